@@ -1,0 +1,1 @@
+"""The command line. `sys.exit` stands once, in `main`."""

@@ -1,0 +1,112 @@
+"""The record of one artifact: what it is, its checksums, where it came from, why it is FULL or DIFF.
+
+It stands beside the artifact as `….backup.json`, is written last, and never changes. Records are the catalog: all
+the rest (summary, status, metrics) can be made from them again.
+"""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Literal, Self
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 in lower-case hex")]
+
+
+class BackupType(StrEnum):
+    """What is asked for. A record's `type` is FULL or DIFF: AUTO is decided before anything runs."""
+
+    FULL = "FULL"
+    DIFF = "DIFF"
+    AUTO = "AUTO"
+
+
+class Value(BaseModel):
+    """A frozen value that refuses unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ArtifactFile(Value):
+    """One file of an artifact. An artifact is one file, or a manifest and its numbered parts."""
+
+    name: str
+    size: int = Field(ge=0, description="bytes")
+    sha256: Sha256
+    part_size: int = Field(default=0, ge=0, description="bytes of each upload part but the last; 0: one part")
+    parts: tuple[Sha256, ...] = Field(default=(), description="SHA-256 of each upload part, in order")
+
+
+class Header(Value):
+    """What an artifact's own header says (format: docs/design.md, "The artifact")."""
+
+    magic: str = Field(description="first four bytes: BZV1, BZV2, BZV3, BTV1, BTV2; of the joined parts where split")
+    database: str
+    database_id: UUID = Field(description="Neo4j's internal id, not SHOW DATABASES' databaseID")
+    store_id: str = Field(description="creation time, random, engine, format and version of the store, joined by '-'")
+    taken: datetime = Field(description="UTC, whole seconds")
+    lowest: int = Field(description="lowest append index; 0 with highest 0 is an empty differential")
+    highest: int
+    full: bool
+    compressed: bool
+    recovered: bool
+
+    @property
+    def empty(self) -> bool:
+        """Whether this is a differential that holds nothing: a neutral link of its chain."""
+        return not self.full and self.lowest == 0 and self.highest == 0
+
+
+class Record(Value):
+    """The record of one artifact at one place (schema 1)."""
+
+    schema_: Literal[1] = Field(default=1, alias="schema")
+    key: str = Field(description="<set>/<database>/<artifact>")
+    cluster: str
+    set: str
+    database: str
+    type: Literal[BackupType.FULL, BackupType.DIFF]
+    type_reason: str = Field(description="why FULL or DIFF: a word of core.chains.TypeReason")
+    parent: str | None = Field(default=None, description="key of the artifact this differential continues")
+    header: Header
+    files: tuple[ArtifactFile, ...] = Field(min_length=1)
+    raw_size: int | None = Field(default=None, ge=0, description="bytes unpacked, counted in the reading pass")
+    database_id: str | None = Field(default=None, description="databaseID of SHOW DATABASES at the time")
+    request: str = Field(description="id of the request it was taken for")
+    requested_by: str | None = None
+    note: str | None = Field(default=None, description="the request's `reason`, free text")
+    started: datetime
+    finished: datetime
+    source: str | None = Field(default=None, description="host:port neo4j-admin said it copied from")
+    server_version: str | None = None
+    admin_version: str | None = None
+    launch: str | None = Field(default=None, description="script or direct")
+    exit_code: int | None = Field(
+        default=None, description="neo4j-admin's; null where the artifact was adopted after a crash"
+    )
+    warnings: tuple[str, ...] = ()
+    fencing: int | None = Field(default=None, description="number of the lease it was published under")
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    @model_validator(mode="after")
+    def _belongs_together(self) -> Self:
+        if self.key != f"{self.set}/{self.database}/{self.files[0].name}":
+            raise ValueError(f"key {self.key!r} does not name {self.set}/{self.database}/{self.files[0].name}")
+        return self
+
+    @property
+    def size(self) -> int:
+        """Bytes of the whole artifact."""
+        return sum(file.size for file in self.files)
+
+    def to_json(self) -> bytes:
+        """Return the record as it is stored: UTF-8 JSON, two spaces, a newline at the end; the same bytes each time."""
+        return self.model_dump_json(by_alias=True, indent=2).encode() + b"\n"
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Self:
+        """Read a record; raise ValueError (pydantic's) where it is none, or of a newer schema."""
+        return cls.model_validate_json(data)

@@ -1,0 +1,1 @@
+"""A day of the agent on one laptop, against the stand-ins."""

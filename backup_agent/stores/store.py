@@ -1,0 +1,72 @@
+"""What a store promises. The contract suite in tests/stores runs over every store.
+
+Keys are paths below the store's root, `/` between parts, never starting with one: `default/orders/orders-….backup`.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from backup_agent.core.records import ArtifactFile
+
+Progress = Callable[[int], None]
+"""Called with the bytes stored since the last call."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What stands under a key."""
+
+    key: str
+    size: int
+    digest: str | None = None
+    """What the store itself says of the content, where it does: `sha256:<hex>`, or `sha256-parts:<base64>-<n>` (S3's
+    composite of part digests)."""
+
+
+class Store(Protocol):
+    """A place for artifacts and their records.
+
+    Every method raises `PermanentError` or `TransientError` (core.reasons), classified where the store meets the
+    world, and nothing else. Retrying is the caller's affair, except what a client library does by itself.
+    """
+
+    name: str
+
+    def put_artifact(self, key: str, source: Path, file: ArtifactFile, progress: Progress) -> Stored:
+        """Store a file of an artifact, durably, and return what now stands there.
+
+        `file` tells size and digests as they were read; a source that has changed since is refused with
+        `checksum_mismatch`. Atomic: the key holds all of it or nothing. The same content again is a success.
+        Resumes an upload of the same content that a crash cut off.
+        """
+        ...
+
+    def create(self, key: str, content: bytes) -> None:
+        """Store a small object that must not exist yet, durably and atomically.
+
+        The same content again is a success (a crash may have come after the write); other content under the key
+        raises `PermanentError`, reason `checksum_mismatch`.
+        """
+        ...
+
+    def read(self, key: str) -> bytes:
+        """Return a small object; raise `PermanentError`, reason `not_found`, where there is none."""
+        ...
+
+    def open(self, key: str) -> BinaryIO:
+        """Return an artifact's file for reading from its start; `not_found` as for `read`."""
+        ...
+
+    def stat(self, key: str) -> Stored | None:
+        """Return what stands under the key, or None."""
+        ...
+
+    def list(self, prefix: str = "") -> Iterator[Stored]:
+        """Yield everything below a prefix, in the order of the keys."""
+        ...
+
+    def delete(self, key: str) -> None:
+        """Remove a key. One that does not exist is no error."""
+        ...
