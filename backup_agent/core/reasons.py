@@ -42,10 +42,12 @@ HINTS: dict[Reason, str] = {
         "(its default is 127.0.0.1), and that a network policy lets this pod reach port 6362 and Bolt"
     ),
     Reason.NO_SUCH_DATABASE: "SHOW DATABASES names what exists; a role without ACCESS sees `system` alone",
-    Reason.DISCOVERY_STALE: "Bolt has not answered for longer than neo4j.max_topology_age: check neo4j.uri and the password file",
+    Reason.DISCOVERY_STALE: (
+        "Bolt has not answered for longer than neo4j.max_topology_age: check neo4j.uri and the password file"
+    ),
     Reason.CHAIN_BROKEN: "take a FULL; if it happens often, raise db.tx_log.rotation.retention_policy on the servers",
     Reason.NO_ARTIFACT: "neo4j-admin left no artifact: its last lines are in `error`",
-    Reason.BAD_ARTIFACT: "what neo4j-admin wrote cannot be restored; it lies in .aside for inspection; take the backup again",
+    Reason.BAD_ARTIFACT: "what neo4j-admin wrote cannot be restored; it lies in .aside for inspection",
     Reason.ADMIN_MISSING: "set neo4j.admin, $NEO4J_HOME or PATH so that neo4j-admin of the servers' version is found",
     Reason.ADMIN_CRASHED: "neo4j-admin's last lines are in `error`",
     Reason.DISK_FULL: "enlarge the volume, or keep less: see `retention` and `backup-agent list`",

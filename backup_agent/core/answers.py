@@ -1,0 +1,236 @@
+"""The answer to a request, from its acceptance to its last state: also the spool's ledger entry.
+
+One value serves both, so what an SRE reads in `x.status.json` is what the agent itself goes on with after a crash.
+A change is a new value with a verb; the states and what may follow each stand in `NEXT`.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Literal
+
+from pydantic import ConfigDict, Field
+
+from backup_agent.core.reasons import Failure, Reason
+from backup_agent.core.records import Value
+from backup_agent.core.requests import Request
+
+
+class State(StrEnum):
+    """Where a request stands. The last five are final: an accepted request reaches one of them exactly once."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    SUCCEEDED_WITH_WARNINGS = "succeeded_with_warnings"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    REJECTED = "rejected"
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing follows."""
+        return not NEXT[self]
+
+
+NEXT: dict[State, tuple[State, ...]] = {
+    State.QUEUED: (State.RUNNING, State.SUCCEEDED, State.FAILED, State.CANCELLED),
+    State.RUNNING: (State.SUCCEEDED, State.SUCCEEDED_WITH_WARNINGS, State.FAILED, State.CANCELLED),
+    State.SUCCEEDED: (),
+    State.SUCCEEDED_WITH_WARNINGS: (),
+    State.FAILED: (),
+    State.CANCELLED: (),
+    State.REJECTED: (),
+}
+
+LEGACY_WORD = {
+    State.SUCCEEDED: "COMPLETED",
+    State.SUCCEEDED_WITH_WARNINGS: "COMPLETED",
+    State.FAILED: "FAILED",
+    State.CANCELLED: "FAILED",
+    State.REJECTED: "FAILED",
+}
+"""The one word in `backup.status`, for callers of the predecessor. A state that is not final has none."""
+
+
+class Outcome(StrEnum):
+    """Where one database of a request stands."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    INTERRUPTED = "interrupted"
+    """Its attempt ended without a verdict; it is tried once more, alone and after the others."""
+    SUCCEEDED = "succeeded"
+    SUCCEEDED_WITH_WARNINGS = "succeeded_with_warnings"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+OPEN = (Outcome.WAITING, Outcome.RUNNING, Outcome.INTERRUPTED)
+MOST_ATTEMPTS = 2
+
+
+class DatabaseResult(Value):
+    """What became of one database of a request."""
+
+    outcome: Outcome = Outcome.WAITING
+    attempts: int = Field(default=0, description="starts, written down before each")
+    discovery: Literal["bolt", "last_topology", "static"] | None = None
+    database_id: str | None = Field(default=None, description="databaseID of SHOW DATABASES")
+    type: str | None = None
+    type_reason: str | None = Field(default=None, description="why FULL or DIFF")
+    artifact: str | None = Field(default=None, description="key of the artifact")
+    size: int | None = Field(default=None, description="bytes")
+    sha256: dict[str, str] = Field(default={}, description="SHA-256 of each file of the artifact")
+    copies: dict[str, str] = Field(default={}, description="destination -> stored, owed")
+    adopted: bool = Field(default=False, description="finished before a crash, taken over after it")
+    started: datetime | None = None
+    finished: datetime | None = None
+    duration_seconds: float | None = None
+    stages: dict[str, float] = Field(default={}, description="seconds each stage took")
+    warnings: tuple[str, ...] = ()
+    reason: Reason | None = None
+    error: str | None = None
+    hint: str | None = None
+
+    @property
+    def open(self) -> bool:
+        """Whether it still needs an attempt, or one is under way."""
+        return self.outcome in OPEN
+
+    def failed(self, failure: Failure, now: datetime) -> "DatabaseResult":
+        """Return the result of a database that has no verified artifact."""
+        outcome = Outcome.CANCELLED if failure.reason is Reason.CANCELLED else Outcome.FAILED
+        return self.model_copy(
+            update={
+                "outcome": outcome,
+                "finished": now,
+                "reason": failure.reason,
+                "error": failure.error,
+                "hint": failure.advice,
+            }
+        )
+
+
+class Answer(Value):
+    """The answer, as it stands in `answers/<id>.json` (schema 1)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    schema_: Literal[1] = Field(default=1, alias="schema")
+    id: str
+    state: State
+    action: str = "backup"
+    files: tuple[str, ...] = Field(default=(), description="names of the dropped files it answers; none for a schedule")
+    ticket: str = Field(description="made when the file was taken; tells a repeated id from the same file read twice")
+    schedule: str | None = None
+    received: datetime
+    started: datetime | None = None
+    finished: datetime | None = None
+    position: int | None = Field(default=None, description="place in the queue, 1 is next")
+    stage: str | None = None
+    progress: dict[str, Any] | None = Field(default=None, description="database, bytes and seconds of what runs now")
+    set: str | None = None
+    set_note: str | None = Field(default=None, description="for an ad hoc set: what becomes of it")
+    databases: dict[str, DatabaseResult] = Field(default={})
+    selected: bool = Field(default=False, description="whether the databases have been chosen")
+    warnings: tuple[str, ...] = ()
+    reason: Reason | None = None
+    error: str | None = None
+    hint: str | None = None
+    request: dict[str, Any] | str | None = Field(
+        default=None, description="what was asked; its text where it is no JSON"
+    )
+
+    @property
+    def asked(self) -> Request:
+        """The request, parsed again from what was kept."""
+        return Request.model_validate(self.request)
+
+    def becomes(self, state: State, now: datetime, failure: Failure | None = None) -> "Answer":
+        """Return the answer in another state; raise ValueError where `NEXT` does not allow it."""
+        if state not in NEXT[self.state]:
+            raise ValueError(f"{self.id}: {self.state} cannot become {state}")
+        changes: dict[str, Any] = {"state": state, "position": None}
+        if state is State.RUNNING:
+            changes["started"] = now
+        if state.final:
+            changes |= {"finished": now, "stage": None, "progress": None}
+        if failure is not None:
+            changes |= {"reason": failure.reason, "error": failure.error, "hint": failure.advice}
+        return self.model_copy(update=changes)
+
+    def with_result(self, database: str, result: DatabaseResult) -> "Answer":
+        """Return the answer with another result for one database."""
+        return self.model_copy(update={"databases": {**self.databases, database: result}})
+
+    def with_results(self, results: Mapping[str, DatabaseResult], warnings: tuple[str, ...]) -> "Answer":
+        """Return the answer with its databases chosen."""
+        return self.model_copy(
+            update={"databases": dict(results), "selected": True, "warnings": self.warnings + warnings}
+        )
+
+    @property
+    def open(self) -> tuple[str, ...]:
+        """Databases that still need an attempt, or whose attempt is under way."""
+        return tuple(name for name, result in self.databases.items() if result.open)
+
+    def concluded(self, now: datetime) -> "Answer":
+        """Return the final answer of a backup whose databases are all done.
+
+        Failed when any database has no verified artifact: the first failure's reason and all the errors by name.
+        Cancelled when a cancel ended it. Else succeeded, with warnings where there are any.
+        """
+        bad = {name: r for name, r in self.databases.items() if r.outcome in (Outcome.FAILED, Outcome.CANCELLED)}
+        if bad:
+            cancelled = [r for r in bad.values() if r.outcome is Outcome.CANCELLED]
+            first = cancelled[0] if cancelled else next(iter(bad.values()))
+            failure = Failure(
+                first.reason or Reason.INTERNAL,
+                "\n".join(f"{name}: {result.error}" for name, result in bad.items()),
+                first.hint or "",
+            )
+            return self.becomes(State.CANCELLED if cancelled else State.FAILED, now, failure)
+        warned = [r for r in self.databases.values() if r.outcome is Outcome.SUCCEEDED_WITH_WARNINGS]
+        if not warned and not self.warnings:
+            return self.becomes(State.SUCCEEDED, now)
+        told = [w for r in warned for w in r.warnings] + list(self.warnings)
+        reason = next((r.reason for r in warned if r.reason), None)
+        answer = self.becomes(State.SUCCEEDED_WITH_WARNINGS, now)
+        return answer.model_copy(
+            update={
+                "reason": reason,
+                "error": "\n".join(told) or None,
+                "hint": Failure(reason, "").advice if reason else None,
+            }
+        )
+
+    def to_json(self) -> bytes:
+        """Return the answer as it is stored: UTF-8 JSON without what is not known yet."""
+        return self.model_dump_json(by_alias=True, indent=2, exclude_none=True).encode() + b"\n"
+
+
+def rejected(
+    *,
+    id: str,  # noqa: A002  the field's own name
+    ticket: str,
+    files: tuple[str, ...],
+    faults: tuple[str, ...],
+    content: dict[str, Any] | str | None,
+    now: datetime,
+    reason: Reason = Reason.INVALID_REQUEST,
+) -> Answer:
+    """Return the answer to a request that cannot be taken."""
+    failure = Failure(reason, "\n".join(faults))
+    return Answer(
+        id=id,
+        state=State.REJECTED,
+        ticket=ticket,
+        files=files,
+        received=now,
+        finished=now,
+        reason=reason,
+        error=failure.error,
+        hint=failure.advice,
+        request=content,
+    )

@@ -1,0 +1,66 @@
+"""Small files that are there whole or not at all, also after a crash.
+
+Every write is: temp beside the target, write, fsync, rename, fsync the folder. Leave one step out and a power cut can
+show an empty file under the final name.
+"""
+
+import os
+from itertools import count
+from pathlib import Path
+
+TEMPORARY = ".tmp-"
+"""What the name of a file under way begins with. The next life of the agent may remove them."""
+
+_number = count()
+
+
+def write(path: Path, content: bytes, *, sync: bool = True) -> None:
+    """Replace a file by new content, atomically; durably too unless `sync` is off. Raise OSError."""
+    temporary = _write_beside(path, content, sync=sync)
+    try:
+        temporary.rename(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+    if sync:
+        sync_folder(path.parent)
+
+
+def create(path: Path, content: bytes) -> None:
+    """Write a file that must not exist yet, atomically and durably. Raise FileExistsError or another OSError."""
+    temporary = _write_beside(path, content, sync=True)
+    try:
+        os.link(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Remove what an earlier life left half written in a folder."""
+    for entry in os.scandir(folder):
+        if entry.name.startswith(TEMPORARY):
+            Path(entry.path).unlink(missing_ok=True)
+
+
+def _write_beside(path: Path, content: bytes, *, sync: bool) -> Path:
+    temporary = path.parent / f"{TEMPORARY}{os.getpid()}-{next(_number)}"
+    try:
+        with temporary.open("xb") as file:
+            file.write(content)
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+    return temporary

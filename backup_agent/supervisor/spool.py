@@ -1,0 +1,397 @@
+"""The spool: a folder that is the queue and the ledger at once, so recovery is a listing.
+
+    <requests>/x.request             dropped by a user, read in place until it is whole or quiet
+    <requests>/.spool/incoming/<ticket>/x.request   taken: this reading counts
+                      pending/<id>.json   accepted, waits
+                      running/<id>.json   has had a start
+                      done/<id>.json      answered for good
+                      rejected/<ticket>.json   a file that could not be taken, as it came
+    <requests>/answers/<id>.json, <requests>/x.status.json   the answers
+
+The order of writes is what makes an answer come exactly once: ledger, then answers, then the rename into the next
+folder. A crash between two of them leaves an entry that says itself how far it got; `recover` goes on from there.
+A newcomer would trust the folder's name: trust the entry's own `state`.
+"""
+
+import os
+import stat
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import count
+from pathlib import Path
+
+import structlog
+
+from backup_agent import durable
+from backup_agent.core.answers import LEGACY_WORD, Answer, State, rejected
+from backup_agent.core.requests import LARGEST, Action, InvalidRequestError, Request, is_whole, parse
+
+LEGACY_REQUEST = "backup.request"
+LEGACY_STATUS = "backup.status"
+ENDINGS = (".request", ".json")
+ANSWER_ENDING = ".status.json"
+QUIET_SECONDS = 2.0
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """A file that is not whole yet, and since when it has not changed (monotonic seconds)."""
+
+    inode: int
+    size: int
+    changed_ns: int
+    since: float
+
+
+@dataclass(frozen=True)
+class _Newest:
+    """The newest request of a file name: the one whose answer stands beside it."""
+
+    ticket: str
+    id: str
+    final: bool
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What became of a dropped file: its answer, and whether it is new (else it repeats an earlier request)."""
+
+    answer: Answer
+    new: bool
+
+
+class Spool:
+    """The spool below one requests folder. Every method may raise OSError; nothing is lost then, it is tried again."""
+
+    def __init__(self, folder: Path, root: str) -> None:
+        """`root` is the storage root, which a request's `path` must stay below."""
+        self.folder = folder
+        self._root = root
+        self._spool = folder / ".spool"
+        self._incoming = self._spool / "incoming"
+        self._rejected = self._spool / "rejected"
+        self._answers = folder / "answers"
+        self._unripe: dict[str, _Seen] = {}
+        self._newest: dict[str, _Newest] = {}
+        self._tickets = count()
+
+    def prepare(self) -> None:
+        """Make the folders; remove what an earlier life left half written, and yesterday's word."""
+        for place in (self._incoming, self._rejected, self._answers, *self._places):
+            place.mkdir(parents=True, exist_ok=True)
+        for place in (self.folder, self._answers, *self._places):
+            durable.remove_temporaries(place)
+        self.clear_legacy_status()
+
+    def clear_legacy_status(self) -> None:
+        """Remove `backup.status`, so that nobody reads yesterday's word."""
+        (self.folder / LEGACY_STATUS).unlink(missing_ok=True)
+
+    # Taking what was dropped
+
+    def ripe(self, monotonic: float) -> list[str]:
+        """Return the names of dropped files that can be taken now, the oldest first."""
+        found: list[tuple[int, str]] = []
+        unripe: dict[str, _Seen] = {}
+        for entry in os.scandir(self.folder):
+            if not is_request_name(entry.name):
+                continue
+            try:
+                facts = entry.stat(follow_symlinks=False)
+                seen = self._look(entry.name, facts, monotonic)
+            except FileNotFoundError:
+                continue
+            if seen is None:
+                found.append((facts.st_mtime_ns, entry.name))
+            else:
+                unripe[entry.name] = seen
+        self._unripe = unripe
+        return [name for _, name in sorted(found)]
+
+    @property
+    def waits_for_quiet(self) -> bool:
+        """Whether a file was seen that may still be being written."""
+        return bool(self._unripe)
+
+    def _look(self, name: str, facts: os.stat_result, monotonic: float) -> _Seen | None:
+        """Return None when the file is whole, hopeless or has been quiet long enough."""
+        if not stat.S_ISREG(facts.st_mode) or facts.st_size > LARGEST:
+            return None
+        try:
+            if facts.st_size and is_whole(_read(self.folder / name)):
+                return None
+        except PermissionError:
+            return None
+        before = self._unripe.get(name)
+        now = _Seen(facts.st_ino, facts.st_size, facts.st_mtime_ns, monotonic)
+        if before is None or (before.inode, before.size, before.changed_ns) != (now.inode, now.size, now.changed_ns):
+            return now
+        return None if monotonic - before.since >= QUIET_SECONDS else before
+
+    def take(self, name: str, now: datetime) -> Taken | None:
+        """Take a dropped file out of the folder and accept or reject it; None where it has gone meanwhile."""
+        folder = self._incoming / self.ticket(now)
+        folder.mkdir()
+        try:
+            (self.folder / name).rename(folder / name)
+        except FileNotFoundError:
+            folder.rmdir()
+            return None
+        return self._settle(folder, now)
+
+    def unsettled(self) -> list[str]:
+        """Return the tickets of files that were taken but neither accepted nor rejected: a crash came between."""
+        return sorted(entry.name for entry in os.scandir(self._incoming))
+
+    def settle(self, ticket: str, now: datetime) -> Taken | None:
+        """Go on with a file that an earlier life took."""
+        return self._settle(self._incoming / ticket, now)
+
+    def _settle(self, folder: Path, now: datetime) -> Taken | None:
+        entry = next(folder.iterdir(), None)
+        if entry is None:
+            folder.rmdir()
+            return None
+        name = entry.name
+        taken = self._judge(folder / name, folder.name, now)
+        self.publish(taken.answer)
+        if taken.answer.state is State.REJECTED:
+            _beside(self.folder, name, taken.answer)
+            (folder / name).rename(self._rejected / f"{folder.name}.json")
+        else:
+            (folder / name).unlink()
+        folder.rmdir()
+        return taken
+
+    def _judge(self, path: Path, ticket: str, now: datetime) -> Taken:
+        data = b""
+        try:
+            data = read_request(path)
+            path.name.encode()
+            request = parse(data, self._root)
+        except UnicodeEncodeError:
+            return self._reject(path, ticket, data, ("the file's name is not UTF-8: give it another",), now)
+        except InvalidRequestError as error:
+            return self._reject(path, ticket, data, error.faults, now)
+        identity = ticket if request.id is None or request.action is Action.CANCEL else request.id
+        earlier = self.load(identity)
+        if earlier is None:
+            answer = self._accept(request, identity, ticket, (path.name,), None, now)
+            return Taken(answer, new=True)
+        if earlier.ticket == ticket:
+            return Taken(earlier, new=True)
+        if earlier.request != request.content():
+            fault = f"id: {identity!r} has been used for another request; write another id, or none"
+            return self._reject(path, ticket, data, (fault,), now)
+        if path.name not in earlier.files:
+            earlier = earlier.model_copy(update={"files": (*earlier.files, path.name)})
+            self._write(earlier)
+        self._newest[path.name] = _Newest(ticket, earlier.id, earlier.state.final)
+        return Taken(earlier, new=False)
+
+    def submit(self, request: Request, schedule: str, now: datetime) -> Taken:
+        """Take a schedule's request, whose id says which due time it is for: submitting it twice is one run."""
+        identity = request.id or self.ticket(now)
+        earlier = self.load(identity)
+        if earlier is not None:
+            return Taken(earlier, new=False)
+        answer = self._accept(request, identity, self.ticket(now), (), schedule, now)
+        self.publish(answer)
+        return Taken(answer, new=True)
+
+    def _accept(
+        self, request: Request, identity: str, ticket: str, files: tuple[str, ...], schedule: str | None, now: datetime
+    ) -> Answer:
+        answer = Answer(
+            id=identity,
+            state=State.QUEUED,
+            action=request.action,
+            files=files,
+            ticket=ticket,
+            schedule=schedule,
+            received=now,
+            set=request.set_name(self._root) if request.action is Action.BACKUP else None,
+            request=dict(request.content()),
+        )
+        durable.create(self._path(answer), answer.to_json())
+        if LEGACY_REQUEST in files:
+            self.clear_legacy_status()
+        return answer
+
+    def _reject(self, path: Path, ticket: str, data: bytes, faults: tuple[str, ...], now: datetime) -> Taken:
+        text = data[:LARGEST].decode(errors="replace")
+        shown = text if len(text) <= 1000 else text[:1000] + "…"  # noqa: PLR2004  enough to recognise it by
+        name = os.fsencode(path.name).decode(errors="backslashreplace")
+        answer = rejected(id=ticket, ticket=ticket, files=(name,), faults=faults, content=shown or None, now=now)
+        return Taken(answer, new=True)
+
+    # The ledger
+
+    def load(self, identity: str) -> Answer | None:
+        """Return the ledger's entry of a request, whatever its state; None where the id is unknown."""
+        for place in self._places:
+            try:
+                return Answer.model_validate_json((place / f"{identity}.json").read_bytes())
+            except FileNotFoundError:
+                continue
+        return None
+
+    def open(self) -> Iterator[Answer]:
+        """Yield every entry that is not answered for good, in the order the requests came.
+
+        An entry that cannot be read is left where it is and logged: nothing is lost by not guessing.
+        """
+        found: list[tuple[str, Path]] = []
+        for place in (self._pending, self._running):
+            found += [(entry.name, Path(entry.path)) for entry in os.scandir(place) if entry.name.endswith(".json")]
+        answers: list[Answer] = []
+        for _, path in found:
+            try:
+                answers.append(Answer.model_validate_json(path.read_bytes()))
+            except ValueError as error:
+                log.warning("spool entry unreadable", entry=path.name, error=str(error).splitlines()[0])
+        yield from sorted(answers, key=lambda answer: answer.ticket)
+
+    def save(self, answer: Answer) -> None:
+        """Write an entry down and tell it to whoever asked: ledger, answers, then the rename into its folder."""
+        self._write(answer)
+        self.publish(answer)
+        self._move(answer)
+
+    def note(self, answer: Answer) -> None:
+        """Write an entry down without telling it, before something is started that may end this process."""
+        self._write(answer)
+
+    def publish(self, answer: Answer) -> None:
+        """Write the answer where people look: by its id, beside the dropped file, and the predecessor's one word.
+
+        These can be made again from the ledger, so only a final one is forced to the disk.
+        """
+        content = answer.to_json()
+        durable.write(self._answers / f"{answer.id}.json", content, sync=answer.state.final)
+        for name in answer.files:
+            newest = self._newest_of(name)
+            if answer.id != newest.id and answer.ticket < newest.ticket:
+                continue
+            if name == LEGACY_REQUEST and (newest.final or answer.state is not State.REJECTED):
+                self._legacy(answer)
+            self._newest[name] = _Newest(max(answer.ticket, newest.ticket), answer.id, answer.state.final)
+            if answer.state is not State.REJECTED:
+                _beside(self.folder, name, answer)
+
+    def _legacy(self, answer: Answer) -> None:
+        """Write the predecessor's word, once the newest request of its name has ended.
+
+        A rejected one gets its word too, so that its caller does not wait for ever, unless an accepted one is under way.
+        """
+        word = LEGACY_WORD.get(answer.state)
+        if word is not None:
+            durable.write(self.folder / LEGACY_STATUS, word.encode() + b"\n", sync=False)
+
+    def _newest_of(self, name: str) -> _Newest:
+        if name not in self._newest:
+            try:
+                answer = Answer.model_validate_json((self.folder / answer_name(name)).read_bytes())
+                self._newest[name] = _Newest(answer.ticket, answer.id, answer.state.final)
+            except (OSError, ValueError):
+                self._newest[name] = _Newest("", "", final=True)
+        return self._newest[name]
+
+    def _write(self, answer: Answer) -> None:
+        """Replace the entry where it stands now."""
+        here = next((path for path in self._paths(answer.id) if path.exists()), self._path(answer))
+        durable.write(here, answer.to_json())
+
+    def _move(self, answer: Answer) -> None:
+        target = self._path(answer)
+        for path in self._paths(answer.id):
+            if path != target and path.exists():
+                path.rename(target)
+
+    def ticket(self, now: datetime) -> str:
+        """Return a new id: the time it was made, and a number for those made within a microsecond or by other lives."""
+        return f"{now:%Y%m%dT%H%M%S}{now.microsecond:06d}Z-{os.getpid() & 0xFFFF:04x}{next(self._tickets) & 0xFFFF:04x}"
+
+    @property
+    def _pending(self) -> Path:
+        return self._spool / "pending"
+
+    @property
+    def _running(self) -> Path:
+        return self._spool / "running"
+
+    @property
+    def _done(self) -> Path:
+        return self._spool / "done"
+
+    @property
+    def _places(self) -> tuple[Path, ...]:
+        return self._pending, self._running, self._done
+
+    def _paths(self, identity: str) -> Iterator[Path]:
+        return (place / f"{identity}.json" for place in self._places)
+
+    def _path(self, answer: Answer) -> Path:
+        place = {State.QUEUED: self._pending, State.RUNNING: self._running}.get(answer.state, self._done)
+        return place / f"{answer.id}.json"
+
+
+def is_request_name(name: str) -> bool:
+    """Tell whether a file of that name in the requests folder is a request (and not an answer, or hidden)."""
+    return name.endswith(ENDINGS) and not name.endswith(ANSWER_ENDING) and not name.startswith(".")
+
+
+def answer_name(name: str) -> str:
+    """Return the name of the answer beside a dropped file.
+
+    >>> answer_name("x.request"), answer_name("x.json")
+    ('x.status.json', 'x.json.status.json')
+    """
+    return name.removesuffix(".request") + ANSWER_ENDING
+
+
+def read_request(path: Path) -> bytes:
+    """Return the bytes of a dropped file; raise InvalidRequestError where it is not a plain file of sane size."""
+    kind = path.lstat().st_mode
+    for test, word in _KINDS:
+        if test(kind):
+            raise InvalidRequestError((f"{word}, not a file: write the JSON itself into a regular file",))
+    try:
+        data = _read(path)
+    except OSError as error:
+        raise InvalidRequestError(
+            (f"cannot be read ({error.strerror}): the agent runs as uid {os.getuid()}",)
+        ) from None
+    if len(data) > LARGEST:
+        raise InvalidRequestError((f"more than {LARGEST} bytes: a request has at most that many",))
+    return data
+
+
+_KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
+    (stat.S_ISLNK, "a symbolic link"),
+    (stat.S_ISDIR, "a directory"),
+    (stat.S_ISFIFO, "a FIFO"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+
+
+def _read(path: Path) -> bytes:
+    """Read a little more than the largest request, never through a link, never waiting for a writer."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    with os.fdopen(descriptor, "rb") as file:
+        return file.read(LARGEST + 1)
+
+
+def _beside(folder: Path, name: str, answer: Answer) -> None:
+    """Write the answer beside the dropped file. A name too long for its ending has its answer by id alone."""
+    try:
+        durable.write(folder / answer_name(name), answer.to_json(), sync=answer.state.final)
+    except OSError as error:
+        if len(os.fsencode(answer_name(name))) <= 255:  # noqa: PLR2004  NAME_MAX
+            raise
+        log.warning("answer has no place beside its request", request=answer.id, error=error.strerror)
