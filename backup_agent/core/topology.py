@@ -1,8 +1,29 @@
-"""What is known of a cluster at one moment, and which server should serve a backup."""
+"""What is known of a cluster at one moment, and which server should serve a backup.
 
+SHOW DATABASES names Bolt addresses, and a backup comes from another port of the same server, sometimes from another
+name: `Addressing` says how to get from the one to the other. Facts about the columns: Neo4j operations manual,
+"Listing databases".
+"""
+
+from collections.abc import Iterator, Mapping
 from datetime import datetime
+from enum import IntEnum
+from typing import Self
+
+from pydantic import Field
 
 from backup_agent.core.records import Value
+
+ONLINE = "online"
+"""The one `currentStatus` under which a copy can be backed up."""
+
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+"""Neo4j's default advertised host is `localhost`: true for the server, useless for anybody else."""
+
+ADVERTISED_BACKUP = "server.backup.advertised_address"
+"""Since 2025.05; its default `:0` means: the default advertised host and the backup port."""
+
+ADVERTISED_DEFAULT = "server.default_advertised_address"
 
 
 class Copy(Value):
@@ -19,6 +40,12 @@ class Copy(Value):
     status: str | None = None
     last_committed_txn: int | None = None
     replication_lag: int | None = None
+    """Zero or negative: transactions behind the copy that is furthest on."""
+
+    @property
+    def serves(self) -> bool:
+        """Whether a backup can come from here. Null is no verdict: neo4j-admin decides."""
+        return self.status in (None, ONLINE)
 
 
 class Topology(Value):
@@ -26,8 +53,231 @@ class Topology(Value):
 
     seen: datetime
     copies: tuple[Copy, ...]
-    aliases: tuple[str, ...] = ()
+    aliases: dict[str, str | None] = Field(default_factory=dict)
+    """Alias -> the database it stands for; None where that is not known (a remote alias)."""
     versions: tuple[str, ...] = ()
-    """Versions of the Neo4j kernel, as dbms.components() says."""
-    backup_addresses: dict[str, str] = {}
+    """Versions of the Neo4j kernel, as the servers that answered say; more than one during a rolling upgrade."""
+    backup_addresses: dict[str, str] = Field(default_factory=dict)
     """Bolt address of a server -> host:port of its backup listener, where the server itself told it."""
+    missing: tuple[str, ...] = ()
+    """Databases listed at some time before and not now: kept until they return or are forgotten."""
+
+    def databases(self) -> dict[str, tuple[Copy, ...]]:
+        """Return every database listed with its copies, by name. Composite ones are among them."""
+        found: dict[str, tuple[Copy, ...]] = {}
+        for copy in self.copies:
+            found[copy.database] = (*found.get(copy.database, ()), copy)
+        return dict(sorted(found.items()))
+
+    def following(self, last: Self | None) -> Self:
+        """Return this topology with what `last` knew and this one does not list: nothing vanishes in silence."""
+        if last is None:
+            return self
+        names = {copy.database for copy in self.copies}
+        gone = ({copy.database for copy in last.copies if not is_composite(copy)} | set(last.missing)) - names
+        return self.model_copy(update={"missing": tuple(sorted(gone))})
+
+    def forgetting(self, database: str) -> Self:
+        """Return this topology without `database` among the missing: it was dropped for good."""
+        return self.model_copy(update={"missing": tuple(name for name in self.missing if name != database)})
+
+
+class Addressing(Value):
+    """How to get from a server's Bolt address to its backup listener: the `neo4j` settings of that purpose."""
+
+    backup_port: int = 6362
+    backup_addresses: dict[str, str] | str | None = None
+    """A map from server id, Bolt host:port or Bolt host; or a template, see `from_template`. Port optional."""
+    servers: tuple[str, ...] = ()
+
+    @property
+    def static(self) -> tuple[str, ...]:
+        """Backup addresses known without Bolt: the list, and what a map names."""
+        mapped = self.backup_addresses.values() if isinstance(self.backup_addresses, dict) else ()
+        return tuple(dict.fromkeys(with_port(address, self.backup_port) for address in (*self.servers, *mapped)))
+
+
+class Source(Value):
+    """One server that may serve a backup, as `--from` gets it."""
+
+    address: str
+    """host:port of its backup listener."""
+    role: str
+    """`secondary`, `follower`, `writer` or `unknown`."""
+    bolt_address: str | None = None
+    lag: int | None = None
+    unreachable: str | None = None
+    """Why a TCP connect failed; None where it succeeded or was not tried."""
+
+
+class _Rank(IntEnum):
+    """The order of preference: a copy that serves the fewest clients, and cannot lose its leadership, first."""
+
+    SECONDARY = 0
+    FOLLOWER = 1
+    UNKNOWN = 2
+    WRITER = 3
+
+
+def sources(
+    topology: Topology | None,
+    database: str,
+    addressing: Addressing,
+    reachable: Mapping[str, str | None] | None = None,
+) -> tuple[Source, ...]:
+    """Return the servers a backup of `database` may come from, the best first.
+
+    Online secondaries by lag, then followers, then the writer, then the static list. Where no copy is known to serve
+    (the topology may be old) every copy counts, and where none is known every server. `reachable` (backup address ->
+    None, or why a TCP connect failed) puts those that did not answer behind the others and drops none: only
+    neo4j-admin knows for certain.
+    """
+    reachable = reachable or {}
+    found: dict[str, Source] = {}
+    for copy in sorted(_candidates(topology, database), key=_preference):
+        address = backup_address(copy, topology, addressing)
+        if address is not None and address not in found:
+            found[address] = Source(
+                address=address,
+                role=_rank(copy).name.lower(),
+                bolt_address=copy.address,
+                lag=copy.replication_lag,
+                unreachable=reachable.get(address),
+            )
+    for address in addressing.static:
+        if address not in found:
+            found[address] = Source(
+                address=address, role=_Rank.UNKNOWN.name.lower(), unreachable=reachable.get(address)
+            )
+    return tuple(sorted(found.values(), key=lambda source: source.unreachable is not None))
+
+
+def backup_address(copy: Copy, topology: Topology | None, addressing: Addressing) -> str | None:
+    """Return host:port of the backup listener beside a copy, or None where nothing tells it.
+
+    In this order: the `backup_addresses` setting, what the server itself advertised, the Bolt host with the backup
+    port (wrong behind a load balancer).
+    """
+    chosen = addressing.backup_addresses
+    if isinstance(chosen, dict):
+        configured = next((chosen[key] for key in _keys(copy) if key in chosen), None)
+    else:
+        configured = from_template(chosen, copy) if chosen else None
+    if configured:
+        return with_port(configured, addressing.backup_port)
+    if copy.address is None:
+        return None
+    told = topology.backup_addresses.get(copy.address) if topology else None
+    return told or join(split(copy.address)[0], addressing.backup_port)
+
+
+def addresses(topology: Topology | None, addressing: Addressing) -> tuple[str, ...]:
+    """Return every backup address any database could need, each once: what a probe tries."""
+    copies = topology.copies if topology else ()
+    derived = (backup_address(copy, topology, addressing) for copy in copies)
+    return tuple(dict.fromkeys([*(address for address in derived if address), *addressing.static]))
+
+
+def from_template(template: str, copy: Copy) -> str | None:
+    """Fill `{host}` (of the Bolt address), `{name}` (its first label) and `{server_id}`; None where a value is null.
+
+    >>> from_template("{name}.demo-headless:6362", Copy(database="orders", address="demo-server-0.example.com:7687"))
+    'demo-server-0.demo-headless:6362'
+    """
+    host = split(copy.address)[0] if copy.address else None
+    values = {"{host}": host, "{name}": host.split(".")[0] if host else None, "{server_id}": copy.server_id}
+    for placeholder, value in values.items():
+        if placeholder not in template:
+            continue
+        if value is None:
+            return None
+        template = template.replace(placeholder, value)
+    return template
+
+
+def advertised(settings: Mapping[str, str | None], bolt_address: str, backup_port: int) -> str | None:
+    """Return the backup address a server told by its own settings, or None where that says nothing useful.
+
+    >>> advertised({ADVERTISED_BACKUP: ":0", ADVERTISED_DEFAULT: "server-0.internal"}, "server-0:7687", 6362)
+    'server-0.internal:6362'
+    """
+    host, port = split(settings.get(ADVERTISED_BACKUP) or "")
+    host = host or split(settings.get(ADVERTISED_DEFAULT) or "")[0]
+    if not host or (host in LOOPBACK and split(bolt_address)[0] not in LOOPBACK):
+        return None
+    return join(host, port or backup_port)
+
+
+def split(address: str) -> tuple[str, int | None]:
+    """Split `host:port`, `host`, `[v6]:port`, `[v6]` or `:port`; a bare IPv6 address has no port.
+
+    >>> split("[::1]:6362"), split("server-0"), split(":0")
+    (('::1', 6362), ('server-0', None), ('', 0))
+    """
+    if address.startswith("["):
+        host, _, rest = address[1:].partition("]")
+        port = rest.removeprefix(":")
+    elif address.count(":") == 1:
+        host, _, port = address.partition(":")
+    else:
+        host, port = address, ""
+    return host, int(port) if port.isdecimal() else None
+
+
+def join(host: str, port: int) -> str:
+    """Join a host and a port, an IPv6 address in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def with_port(address: str, port: int) -> str:
+    """Return `address` as host:port, with `port` where it names none."""
+    host, own = split(address)
+    return join(host, own or port)
+
+
+def is_composite(copy: Copy) -> bool:
+    """Tell whether a copy is of a composite database, which holds no data of its own."""
+    return copy.type == "composite"
+
+
+def _candidates(topology: Topology | None, database: str) -> Iterator[Copy]:
+    if topology is None:
+        return
+    copies = [copy for copy in topology.copies if copy.database == database]
+    serving = [copy for copy in copies if copy.serves]
+    if copies:
+        yield from serving or copies
+        return
+    # Not listed: any server may host it. What is known of another database's role and lag says nothing here.
+    for copy in topology.copies:
+        yield Copy(database=database, address=copy.address, server_id=copy.server_id)
+
+
+def _rank(copy: Copy) -> _Rank:
+    if copy.writer:
+        return _Rank.WRITER
+    if copy.role is not None and copy.role not in ("primary", "unknown"):
+        return _Rank.SECONDARY  # `secondary`; since 2025.12 `property shard replica` too
+    if copy.role == "primary" and copy.writer is False:
+        return _Rank.FOLLOWER
+    return _Rank.UNKNOWN
+
+
+def _preference(copy: Copy) -> tuple[object, ...]:
+    lag, newest = copy.replication_lag, copy.last_committed_txn
+    return (
+        copy.status is None,
+        _rank(copy),
+        (lag is None, -(lag or 0)),
+        (newest is None, -(newest or 0)),
+        copy.address or "",
+        copy.server_id or "",
+    )
+
+
+def _keys(copy: Copy) -> Iterator[str]:
+    if copy.server_id is not None:
+        yield copy.server_id
+    if copy.address is not None:
+        yield copy.address
+        yield split(copy.address)[0]
