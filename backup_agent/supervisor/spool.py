@@ -285,7 +285,7 @@ class Spool:
     def _legacy(self, answer: Answer) -> None:
         """Write the predecessor's word, once the newest request of its name has ended.
 
-        A rejected one gets its word too, so that its caller does not wait for ever, unless an accepted one is under way.
+        A rejected one gets its word too, unless an accepted one is under way: its caller must not wait for ever.
         """
         word = LEGACY_WORD.get(answer.state)
         if word is not None:

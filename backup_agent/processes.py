@@ -1,0 +1,112 @@
+"""Finding and ending the processes of a run, however deep it forked and whoever adopted them.
+
+Every process of a run carries `MARK` in its environment, so that a new life of the agent finds what an earlier one
+left. The mark names the supervisor by process id and start time, since ids alone are used again.
+"""
+
+import os
+import select
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+MARK = "BACKUP_AGENT_RUN"
+"""`<supervisor's pid>:<its start in clock ticks>:<storage root>`, in the environment of every process of a run."""
+
+LOCK_DESCRIPTOR = "BACKUP_AGENT_LOCK"
+"""Number of the descriptor that holds the storage root's lock, handed down to every process of a run."""
+
+PROC = Path("/proc")
+
+
+def send(pid: int, number: signal.Signals) -> None:
+    """Send a signal to a process that may have gone."""
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return
+
+
+def mark(supervisor: int, root: str) -> str:
+    """Return the mark that processes of a supervisor's runs carry."""
+    return f"{supervisor}:{start_of(supervisor)}:{root}"
+
+
+def start_of(pid: int) -> int | None:
+    """Return when a process started, in clock ticks since boot; None where there is none (proc(5), field 22)."""
+    fields = _stat(pid)
+    return None if fields is None else int(fields[19])
+
+
+def session(leader: int) -> Iterator[int]:
+    """Yield the processes of a session."""
+    for pid in _pids():
+        fields = _stat(pid)
+        if fields is not None and int(fields[3]) == leader and fields[0] != "Z":
+            yield pid
+
+
+def left_behind(root: str) -> Iterator[int]:
+    """Yield the processes of runs below a root whose supervisor is no more."""
+    for pid in _pids():
+        try:
+            environment = (PROC / str(pid) / "environ").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        for entry in environment:
+            name, _, value = entry.decode(errors="replace").partition("=")
+            if name != MARK:
+                continue
+            supervisor, started, place = value.split(":", 2)
+            if place == root and str(start_of(int(supervisor))) != started:
+                yield pid
+
+
+def end_left_behind(root: str) -> int:
+    """Kill what an earlier life left running below a root; return how many processes that were."""
+    ended = 0
+    while pids := list(left_behind(root)):
+        for pid in pids:
+            send(pid, signal.SIGKILL)
+        ended = max(ended, len(pids))
+        for pid in pids:
+            _await_end(pid)
+    return ended
+
+
+def reap_orphans(own: set[int]) -> int:
+    """As process 1: collect children that nobody waits for. `own` are those that somebody does."""
+    reaped = 0
+    for pid in _pids():
+        fields = _stat(pid)
+        if fields is None or fields[0] != "Z" or int(fields[1]) != os.getpid() or pid in own:
+            continue
+        try:
+            os.waitpid(pid, os.WNOHANG)
+            reaped += 1
+        except ChildProcessError:
+            continue
+    return reaped
+
+
+def _await_end(pid: int) -> None:
+    """Wait until a process that is not a child has gone, for two seconds at the most."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    select.select([descriptor], [], [], 2.0)
+    os.close(descriptor)
+
+
+def _pids() -> Iterator[int]:
+    return (int(entry.name) for entry in os.scandir(PROC) if entry.name.isdigit())
+
+
+def _stat(pid: int) -> list[str] | None:
+    """Return the fields of /proc/<pid>/stat from the third on: state, parent, group, session (proc(5))."""
+    try:
+        text = (PROC / str(pid) / "stat").read_text(errors="replace")
+    except OSError:
+        return None
+    return text[text.rindex(")") + 2 :].split()

@@ -1,0 +1,91 @@
+"""Child processes: a run each, told what to do on stdin, telling what happens on stdout as JSON lines.
+
+A child's stdin stays open as its lifeline: when it closes, the child ends itself and all that it started.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from backup_agent.processes import LOCK_DESCRIPTOR, MARK, mark, send, session
+
+LONGEST_LINE = 1 << 20
+
+
+@dataclass(frozen=True)
+class Told:
+    """A line a child wrote."""
+
+    run: str
+    event: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A child has ended, and all that it wrote has been told. `code` is negative for a signal."""
+
+    run: str
+    code: int
+
+
+class Child:
+    """One running child, in a session of its own."""
+
+    def __init__(
+        self, run: str, module: str, task: bytes, tell: Callable[[Told | Ended], None], *, root: str, keep: int
+    ) -> None:
+        """Start `python -m <module>` and hand it its task, one line of JSON. `keep` is the lock's descriptor."""
+        self.run = run
+        self._tell = tell
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", module],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+            pass_fds=(keep,),
+            env={**os.environ, MARK: mark(os.getpid(), root), LOCK_DESCRIPTOR: str(keep)},
+        )
+        self.pid = self._process.pid
+        threading.Thread(target=self._follow, args=(task,), name=f"follow {run}", daemon=True).start()
+
+    def _follow(self, task: bytes) -> None:
+        process = self._process
+        assert process.stdin is not None  # noqa: S101  asked for above
+        assert process.stdout is not None  # noqa: S101
+        try:
+            process.stdin.write(task + b"\n")
+            process.stdin.flush()
+        except BrokenPipeError:
+            pass  # it ended at once: what it wrote and its exit code say why
+        for line in iter(lambda: process.stdout.readline(LONGEST_LINE), b""):  # type: ignore[union-attr]
+            event = _event(line)
+            if event is not None:
+                self._tell(Told(self.run, event))
+        code = process.wait()
+        process.stdin.close()
+        process.stdout.close()
+        self._tell(Ended(self.run, code))
+
+    def ask_to_end(self) -> None:
+        """Send SIGTERM to the child alone: it ends what it started, and says what became of it."""
+        send(self.pid, signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End the whole session at once."""
+        for pid in session(self.pid):
+            send(pid, signal.SIGKILL)
+
+
+def _event(line: bytes) -> dict[str, Any] | None:
+    """Return what a line tells; None for one that is no event (a library that prints)."""
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return None
+    return event if isinstance(event, dict) and isinstance(event.get("event"), str) else None

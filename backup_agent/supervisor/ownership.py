@@ -1,0 +1,56 @@
+"""One agent owns a storage root at a time: an flock on `<root>/.lock`, probed on the real volume.
+
+The processes of a run inherit the descriptor, so a root stays locked as long as anything still writes below it.
+"""
+
+import fcntl
+import os
+from pathlib import Path
+
+from backup_agent.core.reasons import PermanentError, Reason
+
+LOCK = ".lock"
+
+
+def own(root: Path) -> int:
+    """Lock a storage root and return the descriptor that holds it; raise PermanentError where another agent does.
+
+    Raise PermanentError as well on a volume that grants two locks at once: there nothing would keep agents apart.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(root / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    os.set_inheritable(descriptor, False)
+    if not _locked(descriptor):
+        holder = (root / LOCK).read_text().strip()
+        os.close(descriptor)
+        raise PermanentError(
+            Reason.FOREIGN_ROOT,
+            f"{root}: another agent has locked this storage root ({holder or 'it left no name'})",
+            "one agent a storage root: stop the other, or give this one a root of its own",
+        )
+    _probe(root)
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, f"pid {os.getpid()} on {os.uname().nodename}\n".encode(), 0)
+    return descriptor
+
+
+def _probe(root: Path) -> None:
+    """Take the lock a second time: a file system that grants it has no locks."""
+    second = os.open(root / LOCK, os.O_RDWR)
+    try:
+        if _locked(second):
+            raise PermanentError(
+                Reason.FOREIGN_ROOT,
+                f"{root}: this volume grants the same flock twice, so two agents could own it at once",
+                "use a volume with file locks (a local or block volume; NFS 4 with locking)",
+            )
+    finally:
+        os.close(second)
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
