@@ -1,0 +1,46 @@
+"""Fetch what the tests run, ahead of them: `python -m tests.components.fetch`.
+
+Exit code 1 where something is missing and $CI is set; otherwise the tests that need it are skipped, and say so.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+
+from tests.components.cache import MissingComponentError, cache_folder
+from tests.components.java import compiler_jars
+from tests.components.neo4j_community import jars
+from tests.components.pins import NEO4J_VERSIONS
+from tests.components.prometheus import promtool
+
+
+def main() -> int:
+    """Fetch everything, saying what is done, and return the exit code."""
+    _say(f"components are kept in {cache_folder()}")
+    steps: dict[str, Callable[[], object]] = {
+        "Prometheus": lambda: promtool("--version"),
+        "Java compiler": compiler_jars,
+        **{f"Neo4j Community {version}": partial(jars, version) for version in NEO4J_VERSIONS},
+    }
+    missing = 0
+    for name, step in steps.items():
+        started = time.monotonic()
+        try:
+            step()
+        except MissingComponentError as error:
+            missing += 1
+            _say(f"{name}: {error}")
+        else:
+            _say(f"{name}: here ({time.monotonic() - started:.1f} s)")
+    return 1 if missing and os.environ.get("CI") else 0
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,12 @@
+"""The versions of everything the tests run that pip does not install.
+
+What pip installs (SeaweedFS, the JDK) is pinned in pyproject.toml and the lock files; Prometheus is Debian's. A range would
+not do for Neo4j: maven-metadata ends before the newest versions that resolve.
+"""
+
+NEO4J_VERSIONS = ("5.26.31", "2026.09.0")
+
+MAVEN_DEPENDENCY_PLUGIN = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1"
+
+JAVA_COMPILER = "org.eclipse.jdt:ecj:3.40.0"
+"""The JDK on the package index has no compiler; this one is a single jar, and knows the class files of both versions."""

@@ -1,0 +1,83 @@
+"""A server as a child process: started, waited for by what it can do, ended for certain."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+
+class Server:
+    """One server process in a group of its own, its output in a file.
+
+    A subclass says how it is started and what proves it ready: never that its port is open, which comes too early for all
+    of them.
+    """
+
+    name = "server"
+
+    def __init__(self, log: Path) -> None:
+        self.log = log
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        """The process id of the running server."""
+        if self._process is None:
+            raise RuntimeError(f"{self.name} does not run")
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        """Whether the process is there."""
+        return self._process is not None and self._process.poll() is None
+
+    def _launch(
+        self, argv: Sequence[str], ready: Callable[[], bool], *, environment: Mapping[str, str], timeout: float = 60
+    ) -> None:
+        if self.running:
+            raise RuntimeError(f"{self.name} runs already")
+        with self.log.open("ab") as output:
+            self._process = subprocess.Popen(
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **environment},
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + timeout
+        while not ready():
+            if self._process.poll() is not None:
+                raise RuntimeError(f"{self.name} ended with {self._process.returncode}:\n{self._tail()}")
+            if time.monotonic() > deadline:
+                self.kill()
+                raise RuntimeError(f"{self.name} was not ready after {timeout:g} s:\n{self._tail()}")
+            time.sleep(0.1)  # nothing announces readiness: it is asked for
+
+    def kill(self) -> None:
+        """End the whole group with SIGKILL, as a power cut would."""
+        self._end(signal.SIGKILL, 10)
+
+    def terminate(self, timeout: float = 60) -> None:
+        """Ask it to end, and wait until it has."""
+        self._end(signal.SIGTERM, timeout)
+
+    def _end(self, number: signal.Signals, timeout: float) -> None:
+        if self._process is None:
+            return
+        with suppress(ProcessLookupError):  # it has ended by itself
+            os.killpg(self._process.pid, number)
+        try:
+            self._process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+            raise
+        finally:
+            self._process = None
+
+    def _tail(self) -> str:
+        return self.log.read_text(errors="replace")[-4000:]

@@ -1,0 +1,139 @@
+"""The real servers, as fixtures; what is missing on this machine is said in the last line.
+
+With $CI set a missing component is a failure. Without, its tests are skipped: the rest is still worth running.
+"""
+
+import os
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.components.cache import MissingComponentError
+from tests.components.neo4j_community import CommunityHome, CommunityServer
+from tests.components.pins import NEO4J_VERSIONS
+from tests.components.prometheus import Prometheus
+from tests.components.seaweedfs import SeaweedFS
+
+_MISSING = "missing component: "
+
+
+class _MissingComponents:
+    """Gathers what was skipped for want of a component, and says it below everything else."""
+
+    def __init__(self) -> None:
+        self._missing: set[str] = set()
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.skipped and isinstance(report.longrepr, tuple) and _MISSING in report.longrepr[2]:
+            self._missing.add(report.longrepr[2].partition(_MISSING)[2])
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_unconfigure(self, config: pytest.Config) -> None:
+        if self._missing:
+            config.get_terminal_writer().line(f"NOT EVERYTHING RAN: {'; '.join(sorted(self._missing))}")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(_MissingComponents())
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup() -> Generator[None, None, None]:
+    with _skipping_what_is_missing():
+        yield
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Generator[None, None, None]:
+    with _skipping_what_is_missing():
+        yield
+
+
+@contextmanager
+def _skipping_what_is_missing() -> Iterator[None]:
+    try:
+        yield
+    except MissingComponentError as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(f"{_MISSING}{error}")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what uses a component, and keep each Neo4j version on one worker (`--dist loadgroup`): one server each."""
+    for item in items:
+        fixtures = set(getattr(item, "fixturenames", ()))
+        if fixtures & {"seaweedfs", "seaweedfs_tls", "community_home", "community_server", "prometheus"}:
+            item.add_marker(pytest.mark.components)
+        if fixtures & {"community_home", "community_server"}:
+            callspec = getattr(item, "callspec", None)
+            values = () if callspec is None else callspec.params.values()
+            version = next((value for value in values if value in NEO4J_VERSIONS), NEO4J_VERSIONS[0])
+            item.add_marker(pytest.mark.xdist_group(f"neo4j-{version}"))
+
+
+@pytest.fixture(params=NEO4J_VERSIONS)
+def neo4j_version(request: pytest.FixtureRequest) -> str:
+    """Each version of Neo4j Community in turn."""
+    return str(request.param)
+
+
+@pytest.fixture
+def community_home(tmp_path: Path) -> Callable[[str], CommunityHome]:
+    """Make a fresh NEO4J_HOME of a version."""
+
+    def make(version: str) -> CommunityHome:
+        return CommunityHome.create(version, tmp_path / f"neo4j-{version}")
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def community_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], CommunityServer]]:
+    """Start the server of a version, empty but for what earlier tests left; one per version and worker."""
+    servers: dict[str, CommunityServer] = {}
+
+    def start(version: str) -> CommunityServer:
+        if version not in servers:
+            home = CommunityHome.create(version, tmp_path_factory.mktemp("neo4j") / version)
+            servers[version] = CommunityServer(home).start()
+        return servers[version]
+
+    yield start
+    for server in servers.values():
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def seaweedfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedFS]:
+    """A real S3 server with the bucket `BUCKET`; a test that kills it starts it again."""
+    server = SeaweedFS(tmp_path_factory.mktemp("seaweedfs")).start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def seaweedfs_tls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedFS]:
+    """The same behind TLS, by a CA of its own."""
+    server = SeaweedFS(tmp_path_factory.mktemp("seaweedfs-tls"), tls=True).start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def prometheus(tmp_path: Path) -> Iterator[Callable[..., Prometheus]]:
+    """Start a Prometheus that scrapes the given `host:port` targets."""
+    servers: list[Prometheus] = []
+
+    def start(*targets: str, rules: tuple[Path, ...] = ()) -> Prometheus:
+        folder = tmp_path / f"prometheus-{len(servers)}"
+        folder.mkdir()
+        servers.append(Prometheus(folder, targets, rules=rules))
+        return servers[-1].start()
+
+    yield start
+    for server in servers:
+        server.stop()
