@@ -1,0 +1,129 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backup_agent.core.capabilities import OLDEST, TABLE, Capabilities, Capability, Version, other_line
+from backup_agent.core.reasons import PermanentError, Reason
+
+
+@pytest.mark.parametrize(
+    ("text", "expected", "shown", "line"),
+    [
+        pytest.param("5.26.31\n", Version(5, 26, 31), "5.26.31", "5.26", id="long-term"),
+        pytest.param("2026.09.0\n", Version(2026, 9, 0), "2026.09.0", "2026", id="calendar"),
+        pytest.param("2025.11.2", Version(2025, 11, 2), "2025.11.2", "2025", id="calendar, two digits"),
+        pytest.param("neo4j 5.26.31", Version(5, 26, 31), "5.26.31", "5.26", id="the command version"),
+        pytest.param("neo4j-admin 2026.09.0", Version(2026, 9, 0), "2026.09.0", "2026", id="named neo4j-admin"),
+        pytest.param("neo4j-5.26.0", Version(5, 26, 0), "5.26.0", "5.26", id="as an image tag"),
+        pytest.param("v5.26", Version(5, 26), "5.26.0", "5.26", id="without patch"),
+        pytest.param("2026.09.0-SNAPSHOT", Version(2026, 9, 0), "2026.09.0-SNAPSHOT", "2026", id="suffix"),
+        pytest.param("5.26.3-drop02.1+a1b2c3", Version(5, 26, 3), "5.26.3-drop02.1+a1b2c3", "5.26", id="long suffix"),
+        pytest.param(
+            "Picked up JAVA_TOOL_OPTIONS: -Dx=1.2.3\nWARNING: Using incubator modules: jdk.incubator.vector\r\n5.26.31\r\n",
+            Version(5, 26, 31),
+            "5.26.31",
+            "5.26",
+            id="among the JVM's own lines",
+        ),
+    ],
+)
+def test_a_version_is_read_from_what_the_program_prints(text: str, expected: Version, shown: str, line: str) -> None:
+    version = Version.parse(text)
+
+    assert expected == version
+    assert shown == str(version)
+    assert line == version.line
+
+
+@pytest.mark.parametrize("text", ["", "\n", "neo4j", "five", "usage: neo4j-admin 5.26.31 <command>", "1.2.3.4.5 /x"])
+def test_what_names_no_version_gives_none(text: str) -> None:
+    assert Version.parse(text) is None
+
+
+@given(st.text())
+def test_any_text_at_all_gives_a_version_or_none(text: str) -> None:
+    assert isinstance(Version.parse(text), Version | None)
+
+
+@given(st.builds(Version, st.integers(5, 3000), st.integers(0, 99), st.integers(0, 9999)))
+def test_a_version_reads_back_from_its_own_text(version: Version) -> None:
+    assert version == Version.parse(str(version))
+
+
+def test_versions_order_by_number_and_not_by_text() -> None:
+    texts = ["5.9.0", "5.26.4", "5.26.31", "2025.02.0", "2025.11.0", "2026.01.0"]
+
+    assert [Version.parse(text) for text in texts] == sorted(filter(None, map(Version.parse, reversed(texts))))
+
+
+def capabilities(text: str) -> set[str]:
+    return set(Capabilities.of(Version.parse(text)).has)
+
+
+@pytest.mark.parametrize(
+    ("older", "newer", "came", "went"),
+    [
+        ("5.26.0", "2025.01.0", {"backup aggregate"}, set()),
+        ("2025.03.0", "2025.04.0", {"--prefer-diff-as-parent"}, set()),
+        ("2025.06.2", "2025.07.0", set(), {"--show-metadata"}),
+        ("2025.08.0", "2025.09.0", {"--remote-address-resolution"}, set()),
+        ("2025.09.0", "2025.10.0", {"--include-metadata=users=..."}, set()),
+        ("2025.10.1", "2025.11.0", {"--parallel-download", "--skip-recovery"}, set()),
+        ("2026.01.4", "2026.02.0", {"overlap of a full and its first differential"}, set()),
+        ("2026.02.0", "2031.12.9", set(), set()),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_comes_and_goes_between_versions(older: str, newer: str, came: set[str], went: set[str]) -> None:
+    assert came == capabilities(newer) - capabilities(older)
+    assert went == capabilities(older) - capabilities(newer)
+
+
+def test_the_long_term_version_has_the_plain_options_only() -> None:
+    assert {"--compress", "--temp-path", "backup inspect", "--show-metadata"} == capabilities("5.26.0")
+
+
+def test_a_pre_release_counts_as_its_release() -> None:
+    assert capabilities("2025.11.0") == capabilities("2025.11.0-SNAPSHOT")
+
+
+def test_a_program_too_old_is_refused_with_its_version() -> None:
+    with pytest.raises(PermanentError) as refused:
+        Capabilities.of(Version(5, 25, 1))
+
+    assert refused.value.failure.reason is Reason.ADMIN_MISSING
+    assert refused.value.failure.error == "neo4j-admin is version 5.25.1; 5.26 or newer is needed"
+
+
+def test_an_unknown_version_gets_what_all_have_and_a_warning() -> None:
+    unknown = Capabilities.of(None)
+
+    assert {Capability.COMPRESS, Capability.TEMP_PATH, Capability.INSPECT} == unknown.has
+    assert list(unknown.warnings) == ["the version of neo4j-admin is unknown: only options known since 5.26 are used"]
+
+
+def test_every_capability_has_one_row_with_its_source() -> None:
+    assert set(Capability) == {row.capability for row in TABLE}
+    assert len(Capability) == len(TABLE)
+    assert all(row.source for row in TABLE)
+    assert OLDEST.line == "5.26"
+
+
+@pytest.mark.parametrize(
+    ("admin", "servers", "expected"),
+    [
+        pytest.param("5.26.31", ("5.26.4", "5.26.31"), None, id="same line"),
+        pytest.param("2026.09.0", ("2026.01.0",), None, id="same year"),
+        pytest.param("2026.09.0", (), None, id="servers unknown"),
+        pytest.param("2026.09.0", ("nonsense",), None, id="servers unreadable"),
+        pytest.param("", ("5.26.4",), None, id="program unknown"),
+        pytest.param(
+            "2026.09.0",
+            ("5.26.4", "2026.09.0", "2025.12.1"),
+            "neo4j-admin is version 2026.09.0, servers are of line 2025, 5.26: use one line for both",
+            id="other lines",
+        ),
+    ],
+)
+def test_another_line_is_a_warning(admin: str, servers: tuple[str, ...], expected: str | None) -> None:
+    assert expected == other_line(Version.parse(admin), servers)
