@@ -1,0 +1,56 @@
+# Everything a change must pass, the same here and in CI. `make` alone lists what there is.
+# It needs Python 3.11 with venv, and git; the tests' other needs are named where one is absent.
+
+PYTHON ?= python3
+UV ?= uv
+VENV := .venv
+DEMO_VENV := .venv-demo
+PYTEST := $(VENV)/bin/python -m pytest -n 2 --dist loadgroup
+
+.DEFAULT_GOAL := help
+.PHONY: help setup check test test-fast demo lock bench
+
+help:  ## list the targets
+	@awk -F ':.*## *' '/^[a-z-]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' Makefile
+
+setup: $(VENV)/.from-lock  ## make .venv from requirements-dev.lock
+
+check: setup  ## format, lint, types, layers, the house's own rules
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy --explicit-package-bases
+	$(VENV)/bin/lint-imports
+	$(VENV)/bin/python -m pytest -q tests/test_house.py
+
+test: setup  ## every test, real servers included (fetched once into the user's cache folder)
+	$(VENV)/bin/python -m tests.components.fetch
+	$(PYTEST)
+
+test-fast: setup  ## the tests that need nothing but Python
+	$(PYTEST) -m "not components"
+
+demo: $(DEMO_VENV)/.from-lock  ## a day of the agent on this machine, its cluster simulated
+	$(DEMO_VENV)/bin/backup-agent demo $(DEMO_OPTIONS)
+
+lock:  ## resolve the three lock files again (needs uv)
+	$(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade --quiet pyproject.toml --output-file requirements.lock
+	$(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade --quiet pyproject.toml --extra demo --constraint requirements.lock --output-file requirements-demo.lock
+	$(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade --quiet pyproject.toml --all-extras --group dev --constraint requirements-demo.lock --output-file requirements-dev.lock
+
+bench:  ## list the benchmarks; each is run by hand
+	@for file in bench/*.py; do printf '%s\n    %s\n' "$(VENV)/bin/python $$file" "$$(sed -n '1s/^"*//;1s/"*$$//;1p' $$file)"; done
+
+# pip refuses to install into a system's Python (PEP 668): always a virtual environment. Only the lock files' hashes are taken.
+$(VENV)/.from-lock: requirements-dev.lock pyproject.toml
+	$(call make-venv,$(VENV),requirements-dev.lock,--editable)
+
+$(DEMO_VENV)/.from-lock: requirements-demo.lock pyproject.toml
+	$(call make-venv,$(DEMO_VENV),requirements-demo.lock,--editable)
+
+define make-venv
+	@$(PYTHON) -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' || { echo 'Python 3.11 with venv is needed: apt-get install -y --no-install-recommends python3-venv' >&2; exit 1; }
+	$(PYTHON) -m venv $(1)
+	$(1)/bin/pip install --disable-pip-version-check --quiet --require-hashes -r $(2)
+	$(1)/bin/pip install --disable-pip-version-check --quiet --no-deps $(3) .
+	@touch $@
+endef
