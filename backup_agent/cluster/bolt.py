@@ -1,0 +1,456 @@
+"""Ask a cluster over Bolt what it holds and where: the one home of the Neo4j driver.
+
+A newcomer would trust the driver's timeouts. It has none on reading: a server that accepts, then says nothing, holds
+it for ever. So every conversation runs in a thread of its own and is left behind at the deadline; whoever called is
+a short-lived process and ends with `os._exit`. What is essential (SHOW DATABASES) is asked first and alone; all else
+may fail without harm. Codes and columns: Neo4j operations manual and status codes, met on Community 5.26 and 2026.09.
+"""
+
+import logging
+import re
+import socket
+import ssl
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import neo4j
+from neo4j.exceptions import AuthError, ConfigurationError, DriverError, Neo4jError, UnsupportedServerProduct
+
+from backup_agent import __version__
+from backup_agent.core.reasons import BackupError, PermanentError, Reason, TransientError
+from backup_agent.core.topology import ADVERTISED_BACKUP, ADVERTISED_DEFAULT, Copy, Topology, advertised, join
+
+Answer = TypeVar("Answer")
+
+logging.getLogger("neo4j").addHandler(logging.NullHandler())  # else each retry is a line on stderr
+
+DATABASES = (
+    "SHOW DATABASES YIELD name, type, role, writer, address, serverID, databaseID, currentStatus, "
+    "lastCommittedTxn, replicationLag"
+)
+ALIASES = "SHOW ALIASES FOR DATABASE YIELD name, database"
+COMPONENTS = "CALL dbms.components() YIELD name, versions"
+SETTINGS = f"SHOW SETTINGS '{ADVERTISED_BACKUP}', '{ADVERTISED_DEFAULT}' YIELD name, value"
+CLOCK = "RETURN datetime() AS now"
+
+KERNEL = "Neo4j Kernel"
+"""The row of dbms.components() that counts: since 2025.05 another lists the versions of Cypher."""
+
+CONNECT_SECONDS = 5.0
+"""For one TCP connection and its handshake."""
+
+RETRY_SECONDS = 3.0
+"""For the driver's own retries of what may pass (a leader switch, `system` not up yet). Its default is 30, and it
+counts a refused connection and a bad certificate among what may pass."""
+
+EXTRAS_SECONDS = 6.0
+"""For everything that is only nice to know, after the databases are known."""
+
+ROUTED_SHARE = 0.5
+"""Of the time there is, how much a routed attempt may use: the direct one needs some as well."""
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where and as whom to ask. `ca_file` counts with the `+s` schemes."""
+
+    uri: str
+    username: str
+    password: str = field(repr=False)
+    ca_file: str | None = None
+    backup_port: int = 6362
+
+
+@dataclass(frozen=True)
+class Discovered:
+    """What a cluster said of itself."""
+
+    topology: Topology
+    clock_offset_seconds: float | None = None
+    """The server's clock minus ours; None where no database could be asked."""
+    notes: tuple[str, ...] = ()
+    """What could not be asked, and why: for the log, nothing to worry about."""
+
+
+class LoginRefusedError(PermanentError):
+    """The server knows us and says no. Asking again could lock the account: not done in the same run."""
+
+
+def discover(endpoint: Endpoint, *, timeout: float = 30.0) -> Discovered:
+    """Return what the cluster at `endpoint` holds, within `timeout` seconds.
+
+    Where a routed conversation fails for any reason but the login, the server at the given address is asked directly.
+    Raise PermanentError or TransientError, reason `source_unreachable`.
+    """
+    deadline = time.monotonic() + timeout
+    # Threads left behind must hold nobody: no `with`, which would wait for them.
+    pool = ThreadPoolExecutor(max_workers=32, thread_name_prefix="bolt")
+    try:
+        uri, copies = _databases(endpoint, pool, deadline)
+        return _with_extras(endpoint, uri, copies, pool, min(deadline, time.monotonic() + EXTRAS_SECONDS))
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _databases(endpoint: Endpoint, pool: ThreadPoolExecutor, deadline: float) -> tuple[str, tuple[Copy, ...]]:
+    """Ask for the databases; return them, and the URI under which the answer came."""
+    direct = _direct(endpoint.uri)
+    share = 1.0 if direct is None else ROUTED_SHARE
+    try:
+        asked = pool.submit(_converse, endpoint, endpoint.uri, _show_databases)
+        return endpoint.uri, _by(asked, time.monotonic() + share * (deadline - time.monotonic()), endpoint.uri)
+    except LoginRefusedError:
+        raise
+    except BackupError:
+        if direct is None:
+            raise
+        asked = pool.submit(_converse, endpoint, direct, _show_databases)
+        return direct, _by(asked, deadline, direct)
+
+
+def _with_extras(
+    endpoint: Endpoint, uri: str, copies: tuple[Copy, ...], pool: ThreadPoolExecutor, deadline: float
+) -> Discovered:
+    """Add what is nice to know: aliases, versions, clock, and each server's own word on its backup address."""
+    scheme = (_direct(uri) or uri).split("://")[0]
+    servers = sorted({copy.address for copy in copies if copy.address is not None})
+    clock_at = next((copy.database for copy in copies if copy.type == "standard" and copy.serves), None)
+    aliases = pool.submit(_converse, endpoint, uri, _show_aliases)
+    versions = pool.submit(_converse, endpoint, uri, _versions)
+    offset = pool.submit(_converse, endpoint, uri, lambda driver: _clock_offset(driver, clock_at)) if clock_at else None
+    visits = {
+        address: pool.submit(_converse, endpoint, f"{scheme}://{address}", _visit, retry=0.0) for address in servers
+    }
+    asked: list[Future[Any]] = [aliases, versions, *visits.values(), *([offset] if offset else [])]
+    wait(asked, _left(deadline))
+
+    notes: list[str] = []
+    told: dict[str, str] = {}
+    known: tuple[str, ...] | None = _or_note(versions, "dbms.components()", notes)
+    kernels = set(known or ())
+    for address, visit in visits.items():
+        settings, kernel = _or_note(visit, f"settings of {address}", notes) or ({}, ())
+        kernels.update(kernel)
+        listener = advertised(settings, address, endpoint.backup_port)
+        if listener is not None:
+            told[address] = listener
+    return Discovered(
+        topology=Topology(
+            seen=datetime.now(UTC),
+            copies=copies,
+            aliases=_or_note(aliases, "SHOW ALIASES", notes) or {},
+            versions=tuple(sorted(kernels)),
+            backup_addresses=told,
+        ),
+        clock_offset_seconds=_or_note(offset, "datetime()", notes) if offset else None,
+        notes=tuple(notes),
+    )
+
+
+def _converse(
+    endpoint: Endpoint, uri: str, ask: Callable[[neo4j.Driver], Answer], *, retry: float = RETRY_SECONDS
+) -> Answer:
+    """Open a driver, ask, close it; raise what `classify` makes of a failure."""
+    try:
+        with _driver(endpoint, uri, retry) as driver:
+            return ask(driver)
+    except (Neo4jError, DriverError, OSError, ValueError) as error:
+        raise classify(error, endpoint, uri) from error
+
+
+def _driver(endpoint: Endpoint, uri: str, retry: float) -> neo4j.Driver:
+    """Make a driver for any of the six schemes."""
+    # The driver refuses an own CA together with `+s`, and takes it with the plain scheme and `encrypted`.
+    trust: dict[str, Any] = {}
+    scheme, rest = uri.split("://", 1) if "://" in uri else ("", uri)
+    if endpoint.ca_file is not None and scheme.endswith("+s"):
+        uri = f"{scheme.removesuffix('+s')}://{rest}"
+        trust = {"encrypted": True, "trusted_certificates": neo4j.TrustCustomCAs(endpoint.ca_file)}
+    return neo4j.GraphDatabase.driver(
+        uri,
+        auth=neo4j.basic_auth(endpoint.username, endpoint.password),
+        connection_timeout=CONNECT_SECONDS,
+        connection_write_timeout=CONNECT_SECONDS,
+        connection_acquisition_timeout=2 * CONNECT_SECONDS,
+        max_transaction_retry_time=retry,
+        user_agent=f"neo4j-backup-agent/{__version__}",
+        telemetry_disabled=True,
+        **trust,
+    )
+
+
+def _rows(driver: neo4j.Driver, statement: str, database: str = "system") -> list[neo4j.Record]:
+    # Any server knows the answer; a reader answers also while the leader is being elected.
+    return driver.execute_query(statement, database_=database, routing_=neo4j.RoutingControl.READ).records
+
+
+def _show_databases(driver: neo4j.Driver) -> tuple[Copy, ...]:
+    # A session of our own first: execute_query would retry a refused connection like a leader switch, and tell late.
+    try:
+        with driver.session(database="system", default_access_mode=neo4j.READ_ACCESS) as session:
+            rows = list(session.run(DATABASES))
+    except Neo4jError as error:
+        if not error.is_retryable():
+            raise
+        rows = _rows(driver, DATABASES)
+    return tuple(
+        Copy(
+            database=row["name"],
+            type=row["type"],
+            role=row["role"],
+            writer=row["writer"],
+            address=row["address"],
+            server_id=row["serverID"],
+            database_id=row["databaseID"],
+            status=row["currentStatus"],
+            last_committed_txn=row["lastCommittedTxn"],
+            replication_lag=row["replicationLag"],
+        )
+        for row in rows
+    )
+
+
+def _show_aliases(driver: neo4j.Driver) -> dict[str, str | None]:
+    return {row["name"]: row["database"] for row in _rows(driver, ALIASES)}
+
+
+def _versions(driver: neo4j.Driver) -> tuple[str, ...]:
+    return tuple(version for row in _rows(driver, COMPONENTS) if row["name"] == KERNEL for version in row["versions"])
+
+
+def _visit(driver: neo4j.Driver) -> tuple[dict[str, str | None], tuple[str, ...]]:
+    """Ask one server for its own settings (SHOW SETTINGS speaks of the server that runs it) and version."""
+    return {row["name"]: row["value"] for row in _rows(driver, SETTINGS)}, _versions(driver)
+
+
+def _clock_offset(driver: neo4j.Driver, database: str) -> float:
+    """Return the server's clock minus ours. Asked of an ordinary database: `system` computes nothing."""
+    _rows(driver, CLOCK, database)  # the first query pays for routing and login
+    before = datetime.now(UTC)
+    [row] = _rows(driver, CLOCK, database)
+    after = datetime.now(UTC)
+    there: datetime = row["now"].to_native()
+    return (there - (before + (after - before) / 2)).total_seconds()
+
+
+def _by(future: Future[Answer], deadline: float, uri: str) -> Answer:
+    seconds = _left(deadline)
+    try:
+        return future.result(seconds)
+    except FutureTimeoutError:
+        raise TransientError(
+            Reason.SOURCE_UNREACHABLE,
+            f"{_where(uri)} gave no answer within {seconds:.0f} s",
+            "the server hangs, or something between drops packets: see its debug.log, load balancers, policies, DNS",
+        ) from None
+
+
+def _or_note(future: Future[Answer], what: str, notes: list[str]) -> Answer | None:
+    """Return what a conversation brought, or None and a note on why not."""
+    try:
+        return future.result(0)
+    except FutureTimeoutError:
+        notes.append(f"{what}: no answer in time")
+    except BackupError as error:
+        notes.append(f"{what}: {error}")
+    return None
+
+
+def _left(deadline: float) -> float:
+    return max(0.0, deadline - time.monotonic())
+
+
+def _direct(uri: str) -> str | None:
+    """Return the `bolt` form of a `neo4j` URI: the same server, without its routing table."""
+    return f"bolt{uri.removeprefix('neo4j')}" if uri.startswith("neo4j") else None
+
+
+def _where(uri: str) -> str:
+    """Return host:port alone: a URI may carry what must not be shown."""
+    parts = urlsplit(uri)
+    try:
+        return join(parts.hostname or "", parts.port or 7687)
+    except ValueError:
+        return parts.hostname or "neo4j.uri"
+
+
+@dataclass(frozen=True)
+class _Row:
+    """What one kind of failure means. `text` may name {where}, {user}, {ca_file} and {what}, the driver's own words."""
+
+    matches: Callable[[BaseException], bool]
+    error: type[BackupError]
+    text: str
+    hint: str = ""
+
+
+def _code(*codes: str) -> Callable[[BaseException], bool]:
+    """Match what a server answered, by its status code; one that ends in a dot stands for all below it."""
+    return lambda error: (
+        isinstance(error, Neo4jError)
+        and any(error.code == code or (code.endswith(".") and str(error.code).startswith(code)) for code in codes)
+    )
+
+
+def _raised(*kinds: type[BaseException]) -> Callable[[BaseException], bool]:
+    return lambda error: isinstance(error, kinds)
+
+
+def _certificate(*numbers: int) -> Callable[[BaseException], bool]:
+    """Match a certificate that OpenSSL refused, by its X509_V_ERR number; none: any."""
+    return lambda error: (
+        isinstance(error, ssl.SSLCertVerificationError) and (not numbers or error.verify_code in numbers)
+    )
+
+
+def _says(text: str) -> Callable[[BaseException], bool]:
+    """Match the driver's own words, where it has no type for them."""
+    return lambda error: text in str(error)
+
+
+_LOGIN_HINT = "check neo4j.username and neo4j.password_file; a refused login is not tried again in this run"
+_TLS_HINT = (
+    "where the server wants TLS use the +s form with neo4j.ca_file for an own CA, else the plain form of neo4j.uri"
+)
+
+_FAILURES = (
+    # What the server answered.
+    _Row(
+        _code("Neo.ClientError.Security.AuthenticationRateLimit"),
+        LoginRefusedError,
+        "{where} refused the login of {user!r}: too many wrong passwords, the account is locked for a while",
+        _LOGIN_HINT,
+    ),
+    _Row(
+        _code("Neo.ClientError.Security.CredentialsExpired"),
+        LoginRefusedError,
+        "{where} refused the login of {user!r}: its password has to be changed first",
+        "ALTER CURRENT USER SET PASSWORD, or ALTER USER … CHANGE NOT REQUIRED",
+    ),
+    _Row(
+        _raised(AuthError),
+        LoginRefusedError,
+        "{where} refused the login of {user!r}: wrong user name or password",
+        _LOGIN_HINT,
+    ),
+    _Row(
+        _code("Neo.ClientError.Security."),
+        LoginRefusedError,
+        "{where} lets {user!r} in but not ask for databases: {what}",
+        "grant its role what backup_agent/cluster/role.cypher grants",
+    ),
+    # Elections, start-up, a server going away: the driver has retried for a while.
+    _Row(
+        _code("Neo.TransientError.", "Neo.ClientError.Cluster.NotALeader", "Neo.DatabaseError."),
+        TransientError,
+        "{where} cannot answer now: {what}",
+        "the database `system` may be starting or electing its leader: SHOW SERVERS, debug.log",
+    ),
+    _Row(_raised(Neo4jError), PermanentError, "{where} refused the question: {what}", "is it a Neo4j 5.26 or newer?"),
+    # TLS. Numbers: X509_V_ERR_* of OpenSSL's x509_vfy.h.
+    _Row(
+        _certificate(10),
+        PermanentError,
+        "the certificate of {where} has expired",
+        "renew it on the servers (dbms.ssl.policy.bolt)",
+    ),
+    _Row(_certificate(9), PermanentError, "the certificate of {where} is not valid yet", "set the clock of the node"),
+    _Row(
+        _certificate(62, 64),
+        PermanentError,
+        "the certificate of {where} names other hosts: {what}",
+        "name the host of neo4j.uri in the certificate's subjectAltName, or use a name that stands there",
+    ),
+    _Row(
+        _certificate(2, 18, 19, 20, 21),
+        PermanentError,
+        "the certificate of {where} is from a CA that is not trusted here",
+        "set neo4j.ca_file to the CA's certificate, and use the +s form of neo4j.uri",
+    ),
+    _Row(_certificate(), PermanentError, "the certificate of {where} was refused: {what}", _TLS_HINT),
+    _Row(
+        _says("no certificate or crl found"),
+        PermanentError,
+        "neo4j.ca_file {ca_file} holds no certificate",
+        "it must be PEM: -----BEGIN CERTIFICATE-----",
+    ),
+    _Row(
+        _raised(FileNotFoundError, IsADirectoryError, PermissionError),
+        PermanentError,
+        "neo4j.ca_file {ca_file} cannot be read: {what}",
+        "mount the CA's certificate there",
+    ),
+    # Something there that speaks another language.
+    _Row(
+        _says("looks like HTTP"),
+        PermanentError,
+        "{where} answers in HTTP, not Bolt",
+        "neo4j.uri wants the Bolt port, 7687 by default, not 7474",
+    ),
+    _Row(_raised(UnsupportedServerProduct), PermanentError, "{where} is no Neo4j server: {what}"),
+    _Row(_raised(ConfigurationError), PermanentError, "neo4j.uri cannot be used: {what}"),
+    _Row(_raised(TimeoutError), TransientError, "{where} does not answer: no reply in time"),
+    _Row(_raised(ssl.SSLError), PermanentError, "{where} and TLS do not go together: {what}", _TLS_HINT),
+    _Row(
+        _says("incomplete handshake"),
+        TransientError,
+        "{where} hung up before the first word",
+        "a server that wants TLS does so when spoken to in plain, one that is starting too: " + _TLS_HINT,
+    ),
+    # Nobody there.
+    _Row(
+        _raised(socket.gaierror),
+        TransientError,
+        "the host name of {where} does not resolve: {what}",
+        "check neo4j.uri and DNS: the client service is <cluster>-client, without ready servers it may have no address",
+    ),
+    _Row(
+        _raised(ConnectionRefusedError),
+        TransientError,
+        "{where} refused the connection: nothing listens there",
+        "are the servers up, and is 7687 the port of the client service?",
+    ),
+    _Row(_raised(ConnectionError), TransientError, "{where} broke the connection off: {what}"),
+    _Row(_raised(DriverError, OSError, ValueError), TransientError, "{where} cannot be asked: {what}"),
+)
+"""First row that matches any link of an error's chain of causes decides. All are reason `source_unreachable`."""
+
+
+def classify(error: Exception, endpoint: Endpoint, uri: str) -> BackupError:
+    """Return what a failure of the driver means, in words that carry no secret."""
+    links = tuple(_causes(error))
+    for row in _FAILURES:
+        for link in links:
+            if row.matches(link):
+                what = (link.message if isinstance(link, Neo4jError) else None) or str(link)
+                text = row.text.format(
+                    where=_where(uri),
+                    user=endpoint.username,
+                    ca_file=endpoint.ca_file,
+                    what=_quoted(what, endpoint.password),
+                )
+                return row.error(Reason.SOURCE_UNREACHABLE, text, row.hint)
+    raise error
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Walk an error and what caused it, groups included (a routing table is tried on several servers)."""
+    yield error
+    members = error.exceptions if isinstance(error, BaseExceptionGroup) else ()
+    for cause in (error.__cause__, *members):
+        if cause is not None:
+            yield from _causes(cause)
+
+
+def _quoted(text: str, secret: str) -> str:
+    """Return foreign text on one line, of bearable length, without the password and what a URI may carry."""
+    line = re.sub(r"//[^/@\s]*@", "//***@", " ".join(text.split()))
+    if secret:
+        line = line.replace(secret, "***")
+    return line[:300]
