@@ -80,6 +80,7 @@ class User:
     databases: tuple[str, ...] = ("*",)
     """Globs: what ACCESS is granted on. With none, SHOW DATABASES lists `system` alone."""
     show_servers: bool = True
+    show_aliases: bool = True
     show_settings: tuple[str, ...] = ("*",)
     """Globs of setting names. One that is not granted gives no row, and no error."""
     password_expired: bool = False
@@ -166,26 +167,25 @@ class Cluster:
 
     def with_server_down(self, name: str) -> Self:
         """Stop a server. What it led is led by the next primary, where a majority of them is still up."""
-        cluster = self.with_server(name, up=False)
-        up = {server.name for server in cluster.servers if server.up}
-        for database in cluster.databases:
-            if not any(copy.server == name and copy.writer for copy in database.copies):
-                continue
-            primaries = [copy.server for copy in database.copies if copy.role == "primary"]
-            left = [server for server in primaries if server in up]
-            if 2 * len(left) > len(primaries):
-                cluster = cluster.with_leader(database.name, left[0])
-            else:
-                cluster = cluster.with_copy(database.name, name, writer=False)
-        return cluster
+        return self.with_server(name, up=False)._with_leaders()
 
     def with_server_up(self, name: str) -> Self:
-        """Start a server again. It follows: who leads stays."""
-        cluster = self.with_server(name, up=True)
-        for database in cluster.databases:
-            hosted = any(copy.server == name and copy.role == "primary" for copy in database.copies)
-            if hosted and not any(copy.writer for copy in database.copies):
-                cluster = cluster.with_leader(database.name, name)
+        """Start a server again. It follows, unless its return makes the majority that had been missing."""
+        return self.with_server(name, up=True)._with_leaders()
+
+    def _with_leaders(self) -> Self:
+        up = {server.name for server in self.servers if server.up}
+        cluster = self
+        for database in self.databases:
+            primaries = [copy.server for copy in database.copies if copy.role == "primary"]
+            left = [server for server in primaries if server in up]
+            leaders = [copy.server for copy in database.copies if copy.writer]
+            if database.type == "composite" or set(leaders) & up:
+                continue
+            if 2 * len(left) > len(primaries):
+                cluster = cluster.with_leader(database.name, left[0])
+            elif leaders:
+                cluster = cluster.with_copy(database.name, leaders[0], writer=False)
         return cluster
 
     def with_status(self, database: str, status: str) -> Self:

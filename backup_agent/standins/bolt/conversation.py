@@ -1,0 +1,443 @@
+"""One Bolt connection, from handshake to goodbye (neo4j.com/docs/bolt: handshake, messages, server state).
+
+Requests are answered strictly in turn, so a client may send several at once. After a FAILURE everything is IGNORED
+until RESET: that is what makes sending ahead safe, and what a newcomer would forget.
+"""
+
+import asyncio
+import struct
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from enum import Enum, auto
+from typing import Any, NoReturn, Protocol
+
+from backup_agent.standins.bolt.faults import (
+    CREDENTIALS_EXPIRED,
+    Failure,
+    Moment,
+    Refused,
+    forbidden,
+    unavailable,
+    unsupported,
+)
+from backup_agent.standins.bolt.packstream import PackStreamError, Structure, pack, unpack
+from backup_agent.standins.bolt.statements import (
+    DEFAULT_DATABASE,
+    Answer,
+    Asked,
+    answer,
+    database_not_found,
+    find_database,
+    running,
+)
+from backup_agent.standins.cluster import BoltFault, Cluster, User
+
+MAGIC = b"\x60\x60\xb0\x17"
+MANIFEST = b"\x00\x00\x01\xff"
+"""Proposed by a client that would rather choose from the server's versions (manifest handshake, version 1)."""
+Version = tuple[int, int]
+
+SUCCESS, RECORD, IGNORED, FAILURE = 0x70, 0x71, 0x7E, 0x7F
+LARGEST_CHUNK = 0xFFFF
+LARGEST_REQUEST = 1 << 20
+LOGON_SINCE: Version = (5, 1)
+GQL_SINCE: Version = (5, 7)
+ROUTING_TABLE_SECONDS = 300
+
+
+class State(Enum):
+    """Where the conversation stands."""
+
+    CONNECTED = auto()
+    AUTHENTICATION = auto()
+    READY = auto()
+    FAILED = auto()
+
+
+class Gone(Exception):  # noqa: N818  no error: the conversation is over
+    """The connection ends here."""
+
+
+@dataclass
+class Stream:
+    """Rows not pulled yet, and what goes wrong while they are."""
+
+    rows: list[tuple[Any, ...]]
+    database: str
+    faults: tuple[BoltFault, ...]
+
+
+class Host(Protocol):
+    """What a conversation needs of the server it runs in."""
+
+    def current(self) -> Cluster:
+        """Return the cluster as it is now; raise ValueError where its file is broken."""
+
+    def shown_addresses(self) -> Mapping[str, str]:
+        """Return the servers' Bolt addresses by name."""
+
+    def strike(self, moment: Moment, server: str, statement: str = "") -> tuple[BoltFault, ...]:
+        """Return the faults that strike now."""
+
+    def log_in(self, server: str, token: Mapping[str, Any]) -> User:
+        """Check credentials; raise Refused."""
+
+    def heard(self, server: str, user: str, database: str, text: str) -> None:
+        """Remember a statement."""
+
+    def move_leader(self, fault: BoltFault) -> None:
+        """Change who leads a database."""
+
+    @property
+    def dead_address(self) -> str:
+        """An address that refuses every connection."""
+
+
+class Conversation:
+    """Answers one client on behalf of one server of the cluster."""
+
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, host: Host, server: str, number: int
+    ) -> None:
+        self.reader = reader
+        self.writer = writer
+        self.host = host
+        self.server = server
+        self.number = number
+        self.version: Version = (0, 0)
+        self.state = State.CONNECTED
+        self.user: User | None = None
+        self.transaction: str | None = None
+        """The database of the open transaction."""
+        self.streams: dict[int, Stream] = {}
+        self.last_stream = -1
+
+    async def run(self) -> None:
+        """Talk until either side ends it; raise ConnectionError, EOFError or PackStreamError on a broken client."""
+        self.version = await self._agree()
+        try:
+            while True:
+                await self._serve(unpack(await self._receive()))
+                await self.writer.drain()
+        except Gone:
+            return
+
+    async def _agree(self) -> Version:
+        offered = _versions(self.host.current().version_of(self.server))
+        opening = await self.reader.readexactly(20)
+        if opening[:4] != MAGIC:
+            raise PackStreamError("no Bolt client")
+        proposals = [opening[at : at + 4] for at in range(4, 20, 4)]
+        if MANIFEST in proposals:
+            ranges = [bytes((0, low, minor, major)) for major, minor, low in offered]
+            self.writer.write(MANIFEST + bytes((len(ranges),)) + b"".join(ranges) + b"\x00")
+            chosen = await self.reader.readexactly(4)
+            while (await self.reader.readexactly(1))[0] & 0x80:
+                pass  # capabilities: none are known, a varint of any length is read over
+            return chosen[3], chosen[2]
+        for _, low, minor, major in proposals:
+            for our_major, our_minor, our_low in offered:
+                best = min(minor, our_minor)
+                if major == our_major and best >= max(minor - low, our_minor - our_low):
+                    self.writer.write(bytes((0, 0, best, major)))
+                    return major, best
+        self.writer.write(bytes(4))
+        await self.writer.drain()
+        raise ConnectionError("no version in common")
+
+    async def _receive(self) -> bytes:
+        message = bytearray()
+        while True:
+            (size,) = struct.unpack(">H", await self.reader.readexactly(2))
+            if size == 0 and message:
+                return bytes(message)
+            message += await self.reader.readexactly(size)
+            if len(message) > LARGEST_REQUEST:
+                raise PackStreamError("a request larger than anybody sends")
+
+    async def _serve(self, request: object) -> None:
+        if not isinstance(request, Structure) or request.tag not in REQUESTS:
+            raise PackStreamError("no request of Bolt")
+        states, serve = REQUESTS[request.tag]
+        if self.state is State.FAILED and State.FAILED not in states:
+            self._send(IGNORED, {})
+            return
+        try:
+            if self.state not in states:
+                self._refuse_for_good("Neo.ClientError.Request.Invalid", f"not in state {self.state.name.lower()}")
+            metadata = await serve(self, request.fields)
+        except Refused as refused:
+            await self._fail(refused.failure)
+        except ValueError as error:  # cluster.json is broken: whoever wrote it should read so
+            await self._fail(Failure("Neo.DatabaseError.General.UnknownError", str(error)))
+        else:
+            self._send(SUCCESS, metadata)
+
+    async def hello(self, fields: Sequence[Any]) -> dict[str, Any]:
+        """HELLO: say who we are; before 5.1 it brings the credentials as well."""
+        version = self.host.current().version_of(self.server)
+        if self.version < LOGON_SINCE:
+            self.user = self.host.log_in(self.server, fields[0])
+            self.state = State.READY
+        else:
+            self.state = State.AUTHENTICATION
+        return {
+            "server": f"Neo4j/{version}",
+            "connection_id": f"bolt-{self.number}",
+            "hints": {"connection.recv_timeout_seconds": 120, "telemetry.enabled": True},
+        }
+
+    async def logon(self, fields: Sequence[Any]) -> dict[str, Any]:
+        """LOGON: check the credentials."""
+        self.user = None
+        self.user = self.host.log_in(self.server, fields[0])
+        self.state = State.READY
+        return {}
+
+    async def logoff(self, _fields: Sequence[Any]) -> dict[str, Any]:
+        """LOGOFF: another user may log on."""
+        self.state = State.AUTHENTICATION
+        return {}
+
+    async def goodbye(self, _fields: Sequence[Any]) -> NoReturn:
+        """GOODBYE: end without an answer."""
+        raise Gone
+
+    async def reset(self, _fields: Sequence[Any]) -> dict[str, Any]:
+        """RESET: forget transaction, rows and failure."""
+        self.transaction = None
+        self.streams.clear()
+        self.state = State.READY
+        return {}
+
+    async def telemetry(self, _fields: Sequence[Any]) -> dict[str, Any]:
+        """TELEMETRY: taken, not kept."""
+        return {}
+
+    async def route(self, fields: Sequence[Any]) -> dict[str, Any]:
+        """ROUTE: which servers read, write and route for a database."""
+        self._need_fresh_password()
+        extra = fields[2] if len(fields) > 2 and isinstance(fields[2], dict) else {}  # noqa: PLR2004  Bolt 4.3 has text
+        name = extra.get("db") or DEFAULT_DATABASE
+        for fault in self.host.strike(Moment.ROUTE, self.server):
+            dead = list(fault.addresses) or [self.host.dead_address]
+            return {"rt": _routing_table(name, dead, dead, dead)}
+        cluster = self.host.current()
+        database = find_database(cluster, name)
+        if database is None:
+            raise Refused(database_not_found(name))
+        copies = running(cluster, database)
+        if not copies:
+            raise Refused(unavailable(name))
+        addresses = self.host.shown_addresses()
+        writers = [addresses[copy.server] for copy in copies if copy.writer]
+        readers = [addresses[copy.server] for copy in copies if not copy.writer] or writers
+        routers = [addresses[server.name] for server in cluster.servers if server.up]
+        return {"rt": _routing_table(name, routers, readers, writers)}
+
+    async def begin(self, fields: Sequence[Any]) -> dict[str, Any]:
+        """BEGIN: open a transaction on a database."""
+        if self.transaction is not None:
+            self._refuse_for_good("Neo.ClientError.Request.Invalid", "a transaction is open")
+        self._need_fresh_password()
+        self.transaction = self._database(fields[0])
+        return {}
+
+    async def run_statement(self, fields: Sequence[Any]) -> dict[str, Any]:
+        """RUN: answer a statement; the rows wait for PULL."""
+        text, parameters, extra = fields
+        database = self.transaction or self._database(extra)
+        user = self.user or User("", "")
+        self.host.heard(self.server, user.name, database, text)
+        faults = self.host.strike(Moment.STATEMENT, self.server, " ".join(text.split()))
+        self._need_fresh_password()
+        asked = self._asked(database, user)
+        for fault in faults:
+            asked = await self._suffer(fault, asked, text)
+        answered = answer(asked, text, parameters)
+        for fault in faults:
+            if fault.do == "move_leader":
+                self.host.move_leader(fault)
+        return self._opened(answered, database, faults)
+
+    async def commit(self, _fields: Sequence[Any]) -> dict[str, Any]:
+        """COMMIT: nothing was written, so nothing happens."""
+        self._end_transaction()
+        return {"bookmark": f"FB:simulated-{self.number}"}
+
+    async def rollback(self, _fields: Sequence[Any]) -> dict[str, Any]:
+        """ROLLBACK: the same."""
+        self._end_transaction()
+        return {}
+
+    async def pull(self, fields: Sequence[Any]) -> dict[str, Any]:
+        """PULL: send rows, all or as many as asked for."""
+        stream, count = self._stream(fields)
+        sent, stream.rows = stream.rows[:count], stream.rows[count:]
+        broken = next((fault for fault in stream.faults if fault.do in ("hang_in_answer", "close_in_answer")), None)
+        if broken:
+            whole = b"".join(_chunked(RECORD, list(row)) for row in sent) + _chunked(SUCCESS, {})
+            self.writer.write(whole[: len(whole) // 2])
+            await self.writer.drain()
+            if broken.do == "hang_in_answer":
+                await self._hang()
+            raise Gone
+        for row in sent:
+            self._send(RECORD, list(row))
+        return self._pulled(stream)
+
+    async def discard(self, fields: Sequence[Any]) -> dict[str, Any]:
+        """DISCARD: drop rows, all or as many as asked for."""
+        stream, count = self._stream(fields)
+        stream.rows = stream.rows[count:]
+        return self._pulled(stream)
+
+    def _database(self, extra: Mapping[str, Any]) -> str:
+        name = str(extra.get("db") or DEFAULT_DATABASE).lower()
+        if find_database(self.host.current(), name) is None:
+            raise Refused(database_not_found(name))
+        return name
+
+    def _asked(self, database: str, user: User) -> Asked:
+        return Asked(
+            cluster=self.host.current(),
+            server=self.server,
+            addresses=self.host.shown_addresses(),
+            database=database,
+            now=datetime.now(UTC),
+            user=user,
+        )
+
+    async def _suffer(self, fault: BoltFault, asked: Asked, text: str) -> Asked:
+        title = " ".join(text.split()[:2]).upper()
+        match fault.do:
+            case "delay":
+                await asyncio.sleep(fault.seconds)
+            case "hang":
+                await self._hang()
+            case "clock":
+                return replace(asked, now=asked.now + timedelta(seconds=fault.seconds))
+            case "forbidden":
+                raise Refused(forbidden(title))
+            case "unavailable":
+                raise Refused(unavailable(asked.database))
+            case "unsupported":
+                raise Refused(unsupported(title, asked.version))
+            case "credentials_expired":
+                raise Refused(CREDENTIALS_EXPIRED)
+            case "fail":
+                code = fault.code or "Neo.DatabaseError.General.UnknownError"
+                raise Refused(Failure(code, fault.message or "simulated"))
+        return asked
+
+    def _opened(self, answered: Answer, database: str, faults: tuple[BoltFault, ...]) -> dict[str, Any]:
+        if self.transaction is None:
+            self.streams.clear()
+        self.last_stream = len(self.streams)
+        self.streams[self.last_stream] = Stream(list(answered.rows), database, faults)
+        metadata: dict[str, Any] = {"fields": list(answered.fields), "t_first": 0}
+        if self.transaction is not None:
+            metadata["qid"] = self.last_stream
+        return metadata
+
+    def _stream(self, fields: Sequence[Any]) -> tuple[Stream, int | None]:
+        number = fields[0].get("qid", -1)
+        stream = self.streams.get(self.last_stream if number < 0 else number)
+        if stream is None:
+            self._refuse_for_good("Neo.ClientError.Request.Invalid", "no rows are open")
+        count = fields[0].get("n", -1)
+        return stream, None if count < 0 else count
+
+    def _pulled(self, stream: Stream) -> dict[str, Any]:
+        if stream.rows:
+            return {"has_more": True}
+        self.streams = {number: each for number, each in self.streams.items() if each is not stream}
+        metadata: dict[str, Any] = {"type": "r", "t_last": 0, "db": stream.database}
+        if self.transaction is None:
+            metadata["bookmark"] = f"FB:simulated-{self.number}"
+        return metadata
+
+    def _end_transaction(self) -> None:
+        if self.transaction is None:
+            self._refuse_for_good("Neo.ClientError.Request.Invalid", "no transaction is open")
+        self.transaction = None
+        self.streams.clear()
+
+    def _need_fresh_password(self) -> None:
+        if self.user and self.user.password_expired:
+            raise Refused(CREDENTIALS_EXPIRED)
+
+    def _refuse_for_good(self, code: str, message: str) -> NoReturn:
+        """Refuse a request no right client sends here; the connection ends, as it would in Neo4j."""
+        self.user = None
+        raise Refused(Failure(code, message, "08N06"))
+
+    async def _hang(self) -> NoReturn:
+        """Say nothing more until the client has gone."""
+        while await self.reader.read(LARGEST_CHUNK):
+            pass
+        raise Gone
+
+    async def _fail(self, failure: Failure) -> None:
+        """Send a failure; who has not logged in has no second try on this connection."""
+        self.state = State.FAILED
+        metadata: dict[str, Any] = {"message": failure.message}
+        if self.version < GQL_SINCE:
+            metadata["code"] = failure.code
+        else:
+            metadata |= {
+                "neo4j_code": failure.code,
+                "gql_status": failure.gql_status,
+                "description": f"error: {failure.message}",
+            }
+        self._send(FAILURE, metadata)
+        if self.user is None:
+            await self.writer.drain()
+            raise Gone
+
+    def _send(self, tag: int, field: object) -> None:
+        self.writer.write(_chunked(tag, field))
+
+
+Serve = Callable[[Conversation, Sequence[Any]], Awaitable[dict[str, Any]]]
+
+REQUESTS: Mapping[int, tuple[tuple[State, ...], Serve]] = {
+    0x01: ((State.CONNECTED,), Conversation.hello),
+    0x02: (tuple(State), Conversation.goodbye),
+    0x0F: ((State.READY, State.FAILED), Conversation.reset),
+    0x10: ((State.READY,), Conversation.run_statement),
+    0x11: ((State.READY,), Conversation.begin),
+    0x12: ((State.READY,), Conversation.commit),
+    0x13: ((State.READY,), Conversation.rollback),
+    0x2F: ((State.READY,), Conversation.discard),
+    0x3F: ((State.READY,), Conversation.pull),
+    0x54: ((State.READY,), Conversation.telemetry),
+    0x66: ((State.READY,), Conversation.route),
+    0x6A: ((State.AUTHENTICATION,), Conversation.logon),
+    0x6B: ((State.READY,), Conversation.logoff),
+}
+"""Tag -> in which states it may come, and who answers it."""
+
+
+def _versions(neo4j: str) -> tuple[tuple[int, int, int], ...]:
+    """Return the Bolt versions a server speaks: major, newest minor, and how many minors below it (seen on both)."""
+    five = (5, 8, 8)
+    return (five,) if neo4j.startswith(("5.", "2025.")) else ((6, 1, 1), five)
+
+
+def _routing_table(
+    database: str, routers: Sequence[str], readers: Sequence[str], writers: Sequence[str]
+) -> dict[str, Any]:
+    roles = (("ROUTE", routers), ("READ", readers), ("WRITE", writers))
+    return {
+        "ttl": ROUTING_TABLE_SECONDS,
+        "db": database,
+        "servers": [{"role": role, "addresses": list(addresses)} for role, addresses in roles],
+    }
+
+
+def _chunked(tag: int, field: object) -> bytes:
+    message = pack(Structure(tag, (field,)))
+    chunks = (message[at : at + LARGEST_CHUNK] for at in range(0, len(message), LARGEST_CHUNK))
+    return b"".join(struct.pack(">H", len(chunk)) + chunk for chunk in chunks) + b"\x00\x00"

@@ -1,0 +1,244 @@
+"""The few statements an operator's tool sends, read word by word: whitespace, case and a closing semicolon are free.
+
+Not Cypher: what is not one of these shapes raises `Unknown`, and the server answers with a syntax error.
+
+    SHOW DATABASES | DATABASE name | SERVERS | SETTINGS ["a", 'b' | $names] | ALIASES FOR DATABASE    [tail]
+    CALL procedure()                                                                                 [tail]
+    RETURN 1 [AS x], datetime() [AS now], ...
+    tail: [YIELD * | column [AS name], ...] [WHERE column = value [AND ...]] [RETURN * | column [AS name], ...]
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+TOKEN = re.compile(
+    r"""\s*(?:
+      (?P<text>'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")
+    | `(?P<quoted>[^`]+)`
+    | (?P<number>-?\d+\b)
+    | \$(?P<parameter>\w+)
+    | (?P<word>[^\W\d]\w*(?:\.\w+)*)
+    | (?P<mark>[(),*=])
+    )\s*""",
+    re.VERBOSE,
+)
+
+
+class Unknown(Exception):  # noqa: N818  no error: the server's answer follows from it
+    """The text is none of the statements known here."""
+
+
+@dataclass(frozen=True)
+class Token:
+    """One word, literal or mark."""
+
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Tail:
+    """What is taken of a table. `columns` pairs a column with the name it goes by; None is the default ones."""
+
+    columns: tuple[tuple[str, str], ...] | None = None
+    everything: bool = False
+    where: tuple[tuple[str, Any], ...] = ()
+
+
+@dataclass(frozen=True)
+class Statement:
+    """A statement that was understood. `subject` is such as DATABASES, or the procedure's name."""
+
+    verb: str
+    subject: str = ""
+    names: tuple[str, ...] = ()
+    tail: Tail = Tail()
+    items: tuple[tuple[Any, str], ...] = field(default=())
+    """Of a bare RETURN: value or function, and the column's name."""
+
+    @property
+    def title(self) -> str:
+        """The words the statement begins with, as error texts name it."""
+        return f"{self.verb} {self.subject}".strip()
+
+
+def parse(text: str, parameters: Mapping[str, Any]) -> Statement:
+    """Read a statement; raise Unknown where it is none of those above."""
+    words = Words(_tokens(text), parameters)
+    if words.take("SHOW"):
+        statement = _show(words)
+    elif words.take("CALL"):
+        procedure = words.name()
+        words.need("(")
+        words.need(")")
+        statement = Statement("CALL", procedure, tail=_tail(words))
+    elif words.take("RETURN"):
+        statement = Statement("RETURN", items=_items(words))
+    else:
+        raise Unknown(text)
+    words.end()
+    return statement
+
+
+class Words:
+    """The tokens not read yet."""
+
+    def __init__(self, tokens: list[Token], parameters: Mapping[str, Any]) -> None:
+        self.tokens = tokens
+        self.parameters = parameters
+
+    def take(self, *texts: str) -> bool:
+        """Take these words if they come next."""
+        ahead = self.tokens[: len(texts)]
+        if len(ahead) < len(texts) or any(
+            token.kind not in ("word", "mark") or token.text.upper() != text
+            for token, text in zip(ahead, texts, strict=True)
+        ):
+            return False
+        del self.tokens[: len(texts)]
+        return True
+
+    def need(self, text: str) -> None:
+        """Take a word that must come next."""
+        if not self.take(text):
+            raise Unknown(f"{text} expected")
+
+    def name(self) -> str:
+        """Take a name, quoted or not."""
+        if not self.tokens or self.tokens[0].kind not in ("word", "quoted"):
+            raise Unknown("a name expected")
+        return self.tokens.pop(0).text
+
+    def value(self) -> Any:  # noqa: ANN401  any literal or parameter
+        """Take a literal or a parameter."""
+        token = self.tokens.pop(0) if self.tokens else Token("end", "")
+        if token.kind == "text":
+            return re.sub(r"\\(.)", r"\1", token.text[1:-1])
+        if token.kind == "number":
+            return int(token.text)
+        if token.kind == "parameter" and token.text in self.parameters:
+            return self.parameters[token.text]
+        if token.kind == "word" and token.text.upper() in LITERALS:
+            return LITERALS[token.text.upper()]
+        raise Unknown("a value expected")
+
+    def at(self, *kinds: str) -> bool:
+        """Tell whether a token of these kinds comes next."""
+        return bool(self.tokens) and self.tokens[0].kind in kinds
+
+    def at_tail(self) -> bool:
+        """Tell whether the tail, or the end, comes next."""
+        return not self.tokens or (self.at("word") and self.tokens[0].text.upper() in ("YIELD", "WHERE", "RETURN"))
+
+    def end(self) -> None:
+        """Raise Unknown when anything is left."""
+        if self.tokens:
+            raise Unknown(f"nothing expected at {self.tokens[0].text}")
+
+
+LITERALS = {"TRUE": True, "FALSE": False, "NULL": None}
+
+
+def _tokens(text: str) -> list[Token]:
+    tokens = []
+    at = 0
+    text = text.strip().removesuffix(";")
+    while at < len(text):
+        match = TOKEN.match(text, at)
+        if match is None:
+            raise Unknown(text)
+        tokens.append(Token(str(match.lastgroup), match[str(match.lastgroup)]))
+        at = match.end()
+    return tokens
+
+
+def _show(words: Words) -> Statement:
+    for which in ("DEFAULT", "HOME"):
+        if words.take(which, "DATABASE"):
+            return Statement("SHOW", f"{which} DATABASE", tail=_tail(words))
+    if words.take("DATABASES") or words.take("DATABASE"):
+        names = () if words.at_tail() else (_database_name(words),)
+        return Statement("SHOW", "DATABASES", names, _tail(words))
+    if words.take("SERVERS") or words.take("SERVER"):
+        return Statement("SHOW", "SERVERS", tail=_tail(words))
+    if words.take("SETTINGS") or words.take("SETTING"):
+        return Statement("SHOW", "SETTINGS", _setting_names(words), _tail(words))
+    if words.take("ALIASES") or words.take("ALIAS"):
+        names = () if words.take("FOR") else (_database_name(words),)
+        if names:
+            words.need("FOR")
+        if not (words.take("DATABASE") or words.take("DATABASES")):
+            raise Unknown("DATABASE expected")
+        return Statement("SHOW", "ALIASES", names, _tail(words))
+    raise Unknown("nothing known to show")
+
+
+def _database_name(words: Words) -> str:
+    return str(words.value() if words.at("parameter") else words.name()).lower()
+
+
+def _setting_names(words: Words) -> tuple[str, ...]:
+    names: list[str] = []
+    while not words.at_tail():
+        value = words.value()
+        names.extend(value if isinstance(value, list) else [str(value)])
+        if not words.take(","):
+            break
+    return tuple(names)
+
+
+def _tail(words: Words) -> Tail:
+    columns: tuple[tuple[str, str], ...] | None = None
+    everything = False
+    if words.take("YIELD"):
+        everything = words.take("*")
+        columns = None if everything else _columns(words)
+    where = []
+    if words.take("WHERE"):
+        where.append(_equals(words))
+        while words.take("AND"):
+            where.append(_equals(words))
+    if (everything or columns) and words.take("RETURN") and not words.take("*"):
+        returned = _columns(words)
+        if columns is None:
+            columns, everything = returned, False
+        else:
+            yielded = {alias: column for column, alias in columns}
+            if any(name not in yielded for name, _ in returned):
+                raise Unknown("RETURN names what was not yielded")
+            columns = tuple((yielded[name], alias) for name, alias in returned)
+    return Tail(columns, everything, tuple(where))
+
+
+def _columns(words: Words) -> tuple[tuple[str, str], ...]:
+    columns = []
+    while True:
+        column = words.name()
+        columns.append((column, words.name() if words.take("AS") else column))
+        if not words.take(","):
+            return tuple(columns)
+
+
+def _equals(words: Words) -> tuple[str, Any]:
+    column = words.name()
+    words.need("=")
+    return column, words.value()
+
+
+def _items(words: Words) -> tuple[tuple[Any, str], ...]:
+    items: list[tuple[Any, str]] = []
+    while True:
+        written = words.tokens[0].text if words.tokens else ""
+        if words.take("DATETIME", "(", ")") or words.take("DATETIME.REALTIME", "(", ")"):
+            value, written = DATETIME, f"{written}()"
+        else:
+            value = words.value()
+        items.append((value, words.name() if words.take("AS") else written))
+        if not words.take(","):
+            return tuple(items)
+
+
+DATETIME = object()
+"""In a bare RETURN: the server's clock, read when the statement runs."""

@@ -1,0 +1,393 @@
+"""What an Enterprise cluster answers: from a simulated cluster and a statement to rows, without any socket.
+
+The facts are Neo4j's manuals (listing-databases, show-databases-monitoring) and, for edition `community`, what real
+servers 5.26.31 and 2026.09.0 answered. Guessed, because no Enterprise server was ever asked: where 2025.12's shard
+columns stand, `store` of a block store, and the words of `statusMessage` for a quarantined or dirty copy.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
+from typing import Any
+
+from backup_agent.standins.bolt.faults import Failure, Refused, forbidden, unavailable, unsupported
+from backup_agent.standins.bolt.grammar import DATETIME, Statement, Tail, Unknown, parse
+from backup_agent.standins.cluster import Cluster, Copy, Database, Server, User
+
+EVERYBODY = User(name="", password="")
+"""The user of a cluster without users."""
+DEFAULT_DATABASE = "neo4j"
+CREATED = datetime(2026, 1, 1, tzinfo=UTC)
+TELLING = ("online", "deallocating")
+"""The statuses in which a copy tells its ids and transactions; else those columns are null (manual)."""
+
+LANGUAGES = (2025, 6)
+"""From here on databases have a default language, and the component Cypher two."""
+SHARDS = (2025, 12)
+ADVERTISED_BACKUP_ADDRESS = (2025, 5)
+
+DATABASE_COLUMNS = (
+    "name type aliases access address role writer requestedStatus currentStatus statusMessage default home constituents"
+)
+DATABASE_COLUMNS_ALL = (
+    "name type aliases access databaseID serverID address role writer requestedStatus currentStatus statusMessage "
+    "default home currentPrimariesCount currentSecondariesCount requestedPrimariesCount requestedSecondariesCount "
+    "creationTime lastStartTime lastStopTime store lastCommittedTxn replicationLag constituents options"
+)
+SHARD_COLUMNS = "currentPropertyShardReplicas requestedPropertyShardReplicas shardTxnLag graphShards propertyShards"
+SERVER_COLUMNS = "name address state health hosting"
+SERVER_COLUMNS_ALL = (
+    "serverId name address httpAddress httpsAddress state health hosting requestedHosting tags allowedDatabases "
+    "deniedDatabases modeConstraint version"
+)
+ALIAS_COLUMNS = "name composite database location url user"
+SETTING_COLUMNS = "name value isDynamic defaultValue description"
+SETTING_COLUMNS_ALL = f"{SETTING_COLUMNS} startupValue isExplicitlySet validValues isDeprecated"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Who asks what where. `addresses` are the Bolt addresses the servers really listen on, by name."""
+
+    cluster: Cluster
+    server: str
+    addresses: Mapping[str, str]
+    database: str
+    now: datetime
+    user: User = EVERYBODY
+
+    @property
+    def version(self) -> tuple[int, int]:
+        """Year and month of the answering server's version, or 5 and the minor."""
+        major, minor = self.cluster.version_of(self.server).split(".")[:2]
+        return int(major), int(minor)
+
+    @property
+    def community(self) -> bool:
+        """Tell whether the server answers as a Community one."""
+        return self.cluster.bolt.edition == "community"
+
+
+@dataclass(frozen=True)
+class Table:
+    """All a statement could tell; the columns `shown` are what it tells without YIELD."""
+
+    columns: Sequence[str]
+    shown: Sequence[str]
+    rows: Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The columns and rows that go over the wire."""
+
+    fields: tuple[str, ...]
+    rows: tuple[tuple[Any, ...], ...]
+
+
+def answer(asked: Asked, text: str, parameters: Mapping[str, Any]) -> Answer:
+    """Answer a statement; raise Refused as Neo4j would, also for whatever is not known here."""
+    try:
+        statement = parse(text, parameters)
+    except Unknown as unknown:
+        raise Refused(_syntax_error(f"Invalid input (the stand-in knows few statements): {unknown}")) from unknown
+    if statement.verb == "RETURN":
+        _need_running(asked)
+        return _returned(asked, statement)
+    tables = PROCEDURES if statement.verb == "CALL" else SHOWN
+    subject = statement.subject.lower() if statement.verb == "CALL" else statement.subject
+    if subject not in tables:
+        raise Refused(
+            Failure(
+                "Neo.ClientError.Procedure.ProcedureNotFound",
+                f"There is no procedure with the name `{statement.subject}` registered for this database instance.",
+                "42N08",
+            )
+        )
+    return _taken(tables[subject](asked, statement), statement.tail)
+
+
+def find_database(cluster: Cluster, name: str) -> Database | None:
+    """Return the database a name or an alias stands for."""
+    target = next((alias.target for alias in cluster.aliases if alias.name == name), name)
+    return next((database for database in cluster.databases if database.name == target), None)
+
+
+def database_not_found(name: str) -> Failure:
+    """Return the error of a name no database has."""
+    return Failure("Neo.ClientError.Database.DatabaseNotFound", f"Graph not found: {name}", "22N51")
+
+
+def running(cluster: Cluster, database: Database, server: str | None = None) -> tuple[Copy, ...]:
+    """Return the copies that can be used: online, on a server that is up."""
+    up = {each.name for each in cluster.servers if each.up}
+    return tuple(
+        copy
+        for copy in database.copies
+        if copy.server in up and copy.status in TELLING and server in (None, copy.server)
+    )
+
+
+def _databases(asked: Asked, statement: Statement) -> Table:
+    wanted = {find.name for name in statement.names if (find := find_database(asked.cluster, name))}
+    rows = [
+        _database_row(asked, database, copy)
+        for database in asked.cluster.databases
+        if _may_see(asked.user, database.name)
+        and (not statement.names or database.name in wanted)
+        and any(asked.cluster.server(copy.server).up for copy in database.copies)
+        for copy in database.copies
+    ]
+    columns = DATABASE_COLUMNS_ALL.split()
+    if asked.version >= LANGUAGES:
+        columns.insert(columns.index("options"), "defaultLanguage")
+    if asked.version >= SHARDS and not asked.community:
+        columns[columns.index("options") - 1 : columns.index("options") - 1] = SHARD_COLUMNS.split()
+    return Table(columns, DATABASE_COLUMNS.split(), rows)
+
+
+def _home_database(asked: Asked, statement: Statement) -> Table:
+    table = _databases(asked, Statement("SHOW", "DATABASES", (DEFAULT_DATABASE,), statement.tail))
+    hidden = ("default", "home")
+    return Table(
+        [column for column in table.columns if column not in hidden],
+        [column for column in table.shown if column not in hidden],
+        table.rows,
+    )
+
+
+def _database_row(asked: Asked, database: Database, copy: Copy) -> dict[str, Any]:
+    cluster = asked.cluster
+    server = cluster.server(copy.server)
+    status = copy.status if server.up else "unknown"
+    telling = status in TELLING
+    composite = database.type == "composite"
+    transactions = telling and not composite
+    up = running(cluster, database)
+    row: dict[str, Any] = {
+        "name": database.name,
+        "type": database.type,
+        "aliases": [alias.name for alias in cluster.aliases if alias.target == database.name],
+        "access": "read-only" if composite else "read-write",
+        "databaseID": database.database_id if telling else None,
+        "serverID": server.id,
+        "address": asked.addresses[server.name] if server.up else None,
+        "role": None if composite else copy.role if telling else "unknown",
+        "writer": copy.writer and telling,
+        "requestedStatus": "offline" if copy.status in ("offline", "stopping") else "online",
+        "currentStatus": status,
+        "statusMessage": _status_message(asked, database, status),
+        "default": database.name == DEFAULT_DATABASE,
+        "home": database.name == DEFAULT_DATABASE,
+        "currentPrimariesCount": sum(each.role == "primary" for each in up),
+        "currentSecondariesCount": sum(each.role == "secondary" for each in up),
+        "requestedPrimariesCount": sum(each.role == "primary" for each in database.copies),
+        "requestedSecondariesCount": sum(each.role == "secondary" for each in database.copies),
+        "creationTime": CREATED,
+        "lastStartTime": CREATED,
+        "lastStopTime": None,
+        "store": ("record-aligned-1.1" if asked.community else "block-block-1.1") if transactions else None,
+        "lastCommittedTxn": database.last_transaction + copy.lag if transactions else None,
+        "replicationLag": copy.lag if transactions else None,
+        "currentPropertyShardReplicas": None,
+        "requestedPropertyShardReplicas": None,
+        "shardTxnLag": None,
+        "graphShards": [],
+        "propertyShards": [],
+        "constituents": list(database.constituents),
+        "defaultLanguage": "CYPHER 5",
+        "options": None if composite else {},
+    }
+    if composite:
+        row |= dict.fromkeys([column for column in row if column.endswith("Count")])
+    if asked.community:
+        row |= {"lastCommittedTxn": None, "requestedPrimariesCount": None, "requestedSecondariesCount": None}
+    return row
+
+
+def _status_message(asked: Asked, database: Database, status: str) -> str:
+    short = f"DatabaseId{{{database.internal_id[:8]}[{database.name}]}}"
+    return {
+        "unknown": "Server is unavailable",
+        "dirty": f"An error occurred! Unable to start `{short}`.",
+        "quarantined": f"By neo4j at {asked.now:%Y-%m-%dT%H:%M:%SZ}: simulated",
+    }.get(status, "")
+
+
+def _servers(asked: Asked, statement: Statement) -> Table:
+    _need_enterprise(asked, statement)
+    if not asked.user.show_servers:
+        raise Refused(forbidden(statement.title))
+    rows = [_server_row(asked, each) for each in asked.cluster.servers]
+    return Table(SERVER_COLUMNS_ALL.split(), SERVER_COLUMNS.split(), rows)
+
+
+def _server_row(asked: Asked, server: Server) -> dict[str, Any]:
+    requested = [
+        database.name
+        for database in asked.cluster.databases
+        if any(copy.server == server.name for copy in database.copies)
+    ]
+    hosting = [
+        database.name
+        for database in asked.cluster.databases
+        if database.name in requested and running(asked.cluster, database, server.name)
+    ]
+    return {
+        "serverId": server.id,
+        "name": server.name,
+        "address": asked.addresses[server.name],
+        "httpAddress": None,
+        "httpsAddress": None,
+        "state": "Enabled",
+        "health": "Available" if server.up else "Unavailable",
+        "hosting": hosting,
+        "requestedHosting": requested,
+        "tags": [],
+        "allowedDatabases": [],
+        "deniedDatabases": [],
+        "modeConstraint": "NONE",
+        "version": asked.cluster.version_of(server.name),
+    }
+
+
+def _aliases(asked: Asked, statement: Statement) -> Table:
+    _need_enterprise(asked, statement)
+    if not asked.user.show_aliases:
+        raise Refused(forbidden(statement.title))
+    composites = {database.name for database in asked.cluster.databases if database.type == "composite"}
+    rows = [
+        {
+            "name": alias.name,
+            "composite": space if (space := alias.name.partition(".")[0]) in composites else None,
+            "database": alias.target,
+            "location": "local",
+            "url": None,
+            "user": None,
+            "driver": None,
+            "defaultLanguage": None,
+            "properties": None,
+        }
+        for alias in asked.cluster.aliases
+        if not statement.names or alias.name in statement.names
+    ]
+    language = ["defaultLanguage"] if asked.version >= LANGUAGES else []
+    return Table([*ALIAS_COLUMNS.split(), "driver", *language, "properties"], ALIAS_COLUMNS.split(), rows)
+
+
+def _settings(asked: Asked, statement: Statement) -> Table:
+    rows = [
+        {
+            "name": name,
+            "value": value,
+            "isDynamic": False,
+            "defaultValue": default,
+            "description": "",
+            "startupValue": value,
+            "isExplicitlySet": value != default,
+            "validValues": "",
+            "isDeprecated": False,
+        }
+        for name, (value, default) in sorted(_settings_of(asked).items())
+        if (not statement.names or name in statement.names)
+        and any(fnmatchcase(name, glob) for glob in asked.user.show_settings)
+    ]
+    return Table(SETTING_COLUMNS_ALL.split(), SETTING_COLUMNS.split(), rows)
+
+
+def _settings_of(asked: Asked) -> dict[str, tuple[str, str]]:
+    """Return each setting's value and default. The advertised backup address is the one `cluster.json` names."""
+    backup = asked.cluster.server(asked.server).backup
+    settings = {
+        "db.tx_log.rotation.retention_policy": ("2 days 2G", "2 days 2G"),
+        "server.bolt.advertised_address": (asked.addresses[asked.server], ":7687"),
+        "server.default_advertised_address": (backup.rpartition(":")[0] or "localhost", "localhost"),
+        "server.default_listen_address": ("localhost", "localhost"),
+        "server.directories.data": ("data", "data"),
+    }
+    if not asked.community:
+        settings |= {
+            "dbms.ssl.policy.backup.enabled": ("false", "false"),
+            "server.backup.enabled": ("true", "true"),
+            "server.backup.listen_address": ("0.0.0.0:6362", "127.0.0.1:6362"),
+            "server.backup.store_copy_max_retry_time_per_request": ("20m", "20m"),
+            "server.cluster.listen_address": (":6000", ":6000"),
+        }
+        if asked.version >= ADVERTISED_BACKUP_ADDRESS:
+            settings["server.backup.advertised_address"] = (backup or ":0", ":0")
+    for name, value in asked.cluster.bolt.settings.get(asked.server, {}).items():
+        settings[name] = (value, settings.get(name, (value, ""))[1])
+    return settings
+
+
+def _components(asked: Asked, _statement: Statement) -> Table:
+    version = asked.cluster.version_of(asked.server)
+    rows = [{"name": "Neo4j Kernel", "versions": [version], "edition": asked.cluster.bolt.edition}]
+    if asked.version >= ADVERTISED_BACKUP_ADDRESS:
+        languages = ["5", "25"] if asked.version >= LANGUAGES else ["5"]
+        rows.append({"name": "Cypher", "versions": languages, "edition": ""})
+    return Table(("name", "versions", "edition"), ("name", "versions", "edition"), rows)
+
+
+def _info(asked: Asked, _statement: Statement) -> Table:
+    database = _need_running(asked)
+    columns = ("id", "name", "creationDate")
+    row = {"id": database.database_id, "name": database.name, "creationDate": f"{CREATED:%Y-%m-%dT%H:%M:%S.000Z}"}
+    return Table(columns, columns, [row])
+
+
+SHOWN: Mapping[str, Callable[[Asked, Statement], Table]] = {
+    "DATABASES": _databases,
+    "HOME DATABASE": _home_database,
+    "DEFAULT DATABASE": _home_database,
+    "SERVERS": _servers,
+    "ALIASES": _aliases,
+    "SETTINGS": _settings,
+}
+PROCEDURES: Mapping[str, Callable[[Asked, Statement], Table]] = {
+    "dbms.components": _components,
+    "db.info": _info,
+}
+
+
+def _need_enterprise(asked: Asked, statement: Statement) -> None:
+    if asked.community:
+        raise Refused(unsupported(statement.title, asked.version))
+
+
+def _need_running(asked: Asked) -> Database:
+    database = find_database(asked.cluster, asked.database)
+    if database is None:
+        raise Refused(database_not_found(asked.database))
+    if not running(asked.cluster, database, asked.server):
+        raise Refused(unavailable(asked.database))
+    return database
+
+
+def _may_see(user: User, database: str) -> bool:
+    return database == "system" or any(fnmatchcase(database, glob) for glob in user.databases)
+
+
+def _returned(asked: Asked, statement: Statement) -> Answer:
+    return Answer(
+        tuple(name for _, name in statement.items),
+        (tuple(asked.now if value is DATETIME else value for value, _ in statement.items),),
+    )
+
+
+def _taken(table: Table, tail: Tail) -> Answer:
+    shown = table.columns if tail.everything else table.shown
+    columns = tail.columns if tail.columns is not None else tuple((column, column) for column in shown)
+    for column, _ in (*columns, *tail.where):
+        if column not in table.columns:
+            raise Refused(_syntax_error(f"Trying to YIELD non-existing column: `{column}`"))
+    rows = [row for row in table.rows if all(row[column] == value for column, value in tail.where)]
+    return Answer(
+        tuple(name for _, name in columns),
+        tuple(tuple(row[column] for column, _ in columns) for row in rows),
+    )
+
+
+def _syntax_error(message: str) -> Failure:
+    return Failure("Neo.ClientError.Statement.SyntaxError", message, "42001")
