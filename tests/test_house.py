@@ -1,0 +1,216 @@
+"""The house's own rules, where no linter knows them. Exceptions stand here, each with its reason."""
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from collections import defaultdict
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+VALUE_MODULES = {
+    "abc", "base64", "bisect", "collections", "contextlib", "dataclasses", "datetime", "enum", "fnmatch", "functools",
+    "graphlib", "hashlib", "heapq", "itertools", "json", "math", "operator", "re", "string", "struct", "textwrap",
+    "types", "typing", "unicodedata", "urllib.parse", "uuid", "zoneinfo",
+}  # fmt: skip
+"""What of the standard library the core may import: it works on values alone."""
+
+CORE_LIBRARIES = {"cronsim", "pydantic"}
+
+IMPURE_CALLS = {"open", "print", "input", "now", "utcnow", "today", "uuid1", "uuid4"}
+"""Functions and methods that read a clock, draw an id, or touch the outside, whatever they hang on."""
+
+MANY_HOMES = {
+    "pydantic": "the values of the core and the settings are its models",
+    "structlog": "whoever has something to log takes a logger from it; how it is written is set up in one module",
+    "click": "the commands are several modules of one room",
+}
+"""Libraries that more than one module may import."""
+
+BROAD_HANDLERS: dict[str, str] = {}
+"""Functions that may catch `Exception`: module and name, with the reason."""
+
+EXITS = {"backup_agent/cli/main.py": "the one command line"}
+
+
+@cache
+def modules() -> tuple[tuple[str, ast.Module], ...]:
+    """Return path and syntax tree of each module of the agent, stand-ins left out: they are programs of their own."""
+    paths = sorted(path for path in (ROOT / "backup_agent").rglob("*.py") if "standins" not in path.parts)
+    return tuple((path.relative_to(ROOT).as_posix(), ast.parse(path.read_text())) for path in paths)
+
+
+def imported(tree: ast.Module) -> Iterator[str]:
+    """Yield the full name of each module imported, also inside functions."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+
+
+def tracked() -> list[Path]:
+    listing = subprocess.run(("git", "ls-files", "-z"), cwd=ROOT, capture_output=True, check=True).stdout.decode()
+    return [path for name in listing.split("\0") if name and (path := ROOT / name).is_file()]
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        # Written so that they do not match themselves.
+        pytest.param(r"py[p]i\.(org|python\.org)|pythonhoste[d]\.org|(extra-)?index-ur[l]", id="python-index"),
+        pytest.param(r"registry\.np[m]js|repo1?\.mave[n]|mave[n]2|proxy\.golan[g]", id="other-index"),
+        pytest.param(r"(?<![\w.}~-])/(work|root|home|Users|farm)/[\w.]", id="machine-path"),
+    ],
+)
+def test_no_file_names_an_index_or_a_path_of_a_machine(pattern: str) -> None:
+    found = [
+        f"{path.relative_to(ROOT)}:{number}: {line.strip()[:100]}"
+        for path in tracked()
+        for number, line in enumerate(path.read_bytes().decode(errors="replace").splitlines(), start=1)
+        if re.search(pattern, line)
+    ]
+
+    assert found == []
+
+
+def test_no_tracked_file_is_large() -> None:
+    assert [path.name for path in tracked() if path.stat().st_size > 1024 * 1024] == []
+
+
+def locked(name: str) -> dict[str, str]:
+    """Return the block of each pinned package of a lock file, by `name==version`'s name."""
+    blocks = re.split(r"\n(?=\S)", (ROOT / name).read_text().strip())
+    return {block.partition("==")[0].lower().replace("_", "-"): block for block in blocks}
+
+
+def required(*requirements: list[str]) -> set[str]:
+    return {
+        re.split(r"[\[<>=!~; ]", item, maxsplit=1)[0].lower().replace("_", "-")
+        for group in requirements
+        for item in group
+    }
+
+
+def project() -> dict[str, Any]:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def test_the_locks_hold_what_pyproject_names() -> None:
+    runtime = required(project()["project"]["dependencies"])
+    demo = required(project()["project"]["optional-dependencies"]["demo"])
+    dev = required(project()["dependency-groups"]["dev"])
+
+    assert runtime <= locked("requirements.lock").keys()
+    assert runtime | demo <= locked("requirements-demo.lock").keys()
+    assert runtime | demo | dev <= locked("requirements-dev.lock").keys()
+
+
+def test_the_locks_agree_and_every_pin_has_its_hashes() -> None:
+    narrow, wide = locked("requirements-demo.lock"), locked("requirements-dev.lock")
+
+    assert locked("requirements.lock").items() <= narrow.items() <= wide.items()
+    assert [name for name, block in wide.items() if "--hash=sha256:" not in block] == []
+
+
+def test_exact_pins_of_pyproject_stand_in_the_lock() -> None:
+    exact = [item for item in project()["dependency-groups"]["dev"] if "==" in item]
+
+    for item in exact:
+        assert locked("requirements-dev.lock")[next(iter(required([item])))].startswith(item)
+
+
+def test_the_core_works_on_values_alone() -> None:
+    allowed = VALUE_MODULES | CORE_LIBRARIES
+    strangers = [
+        f"{path} imports {name}"
+        for path, tree in modules()
+        if path.startswith("backup_agent/core/")
+        for name in imported(tree)
+        if not name.startswith("backup_agent.core") and not {name, name.partition(".")[0]} & allowed
+    ]
+    calls = [
+        f"{path}:{node.lineno} calls {name}()"
+        for path, tree in modules()
+        if path.startswith("backup_agent/core/")
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and (name := getattr(node.func, "attr", getattr(node.func, "id", None))) in IMPURE_CALLS
+    ]
+
+    assert strangers + calls == []
+
+
+def test_each_outside_library_has_one_home() -> None:
+    homes: dict[str, set[str]] = defaultdict(set)
+    for path, tree in modules():
+        for name in imported(tree):
+            library = name.partition(".")[0]
+            if library not in sys.stdlib_module_names and library != "backup_agent":
+                homes[library].add(path)
+
+    assert {name: sorted(paths) for name, paths in homes.items() if len(paths) > 1 and name not in MANY_HOMES} == {}
+
+
+def broad_handlers(tree: ast.Module) -> Iterator[str]:
+    """Yield the name of each function that catches everything."""
+    for function in ast.walk(tree):
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+            for node in ast.walk(function):
+                if isinstance(node, ast.ExceptHandler):
+                    caught = (
+                        {"BaseException"}
+                        if node.type is None
+                        else {n.id for n in ast.walk(node.type) if isinstance(n, ast.Name)}
+                    )
+                    if caught & {"Exception", "BaseException"}:
+                        yield function.name
+
+
+def test_everything_is_caught_around_a_run_and_around_the_loop_only() -> None:
+    found = {f"{path}:{name}" for path, tree in modules() for name in broad_handlers(tree)}
+
+    assert found == BROAD_HANDLERS.keys()
+
+
+def test_the_process_is_ended_in_one_place() -> None:
+    found = {
+        path
+        for path, tree in modules()
+        for node in ast.walk(tree)
+        if ast.unparse(node) in {"sys.exit", "SystemExit", "os._exit", "exit", "quit"} and isinstance(node, ast.expr)
+    }
+
+    assert found == EXITS.keys()
+
+
+def test_every_module_says_what_it_is_for() -> None:
+    assert [path for path, tree in modules() if not ast.get_docstring(tree)] == []
+
+
+def test_modules_are_named_after_what_they_are_about() -> None:
+    vague = {"utils", "util", "helpers", "helper", "common", "manager", "misc", "base"}
+
+    assert [path for path in tracked() if path.suffix == ".py" and path.stem in vague] == []
+
+
+def test_every_silenced_checker_says_which_rule_and_why() -> None:
+    bare = re.compile(
+        r"#\s*noq[a](?!: [A-Z]+\d+(, [A-Z]+\d+)*  ?\S)|#\s*type: ignor[e](?!\[[\w, -]+\]  ?# \S)|pragma: no cove[r](?!  ?\S)"
+    )
+    found = [
+        f"{path.relative_to(ROOT)}:{number}: {line.strip()[:120]}"
+        for path in tracked()
+        if path.suffix == ".py"
+        for number, line in enumerate(path.read_text().splitlines(), start=1)
+        if bare.search(line)
+    ]
+
+    assert found == []
