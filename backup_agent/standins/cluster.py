@@ -167,13 +167,14 @@ class Cluster:
 
     def with_server_down(self, name: str) -> Self:
         """Stop a server. What it led is led by the next primary, where a majority of them is still up."""
-        return self.with_server(name, up=False)._with_leaders()
+        return self.with_server(name, up=False).with_leaders_elected()
 
     def with_server_up(self, name: str) -> Self:
         """Start a server again. It follows, unless its return makes the majority that had been missing."""
-        return self.with_server(name, up=True)._with_leaders()
+        return self.with_server(name, up=True).with_leaders_elected()
 
-    def _with_leaders(self) -> Self:
+    def with_leaders_elected(self) -> Self:
+        """Give every database whose leader is down another, or none where a majority of its primaries is missing."""
         up = {server.name for server in self.servers if server.up}
         cluster = self
         for database in self.databases:
