@@ -1,0 +1,129 @@
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backup_agent.core.progress import Stage, Step, Transcript, parse, patience
+
+NO_FULL = (
+    "Differential backups require that a full backup of the same database exists in the folder defined in --to-path."
+)
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("Starting backup of database 'neo4j' from servers: [localhost:6363]", Step(Stage.CONNECTING)),
+        ("Start backup of database 'neo4j'.", Step(Stage.CONNECTING)),
+        (
+            "Using remote server localhost:6363 for backup of database 'neo4j'.",
+            Step(Stage.CONNECTING, server="localhost:6363"),
+        ),
+        ("Start full backup of database 'neo4j'.", Step(Stage.CHECKPOINT, full=True)),
+        ("Start receiving store files for database 'neo4j'.", Step(Stage.COPY)),
+        ("Finished receiving store files for database 'neo4j', took 110ms.", Step(Stage.COPY)),
+        ("Start receiving transactions from 12 for database 'neo4j'.", Step(Stage.TRANSACTIONS)),
+        ("Start differential backup of database 'neo4j'.", Step(Stage.TRANSACTIONS, full=False)),
+        ("Start recovering database 'neo4j'.", Step(Stage.RECOVER)),
+        ("Recovery in progress: 10% completed", Step(Stage.RECOVER)),
+        ("Start artifact creation 'a.backup' for database 'neo4j'.", Step(Stage.ARTIFACT)),
+        (
+            "Finished artifact creation 'idle-2026-10-06T07-36-03.backup' for database 'idle', took 38ms.",
+            Step(Stage.DONE, artifact="idle-2026-10-06T07-36-03.backup"),
+        ),
+        (
+            f"Differential backup of database 'fellback' failed. Reason: {NO_FULL}",
+            Step(differential_failed=NO_FULL),
+        ),
+        ("Differential backup of database 'fellback' failed.", Step(differential_failed="")),
+        ("Falling back to full backup of database 'fellback'.", Step(Stage.CONNECTING, falls_back=True)),
+        ("Finished full backup of database 'other'. Downloaded from tx -1 to tx 5.", None),
+        ("The remote server (s-0:6362) has not any recent data for database 'DatabaseId{c16ce93f[idle]}'.", None),
+        ("Picked up JAVA_TOOL_OPTIONS", None),
+        ("", None),
+    ],
+    ids=lambda value: value[:40] if isinstance(value, str) else "",
+)
+@pytest.mark.parametrize(
+    "prefix",
+    [
+        "",
+        "2023-07-18 14:30:04.205+0000 INFO  [c.n.b.v.b.BackupOutputMonitor] ",
+        "2026-10-06 07:36:03.001+0000 INFO  [c.n.b.b.BackupOutputMonitor] ",
+    ],
+    ids=["bare", "5.11", "5.26"],
+)
+def test_a_line_is_read_by_its_text_whatever_stands_before_it(prefix: str, line: str, expected: Step | None) -> None:
+    assert parse(prefix + line) == expected
+
+
+def test_the_story_of_a_full() -> None:
+    told = Transcript()
+    stages = [told.stage]
+    for line in (
+        "Using remote server s-1:6362 for backup of database 'orders'.",
+        "Start full backup of database 'orders'.",
+        "Start receiving store files for database 'orders'.",
+        "nothing of note",
+        "Start receiving transactions from 3",
+        "Start recovering database 'orders'",
+        "Start artifact creation",
+        "Finished artifact creation 'orders-2026-11-23T02-00-00.backup' for database 'orders', took 1s.",
+    ):
+        told = told.after(line)
+        if told.stage is not stages[-1]:
+            stages.append(told.stage)
+
+    assert stages == list(Stage)
+    assert told == Transcript(
+        Stage.DONE, server="s-1:6362", artifact="orders-2026-11-23T02-00-00.backup", full=True, spoke=True
+    )
+
+
+def test_the_story_of_a_differential_that_fell_back() -> None:
+    told = Transcript()
+    for line in (
+        "Start differential backup of database 'orders'.",
+        "Differential backup of database 'orders' failed. Reason: transactions 3 to 9 are no longer on the server",
+        "Falling back to full backup of database 'orders'.",
+        "Start full backup of database 'orders'.",
+    ):
+        told = told.after(line)
+
+    assert told == Transcript(
+        Stage.CHECKPOINT,
+        full=True,
+        differential_failed="transactions 3 to 9 are no longer on the server",
+        fell_back=True,
+        spoke=True,
+    )
+
+
+def test_a_program_that_says_nothing_of_progress_has_not_spoken() -> None:
+    assert Transcript().after("Error: Could not find or load main class org.neo4j.cli.AdminTool") == Transcript()
+
+
+@given(st.lists(st.text()))
+def test_any_lines_at_all_make_a_transcript(lines: list[str]) -> None:
+    told = Transcript()
+    for line in lines:
+        told = told.after(line)
+
+    assert told.stage in Stage
+
+
+@pytest.mark.parametrize(
+    ("stage", "minutes"),
+    [
+        (Stage.CONNECTING, 15),
+        (Stage.CHECKPOINT, 60),
+        (Stage.COPY, 15),
+        (Stage.TRANSACTIONS, 15),
+        (Stage.RECOVER, 60),
+        (Stage.ARTIFACT, 15),
+        (Stage.DONE, 15),
+    ],
+)
+def test_checkpoint_and_recovery_may_be_silent_for_longer(stage: Stage, minutes: int) -> None:
+    assert patience(stage, timedelta(minutes=15)) == timedelta(minutes=minutes)
