@@ -47,7 +47,7 @@ class Step:
     falls_back: bool = False
 
 
-# One row a text, with where it was seen: 5.11 in an issue's log (neo4j/neo4j#13107), 5.26 in an operator's tests against
+# One row a text, with where it was seen: 5.11 in an issue's log (neo4j/neo4j#13107), 5.26 in an operator's tests with
 # the real image; "loose" is not sourced word for word.
 _TEXTS: tuple[tuple[re.Pattern[str], Step], ...] = tuple(
     (re.compile(text, re.IGNORECASE), step)
