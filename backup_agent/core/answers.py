@@ -9,7 +9,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from backup_agent.core.reasons import Failure, Reason
 from backup_agent.core.records import Value
@@ -114,8 +114,6 @@ class DatabaseResult(Value):
 
 class Answer(Value):
     """The answer, as it stands in `answers/<id>.json` (schema 1)."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
     schema_: Literal[1] = Field(default=1, alias="schema")
     id: str

@@ -26,7 +26,7 @@ class BackupType(StrEnum):
 class Value(BaseModel):
     """A frozen value that refuses unknown keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
 
 class ArtifactFile(Value):
@@ -88,8 +88,6 @@ class Record(Value):
     )
     warnings: tuple[str, ...] = ()
     fencing: int | None = Field(default=None, description="number of the lease it was published under")
-
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
     @model_validator(mode="after")
     def _belongs_together(self) -> Self:

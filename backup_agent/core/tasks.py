@@ -21,6 +21,10 @@ class BackupTask(Value):
     server_versions: tuple[str, ...] = ()
     earlier_runs: tuple[str, ...] = ()
     """Attempts at the same that ended without a verdict: what they finished is adopted."""
+    since: datetime
+    """When the request was accepted: nothing older is adopted."""
+    adopt_only: bool = False
+    """Start nothing, only take over what an earlier attempt has finished."""
     at_once: int = 1
     """Backups that may run at the same time, for the estimate of disk space."""
     destinations: tuple[str, ...] = ()
@@ -31,25 +35,22 @@ class BackupTask(Value):
 
 
 class CopyTask(Value):
-    """Copy recorded artifacts to one destination, in this order."""
+    """Copy what is owed to one destination, parents first."""
 
     run: str
     destination: str
-    keys: tuple[str, ...]
+    sets: tuple[str, ...]
+    """Sets that have copies: the declared ones."""
+    database: str | None = None
+    """One database of the set alone, for a run that has just recorded its artifact."""
     settings: dict[str, Any]
 
 
-class DiscoverTask(Value):
-    """Ask the cluster."""
+class SurveyTask(Value):
+    """Look at the whole volume once, at start."""
 
-    run: str
-    settings: dict[str, Any]
-
-
-class Progress(Value):
-    """How far a run is: told about once a second, never more often."""
-
-    stage: str
-    bytes: int | None = None
-    total: int | None = None
-    at: datetime | None = None
+    root: str
+    open_runs: tuple[str, ...]
+    """Runs whose staging folder is still wanted: their databases are tried again, and may adopt what lies there."""
+    notes: dict[str, str]
+    """Destination -> its identity, for the notes on copies."""

@@ -1,1 +1,1 @@
-"""One run: the child process that backs up one database, and the one that copies what is owed."""
+"""The child processes: one backs up a database, one copies what is owed, one surveys the volume at start."""

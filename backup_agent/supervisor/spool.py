@@ -66,10 +66,14 @@ class Taken:
 class Spool:
     """The spool below one requests folder. Every method may raise OSError; nothing is lost then, it is tried again."""
 
-    def __init__(self, folder: Path, root: str) -> None:
-        """`root` is the storage root, which a request's `path` must stay below."""
+    def __init__(self, folder: Path, root: str, refuse: Callable[[str], str | None]) -> None:
+        """`root` is the storage root, which a request's `path` must stay below.
+
+        `refuse` is asked about the set of each backup: it returns what is wrong with it, or None.
+        """
         self.folder = folder
         self._root = root
+        self._refuse = refuse
         self._spool = folder / ".spool"
         self._incoming = self._spool / "incoming"
         self._rejected = self._spool / "rejected"
@@ -179,6 +183,9 @@ class Spool:
         identity = ticket if request.id is None or request.action is Action.CANCEL else request.id
         earlier = self.load(identity)
         if earlier is None:
+            fault = self._refuse(request.set_name(self._root)) if request.action is Action.BACKUP else None
+            if fault is not None:
+                return self._reject(path, ticket, data, (fault,), now)
             answer = self._accept(request, identity, ticket, (path.name,), None, now)
             return Taken(answer, new=True)
         if earlier.ticket == ticket:

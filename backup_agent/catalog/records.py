@@ -1,0 +1,58 @@
+"""Reading records from the volume. They are the catalog; nothing here keeps a copy of its own."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from backup_agent.core.names import RECORD_SUFFIX
+from backup_agent.core.records import Record
+
+ARTIFACT_RECORD = ".backup" + RECORD_SUFFIX
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """The records of one database in one set, and the files there that look like records and cannot be read."""
+
+    records: tuple[Record, ...]
+    unreadable: tuple[str, ...] = ()
+    """A line each: the key, and what is wrong with it. A record of a newer schema is one of them."""
+
+
+def of_database(root: Path, set_name: str, database: str) -> Recorded:
+    """Return what is recorded for one database, the oldest first. Nothing recorded is no error."""
+    folder = root / set_name / database
+    records: list[Record] = []
+    unreadable: list[str] = []
+    for name in sorted(_names(folder)):
+        if not name.endswith(ARTIFACT_RECORD):
+            continue
+        key = f"{set_name}/{database}/{name}"
+        try:
+            record = Record.from_json((folder / name).read_bytes())
+        except (OSError, ValueError) as error:
+            unreadable.append(f"{key}: {str(error).splitlines()[0]}")
+            continue
+        if record.key + RECORD_SUFFIX == key:
+            records.append(record)
+        else:
+            unreadable.append(f"{key}: it is the record of {record.key}")
+    return Recorded(tuple(sorted(records, key=lambda record: (record.header.taken, record.key))), tuple(unreadable))
+
+
+def databases(root: Path) -> Iterator[tuple[str, str]]:
+    """Yield every set and database that has a folder below the root."""
+    for set_name in sorted(_names(root)):
+        if set_name.startswith(".") or not (root / set_name).is_dir():
+            continue
+        for database in sorted(_names(root / set_name)):
+            if not database.startswith(".") and (root / set_name / database).is_dir():
+                yield set_name, database
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)  # noqa: PTH208  names are all that is needed, of folders with many entries
+    except (FileNotFoundError, NotADirectoryError):
+        return []

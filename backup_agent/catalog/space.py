@@ -1,0 +1,34 @@
+"""How much room a volume has, and what it allows."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Space:
+    """Bytes of a volume, as an unprivileged process may use them."""
+
+    free: int
+    total: int
+
+
+def space(folder: Path) -> Space:
+    """Return the room on the volume of a folder. Raise OSError."""
+    facts = os.statvfs(folder)
+    return Space(free=facts.f_bavail * facts.f_frsize, total=facts.f_blocks * facts.f_frsize)
+
+
+def allows_hard_links(root: Path) -> bool:
+    """Tell whether files below the root may be hard linked (some network volumes refuse)."""
+    one, two = root / ".link-probe-1", root / ".link-probe-2"
+    try:
+        one.write_bytes(b"")
+        two.unlink(missing_ok=True)
+        two.hardlink_to(one)
+    except OSError:
+        return False
+    finally:
+        two.unlink(missing_ok=True)
+        one.unlink(missing_ok=True)
+    return True

@@ -1,0 +1,146 @@
+"""The run's own folder, `<root>/.staging/<run>/`: nothing unjudged ever lies in a chain's folder.
+
+    .conf/             NEO4J_CONF of this run alone, mode 0700
+    .temp/             --temp-path, which must be empty
+    <set>/<database>/  --to-path: hard links to the live chain (none for a FULL), and what neo4j-admin adds to them
+
+It is on the same file system as the chains, so what passes the verdict moves by a hard link. Where those are refused,
+`--to-path` is the chain's own folder and `in_place` is true.
+"""
+
+import os
+import re
+import shutil
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from backup_agent.core.records import Record
+
+STAGING = ".staging"
+ASIDE = ".aside"
+PART = re.compile(r"(?P<manifest>.+\.backup)\.(?P<number>\d+)")
+
+
+@dataclass(frozen=True)
+class Staging:
+    """The folders of one run."""
+
+    root: Path
+    run: str
+    set_name: str
+    database: str
+    in_place: bool = False
+    _there: set[str] = field(default_factory=set)
+
+    @property
+    def folder(self) -> Path:
+        """The run's own folder."""
+        return self.root / STAGING / self.run
+
+    @property
+    def conf(self) -> Path:
+        """NEO4J_CONF."""
+        return self.folder / ".conf"
+
+    @property
+    def temp(self) -> Path:
+        """--temp-path."""
+        return self.folder / ".temp"
+
+    @property
+    def target(self) -> Path:
+        """--to-path."""
+        return self.chain if self.in_place else self.folder / self.set_name / self.database
+
+    @property
+    def chain(self) -> Path:
+        """The folder in which this database's chains stand."""
+        return self.root / self.set_name / self.database
+
+    def prepare(self, parents: Iterable[Record]) -> None:
+        """Make the folders afresh, with links to the artifacts that a differential may continue."""
+        self.remove()
+        for folder in (self.conf, self.temp, self.target, self.chain):
+            folder.mkdir(parents=True, exist_ok=True)
+        self.conf.chmod(0o700)
+        if not self.in_place:
+            for record in parents:
+                for file in record.files:
+                    (self.target / file.name).hardlink_to(self.chain / file.name)
+        self._there.clear()
+        self._there.update(_names(self.target))
+
+    def new(self) -> tuple[Path, ...]:
+        """Return the artifacts that have come since `prepare`: of a split one its manifest."""
+        return tuple(
+            self.target / name
+            for name in sorted(_names(self.target) - self._there)
+            if name.endswith(".backup") and (self.target / name).is_file()
+        )
+
+    def size(self) -> int:
+        """Return the bytes below the run's folders, links to parents left out: what grows while a backup runs."""
+        total = 0
+        for folder in (self.temp, self.target):
+            for parent, _, names in os.walk(folder):
+                there = self._there if parent == str(self.target) else frozenset()
+                for name in names:
+                    if name not in there:
+                        try:
+                            total += os.lstat(f"{parent}/{name}").st_size
+                        except FileNotFoundError:
+                            continue
+        return total
+
+    def put_aside(self, now: datetime) -> tuple[str, ...]:
+        """Move what this run left, and did not pass, to `<root>/.aside/`; return the new names."""
+        new = _names(self.target) - self._there if self.target.exists() else set()
+        return put_aside(self.root, self.run, (self.target / name for name in sorted(new)), now)
+
+    def remove(self) -> None:
+        """Remove the run's own folder."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def put_aside(root: Path, run: str, paths: Iterable[Path], now: datetime) -> tuple[str, ...]:
+    """Move files to `<root>/.aside/` under names that end neither in `.backup` nor in `.json`."""
+    moved: list[str] = []
+    for path in paths:
+        (root / ASIDE).mkdir(exist_ok=True)
+        target = root / ASIDE / f"{now:%Y-%m-%dT%H-%M-%S}+{run[-80:]}+{path.name[-120:]}.aside"
+        path.rename(target)
+        moved.append(target.name)
+    return tuple(moved)
+
+
+def left(root: Path) -> Iterator[str]:
+    """Yield the runs that have a staging folder."""
+    folder = root / STAGING
+    if folder.exists():
+        yield from sorted(_names(folder))
+
+
+def found(folder: Path, chain: Path) -> tuple[Path, ...]:
+    """Return the artifacts in a folder that have no record in their chain's folder."""
+    recorded = {name.removesuffix(".json") for name in _names(chain) if name.endswith(".backup.json")}
+    return tuple(
+        folder / name
+        for name in sorted(_names(folder) - recorded)
+        if name.endswith(".backup") and (folder / name).is_file()
+    )
+
+
+def parts(manifest: Path) -> tuple[Path, ...]:
+    """Return the numbered parts that stand beside a manifest, in order; none for an artifact of one file."""
+    numbered: list[tuple[int, Path]] = []
+    for name in _names(manifest.parent):
+        match = PART.fullmatch(name)
+        if match and match["manifest"] == manifest.name:
+            numbered.append((int(match["number"]), manifest.parent / name))
+    return tuple(path for _, path in sorted(numbered))
+
+
+def _names(folder: Path) -> set[str]:
+    return {entry.name for entry in os.scandir(folder)} if folder.exists() else set()

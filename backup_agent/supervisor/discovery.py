@@ -1,0 +1,98 @@
+"""What the supervisor knows of the cluster: what Bolt said last, and whether that is still fresh.
+
+The asking is a child's; this keeps the outcome, and the last topology on the volume for the day Bolt is silent.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from backup_agent import durable
+from backup_agent.core.reasons import Failure, Reason
+from backup_agent.core.selection import Knowledge, Selection, select
+from backup_agent.core.topology import Addressing, Source, Topology, sources
+
+FRESH_SECONDS = 30.0
+"""How long an answer of the cluster, or its silence, serves the next request: a burst must not ask a thousand times."""
+
+log = structlog.get_logger()
+
+
+@dataclass
+class Discovery:
+    """The last outcome. `file` holds the last topology over restarts."""
+
+    file: Path
+    last: Topology | None = None
+    current: Topology | None = None
+    failure: Failure | None = None
+    reachable: dict[str, str | None] = field(default_factory=dict)
+    missing: tuple[str, ...] = ()
+    clock_offset: float | None = None
+    _at: float | None = None
+
+    def load(self) -> None:
+        """Read the topology an earlier life has kept. One that cannot be read is as good as none."""
+        try:
+            self.last = Topology.model_validate_json(self.file.read_bytes())
+        except FileNotFoundError:
+            return
+        except ValueError as error:
+            log.warning("last topology unreadable", file=str(self.file), error=str(error).splitlines()[0])
+
+    def fresh(self, monotonic: float) -> bool:
+        """Tell whether the cluster was asked a moment ago."""
+        return self._at is not None and monotonic - self._at < FRESH_SECONDS
+
+    def outdate(self) -> None:
+        """Ask again before the next backup."""
+        self._at = None
+
+    def take(self, event: dict[str, Any], monotonic: float) -> None:
+        """Take what the child told: a topology, or why there is none."""
+        self._at = monotonic
+        if event["event"] == "topology":
+            topology = Topology.model_validate(event["topology"])
+            self.reachable = event.get("reachable", {})
+            self.clock_offset = event.get("clock_offset_seconds")
+            self.current, self.failure = topology.following(self.last), None
+            self.last = self.current
+            durable.write(self.file, self.last.model_dump_json().encode())
+        else:
+            self.fail(Failure(Reason(event["reason"]), event["error"], event.get("hint", "")), monotonic)
+
+    def fail(self, failure: Failure, monotonic: float) -> None:
+        """Note that the cluster did not answer."""
+        self._at = monotonic
+        self.current, self.failure, self.reachable = None, failure, {}
+
+    def select(
+        self,
+        asked: tuple[str, ...] | None,
+        default: tuple[str, ...],
+        recorded: Collection[str],
+        addressing: Addressing,
+        *,
+        now: datetime,
+        max_age: timedelta,
+    ) -> Selection:
+        """Return what a request comes to, as things are known now."""
+        knowledge = Knowledge(
+            topology=self.current,
+            last=self.last,
+            recorded=recorded,
+            static=bool(addressing.static),
+            bolt_failure=self.failure,
+        )
+        selection = select(asked, default, knowledge, now=now, max_topology_age=max_age)
+        if self.current is not None:
+            self.missing = selection.missing
+        return selection
+
+    def sources(self, database: str, addressing: Addressing) -> tuple[Source, ...]:
+        """Return the servers for a backup, the best first."""
+        return sources(self.last, database, addressing, self.reachable)

@@ -1,0 +1,94 @@
+"""What the agent knows at one moment: the one value behind /status.json, /metrics, the probes and the commands."""
+
+from datetime import datetime
+
+from pydantic import Field
+
+from backup_agent.core.reasons import Reason
+from backup_agent.core.records import Value
+from backup_agent.core.summary import DatabaseSummary
+
+
+class RunStatus(Value):
+    """A run under way."""
+
+    run: str
+    kind: str
+    request: str | None = None
+    set: str | None = None
+    database: str | None = None
+    destination: str | None = None
+    stage: str | None = None
+    bytes: int | None = None
+    total: int | None = None
+    seconds: float
+    attempt: int | None = None
+
+
+class DestinationStatus(Value):
+    """One destination. `up` is null before anything was tried."""
+
+    up: bool | None = None
+    owed: int
+    reason: Reason | None = None
+    error: str | None = None
+    retry_seconds: float | None = None
+
+
+class ScheduleStatus(Value):
+    """One schedule."""
+
+    cron: str
+    timezone: str
+    type: str
+    suspended: bool
+    next_runs: tuple[datetime, ...]
+    expected_interval_seconds: float | None = None
+    missed: int = 0
+    coalesced: int = 0
+
+
+class Attempt(Value):
+    """What became of the last attempt at a database of a set since the agent started."""
+
+    at: datetime
+    failed_at: datetime | None = None
+    reason: Reason | None = None
+    error: str | None = None
+
+
+class Status(Value):
+    """Everything. Absent means not known."""
+
+    schema_: int = Field(default=1, alias="schema")
+    cluster: str
+    version: str
+    started: datetime
+    now: datetime
+    ready: bool
+    not_ready_because: tuple[str, ...] = ()
+    surveyed: bool
+    queue_depth: int
+    queue_oldest: datetime | None = None
+    running: tuple[RunStatus, ...] = ()
+    databases: tuple[DatabaseSummary, ...] = ()
+    attempts: dict[str, Attempt] = Field(default={}, description="<set>/<database> -> the last attempt since start")
+    missing_databases: tuple[str, ...] = ()
+    destinations: dict[str, DestinationStatus] = Field(default={})
+    schedules: dict[str, ScheduleStatus] = Field(default={})
+    bolt: str | None = Field(default=None, description="answers, or why it did not")
+    topology_seen: datetime | None = None
+    clock_offset_seconds: float | None = None
+    volume_free: int | None = None
+    volume_total: int | None = None
+    full_on: datetime | None = Field(default=None, description="when the volume is full at the present rate")
+    retention: str = Field(description="what is deleted, in a sentence")
+    settings_valid: bool
+    settings_fault: str | None = None
+    settings_waiting: tuple[str, ...] = Field(default=(), description="changed keys that need a restart")
+    settings_loaded: datetime
+    not_in_force: tuple[str, ...] = Field(default=(), description="keys accepted, not built yet in this version")
+
+    def to_json(self) -> bytes:
+        """Return the status as /status.json shows it."""
+        return self.model_dump_json(by_alias=True, indent=2, exclude_none=True).encode() + b"\n"
