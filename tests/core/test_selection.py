@@ -1,0 +1,275 @@
+"""Which databases a request means, with and without Bolt."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backup_agent.core.reasons import Failure, Reason
+from backup_agent.core.selection import ROLE_HINT, Discovery, Knowledge, Selection, Target, matches, select
+from backup_agent.core.topology import Copy, Topology
+
+NOW = datetime(2026, 11, 23, 2, tzinfo=UTC)
+DAY = timedelta(days=1)
+SILENT = Failure(Reason.SOURCE_UNREACHABLE, "demo-client:7687 refused the connection", "look")
+
+
+def topology(*databases: str, seen: datetime = NOW, **fields: Any) -> Topology:
+    """Name databases; `orders=offline` sets a status, `fabric=composite` a type."""
+    copies = []
+    for database in databases:
+        name, _, state = database.partition("=")
+        composite = state == "composite"
+        copies.append(
+            Copy(
+                database=name,
+                type="composite" if composite else "standard",
+                status=state if state and not composite else "online",
+                address="server-0:7687",
+                database_id=None if state else f"ID-{name}",
+            )
+        )
+    return Topology(seen=seen, copies=tuple(copies), **fields)
+
+
+def with_bolt(asked: list[str] | None, *databases: str, default: list[str] | None = None, **known: Any) -> Selection:
+    fields = {"aliases": known.pop("aliases", {})}
+    knowledge = Knowledge(topology(*databases, **fields), **known)
+    return select(asked, default or ["*"], knowledge, now=NOW, max_topology_age=DAY)
+
+
+def without_bolt(asked: list[str], last: Topology | None, *, static: bool = True, **known: Any) -> Selection:
+    knowledge = Knowledge(None, last=last, static=static, bolt_failure=SILENT, **known)
+    return select(asked, ["*"], knowledge, now=NOW, max_topology_age=DAY)
+
+
+def names(selection: Selection) -> list[str]:
+    return [target.name for target in selection.databases]
+
+
+def reasons(selection: Selection) -> dict[str, Reason]:
+    return {name: failure.reason for name, failure in selection.failures.items()}
+
+
+CLUSTER = ("neo4j", "orders", "orders-2024.q1", "system", "fabric=composite")
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        pytest.param(None, ["neo4j", "orders", "orders-2024.q1", "system"], id="nothing-asked-means-the-default"),
+        pytest.param(
+            ["*"], ["neo4j", "orders", "orders-2024.q1", "system"], id="a-star-includes-system-not-composites"
+        ),
+        pytest.param(["orders"], ["orders"], id="a-name"),
+        pytest.param(["ORDERS", "orders", "Orders"], ["orders"], id="names-in-any-case-once"),
+        pytest.param(["orders*"], ["orders", "orders-2024.q1"], id="a-glob"),
+        pytest.param(["system", "o*", "orders"], ["system", "orders", "orders-2024.q1"], id="in-the-order-asked"),
+        pytest.param(["neo?j"], ["neo4j"], id="a-question-mark"),
+        pytest.param(["*", "!system", "!orders-*"], ["neo4j", "orders"], id="exclusions"),
+        pytest.param(["!SYSTEM"], ["neo4j", "orders", "orders-2024.q1"], id="exclusions-alone-mean-all-but"),
+    ],
+)
+def test_what_is_listed_is_selected(asked: list[str] | None, expected: list[str]) -> None:
+    selection = with_bolt(asked, *CLUSTER)
+
+    assert names(selection) == expected
+    assert (selection.failures, selection.warnings) == ({}, ())
+
+
+def test_a_target_carries_its_database_id_and_where_it_is_known_from() -> None:
+    selection = with_bolt(["orders"], *CLUSTER)
+
+    assert selection.databases == (Target("orders", "ID-orders", Discovery.BOLT),)
+
+
+@pytest.mark.parametrize(
+    ("asked", "failed", "reason", "words"),
+    [
+        pytest.param(["hr"], "hr", Reason.NO_SUCH_DATABASE, "no database hr is listed", id="a-name-not-listed"),
+        pytest.param(["hr*"], "hr*", Reason.NO_SUCH_DATABASE, "matches no database", id="a-glob-without-match"),
+        pytest.param(["fab*"], "fab*", Reason.NO_SUCH_DATABASE, "only composite database fabric", id="only-composite"),
+        pytest.param(["sho*"], "sho*", Reason.NO_SUCH_DATABASE, "only alias shop", id="only-an-alias"),
+        pytest.param(["fabric"], "fabric", Reason.INVALID_REQUEST, "composite", id="a-composite-named"),
+        pytest.param(["Shop"], "shop", Reason.INVALID_REQUEST, "shop is an alias", id="an-alias-named"),
+        pytest.param(
+            ["orders", "!orders"], "orders", Reason.NO_SUCH_DATABASE, "left out by !orders", id="named-and-excluded"
+        ),
+        pytest.param(
+            ["orders*", "!o*"], "orders*", Reason.NO_SUCH_DATABASE, "left out by !o*", id="all-matches-excluded"
+        ),
+        pytest.param(["off"], "off", Reason.SOURCE_UNREACHABLE, "server-0:7687: offline", id="offline"),
+        pytest.param(["of*"], "off", Reason.SOURCE_UNREACHABLE, "no online copy", id="offline-by-glob"),
+    ],
+)
+def test_what_cannot_be_had_fails_with_its_reason(asked: list[str], failed: str, reason: Reason, words: str) -> None:
+    selection = with_bolt(asked, *CLUSTER, "off=offline", aliases={"shop": "orders"})
+
+    assert names(selection) == []
+    assert reasons(selection) == {failed: reason}
+    assert words in selection.failures[failed].error
+
+
+def test_an_alias_hints_at_its_database() -> None:
+    selection = with_bolt(["shop", "far"], *CLUSTER, aliases={"shop": "orders", "far": None})
+
+    assert selection.failures["shop"].hint == "ask for orders instead"
+    assert "stands for" in selection.failures["far"].hint
+
+
+def test_one_failure_leaves_the_others() -> None:
+    selection = with_bolt(["hr", "orders", "x*"], *CLUSTER)
+
+    assert names(selection) == ["orders"]
+    assert reasons(selection) == {"hr": Reason.NO_SUCH_DATABASE, "x*": Reason.NO_SUCH_DATABASE}
+
+
+def test_a_database_with_one_online_copy_is_selected() -> None:
+    both = Topology(
+        seen=NOW,
+        copies=(
+            Copy(database="orders", status="quarantined"),
+            Copy(database="orders", status="online", database_id="ID"),
+        ),
+    )
+    selection = select(["orders"], ["*"], Knowledge(both), now=NOW, max_topology_age=DAY)
+
+    assert selection.databases == (Target("orders", "ID", Discovery.BOLT),)
+
+
+def test_a_role_that_lists_system_alone_shrinks_nothing_in_silence() -> None:
+    last = topology("neo4j", "orders", "system")
+    selection = with_bolt(["*", "orders*", "hr"], "system", last=last, recorded=["orders", "hr"])
+
+    assert names(selection) == ["system"]
+    assert reasons(selection) == {"orders*": Reason.NO_SUCH_DATABASE, "hr": Reason.NO_SUCH_DATABASE}
+    assert {failure.hint for failure in selection.failures.values()} == {ROLE_HINT}
+    assert [warning.split()[0] for warning in selection.warnings] == ["neo4j", "orders"]
+    assert selection.missing == ("hr", "neo4j", "orders")
+
+
+def test_only_what_was_asked_for_is_warned_about_and_all_that_is_missing_is_named() -> None:
+    selection = with_bolt(["orders"], "orders", "system", recorded=["HR", "orders"])
+
+    assert selection.warnings == ()
+    assert selection.missing == ("hr",)
+
+
+def test_a_missing_database_that_is_excluded_is_no_warning() -> None:
+    assert with_bolt(["*", "!hr"], "orders", recorded=["hr"]).warnings == ()
+
+
+def test_without_bolt_names_are_taken_as_they_are() -> None:
+    selection = without_bolt(["orders", "HR"], topology("orders", seen=NOW - 30 * DAY))
+
+    assert selection.databases == (
+        Target("orders", "ID-orders", Discovery.LAST_TOPOLOGY),
+        Target("hr", None, Discovery.STATIC),
+    )
+    assert (selection.failures, selection.warnings, selection.missing) == ({}, (), ())
+
+
+def test_without_bolt_globs_are_matched_against_the_last_topology() -> None:
+    selection = without_bolt(["o*"], topology("orders", "off=offline", "system", seen=NOW - DAY))
+
+    assert [(target.name, target.discovery) for target in selection.databases] == [
+        ("off", Discovery.LAST_TOPOLOGY),
+        ("orders", Discovery.LAST_TOPOLOGY),
+    ]
+    assert selection.failures == {}
+    assert "2026-11-22T02:00:00Z" in selection.warnings[0]
+    assert SILENT.error in selection.warnings[0]
+
+
+def test_globs_against_a_topology_that_is_too_old_are_backed_up_and_fail() -> None:
+    selection = without_bolt(["*", "hr"], topology("orders", "system", seen=NOW - DAY - timedelta(seconds=1)))
+
+    assert names(selection) == ["orders", "system", "hr"]
+    assert reasons(selection) == {"*": Reason.DISCOVERY_STALE}
+    assert SILENT.error in selection.failures["*"].error
+
+
+def test_where_no_topology_was_ever_known_globs_fail_and_names_are_backed_up() -> None:
+    selection = without_bolt(["orders", "o*"], None)
+
+    assert selection.databases == (Target("orders", None, Discovery.STATIC),)
+    assert reasons(selection) == {"o*": Reason.SOURCE_UNREACHABLE}
+    assert SILENT.error in selection.failures["o*"].error
+
+
+def test_without_any_address_a_name_fails_too() -> None:
+    selection = without_bolt(["orders"], None, static=False)
+
+    assert reasons(selection) == {"orders": Reason.SOURCE_UNREACHABLE}
+    assert "neo4j.servers" in selection.failures["orders"].error
+
+
+@pytest.mark.parametrize(
+    ("asked", "reason"),
+    [
+        pytest.param("x*", Reason.NO_SUCH_DATABASE, id="glob-without-match"),
+        pytest.param("fab*", Reason.NO_SUCH_DATABASE, id="glob-of-composites"),
+        pytest.param("fabric", Reason.INVALID_REQUEST, id="composite"),
+        pytest.param("shop", Reason.INVALID_REQUEST, id="alias"),
+    ],
+)
+def test_without_bolt_the_last_topology_refuses_as_well(asked: str, reason: Reason) -> None:
+    selection = without_bolt([asked], topology("orders", "fabric=composite", aliases={"shop": "orders"}))
+
+    assert names(selection) == []
+    assert reasons(selection) == {asked: reason}
+
+
+def test_bolt_may_be_silent_without_a_reason_given() -> None:
+    selection = select(["*"], ["*"], Knowledge(None), now=NOW, max_topology_age=DAY)
+
+    assert selection.failures["*"].error.startswith("Bolt did not answer and never did")
+
+
+@pytest.mark.parametrize(
+    ("name", "pattern", "expected"),
+    [
+        ("orders", "orders", True),
+        ("Orders", "oRD*", True),
+        ("orders", "order", False),
+        ("orders-2024.q1", "orders-2024?q1", True),
+        ("ordersx", "orders.", False),
+        ("", "*", True),
+    ],
+)
+def test_a_pattern_matches(name: str, pattern: str, *, expected: bool) -> None:
+    assert matches(name, pattern) is expected
+
+
+NAMES = st.sampled_from(["neo4j", "orders", "orders-old", "system", "hr", "fabric=composite", "off=offline"])
+PATTERNS = st.sampled_from(["*", "orders", "orders*", "hr", "!system", "!orders*", "x*", "fabric", "off", "missing"])
+
+
+@given(
+    asked=st.lists(PATTERNS, min_size=1, max_size=4),
+    now=st.none() | st.lists(NAMES, unique=True),
+    last=st.none() | st.lists(NAMES, unique=True),
+    recorded=st.lists(st.sampled_from(["orders", "hr", "gone"]), unique=True),
+    static=st.booleans(),
+)
+def test_whatever_is_asked_for_is_selected_or_fails(
+    asked: list[str], now: list[str] | None, last: list[str] | None, recorded: list[str], *, static: bool
+) -> None:
+    knowledge = Knowledge(
+        None if now is None else topology(*now),
+        last=None if last is None else topology(*last),
+        recorded=recorded,
+        static=static,
+    )
+    selection = select(asked, ["*"], knowledge, now=NOW, max_topology_age=DAY)
+
+    wanted = [pattern for pattern in asked if not pattern.startswith("!")] or ["*"]
+    for pattern in wanted:
+        touched = [name for name in (*names(selection), *selection.failures) if matches(name, pattern)]
+        assert touched
+    assert len(set(names(selection))) == len(names(selection))
+    for target in selection.databases:
+        assert any(matches(target.name, pattern) for pattern in wanted)
+        assert not any(matches(target.name, pattern[1:]) for pattern in asked if pattern.startswith("!"))
