@@ -24,11 +24,11 @@ from backup_agent.standins.bolt.faults import (
 from backup_agent.standins.bolt.packstream import PackStreamError, Structure, pack, unpack
 from backup_agent.standins.bolt.statements import (
     DEFAULT_DATABASE,
-    Answer,
     Asked,
     answer,
     database_not_found,
     find_database,
+    no_routing_table,
     running,
 )
 from backup_agent.standins.cluster import BoltFault, Cluster, User
@@ -43,6 +43,9 @@ LARGEST_CHUNK = 0xFFFF
 LARGEST_REQUEST = 1 << 20
 LOGON_SINCE: Version = (5, 1)
 GQL_SINCE: Version = (5, 7)
+STATUSES_SINCE: Version = (5, 6)
+NAMES_ITSELF_SINCE: Version = (5, 8)
+DONE = {"gql_status": "00000", "status_description": "note: successful completion"}
 ROUTING_TABLE_SECONDS = 300
 
 
@@ -64,6 +67,8 @@ class Stream:
     """Rows not pulled yet, and what goes wrong while they are."""
 
     rows: list[tuple[Any, ...]]
+    kind: str
+    """What the summary calls the statement: `s` for administration, `r` for reading."""
     database: str
     faults: tuple[BoltFault, ...]
 
@@ -105,6 +110,7 @@ class Conversation:
         self.host = host
         self.server = server
         self.number = number
+        self.neo4j = host.current().version_of(server)
         self.version: Version = (0, 0)
         self.state = State.CONNECTED
         self.user: User | None = None
@@ -124,7 +130,7 @@ class Conversation:
             return
 
     async def _agree(self) -> Version:
-        offered = _versions(self.host.current().version_of(self.server))
+        offered = _versions(self.neo4j)
         opening = await self.reader.readexactly(20)
         if opening[:4] != MAGIC:
             raise PackStreamError("no Bolt client")
@@ -136,12 +142,12 @@ class Conversation:
             while (await self.reader.readexactly(1))[0] & 0x80:
                 pass  # capabilities: none are known, a varint of any length is read over
             return chosen[3], chosen[2]
+        ours = {(major, minor - step) for major, minor, low in offered for step in range(low + 1)}
         for _, low, minor, major in proposals:
-            for our_major, our_minor, our_low in offered:
-                best = min(minor, our_minor)
-                if major == our_major and best >= max(minor - low, our_minor - our_low):
-                    self.writer.write(bytes((0, 0, best, major)))
-                    return major, best
+            for step in range(low + 1):
+                if (major, minor - step) in ours:
+                    self.writer.write(bytes((0, 0, minor - step, major)))
+                    return major, minor - step
         self.writer.write(bytes(4))
         await self.writer.drain()
         raise ConnectionError("no version in common")
@@ -176,24 +182,27 @@ class Conversation:
 
     async def hello(self, fields: Sequence[Any]) -> dict[str, Any]:
         """HELLO: say who we are; before 5.1 it brings the credentials as well."""
-        version = self.host.current().version_of(self.server)
         if self.version < LOGON_SINCE:
             self.user = self.host.log_in(self.server, fields[0])
             self.state = State.READY
         else:
             self.state = State.AUTHENTICATION
-        return {
-            "server": f"Neo4j/{version}",
-            "connection_id": f"bolt-{self.number}",
-            "hints": {"connection.recv_timeout_seconds": 120, "telemetry.enabled": True},
-        }
+        metadata: dict[str, Any] = {"server": f"Neo4j/{self.neo4j}", "connection_id": f"bolt-{self.number}"}
+        if self.version >= NAMES_ITSELF_SINCE:
+            metadata["protocol_version"] = "{}.{}".format(*self.version)
+            metadata["hints"] = {"connection.recv_timeout_seconds": 120, "ssr.enabled": True}
+        else:
+            metadata["hints"] = {"connection.recv_timeout_seconds": 120}
+        return metadata
 
     async def logon(self, fields: Sequence[Any]) -> dict[str, Any]:
         """LOGON: check the credentials."""
         self.user = None
         self.user = self.host.log_in(self.server, fields[0])
         self.state = State.READY
-        return {}
+        if self.version < NAMES_ITSELF_SINCE:
+            return {}
+        return {"advertised_address": self.host.shown_addresses()[self.server]}
 
     async def logoff(self, _fields: Sequence[Any]) -> dict[str, Any]:
         """LOGOFF: another user may log on."""
@@ -216,8 +225,7 @@ class Conversation:
         return {}
 
     async def route(self, fields: Sequence[Any]) -> dict[str, Any]:
-        """ROUTE: which servers read, write and route for a database."""
-        self._need_fresh_password()
+        """ROUTE: which servers read, write and route for a database. Answered with an expired password as well."""
         extra = fields[2] if len(fields) > 2 and isinstance(fields[2], dict) else {}  # noqa: PLR2004  Bolt 4.3 has text
         name = extra.get("db") or DEFAULT_DATABASE
         for fault in self.host.strike(Moment.ROUTE, self.server):
@@ -226,7 +234,7 @@ class Conversation:
         cluster = self.host.current()
         database = find_database(cluster, name)
         if database is None:
-            raise Refused(database_not_found(name))
+            raise Refused(no_routing_table(name))
         copies = running(cluster, database)
         if not copies:
             raise Refused(unavailable(name))
@@ -259,7 +267,8 @@ class Conversation:
         for fault in faults:
             if fault.do == "move_leader":
                 self.host.move_leader(fault)
-        return self._opened(answered, database, faults)
+        kind = "s" if text.lstrip().upper().startswith("SHOW") else "r"
+        return self._opened(Stream(list(answered.rows), kind, database, faults), answered.fields)
 
     async def commit(self, _fields: Sequence[Any]) -> dict[str, Any]:
         """COMMIT: nothing was written, so nothing happens."""
@@ -305,7 +314,7 @@ class Conversation:
             server=self.server,
             addresses=self.host.shown_addresses(),
             database=database,
-            now=datetime.now(UTC),
+            now=_now(),
             user=user,
         )
 
@@ -331,12 +340,12 @@ class Conversation:
                 raise Refused(Failure(code, fault.message or "simulated"))
         return asked
 
-    def _opened(self, answered: Answer, database: str, faults: tuple[BoltFault, ...]) -> dict[str, Any]:
+    def _opened(self, stream: Stream, columns: Sequence[str]) -> dict[str, Any]:
         if self.transaction is None:
             self.streams.clear()
         self.last_stream = len(self.streams)
-        self.streams[self.last_stream] = Stream(list(answered.rows), database, faults)
-        metadata: dict[str, Any] = {"fields": list(answered.fields), "t_first": 0}
+        self.streams[self.last_stream] = stream
+        metadata: dict[str, Any] = {"fields": list(columns), "t_first": 0}
         if self.transaction is not None:
             metadata["qid"] = self.last_stream
         return metadata
@@ -353,7 +362,9 @@ class Conversation:
         if stream.rows:
             return {"has_more": True}
         self.streams = {number: each for number, each in self.streams.items() if each is not stream}
-        metadata: dict[str, Any] = {"type": "r", "t_last": 0, "db": stream.database}
+        metadata: dict[str, Any] = {"type": stream.kind, "t_last": 0, "db": stream.database}
+        if self.version >= STATUSES_SINCE:
+            metadata["statuses"] = [DONE]
         if self.transaction is None:
             metadata["bookmark"] = f"FB:simulated-{self.number}"
         return metadata
@@ -388,7 +399,7 @@ class Conversation:
         else:
             metadata |= {
                 "neo4j_code": failure.code,
-                "gql_status": failure.gql_status,
+                "gql_status": failure.gql_status_5 if self.neo4j.startswith("5.") else failure.gql_status,
                 "description": f"error: {failure.message}",
             }
         self._send(FAILURE, metadata)
@@ -420,10 +431,19 @@ REQUESTS: Mapping[int, tuple[tuple[State, ...], Serve]] = {
 """Tag -> in which states it may come, and who answers it."""
 
 
+def _now() -> datetime:
+    """Return the clock as datetime() tells it: in milliseconds."""
+    now = datetime.now(UTC)
+    return now.replace(microsecond=now.microsecond // 1000 * 1000)
+
+
 def _versions(neo4j: str) -> tuple[tuple[int, int, int], ...]:
-    """Return the Bolt versions a server speaks: major, newest minor, and how many minors below it (seen on both)."""
-    five = (5, 8, 8)
-    return (five,) if neo4j.startswith(("5.", "2025.")) else ((6, 1, 1), five)
+    """Return the Bolt versions a server speaks: major, newest minor, and how many minors below it.
+
+    As 5.26.31 and 2026.09.0 offered them, but for 4.4; where in between 6.x began was not looked up.
+    """
+    five = ((5, 4, 4), (5, 8, 2))
+    return five if neo4j.startswith(("5.", "2025.")) else (*five, (6, 1, 1))
 
 
 def _routing_table(

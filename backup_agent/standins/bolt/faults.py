@@ -44,11 +44,13 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Failure:
-    """An error as Neo4j reports it: its code, its text, and since Bolt 5.7 a GQL status."""
+    """An error as Neo4j reports it: its code, its text, and since Bolt 5.7 a GQL status, by the server's version."""
 
     code: str
     message: str
     gql_status: str = "50N42"
+    gql_status_5: str = "50N42"
+    """What 5.26 says: mostly "no status yet"."""
 
 
 class Refused(Exception):  # noqa: N818  Bolt's word is FAILURE: it is sent, and the conversation goes on
@@ -67,12 +69,14 @@ UNAUTHORIZED = Failure(
 RATE_LIMIT = Failure(
     "Neo.ClientError.Security.AuthenticationRateLimit",
     "The client has provided incorrect authentication details too many times in a row.",
-    "42NFD",
+    "42NFF",
 )
 CREDENTIALS_EXPIRED = Failure(
     "Neo.ClientError.Security.CredentialsExpired",
-    "Permission denied. The credentials you provided were valid, but must be changed before you can use this instance.",
-    "42NFE",
+    "Permission denied.\n\n"
+    "The credentials you provided were valid, but must be changed before you can use this instance.",
+    "42NFF",
+    "42NFF",
 )
 
 
@@ -92,13 +96,10 @@ def unavailable(database: str) -> Failure:
 
 def unsupported(statement: str, version: tuple[int, int]) -> Failure:
     """Return a Community server's answer to an Enterprise command (seen on 5.26.31 and 2026.09.0)."""
-    if version < (2025, 1):
-        return Failure(
-            "Neo.ClientError.Statement.NotSystemDatabaseError", f"Unsupported administration command: {statement}"
-        )
+    title = "NotSystemDatabaseError" if version < (2025, 1) else "UnsupportedAdministrationCommand"
     return Failure(
-        "Neo.ClientError.Statement.UnsupportedAdministrationCommand",
-        f"'{statement}' is not supported in community edition.",
+        f"Neo.ClientError.Statement.{title}",
+        f"Unsupported administration command: {statement}",
         "51N27",
     )
 

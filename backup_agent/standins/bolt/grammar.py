@@ -61,7 +61,7 @@ class Statement:
     @property
     def title(self) -> str:
         """The words the statement begins with, as error texts name it."""
-        return f"{self.verb} {self.subject}".strip()
+        return f"{self.verb} {self.subject}{' FOR DATABASE' if self.subject == 'ALIASES' else ''}"
 
 
 def parse(text: str, parameters: Mapping[str, Any]) -> Statement:

@@ -1,8 +1,9 @@
 """What an Enterprise cluster answers: from a simulated cluster and a statement to rows, without any socket.
 
-The facts are Neo4j's manuals (listing-databases, show-databases-monitoring) and, for edition `community`, what real
-servers 5.26.31 and 2026.09.0 answered. Guessed, because no Enterprise server was ever asked: where 2025.12's shard
-columns stand, `store` of a block store, and the words of `statusMessage` for a quarantined or dirty copy.
+The facts are Neo4j's manuals (listing-databases, show-databases-monitoring) and what real Community servers 5.26.31
+and 2026.09.0 answered: `system` knows administration and procedures only, so RETURN datetime() is refused there.
+Guessed, because no Enterprise server was ever asked: where 2025.12's shard columns stand, `store` of a block store,
+and the words of `statusMessage` for a quarantined copy.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -93,7 +94,8 @@ def answer(asked: Asked, text: str, parameters: Mapping[str, Any]) -> Answer:
     except Unknown as unknown:
         raise Refused(_syntax_error(f"Invalid input (the stand-in knows few statements): {unknown}")) from unknown
     if statement.verb == "RETURN":
-        _need_running(asked)
+        if _need_running(asked).type == "system":
+            raise Refused(_not_on_system(text))
         return _returned(asked, statement)
     tables = PROCEDURES if statement.verb == "CALL" else SHOWN
     subject = statement.subject.lower() if statement.verb == "CALL" else statement.subject
@@ -102,10 +104,11 @@ def answer(asked: Asked, text: str, parameters: Mapping[str, Any]) -> Answer:
             Failure(
                 "Neo.ClientError.Procedure.ProcedureNotFound",
                 f"There is no procedure with the name `{statement.subject}` registered for this database instance.",
-                "42N08",
+                "42001",
+                "42001",
             )
         )
-    return _taken(tables[subject](asked, statement), statement.tail)
+    return _taken(asked, tables[subject](asked, statement), statement.tail)
 
 
 def find_database(cluster: Cluster, name: str) -> Database | None:
@@ -116,7 +119,16 @@ def find_database(cluster: Cluster, name: str) -> Database | None:
 
 def database_not_found(name: str) -> Failure:
     """Return the error of a name no database has."""
-    return Failure("Neo.ClientError.Database.DatabaseNotFound", f"Graph not found: {name}", "22N51")
+    return Failure("Neo.ClientError.Database.DatabaseNotFound", f"Graph not found: {name}", "42001")
+
+
+def no_routing_table(name: str) -> Failure:
+    """Return the error of a route asked for a name no database has."""
+    return Failure(
+        "Neo.ClientError.Database.DatabaseNotFound",
+        f"Unable to get a routing table for database '{name}' because this database does not exist",
+        "22000",
+    )
 
 
 def running(cluster: Cluster, database: Database, server: str | None = None) -> tuple[Copy, ...]:
@@ -376,12 +388,14 @@ def _returned(asked: Asked, statement: Statement) -> Answer:
     )
 
 
-def _taken(table: Table, tail: Tail) -> Answer:
+def _taken(asked: Asked, table: Table, tail: Tail) -> Answer:
     shown = table.columns if tail.everything else table.shown
     columns = tail.columns if tail.columns is not None else tuple((column, column) for column in shown)
     for column, _ in (*columns, *tail.where):
         if column not in table.columns:
-            raise Refused(_syntax_error(f"Trying to YIELD non-existing column: `{column}`"))
+            old = asked.version < (2025, 1)
+            text = f"Variable `{column}` not defined" if old else f"Trying to YIELD non-existing column: `{column}`"
+            raise Refused(_syntax_error(text))
     rows = [row for row in table.rows if all(row[column] == value for column, value in tail.where)]
     return Answer(
         tuple(name for _, name in columns),
@@ -391,3 +405,13 @@ def _taken(table: Table, tail: Tail) -> Answer:
 
 def _syntax_error(message: str) -> Failure:
     return Failure("Neo.ClientError.Statement.SyntaxError", message, "42001")
+
+
+def _not_on_system(text: str) -> Failure:
+    return Failure(
+        "Neo.ClientError.Statement.SemanticError",
+        "Not a recognised system command or procedure. "
+        f"This Cypher command can only be executed in a user database: {text}",
+        "42001",
+        "42001",
+    )
