@@ -1,0 +1,94 @@
+"""Takes exact fields from a stream of bytes, and says where it stands when they are not there.
+
+What was found is shown only where the caller asks for it: behind the header's fields may stand a script with
+password hashes.
+"""
+
+from typing import Protocol
+
+from backup_agent.core.reasons import PermanentError, Reason
+
+CHUNK = 1 << 20
+"""Bytes asked of a source at a time: few calls, and still nothing beside the memory of a pod."""
+
+
+class DamagedError(PermanentError):
+    """The artifact is not what its own format promises."""
+
+    def __init__(self, where: str, text: str) -> None:
+        super().__init__(Reason.BAD_ARTIFACT, f"{where}: {text}")
+
+
+class EndedError(DamagedError):
+    """The bytes ended before the field did."""
+
+
+class Source(Protocol):
+    """Where bytes come from."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return the next bytes, about `size` of them; nothing at the end."""
+        ...
+
+
+class Cursor:
+    """A place in a stream of bytes. It is itself a source: of what was not taken yet."""
+
+    def __init__(self, source: Source, name: str, unit: str = "byte") -> None:
+        self.name = name
+        self.offset = 0
+        self._unit = unit
+        self._source = source
+        self._chunk = b""
+        self._at = 0
+
+    @property
+    def where(self) -> str:
+        """Where the cursor stands, in words: `orders-….backup, at byte 4`."""
+        return self.place(self.offset)
+
+    def place(self, offset: int) -> str:
+        """Put an offset of this stream in words."""
+        return f"{self.name}, at {self._unit} {offset}"
+
+    def take(self, size: int, what: str) -> bytes:
+        """Return exactly `size` bytes (callers bound it); raise EndedError where there are fewer."""
+        found = self.peek(size)
+        if len(found) < size:
+            raise EndedError(self.where, f"{what} expected ({size} bytes), and the file ends after {len(found)}")
+        self._advance(size)
+        return found
+
+    def peek(self, size: int) -> bytes:
+        """Return the next `size` bytes, fewer at the end, without going on."""
+        while len(self._chunk) - self._at < size:
+            more = self._source.read(CHUNK)
+            if not more:
+                break
+            self._chunk = self._chunk[self._at :] + more
+            self._at = 0
+        return self._chunk[self._at : self._at + size]
+
+    def skip(self, size: int, what: str) -> None:
+        """Go on by `size` bytes, however many, without holding them; raise EndedError where there are fewer."""
+        where, left = self.where, size
+        while left:
+            if self._at == len(self._chunk):
+                self._chunk, self._at = self._source.read(CHUNK), 0
+                if not self._chunk:
+                    raise EndedError(where, f"{what} expected ({size} bytes), and the file ends after {size - left}")
+            step = min(left, len(self._chunk) - self._at)
+            self._advance(step)
+            left -= step
+
+    def read(self, size: int, /) -> bytes:
+        """Return what is at hand, else what the source gives next; nothing at the end."""
+        if self._at == len(self._chunk):
+            self._chunk, self._at = self._source.read(size), 0
+        rest = self._chunk[self._at :] if self._at else self._chunk
+        self._advance(len(rest))
+        return rest
+
+    def _advance(self, size: int) -> None:
+        self._at += size
+        self.offset += size

@@ -1,0 +1,165 @@
+"""The files of an artifact: one, or a manifest and its numbered parts (Neo4j 2026, `--experimental-split-size`).
+
+    NAME.backup     "SMV1" int32 parts  uuid16      24 bytes, nothing else
+    NAME.backup.k   "SDV1" int32 k      uuid16      then the next bytes of the artifact; k from 1
+
+A manifest alone is no backup: whatever copies, checks or deletes an artifact does it to all of its files.
+"""
+
+import errno
+import os
+import stat
+import struct
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from backup_agent.artifact.cursor import CHUNK, DamagedError
+from backup_agent.core.reasons import BackupError, PermanentError, Reason, TransientError
+
+_SPLIT = struct.Struct(">4si16s")
+_MANIFEST, _PART = b"SMV1", b"SDV1"
+_MOST_PARTS = 10_000  # a part is 1 GiB or more, and this many are looked at before anything is read
+
+_PERMANENT = {
+    errno.ENOENT: Reason.NOT_FOUND,
+    errno.ENOTDIR: Reason.NOT_FOUND,
+    errno.ELOOP: Reason.NOT_FOUND,
+    errno.ENAMETOOLONG: Reason.NOT_FOUND,
+    errno.EACCES: Reason.STORAGE_AUTH,
+    errno.EPERM: Reason.STORAGE_AUTH,
+}
+"""What an errno of a file means. The rest (EIO, ESTALE, EMFILE …) is a volume or a moment that may recover."""
+
+
+@dataclass(frozen=True)
+class Files:
+    """The files of one artifact in the order of their content, and the bytes at each one's start that are not."""
+
+    paths: tuple[Path, ...]
+    lead: int
+    left_over: tuple[str, ...] = ()
+    """Names beside it that look like further parts and are none."""
+
+    @property
+    def name(self) -> str:
+        """The file name of the artifact."""
+        return self.paths[0].name
+
+    @property
+    def unit(self) -> str:
+        """What an offset in the artifact counts."""
+        return "byte of the joined parts" if self.lead else "byte"
+
+
+def locate(path: Path) -> Files:
+    """Find the files that belong to the artifact at `path`.
+
+    Raise DamagedError where a split artifact is not complete, or `path` is a part of one; NOT_FOUND, STORAGE_AUTH or a
+    TransientError where a file cannot be read.
+    """
+    with open_file(path) as file, reading(path):
+        start = file.read(_SPLIT.size + 1)
+    if start[:4] == _PART:
+        raise DamagedError(f"{path.name}, at byte 0", "this is one part of a split artifact: name its manifest instead")
+    if start[:4] != _MANIFEST:
+        return Files(paths=(path,), lead=0)
+    if len(start) != _SPLIT.size:
+        size = f"{len(start)}" if len(start) < _SPLIT.size else "more"
+        raise DamagedError(f"{path.name}, at byte 0", f"a manifest of {_SPLIT.size} bytes expected, found {size}")
+    _, count, mark = _SPLIT.unpack(start)
+    if not 1 <= count <= _MOST_PARTS:
+        raise DamagedError(f"{path.name}, at byte 4", f"1 to {_MOST_PARTS} parts expected, found {count}")
+    parts = tuple(path.with_name(f"{path.name}.{index}") for index in range(1, count + 1))
+    for index, part in enumerate(parts, start=1):
+        _check_part(path, part, index, count, mark)
+    beyond = path.with_name(f"{path.name}.{count + 1}")
+    return Files(paths=(path, *parts), lead=_SPLIT.size, left_over=(beyond.name,) if beyond.exists() else ())
+
+
+def _check_part(manifest: Path, part: Path, index: int, count: int, mark: bytes) -> None:
+    try:
+        with open_file(part) as file, reading(part):
+            start = file.read(_SPLIT.size)
+    except PermanentError as error:
+        if error.failure.reason is not Reason.NOT_FOUND:
+            raise
+        raise DamagedError(manifest.name, f"part {index} of {count} is missing: {part.name}") from error
+    where = f"{part.name}, at byte 0"
+    if len(start) < _SPLIT.size or start[:4] != _PART:
+        raise DamagedError(where, f"a part's header expected ({_PART.decode()}, {_SPLIT.size} bytes)")
+    _, found, own = _SPLIT.unpack(start)
+    if found != index:
+        raise DamagedError(where, f"part {index} expected, found part {found}")
+    if own != mark:
+        raise DamagedError(where, f"a part of set {mark.hex()} expected, found one of {own.hex()}")
+
+
+class Content:
+    """A source of an artifact's bytes, its parts joined. `on_file` and `on_bytes` are told all that is read."""
+
+    def __init__(
+        self,
+        files: Files,
+        on_file: Callable[[Path, int], None] = lambda _path, _size: None,
+        on_bytes: Callable[[bytes], None] = lambda _chunk: None,
+    ) -> None:
+        self._chunks = self._read(files)
+        self._on_file = on_file
+        self._on_bytes = on_bytes
+
+    def read(self, _size: int, /) -> bytes:
+        """Return the next bytes, as many as one reading gives."""
+        return next(self._chunks, b"")
+
+    def close(self) -> None:
+        """Close the file that is open; reading on gives nothing."""
+        self._chunks.close()
+
+    def _read(self, files: Files) -> Generator[bytes]:
+        for path in files.paths:
+            with open_file(path) as file, reading(path):
+                size = os.fstat(file.fileno()).st_size
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_SEQUENTIAL)
+                self._on_file(path, size)
+                done = 0
+                while chunk := file.read(CHUNK):
+                    self._on_bytes(chunk)
+                    inside = chunk[files.lead :] if done == 0 and files.lead else chunk
+                    done += len(chunk)
+                    if inside:
+                        yield inside
+                if done != size:
+                    raise DamagedError(path.name, f"its size changed while it was read: {size} bytes, then {done}")
+
+
+def open_file(path: Path) -> BinaryIO:
+    """Open a regular file for reading, unbuffered; anything else (a FIFO would block) is refused."""
+    with reading(path):
+        file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        if not stat.S_ISREG(os.fstat(file).st_mode):
+            os.close(file)
+            raise DamagedError(path.name, "not a regular file")
+        return open(file, "rb", buffering=0)  # noqa: PTH123  a descriptor, and the caller closes it
+
+
+class reading:  # noqa: N801  reads as a sentence: with reading(path)
+    """Turn what the system says about a file into the agent's errors."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        if isinstance(error, OSError):
+            raise _classified(self._path, error) from error
+
+
+def _classified(path: Path, error: OSError) -> BackupError:
+    text = f"{path.name} cannot be read: {error.strerror}"
+    if reason := _PERMANENT.get(error.errno or 0):
+        return PermanentError(reason, text, "check the path, and that the agent's user may read it")
+    return TransientError(Reason.STORAGE_UNREACHABLE, text, "look at the health of the volume")

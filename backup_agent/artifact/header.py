@@ -1,0 +1,180 @@
+"""Reads what an artifact says of itself, in milliseconds and without a JVM.
+
+All integers are big-endian. Where the header stands depends on the magic:
+
+    BTV1  header, tar                       BZV1  zstd{ "zstd", header, counts, tar }
+    BTV2  02, header, map, tar              BZV2  zstd{ "zstd", 02, header, map, counts, tar }
+                                            BZV3  02, header, map, zstd{ "zstd", counts, tar }
+
+`header` is store id, database id, name, time, range and flags; `map` holds more facts by name, among them the script
+that restores users: it may be of any length and hold password hashes, so it is passed over, never kept, never shown.
+With one length wrong any later field may be read out of it, so errors show no content at all.
+`counts` are of files and bytes; 5.26 may write 0 for both. BZV3 is in no released version: its order is the source's.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import MappingProxyType
+from uuid import UUID
+
+from backup_agent.artifact.cursor import CHUNK, Cursor, DamagedError
+from backup_agent.artifact.files import Content, locate
+from backup_agent.artifact.zstd import Frame, UnknownFormatError
+from backup_agent.core.records import Header
+
+__all__ = ["DamagedError", "UnknownFormatError", "read_header"]
+
+_LOOKED_AT = CHUNK  # packed bytes: the fields are a kilobyte at most, behind them nothing is needed
+_MARK = b"zstd"
+_VERSION = b"\x02"
+_STORE_ID = b"\x01"
+_UUID_LENGTH = 16
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LAST_SECOND = 253_402_300_799  # of the year 9999
+_RECOVERED, _COMPRESSED, _FULL = 1, 2, 4
+_MOST_ENTRIES = 1024
+_LONGEST_KEY = 256
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What stands where behind a magic."""
+
+    version: int
+    frame: bool
+    header_in_frame: bool
+
+
+LAYOUTS: Mapping[bytes, Layout] = MappingProxyType(
+    {
+        b"BZV1": Layout(version=1, frame=True, header_in_frame=True),
+        b"BTV1": Layout(version=1, frame=False, header_in_frame=False),
+        b"BZV2": Layout(version=2, frame=True, header_in_frame=True),
+        b"BTV2": Layout(version=2, frame=False, header_in_frame=False),
+        b"BZV3": Layout(version=2, frame=True, header_in_frame=False),
+    }
+)
+
+
+def read_header(path: Path) -> Header:
+    """Read the header of the artifact at `path` (of a split one: at its manifest, and all parts must be there).
+
+    Raise UnknownFormatError for a format not listed here, DamagedError where the bytes are not what the format says,
+    both `bad_artifact`; and what `files.locate` raises. Reads a megabyte of the artifact at most.
+    """
+    files = locate(path)
+    content = Content(files)
+    try:
+        packed = Cursor(_Beginning(content, files.name), files.name, files.unit)
+        magic, layout = read_magic(packed)
+        if layout.header_in_frame:
+            inside, _ = open_frame(packed)
+            return read_fields(inside, magic, layout)
+        return read_fields(packed, magic, layout)
+    finally:
+        content.close()
+
+
+class _Beginning:
+    """A source of an artifact's first bytes: a crafted frame could go on for ever without giving one."""
+
+    def __init__(self, content: Content, name: str) -> None:
+        self._content = content
+        self._name = name
+        self._left = _LOOKED_AT
+
+    def read(self, size: int, /) -> bytes:
+        if not self._left:
+            raise DamagedError(self._name, f"no header in its first {_LOOKED_AT} bytes")
+        chunk = self._content.read(size)[: self._left]
+        self._left -= len(chunk)
+        return chunk
+
+
+def read_magic(packed: Cursor) -> tuple[str, Layout]:
+    """Read the magic and tell what stands behind it."""
+    where, magic = packed.where, packed.take(4, "a magic")
+    if layout := LAYOUTS.get(magic):
+        return magic.decode(), layout
+    known = ", ".join(name.decode() for name in LAYOUTS)
+    raise UnknownFormatError(where, f"the magic of a backup expected ({known}), found {ascii(magic)[1:]}")
+
+
+def open_frame(packed: Cursor) -> tuple[Cursor, Frame]:
+    """Open the zstd frame at the cursor and step over the mark inside."""
+    frame = Frame(packed)
+    inside = Cursor(frame, packed.name, "unpacked byte")
+    _expect(inside, _MARK, "the mark 'zstd'")
+    return inside, frame
+
+
+def read_fields(cursor: Cursor, magic: str, layout: Layout) -> Header:
+    """Read the fields every version has, from store id to flags."""
+    where = cursor.where
+    if layout.version > 1 and (version := cursor.take(1, "the header's version")) != _VERSION:
+        raise UnknownFormatError(where, f"header version 2 expected, found {version[0]}")
+    _expect(cursor, _STORE_ID, "a store id")
+    created, random = _long(cursor, "the store's creation time"), _long(cursor, "the store's random id")
+    engine, layout_name = _text(cursor, "the storage engine"), _text(cursor, "the store format")
+    major, minor = cursor.take(2, "the version of the store format")
+    _expect(cursor, bytes((_UUID_LENGTH,)), "the length of a database id")
+    database_id = UUID(bytes=cursor.take(_UUID_LENGTH, "the database id"))
+    database = _text(cursor, "the database name")
+    taken = _time(cursor)
+    lowest, highest = _long(cursor, "the lowest append index"), _long(cursor, "the highest append index")
+    flags = int.from_bytes(cursor.take(cursor.take(1, "the flags' length")[0], "the flags"), "little")
+    return Header(
+        magic=magic,
+        database=database,
+        database_id=database_id,
+        store_id=f"{created}-{random}-{engine}-{layout_name}-{major}.{minor}",
+        taken=taken,
+        lowest=lowest,
+        highest=highest,
+        full=bool(flags & _FULL),
+        compressed=bool(flags & _COMPRESSED),
+        recovered=bool(flags & _RECOVERED),
+    )
+
+
+def skip_map(cursor: Cursor) -> None:
+    """Step over the facts by name, without holding any."""
+    entries = _length(cursor, "the number of metadata entries", _MOST_ENTRIES)
+    for _ in range(entries):
+        cursor.skip(_length(cursor, "the length of a metadata key", _LONGEST_KEY), "a metadata key")
+        cursor.skip(_length(cursor, "the length of a metadata value"), "a metadata value")
+
+
+def _expect(cursor: Cursor, expected: bytes, what: str) -> None:
+    where, found = cursor.where, cursor.take(len(expected), what)
+    if found != expected:
+        raise DamagedError(where, f"{what} expected ({expected.hex()}), found something else")
+
+
+def _long(cursor: Cursor, what: str) -> int:
+    return int.from_bytes(cursor.take(8, what), signed=True)
+
+
+def _length(cursor: Cursor, what: str, most: int = 2**31 - 1) -> int:
+    where, found = cursor.where, int.from_bytes(cursor.take(4, what), signed=True)
+    if not 0 <= found <= most:
+        raise DamagedError(where, f"{what} expected, at most {most}")
+    return found
+
+
+def _text(cursor: Cursor, what: str) -> str:
+    where, found = cursor.where, cursor.take(cursor.take(1, f"the length of {what}")[0], what)
+    text = found.decode(errors="replace")
+    if not text.isprintable() or "\N{REPLACEMENT CHARACTER}" in text or not text:
+        raise DamagedError(where, f"{what} expected as printable text, found {len(found)} bytes that are none")
+    return text
+
+
+def _time(cursor: Cursor) -> datetime:
+    where, seconds = cursor.where, _long(cursor, "the time of the backup")
+    if not 0 <= seconds <= _LAST_SECOND:
+        found = "one before" if seconds < 0 else "one after the year 9999"
+        raise DamagedError(where, f"the time of the backup expected in seconds since 1970, found {found}")
+    return _EPOCH + timedelta(seconds=seconds)

@@ -1,0 +1,223 @@
+"""The one reading pass over a finished artifact: checksums, header, and the proof that the container is whole.
+
+Neo4j's own `load` takes an artifact whose tail is missing, and one with a flipped byte. Nothing else in the world would
+notice before the restore; so a file is read once, and what is learned from it is learned then.
+
+The decoder runs in the calling thread and pulls the bytes; SHA-256 of files and of upload parts follow a few chunks
+behind in a thread each (all let go of the interpreter's lock): two cores are busy, and a small memory is enough.
+"""
+
+import hashlib
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from backup_agent.artifact import tar
+from backup_agent.artifact.cursor import CHUNK, Cursor, DamagedError
+from backup_agent.artifact.files import Content, Files, locate
+from backup_agent.artifact.header import Layout, open_frame, read_fields, read_magic, skip_map
+from backup_agent.artifact.zstd import Frame
+from backup_agent.core.records import ArtifactFile, Header
+
+PartSize = Callable[[int], int]
+"""Size of a file -> size of its upload parts, both in bytes."""
+
+Progress = Callable[[int], None]
+"""Called with the bytes read since the last call."""
+
+_BEHIND = 4  # chunks a hash may be behind: enough to keep it busy, 4 MiB at most
+_COUNTS_VERSION = b"\0\0\0\1"
+_COUNTS = 4 + 8 + 8
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What the pass found. That there is one means that the artifact is sound: damage is raised."""
+
+    header: Header
+    files: tuple[ArtifactFile, ...]
+    raw_size: int
+    """Bytes of the artifact unpacked: header and tar."""
+    problems: tuple[str, ...] = ()
+    """What is odd, and no reason to throw the artifact away."""
+
+
+def read_through(path: Path, *, part_size: PartSize | None = None, progress: Progress | None = None) -> Reading:
+    """Read the artifact at `path`, all of its files, once and to the end.
+
+    A full must be a whole tar in a whole container. Of a differential only container and header are judged, since what
+    stands inside one is not known: an unknown inside is a problem, listed. `part_size` asks for checksums of the parts
+    that the file would be uploaded in; a file that fits in one has none beside its own.
+
+    Raise DamagedError or UnknownFormatError as soon as either is certain, both `bad_artifact`; for an unknown format
+    `digest` still tells the checksums. Raise what `files.locate` does.
+    """
+    files = locate(path)
+    with _checksums(part_size, progress) as checksums:
+        content = Content(files, checksums.begin, checksums.add)
+        try:
+            packed = Cursor(content, files.name, files.unit)
+            header, raw_size, problems = _judge(packed)
+        finally:
+            content.close()
+        more = tuple(f"{name} belongs to no artifact: it lies beyond the manifest's parts" for name in files.left_over)
+        return Reading(header=header, files=checksums.finish(), raw_size=raw_size, problems=problems + more)
+
+
+def digest(
+    path: Path, *, part_size: PartSize | None = None, progress: Progress | None = None
+) -> tuple[ArtifactFile, ...]:
+    """Read the same files for their checksums alone, whatever their content; raise what `files.locate` does."""
+    files = locate(path)
+    with _checksums(part_size, progress) as checksums:
+        _drain(Content(Files(files.paths, lead=0), checksums.begin, checksums.add))
+        return checksums.finish()
+
+
+def _judge(packed: Cursor) -> tuple[Header, int, tuple[str, ...]]:
+    """Read an artifact to its end and return header, size unpacked and problems; raise where it is damaged."""
+    magic, layout = read_magic(packed)
+    inside, frame = open_frame(packed) if layout.header_in_frame else (packed, None)
+    header = read_fields(inside, magic, layout)
+    if layout.version > 1:
+        skip_map(inside)
+    before = 0
+    if layout.frame and frame is None:
+        before = inside.offset
+        inside, frame = open_frame(packed)
+    problems = list(_oddities(header, frame))
+    try:
+        _walk_inside(inside, header, layout)
+    except tar.InsideError as error:
+        # Nothing but the tar tells that an unpacked file is whole: one that began as a tar has to end as one.
+        if header.full or (frame is None and error.entries):
+            raise
+        problems.append(f"the inside of this differential is unknown: {error}")
+        _drain(inside)
+    if frame is not None:
+        frame.finish()
+    return header, before + inside.offset, tuple(problems)
+
+
+def _walk_inside(inside: Cursor, header: Header, layout: Layout) -> None:
+    if header.empty and not inside.peek(1):
+        return
+    if layout.frame:
+        if inside.peek(4) == _COUNTS_VERSION:
+            inside.skip(_COUNTS, "the counts of files and bytes")
+        elif layout.header_in_frame:
+            raise tar.InsideError(inside.where, "the counts of files and bytes expected (version 1)", 0)
+    if not tar.walk(inside) and header.full:
+        raise DamagedError(inside.where, "the tar of this full backup holds no file")
+
+
+def _oddities(header: Header, frame: Frame | None) -> Iterator[str]:
+    if header.lowest > header.highest:
+        yield f"append indexes run backwards: lowest {header.lowest}, highest {header.highest}"
+    if frame is not None and not frame.checked:
+        yield "the zstd frame carries no checksum: that it unpacks proves its length, not its content"
+
+
+def _drain(source: Cursor | Content) -> None:
+    while source.read(CHUNK):
+        pass
+
+
+class _Lane:
+    """A thread that works through what it is given, in order and never far behind."""
+
+    def __init__(self, name: str) -> None:
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix=name)
+        self._pending: deque[Future[None]] = deque()
+
+    def add(self, work: Callable[[bytes], None], chunk: bytes) -> None:
+        if len(self._pending) >= _BEHIND:
+            self._pending.popleft().result()
+        self._pending.append(self._pool.submit(work, chunk))
+
+    def wait(self) -> None:
+        while self._pending:
+            self._pending.popleft().result()
+
+    def close(self) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+
+class _Parts:
+    """The checksum of each upload part of a file."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._left = size
+        self._current = hashlib.sha256()
+        self._done: list[str] = []
+
+    def update(self, chunk: bytes) -> None:
+        rest = memoryview(chunk)
+        while rest:
+            self._current.update(rest[: self._left])
+            step = min(self._left, len(rest))
+            rest = rest[step:]
+            self._left -= step
+            if not self._left:
+                self._close()
+
+    def finish(self) -> tuple[str, ...]:
+        if self._left < self._size:
+            self._close()
+        return tuple(self._done)
+
+    def _close(self) -> None:
+        self._done.append(self._current.hexdigest())
+        self._current, self._left = hashlib.sha256(), self._size
+
+
+class _Checksums:
+    """Gathers the checksums of files as their bytes come by."""
+
+    def __init__(self, part_size: PartSize | None, progress: Progress | None, whole: _Lane, parts: _Lane) -> None:
+        self._part_size = part_size
+        self._progress = progress
+        self._lanes = (whole, parts)
+        self._files: list[tuple[Path, int, int, hashlib._Hash, _Parts | None]] = []
+
+    def begin(self, path: Path, size: int) -> None:
+        part = self._part_size(size) if self._part_size else 0
+        parts = _Parts(part) if 0 < part < size else None
+        self._files.append((path, size, part if parts else 0, hashlib.sha256(), parts))
+
+    def add(self, chunk: bytes) -> None:
+        whole, parts = self._lanes
+        *_, checksum, of_parts = self._files[-1]
+        whole.add(checksum.update, chunk)
+        if of_parts:
+            parts.add(of_parts.update, chunk)
+        if self._progress:
+            self._progress(len(chunk))
+
+    def finish(self) -> tuple[ArtifactFile, ...]:
+        for lane in self._lanes:
+            lane.wait()
+        return tuple(
+            ArtifactFile(
+                name=path.name,
+                size=size,
+                sha256=checksum.hexdigest(),
+                part_size=part,
+                parts=parts.finish() if parts else (),
+            )
+            for path, size, part, checksum, parts in self._files
+        )
+
+
+@contextmanager
+def _checksums(part_size: PartSize | None, progress: Progress | None) -> Iterator[_Checksums]:
+    whole, parts = _Lane("sha256"), _Lane("sha256-parts")
+    try:
+        yield _Checksums(part_size, progress, whole, parts)
+    finally:
+        whole.close()
+        parts.close()

@@ -1,0 +1,163 @@
+"""Unpacks the one zstd frame of an artifact and proves that it is whole. The home of `zstandard`.
+
+The library's `stream_reader` bounds what it gives at a time, but says nothing about a frame that was cut;
+`decompressobj` tells the end, but gives all that its input unpacks to, which for a crafted file is anything. So the
+frame's own skeleton (RFC 8878: header, blocks, checksum) is walked beside the decoder: a few bytes of arithmetic a
+block, exact about the end, and the decoder compares the checksum.
+"""
+
+from typing import IO, cast
+
+import zstandard
+
+from backup_agent.artifact.cursor import CHUNK, Cursor, DamagedError
+from backup_agent.core.reasons import PermanentError, Reason
+
+WINDOW_LIMIT = 1 << 27
+"""zstd's own default limit for streams. The decoder maps that much and touches what the content reaches."""
+
+_MAGIC = b"\x28\xb5\x2f\xfd"
+_BLOCK_LIMIT = 1 << 17
+_RLE, _RESERVED = 1, 3
+_MINIMUM_HEADER = 5
+_CHECKSUM = 4
+
+
+class UnknownFormatError(PermanentError):
+    """Not damaged as far as one can see, but nothing this reader knows: `neo4j-admin backup inspect` may."""
+
+    def __init__(self, where: str, text: str) -> None:
+        super().__init__(Reason.BAD_ARTIFACT, f"{where}: {text}")
+
+
+class Frame:
+    """A source of what the frame unpacks to. Its end is reached only where frame and checksum are whole."""
+
+    def __init__(self, packed: Cursor) -> None:
+        self._skeleton = _Skeleton(packed)
+        self._decoder = zstandard.ZstdDecompressor(max_window_size=WINDOW_LIMIT).stream_reader(
+            cast("IO[bytes]", self._skeleton),  # of which the library calls `read` alone
+            read_size=CHUNK,
+            read_across_frames=False,
+        )
+
+    @property
+    def checked(self) -> bool:
+        """Whether the frame carries a checksum: without one its end proves its length only."""
+        return self._skeleton.checksum > 0
+
+    def read(self, size: int, /) -> bytes:
+        """Return up to `size` unpacked bytes; raise DamagedError where the frame is cut or its content broken."""
+        try:
+            return self._decoder.read(size)
+        except zstandard.ZstdError as error:
+            raise DamagedError(self._skeleton.where, f"the zstd frame does not unpack: {error}") from error
+
+    def finish(self) -> None:
+        """Unpack what is left, and raise DamagedError unless the frame is whole and nothing follows it."""
+        while self.read(CHUNK):
+            pass
+        if self._skeleton.behind():
+            raise DamagedError(self._skeleton.where, "the zstd frame ends here, and the file goes on")
+
+
+class _Skeleton:
+    """Hands a frame's bytes to the decoder and keeps count of header, blocks and checksum on the way."""
+
+    def __init__(self, packed: Cursor) -> None:
+        self.checksum = 0
+        self._packed = packed
+        self._offset = packed.offset
+        self._rest = b""
+        self._blocks = 0
+        self._piece = b""
+        self._wanted = _MINIMUM_HEADER
+        self._left = 0
+        self._last = False
+        self._ended = False
+
+    @property
+    def where(self) -> str:
+        return self._packed.place(self._offset)
+
+    def read(self, size: int, /) -> bytes:
+        """Return the next bytes of the frame and none behind it."""
+        if self._ended:
+            return b""
+        chunk = self._packed.read(size)
+        if not chunk:
+            raise DamagedError(self.where, f"the zstd frame is cut off {self._place()}: the file ends here")
+        end = self._walk(chunk)
+        if end == len(chunk):
+            return chunk
+        self._rest = chunk[end:]
+        return chunk[:end]
+
+    def behind(self) -> bool:
+        """Tell whether anything follows the frame."""
+        return bool(self._rest or self._packed.read(CHUNK))
+
+    def _place(self) -> str:
+        if not self._blocks:
+            return "in its header"
+        if self._last and self._left <= self.checksum:
+            return "in its checksum"
+        return f"in block {self._blocks}"
+
+    def _walk(self, chunk: bytes) -> int:
+        """Follow the frame through a chunk; return where in it the frame ends, else the chunk's length."""
+        at, size = 0, len(chunk)
+        while at < size and not self._ended:
+            if self._left:
+                step = min(self._left, size - at)
+                self._left -= step
+            else:
+                step = min(self._wanted - len(self._piece), size - at)
+                self._piece += chunk[at : at + step]
+            at += step
+            self._offset += step
+            if not self._left and len(self._piece) == self._wanted:
+                self._header()
+            self._ended = self._last and not self._left
+        return at
+
+    def _header(self) -> None:
+        """Read the header just gathered: the frame's (in two steps, its length is in its fifth byte), or a block's."""
+        piece = self._piece
+        if self._wanted == _MINIMUM_HEADER:
+            self._wanted = _frame_header_length(piece, self.where)
+        elif self._wanted > _MINIMUM_HEADER:
+            self.checksum = _CHECKSUM if piece[4] & 0b100 else 0
+            if (window := _window(piece)) > WINDOW_LIMIT:
+                raise UnknownFormatError(
+                    self.where, f"the zstd frame wants a window of {window} bytes, at most {WINDOW_LIMIT} are allowed"
+                )
+            self._piece, self._wanted = b"", 3
+        else:
+            header = int.from_bytes(piece, "little")
+            kind, size = header >> 1 & 0b11, header >> 3
+            if kind == _RESERVED or size > _BLOCK_LIMIT:
+                raise DamagedError(self.where, f"block {self._blocks + 1} of the zstd frame has no valid header")
+            self._blocks += 1
+            self._last = bool(header & 1)
+            self._left = (1 if kind == _RLE else size) + (self.checksum if self._last else 0)
+            self._piece = b""
+
+
+def _frame_header_length(start: bytes, where: str) -> int:
+    if start[:4] != _MAGIC:
+        raise DamagedError(where, f"a zstd frame expected ({_MAGIC.hex()}), found something else")
+    descriptor = start[4]
+    single = descriptor >> 5 & 1
+    content = (single, 2, 4, 8)[descriptor >> 6]
+    return _MINIMUM_HEADER + (1 - single) + (0, 1, 2, 4)[descriptor & 0b11] + content
+
+
+def _window(header: bytes) -> int:
+    """Return the bytes a decoder must remember."""
+    descriptor = header[4]
+    if descriptor >> 5 & 1:  # a single segment: all of the content
+        size = (1, 2, 4, 8)[descriptor >> 6]
+        return int.from_bytes(header[-size:], "little") + (256 if size == 2 else 0)  # noqa: PLR2004  RFC 8878, 3.1.1.1.4
+    exponent, mantissa = header[5] >> 3, header[5] & 0b111
+    return (1 << (10 + exponent)) * (8 + mantissa) // 8
