@@ -1,0 +1,93 @@
+"""The executable: `python -m backup_agent.standins.neo4j_admin ARGS`, or what `install` wrote."""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+from backup_agent.standins import cluster as simulated
+from backup_agent.standins.neo4j_admin import CLUSTER, backup, configuration, faults, inspection, versions
+from backup_agent.standins.neo4j_admin import arguments as command_line
+from backup_agent.standins.neo4j_admin.arguments import BACKUP, INSPECT, Arguments
+from backup_agent.standins.neo4j_admin.backup import Context
+from backup_agent.standins.neo4j_admin.console import CommandError, Console, Exit, leave
+from backup_agent.standins.neo4j_admin.faults import Faults
+
+
+def main(argv: list[str], folder: str, version: str | None = None) -> None:
+    """Carry out one command line and end the process with its exit code."""
+    signal.signal(signal.SIGTERM, lambda *_: leave(Exit.TERMINATED))
+    cluster = simulated.load(Path(folder))
+    text = version or cluster.version
+    own = versions.parse(text)
+    context = Context(own, cluster, Path(folder), Console(own), Arguments(BACKUP, {}, {}), os.environ)
+    faults.check(cluster.faults)
+    try:
+        code = _run(command_line.expanded(argv), context, text)
+    except CommandError as error:
+        context.console.failure(error)
+        code = error.exit_code
+    except RuntimeError as error:
+        context.console.stack_trace(str(error))
+        code = Exit.SOFTWARE
+    leave(code)
+
+
+def _run(argv: list[str], context: Context, text: str) -> int:
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        context.console.out(command_line.root_help())
+        return Exit.OK if argv else Exit.USAGE
+    if argv[0] in ("-V", "--version", "version"):
+        injected = faults.take(context.folder, context.cluster.faults, command="version")
+        _misbehave(context.console, injected)
+        context.console.out(f"neo4j {text}" if argv[0] == "version" else text)
+        return _ended(injected)
+    command = command_line.find(argv, context.version)
+    rest = argv[len(command.words) :]
+    if "-h" in rest or "--help" in rest:
+        context.console.out(command_line.help_text(command, context.version))
+        return Exit.OK
+    try:
+        given = command_line.parse(command, rest, context.version)
+        return _command(Context(**{**vars(context), "arguments": given}))
+    except CommandError as error:
+        if error.exit_code is not Exit.USAGE:
+            raise
+        context.console.err(f"{error.paragraphs[0]}\n{command_line.help_text(command, context.version)}")
+        return Exit.USAGE
+
+
+def _command(context: Context) -> int:
+    arguments = context.arguments
+    if arguments.command is INSPECT:
+        injected = faults.take(context.folder, context.cluster.faults, command="inspect")
+        _misbehave(context.console, injected)
+        return inspection.run(context) or _ended(injected)
+    inspect_path = arguments.text("--inspect-path")
+    if inspect_path is not None:
+        configuration.check(context.environment.get("NEO4J_CONF"), arguments.text("--additional-config"))
+        return inspection.run_inspect_path(context, inspect_path)
+    return backup.run(context)
+
+
+def _misbehave(console: Console, injected: Faults) -> None:
+    """Carry out what may go wrong with a command that takes no backup."""
+    for stage in faults.STAGES:
+        injected.reach(stage)
+    if fault := injected.get("odd_output"):
+        backup.odd_output(console, fault)
+    if "exit_70" in injected:
+        raise RuntimeError("java.lang.NullPointerException: injected by the stand-in")
+    if fault := injected.get("exit_1"):
+        raise CommandError(fault.text("message", "injected by the stand-in"))
+
+
+def _ended(injected: Faults) -> int:
+    fault = injected.get("exit_code")
+    return int(fault.number("code", 0)) if fault else Exit.OK
+
+
+if __name__ == "__main__":
+    if CLUSTER not in os.environ:
+        sys.exit(f"neo4j-admin stand-in: {CLUSTER} names the folder of the simulated cluster; it is not set")
+    main(sys.argv[1:], os.environ[CLUSTER])

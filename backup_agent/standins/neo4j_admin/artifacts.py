@@ -1,0 +1,306 @@
+"""Neo4j's backup artifacts, written and read: header, container, parts.
+
+The bytes are those of Neo4j's own writer classes (tests/standins/golden). All integers are big-endian. A newcomer would
+look for the `zstd` mark and the sizes in an uncompressed artifact too: `BTV2` has neither.
+"""
+
+import contextlib
+import io
+import struct
+import tarfile
+import uuid
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+import zstandard
+
+SUFFIX = ".backup"
+COMPRESSED = b"BZV2"
+PLAIN = b"BTV2"
+MARK = b"zstd"
+HEADER_VERSION = b"\x02"
+SIZES_VERSION = 1
+MANIFEST = b"SMV1"
+PART = b"SDV1"
+PART_HEADER = struct.Struct(">4si16s")
+RECOVERED, COMPRESSED_FLAG, FULL = 1, 2, 4
+METADATA = "metadataScript"
+GZIPPED_METADATA = "compressedMetadataScript"
+JAVA_GZIP = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
+"""A gzip header as Java writes it: no time, no level, no system."""
+MTIME = 946684800
+"""2000-01-01, the date of every entry on 2026.09."""
+BLOCK = 1 << 20
+
+
+class NotAnArtifactError(Exception):
+    """A file that is no artifact, with what Neo4j would say about it."""
+
+
+@dataclass(frozen=True)
+class StoreId:
+    """Which store it is: bytes as they stand in headers and in transaction logs."""
+
+    created: int
+    random: int
+    engine: str = "record"
+    format: str = "aligned"
+    major: int = 1
+    minor: int = 1
+
+    def to_bytes(self) -> bytes:
+        """Return the header's form."""
+        engine, name = self.engine.encode(), self.format.encode()
+        return b"".join(
+            (
+                struct.pack(">bqqb", 1, self.created, self.random, len(engine)),
+                engine,
+                struct.pack(">b", len(name)),
+                name,
+                struct.pack(">bb", self.major, self.minor),
+            )
+        )
+
+    @classmethod
+    def read(cls, stream: "Reader") -> "StoreId":
+        """Read the header's form."""
+        stream.byte()
+        created, random = stream.long(), stream.long()
+        return cls(created, random, stream.short_text(), stream.short_text(), stream.byte(), stream.byte())
+
+
+class Reader:
+    """Numbers and texts from a stream, in Java's order."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+
+    def exactly(self, count: int) -> bytes:
+        """Read that many bytes; raise NotAnArtifactError at the end of the stream."""
+        data = self._stream.read(count)
+        if len(data) < count:
+            raise NotAnArtifactError("Unexpected end of stream")
+        return data
+
+    def byte(self) -> int:
+        """Read one byte."""
+        return self.exactly(1)[0]
+
+    def long(self) -> int:
+        """Read eight bytes."""
+        return int.from_bytes(self.exactly(8), signed=True)
+
+    def short_text(self) -> str:
+        """Read a text behind its length in one byte."""
+        return self.exactly(self.byte()).decode()
+
+
+@dataclass(frozen=True)
+class Header:
+    """What an artifact says of itself. `taken` is in seconds since 1970, UTC."""
+
+    database: str
+    database_id: uuid.UUID
+    store: StoreId
+    taken: int
+    lowest: int
+    highest: int
+    full: bool
+    compressed: bool = True
+    recovered: bool = True
+    metadata: dict[str, bytes] = field(default_factory=dict)
+
+    @property
+    def empty(self) -> bool:
+        """Whether this is a differential without transactions."""
+        return not self.full and self.lowest == self.highest == 0
+
+    def to_bytes(self) -> bytes:
+        """Return the header, version 2, without magic and version byte."""
+        name = self.database.encode()
+        flags = RECOVERED * self.recovered | COMPRESSED_FLAG * self.compressed | FULL * self.full
+        return b"".join(
+            (
+                self.store.to_bytes(),
+                b"\x10",
+                self.database_id.bytes,
+                bytes((len(name),)),
+                name,
+                struct.pack(">qqq", self.taken, self.lowest, self.highest),
+                bytes((1, flags)) if flags else b"\x00",
+                struct.pack(">i", len(self.metadata)),
+                *(
+                    struct.pack(">i", len(part)) + part
+                    for key, value in self.metadata.items()
+                    for part in (key.encode(), value)
+                ),
+            )
+        )
+
+    @classmethod
+    def read(cls, stream: Reader) -> "Header":
+        """Read a header up to the metadata, which nothing here needs."""
+        store = StoreId.read(stream)
+        database_id = uuid.UUID(bytes=stream.exactly(stream.byte()))
+        database = stream.short_text()
+        taken, lowest, highest = stream.long(), stream.long(), stream.long()
+        flags = int.from_bytes(stream.exactly(stream.byte()), "little")
+        return cls(
+            database,
+            database_id,
+            store,
+            taken,
+            lowest,
+            highest,
+            full=bool(flags & FULL),
+            compressed=bool(flags & COMPRESSED_FLAG),
+            recovered=bool(flags & RECOVERED),
+        )
+
+
+def metadata(script: str, *, gzipped: bool) -> dict[str, bytes]:
+    """Return the header's entry for a script: plain as on 5.26, gzipped as on 2026.09."""
+    data = script.encode()
+    if not gzipped:
+        return {METADATA: data}
+    deflate = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    body = deflate.compress(data) + deflate.flush()
+    return {GZIPPED_METADATA: JAVA_GZIP + body + struct.pack("<II", zlib.crc32(data), len(data))}
+
+
+def read_header(path: Path) -> Header:
+    """Read the header of an artifact, whole or in parts; raise NotAnArtifactError where it is none."""
+    with contextlib.ExitStack() as files:
+        stream: BinaryIO = files.enter_context(path.open("rb"))
+        magic = stream.read(4)
+        if magic == MANIFEST:
+            stream = files.enter_context(Path(f"{path}.1").open("rb"))
+            if stream.read(PART_HEADER.size)[:4] != PART:
+                raise NotAnArtifactError(f"{path}.1 is not a part")
+            magic = stream.read(4)
+        if magic not in (b"BZV1", COMPRESSED, b"BTV1", PLAIN):
+            raise NotAnArtifactError(f"Unsupported format backup format: {magic.decode('latin-1')}")
+        try:
+            if magic[1:2] == b"Z":
+                unpacked = zstandard.ZstdDecompressor().stream_reader(stream)
+                stream = io.BufferedReader(unpacked)
+                if stream.read(4) != MARK:
+                    raise NotAnArtifactError(f"Not a valid Neo4j archive: {path}")
+            if magic[3:] == b"2" and stream.read(1) != HEADER_VERSION:
+                raise NotAnArtifactError(f"Unsupported header version: {path}")
+            return Header.read(Reader(stream))
+        except (zstandard.ZstdError, UnicodeDecodeError, ValueError) as error:
+            raise NotAnArtifactError(f"Not a valid Neo4j archive: {path}") from error
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One file of a store. Its content is made when it is written, block by block."""
+
+    name: str
+    size: int
+    blocks: Callable[[], Iterable[bytes]]
+
+
+class Output(Protocol):
+    """Where an artifact's bytes go."""
+
+    def write(self, data: bytes, /) -> int:
+        """Take bytes; return how many."""
+        ...
+
+
+class Parts:
+    """An artifact in parts: a manifest under its name, and numbered files that each hold at most `limit` bytes."""
+
+    def __init__(self, path: Path, limit: int) -> None:
+        self._path = path
+        self._limit = max(limit, PART_HEADER.size + 1)
+        self._id = uuid.uuid4().bytes
+        self._number = 0
+        self._left = 0
+        self._file: BinaryIO | None = None
+
+    def write(self, data: bytes, /) -> int:
+        """Write on, in as many parts as it takes."""
+        view = memoryview(data)
+        while view:
+            if self._left == 0 or self._file is None:
+                self._file = self._next()
+            count = self._file.write(view[: self._left])
+            self._left -= count
+            view = view[count:]
+        return len(data)
+
+    def close(self) -> None:
+        """Write the manifest, which says how many parts there are."""
+        if self._file is not None:
+            self._file.close()
+        with self._path.open("xb") as manifest:
+            manifest.write(PART_HEADER.pack(MANIFEST, self._number, self._id))
+
+    def _next(self) -> BinaryIO:
+        if self._file is not None:
+            self._file.close()
+        self._number += 1
+        file = Path(f"{self._path}.{self._number}").open("xb")  # noqa: SIM115  lives until the next part begins
+        file.write(PART_HEADER.pack(PART, self._number, self._id))
+        self._left = self._limit - PART_HEADER.size
+        return file
+
+
+def write(
+    output: Output, header: Header, entries: tuple[Entry, ...], *, prefix: str = "", half_way: Callable[[], None] | None
+) -> None:
+    """Write an artifact. `half_way` is called once, when half of the store's bytes have reached the output."""
+    total = sum(entry.size for entry in entries)
+    start = HEADER_VERSION + header.to_bytes()
+    if not header.compressed:
+        output.write(PLAIN + start)
+        for block in _tar(entries, prefix, total // 2, half_way):
+            output.write(block)
+        return
+    output.write(COMPRESSED)
+    frame = zstandard.ZstdCompressor(level=3, write_checksum=True).compressobj()
+
+    def flushed() -> None:
+        if half_way is not None:
+            output.write(frame.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK))
+            half_way()
+
+    output.write(frame.compress(MARK + start + struct.pack(">iqq", SIZES_VERSION, len(entries), total)))
+    for block in _tar(entries, prefix, total // 2, flushed):
+        packed = frame.compress(block)
+        if packed:
+            output.write(packed)
+    output.write(frame.flush())
+
+
+def _tar(entries: tuple[Entry, ...], prefix: str, half: int, half_way: Callable[[], None] | None) -> Iterator[bytes]:
+    done = 0
+    for entry in entries:
+        info = tarfile.TarInfo(prefix + entry.name)
+        info.size, info.mtime = entry.size, MTIME
+        yield info.tobuf(tarfile.PAX_FORMAT)
+        for block in entry.blocks():
+            yield block
+            done += len(block)
+            if half_way is not None and done >= half:
+                half_way()
+                half_way = None
+        yield b"\0" * (-entry.size % tarfile.BLOCKSIZE)
+    yield b"\0" * (2 * tarfile.BLOCKSIZE)
+    if half_way is not None:
+        half_way()
+
+
+def flip_byte(path: Path) -> None:
+    """Turn over one byte in the middle of a file."""
+    with path.open("r+b") as file:
+        file.seek(path.stat().st_size // 2)
+        old = file.read(1)
+        file.seek(-1, io.SEEK_CUR)
+        file.write(bytes((old[0] ^ 0xFF,)))
