@@ -4,6 +4,7 @@ Threads (watch, timer, a reader per child, HTTP) only put messages in. So nothin
 loop is what a crash can come between.
 """
 
+import json
 import os
 import queue
 import signal
@@ -139,7 +140,7 @@ class Agent:
         self._destinations: dict[str, owed.Destination] = {}
         self._spool = Spool(settings.requests, str(self._root), self._refuse_set)
         self._backups = Backups(self._spool)
-        self._discovery = Discovery(self._own / "topology.json")
+        self._discovery = Discovery(self._root)
         self._calendar = Calendar(self._own / "schedules.json", self._submit, self._backups.waits_for)
         self._bell = Bell(settings.requests, self._ring)
         self._timer = Timer(lambda *_: self._inbox.put(Due()))
@@ -464,8 +465,7 @@ class Agent:
     def _discover(self) -> None:
         if any(run.kind == "cluster" for run in self._runs.values()):
             return
-        content = self._settings.model_dump_json()
-        task = b'{"settings": ' + content.encode() + b"}"
+        task = json.dumps({"settings": self._settings.model_dump(mode="json"), "root": str(self._root)}).encode()
         deadline = time.monotonic() + DISCOVER_SECONDS
         self._spawn(self._numbered("discover"), "backup_agent.cluster", task, deadline=deadline)
 

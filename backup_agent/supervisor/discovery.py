@@ -9,9 +9,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import structlog
-
-from backup_agent import durable
+from backup_agent.cluster.memory import recall, remember
 from backup_agent.core.reasons import Failure, Reason
 from backup_agent.core.selection import Knowledge, Selection, select
 from backup_agent.core.topology import Addressing, Source, Topology, sources
@@ -19,14 +17,12 @@ from backup_agent.core.topology import Addressing, Source, Topology, sources
 FRESH_SECONDS = 30.0
 """How long an answer of the cluster, or its silence, serves the next request: a burst must not ask a thousand times."""
 
-log = structlog.get_logger()
-
 
 @dataclass
 class Discovery:
-    """The last outcome. `file` holds the last topology over restarts."""
+    """The last outcome; the last topology is kept below the storage root over restarts."""
 
-    file: Path
+    root: Path
     last: Topology | None = None
     current: Topology | None = None
     failure: Failure | None = None
@@ -36,13 +32,8 @@ class Discovery:
     _at: float | None = None
 
     def load(self) -> None:
-        """Read the topology an earlier life has kept. One that cannot be read is as good as none."""
-        try:
-            self.last = Topology.model_validate_json(self.file.read_bytes())
-        except FileNotFoundError:
-            return
-        except ValueError as error:
-            log.warning("last topology unreadable", file=str(self.file), error=str(error).splitlines()[0])
+        """Read the topology an earlier life has kept."""
+        self.last = recall(self.root)
 
     def fresh(self, monotonic: float) -> bool:
         """Tell whether the cluster was asked a moment ago."""
@@ -55,18 +46,17 @@ class Discovery:
     def take(self, event: dict[str, Any], monotonic: float) -> None:
         """Take what the child told: a topology, or why there is none."""
         self._at = monotonic
+        self.reachable = event.get("reachable", {})
         if event["event"] == "topology":
-            topology = Topology.model_validate(event["topology"])
-            self.reachable = event.get("reachable", {})
             self.clock_offset = event.get("clock_offset_seconds")
-            self.current, self.failure = topology.following(self.last), None
-            self.last = self.current
-            durable.write(self.file, self.last.model_dump_json().encode())
+            self.last = remember(self.root, Topology.model_validate(event["topology"]))
+            self.current, self.failure = self.last, None
         else:
-            self.fail(Failure(Reason(event["reason"]), event["error"], event.get("hint", "")), monotonic)
+            self.current = None
+            self.failure = Failure(Reason(event["reason"]), event["error"], event.get("hint", ""))
 
     def fail(self, failure: Failure, monotonic: float) -> None:
-        """Note that the cluster did not answer."""
+        """Note that the cluster did not answer at all."""
         self._at = monotonic
         self.current, self.failure, self.reachable = None, failure, {}
 

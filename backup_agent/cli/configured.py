@@ -1,0 +1,45 @@
+"""The settings as the commands get them: `--config` before or after the command's name, and no more than needed."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from backup_agent.settings.load import Loaded, load
+
+KEY = "backup_agent.config"
+
+
+def settings_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --config."""
+    return click.option(
+        "--config",
+        "config",
+        type=click.Path(path_type=Path),
+        expose_value=False,
+        callback=_keep,
+        help="The settings file; else $BACKUP_AGENT_CONFIG, else /etc/backup-agent/config.yaml.",
+    )(command)
+
+
+def json_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --json."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
+
+
+def config_path(context: click.Context) -> Path | None:
+    """Return the path that was given, or None."""
+    path = context.find_root().meta.get(KEY)
+    return path if isinstance(path, Path) else None
+
+
+def loaded(context: click.Context) -> Loaded:
+    """Load the settings; raise SettingsError with every fault."""
+    return load(config_path(context), os.environ)
+
+
+def _keep(context: click.Context, _parameter: click.Parameter, value: Path | None) -> None:
+    if value is not None:
+        context.find_root().meta[KEY] = value

@@ -1,0 +1,83 @@
+"""`backup-agent`: the commands, and the one place where the process exits.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage or settings, 3 done with warnings, 4 refused, 130 interrupted.
+"""
+
+import sys
+
+import click
+
+from backup_agent import __version__
+from backup_agent.cli.configured import settings_option
+from backup_agent.core.reasons import BackupError
+from backup_agent.settings.load import SettingsError
+
+# What each command needs is imported when it is called: `request` in a pod must not pay for all of them.
+COMMANDS = {
+    "run": "Run the agent.",
+    "request": "Drop a request, and wait for its answer with --wait.",
+    "status": "Show what the agent does now.",
+    "list": "List the recorded artifacts.",
+    "show": "Show one artifact, or the answer to one request.",
+    "schedules": "Show the next runs of every schedule.",
+    "config": "Show the settings in force, and where each value came from.",
+    "schema": "Print the JSON Schema of the settings, a request, a record or an answer.",
+    "demo": "Show a day of the agent against a simulated cluster.",
+}
+
+
+class Commands(click.Group):
+    """The commands, each in a module of its name."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names, in the order a user meets them."""
+        del ctx
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the command's module."""
+        del ctx
+        if cmd_name not in COMMANDS:
+            return None
+        module = __import__(f"backup_agent.cli.{cmd_name}", fromlist=["command"])
+        command = module.command
+        assert isinstance(command, click.Command)  # noqa: S101  every module in COMMANDS has one
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing them."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="backup-agent")
+@settings_option
+def group() -> None:
+    """Back up a whole Neo4j Enterprise cluster from one small pod."""
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    sys.exit(code())
+
+
+def code(arguments: list[str] | None = None) -> int:
+    """Run the command line; return its exit code."""
+    try:
+        result = group.main(arguments, prog_name="backup-agent", standalone_mode=False)
+    except click.exceptions.Abort:
+        return 130
+    except KeyboardInterrupt:
+        return 130
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except SettingsError as error:
+        click.echo(f"backup-agent: the settings have faults:\n{error}", err=True)
+        return 2
+    except BackupError as error:
+        click.echo(f"backup-agent: {error.failure.error}\nHINT: {error.failure.advice}", err=True)
+        return 4
+    return result if isinstance(result, int) else 0

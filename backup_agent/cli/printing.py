@@ -1,0 +1,56 @@
+"""How the commands print: tables for people, JSON for programs, sizes and ages as people say them."""
+
+import json
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+import click
+
+UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print rows under a head, columns as wide as they need."""
+    lines = [head, *rows]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
+    for line in lines:
+        cells = [cell.ljust(width) for cell, width in zip(line, widths, strict=True)]
+        click.echo("  ".join(cells).rstrip())
+
+
+def as_json(value: object) -> None:
+    """Print a value as JSON."""
+    click.echo(json.dumps(value, indent=2, default=str, ensure_ascii=False))
+
+
+def size(count: float) -> str:
+    """Say bytes.
+
+    >>> size(1536), size(12)
+    ('1.5 KiB', '12 B')
+    """
+    unit = 0
+    while count >= 1024 and unit < len(UNITS) - 1:  # noqa: PLR2004  binary units
+        count /= 1024
+        unit += 1
+    return f"{count:.0f} {UNITS[unit]}" if unit == 0 else f"{count:.1f} {UNITS[unit]}"
+
+
+def age(span: timedelta) -> str:
+    """Say a span in its largest two units.
+
+    >>> age(timedelta(days=1, hours=2, minutes=3)), age(timedelta(seconds=5))
+    ('1d 2h', '5s')
+    """
+    seconds = max(0, int(span.total_seconds()))
+    said = [
+        f"{seconds // length % wrap}{unit}"
+        for length, wrap, unit in ((86400, 10**9, "d"), (3600, 24, "h"), (60, 60, "m"), (1, 60, "s"))
+        if seconds // length % wrap
+    ]
+    return " ".join(said[:2]) or "0s"
+
+
+def moment(when: datetime) -> str:
+    """Say a moment in UTC, to the second."""
+    return f"{when:%Y-%m-%dT%H:%M:%SZ}"

@@ -1,0 +1,54 @@
+"""`backup-agent schedules`."""
+
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
+
+import click
+
+from backup_agent.cli import printing
+from backup_agent.cli.configured import json_option, loaded, settings_option
+from backup_agent.core.schedules import next_runs
+
+SHOWN = 5
+
+
+@click.command(short_help="Show the next runs of every schedule.")
+@click.option("--count", default=SHOWN, show_default=True, help="How many runs of each schedule.")
+@settings_option
+@json_option
+@click.pass_context
+def command(context: click.Context, count: int, as_json: bool) -> int:
+    """Show the next runs of every schedule, in its own time zone and in UTC."""
+    settings = loaded(context).settings
+    now = datetime.now(UTC)
+    runs = {name: next_runs({name: one}, now, count) for name, one in settings.timetables().items()}
+    if as_json:
+        printing.as_json(
+            {
+                name: {
+                    **settings.schedules[name].model_dump(mode="json"),
+                    "next_runs": [run.start.isoformat() for run in coming],
+                }
+                for name, coming in runs.items()
+            }
+        )
+        return 0
+    if not runs:
+        click.echo("no schedules")
+        return 0
+    rows = [
+        [
+            name,
+            settings.schedules[name].cron,
+            settings.schedules[name].type,
+            f"{run.start.astimezone(ZoneInfo(settings.schedules[name].timezone)):%a %Y-%m-%d %H:%M:%S %Z}",
+            printing.moment(run.start),
+        ]
+        for name, coming in runs.items()
+        for run in coming
+    ]
+    printing.table(["SCHEDULE", "CRON", "TYPE", "LOCAL", "UTC"], rows)
+    for name, one in settings.schedules.items():
+        if one.suspend:
+            click.echo(f"{name}: suspended")
+    return 0
