@@ -1,0 +1,57 @@
+"""Which keys a store takes: those that mean the same on every store and never leave its root.
+
+Names with a leading dot are the agent's own. They can be written and read, and are never listed.
+"""
+
+from backup_agent.core.reasons import PermanentError, Reason
+
+LONGEST_KEY = 900
+"""Bytes; S3 takes 1,024, of which the prefix needs some."""
+LONGEST_PART = 255
+"""Bytes; what Linux file systems take."""
+_FIRST_PRINTABLE = 0x20
+_DELETE = 0x7F
+
+
+def parts_of(key: str) -> tuple[str, ...]:
+    """Return the parts of a key; raise `PermanentError`, reason `invalid_request`, where it is none."""
+    parts = tuple(key.split("/"))
+    if fault := _fault(key, parts):
+        raise PermanentError(
+            Reason.INVALID_REQUEST,
+            f"{key!r} is no key of a store: {fault}",
+            "a key is <set>/<database>/<name>, without '..' and without a '/' at either end",
+        )
+    return parts
+
+
+def is_listed(key: str) -> bool:
+    """Tell whether a listing shows this key: a valid one, no part of which has a leading dot."""
+    parts = tuple(key.split("/"))
+    return not _fault(key, parts) and not any(part.startswith(".") for part in parts)
+
+
+def other_content(where: str) -> PermanentError:
+    """Return the error for a key under which something else stands; what stands is left alone."""
+    return PermanentError(
+        Reason.CHECKSUM_MISMATCH,
+        f"{where} exists with other content, and is not overwritten",
+        "find out who wrote it; two agents may share this place, or an altered upload may stand there",
+    )
+
+
+def _fault(key: str, parts: tuple[str, ...]) -> str:
+    try:
+        encoded = key.encode()
+    except UnicodeEncodeError:
+        return "it is not valid Unicode"
+    if any(ord(character) < _FIRST_PRINTABLE or ord(character) == _DELETE for character in key):
+        return "it holds a control character"
+    if len(encoded) > LONGEST_KEY:
+        return f"it is longer than {LONGEST_KEY} bytes"
+    for part in parts:
+        if part in {"", ".", ".."}:
+            return f"one of its parts is {part!r}"
+        if len(part.encode()) > LONGEST_PART:
+            return f"one of its parts is longer than {LONGEST_PART} bytes"
+    return ""

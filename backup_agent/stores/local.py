@@ -1,0 +1,311 @@
+"""A store on a mounted volume: files below one root, published whole by a hard link or not at all.
+
+Nothing is ever renamed over something else, no symbolic link below the root is followed, and the root itself is never
+made: where a volume is not mounted, an empty folder in its place must not be filled. What a crash leaves is a temporary
+file (`durable.TEMPORARY`), which no listing shows.
+"""
+
+import errno
+import hashlib
+import os
+import secrets
+import stat as modes
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from backup_agent.core.reasons import BackupError, PermanentError, Reason, TransientError
+from backup_agent.core.records import ArtifactFile
+from backup_agent.durable import TEMPORARY
+from backup_agent.stores.keys import is_listed, other_content, parts_of
+from backup_agent.stores.source import open_source, source_changed
+from backup_agent.stores.store import Progress, Stored
+
+_BLOCK = 1024 * 1024
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # O_NONBLOCK: a FIFO must not hold us up
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+_MODE = 0o640
+
+_CANNOT_LINK = frozenset({errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
+"""Another file system, or one that has no hard links (EPERM on vfat and some network ones), or too many of them."""
+
+_LINK_IN_THE_WAY = "remove what stands there: below a storage root are folders and files only, no symbolic links"
+
+_FAULTS: dict[int, tuple[type[BackupError], Reason, str]] = {
+    errno.ENOENT: (PermanentError, Reason.NOT_FOUND, ""),
+    errno.ENOSPC: (PermanentError, Reason.DISK_FULL, ""),
+    errno.EDQUOT: (PermanentError, Reason.DISK_FULL, "raise the volume's quota, or keep less"),
+    errno.EFBIG: (PermanentError, Reason.DISK_FULL, "the file system takes no file of this size"),
+    errno.EACCES: (PermanentError, Reason.STORAGE_AUTH, "check owner and mode of the volume (fsGroup)"),
+    errno.EPERM: (PermanentError, Reason.STORAGE_AUTH, "check owner, mode and attributes of the volume (fsGroup)"),
+    errno.EROFS: (
+        PermanentError,
+        Reason.STORAGE_AUTH,
+        "the volume is mounted read-only: its file system may be damaged",
+    ),
+    errno.ELOOP: (PermanentError, Reason.STORAGE_UNREACHABLE, _LINK_IN_THE_WAY),
+    errno.ENOTDIR: (PermanentError, Reason.STORAGE_UNREACHABLE, _LINK_IN_THE_WAY),  # what O_DIRECTORY says of a link
+    errno.EISDIR: (PermanentError, Reason.STORAGE_UNREACHABLE, "no regular file stands there: move it away"),
+    errno.EIO: (TransientError, Reason.STORAGE_UNREACHABLE, "look at the volume's health and the kernel's log"),
+    errno.ESTALE: (TransientError, Reason.STORAGE_UNREACHABLE, "the NFS mount is stale: start the pod again"),
+    errno.EMFILE: (TransientError, Reason.INTERNAL, "too many open files"),
+}
+
+
+class LocalStore:
+    """Keeps files below `root`, which must exist."""
+
+    def __init__(self, root: Path, name: str = "local") -> None:
+        self.name = name
+        self._root = root
+
+    def put_artifact(self, key: str, source: Path, file: ArtifactFile, progress: Progress) -> Stored:
+        """Store a file: a hard link where `source` is on the same file system, else a copy; see `Store`.
+
+        A link moves no bytes, so only the size is compared; a copy is hashed as it is written.
+        """
+        with self._at(key, "store", create=True) as (folder, name), open_source(source, file) as descriptor:
+            try:
+                self._put(folder, name, source, descriptor, file, progress)
+            except FileExistsError:
+                self._must_hold(key, folder, name, descriptor, file)
+                progress(file.size)
+            os.fsync(folder)
+        return Stored(key, file.size)
+
+    def create(self, key: str, content: bytes) -> None:
+        """Store a small object that must not exist yet."""
+        with self._at(key, "store", create=True) as (folder, name):
+            try:
+                with _temporary(folder) as (temporary, descriptor):
+                    _write(descriptor, content)
+                    os.fsync(descriptor)
+                    _publish(folder, temporary, name)
+            except FileExistsError:
+                with _open_file(folder, name) as existing:
+                    if existing.read(len(content) + 1) != content:
+                        raise other_content(self._where(key)) from None
+                    os.fsync(existing.fileno())
+            os.fsync(folder)
+
+    def read(self, key: str) -> bytes:
+        """Return a small object."""
+        with self.open(key) as file, self._classified("read", key):
+            return file.read()
+
+    def open(self, key: str) -> BinaryIO:
+        """Return an artifact's file for reading from its start."""
+        with self._at(key, "open") as (folder, name):
+            return _open_file(folder, name)
+
+    def stat(self, key: str) -> Stored | None:
+        """Return what stands under the key, or None."""
+        try:
+            with self._at(key, "look at") as (folder, name):
+                found = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        except PermanentError as error:
+            if error.failure.reason is Reason.NOT_FOUND:
+                return None
+            raise
+        return Stored(key, found.st_size) if modes.S_ISREG(found.st_mode) else None
+
+    def list(self, prefix: str = "") -> Iterator[Stored]:
+        """Yield everything below a prefix, in the order of the keys; links and special files are not shown."""
+        # Only the prefix's folders are walked; what follows its last slash is the beginning of names.
+        start = prefix.rpartition("/")[0]
+        try:
+            with self._classified("list", prefix):
+                if not start:
+                    yield from self._walk(self._open_root(), "", prefix)
+                elif is_listed(start):
+                    with self._at(start, "list") as (parent, name):
+                        yield from self._walk(_open_folder(parent, name, create=False), start + "/", prefix)
+        except PermanentError as error:
+            if error.failure.reason is not Reason.NOT_FOUND:
+                raise
+
+    def delete(self, key: str) -> None:
+        """Remove a key; one that does not exist is no error."""
+        try:
+            with self._at(key, "delete") as (folder, name):
+                os.unlink(name, dir_fd=folder)
+                os.fsync(folder)
+        except PermanentError as error:
+            if error.failure.reason is not Reason.NOT_FOUND:
+                raise
+
+    def _put(
+        self, folder: int, name: str, source: Path, descriptor: int, file: ArtifactFile, progress: Progress
+    ) -> None:
+        """Link or copy; raise FileExistsError where the name is taken."""
+        os.fsync(descriptor)  # neo4j-admin wrote it: nobody has said yet that it is on the disk
+        try:
+            os.link(source, name, dst_dir_fd=folder, follow_symlinks=False)
+        except OSError as error:
+            if error.errno not in _CANNOT_LINK:
+                raise
+        else:
+            progress(file.size)
+            return
+        if _exists(folder, name):  # said before a copy of many GiB, not after it
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), name)
+        with _temporary(folder) as (temporary, target):
+            found = _copy(descriptor, target, progress)
+            if found != file.sha256:
+                raise source_changed(source, f"SHA-256 {file.sha256} was read, it has {found}")
+            os.fsync(target)
+            _publish(folder, temporary, name)
+
+    def _must_hold(self, key: str, folder: int, name: str, source: int, file: ArtifactFile) -> None:
+        """Raise unless the file under a name is this very content."""
+        with _open_file(folder, name) as existing:
+            found, ours = os.fstat(existing.fileno()), os.fstat(source)
+            linked = (found.st_dev, found.st_ino) == (ours.st_dev, ours.st_ino)
+            if not linked and (found.st_size != file.size or _sha256_of(existing) != file.sha256):
+                raise other_content(self._where(key))
+            os.fsync(existing.fileno())
+
+    def _walk(self, folder: int, above: str, prefix: str) -> Iterator[Stored]:
+        """Yield what lies in an open folder, and close it; `above` is its own key with a slash."""
+        try:
+            # A folder sorts as its name with a slash, so that the walk goes in the order of whole keys: a-b, a/b, a0.
+            names = sorted(
+                entry.name + "/" * entry.is_dir(follow_symlinks=False)
+                for entry in os.scandir(folder)
+                if is_listed(entry.name) and not entry.is_symlink()
+            )
+            for name in names:
+                key = above + name
+                with suppress(FileNotFoundError):  # deleted meanwhile
+                    if not key.startswith(prefix):
+                        continue
+                    if name.endswith("/"):
+                        yield from self._walk(_open_folder(folder, name[:-1], create=False), key, prefix)
+                    elif modes.S_ISREG((found := os.stat(name, dir_fd=folder, follow_symlinks=False)).st_mode):
+                        yield Stored(key, found.st_size)
+        finally:
+            os.close(folder)
+
+    @contextmanager
+    def _at(self, key: str, verb: str, *, create: bool = False) -> Iterator[tuple[int, str]]:
+        """Open the folder of a key, link by link and never through a symbolic one; give it and the file's name."""
+        *folders, name = parts_of(key)
+        with self._classified(verb, key):
+            descriptor = self._open_root()
+            try:
+                for folder in folders:
+                    below = _open_folder(descriptor, folder, create=create)
+                    os.close(descriptor)
+                    descriptor = below
+                yield descriptor, name
+            finally:
+                os.close(descriptor)
+
+    def _open_root(self) -> int:
+        try:
+            return os.open(self._root, _FOLDER)
+        except (FileNotFoundError, NotADirectoryError):
+            raise PermanentError(
+                Reason.STORAGE_UNREACHABLE,
+                f"{self.name}: the folder {self._root} is not there",
+                "check that the volume is mounted there (storage.root); the agent does not make it",
+            ) from None
+
+    @contextmanager
+    def _classified(self, verb: str, key: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            # What is not in the table is no fault that is known to pass.
+            kind, reason, hint = _FAULTS.get(error.errno or 0, (PermanentError, Reason.INTERNAL, ""))
+            raise kind(
+                reason, f"{self.name}: cannot {verb} {self._root / key}: {error.strerror or error}", hint
+            ) from error
+
+    def _where(self, key: str) -> str:
+        return f"{self.name}: {self._root / key}"
+
+
+def _open_folder(parent: int, name: str, *, create: bool) -> int:
+    try:
+        return os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=parent)
+    except FileNotFoundError:
+        if not create:
+            raise
+    with suppress(FileExistsError):  # another thread was quicker
+        os.mkdir(name, 0o750, dir_fd=parent)
+    os.fsync(parent)
+    return os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=parent)
+
+
+def _open_file(folder: int, name: str) -> BinaryIO:
+    descriptor = os.open(name, _READ, dir_fd=folder)
+    if modes.S_ISREG(os.fstat(descriptor).st_mode):
+        return os.fdopen(descriptor, "rb")
+    os.close(descriptor)
+    raise IsADirectoryError(errno.EISDIR, "not a regular file", name)
+
+
+@contextmanager
+def _temporary(folder: int) -> Iterator[tuple[str, int]]:
+    """Give a new file beside the target, and remove that name in the end, whatever happened."""
+    name = f"{TEMPORARY}{secrets.token_hex(8)}"
+    descriptor = os.open(name, _CREATE, _MODE, dir_fd=folder)
+    try:
+        yield name, descriptor
+    finally:
+        os.close(descriptor)
+        with suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=folder)
+
+
+def _publish(folder: int, temporary: str, name: str) -> None:
+    """Give a finished file its name; raise FileExistsError where the name is taken.
+
+    `rename` would overwrite, so the name is made by a link. Where links are refused, a look comes before the rename:
+    not atomic, and enough, since one agent owns a root at a time (flock).
+    """
+    try:
+        os.link(temporary, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in _CANNOT_LINK:
+            raise
+        if _exists(folder, name):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), name) from None
+        os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+
+
+def _exists(folder: int, name: str) -> bool:
+    try:
+        os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _copy(source: int, target: int, progress: Progress) -> str:
+    """Copy all bytes and return their SHA-256."""
+    digest = hashlib.sha256()
+    buffer = memoryview(bytearray(_BLOCK))
+    offset = 0
+    while count := os.preadv(source, [buffer], offset):
+        digest.update(buffer[:count])
+        _write(target, buffer[:count])
+        offset += count
+        progress(count)
+    return digest.hexdigest()
+
+
+def _sha256_of(file: BinaryIO) -> str:
+    digest = hashlib.sha256()
+    while block := file.read(_BLOCK):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def _write(descriptor: int, content: bytes | memoryview) -> None:
+    remaining = memoryview(content)
+    while remaining:
+        remaining = remaining[os.write(descriptor, remaining) :]

@@ -1,0 +1,77 @@
+"""A store in memory, for tests of whoever uses a store; it passes the same contract suite as the others."""
+
+import hashlib
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Lock
+from typing import BinaryIO
+
+from backup_agent.core.parts import whole_digest
+from backup_agent.core.reasons import PermanentError, Reason
+from backup_agent.core.records import ArtifactFile
+from backup_agent.stores.keys import is_listed, other_content, parts_of
+from backup_agent.stores.source import open_source, source_changed
+from backup_agent.stores.store import Progress, Stored
+
+
+class MemoryStore:
+    """Keeps everything in a dict."""
+
+    def __init__(self, name: str = "memory") -> None:
+        self.name = name
+        self._objects: dict[str, bytes] = {}
+        self._lock = Lock()
+
+    def put_artifact(self, key: str, source: Path, file: ArtifactFile, progress: Progress) -> Stored:
+        """Store a file whose content is what `file` says; see `Store`."""
+        with open_source(source, file):
+            content = source.read_bytes()
+        found = hashlib.sha256(content).hexdigest()
+        if found != file.sha256:
+            raise source_changed(source, f"SHA-256 {file.sha256} was read, it has {found}")
+        self.create(key, content)
+        progress(len(content))
+        return Stored(key, file.size, whole_digest(file.sha256))
+
+    def create(self, key: str, content: bytes) -> None:
+        """Store a small object that must not exist yet."""
+        parts_of(key)
+        with self._lock:
+            if self._objects.setdefault(key, content) != content:
+                raise other_content(f"{self.name}: {key}")
+
+    def read(self, key: str) -> bytes:
+        """Return a small object."""
+        parts_of(key)
+        with self._lock:
+            if key not in self._objects:
+                raise PermanentError(Reason.NOT_FOUND, f"{self.name}: there is no {key}")
+            return self._objects[key]
+
+    def open(self, key: str) -> BinaryIO:
+        """Return an artifact's file for reading from its start."""
+        return io.BytesIO(self.read(key))
+
+    def stat(self, key: str) -> Stored | None:
+        """Return what stands under the key, or None."""
+        parts_of(key)
+        with self._lock:
+            content = self._objects.get(key)
+        if content is None:
+            return None
+        return Stored(key, len(content), whole_digest(hashlib.sha256(content).hexdigest()))
+
+    def list(self, prefix: str = "") -> Iterator[Stored]:
+        """Yield everything below a prefix, in the order of the keys."""
+        with self._lock:
+            sizes = {key: len(content) for key, content in self._objects.items() if key.startswith(prefix)}
+        for key in sorted(sizes):
+            if is_listed(key):
+                yield Stored(key, sizes[key])
+
+    def delete(self, key: str) -> None:
+        """Remove a key; one that does not exist is no error."""
+        parts_of(key)
+        with self._lock:
+            self._objects.pop(key, None)

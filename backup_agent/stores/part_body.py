@@ -1,0 +1,119 @@
+"""One part of a file as the body of a request: read as it is sent, never held in memory, at most so fast.
+
+botocore wants something with `read`, `seek` and `tell`, reads it again from its start when it repeats a request, and
+takes an exception raised here for a broken connection, which it repeats as well. Only `CancelledError` gets through.
+"""
+
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import CancelledError
+from pathlib import Path
+from threading import Event, Lock
+
+from backup_agent.core.parts import Part
+from backup_agent.core.reasons import BackupError, Reason, TransientError
+from backup_agent.stores.source import source_changed
+from backup_agent.stores.store import Progress
+
+BLOCK = 256 * 1024
+"""Bytes sent at once. The 16 KiB that urllib3 asks for cost 1.17 CPU seconds a GiB and not 0.70; 1 MiB gains no more.
+"""
+
+
+class SendingStoppedError(CancelledError):
+    """Ends a request from within its body, for a reason of its own."""
+
+    def __init__(self, because: BackupError) -> None:
+        super().__init__(str(because))
+        self.because = because
+
+
+class Throttle:
+    """Spreads the bytes of all threads over time: `rate` bytes a second, and no burst after a pause."""
+
+    def __init__(
+        self, rate: int, clock: Callable[[], float] = time.monotonic, sleep: Callable[[float], object] = time.sleep
+    ) -> None:
+        self._rate = rate
+        self._clock = clock
+        self._sleep = sleep
+        self._free_at = clock()
+        self._lock = Lock()
+        # What passes in a quarter second: a server that sees nothing for long hangs up.
+        self.block = max(1, min(BLOCK, rate // 4))
+
+    def wait(self, count: int) -> None:
+        """Wait until `count` more bytes may be sent."""
+        with self._lock:
+            now = self._clock()
+            start = max(now, self._free_at)
+            self._free_at = start + count / self._rate
+        if start > now:
+            self._sleep(start - now)
+
+
+class PartBody:
+    """A file-like window on a part of an open file."""
+
+    def __init__(
+        self,
+        source: Path,
+        descriptor: int,
+        part: Part,
+        *,
+        progress: Progress,
+        throttle: Throttle | None = None,
+        stop: Event | None = None,
+    ) -> None:
+        self._source = source
+        self._descriptor = descriptor
+        self._part = part
+        self._progress = progress
+        self._throttle = throttle
+        self._stop = stop
+        self._position = 0
+        self._reported = 0
+        self._buffer = memoryview(bytearray(min(throttle.block if throttle else BLOCK, part.size)))
+
+    def __len__(self) -> int:
+        return self._part.size
+
+    def tell(self) -> int:
+        """Return the position within the part."""
+        return self._position
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Go to a position within the part."""
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._part.size}[whence]
+        self._position = start + offset
+        return self._position
+
+    def read(self, _size: int = -1) -> memoryview:
+        """Return the next block, valid until the next call; empty at the end.
+
+        The size asked for is not heeded: urllib3 asks for 16 KiB and sends what it gets.
+        """
+        wanted = min(len(self._buffer), self._part.size - self._position)
+        if wanted == 0:
+            return self._buffer[:0]
+        if self._stop and self._stop.is_set():
+            raise SendingStoppedError(TransientError(Reason.STORAGE_UNREACHABLE, "another part could not be sent"))
+        try:
+            count = os.preadv(self._descriptor, [self._buffer[:wanted]], self._part.offset + self._position)
+        except OSError as error:
+            raise SendingStoppedError(
+                TransientError(
+                    Reason.INTERNAL, f"cannot read {self._source}: {error.strerror}", "look at the volume's health"
+                )
+            ) from error
+        if count == 0:
+            end = self._part.offset + self._position
+            raise SendingStoppedError(source_changed(self._source, f"it ends at byte {end}"))
+        if self._throttle:
+            self._throttle.wait(count)
+        self._position += count
+        if self._position > self._reported:  # what is sent again is not stored twice
+            self._progress(self._position - self._reported)
+            self._reported = self._position
+        return self._buffer[:count]

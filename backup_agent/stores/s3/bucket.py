@@ -1,0 +1,154 @@
+"""The part of a bucket below one prefix, spoken to by boto3; whatever goes wrong leaves here as a store's error."""
+
+import hashlib
+import ssl
+from base64 import b64encode
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import boto3.session
+from botocore import exceptions, xform_name
+from botocore.config import Config
+
+from backup_agent.stores.part_body import SendingStoppedError
+from backup_agent.stores.s3.failures import code_of, failure_of
+
+Answer = dict[str, Any]
+"""What botocore makes of a response: its shape is in S3's reference, botocore has no types."""
+
+_CONNECTIONS = 4
+_ATTEMPTS = 5
+_CONNECT_TIMEOUT = 10
+_READ_TIMEOUT = 60
+
+PROBE = ".conditional-writes"
+_PROBE_CONTENT = b"Shows whether this store refuses to overwrite when it is told so.\n"
+
+EXISTS = ("PreconditionFailed", "412")
+UNCONDITIONAL = ("NotImplemented", "501")
+ABSENT = ("NoSuchKey", "NoSuchVersion", "404")
+GONE = ("NoSuchUpload", "404")
+DENIED = ("AccessDenied", "403", "MethodNotAllowed", "405", *UNCONDITIONAL)
+_RACE = "ConditionalRequestConflict"
+
+
+class Bucket:
+    """Calls S3's operations on keys below a prefix.
+
+    `options` go to every operation that knows them: ServerSideEncryption to what begins an object, SSECustomerKey to
+    reading it as well, RequestPayer to all.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: str,
+        bucket: str,
+        prefix: str,
+        endpoint_url: str | None,
+        region: str | None,
+        path_style: bool,
+        ca_file: Path | None,
+        options: Answer,
+    ) -> None:
+        self.prefix = f"{prefix.strip('/')}/".lstrip("/")
+        self._store = store
+        self._bucket = bucket
+        self._options = options
+        with self.classified("connect", ""):
+            if ca_file:
+                ssl.create_default_context(cafile=ca_file)  # boto3 takes an absent file for a broken connection
+            self._client = boto3.session.Session().client(
+                "s3",
+                endpoint_url=endpoint_url,
+                region_name=region,
+                verify=str(ca_file) if ca_file else None,  # None: $AWS_CA_BUNDLE, then certifi's
+                config=Config(
+                    retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
+                    connect_timeout=_CONNECT_TIMEOUT,
+                    read_timeout=_READ_TIMEOUT,
+                    max_pool_connections=_CONNECTIONS,
+                    # boto3 would else frame bodies with a CRC32 trailer, which some stores keep in the object
+                    # (boto/boto3#4435).
+                    request_checksum_calculation="when_required",
+                    response_checksum_validation="when_required",
+                    s3={
+                        "addressing_style": "path" if path_style else "auto",
+                        # Signing a body means hashing it again, 0.7 CPU seconds a GiB. Its known SHA-256 goes along as
+                        # x-amz-checksum-sha256, a signed header: the body is bound to the signature all the same.
+                        "payload_signing_enabled": False,
+                    },
+                ),
+            )
+
+    @cached_property
+    def conditional_writes(self) -> bool:
+        """Whether the store heeds `If-None-Match: *`, asked once with an object of the agent's own.
+
+        One request where the object is there from an earlier life. A store that takes the second write as well ignores
+        the condition, and got the same content twice.
+        """
+        for _ in range(2):
+            _, refused = self.ask(
+                "PutObject", PROBE, (*EXISTS, *UNCONDITIONAL, _RACE), **whole(_PROBE_CONTENT), IfNoneMatch="*"
+            )
+            if refused:
+                return refused not in UNCONDITIONAL
+        return False
+
+    @property
+    def if_absent(self) -> Answer:
+        """The parameters of a write that must not overwrite; none where the store would not heed them."""
+        return {"IfNoneMatch": "*"} if self.conditional_writes else {}
+
+    def ask(self, operation: str, key: str, refusals: tuple[str, ...], **parameters: object) -> tuple[Answer, str]:
+        """Call an operation; return its answer, or nothing and which of `refusals` came: those the caller can take."""
+        with self.classified(operation, key):
+            try:
+                answer: Answer = getattr(self._client, xform_name(operation))(
+                    Bucket=self._bucket, Key=self.prefix + key, **self._known_to(operation), **parameters
+                )
+            except exceptions.ClientError as error:
+                if (code := code_of(error)) in refusals:
+                    return {}, code
+                raise
+        return answer, ""
+
+    def call(self, operation: str, key: str, **parameters: object) -> Answer:
+        """Call an operation that must succeed."""
+        return self.ask(operation, key, (), **parameters)[0]
+
+    def pages(self, operation: str, prefix: str, name: str, **parameters: object) -> Iterator[Answer]:
+        """Yield all that a listing has under `name`; `prefix` is the listing's, or the key it is about."""
+        about = {"Key" if operation == "ListParts" else "Prefix": self.prefix + prefix}
+        with self.classified(operation, prefix):
+            for page in self._client.get_paginator(xform_name(operation)).paginate(
+                Bucket=self._bucket, **about, **self._known_to(operation), **parameters
+            ):
+                yield from page.get(name, ())
+
+    @contextmanager
+    def classified(self, operation: str, key: str) -> Iterator[None]:
+        """Turn what botocore raises into what a store may raise."""
+        try:
+            yield
+        except SendingStoppedError as stopped:
+            raise stopped.because from stopped
+        except (exceptions.ClientError, exceptions.BotoCoreError, ValueError, OSError) as error:
+            raise failure_of(f"{self.where(key)}: {operation}", error) from error
+
+    def where(self, key: str) -> str:
+        """Return how a key is called in messages."""
+        return f"{self._store}: s3://{self._bucket}/{self.prefix}{key}"
+
+    def _known_to(self, operation: str) -> Answer:
+        known = self._client.meta.service_model.operation_model(operation).input_shape.members
+        return {name: value for name, value in self._options.items() if name in known}
+
+
+def whole(content: bytes) -> Answer:
+    """Return the parameters that make a small object of some content."""
+    return {"Body": content, "ChecksumSHA256": b64encode(hashlib.sha256(content).digest()).decode()}

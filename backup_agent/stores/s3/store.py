@@ -1,0 +1,232 @@
+"""The S3 store: what is sent is asked for again before it counts as stored.
+
+An answer of 200 is not yet a stored object: HEAD is asked for size and digest, and where a store gives no digest (not
+every one has S3's checksums) ranges are read back and compared with the file. boto3's own transfer manager is not used:
+it can neither resume an upload nor send a checksum that is already known. Repeating a request is boto3's affair alone.
+"""
+
+import hashlib
+import io
+import os
+from base64 import b64decode
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from backup_agent.core.parts import whole_digest
+from backup_agent.core.reasons import PermanentError, Reason, TransientError
+from backup_agent.core.records import ArtifactFile
+from backup_agent.stores.keys import is_listed, other_content, parts_of
+from backup_agent.stores.part_body import Throttle
+from backup_agent.stores.s3.bucket import ABSENT, EXISTS, PROBE, Bucket, whole
+from backup_agent.stores.s3.sending import Sending
+from backup_agent.stores.s3.upload import Upload
+from backup_agent.stores.source import open_source
+from backup_agent.stores.store import Progress, Stored
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+_BLOCK = 1024 * 1024
+_READ_BACK = 16
+"""Ranges compared where the store gives no digest, spread evenly, both ends among them: a cut tail shows there, and a
+body that holds the framing of its own transfer (boto/boto3#4435)."""
+_READ_BACK_SIZE = 64 * 1024
+
+
+class S3Store:
+    """Keeps objects below `prefix` (`<prefix>/<cluster>`) in a bucket.
+
+    Credentials come by boto3's own chain: environment, files, IRSA, instance. `bandwidth` is bytes a second for
+    artifacts; `put_options` are parameters of PutObject and CreateMultipartUpload, whose faults `check_put_options`
+    finds. `single_writer` is what the operator vouches for where `conditional_writes` is False.
+    """
+
+    def __init__(
+        self,
+        *,
+        bucket: str,
+        prefix: str,
+        endpoint_url: str | None = None,
+        region: str | None = None,
+        path_style: bool = False,
+        ca_file: Path | None = None,
+        bandwidth: int | None = None,
+        put_options: dict[str, Any] | None = None,
+        name: str = "s3",
+        single_writer: bool = False,
+    ) -> None:
+        self.name = name
+        self.single_writer = single_writer
+        self._throttle = Throttle(bandwidth) if bandwidth else None
+        self._bucket = Bucket(
+            store=name,
+            bucket=bucket,
+            prefix=prefix,
+            endpoint_url=endpoint_url,
+            region=region,
+            path_style=path_style,
+            ca_file=ca_file,
+            options=put_options or {},
+        )
+
+    @property
+    def conditional_writes(self) -> bool:
+        """Whether the store refuses to overwrite when told so; the first look costs one or two requests."""
+        return self._bucket.conditional_writes
+
+    def put_artifact(self, key: str, source: Path, file: ArtifactFile, progress: Progress) -> Stored:
+        """Store a file of an artifact, resuming an upload that was cut off; see `Store`.
+
+        A resumed upload keeps the put_options it was begun with.
+        """
+        parts_of(key)
+        with open_source(source, file) as descriptor:
+            upload = Upload(key, source, descriptor, file)
+            if there := self._already_there(upload):
+                progress(file.size)
+                return there
+            Sending(self._bucket, upload, self._throttle, progress).send()
+            return self._confirm(upload)
+
+    def create(self, key: str, content: bytes) -> None:
+        """Store a small object that must not exist yet: by a conditional write; where there are none, after a look."""
+        parts_of(key)
+        exists = not self.conditional_writes and self.stat(key) is not None
+        answer, refused = (
+            ({}, EXISTS[0])
+            if exists
+            else self._bucket.ask("PutObject", key, EXISTS, **whole(content), **self._bucket.if_absent)
+        )
+        # A store with checksums says which one it compared.
+        if (refused or "ChecksumSHA256" not in answer) and self.read(key) != content:
+            raise other_content(self._bucket.where(key))
+
+    def read(self, key: str) -> bytes:
+        """Return a small object, compared with its digest where the store keeps one."""
+        return self._content(key, ChecksumMode="ENABLED")
+
+    def open(self, key: str) -> BinaryIO:
+        """Return an artifact's file for reading from its start."""
+        parts_of(key)
+        body = self._bucket.call("GetObject", key)["Body"]
+        return io.BufferedReader(_Download(body, lambda: self._bucket.classified("GetObject", key)), _BLOCK)
+
+    def stat(self, key: str) -> Stored | None:
+        """Return what stands under the key, with the store's own digest, or None.
+
+        HEAD is answered without words: a bucket that is missing looks like a key that is. Writing to it says more.
+        """
+        parts_of(key)
+        head, absent = self._bucket.ask("HeadObject", key, ABSENT, ChecksumMode="ENABLED")
+        return None if absent else Stored(key, head["ContentLength"], _digest_in(head))
+
+    def list(self, prefix: str = "") -> Iterator[Stored]:
+        """Yield everything below a prefix, in the order of the keys."""
+        for found in self._bucket.pages("ListObjectsV2", prefix, "Contents"):
+            key = found["Key"].removeprefix(self._bucket.prefix)
+            if is_listed(key):
+                yield Stored(key, found["Size"])
+
+    def delete(self, key: str) -> None:
+        """Remove a key; one that does not exist is no error. A versioned bucket keeps the old version."""
+        parts_of(key)
+        self._bucket.ask("DeleteObject", key, ABSENT)
+
+    def _already_there(self, upload: Upload) -> Stored | None:
+        """Return what stands under the key if it is this content, None if nothing does; raise for other content."""
+        try:
+            found = self.stat(upload.key)
+        except PermanentError as error:
+            if error.failure.reason is not Reason.STORAGE_AUTH:
+                raise
+            # Without the right to list, 403 is what HEAD says of an absent key. Of one that is there it must say more,
+            # else nothing could be confirmed: better known before gigabytes are sent. A write that is refused says why.
+            _ = self.conditional_writes
+            self.stat(PROBE)
+            return None
+        if found is None or (found.size == upload.file.size and found.digest == upload.digest):
+            return found
+        if found.size == upload.file.size:  # cut in other parts, or stored without a digest
+            with self.open(upload.key) as content:
+                if _sha256_of(content) == upload.file.sha256:
+                    return found
+        raise other_content(self._bucket.where(upload.key))
+
+    def _confirm(self, upload: Upload) -> Stored:
+        """Return what stands under the key after an upload; raise unless it is what was sent."""
+        found = self.stat(upload.key)
+        if found is None:
+            raise TransientError(
+                Reason.STORAGE_UNREACHABLE, f"{self._bucket.where(upload.key)} was sent, and HEAD does not find it"
+            )
+        if found.size != upload.file.size:
+            raise self._altered(upload, f"{upload.file.size} bytes were sent, it has {found.size}")
+        if found.digest is None:
+            self._read_back(upload)
+        elif found.digest != upload.digest:
+            raise self._altered(upload, f"{upload.digest} was sent, the store says {found.digest}")
+        return found
+
+    def _read_back(self, upload: Upload) -> None:
+        """Compare ranges of an object with the file it was made of."""
+        last = max(0, upload.file.size - _READ_BACK_SIZE)
+        for offset in sorted({last * step // (_READ_BACK - 1) for step in range(_READ_BACK)}):
+            expected = os.pread(upload.descriptor, _READ_BACK_SIZE, offset)
+            end = offset + len(expected) - 1
+            if expected and self._content(upload.key, Range=f"bytes={offset}-{end}") != expected:
+                raise self._altered(upload, f"bytes {offset} to {end} differ")
+
+    def _content(self, key: str, **parameters: str) -> bytes:
+        parts_of(key)
+        with self._bucket.classified("GetObject", key):
+            content: bytes = self._bucket.call("GetObject", key, **parameters)["Body"].read()
+        return content
+
+    def _altered(self, upload: Upload, found: str) -> PermanentError:
+        return PermanentError(
+            Reason.CHECKSUM_MISMATCH,
+            f"{self._bucket.where(upload.key)} is not what was sent: {found}",
+            "the store, or something before it, alters objects; no record names this one: look at it, and delete it",
+        )
+
+
+class _Download(io.RawIOBase):
+    """An object's body whose faults are a store's."""
+
+    def __init__(self, body: io.IOBase, classified: Callable[[], AbstractContextManager[None]]) -> None:
+        super().__init__()
+        self._body: Any = body
+        self._classified = classified
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: "WriteableBuffer") -> int:
+        view = memoryview(buffer)
+        with self._classified():
+            content: bytes = self._body.read(len(view))
+        view[: len(content)] = content
+        return len(content)
+
+    def close(self) -> None:
+        self._body.close()
+        super().close()
+
+
+def _sha256_of(content: BinaryIO) -> str:
+    digest = hashlib.sha256()
+    while block := content.read(_BLOCK):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def _digest_in(head: dict[str, Any]) -> str | None:
+    """Return `Stored.digest` of what HEAD says."""
+    checksum: str = head.get("ChecksumSHA256", "")
+    if not checksum:
+        return None
+    if "-" in checksum:  # a composite: the number of parts follows, and base64 has no dash
+        return f"sha256-parts:{checksum}"
+    return whole_digest(b64decode(checksum).hex())

@@ -1,0 +1,77 @@
+"""A file to be sent to S3: what was read of it, how it is cut, and whether it is still the same."""
+
+import hashlib
+from base64 import b64encode
+from pathlib import Path
+from typing import Any
+
+from backup_agent.core.parts import Part, composite_digest, cut, part_size, whole_digest
+from backup_agent.core.records import ArtifactFile
+from backup_agent.stores.part_body import PartBody, SendingStoppedError
+from backup_agent.stores.source import source_changed
+
+
+class Upload:
+    """An open file and its digests, the same ones that the record will hold."""
+
+    def __init__(self, key: str, source: Path, descriptor: int, file: ArtifactFile) -> None:
+        self.key = key
+        self.source = source
+        self.descriptor = descriptor
+        self.file = file
+        self.parts = cut(file.size, file.part_size or part_size(file.size))
+        # The reading pass leaves the digests of the parts. What comes without them is read once more.
+        self._digests = file.parts if len(file.parts) == len(self.parts) > 1 else self._read_parts()
+
+    @property
+    def digest(self) -> str:
+        """What `Stored.digest` will be."""
+        return composite_digest(self._digests) if len(self.parts) > 1 else whole_digest(self.file.sha256)
+
+    def digest_of(self, part: Part) -> str:
+        """Return the SHA-256 of a part, in hex, as it was read."""
+        return self._digests[part.number - 1]
+
+    def must_be_unchanged(self, part: Part) -> None:
+        """Raise `checksum_mismatch` unless a part of the file still has the digest that was read."""
+        if self._hash(part, hashlib.sha256()) != self.digest_of(part):
+            raise source_changed(self.source, f"bytes {part.offset} to {part.offset + part.size} differ")
+
+    def has_sent(self, listed: dict[str, Any]) -> bool:
+        """Tell whether a part that the store lists is the file's."""
+        number = listed["PartNumber"]
+        if number > len(self.parts) or listed["Size"] != self.parts[number - 1].size:
+            return False
+        part = self.parts[number - 1]
+        if checksum := listed.get("ChecksumSHA256"):
+            return bool(checksum == base64_of(self.digest_of(part)))
+        # An ETag that is no MD5 (with SSE-KMS) never matches.
+        return bool(listed["ETag"].strip('"') == self._hash(part, hashlib.md5(usedforsecurity=False)))
+
+    def completed(self, number: int, etag: str) -> dict[str, Any]:
+        """Return what CompleteMultipartUpload wants to hear of a part."""
+        return {"PartNumber": number, "ETag": etag, "ChecksumSHA256": base64_of(self._digests[number - 1])}
+
+    def _read_parts(self) -> tuple[str, ...]:
+        if len(self.parts) <= 1:
+            return (self.file.sha256,)
+        whole = hashlib.sha256()
+        digests = tuple(self._hash(part, hashlib.sha256(), whole) for part in self.parts)
+        if whole.hexdigest() != self.file.sha256:
+            raise source_changed(self.source, f"SHA-256 {self.file.sha256} was read, it has {whole.hexdigest()}")
+        return digests
+
+    def _hash(self, part: Part, digest: "hashlib._Hash", *others: "hashlib._Hash") -> str:
+        body = PartBody(self.source, self.descriptor, part, progress=lambda _: None)
+        try:
+            while block := body.read():
+                for each in (digest, *others):
+                    each.update(block)
+        except SendingStoppedError as stopped:
+            raise stopped.because from stopped
+        return digest.hexdigest()
+
+
+def base64_of(sha256: str) -> str:
+    """Return a digest as S3 writes it."""
+    return b64encode(bytes.fromhex(sha256)).decode()

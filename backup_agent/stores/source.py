@@ -1,0 +1,37 @@
+"""The file that is to be stored: opened once, and refused when it is no longer what was read."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from backup_agent.core.reasons import PermanentError, Reason
+from backup_agent.core.records import ArtifactFile
+
+
+@contextmanager
+def open_source(source: Path, file: ArtifactFile) -> Iterator[int]:
+    """Open the file that `file` describes; raise where it is gone, a symbolic link, or of another size."""
+    try:
+        # O_NONBLOCK: a FIFO in its place must not hold us up.
+        descriptor = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError as error:
+        raise PermanentError(
+            Reason.NO_ARTIFACT, f"cannot read {source}: {error.strerror}", "was it moved or deleted meanwhile?"
+        ) from error
+    try:
+        size = os.fstat(descriptor).st_size
+        if size != file.size:
+            raise source_changed(source, f"{file.size} bytes were read, it has {size}")
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def source_changed(source: Path, found: str) -> PermanentError:
+    """Return the error for a source that is no longer what was read."""
+    return PermanentError(
+        Reason.CHECKSUM_MISMATCH,
+        f"{source} has changed since it was read: {found}",
+        "look at the volume's health; take the backup again",
+    )
