@@ -20,7 +20,15 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import neo4j
-from neo4j.exceptions import AuthError, ConfigurationError, DriverError, Neo4jError, UnsupportedServerProduct
+from neo4j.exceptions import (
+    AuthError,
+    ConfigurationError,
+    DriverError,
+    Neo4jError,
+    ReadServiceUnavailable,
+    UnsupportedServerProduct,
+    WriteServiceUnavailable,
+)
 
 from backup_agent import __version__
 from backup_agent.core.reasons import BackupError, PermanentError, Reason, TransientError
@@ -103,14 +111,14 @@ def _databases(endpoint: Endpoint, pool: ThreadPoolExecutor, deadline: float) ->
     direct = _direct(endpoint.uri)
     share = 1.0 if direct is None else ROUTED_SHARE
     try:
-        asked = pool.submit(_converse, endpoint, endpoint.uri, _show_databases)
+        asked = pool.submit(_converse, endpoint, endpoint.uri, _show_databases, retry=RETRY_SECONDS)
         return endpoint.uri, _by(asked, time.monotonic() + share * (deadline - time.monotonic()), endpoint.uri)
     except LoginRefusedError:
         raise
     except BackupError:
         if direct is None:
             raise
-        asked = pool.submit(_converse, endpoint, direct, _show_databases)
+        asked = pool.submit(_converse, endpoint, direct, _show_databases, retry=RETRY_SECONDS)
         return direct, _by(asked, deadline, direct)
 
 
@@ -124,9 +132,7 @@ def _with_extras(
     aliases = pool.submit(_converse, endpoint, uri, _show_aliases)
     versions = pool.submit(_converse, endpoint, uri, _versions)
     offset = pool.submit(_converse, endpoint, uri, lambda driver: _clock_offset(driver, clock_at)) if clock_at else None
-    visits = {
-        address: pool.submit(_converse, endpoint, f"{scheme}://{address}", _visit, retry=0.0) for address in servers
-    }
+    visits = {address: pool.submit(_converse, endpoint, f"{scheme}://{address}", _visit) for address in servers}
     asked: list[Future[Any]] = [aliases, versions, *visits.values(), *([offset] if offset else [])]
     wait(asked, _left(deadline))
 
@@ -153,9 +159,7 @@ def _with_extras(
     )
 
 
-def _converse(
-    endpoint: Endpoint, uri: str, ask: Callable[[neo4j.Driver], Answer], *, retry: float = RETRY_SECONDS
-) -> Answer:
+def _converse(endpoint: Endpoint, uri: str, ask: Callable[[neo4j.Driver], Answer], *, retry: float = 0.0) -> Answer:
     """Open a driver, ask, close it; raise what `classify` makes of a failure."""
     try:
         with _driver(endpoint, uri, retry) as driver:
@@ -351,6 +355,12 @@ _FAILURES = (
         TransientError,
         "{where} cannot answer now: {what}",
         "the database `system` may be starting or electing its leader: SHOW SERVERS, debug.log",
+    ),
+    _Row(
+        _raised(WriteServiceUnavailable, ReadServiceUnavailable),
+        TransientError,
+        "{where} knows no leader at the moment: {what}",
+        "the servers may be electing one, or have lost their majority: SHOW SERVERS",
     ),
     _Row(_raised(Neo4jError), PermanentError, "{where} refused the question: {what}", "is it a Neo4j 5.26 or newer?"),
     # TLS. Numbers: X509_V_ERR_* of OpenSSL's x509_vfy.h.

@@ -1,0 +1,102 @@
+"""The child that discovers: one JSON line in with the settings, one JSON line out with what Bolt said, then over.
+
+In: `{"settings": <Settings as JSON>, "root": <storage root, or null>, "timeout": <seconds, 30>}`. Out:
+`{"event": "topology", "topology", "reachable", "clock_offset_seconds", "notes"}` and exit code 0, or
+`{"event": "failed", "reason", "error", "hint", "permanent", "reachable"}` and exit code 1. `reachable` is what a TCP
+connect to each backup address came to; without Bolt, to those of the last topology and the static list.
+
+Standard input is its lifeline: whoever started it holds it open, and when it ends so does this process, answered or
+not. Threads may hang in a read for ever, and the driver's 44 MiB are given back by nothing but an exit: it leaves by
+`os._exit`.
+"""
+
+import json
+import os
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+from backup_agent.cluster import bolt
+from backup_agent.cluster.memory import recall
+from backup_agent.cluster.probe import probe
+from backup_agent.core.reasons import BackupError, PermanentError
+from backup_agent.core.topology import Addressing, Topology, addresses
+
+STDIN = 0
+"""Read by its descriptor: a thread that waits within a buffered file holds its lock, and nobody gets past that."""
+
+SECONDS = 30.0
+
+
+def main() -> int:
+    """Do what the first line asks, write the answer, and return the exit code."""
+    asked = json.loads(_first_line())
+    threading.Thread(target=_end_with_the_lifeline, name="lifeline", daemon=True).start()
+    answer = discover(asked)
+    sys.stdout.write(json.dumps(answer) + "\n")
+    sys.stdout.flush()
+    return 0 if answer["event"] == "topology" else 1
+
+
+def discover(asked: dict[str, Any]) -> dict[str, Any]:
+    """Ask Bolt, then try the backup addresses: those of the answer, or without one those of the last topology."""
+    settings = asked["settings"]["neo4j"]
+    addressing = Addressing.model_validate({key: settings[key] for key in Addressing.model_fields if key in settings})
+    try:
+        found = bolt.discover(_endpoint(settings), timeout=asked.get("timeout", SECONDS))
+    except BackupError as error:
+        root = asked.get("root")
+        return {
+            "event": "failed",
+            "reason": error.failure.reason,
+            "error": error.failure.error,
+            "hint": error.failure.advice,
+            "permanent": isinstance(error, PermanentError),
+            "reachable": _reachable(recall(Path(root)) if root else None, addressing),
+        }
+    return {
+        "event": "topology",
+        "topology": found.topology.model_dump(mode="json"),
+        "reachable": _reachable(found.topology, addressing),
+        "clock_offset_seconds": found.clock_offset_seconds,
+        "notes": found.notes,
+    }
+
+
+def _reachable(topology: Topology | None, addressing: Addressing) -> dict[str, str | None]:
+    return probe(addresses(topology, addressing))
+
+
+def _endpoint(settings: dict[str, Any]) -> bolt.Endpoint:
+    """Read the credentials, now: they may have been rotated since the last time."""
+    return bolt.Endpoint(
+        uri=settings["uri"],
+        username=_word(settings.get("username_file")) or settings.get("username") or "neo4j",
+        password=_word(settings.get("password_file")) or os.environ.get("NEO4J_PASSWORD", ""),
+        ca_file=settings.get("ca_file"),
+        backup_port=settings.get("backup_port", 6362),
+    )
+
+
+def _word(path: str | None) -> str | None:
+    return Path(path).read_text().rstrip("\r\n") if path else None
+
+
+def _first_line() -> bytes:
+    line = b""
+    while not line.endswith(b"\n") and (more := os.read(STDIN, 65536)):
+        line += more
+    return line
+
+
+def _end_with_the_lifeline() -> None:
+    while os.read(STDIN, 65536):
+        pass
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    code = main()
+    sys.stderr.flush()
+    os._exit(code)

@@ -1,0 +1,43 @@
+"""The last topology, kept on the volume for the day Bolt is silent.
+
+One file, replaced whole. A damaged one counts as none: the next answer over Bolt writes it anew.
+"""
+
+import contextlib
+import os
+import tempfile
+from pathlib import Path
+
+from backup_agent.core.topology import Topology
+
+FILE = ".agent/topology.json"
+
+
+def recall(root: Path) -> Topology | None:
+    """Return the topology kept below a storage root, or None where there is none that can be read."""
+    try:
+        return Topology.model_validate_json((root / FILE).read_bytes())
+    except (OSError, ValueError):
+        return None
+
+
+def remember(root: Path, topology: Topology) -> Topology:
+    """Keep a topology that Bolt has just told, with what vanished since the last; return what was kept.
+
+    Raise OSError where the volume refuses. After it the file holds the old one or the new one.
+    """
+    kept = topology.following(recall(root))
+    path = root / FILE
+    path.parent.mkdir(exist_ok=True)
+    handle, temporary = tempfile.mkstemp(prefix=".topology.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(kept.model_dump_json(indent=2).encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            Path(temporary).unlink()
+        raise
+    return kept

@@ -1,0 +1,25 @@
+// The least that the backup agent's Bolt account needs. NOT RUN ON ENTERPRISE: no Enterprise server was at hand; it
+// follows the operations manual, 5.26 and 2026.x ("Database administration", "DBMS administration" privileges).
+// Community has no roles: there the account is `neo4j`.
+//
+// Run on `system` as an administrator; set your own password instead of $password and put it into neo4j.password_file:
+//   cypher-shell -d system -P "{password: '…'}" -f role.cypher
+//
+// The backup itself needs no account: port 6362 asks for none. Shield it by a network policy or dbms.ssl.policy.backup.
+
+CREATE ROLE backup_agent IF NOT EXISTS;
+
+// SHOW DATABASES lists what the role may access; without this, `system` alone. Access is no right to read data.
+GRANT ACCESS ON DATABASE * TO backup_agent;
+
+// So that an alias is refused by its name ("ask for orders instead"). Without it: "no database shop is listed".
+GRANT SHOW ALIAS ON DBMS TO backup_agent;
+
+// So that each server tells its own backup address. Without it: the Bolt host with neo4j.backup_port.
+GRANT SHOW SETTING server.backup.*, server.default_advertised_address ON DBMS TO backup_agent;
+
+// dbms.components() tells the version; the role PUBLIC has this unless it was revoked.
+GRANT EXECUTE PROCEDURE dbms.components ON DBMS TO backup_agent;
+
+CREATE USER backup_agent IF NOT EXISTS SET PASSWORD $password CHANGE NOT REQUIRED;
+GRANT ROLE backup_agent TO backup_agent;

@@ -1,0 +1,484 @@
+"""Discovery against a simulated Enterprise cluster: what it understands, and how it fails."""
+
+import dataclasses
+import socket
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import neo4j
+import pytest
+import trustme
+from neo4j.exceptions import ServiceUnavailable
+
+from backup_agent.cluster.bolt import Discovered, Endpoint, LoginRefusedError, classify, discover
+from backup_agent.core.reasons import BackupError, PermanentError, Reason, TransientError
+from backup_agent.core.topology import Addressing, Topology, sources
+from backup_agent.standins.bolt import BoltServer
+from backup_agent.standins.cluster import BoltFault, Cluster, Copy, User, five_servers, new_database, three_servers
+
+Start = Callable[..., BoltServer]
+
+PASSWORD = "sesame-open-42"
+AGENT = User("agent", PASSWORD)
+BY_HOST = Addressing(backup_addresses="{server_id}:6362")
+"""All servers are 127.0.0.1 here: by the Bolt host they would be one."""
+
+
+def ask(server: BoltServer, scheme: str = "neo4j", *, timeout: float = 10.0, password: str = PASSWORD) -> Discovered:
+    return discover(Endpoint(server.uri(scheme=scheme), "agent", password), timeout=timeout)
+
+
+def failure(
+    server: BoltServer, scheme: str = "neo4j", *, timeout: float = 10.0, password: str = PASSWORD
+) -> BackupError:
+    with pytest.raises(BackupError) as caught:
+        ask(server, scheme, timeout=timeout, password=password)
+
+    assert caught.value.failure.reason is Reason.SOURCE_UNREACHABLE
+    assert password not in caught.value.failure.error + caught.value.failure.hint
+    return caught.value
+
+
+def order(topology: Topology, database: str, cluster: Cluster) -> list[tuple[str, str]]:
+    """Return name and role of the servers a backup would come from."""
+    ids = {f"{server.id}:6362": server.name for server in cluster.servers}
+    return [(ids[source.address], source.role) for source in sources(topology, database, BY_HOST)]
+
+
+@pytest.mark.parametrize("scheme", ["bolt", "neo4j"])
+@pytest.mark.parametrize("version", ["5.26.31", "2025.06.0", "2026.09.0"])
+def test_three_servers_are_understood(bolt_server: Start, scheme: str, version: str) -> None:
+    cluster = three_servers(version)
+    server = bolt_server(cluster)
+
+    found = ask(server, scheme)
+
+    assert set(found.topology.databases()) == {"neo4j", "orders", "system"}
+    assert {copy.address for copy in found.topology.copies} == set(server.addresses.values())
+    assert found.topology.versions == (version,)
+    assert {copy.database_id for copy in found.topology.databases()["orders"]} == {
+        cluster.database("orders").database_id
+    }
+    assert {copy.last_committed_txn for copy in found.topology.databases()["orders"]} == {12}
+    assert abs((found.topology.seen - datetime.now(UTC)).total_seconds()) < 10
+    assert found.clock_offset_seconds is not None
+    assert abs(found.clock_offset_seconds) < 1
+    assert found.notes == ()
+
+
+def test_of_three_servers_the_followers_come_before_the_writer(bolt_server: Start) -> None:
+    cluster = three_servers().with_leader("orders", "server-1").with_copy("orders", "server-0", lag=-4)
+
+    found = ask(bolt_server(cluster))
+
+    expected = [("server-2", "follower"), ("server-0", "follower"), ("server-1", "writer")]
+    assert order(found.topology, "orders", cluster) == expected
+
+
+def test_of_five_servers_the_secondaries_come_first_by_lag(bolt_server: Start) -> None:
+    cluster = five_servers().with_leader("orders", "server-0")
+
+    found = ask(bolt_server(cluster))
+
+    chosen = order(found.topology, "orders", cluster)
+    assert chosen[:2] == [("server-3", "secondary"), ("server-4", "secondary")]
+    assert chosen[-1] == ("server-0", "writer")
+    assert len(chosen) == 5
+
+
+def test_a_leader_switch_between_two_queries_is_seen_by_the_second(bolt_server: Start) -> None:
+    cluster = three_servers().with_leader("orders", "server-0")
+    moving = BoltFault("move_leader", statement="SHOW DATABASES", times=1, database="orders", to="server-2")
+    server = bolt_server(cluster.with_bolt_faults(moving))
+
+    before, after = ask(server), ask(server)
+
+    assert order(before.topology, "orders", cluster)[-1] == ("server-0", "writer")
+    assert order(after.topology, "orders", cluster)[-1] == ("server-2", "writer")
+
+
+def test_a_server_that_is_down_has_no_address_and_does_not_serve(bolt_server: Start) -> None:
+    cluster = three_servers().with_server_down("server-2")
+
+    found = ask(bolt_server(cluster))
+
+    down = [copy for copy in found.topology.copies if copy.status == "unknown"]
+    assert {(copy.address, copy.database_id, copy.replication_lag) for copy in down} == {(None, None, None)}
+    assert len(down) == 3
+    assert "server-2" not in [name for name, _ in order(found.topology, "orders", cluster)]
+
+
+def test_quarantined_and_offline_copies_do_not_serve(bolt_server: Start) -> None:
+    cluster = (
+        five_servers()
+        .with_copy("orders", "server-3", status="quarantined")
+        .with_copy("orders", "server-4", status="offline")
+        .with_status("neo4j", "offline")
+    )
+
+    found = ask(bolt_server(cluster))
+
+    assert {name for name, _ in order(found.topology, "orders", cluster)} == {"server-0", "server-1", "server-2"}
+    assert {copy.status for copy in found.topology.databases()["neo4j"]} == {"offline"}
+    assert {copy.database_id for copy in found.topology.databases()["neo4j"]} == {None}
+
+
+def test_composites_and_aliases_are_known_as_such(bolt_server: Start) -> None:
+    composite = new_database(
+        "fabric", [Copy(f"server-{number}") for number in range(3)], type="composite", constituents=("fabric.orders",)
+    )
+    cluster = three_servers().with_database_added(composite).with_alias("shop", "orders")
+
+    found = ask(bolt_server(cluster))
+
+    assert {copy.type for copy in found.topology.databases()["fabric"]} == {"composite"}
+    assert found.topology.aliases == {"shop": "orders"}
+
+
+def test_a_role_without_access_sees_system_alone(bolt_server: Start) -> None:
+    server = bolt_server(three_servers().with_users(User("agent", PASSWORD, databases=())))
+
+    found = ask(server)
+
+    assert set(found.topology.databases()) == {"system"}
+    assert found.clock_offset_seconds is None
+
+
+def test_each_server_tells_its_own_backup_address(bolt_server: Start) -> None:
+    cluster = (
+        three_servers()
+        .with_settings("server-0", {"server.backup.advertised_address": "internal-0:6400"})
+        .with_settings(
+            "server-1",
+            {"server.backup.advertised_address": ":0", "server.default_advertised_address": "internal-1"},
+        )
+    )
+    server = bolt_server(cluster)
+
+    found = ask(server)
+
+    assert found.topology.backup_addresses[server.addresses["server-0"]] == "internal-0:6400"
+    assert found.topology.backup_addresses[server.addresses["server-1"]] == "internal-1:6362"
+
+
+def test_settings_that_are_not_granted_are_no_error(bolt_server: Start) -> None:
+    server = bolt_server(three_servers().with_users(User("agent", PASSWORD, show_settings=())))
+
+    found = ask(server)
+
+    assert (found.topology.backup_addresses, found.notes) == ({}, ())
+
+
+@pytest.mark.parametrize("version", ["5.26.31", "2026.09.0"])
+def test_a_community_server_is_no_error(bolt_server: Start, version: str) -> None:
+    cluster = three_servers(version)
+    server = bolt_server(dataclasses.replace(cluster, bolt=dataclasses.replace(cluster.bolt, edition="community")))
+
+    found = ask(server)
+
+    assert set(found.topology.databases()) == {"neo4j", "orders", "system"}
+    assert {copy.last_committed_txn for copy in found.topology.copies} == {None}
+    assert found.topology.aliases == {}
+
+
+def test_a_rolling_upgrade_shows_both_versions(bolt_server: Start) -> None:
+    found = ask(bolt_server(three_servers("2026.08.0").with_server("server-1", version="2026.09.0")))
+
+    assert found.topology.versions == ("2026.08.0", "2026.09.0")
+
+
+def test_the_servers_clock_is_compared_with_ours(bolt_server: Start) -> None:
+    found = ask(bolt_server(three_servers().with_bolt_faults(BoltFault("clock", seconds=-600.0))))
+
+    assert found.clock_offset_seconds == pytest.approx(-600.0, abs=2.0)
+
+
+def test_a_wrong_password_is_tried_once(bolt_server: Start) -> None:
+    server = bolt_server(three_servers().with_users(AGENT))
+
+    error = failure(server, password="not-the-password")
+
+    assert isinstance(error, LoginRefusedError)
+    assert (
+        error.failure.error
+        == f"{server.addresses['server-0']} refused the login of 'agent': wrong user name or password"
+    )
+    assert [(login.user, login.accepted) for login in server.logins] == [("agent", False)]
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind", "words"),
+    [
+        pytest.param(BoltFault("rate_limit"), LoginRefusedError, "too many wrong passwords", id="locked-account"),
+        pytest.param(
+            BoltFault("credentials_expired"), LoginRefusedError, "has to be changed first", id="expired-password"
+        ),
+        pytest.param(BoltFault("forbidden"), LoginRefusedError, "lets 'agent' in but not ask", id="forbidden"),
+        pytest.param(BoltFault("unavailable"), TransientError, "is unavailable", id="system-not-up"),
+        pytest.param(BoltFault("unsupported"), PermanentError, "refused the question", id="unsupported"),
+        pytest.param(
+            BoltFault("fail", code="Neo.ClientError.Cluster.NotALeader", message="No leader"),
+            TransientError,
+            "knows no leader at the moment",
+            id="not-a-leader",
+        ),
+        pytest.param(BoltFault("close_in_answer"), TransientError, "", id="closed-in-mid-answer"),
+        pytest.param(BoltFault("refuse"), TransientError, "refused the connection", id="refused"),
+        pytest.param(BoltFault("reset"), TransientError, "", id="reset"),
+    ],
+)
+def test_what_goes_wrong_is_told(
+    bolt_server: Start, monkeypatch: pytest.MonkeyPatch, fault: BoltFault, kind: type[BackupError], words: str
+) -> None:
+    monkeypatch.setattr("backup_agent.cluster.bolt.RETRY_SECONDS", 0.1)
+    server = bolt_server(three_servers().with_users(AGENT).with_bolt_faults(fault))
+
+    error = failure(server, "bolt")
+
+    assert isinstance(error, kind)
+    assert server.addresses["server-0"] in error.failure.error
+    assert words in error.failure.error
+    assert error.failure.advice
+
+
+@pytest.mark.parametrize("do", ["hang_before_handshake", "hang", "hang_in_answer"])
+@pytest.mark.parametrize("scheme", ["bolt", "neo4j"])
+def test_a_server_that_hangs_is_left_at_the_deadline(bolt_server: Start, scheme: str, do: str) -> None:
+    server = bolt_server(three_servers().with_bolt_faults(BoltFault(do)))
+    began = time.monotonic()
+
+    error = failure(server, scheme, timeout=0.4)
+
+    assert time.monotonic() - began < 2.0
+    assert isinstance(error, TransientError)
+    assert "gave no answer within" in error.failure.error
+
+
+def test_what_passes_is_waited_for(bolt_server: Start) -> None:
+    server = bolt_server(
+        three_servers().with_bolt_faults(BoltFault("unavailable", statement="SHOW DATABASES", times=1))
+    )
+
+    assert set(ask(server).topology.databases()) == {"neo4j", "orders", "system"}
+
+
+def test_routes_that_lead_nowhere_are_left_for_the_given_server(bolt_server: Start) -> None:
+    server = bolt_server(three_servers().with_bolt_faults(BoltFault("dead_routes")))
+
+    found = ask(server)
+
+    assert set(found.topology.databases()) == {"neo4j", "orders", "system"}
+
+
+def test_routes_that_hang_are_left_for_the_given_server(bolt_server: Start) -> None:
+    cluster = three_servers()
+    silent = socket.create_server(("127.0.0.1", 0))
+    with silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        server = bolt_server(cluster.with_bolt_faults(BoltFault("dead_routes", addresses=(address,))))
+
+        found = ask(server, timeout=1.5)
+
+    assert set(found.topology.databases()) == {"neo4j", "orders", "system"}
+
+
+def test_what_is_only_nice_to_know_costs_nothing_else(bolt_server: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("backup_agent.cluster.bolt.EXTRAS_SECONDS", 0.7)
+    faults = (
+        BoltFault("hang", statement="SHOW ALIASES"),
+        BoltFault("forbidden", statement="CALL dbms.components"),
+        BoltFault("hang_in_answer", statement="SHOW SETTINGS", server="server-1"),
+    )
+    server = bolt_server(three_servers().with_bolt_faults(*faults))
+
+    found = ask(server)
+
+    assert set(found.topology.databases()) == {"neo4j", "orders", "system"}
+    assert (found.topology.aliases, found.topology.versions) == ({}, ())
+    assert found.clock_offset_seconds is not None
+    assert "SHOW ALIASES: no answer in time" in found.notes
+    assert len(found.notes) == 5
+
+
+def test_a_host_that_does_not_resolve_is_named() -> None:
+    with pytest.raises(TransientError, match=r"host name of no-such-host\.invalid:7687 does not resolve"):
+        discover(Endpoint("neo4j://no-such-host.invalid", "agent", PASSWORD), timeout=20)
+
+
+def test_a_port_that_speaks_http_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        uri = f"bolt://127.0.0.1:{listener.getsockname()[1]}"
+        listener.settimeout(10)
+        with (
+            pytest.raises(PermanentError, match="answers in HTTP, not Bolt"),
+            _answering(listener, b"HTTP/1.1 400 Bad\r\n"),
+        ):
+            discover(Endpoint(uri, "agent", PASSWORD), timeout=5)
+
+
+class _answering:  # noqa: N801  reads as a verb where it is used
+    """Answer the first connection with some bytes, from a thread that ends with the block."""
+
+    def __init__(self, listener: socket.socket, answer: bytes) -> None:
+        self._thread = threading.Thread(target=self._answer, args=(listener, answer))
+
+    def _answer(self, listener: socket.socket, answer: bytes) -> None:
+        client, _ = listener.accept()
+        with client:
+            client.recv(64)
+            client.sendall(answer)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.join(10)
+
+
+# TLS
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture
+def ca_file(authority: trustme.CA, tmp_path: Path) -> str:
+    path = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(str(path))
+    return str(path)
+
+
+def certificate(authority: trustme.CA, folder: Path, *names: str, days: int = 1) -> dict[str, Path]:
+    issued = authority.issue_cert(
+        *names,
+        not_before=datetime.now(UTC) - timedelta(days=30),
+        not_after=datetime.now(UTC) + timedelta(days=days),
+    )
+    issued.cert_chain_pems[0].write_to_path(str(folder / "server.pem"))
+    issued.private_key_pem.write_to_path(str(folder / "server.key"))
+    return {"certificate": folder / "server.pem", "key": folder / "server.key"}
+
+
+def ask_by_tls(server: BoltServer, scheme: str, ca_file: str | None) -> Discovered:
+    return discover(Endpoint(server.uri(scheme=scheme), "agent", PASSWORD, ca_file=ca_file), timeout=10)
+
+
+@pytest.mark.parametrize("scheme", ["bolt+s", "neo4j+s", "bolt+ssc", "neo4j+ssc"])
+def test_an_own_ca_is_trusted(
+    bolt_server: Start, authority: trustme.CA, ca_file: str, tmp_path: Path, scheme: str
+) -> None:
+    server = bolt_server(three_servers().with_users(AGENT), **certificate(authority, tmp_path, "127.0.0.1"))
+
+    found = ask_by_tls(server, scheme, ca_file)
+
+    assert set(found.topology.databases()) == {"neo4j", "orders", "system"}
+    assert found.topology.versions == ("2026.09.0",)
+    assert found.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "days", "trusted", "words"),
+    [
+        pytest.param("127.0.0.1", -1, True, "has expired", id="expired"),
+        pytest.param("127.0.0.1", 1, False, "from a CA that is not trusted here", id="unknown-ca"),
+        pytest.param("other.example.com", 1, True, "names other hosts", id="other-name"),
+    ],
+)
+@pytest.mark.parametrize("scheme", ["bolt+s", "neo4j+s"])
+def test_a_bad_certificate_is_told(
+    bolt_server: Start,
+    authority: trustme.CA,
+    ca_file: str,
+    tmp_path: Path,
+    scheme: str,
+    name: str,
+    days: int,
+    words: str,
+    *,
+    trusted: bool,
+) -> None:
+    server = bolt_server(three_servers().with_users(AGENT), **certificate(authority, tmp_path, name, days=days))
+
+    with pytest.raises(PermanentError, match=words):
+        ask_by_tls(server, scheme, ca_file if trusted else None)
+    assert server.logins == ()
+
+
+def test_a_server_that_wants_tls_hangs_up_on_plain_bolt(
+    bolt_server: Start, authority: trustme.CA, tmp_path: Path
+) -> None:
+    server = bolt_server(three_servers(), **certificate(authority, tmp_path, "127.0.0.1"))
+
+    error = failure(server, "bolt")
+
+    assert "+s" in error.failure.hint
+
+
+def test_a_server_without_tls_is_told(bolt_server: Start, ca_file: str) -> None:
+    server = bolt_server(three_servers())
+
+    with pytest.raises(BackupError, match=server.addresses["server-0"]) as caught:
+        ask_by_tls(server, "bolt+s", ca_file)
+    assert "plain form" in caught.value.failure.hint
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [pytest.param(None, "cannot be read", id="absent"), pytest.param("junk", "holds no certificate", id="junk")],
+)
+def test_a_ca_file_that_is_none_is_told(tmp_path: Path, content: str | None, words: str) -> None:
+    path = tmp_path / "ca.pem"
+    if content is not None:
+        path.write_text(content)
+
+    with pytest.raises(PermanentError, match=f"neo4j.ca_file .*ca.pem {words}"):
+        discover(Endpoint("neo4j+s://127.0.0.1:1", "agent", PASSWORD, ca_file=str(path)), timeout=5)
+
+
+@pytest.mark.parametrize("uri", ["http+neo4j://x", "x", "bolt://agent:sesame-open-42@x:1"])
+def test_a_uri_that_is_none_is_told_without_what_it_hides(uri: str) -> None:
+    with pytest.raises(PermanentError, match=r"neo4j\.uri cannot be used") as caught:
+        discover(Endpoint(uri, "agent", "other"), timeout=5)
+    assert PASSWORD not in caught.value.failure.error
+
+
+# The table of failures, where no server was at hand to fail in this way
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "words"),
+    [
+        pytest.param(
+            ServiceUnavailable("out of luck"), TransientError, "cannot be asked: out of luck", id="anything-else"
+        ),
+        pytest.param(ConnectionResetError("reset"), TransientError, "broke the connection off", id="reset"),
+    ],
+)
+def test_other_failures_are_classified(error: Exception, kind: type[BackupError], words: str) -> None:
+    found = classify(error, Endpoint("bolt://server-0", "agent", PASSWORD), "bolt://server-0")
+
+    assert isinstance(found, kind)
+    assert words in found.failure.error
+
+
+def test_what_is_no_failure_of_the_driver_is_not_hidden() -> None:
+    with pytest.raises(ZeroDivisionError):
+        classify(ZeroDivisionError(), Endpoint("bolt://server-0", "agent", PASSWORD), "bolt://server-0")
+
+
+def test_a_password_in_foreign_words_is_masked() -> None:
+    error = ServiceUnavailable(f"peer said {PASSWORD}\nand more")
+
+    found = classify(error, Endpoint("bolt://server-0", "agent", PASSWORD), "bolt://server-0")
+
+    assert found.failure.error == "server-0:7687 cannot be asked: peer said *** and more"
+    assert PASSWORD not in repr(Endpoint("bolt://server-0", "agent", PASSWORD))
+
+
+def test_the_driver_is_the_one_the_table_was_written_for() -> None:
+    assert neo4j.__version__.startswith("6.")

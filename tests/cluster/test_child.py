@@ -1,0 +1,126 @@
+"""The discovering child, as its parent sees it: a process with two pipes."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backup_agent.cluster.memory import remember
+from backup_agent.core.topology import Copy, Topology
+from backup_agent.standins.bolt import BoltServer
+from backup_agent.standins.cluster import BoltFault, User, three_servers
+
+Start = Callable[..., BoltServer]
+Child = Callable[[dict[str, Any]], subprocess.Popen[str]]
+
+PASSWORD = "sesame-open-42"
+
+
+@pytest.fixture
+def child() -> Iterator[Child]:
+    """Start the child with what it is asked; its lifeline is held until the test ends."""
+    with ExitStack() as running:
+
+        def start(asked: dict[str, Any]) -> subprocess.Popen[str]:
+            process = running.enter_context(
+                subprocess.Popen(
+                    (sys.executable, "-m", "backup_agent.cluster"),
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    text=True,
+                    env={**os.environ, "NEO4J_PASSWORD": PASSWORD},
+                )
+            )
+            running.callback(process.kill)
+            assert process.stdin is not None
+            process.stdin.write(json.dumps(asked) + "\n")
+            process.stdin.flush()
+            return process
+
+        yield start
+
+
+def asking(uri: str, **neo4j: Any) -> dict[str, Any]:
+    return {"settings": {"cluster": "demo", "neo4j": {"uri": uri, "username": "agent", **neo4j}}, "root": None}
+
+
+def answer(process: subprocess.Popen[str]) -> dict[str, Any]:
+    assert process.stdout is not None
+    found: dict[str, Any] = json.loads(process.stdout.readline())
+    return found
+
+
+def test_it_answers_with_the_topology_and_what_is_reachable(bolt_server: Start, child: Child) -> None:
+    server = bolt_server(three_servers().with_users(User("agent", PASSWORD)))
+    bolt_port = int(server.addresses["server-0"].rpartition(":")[2])
+
+    process = child(asking(server.uri(scheme="neo4j"), backup_addresses="127.0.0.1", backup_port=bolt_port))
+    found = answer(process)
+
+    assert process.wait(10) == 0
+    assert found["event"] == "topology"
+    topology = Topology.model_validate(found["topology"])
+    assert set(topology.databases()) == {"neo4j", "orders", "system"}
+    assert found["reachable"] == {f"127.0.0.1:{bolt_port}": None}
+    assert abs(found["clock_offset_seconds"]) < 2
+    assert process.stderr is not None
+    assert process.stderr.read() == ""
+
+
+def test_it_fails_with_reason_and_hint_and_without_the_secret(bolt_server: Start, child: Child) -> None:
+    server = bolt_server(three_servers().with_users(User("agent", "another one")))
+
+    process = child(asking(server.uri(scheme="neo4j")))
+    found = answer(process)
+
+    assert process.wait(10) == 1
+    assert (found["event"], found["reason"], found["permanent"]) == ("failed", "source_unreachable", True)
+    assert "wrong user name or password" in found["error"]
+    assert "neo4j.password_file" in found["hint"]
+    assert PASSWORD not in json.dumps(found)
+    assert len(server.logins) == 1
+
+
+def test_without_bolt_it_tries_the_addresses_it_knows(bolt_server: Start, child: Child, tmp_path: Path) -> None:
+    server = bolt_server(three_servers().with_bolt_faults(BoltFault("refuse")))
+    last = Topology(seen="2026-11-23T02:00:00Z", copies=(Copy(database="orders", address="127.0.0.1:7687"),))
+    remember(tmp_path, last)
+
+    process = child({**asking(server.uri(), servers=["127.0.0.1:1"], backup_port=2), "root": str(tmp_path)})
+    found = answer(process)
+
+    assert found["event"] == "failed"
+    assert list(found["reachable"]) == ["127.0.0.1:2", "127.0.0.1:1"]
+    assert "refused" in found["reachable"]["127.0.0.1:1"]
+
+
+def test_a_hanging_server_does_not_keep_it(bolt_server: Start, child: Child) -> None:
+    server = bolt_server(three_servers().with_bolt_faults(BoltFault("hang")))
+
+    process = child({**asking(server.uri()), "timeout": 0.5})
+
+    assert "gave no answer" in answer(process)["error"]
+    assert process.wait(5) == 1
+
+
+def test_it_ends_with_its_lifeline(bolt_server: Start, child: Child) -> None:
+    server = bolt_server(three_servers().with_bolt_faults(BoltFault("hang")))
+    process = child(asking(server.uri()))
+    deadline = time.monotonic() + 20
+    while not server.statements and time.monotonic() < deadline:
+        time.sleep(0.02)  # another process: there is no event to await
+
+    assert process.stdin is not None
+    process.stdin.close()
+
+    assert process.wait(5) == 1
+    assert process.stdout is not None
+    assert process.stdout.read() == ""

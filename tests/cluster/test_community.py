@@ -1,0 +1,78 @@
+"""Discovery against a real Neo4j Community, plain and by TLS. Roles, lag and several servers it cannot show."""
+
+from collections.abc import Callable
+from importlib import resources
+
+import neo4j
+import pytest
+from neo4j.exceptions import Neo4jError
+
+from backup_agent.cluster.bolt import Endpoint, LoginRefusedError, discover
+from backup_agent.core.reasons import PermanentError
+from backup_agent.core.topology import Addressing, sources
+from tests.components.neo4j_community import CommunityServer
+
+Community = Callable[[str], CommunityServer]
+
+
+def endpoint(server: CommunityServer, scheme: str, **changes: str) -> Endpoint:
+    fields = {"username": server.username, "password": server.password, "ca_file": str(server.ca_file), **changes}
+    uri = server.tls_uri.replace("bolt+s", scheme) if "+" in scheme else server.uri.replace("bolt", scheme)
+    return Endpoint(uri, **fields)  # type: ignore[arg-type]  backup_port keeps its default
+
+
+@pytest.mark.parametrize("scheme", ["bolt", "neo4j", "bolt+s", "neo4j+s", "bolt+ssc", "neo4j+ssc"])
+def test_a_real_server_is_understood(community_server: Community, neo4j_version: str, scheme: str) -> None:
+    server = community_server(neo4j_version)
+
+    found = discover(endpoint(server, scheme))
+
+    assert {"neo4j", "system"} <= set(found.topology.databases())
+    assert found.topology.versions == (neo4j_version,)
+    for copy in found.topology.copies:
+        assert (copy.role, copy.writer, copy.address, copy.status) == ("primary", True, server.address, "online")
+        assert (copy.last_committed_txn, copy.replication_lag) == (None, 0)
+        assert copy.database_id is not None
+        assert len(copy.database_id) == 64
+    assert found.clock_offset_seconds is not None
+    assert abs(found.clock_offset_seconds) < 2
+    [source] = sources(found.topology, "neo4j", Addressing())
+    assert (source.address, source.role) == ("127.0.0.1:6362", "writer")
+
+
+def test_a_real_server_refuses_a_wrong_password(community_server: Community, neo4j_version: str) -> None:
+    server = community_server(neo4j_version)
+
+    with pytest.raises(LoginRefusedError, match=r"refused the login of 'neo4j': wrong user name or password"):
+        discover(endpoint(server, "neo4j", password="not-the-password"))
+
+
+def test_a_real_servers_certificate_needs_its_ca(community_server: Community, neo4j_version: str) -> None:
+    server = community_server(neo4j_version)
+
+    with pytest.raises(PermanentError, match="from a CA that is not trusted here"):
+        discover(Endpoint(server.tls_uri, server.username, server.password))
+
+
+def test_the_role_script_is_understood_by_a_real_parser(community_server: Community, neo4j_version: str) -> None:
+    """Community has no roles: it must refuse each statement for its edition, never for its syntax."""
+    server = community_server(neo4j_version)
+    script = (resources.files("backup_agent.cluster") / "role.cypher").read_text()
+    lines = [line for line in script.splitlines() if not line.startswith("//")]
+    statements = [statement.strip() for statement in "\n".join(lines).split(";") if statement.strip()]
+
+    codes = {}
+    with neo4j.GraphDatabase.driver(server.uri, auth=(server.username, server.password)) as driver:
+        for statement in statements:
+            if statement.startswith("CREATE USER"):
+                statement = f"EXPLAIN {statement}"  # Community has users, and this server is shared
+            try:
+                driver.execute_query(statement, password="for-tests-only", database_="system")  # type: ignore[arg-type]
+                codes[statement] = "accepted"
+            except Neo4jError as error:
+                codes[statement] = f"{error.code} {error.message}"
+
+    assert len(statements) >= 6
+    for statement, code in codes.items():
+        assert "Syntax" not in code, statement
+        assert code == "accepted" or "nsupported" in code or "not supported in community" in code, (statement, code)
