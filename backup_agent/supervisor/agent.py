@@ -571,6 +571,8 @@ class Agent:
             case "summary":
                 summary = DatabaseSummary.model_validate({k: v for k, v in event.items() if k != "event"})
                 self._summaries[summary.set, summary.database] = summary
+            case "owed":
+                self._owes(event)
             case "stored" | "copied":
                 self._counts.bytes.labels(place=event["place"], type=event["type"]).inc(event["bytes"])
             case "volume":
@@ -583,6 +585,14 @@ class Agent:
                 log.error("record unreadable", fault=event["fault"])
             case "warning":
                 log.warning(event["text"], run=told.run)
+
+    def _owes(self, event: dict[str, Any]) -> None:
+        """Note how many copies a database still owes to a destination."""
+        key = (event["set"], event["database"])
+        if key in self._summaries:
+            before = self._summaries[key]
+            counts = {**before.owed, event["destination"]: event["owed"]}
+            self._summaries[key] = before.model_copy(update={"owed": counts})
 
     def _progressed(self, name: str, run: Run, event: dict[str, Any]) -> None:
         run.stage = event.get("stage", run.stage)
@@ -657,15 +667,14 @@ class Agent:
         now = _now()
         facts = run.result or {}
         result = DatabaseResult.model_validate(facts["result"]) if run.result else None
-        if result is not None and result.outcome is Outcome.CANCELLED and run.ending is not Reason.CANCELLED:
+        if run.ending is Reason.CANCELLED:
+            result = _cancelled(result, now)
+        elif result is not None and result.outcome is Outcome.CANCELLED:
             result = None  # ended because the agent ends: no verdict
-        if result is None and run.ending is Reason.CANCELLED:
-            failure = Failure(Reason.CANCELLED, "cancelled while it ran; its processes were ended")
-            result = DatabaseResult().failed(failure, now)
         job = self._backups.running[ended.run]
         answer, result = self._backups.ended(ended.run, result, now)
         for name, failure in facts.get("copy_failures", {}).items():
-            if name in self._destinations:
+            if name in self._destinations and failure["reason"] != Reason.CANCELLED:
                 self._copy_failed(self._destinations[name], Failure(Reason(failure["reason"]), failure["error"]))
         for name, copy in result.copies.items():
             if copy == "stored" and name in self._destinations:
@@ -810,6 +819,14 @@ class Agent:
 
 def _now() -> datetime:
     return datetime.now(UTC)
+
+
+def _cancelled(result: DatabaseResult | None, now: datetime) -> DatabaseResult:
+    """Return the result of a backup that was cancelled: what it had recorded by then stands."""
+    text = "cancelled while it ran; its processes were ended"
+    if result is None or result.artifact is None:
+        return (result or DatabaseResult()).failed(Failure(Reason.CANCELLED, text), now)
+    return result.failed(Failure(Reason.CANCELLED, f"{text}; {result.artifact} was recorded before"), now)
 
 
 def _room(root: Path) -> tuple[int, int] | None:

@@ -1,0 +1,434 @@
+"""One run, top to bottom: `back_up` is what the product promises.
+
+It is a child process of one database's one attempt. Nothing is reported as succeeded that was not read back, and
+nothing is recorded that is not durable: data first, record second.
+"""
+
+import os
+import shutil
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from backup_agent.artifact.header import read_header
+from backup_agent.artifact.reading import Reading, read_through
+from backup_agent.artifact.zstd import UnknownFormatError
+from backup_agent.catalog.copies import Notes
+from backup_agent.catalog.records import Recorded, of_database
+from backup_agent.catalog.space import space
+from backup_agent.core.answers import DatabaseResult, Outcome
+from backup_agent.core.chains import Chain, ChainLimits, Decision, TypeReason, continues, decide, live_chain, parent_of
+from backup_agent.core.parts import part_size
+from backup_agent.core.reasons import BackupError, Failure, PermanentError, Reason
+from backup_agent.core.records import BackupType, Record
+from backup_agent.core.summary import summarise
+from backup_agent.core.tasks import BackupTask, CopyTask
+from backup_agent.core.verdict import Condition, Found, Verdict, judge
+from backup_agent.core.verdict import Outcome as Judged
+from backup_agent.neo4j_admin.backup import Admin, Invocation, Taken
+from backup_agent.run import copy
+from backup_agent.run.stages import Stages
+from backup_agent.run.staging import Staging, found
+from backup_agent.run.telling import Teller, cancel_on_sigterm, first_line, hold_lifeline
+from backup_agent.settings.model import Settings
+from backup_agent.stores.local import LocalStore
+
+
+@dataclass
+class Run:
+    """What one run works with."""
+
+    task: BackupTask
+    settings: Settings
+    teller: Teller
+    cancel: threading.Event
+    facts: dict[str, Any] = field(default_factory=dict)
+    """Fields of the canonical log line beside the result's own."""
+    copy_failures: dict[str, Failure] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Derive the places."""
+        self.root = self.settings.storage.root
+        self.stages = Stages(self.teller)
+        self.store = LocalStore(self.root)
+        self.staging = self.staging_of(self.task.run)
+
+    def staging_of(self, run: str) -> Staging:
+        """Return the staging folders of an attempt of this task."""
+        return Staging(self.root, run, self.task.set, self.task.database, in_place=not self.task.hard_links)
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """An artifact that passed the verdict, with what is needed to record it."""
+
+    path: Path
+    reading: Reading
+    decision: Decision
+    warnings: tuple[str, ...]
+    taken: Taken | None = None
+    adopted: bool = False
+
+
+def back_up(run: Run) -> DatabaseResult:
+    """Back up one database: the promise of the product, in the order in which it is kept.
+
+    Raise BackupError where no verified artifact comes of it.
+    """
+    run.stages.enter("plan")
+    recorded = of_database(run.root, run.task.set, run.task.database)
+    record = recorded_before(run, recorded)
+    if record is None:
+        judged = adopt(run, recorded)
+        if judged is None:
+            judged = take(run, recorded)
+        run.stages.enter("publish")
+        record = publish(run, judged, recorded)
+    clear(run)
+    run.stages.enter("copy")
+    copies = copy_to_all(run)
+    return result(run, record, copies)
+
+
+def recorded_before(run: Run, recorded: Recorded) -> Record | None:
+    """Return the record an earlier attempt has written: the backup is done, only its answer was lost."""
+    for record in recorded.records:
+        if record.request == run.task.request:
+            run.facts["adopted"] = True
+            return record
+    return None
+
+
+def adopt(run: Run, recorded: Recorded) -> Judgement | None:
+    """Return the artifact that an earlier attempt finished and could not record; put half ones aside."""
+    for earlier in run.task.earlier_runs:
+        staging = run.staging_of(earlier)
+        for path in found(staging.target, staging.chain):
+            run.stages.enter("adopt")
+            judged = _adopted(run, path, recorded)
+            if judged is not None:
+                return judged
+    if run.task.adopt_only:
+        raise PermanentError(
+            Reason.INTERRUPTED,
+            f"{len(run.task.earlier_runs)} attempts ended without a verdict: all processes were killed at once",
+        )
+    return None
+
+
+def _adopted(run: Run, path: Path, recorded: Recorded) -> Judgement | None:
+    one = _inspect(run, path, recorded, full=None)
+    header = one.found.header
+    if one.reading is None or header is None or header.database != run.task.database.lower():
+        return None
+    if header.taken < run.task.since.replace(microsecond=0) or (not header.full and one.found.chain_break):
+        return None
+    type_ = BackupType.FULL if header.full else BackupType.DIFF
+    decision = _decide(run, recorded)
+    if decision.type is not type_:
+        reason = TypeReason.DIFF_FAILED if header.full else TypeReason.CHAIN_CONTINUES
+        decision = replace(decision, type=type_, reason=reason)
+    return Judgement(path, one.reading, decision, one.found.warnings, adopted=True)
+
+
+def take(run: Run, recorded: Recorded) -> Judgement:
+    """Run neo4j-admin until there is an artifact that passes the verdict: once, or a FULL after a failed DIFF."""
+    decision = _decide(run, recorded)
+    admin = Admin.find(run.settings.neo4j, os.environ)
+    run.facts |= {"admin_version": str(admin.version) if admin.version else None}
+    if not run.task.sources:
+        raise PermanentError(
+            Reason.SOURCE_UNREACHABLE,
+            f"no server is known that could serve a backup of {run.task.database}",
+            "Bolt has not answered yet: check neo4j.uri, or name the servers in neo4j.servers",
+        )
+    while True:
+        check_space(run, recorded, decision.type)
+        chain = live_chain(recorded.records) if decision.type is BackupType.DIFF else None
+        run.staging.prepare(chain.records if chain else ())
+        taken = admin.back_up(_invocation(run, decision), cancel=run.cancel, enter=run.stages.enter)
+        run.facts |= {"launch": taken.launch, "exit_code": taken.completed.exit_code, "source": taken.transcript.server}
+        run.stages.enter("verify")
+        looked = [_inspect(run, path, recorded, full=decision.type is BackupType.FULL) for path in run.staging.new()]
+        verdict = judge(
+            taken.completed,
+            taken.transcript,
+            tuple(one.found for one in looked),
+            database=run.task.database,
+            asked=decision.type,
+        )
+        judged = next((one for one in looked if verdict.artifact is one.found), None)
+        if judged is not None and judged.reading is not None:
+            warnings = (*admin.warnings, *verdict.warnings)
+            return Judgement(judged.path, judged.reading, _as_taken(decision, judged.reading), warnings, taken)
+        _put_aside(run)
+        decision = _after_failure(run, verdict, decision)
+
+
+def _decide(run: Run, recorded: Recorded) -> Decision:
+    task, limits = run.task, run.settings.chain
+    return decide(
+        task.type,
+        live_chain(recorded.records),
+        database_id=task.database_id,
+        version=max(task.server_versions, default=None),
+        limits=ChainLimits(limits.max_links, limits.max_age, limits.max_diff_share),
+        now=datetime.now(UTC),
+    )
+
+
+def _after_failure(run: Run, verdict: Verdict, decision: Decision) -> Decision:
+    """Return the FULL that follows a differential that cannot be had; raise the failure of anything else."""
+    failure = verdict.failure or Failure(Reason.INTERNAL, "no verdict")
+    if verdict.outcome is not Judged.NEEDS_FULL:
+        raise PermanentError(failure.reason, failure.error, failure.hint)
+    if run.task.promote == "at_next_full":
+        hint = "the schedule says `promote: at_next_full`: the next FULL begins a new chain"
+        raise PermanentError(failure.reason, failure.error, hint)
+    run.teller.tell("warning", text="differential not taken", because=failure.error.splitlines()[0])
+    continued = failure.reason is not Reason.CHAIN_BROKEN or not verdict.aside
+    reason = TypeReason.DIFF_FAILED if continued else TypeReason.DIFF_DOES_NOT_CONTINUE
+    return replace(decision, type=BackupType.FULL, reason=reason)
+
+
+def _as_taken(decision: Decision, reading: Reading) -> Decision:
+    """Return the decision as it came out: neo4j-admin may take a full where a differential was asked for."""
+    if decision.type is BackupType.DIFF and reading.header.full:
+        return replace(decision, type=BackupType.FULL, reason=TypeReason.DIFF_FAILED)
+    return decision
+
+
+def _invocation(run: Run, decision: Decision) -> Invocation:
+    return Invocation(
+        database=run.task.database,
+        backup_type=decision.type,
+        sources=run.task.sources,
+        to_path=run.staging.target,
+        temp_path=run.staging.temp,
+        conf=run.staging.conf,
+        timeout=run.settings.limits.run_timeout,
+        stall_timeout=run.settings.limits.stall_timeout,
+        parallel=run.settings.limits.parallel,
+        bytes_written=run.staging.size,
+        progress=run.teller.progress,
+    )
+
+
+@dataclass(frozen=True)
+class _Looked:
+    """One new artifact: where it is, what the verdict needs of it, and its reading where it is sound."""
+
+    path: Path
+    found: Found
+    reading: Reading | None = None
+
+
+def _inspect(run: Run, path: Path, recorded: Recorded, *, full: bool | None) -> _Looked:
+    """Read an artifact once, to its end. `full` tells what was asked for; None where that is not known."""
+    wanted = part_size if run.task.destinations else None
+    try:
+        reading = read_through(path, part_size=wanted, progress=_counted(run.teller))
+    except UnknownFormatError as error:
+        return _Looked(path, Found(path.name, Condition.UNREADABLE, error=error.failure.error))
+    except BackupError as error:
+        return _Looked(path, Found(path.name, Condition.DAMAGED, _header(path), error.failure.error))
+    header = reading.header
+    broken = None
+    if not header.full and not full:
+        chain = live_chain(recorded.records)
+        broken = _chain_break(chain, reading, run)
+    return _Looked(
+        path, Found(path.name, Condition.SOUND, header, warnings=reading.problems, chain_break=broken), reading
+    )
+
+
+def _chain_break(chain: Chain | None, reading: Reading, run: Run) -> str | None:
+    if chain is None:
+        return "there is no chain it could continue"
+    objection = continues(chain, reading.header, run.facts.get("admin_version"))
+    return objection.text if objection else None
+
+
+def _header(path: Path) -> Any:  # noqa: ANN401
+    try:
+        return read_header(path)
+    except BackupError:
+        return None
+
+
+def _counted(teller: Teller) -> Callable[[int], None]:
+    done = 0
+
+    def count(more: int) -> None:
+        nonlocal done
+        done += more
+        teller.progress(done)
+
+    return count
+
+
+def check_space(run: Run, recorded: Recorded, type_: BackupType) -> None:
+    """Refuse early where the volume cannot hold what is coming, by the size of the last artifact of its type.
+
+    The raw size stands for neo4j-admin's staging. Where no size is known nothing is refused.
+    """
+    last = next((record for record in reversed(recorded.records) if record.type is type_), None)
+    if last is None:
+        return
+    need = (last.size + (last.raw_size or 0)) * run.task.at_once
+    free = space(run.root).free
+    if free < need:
+        raise PermanentError(
+            Reason.DISK_FULL,
+            f"{run.root}: {free} bytes free, about {need} needed: the last {type_.value} of {run.task.database} had "
+            f"{last.size}, unpacked {last.raw_size or 'unknown'}, and {run.task.at_once} may run at once",
+        )
+
+
+def publish(run: Run, judged: Judgement, recorded: Recorded) -> Record:
+    """Link the artifact into its chain's folder, then record it: data first, record second (invariant 1)."""
+    record = _record(run, judged, recorded)
+    for file in record.files:
+        key = f"{record.set}/{record.database}/{file.name}"
+        run.store.put_artifact(key, judged.path.parent / file.name, file, lambda _count: None)
+    run.store.create(record.key + ".json", record.to_json())
+    run.teller.tell("stored", place="volume", type=record.type.value, bytes=record.size)
+    return record
+
+
+def _record(run: Run, judged: Judgement, recorded: Recorded) -> Record:
+    task, header, taken = run.task, judged.reading.header, judged.taken
+    admin_version = run.facts.get("admin_version")
+    parent = None if header.full else parent_of(header, recorded.records, admin_version)
+    lines = taken.other_line(task.server_versions) if taken else None
+    return Record(
+        key=f"{task.set}/{task.database}/{judged.path.name}",
+        cluster=run.settings.cluster,
+        set=task.set,
+        database=task.database,
+        type=BackupType.FULL if header.full else BackupType.DIFF,
+        type_reason=judged.decision.reason.value,
+        parent=parent.key if parent else None,
+        header=header,
+        files=judged.reading.files,
+        raw_size=judged.reading.raw_size,
+        database_id=task.database_id,
+        request=task.request,
+        requested_by=task.requested_by,
+        note=task.note,
+        started=task.since if judged.adopted else (taken.started if taken else task.since),
+        finished=datetime.now(UTC),
+        source=taken.transcript.server if taken else None,
+        server_version=max(task.server_versions, default=None),
+        admin_version=admin_version,
+        launch=taken.launch if taken else None,
+        exit_code=taken.completed.exit_code if taken else None,
+        warnings=(*judged.warnings, *((lines,) if lines else ())),
+    )
+
+
+def _put_aside(run: Run) -> None:
+    for name in run.staging.put_aside(datetime.now(UTC)):
+        run.teller.tell("aside", run=run.task.run, name=name)
+
+
+def clear(run: Run) -> None:
+    """Remove the staging folders of this task, once what was good in them is recorded."""
+    for name in (*run.task.earlier_runs, run.task.run):
+        staging = run.staging_of(name)
+        if staging.folder.exists() and not staging.in_place:
+            half = [path for path in found(staging.target, staging.chain) if path.exists()]
+            for path in half:
+                run.teller.tell("aside", run=name, name=path.name)
+            if half:
+                Staging(run.root, name, run.task.set, run.task.database).put_aside(datetime.now(UTC))
+        staging.remove()
+
+
+def copy_to_all(run: Run) -> dict[str, str]:
+    """Copy what this database owes to each destination, in a child of its own; return what became of each."""
+    copies: dict[str, str] = {}
+    for destination in run.task.destinations:
+        task = CopyTask(
+            run=run.task.run,
+            destination=destination,
+            sets=(run.task.set,),
+            database=run.task.database,
+            settings=run.task.settings,
+        )
+        failure = copy.in_child(
+            task, run.staging.folder, run.teller, run.cancel, stall=run.settings.limits.stall_timeout
+        )
+        copies[destination] = "stored" if failure is None else "owed"
+        if failure is not None:
+            run.copy_failures[destination] = failure
+    return copies
+
+
+def result(run: Run, record: Record, copies: dict[str, str]) -> DatabaseResult:
+    """Return the answer's part for this database."""
+    owed = tuple(f"copy to {name} is owed: {failure.error}" for name, failure in run.copy_failures.items())
+    warnings = (*record.warnings, *owed)
+    return DatabaseResult(
+        outcome=Outcome.SUCCEEDED_WITH_WARNINGS if warnings else Outcome.SUCCEEDED,
+        type=record.type.value,
+        type_reason=record.type_reason,
+        artifact=record.key,
+        size=record.size,
+        sha256={file.name: file.sha256 for file in record.files},
+        copies=copies,
+        adopted=bool(run.facts.get("adopted")),
+        stages=run.stages.seconds(),
+        warnings=warnings,
+        reason=Reason.COPIES_OWED if owed else None,
+    )
+
+
+def summary(run: Run) -> None:
+    """Tell the supervisor what stands on the volume now for this database."""
+    recorded = of_database(run.root, run.task.set, run.task.database)
+    if not recorded.records:
+        return
+    owed = {
+        name: len(Notes(run.root, name, one.identity).owed(recorded.records))
+        for name, one in run.settings.storage.destinations.items()
+        if name in run.task.destinations
+    }
+    run.teller.tell("summary", **summarise(recorded.records, owed).model_dump(mode="json"))
+
+
+def main() -> None:
+    """Run as a child: the task on stdin, events on stdout, the result the last of them."""
+    task = BackupTask.model_validate_json(first_line())
+    hold_lifeline()
+    run = Run(task, Settings.model_validate(task.settings), Teller(), cancel_on_sigterm())
+    try:
+        outcome = back_up(run)
+    except BackupError as error:
+        outcome = _failed(run, error.failure)
+    except OSError as error:
+        reason = Reason.DISK_FULL if error.errno == 28 else Reason.INTERNAL  # noqa: PLR2004  ENOSPC
+        outcome = _failed(run, Failure(reason, f"{error.filename or run.root}: {error.strerror}"))
+    except Exception as error:
+        outcome = _failed(run, Failure(Reason.INTERNAL, f"{type(error).__name__}: {error}"))
+        raise
+    finally:
+        summary(run)
+        run.teller.tell(
+            "result",
+            result=outcome.model_dump(mode="json"),
+            facts={key: value for key, value in run.facts.items() if value is not None},
+            copy_failures={name: {"reason": one.reason, "error": one.error} for name, one in run.copy_failures.items()},
+        )
+
+
+def _failed(run: Run, failure: Failure) -> DatabaseResult:
+    shutil.rmtree(run.staging.temp, ignore_errors=True)
+    return DatabaseResult(stages=run.stages.seconds()).failed(failure, datetime.now(UTC))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,183 @@
+"""Copying what is owed to one destination: a child, since boto3 must never be in memory beside a JVM.
+
+Copies go parents first, and a record is written at a destination only when all that its point needs is recorded
+there: the first that fails ends the pass for its database, because what follows may need it.
+"""
+
+import json
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from backup_agent.catalog import records
+from backup_agent.catalog.copies import Notes
+from backup_agent.core.names import record_key
+from backup_agent.core.reasons import BackupError, Failure, PermanentError, Reason
+from backup_agent.core.records import Record
+from backup_agent.core.tasks import CopyTask
+from backup_agent.core.verdict import EndedBy
+from backup_agent.neo4j_admin import process
+from backup_agent.processes import LOCK_DESCRIPTOR
+from backup_agent.run.telling import Teller, first_line, hold_lifeline
+from backup_agent.settings.model import Destination, Settings
+from backup_agent.stores.store import Store
+
+TASK = "BACKUP_AGENT_COPY"
+"""Holds the task where a run starts the copy: a program that a run starts has no stdin. Nothing in it is secret."""
+
+LONGEST = timedelta(days=7)
+
+
+class Copying:
+    """One pass over what is owed to one destination."""
+
+    def __init__(self, task: CopyTask, settings: Settings, store: Store, teller: Teller) -> None:
+        """`store` is the destination."""
+        self._task = task
+        self._root = settings.storage.root
+        self._notes = Notes(self._root, task.destination, settings.storage.destinations[task.destination].identity)
+        self._store = store
+        self._teller = teller
+        self.copied = 0
+
+    def copy_all(self) -> Failure | None:
+        """Copy everything owed; return the first failure. One database's failure does not stop the others."""
+        first: Failure | None = None
+        for recorded in self._databases():
+            failure = self._copy_database(recorded.records)
+            first = first or failure
+            owed = len(self._notes.owed(recorded.records))
+            one = recorded.records[0]
+            self._teller.tell("owed", set=one.set, database=one.database, destination=self._task.destination, owed=owed)
+        return first
+
+    def _databases(self) -> Iterator[records.Recorded]:
+        for set_name, database in records.databases(self._root):
+            if set_name in self._task.sets and self._task.database in (None, database):
+                recorded = records.of_database(self._root, set_name, database)
+                if recorded.records:
+                    yield recorded
+
+    def _copy_database(self, recorded: tuple[Record, ...]) -> Failure | None:
+        for record in self._notes.owed(recorded):
+            try:
+                self._copy(record)
+            except BackupError as error:
+                return error.failure
+            except OSError as error:
+                return Failure(Reason.INTERNAL, f"{record.key}: {error.filename}: {error.strerror}")
+        return None
+
+    def _copy(self, record: Record) -> None:
+        """Copy an artifact, then its record, then note that both are there."""
+        content = record.to_json()
+        if self._store.stat(record_key(record.key)) is None:
+            done = 0
+
+            def progress(count: int) -> None:
+                nonlocal done
+                done += count
+                self._teller.progress(done, record.size)
+
+            folder = self._root / record.set / record.database
+            for file in record.files:
+                self._store.put_artifact(
+                    f"{record.set}/{record.database}/{file.name}", folder / file.name, file, progress
+                )
+        self._store.create(record_key(record.key), content)
+        self._notes.add(record.key)
+        self.copied += 1
+        self._teller.tell("copied", place=self._task.destination, type=record.type.value, bytes=record.size)
+
+
+def open_store(name: str, one: Destination, cluster: str) -> Store:
+    """Return the store of a destination; raise PermanentError where its options cannot be."""
+    from backup_agent.stores.s3 import S3Store, check_put_options  # noqa: PLC0415  boto3 lives in this child alone
+
+    faults = check_put_options(one.put_options)
+    if faults:
+        where = f"storage.destinations.{name}.put_options"
+        raise PermanentError(Reason.INTERNAL, "\n".join(f"{where}: {fault}" for fault in faults), f"mend {where}")
+    return S3Store(
+        bucket=one.bucket,
+        prefix=f"{one.prefix}/{cluster}" if one.prefix else cluster,
+        endpoint_url=one.endpoint_url,
+        region=one.region,
+        path_style=one.path_style,
+        ca_file=one.ca_file,
+        bandwidth=one.bandwidth,
+        put_options=one.put_options,
+        name=name,
+        single_writer=one.single_writer,
+    )
+
+
+def in_child(
+    task: CopyTask, root: Path, teller: Teller, cancel: threading.Event, *, stall: timedelta
+) -> Failure | None:
+    """Run a pass as a child of this run and hand on what it tells; return why it failed."""
+    heard: dict[str, Any] = {}
+
+    def on_line(line: str) -> None:
+        event = _event(line)
+        if event.get("event") == "result":
+            heard.update(event)
+        elif event:
+            teller.tell(event.pop("event"), **event)
+
+    lock = os.environ.get(LOCK_DESCRIPTOR)
+    completed = process.run(
+        [sys.executable, "-m", "backup_agent.run.copy"],
+        env={**os.environ, TASK: task.model_dump_json()},
+        cwd=root,
+        timeout=LONGEST,
+        stall=lambda: stall,
+        cancel=cancel,
+        on_line=on_line,
+        pass_fds=(int(lock),) if lock else (),
+    )
+    if "reason" in heard:
+        return Failure(Reason(heard["reason"]), heard["error"])
+    if heard:
+        return None
+    if completed.ended_by is EndedBy.STALLED:
+        return Failure(Reason.STORAGE_UNREACHABLE, f"no progress for {stall}: the copy was ended")
+    if completed.ended_by is EndedBy.CANCELLED:
+        return Failure(Reason.CANCELLED, "the copy was ended with its request")
+    last = completed.last_lines[-1] if completed.last_lines else "without a word"
+    return Failure(Reason.INTERNAL, f"copying ended with {completed.exit_code or completed.signal}: {last}")
+
+
+def _event(line: str) -> dict[str, Any]:
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return {}
+    return event if isinstance(event, dict) else {}
+
+
+def main() -> None:
+    """Run as a child: of the supervisor with the task on stdin, of a run with the task in the environment."""
+    given = os.environ.get(TASK)
+    task = CopyTask.model_validate_json(given or first_line())
+    if given is None:
+        hold_lifeline()
+    settings = Settings.model_validate(task.settings)
+    teller = Teller()
+    try:
+        store = open_store(task.destination, settings.storage.destinations[task.destination], settings.cluster)
+        copying = Copying(task, settings, store, teller)
+        failure = copying.copy_all()
+    except BackupError as error:
+        teller.tell("result", copied=0, reason=error.failure.reason, error=error.failure.error)
+        return
+    told = {} if failure is None else {"reason": failure.reason, "error": failure.error}
+    teller.tell("result", copied=copying.copied, **told)
+
+
+if __name__ == "__main__":
+    main()
