@@ -1,20 +1,27 @@
-"""The part of a bucket below one prefix, spoken to by boto3; whatever goes wrong leaves here as a store's error."""
+"""The part of a bucket below one prefix, and the only home of boto3: what goes wrong leaves here as a store's error.
+
+A newcomer would let an exception of botocore's out, or quote one that holds a secret: `_failure_of` is the only way.
+"""
 
 import hashlib
+import re
 import ssl
 from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import boto3.session
+import botocore.session
 from botocore import exceptions, xform_name
 from botocore.config import Config
 
+from backup_agent.core.reasons import BackupError
 from backup_agent.stores.part_body import SendingStoppedError
-from backup_agent.stores.s3.failures import code_of, failure_of
+from backup_agent.stores.s3 import failures
 
 Answer = dict[str, Any]
 """What botocore makes of a response: its shape is in S3's reference, botocore has no types."""
@@ -33,6 +40,39 @@ ABSENT = ("NoSuchKey", "NoSuchVersion", "404")
 GONE = ("NoSuchUpload", "404")
 DENIED = ("AccessDenied", "403", "MethodNotAllowed", "405", *UNCONDITIONAL)
 _RACE = "ConditionalRequestConflict"
+
+_EXCEPTIONS: tuple[tuple[type[Exception], failures.Meaning], ...] = (
+    # In this order: the first class that fits decides.
+    (exceptions.NoCredentialsError, failures.CREDENTIALS),
+    (exceptions.PartialCredentialsError, failures.CREDENTIALS),
+    (exceptions.ProfileNotFound, failures.CREDENTIALS),
+    (exceptions.ConfigNotFound, failures.CREDENTIALS),
+    (exceptions.ConfigParseError, failures.CREDENTIALS),
+    (exceptions.InvalidConfigError, failures.CREDENTIALS),
+    (exceptions.NoAuthTokenError, failures.CREDENTIALS),
+    (exceptions.SSOError, failures.CREDENTIALS),
+    (exceptions.CredentialRetrievalError, failures.CREDENTIALS_PASS),
+    (exceptions.MetadataRetrievalError, failures.CREDENTIALS_PASS),
+    (exceptions.TokenRetrievalError, failures.CREDENTIALS_PASS),
+    (exceptions.FlexibleChecksumError, failures.ALTERED),
+    (exceptions.IncompleteReadError, failures.PASSES),
+    (exceptions.ConnectionError, failures.PASSES),  # refused, no such host, timeouts, proxies
+    (exceptions.HTTPClientError, failures.PASSES),  # the connection broke, or something that urllib3 has no name for
+    (exceptions.ParamValidationError, failures.OPTIONS),
+    (exceptions.BaseEndpointResolverError, failures.ENDPOINT),
+    (exceptions.EndpointProviderError, failures.ENDPOINT),
+    (exceptions.UnsupportedS3ArnError, failures.ENDPOINT),
+    (exceptions.UnsupportedS3ConfigurationError, failures.ENDPOINT),
+    (exceptions.ValidationError, failures.ENDPOINT),
+    (exceptions.BotoCoreError, failures.UNKNOWN),
+    (OSError, failures.LOCAL_FILE),
+    (ValueError, failures.ENDPOINT),
+)
+
+_UNQUOTABLE = (exceptions.ParamValidationError, exceptions.CredentialRetrievalError, exceptions.ConfigParseError)
+"""Their text may hold a value of put_options, or what a credential helper printed."""
+_LONGEST_TEXT = 500
+_USER_INFO = re.compile(r"//[^/@\s]*@")
 
 
 class Bucket:
@@ -138,7 +178,7 @@ class Bucket:
         except SendingStoppedError as stopped:
             raise stopped.because from stopped
         except (exceptions.ClientError, exceptions.BotoCoreError, ValueError, OSError) as error:
-            raise failure_of(f"{self.where(key)}: {operation}", error) from error
+            raise _failure_of(f"{self.where(key)}: {operation}", error) from error
 
     def where(self, key: str) -> str:
         """Return how a key is called in messages."""
@@ -152,3 +192,45 @@ class Bucket:
 def whole(content: bytes) -> Answer:
     """Return the parameters that make a small object of some content."""
     return {"Body": content, "ChecksumSHA256": b64encode(hashlib.sha256(content).digest()).decode()}
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """What botocore's model of S3 says of a parameter."""
+
+    type: str
+    choices: tuple[str, ...]
+
+
+def parameters_of(operation: str) -> dict[str, Parameter]:
+    """Return the parameters of an operation of S3, by name."""
+    model = botocore.session.Session().get_service_model("s3").operation_model(operation)
+    return {
+        name: Parameter(shape.type_name, tuple(getattr(shape, "enum", ())))
+        for name, shape in model.input_shape.members.items()
+    }
+
+
+def code_of(error: BaseException | None) -> str:
+    """Return the store's error code (the HTTP status where it sent none); nothing where it is no answer of a store."""
+    if isinstance(error, exceptions.ClientError):
+        return str(error.response.get("Error", {}).get("Code", ""))
+    return ""
+
+
+def _failure_of(doing: str, error: Exception) -> BackupError:
+    """Return what a store raises for what botocore raised; `doing` says on which object it did what."""
+    if isinstance(error, exceptions.ClientError):
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        meaning = failures.meaning_of(code_of(error), status)
+        text = code_of(error)
+        # Some stores quote the key, or what they signed, when they refuse a signature.
+        if meaning is not failures.KEY and (said := error.response.get("Error", {}).get("Message")):
+            text += f": {said}"
+    else:
+        meaning = next(meaning for kind, meaning in _EXCEPTIONS if isinstance(error, kind))
+        if "CERTIFICATE_VERIFY_FAILED" in str(error):
+            meaning = failures.CERTIFICATE
+        text = type(error).__name__ if isinstance(error, _UNQUOTABLE) else str(error)
+    text = _USER_INFO.sub("//", " ".join(text.split()))[:_LONGEST_TEXT]
+    return meaning.kind(meaning.reason, f"{doing}: {text}", meaning.hint)

@@ -5,8 +5,7 @@ import re
 from datetime import datetime
 from typing import Any
 
-import botocore.session
-from botocore.model import Shape
+from backup_agent.stores.s3.bucket import Parameter, parameters_of
 
 _OWN_PARAMETERS = re.compile(
     r"Bucket|Key|Body|ContentLength|ContentMD5|Checksum.*|If(None)?Match|UploadId|MultipartUpload|WriteOffsetBytes"
@@ -28,14 +27,12 @@ def check_put_options(options: dict[str, Any]) -> list[str]:
     >>> check_put_options({"StorageClas": "GLACIER"})
     ['StorageClas: S3 knows no such option (did you mean StorageClass?)']
     """
-    service = botocore.session.Session().get_service_model("s3")
-    puts = service.operation_model("PutObject").input_shape.members
-    uploads = service.operation_model("CreateMultipartUpload").input_shape.members
+    puts, uploads = parameters_of("PutObject"), parameters_of("CreateMultipartUpload")
     known = sorted(name for name in puts if name in uploads and not _OWN_PARAMETERS.fullmatch(name))
     faults = []
     for name, value in options.items():
         if name in known:
-            if expected := _misfit(puts[name], value):
+            if expected := _misfit(name, puts[name], value):
                 faults.append(f"{name}: {expected} expected (got {type(value).__name__})")
         elif _OWN_PARAMETERS.fullmatch(name):
             faults.append(f"{name}: the agent sets it itself: leave it out")
@@ -45,12 +42,13 @@ def check_put_options(options: dict[str, Any]) -> list[str]:
     return faults
 
 
-def _misfit(shape: Shape, value: object) -> str:
+def _misfit(name: str, parameter: Parameter, value: object) -> str:
     """Return what an option should be, or nothing where it is that."""
-    kind, expected = _TYPES[shape.type_name]
-    # Stores other than AWS have storage classes of their own.
-    if shape.type_name == "string" and shape.enum and shape.name != "StorageClass":
-        return "" if value in shape.enum else f"one of {', '.join(shape.enum)}"
-    if shape.type_name == "map" and isinstance(value, dict):
-        return "" if all(isinstance(item, str) for pair in value.items() for item in pair) else expected
-    return "" if isinstance(value, kind) and (kind is not int or not isinstance(value, bool)) else expected
+    if parameter.choices and name != "StorageClass":  # stores other than AWS have classes of their own
+        return "" if value in parameter.choices else f"one of {', '.join(parameter.choices)}"
+    kind, expected = _TYPES[parameter.type]
+    if isinstance(value, dict) and kind is dict:
+        fits = all(isinstance(item, str) for pair in value.items() for item in pair)
+    else:
+        fits = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+    return "" if fits else expected

@@ -14,8 +14,7 @@ from threading import Event, Lock
 from backup_agent.core.parts import Part
 from backup_agent.core.reasons import BackupError, PermanentError, Reason, TransientError
 from backup_agent.stores.part_body import PartBody, Throttle
-from backup_agent.stores.s3.bucket import DENIED, EXISTS, GONE, UNCONDITIONAL, Answer, Bucket
-from backup_agent.stores.s3.failures import code_of
+from backup_agent.stores.s3.bucket import DENIED, EXISTS, GONE, UNCONDITIONAL, Answer, Bucket, code_of
 from backup_agent.stores.s3.upload import Upload, base64_of
 from backup_agent.stores.store import Progress
 
@@ -80,10 +79,9 @@ class Sending:
             try:
                 for number, future in sending.items():
                     sent[number] = future.result()
-            except BaseException:
-                self._stop.set()
+            finally:
+                self._stop.set()  # the other parts need not go on once one has failed
                 pool.shutdown(wait=False, cancel_futures=True)
-                raise
 
     def _send_part(self, upload_id: str, part: Part) -> Answer:
         with self._judging_the_file(part):
