@@ -1,0 +1,388 @@
+import errno
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backup_agent.core.reasons import PermanentError, Reason, TransientError
+from backup_agent.core.verdict import Completed, EndedBy
+from backup_agent.neo4j_admin.process import LAST_LINES, LINE_KEPT, Lines, run
+
+LONG = timedelta(minutes=1)
+AT_ONCE = timedelta(milliseconds=300)
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Callable[..., Completed]:
+    def start(script: str, **arguments: Any) -> Completed:
+        defaults: dict[str, Any] = {
+            "env": {"PATH": os.environ["PATH"]},
+            "cwd": tmp_path,
+            "timeout": LONG,
+            "cancel": threading.Event(),
+        }
+        return run((sys.executable, "-S", "-c", script), **(defaults | arguments))
+
+    return start
+
+
+def is_gone(pid: int) -> bool:
+    """Tell whether a process has ended; one that nobody has reaped yet has."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
+    except FileNotFoundError:
+        return True
+
+
+@pytest.mark.parametrize("code", [0, 1, 64, 137])
+def test_an_exit_code_is_told(start: Callable[..., Completed], code: int) -> None:
+    completed = start(f"import sys; print('well'); print('ill', file=sys.stderr, flush=True); sys.exit({code})")
+
+    assert (completed.exit_code, completed.signal, completed.ended_by) == (code, None, None)
+    assert set(completed.last_lines) == {"well", "ill"}
+    assert 0 < completed.duration < 60
+
+
+def test_the_signal_that_ended_it_is_told(start: Callable[..., Completed]) -> None:
+    completed = start("import os; print('so far', flush=True); os.kill(os.getpid(), 9)")
+
+    assert (completed.exit_code, completed.signal, completed.ended_by) == (None, 9, None)
+    assert completed.last_lines == ("so far",)
+
+
+def test_lines_come_while_it_runs(start: Callable[..., Completed]) -> None:
+    cancel = threading.Event()
+    lines: list[str] = []
+
+    def heard(line: str) -> None:
+        lines.append(line)
+        cancel.set()
+
+    completed = start("import time; print('begun', flush=True); time.sleep(60)", cancel=cancel, on_line=heard)
+
+    assert lines == ["begun"]
+    assert completed.ended_by is EndedBy.CANCELLED
+    assert completed.signal == signal.SIGTERM
+
+
+def test_a_cancel_before_the_start_starts_nothing(start: Callable[..., Completed], tmp_path: Path) -> None:
+    cancel = threading.Event()
+    cancel.set()
+
+    completed = start(f"open({str(tmp_path / 'trace')!r}, 'w')", cancel=cancel)
+
+    assert completed == Completed(None, ended_by=EndedBy.CANCELLED)
+    assert not (tmp_path / "trace").exists()
+
+
+def test_a_program_that_takes_too_long_is_ended(start: Callable[..., Completed]) -> None:
+    completed = start("import time; print('x', flush=True); time.sleep(60)", timeout=AT_ONCE)
+
+    assert completed.ended_by is EndedBy.TIMEOUT
+    assert completed.duration < 30
+
+
+def test_a_program_that_may_clean_up_does_so_before_it_ends(start: Callable[..., Completed]) -> None:
+    script = (
+        "import signal, sys, time\n"
+        "signal.signal(signal.SIGTERM, lambda *_: (print('cleaned up ' + 'x' * 200000, flush=True), sys.exit(143)))\n"
+        "print('ready', flush=True)\n"
+        "time.sleep(60)"
+    )
+    cancel = threading.Event()
+
+    completed = start(script, cancel=cancel, on_line=lambda _: cancel.set(), grace=20.0)
+
+    assert completed.exit_code == 143
+    assert completed.last_lines[-1].startswith("cleaned up xxx")
+
+
+def test_a_program_that_ignores_sigterm_is_killed(start: Callable[..., Completed]) -> None:
+    script = "import signal, time; signal.signal(15, signal.SIG_IGN); print('ready', flush=True); time.sleep(60)"
+    cancel = threading.Event()
+
+    completed = start(script, cancel=cancel, on_line=lambda _: cancel.set(), grace=0.2)
+
+    assert (completed.signal, completed.ended_by) == (9, EndedBy.CANCELLED)
+
+
+SECOND = (
+    "import os, signal, sys, time\n"
+    "if os.fork() == 0:\n"
+    "    signal.signal(15, signal.SIG_IGN)\n"
+    "    print(os.getpid(), flush=True)\n"
+    "    time.sleep(60)\n"
+)
+
+
+def test_a_second_process_ends_with_the_first_when_cancelled(start: Callable[..., Completed]) -> None:
+    cancel = threading.Event()
+    pids: list[int] = []
+
+    def heard(line: str) -> None:
+        pids.append(int(line))
+        cancel.set()
+
+    completed = start(SECOND + "os.wait()", cancel=cancel, on_line=heard, grace=0.2)
+
+    assert completed.ended_by is EndedBy.CANCELLED
+    assert [is_gone(pid) for pid in pids] == [True]
+
+
+def test_a_second_process_that_outlives_the_first_is_killed(start: Callable[..., Completed]) -> None:
+    reads, writes = os.pipe()
+    script = SECOND + f"    sys.exit()\nos.close({writes})\nos.read({reads}, 1)"
+    script = script.replace("    time.sleep(60)", f"    os.write({writes}, b'x')\n    time.sleep(60)")
+    pids: list[int] = []
+
+    completed = start(script, on_line=lambda line: pids.append(int(line)), pass_fds=(reads, writes))
+    os.close(reads)
+    os.close(writes)
+
+    assert completed.exit_code == 0
+    assert [is_gone(pid) for pid in pids] == [True]
+
+
+def test_a_stranger_that_holds_the_pipe_does_not_hold_us(start: Callable[..., Completed]) -> None:
+    script = (
+        "import subprocess, sys\n"
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'], start_new_session=True)\n"
+        "print(child.pid)"
+    )
+
+    completed = start(script)
+
+    assert completed.exit_code == 0
+    assert completed.duration < 30
+    os.kill(int(completed.last_lines[0]), signal.SIGKILL)
+
+
+def test_it_runs_in_a_group_of_its_own_in_our_session(start: Callable[..., Completed]) -> None:
+    completed = start("import os; print(os.getpgrp() == os.getpid(), os.getsid(0))")
+
+    assert completed.last_lines == (f"True {os.getsid(0)}",)
+
+
+def test_it_has_no_standard_input(start: Callable[..., Completed]) -> None:
+    assert start("import sys; print(repr(sys.stdin.read()))").last_lines == ("''",)
+
+
+def test_it_gets_the_given_environment_and_descriptors_alone(start: Callable[..., Completed], tmp_path: Path) -> None:
+    script = (
+        "import os\n"
+        "print(sorted(set(os.environ) - {'LC_CTYPE'}))\n"
+        "print([os.path.realpath(f'/proc/self/fd/{fd}') for fd in os.listdir('/proc/self/fd') if int(fd) > 2 "
+        "and os.path.exists(f'/proc/self/fd/{fd}')])"
+    )
+    with (tmp_path / "lock").open("w") as lock, (tmp_path / "other").open("w"):
+        completed = start(script, env={"TZ": "UTC"}, pass_fds=(lock.fileno(),))
+
+    assert completed.last_lines == ("['TZ']", f"[{str(tmp_path / 'lock')!r}]")
+
+
+def test_output_closed_early_is_no_end(start: Callable[..., Completed]) -> None:
+    script = "import os, sys, time; print('x', flush=True); os.close(1); os.close(2); time.sleep(0.5); os._exit(7)"
+
+    completed = start(script)
+
+    assert completed.exit_code == 7
+    assert completed.duration >= 0.5
+
+
+def test_output_closed_early_does_not_deafen_the_cancel(start: Callable[..., Completed]) -> None:
+    cancel = threading.Event()
+
+    completed = start(
+        "import os, time; print('x', flush=True); os.close(1); os.close(2); time.sleep(60)",
+        cancel=cancel,
+        on_line=lambda _: cancel.set(),
+    )
+
+    assert completed.ended_by is EndedBy.CANCELLED
+
+
+def test_where_pidfd_is_forbidden_the_end_is_seen_all_the_same(
+    start: Callable[..., Completed], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forbidden(_pid: int) -> int:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "pidfd_open", forbidden)
+
+    assert start("import os; print('x', flush=True); os.close(1); os.close(2)").exit_code == 0
+
+
+def test_a_line_of_two_megabytes_is_cut_and_the_next_is_whole(start: Callable[..., Completed]) -> None:
+    completed = start("print('x' * 2**21); print('next')")
+
+    assert completed.last_lines[0] == "x" * LINE_KEPT + f" … ({2**21 - LINE_KEPT} more)"
+    assert completed.last_lines[1] == "next"
+
+
+def test_odd_bytes_come_out_printable(start: Callable[..., Completed]) -> None:
+    script = (
+        "import sys; sys.stdout.buffer.write("
+        r"b'a\xff\xfeb\x00c\n\x1b[31mred\x1b[0m \x1b]0;title\x07bell\x07\n10%\r20%\r\nt\tab\nd\xc3\xb6n\xe2\x80\xa8e')"
+    )
+
+    assert start(script).last_lines == ("a\ufffd\ufffdbc", "red bell", "10%", "20%", "t    ab", "döne")
+
+
+def test_secrets_are_masked_even_across_the_cut(start: Callable[..., Completed]) -> None:
+    completed = start(
+        f"print('password hush-hush and hush'); print('x' * {LINE_KEPT - 3} + 'hush-hush' + 'y' * 100)",
+        secrets=("hush", "hush-hush", ""),
+    )
+
+    assert completed.last_lines[0] == "password *** and ***"
+    assert completed.last_lines[1].startswith("x" * (LINE_KEPT - 3) + "*** … (")
+
+
+def test_what_the_jvm_repeats_of_its_environment_is_left_out(start: Callable[..., Completed]) -> None:
+    completed = start("print('Picked up JAVA_TOOL_OPTIONS: -Djavax.net.ssl.trustStorePassword=changeit')")
+
+    assert completed.last_lines == ("Picked up JAVA_TOOL_OPTIONS",)
+
+
+def test_only_the_last_lines_are_kept_and_no_stack_frames(start: Callable[..., Completed]) -> None:
+    script = (
+        "print('first')\n"
+        "print('Caused by: java.io.IOException: No space left on device')\n"
+        "for n in range(100): print(f'\\tat org.neo4j.Some.call(Some.java:{n})')\n"
+        "print('\\t... 12 more')\n"
+        "for n in range(24): print(n)"
+    )
+    lines: list[str] = []
+
+    completed = start(script, on_line=lines.append)
+
+    assert completed.last_lines[0] == "Caused by: java.io.IOException: No space left on device"
+    assert len(completed.last_lines) == LAST_LINES
+    assert len(lines) == 127
+
+
+def test_a_program_that_floods_is_still_ended_in_time(start: Callable[..., Completed]) -> None:
+    completed = start("import os\nwhile True: os.write(1, b'x' * 4095 + b'\\n')", timeout=AT_ONCE)
+
+    assert completed.ended_by is EndedBy.TIMEOUT
+
+
+def test_silence_without_bytes_is_a_stall(start: Callable[..., Completed]) -> None:
+    completed = start(
+        "import time; print('copying', flush=True); time.sleep(60)", stall=lambda: AT_ONCE, bytes_written=lambda: 5
+    )
+
+    assert completed.ended_by is EndedBy.STALLED
+
+
+def test_lines_or_bytes_are_signs_of_life(start: Callable[..., Completed]) -> None:
+    script = "import time\nfor n in range(8): time.sleep(0.1); print(n, flush=True)"
+    counter = iter(range(10**6))
+
+    talks = start(script, stall=lambda: timedelta(seconds=0.6))
+    writes = start("import time; time.sleep(1)", stall=lambda: AT_ONCE, bytes_written=lambda: next(counter))
+
+    assert (talks.exit_code, talks.ended_by) == (0, None)
+    assert (writes.exit_code, writes.ended_by) == (0, None)
+
+
+def test_patience_may_change_while_it_runs(start: Callable[..., Completed]) -> None:
+    patience = [AT_ONCE]
+    script = "import time; print('checkpoint', flush=True); time.sleep(1); print('copy', flush=True); time.sleep(60)"
+
+    def heard(line: str) -> None:
+        patience[0] = LONG if line == "checkpoint" else AT_ONCE
+
+    completed = start(script, stall=lambda: patience[0], on_line=heard)
+
+    assert completed.last_lines == ("checkpoint", "copy")
+    assert completed.ended_by is EndedBy.STALLED
+
+
+def test_a_listener_that_fails_leaves_no_process_behind(start: Callable[..., Completed]) -> None:
+    pids: list[int] = []
+
+    def heard(line: str) -> None:
+        pids.append(int(line))
+        raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        start("import os, time; print(os.getpid(), flush=True); time.sleep(60)", on_line=heard)
+
+    assert [is_gone(pid) for pid in pids] == [True]
+
+
+def test_nothing_stays_open(start: Callable[..., Completed]) -> None:
+    start("print('x')")
+    before = sorted(Path("/proc/self/fd").iterdir())
+
+    start("print('x')")
+    start("import time; time.sleep(60)", timeout=AT_ONCE)
+
+    assert sorted(Path("/proc/self/fd").iterdir()) == before
+
+
+@pytest.mark.parametrize("content", [None, "#!/nowhere/sh\n", "no program"], ids=["none", "interpreter", "format"])
+def test_a_program_that_cannot_be_started_is_missing(tmp_path: Path, content: str | None) -> None:
+    program = tmp_path / "neo4j-admin"
+    if content is not None:
+        program.write_text(content)
+        program.chmod(0o755)
+
+    with pytest.raises(PermanentError, match="cannot be started") as missing:
+        run((str(program),), env={}, cwd=tmp_path, timeout=LONG, cancel=threading.Event())
+
+    assert missing.value.failure.reason is Reason.ADMIN_MISSING
+    assert str(program) in missing.value.failure.error
+
+
+def test_a_folder_that_is_gone_is_not_the_programs_fault(tmp_path: Path) -> None:
+    with pytest.raises(PermanentError, match="cannot work in this folder") as refused:
+        run(("true",), env={"PATH": "/usr/bin"}, cwd=tmp_path / "gone", timeout=LONG, cancel=threading.Event())
+
+    assert refused.value.failure.reason is Reason.INTERNAL
+
+
+def test_a_system_without_room_for_a_process_may_have_it_later(
+    start: Callable[..., Completed], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(subprocess, "Popen", full)
+
+    with pytest.raises(TransientError) as refused:
+        start("")
+
+    assert refused.value.failure.reason is Reason.OUT_OF_MEMORY
+
+
+@given(st.lists(st.binary(max_size=200), max_size=20), st.sampled_from(["hush", "\x1b[31m", "x"]))
+def test_lines_from_any_bytes_are_printable_bounded_and_without_the_secret(chunks: list[bytes], secret: str) -> None:
+    lines = Lines((secret,))
+
+    made = [line for chunk in chunks for line in lines.feed(chunk)] + list(lines.end())
+
+    assert all(line.isprintable() and line.strip() and len(line) <= LINE_KEPT + 40 for line in made)
+    assert not any(secret in line for line in made)
+
+
+@given(st.text(alphabet="ab \n\r", max_size=100), st.lists(st.integers(0, 100)))
+def test_lines_do_not_depend_on_how_the_bytes_arrive(text: str, cuts: list[int]) -> None:
+    lines = Lines()
+    data = text.encode()
+    edges = [0, *sorted(cuts), len(data)]
+
+    made = [line for first, last in itertools.pairwise(edges) for line in lines.feed(data[first:last])]
+
+    assert made + list(lines.end()) == [line.rstrip() for line in text.splitlines() if line.strip()]
