@@ -1,0 +1,96 @@
+"""The life of an answer."""
+
+from datetime import UTC, datetime, timedelta
+from itertools import product
+
+import pytest
+
+from backup_agent.core.answers import LEGACY_WORD, NEXT, Answer, DatabaseResult, Outcome, State, rejected
+from backup_agent.core.reasons import Failure, Reason
+
+NOW = datetime(2026, 11, 23, 2, 0, tzinfo=UTC)
+
+
+def answer(**fields: object) -> Answer:
+    return Answer.model_validate(
+        {"id": "a", "state": State.QUEUED, "ticket": "t", "received": NOW, "request": {}, **fields}
+    )
+
+
+def ended(outcome: Outcome, **fields: object) -> DatabaseResult:
+    return DatabaseResult.model_validate({"outcome": outcome, **fields})
+
+
+def concluded(*results: DatabaseResult, warnings: tuple[str, ...] = ()) -> Answer:
+    named = {f"db{number}": result for number, result in enumerate(results)}
+    return answer(state=State.RUNNING).with_results(named, warnings).concluded(NOW)
+
+
+@pytest.mark.parametrize(("before", "after"), list(product(State, State)))
+def test_a_state_follows_only_where_the_table_says_so(before: State, after: State) -> None:
+    one = answer(state=before)
+    if after in NEXT[before]:
+        assert one.becomes(after, NOW).state is after
+    else:
+        with pytest.raises(ValueError, match="cannot become"):
+            one.becomes(after, NOW)
+
+
+def test_every_final_state_has_a_word_for_the_predecessors_callers() -> None:
+    assert {state for state in State if state.final} == set(LEGACY_WORD)
+
+
+OK = ended(Outcome.SUCCEEDED)
+WARNED = ended(Outcome.SUCCEEDED_WITH_WARNINGS, warnings=("a server was down",), reason=Reason.COPIES_OWED)
+BAD = DatabaseResult().failed(Failure(Reason.STALLED, "no bytes"), NOW)
+GONE = DatabaseResult().failed(Failure(Reason.CANCELLED, "by x"), NOW)
+
+
+@pytest.mark.parametrize(
+    ("results", "state", "reason"),
+    [
+        pytest.param([OK, OK], State.SUCCEEDED, None, id="all good"),
+        pytest.param([OK, WARNED], State.SUCCEEDED_WITH_WARNINGS, Reason.COPIES_OWED, id="one with warnings"),
+        pytest.param([OK, BAD], State.FAILED, Reason.STALLED, id="one bad"),
+        pytest.param([WARNED, BAD], State.FAILED, Reason.STALLED, id="bad beats warnings"),
+        pytest.param([BAD, GONE], State.CANCELLED, Reason.CANCELLED, id="a cancel beats all"),
+    ],
+)
+def test_a_request_ends_as_its_databases_did(
+    results: list[DatabaseResult], state: State, reason: Reason | None
+) -> None:
+    one = concluded(*results)
+
+    assert (state, reason) == (one.state, one.reason)
+
+
+def test_a_failure_names_each_database_and_gives_a_hint() -> None:
+    one = concluded(OK, BAD)
+
+    assert one.error == "db1: no bytes"
+    assert one.hint is not None
+    assert "limits.stall_timeout" in one.hint
+
+
+def test_warnings_of_the_request_itself_are_warnings() -> None:
+    one = concluded(OK, warnings=("sales is no longer listed",))
+
+    assert (State.SUCCEEDED_WITH_WARNINGS, "sales is no longer listed") == (one.state, one.error)
+
+
+def test_open_databases_are_those_without_a_verdict() -> None:
+    one = answer().with_results({"a": OK, "b": ended(Outcome.INTERRUPTED), "c": ended(Outcome.RUNNING)}, ())
+
+    assert ("b", "c") == one.open
+
+
+def test_an_answer_reads_back_as_it_was_written() -> None:
+    one = concluded(OK, BAD).model_copy(update={"finished": NOW + timedelta(seconds=1)})
+
+    assert one == Answer.model_validate_json(one.to_json())
+
+
+def test_a_rejection_says_every_fault() -> None:
+    one = rejected(id="t", ticket="t", files=("x.json",), faults=("a", "b"), content="?", now=NOW)
+
+    assert (State.REJECTED, Reason.INVALID_REQUEST, "a\nb") == (one.state, one.reason, one.error)

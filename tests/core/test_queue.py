@@ -1,0 +1,64 @@
+"""Which backups may start."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backup_agent.core.queue import Job, may_start
+
+
+def job(name: str, attempts: int = 0, set_name: str = "default") -> Job:
+    request, database = name.split("/")
+    return Job(request, set_name, database, attempts)
+
+
+@pytest.mark.parametrize(
+    ("waiting", "running", "parallel", "expected"),
+    [
+        pytest.param("A/x B/y", "", 1, "A/x", id="the first first"),
+        pytest.param("A/x B/y", "C/z", 1, "", id="no slot"),
+        pytest.param("A/x B/y", "C/z", 2, "A/x", id="one slot"),
+        pytest.param("B/x B/y", "A/x", 2, "B/y", id="never two for one database"),
+        pytest.param("A/x B/x", "", 2, "A/x", id="nor both from the queue"),
+        pytest.param("A/x+ B/y", "", 2, "B/y", id="a second attempt comes after the others"),
+        pytest.param("A/x+", "B/y", 2, "", id="and waits until nothing else runs"),
+        pytest.param("A/x+ B/y+", "", 2, "A/x+", id="and runs alone"),
+        pytest.param("B/y", "A/x+", 2, "", id="so that nothing joins it"),
+        pytest.param("", "", 3, "", id="nothing waits"),
+    ],
+)
+def test_what_may_start(waiting: str, running: str, parallel: int, expected: str) -> None:
+    def jobs(text: str) -> list[Job]:
+        return [job(name.rstrip("+"), attempts=name.count("+")) for name in text.split()]
+
+    assert tuple(jobs(expected)) == may_start(jobs(waiting), jobs(running), parallel)
+
+
+def test_one_database_in_two_sets_is_two_things() -> None:
+    assert len(may_start([job("A/x", set_name="a"), job("B/x", set_name="b")], [], 2)) == 2
+
+
+jobs = st.builds(
+    Job,
+    request=st.sampled_from("ABCDEF"),
+    set=st.sampled_from(["s", "t"]),
+    database=st.sampled_from("xyz"),
+    attempts=st.integers(0, 2),
+)
+
+
+@given(st.lists(jobs, unique=True), st.lists(jobs, unique_by=lambda one: (one.set, one.database)), st.integers(1, 4))
+def test_whatever_waits_the_rules_hold(waiting: list[Job], running: list[Job], parallel: int) -> None:
+    started = may_start(waiting, running, parallel)
+    after = [*running, *started]
+
+    assert len(started) <= max(0, parallel - len(running))
+    assert len({(one.set, one.database) for one in started} - {(one.set, one.database) for one in running}) == len(
+        started
+    )
+    assert not (any(one.again for one in started) and len(after) > 1)
+
+
+@given(st.lists(jobs, unique=True, min_size=1), st.integers(1, 4))
+def test_something_starts_where_nothing_runs(waiting: list[Job], parallel: int) -> None:
+    assert may_start(waiting, [], parallel)
