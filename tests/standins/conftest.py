@@ -1,0 +1,96 @@
+"""A simulated cluster with its neo4j-admin, each test its own."""
+
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backup_agent.standins import cluster
+from backup_agent.standins.neo4j_admin import install
+from backup_agent.standins.neo4j_admin.artifacts import Header, read_header
+from backup_agent.standins.neo4j_admin.backup import CLOCK
+
+START = datetime(2026, 11, 23, 2, 0, 0)  # noqa: DTZ001  the stand-in's clock file is UTC and says no zone
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """Three servers with `neo4j`, `orders` and `system`, the program, and a folder for artifacts."""
+
+    folder: Path
+    program: Path
+    target: Path
+
+    def command(self, *options: str, database: str = "orders", source: str = "server-0:6362") -> tuple[str, ...]:
+        """Return the command line of a backup."""
+        return (
+            str(self.program), "database", "backup", f"--from={source}", f"--to-path={self.target}", *options, database,
+        )  # fmt: skip
+
+    def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run neo4j-admin with nothing in its environment but what is given."""
+        return subprocess.run(
+            (str(self.program), *arguments),
+            env=environment,
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=30,
+            check=False,
+        )
+
+    def backup(self, *options: str, **which: str) -> subprocess.CompletedProcess[str]:
+        """Take a backup, a minute after the one before."""
+        self.later()
+        return self.run(*self.command(*options, **which)[1:])
+
+    def artifact(self, *options: str, **which: str) -> tuple[Path, Header]:
+        """Take a backup that must succeed with one artifact; return its path and header."""
+        before = set(self.target.iterdir())
+        done = self.backup(*options, **which)
+        assert done.returncode == 0, done.stdout + done.stderr
+        (path,) = set(self.target.iterdir()) - before
+        return path, read_header(path)
+
+    def change(self, change: Callable[[cluster.Cluster], cluster.Cluster]) -> None:
+        """Save another cluster."""
+        cluster.save(change(cluster.load(self.folder)), self.folder)
+
+    def commit(self, count: int, database: str = "orders") -> None:
+        """Let the cluster go on."""
+        self.change(lambda one: one.with_transactions(database, count))
+
+    def fault(self, do: str, **fields: Any) -> None:
+        """Let the next backups go wrong."""
+        self.change(lambda one: one.with_faults({"command": "backup", "do": do, **fields}))
+
+    def later(self) -> None:
+        """Put the clock on by a minute."""
+        clock = self.folder / CLOCK
+        now = datetime.fromisoformat(clock.read_text()) if clock.exists() else START
+        clock.write_text((now + timedelta(minutes=1)).isoformat())
+
+
+@pytest.fixture
+def simulate(tmp_path: Path) -> Callable[[str], Simulation]:
+    """Make a simulation of a version."""
+
+    def make(version: str) -> Simulation:
+        folder, target = tmp_path / "cluster", tmp_path / "backups"
+        folder.mkdir()
+        target.mkdir()
+        cluster.save(cluster.three_servers(version), folder)
+        return Simulation(folder, install(tmp_path, folder), target)
+
+    return make
+
+
+@pytest.fixture
+def simulation(simulate: Callable[[str], Simulation]) -> Simulation:
+    """The newest version."""
+    return simulate("2026.09.0")
