@@ -8,18 +8,28 @@ DEMO_VENV := .venv-demo
 PYTEST := $(VENV)/bin/python -m pytest -n 2 --dist loadgroup
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test test-fast demo lock bench
+.PHONY: help setup check format lint types layers house test test-fast demo lock bench
 
 help:  ## list the targets
 	@awk -F ':.*## *' '/^[a-z-]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' Makefile
 
 setup: $(VENV)/.from-lock  ## make .venv from requirements-dev.lock
 
-check: setup  ## format, lint, types, layers, the house's own rules
+check: format lint types layers house  ## what every change must pass besides its tests (`make -k check` shows all faults)
+
+format: setup
 	$(VENV)/bin/ruff format --check .
+
+lint: setup
 	$(VENV)/bin/ruff check .
+
+types: setup
 	$(VENV)/bin/mypy --explicit-package-bases
+
+layers: setup
 	$(VENV)/bin/lint-imports
+
+house: setup
 	$(VENV)/bin/python -m pytest -q tests/test_house.py
 
 test: setup  ## every test, real servers included (fetched once into the user's cache folder)
