@@ -1,0 +1,117 @@
+"""The reading pass against `sha256sum` and `zstd -t` one after the other, and a header read against a JVM's.
+
+Run by hand: `python bench/reading.py [--mebibytes 1024] [--rounds 3]`. Makes its own artifact, random and repetitive
+content in equal shares, and removes it.
+"""
+
+import argparse
+import io
+import platform
+import random
+import resource
+import statistics
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import zstandard
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from backup_agent.artifact.header import read_header
+from backup_agent.artifact.reading import read_through
+from tests.artifact import writer
+
+MIB = 1 << 20
+PART = 16 * MIB
+JVM_SECONDS = 1.45
+"""`neo4j-admin database load --info` of 5.26.31 as one JVM, measured on this kind of machine."""
+
+
+class Store(io.RawIOBase):
+    """A store file of a given size: half of each mebibyte random, half of it a record repeated."""
+
+    def __init__(self, size: int) -> None:
+        self._left = size
+        self._random = random.Random(5)
+
+    def read(self, size: int = -1) -> bytes:
+        size = min(size, self._left)
+        self._left -= size
+        half = size // 2
+        return self._random.randbytes(half) + (b"\x01\0\0\0\x2a record of a node " * (size // 20 + 1))[: size - half]
+
+
+def make(path: Path, mebibytes: int) -> int:
+    """Write an artifact of about `mebibytes` packed; return the bytes it unpacks to."""
+    raw = mebibytes * MIB * 2
+    with path.open("wb") as file:
+        file.write(b"BZV2")
+        packer = zstandard.ZstdCompressor(level=3, write_checksum=True)
+        with packer.stream_writer(file, closefd=False) as packed:
+            packed.write(b"zstd" + writer.header(writer.Written()) + writer.counts())
+            with tarfile.open(fileobj=packed, mode="w|", bufsize=MIB) as archive:
+                for number in range(8):
+                    entry = tarfile.TarInfo(f"neostore.{number}.db")
+                    entry.size = raw // 8
+                    archive.addfile(entry, Store(entry.size))
+    return raw
+
+
+def seconds(work: Callable[[], object], rounds: int) -> float:
+    """Return the median wall time."""
+    times = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def version(*argv: str) -> str:
+    return subprocess.run(argv, capture_output=True, text=True, check=True).stdout.splitlines()[0].strip("* ")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--mebibytes", type=int, default=1024)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--dir", type=Path, help="where the artifact is made")
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=asked.dir) as folder:
+        path = Path(folder) / "orders-2026-11-23T02-00-00.backup"
+        raw = make(path, asked.mebibytes)
+        frame = path.with_name("frame.zst")  # zstd wants the frame alone
+        with path.open("rb") as source, frame.open("wb") as target:
+            source.seek(4)
+            while chunk := source.read(MIB):
+                target.write(chunk)
+        size = path.stat().st_size
+        print(f"{platform.python_implementation()} {platform.python_version()}, zstandard {zstandard.__version__}"
+              f" (zstd {'.'.join(map(str, zstandard.ZSTD_VERSION))}), {platform.platform()}, {platform.machine()}")  # fmt: skip
+        print(f"{version('sha256sum', '--version')}; {version('zstd', '--version')}")
+        print(f"artifact: {size / MIB:.0f} MiB, unpacked {raw / MIB:.0f} MiB; median of {asked.rounds}")
+
+        def run(*argv: str) -> Callable[[], object]:
+            return lambda: subprocess.run(argv, check=True, capture_output=True)
+
+        whole = seconds(run("sha256sum", str(path)), asked.rounds)
+        test = seconds(run("zstd", "-t", "-q", str(frame)), asked.rounds)
+        plain = seconds(lambda: read_through(path), asked.rounds)
+        parts = seconds(lambda: read_through(path, part_size=lambda _: PART), asked.rounds)
+        header = seconds(lambda: [read_header(path) for _ in range(100)], asked.rounds) / 100
+        process = seconds(run(sys.executable, "-m", "backup_agent.artifact", "--header", str(path)), asked.rounds)
+        print(f"sha256sum {whole:.2f} s + zstd -t {test:.2f} s = {whole + test:.2f} s")
+        print(f"reading pass {plain:.2f} s; with the checksums of {PART // MIB} MiB parts {parts:.2f} s"
+              f" = {parts / (whole + test):.2f} of both")  # fmt: skip
+        print(f"header {header * 1e3:.2f} ms = {JVM_SECONDS / header:.0f} times faster than {JVM_SECONDS} s;"
+              f" as a process {process * 1e3:.0f} ms = {JVM_SECONDS / process:.0f} times")  # fmt: skip
+        print(f"memory at most {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB")
+
+
+if __name__ == "__main__":
+    main()

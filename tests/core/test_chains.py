@@ -1,0 +1,501 @@
+"""Chains, as worked examples in letters: F a full, D a differential, E an empty one, in the order they were taken."""
+
+import re
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from backup_agent.core.chains import (
+    Chain,
+    ChainLimits,
+    Decision,
+    TypeReason,
+    chains,
+    continues,
+    decide,
+    holes,
+    live_chain,
+    may_overlap,
+    parent_of,
+    possible_parents,
+    same_line,
+    version_line,
+)
+from backup_agent.core.records import ArtifactFile, BackupType, Header, Record
+
+START = datetime(2026, 11, 23, 2, 0, tzinfo=UTC)
+DATABASES = {"a": UUID(int=1), "b": UUID(int=2)}
+WORD = re.compile(
+    r"(?P<name>(?P<kind>[FDE])\w*)(\[(?P<lowest>\d+)-(?P<highest>\d+)\])?"
+    r"(<(?P<parent>\w+))?(:(?P<database>[ab]))?(/(?P<store>\w+\.\d+))?(@(?P<version>[\d.]+|none))?(~(?P<hour>\d+))?"
+)
+
+
+def records(text: str, **more: Any) -> dict[str, Record]:
+    """Read `F1[1-10] D1[11-15]<F1 E1`: with <recorded parent, :database, /store id's end, @version, ~hour taken."""
+    found = {}
+    for hour, word in enumerate(text.split()):
+        part = WORD.fullmatch(word)
+        assert part, word
+        found[part["name"]] = record(
+            part["name"],
+            lowest=int(part["lowest"] or 0),
+            highest=int(part["highest"] or 0),
+            full=part["kind"] == "F",
+            hour=int(part["hour"] or hour),
+            parent=part["parent"] and f"default/orders/{part['parent']}",
+            database=part["database"] or "a",
+            store=part["store"] or "1.1",
+            admin_version=None if part["version"] == "none" else part["version"] or "2026.09.0",
+            **more,
+        )
+    return found
+
+
+def record(
+    name: str,
+    *,
+    lowest: int,
+    highest: int,
+    full: bool,
+    hour: int,
+    database: str,
+    store: str,
+    size: int = 100,
+    **more: Any,
+) -> Record:
+    taken = START + timedelta(hours=hour)
+    header = Header(
+        magic="BZV2",
+        database="orders",
+        database_id=DATABASES[database],
+        store_id=f"4-5-record-aligned-{store}",
+        taken=taken,
+        lowest=lowest,
+        highest=highest,
+        full=full,
+        compressed=True,
+        recovered=full,
+    )
+    return Record(
+        key=f"default/orders/{name}",
+        cluster="demo",
+        set="default",
+        database="orders",
+        type=BackupType.FULL if full else BackupType.DIFF,
+        type_reason="asked",
+        header=header,
+        files=(ArtifactFile(name=name, size=size, sha256="0" * 64),),
+        request="r",
+        started=taken,
+        finished=taken,
+        **more,
+    )
+
+
+def names(members: Iterable[Record]) -> str:
+    return " ".join(member.files[0].name for member in members)
+
+
+def shown(found: Iterable[Chain]) -> list[str]:
+    return [names(chain.records) + "".join(f" +{name}" for name in names(chain.empty).split()) for chain in found]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected", "loose"),
+    [
+        pytest.param("", [], "", id="nothing"),
+        pytest.param("F1[1-10]", ["F1"], "", id="a full alone"),
+        pytest.param("F1[1-10] D1[11-15] D2[16-16]", ["F1 D1 D2"], "", id="each starts where the one before ends"),
+        pytest.param("D1[11-15]", [], "D1", id="no full"),
+        pytest.param("F1[1-10] D2[16-20]", ["F1"], "D2", id="a hole"),
+        pytest.param("F1[1-10] D1[11-15] D3[21-25] D4[26-30]", ["F1 D1"], "D3 D4", id="all behind a hole are loose"),
+        pytest.param("F1[1-10] E1 D1[11-15] E2", ["F1 D1 +E1 +E2"], "", id="empty ones are neutral"),
+        pytest.param("E1 F1[1-10]", ["F1"], "", id="an empty one before everything"),
+        pytest.param("F1[1-10] E1:b", ["F1"], "", id="an empty one of another database"),
+        pytest.param("F1[1-10] D1[11-15] F2[1-20] D2[21-25]", ["F1 D1", "F2 D2"], "", id="a full starts anew"),
+        pytest.param(
+            "F1[1-10] D1[11-15] F2[1-20] D2[16-25]", ["F1 D1 D2", "F2 D2"], "", id="2026.02: a first one may overlap its full"
+        ),
+        pytest.param(
+            "F1[1-10] D1[11-15] F2[1-20] D2[16-25] D3[26-30]",
+            ["F1 D1 D2 D3", "F2 D2 D3"], "", id="2026.02: a full between does not break the older chain",
+        ),
+        pytest.param(
+            "F1[1-10] D1[11-15] F2[1-20] D2[16-25]@2026.02.0", ["F1 D1 D2", "F2 D2"], "", id="2026.02 itself"
+        ),
+        pytest.param(
+            "F1[1-10] D1[11-15] F2[1-20] D2[16-25]@2026.01.4",
+            ["F1 D1", "F2"], "D2", id="before 2026.02 a full between breaks the chain",
+        ),
+        pytest.param("F1[1-20] D1[16-25]@5.26.31", ["F1"], "D1", id="before 2026.02 nothing overlaps"),
+        pytest.param("F1[1-20] D1[16-25]@none", ["F1 D1"], "", id="of an unknown version it may"),
+        pytest.param("F1[1-10] D1[11-20] D2[16-25]", ["F1 D1"], "D2", id="a later one may not overlap"),
+        pytest.param("F1[1-10] D1[11-15] F2[1-15] D2[16-20]@5.26.31", ["F1 D1", "F2 D2"], "", id="5.26: an idle full between"),
+        pytest.param("F1[1-10] D1[11-15] F2[1-15] D2[16-20]", ["F1 D1 D2", "F2 D2"], "", id="2026.02: an idle full between"),
+        pytest.param("F1[1-10] D1[11-15] F2[1-15] D2[16-20]<F2", ["F1 D1", "F2 D2"], "", id="the recorded parent decides"),
+        pytest.param("F1[1-10] D1[11-15] F2[1-15] D2[16-20]<D1@5.26.31", ["F2", "F1 D1 D2"], "", id="whatever it is"),
+        pytest.param("F1[1-10] D1[11-15]<F9", ["F1 D1"], "", id="a recorded parent that is gone"),
+        pytest.param("F1[1-10] D1[11-15] D2[16-20]<F1", ["F1 D1 D2"], "", id="a recorded parent that does not fit"),
+        pytest.param("F1[1-10] D1[11-15] D2[11-18] D3[19-20]", ["F1 D1", "F1 D2 D3"], "", id="two ends of one full"),
+        pytest.param("F1[1-20] D1[15-18] D2[19-25]", ["F1 D1", "F1 D2"], "", id="the shortest way from a full"),
+        pytest.param("F1[1-10] F2[1-10] D1[11-15]", ["F1", "F2 D1"], "", id="of equal fulls the newest"),
+        pytest.param("F1[1-10] D1[11-15]:b", ["F1"], "D1", id="another database id"),
+        pytest.param("F1[1-10] D1[11-15]/2.0", ["F1"], "D1", id="another store"),
+        pytest.param("F1[1-10] D1[11-15]/1.2", ["F1 D1"], "", id="the store's minor version grew"),
+        pytest.param("F1[1-10]/1.2 D1[11-15]/1.1", ["F1"], "D1", id="the store's minor version shrank"),
+        pytest.param("F1[1-10] D1[11-15] D2[16-14]", ["F1 D1"], "D2", id="a range that runs backwards"),
+        pytest.param("F1[9-8] D1[9-15]", ["F1"], "D1", id="a full's range that runs backwards"),
+        pytest.param("D1[11-15]~3 F1[1-10]~9", ["F1 D1"], "", id="a clock that was set back"),
+        pytest.param("F1[1-10] E1<D1 D1[11-15] E2<F1", ["F1 D1 +E1 +E2"], "", id="an empty one with a recorded parent"),
+        pytest.param("F1[1-10] F2[1-10]:b E1<F2 E2", ["F1 +E1 +E2", "F2"], "", id="an empty one's parent is of its database"),
+    ],
+)  # fmt: skip
+def test_chains_are_told_by_ids_and_ranges(text: str, expected: list[str], loose: str) -> None:
+    found = records(text).values()
+
+    assert shown(chains(found)) == expected
+    assert names(hole.record for hole in holes(found)) == loose
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        pytest.param("F1[1-10] D2[16-20]", "default/orders/D2 starts at 16, and the chain before it ends at 10", id="hole"),
+        pytest.param("D2[16-20]", "default/orders/D2 starts at 16, and no chain of its store ends before", id="no full"),
+        pytest.param(
+            "F1[30-40] D2[16-20]@5.26.0", "default/orders/D2 starts at 16, and no chain of its store ends before", id="too early"
+        ),
+        pytest.param(
+            "F1[1-10] D1[11-15] F2[1-20] D2[16-25]@5.26.0",
+            "default/orders/D2 starts at 16, and a full was taken since the chain before it ended", id="a full between",
+        ),
+    ],
+)  # fmt: skip
+def test_a_hole_says_what_is_missing(text: str, expected: str) -> None:
+    (hole,) = holes(records(text).values())
+
+    assert str(hole) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        pytest.param("F1[1-10] D1[11-15]", [None], id="none"),
+        pytest.param("F1[1-10] D1[11-15] D3[21-25] D4[26-30]", ["D3"], id="the first that is loose"),
+        pytest.param("F1[1-10] D2[16-20] D1[11-25]", [None], id="a loose one before the end"),
+        pytest.param("F1[1-10] D2[16-20] F2[1-30]", ["D2", None], id="a full mends it"),
+        pytest.param("F1[1-10] F2[1-20] D9[90-99]", [None, "D9"], id="behind the last full it is the live chain's"),
+        pytest.param("F1[1-10] D1[11-15]:b", ["D1"], id="a differential of a database whose full is gone"),
+    ],
+)
+def test_a_chain_knows_the_hole_behind_it(text: str, expected: list[str | None]) -> None:
+    found = chains(records(text).values())
+
+    assert [chain.hole and chain.hole.record.files[0].name for chain in found] == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        pytest.param("D1[11-15]", None, id="no full"),
+        pytest.param("F1[1-10] D1[11-15]", "F1 D1", id="one chain"),
+        pytest.param("F1[1-10] D1[11-15] F2[1-20]", "F2", id="the newest full"),
+        pytest.param("F1[1-10] D1[11-15] F2[1-20] D2[16-25]", "F2 D2", id="of one end the newer full"),
+        pytest.param("F1[1-10] D1[11-15] F2[1-20] E1<D1", "F2", id="an empty one makes no chain newer"),
+        pytest.param("F1[1-10] F2[1-3]:b", "F2", id="another database under the same name"),
+    ],
+)
+def test_the_live_chain_is_that_of_the_newest_artifact(text: str, expected: str | None) -> None:
+    chain = live_chain(records(text).values())
+
+    assert (chain and names(chain.records)) == expected
+
+
+LIMITS = ChainLimits(max_links=3, max_age=timedelta(days=7), max_diff_share=0.5)
+LATER = START + timedelta(hours=12)
+
+
+def decision(requested: str, text: str, **facts: Any) -> tuple[str, str]:
+    size = facts.pop("size", 10)
+    found = records(text, database_id="DB", server_version="2026.09.0")
+    sized = [
+        item.model_copy(
+            update={"files": (item.files[0].model_copy(update={"size": 100 if item.header.full else size}),)}
+        )
+        for item in found.values()
+    ]
+    given_facts = {"database_id": "DB", "version": "2026.09.1", "limits": LIMITS, "now": LATER, **facts}
+    decided = decide(BackupType(requested), live_chain(sized), **given_facts)
+    return decided.type.value, decided.reason.value
+
+
+ONE = "F1[1-10] D1[11-15]"
+
+
+@pytest.mark.parametrize(
+    ("text", "facts", "expected"),
+    [
+        pytest.param("", {}, "no_chain", id="nothing yet"),
+        pytest.param("D1[11-15]", {}, "no_chain", id="no full"),
+        pytest.param(ONE, {"database_id": "NEW"}, "database_recreated", id="recreated"),
+        pytest.param(ONE, {"version": "2026.10.0"}, "version_changed", id="another line"),
+        pytest.param("F1[1-10] D2[16-20]", {}, "chain_broken", id="hole"),
+        pytest.param("F1[1-10] D1[11-15] D2[16-20] D3[21-25]", {}, "too_long", id="as many links as allowed"),
+        pytest.param(ONE, {"now": START + timedelta(days=7)}, "too_old", id="as old as allowed"),
+        pytest.param(ONE, {"size": 51}, "too_large", id="differentials too large"),
+        pytest.param(
+            "F1[1-10] D2[16-20]", {"database_id": "NEW", "version": "5.26.1"}, "database_recreated", id="the first reason counts"
+        ),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("requested", ["DIFF", "AUTO"])
+def test_a_full_is_taken_where_no_chain_can_be_continued(
+    requested: str, text: str, facts: dict[str, Any], expected: str
+) -> None:
+    assert decision(requested, text, **facts) == ("FULL", expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "facts"),
+    [
+        pytest.param(ONE, {}, id="nothing against it"),
+        pytest.param(ONE, {"database_id": None, "version": None}, id="Bolt is away"),
+        pytest.param(ONE, {"version": "nightly"}, id="a version that cannot be read"),
+        pytest.param(ONE, {"now": START + timedelta(days=7, seconds=-1)}, id="just young enough"),
+        pytest.param(ONE, {"now": START - timedelta(days=1)}, id="a chain from the future"),
+        pytest.param(ONE, {"size": 50}, id="just small enough"),
+        pytest.param(ONE + " D2[16-20] E1 E2 E3", {"size": 20}, id="empty ones count for nothing"),
+    ],
+)
+def test_a_chain_is_continued_otherwise(text: str, facts: dict[str, Any]) -> None:
+    assert decision("AUTO", text, **facts) == ("DIFF", "chain_continues")
+    assert decision("DIFF", text, **facts) == ("DIFF", "asked")
+
+
+@pytest.mark.parametrize("text", ["", ONE, "F1[1-10] D2[16-20]"])
+def test_a_full_asked_for_is_a_full(text: str) -> None:
+    assert decision("FULL", text) == ("FULL", "asked")
+
+
+def test_what_a_record_does_not_know_is_no_reason() -> None:
+    chain = live_chain(records("F1[1-10]").values())
+    decided = decide(BackupType.AUTO, chain, database_id="DB", version="2026.09.0", limits=LIMITS, now=LATER)
+
+    assert decided == Decision(BackupType.DIFF, TypeReason.CHAIN_CONTINUES)
+
+
+def test_a_promotion_is_a_full_that_was_not_asked_for() -> None:
+    assert Decision(BackupType.FULL, TypeReason.TOO_OLD).promoted
+    assert not Decision(BackupType.FULL, TypeReason.ASKED).promoted
+    assert not Decision(BackupType.DIFF, TypeReason.CHAIN_CONTINUES).promoted
+
+
+@pytest.mark.parametrize(
+    ("chain", "taken", "version", "expected"),
+    [
+        pytest.param(ONE, "D2[16-20]", "5.26.31", None, id="contiguous"),
+        pytest.param(ONE, "E9", "5.26.31", None, id="empty"),
+        pytest.param(ONE, "D2[11-20]", "5.26.31", None, id="from an earlier member"),
+        pytest.param("F1[1-10]", "D1[9-12]~5", "2026.02.0", None, id="a first one overlaps"),
+        pytest.param(
+            "F1[1-10]", "D1[9-12]~5", "2026.01.0",
+            ("diff_does_not_continue", "it holds 9 to 12, and the chain ends at 10"), id="too early a version",
+        ),
+        pytest.param(
+            "F1[1-10]", "D1[9-12]~5", None,
+            ("diff_does_not_continue", "it holds 9 to 12, and the chain ends at 10"), id="an unknown version",
+        ),
+        pytest.param(
+            ONE, "D2[14-20]", "2026.09.0", ("diff_does_not_continue", "it holds 14 to 20, and the chain ends at 15"), id="a later one overlaps"
+        ),
+        pytest.param(
+            ONE, "D2[17-20]", "2026.09.0", ("diff_does_not_continue", "it holds 17 to 20, and the chain ends at 15"), id="gap"
+        ),
+        pytest.param(
+            ONE, "D2[16-20]:b", "2026.09.0",
+            ("database_recreated", f"its database id is {DATABASES['b']}, that of the chain {DATABASES['a']}"), id="database id",
+        ),
+        pytest.param(
+            ONE, "D2[16-20]/1.2", "2026.09.0",
+            ("store_changed", "its store id is 4-5-record-aligned-1.2, that of the chain 4-5-record-aligned-1.1"), id="store id",
+        ),
+        pytest.param(
+            ONE, "F2[1-20]", "2026.09.0", ("diff_does_not_continue", "it is a full, which continues nothing"), id="a full"
+        ),
+    ],
+)  # fmt: skip
+def test_what_was_taken_is_held_against_the_chain(
+    chain: str, taken: str, version: str | None, expected: tuple[str, str] | None
+) -> None:
+    live = live_chain(records(chain).values())
+    (new,) = records(taken).values()
+    assert live
+    objection = continues(live, new.header, version)
+
+    assert (objection and (objection.reason.value, objection.text)) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "child", "expected"),
+    [
+        pytest.param("F1[1-10] D1[11-15]", "D2[16-20]~9", "D1", id="the one it continues"),
+        pytest.param("F1[1-10] D1[11-15] F2[1-15]", "D2[16-20]~9", "F2", id="the newest of two"),
+        pytest.param("F1[1-10] D1[11-15] F2[1-15]~9", "D2[16-20]~5", "D1", id="rather one that was taken before"),
+        pytest.param("F1[1-10] D1[11-15]~9", "D2[16-20]~5", "D1", id="one from the future, where there is no other"),
+        pytest.param("F1[1-10] D1[11-15]", "E9~9", "D1", id="an empty one: the newest"),
+        pytest.param("F1[1-10] E1", "D1[11-15]~9", "F1", id="never an empty one"),
+        pytest.param("F1[1-10]", "F2[11-15]~9", None, id="a full has none"),
+        pytest.param("", "D1[11-15]", None, id="nothing there"),
+    ],
+)
+def test_a_parent_is_told_by_ids_and_ranges(text: str, child: str, expected: str | None) -> None:
+    (new,) = records(child).values()
+    parent = parent_of(new.header, records(text).values(), "2026.09.0")
+
+    assert (parent and parent.files[0].name) == expected
+
+
+def test_in_doubt_every_possible_parent_is_kept() -> None:
+    found = records("F1[1-10] D1[11-15] F2[1-20] D2[16-25]@5.26.31 D3[26-30]")
+
+    assert names(possible_parents(found["D2"], found.values())) == "F2 D1"
+    assert names(possible_parents(found["F2"], found.values())) == ""
+
+
+@pytest.mark.parametrize(
+    ("version", "line", "overlap"),
+    [
+        ("5.26.31", (5, 26), False),
+        ("5.26.0-SNAPSHOT", (5, 26), False),
+        ("2026.01.4", (2026, 1), False),
+        ("2026.02.0", (2026, 2), True),
+        ("2027.01", (2027, 1), True),
+        ("", None, None),
+        ("neo4j", None, None),
+        (None, None, None),
+    ],
+)
+def test_versions_are_told_by_line(version: str | None, line: tuple[int, int] | None, overlap: bool | None) -> None:
+    assert version_line(version) == line
+    assert may_overlap(version) is overlap
+
+
+def test_versions_of_one_line_differ_in_patches_only() -> None:
+    assert same_line("5.26.30", "5.26.31")
+    assert same_line(None, "5.26.31")
+    assert not same_line("2026.09.0", "2026.10.0")
+
+
+LAW = settings(deadline=None)  # the machine may be busy
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> list[Record]:
+    """Any run of fulls and differentials, most of them adjoining one another, some overlapping or with a hole."""
+    found: list[Record] = []
+    last = 0
+    for number in range(draw(st.integers(0, 10))):
+        kind = draw(st.sampled_from("FDDDE"))
+        lowest = max(0, last + 1 + draw(st.sampled_from((0, 0, 0, 0, -3, 2))))
+        last = max(last, lowest + draw(st.integers(0, 5)))
+        found.append(
+            record(
+                f"{kind}{number}",
+                lowest=0 if kind == "E" else 1 if kind == "F" else lowest,
+                highest=0 if kind == "E" else last,
+                full=kind == "F",
+                hour=number,
+                database=draw(st.sampled_from("aaaab")),
+                store="1.1",
+                admin_version=draw(st.sampled_from(("5.26.31", "2026.09.0", None))),
+                parent=draw(st.sampled_from((None, *(item.key for item in found)))),
+            )
+        )
+    return found
+
+
+@LAW
+@given(histories())
+def test_law_each_link_starts_where_the_one_before_ends(history: list[Record]) -> None:
+    for chain in chains(history):
+        assert chain.full.header.full
+        for place, (before, after) in enumerate(zip(chain.records, chain.links, strict=False)):
+            assert before.header.database_id == after.header.database_id
+            overlapping = place == 0 and after.header.lowest <= before.header.highest
+            assert after.header.lowest == before.header.highest + 1 or (
+                overlapping and after.admin_version != "5.26.31"
+            )
+
+
+@LAW
+@given(histories(), st.randoms(use_true_random=False))
+def test_law_the_order_of_the_records_does_not_matter(history: list[Record], random: Any) -> None:
+    shuffled = random.sample(history, len(history))
+
+    assert chains(shuffled) == chains(history)
+    assert holes(shuffled) == holes(history)
+
+
+@LAW
+@given(histories(), st.integers(0, 12), st.sampled_from("ab"))
+def test_law_an_empty_differential_changes_nothing(history: list[Record], hour: int, database: str) -> None:
+    empty = record("Enew", lowest=0, highest=0, full=False, hour=hour, database=database, store="1.1")
+
+    before, after = chains(history), chains([*history, empty])
+
+    assert [(chain.records, chain.hole) for chain in after] == [(chain.records, chain.hole) for chain in before]
+    assert holes([*history, empty]) == holes(history)
+
+
+@LAW
+@given(histories())
+def test_law_everything_that_holds_something_stands_in_a_chain_or_is_a_hole(history: list[Record]) -> None:
+    in_chains = {member.key for chain in chains(history) for member in chain.records}
+    loose = {hole.record.key for hole in holes(history)}
+
+    assert in_chains | loose == {item.key for item in history if not item.header.empty}
+    assert not in_chains & loose
+
+
+@LAW
+@given(histories())
+def test_law_a_link_is_among_the_possible_parents_of_the_next(history: list[Record]) -> None:
+    for chain in chains(history):
+        for before, after in zip(chain.records, chain.links, strict=False):
+            assert before in possible_parents(after, history)
+
+
+@LAW
+@given(histories(), st.integers(1, 20))
+def test_law_what_continues_the_live_chain_becomes_its_end(history: list[Record], length: int) -> None:
+    live = live_chain(history)
+    if live is None or live.full.header.database_id != DATABASES["a"]:
+        return
+    lowest = live.last.header.highest + 1
+    new = record("Dnew", lowest=lowest, highest=lowest + length, full=False, hour=99, database="a", store="1.1",
+                 parent=live.last.key)  # fmt: skip
+
+    assert continues(live, new.header, "5.26.31") is None
+    longer = live_chain([*history, new])
+    assert longer
+    assert longer.records == (*live.records, new)
+
+
+def test_ten_thousand_records_find_their_chains() -> None:
+    found = [record("F0", lowest=1, highest=10, full=True, hour=0, database="a", store="1.1")]
+    for number in range(1, 10_000):
+        full = number % 25 == 0
+        found.append(
+            record(
+                f"N{number}", lowest=1 if full else 10 + number, highest=10 + number, full=full, hour=number,
+                database="a", store="1.1", parent=None if full else found[-1].key,
+            )
+        )  # fmt: skip
+
+    assert len(chains(found)) == 400
