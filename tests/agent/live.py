@@ -1,0 +1,233 @@
+"""A live agent for tests: the real process, a simulated cluster over Bolt, the neo4j-admin stand-in.
+
+Everything is seen from outside, as a user would: files, HTTP, the log, signals.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from backup_agent import processes
+from backup_agent.standins import cluster as simulated
+from backup_agent.standins.bolt import BoltServer
+from backup_agent.standins.neo4j_admin import install
+
+PASSWORD = "secret-password"
+PATIENCE = 30.0
+FINAL = {"succeeded", "succeeded_with_warnings", "failed", "cancelled", "rejected"}
+
+
+def until[T](look: Callable[[], T | None], what: str, patience: float = PATIENCE) -> T:
+    """Return what `look` finds, once it finds something; fail after `patience` seconds."""
+    end = time.monotonic() + patience
+    while time.monotonic() < end:
+        found = look()
+        if found:
+            return found
+        time.sleep(0.02)
+    raise AssertionError(f"no {what} within {patience:g} s")
+
+
+class Live:
+    """One agent and its world below one folder. Use as a context manager."""
+
+    def __init__(self, folder: Path, cluster: simulated.Cluster | None = None, *, bolt: bool = True) -> None:
+        self.folder = folder
+        self.requests = folder / "backup-requests"
+        self.root = folder / "backups"
+        self.config = folder / "config.yaml"
+        self.cluster_folder = folder / "cluster"
+        self.home = folder / "bin"
+        for made in (self.cluster_folder, self.home):
+            made.mkdir(parents=True)
+        world = cluster or simulated.three_servers(databases=("neo4j", "orders"))
+        simulated.save(world, self.cluster_folder)
+        self.admin = install(self.home, self.cluster_folder)
+        self.bolt = BoltServer(self.cluster_folder) if bolt else None
+        self.process: subprocess.Popen[bytes] | None = None
+        self.lines: list[dict[str, Any]] = []
+        self.text: list[str] = []
+        password = folder / "password"
+        password.write_text(PASSWORD + "\n")
+        self.settings: dict[str, Any] = {
+            "cluster": "demo",
+            "neo4j": {
+                "uri": "neo4j://127.0.0.1:1",
+                "password_file": str(password),
+                "admin": str(self.admin),
+                "backup_addresses": self._backup_addresses(world),
+            },
+            "requests": str(self.requests),
+            "storage": {"root": str(self.root)},
+            "schedules": {},
+            "http": {"listen": "127.0.0.1:0"},
+            "log": {"format": "json", "level": "debug"},
+        }
+
+    def _backup_addresses(self, world: simulated.Cluster) -> dict[str, str]:
+        return {server.id: server.backup for server in world.servers}
+
+    def __enter__(self) -> "Live":
+        if self.bolt is not None:
+            self.bolt.start()
+            self.settings["neo4j"]["uri"] = self.bolt.uri("server-0", scheme="neo4j")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        processes.end_left_behind(str(self.root))
+        if self.bolt is not None:
+            self.bolt.stop()
+
+    @property
+    def cluster(self) -> simulated.Cluster:
+        return simulated.load(self.cluster_folder)
+
+    def change(self, change: Callable[[simulated.Cluster], simulated.Cluster]) -> None:
+        """Change the cluster."""
+        simulated.save(change(self.cluster), self.cluster_folder)
+
+    def write_settings(self, **changes: Any) -> None:
+        self.settings = {**self.settings, **changes}
+        self.config.write_text(yaml.safe_dump(self.settings))
+
+    def start(self, *, ready: bool = True, **environ: str) -> "Live":
+        """Start the agent; wait until it is ready."""
+        self.write_settings()
+        self.lines.clear()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "backup_agent", "run", "--config", str(self.config)],
+            stderr=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            env={**os.environ, **environ},
+            cwd=self.folder,
+        )
+        threading.Thread(target=self._read, args=(self.process,), daemon=True).start()
+        if ready:
+            until(self.is_ready, "ready agent")
+        return self
+
+    def _read(self, process: subprocess.Popen[bytes]) -> None:
+        assert process.stderr is not None
+        for line in process.stderr:
+            text = line.decode()
+            self.text.append(text)
+            try:
+                self.lines.append(json.loads(text))
+            except ValueError:
+                continue
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        """Return the log lines of one event."""
+        return [line for line in list(self.lines) if line.get("event") == name]
+
+    @property
+    def port(self) -> int | None:
+        started = self.events("agent started")
+        return int(started[0]["http"]) if started else None
+
+    def get(self, path: str) -> tuple[int, str]:
+        url = f"http://127.0.0.1:{self.port}{path}"
+        try:
+            with urllib.request.urlopen(url, timeout=5) as reply:
+                return reply.status, reply.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+
+    def status(self) -> dict[str, Any]:
+        content: dict[str, Any] = json.loads(self.get("/status.json")[1])
+        return content
+
+    def is_ready(self) -> bool:
+        assert self.process is not None
+        if self.process.poll() is not None:
+            raise AssertionError(f"the agent ended with {self.process.returncode}:\n{''.join(self.text)}")
+        try:
+            return self.port is not None and self.get("/readyz")[0] == 200
+        except OSError:
+            return False
+
+    def drop(self, name: str = "x.request", **content: Any) -> None:
+        """Drop a request as the debug command does: not atomically."""
+        text = json.dumps(content)
+        subprocess.run(["sh", "-c", 'printf "%s\\n" "$1" > "$2"', "sh", text, str(self.requests / name)], check=True)
+
+    def answer(self, name: str = "x", *, final: bool = True, patience: float = PATIENCE) -> dict[str, Any]:
+        """Return the answer beside a request, once it is final."""
+
+        def look() -> dict[str, Any] | None:
+            try:
+                content: dict[str, Any] = json.loads((self.requests / f"{name}.status.json").read_text())
+            except (OSError, ValueError):
+                return None
+            return content if content["state"] in FINAL or not final else None
+
+        return until(look, f"answer to {name}", patience)
+
+    def ask(self, name: str = "x", *, patience: float = PATIENCE, **content: Any) -> dict[str, Any]:
+        """Drop a request and return its last answer."""
+        (self.requests / f"{name}.status.json").unlink(missing_ok=True)
+        self.drop(f"{name}.request", **content)
+        return self.answer(name, patience=patience)
+
+    def signal(self, number: signal.Signals) -> None:
+        assert self.process is not None
+        self.process.send_signal(number)
+
+    def kill(self) -> None:
+        """Kill the supervisor alone."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+    def kill_all(self) -> None:
+        """Kill the agent and all it started at once, as the kernel does to a container without memory."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGSTOP)
+        for pid in list(self.processes()):
+            os.kill(pid, signal.SIGKILL)
+        self.kill()
+        until(lambda: not list(self.processes()), "end of all processes")
+
+    def end(self) -> int:
+        """Ask the agent to end; return its exit code."""
+        assert self.process is not None
+        self.signal(signal.SIGTERM)
+        return self.process.wait(timeout=PATIENCE)
+
+    def processes(self) -> Iterator[int]:
+        """Yield the processes of runs."""
+        for entry in Path("/proc").iterdir():
+            if not entry.name.isdigit():
+                continue
+            try:
+                environment = (entry / "environ").read_bytes()
+                state = (entry / "stat").read_text().rsplit(")", 1)[1].split()[0]
+            except OSError:
+                continue
+            marked = any(
+                item.startswith(processes.MARK.encode()) and item.endswith(b":" + str(self.root).encode())
+                for item in environment.split(b"\0")
+            )
+            if marked and state != "Z":
+                yield int(entry.name)
+
+    def artifacts(self, set_name: str = "default", database: str = "orders") -> list[str]:
+        folder = self.root / set_name / database
+        return sorted(path.name for path in folder.glob("*.backup")) if folder.exists() else []
+
+    def records(self, set_name: str = "default", database: str = "orders") -> list[dict[str, Any]]:
+        folder = self.root / set_name / database
+        return [json.loads(path.read_text()) for path in sorted(folder.glob("*.backup.json"))]
