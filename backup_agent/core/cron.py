@@ -37,17 +37,18 @@ FIELDS = (
 )
 
 LONGEST_EXPRESSION = 200
-NEVER_DUE = "an expression that is due some day expected: this one never is"
+NEVER_DUE = "an expression that is due some day: this one never is"
 
 # Zones move their clocks by an hour at most today (Antarctica/Troll: two). More than this is a moved date line.
 LARGEST_SHIFT = timedelta(hours=3)
 
-# A reference for questions that have no `now`: any 29 February and any weekday follows within 40 years of it.
+# References for questions that have no `now`: any 29 February on any weekday follows within 40 years.
+SOME_DAY = date(2000, 1, 1)
 SOME_MIDNIGHT = datetime(2000, 1, 1)  # noqa: DTZ001  a wall clock
 
 
 class CronError(ValueError):
-    """What is wrong with an expression or a zone: says what is expected, without repeating what was found."""
+    """No expression, or no zone. Its text is what was expected; what was found is for the caller to show."""
 
 
 class Gaps(NamedTuple):
@@ -64,7 +65,7 @@ def zone(name: str) -> ZoneInfo:
             return ZoneInfo(name)
     except (ValueError, OSError, KeyError):  # KeyError: ZoneInfoNotFoundError. OSError: "Europe" is a folder
         pass
-    raise CronError("an IANA time zone such as Europe/Berlin or UTC expected")
+    raise CronError("an IANA time zone such as Europe/Berlin or UTC")
 
 
 @dataclass(frozen=True)
@@ -79,14 +80,14 @@ class Cron:
 
     @classmethod
     def parse(cls, expression: str, timezone: str = "UTC") -> Self:
-        """Read five fields or a nickname (`@daily`); raise CronError with what is expected instead."""
+        """Read five fields or a nickname (`@daily`); raise CronError for what is none, or never due."""
         fields = NICKNAMES.get(expression.strip().lower(), expression).split()
         if len(expression) > LONGEST_EXPRESSION:
-            raise CronError(f"at most {LONGEST_EXPRESSION} characters expected")
+            raise CronError(f"at most {LONGEST_EXPRESSION} characters")
         if fields and fields[0].startswith("@"):
-            raise CronError(f"five fields or one of {', '.join(NICKNAMES)} expected")
+            raise CronError(f"five fields, or one of {', '.join(NICKNAMES)}")
         if len(fields) != len(FIELDS):
-            raise CronError("five fields expected: minute, hour, day of month, month, weekday")
+            raise CronError("five fields: minute, hour, day of month, month, weekday")
         parsed = _parsed(fields)
         # Stars in minute and hour have done their work; spelled out, no one reads a meaning into them again.
         fields[0] = ",".join(str(minute) for minute in sorted(parsed.minutes))
@@ -125,7 +126,7 @@ class Cron:
             moment = self.next_after(moment)
             yield moment
 
-    def gaps(self, start: date) -> Gaps:
+    def gaps(self, start: date = SOME_DAY) -> Gaps:
         """Return the shortest and longest time between two runs, over the two years from a day.
 
         By the wall clock: a night in which the clock is moved may add or take an hour. Two years, so that the way
@@ -184,7 +185,7 @@ def _parsed(fields: list[str]) -> CronSim:
         for place, (name, allowed) in enumerate(FIELDS):
             alone = ["*" if other != place else text for other, text in enumerate(fields)]
             if not _is_cron(alone):
-                raise CronError(f"{name}: {allowed} expected") from None
+                raise CronError(f"{allowed} as {name}") from None
         raise CronError(NEVER_DUE) from None  # cronsim refuses 31 February in the words for day 32
 
 

@@ -1,1 +1,4 @@
-"""The settings: one YAML file, the environment over it, every fault at once."""
+"""The settings: one YAML file and the environment, checked as a whole, never holding a secret.
+
+`model` says what may stand there, `load` reads it, `faults` says what is wrong with it, `reload` reads it again.
+"""

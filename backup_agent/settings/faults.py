@@ -1,0 +1,165 @@
+"""What is wrong with the settings: every fault at once, each with its path, what was expected and what was found.
+
+What was found may be a secret in the wrong place (`password_file: hunter2`). So a value is shown only where neither
+its key nor the value itself looks like one, and never a whole list or mapping.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any, get_args
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from backup_agent.settings.model import Section, Settings
+
+SECRET = re.compile(r"pass|secret|token|credential|key", re.IGNORECASE)
+LONGEST_SHOWN = 60
+NOT_SHOWN = "not shown: it may be a secret"
+
+EXPECTED = {
+    # pydantic's kind of error (two are split below): what should stand there, with its context filled in
+    "value_error": "{error}",
+    "literal_error": "{expected}",
+    "enum": "{expected}",
+    "string_type": "text",
+    "string_unquoted": "text, in quotes",
+    "string_too_short": "some text",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "finite_number": "a number",
+    "bool_type": "true or false",
+    "tuple_type": "a list, such as [a, b]",
+    "model_type": "keys and values",
+    "dict_type": "keys and values",
+    "section_null": "keys and values; leave it out, or write {{}}",
+    "greater_than_equal": "at least {ge:g}",
+    "greater_than": "more than {gt:g}",
+    "less_than_equal": "at most {le:g}",
+}
+
+Path = tuple[str | int, ...]
+"""Keys and list positions from the top of the file."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One fault. `origin` names the environment variable it came from."""
+
+    path: str
+    text: str
+    origin: str = ""
+
+    def __str__(self) -> str:
+        place = f"{self.path} ({self.origin})" if self.origin and self.path else self.path or self.origin
+        return f"{place}: {self.text}" if place else self.text
+
+
+class SettingsError(Exception):
+    """The settings cannot be used. Its text has a line for each fault."""
+
+    def __init__(self, source: str, faults: tuple[Fault, ...]) -> None:
+        count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
+        super().__init__("\n".join([f"{count} in the settings ({source}):", *(f"  {fault}" for fault in faults)]))
+        self.source = source
+        self.faults = faults
+
+
+def faults_of(error: ValidationError, origins: Mapping[tuple[str, ...], str]) -> tuple[Fault, ...]:
+    """Return pydantic's findings as faults. `origins` names the environment variable that set a path."""
+    return tuple(_fault(details, origins) for details in error.errors(include_url=False))
+
+
+def dotted(path: Path) -> str:
+    """Return a path as it is written in messages.
+
+    >>> dotted(("neo4j", "servers", 0))
+    'neo4j.servers[0]'
+    """
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix(".")
+
+
+def shown(path: Path, value: object) -> str:
+    """Return a value that was found, or what kind of thing it is where it must not be shown."""
+    if isinstance(value, Mapping):
+        return "a mapping"
+    if isinstance(value, list | tuple):
+        return "a list"
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
+    text = str(value)
+    if any(SECRET.search(str(part)) for part in path) or text.find("@") > 0:  # `@daily` is none, `user:pass@host` is
+        return NOT_SHOWN
+    if len(text) > LONGEST_SHOWN:
+        text = text[:LONGEST_SHOWN] + "…"
+    return json.dumps(text, ensure_ascii=False) if isinstance(value, str) else text
+
+
+def _fault(details: ErrorDetails, origins: Mapping[tuple[str, ...], str]) -> Fault:
+    path = tuple(part for part in details["loc"] if part != "[key]")
+    keys = tuple(part for part in path if isinstance(part, str))
+    origin = next((origins[keys[:end]] for end in range(len(keys), 0, -1) if keys[:end] in origins), "")
+    if details["type"] == "extra_forbidden":
+        return Fault(dotted(path), _unknown(path), origin)
+    if details["type"] == "missing":
+        return Fault(dotted(path), _required(path), origin)
+    value = path[-1] if details["loc"][-1:] == ("[key]",) else details["input"]
+    found = shown(path, value)
+    return Fault(dotted(path), f"expected {_expected(details)} ({'' if found == NOT_SHOWN else 'got '}{found})", origin)
+
+
+def _expected(details: ErrorDetails) -> str:
+    value = details["input"]
+    kind = details["type"]
+    if kind == "string_type" and isinstance(value, int | float):
+        kind = "string_unquoted"
+    if kind in {"model_type", "dict_type"} and value is None:
+        kind = "section_null"
+    context: dict[str, Any] = details.get("ctx", {})
+    return EXPECTED.get(kind, "something else").format(**context).replace("'", "")
+
+
+def _unknown(path: Path) -> str:
+    *parents, key = path
+    section = _section(tuple(parents))
+    known = sorted(section.model_fields) if section else []
+    near = get_close_matches(str(key), known, 1)
+    if SECRET.search(str(key)):
+        return (
+            "unknown key, and no secret belongs in this file: a password stands in the file that neo4j.password_file "
+            "names, S3 credentials where boto3 looks for them"
+        )
+    return f"unknown key: did you mean {near[0]}?" if near else f"unknown key: known here are {', '.join(known)}"
+
+
+def _required(path: Path) -> str:
+    *parents, key = path
+    section = _section(tuple(parents))
+    examples = section.model_fields[str(key)].examples if section else None
+    return "required" + (f", such as {examples[0]}" if examples else "")
+
+
+def _section(path: Path) -> type[Section] | None:
+    """Return the section at a path, walking the annotations of the model."""
+    section: type[Section] | None = Settings
+    steps = iter(path)
+    for step in steps:
+        field = section.model_fields.get(str(step)) if section else None
+        kinds = list(_kinds(field.annotation)) if field else []
+        section = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Section)), None)
+        if dict in kinds:
+            next(steps, None)  # the name of an entry
+    return section
+
+
+def _kinds(annotation: object) -> Iterator[object]:
+    """Yield an annotation, what it is made of, and `dict` where it is a mapping."""
+    yield annotation
+    if getattr(annotation, "__origin__", None) is dict:
+        yield dict
+    for part in get_args(annotation):
+        yield from _kinds(part)

@@ -1,0 +1,256 @@
+"""How single values are written: `15m`, `50MiB`, `/backups`, `host:6362`.
+
+Strict on purpose: one number, one unit. `1h30` or `50M` would be a guess, and a wrong guess about a deadline is found
+at night. Each refusal is a ValueError that says what is expected; what was found is added where faults are told.
+"""
+
+import re
+from datetime import timedelta
+from ipaddress import IPv6Address
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, PlainSerializer, PlainValidator, ValidationInfo, WithJsonSchema
+
+from backup_agent.core.cron import Cron, zone
+from backup_agent.core.names import DATABASE_GLOB, SET
+
+SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+BYTES = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3, "TiB": 1024**4}
+LONGEST = timedelta(days=36500)
+
+BOLT_SCHEMES = ("neo4j", "neo4j+s", "neo4j+ssc", "bolt", "bolt+s", "bolt+ssc")
+
+_DURATION = re.compile(rf"([0-9]{{1,12}})([{''.join(SECONDS)}])")
+_SIZE = re.compile(rf"([0-9]{{1,15}})({'|'.join(BYTES)})")
+_HOST = re.compile(
+    r"(?=.{1,253}$)[A-Za-z0-9]([A-Za-z0-9_-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9_-]*[A-Za-z0-9])?)*\.?"
+)
+_PLACEHOLDER = re.compile(r"\{(host|name|server_id)\}")
+_INCLUDE_METADATA = re.compile(r"all|none|roles|users(=[^,\s]+(,[^,\s]+)*)?")
+_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]|arn:[A-Za-z0-9:/_-]{1,200}")
+_PREFIX = re.compile(r"(?!.*(^|/)\.{1,2}(/|$))[A-Za-z0-9!_.*'()-]+(/[A-Za-z0-9!_.*'()-]+)*")
+_DESTINATION = re.compile(r"[a-z0-9][a-z0-9_-]{0,30}")
+_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+_LAST_PORT = 65535
+
+
+def duration(value: object) -> timedelta:
+    """Read a duration.
+
+    >>> duration("15m")
+    datetime.timedelta(seconds=900)
+    """
+    if isinstance(value, timedelta):
+        return value
+    found = _DURATION.fullmatch(value) if isinstance(value, str) else None
+    if not found or int(found[1]) * SECONDS[found[2]] > LONGEST.total_seconds():
+        raise ValueError("a duration such as 90s, 15m, 6h or 30d")
+    return timedelta(seconds=int(found[1]) * SECONDS[found[2]])
+
+
+def written_duration(value: timedelta) -> str:
+    """Write a duration as the settings file has it.
+
+    >>> written_duration(timedelta(hours=36))
+    '36h'
+    """
+    return _written(int(value.total_seconds()), SECONDS, "s")
+
+
+def size(value: object) -> int:
+    """Read a size in bytes.
+
+    >>> size("50MiB")
+    52428800
+    """
+    found = _SIZE.fullmatch(value) if isinstance(value, str) else None
+    if not found or int(found[1]) == 0:
+        raise ValueError("a size such as 512MiB (B, KiB, MiB, GiB or TiB)")
+    return int(found[1]) * BYTES[found[2]]
+
+
+def _size_or_bytes(value: object, info: ValidationInfo) -> int:
+    # In a file a bare number would be a guess; in Python it is what a size is.
+    return value if info.mode == "python" and type(value) is int and value > 0 else size(value)
+
+
+def written_size(value: int) -> str:
+    """Write a size as the settings file has it.
+
+    >>> written_size(52428800)
+    '50MiB'
+    """
+    return _written(value, BYTES, "B")
+
+
+def _written(value: int, units: dict[str, int], smallest: str) -> str:
+    """The largest unit that leaves no rest."""
+    fitting = [unit for unit, worth in units.items() if value and value % worth == 0]
+    unit = fitting[-1] if fitting else smallest
+    return f"{value // units[unit]}{unit}"
+
+
+def _longer_than_nothing(value: timedelta) -> timedelta:
+    if not value:
+        raise ValueError("a duration of at least 1s")
+    return value
+
+
+def _absolute(value: object) -> Path:
+    path = Path(value) if isinstance(value, str | Path) else Path()
+    if not path.is_absolute() or ".." in path.parts or "\0" in str(path) or len(str(path)) > 4000:  # noqa: PLR2004  PATH_MAX
+        raise ValueError("an absolute path without '..'")
+    return path
+
+
+def _shaped(shape: re.Pattern[str], expected: str) -> AfterValidator:
+    def check(value: str) -> str:
+        if not shape.fullmatch(value):
+            raise ValueError(expected)
+        return value
+
+    return AfterValidator(check)
+
+
+def split_address(value: str) -> tuple[str, int | None]:
+    """Return host and port of `host`, `host:port` or `[v6]:port`; raise ValueError where it is none of them."""
+    found = re.fullmatch(r"(\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<host>[^\[\]:/@\s]+))(:(?P<port>[0-9]{1,5}))?", value)
+    if not found or (found["port"] and int(found["port"]) > _LAST_PORT):
+        raise ValueError
+    if found["v6"]:
+        IPv6Address(found["v6"])
+    elif not _HOST.fullmatch(found["host"]):
+        raise ValueError
+    return found["v6"] or found["host"], int(found["port"]) if found["port"] else None
+
+
+def _address(value: str) -> str:
+    try:
+        _, port = split_address(value)
+    except ValueError:
+        port = 0
+    if port == 0:
+        raise ValueError("host:port, with a port from 1 to 65535")
+    return value
+
+
+def _listen(value: str) -> str:
+    try:
+        _, port = split_address(value)
+    except ValueError:
+        port = None
+    if port is None:
+        raise ValueError("host:port to listen on, such as 0.0.0.0:8080")
+    return value
+
+
+def _bolt_uri(value: str) -> str:
+    expected = f"one of {', '.join(f'{scheme}://' for scheme in BOLT_SCHEMES)} with host and port"
+    try:
+        parts = urlsplit(value)
+        split_address(parts.netloc)
+    except ValueError:
+        parts = None
+    if parts is None or parts.scheme not in BOLT_SCHEMES or parts.path not in {"", "/"} or parts.fragment:
+        raise ValueError(f"{expected}, such as neo4j://demo-client:7687; name and password are settings of their own")
+    return value
+
+
+def _endpoint(value: str) -> str:
+    try:
+        parts = urlsplit(value)
+        split_address(parts.netloc)
+    except ValueError:
+        parts = None
+    if parts is None or parts.scheme not in {"http", "https"} or parts.query or parts.fragment:
+        raise ValueError("http:// or https:// with host and port, and no credentials")
+    return value
+
+
+def _backup_addresses(value: object) -> dict[str, str] | str | None:
+    if value is None:
+        return None
+    written = {"": value} if isinstance(value, str) else value
+    expected = (
+        "a map from server id or Bolt host to host:port, "
+        "or a template of {host}, {name} and {server_id} such as '{name}.demo-headless:6362'"
+    )
+    if not isinstance(written, dict) or not written:
+        raise ValueError(expected)
+    for address in written.values():
+        template = isinstance(value, str)
+        if not isinstance(address, str) or (template and not _PLACEHOLDER.search(address)):
+            raise ValueError(expected)
+        try:
+            _address(_PLACEHOLDER.sub("x", address) if template else address)
+        except ValueError:
+            raise ValueError(expected) from None
+    return value  # type: ignore[return-value]  # looked at above
+
+
+def _cron(value: str) -> str:
+    Cron.parse(value)
+    return value
+
+
+def _zone(value: str) -> str:
+    return zone(value).key
+
+
+def _database_glob(value: str) -> str:
+    if not DATABASE_GLOB.fullmatch(value):
+        raise ValueError('a database name, a glob such as "orders*", or "!" and one of these')
+    return value
+
+
+def _database_globs(value: tuple[str, ...]) -> tuple[str, ...]:
+    if not any(not glob.startswith("!") for glob in value):
+        raise ValueError('at least one name or glob that takes something in, such as "*"')
+    return value
+
+
+_TEXT = {"type": "string"}
+
+_DURATION_SCHEMA = WithJsonSchema({**_TEXT, "pattern": f"^{_DURATION.pattern}$"})
+_WRITTEN_DURATION = PlainSerializer(written_duration, return_type=str)
+
+# The serializer comes last in each: JSON Schema takes the default's form from there only.
+Duration = Annotated[timedelta, PlainValidator(duration), _DURATION_SCHEMA, _WRITTEN_DURATION]
+PositiveDuration = Annotated[
+    timedelta, PlainValidator(duration), AfterValidator(_longer_than_nothing), _DURATION_SCHEMA, _WRITTEN_DURATION
+]
+Size = Annotated[
+    int,
+    PlainValidator(_size_or_bytes),
+    WithJsonSchema({**_TEXT, "pattern": f"^{_SIZE.pattern}$"}),
+    PlainSerializer(written_size, return_type=str),
+]
+AbsolutePath = Annotated[
+    Path,
+    PlainValidator(_absolute),
+    WithJsonSchema({**_TEXT, "pattern": "^/"}),
+    PlainSerializer(str, return_type=str),
+]
+BoltUri = Annotated[str, AfterValidator(_bolt_uri)]
+Address = Annotated[str, AfterValidator(_address)]
+Listen = Annotated[str, AfterValidator(_listen)]
+BackupAddresses = Annotated[
+    dict[str, str] | str | None,
+    PlainValidator(_backup_addresses),
+    WithJsonSchema({"anyOf": [{"type": "object", "additionalProperties": _TEXT}, _TEXT, {"type": "null"}]}),
+]
+Endpoint = Annotated[str, AfterValidator(_endpoint)]
+Bucket = Annotated[str, _shaped(_BUCKET, "the name of a bucket, or an access point's ARN")]
+Prefix = Annotated[str, _shaped(_PREFIX, "names with '/' between them and at neither end, such as neo4j")]
+IncludeMetadata = Annotated[str, _shaped(_INCLUDE_METADATA, "all, none, roles, users, or users=NAME,NAME")]
+DatabaseGlob = Annotated[str, AfterValidator(_database_glob)]
+DatabaseGlobs = Annotated[tuple[DatabaseGlob, ...], AfterValidator(_database_globs)]
+SetName = Annotated[str, _shaped(SET, "the name of a set alone, such as test: letters, digits, '.', '_' and '-'")]
+DestinationName = Annotated[
+    str, _shaped(_DESTINATION, "a name of at most 31 lower-case letters, digits, '_' and '-', the first no sign")
+]
+Label = Annotated[str, _shaped(_LABEL, "a name of at most 63 letters, digits, '.', '_' and '-', the first no sign")]
+CronText = Annotated[str, AfterValidator(_cron)]
+Zone = Annotated[str, AfterValidator(_zone)]

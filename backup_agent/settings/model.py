@@ -1,0 +1,385 @@
+"""What the settings file may say: every key, its type, its default. Attribute names are the keys of the file.
+
+A check of two keys together stands in the later one of the two, as a field validator: pydantic runs a check of the
+whole model only when nothing else is wrong, and then faults would come in two rounds.
+"""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, JsonValue, ValidationInfo, field_validator
+
+from backup_agent.core.cron import Cron
+from backup_agent.core.records import BackupType, Value
+from backup_agent.core.schedules import Misfire, Timetable
+from backup_agent.settings.grammar import (
+    AbsolutePath,
+    Address,
+    BackupAddresses,
+    BoltUri,
+    Bucket,
+    CronText,
+    DatabaseGlobs,
+    DestinationName,
+    Duration,
+    Endpoint,
+    IncludeMetadata,
+    Label,
+    Listen,
+    PositiveDuration,
+    Prefix,
+    SetName,
+    Size,
+    Zone,
+    split_address,
+    written_duration,
+)
+
+NOT_IN_FORCE = (
+    "retention",
+    "storage.destinations.*.retention",
+    "storage.destinations.*.single_writer",
+    "limits.keep_answers",
+    "limits.keep_adhoc",
+)
+"""Keys that are accepted and checked, and do nothing in this version: deletion of any kind. `*` is any name."""
+
+RESTART_ONLY = ("cluster", "requests", "storage.root", "http")
+"""Keys whose change waits for a restart."""
+
+DEFAULT_SET = "default"
+
+Share = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class Section(Value):
+    """Keys that belong together."""
+
+    # What was found may be a secret in the wrong place: only `faults` decides what is shown of it.
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class BackupTls(Section):
+    """The client side of dbms.ssl.policy.backup."""
+
+    ca_file: AbsolutePath = Field(description="CA certificates that the servers' backup certificates are held against")
+    cert_file: AbsolutePath | None = Field(None, description="own certificate, where the servers ask for one")
+    key_file: AbsolutePath | None = Field(None, description="its private key", validate_default=True)
+    verify_hostname: bool = Field(True, description="whether a server's certificate must name its host")
+
+    @field_validator("key_file")
+    @classmethod
+    def _comes_with_its_certificate(cls, value: object, info: ValidationInfo) -> object:
+        if "cert_file" in info.data and (value is None) is not (info.data["cert_file"] is None):
+            raise ValueError("cert_file and key_file, both or neither")
+        return value
+
+
+class Neo4j(Section):
+    """Where the cluster is, and how neo4j-admin is run against it."""
+
+    uri: BoltUri = Field(
+        description="Bolt address of the client service; the copy itself comes from the servers' backup port",
+        examples=["neo4j://demo-client:7687"],
+    )
+    username: str = Field("neo4j", min_length=1, description="name to log in with over Bolt")
+    username_file: AbsolutePath | None = Field(
+        None, description="file that holds the name, instead of `username`", examples=["/run/secrets/neo4j/username"]
+    )
+    password_file: AbsolutePath | None = Field(
+        None,
+        description="file that holds the password, read at each use; without it the environment's NEO4J_PASSWORD",
+        examples=["/run/secrets/neo4j/password"],
+    )
+    ca_file: AbsolutePath | None = Field(
+        None, description="own CA certificates for a `+s` uri", examples=["/run/secrets/neo4j/ca.crt"]
+    )
+    backup_port: Port = Field(6362, description="port of the servers' backup listener")
+    servers: tuple[Address, ...] = Field(
+        (),
+        description="host:port of backup listeners, used when Bolt does not answer",
+        examples=[["demo-server-0.demo-headless:6362"]],
+    )
+    backup_addresses: BackupAddresses = Field(
+        None,
+        description="backup listeners where they differ from the Bolt addresses: a map from server id or Bolt host to "
+        "host:port, or a template of {host} (of the Bolt address), {name} (its first label) and {server_id}",
+        examples=["{name}.demo-headless:6362"],
+    )
+    backup_tls: BackupTls | None = Field(None, description="the client side of dbms.ssl.policy.backup")
+    additional_config: AbsolutePath | None = Field(
+        None, description="file passed on to neo4j-admin as --additional-config", examples=["/etc/neo4j/extra.conf"]
+    )
+    include_metadata: IncludeMetadata = Field("all", description="passed on to neo4j-admin as --include-metadata")
+    admin: AbsolutePath | None = Field(
+        None,
+        description="path of neo4j-admin, run as it is; without it $NEO4J_HOME/bin, then PATH",
+        examples=["/opt/neo4j/bin/neo4j-admin"],
+    )
+    launch: Literal["auto", "script", "direct"] = Field(
+        "auto", description="direct: neo4j-admin's class as one JVM; script: two; auto: direct where it starts"
+    )
+    heap: Size | None = Field(
+        None, description="heap of neo4j-admin; without it derived from the memory limit", examples=["96MiB"]
+    )
+    pagecache: Size | None = Field(
+        None, description="page cache of neo4j-admin; without it derived from the memory limit", examples=["16MiB"]
+    )
+    max_topology_age: PositiveDuration = Field(
+        timedelta(hours=24), description="how long the last topology stands in for Bolt before backups by glob fail"
+    )
+
+    @field_validator("username_file")
+    @classmethod
+    def _one_name(cls, value: object, info: ValidationInfo) -> object:
+        if value is not None and info.data.get("username", "neo4j") != "neo4j":
+            raise ValueError("username or username_file, not both")
+        return value
+
+    @field_validator("ca_file")
+    @classmethod
+    def _for_a_verified_connection(cls, value: object, info: ValidationInfo) -> object:
+        uri = info.data.get("uri")
+        if value is not None and uri is not None and "+s:" not in uri:
+            raise ValueError("a neo4j+s:// or bolt+s:// uri beside it: no other is held against a CA")
+        return value
+
+
+class Retention(Section):
+    """Which restore points are kept; what they need is kept with them. Nothing set: everything is kept."""
+
+    last: Count | None = Field(None, description="newest points kept", examples=[7])
+    hourly: Count | None = Field(None, description="hours of which the newest point is kept", examples=[24])
+    daily: Count | None = Field(None, description="days of which the newest point is kept", examples=[14])
+    weekly: Count | None = Field(None, description="weeks of which the newest point is kept", examples=[8])
+    monthly: Count | None = Field(None, description="months of which the newest point is kept", examples=[12])
+    yearly: Count | None = Field(None, description="years of which the newest point is kept", examples=[3])
+    within: PositiveDuration | None = Field(
+        None, description="every point this close to the newest is kept", examples=["48h"]
+    )
+    min_chains: Count = Field(1, description="restorable chains that no rule goes below")
+    min_age: Duration = Field(timedelta(0), description="nothing younger is deleted")
+    timezone: Zone = Field(
+        "UTC", description="IANA zone in which days, weeks, months are cut", examples=["Europe/Berlin"]
+    )
+    max_delete_share: Share = Field(0.5, description="a plan that deletes more of a set than this share is refused")
+
+
+class Destination(Section):
+    """One place in S3 that artifacts are copied to."""
+
+    type: Literal["s3"] = Field("s3", description="kind of store")
+    bucket: Bucket = Field(description="name of the bucket", examples=["backups"])
+    prefix: Prefix | None = Field(None, description="keys are <prefix>/<cluster>/…", examples=["neo4j"])
+    endpoint_url: Endpoint | None = Field(
+        None, description="the store's address where it is not AWS", examples=["https://s3.example.com"]
+    )
+    region: Label | None = Field(None, description="without it as boto3 finds it", examples=["eu-central-1"])
+    path_style: bool = Field(False, description="bucket in the path instead of the host name, as most own servers need")
+    ca_file: AbsolutePath | None = Field(
+        None, description="own CA certificates of the endpoint", examples=["/run/secrets/s3/ca.crt"]
+    )
+    bandwidth: Size | None = Field(None, description="most bytes uploaded in a second", examples=["50MiB"])
+    single_writer: bool = Field(
+        False,
+        description="promise that nobody else writes here: allows deletion where the store has no conditional writes",
+    )
+    put_options: dict[str, JsonValue] = Field(
+        {},
+        description="parameters for every object, handed to boto3 as they are",
+        examples=[{"ServerSideEncryption": "AES256"}],
+    )
+    retention: Retention | None = Field(None, description="what is kept here; without it everything")
+
+    @field_validator("put_options")
+    @classmethod
+    def _hold_no_secret(cls, value: dict[str, Any]) -> dict[str, Any]:
+        if any(name.startswith(("SSECustomer", "CopySourceSSECustomer")) for name in value):
+            raise ValueError(
+                "no SSECustomer… option: the settings hold no keys; ServerSideEncryption and SSEKMSKeyId work"
+            )
+        return value
+
+    @property
+    def identity(self) -> str:
+        """Where it is, in a stable form: two destinations of the same identity are one place."""
+        return f"{self.type}:{self.endpoint_url or ''}/{self.bucket}/{self.prefix or ''}"
+
+
+class Storage(Section):
+    """Where artifacts are kept."""
+
+    root: AbsolutePath = Field(
+        "/backups", description="folder of the volume: the live chain of each database", validate_default=True
+    )
+    destinations: dict[DestinationName, Destination] = Field({}, description="places in S3 with a copy, by name")
+
+    @field_validator("destinations")
+    @classmethod
+    def _are_different_places(cls, value: dict[str, Destination]) -> dict[str, Destination]:
+        if "local" in value:
+            raise ValueError("another name than local: that is the volume")
+        names: dict[str, str] = {}
+        for name, destination in value.items():
+            if (other := names.setdefault(destination.identity, name)) != name:
+                raise ValueError(f"another bucket or prefix for {name}: {other} is the same place")
+        return value
+
+
+class Chain(Section):
+    """When a differential is refused and a full backup taken instead."""
+
+    max_links: Count = Field(24, description="most differentials after a full backup")
+    max_age: PositiveDuration = Field(timedelta(days=7), description="longest time since the full backup")
+    max_diff_share: Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)] = Field(
+        0.5, description="most bytes of differentials together, as a share of the full backup's"
+    )
+
+
+class Schedule(Section):
+    """When to back up what."""
+
+    cron: CronText = Field(
+        description="five fields or @daily and the like, as cron(8) means them", examples=["0 2 * * *"]
+    )
+    timezone: Zone = Field("UTC", description="IANA zone of the expression", examples=["Europe/Berlin"])
+    type: BackupType = Field(BackupType.AUTO, description="FULL, DIFF, or AUTO: the agent decides and says why")
+    databases: DatabaseGlobs | None = Field(
+        None, description="names and globs; without it the settings' `databases`", examples=[["orders*"]]
+    )
+    path: SetName = Field(DEFAULT_SET, description="the set the artifacts belong to", examples=["weekly"])
+    misfire: Misfire = Field(Misfire.RUN_ONCE, description="what to do about runs missed while the agent was down")
+    jitter: Duration = Field(
+        timedelta(0), description="start up to this much later, so that clusters do not start together"
+    )
+    suspend: bool = Field(False, description="take no runs, and make up for none")
+    promote: Literal["now", "at_next_full"] = Field(
+        "now", description="where a differential cannot be taken: a full backup at once, or none until the next one due"
+    )
+
+    @field_validator("jitter")
+    @classmethod
+    def _is_shorter_than_the_gap(cls, value: timedelta, info: ValidationInfo) -> timedelta:
+        if value and "cron" in info.data:
+            shortest = Cron.parse(info.data["cron"]).gaps().shortest
+            if value >= shortest:
+                raise ValueError(f"less than the {written_duration(shortest)} between two runs")
+        return value
+
+    def timetable(self, name: str, cluster: str) -> Timetable:
+        """Return when this schedule is due."""
+        return Timetable(
+            name=name,
+            cron=Cron.parse(self.cron, self.timezone),
+            misfire=self.misfire,
+            jitter=self.jitter,
+            suspend=self.suspend,
+            seed=cluster,
+        )
+
+
+class Limits(Section):
+    """How much, how long."""
+
+    parallel: Annotated[int, Field(ge=1, le=64)] = Field(1, description="neo4j-admin processes at once")
+    run_timeout: PositiveDuration = Field(timedelta(hours=6), description="a run of one database is ended after this")
+    stall_timeout: PositiveDuration = Field(
+        timedelta(minutes=15), description="a run is ended after this long without output or bytes"
+    )
+    keep_answers: PositiveDuration = Field(
+        timedelta(days=30), description="answers and finished requests are kept this long"
+    )
+    keep_adhoc: PositiveDuration = Field(
+        timedelta(days=7), description="sets that are declared nowhere are kept this long"
+    )
+    shutdown_grace: Duration = Field(timedelta(minutes=5), description="time a run has left after SIGTERM")
+
+
+class Http(Section):
+    """The agent's own server: /metrics, /livez, /readyz, /status.json."""
+
+    listen: Listen = Field("0.0.0.0:8080", description="host:port; port 0 is any free one")
+
+    @property
+    def host(self) -> str:
+        """The address to bind."""
+        return split_address(self.listen)[0]
+
+    @property
+    def port(self) -> int:
+        """The port to bind; 0 is any free one."""
+        return split_address(self.listen)[1] or 0
+
+
+class Log(Section):
+    """What the log looks like."""
+
+    format: Literal["auto", "json", "console"] = Field(
+        "auto", description="auto: console on a terminal, else JSON lines"
+    )
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severity written")
+
+
+class Settings(Section):
+    """The whole file. Only `cluster` and `neo4j.uri` have no default."""
+
+    cluster: Label = Field(description="name of the cluster: in keys, records, metrics", examples=["demo"])
+    neo4j: Neo4j = Field(description="where the cluster is, and how neo4j-admin is run against it")
+    databases: DatabaseGlobs = Field(("*",), description='what "all" means: names, globs, "!name" excludes')
+    sets: tuple[SetName, ...] = Field(
+        (),
+        description="names of sets that requests may use for good, beside `default` and those of schedules",
+        examples=[["before-release"]],
+    )
+    requests: AbsolutePath = Field(
+        "/backup-requests", description="folder that requests are dropped into", validate_default=True
+    )
+    storage: Storage = Field(Storage(), description="where artifacts are kept", validate_default=True)
+    retention: Retention | None = Field(None, description="what is kept below storage.root; without it everything")
+    chain: Chain = Field(Chain(), description="when a differential is refused and a full backup taken instead")
+    schedules: dict[Label, Schedule] = Field(
+        {"default": Schedule(cron="0 2 * * *", type=BackupType.FULL)},
+        description="when to back up what, by name; `{}` for nothing but requests",
+    )
+    limits: Limits = Field(Limits(), description="how much, how long")
+    http: Http = Field(Http(), description="the agent's own server")
+    log: Log = Field(Log(), description="what the log looks like")
+
+    @field_validator("storage")
+    @classmethod
+    def _is_apart_from_the_requests(cls, value: Storage, info: ValidationInfo) -> Storage:
+        requests = info.data.get("requests")
+        if requests is not None and requests.is_relative_to(value.root):
+            raise ValueError(
+                f"another folder than {value.root} as root: requests lies in it, and would be taken for a set"
+            )
+        return value
+
+    @property
+    def declared_sets(self) -> frozenset[str]:
+        """The sets that are kept for good and copied: all others are ad hoc."""
+        return frozenset({DEFAULT_SET, *self.sets, *(schedule.path for schedule in self.schedules.values())})
+
+    def timetables(self) -> dict[str, Timetable]:
+        """Return when each schedule is due, by name."""
+        return {name: schedule.timetable(name, self.cluster) for name, schedule in self.schedules.items()}
+
+    def keys_not_in_force(self) -> tuple[str, ...]:
+        """Return the keys somebody has set that do nothing in this version (see NOT_IN_FORCE)."""
+        found = (path for key in NOT_IN_FORCE for path in _set_keys(self, key.split("."), ""))
+        return tuple(sorted(found))
+
+
+def _set_keys(value: object, key: list[str], path: str) -> Iterator[str]:
+    """Yield the paths that a key with stars stands for and that are set, to something else than nothing."""
+    if not key:
+        if value is not None:
+            yield path
+    elif isinstance(value, Section) and key[0] in value.model_fields_set:
+        yield from _set_keys(getattr(value, key[0]), key[1:], f"{path}.{key[0]}" if path else key[0])
+    elif isinstance(value, dict) and key[0] == "*":
+        for name, item in value.items():
+            yield from _set_keys(item, key[1:], f"{path}.{name}")

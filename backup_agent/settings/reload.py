@@ -1,0 +1,89 @@
+"""Reading the settings again when the file has changed; a faulty file leaves the last good settings in force.
+
+Compared by content: a ConfigMap is swapped by a symlink, and its mtime says when the kubelet wrote it. No clock and
+no thread: whoever owns the settings calls `check` as often as suits it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from operator import attrgetter
+from pathlib import Path
+
+from backup_agent.settings.faults import SettingsError
+from backup_agent.settings.load import Loaded, digest, in_force, load, parse, read
+from backup_agent.settings.model import RESTART_ONLY, Settings
+
+
+@dataclass(frozen=True)
+class Change:
+    """What a change of the file comes to."""
+
+    loaded: Loaded
+    """In force from now on; the last good ones where there is a fault."""
+    fault: str | None = None
+    """All that is wrong with the file, by lines; None where it is in force."""
+    waiting: tuple[str, ...] = ()
+    """Keys whose new value waits for a restart."""
+    changed: tuple[str, ...] = ()
+    """Paths whose value in force is another than before."""
+
+    @property
+    def settings(self) -> Settings:
+        """The settings in force."""
+        return self.loaded.settings
+
+
+class Reloader:
+    """One settings file and what of it is in force."""
+
+    def __init__(self, path: Path | None, environ: Mapping[str, str]) -> None:
+        """Read the file: what it says now is in force. Raise SettingsError where it is faulty."""
+        self._path = path
+        self._environ = dict(environ)
+        self.loaded = load(path, environ)
+        self._seen = self.loaded.digest
+
+    def check(self) -> Change | None:
+        """Read the file again; return None where it says what it said at the last call."""
+        try:
+            file, content = read(self._path, self._environ)
+        except SettingsError as error:
+            return self._refused(error, str(error))
+        seen = digest(content)
+        if seen == self._seen:
+            return None
+        try:
+            new = parse(content, self._environ, str(file))
+        except SettingsError as error:
+            return self._refused(error, seen)
+        self._seen = seen
+        loaded, waiting = _kept_until_restart(self.loaded, new)
+        before = {entry.path: entry.value for entry in in_force(self.loaded)}
+        after = {entry.path: entry.value for entry in in_force(loaded)}
+        changed = tuple(path for path in sorted({*before, *after}) if before.get(path) != after.get(path))
+        self.loaded = loaded
+        return Change(loaded, waiting=waiting, changed=changed)
+
+    def _refused(self, error: SettingsError, seen: str) -> Change | None:
+        """Tell of a fault once: the same content, or the same trouble in reading it, is no news."""
+        if seen == self._seen:
+            return None
+        self._seen = seen
+        return Change(self.loaded, fault=str(error))
+
+
+def _kept_until_restart(old: Loaded, new: Loaded) -> tuple[Loaded, tuple[str, ...]]:
+    """Return the new settings with the old values of RESTART_ONLY, and those of them that differ."""
+    before, after = old.settings, new.settings
+    settings = after.model_copy(
+        update={
+            "cluster": before.cluster,
+            "requests": before.requests,
+            "storage": after.storage.model_copy(update={"root": before.storage.root}),
+            "http": before.http,
+        }
+    )
+    waiting = tuple(key for key in RESTART_ONLY if attrgetter(key)(settings) != attrgetter(key)(after))
+    kept = tuple(path for path in new.provenance if path.startswith(waiting))
+    provenance = {**new.provenance, **{path: old.provenance[path] for path in kept}}
+    return replace(new, settings=settings, provenance=provenance), waiting
