@@ -1,0 +1,52 @@
+"""The memory limit of our container, which the JVM is sized by.
+
+A newcomer would read /sys/fs/cgroup/memory.max and be right in most pods. Outside a cgroup namespace, on cgroup v1, or
+where a parent (the pod) is limited and the container is not, the lowest limit on the way up to the root counts.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+ROOT = Path("/")
+
+# v1 says "no limit" as the largest multiple of the page size in 63 bits; no machine has half of that.
+_UNLIMITED = 1 << 60
+
+
+def memory_limit(root: Path = ROOT) -> int | None:
+    """Return the memory limit in bytes, or None where there is none or it cannot be read."""
+    limits = [limit for file in _files(root) if (limit := _read(file)) is not None]
+    return min(limits, default=None)
+
+
+def _files(root: Path) -> Iterator[Path]:
+    """Yield the files that may hold a limit of ours."""
+    mounts = root / "sys/fs/cgroup"
+    for line in _lines(root / "proc/self/cgroup"):
+        # hierarchy:controllers:path (cgroups(7)); v2 has hierarchy 0 and no controllers.
+        hierarchy, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        if hierarchy == "0" and not controllers:
+            folder, name = mounts, "memory.max"
+        elif "memory" in controllers.split(","):
+            folder, name = mounts / "memory", "memory.limit_in_bytes"
+        else:
+            continue
+        # In a container the path may be the host's, and the container's own group mounted at the root: both are tried.
+        for part in (PurePosixPath(path), *PurePosixPath(path).parents):
+            yield folder / str(part).lstrip("/") / name
+
+
+def _lines(file: Path) -> list[str]:
+    try:
+        return file.read_text(errors="replace").splitlines()
+    except OSError:
+        return []
+
+
+def _read(file: Path) -> int | None:
+    word = next(iter(_lines(file)), "").strip()
+    if not word.isdecimal():  # "max", or not there
+        return None
+    limit = int(word)
+    return limit if 0 < limit < _UNLIMITED else None
