@@ -1,0 +1,107 @@
+"""The bell rings for requests, and is known to be deaf when it is."""
+
+import os
+import queue
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from backup_agent.supervisor.watch import Bell
+
+HEARD_SECONDS = 5.0
+
+
+class Listener:
+    """A bell on a folder, and the rings it gave."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.rings: queue.Queue[None] = queue.Queue()
+        self.bell = Bell(folder, lambda: self.rings.put(None))
+        self.bell.listen()
+
+    def heard(self) -> None:
+        """Wait for a ring; queue.Empty where none comes."""
+        self.rings.get(timeout=HEARD_SECONDS)
+
+
+@pytest.fixture(name="listener")
+def _listener(tmp_path: Path) -> Iterator[Listener]:
+    folder = tmp_path / "requests"
+    folder.mkdir()
+    listener = Listener(folder)
+    yield listener
+    listener.bell.close()
+
+
+def test_an_echo_into_the_folder_rings(listener: Listener) -> None:
+    subprocess.run(["sh", "-c", f"echo '{{}}' > {listener.folder}/x.request"], check=True)
+
+    listener.heard()
+
+
+def test_a_file_moved_in_rings(listener: Listener, tmp_path: Path) -> None:
+    (tmp_path / "x").write_text("{}")
+    (tmp_path / "x").rename(listener.folder / "x.json")
+
+    listener.heard()
+
+
+def test_a_rename_within_the_folder_rings(listener: Listener) -> None:
+    (listener.folder / ".x.tmp").write_text("{}")
+    (listener.folder / ".x.tmp").rename(listener.folder / "x.request")
+
+    listener.heard()
+
+
+def test_answers_do_not_ring(listener: Listener) -> None:
+    (listener.folder / "x.status.json").write_text("{}")
+    (listener.folder / "x.request").write_text("{}")
+    listener.heard()
+    while not listener.rings.empty():
+        listener.rings.get()
+    (listener.folder / "x.status.json").write_text("{}")
+
+    with pytest.raises(queue.Empty):
+        listener.rings.get(timeout=0.2)
+
+
+def test_a_bell_on_its_folder_hears(listener: Listener) -> None:
+    assert listener.bell.still_hears()
+
+
+def test_a_folder_made_again_is_known_not_to_be_heard_until_it_is_watched_anew(listener: Listener) -> None:
+    shutil.rmtree(listener.folder)
+    assert not listener.bell.still_hears()
+    listener.folder.mkdir()
+    assert not listener.bell.still_hears()
+    listener.bell.listen()
+    (listener.folder / "x.json").write_text("{}")
+
+    assert listener.bell.still_hears()
+    listener.heard()
+
+
+def test_a_folder_moved_away_is_not_heard(listener: Listener, tmp_path: Path) -> None:
+    listener.folder.rename(tmp_path / "elsewhere")
+    listener.folder.mkdir()
+
+    assert not listener.bell.still_hears()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="mounting needs root")
+def test_a_folder_mounted_over_is_not_heard(listener: Listener) -> None:
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "none", str(listener.folder)], check=False)
+    if mounted.returncode:
+        pytest.skip("mount is refused here")
+    try:
+        assert not listener.bell.still_hears()
+        listener.bell.listen()
+        (listener.folder / "x.json").write_text("{}")
+        listener.heard()
+        listener.bell.close()
+    finally:
+        subprocess.run(["umount", str(listener.folder)], check=True)

@@ -1,0 +1,59 @@
+"""Finding and ending what belongs to a run."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from backup_agent import processes
+
+FORKS = "import os, sys, time; pid = os.fork(); sys.stdout.write('x'); sys.stdout.flush(); time.sleep(60)"
+
+
+@contextmanager
+def forked(mark: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Two processes in a session of their own that carry a mark."""
+    with subprocess.Popen(
+        [sys.executable, "-c", FORKS],
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+        env={**os.environ, processes.MARK: mark},
+    ) as leader:
+        assert leader.stdout is not None
+        leader.stdout.read(2)
+        yield leader
+        for pid in processes.session(leader.pid):
+            processes.send(pid, signal.SIGKILL)
+
+
+def test_a_session_is_all_its_processes() -> None:
+    with forked("1:1:/x") as leader:
+        assert len(list(processes.session(leader.pid))) == 2
+
+
+def test_what_a_dead_supervisor_left_is_found_and_ended(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as supervisor:
+        mark = processes.mark(supervisor.pid, str(tmp_path))
+        with forked(mark) as leader:
+            assert list(processes.left_behind(str(tmp_path))) == []
+            supervisor.communicate(b"\n")
+            assert len(list(processes.left_behind(str(tmp_path)))) == 2
+            assert processes.end_left_behind(str(tmp_path)) == 2
+            assert leader.wait(5) == -signal.SIGKILL
+
+
+def test_another_roots_processes_are_left_alone(tmp_path: Path) -> None:
+    with forked(f"1:1:{tmp_path}/other"):
+        assert processes.end_left_behind(str(tmp_path)) == 0
+
+
+def test_an_id_used_again_is_not_the_same_supervisor(tmp_path: Path) -> None:
+    with forked(f"{os.getpid()}:1:{tmp_path}"):
+        assert len(list(processes.left_behind(str(tmp_path)))) == 2
+
+
+def test_the_start_of_a_process_that_is_not_there_is_not_known() -> None:
+    assert processes.start_of(2**22 + 1) is None
