@@ -206,6 +206,28 @@ _LATEST = (
     _row(_Cause(Reason.CHAIN_BROKEN, needs_full=True), r"differential backup of database '[^']*' failed"),
 )
 
+# What a JVM started directly says when it never came to its work; the script may do better. Java's launcher says the
+# first six, AdminTool the seventh, picocli the last: it found no such command among the classes it was given.
+_NOT_STARTED = re.compile(
+    r"could not find or load main class|"
+    r"UnsupportedClassVersionError|compiled by a more recent version|"
+    r"could not create the Java Virtual Machine|"
+    r"error occurred during initialization of VM|"
+    r"unrecognized (?:VM )?option|"
+    r"(?:ClassNotFoundException|NoClassDefFoundError|NoSuchMethodError|ExceptionInInitializerError)\b|"
+    r"required environment variable '[^']*' is not set|"
+    r"unmatched arguments? from index \d+: '(?:database|backup)'",
+    re.IGNORECASE,
+)
+
+
+def did_not_start(completed: Completed, told: Transcript) -> bool:
+    """Tell whether a JVM ended by itself, before it began to work, in a way that another start may cure."""
+    if told.spoke or completed.ended_by is not None or not completed.exit_code:
+        return False
+    return not completed.last_lines or any(_NOT_STARTED.search(line) for line in completed.last_lines)
+
+
 _OOM_KILL = _Cause(Reason.OUT_OF_MEMORY)
 _ENDED = _Cause(Reason.INTERRUPTED, "someone other than the agent ended neo4j-admin")
 _CRASH = _Cause(Reason.ADMIN_CRASHED)

@@ -93,7 +93,7 @@ def run(
     cancel: threading.Event,
     stall: Callable[[], timedelta] | None = None,
     on_line: Callable[[str], None] = lambda _: None,
-    bytes_written: Callable[[], int] = lambda: 0,
+    measure: Callable[[], int] = lambda: 0,
     secrets: Sequence[str] = (),
     pass_fds: Sequence[int] = (),
     grace: float = _GRACE,
@@ -101,10 +101,10 @@ def run(
 ) -> Completed:
     """Run a program in a process group of its own, within our session, and return how it ended.
 
-    Both its streams come to `on_line` as one, line by line: printable, cut, without `secrets`. `stall` tells how long
-    neither a line nor a change of `bytes_written` may be missing at this moment; it is asked again and again, and so
-    is `bytes_written`, about once a second. On timeout, stall or cancel the group gets SIGTERM, and SIGKILL `grace`
-    seconds later. Whatever happens, errors of the callables included, the group is gone afterwards.
+    Both its streams come to `on_line` as one, line by line: printable, cut, without `secrets`. `measure`, asked about
+    once a second, is any number that changes while work is done, such as bytes written; `stall` tells how long both a
+    line and such a change may be missing, at this moment. On timeout, stall or cancel the group gets SIGTERM, and
+    SIGKILL `grace` seconds later. Whatever happens, errors of the callables included, the group is gone afterwards.
 
     Raise PermanentError (admin_missing) where it cannot be started, TransientError where the system lacks memory or
     process ids for it.
@@ -115,7 +115,7 @@ def run(
     with _start(argv, env, cwd, pass_fds) as process:
         try:
             with _Output(process, Lines(secrets), on_line) as output:
-                ended_by = _follow(process, output, _Watch(clock, timeout, stall, bytes_written), cancel)
+                ended_by = _follow(process, output, _Watch(clock, timeout, stall, measure), cancel)
                 if ended_by is not None:
                     _end(process, output, clock() + grace, clock)
                 _kill_group(process)
@@ -210,14 +210,14 @@ class _Watch:
         clock: Callable[[], float],
         timeout: timedelta,
         stall: Callable[[], timedelta] | None,
-        bytes_written: Callable[[], int],
+        measure: Callable[[], int],
     ) -> None:
         self._clock = clock
         self._stall = stall
-        self._bytes_written = bytes_written
+        self._measure = measure
         self._deadline = clock() + timeout.total_seconds()
         self._alive = self._looked = clock()
-        self._bytes = 0
+        self._measured = 0
 
     def heard(self) -> None:
         """A line, or a part of one, has come."""
@@ -231,9 +231,9 @@ class _Watch:
         patience = self._stall().total_seconds() if self._stall else float("inf")
         if now - self._looked >= min(1.0, patience / 4):
             self._looked = now
-            written = self._bytes_written()
-            if written != self._bytes:
-                self._bytes, self._alive = written, now
+            measured = self._measure()
+            if measured != self._measured:
+                self._measured, self._alive = measured, now
         return EndedBy.STALLED if now - self._alive >= patience else None
 
 

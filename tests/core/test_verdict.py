@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from backup_agent.core.progress import Stage, Transcript
 from backup_agent.core.reasons import Reason
 from backup_agent.core.records import BackupType, Header
-from backup_agent.core.verdict import Completed, Condition, EndedBy, Found, Outcome, judge
+from backup_agent.core.verdict import Completed, Condition, EndedBy, Found, Outcome, did_not_start, judge
 
 FULL, DIFF, AUTO = BackupType.FULL, BackupType.DIFF, BackupType.AUTO
 
@@ -309,6 +309,30 @@ def test_a_sound_one_without_a_header_is_not_believed() -> None:
 
 def test_a_name_differs_in_case_only() -> None:
     assert judge(WELL, Transcript(), (SOUND,), database="Orders", asked=FULL).outcome is Outcome.STORED
+
+
+@pytest.mark.parametrize(
+    ("completed", "told", "expected"),
+    [
+        (
+            Completed(1, last_lines=("Error: Could not find or load main class org.neo4j.cli.AdminTool",)),
+            Transcript(),
+            True,
+        ),
+        (Completed(1, last_lines=("Error: Could not create the Java Virtual Machine.",)), Transcript(), True),
+        (Completed(1, last_lines=("Unrecognized option: --nope",)), Transcript(), True),
+        (Completed(64, last_lines=("Required environment variable 'NEO4J_HOME' is not set",)), Transcript(), True),
+        (Completed(2, last_lines=("Unmatched arguments from index 1: 'backup', '--type=FULL'",)), Transcript(), True),
+        (Completed(1), Transcript(), True),
+        (Completed(1, last_lines=("Storage staging path does not exist",)), Transcript(), False),
+        (Completed(1, last_lines=("java.lang.NoClassDefFoundError: x",)), Transcript(spoke=True), False),
+        (Completed(0), Transcript(), False),
+        (Completed(None, signal=9), Transcript(), False),
+        (Completed(1, ended_by=EndedBy.TIMEOUT), Transcript(), False),
+    ],
+)
+def test_a_jvm_that_never_came_to_work_is_known(completed: Completed, told: Transcript, expected: bool) -> None:
+    assert did_not_start(completed, told) is expected
 
 
 @given(

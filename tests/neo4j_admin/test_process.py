@@ -293,7 +293,7 @@ def test_a_program_that_floods_is_still_ended_in_time(start: Callable[..., Compl
 
 def test_silence_without_bytes_is_a_stall(start: Callable[..., Completed]) -> None:
     completed = start(
-        "import time; print('copying', flush=True); time.sleep(60)", stall=lambda: AT_ONCE, bytes_written=lambda: 5
+        "import time; print('copying', flush=True); time.sleep(60)", stall=lambda: AT_ONCE, measure=lambda: 5
     )
 
     assert completed.ended_by is EndedBy.STALLED
@@ -304,7 +304,7 @@ def test_lines_or_bytes_are_signs_of_life(start: Callable[..., Completed]) -> No
     counter = iter(range(10**6))
 
     talks = start(script, stall=lambda: timedelta(seconds=0.6))
-    writes = start("import time; time.sleep(1)", stall=lambda: AT_ONCE, bytes_written=lambda: next(counter))
+    writes = start("import time; time.sleep(1)", stall=lambda: AT_ONCE, measure=lambda: next(counter))
 
     assert (talks.exit_code, talks.ended_by) == (0, None)
     assert (writes.exit_code, writes.ended_by) == (0, None)

@@ -1,0 +1,35 @@
+"""The configuration folder of one run (NEO4J_CONF): page cache, logs, and the TLS policy of the backup port.
+
+Each run writes its own, so that a rotated certificate serves the next run and no two runs share one.
+"""
+
+import shutil
+from pathlib import Path
+
+from backup_agent.core.command import BackupTls, Memory, conf_lines
+from backup_agent.core.reasons import PermanentError, Reason
+
+
+def write(folder: Path, memory: Memory, backup_tls: BackupTls | None = None) -> None:
+    """Write the configuration into a new folder that only we can read.
+
+    Raise PermanentError (source_unreachable) where a file of `backup_tls` cannot be read: neo4j-admin would say so
+    with a stack trace.
+    """
+    folder.mkdir(mode=0o700)
+    (folder / "logs").mkdir()
+    if backup_tls is not None:
+        trusted = folder / "tls" / "trusted"
+        trusted.mkdir(parents=True)
+        try:
+            shutil.copyfile(backup_tls.ca_file, trusted / "ca.crt")
+            for key_or_certificate in (backup_tls.cert_file, backup_tls.key_file):
+                Path(key_or_certificate).open("rb").close()
+        except OSError as error:
+            raise PermanentError(
+                Reason.SOURCE_UNREACHABLE,
+                f"neo4j.backup_tls: {error.filename} cannot be read: {error.strerror}",
+                "a client of the backup port needs all three: ca_file, cert_file and key_file",
+            ) from error
+    lines = conf_lines(str(folder), memory, backup_tls)
+    (folder / "neo4j.conf").write_text("".join(f"{line}\n" for line in lines))

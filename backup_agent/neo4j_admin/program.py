@@ -1,0 +1,189 @@
+"""Finding neo4j-admin, its version, and the way to start it.
+
+The script is two JVMs, of which the first only waits; the class called directly is one, with half the memory and the
+same text and exit codes. Whether that can work is read from the jars, without starting anything: is the class there,
+for which Java was it compiled, which version says the kernel's manifest (that is what `--version` prints).
+"""
+
+import os
+import re
+import shutil
+import threading
+import zipfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from backup_agent.core.capabilities import Version
+from backup_agent.core.command import ADMIN_CLASS, Launch, Memory, direct_argv, jvm_flags
+from backup_agent.core.reasons import PermanentError, Reason
+from backup_agent.neo4j_admin import process
+
+NAME = "neo4j-admin"
+
+_CLASS_FILE = ADMIN_CLASS.replace(".", "/") + ".class"
+_KERNEL_JAR = re.compile(r"neo4j-kernel-\d.*\.jar")
+_MANIFEST_VERSION = re.compile(r"^Implementation-Version:\s*(.+?)\s*$", re.MULTILINE)
+# `release` of a JDK: JAVA_VERSION="17.0.15"; `java -version`: openjdk version "17.0.15" 2025-04-15
+_JAVA_VERSION = re.compile(r'(?:JAVA_VERSION=|version )"(\d+)')
+_CLASS_FILE_OF_JAVA_0 = 44  # class files of Java n carry 44 + n
+
+_ASKING = timedelta(minutes=3)  # two JVMs take 4 s of a core, and a pod may have a tenth of one
+
+
+@dataclass(frozen=True)
+class Program:
+    """One way to start neo4j-admin: a script (or whatever `neo4j.admin` names), or java with the class."""
+
+    launch: Launch
+    path: str
+    home: str | None = None
+    """NEO4J_HOME to set; None leaves it to the script."""
+    java: int = 0
+    """Major version of Java, of a direct start."""
+    version: Version | None = None
+    """Where it is known without asking."""
+
+    def argv(self, memory: Memory) -> tuple[str, ...]:
+        """Return the words that stand before the command."""
+        if self.launch is Launch.SCRIPT or self.home is None:
+            return (self.path,)
+        return direct_argv(self.path, self.home, jvm_flags(memory, self.java))
+
+
+def find(admin: Path | None, launch: Launch, environ: Mapping[str, str]) -> tuple[Program, ...]:
+    """Return the ways to start neo4j-admin, to be tried in this order.
+
+    `admin` (settings: neo4j.admin) is run as it is, whatever `launch` says. Else $NEO4J_HOME counts, then PATH. Raise
+    PermanentError (admin_missing) that names where it looked.
+    """
+    given = home = str(Path(environ["NEO4J_HOME"]).absolute()) if environ.get("NEO4J_HOME") else None
+    if admin is not None:
+        fault = _fault(admin)
+        if fault:
+            raise PermanentError(Reason.ADMIN_MISSING, f"neo4j.admin: {admin}: {fault}")
+        return (Program(Launch.SCRIPT, str(admin.absolute()), given),)
+
+    script, looked = _script(home, environ)
+    if home is None and script is not None:
+        home = str(script.resolve().parent.parent)
+    scripts = () if script is None else (Program(Launch.SCRIPT, str(script.absolute()), given),)
+    if launch is Launch.SCRIPT:
+        return scripts or _nowhere(looked)
+    direct = _direct(home, environ)
+    if isinstance(direct, Program):
+        return (direct,) if launch is Launch.DIRECT else (direct, *scripts)
+    if launch is Launch.DIRECT:
+        raise PermanentError(Reason.ADMIN_MISSING, f"neo4j.launch is direct, but {direct}")
+    return scripts or _nowhere((*looked, direct))
+
+
+def version(program: Program, *, env: Mapping[str, str], cwd: Path, cancel: threading.Event) -> Version | None:
+    """Return the program's version, asking it where need be; None where it does not tell, whatever the cause.
+
+    Raise PermanentError (admin_missing) where it cannot be started.
+    """
+    if program.version is not None:
+        return program.version
+    argv = (*program.argv(Memory(None, None)), "--version")
+    completed = process.run(argv, env=env, cwd=cwd, timeout=_ASKING, cancel=cancel)
+    return Version.parse("\n".join(completed.last_lines))
+
+
+def _nowhere(looked: tuple[str, ...]) -> tuple[Program, ...]:
+    raise PermanentError(Reason.ADMIN_MISSING, f"{NAME} is not found: {'; '.join(looked)}")
+
+
+def _script(home: str | None, environ: Mapping[str, str]) -> tuple[Path | None, tuple[str, ...]]:
+    """Return the script, or where it was looked for in vain."""
+    looked = []
+    if home is None:
+        looked.append("NEO4J_HOME is not set")
+    else:
+        script = Path(home, "bin", NAME)
+        fault = _fault(script)
+        if not fault:
+            return script, ()
+        looked.append(f"{script}: {fault}")
+    path = environ.get("PATH", os.defpath)
+    found = shutil.which(NAME, path=path)
+    return (Path(found), ()) if found else (None, (*looked, f"PATH holds none ({path})"))
+
+
+def _fault(program: Path) -> str | None:
+    if not program.exists():
+        return "not there"
+    if not program.is_file():
+        return "no file"
+    return None if os.access(program, os.X_OK) else "not executable"
+
+
+def _direct(home: str | None, environ: Mapping[str, str]) -> Program | str:
+    """Return the direct start below a home, or why there is none."""
+    if home is None:
+        return "NEO4J_HOME is not set"
+    library = Path(home, "lib")
+    if os.pathsep in home:
+        return f"{library} cannot stand on a class path"
+    needed = next(filter(None, map(_java_of_class, _jars(library))), None)
+    if needed is None:
+        return f"no jar in {library} holds {ADMIN_CLASS}"
+    java = _java(environ)
+    if java is None:
+        return f"no java is found by JAVA_HOME ({environ.get('JAVA_HOME', 'not set')}) or PATH"
+    major = _java_version(java, environ)
+    if major < needed:
+        return f"{java} is Java {major or 'of an unknown version'}, and {library} needs {needed}"
+    return Program(Launch.DIRECT, str(java.absolute()), home, major, _kernel_version(library))
+
+
+def _jars(library: Path) -> Iterator[Path]:
+    """Yield the jars, the one that holds the class in all versions known first: there are two hundred."""
+    jars = sorted(library.glob("*.jar"))
+    yield from sorted(jars, key=lambda jar: not jar.name.startswith("neo4j-command-line-"))
+
+
+def _java_of_class(jar: Path) -> int | None:
+    """Return which Java the class in a jar was compiled for, or None where the jar does not hold it."""
+    try:
+        with zipfile.ZipFile(jar) as archive, archive.open(_CLASS_FILE) as content:
+            head = content.read(8)  # magic, minor, major: two big-endian bytes each but the magic's four
+    except (OSError, KeyError, zipfile.BadZipFile):
+        return None
+    return int.from_bytes(head[6:8], "big") - _CLASS_FILE_OF_JAVA_0
+
+
+def _kernel_version(library: Path) -> Version | None:
+    for jar in library.glob("neo4j-kernel-*.jar"):
+        if not _KERNEL_JAR.fullmatch(jar.name):
+            continue
+        try:
+            with zipfile.ZipFile(jar) as archive:
+                manifest = archive.read("META-INF/MANIFEST.MF").decode(errors="replace")
+        except (OSError, KeyError, zipfile.BadZipFile):
+            continue
+        if found := _MANIFEST_VERSION.search(manifest):
+            return Version.parse(found[1])
+    return None
+
+
+def _java(environ: Mapping[str, str]) -> Path | None:
+    """Return the java that the script would take."""
+    home = environ.get("JAVA_HOME")
+    found = shutil.which("java", path=f"{home}/bin" if home else environ.get("PATH", os.defpath))
+    return Path(found) if found else None
+
+
+def _java_version(java: Path, environ: Mapping[str, str]) -> int:
+    """Return java's major version, from the JDK's own file where there is one; 0 where it cannot be told."""
+    try:
+        text = (java.resolve().parent.parent / "release").read_text(errors="replace")
+    except OSError:
+        env = {"PATH": environ.get("PATH", os.defpath)}
+        asked = process.run(
+            (str(java), "-version"), env=env, cwd=java.parent, timeout=_ASKING, cancel=threading.Event()
+        )
+        text = "\n".join(asked.last_lines)
+    found = _JAVA_VERSION.search(text)
+    return int(found[1]) if found else 0
