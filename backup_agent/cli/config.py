@@ -17,10 +17,10 @@ def command(context: click.Context, as_json: bool) -> int:
     rows = in_force(found)
     idle = found.settings.keys_not_in_force()
     if as_json:
-        values = [{"path": path, "value": value, "from": origin} for path, value, origin in rows]
+        values = [{"path": row.path, "value": row.value, "from": row.origin} for row in rows]
         printing.as_json({"settings": values, "not_in_force": list(idle)})
         return 0
-    printing.table(["SETTING", "VALUE", "FROM"], [[path, str(value), origin] for path, value, origin in rows])
+    printing.table(["SETTING", "VALUE", "FROM"], [[row.path, str(row.value), row.origin] for row in rows])
     for key in idle:
         click.echo(f"not in force yet: {key} (accepted, and built in a later version)")
     return 0

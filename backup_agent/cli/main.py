@@ -10,7 +10,7 @@ import click
 from backup_agent import __version__
 from backup_agent.cli.configured import settings_option
 from backup_agent.core.reasons import BackupError
-from backup_agent.settings.load import SettingsError
+from backup_agent.settings.faults import SettingsError
 
 # What each command needs is imported when it is called: `request` in a pod must not pay for all of them.
 COMMANDS = {

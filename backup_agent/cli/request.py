@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -90,7 +91,7 @@ def _name(settings: Settings, identity: str | None) -> str:
 
 def _wait(path: Path, timeout: float | None, *, as_json: bool) -> int:
     until = None if timeout is None else time.monotonic() + timeout
-    shown = _Shown(live=not as_json and click.get_text_stream("stderr").isatty(), quiet=as_json)
+    shown = _Shown(live=not as_json and sys.stderr.isatty(), quiet=as_json)
     while True:
         answer = _read(path)
         if answer is not None:

@@ -1,6 +1,7 @@
 """`backup-agent schema`."""
 
 import click
+from pydantic import BaseModel
 
 from backup_agent.cli import printing
 
@@ -14,8 +15,8 @@ def command(what: str, as_json: bool) -> int:
     from backup_agent.core.answers import Answer  # noqa: PLC0415
     from backup_agent.core.records import Record  # noqa: PLC0415
     from backup_agent.core.requests import Request  # noqa: PLC0415
-    from backup_agent.settings.model import Settings  # noqa: PLC0415
+    from backup_agent.settings.schema import schema  # noqa: PLC0415
 
-    model = {"config": Settings, "request": Request, "record": Record, "answer": Answer}[what]
-    printing.as_json(model.model_json_schema(by_alias=True))
+    models: dict[str, type[BaseModel]] = {"request": Request, "record": Record, "answer": Answer}
+    printing.as_json(schema() if what == "config" else models[what].model_json_schema(by_alias=True))
     return 0

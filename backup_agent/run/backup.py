@@ -28,8 +28,8 @@ from backup_agent.core.summary import summarise
 from backup_agent.core.tasks import BackupTask, CopyTask
 from backup_agent.core.verdict import Condition, Found, Verdict, judge
 from backup_agent.core.verdict import Outcome as Judged
-from backup_agent.neo4j_admin.backup import Admin, Invocation, Taken
 from backup_agent.run import copy
+from backup_agent.run.admin import Admin, Invocation, Taken
 from backup_agent.run.stages import Stages
 from backup_agent.run.staging import Staging, found
 from backup_agent.run.telling import Teller, cancel_on_sigterm, first_line, hold_lifeline
@@ -126,18 +126,18 @@ def _adopted(run: Run, path: Path, recorded: Recorded) -> Judgement | None:
         return None
     if header.taken < run.task.since.replace(microsecond=0) or (not header.full and one.found.chain_break):
         return None
-    type_ = BackupType.FULL if header.full else BackupType.DIFF
     decision = _decide(run, recorded)
-    if decision.type is not type_:
-        reason = TypeReason.DIFF_FAILED if header.full else TypeReason.CHAIN_CONTINUES
-        decision = replace(decision, type=type_, reason=reason)
+    if header.full and decision.type is not BackupType.FULL:
+        decision = Decision(BackupType.FULL, TypeReason.DIFF_FAILED)
+    elif not header.full and decision.type is not BackupType.DIFF:
+        decision = Decision(BackupType.DIFF, TypeReason.CHAIN_CONTINUES)
     return Judgement(path, one.reading, decision, one.found.warnings, adopted=True)
 
 
 def take(run: Run, recorded: Recorded) -> Judgement:
     """Run neo4j-admin until there is an artifact that passes the verdict: once, or a FULL after a failed DIFF."""
     decision = _decide(run, recorded)
-    admin = Admin.find(run.settings.neo4j, os.environ)
+    admin = Admin.find(run.settings.neo4j, os.environ, run.root / ".agent", run.cancel)
     run.facts |= {"admin_version": str(admin.version) if admin.version else None}
     if not run.task.sources:
         raise PermanentError(
@@ -162,7 +162,7 @@ def take(run: Run, recorded: Recorded) -> Judgement:
         )
         judged = next((one for one in looked if verdict.artifact is one.found), None)
         if judged is not None and judged.reading is not None:
-            warnings = (*admin.warnings, *verdict.warnings)
+            warnings = (*admin.warnings, *admin.differs_from(run.task.server_versions), *verdict.warnings)
             return Judgement(judged.path, judged.reading, _as_taken(decision, judged.reading), warnings, taken)
         _put_aside(run)
         decision = _after_failure(run, verdict, decision)
@@ -303,7 +303,6 @@ def _record(run: Run, judged: Judgement, recorded: Recorded) -> Record:
     task, header, taken = run.task, judged.reading.header, judged.taken
     admin_version = run.facts.get("admin_version")
     parent = None if header.full else parent_of(header, recorded.records, admin_version)
-    lines = taken.other_line(task.server_versions) if taken else None
     return Record(
         key=f"{task.set}/{task.database}/{judged.path.name}",
         cluster=run.settings.cluster,
@@ -326,7 +325,7 @@ def _record(run: Run, judged: Judgement, recorded: Recorded) -> Record:
         admin_version=admin_version,
         launch=taken.launch if taken else None,
         exit_code=taken.completed.exit_code if taken else None,
-        warnings=(*judged.warnings, *((lines,) if lines else ())),
+        warnings=judged.warnings,
     )
 
 

@@ -52,7 +52,7 @@ def hold_lifeline() -> None:
     """End the whole session when stdin reaches its end: the supervisor is gone, and nobody would hear the result."""
 
     def wait() -> None:
-        while sys.stdin.buffer.read1(4096):
+        while os.read(0, 4096):  # not sys.stdin: a thread that holds its lock would hinder the exit
             pass
         for pid in session(os.getsid(0)):
             if pid != os.getpid():

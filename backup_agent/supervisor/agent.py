@@ -10,7 +10,6 @@ import queue
 import signal
 import time
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -30,7 +29,6 @@ from backup_agent.core.requests import Action, Request
 from backup_agent.core.schedules import Timetable, expected_interval, next_runs
 from backup_agent.core.summary import DatabaseSummary
 from backup_agent.core.topology import Addressing
-from backup_agent.settings.load import Loaded
 from backup_agent.settings.model import Settings
 from backup_agent.settings.reload import Reloader
 from backup_agent.supervisor import owed, ownership
@@ -112,11 +110,10 @@ class Run:
 class Agent:
     """One agent. `run` returns the exit code."""
 
-    def __init__(self, loaded: Loaded, reloader: Reloader, environ: Mapping[str, str]) -> None:
+    def __init__(self, reloader: Reloader) -> None:
         """Nothing is touched before `run`."""
-        settings = loaded.settings
+        settings = reloader.loaded.settings
         self._reloader = reloader
-        self._environ = environ
         self._settings = settings
         self._loaded_at = _now()
         self._fault: str | None = None
@@ -144,7 +141,7 @@ class Agent:
         self._calendar = Calendar(self._own / "schedules.json", self._submit, self._backups.waits_for)
         self._bell = Bell(settings.requests, self._ring)
         self._timer = Timer(lambda *_: self._inbox.put(Due()))
-        disable_created_metrics()
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # prometheus_client has no types here
         self._registry = CollectorRegistry()
         self._counts = Counts(self._registry)
         self._registry.register(StatusCollector(self.status))
@@ -341,22 +338,13 @@ class Agent:
         self._accept(taken)
 
     def _refuse_set(self, set_name: str) -> str | None:
-        adhoc = {name for name, _ in self._summaries} - self._declared()
-        if set_name in self._declared() or set_name in adhoc or len(adhoc) < MOST_ADHOC:
+        adhoc = {name for name, _ in self._summaries} - self._settings.declared_sets
+        if set_name in self._settings.declared_sets or set_name in adhoc or len(adhoc) < MOST_ADHOC:
             return None
         return (
             f"path: {len(adhoc)} ad hoc sets exist, and {MOST_ADHOC} is the most; use one of them, or declare "
             f"{set_name!r} in the settings' `sets`"
         )
-
-    def _declared(self) -> set[str]:
-        root = str(self._root)
-        scheduled = {
-            Request(path=schedule.path).set_name(root)
-            for schedule in self._settings.schedules.values()
-            if schedule.path
-        }
-        return {"default", *self._settings.sets, *scheduled}
 
     def _cancel(self, answer: Answer) -> None:
         """End the request that a cancel names, and answer the cancel."""
@@ -479,7 +467,7 @@ class Agent:
             now=_now(),
             max_age=settings.neo4j.max_topology_age,
         )
-        if answer.set not in self._declared():
+        if answer.set not in self._settings.declared_sets:
             kept = settings.limits.keep_adhoc
             note = f"ad hoc set, on the volume only; removed {kept} after its last use once that is built"
             answer = answer.model_copy(update={"set_note": note})
@@ -497,7 +485,7 @@ class Agent:
         result = answer.databases[database]
         asked = answer.asked
         schedule = self._settings.schedules.get(answer.schedule or "")
-        declared = job.set in self._declared()
+        declared = job.set in self._settings.declared_sets
         last = self._discovery.last
         task = tasks.BackupTask(
             run=name,
@@ -532,7 +520,7 @@ class Agent:
             task = tasks.CopyTask(
                 run=self._numbered("copy"),
                 destination=name,
-                sets=tuple(sorted(self._declared())),
+                sets=tuple(sorted(self._settings.declared_sets)),
                 settings=self._settings.model_dump(mode="json"),
             )
             self._spawn(task.run, "backup_agent.run.copy", task.model_dump_json().encode(), destination=name)
@@ -719,7 +707,7 @@ class Agent:
 
     def _metric_set(self, set_name: str) -> str:
         """Return the set as a label: ad hoc names are many and come from requests."""
-        return set_name if set_name in self._declared() else "adhoc"
+        return set_name if set_name in self._settings.declared_sets else "adhoc"
 
     # What others see
 

@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from backup_agent import logs
-from backup_agent.settings.load import load
 from backup_agent.settings.reload import Reloader
 from backup_agent.supervisor.agent import Agent
 
 
 def start(path: Path | None, environ: Mapping[str, str]) -> int:
     """Run the agent; return its exit code. Raise SettingsError for a faulty file, BackupError where it must not run."""
-    loaded = load(path, environ)
-    logs.configure(loaded.settings.log.format, loaded.settings.log.level, cluster=loaded.settings.cluster)
-    return Agent(loaded, Reloader(path, environ), environ).run()
+    reloader = Reloader(path, environ)
+    settings = reloader.loaded.settings
+    logs.configure(settings.log.format, settings.log.level, cluster=settings.cluster)
+    return Agent(reloader).run()
