@@ -1,0 +1,63 @@
+import stat
+from pathlib import Path
+
+import pytest
+
+from backup_agent.core.command import MIB, BackupTls, Memory
+from backup_agent.core.reasons import PermanentError, Reason
+from backup_agent.neo4j_admin.configuration import write
+
+SMALL = Memory(64 * MIB, 8 * MIB)
+
+
+@pytest.fixture
+def tls(tmp_path: Path) -> BackupTls:
+    for name in ("ca", "cert", "key"):
+        (tmp_path / name).write_text(f"-----BEGIN {name}-----\n")
+    return BackupTls(str(tmp_path / "ca"), str(tmp_path / "cert"), str(tmp_path / "key"))
+
+
+def test_the_folder_is_ours_alone_and_holds_what_the_lines_name(tmp_path: Path, tls: BackupTls) -> None:
+    conf = tmp_path / "conf"
+
+    write(conf, SMALL, tls)
+
+    lines = dict(line.split("=", 1) for line in (conf / "neo4j.conf").read_text().splitlines())
+    assert stat.S_IMODE(conf.stat().st_mode) == 0o700
+    assert Path(lines["dbms.ssl.policy.backup.trusted_dir"], "ca.crt").read_text() == "-----BEGIN ca-----\n"
+    assert Path(lines["server.directories.logs"]).is_dir()
+    assert lines["dbms.ssl.policy.backup.private_key"] == tls.key_file
+
+
+def test_no_key_is_ever_copied_onto_the_volume(tmp_path: Path, tls: BackupTls) -> None:
+    write(tmp_path / "conf", SMALL, tls)
+
+    files = [path for path in (tmp_path / "conf").rglob("*") if path.is_file()]
+    assert sorted(path.name for path in files) == ["ca.crt", "neo4j.conf"]
+    assert not [path for path in files if "BEGIN key" in path.read_text()]
+
+
+def test_a_rotated_ca_serves_the_next_run(tmp_path: Path, tls: BackupTls) -> None:
+    write(tmp_path / "first", SMALL, tls)
+    Path(tls.ca_file).write_text("new")
+
+    write(tmp_path / "second", SMALL, tls)
+
+    assert (tmp_path / "second/tls/trusted/ca.crt").read_text() == "new"
+
+
+@pytest.mark.parametrize("name", ["ca", "cert", "key"])
+def test_a_missing_file_is_named(tmp_path: Path, tls: BackupTls, name: str) -> None:
+    (tmp_path / name).unlink()
+
+    with pytest.raises(PermanentError) as refused:
+        write(tmp_path / "conf", SMALL, tls)
+
+    assert refused.value.failure.reason is Reason.SOURCE_UNREACHABLE
+    assert f"neo4j.backup_tls: {tmp_path / name} cannot be read" in refused.value.failure.error
+
+
+def test_without_tls_there_is_the_file_alone(tmp_path: Path) -> None:
+    write(tmp_path / "conf", SMALL)
+
+    assert sorted(path.name for path in (tmp_path / "conf").iterdir()) == ["logs", "neo4j.conf"]
