@@ -90,7 +90,7 @@ def select(
         }
         if not kept and not failed:
             failed[pattern] = _all_left_out(pattern, unwanted)
-        targets |= {target.name: target for target in kept if target.name not in targets}
+        targets |= {target.name: target for target in kept}
         failures |= failed
         warnings |= dict.fromkeys(found.warnings)
 

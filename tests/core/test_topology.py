@@ -138,7 +138,13 @@ def test_where_nobody_answers_all_are_tried_in_the_order_of_preference() -> None
 
 
 def test_the_static_list_comes_last_and_a_server_only_once() -> None:
-    assert order(WRITER, FOLLOWER, servers=("spare", "server-0")) == ["server-1", "server-0", "spare"]
+    found = sources(topology(WRITER, FOLLOWER), "orders", Addressing(servers=("spare", "server-0")))
+
+    assert [(source.address, source.role) for source in found] == [
+        ("server-1:6362", "follower"),
+        ("server-0:6362", "writer"),
+        ("spare:6362", "unknown"),
+    ]
 
 
 def test_a_static_server_that_answers_goes_before_one_that_does_not() -> None:
