@@ -107,7 +107,7 @@ def test_an_artifact_holds_a_real_store_behind_its_sizes(
     header = Header("orders", ID, store.id, 0, 1, 9, full=True, compressed=compressed)
     path = tmp_path / "orders.backup"
     with path.open("xb") as file:
-        artifacts.write(file, header, store.entries, prefix=prefix, half_way=None)
+        artifacts.write(file, header, store.entries, prefix=prefix)
 
     inside = unpacked(path).removeprefix(artifacts.HEADER_VERSION + header.to_bytes())
     sizes = struct.pack(">iqq", 1, len(store.entries), sum(entry.size for entry in store.entries))

@@ -264,7 +264,8 @@ def test_nothing_heavy_is_loaded(simulation: Simulation) -> None:
     launcher = simulation.program.read_text()
     start = launcher.replace("main(sys.argv[1:]", "print(*sys.modules, file=sys.stderr); main(sys.argv[1:]")
     simulation.program.write_text(start)
-    loaded = set(simulation.run("--version").stderr.split())
+    done = subprocess.run((str(simulation.program), "--version"), capture_output=True, text=True, check=True)
+    loaded = set(done.stderr.split())
 
     assert "backup_agent.standins.neo4j_admin.backup" in loaded
     assert loaded & heavy == set()

@@ -253,10 +253,17 @@ class Parts:
 
 
 def write(
-    output: Output, header: Header, entries: tuple[Entry, ...], *, prefix: str = "", half_way: Callable[[], None] | None
+    output: Output,
+    header: Header,
+    entries: tuple[Entry, ...],
+    *,
+    prefix: str = "",
+    counted: bool = True,
+    half_way: Callable[[], None] | None = None,
 ) -> None:
     """Write an artifact. `half_way` is called once, when half of the store's bytes have reached the output."""
     total = sum(entry.size for entry in entries)
+    counts = (len(entries), total) if counted else (0, 0)
     start = HEADER_VERSION + header.to_bytes()
     if not header.compressed:
         output.write(PLAIN + start)
@@ -271,7 +278,7 @@ def write(
             output.write(frame.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK))
             half_way()
 
-    output.write(frame.compress(MARK + start + struct.pack(">iqq", SIZES_VERSION, len(entries), total)))
+    output.write(frame.compress(MARK + start + struct.pack(">iqq", SIZES_VERSION, *counts)))
     for block in _tar(entries, prefix, total // 2, flushed):
         packed = frame.compress(block)
         if packed:

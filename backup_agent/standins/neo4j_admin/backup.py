@@ -5,7 +5,6 @@ wherever all artifacts were written: a server that did not answer makes it 1 all
 the real one stages a whole store below `--temp-path`, the stand-in leaves an almost empty folder there.
 """
 
-import calendar
 import errno
 import fnmatch
 import os
@@ -14,6 +13,7 @@ import uuid
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
@@ -61,8 +61,8 @@ class Context:
     def now(self) -> float:
         """Seconds since 1970: the simulated clock, else the machine's."""
         with suppress(FileNotFoundError):
-            text = (self.folder / CLOCK).read_text(encoding="utf-8").strip().removesuffix("Z")
-            return float(calendar.timegm(time.strptime(text, "%Y-%m-%dT%H:%M:%S")))
+            text = (self.folder / CLOCK).read_text(encoding="utf-8").strip()
+            return datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()
         return time.time()
 
 
@@ -379,16 +379,17 @@ def _write(context: Context, path: Path, header: Header, entries: tuple[Entry, .
             raise OSError(errno.EIO, "Connection reset by peer")
 
     watcher = half_way if injected.stops_half_way else None
+    counted = "no_counts" not in injected
     if fault := injected.get("split_parts"):
         if path.exists():
             raise FileExistsError(errno.EEXIST, "File exists")
         parts = artifacts.Parts(path, int(fault.number("part_bytes", 65536)))
-        artifacts.write(parts, header, entries, prefix=prefix, half_way=watcher)
+        artifacts.write(parts, header, entries, prefix=prefix, counted=counted, half_way=watcher)
         parts.close()
     else:
         with path.open("xb", buffering=0) as file:
             output = _Slow(file, injected) if "slow" in injected else file
-            artifacts.write(output, header, entries, prefix=prefix, half_way=watcher)
+            artifacts.write(output, header, entries, prefix=prefix, counted=counted, half_way=watcher)
     _damage(path, injected)
 
 

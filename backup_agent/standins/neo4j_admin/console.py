@@ -6,7 +6,6 @@ them; the logger's name is what an operator saw on 5.26.
 
 import enum
 import os
-import sys
 import time
 
 from backup_agent.standins.neo4j_admin.versions import Version
@@ -107,5 +106,4 @@ class Console:
 
 def leave(code: int) -> None:
     """End at once, as a JVM does: nothing is cleaned up."""
-    sys.stdout.flush()
     os._exit(code)

@@ -11,7 +11,6 @@ import fcntl
 import json
 import os
 import signal
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,7 +28,7 @@ KINDS = {
     "crash_137": "SIGKILL itself, by default with half of the artifact written",
     "hang": "neither output nor bytes; SIGTERM ends it",
     "hang_ignoring_sigterm": "the same, and SIGTERM does not",
-    "two_processes": "do the work in a child, as the real script's second JVM",
+    "two_processes": "do the work in a child, as the script's second JVM does; only a signal to the group ends both",
     "slow_checkpoint": "wait `seconds` (2) before the first byte",
     "slow_recovery": "wait `seconds` (2) between the copy and the artifact",
     "slow": "write `bytes_per_second` (1 MiB)",
@@ -49,6 +48,7 @@ KINDS = {
     "overlap": "start a differential `transactions` (1) too early",
     "empty_diff": "find nothing new",
     "artifact_exists": "find the artifact's name taken",
+    "no_counts": "say 0 files and 0 bytes in an artifact that has some, as 5.26's dumper can",
     "split_parts": "write parts of `part_bytes` (65536)",
     "odd_output": "bytes that are no text, a line of 2 MiB, colours, carriage returns, a last line without end",
 }
@@ -120,11 +120,10 @@ def wait(seconds: float) -> None:
 
 
 def split_process() -> None:
-    """Go on in a child; the parent waits, and ends as the child ended."""
+    """Go on in a child; the parent waits, and ends as the child ended. A signal to the parent ends the parent alone."""
     child = os.fork()
     if child == 0:
         return
-    signal.signal(signal.SIGTERM, lambda *_: os.kill(child, signal.SIGTERM))
     _, status = os.waitpid(child, 0)
     code = os.waitstatus_to_exitcode(status)
     leave(code if code >= 0 else 128 - code)
@@ -157,7 +156,10 @@ def check(faults: tuple[Mapping[str, Any], ...]) -> None:
     """End at once where a fault is misspelt: a test that injects nothing must not pass."""
     for fault in faults:
         if fault.get("do") not in KINDS or fault.get("at", "copy") not in STAGES:
-            sys.stderr.write(f"stand-in: {json.dumps(dict(fault))}: `do` is one of {', '.join(KINDS)}\n")
+            text = (
+                f"stand-in: {json.dumps(dict(fault))}: `do` is one of {', '.join(KINDS)}; `at` of {', '.join(STAGES)}\n"
+            )
+            os.write(2, text.encode())
             leave(99)
 
 

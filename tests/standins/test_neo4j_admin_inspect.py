@@ -1,0 +1,137 @@
+"""The stand-in's `backup inspect` and `--inspect-path`, by version."""
+
+import json
+from collections.abc import Callable
+
+import pytest
+
+from tests.standins.conftest import Simulation, create
+
+COLUMNS = ["FILE", "DATABASE", "DATABASE ID", "TIME (UTC)", "FULL", "COMPRESSED", "LOWEST TX", "HIGHEST TX"]
+
+
+def cells(table: str) -> list[list[str]]:
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
+
+
+def names(table: str) -> list[str]:
+    """Return the minutes in the names of the files listed."""
+    return [row[0].removesuffix(".backup").split("-")[-2] for row in cells(table)[1:]]
+
+
+@pytest.fixture(scope="module")
+def chain(tmp_path_factory: pytest.TempPathFactory) -> Simulation:
+    """A FULL, two differentials and an empty one of orders, then a FULL of neo4j, at minutes 1 to 5; only read it."""
+    simulation = create("2026.09.0", tmp_path_factory.mktemp("chain"))
+    for transactions in (2, 2, 0):
+        simulation.artifact()
+        simulation.commit(transactions)
+    simulation.artifact()
+    simulation.artifact("--type=FULL", database="neo4j")
+    return simulation
+
+
+@pytest.mark.parametrize(
+    ("version", "options", "columns"),
+    [
+        ("5.26.31", [], ["FILE"]),
+        ("5.26.31", ["--show-metadata"], COLUMNS),
+        ("2025.05.0", ["--show-metadata"], COLUMNS),
+        ("2025.06.0", ["--show-metadata"], [*COLUMNS, "RECOVERED"]),
+        ("2025.07.0", [], [*COLUMNS, "RECOVERED"]),
+        ("2025.09.0", ["--show-metadata"], [*COLUMNS, "STORE ID HASH", "RECOVERED"]),
+        ("2026.09.0", [], [*COLUMNS, "RECOVERED"]),
+    ],
+)
+def test_columns_came_with_versions(
+    simulate: Callable[[str], Simulation], version: str, options: list[str], columns: list[str]
+) -> None:
+    simulation = simulate(version)
+    simulation.artifact()
+    done = simulation.run("backup", "inspect", *options, str(simulation.target))
+
+    assert (done.returncode, cells(done.stdout)[0]) == (0, columns)
+
+
+def test_a_row_says_what_the_header_says_and_cells_stand_to_the_right(simulation: Simulation) -> None:
+    path, header = simulation.artifact()
+    simulation.commit(3)
+    simulation.artifact()
+    table = simulation.run("backup", "inspect", str(simulation.target)).stdout
+
+    assert cells(table)[2] == [
+        path.as_uri(), "orders", str(header.database_id), "2026-11-23T02:01:00", "true", "true", "1", "12", "true",
+    ]  # fmt: skip
+    assert len({len(line) for line in table.splitlines()}) == 1
+    assert "|  true |" in table.splitlines()[2]
+
+
+@pytest.mark.parametrize(
+    ("version", "options", "listed"),
+    [
+        pytest.param("2026.09.0", [], ["03", "02", "01", "05"], id="newest-first-without-empty-ones"),
+        pytest.param("2026.09.0", ["--empty"], ["04", "03", "02", "01", "05"], id="empty-ones"),
+        pytest.param("2026.09.0", ["--latest-backup"], ["03", "05"], id="latest-backup"),
+        pytest.param("2026.09.0", ["--database=ORDERS", "--latest-backup", "--empty"], ["04"], id="one-database"),
+        pytest.param("2026.09.0", ["--latest-chain", "--database=orders"], ["01", "02", "03"], id="chain-full-first"),
+        pytest.param("5.26.31", ["--latest-chain", "--database=orders"], ["03", "02", "01"], id="chain-newest-first"),
+        pytest.param(
+            "2026.09.0", ["--latest-chain", "--empty", "--database=orders"], ["01", "02", "03", "04"], id="whole-chain"
+        ),
+    ],
+)
+def test_what_is_listed(chain: Simulation, version: str, options: list[str], listed: list[str]) -> None:
+    done = chain.run("backup", "inspect", *options, str(chain.target), version=version)
+
+    assert names(done.stdout) == listed
+
+
+def test_a_file_ends_its_chain(chain: Simulation) -> None:
+    second = sorted(chain.target.glob("orders-*"))[1]
+
+    assert names(chain.run("backup", "inspect", str(second)).stdout) == ["02"]
+    assert names(chain.run("backup", "inspect", "--latest-chain", str(second)).stdout) == ["02", "01"]
+
+
+def test_json_has_a_uri_for_each(simulation: Simulation) -> None:
+    path, _ = simulation.artifact()
+    done = simulation.run("backup", "inspect", "--format=json", str(simulation.target))
+
+    assert f'"uri":"{path.as_uri()}"' in done.stdout
+    assert [row["full"] for row in json.loads(done.stdout)] == [True]
+
+
+def test_the_old_option_has_the_old_eight_columns(chain: Simulation) -> None:
+    done = chain.run("database", "backup", f"--inspect-path={chain.target}")
+
+    assert cells(done.stdout)[0] == [column.replace(" (UTC)", "") for column in COLUMNS]
+    assert len(cells(done.stdout)) == 6
+
+
+@pytest.mark.parametrize(
+    ("options", "exit_code", "message"),
+    [
+        ([], 64, "Missing required parameter: '<backup-path>'"),
+        (["--latest-backup", "--latest-chain", "x"], 64, "are mutually exclusive"),
+        (["/nowhere"], 1, "/nowhere does not exist"),
+        (["s3://bucket/"], 1, "The stand-in reads local folders only"),
+        (["a", "b"], 2, "Unmatched arguments from index 1: 'b'"),
+        (["--format=XML", "x"], 64, "expected one of [JSON, TABULAR]"),
+    ],
+)
+def test_what_cannot_be_inspected_is_refused(
+    simulation: Simulation, options: list[str], exit_code: int, message: str
+) -> None:
+    done = simulation.run("backup", "inspect", *options)
+
+    assert done.returncode == exit_code
+    assert message in done.stderr
+
+
+def test_a_stranger_in_the_folder_fails_the_command(simulation: Simulation) -> None:
+    simulation.artifact()
+    (simulation.target / "junk.backup").write_bytes(b"BZV3....")
+    done = simulation.run("backup", "inspect", str(simulation.target))
+
+    assert done.returncode == 1
+    assert "Unsupported format backup format: BZV3" in done.stderr
