@@ -23,8 +23,6 @@ NOT_SHOWN = "not shown: it may be a secret"
 EXPECTED = {
     # pydantic's kind of error (two are split below): what should stand there, with its context filled in
     "value_error": "{error}",
-    "literal_error": "{expected}",
-    "enum": "{expected}",
     "string_type": "text",
     "string_unquoted": "text, in quotes",
     "string_too_short": "some text",
@@ -120,7 +118,9 @@ def _expected(details: ErrorDetails) -> str:
     if kind in {"model_type", "dict_type"} and value is None:
         kind = "section_null"
     context: dict[str, Any] = details.get("ctx", {})
-    return EXPECTED.get(kind, "something else").format(**context).replace("'", "")
+    if kind in {"literal_error", "enum"}:
+        return str(context["expected"]).replace("'", "")
+    return EXPECTED.get(kind, "something else").format(**context)
 
 
 def _unknown(path: Path) -> str:
