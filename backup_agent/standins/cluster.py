@@ -180,13 +180,14 @@ class Cluster:
         for database in self.databases:
             primaries = [copy.server for copy in database.copies if copy.role == "primary"]
             left = [server for server in primaries if server in up]
-            leaders = [copy.server for copy in database.copies if copy.writer]
-            if database.type == "composite" or set(leaders) & up:
+            leader = next((copy.server for copy in database.copies if copy.writer), None)
+            majority = 2 * len(left) > len(primaries)
+            if database.type == "composite" or (majority and leader in up):
                 continue
-            if 2 * len(left) > len(primaries):
+            if majority:
                 cluster = cluster.with_leader(database.name, left[0])
-            elif leaders:
-                cluster = cluster.with_copy(database.name, leaders[0], writer=False)
+            elif leader:
+                cluster = cluster.with_copy(database.name, leader, writer=False)
         return cluster
 
     def with_status(self, database: str, status: str) -> Self:
@@ -238,11 +239,20 @@ class Cluster:
         """Let only these in over Bolt."""
         return dataclasses.replace(self, bolt=dataclasses.replace(self.bolt, users=users))
 
+    def with_edition(self, edition: str) -> Self:
+        """Answer over Bolt as that edition: `enterprise` or `community`."""
+        return dataclasses.replace(self, bolt=dataclasses.replace(self.bolt, edition=edition))
+
     def with_settings(self, server: str, settings: Mapping[str, str]) -> Self:
         """Set what SHOW SETTINGS of one server tells, beside the defaults."""
         self.server(server)
         changed = {**self.bolt.settings, server: dict(settings)}
         return dataclasses.replace(self, bolt=dataclasses.replace(self.bolt, settings=changed))
+
+
+def one_server(version: str = "2026.09.0", databases: Iterable[str] = ("neo4j", "orders")) -> Cluster:
+    """Return a single server that leads every database."""
+    return _built(version, databases, primaries=1, secondaries=0)
 
 
 def three_servers(version: str = "2026.09.0", databases: Iterable[str] = ("neo4j", "orders")) -> Cluster:
@@ -273,7 +283,7 @@ def load(folder: Path) -> Cluster:
     path = folder / FILE
     try:
         return _cluster(json.loads(path.read_bytes()))
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: not a simulated cluster: {error}") from error
 
 

@@ -350,13 +350,13 @@ class Conversation:
             metadata["qid"] = self.last_stream
         return metadata
 
-    def _stream(self, fields: Sequence[Any]) -> tuple[Stream, int | None]:
+    def _stream(self, fields: Sequence[Any]) -> tuple[Stream, int]:
         number = fields[0].get("qid", -1)
         stream = self.streams.get(self.last_stream if number < 0 else number)
         if stream is None:
             self._refuse_for_good("Neo.ClientError.Request.Invalid", "no rows are open")
         count = fields[0].get("n", -1)
-        return stream, None if count < 0 else count
+        return stream, len(stream.rows) if count < 0 else count
 
     def _pulled(self, stream: Stream) -> dict[str, Any]:
         if stream.rows:

@@ -1,0 +1,130 @@
+import contextlib
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as some
+
+from backup_agent.standins.bolt.packstream import MAX_DEPTH, PackStreamError, Structure, pack, unpack
+
+SCALARS = (
+    some.none()
+    | some.booleans()
+    | some.integers(-(1 << 63), (1 << 63) - 1)
+    | some.floats(allow_nan=False)
+    | some.text()
+    | some.binary()
+)
+VALUES = some.recursive(
+    SCALARS,
+    lambda inner: (
+        some.lists(inner, max_size=20)
+        | some.dictionaries(some.text(), inner, max_size=20)
+        | some.builds(Structure, some.integers(0, 127), some.lists(inner, max_size=15).map(tuple))
+    ),
+    max_leaves=30,
+)
+
+
+@given(VALUES)
+def test_what_was_packed_is_unpacked(value: Any) -> None:
+    assert unpack(pack(value)) == value
+
+
+@given(VALUES, some.data())
+def test_cut_bytes_are_refused(value: Any, data: some.DataObject) -> None:
+    whole = pack(value)
+    cut = whole[: data.draw(some.integers(0, len(whole) - 1))]
+
+    with pytest.raises(PackStreamError):
+        unpack(cut)
+
+
+@given(some.binary())
+def test_odd_bytes_are_a_value_or_refused(data: bytes) -> None:
+    with contextlib.suppress(PackStreamError):
+        unpack(data)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (None, "c0"),
+        (True, "c3"),
+        (False, "c2"),
+        (1, "01"),
+        (127, "7f"),
+        (-16, "f0"),
+        (-17, "c8ef"),
+        (128, "c90080"),
+        (-129, "c9ff7f"),
+        (32768, "ca00008000"),
+        (1 << 31, "cb0000000080000000"),
+        (1.23, "c13ff3ae147ae147ae"),
+        ("", "80"),
+        ("Größe", "874772c3b6c39f65"),
+        ("a" * 16, "d010" + "61" * 16),
+        ("a" * 256, "d10100" + "61" * 256),
+        (b"\x01\x02", "cc020102"),
+        ([], "90"),
+        ([1, 2], "920102"),
+        (list(range(16)), "d410" + "".join(f"{n:02x}" for n in range(16))),
+        ({"a": 1}, "a1816101"),
+        (
+            {str(n): n for n in range(16)},
+            "d810" + "".join(f"{0x80 + len(str(n)):02x}{str(n).encode().hex()}{n:02x}" for n in range(16)),
+        ),
+        (Structure(0x70, ({},)), "b170a0"),
+    ],
+    ids=lambda value: repr(value)[:20],
+)
+def test_the_smallest_form_is_taken(value: Any, expected: str) -> None:
+    assert pack(value).hex() == expected
+
+
+@pytest.mark.parametrize("size", [0xFFFF, 0x1_0000], ids=["two bytes count it", "four bytes count it"])
+def test_long_values_come_back(size: int) -> None:
+    assert unpack(pack(["x" * size, b"x" * size, [1] * size])) == ["x" * size, b"x" * size, [1] * size]
+
+
+@given(some.datetimes(min_value=datetime(1, 1, 3), max_value=datetime(9998, 1, 1)), some.integers(-86_000, 86_000))  # noqa: DTZ001  the zone is added below
+def test_a_datetime_is_seconds_in_utc_nanoseconds_and_offset(naive: datetime, offset: int) -> None:
+    value = naive.replace(tzinfo=timezone(timedelta(seconds=offset)))
+
+    seconds, nanoseconds, told = unpack(pack(value)).fields
+
+    assert told == offset
+    assert datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds, microseconds=nanoseconds // 1000) == value
+    assert 0 <= nanoseconds < 1_000_000_000
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (1 << 63, "64 bits"),
+        (object(), "no form for object"),
+        (datetime(2026, 1, 1), "no form for datetime"),  # noqa: DTZ001  that it has no zone is the point
+        ({1, 2}, "no form for set"),
+    ],
+    ids=["too large", "object", "datetime without a zone", "set"],
+)
+def test_a_value_bolt_has_no_form_for_is_refused(value: Any, words: str) -> None:
+    with pytest.raises(PackStreamError, match=words):
+        pack(value)
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        ("", "cut"),
+        ("0101", "1 bytes behind"),
+        ("c4", "unknown marker 0xC4"),
+        ("81ff", "not UTF-8"),
+        ("a10101", "a key that is no text"),
+        ("91" * (MAX_DEPTH + 2), "nested deeper"),
+    ],
+)
+def test_bytes_that_are_no_packstream_are_refused(data: str, words: str) -> None:
+    with pytest.raises(PackStreamError, match=words):
+        unpack(bytes.fromhex(data))
