@@ -14,6 +14,7 @@ import json
 import os
 import sys
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from backup_agent.cluster.memory import recall
 from backup_agent.cluster.probe import probe
 from backup_agent.core.reasons import BackupError, PermanentError
 from backup_agent.core.topology import Addressing, Topology, addresses
+from backup_agent.settings.credentials import credentials
+from backup_agent.settings.model import Neo4j
 
 STDIN = 0
 """Read by its descriptor: a thread that waits within a buffered file holds its lock, and nobody gets past that."""
@@ -33,18 +36,18 @@ def main() -> int:
     """Do what the first line asks, write the answer, and return the exit code."""
     asked = json.loads(_first_line())
     threading.Thread(target=_end_with_the_lifeline, name="lifeline", daemon=True).start()
-    answer = discover(asked)
+    answer = discover(asked, os.environ)
     sys.stdout.write(json.dumps(answer) + "\n")
     sys.stdout.flush()
     return 0 if answer["event"] == "topology" else 1
 
 
-def discover(asked: dict[str, Any]) -> dict[str, Any]:
+def discover(asked: dict[str, Any], environ: Mapping[str, str]) -> dict[str, Any]:
     """Ask Bolt, then try the backup addresses: those of the answer, or without one those of the last topology."""
-    settings = asked["settings"]["neo4j"]
-    addressing = Addressing.model_validate({key: settings[key] for key in Addressing.model_fields if key in settings})
+    settings = Neo4j.model_validate(asked["settings"]["neo4j"])
+    addressing = Addressing.model_validate(settings.model_dump(include=set(Addressing.model_fields)))
     try:
-        found = bolt.discover(_endpoint(settings), timeout=asked.get("timeout", SECONDS))
+        found = bolt.discover(_endpoint(settings, environ), timeout=asked.get("timeout", SECONDS))
     except BackupError as error:
         root = asked.get("root")
         return {
@@ -68,19 +71,16 @@ def _reachable(topology: Topology | None, addressing: Addressing) -> dict[str, s
     return probe(addresses(topology, addressing))
 
 
-def _endpoint(settings: dict[str, Any]) -> bolt.Endpoint:
+def _endpoint(settings: Neo4j, environ: Mapping[str, str]) -> bolt.Endpoint:
     """Read the credentials, now: they may have been rotated since the last time."""
+    login = credentials(settings, environ)
     return bolt.Endpoint(
-        uri=settings["uri"],
-        username=_word(settings.get("username_file")) or settings.get("username") or "neo4j",
-        password=_word(settings.get("password_file")) or os.environ.get("NEO4J_PASSWORD", ""),
-        ca_file=settings.get("ca_file"),
-        backup_port=settings.get("backup_port", 6362),
+        uri=settings.uri,
+        username=login.username,
+        password=login.password,
+        ca_file=str(settings.ca_file) if settings.ca_file else None,
+        backup_port=settings.backup_port,
     )
-
-
-def _word(path: str | None) -> str | None:
-    return Path(path).read_text().rstrip("\r\n") if path else None
 
 
 def _first_line() -> bytes:

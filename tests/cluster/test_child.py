@@ -14,6 +14,7 @@ import pytest
 
 from backup_agent.cluster.memory import remember
 from backup_agent.core.topology import Copy, Topology
+from backup_agent.settings.model import Settings
 from backup_agent.standins.bolt import BoltServer
 from backup_agent.standins.cluster import BoltFault, User, three_servers
 
@@ -49,7 +50,8 @@ def child() -> Iterator[Child]:
 
 
 def asking(uri: str, **neo4j: Any) -> dict[str, Any]:
-    return {"settings": {"cluster": "demo", "neo4j": {"uri": uri, "username": "agent", **neo4j}}, "root": None}
+    settings = Settings.model_validate({"cluster": "demo", "neo4j": {"uri": uri, "username": "agent", **neo4j}})
+    return {"settings": json.loads(settings.model_dump_json()), "root": None}
 
 
 def answer(process: subprocess.Popen[str]) -> dict[str, Any]:
@@ -62,7 +64,7 @@ def test_it_answers_with_the_topology_and_what_is_reachable(bolt_server: Start, 
     server = bolt_server(three_servers().with_users(User("agent", PASSWORD)))
     bolt_port = int(server.addresses["server-0"].rpartition(":")[2])
 
-    process = child(asking(server.uri(scheme="neo4j"), backup_addresses="127.0.0.1", backup_port=bolt_port))
+    process = child(asking(server.uri(scheme="neo4j"), backup_addresses={"127.0.0.1": f"127.0.0.1:{bolt_port}"}))
     found = answer(process)
 
     assert process.wait(10) == 0
@@ -100,6 +102,17 @@ def test_without_bolt_it_tries_the_addresses_it_knows(bolt_server: Start, child:
     assert found["event"] == "failed"
     assert list(found["reachable"]) == ["127.0.0.1:2", "127.0.0.1:1"]
     assert "refused" in found["reachable"]["127.0.0.1:1"]
+
+
+def test_a_password_file_that_is_not_there_is_told(bolt_server: Start, child: Child, tmp_path: Path) -> None:
+    server = bolt_server(three_servers())
+
+    process = child(asking(server.uri(), password_file=str(tmp_path / "absent"), username="agent"))
+    found = answer(process)
+
+    assert (found["event"], found["reason"]) == ("failed", "source_unreachable")
+    assert str(tmp_path / "absent") in found["error"]
+    assert server.logins == ()
 
 
 def test_a_hanging_server_does_not_keep_it(bolt_server: Start, child: Child) -> None:
