@@ -23,7 +23,7 @@ LONGEST = timedelta(days=36500)
 BOLT_SCHEMES = ("neo4j", "neo4j+s", "neo4j+ssc", "bolt", "bolt+s", "bolt+ssc")
 
 _DURATION = re.compile(rf"([0-9]{{1,12}})([{''.join(SECONDS)}])")
-_SIZE = re.compile(rf"([0-9]{{1,15}})({'|'.join(BYTES)})")
+_SIZE = re.compile(rf"([0-9]{{1,18}})({'|'.join(BYTES)})")
 _HOST = re.compile(
     r"(?=.{1,253}$)[A-Za-z0-9]([A-Za-z0-9_-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9_-]*[A-Za-z0-9])?)*\.?"
 )

@@ -6,6 +6,7 @@ whole model only when nothing else is wrong, and then faults would come in two r
 
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, JsonValue, ValidationInfo, field_validator
@@ -334,10 +335,10 @@ class Settings(Section):
         description="names of sets that requests may use for good, beside `default` and those of schedules",
         examples=[["before-release"]],
     )
+    storage: Storage = Field(Storage(), description="where artifacts are kept")
     requests: AbsolutePath = Field(
         "/backup-requests", description="folder that requests are dropped into", validate_default=True
     )
-    storage: Storage = Field(Storage(), description="where artifacts are kept", validate_default=True)
     retention: Retention | None = Field(None, description="what is kept below storage.root; without it everything")
     chain: Chain = Field(Chain(), description="when a differential is refused and a full backup taken instead")
     schedules: dict[Label, Schedule] = Field(
@@ -348,14 +349,11 @@ class Settings(Section):
     http: Http = Field(Http(), description="the agent's own server")
     log: Log = Field(Log(), description="what the log looks like")
 
-    @field_validator("storage")
+    @field_validator("requests")
     @classmethod
-    def _is_apart_from_the_requests(cls, value: Storage, info: ValidationInfo) -> Storage:
-        requests = info.data.get("requests")
-        if requests is not None and requests.is_relative_to(value.root):
-            raise ValueError(
-                f"another folder than {value.root} as root: requests lies in it, and would be taken for a set"
-            )
+    def _is_outside_the_root(cls, value: Path, info: ValidationInfo) -> Path:
+        if "storage" in info.data and value.is_relative_to(root := info.data["storage"].root):
+            raise ValueError(f"a folder outside storage.root, {root}: inside it would be taken for a set")
         return value
 
     @property

@@ -1,0 +1,71 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backup_agent.core.reasons import PermanentError, Reason
+from backup_agent.settings.credentials import credentials
+from backup_agent.settings.model import Neo4j
+
+
+def neo4j(**keys: Any) -> Neo4j:
+    return Neo4j.model_validate({"uri": "neo4j://x:7687", **keys})
+
+
+def test_the_password_stands_in_a_file_and_is_read_at_each_use(tmp_path: Path) -> None:
+    file = tmp_path / "password"
+    file.write_text("first\n")
+    settings = neo4j(password_file=file)
+    first = credentials(settings, {"NEO4J_PASSWORD": "other"})
+    file.write_text("second\r\n")
+
+    assert (first.username, first.password) == ("neo4j", "first")
+    assert credentials(settings, {}).password == "second"
+
+
+def test_without_a_file_the_password_is_that_of_the_environment() -> None:
+    assert credentials(neo4j(username="backup"), {"NEO4J_PASSWORD": " p w "}).password == " p w "
+
+
+def test_the_name_may_stand_in_a_file(tmp_path: Path) -> None:
+    (tmp_path / "username").write_text("backup\n")
+
+    assert credentials(neo4j(username_file=tmp_path / "username"), {"NEO4J_PASSWORD": "x"}).username == "backup"
+
+
+def test_only_the_newline_at_the_end_is_no_part_of_a_password(tmp_path: Path) -> None:
+    (tmp_path / "password").write_text(" a\nb \n\n")
+
+    assert credentials(neo4j(password_file=tmp_path / "password"), {}).password == " a\nb \n"
+
+
+def test_no_password_at_all_is_an_error_that_says_where_to_put_it() -> None:
+    with pytest.raises(PermanentError, match=r"neo4j\.password_file is not set") as refused:
+        credentials(neo4j(), {"NEO4J_PASSWORD": ""})
+
+    assert refused.value.failure.reason is Reason.SOURCE_UNREACHABLE
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        (None, "no such file or directory"),
+        (b"", "empty"),
+        (b"\n", "empty"),
+        (b"\xff\xfehunter2", "not text in UTF-8"),
+        (b"x" * 70000, "too large"),
+    ],
+)
+def test_a_password_file_that_is_none_is_named(tmp_path: Path, content: bytes | None, fault: str) -> None:
+    file = tmp_path / "password"
+    if content is not None:
+        file.write_bytes(content)
+
+    with pytest.raises(PermanentError) as refused:
+        credentials(neo4j(password_file=file), {"NEO4J_PASSWORD": "x"})
+
+    assert str(refused.value) == f"neo4j.password_file: {file}: {fault}"
+
+
+def test_credentials_show_no_password() -> None:
+    assert "hunter2" not in repr(credentials(neo4j(), {"NEO4J_PASSWORD": "hunter2"}))

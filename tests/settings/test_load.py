@@ -1,0 +1,374 @@
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from backup_agent.settings.faults import SettingsError
+from backup_agent.settings.load import Loaded, in_force, load, parse
+
+LEAST = "cluster: demo\nneo4j: {uri: 'neo4j://demo-client:7687'}\n"
+
+
+def loaded(text: str, **environ: str) -> Loaded:
+    return parse(text.encode(), environ, "config.yaml")
+
+
+def faults(text: str, **environ: str) -> list[str]:
+    with pytest.raises(SettingsError) as refused:
+        loaded(text, **environ)
+    return [str(fault) for fault in refused.value.faults]
+
+
+# Faults
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        pytest.param("", "cluster: required, such as demo", id="nothing"),
+        pytest.param("cluster: demo", "neo4j.uri: required, such as neo4j://demo-client:7687", id="no-uri"),
+        pytest.param("[]", "expected keys and values, such as cluster: demo", id="a-list"),
+        pytest.param("cluster: 7", "cluster: expected text, in quotes (got 7)", id="a-number-for-text"),
+        pytest.param("cluster: on", "cluster: expected text, in quotes (got true)", id="YAMLs-own-idea-of-on"),
+        pytest.param("cluster: 2026-11-23", None, id="no-dates"),
+        pytest.param("clutser: demo", "clutser: unknown key: did you mean cluster?", id="misspelt"),
+        pytest.param("frob: 1", "frob: unknown key: known here are chain, cluster, databases, http, limits, log, neo4j, requests, retention, schedules, sets, storage", id="unknown"),
+        pytest.param("limits:", "limits: expected keys and values; leave it out, or write {} (got null)", id="a-section-of-comments"),
+        pytest.param("databases: '*'", 'databases: expected a list, such as [a, b] (got "*")', id="no-list"),
+        pytest.param("databases: []", 'databases: expected at least one name or glob that takes something in, such as "*" (got a list)', id="nothing-to-back-up"),
+        pytest.param("databases: ['!a']", 'databases: expected at least one name or glob that takes something in, such as "*" (got a list)', id="only-exclusions"),
+        pytest.param("databases: ['a b']", 'databases[0]: expected a database name, a glob such as "orders*", or "!" and one of these (got "a b")', id="no-glob"),
+        pytest.param("sets: [.staging]", "sets[0]: expected the name of a set alone, such as test: letters, digits, '.', '_' and '-' (got \".staging\")", id="the-agents-own-name"),
+        pytest.param("requests: here", "requests: expected an absolute path without '..' (got \"here\")", id="relative-path"),
+        pytest.param("requests: /a/../b", "requests: expected an absolute path without '..' (got \"/a/../b\")", id="dots"),
+        pytest.param("storage: {root: /b}\nrequests: /b", 'requests: expected a folder outside storage.root, /b: inside it would be taken for a set (got "/b")', id="root-is-requests"),
+        pytest.param("storage: {root: /backup-requests}", 'requests: expected a folder outside storage.root, /backup-requests: inside it would be taken for a set (got "/backup-requests")', id="root-is-the-default-requests"),
+        pytest.param("requests: /backups/requests", 'requests: expected a folder outside storage.root, /backups: inside it would be taken for a set (got "/backups/requests")', id="requests-in-the-default-root"),
+        pytest.param("storage: {destinations: {local: {bucket: backups}}}", "storage.destinations: expected another name than local: that is the volume (got a mapping)", id="a-destination-called-local"),
+        pytest.param("storage: {destinations: {Off Site: {bucket: backups}}}", "storage.destinations.Off Site: expected a name of at most 31 lower-case letters, digits, '_' and '-', the first no sign (got \"Off Site\")", id="destination-name"),
+        pytest.param("storage: {destinations: {a: {bucket: backups}, b: {bucket: backups}}}", "storage.destinations: expected another bucket or prefix for b: a is the same place (got a mapping)", id="one-place-twice"),
+        pytest.param("storage: {destinations: {a: {}}}", "storage.destinations.a.bucket: required, such as backups", id="no-bucket"),
+        pytest.param("storage: {destinations: {a: {bucket: b}}}", "storage.destinations.a.bucket: expected the name of a bucket, or an access point's ARN (got \"b\")", id="bucket"),
+        pytest.param("storage: {destinations: {a: {bucket: bbb, prefix: /x}}}", "storage.destinations.a.prefix: expected names with '/' between them and at neither end, such as neo4j (got \"/x\")", id="prefix"),
+        pytest.param("storage: {destinations: {a: {bucket: bbb, prefix: x/../y}}}", "storage.destinations.a.prefix: expected names with '/' between them and at neither end, such as neo4j (got \"x/../y\")", id="prefix-with-dots"),
+        pytest.param("storage: {destinations: {a: {bucket: bbb, type: gcs}}}", 'storage.destinations.a.type: expected s3 (got "gcs")', id="another-store"),
+        pytest.param("storage: {destinations: {a: {bucket: bbb, endpoint_url: s3.example.com}}}", 'storage.destinations.a.endpoint_url: expected http:// or https:// with host and port, and no credentials (got "s3.example.com")', id="endpoint"),
+        pytest.param("storage: {destinations: {a: {bucket: bbb, bandwidth: 50}}}", "storage.destinations.a.bandwidth: expected a size such as 512MiB (B, KiB, MiB, GiB or TiB) (got 50)", id="a-size-without-unit"),
+        pytest.param("storage: {destinations: {a: {bucket: bbb, put_options: {SSECustomerKey: x}}}}", "storage.destinations.a.put_options: expected no SSECustomer… option: the settings hold no keys; ServerSideEncryption and SSEKMSKeyId work (got a mapping)", id="a-key-in-put-options"),
+        pytest.param("retention: {daily: 0}", "retention.daily: expected at least 1 (got 0)", id="keep-none"),
+        pytest.param("retention: {timezone: Mars}", 'retention.timezone: expected an IANA time zone such as Europe/Berlin or UTC (got "Mars")', id="zone"),
+        pytest.param("retention: {max_delete_share: 2}", "retention.max_delete_share: expected at most 1 (got 2)", id="share"),
+        pytest.param("retention: {max_delete_share: .nan}", "retention.max_delete_share: expected a number (got nan)", id="not-a-number"),
+        pytest.param("chain: {max_links: 1.5}", "chain.max_links: expected a whole number (got 1.5)", id="half-a-link"),
+        pytest.param("chain: {max_age: 7}", "chain.max_age: expected a duration such as 90s, 15m, 6h or 30d (got 7)", id="a-duration-without-unit"),
+        pytest.param("limits: {run_timeout: 0s}", 'limits.run_timeout: expected a duration of at least 1s (got "0s")', id="no-time"),
+        pytest.param("limits: {parallel: '2'}", 'limits.parallel: expected a whole number (got "2")', id="text-for-a-number"),
+        pytest.param("http: {listen: 8080}", "http.listen: expected text, in quotes (got 8080)", id="a-bare-port"),
+        pytest.param("http: {listen: ':8080'}", 'http.listen: expected host:port to listen on, such as 0.0.0.0:8080 (got ":8080")', id="no-host"),
+        pytest.param("log: {level: loud}", 'log.level: expected debug, info, warning or error (got "loud")', id="level"),
+        pytest.param("schedules:", "schedules: expected keys and values; leave it out, or write {} (got null)", id="schedules-null"),
+        pytest.param("schedules: {a b: {cron: '@daily'}}", "schedules.a b: expected a name of at most 63 letters, digits, '.', '_' and '-', the first no sign (got \"a b\")", id="schedule-name"),
+        pytest.param("schedules: {n: {}}", "schedules.n.cron: required, such as 0 2 * * *", id="no-cron"),
+        pytest.param("schedules: {n: {cron: 0 2 * *}}", 'schedules.n.cron: expected five fields: minute, hour, day of month, month, weekday (got "0 2 * *")', id="cron"),
+        pytest.param("schedules: {n: {cron: 0 0 31 2 *}}", 'schedules.n.cron: expected an expression that is due some day: this one never is (got "0 0 31 2 *")', id="never-due"),
+        pytest.param("schedules: {n: {cron: '@reboot'}}", 'schedules.n.cron: expected five fields, or one of @hourly, @daily, @midnight, @weekly, @monthly, @yearly, @annually (got "@reboot")', id="@reboot"),
+        pytest.param("schedules: {n: {cron: '@daily', type: full}}", 'schedules.n.type: expected FULL, DIFF or AUTO (got "full")', id="type"),
+        pytest.param("schedules: {n: {cron: '@daily', misfire: never}}", 'schedules.n.misfire: expected run_once or skip (got "never")', id="misfire"),
+        pytest.param("schedules: {n: {cron: '@daily', path: /backups/x}}", "schedules.n.path: expected the name of a set alone, such as test: letters, digits, '.', '_' and '-' (got \"/backups/x\")", id="set"),
+        pytest.param("schedules: {n: {cron: '*/30 * * * *', jitter: 30m}}", 'schedules.n.jitter: expected less than the 30m between two runs (got "30m")', id="jitter"),
+    ],
+)  # fmt: skip
+def test_a_fault_says_where_what_was_expected_and_what_was_found(text: str, expected: str | None) -> None:
+    base = "" if text.startswith(("cluster", "clutser", "[")) or not text else LEAST
+    if expected is None:
+        assert loaded(text + "\nneo4j: {uri: 'bolt://x'}").settings.cluster == "2026-11-23"
+    else:
+        assert expected in faults(base + text)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        pytest.param("uri: http://x", None, id="scheme"),
+        pytest.param("uri: neo4j://x/path", None, id="path"),
+        pytest.param("uri: 'neo4j://:7687'", None, id="no-host"),
+        pytest.param("uri: 'neo4j://x:99999'", None, id="port"),
+        pytest.param("uri: bolt://x, username: a, username_file: /n", 'neo4j.username_file: expected username or username_file, not both (got "/n")', id="two-names"),
+        pytest.param("uri: bolt://x, ca_file: /ca", 'neo4j.ca_file: expected a neo4j+s:// or bolt+s:// uri beside it: no other is held against a CA (got "/ca")', id="ca-without-tls"),
+        pytest.param("uri: bolt+ssc://x, ca_file: /ca", 'neo4j.ca_file: expected a neo4j+s:// or bolt+s:// uri beside it: no other is held against a CA (got "/ca")', id="ca-that-is-not-used"),
+        pytest.param("uri: bolt://x, servers: ['x:0']", 'neo4j.servers[0]: expected host:port, with a port from 1 to 65535 (got "x:0")', id="server"),
+        pytest.param("uri: bolt://x, backup_port: 0", "neo4j.backup_port: expected at least 1 (got 0)", id="port-0"),
+        pytest.param("uri: bolt://x, launch: fast", 'neo4j.launch: expected auto, script or direct (got "fast")', id="launch"),
+        pytest.param("uri: bolt://x, heap: 512m", 'neo4j.heap: expected a size such as 512MiB (B, KiB, MiB, GiB or TiB) (got "512m")', id="neo4js-own-sizes"),
+        pytest.param("uri: bolt://x, include_metadata: some", 'neo4j.include_metadata: expected all, none, roles, users, or users=NAME,NAME (got "some")', id="metadata"),
+        pytest.param("uri: bolt://x, backup_tls: {ca_file: /c, cert_file: /c}", "neo4j.backup_tls.key_file: expected cert_file and key_file, both or neither (got null)", id="half-a-pair"),
+        pytest.param("uri: bolt://x, backup_tls: {}", "neo4j.backup_tls.ca_file: required", id="tls-without-ca"),
+        pytest.param("uri: bolt://x, username: ''", None, id="no-name"),
+    ],
+)  # fmt: skip
+def test_a_fault_in_the_neo4j_section_says_the_same(text: str, expected: str | None) -> None:
+    found = faults(f"cluster: demo\nneo4j: {{{text}}}")
+
+    assert len(found) == 1
+    assert found[0] == expected if expected else found[0].startswith("neo4j.u")
+
+
+@pytest.mark.parametrize("value", ["backup-host:6362", "{pod}:6362", "{host}:port", "[]", "{}", "{a: 1}", "{a: 'x:y'}"])
+def test_backup_addresses_are_a_map_or_a_template(value: str) -> None:
+    (fault,) = faults(f"cluster: demo\nneo4j: {{uri: 'bolt://x', backup_addresses: {value}}}".replace("{pod}", "'{pod}'") if value.startswith(("[", "{a", "{}")) else f"cluster: demo\nneo4j: {{uri: 'bolt://x', backup_addresses: '{value}'}}")  # fmt: skip
+
+    assert fault.startswith(
+        "neo4j.backup_addresses: expected a map from server id or Bolt host to host:port, or a template"
+    )
+
+
+def test_all_faults_are_told_at_once() -> None:
+    found = faults(
+        "neo4j: {uri: ftp://x, launch: fast}\nlimits: {parallel: 0}\nschedules: {a: {cron: x, timezone: y, z: 1}}",
+        BACKUP_AGENT_HTTP__LISTEN="nowhere",
+        BACKUP_AGENT_LOG__LEVEL="[",
+    )
+
+    assert [fault.split(":")[0] for fault in found] == [
+        "environment BACKUP_AGENT_LOG__LEVEL",
+        "cluster",
+        "neo4j.uri",
+        "neo4j.launch",
+        "schedules.a.cron",
+        "schedules.a.timezone",
+        "schedules.a.z",
+        "limits.parallel",
+        "http.listen (environment BACKUP_AGENT_HTTP__LISTEN)",
+    ]
+
+
+def test_the_error_text_has_a_line_for_each_fault_and_names_the_file() -> None:
+    with pytest.raises(SettingsError) as refused:
+        loaded("frob: 1")
+
+    first, *lines = str(refused.value).splitlines()
+    assert first == "3 faults in the settings (config.yaml):"
+    assert len(lines) == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        pytest.param("a: [1\nb: 2", "line 2, column 2:", id="not-closed"),
+        pytest.param("a:\n\tb: 1", "line 2, column 1:", id="a-tab"),
+        pytest.param("cluster: a\ncluster: b", "line 2, column 1: a key that stands there already", id="a-key-twice"),
+        pytest.param("limits:\n  parallel: 1\n  parallel: 2", "line 3, column 3: a key that stands there already", id="a-key-twice-below"),
+        pytest.param("1: a", "line 1, column 1: a key that is no text", id="a-number-as-key"),
+        pytest.param("? [a]\n: b", "line 1, column 3: a key that is no text", id="a-list-as-key"),
+        pytest.param("a: b\n---\nc: d", "line 2, column 1:", id="two-documents"),
+        pytest.param("a: !secret hunter2", "line 1, column 4:", id="a-tag"),
+        pytest.param("a: *hunter2", "line 1, column 4:", id="an-alias"),
+        pytest.param("a: !!binary aGk=", "expected only text, numbers, lists and mappings", id="binary"),
+        pytest.param("a: &a [*a]", "expected only text, numbers, lists and mappings", id="a-list-in-itself"),
+        pytest.param("a: \0", "position 3: not text in UTF-8", id="a-null-byte"),
+        pytest.param("[" * 5000, "nested too deep", id="five-thousand-brackets"),
+    ],
+)  # fmt: skip
+def test_what_is_no_yaml_is_told_with_line_and_column(text: str, expected: str) -> None:
+    (fault,) = faults(text)
+
+    assert fault.startswith(expected)
+    assert "hunter2" not in fault
+
+
+def test_anchors_and_merges_are_yaml_as_everywhere() -> None:
+    text = LEAST + "schedules:\n  a: &a {cron: '@daily', type: FULL}\n  b: {<<: *a, type: DIFF}\n  c: {<<: *a}\n"
+    schedules = loaded(text).settings.schedules
+
+    assert [one.type.value for one in schedules.values()] == ["FULL", "DIFF", "FULL"]
+
+
+SECRETS = [
+    "neo4j: {password: hunter2}",
+    "neo4j: {password_file: hunter2}",
+    "neo4j: {password_file: [hunter2]}",
+    "neo4j: {uri: 'neo4j://neo4j:hunter2@x:7687'}",
+    "neo4j: {username: {password: hunter2}}",
+    "storage: {destinations: {a: {bucket: bbb, access_key_id: hunter2}}}",
+    "storage: {destinations: {a: {bucket: bbb, endpoint_url: 'https://a:hunter2@x'}}}",
+    "storage: {destinations: {a: {bucket: bbb, put_options: {SSECustomerKey: hunter2}}}}",
+    "secret: hunter2",
+    "token: hunter2\n  : bad",
+]
+
+
+@pytest.mark.parametrize("text", SECRETS)
+def test_a_secret_in_the_wrong_place_is_not_repeated(text: str) -> None:
+    assert not any("hunter2" in fault for fault in faults(text))
+
+
+def test_a_secret_in_the_environment_is_not_repeated_either() -> None:
+    found = faults(LEAST, BACKUP_AGENT_NEO4J__PASSWORD="hunter2", BACKUP_AGENT_NEO4J__PASSWORD_FILE="hunter2")
+
+    assert len(found) == 2
+    assert not any("hunter2" in fault for fault in found)
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.text(alphabet=":{}[]&*!|>'\"%@`#,-?\n\t abz019~<.é\ud800\0", max_size=60) | st.text(max_size=40))
+def test_any_text_is_settings_or_is_refused(text: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        parse(text.encode(errors="surrogatepass"), {}, "config.yaml")
+
+    assert refused.value.faults
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    st.sampled_from(["cluster", "neo4j", "databases", "requests", "storage", "retention", "schedules", "http"]),
+    json_values,
+)
+def test_any_value_for_a_key_is_taken_or_refused(key: str, value: object) -> None:
+    tree = {"cluster": "demo", "neo4j": {"uri": "neo4j://x:7687"}, key: value}
+    try:
+        parse(json.dumps(tree).encode(), {}, "config.yaml")
+    except SettingsError as refused:
+        found = refused.faults
+    else:
+        return
+
+    assert all(str(fault) for fault in found)
+
+
+# Environment
+
+
+def test_a_variable_sets_a_key_and_wins_over_the_file() -> None:
+    found = loaded(LEAST, BACKUP_AGENT_NEO4J__URI="bolt://other:7687", BACKUP_AGENT_LIMITS__PARALLEL="3").settings
+
+    assert (found.neo4j.uri, found.limits.parallel) == ("bolt://other:7687", 3)
+
+
+def test_top_level_keys_are_variables_without_underscores() -> None:
+    found = loaded("", BACKUP_AGENT_CLUSTER="demo", BACKUP_AGENT_NEO4J="{uri: 'bolt://x'}", BACKUP_AGENT_REQUESTS="/drop", BACKUP_AGENT_SCHEDULES="{}").settings  # fmt: skip
+
+    assert (found.cluster, found.neo4j.uri, str(found.requests), found.schedules) == ("demo", "bolt://x", "/drop", {})
+
+
+def test_names_that_kubernetes_sets_are_ignored() -> None:
+    loaded(
+        LEAST,
+        BACKUP_AGENT_SERVICE_HOST="10.0.0.1",
+        BACKUP_AGENT_PORT="tcp://10.0.0.1:8080",
+        BACKUP_AGENT_PORT_8080_TCP_ADDR="10.0.0.1",
+        BACKUP_AGENT_CONFIG="/elsewhere",
+        OTHER__KEY="1",
+    )
+
+
+def test_an_unknown_key_with_two_underscores_is_a_fault_that_names_the_variable() -> None:
+    assert faults(LEAST, BACKUP_AGENT_NEO4J__URL="bolt://x") == [
+        "neo4j.url (environment BACKUP_AGENT_NEO4J__URL): unknown key: did you mean uri?"
+    ]
+
+
+def test_entries_are_made_and_found_by_variables() -> None:
+    text = LEAST + "storage: {destinations: {off-site: {bucket: backups}}}\nschedules: {Nightly: {cron: '@daily'}}"
+    found = loaded(
+        text,
+        BACKUP_AGENT_STORAGE__DESTINATIONS__OFF_SITE__PREFIX="neo4j",
+        BACKUP_AGENT_STORAGE__DESTINATIONS__SECOND__BUCKET="other",
+        BACKUP_AGENT_SCHEDULES__NIGHTLY__CRON="'*/5 * * * *'",
+    ).settings
+
+    assert {name: (one.bucket, one.prefix) for name, one in found.storage.destinations.items()} == {
+        "off-site": ("backups", "neo4j"),
+        "second": ("other", None),
+    }
+    assert found.schedules["Nightly"].cron == "*/5 * * * *"
+
+
+def test_a_whole_section_from_a_variable_is_changed_by_variables_below_it() -> None:
+    found = loaded(LEAST, BACKUP_AGENT_RETENTION__DAILY="5", BACKUP_AGENT_RETENTION="{daily: 1, weekly: 2}").settings
+
+    assert found.retention is not None
+    assert (found.retention.daily, found.retention.weekly) == (5, 2)
+
+
+def test_a_value_that_is_no_yaml_names_its_variable() -> None:
+    (fault,) = faults(LEAST, BACKUP_AGENT_SCHEDULES__N__CRON="*/5 * * * *")
+
+    assert fault.startswith("environment BACKUP_AGENT_SCHEDULES__N__CRON: line 1, column 2:")
+    assert "quotes" in fault
+
+
+# Where values come from
+
+
+def test_every_value_in_force_knows_where_it_came_from() -> None:
+    text = (
+        LEAST
+        + "limits: {parallel: 2}\nretention: {daily: 3}\nstorage: {destinations: {a: {bucket: bbb, put_options: {Tagging: x=y}}}}"
+    )
+    found = {entry.path: (entry.value, entry.origin) for entry in in_force(loaded(text, BACKUP_AGENT_RETENTION__WEEKLY="4", BACKUP_AGENT_LOG="{level: debug}"))}  # fmt: skip
+
+    assert found["cluster"] == ("demo", "file")
+    assert found["limits.parallel"] == (2, "file")
+    assert found["limits.run_timeout"] == ("6h", "default")
+    assert found["retention.daily"] == (3, "file")
+    assert found["retention.weekly"] == (4, "environment BACKUP_AGENT_RETENTION__WEEKLY")
+    assert found["retention.monthly"] == (None, "default")
+    assert found["log.level"] == ("debug", "environment BACKUP_AGENT_LOG")
+    assert found["storage.destinations.a.put_options.Tagging"] == ("x=y", "file")
+    assert found["schedules.default.cron"] == ("0 2 * * *", "default")
+    assert found["databases"] == (["*"], "default")
+
+
+def test_what_is_in_force_is_a_file_that_loads_to_the_same() -> None:
+    first = loaded(
+        LEAST + "storage: {destinations: {a: {bucket: bbb, bandwidth: 50MiB}}}\nneo4j2: 1".replace("neo4j2: 1", "")
+    )
+    again = loaded(first.settings.model_dump_json())
+
+    assert again.settings == first.settings
+
+
+# The file
+
+
+def test_the_file_is_the_one_named_then_that_of_the_environment(tmp_path: Path) -> None:
+    for name in ("named", "configured"):
+        (tmp_path / name).write_text(LEAST.replace("demo\n", f"{name}\n"))
+    environ = {"BACKUP_AGENT_CONFIG": str(tmp_path / "configured")}
+
+    assert load(tmp_path / "named", environ).settings.cluster == "named"
+    assert load(None, environ).settings.cluster == "configured"
+
+
+def test_a_named_file_must_exist(tmp_path: Path) -> None:
+    for path, environ in ((tmp_path / "none", {}), (None, {"BACKUP_AGENT_CONFIG": str(tmp_path / "none")})):
+        with pytest.raises(SettingsError, match=r"none\):\n  no such file"):
+            load(path, environ)
+
+
+def test_a_folder_is_no_settings_file(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="cannot be read: Is a directory"):
+        load(tmp_path, {})
+
+
+def test_a_file_of_more_than_a_mebibyte_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "big").write_bytes(b"#" * (1024 * 1024 + 1))
+
+    with pytest.raises(SettingsError, match="at most 1048576 bytes"):
+        load(tmp_path / "big", {})
+
+
+def test_without_any_file_the_environment_is_enough() -> None:
+    found = load(None, {"BACKUP_AGENT_CLUSTER": "demo", "BACKUP_AGENT_NEO4J__URI": "bolt://x"})
+
+    assert found.source == "/etc/backup-agent/config.yaml"
+    assert found.settings.cluster == "demo"

@@ -1,0 +1,105 @@
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from backup_agent.core.records import BackupType
+from backup_agent.settings.model import Settings
+
+
+def settings(**keys: Any) -> Settings:
+    return Settings.model_validate({"cluster": "demo", "neo4j": {"uri": "neo4j://demo-client:7687"}, **keys})
+
+
+def test_only_cluster_and_uri_are_required() -> None:
+    plain = settings()
+
+    assert plain.storage.root == Path("/backups")
+    assert plain.requests == Path("/backup-requests")
+    assert plain.limits.run_timeout == timedelta(hours=6)
+    assert plain.retention is None
+
+
+def test_without_schedules_there_is_a_full_backup_at_two_in_utc() -> None:
+    (name, schedule), *more = settings().schedules.items()
+
+    assert (name, more) == ("default", [])
+    assert (schedule.cron, schedule.timezone, schedule.type) == ("0 2 * * *", "UTC", BackupType.FULL)
+
+
+def test_an_empty_mapping_of_schedules_switches_the_default_off() -> None:
+    assert settings(schedules={}).schedules == {}
+
+
+def test_settings_go_to_a_child_process_as_json_and_come_back_equal() -> None:
+    sent = settings(
+        neo4j={"uri": "neo4j://x:7687", "heap": "96MiB", "backup_addresses": {"server-0": "backup-0:6362"}},
+        storage={
+            "destinations": {"offsite": {"bucket": "backups", "bandwidth": "50MiB", "put_options": {"Tagging": "a=b"}}}
+        },
+        retention={"daily": 14, "within": "48h"},
+        schedules={"hourly": {"cron": "15 * * * *", "jitter": "60s", "databases": ["orders*"]}},
+    )
+
+    assert Settings.model_validate_json(sent.model_dump_json()) == sent
+    assert Settings.model_validate(sent.model_dump(mode="json")) == sent
+
+
+def test_settings_are_frozen() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        settings().cluster = "other"  # type: ignore[misc]  # that is the point
+
+
+def test_http_listens_on_host_and_port() -> None:
+    assert (settings().http.host, settings().http.port) == ("0.0.0.0", 8080)
+    assert settings(http={"listen": "[::1]:0"}).http.host == "::1"
+
+
+def test_sets_of_schedules_are_declared_as_well() -> None:
+    declared = settings(sets=["release"], schedules={"weekly": {"cron": "@weekly", "path": "weekly"}}).declared_sets
+
+    assert declared == {"default", "release", "weekly"}
+
+
+def test_a_timetable_knows_its_schedule_and_its_cluster() -> None:
+    table = settings(schedules={"hourly": {"cron": "15 * * * *", "jitter": "60s", "misfire": "skip"}}).timetables()[
+        "hourly"
+    ]
+
+    assert (table.name, table.seed, table.jitter, table.misfire) == ("hourly", "demo", timedelta(seconds=60), "skip")
+
+
+def test_keys_that_do_nothing_yet_are_named_where_somebody_set_them() -> None:
+    some = settings(
+        retention={"daily": 14},
+        storage={
+            "destinations": {
+                "a": {"bucket": "aaa", "single_writer": True, "retention": {"daily": 1}},
+                "b": {"bucket": "bbb"},
+            }
+        },
+        limits={"keep_adhoc": "7d", "parallel": 2},
+    )
+
+    assert settings().keys_not_in_force() == ()
+    assert some.keys_not_in_force() == (
+        "limits.keep_adhoc",
+        "retention",
+        "storage.destinations.a.retention",
+        "storage.destinations.a.single_writer",
+    )
+
+
+def test_destinations_are_told_apart_by_where_they_are() -> None:
+    places = settings(storage={"destinations": {"a": {"bucket": "aaa"}, "b": {"bucket": "aaa", "prefix": "b"}}}).storage
+
+    assert {one.identity for one in places.destinations.values()} == {"s3:/aaa/", "s3:/aaa/b"}
+
+
+def test_what_was_found_is_not_in_pydantics_own_text() -> None:
+    with pytest.raises(ValidationError) as refused:
+        settings(neo4j={"uri": "x", "password": "hunter2", "password_file": "hunter2"})
+
+    assert "hunter2" not in str(refused.value)
