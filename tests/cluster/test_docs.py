@@ -1,0 +1,38 @@
+"""docs/discovery.md and role.cypher say what the code does."""
+
+import re
+from importlib import resources
+from pathlib import Path
+
+from backup_agent.cluster import bolt
+
+PAGE = (Path(__file__).parents[2] / "docs/discovery.md").read_text()
+ROLE = (resources.files("backup_agent.cluster") / "role.cypher").read_text()
+
+
+def flat(text: str) -> str:
+    return " ".join(text.split())
+
+
+def test_the_page_shows_the_statement_that_is_asked() -> None:
+    assert bolt.DATABASES in flat(PAGE)
+
+
+def test_every_failure_of_the_pages_table_is_one_of_the_code() -> None:
+    table = PAGE.partition("## When it fails")[2].partition("## What was tried")[0]
+    told = [
+        words for row in re.findall(r"^\| (.+?) \|", table, re.MULTILINE)[2:] for words in re.split(r" / | … s", row)
+    ]
+    known = " ".join(row.text for row in bolt._FAILURES) + " gave no answer within"
+
+    for words in filter(None, told):
+        last = words.strip().partition(": ")[2] or words.strip()
+        assert last in known.replace("{where}", "").replace(" of  ", " ").replace("  ", " "), words
+
+
+def test_the_role_grants_what_is_asked() -> None:
+    for grant in ("ACCESS ON DATABASE *", "SHOW ALIAS", "SHOW SETTING", "dbms.components"):
+        assert f"GRANT {grant}" in ROLE or f"PROCEDURE {grant}" in ROLE
+    assert "NOT RUN ON ENTERPRISE" in ROLE
+    for setting in re.findall(r"'([a-z_.]+)'", bolt.SETTINGS):
+        assert setting in ROLE or setting.startswith("server.backup.")
