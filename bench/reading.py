@@ -6,6 +6,7 @@ content in equal shares, and removes it.
 
 import argparse
 import io
+import os
 import platform
 import random
 import resource
@@ -24,10 +25,11 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from backup_agent.artifact.header import read_header
 from backup_agent.artifact.reading import read_through
+from backup_agent.core.parts import part_size
 from tests.artifact import writer
 
 MIB = 1 << 20
-PART = 16 * MIB
+
 JVM_SECONDS = 1.45
 """`neo4j-admin database load --info` of 5.26.31 as one JVM, measured on this kind of machine."""
 
@@ -40,6 +42,7 @@ class Store(io.RawIOBase):
         self._random = random.Random(5)
 
     def read(self, size: int = -1) -> bytes:
+        """Return the next bytes; `tarfile` always says how many."""
         size = min(size, self._left)
         self._left -= size
         half = size // 2
@@ -91,8 +94,8 @@ def main() -> None:
             while chunk := source.read(MIB):
                 target.write(chunk)
         size = path.stat().st_size
-        print(f"{platform.python_implementation()} {platform.python_version()}, zstandard {zstandard.__version__}"
-              f" (zstd {'.'.join(map(str, zstandard.ZSTD_VERSION))}), {platform.platform()}, {platform.machine()}")  # fmt: skip
+        library = f"zstandard {zstandard.__version__} (zstd {'.'.join(map(str, zstandard.ZSTD_VERSION))})"
+        print(f"CPython {platform.python_version()}, {library}, {platform.platform()}, {os.cpu_count()} cores")
         print(f"{version('sha256sum', '--version')}; {version('zstd', '--version')}")
         print(f"artifact: {size / MIB:.0f} MiB, unpacked {raw / MIB:.0f} MiB; median of {asked.rounds}")
 
@@ -102,11 +105,11 @@ def main() -> None:
         whole = seconds(run("sha256sum", str(path)), asked.rounds)
         test = seconds(run("zstd", "-t", "-q", str(frame)), asked.rounds)
         plain = seconds(lambda: read_through(path), asked.rounds)
-        parts = seconds(lambda: read_through(path, part_size=lambda _: PART), asked.rounds)
+        parts = seconds(lambda: read_through(path, part_size=part_size), asked.rounds)
         header = seconds(lambda: [read_header(path) for _ in range(100)], asked.rounds) / 100
         process = seconds(run(sys.executable, "-m", "backup_agent.artifact", "--header", str(path)), asked.rounds)
         print(f"sha256sum {whole:.2f} s + zstd -t {test:.2f} s = {whole + test:.2f} s")
-        print(f"reading pass {plain:.2f} s; with the checksums of {PART // MIB} MiB parts {parts:.2f} s"
+        print(f"reading pass {plain:.2f} s; with the checksums of {part_size(size) // MIB} MiB parts {parts:.2f} s"
               f" = {parts / (whole + test):.2f} of both")  # fmt: skip
         print(f"header {header * 1e3:.2f} ms = {JVM_SECONDS / header:.0f} times faster than {JVM_SECONDS} s;"
               f" as a process {process * 1e3:.0f} ms = {JVM_SECONDS / process:.0f} times")  # fmt: skip

@@ -34,11 +34,12 @@ class Source(Protocol):
 class Cursor:
     """A place in a stream of bytes. It is itself a source: of what was not taken yet."""
 
-    def __init__(self, source: Source, name: str, unit: str = "byte") -> None:
+    def __init__(self, source: Source, name: str, unit: str = "byte", *, ask: int = CHUNK) -> None:
         self.name = name
         self.offset = 0
         self._unit = unit
         self._source = source
+        self._ask = ask
         self._chunk = b""
         self._at = 0
 
@@ -62,7 +63,7 @@ class Cursor:
     def peek(self, size: int) -> bytes:
         """Return the next `size` bytes, fewer at the end, without going on."""
         while len(self._chunk) - self._at < size:
-            more = self._source.read(CHUNK)
+            more = self._source.read(self._ask)
             if not more:
                 break
             self._chunk = self._chunk[self._at :] + more
@@ -74,7 +75,7 @@ class Cursor:
         where, left = self.where, size
         while left:
             if self._at == len(self._chunk):
-                self._chunk, self._at = self._source.read(CHUNK), 0
+                self._chunk, self._at = self._source.read(self._ask), 0
                 if not self._chunk:
                     raise EndedError(where, f"{what} expected ({size} bytes), and the file ends after {size - left}")
             step = min(left, len(self._chunk) - self._at)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from backup_agent.artifact.cursor import CHUNK, DamagedError
+from backup_agent.artifact.cursor import DamagedError
 from backup_agent.core.reasons import BackupError, PermanentError, Reason, TransientError
 
 _SPLIT = struct.Struct(">4si16s")
@@ -105,12 +105,14 @@ class Content:
         on_file: Callable[[Path, int], None] = lambda _path, _size: None,
         on_bytes: Callable[[bytes], None] = lambda _chunk: None,
     ) -> None:
+        self._ask = 0
         self._chunks = self._read(files)
         self._on_file = on_file
         self._on_bytes = on_bytes
 
-    def read(self, _size: int, /) -> bytes:
-        """Return the next bytes, as many as one reading gives."""
+    def read(self, size: int, /) -> bytes:
+        """Return the next bytes of one file."""
+        self._ask = size
         return next(self._chunks, b"")
 
     def close(self) -> None:
@@ -124,9 +126,9 @@ class Content:
                 os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_SEQUENTIAL)
                 self._on_file(path, size)
                 done = 0
-                while chunk := file.read(CHUNK):
+                while chunk := file.read(self._ask):
                     self._on_bytes(chunk)
-                    inside = chunk[files.lead :] if done == 0 and files.lead else chunk
+                    inside = chunk[max(0, files.lead - done) :]
                     done += len(chunk)
                     if inside:
                         yield inside

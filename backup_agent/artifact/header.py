@@ -26,7 +26,8 @@ from backup_agent.core.records import Header
 
 __all__ = ["DamagedError", "UnknownFormatError", "read_header"]
 
-_LOOKED_AT = CHUNK  # packed bytes: the fields are a kilobyte at most, behind them nothing is needed
+_LOOKED_AT = 1 << 18  # packed bytes: the fields are a kilobyte at most, and a zstd block is 128 KiB at most
+_ASK = 1 << 14
 _MARK = b"zstd"
 _VERSION = b"\x02"
 _STORE_ID = b"\x01"
@@ -62,15 +63,15 @@ def read_header(path: Path) -> Header:
     """Read the header of the artifact at `path` (of a split one: at its manifest, and all parts must be there).
 
     Raise UnknownFormatError for a format not listed here, DamagedError where the bytes are not what the format says,
-    both `bad_artifact`; and what `files.locate` raises. Reads a megabyte of the artifact at most.
+    both `bad_artifact`; and what `files.locate` raises. Reads 256 KiB of the artifact at most.
     """
     files = locate(path)
     content = Content(files)
     try:
-        packed = Cursor(_Beginning(content, files.name), files.name, files.unit)
+        packed = Cursor(_Beginning(content, files.name), files.name, files.unit, ask=_ASK)
         magic, layout = read_magic(packed)
         if layout.header_in_frame:
-            inside, _ = open_frame(packed)
+            inside, _ = open_frame(packed, _ASK)
             return read_fields(inside, magic, layout)
         return read_fields(packed, magic, layout)
     finally:
@@ -102,10 +103,10 @@ def read_magic(packed: Cursor) -> tuple[str, Layout]:
     raise UnknownFormatError(where, f"the magic of a backup expected ({known}), found {ascii(magic)[1:]}")
 
 
-def open_frame(packed: Cursor) -> tuple[Cursor, Frame]:
-    """Open the zstd frame at the cursor and step over the mark inside."""
-    frame = Frame(packed)
-    inside = Cursor(frame, packed.name, "unpacked byte")
+def open_frame(packed: Cursor, ask: int = CHUNK) -> tuple[Cursor, Frame]:
+    """Open the zstd frame at the cursor and step over the mark inside; `ask` as for a cursor."""
+    frame = Frame(packed, ask)
+    inside = Cursor(frame, packed.name, "unpacked byte", ask=ask)
     _expect(inside, _MARK, "the mark 'zstd'")
     return inside, frame
 

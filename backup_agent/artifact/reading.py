@@ -40,7 +40,7 @@ class Reading:
     header: Header
     files: tuple[ArtifactFile, ...]
     raw_size: int
-    """Bytes of the artifact unpacked: header and tar."""
+    """Bytes behind the magic, unpacked: header and tar."""
     problems: tuple[str, ...] = ()
     """What is odd, and no reason to throw the artifact away."""
 
@@ -84,9 +84,9 @@ def _judge(packed: Cursor) -> tuple[Header, int, tuple[str, ...]]:
     header = read_fields(inside, magic, layout)
     if layout.version > 1:
         skip_map(inside)
-    before = 0
+    before = -len(magic) if inside is packed else 0
     if layout.frame and frame is None:
-        before = inside.offset
+        before += inside.offset
         inside, frame = open_frame(packed)
     problems = list(_oddities(header, frame))
     try:

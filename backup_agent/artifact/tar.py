@@ -28,7 +28,7 @@ class InsideError(DamagedError):
     def __init__(self, where: str, text: str, entries: int) -> None:
         super().__init__(where, text)
         self.entries = entries
-        """How many entries were walked before: with none, it may never have been a tar."""
+        """How many entries were met: with none, it may never have been a tar."""
 
 
 def walk(cursor: Cursor) -> int:
@@ -40,9 +40,9 @@ def walk(cursor: Cursor) -> int:
             if not _is_header(block):
                 raise InsideError(cursor.where, f"the {_BLOCK} bytes before are no tar header", entries)
             kind, size = block[_TYPE], _size(block[_SIZE])
-            if size is None:
-                raise InsideError(cursor.where, f"tar entry {entries + 1} states no valid size", entries)
             entries += 1
+            if size is None:
+                raise InsideError(cursor.where, f"tar entry {entries} states no valid size", entries)
             if kind == _EXTENDED:
                 stated = _stated_size(cursor, size, entries)
                 continue

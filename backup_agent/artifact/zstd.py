@@ -33,11 +33,11 @@ class UnknownFormatError(PermanentError):
 class Frame:
     """A source of what the frame unpacks to. Its end is reached only where frame and checksum are whole."""
 
-    def __init__(self, packed: Cursor) -> None:
+    def __init__(self, packed: Cursor, ask: int) -> None:
         self._skeleton = _Skeleton(packed)
         self._decoder = zstandard.ZstdDecompressor(max_window_size=WINDOW_LIMIT).stream_reader(
             cast("IO[bytes]", self._skeleton),  # of which the library calls `read` alone
-            read_size=CHUNK,
+            read_size=ask,
             read_across_frames=False,
         )
 
@@ -54,9 +54,7 @@ class Frame:
             raise DamagedError(self._skeleton.where, f"the zstd frame does not unpack: {error}") from error
 
     def finish(self) -> None:
-        """Unpack what is left, and raise DamagedError unless the frame is whole and nothing follows it."""
-        while self.read(CHUNK):
-            pass
+        """After all was read, raise DamagedError where anything follows the frame."""
         if self._skeleton.behind():
             raise DamagedError(self._skeleton.where, "the zstd frame ends here, and the file goes on")
 

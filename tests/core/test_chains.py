@@ -487,9 +487,9 @@ def test_law_what_continues_the_live_chain_becomes_its_end(history: list[Record]
     assert longer.records == (*live.records, new)
 
 
-def test_ten_thousand_records_find_their_chains() -> None:
+def test_a_thousand_records_find_their_chains() -> None:
     found = [record("F0", lowest=1, highest=10, full=True, hour=0, database="a", store="1.1")]
-    for number in range(1, 10_000):
+    for number in range(1, 1_000):
         full = number % 25 == 0
         found.append(
             record(
@@ -498,4 +498,4 @@ def test_ten_thousand_records_find_their_chains() -> None:
             )
         )  # fmt: skip
 
-    assert len(chains(found)) == 400
+    assert len(chains(found)) == 40

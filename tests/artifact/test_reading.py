@@ -1,0 +1,600 @@
+"""One pass over whole, damaged and odd artifacts."""
+
+import errno
+import hashlib
+import io
+import json
+import os
+import random
+import subprocess
+import sys
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import zstandard
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from backup_agent.artifact import files as artifact_files
+from backup_agent.artifact.cursor import CHUNK
+from backup_agent.artifact.header import DamagedError, UnknownFormatError, read_header
+from backup_agent.artifact.reading import Reading, digest, read_through
+from backup_agent.core.reasons import PermanentError, Reason, TransientError
+from tests.artifact import writer
+from tests.artifact.writer import Written
+
+MAGICS = ("BZV1", "BZV2", "BZV3", "BTV1", "BTV2")
+PACKED = ("BZV1", "BZV2", "BZV3")
+NAME = "orders-2026-11-23T02-00-00.backup"
+FULL, DIFF = 7, 3
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / NAME
+
+
+def put(path: Path, content: bytes) -> Path:
+    path.write_bytes(content)
+    return path
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+@pytest.mark.parametrize("magic", MAGICS)
+@pytest.mark.parametrize("flags", [FULL, DIFF])
+def test_a_whole_artifact_is_sound(path: Path, magic: str, flags: int) -> None:
+    content = writer.artifact(Written(magic=magic, flags=flags))
+    seen: list[int] = []
+
+    reading = read_through(put(path, content), progress=seen.append)
+
+    assert reading.header == read_header(path)
+    assert reading.problems == ()
+    assert [file.model_dump() for file in reading.files] == [
+        {"name": NAME, "size": len(content), "sha256": sha256(content), "part_size": 0, "parts": ()}
+    ]
+    assert sum(seen) == len(content)
+
+
+@pytest.mark.parametrize("magic", MAGICS)
+def test_the_raw_size_is_what_the_artifact_unpacks_to(path: Path, magic: str) -> None:
+    facts, content = Written(magic=magic), writer.tar()
+    before = writer.header(facts) + (b"zstd" + writer.counts() if magic in PACKED else b"")
+
+    reading = read_through(put(path, writer.artifact(facts, content)))
+
+    assert reading.raw_size == len(before + content)
+
+
+@pytest.mark.parametrize("size", [1000, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK // 2, 10 * CHUNK])
+def test_each_upload_part_has_its_checksum(path: Path, size: int) -> None:
+    content = writer.artifact(Written(magic="BTV2"), writer.tar({"neostore": random.Random(1).randbytes(2 * CHUNK)}))
+
+    (file,) = read_through(put(path, content), part_size=lambda _: size).files
+
+    parts = tuple(sha256(content[at : at + size]) for at in range(0, len(content), size))
+    assert file.sha256 == sha256(content)
+    assert (file.part_size, file.parts) == ((size, parts) if size < len(content) else (0, ()))
+
+
+def test_a_file_of_whole_parts_ends_with_a_whole_one(path: Path) -> None:
+    (file,) = digest(put(path, b"x" * 3000), part_size=lambda _: 1000)
+
+    assert file.parts == (sha256(b"x" * 1000),) * 3
+
+
+def test_the_size_of_the_parts_is_asked_for_each_file(path: Path) -> None:
+    content = writer.artifact(Written(magic="BTV2"))
+    writer.split(path, content, 9500)
+    asked: list[int] = []
+
+    def part_size(size: int) -> int:
+        asked.append(size)
+        return 5000
+
+    reading = read_through(path, part_size=part_size)
+
+    sizes = [item.stat().st_size for item in sorted(path.parent.iterdir())]
+    assert asked == [file.size for file in reading.files] == sizes
+    assert [len(file.parts) for file in reading.files] == [0, 2, 2, 0]
+
+
+@pytest.mark.parametrize("magic", MAGICS)
+@pytest.mark.parametrize("limit", [73, 1000, 100_000])
+def test_a_split_artifact_is_read_as_one(path: Path, magic: str, limit: int) -> None:
+    written = writer.split(path, writer.artifact(Written(magic=magic)), limit)
+
+    reading = read_through(path)
+
+    assert [(file.name, file.sha256) for file in reading.files] == [
+        (item.name, sha256(item.read_bytes())) for item in written
+    ]
+    assert reading.header.magic == magic
+    assert digest(path) == reading.files
+
+
+def test_a_part_beyond_the_manifest_is_a_problem(path: Path) -> None:
+    parts = writer.split(path, writer.artifact(), 100_000)
+    parts[1].with_name(f"{NAME}.2").write_bytes(b"")
+
+    assert read_through(path).problems == (f"{NAME}.2 belongs to no artifact: it lies beyond the manifest's parts",)
+
+
+@pytest.mark.parametrize("magic", PACKED)
+@pytest.mark.parametrize("flags", [FULL, DIFF])
+def test_every_cut_of_a_packed_artifact_is_damage(path: Path, magic: str, flags: int) -> None:
+    content = writer.artifact(Written(magic=magic, flags=flags))
+
+    for length in (*range(4, len(content) - 8, 5), *range(len(content) - 8, len(content))):
+        with pytest.raises(DamagedError, match=r"cut off|the file ends after"):
+            read_through(put(path, content[:length]))
+
+
+def test_a_missing_checksum_is_told_as_one(path: Path) -> None:
+    content = writer.artifact()
+
+    with pytest.raises(DamagedError, match=f"at byte {len(content) - 4}: the zstd frame is cut off in its checksum"):
+        read_through(put(path, content[:-4]))
+
+
+def test_a_cut_between_blocks_is_told_by_block_and_place(path: Path) -> None:
+    content = writer.artifact(inside=writer.tar({"neostore": random.Random(1).randbytes(300_000)}))
+
+    with pytest.raises(DamagedError, match="at byte 150000: the zstd frame is cut off in block 2: the file ends here"):
+        read_through(put(path, content[:150_000]))
+
+
+@pytest.mark.parametrize("magic", ["BTV1", "BTV2"])
+def test_every_cut_of_an_unpacked_full_is_damage(path: Path, magic: str) -> None:
+    content = writer.artifact(Written(magic=magic))
+    end = len(content.rstrip(b"\0")) // 512 * 512
+    marker = len(content) - len(writer.tar()) + sum(512 + -(-len(data) // 512) * 512 for data in writer.STORE.values())
+
+    assert end < marker
+    for length in (*range(4, marker, 97), marker, marker + 1, marker + 512, marker + 1023):
+        with pytest.raises(DamagedError, match="the file ends after"):
+            read_through(put(path, content[:length]))
+    assert read_through(put(path, content[: marker + 1024])).problems == ()
+
+
+@pytest.mark.parametrize("magic", PACKED)
+@pytest.mark.parametrize("flags", [FULL, DIFF])
+def test_every_flipped_byte_of_a_frame_is_seen(path: Path, magic: str, flags: int) -> None:
+    facts = Written(magic=magic, flags=flags, metadata={})
+    content = writer.artifact(facts)
+    start = content.index(b"\x28\xb5\x2f\xfd")
+
+    for at in range(start, len(content)):
+        broken = bytearray(content)
+        broken[at] ^= 0xFF
+        if at == start + 5:  # the window is a promise about memory: a larger one unpacks to the same
+            continue
+        with pytest.raises(PermanentError) as error:
+            read_through(put(path, bytes(broken)))
+        assert error.value.failure.reason is Reason.BAD_ARTIFACT
+
+
+@pytest.mark.parametrize("magic", ["BZV2", "BZV3", "BTV2"])
+@pytest.mark.parametrize(
+    ("facts", "text"),
+    [
+        pytest.param("000007d0", "the number of metadata entries expected, at most 1024", id="entries"),
+        pytest.param("ffffffff", "the number of metadata entries expected, at most 1024", id="negative"),
+        pytest.param("00000001 00000101", "the length of a metadata key expected, at most 256", id="key"),
+        pytest.param("00000001 00000001 78 80000000", "the length of a metadata value expected, at most", id="value"),
+        pytest.param("00000001 00000001 78 7fffffff", r"a metadata value expected \(2147483647 bytes\), and", id="cut"),
+        pytest.param("0000", "the number of metadata entries", id="cut before"),
+    ],
+)
+def test_a_map_that_cannot_be_stepped_over_is_damage(path: Path, magic: str, facts: str, text: str) -> None:
+    head = b"\x02" + writer.fields(Written(flags=DIFF)) + bytes.fromhex(facts)
+    content = writer.frame(b"zstd" + head) if magic == "BZV2" else head
+
+    with pytest.raises(DamagedError, match=text):
+        read_through(put(path, magic.encode() + content))
+
+
+@pytest.mark.parametrize("flags", [FULL, DIFF])
+@pytest.mark.parametrize("tail", [b"\0", b"junk", writer.frame(b"more")])
+def test_nothing_may_follow_the_frame(path: Path, flags: int, tail: bytes) -> None:
+    content = writer.artifact(Written(flags=flags))
+
+    with pytest.raises(DamagedError, match=f"at byte {len(content)}: the zstd frame ends here, and the file goes on"):
+        read_through(put(path, content + tail))
+
+
+def test_a_frame_without_checksum_is_a_problem(path: Path) -> None:
+    (problem,) = read_through(put(path, writer.artifact(checksum=False))).problems
+
+    assert problem.startswith("the zstd frame carries no checksum")
+
+
+def test_a_range_that_runs_backwards_is_a_problem(path: Path) -> None:
+    (problem,) = read_through(put(path, writer.artifact(Written(lowest=9, highest=3)))).problems
+
+    assert problem == "append indexes run backwards: lowest 9, highest 3"
+
+
+def pax(records: bytes, *, kind: bytes = b"x") -> bytes:
+    """An extended header with these records, in front of an entry of 700 bytes."""
+    entry = tarfile.TarInfo("extended")
+    entry.type = kind
+    entry.size = len(records)
+    return entry.tobuf(tarfile.USTAR_FORMAT) + records + bytes(-len(records) % 512)
+
+
+def block(name: str = "neostore", size: int = 700, kind: bytes = b"0") -> bytes:
+    entry = tarfile.TarInfo(name)
+    entry.type, entry.size = kind, size
+    return entry.tobuf(tarfile.GNU_FORMAT)
+
+
+def sealed(header: bytes, at: int, value: bytes) -> bytes:
+    """The tar header with another value in it, and the checksum that belongs to it."""
+    changed = header[:at] + value + header[at + len(value) :]
+    total = sum(changed[:148] + b" " * 8 + changed[156:])
+    return changed[:148] + b"%06o\0 " % total + changed[156:]
+
+
+DATA = b"\x01" * 700 + bytes(324)
+END = bytes(1024)
+UNKNOWN_INSIDES = [
+    pytest.param(b"", "the tar is cut off: .*the header of tar entry 1 expected", id="nothing"),
+    pytest.param(b"log entries " * 100, "the 512 bytes before are no tar header", id="no tar"),
+    pytest.param(block() + DATA + b"x" * 2048, "the 512 bytes before are no tar header", id="no second header"),
+    pytest.param(block() + DATA, "the header of tar entry 2 expected", id="no end marker"),
+    pytest.param(block() + DATA + bytes(512), "the second half of the tar's end marker expected", id="half an end marker"),
+    pytest.param(block() + DATA + bytes(512) + block(), "half an end marker of the tar before", id="a lone zero block"),
+    pytest.param(block() + DATA + END + bytes(9) + b"x", "something other than padding behind", id="behind the end"),
+    pytest.param(block(size=5000) + DATA, r"the content of tar entry 'neostore' expected \(5120 bytes\), and the file ends after 1024", id="cut entry"),
+    pytest.param(sealed(block(), 124, b"123456789 \0\0") + DATA + END, "tar entry 1 states no valid size", id="entry size"),
+    pytest.param(block(kind=b"2", size=0) + END, "tar entry 'neostore' is neither file nor folder", id="symlink"),
+    pytest.param(pax(b"x" * 70_000) + block() + DATA + END, "an extended tar header of 70000 bytes", id="long extended header"),
+    pytest.param(pax(b"99 size=1\n") + block() + DATA + END, "an extended tar header that cannot be read", id="extended length"),
+    pytest.param(pax(b"0 size=1\n") + block() + DATA + END, "an extended tar header that cannot be read", id="extended zero"),
+    pytest.param(pax(b"9" * 5000) + block() + DATA + END, "an extended tar header that cannot be read", id="extended digits"),
+    pytest.param(pax(b"9 size=x\n") + block() + DATA + END, "states no valid size", id="extended size"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("magic", MAGICS)
+@pytest.mark.parametrize(("inside", "text"), UNKNOWN_INSIDES)
+def test_a_full_with_another_inside_is_damage(path: Path, magic: str, inside: bytes, text: str) -> None:
+    with pytest.raises(DamagedError, match=text):
+        read_through(put(path, writer.artifact(Written(magic=magic), inside)))
+
+
+@pytest.mark.parametrize("magic", PACKED)
+@pytest.mark.parametrize(("inside", "text"), UNKNOWN_INSIDES)
+def test_a_differential_with_another_inside_has_a_problem(path: Path, magic: str, inside: bytes, text: str) -> None:
+    content = writer.artifact(Written(magic=magic, flags=DIFF), inside)
+
+    reading = read_through(put(path, content))
+
+    (problem,) = reading.problems
+    assert problem.startswith("the inside of this differential is unknown: ")
+    assert text.split(" ")[1] in problem
+    assert reading.files[0].sha256 == sha256(content)
+
+
+@pytest.mark.parametrize(("inside", "text"), UNKNOWN_INSIDES)
+def test_an_unpacked_differential_that_begins_as_a_tar_ends_as_one(path: Path, inside: bytes, text: str) -> None:
+    put(path, writer.artifact(Written(magic="BTV2", flags=DIFF), inside))
+    if inside[257:262] == b"ustar":
+        with pytest.raises(DamagedError, match=text):
+            read_through(path)
+    else:
+        assert len(read_through(path).problems) == 1
+
+
+@pytest.mark.parametrize("magic", PACKED)
+def test_a_broken_frame_around_an_unknown_inside_is_damage(path: Path, magic: str) -> None:
+    content = bytearray(writer.artifact(Written(magic=magic, flags=DIFF), random.Random(1).randbytes(300_000)))
+    content[-1] ^= 1
+
+    with pytest.raises(DamagedError, match=r"the zstd frame does not unpack: .*checksum"):
+        read_through(put(path, bytes(content)))
+
+
+@pytest.mark.parametrize("magic", MAGICS)
+@pytest.mark.parametrize("inside", [b"", writer.tar({})])
+def test_an_empty_differential_holds_nothing(path: Path, magic: str, inside: bytes) -> None:
+    facts = Written(magic=magic, flags=DIFF, lowest=0, highest=0)
+
+    assert read_through(put(path, writer.artifact(facts, inside, sized=bool(inside)))).problems == ()
+
+
+def test_a_full_without_files_is_damage(path: Path) -> None:
+    with pytest.raises(DamagedError, match="the tar of this full backup holds no file"):
+        read_through(put(path, writer.artifact(inside=writer.tar({}))))
+
+
+@pytest.mark.parametrize(
+    ("magic", "harmful"), [("BZV1", True), ("BZV2", True), ("BZV3", False)], ids=["BZV1", "BZV2", "BZV3"]
+)
+def test_the_counts_before_the_tar_are_needed_where_they_are_known_to_stand(
+    path: Path, magic: str, harmful: bool
+) -> None:
+    put(path, writer.artifact(Written(magic=magic), sized=False))
+    if harmful:
+        with pytest.raises(DamagedError, match="the counts of files and bytes expected"):
+            read_through(path)
+    else:
+        assert read_through(path).problems == ()
+
+
+@pytest.mark.parametrize("layout", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_every_dialect_of_tar_is_walked(path: Path, layout: int) -> None:
+    store = {"./neostore": b"1", "b" * (99 if layout == tarfile.USTAR_FORMAT else 300): b"2" * 512, "empty": b""}
+
+    assert read_through(put(path, writer.artifact(inside=writer.tar(store, layout)))).problems == ()
+
+
+@pytest.mark.parametrize(
+    "inside",
+    [
+        pytest.param(pax(b"12 size=700\n") + block(size=0) + DATA + END, id="size in an extended header"),
+        pytest.param(pax(b"12 size=700\n") + pax(b"x" * 9, kind=b"L") + block(size=0) + DATA + END, id="a name between"),
+        pytest.param(pax(b"20 comment=whatever\n", kind=b"g") + block() + DATA + END, id="global header"),
+        pytest.param(block("store/", 0, b"5") + block() + DATA + END, id="a folder"),
+    ],
+)  # fmt: skip
+def test_what_archivers_write_beside_files_is_walked(path: Path, inside: bytes) -> None:
+    assert read_through(put(path, writer.artifact(inside=inside))).problems == ()
+
+
+def test_a_size_in_binary_is_read(path: Path) -> None:
+    header = block(size=1 << 33)
+    assert header[124] == 0x80
+
+    with pytest.raises(DamagedError, match=rf"'neostore' expected \({1 << 33} bytes\), and the file ends after 2048"):
+        read_through(put(path, writer.artifact(inside=header + DATA + END)))
+
+
+def test_an_unknown_format_still_has_checksums(path: Path) -> None:
+    content = b"BZV9" + bytes(3000)
+    with pytest.raises(UnknownFormatError):
+        read_through(put(path, content))
+
+    (file,) = digest(path, part_size=lambda _: 1000)
+
+    assert (file.size, file.sha256) == (3004, sha256(content))
+    assert file.parts == tuple(sha256(content[at : at + 1000]) for at in range(0, 3004, 1000))
+
+
+def test_a_file_that_grows_while_it_is_read_is_damage(path: Path) -> None:
+    content = writer.artifact(inside=writer.tar({"neostore": random.Random(1).randbytes(3 * CHUNK)}))
+    put(path, content)
+
+    def grow(_: int) -> None:
+        with path.open("ab") as file:
+            file.write(b"more")
+
+    with pytest.raises(DamagedError, match=r"its size changed while it was read|the file goes on"):
+        read_through(path, progress=grow)
+
+
+def test_a_file_that_shrinks_while_it_is_read_is_damage(path: Path) -> None:
+    put(path, writer.artifact(Written(magic="BTV2"), writer.tar({"neostore": bytes(3 * CHUNK)}) + bytes(CHUNK)))
+
+    with pytest.raises(DamagedError, match="its size changed while it was read: "):
+        read_through(path, progress=lambda _: os.truncate(path, 3 * CHUNK + 20_000))
+
+
+@pytest.mark.parametrize(
+    ("number", "kind", "reason"),
+    [
+        (errno.EACCES, PermanentError, Reason.STORAGE_AUTH),
+        (errno.ENOTDIR, PermanentError, Reason.NOT_FOUND),
+        (errno.EIO, TransientError, Reason.STORAGE_UNREACHABLE),
+        (errno.ESTALE, TransientError, Reason.STORAGE_UNREACHABLE),
+    ],
+    ids=errno.errorcode.get,
+)
+def test_what_the_system_says_of_a_file_is_classified(
+    path: Path, number: int, kind: type[Exception], reason: Reason
+) -> None:
+    with pytest.raises(kind) as error, artifact_files.reading(path):
+        raise OSError(number, os.strerror(number))
+
+    assert error.value.failure.reason is reason  # type: ignore[attr-defined]  # both kinds are a BackupError
+    assert f"{NAME} cannot be read: {os.strerror(number)}" in str(error.value)
+
+
+CUT_OR_CHANGED = st.one_of(
+    st.tuples(st.just("cut"), st.integers(0, 20_000), st.just(0)),
+    st.tuples(st.just("change"), st.integers(0, 20_000), st.integers(1, 255)),
+    st.tuples(st.just("drop"), st.integers(0, 20_000), st.integers(1, 600)),
+    st.tuples(st.just("insert"), st.integers(0, 20_000), st.integers(1, 600)),
+)
+
+
+def harm(content: bytes, kind: str, at: int, amount: int) -> bytes:
+    at %= len(content)
+    match kind:
+        case "cut":
+            return content[:at]
+        case "change":
+            return content[:at] + bytes((content[at] ^ amount,)) + content[at + 1 :]
+        case "drop":
+            return content[:at] + content[at + amount :]
+        case _:
+            return content[:at] + b"\x2a" * amount + content[at:]
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    magic=st.sampled_from(MAGICS),
+    flags=st.sampled_from((FULL, DIFF)),
+    harms=st.lists(CUT_OR_CHANGED, min_size=1, max_size=3),
+)
+def test_law_harm_is_read_as_the_same_facts_or_refused_with_a_reason(
+    path: Path, magic: str, flags: int, harms: list[tuple[str, int, int]]
+) -> None:
+    content = writer.artifact(Written(magic=magic, flags=flags))
+    for kind, at, amount in harms:
+        content = harm(content, kind, at, amount) or b"B"
+    put(path, content)
+
+    found: Reading | PermanentError
+    try:
+        found = read_through(path)
+    except PermanentError as error:
+        found = error
+
+    if isinstance(found, PermanentError):
+        assert found.failure.reason is Reason.BAD_ARTIFACT
+        assert found.failure.error.startswith(NAME)
+        assert len(found.failure.error) < 400
+    else:
+        assert found.header == read_header(path)
+        assert found.files[0].sha256 == sha256(content)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    magic=st.sampled_from((b"", b"SMV1", b"SDV1", *(magic.encode() for magic in MAGICS))), rest=st.binary(max_size=2000)
+)
+@example(magic=b"BZV2", rest=b"\x28\xb5\x2f\xfd\x00\x00")
+def test_law_random_bytes_are_refused_with_a_reason(path: Path, magic: bytes, rest: bytes) -> None:
+    put(path, magic + rest)
+
+    for read in (read_header, read_through):
+        with pytest.raises(PermanentError) as error:
+            read(path)
+        assert error.value.failure.reason is Reason.BAD_ARTIFACT
+
+
+PEAK = """
+import re
+from pathlib import Path
+
+def peak():  # KiB; ru_maxrss would count what the parent had before exec
+    return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+"""
+
+FUZZ = (
+    PEAK
+    + """
+import json, sys, time
+from backup_agent.artifact.header import read_header
+from backup_agent.core.reasons import BackupError
+
+slowest, outcomes = 0.0, {}
+for path in sorted(Path(sys.argv[1]).iterdir()):
+    start = time.perf_counter()
+    try:
+        read_header(path)
+        outcome = "read"
+    except BackupError as error:
+        outcome = str(error.failure.reason)
+    slowest = max(slowest, time.perf_counter() - start)
+    outcomes[path.name] = outcome
+print(json.dumps([slowest, peak() / 1024, outcomes]))
+"""
+)
+
+
+def bombs() -> dict[str, bytes]:
+    """Small files that unpack to much, or want much memory for it."""
+    endless = b"\x28\xb5\x2f\xfd\x04\x88"  # a window of 128 MiB
+    rle = (131072 << 3 | 1 << 1).to_bytes(3, "little") + b"\0"
+    facts = Written(metadata={b"metadataScript": bytes(16 << 20)})
+    return {
+        "zeros": b"BZV2" + writer.frame(bytes(64 << 20)),
+        "wide window": b"BZV2" + writer.frame(b"zstd\x02" + bytes(32 << 20), level=19),
+        "repeated blocks": b"BZV2" + endless + rle * 200_000,
+        "repeated blocks behind a mark": b"BZV2" + endless + b"\x20\0\0zstd" + rle * 200_000,
+        "empty blocks": b"BZV2" + endless + b"\0\0\0" * 3_000_000,
+        "long script": writer.artifact(facts),
+        "long script in the open": writer.artifact(Written(magic="BTV2", metadata=facts.metadata)),
+        "script of any length": b"BTV2\x02" + writer.fields(Written()) + b"\0\0\0\1\0\0\0\1x\x7f\xff\xff\xff",
+    }
+
+
+def test_headers_of_harmed_files_cost_a_second_and_32_mebibytes_at_most(tmp_path: Path) -> None:
+    random_source = random.Random(20261123)
+    for name, content in bombs().items():
+        put(tmp_path / name, content)
+    for number in range(600):
+        magic = random_source.choice(MAGICS)
+        content = writer.artifact(Written(magic=magic), bytes(2048))
+        at = random_source.randrange(len(content))
+        harms: tuple[Callable[[], bytes], ...] = (
+            lambda content=content, at=at: content[:at],  # type: ignore[misc]  # bound now, called at once
+            lambda content=content, at=at: content[:at] + random_source.randbytes(8) + content[at + 8 :],  # type: ignore[misc]  # as above
+            lambda: random_source.randbytes(random_source.randrange(5000)),
+        )
+        put(tmp_path / f"{number:03}", random_source.choice(harms)())
+
+    done = subprocess.run((sys.executable, "-c", FUZZ, str(tmp_path)), capture_output=True, text=True, check=True)
+    slowest, memory, outcomes = json.loads(done.stdout)
+
+    assert len(outcomes) == 608
+    assert set(outcomes.values()) == {"read", "bad_artifact"}
+    assert {name: outcomes[name] for name in bombs()} == {
+        name: "read" if "script" in name else "bad_artifact" for name in bombs()
+    }
+    assert slowest < 1
+    assert memory < 32
+
+
+def test_a_pass_over_a_bomb_holds_little_of_it(tmp_path: Path) -> None:
+    entry = block(size=1 << 30)
+    packed = io.BytesIO()
+    with zstandard.ZstdCompressor(level=3, write_checksum=True).stream_writer(packed, closefd=False) as frame:
+        frame.write(b"zstd" + writer.header(Written()) + writer.counts() + entry)
+        for _ in range(1024):
+            frame.write(bytes(1 << 20))
+        frame.write(END)
+    path = put(tmp_path / NAME, b"BZV2" + packed.getvalue())
+    code = (
+        f"{PEAK}\nimport sys; from backup_agent.artifact.reading import read_through;"
+        "raw = read_through(Path(sys.argv[1])).raw_size; print(raw >> 20, peak() // 1024)"
+    )
+
+    done = subprocess.run((sys.executable, "-c", code, str(path)), capture_output=True, text=True, check=True)
+    raw, memory = map(int, done.stdout.split())
+
+    assert len(packed.getvalue()) < 1 << 20
+    assert raw == 1024
+    assert memory < 64
+
+
+class TestCommand:
+    """`python -m backup_agent.artifact`."""
+
+    @staticmethod
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        argv = (sys.executable, "-m", "backup_agent.artifact", *arguments)
+        return subprocess.run(argv, capture_output=True, text=True, check=False)
+
+    def test_it_prints_the_facts(self, path: Path) -> None:
+        content = writer.artifact()
+
+        done = self.run(str(put(path, content)))
+
+        assert done.returncode == 0
+        facts = json.loads(done.stdout)
+        assert facts["header"]["database"] == "orders"
+        assert facts["files"] == [{"name": NAME, "size": len(content), "sha256": sha256(content)}]
+        assert facts["problems"] == []
+
+    def test_the_header_alone_says_nothing_of_the_rest(self, path: Path) -> None:
+        store = {"neostore": random.Random(1).randbytes(2 * CHUNK)}
+        done = self.run("--header", str(put(path, writer.artifact(inside=writer.tar(store))[:-4])))
+
+        assert done.returncode == 0
+        assert json.loads(done.stdout).keys() == {"header"}
+
+    def test_an_error_is_its_text_and_code_1(self, path: Path) -> None:
+        done = self.run(str(put(path, writer.artifact()[:-4])))
+
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr.startswith(f"bad_artifact: {NAME}, at byte ")
+        assert "HINT: " in done.stderr
