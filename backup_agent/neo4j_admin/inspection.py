@@ -1,0 +1,94 @@
+"""What `neo4j-admin backup inspect` says of an artifact whose format our own reader does not know.
+
+Cells are found by the column's name: columns came (RECOVERED 2025.06) and went (STORE ID HASH) with versions. It tells
+no store id, so such an artifact continues a chain by database id and transactions alone.
+"""
+
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+from uuid import UUID
+
+from backup_agent.core.capabilities import Capabilities
+from backup_agent.core.command import Memory, inspect_argv
+from backup_agent.core.reasons import PermanentError, Reason
+from backup_agent.core.records import Header
+from backup_agent.neo4j_admin import process
+from backup_agent.neo4j_admin.program import Program
+
+_INSPECTING = timedelta(minutes=5)
+_ROWS = 1000
+
+
+def inspect(
+    artifact: Path,
+    magic: str,
+    program: Program,
+    capabilities: Capabilities,
+    memory: Memory,
+    *,
+    env: Mapping[str, str],
+    cancel: threading.Event,
+) -> Header:
+    """Return what neo4j-admin reads in an artifact's header; raise PermanentError (bad_artifact) where it cannot."""
+    rows: list[str] = []
+
+    def hear(line: str) -> None:
+        if line.lstrip().startswith("|") and len(rows) < _ROWS:
+            rows.append(line)
+
+    completed = process.run(
+        inspect_argv(program.argv(memory), capabilities, str(artifact)),
+        env=env,
+        cwd=artifact.parent,
+        timeout=_INSPECTING,
+        cancel=cancel,
+        on_line=hear,
+    )
+    for row in table(rows):
+        if unquote(urlsplit(row.get("FILE", "")).path).rpartition("/")[2] == artifact.name:
+            try:
+                return _header(row, magic)
+            except (KeyError, ValueError) as error:
+                raise PermanentError(
+                    Reason.BAD_ARTIFACT, f"{artifact.name}: neo4j-admin's table cannot be read: {error!r} in {row}"
+                ) from error
+    raise PermanentError(
+        Reason.BAD_ARTIFACT,
+        "\n".join((f"{artifact.name}: neo4j-admin cannot read it either", *completed.last_lines)),
+    )
+
+
+def table(lines: Iterable[str]) -> Iterator[dict[str, str]]:
+    """Yield the rows of a table as name of column to cell."""
+    names: list[str] | None = None
+    for line in lines:
+        cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
+        if names is None:
+            names = ["TIME" if cell == "TIME (UTC)" else cell for cell in cells]  # the older form has no zone
+        elif len(cells) == len(names):
+            yield dict(zip(names, cells, strict=True))
+
+
+def _header(row: Mapping[str, str], magic: str) -> Header:
+    full = _truth(row["FULL"])
+    return Header(
+        magic=magic,
+        database=row["DATABASE"],
+        database_id=UUID(row["DATABASE ID"]),
+        store_id="",
+        taken=datetime.fromisoformat(row["TIME"]).replace(tzinfo=UTC),
+        lowest=int(row["LOWEST TX"]),
+        highest=int(row["HIGHEST TX"]),
+        full=full,
+        compressed=_truth(row["COMPRESSED"]),
+        recovered=_truth(row["RECOVERED"]) if "RECOVERED" in row else full,
+    )
+
+
+def _truth(cell: str) -> bool:
+    if cell not in {"true", "false"}:
+        raise ValueError(f"expected true or false (got {cell!r})")
+    return cell == "true"
