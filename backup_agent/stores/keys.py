@@ -20,7 +20,7 @@ def parts_of(key: str) -> tuple[str, ...]:
         raise PermanentError(
             Reason.INVALID_REQUEST,
             f"{key!r} is no key of a store: {fault}",
-            "a key is <set>/<database>/<name>, without '..' and without a '/' at either end",
+            "a key is <set>/<database>/<name>, without '..', without a '/' at either end",
         )
     return parts
 
@@ -47,6 +47,8 @@ def _fault(key: str, parts: tuple[str, ...]) -> str:
         return "it is not valid Unicode"
     if any(ord(character) < _FIRST_PRINTABLE or ord(character) == _DELETE for character in key):
         return "it holds a control character"
+    if "\\" in key:
+        return "it holds a backslash, which SeaweedFS takes for a slash"
     if len(encoded) > LONGEST_KEY:
         return f"it is longer than {LONGEST_KEY} bytes"
     for part in parts:

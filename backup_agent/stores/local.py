@@ -123,7 +123,8 @@ class LocalStore:
                     with self._at(start, "list") as (parent, name):
                         yield from self._walk(_open_folder(parent, name, create=False), start + "/", prefix)
         except PermanentError as error:
-            if error.failure.reason is not Reason.NOT_FOUND:
+            # Nothing lies below a file, and what lies behind a link is not shown.
+            if error.failure.reason is not Reason.NOT_FOUND and not isinstance(error.__cause__, NotADirectoryError):
                 raise
 
     def delete(self, key: str) -> None:

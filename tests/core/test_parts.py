@@ -1,0 +1,59 @@
+"""How files are cut for S3."""
+
+import hashlib
+from base64 import b64encode
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backup_agent.core.parts import MIB, composite_digest, cut, part_size, whole_digest
+
+GIB = 1024 * MIB
+TIB = 1024 * GIB
+SIZES = st.integers(min_value=0, max_value=5 * TIB)
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [
+        pytest.param(0, 16 * MIB, id="empty"),
+        pytest.param(9_000 * 16 * MIB, 16 * MIB, id="the last size of the smallest parts"),
+        pytest.param(9_000 * 16 * MIB + 1, 17 * MIB, id="a byte more"),
+        pytest.param(5 * TIB, 583 * MIB, id="the largest object of S3"),
+    ],
+)
+def test_parts_grow_with_the_file(size: int, expected: int) -> None:
+    assert part_size(size) == expected
+
+
+@given(SIZES)
+def test_no_file_needs_more_parts_than_s3_takes(size: int) -> None:
+    each = part_size(size)
+
+    assert -(-size // each) <= 9_000
+    assert 5 * MIB <= each <= 5 * GIB
+    assert each % MIB == 0
+
+
+@given(st.integers(min_value=0, max_value=300), st.integers(min_value=1, max_value=40))
+def test_parts_follow_each_other_to_the_end(size: int, each: int) -> None:
+    parts = cut(size, each)
+
+    assert [part.number for part in parts] == list(range(1, len(parts) + 1))
+    assert [part.offset for part in parts] == list(range(0, size, each))
+    assert sum(part.size for part in parts) == size
+    assert all(part.size == each for part in parts[:-1])
+
+
+def test_the_composite_is_the_digest_of_the_digests() -> None:
+    first, second = hashlib.sha256(b"first"), hashlib.sha256(b"second")
+    together = hashlib.sha256(first.digest() + second.digest()).digest()
+
+    digest = composite_digest([first.hexdigest(), second.hexdigest()])
+
+    assert digest == f"sha256-parts:{b64encode(together).decode()}-2"
+
+
+def test_a_whole_object_has_its_own_digest() -> None:
+    assert whole_digest("ab" * 32) == "sha256:" + "ab" * 32

@@ -1,0 +1,230 @@
+"""An HTTP proxy before an S3 server that does to chosen requests what networks and stores do.
+
+It speaks HTTP, not TCP alone, because `503 SlowDown` and a lost answer of CompleteMultipartUpload are what hurts; and it
+counts, because a test of resuming is a count of parts.
+"""
+
+import http.client
+import re
+import socket
+import struct
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Condition, Event, Thread
+from types import TracebackType
+from typing import Literal, Self
+
+_BLOCK = 64 * 1024
+
+
+@dataclass
+class Fault:
+    """What happens to requests whose "METHOD target header-names" matches, `times` times (None: always)."""
+
+    pattern: str
+    do: Literal["refuse", "reset", "stall", "corrupt", "lose answer", "cut answer", "strip", "answer", "silence"]
+    """`refuse` answers with `status` and `code`; `reset` and `stall` come `after` bytes of the body, `cut answer` `after` bytes
+    of the answer; `corrupt` turns a bit of the body on its way; `lose answer` lets the request through and hangs up; `strip`
+    takes the headers that match `code` out of the answer; `answer` lets it through and answers `status` and nothing else;
+    `silence` does nothing."""
+    after: int = 0
+    status: int = 503
+    code: str = "SlowDown"
+    times: int | None = 1
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A request that went through whole, and how it was answered."""
+
+    line: str
+    body: int
+    status: int
+
+
+class FaultProxy:
+    """Listens on a free port of 127.0.0.1 while it is entered."""
+
+    def __init__(self, upstream_port: int) -> None:
+        self.upstream_port = upstream_port
+        self.seen: list[Seen] = []
+        self.injected = 0
+        self._faults: list[Fault] = []
+        self._changed = Condition()
+        self.closing = Event()
+        self._server = _Server(("127.0.0.1", 0), _Handler)
+        self._server.proxy = self
+        self._thread = Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+
+    @property
+    def endpoint_url(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.closing.set()
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def inject(self, *faults: Fault) -> None:
+        with self._changed:
+            self._faults.extend(faults)
+
+    def heal(self) -> None:
+        """Forget the faults and what was seen."""
+        with self._changed:
+            self._faults.clear()
+            self.seen.clear()
+            self.injected = 0
+
+    def count(self, pattern: str) -> int:
+        """Return how many requests that match went through and were answered with success."""
+        with self._changed:
+            return sum(bool(re.search(pattern, seen.line)) and seen.status < 300 for seen in self.seen)
+
+    def wait_until(self, true: Callable[["FaultProxy"], bool], timeout: float = 30) -> None:
+        with self._changed:
+            if not self._changed.wait_for(lambda: true(self), timeout):
+                raise TimeoutError(f"never came true; seen: {self.seen}")
+
+    def fault_for(self, line: str) -> Fault | None:
+        with self._changed:
+            for fault in self._faults:
+                if re.search(fault.pattern, line) and fault.times != 0:
+                    if fault.times is not None:
+                        fault.times -= 1
+                    self.injected += 1
+                    self._changed.notify_all()
+                    return fault
+        return None
+
+    def note(self, seen: Seen) -> None:
+        with self._changed:
+            self.seen.append(seen)
+            self._changed.notify_all()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+    proxy: FaultProxy
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing: broken connections are what this is for."""
+
+
+class _HungUpError(Exception):
+    pass
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: _Server
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  the name is the standard library's
+        """Say nothing."""
+
+    def handle_expect_100(self) -> bool:
+        return True  # said when the body is wanted: a refusal comes before it
+
+    def do_any(self) -> None:
+        fault = self.server.proxy.fault_for(" ".join([self.command, self.path, *map(str.lower, self.headers)]))
+        try:
+            if fault and fault.do == "refuse":
+                self._refuse(fault)
+            elif fault and fault.do == "silence":
+                self.server.proxy.closing.wait()
+            else:
+                self._forward(fault)
+        except (_HungUpError, ConnectionError):
+            self.close_connection = True
+
+    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = do_any  # noqa: N815  the names are the standard library's
+
+    def _refuse(self, fault: Fault) -> None:
+        body = f"<?xml version='1.0'?><Error><Code>{fault.code}</Code><Message>injected</Message></Error>".encode()
+        self.send_response(fault.status)
+        self.send_header("Content-Type", "application/xml")
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Connection", "close")
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+        # The client may still be sending: what it sent must be read, else the reset eats the answer.
+        self.wfile.flush()
+        with suppress(OSError):
+            self.connection.shutdown(socket.SHUT_WR)
+            self.connection.settimeout(5)
+            while self.connection.recv(_BLOCK):
+                pass
+        raise _HungUpError
+
+    def _forward(self, fault: Fault | None) -> None:
+        upstream = http.client.HTTPConnection("127.0.0.1", self.server.proxy.upstream_port, timeout=60)
+        try:
+            upstream.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+            for name, value in self.headers.items():
+                if name.lower() != "expect":
+                    upstream.putheader(name, value)
+            upstream.endheaders()
+            sent = self._forward_body(upstream, fault)
+            answer = upstream.getresponse()
+            content = answer.read()
+        finally:
+            upstream.close()
+        self.server.proxy.note(Seen(f"{self.command} {self.path}", sent, answer.status))
+        if fault and fault.do == "lose answer":
+            self._hang_up()
+        if fault and fault.do == "answer":
+            self.send_response_only(fault.status)
+            self.send_header("ETag", '"of-no-use"')
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        self.send_response_only(answer.status, answer.reason)
+        length = answer.getheader("Content-Length") if self.command == "HEAD" else str(len(content))
+        for name, value in answer.getheaders():
+            stripped = fault is not None and fault.do == "strip" and re.search(fault.code, name, re.IGNORECASE)
+            if name.lower() not in {"content-length", "transfer-encoding", "connection"} and not stripped:
+                self.send_header(name, value)
+        if length is not None and answer.status != 204:
+            self.send_header("Content-Length", length)
+        self.end_headers()
+        if fault and fault.do == "cut answer":
+            self.wfile.write(content[: fault.after])
+            self._hang_up()
+        self.wfile.write(content)
+
+    def _forward_body(self, upstream: http.client.HTTPConnection, fault: Fault | None) -> int:
+        length = int(self.headers.get("Content-Length") or 0)
+        if self.headers.get("Expect", "").lower() == "100-continue":
+            self.send_response_only(100)
+            self.end_headers()
+        sent = 0
+        while sent < length:
+            if fault and fault.do in {"reset", "stall"} and sent >= fault.after:
+                if fault.do == "stall":
+                    self.server.proxy.closing.wait()
+                self._hang_up()
+            block = self.rfile.read(min(_BLOCK, length - sent))
+            if not block:
+                raise _HungUpError
+            if fault and fault.do == "corrupt" and sent == 0:
+                block = bytes([block[0] ^ 1]) + block[1:]
+            upstream.send(block)
+            sent += len(block)
+        return sent
+
+    def _hang_up(self) -> None:
+        """End the connection by a reset."""
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.connection.close()
+        raise _HungUpError

@@ -1,0 +1,34 @@
+"""Files to store, described as the reading pass would: hashed here by other means than the agent's."""
+
+import hashlib
+import random
+from pathlib import Path
+
+from backup_agent.core.records import ArtifactFile
+
+MIB = 1024 * 1024
+PART = 5 * MIB
+"""The smallest part that S3 takes."""
+KEY = "default/orders/orders-2026-11-23T02-00-00.backup"
+
+
+def make(path: Path, size: int, seed: int = 0) -> ArtifactFile:
+    """Write a file of random bytes, and describe it."""
+    path.write_bytes(random.Random(seed).randbytes(size))
+    return describe(path)
+
+
+def describe(path: Path, part_size: int = PART) -> ArtifactFile:
+    content = path.read_bytes()
+    cut = [content[start : start + part_size] for start in range(0, len(content), part_size)]
+    return ArtifactFile(
+        name=path.name,
+        size=len(content),
+        sha256=hashlib.sha256(content).hexdigest(),
+        part_size=part_size,
+        parts=tuple(hashlib.sha256(part).hexdigest() for part in cut),
+    )
+
+
+def ignore(_count: int) -> None:
+    """Take progress and do nothing with it."""

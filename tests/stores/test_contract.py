@@ -1,0 +1,271 @@
+"""What every store promises, over every store."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from backup_agent.core.reasons import BackupError, PermanentError, Reason
+from backup_agent.stores.store import Store
+from tests.stores.files import KEY, MIB, PART, ignore, make
+
+SIZES = [
+    pytest.param(0, id="empty"),
+    pytest.param(1, id="one byte"),
+    pytest.param(PART, id="one part"),
+    pytest.param(PART + 1, id="a part and a byte"),
+    pytest.param(3 * PART, id="three parts"),
+]
+
+ODD_KEYS = [
+    pytest.param("default/a b/c d.backup", id="spaces"),
+    pytest.param("default/a+b/c%2Fd%20e.backup", id="plus and percent"),
+    pytest.param("default/naïve-Ω-数据/x.backup", id="unicode"),
+    pytest.param("default/a&b=c?d#e;f/x.backup", id="of a URL"),
+    pytest.param("default/'quoted\"<x>/x.backup", id="of XML"),
+    pytest.param("default/$x;~!/*.backup", id="of a shell"),
+    pytest.param("owner.json", id="at the root"),
+    pytest.param(".agent/lease.json", id="the agent's own"),
+]
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_an_artifact_is_read_back_as_it_was(store: Store, tmp_path: Path, size: int) -> None:
+    file = make(tmp_path / "source", size)
+
+    stored = store.put_artifact(KEY, tmp_path / "source", file, ignore)
+
+    with store.open(KEY) as content:
+        assert content.read() == (tmp_path / "source").read_bytes()
+    assert (stored.key, stored.size) == (KEY, size)
+    found = store.stat(KEY)
+    assert found is not None
+    assert (found.key, found.size) == (KEY, size)
+
+
+def test_progress_adds_up_to_the_size(store: Store, tmp_path: Path) -> None:
+    file = make(tmp_path / "source", 2 * PART + 3)
+    reported: list[int] = []
+
+    store.put_artifact(KEY, tmp_path / "source", file, reported.append)
+
+    assert sum(reported) == file.size
+
+
+def test_the_same_artifact_again_is_a_success(store: Store, tmp_path: Path) -> None:
+    file = make(tmp_path / "source", PART + 1)
+    first = store.put_artifact(KEY, tmp_path / "source", file, ignore)
+    (tmp_path / "copy").write_bytes((tmp_path / "source").read_bytes())
+    reported: list[int] = []
+
+    again = store.put_artifact(KEY, tmp_path / "copy", file, reported.append)
+
+    assert again == first
+    assert sum(reported) == file.size
+
+
+@pytest.mark.parametrize("size", [pytest.param(100, id="same size"), pytest.param(101, id="other size")])
+def test_another_artifact_under_the_key_is_refused_and_the_first_one_kept(
+    store: Store, tmp_path: Path, size: int
+) -> None:
+    store.put_artifact(KEY, tmp_path / "first", make(tmp_path / "first", 100, seed=1), ignore)
+
+    with pytest.raises(PermanentError) as refused:
+        store.put_artifact(KEY, tmp_path / "second", make(tmp_path / "second", size, seed=2), ignore)
+
+    assert refused.value.failure.reason is Reason.CHECKSUM_MISMATCH
+    assert KEY in refused.value.failure.error
+    with store.open(KEY) as content:
+        assert content.read() == (tmp_path / "first").read_bytes()
+
+
+@pytest.mark.parametrize("change", [pytest.param(b"", id="shorter"), pytest.param(b"longer", id="longer")])
+def test_a_source_whose_size_has_changed_is_refused_and_nothing_stored(
+    store: Store, tmp_path: Path, change: bytes
+) -> None:
+    file = make(tmp_path / "source", 3)
+    (tmp_path / "source").write_bytes(change)
+
+    with pytest.raises(PermanentError) as refused:
+        store.put_artifact(KEY, tmp_path / "source", file, ignore)
+
+    assert refused.value.failure.reason is Reason.CHECKSUM_MISMATCH
+    assert store.stat(KEY) is None
+
+
+def test_a_source_that_is_gone_is_said_so(store: Store, tmp_path: Path) -> None:
+    file = make(tmp_path / "source", 3)
+    (tmp_path / "source").unlink()
+
+    with pytest.raises(PermanentError) as refused:
+        store.put_artifact(KEY, tmp_path / "source", file, ignore)
+
+    assert refused.value.failure.reason is Reason.NO_ARTIFACT
+
+
+def test_a_small_object_is_read_back_as_it_was(store: Store) -> None:
+    store.create(KEY + ".json", b'{"schema": 1}\n')
+
+    assert store.read(KEY + ".json") == b'{"schema": 1}\n'
+
+
+def test_creating_the_same_object_again_is_a_success(store: Store) -> None:
+    store.create(KEY + ".json", b"{}")
+
+    store.create(KEY + ".json", b"{}")
+
+    assert store.read(KEY + ".json") == b"{}"
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"{ }", b"{}\n"])
+def test_creating_an_object_that_exists_otherwise_is_refused(store: Store, content: bytes) -> None:
+    store.create(KEY + ".json", b"{}")
+
+    with pytest.raises(PermanentError) as refused:
+        store.create(KEY + ".json", content)
+
+    assert refused.value.failure.reason is Reason.CHECKSUM_MISMATCH
+    assert store.read(KEY + ".json") == b"{}"
+
+
+def test_of_many_who_create_the_same_key_one_wins(store: Store, request: pytest.FixtureRequest) -> None:
+    if "without conditional" in request.node.name:
+        pytest.skip("that is what conditional writes are for")
+
+    def create(number: int) -> int | None:
+        try:
+            store.create(KEY, b"%d" % number)
+        except PermanentError:
+            return None
+        return number
+
+    with ThreadPoolExecutor(8) as pool:
+        winners = [number for number in pool.map(create, range(8)) if number is not None]
+
+    assert [b"%d" % number for number in winners] == [store.read(KEY)]
+
+
+@pytest.mark.parametrize("read", ["read", "open"])
+def test_what_is_not_there_is_not_found(store: Store, read: str) -> None:
+    with pytest.raises(PermanentError) as refused:
+        getattr(store, read)(KEY)
+
+    assert refused.value.failure.reason is Reason.NOT_FOUND
+    assert store.stat(KEY) is None
+    assert list(store.list()) == []
+
+
+def test_a_part_of_a_key_is_no_key(store: Store) -> None:
+    store.create(KEY, b"x")
+
+    assert store.stat("default/orders") is None
+    assert store.stat("default") is None
+    assert store.stat(KEY[:-1]) is None
+
+
+def test_a_listing_is_in_the_order_of_the_keys(store: Store) -> None:
+    keys = ["a-b/x", "a/b-c/x", "a/b/x", "a/b.x", "a/b0", "a0", "ä/x", "Z"]
+    for key in keys:
+        store.create(key, key.encode())
+
+    listed = list(store.list())
+
+    assert [stored.key for stored in listed] == sorted(keys)
+    assert [stored.size for stored in listed] == [len(key.encode()) for key in sorted(keys)]
+
+
+@pytest.mark.parametrize(
+    ("prefix", "expected"),
+    [
+        ("default/", ["default/a/1", "default/ab/2"]),
+        ("default/a", ["default/a/1", "default/ab/2"]),
+        ("default/a/", ["default/a/1"]),
+        ("default/ab/2", ["default/ab/2"]),
+        ("def", ["default/a/1", "default/ab/2"]),
+        ("other", []),
+        ("default/a/1/", []),
+        ("default/b/", []),
+    ],
+)
+def test_a_listing_keeps_to_its_prefix(store: Store, prefix: str, expected: list[str]) -> None:
+    for key in ("default/a/1", "default/ab/2", "test/a/3"):
+        store.create(key, b"x")
+
+    assert [stored.key for stored in store.list(prefix)] == expected
+
+
+def test_what_is_the_agents_own_is_not_listed(store: Store) -> None:
+    for key in (".agent/x", "default/.hidden/x", "default/orders/.x", "default/orders/x"):
+        store.create(key, b"x")
+
+    assert [stored.key for stored in store.list()] == ["default/orders/x"]
+    assert list(store.list(".agent/")) == []
+
+
+def test_a_listing_may_be_longer_than_a_page(store: Store, request: pytest.FixtureRequest) -> None:
+    count = 1_001 if "memory" in request.node.name or "local" in request.node.name else 30
+    keys = [f"default/orders/{number:04}" for number in range(count)]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda key: store.create(key, b"x"), keys))
+
+    assert [stored.key for stored in store.list()] == keys
+
+
+def test_a_deleted_key_is_gone_and_may_be_deleted_again(store: Store) -> None:
+    store.create(KEY, b"x")
+
+    store.delete(KEY)
+    store.delete(KEY)
+    store.delete("never/was/there")
+
+    assert store.stat(KEY) is None
+    assert list(store.list()) == []
+
+
+@pytest.mark.parametrize("key", ODD_KEYS)
+def test_odd_keys_come_back_as_they_went(store: Store, key: str) -> None:
+    store.create(key, b"x")
+
+    assert store.read(key) == b"x"
+    assert store.stat(key) is not None
+    assert [stored.key for stored in store.list()] == ([] if key.startswith(".") else [key])
+    store.delete(key)
+    assert store.stat(key) is None
+
+
+def test_what_is_no_key_is_refused_by_every_method(store: Store, tmp_path: Path) -> None:
+    file = make(tmp_path / "source", 1)
+    methods: dict[str, Callable[[str], object]] = {
+        "put_artifact": lambda key: store.put_artifact(key, tmp_path / "source", file, ignore),
+        "create": lambda key: store.create(key, b"x"),
+        "read": store.read,
+        "open": store.open,
+        "stat": store.stat,
+        "delete": store.delete,
+    }
+    for name, method in methods.items():
+        with pytest.raises(PermanentError) as refused:
+            method("../outside")
+
+        assert refused.value.failure.reason is Reason.INVALID_REQUEST, name
+    assert not (tmp_path / "outside").exists()
+
+
+def test_an_object_is_read_in_pieces_from_its_start(store: Store, tmp_path: Path) -> None:
+    file = make(tmp_path / "source", 3 * MIB + 5)
+    store.put_artifact(KEY, tmp_path / "source", file, ignore)
+
+    with store.open(KEY) as content:
+        pieces = [content.read(7), content.read(2 * MIB), content.read(), content.read(1)]
+
+    assert b"".join(pieces) == (tmp_path / "source").read_bytes()
+    assert [len(piece) for piece in pieces] == [7, 2 * MIB, MIB - 2, 0]
+
+
+def test_a_store_has_a_name_for_its_messages(store: Store) -> None:
+    with pytest.raises(BackupError) as refused:
+        store.read(KEY)
+
+    assert store.name
+    assert store.name in refused.value.failure.error

@@ -1,0 +1,217 @@
+"""What goes wrong on the way to S3, as far as no server is needed to see it."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+from botocore import exceptions
+
+from backup_agent.core.reasons import BackupError, PermanentError, Reason, TransientError
+from backup_agent.stores.s3 import S3Store, check_put_options
+from backup_agent.stores.s3.bucket import _failure_of
+from tests.components.ports import Port
+from tests.stores.files import KEY
+
+pytestmark = pytest.mark.usefixtures("credentials")
+
+
+def refusal(code: str, status: int, message: str = "said the store") -> exceptions.ClientError:
+    answer: Any = {"Error": {"Code": code, "Message": message}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    return exceptions.ClientError(answer, "PutObject")
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "reason"),
+    [
+        pytest.param(refusal("NoSuchKey", 404), PermanentError, Reason.NOT_FOUND, id="no such key"),
+        pytest.param(refusal("NoSuchBucket", 404), PermanentError, Reason.STORAGE_UNREACHABLE, id="no such bucket"),
+        pytest.param(refusal("AccessDenied", 403), PermanentError, Reason.STORAGE_AUTH, id="denied"),
+        pytest.param(refusal("ExpiredToken", 400), PermanentError, Reason.STORAGE_AUTH, id="expired token"),
+        pytest.param(refusal("PermanentRedirect", 301), PermanentError, Reason.STORAGE_UNREACHABLE, id="other region"),
+        pytest.param(refusal("RequestTimeTooSkewed", 403), PermanentError, Reason.CLOCK, id="clock"),
+        pytest.param(refusal("BadDigest", 400), PermanentError, Reason.CHECKSUM_MISMATCH, id="bad digest"),
+        pytest.param(refusal("XMinioStorageFull", 507), PermanentError, Reason.DISK_FULL, id="store full"),
+        pytest.param(refusal("SlowDown", 503), TransientError, Reason.STORAGE_THROTTLED, id="slow down"),
+        pytest.param(refusal("ServiceUnavailable", 503), TransientError, Reason.STORAGE_UNREACHABLE, id="unavailable"),
+        pytest.param(refusal("InternalError", 500), TransientError, Reason.STORAGE_UNREACHABLE, id="internal"),
+        pytest.param(refusal("NoSuchUpload", 404), TransientError, Reason.STORAGE_UNREACHABLE, id="no such upload"),
+        pytest.param(refusal("InvalidArgument", 400), PermanentError, Reason.INVALID_REQUEST, id="unknown, 400"),
+        pytest.param(refusal("NewInTheFuture", 502), TransientError, Reason.STORAGE_UNREACHABLE, id="unknown, 502"),
+        pytest.param(refusal("403", 403), PermanentError, Reason.STORAGE_AUTH, id="HEAD, 403"),
+        pytest.param(refusal("429", 429), TransientError, Reason.STORAGE_THROTTLED, id="HEAD, 429"),
+        pytest.param(refusal("507", 507), PermanentError, Reason.DISK_FULL, id="HEAD, 507"),
+        pytest.param(exceptions.NoCredentialsError(), PermanentError, Reason.STORAGE_AUTH, id="no credentials"),
+        pytest.param(
+            exceptions.CredentialRetrievalError(provider="iam", error_msg="x"),
+            TransientError,
+            Reason.STORAGE_AUTH,
+            id="credentials away",
+        ),
+        pytest.param(
+            exceptions.EndpointConnectionError(endpoint_url="http://x"),
+            TransientError,
+            Reason.STORAGE_UNREACHABLE,
+            id="refused connection",
+        ),
+        pytest.param(
+            exceptions.ReadTimeoutError(endpoint_url="http://x"),
+            TransientError,
+            Reason.STORAGE_UNREACHABLE,
+            id="read timeout",
+        ),
+        pytest.param(
+            exceptions.ConnectionClosedError(endpoint_url="http://x"),
+            TransientError,
+            Reason.STORAGE_UNREACHABLE,
+            id="hung up",
+        ),
+        pytest.param(
+            exceptions.SSLError(endpoint_url="http://x", error="[SSL: CERTIFICATE_VERIFY_FAILED] unable"),
+            PermanentError,
+            Reason.STORAGE_UNREACHABLE,
+            id="certificate",
+        ),
+        pytest.param(
+            exceptions.SSLError(endpoint_url="http://x", error="UNEXPECTED_EOF_WHILE_READING"),
+            TransientError,
+            Reason.STORAGE_UNREACHABLE,
+            id="TLS broken off",
+        ),
+        pytest.param(
+            exceptions.IncompleteReadError(actual_bytes=1, expected_bytes=2),
+            TransientError,
+            Reason.STORAGE_UNREACHABLE,
+            id="answer cut",
+        ),
+        pytest.param(exceptions.NoRegionError(), PermanentError, Reason.INVALID_REQUEST, id="no region"),
+        pytest.param(ValueError("Invalid endpoint: x"), PermanentError, Reason.INVALID_REQUEST, id="bad endpoint"),
+        pytest.param(FileNotFoundError(2, "ca.pem"), PermanentError, Reason.INVALID_REQUEST, id="no CA file"),
+        pytest.param(exceptions.BotoCoreError(), PermanentError, Reason.INTERNAL, id="unknown to us"),
+    ],
+)
+def test_every_fault_has_its_reason(error: Exception, kind: type[BackupError], reason: Reason) -> None:
+    failure = _failure_of("offsite: s3://bucket/key: PutObject", error)
+
+    assert type(failure) is kind
+    assert failure.failure.reason is reason
+    assert failure.failure.error.startswith("offsite: s3://bucket/key: PutObject: ")
+    assert failure.failure.advice
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        pytest.param(refusal("SignatureDoesNotMatch", 403, "signed with hunter2"), id="signature"),
+        pytest.param(refusal("InvalidAccessKeyId", 403, "no such key hunter2"), id="key"),
+        pytest.param(
+            exceptions.ParamValidationError(report="Invalid type for SSECustomerKey, value: hunter2"), id="option"
+        ),
+        pytest.param(
+            exceptions.CredentialRetrievalError(provider="custom-process", error_msg="hunter2"), id="credential helper"
+        ),
+        pytest.param(
+            exceptions.EndpointConnectionError(endpoint_url="https://me:hunter2@store/bucket"), id="password in a URL"
+        ),
+    ],
+)
+def test_no_secret_gets_into_an_error(error: Exception) -> None:
+    failure = _failure_of("doing", error)
+
+    assert "hunter2" not in repr(failure.failure) + str(failure)
+
+
+def test_a_store_that_is_not_there_is_unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("backup_agent.stores.s3.bucket._ATTEMPTS", 1)
+    port = Port.reserve()
+    store = S3Store(bucket="bucket", prefix="demo", endpoint_url=f"http://127.0.0.1:{port.number}", region="x")
+
+    with pytest.raises(TransientError) as refused:
+        store.stat(KEY)
+
+    port.release()
+    assert refused.value.failure.reason is Reason.STORAGE_UNREACHABLE
+    assert f"s3://bucket/demo/{KEY}" in refused.value.failure.error
+
+
+def test_without_credentials_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    store = S3Store(bucket="bucket", prefix="demo", endpoint_url="http://127.0.0.1:1", region="x")
+
+    with pytest.raises(PermanentError) as refused:
+        store.read(KEY)
+
+    assert refused.value.failure.reason is Reason.STORAGE_AUTH
+
+
+@pytest.mark.parametrize("endpoint_url", ["nonsense", "http://", "https://exa mple"])
+def test_an_endpoint_that_is_none_is_said(endpoint_url: str) -> None:
+    with pytest.raises(PermanentError) as refused:
+        S3Store(bucket="bucket", prefix="demo", endpoint_url=endpoint_url, region="x").stat(KEY)
+
+    assert refused.value.failure.reason is Reason.INVALID_REQUEST
+    assert "endpoint_url" in refused.value.failure.advice
+
+
+@pytest.mark.parametrize("content", [None, b"no certificate"], ids=["absent", "no certificate"])
+def test_a_ca_file_that_is_none_is_said_at_once(tmp_path: Path, content: bytes | None) -> None:
+    if content:
+        (tmp_path / "ca.pem").write_bytes(content)
+
+    with pytest.raises(PermanentError) as refused:
+        S3Store(bucket="bucket", prefix="demo", region="x", ca_file=tmp_path / "ca.pem")
+
+    assert "ca_file" in refused.value.failure.advice
+
+
+def test_a_ca_file_is_taken(tmp_path: Path) -> None:
+    trustme.CA().cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+
+    S3Store(bucket="bucket", prefix="demo", region="x", ca_file=tmp_path / "ca.pem")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"ServerSideEncryption": "AES256"},
+        {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": "alias/x", "BucketKeyEnabled": True},
+        {"StorageClass": "STANDARD_IA", "Tagging": "team=graph", "ObjectLockMode": "COMPLIANCE"},
+        {"StorageClass": "A_CLASS_OF_CEPH"},
+        {"ObjectLockRetainUntilDate": "2027-01-01T00:00:00Z"},
+        {"Metadata": {"team": "graph"}, "ExpectedBucketOwner": "1", "RequestPayer": "requester"},
+        {"SSECustomerAlgorithm": "AES256", "SSECustomerKey": "secret"},
+    ],
+    ids=str,
+)
+def test_what_boto3_knows_is_an_option(options: dict[str, Any]) -> None:
+    assert check_put_options(options) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "faults"),
+    [
+        ({"StorageClas": "x"}, ["StorageClas: S3 knows no such option (did you mean StorageClass?)"]),
+        ({"storage_class": "x", "Zzz": 1}, ["storage_class: S3 knows", "Zzz: S3 knows no such option"]),
+        ({"ServerSideEncryption": "AES265"}, ["ServerSideEncryption: one of AES256, "]),
+        ({"SSEKMSKeyId": 5}, ["SSEKMSKeyId: a string expected (got int)"]),
+        ({"BucketKeyEnabled": "yes"}, ["BucketKeyEnabled: true or false expected (got str)"]),
+        ({"Metadata": {"a": 1}}, ["Metadata: a map of strings expected (got dict)"]),
+        ({"Metadata": "a"}, ["Metadata: a map of strings expected (got str)"]),
+        ({"ObjectLockRetainUntilDate": 5}, ["ObjectLockRetainUntilDate: a time expected (got int)"]),
+        *(
+            ({name: "x"}, [f"{name}: the agent sets it itself: leave it out"])
+            for name in ("Bucket", "Key", "Body", "ChecksumSHA256", "ChecksumAlgorithm", "IfNoneMatch", "IfMatch")
+        ),
+    ],
+    ids=str,
+)
+def test_every_fault_of_the_options_is_said_at_once(options: dict[str, Any], faults: list[str]) -> None:
+    found = check_put_options(options)
+
+    assert len(found) == len(faults)
+    assert all(said.startswith(fault) for said, fault in zip(found, faults, strict=True))
+
+
+def test_no_value_of_an_option_is_quoted() -> None:
+    assert "hunter2" not in str(check_put_options({"SSECustomerKey": ["hunter2"], "RequestPayer": "hunter2"}))
