@@ -324,7 +324,7 @@ class Agent:
         if taken is None or not taken.new:
             return
         answer = taken.answer
-        log.info("request", request=answer.id, state=answer.state.value, file=answer.files, error=answer.error)
+        log.info("request", request=answer.id, state=answer.state.value, files=answer.files, error=answer.error)
         if answer.state is State.REJECTED:
             self._counts.requests.labels(action="any", outcome=State.REJECTED.value).inc()
         elif answer.action == Action.CANCEL.value:

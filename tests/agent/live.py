@@ -13,7 +13,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, TypeVar
 
 import yaml
 
@@ -22,12 +22,14 @@ from backup_agent.standins import cluster as simulated
 from backup_agent.standins.bolt import BoltServer
 from backup_agent.standins.neo4j_admin import install
 
+Found = TypeVar("Found")
+
 PASSWORD = "secret-password"
 PATIENCE = 30.0
 FINAL = {"succeeded", "succeeded_with_warnings", "failed", "cancelled", "rejected"}
 
 
-def until[T](look: Callable[[], T | None], what: str, patience: float = PATIENCE) -> T:
+def until(look: Callable[[], Found | None], what: str, patience: float = PATIENCE) -> Found:
     """Return what `look` finds, once it finds something; fail after `patience` seconds."""
     end = time.monotonic() + patience
     while time.monotonic() < end:
@@ -88,6 +90,8 @@ class Live:
             self.process.kill()
             self.process.wait()
         processes.end_left_behind(str(self.root))
+        if self.process is not None:
+            self.reader.join(timeout=5)
         if self.bolt is not None:
             self.bolt.stop()
 
@@ -114,14 +118,19 @@ class Live:
             env={**os.environ, **environ},
             cwd=self.folder,
         )
-        threading.Thread(target=self._read, args=(self.process,), daemon=True).start()
+        self.reader = threading.Thread(target=self._read, args=(self.process,), daemon=True)
+        self.reader.start()
         if ready:
             until(self.is_ready, "ready agent")
         return self
 
     def _read(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stderr is not None
-        for line in process.stderr:
+        with process.stderr as stream:
+            self._read_lines(stream)
+
+    def _read_lines(self, stream: IO[bytes]) -> None:
+        for line in stream:
             text = line.decode()
             self.text.append(text)
             try:

@@ -1,0 +1,78 @@
+"""Kills a process of the agent before its n-th change of the world, chosen by the environment.
+
+Python imports `sitecustomize` by itself where this folder is on PYTHONPATH, so the agent needs no hook for its tests. The
+audit events of CPython stand for the steps: each rename, link, write, removal and started process is one.
+
+    CRASH_IN     module whose process is meant: backup_agent (the supervisor), backup_agent.run.backup …
+    CRASH_AT     number of the change before which it dies, from 0
+    CRASH_WHO    self, or all: it and every process of the agent at once
+    CRASH_ONCE   a file that is made at the death: where it exists, nothing dies
+    CRASH_BELOW  the folder whose changes count
+"""
+
+import os
+import signal
+import sys
+
+CHANGES = {
+    "os.rename",
+    "os.link",
+    "os.remove",
+    "os.rmdir",
+    "os.mkdir",
+    "os.truncate",
+    "subprocess.Popen",
+    "shutil.rmtree",
+}
+
+
+def _is_meant() -> bool:
+    with open("/proc/self/cmdline", "rb") as file:
+        words = file.read().split(b"\0")
+    wanted = os.environ["CRASH_IN"].encode()
+    return any(pair == (b"-m", wanted) for pair in zip(words, words[1:], strict=False))
+
+
+def _writes(args: tuple[object, ...]) -> bool:
+    path, mode, flags = (*args, None, None, None)[:3]
+    opened = isinstance(flags, int) and flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+    return bool(opened) and isinstance(path, str) and path.startswith(os.environ["CRASH_BELOW"])
+
+
+def _die() -> None:
+    os.close(os.open(os.environ["CRASH_ONCE"], os.O_CREAT | os.O_WRONLY))
+    if os.environ["CRASH_WHO"] == "all":
+        for name in os.listdir("/proc"):
+            if name.isdigit() and int(name) != os.getpid() and _is_of_the_agent(name):
+                os.kill(int(name), signal.SIGKILL)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _is_of_the_agent(pid: str) -> bool:
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            return f"CRASH_ONCE={os.environ['CRASH_ONCE']}".encode() in file.read().split(b"\0")
+    except OSError:
+        return False
+
+
+def _install() -> None:
+    left = int(os.environ["CRASH_AT"])
+    dying = False
+
+    def hook(event: str, args: tuple[object, ...]) -> None:
+        nonlocal left, dying
+        if dying or not (event in CHANGES or (event == "open" and _writes(args))):
+            return
+        if left > 0:
+            left -= 1
+            return
+        dying = True
+        if not os.path.exists(os.environ["CRASH_ONCE"]):
+            _die()
+
+    sys.addaudithook(hook)
+
+
+if "CRASH_IN" in os.environ and not os.path.exists(os.environ["CRASH_ONCE"]) and _is_meant():
+    _install()
