@@ -11,16 +11,16 @@ from backup_agent.core.reasons import PermanentError, Reason
 
 
 def write(folder: Path, memory: Memory, backup_tls: BackupTls | None = None) -> None:
-    """Write the configuration into a new folder that only we can read.
+    """Write the configuration into a folder that only we can read; it may be there already.
 
     Raise PermanentError (source_unreachable) where a file of `backup_tls` cannot be read: neo4j-admin would say so
     with a stack trace.
     """
-    folder.mkdir(mode=0o700)
-    (folder / "logs").mkdir()
+    folder.mkdir(mode=0o700, exist_ok=True)
+    (folder / "logs").mkdir(exist_ok=True)
     if backup_tls is not None:
         trusted = folder / "tls" / "trusted"
-        trusted.mkdir(parents=True)
+        trusted.mkdir(parents=True, exist_ok=True)
         try:
             shutil.copyfile(backup_tls.ca_file, trusted / "ca.crt")
             for key_or_certificate in (backup_tls.cert_file, backup_tls.key_file):
