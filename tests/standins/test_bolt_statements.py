@@ -1,3 +1,4 @@
+import contextlib
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -511,6 +512,15 @@ def test_after_three_wrong_passwords_the_right_one_waits_too(tmp_path: Path) -> 
             codes.append(str(caught.value.code).rpartition(".")[2])
 
     assert codes == ["Unauthorized"] * 3 + ["AuthenticationRateLimit"] * 2
+
+
+def test_a_right_password_forgives_the_wrong_ones_before_it(tmp_path: Path) -> None:
+    with started(tmp_path, three_servers().with_users(User(*AUTH))) as server:
+        for password in ("wrong", "wrong", AUTH[1], "wrong", "wrong", AUTH[1]):
+            with connected(server.uri(), auth=("neo4j", password)) as driver, contextlib.suppress(AuthError):
+                driver.verify_connectivity()
+
+        assert [login.accepted for login in server.logins] == [False, False, True, False, False, True]
 
 
 def test_without_credentials_nobody_comes_in_where_there_are_users(tmp_path: Path) -> None:

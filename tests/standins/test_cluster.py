@@ -137,7 +137,7 @@ def test_a_server_that_comes_back_follows() -> None:
 
 
 def test_a_composite_database_gets_no_leader() -> None:
-    composite = new_database("library", [Copy("server-0"), Copy("server-1")], type="composite")
+    composite = new_database("library", [Copy(f"server-{number}") for number in range(3)], type="composite")
     cluster = three_servers().with_database_added(composite).with_server_down("server-0")
 
     assert leader(cluster, "library") is None
