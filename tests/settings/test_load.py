@@ -199,6 +199,12 @@ SECRETS = [
 ]
 
 
+def test_a_long_value_is_shown_by_its_beginning() -> None:
+    (fault,) = faults(LEAST + f"log: {{level: {'x' * 500}}}")
+
+    assert len(fault) < 150
+
+
 @pytest.mark.parametrize("text", SECRETS)
 def test_a_secret_in_the_wrong_place_is_not_repeated(text: str) -> None:
     assert not any("hunter2" in fault for fault in faults(text))
