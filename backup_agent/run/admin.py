@@ -10,12 +10,11 @@ from pathlib import Path
 from backup_agent import durable, processes
 from backup_agent.core import command
 from backup_agent.core.capabilities import Capabilities, Version, other_line
-from backup_agent.core.command import BackupTls, Launch, Memory
+from backup_agent.core.command import BackupTls, Launch
 from backup_agent.core.progress import Stage, Transcript, patience
-from backup_agent.core.reasons import Reason, TransientError
 from backup_agent.core.records import BackupType
-from backup_agent.core.verdict import Completed
-from backup_agent.neo4j_admin import process, program
+from backup_agent.core.verdict import Completed, did_not_start
+from backup_agent.neo4j_admin import configuration, process, program
 from backup_agent.neo4j_admin.cgroup import memory_limit
 from backup_agent.neo4j_admin.program import Program
 from backup_agent.settings.model import Neo4j
@@ -85,8 +84,7 @@ class Admin:
         """Run it: directly where that is possible, by the script where the direct start does not get that far."""
         for one in self.programs:
             taken = self._run(one, invocation, cancel, enter)
-            lines = "\n".join(taken.completed.last_lines)
-            if taken.transcript.spoke or not any(text in lines for text in _NEVER_STARTED):
+            if not did_not_start(taken.completed, taken.transcript):
                 return taken
         return taken
 
@@ -100,7 +98,7 @@ class Admin:
             launch=one.launch,
             parallel=invocation.parallel,
         )
-        self._configure(invocation.conf, memory)
+        configuration.write(invocation.conf, memory, self._tls())
         told = Transcript()
 
         def on_line(line: str) -> None:
@@ -140,27 +138,16 @@ class Admin:
         )
         return Taken(completed, told, one.launch.value, started)
 
-    def _configure(self, conf: Path, memory: Memory) -> None:
-        """Write the run's own NEO4J_CONF, so that a rotated certificate serves the next run."""
-        tls = None
+    def _tls(self) -> BackupTls | None:
         given = self.settings.backup_tls
-        if given is not None:
-            trusted = conf / "tls" / "trusted"
-            trusted.mkdir(parents=True, exist_ok=True)
-            try:
-                (trusted / "ca.pem").write_bytes(given.ca_file.read_bytes())
-            except OSError as error:
-                raise TransientError(
-                    Reason.SOURCE_UNREACHABLE, f"neo4j.backup_tls.ca_file: {given.ca_file}: {error.strerror}"
-                ) from None
-            tls = BackupTls(
-                ca_file=str(given.ca_file),
-                cert_file=str(given.cert_file or ""),
-                key_file=str(given.key_file or ""),
-                verify_hostname=given.verify_hostname,
-            )
-        lines = command.conf_lines(str(conf), memory, tls)
-        (conf / "neo4j.conf").write_text("".join(f"{line}\n" for line in lines))
+        if given is None:
+            return None
+        return BackupTls(
+            ca_file=str(given.ca_file),
+            cert_file=str(given.cert_file or ""),
+            key_file=str(given.key_file or ""),
+            verify_hostname=given.verify_hostname,
+        )
 
 
 def _lock(environ: Mapping[str, str]) -> tuple[int, ...]:

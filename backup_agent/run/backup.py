@@ -359,9 +359,7 @@ def copy_to_all(run: Run) -> dict[str, str]:
             database=run.task.database,
             settings=run.task.settings,
         )
-        failure = copy.in_child(
-            task, run.staging.folder, run.teller, run.cancel, stall=run.settings.limits.stall_timeout
-        )
+        failure = copy.in_child(task, run.root, run.teller, run.cancel, stall=run.settings.limits.stall_timeout)
         copies[destination] = "stored" if failure is None else "owed"
         if failure is not None:
             run.copy_failures[destination] = failure

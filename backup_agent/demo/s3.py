@@ -1,0 +1,111 @@
+"""The S3 server of the demo: SeaweedFS, out of the extra `demo`; without it the demo goes on with the volume alone."""
+
+import os
+import secrets
+import socket
+import subprocess
+import sysconfig
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+from backup_agent.core.reasons import BackupError
+from backup_agent.stores.s3 import S3Store
+
+BUCKET = "neo4j-backups"
+PATIENCE_SECONDS = 60.0
+
+
+def program() -> Path | None:
+    """Return SeaweedFS's program, or None where the extra is not installed."""
+    weed = Path(sysconfig.get_path("scripts")) / "weed"
+    return weed if weed.exists() else None
+
+
+class Server:
+    """SeaweedFS on ports of its own, with one bucket."""
+
+    def __init__(self, weed: Path, folder: Path) -> None:
+        """Nothing is started yet. The keys are made for this one server."""
+        self._weed = weed
+        self._folder = folder
+        self.credentials = {
+            "AWS_ACCESS_KEY_ID": secrets.token_hex(10),
+            "AWS_SECRET_ACCESS_KEY": secrets.token_hex(20),
+        }
+        self._ports = _free_ports(4)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def endpoint_url(self) -> str:
+        """Where clients go."""
+        return f"http://127.0.0.1:{self._ports[0]}"
+
+    def start(self) -> None:
+        """Start it; return when it has stored something. Raise BackupError where it does not come to that."""
+        s3, master, volume, filer = self._ports
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with (self._folder / "weed.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [
+                    str(self._weed),
+                    "-logtostderr=true",
+                    "mini",
+                    f"-dir={self._folder}",
+                    "-ip=127.0.0.1",
+                    "-ip.bind=127.0.0.1",
+                    "-master.telemetry=false",  # on by default
+                    f"-master.port={master}",
+                    f"-volume.port={volume}",
+                    f"-filer.port={filer}",
+                    f"-s3.port={s3}",
+                    "-s3.port.iceberg=0",
+                    "-s3.port.lance=0",
+                    f"-bucket={BUCKET}",
+                    "-webdav=false",
+                    "-admin.ui=false",
+                    "-s3.autoCreateBucket=false",
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self._folder,
+                env={**os.environ, **self.credentials, "GOMEMLIMIT": "256MiB"},
+            )
+        self._await_a_put()
+
+    def _await_a_put(self) -> None:
+        """Its port answers before a bucket can be written to, so wait for a put."""
+        os.environ.update(self.credentials)
+        until = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            try:
+                S3Store(bucket=BUCKET, prefix="probe", endpoint_url=self.endpoint_url, path_style=True).create(
+                    "ready/ready/ready", b""
+                )
+            except BackupError:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.2)
+            else:
+                return
+
+    def stop(self) -> None:
+        """End it; what it has acknowledged stays."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+
+def _free_ports(count: int) -> list[int]:
+    """Return ports that nobody listens on now; each leaves room for the gRPC port 10,000 above it."""
+    with ExitStack() as held:
+        found: list[int] = []
+        while len(found) < count:
+            one = held.enter_context(socket.socket())
+            one.bind(("127.0.0.1", 0))
+            port = one.getsockname()[1]
+            if port + 10_000 < 65_536:  # noqa: PLR2004  the largest port
+                found.append(port)
+        return found
