@@ -23,7 +23,6 @@ from backup_agent.neo4j_admin import process
 NAME = "neo4j-admin"
 
 _CLASS_FILE = ADMIN_CLASS.replace(".", "/") + ".class"
-_KERNEL_JAR = re.compile(r"neo4j-kernel-\d.*\.jar")
 _MANIFEST_VERSION = re.compile(r"^Implementation-Version:\s*(.+?)\s*$", re.MULTILINE)
 # `release` of a JDK: JAVA_VERSION="17.0.15"; `java -version`: openjdk version "17.0.15" 2025-04-15
 _JAVA_VERSION = re.compile(r'(?:JAVA_VERSION=|version )"(\d+)')
@@ -155,9 +154,7 @@ def _java_of_class(jar: Path) -> int | None:
 
 
 def _kernel_version(library: Path) -> Version | None:
-    for jar in library.glob("neo4j-kernel-*.jar"):
-        if not _KERNEL_JAR.fullmatch(jar.name):
-            continue
+    for jar in library.glob("neo4j-kernel-[0-9]*.jar"):  # and not neo4j-kernel-api-…
         try:
             with zipfile.ZipFile(jar) as archive:
                 manifest = archive.read("META-INF/MANIFEST.MF").decode(errors="replace")

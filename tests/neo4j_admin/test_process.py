@@ -153,6 +153,21 @@ def test_a_second_process_ends_with_the_first_when_cancelled(start: Callable[...
     assert second.have_ended() == [True]
 
 
+def test_the_second_process_is_asked_to_end_as_well(start: Callable[..., Completed]) -> None:
+    script = (
+        "import os, signal, sys, time\n"
+        "if os.fork() == 0: time.sleep(60)\n"
+        "signal.signal(15, signal.SIG_IGN)\n"
+        "print('ready', flush=True)\n"
+        "sys.exit(os.wait()[1])"
+    )
+    cancel = threading.Event()
+
+    completed = start(script, cancel=cancel, on_line=lambda _: cancel.set(), grace=20.0)
+
+    assert completed.exit_code == signal.SIGTERM
+
+
 def test_a_second_process_that_outlives_the_first_is_killed(start: Callable[..., Completed]) -> None:
     reads, writes = os.pipe()
     script = SECOND + f"    sys.exit()\nos.close({writes})\nos.read({reads}, 1)"
@@ -187,8 +202,20 @@ def test_it_runs_in_a_group_of_its_own_in_our_session(start: Callable[..., Compl
     assert completed.last_lines == (f"True {os.getsid(0)}",)
 
 
-def test_it_has_no_standard_input(start: Callable[..., Completed]) -> None:
-    assert start("import sys; print(repr(sys.stdin.read()))").last_lines == ("''",)
+def test_it_has_no_standard_input_even_where_we_have_one(start: Callable[..., Completed]) -> None:
+    reads, writes = os.pipe()
+    os.write(writes, b"ours\n")
+    os.close(writes)
+    own = os.dup(0)
+    os.dup2(reads, 0)
+    try:
+        completed = start("import sys; print(repr(sys.stdin.read()))")
+    finally:
+        os.dup2(own, 0)
+        os.close(own)
+        os.close(reads)
+
+    assert completed.last_lines == ("''",)
 
 
 def test_it_gets_the_given_environment_and_descriptors_alone(start: Callable[..., Completed], tmp_path: Path) -> None:
@@ -241,6 +268,16 @@ def test_a_line_of_two_megabytes_is_cut_and_the_next_is_whole(start: Callable[..
 
     assert completed.last_lines[0] == "x" * LINE_KEPT + f" … ({2**21 - LINE_KEPT} more)"
     assert completed.last_lines[1] == "next"
+
+
+def test_a_line_without_an_end_takes_no_more_memory_than_another() -> None:
+    lines = Lines()
+
+    made = [line for _ in range(100) for line in lines.feed(b"x" * 65536)]
+
+    assert made == []
+    assert len(lines._begun) <= 4 * LINE_KEPT
+    assert list(lines.end()) == ["x" * LINE_KEPT + f" … ({100 * 65536 - LINE_KEPT} more)"]
 
 
 def test_odd_bytes_come_out_printable(start: Callable[..., Completed]) -> None:
