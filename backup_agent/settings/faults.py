@@ -12,7 +12,6 @@ from difflib import get_close_matches
 from typing import Any, get_args
 
 from pydantic import ValidationError
-from pydantic_core import ErrorDetails
 
 from backup_agent.settings.model import Section, Settings
 
@@ -69,7 +68,7 @@ class SettingsError(Exception):
 
 def faults_of(error: ValidationError, origins: Mapping[tuple[str, ...], str]) -> tuple[Fault, ...]:
     """Return pydantic's findings as faults. `origins` names the environment variable that set a path."""
-    return tuple(_fault(details, origins) for details in error.errors(include_url=False))
+    return tuple(_fault(dict(details), origins) for details in error.errors(include_url=False))
 
 
 def dotted(path: Path) -> str:
@@ -97,7 +96,7 @@ def shown(path: Path, value: object) -> str:
     return json.dumps(text, ensure_ascii=False) if isinstance(value, str) else text
 
 
-def _fault(details: ErrorDetails, origins: Mapping[tuple[str, ...], str]) -> Fault:
+def _fault(details: Mapping[str, Any], origins: Mapping[tuple[str, ...], str]) -> Fault:
     path = tuple(part for part in details["loc"] if part != "[key]")
     keys = tuple(part for part in path if isinstance(part, str))
     origin = next((origins[keys[:end]] for end in range(len(keys), 0, -1) if keys[:end] in origins), "")
@@ -110,7 +109,7 @@ def _fault(details: ErrorDetails, origins: Mapping[tuple[str, ...], str]) -> Fau
     return Fault(dotted(path), f"expected {_expected(details)} ({'' if found == NOT_SHOWN else 'got '}{found})", origin)
 
 
-def _expected(details: ErrorDetails) -> str:
+def _expected(details: Mapping[str, Any]) -> str:
     value = details["input"]
     kind = details["type"]
     if kind == "string_type" and isinstance(value, int | float):

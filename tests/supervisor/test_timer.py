@@ -50,6 +50,10 @@ class Rings:
                 return
 
 
+def in_the_minute_after(moment: datetime) -> Callable[[datetime], bool]:
+    return lambda now: moment <= now < moment + timedelta(minutes=1)
+
+
 @contextmanager
 def running(heartbeat: timedelta, **timetables: Timetable) -> Iterator[tuple[Timer, Rings]]:
     rings = Rings()
@@ -157,7 +161,7 @@ def test_ringing_and_deciding_together_run_a_night_once_while_the_clock_jumps_ba
         for moment in ("22T12:00", "23T02:00:01", "23T01:30", "23T02:00:01", "22T12:00", "23T02:00:01", "24T02:00:01"):
             clock.move_to(utc(f"2026-11-{moment}"))
             target = utc(f"2026-11-{moment}")
-            seen = rings.until(lambda now, target=target: target <= now < target + timedelta(minutes=1))  # type: ignore[misc]
+            seen = rings.until(in_the_minute_after(target))
             decision = decide(table, handled, seen)
             handled = decision.handled
             if decision.outcome is Outcome.SUBMIT:
