@@ -239,10 +239,11 @@ class Agent:
     def _patience(self) -> float:
         now = time.monotonic()
         moments = [self._next_scan]
+        if self._ending_by is not None:
+            asked = all(run.ending is not None for run in self._runs.values())
+            moments = [self._ending_by + CANCEL_SECONDS if asked else self._ending_by]
         for run in self._runs.values():
             moments += [moment for moment in (run.deadline, run.kill_at) if moment is not None]
-        if self._ending_by is not None:
-            moments.append(self._ending_by)
         return max(0.0, min(moments) - now)
 
     def _handle(self, message: Message) -> None:
@@ -308,8 +309,9 @@ class Agent:
         self._listen()
 
     def _take_dropped(self, monotonic: float) -> None:
-        until = monotonic + BATCH_SECONDS
-        for name in self._spool.ripe(monotonic):
+        names = self._spool.ripe(monotonic)
+        until = time.monotonic() + BATCH_SECONDS  # not before the listing: a long one would leave no time to take
+        for name in names:
             if time.monotonic() > until:
                 self._next_scan = 0.0
                 return

@@ -79,6 +79,7 @@ class Spool:
         self._rejected = self._spool / "rejected"
         self._answers = folder / "answers"
         self._unripe: dict[str, _Seen] = {}
+        self._whole: dict[str, tuple[int, int, int]] = {}
         self._newest: dict[str, _Newest] = {}
         self._tickets = count()
 
@@ -100,6 +101,7 @@ class Spool:
         """Return the names of dropped files that can be taken now, the oldest first."""
         found: list[tuple[int, str]] = []
         unripe: dict[str, _Seen] = {}
+        whole: dict[str, tuple[int, int, int]] = {}
         for entry in os.scandir(self.folder):
             if not is_request_name(entry.name):
                 continue
@@ -110,9 +112,10 @@ class Spool:
                 continue
             if seen is None:
                 found.append((facts.st_mtime_ns, entry.name))
+                whole[entry.name] = _version(facts)
             else:
                 unripe[entry.name] = seen
-        self._unripe = unripe
+        self._unripe, self._whole = unripe, whole
         return [name for _, name in sorted(found)]
 
     @property
@@ -122,7 +125,7 @@ class Spool:
 
     def _look(self, name: str, facts: os.stat_result, monotonic: float) -> _Seen | None:
         """Return None when the file is whole, hopeless or has been quiet long enough."""
-        if not stat.S_ISREG(facts.st_mode) or facts.st_size > LARGEST:
+        if not stat.S_ISREG(facts.st_mode) or facts.st_size > LARGEST or self._whole.get(name) == _version(facts):
             return None
         try:
             if facts.st_size and is_whole(_read(self.folder / name)):
@@ -344,6 +347,11 @@ class Spool:
     def _path(self, answer: Answer) -> Path:
         place = {State.QUEUED: self._pending, State.RUNNING: self._running}.get(answer.state, self._done)
         return place / f"{answer.id}.json"
+
+
+def _version(facts: os.stat_result) -> tuple[int, int, int]:
+    """Return what is different once a file was written again."""
+    return facts.st_ino, facts.st_size, facts.st_mtime_ns
 
 
 def is_request_name(name: str) -> bool:
