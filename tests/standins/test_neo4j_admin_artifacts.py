@@ -10,12 +10,13 @@ import json
 import struct
 import tarfile
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import zstandard
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backup_agent.standins.neo4j_admin import artifacts, stores
@@ -31,6 +32,7 @@ def unpacked(path: Path) -> bytes:
     data = path.read_bytes()
     if data.startswith(b"BTV2"):
         return data[4:]
+    assert zstandard.get_frame_parameters(data[4:]).has_checksum
     unpacking = zstandard.ZstdDecompressor().decompressobj()
     inside = unpacking.decompress(data[4:])
     assert (data[:4], inside[:4], unpacking.eof, unpacking.unused_data) == (b"BZV2", b"zstd", True, b"")
@@ -80,6 +82,7 @@ def test_the_header_of_the_upstream_vector_has_its_digest() -> None:
     assert hashlib.md5(header.to_bytes()).hexdigest().upper() == "1C232DC8EBC18026DD47886393EC5068"
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(
     st.builds(
         Header,
@@ -135,6 +138,7 @@ def test_padding_has_the_size_asked_for_and_does_not_shrink() -> None:
     assert blocks == list(stores.padding("orders", 6_500_001).blocks())
 
 
+@settings(deadline=None)  # it writes files
 @given(st.lists(st.binary(max_size=200), max_size=20), st.integers(25, 90))
 def test_parts_joined_are_the_artifact(
     tmp_path_factory: pytest.TempPathFactory, blocks: list[bytes], limit: int
@@ -184,6 +188,15 @@ def test_a_full_holds_the_store_and_a_differential_its_logs(simulation: Simulati
     assert "neostore.nodestore.db" in files(full)
     assert files(diff).keys() == {"neostore.transaction.db.0", "checkpoint.0"}
     assert b"ustar" not in unpacked(empty)
+
+
+@pytest.mark.parametrize(("version", "name"), [("5.26.31", "./neostore"), ("2026.09.0", "neostore")])
+def test_entries_are_named_as_their_version_does(
+    simulate: Callable[[str], Simulation], version: str, name: str
+) -> None:
+    path, _ = simulate(version).artifact()
+
+    assert name in files(path)
 
 
 def test_the_size_asked_for_is_that_of_the_artifact(simulation: Simulation) -> None:

@@ -80,6 +80,12 @@ def test_the_latest_chain(text: str, version: str, chain: str) -> None:
     assert chain == " ".join(one.path.name.partition("-")[2] for one in found)
 
 
+def test_a_chain_stays_within_one_store() -> None:
+    full, diff = folder("F1-10")[0], folder("E D11-12", store=StoreId(1, 3))[1]
+
+    assert chains.latest_chain([full, diff], diff, (2026, 9)) == [diff]
+
+
 def ranges(header: Header) -> tuple[bool, int, int]:
     return header.full, header.lowest, header.highest
 

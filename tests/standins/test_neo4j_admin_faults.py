@@ -210,6 +210,27 @@ def test_a_hanging_one_ends_on_sigterm_as_a_jvm_does(simulation: Simulation) -> 
     assert written(simulation) == []
 
 
+def test_a_kill_leaves_the_partial_artifact_and_the_staging_folder(simulation: Simulation, tmp_path: Path) -> None:
+    staging = tmp_path / "staging"
+    staging.mkdir()
+    simulation.fault("hang", at="copy")
+    process = subprocess.Popen((*simulation.command("--type=FULL"), f"--temp-path={staging}"), cwd=simulation.folder)
+    while not any(path.stat().st_size for path in written(simulation)):
+        assert process.poll() is None
+    process.terminate()
+
+    assert process.wait(10) == 143
+    assert len(written(simulation)) == 1
+    assert len(list(staging.iterdir())) == 1
+
+
+def test_a_failed_backup_is_kept_on_demand(simulation: Simulation) -> None:
+    simulation.fault("no_space")
+    simulation.backup("--keep-failed")
+
+    assert [path.is_dir() for path in written(simulation)] == [True, False]
+
+
 def test_a_stubborn_one_ends_on_sigkill_alone(simulation: Simulation) -> None:
     simulation.fault("hang_ignoring_sigterm")
     with hanging(simulation, "Start full backup") as process:

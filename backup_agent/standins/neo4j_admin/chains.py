@@ -64,7 +64,7 @@ def chained(artifacts: list[Artifact], version: Version) -> list[Artifact]:
     found: list[Artifact] = []
     for artifact in artifacts:
         header = artifact.header
-        if header.full or (not header.empty and any(continues(header, one.header, version) for one in found)):
+        if header.full or any(continues(header, one.header, version) for one in found):
             found.append(artifact)
     return found
 
