@@ -299,7 +299,7 @@ def test_the_script_with_password_hashes_is_in_no_message(path: Path, magic: str
     facts = Written(magic=magic, metadata={b"metadataScript": SECRET * 3})
     whole = writer.artifact(facts, bytes(1024))
 
-    for at in range(4, len(whole) - 900):
+    for at in range(4, len(whole) - 900, 2):
         broken = bytearray(whole)
         broken[at] ^= 0x41
         try:

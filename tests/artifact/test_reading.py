@@ -105,7 +105,7 @@ def test_the_size_of_the_parts_is_asked_for_each_file(path: Path) -> None:
 
 
 @pytest.mark.parametrize("magic", MAGICS)
-@pytest.mark.parametrize("limit", [73, 1000, 100_000])
+@pytest.mark.parametrize("limit", [500, 9000, 100_000])
 def test_a_split_artifact_is_read_as_one(path: Path, magic: str, limit: int) -> None:
     written = writer.split(path, writer.artifact(Written(magic=magic)), limit)
 
@@ -127,10 +127,10 @@ def test_a_part_beyond_the_manifest_is_a_problem(path: Path) -> None:
 
 @pytest.mark.parametrize("magic", PACKED)
 @pytest.mark.parametrize("flags", [FULL, DIFF])
-def test_every_cut_of_a_packed_artifact_is_damage(path: Path, magic: str, flags: int) -> None:
+def test_a_cut_packed_artifact_is_damage(path: Path, magic: str, flags: int) -> None:
     content = writer.artifact(Written(magic=magic, flags=flags))
 
-    for length in (*range(4, len(content) - 8, 5), *range(len(content) - 8, len(content))):
+    for length in (*range(4, len(content) - 8, 11), *range(len(content) - 8, len(content))):
         with pytest.raises(DamagedError, match=r"cut off|the file ends after"):
             read_through(put(path, content[:length]))
 
@@ -150,7 +150,7 @@ def test_a_cut_between_blocks_is_told_by_block_and_place(path: Path) -> None:
 
 
 @pytest.mark.parametrize("magic", ["BTV1", "BTV2"])
-def test_every_cut_of_an_unpacked_full_is_damage(path: Path, magic: str) -> None:
+def test_a_cut_unpacked_full_is_damage(path: Path, magic: str) -> None:
     content = writer.artifact(Written(magic=magic))
     end = len(content.rstrip(b"\0")) // 512 * 512
     marker = len(content) - len(writer.tar()) + sum(512 + -(-len(data) // 512) * 512 for data in writer.STORE.values())
@@ -164,12 +164,12 @@ def test_every_cut_of_an_unpacked_full_is_damage(path: Path, magic: str) -> None
 
 @pytest.mark.parametrize("magic", PACKED)
 @pytest.mark.parametrize("flags", [FULL, DIFF])
-def test_every_flipped_byte_of_a_frame_is_seen(path: Path, magic: str, flags: int) -> None:
+def test_a_flipped_byte_of_a_frame_is_seen(path: Path, magic: str, flags: int) -> None:
     facts = Written(magic=magic, flags=flags, metadata={})
     content = writer.artifact(facts)
     start = content.index(b"\x28\xb5\x2f\xfd")
 
-    for at in range(start, len(content)):
+    for at in (*range(start, start + 20), *range(start + 20, len(content), 3)):
         broken = bytearray(content)
         broken[at] ^= 0xFF
         if at == start + 5:  # the window is a promise about memory: a larger one unpacks to the same
@@ -290,6 +290,18 @@ def test_an_unpacked_differential_that_begins_as_a_tar_ends_as_one(path: Path, i
             read_through(path)
     else:
         assert len(read_through(path).problems) == 1
+
+
+@pytest.mark.parametrize("magic", MAGICS)
+def test_an_unknown_inside_is_read_to_its_end(path: Path, magic: str) -> None:
+    inside = random.Random(1).randbytes(3 * CHUNK)
+    content = writer.artifact(Written(magic=magic, flags=DIFF), inside)
+
+    reading = read_through(put(path, content))
+
+    assert reading.files[0].sha256 == sha256(content)
+    assert len(inside) < reading.raw_size < len(inside) + 500
+    assert len(reading.problems) == 1
 
 
 @pytest.mark.parametrize("magic", PACKED)
@@ -427,7 +439,7 @@ def harm(content: bytes, kind: str, at: int, amount: int) -> bytes:
             return content[:at] + b"\x2a" * amount + content[at:]
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     magic=st.sampled_from(MAGICS),
     flags=st.sampled_from((FULL, DIFF)),
@@ -506,7 +518,7 @@ def bombs() -> dict[str, bytes]:
     rle = (131072 << 3 | 1 << 1).to_bytes(3, "little") + b"\0"
     facts = Written(metadata={b"metadataScript": bytes(16 << 20)})
     return {
-        "zeros": b"BZV2" + writer.frame(bytes(64 << 20)),
+        "zeros": b"BZV2" + writer.frame(bytes(16 << 20)),
         "wide window": b"BZV2" + writer.frame(b"zstd\x02" + bytes(32 << 20), level=19),
         "repeated blocks": b"BZV2" + endless + rle * 200_000,
         "repeated blocks behind a mark": b"BZV2" + endless + b"\x20\0\0zstd" + rle * 200_000,
@@ -545,11 +557,11 @@ def test_headers_of_harmed_files_cost_a_second_and_32_mebibytes_at_most(tmp_path
 
 
 def test_a_pass_over_a_bomb_holds_little_of_it(tmp_path: Path) -> None:
-    entry = block(size=1 << 30)
+    entry = block(size=1 << 28)
     packed = io.BytesIO()
     with zstandard.ZstdCompressor(level=3, write_checksum=True).stream_writer(packed, closefd=False) as frame:
         frame.write(b"zstd" + writer.header(Written()) + writer.counts() + entry)
-        for _ in range(1024):
+        for _ in range(256):
             frame.write(bytes(1 << 20))
         frame.write(END)
     path = put(tmp_path / NAME, b"BZV2" + packed.getvalue())
@@ -562,7 +574,7 @@ def test_a_pass_over_a_bomb_holds_little_of_it(tmp_path: Path) -> None:
     raw, memory = map(int, done.stdout.split())
 
     assert len(packed.getvalue()) < 1 << 20
-    assert raw == 1024
+    assert raw == 256
     assert memory < 64
 
 

@@ -351,6 +351,7 @@ def test_what_was_taken_is_held_against_the_chain(
         pytest.param("F1[1-10] D1[11-15]", "E9~9", "D1", id="an empty one: the newest"),
         pytest.param("F1[1-10] E1", "D1[11-15]~9", "F1", id="never an empty one"),
         pytest.param("F1[1-10]", "F2[11-15]~9", None, id="a full has none"),
+        pytest.param("F1[1-20]~9", "D1[11-15]~5", None, id="a full taken later overlaps nothing"),
         pytest.param("", "D1[11-15]", None, id="nothing there"),
     ],
 )
