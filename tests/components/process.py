@@ -8,9 +8,13 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+_GUARDED = 'exec 3<&0; (read -r _ <&3; kill -KILL -$$) & exec "$@" </dev/null 3<&-'
+"""A shell that becomes the server. Standard input is a pipe from the tests: when they are gone, however they ended, a guard
+in the server's group reads its end, and kills the group."""
+
 
 class Server:
-    """One server process in a group of its own, its output in a file.
+    """One server process in a group of its own, its output in a file. It does not outlive the tests.
 
     A subclass says how it is started and what proves it ready: never that its port is open, which comes too early for all
     of them.
@@ -41,8 +45,8 @@ class Server:
             raise RuntimeError(f"{self.name} runs already")
         with self.log.open("ab") as output:
             self._process = subprocess.Popen(
-                argv,
-                stdin=subprocess.DEVNULL,
+                ("/bin/sh", "-c", _GUARDED, "sh", *argv),
+                stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env={**os.environ, **environment},
@@ -77,6 +81,8 @@ class Server:
             self._process.wait()
             raise
         finally:
+            if self._process.stdin is not None:
+                self._process.stdin.close()
             self._process = None
 
     def _tail(self) -> str:

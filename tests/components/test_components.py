@@ -1,5 +1,10 @@
 """The servers of the tests do what other tests rely on."""
 
+import os
+import select
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -49,6 +54,27 @@ def test_a_reserved_port_is_not_given_twice() -> None:
 
     for port in ports:
         port.release()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=lambda number: number.name)
+def test_a_server_does_not_outlive_tests_that_are_killed(tmp_path: Path, number: signal.Signals) -> None:
+    start = (
+        "import signal, sys; from pathlib import Path; from tests.components.process import Server;"
+        "server = Server(Path(sys.argv[1])); server._launch(('sleep', '600'), lambda: True, environment={});"
+        "print(server.pid, flush=True); signal.pause()"
+    )
+    tests = subprocess.Popen(
+        (sys.executable, "-c", start, str(tmp_path / "log")), stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]
+    )
+    with tests:
+        assert tests.stdout is not None
+        server = os.pidfd_open(int(tests.stdout.readline()))
+        tests.send_signal(number)
+
+    ended, _, _ = select.select([server], [], [], 10)  # readable once the process is gone
+    os.close(server)
+
+    assert ended
 
 
 def test_seaweedfs_keeps_what_it_acknowledged_across_a_kill(seaweedfs: SeaweedFS) -> None:
