@@ -36,9 +36,10 @@ HOMES: dict[str, tuple[str, ...]] = {
     "prometheus_client": ("backup_agent/supervisor/metrics.py",),
     "pydantic": ("backup_agent/",),  # what the rooms hand each other are its models
     "structlog": ("backup_agent/",),  # whoever logs takes a logger; backup_agent/logs.py alone sets it up
-    "subprocess": ("backup_agent/neo4j_admin/process.py", "backup_agent/supervisor/children.py"),
+    # The demo plays the agent's user: it writes the settings file, and starts the programs.
+    "subprocess": ("backup_agent/neo4j_admin/process.py", "backup_agent/supervisor/children.py", "backup_agent/demo/"),
     "watchdog": ("backup_agent/supervisor/watch.py",),
-    "yaml": ("backup_agent/settings/",),
+    "yaml": ("backup_agent/settings/", "backup_agent/demo/"),
     "zstandard": ("backup_agent/artifact/zstd.py",),
 }
 """Where each outside library may be imported: a module, or a room that is about nothing else."""
