@@ -1,8 +1,8 @@
 """How neo4j-admin is called: arguments, environment, configuration and memory, as values.
 
 A newcomer would hand on the whole environment. It holds NEO4J_PASSWORD and cloud keys, and neo4j-admin writes what
-it is given into crash reports: so the child's environment starts from an allow-list. Options are always written with
-`=` and the database comes last, because the parser's multi-value options swallow the next word (manual, cli).
+it is given into crash reports: so whatever may be a secret is held back. Options are always written with `=` and the
+database comes last, because the parser's multi-value options swallow the next word (manual, cli).
 """
 
 import re
@@ -21,19 +21,15 @@ SYSTEM = "system"
 
 ADMIN_CLASS = "org.neo4j.cli.AdminTool"
 
-# What the parent's environment may hand on. JAVA_OPTS is not among them: it would win over HEAP_SIZE.
-_INHERITED = (
-    "BACKUP_AGENT_RUN",  # the mark by which a new life of the agent finds it (backup_agent.processes)
-    "HOME",
-    "JAVA_HOME",
-    "JAVA_TOOL_OPTIONS",
-    "JDK_JAVA_OPTIONS",
-    "NEO4J_ACCEPT_LICENSE_AGREEMENT",
-    "NEO4J_DEBUG",
-    "PATH",
-    "TMPDIR",
-    "USER",
+# What the parent's environment does not hand on. Not an allow-list: a script that wraps neo4j-admin may need variables
+# that nobody here has heard of. JAVA_OPTS would win over HEAP_SIZE.
+_HELD_BACK = re.compile(
+    r"AWS_.*|NEO4J_(?:AUTH|USERNAME).*|BACKUP_AGENT_.*|JAVA_OPTS|HEAP_SIZE"
+    r"|.*(?:PASSWORD|PASSWD|SECRET|TOKEN|CREDENTIAL|PRIVATE|ACCESS_?KEY|API_?KEY).*",
+    re.IGNORECASE,
 )
+_HANDED_ON = frozenset({"BACKUP_AGENT_RUN"})
+"""The mark by which a new life of the agent finds what an old one left (backup_agent.processes)."""
 
 _ADDRESS = re.compile(r"(?:[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,252})|\[[0-9A-Fa-f:.]{2,45}(?:%[A-Za-z0-9]+)?\]):[0-9]{1,5}")
 _METADATA = re.compile(r"none|all|users|roles|users=[^\s,=]+(?:,[^\s,=]+)*")
@@ -212,7 +208,7 @@ def environment(
     parent: Mapping[str, str], *, conf: str, home: str | None = None, heap: int | None = None
 ) -> dict[str, str]:
     """Return the environment of neo4j-admin; `conf` is the run's own configuration folder, `heap` is in bytes."""
-    found = {name: parent[name] for name in _INHERITED if name in parent}
+    found = {name: value for name, value in parent.items() if name in _HANDED_ON or not _HELD_BACK.fullmatch(name)}
     found |= {
         "TZ": "UTC",  # artifacts' names carry local time
         "LC_ALL": "C.UTF-8",  # its texts are matched, and file names are bytes of UTF-8

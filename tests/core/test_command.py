@@ -240,13 +240,17 @@ def test_sizes_are_written_as_java_and_neo4j_both_read_them(size: int, text: str
     assert text == size_text(size)
 
 
-def test_the_environment_holds_what_is_allowed_and_nothing_else() -> None:
+def test_the_environment_is_handed_on_without_what_may_be_a_secret() -> None:
     parent = {
         "PATH": "/usr/bin",
         "JAVA_HOME": "/opt/java",
         "JAVA_OPTS": "-Xmx8g",
         "NEO4J_PASSWORD": "hush",
         "NEO4J_AUTH": "neo4j/hush",
+        "NEO4J_server_x_password": "hush",
+        "VAULT_TOKEN": "hush",
+        "GOOGLE_APPLICATION_CREDENTIALS": "/hush",
+        "OUR_WRAPPER_MODE": "fast",
         "AWS_SECRET_ACCESS_KEY": "hush",
         "BACKUP_AGENT_NEO4J__URI": "neo4j://x",
         "BACKUP_AGENT_RUN": "1:2:/backups",
@@ -260,6 +264,8 @@ def test_the_environment_holds_what_is_allowed_and_nothing_else() -> None:
     assert environment(parent, conf="/run/conf", home="/opt/neo4j", heap=64 * MIB) == {
         "PATH": "/usr/bin",
         "JAVA_HOME": "/opt/java",
+        "OUR_WRAPPER_MODE": "fast",
+        "LANG": "de_DE.UTF-8",
         "BACKUP_AGENT_RUN": "1:2:/backups",
         "TZ": "UTC",
         "LC_ALL": "C.UTF-8",
