@@ -497,7 +497,7 @@ import json, sys, time
 from backup_agent.artifact.header import read_header
 from backup_agent.core.reasons import BackupError
 
-slowest, outcomes = 0.0, {}
+before, slowest, outcomes = peak(), 0.0, {}  # the imports alone are 31 MiB, pydantic most of it
 for path in sorted(Path(sys.argv[1]).iterdir()):
     start = time.perf_counter()
     try:
@@ -507,7 +507,7 @@ for path in sorted(Path(sys.argv[1]).iterdir()):
         outcome = str(error.failure.reason)
     slowest = max(slowest, time.perf_counter() - start)
     outcomes[path.name] = outcome
-print(json.dumps([slowest, peak() / 1024, outcomes]))
+print(json.dumps([slowest, (peak() - before) / 1024, outcomes]))
 """
 )
 
@@ -529,7 +529,7 @@ def bombs() -> dict[str, bytes]:
     }
 
 
-def test_headers_of_harmed_files_cost_a_second_and_32_mebibytes_at_most(tmp_path: Path) -> None:
+def test_headers_of_harmed_files_cost_a_second_and_4_mebibytes_at_most(tmp_path: Path) -> None:
     random_source = random.Random(20261123)
     for name, content in bombs().items():
         put(tmp_path / name, content)
@@ -553,7 +553,7 @@ def test_headers_of_harmed_files_cost_a_second_and_32_mebibytes_at_most(tmp_path
         name: "read" if "script" in name else "bad_artifact" for name in bombs()
     }
     assert slowest < 1
-    assert memory < 32
+    assert memory < 4
 
 
 def test_a_pass_over_a_bomb_holds_little_of_it(tmp_path: Path) -> None:
