@@ -37,6 +37,7 @@ from backup_agent.supervisor.calendar import Calendar
 from backup_agent.supervisor.children import Child, Ended, Told
 from backup_agent.supervisor.discovery import Discovery
 from backup_agent.supervisor.http import Endpoints
+from backup_agent.supervisor.memory import give_back
 from backup_agent.supervisor.metrics import Counts, StatusCollector
 from backup_agent.supervisor.spool import Spool, Taken
 from backup_agent.supervisor.status import Attempt, DestinationStatus, RunStatus, ScheduleStatus, Status
@@ -136,7 +137,7 @@ class Agent:
         self._attempts: dict[str, Attempt] = {}
         self._destinations: dict[str, owed.Destination] = {}
         self._spool = Spool(settings.requests, str(self._root), self._refuse_set)
-        self._backups = Backups(self._spool)
+        self._backups = Backups(self._spool, self._count_request)
         self._discovery = Discovery(self._root)
         self._calendar = Calendar(self._own / "schedules.json", self._submit, self._backups.waits_for)
         self._bell = Bell(settings.requests, self._ring)
@@ -292,11 +293,15 @@ class Agent:
         self._next_scan = monotonic + SCAN_SECONDS
         if not self._bell.still_hears():
             self._hear_again()
+        self._backups.write_unwritten()
         self._reload()
         if os.getpid() == 1:
             processes.reap_orphans({run.child.pid for run in self._runs.values()})
         for ticket in self._spool.unsettled():
-            self._accept(self._spool.settle(ticket, _now()))
+            try:
+                self._accept(self._spool.settle(ticket, _now()))
+            except OSError as error:
+                log.error("request not settled", ticket=ticket, error=str(error))  # noqa: TRY400  the text says it all
         self._take_dropped(monotonic)
 
     def _hear_again(self) -> None:
@@ -306,6 +311,7 @@ class Agent:
         self._settings.requests.mkdir(parents=True, exist_ok=True)
         self._spool.prepare()
         self._backups.rewrite()
+        self._recover()
         self._listen()
 
     def _take_dropped(self, monotonic: float) -> None:
@@ -340,7 +346,7 @@ class Agent:
         self._accept(taken)
 
     def _refuse_set(self, set_name: str) -> str | None:
-        adhoc = {name for name, _ in self._summaries} - self._settings.declared_sets
+        adhoc = ({name for name, _ in self._summaries} | self._backups.sets) - self._settings.declared_sets
         if set_name in self._settings.declared_sets or set_name in adhoc or len(adhoc) < MOST_ADHOC:
             return None
         return (
@@ -365,7 +371,7 @@ class Agent:
         self._conclude(answer.becomes(State.SUCCEEDED, now))
 
     def _conclude(self, answer: Answer) -> None:
-        self._spool.save(answer)
+        self._backups.keep(answer)
         self._count_request(answer)
 
     def _count_request(self, answer: Answer) -> None:
@@ -391,6 +397,8 @@ class Agent:
         self._destinations = {
             name: self._destinations.get(name, owed.Destination(name)) for name in settings.storage.destinations
         }
+        for destination in self._destinations.values():
+            destination.hurry()  # whoever mends a destination's settings wants to see it copy
         self._discovery.outdate()
         self._calendar.schedules = settings.schedules
         self._calendar.timetables = settings.timetables()
@@ -402,8 +410,11 @@ class Agent:
     # Recovery
 
     def _recover(self) -> None:
+        """Go on with what stands in the folder: at start, and where another folder has come under its name."""
         now = _now()
         for answer in self._spool.open():
+            if self._backups.find(answer.id) is not None:
+                continue
             log.info("request recovered", request=answer.id, state=answer.state.value)
             if answer.action == Action.CANCEL.value and not answer.state.final:
                 self._cancel(answer)
@@ -510,7 +521,11 @@ class Agent:
             hard_links=self._hard_links,
             settings=self._settings.model_dump(mode="json"),
         )
-        self._spawn(name, "backup_agent.run.backup", task.model_dump_json().encode())
+        try:
+            self._spawn(name, "backup_agent.run.backup", task.model_dump_json().encode())
+        except OSError as error:
+            failure = Failure(Reason.OUT_OF_MEMORY, f"a process could not be started: {error.strerror}")
+            self._conclude_backup(name, DatabaseResult().failed(failure, _now()), {})
 
     def _retry_copies(self) -> None:
         monotonic = time.monotonic()
@@ -604,6 +619,7 @@ class Agent:
         if run is None:
             return
         run.child.kill()
+        give_back()
         match run.kind:
             case "survey":
                 self._surveyed = True
@@ -654,26 +670,30 @@ class Agent:
         )
 
     def _backed_up(self, ended: Ended, run: Run) -> None:
-        now = _now()
         facts = run.result or {}
         result = DatabaseResult.model_validate(facts["result"]) if run.result else None
         if run.ending is Reason.CANCELLED:
-            result = _cancelled(result, now)
+            result = _cancelled(result, _now())
         elif result is not None and result.outcome is Outcome.CANCELLED:
             result = None  # ended because the agent ends: no verdict
-        job = self._backups.running[ended.run]
-        answer, result = self._backups.ended(ended.run, result, now)
-        for name, failure in facts.get("copy_failures", {}).items():
-            if name in self._destinations and failure["reason"] != Reason.CANCELLED:
-                self._copy_failed(self._destinations[name], Failure(Reason(failure["reason"]), failure["error"]))
-        for name, copy in result.copies.items():
-            if copy == "stored" and name in self._destinations:
-                self._destinations[name].succeeded()
+        self._conclude_backup(ended.run, result, facts)
+
+    def _conclude_backup(self, name: str, result: DatabaseResult | None, facts: dict[str, Any]) -> None:
+        """Take the end of a backup, whatever it is, into answer, metrics and log."""
+        now = _now()
+        job = self._backups.running[name]
+        answer, result = self._backups.ended(name, result, now)
+        for place, failure in facts.get("copy_failures", {}).items():
+            if place in self._destinations and failure["reason"] != Reason.CANCELLED:
+                self._copy_failed(self._destinations[place], Failure(Reason(failure["reason"]), failure["error"]))
+        for place, copy in result.copies.items():
+            if copy == "stored" and place in self._destinations:
+                self._destinations[place].succeeded()
         self._account(answer, job.set, job.database, result, now)
         log.info(
             "backup ended",
             request=answer.id,
-            run=ended.run,
+            run=name,
             cluster=self._settings.cluster,
             set=job.set,
             database=job.database,
@@ -704,8 +724,6 @@ class Agent:
             reason=result.reason if failed else (before.reason if before else None),
             error=result.error if failed else None,
         )
-        if answer.state.final:
-            self._count_request(answer)
 
     def _metric_set(self, set_name: str) -> str:
         """Return the set as a label: ad hoc names are many and come from requests."""

@@ -4,7 +4,8 @@ Each attempt is written down before its child is started, so that a death in the
 database whose attempts ended without a verdict gets one more, then a last look that only takes over what is finished.
 """
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 
 import structlog
@@ -27,22 +28,26 @@ log = structlog.get_logger()
 class Backups:
     """All requests for a backup that are not answered for good."""
 
-    def __init__(self, spool: Spool) -> None:
-        """The spool holds the truth; this holds what is needed to choose."""
+    def __init__(self, spool: Spool, answered: Callable[[Answer], None]) -> None:
+        """The spool holds the truth; this holds what is needed to choose. `answered` is told every final answer."""
         self._spool = spool
+        self._answered = answered
         self._waiting: dict[str, bytes] = {}
+        self._waiting_sets: Counter[str] = Counter()
         self.active: dict[str, Answer] = {}
         self._running: dict[str, Job] = {}
+        self._unwritten: dict[str, Answer] = {}
 
     def accept(self, answer: Answer) -> None:
         """Queue an accepted request."""
         self._waiting[answer.id] = answer.to_json()
+        self._waiting_sets[answer.set or ""] += 1
         self._show_positions()
 
     def recover(self, answer: Answer, now: datetime) -> None:
         """Go on with a request of an earlier life: what was under way there ended without a verdict."""
         if answer.state.final:
-            self._spool.save(answer)
+            self.keep(answer)
             return
         if answer.state is State.QUEUED:
             self.accept(answer)
@@ -59,6 +64,27 @@ class Backups:
             self._spool.save(Answer.model_validate_json(content))
         for answer in self.active.values():
             self._spool.save(answer)
+        self.write_unwritten()
+
+    def keep(self, answer: Answer) -> None:
+        """Write an entry down, now or as soon as the folder lets us: a verdict must not be lost with the folder."""
+        self._unwritten.pop(answer.id, None)
+        try:
+            self._spool.save(answer)
+        except OSError as error:
+            self._unwritten[answer.id] = answer
+            log.warning("answer not written", request=answer.id, state=answer.state.value, error=str(error))
+
+    def write_unwritten(self) -> None:
+        """Try again to write what the folder refused."""
+        for answer in list(self._unwritten.values()):
+            self.keep(answer)
+
+    @property
+    def sets(self) -> set[str]:
+        """The sets of all open requests."""
+        waiting = {name for name, count in self._waiting_sets.items() if count}
+        return waiting | {answer.set or "" for answer in self.active.values()}
 
     @property
     def depth(self) -> int:
@@ -82,9 +108,13 @@ class Backups:
     def activate(self) -> None:
         """Bring waiting requests to the front, as many as are considered at once."""
         while self._waiting and len(self.active) < MOST_ACTIVE:
-            identity, content = next(iter(self._waiting.items()))
-            del self._waiting[identity]
-            self.active[identity] = Answer.model_validate_json(content)
+            answer = self._take_waiting(next(iter(self._waiting)))
+            self.active[answer.id] = answer
+
+    def _take_waiting(self, identity: str) -> Answer:
+        answer = Answer.model_validate_json(self._waiting.pop(identity))
+        self._waiting_sets[answer.set or ""] -= 1
+        return answer
 
     def unselected(self) -> list[Answer]:
         """Return the active requests whose databases have not been chosen."""
@@ -113,7 +143,10 @@ class Backups:
         return self._running
 
     def start(self, job: Job, now: datetime) -> tuple[str, Answer]:
-        """Write an attempt down, before its child is started; return its run and the request."""
+        """Write an attempt down, before its child is started; return its run and the request.
+
+        Raise OSError where that cannot be: then nothing has been started.
+        """
         answer = self.active[job.request]
         result = answer.databases[job.database]
         if answer.state is State.QUEUED:
@@ -123,7 +156,8 @@ class Backups:
             update={"outcome": Outcome.RUNNING, "attempts": attempt, "started": result.started or now}
         )
         answer = answer.with_result(job.database, result).model_copy(update={"stage": "start", "progress": None})
-        self._save(answer, now)
+        self._spool.save(answer)
+        self.active[answer.id] = answer
         run = run_name(job.request, job.database, attempt)
         self._running[run] = job
         self._show_positions()
@@ -136,7 +170,7 @@ class Backups:
         shown = {"database": job.database, **(progress or {})}
         answer = answer.model_copy(update={"stage": stage or answer.stage, "progress": shown})
         self.active[answer.id] = answer
-        self._spool.publish(answer)
+        self._show(answer)
 
     def ended(self, run: str, result: DatabaseResult | None, now: datetime) -> tuple[Answer, DatabaseResult]:
         """Take the end of a run: its result, or None where it ended without a verdict."""
@@ -168,10 +202,9 @@ class Backups:
 
     def cancel(self, identity: str, failure: Failure, now: datetime) -> list[str]:
         """Cancel a request: what has not started never will; return the runs that must be ended."""
-        answer = self.find(identity)
+        answer = self._take_waiting(identity) if identity in self._waiting else self.active.get(identity)
         if answer is None:
             return []
-        self._waiting.pop(identity, None)
         for database, result in answer.databases.items():
             if result.outcome in (Outcome.WAITING, Outcome.INTERRUPTED):
                 answer = answer.with_result(database, result.failed(failure, now))
@@ -193,11 +226,12 @@ class Backups:
             self._conclude(answer.concluded(now) if answer.databases else _nothing(answer, now))
             return
         self.active[answer.id] = answer
-        self._spool.save(answer)
+        self.keep(answer)
 
     def _conclude(self, answer: Answer) -> None:
         self.active.pop(answer.id, None)
-        self._spool.save(answer)
+        self.keep(answer)
+        self._answered(answer)
         log.info(
             "request answered",
             request=answer.id,
@@ -219,7 +253,14 @@ class Backups:
                     self._waiting[identity] = answer.to_json()
                 else:
                     self.active[identity] = answer
-                self._spool.publish(answer)
+                self._show(answer)
+
+    def _show(self, answer: Answer) -> None:
+        """Tell how far a request is. Where the folder refuses, the next telling comes soon."""
+        try:
+            self._spool.publish(answer)
+        except OSError as error:
+            log.warning("progress not shown", request=answer.id, error=str(error))
 
 
 def run_name(request: str, database: str, attempt: int) -> str:

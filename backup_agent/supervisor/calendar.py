@@ -48,6 +48,8 @@ class Calendar:
     schedules: Mapping[str, Schedule] = field(default_factory=dict)
     counts: dict[str, Counts] = field(default_factory=dict)
     _handled: dict[str, Handled] = field(default_factory=dict)
+    _kept: dict[str, Handled] = field(default_factory=dict)
+    """What stands on the volume of it."""
 
     def load(self) -> None:
         """Read how far earlier lives have come. What cannot be read is as good as never seen."""
@@ -57,10 +59,10 @@ class Calendar:
             return
         except ValueError as error:
             log.warning("schedule state unreadable", file=str(self.file), error=str(error).splitlines()[0])
+        self._kept = dict(self._handled)
 
     def check(self, now: datetime) -> None:
         """Submit what is due, each due time once; keep how far that is after the request stands in the spool."""
-        before = dict(self._handled)
         for name, timetable in self.timetables.items():
             decision = decide(timetable, self._handled.get(name), now, waiting=self.waits(name))
             counts = self.counts.setdefault(name, Counts())
@@ -77,9 +79,20 @@ class Calendar:
             if decision.due is not None:
                 self.submit(_request(name, self.schedules[name], decision.due), name)
             self._handled[name] = decision.handled
-        if self._handled != before:
-            kept = Kept(schedules=dict(sorted(self._handled.items())))
+        # A schedule that has left the settings and comes back has missed nothing.
+        self._handled = {name: handled for name, handled in self._handled.items() if name in self.timetables}
+        if self._handled != self._kept:
+            self._keep()
+
+    def _keep(self) -> None:
+        """Write down how far all schedules are; where the volume refuses, the next check tries again."""
+        kept = Kept(schedules=dict(sorted(self._handled.items())))
+        try:
             durable.write(self.file, kept.model_dump_json(by_alias=True, indent=2).encode() + b"\n")
+        except OSError as error:
+            log.warning("schedule state not kept", file=str(self.file), error=error.strerror)
+            return
+        self._kept = dict(self._handled)
 
 
 def _request(name: str, schedule: Schedule, due: datetime) -> Request:

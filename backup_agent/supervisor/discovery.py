@@ -9,6 +9,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import structlog
+
 from backup_agent.cluster.memory import recall, remember
 from backup_agent.core.reasons import Failure, Reason
 from backup_agent.core.selection import Knowledge, Selection, select
@@ -16,6 +18,8 @@ from backup_agent.core.topology import Addressing, Source, Topology, sources
 
 FRESH_SECONDS = 30.0
 """How long an answer of the cluster, or its silence, serves the next request: a burst must not ask a thousand times."""
+
+log = structlog.get_logger()
 
 
 @dataclass
@@ -49,11 +53,19 @@ class Discovery:
         self.reachable = event.get("reachable", {})
         if event["event"] == "topology":
             self.clock_offset = event.get("clock_offset_seconds")
-            self.last = remember(self.root, Topology.model_validate(event["topology"]))
-            self.current, self.failure = self.last, None
+            self.current = self.last = self._remember(Topology.model_validate(event["topology"]))
+            self.failure = None
         else:
             self.current = None
             self.failure = Failure(Reason(event["reason"]), event["error"], event.get("hint", ""))
+
+    def _remember(self, topology: Topology) -> Topology:
+        """Keep a topology on the volume too, where that takes it: a full one must not make the cluster unknown."""
+        try:
+            return remember(self.root, topology)
+        except OSError as error:
+            log.warning("topology not kept", error=str(error))
+            return topology.following(self.last)
 
     def fail(self, failure: Failure, monotonic: float) -> None:
         """Note that the cluster did not answer at all."""

@@ -34,6 +34,10 @@ class Destination:
         self._again = monotonic + min(FIRST_WAIT * 2**self.failures, LONGEST_WAIT)
         self.failures += 1
 
+    def hurry(self) -> None:
+        """Let the next try be made at once."""
+        self._again = 0.0
+
     def due(self, monotonic: float) -> bool:
         """Tell whether a retry may be made now."""
         return monotonic >= self._again

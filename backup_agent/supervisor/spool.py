@@ -15,7 +15,7 @@ A newcomer would trust the folder's name: trust the entry's own `state`.
 
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import count
@@ -164,7 +164,7 @@ class Spool:
             return None
         name = entry.name
         taken = self._judge(folder / name, folder.name, now)
-        self.publish(taken.answer)
+        self.publish(taken.answer, None if taken.new else (name,))
         if taken.answer.state is State.REJECTED:
             _beside(self.folder, name, taken.answer)
             (folder / name).rename(self._rejected / f"{folder.name}.json")
@@ -275,14 +275,14 @@ class Spool:
         """Write an entry down without telling it, before something is started that may end this process."""
         self._write(answer)
 
-    def publish(self, answer: Answer) -> None:
+    def publish(self, answer: Answer, names: Iterable[str] | None = None) -> None:
         """Write the answer where people look: by its id, beside the dropped file, and the predecessor's one word.
 
-        These can be made again from the ledger, so only a final one is forced to the disk.
+        `names` are the files to answer beside, where not all that the answer is for: an id repeated a thousand times
+        has a thousand.
         """
-        content = answer.to_json()
-        durable.write(self._answers / f"{answer.id}.json", content, sync=answer.state.final)
-        for name in answer.files:
+        durable.write(self._answers / f"{answer.id}.json", answer.to_json(), sync=_for_good(answer))
+        for name in answer.files if names is None else names:
             newest = self._newest_of(name)
             if answer.id != newest.id and answer.ticket < newest.ticket:
                 continue
@@ -402,10 +402,19 @@ def _read(path: Path) -> bytes:
         return file.read(LARGEST + 1)
 
 
+def _for_good(answer: Answer) -> bool:
+    """Tell whether an answer is forced to the disk: the last one to an accepted request, which nobody makes again.
+
+    Earlier ones are made again from the ledger; a flood of rejections would wait for the disk four times a file, and
+    what a power cut takes of them is the answer alone: the file is kept.
+    """
+    return answer.state.final and answer.state is not State.REJECTED
+
+
 def _beside(folder: Path, name: str, answer: Answer) -> None:
     """Write the answer beside the dropped file. A name too long for its ending has its answer by id alone."""
     try:
-        durable.write(folder / answer_name(name), answer.to_json(), sync=answer.state.final)
+        durable.write(folder / answer_name(name), answer.to_json(), sync=_for_good(answer))
     except OSError as error:
         if len(os.fsencode(answer_name(name))) <= 255:  # noqa: PLR2004  NAME_MAX
             raise

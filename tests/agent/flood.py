@@ -1,0 +1,55 @@
+"""Ten thousand requests at once: most of them wrong, many repeating an id, so that few backups follow."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tests.agent.live import FINAL, Live
+
+IDS = 20
+"""Different ids among the sound requests."""
+
+SOUND_EVERY = 10
+
+
+def contents(count: int) -> Iterator[tuple[str, bytes]]:
+    """Yield names and contents: each tenth asks for a backup that no database answers, under one of few ids."""
+    wrong = (b"{}}", b'{"typ":"FULL"}', b'{"path":"../x"}', b"", b'{"id":"again-0","type":"DIFF"}', b"\xff", b"[]")
+    for number in range(count):
+        content = wrong[number % len(wrong)]
+        if number % SOUND_EVERY == 0:
+            identity = number // SOUND_EVERY % IDS
+            content = json.dumps({"id": f"again-{identity}", "database": f"none-{identity}"}).encode()
+        yield f"flood-{number:05}.request", content
+
+
+def drop(live: Live, count: int) -> None:
+    """Drop them all, as fast as files can be written."""
+    for name, content in contents(count):
+        (live.requests / name).write_bytes(content)
+
+
+def undecided(live: Live, count: int) -> int:
+    """Return how many have no final answer beside them yet."""
+    answered = sum(1 for _ in live.requests.glob("flood-*.status.json"))
+    return count - answered
+
+
+def tally(live: Live, count: int) -> Counter[str]:
+    """Return how the files were answered: state of the answer beside each, where it is final."""
+    states: Counter[str] = Counter()
+    for name, _ in contents(count):
+        content: dict[str, Any] = json.loads(_beside(live.requests, name).read_text())
+        states[content["state"] if content["state"] in FINAL else "open"] += 1
+    return states
+
+
+def kept(live: Live) -> list[bytes]:
+    """Return the rejected files as they were kept."""
+    return [path.read_bytes() for path in (live.requests / ".spool" / "rejected").iterdir()]
+
+
+def _beside(folder: Path, name: str) -> Path:
+    return folder / name.replace(".request", ".status.json")
