@@ -1,10 +1,11 @@
 """`backup-agent run`."""
 
 import os
+import sys
 
 import click
 
-from backup_agent.cli.configured import config_path, settings_option
+from backup_agent.cli.configured import config_path, loaded, settings_option
 
 
 @click.command(short_help="Run the agent.")
@@ -15,6 +16,8 @@ def command(context: click.Context) -> int:
 
     A second signal ends it at once. Whatever is under way then is gone on with at the next start.
     """
-    from backup_agent.supervisor.start import start  # noqa: PLC0415  only this command is the agent
-
-    return start(config_path(context), os.environ)
+    loaded(context)  # faults are told here, before anything else
+    path = config_path(context)
+    words = ["-OO", "-m", "backup_agent.supervisor", *([str(path)] if path else [])]
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, *words])  # noqa: S606  see backup_agent.supervisor.__main__

@@ -89,7 +89,7 @@ def survive(tmp_path: Path, module: str, step: int, who: str) -> bool:
 @pytest.mark.parametrize("who", ["self", "all"])
 @pytest.mark.parametrize(
     ("module", "least"),
-    [pytest.param("backup_agent", 80, id="supervisor"), pytest.param("backup_agent.run.backup", 25, id="run")],
+    [pytest.param("backup_agent.supervisor", 60, id="supervisor"), pytest.param("backup_agent.run.backup", 25, id="run")],
 )
 def test_killed_at_any_step_the_backup_is_answered_once(
     tmp_path: Path, module: str, least: int, who: str, share: int
