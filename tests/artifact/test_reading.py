@@ -499,13 +499,13 @@ from backup_agent.core.reasons import BackupError
 
 before, slowest, outcomes = peak(), 0.0, {}  # the imports alone are 31 MiB, pydantic most of it
 for path in sorted(Path(sys.argv[1]).iterdir()):
-    start = time.perf_counter()
+    start = time.process_time()  # the machine may be busy
     try:
         read_header(path)
         outcome = "read"
     except BackupError as error:
         outcome = str(error.failure.reason)
-    slowest = max(slowest, time.perf_counter() - start)
+    slowest = max(slowest, time.process_time() - start)
     outcomes[path.name] = outcome
 print(json.dumps([slowest, (peak() - before) / 1024, outcomes]))
 """
