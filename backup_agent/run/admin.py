@@ -12,9 +12,9 @@ from backup_agent.core import command
 from backup_agent.core.capabilities import Capabilities, Version, other_line
 from backup_agent.core.command import BackupTls, Launch
 from backup_agent.core.progress import Stage, Transcript, patience
-from backup_agent.core.records import BackupType
+from backup_agent.core.records import BackupType, Header
 from backup_agent.core.verdict import Completed, did_not_start
-from backup_agent.neo4j_admin import configuration, process, program
+from backup_agent.neo4j_admin import configuration, inspection, process, program
 from backup_agent.neo4j_admin.cgroup import memory_limit
 from backup_agent.neo4j_admin.program import Program
 from backup_agent.settings.model import Neo4j
@@ -39,7 +39,8 @@ class Invocation:
     timeout: timedelta
     stall_timeout: timedelta
     parallel: int
-    bytes_written: Callable[[], int]
+    written: Callable[[], tuple[int, int]]
+    """Tells bytes written, and a number that changes with any write."""
     progress: Callable[[int], None]
 
 
@@ -88,6 +89,13 @@ class Admin:
                 return taken
         return taken
 
+    def inspect(self, artifact: Path, magic: str, conf: Path, cancel: threading.Event) -> Header:
+        """Ask neo4j-admin for the header of an artifact whose format is unknown here; raise BackupError."""
+        one = self.programs[-1]
+        memory = command.memory(memory_limit(), self.settings.heap, self.settings.pagecache, launch=one.launch)
+        env = command.environment(self.environ, conf=str(conf), home=one.home, heap=memory.heap)
+        return inspection.inspect(artifact, magic, one, self.capabilities, memory, env=env, cancel=cancel)
+
     def _run(
         self, one: Program, invocation: Invocation, cancel: threading.Event, enter: Callable[[str], None]
     ) -> Taken:
@@ -107,9 +115,9 @@ class Admin:
             enter(told.stage.value)
 
         def written() -> int:
-            count = invocation.bytes_written()
+            count, changed = invocation.written()
             invocation.progress(count)
-            return count
+            return changed
 
         argv = command.backup_argv(
             one.argv(memory),

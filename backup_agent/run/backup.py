@@ -10,26 +10,25 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from backup_agent.artifact.header import read_header
-from backup_agent.artifact.reading import Reading, read_through
-from backup_agent.artifact.zstd import UnknownFormatError
+from backup_agent.artifact.reading import Reading
 from backup_agent.catalog.copies import Notes
 from backup_agent.catalog.records import Recorded, of_database
 from backup_agent.catalog.space import space
 from backup_agent.core.answers import DatabaseResult, Outcome
-from backup_agent.core.chains import Chain, ChainLimits, Decision, TypeReason, continues, decide, live_chain, parent_of
-from backup_agent.core.parts import part_size
+from backup_agent.core.chains import ChainLimits, Decision, TypeReason, decide, live_chain, parent_of
 from backup_agent.core.reasons import BackupError, Failure, PermanentError, Reason
 from backup_agent.core.records import BackupType, Record
 from backup_agent.core.summary import summarise
 from backup_agent.core.tasks import BackupTask, CopyTask
-from backup_agent.core.verdict import Condition, Found, Verdict, judge
 from backup_agent.core.verdict import Outcome as Judged
+from backup_agent.core.verdict import Verdict, judge
 from backup_agent.run import copy
 from backup_agent.run.admin import Admin, Invocation, Taken
+from backup_agent.run.looking import Looking
 from backup_agent.run.stages import Stages
 from backup_agent.run.staging import Staging, found
 from backup_agent.run.telling import Teller, cancel_on_sigterm, first_line, hold_lifeline
@@ -121,7 +120,7 @@ def adopt(run: Run, recorded: Recorded) -> Judgement | None:
 
 
 def _adopted(run: Run, path: Path, recorded: Recorded) -> Judgement | None:
-    one = _inspect(run, path, recorded, full=None)
+    one = _looking(run, recorded, None).at(path)
     header = one.found.header
     if one.reading is None or header is None or header.database != run.task.database.lower():
         return None
@@ -153,7 +152,8 @@ def take(run: Run, recorded: Recorded) -> Judgement:
         taken = admin.back_up(_invocation(run, decision), cancel=run.cancel, enter=run.stages.enter)
         run.facts |= {"launch": taken.launch, "exit_code": taken.completed.exit_code, "source": taken.transcript.server}
         run.stages.enter("verify")
-        looked = [_inspect(run, path, recorded, full=decision.type is BackupType.FULL) for path in run.staging.new()]
+        looking = _looking(run, recorded, admin)
+        looked = [looking.at(path) for path in run.staging.new()]
         verdict = judge(
             taken.completed,
             taken.transcript,
@@ -213,51 +213,19 @@ def _invocation(run: Run, decision: Decision) -> Invocation:
         timeout=run.settings.limits.run_timeout,
         stall_timeout=run.settings.limits.stall_timeout,
         parallel=run.settings.limits.parallel,
-        bytes_written=run.staging.size,
+        written=run.staging.size,
         progress=run.teller.progress,
     )
 
 
-@dataclass(frozen=True)
-class _Looked:
-    """One new artifact: where it is, what the verdict needs of it, and its reading where it is sound."""
-
-    path: Path
-    found: Found
-    reading: Reading | None = None
-
-
-def _inspect(run: Run, path: Path, recorded: Recorded, *, full: bool | None) -> _Looked:
-    """Read an artifact once, to its end. `full` tells what was asked for; None where that is not known."""
-    wanted = part_size if run.task.destinations else None
-    try:
-        reading = read_through(path, part_size=wanted, progress=_counted(run.teller))
-    except UnknownFormatError as error:
-        return _Looked(path, Found(path.name, Condition.UNREADABLE, error=error.failure.error))
-    except BackupError as error:
-        return _Looked(path, Found(path.name, Condition.DAMAGED, _header(path), error.failure.error))
-    header = reading.header
-    broken = None
-    if not header.full and not full:
-        chain = live_chain(recorded.records)
-        broken = _chain_break(chain, reading, run)
-    return _Looked(
-        path, Found(path.name, Condition.SOUND, header, warnings=reading.problems, chain_break=broken), reading
+def _looking(run: Run, recorded: Recorded, admin: Admin | None) -> Looking:
+    return Looking(
+        chain=live_chain(recorded.records),
+        admin_version=run.facts.get("admin_version"),
+        cut=bool(run.task.destinations),
+        progress=_counted(run.teller),
+        ask_admin=partial(admin.inspect, conf=run.staging.conf, cancel=run.cancel) if admin else None,
     )
-
-
-def _chain_break(chain: Chain | None, reading: Reading, run: Run) -> str | None:
-    if chain is None:
-        return "there is no chain it could continue"
-    objection = continues(chain, reading.header, run.facts.get("admin_version"))
-    return objection.text if objection else None
-
-
-def _header(path: Path) -> Any:  # noqa: ANN401
-    try:
-        return read_header(path)
-    except BackupError:
-        return None
 
 
 def _counted(teller: Teller) -> Callable[[int], None]:
@@ -314,7 +282,7 @@ def _record(run: Run, judged: Judgement, recorded: Recorded) -> Record:
         parent=parent.key if parent else None,
         header=header,
         files=judged.reading.files,
-        raw_size=judged.reading.raw_size,
+        raw_size=judged.reading.raw_size or None,
         database_id=task.database_id,
         request=task.request,
         requested_by=task.requested_by,

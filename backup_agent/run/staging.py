@@ -80,19 +80,24 @@ class Staging:
             if name.endswith(".backup") and (self.target / name).is_file()
         )
 
-    def size(self) -> int:
-        """Return the bytes below the run's folders, links to parents left out: what grows while a backup runs."""
-        total = 0
+    def size(self) -> tuple[int, int]:
+        """Return the bytes below the run's folders, links to parents left out, and a number that any write changes.
+
+        The second tells recovery, which rewrites pages in place, from a hang.
+        """
+        total = changed = 0
         for folder in (self.temp, self.target):
             for parent, _, names in os.walk(folder):
                 there = self._there if parent == str(self.target) else frozenset()
                 for name in names:
                     if name not in there:
                         try:
-                            total += os.lstat(f"{parent}/{name}").st_size
+                            facts = os.lstat(f"{parent}/{name}")
                         except FileNotFoundError:
                             continue
-        return total
+                        total += facts.st_size
+                        changed += facts.st_mtime_ns
+        return total, total + changed
 
     def put_aside(self, now: datetime) -> tuple[str, ...]:
         """Move what this run left, and did not pass, to `<root>/.aside/`; return the new names."""

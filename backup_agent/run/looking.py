@@ -1,0 +1,82 @@
+"""Looking at what neo4j-admin left: each new artifact is read once, to its end, before anything is judged."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from backup_agent.artifact.header import read_header
+from backup_agent.artifact.reading import Reading, digest, read_through
+from backup_agent.artifact.zstd import UnknownFormatError
+from backup_agent.core.chains import Chain, continues
+from backup_agent.core.parts import part_size
+from backup_agent.core.reasons import BackupError
+from backup_agent.core.records import Header
+from backup_agent.core.verdict import Condition, Found
+
+AskAdmin = Callable[[Path, str], Header]
+"""Asks `neo4j-admin backup inspect` for the header of an artifact, given its magic; raises BackupError."""
+
+
+@dataclass(frozen=True)
+class Looked:
+    """One new artifact: where it is, what the verdict needs of it, and its reading where it is sound."""
+
+    path: Path
+    found: Found
+    reading: Reading | None = None
+
+
+@dataclass(frozen=True)
+class Looking:
+    """How artifacts of one run are looked at."""
+
+    chain: Chain | None
+    """The chain that a differential must continue."""
+    admin_version: str | None
+    cut: bool
+    """Whether checksums of upload parts are wanted."""
+    progress: Callable[[int], None]
+    ask_admin: AskAdmin | None = None
+
+    def at(self, path: Path) -> Looked:
+        """Read one artifact."""
+        try:
+            reading = read_through(path, part_size=part_size if self.cut else None, progress=self.progress)
+        except UnknownFormatError as error:
+            return self._unknown(path, error)
+        except BackupError as error:
+            return Looked(path, Found(path.name, Condition.DAMAGED, _header(path), error.failure.error))
+        return self._sound(path, reading)
+
+    def _sound(self, path: Path, reading: Reading) -> Looked:
+        broken = None if reading.header.full else self._chain_break(reading.header)
+        found = Found(path.name, Condition.SOUND, reading.header, warnings=reading.problems, chain_break=broken)
+        return Looked(path, found, reading)
+
+    def _unknown(self, path: Path, error: UnknownFormatError) -> Looked:
+        """Let neo4j-admin say what it is: a newer one may write what nobody here knows yet."""
+        unreadable = Looked(path, Found(path.name, Condition.UNREADABLE, error=error.failure.error))
+        if self.ask_admin is None:
+            return unreadable
+        with path.open("rb") as file:
+            magic = file.read(4).decode("ascii", errors="replace")
+        try:
+            header = self.ask_admin(path, magic)
+            files = digest(path, part_size=part_size if self.cut else None, progress=self.progress)
+        except BackupError:
+            return unreadable
+        warning = f"{error.failure.error}: its container was not walked; neo4j-admin read its header"
+        return self._sound(path, Reading(header, files, raw_size=0, problems=(warning,)))
+
+    def _chain_break(self, header: Header) -> str | None:
+        if self.chain is None:
+            return "there is no chain it could continue"
+        objection = continues(self.chain, header, self.admin_version)
+        return objection.text if objection else None
+
+
+def _header(path: Path) -> Header | None:
+    try:
+        return read_header(path)
+    except BackupError:
+        return None
