@@ -28,7 +28,7 @@ from backup_agent.core.verdict import Outcome as Judged
 from backup_agent.core.verdict import Verdict, judge
 from backup_agent.run import copy
 from backup_agent.run.admin import Admin, Invocation, Taken
-from backup_agent.run.looking import Looking
+from backup_agent.run.looking import Looked, Looking
 from backup_agent.run.stages import Stages
 from backup_agent.run.staging import Staging, found
 from backup_agent.run.telling import Teller, cancel_on_sigterm, first_line, hold_lifeline
@@ -166,7 +166,7 @@ def take(run: Run, recorded: Recorded) -> Judgement:
             warnings = (*admin.warnings, *admin.differs_from(run.task.server_versions), *verdict.warnings)
             return Judgement(judged.path, judged.reading, _as_taken(decision, judged.reading), warnings, taken)
         _put_aside(run)
-        decision = _after_failure(run, verdict, decision)
+        decision = _after_failure(run, verdict, looked)
 
 
 def _decide(run: Run, recorded: Recorded) -> Decision:
@@ -181,7 +181,7 @@ def _decide(run: Run, recorded: Recorded) -> Decision:
     )
 
 
-def _after_failure(run: Run, verdict: Verdict, decision: Decision) -> Decision:
+def _after_failure(run: Run, verdict: Verdict, looked: list[Looked]) -> Decision:
     """Return the FULL that follows a differential that cannot be had; raise the failure of anything else."""
     failure = verdict.failure or Failure(Reason.INTERNAL, "no verdict")
     if verdict.outcome is not Judged.NEEDS_FULL:
@@ -190,9 +190,8 @@ def _after_failure(run: Run, verdict: Verdict, decision: Decision) -> Decision:
         hint = "the schedule says `promote: at_next_full`: the next FULL begins a new chain"
         raise PermanentError(failure.reason, failure.error, hint)
     run.teller.tell("warning", text="differential not taken", because=failure.error.splitlines()[0])
-    continued = failure.reason is not Reason.CHAIN_BROKEN or not verdict.aside
-    reason = TypeReason.DIFF_FAILED if continued else TypeReason.DIFF_DOES_NOT_CONTINUE
-    return replace(decision, type=BackupType.FULL, reason=reason)
+    objection = next((one.objection for one in looked if one.objection), None)
+    return Decision(BackupType.FULL, objection.reason if objection else TypeReason.DIFF_FAILED)
 
 
 def _as_taken(decision: Decision, reading: Reading) -> Decision:

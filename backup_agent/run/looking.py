@@ -7,9 +7,9 @@ from pathlib import Path
 from backup_agent.artifact.header import read_header
 from backup_agent.artifact.reading import Reading, digest, read_through
 from backup_agent.artifact.zstd import UnknownFormatError
-from backup_agent.core.chains import Chain, continues
+from backup_agent.core.chains import Chain, Objection, TypeReason, continues
 from backup_agent.core.parts import part_size
-from backup_agent.core.reasons import BackupError
+from backup_agent.core.reasons import BackupError, Reason
 from backup_agent.core.records import Header
 from backup_agent.core.verdict import Condition, Found
 
@@ -24,6 +24,8 @@ class Looked:
     path: Path
     found: Found
     reading: Reading | None = None
+    objection: Objection | None = None
+    """Why a sound differential does not continue the chain."""
 
 
 @dataclass(frozen=True)
@@ -39,19 +41,22 @@ class Looking:
     ask_admin: AskAdmin | None = None
 
     def at(self, path: Path) -> Looked:
-        """Read one artifact."""
+        """Read one artifact. Raise BackupError where reading itself fails: that says nothing of the artifact."""
         try:
             reading = read_through(path, part_size=part_size if self.cut else None, progress=self.progress)
         except UnknownFormatError as error:
             return self._unknown(path, error)
         except BackupError as error:
+            if error.failure.reason is not Reason.BAD_ARTIFACT:
+                raise
             return Looked(path, Found(path.name, Condition.DAMAGED, _header(path), error.failure.error))
         return self._sound(path, reading)
 
     def _sound(self, path: Path, reading: Reading) -> Looked:
-        broken = None if reading.header.full else self._chain_break(reading.header)
+        objection = None if reading.header.full else self._objection(reading.header)
+        broken = objection.text if objection else None
         found = Found(path.name, Condition.SOUND, reading.header, warnings=reading.problems, chain_break=broken)
-        return Looked(path, found, reading)
+        return Looked(path, found, reading, objection)
 
     def _unknown(self, path: Path, error: UnknownFormatError) -> Looked:
         """Let neo4j-admin say what it is: a newer one may write what nobody here knows yet."""
@@ -68,11 +73,10 @@ class Looking:
         warning = f"{error.failure.error}: its container was not walked; neo4j-admin read its header"
         return self._sound(path, Reading(header, files, raw_size=0, problems=(warning,)))
 
-    def _chain_break(self, header: Header) -> str | None:
+    def _objection(self, header: Header) -> Objection | None:
         if self.chain is None:
-            return "there is no chain it could continue"
-        objection = continues(self.chain, header, self.admin_version)
-        return objection.text if objection else None
+            return Objection(TypeReason.NO_CHAIN, "there is no chain it could continue")
+        return continues(self.chain, header, self.admin_version)
 
 
 def _header(path: Path) -> Header | None:
