@@ -51,6 +51,7 @@ BROAD_HANDLERS = {
 """Functions that may catch `Exception`: the loop, and what is around a run; nowhere else."""
 
 EXITS = {
+    "backup_agent/supervisor/__main__.py": "what the command line becomes by exec, which has an exit code too",
     "backup_agent/cli/main.py": "the one command line",
     "backup_agent/cluster/__main__.py": "the foot of a child's program: its exit code",
 }

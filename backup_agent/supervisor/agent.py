@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import structlog
-from prometheus_client import CollectorRegistry, disable_created_metrics
 
 from backup_agent import __version__, processes
 from backup_agent.catalog.space import space
@@ -38,7 +37,7 @@ from backup_agent.supervisor.children import Child, Ended, Told
 from backup_agent.supervisor.discovery import Discovery
 from backup_agent.supervisor.http import Endpoints
 from backup_agent.supervisor.memory import give_back
-from backup_agent.supervisor.metrics import Counts, StatusCollector
+from backup_agent.supervisor.metrics import Metrics
 from backup_agent.supervisor.spool import Spool, Taken
 from backup_agent.supervisor.status import Attempt, DestinationStatus, RunStatus, ScheduleStatus, Status
 from backup_agent.supervisor.timer import Timer
@@ -142,10 +141,7 @@ class Agent:
         self._calendar = Calendar(self._own / "schedules.json", self._submit, self._backups.waits_for)
         self._bell = Bell(settings.requests, self._ring)
         self._timer = Timer(lambda *_: self._inbox.put(Due()))
-        disable_created_metrics()  # type: ignore[no-untyped-call]  # prometheus_client has no types here
-        self._registry = CollectorRegistry()
-        self._counts = Counts(self._registry)
-        self._registry.register(StatusCollector(self.status))
+        self._metrics = Metrics(self.status)
         self._endpoints: Endpoints | None = None
 
     # Life
@@ -166,7 +162,7 @@ class Agent:
         self._lock = ownership.own(self._root)
         self._own.mkdir(exist_ok=True)
         host, port = self._settings.http.host, self._settings.http.port
-        self._endpoints = Endpoints(host, port, self._registry, self.status, self.alive)
+        self._endpoints = Endpoints(host, port, self._metrics.page, self.status, self.alive)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._inbox.put(Signalled()))
         self._say_start(ended)
@@ -306,7 +302,7 @@ class Agent:
 
     def _hear_again(self) -> None:
         """Make the folder again where it has gone, with every entry that is not answered, and watch it."""
-        self._counts.deaf.inc()
+        self._metrics.deaf.inc()
         log.warning("requests folder watched anew", folder=str(self._settings.requests))
         self._settings.requests.mkdir(parents=True, exist_ok=True)
         self._spool.prepare()
@@ -334,7 +330,7 @@ class Agent:
         answer = taken.answer
         log.info("request", request=answer.id, state=answer.state.value, files=answer.files, error=answer.error)
         if answer.state is State.REJECTED:
-            self._counts.requests.labels(action="any", outcome=State.REJECTED.value).inc()
+            self._metrics.requests.labels(action="any", outcome=State.REJECTED.value).inc()
         elif answer.action == Action.CANCEL.value:
             self._cancel(answer)
         elif not answer.state.final:
@@ -375,7 +371,7 @@ class Agent:
         self._count_request(answer)
 
     def _count_request(self, answer: Answer) -> None:
-        self._counts.requests.labels(action=answer.action, outcome=answer.state.value).inc()
+        self._metrics.requests.labels(action=answer.action, outcome=answer.state.value).inc()
 
     # Settings
 
@@ -428,7 +424,7 @@ class Agent:
 
     # Runs
 
-    def _spawn(self, name: str, module: str, task: bytes, **facts: Any) -> Run:  # noqa: ANN401
+    def _spawn(self, name: str, module: str, task: bytes, **facts: Any) -> Run:  # noqa: ANN401  fields of Run
         child = Child(name, module, task, self._inbox.put, root=str(self._root), keep=self._lock)
         run = Run(child, kind=module.rsplit(".", 1)[-1], started=time.monotonic(), **facts)
         self._runs[name] = run
@@ -579,7 +575,7 @@ class Agent:
             case "owed":
                 self._owes(event)
             case "stored" | "copied":
-                self._counts.bytes.labels(place=event["place"], type=event["type"]).inc(event["bytes"])
+                self._metrics.bytes.labels(place=event["place"], type=event["type"]).inc(event["bytes"])
             case "volume":
                 self._hard_links = event["hard_links"]
                 if not self._hard_links:
@@ -660,7 +656,7 @@ class Agent:
 
     def _copy_failed(self, destination: owed.Destination, failure: Failure) -> None:
         destination.failed(failure, time.monotonic())
-        self._counts.storage_errors.labels(destination=destination.name, reason=failure.reason.value).inc()
+        self._metrics.storage_errors.labels(destination=destination.name, reason=failure.reason.value).inc()
         log.warning(
             "copy owed",
             destination=destination.name,
@@ -708,13 +704,13 @@ class Agent:
         reason = result.reason.value if result.reason else ""
         type_ = result.type or answer.asked.type.value
         labels = {"set": self._metric_set(set_name), "database": database}
-        self._counts.runs.labels(
+        self._metrics.runs.labels(
             type=type_, trigger=trigger, outcome=result.outcome.value, reason=reason, **labels
         ).inc()
         if type_ == BackupType.FULL.value and answer.asked.type is not BackupType.FULL:
-            self._counts.promotions.labels(reason=result.type_reason or "", **labels).inc()
+            self._metrics.promotions.labels(reason=result.type_reason or "", **labels).inc()
         for stage, seconds in result.stages.items():
-            self._counts.stages.labels(stage=stage).observe(seconds)
+            self._metrics.stages.labels(stage=stage).observe(seconds)
         key = f"{set_name}/{database}"
         before = self._attempts.get(key)
         failed = result.outcome in (Outcome.FAILED, Outcome.CANCELLED)

@@ -10,7 +10,9 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from backup_agent.processes import LOCK_DESCRIPTOR, MARK, mark, send, session
@@ -55,21 +57,22 @@ class Child:
         threading.Thread(target=self._follow, args=(task,), name=f"follow {run}", daemon=True).start()
 
     def _follow(self, task: bytes) -> None:
-        process = self._process
-        assert process.stdin is not None  # noqa: S101  asked for above
-        assert process.stdout is not None  # noqa: S101
+        stdin, stdout = self._process.stdin, self._process.stdout
+        if stdin is None or stdout is None:
+            raise TypeError("a child is started with pipes")
         try:
-            process.stdin.write(task + b"\n")
-            process.stdin.flush()
+            stdin.write(task + b"\n")
+            stdin.flush()
         except BrokenPipeError:
             pass  # it ended at once: what it wrote and its exit code say why
-        for line in iter(lambda: process.stdout.readline(LONGEST_LINE), b""):  # type: ignore[union-attr]
+        for line in iter(partial(stdout.readline, LONGEST_LINE), b""):
             event = _event(line)
             if event is not None:
                 self._tell(Told(self.run, event))
-        code = process.wait()
-        process.stdin.close()
-        process.stdout.close()
+        code = self._process.wait()
+        with suppress(BrokenPipeError):
+            stdin.close()
+        stdout.close()
         self._tell(Ended(self.run, code))
 
     def ask_to_end(self) -> None:

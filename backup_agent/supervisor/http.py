@@ -4,8 +4,6 @@ import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
-
 from backup_agent.supervisor.status import Status
 
 POLL_SECONDS = 5.0
@@ -16,7 +14,12 @@ class Endpoints:
     """Serves /metrics, /livez, /readyz and /status.json from a thread of its own."""
 
     def __init__(
-        self, host: str, port: int, registry: CollectorRegistry, status: Callable[[], Status], alive: Callable[[], bool]
+        self,
+        host: str,
+        port: int,
+        metrics: Callable[[], tuple[str, bytes]],
+        status: Callable[[], Status],
+        alive: Callable[[], bool],
     ) -> None:
         """Bind the address; raise OSError where it is taken. Port 0 takes any: see `port`."""
 
@@ -26,7 +29,7 @@ class Endpoints:
             timeout = 10
 
             def do_GET(self) -> None:
-                code, kind, body = _answer(self.path.partition("?")[0], registry, status, alive)
+                code, kind, body = _answer(self.path.partition("?")[0], metrics, status, alive)
                 self.send_response(code)
                 self.send_header("Content-Type", kind)
                 self.send_header("Content-Length", str(len(body)))
@@ -50,12 +53,12 @@ class Endpoints:
 
 
 def _answer(
-    path: str, registry: CollectorRegistry, status: Callable[[], Status], alive: Callable[[], bool]
+    path: str, metrics: Callable[[], tuple[str, bytes]], status: Callable[[], Status], alive: Callable[[], bool]
 ) -> tuple[int, str, bytes]:
     text = "text/plain; charset=utf-8"
     match path:
         case "/metrics":
-            return 200, CONTENT_TYPE_LATEST, generate_latest(registry)
+            return 200, *metrics()
         case "/livez":
             return (200, text, b"ok\n") if alive() else (503, text, b"the agent's loop does not turn\n")
         case "/readyz":

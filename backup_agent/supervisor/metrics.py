@@ -6,7 +6,14 @@ checked by `promtool check metrics`; labels come from settings and closed lists,
 
 from collections.abc import Callable, Iterator
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+)
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import CounterMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -17,11 +24,15 @@ PREFIX = "neo4j_backup"
 STAGE_BUCKETS = (1, 5, 15, 60, 300, 900, 3600, 10800, 21600)
 
 
-class Counts:
-    """What is counted as it happens."""
+class Metrics:
+    """The page behind /metrics: what is counted as it happens, and what Status says when it is asked."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
-        """Register the counters."""
+    def __init__(self, status: Callable[[], Status]) -> None:
+        """`status` is called once a scrape."""
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # prometheus_client gives it no types
+        registry = CollectorRegistry()
+        registry.register(StatusCollector(status))
+        self._registry = registry
         self.runs = Counter(
             f"{PREFIX}_runs",
             "Backups of one database that ended, by what became of them.",
@@ -58,6 +69,10 @@ class Counts:
             "Times the requests folder was watched anew, because it was not the watched one any more.",
             registry=registry,
         )
+
+    def page(self) -> tuple[str, bytes]:
+        """Return content type and text, as Prometheus scrapes it."""
+        return CONTENT_TYPE_LATEST, generate_latest(self._registry)
 
 
 class StatusCollector(Collector):

@@ -128,7 +128,7 @@ def _unpack(data: bytes, at: int, depth: int) -> tuple[Any, int]:
     if marker in CONSTANTS:
         return CONSTANTS[marker], at
     if marker <= 0x7F or marker >= 0xF0:  # noqa: PLR2004  an integer of one byte
-        return marker if marker <= 0x7F else marker - 0x100, at  # noqa: PLR2004
+        return marker if marker <= 0x7F else marker - 0x100, at  # noqa: PLR2004  the two ranges of a marker
     if marker in NUMBERS:
         form = NUMBERS[marker]
         size = struct.calcsize(form)
