@@ -3,6 +3,7 @@
 import errno
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -267,28 +268,26 @@ def store_and_die(root: Path, source: Path, step: int, links: bool) -> None:
 
 
 @pytest.mark.parametrize("links", [True, False], ids=["links", "no links"])
-def test_killed_at_any_step_a_key_holds_all_or_nothing_and_the_next_try_succeeds(
-    store: LocalStore, root: Path, tmp_path: Path, links: bool
-) -> None:
+def test_killed_at_any_step_a_key_holds_all_or_nothing_and_the_next_try_succeeds(tmp_path: Path, links: bool) -> None:
     source = tmp_path / "source"
     file = make(source, 3 * MIB)
     for step in range(60):
+        root = tmp_path / f"root-{step}"
+        root.mkdir()
+        store = LocalStore(root)
         child = multiprocessing.get_context("fork").Process(target=store_and_die, args=(root, source, step, links))
         child.start()
         child.join()
-        content = (root / KEY).read_bytes() if (root / KEY).exists() else None
-        record = (root / (KEY + ".json")).read_bytes() if (root / (KEY + ".json")).exists() else None
+        contents = {stored.key: store.read(stored.key) for stored in store.list()}
 
-        assert content in (None, source.read_bytes())
-        assert record in (None, b"{}")
-        assert {stored.key for stored in store.list()} <= {KEY, KEY + ".json"}
+        assert contents in ({}, {KEY: source.read_bytes()}, {KEY: source.read_bytes(), KEY + ".json": b"{}"})
         store.put_artifact(KEY, source, file, ignore)
         store.create(KEY + ".json", b"{}")
+        assert [stored.key for stored in store.list()] == [KEY, KEY + ".json"]
+        shutil.rmtree(root)
         if child.exitcode == 0:
             break
         assert child.exitcode == -signal.SIGKILL
-        store.delete(KEY)
-        store.delete(KEY + ".json")
     else:
         pytest.fail("it never ended by itself")
     assert step > 8
