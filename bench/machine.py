@@ -1,0 +1,98 @@
+"""What a benchmark of the whole agent runs on: the machine, its versions, and the agent as an image holds it.
+
+In the development environment the agent would look worse than it is: structlog imports `rich` wherever that is
+installed (3.5 MiB), and an editable installation makes each process pay for its finder.
+"""
+
+import argparse
+import compileall
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+import venv
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from unittest import mock
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from tests.agent.live import Live
+
+ROOT = Path(__file__).parents[1]
+
+VERSIONS = """
+import json, platform
+from importlib import metadata
+names = ("apscheduler", "boto3", "neo4j", "prometheus-client", "pydantic", "structlog", "watchdog", "zstandard")
+print(json.dumps({"CPython": platform.python_version(), **{name: metadata.version(name) for name in names}}))
+"""
+
+
+def options(description: str | None) -> argparse.ArgumentParser:
+    """Return a parser with the options that all of these have."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--venv", type=Path, help="a clean environment to keep; made where it is not there yet")
+    parser.add_argument("--python", type=Path, help="an interpreter that has the agent, instead of a clean environment")
+    return parser
+
+
+def python(chosen: argparse.Namespace, folder: Path) -> Path:
+    """Return the interpreter that runs the agent: of a virtual environment with the locked packages and a copy of it.
+
+    A copy, so that an edit of the sources in the middle of a benchmark changes nothing.
+    """
+    if chosen.python is not None:
+        return Path(chosen.python).absolute()
+    place: Path = (chosen.venv or folder / "venv").absolute()
+    interpreter = place / "bin" / "python"
+    if not interpreter.exists():
+        venv.create(place, with_pip=True)
+        lock = ROOT / "requirements.lock"
+        pip = (interpreter, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes")
+        subprocess.run((*pip, "-r", lock), check=True)
+    packages = place / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
+    agent = packages / "backup_agent"
+    shutil.rmtree(agent, ignore_errors=True)
+    shutil.copytree(ROOT / "backup_agent", agent, ignore=shutil.ignore_patterns("__pycache__"))
+    compileall.compile_dir(agent, quiet=2)
+    return interpreter
+
+
+@contextmanager
+def running(
+    live: Live, interpreter: Path, environ: Mapping[str, str] | None = None, *, one_processor: bool = False
+) -> Iterator[int]:
+    """Run the agent by that interpreter until it is ready and idle; yield its process id."""
+    before = os.sched_getaffinity(0)
+    with live, mock.patch.object(sys, "executable", str(interpreter)):  # the stand-in keeps this process's own
+        if one_processor:
+            os.sched_setaffinity(0, {max(before)})  # of this thread: the agent inherits it, the servers' threads do not
+        try:
+            live.start(ready=True, **(environ or {}))
+        finally:
+            os.sched_setaffinity(0, before)
+        while not (status := live.status())["surveyed"] or status["running"]:
+            time.sleep(0.1)
+        assert live.process is not None
+        yield live.process.pid
+        live.end()
+
+
+def processor_seconds(pid: int) -> float:
+    """Return what a process and its ended threads have used, to the nanosecond (clock_getcpuclockid(3))."""
+    return time.clock_gettime((~pid << 3) | 2)
+
+
+def machine(interpreter: Path) -> str:
+    """Return a line on the versions, and one on the machine and how busy it is."""
+    found = subprocess.run((interpreter, "-c", VERSIONS), capture_output=True, text=True, check=True).stdout
+    versions = ", ".join(f"{name} {version}" for name, version in json.loads(found).items())
+    models = (row for row in Path("/proc/cpuinfo").read_text().splitlines() if row.startswith("model name"))
+    model = next(models, ": unknown").partition(": ")[2]
+    load = f"load {os.getloadavg()[0]:.1f}"
+    return f"{versions}\n{platform.system()} {platform.release()}, {model}, {os.cpu_count()} cores, {load}"
