@@ -305,10 +305,14 @@ class Agent:
         self._metrics.deaf.inc()
         log.warning("requests folder watched anew", folder=str(self._settings.requests))
         self._settings.requests.mkdir(parents=True, exist_ok=True)
-        self._spool.prepare()
-        self._backups.rewrite()
-        self._recover()
-        self._listen()
+        self._listen()  # first: a folder that is changed for another while this goes on is noticed by the next scan
+        try:
+            self._spool.prepare()
+            self._backups.rewrite()
+            self._recover()
+        except OSError:
+            self._bell.close()  # so that the next scan begins anew
+            raise
 
     def _take_dropped(self, monotonic: float) -> None:
         names = self._spool.ripe(monotonic)
@@ -585,7 +589,7 @@ class Agent:
             case "unreadable":
                 log.error("record unreadable", fault=event["fault"])
             case "warning":
-                log.warning(event["text"], run=told.run)
+                log.warning(event["text"], run=told.run, because=event.get("because"))
 
     def _owes(self, event: dict[str, Any]) -> None:
         """Note how many copies a database still owes to a destination."""

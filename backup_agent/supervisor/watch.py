@@ -31,11 +31,12 @@ class Bell(FileSystemEventHandler):
     def listen(self) -> None:
         """Watch the folder that stands there now. Raise OSError where it cannot be watched (limits of inotify)."""
         self.close()
+        heard = _identity(self._folder)
         observer = Observer()
         observer.schedule(self, str(self._folder))
         observer.start()
         self._observer = observer
-        self._heard = _identity(self._folder)
+        self._heard = heard
 
     def still_hears(self) -> bool:
         """Tell whether the folder there now is the watched one, and its watch is alive."""
