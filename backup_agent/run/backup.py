@@ -5,7 +5,6 @@ nothing is recorded that is not durable: data first, record second.
 """
 
 import os
-import shutil
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -94,9 +93,12 @@ def back_up(run: Run) -> DatabaseResult:
 
 
 def recorded_before(run: Run, recorded: Recorded) -> Record | None:
-    """Return the record an earlier attempt has written: the backup is done, only its answer was lost."""
+    """Return the record an earlier attempt has written: the backup is done, only its answer was lost.
+
+    The time tells it from last month's under the same id: the spool forgets ids, records do not.
+    """
     for record in recorded.records:
-        if record.request == run.task.request:
+        if record.request == run.task.request and record.finished >= run.task.since:
             run.facts["adopted"] = True
             return record
     return None
@@ -391,7 +393,10 @@ def main() -> None:
 
 
 def _failed(run: Run, failure: Failure) -> DatabaseResult:
-    shutil.rmtree(run.staging.temp, ignore_errors=True)
+    try:
+        clear(run)
+    except OSError as error:
+        run.teller.tell("warning", text="staging not cleared", because=f"{error.filename}: {error.strerror}")
     return DatabaseResult(stages=run.stages.seconds()).failed(failure, datetime.now(UTC))
 
 
