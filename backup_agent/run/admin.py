@@ -152,8 +152,8 @@ class Admin:
             return None
         return BackupTls(
             ca_file=str(given.ca_file),
-            cert_file=str(given.cert_file or ""),
-            key_file=str(given.key_file or ""),
+            cert_file=str(given.cert_file),
+            key_file=str(given.key_file),
             verify_hostname=given.verify_hostname,
         )
 

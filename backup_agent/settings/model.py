@@ -67,16 +67,10 @@ class BackupTls(Section):
     """The client side of dbms.ssl.policy.backup."""
 
     ca_file: AbsolutePath = Field(description="CA certificates that the servers' backup certificates are held against")
-    cert_file: AbsolutePath | None = Field(None, description="own certificate, where the servers ask for one")
-    key_file: AbsolutePath | None = Field(None, description="its private key", validate_default=True)
+    # Both are mandatory, even for a client: Neo4j 5.26.31 and 2026.09.0 load no policy without them.
+    cert_file: AbsolutePath = Field(description="own certificate, which servers with client authentication look at")
+    key_file: AbsolutePath = Field(description="its private key")
     verify_hostname: bool = Field(True, description="whether a server's certificate must name its host")
-
-    @field_validator("key_file")
-    @classmethod
-    def _comes_with_its_certificate(cls, value: object, info: ValidationInfo) -> object:
-        if "cert_file" in info.data and (value is None) is not (info.data["cert_file"] is None):
-            raise ValueError("cert_file and key_file, both or neither")
-        return value
 
 
 class Neo4j(Section):

@@ -103,8 +103,8 @@ def test_a_fault_says_where_what_was_expected_and_what_was_found(text: str, expe
         pytest.param("uri: bolt://x, launch: fast", 'neo4j.launch: expected auto, script or direct (got "fast")', id="launch"),
         pytest.param("uri: bolt://x, heap: 512m", 'neo4j.heap: expected a size such as 512MiB (B, KiB, MiB, GiB or TiB) (got "512m")', id="neo4js-own-sizes"),
         pytest.param("uri: bolt://x, include_metadata: some", 'neo4j.include_metadata: expected all, none, roles, users, or users=NAME,NAME (got "some")', id="metadata"),
-        pytest.param("uri: bolt://x, backup_tls: {ca_file: /c, cert_file: /c}", "neo4j.backup_tls.key_file: expected cert_file and key_file, both or neither (got null)", id="half-a-pair"),
-        pytest.param("uri: bolt://x, backup_tls: {}", "neo4j.backup_tls.ca_file: required", id="tls-without-ca"),
+        pytest.param("uri: bolt://x, backup_tls: {ca_file: /c, cert_file: /c}", "neo4j.backup_tls.key_file: required", id="half-a-pair"),
+        pytest.param("uri: bolt://x, backup_tls: {cert_file: /c, key_file: /k}", "neo4j.backup_tls.ca_file: required", id="tls-without-ca"),
         pytest.param("uri: bolt://x, username: ''", None, id="no-name"),
     ],
 )  # fmt: skip
