@@ -13,9 +13,10 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, Any, Self, TypeVar
 
 import yaml
+from prometheus_client.parser import text_string_to_metric_families
 
 from backup_agent import processes
 from backup_agent.standins import cluster as simulated
@@ -79,7 +80,7 @@ class Live:
     def _backup_addresses(self, world: simulated.Cluster) -> dict[str, str]:
         return {server.id: server.backup for server in world.servers}
 
-    def __enter__(self) -> "Live":
+    def __enter__(self) -> Self:
         if self.bolt is not None:
             self.bolt.start()
             self.settings["neo4j"]["uri"] = self.bolt.uri("server-0", scheme="neo4j")
@@ -159,6 +160,16 @@ class Live:
         content: dict[str, Any] = json.loads(self.get("/status.json")[1])
         return content
 
+    def metric(self, name: str, **labels: str) -> float | None:
+        """Return the sum of the samples of a metric that carry these labels; None where there is none."""
+        found = [
+            sample.value
+            for family in text_string_to_metric_families(self.get("/metrics")[1])
+            for sample in family.samples
+            if sample.name == name and labels.items() <= sample.labels.items()
+        ]
+        return sum(found) if found else None
+
     def is_ready(self) -> bool:
         assert self.process is not None
         if self.process.poll() is not None:
@@ -190,6 +201,21 @@ class Live:
         (self.requests / f"{name}.status.json").unlink(missing_ok=True)
         self.drop(f"{name}.request", **content)
         return self.answer(name, patience=patience)
+
+    def fault(self, *faults: dict[str, Any]) -> None:
+        """Say what the neo4j-admin stand-in does wrong from now on."""
+        self.change(lambda cluster: cluster.with_faults(*faults))
+
+    def commit(self, database: str = "orders", count: int = 3) -> None:
+        """Commit transactions, and let the second pass that artifacts are named by."""
+        self.change(lambda cluster: cluster.with_transactions(database, count))
+        taken = max((record["header"]["taken"] for record in self.records(database=database)), default="")
+        until(lambda: time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime()) > taken[:19], "another second")
+
+    def open_entries(self) -> list[str]:
+        """Return what stands in the spool and has no final answer."""
+        spool = self.requests / ".spool"
+        return sorted(path.name for place in ("incoming", "pending", "running") for path in (spool / place).iterdir())
 
     def signal(self, number: signal.Signals) -> None:
         assert self.process is not None

@@ -13,6 +13,8 @@ audit events of CPython stand for the steps: each rename, link, write, removal a
 import os
 import signal
 import sys
+from itertools import pairwise
+from pathlib import Path
 
 CHANGES = {
     "os.rename",
@@ -27,14 +29,13 @@ CHANGES = {
 
 
 def _is_meant() -> bool:
-    with open("/proc/self/cmdline", "rb") as file:
-        words = file.read().split(b"\0")
+    words = Path("/proc/self/cmdline").read_bytes().split(b"\0")
     wanted = os.environ["CRASH_IN"].encode()
-    return any(pair == (b"-m", wanted) for pair in zip(words, words[1:], strict=False))
+    return any(pair == (b"-m", wanted) for pair in pairwise(words))
 
 
 def _writes(args: tuple[object, ...]) -> bool:
-    path, mode, flags = (*args, None, None, None)[:3]
+    path, _mode, flags = (*args, None, None, None)[:3]
     opened = isinstance(flags, int) and flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
     return bool(opened) and isinstance(path, str) and path.startswith(os.environ["CRASH_BELOW"])
 
@@ -50,10 +51,10 @@ def _die() -> None:
 
 def _is_of_the_agent(pid: str) -> bool:
     try:
-        with open(f"/proc/{pid}/environ", "rb") as file:
-            return f"CRASH_ONCE={os.environ['CRASH_ONCE']}".encode() in file.read().split(b"\0")
+        environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
     except OSError:
         return False
+    return f"CRASH_ONCE={os.environ['CRASH_ONCE']}".encode() in environment
 
 
 def _install() -> None:
@@ -68,11 +69,11 @@ def _install() -> None:
             left -= 1
             return
         dying = True
-        if not os.path.exists(os.environ["CRASH_ONCE"]):
+        if not Path(os.environ["CRASH_ONCE"]).exists():
             _die()
 
     sys.addaudithook(hook)
 
 
-if "CRASH_IN" in os.environ and not os.path.exists(os.environ["CRASH_ONCE"]) and _is_meant():
+if "CRASH_IN" in os.environ and not Path(os.environ["CRASH_ONCE"]).exists() and _is_meant():
     _install()
