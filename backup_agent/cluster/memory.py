@@ -3,11 +3,9 @@
 One file, replaced whole. A damaged one counts as none: the next answer over Bolt writes it anew.
 """
 
-import contextlib
-import os
-import tempfile
 from pathlib import Path
 
+from backup_agent import durable
 from backup_agent.core.topology import Topology
 
 FILE = ".agent/topology.json"
@@ -29,15 +27,5 @@ def remember(root: Path, topology: Topology) -> Topology:
     kept = topology.following(recall(root))
     path = root / FILE
     path.parent.mkdir(exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=".topology.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(kept.model_dump_json(indent=2).encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            Path(temporary).unlink()
-        raise
+    durable.write(path, kept.model_dump_json(indent=2).encode() + b"\n")
     return kept
