@@ -1,6 +1,8 @@
 """What a store promises. The contract suite in tests/stores runs over every store.
 
-Keys are paths below the store's root, `/` between parts, never starting with one: `default/orders/orders-….backup`.
+Keys are paths below the store's root, `/` between parts, never starting with one: `default/orders/orders-….backup`;
+what is no key (stores/keys.py) is refused by every method, reason `invalid_request`. Names with a leading dot are the
+agent's own: they can be written and read, and are not listed.
 """
 
 from collections.abc import Callable, Iterator
@@ -38,8 +40,10 @@ class Store(Protocol):
         """Store a file of an artifact, durably, and return what now stands there.
 
         `file` tells size and digests as they were read; a source that has changed since is refused with
-        `checksum_mismatch`. Atomic: the key holds all of it or nothing. The same content again is a success.
-        Resumes an upload of the same content that a crash cut off.
+        `checksum_mismatch` (a hard link moves no bytes: there the size alone is compared). Atomic: the key holds all of
+        it or nothing. The same content again is a success; other content under the key stays, `checksum_mismatch`.
+        Resumes an upload of the same content that a crash cut off. `progress` may be called by several threads, one
+        at a time; its counts add up to the size.
         """
         ...
 

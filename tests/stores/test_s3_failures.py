@@ -10,6 +10,7 @@ from botocore import exceptions
 from backup_agent.core.reasons import BackupError, PermanentError, Reason, TransientError
 from backup_agent.stores.s3 import S3Store, check_put_options
 from backup_agent.stores.s3.bucket import _failure_of
+from backup_agent.stores.s3.store import _digest_in
 from tests.components.ports import Port
 from tests.stores.files import KEY
 
@@ -211,6 +212,19 @@ def test_every_fault_of_the_options_is_said_at_once(options: dict[str, Any], fau
 
     assert len(found) == len(faults)
     assert all(said.startswith(fault) for said, fault in zip(found, faults, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("head", "digest"),
+    [
+        pytest.param({"ETag": '"0f"'}, None, id="none"),
+        pytest.param({"ETag": '"0f"', "ChecksumSHA256": "qrs="}, "sha256:aabb", id="in one"),
+        pytest.param({"ETag": '"0f-3"', "ChecksumSHA256": "qrs=-3"}, "sha256-parts:qrs=-3", id="in parts"),
+        pytest.param({"ETag": '"0f-3"', "ChecksumSHA256": "qrs="}, "sha256-parts:qrs=-3", id="in parts, of moto"),
+    ],
+)
+def test_the_digest_of_an_object_is_read_from_its_head(head: dict[str, Any], digest: str | None) -> None:
+    assert _digest_in(head) == digest
 
 
 def test_no_value_of_an_option_is_quoted() -> None:
