@@ -145,6 +145,15 @@ def test_pruned_logs_end_a_differential_and_make_auto_a_full(simulation: Simulat
     assert ranges(header) == (True, 1, 40)
 
 
+def test_where_the_logs_do_not_reach_back_there_is_no_overlap(simulation: Simulation) -> None:
+    for kind in ("FULL", "DIFF", "FULL"):
+        simulation.artifact(f"--type={kind}")
+        simulation.commit(2)
+    simulation.change(lambda one: one.with_database("orders", pruned_below=16))
+
+    assert ranges(simulation.artifact("--type=DIFF")[1]) == (False, 17, 18)
+
+
 def test_a_recreated_database_starts_a_new_chain(simulation: Simulation) -> None:
     simulation.artifact()
     simulation.change(lambda one: one.with_database_recreated("orders"))
