@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests.components.cache import MissingComponentError
@@ -36,6 +37,11 @@ class _MissingComponents:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # A law that is slow on a loaded machine is no broken law, and shrinking such a "failure" takes minutes.
+    hypothesis.settings.register_profile(
+        "house", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow], print_blob=True
+    )
+    hypothesis.settings.load_profile("house")
     config.pluginmanager.register(_MissingComponents())
 
 
