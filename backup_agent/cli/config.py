@@ -1,5 +1,7 @@
 """`backup-agent config`."""
 
+import json
+
 import click
 
 from backup_agent.cli import printing
@@ -7,20 +9,30 @@ from backup_agent.cli.configured import json_option, loaded, settings_option
 from backup_agent.settings.load import in_force
 
 
-@click.command(short_help="Show the settings in force, and where each value came from.")
+@click.command()
 @settings_option
 @json_option
 @click.pass_context
 def command(context: click.Context, as_json: bool) -> int:
-    """Show every setting with its value and where that came from: the file, the environment or a default."""
+    """Show every setting with its value and where that came from: the file, the environment or a default.
+
+    `-` is no value.
+    """
     found = loaded(context)
     rows = in_force(found)
     idle = found.settings.keys_not_in_force()
     if as_json:
         values = [{"path": row.path, "value": row.value, "from": row.origin} for row in rows]
-        printing.as_json({"settings": values, "not_in_force": list(idle)})
+        printing.as_json({"file": found.source, "settings": values, "not_in_force": list(idle)})
         return 0
-    printing.table(["SETTING", "VALUE", "FROM"], [[row.path, str(row.value), row.origin] for row in rows])
+    printing.table(["SETTING", "VALUE", "FROM"], [[row.path, _said(row.value), row.origin] for row in rows])
     for key in idle:
         click.echo(f"not in force yet: {key} (accepted, and built in a later version)")
     return 0
+
+
+def _said(value: object) -> str:
+    """Return a value as the settings file would have it."""
+    if value is None:
+        return "-"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

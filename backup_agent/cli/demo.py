@@ -1,21 +1,57 @@
 """`backup-agent demo`."""
 
+import json
+import textwrap
 from pathlib import Path
+from typing import Any
 
 import click
 
+from backup_agent.cli import answers
+from backup_agent.cli.configured import json_option
+from backup_agent.core.answers import Answer
 
-@click.command(short_help="Show a day of the agent against a simulated cluster.")
+WIDTH = 120
+
+
+@click.command()
 @click.option("--once", is_flag=True, help="End after the day, instead of staying up until Ctrl-C.")
-@click.option("--dir", "folder", type=click.Path(path_type=Path), help="Where to run, and leave everything for a look.")
-def command(folder: Path | None, *, once: bool) -> int:
-    """Show a day of the agent on this machine. The cluster is simulated; the agent and, with the extra, S3 are real."""
+@click.option("--dir", "folder", type=click.Path(path_type=Path), help="An empty folder to run in, left for a look.")
+@json_option
+def command(folder: Path | None, once: bool, as_json: bool) -> int:
+    """Show a day of the agent on this machine.
+
+    The Neo4j cluster is simulated. The agent is real and, with the extra `demo`, so is the S3 server.
+    """
     from backup_agent.demo import day  # noqa: PLC0415  the stand-ins are for this command alone
-    from backup_agent.demo.world import DemoError  # noqa: PLC0415
+    from backup_agent.demo.world import DemoError  # noqa: PLC0415  the same
 
     try:
-        day.run(folder, click.echo, once=once)
+        day.run(folder, _tell_as_json if as_json else _tell, once=once)
     except DemoError as error:
         click.echo(f"backup-agent demo: {error}", err=True)
         return 1
     return 0
+
+
+def _tell_as_json(kind: str, value: Any) -> None:  # noqa: ANN401  text, or JSON
+    click.echo(json.dumps({kind: value}, ensure_ascii=False))
+
+
+def _tell(kind: str, value: Any) -> None:  # noqa: ANN401  text, or JSON
+    match kind:
+        case "part":
+            click.echo(f"\n## {value}")
+        case "shown":
+            lines = (f"$ {value['command']}", *value["output"].splitlines())
+            click.echo("\n" + "\n".join(f"    {line}".rstrip() for line in lines))
+        case "answer":
+            said = answers.lines(Answer.model_validate_json(json.dumps(value)))
+            click.echo("\n" + "\n".join(folded for line in said for folded in _folded(f"    {line}")))
+        case _:
+            click.echo(value)
+
+
+def _folded(line: str) -> list[str]:
+    indent = " " * (len(line) - len(line.lstrip()) + 2)
+    return textwrap.wrap(line, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)

@@ -1,17 +1,16 @@
 """`backup-agent list`."""
 
-from pathlib import Path
-
 import click
 
 from backup_agent.catalog import records
 from backup_agent.catalog.copies import Notes
 from backup_agent.cli import printing
 from backup_agent.cli.configured import json_option, loaded, settings_option
+from backup_agent.core.reasons import PermanentError, Reason
 from backup_agent.core.records import Record
 
 
-@click.command(short_help="List the recorded artifacts.")
+@click.command()
 @click.option("--set", "set_name", help="One set alone.")
 @click.option("--database", help="One database alone.")
 @settings_option
@@ -24,11 +23,15 @@ def command(context: click.Context, set_name: str | None, database: str | None, 
     """
     settings = loaded(context).settings
     root = settings.storage.root
+    if not root.is_dir():
+        raise PermanentError(
+            Reason.NOT_FOUND, f"{root}: there is no such folder", "run this where the volume is, or set storage.root"
+        )
     notes = {name: Notes(root, name, one.identity) for name, one in settings.storage.destinations.items()}
     found: list[Record] = []
     faults: list[str] = []
     for folder in records.databases(root):
-        if (set_name or folder[0]) == folder[0] and (database or folder[1]) == folder[1]:
+        if (set_name or folder[0]) == folder[0] and (database or folder[1]).lower() == folder[1]:
             recorded = records.of_database(root, *folder)
             found += recorded.records
             faults += recorded.unreadable
@@ -43,7 +46,8 @@ def command(context: click.Context, set_name: str | None, database: str | None, 
             }
         )
     else:
-        _print(root, found, notes)
+        of = "".join(f", {kind} {name}" for kind, name in (("set", set_name), ("database", database)) if name)
+        _print(f"{root}{of}", found, notes)
         for fault in faults:
             click.echo(f"unreadable: {fault}", err=True)
     return 3 if faults else 0
@@ -53,9 +57,9 @@ def _copies(record: Record, notes: dict[str, Notes]) -> dict[str, str]:
     return {name: "stored" if note.has(record.key) else "not stored" for name, note in notes.items()}
 
 
-def _print(root: Path, found: list[Record], notes: dict[str, Notes]) -> None:
+def _print(place: str, found: list[Record], notes: dict[str, Notes]) -> None:
     if not found:
-        click.echo(f"nothing is recorded below {root}")
+        click.echo(f"nothing is recorded below {place}")
         return
     head = ["ARTIFACT", "TYPE", "SIZE", "TAKEN", "TRANSACTIONS", "WHY", "COPIES"]
     rows = [

@@ -4,6 +4,8 @@ Exit codes: 0 done, 1 failed, 2 wrong usage or settings, 3 done with warnings, 4
 """
 
 import sys
+from importlib import import_module
+from pathlib import Path
 
 import click
 
@@ -11,6 +13,7 @@ from backup_agent import __version__
 from backup_agent.cli.configured import settings_option
 from backup_agent.core.reasons import BackupError
 from backup_agent.settings.faults import SettingsError
+from backup_agent.settings.load import DEFAULT_PATH, PATH_VARIABLE
 
 # What each command needs is imported when it is called: `request` in a pod must not pay for all of them.
 COMMANDS = {
@@ -21,7 +24,7 @@ COMMANDS = {
     "show": "Show one artifact, or the answer to one request.",
     "schedules": "Show the next runs of every schedule.",
     "config": "Show the settings in force, and where each value came from.",
-    "schema": "Print the JSON Schema of the settings, a request, a record or an answer.",
+    "schema": "Print the JSON Schema of a file: settings, request, record, answer.",
     "demo": "Show a day of the agent against a simulated cluster.",
 }
 
@@ -39,9 +42,7 @@ class Commands(click.Group):
         del ctx
         if cmd_name not in COMMANDS:
             return None
-        module = __import__(f"backup_agent.cli.{cmd_name}", fromlist=["command"])
-        command = module.command
-        assert isinstance(command, click.Command)  # noqa: S101  every module in COMMANDS has one
+        command: click.Command = import_module(f"backup_agent.cli.{cmd_name}").command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -67,17 +68,29 @@ def code(arguments: list[str] | None = None) -> int:
     """Run the command line; return its exit code."""
     try:
         result = group.main(arguments, prog_name="backup-agent", standalone_mode=False)
-    except click.exceptions.Abort:
-        return 130
-    except KeyboardInterrupt:
+    except (click.exceptions.Abort, KeyboardInterrupt):
         return 130
     except click.ClickException as error:
         error.show()
         return 2
     except SettingsError as error:
-        click.echo(f"backup-agent: the settings have faults:\n{error}", err=True)
+        _complain(str(error), _advice(error))
         return 2
     except BackupError as error:
-        click.echo(f"backup-agent: {error.failure.error}\nHINT: {error.failure.advice}", err=True)
-        return 4
+        _complain(error.failure.error, error.failure.advice)
+        return 1
+    except OSError as error:
+        _complain(f"{error.filename or 'input or output'}: {error.strerror}")
+        return 1
     return result if isinstance(result, int) else 0
+
+
+def _complain(text: str, hint: str = "") -> None:
+    click.echo(f"backup-agent: {text}" + (f"\nHINT: {hint}" if hint else ""), err=True)
+
+
+def _advice(error: SettingsError) -> str:
+    """Tell a first user, who has no settings file and named none, where it is looked for."""
+    if error.source != str(DEFAULT_PATH) or Path(error.source).exists():
+        return ""
+    return f"there is no such file; write it, or name another with --config or ${PATH_VARIABLE}"

@@ -1,8 +1,8 @@
 """How the commands print: tables for people, JSON for programs, sizes and ages as people say them."""
 
 import json
-from collections.abc import Sequence
-from datetime import datetime, timedelta
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
 
 import click
 
@@ -13,9 +13,18 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print rows under a head, columns as wide as they need."""
     lines = [head, *rows]
     widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
-    for line in lines:
-        cells = [cell.ljust(width) for cell, width in zip(line, widths, strict=True)]
-        click.echo("  ".join(cells).rstrip())
+    click.echo(
+        "\n".join(
+            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+        )
+    )
+
+
+def facts(pairs: Iterable[tuple[str, str]]) -> None:
+    """Print names and values; a name that is empty goes on with the fact before it."""
+    told = list(pairs)
+    width = max(len(name) for name, _ in told)
+    click.echo("\n".join(f"{name.ljust(width)}  {value}".rstrip() for name, value in told))
 
 
 def as_json(value: object) -> None:
@@ -36,6 +45,15 @@ def size(count: float) -> str:
     return f"{count:.0f} {UNITS[unit]}" if unit == 0 else f"{count:.1f} {UNITS[unit]}"
 
 
+def counted(count: int, one: str, several: str) -> str:
+    """Say how many.
+
+    >>> counted(1, "copy", "copies"), counted(0, "copy", "copies")
+    ('1 copy', '0 copies')
+    """
+    return f"{count} {one if count == 1 else several}"
+
+
 def age(span: timedelta) -> str:
     """Say a span in its largest two units.
 
@@ -52,5 +70,9 @@ def age(span: timedelta) -> str:
 
 
 def moment(when: datetime) -> str:
-    """Say a moment in UTC, to the second."""
-    return f"{when:%Y-%m-%dT%H:%M:%SZ}"
+    """Say a moment in UTC, to the second.
+
+    >>> moment(datetime(2026, 11, 23, 2, tzinfo=UTC))
+    '2026-11-23T02:00:00Z'
+    """
+    return f"{when.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"

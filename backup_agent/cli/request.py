@@ -2,19 +2,18 @@
 
 import json
 import os
+import shutil
 import sys
 import time
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
 
 import click
 
 from backup_agent import durable
-from backup_agent.cli import printing
+from backup_agent.cli import answers, printing
 from backup_agent.cli.configured import json_option, loaded, settings_option
 from backup_agent.core.answers import Answer, State
-from backup_agent.core.requests import Action, InvalidRequestError, parse
+from backup_agent.core.requests import BUILT, Action, InvalidRequestError, parse
 from backup_agent.settings.model import Settings
 
 EXIT = {
@@ -25,18 +24,35 @@ EXIT = {
     State.REJECTED: 4,
 }
 POLL_SECONDS = 0.2
+TAKEN_SECONDS = 10.0
+"""The agent takes a request within a second; after this long it is probably not running."""
+
+OPTIONS = {"path": "--set", "database": "--database", "databases": "--database", "id": "--id", "`id`": "--id"}
+"""What a fault calls a field, and what the command line calls it."""
 
 
-@click.command(short_help="Drop a request, and wait for its answer with --wait.")
-@click.option("--action", type=click.Choice([action.value for action in Action]), default="backup", show_default=True)
-@click.option("--type", "type_", type=click.Choice(["FULL", "DIFF", "AUTO"], case_sensitive=False))
-@click.option("--database", "databases", multiple=True, help="A name or glob; repeat it for several.")
-@click.option("--set", "path", help="The set; `default` where it is not given.")
-@click.option("--id", "identity", help="Idempotency key; for --action cancel the request to end.")
-@click.option("--reason", help="Kept in the record and the log.")
-@click.option("--requested-by", default=lambda: os.environ.get("USER"), help="Kept in the record and the log.")
-@click.option("--wait", is_flag=True, help="Wait for the answer, and exit by it.")
-@click.option("--timeout", type=float, help="Seconds to wait at the most.")
+@click.command()
+@click.option(
+    "--action",
+    type=click.Choice([action.value for action in BUILT]),
+    default=Action.BACKUP.value,
+    show_default=True,
+    help="What to do.",
+)
+@click.option(
+    "--type",
+    "type_",
+    type=click.Choice(["FULL", "DIFF", "AUTO"], case_sensitive=False),
+    metavar="[FULL|DIFF|AUTO]",
+    help="AUTO, which is the default: the agent decides, and says why.",
+)
+@click.option("--database", "databases", multiple=True, help="A name or glob, `!name` leaves out; repeat for several.")
+@click.option("--set", "path", help="The set, which has chains of its own; else `default`.")
+@click.option("--id", "identity", help="Idempotency key; with --action cancel the request to end.")
+@click.option("--reason", help="Free text, kept in the record and the log.")
+@click.option("--requested-by", default=lambda: os.environ.get("USER"), help="The same; else $USER.")
+@click.option("--wait", is_flag=True, help="Show progress, wait for the answer, and exit by it.")
+@click.option("--timeout", type=click.FloatRange(min=0), help="Seconds to --wait at the most; the request goes on.")
 @settings_option
 @json_option
 @click.pass_context
@@ -53,8 +69,16 @@ def command(  # noqa: PLR0917  a request's fields
     timeout: float | None,
     as_json: bool,
 ) -> int:
-    """Drop a request into the agent's folder, whole or not at all."""
+    """Drop a request into the agent's folder, whole or not at all.
+
+    With --wait it exits 0 for succeeded, 3 for succeeded with warnings, 1 for failed or cancelled, 4 for rejected.
+    """
+    if timeout is not None and not wait:
+        raise click.UsageError("--timeout needs --wait")
     settings = loaded(context).settings
+    name = f"cli-{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{os.getpid()}"
+    if action != Action.CANCEL.value:
+        identity = identity or name
     fields = {
         "action": action,
         "type": type_,
@@ -64,57 +88,88 @@ def command(  # noqa: PLR0917  a request's fields
         "reason": reason,
         "requested_by": requested_by,
     }
-    content = json.dumps({name: value for name, value in fields.items() if value is not None}).encode()
+    content = json.dumps({key: value for key, value in fields.items() if value is not None}).encode()
     try:
         parse(content, str(settings.storage.root))
     except InvalidRequestError as error:
-        click.echo("\n".join(error.faults), err=True)
-        return 2
-    name = _name(settings, identity if action == Action.BACKUP.value else None)
-    durable.write(settings.requests / f"{name}.request", content + b"\n")
-    answer = settings.requests / f"{name}.status.json"
-    if not wait:
-        if as_json:
-            printing.as_json({"request": str(settings.requests / f"{name}.request"), "answer": str(answer)})
-        else:
-            click.echo(f"dropped {name}.request; the answer will be in {answer}")
-        return 0
-    return _wait(answer, timeout, as_json=as_json)
+        raise click.UsageError("\n".join(_said(fault) for fault in error.faults)) from None
+    dropped = _Dropped(settings, name, identity if action == Action.BACKUP.value else None)
+    dropped.write(content)
+    if wait:
+        return _wait(dropped, timeout, as_json=as_json)
+    if as_json:
+        printing.as_json({"id": dropped.identity, "request": str(dropped.request), "answer": str(dropped.answer)})
+    else:
+        click.echo(f"dropped {dropped.request}\n{dropped.look}")
+    return 0
 
 
-def _name(settings: Settings, identity: str | None) -> str:
-    """Return a file name that no other request has."""
-    name = identity or f"cli-{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{os.getpid()}"
-    (settings.requests / f"{name}.status.json").unlink(missing_ok=True)
-    return name
+class _Dropped:
+    """A request on its way: no other has its file name, so nobody's is replaced."""
+
+    def __init__(self, settings: Settings, name: str, identity: str | None) -> None:
+        """`identity` is None for a cancel, whose id the agent makes."""
+        self.identity = identity
+        self.request = settings.requests / f"{name}.request"
+        self.answer = settings.requests / f"{name}.status.json"
+        self.look = f"its answer: backup-agent show {identity}" if identity else f"its answer: {self.answer}"
+        self.end = f"; backup-agent request --action cancel --id {identity} ends it" if identity else ""
+
+    def write(self, content: bytes) -> None:
+        """Write it down; raise OSError, with what to do, where the folder does not take it."""
+        try:
+            durable.write(self.request, content + b"\n")
+        except OSError as error:
+            raise OSError(
+                error.errno,
+                f"{error.strerror}: nothing was requested\n"
+                "HINT: run this where the agent runs, as a user who may write there, or set `requests`",
+                str(self.request.parent),
+            ) from None
+
+    def read(self) -> Answer | None:
+        """Return the answer as it stands; None before the agent has taken the request."""
+        try:
+            return Answer.model_validate_json(self.answer.read_bytes())
+        except FileNotFoundError:
+            return None
 
 
-def _wait(path: Path, timeout: float | None, *, as_json: bool) -> int:
-    until = None if timeout is None else time.monotonic() + timeout
+def _said(fault: str) -> str:
+    field, colon, text = fault.partition(":")
+    return f"{OPTIONS.get(field, field)}{colon}{text}"
+
+
+def _wait(dropped: _Dropped, timeout: float | None, *, as_json: bool) -> int:
     shown = _Shown(live=not as_json and sys.stderr.isatty(), quiet=as_json)
-    while True:
-        answer = _read(path)
-        if answer is not None:
-            shown.show(answer)
-            if answer.state.final:
-                break
-        if until is not None and time.monotonic() >= until:
-            click.echo(f"no last answer after {timeout:g} s; it will be in {path}", err=True)
-            return 1
-        time.sleep(POLL_SECONDS)
+    try:
+        answer = _follow(dropped, timeout, shown)
+    except KeyboardInterrupt:
+        shown.end()
+        click.echo(f"no longer waiting, but the request goes on{dropped.end}\n{dropped.look}", err=True)
+        raise
     shown.end()
     if as_json:
-        printing.as_json(answer.model_dump(mode="json", by_alias=True, exclude_none=True))
-    else:
-        _print(answer)
+        printing.as_json(answer.model_dump(mode="json", by_alias=True, exclude_none=True) if answer else None)
+    if answer is None or not answer.state.final:
+        where = answers.stage(answer) if answer else "the agent has not taken it"
+        click.echo(f"not answered after {timeout:g} s ({where}), and not ended{dropped.end}\n{dropped.look}", err=True)
+        return 1
+    if not as_json:
+        click.echo("\n".join(answers.lines(answer)))
     return EXIT[answer.state]
 
 
-def _read(path: Path) -> Answer | None:
-    try:
-        return Answer.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
-        return None
+def _follow(dropped: _Dropped, timeout: float | None, shown: "_Shown") -> Answer | None:
+    """Return the last answer, or what there is of it when the time is up."""
+    begun = time.monotonic()
+    while True:
+        answer = dropped.read()
+        waited = time.monotonic() - begun
+        shown.show(answer, waited)
+        if (answer and answer.state.final) or (timeout is not None and waited >= timeout):
+            return answer
+        time.sleep(POLL_SECONDS)
 
 
 class _Shown:
@@ -125,41 +180,23 @@ class _Shown:
         self._quiet = quiet
         self._last = ""
 
-    def show(self, answer: Answer) -> None:
+    def show(self, answer: Answer | None, waited: float) -> None:
         """Say where the request stands, if that is news."""
-        progress: dict[str, Any] = answer.progress or {}
-        words = [answer.id, answer.state.value]
-        if answer.position:
-            words.append(f"position {answer.position}")
-        if answer.stage:
-            words += [str(progress.get("database", "")), answer.stage]
-        if self._live and "bytes" in progress:
-            words.append(printing.size(progress["bytes"]))
-        line = " ".join(word for word in words if word)
+        if answer is not None:
+            line = f"{answer.id}: {answers.stage(answer)}"
+        elif waited < TAKEN_SECONDS:
+            line = "dropped"
+        else:
+            line = "dropped, and not taken: is `backup-agent run` running here? See `backup-agent status`"
+        if self._live:
+            line = f"{line}  {answers.progress(answer) if answer else ''}  {waited:.0f} s"
+            line = line[: shutil.get_terminal_size().columns - 1]
         if self._quiet or line == self._last:
             return
         self._last = line
-        if self._live:
-            click.echo(f"\r\x1b[K{line}", nl=False, err=True)
-        else:
-            click.echo(line, err=True)
+        click.echo(f"\r\x1b[K{line}" if self._live else line, nl=not self._live, err=True)
 
     def end(self) -> None:
         """Leave the line."""
-        if self._live and self._last:
+        if self._live:
             click.echo("\r\x1b[K", nl=False, err=True)
-
-
-def _print(answer: Answer) -> None:
-    click.echo(f"{answer.id}: {answer.state.value}" + (f" ({answer.reason.value})" if answer.reason else ""))
-    for name, result in answer.databases.items():
-        line = f"  {name}: {result.outcome.value}"
-        if result.artifact:
-            line += f" {result.type} {result.artifact} {printing.size(result.size or 0)}"
-        if result.type_reason:
-            line += f" ({result.type_reason})"
-        click.echo(line)
-    if answer.error:
-        click.echo(answer.error)
-    if answer.hint:
-        click.echo(f"HINT: {answer.hint}")

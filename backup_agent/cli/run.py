@@ -8,7 +8,7 @@ import click
 from backup_agent.cli.configured import config_path, loaded, settings_option
 
 
-@click.command(short_help="Run the agent.")
+@click.command()
 @settings_option
 @click.pass_context
 def command(context: click.Context) -> int:

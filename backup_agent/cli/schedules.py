@@ -12,8 +12,10 @@ from backup_agent.core.schedules import next_runs
 SHOWN = 5
 
 
-@click.command(short_help="Show the next runs of every schedule.")
-@click.option("--count", default=SHOWN, show_default=True, help="How many runs of each schedule.")
+@click.command()
+@click.option(
+    "--count", type=click.IntRange(min=1), default=SHOWN, show_default=True, help="How many runs of each schedule."
+)
 @settings_option
 @json_option
 @click.pass_context
@@ -34,7 +36,7 @@ def command(context: click.Context, count: int, as_json: bool) -> int:
         )
         return 0
     if not runs:
-        click.echo("no schedules")
+        click.echo("no schedules: nothing is backed up but on request")
         return 0
     rows = [
         [
@@ -47,8 +49,9 @@ def command(context: click.Context, count: int, as_json: bool) -> int:
         for name, coming in runs.items()
         for run in coming
     ]
-    printing.table(["SCHEDULE", "CRON", "TYPE", "LOCAL", "UTC"], rows)
+    if rows:
+        printing.table(["SCHEDULE", "CRON", "TYPE", "LOCAL", "UTC"], rows)
     for name, one in settings.schedules.items():
         if one.suspend:
-            click.echo(f"{name}: suspended")
+            click.echo(f"{name}: suspended, so it has no next run")
     return 0

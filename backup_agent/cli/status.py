@@ -3,6 +3,7 @@
 import json
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
@@ -10,21 +11,24 @@ import click
 
 from backup_agent.cli import printing
 from backup_agent.cli.configured import json_option, loaded, settings_option
-from backup_agent.core.reasons import BackupError, Reason, TransientError
+from backup_agent.core.reasons import Reason, TransientError
 from backup_agent.settings.model import Settings
 
+PATIENCE_SECONDS = 10.0
 
-@click.command(short_help="Show what the agent does now.")
+HEAD = ("SET/DATABASE", "LAST SUCCESS", "CHAIN", "ARTIFACTS", "SIZE", "OWED", "LAST FAILURE")
+
+
+@click.command()
 @settings_option
 @json_option
 @click.pass_context
 def command(context: click.Context, as_json: bool) -> int:
-    """Ask the running agent over HTTP what it does, what it has and what comes next."""
-    try:
-        status = ask(loaded(context).settings)
-    except BackupError as error:
-        click.echo(f"backup-agent: {error.failure.error}\nHINT: {error.failure.advice}", err=True)
-        return 1
+    """Ask the running agent over HTTP what it does, what it has and what comes next.
+
+    Exits 0 where the agent is ready, 3 where it says that it is not, 1 where it does not answer.
+    """
+    status = ask(loaded(context).settings)
     if as_json:
         printing.as_json(status)
     else:
@@ -35,69 +39,105 @@ def command(context: click.Context, as_json: bool) -> int:
 def ask(settings: Settings) -> Any:  # noqa: ANN401  the JSON of Status
     """Return /status.json of the agent of these settings; raise TransientError where it does not answer."""
     host = settings.http.host
-    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "": "127.0.0.1"}.get(host, host)  # noqa: S104  where it listens
-    url = f"http://{host}:{settings.http.port}/status.json"
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)  # noqa: S104  where it listens
+    url = f"http://{f'[{host}]' if ':' in host else host}:{settings.http.port}/status.json"
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # $http_proxy does not know this pod
     try:
-        with urllib.request.urlopen(url, timeout=10) as reply:
+        with direct.open(url, timeout=PATIENCE_SECONDS) as reply:
             return json.load(reply)
     except (urllib.error.URLError, OSError, ValueError) as error:
-        cause = getattr(error, "reason", error)
         raise TransientError(
             Reason.NOT_FOUND,
-            f"{url}: the agent does not answer ({cause})",
-            "is `backup-agent run` running in this pod?",
+            f"{url}: the agent does not answer ({_cause(error)})",
+            "is `backup-agent run` running in this pod? `backup-agent list` works without it",
         ) from None
+
+
+def _cause(error: Exception) -> str:
+    cause = getattr(error, "reason", error)
+    return getattr(cause, "strerror", None) or str(cause)
 
 
 def _print(status: dict[str, Any]) -> None:
     now = _moment(status["now"])
-    click.echo(
-        f"{status['cluster']}: agent {status['version']}, up {printing.age(now - _moment(status['started']))}, "
-        + ("ready" if status["ready"] else "NOT READY: " + "; ".join(status["not_ready_because"]))
-    )
-    click.echo(f"Bolt: {status.get('bolt', 'not asked yet')}")
+    click.echo("\n".join(_agent(status, now)))
+    rows = list(_databases(status, now))
+    if rows:
+        click.echo()
+        printing.table(HEAD, rows)
+    if status["schedules"]:
+        click.echo()
+        schedules = [_schedule(name, one, now) for name, one in status["schedules"].items()]
+        printing.table(["SCHEDULE", "CRON", "TIMEZONE", "TYPE", "NEXT RUN"], schedules)
+    if status["destinations"]:
+        click.echo()
+        destinations = [_destination(name, one) for name, one in status["destinations"].items()]
+        printing.table(["DESTINATION", "COPIES OWED", "STATE"], destinations)
+
+
+def _agent(status: dict[str, Any], now: datetime) -> Iterator[str]:
+    up = printing.age(now - _moment(status["started"]))
+    state = "ready" if status["ready"] else "NOT READY: " + "; ".join(status["not_ready_because"])
+    yield f"cluster {status['cluster']}: agent {status['version']}, up {up}, {state}"
+    yield f"Bolt: {status.get('bolt', 'not asked yet')}"
     if not status["settings_valid"]:
-        click.echo(f"SETTINGS REFUSED, the last good ones are in force: {status['settings_fault']}")
-    click.echo(f"queue: {status['queue_depth']}; {status['retention']}")
+        yield f"SETTINGS REFUSED, the last good ones are in force: {status['settings_fault']}"
+    if status["settings_waiting"]:
+        yield f"settings changed, in force at the next start: {', '.join(status['settings_waiting'])}"
     if "volume_free" in status:
         full = f", full on {status['full_on'][:10]} at this rate" if "full_on" in status else ""
-        click.echo(
-            f"volume: {printing.size(status['volume_free'])} free of {printing.size(status['volume_total'])}{full}"
-        )
+        yield f"volume: {printing.size(status['volume_free'])} free of {printing.size(status['volume_total'])}{full}"
+    yield f"retention: {status['retention']}"
+    oldest = (
+        f", the oldest for {printing.age(now - _moment(status['queue_oldest']))}" if "queue_oldest" in status else ""
+    )
+    yield f"queue: {printing.counted(status['queue_depth'], 'request', 'requests')}{oldest}"
     for run in status["running"]:
         done = f", {printing.size(run['bytes'])}" if "bytes" in run else ""
         what = f"{run['set']}/{run['database']}" if "database" in run else run.get("destination", "")
-        click.echo(f"running: {run['kind']} {what} {run.get('stage', '')} for {run['seconds']:.0f} s{done}")
+        words = " ".join(word for word in (run["kind"], what, run.get("stage", "")) if word)
+        yield f"running: {words}, for {run['seconds']:.0f} s{done}"
     for database in status["missing_databases"]:
-        click.echo(f"MISSING: {database} is listed no more by SHOW DATABASES")
-    if status["databases"]:
-        click.echo()
-        rows = [_row(one, now, status["attempts"]) for one in status["databases"]]
-        printing.table(["SET/DATABASE", "LAST SUCCESS", "CHAIN", "ARTIFACTS", "SIZE", "OWED", "LAST FAILURE"], rows)
-    if status["schedules"]:
-        click.echo()
-        rows = [
-            [name, one["cron"], one["timezone"], one["type"], one["next_runs"][0] if one["next_runs"] else "suspended"]
-            for name, one in status["schedules"].items()
+        yield f"MISSING: {database} is listed no more by SHOW DATABASES"
+
+
+def _databases(status: dict[str, Any], now: datetime) -> Iterator[list[str]]:
+    """Yield a row a database, those with nothing but failures last."""
+    attempts = dict(status["attempts"])
+    for one in status["databases"]:
+        name = f"{one['set']}/{one['database']}"
+        last = max(_moment(text) for text in one["last_success"].values())
+        yield [
+            name,
+            f"{printing.age(now - last)} ago",
+            printing.counted(one["chain_links"], "link", "links"),
+            str(one["artifacts"]),
+            printing.size(one["size"]),
+            ", ".join(f"{place} {count}" for place, count in one["owed"].items() if count) or "-",
+            _failure(attempts.pop(name, {}), now),
         ]
-        printing.table(["SCHEDULE", "CRON", "TIMEZONE", "TYPE", "NEXT RUN"], rows)
-    for name, one in status["destinations"].items():
-        state = {True: "up", False: f"DOWN: {one.get('error')}", None: "not tried yet"}[one.get("up")]
-        click.echo(f"destination {name}: {state}, {one['owed']} copies owed")
+    for name, attempt in attempts.items():
+        if attempt.get("failed_at"):
+            yield [name, "never", "-", "0", "-", "-", _failure(attempt, now)]
 
 
-def _row(one: dict[str, Any], now: datetime, attempts: dict[str, Any]) -> list[str]:
-    last = max(_moment(text) for text in one["last_success"].values())
-    attempt = attempts.get(f"{one['set']}/{one['database']}", {})
-    return [
-        f"{one['set']}/{one['database']}",
-        f"{printing.age(now - last)} ago",
-        f"{one['chain_links']} links",
-        str(one["artifacts"]),
-        printing.size(one["size"]),
-        ", ".join(f"{name} {count}" for name, count in one["owed"].items() if count) or "-",
-        f"{attempt['reason']} {attempt['failed_at'][:19]}Z" if attempt.get("failed_at") else "-",
-    ]
+def _failure(attempt: dict[str, Any], now: datetime) -> str:
+    if not attempt.get("failed_at"):
+        return "-"
+    return f"{attempt['reason']}, {printing.age(now - _moment(attempt['failed_at']))} ago"
+
+
+def _schedule(name: str, one: dict[str, Any], now: datetime) -> list[str]:
+    coming = [_moment(text) for text in one["next_runs"]]
+    soonest = f"{printing.moment(coming[0])}, in {printing.age(coming[0] - now)}" if coming else "suspended"
+    return [name, one["cron"], one["timezone"], one["type"], soonest]
+
+
+def _destination(name: str, one: dict[str, Any]) -> list[str]:
+    if one.get("up") is False:
+        retry = f"; next try in {one['retry_seconds']:.0f} s" if "retry_seconds" in one else ""
+        return [name, str(one["owed"]), f"DOWN: {one.get('error', one.get('reason'))}{retry}"]
+    return [name, str(one["owed"]), "up" if one.get("up") else "not tried yet"]
 
 
 def _moment(text: str) -> datetime:

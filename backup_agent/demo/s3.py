@@ -3,14 +3,13 @@
 import os
 import secrets
 import socket
-import subprocess
 import sysconfig
 import time
 from contextlib import ExitStack
 from pathlib import Path
 
 from backup_agent.core.reasons import BackupError
-from backup_agent.stores.s3 import S3Store
+from backup_agent.demo.program import Program
 
 BUCKET = "neo4j-backups"
 PATIENCE_SECONDS = 60.0
@@ -34,7 +33,7 @@ class Server:
             "AWS_SECRET_ACCESS_KEY": secrets.token_hex(20),
         }
         self._ports = _free_ports(4)
-        self._process: subprocess.Popen[bytes] | None = None
+        self._program: Program | None = None
 
     @property
     def endpoint_url(self) -> str:
@@ -45,37 +44,35 @@ class Server:
         """Start it; return when it has stored something. Raise BackupError where it does not come to that."""
         s3, master, volume, filer = self._ports
         self._folder.mkdir(parents=True, exist_ok=True)
-        with (self._folder / "weed.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [
-                    str(self._weed),
-                    "-logtostderr=true",
-                    "mini",
-                    f"-dir={self._folder}",
-                    "-ip=127.0.0.1",
-                    "-ip.bind=127.0.0.1",
-                    "-master.telemetry=false",  # on by default
-                    f"-master.port={master}",
-                    f"-volume.port={volume}",
-                    f"-filer.port={filer}",
-                    f"-s3.port={s3}",
-                    "-s3.port.iceberg=0",
-                    "-s3.port.lance=0",
-                    f"-bucket={BUCKET}",
-                    "-webdav=false",
-                    "-admin.ui=false",
-                    "-s3.autoCreateBucket=false",
-                ],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd=self._folder,
-                env={**os.environ, **self.credentials, "GOMEMLIMIT": "256MiB"},
-            )
+        self._program = Program(
+            [
+                str(self._weed),
+                "-logtostderr=true",
+                "mini",
+                f"-dir={self._folder}",
+                "-ip=127.0.0.1",
+                "-ip.bind=127.0.0.1",
+                "-master.telemetry=false",  # on by default
+                f"-master.port={master}",
+                f"-volume.port={volume}",
+                f"-filer.port={filer}",
+                f"-s3.port={s3}",
+                "-s3.port.iceberg=0",
+                "-s3.port.lance=0",
+                f"-bucket={BUCKET}",
+                "-webdav=false",
+                "-admin.ui=false",
+                "-s3.autoCreateBucket=false",
+            ],
+            self._folder / "weed.log",
+            {**self.credentials, "GOMEMLIMIT": "256MiB"},
+        )
         self._await_a_put()
 
     def _await_a_put(self) -> None:
         """Its port answers before a bucket can be written to, so wait for a put."""
+        from backup_agent.stores.s3 import S3Store  # noqa: PLC0415  boto3 takes as long as the server's start
+
         os.environ.update(self.credentials)
         until = time.monotonic() + PATIENCE_SECONDS
         while True:
@@ -92,10 +89,9 @@ class Server:
 
     def stop(self) -> None:
         """End it; what it has acknowledged stays."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
+        if self._program is not None:
+            self._program.kill()
+            self._program = None
 
 
 def _free_ports(count: int) -> list[int]:

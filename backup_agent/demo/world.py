@@ -1,8 +1,6 @@
 """What the demo runs in: a folder, a simulated cluster, a neo4j-admin, the agent itself."""
 
 import json
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -12,10 +10,12 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
+from zoneinfo import ZoneInfo
 
 import yaml
 
 from backup_agent.demo import s3
+from backup_agent.demo.program import Program
 from backup_agent.standins import cluster as simulated
 from backup_agent.standins.bolt import BoltServer
 from backup_agent.standins.neo4j_admin import install
@@ -27,23 +27,28 @@ STORE_BYTES = 8 * 1024 * 1024
 PATIENCE_SECONDS = 90.0
 FINAL = ("succeeded", "succeeded_with_warnings", "failed", "cancelled", "rejected")
 END_SECONDS = 30.0
+NIGHT = "0 2 * * *"
+ZONES = ("Europe/Berlin", "America/New_York")
+
+DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+"""Asks this machine itself, whatever $http_proxy says."""
 
 
 class DemoError(Exception):
-    """Something did not come in time."""
+    """Something did not come in time, or was not what the day is about."""
 
 
 class World:
     """The folder and all that runs in it. `close` ends everything."""
 
-    def __init__(self, folder: Path, listen: str) -> None:
+    def __init__(self, folder: Path) -> None:
         """Make the folder; nothing runs yet."""
         self.folder = folder
         self.requests = folder / "backup-requests"
         self.root = folder / "backups"
         self.log = folder / "agent.log"
-        self._config = folder / "config.yaml"
-        self.listen = listen
+        self.config = folder / "config.yaml"
+        self.listen = ""
         self._cluster = folder / "cluster"
         for made in (self.requests, self.root, self._cluster, folder / "bin"):
             made.mkdir(parents=True, exist_ok=True)
@@ -53,13 +58,16 @@ class World:
         simulated.save(world, self._cluster)
         self._bolt = BoltServer(self._cluster)
         self._admin = install(folder / "bin", self._cluster)
-        self._agent: subprocess.Popen[bytes] | None = None
+        self._bolt_up = False
+        self._agent: Program | None = None
+        self._zone = _zone(datetime.now(UTC))
         weed = s3.program()
         self.s3 = s3.Server(weed, folder / "s3") if weed else None
 
     def start_cluster(self) -> None:
         """Start Bolt and, where there is one, S3."""
         self._bolt.start()
+        self._bolt_up = True
         if self.s3 is not None:
             self.s3.start()
 
@@ -67,8 +75,9 @@ class World:
         """Change the simulated cluster."""
         simulated.save(change(simulated.load(self._cluster)), self._cluster)
 
-    def write_settings(self) -> Path:
-        """Write the settings file, as a user would."""
+    def write_settings(self, listen: str) -> str:
+        """Write the settings file, as a user would, and return its text."""
+        self.listen = listen
         password = self.folder / "password"
         password.write_text("demo-password\n")
         servers = simulated.load(self._cluster).servers
@@ -85,46 +94,38 @@ class World:
             "requests": str(self.requests),
             "storage": {"root": str(self.root), "destinations": destinations},
             "schedules": {
-                "nightly": {"cron": "0 2 * * *", "timezone": "Europe/Berlin", "type": "FULL"},
-                "hourly": {"cron": "15 * * * *", "type": "DIFF"},
+                "nightly": {"cron": NIGHT, "timezone": self._zone, "type": "FULL"},
+                # Half an hour from now: the day is told before.
+                "hourly": {"cron": f"{(datetime.now(UTC).minute + 30) % 60} * * * *", "type": "DIFF"},
             },
-            "http": {"listen": self.listen},
+            "http": {"listen": listen},
             "log": {"format": "console"},
         }
-        self._config.write_text(yaml.safe_dump(settings, sort_keys=False))
-        return self._config
+        text: str = yaml.safe_dump(settings, sort_keys=False)
+        self.config.write_text(text)
+        return text
 
     def pretend_it_was_down_at_night(self) -> None:
         """Let the agent find that it has handled nothing of the nightly schedule since yesterday."""
         state = self.root / ".agent" / "schedules.json"
         state.parent.mkdir(exist_ok=True)
         through = datetime.now(UTC) - timedelta(days=1)
-        handled = {"nightly": {"through": through.isoformat(), "cron": "0 2 * * * Europe/Berlin"}}
+        handled = {"nightly": {"through": through.isoformat(), "cron": f"{NIGHT} {self._zone}"}}
         state.write_text(json.dumps({"schema": 1, "schedules": handled}))
 
     def start_agent(self) -> None:
         """Start `backup-agent run`; return when it is ready."""
-        environment = {**os.environ, **(self.s3.credentials if self.s3 else {})}
-        with self.log.open("ab") as log:
-            self._agent = subprocess.Popen(
-                [sys.executable, "-m", "backup_agent", "run", "--config", str(self._config)],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=environment,
-            )
+        self._agent = Program(
+            [sys.executable, "-m", "backup_agent", "run", "--config", str(self.config)],
+            self.log,
+            self.s3.credentials if self.s3 else None,
+        )
         self.until(self._ready, "the agent is ready")
-
-    def kill_agent(self) -> None:
-        """Kill the agent, as a lost node would."""
-        if self._agent is not None:
-            self._agent.kill()
-            self._agent.wait()
 
     def command(self, *arguments: str) -> str:
         """Return what a command of the agent prints."""
         done = subprocess.run(
-            [sys.executable, "-m", "backup_agent", "--config", str(self._config), *arguments],
+            [sys.executable, "-m", "backup_agent", "--config", str(self.config), *arguments],
             capture_output=True,
             text=True,
             check=False,
@@ -158,9 +159,14 @@ class World:
 
         return self.until(look, f"the answer to schedule {schedule}")
 
+    def source(self, artifact: str) -> str:
+        """Return the name of the server that an artifact came from, as its record says."""
+        record = json.loads((self.root / f"{artifact}.json").read_bytes())
+        return str(record["source"]).partition(":")[0]
+
     def status(self) -> dict[str, Any]:
         """Return /status.json."""
-        with urllib.request.urlopen(f"http://{self.listen}/status.json", timeout=10) as reply:
+        with DIRECT.open(f"http://{self.listen}/status.json", timeout=10) as reply:
             status: dict[str, Any] = json.load(reply)
         return status
 
@@ -171,29 +177,31 @@ class World:
             found = look()
             if found:
                 return found
-            if self._agent is not None and self._agent.poll() is not None:
-                break
+            if self._agent is not None and not self._agent.running:
+                raise DemoError(f"the agent has ended before {what}: see {self.log}")
             time.sleep(0.05)
         raise DemoError(f"waited in vain until {what}; the agent's log is {self.log}")
 
     def _ready(self) -> bool:
         try:
-            with urllib.request.urlopen(f"http://{self.listen}/readyz", timeout=5) as reply:
+            with DIRECT.open(f"http://{self.listen}/readyz", timeout=5) as reply:
                 return bool(reply.status == 200)  # noqa: PLR2004  OK
         except (urllib.error.URLError, OSError):
             return False
 
     def close(self) -> None:
-        """End everything."""
-        if self._agent is not None and self._agent.poll() is None:
-            self._agent.send_signal(signal.SIGTERM)
-            try:
-                self._agent.wait(END_SECONDS)
-            except subprocess.TimeoutExpired:
-                self._agent.kill()
+        """End everything that was started."""
+        if self._agent is not None:
+            self._agent.end(grace=END_SECONDS)
         if self.s3 is not None:
             self.s3.stop()
-        self._bolt.stop()
+        if self._bolt_up:
+            self._bolt.stop()
+
+
+def _zone(now: datetime) -> str:
+    """Return a time zone whose night is not now: the nightly run is to come once, when the agent starts."""
+    return next(zone for zone in ZONES if now.astimezone(ZoneInfo(zone)).hour not in (1, 2))
 
 
 def _offsite(endpoint_url: str) -> dict[str, Any]:

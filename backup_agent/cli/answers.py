@@ -1,0 +1,61 @@
+"""An answer as a person reads it: on `request --wait`, on `show`, and in the demo.
+
+The error of an answer repeats its databases' errors, and each may carry neo4j-admin's last lines. So the short form
+gives the first line of each, and says where the rest is.
+"""
+
+from collections.abc import Iterator
+
+from backup_agent.cli import printing
+from backup_agent.core.answers import Answer, DatabaseResult, Outcome
+
+
+def lines(answer: Answer, *, whole: bool = False) -> list[str]:
+    """Return what became of a request, line by line; with every line of its errors where `whole`."""
+    said = [f"{answer.id}: {answer.state.value}" + (f" ({answer.reason.value})" if answer.reason else "")]
+    for name, result in answer.databases.items():
+        said += [f"  {line}" for line in _database(name, result, whole=whole)]
+    said += [f"  WARNING: {warning}" for warning in answer.warnings]
+    told = any(result.error or result.warnings for result in answer.databases.values()) or answer.warnings
+    if answer.error and not told:
+        said += [f"  {line}" for line in answer.error.splitlines()]
+    if answer.set_note:
+        said.append(f"  set {answer.set}: {answer.set_note}")
+    if answer.hint:
+        said.append(f"  HINT: {answer.hint}")
+    if not whole and any("\n" in (result.error or "") for result in answer.databases.values()):
+        said.append(f"  The whole error: backup-agent show {answer.id}")
+    return said
+
+
+def stage(answer: Answer) -> str:
+    """Return where a request stands, in a few words."""
+    words = [answer.state.value]
+    if answer.position:
+        words.append(f"position {answer.position}")
+    if answer.stage:
+        words += [str((answer.progress or {}).get("database", "")), answer.stage]
+    return " ".join(word for word in words if word)
+
+
+def progress(answer: Answer) -> str:
+    """Return how far the stage is, or nothing where that is not known."""
+    facts = answer.progress or {}
+    if "bytes" not in facts:
+        return ""
+    total = f" of {printing.size(facts['total'])}" if "total" in facts else ""
+    return printing.size(facts["bytes"]) + total
+
+
+def _database(name: str, result: DatabaseResult, *, whole: bool) -> Iterator[str]:
+    words = [f"{name}:"]
+    if result.outcome is not Outcome.SUCCEEDED:
+        words.append(result.outcome.value + (f" ({result.reason.value})" if result.reason else ""))
+    if result.artifact:
+        words += [f"{result.type} ({result.type_reason}),", f"{printing.size(result.size or 0)},", result.artifact]
+    yield " ".join(words) + "".join(f", {place}: {state}" for place, state in result.copies.items())
+    error = (result.error or "").splitlines()
+    for line in error if whole else error[:1]:
+        yield f"  {line}"
+    for warning in result.warnings:
+        yield f"  WARNING: {warning}"
