@@ -24,7 +24,7 @@ lint: setup
 	$(VENV)/bin/ruff check .
 
 types: setup
-	$(VENV)/bin/mypy --explicit-package-bases
+	$(VENV)/bin/mypy
 
 layers: setup
 	$(VENV)/bin/lint-imports
@@ -37,7 +37,7 @@ test: setup  ## every test, real servers included (fetched once into the user's 
 	$(PYTEST)
 
 test-fast: setup  ## the tests that need nothing but Python
-	$(PYTEST) -m "not components"
+	$(PYTEST) -m "not components and not process"
 
 demo: $(DEMO_VENV)/.from-lock  ## a day of the agent on this machine, its cluster simulated
 	$(DEMO_VENV)/bin/backup-agent demo $(DEMO_OPTIONS)

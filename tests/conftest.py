@@ -19,6 +19,9 @@ from tests.components.seaweedfs import SeaweedFS
 
 _MISSING = "missing component: "
 
+AGENT = Path(__file__).parent / "agent"
+"""Tests of the live process."""
+
 
 class _MissingComponents:
     """Gathers what was skipped for want of a component, and says it below everything else."""
@@ -71,6 +74,8 @@ def _skipping_what_is_missing() -> Iterator[None]:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what uses a component, and keep each Neo4j version on one worker (`--dist loadgroup`): one server each."""
     for item in items:
+        if AGENT in item.path.parents:
+            item.add_marker(pytest.mark.process)
         fixtures = set(getattr(item, "fixturenames", ()))
         if fixtures & {"seaweedfs", "seaweedfs_tls", "community_home", "community_server", "prometheus"}:
             item.add_marker(pytest.mark.components)
