@@ -50,7 +50,7 @@ SETTLE_SECONDS = 0.25
 """How soon a file is looked at again that may still be being written."""
 
 BATCH_SECONDS = 0.2
-"""How long one step may take dropped files, before it looks at everything else."""
+"""How long one step takes dropped files at least, before it looks at everything else."""
 
 DISCOVER_SECONDS = 45.0
 CANCEL_SECONDS = 3.0
@@ -316,7 +316,9 @@ class Agent:
 
     def _take_dropped(self, monotonic: float) -> None:
         names = self._spool.ripe(monotonic)
-        until = time.monotonic() + BATCH_SECONDS  # not before the listing: a long one would leave no time to take
+        listed = time.monotonic()
+        # A long listing is followed by a longer batch: else a flood would be listed over and over and hardly taken.
+        until = listed + max(BATCH_SECONDS, 3 * (listed - monotonic))
         for name in names:
             if time.monotonic() > until:
                 self._next_scan = 0.0
@@ -329,9 +331,12 @@ class Agent:
             self._next_scan = monotonic + SETTLE_SECONDS
 
     def _accept(self, taken: Taken | None) -> None:
-        if taken is None or not taken.new:
+        if taken is None:
             return
         answer = taken.answer
+        if not taken.new:
+            self._backups.answer_also(answer.id, answer.files)
+            return
         log.info("request", request=answer.id, state=answer.state.value, files=answer.files, error=answer.error)
         if answer.state is State.REJECTED:
             self._metrics.requests.labels(action="any", outcome=State.REJECTED.value).inc()

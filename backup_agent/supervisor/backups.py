@@ -44,6 +44,14 @@ class Backups:
         self._waiting_sets[answer.set or ""] += 1
         self._show_positions()
 
+    def answer_also(self, identity: str, files: tuple[str, ...]) -> None:
+        """Let an open request be answered beside these files: its id has come again."""
+        if identity in self._waiting:
+            answer = Answer.model_validate_json(self._waiting[identity])
+            self._waiting[identity] = answer.model_copy(update={"files": files}).to_json()
+        elif identity in self.active:
+            self.active[identity] = self.active[identity].model_copy(update={"files": files})
+
     def recover(self, answer: Answer, now: datetime) -> None:
         """Go on with a request of an earlier life: what was under way there ended without a verdict."""
         if answer.state.final:

@@ -46,9 +46,29 @@ def tally(live: Live, count: int) -> Counter[str]:
     return states
 
 
+def faults(live: Live, count: int) -> list[str]:
+    """Return what was lost or came twice, once all are answered: a line each."""
+    sound = count // SOUND_EVERY
+    wrong = [content for number, (_, content) in enumerate(contents(count)) if number % SOUND_EVERY]
+    done = live.requests / ".spool" / "done"
+    checks = {
+        "answers": (tally(live, count), Counter(failed=sound, rejected=count - sound)),
+        "rejected files kept": (sorted(kept(live)), sorted(wrong)),
+        "requests": (sorted(path.stem for path in done.iterdir()), sorted(f"again-{n}" for n in range(IDS))),
+        "left open": (live.open_entries(), []),
+    }
+    return [
+        f"{name}: {_shown(found)}, not {_shown(wanted)}" for name, (found, wanted) in checks.items() if found != wanted
+    ]
+
+
 def kept(live: Live) -> list[bytes]:
     """Return the rejected files as they were kept."""
     return [path.read_bytes() for path in (live.requests / ".spool" / "rejected").iterdir()]
+
+
+def _shown(what: object) -> str:
+    return f"{len(what)} entries" if isinstance(what, list) and len(what) > IDS else repr(what)
 
 
 def _beside(folder: Path, name: str) -> Path:

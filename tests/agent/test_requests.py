@@ -1,0 +1,276 @@
+"""Requests as people drop them: slowly, wrongly, twice, by the thousand, into a folder that comes and goes."""
+
+import json
+import os
+import subprocess
+import time
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from tests.agent import flood
+from tests.agent.live import FINAL, Live, until
+
+SOON = 5.0
+"""What a cancel is promised to take, and a busy machine's share."""
+
+
+def answer_of(live: Live, identity: str) -> dict[str, Any] | None:
+    try:
+        content: dict[str, Any] = json.loads((live.requests / "answers" / f"{identity}.json").read_text())
+    except (OSError, ValueError):
+        return None
+    return content
+
+
+def final_of(live: Live, identity: str) -> dict[str, Any]:
+    def look() -> dict[str, Any] | None:
+        answer = answer_of(live, identity)
+        return answer if answer and answer["state"] in FINAL else None
+
+    return until(look, f"last answer to {identity}")
+
+
+def until_running(live: Live, identity: str) -> None:
+    """Wait until the request's neo4j-admin has begun."""
+    until(lambda: (answer_of(live, identity) or {}).get("stage") == "checkpoint", f"running {identity}")
+
+
+def test_a_file_written_in_two_steps_is_read_once_it_is_whole(live: Live) -> None:
+    live.start()
+    script = """printf '{"type":"FULL",' > "$1"; sleep 0.7; printf '"database":"orders"}\\n' >> "$1" """
+    subprocess.run(["sh", "-c", script, "sh", str(live.requests / "x.request")], check=True)
+
+    assert live.answer()["state"] == "succeeded"
+    assert len(live.artifacts()) == 1
+
+
+def test_a_file_that_is_never_whole_is_rejected_once_it_is_quiet_and_kept(live: Live) -> None:
+    live.start()
+    (live.requests / "x.request").write_bytes(b'{"type":"FULL",')
+    answer = live.answer()
+
+    assert (answer["state"], answer["reason"]) == ("rejected", "invalid_request")
+    assert "not JSON" in answer["error"]
+    assert answer["hint"]
+    assert flood.kept(live) == [b'{"type":"FULL",']
+
+
+def test_whatever_else_is_dropped_is_rejected_by_name_and_nothing_else_stops(live: Live) -> None:
+    live.start()
+    wrong = {
+        "typo": b'{"typ":"FULL"}',
+        "outside": b'{"path":"../etc"}',
+        "deeper": b'{"path":"a/b"}',
+        "large": b'{"reason":"' + b"x" * 70_000 + b'"}',
+        "later": b'{"action":"drill"}',
+        "nothing": b"",
+        "bytes": b"\xff\xfe",
+    }
+    for name, content in wrong.items():
+        (live.requests / f"{name}.request").write_bytes(content)
+    (live.requests / "folder.request").mkdir()
+    (live.requests / "link.request").symlink_to("/etc/passwd")
+    os.mkfifo(live.requests / "fifo.request")
+    live.drop("good.request", database="orders")
+    names = [*wrong, "folder", "link", "fifo"]
+    answers = {name: live.answer(name) for name in names}
+
+    assert {answer["state"] for answer in answers.values()} == {"rejected"}
+    assert "typ: no such field" in answers["typo"]["error"]
+    assert "root:" not in json.dumps(answers["link"])
+    assert live.answer("good")["state"] == "succeeded"
+    kept = (live.requests / ".spool" / "rejected").iterdir()
+    assert len(list(kept)) == len(names)
+    assert live.metric("neo4j_backup_requests_total", outcome="rejected") == len(names)
+
+
+def test_the_same_id_and_content_is_the_same_run_and_other_content_is_rejected(live: Live) -> None:
+    live.start()
+    first = live.ask("a", id="night-1", database="orders")
+    again = live.ask("b", id="night-1", database="orders")
+    other = live.ask("c", id="night-1", database="neo4j")
+
+    assert (again["state"], again["databases"]) == (first["state"], first["databases"])
+    assert len(live.artifacts()) == 1
+    assert (other["state"], other["reason"]) == ("rejected", "invalid_request")
+    assert "night-1" in other["error"]
+    assert live.artifacts(database="neo4j") == []
+
+
+def test_an_id_that_comes_again_while_it_runs_is_answered_beside_both_files(live: Live) -> None:
+    live.fault({"do": "slow_checkpoint", "seconds": 1.5, "database": "orders"})
+    live.start()
+    live.drop("a.request", id="one", database="orders")
+    until_running(live, "one")
+    live.drop("b.request", id="one", database="orders")
+
+    assert live.answer("b")["state"] == "succeeded"
+    assert live.answer("a")["state"] == "succeeded"
+    assert len(live.artifacts()) == 1
+
+
+def test_an_id_that_the_spool_has_forgotten_is_a_new_backup(live: Live) -> None:
+    """Answers are kept for a while, a folder can be lost: an old artifact must not pass for tonight's backup."""
+    live.start()
+    first = live.ask("a", id="nightly", database="orders", type="FULL")
+    live.commit()
+    assert live.end() == 0
+    live.requests.rename(live.folder / "lost")
+    live.start()
+    second = live.ask("a", id="nightly", database="orders", type="FULL")
+
+    assert second["state"] == "succeeded"
+    assert second["databases"]["orders"]["artifact"] != first["databases"]["orders"]["artifact"]
+
+
+def test_two_requests_for_one_database_never_run_side_by_side(live: Live) -> None:
+    live.settings["limits"] = {"parallel": 2}
+    live.fault({"do": "slow_checkpoint", "seconds": 1.5, "database": "orders"})
+    live.start()
+    live.drop("one.request", id="one", database="orders", type="FULL")
+    live.drop("two.request", id="two", database="orders", type="FULL")
+    live.drop("three.request", id="three", database="neo4j")
+    seen = []
+
+    def all_done() -> bool:
+        running = [run for run in live.status()["running"] if run["kind"] == "backup"]
+        seen.append(Counter(run["database"] for run in running))
+        return all((answer_of(live, name) or {}).get("state") in FINAL for name in ("one", "two", "three"))
+
+    until(all_done, "three answers")
+    assert {final_of(live, name)["state"] for name in ("one", "two", "three")} == {"succeeded"}
+    assert max(count["orders"] for count in seen) == 1
+    assert any(count["orders"] and count["neo4j"] for count in seen)
+    assert len(live.artifacts()) == 2
+
+
+@pytest.mark.parametrize("fault", ["hang", "hang_ignoring_sigterm", "two_processes"])
+def test_a_running_backup_is_cancelled_within_seconds_and_its_processes_are_gone(live: Live, fault: str) -> None:
+    hanging = [{"do": "hang", "command": "backup"}] if fault == "two_processes" else []
+    live.fault({"do": fault, "command": "backup"}, *hanging)
+    live.start()
+    live.drop("x.request", id="long", databases=["orders", "neo4j"])
+    until_running(live, "long")
+    begun = time.monotonic()
+    live.drop("stop.request", action="cancel", id="long", requested_by="the DBA")
+    answer = live.answer()
+    took = time.monotonic() - begun
+
+    assert (answer["state"], answer["reason"]) == ("cancelled", "cancelled")
+    assert "the DBA" in answer["error"]
+    assert {result["outcome"] for result in answer["databases"].values()} == {"cancelled"}
+    assert took < SOON
+    assert list(live.processes()) == []
+    assert live.answer("stop")["state"] == "succeeded"
+    assert live.artifacts() == []
+    live.fault()
+    assert live.ask("after", database="orders")["state"] == "succeeded"
+
+
+def test_a_queued_backup_is_cancelled_and_never_starts(live: Live) -> None:
+    live.fault({"do": "hang", "database": "orders"})
+    live.start()
+    live.drop("x.request", id="first", database="orders")
+    until_running(live, "first")
+    live.drop("y.request", id="second", database="neo4j")
+    until(lambda: (answer_of(live, "second") or {}).get("position"), "queue position")
+    cancelled = live.ask("stop", action="cancel", id="second")
+    answer = live.answer("y")
+
+    assert cancelled["state"] == "succeeded"
+    assert (answer["state"], answer["reason"]) == ("cancelled", "cancelled")
+    assert live.metric("neo4j_backup_requests_total", action="backup", outcome="cancelled") == 1
+    assert live.artifacts(database="neo4j") == []
+
+
+def test_cancelling_what_does_not_run_fails_and_says_why(live: Live) -> None:
+    live.start()
+    live.ask("x", id="done", database="orders")
+    unknown = live.ask("a", action="cancel", id="nobody")
+    late = live.ask("b", action="cancel", id="done")
+
+    assert (unknown["state"], unknown["reason"]) == ("failed", "not_found")
+    assert "no request has that id" in unknown["error"]
+    assert (late["state"], late["reason"]) == ("failed", "not_found")
+    assert "succeeded" in late["error"]
+    assert live.answer("x")["state"] == "succeeded"
+
+
+def test_a_deleted_folder_comes_back_with_its_queue_and_a_verdict_reached_meanwhile(live: Live) -> None:
+    live.fault({"do": "slow_checkpoint", "seconds": 2, "database": "orders"})
+    live.start()
+    live.drop("x.request", id="running", database="orders")
+    until_running(live, "running")
+    live.drop("y.request", id="queued", database="neo4j")
+    until(lambda: answer_of(live, "queued"), "queued request")
+    subprocess.run(["rm", "-rf", str(live.requests)], check=True)
+
+    assert final_of(live, "running")["state"] == "succeeded"
+    assert final_of(live, "queued")["state"] == "succeeded"
+    assert live.ask("z", database="orders")["state"] == "succeeded"
+    assert live.metric("neo4j_backup_watch_restarts_total") == 1
+
+
+def test_a_folder_moved_away_and_made_again_by_another_is_heard_within_one_scan(live: Live) -> None:
+    live.fault({"do": "hang", "database": "orders"})
+    live.start()
+    live.drop("x.request", id="running", database="orders")
+    until_running(live, "running")
+    live.requests.rename(live.folder / "moved")
+    live.requests.mkdir()
+    live.drop("stop.request", action="cancel", id="running")
+
+    assert live.answer("stop", patience=15)["state"] == "succeeded"
+    assert final_of(live, "running")["state"] == "cancelled"
+
+
+def test_a_folder_moved_back_brings_its_own_queue(live: Live) -> None:
+    """What stood in it is gone on with, though the agent has lived on in another meanwhile."""
+    live.start()
+    moved = live.folder / "moved"
+    live.ask("x", id="first", database="orders")
+    live.requests.rename(moved)
+    until(live.requests.exists, "folder made again")
+    entry = json.loads((moved / ".spool" / "done" / "first.json").read_text())
+    waiting = {key: entry[key] for key in ("schema", "ticket", "action", "received", "set")}
+    waiting |= {"id": "second", "state": "queued", "files": ["y.request"], "request": {"database": "neo4j"}}
+    (moved / ".spool" / "pending" / "second.json").write_text(json.dumps(waiting))
+    live.requests.rename(live.folder / "emptied")
+    moved.rename(live.requests)
+
+    assert live.answer("y")["state"] == "succeeded"
+    assert live.answer("x")["state"] == "succeeded"
+
+
+def test_a_volume_mounted_over_the_folder_is_heard(live: Live) -> None:
+    live.fault({"do": "slow_checkpoint", "seconds": 2, "database": "orders"})
+    live.start()
+    live.drop("x.request", id="running", database="orders")
+    until_running(live, "running")
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "none", str(live.requests)], capture_output=True, check=False)
+    if mounted.returncode:
+        if "CI" in os.environ:
+            pytest.fail(mounted.stderr.decode())
+        pytest.skip("mounting is refused here")
+    try:
+        assert final_of(live, "running")["state"] == "succeeded"
+        assert live.ask("y", database="neo4j")["state"] == "succeeded"
+        live.end()
+    finally:
+        subprocess.run(["umount", "-l", str(live.requests)], check=True)
+
+
+def test_a_flood_of_requests_is_answered_file_by_file_across_a_kill(live: Live) -> None:
+    """bench/flood.py does it with ten thousand and prints how long that takes."""
+    count = 2_000
+    live.start()
+    flood.drop(live, count)
+    until(lambda: flood.undecided(live, count) < count / 2, "half of the answers", patience=60)
+    live.kill()
+    live.start()
+    until(lambda: not flood.undecided(live, count), "an answer to each", patience=120)
+    until(lambda: "open" not in (states := flood.tally(live, count)) and states, "last answers", patience=120)
+
+    assert flood.faults(live, count) == []
