@@ -135,4 +135,4 @@ def test_a_prefix_of_json_is_never_taken_for_the_whole_object(value: Any) -> Non
     data = json.dumps({"x": value}).encode()
 
     assert is_whole(data)
-    assert not any(is_whole(data[:length]) for length in range(1, len(data)))
+    assert not any(is_whole(data[:length]) for length in range(1, len(data), 1 + len(data) // 50))

@@ -59,11 +59,6 @@ def test_a_rename_within_the_folder_rings(listener: Listener) -> None:
 
 def test_answers_do_not_ring(listener: Listener) -> None:
     (listener.folder / "x.status.json").write_text("{}")
-    (listener.folder / "x.request").write_text("{}")
-    listener.heard()
-    while not listener.rings.empty():
-        listener.rings.get()
-    (listener.folder / "x.status.json").write_text("{}")
 
     with pytest.raises(queue.Empty):
         listener.rings.get(timeout=0.2)
