@@ -11,25 +11,32 @@ The stand-in writes a gibibyte much faster than a cluster and a JVM would: the s
 import json
 import os
 import shlex
+import shutil
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from backup_agent.standins.cluster import three_servers
 from bench.machine import machine, options, python, running
 from bench.upload import AGENT, measure
-from tests.agent.live import Live
+from tests.agent.live import Live, until
 from tests.components.seaweedfs import ADMIN, BUCKET, SeaweedFS
 
 MIB = 1 << 20
 TICKS = os.sysconf("SC_CLK_TCK")
+
+CREDENTIALS = {
+    "AWS_ACCESS_KEY_ID": ADMIN.access_key,
+    "AWS_SECRET_ACCESS_KEY": ADMIN.secret_key,
+    "AWS_REGION": "us-east-1",
+    "AWS_EC2_METADATA_DISABLED": "true",
+}
 
 READ = """
 import sys
@@ -38,12 +45,6 @@ from backup_agent.artifact.reading import read_through
 from backup_agent.core.parts import part_size
 read_through(Path(sys.argv[1]), part_size=part_size)
 """
-
-IMPORTS = {
-    "asking the cluster": "import backup_agent.cluster.__main__",
-    "the run": "import backup_agent.run.backup",
-}
-"""Processes that only the agent has, as far as starting them and importing their modules goes."""
 
 
 @dataclass(frozen=True)
@@ -65,12 +66,15 @@ class Cost:
 
 @dataclass(frozen=True)
 class Round:
-    """One run, and beside it what its parts cost alone."""
+    """One run, and what its parts cost alone. `supervisor` and `asking` are processor seconds of the whole."""
 
     whole: Cost
+    supervisor: float
+    asking: float
     admin: Cost
     upload: Cost
     reading: Cost
+    stages: dict[str, float]
 
     @property
     def rest(self) -> Cost:
@@ -102,27 +106,77 @@ def noted_cost(noted: Path) -> Cost:
     return cost
 
 
-def used_so_far(pid: int) -> float:
-    """Return the processor seconds of a process and of all it has waited for, their children included (proc(5))."""
+def used_so_far(pid: int) -> tuple[float, float]:
+    """Return processor seconds: of a process, and of all it has waited for, their children included (proc(5))."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return sum(map(int, fields[11:15])) / TICKS
+    own, own_system, children, children_system = (int(field) / TICKS for field in fields[11:15])
+    return own + own_system, children + children_system
 
 
-def alone(argv: tuple[str, ...], environment: dict[str, str]) -> Cost:
+def alone(*argv: str) -> Cost:
     """Return what a process costs."""
-    took = measure(argv, environment)
+    took = measure(argv, {"PATH": os.environ["PATH"], **CREDENTIALS})
     return Cost(took.cpu, took.wall)
 
 
-def one_round(live: Live, pid: int, noted: Path, name: str) -> tuple[Cost, Cost, dict[str, Any]]:
-    """Take one backup; return its cost, that of neo4j-admin within, and the database's part of the answer."""
-    noted.unlink(missing_ok=True)
-    used, begun = used_so_far(pid), time.monotonic()
-    answer = live.ask(name, database="orders", type="FULL", patience=600)
-    wall = time.monotonic() - begun
+def one_round(folder: Path, size: int, endpoint_url: str, interpreter: Path) -> Round:
+    """Take one backup in a fresh world, so that the cluster is asked; then measure its parts alone."""
+    live = Live(folder, three_servers(databases=("orders",)).with_database("orders", store_bytes=size))
+    noted = note_the_cost(live)
+    destination = {
+        "type": "s3",
+        "bucket": BUCKET,
+        "prefix": folder.name,
+        "endpoint_url": endpoint_url,
+        "path_style": True,
+    }
+    live.write_settings(storage={"root": str(live.root), "destinations": {"offsite": destination}})
+    with running(live, interpreter, CREDENTIALS) as pid:
+        own, children = used_so_far(pid)
+        begun = time.monotonic()
+        live.drop("x.request", database="orders", type="FULL")
+        # The child that ends first is the one that asks the cluster.
+        asking = until(lambda: used_so_far(pid)[1] - children, "end of a child", patience=120)
+        answer = live.answer(patience=3600)
+        wall = time.monotonic() - begun
+        own, children = (after - before for after, before in zip(used_so_far(pid), (own, children), strict=True))
     if answer["state"] != "succeeded":
         raise SystemExit(f"the backup failed: {answer}")
-    return Cost(used_so_far(pid) - used, wall), noted_cost(noted), answer["databases"]["orders"]
+    result = answer["databases"]["orders"]
+    artifact = live.root / result["artifact"]
+    record = json.loads(artifact.with_name(artifact.name + ".json").read_text())
+    described = live.folder / "file.json"
+    described.write_text(json.dumps(record["files"][0]))
+    place = (endpoint_url, BUCKET, f"{folder.name}/alone", "", str(artifact), str(described))
+    return Round(
+        whole=Cost(own + children, wall),
+        supervisor=own,
+        asking=asking,
+        admin=noted_cost(noted),
+        upload=alone(str(interpreter), "-c", AGENT, *place),
+        reading=alone(str(interpreter), "-c", READ, str(artifact)),
+        stages=result["stages"],
+    )
+
+
+def report(mebibytes: int, rounds: Sequence[Round]) -> None:
+    def middle(which: Callable[[Round], Cost]) -> Cost:
+        costs = [which(one) for one in rounds]
+        return Cost(statistics.median(one.cpu for one in costs), statistics.median(one.wall for one in costs))
+
+    whole, rest = middle(lambda one: one.whole), middle(lambda one: one.rest)
+    supervisor = statistics.median(one.supervisor for one in rounds)
+    asking = statistics.median(one.asking for one in rounds)
+    print(f"one FULL of {mebibytes} MiB and its copy in SeaweedFS, median of {len(rounds)}")
+    print(f"whole run      {whole}")
+    print(f"neo4j-admin    {middle(lambda one: one.admin)}")
+    print(f"upload alone   {middle(lambda one: one.upload)}")
+    print(f"reading alone  {middle(lambda one: one.reading)}")
+    print(f"agent's share  {rest}: {rest.cpu / whole.cpu:.1%} of the processor time (target 3 %)")
+    others = rest.cpu - supervisor - asking
+    print(f"  supervisor {supervisor:.2f} s, asking the cluster {asking:.2f} s, the run and its copy {others:.2f} s")
+    stages = ", ".join(f"{stage} {seconds:.2f}" for stage, seconds in rounds[-1].stages.items())
+    print(f"  stages of the last by the wall clock: {stages}")
 
 
 def main() -> None:
@@ -132,69 +186,19 @@ def main() -> None:
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="bench-share-") as name:
         folder = Path(name)
-        interpreter = str(python(chosen, folder))
+        interpreter = python(chosen, folder)
         (folder / "seaweedfs").mkdir()
-        server = SeaweedFS(folder / "seaweedfs")
-        world = three_servers(databases=("orders",)).with_database("orders", store_bytes=chosen.mebibytes * MIB)
-        live = Live(folder / "world", world)
-        noted = note_the_cost(live)
-        destination = {"type": "s3", "bucket": BUCKET, "endpoint_url": server.endpoint_url, "path_style": True}
-        live.write_settings(storage={"root": str(live.root), "destinations": {"offsite": destination}})
-        environment = {
-            "PATH": os.environ["PATH"],
-            "AWS_ACCESS_KEY_ID": ADMIN.access_key,
-            "AWS_SECRET_ACCESS_KEY": ADMIN.secret_key,
-            "AWS_REGION": "us-east-1",
-            "AWS_EC2_METADATA_DISABLED": "true",
-        }
-        server.start()
+        server = SeaweedFS(folder / "seaweedfs").start()
+        rounds = []
         try:
-            with running(live, Path(interpreter), environment) as pid:
-                rounds, stages = measured(live, pid, noted, chosen.rounds, interpreter, environment)
+            for turn in range(chosen.rounds):
+                world = folder / f"round-{turn}"
+                rounds.append(one_round(world, chosen.mebibytes * MIB, server.endpoint_url, interpreter))
+                shutil.rmtree(world)
         finally:
             server.stop()
-        started = {what: alone((interpreter, "-c", code), environment) for what, code in IMPORTS.items()}
-        print(machine(Path(interpreter)))
-        report(chosen.mebibytes, rounds, stages, started)
-
-
-def measured(
-    live: Live, pid: int, noted: Path, count: int, interpreter: str, environment: dict[str, str]
-) -> tuple[list[Round], dict[str, float]]:
-    """Return the rounds, and the stages of the last as its answer tells them."""
-    rounds = []
-    for turn in range(count):
-        whole, admin, result = one_round(live, pid, noted, f"round-{turn}")
-        artifact = live.root / result["artifact"]
-        described = live.folder / "file.json"
-        described.write_text(
-            json.dumps(json.loads(artifact.with_name(artifact.name + ".json").read_text())["files"][0])
-        )
-        destination = live.settings["storage"]["destinations"]["offsite"]
-        place = (destination["endpoint_url"], BUCKET, f"alone-{turn}", "", str(artifact), str(described))
-        upload = alone((interpreter, "-c", AGENT, *place), environment)
-        reading = alone((interpreter, "-c", READ, str(artifact)), environment)
-        rounds.append(Round(whole, admin, upload, reading))
-    return rounds, result["stages"]
-
-
-def report(mebibytes: int, rounds: list[Round], stages: dict[str, float], started: dict[str, Cost]) -> None:
-    def middle(which: Callable[[Round], Cost]) -> Cost:
-        costs = [which(one) for one in rounds]
-        return Cost(statistics.median(one.cpu for one in costs), statistics.median(one.wall for one in costs))
-
-    whole, rest = middle(lambda one: one.whole), middle(lambda one: one.rest)
-    print(f"one FULL of {mebibytes} MiB and its copy in SeaweedFS, median of {len(rounds)}")
-    print(f"whole run        {whole}")
-    print(f"neo4j-admin      {middle(lambda one: one.admin)}")
-    print(f"upload alone     {middle(lambda one: one.upload)}")
-    print(f"reading alone    {middle(lambda one: one.reading)}")
-    print(f"agent's share    {rest}: {rest.cpu / whole.cpu:.1%} of the processor time (target 3 %)")
-    print(
-        "of which to start a process and import: "
-        + "; ".join(f"{what} {one.cpu:.2f} s" for what, one in started.items())
-    )
-    print("stages, by the wall clock: " + ", ".join(f"{stage} {seconds:.2f}" for stage, seconds in stages.items()))
+        print(machine(interpreter))
+        report(chosen.mebibytes, rounds)
 
 
 if __name__ == "__main__":
