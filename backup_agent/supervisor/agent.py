@@ -9,37 +9,36 @@ import os
 import queue
 import signal
 import time
-from collections import Counter
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from datetime import UTC, datetime
 from typing import Any
 
 import structlog
 
 from backup_agent import __version__, processes
-from backup_agent.catalog.space import space
 from backup_agent.core import tasks
 from backup_agent.core.answers import MOST_ATTEMPTS, Answer, DatabaseResult, Outcome, State
 from backup_agent.core.queue import may_start
 from backup_agent.core.reasons import Failure, Reason
 from backup_agent.core.records import BackupType
 from backup_agent.core.requests import Action, Request
-from backup_agent.core.schedules import Timetable, expected_interval, next_runs
-from backup_agent.core.summary import DatabaseSummary
+from backup_agent.core.schedules import next_runs
 from backup_agent.core.topology import Addressing
 from backup_agent.settings.model import Settings
 from backup_agent.settings.reload import Reloader
-from backup_agent.supervisor import owed, ownership
+from backup_agent.supervisor import ownership, view
+from backup_agent.supervisor.account import Account
 from backup_agent.supervisor.backups import Backups, earlier_runs
 from backup_agent.supervisor.calendar import Calendar
-from backup_agent.supervisor.children import Child, Ended, Told
+from backup_agent.supervisor.children import Ended, Told
 from backup_agent.supervisor.discovery import Discovery
+from backup_agent.supervisor.holdings import Holdings
 from backup_agent.supervisor.http import Endpoints
 from backup_agent.supervisor.memory import give_back
 from backup_agent.supervisor.metrics import Metrics
+from backup_agent.supervisor.runs import END_SECONDS, Run, Runs
 from backup_agent.supervisor.spool import Spool, Taken
-from backup_agent.supervisor.status import Attempt, DestinationStatus, RunStatus, ScheduleStatus, Status
+from backup_agent.supervisor.status import Status
 from backup_agent.supervisor.timer import Timer
 from backup_agent.supervisor.watch import Bell
 
@@ -53,9 +52,6 @@ BATCH_SECONDS = 0.2
 """How long one step takes dropped files at least, before it looks at everything else."""
 
 DISCOVER_SECONDS = 45.0
-CANCEL_SECONDS = 3.0
-"""How long a run may take to end by itself, once it was asked to."""
-
 STEP_SECONDS = 60.0
 """A loop that has not turned for so long is dead: what /livez looks at."""
 
@@ -90,23 +86,6 @@ class Asked:
 Message = Told | Ended | Rung | Due | Signalled | Asked
 
 
-@dataclass
-class Run:
-    """A child and what is known of it."""
-
-    child: Child
-    kind: str
-    started: float
-    deadline: float | None = None
-    stage: str | None = None
-    bytes: int | None = None
-    total: int | None = None
-    result: dict[str, Any] | None = None
-    ending: Reason | None = None
-    kill_at: float | None = None
-    destination: str | None = None
-
-
 class Agent:
     """One agent. `run` returns the exit code."""
 
@@ -122,7 +101,6 @@ class Agent:
         self._own = self._root / ".agent"
         self._inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._started = _now()
-        self._lock = -1
         self._ending_by: float | None = None
         self._surveyed = False
         self._hard_links = True
@@ -130,18 +108,16 @@ class Agent:
         self._next_scan = 0.0
         self._turned = time.monotonic()
         self._unready: dict[str, str] = {}
-        self._runs: dict[str, Run] = {}
-        self._numbers: Counter[str] = Counter()
-        self._summaries: dict[tuple[str, str], DatabaseSummary] = {}
-        self._attempts: dict[str, Attempt] = {}
-        self._destinations: dict[str, owed.Destination] = {}
+        self._metrics = Metrics(self.status)
+        self._runs = Runs(str(self._root), self._inbox.put)
+        self._holdings = Holdings()
+        self._account = Account(self._metrics)
         self._spool = Spool(settings.requests, str(self._root), self._refuse_set)
-        self._backups = Backups(self._spool, self._count_request)
+        self._backups = Backups(self._spool, self._account.request)
         self._discovery = Discovery(self._root)
         self._calendar = Calendar(self._own / "schedules.json", self._submit, self._backups.waits_for)
         self._bell = Bell(settings.requests, self._ring)
         self._timer = Timer(lambda *_: self._inbox.put(Due()))
-        self._metrics = Metrics(self.status)
         self._endpoints: Endpoints | None = None
 
     # Life
@@ -159,7 +135,7 @@ class Agent:
     def _start(self) -> None:
         self._root.mkdir(parents=True, exist_ok=True)
         ended = processes.end_left_behind(str(self._root))
-        self._lock = ownership.own(self._root)
+        self._runs.lock = ownership.own(self._root)
         self._own.mkdir(exist_ok=True)
         host, port = self._settings.http.host, self._settings.http.port
         self._endpoints = Endpoints(host, port, self._metrics.page, self.status, self.alive)
@@ -187,15 +163,14 @@ class Agent:
             http=self._endpoints.port if self._endpoints else None,
             processes_of_an_earlier_life=ended,
         )
-        log.info("retention", policy=_retention_sentence(settings))
+        log.info("retention", policy=view.retention(settings))
         for key in settings.keys_not_in_force():
             log.warning("setting not in force", key=key, because="accepted, and built in a later version")
 
     def _stop(self) -> None:
         self._timer.stop()
         self._bell.close()
-        for run in self._runs.values():
-            run.child.kill()
+        self._runs.kill()
         try:
             self._spool.clear_legacy_status()
         except OSError as error:
@@ -207,7 +182,7 @@ class Agent:
     def _over(self) -> bool:
         if self._ending_by is None:
             return False
-        return not self._runs or time.monotonic() >= self._ending_by + CANCEL_SECONDS
+        return not self._runs or time.monotonic() >= self._ending_by + END_SECONDS
 
     def alive(self) -> bool:
         """Tell whether the loop turns."""
@@ -237,11 +212,9 @@ class Agent:
         now = time.monotonic()
         moments = [self._next_scan]
         if self._ending_by is not None:
-            asked = all(run.ending is not None for run in self._runs.values())
-            moments = [self._ending_by + CANCEL_SECONDS if asked else self._ending_by]
-        for run in self._runs.values():
-            moments += [moment for moment in (run.deadline, run.kill_at) if moment is not None]
-        return max(0.0, min(moments) - now)
+            asked = all(run.ending is not None for _, run in self._runs)
+            moments = [self._ending_by + END_SECONDS if asked else self._ending_by]
+        return max(0.0, min(moments + self._runs.moments()) - now)
 
     def _handle(self, message: Message) -> None:
         match message:
@@ -283,7 +256,7 @@ class Agent:
     def _look(self) -> None:
         """List the requests folder when that is due, and take what is ripe; look after everything that has a time."""
         monotonic = time.monotonic()
-        self._enforce(monotonic)
+        self._runs.enforce(monotonic, all_end=self._ending_by is not None and monotonic >= self._ending_by)
         if monotonic < self._next_scan or self._ending_by is not None:
             return
         self._next_scan = monotonic + SCAN_SECONDS
@@ -292,7 +265,7 @@ class Agent:
         self._backups.write_unwritten()
         self._reload()
         if os.getpid() == 1:
-            processes.reap_orphans({run.child.pid for run in self._runs.values()})
+            processes.reap_orphans({run.child.pid for _, run in self._runs})
         for ticket in self._spool.unsettled():
             try:
                 self._accept(self._spool.settle(ticket, _now()))
@@ -302,7 +275,7 @@ class Agent:
 
     def _hear_again(self) -> None:
         """Make the folder again where it has gone, with every entry that is not answered, and watch it."""
-        self._metrics.deaf.inc()
+        self._account.watched_anew()
         log.warning("requests folder watched anew", folder=str(self._settings.requests))
         self._settings.requests.mkdir(parents=True, exist_ok=True)
         self._listen()  # first: a folder that is changed for another while this goes on is noticed by the next scan
@@ -339,7 +312,7 @@ class Agent:
             return
         log.info("request", request=answer.id, state=answer.state.value, files=answer.files, error=answer.error)
         if answer.state is State.REJECTED:
-            self._metrics.requests.labels(action="any", outcome=State.REJECTED.value).inc()
+            self._account.request(answer)
         elif answer.action == Action.CANCEL.value:
             self._cancel(answer)
         elif not answer.state.final:
@@ -351,7 +324,7 @@ class Agent:
         self._accept(taken)
 
     def _refuse_set(self, set_name: str) -> str | None:
-        adhoc = ({name for name, _ in self._summaries} | self._backups.sets) - self._settings.declared_sets
+        adhoc = (self._holdings.sets | self._backups.sets) - self._settings.declared_sets
         if set_name in self._settings.declared_sets or set_name in adhoc or len(adhoc) < MOST_ADHOC:
             return None
         return (
@@ -372,15 +345,12 @@ class Agent:
         by = answer.asked.requested_by
         failure = Failure(Reason.CANCELLED, f"cancelled by request {answer.id}" + (f" of {by}" if by else ""))
         for run in self._backups.cancel(target, failure, now):
-            self._end_run(run, Reason.CANCELLED)
+            self._runs.end(run, Reason.CANCELLED)
         self._conclude(answer.becomes(State.SUCCEEDED, now))
 
     def _conclude(self, answer: Answer) -> None:
         self._backups.keep(answer)
-        self._count_request(answer)
-
-    def _count_request(self, answer: Answer) -> None:
-        self._metrics.requests.labels(action=answer.action, outcome=answer.state.value).inc()
+        self._account.request(answer)
 
     # Settings
 
@@ -399,11 +369,7 @@ class Agent:
 
     def _take_settings(self, settings: Settings) -> None:
         self._settings = settings
-        self._destinations = {
-            name: self._destinations.get(name, owed.Destination(name)) for name in settings.storage.destinations
-        }
-        for destination in self._destinations.values():
-            destination.hurry()  # whoever mends a destination's settings wants to see it copy
+        self._holdings.use(settings.storage.destinations)
         self._discovery.outdate()
         self._calendar.schedules = settings.schedules
         self._calendar.timetables = settings.timetables()
@@ -429,19 +395,9 @@ class Agent:
     def _survey(self) -> None:
         notes = {name: one.identity for name, one in self._settings.storage.destinations.items()}
         task = tasks.SurveyTask(root=str(self._root), open_runs=self._backups.open_runs(), notes=notes)
-        self._spawn("survey", "backup_agent.run.survey", task.model_dump_json().encode())
+        self._runs.spawn("survey", "backup_agent.run.survey", task.model_dump_json().encode())
 
     # Runs
-
-    def _spawn(self, name: str, module: str, task: bytes, **facts: Any) -> Run:  # noqa: ANN401  fields of Run
-        child = Child(name, module, task, self._inbox.put, root=str(self._root), keep=self._lock)
-        run = Run(child, kind=module.rsplit(".", 1)[-1], started=time.monotonic(), **facts)
-        self._runs[name] = run
-        return run
-
-    def _numbered(self, kind: str) -> str:
-        self._numbers[kind] += 1
-        return f"{kind}-{self._numbers[kind]}"
 
     def _advance(self) -> None:
         """Start whatever may start now."""
@@ -451,36 +407,32 @@ class Agent:
         unselected = self._backups.unselected()
         wanted = bool(unselected) or any(True for _ in self._backups.waiting_jobs())
         parallel = self._settings.limits.parallel
-        if wanted and len(self._slots()) < parallel:
+        if wanted and self._runs.slots < parallel:
             if not self._discovery.fresh(time.monotonic()):
                 self._discover()
                 return
             for answer in unselected:
                 self._select(answer)
             running = [*self._backups.running.values()]
-            slots = parallel - (len(self._slots()) - len(running))
+            slots = parallel - (self._runs.slots - len(running))
             for job in may_start(self._backups.waiting_jobs(), running, slots):
                 self._start_backup(job.request, job.database)
-        if len(self._slots()) < parallel and not any(True for _ in self._backups.waiting_jobs()):
+        if self._runs.slots < parallel and not any(True for _ in self._backups.waiting_jobs()):
             self._retry_copies()
 
-    def _slots(self) -> list[str]:
-        """Return the runs that take a slot: all but the survey, since a heavy library must not stand beside a JVM."""
-        return [name for name, run in self._runs.items() if run.kind != "survey"]
-
     def _discover(self) -> None:
-        if any(run.kind == "cluster" for run in self._runs.values()):
+        if self._runs.any("cluster"):
             return
         task = json.dumps({"settings": self._settings.model_dump(mode="json"), "root": str(self._root)}).encode()
         deadline = time.monotonic() + DISCOVER_SECONDS
-        self._spawn(self._numbered("discover"), "backup_agent.cluster", task, deadline=deadline)
+        self._runs.spawn(self._runs.numbered("discover"), "backup_agent.cluster", task, deadline=deadline)
 
     def _select(self, answer: Answer) -> None:
         settings = self._settings
         selection = self._discovery.select(
             answer.asked.asked,
             tuple(settings.databases),
-            {database for _, database in self._summaries},
+            self._holdings.databases,
             self._addressing(),
             now=_now(),
             max_age=settings.neo4j.max_topology_age,
@@ -527,46 +479,24 @@ class Agent:
             settings=self._settings.model_dump(mode="json"),
         )
         try:
-            self._spawn(name, "backup_agent.run.backup", task.model_dump_json().encode())
+            self._runs.spawn(name, "backup_agent.run.backup", task.model_dump_json().encode())
         except OSError as error:
             failure = Failure(Reason.OUT_OF_MEMORY, f"a process could not be started: {error.strerror}")
             self._conclude_backup(name, DatabaseResult().failed(failure, _now()), {})
 
     def _retry_copies(self) -> None:
-        monotonic = time.monotonic()
-        for name, destination in self._destinations.items():
-            if not owed.owing(self._summaries.values(), name) or not destination.due(monotonic):
-                continue
-            if any(run.kind == "copy" for run in self._runs.values()):
-                return
-            task = tasks.CopyTask(
-                run=self._numbered("copy"),
-                destination=name,
-                sets=tuple(sorted(self._settings.declared_sets)),
-                settings=self._settings.model_dump(mode="json"),
-            )
-            self._spawn(task.run, "backup_agent.run.copy", task.model_dump_json().encode(), destination=name)
+        name = self._holdings.to_retry()
+        if name is None or self._runs.any("copy"):
             return
+        task = tasks.CopyTask(
+            run=self._runs.numbered("copy"),
+            destination=name,
+            sets=tuple(sorted(self._settings.declared_sets)),
+            settings=self._settings.model_dump(mode="json"),
+        )
+        self._runs.spawn(task.run, "backup_agent.run.copy", task.model_dump_json().encode(), destination=name)
 
-    def _end_run(self, name: str, reason: Reason) -> None:
-        run = self._runs.get(name)
-        if run is None or run.ending is not None:
-            return
-        run.ending = reason
-        run.kill_at = time.monotonic() + CANCEL_SECONDS
-        run.child.ask_to_end()
-
-    def _enforce(self, monotonic: float) -> None:
-        """End what has outlived its time."""
-        for name, run in self._runs.items():
-            if run.deadline is not None and monotonic >= run.deadline:
-                run.deadline = None
-                self._end_run(name, Reason.TIMEOUT)
-            if run.kill_at is not None and monotonic >= run.kill_at:
-                run.kill_at = monotonic + 1.0
-                run.child.kill()
-            if self._ending_by is not None and monotonic >= self._ending_by:
-                self._end_run(name, Reason.INTERRUPTED)
+    # What children tell
 
     def _told(self, told: Told) -> None:
         run = self._runs.get(told.run)
@@ -579,12 +509,11 @@ class Agent:
             case "result" | "topology" | "failed":
                 run.result = event
             case "summary":
-                summary = DatabaseSummary.model_validate({k: v for k, v in event.items() if k != "event"})
-                self._summaries[summary.set, summary.database] = summary
+                self._holdings.take(event)
             case "owed":
-                self._owes(event)
+                self._holdings.owes(event)
             case "stored" | "copied":
-                self._metrics.bytes.labels(place=event["place"], type=event["type"]).inc(event["bytes"])
+                self._account.stored(event["place"], event["type"], event["bytes"])
             case "volume":
                 self._hard_links = event["hard_links"]
                 if not self._hard_links:
@@ -596,17 +525,8 @@ class Agent:
             case "warning":
                 log.warning(event["text"], run=told.run, because=event.get("because"))
 
-    def _owes(self, event: dict[str, Any]) -> None:
-        """Note how many copies a database still owes to a destination."""
-        key = (event["set"], event["database"])
-        if key in self._summaries:
-            before = self._summaries[key]
-            counts = {**before.owed, event["destination"]: event["owed"]}
-            self._summaries[key] = before.model_copy(update={"owed": counts})
-
     def _progressed(self, name: str, run: Run, event: dict[str, Any]) -> None:
-        run.stage = event.get("stage", run.stage)
-        run.bytes, run.total = event.get("bytes"), event.get("total")
+        self._runs.progressed(name, event)
         if name in self._backups.running:
             progress = {
                 key: value
@@ -620,10 +540,9 @@ class Agent:
             self._backups.tell(name, run.stage, progress)
 
     def _ended(self, ended: Ended) -> None:
-        run = self._runs.pop(ended.run, None)
+        run = self._runs.ended(ended.run)
         if run is None:
             return
-        run.child.kill()
         give_back()
         match run.kind:
             case "survey":
@@ -650,29 +569,20 @@ class Agent:
             log.warning("cluster not discovered", error=self._discovery.failure.error)
 
     def _copied(self, run: Run, code: int) -> None:
-        destination = self._destinations.get(run.destination or "")
-        if destination is None:
-            return
+        place = run.destination or ""
         result = run.result or {}
         if result.get("copied"):
-            log.info("owed copies stored", destination=destination.name, copied=result["copied"])
+            log.info("owed copies stored", destination=place, copied=result["copied"])
         if run.result is not None and "reason" not in result:
-            destination.succeeded()
+            self._holdings.stored(place)
             return
         reason = Reason(result.get("reason", Reason.INTERNAL))
-        failure = Failure(reason, result.get("error", f"copying ended without a word (exit code {code})"))
-        self._copy_failed(destination, failure)
+        error = result.get("error", f"copying ended without a word (exit code {code})")
+        self._copy_refused(place, Failure(reason, error))
 
-    def _copy_failed(self, destination: owed.Destination, failure: Failure) -> None:
-        destination.failed(failure, time.monotonic())
-        self._metrics.storage_errors.labels(destination=destination.name, reason=failure.reason.value).inc()
-        log.warning(
-            "copy owed",
-            destination=destination.name,
-            reason=failure.reason.value,
-            error=failure.error,
-            retry_seconds=round(destination.wait(time.monotonic())),
-        )
+    def _copy_refused(self, place: str, failure: Failure) -> None:
+        if self._holdings.refused(place, failure):
+            self._account.copy_refused(place, failure.reason)
 
     def _backed_up(self, ended: Ended, run: Run) -> None:
         facts = run.result or {}
@@ -689,12 +599,11 @@ class Agent:
         job = self._backups.running[name]
         answer, result = self._backups.ended(name, result, now)
         for place, failure in facts.get("copy_failures", {}).items():
-            if place in self._destinations and failure["reason"] != Reason.CANCELLED:
-                self._copy_failed(self._destinations[place], Failure(Reason(failure["reason"]), failure["error"]))
+            self._copy_refused(place, Failure(Reason(failure["reason"]), failure["error"]))
         for place, copy in result.copies.items():
-            if copy == "stored" and place in self._destinations:
-                self._destinations[place].succeeded()
-        self._account(answer, job.set, job.database, result, now)
+            if copy == "stored":
+                self._holdings.stored(place)
+        self._account.backup(answer, job.database, result, self._settings.declared_sets, now)
         log.info(
             "backup ended",
             request=answer.id,
@@ -705,34 +614,6 @@ class Agent:
             **_told_of(result),
             **facts.get("facts", {}),
         )
-
-    def _account(self, answer: Answer, set_name: str, database: str, result: DatabaseResult, now: datetime) -> None:
-        if result.open:
-            return
-        trigger = "schedule" if answer.schedule else "request"
-        reason = result.reason.value if result.reason else ""
-        type_ = result.type or answer.asked.type.value
-        labels = {"set": self._metric_set(set_name), "database": database}
-        self._metrics.runs.labels(
-            type=type_, trigger=trigger, outcome=result.outcome.value, reason=reason, **labels
-        ).inc()
-        if type_ == BackupType.FULL.value and answer.asked.type is not BackupType.FULL:
-            self._metrics.promotions.labels(reason=result.type_reason or "", **labels).inc()
-        for stage, seconds in result.stages.items():
-            self._metrics.stages.labels(stage=stage).observe(seconds)
-        key = f"{set_name}/{database}"
-        before = self._attempts.get(key)
-        failed = result.outcome in (Outcome.FAILED, Outcome.CANCELLED)
-        self._attempts[key] = Attempt(
-            at=now,
-            failed_at=now if failed else (before.failed_at if before else None),
-            reason=result.reason if failed else (before.reason if before else None),
-            error=result.error if failed else None,
-        )
-
-    def _metric_set(self, set_name: str) -> str:
-        """Return the set as a label: ad hoc names are many and come from requests."""
-        return set_name if set_name in self._settings.declared_sets else "adhoc"
 
     # What others see
 
@@ -748,15 +629,13 @@ class Agent:
     def _status(self) -> Status:
         now = _now()
         monotonic = time.monotonic()
-        room = _room(self._root)
-        summaries = tuple(self._summaries.values())
+        room = view.room(self._root)
+        summaries = self._holdings.summaries
         unready = dict(self._unready)
         if not self._surveyed:
             unready["survey"] = "the volume is being surveyed"
         if self._ending_by is not None:
             unready["ending"] = "the agent is ending"
-        discovery = self._discovery
-        bolt = "answers" if discovery.current else discovery.failure.error if discovery.failure else None
         return Status(
             cluster=self._settings.cluster,
             version=__version__,
@@ -767,66 +646,24 @@ class Agent:
             surveyed=self._surveyed,
             queue_depth=self._backups.depth,
             queue_oldest=self._backups.oldest(),
-            running=tuple(self._run_status(name, run, monotonic) for name, run in self._runs.items()),
+            running=view.running(self._runs, self._backups.running, monotonic),
             databases=summaries,
-            attempts=self._attempts,
-            missing_databases=discovery.missing,
-            destinations={
-                name: DestinationStatus(
-                    up=one.up,
-                    owed=owed.owing(summaries, name),
-                    reason=one.failure.reason if one.failure else None,
-                    error=one.failure.error if one.failure else None,
-                    retry_seconds=round(one.wait(monotonic), 1) if one.failure else None,
-                )
-                for name, one in self._destinations.items()
-            },
-            schedules={
-                name: self._schedule_status(timetable, now) for name, timetable in self._calendar.timetables.items()
-            },
-            bolt=bolt,
-            topology_seen=discovery.last.seen if discovery.last else None,
-            clock_offset_seconds=discovery.clock_offset,
-            volume_free=room[0] if room else None,
-            volume_total=room[1] if room else None,
-            full_on=_full_on(summaries, room[0], now) if room else None,
-            retention=_retention_sentence(self._settings),
+            attempts=self._account.attempts,
+            missing_databases=self._discovery.missing,
+            destinations=view.destinations(self._holdings, monotonic),
+            schedules=view.schedules(self._calendar, now),
+            bolt=view.bolt(self._discovery),
+            topology_seen=self._discovery.last.seen if self._discovery.last else None,
+            clock_offset_seconds=self._discovery.clock_offset,
+            volume_free=room.free if room else None,
+            volume_total=room.total if room else None,
+            full_on=view.full_on(summaries, room.free, now) if room else None,
+            retention=view.retention(self._settings),
             settings_valid=self._fault is None,
             settings_fault=self._fault,
             settings_waiting=self._settings_waiting,
             settings_loaded=self._loaded_at,
             not_in_force=tuple(self._settings.keys_not_in_force()),
-        )
-
-    def _run_status(self, name: str, run: Run, monotonic: float) -> RunStatus:
-        job = self._backups.running.get(name)
-        return RunStatus(
-            run=name,
-            kind=run.kind,
-            request=job.request if job else None,
-            set=job.set if job else None,
-            database=job.database if job else None,
-            destination=run.destination,
-            stage=run.stage,
-            bytes=run.bytes,
-            total=run.total,
-            seconds=round(monotonic - run.started, 1),
-            attempt=job.attempts + 1 if job else None,
-        )
-
-    def _schedule_status(self, timetable: Timetable, now: datetime) -> ScheduleStatus:
-        name = timetable.name
-        schedule = self._settings.schedules[name]
-        counts = self._calendar.counts.get(name)
-        return ScheduleStatus(
-            cron=schedule.cron,
-            timezone=schedule.timezone,
-            type=schedule.type,
-            suspended=timetable.suspend,
-            next_runs=tuple(run.start for run in next_runs({name: timetable}, now, 5)),
-            expected_interval_seconds=expected_interval(timetable.cron, now).total_seconds(),
-            missed=counts.missed if counts else 0,
-            coalesced=counts.coalesced if counts else 0,
         )
 
 
@@ -842,34 +679,7 @@ def _cancelled(result: DatabaseResult | None, now: datetime) -> DatabaseResult:
     return result.failed(Failure(Reason.CANCELLED, f"{text}; {result.artifact} was recorded before"), now)
 
 
-def _room(root: Path) -> tuple[int, int] | None:
-    try:
-        facts = space(root)
-    except OSError:
-        return None
-    return facts.free, facts.total
-
-
 def _told_of(result: DatabaseResult) -> dict[str, Any]:
     """Return a result as fields of the canonical line, without what is not known."""
     facts = result.model_dump(mode="json", exclude_none=True, exclude={"started", "finished", "hint"})
     return {key: value for key, value in facts.items() if value not in ({}, [], False)}
-
-
-def _retention_sentence(settings: Settings) -> str:
-    if settings.retention is None:
-        return "nothing is deleted: no `retention` is set"
-    return "nothing is deleted: `retention` is set, and carried out by a later version"
-
-
-def _full_on(summaries: tuple[DatabaseSummary, ...], free: int, now: datetime) -> datetime | None:
-    """Return when the volume is full at the present rate: the bytes kept over the time in which they came.
-
-    Not known before artifacts of some database span an hour.
-    """
-    spans = [(one.size, (max(one.last_success.values()) - one.first).total_seconds()) for one in summaries]
-    rate = sum(size / seconds for size, seconds in spans if seconds >= timedelta(hours=1).total_seconds())
-    if rate <= 0:
-        return None
-    days = free / rate / 86400
-    return now + timedelta(days=days) if days < 36500 else None  # noqa: PLR2004  a century is for ever

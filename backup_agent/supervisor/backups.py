@@ -171,7 +171,7 @@ class Backups:
         self._show_positions()
         return run, answer
 
-    def tell(self, run: str, stage: str | None, progress: dict[str, object] | None) -> None:
+    def tell(self, run: str, stage: str | None, progress: Mapping[str, object] | None) -> None:
         """Show how far a run is."""
         job = self._running[run]
         answer = self.active[job.request]

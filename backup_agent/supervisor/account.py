@@ -1,0 +1,70 @@
+"""Counting what has ended: metrics, and the last attempt at each database."""
+
+from collections.abc import Collection
+from datetime import datetime
+
+from backup_agent.core.answers import Answer, DatabaseResult, Outcome
+from backup_agent.core.reasons import Reason
+from backup_agent.core.records import BackupType
+from backup_agent.supervisor.metrics import Metrics
+from backup_agent.supervisor.status import Attempt
+
+ADHOC = "adhoc"
+"""The label of every set that is not declared: their names are many, and come from requests."""
+
+
+class Account:
+    """What became of requests and backups since the agent started."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        """Nothing has ended yet."""
+        self._metrics = metrics
+        self.attempts: dict[str, Attempt] = {}
+
+    def request(self, answer: Answer) -> None:
+        """Count a request's last state."""
+        action = "any" if answer.request is None or isinstance(answer.request, str) else answer.action
+        self._metrics.requests.labels(action=action, outcome=answer.state.value).inc()
+
+    def copy_refused(self, destination: str, reason: Reason) -> None:
+        """Count a copy that a destination did not take."""
+        self._metrics.storage_errors.labels(destination=destination, reason=reason.value).inc()
+
+    def stored(self, place: str, type_: str, count: int) -> None:
+        """Count the bytes of an artifact that was stored or copied."""
+        self._metrics.bytes.labels(place=place, type=type_).inc(count)
+
+    def watched_anew(self) -> None:
+        """Count a requests folder that had to be watched anew."""
+        self._metrics.deaf.inc()
+
+    def backup(
+        self, answer: Answer, database: str, result: DatabaseResult, declared: Collection[str], now: datetime
+    ) -> None:
+        """Count the end of a backup that has a verdict."""
+        if result.open:
+            return
+        set_name = answer.set or "default"
+        type_ = result.type or answer.asked.type.value
+        labels = {"set": set_name if set_name in declared else ADHOC, "database": database}
+        self._metrics.runs.labels(
+            type=type_,
+            trigger="schedule" if answer.schedule else "request",
+            outcome=result.outcome.value,
+            reason=result.reason.value if result.reason else "",
+            **labels,
+        ).inc()
+        if type_ == BackupType.FULL.value and answer.asked.type is not BackupType.FULL:
+            self._metrics.promotions.labels(reason=result.type_reason or "", **labels).inc()
+        for stage, seconds in result.stages.items():
+            self._metrics.stages.labels(stage=stage).observe(seconds)
+        self._attempted(f"{set_name}/{database}", result, now)
+
+    def _attempted(self, key: str, result: DatabaseResult, now: datetime) -> None:
+        before = self.attempts.get(key)
+        if result.outcome in (Outcome.FAILED, Outcome.CANCELLED):
+            self.attempts[key] = Attempt(at=now, failed_at=now, reason=result.reason, error=result.error)
+        elif before is None:
+            self.attempts[key] = Attempt(at=now)
+        else:
+            self.attempts[key] = before.model_copy(update={"at": now, "error": None})

@@ -1,0 +1,108 @@
+"""Status, put together from what the agent's parts know at one moment."""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from backup_agent.catalog.space import Space, space
+from backup_agent.core.queue import Job
+from backup_agent.core.schedules import expected_interval, next_runs
+from backup_agent.core.summary import DatabaseSummary
+from backup_agent.settings.model import Settings
+from backup_agent.supervisor.calendar import Calendar
+from backup_agent.supervisor.discovery import Discovery
+from backup_agent.supervisor.holdings import Holdings
+from backup_agent.supervisor.runs import Runs
+from backup_agent.supervisor.status import DestinationStatus, RunStatus, ScheduleStatus
+
+SHOWN_RUNS = 5
+CENTURY = timedelta(days=36500)
+
+
+def running(runs: Runs, jobs: Mapping[str, Job], monotonic: float) -> tuple[RunStatus, ...]:
+    """Return the runs under way; `jobs` are the backups among them."""
+    found: list[RunStatus] = []
+    for name, run in runs:
+        job = jobs.get(name)
+        found.append(
+            RunStatus(
+                run=name,
+                kind=run.kind,
+                request=job.request if job else None,
+                set=job.set if job else None,
+                database=job.database if job else None,
+                destination=run.destination,
+                stage=run.stage,
+                bytes=run.bytes,
+                total=run.total,
+                seconds=round(monotonic - run.started, 1),
+                attempt=job.attempts + 1 if job else None,
+            )
+        )
+    return tuple(found)
+
+
+def destinations(holdings: Holdings, monotonic: float) -> dict[str, DestinationStatus]:
+    """Return what is known of each destination."""
+    return {
+        name: DestinationStatus(
+            up=one.up,
+            owed=holdings.owed(name),
+            reason=one.failure.reason if one.failure else None,
+            error=one.failure.error if one.failure else None,
+            retry_seconds=round(one.wait(monotonic), 1) if one.failure else None,
+        )
+        for name, one in holdings.destinations.items()
+    }
+
+
+def schedules(calendar: Calendar, now: datetime) -> dict[str, ScheduleStatus]:
+    """Return each schedule with its next runs."""
+    found: dict[str, ScheduleStatus] = {}
+    for name, timetable in calendar.timetables.items():
+        schedule, counts = calendar.schedules[name], calendar.counts.get(name)
+        found[name] = ScheduleStatus(
+            cron=schedule.cron,
+            timezone=schedule.timezone,
+            type=schedule.type,
+            suspended=timetable.suspend,
+            next_runs=tuple(run.start for run in next_runs({name: timetable}, now, SHOWN_RUNS)),
+            expected_interval_seconds=expected_interval(timetable.cron, now).total_seconds(),
+            missed=counts.missed if counts else 0,
+            coalesced=counts.coalesced if counts else 0,
+        )
+    return found
+
+
+def bolt(discovery: Discovery) -> str | None:
+    """Say whether Bolt answered the last time; None before it was asked."""
+    if discovery.current is not None:
+        return "answers"
+    return discovery.failure.error if discovery.failure else None
+
+
+def room(root: Path) -> Space | None:
+    """Return the room on the volume, where that can be told."""
+    try:
+        return space(root)
+    except OSError:
+        return None
+
+
+def retention(settings: Settings) -> str:
+    """Say what is deleted."""
+    if settings.retention is None:
+        return "nothing is deleted: no `retention` is set"
+    return "nothing is deleted: `retention` is set, and carried out by a later version"
+
+
+def full_on(summaries: tuple[DatabaseSummary, ...], free: int, now: datetime) -> datetime | None:
+    """Return when the volume is full at the present rate: the bytes kept over the time in which they came.
+
+    Not known before artifacts of some database span an hour.
+    """
+    spans = [(one.size, (max(one.last_success.values()) - one.first).total_seconds()) for one in summaries]
+    rate = sum(size / seconds for size, seconds in spans if seconds >= timedelta(hours=1).total_seconds())
+    if rate <= 0 or free / rate > CENTURY.total_seconds():
+        return None
+    return now + timedelta(seconds=free / rate)
