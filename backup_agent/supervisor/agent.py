@@ -18,7 +18,7 @@ import structlog
 from backup_agent import __version__, processes
 from backup_agent.core import tasks
 from backup_agent.core.answers import MOST_ATTEMPTS, Answer, DatabaseResult, Outcome, State
-from backup_agent.core.queue import may_start
+from backup_agent.core.queue import Job, may_start
 from backup_agent.core.reasons import Failure, Reason
 from backup_agent.core.records import BackupType
 from backup_agent.core.requests import Action, Request
@@ -405,23 +405,26 @@ class Agent:
             return
         self._backups.activate()
         unselected = self._backups.unselected()
-        wanted = bool(unselected) or any(True for _ in self._backups.waiting_jobs())
-        parallel = self._settings.limits.parallel
-        if wanted and self._runs.slots < parallel:
+        if unselected or self._startable():
             if not self._discovery.fresh(time.monotonic()):
                 self._discover()
                 return
             for answer in unselected:
                 self._select(answer)
-            running = [*self._backups.running.values()]
-            slots = parallel - (self._runs.slots - len(running))
-            for job in may_start(self._backups.waiting_jobs(), running, slots):
-                self._start_backup(job.request, job.database)
-        if self._runs.slots < parallel and not any(True for _ in self._backups.waiting_jobs()):
+            for job in self._startable():
+                self._start_backup(job)
+        if self._free_slots() and not any(True for _ in self._backups.waiting_jobs()):
             self._retry_copies()
 
+    def _free_slots(self) -> int:
+        return max(0, self._settings.limits.parallel - self._runs.slots)
+
+    def _startable(self) -> tuple[Job, ...]:
+        running = [*self._backups.running.values()]
+        return may_start(self._backups.waiting_jobs(), running, len(running) + self._free_slots())
+
     def _discover(self) -> None:
-        if self._runs.any("cluster"):
+        if self._runs.any("cluster") or not self._free_slots():
             return
         task = json.dumps({"settings": self._settings.model_dump(mode="json"), "root": str(self._root)}).encode()
         deadline = time.monotonic() + DISCOVER_SECONDS
@@ -449,10 +452,9 @@ class Agent:
             backup_port=neo4j.backup_port, backup_addresses=neo4j.backup_addresses, servers=tuple(neo4j.servers)
         )
 
-    def _start_backup(self, request: str, database: str) -> None:
-        job = next(job for job in self._backups.waiting_jobs() if (job.request, job.database) == (request, database))
+    def _start_backup(self, job: Job) -> None:
         name, answer = self._backups.start(job, _now())
-        result = answer.databases[database]
+        result = answer.databases[job.database]
         asked = answer.asked
         schedule = self._settings.schedules.get(answer.schedule or "")
         declared = job.set in self._settings.declared_sets
@@ -461,14 +463,14 @@ class Agent:
             run=name,
             request=answer.id,
             set=job.set,
-            database=database,
+            database=job.database,
             type=BackupType(asked.type),
             promote=schedule.promote if schedule else "now",
             database_id=result.database_id,
             discovery=result.discovery or "static",
-            sources=tuple(source.address for source in self._discovery.sources(database, self._addressing())),
+            sources=tuple(source.address for source in self._discovery.sources(job.database, self._addressing())),
             server_versions=last.versions if last else (),
-            earlier_runs=earlier_runs(answer, database)[:-1],
+            earlier_runs=earlier_runs(answer, job.database)[:-1],
             since=answer.received,
             adopt_only=result.attempts > MOST_ATTEMPTS,
             at_once=max(1, len(self._backups.running)),
