@@ -12,6 +12,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import IO, Any, Self, TypeVar
 
@@ -211,6 +212,34 @@ class Live:
         self.change(lambda cluster: cluster.with_transactions(database, count))
         taken = max((record["header"]["taken"] for record in self.records(database=database)), default="")
         until(lambda: time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime()) > taken[:19], "another second")
+
+    def handled(self, schedule: str, cron: str, ago: timedelta) -> None:
+        """Let a schedule have been handled for the last time a while ago, by an earlier life."""
+        through = (datetime.now(UTC) - ago).isoformat()
+        kept = {"schema": 1, "schedules": {schedule: {"through": through, "cron": cron}}}
+        (self.root / ".agent").mkdir(parents=True, exist_ok=True)
+        (self.root / ".agent" / "schedules.json").write_text(json.dumps(kept))
+
+    def answer_of(self, identity: str) -> dict[str, Any]:
+        """Return the answer to an id as it stands; empty where there is none yet."""
+        try:
+            content: dict[str, Any] = json.loads((self.requests / "answers" / f"{identity}.json").read_text())
+        except (OSError, ValueError):
+            return {}
+        return content
+
+    def final(self, identity: str, *, patience: float = PATIENCE) -> dict[str, Any]:
+        """Return the last answer to an id."""
+
+        def look() -> dict[str, Any] | None:
+            answer = self.answer_of(identity)
+            return answer if answer.get("state") in FINAL else None
+
+        return until(look, f"last answer to {identity}", patience)
+
+    def until_stage(self, identity: str, stage: str = "checkpoint") -> None:
+        """Wait until a request's backup is in a stage: `checkpoint` is where the stand-in hangs or is slow."""
+        until(lambda: self.answer_of(identity).get("stage") == stage, f"stage {stage} of {identity}")
 
     def open_entries(self) -> list[str]:
         """Return what stands in the spool and has no final answer."""

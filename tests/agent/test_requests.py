@@ -5,7 +5,6 @@ import os
 import subprocess
 import time
 from collections import Counter
-from typing import Any
 
 import pytest
 
@@ -14,27 +13,6 @@ from tests.agent.live import FINAL, Live, until
 
 SOON = 5.0
 """What a cancel is promised to take, and a busy machine's share."""
-
-
-def answer_of(live: Live, identity: str) -> dict[str, Any] | None:
-    try:
-        content: dict[str, Any] = json.loads((live.requests / "answers" / f"{identity}.json").read_text())
-    except (OSError, ValueError):
-        return None
-    return content
-
-
-def final_of(live: Live, identity: str) -> dict[str, Any]:
-    def look() -> dict[str, Any] | None:
-        answer = answer_of(live, identity)
-        return answer if answer and answer["state"] in FINAL else None
-
-    return until(look, f"last answer to {identity}")
-
-
-def until_running(live: Live, identity: str) -> None:
-    """Wait until the request's neo4j-admin has begun."""
-    until(lambda: (answer_of(live, identity) or {}).get("stage") == "checkpoint", f"running {identity}")
 
 
 def test_a_file_written_in_two_steps_is_read_once_it_is_whole(live: Live) -> None:
@@ -103,7 +81,7 @@ def test_an_id_that_comes_again_while_it_runs_is_answered_beside_both_files(live
     live.fault({"do": "slow_checkpoint", "seconds": 1.5, "database": "orders"})
     live.start()
     live.drop("a.request", id="one", database="orders")
-    until_running(live, "one")
+    live.until_stage("one")
     live.drop("b.request", id="one", database="orders")
 
     assert live.answer("b")["state"] == "succeeded"
@@ -137,10 +115,10 @@ def test_two_requests_for_one_database_never_run_side_by_side(live: Live) -> Non
     def all_done() -> bool:
         running = [run for run in live.status()["running"] if run["kind"] == "backup"]
         seen.append(Counter(run["database"] for run in running))
-        return all((answer_of(live, name) or {}).get("state") in FINAL for name in ("one", "two", "three"))
+        return all(live.answer_of(name).get("state") in FINAL for name in ("one", "two", "three"))
 
     until(all_done, "three answers")
-    assert {final_of(live, name)["state"] for name in ("one", "two", "three")} == {"succeeded"}
+    assert {live.final(name)["state"] for name in ("one", "two", "three")} == {"succeeded"}
     assert max(count["orders"] for count in seen) == 1
     assert any(count["orders"] and count["neo4j"] for count in seen)
     assert len(live.artifacts()) == 2
@@ -152,7 +130,7 @@ def test_a_running_backup_is_cancelled_within_seconds_and_its_processes_are_gone
     live.fault({"do": fault, "command": "backup"}, *hanging)
     live.start()
     live.drop("x.request", id="long", databases=["orders", "neo4j"])
-    until_running(live, "long")
+    live.until_stage("long")
     begun = time.monotonic()
     live.drop("stop.request", action="cancel", id="long", requested_by="the DBA")
     answer = live.answer()
@@ -173,9 +151,9 @@ def test_a_queued_backup_is_cancelled_and_never_starts(live: Live) -> None:
     live.fault({"do": "hang", "database": "orders"})
     live.start()
     live.drop("x.request", id="first", database="orders")
-    until_running(live, "first")
+    live.until_stage("first")
     live.drop("y.request", id="second", database="neo4j")
-    until(lambda: (answer_of(live, "second") or {}).get("position"), "queue position")
+    until(lambda: live.answer_of("second").get("position"), "queue position")
     cancelled = live.ask("stop", action="cancel", id="second")
     answer = live.answer("y")
 
@@ -202,13 +180,13 @@ def test_a_deleted_folder_comes_back_with_its_queue_and_a_verdict_reached_meanwh
     live.fault({"do": "slow_checkpoint", "seconds": 2, "database": "orders"})
     live.start()
     live.drop("x.request", id="running", database="orders")
-    until_running(live, "running")
+    live.until_stage("running")
     live.drop("y.request", id="queued", database="neo4j")
-    until(lambda: answer_of(live, "queued"), "queued request")
+    until(lambda: live.answer_of("queued"), "queued request")
     subprocess.run(["rm", "-rf", str(live.requests)], check=True)
 
-    assert final_of(live, "running")["state"] == "succeeded"
-    assert final_of(live, "queued")["state"] == "succeeded"
+    assert live.final("running")["state"] == "succeeded"
+    assert live.final("queued")["state"] == "succeeded"
     assert live.ask("z", database="orders")["state"] == "succeeded"
     assert live.metric("neo4j_backup_watch_restarts_total") == 1
 
@@ -217,13 +195,13 @@ def test_a_folder_moved_away_and_made_again_by_another_is_heard_within_one_scan(
     live.fault({"do": "hang", "database": "orders"})
     live.start()
     live.drop("x.request", id="running", database="orders")
-    until_running(live, "running")
+    live.until_stage("running")
     live.requests.rename(live.folder / "moved")
     live.requests.mkdir()
     live.drop("stop.request", action="cancel", id="running")
 
     assert live.answer("stop", patience=15)["state"] == "succeeded"
-    assert final_of(live, "running")["state"] == "cancelled"
+    assert live.final("running")["state"] == "cancelled"
 
 
 def test_a_folder_moved_back_brings_its_own_queue(live: Live) -> None:
@@ -248,14 +226,14 @@ def test_a_volume_mounted_over_the_folder_is_heard(live: Live) -> None:
     live.fault({"do": "slow_checkpoint", "seconds": 2, "database": "orders"})
     live.start()
     live.drop("x.request", id="running", database="orders")
-    until_running(live, "running")
+    live.until_stage("running")
     mounted = subprocess.run(["mount", "-t", "tmpfs", "none", str(live.requests)], capture_output=True, check=False)
     if mounted.returncode:
         if "CI" in os.environ:
             pytest.fail(mounted.stderr.decode())
         pytest.skip("mounting is refused here")
     try:
-        assert final_of(live, "running")["state"] == "succeeded"
+        assert live.final("running")["state"] == "succeeded"
         assert live.ask("y", database="neo4j")["state"] == "succeeded"
         live.end()
     finally:
