@@ -8,11 +8,12 @@ from collections.abc import Iterator
 
 from backup_agent.cli import printing
 from backup_agent.core.answers import Answer, DatabaseResult, Outcome
+from backup_agent.core.reasons import Reason
 
 
 def lines(answer: Answer, *, whole: bool = False) -> list[str]:
     """Return what became of a request, line by line; with every line of its errors where `whole`."""
-    said = [f"{answer.id}: {answer.state.value}" + (f" ({answer.reason.value})" if answer.reason else "")]
+    said = [f"{answer.id}: {_with_reason(answer.state.value, answer.reason)}"]
     for name, result in answer.databases.items():
         said += [f"  {line}" for line in _database(name, result, whole=whole)]
     said += [f"  WARNING: {warning}" for warning in answer.warnings]
@@ -47,10 +48,14 @@ def progress(answer: Answer) -> str:
     return printing.size(facts["bytes"]) + total
 
 
+def _with_reason(state: str, reason: Reason | None) -> str:
+    return f"{state} ({reason.value})" if reason and reason.value != state else state
+
+
 def _database(name: str, result: DatabaseResult, *, whole: bool) -> Iterator[str]:
     words = [f"{name}:"]
     if result.outcome is not Outcome.SUCCEEDED:
-        words.append(result.outcome.value + (f" ({result.reason.value})" if result.reason else ""))
+        words.append(_with_reason(result.outcome.value, result.reason))
     if result.artifact:
         words += [f"{result.type} ({result.type_reason}),", f"{printing.size(result.size or 0)},", result.artifact]
     yield " ".join(words) + "".join(f", {place}: {state}" for place, state in result.copies.items())

@@ -189,9 +189,9 @@ class _Shown:
         else:
             line = "dropped, and not taken: is `backup-agent run` running here? See `backup-agent status`"
         if self._live:
-            line = f"{line}  {answers.progress(answer) if answer else ''}  {waited:.0f} s"
+            line = "  ".join(filter(None, (line, answers.progress(answer) if answer else "", f"{waited:.0f} s")))
             line = line[: shutil.get_terminal_size().columns - 1]
-        if self._quiet or line == self._last:
+        if self._quiet or line == self._last or (answer and answer.state.final):
             return
         self._last = line
         click.echo(f"\r\x1b[K{line}" if self._live else line, nl=not self._live, err=True)

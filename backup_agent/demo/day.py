@@ -16,6 +16,7 @@ Tell = Callable[[str, Any], None]
 """Takes a `note`, the title of a `part`, something that was `shown` (a command and what it printed), an `answer`."""
 
 PORT = 8080
+ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 SIMULATED = "The Neo4j cluster here is SIMULATED: its servers and neo4j-admin are stand-ins (no Enterprise on board)."
 
 
@@ -26,7 +27,7 @@ def run(folder: Path | None, tell: Tell, *, once: bool) -> None:
     signal. Nothing that was started is left running.
     """
     _leave_out_the_callers_environment()
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in ENDINGS:
         signal.signal(number, signal.default_int_handler)
     with _folder(folder) as place:
         world = World(place)
@@ -37,7 +38,7 @@ def run(folder: Path | None, tell: Tell, *, once: bool) -> None:
             if not once:
                 _stay(world, tell)
         finally:
-            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            for number in ENDINGS:
                 signal.signal(number, signal.SIG_IGN)
             world.close()
 
