@@ -112,6 +112,7 @@ def adopt(run: Run, recorded: Recorded) -> Judgement | None:
             run.stages.enter("adopt")
             judged = _adopted(run, path, recorded)
             if judged is not None:
+                run.facts["adopted"] = True
                 return judged
     if run.task.adopt_only:
         raise PermanentError(
@@ -167,7 +168,10 @@ def take(run: Run, recorded: Recorded) -> Judgement:
         if judged is not None and judged.reading is not None:
             warnings = (*admin.warnings, *admin.differs_from(run.task.server_versions), *verdict.warnings)
             return Judgement(judged.path, judged.reading, _as_taken(decision, judged.reading), warnings, taken)
-        _put_aside(run)
+        if verdict.failure is not None and verdict.failure.reason is Reason.DISK_FULL:
+            _discard(run)
+        else:
+            _put_aside(run)
         decision = _after_failure(run, verdict, looked)
 
 
@@ -302,6 +306,12 @@ def _record(run: Run, judged: Judgement, recorded: Recorded) -> Record:
 def _put_aside(run: Run) -> None:
     for name in run.staging.put_aside(datetime.now(UTC)):
         run.teller.tell("aside", run=run.task.run, name=name)
+
+
+def _discard(run: Run) -> None:
+    """Remove what filled the volume: put aside, it would leave no room for any other backup."""
+    for name in run.staging.discard():
+        run.teller.tell("warning", text="unfinished artifact removed", because=f"{name}: the volume is full")
 
 
 def clear(run: Run) -> None:

@@ -101,8 +101,17 @@ class Staging:
 
     def put_aside(self, now: datetime) -> tuple[str, ...]:
         """Move what this run left, and did not pass, to `<root>/.aside/`; return the new names."""
-        new = _names(self.target) - self._there if self.target.exists() else set()
-        return put_aside(self.root, self.run, (self.target / name for name in sorted(new)), now)
+        return put_aside(self.root, self.run, self._new_files(), now)
+
+    def discard(self) -> tuple[str, ...]:
+        """Remove what this run left, and did not pass; return the names."""
+        new = self._new_files()
+        for path in new:
+            path.unlink()
+        return tuple(path.name for path in new)
+
+    def _new_files(self) -> tuple[Path, ...]:
+        return tuple(self.target / name for name in sorted(_names(self.target) - self._there))
 
     def remove(self) -> None:
         """Remove the run's own folder."""

@@ -5,6 +5,7 @@ The processes of a run inherit the descriptor, so a root stays locked as long as
 
 import fcntl
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from backup_agent.core.reasons import PermanentError, Reason
@@ -29,8 +30,9 @@ def own(root: Path) -> int:
             "one agent a storage root: stop the other, or give this one a root of its own",
         )
     _probe(root)
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, f"pid {os.getpid()} on {os.uname().nodename}\n".encode(), 0)
+    with suppress(OSError):  # a name for people: a full volume, which has no room for it, is owned all the same
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"pid {os.getpid()} on {os.uname().nodename}\n".encode(), 0)
     return descriptor
 
 
