@@ -1,0 +1,177 @@
+"""The cluster over Bolt: away at start, away later, wrong, moving; backups go on as far as anything is known."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from backup_agent.standins import cluster as simulated
+from backup_agent.standins.cluster import BoltFault, User
+from tests.agent.live import PASSWORD, Live, until
+
+AWAY = BoltFault(do="refuse")
+
+
+def away(live: Live) -> None:
+    live.change(lambda cluster: cluster.with_bolt_faults(AWAY))
+
+
+def ask_again(live: Live) -> None:
+    """Let the next backup ask the cluster, though it was asked a moment ago: settings have changed."""
+    loaded = len(live.events("settings reloaded"))
+    live.write_settings(databases=["*", f"!never-{loaded}"])
+    until(lambda: len(live.events("settings reloaded")) > loaded, "settings read again")
+
+
+def servers(live: Live) -> list[str]:
+    return [server.backup for server in live.cluster.servers]
+
+
+def test_names_are_backed_up_from_the_static_list_where_bolt_never_answered(live: Live) -> None:
+    live.settings["neo4j"]["servers"] = servers(live)
+    away(live)
+    live.start()
+    answer = live.ask(database="orders")
+    result = answer["databases"]["orders"]
+
+    assert (answer["state"], result["discovery"]) == ("succeeded", "static")
+    assert live.metric("neo4j_backup_bolt_up") == 0
+    assert live.metric("neo4j_backup_topology_timestamp_seconds") is None
+
+
+def test_globs_mean_nothing_where_bolt_never_answered_and_names_beside_them_are_backed_up(live: Live) -> None:
+    live.settings["neo4j"]["servers"] = servers(live)
+    away(live)
+    live.start()
+    answer = live.ask(databases=["ord*", "neo4j"])
+
+    assert (answer["state"], answer["reason"]) == ("failed", "source_unreachable")
+    assert answer["databases"]["neo4j"]["outcome"] == "succeeded"
+    assert "never did before" in answer["databases"]["ord*"]["error"]
+
+
+def test_without_bolt_and_without_servers_nothing_can_be_asked(live: Live) -> None:
+    live.settings["neo4j"]["backup_addresses"] = None
+    away(live)
+    live.start()
+    answer = live.ask(database="orders")
+
+    assert (answer["state"], answer["reason"]) == ("failed", "source_unreachable")
+    assert answer["hint"]
+    assert live.is_ready()
+
+
+def test_the_last_topology_serves_where_bolt_is_gone_also_after_a_restart(live: Live) -> None:
+    live.start()
+    live.ask(databases=["ord*"])
+    away(live)
+    assert live.end() == 0
+    live.start()
+    live.commit()
+    answer = live.ask(databases=["ord*"])
+    result = answer["databases"]["orders"]
+
+    assert answer["state"] == "succeeded_with_warnings"
+    assert result["outcome"] == "succeeded"
+    assert (result["discovery"], result["type"]) == ("last_topology", "DIFF")
+    assert "Bolt did not answer" in answer["error"]
+
+
+def test_a_topology_too_old_is_used_and_the_answer_is_a_failure(live: Live) -> None:
+    live.settings["neo4j"]["max_topology_age"] = "1h"
+    live.start()
+    live.ask(databases=["ord*"])
+    away(live)
+    assert live.end() == 0
+    _age(live.root, timedelta(hours=2))
+    live.start()
+    live.commit()
+    answer = live.ask(databases=["ord*"])
+
+    assert (answer["state"], answer["reason"]) == ("failed", "discovery_stale")
+    assert answer["databases"]["orders"]["outcome"] == "succeeded"
+
+
+def test_a_wrong_password_is_tried_once_and_mended_by_the_next_reading(live: Live) -> None:
+    live.change(lambda cluster: cluster.with_users(User("neo4j", PASSWORD)))
+    (live.folder / "password").write_text("let-me-in\n")
+    live.start()
+    answer = live.ask(databases=["ord*"])
+    assert live.bolt is not None
+    tried = live.bolt.logins
+
+    assert (answer["state"], answer["reason"]) == ("failed", "source_unreachable")
+    assert len(tried) == 1
+    assert not tried[0].accepted
+    assert "let-me-in" not in json.dumps(answer)
+    (live.folder / "password").write_text(PASSWORD + "\n")
+    ask_again(live)
+    assert live.ask(databases=["ord*"])["state"] == "succeeded"
+
+
+def test_a_hanging_cluster_ends_in_an_answer(live: Live) -> None:
+    live.settings["neo4j"]["servers"] = servers(live)
+    live.change(lambda cluster: cluster.with_bolt_faults(BoltFault(do="hang", statement="SHOW DATABASES")))
+    live.start()
+    answer = live.ask(database="orders", patience=90)
+
+    assert (answer["state"], answer["databases"]["orders"]["discovery"]) == ("succeeded", "static")
+
+
+def test_a_leader_that_moves_between_two_statements_is_no_failure(live: Live) -> None:
+    live.change(
+        lambda cluster: cluster.with_bolt_faults(
+            BoltFault(do="move_leader", statement="SHOW DATABASES", database="orders", to="server-0", times=1)
+        )
+    )
+    live.start()
+
+    assert live.ask(databases=["*"])["state"] == "succeeded"
+
+
+def test_a_server_that_is_down_is_passed_over(live: Live) -> None:
+    live.start()
+    live.ask(database="orders")
+    used = live.records()[0]["source"].split(":")[0]
+    live.change(lambda cluster: cluster.with_server_down(used))
+    live.commit()
+    answer = live.ask(database="orders", type="FULL")
+
+    assert answer["databases"]["orders"]["artifact"]
+    assert live.records()[1]["source"].split(":")[0] != used
+
+
+def test_a_secondary_serves_before_a_primary(tmp_path: Path) -> None:
+    with Live(tmp_path, simulated.five_servers()) as live:
+        live.start()
+        live.ask(database="orders")
+
+        assert live.records()[0]["source"] == "server-3:6362"
+
+
+def test_a_database_no_longer_listed_is_a_warning_by_name_and_a_metric(live: Live) -> None:
+    live.start()
+    live.ask(databases=["*"])
+    live.change(lambda cluster: cluster.with_database_dropped("orders"))
+    ask_again(live)
+    live.commit("neo4j")
+    answer = live.ask(databases=["*"])
+
+    assert answer["state"] == "succeeded_with_warnings"
+    assert "orders is no longer listed" in answer["error"]
+    assert live.metric("neo4j_backup_database_missing", database="orders") == 1
+
+
+def test_a_role_that_sees_system_alone_shrinks_nothing_in_silence(live: Live) -> None:
+    live.change(lambda cluster: cluster.with_users(User("neo4j", PASSWORD, databases=())))
+    live.start()
+    answer = live.ask(databases=["ord*"])
+
+    assert (answer["state"], answer["reason"]) == ("failed", "no_such_database")
+    assert "role.cypher" in answer["hint"]
+
+
+def _age(root: Path, by: timedelta) -> None:
+    path = root / ".agent" / "topology.json"
+    topology = json.loads(path.read_text())
+    topology["seen"] = (datetime.now(UTC) - by).isoformat()
+    path.write_text(json.dumps(topology))

@@ -1,0 +1,63 @@
+"""neo4j-admin missing, mute, hung, slow: one run's trouble, said by its name."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.agent.live import Live
+
+
+@pytest.mark.parametrize(
+    ("spoil", "word"),
+    [
+        pytest.param(lambda admin: admin.unlink(), "not there", id="missing"),
+        pytest.param(lambda admin: admin.chmod(0o644), "not executable", id="not executable"),
+        pytest.param(lambda admin: (admin.unlink(), admin.mkdir()), "no file", id="a directory"),
+        pytest.param(lambda admin: admin.write_text("#!/nowhere/java\n"), "cannot be started", id="no interpreter"),
+    ],
+)
+def test_without_a_program_the_backup_fails_and_the_next_finds_it_again(live: Live, spoil: Any, word: str) -> None:
+    live.start()
+    content, mode = live.admin.read_bytes(), live.admin.stat().st_mode
+    spoil(live.admin)
+    answer = live.ask(database="orders")
+
+    assert (answer["state"], answer["reason"]) == ("failed", "admin_missing")
+    assert str(live.admin) in answer["error"]
+    assert word in answer["error"]
+    assert "neo4j.admin" in answer["hint"]
+    assert live.is_ready()
+    _restore(live.admin, content, mode)
+    assert live.ask(database="orders")["state"] == "succeeded"
+
+
+def test_a_run_that_takes_too_long_is_ended(live: Live) -> None:
+    live.settings["limits"] = {"run_timeout": "3s"}
+    live.fault({"do": "hang_ignoring_sigterm", "command": "backup", "database": "orders"})
+    live.start()
+    answer = live.ask(databases=["orders", "neo4j"])
+
+    assert (answer["state"], answer["reason"]) == ("failed", "timeout")
+    assert "in stage checkpoint" in answer["error"]
+    assert "limits.run_timeout" in answer["hint"]
+    assert answer["databases"]["neo4j"]["outcome"] == "succeeded"
+    assert list(live.processes()) == []
+
+
+def test_a_program_that_shows_no_life_is_ended_by_its_stage(live: Live) -> None:
+    live.settings["limits"] = {"stall_timeout": "1s"}
+    live.fault({"do": "hang", "command": "backup"})
+    live.start()
+    answer = live.ask(database="orders")
+
+    assert (answer["state"], answer["reason"]) == ("failed", "stalled")
+    assert "limits.stall_timeout" in answer["hint"]
+    assert list(live.processes()) == []
+
+
+def _restore(admin: Path, content: bytes, mode: int) -> None:
+    if admin.is_dir():
+        admin.rmdir()
+    admin.write_bytes(content)
+    admin.chmod(mode)
