@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from backup_agent.standins.cluster import three_servers
 from bench.machine import machine, options, python, running
-from tests.agent.live import Live
+from tests.agent.live import Live, until
 
 DATABASES = tuple(f"orders{number}" for number in range(4))
 """In turn: an artifact's name has whole seconds, and no two may have the same."""
@@ -51,14 +51,17 @@ def note_the_start(live: Live) -> Path:
     return noted
 
 
-def wait_for(live: Live, noted: Path, name: str, database: str) -> Waited:
-    """Drop one request, and wait for its end."""
+def wait_for(live: Live, noted: Path, number: int) -> Waited:
+    """Drop the request of that number, and wait for its end."""
+    name, database = f"request-{number}", DATABASES[number % len(DATABASES)]
     content = json.dumps({"database": database, "type": "FULL"})
     statements = len(live.bolt.statements) if live.bolt else 0
     argv = ("sh", "-c", 'echo "$1" > "$2"', "sh", content, str(live.requests / f"{name}.request"))
     dropped = time.time()
     subprocess.run(argv, check=True)
-    answer = live.answer(name, patience=120)
+    # By the log: reading the answer over and over would be told to the agent, which watches its folder.
+    until(lambda: live.events("request answered")[number:], "answer", patience=120)
+    answer = live.answer(name)
     if answer["state"] != "succeeded":
         raise SystemExit(f"the backup failed: {answer}")
     started = float(noted.read_text().split()[-1])
@@ -84,11 +87,8 @@ def main() -> None:
         live = Live(folder / "world", three_servers(databases=DATABASES))
         noted = note_the_start(live)
         with running(live, interpreter, one_processor=True):
-            wait_for(live, noted, "warm", DATABASES[-1])  # it asks for the version of neo4j-admin, once a life
-            waited = [
-                wait_for(live, noted, f"request-{number}", DATABASES[number % len(DATABASES)])
-                for number in range(chosen.requests)
-            ]
+            wait_for(live, noted, 0)  # it asks for the version of neo4j-admin, once a life
+            waited = [wait_for(live, noted, number) for number in range(1, chosen.requests + 1)]
         print(machine(interpreter))
         known = [one for one in waited if not one.asked_cluster]
         anew = [one for one in waited if one.asked_cluster]

@@ -23,7 +23,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from backup_agent.standins.cluster import three_servers
-from bench.machine import machine, options, python, running
+from bench.machine import machine, options, processor_seconds, python, running
 from bench.upload import AGENT, measure
 from tests.agent.live import Live, until
 from tests.components.seaweedfs import ADMIN, BUCKET, SeaweedFS
@@ -109,8 +109,7 @@ def noted_cost(noted: Path) -> Cost:
 def used_so_far(pid: int) -> tuple[float, float]:
     """Return processor seconds: of a process, and of all it has waited for, their children included (proc(5))."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    own, own_system, children, children_system = (int(field) / TICKS for field in fields[11:15])
-    return own + own_system, children + children_system
+    return processor_seconds(pid), (int(fields[13]) + int(fields[14])) / TICKS
 
 
 def alone(*argv: str) -> Cost:
@@ -137,9 +136,11 @@ def one_round(folder: Path, size: int, endpoint_url: str, interpreter: Path) -> 
         live.drop("x.request", database="orders", type="FULL")
         # The child that ends first is the one that asks the cluster.
         asking = until(lambda: used_so_far(pid)[1] - children, "end of a child", patience=120)
-        answer = live.answer(patience=3600)
+        # By the log: reading the answer over and over would be told to the agent, which watches its folder.
+        until(lambda: live.events("request answered"), "answer", patience=3600)
         wall = time.monotonic() - begun
         own, children = (after - before for after, before in zip(used_so_far(pid), (own, children), strict=True))
+        answer = live.answer()
     if answer["state"] != "succeeded":
         raise SystemExit(f"the backup failed: {answer}")
     result = answer["databases"]["orders"]
