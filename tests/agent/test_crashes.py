@@ -85,15 +85,21 @@ def survive(tmp_path: Path, module: str, step: int, who: str) -> bool:
         return reached
 
 
-@pytest.mark.parametrize("share", range(SHARES), ids=lambda share: f"share{share}")
-@pytest.mark.parametrize("who", ["self", "all"])
-@pytest.mark.parametrize(
-    ("module", "least"),
-    [pytest.param("backup_agent.supervisor", 60, id="supervisor"), pytest.param("backup_agent.run.backup", 25, id="run")],
-)
-def test_killed_at_any_step_the_backup_is_answered_once(
-    tmp_path: Path, module: str, least: int, who: str, share: int
-) -> None:
+LEAST = {"backup_agent.supervisor": 60, "backup_agent.run.backup": 20}
+"""Steps that each surely has: fewer mean that the counting is broken."""
+
+CASES = [
+    pytest.param(module, who, share, id=f"{module.rpartition('.')[2]}-{who}-{share}")
+    for module in LEAST
+    for who in ("self", "all")
+    for share in range(SHARES)
+    # All at once at a step of the supervisor is nearly the supervisor alone: every fourth step will do.
+    if not (module == "backup_agent.supervisor" and who == "all" and share > 0)
+]
+
+
+@pytest.mark.parametrize(("module", "who", "share"), CASES)
+def test_killed_at_any_step_the_backup_is_answered_once(tmp_path: Path, module: str, who: str, share: int) -> None:
     """The steps are dealt out to shares, so that they run in parallel."""
     last = share
     for step in range(share, ENOUGH, SHARES):
@@ -101,4 +107,4 @@ def test_killed_at_any_step_the_backup_is_answered_once(
         if not survive(tmp_path / str(step), module, step, who):
             break
 
-    assert least < last < ENOUGH - SHARES
+    assert LEAST[module] < last < ENOUGH - SHARES
