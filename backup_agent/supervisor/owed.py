@@ -31,7 +31,8 @@ class Destination:
     def failed(self, failure: Failure, monotonic: float) -> None:
         """Note that it did not, and wait twice as long as the last time before the next try."""
         self.up, self.failure = False, failure
-        self._again = monotonic + min(FIRST_WAIT * 2**self.failures, LONGEST_WAIT)
+        # Ten doublings pass the longest wait; a thousand, ten days of a store that is down, overflow a float.
+        self._again = monotonic + min(FIRST_WAIT * 2 ** min(self.failures, 10), LONGEST_WAIT)
         self.failures += 1
 
     def hurry(self) -> None:
