@@ -59,6 +59,7 @@ class Live:
         self.admin = install(self.home, self.cluster_folder)
         self.bolt = BoltServer(self.cluster_folder) if bolt else None
         self.process: subprocess.Popen[bytes] | None = None
+        self.environ: dict[str, str] = {}
         self.lines: list[dict[str, Any]] = []
         self.text: list[str] = []
         password = folder / "password"
@@ -117,7 +118,7 @@ class Live:
             [sys.executable, "-m", "backup_agent", "run", "--config", str(self.config)],
             stderr=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
-            env={**os.environ, **environ},
+            env={**os.environ, **self.environ, **environ},
             cwd=self.folder,
         )
         self.reader = threading.Thread(target=self._read, args=(self.process,), daemon=True)

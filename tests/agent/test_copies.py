@@ -1,0 +1,161 @@
+"""Copies to S3: confirmed, owed, tried again; the backup itself never waits for them."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.agent.live import Live, until
+from tests.components.seaweedfs import ADMIN, BUCKET, SeaweedFS
+
+KEYS = {
+    "AWS_ACCESS_KEY_ID": ADMIN.access_key,
+    "AWS_SECRET_ACCESS_KEY": ADMIN.secret_key,
+    "AWS_REGION": "us-east-1",
+    "AWS_MAX_ATTEMPTS": "2",
+}
+WARNED = ("succeeded_with_warnings", "copies_owed")
+
+
+@pytest.fixture(name="offsite")
+def _offsite(live: Live, seaweedfs: SeaweedFS, tmp_path: Path) -> Iterator[Live]:
+    """A live agent with a destination in the real S3 server."""
+    live.settings["storage"]["destinations"] = {"offsite": destination(seaweedfs, tmp_path)}
+    live.environ = KEYS
+    yield live
+    if not seaweedfs.running:
+        seaweedfs.start()
+
+
+def destination(seaweedfs: SeaweedFS, tmp_path: Path, **more: Any) -> dict[str, Any]:
+    place = {"type": "s3", "bucket": BUCKET, "endpoint_url": seaweedfs.endpoint_url, "path_style": True}
+    return {**place, "prefix": tmp_path.name, "region": "us-east-1", **more}
+
+
+def stored(seaweedfs: SeaweedFS, tmp_path: Path) -> dict[str, Any]:
+    """Return the keys below the agent's prefix in the bucket, its own dotted ones left out, and when each was written."""
+    place = f"{tmp_path.name}/demo/"
+    found = seaweedfs.client().list_objects_v2(Bucket=BUCKET, Prefix=place).get("Contents", [])
+    written = {one["Key"].removeprefix(place): one["LastModified"] for one in found}
+    return {key: when for key, when in written.items() if not key.startswith(".")}
+
+
+def content(seaweedfs: SeaweedFS, tmp_path: Path, key: str) -> bytes:
+    place = f"{tmp_path.name}/demo/{key}"
+    return bytes(seaweedfs.client().get_object(Bucket=BUCKET, Key=place)["Body"].read())
+
+
+def test_a_copy_is_confirmed_and_its_record_stands_beside_it(
+    offsite: Live, seaweedfs: SeaweedFS, tmp_path: Path
+) -> None:
+    offsite.start()
+    answer = offsite.ask(database="orders")
+    result = answer["databases"]["orders"]
+    key = result["artifact"]
+
+    assert (answer["state"], result["copies"]) == ("succeeded", {"offsite": "stored"})
+    assert stored(seaweedfs, tmp_path).keys() == {key, f"{key}.json"}
+    for name in (key, f"{key}.json"):
+        assert content(seaweedfs, tmp_path, name) == (offsite.root / name).read_bytes()
+    assert offsite.metric("neo4j_backup_copies_owed", destination="offsite") == 0
+    assert offsite.metric("neo4j_backup_storage_up", destination="offsite") == 1
+
+
+def test_a_store_that_is_down_owes_and_gets_parents_first_once_it_is_back(
+    offsite: Live, seaweedfs: SeaweedFS, tmp_path: Path
+) -> None:
+    offsite.start()
+    seaweedfs.kill()
+    first = offsite.ask(database="orders", patience=60)
+    offsite.commit()
+    second = offsite.ask(database="orders", patience=60)
+    status = offsite.status()["destinations"]["offsite"]
+
+    assert [(answer["state"], answer["reason"]) for answer in (first, second)] == [WARNED] * 2
+    assert second["databases"]["orders"]["copies"] == {"offsite": "owed"}
+    assert (status["up"], status["owed"], status["reason"]) == (False, 2, "storage_unreachable")
+    assert status["retry_seconds"] > 0
+    assert offsite.metric("neo4j_backup_copies_owed", destination="offsite") == 2
+    assert offsite.metric("neo4j_backup_storage_up", destination="offsite") == 0
+    assert offsite.is_ready()
+
+    seaweedfs.start()
+    offsite.write_settings(sets=["weekly"])  # mended settings let it try at once
+    until(lambda: not offsite.status()["destinations"]["offsite"]["owed"], "copies", patience=60)
+    full, diff = (record["key"] for record in offsite.records())
+    written = stored(seaweedfs, tmp_path)
+    assert written.keys() == {full, f"{full}.json", diff, f"{diff}.json"}
+    assert written[full] <= written[f"{full}.json"] <= written[diff] <= written[f"{diff}.json"]
+    assert offsite.events("owed copies stored")[0]["copied"] == 2
+    assert offsite.status()["destinations"]["offsite"]["up"]
+
+
+def test_what_is_owed_is_known_after_a_restart_and_comes_with_the_next_backup(
+    offsite: Live, seaweedfs: SeaweedFS, tmp_path: Path
+) -> None:
+    """The copy that died with its agent was never noted; the destination is asked, and nothing is sent twice."""
+    offsite.settings["storage"].pop("destinations")
+    offsite.start()
+    offsite.ask(database="orders")
+    assert offsite.end() == 0
+    offsite.settings["storage"]["destinations"] = {"offsite": destination(seaweedfs, tmp_path)}
+    offsite.start()
+    until(lambda: len(stored(seaweedfs, tmp_path)) == 2, "owed copy", patience=60)
+    until(lambda: not offsite.status()["destinations"]["offsite"]["owed"], "note of the copy")
+
+    assert offsite.ask("again", database="neo4j")["state"] == "succeeded"
+    assert len(stored(seaweedfs, tmp_path)) == 4
+
+
+def test_an_ad_hoc_set_stays_on_the_volume(offsite: Live, seaweedfs: SeaweedFS, tmp_path: Path) -> None:
+    offsite.settings["sets"] = ["weekly"]
+    offsite.start()
+    adhoc = offsite.ask("a", database="orders", path="before-upgrade")
+    declared = offsite.ask("b", database="orders", path="weekly")
+
+    assert (adhoc["state"], adhoc["databases"]["orders"]["copies"]) == ("succeeded", {})
+    assert "ad hoc set" in adhoc["set_note"]
+    assert declared["databases"]["orders"]["copies"] == {"offsite": "stored"}
+    assert {key.split("/")[0] for key in stored(seaweedfs, tmp_path)} == {"weekly"}
+    assert offsite.metric("neo4j_backup_copies_owed", destination="offsite") == 0
+
+
+def test_a_wrong_secret_is_said_by_its_reason_and_the_backup_stands(offsite: Live) -> None:
+    offsite.start(AWS_SECRET_ACCESS_KEY="SK-that-is-wrong")
+    answer = offsite.ask(database="orders", patience=60)
+    status = offsite.status()["destinations"]["offsite"]
+
+    assert (answer["state"], answer["reason"]) == WARNED
+    assert status["reason"] == "storage_auth"
+    assert offsite.metric("neo4j_backup_storage_errors_total", destination="offsite", reason="storage_auth") == 1
+    assert "SK-that-is-wrong" not in json.dumps(answer) + json.dumps(status) + "".join(offsite.text)
+
+
+def test_an_upload_keeps_to_its_bandwidth(offsite: Live, seaweedfs: SeaweedFS, tmp_path: Path) -> None:
+    slow = destination(seaweedfs, tmp_path, bandwidth="1MiB")
+    offsite.settings["storage"]["destinations"] = {"offsite": slow}
+    offsite.change(lambda cluster: cluster.with_database("orders", store_bytes=4 << 20))
+    offsite.start()
+    result = offsite.ask(database="orders", patience=60)["databases"]["orders"]
+
+    assert result["copies"] == {"offsite": "stored"}
+    assert result["stages"]["upload"] >= (result["size"] - (1 << 20)) / (1 << 20) > 1
+
+
+def test_a_backup_is_cancelled_while_its_copy_is_under_way_and_the_artifact_stands(
+    offsite: Live, seaweedfs: SeaweedFS, tmp_path: Path
+) -> None:
+    slow = destination(seaweedfs, tmp_path, bandwidth="64KiB")
+    offsite.settings["storage"]["destinations"] = {"offsite": slow}
+    offsite.change(lambda cluster: cluster.with_database("orders", store_bytes=4 << 20))
+    offsite.start()
+    offsite.drop("x.request", id="one", database="orders")
+    offsite.until_stage("one", "upload")
+    assert offsite.ask("stop", action="cancel", id="one")["state"] == "succeeded"
+    answer = offsite.answer(patience=10)
+
+    assert answer["state"] == "cancelled"
+    assert len(offsite.records()) == 1
+    assert offsite.metric("neo4j_backup_copies_owed", destination="offsite") == 1

@@ -1,0 +1,93 @@
+"""Schedules and settings in the live agent: runs missed while it was down, and a file that changes under it."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import yaml
+
+from tests.agent.live import Live, until
+
+HOURLY = "0 * * * *"
+
+
+def test_a_run_missed_while_the_agent_was_down_is_made_up_for_once(live: Live) -> None:
+    live.settings["schedules"] = {"hourly": {"cron": HOURLY, "databases": ["orders"], "type": "FULL"}}
+    live.handled("hourly", f"{HOURLY} UTC", timedelta(hours=3))
+    due = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    live.start()
+    answer = live.final(f"hourly-{due:%Y%m%dT%H%M%SZ}")
+
+    assert answer["state"] == "succeeded"
+    assert answer["schedule"] == "hourly"
+    assert len(live.artifacts()) == 1
+    assert live.metric("neo4j_backup_schedule_missed_total", schedule="hourly") in {2, 3}  # the hour may turn here
+    assert live.metric("neo4j_backup_runs_total", trigger="schedule", outcome="succeeded") == 1
+    assert live.end() == 0
+    live.start()
+    assert live.status()["queue_depth"] == 0
+    assert len(live.artifacts()) == 1
+
+
+@pytest.mark.parametrize(
+    ("schedule", "missed"), [({"misfire": "skip"}, {3, 4}), ({"suspend": True}, {0})], ids=["skip", "suspend"]
+)
+def test_a_schedule_may_let_missed_runs_be(live: Live, schedule: dict[str, object], missed: set[int]) -> None:
+    live.settings["schedules"] = {"hourly": {"cron": HOURLY, "databases": ["orders"], **schedule}}
+    live.handled("hourly", f"{HOURLY} UTC", timedelta(hours=3))
+    if datetime.now(UTC).minute < 3:
+        pytest.skip("within the grace of a due time nothing is missed")
+    live.start()
+
+    assert live.status()["queue_depth"] == 0
+    assert list((live.requests / "answers").iterdir()) == []
+    assert live.metric("neo4j_backup_schedule_missed_total", schedule="hourly") in missed
+    assert live.metric("neo4j_backup_schedule_suspended", schedule="hourly") == float("suspend" in schedule)
+
+
+def test_a_schedule_never_seen_before_has_missed_nothing(live: Live) -> None:
+    live.settings["schedules"] = {"hourly": {"cron": HOURLY}}
+    live.start()
+
+    assert live.status()["queue_depth"] == 0
+    assert list((live.requests / "answers").iterdir()) == []
+    assert len(live.status()["schedules"]["hourly"]["next_runs"]) == 5
+
+
+def test_a_schedule_added_to_the_file_is_in_force_without_a_restart(live: Live) -> None:
+    live.start()
+    assert live.status()["schedules"] == {}
+    live.write_settings(schedules={"nightly": {"cron": "0 2 * * *", "timezone": "Europe/Berlin"}})
+    until(lambda: live.status()["schedules"], "new schedule")
+
+    assert live.metric("neo4j_backup_schedule_next_timestamp_seconds", schedule="nightly")
+    assert live.events("settings reloaded")
+    assert live.events("next run")
+
+
+def test_a_faulty_file_leaves_the_last_good_settings_in_force_and_says_so(live: Live) -> None:
+    live.settings["schedules"] = {"nightly": {"cron": "0 2 * * *"}}
+    live.start()
+    good = live.config.read_text()
+    live.config.write_text(yaml.safe_dump({**live.settings, "schedules": {"nightly": {"cron": "0 2 * *"}}, "typo": 1}))
+    fault = until(lambda: live.status().get("settings_fault"), "fault")
+
+    assert "schedules.nightly.cron" in fault
+    assert "typo" in fault
+    assert live.metric("neo4j_backup_config_valid") == 0
+    assert live.ask(database="orders")["state"] == "succeeded"
+    live.config.write_text(good)
+    until(lambda: live.status()["settings_valid"], "mended settings")
+    assert live.metric("neo4j_backup_config_valid") == 1
+
+
+def test_what_needs_a_restart_is_reported_and_waits(live: Live) -> None:
+    live.start()
+    live.write_settings(cluster="other", limits={"parallel": 3})
+    waiting = until(lambda: live.status()["settings_waiting"], "waiting keys")
+
+    assert waiting == ["cluster"]
+    assert live.status()["cluster"] == "demo"
+    assert live.end() == 0
+    live.start()
+    assert live.status()["cluster"] == "other"
+    assert live.status()["settings_waiting"] == []

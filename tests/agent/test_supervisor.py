@@ -1,0 +1,141 @@
+"""The supervisor as the machine sees it: what it has loaded, what it shows, what it must never show."""
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.agent.live import PASSWORD, Live, until
+from tests.components.ports import Port
+from tests.components.prometheus import Prometheus, check_metrics
+
+LOOKING = Path(__file__).parent / "looking"
+HEAVY = {"neo4j", "boto3", "botocore", "zstandard", "jinja2"}
+SECRET_KEY = "S3-secret-of-the-test"
+KEYS = {
+    "AWS_ACCESS_KEY_ID": "AKTEST",
+    "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
+    "AWS_REGION": "us-east-1",
+    "AWS_MAX_ATTEMPTS": "1",
+}
+
+
+def modules(live: Live) -> set[str]:
+    """Return the modules of the live supervisor."""
+    target = live.folder / "modules"
+    live.signal(signal.SIGUSR1)
+    until(target.exists, "list of modules")
+    return set(target.read_text().split())
+
+
+def test_the_live_supervisor_has_loaded_neither_driver_nor_boto3_nor_zstandard(live: Live) -> None:
+    live.settings["schedules"] = {"nightly": {"cron": "0 2 * * *", "jitter": "5m"}}
+    live.settings["storage"]["destinations"] = {"offsite": _nowhere()}
+    path = os.pathsep.join(filter(None, (str(LOOKING), os.environ.get("PYTHONPATH"))))
+    live.environ = KEYS | {"PYTHONPATH": path, "LOOK_INTO": str(live.folder / "modules")}
+    live.start()
+    live.ask(databases=["ord*"], patience=90)
+    live.get("/metrics")
+    live.status()
+    loaded = modules(live)
+
+    assert "backup_agent.supervisor.agent" in loaded
+    assert {name.partition(".")[0] for name in loaded} & HEAVY == set()
+
+
+def test_no_secret_is_in_any_file_log_answer_page_or_command_line(live: Live) -> None:
+    live.settings["storage"]["destinations"] = {"offsite": _nowhere()}
+    live.fault({"do": "slow_checkpoint", "seconds": 1, "database": "orders"})
+    live.environ = KEYS | {"NEO4J_PASSWORD": PASSWORD}
+    live.start()
+    live.drop("x.request", id="one", databases=["ord*", "nowhere"])
+    live.until_stage("one")
+    shown = [*_of_processes(live, "cmdline"), *_of_programs(live)]
+    live.final("one", patience=90)
+    shown += [live.get(page)[1].encode() for page in ("/metrics", "/status.json", "/readyz", "/")]
+    shown += ["".join(live.text).encode()]
+    shown += [path.read_bytes() for path in _files(live.folder) if path.name != "password"]
+
+    assert len(shown) > 20
+    assert [content for content in shown if PASSWORD.encode() in content or SECRET_KEY.encode() in content] == []
+
+
+def test_a_finished_run_is_one_line_that_carries_it_all(live: Live) -> None:
+    live.start()
+    live.ask(id="one", database="orders", type="FULL")
+    line = until(lambda: live.events("backup ended"), "canonical line")[0]
+
+    assert {
+        "request": "one",
+        "database": "orders",
+        "set": "default",
+        "cluster": "demo",
+        "outcome": "succeeded",
+        "type": "FULL",
+        "exit_code": 0,
+        "level": "info",
+    }.items() <= line.items()
+    assert {"artifact", "size", "sha256", "duration_seconds", "stages", "source", "admin_version"} <= line.keys()
+
+
+@pytest.mark.components
+def test_promtool_finds_no_fault_with_the_metrics_at_any_moment(live: Live) -> None:
+    live.settings["schedules"] = {"nightly": {"cron": "0 2 * * *"}}
+    live.settings["limits"] = {"parallel": 2}
+    live.settings["storage"]["destinations"] = {"offsite": _nowhere()}
+    live.fault({"do": "exit_1", "command": "backup", "database": "neo4j"})
+    live.environ = KEYS
+    live.start()
+    pages = [live.get("/metrics")[1]]
+    live.ask(databases=["*"], patience=90)
+    live.fault({"do": "hang", "command": "backup"})
+    live.drop("y.request", id="long", database="orders", type="FULL")
+    live.until_stage("long")
+    pages.append(live.get("/metrics")[1])
+
+    assert [check_metrics(page.encode()) for page in pages] == ["", ""]
+    assert "neo4j_backup_last_success_timestamp_seconds" not in pages[0]
+    assert "neo4j_backup_in_progress_seconds{" in pages[1]
+
+
+def test_prometheus_scrapes_what_the_agent_knows(live: Live, prometheus: Callable[..., Prometheus]) -> None:
+    port = Port.reserve()
+    live.settings["http"] = {"listen": f"127.0.0.1:{port.number}"}
+    live.start()
+    live.ask(database="orders", type="FULL")
+    server = prometheus(f"127.0.0.1:{port.number}")
+    found = until(lambda: server.query('neo4j_backup_last_success_timestamp_seconds{type="FULL"}'), "scraped sample")
+    port.release()
+
+    assert found[0]["metric"]["database"] == "orders"
+    assert server.query("neo4j_backup_ready")[0]["value"][1] == "1"
+    assert server.query("neo4j_backup_owed") == []
+
+
+def _nowhere() -> dict[str, object]:
+    """Return a destination where nobody listens."""
+    return {"type": "s3", "bucket": "nowhere", "endpoint_url": "http://127.0.0.1:1", "path_style": True}
+
+
+def _of_processes(live: Live, name: str) -> Iterator[bytes]:
+    """Yield a file of /proc of the agent and of all that it runs."""
+    assert live.process is not None
+    for pid in (live.process.pid, *live.processes()):
+        yield Path(f"/proc/{pid}/{name}").read_bytes()
+
+
+def _of_programs(live: Live) -> list[bytes]:
+    """Return the environment of neo4j-admin, which has no use for a secret."""
+    found = [
+        Path(f"/proc/{pid}/environ").read_bytes()
+        for pid in live.processes()
+        if b"\0database\0backup\0" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    ]
+    assert found
+    return found
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    return (path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())

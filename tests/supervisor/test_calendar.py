@@ -1,0 +1,152 @@
+"""The calendar in the agent: what a tick submits, what is kept of it, and what a volume that refuses changes."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backup_agent.core.requests import Request
+from backup_agent.settings.model import Settings
+from backup_agent.supervisor.calendar import Calendar
+
+NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+
+
+class Queue:
+    """What takes the requests. It refuses while `broken`, and says that a request waits while `busy`."""
+
+    def __init__(self) -> None:
+        self.taken: list[tuple[str, Request]] = []
+        self.broken = False
+        self.busy = False
+
+    def submit(self, request: Request, schedule: str) -> None:
+        if self.broken:
+            raise OSError("no folder")
+        self.taken.append((schedule, request))
+
+    def waits(self, _schedule: str) -> bool:
+        return self.busy
+
+    @property
+    def ids(self) -> list[str | None]:
+        return [request.id for _, request in self.taken]
+
+
+@pytest.fixture(name="queue")
+def _queue() -> Queue:
+    return Queue()
+
+
+def calendar(folder: Path, queue: Queue, **schedules: dict[str, Any]) -> Calendar:
+    """Return the calendar of a new life of the agent."""
+    settings = Settings.model_validate(
+        {"cluster": "demo", "neo4j": {"uri": "neo4j://demo:7687"}, "schedules": schedules}
+    )
+    made = Calendar(folder / "schedules.json", queue.submit, queue.waits)
+    made.schedules = settings.schedules
+    made.timetables = settings.timetables()
+    made.load()
+    return made
+
+
+def test_a_due_time_is_submitted_once_however_often_it_rings(tmp_path: Path, queue: Queue) -> None:
+    made = calendar(tmp_path, queue, often={"cron": "* * * * *", "type": "DIFF", "databases": ["ord*"], "path": "fast"})
+    made.check(NOON)
+    assert queue.taken == []
+    for _ in range(3):
+        made.check(NOON + MINUTE)
+
+    assert queue.ids == ["often-20261123T120100Z"]
+    schedule, request = queue.taken[0]
+    assert (schedule, request.type, request.asked, request.path) == ("often", "DIFF", ("ord*",), "fast")
+    assert request.requested_by == "schedule often"
+
+
+def test_each_minute_has_its_run(tmp_path: Path, queue: Queue) -> None:
+    made = calendar(tmp_path, queue, often={"cron": "* * * * *"})
+    for minute in range(4):
+        made.check(NOON + minute * MINUTE)
+
+    assert queue.ids == [f"often-20261123T120{minute}00Z" for minute in (1, 2, 3)]
+
+
+def test_another_life_goes_on_where_the_last_one_ended(tmp_path: Path, queue: Queue) -> None:
+    calendar(tmp_path, queue, hourly={"cron": "0 * * * *"}).check(NOON)
+    later = NOON + timedelta(hours=3, minutes=30)
+    made = calendar(tmp_path, queue, hourly={"cron": "0 * * * *"})
+    made.check(later)
+    calendar(tmp_path, queue, hourly={"cron": "0 * * * *"}).check(later)
+
+    assert queue.ids == ["hourly-20261123T150000Z"]
+    assert made.counts["hourly"].missed == 2
+
+
+def test_a_waiting_request_serves_the_ticks_that_come_meanwhile(tmp_path: Path, queue: Queue) -> None:
+    made = calendar(tmp_path, queue, often={"cron": "* * * * *"})
+    made.check(NOON)
+    queue.busy = True
+    made.check(NOON + MINUTE)
+    made.check(NOON + 2 * MINUTE)
+    queue.busy = False
+    made.check(NOON + 3 * MINUTE)
+
+    assert queue.ids == ["often-20261123T120300Z"]
+    assert made.counts["often"].coalesced == 2
+
+
+def test_a_suspended_schedule_makes_up_for_nothing_when_it_is_resumed(tmp_path: Path, queue: Queue) -> None:
+    made = calendar(tmp_path, queue, often={"cron": "* * * * *", "suspend": True})
+    made.check(NOON)
+    made.check(NOON + 5 * MINUTE)
+    made = calendar(tmp_path, queue, often={"cron": "* * * * *"})
+    made.check(NOON + 5 * MINUTE)
+
+    assert queue.taken == []
+
+
+def test_a_schedule_that_was_changed_has_missed_nothing(tmp_path: Path, queue: Queue) -> None:
+    calendar(tmp_path, queue, nightly={"cron": "0 2 * * *"}).check(NOON - timedelta(days=3))
+    calendar(tmp_path, queue, nightly={"cron": "0 3 * * *"}).check(NOON)
+
+    assert queue.taken == []
+
+
+def test_how_far_it_is_is_kept_after_the_request_stands(tmp_path: Path, queue: Queue) -> None:
+    made = calendar(tmp_path, queue, often={"cron": "* * * * *"})
+    made.check(NOON)
+    queue.broken = True
+    with pytest.raises(OSError, match="no folder"):
+        made.check(NOON + MINUTE)
+    kept = json.loads((tmp_path / "schedules.json").read_text())
+
+    assert kept["schedules"]["often"]["through"] == "2026-11-23T12:00:00Z"
+    queue.broken = False
+    made.check(NOON + MINUTE)
+    assert queue.ids == ["often-20261123T120100Z"]
+
+
+def test_a_volume_that_refuses_stops_no_schedule_and_gets_it_later(tmp_path: Path, queue: Queue) -> None:
+    folder = tmp_path / "gone"
+    made = calendar(folder, queue, often={"cron": "* * * * *"})
+    made.check(NOON)
+    made.check(NOON + MINUTE)
+    assert len(queue.taken) == 1
+    folder.mkdir()
+    made.check(NOON + MINUTE)
+
+    assert (folder / "schedules.json").exists()
+    assert len(queue.taken) == 1
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b'{"schema":2,"schedules":{}}'], ids=["empty", "cut", "newer"])
+def test_a_file_that_cannot_be_read_is_as_good_as_none(tmp_path: Path, queue: Queue, content: bytes) -> None:
+    (tmp_path / "schedules.json").write_bytes(content)
+    made = calendar(tmp_path, queue, hourly={"cron": "0 * * * *"})
+    made.check(NOON + MINUTE)
+
+    assert queue.taken == []
+    assert b"hourly" in (tmp_path / "schedules.json").read_bytes()

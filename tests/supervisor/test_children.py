@@ -1,0 +1,167 @@
+"""Child processes: told on stdin, heard on stdout, ended as a session; real ones, each a few lines of Python."""
+
+import fcntl
+import os
+import signal
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from queue import SimpleQueue
+
+import pytest
+
+from backup_agent import processes
+from backup_agent.supervisor.children import Child, Ended, Told
+
+PATIENCE = 20.0
+
+
+class World:
+    """Starts children and hears them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.heard: SimpleQueue[Told | Ended] = SimpleQueue()
+        self.lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT)
+        self.children: list[Child] = []
+
+    def start(self, program: str, task: bytes = b"{}") -> Child:
+        name = f"child_{len(self.children)}"
+        (self.folder / f"{name}.py").write_text(textwrap.dedent(program))
+        child = Child(name, name, task, self.heard.put, root=str(self.folder), keep=self.lock)
+        self.children.append(child)
+        return child
+
+    def hear(self) -> Told | Ended:
+        return self.heard.get(timeout=PATIENCE)
+
+
+@pytest.fixture(name="world")
+def _world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    inherited = os.environ.get("PYTHONPATH")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, (str(tmp_path), inherited))))
+    world = World(tmp_path)
+    yield world
+    for child in world.children:
+        child.kill()
+    for _ in world.children:
+        while not isinstance(world.heard.get(timeout=PATIENCE) if not world.heard.empty() else Ended("", 0), Ended):
+            continue
+    os.close(world.lock)
+
+
+def gone(pid: int) -> bool:
+    return processes.start_of(pid) is None or not list(processes.session(pid))
+
+
+def until(look: Callable[[], bool]) -> bool:
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        if look():
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def test_a_child_gets_its_task_tells_events_and_ends_last(world: World) -> None:
+    world.start(
+        """
+        import sys
+        task = sys.stdin.readline().strip()
+        print('{"event":"stage","task":' + task + "}")
+        print("a library that prints")
+        print('{"no":"event"}')
+        print("[1]")
+        print('{"event":"result"}', flush=True)
+        raise SystemExit(7)
+        """,
+        b'{"run":1}',
+    )
+    heard = [world.hear() for _ in range(3)]
+
+    assert heard == [
+        Told("child_0", {"event": "stage", "task": {"run": 1}}),
+        Told("child_0", {"event": "result"}),
+        Ended("child_0", 7),
+    ]
+
+
+def test_a_child_that_ends_without_reading_its_task_is_an_end_like_any_other(world: World) -> None:
+    world.start("raise SystemExit(3)", b"x" * (1 << 20))
+
+    assert world.hear() == Ended("child_0", 3)
+
+
+def test_being_asked_to_end_reaches_the_child_alone(world: World) -> None:
+    child = world.start(
+        """
+        import signal, subprocess, sys
+        below = subprocess.Popen(["sleep", "60"])
+        def end(*_):
+            print('{"event":"asked","alive":%s}' % str(below.poll() is None).lower(), flush=True)
+            below.kill()
+            sys.exit(0)
+        signal.signal(signal.SIGTERM, end)
+        print('{"event":"ready"}', flush=True)
+        while True:
+            signal.pause()
+        """
+    )
+    assert world.hear() == Told("child_0", {"event": "ready"})
+    child.ask_to_end()
+
+    assert world.hear() == Told("child_0", {"event": "asked", "alive": True})
+    assert world.hear() == Ended("child_0", 0)
+
+
+def test_killing_ends_all_that_the_child_has_started_whatever_group_it_is_in(world: World) -> None:
+    child = world.start(
+        """
+        import signal, subprocess
+        subprocess.Popen(["sh", "-c", "trap '' TERM; sleep 60 & wait"], process_group=0)
+        print('{"event":"ready"}', flush=True)
+        signal.pause()
+        """
+    )
+    assert world.hear() == Told("child_0", {"event": "ready"})
+    child.kill()
+
+    assert world.hear() == Ended("child_0", -signal.SIGKILL)
+    assert until(lambda: gone(child.pid))
+    child.kill()  # one that is gone is no error
+
+
+def test_a_child_holds_the_lock_as_long_as_it_lives_and_carries_the_mark(world: World) -> None:
+    fcntl.flock(world.lock, fcntl.LOCK_EX)
+    child = world.start(
+        """
+        import os, sys
+        os.fstat(int(os.environ["BACKUP_AGENT_LOCK"]))
+        print('{"event":"ready"}', flush=True)
+        sys.stdin.read()
+        """
+    )
+    assert world.hear() == Told("child_0", {"event": "ready"})
+    mark = processes.mark(os.getpid(), str(world.folder))
+    os.close(world.lock)
+    world.lock = os.open(world.folder / ".lock", os.O_RDWR)
+
+    assert f"{processes.MARK}={mark}".encode() in Path(f"/proc/{child.pid}/environ").read_bytes().split(b"\0")
+    with pytest.raises(BlockingIOError):
+        fcntl.flock(world.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    child.kill()
+    assert world.hear() == Ended("child_0", -signal.SIGKILL)
+    fcntl.flock(world.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def test_a_line_without_end_fills_no_memory_and_hides_no_end(world: World) -> None:
+    world.start(
+        """
+        import sys
+        sys.stdout.write("x" * (3 << 20))
+        sys.stdout.write('\\n{"event":"result"}\\n')
+        """
+    )
+
+    assert [world.hear(), world.hear()] == [Told("child_0", {"event": "result"}), Ended("child_0", 0)]
