@@ -8,7 +8,7 @@ import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -150,6 +150,7 @@ def take(run: Run, recorded: Recorded) -> Judgement:
         )
     while True:
         check_space(run, recorded, decision.type)
+        _await_a_second_of_its_own(run, recorded)
         chain = live_chain(recorded.records) if decision.type is BackupType.DIFF else None
         run.staging.prepare(chain.records if chain else ())
         taken = admin.back_up(_invocation(run, decision), cancel=run.cancel, enter=run.stages.enter)
@@ -173,6 +174,14 @@ def take(run: Run, recorded: Recorded) -> Judgement:
         else:
             _put_aside(run)
         decision = _after_failure(run, verdict, looked)
+
+
+def _await_a_second_of_its_own(run: Run, recorded: Recorded) -> None:
+    """Wait until the newest artifact's second has passed: artifacts are named by the second, and never overwritten."""
+    last = max((record.header.taken for record in recorded.records), default=None)
+    now = datetime.now(UTC)
+    if last is not None and last <= now < last + timedelta(seconds=1):
+        run.cancel.wait((last + timedelta(seconds=1) - now).total_seconds())
 
 
 def _decide(run: Run, recorded: Recorded) -> Decision:

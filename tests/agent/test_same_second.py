@@ -1,0 +1,12 @@
+"""Two backups of one database within one second, which names an artifact."""
+
+from tests.agent.live import Live
+
+
+def test_backups_in_quick_succession_have_names_of_their_own(live: Live) -> None:
+    live.start()
+    for number in range(3):
+        answer = live.ask(f"x{number}", database="orders", type="FULL")
+        assert answer["state"] == "succeeded", answer
+
+    assert len(live.records()) == len(live.artifacts()) == 3
