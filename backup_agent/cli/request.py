@@ -27,7 +27,7 @@ POLL_SECONDS = 0.2
 TAKEN_SECONDS = 10.0
 """The agent takes a request within a second; after this long it is probably not running."""
 
-OPTIONS = {"path": "--set", "database": "--database", "databases": "--database", "id": "--id", "`id`": "--id"}
+OPTIONS = {"path": "--set", "database": "--database", "databases": "--database", "id": "--id"}
 """What a fault calls a field, and what the command line calls it."""
 
 
@@ -75,6 +75,8 @@ def command(  # noqa: PLR0917  a request's fields
     """
     if timeout is not None and not wait:
         raise click.UsageError("--timeout needs --wait")
+    if action == Action.CANCEL.value and identity is None:
+        raise click.UsageError("--action cancel needs --id, that of the request to end")
     settings = loaded(context).settings
     name = f"cli-{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{os.getpid()}"
     if action != Action.CANCEL.value:

@@ -1,0 +1,117 @@
+"""A volume and a settings file, and the command line called in this process: no agent, unless a test says so."""
+
+import json
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+import yaml
+
+from backup_agent.cli import main
+from backup_agent.core.records import ArtifactFile, BackupType, Header, Record
+
+TAKEN = datetime(2026, 11, 23, 2, 0, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command came to."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+@dataclass
+class Place:
+    """A volume, a requests folder, and settings that name them."""
+
+    folder: Path
+    capture: pytest.CaptureFixture[str]
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.root.mkdir()
+        self.requests.mkdir()
+        self.settings = {
+            "cluster": "demo",
+            "neo4j": {"uri": "neo4j://demo-client:7687"},
+            "requests": str(self.requests),
+            "storage": {"root": str(self.root)},
+            "http": {"listen": "127.0.0.1:1"},
+        }
+
+    @property
+    def root(self) -> Path:
+        return self.folder / "backups"
+
+    @property
+    def requests(self) -> Path:
+        return self.folder / "backup-requests"
+
+    @property
+    def config(self) -> Path:
+        """The settings file, written anew."""
+        path = self.folder / "config.yaml"
+        path.write_text(yaml.safe_dump(self.settings))
+        return path
+
+    def run(self, *arguments: str) -> Result:
+        """Run a command with these settings."""
+        return self.run_bare("--config", str(self.config), *arguments)
+
+    def run_bare(self, *arguments: str) -> Result:
+        """Run a command with these arguments alone."""
+        self.capture.readouterr()
+        code = main.code(list(arguments))
+        out, err = self.capture.readouterr()
+        return Result(code, out, err)
+
+    def record(self, hour: int = 0, *, full: bool = True, set_name: str = "default", **changes: Any) -> Record:
+        """Write the record of an artifact of `orders`, taken some hours after two."""
+        taken = TAKEN + timedelta(hours=hour)
+        name = f"orders-{taken:%Y-%m-%dT%H-%M-%S}.backup"
+        header = Header(
+            magic="BZV3",
+            database="orders",
+            database_id=UUID(int=7),
+            store_id="1-2-record-aligned-1.1",
+            taken=taken,
+            lowest=1 if full else 10 * hour + 1,
+            highest=10 * (hour + 1),
+            full=full,
+            compressed=True,
+            recovered=True,
+        )
+        facts: dict[str, Any] = {
+            "key": f"{set_name}/orders/{name}",
+            "cluster": "demo",
+            "set": set_name,
+            "database": "orders",
+            "type": BackupType.FULL if full else BackupType.DIFF,
+            "type_reason": "asked" if full else "chain_continues",
+            "header": header,
+            "files": (ArtifactFile(name=name, size=2048, sha256="ab" * 32),),
+            "request": "nightly-1",
+            "started": taken,
+            "finished": taken,
+            "source": "server-1:6362",
+        }
+        record = Record(**{**facts, **changes})
+        path = self.root / f"{record.key}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(record.to_json())
+        return record
+
+
+@pytest.fixture(name="place")
+def _place(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Place:
+    monkeypatch.delenv("BACKUP_AGENT_CONFIG", raising=False)
+    return Place(tmp_path, capsys)

@@ -1,0 +1,183 @@
+"""`list` and `show`: what is recorded, without an agent."""
+
+from datetime import timedelta
+
+from backup_agent.catalog.copies import Notes
+from backup_agent.core.answers import Answer, DatabaseResult, Outcome, State
+from backup_agent.core.reasons import Failure, Reason
+from backup_agent.settings.load import load
+from tests.cli.conftest import TAKEN, Place
+
+
+def test_an_empty_volume_has_nothing_recorded(place: Place) -> None:
+    result = place.run("list")
+
+    assert (result.code, result.out) == (0, f"nothing is recorded below {place.root}\n")
+
+
+def test_artifacts_are_listed_the_oldest_first(place: Place) -> None:
+    diff, full = place.record(1, full=False), place.record(0)
+    lines = place.run("list").out.splitlines()
+
+    assert [line.split()[0] for line in lines] == ["ARTIFACT", full.key, diff.key]
+    assert lines[2].split() == [diff.key, "DIFF", "2.0", "KiB", "2026-11-23T03:00:00Z", "11-20", "chain_continues", "-"]
+
+
+def test_the_list_is_json_for_programs(place: Place) -> None:
+    record = place.record()
+    told = place.run("list", "--json").json
+
+    assert told["unreadable"] == []
+    assert [one["key"] for one in told["artifacts"]] == [record.key]
+    assert told["artifacts"][0]["schema"] == 1
+
+
+def test_the_list_can_be_of_one_set_or_database(place: Place) -> None:
+    kept, other = place.record(), place.record(set_name="test")
+
+    assert other.key not in (out := place.run("list", "--set", "default").out)
+    assert kept.key in out
+    assert kept.key in place.run("list", "--database", "ORDERS").out
+    assert place.run("list", "--set", "nope").out == f"nothing is recorded below {place.root}, set nope\n"
+
+
+def test_a_copy_is_shown_where_it_was_confirmed(place: Place) -> None:
+    place.settings["storage"]["destinations"] = {"offsite": {"type": "s3", "bucket": "backups"}}
+    record = place.record()
+    assert place.run("list", "--json").json["artifacts"][0]["copies"] == {"offsite": "not stored"}
+    assert "offsite: not stored" in place.run("show", record.key).out
+
+    destination = load(place.config, {}).settings.storage.destinations["offsite"]
+    Notes(place.root, "offsite", destination.identity).add(record.key)
+
+    assert place.run("list").out.splitlines()[1].endswith("offsite")
+    assert place.run("show", record.key, "--json").json["copies"] == {"offsite": "stored"}
+
+
+def test_a_record_that_cannot_be_read_is_a_warning_beside_the_others(place: Place) -> None:
+    good, bad = place.record(0), place.record(1)
+    (place.root / f"{bad.key}.json").write_text("{")
+    result = place.run("list")
+
+    assert result.code == 3
+    assert good.key in result.out
+    assert result.err.startswith(f"unreadable: {bad.key}.json: ")
+    assert place.run("list", "--json").json["unreadable"][0].startswith(bad.key)
+    assert "its record cannot be read" in (shown := place.run("show", bad.key)).err
+    assert shown.code == 1
+
+
+def test_an_artifact_is_shown_by_key_path_record_or_name(place: Place) -> None:
+    record = place.record()
+    shown = place.run("show", record.key)
+
+    assert shown.code == 0
+    assert shown.out.splitlines()[0].split() == ["artifact", record.key]
+    for name in (f"{place.root}/{record.key}", f"{record.key}.json", record.files[0].name):
+        assert place.run("show", name) == shown
+
+
+def test_a_differential_is_shown_with_its_whole_chain(place: Place) -> None:
+    full = place.record(0)
+    diff = place.record(1, full=False, parent=full.key, note="before the upgrade", requested_by="sre")
+    out = place.run("show", diff.key).out
+
+    assert [line.split()[-1] for line in out.splitlines() if full.key in line] == [full.key, full.key]
+    assert "\nchain         default/" in out
+    assert "\nbecause       before the upgrade\n" in out
+    assert "request nightly-1 of sre\n" in out
+    assert place.run("show", diff.key, "--json").json["chain"] == [full.key, diff.key]
+
+
+def test_a_name_that_several_sets_have_is_asked_for_in_full(place: Place) -> None:
+    one, other = place.record(), place.record(set_name="test")
+    result = place.run("show", one.files[0].name)
+
+    assert result.code == 1
+    assert one.key in result.err
+    assert other.key in result.err
+    assert "HINT: give the whole key" in result.err
+
+
+def test_what_nobody_knows_is_not_found(place: Place) -> None:
+    for name in ("nothing", "default/orders/nothing", "../config.yaml", ".spool"):
+        result = place.run("show", name)
+
+        assert (result.code, result.out) == (1, "")
+        assert f"{name}: neither an artifact nor an answered request has that name" in result.err
+
+
+def test_a_request_that_was_dropped_and_not_taken_is_named(place: Place) -> None:
+    (place.requests / "x.request").write_text("{}")
+
+    assert "is not taken: is `backup-agent run` running here?" in place.run("show", "x").err
+
+
+def answered(place: Place, answer: Answer) -> None:
+    folder = place.requests / "answers"
+    folder.mkdir(exist_ok=True)
+    (folder / f"{answer.id}.json").write_bytes(answer.to_json())
+
+
+def test_an_answer_is_shown_with_every_line_of_its_errors(place: Place) -> None:
+    failure = Failure(Reason.DISK_FULL, "no room\nlast line of neo4j-admin", "make some")
+    answer = Answer(
+        id="all",
+        state=State.RUNNING,
+        ticket="1",
+        files=("all.request",),
+        received=TAKEN,
+        started=TAKEN,
+        set="default",
+        request={"type": "FULL"},
+        databases={
+            "customers": DatabaseResult().failed(failure, TAKEN),
+            "orders": DatabaseResult(
+                outcome=Outcome.SUCCEEDED, type="FULL", type_reason="asked", artifact="k", size=1, copies={"s3": "owed"}
+            ),
+        },
+    ).concluded(TAKEN + timedelta(minutes=1))
+    answered(place, answer)
+
+    result = place.run("show", "all")
+
+    assert result.code == 0
+    assert (
+        result.out
+        == """\
+request   {"type": "FULL"}
+received  2026-11-23T02:00:00Z as all.request
+started   2026-11-23T02:00:00Z
+finished  2026-11-23T02:01:00Z
+set       default
+
+all: failed (disk_full)
+  customers: failed (disk_full)
+    no room
+    last line of neo4j-admin
+  orders: FULL (asked), 1 B, k, s3: owed
+  HINT: make some
+"""
+    )
+    assert place.run("show", "all", "--json").json["state"] == "failed"
+
+
+def test_an_answer_under_way_says_where_it_stands(place: Place) -> None:
+    progress = {"database": "orders", "bytes": 1024, "total": 4096}
+    answer = Answer(id="n", state=State.RUNNING, ticket="1", schedule="nightly", received=TAKEN, started=TAKEN)
+    answered(place, answer.model_copy(update={"stage": "copy", "progress": progress}))
+
+    out = place.run("show", "n").out
+
+    assert "received  2026-11-23T02:00:00Z by schedule nightly\n" in out
+    assert "stands    running orders copy 1.0 KiB of 4.0 KiB\n" in out
+
+
+def test_an_answer_that_cannot_be_read_is_named(place: Place) -> None:
+    (place.requests / "answers").mkdir()
+    (place.requests / "answers" / "x.json").write_text("{")
+
+    result = place.run("show", "x")
+
+    assert result.code == 1
+    assert "the answer to x cannot be read" in result.err

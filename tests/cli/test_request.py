@@ -1,0 +1,323 @@
+"""`request`: what is dropped, and how an answer is waited for. The other side is the agent's own spool, no agent."""
+
+import json
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backup_agent.core.answers import Answer, DatabaseResult, Outcome, State
+from backup_agent.core.reasons import Failure, Reason
+from backup_agent.supervisor.spool import Spool
+from tests.cli.conftest import TAKEN, Place
+
+PATIENCE = 30.0
+WAIT = ("--wait", "--timeout", f"{PATIENCE:g}")
+
+
+def dropped(place: Place) -> dict[str, Any]:
+    """Return what lies in the requests folder: one request, and no temporary file."""
+    (only,) = place.requests.iterdir()
+    content: dict[str, Any] = json.loads(only.read_bytes())
+    return content
+
+
+def test_a_request_is_dropped_with_an_id_that_can_be_asked_after(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("USER", raising=False)
+    result = place.run("request")
+    content = dropped(place)
+
+    assert result.code == 0
+    assert content.keys() == {"action", "id"}
+    (request,) = place.requests.iterdir()
+    assert request.name == f"{content['id']}.request"
+    assert result.out == f"dropped {request}\nits answer: backup-agent show {content['id']}\n"
+
+
+def test_every_option_stands_in_the_request(place: Place) -> None:
+    place.run(
+        "request", "--type", "full", "--database", "orders", "--database", "!x*", "--set", "test", "--id", "a",
+        "--reason", "why", "--requested-by", "me",
+    )  # fmt: skip
+
+    assert dropped(place) == {
+        "action": "backup",
+        "type": "FULL",
+        "databases": ["orders", "!x*"],
+        "path": "test",
+        "id": "a",
+        "reason": "why",
+        "requested_by": "me",
+    }
+
+
+def test_what_was_dropped_is_json_for_programs(place: Place) -> None:
+    told = place.run("request", "--json", "--id", "a").json
+
+    assert told["id"] == "a"
+    assert Path(told["request"]).exists()
+    assert Path(told["answer"]).name == Path(told["request"]).name.replace(".request", ".status.json")
+
+
+def test_one_id_twice_is_two_files_so_that_none_is_overwritten(place: Place) -> None:
+    for _ in range(2):
+        place.run("request", "--id", "a")
+
+    assert len(list(place.requests.iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        pytest.param(["--database", "a b"], "--database: a database name or glob expected", id="database"),
+        pytest.param(["--set", "/etc/passwd"], "--set: one name below the storage root expected", id="set"),
+        pytest.param(["--id", "../x"], "--id: ", id="id"),
+        pytest.param(["--action", "cancel"], "--action cancel needs --id", id="cancel without id"),
+        pytest.param(["--action", "restore"], "'restore' is not one of", id="not built"),
+        pytest.param(["--type", "HALF"], "'HALF' is not one of", id="type"),
+        pytest.param(["--timeout", "5"], "--timeout needs --wait", id="timeout without wait"),
+    ],
+)
+def test_what_cannot_be_asked_for_is_told_by_the_options_name(place: Place, options: list[str], said: str) -> None:
+    result = place.run("request", *options)
+
+    assert result.code == 2
+    assert said in result.err
+    assert list(place.requests.iterdir()) == []
+
+
+def test_a_folder_that_takes_no_request_is_named(place: Place) -> None:
+    place.requests.rmdir()
+    result = place.run("request")
+
+    assert (result.code, result.out) == (1, "")
+    assert result.err == (
+        f"backup-agent: {place.requests}: No such file or directory: nothing was requested\n"
+        "HINT: run this where the agent runs, as a user who may write there, or set `requests`\n"
+    )
+
+
+def test_nobody_there_is_said_when_the_time_is_up(place: Place) -> None:
+    result = place.run("request", "--wait", "--timeout", "0")
+
+    assert result.code == 1
+    assert "dropped\nnot answered after 0 s (the agent has not taken it), and not ended; " in result.err
+    assert place.run("request", "--wait", "--timeout", "0", "--json").out == "null\n"
+
+
+def test_who_waits_long_for_nobody_is_asked_whether_the_agent_runs(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backup_agent.cli.request.TAKEN_SECONDS", 0.0)
+
+    assert "is `backup-agent run` running here?" in place.run("request", "--wait", "--timeout", "0").err
+
+
+Change = Callable[[Answer], Answer]
+
+
+@contextmanager
+def answering(place: Place, *changes: Change) -> Iterator[None]:
+    """Take the next request as the agent does, and save each change of its answer in turn."""
+    spool = Spool(place.requests, str(place.root), lambda _: None)
+    spool.prepare()
+    over = threading.Event()
+
+    def serve() -> None:
+        while not (names := spool.ripe(time.monotonic())):
+            if over.wait(0.02):
+                return
+        taken = spool.take(names[0], datetime.now(UTC))
+        assert taken is not None
+        answer = taken.answer
+        for change in changes:
+            answer = change(answer)
+            spool.save(answer)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join(PATIENCE)
+
+
+def runs(answer: Answer) -> Answer:
+    return answer.becomes(State.RUNNING, TAKEN).with_results({"orders": DatabaseResult()}, ())
+
+
+def copies(answer: Answer) -> Answer:
+    progress = {"database": "orders", "bytes": 1024, "total": 2048}
+    return answer.model_copy(update={"stage": "copy", "progress": progress})
+
+
+def ends(outcome: Outcome, warnings: tuple[str, ...] = ()) -> Change:
+    facts: dict[str, Any] = {"type": "FULL", "type_reason": "asked", "artifact": "default/orders/x.backup", "size": 12}
+    result = DatabaseResult(outcome=outcome, warnings=warnings, **facts)
+    return lambda answer: answer.with_result("orders", result).concluded(TAKEN)
+
+
+def fails(reason: Reason) -> Change:
+    failure = Failure(reason, "it broke\nmore of that", "mend it")
+    return lambda answer: answer.with_result("orders", DatabaseResult().failed(failure, TAKEN)).concluded(TAKEN)
+
+
+@pytest.mark.parametrize(
+    ("last", "code", "said"),
+    [
+        pytest.param(
+            ends(Outcome.SUCCEEDED),
+            0,
+            ["x: succeeded", "  orders: FULL (asked), 12 B, default/orders/x.backup"],
+            id="succeeded",
+        ),
+        pytest.param(
+            ends(Outcome.SUCCEEDED_WITH_WARNINGS, ("odd",)),
+            3,
+            [
+                "x: succeeded_with_warnings",
+                "  orders: succeeded_with_warnings FULL (asked), 12 B, default/orders/x.backup",
+                "    WARNING: odd",
+            ],
+            id="with warnings",
+        ),
+        pytest.param(
+            fails(Reason.DISK_FULL),
+            1,
+            [
+                "x: failed (disk_full)",
+                "  orders: failed (disk_full)",
+                "    it broke",
+                "  HINT: mend it",
+                "  The whole error: backup-agent show x",
+            ],
+            id="failed",
+        ),
+        pytest.param(
+            fails(Reason.CANCELLED),
+            1,
+            [
+                "x: cancelled",
+                "  orders: cancelled",
+                "    it broke",
+                "  HINT: mend it",
+                "  The whole error: backup-agent show x",
+            ],
+            id="cancelled",
+        ),
+    ],
+)
+def test_waiting_ends_with_the_answer_and_exits_by_it(place: Place, last: Change, code: int, said: list[str]) -> None:
+    with answering(place, runs, last):
+        result = place.run("request", *WAIT, "--id", "x")
+
+    assert result.out.splitlines() == said
+    assert result.code == code
+
+
+def test_a_rejected_request_exits_4(place: Place) -> None:
+    with answering(place, runs, ends(Outcome.SUCCEEDED)):
+        place.run("request", *WAIT, "--id", "x")
+    with answering(place):
+        result = place.run("request", *WAIT, "--id", "x", "--type", "FULL")
+
+    assert result.code == 4
+    assert "'x' has been used for another request" in result.out
+
+
+def test_an_answer_waited_for_is_json_for_programs(place: Place) -> None:
+    with answering(place, runs, ends(Outcome.SUCCEEDED)):
+        result = place.run("request", *WAIT, "--json", "--id", "x")
+
+    assert result.err == ""
+    assert Answer.model_validate(result.json).state is State.SUCCEEDED
+
+
+def test_what_there_is_of_an_answer_is_shown_when_the_time_is_up(place: Place) -> None:
+    with answering(place, runs, copies):
+        result = place.run("request", "--wait", "--timeout", "1", "--id", "x")
+
+    assert result.code == 1
+    assert "not answered after 1 s (running orders copy), and not ended; " in result.err
+    assert "backup-agent request --action cancel --id x ends it\n" in result.err
+
+
+@contextmanager
+def on_a_terminal(*arguments: str) -> Iterator[tuple[int, int]]:
+    """Start `backup-agent` on a terminal of its own; yield its process id and the terminal."""
+    process, terminal = pty.fork()
+    if process == 0:
+        os.execv(sys.executable, [sys.executable, "-m", "backup_agent", *arguments])
+    try:
+        yield process, terminal
+    finally:
+        os.close(terminal)
+
+
+def read(terminal: int, until: str = "") -> str:
+    """Return what is written up to some word, or to the end."""
+    said = ""
+    while not until or until not in said:
+        assert select.select([terminal], [], [], PATIENCE)[0], said
+        try:
+            said += os.read(terminal, 4096).decode()
+        except OSError:  # how the end of a terminal reads
+            break
+    return said
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_on_a_terminal_one_line_tells_of_the_progress(place: Place) -> None:
+    shown = threading.Event()
+
+    def ends_once_shown(answer: Answer) -> Answer:
+        shown.wait(PATIENCE)
+        return ends(Outcome.SUCCEEDED)(answer)
+
+    arguments = ("--config", str(place.config), "request", *WAIT, "--id", "x")
+    with on_a_terminal(*arguments) as (process, terminal), answering(place, runs, copies, ends_once_shown):
+        progress = read(terminal, "1.0 KiB of 2.0 KiB")
+        shown.set()
+        rest = read(terminal)
+        _, status = os.waitpid(process, 0)
+
+    assert "\r\x1b[Kx: running orders copy  1.0 KiB of 2.0 KiB" in progress
+    assert "\n" not in progress
+    assert rest.endswith("\r\x1b[Kx: succeeded\r\n  orders: FULL (asked), 12 B, default/orders/x.backup\r\n")
+    assert os.waitstatus_to_exitcode(status) == 0
+
+
+def test_ctrl_c_ends_the_waiting_and_not_the_request(place: Place) -> None:
+    with (
+        answering(place, runs, copies),
+        subprocess.Popen(
+            [sys.executable, "-m", "backup_agent", "--config", place.config, "request", "--wait", "--id", "x"],
+            stderr=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as process,
+    ):
+        assert process.stderr is not None
+        while "running orders copy" not in (line := process.stderr.readline()):
+            assert line
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=PATIENCE)
+
+    assert process.returncode == 130
+    assert out == ""
+    assert err.strip() == (
+        "no longer waiting, but the request goes on; backup-agent request --action cancel --id x ends it\n"
+        "its answer: backup-agent show x"
+    )

@@ -1,0 +1,81 @@
+"""`config`, `schema` and `schedules`: what is in force, what may be written, what comes."""
+
+from typing import Any
+
+import pytest
+
+from tests.cli.conftest import Place
+
+
+def test_every_setting_is_shown_with_its_value_and_where_that_came_from(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BACKUP_AGENT_LIMITS__PARALLEL", "3")
+    lines = place.run("config").out.splitlines()
+    rows = {line.split()[0]: line.split()[1:] for line in lines}
+
+    assert rows["cluster"] == ["demo", "file"]
+    assert rows["limits.parallel"] == ["3", "environment", "BACKUP_AGENT_LIMITS__PARALLEL"]
+    assert rows["databases"] == ['["*"]', "default"]
+    assert rows["neo4j.ca_file"] == ["-", "default"]
+    assert rows["schedules.default.suspend"] == ["false", "default"]
+
+
+def test_settings_are_json_for_programs(place: Place) -> None:
+    told = place.run("config", "--json").json
+
+    assert told["file"] == str(place.config)
+    assert {"path": "cluster", "value": "demo", "from": "file"} in told["settings"]
+    assert {"path": "neo4j.ca_file", "value": None, "from": "default"} in told["settings"]
+
+
+def test_what_is_not_in_force_yet_is_named(place: Place) -> None:
+    place.settings["retention"] = {"last": 7}
+
+    assert "not in force yet: retention" in place.run("config").out
+    assert any("retention" in key for key in place.run("config", "--json").json["not_in_force"])
+
+
+@pytest.mark.parametrize(
+    ("what", "field"),
+    [("config", "neo4j"), ("request", "action"), ("record", "files"), ("answer", "state")],
+    ids=["config", "request", "record", "answer"],
+)
+def test_each_file_has_a_json_schema(place: Place, what: str, field: str) -> None:
+    result = place.run_bare("schema", what)
+
+    assert result.code == 0
+    assert field in result.json["properties"]
+
+
+NIGHTLY: dict[str, Any] = {"cron": "0 2 * * *", "timezone": "Europe/Berlin", "type": "FULL"}
+
+
+def test_the_next_runs_are_told_in_their_own_zone_and_in_utc(place: Place) -> None:
+    place.settings["schedules"] = {"nightly": NIGHTLY}
+    result = place.run("schedules", "--count", "2")
+
+    rows = [line.split() for line in result.out.splitlines()]
+    assert [row[0] for row in rows] == ["SCHEDULE", "nightly", "nightly"]
+    assert " 02:00:00 CE" in result.out
+    assert rows[1][-1].endswith((":00:00Z", ":00:00Z"))
+
+
+def test_the_next_runs_are_json_for_programs(place: Place) -> None:
+    place.settings["schedules"] = {"nightly": NIGHTLY}
+    told = place.run("schedules", "--json").json
+
+    assert told["nightly"]["cron"] == "0 2 * * *"
+    assert len(told["nightly"]["next_runs"]) == 5
+
+
+def test_a_suspended_schedule_is_named(place: Place) -> None:
+    place.settings["schedules"] = {"nightly": {**NIGHTLY, "suspend": True}}
+
+    assert place.run("schedules").out == "nightly: suspended, so it has no next run\n"
+
+
+def test_having_no_schedule_is_said(place: Place) -> None:
+    place.settings["schedules"] = {}
+
+    assert place.run("schedules").out == "no schedules: nothing is backed up but on request\n"

@@ -1,0 +1,172 @@
+"""`status`: what the agent says of itself over HTTP, by its own endpoints, and what is said where it does not."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from backup_agent.core.reasons import Reason
+from backup_agent.core.summary import DatabaseSummary
+from backup_agent.supervisor.http import Endpoints
+from backup_agent.supervisor.status import Attempt, DestinationStatus, RunStatus, ScheduleStatus, Status
+from tests.cli.conftest import TAKEN, Place
+
+NOW = TAKEN + timedelta(hours=8)
+
+IDLE: dict[str, Any] = {
+    "cluster": "demo",
+    "version": "0.1.0",
+    "started": TAKEN,
+    "now": NOW,
+    "ready": True,
+    "surveyed": True,
+    "queue_depth": 0,
+    "retention": "nothing is deleted",
+    "settings_valid": True,
+    "settings_loaded": TAKEN,
+}
+
+ORDERS = DatabaseSummary(
+    set="default",
+    database="orders",
+    artifacts=2,
+    size=3 * 1024**2,
+    first=TAKEN,
+    newest="default/orders/x.backup",
+    newest_size=1024,
+    last_success={"FULL": TAKEN, "DIFF": TAKEN + timedelta(hours=7)},
+    chain_links=2,
+    chain_size={"FULL": 1, "DIFF": 1},
+    owed={"offsite": 2},
+)
+
+
+@contextmanager
+def agent(place: Place, **changes: Any) -> Iterator[None]:
+    """Serve a Status as the agent does."""
+    status = Status(**{**IDLE, **changes})
+    endpoints = Endpoints("127.0.0.1", 0, lambda: ("", b""), lambda: status, lambda: True)
+    place.settings["http"] = {"listen": f"127.0.0.1:{endpoints.port}"}
+    endpoints.start()
+    try:
+        yield
+    finally:
+        endpoints.close()
+
+
+def test_an_agent_that_does_not_answer_is_said_in_a_line_and_a_hint(place: Place) -> None:
+    result = place.run("status")
+
+    assert (result.code, result.out) == (1, "")
+    assert result.err == (
+        "backup-agent: http://127.0.0.1:1/status.json: the agent does not answer (Connection refused)\n"
+        "HINT: is `backup-agent run` running in this pod? `backup-agent list` works without it\n"
+    )
+
+
+def test_a_proxy_is_not_asked_for_the_agent(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    with agent(place):
+        assert place.run("status").code == 0
+
+
+def test_an_agent_that_has_just_started_has_little_to_say(place: Place) -> None:
+    with agent(place):
+        result = place.run("status")
+
+    assert result.code == 0
+    assert (
+        result.out
+        == """\
+cluster demo: agent 0.1.0, up 8h, ready
+Bolt: not asked yet
+retention: nothing is deleted
+queue: 0 requests
+"""
+    )
+
+
+def test_an_agent_that_is_not_ready_says_why_and_exits_3(place: Place) -> None:
+    with agent(place, ready=False, not_ready_because=("the volume is being surveyed",)):
+        result = place.run("status")
+
+    assert result.code == 3
+    assert "NOT READY: the volume is being surveyed" in result.out
+
+
+def test_the_status_is_json_for_programs(place: Place) -> None:
+    with agent(place, databases=(ORDERS,)):
+        told = place.run("status", "--json").json
+
+    assert Status.model_validate(told).databases == (ORDERS,)
+
+
+def test_everything_that_is_known_is_shown(place: Place) -> None:
+    with agent(
+        place,
+        bolt="answers",
+        queue_depth=2,
+        queue_oldest=NOW - timedelta(seconds=5),
+        running=(
+            RunStatus(run="r", kind="backup", set="default", database="orders", stage="copy", bytes=2048, seconds=3.2),
+            RunStatus(run="s", kind="cluster", seconds=0.4),
+        ),
+        databases=(ORDERS,),
+        attempts={
+            "default/orders": Attempt(at=NOW, failed_at=NOW - timedelta(minutes=2), reason=Reason.DISK_FULL),
+            "default/customers": Attempt(at=NOW, failed_at=NOW - timedelta(minutes=1), reason=Reason.TIMEOUT),
+            "default/system": Attempt(at=NOW),
+        },
+        missing_databases=("gone",),
+        destinations={
+            "offsite": DestinationStatus(up=False, owed=2, error="no route", retry_seconds=30.0),
+            "other": DestinationStatus(owed=0),
+        },
+        schedules={
+            "nightly": ScheduleStatus(
+                cron="0 2 * * *",
+                timezone="UTC",
+                type="FULL",
+                suspended=False,
+                next_runs=(NOW + timedelta(hours=16),),
+            ),
+            "hourly": ScheduleStatus(cron="15 * * * *", timezone="UTC", type="DIFF", suspended=True, next_runs=()),
+        },
+        volume_free=5 * 1024**3,
+        volume_total=10 * 1024**3,
+        full_on=NOW + timedelta(days=30),
+        settings_valid=False,
+        settings_fault="cluster: required",
+        settings_waiting=("http.listen",),
+    ):
+        out = place.run("status").out
+
+    assert (
+        out
+        == """\
+cluster demo: agent 0.1.0, up 8h, ready
+Bolt: answers
+SETTINGS REFUSED, the last good ones are in force: cluster: required
+settings changed, in force at the next start: http.listen
+volume: 5.0 GiB free of 10.0 GiB, full on 2026-12-23 at this rate
+retention: nothing is deleted
+queue: 2 requests, the oldest for 5s
+running: backup default/orders copy, for 3 s, 2.0 KiB
+running: cluster, for 0 s
+MISSING: gone is listed no more by SHOW DATABASES
+
+SET/DATABASE       LAST SUCCESS  CHAIN    ARTIFACTS  SIZE     OWED       LAST FAILURE
+default/orders     1h ago        2 links  2          3.0 MiB  offsite 2  disk_full, 2m ago
+default/customers  never         -        0          -        -          timeout, 1m ago
+
+SCHEDULE  CRON        TIMEZONE  TYPE  NEXT RUN
+nightly   0 2 * * *   UTC       FULL  2026-11-24T02:00:00Z, in 16h
+hourly    15 * * * *  UTC       DIFF  suspended
+
+DESTINATION  COPIES OWED  STATE
+offsite      2            DOWN: no route; next try in 30 s
+other        0            not tried yet
+"""
+    )

@@ -1,0 +1,116 @@
+"""Wrong words, faulty settings, a reader that goes away."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from backup_agent import __version__
+from backup_agent.cli import main
+from tests.cli.conftest import Place
+
+WITH_SETTINGS = [("run",), ("request",), ("status",), ("list",), ("show", "x"), ("schedules",), ("config",)]
+
+
+@pytest.mark.parametrize("command", main.COMMANDS)
+def test_every_command_explains_itself(place: Place, command: str) -> None:
+    result = place.run_bare(command, "--help")
+
+    assert result.code == 0
+    assert result.out.startswith(f"Usage: backup-agent {command} ")
+
+
+def test_the_commands_are_listed_in_the_order_a_user_meets_them(place: Place) -> None:
+    result = place.run_bare("--help")
+
+    places = [result.out.index(f"\n  {command} ") for command in main.COMMANDS]
+    assert places == sorted(places)
+
+
+def test_the_version_is_told(place: Place) -> None:
+    assert place.run_bare("--version").out == f"backup-agent, version {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        pytest.param([], id="no command"),
+        pytest.param(["backup"], id="unknown command"),
+        pytest.param(["list", "--sett", "x"], id="unknown option"),
+        pytest.param(["show"], id="missing argument"),
+        pytest.param(["schema", "settings"], id="unknown choice"),
+        pytest.param(["schedules", "--count", "0"], id="too small"),
+        pytest.param(["request", "--timeout", "-1"], id="negative"),
+    ],
+)
+def test_wrong_usage_is_told_on_stderr_and_exits_2(place: Place, arguments: list[str]) -> None:
+    result = place.run_bare(*arguments)
+
+    assert result.code == 2
+    assert result.out == ""
+    assert "Usage: backup-agent" in result.err
+
+
+@pytest.mark.parametrize("command", WITH_SETTINGS, ids=" ".join)
+def test_every_fault_of_the_settings_is_told_at_once(place: Place, command: tuple[str, ...]) -> None:
+    place.settings |= {"cluster": [], "colour": "red"}
+    place.settings["neo4j"] = {"uri": "http://demo-client"}
+
+    result = place.run(*command)
+
+    assert result.code == 2
+    assert result.out == ""
+    for word in ("3 faults", "cluster: ", "neo4j.uri: ", "colour: unknown key"):
+        assert word in result.err
+
+
+def test_a_settings_file_that_is_named_and_missing_is_a_fault(place: Place) -> None:
+    result = place.run_bare("list", "--config", "/nowhere.yaml")
+
+    assert (result.code, result.err) == (2, "backup-agent: 1 fault in the settings (/nowhere.yaml):\n  no such file\n")
+
+
+def test_who_has_no_settings_file_yet_is_told_where_it_goes(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("backup_agent.cli.main", "backup_agent.settings.load"):
+        monkeypatch.setattr(f"{module}.DEFAULT_PATH", tmp_path / "nothing.yaml")
+
+    result = place.run_bare("list")
+
+    assert result.code == 2
+    assert "cluster: required, such as demo" in result.err
+    assert "HINT: there is no such file; write it, or name another with --config or $BACKUP_AGENT_CONFIG" in result.err
+
+
+def test_the_settings_file_is_named_before_or_after_the_command(place: Place) -> None:
+    config = str(place.config)
+
+    assert place.run_bare("--config", config, "list") == place.run_bare("list", "--config", config)
+
+
+def test_a_folder_that_cannot_be_read_is_named(place: Place) -> None:
+    place.root.rmdir()
+    place.root.write_text("a file where the volume should be")
+
+    result = place.run("list")
+
+    assert result.code == 1
+    assert result.err.startswith(f"backup-agent: {place.root}: there is no such folder\nHINT: ")
+
+
+def test_a_reader_that_goes_away_sees_no_stack_trace(place: Place) -> None:
+    reader, writer = os.pipe()
+    with subprocess.Popen(
+        [sys.executable, "-m", "backup_agent", "config", "--config", str(place.config)],
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        os.close(writer)
+        os.close(reader)
+        _, err = process.communicate(timeout=30)
+
+    assert err == ""
