@@ -19,7 +19,7 @@ WIDTH = 120
 @click.option("--dir", "folder", type=click.Path(path_type=Path), help="An empty folder to run in, left for a look.")
 @json_option
 def command(folder: Path | None, once: bool, as_json: bool) -> int:
-    """Show a day of the agent on this machine.
+    """Show a day of the agent on this machine: no root, no Java, no cluster.
 
     The Neo4j cluster is simulated. The agent is real and, with the extra `demo`, so is the S3 server.
     """

@@ -10,12 +10,15 @@ from backup_agent.cli.configured import config_path, loaded, settings_option
 
 @click.command()
 @settings_option
+@click.option("--json", "as_json", is_flag=True, help="Log in JSON, whatever log.format says.")
 @click.pass_context
-def command(context: click.Context) -> int:
+def command(context: click.Context, as_json: bool) -> int:
     """Run the agent until SIGTERM.
 
-    A second signal ends it at once. Whatever is under way then is gone on with at the next start.
+    A second signal ends it at once. The next start goes on with whatever was under way.
     """
+    if as_json:
+        os.environ["BACKUP_AGENT_LOG__FORMAT"] = "json"
     loaded(context)  # faults are told here, before anything else
     path = config_path(context)
     words = ["-OO", "-m", "backup_agent.supervisor", *([str(path)] if path else [])]

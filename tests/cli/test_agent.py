@@ -1,6 +1,8 @@
-"""The commands beside a live agent: the whole way of a user, once."""
+"""The commands beside a live agent, and an agent beside another: the whole way of a user, once."""
 
 import json
+import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,72 +11,77 @@ from typing import Any
 
 import pytest
 
+from backup_agent.cli import main
+from backup_agent.supervisor import ownership
 from tests.agent.live import Live, until
+from tests.cli.conftest import Place
 
 
 @pytest.fixture(name="live")
 def _live(tmp_path: Path) -> Iterator[Live]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        listen = f"127.0.0.1:{probe.getsockname()[1]}"
     with Live(tmp_path) as live:
-        live.write_settings(http={"listen": f"127.0.0.1:{free_port()}"})
+        live.write_settings(http={"listen": listen})
         yield live.start()
 
 
-def free_port() -> int:
-    import socket  # noqa: PLC0415  for this alone
+def test_a_user_asks_for_a_backup_finds_it_and_cancels_another(live: Live, capsys: pytest.CaptureFixture[str]) -> None:
+    def run(*arguments: str) -> tuple[int, str]:
+        capsys.readouterr()
+        code = main.code(["--config", str(live.config), *arguments])
+        return code, capsys.readouterr().out
 
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    def told(*arguments: str) -> Any:
+        return json.loads(run(*arguments, "--json")[1])
 
-
-def run(live: Live, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "backup_agent", "--config", live.config, *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-
-
-def told(live: Live, *arguments: str) -> Any:
-    return json.loads(run(live, *arguments, "--json").stdout)
-
-
-def test_a_user_asks_for_a_backup_finds_it_and_cancels_another(live: Live) -> None:
-    asked = run(live, "request", "--wait", "--type", "FULL", "--database", "orders", "--id", "first")
-    assert asked.returncode == 0, asked.stderr
-    assert asked.stderr.startswith("dropped\n")
+    code, out = run("request", "--wait", "--type", "FULL", "--database", "orders", "--id", "first")
+    assert code == 0, out
     key = f"default/orders/{live.artifacts()[0]}"
-    assert asked.stdout.startswith("first: succeeded\n  orders: FULL (asked), ")
-    assert asked.stdout.endswith(f" {key}\n")
+    assert out.startswith("first: succeeded\n  orders: FULL (asked), ")
+    assert out.endswith(f" {key}\n")
 
-    assert [one["key"] for one in told(live, "list")["artifacts"]] == [key]
-    assert told(live, "show", key)["request"] == "first"
-    assert told(live, "show", "first")["databases"]["orders"]["artifact"] == key
-    assert [one["newest"] for one in told(live, "status")["databases"]] == [key]
-    assert "default/orders" in run(live, "status").stdout
+    assert [one["key"] for one in told("list")["artifacts"]] == [key]
+    assert told("show", key)["request"] == "first"
+    assert told("show", "first")["databases"]["orders"]["artifact"] == key
+    assert [one["newest"] for one in told("status")["databases"]] == [key]
+    assert "\ndefault/orders " in run("status")[1]
 
     live.change(lambda cluster: cluster.with_faults({"command": "backup", "do": "hang"}))
-    run(live, "request", "--id", "slow", "--database", "orders")
-    until(lambda: [one for one in told(live, "status")["running"] if one["kind"] == "backup"], "run under way")
-    ended = run(live, "request", "--action", "cancel", "--id", "slow", "--wait")
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert live_answer(live, "slow")["state"] == "cancelled"
+    assert run("request", "--id", "slow", "--database", "orders")[0] == 0
+    until(lambda: [one for one in told("status")["running"] if one["kind"] == "backup"], "run under way")
+    assert run("request", "--action", "cancel", "--id", "slow", "--wait")[0] == 0
+    until(lambda: told("show", "slow")["state"] == "cancelled", "end of the cancelled request")
 
 
-def live_answer(live: Live, identity: str) -> dict[str, Any]:
-    def look() -> dict[str, Any] | None:
-        answer: dict[str, Any] = told(live, "show", identity)
-        return answer if "finished" in answer else None
-
-    return until(look, f"last answer to {identity}")
-
-
-def test_a_second_agent_is_refused_the_volume(live: Live) -> None:
-    second = run(live, "run")
+def test_a_second_agent_is_refused_the_volume(place: Place) -> None:
+    held = ownership.own(place.root)
+    try:
+        second = subprocess.run(
+            [sys.executable, "-m", "backup_agent", "run", "--config", place.config],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+    finally:
+        os.close(held)
 
     assert second.returncode == 4
     assert "another agent has locked this storage root" in second.stderr
     assert "HINT: " in second.stderr
+
+
+def test_the_log_is_json_where_that_is_asked_for(place: Place) -> None:
+    place.settings |= {"log": {"format": "console"}, "http": {"listen": "127.0.0.1:0"}, "schedules": {}}
+    with subprocess.Popen(
+        [sys.executable, "-m", "backup_agent", "run", "--json", "--config", place.config],
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr is not None
+        first = json.loads(process.stderr.readline())
+        process.kill()
+
+    assert first["event"] == "agent started"

@@ -1,0 +1,102 @@
+"""What the pages say of commands, files and targets is true."""
+
+import re
+from pathlib import Path
+
+import click
+import pytest
+
+from backup_agent import __version__
+from backup_agent.cli import main
+from backup_agent.core.requests import BUILT
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+COMMANDS_PAGE = (ROOT / "docs" / "commands.md").read_text()
+SECTIONS = dict(re.findall(r"^## (\S+)\n(.*?)(?=^## |\Z)", COMMANDS_PAGE, re.MULTILINE | re.DOTALL))
+EVERYWHERE = {"--config", "--json"}
+"""Options that the page tells of once, for all commands."""
+
+
+def flat(text: str) -> str:
+    return " ".join(text.split())
+
+
+def command(name: str) -> click.Command:
+    found = main.group.get_command(click.Context(main.group), name)
+    assert found is not None, name
+    return found
+
+
+def options(name: str) -> dict[str, str]:
+    """Return what the help of a command says of each option."""
+    return {one.opts[0]: one.help or "" for one in command(name).params if isinstance(one, click.Option)}
+
+
+def test_the_page_has_every_command_in_the_order_of_the_help() -> None:
+    assert list(SECTIONS) == list(main.COMMANDS)
+
+
+@pytest.mark.parametrize("name", main.COMMANDS)
+def test_the_page_says_of_a_command_what_its_help_says(name: str) -> None:
+    assert flat(SECTIONS[name]).startswith(flat(command(name).help or "none"))
+
+
+@pytest.mark.parametrize("name", main.COMMANDS)
+def test_the_page_tells_of_every_option_what_the_help_tells(name: str) -> None:
+    told = dict(re.findall(r"^\| `(--[a-z-]+)` \| (.+) \|$", SECTIONS[name], re.MULTILINE))
+    special = {"--json"} & told.keys()
+
+    assert told == {option: text for option, text in options(name).items() if option not in EVERYWHERE - special}
+
+
+@pytest.mark.parametrize("name", main.COMMANDS)
+def test_every_command_can_speak_json(name: str) -> None:
+    assert "--json" in options(name)
+
+
+def invocations(text: str) -> list[list[str]]:
+    """Return the words after each `backup-agent` that stands in code."""
+    code = re.findall(r"`([^`\n]+)`", text) + re.findall(r"^    (\S.*)$", text, re.MULTILINE)
+    return [line.split()[1:] for line in code if line.startswith("backup-agent ")]
+
+
+@pytest.mark.parametrize("page", ["README.md", *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))])
+def test_commands_that_a_page_shows_exist_with_their_options(page: str) -> None:
+    for words in invocations((ROOT / page).read_text()):
+        if words[0] == "COMMAND":
+            continue
+        assert words[0] in main.COMMANDS, words
+        assert {word for word in words if word.startswith("--")} <= {*options(words[0]), "--help"}, words
+
+
+def test_the_readme_tells_of_every_command() -> None:
+    assert [name for name in main.COMMANDS if not re.search(rf"[` ]{name}\b", README)] == []
+
+
+def test_the_readme_names_the_actions_that_are_built() -> None:
+    row = next(line for line in README.splitlines() if line.startswith("| `action` |"))
+
+    assert set(re.findall(r"`([a-z]+)`", row)) - {"action"} == {action.value for action in BUILT}
+
+
+def test_make_targets_of_the_readme_exist() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = set(re.findall(r"(?:^    |`)make ([a-z-]+)", README, re.MULTILINE))
+
+    assert named
+    assert named <= targets
+
+
+@pytest.mark.parametrize("page", ["README.md", *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))])
+def test_links_within_the_tree_lead_somewhere(page: str) -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", (ROOT / page).read_text())
+
+    assert [link for link in links if not ((ROOT / page).parent / link).exists()] == []
+
+
+def test_the_changelog_tells_of_this_version_or_of_what_is_to_come() -> None:
+    newest = re.search(r"^## (.+)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+
+    assert newest is not None
+    assert newest[1] == "Unreleased" or newest[1].startswith(__version__)
