@@ -1,6 +1,7 @@
 """The day: what happens, and what is told of it."""
 
 import os
+import shutil
 import signal
 import socket
 import tempfile
@@ -177,8 +178,17 @@ def _folder(given: Path | None) -> Iterator[Path]:
             raise DemoError(f"{given} is not empty: name a new folder")
         yield given.resolve()
         return
-    with tempfile.TemporaryDirectory(prefix="backup-agent-demo-") as made:
-        yield Path(made)
+    made = Path(tempfile.mkdtemp(prefix="backup-agent-demo-"))
+    failed = True
+    try:
+        yield made
+        failed = False
+    except KeyboardInterrupt:
+        failed = False
+        raise
+    finally:
+        if not failed:  # what failed is worth a look
+            shutil.rmtree(made, ignore_errors=True)
 
 
 def _listen() -> str:

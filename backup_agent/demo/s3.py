@@ -81,7 +81,7 @@ class Server:
                     "ready/ready/ready", b""
                 )
             except BackupError:
-                if time.monotonic() > until:
+                if time.monotonic() > until or self._program is None or not self._program.running:
                     raise
                 time.sleep(0.2)
             else:
