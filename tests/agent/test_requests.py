@@ -209,6 +209,7 @@ def test_a_folder_moved_back_brings_its_own_queue(live: Live) -> None:
     live.start()
     moved = live.folder / "moved"
     live.ask("x", id="first", database="orders")
+    until(lambda: not live.open_entries(), "settled ledger")
     live.requests.rename(moved)
     until(live.requests.exists, "folder made again")
     entry = json.loads((moved / ".spool" / "done" / "first.json").read_text())
