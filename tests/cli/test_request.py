@@ -224,6 +224,7 @@ def test_waiting_ends_with_the_answer_and_exits_by_it(place: Place, last: Change
         result = place.run("request", *WAIT, "--id", "x")
 
     assert result.out.splitlines() == said
+    assert set(result.err.splitlines()) <= {"dropped", "x: queued", "x: running"}
     assert result.code == code
 
 

@@ -96,7 +96,9 @@ def test_without_the_extra_the_day_goes_on_on_the_volume_and_stays_up_until_ctrl
     assert "SIMULATED" in said.splitlines()[0]
     assert "Without the extra `demo` there is no S3 server" in said
     assert [part for part in PARTS if part not in said] == ["S3 goes away"]
-    assert "Traceback" not in said + rest + (folder / "agent.log").read_text()
+    log = (folder / "agent.log").read_text()
+    assert "agent stopped" in log
+    assert "Traceback" not in said + rest + log
     assert "succeeded" in json.loads((folder / "backup-requests" / "backup.status.json").read_text())["state"]
     assert list((folder / "backups" / "default" / "orders").glob("*.backup"))
     assert gone(folder)
