@@ -85,6 +85,7 @@ def test_sigterm_gives_a_run_its_grace_takes_nothing_new_and_spins_not(live: Liv
     until(lambda: live.answer_of("two"), "second request")
     live.signal(signal.SIGTERM)
     until(lambda: live.events("ending"), "the ending")
+    live.drop("z.request", database="neo4j")  # rings the bell, and is for the next life
     before = _cpu_seconds(live)
     time.sleep(1.5)  # what is measured is how little is done in it
     used = _cpu_seconds(live) - before
@@ -94,8 +95,10 @@ def test_sigterm_gives_a_run_its_grace_takes_nothing_new_and_spins_not(live: Liv
     assert used < 0.3
     assert live.answer_of("one")["state"] == "succeeded"
     assert live.answer_of("two")["state"] == "queued"
+    assert (live.requests / "z.request").exists()
     live.start()
     assert live.final("two")["state"] == "succeeded"
+    assert live.answer("z")["state"] == "succeeded"
 
 
 def test_sigterm_past_its_grace_marks_the_run_interrupted_and_the_next_life_tries_again(live: Live) -> None:
@@ -196,6 +199,7 @@ def test_an_agent_starts_and_answers_on_a_volume_without_any_room(small: Live) -
     answer = small.ask(database="orders")
 
     assert (answer["state"], answer["reason"]) == ("failed", "disk_full")
+    assert small.metric("neo4j_backup_bolt_up") == 1
     small.root.joinpath("ballast").unlink()
     assert small.ask(database="orders")["state"] == "succeeded"
 
