@@ -428,7 +428,11 @@ class Agent:
             return
         task = json.dumps({"settings": self._settings.model_dump(mode="json"), "root": str(self._root)}).encode()
         deadline = time.monotonic() + DISCOVER_SECONDS
-        self._runs.spawn(self._runs.numbered("discover"), "backup_agent.cluster", task, deadline=deadline)
+        try:
+            self._runs.spawn(self._runs.numbered("discover"), "backup_agent.cluster", task, deadline=deadline)
+        except OSError as error:
+            text = f"asking the cluster over Bolt could not be started: {error.strerror}"
+            self._discovery.fail(Failure(Reason.SOURCE_UNREACHABLE, text), time.monotonic())
 
     def _select(self, answer: Answer) -> None:
         settings = self._settings
@@ -441,7 +445,7 @@ class Agent:
             max_age=settings.neo4j.max_topology_age,
         )
         if answer.set not in self._settings.declared_sets:
-            kept = settings.limits.keep_adhoc
+            kept = settings.limits.model_dump(mode="json")["keep_adhoc"]
             note = f"ad hoc set, on the volume only; removed {kept} after its last use once that is built"
             answer = answer.model_copy(update={"set_note": note})
         self._backups.selected(answer, selection, _now())

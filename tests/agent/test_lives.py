@@ -16,6 +16,7 @@ from backup_agent.standins import cluster as simulated
 from tests.agent.live import Live, until
 
 ROOM = 3 << 20
+REFUSING = Path(__file__).parent / "refusing"
 
 
 def test_one_database_that_takes_the_whole_group_down_starves_no_other(tmp_path: Path) -> None:
@@ -146,6 +147,27 @@ def test_half_an_artifact_is_put_aside_and_reported(live: Live) -> None:
     assert not answer["databases"]["orders"]["adopted"]
     assert len(list((live.root / ".aside").iterdir())) == 1
     assert live.events("unfinished artifact put aside")
+
+
+@pytest.mark.parametrize(
+    ("module", "reason"), [("backup_agent.run.backup", "out_of_memory"), ("backup_agent.cluster", "source_unreachable")]
+)
+def test_a_process_that_cannot_be_started_fails_its_request_and_the_agent_goes_on(
+    live: Live, module: str, reason: str
+) -> None:
+    refused = live.folder / "refused"
+    refused.touch()
+    path = os.pathsep.join(filter(None, (str(REFUSING), os.environ.get("PYTHONPATH"))))
+    live.environ = {"PYTHONPATH": path, "REFUSE_MODULE": module, "REFUSE_WHILE": str(refused)}
+    live.start()
+    answer = live.ask(databases=["ord*"])
+
+    assert (answer["state"], answer["reason"]) == ("failed", reason)
+    assert "could not be started: Resource temporarily unavailable" in answer["error"]
+    refused.unlink()
+    live.write_settings(databases=["*", "!never"])  # lets the cluster be asked again at once
+    until(lambda: live.events("settings reloaded"), "settings read again")
+    assert live.ask("again", databases=["ord*"])["state"] == "succeeded"
 
 
 def test_two_agents_on_one_root_are_one_too_many(live: Live, tmp_path: Path) -> None:

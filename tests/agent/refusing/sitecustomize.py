@@ -1,0 +1,20 @@
+"""Refuses the supervisor new processes, as a limit on process ids does, while the file in REFUSE_WHILE exists.
+
+Only the module in REFUSE_MODULE is meant; an audit hook that raises keeps the call from being made.
+"""
+
+import errno
+import os
+import sys
+from pathlib import Path
+
+
+def _refuse(event: str, args: tuple[object, ...]) -> None:
+    if event != "subprocess.Popen" or not isinstance(args[1], list) or os.environ["REFUSE_MODULE"] not in args[1]:
+        return
+    if Path(os.environ["REFUSE_WHILE"]).exists():
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+
+if "REFUSE_WHILE" in os.environ:
+    sys.addaudithook(_refuse)
