@@ -183,9 +183,16 @@ def _fault(item: Any) -> str:  # noqa: ANN401  pydantic's error dictionary
     if item["type"] == "extra_forbidden":
         fields = ", ".join(Request.model_fields)
         return f"{path}: no such field (fields are {fields})"
+    if item["type"] == "string_pattern_mismatch":
+        text = "letters, digits, '.', '_' and '-' expected, a letter or digit first, 128 at the most"
+        return f"{path}: {text} (got {_shown(item['input'])})"
     if item["type"] == "value_error":
         text = str(item["ctx"]["error"])
         return f"{path}: {text}" if path else text
-    got = repr(item["input"])
-    shown = got if len(got) <= 80 else got[:77] + "..."  # noqa: PLR2004  a line a person reads
-    return f"{path}: {item['msg'][0].lower()}{item['msg'][1:]} (got {shown})"
+    return f"{path}: {item['msg'][0].lower()}{item['msg'][1:]} (got {_shown(item['input'])})"
+
+
+def _shown(value: object) -> str:
+    """Return a value as a fault repeats it: cut, for a line that a person reads."""
+    got = repr(value)
+    return got if len(got) <= 80 else got[:77] + "..."  # noqa: PLR2004  about half a line

@@ -292,7 +292,9 @@ def judge(
         return Verdict(Outcome.NEEDS_FULL, failure=Failure(Reason.CHAIN_BROKEN, left), aside=aside)
     if found and not cause.certain:
         cause = _Cause(Reason.BAD_ARTIFACT)
-    error = "\n".join((f"{_ending(completed, told)}{f' and left {left}' if left else ''}", *completed.last_lines))
+    said = _telling(completed)
+    head = f"{_ending(completed, told)}{f': {said}' if said else ''}{f'; it left {left}' if left else ''}"
+    error = "\n".join((head, *completed.last_lines))
     outcome = Outcome.NEEDS_FULL if cause.needs_full and asked is not BackupType.FULL else Outcome.FAILED
     return Verdict(outcome, failure=Failure(cause.reason, error, cause.hint), aside=aside)
 
@@ -318,8 +320,13 @@ def _complaints(completed: Completed, told: Transcript) -> tuple[str, ...]:
     """Return why a run that left a good artifact is no plain success."""
     if completed.exit_code == 0 and completed.ended_by is None:
         return ()
-    line = next((line for line in reversed(completed.last_lines) if _known(line)), None)
-    return (_ending(completed, told) + (f": {line}" if line else ""),)
+    said = _telling(completed)
+    return (_ending(completed, told) + (f": {said}" if said else ""),)
+
+
+def _telling(completed: Completed) -> str | None:
+    """Return the last line that says why, of those that are known to."""
+    return next((line for line in reversed(completed.last_lines) if _known(line)), None)
 
 
 def _known(line: str) -> bool:

@@ -18,6 +18,10 @@ def main(arguments: list[str]) -> int:
     except BackupError as error:
         sys.stderr.write(f"backup-agent: {error.failure.error}\nHINT: {error.failure.advice}\n")
         return 4
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        sys.stderr.write(f"backup-agent: {where}{error.strerror}: check storage.root, requests and http.listen\n")
+        return 1
 
 
 if __name__ == "__main__":

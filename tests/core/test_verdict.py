@@ -266,7 +266,7 @@ def test_a_bad_artifact_is_named_with_what_is_wrong() -> None:
 
     assert verdict.failure is not None
     assert verdict.failure.error == (
-        "neo4j-admin ended with exit code 0 and left orders-a.backup: the zstd frame ends early at byte 4096; "
+        "neo4j-admin ended with exit code 0; it left orders-a.backup: the zstd frame ends early at byte 4096; "
         "billing-a.backup: its header names database 'billing', not 'orders'"
     )
     assert verdict.aside == ("orders-a.backup", "billing-a.backup")
