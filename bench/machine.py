@@ -96,3 +96,7 @@ def machine(interpreter: Path) -> str:
     model = next(models, ": unknown").partition(": ")[2]
     load = f"load {os.getloadavg()[0]:.1f}"
     return f"{versions}\n{platform.system()} {platform.release()}, {model}, {os.cpu_count()} cores, {load}"
+
+
+if __name__ == "__main__":
+    print(machine(Path(sys.executable)))

@@ -1,0 +1,74 @@
+"""The benchmarks still run. Their figures are read by people: no test looks at them."""
+
+import ast
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCH = Path(__file__).parents[1] / "bench"
+BENCHMARKS = sorted(path.name for path in BENCH.glob("*.py") if path.name != "machine.py")
+HERE = ("--python", sys.executable)
+"""The agent of this environment: a clean one takes its time."""
+
+
+def run(name: str, *options: str) -> str:
+    done = subprocess.run(
+        (sys.executable, BENCH / name, *options), capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_a_benchmark_says_what_it_shows_and_how_to_run_it(name: str) -> None:
+    docstring = ast.get_docstring(ast.parse((BENCH / name).read_text())) or ""
+
+    assert docstring.partition("\n")[0].endswith(".")
+    assert f"`python bench/{name}" in docstring
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_the_readme_tells_of_every_benchmark(name: str) -> None:
+    assert f"`{name}`" in (BENCH / "README.md").read_text()
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_the_options_a_docstring_names_are_those_there_are(name: str) -> None:
+    docstring = ast.get_docstring(ast.parse((BENCH / name).read_text())) or ""
+
+    listed = run(name, "--help").partition("options:")[2]
+
+    assert set(re.findall(r"--[a-z]+", docstring)) <= set(re.findall(r"--[a-z]+", listed))
+
+
+def test_the_idle_agent_is_measured() -> None:
+    printed = run("idle.py", *HERE, "--seconds", "0.5", "--settle", "0", "--scrape", "0.2")
+
+    assert re.search(r"RSS \d+\.\d MiB", printed)
+    assert re.search(r"processor \d+\.\d+ % of a core", printed)
+
+
+def test_the_time_to_neo4j_admin_is_measured() -> None:
+    printed = run("latency.py", *HERE, "--requests", "2")
+
+    assert "2 requests with the topology known" in printed
+    assert re.search(r"dropped to spawned: p50 \d\.\d+ s", printed)
+
+
+@pytest.mark.components
+def test_the_agents_share_of_a_run_is_measured() -> None:
+    printed = run("share.py", *HERE, "--mebibytes", "2", "--rounds", "1")
+
+    assert re.search(r"whole run +\d+\.\d\d s CPU", printed)
+    assert re.search(r"agent's share +-?\d+\.\d\d s CPU", printed)
+
+
+@pytest.mark.skipif(shutil.which("zstd") is None, reason="zstd is absent: apt-get install zstd")
+def test_the_reading_pass_is_measured() -> None:
+    printed = run("reading.py", "--mebibytes", "2", "--rounds", "1")
+
+    assert re.search(r"reading pass \d+\.\d\d s", printed)
