@@ -113,6 +113,8 @@ class Live:
     def start(self, *, ready: bool = True, **environ: str) -> "Live":
         """Start the agent; wait until it is ready."""
         self.write_settings()
+        if self.process is not None:
+            self.reader.join(timeout=5)  # else a line of the last life, its port in it, may come after the clearing
         self.lines.clear()
         self.process = subprocess.Popen(
             [sys.executable, "-m", "backup_agent", "run", "--config", str(self.config)],
