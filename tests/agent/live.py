@@ -59,6 +59,7 @@ class Live:
         self.admin = install(self.home, self.cluster_folder)
         self.bolt = BoltServer(self.cluster_folder) if bolt else None
         self.process: subprocess.Popen[bytes] | None = None
+        self.reader = threading.Thread()
         self.environ: dict[str, str] = {}
         self.lines: list[dict[str, Any]] = []
         self.text: list[str] = []
