@@ -8,20 +8,14 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from watchdog.events import (
-    FileClosedEvent,
-    FileCreatedEvent,
-    FileMovedEvent,
-    FileSystemEvent,
-    FileSystemEventHandler,
-)
+from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver
 
 from backup_agent.supervisor.spool import is_request_name
 
-TELLING = (FileClosedEvent, FileCreatedEvent, FileMovedEvent)
-"""`modified` comes while a file is still being written. Asked for alone, so that who polls an answer wakes nobody."""
+TELLING = frozenset({"closed", "moved", "created"})
+"""`modified` comes while a file is still being written; `closed_no_write` is our own reading."""
 
 
 class Bell(FileSystemEventHandler):
@@ -39,7 +33,7 @@ class Bell(FileSystemEventHandler):
         self.close()
         heard = _identity(self._folder)
         observer = Observer()
-        observer.schedule(self, str(self._folder), event_filter=list(TELLING))
+        observer.schedule(self, str(self._folder))
         observer.start()
         self._observer = observer
         self._heard = heard
@@ -63,7 +57,7 @@ class Bell(FileSystemEventHandler):
     def on_any_event(self, event: FileSystemEvent) -> None:
         """Ring for what may be a request (watchdog's hook)."""
         path = event.dest_path if event.event_type == "moved" else event.src_path
-        if isinstance(event, TELLING) and is_request_name(os.fsdecode(path).rsplit("/", 1)[-1]):
+        if event.event_type in TELLING and is_request_name(os.fsdecode(path).rsplit("/", 1)[-1]):
             self._ring()
 
 
