@@ -1,5 +1,6 @@
 """How much room a volume has, and what it allows."""
 
+import errno
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,14 +21,17 @@ def space(folder: Path) -> Space:
 
 
 def allows_hard_links(root: Path) -> bool:
-    """Tell whether files below the root may be hard linked (some network volumes refuse)."""
+    """Tell whether files below the root may be hard linked: some network volumes refuse.
+
+    A volume without room for the probe says nothing of that, and gets the benefit of the doubt.
+    """
     one, two = root / ".link-probe-1", root / ".link-probe-2"
     try:
         one.write_bytes(b"")
         two.unlink(missing_ok=True)
         two.hardlink_to(one)
-    except OSError:
-        return False
+    except OSError as error:
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
     finally:
         two.unlink(missing_ok=True)
         one.unlink(missing_ok=True)
