@@ -54,3 +54,5 @@ class SurveyTask(Value):
     """Runs whose staging folder is still wanted: their databases are tried again, and may adopt what lies there."""
     notes: dict[str, str]
     """Destination -> its identity, for the notes on copies."""
+    copied_sets: tuple[str, ...]
+    """Sets that have copies: the declared ones. Any other owes nothing."""

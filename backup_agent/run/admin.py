@@ -19,12 +19,6 @@ from backup_agent.neo4j_admin.cgroup import memory_limit
 from backup_agent.neo4j_admin.program import Program
 from backup_agent.settings.model import Neo4j
 
-_NEVER_STARTED = (
-    "could not find or load main class",
-    "UnsupportedClassVersionError",
-    "NoClassDefFoundError: org/neo4j",
-)
-
 
 @dataclass(frozen=True)
 class Invocation:

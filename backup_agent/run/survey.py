@@ -16,7 +16,9 @@ from backup_agent.run import staging
 from backup_agent.run.telling import Teller, first_line, hold_lifeline
 
 
-def survey(root: Path, open_runs: Collection[str], notes: dict[str, str], teller: Teller) -> None:
+def survey(
+    root: Path, open_runs: Collection[str], notes: dict[str, str], copied_sets: Collection[str], teller: Teller
+) -> None:
     """Tell what the volume allows, what was put aside, and one summary a set and database."""
     teller.tell("volume", hard_links=allows_hard_links(root))
     now = datetime.now(UTC)
@@ -30,7 +32,9 @@ def survey(root: Path, open_runs: Collection[str], notes: dict[str, str], teller
         for fault in recorded.unreadable:
             teller.tell("unreadable", fault=fault)
         if recorded.records:
-            teller.tell("summary", **_summary(root, recorded, notes).model_dump(mode="json"))
+            teller.tell(
+                "summary", **_summary(root, recorded, notes if set_name in copied_sets else {}).model_dump(mode="json")
+            )
     teller.tell("surveyed")
 
 
@@ -58,7 +62,7 @@ def main() -> None:
     """Run as a child: the task on stdin, events on stdout."""
     task = SurveyTask.model_validate_json(first_line())
     hold_lifeline()
-    survey(Path(task.root), task.open_runs, task.notes, Teller())
+    survey(Path(task.root), task.open_runs, task.notes, task.copied_sets, Teller())
 
 
 if __name__ == "__main__":

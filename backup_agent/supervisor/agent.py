@@ -394,7 +394,12 @@ class Agent:
 
     def _survey(self) -> None:
         notes = {name: one.identity for name, one in self._settings.storage.destinations.items()}
-        task = tasks.SurveyTask(root=str(self._root), open_runs=self._backups.open_runs(), notes=notes)
+        task = tasks.SurveyTask(
+            root=str(self._root),
+            open_runs=self._backups.open_runs(),
+            notes=notes,
+            copied_sets=tuple(self._settings.declared_sets),
+        )
         self._runs.spawn("survey", "backup_agent.run.survey", task.model_dump_json().encode())
 
     # Runs
