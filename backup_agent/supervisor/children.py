@@ -80,9 +80,12 @@ class Child:
         send(self.pid, signal.SIGTERM)
 
     def kill(self) -> None:
-        """End the whole session at once."""
-        for pid in session(self.pid):
-            send(pid, signal.SIGKILL)
+        """End the whole session at once, also what is forked while it is being listed."""
+        killed: set[int] = set()
+        while found := set(session(self.pid)) - killed:
+            for pid in found:
+                send(pid, signal.SIGKILL)
+            killed |= found
 
 
 def _event(line: bytes) -> dict[str, Any] | None:
