@@ -13,6 +13,8 @@ DATABASE_GLOB = re.compile(r"!?[A-Za-z0-9.*?-]{1,64}")
 ARTIFACT = re.compile(r"(?P<database>.+)-(?P<stamp>\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d)\.backup")
 
 RECORD_SUFFIX = ".json"
+HOLD_SUFFIX = ".hold.json"
+DAMAGE_SUFFIX = ".damaged.json"
 
 
 def artifact_name(database: str, taken: datetime) -> str:
@@ -36,6 +38,16 @@ def record_key(artifact: str) -> str:
     'default/orders/orders-2026-11-23T02-00-00.backup.json'
     """
     return artifact + RECORD_SUFFIX
+
+
+def hold_key(artifact: str) -> str:
+    """Return the key of the mark that keeps an artifact from being deleted."""
+    return artifact + HOLD_SUFFIX
+
+
+def damage_key(artifact: str) -> str:
+    """Return the key of the mark that says an artifact is damaged."""
+    return artifact + DAMAGE_SUFFIX
 
 
 def is_record_key(key: str) -> bool:

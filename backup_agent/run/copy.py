@@ -16,14 +16,15 @@ from typing import Any
 from backup_agent.catalog import records
 from backup_agent.catalog.copies import Notes
 from backup_agent.core.names import record_key
-from backup_agent.core.reasons import BackupError, Failure, PermanentError, Reason
+from backup_agent.core.reasons import BackupError, Failure, Reason
 from backup_agent.core.records import Record
 from backup_agent.core.tasks import CopyTask
 from backup_agent.core.verdict import EndedBy
 from backup_agent.neo4j_admin import process
 from backup_agent.processes import LOCK_DESCRIPTOR
+from backup_agent.run.places import open_place
 from backup_agent.run.telling import Teller, first_line, hold_lifeline
-from backup_agent.settings.model import Destination, Settings
+from backup_agent.settings.model import Settings
 from backup_agent.stores.store import Store
 
 TASK = "BACKUP_AGENT_COPY"
@@ -94,28 +95,6 @@ class Copying:
         self._teller.tell("copied", place=self._task.destination, type=record.type.value, bytes=record.size)
 
 
-def open_store(name: str, one: Destination, cluster: str) -> Store:
-    """Return the store of a destination; raise PermanentError where its options cannot be."""
-    from backup_agent.stores.s3 import S3Store, check_put_options  # noqa: PLC0415  boto3 lives in this child alone
-
-    faults = check_put_options(one.put_options)
-    if faults:
-        where = f"storage.destinations.{name}.put_options"
-        raise PermanentError(Reason.INTERNAL, "\n".join(f"{where}: {fault}" for fault in faults), f"mend {where}")
-    return S3Store(
-        bucket=one.bucket,
-        prefix=f"{one.prefix}/{cluster}" if one.prefix else cluster,
-        endpoint_url=one.endpoint_url,
-        region=one.region,
-        path_style=one.path_style,
-        ca_file=one.ca_file,
-        bandwidth=one.bandwidth,
-        put_options=one.put_options,
-        name=name,
-        single_writer=one.single_writer,
-    )
-
-
 def in_child(
     task: CopyTask, root: Path, teller: Teller, cancel: threading.Event, *, stall: timedelta
 ) -> Failure | None:
@@ -169,7 +148,7 @@ def main() -> None:
     settings = Settings.model_validate(task.settings)
     teller = Teller()
     try:
-        store = open_store(task.destination, settings.storage.destinations[task.destination], settings.cluster)
+        store = open_place(task.destination, settings)
         copying = Copying(task, settings, store, teller)
         failure = copying.copy_all()
     except BackupError as error:

@@ -41,6 +41,9 @@ NOT_IN_FORCE = (
     "retention",
     "storage.destinations.*.retention",
     "storage.destinations.*.single_writer",
+    "verify",
+    "limits.keep_orphans",
+    "limits.prune_every",
     "limits.keep_answers",
     "limits.keep_adhoc",
 )
@@ -50,6 +53,9 @@ RESTART_ONLY = ("cluster", "requests", "storage.root", "http")
 """Keys whose change waits for a restart."""
 
 DEFAULT_SET = "default"
+
+VOLUME = "local"
+"""The name of the volume among the places where artifacts stand; no destination has it."""
 
 Share = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
@@ -215,8 +221,8 @@ class Storage(Section):
     @field_validator("destinations")
     @classmethod
     def _are_different_places(cls, value: dict[str, Destination]) -> dict[str, Destination]:
-        if "local" in value:
-            raise ValueError("another name than local: that is the volume")
+        if VOLUME in value:
+            raise ValueError(f"another name than {VOLUME}: that is the volume")
         names: dict[str, str] = {}
         for name, destination in value.items():
             if (other := names.setdefault(destination.identity, name)) != name:
@@ -231,6 +237,17 @@ class Chain(Section):
     max_age: PositiveDuration = Field(timedelta(days=7), description="longest time since the full backup")
     max_diff_share: Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)] = Field(
         0.5, description="most bytes of differentials together, as a share of the full backup's"
+    )
+
+
+class Verify(Section):
+    """Reading again what is kept, so that damage is known before a restore."""
+
+    every: PositiveDuration | None = Field(
+        timedelta(days=30), description="each artifact is read again once in this time, at each place; null: never"
+    )
+    bandwidth: Size | None = Field(
+        50 * 1024 * 1024, description="most bytes read in a second", examples=["50MiB"], validate_default=True
     )
 
 
@@ -290,6 +307,12 @@ class Limits(Section):
     keep_adhoc: PositiveDuration = Field(
         timedelta(days=7), description="sets that are declared nowhere are kept this long"
     )
+    keep_orphans: PositiveDuration = Field(
+        timedelta(days=1), description="files of the agent's own that no record names are kept this long"
+    )
+    prune_every: PositiveDuration = Field(
+        timedelta(hours=1), description="retention is applied after each success, and at least this often"
+    )
     shutdown_grace: Duration = Field(timedelta(minutes=5), description="time a run has left after SIGTERM")
 
 
@@ -335,6 +358,7 @@ class Settings(Section):
     )
     retention: Retention | None = Field(None, description="what is kept below storage.root; without it everything")
     chain: Chain = Field(Chain(), description="when a differential is refused and a full backup taken instead")
+    verify: Verify = Field(Verify(), description="reading again what is kept")
     schedules: dict[Label, Schedule] = Field(
         {"default": Schedule(cron="0 2 * * *", type=BackupType.FULL)},
         description="when to back up what, by name; `{}` for nothing but requests",
