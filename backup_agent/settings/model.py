@@ -247,7 +247,7 @@ class Verify(Section):
         timedelta(days=30), description="each artifact is read again once in this time, at each place; null: never"
     )
     bandwidth: Size | None = Field(
-        50 * 1024 * 1024, description="most bytes read in a second", examples=["50MiB"], validate_default=True
+        "50MiB", description="most bytes read in a second", examples=["10MiB"], validate_default=True
     )
 
 

@@ -404,7 +404,7 @@ def histories(draw: st.DrawFn) -> list[Record]:
     for number in range(draw(st.integers(0, 10))):
         kind = draw(st.sampled_from("FDDDE"))
         lowest = max(0, last + 1 + draw(st.sampled_from((0, 0, 0, 0, -3, 2))))
-        last = max(last, lowest + draw(st.integers(0, 5)))
+        last = max(1, last, lowest + draw(st.integers(0, 5)))
         found.append(
             record(
                 f"{kind}{number}",
