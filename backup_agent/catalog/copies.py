@@ -5,11 +5,11 @@ the destination, and where the notes are lost, the next copy finds it there. Not
 a destination that was pointed elsewhere owes everything again.
 """
 
-import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
 from backup_agent import durable
+from backup_agent.catalog.own import place_folder
 from backup_agent.core.records import Record
 
 
@@ -18,8 +18,7 @@ class Notes:
 
     def __init__(self, root: Path, destination: str, identity: str) -> None:
         """Nothing is made on disk before the first note."""
-        place = hashlib.sha256(identity.encode()).hexdigest()[:8]
-        self._folder = root / ".agent" / "copied" / f"{destination}@{place}"
+        self._folder = place_folder(root, "copied", destination, identity)
 
     def has(self, key: str) -> bool:
         """Tell whether the copy of an artifact was confirmed."""

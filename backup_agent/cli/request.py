@@ -1,43 +1,22 @@
 """`backup-agent request`."""
 
-import json
 import os
-import shutil
-import sys
-import time
-from datetime import UTC, datetime
 
 import click
 
-from backup_agent import durable
-from backup_agent.cli import answers, printing
+from backup_agent.cli import printing
 from backup_agent.cli.configured import json_option, loaded, settings_option
-from backup_agent.core.answers import Answer, State
-from backup_agent.core.requests import BUILT, Action, InvalidRequestError, parse
-from backup_agent.settings.model import Settings
-
-EXIT = {
-    State.SUCCEEDED: 0,
-    State.SUCCEEDED_WITH_WARNINGS: 3,
-    State.FAILED: 1,
-    State.CANCELLED: 1,
-    State.REJECTED: 4,
-}
-POLL_SECONDS = 0.2
-TAKEN_SECONDS = 10.0
-"""The agent takes a request within a second; after this long it is probably not running."""
-
-OPTIONS = {"path": "--set", "database": "--database", "databases": "--database", "id": "--id"}
-"""What a fault calls a field, and what the command line calls it."""
+from backup_agent.cli.dropping import drop, wait_for
+from backup_agent.core.requests import Action
 
 
 @click.command()
 @click.option(
     "--action",
-    type=click.Choice([action.value for action in BUILT]),
+    type=click.Choice([Action.BACKUP.value, Action.CANCEL.value]),
     default=Action.BACKUP.value,
     show_default=True,
-    help="What to do.",
+    help="What to do; the other actions have commands of their own.",
 )
 @click.option(
     "--type",
@@ -78,9 +57,6 @@ def command(  # noqa: PLR0917  a request's fields
     if action == Action.CANCEL.value and identity is None:
         raise click.UsageError("--action cancel needs --id, that of the request to end")
     settings = loaded(context).settings
-    name = f"cli-{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{os.getpid()}"
-    if action != Action.CANCEL.value:
-        identity = identity or name
     fields = {
         "action": action,
         "type": type_,
@@ -90,115 +66,11 @@ def command(  # noqa: PLR0917  a request's fields
         "reason": reason,
         "requested_by": requested_by,
     }
-    content = json.dumps({key: value for key, value in fields.items() if value is not None}).encode()
-    try:
-        parse(content, str(settings.storage.root))
-    except InvalidRequestError as error:
-        raise click.UsageError("\n".join(_said(fault) for fault in error.faults)) from None
-    dropped = _Dropped(settings, name, identity if action == Action.BACKUP.value else None)
-    dropped.write(content)
+    dropped = drop(settings, fields)
     if wait:
-        return _wait(dropped, timeout, as_json=as_json)
+        return wait_for(dropped, timeout, as_json=as_json)
     if as_json:
         printing.as_json({"id": dropped.identity, "request": str(dropped.request), "answer": str(dropped.answer)})
     else:
         click.echo(f"dropped {dropped.request}\n{dropped.look}")
     return 0
-
-
-class _Dropped:
-    """A request on its way: no other has its file name, so nobody's is replaced."""
-
-    def __init__(self, settings: Settings, name: str, identity: str | None) -> None:
-        """`identity` is None for a cancel, whose id the agent makes."""
-        self.identity = identity
-        self.request = settings.requests / f"{name}.request"
-        self.answer = settings.requests / f"{name}.status.json"
-        self.look = f"its answer: backup-agent show {identity}" if identity else f"its answer: {self.answer}"
-        self.end = f"; backup-agent request --action cancel --id {identity} ends it" if identity else ""
-
-    def write(self, content: bytes) -> None:
-        """Write it down; raise OSError, with what to do, where the folder does not take it."""
-        try:
-            durable.write(self.request, content + b"\n")
-        except OSError as error:
-            raise OSError(
-                error.errno,
-                f"{error.strerror}: nothing was requested\n"
-                "HINT: run this where the agent runs, as a user who may write there, or set `requests`",
-                str(self.request.parent),
-            ) from None
-
-    def read(self) -> Answer | None:
-        """Return the answer as it stands; None before the agent has taken the request."""
-        try:
-            return Answer.model_validate_json(self.answer.read_bytes())
-        except FileNotFoundError:
-            return None
-
-
-def _said(fault: str) -> str:
-    field, colon, text = fault.partition(":")
-    return f"{OPTIONS.get(field, field)}{colon}{text}"
-
-
-def _wait(dropped: _Dropped, timeout: float | None, *, as_json: bool) -> int:
-    shown = _Shown(live=not as_json and sys.stderr.isatty(), quiet=as_json)
-    try:
-        answer = _follow(dropped, timeout, shown)
-    except KeyboardInterrupt:
-        shown.end()
-        click.echo(f"no longer waiting, but the request goes on{dropped.end}\n{dropped.look}", err=True)
-        raise
-    shown.end()
-    if as_json:
-        printing.as_json(answer.model_dump(mode="json", by_alias=True, exclude_none=True) if answer else None)
-    if answer is None or not answer.state.final:
-        where = answers.stage(answer) if answer else "the agent has not taken it"
-        click.echo(f"not answered after {timeout:g} s ({where}), and not ended{dropped.end}\n{dropped.look}", err=True)
-        return 1
-    if not as_json:
-        click.echo("\n".join(answers.lines(answer)))
-    return EXIT[answer.state]
-
-
-def _follow(dropped: _Dropped, timeout: float | None, shown: "_Shown") -> Answer | None:
-    """Return the last answer, or what there is of it when the time is up."""
-    begun = time.monotonic()
-    while True:
-        answer = dropped.read()
-        waited = time.monotonic() - begun
-        shown.show(answer, waited)
-        if (answer and answer.state.final) or (timeout is not None and waited >= timeout):
-            return answer
-        time.sleep(POLL_SECONDS)
-
-
-class _Shown:
-    """What has been said of an answer: one line that changes on a terminal, a line a change elsewhere."""
-
-    def __init__(self, *, live: bool, quiet: bool) -> None:
-        self._live = live
-        self._quiet = quiet
-        self._last = ""
-
-    def show(self, answer: Answer | None, waited: float) -> None:
-        """Say where the request stands, if that is news."""
-        if answer is not None:
-            line = f"{answer.id}: {answers.stage(answer)}"
-        elif waited < TAKEN_SECONDS:
-            line = "dropped"
-        else:
-            line = "dropped, and not taken: is `backup-agent run` running here? See `backup-agent status`"
-        if self._live:
-            line = "  ".join(filter(None, (line, answers.progress(answer) if answer else "", f"{waited:.0f} s")))
-            line = line[: shutil.get_terminal_size().columns - 1]
-        if self._quiet or line == self._last or (answer and answer.state.final):
-            return
-        self._last = line
-        click.echo(f"\r\x1b[K{line}" if self._live else line, nl=not self._live, err=True)
-
-    def end(self) -> None:
-        """Leave the line."""
-        if self._live:
-            click.echo("\r\x1b[K", nl=False, err=True)

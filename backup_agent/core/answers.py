@@ -112,6 +112,39 @@ class DatabaseResult(Value):
         )
 
 
+class Deletion(Value):
+    """One artifact that a plan deletes."""
+
+    key: str
+    size: int = Field(description="bytes")
+    reason: str = Field(description="why it goes, for people")
+
+
+class PlaceResult(Value):
+    """What became of one place of a request for `prune` or `verify`."""
+
+    outcome: Outcome = Outcome.WAITING
+    plan: str | None = Field(default=None, description="digest of the plan")
+    kept: int | None = Field(default=None, description="artifacts the plan keeps")
+    deletions: tuple[Deletion, ...] = Field(default=(), description="what goes, in the order it goes, the first 1000")
+    deleted: int | None = Field(default=None, description="artifacts deleted")
+    freed: int | None = Field(default=None, description="bytes deleted")
+    verified: int | None = Field(default=None, description="artifacts read again and found as recorded")
+    damaged: tuple[str, ...] = Field(default=(), description="artifacts that are not as recorded")
+    healed: tuple[str, ...] = Field(default=(), description="artifacts replaced by a good copy")
+    dropped: int | None = Field(default=None, description="copies owed that were given up")
+    warnings: tuple[str, ...] = ()
+    reason: Reason | None = None
+    error: str | None = None
+    hint: str | None = None
+
+    def failed(self, failure: Failure) -> "PlaceResult":
+        """Return the result of a place where it could not be done."""
+        outcome = Outcome.CANCELLED if failure.reason is Reason.CANCELLED else Outcome.FAILED
+        changes = {"outcome": outcome, "reason": failure.reason, "error": failure.error, "hint": failure.advice}
+        return self.model_copy(update=changes)
+
+
 class Answer(Value):
     """The answer, as it stands in `answers/<id>.json` (schema 1)."""
 
@@ -132,6 +165,8 @@ class Answer(Value):
     set_note: str | None = Field(default=None, description="for an ad hoc set: what becomes of it")
     databases: dict[str, DatabaseResult] = Field(default={})
     selected: bool = Field(default=False, description="whether the databases have been chosen")
+    places: dict[str, PlaceResult] = Field(default={}, description="place -> what `prune` or `verify` did there")
+    marks: dict[str, str] = Field(default={}, description="place -> what became of a hold there")
     warnings: tuple[str, ...] = ()
     reason: Reason | None = None
     error: str | None = None
@@ -168,18 +203,23 @@ class Answer(Value):
             update={"databases": dict(results), "selected": True, "warnings": self.warnings + warnings}
         )
 
+    def with_place(self, place: str, result: PlaceResult) -> "Answer":
+        """Return the answer with another result for one place."""
+        return self.model_copy(update={"places": {**self.places, place: result}})
+
     @property
     def open(self) -> tuple[str, ...]:
         """Databases that still need an attempt, or whose attempt is under way."""
         return tuple(name for name, result in self.databases.items() if result.open)
 
     def concluded(self, now: datetime) -> "Answer":
-        """Return the final answer of a backup whose databases are all done.
+        """Return the final answer of a request whose databases or places are all done.
 
-        Failed when any database has no verified artifact: the first failure's reason and all the errors by name.
-        Cancelled when a cancel ended it. Else succeeded, with warnings where there are any.
+        Failed when any database has no verified artifact or any place refused: the first failure's reason, and all the
+        errors by name. Cancelled when a cancel ended it. Else succeeded, with warnings where there are any.
         """
-        bad = {name: r for name, r in self.databases.items() if r.outcome in (Outcome.FAILED, Outcome.CANCELLED)}
+        results: dict[str, DatabaseResult | PlaceResult] = {**self.databases, **self.places}
+        bad = {name: r for name, r in results.items() if r.outcome in (Outcome.FAILED, Outcome.CANCELLED)}
         if bad:
             cancelled = [r for r in bad.values() if r.outcome is Outcome.CANCELLED]
             first = cancelled[0] if cancelled else next(iter(bad.values()))
@@ -189,7 +229,7 @@ class Answer(Value):
                 first.hint or "",
             )
             return self.becomes(State.CANCELLED if cancelled else State.FAILED, now, failure)
-        warned = [r for r in self.databases.values() if r.outcome is Outcome.SUCCEEDED_WITH_WARNINGS]
+        warned = [r for r in results.values() if r.outcome is Outcome.SUCCEEDED_WITH_WARNINGS]
         if not warned and not self.warnings:
             return self.becomes(State.SUCCEEDED, now)
         told = [w for r in warned for w in r.warnings] + list(self.warnings)

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from backup_agent.core.names import DATABASE_GLOB, REQUEST_ID, SET
+from backup_agent.core.names import DATABASE, DATABASE_GLOB, REQUEST_ID, SET
 from backup_agent.core.records import BackupType
 
 LARGEST = 64 * 1024
@@ -33,8 +33,39 @@ class Action(StrEnum):
     FORGET = "forget"
 
 
-BUILT = (Action.BACKUP, Action.CANCEL)
-"""What this version carries out. The rest of the list is reserved: asked for, it is rejected, saying so."""
+RESERVED = (Action.DRILL, Action.RESTORE)
+"""Actions of a later version: asked for, they are rejected, saying so."""
+
+BUILT = tuple(action for action in Action if action not in RESERVED)
+"""What this version carries out."""
+
+NEEDS: dict[Action, tuple[str, ...]] = {
+    Action.CANCEL: ("id",),
+    Action.HOLD: ("artifact", "reason"),
+    Action.RELEASE: ("artifact",),
+    Action.FORGET: ("database", "reason"),
+}
+"""Fields without which an action means nothing."""
+
+TAKES: dict[str, tuple[Action, ...]] = {
+    "artifact": (Action.HOLD, Action.RELEASE, Action.VERIFY, Action.DRILL, Action.RESTORE),
+    "place": (Action.PRUNE, Action.VERIFY),
+    "force": (Action.PRUNE,),
+    "dry_run": (Action.PRUNE,),
+    "drop_owed": (Action.PRUNE,),
+    "plan": (Action.PRUNE,),
+    "heal": (Action.VERIFY,),
+}
+"""Fields that mean something to a few actions alone: with any other they are a mistake, better told than ignored."""
+
+_ADVICE = {
+    (Action.CANCEL, "id"): "write the id of the request to cancel",
+    (Action.HOLD, "artifact"): "write the key of the artifact to keep, as `backup-agent list` shows it",
+    (Action.HOLD, "reason"): "write why it is kept: whoever finds the hold in a year wants to know",
+    (Action.RELEASE, "artifact"): "write the key of the artifact whose hold ends",
+    (Action.FORGET, "database"): "write the name of the database that was dropped for good",
+    (Action.FORGET, "reason"): "write why: its last backups will be deleted",
+}
 
 Text = Annotated[str, Field(max_length=1000)]
 
@@ -66,7 +97,21 @@ class Request(BaseModel):
     path: str | None = Field(
         default=None, description="the set: one name with chains of its own, as `test` or `<storage root>/test`"
     )
-    artifact: str | None = Field(default=None, description="key of an artifact, for actions on one")
+    artifact: str | None = Field(
+        default=None, max_length=1000, description="key of an artifact, for hold, release and verify"
+    )
+    place: str | None = Field(
+        default=None, max_length=100, description="`local` or a destination, for prune and verify; absent: every place"
+    )
+    dry_run: bool = Field(default=False, description="for prune: answer with the plan, and delete nothing")
+    force: bool = Field(default=False, description="for prune: also where retention.max_delete_share would refuse")
+    plan: str | None = Field(
+        default=None, max_length=100, description="for prune: digest of the plan that was looked at; another is refused"
+    )
+    drop_owed: str | None = Field(
+        default=None, max_length=100, description="for prune, with force: give up the copies owed to this destination"
+    )
+    heal: bool = Field(default=False, description="for verify: replace what is damaged by a copy that is not")
     reason: Text | None = Field(default=None, description="free text, kept in the record and the log")
     requested_by: Text | None = Field(default=None, description="free text, kept in the record and the log")
 
@@ -91,11 +136,20 @@ class Request(BaseModel):
     def _together(self) -> Self:
         if self.database is not None and self.databases is not None:
             raise ValueError("`database` and `databases` are both given: write one of them")
-        if self.action is Action.CANCEL and self.id is None:
-            raise ValueError("`id` is missing: write the id of the request to cancel")
-        if self.action not in BUILT:
-            built = " and ".join(f"`{action}`" for action in BUILT)
+        if self.action in RESERVED:
+            built = ", ".join(f"`{action}`" for action in BUILT)
             raise ValueError(f"`action`: {self.action.value!r} is not built yet; this version carries out {built}")
+        for field in NEEDS.get(self.action, ()):
+            if not getattr(self, field):
+                raise ValueError(f"`{field}` is missing: {_ADVICE[self.action, field]}")
+        for field, actions in TAKES.items():
+            if getattr(self, field) not in (None, False) and self.action not in actions:
+                names = ", ".join(f"`{action}`" for action in actions if action in BUILT)
+                raise ValueError(f"`{field}` means nothing to `{self.action}`: leave it out; it is for {names}")
+        if self.action is Action.FORGET and not DATABASE.fullmatch(self.database or ""):
+            raise ValueError(f"`database`: one whole name expected, no glob (got {self.database!r})")
+        if self.drop_owed is not None and not self.force:
+            raise ValueError("`drop_owed` gives up on copies for good: write `force`: true beside it")
         return self
 
     @property

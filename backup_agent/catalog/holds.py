@@ -1,0 +1,100 @@
+"""Holds: artifacts that stay whatever the policy says, until they are released.
+
+A hold stands beside the artifact, on the volume at once. For a destination it is written down on the volume first, as
+wanted, and put beside the artifact there by the next pass that has the store open; a plan counts what is wanted as
+held, so that nothing is deleted in between.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from backup_agent import durable
+from backup_agent.catalog.copies import Notes
+from backup_agent.catalog.own import place_folder
+from backup_agent.core.marks import Hold
+from backup_agent.core.names import hold_key, record_key
+from backup_agent.core.reasons import PermanentError, Reason
+
+RELEASED = b"released\n"
+
+
+class Wanted:
+    """What is wanted at one destination: holds to put there, and holds to take away."""
+
+    def __init__(self, root: Path, destination: str, identity: str) -> None:
+        """Nothing is made on disk before the first wish."""
+        self._folder = place_folder(root, "holds", destination, identity)
+
+    def hold(self, hold: Hold) -> None:
+        """Want a hold there."""
+        self._write(hold.key, hold.to_json())
+
+    def release(self, key: str) -> None:
+        """Want no hold there."""
+        self._write(key, RELEASED)
+
+    def settle(self, key: str) -> None:
+        """Note that it is as wanted."""
+        (self._folder / key).unlink(missing_ok=True)
+
+    def __iter__(self) -> Iterator[tuple[str, Hold | None]]:
+        """Yield each artifact with the hold that is wanted, None where there shall be none."""
+        for path in sorted(self._folder.glob("*/*/*")):
+            if path.name.startswith(durable.TEMPORARY):
+                continue
+            content = path.read_bytes()
+            yield path.relative_to(self._folder).as_posix(), None if content == RELEASED else Hold.from_json(content)
+
+    def _write(self, key: str, content: bytes) -> None:
+        path = self._folder / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        durable.write(path, content)
+
+
+def hold(root: Path, destinations: Mapping[str, str], wanted: Hold) -> dict[str, str]:
+    """Hold an artifact wherever it stands; return place -> what became of it there.
+
+    `destinations` are names and identities. Raise PermanentError, reason `not_found`, where no place has it, OSError
+    where the volume does not take it.
+    """
+    became: dict[str, str] = {}
+    if (root / record_key(wanted.key)).exists():
+        mark = root / hold_key(wanted.key)
+        held_before = mark.exists()
+        if not held_before:
+            durable.write(mark, wanted.to_json())
+        became["local"] = "was held before" if held_before else "held"
+    for name, identity in destinations.items():
+        if Notes(root, name, identity).has(wanted.key):
+            Wanted(root, name, identity).hold(wanted)
+            became[name] = "held; the mark is put there by the next pass"
+    if not became:
+        raise _unknown(wanted.key)
+    return became
+
+
+def release(root: Path, destinations: Mapping[str, str], key: str) -> dict[str, str]:
+    """Release an artifact wherever it stands; return place -> what became of it there. Raise as `hold` does."""
+    became: dict[str, str] = {}
+    mark = root / hold_key(key)
+    if mark.exists():
+        mark.unlink()
+        durable.sync_folder(mark.parent)
+        became["local"] = "released"
+    elif (root / record_key(key)).exists():
+        became["local"] = "was not held"
+    for name, identity in destinations.items():
+        if Notes(root, name, identity).has(key):
+            Wanted(root, name, identity).release(key)
+            became[name] = "released; the mark is taken away by the next pass"
+    if not became:
+        raise _unknown(key)
+    return became
+
+
+def _unknown(key: str) -> PermanentError:
+    return PermanentError(
+        Reason.NOT_FOUND,
+        f"{key}: no artifact of that key is recorded at any place",
+        "write the whole key, <set>/<database>/<artifact>, as `backup-agent list` shows it",
+    )

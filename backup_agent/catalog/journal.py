@@ -1,0 +1,68 @@
+"""What the agent is about to put or delete, written down first: so that what a crash leaves can be told from a
+stranger's files.
+
+An orphan is a file of an artifact that no record names. Only one that stands in this journal is the agent's own; any
+other is reported and left alone.
+"""
+
+from collections.abc import Iterator
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field
+
+from backup_agent import durable
+from backup_agent.catalog.own import place_folder
+from backup_agent.core.records import Value
+
+
+class Doing(StrEnum):
+    """What is being done to an artifact."""
+
+    PUBLISHING = "publishing"
+    DELETING = "deleting"
+
+
+class Intent(Value):
+    """One artifact at one place, and what is being done to it."""
+
+    schema_: Literal[1] = Field(default=1, alias="schema")
+    key: str
+    doing: Doing
+    files: tuple[str, ...] = Field(description="keys of its files, in the order of its record")
+    since: datetime
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read an intent; raise ValueError where it is none."""
+        return cls.model_validate_json(path.read_bytes())
+
+
+class Journal:
+    """The intents at one place."""
+
+    def __init__(self, root: Path, place: str, identity: str) -> None:
+        """Nothing is made on disk before the first intent."""
+        self._folder = place_folder(root, "journal", place, identity)
+
+    def begin(self, intent: Intent) -> None:
+        """Write down what comes next; durably, before it begins."""
+        path = self._folder / intent.key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        durable.write(path, intent.model_dump_json(by_alias=True).encode() + b"\n")
+
+    def done(self, key: str) -> None:
+        """Strike out an intent."""
+        (self._folder / key).unlink(missing_ok=True)
+
+    def __iter__(self) -> Iterator[Intent]:
+        """Yield what was begun and not done, in the order of the keys. One that cannot be read is left out."""
+        for path in sorted(self._folder.glob("*/*/*")):
+            if path.name.startswith(durable.TEMPORARY):
+                continue
+            try:
+                yield Intent.read(path)
+            except ValueError:
+                continue

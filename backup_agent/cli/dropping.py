@@ -1,0 +1,148 @@
+"""Dropping a request from the command line, whole or not at all, and following it to its answer."""
+
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+import click
+
+from backup_agent import durable
+from backup_agent.cli import answers, printing
+from backup_agent.core.answers import Answer, State
+from backup_agent.core.requests import Action, InvalidRequestError, parse
+from backup_agent.settings.model import Settings
+
+EXIT = {
+    State.SUCCEEDED: 0,
+    State.SUCCEEDED_WITH_WARNINGS: 3,
+    State.FAILED: 1,
+    State.CANCELLED: 1,
+    State.REJECTED: 4,
+}
+POLL_SECONDS = 0.2
+TAKEN_SECONDS = 10.0
+"""The agent takes a request within a second; after this long it is probably not running."""
+
+OPTIONS = {"path": "--set", "database": "--database", "databases": "--database", "id": "--id"}
+"""What a fault calls a field, and what the command line calls it."""
+
+
+def drop(settings: Settings, fields: Mapping[str, object]) -> "Dropped":
+    """Drop a request; raise click.UsageError with every fault of it, OSError where the folder does not take it."""
+    name = f"cli-{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{os.getpid()}"
+    said = {key: value for key, value in fields.items() if value not in (None, False)}
+    cancel = said.get("action") == Action.CANCEL.value
+    if not cancel:
+        said.setdefault("id", name)
+    content = json.dumps(said).encode()
+    try:
+        parse(content, str(settings.storage.root))
+    except InvalidRequestError as error:
+        raise click.UsageError("\n".join(_said(fault) for fault in error.faults)) from None
+    identity = None if cancel else str(said["id"])
+    dropped = Dropped(settings, name, identity, can_be_cancelled=said.get("action", "backup") == Action.BACKUP.value)
+    dropped.write(content)
+    return dropped
+
+
+class Dropped:
+    """A request on its way: no other has its file name, so nobody's is replaced."""
+
+    def __init__(self, settings: Settings, name: str, identity: str | None, *, can_be_cancelled: bool) -> None:
+        """`identity` is None for a cancel, whose id the agent makes."""
+        self.identity = identity
+        self.request = settings.requests / f"{name}.request"
+        self.answer = settings.requests / f"{name}.status.json"
+        self.look = f"its answer: backup-agent show {identity}" if identity else f"its answer: {self.answer}"
+        self.end = f"; backup-agent request --action cancel --id {identity} ends it" if can_be_cancelled else ""
+
+    def write(self, content: bytes) -> None:
+        """Write it down; raise OSError, with what to do, where the folder does not take it."""
+        try:
+            durable.write(self.request, content + b"\n")
+        except OSError as error:
+            raise OSError(
+                error.errno,
+                f"{error.strerror}: nothing was requested\n"
+                "HINT: run this where the agent runs, as a user who may write there, or set `requests`",
+                str(self.request.parent),
+            ) from None
+
+    def read(self) -> Answer | None:
+        """Return the answer as it stands; None before the agent has taken the request."""
+        try:
+            return Answer.model_validate_json(self.answer.read_bytes())
+        except FileNotFoundError:
+            return None
+
+
+def _said(fault: str) -> str:
+    field, colon, text = fault.partition(":")
+    return f"{OPTIONS.get(field, field)}{colon}{text}"
+
+
+def wait_for(dropped: Dropped, timeout: float | None, *, as_json: bool) -> int:
+    """Show progress until the answer is final or the time is up, then the answer; return the exit code."""
+    shown = _Shown(live=not as_json and sys.stderr.isatty(), quiet=as_json)
+    try:
+        answer = _follow(dropped, timeout, shown)
+    except KeyboardInterrupt:
+        shown.end()
+        click.echo(f"no longer waiting, but the request goes on{dropped.end}\n{dropped.look}", err=True)
+        raise
+    shown.end()
+    if as_json:
+        printing.as_json(answer.model_dump(mode="json", by_alias=True, exclude_none=True) if answer else None)
+    if answer is None or not answer.state.final:
+        where = answers.stage(answer) if answer else "the agent has not taken it"
+        click.echo(f"not answered after {timeout:g} s ({where}), and not ended{dropped.end}\n{dropped.look}", err=True)
+        return 1
+    if not as_json:
+        click.echo("\n".join(answers.lines(answer)))
+    return EXIT[answer.state]
+
+
+def _follow(dropped: Dropped, timeout: float | None, shown: "_Shown") -> Answer | None:
+    """Return the last answer, or what there is of it when the time is up."""
+    begun = time.monotonic()
+    while True:
+        answer = dropped.read()
+        waited = time.monotonic() - begun
+        shown.show(answer, waited)
+        if (answer and answer.state.final) or (timeout is not None and waited >= timeout):
+            return answer
+        time.sleep(POLL_SECONDS)
+
+
+class _Shown:
+    """What has been said of an answer: one line that changes on a terminal, a line a change elsewhere."""
+
+    def __init__(self, *, live: bool, quiet: bool) -> None:
+        self._live = live
+        self._quiet = quiet
+        self._last = ""
+
+    def show(self, answer: Answer | None, waited: float) -> None:
+        """Say where the request stands, if that is news."""
+        if answer is not None:
+            line = f"{answer.id}: {answers.stage(answer)}"
+        elif waited < TAKEN_SECONDS:
+            line = "dropped"
+        else:
+            line = "dropped, and not taken: is `backup-agent run` running here? See `backup-agent status`"
+        if self._live:
+            line = "  ".join(filter(None, (line, answers.progress(answer) if answer else "", f"{waited:.0f} s")))
+            line = line[: shutil.get_terminal_size().columns - 1]
+        if self._quiet or line == self._last or (answer and answer.state.final):
+            return
+        self._last = line
+        click.echo(f"\r\x1b[K{line}" if self._live else line, nl=not self._live, err=True)
+
+    def end(self) -> None:
+        """Leave the line."""
+        if self._live:
+            click.echo("\r\x1b[K", nl=False, err=True)
