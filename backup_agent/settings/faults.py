@@ -18,6 +18,7 @@ from backup_agent.settings.model import Section, Settings
 SECRET = re.compile(r"pass|secret|token|credential|key", re.IGNORECASE)
 LONGEST_SHOWN = 60
 NOT_SHOWN = "not shown: it may be a secret"
+ELSEWHERE = "a password stands in the file that neo4j.password_file names, S3 credentials where boto3 looks for them"
 
 EXPECTED = {
     # pydantic's kind of error (two are split below): what should stand there, with its context filled in
@@ -66,9 +67,17 @@ class SettingsError(Exception):
         self.faults = faults
 
 
-def faults_of(error: ValidationError, origins: Mapping[tuple[str, ...], str]) -> tuple[Fault, ...]:
-    """Return pydantic's findings as faults. `origins` names the environment variable that set a path."""
-    return tuple(_fault(dict(details), origins) for details in error.errors(include_url=False))
+def faults_of(
+    error: ValidationError,
+    origins: Mapping[tuple[str, ...], str],
+    root: type[Section] = Settings,
+    elsewhere: str = ELSEWHERE,
+) -> tuple[Fault, ...]:
+    """Return pydantic's findings as faults. `origins` names the environment variable that set a path.
+
+    `root` is the model of the whole file, `elsewhere` says where its secrets are instead.
+    """
+    return tuple(_fault(dict(details), origins, root, elsewhere) for details in error.errors(include_url=False))
 
 
 def dotted(path: Path) -> str:
@@ -96,14 +105,16 @@ def shown(path: Path, value: object) -> str:
     return json.dumps(text, ensure_ascii=False) if isinstance(value, str) else text
 
 
-def _fault(details: Mapping[str, Any], origins: Mapping[tuple[str, ...], str]) -> Fault:
+def _fault(
+    details: Mapping[str, Any], origins: Mapping[tuple[str, ...], str], root: type[Section], elsewhere: str
+) -> Fault:
     path = tuple(part for part in details["loc"] if part != "[key]")
     keys = tuple(part for part in path if isinstance(part, str))
     origin = next((origins[keys[:end]] for end in range(len(keys), 0, -1) if keys[:end] in origins), "")
     if details["type"] == "extra_forbidden":
-        return Fault(dotted(path), _unknown(path), origin)
+        return Fault(dotted(path), _unknown(path, root, elsewhere), origin)
     if details["type"] == "missing":
-        return Fault(dotted(path), _required(path), origin)
+        return Fault(dotted(path), _required(path, root), origin)
     value = path[-1] if details["loc"][-1:] == ("[key]",) else details["input"]
     found = shown(path, value)
     return Fault(dotted(path), f"expected {_expected(details)} ({'' if found == NOT_SHOWN else 'got '}{found})", origin)
@@ -122,29 +133,26 @@ def _expected(details: Mapping[str, Any]) -> str:
     return EXPECTED.get(kind, "something else").format(**context)
 
 
-def _unknown(path: Path) -> str:
+def _unknown(path: Path, root: type[Section], elsewhere: str) -> str:
     *parents, key = path
-    section = _section(tuple(parents))
+    section = _section(tuple(parents), root)
     known = sorted(section.model_fields) if section else []
     near = get_close_matches(str(key), known, 1)
     if SECRET.search(str(key)):
-        return (
-            "unknown key, and no secret belongs in this file: a password stands in the file that neo4j.password_file "
-            "names, S3 credentials where boto3 looks for them"
-        )
+        return f"unknown key, and no secret belongs in this file: {elsewhere}"
     return f"unknown key: did you mean {near[0]}?" if near else f"unknown key: known here are {', '.join(known)}"
 
 
-def _required(path: Path) -> str:
+def _required(path: Path, root: type[Section]) -> str:
     *parents, key = path
-    section = _section(tuple(parents))
+    section = _section(tuple(parents), root)
     examples = section.model_fields[str(key)].examples if section else None
     return "required" + (f", such as {examples[0]}" if examples else "")
 
 
-def _section(path: Path) -> type[Section] | None:
+def _section(path: Path, root: type[Section]) -> type[Section] | None:
     """Return the section at a path, walking the annotations of the model."""
-    section: type[Section] | None = Settings
+    section: type[Section] | None = root
     steps = iter(path)
     for step in steps:
         field = section.model_fields.get(str(step)) if section else None

@@ -83,8 +83,8 @@ def read(path: Path | None, environ: Mapping[str, str]) -> tuple[Path, bytes]:
 def parse(content: bytes, environ: Mapping[str, str], source: str) -> Loaded:
     """Check the content of a file together with the environment; raise SettingsError with every fault."""
     try:
-        written = {} if (tree := _yaml(content)) is None else tree
-    except _YamlError as error:
+        written = {} if (tree := read_yaml(content)) is None else tree
+    except YamlError as error:
         raise SettingsError(source, (Fault("", str(error)),)) from None
     if not isinstance(written, dict):
         raise SettingsError(source, (Fault("", "expected keys and values, such as cluster: demo"),))
@@ -96,8 +96,8 @@ def parse(content: bytes, environ: Mapping[str, str], source: str) -> Loaded:
     for keys, variable in _variables(environ):
         origin = f"environment {variable}"
         try:
-            origins[_put(merged, keys, _yaml(environ[variable].encode(errors="replace")))] = origin
-        except _YamlError as error:
+            origins[_put(merged, keys, read_yaml(environ[variable].encode(errors="replace")))] = origin
+        except YamlError as error:
             faults += (Fault("", f"{error}; a value with such signs wants quotes inside the variable", origin),)
     try:
         settings = Settings.model_validate_json(json.dumps(merged), strict=True)
@@ -175,7 +175,7 @@ def _origin(keys: Keys, written: dict[str, Any], origins: Mapping[Keys, str]) ->
     return FROM_FILE
 
 
-class _YamlError(Exception):
+class YamlError(Exception):
     """The text is no YAML that could mean settings. Says where and what, and quotes nothing: it may be a secret."""
 
 
@@ -204,8 +204,8 @@ _Loader.yaml_implicit_resolvers = {
 }
 
 
-def _yaml(content: bytes) -> Any:  # noqa: ANN401  any JSON value
-    """Read YAML as JSON would have it; raise _YamlError."""
+def read_yaml(content: bytes) -> Any:  # noqa: ANN401  any JSON value
+    """Read YAML as JSON would have it; raise YamlError."""
     try:
         return json.loads(json.dumps(yaml.load(content, _Loader)))  # noqa: S506  it is a SafeLoader
     except yaml.MarkedYAMLError as error:
@@ -213,10 +213,10 @@ def _yaml(content: bytes) -> Any:  # noqa: ANN401  any JSON value
         place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
         # A quoted word may be from the file (an alias, a tag); `<block end>` and single signs are the parser's own.
         problem = re.sub(r"'(?!<)[^']{4,}'", "(not shown)", error.problem or "not YAML")
-        raise _YamlError(f"{place}{problem}") from None
+        raise YamlError(f"{place}{problem}") from None
     except yaml.reader.ReaderError as error:
-        raise _YamlError(f"position {error.position}: not text in UTF-8") from None
+        raise YamlError(f"position {error.position}: not text in UTF-8") from None
     except (TypeError, ValueError):  # sets, binary, a list within itself
-        raise _YamlError("expected only text, numbers, lists and mappings") from None
+        raise YamlError("expected only text, numbers, lists and mappings") from None
     except RecursionError:
-        raise _YamlError("nested too deep") from None
+        raise YamlError("nested too deep") from None
