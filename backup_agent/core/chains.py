@@ -13,9 +13,16 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Literal
+from itertools import accumulate
+from operator import attrgetter
+from typing import Generic, Literal, Protocol, TypeVar
+from uuid import UUID
 
+from backup_agent.core.entries import Entry
 from backup_agent.core.records import BackupType, Header, Record
+
+Member = TypeVar("Member", bound=Record | Entry)
+"""What chains are made of: records, or the lines that a catalog keeps of them."""
 
 OVERLAP_SINCE = (2026, 2)
 """Neo4j's first version whose differential may overlap its full (manual: scheduling for RPO and RTO)."""
@@ -39,15 +46,15 @@ class TypeReason(StrEnum):
 
 
 @dataclass(frozen=True)
-class Hole:
+class Hole(Generic[Member]):
     """A differential whose parent is not there."""
 
-    record: Record
+    record: Member
     after: int | None
     """The last append index before it that a chain reaches; None where none does."""
 
     def __str__(self) -> str:
-        lowest = self.record.header.lowest
+        lowest = as_entry(self.record).lowest
         if self.after is None:
             return f"{self.record.key} starts at {lowest}, and no chain of its store ends before"
         if self.after == lowest - 1:
@@ -56,24 +63,24 @@ class Hole:
 
 
 @dataclass(frozen=True)
-class Chain:
+class Chain(Generic[Member]):
     """A full and one line of differentials; each starts where the one before ends."""
 
-    full: Record
-    links: tuple[Record, ...] = ()
+    full: Member
+    links: tuple[Member, ...] = ()
     """The differentials that hold something, in order."""
-    empty: tuple[Record, ...] = ()
+    empty: tuple[Member, ...] = ()
     """The empty differentials taken along it, by time."""
-    hole: Hole | None = None
+    hole: Hole[Member] | None = None
     """A differential taken after its end and before the next full, which it cannot take up."""
 
     @property
-    def last(self) -> Record:
+    def last(self) -> Member:
         """The member that the next differential would continue."""
         return self.links[-1] if self.links else self.full
 
     @property
-    def records(self) -> tuple[Record, ...]:
+    def records(self) -> tuple[Member, ...]:
         """The members, the full first; empty differentials left out, since nothing needs them."""
         return (self.full, *self.links)
 
@@ -116,7 +123,7 @@ class Objection:
 
 def decide(
     requested: BackupType,
-    chain: Chain | None,
+    chain: Chain[Record] | None,
     *,
     database_id: str | None,
     version: str | None,
@@ -149,7 +156,12 @@ def decide(
     return Decision(BackupType.DIFF, TypeReason.ASKED if asked else TypeReason.CHAIN_CONTINUES)
 
 
-def chains(records: Iterable[Record]) -> tuple[Chain, ...]:
+def as_entry(member: Record | Entry) -> Entry:
+    """Return the catalog's line of a member."""
+    return member if isinstance(member, Entry) else Entry.of(member)
+
+
+def chains(records: Iterable[Member]) -> tuple[Chain[Member], ...]:
     """Return the chains among the records of one set and database at one place, the live one last.
 
     There is one for each full and each end that its differentials lead to. A differential that could continue several
@@ -158,35 +170,39 @@ def chains(records: Iterable[Record]) -> tuple[Chain, ...]:
     return _Graph(records).chains()
 
 
-def live_chain(records: Iterable[Record]) -> Chain | None:
+def live_chain(records: Iterable[Member]) -> Chain[Member] | None:
     """Return the chain that a next differential would extend: that of the newest artifact which holds something."""
     found = chains(records)
     return found[-1] if found else None
 
 
-def holes(records: Iterable[Record]) -> tuple[Hole, ...]:
+def holes(records: Iterable[Member]) -> tuple[Hole[Member], ...]:
     """Return the differentials that stand in no chain, by time."""
     return _Graph(records).holes
 
 
-def parent_of(header: Header, records: Iterable[Record], version: str | None) -> Record | None:
+def parent_of(header: Header, records: Iterable[Member], version: str | None) -> Member | None:
     """Return the record which a differential of this header continues, or None.
 
     Of several the newest, as neo4j-admin picks it. `version` is that of the neo4j-admin which wrote the header; where
     it is unknown an overlap is no continuation.
     """
     overlap = may_overlap(version) is True
-    return _best(header, (record for record in records if _may_follow(record.header, header, overlap=overlap)))
+    members = {member.key: member for member in records}
+    entries = (as_entry(member) for member in members.values())
+    parent = _best(header, (entry for entry in entries if _may_follow(entry, header, overlap=overlap)))
+    return members[parent.key] if parent else None
 
 
-def possible_parents(record: Record, records: Iterable[Record]) -> tuple[Record, ...]:
+def possible_parents(record: Member, records: Iterable[Member]) -> tuple[Member, ...]:
     """Return every record which this differential may need, the newest first: who deletes spares them all."""
-    others = (other for other in records if other.key != record.key)
-    fits = (other for other in others if _may_follow(other.header, record.header, overlap=True))
-    return tuple(sorted(fits, key=_newest, reverse=True))
+    child = as_entry(record)
+    pairs = ((as_entry(other), other) for other in records if other.key != record.key)
+    fits = [(_newest(entry), other) for entry, other in pairs if _may_follow(entry, child, overlap=True)]
+    return tuple(other for _, other in sorted(fits, key=lambda pair: pair[0], reverse=True))
 
 
-def continues(chain: Chain, header: Header, version: str | None) -> Objection | None:
+def continues(chain: Chain[Record], header: Header, version: str | None) -> Objection | None:
     """Return why a differential just taken does not continue the chain, or None where it does.
 
     Strict where `possible_parents` is lenient: a full taken needlessly costs less than a chain that cannot be restored.
@@ -228,21 +244,41 @@ def may_overlap(version: str | None) -> bool | None:
     return None if line is None else line >= OVERLAP_SINCE
 
 
-_Line = tuple[str, str]
-"""Database id and store id up to the minor version of its format, which may grow within a chain."""
+class _Extent(Protocol):
+    """What a continuation is told by: of a header, or of an entry."""
+
+    @property
+    def full(self) -> bool: ...
+    @property
+    def empty(self) -> bool: ...
+    @property
+    def taken(self) -> datetime: ...
+    @property
+    def lowest(self) -> int: ...
+    @property
+    def highest(self) -> int: ...
+    @property
+    def database_id(self) -> UUID | str: ...
+    @property
+    def store_id(self) -> str: ...
 
 
-def _line(header: Header) -> _Line:
-    return str(header.database_id), header.store_id.rpartition(".")[0]
+def _same_line(parent: _Extent, child: _Extent) -> bool:
+    """Tell whether a chain may go from one store to the other: the minor version of its format may grow."""
+    if str(parent.database_id) != str(child.database_id):
+        return False
+    if parent.store_id == child.store_id:
+        return True
+    (before, _, minor), (after, _, next_minor) = parent.store_id.rpartition("."), child.store_id.rpartition(".")
+    return before == after and _number(minor) <= _number(next_minor)
 
 
-def _minor(header: Header) -> int:
-    minor = header.store_id.rpartition(".")[2]
+def _number(minor: str) -> int:
     return int(minor) if minor.isdecimal() else 0
 
 
-def _newest(record: Record) -> tuple[datetime, int, str]:
-    return record.header.taken, record.header.highest, record.key
+_newest = attrgetter("taken", "highest", "key")
+"""The order of entries in time."""
 
 
 def _latest(values: Iterable[str | None]) -> str | None:
@@ -253,9 +289,9 @@ def _latest(values: Iterable[str | None]) -> str | None:
     return latest
 
 
-def _may_follow(parent: Header, child: Header, *, overlap: bool) -> bool:
+def _may_follow(parent: _Extent, child: _Extent, *, overlap: bool) -> bool:
     """Tell whether a differential can continue an artifact, by ids and ranges."""
-    if child.full or parent.empty or _line(parent) != _line(child) or _minor(parent) > _minor(child):
+    if child.full or parent.empty or not _same_line(parent, child):
         return False
     if child.empty:
         return True
@@ -267,125 +303,218 @@ def _may_follow(parent: Header, child: Header, *, overlap: bool) -> bool:
     return overlap and parent.full and child.lowest <= parent.highest and parent.taken <= child.taken
 
 
-class _Graph:
-    """Which artifact continues which. Linear in the records: each differential has two possible parents at most."""
+class _Line:
+    """The artifacts of one database id and store that hold something, by time, as a child looks for its parents."""
 
-    def __init__(self, records: Iterable[Record]) -> None:
-        self._records = {record.key: record for record in sorted(records, key=_newest)}
-        holding = [record for record in self._records.values() if not record.header.empty]
-        self._fulls = [record for record in holding if record.header.full]
-        self._differentials = [record for record in holding if not record.header.full]
-        self._ends: dict[tuple[_Line, int], list[Record]] = defaultdict(list)
-        self._fulls_of: dict[_Line, list[Record]] = defaultdict(list)
-        self._holding_of: dict[_Line, list[Record]] = defaultdict(list)
-        for record in holding:
-            line = _line(record.header)
-            self._ends[line, record.header.highest].append(record)
-            self._holding_of[line].append(record)
-            if record.header.full:
-                self._fulls_of[line].append(record)
-        children: dict[str, list[Record]] = defaultdict(list)
-        for record in self._differentials:
-            for parent in self._parents(record):
-                children[parent.key].append(record)
-        self._lines = [line for full in self._fulls for line in _lines(full, children)]
-        self.holes = tuple(self._find_holes())
+    def __init__(self, holding: list[Entry]) -> None:
+        self._holding = holding
+        self._times = [entry.taken for entry in holding]
+        self._fulls = [entry for entry in holding if entry.full]
+        self._full_times = [entry.taken for entry in self._fulls]
+        self._reached = list(accumulate((entry.highest for entry in self._fulls), max))
+        self._ends: dict[int, list[Entry]] = defaultdict(list)
+        for entry in holding:
+            self._ends[entry.highest].append(entry)
 
-    def chains(self) -> tuple[Chain, ...]:
-        empty: dict[str, list[Record]] = defaultdict(list)
-        for record in self._records.values():
-            if record.header.empty and (anchor := self._anchor(record)):
-                empty[anchor.key].append(record)
-        found = [
-            Chain(
-                full=members[0],
-                links=members[1:],
-                empty=tuple(sorted((record for member in members for record in empty[member.key]), key=_newest)),
-                hole=self._hole_after(members[-1]),
-            )
-            for members in self._lines
-        ]
-        # D2 of F1, D1, D2 and of F2, D2 is the same newest artifact: the newer full has the shorter way to it.
-        return tuple(sorted(found, key=lambda chain: (max(map(_newest, chain.records)), _newest(chain.full))))
+    def by(self, moment: datetime) -> Entry | None:
+        """Return the newest that was taken by a moment."""
+        at = bisect_right(self._times, moment)
+        return self._holding[at - 1] if at else None
 
-    def _parents(self, child: Record) -> tuple[Record, ...]:
-        header = child.header
-        overlap = may_overlap(child.admin_version or child.server_version)
-        stated = self._records.get(child.parent or "")
-        if stated and _may_follow(stated.header, header, overlap=overlap is not False):
+    def full_by(self, moment: datetime) -> Entry | None:
+        """Return the newest full that was taken by a moment."""
+        at = bisect_right(self._full_times, moment)
+        return self._fulls[at - 1] if at else None
+
+    def ending_at(self, highest: int) -> list[Entry]:
+        """Return what ends at an append index."""
+        return self._ends.get(highest, [])
+
+    def overlapping(self, child: Entry) -> Iterator[Entry]:
+        """Yield the fulls, the newest first, that were taken by then and reach into a differential's range."""
+        at = bisect_right(self._full_times, child.taken) - 1
+        while at >= 0 and self._reached[at] >= child.lowest:
+            if self._fulls[at].highest >= child.lowest:
+                yield self._fulls[at]
+            at -= 1
+
+
+class Ancestry:
+    """Which artifact continues which, among those of one set and database at one place.
+
+    Two answers to one question: `parents` is what a restore goes by, and `needs` is what may be meant, which whoever
+    deletes must spare. Linear in the artifacts, as long as few of them end at the same append index.
+    """
+
+    def __init__(self, entries: Iterable[Entry]) -> None:
+        self.entries = tuple({entry.key: entry for entry in sorted(entries, key=_newest)}.values())
+        """By time, the oldest first."""
+        self.parents: dict[str, tuple[Entry, ...]] = {}
+        """Of each artifact that can be restored, what it continues: the full first, where it may be either."""
+        self.roots: dict[str, Entry] = {}
+        """Of each artifact that can be restored, the newest full that its restore can begin with."""
+        self._by_key = {entry.key: entry for entry in self.entries}
+        holding = [entry for entry in self.entries if not entry.empty]
+        lines: dict[tuple[str, str], list[Entry]] = defaultdict(list)
+        for entry in holding:
+            lines[_line_of(entry)].append(entry)
+        self._lines = {name: _Line(members) for name, members in lines.items()}
+        for entry in holding:
+            if entry.full:
+                self._reach(entry, ())
+        # A parent ends before its child begins, so that each meets its parents already judged.
+        for entry in sorted((entry for entry in holding if not entry.full), key=attrgetter("lowest")):
+            if parents := self._parents(entry):
+                self._reach(entry, parents)
+        for entry in self.entries:
+            if entry.empty and (anchor := self.anchor(entry)) and anchor.key in self.roots:
+                self._reach(entry, (anchor,))
+
+    def needs(self, entry: Entry) -> tuple[Entry, ...]:
+        """Return every artifact which this one may continue; the stated one alone where it fits.
+
+        Else an idle database's equal fulls would all be kept for one differential.
+        """
+        if entry.full:
+            return ()
+        if entry.empty:
+            anchor = self.anchor(entry)
+            return (anchor,) if anchor else ()
+        stated = self._stated(entry)
+        if stated:
             return (stated,)
-        fulls = self._fulls_of[_line(header)]
-        newest_full = _taken_by(fulls, header.taken)
-        adjoining = self._ends[_line(header), header.lowest - 1]
+        line = self._line(entry)
+        possible = {
+            parent.key: parent
+            for parent in (*line.ending_at(entry.lowest - 1), *line.overlapping(entry))
+            if _may_follow(parent, entry, overlap=True)
+        }
+        return tuple(possible.values())
+
+    def anchor(self, empty: Entry) -> Entry | None:
+        """Return what an empty differential says is still all there is; None where that is gone."""
+        if empty.parent is not None and empty.parent not in self._by_key:
+            return None
+        stated = self._stated(empty)
+        return stated or self._line(empty).by(empty.taken)
+
+    def _reach(self, entry: Entry, parents: tuple[Entry, ...]) -> None:
+        self.parents[entry.key] = parents
+        self.roots[entry.key] = self.roots[parents[0].key] if parents else entry
+
+    def _line(self, entry: Entry) -> _Line:
+        return self._lines.get(_line_of(entry)) or _Line([])
+
+    def _stated(self, child: Entry) -> Entry | None:
+        """Return the parent that a record names, where it fits."""
+        stated = self._by_key.get(child.parent or "")
+        overlap = may_overlap(child.version) is not False
+        return stated if stated and _may_follow(stated, child, overlap=overlap) else None
+
+    def _parents(self, child: Entry) -> tuple[Entry, ...]:
+        """Return what a differential continues, as far as that can be restored itself."""
+        stated = self._stated(child)
+        if stated:
+            return (stated,) if stated.key in self.roots else ()
+        overlap = may_overlap(child.version)
+        line = self._line(child)
+        newest_full = line.full_by(child.taken)
         fitting = [
-            record
-            for record in (*adjoining, *((newest_full,) if newest_full else ()))
-            if _may_follow(record.header, header, overlap=overlap is not False)
+            parent
+            for parent in (*line.ending_at(child.lowest - 1), *((newest_full,) if newest_full else ()))
+            if parent.key in self.roots and _may_follow(parent, child, overlap=overlap is not False)
         ]
-        full = _best(header, (record for record in fitting if record.header.full))
-        link = _best(header, (record for record in fitting if not record.header.full))
-        ended = overlap is False and link and newest_full and newest_full.header.taken > link.header.taken
-        return tuple(record for record in (full, None if ended else link) if record)
+        full = _best(child, (parent for parent in fitting if parent.full))
+        link = _best(child, (parent for parent in fitting if not parent.full))
+        ended = overlap is False and link and newest_full and newest_full.taken > link.taken
+        return tuple(parent for parent in (full, None if ended else link) if parent)
 
-    def _anchor(self, empty: Record) -> Record | None:
-        """Return what an empty differential says is still all there is."""
-        stated = self._records.get(empty.parent or "")
-        if stated and _may_follow(stated.header, empty.header, overlap=False):
-            return stated
-        return _taken_by(self._holding_of[_line(empty.header)], empty.header.taken)
 
-    def _find_holes(self) -> Iterator[Hole]:
-        reached = {record.key for line in self._lines for record in line}
-        ends: dict[_Line, list[int]] = defaultdict(list)
-        for record in self._fulls + self._differentials:
-            if record.key in reached:
-                ends[_line(record.header)].append(record.header.highest)
+class _Graph(Generic[Member]):
+    """The chains that an ancestry makes, told in the records that were given."""
+
+    def __init__(self, records: Iterable[Member]) -> None:
+        self._members: dict[str, Member] = {record.key: record for record in records}
+        self._ancestry = Ancestry(map(as_entry, self._members.values()))
+        entries = self._ancestry.entries
+        self._fulls = [entry for entry in entries if entry.full]
+        children: dict[str, list[Entry]] = defaultdict(list)
+        for entry in entries:
+            for parent in () if entry.empty else self._ancestry.parents.get(entry.key, ()):
+                children[parent.key].append(entry)
+        self._ways = [way for full in self._fulls for way in _ways(full, children)]
+        self._loose = [entry for entry in entries if not entry.empty and entry.key not in self._ancestry.roots]
+        self.holes: tuple[Hole[Member], ...] = tuple(self._find_holes())
+
+    def chains(self) -> tuple[Chain[Member], ...]:
+        empty: dict[str, list[Entry]] = defaultdict(list)
+        for entry in self._ancestry.entries:
+            if entry.empty and (anchor := self._ancestry.anchor(entry)):
+                empty[anchor.key].append(entry)
+        # D2 of F1, D1, D2 and of F2, D2 is the same newest artifact: the newer full has the shorter way to it.
+        ways = sorted(self._ways, key=lambda way: (max(map(_newest, way)), _newest(way[0])))
+        return tuple(
+            Chain(
+                full=self._members[way[0].key],
+                links=self._given(way[1:]),
+                empty=self._given(sorted((entry for member in way for entry in empty[member.key]), key=_newest)),
+                hole=self._hole_after(way[-1]),
+            )
+            for way in ways
+        )
+
+    def _given(self, entries: Iterable[Entry]) -> tuple[Member, ...]:
+        return tuple(self._members[entry.key] for entry in entries)
+
+    def _find_holes(self) -> Iterator[Hole[Member]]:
+        ends: dict[tuple[str, str], list[int]] = defaultdict(list)
+        for entry in self._ancestry.entries:
+            if not entry.empty and entry.key in self._ancestry.roots:
+                ends[_line_of(entry)].append(entry.highest)
         for line in ends.values():
             line.sort()
-        for record in self._differentials:
-            if record.key not in reached:
-                below = ends[_line(record.header)]
-                at = bisect_right(below, record.header.lowest - 1)
-                yield Hole(record, below[at - 1] if at else None)
+        for entry in self._loose:
+            below = ends[_line_of(entry)]
+            at = bisect_right(below, entry.lowest - 1)
+            yield Hole(self._members[entry.key], below[at - 1] if at else None)
 
-    def _hole_after(self, last: Record) -> Hole | None:
-        at = bisect_right(self.holes, last.header.taken, key=lambda hole: hole.record.header.taken)
-        if at == len(self.holes):
+    def _hole_after(self, last: Entry) -> Hole[Member] | None:
+        at = bisect_right(self._loose, last.taken, key=_taken)
+        if at == len(self._loose):
             return None
-        next_full = bisect_right(self._fulls, last.header.taken, key=_taken)
-        full_between = bisect_right(self._fulls, self.holes[at].record.header.taken, key=_taken) > next_full
+        next_full = bisect_right(self._fulls, last.taken, key=_taken)
+        full_between = bisect_right(self._fulls, self._loose[at].taken, key=_taken) > next_full
         return None if full_between else self.holes[at]
 
 
-def _taken(record: Record) -> datetime:
-    return record.header.taken
+def _taken(entry: Entry) -> datetime:
+    return entry.taken
 
 
-def _taken_by(records: list[Record], moment: datetime) -> Record | None:
-    """Return the newest of the records, sorted by time, that was taken by a moment."""
-    at = bisect_right(records, moment, key=_taken)
-    return records[at - 1] if at else None
+def _line_of(entry: Entry) -> tuple[str, str]:
+    """Return what a chain never crosses: the database id, and the store's up to its format's minor version."""
+    return entry.database_id, entry.store_id.rpartition(".")[0]
 
 
-def _best(child: Header, parents: Iterable[Record]) -> Record | None:
+def _best(child: _Extent, parents: Iterable[Entry]) -> Entry | None:
     """Return the newest parent; one taken after its child (a clock was set) only where there is no other."""
-    return max(parents, key=lambda record: (record.header.taken <= child.taken, _newest(record)), default=None)
+    return max(parents, key=lambda entry: (entry.taken <= child.taken, _newest(entry)), default=None)
 
 
-def _lines(full: Record, children: dict[str, list[Record]]) -> Iterator[tuple[Record, ...]]:
+def _ways(full: Entry, children: dict[str, list[Entry]]) -> Iterator[tuple[Entry, ...]]:
     """Yield the shortest way from a full to each end of its differentials."""
-    before: dict[str, Record | None] = {full.key: None}
+    before: dict[str, Entry | None] = {full.key: None}
     queue = deque([full])
     while queue:
-        record = queue.popleft()
-        new = [child for child in children.get(record.key, ()) if child.key not in before]
-        before.update((child.key, record) for child in new)
+        entry = queue.popleft()
+        new = [child for child in children.get(entry.key, ()) if child.key not in before]
+        before.update((child.key, entry) for child in new)
         queue.extend(new)
         if not new:
-            yield tuple(reversed(list(_way_back(record, before))))
+            yield tuple(reversed(list(_way_back(entry, before))))
 
 
-def _way_back(record: Record | None, before: dict[str, Record | None]) -> Iterator[Record]:
-    while record:
-        yield record
-        record = before[record.key]
+def _way_back(entry: Entry | None, before: dict[str, Entry | None]) -> Iterator[Entry]:
+    while entry:
+        yield entry
+        entry = before[entry.key]

@@ -10,7 +10,7 @@ from backup_agent.artifact.zstd import UnknownFormatError
 from backup_agent.core.chains import Chain, Objection, TypeReason, continues
 from backup_agent.core.parts import part_size
 from backup_agent.core.reasons import BackupError, Reason
-from backup_agent.core.records import Header
+from backup_agent.core.records import Header, Record
 from backup_agent.core.verdict import Condition, Found
 
 AskAdmin = Callable[[Path, str], Header]
@@ -32,7 +32,7 @@ class Looked:
 class Looking:
     """How artifacts of one run are looked at."""
 
-    chain: Chain | None
+    chain: Chain[Record] | None
     """The chain that a differential must continue."""
     admin_version: str | None
     cut: bool

@@ -102,7 +102,7 @@ def names(members: Iterable[Record]) -> str:
     return " ".join(member.files[0].name for member in members)
 
 
-def shown(found: Iterable[Chain]) -> list[str]:
+def shown(found: Iterable[Chain[Record]]) -> list[str]:
     return [names(chain.records) + "".join(f" +{name}" for name in names(chain.empty).split()) for chain in found]
 
 
