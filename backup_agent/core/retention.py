@@ -1,0 +1,417 @@
+"""What is kept of the artifacts at one place, and what goes: a plan that can be printed, tested, and then carried out.
+
+What a newcomer would get wrong: rules pick restore points, never files. A differential that is kept keeps all it needs,
+and a point that cannot be restored takes nobody's place. Ages count from the newest good point and never from now, so
+that a database whose backups stopped loses nothing. The rules with a worked example: docs/retention.md.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any, NamedTuple, Self
+from zoneinfo import ZoneInfo
+
+from backup_agent.core.chains import Ancestry, as_entry
+from backup_agent.core.entries import Entry
+from backup_agent.core.records import Record
+
+Group = tuple[str, str]
+"""A set and a database: what rules count in."""
+
+
+class Rule(StrEnum):
+    """Why an artifact is kept: those that count points, the floors, and what somebody said."""
+
+    LAST = "last"
+    HOURLY = "hourly"
+    DAILY = "daily"
+    WEEKLY = "weekly"
+    MONTHLY = "monthly"
+    YEARLY = "yearly"
+    WITHIN = "within"
+    NEWEST = "newest"
+    MIN_CHAINS = "min_chains"
+    MIN_AGE = "min_age"
+    NEEDED = "needed"
+    BROKEN = "broken"
+    FUTURE = "future"
+    HELD = "held"
+    IN_USE = "in_use"
+    OWED = "owed"
+    REFUSED = "refused"
+    ADHOC = "adhoc"
+    NO_POLICY = "no_policy"
+
+
+SAID: Mapping[Rule, str] = {
+    Rule.NEWEST: "newest point that can be restored",
+    Rule.FUTURE: "taken in the future",
+    Rule.HELD: "held",
+    Rule.IN_USE: "in use",
+    Rule.OWED: "a copy of it is owed",
+    Rule.NEEDED: "needed by",
+    Rule.MIN_CHAINS: "one of the newest chains, always kept:",
+    Rule.MIN_AGE: "younger than",
+    Rule.BROKEN: "broken, may be healed until it is no longer",
+    Rule.REFUSED: "its deletion is refused:",
+    Rule.ADHOC: "ad hoc set,",
+    Rule.NO_POLICY: "no retention is set",
+}
+"""What a rule is called where its name does not say it."""
+
+
+class Ground(NamedTuple):
+    """One reason to keep an artifact: `daily 3 of 14 (2026-11-20)`, `needed by default/orders/…`."""
+
+    rule: Rule
+    detail: str = ""
+
+    def __str__(self) -> str:
+        return " ".join(filter(None, (SAID.get(self.rule, self.rule.value), self.detail)))
+
+
+class Fate(StrEnum):
+    """Why an artifact goes."""
+
+    UNNEEDED = "unneeded"
+    DAMAGED = "damaged"
+    INCOMPLETE = "incomplete"
+    FORGOTTEN = "forgotten"
+    EXPIRED = "expired"
+
+
+FATES: Mapping[Fate, str] = {
+    Fate.UNNEEDED: "no rule keeps it, and nothing kept needs it",
+    Fate.DAMAGED: "damaged, and no rule would keep it if it were whole",
+    Fate.INCOMPLETE: "its chain is incomplete, and no rule would keep it if it were whole",
+    Fate.FORGOTTEN: "its database was forgotten",
+    Fate.EXPIRED: "its ad hoc set was not used for long enough",
+}
+
+
+class Deletion(NamedTuple):
+    """One artifact to delete. Its record goes first, then its data, then its marks (invariant 2)."""
+
+    key: str
+    fate: Fate
+    size: int
+    """Bytes that this gives back."""
+
+    def __str__(self) -> str:
+        return FATES[self.fate]
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A set of which too much would go at once: a wrong policy looks like this."""
+
+    set: str
+    deletions: tuple[Deletion, ...]
+    """What would go, in order, by force."""
+    artifacts: int
+    """All of the set's at this place."""
+    share: float
+    """The most that may go."""
+
+    def __str__(self) -> str:
+        part = f"{len(self.deletions)} of {self.artifacts} artifacts"
+        return (
+            f"{self.set}: {part} would be deleted, more than the share of {self.share:g} that max_delete_share allows"
+        )
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What stays and what goes at one place. Every artifact is in `keep` or in `delete`."""
+
+    keep: Mapping[str, tuple[Ground, ...]]
+    """Key -> all reasons to keep it, by set, database and time."""
+    delete: tuple[Deletion, ...]
+    """In the order to carry out: cut short anywhere, nothing is left without what it needs."""
+    refused: tuple[Refusal, ...] = ()
+    broken: Mapping[str, Fate] = field(default_factory=dict)
+    """Key -> DAMAGED or INCOMPLETE: no restore points, whether they are kept or go."""
+    future: tuple[str, ...] = ()
+    """Taken after `now`: kept, and no restore points yet. A clock is or was wrong."""
+
+    @property
+    def freed(self) -> int:
+        """Bytes that carrying it out gives back."""
+        return sum(deletion.size for deletion in self.delete)
+
+    def why(self, key: str) -> tuple[str, ...]:
+        """Return why an artifact is kept or goes, in sentences; raise KeyError where the plan does not know it."""
+        if key in self.keep:
+            return tuple(map(str, self.keep[key]))
+        return tuple(str(deletion) for deletion in self.delete if deletion.key == key) or _unknown(key)
+
+
+def _unknown(key: str) -> tuple[str, ...]:
+    raise KeyError(key)
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Which points are kept: the keys of the settings' `retention`. Without a rule that picks points all are."""
+
+    last: int | None = None
+    hourly: int | None = None
+    daily: int | None = None
+    weekly: int | None = None
+    monthly: int | None = None
+    yearly: int | None = None
+    within: timedelta | None = None
+    min_chains: int = 1
+    min_age: timedelta = timedelta(0)
+    timezone: str = "UTC"
+    max_delete_share: float = 0.5
+
+    @classmethod
+    def of(cls, retention: Mapping[str, Any] | None) -> Self:
+        """Return the policy that the settings' section says, `dict(settings.retention)`; None is the empty one."""
+        return cls(**retention) if retention else cls()
+
+    def __post_init__(self) -> None:
+        for name in (*COUNTED, Rule.MIN_CHAINS):
+            if (getattr(self, name) or 0) < 0:
+                raise ValueError(f"{name.value}: a number from 0 on (got {getattr(self, name)})")
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing says what to keep: then nothing is deleted."""
+        return not any(getattr(self, name) for name in (*COUNTED, Rule.WITHIN))
+
+
+def _week(local: datetime) -> str:
+    year, week, _ = local.isocalendar()
+    return f"{year}-W{week:02}"
+
+
+COUNTED: Mapping[Rule, Callable[[Entry, datetime], str]] = {
+    Rule.LAST: lambda point, _: point.key,
+    # The offset tells the two hours apart that a clock set back shows alike.
+    Rule.HOURLY: lambda _, local: local.isoformat(timespec="hours"),
+    Rule.DAILY: lambda _, local: local.date().isoformat(),
+    Rule.WEEKLY: lambda _, local: _week(local),
+    Rule.MONTHLY: lambda _, local: local.date().isoformat()[:7],
+    Rule.YEARLY: lambda _, local: local.date().isoformat()[:4],
+}
+"""Rule -> the bucket of a point, by its local time. Of the newest buckets with points, the newest point is kept."""
+
+
+def plan(
+    records: Iterable[Record | Entry],
+    policy: Policy,
+    now: datetime,
+    *,
+    held: Collection[str] = (),
+    damaged: Collection[str] = (),
+    in_use: Collection[str | Group] = (),
+    owed: Collection[str] = (),
+    forgotten: Mapping[str, datetime] | None = None,
+    force: bool = False,
+) -> Plan:
+    """Decide what is kept and what goes of the artifacts at one place.
+
+    `held`, `damaged` and `owed` are keys; `in_use` too, or sets with a database of which nothing may go. `forgotten` is
+    by database when it was forgotten: what was taken later is another one of that name. `force` lifts the limit on what
+    goes at once, and nothing else.
+    """
+    said: dict[Rule, dict[Group, set[str | Group]]] = {
+        Rule.HELD: _by_group(held),
+        Rule.IN_USE: _by_group(in_use),
+        Rule.OWED: _by_group(owed),
+    }
+    broken_files = _by_group(damaged)
+    keep: dict[str, tuple[Ground, ...]] = {}
+    delete: list[Deletion] = []
+    broken: dict[str, Fate] = {}
+    future: list[str] = []
+    refused: list[Refusal] = []
+    for set_name, databases in _sets(records).items():
+        going: list[Deletion] = []
+        for database, entries in databases.items():
+            name = set_name, database
+            since = (forgotten or {}).get(database)
+            points = _Points(entries, broken_files.get(name, ()), now, since)
+            kept = _kept(points, policy, {rule: groups.get(name, ()) for rule, groups in said.items()})
+            keep |= kept
+            going += _deletions(points, kept)
+            broken |= points.broken
+            future += points.future
+        artifacts = sum(map(len, databases.values()))
+        if going and len(going) / artifacts > policy.max_delete_share and not force:
+            refused.append(Refusal(set_name, tuple(going), artifacts, policy.max_delete_share))
+            keep |= {deletion.key: (Ground(Rule.REFUSED, str(deletion)),) for deletion in going}
+        else:
+            delete += going
+    return Plan(keep, tuple(delete), tuple(refused), broken, tuple(future))
+
+
+class _Points:
+    """The artifacts of one set and database, judged: which are restore points, and what each needs."""
+
+    def __init__(
+        self, entries: Iterable[Entry], damaged: Collection[str | Group], now: datetime, forgotten: datetime | None
+    ) -> None:
+        self._all = Ancestry(entries)
+        self.entries = self._all.entries
+        """By time, the oldest first."""
+        self._whole = Ancestry(entry for entry in entries if entry.key not in damaged) if damaged else self._all
+        self.roots = self._whole.roots
+        """Of each good one, the full that its restore begins with."""
+        self.forgotten = frozenset(entry.key for entry in self.entries if forgotten and entry.taken <= forgotten)
+        self.future = tuple(entry.key for entry in self.entries if entry.taken > now)
+        later = frozenset(self.future)
+        self.judged = [
+            entry for entry in reversed(self.entries) if entry.key not in later and entry.key not in self.forgotten
+        ]
+        """What the rules are about, the newest first."""
+        self.newest = next((entry for entry in self.judged if entry.key in self.roots), None)
+        self.broken = {
+            entry.key: Fate.DAMAGED if entry.key in damaged else Fate.INCOMPLETE
+            for entry in self.entries
+            if entry.key not in self.roots
+        }
+
+    def needs(self, entry: Entry) -> tuple[Entry, ...]:
+        """Return what an artifact continues, in doubt all it may continue; for a broken one, as far as it is there."""
+        return (self._whole if entry.key in self.roots else self._all).needs(entry)
+
+
+def _kept(
+    points: _Points, policy: Policy, said: Mapping[Rule, Collection[str | Group]]
+) -> dict[str, tuple[Ground, ...]]:
+    """Return what is kept of one set and database, and why, by time."""
+    grounds: dict[str, list[Ground]] = defaultdict(list)
+    everybody = [entry.key for entry in points.entries]
+    if policy.empty:
+        for key in everybody:
+            grounds[key].append(Ground(Rule.NO_POLICY))
+    else:
+        for key, ground in (*_picked(points, policy), *_floors(points, policy)):
+            grounds[key].append(ground)
+    for key in points.future:
+        grounds[key].append(Ground(Rule.FUTURE))
+    for rule, keys in said.items():
+        whole = any(not isinstance(key, str) for key in keys)
+        for key in everybody if whole else map(str, keys):
+            grounds[key].append(Ground(rule))
+    _keep_parents(points, grounds)
+    return {key: tuple(grounds[key]) for key in everybody if key in grounds}
+
+
+def _picked(points: _Points, policy: Policy) -> Iterator[tuple[str, Ground]]:
+    """Yield what the rules pick, as `ApplyPolicy` of restic does: the newest first, each rule by itself."""
+    zone = ZoneInfo(policy.timezone)
+    open_: dict[Rule, int] = {rule: count for rule in COUNTED if (count := getattr(policy, rule))}
+    filled: dict[Rule, set[str]] = {rule: set() for rule in open_}
+    oldest = points.newest.taken - policy.within if points.newest and policy.within else None
+    for point in points.judged:
+        near = policy.within and (oldest is None or point.taken >= oldest)
+        if not open_ and not near:
+            return
+        good = point.key in points.roots
+        local = point.taken.astimezone(zone)
+        taking = []
+        if policy.within and near:
+            taking.append(Ground(Rule.WITHIN, f"{_span(policy.within)} of the newest"))
+        for rule, count in tuple(open_.items()):
+            bucket = COUNTED[rule](point, local)
+            if bucket in filled[rule]:
+                continue
+            place = f"{len(filled[rule]) + 1} of {count}"
+            taking.append(Ground(rule, place if rule is Rule.LAST else f"{place} ({bucket})"))
+            if good:
+                filled[rule].add(bucket)
+                if len(filled[rule]) == count:
+                    del open_[rule]
+        if good:
+            yield from ((point.key, ground) for ground in taking)
+        elif taking:
+            # It takes nobody's place, and goes when it would go if it were whole: until then a copy may heal it.
+            yield point.key, Ground(Rule.BROKEN, ", ".join(ground.rule for ground in taking))
+
+
+def _floors(points: _Points, policy: Policy) -> Iterator[tuple[str, Ground]]:
+    """Yield what no rule goes below: the newest chains that can be restored, and what is too young."""
+    if points.newest is None:
+        return
+    yield points.newest.key, Ground(Rule.NEWEST)
+    fulls = {points.roots[points.newest.key].key}
+    for point in points.judged:
+        if len(fulls) >= policy.min_chains:
+            break
+        if (root := points.roots.get(point.key)) and root.key not in fulls:
+            fulls.add(root.key)
+            yield point.key, Ground(Rule.MIN_CHAINS, f"{len(fulls)} of {policy.min_chains}")
+    if policy.min_age:
+        young = points.newest.taken - policy.min_age
+        for point in points.judged:
+            if point.taken > young:
+                yield point.key, Ground(Rule.MIN_AGE, _span(policy.min_age))
+
+
+def _keep_parents(points: _Points, grounds: dict[str, list[Ground]]) -> None:
+    """Keep all that something kept needs (invariant 3); each is told which newest one needs it."""
+    needed: set[str] = set()
+    for point in [entry for entry in reversed(points.entries) if entry.key in grounds]:
+        ground = Ground(Rule.NEEDED, point.key)
+        waiting = [point]
+        while waiting:
+            for parent in points.needs(waiting.pop()):
+                if parent.key not in needed:
+                    needed.add(parent.key)
+                    grounds[parent.key].append(ground)
+                    waiting.append(parent)
+
+
+def _deletions(points: _Points, kept: Collection[str]) -> Iterator[Deletion]:
+    """Yield what goes, chain by chain, the oldest first; in each the newest link first and the full last."""
+    going = [(place, entry) for place, entry in enumerate(points.entries) if entry.key not in kept]
+    # What continues several goes with the oldest of them: before whatever it may need.
+    chain: dict[str, int] = {}
+    for place, entry in sorted(going, key=lambda item: _descent(item[1])):
+        parents = (chain[parent.key] for parent in points.needs(entry) if parent.key in chain)
+        chain[entry.key] = min(parents, default=place)
+    going.sort(key=lambda item: (*_descent(item[1]), item[0]), reverse=True)
+    for _, entry in sorted(going, key=lambda item: chain[item[1].key]):
+        fate = Fate.FORGOTTEN if entry.key in points.forgotten else points.broken.get(entry.key, Fate.UNNEEDED)
+        yield Deletion(entry.key, fate, entry.size)
+
+
+def _descent(entry: Entry) -> tuple[int, int]:
+    """Return an order in which whatever an artifact may need comes before it, whatever the clocks said."""
+    return (0 if entry.full else 2 if entry.empty else 1), entry.highest
+
+
+def _sets(records: Iterable[Record | Entry]) -> dict[str, dict[str, list[Entry]]]:
+    """Return the entries by set and database, both sorted."""
+    found: dict[Group, list[Entry]] = defaultdict(list)
+    for record in records:
+        entry = as_entry(record)
+        found[entry.set, entry.database].append(entry)
+    sets: dict[str, dict[str, list[Entry]]] = defaultdict(dict)
+    for set_name, database in sorted(found):
+        sets[set_name][database] = found[set_name, database]
+    return sets
+
+
+def _by_group(names: Iterable[str | Group]) -> dict[Group, set[str | Group]]:
+    """Return keys, and groups as a whole, by set and database."""
+    found: dict[Group, set[str | Group]] = defaultdict(set)
+    for name in names:
+        set_name, database, *_ = name.split("/") if isinstance(name, str) else name
+        found[set_name, database].add(name)
+    return found
+
+
+def _span(time: timedelta) -> str:
+    """Return a duration as the settings write it, in its largest unit."""
+    seconds = int(time.total_seconds())
+    for unit, size in (("d", 86_400), ("h", 3_600), ("m", 60)):
+        if seconds % size == 0:
+            return f"{seconds // size}{unit}"
+    return f"{seconds}s"
