@@ -7,16 +7,16 @@ An empty differential [0-0] only says that nothing was new: it continues anythin
 """
 
 import re
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import lru_cache
 from itertools import accumulate
 from operator import attrgetter
-from typing import Generic, Literal, Protocol, TypeVar
-from uuid import UUID
+from typing import Generic, Literal, TypeVar
 
 from backup_agent.core.entries import Entry
 from backup_agent.core.records import BackupType, Header, Record
@@ -187,10 +187,13 @@ def parent_of(header: Header, records: Iterable[Member], version: str | None) ->
     Of several the newest, as neo4j-admin picks it. `version` is that of the neo4j-admin which wrote the header; where
     it is unknown an overlap is no continuation.
     """
+    child = _entry_of(header)
     overlap = may_overlap(version) is True
     members = {member.key: member for member in records}
-    entries = (as_entry(member) for member in members.values())
-    parent = _best(header, (entry for entry in entries if _may_follow(entry, header, overlap=overlap)))
+    parent: Entry | None = None
+    for entry in map(as_entry, members.values()):
+        if _may_follow(entry, child, overlap=overlap):
+            parent = _better(child, parent, entry)
     return members[parent.key] if parent else None
 
 
@@ -222,6 +225,7 @@ def continues(chain: Chain[Record], header: Header, version: str | None) -> Obje
     return None
 
 
+@lru_cache(maxsize=256)
 def version_line(version: str | None) -> tuple[int, int] | None:
     """Return the line of a version, inside which only patches differ; None where it cannot be read.
 
@@ -244,28 +248,28 @@ def may_overlap(version: str | None) -> bool | None:
     return None if line is None else line >= OVERLAP_SINCE
 
 
-class _Extent(Protocol):
-    """What a continuation is told by: of a header, or of an entry."""
+def _entry_of(header: Header) -> Entry:
+    """Return what will be the line of an artifact that is not recorded yet, as far as its header knows it."""
+    return Entry(
+        key="",
+        set="",
+        database=header.database,
+        full=header.full,
+        taken=header.taken,
+        finished=header.taken,
+        lowest=header.lowest,
+        highest=header.highest,
+        database_id=str(header.database_id),
+        store_id=header.store_id,
+        size=0,
+        parent=None,
+        version=None,
+    )
 
-    @property
-    def full(self) -> bool: ...
-    @property
-    def empty(self) -> bool: ...
-    @property
-    def taken(self) -> datetime: ...
-    @property
-    def lowest(self) -> int: ...
-    @property
-    def highest(self) -> int: ...
-    @property
-    def database_id(self) -> UUID | str: ...
-    @property
-    def store_id(self) -> str: ...
 
-
-def _same_line(parent: _Extent, child: _Extent) -> bool:
+def _same_line(parent: Entry, child: Entry) -> bool:
     """Tell whether a chain may go from one store to the other: the minor version of its format may grow."""
-    if str(parent.database_id) != str(child.database_id):
+    if parent.database_id != child.database_id:
         return False
     if parent.store_id == child.store_id:
         return True
@@ -281,6 +285,15 @@ _newest = attrgetter("taken", "highest", "key")
 """The order of entries in time."""
 
 
+def _by_time(entries: Iterable[Entry]) -> list[Entry]:
+    """Return entries in that order, the oldest first."""
+    ordered = list(entries)
+    # By one value after the other: a million tuples as keys would be walked by the garbage collection.
+    for part in ("key", "highest", "taken"):
+        ordered.sort(key=attrgetter(part))
+    return ordered
+
+
 def _latest(values: Iterable[str | None]) -> str | None:
     """Return the last value that is known."""
     latest = None
@@ -289,7 +302,7 @@ def _latest(values: Iterable[str | None]) -> str | None:
     return latest
 
 
-def _may_follow(parent: _Extent, child: _Extent, *, overlap: bool) -> bool:
+def _may_follow(parent: Entry, child: Entry, *, overlap: bool) -> bool:
     """Tell whether a differential can continue an artifact, by ids and ranges."""
     if child.full or parent.empty or not _same_line(parent, child):
         return False
@@ -309,12 +322,12 @@ class _Line:
     def __init__(self, holding: list[Entry]) -> None:
         self._holding = holding
         self._times = [entry.taken for entry in holding]
-        self._fulls = [entry for entry in holding if entry.full]
-        self._full_times = [entry.taken for entry in self._fulls]
-        self._reached = list(accumulate((entry.highest for entry in self._fulls), max))
-        self._ends: dict[int, list[Entry]] = defaultdict(list)
-        for entry in holding:
-            self._ends[entry.highest].append(entry)
+        self.fulls = [entry for entry in holding if entry.full]
+        self.differentials = [entry for entry in holding if not entry.full]
+        self._full_times = [entry.taken for entry in self.fulls]
+        self._reached = list(accumulate((entry.highest for entry in self.fulls), max))
+        self._by_end = sorted(holding, key=attrgetter("highest"))
+        self._ends = [entry.highest for entry in self._by_end]
 
     def by(self, moment: datetime) -> Entry | None:
         """Return the newest that was taken by a moment."""
@@ -324,18 +337,18 @@ class _Line:
     def full_by(self, moment: datetime) -> Entry | None:
         """Return the newest full that was taken by a moment."""
         at = bisect_right(self._full_times, moment)
-        return self._fulls[at - 1] if at else None
+        return self.fulls[at - 1] if at else None
 
     def ending_at(self, highest: int) -> list[Entry]:
         """Return what ends at an append index."""
-        return self._ends.get(highest, [])
+        return self._by_end[bisect_left(self._ends, highest) : bisect_right(self._ends, highest)]
 
     def overlapping(self, child: Entry) -> Iterator[Entry]:
         """Yield the fulls, the newest first, that were taken by then and reach into a differential's range."""
         at = bisect_right(self._full_times, child.taken) - 1
         while at >= 0 and self._reached[at] >= child.lowest:
-            if self._fulls[at].highest >= child.lowest:
-                yield self._fulls[at]
+            if self.fulls[at].highest >= child.lowest:
+                yield self.fulls[at]
             at -= 1
 
 
@@ -347,28 +360,33 @@ class Ancestry:
     """
 
     def __init__(self, entries: Iterable[Entry]) -> None:
-        self.entries = tuple({entry.key: entry for entry in sorted(entries, key=_newest)}.values())
+        self._by_key = {entry.key: entry for entry in _by_time(entries)}
+        self.entries = tuple(self._by_key.values())
         """By time, the oldest first."""
-        self.parents: dict[str, tuple[Entry, ...]] = {}
-        """Of each artifact that can be restored, what it continues: the full first, where it may be either."""
         self.roots: dict[str, Entry] = {}
         """Of each artifact that can be restored, the newest full that its restore can begin with."""
-        self._by_key = {entry.key: entry for entry in self.entries}
-        holding = [entry for entry in self.entries if not entry.empty]
+        self._stated = {entry.key: parent for entry in self.entries if (parent := self._named(entry))}
+        empty = []
         lines: dict[tuple[str, str], list[Entry]] = defaultdict(list)
-        for entry in holding:
-            lines[_line_of(entry)].append(entry)
-        self._lines = {name: _Line(members) for name, members in lines.items()}
-        for entry in holding:
-            if entry.full:
-                self._reach(entry, ())
-        # A parent ends before its child begins, so that each meets its parents already judged.
-        for entry in sorted((entry for entry in holding if not entry.full), key=attrgetter("lowest")):
-            if parents := self._parents(entry):
-                self._reach(entry, parents)
         for entry in self.entries:
-            if entry.empty and (anchor := self.anchor(entry)) and anchor.key in self.roots:
-                self._reach(entry, (anchor,))
+            if entry.empty:
+                empty.append(entry)
+            else:
+                lines[_line_of(entry)].append(entry)
+        self._lines = {name: _Line(members) for name, members in lines.items()}
+        for line in self._lines.values():
+            self.roots |= {full.key: full for full in line.fulls}
+            # A parent ends before its child begins, so that each meets its parents already judged.
+            for link in sorted(line.differentials, key=attrgetter("lowest")):
+                if parents := self._parents(line, link):
+                    self.roots[link.key] = self.roots[parents[0].key]
+        for entry in empty:
+            if (anchor := self.anchor(entry)) and anchor.key in self.roots:
+                self.roots[entry.key] = self.roots[anchor.key]
+
+    def parents(self, link: Entry) -> tuple[Entry, ...]:
+        """Return what a differential continues, as far as that can be restored; the full first, if it may be either."""
+        return () if link.full or link.empty else self._parents(self._line(link), link)
 
     def needs(self, entry: Entry) -> tuple[Entry, ...]:
         """Return every artifact which this one may continue; the stated one alone where it fits.
@@ -380,8 +398,7 @@ class Ancestry:
         if entry.empty:
             anchor = self.anchor(entry)
             return (anchor,) if anchor else ()
-        stated = self._stated(entry)
-        if stated:
+        if stated := self._stated.get(entry.key):
             return (stated,)
         line = self._line(entry)
         possible = {
@@ -395,37 +412,31 @@ class Ancestry:
         """Return what an empty differential says is still all there is; None where that is gone."""
         if empty.parent is not None and empty.parent not in self._by_key:
             return None
-        stated = self._stated(empty)
-        return stated or self._line(empty).by(empty.taken)
-
-    def _reach(self, entry: Entry, parents: tuple[Entry, ...]) -> None:
-        self.parents[entry.key] = parents
-        self.roots[entry.key] = self.roots[parents[0].key] if parents else entry
+        return self._stated.get(empty.key) or self._line(empty).by(empty.taken)
 
     def _line(self, entry: Entry) -> _Line:
         return self._lines.get(_line_of(entry)) or _Line([])
 
-    def _stated(self, child: Entry) -> Entry | None:
+    def _named(self, child: Entry) -> Entry | None:
         """Return the parent that a record names, where it fits."""
-        stated = self._by_key.get(child.parent or "")
-        overlap = may_overlap(child.version) is not False
-        return stated if stated and _may_follow(stated, child, overlap=overlap) else None
+        named = self._by_key.get(child.parent or "")
+        if named and _may_follow(named, child, overlap=may_overlap(child.version) is not False):
+            return named
+        return None
 
-    def _parents(self, child: Entry) -> tuple[Entry, ...]:
-        """Return what a differential continues, as far as that can be restored itself."""
-        stated = self._stated(child)
-        if stated:
+    def _parents(self, line: _Line, child: Entry) -> tuple[Entry, ...]:
+        """Return the same, of a differential that holds something."""
+        if stated := self._stated.get(child.key):
             return (stated,) if stated.key in self.roots else ()
         overlap = may_overlap(child.version)
-        line = self._line(child)
         newest_full = line.full_by(child.taken)
-        fitting = [
-            parent
-            for parent in (*line.ending_at(child.lowest - 1), *((newest_full,) if newest_full else ()))
-            if parent.key in self.roots and _may_follow(parent, child, overlap=overlap is not False)
-        ]
-        full = _best(child, (parent for parent in fitting if parent.full))
-        link = _best(child, (parent for parent in fitting if not parent.full))
+        full = link = None
+        for parent in (*line.ending_at(child.lowest - 1), newest_full):
+            if parent and parent.key in self.roots and _may_follow(parent, child, overlap=overlap is not False):
+                if parent.full:
+                    full = _better(child, full, parent)
+                else:
+                    link = _better(child, link, parent)
         ended = overlap is False and link and newest_full and newest_full.taken > link.taken
         return tuple(parent for parent in (full, None if ended else link) if parent)
 
@@ -440,7 +451,7 @@ class _Graph(Generic[Member]):
         self._fulls = [entry for entry in entries if entry.full]
         children: dict[str, list[Entry]] = defaultdict(list)
         for entry in entries:
-            for parent in () if entry.empty else self._ancestry.parents.get(entry.key, ()):
+            for parent in self._ancestry.parents(entry):
                 children[parent.key].append(entry)
         self._ways = [way for full in self._fulls for way in _ways(full, children)]
         self._loose = [entry for entry in entries if not entry.empty and entry.key not in self._ancestry.roots]
@@ -493,12 +504,19 @@ def _taken(entry: Entry) -> datetime:
 
 def _line_of(entry: Entry) -> tuple[str, str]:
     """Return what a chain never crosses: the database id, and the store's up to its format's minor version."""
-    return entry.database_id, entry.store_id.rpartition(".")[0]
+    return entry.database_id, _format_line(entry.store_id)
 
 
-def _best(child: _Extent, parents: Iterable[Entry]) -> Entry | None:
-    """Return the newest parent; one taken after its child (a clock was set) only where there is no other."""
-    return max(parents, key=lambda entry: (entry.taken <= child.taken, _newest(entry)), default=None)
+@lru_cache(maxsize=256)
+def _format_line(store_id: str) -> str:
+    return store_id.rpartition(".")[0]
+
+
+def _better(child: Entry, one: Entry | None, other: Entry) -> Entry:
+    """Return the newer parent; one taken after its child (a clock was set) only where there is no other."""
+    if one is None:
+        return other
+    return max(one, other, key=lambda entry: (entry.taken <= child.taken, _newest(entry)))
 
 
 def _ways(full: Entry, children: dict[str, list[Entry]]) -> Iterator[tuple[Entry, ...]]:

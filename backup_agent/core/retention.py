@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
+from operator import attrgetter
 from typing import Any, NamedTuple, Self
 from zoneinfo import ZoneInfo
 
@@ -195,10 +196,19 @@ COUNTED: Mapping[Rule, Callable[[Entry, datetime], str]] = {
     Rule.HOURLY: lambda _, local: local.isoformat(timespec="hours"),
     Rule.DAILY: lambda _, local: local.date().isoformat(),
     Rule.WEEKLY: lambda _, local: _week(local),
-    Rule.MONTHLY: lambda _, local: local.date().isoformat()[:7],
-    Rule.YEARLY: lambda _, local: local.date().isoformat()[:4],
+    Rule.MONTHLY: lambda _, local: f"{local.year}-{local.month:02}",
+    Rule.YEARLY: lambda _, local: str(local.year),
 }
 """Rule -> the bucket of a point, by its local time. Of the newest buckets with points, the newest point is kept."""
+
+
+class _Row(NamedTuple):
+    """A rule at work."""
+
+    rule: Rule
+    limit: int
+    bucket_of: Callable[[Entry, datetime], str]
+    filled: set[str]
 
 
 def plan(
@@ -264,9 +274,10 @@ class _Points:
         """Of each good one, the full that its restore begins with."""
         self.forgotten = frozenset(entry.key for entry in self.entries if forgotten and entry.taken <= forgotten)
         self.future = tuple(entry.key for entry in self.entries if entry.taken > now)
-        later = frozenset(self.future)
         self.judged = [
-            entry for entry in reversed(self.entries) if entry.key not in later and entry.key not in self.forgotten
+            entry
+            for entry in reversed(self.entries)
+            if entry.taken <= now and not (forgotten and entry.taken <= forgotten)
         ]
         """What the rules are about, the newest first."""
         self.newest = next((entry for entry in self.judged if entry.key in self.roots), None)
@@ -306,28 +317,25 @@ def _kept(
 def _picked(points: _Points, policy: Policy) -> Iterator[tuple[str, Ground]]:
     """Yield what the rules pick, as `ApplyPolicy` of restic does: the newest first, each rule by itself."""
     zone = ZoneInfo(policy.timezone)
-    open_: dict[Rule, int] = {rule: count for rule in COUNTED if (count := getattr(policy, rule))}
-    filled: dict[Rule, set[str]] = {rule: set() for rule in open_}
+    rows = [_Row(rule, limit, bucket, set()) for rule, bucket in COUNTED.items() if (limit := getattr(policy, rule))]
     oldest = points.newest.taken - policy.within if points.newest and policy.within else None
     for point in points.judged:
         near = policy.within and (oldest is None or point.taken >= oldest)
-        if not open_ and not near:
+        if not rows and not near:
             return
         good = point.key in points.roots
         local = point.taken.astimezone(zone)
         taking = []
         if policy.within and near:
             taking.append(Ground(Rule.WITHIN, f"{_span(policy.within)} of the newest"))
-        for rule, count in tuple(open_.items()):
-            bucket = COUNTED[rule](point, local)
-            if bucket in filled[rule]:
-                continue
-            place = f"{len(filled[rule]) + 1} of {count}"
-            taking.append(Ground(rule, place if rule is Rule.LAST else f"{place} ({bucket})"))
-            if good:
-                filled[rule].add(bucket)
-                if len(filled[rule]) == count:
-                    del open_[rule]
+        for rule, limit, bucket_of, filled in rows:
+            if (bucket := bucket_of(point, local)) not in filled:
+                place = f"{len(filled) + 1} of {limit}"
+                taking.append(Ground(rule, place if rule is Rule.LAST else f"{place} ({bucket})"))
+                if good:
+                    filled.add(bucket)
+        if good and taking:
+            rows = [row for row in rows if len(row.filled) < row.limit]
         if good:
             yield from ((point.key, ground) for ground in taking)
         elif taking:
@@ -370,21 +378,23 @@ def _keep_parents(points: _Points, grounds: dict[str, list[Ground]]) -> None:
 
 def _deletions(points: _Points, kept: Collection[str]) -> Iterator[Deletion]:
     """Yield what goes, chain by chain, the oldest first; in each the newest link first and the full last."""
-    going = [(place, entry) for place, entry in enumerate(points.entries) if entry.key not in kept]
-    # What continues several goes with the oldest of them: before whatever it may need.
-    chain: dict[str, int] = {}
-    for place, entry in sorted(going, key=lambda item: _descent(item[1])):
-        parents = (chain[parent.key] for parent in points.needs(entry) if parent.key in chain)
-        chain[entry.key] = min(parents, default=place)
-    going.sort(key=lambda item: (*_descent(item[1]), item[0]), reverse=True)
-    for _, entry in sorted(going, key=lambda item: chain[item[1].key]):
+    going = [entry for entry in reversed(points.entries) if entry.key not in kept]
+    empty = (entry for entry in going if entry.empty)
+    links = sorted(
+        (entry for entry in going if not entry.full and not entry.empty), key=attrgetter("highest"), reverse=True
+    )
+    # Each stands before all that it may need, whatever the clocks said.
+    order = (*empty, *links, *(entry for entry in going if entry.full))
+    # What continues several goes with the oldest of them, and so before each.
+    begun: dict[str, datetime] = {}
+    for entry in reversed(order):
+        start = entry.taken
+        for parent in points.needs(entry):
+            start = min(start, begun.get(parent.key, start))
+        begun[entry.key] = start
+    for entry in sorted(order, key=lambda entry: begun[entry.key]):
         fate = Fate.FORGOTTEN if entry.key in points.forgotten else points.broken.get(entry.key, Fate.UNNEEDED)
         yield Deletion(entry.key, fate, entry.size)
-
-
-def _descent(entry: Entry) -> tuple[int, int]:
-    """Return an order in which whatever an artifact may need comes before it, whatever the clocks said."""
-    return (0 if entry.full else 2 if entry.empty else 1), entry.highest
 
 
 def _sets(records: Iterable[Record | Entry]) -> dict[str, dict[str, list[Entry]]]:
