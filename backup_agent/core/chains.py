@@ -9,7 +9,7 @@ An empty differential [0-0] only says that nothing was new: it continues anythin
 import re
 from bisect import bisect_left, bisect_right
 from collections import defaultdict, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -359,12 +359,12 @@ class Ancestry:
     deletes must spare. Linear in the artifacts, as long as few of them end at the same append index.
     """
 
-    def __init__(self, entries: Iterable[Entry]) -> None:
+    def __init__(self, entries: Iterable[Entry], damaged: Collection[str] = ()) -> None:
         self._by_key = {entry.key: entry for entry in _by_time(entries)}
         self.entries = tuple(self._by_key.values())
         """By time, the oldest first."""
         self.roots: dict[str, Entry] = {}
-        """Of each artifact that can be restored, the newest full that its restore can begin with."""
+        """Of each artifact that can be restored, the full that a restore begins with: of two the shorter way."""
         self._stated = {entry.key: parent for entry in self.entries if (parent := self._named(entry))}
         empty = []
         lines: dict[tuple[str, str], list[Entry]] = defaultdict(list)
@@ -375,13 +375,13 @@ class Ancestry:
                 lines[_line_of(entry)].append(entry)
         self._lines = {name: _Line(members) for name, members in lines.items()}
         for line in self._lines.values():
-            self.roots |= {full.key: full for full in line.fulls}
+            self.roots |= {full.key: full for full in line.fulls if full.key not in damaged}
             # A parent ends before its child begins, so that each meets its parents already judged.
             for link in sorted(line.differentials, key=attrgetter("lowest")):
-                if parents := self._parents(line, link):
+                if link.key not in damaged and (parents := self._parents(line, link)):
                     self.roots[link.key] = self.roots[parents[0].key]
         for entry in empty:
-            if (anchor := self.anchor(entry)) and anchor.key in self.roots:
+            if entry.key not in damaged and (anchor := self.anchor(entry)) and anchor.key in self.roots:
                 self.roots[entry.key] = self.roots[anchor.key]
 
     def parents(self, link: Entry) -> tuple[Entry, ...]:
@@ -409,10 +409,13 @@ class Ancestry:
         return tuple(possible.values())
 
     def anchor(self, empty: Entry) -> Entry | None:
-        """Return what an empty differential says is still all there is; None where that is gone."""
-        if empty.parent is not None and empty.parent not in self._by_key:
-            return None
-        return self._stated.get(empty.key) or self._line(empty).by(empty.taken)
+        """Return what an empty differential says is still all there is; None where that is gone.
+
+        Ranges say nothing of it: where its record names what it continues, only that will do.
+        """
+        if empty.parent is not None:
+            return self._stated.get(empty.key)
+        return self._line(empty).by(empty.taken)
 
     def _line(self, entry: Entry) -> _Line:
         return self._lines.get(_line_of(entry)) or _Line([])
@@ -432,13 +435,15 @@ class Ancestry:
         newest_full = line.full_by(child.taken)
         full = link = None
         for parent in (*line.ending_at(child.lowest - 1), newest_full):
-            if parent and parent.key in self.roots and _may_follow(parent, child, overlap=overlap is not False):
-                if parent.full:
-                    full = _better(child, full, parent)
-                else:
-                    link = _better(child, link, parent)
-        ended = overlap is False and link and newest_full and newest_full.taken > link.taken
-        return tuple(parent for parent in (full, None if ended else link) if parent)
+            if parent is None or parent.key not in self.roots:
+                continue
+            if not _may_follow(parent, child, overlap=overlap is not False):
+                continue
+            if parent.full:
+                full = _better(child, full, parent)
+            elif overlap is not False or newest_full is None or newest_full.taken <= parent.taken:
+                link = _better(child, link, parent)
+        return tuple(parent for parent in (full, link) if parent)
 
 
 class _Graph(Generic[Member]):

@@ -229,12 +229,7 @@ def plan(
     by database when it was forgotten: what was taken later is another one of that name. `force` lifts the limit on what
     goes at once, and nothing else.
     """
-    said: dict[Rule, dict[Group, set[str | Group]]] = {
-        Rule.HELD: _by_group(held),
-        Rule.IN_USE: _by_group(in_use),
-        Rule.OWED: _by_group(owed),
-    }
-    broken_files = _by_group(damaged)
+    said, broken_files = _said(held, in_use, owed), _by_group(damaged)
     keep: dict[str, tuple[Ground, ...]] = {}
     delete: list[Deletion] = []
     broken: dict[str, Fate] = {}
@@ -243,10 +238,9 @@ def plan(
     for set_name, databases in _sets(records).items():
         going: list[Deletion] = []
         for database, entries in databases.items():
-            name = set_name, database
-            since = (forgotten or {}).get(database)
-            points = _Points(entries, broken_files.get(name, ()), now, since)
-            kept = _kept(points, policy, {rule: groups.get(name, ()) for rule, groups in said.items()})
+            group = set_name, database
+            points = _Points(entries, broken_files.get(group, ()), now, (forgotten or {}).get(database))
+            kept = _kept(points, _ruled(points, policy), said.get(group, ()))
             keep |= kept
             going += _deletions(points, kept)
             broken |= points.broken
@@ -260,18 +254,79 @@ def plan(
     return Plan(keep, tuple(delete), tuple(refused), broken, tuple(future))
 
 
+def expired_sets(
+    records: Iterable[Record | Entry],
+    declared: Collection[str],
+    keep_adhoc: timedelta,
+    now: datetime,
+    *,
+    used: Mapping[str, datetime] | None = None,
+    held: Collection[str] = (),
+    damaged: Collection[str] = (),
+    in_use: Collection[str | Group] = (),
+    owed: Collection[str] = (),
+) -> Plan:
+    """Decide which ad hoc sets go: whole, `keep_adhoc` after their last use, and no share limits it.
+
+    `records` are those of the declared sets too: a database without a good point in one of them keeps its newest chain,
+    in whichever ad hoc set that is. `used` is when a set was last asked for, where that is later than its newest
+    artifact. The plan holds the artifacts of ad hoc sets alone.
+    """
+    said, broken_files = _said(held, in_use, owed), _by_group(damaged)
+    judged = {
+        (set_name, database): _Points(entries, broken_files.get((set_name, database), ()), now, None)
+        for set_name, databases in _sets(records).items()
+        for database, entries in databases.items()
+    }
+    adhoc = {group: points for group, points in judged.items() if group[0] not in declared}
+    floor = _newest_chains(judged, declared)
+    goes: dict[str, datetime] = {}
+    for (set_name, _), points in adhoc.items():
+        last = max(entry.finished for entry in points.entries)
+        goes[set_name] = max(goes.get(set_name, last), last)
+    goes = {set_name: max(last, (used or {}).get(set_name, last)) + keep_adhoc for set_name, last in goes.items()}
+    keep: dict[str, tuple[Ground, ...]] = {}
+    delete: list[Deletion] = []
+    for group, points in adhoc.items():
+        until = goes[group[0]]
+        grounds = [(entry.key, Ground(Rule.NEWEST)) for entry in points.entries if entry.key in floor]
+        if now < until:
+            ground = Ground(Rule.ADHOC, f"until {until.isoformat(timespec='seconds')}")
+            grounds += [(entry.key, ground) for entry in points.entries]
+        kept = _kept(points, grounds, said.get(group, ()))
+        keep |= kept
+        delete += _deletions(points, kept, Fate.EXPIRED)
+    broken = {key: fate for points in adhoc.values() for key, fate in points.broken.items()}
+    return Plan(keep, tuple(delete), (), broken, tuple(key for points in adhoc.values() for key in points.future))
+
+
+def _newest_chains(judged: Mapping[Group, "_Points"], declared: Collection[str]) -> frozenset[str]:
+    """Return the newest good point of each database that has none in a declared set."""
+    newest: dict[str, Entry] = {}
+    safe = set()
+    for (set_name, database), points in judged.items():
+        if points.newest is None:
+            continue
+        if set_name in declared:
+            safe.add(database)
+        elif database not in newest or newest[database].taken < points.newest.taken:
+            newest[database] = points.newest
+    return frozenset(point.key for database, point in newest.items() if database not in safe)
+
+
 class _Points:
     """The artifacts of one set and database, judged: which are restore points, and what each needs."""
 
     def __init__(
-        self, entries: Iterable[Entry], damaged: Collection[str | Group], now: datetime, forgotten: datetime | None
+        self, entries: Iterable[Entry], damaged: Collection[str], now: datetime, forgotten: datetime | None
     ) -> None:
-        self._all = Ancestry(entries)
-        self.entries = self._all.entries
+        ancestry = Ancestry(entries, damaged)
+        self.entries = ancestry.entries
         """By time, the oldest first."""
-        self._whole = Ancestry(entry for entry in entries if entry.key not in damaged) if damaged else self._all
-        self.roots = self._whole.roots
+        self.roots = ancestry.roots
         """Of each good one, the full that its restore begins with."""
+        self.needs = ancestry.needs
+        """Returns what an artifact continues, in doubt all it may continue; of a broken one, as far as it is there."""
         self.forgotten = frozenset(entry.key for entry in self.entries if forgotten and entry.taken <= forgotten)
         self.future = tuple(entry.key for entry in self.entries if entry.taken > now)
         self.judged = [
@@ -287,31 +342,32 @@ class _Points:
             if entry.key not in self.roots
         }
 
-    def needs(self, entry: Entry) -> tuple[Entry, ...]:
-        """Return what an artifact continues, in doubt all it may continue; for a broken one, as far as it is there."""
-        return (self._whole if entry.key in self.roots else self._all).needs(entry)
-
 
 def _kept(
-    points: _Points, policy: Policy, said: Mapping[Rule, Collection[str | Group]]
+    points: _Points, grounds: Iterable[tuple[str, Ground]], said: Iterable[tuple[str | None, Rule]]
 ) -> dict[str, tuple[Ground, ...]]:
-    """Return what is kept of one set and database, and why, by time."""
-    grounds: dict[str, list[Ground]] = defaultdict(list)
+    """Return what is kept of one set and database, by time: for these grounds, by what was said, and for need."""
+    found: dict[str, list[Ground]] = defaultdict(list)
     everybody = [entry.key for entry in points.entries]
-    if policy.empty:
-        for key in everybody:
-            grounds[key].append(Ground(Rule.NO_POLICY))
-    else:
-        for key, ground in (*_picked(points, policy), *_floors(points, policy)):
-            grounds[key].append(ground)
+    for key, ground in grounds:
+        found[key].append(ground)
     for key in points.future:
-        grounds[key].append(Ground(Rule.FUTURE))
-    for rule, keys in said.items():
-        whole = any(not isinstance(key, str) for key in keys)
-        for key in everybody if whole else map(str, keys):
-            grounds[key].append(Ground(rule))
-    _keep_parents(points, grounds)
-    return {key: tuple(grounds[key]) for key in everybody if key in grounds}
+        found[key].append(Ground(Rule.FUTURE))
+    for named, rule in said:
+        for key in everybody if named is None else (named,):
+            found[key].append(Ground(rule))
+    _keep_parents(points, found)
+    return {key: tuple(found[key]) for key in everybody if key in found}
+
+
+def _ruled(points: _Points, policy: Policy) -> Iterator[tuple[str, Ground]]:
+    """Yield what the policy keeps: all where it says nothing."""
+    if policy.empty:
+        for entry in points.entries:
+            yield entry.key, Ground(Rule.NO_POLICY)
+        return
+    yield from _picked(points, policy)
+    yield from _floors(points, policy)
 
 
 def _picked(points: _Points, policy: Policy) -> Iterator[tuple[str, Ground]]:
@@ -376,8 +432,11 @@ def _keep_parents(points: _Points, grounds: dict[str, list[Ground]]) -> None:
                     waiting.append(parent)
 
 
-def _deletions(points: _Points, kept: Collection[str]) -> Iterator[Deletion]:
-    """Yield what goes, chain by chain, the oldest first; in each the newest link first and the full last."""
+def _deletions(points: _Points, kept: Collection[str], whole: Fate | None = None) -> Iterator[Deletion]:
+    """Yield what goes, chain by chain, the oldest first; in each the newest link first and the full last.
+
+    `whole` is why, where all of it goes for one reason.
+    """
     going = [entry for entry in reversed(points.entries) if entry.key not in kept]
     empty = (entry for entry in going if entry.empty)
     links = sorted(
@@ -394,7 +453,7 @@ def _deletions(points: _Points, kept: Collection[str]) -> Iterator[Deletion]:
         begun[entry.key] = start
     for entry in sorted(order, key=lambda entry: begun[entry.key]):
         fate = Fate.FORGOTTEN if entry.key in points.forgotten else points.broken.get(entry.key, Fate.UNNEEDED)
-        yield Deletion(entry.key, fate, entry.size)
+        yield Deletion(entry.key, whole or fate, entry.size)
 
 
 def _sets(records: Iterable[Record | Entry]) -> dict[str, dict[str, list[Entry]]]:
@@ -409,13 +468,31 @@ def _sets(records: Iterable[Record | Entry]) -> dict[str, dict[str, list[Entry]]
     return sets
 
 
-def _by_group(names: Iterable[str | Group]) -> dict[Group, set[str | Group]]:
-    """Return keys, and groups as a whole, by set and database."""
-    found: dict[Group, set[str | Group]] = defaultdict(set)
-    for name in names:
-        set_name, database, *_ = name.split("/") if isinstance(name, str) else name
-        found[set_name, database].add(name)
+def _by_group(keys: Iterable[str]) -> dict[Group, set[str]]:
+    """Return keys by set and database."""
+    found: dict[Group, set[str]] = defaultdict(set)
+    for key in keys:
+        found[_group(key)].add(key)
     return found
+
+
+def _said(
+    held: Iterable[str], in_use: Iterable[str | Group], owed: Iterable[str]
+) -> dict[Group, list[tuple[str | None, Rule]]]:
+    """Return what may not go whatever the rules say, by set and database; None stands for all of it."""
+    found: dict[Group, list[tuple[str | None, Rule]]] = defaultdict(list)
+    for rule, names in ((Rule.HELD, held), (Rule.IN_USE, in_use), (Rule.OWED, owed)):
+        for name in names:
+            if isinstance(name, str):
+                found[_group(name)].append((name, rule))
+            else:
+                found[name].append((None, rule))
+    return found
+
+
+def _group(key: str) -> Group:
+    set_name, database, _ = key.split("/")
+    return set_name, database
 
 
 def _span(time: timedelta) -> str:

@@ -153,7 +153,8 @@ def shown(found: Iterable[Chain[Record]]) -> list[str]:
         pytest.param("F1[9-8] D1[9-15]", ["F1"], "D1", id="a full's range that runs backwards"),
         pytest.param("D1[11-15]~3 F1[1-10]~9", ["F1 D1"], "", id="a clock that was set back"),
         pytest.param("F1[1-10] E1<D1 D1[11-15] E2<F1", ["F1 D1 +E1 +E2"], "", id="an empty one with a recorded parent"),
-        pytest.param("F1[1-10] F2[1-10]:b E1<F2 E2", ["F1 +E1 +E2", "F2"], "", id="an empty one's parent is of its database"),
+        pytest.param("F1[1-10] F2[1-10]:b E1<F2 E2", ["F1 +E2", "F2"], "", id="an empty one's parent is of its database"),
+        pytest.param("F1[1-10] E1<gone E2", ["F1 +E2"], "", id="an empty one whose recorded parent is gone"),
     ],
 )  # fmt: skip
 def test_chains_are_told_by_ids_and_ranges(text: str, expected: list[str], loose: str) -> None:

@@ -1,0 +1,75 @@
+"""Whether a clock can be trusted with deleting: by what others show, what it showed before, the points themselves.
+
+A newcomer would correct the time. Nobody here can: in doubt nothing is deleted, which costs room and no backup.
+"""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from backup_agent.core.reasons import Failure, Reason
+from backup_agent.core.records import Value
+
+TOLERANCE = timedelta(minutes=5)
+MOST_INTERVALS = 3
+"""Without another clock, a newest point that is later than this many expected intervals was not taken when it says."""
+
+
+class Reading(Value):
+    """What the two clocks of a machine showed at one moment. Kept from pass to pass, whether it was blocked or not."""
+
+    now: datetime
+    monotonic: float
+    """Seconds of a clock that nobody sets and that runs on while the machine sleeps (CLOCK_BOOTTIME)."""
+    boot: str
+    """Which start of the machine they belong to (Linux: /proc/sys/kernel/random/boot_id): else they say nothing."""
+
+
+class Gap(NamedTuple):
+    """The time between the two newest points of a database."""
+
+    what: str
+    """Which, for people: `default/orders`."""
+    before: datetime
+    newest: datetime
+    expected: timedelta
+    """The longest time that its schedules leave between two points."""
+
+
+def distrust(
+    reading: Reading,
+    references: Mapping[str, datetime],
+    *,
+    last: Reading | None = None,
+    gaps: Iterable[Gap] = (),
+) -> Failure | None:
+    """Return why nothing may be deleted by this clock, or None.
+
+    `references` is what other clocks showed at the moment of the reading, by a name for people: `S3's Date`,
+    `datetime() of the server`. `last` is the reading of the pass before; `gaps` count only where no reference is known.
+    """
+    for name, shown in references.items():
+        if abs(reading.now - shown) > TOLERANCE:
+            return _failure(f"this machine's clock shows {_moment(reading.now)}, and {name} {_moment(shown)}")
+    if last and last.boot == reading.boot:
+        jump = (reading.now - last.now) - timedelta(seconds=reading.monotonic - last.monotonic)
+        if abs(jump) > TOLERANCE:
+            way = "forward" if jump > timedelta(0) else "back"
+            return _failure(f"this machine's clock was set {way} by {abs(jump)} since {_moment(last.now)}")
+    if references:
+        return None
+    for gap in gaps:
+        if gap.newest - gap.before > MOST_INTERVALS * gap.expected:
+            return _failure(
+                f"no other clock is known, and the newest point of {gap.what} ({_moment(gap.newest)}) is "
+                f"{gap.newest - gap.before} after the one before, where {gap.expected} is expected"
+            )
+    return None
+
+
+def _failure(text: str) -> Failure:
+    return Failure(Reason.CLOCK, f"nothing is deleted: {text}")
+
+
+def _moment(moment: datetime) -> str:
+    return moment.isoformat(timespec="seconds")

@@ -1,0 +1,84 @@
+"""When a clock is not trusted with deleting."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from backup_agent.core.clock import Gap, Reading, distrust
+from backup_agent.core.reasons import Reason
+
+NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+HOUR = timedelta(hours=1)
+
+
+def reading(now: datetime = NOW, monotonic: float = 100_000.0, boot: str = "b1") -> Reading:
+    return Reading(now=now, monotonic=monotonic, boot=boot)
+
+
+@pytest.mark.parametrize(
+    ("off", "trusted"),
+    [
+        pytest.param(timedelta(0), True, id="right"),
+        pytest.param(5 * MINUTE, True, id="five minutes behind"),
+        pytest.param(-5 * MINUTE, True, id="five minutes ahead"),
+        pytest.param(5 * MINUTE + timedelta(seconds=1), False, id="more behind"),
+        pytest.param(-5 * MINUTE - timedelta(seconds=1), False, id="more ahead"),
+        pytest.param(timedelta(days=365), False, id="a year"),
+    ],
+)
+def test_a_clock_is_held_against_each_reference(off: timedelta, trusted: bool) -> None:
+    assert (distrust(reading(), {"S3's Date": NOW + off}) is None) == trusted
+    assert (distrust(reading(), {"S3's Date": NOW, "the server": NOW + off}) is None) == trusted
+
+
+def test_the_failure_names_both_clocks() -> None:
+    failure = distrust(reading(), {"S3's Date": NOW + HOUR})
+
+    assert failure
+    assert failure.reason is Reason.CLOCK
+    assert failure.error == (
+        "nothing is deleted: this machine's clock shows 2026-11-23T12:00:00+00:00, and S3's Date "
+        "2026-11-23T13:00:00+00:00"
+    )
+
+
+@pytest.mark.parametrize(
+    ("last", "said"),
+    [
+        pytest.param(reading(NOW - HOUR, 100_000 - 3_600), None, id="as much as the other clock"),
+        pytest.param(reading(NOW - HOUR, 100_000 - 3_600 + 300), None, id="slewed by five minutes"),
+        pytest.param(reading(NOW - 2 * HOUR, 100_000 - 3_600), "set forward by 1:00:00", id="set forward"),
+        pytest.param(reading(NOW, 100_000 - 3_600), "set back by 1:00:00", id="set back"),
+        pytest.param(reading(NOW - 2 * HOUR, 100_000 - 3_600, "b0"), None, id="another start of the machine"),
+    ],
+)
+@pytest.mark.parametrize("references", [{}, {"S3's Date": NOW}], ids=["alone", "with a reference"])
+def test_a_clock_that_was_set_since_the_last_pass_is_not_trusted(
+    last: Reading, said: str | None, references: dict[str, datetime]
+) -> None:
+    failure = distrust(reading(), references, last=last)
+
+    assert (said is None) == (failure is None)
+    assert said is None or said in str(failure)
+
+
+@pytest.mark.parametrize(
+    ("hours", "trusted"),
+    [pytest.param(24, True, id="as expected"), pytest.param(72, True, id="three"), pytest.param(73, False, id="more")],
+)
+def test_without_a_reference_the_points_themselves_are_asked(hours: int, trusted: bool) -> None:
+    gaps = [
+        Gap("default/people", NOW - HOUR, NOW, timedelta(hours=24)),
+        Gap("default/orders", NOW - hours * HOUR, NOW, timedelta(hours=24)),
+    ]
+
+    failure = distrust(reading(), {}, gaps=gaps)
+
+    assert (failure is None) == trusted
+    assert failure is None or "the newest point of default/orders" in failure.error
+    assert distrust(reading(), {"S3's Date": NOW}, gaps=gaps) is None
+
+
+def test_a_reading_is_kept_as_json() -> None:
+    assert Reading.model_validate_json(reading().model_dump_json()) == reading()

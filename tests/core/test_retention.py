@@ -1,0 +1,532 @@
+"""What is kept and what goes: worked examples in letters, laws, and an independent oracle."""
+
+import json
+import re
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from random import Random
+from typing import Any
+from uuid import UUID
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from backup_agent.core.entries import Entry
+from backup_agent.core.records import ArtifactFile, BackupType, Header, Record
+from backup_agent.core.retention import Deletion, Fate, Plan, Policy, Rule, expired_sets, plan
+from backup_agent.settings.model import Retention
+from tests.core.retention_cases import case, faults
+
+START = datetime(2026, 11, 2, 2, 0, tzinfo=UTC)
+"""A Monday."""
+LATER = START + timedelta(days=60)
+DAY = timedelta(days=1)
+WORD = re.compile(
+    r"((?P<set>\w+)/)?((?P<database>\w+)/)?(?P<name>(?P<kind>[FDE])\w*)(\[(?P<lowest>\d+)-(?P<highest>\d+)\])?"
+    r"(<(?P<parent>\w+))?(@(?P<version>[\d.]+))?(~(?P<hour>\d+))?"
+)
+
+
+def entries(text: str, every: timedelta = DAY) -> list[Entry]:
+    """Read `F1[1-10] D1[11-15]<F1 E1~30`: <recorded parent, @version, ~hour taken, else one step after the other."""
+    return [entry(place, word, every) for place, word in enumerate(text.split())]
+
+
+def entry(place: int, word: str, every: timedelta) -> Entry:
+    part = WORD.fullmatch(word)
+    assert part, word
+    set_name, database = part["set"] or "default", part["database"] or "orders"
+    group = f"{set_name}/{database}"
+    taken = START + (timedelta(hours=int(part["hour"])) if part["hour"] else place * every)
+    return Entry(
+        key=f"{group}/{part['name']}",
+        set=set_name,
+        database=database,
+        full=part["kind"] == "F",
+        taken=taken,
+        finished=taken,
+        lowest=int(part["lowest"] or 0),
+        highest=int(part["highest"] or 0),
+        database_id="a",
+        store_id="4-5-record-aligned-1.1",
+        size=100 if part["kind"] == "F" else 10,
+        parent=part["parent"] and f"{group}/{part['parent']}",
+        version=part["version"] or "2026.09.0",
+    )
+
+
+def made(text: str, *, now: datetime = LATER, every: timedelta = DAY, force: bool = True, **more: Any) -> Plan:
+    """Plan over `text`; what the policy knows goes to it, keys are given by their last part."""
+    names = {"held", "damaged", "in_use", "owed", "forgotten"}
+    said: dict[str, Any] = {name: [f"default/orders/{key}" for key in value.split()] if isinstance(value, str) else value
+            for name, value in more.items() if name in names}  # fmt: skip
+    policy = Policy(**{name: value for name, value in more.items() if name not in names})
+    return plan(entries(text, every), policy, now, force=force, **said)
+
+
+def names(keys: Iterable[str]) -> str:
+    return " ".join(key.removeprefix("default/").removeprefix("orders/") for key in keys)
+
+
+def kept(planned: Plan) -> str:
+    return names(planned.keep)
+
+
+def deleted(planned: Plan) -> str:
+    return names(deletion.key for deletion in planned.delete)
+
+
+def grounds(planned: Plan, name: str) -> list[str]:
+    return [str(ground) for ground in planned.keep[f"default/orders/{name}"]]
+
+
+WEEK = "F1[1-10] D1[11-20] D2[21-30] F2[1-31] D3[32-40] D4[41-50] F3[1-50]"
+
+
+@pytest.mark.parametrize(
+    ("text", "policy", "expected"),
+    [
+        pytest.param(WEEK, {}, WEEK, id="no policy keeps everything"),
+        pytest.param(WEEK, {"min_chains": 2, "min_age": DAY}, WEEK, id="floors alone are no policy"),
+        pytest.param(WEEK, {"last": 1}, "F3", id="the newest"),
+        pytest.param(WEEK, {"last": 2}, "F2 D3 D4 F3", id="parents follow"),
+        pytest.param(WEEK, {"last": 3}, "F2 D3 D4 F3", id="a parent that is picked too"),
+        pytest.param(WEEK, {"last": 99}, WEEK, id="more than there are"),
+        pytest.param(WEEK, {"daily": 2}, "F2 D3 D4 F3", id="days"),
+        pytest.param(
+            "F1[1-10]~1 F2[1-11]~2 F3[1-12]~30 F4[1-13]~31", {"daily": 2}, "F2 F4", id="the newest of each day"
+        ),
+        pytest.param(
+            "F1[1-9]~0 F2[1-9]~400 F3[1-9]~900", {"daily": 2}, "F2 F3", id="only days that have a point count"
+        ),
+        pytest.param(WEEK + " F4[1-60]", {"weekly": 2}, "F3 F4", id="a week ends on Sunday"),
+        pytest.param("F1[1-9]~0 F2[1-9]~672 F3[1-9]~696", {"monthly": 2}, "F2 F3", id="months"),
+        pytest.param("F1[1-9]~0 F2[1-9]~1415 F3[1-9]~1439", {"yearly": 2}, "F2 F3", id="years"),
+        pytest.param("F1[1-9]~0 F2[1-9]~1 F3[1-9]~2", {"hourly": 2}, "F2 F3", id="hours"),
+        pytest.param(WEEK, {"within": 2 * DAY}, "F2 D3 D4 F3", id="close to the newest"),
+        pytest.param(WEEK, {"last": 1, "min_chains": 2}, "F2 D3 D4 F3", id="two whole chains"),
+        pytest.param(WEEK, {"last": 1, "min_chains": 9}, "F1 D1 D2 F2 D3 D4 F3", id="as many chains as there are"),
+        pytest.param(WEEK, {"last": 1, "min_age": DAY}, "F3", id="as old as may go"),
+        pytest.param(WEEK, {"last": 1, "min_age": DAY + timedelta(seconds=1)}, "F2 D3 D4 F3", id="too young to go"),
+        pytest.param(WEEK, {"last": 1, "weekly": 1}, "F3", id="rules are counted each by itself"),
+    ],
+)
+def test_rules_pick_points_and_what_those_need_follows(text: str, policy: dict[str, Any], expected: str) -> None:
+    assert kept(made(text, **policy)) == re.sub(r"\[[^ ]*", "", expected)
+
+
+def test_an_artifact_is_told_all_its_reasons() -> None:
+    planned = made(WEEK, last=2, daily=3, within=3 * DAY)
+
+    assert grounds(planned, "F3") == [
+        "within 3d of the newest", "last 1 of 2", "daily 1 of 3 (2026-11-08)", "newest point that can be restored",
+    ]  # fmt: skip
+    assert grounds(planned, "D3") == [
+        "within 3d of the newest",
+        "daily 3 of 3 (2026-11-06)",
+        "needed by default/orders/D4",
+    ]
+    assert planned.why("default/orders/F2") == ("within 3d of the newest", "needed by default/orders/D4")
+    assert planned.why("default/orders/D1") == ("no rule keeps it, and nothing kept needs it",)
+    with pytest.raises(KeyError, match="default/orders/none"):
+        planned.why("default/orders/none")
+
+
+def test_chains_go_oldest_first_each_from_its_newest_link_to_its_full() -> None:
+    planned = made("F1[1-10] D1[11-20] E1 D2[21-30] F2[1-31] D3[32-40] F3[1-50]", last=1)
+
+    assert deleted(planned) == "E1 D2 D1 F1 D3 F2"
+    assert planned.freed == 240
+    assert planned.delete[0] == Deletion("default/orders/E1", Fate.UNNEEDED, 10)
+
+
+def test_what_may_continue_two_chains_goes_with_the_older() -> None:
+    planned = made("F1[1-10] D1[11-15] F2[1-20] D2[16-25] F3[1-30]", last=1)
+
+    assert deleted(planned) == "D2 D1 F1 F2"
+
+
+def test_a_clock_that_was_set_back_puts_no_full_before_its_differential() -> None:
+    planned = made("D1[11-15]~3 F1[1-10]~9 F2[1-30]~20", last=1)
+
+    assert deleted(planned) == "D1 F1"
+
+
+@pytest.mark.parametrize(
+    ("text", "more", "expected", "broken"),
+    [
+        pytest.param("F1[1-9] F2[1-9] F3[1-9]", {"last": 2, "damaged": "F3"}, "F1 F2 F3", "F3", id="damaged"),
+        pytest.param("F1[1-9] F2[1-9] F3[1-9]", {"last": 2, "damaged": "F1"}, "F2 F3", "F1", id="damaged, and old"),
+        pytest.param(
+            "F1[1-9] F2[1-9] D1[10-12]<F2 F3[1-9]", {"last": 2, "damaged": "F2"}, "F1 F2 D1 F3", "F2 D1", id="what continues it"
+        ),
+        pytest.param("F1[1-9] D2[13-15] F2[1-20]", {"last": 2}, "F1 D2 F2", "D2", id="a hole"),
+        pytest.param("F1[1-9] D2[13-15] F2[1-20] F3[1-30]", {"last": 2}, "F2 F3", "D2", id="a hole, and old"),
+        pytest.param("D2[13-15] D3[16-18]", {"last": 1}, "D2 D3", "D2 D3", id="no good point at all: nothing goes"),
+        pytest.param("D2[13-15] D3[16-18]", {"within": DAY}, "D2 D3", "D2 D3", id="the same, by time"),
+        pytest.param("F1[1-9] E1<gone F2[1-9]", {"last": 1}, "F2", "E1", id="an empty one that marks what is gone"),
+    ],
+)  # fmt: skip
+def test_a_broken_point_takes_nobodys_place_and_goes_when_it_would_go_if_it_were_whole(
+    text: str, more: dict[str, Any], expected: str, broken: str
+) -> None:
+    planned = made(text, **more)
+
+    assert kept(planned) == expected
+    assert names(planned.broken) == broken
+
+
+def test_a_broken_point_says_so_kept_or_not() -> None:
+    planned = made("F0[1-9] F1[1-9] D2[13-15] F2[1-20] F3[1-30]", last=1, daily=2, damaged="F0 F3")
+
+    assert planned.why("default/orders/F3") == ("broken, may be healed until it is no longer last, daily",)
+    assert planned.why("default/orders/F0") == ("damaged, and no rule would keep it if it were whole",)
+    assert planned.why("default/orders/D2") == ("broken, may be healed until it is no longer daily",)
+    assert planned.broken == {
+        "default/orders/F0": Fate.DAMAGED,
+        "default/orders/D2": Fate.INCOMPLETE,
+        "default/orders/F3": Fate.DAMAGED,
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "policy", "expected"),
+    [
+        pytest.param("F1[1-9] D1[10-12] E1 E2 E3", {"last": 1}, "F1 D1 E3", id="it marks the state at its time"),
+        pytest.param("F1[1-9] E1 F2[1-9]", {"last": 2}, "F1 E1 F2", id="it is a point"),
+        pytest.param("F1[1-9] E1 D1[10-12]", {"last": 1}, "F1 D1", id="nothing needs it"),
+        pytest.param("E1 F1[1-9]", {"last": 1}, "F1", id="of nothing"),
+    ],
+)
+def test_an_empty_differential_is_a_point_that_nothing_needs(text: str, policy: dict[str, Any], expected: str) -> None:
+    assert kept(made(text, **policy)) == expected
+
+
+IDLE = " ".join(f"F{day}[1-10]" for day in range(30))
+
+
+@pytest.mark.parametrize(
+    ("last", "expected"),
+    [
+        pytest.param("D1[11-15]<F29", "F29 D1", id="the stated parent settles it"),
+        pytest.param("D1[11-15]", " ".join(f"F{day}" for day in range(30)) + " D1", id="in doubt each is kept"),
+        pytest.param("D1[11-15]<gone", " ".join(f"F{day}" for day in range(30)) + " D1", id="the stated one is gone"),
+    ],
+)
+def test_of_an_idle_databases_equal_fulls_only_the_stated_one_is_needed(last: str, expected: str) -> None:
+    assert kept(made(f"{IDLE} {last}", last=1)) == expected
+
+
+def test_a_parent_that_is_possible_only_in_doubt_is_kept() -> None:
+    planned = made("F1[1-10] D1[11-15] F2[1-20] D2[16-25]@5.26.31", last=1, held="D2")
+
+    assert kept(planned) == "F1 D1 F2 D2"
+    assert names(planned.broken) == "D2"
+
+
+@pytest.mark.parametrize(
+    ("said", "rule"), [("held", "held"), ("in_use", "in use"), ("owed", "a copy of it is owed")], ids=lambda word: word
+)
+def test_what_is_held_in_use_or_owed_stays_with_all_it_needs(said: str, rule: str) -> None:
+    more: dict[str, Any] = {said: "D1 gone"}
+    planned = made(WEEK, last=1, **more)
+
+    assert kept(planned) == "F1 D1 F3"
+    assert grounds(planned, "D1") == [rule]
+    assert grounds(planned, "F1") == ["needed by default/orders/D1"]
+
+
+def test_of_a_database_in_use_nothing_goes() -> None:
+    planned = made(WEEK + " default/people/F8[1-9] default/people/F9[1-9]", last=1, in_use=[("default", "orders")])
+
+    assert deleted(planned) == "people/F8"
+
+
+def test_an_artifact_from_the_future_is_kept_and_reported_and_no_point_yet() -> None:
+    planned = made("F1[1-9] F2[1-9] F3[1-9] D4[10-12]<F3", last=1, now=START + DAY)
+
+    assert kept(planned) == "F2 F3 D4"
+    assert grounds(planned, "D4") == ["taken in the future"]
+    assert grounds(planned, "F2")[-1] == "newest point that can be restored"
+    assert names(planned.future) == "F3 D4"
+
+
+def test_ages_count_from_the_newest_good_point_and_never_from_now() -> None:
+    soon, late = (made(WEEK, within=2 * DAY, min_age=3 * DAY, now=LATER + years * 365 * DAY) for years in (0, 9))
+
+    assert soon == late
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected"),
+    [
+        pytest.param({"last": 2}, "F4", id="all that was there by then goes"),
+        pytest.param({"last": 2, "min_chains": 2, "min_age": 9 * DAY}, "F4", id="and no floor holds it"),
+        pytest.param({"last": 2, "held": "D1"}, "F1 D1 F4", id="holds win"),
+        pytest.param({"last": 2, "owed": "D1"}, "F1 D1 F4", id="what is owed too"),
+        pytest.param({}, "F1 D1 D2 F2 D3 D4 F3 F4", id="without a policy nothing is deleted"),
+    ],
+)
+def test_a_forgotten_database_goes_and_another_of_its_name_stays(policy: dict[str, Any], expected: str) -> None:
+    planned = made(f"{WEEK} F4[1-9]", forgotten={"orders": START + 6 * DAY}, **policy)
+
+    assert kept(planned) == expected
+    assert {deletion.fate for deletion in planned.delete} <= {Fate.FORGOTTEN}
+
+
+@pytest.mark.parametrize(
+    ("share", "count", "refused"),
+    [
+        pytest.param(0.5, 5, True, id="more than the share"),
+        pytest.param(0.8, 5, False, id="just the share"),
+        pytest.param(0.29, 100, True, id="far more"),
+        pytest.param(0.99, 100, False, id="no rounding"),
+    ],
+)
+def test_a_plan_that_would_delete_too_much_of_a_set_deletes_nothing_of_it(
+    share: float, count: int, refused: bool
+) -> None:
+    text = " ".join(f"F{number}[1-9]" for number in range(count)) + " other/x/F1[1-9] other/x/F2[1-9]"
+    planned = made(text, every=timedelta(hours=1), last=1, max_delete_share=share, force=False)
+
+    assert bool([one for one in planned.refused if one.set == "default"]) == refused
+    assert (f"default/orders/F{count - 2}" in planned.keep) == refused
+
+
+def test_a_refused_set_says_what_would_go_and_the_other_goes() -> None:
+    text = "F1[1-9] F2[1-9] F3[1-9] other/x/F1[1-9] other/x/F2[1-9]"
+    planned = made(text, last=1, force=False)
+
+    (refusal,) = planned.refused
+    assert str(refusal) == (
+        "default: 2 of 3 artifacts would be deleted, more than the share of 0.5 that max_delete_share allows"
+    )
+    assert [deletion.key for deletion in refusal.deletions] == ["default/orders/F1", "default/orders/F2"]
+    assert grounds(planned, "F1") == ["its deletion is refused: no rule keeps it, and nothing kept needs it"]
+    assert [deletion.key for deletion in planned.delete] == ["other/x/F1"]
+    assert made(text, last=1, force=True).refused == ()
+
+
+def test_sets_and_databases_are_counted_each_by_itself() -> None:
+    planned = made("F1[1-9] F2[1-9] default/people/F3[1-9] other/orders/F4[1-9]", last=1)
+
+    assert list(planned.keep) == ["default/orders/F2", "default/people/F3", "other/orders/F4"]
+
+
+@pytest.mark.parametrize(
+    ("zone", "moments", "policy", "kept_places"),
+    [
+        pytest.param(
+            "Europe/Berlin", ["2026-10-25T00:30", "2026-10-25T01:30", "2026-10-25T02:30"], {"hourly": 3}, [0, 1, 2],
+            id="an hour that comes twice is two",
+        ),
+        pytest.param(
+            "Europe/Berlin", ["2026-10-24T22:30", "2026-10-25T22:30", "2026-10-25T23:30"], {"daily": 2}, [1, 2],
+            id="a day of 25 hours",
+        ),
+        pytest.param(
+            "Europe/Berlin", ["2026-03-28T22:30", "2026-03-28T23:30", "2026-03-29T22:30"], {"daily": 2}, [1, 2],
+            id="a day of 23 hours",
+        ),
+        pytest.param(
+            "UTC", ["2026-03-28T22:30", "2026-03-28T23:30", "2026-03-29T22:30"], {"daily": 2}, [1, 2],
+            id="the same in UTC",
+        ),
+        pytest.param(
+            "America/New_York", ["2026-12-31T23:00", "2027-01-01T04:59", "2027-01-01T05:00"], {"yearly": 2}, [1, 2],
+            id="New Year comes later there",
+        ),
+        pytest.param(
+            "UTC", ["2026-12-27T12:00", "2026-12-28T12:00", "2027-01-03T12:00", "2027-01-04T12:00"], {"weekly": 3}, [0, 2, 3],
+            id="a week across New Year is one",
+        ),
+        pytest.param(
+            "Pacific/Apia", ["2011-12-30T09:00", "2011-12-30T11:00"], {"daily": 2}, [0, 1], id="a day that was left out"
+        ),
+        pytest.param(
+            "America/St_Johns", ["2006-10-29T02:20", "2006-10-29T02:30", "2006-10-29T02:45"], {"daily": 2}, [1, 2],
+            id="a midnight that comes twice",
+        ),
+    ],
+)  # fmt: skip
+def test_buckets_are_cut_in_the_zone_of_the_policy(
+    zone: str, moments: list[str], policy: dict[str, Any], kept_places: list[int]
+) -> None:
+    taken = [datetime.fromisoformat(moment).replace(tzinfo=UTC) for moment in moments]
+    made_ = [one._replace(taken=moment) for one, moment in zip(entries(IDLE), taken, strict=False)]
+    planned = plan(made_, Policy(timezone=zone, **policy), LATER + 99 * DAY, force=True)
+
+    assert [place for place, one in enumerate(made_) if one.key in planned.keep] == kept_places
+
+
+def test_a_policy_is_what_the_settings_say() -> None:
+    section = Retention.model_validate({"last": 7, "within": "48h", "min_age": "3d", "timezone": "Europe/Berlin"})
+
+    assert Policy.of(dict(section)) == Policy(last=7, within=2 * DAY, min_age=3 * DAY, timezone="Europe/Berlin")
+    assert Policy.of(dict(Retention())) == Policy.of(None) == Policy()
+    assert set(Policy.__dataclass_fields__) == set(Retention.model_fields)
+
+
+def test_a_policy_counts_from_nought() -> None:
+    assert Policy(last=0, daily=0).empty
+    with pytest.raises(ValueError, match=r"daily: a number from 0 on \(got -1\)"):
+        Policy(daily=-1)
+
+
+def test_durations_are_told_as_the_settings_write_them() -> None:
+    spans = [timedelta(days=2), timedelta(hours=5), timedelta(minutes=90), timedelta(seconds=61)]
+
+    told = [grounds(made(WEEK, within=span), "F3")[0] for span in spans]
+
+    assert told == [f"within {span} of the newest" for span in ("2d", "5h", "90m", "61s")]
+
+
+def record(one: Entry) -> Record:
+    header = Header(
+        magic="BZV2", database=one.database, database_id=UUID(int=1), store_id=one.store_id, taken=one.taken,
+        lowest=one.lowest, highest=one.highest, full=one.full, compressed=True, recovered=one.full,
+    )  # fmt: skip
+    return Record(
+        key=one.key, cluster="demo", set=one.set, database=one.database,
+        type=BackupType.FULL if one.full else BackupType.DIFF, type_reason="asked", parent=one.parent, header=header,
+        files=(ArtifactFile(name=one.key.rsplit("/", 1)[1], size=one.size, sha256="0" * 64),), request="r",
+        started=one.taken, finished=one.finished, admin_version=one.version,
+    )  # fmt: skip
+
+
+def test_records_and_their_entries_make_the_same_plan() -> None:
+    found = entries(WEEK)
+
+    assert plan(map(record, found), Policy(last=2), LATER) == plan(found, Policy(last=2), LATER)
+
+
+ADHOC = "test/orders/F1[1-9]~0 test/people/F2[1-9]~1 tmp/orders/F3[1-9]~100"
+
+
+def gone(text: str, *, now: datetime = START + 30 * DAY, **more: Any) -> Plan:
+    return expired_sets(entries(text), {"default"}, 7 * DAY, now, **more)
+
+
+@pytest.mark.parametrize(
+    ("text", "more", "expected"),
+    [
+        pytest.param(
+            f"{ADHOC} default/orders/F8[1-9] default/people/F9[1-9]", {}, "test/orders/F1 test/people/F2 tmp/orders/F3",
+            id="whole, where a declared set has a point of each",
+        ),
+        pytest.param(
+            f"{ADHOC} default/orders/F8[1-9]", {}, "test/orders/F1 tmp/orders/F3", id="but for the newest chain of another"
+        ),
+        pytest.param(ADHOC, {}, "test/orders/F1", id="the newest, in whichever ad hoc set it is"),
+        pytest.param(
+            f"{ADHOC} default/orders/F8[1-9]", {"damaged": ["default/orders/F8"]}, "test/orders/F1",
+            id="what is damaged is no point",
+        ),
+        pytest.param(
+            f"{ADHOC} default/orders/D8[10-12] default/people/F9[1-9]", {}, "test/orders/F1 test/people/F2",
+            id="nor what cannot be restored",
+        ),
+        pytest.param(
+            f"{ADHOC} default/orders/F8[1-9] default/people/F9[1-9]", {"now": START + 7 * DAY + timedelta(minutes=59)}, "",
+            id="seven days after its newest artifact, not before",
+        ),
+        pytest.param(
+            f"{ADHOC} default/orders/F8[1-9]~1 default/people/F9[1-9]~1", {"now": START + 7 * DAY + timedelta(hours=1)},
+            "test/orders/F1 test/people/F2", id="each set by itself",
+        ),
+        pytest.param(
+            f"{ADHOC} default/orders/F8[1-9] default/people/F9[1-9]", {"used": {"test": START + 24 * DAY}}, "tmp/orders/F3",
+            id="asked for since",
+        ),
+        pytest.param(
+            f"{ADHOC} default/orders/F8[1-9] default/people/F9[1-9]",
+            {"held": ["test/orders/F1"], "in_use": [("test", "people")], "owed": ["tmp/orders/F3"]}, "",
+            id="held, in use, owed",
+        ),
+        pytest.param("test/orders/D1[11-12]", {}, "test/orders/D1", id="what cannot be restored goes all the same"),
+        pytest.param("test/orders/F1[1-9]~9999 default/orders/F2[1-9]", {}, "", id="from the future"),
+    ],
+)  # fmt: skip
+def test_an_ad_hoc_set_goes_whole_some_time_after_its_last_use(text: str, more: dict[str, Any], expected: str) -> None:
+    planned = gone(text, **more)
+
+    assert [deletion.key for deletion in planned.delete] == expected.split()
+    assert {deletion.fate for deletion in planned.delete} <= {Fate.EXPIRED}
+    assert not [key for key in planned.keep if key.startswith("default/")]
+
+
+def test_an_ad_hoc_set_says_how_long_it_stays() -> None:
+    planned = gone("test/orders/F1[1-9] test/orders/F2[1-9]", now=START + 2 * DAY)
+
+    assert planned.why("test/orders/F1") == ("ad hoc set, until 2026-11-10T02:00:00+00:00",)
+    assert planned.keep["test/orders/F2"][0].rule is Rule.NEWEST
+    assert gone("test/orders/F1[1-9]").why("test/orders/F1") == ("newest point that can be restored",)
+
+
+CASES = 20_000
+BATCHES = 20
+
+
+@pytest.mark.parametrize("batch", range(BATCHES))
+def test_a_plan_is_what_an_independent_oracle_says(batch: int) -> None:
+    found = {seed: texts for seed in range(batch, CASES, BATCHES) if (texts := faults(case(seed)))}
+
+    assert not found, json.dumps(dict(list(found.items())[:3]), indent=2)
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.integers(0, 2**64))
+def test_law_the_order_of_the_artifacts_does_not_matter(seed: int) -> None:
+    asked = case(seed)
+    shuffled = Random(seed).sample(asked.entries, len(asked.entries))
+
+    one, other = (
+        plan(order, Policy.of(asked.policy), asked.now, damaged=asked.damaged) for order in (asked.entries, shuffled)
+    )
+
+    assert one == other
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.integers(0, 2**64))
+def test_law_a_plan_carried_out_leaves_nothing_for_the_next(seed: int) -> None:
+    asked = case(seed)
+    policy = Policy.of(asked.policy)
+    left = [one for one in asked.entries if one.key in plan(asked.entries, policy, asked.now, force=True).keep]
+
+    assert plan(left, policy, asked.now, force=True).delete == ()
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.integers(0, 2**64), st.data())
+def test_law_a_plan_cut_short_anywhere_leaves_what_is_kept_and_finishes_the_next_time(
+    seed: int, data: st.DataObject
+) -> None:
+    asked = case(seed)
+    policy = Policy.of(asked.policy)
+    first = plan(asked.entries, policy, asked.now, force=True)
+    done = {deletion.key for deletion in first.delete[: data.draw(st.integers(0, len(first.delete)))]}
+    second = plan([one for one in asked.entries if one.key not in done], policy, asked.now, force=True)
+
+    assert set(second.keep) == set(first.keep)
+
+
+def test_the_worked_example_of_the_page_is_true() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "retention.md").read_text()
+    rows = re.findall(r"^\| (\w\d) \| ([\d-]+ [\d:]+) \| (\S+) \| (kept|goes) \| (.+) \|$", page, re.MULTILINE)
+    assert len(rows) >= 10
+    found = [
+        entry(0, f"{name}{ranges if ranges != '-' else ''}", DAY)._replace(
+            taken=datetime.fromisoformat(f"{taken}+00:00")
+        )
+        for name, taken, ranges, *_ in rows
+    ]
+    planned = plan(found, Policy(last=2, daily=3, weekly=2, timezone="Europe/Berlin"), LATER)
+
+    for name, _, _, fate, why in rows:
+        key = f"default/orders/{name}"
+        assert (key in planned.keep) == (fate == "kept"), name
+        assert "; ".join(planned.why(key)).replace("default/orders/", "") == why
+    assert f"`{deleted(planned)}`" in page
