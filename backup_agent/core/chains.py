@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import accumulate
 from operator import attrgetter
 from typing import Generic, Literal, TypeVar
@@ -304,9 +304,9 @@ def _latest(values: Iterable[str | None]) -> str | None:
 
 def _may_follow(parent: Entry, child: Entry, *, overlap: bool) -> bool:
     """Tell whether a differential can continue an artifact, by ids and ranges."""
-    if child.full or parent.empty or not _same_line(parent, child):
+    if child.full or (not parent.highest and parent.empty) or not _same_line(parent, child):
         return False
-    if child.empty:
+    if not child.highest and child.empty:
         return True
     if child.lowest > child.highest or parent.lowest > parent.highest:
         return False
@@ -321,13 +321,29 @@ class _Line:
 
     def __init__(self, holding: list[Entry]) -> None:
         self._holding = holding
-        self._times = [entry.taken for entry in holding]
         self.fulls = [entry for entry in holding if entry.full]
         self.differentials = [entry for entry in holding if not entry.full]
-        self._full_times = [entry.taken for entry in self.fulls]
-        self._reached = list(accumulate((entry.highest for entry in self.fulls), max))
-        self._by_end = sorted(holding, key=attrgetter("highest"))
-        self._ends = [entry.highest for entry in self._by_end]
+
+    # Made when first asked for: where every record states its parent nobody does.
+    @cached_property
+    def _times(self) -> list[datetime]:
+        return [entry.taken for entry in self._holding]
+
+    @cached_property
+    def _full_times(self) -> list[datetime]:
+        return [entry.taken for entry in self.fulls]
+
+    @cached_property
+    def _reached(self) -> list[int]:
+        return list(accumulate((entry.highest for entry in self.fulls), max))
+
+    @cached_property
+    def _by_end(self) -> list[Entry]:
+        return sorted(self._holding, key=attrgetter("highest"))
+
+    @cached_property
+    def _ends(self) -> list[int]:
+        return [entry.highest for entry in self._by_end]
 
     def by(self, moment: datetime) -> Entry | None:
         """Return the newest that was taken by a moment."""
@@ -369,7 +385,7 @@ class Ancestry:
         empty = []
         lines: dict[tuple[str, str], list[Entry]] = defaultdict(list)
         for entry in self.entries:
-            if entry.empty:
+            if not entry.highest and entry.empty:
                 empty.append(entry)
             else:
                 lines[_line_of(entry)].append(entry)

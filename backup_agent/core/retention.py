@@ -202,6 +202,10 @@ COUNTED: Mapping[Rule, Callable[[Entry, datetime], str]] = {
 """Rule -> the bucket of a point, by its local time. Of the newest buckets with points, the newest point is kept."""
 
 
+LONGER = frozenset({Rule.DAILY, Rule.WEEKLY, Rule.MONTHLY, Rule.YEARLY})
+"""The last of them. On a day that a good point has settled they pick no other, so that nobody need ask."""
+
+
 class _Row(NamedTuple):
     """A rule at work."""
 
@@ -375,23 +379,29 @@ def _picked(points: _Points, policy: Policy) -> Iterator[tuple[str, Ground]]:
     zone = ZoneInfo(policy.timezone)
     rows = [_Row(rule, limit, bucket, set()) for rule, bucket in COUNTED.items() if (limit := getattr(policy, rule))]
     oldest = points.newest.taken - policy.within if points.newest and policy.within else None
+    last_day = None
     for point in points.judged:
         near = policy.within and (oldest is None or point.taken >= oldest)
         if not rows and not near:
             return
         good = point.key in points.roots
         local = point.taken.astimezone(zone)
+        day = local.date()
         taking = []
         if policy.within and near:
             taking.append(Ground(Rule.WITHIN, f"{_span(policy.within)} of the newest"))
         for rule, limit, bucket_of, filled in rows:
+            if day == last_day and rule in LONGER:
+                break
             if (bucket := bucket_of(point, local)) not in filled:
                 place = f"{len(filled) + 1} of {limit}"
                 taking.append(Ground(rule, place if rule is Rule.LAST else f"{place} ({bucket})"))
                 if good:
                     filled.add(bucket)
-        if good and taking:
-            rows = [row for row in rows if len(row.filled) < row.limit]
+        if good:
+            last_day = day
+            if taking:
+                rows = [row for row in rows if len(row.filled) < row.limit]
         if good:
             yield from ((point.key, ground) for ground in taking)
         elif taking:
@@ -438,20 +448,21 @@ def _deletions(points: _Points, kept: Collection[str], whole: Fate | None = None
     `whole` is why, where all of it goes for one reason.
     """
     going = [entry for entry in reversed(points.entries) if entry.key not in kept]
-    empty = (entry for entry in going if entry.empty)
-    links = sorted(
-        (entry for entry in going if not entry.full and not entry.empty), key=attrgetter("highest"), reverse=True
-    )
+    fulls = [entry for entry in going if entry.full]
+    empty = [entry for entry in going if not entry.highest and entry.empty]
+    links = [entry for entry in going if not entry.full and (entry.highest or not entry.empty)]
+    links.sort(key=attrgetter("highest"), reverse=True)
     # Each stands before all that it may need, whatever the clocks said.
-    order = (*empty, *links, *(entry for entry in going if entry.full))
+    differentials = empty + links
     # What continues several goes with the oldest of them, and so before each.
-    begun: dict[str, datetime] = {}
-    for entry in reversed(order):
+    begun = {full.key: full.taken for full in fulls}
+    for entry in reversed(differentials):
         start = entry.taken
         for parent in points.needs(entry):
-            start = min(start, begun.get(parent.key, start))
+            if (older := begun.get(parent.key, start)) < start:
+                start = older
         begun[entry.key] = start
-    for entry in sorted(order, key=lambda entry: begun[entry.key]):
+    for entry in sorted(differentials + fulls, key=lambda entry: begun[entry.key]):
         fate = Fate.FORGOTTEN if entry.key in points.forgotten else points.broken.get(entry.key, Fate.UNNEEDED)
         yield Deletion(entry.key, whole or fate, entry.size)
 
