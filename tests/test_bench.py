@@ -72,3 +72,16 @@ def test_the_reading_pass_is_measured() -> None:
     printed = run("reading.py", "--mebibytes", "2", "--rounds", "1")
 
     assert re.search(r"reading pass \d+\.\d\d s", printed)
+
+
+def test_the_retention_plan_is_measured() -> None:
+    printed = run("plan.py", "--artifacts", "200,400", "--databases", "2")
+
+    assert printed.count("a million") == 6
+    assert re.search(r" 400 unstated +\d+\.\d\d s", printed)
+
+
+def test_the_retention_plan_is_held_against_its_oracle() -> None:
+    printed = run("retention.py", "--cases", "20", "--processes", "1")
+
+    assert "20 cases, 0 differ from the oracle" in printed

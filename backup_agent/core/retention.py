@@ -389,7 +389,7 @@ def _picked(points: _Points, policy: Policy) -> Iterator[tuple[str, Ground]]:
         day = local.date()
         taking = []
         if policy.within and near:
-            taking.append(Ground(Rule.WITHIN, f"{_span(policy.within)} of the newest"))
+            taking.append(Ground(Rule.WITHIN, f"{span(policy.within)} of the newest"))
         for rule, limit, bucket_of, filled in rows:
             if day == last_day and rule in LONGER:
                 break
@@ -425,7 +425,7 @@ def _floors(points: _Points, policy: Policy) -> Iterator[tuple[str, Ground]]:
         young = points.newest.taken - policy.min_age
         for point in points.judged:
             if point.taken > young:
-                yield point.key, Ground(Rule.MIN_AGE, _span(policy.min_age))
+                yield point.key, Ground(Rule.MIN_AGE, span(policy.min_age))
 
 
 def _keep_parents(points: _Points, grounds: dict[str, list[Ground]]) -> None:
@@ -506,7 +506,7 @@ def _group(key: str) -> Group:
     return set_name, database
 
 
-def _span(time: timedelta) -> str:
+def span(time: timedelta) -> str:
     """Return a duration as the settings write it, in its largest unit."""
     seconds = int(time.total_seconds())
     for unit, size in (("d", 86_400), ("h", 3_600), ("m", 60)):

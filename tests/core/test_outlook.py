@@ -1,0 +1,135 @@
+"""Until when an artifact stays: what is said comes true, where backups go on at their pace."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from backup_agent.core.entries import Entry
+from backup_agent.core.outlook import Outlook, Pace, until
+from backup_agent.core.retention import Plan, Policy, plan
+
+START = datetime(2026, 10, 5, 1, 30, tzinfo=UTC)
+"""A Monday, three weeks before clocks go back in Europe."""
+HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
+
+
+def history(count: int, every: timedelta, links: int) -> Iterator[Entry]:
+    """Yield that many artifacts: a full, `links` differentials, a full …"""
+    parent = None
+    for number in range(count):
+        full = number % (links + 1) == 0
+        key = f"default/orders/{'F' if full else 'D'}{number}"
+        yield Entry(
+            key=key, set="default", database="orders", full=full, taken=START + number * every,
+            finished=START + number * every, lowest=1 if full else number * 10 + 1, highest=number * 10 + 10,
+            database_id="a", store_id="4-5-record-aligned-1.1", size=10, parent=None if full else parent,
+            version="2026.09.0",
+        )  # fmt: skip
+        parent = key
+
+
+def planned(entries: list[Entry], policy: Policy, **more: Any) -> Plan:
+    return plan(entries, policy, entries[-1].taken + HOUR, force=True, **more)
+
+
+def said(key: str, count: int = 8, links: int = 3, every: timedelta = DAY, rules: Any = None, **more: Any) -> Outlook:
+    entries = list(history(count, every, links))
+    policy = Policy(**({"daily": 3} if rules is None else rules))
+    return until(planned(entries, policy, **more), f"default/orders/{key}", entries, policy)
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        pytest.param({"last": 3}, id="last"),
+        pytest.param({"hourly": 5}, id="hourly"),
+        pytest.param({"daily": 2}, id="daily"),
+        pytest.param({"weekly": 2}, id="weekly"),
+        pytest.param({"monthly": 1}, id="monthly"),
+        pytest.param({"within": 2 * DAY}, id="within"),
+        pytest.param({"last": 1, "min_chains": 3}, id="min_chains"),
+        pytest.param({"last": 1, "min_age": 3 * DAY}, id="min_age"),
+        pytest.param({"last": 2, "daily": 3, "weekly": 2, "min_chains": 2, "min_age": DAY}, id="all together"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("every", "links"),
+    [
+        pytest.param(DAY, 0, id="daily fulls"),
+        pytest.param(DAY, 3, id="daily differentials"),
+        pytest.param(6 * HOUR, 7, id="four a day"),
+        pytest.param(3 * DAY, 1, id="every third day"),
+    ],
+)
+def test_what_is_said_comes_true(rules: dict[str, Any], every: timedelta, links: int) -> None:
+    policy = Policy(timezone="Europe/Berlin", **rules)
+    whole = list(history(400, every, links))
+    entries = whole[:30]
+    now = planned(entries, policy)
+
+    for key in now.keep:
+        outlook = until(now, key, entries, policy)
+        assert outlook.when, (key, outlook)
+        after = next(number for number, entry in enumerate(whole) if entry.taken == outlook.when)
+        assert key in planned(whole[:after], policy).keep, (key, outlook)
+        assert key not in planned(whole[: after + 1], policy).keep, (key, outlook)
+
+
+def test_a_date_is_told_with_what_it_assumes() -> None:
+    outlook = said("D7")
+
+    assert outlook == Outlook("daily until 2026-10-15", datetime(2026, 10, 15, 1, 30, tzinfo=UTC), Pace(DAY, 4 * DAY))
+    assert str(outlook.pace) == "backups go on at their pace: a point every 1d, a full every 4d"
+    assert said("F4").text == "needed by what is kept as daily until 2026-10-15"
+
+
+def test_a_pace_is_that_of_the_points_and_not_of_their_accidents() -> None:
+    entries = [entry for entry in history(30, DAY, 0) if entry.key[-2:] not in ("25", "26")]
+    policy = Policy(daily=3)
+    outlook = until(planned(entries, policy), "default/orders/F29", entries, policy)
+
+    assert outlook.pace == Pace(DAY, DAY)
+
+
+@pytest.mark.parametrize(
+    ("key", "more", "text"),
+    [
+        pytest.param("F0", {}, "goes when the plan is carried out: no rule keeps it, and nothing kept needs it", id="goes"),
+        pytest.param("D1", {"held": ["default/orders/D1"]}, "no date: held", id="held"),
+        pytest.param(
+            "F0", {"held": ["default/orders/D1"]}, "no date: held, by default/orders/D1, which needs it", id="of a held one"
+        ),
+        pytest.param("D1", {"rules": {}}, "no date: no retention is set", id="no policy"),
+        pytest.param("F0", {"count": 1}, "no date: fewer than two points say no pace", id="one point"),
+        pytest.param(
+            "D2", {"count": 4}, "no date: its chain is the newest, and no second full says when another begins", id="one full"
+        ),
+        pytest.param("D6", {"damaged": ["default/orders/D6"]}, "needed by what is kept as daily until 2026-10-15", id="damaged"),
+        pytest.param(
+            "D7", {"rules": {"within": 9999 * DAY}, "every": HOUR}, "within for longer than until 2038-03-03",
+            id="too far to say",
+        ),
+    ],
+)  # fmt: skip
+def test_where_no_date_can_be_said_why_is(key: str, more: dict[str, Any], text: str) -> None:
+    assert said(key, **more).text == text
+
+
+def test_a_broken_one_stays_as_long_as_if_it_were_whole() -> None:
+    policy = Policy(daily=3, min_chains=2)
+    whole = list(history(40, DAY, 0))
+    damaged = {whole[9].key}
+    entries = whole[:10]
+    outlook = until(planned(entries, policy, damaged=damaged), whole[9].key, entries, policy)
+
+    after = next(number for number, entry in enumerate(whole) if entry.taken == outlook.when)
+    assert whole[9].key in planned(whole[:after], policy, damaged=damaged).keep
+    assert whole[9].key not in planned(whole[: after + 1], policy, damaged=damaged).keep
+
+
+def test_an_artifact_that_no_plan_knows_has_no_outlook() -> None:
+    with pytest.raises(KeyError, match="default/orders/none"):
+        said("none")
