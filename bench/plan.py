@@ -1,8 +1,8 @@
 """The retention plan over 100,000 and 1,000,000 artifacts: seconds, seconds a million, and memory.
 
 Run by hand: `python bench/plan.py [--artifacts 100000,1000000] [--databases 100]`. Each figure is a process of its own.
-The histories are hourly differentials and a daily full, the databases in turn; `one` is all in one database, `unstated`
-names no parents, so that each has to be looked for.
+The histories are hourly differentials and a daily full; `one` is all in one database, `unstated` names no parents,
+so that each has to be looked for.
 """
 
 import argparse
@@ -27,10 +27,11 @@ HISTORIES = ("many", "one", "unstated")
 
 
 def history(artifacts: int, databases: int, *, stated: bool) -> Iterator[Entry]:
-    """Yield that many artifacts, the databases in turn: each day a full and 23 differentials."""
+    """Yield that many artifacts as a listing has them, a database after the other: daily a full, else differentials."""
     parents: dict[int, str] = {}
+    each = max(1, artifacts // databases)
     for number in range(artifacts):
-        database, hour = number % databases, number // databases
+        database, hour = number // each, number % each
         taken = START + timedelta(hours=hour)
         full = hour % 24 == 0
         key = f"default/db{database}/db{database}-{taken:%Y-%m-%dT%H-%M-%S}.backup"

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import cached_property, lru_cache
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from operator import attrgetter
 from typing import Generic, Literal, TypeVar
 
@@ -287,10 +287,10 @@ _newest = attrgetter("taken", "highest", "key")
 
 def _by_time(entries: Iterable[Entry]) -> list[Entry]:
     """Return entries in that order, the oldest first."""
-    ordered = list(entries)
-    # By one value after the other: a million tuples as keys would be walked by the garbage collection.
-    for part in ("key", "highest", "taken"):
-        ordered.sort(key=attrgetter(part))
+    ordered = sorted(entries, key=attrgetter("taken"))
+    # Hardly ever two in one second, and a million tuples as keys are a burden to the garbage collection.
+    if any(before.taken == after.taken for before, after in pairwise(ordered)):
+        ordered.sort(key=_newest)
     return ordered
 
 
@@ -355,17 +355,15 @@ class _Line:
         at = bisect_right(self._full_times, moment)
         return self.fulls[at - 1] if at else None
 
-    def ending_at(self, highest: int) -> list[Entry]:
-        """Return what ends at an append index."""
-        return self._by_end[bisect_left(self._ends, highest) : bisect_right(self._ends, highest)]
-
-    def overlapping(self, child: Entry) -> Iterator[Entry]:
-        """Yield the fulls, the newest first, that were taken by then and reach into a differential's range."""
+    def possible_parents(self, child: Entry) -> tuple[Entry, ...]:
+        """Return what ends where a differential begins, and the fulls taken before it that reach into it."""
+        first, last = bisect_left(self._ends, child.lowest - 1), bisect_right(self._ends, child.lowest - 1)
+        found = self._by_end[first:last]
         at = bisect_right(self._full_times, child.taken) - 1
         while at >= 0 and self._reached[at] >= child.lowest:
-            if self.fulls[at].highest >= child.lowest:
-                yield self.fulls[at]
+            found.append(self.fulls[at])
             at -= 1
+        return tuple(parent for parent in found if _may_follow(parent, child, overlap=True))
 
 
 class Ancestry:
@@ -390,6 +388,12 @@ class Ancestry:
             else:
                 lines[_line_of(entry)].append(entry)
         self._lines = {name: _Line(members) for name, members in lines.items()}
+        self._possible = {
+            link.key: line.possible_parents(link)
+            for line in self._lines.values()
+            for link in line.differentials
+            if link.key not in self._stated
+        }
         for line in self._lines.values():
             self.roots |= {full.key: full for full in line.fulls if full.key not in damaged}
             # A parent ends before its child begins, so that each meets its parents already judged.
@@ -416,13 +420,7 @@ class Ancestry:
             return (anchor,) if anchor else ()
         if stated := self._stated.get(entry.key):
             return (stated,)
-        line = self._line(entry)
-        possible = {
-            parent.key: parent
-            for parent in (*line.ending_at(entry.lowest - 1), *line.overlapping(entry))
-            if _may_follow(parent, entry, overlap=True)
-        }
-        return tuple(possible.values())
+        return self._possible[entry.key]
 
     def anchor(self, empty: Entry) -> Entry | None:
         """Return what an empty differential says is still all there is; None where that is gone.
@@ -447,18 +445,17 @@ class Ancestry:
         """Return the same, of a differential that holds something."""
         if stated := self._stated.get(child.key):
             return (stated,) if stated.key in self.roots else ()
-        overlap = may_overlap(child.version)
+        overlap = may_overlap(child.version) is not False
         newest_full = line.full_by(child.taken)
         full = link = None
-        for parent in (*line.ending_at(child.lowest - 1), newest_full):
-            if parent is None or parent.key not in self.roots:
+        for parent in self._possible[child.key]:
+            if parent.key not in self.roots:
                 continue
-            if not _may_follow(parent, child, overlap=overlap is not False):
-                continue
-            if parent.full:
+            if not parent.full:
+                if overlap or newest_full is None or newest_full.taken <= parent.taken:
+                    link = _better(child, link, parent)
+            elif parent.highest + 1 == child.lowest or (overlap and parent is newest_full):
                 full = _better(child, full, parent)
-            elif overlap is not False or newest_full is None or newest_full.taken <= parent.taken:
-                link = _better(child, link, parent)
         return tuple(parent for parent in (full, link) if parent)
 
 

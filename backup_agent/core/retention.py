@@ -5,6 +5,7 @@ and a point that cannot be restored takes nobody's place. Ages count from the ne
 that a database whose backups stopped loses nothing. The rules with a worked example: docs/retention.md.
 """
 
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -331,13 +332,11 @@ class _Points:
         """Of each good one, the full that its restore begins with."""
         self.needs = ancestry.needs
         """Returns what an artifact continues, in doubt all it may continue; of a broken one, as far as it is there."""
-        self.forgotten = frozenset(entry.key for entry in self.entries if forgotten and entry.taken <= forgotten)
-        self.future = tuple(entry.key for entry in self.entries if entry.taken > now)
-        self.judged = [
-            entry
-            for entry in reversed(self.entries)
-            if entry.taken <= now and not (forgotten and entry.taken <= forgotten)
-        ]
+        first = bisect_right(self.entries, forgotten, key=attrgetter("taken")) if forgotten else 0
+        end = bisect_right(self.entries, now, key=attrgetter("taken"))
+        self.forgotten = frozenset(entry.key for entry in self.entries[:first])
+        self.future = tuple(entry.key for entry in self.entries[end:])
+        self.judged = self.entries[first:end][::-1]
         """What the rules are about, the newest first."""
         self.newest = next((entry for entry in self.judged if entry.key in self.roots), None)
         self.broken = {
@@ -447,10 +446,12 @@ def _deletions(points: _Points, kept: Collection[str], whole: Fate | None = None
 
     `whole` is why, where all of it goes for one reason.
     """
-    going = [entry for entry in reversed(points.entries) if entry.key not in kept]
-    fulls = [entry for entry in going if entry.full]
-    empty = [entry for entry in going if not entry.highest and entry.empty]
-    links = [entry for entry in going if not entry.full and (entry.highest or not entry.empty)]
+    fulls: list[Entry] = []
+    links: list[Entry] = []
+    empty: list[Entry] = []
+    for entry in reversed(points.entries):
+        if entry.key not in kept:
+            (fulls if entry.full else links if entry.highest or not entry.empty else empty).append(entry)
     links.sort(key=attrgetter("highest"), reverse=True)
     # Each stands before all that it may need, whatever the clocks said.
     differentials = empty + links

@@ -420,6 +420,7 @@ def gone(text: str, *, now: datetime = START + 30 * DAY, **more: Any) -> Plan:
             f"{ADHOC} default/orders/F8[1-9]", {}, "test/orders/F1 tmp/orders/F3", id="but for the newest chain of another"
         ),
         pytest.param(ADHOC, {}, "test/orders/F1", id="the newest, in whichever ad hoc set it is"),
+        pytest.param("a/orders/F1[1-9]~9 b/orders/F2[1-9]~1", {}, "b/orders/F2", id="the newest, listed first"),
         pytest.param(
             f"{ADHOC} default/orders/F8[1-9]", {"damaged": ["default/orders/F8"]}, "test/orders/F1",
             id="what is damaged is no point",
