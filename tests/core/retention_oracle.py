@@ -48,6 +48,7 @@ class Artifacts:
         self.entries = list(entries)
         self._damaged = damaged
         self._good: dict[str, bool] = {}
+        self._through: dict[str, list[Entry]] = {}
 
     def named(self, key: str | None) -> Entry | None:
         return next((entry for entry in self.entries if entry.key == key), None)
@@ -59,6 +60,11 @@ class Artifacts:
 
     def restored_through(self, child: Entry) -> list[Entry]:
         """What it may be restored on top of."""
+        if child.key not in self._through:
+            self._through[child.key] = self._find_through(child)
+        return self._through[child.key]
+
+    def _find_through(self, child: Entry) -> list[Entry]:
         if child.full:
             return []
         if is_empty(child):
@@ -238,11 +244,12 @@ def said_of(entry: Entry, asked: Asked) -> set[str]:
 def rules_that_pick(entry: Entry, points: list[Entry], newest: Entry | None, policy: dict[str, Any]) -> set[str]:
     """The rules that keep it: of each of the newest buckets with a good point, what no good point follows."""
     found = set()
+    newer = [point for point in points if order(point) > order(entry)]
     for rule in COUNTED:
-        mine = bucket(rule, entry, policy["timezone"])
-        newer = {bucket(rule, point, policy["timezone"]) for point in points if order(point) > order(entry)}
-        if policy[rule] and mine not in newer and len(newer) < policy[rule]:
-            found.add(rule)
+        if policy[rule]:
+            buckets = {bucket(rule, point, policy["timezone"]) for point in newer}
+            if bucket(rule, entry, policy["timezone"]) not in buckets and len(buckets) < policy[rule]:
+                found.add(rule)
     if policy["within"] and (newest is None or newest.taken - entry.taken <= policy["within"]):
         found.add("within")
     return found
