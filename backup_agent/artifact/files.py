@@ -20,6 +20,10 @@ from backup_agent.core.reasons import BackupError, PermanentError, Reason, Trans
 
 _SPLIT = struct.Struct(">4si16s")
 _MANIFEST, _PART = b"SMV1", b"SDV1"
+
+LEAD = _SPLIT.size
+"""Bytes at the start of each file of a split artifact that are not its content."""
+
 _MOST_PARTS = 10_000  # a part is 1 GiB or more, and this many are looked at before anything is read
 
 _PERMANENT = {

@@ -60,7 +60,7 @@ def read_through(path: Path, *, part_size: PartSize | None = None, progress: Pro
         content = Content(files, checksums.begin, checksums.add)
         try:
             packed = Cursor(content, files.name, files.unit)
-            header, raw_size, problems = _judge(packed)
+            header, raw_size, problems = judge(packed)
         finally:
             content.close()
         more = tuple(f"{name} belongs to no artifact: it lies beyond the manifest's parts" for name in files.left_over)
@@ -77,8 +77,11 @@ def digest(
         return checksums.finish()
 
 
-def _judge(packed: Cursor) -> tuple[Header, int, tuple[str, ...]]:
-    """Read an artifact to its end and return header, size unpacked and problems; raise where it is damaged."""
+def judge(packed: Cursor) -> tuple[Header, int, tuple[str, ...]]:
+    """Read an artifact, its parts joined, to its end; return header, size unpacked and problems.
+
+    Raise as `read_through` does. Whoever has the bytes from elsewhere than a path takes their checksums on the way.
+    """
     magic, layout = read_magic(packed)
     inside, frame = open_frame(packed) if layout.header_in_frame else (packed, None)
     header = read_fields(inside, magic, layout)

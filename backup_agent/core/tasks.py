@@ -46,6 +46,40 @@ class CopyTask(Value):
     settings: dict[str, Any]
 
 
+class PruneTask(Value):
+    """Apply retention at one place."""
+
+    run: str
+    place: str
+    """`local` or a destination."""
+    dry_run: bool = False
+    force: bool = False
+    plan: str | None = None
+    """Digest of the plan that somebody has looked at: another is refused."""
+    drop_owed: str | None = None
+    """Destination whose owed copies are given up."""
+    forgotten: tuple[str, ...] = ()
+    """Databases whose last backups may go too."""
+    clock_offset: float | None = None
+    """Seconds the servers' clock is ahead of ours, as Bolt said last; None where it has not."""
+    settings: dict[str, Any]
+
+
+class VerifyTask(Value):
+    """Read again what stands at one place."""
+
+    run: str
+    place: str
+    """`local` or a destination."""
+    artifact: str | None = None
+    """Key of one artifact; without it what is due."""
+    heal: bool = False
+    """Replace what is damaged by a copy that is not."""
+    seconds: float
+    """How long to go on at the most."""
+    settings: dict[str, Any]
+
+
 class SurveyTask(Value):
     """Look at the whole volume once, at start."""
 

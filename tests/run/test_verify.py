@@ -1,0 +1,130 @@
+"""Reading again what stands on a volume: what is sound, what is damage, what says nothing, and where it goes on."""
+
+import json
+import threading
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backup_agent.artifact.reading import read_through
+from backup_agent.catalog.damages import undamaged
+from backup_agent.core.chains import live_chain
+from backup_agent.core.marks import Damage
+from backup_agent.core.names import damage_key, record_key
+from backup_agent.core.reasons import Reason, TransientError
+from backup_agent.core.records import BackupType, Record
+from backup_agent.core.tasks import VerifyTask
+from backup_agent.run.telling import Teller
+from backup_agent.run.verify import Verifying
+from backup_agent.settings.model import Settings
+from backup_agent.stores.local import LocalStore
+from tests.artifact.writer import Written, artifact
+
+LONG_AGO = datetime(2026, 1, 1, 2, 0, tzinfo=UTC)
+
+
+def put(root: Path, hour: int = 0) -> Record:
+    """Put a real artifact and its record on the volume, taken some hours after a moment long ago."""
+    taken = LONG_AGO + timedelta(hours=hour)
+    name = f"orders-{taken:%Y-%m-%dT%H-%M-%S}.backup"
+    path = root / "default" / "orders" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(artifact(Written(taken=taken)))
+    reading = read_through(path)
+    record = Record(
+        key=f"default/orders/{name}", cluster="demo", set="default", database="orders", type=BackupType.FULL,
+        type_reason="asked", header=reading.header, files=reading.files, request="r", started=taken, finished=taken,
+    )  # fmt: skip
+    (root / record_key(record.key)).write_bytes(record.to_json())
+    return record
+
+
+def verify(root: Path, store: LocalStore | None = None, **changes: Any) -> list[dict[str, Any]]:
+    """Run a pass; return what it told."""
+    settings = Settings.model_validate(
+        {"cluster": "demo", "neo4j": {"uri": "neo4j://demo:7687"}, "storage": {"root": str(root)}}
+    )
+    task = VerifyTask(**{"run": "verify-1", "place": "local", "seconds": 60, "settings": {}, **changes})
+    told: list[dict[str, Any]] = []
+    teller = Teller(lambda line: told.append(json.loads(line)))
+    Verifying(task, settings, store or LocalStore(root, "local"), teller, threading.Event()).run()
+    return told
+
+
+def events(told: list[dict[str, Any]], name: str) -> list[str]:
+    return [event["key"] for event in told if event["event"] == name]
+
+
+def test_what_is_as_recorded_is_verified_and_not_read_again_at_once(tmp_path: Path) -> None:
+    records = [put(tmp_path, hour) for hour in range(3)]
+    first, second = verify(tmp_path), verify(tmp_path)
+
+    assert events(first, "verified") == [record.key for record in records]
+    assert (first[-1]["result"]["outcome"], first[-1]["verified"], first[-1]["remaining"]) == ("succeeded", 3, 0)
+    assert events(second, "verified") == []
+    assert first[-1]["oldest"] > LONG_AGO.isoformat()
+
+
+def test_a_slice_without_time_reads_nothing_and_says_what_remains(tmp_path: Path) -> None:
+    put(tmp_path)
+
+    assert verify(tmp_path, seconds=0)[-1]["remaining"] == 1
+
+
+@pytest.mark.parametrize("fault", ["flipped", "cut", "longer", "missing"])
+def test_what_is_not_as_recorded_is_marked_and_is_no_restore_point(tmp_path: Path, fault: str) -> None:
+    record = put(tmp_path)
+    path = tmp_path / record.key
+    content = path.read_bytes()
+    if fault == "missing":
+        path.unlink()
+    else:
+        flipped = content[:-9] + bytes((content[-9] ^ 1,)) + content[-8:]
+        path.write_bytes({"flipped": flipped, "cut": content[:-4], "longer": content + b"x"}[fault])
+    told = verify(tmp_path)
+    mark = tmp_path / damage_key(record.key)
+
+    assert events(told, "damaged") == [record.key]
+    assert Damage.from_json(mark.read_bytes()).file == path.name
+    assert (told[-1]["result"]["reason"], told[-1]["damaged"]) == (Reason.CHECKSUM_MISMATCH, 1)
+    assert live_chain(undamaged(tmp_path, [record])) is None
+
+
+def test_a_mark_is_never_overwritten(tmp_path: Path) -> None:
+    record = put(tmp_path)
+    (tmp_path / record.key).unlink()
+    verify(tmp_path)
+    first = (tmp_path / damage_key(record.key)).read_bytes()
+    verify(tmp_path, artifact=record.key)
+
+    assert (tmp_path / damage_key(record.key)).read_bytes() == first
+
+
+def test_what_cannot_be_read_now_is_no_damage(tmp_path: Path) -> None:
+    record = put(tmp_path)
+
+    class Failing(LocalStore):
+        def open(self, key: str) -> Any:
+            if key.endswith(".backup"):
+                raise TransientError(Reason.STORAGE_UNREACHABLE, f"{key}: input/output error")
+            return super().open(key)
+
+    told = verify(tmp_path, Failing(tmp_path, "local"))
+
+    assert events(told, "unread") == [record.key]
+    assert told[-1]["result"]["reason"] == Reason.STORAGE_UNREACHABLE
+    assert not (tmp_path / damage_key(record.key)).exists()
+
+
+def test_a_log_that_a_crash_has_cut_is_read_to_its_last_whole_line(tmp_path: Path) -> None:
+    for hour in range(2):
+        put(tmp_path, hour)
+    verify(tmp_path)
+    (folder,) = (tmp_path / ".agent" / "verified").iterdir()
+    log = folder / "log"
+    log.write_bytes(log.read_bytes()[:-20])
+    (folder / "state.json").unlink()
+
+    assert len(events(verify(tmp_path), "verified")) == 1
