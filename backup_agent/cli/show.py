@@ -2,14 +2,18 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import asdict
 
 import click
 
 from backup_agent.catalog import records
 from backup_agent.catalog.copies import Notes
+from backup_agent.catalog.damages import undamaged
 from backup_agent.cli import answers, printing
 from backup_agent.cli.configured import json_option, loaded, settings_option
+from backup_agent.core import restoring
 from backup_agent.core.answers import Answer
+from backup_agent.core.capabilities import Version
 from backup_agent.core.chains import chains
 from backup_agent.core.names import RECORD_SUFFIX
 from backup_agent.core.reasons import PermanentError, Reason
@@ -19,16 +23,22 @@ from backup_agent.settings.model import Settings
 
 @click.command()
 @click.argument("what", metavar="ARTIFACT|REQUEST")
+@click.option("--restore", is_flag=True, help="Print the lines that restore this artifact, by its version.")
 @settings_option
 @json_option
 @click.pass_context
-def command(context: click.Context, what: str, as_json: bool) -> int:
+def command(context: click.Context, what: str, restore: bool, as_json: bool) -> int:
     """Show an artifact, by its key, path or file name; or the answer to a request, by its id.
 
     Reads the files themselves: it works without the agent, and without Bolt.
     """
     settings = loaded(context).settings
     record = _record(settings, what)
+    if record is not None and restore:
+        _show_restoring(settings, record, as_json=as_json)
+        return 0
+    if restore:
+        raise PermanentError(Reason.NOT_FOUND, f"{what}: no artifact of that name is recorded on the volume")
     if record is not None:
         _show_record(settings, record, as_json=as_json)
         return 0
@@ -106,6 +116,41 @@ def _show_record(settings: Settings, record: Record, *, as_json: bool) -> None:
         printing.as_json({**record.model_dump(mode="json", by_alias=True), "copies": copies, "chain": links})
     else:
         printing.facts(_facts(record, links, copies))
+
+
+def _show_restoring(settings: Settings, record: Record, *, as_json: bool) -> None:
+    """Print how the artifact is restored; raise PermanentError where a part of its chain is missing or damaged."""
+    root = settings.storage.root
+    sound = undamaged(root, records.of_database(root, record.set, record.database).records)
+    found = [chain for chain in chains(sound) if record in (*chain.records, *chain.empty)]
+    if not found:
+        raise PermanentError(
+            Reason.CHAIN_BROKEN,
+            f"{record.key} cannot be restored from {root}: a part of its chain is missing or damaged there",
+            "`backup-agent list` shows others; a destination may hold the whole chain",
+        )
+    members = min((chain.records for chain in found), key=len)
+    # An empty differential holds nothing: the point is what it was taken after.
+    upto = members.index(record) + 1 if record in members else len(members)
+    seed = next(
+        (
+            f"s3://{one.bucket}/{one.prefix}/{settings.cluster}"
+            if one.prefix
+            else f"s3://{one.bucket}/{settings.cluster}"
+            for name, one in settings.storage.destinations.items()
+            if not Notes(root, name, one.identity).owed(members[:upto])
+        ),
+        None,
+    )
+    version = Version.parse(record.admin_version or record.server_version or "")
+    steps = restoring.steps(members[:upto], root=str(root), seed=seed, version=version)
+    if as_json:
+        printing.as_json({"artifact": record.key, "steps": [asdict(step) for step in steps]})
+        return
+    click.echo(f"# {record.key}, as of {printing.moment(record.header.taken)}, Neo4j {version or 'unknown'}")
+    for step in steps:
+        where = "" if step.language == "sh" else "  [cypher-shell -d system]"
+        click.echo("\n".join(("", f"# {step.title}{where}", *step.lines)))
 
 
 def _facts(record: Record, links: list[str], copies: dict[str, str]) -> Iterator[tuple[str, str]]:

@@ -1,0 +1,26 @@
+"""`show --restore`: the lines for 3 a.m., or a plain no."""
+
+from backup_agent.core.names import damage_key
+from tests.cli.conftest import Place
+
+
+def test_a_point_is_restored_with_all_that_it_needs(place: Place) -> None:
+    full, differential = place.record(), place.record(1, full=False)
+    result = place.run("show", "--restore", differential.key)
+
+    assert result.code == 0
+    assert all(f"{file.sha256}  {file.name}" in result.out for one in (full, differential) for file in one.files)
+    assert f'--from-path="$FOLDER/{differential.files[0].name}"' in result.out
+
+
+def test_a_point_whose_full_is_damaged_is_not_promised(place: Place) -> None:
+    full, differential = place.record(), place.record(1, full=False)
+    (place.root / damage_key(full.key)).write_bytes(b"{}")
+    result = place.run("show", "--restore", differential.key)
+
+    assert (result.code, result.out) == (1, "")
+    assert "missing or damaged" in result.err
+
+
+def test_what_is_not_recorded_has_no_lines(place: Place) -> None:
+    assert place.run("show", "--restore", "nightly").code == 1
