@@ -1,11 +1,12 @@
 """A store on a mounted volume: files below one root, published whole by a hard link or not at all.
 
-Nothing is ever renamed over something else, no symbolic link below the root is followed, and the root itself is never
-made: where a volume is not mounted, an empty folder in its place must not be filled. What a crash leaves is a temporary
-file (`durable.TEMPORARY`), which no listing shows.
+Nothing is ever renamed over something else but a small object that is swapped, no symbolic link below the root is
+followed, and the root itself is never made: where a volume is not mounted, an empty folder in its place must not be
+filled. What a crash leaves is a temporary file (`durable.TEMPORARY`), which no listing shows.
 """
 
 import errno
+import fcntl
 import hashlib
 import os
 import secrets
@@ -20,13 +21,15 @@ from backup_agent.core.records import ArtifactFile
 from backup_agent.durable import TEMPORARY
 from backup_agent.stores.keys import is_listed, other_content, parts_of
 from backup_agent.stores.source import open_source, source_changed
-from backup_agent.stores.store import Progress, Stored
+from backup_agent.stores.store import ConflictError, Progress, Seen, Stored
 
 _BLOCK = 1024 * 1024
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # O_NONBLOCK: a FIFO must not hold us up
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 _MODE = 0o640
+_SWAP_LOCK = ".swap-lock"
+"""Held while a file is compared and replaced: a rename has no condition. It stays, beside what was swapped."""
 
 _CANNOT_LINK = frozenset({errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 """Another file system, or one that has no hard links (EPERM on vfat and some network ones), or too many of them."""
@@ -57,9 +60,14 @@ _FAULTS: dict[int, tuple[type[BackupError], Reason, str]] = {
 class LocalStore:
     """Keeps files below `root`, which must exist."""
 
+    conditional_writes = True
+
     def __init__(self, root: Path, name: str = "local") -> None:
         self.name = name
         self._root = root
+
+    def now(self) -> None:
+        """Return nothing: a volume has no clock but ours."""
 
     def put_artifact(self, key: str, source: Path, file: ArtifactFile, progress: Progress) -> Stored:
         """Store a file: a hard link where `source` is on the same file system, else a copy; see `Store`.
@@ -89,6 +97,29 @@ class LocalStore:
                         raise other_content(self._where(key)) from None
                     os.fsync(existing.fileno())
             os.fsync(folder)
+
+    def look(self, key: str) -> Seen | None:
+        """Return a small object with its version, or None."""
+        try:
+            content = self.read(key)
+        except PermanentError as error:
+            if error.failure.reason is Reason.NOT_FOUND:
+                return None
+            raise
+        return Seen(content, _version(content))
+
+    def swap(self, key: str, content: bytes, version: str | None) -> str:
+        """Replace a small object if it is still of that version."""
+        with self._at(key, "replace", create=True) as (folder, name), _locked(folder):
+            found = _content(folder, name)
+            if found != content and (None if found is None else _version(found)) != version:
+                raise ConflictError(self._where(key))
+            with _temporary(folder) as (temporary, descriptor):
+                _write(descriptor, content)
+                os.fsync(descriptor)
+                os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+            os.fsync(folder)
+        return _version(content)
 
     def read(self, key: str) -> bytes:
         """Return a small object."""
@@ -249,6 +280,25 @@ def _open_file(folder: int, name: str) -> BinaryIO:
     raise IsADirectoryError(errno.EISDIR, "not a regular file", name)
 
 
+def _content(folder: int, name: str) -> bytes | None:
+    try:
+        with _open_file(folder, name) as file:
+            return file.read()
+    except FileNotFoundError:
+        return None
+
+
+@contextmanager
+def _locked(folder: int) -> Iterator[None]:
+    """Keep every other swap in a folder waiting."""
+    descriptor = os.open(_SWAP_LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, _MODE, dir_fd=folder)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
 @contextmanager
 def _temporary(folder: int) -> Iterator[tuple[str, int]]:
     """Give a new file beside the target, and remove that name in the end, whatever happened."""
@@ -310,3 +360,7 @@ def _write(descriptor: int, content: bytes | memoryview) -> None:
     remaining = memoryview(content)
     while remaining:
         remaining = remaining[os.write(descriptor, remaining) :]
+
+
+def _version(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

@@ -12,16 +12,21 @@ from backup_agent.core.reasons import PermanentError, Reason
 from backup_agent.core.records import ArtifactFile
 from backup_agent.stores.keys import is_listed, other_content, parts_of
 from backup_agent.stores.source import open_source, source_changed
-from backup_agent.stores.store import Progress, Stored
+from backup_agent.stores.store import ConflictError, Progress, Seen, Stored
 
 
 class MemoryStore:
     """Keeps everything in a dict."""
 
+    conditional_writes = True
+
     def __init__(self, name: str = "memory") -> None:
         self.name = name
         self._objects: dict[str, bytes] = {}
         self._lock = Lock()
+
+    def now(self) -> None:
+        """Return nothing: there is no clock but ours."""
 
     def put_artifact(self, key: str, source: Path, file: ArtifactFile, progress: Progress) -> Stored:
         """Store a file whose content is what `file` says; see `Store`."""
@@ -40,6 +45,23 @@ class MemoryStore:
         with self._lock:
             if self._objects.setdefault(key, content) != content:
                 raise other_content(f"{self.name}: {key}")
+
+    def look(self, key: str) -> Seen | None:
+        """Return a small object with its version, or None."""
+        parts_of(key)
+        with self._lock:
+            content = self._objects.get(key)
+        return None if content is None else Seen(content, _version(content))
+
+    def swap(self, key: str, content: bytes, version: str | None) -> str:
+        """Replace a small object if it is still of that version."""
+        parts_of(key)
+        with self._lock:
+            found = self._objects.get(key)
+            if found != content and (None if found is None else _version(found)) != version:
+                raise ConflictError(f"{self.name}: {key}")
+            self._objects[key] = content
+        return _version(content)
 
     def read(self, key: str) -> bytes:
         """Return a small object."""
@@ -75,3 +97,7 @@ class MemoryStore:
         parts_of(key)
         with self._lock:
             self._objects.pop(key, None)
+
+
+def _version(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

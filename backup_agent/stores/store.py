@@ -7,9 +7,11 @@ agent's own: they can be written and read, and are not listed.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from backup_agent.core.reasons import Reason, TransientError
 from backup_agent.core.records import ArtifactFile
 
 Progress = Callable[[int], None]
@@ -27,6 +29,24 @@ class Stored:
     composite of part digests)."""
 
 
+@dataclass(frozen=True)
+class Seen:
+    """A small object as it was looked at."""
+
+    content: bytes
+    version: str
+    """The store's own name for this state of the object (S3's ETag): another content has another one."""
+
+
+class ConflictError(TransientError):
+    """Somebody else has changed an object since it was looked at; what stands there now was left alone."""
+
+    def __init__(self, where: str) -> None:
+        super().__init__(
+            Reason.FOREIGN_ROOT, f"{where} was changed by somebody else meanwhile", "two agents may share this place"
+        )
+
+
 class Store(Protocol):
     """A place for artifacts and their records.
 
@@ -35,6 +55,18 @@ class Store(Protocol):
     """
 
     name: str
+
+    @property
+    def conditional_writes(self) -> bool:
+        """Whether of several who `create` or `swap` the same key at the same time exactly one wins.
+
+        Where False, they look first and write then. The first question may cost requests.
+        """
+        ...
+
+    def now(self) -> datetime | None:
+        """Return what time it is by the store's own clock, to the second; None where it has none but ours."""
+        ...
 
     def put_artifact(self, key: str, source: Path, file: ArtifactFile, progress: Progress) -> Stored:
         """Store a file of an artifact, durably, and return what now stands there.
@@ -52,6 +84,19 @@ class Store(Protocol):
 
         The same content again is a success (a crash may have come after the write); other content under the key
         raises `PermanentError`, reason `checksum_mismatch`.
+        """
+        ...
+
+    def look(self, key: str) -> Seen | None:
+        """Return a small object with its version, or None."""
+        ...
+
+    def swap(self, key: str, content: bytes, version: str | None) -> str:
+        """Replace a small object, durably and atomically, if it is still of that version; return its new version.
+
+        None stands for an object that must not exist. Raise `ConflictError` where it is otherwise, unless this very
+        content stands there already: the answer to an earlier try was lost, then. So whoever swaps writes each time
+        something that nobody else could have written.
         """
         ...
 

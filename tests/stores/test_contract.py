@@ -2,13 +2,16 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from backup_agent.core.reasons import BackupError, PermanentError, Reason
-from backup_agent.stores.store import Store
+from backup_agent.stores.store import ConflictError, Store
 from tests.stores.files import KEY, MIB, PART, ignore, make
+
+OWN = ".agent/lease.json"
 
 SIZES = [
     pytest.param(0, id="empty"),
@@ -146,6 +149,86 @@ def test_of_many_who_create_the_same_key_one_wins(store: Store, request: pytest.
     assert [b"%d" % number for number in winners] == [store.read(KEY)]
 
 
+def test_a_swapped_object_is_looked_at_with_its_version(store: Store) -> None:
+    first = store.swap(OWN, b"1", None)
+    seen = store.look(OWN)
+    second = store.swap(OWN, b"2", first)
+
+    assert seen is not None
+    assert (seen.content, seen.version) == (b"1", first)
+    assert second != first
+    assert store.read(OWN) == b"2"
+
+
+def test_a_version_is_that_of_the_content(store: Store) -> None:
+    """So whoever swaps writes something new each time: the same content again would look as if nothing was written."""
+    first = store.swap(OWN, b"1", None)
+    second = store.swap(OWN, b"2", first)
+
+    assert store.swap(OWN, b"1", second) == first
+
+
+@pytest.mark.parametrize("stale", [None, "first", "never was"])
+def test_a_swap_of_what_has_changed_meanwhile_is_refused(store: Store, stale: str | None) -> None:
+    first = store.swap(OWN, b"1", None)
+    store.swap(OWN, b"2", first)
+
+    with pytest.raises(ConflictError) as refused:
+        store.swap(OWN, b"3", first if stale == "first" else stale)
+
+    assert refused.value.failure.reason is Reason.FOREIGN_ROOT
+    assert OWN in refused.value.failure.error
+    assert store.read(OWN) == b"2"
+
+
+def test_a_swap_of_what_is_gone_is_refused(store: Store) -> None:
+    version = store.swap(OWN, b"1", None)
+    store.delete(OWN)
+
+    with pytest.raises(ConflictError):
+        store.swap(OWN, b"2", version)
+
+    assert store.look(OWN) is None
+
+
+@pytest.mark.parametrize("version", [None, "first"])
+def test_a_swap_whose_answer_was_lost_may_be_made_again(store: Store, version: str | None) -> None:
+    first = store.swap(OWN, b"1", None)
+    second = store.swap(OWN, b"2", first)
+
+    assert store.swap(OWN, b"2", first if version else None) == second
+
+
+def test_of_many_who_swap_the_same_version_one_wins(store: Store, request: pytest.FixtureRequest) -> None:
+    if "without conditional" in request.node.name:
+        pytest.skip("that is what conditional writes are for")
+    version = store.swap(OWN, b"start", None)
+
+    def swap(number: int) -> int | None:
+        try:
+            store.swap(OWN, b"%d" % number, version)
+        except ConflictError:
+            return None
+        return number
+
+    with ThreadPoolExecutor(8) as pool:
+        winners = [number for number in pool.map(swap, range(8)) if number is not None]
+
+    assert [b"%d" % number for number in winners] == [store.read(OWN)]
+
+
+def test_a_store_says_whether_its_writes_are_conditional(store: Store, request: pytest.FixtureRequest) -> None:
+    assert store.conditional_writes == ("without conditional" not in request.node.name)
+
+
+def test_a_stores_clock_is_asked_where_it_has_one(store: Store, request: pytest.FixtureRequest) -> None:
+    now = store.now()
+
+    assert (now is not None) == ("s3" in request.node.name)
+    if now is not None:
+        assert abs(now - datetime.now(UTC)) < timedelta(seconds=5)
+
+
 @pytest.mark.parametrize("read", ["read", "open"])
 def test_what_is_not_there_is_not_found(store: Store, read: str) -> None:
     with pytest.raises(PermanentError) as refused:
@@ -153,6 +236,7 @@ def test_what_is_not_there_is_not_found(store: Store, read: str) -> None:
 
     assert refused.value.failure.reason is Reason.NOT_FOUND
     assert store.stat(KEY) is None
+    assert store.look(KEY) is None
     assert list(store.list()) == []
 
 
@@ -239,6 +323,8 @@ def test_what_is_no_key_is_refused_by_every_method(store: Store, tmp_path: Path)
     methods: dict[str, Callable[[str], object]] = {
         "put_artifact": lambda key: store.put_artifact(key, tmp_path / "source", file, ignore),
         "create": lambda key: store.create(key, b"x"),
+        "swap": lambda key: store.swap(key, b"x", None),
+        "look": store.look,
         "read": store.read,
         "open": store.open,
         "stat": store.stat,

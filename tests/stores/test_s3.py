@@ -432,10 +432,10 @@ def test_whether_writes_are_conditional_is_asked_once(s3_store: Callable[..., S3
     store = s3_store(endpoint_url=proxy.endpoint_url)
 
     assert store.conditional_writes
-    assert [seen.status for seen in proxy.seen] == [200, 412]
+    assert [seen.status for seen in proxy.seen] == [200, 412, 412]
     assert store.conditional_writes
     assert s3_store(endpoint_url=proxy.endpoint_url).conditional_writes
-    assert [seen.status for seen in proxy.seen] == [200, 412, 412]
+    assert [seen.status for seen in proxy.seen] == [200, 412, 412, 412, 412]
 
 
 @pytest.mark.parametrize(
@@ -443,6 +443,8 @@ def test_whether_writes_are_conditional_is_asked_once(s3_store: Callable[..., S3
     [
         pytest.param(POOR_STORE[0], id="refused"),
         pytest.param(Fault("if-none-match", "answer", status=200, times=None), id="ignored"),
+        pytest.param(Fault("if-match", "refuse", status=501, code="NotImplemented", times=None), id="If-Match refused"),
+        pytest.param(Fault("if-match", "answer", status=200, times=None), id="If-Match ignored"),
     ],
 )
 def test_a_store_without_conditional_writes_is_known(

@@ -6,10 +6,13 @@ A newcomer would let an exception of botocore's out, or quote one that holds a s
 import hashlib
 import re
 import ssl
+import time
 from base64 import b64encode
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -33,13 +36,14 @@ _READ_TIMEOUT = 60
 
 PROBE = ".conditional-writes"
 _PROBE_CONTENT = b"Shows whether this store refuses to overwrite when it is told so.\n"
+_NOBODYS_VERSION = '"00000000000000000000000000000000"'
 
 EXISTS = ("PreconditionFailed", "412")
 UNCONDITIONAL = ("NotImplemented", "501")
 ABSENT = ("NoSuchKey", "NoSuchVersion", "404")
 GONE = ("NoSuchUpload", "404")
 DENIED = ("AccessDenied", "403", "MethodNotAllowed", "405", *UNCONDITIONAL)
-_RACE = "ConditionalRequestConflict"
+RACE = "ConditionalRequestConflict"
 
 _EXCEPTIONS: tuple[tuple[type[Exception], failures.Meaning], ...] = (
     # In this order: the first class that fits decides.
@@ -98,6 +102,7 @@ class Bucket:
         self._store = store
         self._bucket = bucket
         self._options = options
+        self._told_at: tuple[datetime, float] | None = None
         with self.classified("connect", ""):
             if ca_file:
                 ssl.create_default_context(cafile=ca_file)  # boto3 takes an absent file for a broken connection
@@ -123,9 +128,10 @@ class Bucket:
                     },
                 ),
             )
+            self._client.meta.events.register("response-received.s3", self._answered)
 
     @cached_property
-    def conditional_writes(self) -> bool:
+    def creates_conditionally(self) -> bool:
         """Whether the store heeds `If-None-Match: *`, asked once with an object of the agent's own.
 
         One request where the object is there from an earlier life. A store that takes the second write as well ignores
@@ -133,23 +139,54 @@ class Bucket:
         """
         for _ in range(2):
             _, refused = self.ask(
-                "PutObject", PROBE, (*EXISTS, *UNCONDITIONAL, _RACE), **whole(_PROBE_CONTENT), IfNoneMatch="*"
+                "PutObject", PROBE, (*EXISTS, *UNCONDITIONAL, RACE), **whole(_PROBE_CONTENT), IfNoneMatch="*"
             )
             if refused:
                 return refused not in UNCONDITIONAL
         return False
 
+    @cached_property
+    def swaps_conditionally(self) -> bool:
+        """Whether the store heeds `If-Match` too, asked once: there are stores that know the one and not the other."""
+        if not self.creates_conditionally:
+            return False
+        _, refused = self.ask(
+            "PutObject", PROBE, (*EXISTS, *UNCONDITIONAL, RACE), **whole(_PROBE_CONTENT), IfMatch=_NOBODYS_VERSION
+        )
+        return bool(refused) and refused not in UNCONDITIONAL
+
     @property
     def if_absent(self) -> Answer:
         """The parameters of a write that must not overwrite; none where the store would not heed them."""
-        return {"IfNoneMatch": "*"} if self.conditional_writes else {}
+        return {"IfNoneMatch": "*"} if self.creates_conditionally else {}
+
+    def now(self) -> datetime | None:
+        """Return the store's time: that of its last answer, and what has passed since; it is asked where none came."""
+        if self._told_at is None:
+            self.ask("HeadObject", PROBE, ABSENT)
+        if self._told_at is None:
+            return None  # an answer without a Date: something before the store cut it off
+        date, monotonic = self._told_at
+        return date + timedelta(seconds=time.monotonic() - monotonic)
+
+    def _answered(self, response_dict: Answer | None, **_: object) -> None:
+        """Note the time of an answer, whatever it says."""
+        if date := (response_dict or {}).get("headers", {}).get("date"):
+            with suppress(ValueError):
+                self._told_at = (parsedate_to_datetime(date).astimezone(UTC), time.monotonic())
 
     def ask(self, operation: str, key: str, refusals: tuple[str, ...], **parameters: object) -> tuple[Answer, str]:
-        """Call an operation; return its answer, or nothing and which of `refusals` came: those the caller can take."""
+        """Call an operation; return its answer, or nothing and which of `refusals` came: those the caller can take.
+
+        A parameter that is None takes the option of that name away.
+        """
+        given = {**self._known_to(operation), **parameters}
         with self.classified(operation, key):
             try:
                 answer: Answer = getattr(self._client, xform_name(operation))(
-                    Bucket=self._bucket, Key=self.prefix + key, **self._known_to(operation), **parameters
+                    Bucket=self._bucket,
+                    Key=self.prefix + key,
+                    **{name: value for name, value in given.items() if value is not None},
                 )
             except exceptions.ClientError as error:
                 if (code := code_of(error)) in refusals:

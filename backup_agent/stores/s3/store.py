@@ -11,6 +11,7 @@ import os
 from base64 import b64decode
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -19,11 +20,11 @@ from backup_agent.core.reasons import PermanentError, Reason, TransientError
 from backup_agent.core.records import ArtifactFile
 from backup_agent.stores.keys import is_listed, other_content, parts_of
 from backup_agent.stores.part_body import Throttle
-from backup_agent.stores.s3.bucket import ABSENT, EXISTS, PROBE, Bucket, whole
+from backup_agent.stores.s3.bucket import ABSENT, EXISTS, PROBE, RACE, Bucket, whole
 from backup_agent.stores.s3.sending import Sending
 from backup_agent.stores.s3.upload import Upload
 from backup_agent.stores.source import open_source
-from backup_agent.stores.store import Progress, Stored
+from backup_agent.stores.store import ConflictError, Progress, Seen, Stored
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -33,6 +34,13 @@ _READ_BACK = 16
 """Ranges compared where the store gives no digest, spread evenly, both ends among them: a cut tail shows there, and a
 body that holds the framing of its own transfer (boto/boto3#4435)."""
 _READ_BACK_SIZE = 64 * 1024
+_CHANGES_OFTEN = {
+    "StorageClass": None,
+    "ObjectLockMode": None,
+    "ObjectLockRetainUntilDate": None,
+    "ObjectLockLegalHoldStatus": None,
+}
+"""Options that are meant for artifacts: an object that is swapped must be readable at once, and lock nothing."""
 
 
 class S3Store:
@@ -73,8 +81,12 @@ class S3Store:
 
     @property
     def conditional_writes(self) -> bool:
-        """Whether the store refuses to overwrite when told so; the first look costs one or two requests."""
-        return self._bucket.conditional_writes
+        """Whether the store refuses to overwrite when told so; the first look costs two or three requests."""
+        return self._bucket.swaps_conditionally
+
+    def now(self) -> datetime | None:
+        """Return the store's time, as its answers tell it."""
+        return self._bucket.now()
 
     def put_artifact(self, key: str, source: Path, file: ArtifactFile, progress: Progress) -> Stored:
         """Store a file of an artifact, resuming an upload that was cut off; see `Store`.
@@ -93,7 +105,7 @@ class S3Store:
     def create(self, key: str, content: bytes) -> None:
         """Store a small object that must not exist yet: by a conditional write; where there are none, after a look."""
         parts_of(key)
-        exists = not self.conditional_writes and self.stat(key) is not None
+        exists = not self._bucket.creates_conditionally and self.stat(key) is not None
         answer, refused = (
             ({}, EXISTS[0])
             if exists
@@ -102,6 +114,34 @@ class S3Store:
         # A store with checksums says which one it compared.
         if (refused or "ChecksumSHA256" not in answer) and self.read(key) != content:
             raise other_content(self._bucket.where(key))
+
+    def look(self, key: str) -> Seen | None:
+        """Return a small object with its ETag, or None."""
+        parts_of(key)
+        with self._bucket.classified("GetObject", key):
+            found, absent = self._bucket.ask("GetObject", key, ABSENT, ChecksumMode="ENABLED")
+            return None if absent else Seen(found["Body"].read(), found["ETag"])
+
+    def swap(self, key: str, content: bytes, version: str | None) -> str:
+        """Replace a small object if its ETag is still that; where nothing is conditional, after a look."""
+        parts_of(key)
+        condition: dict[str, str] = {}
+        if self.conditional_writes:
+            condition = {"IfNoneMatch": "*"} if version is None else {"IfMatch": version}
+        elif (found.version if (found := self.look(key)) else None) != version:
+            return self._swapped_before(key, content, found)
+        # AWS says 404 to a condition on what is gone, 409 to a race.
+        answer, refused = self._bucket.ask(
+            "PutObject", key, (*EXISTS, *ABSENT, RACE), **whole(content), **_CHANGES_OFTEN, **condition
+        )
+        etag: str = self._swapped_before(key, content, self.look(key)) if refused else answer["ETag"]
+        return etag
+
+    def _swapped_before(self, key: str, content: bytes, found: Seen | None) -> str:
+        """Return the version of what stands there if it is this content."""
+        if found is None or found.content != content:
+            raise ConflictError(self._bucket.where(key))
+        return found.version
 
     def read(self, key: str) -> bytes:
         """Return a small object, compared with its digest where the store keeps one."""
@@ -146,7 +186,7 @@ class S3Store:
                 raise
             # Without the right to list, 403 is what HEAD says of an absent key. Of one that is there it must say more,
             # else nothing could be confirmed: better known before gigabytes are sent. A write that is refused says why.
-            _ = self.conditional_writes
+            _ = self._bucket.creates_conditionally
             self.stat(PROBE)
             return None
         if found is None or (found.size == upload.file.size and found.digest == upload.digest):
