@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from backup_agent.core.names import RECORD_SUFFIX
 from backup_agent.core.records import Record
 
@@ -30,15 +32,34 @@ def of_database(root: Path, set_name: str, database: str) -> Recorded:
             continue
         key = f"{set_name}/{database}/{name}"
         try:
-            record = Record.from_json((folder / name).read_bytes())
-        except (OSError, ValueError) as error:
-            unreadable.append(f"{key}: {str(error).splitlines()[0]}")
-            continue
-        if record.key + RECORD_SUFFIX == key:
-            records.append(record)
-        else:
-            unreadable.append(f"{key}: it is the record of {record.key}")
+            records.append(parse((folder / name).read_bytes(), key.removesuffix(RECORD_SUFFIX)))
+        except OSError as error:
+            unreadable.append(f"{key}: {error.strerror}")
+        except ValueError as error:
+            unreadable.append(f"{key}: {error}")
     return Recorded(tuple(sorted(records, key=lambda record: (record.header.taken, record.key))), tuple(unreadable))
+
+
+def parse(data: bytes, artifact: str) -> Record:
+    """Read the record that stands beside an artifact; raise ValueError, in one line, where it is none of that one."""
+    try:
+        record = Record.from_json(data)
+    except ValueError as error:
+        raise ValueError(first_fault(error)) from error
+    if record.key != artifact:
+        raise ValueError(f"it is the record of {record.key}")
+    return record
+
+
+def first_fault(error: ValueError) -> str:
+    """Say in one line what is wrong with a record or a mark: a newer schema before anything else."""
+    if not isinstance(error, ValidationError):
+        return str(error).splitlines()[0]
+    faults = {".".join(map(str, one["loc"])): one for one in error.errors(include_url=False)}
+    if newer := faults.get("schema"):
+        return f"schema {newer['input']!r}: this agent knows schema 1 only"
+    where, fault = next(iter(faults.items()))
+    return f"{where}: {fault['msg']}" if where else str(fault["msg"])
 
 
 def databases(root: Path) -> Iterator[tuple[str, str]]:

@@ -1,0 +1,217 @@
+"""What stands at a place: all that is recorded there, and what does not fit, from one listing and an index.
+
+A newcomer would ask the records alone. A record says what was put there; only the listing says what still is.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+from backup_agent.catalog import records
+from backup_agent.catalog.index import Known, Line, Rewriting
+from backup_agent.core.drift import Finding, Folder, Found, Kind, folders
+from backup_agent.core.entries import Entry
+from backup_agent.core.marks import Damage, Hold, Mark
+from backup_agent.core.names import damage_key, hold_key, record_key
+from backup_agent.core.reasons import PermanentError, Reason
+from backup_agent.stores.store import Store
+
+_READERS = 8
+"""Records read at once: from S3 each is a request that waits for its answer."""
+_AHEAD = 256
+
+M = TypeVar("M", bound=Mark)
+R = TypeVar("R")
+
+
+class Unreadable(NamedTuple):
+    """A record or mark that cannot be read; one of a newer schema is among them."""
+
+    key: str
+    artifact: str
+    fault: str
+
+    def __str__(self) -> str:
+        """Say which, and what is wrong."""
+        return f"{self.key}: {self.fault}"
+
+
+@dataclass(frozen=True)
+class Holdings:
+    """What stands at a place, or in one database's folder of it. Artifacts go by their keys.
+
+    Whoever deletes looks at `without_artifact` and `damages` (no restore points), at `holds`, and at `unreadable`
+    (a newer agent may want to keep those artifacts), not at `entries` alone.
+    """
+
+    entries: dict[str, Entry] = field(default_factory=dict)
+    """Every record that can be read, also where its files are not what it says."""
+    files: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Keys of each artifact's files, as its record names them."""
+    holds: dict[str, Hold] = field(default_factory=dict)
+    damages: dict[str, Damage] = field(default_factory=dict)
+    without_artifact: dict[str, Finding] = field(default_factory=dict)
+    """Artifact -> the first of its files that is missing, or has another size than recorded."""
+    orphans: tuple[Found, ...] = ()
+    """Files named as artifacts of their database that no record names; catalog.journal knows the agent's own."""
+    foreign: tuple[Found, ...] = ()
+    """What is none of the agent's."""
+    unreadable: tuple[Unreadable, ...] = ()
+    altered: dict[str, Finding] = field(default_factory=dict)
+    """Artifacts whose record is gone, or is another than the index knew, by no hand of the agent's (index.forget)."""
+
+
+def survey(store: Store, index: Path | None = None, *, sets: Collection[str] | None = None) -> Holdings:
+    """Return all that stands at a place, or in some sets of it, and bring its index up to date.
+
+    Raise what the store does where it cannot be listed or read: half a catalog would be worse than none.
+    """
+    return together(by_database(store, index, sets=sets))
+
+
+def by_database(
+    store: Store, index: Path | None = None, *, sets: Collection[str] | None = None, trust: bool = True
+) -> Iterator[Holdings]:
+    """Yield the same one database after the other, in the order of the keys; what lies outside comes as it is found.
+
+    One folder is in memory at a time. The index is brought up to date after the last. Without `trust` every record is
+    read, and the index is compared with what they say.
+    """
+    with Rewriting(index) as old, ThreadPoolExecutor(_READERS, thread_name_prefix="record") as pool:
+        for one in folders(_listing(store, sets)):
+            if isinstance(one, Found):
+                yield Holdings(foreign=(one,))
+                continue
+            altered = _passed_over(old, old.before(one.prefix), sets)
+            known = old.of(one.prefix)
+            altered |= {key: _vanished(key) for key in known if key not in one.records}
+            lines: list[Line] = []
+            faults: list[Unreadable] = []
+            fresh = [key for key, size in one.records.items() if not (trust and _is_known(known, key, size))]
+            read = _in_parallel(pool, partial(_read, store), fresh)
+            for key in one.records:
+                line = read[key] if key in read else known[key].line
+                if isinstance(line, Unreadable):
+                    faults.append(line)
+                elif line is not None:
+                    lines.append(line)
+                    if key not in known:
+                        old.write(line)
+                    elif line == known[key].line:
+                        old.keep(known[key])
+                    else:
+                        altered[key] = Finding(Kind.INDEX_DIFFERS, key, "its record is not what the index knew")
+                        old.write(line)
+            yield _holdings(store, one, lines, faults, altered)
+        if altered := _passed_over(old, old.rest(), sets):
+            yield Holdings(altered=altered)
+        old.commit()
+
+
+def together(parts: Iterable[Holdings]) -> Holdings:
+    """Return the holdings of several folders as one."""
+    whole = Holdings()
+    orphans: list[Found] = []
+    foreign: list[Found] = []
+    unreadable: list[Unreadable] = []
+    for part in parts:
+        whole.entries.update(part.entries)
+        whole.files.update(part.files)
+        whole.holds.update(part.holds)
+        whole.damages.update(part.damages)
+        whole.without_artifact.update(part.without_artifact)
+        whole.altered.update(part.altered)
+        orphans += part.orphans
+        foreign += part.foreign
+        unreadable += part.unreadable
+    return replace(whole, orphans=tuple(orphans), foreign=tuple(foreign), unreadable=tuple(unreadable))
+
+
+def _listing(store: Store, sets: Collection[str] | None) -> Iterator[Found]:
+    # Sets in the order of their keys, as one listing of them all would have them: a-b/ before a/.
+    prefixes = [""] if sets is None else sorted(f"{name}/" for name in sets)
+    return (Found(one.key, one.size) for prefix in prefixes for one in store.list(prefix))
+
+
+def _is_known(known: Mapping[str, Known], key: str, size: int) -> bool:
+    return key in known and known[key].line.record_size == size
+
+
+def _passed_over(old: Rewriting, lines: Iterable[Known], sets: Collection[str] | None) -> dict[str, Finding]:
+    """Keep the lines of sets that are not looked at; return what has vanished with the others."""
+    altered: dict[str, Finding] = {}
+    for known in lines:
+        entry = known.line.entry
+        if sets is None or entry.set in sets:
+            altered[entry.key] = _vanished(entry.key)
+        else:
+            old.keep(known)
+    return altered
+
+
+def _vanished(key: str) -> Finding:
+    return Finding(Kind.VANISHED, key, "its record is gone, and the agent did not delete it")
+
+
+def _holdings(
+    store: Store, one: Folder, lines: list[Line], faults: list[Unreadable], altered: dict[str, Finding]
+) -> Holdings:
+    holds, hold_faults = _marks(store, Hold, one.holds, hold_key)
+    damages, damage_faults = _marks(store, Damage, one.damages, damage_key)
+    files = {line.entry.key: tuple(one.prefix + name for name, _ in line.files) for line in lines}
+    orphans, strangers = one.left_over({key for keys in files.values() for key in keys})
+    return Holdings(
+        entries={line.entry.key: line.entry for line in lines},
+        files=files,
+        holds=holds,
+        damages=damages,
+        without_artifact={
+            line.entry.key: finding for line in lines if (finding := next(one.amiss(line.files), None)) is not None
+        },
+        orphans=orphans,
+        foreign=one.foreign + strangers,
+        unreadable=(*faults, *hold_faults, *damage_faults),
+        altered=altered,
+    )
+
+
+def _read(store: Store, artifact: str) -> Line | Unreadable | None:
+    """Return the line of a record; None where it has been deleted since the listing."""
+    key = record_key(artifact)
+    try:
+        data = store.read(key)
+        return Line.of(records.parse(data, artifact), len(data))
+    except ValueError as error:
+        return Unreadable(key, artifact, str(error))
+    except PermanentError as error:
+        return None if error.failure.reason is Reason.NOT_FOUND else Unreadable(key, artifact, error.failure.error)
+
+
+def _marks(
+    store: Store, kind: type[M], artifacts: Iterable[str], key_of: Callable[[str], str]
+) -> tuple[dict[str, M], list[Unreadable]]:
+    found: dict[str, M] = {}
+    faults: list[Unreadable] = []
+    for artifact in artifacts:
+        key = key_of(artifact)
+        try:
+            mark = kind.from_json(store.read(key))
+            if mark.key == artifact:
+                found[artifact] = mark
+            else:
+                faults.append(Unreadable(key, artifact, f"it is the mark of {mark.key}"))
+        except ValueError as error:
+            faults.append(Unreadable(key, artifact, records.first_fault(error)))
+        except PermanentError as error:
+            if error.failure.reason is not Reason.NOT_FOUND:
+                faults.append(Unreadable(key, artifact, error.failure.error))
+    return found, faults
+
+
+def _in_parallel(pool: Executor, read: Callable[[str], R], keys: Sequence[str]) -> dict[str, R]:
+    """Call for each key, a few hundred at a time: what waits in a pool takes memory."""
+    batches = (keys[start : start + _AHEAD] for start in range(0, len(keys), _AHEAD))
+    return {key: result for batch in batches for key, result in zip(batch, pool.map(read, batch), strict=True)}

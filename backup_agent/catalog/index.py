@@ -1,0 +1,240 @@
+"""The index of a place: a file with a line an artifact, so that a start does not read a hundred thousand records.
+
+It is a cache: its bytes follow from the records alone, and it may be deleted at any time. Records never change, so the
+key and size of one are enough to know it again; who alters one in place and keeps its size is found by `catalog diff`,
+which reads them all.
+
+Lines are in the order of the records' keys, as a listing is: both are read side by side, and only what differs is
+written, so that neither has to be in memory.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, NamedTuple, Self
+
+from backup_agent import durable
+from backup_agent.catalog.own import place_folder
+from backup_agent.core.entries import Entry
+from backup_agent.core.records import Record
+from backup_agent.settings.model import VOLUME, Settings
+
+HEAD = b'{"index":1}\n'
+"""The first line: an index of another format is made anew."""
+
+_BLOCK = 1024 * 1024
+
+
+class Line(NamedTuple):
+    """A line of the index: an entry, the bytes of its record, and names and bytes of its files."""
+
+    entry: Entry
+    record_size: int
+    files: tuple[tuple[str, int], ...]
+
+    @classmethod
+    def of(cls, record: Record, record_size: int) -> Self:
+        """Return the line of a record."""
+        return cls(Entry.of(record), record_size, tuple((file.name, file.size) for file in record.files))
+
+    def to_bytes(self) -> bytes:
+        """Return the line as it is stored: the same bytes for the same record."""
+        one = self.entry
+        values = (
+            (one.key, self.record_size, one.full, one.taken.isoformat(), one.finished.isoformat()),
+            (one.lowest, one.highest, one.database_id, one.store_id, one.parent, one.version),
+            self.files,
+        )
+        return json.dumps(values, separators=(",", ":")).encode() + b"\n"
+
+    @classmethod
+    def from_bytes(cls, raw: bytes) -> Self:
+        """Read a line; raise ValueError where it is none."""
+        try:
+            (key, record_size, full, taken, finished), (lowest, highest, *texts), files = json.loads(raw)
+            database_id, store_id, parent, version = texts
+            set_name, database, _ = key.split("/")
+            entry = Entry(
+                key=key,
+                set=sys.intern(set_name),
+                database=sys.intern(database),
+                full=full,
+                taken=datetime.fromisoformat(taken),
+                finished=datetime.fromisoformat(finished),
+                lowest=lowest,
+                highest=highest,
+                database_id=sys.intern(database_id),
+                store_id=sys.intern(store_id),
+                size=sum(size for _, size in files),
+                parent=parent,
+                version=sys.intern(version) if version else None,
+            )
+            return cls(entry, record_size, tuple((name, size) for name, size in files))
+        except (TypeError, AttributeError) as error:
+            raise ValueError(f"no line of an index: {error}") from None
+
+
+class Known(NamedTuple):
+    """A line as the index has it, and where: its first byte there, and its length."""
+
+    line: Line
+    offset: int
+    length: int
+
+
+def index_of(place: str, settings: Settings) -> Path:
+    """Return where the index of a place stands; the place is `local` or a destination of the settings."""
+    identity = VOLUME if place == VOLUME else settings.storage.destinations[place].identity
+    return place_folder(settings.storage.root, "catalog", place, identity)
+
+
+def forget(index: Path, keys: Collection[str]) -> None:
+    """Strike artifacts out, before the agent deletes their records: else they would be reported as vanished."""
+    with Rewriting(index) as old:
+        for known in old.rest():
+            if known.line.entry.key not in keys:
+                old.keep(known)
+        old.commit()
+
+
+def lines(index: Path) -> Iterator[bytes]:
+    """Yield the lines of an index as they stand, the head left out; nothing where there is no index."""
+    try:
+        with index.open("rb") as file:
+            if file.readline() == HEAD:
+                yield from file
+    except FileNotFoundError:
+        return
+
+
+class Rewriting:
+    """An index that is read and written anew at once. Nothing is written before the first line that differs.
+
+    Without `path` there is nothing to read, and nothing is written. An index that cannot be written (a full volume) is
+    left as it was: whatever it lacks is read from the records the next time.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        """Nothing is opened yet."""
+        self._path = path
+        self._old: BinaryIO | None = None
+        self._draft: _Draft | None = None
+        self._next: Known | None = None
+        self._offset = 0
+        self._same = 0
+        """Bytes of the old index that the new one begins with, while it has nothing else."""
+
+    def __enter__(self) -> Self:
+        """Open what is there; an index of another format counts as none."""
+        if self._path is not None and self._path.exists():
+            self._old = self._path.open("rb")
+            if self._old.readline() == HEAD:
+                self._offset = self._same = len(HEAD)
+                self._read_on()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        """Drop what was not committed."""
+        if self._draft is not None:
+            self._draft.discard()
+        if self._old is not None:
+            self._old.close()
+
+    def before(self, prefix: str) -> Iterator[Known]:
+        """Yield the lines that stand before a folder, given as `<set>/<database>/`."""
+        while (known := self._next) and (key := known.line.entry.key) < prefix and not key.startswith(prefix):
+            self._read_on()
+            yield known
+
+    def of(self, prefix: str) -> dict[str, Known]:
+        """Return the lines of a folder, by artifact."""
+        found: dict[str, Known] = {}
+        while (known := self._next) and known.line.entry.key.startswith(prefix):
+            found[known.line.entry.key] = known
+            self._read_on()
+        return found
+
+    def rest(self) -> Iterator[Known]:
+        """Yield the lines that were not read yet."""
+        while known := self._next:
+            self._read_on()
+            yield known
+
+    def keep(self, known: Known) -> None:
+        """Take over a line as it stands."""
+        if self._draft is None and known.offset == self._same:
+            self._same += known.length
+        else:
+            self.write(known.line)
+
+    def write(self, line: Line) -> None:
+        """Write a line that the old index has not, or not here."""
+        with self._giving_up():
+            if draft := self._begun():
+                draft.file.write(line.to_bytes())
+
+    def commit(self) -> None:
+        """Put the new index in the old one's place, where they differ."""
+        with self._giving_up():
+            if (self._draft or not self._whole()) and (draft := self._begun()):
+                draft.publish()
+
+    def _read_on(self) -> None:
+        """Read the next line that is one; what is none is left behind."""
+        self._next = None
+        while self._old is not None and self._next is None and (raw := self._old.readline()):
+            offset, self._offset = self._offset, self._offset + len(raw)
+            with suppress(ValueError):
+                self._next = Known(Line.from_bytes(raw), offset, len(raw))
+
+    def _whole(self) -> bool:
+        return self._old is not None and self._same == os.fstat(self._old.fileno()).st_size
+
+    def _begun(self) -> "_Draft | None":
+        """Return the new index, begun with what it shares with the old one; None where none is to be written."""
+        if self._draft is None and self._path is not None:
+            self._draft = _Draft(self._path)
+            self._draft.begin(self._old, self._same)
+        return self._draft
+
+    @contextmanager
+    def _giving_up(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError:
+            if self._draft is not None:
+                self._draft.discard()
+            self._draft = self._path = None
+
+
+class _Draft:
+    """A new index beside the old one. It is not synced: what a power cut leaves of it is read as what it still is."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._path = path
+        self._temporary = path.with_name(f"{durable.TEMPORARY}{os.getpid()}-{path.name}")
+        self.file = self._temporary.open("wb")
+
+    def begin(self, old: BinaryIO | None, same: int) -> None:
+        if old is None or not same:
+            self.file.write(HEAD)
+            return
+        done = 0
+        while done < same and (block := os.pread(old.fileno(), min(_BLOCK, same - done), done)):
+            self.file.write(block)
+            done += len(block)
+
+    def publish(self) -> None:
+        self.file.close()
+        self._temporary.rename(self._path)
+
+    def discard(self) -> None:
+        with suppress(OSError):  # what is buffered may find no room
+            self.file.close()
+        self._temporary.unlink(missing_ok=True)
