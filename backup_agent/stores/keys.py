@@ -3,14 +3,15 @@
 Names with a leading dot are the agent's own. They can be written and read, and are never listed.
 """
 
+import re
+
 from backup_agent.core.reasons import PermanentError, Reason
 
 LONGEST_KEY = 900
 """Bytes; S3 takes 1,024, of which the prefix needs some."""
 LONGEST_PART = 255
 """Bytes; what Linux file systems take."""
-_FIRST_PRINTABLE = 0x20
-_DELETE = 0x7F
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def parts_of(key: str) -> tuple[str, ...]:
@@ -45,7 +46,7 @@ def _fault(key: str, parts: tuple[str, ...]) -> str:
         encoded = key.encode()
     except UnicodeEncodeError:
         return "it is not valid Unicode"
-    if any(ord(character) < _FIRST_PRINTABLE or ord(character) == _DELETE for character in key):
+    if _CONTROL.search(key):
         return "it holds a control character"
     if "\\" in key:
         return "it holds a backslash, which SeaweedFS takes for a slash"
