@@ -10,3 +10,6 @@ MAVEN_DEPENDENCY_PLUGIN = "org.apache.maven.plugins:maven-dependency-plugin:3.8.
 
 JAVA_COMPILER = "org.eclipse.jdt:ecj:3.40.0"
 """The JDK on the package index has no compiler; this one is a single jar, and knows the class files of both versions."""
+
+DEBIAN_SUITE = "trixie"
+"""What the base images of the tests are made of: the Debian of Neo4j's own images."""
