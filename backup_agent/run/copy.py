@@ -1,7 +1,9 @@
 """Copying what is owed to one destination: a child, since boto3 must never be in memory beside a JVM.
 
 Copies go parents first, and a record is written at a destination only when all that its point needs is recorded
-there: the first that fails ends the pass for its database, because what follows may need it.
+there: the first that fails ends the pass for its database, because what follows may need it. The destination is held
+(run.places) from the first copy to the last, and its lease looked after before each record: what was uploaded by an
+agent that has lost it meanwhile gets no record from it.
 """
 
 import json
@@ -9,20 +11,22 @@ import os
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from backup_agent.catalog import records
 from backup_agent.catalog.copies import Notes
+from backup_agent.catalog.lease import Held
 from backup_agent.core.names import record_key
-from backup_agent.core.reasons import BackupError, Failure, Reason
+from backup_agent.core.reasons import BackupError, Failure, PermanentError, Reason
 from backup_agent.core.records import Record
 from backup_agent.core.tasks import CopyTask
 from backup_agent.core.verdict import EndedBy
 from backup_agent.neo4j_admin import process
 from backup_agent.processes import LOCK_DESCRIPTOR
-from backup_agent.run.places import open_place
+from backup_agent.run.places import hold_place, open_place
 from backup_agent.run.telling import Teller, first_line, hold_lifeline
 from backup_agent.settings.model import Settings
 from backup_agent.stores.store import Store
@@ -43,18 +47,34 @@ class Copying:
         self._notes = Notes(self._root, task.destination, settings.storage.destinations[task.destination].identity)
         self._store = store
         self._teller = teller
+        self._settings = settings
         self.copied = 0
 
     def copy_all(self) -> Failure | None:
-        """Copy everything owed; return the first failure. One database's failure does not stop the others."""
+        """Copy everything owed; return the first failure. One database's failure does not stop the others.
+
+        The destination is asked for nothing where nothing is owed.
+        """
         first: Failure | None = None
-        for recorded in self._databases():
-            failure = self._copy_database(recorded.records)
-            first = first or failure
-            owed = len(self._notes.owed(recorded.records))
-            one = recorded.records[0]
-            self._teller.tell("owed", set=one.set, database=one.database, destination=self._task.destination, owed=owed)
+        held: Held | None = None
+        with ExitStack() as stack:
+            for recorded in self._databases():
+                if held is None and first is None and self._notes.owed(recorded.records):
+                    try:
+                        held = stack.enter_context(hold_place(self._task.destination, self._settings, self._store))
+                        for notice in held.notices:
+                            self._teller.tell("warning", text="destination held", because=notice)
+                    except BackupError as error:
+                        first = error.failure
+                if held is not None:
+                    failure = self._copy_database(recorded.records, held)
+                    first = first or failure
+                self._tell_owed(recorded)
         return first
+
+    def _tell_owed(self, recorded: records.Recorded) -> None:
+        one, owed = recorded.records[0], len(self._notes.owed(recorded.records))
+        self._teller.tell("owed", set=one.set, database=one.database, destination=self._task.destination, owed=owed)
 
     def _databases(self) -> Iterator[records.Recorded]:
         for set_name, database in records.databases(self._root):
@@ -63,20 +83,19 @@ class Copying:
                 if recorded.records:
                     yield recorded
 
-    def _copy_database(self, recorded: tuple[Record, ...]) -> Failure | None:
+    def _copy_database(self, recorded: tuple[Record, ...], held: Held) -> Failure | None:
         for record in self._notes.owed(recorded):
             try:
-                self._copy(record)
+                self._copy(record, held)
             except BackupError as error:
                 return error.failure
             except OSError as error:
                 return Failure(Reason.INTERNAL, f"{record.key}: {error.filename}: {error.strerror}")
         return None
 
-    def _copy(self, record: Record) -> None:
+    def _copy(self, record: Record, held: Held) -> None:
         """Copy an artifact, then its record, then note that both are there."""
-        content = record.to_json()
-        if self._store.stat(record_key(record.key)) is None:
+        if not self._is_there(record):
             done = 0
 
             def progress(count: int) -> None:
@@ -89,10 +108,39 @@ class Copying:
                 self._store.put_artifact(
                     f"{record.set}/{record.database}/{file.name}", folder / file.name, file, progress
                 )
-        self._store.create(record_key(record.key), content)
+            held.check()
+            self._record(record.model_copy(update={"fencing": held.number}))
         self._notes.add(record.key)
         self.copied += 1
         self._teller.tell("copied", place=self._task.destination, type=record.type.value, bytes=record.size)
+
+    def _record(self, record: Record) -> None:
+        """Write a record; where one stands there meanwhile, let it be this artifact's."""
+        try:
+            self._store.create(record_key(record.key), record.to_json())
+        except PermanentError as error:
+            if error.failure.reason is not Reason.CHECKSUM_MISMATCH or not self._is_there(record):
+                raise
+
+    def _is_there(self, record: Record) -> bool:
+        """Tell whether the destination has this record; raise PermanentError where it has another.
+
+        The number of the lease alone may differ: an earlier pass wrote it, whose note was lost.
+        """
+        seen = self._store.look(record_key(record.key))
+        if seen is None:
+            return False
+        try:
+            found = Record.from_json(seen.content)
+        except ValueError:
+            found = None
+        if found is None or found.model_copy(update={"fencing": record.fencing}) != record:
+            raise PermanentError(
+                Reason.CHECKSUM_MISMATCH,
+                f"{self._store.name}: {record_key(record.key)} is there with other content, and is not overwritten",
+                "find out who wrote it: another agent may have used this place",
+            )
+        return True
 
 
 def in_child(
@@ -120,7 +168,7 @@ def in_child(
         pass_fds=(int(lock),) if lock else (),
     )
     if "reason" in heard:
-        return Failure(Reason(heard["reason"]), heard["error"])
+        return Failure(Reason(heard["reason"]), heard["error"], heard.get("hint", ""))
     if heard:
         return None
     if completed.ended_by is EndedBy.STALLED:
@@ -152,10 +200,13 @@ def main() -> None:
         copying = Copying(task, settings, store, teller)
         failure = copying.copy_all()
     except BackupError as error:
-        teller.tell("result", copied=0, reason=error.failure.reason, error=error.failure.error)
+        teller.tell("result", copied=0, **_told(error.failure))
         return
-    told = {} if failure is None else {"reason": failure.reason, "error": failure.error}
-    teller.tell("result", copied=copying.copied, **told)
+    teller.tell("result", copied=copying.copied, **(_told(failure) if failure else {}))
+
+
+def _told(failure: Failure) -> dict[str, str]:
+    return {"reason": failure.reason.value, "error": failure.error, "hint": failure.hint}
 
 
 if __name__ == "__main__":

@@ -1,12 +1,29 @@
 """The places artifacts stand at: the volume, whose name is `local`, and each destination of the settings.
 
-Only a child that opens a destination has boto3 in memory.
+Only a child that opens a destination has boto3 in memory. Opening is for whoever reads; who publishes or deletes holds
+the place as well (`hold_place`): that is where another's is found out.
 """
 
-from backup_agent.core.reasons import PermanentError, Reason
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from backup_agent import durable
+from backup_agent.catalog import lease, owner
+from backup_agent.catalog.lease import Held
+from backup_agent.catalog.own import place_folder
+from backup_agent.cluster.memory import recall
+from backup_agent.core.lease import PERIOD
+from backup_agent.core.owner import Owner, Standing, is_same_agent, standing, system_id
+from backup_agent.core.reasons import Failure, PermanentError, Reason, TransientError
 from backup_agent.settings.model import VOLUME, Destination, Settings
 from backup_agent.stores.local import LocalStore
-from backup_agent.stores.store import Store
+from backup_agent.stores.store import ConflictError, Store
+
+_OWNED = "owned"
+"""Says that this volume's agent has owned a place: whoever is found there later took it over, and is not adopted."""
 
 
 def open_place(name: str, settings: Settings) -> Store:
@@ -17,6 +34,116 @@ def open_place(name: str, settings: Settings) -> Store:
         known = ", ".join((VOLUME, *settings.storage.destinations))
         raise PermanentError(Reason.NOT_FOUND, f"{name}: there is no such place; the settings have {known}")
     return _destination(name, settings.storage.destinations[name], settings.cluster)
+
+
+@contextmanager
+def hold_place(
+    name: str, settings: Settings, store: Store, *, wait: float = 0.0, period: float = PERIOD
+) -> Iterator[Held]:
+    """Hold a place, to publish or delete there: it must be ours, and its lease in our hands.
+
+    The volume needs no lease: its flock is held by every process of a run. Raise BackupError, `foreign_root`, naming
+    both sides, where the place or the volume is another's, or where another agent holds the lease for longer than
+    `wait` seconds. What may be deleted is in what is given: `may_delete`, `no_deletion`.
+    """
+    volume = this_volume(settings)
+    if volume.foreign is not None:
+        raise _permanent(volume.foreign)
+    if name == VOLUME:
+        yield Held(no_deletion=volume.no_deletion)
+        return
+    folder = _folder(name, settings)
+    found = owner.look(store)
+    stands = _standing(name, found, volume.ours, folder)
+    no_deletion = volume.no_deletion or (owner.unreadable(name, found) if found.fault else None)
+    lost = stands is Standing.LOST
+    other_agent = lost and found.owner is not None and not is_same_agent(found.owner, volume.ours)
+    adopted = (f"{name}: adopted from {found.owner}, whose volume is gone",) if lost else ()
+    if store.conditional_writes:
+        with lease.hold(
+            store, volume.ours, folder, wait=wait, period=period, quiet=other_agent, no_deletion=no_deletion
+        ) as held:
+            _settle(name, store, found, volume.ours, folder)
+            yield replace(held, notices=adopted)
+        return
+    if other_agent:
+        raise _permanent(owner.foreign(name, found, volume.ours))
+    _settle(name, store, found, volume.ours, folder)
+    vouched = settings.storage.destinations[name].single_writer
+    unguarded = None if vouched else _without_conditions(name)
+    notices = (unguarded.error,) if unguarded else ()
+    yield Held(no_deletion=no_deletion or unguarded, notices=(*adopted, *notices))
+
+
+def this_volume(settings: Settings) -> owner.Volume:
+    """Say who this agent is, with what is known of its cluster, and whether the volume is its own."""
+    root = settings.storage.root
+    return owner.check_volume(
+        root,
+        settings.cluster,
+        namespace=os.environ.get(owner.NAMESPACE) or None,
+        system_id=system_id(recall(root)),
+        name=VOLUME,
+    )
+
+
+def standing_of(name: str, settings: Settings, store: Store, ours: Owner) -> tuple[Standing, owner.Found]:
+    """Return what a place is to this agent, and what stands there."""
+    found = owner.look(store)
+    if name == VOLUME:
+        return standing(found.owner, ours, owned_before=True), found
+    return standing(found.owner, ours, owned_before=(_folder(name, settings) / _OWNED).exists()), found
+
+
+def adopt_place(name: str, settings: Settings, store: Store, ours: Owner) -> None:
+    """Take over a place."""
+    owner.adopt(store, ours)
+    if name != VOLUME:
+        _note_owned(_folder(name, settings))
+
+
+def _standing(name: str, found: owner.Found, ours: Owner, folder: Path) -> Standing:
+    """Judge a destination; raise PermanentError where it is another's."""
+    if found.fault and found.owner is None:
+        raise _permanent(owner.unreadable(name, found))
+    stands = standing(found.owner, ours, owned_before=(folder / _OWNED).exists())
+    if stands is Standing.FOREIGN:
+        raise _permanent(owner.foreign(name, found, ours))
+    return stands
+
+
+def _settle(name: str, store: Store, found: owner.Found, ours: Owner, folder: Path) -> None:
+    try:
+        owner.settle(store, found, ours)
+    except ConflictError as conflict:
+        _standing(name, owner.look(store), ours, folder)
+        raise TransientError(Reason.FOREIGN_ROOT, f"{name}: {owner.KEY} has just changed") from conflict
+    _note_owned(folder)
+
+
+def _note_owned(folder: Path) -> None:
+    if not (folder / _OWNED).exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        durable.write(folder / _OWNED, b"")
+
+
+def _folder(name: str, settings: Settings) -> Path:
+    """Return where this volume keeps what it knows of a destination's owner and lease."""
+    one = settings.storage.destinations[name]
+    return place_folder(settings.storage.root, "leases", name, f"{one.identity}/{settings.cluster}")
+
+
+def _without_conditions(name: str) -> Failure:
+    return Failure(
+        Reason.FOREIGN_ROOT,
+        f"{name}: the store has no conditional writes, so nothing keeps two agents apart: copies go on, nothing is "
+        f"deleted there",
+        f"set storage.destinations.{name}.single_writer: true if nobody else ever writes there",
+    )
+
+
+def _permanent(failure: Failure) -> PermanentError:
+    return PermanentError(failure.reason, failure.error, failure.hint)
 
 
 def _destination(name: str, one: Destination, cluster: str) -> Store:

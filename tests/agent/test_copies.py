@@ -35,11 +35,11 @@ def destination(seaweedfs: SeaweedFS, tmp_path: Path, **more: Any) -> dict[str, 
 
 
 def stored(seaweedfs: SeaweedFS, tmp_path: Path) -> dict[str, Any]:
-    """Return the keys below the agent's prefix in the bucket, its own dotted ones left out, and when each was written."""
+    """Return the keys below the agent's prefix in the bucket, its own ones left out, and when each was written."""
     place = f"{tmp_path.name}/demo/"
     found = seaweedfs.client().list_objects_v2(Bucket=BUCKET, Prefix=place).get("Contents", [])
     written = {one["Key"].removeprefix(place): one["LastModified"] for one in found}
-    return {key: when for key, when in written.items() if not key.startswith(".")}
+    return {key: when for key, when in written.items() if not key.startswith(".") and key != "owner.json"}
 
 
 def content(seaweedfs: SeaweedFS, tmp_path: Path, key: str) -> bytes:
@@ -57,8 +57,9 @@ def test_a_copy_is_confirmed_and_its_record_stands_beside_it(
 
     assert (answer["state"], result["copies"]) == ("succeeded", {"offsite": "stored"})
     assert stored(seaweedfs, tmp_path).keys() == {key, f"{key}.json"}
-    for name in (key, f"{key}.json"):
-        assert content(seaweedfs, tmp_path, name) == (offsite.root / name).read_bytes()
+    assert content(seaweedfs, tmp_path, key) == (offsite.root / key).read_bytes()
+    here, there = offsite.records()[0], json.loads(content(seaweedfs, tmp_path, f"{key}.json"))
+    assert there == {**here, "fencing": 1}
     assert offsite.metric("neo4j_backup_copies_owed", destination="offsite") == 0
     assert offsite.metric("neo4j_backup_storage_up", destination="offsite") == 1
 
