@@ -5,11 +5,15 @@ the destination, and where the notes are lost, the next copy finds it there. Not
 a destination that was pointed elsewhere owes everything again.
 """
 
+import os
 from collections.abc import Iterable
+from datetime import datetime
 from pathlib import Path
 
 from backup_agent import durable
 from backup_agent.catalog.own import place_folder
+from backup_agent.core.chains import Member, as_entry
+from backup_agent.core.entries import Entry
 from backup_agent.core.records import Record
 
 
@@ -30,11 +34,26 @@ class Notes:
         note.parent.mkdir(parents=True, exist_ok=True)
         durable.write(note, b"", sync=False)
 
-    def owed(self, records: Iterable[Record]) -> tuple[Record, ...]:
+    def owed(self, records: Iterable[Member]) -> tuple[Member, ...]:
         """Return the records without a copy, in the order they must be copied: a parent before what continues it."""
-        return tuple(
-            sorted(
-                (record for record in records if not self.has(record.key)),
-                key=lambda record: (record.header.taken, record.type != "FULL", record.key),
-            )
-        )
+        noted: dict[str, set[str]] = {}
+        missing: list[Member] = []
+        for record in records:
+            folder, _, name = record.key.rpartition("/")
+            if folder not in noted:
+                noted[folder] = self._noted(folder)
+            if name not in noted[folder]:
+                missing.append(record)
+        return tuple(sorted(missing, key=_order))
+
+    def _noted(self, folder: str) -> set[str]:
+        """Return the names noted below `<set>/<database>`: one listing, however many are asked for."""
+        try:
+            return {entry.name for entry in os.scandir(self._folder / folder)}
+        except FileNotFoundError:
+            return set()
+
+
+def _order(record: Record | Entry) -> tuple[datetime, bool, str]:
+    entry = as_entry(record)
+    return entry.taken, not entry.full, entry.key

@@ -168,9 +168,7 @@ def _holdings(
         files=files,
         holds=holds,
         damages=damages,
-        without_artifact={
-            line.entry.key: finding for line in lines if (finding := next(one.amiss(line.files), None)) is not None
-        },
+        without_artifact={line.entry.key: wrong[0] for line in lines if (wrong := one.amiss(line.files))},
         orphans=orphans,
         foreign=one.foreign + strangers,
         unreadable=(*faults, *hold_faults, *damage_faults),

@@ -8,15 +8,18 @@ which has been removed already. What is none of these is foreign: it is shown, a
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from itertools import groupby
 from typing import NamedTuple
 
 from backup_agent.core.names import ARTIFACT, DAMAGE_SUFFIX, DATABASE, HOLD_SUFFIX, RECORD_SUFFIX, SET
 
 ARTIFACT_SUFFIX = ".backup"
+_RECORD = ARTIFACT_SUFFIX + RECORD_SUFFIX
+_HOLD = ARTIFACT_SUFFIX + HOLD_SUFFIX
+_DAMAGE = ARTIFACT_SUFFIX + DAMAGE_SUFFIX
 OWN = frozenset({"owner.json"})
 """Keys outside every database's folder that are the agent's own."""
-_DEPTH = 3  # <set>/<database>/<name>
 
 
 class Found(NamedTuple):
@@ -63,14 +66,16 @@ class Folder:
     """Files of artifacts, and what is named like one -> bytes."""
     foreign: tuple[Found, ...]
 
-    def amiss(self, expected: Iterable[tuple[str, int]]) -> Iterator[Finding]:
-        """Yield what is wrong with the files of an artifact, given their names and recorded sizes."""
+    def amiss(self, expected: Iterable[tuple[str, int]]) -> list[Finding]:
+        """Return what is wrong with the files of an artifact, given their names and recorded sizes."""
+        wrong = []
         for name, size in expected:
             found = self.files.get(key := self.prefix + name)
             if found is None:
-                yield Finding(Kind.RECORD_WITHOUT_ARTIFACT, key, "its file is missing")
+                wrong.append(Finding(Kind.RECORD_WITHOUT_ARTIFACT, key, "its file is missing"))
             elif found != size:
-                yield Finding(Kind.SIZE_CHANGED, key, f"{size} bytes were recorded, it has {found}")
+                wrong.append(Finding(Kind.SIZE_CHANGED, key, f"{size} bytes were recorded, it has {found}"))
+        return wrong
 
     def left_over(self, claimed: Collection[str]) -> tuple[tuple[Found, ...], tuple[Found, ...]]:
         """Return the orphans and the strangers among the artifacts' files that no readable record claims."""
@@ -101,10 +106,14 @@ def folder_of(key: str) -> str:
     >>> folder_of("default/orders/orders-2026-11-23T02-00-00.backup"), folder_of("default/notes.txt")
     ('default/orders/', '')
     """
-    parts = key.split("/", 2)
-    if len(parts) == _DEPTH and SET.fullmatch(parts[0]) and DATABASE.fullmatch(parts[1]):
-        return f"{parts[0]}/{parts[1]}/"
-    return ""
+    prefix = key[: key.find("/", key.find("/") + 1) + 1]
+    return prefix if _is_folder(prefix) else ""
+
+
+@lru_cache(maxsize=1024)
+def _is_folder(prefix: str) -> bool:
+    set_name, _, database = prefix.rstrip("/").partition("/")
+    return bool(SET.fullmatch(set_name) and DATABASE.fullmatch(database))
 
 
 def artifact_of(key: str) -> str:
@@ -123,17 +132,21 @@ def _folder(prefix: str, listing: Iterable[Found]) -> Folder:
     damages: list[str] = []
     files: dict[str, int] = {}
     foreign: list[Found] = []
-    marks = ((HOLD_SUFFIX, holds), (DAMAGE_SUFFIX, damages))
+    nested = len(prefix)
     for found in listing:
         key, size = found
-        if "/" in key[len(prefix) :]:
+        if key.find("/", nested) >= 0:
             foreign.append(found)
-        elif key.endswith(ARTIFACT_SUFFIX + RECORD_SUFFIX):
-            records[key.removesuffix(RECORD_SUFFIX)] = size
-        elif artifact_of(key).endswith(ARTIFACT_SUFFIX):
+        elif key.endswith(ARTIFACT_SUFFIX):  # half of all keys, as are records: asked first
             files[key] = size
-        elif mark := next((mark for mark in marks if key.endswith(ARTIFACT_SUFFIX + mark[0])), None):
-            mark[1].append(key.removesuffix(mark[0]))
+        elif key.endswith(_RECORD):
+            records[key.removesuffix(RECORD_SUFFIX)] = size
+        elif key.endswith(_HOLD):
+            holds.append(key.removesuffix(HOLD_SUFFIX))
+        elif key.endswith(_DAMAGE):
+            damages.append(key.removesuffix(DAMAGE_SUFFIX))
+        elif artifact_of(key) != key:
+            files[key] = size
         else:
             foreign.append(found)
     return Folder(prefix, records, tuple(holds), tuple(damages), files, tuple(foreign))

@@ -1,11 +1,12 @@
 """What the supervisor keeps of all records: a few numbers per set and database, however many records there are."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
 from pydantic import Field
 
-from backup_agent.core.chains import live_chain
+from backup_agent.core.chains import as_entry, live_chain
+from backup_agent.core.entries import Entry
 from backup_agent.core.records import BackupType, Record, Value
 
 
@@ -25,18 +26,24 @@ class DatabaseSummary(Value):
     owed: dict[str, int] = Field(default={}, description="destination -> artifacts without a copy there")
 
 
-def summarise(records: Sequence[Record], owed: Mapping[str, int]) -> DatabaseSummary:
-    """Return the summary of one database's records in one set; there is at least one."""
-    newest = max(records, key=_age)
-    fulls = [record for record in records if record.type is BackupType.FULL]
-    chain = live_chain(records)
+def summarise(
+    members: Sequence[Record | Entry], owed: Mapping[str, int], *, unsound: Collection[str] = ()
+) -> DatabaseSummary:
+    """Return the summary of one database's records in one set; there is at least one.
+
+    `unsound` are the artifacts that are no restore points: damaged, or not there. They stand in no chain.
+    """
+    entries = [as_entry(member) for member in members]
+    newest = max(entries, key=_age)
+    fulls = [entry for entry in entries if entry.full]
+    chain = live_chain(entry for entry in entries if entry.key not in unsound)
     links = chain.records if chain else ()
     return DatabaseSummary(
         set=newest.set,
         database=newest.database,
-        artifacts=len(records),
-        size=sum(record.size for record in records),
-        first=min(records, key=_age).finished,
+        artifacts=len(entries),
+        size=sum(entry.size for entry in entries),
+        first=min(entries, key=_age).finished,
         newest=newest.key,
         newest_size=newest.size,
         last_success={
@@ -44,14 +51,13 @@ def summarise(records: Sequence[Record], owed: Mapping[str, int]) -> DatabaseSum
             **({BackupType.FULL.value: max(fulls, key=_age).finished} if fulls else {}),
         },
         chain_links=len(links),
-        chain_size={type_.value: _size(links, type_) for type_ in (BackupType.FULL, BackupType.DIFF)},
+        chain_size={
+            BackupType.FULL.value: sum(entry.size for entry in links if entry.full),
+            BackupType.DIFF.value: sum(entry.size for entry in links if not entry.full),
+        },
         owed=dict(owed),
     )
 
 
-def _age(record: Record) -> tuple[datetime, str]:
-    return record.finished, record.key
-
-
-def _size(records: Iterable[Record], type_: BackupType) -> int:
-    return sum(record.size for record in records if record.type is type_)
+def _age(entry: Entry) -> tuple[datetime, str]:
+    return entry.finished, entry.key
