@@ -188,12 +188,12 @@ class Tenure:
         if not self._sit_alone():
             self._join()
             return
+        taken = False
         try:
             self._take_alone()
-        except BaseException:
-            fcntl.flock(self._seat, fcntl.LOCK_UN)
-            raise
-        fcntl.flock(self._seat, fcntl.LOCK_SH)
+            taken = True
+        finally:
+            fcntl.flock(self._seat, fcntl.LOCK_SH if taken else fcntl.LOCK_UN)
 
     def _join(self) -> None:
         """Take part in what other processes of this agent hold."""

@@ -1,0 +1,202 @@
+"""A store around a store, in which every operation can go wrong in every way that stores do.
+
+A fault strikes one call: the nth of its operation. What it leaves is judged by `violations`, from the storage alone.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from threading import Event, Lock
+from typing import BinaryIO, TypeVar
+
+from backup_agent.core.names import is_record_key
+from backup_agent.core.reasons import PermanentError, Reason, TransientError
+from backup_agent.core.records import ArtifactFile, Record
+from backup_agent.stores.store import Progress, Seen, Store, Stored
+
+Result = TypeVar("Result")
+
+WRITES = ("create", "put_artifact", "swap", "delete")
+READS = ("look", "read", "open", "stat", "list", "now")
+
+
+class Does(StrEnum):
+    """What goes wrong."""
+
+    FAIL = "fails"
+    REFUSE = "is refused for good"
+    LIE = "succeeds and reports failure"
+    HANG_BEFORE = "hangs until ended, not done"
+    HANG_AFTER = "hangs until ended, done"
+    DIE_BEFORE = "the process dies before"
+    DIE_AFTER = "the process dies after"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One call that goes wrong: the `nth` of its operation (from 1), or every one from that on."""
+
+    operation: str
+    does: Does
+    nth: int = 1
+    lasting: bool = False
+
+
+class KilledError(BaseException):
+    """The process is no more: nothing catches it, and nothing reaches the store after it."""
+
+
+class FaultyStore:
+    """Does what `inner` does, but for its faults. `hanging` is set while a call hangs; `end` kills the process then."""
+
+    def __init__(self, inner: Store, *faults: Fault) -> None:
+        self.name = inner.name
+        self.inner = inner
+        self.faults = list(faults)
+        self.calls: Counter[str] = Counter()
+        self.hanging = Event()
+        self.dead = False
+        self._ended = Event()
+        self._lock = Lock()
+        self._young: set[str] = set()
+        self._ghosts: dict[str, Stored] = {}
+        self.list_lags = False
+
+    def end(self) -> None:
+        """Kill the process that uses this store."""
+        self.dead = True
+        self._ended.set()
+
+    def revive(self) -> None:
+        """Let a new process use it, without faults."""
+        self.faults.clear()
+        self.calls.clear()
+        self.dead = False
+        self._ended.clear()
+        self.hanging.clear()
+
+    @property
+    def conditional_writes(self) -> bool:
+        return self.inner.conditional_writes
+
+    def now(self) -> datetime | None:
+        return self._call("now", self.inner.now)
+
+    def put_artifact(self, key: str, source: Path, file: ArtifactFile, progress: Progress) -> Stored:
+        self._note_young(key)
+        return self._call("put_artifact", lambda: self.inner.put_artifact(key, source, file, progress))
+
+    def create(self, key: str, content: bytes) -> None:
+        self._note_young(key)
+        self._call("create", lambda: self.inner.create(key, content))
+
+    def look(self, key: str) -> Seen | None:
+        return self._call("look", lambda: self.inner.look(key))
+
+    def swap(self, key: str, content: bytes, version: str | None) -> str:
+        self._note_young(key)
+        return self._call("swap", lambda: self.inner.swap(key, content, version))
+
+    def read(self, key: str) -> bytes:
+        return self._call("read", lambda: self.inner.read(key))
+
+    def open(self, key: str) -> BinaryIO:
+        return self._call("open", lambda: self.inner.open(key))
+
+    def stat(self, key: str) -> Stored | None:
+        return self._call("stat", lambda: self.inner.stat(key))
+
+    def list(self, prefix: str = "") -> Iterator[Stored]:
+        """Yield what is there; where the list lags, what was there before: new keys hidden, deleted ones shown."""
+        found = self._call("list", lambda: {stored.key: stored for stored in self.inner.list(prefix)})
+        if self.list_lags:
+            found = {key: stored for key, stored in found.items() if key not in self._young}
+            found |= {key: stored for key, stored in self._ghosts.items() if key.startswith(prefix)}
+        return iter([found[key] for key in sorted(found)])
+
+    def delete(self, key: str) -> None:
+        stored = self.inner.stat(key)
+        if stored is not None and key not in self._young:
+            self._ghosts[key] = stored
+        self._call("delete", lambda: self.inner.delete(key))
+
+    def catch_up(self) -> None:
+        """Let the list show what is there."""
+        self._young.clear()
+        self._ghosts.clear()
+
+    def _note_young(self, key: str) -> None:
+        if self.inner.stat(key) is None:
+            self._young.add(key)
+
+    def _call(self, operation: str, do: Callable[[], Result]) -> Result:
+        with self._lock:
+            self.calls[operation] += 1
+            does = self._due(operation, self.calls[operation])
+        if self.dead:
+            raise KilledError
+        if does is Does.FAIL:
+            raise TransientError(Reason.STORAGE_UNREACHABLE, f"{self.name}: {operation} failed, as injected")
+        if does is Does.REFUSE:
+            raise PermanentError(Reason.STORAGE_AUTH, f"{self.name}: {operation} is refused, as injected")
+        if does is Does.HANG_BEFORE:
+            self._hang()
+        if does is Does.DIE_BEFORE:
+            self._die()
+        result = do()
+        if does is Does.LIE:
+            raise TransientError(Reason.STORAGE_UNREACHABLE, f"{self.name}: {operation} lost its answer, as injected")
+        if does is Does.HANG_AFTER:
+            self._hang()
+        if does is Does.DIE_AFTER:
+            self._die()
+        return result
+
+    def _due(self, operation: str, nth: int) -> Does | None:
+        for fault in self.faults:
+            if fault.operation == operation and (nth == fault.nth or (fault.lasting and nth > fault.nth)):
+                return fault.does
+        return None
+
+    def _hang(self) -> None:
+        self.hanging.set()
+        if not self._ended.wait(30):
+            raise TimeoutError("nobody ended what hangs")
+        raise KilledError
+
+    def _die(self) -> None:
+        self.dead = True
+        raise KilledError
+
+
+def violations(store: Store) -> list[str]:
+    """Return what is wrong with what stands in a store, judged from it alone: invariants 1 and 3 of docs/design.md."""
+    found: list[str] = []
+    records: dict[str, Record] = {}
+    for stored in store.list():
+        if is_record_key(stored.key):
+            record = Record.from_json(store.read(stored.key))
+            records[record.key] = record
+            found.extend(_faults_of(store, record))
+    found.extend(
+        f"{record.key} is recorded without its parent {record.parent}"
+        for record in records.values()
+        if record.parent is not None and record.parent not in records
+    )
+    return found
+
+
+def _faults_of(store: Store, record: Record) -> Iterator[str]:
+    for file in record.files:
+        key = f"{record.set}/{record.database}/{file.name}"
+        try:
+            content = store.read(key)
+        except PermanentError:
+            yield f"{key} is recorded and not there"
+            continue
+        if len(content) != file.size or hashlib.sha256(content).hexdigest() != file.sha256:
+            yield f"{key} is recorded with other content"
