@@ -1,0 +1,43 @@
+"""When a lease may be taken."""
+
+import pytest
+
+from backup_agent.core.lease import HOLD_PERIODS, TAKE_PERIODS, Ground, Lease, ground
+
+HELD = Lease(holder="a", agent="a", token="t", number=7, renewal=3, period=10, seat="boot:1:2")
+
+
+@pytest.mark.parametrize(
+    ("found", "unchanged", "expected"),
+    [
+        pytest.param(None, 0, Ground.VACANT, id="nothing there"),
+        pytest.param(HELD.given_up(), 0, Ground.RELEASED, id="given up"),
+        pytest.param(HELD.model_copy(update={"seat": "ours"}), 0, Ground.LEFT, id="its holder's seat is free"),
+        pytest.param(HELD, 29.9, None, id="not watched for three periods"),
+        pytest.param(HELD, 30.0, Ground.SILENT, id="silent for three periods"),
+        pytest.param(HELD.model_copy(update={"period": 60}), 30.0, None, id="its own period counts"),
+    ],
+)
+def test_when_a_lease_may_be_taken(found: Lease | None, unchanged: float, expected: Ground | None) -> None:
+    assert ground(found, seat="ours", unchanged=unchanged) is expected
+
+
+def test_a_holder_gives_up_believing_before_a_taker_begins() -> None:
+    assert HOLD_PERIODS < TAKE_PERIODS
+
+
+def test_each_writing_of_a_lease_is_another() -> None:
+    written = [HELD, HELD.renewed(), HELD.renewed().renewed(), HELD.renewed().given_up()]
+
+    assert len({lease.to_json() for lease in written}) == len(written)
+    assert {lease.number for lease in written} == {7}
+
+
+def test_a_lease_is_read_as_it_was_written() -> None:
+    assert Lease.from_json(HELD.to_json()) == HELD
+
+
+@pytest.mark.parametrize("change", [b'"schema": 2', b'"schema": 1, "more": 1'])
+def test_a_lease_of_a_newer_schema_is_not_understood(change: bytes) -> None:
+    with pytest.raises(ValueError, match=r"schema|more"):
+        Lease.from_json(HELD.to_json().replace(b'"schema": 1', change))

@@ -1,0 +1,80 @@
+"""Whose a place is."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from backup_agent.core.owner import Owner, Standing, is_same_agent, standing, system_id
+from backup_agent.core.topology import Copy, Topology
+
+OURS = Owner(id="a", cluster="demo", namespace="prod", system_id="S1", agent="demo-backup-0:/backups")
+SEEN = datetime(2026, 11, 23, 2, tzinfo=UTC)
+
+
+def changed(**changes: Any) -> Owner:
+    return OURS.model_copy(update=changes)
+
+
+@pytest.mark.parametrize(
+    ("found", "owned_before", "expected"),
+    [
+        pytest.param(None, False, Standing.VACANT, id="nobody's"),
+        pytest.param(None, True, Standing.VACANT, id="somebody deleted what we wrote"),
+        pytest.param(OURS, True, Standing.OURS, id="ours"),
+        pytest.param(changed(system_id=None, namespace=None), False, Standing.OURS, id="ours, not yet all known"),
+        pytest.param(changed(agent="demo-backup-0-xyz:/backups"), True, Standing.OURS, id="ours, by a former pod"),
+        pytest.param(changed(system_id="S2"), True, Standing.FOREIGN, id="a clone of the volume, another cluster"),
+        pytest.param(changed(namespace="staging"), True, Standing.FOREIGN, id="a clone of the volume, elsewhere"),
+        pytest.param(changed(cluster="other"), True, Standing.FOREIGN, id="another cluster's volume"),
+        pytest.param(changed(id="b", system_id="S2"), False, Standing.FOREIGN, id="two clusters of one name"),
+        pytest.param(changed(id="b", system_id=None), False, Standing.FOREIGN, id="another, its system id not known"),
+        pytest.param(changed(id="b"), False, Standing.LOST, id="our cluster's, its volume gone"),
+        pytest.param(changed(id="b", namespace=None), False, Standing.LOST, id="our cluster's, namespace not known"),
+        pytest.param(changed(id="b", namespace="x"), False, Standing.FOREIGN, id="our cluster's, copied elsewhere"),
+        pytest.param(changed(id="b"), True, Standing.FOREIGN, id="taken over from us"),
+    ],
+)
+def test_whose_a_place_is(found: Owner | None, owned_before: bool, expected: Standing) -> None:
+    assert standing(found, OURS, owned_before=owned_before) is expected
+
+
+def test_without_a_known_system_id_nothing_is_adopted() -> None:
+    assert standing(changed(id="b"), changed(system_id=None), owned_before=False) is Standing.FOREIGN
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [({}, True), ({"agent": "demo-backup-1:/backups"}, False), ({"agent": None}, False), ({"namespace": "x"}, False)],
+)
+def test_an_agent_of_the_same_pod_cannot_be_alive_beside_this_one(change: dict[str, Any], expected: bool) -> None:
+    assert is_same_agent(changed(id="b", **change), OURS) is expected
+
+
+def test_a_side_is_named_by_what_is_known_of_it() -> None:
+    assert str(OURS) == "a (cluster demo, namespace prod, system database S1, demo-backup-0:/backups)"
+    assert str(Owner(id="b", cluster="demo")) == "b (cluster demo)"
+
+
+def test_what_is_newly_known_is_added_and_nothing_forgotten() -> None:
+    old = Owner(id="a", cluster="demo", system_id="S1")
+    new = Owner(id="a", cluster="demo", namespace="prod")
+
+    assert old.knowing(new) == Owner(id="a", cluster="demo", namespace="prod", system_id="S1")
+
+
+def test_an_owner_is_read_as_it_was_written() -> None:
+    assert Owner.from_json(OURS.to_json()) == OURS
+
+
+@pytest.mark.parametrize(
+    ("copies", "expected"),
+    [
+        pytest.param((Copy(database="neo4j", database_id="N"),), None, id="not listed"),
+        pytest.param((Copy(database="system"),), None, id="without id"),
+        pytest.param((Copy(database="system"), Copy(database="system", database_id="S")), "S", id="by one server"),
+    ],
+)
+def test_the_system_id_is_that_of_the_database_system(copies: tuple[Copy, ...], expected: str | None) -> None:
+    assert system_id(Topology(seen=SEEN, copies=copies)) == expected
+    assert system_id(None) is None
