@@ -1,0 +1,245 @@
+"""The copy pass on a store in which any operation goes wrong in any way: judged from the storage alone.
+
+After the fault nothing is recorded there that is not whole and whose parent is not recorded; after the next pass
+everything is there. Nothing that a store holds is ever overwritten.
+"""
+
+import json
+import threading
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from backup_agent.catalog import lease, owner
+from backup_agent.catalog.copies import Notes
+from backup_agent.core.lease import Lease
+from backup_agent.core.names import record_key
+from backup_agent.core.owner import Owner
+from backup_agent.core.reasons import Failure, Reason
+from backup_agent.core.records import BackupType, Header, Record
+from backup_agent.core.tasks import CopyTask
+from backup_agent.run.copy import Copying
+from backup_agent.run.telling import Teller
+from backup_agent.settings.model import Settings
+from backup_agent.stores.memory import MemoryStore
+from backup_agent.stores.store import Store
+from tests.stores.faulty import Does, Fault, FaultyStore, KilledError, violations
+from tests.stores.files import describe
+
+TAKEN = datetime(2026, 11, 23, 2, tzinfo=UTC)
+OPERATIONS = {"look": 5, "swap": 3, "put_artifact": 4, "create": 3}
+"""How often a pass over this volume calls each, at least; that it calls no other is tested."""
+
+
+class Volume:
+    """A volume with F1 <- D1 and F2, of which the last has two files."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.settings = Settings.model_validate(
+            {
+                "cluster": "demo",
+                "neo4j": {"uri": "neo4j://demo:7687"},
+                "storage": {"root": str(root), "destinations": {"offsite": {"bucket": "backups"}}},
+            }
+        )
+        full = self._add(0, None, "F1")
+        self.records = [full, self._add(1, full, "D1"), self._add(2, None, "F2", "F2 again")]
+
+    def _add(self, hour: int, parent: Record | None, *contents: str) -> Record:
+        taken = TAKEN + timedelta(hours=hour)
+        folder = self.root / "default" / "orders"
+        folder.mkdir(parents=True, exist_ok=True)
+        name = f"orders-{taken:%Y-%m-%dT%H-%M-%S}.backup"
+        files = []
+        for number, content in enumerate(contents):
+            path = folder / (name if number == 0 else f"{name}.part{number}")
+            path.write_bytes(content.encode() * 100)
+            files.append(describe(path))
+        header = Header(
+            magic="BZV1", database="orders", database_id=UUID(int=1), store_id="s", taken=taken, lowest=hour + 1,
+            highest=hour + 1, full=parent is None, compressed=True, recovered=False,
+        )  # fmt: skip
+        record = Record(
+            key=f"default/orders/{name}", cluster="demo", set="default", database="orders",
+            type=BackupType.DIFF if parent else BackupType.FULL, type_reason="asked", header=header,
+            parent=parent.key if parent else None, files=tuple(files), request="r", started=taken, finished=taken,
+        )  # fmt: skip
+        (self.root / record_key(record.key)).write_bytes(record.to_json())
+        return record
+
+    def copy(self, store: Store) -> tuple[Failure | None, list[dict[str, Any]]]:
+        """Make a pass; return why it failed, and what it told."""
+        told: list[dict[str, Any]] = []
+        task = CopyTask(run="copy-1", destination="offsite", sets=("default",), settings={})
+        teller = Teller(lambda line: told.append(json.loads(line)))
+        return Copying(task, self.settings, store, teller).copy_all(), told
+
+    @property
+    def owed(self) -> int:
+        identity = self.settings.storage.destinations["offsite"].identity
+        return len(Notes(self.root, "offsite", identity).owed(self.records))
+
+
+@pytest.fixture
+def volume(tmp_path: Path) -> Volume:
+    return Volume(tmp_path / "backups")
+
+
+def all_is_there(store: Store, volume: Volume) -> None:
+    """See that the destination holds what the volume holds, each record under a number of the lease."""
+    expected = {path.relative_to(volume.root).as_posix() for path in (volume.root / "default").rglob("*.*")}
+    assert {stored.key for stored in store.list()} - {owner.KEY} == expected
+    for record in volume.records:
+        there = Record.from_json(store.read(record_key(record.key)))
+        assert there.model_copy(update={"fencing": None}) == record
+        assert (there.fencing or 0) > 0
+    assert violations(store) == []
+    assert volume.owed == 0
+
+
+def test_a_pass_calls_what_the_table_goes_through(volume: Volume) -> None:
+    store = FaultyStore(MemoryStore("offsite"))
+    failure, told = volume.copy(store)
+
+    assert failure is None
+    assert dict(store.calls) == OPERATIONS | {"swap": 3}
+    assert [event["event"] for event in told].count("copied") == 3
+    all_is_there(store, volume)
+
+
+def test_a_pass_that_owes_nothing_asks_nothing(volume: Volume) -> None:
+    store = FaultyStore(MemoryStore("offsite"))
+    volume.copy(store)
+    store.calls.clear()
+    volume.copy(store)
+
+    assert not store.calls
+
+
+@pytest.mark.parametrize("does", list(Does))
+@pytest.mark.parametrize(
+    ("operation", "nth"), [(operation, nth + 1) for operation, count in OPERATIONS.items() for nth in range(count)]
+)
+def test_whatever_goes_wrong_what_stands_there_is_right_and_the_next_pass_completes_it(
+    volume: Volume, operation: str, nth: int, does: Does
+) -> None:
+    store = FaultyStore(MemoryStore("offsite"), Fault(operation, does, nth))
+    _run(volume, store, does)
+
+    assert violations(store.inner) == []
+    store.revive()
+    assert volume.copy(store)[0] is None
+    all_is_there(store.inner, volume)
+
+
+def _run(volume: Volume, store: FaultyStore, does: Does) -> None:
+    def run() -> None:
+        with suppress(KilledError):
+            volume.copy(store)
+
+    if does not in (Does.HANG_BEFORE, Does.HANG_AFTER):
+        run()
+        return
+    thread = threading.Thread(target=run)
+    thread.start()
+    assert store.hanging.wait(30)
+    assert violations(store.inner) == []
+    store.end()
+    thread.join()
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_a_failure_owes_and_says_so(volume: Volume, operation: str) -> None:
+    store = FaultyStore(MemoryStore("offsite"), Fault(operation, Does.FAIL, lasting=True))
+    failure, told = volume.copy(store)
+
+    assert failure is not None
+    assert failure.reason is Reason.STORAGE_UNREACHABLE
+    assert [event["owed"] for event in told if event["event"] == "owed"] == [volume.owed]
+    assert volume.owed == 3
+
+
+def test_a_listing_that_lags_changes_nothing(volume: Volume) -> None:
+    store = FaultyStore(MemoryStore("offsite"))
+    store.list_lags = True
+
+    assert volume.copy(store)[0] is None
+    assert list(store.list()) == []
+    all_is_there(store.inner, volume)
+
+
+def test_a_record_that_an_earlier_pass_wrote_under_another_number_is_this_one(volume: Volume) -> None:
+    store = MemoryStore("offsite")
+    first = volume.records[0]
+    for file in first.files:
+        store.put_artifact(f"default/orders/{file.name}", volume.root / "default/orders" / file.name, file, print)
+    store.create(record_key(first.key), first.model_copy(update={"fencing": 41}).to_json())
+
+    assert volume.copy(store)[0] is None
+    assert Record.from_json(store.read(record_key(first.key))).fencing == 41
+    all_is_there(store, volume)
+
+
+@pytest.mark.parametrize("what", ["record", "artifact", "no record"])
+def test_what_another_has_put_there_is_not_overwritten_and_ends_the_pass_for_the_database(
+    volume: Volume, what: str
+) -> None:
+    store, first = MemoryStore("offsite"), volume.records[0]
+    key, content = {
+        "record": (record_key(first.key), first.model_copy(update={"request": "another"}).to_json()),
+        "artifact": (first.key, b"x" * first.size),
+        "no record": (record_key(first.key), b"{}"),
+    }[what]
+    store.create(key, content)
+    failure, _ = volume.copy(store)
+
+    assert failure is not None
+    assert failure.reason is Reason.CHECKSUM_MISMATCH
+    assert key in failure.error
+    assert store.read(key) == content
+    assert volume.owed == 3
+
+
+@pytest.mark.parametrize("theirs", ["lease", "place"])
+def test_where_another_holds_the_lease_or_the_place_all_is_owed_and_both_sides_named(
+    volume: Volume, theirs: str
+) -> None:
+    store = MemoryStore("offsite")
+    if theirs == "lease":
+        held = Lease(holder="z", agent="z-pod", token="t", number=9, renewal=1, period=60, seat="elsewhere")
+        store.create(lease.KEY, held.to_json())
+    else:
+        there = Owner(id="z", cluster="demo", agent="z-pod")
+        store.create(owner.KEY, there.to_json())
+    failure, told = volume.copy(store)
+
+    assert failure is not None
+    assert failure.reason is Reason.FOREIGN_ROOT
+    assert "z-pod" in failure.error
+    assert str(volume.root) in failure.error
+    assert [event["owed"] for event in told if event["event"] == "owed"] == [3]
+    assert [stored.key for stored in store.list("default/")] == []
+
+
+def test_a_lease_that_is_lost_during_an_upload_gets_no_record(volume: Volume) -> None:
+    class Overtaken(MemoryStore):
+        def put_artifact(self, *given: Any) -> Any:
+            now = Lease.from_json(self.read(lease.KEY))
+            taken = now.model_copy(update={"holder": "z", "token": "z", "seat": "elsewhere", "number": now.number + 1})
+            self.swap(lease.KEY, taken.to_json(), self.look(lease.KEY).version)  # type: ignore[union-attr]  # it is there
+            return super().put_artifact(*given)
+
+    store = Overtaken("offsite")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("backup_agent.catalog.lease.HOLD_PERIODS", 0)  # as if the upload took longer than two periods
+        failure, _ = volume.copy(store)
+
+    assert failure is not None
+    assert failure.reason is Reason.FOREIGN_ROOT
+    assert [stored.key for stored in store.list("default/")] == [volume.records[0].key]
+    assert volume.owed == 3
