@@ -8,14 +8,23 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from watchdog.events import FileSystemEvent, FileSystemEventHandler
+from watchdog.events import (
+    DirCreatedEvent,
+    DirMovedEvent,
+    FileClosedEvent,
+    FileCreatedEvent,
+    FileMovedEvent,
+    FileSystemEvent,
+    FileSystemEventHandler,
+)
 from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver
 
 from backup_agent.supervisor.spool import is_request_name
 
-TELLING = frozenset({"closed", "moved", "created"})
-"""`modified` comes while a file is still being written; `closed_no_write` is our own reading."""
+TELLING = (FileClosedEvent, FileCreatedEvent, FileMovedEvent, DirCreatedEvent, DirMovedEvent)
+"""What the kernel is asked for, so that whoever polls an answer wakes nobody. `modified` comes while a file is still
+being written. The deletion of the folder itself watchdog asks for by itself, and ends its emitter then."""
 
 
 class Bell(FileSystemEventHandler):
@@ -33,7 +42,7 @@ class Bell(FileSystemEventHandler):
         self.close()
         heard = _identity(self._folder)
         observer = Observer()
-        observer.schedule(self, str(self._folder))
+        observer.schedule(self, str(self._folder), event_filter=list(TELLING))
         observer.start()
         self._observer = observer
         self._heard = heard
@@ -57,7 +66,7 @@ class Bell(FileSystemEventHandler):
     def on_any_event(self, event: FileSystemEvent) -> None:
         """Ring for what may be a request (watchdog's hook)."""
         path = event.dest_path if event.event_type == "moved" else event.src_path
-        if event.event_type in TELLING and is_request_name(os.fsdecode(path).rsplit("/", 1)[-1]):
+        if isinstance(event, TELLING) and is_request_name(os.fsdecode(path).rsplit("/", 1)[-1]):
             self._ring()
 
 

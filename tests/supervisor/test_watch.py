@@ -72,6 +72,24 @@ def test_answers_do_not_ring(listener: Listener) -> None:
         listener.rings.get(timeout=0.2)
 
 
+def test_who_reads_an_answer_wakes_nobody(listener: Listener) -> None:
+    """By what the kernel says it was asked for: there is no waiting for what does not come."""
+    reading = 0x1 | 0x10 | 0x20  # IN_ACCESS, IN_CLOSE_NOWRITE, IN_OPEN
+    inode = f"ino:{listener.folder.stat().st_ino:x} "
+    told = [path.read_text() for path in Path("/proc/self/fdinfo").iterdir() if path.exists()]
+    watches = [line for text in told for line in text.splitlines() if line.startswith("inotify") and inode in line]
+    masks = [int(line.partition("mask:")[2].split()[0], 16) for line in watches]
+
+    assert masks
+    assert not any(mask & reading for mask in masks)
+
+
+def test_a_folder_under_a_requests_name_rings(listener: Listener) -> None:
+    (listener.folder / "x.request").mkdir()
+
+    listener.heard()
+
+
 def test_a_bell_on_its_folder_hears(listener: Listener) -> None:
     assert listener.bell.still_hears()
 
