@@ -278,6 +278,7 @@ def judge(
         aside = tuple(each.name for each in found if each is not artifact)
         warnings = (
             *artifact.warnings,
+            *_unrecovered(artifact.header),
             *_complaints(completed, told),
             *(f"{name} was put aside: {faults.get(name, 'a newer one came with it')}" for name in aside),
         )
@@ -310,6 +311,13 @@ def _fault(found: Found, database: str, asked: BackupType) -> str | None:
     if not found.header.full and found.chain_break is not None:
         return f"it does not continue the chain: {found.chain_break}"
     return None
+
+
+def _unrecovered(header: Header | None) -> tuple[str, ...]:
+    """Warn of a FULL that is not ready to restore (`--skip-recovery` of 2025.11 and later, which is not asked for)."""
+    if header is None or not header.full or header.recovered:
+        return ()
+    return ("its header says `not recovered`: a restore has to recover it first, and `database check` refuses it",)
 
 
 def _taken(found: Found) -> tuple[float, str]:

@@ -13,7 +13,7 @@ from backup_agent.core.verdict import Completed, Condition, EndedBy, Found, Outc
 FULL, DIFF, AUTO = BackupType.FULL, BackupType.DIFF, BackupType.AUTO
 
 
-def header(*, database: str = "orders", full: bool = True, hour: int = 2) -> Header:
+def header(*, database: str = "orders", full: bool = True, hour: int = 2, recovered: bool | None = None) -> Header:
     return Header(
         magic="BZV2",
         database=database,
@@ -24,7 +24,7 @@ def header(*, database: str = "orders", full: bool = True, hour: int = 2) -> Hea
         highest=9,
         full=full,
         compressed=True,
-        recovered=full,
+        recovered=full if recovered is None else recovered,
     )
 
 
@@ -278,6 +278,20 @@ def test_a_warning_says_which_server_was_away() -> None:
     assert verdict.warnings == (
         "neo4j-admin ended with exit code 1: Unable to connect to server s-0:6362: Connection refused",
     )
+
+
+def test_a_full_that_was_not_recovered_is_kept_with_a_warning() -> None:
+    found = Found("orders-a.backup", Condition.SOUND, header(recovered=False))
+    verdict = judge(WELL, Transcript(), (found,), database="orders", asked=BackupType.FULL)
+
+    assert verdict.outcome is Outcome.STORED_WITH_WARNINGS
+    assert "a restore has to recover it first" in verdict.warnings[0]
+
+
+def test_a_differential_is_never_recovered_and_that_is_no_warning() -> None:
+    found = Found("orders-d.backup", Condition.SOUND, header(full=False, recovered=False))
+
+    assert judge(WELL, Transcript(), (found,), database="orders", asked=BackupType.DIFF).warnings == ()
 
 
 def test_a_warning_without_a_known_line_is_the_exit_alone() -> None:
