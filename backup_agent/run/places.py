@@ -87,16 +87,16 @@ def this_volume(settings: Settings) -> owner.Volume:
     )
 
 
-def standing_of(name: str, settings: Settings, store: Store, ours: Owner) -> tuple[Standing, owner.Found]:
+def standing_of(name: str, settings: Settings, store: Store, volume: owner.Volume) -> tuple[Standing, owner.Found]:
     """Return what a place is to this agent, and what stands there."""
     found = owner.look(store)
-    if name == VOLUME:
-        return standing(found.owner, ours, owned_before=True), found
-    return standing(found.owner, ours, owned_before=(_folder(name, settings) / _OWNED).exists()), found
+    owned = name == VOLUME or (_folder(name, settings) / _OWNED).exists()
+    foreign = found.fault and found.owner is None
+    return Standing.FOREIGN if foreign else standing(found.owner, volume.ours, owned_before=owned), found
 
 
 def adopt_place(name: str, settings: Settings, store: Store, ours: Owner) -> None:
-    """Take over a place."""
+    """Take over a place, whoever owns it. Raise BackupError."""
     owner.adopt(store, ours)
     if name != VOLUME:
         _note_owned(_folder(name, settings))
@@ -153,7 +153,8 @@ def _destination(name: str, one: Destination, cluster: str) -> Store:
     faults = check_put_options(one.put_options)
     if faults:
         where = f"storage.destinations.{name}.put_options"
-        raise PermanentError(Reason.INTERNAL, "\n".join(f"{where}: {fault}" for fault in faults), f"mend {where}")
+        text = "\n".join(f"{where}: {fault}" for fault in faults)
+        raise PermanentError(Reason.INVALID_REQUEST, text, f"mend {where} in the settings")
     return S3Store(
         bucket=one.bucket,
         prefix=f"{one.prefix}/{cluster}" if one.prefix else cluster,
