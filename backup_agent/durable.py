@@ -4,6 +4,7 @@ Every write is: temp beside the target, write, fsync, rename, fsync the folder. 
 show an empty file under the final name.
 """
 
+import errno
 import os
 from itertools import count
 from pathlib import Path
@@ -11,7 +12,14 @@ from pathlib import Path
 TEMPORARY = ".tmp-"
 """What the name of a file under way begins with. The next life of the agent may remove them."""
 
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
 _number = count()
+
+
+def is_full(error: OSError) -> bool:
+    """Tell whether a volume, or the quota on it, takes no more bytes or no more files."""
+    return error.errno in _FULL
 
 
 def write(path: Path, content: bytes, *, sync: bool = True) -> None:

@@ -6,18 +6,23 @@
                       running/<id>.json   has had a start
                       done/<id>.json      answered for good
                       rejected/<ticket>.json   a file that could not be taken, as it came
+                      reserve/            room for answers on a full volume
     <requests>/answers/<id>.json, <requests>/x.status.json   the answers
 
 The order of writes is what makes an answer come exactly once: ledger, then answers, then the rename into the next
 folder. A crash between two of them leaves an entry that says itself how far it got; `recover` goes on from there.
 A newcomer would trust the folder's name: trust the entry's own `state`.
+
+Forgetting needs no order: each file goes by itself, when it says that it has had its time.
 """
 
 import os
 import stat
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -26,12 +31,23 @@ import structlog
 from backup_agent import durable
 from backup_agent.core.answers import LEGACY_WORD, Answer, State, rejected
 from backup_agent.core.requests import LARGEST, Action, InvalidRequestError, Request, is_whole, parse
+from backup_agent.supervisor.reserve import Reserve
 
 LEGACY_REQUEST = "backup.request"
 LEGACY_STATUS = "backup.status"
 ENDINGS = (".request", ".json")
 ANSWER_ENDING = ".status.json"
 QUIET_SECONDS = 2.0
+
+LARGEST_ANSWER = 16 * 2**20
+"""More bytes than an answer ever has; what has more is somebody else's."""
+
+EXPIRY_SECONDS = 0.02
+"""How long one `expire` takes: thousands of young files, or a hundred that go."""
+
+LONGEST_BETWEEN_SWEEPS = timedelta(hours=1)
+SHARE_BETWEEN_SWEEPS = 10
+"""Nothing outlives its time by more than an hour, or a tenth of that time."""
 
 log = structlog.get_logger()
 
@@ -82,14 +98,18 @@ class Spool:
         self._whole: dict[str, tuple[int, int, int]] = {}
         self._newest: dict[str, _Newest] = {}
         self._tickets = count()
+        self._sweep: Iterator[bool] | None = None
+        self._next_sweep = datetime.min.replace(tzinfo=UTC)
+        self.reserve = Reserve(self._spool / "reserve")
 
     def prepare(self) -> None:
         """Make the folders; remove what an earlier life left half written, and yesterday's word."""
         for place in (self._incoming, self._rejected, self._answers, *self._places):
-            place.mkdir(parents=True, exist_ok=True)
+            self.reserve.insist(partial(place.mkdir, parents=True, exist_ok=True))
         for place in (self.folder, self._answers, *self._places):
             durable.remove_temporaries(place)
         self.clear_legacy_status()
+        self._sweep = None
 
     def clear_legacy_status(self) -> None:
         """Remove `backup.status`, so that nobody reads yesterday's word."""
@@ -141,9 +161,9 @@ class Spool:
     def take(self, name: str, now: datetime) -> Taken | None:
         """Take a dropped file out of the folder and accept or reject it; None where it has gone meanwhile."""
         folder = self._incoming / self.ticket(now)
-        folder.mkdir()
+        self.reserve.insist(folder.mkdir)
         try:
-            (self.folder / name).rename(folder / name)
+            self._rename(self.folder / name, folder / name)
         except FileNotFoundError:
             folder.rmdir()
             return None
@@ -166,8 +186,8 @@ class Spool:
         taken = self._judge(folder / name, folder.name, now)
         self.publish(taken.answer, None if taken.new else (name,))
         if taken.answer.state is State.REJECTED:
-            _beside(self.folder, name, taken.answer)
-            (folder / name).rename(self._rejected / f"{folder.name}.json")
+            self._beside(name, taken.answer)
+            self._rename(folder / name, self._rejected / f"{folder.name}.json")
         else:
             (folder / name).unlink()
         folder.rmdir()
@@ -226,7 +246,7 @@ class Spool:
             set=request.set_name(self._root) if request.action is Action.BACKUP else None,
             request=dict(request.content()),
         )
-        durable.create(self._path(answer), answer.to_json())
+        self.reserve.insist(partial(durable.create, self._path(answer), answer.to_json()))
         if LEGACY_REQUEST in files:
             self.clear_legacy_status()
         return answer
@@ -281,7 +301,7 @@ class Spool:
         `names` are the files to answer beside, where not all that the answer is for: an id repeated a thousand times
         has a thousand.
         """
-        durable.write(self._answers / f"{answer.id}.json", answer.to_json(), sync=_for_good(answer))
+        self._put(self._answers / f"{answer.id}.json", answer.to_json(), sync=_for_good(answer))
         for name in answer.files if names is None else names:
             newest = self._newest_of(name)
             if answer.id != newest.id and answer.ticket < newest.ticket:
@@ -290,7 +310,7 @@ class Spool:
                 self._legacy(answer)
             self._newest[name] = _Newest(max(answer.ticket, newest.ticket), answer.id, answer.state.final)
             if answer.state is not State.REJECTED:
-                _beside(self.folder, name, answer)
+                self._beside(name, answer)
 
     def _legacy(self, answer: Answer) -> None:
         """Write the predecessor's word, once the newest request of its name has ended.
@@ -299,7 +319,16 @@ class Spool:
         """
         word = LEGACY_WORD.get(answer.state)
         if word is not None:
-            durable.write(self.folder / LEGACY_STATUS, word.encode() + b"\n", sync=False)
+            self._put(self.folder / LEGACY_STATUS, word.encode() + b"\n", sync=False)
+
+    def _beside(self, name: str, answer: Answer) -> None:
+        """Write the answer beside the dropped file. A name too long for its ending has its answer by id alone."""
+        try:
+            self._put(self.folder / answer_name(name), answer.to_json(), sync=_for_good(answer))
+        except OSError as error:
+            if len(os.fsencode(answer_name(name))) <= 255:  # noqa: PLR2004  NAME_MAX
+                raise
+            log.warning("answer has no place beside its request", request=answer.id, error=error.strerror)
 
     def _newest_of(self, name: str) -> _Newest:
         if name not in self._newest:
@@ -313,13 +342,82 @@ class Spool:
     def _write(self, answer: Answer) -> None:
         """Replace the entry where it stands now."""
         here = next((path for path in self._paths(answer.id) if path.exists()), self._path(answer))
-        durable.write(here, answer.to_json())
+        self._put(here, answer.to_json())
 
     def _move(self, answer: Answer) -> None:
         target = self._path(answer)
         for path in self._paths(answer.id):
             if path != target and path.exists():
-                path.rename(target)
+                self._rename(path, target)
+
+    def _put(self, path: Path, content: bytes, *, sync: bool = True) -> None:
+        """Write a file, on a full volume too."""
+        self.reserve.insist(partial(durable.write, path, content, sync=sync))
+
+    def _rename(self, path: Path, target: Path) -> None:
+        """Rename a file: a folder that must grow for it may meet a full volume."""
+        self.reserve.insist(partial(path.rename, target))
+
+    # Forgetting
+
+    def expire(self, now: datetime, keep: timedelta) -> int:
+        """Remove answers older than `keep`, their ledger entries and rejected files; return how many files went.
+
+        A call takes a moment at most, and the next one goes on from there. An answer goes by the time it says itself;
+        one that is not final, or cannot be read, stays. An id that has gone is new again.
+        """
+        if self._sweep is None:
+            if now < self._next_sweep:
+                return 0
+            self._next_sweep = now + min(LONGEST_BETWEEN_SWEEPS, keep / SHARE_BETWEEN_SWEEPS)
+            self._sweep = self._sweep_before(now - keep)
+        until = time.monotonic() + EXPIRY_SECONDS
+        removed = 0
+        try:
+            for went in self._sweep:
+                removed += went
+                if time.monotonic() > until:
+                    break
+            else:
+                self._sweep = None
+        except OSError as error:
+            self._sweep = None
+            log.warning("answers not expired", folder=str(self.folder), error=str(error))
+        if removed:
+            log.info("answers expired", files=removed)
+        return removed
+
+    def _sweep_before(self, moment: datetime) -> Iterator[bool]:
+        """Look at every file that may be older than a moment; yield whether it went."""
+        yield from self._sweep_in(self.folder, partial(_is_old, ANSWER_ENDING, moment))
+        for place in (self._answers, self._done):
+            yield from self._sweep_in(place, partial(_is_old, ".json", moment))
+        yield from self._sweep_in(self._rejected, partial(self._is_old_rejected, moment))
+
+    def _sweep_in(self, place: Path, is_old: Callable[["os.DirEntry[str]"], bool]) -> Iterator[bool]:
+        with os.scandir(place) as entries:
+            for entry in entries:
+                old = is_old(entry)
+                if old:
+                    self._remove(place / entry.name)
+                yield old
+
+    def _remove(self, path: Path) -> None:
+        path.unlink(missing_ok=True)
+        if path.parent == self.folder:
+            base = path.name.removesuffix(ANSWER_ENDING)
+            for name in (base, f"{base}.request"):
+                self._newest.pop(name, None)
+                if name == LEGACY_REQUEST:
+                    self.clear_legacy_status()
+
+    def _is_old_rejected(self, moment: datetime, entry: "os.DirEntry[str]") -> bool:
+        """Tell whether a rejected file has had its time: its answer has, or has gone. A folder is never emptied."""
+        ticket = entry.name.removesuffix(".json")
+        taken = _time_of(ticket)
+        if taken is None or taken >= moment or entry.is_dir(follow_symlinks=False):
+            return False
+        return not (self._answers / f"{ticket}.json").exists()
 
     def ticket(self, now: datetime) -> str:
         """Return a new id: the time it was made, and a number for those made within a microsecond or by other lives."""
@@ -352,6 +450,31 @@ class Spool:
 def _version(facts: os.stat_result) -> tuple[int, int, int]:
     """Return what is different once a file was written again."""
     return facts.st_ino, facts.st_size, facts.st_mtime_ns
+
+
+def _is_old(ending: str, moment: datetime, entry: "os.DirEntry[str]") -> bool:
+    """Tell whether a file is a final answer of before a moment; its own time only saves reading young ones."""
+    if not entry.name.endswith(ending):
+        return False
+    try:
+        if entry.stat(follow_symlinks=False).st_mtime >= moment.timestamp():
+            return False
+        answer = Answer.model_validate_json(_read(Path(entry.path), LARGEST_ANSWER))
+    except (OSError, ValueError):
+        return False
+    return answer.state.final and (answer.finished or answer.received) < moment
+
+
+def _time_of(ticket: str) -> datetime | None:
+    """Return when a ticket was made.
+
+    >>> _time_of("20261123T020000000000Z-00010000")
+    datetime.datetime(2026, 11, 23, 2, 0, tzinfo=datetime.timezone.utc)
+    """
+    try:
+        return datetime.strptime(ticket.partition("-")[0], "%Y%m%dT%H%M%S%f%z")
+    except ValueError:
+        return None
 
 
 def is_request_name(name: str) -> bool:
@@ -395,11 +518,11 @@ _KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
 )
 
 
-def _read(path: Path) -> bytes:
-    """Read a little more than the largest request, never through a link, never waiting for a writer."""
+def _read(path: Path, most: int = LARGEST + 1) -> bytes:
+    """Read a file, a little more than the largest request of it; never through a link, never waiting for a writer."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     with os.fdopen(descriptor, "rb") as file:
-        return file.read(LARGEST + 1)
+        return file.read(most)
 
 
 def _for_good(answer: Answer) -> bool:
@@ -409,13 +532,3 @@ def _for_good(answer: Answer) -> bool:
     what a power cut takes of them is the answer alone: the file is kept.
     """
     return answer.state.final and answer.state is not State.REJECTED
-
-
-def _beside(folder: Path, name: str, answer: Answer) -> None:
-    """Write the answer beside the dropped file. A name too long for its ending has its answer by id alone."""
-    try:
-        durable.write(folder / answer_name(name), answer.to_json(), sync=_for_good(answer))
-    except OSError as error:
-        if len(os.fsencode(answer_name(name))) <= 255:  # noqa: PLR2004  NAME_MAX
-            raise
-        log.warning("answer has no place beside its request", request=answer.id, error=error.strerror)
