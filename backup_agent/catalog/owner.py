@@ -14,7 +14,7 @@ from pathlib import Path
 from backup_agent.core.owner import Owner, Standing, standing
 from backup_agent.core.reasons import BackupError, Failure, PermanentError, Reason
 from backup_agent.stores.local import LocalStore
-from backup_agent.stores.store import ConflictError, Store
+from backup_agent.stores.store import ConflictError, Seen, Store
 
 KEY = "owner.json"
 NAMESPACE = "POD_NAMESPACE"
@@ -31,6 +31,8 @@ class Found:
     owner: Owner | None = None
     fault: str = ""
     """Why what stands there cannot be read as it was meant: it is of a newer schema, or no owner at all."""
+    newer: bool = False
+    """It is of a newer schema: an agent of that version is at home there."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ def check_volume(
         found = look(store)
         if found.owner is None and found.fault:
             return Volume(now, unreadable(name, found), unreadable(name, found))
-        ours = now.model_copy(update={"id": found.owner.id if found.owner else secrets.token_hex(8)})
+        ours = now.model_copy(update={"id": found.owner.id if found.owner else new_id()})
         if standing(found.owner, ours, owned_before=True) is Standing.FOREIGN:
             failure = foreign(name, found, ours)
             return Volume(ours, failure, failure)
@@ -81,7 +83,7 @@ def look(store: Store) -> Found:
     try:
         return Found(seen.version, Owner.from_json(seen.content))
     except ValueError:
-        return Found(seen.version, *_as_far_as_understood(seen.content))
+        return _as_far_as_understood(seen)
 
 
 def settle(store: Store, found: Found, ours: Owner) -> None:
@@ -95,9 +97,12 @@ def settle(store: Store, found: Found, ours: Owner) -> None:
 
 
 def adopt(store: Store, ours: Owner) -> Owner | None:
-    """Take over a place, whoever owns it; return who did."""
+    """Take over a place, whoever owns it; return who did. Raise PermanentError where a newer agent is at home."""
     for _ in range(TRIES):
         found = look(store)
+        if found.newer:
+            failure = unreadable(store.name, found)
+            raise PermanentError(failure.reason, failure.error, failure.hint)
         with suppress(ConflictError):
             store.swap(KEY, ours.to_json(), found.version)
             return found.owner
@@ -121,17 +126,26 @@ def unreadable(place: str, found: Found) -> Failure:
     )
 
 
+def new_id() -> str:
+    """Draw an id."""
+    return secrets.token_hex(8)
+
+
 def agent_at(root: Path) -> str:
     """Return where this agent runs: host name (in Kubernetes the pod's) and storage root."""
     return f"{os.uname().nodename}:{root}"
 
 
-def _as_far_as_understood(content: bytes) -> tuple[Owner | None, str]:
-    """Return the owner in what a newer agent has written, and what is the matter with it."""
+def _as_far_as_understood(seen: Seen) -> Found:
+    """Return what is to be known of what this version did not write."""
     try:
-        fields = json.loads(content)
+        fields = json.loads(seen.content)
         newer = fields["schema"] > Owner.model_fields["schema_"].default
-        known = {name: fields[name] for name in Owner.model_fields if name in fields}
-        return Owner.model_validate(known), f"is of schema {fields['schema']}" if newer else "is not as agents write it"
     except (ValueError, TypeError, KeyError):
-        return None, "cannot be read"
+        return Found(seen.version, None, "cannot be read")
+    fault = f"is of schema {fields['schema']}" if newer else "is not as agents write it"
+    try:
+        known = Owner.model_validate({name: fields[name] for name in Owner.model_fields if name in fields})
+    except ValueError:
+        return Found(seen.version, None, fault, newer=newer)
+    return Found(seen.version, known, fault, newer=newer)

@@ -11,7 +11,7 @@ import click
 
 from backup_agent import __version__
 from backup_agent.cli.configured import settings_option
-from backup_agent.core.reasons import BackupError
+from backup_agent.core.reasons import BackupError, Reason
 from backup_agent.settings.faults import SettingsError
 from backup_agent.settings.load import DEFAULT_PATH, PATH_VARIABLE
 
@@ -22,7 +22,9 @@ COMMANDS = {
     "status": "Show what the agent does now.",
     "list": "List the recorded artifacts.",
     "show": "Show one artifact, or the answer to one request.",
+    "catalog": "Rebuild or check the index of what is recorded; adopt other tools' artifacts.",
     "schedules": "Show the next runs of every schedule.",
+    "adopt-root": "Take over a storage root or prefix that belongs to another agent.",
     "config": "Show the settings in force, and where each value came from.",
     "schema": "Print the JSON Schema of a file: settings, request, record, answer.",
     "demo": "Show a day of the agent against a simulated cluster.",
@@ -42,7 +44,7 @@ class Commands(click.Group):
         del ctx
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = import_module(f"backup_agent.cli.{cmd_name}").command
+        command: click.Command = import_module(f"backup_agent.cli.{cmd_name.replace('-', '_')}").command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -78,7 +80,7 @@ def code(arguments: list[str] | None = None) -> int:
         return 2
     except BackupError as error:
         _complain(error.failure.error, error.failure.advice)
-        return 1
+        return 4 if error.failure.reason is Reason.FOREIGN_ROOT else 1
     except OSError as error:
         _complain(f"{error.filename or 'input or output'}: {error.strerror}")
         return 1

@@ -1,0 +1,62 @@
+"""`backup-agent adopt-root`."""
+
+import click
+
+from backup_agent.catalog import owner
+from backup_agent.cli import printing
+from backup_agent.cli.configured import json_option, loaded, settings_option
+from backup_agent.core.owner import Standing
+from backup_agent.run.places import adopt_place, open_place, standing_of, this_volume
+from backup_agent.settings.model import VOLUME, Settings
+
+REFUSED = 4
+
+_SAID = {
+    Standing.VACANT: "nobody's: becomes ours with the first copy",
+    Standing.OURS: "ours",
+    Standing.LOST: "this cluster's, of a volume that is gone: adopted with the next copy",
+    Standing.FOREIGN: "another's",
+}
+
+
+@click.command()
+@click.option("--place", help="`local` (the volume) or one destination; else all.")
+@click.option("--yes", is_flag=True, help="Do it. Without it the command only shows whose each place is.")
+@settings_option
+@json_option
+@click.pass_context
+def command(context: click.Context, place: str | None, yes: bool, as_json: bool) -> int:
+    """Take over places that belong to another agent, whose owner.json says so: where that one is gone for good.
+
+    Whoever is taken over publishes and deletes nothing there from then on. A volume that is taken over gets a new id.
+    Exits 4 where there is something to take over, and no --yes.
+    """
+    settings = loaded(context).settings
+    places = (place,) if place else (VOLUME, *settings.storage.destinations)
+    told = [_look(name, settings, yes=yes) for name in places]
+    if as_json:
+        printing.as_json({"places": told})
+    else:
+        rows = [[one["place"], one["owner"] or "-", "adopted" if one["adopted"] else one["said"]] for one in told]
+        printing.table(["PLACE", "OWNER", "THIS AGENT'S?"], [[str(cell) for cell in row] for row in rows])
+    wanting = [one for one in told if one["standing"] == Standing.FOREIGN and not one["adopted"]]
+    if wanting and not as_json:
+        click.echo("nothing was changed: --yes takes over what is another's", err=True)
+    return REFUSED if wanting else 0
+
+
+def _look(name: str, settings: Settings, *, yes: bool) -> dict[str, object]:
+    """Return whose a place is, after it was adopted where that was wanted."""
+    store = open_place(name, settings)
+    volume = this_volume(settings)
+    if name == VOLUME and volume.foreign is not None:
+        stands, found = Standing.FOREIGN, owner.look(store)
+    else:
+        stands, found = standing_of(name, settings, store, volume)
+    adopted = yes and stands in (Standing.FOREIGN, Standing.LOST)
+    if adopted:
+        # Else a clone would go on under the original's id.
+        ours = volume.ours.model_copy(update={"id": owner.new_id()}) if name == VOLUME else volume.ours
+        adopt_place(name, settings, store, ours)
+    facts = {"standing": stands.value, "said": _SAID[stands], "adopted": adopted}
+    return {"place": name, "owner": str(found.owner) if found.owner else found.fault or None, **facts}

@@ -1,0 +1,93 @@
+"""`adopt-root`: whose each place is, and taking over."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backup_agent.catalog.owner import check_volume
+from tests.cli.conftest import Place
+from tests.components.seaweedfs import ADMIN, BUCKET, SeaweedFS
+
+
+def owner_of(root: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((root / "owner.json").read_text())
+    return content
+
+
+def test_a_volume_of_our_own_is_said_so(place: Place) -> None:
+    result = place.run("adopt-root")
+
+    assert result.code == 0
+    assert "ours" in result.out
+
+
+def test_a_volume_of_another_is_shown_and_left_without_yes(place: Place) -> None:
+    check_volume(place.root, "other")
+    before = owner_of(place.root)
+    result = place.run("adopt-root")
+
+    assert result.code == 4
+    assert f"{before['id']} (cluster other" in result.out
+    assert "--yes" in result.err
+    assert owner_of(place.root) == before
+
+
+def test_a_volume_that_is_taken_over_gets_a_new_id(place: Place) -> None:
+    check_volume(place.root, "other")
+    before = owner_of(place.root)
+    result = place.run("adopt-root", "--yes", "--json")
+
+    assert result.code == 0
+    assert [one["adopted"] for one in result.json["places"]] == [True]
+    assert owner_of(place.root)["cluster"] == "demo"
+    assert owner_of(place.root)["id"] != before["id"]
+    assert place.run("adopt-root").code == 0
+
+
+def test_a_volume_whose_owner_cannot_be_read_can_be_taken_over(place: Place) -> None:
+    (place.root / "owner.json").write_text("{")
+
+    assert place.run("adopt-root").code == 4
+    assert place.run("adopt-root", "--yes").code == 0
+    assert owner_of(place.root)["cluster"] == "demo"
+
+
+@pytest.mark.parametrize("owner", [{"schema": 2, "id": "x", "cluster": "other"}, {"schema": 2}])
+def test_a_place_of_a_newer_agent_is_never_taken_over(place: Place, owner: dict[str, Any]) -> None:
+    (place.root / "owner.json").write_text(json.dumps(owner))
+    result = place.run("adopt-root", "--yes")
+
+    assert result.code == 1
+    assert "schema 2" in result.err
+    assert owner_of(place.root) == owner
+
+
+def test_a_place_that_is_not_in_the_settings_is_said_so(place: Place) -> None:
+    result = place.run("adopt-root", "--place", "nowhere")
+
+    assert result.code == 1
+    assert "nowhere" in result.err
+
+
+@pytest.mark.components
+def test_a_destination_is_taken_over(
+    place: Place, seaweedfs: SeaweedFS, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", ADMIN.access_key)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", ADMIN.secret_key)
+    where = {"bucket": BUCKET, "endpoint_url": seaweedfs.endpoint_url, "region": "us-east-1", "path_style": True}
+    place.settings["storage"]["destinations"] = {"offsite": {**where, "prefix": tmp_path.name}}
+    there = {"schema": 1, "id": "z", "cluster": "demo", "system_id": "Z"}
+    key = f"{tmp_path.name}/demo/owner.json"
+    seaweedfs.client().put_object(Bucket=BUCKET, Key=key, Body=json.dumps(there).encode())
+
+    shown = place.run("adopt-root", "--json")
+    taken = place.run("adopt-root", "--yes", "--place", "offsite")
+
+    assert shown.code == 4
+    assert [one["standing"] for one in shown.json["places"]] == ["ours", "foreign"]
+    assert taken.code == 0
+    now = json.loads(seaweedfs.client().get_object(Bucket=BUCKET, Key=key)["Body"].read())
+    assert now["id"] == owner_of(place.root)["id"]
