@@ -59,7 +59,7 @@ def test_a_place_of_a_newer_agent_is_never_taken_over(place: Place, owner: dict[
     (place.root / "owner.json").write_text(json.dumps(owner))
     result = place.run("adopt-root", "--yes")
 
-    assert result.code == 1
+    assert result.code == 4
     assert "schema 2" in result.err
     assert owner_of(place.root) == owner
 

@@ -1,0 +1,147 @@
+"""Two real agents on one bucket: one publishes, the other owes and says whose the place is."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backup_agent.standins import cluster as simulated
+from tests.agent.live import Live, until
+from tests.agent.test_copies import KEYS, WARNED, content, destination, stored
+from tests.components.seaweedfs import SeaweedFS
+
+
+def another_cluster(name: str = "system") -> simulated.Cluster:
+    """Return a cluster whose `system` is not that of the others."""
+    return simulated.three_servers(databases=("neo4j", "orders")).with_database_recreated(name)
+
+
+@pytest.fixture(name="pair")
+def _pair(tmp_path: Path, seaweedfs: SeaweedFS) -> Iterator[tuple[Live, Live]]:
+    """Two agents of clusters of one name, with one destination."""
+    with Live(tmp_path / "a") as one, Live(tmp_path / "b", another_cluster()) as other:
+        for live in (one, other):
+            live.settings["storage"]["destinations"] = {"offsite": destination(seaweedfs, tmp_path)}
+            live.environ = KEYS
+        yield one, other
+
+
+def owner_there(seaweedfs: SeaweedFS, tmp_path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(content(seaweedfs, tmp_path, "owner.json"))
+    return found
+
+
+def owner_of(live: Live) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((live.root / "owner.json").read_text())
+    return found
+
+
+def owes(live: Live, answer: dict[str, Any], *sides: str) -> None:
+    """See that an answer says that the backup stands, that its copy is owed, and whose the place is."""
+    assert (answer["state"], answer["reason"]) == WARNED
+    assert answer["databases"]["orders"]["copies"] == {"offsite": "owed"}
+    said = json.dumps(answer)
+    for side in sides:
+        assert side in said
+    assert live.status()["destinations"]["offsite"]["reason"] == "foreign_root"
+
+
+def test_of_two_clusters_of_one_name_the_first_publishes_and_the_second_owes(
+    pair: tuple[Live, Live], seaweedfs: SeaweedFS, tmp_path: Path
+) -> None:
+    one, other = pair
+    one.start()
+    assert one.ask(database="orders")["state"] == "succeeded"
+    before = stored(seaweedfs, tmp_path)
+    other.start()
+    answer = other.ask(database="orders")
+
+    owes(other, answer, owner_of(one)["id"], owner_of(other)["id"], "offsite")
+    assert stored(seaweedfs, tmp_path) == before
+    assert len(other.records()) == 1
+    one.commit()
+    assert one.ask("again", database="orders")["state"] == "succeeded"
+    assert owner_there(seaweedfs, tmp_path)["id"] == owner_of(one)["id"]
+
+
+def test_two_agents_that_start_at_the_same_time_do_not_both_publish(
+    pair: tuple[Live, Live], seaweedfs: SeaweedFS, tmp_path: Path
+) -> None:
+    for live in pair:
+        live.start()
+    for live in pair:
+        live.drop(database="orders")
+    answers = [live.answer(patience=60) for live in pair]
+
+    assert sorted(answer["state"] for answer in answers) == ["succeeded", "succeeded_with_warnings"]
+    winner = pair[0] if answers[0]["state"] == "succeeded" else pair[1]
+    records = [json.loads(content(seaweedfs, tmp_path, key)) for key in stored(seaweedfs, tmp_path) if "json" in key]
+    assert [{**record, "fencing": None} for record in records] == winner.records()
+    assert owner_there(seaweedfs, tmp_path)["id"] == owner_of(winner)["id"]
+
+
+def test_a_staging_cluster_cloned_from_production_publishes_nothing_there(
+    pair: tuple[Live, Live], seaweedfs: SeaweedFS, tmp_path: Path
+) -> None:
+    production, staging = pair
+    production.start()
+    assert production.ask(database="orders")["state"] == "succeeded"
+    before = stored(seaweedfs, tmp_path)
+    shutil.copytree(production.root, staging.root)
+    staging.start()
+    staging.commit()
+    answer = staging.ask(database="orders", type="FULL")
+
+    owes(staging, answer, owner_of(production)["id"])
+    assert stored(seaweedfs, tmp_path) == before
+    production.commit()
+    assert production.ask("again", database="orders")["state"] == "succeeded"
+
+
+def test_an_agent_whose_volume_is_lost_goes_on_by_itself(
+    pair: tuple[Live, Live], seaweedfs: SeaweedFS, tmp_path: Path
+) -> None:
+    live, _ = pair
+    live.start()
+    assert live.ask(database="orders")["state"] == "succeeded"
+    before, there = owner_of(live)["id"], stored(seaweedfs, tmp_path)
+    assert live.end() == 0
+    shutil.rmtree(live.root)
+    live.start()
+    live.commit()
+    answer = live.ask(database="orders")
+
+    assert answer["state"] == "succeeded"
+    assert owner_there(seaweedfs, tmp_path)["id"] == owner_of(live)["id"] != before
+    assert len(stored(seaweedfs, tmp_path)) == len(there) + 2
+    assert there.items() <= stored(seaweedfs, tmp_path).items()
+
+
+def test_a_copy_that_is_killed_with_its_agent_is_taken_up_by_the_next_life_at_once(
+    pair: tuple[Live, Live], seaweedfs: SeaweedFS, tmp_path: Path
+) -> None:
+    live, _ = pair
+    live.settings["storage"]["destinations"]["offsite"]["bandwidth"] = "256KiB"
+    live.change(lambda cluster: cluster.with_database("orders", store_bytes=4 << 20))
+    live.start()
+    live.drop(id="one", database="orders")
+    live.until_stage("one", "upload")
+
+    def number() -> int:
+        try:
+            lease = json.loads(content(seaweedfs, tmp_path, ".agent/lease.json"))
+        except seaweedfs.client().exceptions.NoSuchKey:
+            return 0
+        return int(lease["number"])
+
+    until(number, "lease")
+    live.kill_all()
+    live.settings["storage"]["destinations"]["offsite"].pop("bandwidth")
+    live.start()
+    answer = live.final("one", patience=60)
+
+    assert answer["databases"]["orders"]["copies"] == {"offsite": "stored"}
+    assert number() == 2
