@@ -53,8 +53,8 @@ class Holdings:
     """Keys of each artifact's files, as its record names them."""
     holds: dict[str, Hold] = field(default_factory=dict)
     damages: dict[str, Damage] = field(default_factory=dict)
-    without_artifact: dict[str, Finding] = field(default_factory=dict)
-    """Artifact -> the first of its files that is missing, or has another size than recorded."""
+    without_artifact: dict[str, tuple[Finding, ...]] = field(default_factory=dict)
+    """Artifact -> those of its files that are missing, or have another size than recorded."""
     orphans: tuple[Found, ...] = ()
     """Files named as artifacts of their database that no record names; catalog.journal knows the agent's own."""
     foreign: tuple[Found, ...] = ()
@@ -73,14 +73,22 @@ def survey(store: Store, index: Path | None = None, *, sets: Collection[str] | N
 
 
 def by_database(
-    store: Store, index: Path | None = None, *, sets: Collection[str] | None = None, trust: bool = True
+    store: Store,
+    index: Path | None = None,
+    *,
+    sets: Collection[str] | None = None,
+    trust: bool = True,
+    writes: bool = True,
 ) -> Iterator[Holdings]:
     """Yield the same one database after the other, in the order of the keys; what lies outside comes as it is found.
 
-    One folder is in memory at a time. The index is brought up to date after the last. Without `trust` every record is
-    read, and the index is compared with what they say.
+    One folder is in memory at a time. The index is brought up to date after the last, unless `writes` is off. Without
+    `trust` every record is read, and the index is compared with what they say.
     """
-    with Rewriting(index) as old, ThreadPoolExecutor(_READERS, thread_name_prefix="record") as pool:
+    with (
+        Rewriting(index, writes=writes) as old,
+        ThreadPoolExecutor(_READERS, thread_name_prefix="record") as pool,
+    ):
         for one in folders(_listing(store, sets)):
             if isinstance(one, Found):
                 yield Holdings(foreign=(one,))
@@ -168,7 +176,7 @@ def _holdings(
         files=files,
         holds=holds,
         damages=damages,
-        without_artifact={line.entry.key: wrong[0] for line in lines if (wrong := one.amiss(line.files))},
+        without_artifact={line.entry.key: tuple(wrong) for line in lines if (wrong := one.amiss(line.files))},
         orphans=orphans,
         foreign=one.foreign + strangers,
         unreadable=(*faults, *hold_faults, *damage_faults),

@@ -108,26 +108,32 @@ def forget(index: Path, keys: Collection[str]) -> None:
         old.commit()
 
 
-def lines(index: Path) -> Iterator[bytes]:
-    """Yield the lines of an index as they stand, the head left out; nothing where there is no index."""
-    try:
-        with index.open("rb") as file:
-            if file.readline() == HEAD:
-                yield from file
-    except FileNotFoundError:
+def faults(index: Path) -> Iterator[str]:
+    """Yield what in an index is no line of one. No index is no fault."""
+    if not index.exists():
         return
+    with index.open("rb") as file:
+        if file.readline() != HEAD:
+            yield "it does not begin as an index of this version does"
+            return
+        for number, raw in enumerate(file, start=2):
+            try:
+                Line.from_bytes(raw)
+            except ValueError:
+                yield f"line {number} cannot be read"
 
 
 class Rewriting:
     """An index that is read and written anew at once. Nothing is written before the first line that differs.
 
-    Without `path` there is nothing to read, and nothing is written. An index that cannot be written (a full volume) is
-    left as it was: whatever it lacks is read from the records the next time.
+    Without `path` there is nothing to read; without `writes` it is only read. An index that cannot be written (a full
+    volume) is left as it was: whatever it lacks is read from the records the next time.
     """
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, *, writes: bool = True) -> None:
         """Nothing is opened yet."""
         self._path = path
+        self._writes = writes and path is not None
         self._old: BinaryIO | None = None
         self._draft: _Draft | None = None
         self._next: Known | None = None
@@ -203,7 +209,7 @@ class Rewriting:
 
     def _begun(self) -> "_Draft | None":
         """Return the new index, begun with what it shares with the old one; None where none is to be written."""
-        if self._draft is None and self._path is not None:
+        if self._draft is None and self._path is not None and self._writes:
             self._draft = _Draft(self._path)
             self._draft.begin(self._old, self._same)
         return self._draft
@@ -215,7 +221,7 @@ class Rewriting:
         except OSError:
             if self._draft is not None:
                 self._draft.discard()
-            self._draft = self._path = None
+            self._draft, self._writes = None, False
 
 
 class _Draft:

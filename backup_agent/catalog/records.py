@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from backup_agent.core.names import RECORD_SUFFIX
+from backup_agent.core.names import DATABASE, RECORD_SUFFIX, SET
 from backup_agent.core.records import Record
 
 ARTIFACT_RECORD = ".backup" + RECORD_SUFFIX
@@ -65,10 +65,10 @@ def first_fault(error: ValueError) -> str:
 def databases(root: Path) -> Iterator[tuple[str, str]]:
     """Yield every set and database that has a folder below the root."""
     for set_name in sorted(_names(root)):
-        if set_name.startswith(".") or not (root / set_name).is_dir():
+        if not SET.fullmatch(set_name):  # lost+found, which only root may look into, is none
             continue
         for database in sorted(_names(root / set_name)):
-            if not database.startswith(".") and (root / set_name / database).is_dir():
+            if DATABASE.fullmatch(database) and (root / set_name / database).is_dir():
                 yield set_name, database
 
 

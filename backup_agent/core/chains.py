@@ -43,6 +43,7 @@ class TypeReason(StrEnum):
     STORE_CHANGED = "store_changed"
     DIFF_FAILED = "diff_failed"
     DIFF_DOES_NOT_CONTINUE = "diff_does_not_continue"
+    ADOPTED = "adopted"  # another tool took it, and nobody here knows why
 
 
 @dataclass(frozen=True)

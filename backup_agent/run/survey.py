@@ -49,7 +49,8 @@ def tell(root: Path, holdings: Holdings, notes: dict[str, str], copied_sets: Col
     """Tell the summary of one database's folder, and what is wrong in it."""
     for fault in holdings.unreadable:
         teller.tell("unreadable", fault=str(fault))
-    for finding in islice(chain(holdings.altered.values(), holdings.without_artifact.values()), MOST_WARNINGS):
+    wrong = chain(holdings.altered.values(), *holdings.without_artifact.values())
+    for finding in islice(wrong, MOST_WARNINGS):
         teller.tell("warning", text="catalog drifted", because=f"{finding.key}: {finding.text}")
     if holdings.entries:
         entries = tuple(holdings.entries.values())

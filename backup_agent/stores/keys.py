@@ -27,9 +27,12 @@ def parts_of(key: str) -> tuple[str, ...]:
 
 
 def is_listed(key: str) -> bool:
-    """Tell whether a listing shows this key: a valid one, no part of which has a leading dot."""
+    """Tell whether a listing shows this key: a valid one, no part of which has a leading dot.
+
+    The `lost+found` of a file system is left out too: only root may look into it.
+    """
     parts = tuple(key.split("/"))
-    return not _fault(key, parts) and not any(part.startswith(".") for part in parts)
+    return not _fault(key, parts) and not any(part.startswith(".") or part == "lost+found" for part in parts)
 
 
 def other_content(where: str) -> PermanentError:

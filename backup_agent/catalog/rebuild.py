@@ -1,0 +1,45 @@
+"""Making what is known of a place again, from the place alone: its index, and the notes on copies that are there."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from backup_agent.catalog.copies import Notes
+from backup_agent.catalog.holdings import Unreadable, by_database
+from backup_agent.core.names import record_key
+from backup_agent.stores.store import Store
+
+
+@dataclass(frozen=True)
+class Rebuilt:
+    """What was found."""
+
+    artifacts: int
+    unreadable: tuple[Unreadable, ...]
+    noted: tuple[str, ...]
+    """Artifacts that were owed to the destination, and are there."""
+
+
+def rebuild(store: Store, index: Path, *, root: Path, notes: Notes | None) -> Rebuilt:
+    """Read every record of a place and write its index anew, whatever it said.
+
+    Given the `notes` on a destination, note the copies that are there whole. No note is taken away: a copy may have
+    been pruned there. Raise what the store does where it cannot be read, and OSError where the volume takes no more.
+    """
+    artifacts = 0
+    unreadable: list[Unreadable] = []
+    noted: list[str] = []
+    for holdings in by_database(store, index, trust=False):
+        artifacts += len(holdings.entries)
+        unreadable += holdings.unreadable
+        if notes is not None:
+            whole = (key for key in holdings.entries if key not in holdings.without_artifact)
+            noted += _note(notes, root, whole)
+    return Rebuilt(artifacts, tuple(unreadable), tuple(noted))
+
+
+def _note(notes: Notes, root: Path, keys: Iterator[str]) -> Iterator[str]:
+    for key in keys:
+        if (root / record_key(key)).exists() and not notes.has(key):
+            notes.add(key)
+            yield key

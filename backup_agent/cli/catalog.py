@@ -1,0 +1,143 @@
+"""`backup-agent catalog`: the index made anew, what does not fit, and artifacts of other tools."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from backup_agent.catalog import owner
+from backup_agent.catalog.adopt import Adopting, Became, Result
+from backup_agent.catalog.copies import Notes
+from backup_agent.catalog.diff import diff
+from backup_agent.catalog.index import index_of
+from backup_agent.catalog.rebuild import rebuild
+from backup_agent.cli import printing
+from backup_agent.cli.configured import json_option, loaded, settings_option
+from backup_agent.core.reasons import PermanentError, Reason
+from backup_agent.run.places import open_place
+from backup_agent.settings.model import VOLUME, Settings
+from backup_agent.supervisor import ownership
+
+_OPTIONS = {"rebuild": {"place"}, "diff": {"place", "checksums"}, "adopt": {"source", "set_name", "dry_run"}}
+
+
+@click.command()
+@click.argument("what", type=click.Choice(list(_OPTIONS)))
+@click.option("--place", help="rebuild, diff: a destination instead of the volume.")
+@click.option("--checksums", is_flag=True, help="diff: read every artifact, and compare its checksum too.")
+@click.option(
+    "--from",
+    "source",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="adopt: a folder to look in; else everywhere below the storage root.",
+)
+@click.option("--set", "set_name", help="adopt: the set to take all into.")
+@click.option("--dry-run", is_flag=True, help="adopt: say what would be adopted, and do nothing.")
+@settings_option
+@json_option
+@click.pass_context
+def command(
+    context: click.Context,
+    what: str,
+    place: str | None,
+    source: Path | None,
+    set_name: str | None,
+    *,
+    checksums: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> int:
+    """Make the index of a place anew (rebuild), show what does not fit there (diff), take in artifacts (adopt).
+
+    The records are the catalog, and the index a cache of them. diff repairs nothing, and exits 3 where something does
+    not fit. adopt takes in artifacts that other tools left, after reading them to their end: it never moves, changes or
+    overwrites what it finds, and needs the storage root to itself, so it refuses (exit code 4) while the agent runs.
+    """
+    given = {name for name, value in (("place", place), ("checksums", checksums), ("source", source)) if value}
+    given |= {name for name, value in (("set_name", set_name), ("dry_run", dry_run)) if value}
+    if wrong := given - _OPTIONS[what]:
+        names = {"source": "from", "set_name": "set", "dry_run": "dry-run"}
+        raise click.UsageError(f"catalog {what} takes no --{names.get(one := min(wrong), one)}", context)
+    settings = loaded(context).settings
+    if what == "rebuild":
+        return _rebuild(settings, place or VOLUME, as_json=as_json)
+    if what == "diff":
+        return _diff(settings, place or VOLUME, checksums=checksums, as_json=as_json)
+    return _adopt(settings, source, set_name, dry_run=dry_run, as_json=as_json)
+
+
+def _rebuild(settings: Settings, place: str, *, as_json: bool) -> int:
+    store = open_place(place, settings)
+    root = settings.storage.root
+    destination = settings.storage.destinations.get(place)
+    notes = Notes(root, place, destination.identity) if destination else None
+    rebuilt = rebuild(store, index := index_of(place, settings), root=root, notes=notes)
+    faults = [str(fault) for fault in rebuilt.unreadable]
+    if as_json:
+        told = {"place": place, "artifacts": rebuilt.artifacts, "noted": rebuilt.noted, "unreadable": faults}
+        printing.as_json({**told, "index": str(index)})
+    else:
+        click.echo(f"{place}: {printing.counted(rebuilt.artifacts, 'artifact', 'artifacts')} in {index}")
+        for key in rebuilt.noted:
+            click.echo(f"not owed, it is there: {key}")
+        for fault in faults:
+            click.echo(f"unreadable: {fault}", err=True)
+    return 3 if faults else 0
+
+
+def _diff(settings: Settings, place: str, *, checksums: bool, as_json: bool) -> int:
+    found = list(diff(open_place(place, settings), index_of(place, settings), checksums=checksums))
+    if as_json:
+        printing.as_json({"place": place, "findings": [one._asdict() for one in found]})
+    elif found:
+        printing.table(
+            ["FINDING", "WHERE", "WHAT"], [[one.kind.value.replace("_", " "), one.key, one.text] for one in found]
+        )
+    else:
+        read = "every record and every checksum" if checksums else "every record and every size"
+        click.echo(f"{place}: {read} fits what is stored")
+    return 3 if found else 0
+
+
+def _adopt(settings: Settings, source: Path | None, set_name: str | None, *, dry_run: bool, as_json: bool) -> int:
+    source = source and source.resolve()
+    adopting = Adopting(settings, datetime.now(UTC), source, set_name, dry_run=dry_run)
+    results: list[Result] = []
+    with _owned(settings, dry_run=dry_run):
+        for one in adopting.run():
+            results.append(one)
+            if not as_json:
+                click.echo(": ".join(filter(None, (one.became.value, _named(one), one.why))))
+    if as_json:
+        printing.as_json({"artifacts": [{**one._asdict(), "path": str(one.path)} for one in results]})
+    elif not results:
+        click.echo(f"nothing below {source or settings.storage.root} is an artifact without a record")
+    return 3 if any(one.became is Became.REFUSED for one in results) else 0
+
+
+def _named(one: Result) -> str:
+    return f"{one.path}" + (f" as {one.key}" if one.key and not str(one.path).endswith(f"/{one.key}") else "")
+
+
+@contextmanager
+def _owned(settings: Settings, *, dry_run: bool) -> Iterator[None]:
+    """Hold the lock of the storage root; raise PermanentError where an agent runs, or where the root is another's."""
+    root = settings.storage.root
+    if not root.is_dir():
+        raise PermanentError(
+            Reason.NOT_FOUND, f"{root}: there is no such folder", "run this where the volume is, or set storage.root"
+        )
+    if dry_run:
+        yield
+        return
+    lock = ownership.own(root)
+    try:
+        volume = owner.check_volume(root, settings.cluster, namespace=os.environ.get(owner.NAMESPACE) or None)
+        if volume.foreign is not None:
+            raise PermanentError(volume.foreign.reason, volume.foreign.error, volume.foreign.hint)
+        yield
+    finally:
+        os.close(lock)
