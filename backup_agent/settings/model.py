@@ -44,7 +44,6 @@ NOT_IN_FORCE = (
     "verify",
     "limits.keep_orphans",
     "limits.prune_every",
-    "limits.keep_answers",
     "limits.keep_adhoc",
 )
 """Keys that are accepted and checked, and do nothing in this version: deletion of any kind. `*` is any name."""

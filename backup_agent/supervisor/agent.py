@@ -36,6 +36,7 @@ from backup_agent.supervisor.holdings import Holdings
 from backup_agent.supervisor.http import Endpoints
 from backup_agent.supervisor.memory import give_back
 from backup_agent.supervisor.metrics import Metrics
+from backup_agent.supervisor.reserve import Reserve
 from backup_agent.supervisor.runs import END_SECONDS, Run, Runs
 from backup_agent.supervisor.spool import Spool, Taken
 from backup_agent.supervisor.status import Status
@@ -99,6 +100,7 @@ class Agent:
         self._settings_waiting: tuple[str, ...] = ()
         self._root = settings.storage.root
         self._own = self._root / ".agent"
+        self._reserve = Reserve(self._own / "reserve")
         self._inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._started = _now()
         self._ending_by: float | None = None
@@ -272,6 +274,9 @@ class Agent:
             except OSError as error:
                 log.error("request not settled", ticket=ticket, error=str(error))  # noqa: TRY400  the text says it all
         self._take_dropped(monotonic)
+        for reserve in (self._reserve, self._spool.reserve):
+            reserve.make()
+        self._spool.expire(_now(), self._settings.limits.keep_answers)
 
     def _hear_again(self) -> None:
         """Make the folder again where it has gone, with every entry that is not answered, and watch it."""
