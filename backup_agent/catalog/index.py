@@ -18,6 +18,7 @@ from pathlib import Path
 from sys import intern
 from types import TracebackType
 from typing import BinaryIO, NamedTuple, Self
+from zlib import crc32
 
 from backup_agent import durable
 from backup_agent.catalog.own import place_folder
@@ -29,6 +30,14 @@ HEAD = b'{"index":1}\n'
 """The first line: an index of another format is made anew."""
 
 _BLOCK = 1024 * 1024
+
+
+_SEAL = 9  # eight digits and a blank
+
+
+def sealed(text: bytes) -> bytes:
+    """Return a line with its checksum: what is deleted is decided by lines, so a flipped bit must not be believed."""
+    return b"%08x %b\n" % (crc32(text), text)
 
 
 class Line(NamedTuple):
@@ -49,14 +58,17 @@ class Line(NamedTuple):
         times = (one.taken.isoformat(), one.finished.isoformat())
         ids = (one.database_id, one.store_id, one.parent, one.version)
         values = (one.key, self.record_size, one.full, *times, one.lowest, one.highest, *ids, *chain(*self.files))
-        return json.dumps(values, separators=(",", ":")).encode() + b"\n"
+        return sealed(json.dumps(values, separators=(",", ":")).encode())
 
     @classmethod
     def from_bytes(cls, raw: bytes) -> Self:
         """Read a line; raise ValueError where it is none."""
+        text = raw[_SEAL:-1]
+        if raw != sealed(text):
+            raise ValueError("no line of an index: its checksum is another")
         try:
             key, record_size, full, taken, finished, lowest, highest, database_id, store_id, parent, version, *rest = (
-                json.loads(raw.decode())
+                json.loads(text)
             )
             set_name, database, _ = key.split("/")
             # By position, in the order of its fields: by name takes twice as long.
@@ -101,6 +113,8 @@ def index_of(place: str, settings: Settings) -> Path:
 
 def forget(index: Path, keys: Collection[str]) -> None:
     """Strike artifacts out, before the agent deletes their records: else they would be reported as vanished."""
+    if not index.exists():
+        return
     with Rewriting(index) as old:
         for known in old.rest():
             if known.line.entry.key not in keys:

@@ -1,0 +1,177 @@
+"""Drift: each kind is found, nothing is repaired, and what fits is not complained of."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from backup_agent.catalog.copies import Notes
+from backup_agent.catalog.diff import diff
+from backup_agent.catalog.holdings import survey
+from backup_agent.catalog.index import HEAD
+from backup_agent.catalog.rebuild import rebuild
+from backup_agent.core.drift import Kind
+from backup_agent.core.names import record_key
+from backup_agent.core.reasons import BackupError, Reason, TransientError
+from backup_agent.core.records import Record
+from backup_agent.stores.local import LocalStore
+from backup_agent.stores.memory import MemoryStore
+from tests.catalog.places import Place, content, made, newer, tree
+
+
+@pytest.fixture(name="place")
+def _place(tmp_path: Path) -> Place:
+    root = tmp_path / "root"
+    root.mkdir()
+    return Place(LocalStore(root))
+
+
+@pytest.fixture(name="index")
+def _index(tmp_path: Path) -> Path:
+    return tmp_path / "index"
+
+
+def flipped(record: Record) -> bytes:
+    data = bytearray(content(record.files[0].name))
+    data[-1] ^= 1
+    return bytes(data)
+
+
+def tampered(record: Record) -> bytes:
+    return record.to_json().replace(b'"highest": 10,', b'"highest": 11,')
+
+
+SPOILERS: dict[str, tuple[Callable[[Place, Record], None], Kind, str]] = {
+    "record deleted": (
+        lambda place, one: place.store.delete(record_key(one.key)), Kind.ARTIFACT_WITHOUT_RECORD, "{key}",
+    ),
+    "artifact deleted": (lambda place, one: place.store.delete(one.key), Kind.RECORD_WITHOUT_ARTIFACT, "{key}"),
+    "part deleted": (lambda place, one: place.store.delete(f"{one.key}.1"), Kind.RECORD_WITHOUT_ARTIFACT, "{key}.1"),
+    "artifact cut": (lambda place, one: place.put(one.key, b"short"), Kind.SIZE_CHANGED, "{key}"),
+    "artifact flipped": (lambda place, one: place.put(one.key, flipped(one)), Kind.CHECKSUM_CHANGED, "{key}"),
+    "record garbled": (lambda place, one: place.put(record_key(one.key), b"{"), Kind.UNREADABLE, "{key}.json"),
+    "record of a newer schema": (
+        lambda place, one: place.put(record_key(one.key), newer(one.to_json())), Kind.UNREADABLE, "{key}.json",
+    ),
+    "record tampered with": (
+        lambda place, one: place.put(record_key(one.key), tampered(one)), Kind.INDEX_DIFFERS, "{key}",
+    ),
+    "both deleted": (lambda place, one: place.remove(one), Kind.VANISHED, "{key}"),
+    "a stranger": (lambda place, _one: place.put("default/notes.txt", b"x"), Kind.FOREIGN, "default/notes.txt"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SPOILERS)
+def test_each_drift_is_found_and_nothing_is_repaired(place: Place, index: Path, tmp_path: Path, name: str) -> None:
+    spoil, kind, key = SPOILERS[name]
+    record = place.add(made(0, parts=1))
+    place.add(made(1))
+    survey(place.store, index)
+    spoil(place, record)
+    before = tree(tmp_path)
+
+    found = [(one.kind, one.key) for one in diff(place.store, index, checksums=True)]
+
+    assert (kind, key.format(key=record.key)) in found
+    assert {one for one, _ in found} <= {kind, Kind.ARTIFACT_WITHOUT_RECORD, Kind.VANISHED}
+    assert tree(tmp_path) == before
+    assert [(one.kind, one.key) for one in diff(place.store, index, checksums=True)] == found
+
+
+@pytest.mark.parametrize("warm", [False, True], ids=["without an index", "with one"])
+def test_what_fits_is_no_drift(place: Place, index: Path, *, warm: bool) -> None:
+    one = place.add(made(0, parts=2))
+    place.hold(one)
+    place.damage(one)
+    if warm:
+        survey(place.store, index)
+
+    assert list(diff(place.store, index, checksums=True)) == []
+
+
+def test_an_index_that_only_lags_is_no_drift(place: Place, index: Path) -> None:
+    place.add(made(0))
+    survey(place.store, index)
+    place.add(made(1))
+
+    assert list(diff(place.store, index)) == []
+
+
+def test_a_garbled_index_is_drift(place: Place, index: Path) -> None:
+    place.add(made(0))
+    index.write_bytes(HEAD + b"garbled\n")
+
+    assert [(one.kind, one.text) for one in diff(place.store, index)] == [
+        (Kind.INDEX_DIFFERS, "the index: line 2 cannot be read")
+    ]
+
+
+def test_checksums_are_compared_only_where_they_are_asked_for(place: Place, index: Path) -> None:
+    record = place.add(made(0))
+    place.put(record.key, flipped(record))
+
+    assert list(diff(place.store, index)) == []
+    assert [one.kind for one in diff(place.store, index, checksums=True)] == [Kind.CHECKSUM_CHANGED]
+
+
+def test_a_place_that_does_not_answer_is_an_error_and_no_drift(index: Path) -> None:
+    class Mute(MemoryStore):
+        def read(self, key: str) -> bytes:
+            raise TransientError(Reason.STORAGE_UNREACHABLE, f"{key}: no answer")
+
+    place = Place(Mute())
+    place.add(made(0))
+
+    with pytest.raises(BackupError, match="no answer"):
+        list(diff(place.store, index))
+
+
+def test_a_rebuilt_index_has_the_same_bytes_and_no_drift_left(place: Place, index: Path, tmp_path: Path) -> None:
+    for hour in range(30):
+        place.add(made(hour, parts=hour % 3))
+        survey(place.store, index)
+    kept = index.read_bytes()
+    index.unlink()
+
+    rebuilt = rebuild(place.store, index, root=tmp_path / "root", notes=None)
+
+    assert index.read_bytes() == kept
+    assert (rebuilt.artifacts, rebuilt.unreadable, rebuilt.noted) == (30, (), ())
+
+
+def test_rebuilding_believes_no_line_of_the_old_index(place: Place, index: Path, tmp_path: Path) -> None:
+    record = place.add(made(0))
+    survey(place.store, index)
+    place.put(record_key(record.key), tampered(record))
+    assert next(iter(survey(place.store, index).entries.values())).highest == 10
+
+    rebuild(place.store, index, root=tmp_path / "root", notes=None)
+
+    assert next(iter(survey(place.store, index).entries.values())).highest == 11
+    assert list(diff(place.store, index)) == []
+
+
+def test_rebuilding_a_destination_restores_the_notes_on_whole_copies(place: Place, tmp_path: Path, index: Path) -> None:
+    bucket, root = Place(MemoryStore()), tmp_path / "root"
+    copied, cut, owed = (place.add(made(hour)) for hour in range(3))
+    bucket.add(copied)
+    bucket.add(cut)
+    bucket.put(cut.key, b"short")
+    bucket.add(made(5))  # on the volume no more
+    notes = Notes(root, "offsite", "s3:/backups/")
+
+    rebuilt = rebuild(bucket.store, index, root=root, notes=notes)
+
+    assert rebuilt.noted == (copied.key,)
+    assert [record.key for record in notes.owed([owed, cut, copied])] == [cut.key, owed.key]
+    assert rebuild(bucket.store, index, root=root, notes=notes).noted == ()
+
+
+def test_rebuilding_takes_no_note_away(place: Place, tmp_path: Path, index: Path) -> None:
+    record = place.add(made(0))
+    notes = Notes(tmp_path / "root", "offsite", "s3:/backups/")
+    notes.add(record.key)
+
+    rebuild(MemoryStore(), index, root=tmp_path / "root", notes=notes)
+
+    assert notes.has(record.key)

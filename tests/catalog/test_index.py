@@ -1,0 +1,153 @@
+"""The index as a file: cut, garbled, of another version, on a full volume. It is never believed further than it reads."""
+
+import errno
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backup_agent import durable
+from backup_agent.catalog import index as module
+from backup_agent.catalog.holdings import survey
+from backup_agent.catalog.index import HEAD, Line, faults, sealed
+from backup_agent.core.records import Record
+from backup_agent.stores.memory import MemoryStore
+from tests.catalog.places import Place, made
+
+times = st.integers(0, 200_000_000_000_000).map(
+    lambda count: datetime(1971, 1, 1, tzinfo=UTC) + timedelta(milliseconds=count)
+)
+
+
+@given(
+    taken=times,
+    finished=times | times.map(lambda moment: moment.astimezone(timezone(timedelta(hours=5, minutes=30)))),
+    lowest=st.integers(-(2**63), 2**63 - 1),
+    parent=st.none() | st.text(),
+    version=st.none() | st.text(),
+    store_id=st.text(),
+    parts=st.integers(0, 3),
+)
+def test_a_line_is_read_as_it_was_written(
+    taken: datetime,
+    finished: datetime,
+    lowest: int,
+    parent: str | None,
+    version: str | None,
+    store_id: str,
+    parts: int,
+) -> None:
+    record = made(0, parts=parts)
+    header = record.header.model_copy(update={"taken": taken, "lowest": lowest, "store_id": store_id})
+    record = record.model_copy(
+        update={"header": header, "finished": finished, "parent": parent, "admin_version": version}
+    )
+    line = Line.of(record, 2048)
+
+    raw = line.to_bytes()
+
+    assert raw.count(b"\n") == 1
+    assert Line.from_bytes(raw) == line._replace(entry=line.entry._replace(version=version or None))
+    assert Line.from_bytes(raw).to_bytes() == raw
+
+
+SPOILERS: dict[str, Callable[[bytes], bytes]] = {
+    "empty": lambda _data: b"",
+    "zeroes": lambda data: bytes(len(data)),
+    "no head": lambda data: data.removeprefix(HEAD),
+    "a later version's": lambda data: data.replace(b'"index":1', b'"index":2', 1),
+    "cut in a line": lambda data: data[: len(data) // 2],
+    "cut at a line": lambda data: data[: data.rindex(b"\n", 0, -1) + 1],
+    "a line is no JSON": lambda data: data.replace(b"[", b"{", 1),
+    "a line is too short": lambda data: data.replace(b"\n", b"\n" + sealed(b'["default/orders/x.backup",1]'), 1),
+    "a line twice": lambda data: data + data.splitlines(keepends=True)[-1],
+    "lines in disorder": lambda data: b"".join([HEAD, *reversed(data.splitlines(keepends=True)[1:])]),
+}
+
+
+@pytest.mark.parametrize("spoil", SPOILERS.values(), ids=SPOILERS)
+def test_a_spoiled_index_is_made_whole_from_the_records(tmp_path: Path, spoil: Callable[[bytes], bytes]) -> None:
+    place, path = Place(MemoryStore()), tmp_path / "index"
+    for hour in range(5):
+        place.add(made(hour))
+    expected, whole = survey(place.store, path), path.read_bytes()
+    path.write_bytes(spoil(whole))
+
+    found = survey(place.store, path)
+
+    assert found.entries == expected.entries
+    assert path.read_bytes() == whole
+    assert survey(place.store, path) == expected
+
+
+@pytest.mark.parametrize("position", range(0, 900, 7))
+def test_a_line_with_a_flipped_bit_is_not_believed(tmp_path: Path, position: int) -> None:
+    place, path = Place(MemoryStore()), tmp_path / "index"
+    for hour in range(3):
+        place.add(made(hour))
+    expected = survey(place.store, path)
+    data = bytearray(path.read_bytes())
+    data[position % len(data)] ^= 0x01
+    path.write_bytes(data)
+
+    assert survey(place.store, path) == expected
+
+
+def test_an_index_that_is_up_to_date_is_not_written(tmp_path: Path) -> None:
+    place, path = Place(MemoryStore()), tmp_path / "index"
+    place.add(made(0))
+    survey(place.store, path)
+    before = path.stat()
+
+    survey(place.store, path)
+
+    assert path.stat() == before
+
+
+@pytest.mark.parametrize("begun", [False, True], ids=["opening", "writing"])
+def test_a_volume_that_is_full_costs_the_index_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, begun: bool
+) -> None:
+    place, path = Place(MemoryStore()), tmp_path / "index"
+    records: list[Record] = [place.add(made(hour)) for hour in range(2)]
+    survey(place.store, path)
+    before = path.read_bytes()
+    records += [place.add(made(2)), place.add(made(3))]
+
+    class Full(module._Draft):
+        def begin(self, old: object, same: int) -> None:
+            del old, same
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    def refuse(path: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(module, "_Draft", Full if begun else refuse)
+    found = survey(place.store, path)
+
+    assert found.entries.keys() == {record.key for record in records}
+    assert path.read_bytes() == before
+    assert [one.name for one in tmp_path.iterdir()] == ["index"]
+
+
+def test_what_is_no_line_is_named_with_its_number(tmp_path: Path) -> None:
+    path = tmp_path / "index"
+    assert list(faults(path)) == []
+
+    path.write_bytes(HEAD + Line.of(made(0), 1).to_bytes() + b"[]\n")
+    assert list(faults(path)) == ["line 3 cannot be read"]
+
+    path.write_bytes(b"something else\n")
+    assert list(faults(path)) == ["it does not begin as an index of this version does"]
+
+
+def test_a_draft_looks_like_what_the_next_life_may_remove(tmp_path: Path) -> None:
+    draft = module._Draft(tmp_path / "index")
+
+    durable.remove_temporaries(tmp_path)
+
+    draft.discard()
+    assert list(tmp_path.iterdir()) == []
