@@ -148,6 +148,8 @@ class Adopting:
         members = self._recorded(one.set, one.header.database)
         try:
             if (same := self._linked(one, members.values())) is not None:
+                if not self.dry_run:
+                    self._journal.done(same.key)  # a crash may have come after the record
                 return Result(one.path, Became.RECORDED, same.key)
             if self._is_being_deleted(one.key):
                 return Result(one.path, Became.REFUSED, one.key, "the agent was deleting it when it was ended")
@@ -238,15 +240,13 @@ class Adopting:
         """
         paths = locate(one.path).paths
         keys = tuple(artifact_key(record.set, record.database, file.name) for file in record.files)
-        in_place = one.path == self._root / one.key
-        if not in_place:
+        if one.path != self._root / one.key:
             intent = Intent(key=record.key, doing=Doing.PUBLISHING, files=keys, since=self.now)
             self._journal.begin(intent)
         for path, key, file in zip(paths, keys, record.files, strict=True):
             self._store.put_artifact(key, path, file.model_copy(update={"name": path.name}), lambda _count: None)
         self._store.create(record_key(record.key), record.to_json())
-        if not in_place:
-            self._journal.done(record.key)
+        self._journal.done(record.key)
 
 
 def _equal(reading: Reading, members: Iterable[Record]) -> Record | None:

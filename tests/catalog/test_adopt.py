@@ -1,0 +1,453 @@
+"""Taking in what other tools left: real containers, whatever folder they lie in, and a process that dies at each step."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from backup_agent.catalog import adopt as module
+from backup_agent.catalog import records
+from backup_agent.catalog.adopt import Adopting, Became, Result
+from backup_agent.catalog.damages import mark
+from backup_agent.catalog.diff import diff
+from backup_agent.catalog.journal import Doing, Intent, Journal
+from backup_agent.core.chains import live_chain
+from backup_agent.core.names import artifact_name, record_key
+from backup_agent.core.records import Record
+from backup_agent.settings.model import Settings
+from backup_agent.stores.local import LocalStore
+from tests.artifact.writer import Written, artifact, split
+from tests.catalog.places import tree
+
+NOW = datetime(2026, 12, 1, tzinfo=UTC)
+TAKEN = datetime(2026, 11, 23, 2, 0, tzinfo=UTC)
+FULL = Written(flags=7)
+DIFF = replace(FULL, flags=3, lowest=11, highest=20, taken=TAKEN + timedelta(hours=1))
+SECOND = replace(FULL, flags=3, lowest=21, highest=30, taken=TAKEN + timedelta(hours=2))
+
+
+class World:
+    """A volume, settings for it, and artifacts put anywhere."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.root = folder / "backups"
+        self.root.mkdir()
+
+    def settings(self, **storage: Any) -> Settings:
+        return Settings.model_validate(
+            {
+                "cluster": "demo",
+                "neo4j": {"uri": "neo4j://x"},
+                "sets": ["old"],
+                "storage": {"root": str(self.root), **storage},
+            }
+        )
+
+    def put(self, where: str, facts: Written = FULL, *, content: bytes | None = None, name: str | None = None) -> Path:
+        """Write an artifact into a folder, named as neo4j-admin would."""
+        path = self.folder / where / (name or artifact_name(facts.database.decode(), facts.taken))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(artifact(facts) if content is None else content)
+        return path
+
+    def adopt(self, source: str | None = None, set_name: str | None = None, *, dry_run: bool = False) -> list[Result]:
+        where = None if source is None else self.folder / source
+        return list(Adopting(self.settings(), NOW, where, set_name, dry_run=dry_run).run())
+
+    def recorded(self) -> dict[str, Record]:
+        return {
+            record.key: record
+            for folder in records.databases(self.root)
+            for record in records.of_database(self.root, *folder).records
+        }
+
+
+@pytest.fixture(name="world")
+def _world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+def key(facts: Written, set_name: str = "default") -> str:
+    database = facts.database.decode()
+    return f"{set_name}/{database}/{artifact_name(database, facts.taken)}"
+
+
+def test_a_plain_folder_becomes_a_chain(world: World) -> None:
+    for facts in (SECOND, FULL, DIFF):
+        world.put("elsewhere", facts)
+
+    results = world.adopt("elsewhere")
+
+    assert [(one.became, one.key) for one in results] == [
+        (Became.ADOPTED, key(facts)) for facts in (FULL, DIFF, SECOND)
+    ]
+    recorded = world.recorded()
+    assert [recorded[key(facts)].parent for facts in (FULL, DIFF, SECOND)] == [None, key(FULL), key(DIFF)]
+    chain = live_chain(recorded.values())
+    assert chain is not None
+    assert [record.key for record in chain.records] == [key(FULL), key(DIFF), key(SECOND)]
+    assert list(diff(LocalStore(world.root), world.folder / "index", checksums=True)) == []
+
+
+def test_the_record_tells_of_the_artifact_and_not_of_the_adopting(world: World) -> None:
+    path = world.put("elsewhere")
+    world.adopt("elsewhere")
+    record = world.recorded()[key(FULL)]
+
+    assert (record.type_reason, record.request, record.note) == ("adopted", "catalog adopt", f"found at {path}")
+    assert record.finished == record.started == record.header.taken == TAKEN
+    assert (record.exit_code, record.admin_version, record.source) == (None, None, None)
+    assert record.size == path.stat().st_size
+
+
+def test_the_helm_charts_folder_is_taken_in_and_its_reports_are_left(world: World) -> None:
+    neo4j = world.put("backups", replace(FULL, database=b"neo4j", database_id=UUID(int=1)))
+    orders = world.put("backups")
+    report = world.root / f"{orders.name}.report"
+    report.mkdir()
+    (report / "consistency.report").write_text("fine")
+    (world.root / f"{orders.name}.report.tar.gz").write_bytes(b"tar")
+    before = tree(world.root)
+
+    results = world.adopt()
+
+    assert {one.became for one in results} == {Became.ADOPTED}
+    assert set(world.recorded()) == {f"default/neo4j/{neo4j.name}", key(FULL)}
+    after = tree(world.root)
+    assert {name: after[name] for name in before} == before
+
+
+@pytest.mark.parametrize(
+    ("folder", "options", "expected"),
+    [
+        pytest.param("backups", {}, "default", id="at the root"),
+        pytest.param("backups/old", {}, "old", id="in a set's folder, as the predecessor left it"),
+        pytest.param("backups/old/orders", {}, "old", id="in its place"),
+        pytest.param("backups/2024/deep/er", {}, "default", id="deep"),
+        pytest.param("backups/orders", {}, "default", id="in a folder of its database"),
+        pytest.param("elsewhere/old", {"source": "elsewhere"}, "default", id="outside"),
+        pytest.param("elsewhere", {"source": "elsewhere", "set_name": "old"}, "old", id="outside, into a set"),
+        pytest.param("backups/old/orders", {"set_name": "default"}, "default", id="in place, into another set"),
+    ],
+)
+def test_an_artifact_gets_the_set_that_is_meant(
+    world: World, folder: str, options: dict[str, Any], expected: str
+) -> None:
+    path = world.put(folder)
+    before = (path.read_bytes(), path.stat().st_ino)
+
+    world.adopt(**options)
+
+    assert set(world.recorded()) == {key(FULL, expected)}
+    assert (path.read_bytes(), path.stat().st_ino) == before
+    assert (world.root / key(FULL, expected)).stat().st_ino == path.stat().st_ino
+
+
+@pytest.mark.parametrize("set_name", ["undeclared", "../etc", ".agent"])
+def test_a_set_that_is_not_declared_takes_nothing(world: World, set_name: str) -> None:
+    world.put("elsewhere")
+    before = tree(world.folder)
+
+    (result,) = world.adopt("elsewhere", set_name)
+
+    assert result.became is Became.REFUSED
+    assert f"the set {set_name} is not declared" in result.why
+    assert tree(world.folder) == before
+
+
+def test_an_orphan_in_its_place_is_recorded_where_it_is(world: World) -> None:
+    path = world.put("backups/default/orders")
+
+    (result,) = world.adopt()
+
+    assert (result.became, result.key) == (Became.ADOPTED, key(FULL))
+    assert sorted(one.name for one in path.parent.iterdir()) == [path.name, f"{path.name}.json"]
+
+
+def test_a_file_by_another_name_gets_the_one_neo4j_would_give(world: World) -> None:
+    odd = world.put("elsewhere", name="before the upgrade.backup")
+
+    world.adopt("elsewhere")
+
+    assert (world.root / key(FULL)).read_bytes() == odd.read_bytes()
+    assert world.recorded()[key(FULL)].files[0].name == artifact_name("orders", TAKEN)
+
+
+def test_a_split_artifact_is_taken_in_with_its_parts(world: World) -> None:
+    content = artifact(FULL)
+    manifest = world.folder / "elsewhere" / "odd.backup"
+    manifest.parent.mkdir()
+    parts = split(manifest, content, 24 + len(content) // 3)
+
+    (result,) = world.adopt("elsewhere")
+
+    assert result.became is Became.ADOPTED
+    record = world.recorded()[key(FULL)]
+    stem = record.files[0].name
+    assert [file.name for file in record.files] == [stem, *(f"{stem}.{n}" for n in range(1, len(parts)))]
+    assert list(diff(LocalStore(world.root), world.folder / "index", checksums=True)) == []
+
+
+def damaged_content() -> bytes:
+    data = bytearray(artifact(FULL))
+    data[len(data) // 2] ^= 1
+    return bytes(data)
+
+
+REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
+    "cut": (lambda: artifact(FULL)[:-20], "odd.backup"),
+    "flipped": (damaged_content, "odd.backup"),
+    "empty": (lambda: b"", "odd.backup"),
+    "no backup": (lambda: b"a text that somebody named so", "the magic of a backup expected"),
+    "no name of a database": (lambda: artifact(replace(FULL, database=b"../etc")), "'../etc' is no name of a database"),
+    "a differential alone": (lambda: artifact(DIFF), "holds 11 to 20, and nothing that it could continue"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_be_restored_is_refused_by_name_with_the_reason(world: World, name: str) -> None:
+    content, why = REFUSED[name]
+    odd = world.put("elsewhere", content=content(), name="odd.backup")
+    good = world.put("elsewhere", replace(FULL, database=b"neo4j"))
+    before = tree(world.folder / "elsewhere")
+
+    results = {one.path: one for one in world.adopt("elsewhere")}
+
+    assert results[odd].became is Became.REFUSED
+    assert why in results[odd].why
+    assert results[good].became is Became.ADOPTED
+    assert tree(world.folder / "elsewhere") == before
+    assert len(world.recorded()) == 1
+
+
+def test_what_continues_a_refused_artifact_is_refused_too(world: World) -> None:
+    world.put("elsewhere", content=damaged_content())
+    world.put("elsewhere", DIFF)
+    world.put("elsewhere", SECOND)
+
+    assert [one.became for one in world.adopt("elsewhere")] == [Became.REFUSED] * 3
+    assert world.recorded() == {}
+
+
+def test_what_continues_a_recorded_artifact_is_taken_in(world: World) -> None:
+    world.put("first")
+    world.put("second", DIFF)
+    world.adopt("first")
+
+    assert [one.became for one in world.adopt("second")] == [Became.ADOPTED]
+    assert world.recorded()[key(DIFF)].parent == key(FULL)
+
+
+@pytest.mark.parametrize("harm", ["marked", "gone"])
+def test_what_continues_a_damaged_artifact_is_refused(world: World, harm: str) -> None:
+    world.put("first")
+    world.put("second", DIFF)
+    world.adopt("first")
+    if harm == "marked":
+        mark(LocalStore(world.root), key(FULL), found="SHA-256 differs", file=None, now=NOW)
+    else:
+        (world.root / key(FULL)).unlink()
+
+    assert [one.became for one in world.adopt("second")] == [Became.REFUSED]
+
+
+def test_a_differential_that_overlaps_its_full_is_taken_in(world: World) -> None:
+    world.put("elsewhere")
+    world.put("elsewhere", replace(DIFF, lowest=9))
+
+    assert [one.became for one in world.adopt("elsewhere")] == [Became.ADOPTED] * 2
+    assert world.recorded()[key(DIFF)].parent == key(FULL)
+
+
+def test_adopting_again_adopts_nothing(world: World) -> None:
+    world.put("backups")
+    world.put("backups", DIFF)
+    world.put("backups/default/customers", replace(FULL, database=b"customers"))
+    world.adopt()
+    before = tree(world.root)
+
+    results = world.adopt()
+
+    assert [(one.became, one.key) for one in results] == [
+        (Became.RECORDED, key(FULL)), (Became.RECORDED, key(DIFF)),
+    ]  # fmt: skip
+    assert tree(world.root) == before
+
+
+def test_the_same_artifact_under_two_names_is_recorded_once(world: World) -> None:
+    world.put("elsewhere")
+    world.put("elsewhere/again", name="copy.backup")
+
+    assert [one.became for one in world.adopt("elsewhere")] == [Became.ADOPTED, Became.RECORDED]
+    assert len(world.recorded()) == 1
+
+
+def test_another_artifact_of_a_recorded_name_is_refused_and_nothing_is_overwritten(world: World) -> None:
+    world.put("first")
+    world.adopt("first")
+    world.put("second", replace(FULL, database_id=UUID(int=3)))
+    before = tree(world.root)
+
+    (result,) = world.adopt("second")
+
+    assert (result.became, result.key) == (Became.REFUSED, key(FULL))
+    assert "another artifact is recorded under this name" in result.why
+    assert tree(world.root) == before
+
+
+def test_a_strangers_file_in_the_place_is_not_overwritten(world: World) -> None:
+    strange = world.put("backups/default/orders", content=b"strange")
+    world.put("elsewhere")
+
+    (result,) = world.adopt("elsewhere")
+
+    assert result.became is Became.REFUSED
+    assert strange.read_bytes() == b"strange"
+    assert world.recorded() == {}
+
+
+def test_a_record_that_cannot_be_read_is_not_overwritten(world: World) -> None:
+    (world.root / "default/orders").mkdir(parents=True)
+    (world.root / record_key(key(FULL))).write_text("{")
+    world.put("elsewhere")
+    before = tree(world.root)
+
+    assert [one.became for one in world.adopt("elsewhere")] == [Became.REFUSED]
+    assert tree(world.root) == before
+
+
+def test_what_the_agent_was_deleting_is_not_taken_in_again(world: World) -> None:
+    world.put("backups/default/orders")
+    journal = Journal(world.root, "local", "local")
+    journal.begin(Intent(key=key(FULL), doing=Doing.DELETING, files=(key(FULL),), since=NOW))
+
+    (result,) = world.adopt()
+
+    assert result.became is Became.REFUSED
+    assert "deleting" in result.why
+
+
+@pytest.mark.parametrize("hidden", [".aside", ".staging/run-1/default/orders", ".agent", "default/.x", "lost+found"])
+def test_what_is_hidden_is_not_looked_at(world: World, hidden: str) -> None:
+    world.put(f"backups/{hidden}")
+
+    assert world.adopt() == []
+
+
+def test_links_are_not_followed(world: World) -> None:
+    path = world.put("elsewhere")
+    (world.root / path.name).symlink_to(path)
+    (world.root / "folder").symlink_to(path.parent)
+
+    assert world.adopt() == []
+
+
+def test_a_dry_run_says_the_same_and_does_nothing(world: World) -> None:
+    for facts in (FULL, DIFF, SECOND):
+        world.put("elsewhere", facts)
+    world.put("elsewhere", content=b"strange", name="odd.backup")
+    before = tree(world.folder)
+
+    dry = world.adopt("elsewhere", dry_run=True)
+
+    assert tree(world.folder) == before
+    assert [one._replace(became=Became.ADOPTED) if one.became is Became.WOULD_BE else one for one in dry] == (
+        world.adopt("elsewhere")
+    )
+
+
+@pytest.fixture(name="other_file_system")
+def _other_file_system(tmp_path: Path) -> Iterator[Path]:
+    shm = Path("/dev/shm")
+    if not shm.is_dir() or shm.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("no second file system here")
+    folder = shm / f"adopt-{os.getpid()}"
+    folder.mkdir()
+    yield folder
+    for path in folder.iterdir():
+        path.unlink()
+    folder.rmdir()
+
+
+def test_what_lies_on_another_file_system_is_copied(world: World, other_file_system: Path) -> None:
+    path = other_file_system / artifact_name("orders", TAKEN)
+    path.write_bytes(artifact(FULL))
+
+    assert [one.became for one in Adopting(world.settings(), NOW, other_file_system).run()] == [Became.ADOPTED]
+    assert (world.root / key(FULL)).read_bytes() == path.read_bytes()
+    assert [one.became for one in Adopting(world.settings(), NOW, other_file_system).run()] == [Became.RECORDED]
+
+
+CRASHING = """
+import os, sys
+from datetime import UTC, datetime
+from pathlib import Path
+from backup_agent.catalog.adopt import Adopting
+from backup_agent.settings.model import Settings
+
+root, source, step = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+left = step
+
+def die(event, args):
+    global left
+    writes = event == "open" and isinstance(args[2], int) and args[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+    if writes or event in {"os.rename", "os.link", "os.remove", "os.mkdir"}:
+        if left == 0:
+            os._exit(9)
+        left -= 1
+
+settings = Settings.model_validate(
+    {"cluster": "demo", "neo4j": {"uri": "neo4j://x"}, "storage": {"root": str(root)}, "sets": ["old"]}
+)
+adopting = Adopting(settings, datetime(2026, 12, 1, tzinfo=UTC), Path(source) if source else None)
+sys.addaudithook(die)
+list(adopting.run())
+"""
+
+
+@pytest.mark.process
+def test_killed_at_any_step_the_next_adopting_finishes(tmp_path: Path) -> None:
+    step, ended = 0, 9
+    while ended == 9:
+        folder = tmp_path / str(step)
+        folder.mkdir()
+        world = World(folder)
+        world.put("backups")
+        world.put("backups", DIFF)
+        world.put("backups/old/customers", replace(FULL, database=b"customers"))
+        before = tree(world.root)
+
+        ended = subprocess.run(
+            [sys.executable, "-c", CRASHING, str(world.root), "", str(step)], check=False, timeout=60
+        ).returncode
+        for record in world.recorded().values():
+            for file in record.files:
+                assert (world.root / record.set / record.database / file.name).stat().st_size == file.size
+        results = world.adopt()
+
+        assert {one.became for one in results} <= {Became.ADOPTED, Became.RECORDED}
+        assert set(world.recorded()) == {
+            key(FULL), key(DIFF), key(replace(FULL, database=b"customers"), "old"),
+        }  # fmt: skip
+        assert list(diff(LocalStore(world.root), tmp_path / "none", checksums=True))[2:] == []
+        assert list(Journal(world.root, "local", "local")) == []
+        after = tree(world.root)
+        assert {name: after[name] for name in before} == before
+        step += 1
+
+    assert ended == 0
+    assert step > 15
+
+
+def test_the_request_in_the_record_is_no_id_that_anybody_could_use() -> None:
+    from backup_agent.core.names import REQUEST_ID  # noqa: PLC0415  for this sentence alone
+
+    assert REQUEST_ID.fullmatch(module.REQUEST) is None
