@@ -1,0 +1,194 @@
+"""`catalog`: what it prints, how it exits, and that it leaves a running agent's volume alone."""
+
+import os
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from backup_agent.catalog.copies import Notes
+from backup_agent.catalog.index import index_of
+from backup_agent.core.names import record_key
+from backup_agent.run import places
+from backup_agent.settings.load import load
+from backup_agent.stores.local import LocalStore
+from backup_agent.supervisor import ownership
+from tests.artifact.writer import Written, artifact
+from tests.catalog.places import Place as Stored
+from tests.catalog.places import made, tree
+from tests.cli.conftest import TAKEN, Place
+
+FULL = Written(flags=7, taken=TAKEN)
+DIFF = replace(FULL, flags=3, lowest=11, highest=20, taken=TAKEN + timedelta(hours=1))
+KEY = "default/orders/orders-2026-11-23T02-00-00.backup"
+
+
+@pytest.fixture(name="volume")
+def _volume(place: Place) -> Stored:
+    return Stored(LocalStore(place.root))
+
+
+@pytest.fixture(name="bucket")
+def _bucket(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stored:
+    """A destination that is a folder here."""
+    place.settings["storage"]["destinations"] = {"offsite": {"type": "s3", "bucket": "backups"}}
+    folder = tmp_path / "bucket"
+    folder.mkdir()
+    monkeypatch.setattr(places, "_destination", lambda name, _one, _cluster: LocalStore(folder, name))
+    return Stored(LocalStore(folder))
+
+
+def test_what_fits_is_said_and_exits_0(place: Place, volume: Stored) -> None:
+    volume.add(made(0))
+
+    assert place.run("catalog", "diff") == place.run("catalog", "diff", "--place", "local")
+    result = place.run("catalog", "diff", "--checksums")
+
+    assert (result.code, result.out) == (0, "local: every record and every checksum fits what is stored\n")
+    assert not (place.root / ".agent").exists()
+
+
+def test_drift_is_a_table_or_json_and_exits_3(place: Place, volume: Stored) -> None:
+    record = volume.add(made(0))
+    volume.store.delete(record_key(record.key))
+    volume.put("notes.txt", b"mine")
+    before = tree(place.root)
+
+    shown, told = place.run("catalog", "diff"), place.run("catalog", "diff", "--json")
+
+    assert (shown.code, told.code) == (3, 3)
+    assert shown.out.splitlines()[1].startswith(f"artifact without record  {record.key}  ")
+    assert told.json["findings"] == [
+        {
+            "kind": "artifact_without_record",
+            "key": record.key,
+            "text": f"{record.size} bytes; `catalog adopt` takes it in where it is sound",
+        },
+        {"kind": "foreign", "key": "notes.txt", "text": "4 bytes; none of the agent's; it is left alone"},
+    ]
+    assert tree(place.root) == before
+
+
+def test_an_index_is_rebuilt_from_the_records_alone(place: Place, volume: Stored) -> None:
+    volume.add(made(0))
+    index = index_of("local", load(place.config, {}).settings)
+
+    result = place.run("catalog", "rebuild")
+    first = index.read_bytes()
+    index.unlink()
+
+    assert (result.code, result.out) == (0, f"local: 1 artifact in {index}\n")
+    assert place.run("catalog", "rebuild", "--json").json["artifacts"] == 1
+    assert index.read_bytes() == first
+
+
+def test_a_record_that_cannot_be_read_makes_a_rebuild_a_warning(place: Place, volume: Stored) -> None:
+    volume.put(record_key(KEY), b"{")
+
+    result = place.run("catalog", "rebuild")
+
+    assert result.code == 3
+    assert result.err.startswith(f"unreadable: {KEY}.json: Invalid JSON")
+
+
+def test_copies_that_a_destination_has_are_owed_no_more(place: Place, volume: Stored, bucket: Stored) -> None:
+    copied, owed = volume.add(made(0)), volume.add(made(1))
+    bucket.add(copied)
+    settings = load(place.config, {}).settings
+
+    result = place.run("catalog", "rebuild", "--place", "offsite")
+
+    assert result.out.splitlines()[1:] == [f"not owed, it is there: {copied.key}"]
+    notes = Notes(place.root, "offsite", settings.storage.destinations["offsite"].identity)
+    assert [record.key for record in notes.owed([copied, owed])] == [owed.key]
+    assert place.run("catalog", "diff", "--place", "offsite").code == 0
+
+
+def test_a_place_that_no_setting_has_is_not_found(place: Place) -> None:
+    result = place.run("catalog", "diff", "--place", "onsite")
+
+    assert result.code == 1
+    assert "onsite: there is no such place; the settings have local" in result.err
+
+
+def left(place: Place, *facts: Written) -> Path:
+    folder = place.folder / "elsewhere"
+    folder.mkdir()
+    for one in facts:
+        name = f"orders-{one.taken:%Y-%m-%dT%H-%M-%S}.backup"
+        (folder / name).write_bytes(artifact(one))
+    return folder
+
+
+def test_a_folder_is_adopted(place: Place) -> None:
+    folder = left(place, FULL, DIFF)
+
+    would = place.run("catalog", "adopt", "--from", str(folder), "--dry-run")
+    result = place.run("catalog", "adopt", "--from", str(folder))
+
+    assert (would.code, result.code) == (0, 0)
+    assert would.out == result.out.replace("adopted:", "would be adopted:")
+    assert result.out.splitlines()[0] == f"adopted: {folder}/{Path(KEY).name} as {KEY}"
+    assert len(place.run("list", "--json").json["artifacts"]) == 2
+    assert (place.root / "owner.json").exists()
+
+
+def test_what_is_refused_is_said_and_exits_3(place: Place) -> None:
+    folder = left(place, DIFF)
+
+    result = place.run("catalog", "adopt", "--from", str(folder), "--json")
+
+    assert result.code == 3
+    (one,) = result.json["artifacts"]
+    assert (one["became"], one["path"]) == ("refused", f"{folder}/orders-2026-11-23T03-00-00.backup")
+    assert "nothing that it could continue is recorded" in one["why"]
+
+
+def test_where_there_is_nothing_to_adopt_that_is_said(place: Place) -> None:
+    result = place.run("catalog", "adopt")
+
+    assert (result.code, result.out) == (0, f"nothing below {place.root} is an artifact without a record\n")
+
+
+def test_adopting_is_refused_while_an_agent_runs_and_a_dry_run_is_not(place: Place) -> None:
+    folder = left(place, FULL)
+    lock = ownership.own(place.root)
+
+    result = place.run("catalog", "adopt", "--from", str(folder))
+    dry = place.run("catalog", "adopt", "--from", str(folder), "--dry-run")
+    os.close(lock)
+
+    assert result.code == 4
+    assert "another agent has locked this storage root" in result.err
+    assert dry.code == 0
+    assert place.run("list", "--json").json["artifacts"] == []
+
+
+def test_adopting_is_refused_on_another_clusters_volume(place: Place) -> None:
+    folder = left(place, FULL)
+    place.run("catalog", "adopt")
+    place.settings["cluster"] = "staging"
+
+    result = place.run("catalog", "adopt", "--from", str(folder))
+
+    assert result.code == 4
+    assert place.run("list", "--json").json["artifacts"] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "option"),
+    [
+        (("rebuild", "--checksums"), "--checksums"),
+        (("rebuild", "--dry-run"), "--dry-run"),
+        (("diff", "--set", "x"), "--set"),
+        (("diff", "--from", "."), "--from"),
+        (("adopt", "--place", "offsite"), "--place"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else value,
+)
+def test_an_option_of_another_action_is_wrong_usage(place: Place, arguments: tuple[str, ...], option: str) -> None:
+    result = place.run("catalog", *arguments)
+
+    assert result.code == 2
+    assert f"catalog {arguments[0]} takes no {option}" in result.err
