@@ -1,0 +1,146 @@
+"""A volume without a byte or without an inode left: every request is answered, and with room again all is as before."""
+
+import json
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.agent.live import Live, until
+
+SIZE = 64 * 2**20
+INODES = 600
+REQUESTS = 5
+STORE = 8 * 2**20
+"""Of the database: more than both reserves together, so that no backup lives on what was kept for answers."""
+
+Small = Callable[[str], Live]
+Fill = Callable[[Path], None]
+
+
+@pytest.fixture(name="small")
+def _small(live: Live) -> Iterator[Small]:
+    """Let one of the agent's folders, or both together, be a small volume."""
+    mounted: list[Path] = []
+
+    def mount(which: str) -> Live:
+        volume = live.folder / "volume"
+        if which == "both":
+            live.root, live.requests = volume / "backups", volume / "requests"
+            live.settings["storage"]["root"], live.settings["requests"] = str(live.root), str(live.requests)
+        else:
+            volume = {"root": live.root, "requests": live.requests}[which]
+        volume.mkdir()
+        options = f"size={SIZE},nr_inodes={INODES}"
+        done = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", options, "none", str(volume)], capture_output=True, check=False
+        )
+        if done.returncode:
+            if "CI" in os.environ:
+                pytest.fail(done.stderr.decode())
+            pytest.skip("mounting is refused here")
+        mounted.append(volume)
+        return live
+
+    yield mount
+    for volume in mounted:
+        subprocess.run(["umount", "-l", str(volume)], check=True)
+
+
+def fill_bytes(folder: Path) -> None:
+    with suppress(OSError), (folder / "ballast").open("wb", buffering=0) as ballast:
+        while ballast.write(b"\0" * 2**20):
+            pass
+
+
+def fill_inodes(folder: Path) -> None:
+    (folder / "ballast").mkdir()
+    with suppress(OSError):
+        for number in count():
+            (folder / "ballast" / str(number)).touch()
+
+
+def empty(folder: Path) -> None:
+    subprocess.run(["rm", "-r", str(folder / "ballast")], check=True)
+
+
+FILLS = [pytest.param(fill_bytes, id="bytes"), pytest.param(fill_inodes, id="inodes")]
+
+
+def reserves(live: Live) -> list[int]:
+    """Return how many files each reserve has."""
+    return [
+        len(os.listdir(folder)) if folder.exists() else 0
+        for folder in (live.root / ".agent" / "reserve", live.requests / ".spool" / "reserve")
+    ]
+
+
+def prepare(live: Live) -> list[int]:
+    """Start the agent, with requests that wait under other names; return the reserves it made."""
+    live.change(lambda cluster: cluster.with_database("orders", store_bytes=STORE))
+    live.start()
+    until(lambda: all(reserves(live)), "both reserves")
+    for number in range(REQUESTS):
+        (live.requests / f".waiting-{number}").write_text(json.dumps({"database": "orders", "type": "FULL"}))
+    (live.requests / ".waiting-bad").write_text("{}}")
+    return reserves(live)
+
+
+def drop_all(live: Live) -> list[dict[str, Any]]:
+    """Drop what waits, by a rename, which needs no room; return the answers, that to the bad one last."""
+    names = [*map(str, range(REQUESTS)), "bad"]
+    for name in names:
+        (live.requests / f".waiting-{name}").rename(live.requests / f"{name}.request")
+    return [live.answer(name) for name in names]
+
+
+@pytest.mark.parametrize("fill", FILLS)
+@pytest.mark.parametrize("which", ["root", "requests", "both"])
+def test_every_request_is_answered_on_a_full_volume(small: Small, which: str, fill: Fill) -> None:
+    live = small(which)
+    made = prepare(live)
+    full = live.folder / "volume" if which == "both" else {"root": live.root, "requests": live.requests}[which]
+    fill(full)
+    *answers, bad = drop_all(live)
+
+    assert (bad["state"], bad["reason"]) == ("rejected", "invalid_request")
+    if which == "requests":
+        assert {answer["state"] for answer in answers} == {"succeeded"}
+    else:
+        assert {(answer["state"], answer["reason"]) for answer in answers} == {("failed", "disk_full")}
+        assert all("enlarge the volume" in answer["hint"] for answer in answers)
+    until(lambda: live.open_entries() == [], "nothing open")
+    assert [path.read_text() for path in (live.requests / ".spool" / "rejected").iterdir()] == ["{}}"]
+
+    empty(full)
+    assert live.ask("again", database="orders", type="FULL")["state"] == "succeeded"
+    until(lambda: reserves(live) == made, "the reserves as they were")
+    assert live.status()["ready"]
+
+
+@pytest.mark.parametrize("fill", FILLS)
+def test_an_agent_that_starts_on_a_full_volume_answers(small: Small, fill: Fill) -> None:
+    live = small("both")
+    prepare(live)
+    fill(live.folder / "volume")
+    live.kill()
+    live.start()
+    answers = drop_all(live)
+
+    assert {answer["reason"] for answer in answers} == {"disk_full", "invalid_request"}
+
+
+def test_an_echo_that_met_a_full_volume_is_rejected_and_says_so(small: Small) -> None:
+    live = small("requests")
+    prepare(live)
+    fill_bytes(live.requests)
+    echo = subprocess.run(["sh", "-c", f"echo '{{}}' > {live.requests}/x.request"], capture_output=True, check=False)
+    answer = live.answer("x")
+
+    assert echo.returncode != 0
+    assert (answer["state"], answer["reason"]) == ("rejected", "invalid_request")
