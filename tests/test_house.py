@@ -39,7 +39,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     # The demo plays the agent's user: it writes the settings file, and starts the programs.
     "subprocess": ("backup_agent/neo4j_admin/process.py", "backup_agent/supervisor/children.py", "backup_agent/demo/"),
     "watchdog": ("backup_agent/supervisor/watch.py",),
-    "yaml": ("backup_agent/settings/", "backup_agent/demo/"),
+    "yaml": ("backup_agent/settings/", "backup_agent/k8s/manifests.py", "backup_agent/demo/"),
     "zstandard": ("backup_agent/artifact/zstd.py",),
 }
 """Where each outside library may be imported: a module, or a room that is about nothing else."""

@@ -26,7 +26,8 @@ COMMANDS = {
     "schedules": "Show the next runs of every schedule.",
     "adopt-root": "Take over a storage root or prefix that belongs to another agent.",
     "config": "Show the settings in force, and where each value came from.",
-    "schema": "Print the JSON Schema of a file: settings, request, record, answer.",
+    "schema": "Print the JSON Schema of a file: settings, request, record, answer, a cluster's spec.",
+    "render": "Print the Kubernetes objects of a cluster and its agent, from its spec.",
     "demo": "Show a day of the agent against a simulated cluster.",
 }
 

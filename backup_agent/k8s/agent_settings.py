@@ -1,0 +1,118 @@
+"""The agent's settings file: what the spec gives, what follows from it, and the schedules written out.
+
+It is checked with the agent's own model, so that a mistake is found here and not by a pod that does not start.
+"""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic import ValidationError
+
+from backup_agent.k8s.names import AGENT_HTTP, BACKUP_PORT, BACKUPS, BOLT, REQUESTS, SECRETS, client_name, server_hosts
+from backup_agent.k8s.spec import Spec
+from backup_agent.settings.faults import Fault, faults_of
+from backup_agent.settings.model import Settings
+
+BELOW = "backup.settings"
+
+WRITTEN = {
+    "cluster": "it is the spec's cluster",
+    "requests": f"it is {REQUESTS}, a claim of its own",
+    "http": f"it is port {AGENT_HTTP}, which the probes and the Service name",
+    "storage.root": f"it is {BACKUPS}, the claim of backup.storage",
+    "neo4j.uri": "it follows from cluster and tls.bolt",
+    "neo4j.username": "it stands in the Secret of auth, or of backup.auth",
+    "neo4j.username_file": "it stands in the Secret of auth, or of backup.auth",
+    "neo4j.password_file": "it stands in the Secret of auth, or of backup.auth",
+    "neo4j.ca_file": "it follows from tls.bolt",
+    "neo4j.backup_port": f"it is {BACKUP_PORT}, where the servers listen",
+    "neo4j.servers": "they follow from topology.servers",
+    "neo4j.backup_addresses": "the servers advertise them",
+    "neo4j.backup_tls": "it follows from tls.backup",
+    "neo4j.additional_config": "no such file is mounted",
+}
+"""Keys of the settings that render writes itself, and where they come from."""
+
+S3_CA_FILE = f"{SECRETS}/s3-ca/ca.crt"
+
+
+def faults(spec: Spec | None, given: dict[str, Any]) -> tuple[Fault, ...]:
+    """Return what is wrong with the settings in a spec; `spec` is None where the rest of it is faulty itself."""
+    twice = tuple(Fault(f"{BELOW}.{path}", f"leave it out: {reason}") for path, reason in _written_twice(given))
+    try:
+        Settings.model_validate_json(json.dumps(_completed(spec, given)), strict=True)
+    except ValidationError as error:
+        found = (Fault(f"{BELOW}.{fault.path}", fault.text) for fault in faults_of(error, {}))
+        told = {fault.path for fault in twice}
+        return (*twice, *(fault for fault in found if fault.path not in told))
+    return twice
+
+
+def settings(spec: Spec) -> Settings:
+    """Return the agent's settings; raise ValidationError where `faults` finds some."""
+    return Settings.model_validate_json(json.dumps(_completed(spec, spec.backup.settings)), strict=True)
+
+
+def document(spec: Spec) -> dict[str, Any]:
+    """Return the settings file: what is set, and every schedule in full."""
+    checked = settings(spec)
+    schedules = {name: one.model_dump(mode="json", exclude_none=True) for name, one in checked.schedules.items()}
+    return {**checked.model_dump(mode="json", exclude_unset=True), "schedules": schedules}
+
+
+def _written_twice(given: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    for path, reason in WRITTEN.items():
+        *parents, last = path.split(".")
+        section: Any = given
+        for key in parents:
+            section = section.get(key) if isinstance(section, dict) else None
+        if isinstance(section, dict) and last in section:
+            yield path, reason
+    for name, destination in _destinations(given).items():
+        if isinstance(destination, dict) and "ca_file" in destination:
+            yield f"storage.destinations.{name}.ca_file", "it follows from backup.s3.ca_config_map"
+
+
+def _destinations(given: dict[str, Any]) -> dict[str, Any]:
+    storage = given.get("storage")
+    found = storage.get("destinations") if isinstance(storage, dict) else None
+    return found if isinstance(found, dict) else {}
+
+
+def _completed(spec: Spec | None, given: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings with what follows from the spec; what is no mapping is left as it is, to be told of."""
+    follows = _follows(spec) if spec else {"cluster": "demo", "neo4j": {"uri": "neo4j://demo-client:7687"}}
+    found: dict[str, Any] = json.loads(json.dumps(given))
+    for key, value in follows.items():
+        if not isinstance(value, dict):
+            found[key] = value
+        elif isinstance(found.setdefault(key, {}), dict):
+            found[key] |= value
+    if spec and spec.backup.s3 and spec.backup.s3.ca_config_map:
+        for destination in _destinations(found).values():
+            if isinstance(destination, dict):
+                destination["ca_file"] = S3_CA_FILE
+    return found
+
+
+def _follows(spec: Spec) -> dict[str, Any]:
+    bolt, backup = spec.tls.bolt, spec.tls.backup
+    neo4j: dict[str, Any] = {
+        "uri": f"{'neo4j+s' if bolt else 'neo4j'}://{client_name(spec)}:{BOLT}",
+        "username_file": f"{SECRETS}/neo4j/username",
+        "password_file": f"{SECRETS}/neo4j/password",
+        "servers": [f"{host}:{BACKUP_PORT}" for host in server_hosts(spec)],
+    }
+    if bolt and bolt.own_ca:
+        neo4j["ca_file"] = f"{SECRETS}/bolt-ca/ca.crt"
+    if backup:
+        names = {"ca_file": "ca.crt", "cert_file": "tls.crt", "key_file": "tls.key"}
+        neo4j["backup_tls"] = {key: f"{SECRETS}/backup-tls/{name}" for key, name in names.items()}
+    return {
+        "cluster": spec.cluster,
+        "neo4j": neo4j,
+        "storage": {"root": BACKUPS},
+        "requests": REQUESTS,
+        "http": {"listen": f"0.0.0.0:{AGENT_HTTP}"},
+    }

@@ -1,0 +1,198 @@
+"""The agent: a StatefulSet of one pod, its configuration, Service, account and ServiceMonitor.
+
+A StatefulSet ends the old pod before it makes the new one, so an update never runs two agents. Settings are not part
+of the pod: the agent reads a changed ConfigMap by itself.
+"""
+
+from datetime import timedelta
+
+from backup_agent.k8s import agent_settings
+from backup_agent.k8s.names import (
+    AGENT_HTTP,
+    BACKUP,
+    BACKUPS,
+    CONFIG,
+    REQUESTS,
+    SECRETS,
+    Object,
+    backup_name,
+    labels,
+    metadata,
+    selector,
+)
+from backup_agent.k8s.pods import (
+    KEPT_CLAIMS,
+    RESTRICTED_CONTAINER,
+    claim_template,
+    mount,
+    pod,
+    resources,
+    scratch,
+    secret_volume,
+    service_account,
+)
+from backup_agent.k8s.spec import SMALLEST_AGENT, Spec
+
+AIR = timedelta(seconds=30)
+"""What a run's end takes beside limits.shutdown_grace, before the kubelet kills."""
+
+
+def objects(spec: Spec, settings_file: str) -> list[Object]:
+    """Return everything of the agent but its NetworkPolicy."""
+    found = [
+        stateful_set(spec),
+        config_map(spec, settings_file),
+        service(spec),
+        service_account(spec, backup_name(spec), BACKUP, dict(spec.backup.service_account_annotations)),
+    ]
+    return [*found, service_monitor(spec)] if spec.monitoring.service_monitor else found
+
+
+def stateful_set(spec: Spec) -> Object:
+    """Return the StatefulSet."""
+    grace = agent_settings.settings(spec).limits.shutdown_grace + AIR
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "StatefulSet",
+        "metadata": metadata(spec, backup_name(spec), BACKUP),
+        "spec": {
+            "replicas": 1,
+            "serviceName": backup_name(spec),
+            # With OrderedReady a pod that never gets ready is not replaced by its own mend.
+            "podManagementPolicy": "Parallel",
+            "updateStrategy": {"type": "RollingUpdate"},
+            "persistentVolumeClaimRetentionPolicy": KEPT_CLAIMS,
+            "selector": {"matchLabels": selector(spec, BACKUP)},
+            "template": {
+                "metadata": {"labels": labels(spec, BACKUP)},
+                "spec": {
+                    **pod(spec, backup_name(spec), spec.backup.placement, int(grace.total_seconds())),
+                    "containers": [_container(spec)],
+                    "volumes": _volumes(spec),
+                },
+            },
+            "volumeClaimTemplates": [
+                claim_template(spec, "backup-requests", BACKUP, spec.backup.requests),
+                claim_template(spec, "backup-storage", BACKUP, spec.backup.storage),
+            ],
+        },
+    }
+
+
+def config_map(spec: Spec, settings_file: str) -> Object:
+    """Return the ConfigMap with the agent's settings file."""
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": metadata(spec, backup_name(spec), BACKUP),
+        "data": {"config.yaml": settings_file},
+    }
+
+
+def service(spec: Spec) -> Object:
+    """Return the Service for metrics and the pod's name. An agent that is not ready still says why in its metrics."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": metadata(spec, backup_name(spec), BACKUP),
+        "spec": {
+            "clusterIP": "None",
+            "type": "ClusterIP",
+            "publishNotReadyAddresses": True,
+            "selector": selector(spec, BACKUP),
+            "ports": [{"name": "http", "port": AGENT_HTTP, "protocol": "TCP", "targetPort": "http"}],
+        },
+    }
+
+
+def service_monitor(spec: Spec) -> Object:
+    """Return the Prometheus operator's order to scrape the agent."""
+    monitor = metadata(spec, backup_name(spec), BACKUP)
+    monitor["labels"] = {**spec.monitoring.labels, **monitor["labels"]}
+    interval = f"{int(spec.monitoring.interval.total_seconds())}s"
+    return {
+        "apiVersion": "monitoring.coreos.com/v1",
+        "kind": "ServiceMonitor",
+        "metadata": monitor,
+        "spec": {
+            "selector": {"matchLabels": selector(spec, BACKUP)},
+            "endpoints": [{"port": "http", "path": "/metrics", "scheme": "http", "interval": interval}],
+        },
+    }
+
+
+def _container(spec: Spec) -> Object:
+    return {
+        "name": "backup",
+        "image": spec.backup.image,
+        "imagePullPolicy": spec.image_pull_policy,
+        "command": ["backup-agent", "run"],
+        "env": _environment(spec),
+        "ports": [{"name": "http", "containerPort": AGENT_HTTP, "protocol": "TCP"}],
+        "resources": resources(spec.backup.cpu, spec.backup.cpu_limit, SMALLEST_AGENT, spec.backup.memory),
+        "securityContext": RESTRICTED_CONTAINER,
+        # All three ask the supervisor alone, from memory. At a tenth of a core a start takes a quarter of a minute, and
+        # longer beside a volume with many records.
+        "startupProbe": {**_probe("/livez"), "periodSeconds": 5, "failureThreshold": 120},
+        "readinessProbe": {**_probe("/readyz"), "periodSeconds": 15, "failureThreshold": 4},
+        "livenessProbe": {**_probe("/livez"), "periodSeconds": 30, "failureThreshold": 6},
+        "volumeMounts": _mounts(spec),
+    }
+
+
+def _probe(path: str) -> Object:
+    return {"httpGet": {"path": path, "port": "http", "scheme": "HTTP"}, "timeoutSeconds": 10}
+
+
+def _environment(spec: Spec) -> list[Object]:
+    # neo4j-admin of the Enterprise Edition asks for it too.
+    found: list[Object] = [{"name": "NEO4J_ACCEPT_LICENSE_AGREEMENT", "value": spec.accept_license}]
+    s3 = spec.backup.s3
+    if s3 and s3.region:
+        found.append({"name": "AWS_REGION", "value": s3.region})
+    if s3 and s3.credentials_secret:
+        found.append({"name": "AWS_SHARED_CREDENTIALS_FILE", "value": f"{SECRETS}/s3/credentials"})
+    return sorted(found, key=lambda one: str(one["name"]))
+
+
+def _mounts(spec: Spec) -> list[Object]:
+    found = [
+        mount("backup-requests", REQUESTS),
+        mount("backup-storage", BACKUPS),
+        mount("config", CONFIG, read_only=True),
+        mount("neo4j", f"{SECRETS}/neo4j", read_only=True),
+        mount("tmp", "/tmp"),  # noqa: S108  the container's own
+    ]
+    found += [mount(name, f"{SECRETS}/{name}", read_only=True) for name in _secrets(spec)]
+    if spec.backup.s3 and spec.backup.s3.ca_config_map:
+        found.append(mount("s3-ca", f"{SECRETS}/s3-ca", read_only=True))
+    return sorted(found, key=lambda one: str(one["name"]))
+
+
+def _volumes(spec: Spec) -> list[Object]:
+    auth = spec.agent_auth
+    found: list[Object] = [
+        {"name": "config", "configMap": {"name": backup_name(spec), "defaultMode": 0o444}},
+        secret_volume("neo4j", auth.secret, {"username": auth.username_key, "password": auth.password_key}),
+        scratch("tmp", "256Mi"),
+    ]
+    found += [
+        secret_volume(name, secret, {key: key for key in keys}) for name, (secret, keys) in _secrets(spec).items()
+    ]
+    if spec.backup.s3 and spec.backup.s3.ca_config_map:
+        items = [{"key": "ca.crt", "path": "ca.crt"}]
+        source = {"name": spec.backup.s3.ca_config_map, "defaultMode": 0o444, "items": items}
+        found.append({"name": "s3-ca", "configMap": source})
+    return sorted(found, key=lambda one: str(one["name"]))
+
+
+def _secrets(spec: Spec) -> dict[str, tuple[str, tuple[str, ...]]]:
+    """Return name and keys of the Secrets that the spec adds, by volume. Of the servers' only the CA, never the key."""
+    found: dict[str, tuple[str, tuple[str, ...]]] = {}
+    if spec.tls.bolt and spec.tls.bolt.own_ca:
+        found["bolt-ca"] = (spec.tls.bolt.secret, ("ca.crt",))
+    if spec.tls.backup:
+        found["backup-tls"] = (spec.tls.backup.agent_secret, ("ca.crt", "tls.crt", "tls.key"))
+    if spec.backup.s3 and spec.backup.s3.credentials_secret:
+        found["s3"] = (spec.backup.s3.credentials_secret, ("credentials",))
+    return found

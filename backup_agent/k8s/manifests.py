@@ -1,0 +1,70 @@
+"""All objects of a cluster, sorted, and as YAML text: the same spec gives the same text to the byte."""
+
+import re
+from typing import Any
+
+import yaml
+
+from backup_agent.k8s import agent_settings, backup, network, server
+from backup_agent.k8s.names import Object
+from backup_agent.k8s.spec import Spec
+
+_PLAIN = re.compile(r"[A-Za-z/][A-Za-z0-9/._-]*")
+_WORDS = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null", "nan", "inf"})
+"""What one YAML reader or another takes for something else than text."""
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes whatever a reader of YAML 1.1 or 1.2 might take for a number or a word of its own.
+
+    PyYAML leaves `1e3` bare, a piece of text to itself and a number to Kubernetes.
+    """
+
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ANN401  PyYAML's signature
+        """Write everything in full: an alias is hard to read and to compare."""
+        del data
+        return True
+
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
+        """Indent lists below their key."""
+        del indentless
+        super().increase_indent(flow, False)
+
+
+def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+    style = None if _PLAIN.fullmatch(value) and value.lower() not in _WORDS else '"'
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, "|" if "\n" in value else style)
+
+
+_Dumper.add_representer(str, _text)
+
+
+def objects(spec: Spec) -> list[Object]:
+    """Return all objects, by kind and name."""
+    settings_file = to_yaml(agent_settings.document(spec))
+    found = [*server.objects(spec), *backup.objects(spec, settings_file), *network.objects(spec)]
+    return sorted(found, key=lambda one: (one["kind"], one["metadata"]["name"]))
+
+
+def files(spec: Spec) -> dict[str, str]:
+    """Return the files of a folder: an object each, and a Kustomization that lists them.
+
+    Kustomize knows that name without an ending, and `kubectl apply -f FOLDER` passes over it.
+    """
+    manifests = {f"{one['kind'].lower()}-{one['metadata']['name']}.yaml": to_yaml(one) for one in objects(spec)}
+    kustomization = {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "resources": sorted(manifests),
+    }
+    return {**manifests, "Kustomization": to_yaml(kustomization)}
+
+
+def stream(spec: Spec) -> str:
+    """Return all objects as one text, as `kubectl apply -f -` takes it."""
+    return "---\n".join(to_yaml(one) for one in objects(spec))
+
+
+def to_yaml(value: Object) -> str:
+    """Return a value as YAML, keys sorted."""
+    return yaml.dump(value, Dumper=_Dumper, allow_unicode=True, width=10**6, default_flow_style=False)

@@ -1,0 +1,84 @@
+"""Names, labels, ports and paths that several objects share: each is said once, here.
+
+The backup pod carries the cluster's label, as its users know it (`kubectl get pods -l neo4j.com/cluster=demo` lists
+servers and agent). So nothing may select by that label alone: a Service that did would send clients to the agent.
+"""
+
+from typing import Any
+
+from backup_agent.k8s.spec import Spec
+
+Object = dict[str, Any]
+"""A Kubernetes object, or a part of one, as JSON has it."""
+
+CLUSTER = "neo4j.com/cluster"
+COMPONENT = "neo4j.com/component"
+SERVER, BACKUP = "server", "backup"
+
+USER = 7474
+"""User and group of Neo4j's own images, and of the agent's."""
+
+HTTP, HTTPS, BOLT, DISCOVERY, RAFT, ROUTING, BACKUP_PORT = 7474, 7473, 7687, 6000, 7000, 7688, 6362
+AGENT_HTTP, AGENT_ARTIFACTS = 8080, 8081
+
+BACKUPS, REQUESTS = "/backups", "/backup-requests"
+CONFIG = "/etc/backup-agent"
+SECRETS = "/run/secrets"
+
+
+def server_name(spec: Spec) -> str:
+    """Of the StatefulSet, and of all that belongs to it alone."""
+    return f"{spec.cluster}-server"
+
+
+def backup_name(spec: Spec) -> str:
+    """Of the agent's StatefulSet, and of all that belongs to it alone."""
+    return f"{spec.cluster}-backup"
+
+
+def client_name(spec: Spec) -> str:
+    """Of the Service that clients connect to."""
+    return f"{spec.cluster}-client"
+
+
+def headless_name(spec: Spec) -> str:
+    """Of the Service that gives each server its DNS name."""
+    return f"{spec.cluster}-headless"
+
+
+def server_domain(spec: Spec) -> str:
+    """Return what follows the pod's name in a server's DNS name."""
+    return f"{headless_name(spec)}.{spec.namespace}.svc.{spec.cluster_domain}"
+
+
+def server_hosts(spec: Spec) -> list[str]:
+    """Return the DNS names of all servers."""
+    return [f"{server_name(spec)}-{number}.{server_domain(spec)}" for number in range(spec.topology.servers)]
+
+
+def selector(spec: Spec, component: str) -> dict[str, str]:
+    """Return the labels that select the pods of a component."""
+    return {CLUSTER: spec.cluster, COMPONENT: component}
+
+
+def identity(spec: Spec, component: str) -> dict[str, str]:
+    """Return labels that never change with an upgrade: all that a claim's template may carry."""
+    name = {SERVER: "neo4j", BACKUP: "neo4j-backup-agent"}[component]
+    return {
+        **selector(spec, component),
+        "app.kubernetes.io/component": {SERVER: "database", BACKUP: "backup"}[component],
+        "app.kubernetes.io/instance": spec.cluster,
+        "app.kubernetes.io/name": name,
+        "app.kubernetes.io/part-of": "neo4j-cluster",
+    }
+
+
+def labels(spec: Spec, component: str) -> dict[str, str]:
+    """Return the labels of an object."""
+    return {**identity(spec, component), "app.kubernetes.io/managed-by": "neo4j-backup-agent"}
+
+
+def metadata(spec: Spec, name: str, component: str, annotations: dict[str, str] | None = None) -> Object:
+    """Return the metadata of an object."""
+    found: Object = {"name": name, "namespace": spec.namespace, "labels": labels(spec, component)}
+    return {**found, "annotations": dict(annotations)} if annotations else found

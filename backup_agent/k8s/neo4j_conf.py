@@ -1,0 +1,185 @@
+"""neo4j.conf of the servers, by version.
+
+Neo4j refuses to start on a setting that it does not know, so each version gets its own names. The file is the same for
+all servers: what differs, the advertised addresses, comes from each pod's environment (`server.environment`). It holds
+the number of servers, but a change of that number restarts none: see `lasting`.
+"""
+
+import re
+
+from backup_agent.k8s.names import BACKUP_PORT, BOLT, DISCOVERY, HTTP, HTTPS, RAFT, ROUTING, server_hosts
+from backup_agent.k8s.spec import Spec, Tls, memory_bytes
+
+LAST_5 = (5, 26)
+ADVERTISED_BACKUP = (2025, 5)
+"""First version with server.backup.advertised_address (manual, configuration settings)."""
+SERVER_SEEDS = (2026, 4)
+"""First version that knows ServerSeedProvider; named to an older one it prevents the start."""
+
+TLS_FOLDER = "/run/secrets/tls"
+
+MIB = 1024 * 1024
+
+# The lines of the neo4j.conf that Neo4j ships, which ours takes the place of.
+JVM = (
+    "-XX:+UseG1GC",
+    "-XX:-OmitStackTraceInFastThrow",
+    "-XX:+UnlockExperimentalVMOptions",
+    "-XX:+TrustFinalNonStaticFields",
+    "-XX:+DisableExplicitGC",
+    "-Djdk.nio.maxCachedBufferSize=1024",
+    "-Dio.netty.tryReflectionSetAccessible=true",
+    "-XX:+ExitOnOutOfMemoryError",
+    "-Djdk.tls.ephemeralDHKeySize=2048",
+    "-Djdk.tls.rejectClientInitiatedRenegotiation=true",
+    "-XX:FlightRecorderOptions=stackdepth=256",
+    "-XX:+UnlockDiagnosticVMOptions",
+    "-XX:+DebugNonSafepoints",
+    "--add-opens=java.base/java.nio=ALL-UNNAMED",
+    "--add-opens=java.base/java.io=ALL-UNNAMED",
+    "--add-opens=java.base/sun.nio.ch=ALL-UNNAMED",
+    "--enable-native-access=ALL-UNNAMED",
+    "-Dlog4j2.disable.jmx=true",
+)
+
+ADVERTISED = {
+    # The setting, and the port behind the server's name.
+    "server.default_advertised_address": None,
+    "server.bolt.advertised_address": BOLT,
+    "server.cluster.advertised_address": DISCOVERY,
+    "server.cluster.raft.advertised_address": RAFT,
+    "server.routing.advertised_address": ROUTING,
+    "server.backup.advertised_address": BACKUP_PORT,
+}
+
+
+def advertised(spec: Spec) -> dict[str, int | None]:
+    """Return the settings of advertised addresses that this version knows, with their ports."""
+    unknown = () if spec.at >= ADVERTISED_BACKUP else ("server.backup.advertised_address",)
+    return {name: port for name, port in ADVERTISED.items() if name not in unknown}
+
+
+def settings(spec: Spec) -> dict[str, str]:
+    """Return all settings but the options of the JVM, those of `server.config` among them."""
+    own = {key: _written(value) for key, value in spec.server.config.items()}
+    return {**_defaults(spec), **own, **managed(spec)}
+
+
+def managed(spec: Spec) -> dict[str, str]:
+    """Return the settings that follow from the spec and nobody writes beside it."""
+    return {
+        "server.default_listen_address": "0.0.0.0",  # noqa: S104  NetworkPolicy says who gets through
+        "server.bolt.listen_address": f":{BOLT}",
+        "server.http.enabled": _written(spec.tls.https is None),
+        "server.http.listen_address": f":{HTTP}",
+        "server.https.enabled": _written(spec.tls.https is not None),
+        "server.https.listen_address": f":{HTTPS}",
+        "server.cluster.listen_address": f":{DISCOVERY}",
+        "server.cluster.raft.listen_address": f":{RAFT}",
+        "server.routing.listen_address": f":{ROUTING}",
+        "server.backup.enabled": "true",
+        # In full: this one does not inherit the default address, and is 127.0.0.1 where it is not set.
+        "server.backup.listen_address": f"0.0.0.0:{BACKUP_PORT}",
+        "server.directories.data": "/data",
+        "dbms.databases.seed_from_uri_providers": _seed_providers(spec),
+        **_discovery(spec),
+        **_tls(spec),
+    }
+
+
+def text(spec: Spec) -> str:
+    """Return the file."""
+    lines = [f"{key}={value}" for key, value in sorted(settings(spec).items())]
+    return "\n".join([*lines, *(f"server.jvm.additional={option}" for option in _jvm(spec)), ""])
+
+
+def lasting(spec: Spec) -> str:
+    """Return what of the file asks for a restart when it changes.
+
+    Neither the list of servers does, which a running server knows from its peers, nor what counts at the first start
+    alone: so growing restarts nobody.
+    """
+    passing = (*_discovery(spec), "initial.")
+    return "\n".join(line for line in text(spec).splitlines() if not line.startswith(passing))
+
+
+def _discovery(spec: Spec) -> dict[str, str]:
+    endpoints = ",".join(f"{host}:{DISCOVERY}" for host in server_hosts(spec))
+    by_version = (
+        {"dbms.cluster.discovery.version": "V2_ONLY", "dbms.cluster.discovery.v2.endpoints": endpoints}
+        if spec.at == LAST_5
+        else {"dbms.cluster.endpoints": endpoints}
+    )
+    return {
+        "dbms.cluster.discovery.resolver_type": "LIST",
+        "dbms.cluster.minimum_initial_system_primaries_count": str(min(3, spec.topology.servers)),
+        "initial.dbms.automatically_enable_free_servers": "true",
+        "initial.dbms.default_primaries_count": str(spec.topology.primaries),
+        "initial.dbms.default_secondaries_count": str(spec.topology.default_secondaries),
+        **by_version,
+    }
+
+
+def _defaults(spec: Spec) -> dict[str, str]:
+    """Return what `server.config` may change.
+
+    Half of the memory is heap, a quarter page cache; what is left the JVM takes beside them.
+    """
+    limit = memory_bytes(spec.server.memory)
+    heap, pagecache = limit // 2 // MIB, limit // 4 // MIB
+    balanced = {"dbms.routing.default_router": "SERVER"}  # clients outside cannot reach the servers' own names
+    return {
+        "server.memory.heap.initial_size": f"{heap}m",
+        "server.memory.heap.max_size": f"{heap}m",
+        "server.memory.pagecache.size": f"{pagecache}m",
+        # It would write files into a folder of the image, which is read-only.
+        "server.metrics.csv.enabled": "false",
+        **(balanced if spec.client_service.type == "LoadBalancer" else {}),
+    }
+
+
+def _seed_providers(spec: Spec) -> str:
+    """From S3 by the first; from the agent over HTTP by the second. S3SeedProvider is deprecated, and wants keys."""
+    providers = ["CloudSeedProvider", "URLConnectionSeedProvider"]
+    return ",".join([*providers, "ServerSeedProvider"] if spec.at >= SERVER_SEEDS else providers)
+
+
+def policies(spec: Spec) -> dict[str, Tls]:
+    """Return the certificates that the spec gives, by scope."""
+    scopes = {scope: getattr(spec.tls, scope) for scope in ("backup", "bolt", "cluster", "https")}
+    return {scope: tls for scope, tls in scopes.items() if tls is not None}
+
+
+MUTUAL = ("backup", "cluster")
+"""Scopes where both sides show a certificate, and each looks at the other's."""
+
+
+def _tls(spec: Spec) -> dict[str, str]:
+    given = policies(spec)
+    found = {"server.bolt.tls_level": "REQUIRED" if "bolt" in given else "DISABLED"}
+    for scope in given:
+        policy = f"dbms.ssl.policy.{scope}"
+        found |= {
+            f"{policy}.enabled": "true",
+            f"{policy}.base_directory": f"{TLS_FOLDER}/{scope}",
+            f"{policy}.private_key": "tls.key",
+            f"{policy}.public_certificate": "tls.crt",
+            f"{policy}.client_auth": "REQUIRE" if scope in MUTUAL else "NONE",
+            f"{policy}.tls_versions": "TLSv1.3,TLSv1.2",
+        }
+        if scope in MUTUAL:
+            found |= {f"{policy}.trust_all": "false", f"{policy}.verify_hostname": _written(scope == "cluster")}
+    return found
+
+
+def _jvm(spec: Spec) -> tuple[str, ...]:
+    s3 = spec.server.s3
+    path_style = ("-Daws.s3.forcePathStyle=true",) if s3 and s3.path_style else ()
+    own = spec.server.jvm_additional
+    # Two collectors at once are refused by java.
+    other = any(re.fullmatch(r"-XX:\+Use\w+GC", option) for option in own)
+    return (*(option for option in JVM if not (other and option == "-XX:+UseG1GC")), *path_style, *own)
+
+
+def _written(value: str | float | bool) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,82 @@
+"""Who may connect to whom, as NetworkPolicies.
+
+Neo4j asks nobody for a password on 6000 and 6362: whoever reaches them copies every database. So the first is for the
+servers alone, the second for the agent alone. They hold only where the cluster's network enforces NetworkPolicy.
+"""
+
+from collections.abc import Iterable
+
+from backup_agent.k8s.names import (
+    AGENT_ARTIFACTS,
+    AGENT_HTTP,
+    BACKUP,
+    BACKUP_PORT,
+    BOLT,
+    DISCOVERY,
+    HTTP,
+    HTTPS,
+    RAFT,
+    ROUTING,
+    SERVER,
+    Object,
+    backup_name,
+    metadata,
+    selector,
+    server_name,
+)
+from backup_agent.k8s.spec import Peer, Spec
+
+
+def objects(spec: Spec) -> list[Object]:
+    """Return both policies."""
+    servers, agent = _pods(spec, SERVER), _pods(spec, BACKUP)
+    clients = spec.network.clients
+    to_servers = [
+        _rule((DISCOVERY, RAFT, ROUTING), [servers]),
+        _rule((BACKUP_PORT,), [agent]),
+        # Without `from` everybody; with an empty one, too: so nobody is no rule at all.
+        *([_rule((BOLT, HTTPS, HTTP), None)] if clients is None else []),
+        *([_rule((BOLT, HTTPS, HTTP), _peers(clients))] if clients else []),
+        *([] if clients is None else [_rule((BOLT,), [agent])]),
+    ]
+    to_agent = [
+        *([_rule((AGENT_HTTP,), _peers(spec.network.prometheus))] if spec.network.prometheus else []),
+        _rule((AGENT_ARTIFACTS,), [servers]),
+    ]
+    return [
+        _policy(spec, server_name(spec), SERVER, to_servers),
+        _policy(spec, backup_name(spec), BACKUP, to_agent),
+    ]
+
+
+def _policy(spec: Spec, name: str, component: str, ingress: list[Object]) -> Object:
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": metadata(spec, name, component),
+        "spec": {
+            "podSelector": {"matchLabels": selector(spec, component)},
+            "policyTypes": ["Ingress"],
+            "ingress": ingress,
+        },
+    }
+
+
+def _rule(ports: Iterable[int], sources: list[Object] | None) -> Object:
+    found: Object = {"ports": [{"port": port, "protocol": "TCP"} for port in ports]}
+    return found if sources is None else {"from": sources, **found}
+
+
+def _pods(spec: Spec, component: str) -> Object:
+    return {"podSelector": {"matchLabels": selector(spec, component)}}
+
+
+def _peers(peers: Iterable[Peer]) -> list[Object]:
+    return [_peer(peer) for peer in peers]
+
+
+def _peer(peer: Peer) -> Object:
+    if peer.cidr is not None:
+        return {"ipBlock": {"cidr": peer.cidr}}
+    found = {"namespaceSelector": peer.namespaces, "podSelector": peer.pods}
+    return {key: {"matchLabels": dict(value)} if value else {} for key, value in found.items() if value is not None}

@@ -1,0 +1,103 @@
+"""Reading a spec: YAML text to a Spec, or every fault at once with its path and what to write instead."""
+
+import json
+from typing import Any
+
+from pydantic import ValidationError
+
+from backup_agent.k8s import agent_settings
+from backup_agent.k8s.neo4j_conf import ADVERTISED, managed
+from backup_agent.k8s.spec import Spec
+from backup_agent.settings.faults import Fault, SettingsError, faults_of
+from backup_agent.settings.load import YamlError, read_yaml
+
+ELSEWHERE = (
+    "it holds names of Secrets (auth.secret, tls.bolt.secret, backup.s3.credentials_secret), never what is in them"
+)
+
+ROLES = ("primaries", "secondaries")
+
+RESOURCE_KEYS = ("apiVersion", "kind", "metadata", "spec")
+
+CONFIG = "server.config"
+
+KEPT = (
+    "say what is kept: backup.settings.retention, such as {last: 7, daily: 14, weekly: 8}, "
+    "or backup.keep_everything: true"
+)
+
+
+def read(content: bytes, source: str) -> Spec:
+    """Return the spec; raise SettingsError with every fault."""
+    try:
+        tree = read_yaml(content)
+    except YamlError as error:
+        raise SettingsError(source, (Fault("", str(error)),)) from None
+    if not isinstance(tree, dict):
+        raise SettingsError(source, (Fault("", "expected keys and values, such as cluster: demo"),))
+    spec, found = _checked(tree)
+    found = (*found, *_more_faults(spec, tree))
+    if spec is None or found:
+        raise SettingsError(source, found)
+    return spec
+
+
+def _checked(tree: dict[str, Any]) -> tuple[Spec | None, tuple[Fault, ...]]:
+    try:
+        return Spec.model_validate_json(json.dumps(tree), strict=True), ()
+    except ValidationError as error:
+        return None, tuple(_instead(fault, tree) for fault in faults_of(error, {}, Spec, ELSEWHERE))
+
+
+def _instead(fault: Fault, tree: dict[str, Any]) -> Fault:
+    """Say what to write instead of a key of the operator that this renderer's users may come from."""
+    topology, _, role = fault.path.partition(".")
+    if topology == "topology" and role in ROLES:
+        asked = tree["topology"]
+        counts = [asked.get(name, 0) for name in ROLES]
+        servers = sum(counts) if all(type(count) is int for count in counts) else None
+        return Fault(
+            fault.path,
+            f"servers have no fixed roles: write topology: {{servers: {servers or 5}}}; "
+            f"on how many of them a new database starts is default_{role}",
+        )
+    if fault.path in RESOURCE_KEYS:
+        return Fault(fault.path, "a spec is no Kubernetes object: its keys stand at the top, such as cluster: demo")
+    return fault
+
+
+def _more_faults(spec: Spec | None, tree: dict[str, Any]) -> tuple[Fault, ...]:
+    """Return what no single key shows. The parts that are sound in themselves are looked at even if others are not."""
+    backup, server = _section(tree, "backup"), _section(tree, "server")
+    given, config = backup.get("settings", {}), server.get("config", {})
+    found: tuple[Fault, ...] = ()
+    if isinstance(config, dict):
+        found += tuple(_config_faults(spec, config))
+    if isinstance(given, dict):
+        found += agent_settings.faults(spec, given)
+        keeps = given.get("retention") is not None
+        if backup and not keeps and backup.get("keep_everything") is not True:
+            found += (Fault("backup.settings.retention", f"required: {KEPT}"),)
+        if keeps and backup.get("keep_everything") is True:
+            found += (Fault("backup.keep_everything", "not both this and backup.settings.retention"),)
+    return found
+
+
+def _section(tree: dict[str, Any], key: str) -> dict[str, Any]:
+    found = tree.get(key)
+    return found if isinstance(found, dict) else {}
+
+
+def _config_faults(spec: Spec | None, config: dict[str, Any]) -> list[Fault]:
+    ours = {*ADVERTISED, *(managed(spec) if spec else ())}
+    found = []
+    for key in config:
+        if key == "server.jvm.additional":
+            found.append(Fault(f"{CONFIG}.{key}", "write it as server.jvm_additional, a list"))
+        elif key.startswith("dbms.ssl.policy."):
+            found.append(Fault(f"{CONFIG}.{key}", "write it as tls"))
+        elif key == "initial.server.mode_constraint":
+            found.append(Fault(f"{CONFIG}.{key}", "leave it out: all servers are alike, and Neo4j gives out the roles"))
+        elif key in ours or key.startswith(("dbms.cluster.discovery.", "dbms.kubernetes.")):
+            found.append(Fault(f"{CONFIG}.{key}", "leave it out: it follows from the rest of the spec"))
+    return found

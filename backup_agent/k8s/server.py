@@ -1,0 +1,262 @@
+"""The servers: a StatefulSet of pods that are all alike, its Services, configuration, account and disruption budget.
+
+The image's own entrypoint starts Neo4j: it copies /conf, adds the settings that the environment gives, sets the first
+password. It runs as 7474 on a read-only root file system because what it writes to is a volume each.
+"""
+
+import hashlib
+
+from backup_agent.k8s import neo4j_conf
+from backup_agent.k8s.names import (
+    BACKUP_PORT,
+    BOLT,
+    DISCOVERY,
+    HTTP,
+    HTTPS,
+    RAFT,
+    ROUTING,
+    SECRETS,
+    SERVER,
+    Object,
+    client_name,
+    headless_name,
+    labels,
+    metadata,
+    selector,
+    server_domain,
+    server_name,
+)
+from backup_agent.k8s.pods import (
+    KEPT_CLAIMS,
+    RESTRICTED_CONTAINER,
+    claim_template,
+    mount,
+    pod,
+    resources,
+    scratch,
+    secret_volume,
+    service_account,
+)
+from backup_agent.k8s.spec import Spec
+
+HOME = "/var/lib/neo4j"
+
+DIGEST = "neo4j.com/config-digest"
+"""Annotation of the pods: a change of what asks for a restart restarts them, one after the other."""
+
+
+def objects(spec: Spec) -> list[Object]:
+    """Return everything of the servers but their NetworkPolicy."""
+    return [
+        stateful_set(spec),
+        config_map(spec),
+        client_service(spec),
+        headless_service(spec),
+        disruption_budget(spec),
+        service_account(spec, server_name(spec), SERVER, dict(spec.server.service_account_annotations)),
+    ]
+
+
+def image(spec: Spec) -> str:
+    """Return the servers' image."""
+    return spec.server.image or f"neo4j:{spec.version}-enterprise"
+
+
+def stateful_set(spec: Spec) -> Object:
+    """Return the StatefulSet. Its template does not depend on the number of servers."""
+    template_labels = {**labels(spec, SERVER), "app.kubernetes.io/version": spec.version}
+    digest = hashlib.sha256(neo4j_conf.lasting(spec).encode()).hexdigest()[:32]
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "StatefulSet",
+        "metadata": metadata(spec, server_name(spec), SERVER),
+        "spec": {
+            "replicas": spec.topology.servers,
+            "serviceName": headless_name(spec),
+            # All at once: the first of a new cluster wait for each other. Updates go one by one all the same.
+            "podManagementPolicy": "Parallel",
+            "updateStrategy": {"type": "RollingUpdate"},
+            # Bolt answers before every database is back: an update gives it half a minute more.
+            "minReadySeconds": 30,
+            "persistentVolumeClaimRetentionPolicy": KEPT_CLAIMS,
+            "selector": {"matchLabels": selector(spec, SERVER)},
+            "template": {
+                "metadata": {"labels": template_labels, "annotations": {DIGEST: f"sha256-{digest}"}},
+                "spec": {
+                    **pod(spec, server_name(spec), spec.server.placement, _seconds(spec)),
+                    "containers": [_container(spec)],
+                    "topologySpreadConstraints": _spread(spec),
+                    "volumes": _volumes(spec),
+                },
+            },
+            "volumeClaimTemplates": [claim_template(spec, "data", SERVER, spec.server.data)],
+        },
+    }
+
+
+def environment(spec: Spec) -> list[Object]:
+    """Return the environment. POD_NAME and PASSWORD stand first: Kubernetes expands only what stands before."""
+    host = f"$(POD_NAME).{server_domain(spec)}"
+    found: list[Object] = [
+        {"name": "POD_NAME", "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.name"}}},
+        {
+            "name": "PASSWORD",
+            "valueFrom": {"secretKeyRef": {"name": spec.auth.secret, "key": spec.auth.password_key}},
+        },
+        {"name": "NEO4J_ACCEPT_LICENSE_AGREEMENT", "value": spec.accept_license},
+        {"name": "NEO4J_AUTH", "value": "neo4j/$(PASSWORD)"},
+    ]
+    for setting, port in neo4j_conf.advertised(spec).items():
+        name = "NEO4J_" + setting.replace("_", "__").replace(".", "_")
+        found.append({"name": name, "value": host if port is None else f"{host}:{port}"})
+    s3 = spec.server.s3
+    if s3 and s3.credentials_secret:
+        found.append({"name": "AWS_SHARED_CREDENTIALS_FILE", "value": f"{SECRETS}/s3/credentials"})
+    if s3 and s3.region:
+        found.append({"name": "AWS_REGION", "value": s3.region})
+    if s3 and s3.endpoint_url:
+        found.append({"name": "AWS_ENDPOINT_URL_S3", "value": s3.endpoint_url})
+    return found
+
+
+def ports(spec: Spec) -> dict[str, int]:
+    """Return the ports that a server listens on, by name."""
+    web = {"https": HTTPS} if spec.tls.https else {"http": HTTP}
+    return {"bolt": BOLT, **web, "cluster": DISCOVERY, "raft": RAFT, "routing": ROUTING, "backup": BACKUP_PORT}
+
+
+def client_ports(spec: Spec) -> dict[str, int]:
+    """Return the ports that clients use, by name."""
+    return {name: port for name, port in ports(spec).items() if name in {"bolt", "http", "https"}}
+
+
+def config_map(spec: Spec) -> Object:
+    """Return the ConfigMap with neo4j.conf."""
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": metadata(spec, server_name(spec), SERVER),
+        "data": {"neo4j.conf": neo4j_conf.text(spec)},
+    }
+
+
+def client_service(spec: Spec) -> Object:
+    """Return the Service for clients: servers that are ready, and never the agent."""
+    wanted: Object = {
+        "type": spec.client_service.type,
+        "selector": selector(spec, SERVER),
+        "ports": [_service_port(name, port) for name, port in client_ports(spec).items()],
+    }
+    if spec.client_service.source_ranges:
+        wanted["loadBalancerSourceRanges"] = list(spec.client_service.source_ranges)
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": metadata(spec, client_name(spec), SERVER, dict(spec.client_service.annotations)),
+        "spec": wanted,
+    }
+
+
+def headless_service(spec: Spec) -> Object:
+    """Return the Service that names each server, ready or not: they must find each other before any is ready."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": metadata(spec, headless_name(spec), SERVER),
+        "spec": {
+            "clusterIP": "None",
+            "type": "ClusterIP",
+            "publishNotReadyAddresses": True,
+            "selector": selector(spec, SERVER),
+            "ports": [_service_port(name, port) for name, port in ports(spec).items()],
+        },
+    }
+
+
+def disruption_budget(spec: Spec) -> Object:
+    """Return the budget: a drained node takes one server at a time, so a majority stays."""
+    return {
+        "apiVersion": "policy/v1",
+        "kind": "PodDisruptionBudget",
+        "metadata": metadata(spec, server_name(spec), SERVER),
+        "spec": {"maxUnavailable": 1, "selector": {"matchLabels": selector(spec, SERVER)}},
+    }
+
+
+def _seconds(spec: Spec) -> int:
+    return int(spec.server.termination_grace.total_seconds())
+
+
+def _service_port(name: str, port: int) -> Object:
+    return {"name": name, "port": port, "protocol": "TCP", "targetPort": name}
+
+
+def _container(spec: Spec) -> Object:
+    # Bolt opens when the server has joined its cluster and its system database is there.
+    bolt: Object = {"tcpSocket": {"port": "bolt"}}
+    return {
+        "name": "neo4j",
+        "image": image(spec),
+        "imagePullPolicy": spec.image_pull_policy,
+        "env": environment(spec),
+        "ports": [
+            {"name": name, "containerPort": port, "protocol": "TCP"} for name, port in sorted(ports(spec).items())
+        ],
+        "resources": resources(spec.server.cpu, spec.server.cpu_limit, spec.server.memory, spec.server.memory),
+        "securityContext": RESTRICTED_CONTAINER,
+        # An hour: after a crash it may have much to recover, and killing it would begin that anew.
+        "startupProbe": {**bolt, "periodSeconds": 10, "timeoutSeconds": 5, "failureThreshold": 360},
+        "readinessProbe": {**bolt, "periodSeconds": 5, "timeoutSeconds": 5, "failureThreshold": 4},
+        # Ten minutes: a long collection or a checkpoint is no death.
+        "livenessProbe": {**bolt, "periodSeconds": 30, "timeoutSeconds": 10, "failureThreshold": 20},
+        "volumeMounts": _mounts(spec),
+    }
+
+
+def _mounts(spec: Spec) -> list[Object]:
+    found = [
+        mount("config", "/conf", read_only=True),
+        mount("data", "/data"),
+        mount("logs", "/logs"),
+        mount("neo4j-conf", f"{HOME}/conf"),
+        mount("neo4j-run", f"{HOME}/run"),
+        mount("tmp", "/tmp"),  # noqa: S108  the container's own
+    ]
+    found += [
+        mount(f"tls-{scope}", f"{neo4j_conf.TLS_FOLDER}/{scope}", read_only=True) for scope in neo4j_conf.policies(spec)
+    ]
+    if spec.server.s3 and spec.server.s3.credentials_secret:
+        found.append(mount("s3", f"{SECRETS}/s3", read_only=True))
+    return sorted(found, key=lambda one: str(one["name"]))
+
+
+def _volumes(spec: Spec) -> list[Object]:
+    # The entrypoint copies the file with its mode, and then adds to it: the owner must be able to write.
+    found: list[Object] = [
+        {"name": "config", "configMap": {"name": server_name(spec), "defaultMode": 0o640}},
+        scratch("logs", "2Gi"),
+        scratch("neo4j-conf", "16Mi"),
+        scratch("neo4j-run", "16Mi"),
+        scratch("tmp", "1Gi"),
+    ]
+    for scope, tls in neo4j_conf.policies(spec).items():
+        keys = {"tls.crt": "tls.crt", "tls.key": "tls.key"}
+        if scope in neo4j_conf.MUTUAL:
+            keys["trusted/ca.crt"] = "ca.crt"
+        found.append(secret_volume(f"tls-{scope}", tls.secret, keys))
+    if spec.server.s3 and spec.server.s3.credentials_secret:
+        found.append(secret_volume("s3", spec.server.s3.credentials_secret, {"credentials": "credentials"}))
+    return sorted(found, key=lambda one: str(one["name"]))
+
+
+def _spread(spec: Spec) -> list[Object]:
+    nodes = "DoNotSchedule" if spec.topology.spread == "require" else "ScheduleAnyway"
+    return [
+        {
+            "maxSkew": 1,
+            "topologyKey": key,
+            "whenUnsatisfiable": otherwise,
+            "labelSelector": {"matchLabels": selector(spec, SERVER)},
+        }
+        for key, otherwise in (("kubernetes.io/hostname", nodes), ("topology.kubernetes.io/zone", "ScheduleAnyway"))
+    ]

@@ -1,0 +1,384 @@
+"""What the spec of a cluster may say: every key, its type, its default.
+
+It names Secrets and never holds one. What the agent's own settings file says stands below `backup.settings`, in the
+words of docs/settings.md; what follows from the rest of the spec is filled in, and a fault where it is written twice.
+"""
+
+import re
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, ValidationInfo, field_validator, model_validator
+
+from backup_agent.settings.grammar import Duration
+from backup_agent.settings.model import Section
+
+MEMORY_UNITS = {"Mi": 1024**2, "Gi": 1024**3, "Ti": 1024**4}
+
+_QUANTITY = re.compile(rf"([1-9][0-9]{{0,8}})({'|'.join(MEMORY_UNITS)})")
+_CPU = re.compile(r"[1-9][0-9]{0,4}m|[1-9][0-9]{0,2}(\.[0-9]{1,3})?|0\.[0-9]{0,2}[1-9]")
+_DNS_LABEL = re.compile(r"[a-z]([a-z0-9-]*[a-z0-9])?")
+_NAMESPACE = re.compile(r"(?=.{1,63}$)[a-z0-9]([a-z0-9-]*[a-z0-9])?")
+_OBJECT_NAME = re.compile(r"(?=.{1,253}$)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
+_KEY = re.compile(r"[A-Za-z0-9._-]{1,253}")
+_VERSION = re.compile(r"5\.26(\.[0-9]{1,3})?|20(2[5-9]|[3-9][0-9])\.(0[1-9]|1[0-2])(\.[0-9]{1,3})?")
+_IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]{0,510}")
+_LABEL_NAME = re.compile(r"([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
+_LABEL_VALUE = re.compile(r"([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?")
+_CIDR = re.compile(r"[0-9A-Fa-f.:]{2,45}/[0-9]{1,3}")
+_JVM_OPTION = re.compile(r"-[^\s\"'\\$`]+")
+_SETTING = re.compile(r"[a-z][a-z0-9_]*(\.[A-Za-z0-9_-]+)+")
+_REGION = re.compile(r"[a-z0-9-]{1,63}")
+_ENDPOINT = re.compile(r"https?://[A-Za-z0-9.-]{1,253}(:[0-9]{1,5})?/?")
+
+LONGEST_NAME = 40
+"""Of a cluster. StatefulSets are <name>-server, and their pods carry a label of that and a hash: 63 in all."""
+
+SMALLEST_SERVER = "2Gi"
+SMALLEST_AGENT = "256Mi"
+"""The smallest profile that is measured (docs/kubernetes.md): a heap of 64 MiB, the page cache at its least."""
+
+
+def _shaped(shape: re.Pattern[str], expected: str) -> AfterValidator:
+    def check(value: str) -> str:
+        if not shape.fullmatch(value):
+            raise ValueError(expected)
+        return value
+
+    return AfterValidator(check)
+
+
+def _number_as_text(value: object) -> object:
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+def memory_bytes(value: str) -> int:
+    """Return a quantity of memory or storage in bytes.
+
+    >>> memory_bytes("256Mi")
+    268435456
+    """
+    found = _QUANTITY.fullmatch(value)
+    if not found:
+        raise ValueError("a quantity such as 512Mi, 4Gi or 1Ti")
+    return int(found[1]) * MEMORY_UNITS[found[2]]
+
+
+def _quantity(value: str) -> str:
+    memory_bytes(value)
+    return value
+
+
+def _at_least(smallest: str) -> AfterValidator:
+    def check(value: str) -> str:
+        if memory_bytes(value) < memory_bytes(smallest):
+            raise ValueError(f"at least {smallest}")
+        return value
+
+    return AfterValidator(check)
+
+
+ClusterName = Annotated[
+    str,
+    Field(max_length=LONGEST_NAME, json_schema_extra={"pattern": f"^{_DNS_LABEL.pattern}$"}),
+    _shaped(_DNS_LABEL, "lower-case letters, digits and '-', a letter first and no '-' at the end"),
+]
+Namespace = Annotated[str, _shaped(_NAMESPACE, "the name of a namespace: lower-case letters, digits and '-'")]
+ObjectName = Annotated[str, _shaped(_OBJECT_NAME, "the name of an object: lower-case letters, digits, '-' and '.'")]
+Key = Annotated[str, _shaped(_KEY, "a key of the Secret: letters, digits, '.', '_' and '-'")]
+Version = Annotated[
+    str,
+    Field(json_schema_extra={"pattern": f"^({_VERSION.pattern})$"}),
+    _shaped(_VERSION, "a version of Neo4j: 5.26.x, or 2025.01 and later"),
+]
+Image = Annotated[str, _shaped(_IMAGE, "the name of an image, such as neo4j:2026.09.0-enterprise")]
+Cpu = Annotated[
+    str,
+    BeforeValidator(_number_as_text, json_schema_input_type=str | float),
+    _shaped(_CPU, 'a number of cores, such as "500m" or "2"'),
+]
+Memory = Annotated[str, AfterValidator(_quantity)]
+LabelName = Annotated[str, _shaped(_LABEL_NAME, "the name of a label or annotation, such as example.com/team")]
+LabelValue = Annotated[str, _shaped(_LABEL_VALUE, "at most 63 letters, digits, '.', '_' and '-'")]
+Labels = dict[LabelName, LabelValue]
+Annotations = dict[LabelName, str]
+Cidr = Annotated[str, _shaped(_CIDR, "a range of addresses, such as 10.0.0.0/8")]
+JvmOption = Annotated[str, _shaped(_JVM_OPTION, "one option of java, such as -XX:+UseZGC")]
+SettingName = Annotated[str, _shaped(_SETTING, "the name of a setting of neo4j.conf")]
+SettingValue = bool | int | float | Annotated[str, _shaped(re.compile(r"[^\r\n\0]*"), "one line")]
+
+
+def _accepted(value: object) -> object:
+    # YAML 1.1 reads a bare yes as true.
+    return "yes" if value is True else value
+
+
+class Topology(Section):
+    """How many servers, and on how many of them a database starts. Servers are all alike: Neo4j gives out the roles."""
+
+    servers: Annotated[int, Field(ge=1, le=100)] = Field(3, description="number of servers", examples=[5])
+    default_primaries: Annotated[int, Field(ge=1, le=11)] | None = Field(
+        None, description="primaries of a new database at the first start; without it 3, or 1 on fewer servers"
+    )
+    default_secondaries: Annotated[int, Field(ge=0, le=20)] = Field(
+        0, description="secondaries of a new database at the first start"
+    )
+    spread: Literal["prefer", "require"] = Field(
+        "prefer", description="whether servers must stand on different nodes, or only should"
+    )
+
+    @field_validator("default_secondaries")
+    @classmethod
+    def _fit_on_the_servers(cls, value: int, info: ValidationInfo) -> int:
+        servers = info.data.get("servers")
+        if servers is not None and "default_primaries" in info.data:
+            primaries = primaries_of(servers, info.data["default_primaries"])
+            if primaries + value > servers:
+                raise ValueError(
+                    f"no more than the {servers} servers together with default_primaries, which is {primaries}"
+                )
+        return value
+
+    @property
+    def primaries(self) -> int:
+        """Primaries of a new database."""
+        return primaries_of(self.servers, self.default_primaries)
+
+
+def primaries_of(servers: int, asked: int | None) -> int:
+    """Return the primaries of a new database: two are no better than one, since a write needs both."""
+    return asked or (3 if servers >= 3 else 1)  # noqa: PLR2004  the least that survives a loss
+
+
+class Auth(Section):
+    """The Secret with the initial account of the servers."""
+
+    secret: ObjectName = Field(description="its name; it must be there before the servers", examples=["demo-auth"])
+    username_key: Key = Field("username", description="key of the user name, which must be neo4j")
+    password_key: Key = Field("password", description="key of the password: 8 signs or more, no '/', no '-' first")
+
+
+class AgentAuth(Section):
+    """The Secret with the account that the agent logs in with over Bolt."""
+
+    secret: ObjectName = Field(description="its name", examples=["demo-backup-auth"])
+    username_key: Key = Field("username", description="key of the user name")
+    password_key: Key = Field("password", description="key of the password")
+
+
+class Tls(Section):
+    """A Secret with tls.crt, tls.key and, of an own CA, ca.crt, as cert-manager writes it."""
+
+    secret: ObjectName = Field(description="its name", examples=["demo-tls"])
+
+
+class BoltTls(Tls):
+    """The certificate that clients are shown. It must name <cluster>-client and the servers (see `render`'s notes)."""
+
+    own_ca: bool = Field(True, description="whether the agent checks it against ca.crt of the Secret, or public CAs")
+
+
+class BackupTls(Tls):
+    """The certificate of the backup port. Servers then let in who has a certificate of the same CA, and nobody else."""
+
+    agent_secret: ObjectName = Field(
+        description="Secret with the agent's own tls.crt, tls.key and ca.crt", examples=["demo-backup-tls"]
+    )
+
+
+class TlsPolicies(Section):
+    """Certificates by what they are for; what is left out is spoken in plain."""
+
+    bolt: BoltTls | None = Field(None, description="clients' connections, and the agent's")
+    https: Tls | None = Field(None, description="HTTPS on 7473 in place of HTTP on 7474")
+    cluster: Tls | None = Field(None, description="servers among themselves; every server checks the other's")
+    backup: BackupTls | None = Field(None, description="the backup port")
+
+
+class Claim(Section):
+    """A claim on a volume. Kubernetes lets nobody change it in a StatefulSet that stands."""
+
+    size: Memory = Field(description="size of the volume", examples=["100Gi"])
+    storage_class: ObjectName | None = Field(None, description="without it the cluster's default")
+    access_mode: Literal["ReadWriteOnce", "ReadWriteOncePod"] = Field(
+        "ReadWriteOnce", description="ReadWriteOncePod where the driver has it: then no second pod can ever mount it"
+    )
+
+
+class Toleration(Section):
+    """As Kubernetes has it."""
+
+    key: str | None = Field(None, description="name of the taint")
+    operator: Literal["Equal", "Exists"] | None = Field(None, description="how it is compared")
+    value: str | None = Field(None, description="value of the taint")
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = Field(None, description="what it prevents")
+    toleration_seconds: Annotated[int, Field(ge=0)] | None = Field(None, description="how long NoExecute is tolerated")
+
+
+class Placement(Section):
+    """Where pods may go."""
+
+    node_selector: Labels = Field({}, description="labels that a node must have")
+    tolerations: tuple[Toleration, ...] = Field((), description="taints that are tolerated")
+    priority_class: ObjectName | None = Field(None, description="name of a PriorityClass")
+
+
+class S3Access(Section):
+    """Who the pods are to S3. With IRSA nothing of this is needed but the annotation of the service account."""
+
+    credentials_secret: ObjectName | None = Field(
+        None,
+        description="Secret with the key `credentials`: a file as ~/.aws/credentials is",
+        examples=["demo-backup-s3"],
+    )
+    region: Annotated[str, _shaped(_REGION, "the name of a region, such as eu-central-1")] | None = Field(
+        None, description="AWS_REGION of the pods", examples=["eu-central-1"]
+    )
+
+
+class ServerS3(S3Access):
+    """The servers' own, read-only identity: at a restore they fetch their seed themselves."""
+
+    endpoint_url: Annotated[str, _shaped(_ENDPOINT, "http:// or https:// with host and port")] | None = Field(
+        None, description="the store's address where it is not AWS", examples=["https://s3.example.com"]
+    )
+    path_style: bool = Field(False, description="bucket in the path instead of the host name")
+
+
+class AgentS3(S3Access):
+    """The agent's identity: it reads, writes and deletes."""
+
+    ca_config_map: ObjectName | None = Field(
+        None, description="ConfigMap with the key ca.crt: own CA certificates of every destination"
+    )
+
+
+class Server(Section):
+    """The servers: one StatefulSet <cluster>-server."""
+
+    image: Image | None = Field(None, description="without it neo4j:<version>-enterprise")
+    memory: Annotated[Memory, _at_least(SMALLEST_SERVER)] = Field(
+        "4Gi", description="request and limit; heap and page cache follow from it"
+    )
+    cpu: Cpu = Field("1", description="request")
+    cpu_limit: Cpu | None = Field(None, description="without it none")
+    data: Claim = Field(description="the claim for /data", examples=["{size: 100Gi}"])
+    config: dict[SettingName, SettingValue] = Field(
+        {}, description="more of neo4j.conf; what follows from the spec is a fault here"
+    )
+    jvm_additional: tuple[JvmOption, ...] = Field((), description="more options of the JVM", examples=[["-XX:+UseZGC"]])
+    s3: ServerS3 | None = Field(None, description="read-only access to the backups, for restores")
+    service_account_annotations: Annotations = Field(
+        {}, description="of the servers' service account", examples=[{"eks.amazonaws.com/role-arn": "arn:aws:iam::…"}]
+    )
+    placement: Placement = Field(Placement(), description="where the servers may go")
+    termination_grace: Duration = Field(
+        "1h", description="time to shut down; Neo4j writes a checkpoint", validate_default=True
+    )
+
+
+class ClientService(Section):
+    """The Service <cluster>-client."""
+
+    type: Literal["ClusterIP", "LoadBalancer"] = Field("ClusterIP", description="kind of Service")
+    annotations: Annotations = Field({}, description="of the Service")
+    source_ranges: tuple[Cidr, ...] = Field((), description="who may use the load balancer; none: everybody")
+
+
+class Peer(Section):
+    """Pods, or a range of addresses. Pods without `namespaces` are those of the cluster's own namespace."""
+
+    namespaces: Labels | None = Field(None, description="labels of namespaces; {} is all of them")
+    pods: Labels | None = Field(None, description="labels of pods; without it all pods of the namespaces")
+    cidr: Cidr | None = Field(None, description="a range of addresses, instead of both")
+
+    @model_validator(mode="after")
+    def _names_somebody(self) -> Self:
+        if (self.cidr is None) == (self.namespaces is None and self.pods is None):
+            raise ValueError("namespaces, pods or both; or cidr alone")
+        return self
+
+
+class Network(Section):
+    """Who may connect."""
+
+    clients: tuple[Peer, ...] | None = Field(
+        None, description="who may use Bolt and HTTP(S) beside the agent; without it everybody"
+    )
+    prometheus: tuple[Peer, ...] = Field(
+        (Peer(namespaces={}, pods={"app.kubernetes.io/name": "prometheus"}),),
+        description="who may read the agent's metrics; without it pods of Prometheus in any namespace",
+    )
+
+
+class Monitoring(Section):
+    """Objects of the Prometheus operator."""
+
+    service_monitor: bool = Field(False, description="render a ServiceMonitor; its kind must be known to the cluster")
+    labels: Labels = Field({}, description="of the ServiceMonitor", examples=[{"release": "prometheus"}])
+    interval: Duration = Field("30s", description="between two scrapes", validate_default=True)
+
+
+class Backup(Section):
+    """The agent: one pod <cluster>-backup-0."""
+
+    image: Image = Field(
+        description="built from container/Containerfile on the servers' version of Neo4j",
+        examples=["registry.example.com/neo4j-backup-agent:0.1.0-2026.09.0"],
+    )
+    auth: AgentAuth | None = Field(None, description="an account of its own; without it that of the servers")
+    memory: Annotated[Memory, _at_least(SMALLEST_AGENT)] = Field(
+        "1Gi", description="limit; heap and page cache of neo4j-admin follow from it"
+    )
+    cpu: Cpu = Field("100m", description="request")
+    cpu_limit: Cpu | None = Field(None, description="without it none")
+    storage: Claim = Field(description="the claim for /backups", examples=["{size: 200Gi}"])
+    requests: Claim = Field(Claim(size="1Gi"), description="the claim for /backup-requests")
+    keep_everything: bool = Field(False, description="delete nothing; else settings.retention says what is kept")
+    s3: AgentS3 | None = Field(None, description="access to the destinations")
+    service_account_annotations: Annotations = Field(
+        {}, description="of the agent's service account", examples=[{"eks.amazonaws.com/role-arn": "arn:aws:iam::…"}]
+    )
+    placement: Placement = Field(Placement(), description="where the agent may go")
+    settings: dict[str, JsonValue] = Field(
+        {},
+        description="the agent's settings file (docs/settings.md), without what follows from the rest of the spec",
+        examples=[{"retention": {"daily": 14}}],
+    )
+
+
+class Spec(Section):
+    """The whole file."""
+
+    cluster: ClusterName = Field(description="name of the cluster; all objects begin with it", examples=["demo"])
+    namespace: Namespace = Field("default", description="namespace of all objects")
+    cluster_domain: ObjectName = Field("cluster.local", description="DNS domain of the Kubernetes cluster")
+    version: Version = Field(description="version of Neo4j on the servers", examples=["2026.09.0"])
+    accept_license: Annotated[Literal["yes", "eval"], BeforeValidator(_accepted)] = Field(
+        description="that you accept Neo4j's commercial license (yes) or its evaluation license (eval)",
+        examples=["yes"],
+    )
+    topology: Topology = Field(Topology(), description="how many servers")
+    auth: Auth = Field(description="the initial account", examples=["{secret: demo-auth}"])
+    tls: TlsPolicies = Field(TlsPolicies(), description="certificates")
+    image_pull_secrets: tuple[ObjectName, ...] = Field((), description="Secrets for the registry of the images")
+    image_pull_policy: Literal["IfNotPresent", "Always"] = Field("IfNotPresent", description="of both images")
+    server: Server = Field(description="the servers", examples=["{data: {size: 100Gi}}"])
+    client_service: ClientService = Field(ClientService(), description="the Service that clients connect to")
+    network: Network = Field(Network(), description="who may connect")
+    monitoring: Monitoring = Field(Monitoring(), description="objects of the Prometheus operator")
+    backup: Backup = Field(description="the agent")
+
+    @property
+    def at(self) -> tuple[int, ...]:
+        """The version's first two numbers, which decide what Neo4j calls its settings."""
+        return tuple(int(number) for number in self.version.split(".")[:2])
+
+    @property
+    def agent_auth(self) -> Auth | AgentAuth:
+        """Whose account the agent has."""
+        return self.backup.auth or self.auth
+
+
+def schema() -> dict[str, Any]:
+    """Return the JSON Schema of the spec."""
+    return Spec.model_json_schema()

@@ -1,0 +1,54 @@
+"""The specs that the tests render. `python -m tests.k8s.specs` writes golden files and the example anew."""
+
+from pathlib import Path
+
+from backup_agent.cli.main import code
+from backup_agent.k8s import manifests
+from backup_agent.k8s.names import Object
+from backup_agent.k8s.reading import read
+from backup_agent.k8s.spec import Spec
+
+ROOT = Path(__file__).parents[2]
+EXAMPLE = ROOT / "k8s"
+GOLDEN = Path(__file__).with_name("golden")
+
+SMALLEST = """\
+cluster: demo
+version: "2026.09.0"
+accept_license: "eval"
+auth: {secret: demo-auth}
+server: {data: {size: 100Gi}}
+backup:
+  image: registry.example.com/neo4j-backup-agent:0.1.0-2026.09.0
+  storage: {size: 200Gi}
+  keep_everything: true
+"""
+
+NAMES = ("smallest", "everything", "long-term-support", "256Mi")
+
+
+def text(name: str) -> str:
+    """Return a spec's text."""
+    return (GOLDEN / f"{name}.spec.yaml").read_text()
+
+
+def spec(name: str) -> Spec:
+    """Return a spec."""
+    return parsed(text(name))
+
+
+def parsed(content: str) -> Spec:
+    """Return the spec that a text says."""
+    return read(content.encode(), "spec.yaml")
+
+
+def rendered(found: Spec) -> dict[str, Object]:
+    """Return the objects of a spec, by kind and name."""
+    return {f"{one['kind']}/{one['metadata']['name']}": one for one in manifests.objects(found)}
+
+
+if __name__ == "__main__":
+    (GOLDEN / "smallest.spec.yaml").write_text(SMALLEST)
+    for one in NAMES:
+        (GOLDEN / f"{one}.yaml").write_text(manifests.stream(spec(one)))
+    code(["render", str(EXAMPLE / "spec.yaml"), "--out", str(EXAMPLE / "demo")])

@@ -1,0 +1,21 @@
+"""What is rendered, whole: a change of it is seen by whoever changes the code. tests/k8s/specs.py writes it anew."""
+
+import pytest
+
+from backup_agent.k8s import manifests
+from tests.k8s.specs import EXAMPLE, GOLDEN, NAMES, SMALLEST, parsed, spec
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_spec_renders_what_stands_beside_it(name: str) -> None:
+    assert (GOLDEN / f"{name}.yaml").read_text() == manifests.stream(spec(name))
+
+
+def test_the_smallest_spec_stands_there_whole() -> None:
+    assert (GOLDEN / "smallest.spec.yaml").read_text() == SMALLEST
+
+
+def test_the_example_is_what_its_spec_renders() -> None:
+    expected = manifests.files(parsed((EXAMPLE / "spec.yaml").read_text()))
+
+    assert {path.name: path.read_text() for path in (EXAMPLE / "demo").iterdir()} == expected
