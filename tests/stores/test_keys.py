@@ -51,6 +51,11 @@ def test_a_key_is_listed(key: str) -> None:
     assert is_listed(key)
 
 
+def test_the_lost_and_found_of_a_file_system_is_not_listed() -> None:
+    assert not is_listed("lost+found/#12")
+    assert is_listed("lost+found.txt")
+
+
 @pytest.mark.parametrize("key", [".agent/x", "default/.x", "default/.hidden/x"])
 def test_the_agents_own_names_are_taken_and_not_listed(key: str) -> None:
     assert parts_of(key)

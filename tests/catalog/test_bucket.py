@@ -1,0 +1,64 @@
+"""The catalog of a real bucket: listed, indexed, compared and made anew as a volume is."""
+
+from pathlib import Path
+
+import pytest
+
+from backup_agent.catalog.copies import Notes
+from backup_agent.catalog.diff import diff
+from backup_agent.catalog.holdings import survey
+from backup_agent.catalog.rebuild import rebuild
+from backup_agent.core.drift import Kind
+from backup_agent.core.names import record_key
+from backup_agent.stores.local import LocalStore
+from backup_agent.stores.s3 import S3Store
+from tests.catalog.places import Place, made
+from tests.components.seaweedfs import ADMIN, BUCKET, SeaweedFS
+
+
+@pytest.fixture(name="bucket")
+def _bucket(seaweedfs: SeaweedFS, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", ADMIN.access_key)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", ADMIN.secret_key)
+    endpoint = seaweedfs.endpoint_url
+    return Place(
+        S3Store(bucket=BUCKET, prefix=tmp_path.name, endpoint_url=endpoint, region="us-east-1", path_style=True)
+    )
+
+
+def test_a_bucket_is_cataloged_as_a_volume_is(bucket: Place, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    volume = Place(LocalStore(root))
+    records = [made(hour, parts=hour % 2, set_name="a-b" if hour > 9 else "a") for hour in range(12)]
+    for record in records:
+        volume.add(record)
+        bucket.add(record)
+    hold = bucket.hold(records[0])
+    kept, anew = tmp_path / "kept", tmp_path / "anew"
+
+    found = survey(bucket.store, kept)
+    notes = Notes(root, "offsite", "here")
+    rebuilt = rebuild(bucket.store, anew, root=root, notes=notes)
+
+    assert found.entries == survey(volume.store).entries
+    assert found.holds == {records[0].key: hold}
+    assert anew.read_bytes() == kept.read_bytes()
+    assert set(rebuilt.noted) == {record.key for record in records}
+    assert list(diff(bucket.store, kept, checksums=True)) == []
+
+    bucket.store.delete(records[3].key)
+    bucket.store.delete(record_key(records[4].key))
+    bucket.put("a/orders/strange.txt", b"mine")
+    bucket.put(records[5].key, b"x" * records[5].files[0].size)
+    after = survey(bucket.store, kept)
+
+    assert {one.kind for one in diff(bucket.store, anew, checksums=True)} == {
+        Kind.RECORD_WITHOUT_ARTIFACT,
+        Kind.ARTIFACT_WITHOUT_RECORD,
+        Kind.VANISHED,
+        Kind.FOREIGN,
+        Kind.CHECKSUM_CHANGED,
+    }
+    assert after.without_artifact.keys() == {records[3].key}
+    assert [orphan.key for orphan in after.orphans] == [records[4].key]

@@ -1,0 +1,36 @@
+"""What the supervisor keeps of a database's artifacts."""
+
+import pytest
+
+from backup_agent.core.entries import Entry
+from backup_agent.core.summary import summarise
+from tests.catalog.places import made
+
+FULL, DIFF, LATER = made(0), made(1), made(2)
+
+
+@pytest.mark.parametrize("lines", [False, True], ids=["of records", "of the catalog's lines"])
+def test_a_summary_says_how_much_and_how_new(*, lines: bool) -> None:
+    members = [Entry.of(one) if lines else one for one in (LATER, FULL, DIFF)]
+
+    found = summarise(members, {"offsite": 2})
+
+    assert (found.set, found.database, found.artifacts) == ("default", "orders", 3)
+    assert (found.size, found.newest, found.newest_size) == (3 * FULL.size, LATER.key, LATER.size)
+    assert (found.first, found.last_success) == (FULL.finished, {"DIFF": LATER.finished, "FULL": FULL.finished})
+    assert (found.chain_links, found.chain_size) == (3, {"FULL": FULL.size, "DIFF": 2 * DIFF.size})
+    assert found.owed == {"offsite": 2}
+
+
+def test_without_a_full_there_is_no_chain_and_no_full_that_succeeded() -> None:
+    found = summarise([DIFF], {})
+
+    assert (found.chain_links, found.chain_size) == (0, {"FULL": 0, "DIFF": 0})
+    assert found.last_success == {"DIFF": DIFF.finished}
+
+
+def test_what_is_no_restore_point_stands_in_no_chain() -> None:
+    found = summarise([FULL, DIFF, LATER], {}, unsound={DIFF.key})
+
+    assert (found.artifacts, found.chain_links) == (3, 1)
+    assert found.last_success["DIFF"] == LATER.finished
