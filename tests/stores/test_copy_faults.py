@@ -185,6 +185,26 @@ def test_a_record_that_an_earlier_pass_wrote_under_another_number_is_this_one(vo
     all_is_there(store, volume)
 
 
+@pytest.mark.parametrize("same", [True, False])
+def test_a_record_that_comes_between_the_look_and_the_writing_may_differ_in_its_number_alone(
+    volume: Volume, same: bool
+) -> None:
+    theirs = {"fencing": 41} if same else {"fencing": 41, "request": "another"}
+
+    class Overtaken(MemoryStore):
+        def create(self, key: str, content: bytes) -> None:
+            if key == record_key(volume.records[0].key) and self.look(key) is None:
+                super().create(key, Record.from_json(content).model_copy(update=theirs).to_json())
+            super().create(key, content)
+
+    store = Overtaken("offsite")
+    failure, _ = volume.copy(store)
+
+    assert (failure is None) is same
+    assert volume.owed == (0 if same else 3)
+    assert Record.from_json(store.read(record_key(volume.records[0].key))).fencing == 41
+
+
 @pytest.mark.parametrize("what", ["record", "artifact", "no record"])
 def test_what_another_has_put_there_is_not_overwritten_and_ends_the_pass_for_the_database(
     volume: Volume, what: str

@@ -13,8 +13,11 @@ import pytest
 import trustme
 
 from backup_agent.core.reasons import BackupError, PermanentError, Reason, TransientError
+from backup_agent.run.places import hold_place
+from backup_agent.settings.model import Settings
 from backup_agent.stores.part_body import PartBody
 from backup_agent.stores.s3 import S3Store
+from backup_agent.stores.store import Seen
 from tests.components.seaweedfs import BUCKET, WRITE_ONLY, Identity, SeaweedFS
 from tests.stores.conftest import POOR_STORE
 from tests.stores.fault_proxy import Fault, FaultProxy
@@ -459,6 +462,42 @@ def test_a_store_without_conditional_writes_is_known(
     with pytest.raises(PermanentError):
         store.create(KEY, b"other")
     assert store.read(KEY) == b"{}"
+
+
+def test_holding_a_place_costs_five_requests_one_of_which_a_copy_makes_anyway(
+    s3_store: Callable[..., S3Store], proxy: FaultProxy, tmp_path: Path
+) -> None:
+    storage = {"root": str(tmp_path), "destinations": {"offsite": {"bucket": BUCKET}}}
+    settings = Settings.model_validate({"cluster": "demo", "neo4j": {"uri": "neo4j://x"}, "storage": storage})
+    for _ in range(2):
+        proxy.heal()
+        with hold_place("offsite", settings, s3_store(endpoint_url=proxy.endpoint_url, name="offsite")) as held:
+            held.check()
+
+    assert held.number == 2
+    asked = [(seen.line.partition("?")[0].rpartition("/")[2], seen.status) for seen in proxy.seen]
+    probes = [(".conditional-writes", 412)] * 2
+    assert asked == [("owner.json", 200), *probes, ("lease.json", 200), ("lease.json", 200)]
+
+
+@pytest.mark.parametrize("do", ["lose answer", "refuse"])
+def test_swapping_with_a_lost_answer_succeeds(behind_proxy: S3Store, proxy: FaultProxy, do: Any) -> None:
+    assert behind_proxy.conditional_writes
+    first = behind_proxy.swap(KEY, b"1", None)
+    proxy.inject(Fault("^PUT", do))
+
+    second = behind_proxy.swap(KEY, b"2", first)
+
+    assert behind_proxy.look(KEY) == Seen(b"2", second)
+
+
+def test_what_is_swapped_is_readable_at_once_whatever_artifacts_are_stored_as(s3_store: Callable[..., S3Store]) -> None:
+    store = s3_store(put_options={"StorageClass": "GLACIER", "Tagging": "team=data"})
+    store.swap(KEY, b"1", None)
+
+    head = store._bucket.call("HeadObject", KEY)
+    assert head.get("StorageClass", "STANDARD") == "STANDARD"
+    assert store._bucket.call("GetObjectTagging", KEY)["TagSet"] == [{"Key": "team", "Value": "data"}]
 
 
 def test_creating_with_a_lost_answer_succeeds(behind_proxy: S3Store, proxy: FaultProxy) -> None:
