@@ -6,7 +6,7 @@ calls home is switched off: the usage report, and the UDP broadcasts that 2026.x
 
 import os
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Self
@@ -98,10 +98,20 @@ class CommunityHome:
         lines = (f"{key}={value}\n" for key, value in {**_CONF, **by_version, **settings}.items())
         (self.folder / "conf/neo4j.conf").write_text("".join(lines))
 
-    def admin(self, *arguments: str, stdin: IO[bytes] | int = subprocess.DEVNULL) -> subprocess.CompletedProcess[str]:
-        """Run a neo4j-admin command as one JVM; exit code and output are the result."""
+    def admin(
+        self, *arguments: str, stdin: IO[bytes] | int = subprocess.DEVNULL, flags: Sequence[str] = ()
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a neo4j-admin command as one JVM, with more `flags`; exit code and output are the result."""
         return subprocess.run(
-            (str(java_home() / "bin/java"), *JVM, "-cp", f"{self.folder}/lib/*", "org.neo4j.cli.AdminTool", *arguments),
+            (
+                str(java_home() / "bin/java"),
+                *JVM,
+                *flags,
+                "-cp",
+                f"{self.folder}/lib/*",
+                "org.neo4j.cli.AdminTool",
+                *arguments,
+            ),
             stdin=stdin,
             capture_output=True,
             text=True,

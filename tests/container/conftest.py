@@ -1,0 +1,47 @@
+"""The image, built once a session of the tree as it stands, and podman for as long."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.components.containers import Podman
+from tests.components.pins import NEO4J_VERSIONS
+from tests.components.seaweedfs import SeaweedFS
+from tests.container.pod import Pod
+
+VERSION = NEO4J_VERSIONS[-1]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep what uses podman on one worker: one process at a time has its store."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.components)
+            item.add_marker(pytest.mark.container)
+            item.add_marker(pytest.mark.xdist_group("container"))
+
+
+@pytest.fixture(scope="session")
+def podman() -> Iterator[Podman]:
+    with Podman() as podman:
+        yield podman
+
+
+@pytest.fixture(scope="session")
+def image(podman: Podman) -> str:
+    return podman.agent(VERSION)
+
+
+@pytest.fixture
+def pod(podman: Podman, image: str, tmp_path: Path, seaweedfs: SeaweedFS) -> Iterator[Callable[..., Pod]]:
+    """Start the agent's container with a small store to back up and a destination in S3."""
+    with Pod(podman, image, VERSION, tmp_path / "pod", seaweedfs) as made:
+        made.fill_store(VERSION)
+
+        def start(*options: str) -> Pod:
+            made.start(*options)
+            return made
+
+        yield start

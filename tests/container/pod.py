@@ -1,0 +1,268 @@
+"""One pod in a world of its own: the agent's image under a pod's limits, a simulated cluster, a store to back up.
+
+The cluster answers over Bolt as an Enterprise cluster would; what copies and packs the store is a JVM of Neo4j Community
+in the container (BackupCommand.java).
+"""
+
+import json
+import os
+import tarfile
+import time
+import urllib.request
+from collections.abc import Callable, Mapping
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import yaml
+import zstandard
+
+from backup_agent.standins import cluster as simulated
+from backup_agent.standins.bolt import BoltServer
+from backup_agent.standins.neo4j_admin.stores import LOGS, TEMPLATES
+from tests.components.containers import CAPPED, Podman
+from tests.components.ports import Port
+from tests.components.seaweedfs import ADMIN, BUCKET, SeaweedFS
+
+Found = TypeVar("Found")
+
+AGENT_USER = 7474
+DATABASE = "orders"
+LIMITS = ("--memory=256m", "--memory-swap=256m", "--cpus=0.1")
+"""The headline's: a tenth of a core, and no more than 256 MiB, swap included."""
+
+PASSWORD = "for-tests-only"
+ADDRESS = "127.0.0.1:6362"
+
+
+def until(look: Callable[[], Found | None], what: str, patience: float) -> Found:
+    """Return what `look` finds, once it finds something."""
+    end = time.monotonic() + patience
+    while time.monotonic() < end:
+        if found := look():
+            return found
+        time.sleep(0.2)
+    raise AssertionError(f"no {what} within {patience:g} s")
+
+
+class Pod:
+    """The container and what it talks to, below one folder. Use as a context manager."""
+
+    def __init__(self, podman: Podman, image: str, version: str, folder: Path, s3: SeaweedFS | None = None) -> None:
+        self.podman = podman
+        self.name = f"agent-{os.getpid()}-{folder.name}"
+        self.folder = folder
+        self.root, self.requests, self.stores = (folder / name for name in ("backups", "backup-requests", "stores"))
+        for made in (self.root, self.requests, self.stores, folder / "cluster"):
+            made.mkdir(parents=True)
+        for written in (self.root, self.requests):
+            os.chown(written, AGENT_USER, AGENT_USER)  # what fsGroup does for a pod
+        self._image = image
+        cluster = simulated.one_server(version, databases=(DATABASE,)).with_server("server-0", backup=ADDRESS)
+        simulated.save(cluster, folder / "cluster")
+        self._bolt = BoltServer(folder / "cluster")
+        self._port = Port.reserve()
+        self._s3 = s3
+        # In the environment and not in the file: the health check reads only that.
+        self.environment = {"BACKUP_AGENT_HTTP__LISTEN": f"127.0.0.1:{self._port.number}", "STANDIN_STORES": "/stores"}
+        if s3 is not None:
+            self.environment |= {
+                "AWS_ACCESS_KEY_ID": ADMIN.access_key,
+                "AWS_SECRET_ACCESS_KEY": ADMIN.secret_key,
+                "AWS_REGION": "us-east-1",
+                "AWS_EC2_METADATA_DISABLED": "true",
+            }
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The agent's settings: everything live, the watch, schedules, metrics and, where there is one, the copy in S3."""
+        offsite = {
+            "type": "s3",
+            "bucket": BUCKET,
+            "prefix": self.folder.name,
+            "endpoint_url": self._s3.endpoint_url if self._s3 else "",
+            "path_style": True,
+        }
+        return {
+            "cluster": "demo",
+            "neo4j": {
+                "uri": self._bolt.uri("server-0", scheme="neo4j"),
+                "password_file": "/run/secrets/neo4j/password",
+                "backup_addresses": {simulated.load(self.folder / "cluster").server("server-0").id: ADDRESS},
+            },
+            "databases": [DATABASE],
+            "storage": {"destinations": {"offsite": offsite} if self._s3 else {}},
+            "schedules": {
+                "nightly": {"cron": "0 2 1 1 *", "type": "FULL"},
+                "hourly": {"cron": "15 2 1 1 *", "type": "DIFF"},
+            },
+        }
+
+    @property
+    def endpoint(self) -> str:
+        """Where the agent's own server listens."""
+        return f"http://127.0.0.1:{self._port.number}"
+
+    def __enter__(self) -> Self:
+        self._bolt.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.podman.attempt("rm", "--force", "--time=0", self.name)
+        self._bolt.stop()
+        self._port.release()
+
+    def fill_store(self, version: str) -> None:
+        """Let the cluster have a small store: one that real Neo4j Community made."""
+        line = "5.26.31" if version.startswith("5.") else "2026.09.0"
+        packed = (TEMPLATES / line / "standard.tar.zst").read_bytes()
+        with tarfile.open(fileobj=BytesIO(zstandard.ZstdDecompressor().decompress(packed))) as archive:
+            for info in archive:
+                kind = "transactions" if LOGS.fullmatch(info.name) else "databases"
+                content = archive.extractfile(info)
+                target = self.stores / kind / DATABASE / info.name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(content.read() if content else b"")
+
+    def start(self, *options: str, environment: Mapping[str, str] | None = None) -> None:
+        """Start the agent as a pod would, and wait until it is ready."""
+        config, password = self.folder / "config.yaml", self.folder / "password"
+        config.write_text(yaml.safe_dump(self.settings))
+        password.write_text(PASSWORD)
+        mounts = {
+            config: "/etc/backup-agent/config.yaml:ro",
+            password: "/run/secrets/neo4j/password:ro",
+            self.root: "/backups",
+            self.requests: "/backup-requests",
+            self.stores: "/stores:ro",
+        }
+        self.podman(
+            "run",
+            "--detach",
+            "--pull=never",
+            f"--name={self.name}",
+            "--network=host",
+            "--no-healthcheck",
+            *CAPPED,
+            *options,
+            *(f"--env={key}={value}" for key, value in {**self.environment, **(environment or {})}.items()),
+            *(f"--volume={source}:{target}" for source, target in mounts.items()),
+            self._image,
+        )
+        self.wait()
+
+    def wait(self) -> None:
+        """Wait until the agent is ready."""
+        until(self._is_ready, "ready agent", 90)
+
+    def _is_ready(self) -> bool:
+        state = self.podman.inspect(self.name)["State"]
+        if not state["Running"]:
+            raise AssertionError(f"the container ended with {state['ExitCode']}:\n{self.log()}")
+        try:
+            return self.get("/readyz") == b"ok\n"
+        except OSError:
+            return False
+
+    def get(self, path: str, timeout: float = 5) -> bytes:
+        """Read one of the agent's pages."""
+        with urllib.request.urlopen(self.endpoint + path, timeout=timeout) as reply:
+            return bytes(reply.read())
+
+    def log(self) -> str:
+        """Return what the container wrote."""
+        done = self.podman.attempt("logs", self.name)
+        return done.stdout + done.stderr
+
+    def sh(self, script: str) -> str:
+        """Run a line of shell in the container, as `kubectl exec … -- sh -c` does."""
+        done = self.podman.exec(self.name, "sh", "-c", script)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def answer(self, name: str = "backup", patience: float = 120) -> dict[str, Any]:
+        """Return the last answer to a dropped request."""
+
+        def look() -> dict[str, Any] | None:
+            try:
+                answer: dict[str, Any] = json.loads((self.requests / f"{name}.status.json").read_bytes())
+            except (OSError, ValueError):
+                return None
+            return answer if answer["state"] not in {"queued", "running"} else None
+
+        return until(look, f"answer to {name}", patience)
+
+    def word(self, patience: float = 120) -> str:
+        """Return the seed's answer in one word, read in the container."""
+        script = "cat /backup-requests/backup.status 2>/dev/null || true"
+        return until(lambda: self.sh(script).strip(), "word in backup.status", patience)
+
+    @property
+    def pid(self) -> int:
+        """The agent's process, as this machine numbers it."""
+        return int(self.podman.inspect(self.name)["State"]["Pid"])
+
+    @property
+    def cgroup(self) -> "Cgroup":
+        """The container's control group."""
+        return Cgroup.of(self.pid)
+
+
+class Cgroup:
+    """What the kernel counts for a container, on cgroup v1 or v2."""
+
+    def __init__(self, memory: Path, cpu: Path, *, unified: bool) -> None:
+        self._memory, self._cpu, self._unified = memory, cpu, unified
+
+    @classmethod
+    def of(cls, pid: int) -> Self:
+        """Find it by one of its processes (cgroups(7))."""
+        mounts = Path("/sys/fs/cgroup")
+        places: dict[str, Path] = {}
+        for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
+            _, controllers, path = line.split(":", 2)
+            for name in controllers.split(",") if controllers else ["unified"]:
+                places[name] = (mounts / name if controllers else mounts) / path.lstrip("/")
+        if "memory" in places:
+            return cls(places["memory"], places["cpu"], unified=False)
+        return cls(places["unified"], places["unified"], unified=True)
+
+    def anonymous(self) -> int:
+        """Return bytes that cannot be dropped: what an OOM kill is about, the page cache left out."""
+        return self._of(self._memory / "memory.stat", "anon" if self._unified else "total_rss")
+
+    def peak(self) -> int:
+        """Return the most that was ever charged, the page cache included: that fills any limit."""
+        return int((self._memory / ("memory.peak" if self._unified else "memory.max_usage_in_bytes")).read_text())
+
+    def processes(self) -> dict[str, int]:
+        """Return the bytes of their own of each process, by what it runs; the kernel counts the pages they share once."""
+        found: dict[str, int] = {}
+        for pid in (self._memory / "cgroup.procs").read_text().split():
+            try:
+                words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
+                rows = Path(f"/proc/{pid}/status").read_text().splitlines()
+            except OSError:
+                continue  # it has ended
+            name = next((word for word in words if word.startswith("backup_agent.")), Path(words[0]).name)
+            size = next((int(row.split()[1]) * 1024 for row in rows if row.startswith("RssAnon:")), 0)
+            found[name] = found.get(name, 0) + size
+        return found
+
+    def limit(self) -> int:
+        """Return the limit of memory."""
+        return int((self._memory / ("memory.max" if self._unified else "memory.limit_in_bytes")).read_text())
+
+    def oom_kills(self) -> int:
+        """Return how many processes were killed for want of memory."""
+        return self._of(self._memory / ("memory.events" if self._unified else "memory.oom_control"), "oom_kill")
+
+    def throttled_seconds(self) -> float:
+        """Return for how long processes were held back by the limit on processor time."""
+        name, unit = ("throttled_usec", 1e6) if self._unified else ("throttled_time", 1e9)
+        return self._of(self._cpu / "cpu.stat", name) / unit
+
+    @staticmethod
+    def _of(file: Path, key: str) -> int:
+        rows = (line.split() for line in file.read_text().splitlines())
+        return next(int(row[1]) for row in rows if row[0] == key)
