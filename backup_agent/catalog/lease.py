@@ -23,9 +23,10 @@ from typing import Self
 
 from pydantic import ValidationError
 
+from backup_agent import durable
 from backup_agent.core.lease import HOLD_PERIODS, PERIOD, TAKE_PERIODS, Lease, ground
 from backup_agent.core.owner import Owner
-from backup_agent.core.reasons import BackupError, Failure, Reason, TransientError
+from backup_agent.core.reasons import BackupError, Failure, PermanentError, Reason, TransientError
 from backup_agent.core.records import Value
 from backup_agent.stores.store import ConflictError, Store
 
@@ -114,6 +115,16 @@ def hold(
         tenure.close()
 
 
+@contextmanager
+def noting(folder: Path) -> Iterator[None]:
+    """Raise PermanentError where the volume refuses a note of the agent's own."""
+    try:
+        yield
+    except OSError as error:
+        reason = Reason.DISK_FULL if durable.is_full(error) else Reason.INTERNAL
+        raise PermanentError(reason, f"{folder}: {error.strerror}") from error
+
+
 class _Sight(Value):
     """What stands at the destination, as far as it is known on this volume."""
 
@@ -143,14 +154,15 @@ class Tenure:
     """One process's part in holding a lease."""
 
     def __init__(self, store: Store, ours: Owner, folder: Path, period: float, *, quiet: bool = False) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
         self._store = store
         self._ours = ours
         self._period = period
         self._quiet = quiet
         self._boot = _BOOT.read_text().strip()
-        self._notes = os.open(folder / "sight.json", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
-        self._seat = os.open(folder / "seat", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        with noting(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            self._notes = os.open(folder / "sight.json", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+            self._seat = os.open(folder / "seat", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
         facts = os.fstat(self._seat)
         self._seat_name = f"{self._boot}:{facts.st_dev}:{facts.st_ino}"
         self._thread_lock = threading.Lock()

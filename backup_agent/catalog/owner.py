@@ -41,9 +41,9 @@ class Volume:
 
     ours: Owner
     foreign: Failure | None = None
-    """Nothing from this volume may be published, and nothing on it deleted."""
+    """Why nothing from this volume may be published."""
     no_deletion: Failure | None = None
-    """Nothing on it may be deleted: it is foreign, or a newer agent has written there."""
+    """Why nothing on it may be deleted: it is foreign, or a newer agent has written there."""
 
 
 def check_volume(
@@ -67,9 +67,10 @@ def check_volume(
             settle(store, found, ours)
         except ConflictError:
             continue
-        except BackupError:
+        except BackupError as error:
             if found.owner is None:
-                raise  # an id that is not kept is none
+                # An id that is not kept is none. A full volume may be freed all the same: its flock makes it ours.
+                return Volume(ours, error.failure)
         newer = unreadable(name, found) if found.fault else None
         return Volume(found.owner.knowing(ours) if found.owner else ours, None, newer)
     raise PermanentError(Reason.INTERNAL, f"{root}/{KEY} is changed over and over by somebody else")

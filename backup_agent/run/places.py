@@ -47,7 +47,7 @@ def hold_place(
     `wait` seconds. What may be deleted is in what is given: `may_delete`, `no_deletion`.
     """
     volume = this_volume(settings)
-    if volume.foreign is not None:
+    if volume.foreign is not None and (name != VOLUME or volume.no_deletion is not None):
         raise _permanent(volume.foreign)
     if name == VOLUME:
         yield Held(no_deletion=volume.no_deletion)
@@ -122,9 +122,10 @@ def _settle(name: str, store: Store, found: owner.Found, ours: Owner, folder: Pa
 
 
 def _note_owned(folder: Path) -> None:
-    if not (folder / _OWNED).exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        durable.write(folder / _OWNED, b"")
+    with lease.noting(folder):
+        if not (folder / _OWNED).exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            durable.write(folder / _OWNED, b"")
 
 
 def _folder(name: str, settings: Settings) -> Path:

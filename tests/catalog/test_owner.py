@@ -139,6 +139,32 @@ def test_a_volume_whose_owner_cannot_be_read_is_nobodys(tmp_path: Path) -> None:
     assert check_volume(tmp_path, "demo").foreign is not None
 
 
+def test_a_full_volume_that_never_had_an_id_may_be_freed_and_publishes_nothing(
+    make: Callable[..., Agent], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> str:
+        raise PermanentError(Reason.DISK_FULL, "full")
+
+    monkeypatch.setattr("backup_agent.stores.local.LocalStore.swap", full)
+    agent = make()
+    with hold_place("local", agent.settings, MemoryStore()) as held:
+        assert held.may_delete
+    with pytest.raises(PermanentError) as refused:
+        agent.hold(MemoryStore())
+
+    assert refused.value.failure.reason is Reason.DISK_FULL
+
+
+def test_a_volume_that_takes_no_notes_is_said_so(make: Callable[..., Agent]) -> None:
+    agent = make()
+    (agent.root / ".agent").write_bytes(b"in the way")
+
+    with pytest.raises(PermanentError) as refused:
+        agent.hold(MemoryStore())
+
+    assert ".agent" in refused.value.failure.error
+
+
 def test_a_destination_is_owned_from_the_first_pass_on(make: Callable[..., Agent]) -> None:
     store, agent = MemoryStore("offsite"), make(system="S1")
     first, second = agent.hold(store), agent.hold(store)
