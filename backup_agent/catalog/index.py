@@ -68,7 +68,7 @@ class Line(NamedTuple):
             raise ValueError("no line of an index: its checksum is another")
         try:
             key, record_size, full, taken, finished, lowest, highest, database_id, store_id, parent, version, *rest = (
-                json.loads(text)
+                json.loads(text.decode())
             )
             set_name, database, _ = key.split("/")
             # By position, in the order of its fields: by name takes twice as long.

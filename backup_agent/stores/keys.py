@@ -11,6 +11,8 @@ LONGEST_KEY = 900
 """Bytes; S3 takes 1,024, of which the prefix needs some."""
 LONGEST_PART = 255
 """Bytes; what Linux file systems take."""
+_PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
+"""A name that needs no closer look, as most of a listing's do."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -31,6 +33,8 @@ def is_listed(key: str) -> bool:
 
     The `lost+found` of a file system is left out too: only root may look into it.
     """
+    if _PLAIN.fullmatch(key) and key != "lost+found":
+        return True
     parts = tuple(key.split("/"))
     return not _fault(key, parts) and not any(part.startswith(".") or part == "lost+found" for part in parts)
 
