@@ -52,6 +52,37 @@ ADVERTISED = {
     "server.backup.advertised_address": BACKUP_PORT,
 }
 
+ENDPOINTS = {True: "dbms.cluster.discovery.v2.endpoints", False: "dbms.cluster.endpoints"}
+"""Where the servers are listed: by whether the version is 5.26."""
+
+MANAGED = frozenset(
+    {
+        *ADVERTISED,
+        *ENDPOINTS.values(),
+        "dbms.cluster.discovery.resolver_type",
+        "dbms.cluster.discovery.version",
+        "dbms.cluster.minimum_initial_system_primaries_count",
+        "dbms.databases.seed_from_uri_providers",
+        "initial.dbms.automatically_enable_free_servers",
+        "initial.dbms.default_primaries_count",
+        "initial.dbms.default_secondaries_count",
+        "server.backup.enabled",
+        "server.backup.listen_address",
+        "server.bolt.listen_address",
+        "server.bolt.tls_level",
+        "server.cluster.listen_address",
+        "server.cluster.raft.listen_address",
+        "server.default_listen_address",
+        "server.directories.data",
+        "server.http.enabled",
+        "server.http.listen_address",
+        "server.https.enabled",
+        "server.https.listen_address",
+        "server.routing.listen_address",
+    }
+)
+"""Settings of any version that follow from the spec, beside the TLS policies."""
+
 
 def advertised(spec: Spec) -> dict[str, int | None]:
     """Return the settings of advertised addresses that this version knows, with their ports."""
@@ -105,18 +136,15 @@ def lasting(spec: Spec) -> str:
 
 def _discovery(spec: Spec) -> dict[str, str]:
     endpoints = ",".join(f"{host}:{DISCOVERY}" for host in server_hosts(spec))
-    by_version = (
-        {"dbms.cluster.discovery.version": "V2_ONLY", "dbms.cluster.discovery.v2.endpoints": endpoints}
-        if spec.at == LAST_5
-        else {"dbms.cluster.endpoints": endpoints}
-    )
+    old = spec.at == LAST_5
     return {
         "dbms.cluster.discovery.resolver_type": "LIST",
         "dbms.cluster.minimum_initial_system_primaries_count": str(min(3, spec.topology.servers)),
         "initial.dbms.automatically_enable_free_servers": "true",
         "initial.dbms.default_primaries_count": str(spec.topology.primaries),
         "initial.dbms.default_secondaries_count": str(spec.topology.default_secondaries),
-        **by_version,
+        ENDPOINTS[old]: endpoints,
+        **({"dbms.cluster.discovery.version": "V2_ONLY"} if old else {}),
     }
 
 

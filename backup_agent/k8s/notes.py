@@ -21,7 +21,7 @@ objects are applied, or databases lose copies, and perhaps their majority. On th
 
 def notes(spec: Spec, running: int | None = None) -> list[str]:
     """Return what to tell; `running` is the number of servers before this spec, where it is known."""
-    return [*_shrinking(spec, running), *_secrets(spec), *_certificates(spec), *_kept(spec)]
+    return [*_shrinking(spec, running), *_secrets(spec), *_certificates(spec), *_kept(spec), *_versions(spec)]
 
 
 def _shrinking(spec: Spec, running: int | None) -> list[str]:
@@ -86,3 +86,10 @@ def _kept(spec: Spec) -> list[str]:
     if spec.topology.servers == 1:
         found.append(f"one server, {server_hosts(spec)[0]}: no copy stands in for it while it is away")
     return found
+
+
+def _versions(spec: Spec) -> list[str]:
+    image = spec.server.image
+    if image is None or spec.version in image:
+        return []
+    return [f"server.image, {image}, does not name {spec.version}: a server refuses settings of another version"]

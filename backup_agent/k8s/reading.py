@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from backup_agent.k8s import agent_settings
-from backup_agent.k8s.neo4j_conf import ADVERTISED, managed
+from backup_agent.k8s.neo4j_conf import MANAGED
 from backup_agent.k8s.spec import Spec
 from backup_agent.settings.faults import Fault, SettingsError, faults_of
 from backup_agent.settings.load import YamlError, read_yaml
@@ -21,6 +21,14 @@ RESOURCE_KEYS = ("apiVersion", "kind", "metadata", "spec")
 
 CONFIG = "server.config"
 
+
+class SpecError(SettingsError):
+    """The spec cannot be rendered. Its text has a line for each fault."""
+
+    def __str__(self) -> str:
+        return super().__str__().replace(" in the settings (", " in the spec (", 1)
+
+
 KEPT = (
     "say what is kept: backup.settings.retention, such as {last: 7, daily: 14, weekly: 8}, "
     "or backup.keep_everything: true"
@@ -28,17 +36,17 @@ KEPT = (
 
 
 def read(content: bytes, source: str) -> Spec:
-    """Return the spec; raise SettingsError with every fault."""
+    """Return the spec; raise SpecError with every fault."""
     try:
         tree = read_yaml(content)
     except YamlError as error:
-        raise SettingsError(source, (Fault("", str(error)),)) from None
+        raise SpecError(source, (Fault("", str(error)),)) from None
     if not isinstance(tree, dict):
-        raise SettingsError(source, (Fault("", "expected keys and values, such as cluster: demo"),))
+        raise SpecError(source, (Fault("", "expected keys and values, such as cluster: demo"),))
     spec, found = _checked(tree)
     found = (*found, *_more_faults(spec, tree))
     if spec is None or found:
-        raise SettingsError(source, found)
+        raise SpecError(source, found)
     return spec
 
 
@@ -55,10 +63,10 @@ def _instead(fault: Fault, tree: dict[str, Any]) -> Fault:
     if topology == "topology" and role in ROLES:
         asked = tree["topology"]
         counts = [asked.get(name, 0) for name in ROLES]
-        servers = sum(counts) if all(type(count) is int for count in counts) else None
+        servers = asked.get("servers") or (sum(counts) if all(type(count) is int for count in counts) else None)
         return Fault(
             fault.path,
-            f"servers have no fixed roles: write topology: {{servers: {servers or 5}}}; "
+            f"servers have no fixed roles: write topology: {{servers: {servers if type(servers) is int else 5}}}; "
             f"on how many of them a new database starts is default_{role}",
         )
     if fault.path in RESOURCE_KEYS:
@@ -72,7 +80,7 @@ def _more_faults(spec: Spec | None, tree: dict[str, Any]) -> tuple[Fault, ...]:
     given, config = backup.get("settings", {}), server.get("config", {})
     found: tuple[Fault, ...] = ()
     if isinstance(config, dict):
-        found += tuple(_config_faults(spec, config))
+        found += tuple(_config_faults(config))
     if isinstance(given, dict):
         found += agent_settings.faults(spec, given)
         keeps = given.get("retention") is not None
@@ -88,8 +96,7 @@ def _section(tree: dict[str, Any], key: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _config_faults(spec: Spec | None, config: dict[str, Any]) -> list[Fault]:
-    ours = {*ADVERTISED, *(managed(spec) if spec else ())}
+def _config_faults(config: dict[str, Any]) -> list[Fault]:
     found = []
     for key in config:
         if key == "server.jvm.additional":
@@ -98,6 +105,6 @@ def _config_faults(spec: Spec | None, config: dict[str, Any]) -> list[Fault]:
             found.append(Fault(f"{CONFIG}.{key}", "write it as tls"))
         elif key == "initial.server.mode_constraint":
             found.append(Fault(f"{CONFIG}.{key}", "leave it out: all servers are alike, and Neo4j gives out the roles"))
-        elif key in ours or key.startswith(("dbms.cluster.discovery.", "dbms.kubernetes.")):
+        elif key in MANAGED or key.startswith(("dbms.cluster.discovery.", "dbms.kubernetes.")):
             found.append(Fault(f"{CONFIG}.{key}", "leave it out: it follows from the rest of the spec"))
     return found

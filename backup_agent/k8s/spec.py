@@ -366,7 +366,7 @@ class Spec(Section):
     client_service: ClientService = Field(ClientService(), description="the Service that clients connect to")
     network: Network = Field(Network(), description="who may connect")
     monitoring: Monitoring = Field(Monitoring(), description="objects of the Prometheus operator")
-    backup: Backup = Field(description="the agent")
+    backup: Backup = Field(description="the agent", examples=["{image: …, storage: {size: 200Gi}}"])
 
     @property
     def at(self) -> tuple[int, ...]:

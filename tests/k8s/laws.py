@@ -1,0 +1,192 @@
+"""What must hold of the objects of any spec: each law returns what breaks it."""
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import yaml
+
+from backup_agent.k8s.names import Object
+
+LABEL_VALUE = re.compile(r"([A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?)?")
+DNS_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
+LONGEST = 63
+HASH = "-0123456789"
+"""What Kubernetes adds to a StatefulSet's name in the label controller-revision-hash."""
+
+
+def stateful_sets(objects: Iterable[Object]) -> Iterator[Object]:
+    return (one for one in objects if one["kind"] == "StatefulSet")
+
+
+def walk(value: Any) -> Iterator[Any]:
+    yield value
+    for part in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from walk(part)
+
+
+def names_fit(objects: list[Object]) -> Iterator[str]:
+    for one in objects:
+        name = one["metadata"]["name"]
+        pods = [f"{name}-{one['spec']['replicas'] - 1}", name + HASH] if one["kind"] == "StatefulSet" else []
+        yield from (text for text in [name, *pods] if len(text) > LONGEST or not DNS_LABEL.fullmatch(text))
+    for part in walk(objects):
+        for labels in (part.get("labels"), part.get("matchLabels")) if isinstance(part, dict) else ():
+            for key, value in (labels or {}).items():
+                if len(value) > LONGEST or not LABEL_VALUE.fullmatch(value):
+                    yield f"{key}: {value}"
+
+
+def selectors_match_templates(objects: list[Object]) -> Iterator[str]:
+    """Each selector of pods means the pods of exactly one StatefulSet."""
+    pods = {one["metadata"]["name"]: one["spec"]["template"]["metadata"]["labels"] for one in stateful_sets(objects)}
+    for one in objects:
+        spec = one.get("spec", {})
+        selector = spec.get("selector") or spec.get("podSelector")
+        if one["kind"] == "Service":
+            wanted = selector
+        elif selector and one["kind"] != "ServiceMonitor":
+            wanted = selector["matchLabels"]
+        else:
+            continue
+        meant = [name for name, labels in pods.items() if wanted.items() <= labels.items()]
+        if len(meant) != 1 or (one["kind"] == "StatefulSet" and meant != [one["metadata"]["name"]]):
+            yield f"{one['kind']}/{one['metadata']['name']} selects {meant}"
+
+
+def service_names_exist(objects: list[Object]) -> Iterator[str]:
+    headless = {
+        one["metadata"]["name"]
+        for one in objects
+        if one["kind"] == "Service" and one["spec"].get("clusterIP") == "None"
+    }
+    accounts = {one["metadata"]["name"] for one in objects if one["kind"] == "ServiceAccount"}
+    for one in stateful_sets(objects):
+        if one["spec"]["serviceName"] not in headless:
+            yield f"serviceName {one['spec']['serviceName']}"
+        if one["spec"]["template"]["spec"]["serviceAccountName"] not in accounts:
+            yield f"serviceAccountName of {one['metadata']['name']}"
+
+
+def mounted_names_exist(objects: list[Object]) -> Iterator[str]:
+    """Every mount has its volume, every volume of ours its ConfigMap, every volume its mount; no path is there twice."""
+    maps = {one["metadata"]["name"] for one in objects if one["kind"] == "ConfigMap"}
+    for one in stateful_sets(objects):
+        pod = one["spec"]["template"]["spec"]
+        volumes = {volume["name"]: volume for volume in pod["volumes"]}
+        claims = {claim["metadata"]["name"] for claim in one["spec"]["volumeClaimTemplates"]}
+        for container in pod["containers"]:
+            mounts = [mount["name"] for mount in container["volumeMounts"]]
+            paths = [mount["mountPath"] for mount in container["volumeMounts"]]
+            yield from set(mounts) ^ (set(volumes) | claims)
+            yield from (path for path in paths if paths.count(path) > 1)
+        for name, volume in volumes.items():
+            if name == "config" and volume["configMap"]["name"] not in maps:
+                yield f"ConfigMap of {name}"
+
+
+def port_names_resolve(objects: list[Object]) -> Iterator[str]:
+    ports: dict[str, dict[str, int]] = {}
+    for one in stateful_sets(objects):
+        container = one["spec"]["template"]["spec"]["containers"][0]
+        component = one["spec"]["selector"]["matchLabels"]["neo4j.com/component"]
+        ports[component] = {port["name"]: port["containerPort"] for port in container["ports"]}
+        for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+            action = container[probe].get("httpGet") or container[probe]["tcpSocket"]
+            if action["port"] not in ports[component]:
+                yield f"{component} {probe}: {action['port']}"
+    for one in objects:
+        if one["kind"] == "Service":
+            known = ports[one["spec"]["selector"]["neo4j.com/component"]]
+            for port in one["spec"]["ports"]:
+                if known.get(port["targetPort"]) != port["port"]:
+                    yield f"Service/{one['metadata']['name']}: {port}"
+
+
+def one_agent(objects: list[Object]) -> Iterator[str]:
+    agents = [
+        one
+        for one in objects
+        if one["kind"] in {"StatefulSet", "Deployment", "DaemonSet"}
+        and one["spec"]["template"]["metadata"]["labels"]["neo4j.com/component"] == "backup"
+    ]
+    for one in agents[1:]:
+        yield f"another agent: {one['metadata']['name']}"
+    for one in agents:
+        if one["kind"] != "StatefulSet" or one["spec"]["replicas"] != 1:
+            yield f"{one['kind']} of {one['spec']['replicas']}: an update would run two"
+
+
+def secrets_are_references(objects: list[Object]) -> Iterator[str]:
+    """No Secret is rendered, and no variable that sounds like one has a value of its own."""
+    for one in objects:
+        if one["kind"] == "Secret":
+            yield f"Secret/{one['metadata']['name']}"
+    for part in walk(objects):
+        if isinstance(part, dict) and re.search("AUTH|PASSWORD|KEY|TOKEN|SECRET", str(part.get("name", ""))):
+            value = part.get("value")
+            if value is not None and value != "neo4j/$(PASSWORD)":
+                yield str(part)
+
+
+def pods_are_restricted(objects: list[Object]) -> Iterator[str]:
+    """Pod Security `restricted` (the standard's own list of fields), no token, and no second container."""
+    for one in stateful_sets(objects):
+        pod = one["spec"]["template"]["spec"]
+        kinds = {kind for volume in pod["volumes"] for kind in volume.keys() - {"name"}}
+        faults = {
+            "runs as root": pod["securityContext"].get("runAsNonRoot") is not True
+            or pod["securityContext"].get("runAsUser") == 0,
+            "seccomp": pod["securityContext"].get("seccompProfile") != {"type": "RuntimeDefault"},
+            "the host's": pod.keys() & {"hostNetwork", "hostPID", "hostIPC"},
+            "a token": pod.get("automountServiceAccountToken") is not False,
+            "variables of Services": pod.get("enableServiceLinks") is not False,
+            "volumes": kinds - {"configMap", "emptyDir", "secret", "projected"},
+            "more than one container": len(pod["containers"]) != 1
+            or pod.keys() & {"initContainers", "ephemeralContainers"},
+        }
+        yield from (f"{one['metadata']['name']}: {fault}" for fault, found in faults.items() if found)
+
+
+def containers_are_restricted(objects: list[Object]) -> Iterator[str]:
+    """The same of containers, and a root file system that is read-only."""
+    for one in stateful_sets(objects):
+        for container in one["spec"]["template"]["spec"]["containers"]:
+            security = container["securityContext"]
+            faults = {
+                "privileges": security.get("allowPrivilegeEscalation") is not False or security.get("privileged"),
+                "capabilities": security.get("capabilities") != {"drop": ["ALL"]},
+                "root file system": security.get("readOnlyRootFilesystem") is not True,
+                "hostPort": any("hostPort" in port for port in container["ports"]),
+                "no memory limit": "memory" not in container["resources"]["limits"],
+            }
+            yield from (f"{container['name']}: {fault}" for fault, found in faults.items() if found)
+
+
+def configured_paths_are_mounted(objects: list[Object]) -> Iterator[str]:
+    """Every file that the agent's settings name lies below a mount."""
+    agent = next(one for one in stateful_sets(objects) if one["metadata"]["name"].endswith("-backup"))
+    settings = next(
+        yaml.safe_load(one["data"]["config.yaml"])
+        for one in objects
+        if one["kind"] == "ConfigMap" and "config.yaml" in one["data"]
+    )
+    mounts = [one["mountPath"] for one in agent["spec"]["template"]["spec"]["containers"][0]["volumeMounts"]]
+    for part in walk(settings):
+        inside = (part == path or part.startswith(f"{path}/") for path in mounts)
+        if isinstance(part, str) and part.startswith("/") and not any(inside):
+            yield part
+
+
+LAWS = (
+    names_fit,
+    selectors_match_templates,
+    service_names_exist,
+    mounted_names_exist,
+    port_names_resolve,
+    one_agent,
+    secrets_are_references,
+    pods_are_restricted,
+    containers_are_restricted,
+    configured_paths_are_mounted,
+)

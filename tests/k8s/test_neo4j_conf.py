@@ -1,0 +1,147 @@
+"""neo4j.conf by version: what Neo4j calls its settings, and what a change of the spec restarts."""
+
+import pytest
+
+from backup_agent.k8s import neo4j_conf, server
+from backup_agent.k8s.spec import Spec
+from tests.k8s.specs import NAMES, SMALLEST, parsed, spec
+
+HOST = "demo-server-{}.demo-headless.default.svc.cluster.local"
+
+
+def of_version(version: str, servers: int = 3) -> Spec:
+    return parsed(SMALLEST.replace("2026.09.0", version) + f"topology: {{servers: {servers}}}\n")
+
+
+def with_servers(name: str, servers: int) -> Spec:
+    found = spec(name)
+    return found.model_copy(update={"topology": found.topology.model_copy(update={"servers": servers})})
+
+
+@pytest.mark.parametrize(
+    ("version", "there", "not_there"),
+    [
+        pytest.param(
+            "5.26.31",
+            {"dbms.cluster.discovery.version": "V2_ONLY"},
+            {"dbms.cluster.endpoints"},
+            id="5.26",
+        ),
+        pytest.param(
+            "2025.01.0",
+            {"dbms.cluster.discovery.resolver_type": "LIST"},
+            {"dbms.cluster.discovery.version", "dbms.cluster.discovery.v2.endpoints"},
+            id="2025.01",
+        ),
+        pytest.param(
+            "2026.03.1",
+            {"dbms.databases.seed_from_uri_providers": "CloudSeedProvider,URLConnectionSeedProvider"},
+            {"dbms.cluster.discovery.version"},
+            id="2026.03",
+        ),
+        pytest.param(
+            "2026.04.0",
+            {
+                "dbms.databases.seed_from_uri_providers": "CloudSeedProvider,URLConnectionSeedProvider,"
+                "ServerSeedProvider"
+            },
+            {"dbms.cluster.discovery.version"},
+            id="2026.04",
+        ),
+    ],
+)
+def test_settings_have_the_names_of_their_version(version: str, there: dict[str, str], not_there: set[str]) -> None:
+    found = neo4j_conf.settings(of_version(version))
+
+    assert found.items() >= there.items()
+    assert not found.keys() & not_there
+
+
+@pytest.mark.parametrize(
+    ("version", "setting"),
+    [
+        pytest.param("5.26.0", "dbms.cluster.discovery.v2.endpoints", id="5.26"),
+        pytest.param("2025.01.0", "dbms.cluster.endpoints", id="2025.01"),
+        pytest.param("2026.09.0", "dbms.cluster.endpoints", id="2026.09"),
+    ],
+)
+def test_discovery_lists_every_server_by_name_on_port_6000(version: str, setting: str) -> None:
+    expected = ",".join(f"{HOST.format(number)}:6000" for number in range(5))
+
+    assert neo4j_conf.settings(of_version(version, 5))[setting] == expected
+
+
+@pytest.mark.parametrize(("version", "known"), [("5.26.31", False), ("2025.04.0", False), ("2025.05.0", True)])
+def test_a_backup_address_is_advertised_where_the_version_knows_how(version: str, *, known: bool) -> None:
+    assert ("server.backup.advertised_address" in neo4j_conf.advertised(of_version(version))) is known
+
+
+@pytest.mark.parametrize(
+    ("servers", "least", "primaries"), [(1, "1", "1"), (2, "2", "1"), (3, "3", "3"), (7, "3", "3")]
+)
+def test_three_servers_or_all_that_there_are_form_the_cluster(servers: int, least: str, primaries: str) -> None:
+    found = neo4j_conf.settings(of_version("2026.09.0", servers))
+
+    assert found["dbms.cluster.minimum_initial_system_primaries_count"] == least
+    assert found["initial.dbms.default_primaries_count"] == primaries
+    assert found["initial.dbms.automatically_enable_free_servers"] == "true"
+
+
+def test_backups_are_served_to_other_hosts() -> None:
+    found = neo4j_conf.settings(of_version("2026.09.0"))
+
+    assert found["server.backup.enabled"] == "true"
+    assert found["server.backup.listen_address"] == "0.0.0.0:6362"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_whoever_writes_settings_beside_the_spec_is_told_of_each_that_follows_from_it(name: str) -> None:
+    follow = {key for key in neo4j_conf.managed(spec(name)) if not key.startswith("dbms.ssl.policy.")}
+
+    assert follow <= neo4j_conf.MANAGED
+
+
+@pytest.mark.parametrize("name", ["smallest", "everything", "256Mi"])
+def test_growing_changes_no_running_pod(name: str) -> None:
+    small, large = (server.stateful_set(with_servers(name, servers))["spec"] for servers in (3, 9))
+
+    assert small["template"] == large["template"]
+    assert small["volumeClaimTemplates"] == large["volumeClaimTemplates"]
+    assert (small["replicas"], large["replicas"]) == (3, 9)
+
+
+def test_new_servers_read_the_whole_list() -> None:
+    assert neo4j_conf.text(with_servers("smallest", 9)).count(":6000,") == 8
+
+
+def test_a_setting_that_asks_for_a_restart_restarts_the_pods() -> None:
+    before = server.stateful_set(parsed(SMALLEST))["spec"]["template"]["metadata"]
+    config = "size: 100Gi}, config: {db.tx_log.rotation.size: 64m}}"
+    after = server.stateful_set(parsed(SMALLEST.replace("size: 100Gi}}", config)))["spec"]["template"]["metadata"]
+
+    assert before != after
+
+
+def test_what_is_written_beside_the_spec_wins_over_defaults_alone() -> None:
+    found = neo4j_conf.settings(spec("everything"))
+
+    assert found["server.memory.pagecache.size"] == "6g"
+    assert found["server.memory.heap.max_size"] == "8192m"
+    assert found["dbms.usage_report.enabled"] == "false"
+
+
+def test_one_collector_is_asked_for() -> None:
+    found = neo4j_conf.text(spec("everything"))
+
+    assert "-XX:+UseZGC" in found
+    assert "-XX:+UseG1GC" not in found
+
+
+def test_servers_look_at_each_others_certificates_and_clients_at_theirs() -> None:
+    found = neo4j_conf.settings(spec("everything"))
+    auth = {scope: found[f"dbms.ssl.policy.{scope}.client_auth"] for scope in ("backup", "bolt", "cluster", "https")}
+
+    assert auth == {"backup": "REQUIRE", "bolt": "NONE", "cluster": "REQUIRE", "https": "NONE"}
+    assert found["dbms.ssl.policy.cluster.verify_hostname"] == "true"
+    assert found["server.bolt.tls_level"] == "REQUIRED"
+    assert (found["server.https.enabled"], found["server.http.enabled"]) == ("true", "false")

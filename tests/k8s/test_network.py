@@ -1,0 +1,115 @@
+"""NetworkPolicies, read as a matrix: who reaches which port of whom."""
+
+from typing import Any
+
+import pytest
+
+from backup_agent.k8s.names import Object
+from backup_agent.k8s.spec import Spec
+from tests.k8s.specs import SMALLEST, parsed, rendered
+
+PORTS = {"server": (7687, 7473, 7474, 6000, 7000, 7688, 6362, 2004), "backup": (8080, 8081, 6362)}
+
+SOURCES: dict[str, tuple[dict[str, str], dict[str, str]]] = {
+    # Labels of the namespace, labels of the pod.
+    "server": ({"name": "default"}, {"neo4j.com/cluster": "demo", "neo4j.com/component": "server"}),
+    "agent": ({"name": "default"}, {"neo4j.com/cluster": "demo", "neo4j.com/component": "backup"}),
+    "other cluster's server": ({"name": "default"}, {"neo4j.com/cluster": "shop", "neo4j.com/component": "server"}),
+    "other cluster's agent": ({"name": "default"}, {"neo4j.com/cluster": "shop", "neo4j.com/component": "backup"}),
+    "agent elsewhere": ({"name": "staging"}, {"neo4j.com/cluster": "demo", "neo4j.com/component": "backup"}),
+    "client": ({"name": "shop", "team": "shop"}, {"app": "web"}),
+    "Prometheus": ({"name": "monitoring"}, {"app.kubernetes.io/name": "prometheus"}),
+}
+
+
+def matches(selector: Any, labels: dict[str, str]) -> bool:
+    return all(labels.get(name) == value for name, value in selector.get("matchLabels", {}).items())
+
+
+def lets_in(peer: Object, namespace: dict[str, str], pod: dict[str, str]) -> bool:
+    if "ipBlock" in peer:
+        return False  # no pod has such an address
+    if "namespaceSelector" in peer:
+        here = matches(peer["namespaceSelector"], namespace)
+    else:
+        here = namespace["name"] == "default"
+    return here and matches(peer.get("podSelector", {}), pod)
+
+
+def reaches(policy: Object, source: str, port: int) -> bool:
+    namespace, pod = SOURCES[source]
+    return any(
+        port in [one["port"] for one in rule["ports"]]
+        and ("from" not in rule or any(lets_in(peer, namespace, pod) for peer in rule["from"]))
+        for rule in policy["spec"]["ingress"]
+    )
+
+
+def matrix(spec: Spec) -> dict[str, dict[str, set[int]]]:
+    """Return the ports of servers and agent that each source reaches."""
+    found = rendered(spec)
+    return {
+        component: {
+            source: {port for port in ports if reaches(found[f"NetworkPolicy/demo-{component}"], source, port)}
+            for source in SOURCES
+        }
+        for component, ports in PORTS.items()
+    }
+
+
+BOLT_AND_WEB = {7687, 7473, 7474}
+
+
+def test_each_port_is_for_whom_it_is() -> None:
+    assert matrix(parsed(SMALLEST)) == {
+        "server": {
+            "server": {*BOLT_AND_WEB, 6000, 7000, 7688},
+            "agent": {*BOLT_AND_WEB, 6362},
+            "other cluster's server": BOLT_AND_WEB,
+            "other cluster's agent": BOLT_AND_WEB,
+            "agent elsewhere": BOLT_AND_WEB,
+            "client": BOLT_AND_WEB,
+            "Prometheus": BOLT_AND_WEB,
+        },
+        "backup": {
+            "server": {8081},
+            "agent": set(),
+            "other cluster's server": set(),
+            "other cluster's agent": set(),
+            "agent elsewhere": set(),
+            "client": set(),
+            "Prometheus": {8080},
+        },
+    }
+
+
+@pytest.mark.parametrize(
+    ("clients", "expected"),
+    [
+        pytest.param("[]", {"agent": {7687, 6362}, "server": {6000, 7000, 7688}}, id="nobody"),
+        pytest.param(
+            "[{namespaces: {team: shop}}]",
+            {"agent": {7687, 6362}, "server": {6000, 7000, 7688}, "client": BOLT_AND_WEB},
+            id="a-namespace",
+        ),
+        pytest.param("[{cidr: 10.0.0.0/8}]", {"agent": {7687, 6362}, "server": {6000, 7000, 7688}}, id="addresses"),
+    ],
+)
+def test_where_clients_are_named_nobody_else_but_the_agent_gets_in(clients: str, expected: dict[str, set[int]]) -> None:
+    found = matrix(parsed(SMALLEST + f"network: {{clients: {clients}}}\n"))["server"]
+
+    assert {source: ports for source, ports in found.items() if ports} == expected
+
+
+def test_where_no_prometheus_is_named_nobody_reads_metrics() -> None:
+    found = matrix(parsed(SMALLEST + "network: {prometheus: []}\n"))["backup"]
+
+    assert {source for source, ports in found.items() if 8080 in ports} == set()
+
+
+def test_both_policies_are_about_what_comes_in_alone() -> None:
+    found = rendered(parsed(SMALLEST))
+
+    assert {one["spec"]["policyTypes"][0] for name, one in found.items() if name.startswith("NetworkPolicy")} == {
+        "Ingress"
+    }

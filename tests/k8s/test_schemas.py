@@ -1,0 +1,49 @@
+"""Every object is what the last three versions of Kubernetes take: field by field, types and names."""
+
+from typing import Any
+
+import kubernetes_validate
+import pytest
+
+from backup_agent.k8s import manifests
+from tests.k8s.specs import NAMES, rendered, spec
+
+VERSIONS = ("1.35", "1.36", "1.37")
+
+# ServiceMonitor is the Prometheus operator's: these fields and types are of its custom resource definition (v0.93).
+SERVICE_MONITOR = {
+    "selector": {"matchLabels": dict},
+    "endpoints": [{"port": str, "path": str, "scheme": str, "interval": str}],
+}
+
+
+def conforms(value: Any, shape: Any) -> bool:
+    if isinstance(shape, dict):
+        return (
+            isinstance(value, dict)
+            and value.keys() <= shape.keys()
+            and all(conforms(value[key], shape[key]) for key in value)
+        )
+    if isinstance(shape, list):
+        return isinstance(value, list) and all(conforms(item, shape[0]) for item in value)
+    return isinstance(value, shape)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("name", NAMES)
+def test_the_schemas_take_every_object(name: str, version: str) -> None:
+    for one in manifests.objects(spec(name)):
+        if one["kind"] != "ServiceMonitor":
+            kubernetes_validate.validate(one, version, strict=True)
+
+
+def test_a_service_monitor_has_the_fields_of_its_definition() -> None:
+    assert conforms(rendered(spec("everything"))["ServiceMonitor/shop-backup"]["spec"], SERVICE_MONITOR)
+
+
+def test_the_schemas_are_strict() -> None:
+    one = rendered(spec("smallest"))["StatefulSet/demo-backup"]
+    one["spec"]["replica"] = 1
+
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(one, VERSIONS[-1], strict=True)

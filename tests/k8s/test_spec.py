@@ -1,0 +1,129 @@
+"""A spec is taken whole, or refused with every fault at once, each with its path and what to write instead."""
+
+import json
+from typing import Any
+
+import pytest
+import yaml
+
+from backup_agent.k8s.reading import SpecError, read
+from backup_agent.k8s.spec import schema
+from backup_agent.settings.faults import Fault
+from tests.k8s.specs import NAMES, SMALLEST, parsed, text
+
+
+def changed(path: str, value: Any, base: str = SMALLEST) -> bytes:
+    """Return a spec with one key set."""
+    tree = yaml.safe_load(base)
+    *parents, last = path.split("/")
+    section = tree
+    for key in parents:
+        section = section.setdefault(key, {})
+    section[last] = value
+    return json.dumps(tree).encode()
+
+
+def faults(content: bytes) -> tuple[Fault, ...]:
+    with pytest.raises(SpecError) as caught:
+        read(content, "spec.yaml")
+    return caught.value.faults
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        pytest.param("cluster", "Demo", "cluster: expected lower-case", id="cluster"),
+        pytest.param("cluster", "d" * 41, "cluster: ", id="long-cluster"),
+        pytest.param("cluster", "1st", "cluster: expected lower-case", id="service-name-begins-with-a-letter"),
+        pytest.param("version", 5.26, "version: expected text, in quotes", id="version-read-as-number"),
+        pytest.param("version", "5.25.1", "version: expected a version of Neo4j: 5.26.x, or 2025.01", id="old-version"),
+        pytest.param("accept_license", False, "accept_license: expected yes or eval", id="license"),
+        pytest.param("topology", {"primaries": 3, "secondaries": 2}, "write topology: {servers: 5}", id="roles"),
+        pytest.param("topology", {"servers": 4, "primaries": 3}, "write topology: {servers: 4}", id="roles-and-servers"),
+        pytest.param("topology/servers", 0, "topology.servers: expected at least 1", id="no-servers"),
+        pytest.param("topology", {"servers": 3, "default_secondaries": 1}, "no more than the 3 servers", id="copies"),
+        pytest.param("auth/password", "x", "no secret belongs in this file: it holds names of Secrets", id="password"),
+        pytest.param("server/memory", "1Gi", "server.memory: expected at least 2Gi", id="small-server"),
+        pytest.param("server/memory", "4GB", "server.memory: expected a quantity such as 512Mi", id="unit"),
+        pytest.param("backup/memory", "255Mi", "backup.memory: expected at least 256Mi", id="small-agent"),
+        pytest.param("server/config", {"server.bolt.listen_address": ":1"}, "it follows from the rest", id="managed"),
+        pytest.param("server/config", {"dbms.ssl.policy.bolt.enabled": True}, "write it as tls", id="tls-by-hand"),
+        pytest.param("server/config", {"initial.server.mode_constraint": "PRIMARY"}, "servers are alike", id="mode"),
+        pytest.param("server/config", {"a.b": "x\ny=z"}, "expected one line", id="a-line-smuggled-in"),
+        pytest.param("server/jvm_additional", ["-Xmx1g -Xms1g"], "expected one option of java", id="two-options"),
+        pytest.param("network/clients", [{}], "expected namespaces, pods or both; or cidr alone", id="nobody"),
+        pytest.param("apiVersion", "neo4j.neo4j.com/v1beta1", "a spec is no Kubernetes object", id="custom-resource"),
+        pytest.param("backup/keep_everything", False, "say what is kept", id="nothing-said-of-retention"),
+        pytest.param("backup/settings", {"retention": {"last": 1}}, "not both this and", id="both-said"),
+        pytest.param("backup/settings", {"cluster": "demo"}, "leave it out: it is the spec's cluster", id="written-twice"),
+        pytest.param("backup/settings", {"neo4j": {"uri": 1}}, "backup.settings.neo4j.uri: leave it out", id="uri-twice"),
+        pytest.param("backup/settings", {"neo4j": 5}, "backup.settings.neo4j: expected keys and values", id="no-section"),
+        pytest.param("backup/settings", {"schedules": {"n": {"cron": "0 2 * *"}}}, "schedules.n.cron: expected five", id="cron"),
+        pytest.param("backup/settings", {"retenton": {}}, "did you mean retention?", id="misspelt-setting"),
+        pytest.param("backup/settings", {"storage": {"root": "/x"}}, "it is /backups", id="root"),
+    ],
+)  # fmt: skip
+def test_a_fault_is_told_with_its_path_and_what_to_write(path: str, value: Any, said: str) -> None:
+    assert said in "\n".join(str(fault) for fault in faults(changed(path, value)))
+
+
+def test_all_faults_of_spec_and_settings_are_told_at_once() -> None:
+    tree = yaml.safe_load(SMALLEST) | {"cluster": "Demo", "namespace": "?"}
+    tree["server"]["config"] = {"server.backup.enabled": False}
+    tree["backup"] = {"memory": "1Mi", "settings": {"chain": {"max_links": 0}, "neo4j": {"launch": "?"}}}
+
+    assert {fault.path for fault in faults(json.dumps(tree).encode())} == {
+        "cluster",
+        "namespace",
+        "server.config.server.backup.enabled",
+        "backup.image",
+        "backup.memory",
+        "backup.storage",
+        "backup.settings.chain.max_links",
+        "backup.settings.neo4j.launch",
+        "backup.settings.retention",
+    }
+
+
+def test_no_fault_repeats_what_may_be_a_secret() -> None:
+    found = faults(changed("auth/password", "hunter2")) + faults(changed("auth/secret", "hunter2!"))
+
+    assert "hunter2" not in " ".join(str(fault) for fault in found)
+
+
+@pytest.mark.parametrize("content", [b"", b"- a", b"a: [", b"\xff", b"a: 1\na: 2"], ids=repr)
+def test_what_is_no_mapping_is_refused(content: bytes) -> None:
+    assert len(faults(content)) == 1
+
+
+def test_the_error_speaks_of_a_spec() -> None:
+    with pytest.raises(SpecError, match=r"^1 fault in the spec \(spec.yaml\):\n  version: "):
+        read(changed("version", "4.4"), "spec.yaml")
+
+
+def test_a_bare_yes_is_an_answer_to_the_question_of_the_license() -> None:
+    assert parsed(SMALLEST.replace('"eval"', "yes")).accept_license == "yes"
+
+
+def test_the_settings_of_the_agent_may_be_changed_where_nothing_follows_from_the_spec() -> None:
+    found = read(changed("backup/settings", {"neo4j": {"include_metadata": "none"}}), "spec.yaml")
+
+    assert found.backup.settings["neo4j"] == {"include_metadata": "none"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_key_of_a_spec_stands_in_the_schema(name: str) -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    tree = json.loads(json.dumps(yaml.safe_load(text(name))))
+    tree["accept_license"] = "yes"
+
+    jsonschema.Draft202012Validator(schema()).validate(tree)
+
+
+def test_the_schema_describes_every_key() -> None:
+    found = schema()
+    sections = [found, *found["$defs"].values()]
+
+    assert [
+        name for one in sections for name, key in one.get("properties", {}).items() if "description" not in key
+    ] == []
