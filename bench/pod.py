@@ -5,10 +5,10 @@ set what is 256m, 0.1 and direct. It builds the agent's image on Debian and Neo4
 read-only root and everything live (watch, schedules, metrics, a destination in SeaweedFS outside), drops the seed's
 request, and asks /livez every five seconds as a kubelet does.
 
-Enterprise cannot be had here. In its place a command in Community's own neo4j-admin copies a real store into
-its staging folder, opens it with a page cache, and packs it with Neo4j's classes (tests/container/BackupCommand.java). What it
-lacks of the real one is the network side (Netty, the catchup protocol) and a recovery that has something to do: the
-room that is left below the limit, printed last, is what these may take.
+Enterprise cannot be had here. In its place a command in Community's own neo4j-admin copies a real store to the staging
+folder, opens it with a page cache, and packs it with Neo4j's classes (tests/container/BackupCommand.java). What is not
+there is the network side (Netty, the catchup protocol) and a recovery that has something to do: the room that is left
+below the limit, printed last, is what these may take.
 """
 
 import argparse

@@ -226,9 +226,8 @@ def _machines_pip(folder: Path) -> Iterator[str]:
     listed = subprocess.run((sys.executable, "-m", "pip", "config", "list"), capture_output=True, text=True, check=True)
     given = dict(line.split("=", 1) for line in listed.stdout.splitlines() if "=" in line)
     values = {key.rpartition(".")[2]: value.strip("'\"") for key, value in given.items()}
-    kept: dict[str, str] = {
-        key: values[key] for key in ("index-url", "extra-index-url", "trusted-host", "proxy") if key in values
-    }
+    # Folders of this machine are not there in a build.
+    kept = {key: value for key, value in values.items() if not value.startswith("/")}
     if "cert" in values:
         kept["cert"] = "/etc/pip.pem"
         yield f"--secret=id=pip.pem,src={values['cert']}"
