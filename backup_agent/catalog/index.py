@@ -173,7 +173,7 @@ class Rewriting:
 
     def before(self, prefix: str) -> Iterator[Known]:
         """Yield the lines that stand before a folder, given as `<set>/<database>/`."""
-        while (known := self._next) and (key := known.line.entry.key) < prefix and not key.startswith(prefix):
+        while (known := self._next) and known.line.entry.key < prefix:
             self._read_on()
             yield known
 

@@ -267,6 +267,37 @@ def test_a_differential_that_overlaps_its_full_is_taken_in(world: World) -> None
     assert world.recorded()[key(DIFF)].parent == key(FULL)
 
 
+def test_of_two_that_it_could_continue_the_one_that_ends_where_it_begins_is_the_parent(world: World) -> None:
+    world.put("elsewhere")
+    world.put("elsewhere", replace(FULL, highest=15, taken=TAKEN + timedelta(minutes=30)))
+    world.put("elsewhere", DIFF)
+    world.adopt("elsewhere")
+
+    assert world.recorded()[key(DIFF)].parent == key(FULL)
+
+
+def test_a_full_comes_before_a_differential_of_the_same_second(world: World) -> None:
+    world.put("elsewhere")
+    world.put("elsewhere", replace(DIFF, taken=TAKEN), name="orders-2026-11-23T01-59-59.backup")
+
+    assert [one.became for one in world.adopt("elsewhere")] == [Became.ADOPTED] * 2
+
+
+def test_only_a_second_name_is_written_down_as_the_agents_own(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.put("elsewhere")
+    world.put("backups/old/customers", replace(FULL, database=b"customers"))
+
+    def die(_store: LocalStore, key: str, _content: bytes) -> None:
+        raise KeyboardInterrupt(key)
+
+    monkeypatch.setattr(LocalStore, "create", die)
+    for source in ("elsewhere", None):
+        with pytest.raises(KeyboardInterrupt):
+            world.adopt(source)
+
+    assert [(one.key, one.doing) for one in Journal(world.root, "local", "local")] == [(key(FULL), Doing.PUBLISHING)]
+
+
 def test_adopting_again_adopts_nothing(world: World) -> None:
     world.put("backups")
     world.put("backups", DIFF)
