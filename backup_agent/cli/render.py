@@ -1,7 +1,7 @@
 """`backup-agent render`."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import click
 
@@ -18,19 +18,18 @@ KUSTOMIZATION = "Kustomization"
 
 
 @click.command()
-@click.argument("spec", type=click.Path(path_type=Path, exists=True, dir_okay=False, allow_dash=True))
+@click.argument("spec", type=click.File("rb"))
 @click.option("--out", default="-", help="A folder to write the objects into, or - for one text on stdout.")
 @click.option(
     "--running", type=click.IntRange(min=1), help="How many servers run now, where the folder does not tell it."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the objects as JSON, a List.")
-def command(spec: Path, out: str, running: int | None, as_json: bool) -> int:
+def command(spec: BinaryIO, out: str, running: int | None, as_json: bool) -> int:
     """Print the Kubernetes objects of a cluster and its backup agent, from its spec.
 
     What is left to do by hand is said on stderr. A folder gets a file for each object, and a Kustomization.
     """
-    content = click.open_file(str(spec), "rb").read()
-    found = read(content, "stdin" if str(spec) == "-" else str(spec))
+    found = read(spec.read(), spec.name)
     if out == "-":
         said = notes(found, running)
         if as_json:
@@ -39,7 +38,10 @@ def command(spec: Path, out: str, running: int | None, as_json: bool) -> int:
             click.echo(manifests.stream(found), nl=False)
     else:
         folder = Path(out)
-        said = [*notes(found, running or _running(folder, found)), *_write(folder, manifests.files(found))]
+        said = [
+            *notes(found, running or _running(folder, found)),
+            *_write(folder, manifests.files(found), found.namespace),
+        ]
         if as_json:
             printing.as_json({"folder": out, "files": sorted(manifests.files(found))})
     for note in said:
@@ -54,7 +56,7 @@ def _running(folder: Path, spec: Spec) -> int | None:
     return replicas if isinstance(replicas, int) else None
 
 
-def _write(folder: Path, files: dict[str, str]) -> list[str]:
+def _write(folder: Path, files: dict[str, str], namespace: str) -> list[str]:
     """Write the files; take away, and tell of, those that an earlier rendering listed and this one has not."""
     folder.mkdir(parents=True, exist_ok=True)
     said = []
@@ -62,7 +64,9 @@ def _write(folder: Path, files: dict[str, str]) -> list[str]:
         if name not in files and (folder / name).is_file():
             kind, _, rest = name.removesuffix(".yaml").partition("-")
             (folder / name).unlink()
-            said.append(f"{name} is no longer rendered; where it was applied: kubectl delete {kind} {rest}")
+            said.append(
+                f"{name} is no longer rendered; where it was applied: kubectl delete -n {namespace} {kind} {rest}"
+            )
     for name, text in files.items():
         durable.write(folder / name, text.encode(), sync=False)
     return said

@@ -1,0 +1,126 @@
+"""`backup-agent render` and `schema cluster`, as their user meets them."""
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from backup_agent.cli.main import code
+from tests.k8s.specs import GOLDEN, SMALLEST
+
+SPEC = str(GOLDEN / "smallest.spec.yaml")
+
+
+def with_servers(folder: Path, servers: int) -> str:
+    path = folder / "spec.yaml"
+    path.write_text(
+        SMALLEST + f"topology: {{servers: {servers}}}\nmonitoring: {{service_monitor: {str(servers > 3).lower()}}}\n"
+    )
+    return str(path)
+
+
+def test_objects_go_to_stdout_and_notes_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    assert code(["render", SPEC]) == 0
+
+    said = capsys.readouterr()
+    assert said.out == (GOLDEN / "smallest.yaml").read_text()
+    assert said.err.startswith(
+        "NOTE: needed in namespace default, and not rendered: Secrets demo-auth (password, username)\n"
+    )
+
+
+def test_objects_as_json_are_a_list(capsys: pytest.CaptureFixture[str]) -> None:
+    assert code(["render", SPEC, "--json"]) == 0
+
+    found = json.loads(capsys.readouterr().out)
+    assert (found["kind"], len(found["items"])) == ("List", 12)
+
+
+def test_a_folder_gets_a_file_for_each_object_and_a_kustomization(tmp_path: Path) -> None:
+    assert code(["render", SPEC, "--out", str(tmp_path / "new" / "folder")]) == 0
+
+    found = {path.name for path in (tmp_path / "new" / "folder").iterdir()}
+    listed = yaml.safe_load((tmp_path / "new" / "folder" / "Kustomization").read_text())["resources"]
+    assert found == {"Kustomization", *listed}
+
+
+def test_fewer_servers_than_the_folder_has_print_the_steps_to_take_before(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = str(tmp_path / "out")
+    code(["render", with_servers(tmp_path, 5), "--out", out])
+    assert "DEALLOCATE" not in capsys.readouterr().err
+
+    assert code(["render", with_servers(tmp_path, 3), "--out", out]) == 0
+
+    said = capsys.readouterr().err
+    assert "5 servers become 3: servers 3 to 4 must give up what they host" in said
+    assert "address STARTS WITH 'demo-server-3.demo-headless.default.svc.cluster.local'" in said
+    assert "kubectl delete pvc -n default data-demo-server-3 data-demo-server-4" in said
+
+
+def test_how_many_servers_run_can_be_said(capsys: pytest.CaptureFixture[str]) -> None:
+    assert code(["render", SPEC, "--running", "4"]) == 0
+
+    assert "4 servers become 3: server 3 must give up" in capsys.readouterr().err
+
+
+def test_what_is_no_longer_rendered_goes_from_the_folder_and_is_told_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    code(["render", with_servers(tmp_path, 5), "--out", str(out)])
+    (out / "mine.yaml").write_text("not: rendered\n")
+
+    code(["render", with_servers(tmp_path, 3), "--out", str(out)])
+
+    assert not (out / "servicemonitor-demo-backup.yaml").exists()
+    assert (out / "mine.yaml").exists()
+    assert "where it was applied: kubectl delete -n default servicemonitor demo-backup" in capsys.readouterr().err
+
+
+def test_a_folder_with_something_else_in_it_is_no_reason_to_fail(tmp_path: Path) -> None:
+    (tmp_path / "Kustomization").write_text("- a list\n")
+    (tmp_path / "statefulset-demo-server.yaml").write_text("spec: [")
+
+    assert code(["render", SPEC, "--out", str(tmp_path)]) == 0
+
+
+def test_a_faulty_spec_ends_with_2_and_every_fault(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "spec.yaml"
+    path.write_text(SMALLEST.replace("cluster: demo", "cluster: Demo").replace("eval", "maybe"))
+
+    assert code(["render", str(path), "--out", str(tmp_path / "out")]) == 2
+
+    said = capsys.readouterr().err
+    assert f"2 faults in the spec ({path}):" in said
+    assert not (tmp_path / "out").exists()
+
+
+def test_certificates_are_told_which_names_they_must_have(capsys: pytest.CaptureFixture[str]) -> None:
+    code(["render", str(GOLDEN / "everything.spec.yaml")])
+
+    said = capsys.readouterr().err
+    assert "tls.bolt must name: shop-client, shop-client.graphs.svc.example.internal, *.shop-headless.graphs" in said
+
+
+def test_the_schema_of_a_spec_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert code(["schema", "cluster"]) == 0
+
+    assert "topology" in json.loads(capsys.readouterr().out)["properties"]
+
+
+@pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is absent")
+def test_kustomize_takes_the_folder(tmp_path: Path) -> None:
+    code(["render", SPEC, "--out", str(tmp_path)])
+    done = subprocess.run(("kubectl", "kustomize", str(tmp_path)), capture_output=True, text=True, check=True)
+
+    def by_name(objects: list[dict[str, object]]) -> list[str]:
+        return sorted(json.dumps(one, sort_keys=True) for one in objects)
+
+    assert by_name(list(yaml.safe_load_all(done.stdout))) == by_name(
+        list(yaml.safe_load_all((GOLDEN / "smallest.yaml").read_text()))
+    )

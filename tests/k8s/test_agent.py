@@ -1,0 +1,138 @@
+"""The agent's objects: its settings, its identity, and that there is never a second one."""
+
+import yaml
+
+from backup_agent.k8s import agent_settings
+from backup_agent.k8s.names import Object
+from backup_agent.settings.load import parse
+from tests.k8s.specs import SMALLEST, parsed, rendered, spec
+
+
+def settings_file(found: dict[str, Object], cluster: str) -> str:
+    text = found[f"ConfigMap/{cluster}-backup"]["data"]["config.yaml"]
+    assert isinstance(text, str)
+    return text
+
+
+def pod(found: dict[str, Object], name: str) -> Object:
+    template: Object = found[f"StatefulSet/{name}"]["spec"]["template"]
+    return template
+
+
+def test_the_agent_reads_what_was_checked() -> None:
+    found = settings_file(rendered(spec("everything")), "shop")
+
+    assert parse(found.encode(), {}, "config.yaml").settings == agent_settings.settings(spec("everything"))
+
+
+def test_settings_follow_from_the_spec() -> None:
+    found = yaml.safe_load(settings_file(rendered(spec("everything")), "shop"))
+
+    assert found["cluster"] == "shop"
+    assert found["neo4j"] == {
+        "uri": "neo4j+s://shop-client:7687",
+        "username_file": "/run/secrets/neo4j/username",
+        "password_file": "/run/secrets/neo4j/password",
+        "ca_file": "/run/secrets/bolt-ca/ca.crt",
+        "servers": [f"shop-server-{number}.shop-headless.graphs.svc.example.internal:6362" for number in range(5)],
+        "backup_tls": {
+            "ca_file": "/run/secrets/backup-tls/ca.crt",
+            "cert_file": "/run/secrets/backup-tls/tls.crt",
+            "key_file": "/run/secrets/backup-tls/tls.key",
+        },
+    }
+    assert found["storage"]["destinations"]["offsite"]["ca_file"] == "/run/secrets/s3-ca/ca.crt"
+
+
+def test_the_schedule_that_nobody_wrote_is_written_out() -> None:
+    found = yaml.safe_load(settings_file(rendered(parsed(SMALLEST)), "demo"))
+
+    assert {"cron": "0 2 * * *", "timezone": "UTC", "type": "FULL"}.items() <= found["schedules"]["default"].items()
+
+
+def test_no_schedules_stay_none() -> None:
+    assert yaml.safe_load(settings_file(rendered(spec("long-term-support")), "ledger"))["schedules"] == {}
+
+
+def test_the_kubelet_waits_longer_than_the_agent_gives_its_runs() -> None:
+    found = rendered(spec("everything"))
+
+    assert pod(found, "shop-backup")["spec"]["terminationGracePeriodSeconds"] == 10 * 60 + 30
+
+
+def test_a_change_of_the_settings_is_no_change_of_the_pod() -> None:
+    more = SMALLEST + "  settings: {databases: [orders]}\n"
+
+    assert pod(rendered(parsed(SMALLEST)), "demo-backup") == pod(rendered(parsed(more)), "demo-backup")
+
+
+def test_the_agent_carries_the_labels_of_its_cluster_and_is_no_endpoint_of_its_clients() -> None:
+    found = rendered(parsed(SMALLEST))
+    labels = pod(found, "demo-backup")["metadata"]["labels"]
+
+    assert (labels["neo4j.com/cluster"], labels["neo4j.com/component"]) == ("demo", "backup")
+    assert not found["Service/demo-client"]["spec"]["selector"].items() <= labels.items()
+
+
+def test_the_names_are_those_that_its_users_know() -> None:
+    found = rendered(parsed(SMALLEST))
+    container = pod(found, "demo-backup")["spec"]["containers"][0]
+
+    assert {"StatefulSet/demo-server", "StatefulSet/demo-backup", "Service/demo-client"} <= found.keys()
+    assert container["name"] == "backup"
+    assert {"/backups", "/backup-requests"} <= {mount["mountPath"] for mount in container["volumeMounts"]}
+
+
+def test_the_agent_sees_certificates_of_the_servers_but_no_key() -> None:
+    volumes = pod(rendered(spec("everything")), "shop-backup")["spec"]["volumes"]
+    keys = {volume["secret"]["secretName"]: volume["secret"]["items"] for volume in volumes if "secret" in volume}
+
+    assert keys["shop-bolt-tls"] == [{"key": "ca.crt", "path": "ca.crt"}]
+    assert "shop-backup-tls" not in keys
+
+
+def test_claims_outlive_what_made_them() -> None:
+    found = rendered(spec("everything"))
+
+    assert [
+        found[f"StatefulSet/{name}"]["spec"]["persistentVolumeClaimRetentionPolicy"]
+        for name in ("shop-backup", "shop-server")
+    ] == [{"whenDeleted": "Retain", "whenScaled": "Retain"}] * 2
+
+
+def test_requests_have_a_claim_of_their_own() -> None:
+    claims = rendered(parsed(SMALLEST))["StatefulSet/demo-backup"]["spec"]["volumeClaimTemplates"]
+
+    assert [claim["metadata"]["name"] for claim in claims] == ["backup-requests", "backup-storage"]
+
+
+def test_a_claim_says_nothing_that_an_upgrade_changes() -> None:
+    old, new = (
+        rendered(parsed(SMALLEST.replace("2026.09.0", version)))["StatefulSet/demo-server"]["spec"]
+        for version in ("2025.05.0", "2026.09.0")
+    )
+
+    assert old["volumeClaimTemplates"] == new["volumeClaimTemplates"]
+    assert old["template"] != new["template"]
+
+
+def test_no_limit_of_cpu_unless_asked_for() -> None:
+    plain, asked = (
+        pod(rendered(spec(name)), pod_name)["spec"]["containers"][0]["resources"]
+        for name, pod_name in (("smallest", "demo-backup"), ("256Mi", "small-backup"))
+    )
+
+    assert plain == {"requests": {"cpu": "100m", "memory": "256Mi"}, "limits": {"memory": "1Gi"}}
+    assert asked == {"requests": {"cpu": "100m", "memory": "256Mi"}, "limits": {"memory": "256Mi", "cpu": "100m"}}
+
+
+def test_metrics_are_served_by_an_agent_that_is_not_ready() -> None:
+    assert rendered(parsed(SMALLEST))["Service/demo-backup"]["spec"]["publishNotReadyAddresses"] is True
+
+
+def test_an_identity_of_the_cloud_is_an_annotation_of_its_own_account() -> None:
+    found = rendered(spec("everything"))
+    arn = {"eks.amazonaws.com/role-arn": "arn:aws:iam::123456789012:role/shop-seed"}
+
+    assert found["ServiceAccount/shop-server"]["metadata"]["annotations"] == arn
+    assert "annotations" not in found["ServiceAccount/shop-backup"]["metadata"]
