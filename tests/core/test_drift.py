@@ -46,12 +46,14 @@ def test_a_part_belongs_to_its_manifest(key: str, expected: str) -> None:
 
 
 def test_each_name_is_what_its_end_says() -> None:
-    one = folder(FULL, f"{FULL}.1", f"{FULL}.json", f"{FULL}.hold.json", f"{FULL}.damaged.json", f"{FULL}.txt")
+    one = folder(
+        FULL, f"{FULL}.1", f"{FULL}.json", f"{FULL}.hold.json", f"{FULL}.damaged.json", f"{FULL}.txt", f"{FULL}/x"
+    )
 
     assert one.records.keys() == {FULL}
     assert one.files.keys() == {FULL, f"{FULL}.1"}
     assert (one.holds, one.damages) == ((FULL,), (FULL,))
-    assert [found.key for found in one.foreign] == [f"{FULL}.txt"]
+    assert [found.key for found in one.foreign] == [f"{FULL}.txt", f"{FULL}/x"]
 
 
 def test_what_lies_outside_of_every_database_comes_as_found_but_for_the_agents_own() -> None:
