@@ -16,6 +16,9 @@ from backup_agent.core.chains import Member, as_entry
 from backup_agent.core.entries import Entry
 from backup_agent.core.records import Record
 
+GIVEN_UP = b"given up\n"
+"""What stands in the note on a copy that is not wanted any more; in any other stands nothing."""
+
 
 class Notes:
     """The notes on one destination. `identity` is where it is (endpoint, bucket, prefix), in any stable form."""
@@ -26,13 +29,22 @@ class Notes:
 
     def has(self, key: str) -> bool:
         """Tell whether the copy of an artifact was confirmed."""
-        return (self._folder / key).exists()
+        try:
+            return (self._folder / key).read_bytes() != GIVEN_UP
+        except FileNotFoundError:
+            return False
 
     def add(self, key: str) -> None:
         """Note that the copy of an artifact was confirmed."""
         note = self._folder / key
         note.parent.mkdir(parents=True, exist_ok=True)
         durable.write(note, b"", sync=False)
+
+    def give_up(self, key: str) -> None:
+        """Note that an artifact is to have no copy, because somebody said so: it is owed no more."""
+        note = self._folder / key
+        note.parent.mkdir(parents=True, exist_ok=True)
+        durable.write(note, GIVEN_UP)
 
     def owed(self, records: Iterable[Member]) -> tuple[Member, ...]:
         """Return the records without a copy, in the order they must be copied: a parent before what continues it."""

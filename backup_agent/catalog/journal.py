@@ -1,5 +1,4 @@
-"""What the agent is about to put or delete, written down first: so that what a crash leaves can be told from a
-stranger's files.
+"""What the agent is about to put or delete, written down first: it tells a crash's orphan from a stranger's file.
 
 An orphan is a file of an artifact that no record names. Only one that stands in this journal is the agent's own; any
 other is reported and left alone.

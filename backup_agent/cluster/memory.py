@@ -25,7 +25,21 @@ def remember(root: Path, topology: Topology) -> Topology:
     Raise OSError where the volume refuses. After it the file holds the old one or the new one.
     """
     kept = topology.following(recall(root))
+    _write(root, kept)
+    return kept
+
+
+def forget(root: Path, database: str) -> Topology | None:
+    """Keep the last topology without a database that was dropped for good; return what was kept. Raise OSError."""
+    last = recall(root)
+    if last is None:
+        return None
+    kept = last.forgetting(database)
+    _write(root, kept)
+    return kept
+
+
+def _write(root: Path, topology: Topology) -> None:
     path = root / FILE
     path.parent.mkdir(exist_ok=True)
-    durable.write(path, kept.model_dump_json(indent=2).encode() + b"\n")
-    return kept
+    durable.write(path, topology.model_dump_json(indent=2).encode() + b"\n")

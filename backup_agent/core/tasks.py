@@ -3,6 +3,8 @@
 from datetime import datetime
 from typing import Any, Literal
 
+from pydantic import Field
+
 from backup_agent.core.records import BackupType, Value
 
 
@@ -58,8 +60,8 @@ class PruneTask(Value):
     """Digest of the plan that somebody has looked at: another is refused."""
     drop_owed: str | None = None
     """Destination whose owed copies are given up."""
-    forgotten: tuple[str, ...] = ()
-    """Databases whose last backups may go too."""
+    forgotten: dict[str, datetime] = Field(default={})
+    """Databases whose last backups may go too -> when that was said."""
     clock_offset: float | None = None
     """Seconds the servers' clock is ahead of ours, as Bolt said last; None where it has not."""
     settings: dict[str, Any]

@@ -15,6 +15,8 @@ from typing import Any
 
 from backup_agent.artifact.reading import Reading
 from backup_agent.catalog.copies import Notes
+from backup_agent.catalog.damages import undamaged
+from backup_agent.catalog.journal import Doing, Intent, Journal
 from backup_agent.catalog.records import Recorded, of_database
 from backup_agent.catalog.space import space
 from backup_agent.core.answers import DatabaseResult, Outcome
@@ -31,7 +33,7 @@ from backup_agent.run.looking import Looked, Looking
 from backup_agent.run.stages import Stages
 from backup_agent.run.staging import Staging, found
 from backup_agent.run.telling import Teller, cancel_on_sigterm, first_line, hold_lifeline
-from backup_agent.settings.model import Settings
+from backup_agent.settings.model import VOLUME, Settings
 from backup_agent.stores.local import LocalStore
 
 
@@ -80,6 +82,7 @@ def back_up(run: Run) -> DatabaseResult:
     recorded = of_database(run.root, run.task.set, run.task.database)
     record = recorded_before(run, recorded)
     if record is None:
+        recorded = replace(recorded, records=undamaged(run.root, recorded.records))
         judged = adopt(run, recorded)
         if judged is None:
             judged = take(run, recorded)
@@ -274,10 +277,13 @@ def check_space(run: Run, recorded: Recorded, type_: BackupType) -> None:
 def publish(run: Run, judged: Judgement, recorded: Recorded) -> Record:
     """Link the artifact into its chain's folder, then record it: data first, record second (invariant 1)."""
     record = _record(run, judged, recorded)
-    for file in record.files:
-        key = f"{record.set}/{record.database}/{file.name}"
+    keys = tuple(f"{record.set}/{record.database}/{file.name}" for file in record.files)
+    journal = Journal(run.root, VOLUME, VOLUME)
+    journal.begin(Intent(key=record.key, doing=Doing.PUBLISHING, files=keys, since=datetime.now(UTC)))
+    for key, file in zip(keys, record.files, strict=True):
         run.store.put_artifact(key, judged.path.parent / file.name, file, lambda _count: None)
     run.store.create(record.key + ".json", record.to_json())
+    journal.done(record.key)
     run.teller.tell("stored", place="volume", type=record.type.value, bytes=record.size)
     return record
 

@@ -37,16 +37,8 @@ from backup_agent.settings.grammar import (
     written_duration,
 )
 
-NOT_IN_FORCE = (
-    "retention",
-    "storage.destinations.*.retention",
-    "storage.destinations.*.single_writer",
-    "verify",
-    "limits.keep_orphans",
-    "limits.prune_every",
-    "limits.keep_adhoc",
-)
-"""Keys that are accepted and checked, and do nothing in this version: deletion of any kind. `*` is any name."""
+NOT_IN_FORCE: tuple[str, ...] = ()
+"""Keys that are accepted and checked, and do nothing in this version. `*` is any name."""
 
 RESTART_ONLY = ("cluster", "requests", "storage.root", "http")
 """Keys whose change waits for a restart."""

@@ -34,6 +34,24 @@ class Account:
         """Count the bytes of an artifact that was stored or copied."""
         self._metrics.bytes.labels(place=place, type=type_).inc(count)
 
+    def pruned(self, place: str, count: int) -> None:
+        """Count an artifact that retention deleted, and its bytes."""
+        self._metrics.deleted.labels(place=place).inc()
+        self._metrics.freed.labels(place=place).inc(count)
+
+    def pass_ended(self, place: str, refused: Reason | None) -> None:
+        """Count a pass of retention, and why it deleted nothing where it was refused."""
+        outcome = "applied" if refused is None else "refused"
+        self._metrics.passes.labels(place=place, outcome=outcome, reason=refused.value if refused else "").inc()
+
+    def verified(self, place: str) -> None:
+        """Count an artifact that was read again and found as recorded."""
+        self._metrics.verifications.labels(place=place, outcome="verified").inc()
+
+    def damaged(self, place: str) -> None:
+        """Count an artifact that was read again and found damaged."""
+        self._metrics.verifications.labels(place=place, outcome="damaged").inc()
+
     def watched_anew(self) -> None:
         """Count a requests folder that had to be watched anew."""
         self._metrics.deaf.inc()

@@ -24,21 +24,25 @@ from backup_agent.core.records import BackupType
 from backup_agent.core.requests import Action, Request
 from backup_agent.core.schedules import next_runs
 from backup_agent.core.topology import Addressing
-from backup_agent.settings.model import Settings
+from backup_agent.settings.model import VOLUME, Settings
 from backup_agent.settings.reload import Reloader
 from backup_agent.supervisor import ownership, view
 from backup_agent.supervisor.account import Account
+from backup_agent.supervisor.actions import Actions
 from backup_agent.supervisor.backups import Backups, earlier_runs
 from backup_agent.supervisor.calendar import Calendar
 from backup_agent.supervisor.children import Ended, Told
 from backup_agent.supervisor.discovery import Discovery
 from backup_agent.supervisor.holdings import Holdings
 from backup_agent.supervisor.http import Endpoints
+from backup_agent.supervisor.keeping import Keeping
 from backup_agent.supervisor.memory import give_back
 from backup_agent.supervisor.metrics import Metrics
+from backup_agent.supervisor.passes import Passes
 from backup_agent.supervisor.reserve import Reserve
 from backup_agent.supervisor.runs import END_SECONDS, Run, Runs
 from backup_agent.supervisor.spool import Spool, Taken
+from backup_agent.supervisor.standing import Standing
 from backup_agent.supervisor.status import Status
 from backup_agent.supervisor.timer import Timer
 from backup_agent.supervisor.watch import Bell
@@ -117,6 +121,21 @@ class Agent:
         self._spool = Spool(settings.requests, str(self._root), self._refuse_set)
         self._backups = Backups(self._spool, self._account.request)
         self._discovery = Discovery(self._root)
+        self._standing = Standing(self._own / "standing.json")
+        self._passes = Passes(self._backups.keep, self._conclude)
+        self._keeping = Keeping(
+            settings, self._runs, self._passes, self._holdings, self._standing, self._discovery, self._account
+        )
+        self._actions = Actions(
+            settings,
+            self._spool,
+            self._backups,
+            self._runs,
+            self._keeping,
+            self._standing,
+            self._discovery,
+            self._conclude,
+        )
         self._calendar = Calendar(self._own / "schedules.json", self._submit, self._backups.waits_for)
         self._bell = Bell(settings.requests, self._ring)
         self._timer = Timer(lambda *_: self._inbox.put(Due()))
@@ -145,6 +164,7 @@ class Agent:
             signal.signal(number, lambda *_: self._inbox.put(Signalled()))
         self._say_start(ended)
         self._discovery.load()
+        self._standing.load()
         self._calendar.load()
         self._spool.prepare()
         self._recover()
@@ -216,6 +236,8 @@ class Agent:
         if self._ending_by is not None:
             asked = all(run.ending is not None for _, run in self._runs)
             moments = [self._ending_by + END_SECONDS if asked else self._ending_by]
+        elif self._free_slots():
+            moments += [moment for moment in self._passes.moments() if moment > now]
         return max(0.0, min(moments + self._runs.moments()) - now)
 
     def _handle(self, message: Message) -> None:
@@ -314,14 +336,19 @@ class Agent:
         answer = taken.answer
         if not taken.new:
             self._backups.answer_also(answer.id, answer.files)
+            self._passes.answer_also(answer.id, answer.files)
             return
         log.info("request", request=answer.id, state=answer.state.value, files=answer.files, error=answer.error)
         if answer.state is State.REJECTED:
             self._account.request(answer)
-        elif answer.action == Action.CANCEL.value:
-            self._cancel(answer)
         elif not answer.state.final:
+            self._begin(answer)
+
+    def _begin(self, answer: Answer) -> None:
+        if answer.action == Action.BACKUP.value:
             self._backups.accept(answer)
+        else:
+            self._actions.take(answer, _now())
 
     def _submit(self, request: Request, schedule: str) -> None:
         taken = self._spool.submit(request, schedule, _now())
@@ -336,22 +363,6 @@ class Agent:
             f"path: {len(adhoc)} ad hoc sets exist, and {MOST_ADHOC} is the most; use one of them, or declare "
             f"{set_name!r} in the settings' `sets`"
         )
-
-    def _cancel(self, answer: Answer) -> None:
-        """End the request that a cancel names, and answer the cancel."""
-        now = _now()
-        target = answer.asked.id or ""
-        found = self._backups.find(target)
-        if found is None:
-            earlier = self._spool.load(target)
-            text = f"it has ended already: {earlier.state.value}" if earlier else "no request has that id"
-            self._conclude(answer.becomes(State.FAILED, now, Failure(Reason.NOT_FOUND, f"{target}: {text}")))
-            return
-        by = answer.asked.requested_by
-        failure = Failure(Reason.CANCELLED, f"cancelled by request {answer.id}" + (f" of {by}" if by else ""))
-        for run in self._backups.cancel(target, failure, now):
-            self._runs.end(run, Reason.CANCELLED)
-        self._conclude(answer.becomes(State.SUCCEEDED, now))
 
     def _conclude(self, answer: Answer) -> None:
         self._backups.keep(answer)
@@ -373,8 +384,8 @@ class Agent:
         self._take_settings(change.settings)
 
     def _take_settings(self, settings: Settings) -> None:
-        self._settings = settings
-        self._holdings.use(settings.storage.destinations)
+        self._settings = self._actions.settings = settings
+        self._keeping.use(settings)
         self._discovery.outdate()
         self._calendar.schedules = settings.schedules
         self._calendar.timetables = settings.timetables()
@@ -389,13 +400,13 @@ class Agent:
         """Go on with what stands in the folder: at start, and where another folder has come under its name."""
         now = _now()
         for answer in self._spool.open():
-            if self._backups.find(answer.id) is not None:
+            if self._backups.find(answer.id) is not None or self._passes.find(answer.id) is not None:
                 continue
             log.info("request recovered", request=answer.id, state=answer.state.value)
-            if answer.action == Action.CANCEL.value and not answer.state.final:
-                self._cancel(answer)
-            else:
+            if answer.action == Action.BACKUP.value or answer.state.final:
                 self._backups.recover(answer, now)
+            else:
+                self._actions.take(answer, now)
 
     def _survey(self) -> None:
         notes = {name: one.identity for name, one in self._settings.storage.destinations.items()}
@@ -410,11 +421,26 @@ class Agent:
     # Runs
 
     def _advance(self) -> None:
-        """Start whatever may start now."""
-        if self._ending_by is not None or not self._surveyed:
+        """Start whatever may start now: a backup, else a pass; retention first where it has waited too long."""
+        if self._ending_by is not None or not self._surveyed or self._standing.paused is not None:
             return
+        monotonic = time.monotonic()
+        if self._keeping.deleting:
+            return
+        if not self._passes.overdue(monotonic):
+            self._advance_backups()
+        if (
+            self._free_slots()
+            and not self._runs.slots
+            and (self._passes.overdue(monotonic) or not any(True for _ in self._backups.waiting_jobs()))
+        ):
+            self._keeping.start(monotonic)
+
+    def _advance_backups(self) -> None:
         self._backups.activate()
         unselected = self._backups.unselected()
+        if unselected or any(True for _ in self._backups.waiting_jobs()):
+            self._keeping.give_way()
         if unselected or self._startable():
             if not self._discovery.fresh(time.monotonic()):
                 self._discover()
@@ -423,8 +449,6 @@ class Agent:
                 self._select(answer)
             for job in self._startable():
                 self._start_backup(job)
-        if self._free_slots() and not any(True for _ in self._backups.waiting_jobs()):
-            self._retry_copies()
 
     def _free_slots(self) -> int:
         return max(0, self._settings.limits.parallel - self._runs.slots)
@@ -449,14 +473,14 @@ class Agent:
         selection = self._discovery.select(
             answer.asked.asked,
             tuple(settings.databases),
-            self._holdings.databases,
+            self._holdings.databases - self._standing.forgotten.keys(),
             self._addressing(),
             now=_now(),
             max_age=settings.neo4j.max_topology_age,
         )
         if answer.set not in self._settings.declared_sets:
             kept = settings.limits.model_dump(mode="json")["keep_adhoc"]
-            note = f"ad hoc set, on the volume only; removed {kept} after its last use once that is built"
+            note = f"ad hoc set, on the volume only; removed {kept} after its last use"
             answer = answer.model_copy(update={"set_note": note})
         self._backups.selected(answer, selection, _now())
 
@@ -500,18 +524,6 @@ class Agent:
             failure = Failure(Reason.OUT_OF_MEMORY, f"a process could not be started: {error.strerror}")
             self._conclude_backup(name, DatabaseResult().failed(failure, _now()), {})
 
-    def _retry_copies(self) -> None:
-        name = self._holdings.to_retry()
-        if name is None or self._runs.any("copy"):
-            return
-        task = tasks.CopyTask(
-            run=self._runs.numbered("copy"),
-            destination=name,
-            sets=tuple(sorted(self._settings.declared_sets)),
-            settings=self._settings.model_dump(mode="json"),
-        )
-        self._runs.spawn(task.run, "backup_agent.run.copy", task.model_dump_json().encode(), destination=name)
-
     # What children tell
 
     def _told(self, told: Told) -> None:
@@ -519,15 +531,13 @@ class Agent:
         if run is None:
             return
         event = told.event
+        if self._keeping.told(run, event):
+            return
         match event["event"]:
             case "stage" | "progress":
                 self._progressed(told.run, run, event)
             case "result" | "topology" | "failed":
                 run.result = event
-            case "summary":
-                self._holdings.take(event)
-            case "owed":
-                self._holdings.owes(event)
             case "stored" | "copied":
                 self._account.stored(event["place"], event["type"], event["bytes"])
             case "volume":
@@ -567,15 +577,17 @@ class Agent:
                     log.error("survey failed", exit_code=ended.code, consequence="known only from new backups")
             case "cluster":
                 self._discovered(run, ended.code)
-            case "copy":
-                self._copied(run, ended.code)
             case "backup":
                 self._backed_up(ended, run)
+            case _:
+                self._keeping.ended(ended.run, run, ended.code)
 
     def _discovered(self, run: Run, code: int) -> None:
         monotonic = time.monotonic()
         if run.result is not None:
             self._discovery.take(run.result, monotonic)
+            if self._discovery.current is not None:
+                self._standing.seen(self._discovery.current.databases())
         else:
             text = f"asking the cluster over Bolt ended without an answer (exit code {code})"
             if run.ending is Reason.TIMEOUT:
@@ -583,22 +595,6 @@ class Agent:
             self._discovery.fail(Failure(Reason.SOURCE_UNREACHABLE, text), monotonic)
         if self._discovery.failure is not None:
             log.warning("cluster not discovered", error=self._discovery.failure.error)
-
-    def _copied(self, run: Run, code: int) -> None:
-        place = run.destination or ""
-        result = run.result or {}
-        if result.get("copied"):
-            log.info("owed copies stored", destination=place, copied=result["copied"])
-        if run.result is not None and "reason" not in result:
-            self._holdings.stored(place)
-            return
-        reason = Reason(result.get("reason", Reason.INTERNAL))
-        error = result.get("error", f"copying ended without a word (exit code {code})")
-        self._copy_refused(place, Failure(reason, error))
-
-    def _copy_refused(self, place: str, failure: Failure) -> None:
-        if self._holdings.refused(place, failure):
-            self._account.copy_refused(place, failure.reason)
 
     def _backed_up(self, ended: Ended, run: Run) -> None:
         facts = run.result or {}
@@ -615,10 +611,14 @@ class Agent:
         job = self._backups.running[name]
         answer, result = self._backups.ended(name, result, now)
         for place, failure in facts.get("copy_failures", {}).items():
-            self._copy_refused(place, Failure(Reason(failure["reason"]), failure["error"]))
+            self._keeping.copy_refused(place, Failure(Reason(failure["reason"]), failure["error"]))
         for place, copy in result.copies.items():
             if copy == "stored":
                 self._holdings.stored(place)
+        if result.outcome in (Outcome.SUCCEEDED, Outcome.SUCCEEDED_WITH_WARNINGS):
+            self._passes.succeeded(self._keeping.pruned_places, time.monotonic())
+        elif result.reason is Reason.DISK_FULL:
+            self._passes.hurry(VOLUME, time.monotonic())
         self._account.backup(answer, job.database, result, self._settings.declared_sets, now)
         log.info(
             "backup ended",
@@ -660,7 +660,7 @@ class Agent:
             ready=not unready,
             not_ready_because=tuple(unready.values()),
             surveyed=self._surveyed,
-            queue_depth=self._backups.depth,
+            queue_depth=self._backups.depth + self._passes.depth,
             queue_oldest=self._backups.oldest(),
             running=view.running(self._runs, self._backups.running, monotonic),
             databases=summaries,
@@ -668,6 +668,9 @@ class Agent:
             missing_databases=self._discovery.missing,
             destinations=view.destinations(self._holdings, monotonic),
             schedules=view.schedules(self._calendar, now),
+            places=view.places(self._passes),
+            paused=view.pause(self._standing),
+            forgotten=tuple(self._standing.forgotten),
             bolt=view.bolt(self._discovery),
             topology_seen=self._discovery.last.seen if self._discovery.last else None,
             clock_offset_seconds=self._discovery.clock_offset,

@@ -51,7 +51,7 @@ class Child:
             stdout=subprocess.PIPE,
             start_new_session=True,
             pass_fds=(keep,),
-            env={**os.environ, MARK: mark(os.getpid(), root), LOCK_DESCRIPTOR: str(keep)},
+            env={**os.environ, **QUICK, MARK: mark(os.getpid(), root), LOCK_DESCRIPTOR: str(keep)},
         )
         self.pid = self._process.pid
         threading.Thread(target=self._follow, args=(task,), name=f"follow {run}", daemon=True).start()

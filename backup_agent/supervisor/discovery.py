@@ -11,7 +11,7 @@ from typing import Any
 
 import structlog
 
-from backup_agent.cluster.memory import recall, remember
+from backup_agent.cluster.memory import forget, recall, remember
 from backup_agent.core.reasons import Failure, Reason
 from backup_agent.core.selection import Knowledge, Selection, select
 from backup_agent.core.topology import Addressing, Source, Topology, sources
@@ -66,6 +66,18 @@ class Discovery:
         except OSError as error:
             log.warning("topology not kept", error=str(error))
             return topology.following(self.last)
+
+    def forget(self, database: str) -> None:
+        """Miss a database no more. Raise OSError."""
+        kept = forget(self.root, database)
+        if kept is not None:
+            self.last = kept
+            self.current = self.current.forgetting(database) if self.current else None
+        self.missing = tuple(name for name in self.missing if name != database)
+
+    def lists(self, database: str) -> bool:
+        """Tell whether the cluster listed a database when it answered last."""
+        return self.last is not None and database in self.last.databases()
 
     def fail(self, failure: Failure, monotonic: float) -> None:
         """Note that the cluster did not answer at all."""

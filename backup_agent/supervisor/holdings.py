@@ -47,6 +47,10 @@ class Holdings:
         summary = DatabaseSummary.model_validate({key: value for key, value in event.items() if key != "event"})
         self._summaries[summary.set, summary.database] = summary
 
+    def gone(self, set_name: str, database: str) -> None:
+        """Note that nothing is recorded any more of a database in a set."""
+        self._summaries.pop((set_name, database), None)
+
     def owes(self, event: dict[str, Any]) -> None:
         """Note how many copies a database still owes to a destination."""
         key = (event["set"], event["database"])

@@ -64,6 +64,21 @@ class Metrics:
             buckets=STAGE_BUCKETS,
             registry=registry,
         )
+        self.deleted = Counter(
+            f"{PREFIX}_retention_deleted", "Artifacts that retention deleted.", ["place"], registry=registry
+        )
+        self.freed = Counter(
+            f"{PREFIX}_retention_deleted_bytes", "Bytes that retention deleted.", ["place"], registry=registry
+        )
+        self.passes = Counter(
+            f"{PREFIX}_retention_passes",
+            "Passes of retention, by whether the plan was carried out or refused, and why.",
+            ["place", "outcome", "reason"],
+            registry=registry,
+        )
+        self.verifications = Counter(
+            f"{PREFIX}_verify", "Artifacts that were read again.", ["place", "outcome"], registry=registry
+        )
         self.deaf = Counter(
             f"{PREFIX}_watch_restarts",
             "Times the requests folder was watched anew, because it was not the watched one any more.",
@@ -111,6 +126,7 @@ def _agent(status: Status) -> Iterator[Metric]:
     yield info
     oldest = status.queue_oldest
     yield _value("ready", "Whether the agent takes requests.", float(status.ready))
+    yield _value("paused", "Whether nothing is started, because somebody said so.", float(status.paused is not None))
     yield _value("queue_depth", "Requests that wait or are under way.", status.queue_depth)
     yield _value(
         "queue_oldest_seconds",
@@ -230,3 +246,21 @@ def _storage(status: Status) -> Iterator[Metric]:
         "Whether anything is ever deleted.",
         float(not status.retention.startswith("nothing is deleted")),
     )
+    blocked = _gauge(
+        "retention_blocked", "Whether the last pass of retention was refused, by why.", ("place", "reason")
+    )
+    applied = _gauge("retention_timestamp_seconds", "When retention was last applied, since start.", ("place",))
+    damaged = _gauge("artifacts_damaged", "Artifacts whose content is not what was recorded.", ("place",))
+    oldest = _gauge(
+        "verify_oldest_timestamp_seconds", "When the artifact that waits longest was last read.", ("place",)
+    )
+    for name, place in status.places.items():
+        if place.blocked is not None:
+            blocked.add_metric((name, place.blocked.value), 1)
+        if place.pruned is not None:
+            applied.add_metric((name,), place.pruned.timestamp())
+        if place.damaged is not None:
+            damaged.add_metric((name,), len(place.damaged))
+        if place.oldest_verified is not None:
+            oldest.add_metric((name,), place.oldest_verified.timestamp())
+    yield from (blocked, applied, damaged, oldest)

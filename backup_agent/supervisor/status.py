@@ -35,6 +35,26 @@ class DestinationStatus(Value):
     retry_seconds: float | None = None
 
 
+class PlaceStatus(Value):
+    """What retention and reading again came to at one place, since start. Absent means not known."""
+
+    pruned: datetime | None = Field(default=None, description="when retention was last applied")
+    blocked: Reason | None = Field(default=None, description="why the last pass deleted nothing")
+    error: str | None = None
+    deleted: int = 0
+    freed: int = Field(default=0, description="bytes")
+    damaged: tuple[str, ...] | None = Field(default=None, description="artifacts that are not as recorded")
+    oldest_verified: datetime | None = Field(default=None, description="when what waits longest was last read")
+
+
+class Pause(Value):
+    """Nothing is started."""
+
+    since: datetime
+    requested_by: str | None = None
+    reason: str | None = None
+
+
 class ScheduleStatus(Value):
     """One schedule."""
 
@@ -76,6 +96,9 @@ class Status(Value):
     missing_databases: tuple[str, ...] = ()
     destinations: dict[str, DestinationStatus] = Field(default={})
     schedules: dict[str, ScheduleStatus] = Field(default={})
+    places: dict[str, PlaceStatus] = Field(default={})
+    paused: Pause | None = Field(default=None, description="nothing is started until somebody resumes")
+    forgotten: tuple[str, ...] = Field(default=(), description="databases whose last backups may go too")
     bolt: str | None = Field(default=None, description="answers, or why it did not")
     topology_seen: datetime | None = None
     clock_offset_seconds: float | None = None

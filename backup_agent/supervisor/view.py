@@ -8,14 +8,19 @@ from backup_agent.catalog.space import Space, space
 from backup_agent.core.queue import Job
 from backup_agent.core.schedules import expected_interval, next_runs
 from backup_agent.core.summary import DatabaseSummary
-from backup_agent.settings.model import Settings
+from backup_agent.settings.model import VOLUME, Settings
 from backup_agent.supervisor.calendar import Calendar
 from backup_agent.supervisor.discovery import Discovery
 from backup_agent.supervisor.holdings import Holdings
+from backup_agent.supervisor.passes import Passes
 from backup_agent.supervisor.runs import Runs
-from backup_agent.supervisor.status import DestinationStatus, RunStatus, ScheduleStatus
+from backup_agent.supervisor.standing import Standing
+from backup_agent.supervisor.status import DestinationStatus, Pause, PlaceStatus, RunStatus, ScheduleStatus
 
 SHOWN_RUNS = 5
+RULES = {"last", "hourly", "daily", "weekly", "monthly", "yearly", "within"}
+"""Keys of a retention that pick points; without one of them nothing is deleted."""
+
 CENTURY = timedelta(days=36500)
 
 
@@ -91,9 +96,44 @@ def room(root: Path) -> Space | None:
 
 def retention(settings: Settings) -> str:
     """Say what is deleted."""
-    if settings.retention is None:
+    policies = {VOLUME: settings.retention}
+    policies |= {name: one.retention for name, one in settings.storage.destinations.items()}
+    kept = [name for name, policy in policies.items() if policy is None or not policy.model_fields_set & RULES]
+    if len(kept) == len(policies):
         return "nothing is deleted: no `retention` is set"
-    return "nothing is deleted: `retention` is set, and carried out by a later version"
+    told = "; ".join(
+        f"{name}: "
+        + ", ".join(
+            f"{rule} {value}"
+            for rule, value in policy.model_dump(mode="json").items()
+            if rule in RULES and value is not None
+        )
+        for name, policy in policies.items()
+        if policy is not None and name not in kept
+    )
+    return told + "".join(f"; {name}: nothing is deleted" for name in kept)
+
+
+def places(passes: Passes) -> dict[str, PlaceStatus]:
+    """Return what the passes came to at each place."""
+    return {
+        name: PlaceStatus(
+            pruned=one.pruned_at,
+            blocked=one.blocked.reason if one.blocked else None,
+            error=one.blocked.error if one.blocked else None,
+            deleted=one.deleted,
+            freed=one.freed,
+            damaged=one.damaged,
+            oldest_verified=one.oldest_verified,
+        )
+        for name, one in passes.places.items()
+    }
+
+
+def pause(standing: Standing) -> Pause | None:
+    """Return the pause, where there is one."""
+    order = standing.paused
+    return None if order is None else Pause(since=order.since, requested_by=order.requested_by, reason=order.reason)
 
 
 def full_on(summaries: tuple[DatabaseSummary, ...], free: int, now: datetime) -> datetime | None:

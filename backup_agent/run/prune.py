@@ -1,0 +1,351 @@
+"""Applying retention at one place: a child, which plans, and carries out exactly that plan.
+
+The order of a deletion is the reverse of a backup's (invariant 2): an intent on the volume, the record, the data, the
+marks. What a crash cuts off there is an orphan of the agent's own, which the intent names, and the next pass ends it.
+"""
+
+import hashlib
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from backup_agent import durable
+from backup_agent.catalog import records
+from backup_agent.catalog.copies import Notes
+from backup_agent.catalog.holdings import Holdings, survey
+from backup_agent.catalog.holds import Wanted
+from backup_agent.catalog.index import forget, index_of
+from backup_agent.catalog.journal import Doing, Intent, Journal
+from backup_agent.catalog.lease import Held
+from backup_agent.core.answers import Deletion, Outcome, PlaceResult
+from backup_agent.core.clock import Gap, Reading, distrust
+from backup_agent.core.names import damage_key, hold_key, record_key
+from backup_agent.core.reasons import BackupError, Failure, PermanentError, Reason
+from backup_agent.core.retention import Plan, Policy, expired_sets, plan
+from backup_agent.core.schedules import expected_interval
+from backup_agent.core.summary import summarise
+from backup_agent.core.tasks import PruneTask
+from backup_agent.run.places import hold_place, open_place
+from backup_agent.run.telling import Teller, first_line, hold_lifeline
+from backup_agent.settings.model import VOLUME, Settings
+from backup_agent.stores.store import Store
+
+BATCH = 100
+"""Artifacts deleted between two looks at the lease."""
+
+SHOWN = 1000
+"""Deletions that an answer repeats."""
+
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
+
+
+@dataclass(frozen=True)
+class Place:
+    """One place and what is known of it on the volume."""
+
+    name: str
+    store: Store
+    settings: Settings
+
+    @property
+    def root(self) -> Path:
+        """The storage root."""
+        return self.settings.storage.root
+
+    @property
+    def identity(self) -> str:
+        """Where it is."""
+        return VOLUME if self.name == VOLUME else self.settings.storage.destinations[self.name].identity
+
+    @property
+    def journal(self) -> Journal:
+        """What was begun here."""
+        return Journal(self.root, self.name, self.identity)
+
+    @property
+    def policy(self) -> Policy:
+        """What is kept here."""
+        storage = self.settings.storage
+        found = self.settings.retention if self.name == VOLUME else storage.destinations[self.name].retention
+        return Policy.of(dict(found) if found else None)
+
+
+def prune(task: PruneTask, place: Place, teller: Teller) -> PlaceResult:
+    """Apply retention at one place, in the order that is safe; raise BackupError where nothing may be deleted."""
+    now = datetime.now(UTC)
+    with hold_place(place.name, place.settings, place.store) as held:
+        for notice in held.notices:
+            teller.tell("warning", text="place held", because=notice)
+        dropped = give_up_owed(task, place)
+        found = survey(place.store, index_of(place.name, place.settings))
+        tell_strays(found, place, teller)
+        if held.may_delete and not task.dry_run:
+            end_what_was_begun(found, place, now)
+            put_marks(found, place)
+        planned = (apply_policy(task, found, place, now), *expire_adhoc(found, place, now))
+        result = told_of(planned, place).model_copy(update={"dropped": dropped})
+        if task.plan is not None and task.plan != result.plan:
+            raise PermanentError(
+                Reason.INVALID_REQUEST,
+                f"{place.name}: the plan is {result.plan} now, not {task.plan} as it was looked at",
+                "look at it again by `backup-agent plan`, then ask for that one",
+            )
+        if task.dry_run or not result.deletions:
+            return result
+        check_clock(task, found, place, held, now)
+        count, freed = carry_out(planned, found, place, held, teller)
+        return result.model_copy(update={"deleted": count, "freed": freed})
+
+
+def apply_policy(task: PruneTask, found: Holdings, place: Place, now: datetime) -> Plan:
+    """Return the plan for the sets that are kept for good; at a destination those are all."""
+    declared = place.settings.declared_sets
+    return plan(
+        [one for one in found.entries.values() if place.name != VOLUME or one.set in declared],
+        place.policy,
+        now,
+        held=_held(found, place),
+        damaged=_unsound(found),
+        in_use=_left_alone(found),
+        owed=_owed(found, place),
+        forgotten=task.forgotten,
+        force=task.force,
+    )
+
+
+def expire_adhoc(found: Holdings, place: Place, now: datetime) -> tuple[Plan, ...]:
+    """Return the plan for the ad hoc sets, which stand on the volume alone."""
+    if place.name != VOLUME:
+        return ()
+    settings = place.settings
+    return (
+        expired_sets(
+            found.entries.values(),
+            settings.declared_sets,
+            settings.limits.keep_adhoc,
+            now,
+            held=_held(found, place),
+            damaged=_unsound(found),
+            in_use=_left_alone(found),
+        ),
+    )
+
+
+def told_of(planned: Iterable[Plan], place: Place) -> PlaceResult:
+    """Return what the plans come to, as an answer shows it: refused sets make it fail, and nothing of them goes."""
+    plans = tuple(planned)
+    deletions = [one for each in plans for one in each.delete]
+    digest = hashlib.sha256("\n".join((place.name, *(one.key for one in deletions))).encode()).hexdigest()[:16]
+    refused = [str(one) for each in plans for one in each.refused]
+    warnings = [f"{key}: taken in the future, and kept" for each in plans for key in each.future]
+    result = PlaceResult(
+        outcome=Outcome.SUCCEEDED_WITH_WARNINGS if warnings else Outcome.SUCCEEDED,
+        plan=digest,
+        kept=sum(len(each.keep) for each in plans),
+        deletions=tuple(Deletion(key=one.key, size=one.size, reason=str(one)) for one in deletions[:SHOWN]),
+        warnings=tuple(warnings),
+    )
+    if not refused:
+        return result
+    hint = "look at the policy and at `backup-agent plan`; `backup-agent prune --force` does it all the same"
+    return result.failed(Failure(Reason.INVALID_REQUEST, "\n".join(refused), hint))
+
+
+def check_clock(task: PruneTask, found: Holdings, place: Place, held: Held, now: datetime) -> None:
+    """Raise PermanentError where nothing may be deleted here, or the clock cannot be trusted with it."""
+    failure = held.no_deletion
+    file = place.root / ".agent" / "clock.json"
+    reading = Reading(now=now, monotonic=time.clock_gettime(time.CLOCK_BOOTTIME), boot=_BOOT.read_text().strip())
+    last = None
+    with suppress(OSError, ValueError):
+        last = Reading.model_validate_json(file.read_bytes())
+    with suppress(OSError):  # a full volume must not hinder what frees it
+        durable.write(file, reading.model_dump_json().encode())
+    references = {}
+    shown = place.store.now()
+    if shown is not None:
+        references[f"{place.name}'s clock"] = shown
+    if task.clock_offset is not None:
+        references["datetime() of the server"] = now + timedelta(seconds=task.clock_offset)
+    failure = failure or distrust(reading, references, last=last, gaps=_gaps(found, place, now))
+    if failure is not None:
+        raise PermanentError(failure.reason, failure.error, failure.hint)
+
+
+def carry_out(planned: Iterable[Plan], found: Holdings, place: Place, held: Held, teller: Teller) -> tuple[int, int]:
+    """Delete what the plans say, in their order; return how many artifacts and bytes went."""
+    deletions = [one for each in planned for one in each.delete]
+    freed = 0
+    for start in range(0, len(deletions), BATCH):
+        batch = deletions[start : start + BATCH]
+        held.confirm()
+        forget(index_of(place.name, place.settings), {one.key for one in batch})
+        for one in batch:
+            delete(place, one.key, found.files[one.key])
+            freed += one.size
+            teller.tell("pruned", place=place.name, key=one.key, bytes=one.size, reason=str(one))
+    if place.name == VOLUME:
+        tell_summaries({tuple(one.key.split("/")[:2]) for one in deletions}, place, teller)
+    return len(deletions), freed
+
+
+def delete(place: Place, key: str, files: tuple[str, ...]) -> None:
+    """Delete one artifact: intent, record, data, marks."""
+    place.journal.begin(Intent(key=key, doing=Doing.DELETING, files=files, since=datetime.now(UTC)))
+    place.store.delete(record_key(key))
+    _delete_data(place, key, files)
+
+
+def _delete_data(place: Place, key: str, files: tuple[str, ...]) -> None:
+    for file in reversed(files):
+        place.store.delete(file)
+    place.store.delete(damage_key(key))
+    place.store.delete(hold_key(key))
+    place.journal.done(key)
+
+
+def end_what_was_begun(found: Holdings, place: Place, now: datetime) -> None:
+    """End the deletions that a crash has cut off, and remove what was never recorded, past its grace period."""
+    unreadable = {one.artifact for one in found.unreadable}
+    grace = place.settings.limits.keep_orphans
+    for intent in place.journal:
+        if intent.key in unreadable:
+            continue
+        if intent.key in found.entries:
+            # Its record stands: the deletion never began, and is decided anew; or the artifact was recorded after all.
+            place.journal.done(intent.key)
+        elif intent.doing is Doing.DELETING or now - intent.since > grace:
+            _delete_data(place, intent.key, intent.files)
+
+
+def put_marks(found: Holdings, place: Place) -> None:
+    """Put the holds that are wanted at a destination beside their artifacts, and take away those that are not."""
+    if place.name == VOLUME:
+        return
+    wanted = Wanted(place.root, place.name, place.identity)
+    for key, hold in wanted:
+        if hold is None:
+            place.store.delete(hold_key(key))
+            found.holds.pop(key, None)
+            wanted.settle(key)
+        elif key in found.entries:
+            if key not in found.holds:
+                place.store.create(hold_key(key), hold.to_json())
+                found.holds[key] = hold
+            wanted.settle(key)
+
+
+def give_up_owed(task: PruneTask, place: Place) -> int | None:
+    """Give up the copies that are owed to a destination, because somebody said so; return how many."""
+    if task.drop_owed is None or place.name != VOLUME:
+        return None
+    if task.drop_owed not in place.settings.storage.destinations:
+        raise PermanentError(Reason.NOT_FOUND, f"drop_owed: there is no destination {task.drop_owed!r}")
+    if task.dry_run:
+        return None
+    notes = Notes(place.root, task.drop_owed, place.settings.storage.destinations[task.drop_owed].identity)
+    count = 0
+    for set_name, database in records.databases(place.root):
+        if set_name in place.settings.declared_sets:
+            for record in notes.owed(records.of_database(place.root, set_name, database).records):
+                notes.give_up(record.key)
+                count += 1
+    return count
+
+
+def tell_strays(found: Holdings, place: Place, teller: Teller) -> None:
+    """Tell what does not fit, in numbers, and which artifacts are damaged."""
+    begun = {file for intent in place.journal for file in intent.files}
+    teller.tell("damages", keys=sorted(_unsound(found)))
+    teller.tell(
+        "strays",
+        orphans=[one.key for one in found.orphans if one.key in begun][:10],
+        unknown=[one.key for one in found.orphans if one.key not in begun][:10],
+        foreign=[one.key for one in found.foreign][:10],
+        unreadable=[str(one) for one in found.unreadable][:10],
+    )
+
+
+def tell_summaries(folders: Iterable[tuple[str, ...]], place: Place, teller: Teller) -> None:
+    """Tell what stands on the volume now of each database that lost something."""
+    for set_name, database in sorted(folders):
+        recorded = records.of_database(place.root, set_name, database)
+        if recorded.records:
+            owed = {
+                name: len(Notes(place.root, name, one.identity).owed(recorded.records))
+                for name, one in place.settings.storage.destinations.items()
+                if set_name in place.settings.declared_sets
+            }
+            teller.tell("summary", **summarise(recorded.records, owed).model_dump(mode="json"))
+            continue
+        teller.tell("gone", set=set_name, database=database)
+        for folder in (place.root / set_name / database, place.root / set_name):
+            with suppress(OSError):  # something else lies in it
+                folder.rmdir()
+
+
+def _held(found: Holdings, place: Place) -> set[str]:
+    """Return what is held: here, and where a hold is wanted that is not here yet."""
+    held = set(found.holds) | {one.artifact for one in found.unreadable if one.key == hold_key(one.artifact)}
+    if place.name != VOLUME:
+        held |= {key for key, hold in Wanted(place.root, place.name, place.identity) if hold is not None}
+    return held
+
+
+def _unsound(found: Holdings) -> set[str]:
+    return {*found.damages, *found.without_artifact}
+
+
+def _left_alone(found: Holdings) -> set[str | tuple[str, str]]:
+    """Return the databases of which something cannot be read: a newer agent may know better what they need."""
+    return {(set_name, database) for one in found.unreadable for set_name, database, *_ in [one.artifact.split("/")]}
+
+
+def _owed(found: Holdings, place: Place) -> set[str]:
+    if place.name != VOLUME:
+        return set()
+    kept = [one for one in found.entries.values() if one.set in place.settings.declared_sets]
+    return {
+        one.key
+        for name, destination in place.settings.storage.destinations.items()
+        for one in Notes(place.root, name, destination.identity).owed(kept)
+    }
+
+
+def _gaps(found: Holdings, place: Place, now: datetime) -> Iterator[Gap]:
+    """Yield the time between the two newest points of each database whose set has a schedule."""
+    expected: dict[str, timedelta] = {}
+    for timetable_name, timetable in place.settings.timetables().items():
+        path = place.settings.schedules[timetable_name].path
+        interval = expected_interval(timetable.cron, now)
+        expected[path] = min(expected.get(path, interval), interval)
+    taken: dict[tuple[str, str], list[datetime]] = {}
+    for one in found.entries.values():
+        taken.setdefault((one.set, one.database), []).append(one.taken)
+    for (set_name, database), moments in taken.items():
+        if set_name in expected and len(moments) > 1:
+            before, newest = sorted(moments)[-2:]
+            yield Gap(f"{set_name}/{database}", before, newest, expected[set_name])
+
+
+def main() -> None:
+    """Run as a child: the task on stdin, events on stdout, the result the last of them."""
+    task = PruneTask.model_validate_json(first_line())
+    hold_lifeline()
+    settings = Settings.model_validate(task.settings)
+    teller = Teller()
+    try:
+        result = prune(task, Place(task.place, open_place(task.place, settings), settings), teller)
+    except BackupError as error:
+        result = PlaceResult().failed(error.failure)
+    except OSError as error:
+        reason = Reason.DISK_FULL if durable.is_full(error) else Reason.STORAGE_UNREACHABLE
+        result = PlaceResult().failed(Failure(reason, f"{error.filename or task.place}: {error.strerror}"))
+    teller.tell("result", result=result.model_dump(mode="json"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,248 @@
+"""What is done about the artifacts that are kept: copying what is owed, applying retention, reading again.
+
+Each is a pass over one place, in a child of its own; `Passes` says which is next, this starts it and hears it.
+"""
+
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import structlog
+
+from backup_agent.core import tasks
+from backup_agent.core.answers import Answer, Outcome, PlaceResult
+from backup_agent.core.reasons import Failure, Reason
+from backup_agent.settings.model import VOLUME, Settings
+from backup_agent.supervisor.account import Account
+from backup_agent.supervisor.discovery import Discovery
+from backup_agent.supervisor.holdings import Holdings
+from backup_agent.supervisor.passes import VERIFY_SECONDS, Passes, Wish
+from backup_agent.supervisor.runs import Run, Runs
+from backup_agent.supervisor.standing import Standing
+
+SLICE_SECONDS = 300.0
+"""How long one child reads again; a backup that wants the slot ends it sooner."""
+
+MODULES = {"prune": "backup_agent.run.prune", "verify": "backup_agent.run.verify", "copy": "backup_agent.run.copy"}
+
+log = structlog.get_logger()
+
+
+@dataclass
+class Keeping:
+    """The passes under way. `settings` are those in force."""
+
+    settings: Settings
+    runs: Runs
+    passes: Passes
+    holdings: Holdings
+    standing: Standing
+    discovery: Discovery
+    account: Account
+
+    def __post_init__(self) -> None:
+        """Nothing is under way."""
+        self._wishes: dict[str, Wish] = {}
+        self._strays: dict[str, dict[str, list[str]]] = {}
+
+    def use(self, settings: Settings) -> None:
+        """Take the settings in force."""
+        self.settings = settings
+        self.holdings.use(settings.storage.destinations)
+        self.passes.use(settings.storage.destinations, time.monotonic())
+
+    @property
+    def pruned_places(self) -> frozenset[str]:
+        """Places where something is ever deleted: by a policy, or because ad hoc sets stand there."""
+        storage = self.settings.storage
+        policies = {
+            VOLUME: self.settings.retention,
+            **{name: one.retention for name, one in storage.destinations.items()},
+        }
+        adhoc = {VOLUME} if self.holdings.sets - self.settings.declared_sets else frozenset()
+        return frozenset(name for name, policy in policies.items() if policy is not None) | adhoc
+
+    @property
+    def deleting(self) -> bool:
+        """Whether retention is being applied: nothing else starts meanwhile."""
+        return self.runs.any("prune")
+
+    def give_way(self) -> None:
+        """End what only reads again, because a backup wants the slot."""
+        for name, wish in self._wishes.items():
+            if wish.kind == "verify" and wish.request is None:
+                self.runs.end(name, Reason.CANCELLED)
+
+    def start(self, monotonic: float) -> None:
+        """Start the next pass, if one is asked for or due."""
+        wish = self.passes.asked()
+        if wish is None and (owing := self.holdings.to_retry()) is not None:
+            self._spawn("copy", owing, self._copy_task(owing))
+            return
+        wish = wish or self.passes.due(monotonic)
+        if wish is None:
+            return
+        answer = self.passes.begin(wish, _now())
+        task = self._prune_task(wish, answer) if wish.kind == "prune" else self._verify_task(wish, answer)
+        self._spawn(wish.kind, wish.place, task, wish)
+
+    def cancel(self, identity: str) -> None:
+        """End the pass of a request that is under way."""
+        for name, wish in self._wishes.items():
+            if wish.request == identity:
+                self.runs.end(name, Reason.CANCELLED)
+
+    def _spawn(
+        self, kind: str, place: str, task: tasks.CopyTask | tasks.PruneTask | tasks.VerifyTask, wish: Wish | None = None
+    ) -> None:
+        if wish is not None:
+            self._wishes[task.run] = wish
+        try:
+            self.runs.spawn(task.run, MODULES[kind], task.model_dump_json().encode(), destination=place)
+        except OSError as error:
+            failure = Failure(Reason.OUT_OF_MEMORY, f"a process could not be started: {error.strerror}")
+            if kind == "copy":
+                self.copy_refused(place, failure)
+            else:
+                self._conclude(task.run, PlaceResult().failed(failure), time.monotonic(), {})
+
+    def _copy_task(self, destination: str) -> tasks.CopyTask:
+        return tasks.CopyTask(
+            run=self.runs.numbered("copy"),
+            destination=destination,
+            sets=tuple(sorted(self.settings.declared_sets)),
+            settings=self.settings.model_dump(mode="json"),
+        )
+
+    def _prune_task(self, wish: Wish, answer: Answer | None) -> tasks.PruneTask:
+        asked = answer.asked if answer is not None else None
+        return tasks.PruneTask(
+            run=self.runs.numbered("prune"),
+            place=wish.place,
+            dry_run=bool(asked and asked.dry_run),
+            force=bool(asked and asked.force),
+            plan=asked.plan if asked else None,
+            drop_owed=asked.drop_owed if asked else None,
+            forgotten=self.standing.forgotten,
+            clock_offset=self.discovery.clock_offset,
+            settings=self.settings.model_dump(mode="json"),
+        )
+
+    def _verify_task(self, wish: Wish, answer: Answer | None) -> tasks.VerifyTask:
+        asked = answer.asked if answer is not None else None
+        return tasks.VerifyTask(
+            run=self.runs.numbered("verify"),
+            place=wish.place,
+            artifact=asked.artifact if asked else None,
+            heal=bool(asked and asked.heal),
+            seconds=SLICE_SECONDS,
+            settings=self.settings.model_dump(mode="json"),
+        )
+
+    # What children tell
+
+    def told(self, run: Run, event: dict[str, Any]) -> bool:
+        """Take an event of a pass; tell whether it was one."""
+        match event["event"]:
+            case "summary":
+                self.holdings.take(event)
+            case "gone":
+                self.holdings.gone(event["set"], event["database"])
+            case "owed":
+                self.holdings.owes(event)
+            case "pruned":
+                self.account.pruned(event["place"], event["bytes"])
+                log.info("artifact deleted", **{name: value for name, value in event.items() if name != "event"})
+            case "damages":
+                if run.destination in self.passes.places:
+                    self.passes.places[run.destination].damaged = tuple(event["keys"])
+            case "damaged":
+                self.account.damaged(event["place"])
+                log.error("artifact damaged", place=event["place"], artifact=event["key"], found=event["found"])
+            case "verified":
+                self.account.verified(event["place"])
+            case "healed":
+                log.warning("artifact healed", place=event["place"], artifact=event["key"])
+            case "strays":
+                self._strayed(run.destination or "", {name: value for name, value in event.items() if name != "event"})
+            case _:
+                return False
+        return True
+
+    def _strayed(self, place: str, strays: dict[str, list[str]]) -> None:
+        """Say what does not fit at a place, when that is news."""
+        before, self._strays[place] = self._strays.get(place, {}), strays
+        if strays != before and any(strays.values()):
+            log.warning("not all at a place fits", place=place, **{kind: keys for kind, keys in strays.items() if keys})
+
+    def ended(self, name: str, run: Run, code: int) -> None:
+        """Take the end of a pass."""
+        if run.kind == "copy":
+            self._copied(run, code)
+            return
+        wish = self._wishes.get(name)
+        if wish is None:
+            return
+        facts = run.result or {}
+        if run.ending is not None and "result" not in facts and wish.kind == "verify" and wish.request is None:
+            self._wishes.pop(name)
+            self.passes.gave_way(wish.place, time.monotonic())
+            return
+        if "result" in facts:
+            result = PlaceResult.model_validate(facts["result"])
+        elif run.ending is not None:
+            result = PlaceResult().failed(Failure(Reason.CANCELLED, f"the pass over {wish.place} was ended"))
+        else:
+            text = f"the pass over {wish.place} ended without a word (exit code {code})"
+            result = PlaceResult().failed(Failure(Reason.INTERNAL, text))
+        self._conclude(name, result, time.monotonic() - run.started, facts)
+
+    def _conclude(self, name: str, result: PlaceResult, seconds: float, facts: dict[str, Any]) -> None:
+        wish = self._wishes.pop(name)
+        monotonic, now = time.monotonic(), _now()
+        if wish.kind == "prune":
+            every = self.settings.limits.prune_every.total_seconds()
+            self.passes.pruned(wish, result, seconds, every, monotonic, now)
+            self.account.pass_ended(wish.place, result.reason if result.outcome is Outcome.FAILED else None)
+            told = log.warning if result.outcome is Outcome.FAILED else log.info
+            told(
+                "retention applied" if result.outcome is not Outcome.FAILED else "retention not applied",
+                place=wish.place,
+                request=wish.request,
+                kept=result.kept,
+                deleted=result.deleted,
+                freed=result.freed,
+                reason=result.reason,
+                error=result.error,
+                seconds=round(seconds, 3),
+            )
+        else:
+            oldest = facts.get("oldest")
+            if wish.place in self.passes.places and oldest:
+                self.passes.places[wish.place].oldest_verified = datetime.fromisoformat(oldest)
+            wait = facts.get("next_seconds", VERIFY_SECONDS)
+            self.passes.verified(wish, result, wait, monotonic, now)
+            if result.outcome is Outcome.FAILED and not result.damaged:
+                log.warning("not read again", place=wish.place, reason=result.reason, error=result.error)
+
+    def _copied(self, run: Run, code: int) -> None:
+        place = run.destination or ""
+        result = run.result or {}
+        if result.get("copied"):
+            log.info("owed copies stored", destination=place, copied=result["copied"])
+        if run.result is not None and "reason" not in result:
+            self.holdings.stored(place)
+            return
+        reason = Reason(result.get("reason", Reason.INTERNAL))
+        error = result.get("error", f"copying ended without a word (exit code {code})")
+        self.copy_refused(place, Failure(reason, error))
+
+    def copy_refused(self, place: str, failure: Failure) -> None:
+        """Note that a destination did not take a copy."""
+        if self.holdings.refused(place, failure):
+            self.account.copy_refused(place, failure.reason)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -1,0 +1,231 @@
+"""Passes over places: copying what is owed, applying retention, reading again. They take the slot that no backup wants.
+
+A pass is a child with the heavy libraries in it, or one that deletes; so it never runs beside a backup, and while
+retention is applied nothing else starts. A request for `prune` or `verify` is a row of passes, one a place.
+"""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import structlog
+
+from backup_agent.core.answers import Answer, Outcome, PlaceResult, State
+from backup_agent.core.reasons import Failure, Reason
+from backup_agent.core.requests import Action
+from backup_agent.settings.model import VOLUME
+
+SETTLE_SECONDS = 1.0
+"""How long after a backup its retention waits: the next request of a burst comes first."""
+
+OVERDUE_SECONDS = 600.0
+"""How long retention may wait for backups that never end: then it goes first, or the volume fills."""
+
+REST = 20.0
+"""Retention after a success rests this many times as long as the last pass at the place took."""
+
+VERIFY_SECONDS = 900.0
+"""How often it is asked whether something is to be read again."""
+
+RETRY_SECONDS = 300.0
+
+log = structlog.get_logger()
+
+
+@dataclass
+class Routine:
+    """What is due at one place, in monotonic seconds."""
+
+    prune_due: float = 0.0
+    prune_rest: float = 0.0
+    wanted_since: float | None = None
+    """When a success asked for retention that has not been applied yet."""
+    verify_due: float = 0.0
+    blocked: Failure | None = None
+    """Why retention was not applied the last time."""
+    deleted: int = 0
+    freed: int = 0
+    damaged: tuple[str, ...] | None = None
+    oldest_verified: datetime | None = None
+    pruned_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Wish:
+    """One pass that should be made."""
+
+    kind: str
+    """prune or verify"""
+    place: str
+    request: str | None = None
+
+
+@dataclass
+class Passes:
+    """What is asked for, and what is due. `keep` writes an open answer down, `conclude` a final one."""
+
+    keep: Callable[[Answer], None]
+    conclude: Callable[[Answer], None]
+    places: dict[str, Routine] = field(default_factory=dict)
+    _open: dict[str, Answer] = field(default_factory=dict)
+
+    def use(self, destinations: Collection[str], monotonic: float) -> None:
+        """Take the places of the settings; changed settings are applied soon."""
+        names = (VOLUME, *destinations)
+        self.places = {name: self.places.get(name, Routine(verify_due=monotonic + VERIFY_SECONDS)) for name in names}
+        for routine in self.places.values():
+            routine.prune_due = monotonic
+
+    # Requests
+
+    def accept(self, answer: Answer) -> None:
+        """Take a request for `prune` or `verify`; answer at once what no place can do."""
+        asked = answer.asked.place
+        if asked is not None and asked not in self.places:
+            text = f"{asked}: there is no such place; there are {', '.join(self.places)}"
+            self.conclude(answer.becomes(State.FAILED, answer.received, Failure(Reason.NOT_FOUND, text)))
+            return
+        if not answer.places:
+            # What is owed is known on the volume: there it is given up.
+            places = tuple(self.places) if answer.asked.drop_owed is None else (VOLUME,)
+            chosen = (asked,) if asked is not None else places
+            answer = answer.model_copy(update={"places": dict.fromkeys(chosen, PlaceResult())})
+        # A pass that a crash has cut off is made again: what it has done is done, and what it has not follows.
+        again = {
+            place: result.model_copy(update={"outcome": Outcome.WAITING})
+            if result.outcome is Outcome.RUNNING
+            else result
+            for place, result in answer.places.items()
+        }
+        self._save(answer.model_copy(update={"places": again}))
+
+    def find(self, identity: str) -> Answer | None:
+        """Return an open request."""
+        return self._open.get(identity)
+
+    def answer_also(self, identity: str, files: tuple[str, ...]) -> None:
+        """Let an open request be answered beside these files: its id has come again."""
+        if identity in self._open:
+            self._open[identity] = self._open[identity].model_copy(update={"files": files})
+
+    @property
+    def depth(self) -> int:
+        """Requests that wait or are under way."""
+        return len(self._open)
+
+    def cancel(self, identity: str, failure: Failure, now: datetime) -> None:
+        """Cancel a request: what has not started never will, what runs is ended by the caller."""
+        answer = self._open[identity]
+        for place, result in answer.places.items():
+            if result.outcome is Outcome.WAITING:
+                answer = answer.with_place(place, result.failed(failure))
+        self._save(answer, now)
+
+    # Choosing
+
+    def asked(self) -> Wish | None:
+        """Return the next pass of a request."""
+        for answer in self._open.values():
+            if any(result.outcome is Outcome.RUNNING for result in answer.places.values()):
+                continue
+            for place, result in answer.places.items():
+                if result.outcome is Outcome.WAITING:
+                    return Wish(answer.action, place, answer.id)
+        return None
+
+    def due(self, monotonic: float) -> Wish | None:
+        """Return the next pass that is due by itself."""
+        for place, routine in self.places.items():
+            if monotonic >= routine.prune_due:
+                return Wish("prune", place)
+        for place, routine in self.places.items():
+            if monotonic >= routine.verify_due:
+                return Wish("verify", place)
+        return None
+
+    def overdue(self, monotonic: float) -> bool:
+        """Tell whether retention has waited too long for backups to end."""
+        return any(
+            routine.wanted_since is not None and monotonic - routine.wanted_since > OVERDUE_SECONDS
+            for routine in self.places.values()
+        )
+
+    def moments(self) -> list[float]:
+        """Return when something is due."""
+        return [moment for routine in self.places.values() for moment in (routine.prune_due, routine.verify_due)]
+
+    def succeeded(self, places: Collection[str], monotonic: float) -> None:
+        """Note that a backup has succeeded: retention follows at the places where something is ever deleted."""
+        for routine in (routine for name, routine in self.places.items() if name in places):
+            routine.wanted_since = monotonic if routine.wanted_since is None else routine.wanted_since
+            routine.prune_due = min(routine.prune_due, max(monotonic + SETTLE_SECONDS, routine.prune_rest))
+
+    def hurry(self, place: str, monotonic: float) -> None:
+        """Let retention be applied at a place as soon as it can be: the volume is full, or marks wait."""
+        if place in self.places:
+            self.places[place].prune_due = monotonic
+
+    # What became of them
+
+    def begin(self, wish: Wish, now: datetime) -> Answer | None:
+        """Write down that a pass starts; return its request."""
+        if wish.request is None:
+            return None
+        answer = self._open[wish.request]
+        if answer.state is State.QUEUED:
+            answer = answer.becomes(State.RUNNING, now)
+        running = answer.places[wish.place].model_copy(update={"outcome": Outcome.RUNNING})
+        answer = answer.with_place(wish.place, running).model_copy(update={"stage": f"{wish.kind} {wish.place}"})
+        self._save(answer)
+        return answer
+
+    def pruned(
+        self, wish: Wish, result: PlaceResult, seconds: float, every: float, monotonic: float, now: datetime
+    ) -> None:
+        """Take the end of a pass of retention."""
+        routine = self.places.get(wish.place)
+        if routine is not None:
+            failed = result.outcome is Outcome.FAILED
+            routine.blocked = (
+                Failure(result.reason or Reason.INTERNAL, result.error or "", result.hint or "") if failed else None
+            )
+            routine.prune_rest = monotonic + REST * seconds
+            routine.prune_due = monotonic + (min(RETRY_SECONDS, every) if failed else every)
+            routine.wanted_since = None
+            routine.deleted += result.deleted or 0
+            routine.freed += result.freed or 0
+            if not failed:
+                routine.pruned_at = now
+        self._result(wish, result, now)
+
+    def verified(self, wish: Wish, result: PlaceResult, next_seconds: float, monotonic: float, now: datetime) -> None:
+        """Take the end of a slice of reading again."""
+        routine = self.places.get(wish.place)
+        if routine is not None:
+            routine.verify_due = monotonic + next_seconds
+        self._result(wish, result, now)
+
+    def gave_way(self, place: str, monotonic: float) -> None:
+        """Note that reading again was ended for a backup; it goes on soon."""
+        if place in self.places:
+            self.places[place].verify_due = monotonic + SETTLE_SECONDS
+
+    def _result(self, wish: Wish, result: PlaceResult, now: datetime) -> None:
+        if wish.request is not None and wish.request in self._open:
+            self._save(self._open[wish.request].with_place(wish.place, result), now)
+
+    def _save(self, answer: Answer, now: datetime | None = None) -> None:
+        if now is not None and not any(
+            result.outcome in (Outcome.WAITING, Outcome.RUNNING) for result in answer.places.values()
+        ):
+            self._open.pop(answer.id, None)
+            if answer.state is State.QUEUED:
+                answer = answer.becomes(State.RUNNING, now)
+            self.conclude(answer.concluded(now))
+            return
+        self._open[answer.id] = answer
+        self.keep(answer)
+
+
+PASSES = (Action.PRUNE.value, Action.VERIFY.value)
+"""Actions that are passes over places."""

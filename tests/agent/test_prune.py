@@ -1,0 +1,165 @@
+"""Retention, holds, pauses: requested or due, carried out by the live agent, seen from outside."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backup_agent.core.records import Record
+from tests.agent.live import Live, until
+
+KEEP_TWO = {"last": 2, "max_delete_share": 1}
+
+
+@pytest.fixture(name="started")
+def _started(live: Live) -> Live:
+    return live.start()
+
+
+@pytest.fixture(name="aged")
+def _aged(started: Live) -> Live:
+    """Return an agent with four whole backups of one database."""
+    live = started
+    for number in range(4):
+        live.drop(f"r{number}.request", database="neo4j", type="FULL")
+        assert live.answer(f"r{number}")["state"] == "succeeded"
+    return live
+
+
+def keys(live: Live) -> list[str]:
+    return sorted(record["key"] for record in live.records(database="neo4j"))
+
+
+def asked(live: Live, name: str, **request: Any) -> dict[str, Any]:
+    live.drop(f"{name}.request", **request)
+    return live.answer(name)
+
+
+def policy(live: Live, **retention: Any) -> None:
+    live.write_settings(retention=retention)
+    until(lambda: live.events("settings reloaded"), "reload")
+
+
+def test_a_policy_keeps_what_it_says_and_what_goes_leaves_neither_record_nor_data(aged: Live) -> None:
+    before = keys(aged)
+    policy(aged, **KEEP_TWO)
+    until(lambda: len(keys(aged)) == 2, "pruned volume")
+
+    assert keys(aged) == before[-2:]
+    assert {path.name for path in (aged.root / "default" / "neo4j").iterdir()} == {
+        name for key in before[-2:] for name in (Path(key).name, f"{Path(key).name}.json")
+    }
+    until(lambda: aged.metric("neo4j_backup_retention_deleted_total", place="local") == 2, "count of both")
+
+
+def test_a_dry_run_answers_with_the_plan_and_deletes_nothing(aged: Live) -> None:
+    aged.write_settings(retention={**KEEP_TWO, "min_age": "1h"})
+    before = keys(aged)
+    answer = asked(aged, "plan", action="prune", dry_run=True)
+
+    assert answer["state"] == "succeeded"
+    assert answer["places"]["local"]["plan"]
+    assert keys(aged) == before
+
+
+def test_another_plan_than_the_one_looked_at_is_refused(aged: Live) -> None:
+    answer = asked(aged, "p", action="prune", plan="0123456789abcdef")
+
+    assert answer["state"] == "failed"
+    assert "not 0123456789abcdef as it was looked at" in answer["error"]
+
+
+def test_a_plan_that_deletes_too_much_is_refused_until_it_is_forced(aged: Live) -> None:
+    policy(aged, last=1)
+    refused = asked(aged, "p", action="prune")
+
+    assert refused["state"] == "failed"
+    assert "3 of 4 artifacts would be deleted" in refused["error"]
+    assert len(keys(aged)) == 4
+
+    assert asked(aged, "q", action="prune", force=True)["places"]["local"]["deleted"] == 3
+    assert len(keys(aged)) == 1
+
+
+def test_a_hold_wins_over_every_rule_until_it_is_released(aged: Live) -> None:
+    oldest = keys(aged)[0]
+
+    assert asked(aged, "h", action="hold", artifact=oldest, reason="audit")["marks"] == {"local": "held"}
+
+    policy(aged, **KEEP_TWO)
+    until(lambda: len(keys(aged)) == 3, "pruned volume")
+    assert oldest in keys(aged)
+
+    assert asked(aged, "r", action="release", artifact=oldest)["marks"] == {"local": "released"}
+    asked(aged, "p", action="prune")
+    assert oldest not in keys(aged)
+    assert list((aged.root / "default" / "neo4j").glob("*.hold.json")) == []
+
+
+def test_a_hold_on_what_nobody_recorded_is_not_found(started: Live) -> None:
+    answer = asked(started, "h", action="hold", artifact="default/neo4j/neo4j-2026-01-01T00-00-00.backup", reason="audit")
+
+    assert (answer["state"], answer["reason"]) == ("failed", "not_found")
+
+
+def test_a_pause_holds_everything_back_over_a_restart_until_somebody_resumes(started: Live) -> None:
+    assert asked(started, "p", action="pause", reason="maintenance")["state"] == "succeeded"
+    started.end()
+    started.start()
+    started.drop("b.request", database="neo4j")
+    until(lambda: started.answer("b", final=False)["state"] == "queued", "queued request")
+
+    assert started.status()["paused"]["reason"] == "maintenance"
+    assert started.metric("neo4j_backup_paused") == 1
+
+    asked(started, "r", action="resume")
+    assert started.answer("b")["state"] == "succeeded"
+
+
+def test_a_listed_database_cannot_be_forgotten(started: Live) -> None:
+    asked(started, "b", database="neo4j")
+    answer = asked(started, "f", action="forget", database="neo4j", reason="gone")
+
+    assert answer["state"] == "failed"
+    assert "the cluster listed it" in answer["error"]
+
+
+def test_a_deletion_that_was_cut_off_is_ended_and_a_strangers_file_is_left_alone(aged: Live) -> None:
+    aged.end()
+    folder = aged.root / "default" / "neo4j"
+    oldest = folder / Path(keys(aged)[0]).name
+    record = Record.from_json(Path(f"{oldest}.json").read_bytes())
+    stranger = folder / "neo4j-2020-01-01T00-00-00.backup"
+    stranger.write_bytes(b"somebody's")
+    intent = {
+        "schema": 1,
+        "key": record.key,
+        "doing": "deleting",
+        "files": [record.key],
+        "since": datetime.now(UTC).isoformat(),
+    }
+    journal = next((aged.root / ".agent" / "journal").glob("local@*")) / record.key
+    journal.write_text(json.dumps(intent))
+    Path(f"{oldest}.json").unlink()
+    aged.start()
+    until(lambda: not oldest.exists(), "ended deletion")
+
+    assert stranger.exists()
+    assert not journal.exists()
+    until(lambda: aged.events("not all at a place fits"), "told stray")
+
+
+def test_an_ad_hoc_set_goes_whole_once_it_was_not_used_for_long_enough(started: Live) -> None:
+    asked(started, "d", database="neo4j")
+    asked(started, "a", database="neo4j", path="before-release")
+    folder = started.root / "before-release" / "neo4j"
+    for path in folder.glob("*.json"):
+        record = Record.from_json(path.read_bytes())
+        old = record.model_copy(update={"finished": record.finished - timedelta(days=8)})
+        path.write_bytes(old.to_json())
+    asked(started, "p", action="prune")
+
+    assert not folder.parent.exists()
+    assert len(started.records(database="neo4j")) == 1
