@@ -80,7 +80,14 @@ def test_a_path_that_leaves_the_root_or_has_more_than_one_name_is_refused(path: 
         pytest.param({"type": "INCREMENTAL"}, "type: input should be 'FULL', 'DIFF' or 'AUTO'", id="unknown type"),
         pytest.param({"type": 1}, "type:", id="wrong type of type"),
         pytest.param({"action": "explode"}, "action: input should be 'backup'", id="unknown action"),
-        pytest.param({"action": "pause"}, "'pause' is not built yet; this version carries out `backup`", id="later"),
+        pytest.param({"action": "drill"}, "'drill' is not built yet; this version carries out `backup`", id="later"),
+        pytest.param({"action": "hold", "reason": "audit"}, "`artifact` is missing", id="hold of nothing"),
+        pytest.param({"action": "hold", "artifact": "a/b/c"}, "`reason` is missing", id="hold without a reason"),
+        pytest.param({"force": True}, "`force` means nothing to `backup`", id="force of a backup"),
+        pytest.param(
+            {"action": "forget", "database": "a*", "reason": "x"}, "one whole name expected", id="forget a glob"
+        ),
+        pytest.param({"action": "prune", "drop_owed": "s3"}, "write `force`", id="give up copies lightly"),
         pytest.param({"action": "cancel"}, "`id` is missing", id="cancel of nothing"),
         pytest.param({"id": "../x"}, "id:", id="an id that is a path"),
         pytest.param({"id": "x" * 129}, "id:", id="an id that is too long"),
