@@ -20,14 +20,11 @@ def command(context: click.Context, as_json: bool) -> int:
     """
     found = loaded(context)
     rows = in_force(found)
-    idle = found.settings.keys_not_in_force()
     if as_json:
         values = [{"path": row.path, "value": row.value, "from": row.origin} for row in rows]
-        printing.as_json({"file": found.source, "settings": values, "not_in_force": list(idle)})
+        printing.as_json({"file": found.source, "settings": values})
         return 0
     printing.table(["SETTING", "VALUE", "FROM"], [[row.path, _said(row.value), row.origin] for row in rows])
-    for key in idle:
-        click.echo(f"not in force yet: {key} (accepted, and built in a later version)")
     return 0
 
 

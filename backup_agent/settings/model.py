@@ -4,7 +4,6 @@ A check of two keys together stands in the later one of the two, as a field vali
 whole model only when nothing else is wrong, and then faults would come in two rounds.
 """
 
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -36,9 +35,6 @@ from backup_agent.settings.grammar import (
     split_address,
     written_duration,
 )
-
-NOT_IN_FORCE: tuple[str, ...] = ()
-"""Keys that are accepted and checked, and do nothing in this version. `*` is any name."""
 
 RESTART_ONLY = ("cluster", "requests", "storage.root", "http")
 """Keys whose change waits for a restart."""
@@ -373,20 +369,3 @@ class Settings(Section):
     def timetables(self) -> dict[str, Timetable]:
         """Return when each schedule is due, by name."""
         return {name: schedule.timetable(name, self.cluster) for name, schedule in self.schedules.items()}
-
-    def keys_not_in_force(self) -> tuple[str, ...]:
-        """Return the keys somebody has set that do nothing in this version (see NOT_IN_FORCE)."""
-        found = (path for key in NOT_IN_FORCE for path in _set_keys(self, key.split("."), ""))
-        return tuple(sorted(found))
-
-
-def _set_keys(value: object, key: list[str], path: str) -> Iterator[str]:
-    """Yield the paths that a key with stars stands for and that are set, to something else than nothing."""
-    if not key:
-        if value is not None:
-            yield path
-    elif isinstance(value, Section) and key[0] in value.model_fields_set:
-        yield from _set_keys(getattr(value, key[0]), key[1:], f"{path}.{key[0]}" if path else key[0])
-    elif isinstance(value, dict) and key[0] == "*":
-        for name, item in value.items():
-            yield from _set_keys(item, key[1:], f"{path}.{name}")

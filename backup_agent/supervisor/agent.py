@@ -186,8 +186,6 @@ class Agent:
             processes_of_an_earlier_life=ended,
         )
         log.info("retention", policy=view.retention(settings))
-        for key in settings.keys_not_in_force():
-            log.warning("setting not in force", key=key, because="accepted, and built in a later version")
 
     def _stop(self) -> None:
         self._timer.stop()
@@ -682,7 +680,6 @@ class Agent:
             settings_fault=self._fault,
             settings_waiting=self._settings_waiting,
             settings_loaded=self._loaded_at,
-            not_in_force=tuple(self._settings.keys_not_in_force()),
         )
 
 

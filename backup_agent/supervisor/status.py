@@ -110,7 +110,6 @@ class Status(Value):
     settings_fault: str | None = None
     settings_waiting: tuple[str, ...] = Field(default=(), description="changed keys that need a restart")
     settings_loaded: datetime
-    not_in_force: tuple[str, ...] = Field(default=(), description="keys accepted, not built yet in this version")
 
     def to_json(self) -> bytes:
         """Return the status as /status.json shows it."""

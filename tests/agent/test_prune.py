@@ -99,7 +99,9 @@ def test_a_hold_wins_over_every_rule_until_it_is_released(aged: Live) -> None:
 
 
 def test_a_hold_on_what_nobody_recorded_is_not_found(started: Live) -> None:
-    answer = asked(started, "h", action="hold", artifact="default/neo4j/neo4j-2026-01-01T00-00-00.backup", reason="audit")
+    answer = asked(
+        started, "h", action="hold", artifact="default/neo4j/neo4j-2026-01-01T00-00-00.backup", reason="audit"
+    )
 
     assert (answer["state"], answer["reason"]) == ("failed", "not_found")
 

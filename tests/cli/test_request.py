@@ -119,7 +119,7 @@ def test_nobody_there_is_said_when_the_time_is_up(place: Place) -> None:
 def test_who_waits_long_for_nobody_is_asked_whether_the_agent_runs(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("backup_agent.cli.request.TAKEN_SECONDS", 0.0)
+    monkeypatch.setattr("backup_agent.cli.dropping.TAKEN_SECONDS", 0.0)
 
     assert "is `backup-agent run` running here?" in place.run("request", "--wait", "--timeout", "0").err
 

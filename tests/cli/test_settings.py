@@ -29,13 +29,6 @@ def test_settings_are_json_for_programs(place: Place) -> None:
     assert {"path": "neo4j.ca_file", "value": None, "from": "default"} in told["settings"]
 
 
-def test_what_is_not_in_force_yet_is_named(place: Place) -> None:
-    place.settings["retention"] = {"last": 7}
-
-    assert "not in force yet: retention" in place.run("config").out
-    assert any("retention" in key for key in place.run("config", "--json").json["not_in_force"])
-
-
 @pytest.mark.parametrize(
     ("what", "field"),
     [("config", "neo4j"), ("request", "action"), ("record", "files"), ("answer", "state")],

@@ -71,27 +71,6 @@ def test_a_timetable_knows_its_schedule_and_its_cluster() -> None:
     assert (table.name, table.seed, table.jitter, table.misfire) == ("hourly", "demo", timedelta(seconds=60), "skip")
 
 
-def test_keys_that_do_nothing_yet_are_named_where_somebody_set_them() -> None:
-    some = settings(
-        retention={"daily": 14},
-        storage={
-            "destinations": {
-                "a": {"bucket": "aaa", "single_writer": True, "retention": {"daily": 1}},
-                "b": {"bucket": "bbb"},
-            }
-        },
-        limits={"keep_adhoc": "7d", "parallel": 2},
-    )
-
-    assert settings().keys_not_in_force() == ()
-    assert some.keys_not_in_force() == (
-        "limits.keep_adhoc",
-        "retention",
-        "storage.destinations.a.retention",
-        "storage.destinations.a.single_writer",
-    )
-
-
 def test_destinations_are_told_apart_by_where_they_are() -> None:
     places = settings(storage={"destinations": {"a": {"bucket": "aaa"}, "b": {"bucket": "aaa", "prefix": "b"}}}).storage
 
