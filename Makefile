@@ -36,8 +36,8 @@ test: setup  ## every test, real servers included (fetched once into the user's 
 	$(VENV)/bin/python -m tests.components.fetch
 	$(PYTEST)
 
-test-fast: setup  ## the tests that need nothing but Python
-	$(PYTEST) -m "not components and not process"
+test-fast: setup  ## the tests that need nothing but Python and no patience, laws with a tenth of their cases
+	$(PYTEST) -m "not components and not process" --hypothesis-profile=fast
 
 demo: $(DEMO_VENV)/.from-lock  ## a day of the agent on this machine, its cluster simulated
 	$(DEMO_VENV)/bin/backup-agent demo $(DEMO_OPTIONS)

@@ -16,11 +16,26 @@ from tests.components.neo4j_community import CommunityHome, CommunityServer
 from tests.components.pins import NEO4J_VERSIONS
 from tests.components.prometheus import Prometheus
 from tests.components.seaweedfs import SeaweedFS
+from tests.examples import FAST, HOUSE
 
 _MISSING = "missing component: "
 
-AGENT = Path(__file__).parent / "agent"
-"""Tests of the live process."""
+HERE = Path(__file__).parent
+
+PROCESSES = (
+    "agent",
+    "cli/test_agent.py",
+    "cluster/test_child.py",
+    "demo",
+    "neo4j_admin/test_process.py",
+    "neo4j_admin/test_stand_in.py",
+    "standins/test_neo4j_admin_backup.py",
+    "standins/test_neo4j_admin_chains.py",
+    "standins/test_neo4j_admin_faults.py",
+    "standins/test_neo4j_admin_inspect.py",
+    "test_bench.py",
+)
+"""Folders and files whose tests start programs and wait for them."""
 
 
 class _MissingComponents:
@@ -41,10 +56,15 @@ class _MissingComponents:
 
 def pytest_configure(config: pytest.Config) -> None:
     # A law that is slow on a loaded machine is no broken law, and shrinking such a "failure" takes minutes.
-    hypothesis.settings.register_profile(
-        "house", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow], print_blob=True
-    )
-    hypothesis.settings.load_profile("house")
+    for name, count in (("house", HOUSE), ("fast", FAST)):
+        hypothesis.settings.register_profile(
+            name,
+            max_examples=count,
+            deadline=None,
+            suppress_health_check=[hypothesis.HealthCheck.too_slow],
+            print_blob=True,
+        )
+    hypothesis.settings.load_profile(config.getoption("--hypothesis-profile") or "house")
     config.pluginmanager.register(_MissingComponents())
 
 
@@ -73,8 +93,9 @@ def _skipping_what_is_missing() -> Iterator[None]:
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what uses a component, and keep each Neo4j version on one worker (`--dist loadgroup`): one server each."""
+    processes = {HERE / name for name in PROCESSES}
     for item in items:
-        if AGENT in item.path.parents:
+        if processes & {item.path, *item.path.parents}:
             item.add_marker(pytest.mark.process)
         fixtures = set(getattr(item, "fixturenames", ()))
         if fixtures & {"seaweedfs", "seaweedfs_tls", "community_home", "community_server", "prometheus"}:

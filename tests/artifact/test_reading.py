@@ -24,6 +24,7 @@ from backup_agent.artifact.reading import Reading, digest, read_through
 from backup_agent.core.reasons import PermanentError, Reason, TransientError
 from tests.artifact import writer
 from tests.artifact.writer import Written
+from tests.examples import examples
 
 MAGICS = ("BZV1", "BZV2", "BZV3", "BTV1", "BTV2")
 PACKED = ("BZV1", "BZV2", "BZV3")
@@ -439,7 +440,7 @@ def harm(content: bytes, kind: str, at: int, amount: int) -> bytes:
             return content[:at] + b"\x2a" * amount + content[at:]
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(80), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     magic=st.sampled_from(MAGICS),
     flags=st.sampled_from((FULL, DIFF)),

@@ -11,6 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from backup_agent.core.cron import Cron, CronError
+from tests.examples import examples
 
 BERLIN = "Europe/Berlin"
 ZONES = sorted(available_timezones() - {"localtime", "Factory"})
@@ -191,7 +192,7 @@ def cases(draw: st.DrawFn) -> tuple[Wanted, datetime]:
     return wanted, near + timedelta(seconds=draw(st.integers(-9 * 3600, 6 * 3600)))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=examples(40))
 @given(cases())
 def test_due_times_are_those_of_the_slow_way_in_every_zone(case: tuple[Wanted, datetime]) -> None:
     wanted, start = case
@@ -200,7 +201,7 @@ def test_due_times_are_those_of_the_slow_way_in_every_zone(case: tuple[Wanted, d
     assert list(takewhile(lambda due: due <= end, wanted.cron.after(start))) == wanted.due_between(start, end)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=examples(40))
 @given(cases())
 def test_the_previous_due_time_is_the_one_whose_next_is_later(case: tuple[Wanted, datetime]) -> None:
     wanted, moment = case
@@ -210,7 +211,7 @@ def test_the_previous_due_time_is_the_one_whose_next_is_later(case: tuple[Wanted
     assert wanted.cron.previous_or_at(previous) == previous
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=examples(40))
 @given(cases())
 def test_cronsim_agrees_where_it_follows_the_same_rule(case: tuple[Wanted, datetime]) -> None:
     """Without stars cronsim too runs spring's time after the gap, and autumn's once."""

@@ -18,6 +18,7 @@ from backup_agent.core.records import ArtifactFile, BackupType, Header, Record
 from backup_agent.core.retention import Deletion, Fate, Plan, Policy, Rule, expired_sets, plan
 from backup_agent.settings.model import Retention
 from tests.core.retention_cases import case, faults
+from tests.examples import examples
 
 START = datetime(2026, 11, 2, 2, 0, tzinfo=UTC)
 """A Monday."""
@@ -466,7 +467,7 @@ def test_an_ad_hoc_set_says_how_long_it_stays() -> None:
     assert gone("test/orders/F1[1-9]").why("test/orders/F1") == ("newest point that can be restored",)
 
 
-CASES = 20_000
+CASES = examples(20_000)
 BATCHES = 20
 
 
@@ -477,7 +478,7 @@ def test_a_plan_is_what_an_independent_oracle_says(batch: int) -> None:
     assert not found, json.dumps(dict(list(found.items())[:3]), indent=2)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=examples(300))
 @given(st.integers(0, 2**64))
 def test_law_the_order_of_the_artifacts_does_not_matter(seed: int) -> None:
     asked = case(seed)
@@ -490,7 +491,7 @@ def test_law_the_order_of_the_artifacts_does_not_matter(seed: int) -> None:
     assert one == other
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=examples(300))
 @given(st.integers(0, 2**64))
 def test_law_a_plan_carried_out_leaves_nothing_for_the_next(seed: int) -> None:
     asked = case(seed)
@@ -500,7 +501,7 @@ def test_law_a_plan_carried_out_leaves_nothing_for_the_next(seed: int) -> None:
     assert plan(left, policy, asked.now, force=True).delete == ()
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=examples(300))
 @given(st.integers(0, 2**64), st.data())
 def test_law_a_plan_cut_short_anywhere_leaves_what_is_kept_and_finishes_the_next_time(
     seed: int, data: st.DataObject

@@ -18,6 +18,7 @@ from backup_agent.core.schedules import (
     next_runs,
     request_id,
 )
+from tests.examples import examples
 
 DAY = timedelta(days=1)
 SECOND = timedelta(seconds=1)
@@ -232,7 +233,7 @@ def test_a_clock_that_comes_back_just_before_a_due_time_still_runs_it() -> None:
     assert life.ring(utc("23T02:00:01")).due == utc("23T02:00")
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=examples(40))
 @given(
     expression=st.sampled_from(["0 2 * * *", HOURLY, "*/20 * * * *", "0 2 * * 1,3"]),
     misfire=st.sampled_from(Misfire),

@@ -7,6 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
 from backup_agent.standins.bolt.packstream import MAX_DEPTH, PackStreamError, Structure, pack, unpack
+from tests.examples import examples
 
 SCALARS = (
     some.none()
@@ -27,7 +28,7 @@ VALUES = some.recursive(
 )
 
 
-brief = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+brief = settings(max_examples=examples(50), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 """Drawing nested values is slow on a busy machine; that is no fault of theirs."""
 
 

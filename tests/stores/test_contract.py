@@ -288,7 +288,7 @@ def test_what_is_the_agents_own_is_not_listed(store: Store) -> None:
 
 
 def test_a_listing_may_be_longer_than_a_page(store: Store, request: pytest.FixtureRequest) -> None:
-    count = 1_001 if "memory" in request.node.name or "local" in request.node.name else 30
+    count = 1_001 if "memory" in request.node.name else 30
     keys = [f"default/orders/{number:04}" for number in range(count)]
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda key: store.create(key, b"x"), keys))

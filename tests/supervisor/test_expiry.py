@@ -18,6 +18,12 @@ THEN = datetime(2100, 1, 1, 2, 0, tzinfo=UTC)
 LATER = THEN + KEEP + timedelta(minutes=1)
 
 
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let one call see all there is, however slow the machine is."""
+    monkeypatch.setattr(spool_module, "EXPIRY_SECONDS", 60.0)
+
+
 @pytest.fixture(name="folder")
 def _folder(tmp_path: Path) -> Path:
     return tmp_path / "requests"
