@@ -1,0 +1,69 @@
+"""docs/spec.md tells of every key of the spec, and what it tells is true; the pages' own examples can be rendered."""
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from backup_agent.core.command import MIB, memory
+from backup_agent.k8s.spec import memory_bytes, schema
+from tests.k8s.specs import EXAMPLE, ROOT, parsed
+
+PAGE = (ROOT / "docs" / "spec.md").read_text()
+KUBERNETES = (ROOT / "docs" / "kubernetes.md").read_text()
+
+
+def below(node: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the sections that a key is made of, and how a path goes on to them."""
+    definitions = schema()["$defs"]
+    for one in (node, *node.get("anyOf", ())):
+        for part, step in ((one, "."), (one.get("items", {}), "[].")):
+            name = part.get("$ref", "").rpartition("/")[2]
+            if name and "properties" in definitions[name]:
+                yield name, step
+
+
+def rows(section: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    """Yield the row of each key, in the order of the model."""
+    for name, node in section["properties"].items():
+        inner = list(below(node))
+        if name in section.get("required", ()):
+            default = "required"
+        elif node.get("default") is None:
+            default = "-"
+        else:
+            default = "…" if inner else f"`{json.dumps(node['default'], ensure_ascii=False)}`"
+        yield f"| `{prefix}{name}` | {default} | {node['description'].replace('|', chr(92) + '|')} |"
+        for part, step in inner:
+            yield from rows(schema()["$defs"][part], f"{prefix}{name}{step}")
+
+
+def test_the_page_tells_of_every_key_what_the_schema_tells() -> None:
+    assert re.findall(r"^\| `.*\|$", PAGE, re.MULTILINE) == list(rows(schema()))
+
+
+@pytest.mark.parametrize(
+    "row",
+    re.findall(r"^\| (\d+[GM]i)(?: \(default\))? \| (\d+) MiB \| (\d+) MiB \|", KUBERNETES, re.MULTILINE),
+    ids=str,
+)
+def test_the_sizing_table_says_what_the_agent_does(row: tuple[str, str, str]) -> None:
+    limit, heap, pagecache = row
+    found = memory(memory_bytes(limit), None, None)
+
+    assert (found.heap, found.pagecache) == (int(heap) * MIB, int(pagecache) * MIB)
+
+
+def test_the_objects_that_the_page_names_are_those_that_the_example_renders() -> None:
+    section = KUBERNETES.partition("## What is rendered")[2].partition("\n\n- ")[0]
+    named = {
+        f"{kind.lower()}-{name}.yaml"
+        for kind, names in re.findall(r"^\| ([A-Z]\w+) (`.+?`) \|", section, re.MULTILINE)
+        for name in re.findall(r"`(.+?)`", names)
+    }
+    files = {path.name for path in (EXAMPLE / "demo").iterdir()} - {"Kustomization"}
+
+    assert named == files | {"servicemonitor-demo-backup.yaml"}
+    assert parsed((EXAMPLE / "spec.yaml").read_text()).cluster == "demo"
