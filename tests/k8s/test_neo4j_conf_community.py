@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from backup_agent.k8s import neo4j_conf
+from backup_agent.k8s import neo4j_conf, server
+from backup_agent.k8s.spec import Spec
 from tests.components.neo4j_community import CommunityHome
 from tests.k8s.specs import parsed, text
 
@@ -22,14 +23,34 @@ ENTERPRISE = (
 """What the Community Edition does not know. Their names are those of the manual, and no Neo4j here has read them."""
 
 
+def from_environment(spec: Spec) -> list[str]:
+    """Return the settings that the entrypoint of Neo4j's image makes of a server's environment."""
+    return [
+        one["name"].removeprefix("NEO4J_").replace("_", ".").replace("..", "_")
+        + "="
+        + one["value"].replace("$(POD_NAME)", "shop-server-0")
+        for one in server.environment(spec)
+        if one["name"].startswith("NEO4J_server_")
+    ]
+
+
+def test_the_environment_becomes_the_settings_of_advertised_addresses() -> None:
+    found = parsed(text("everything").replace("2025.04.0", "2026.09.0"))
+
+    assert from_environment(found)[:2] == [
+        "server.default_advertised_address=shop-server-0.shop-headless.graphs.svc.example.internal",
+        "server.bolt.advertised_address=shop-server-0.shop-headless.graphs.svc.example.internal:7687",
+    ]
+    assert {line.partition("=")[0] for line in from_environment(found)} == neo4j_conf.ADVERTISED.keys()
+
+
 @pytest.mark.components
 def test_neo4j_takes_every_setting_that_it_knows(
     community_home: Callable[[str], CommunityHome], neo4j_version: str
 ) -> None:
     home = community_home(neo4j_version)
     found = parsed(text("everything").replace("2025.04.0", neo4j_version))
-    advertised = [f"{name}=demo-server-0:{port or 7687}" for name, port in neo4j_conf.advertised(found).items()]
-    lines = [*neo4j_conf.text(found).splitlines(), *advertised]
+    lines = [*neo4j_conf.text(found).splitlines(), *from_environment(found)]
     known = [line for line in lines if not line.startswith(ENTERPRISE)]
     (home.folder / "conf/neo4j.conf").write_text("\n".join([*known, ""]))
 
