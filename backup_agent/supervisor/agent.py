@@ -124,7 +124,14 @@ class Agent:
         self._standing = Standing(self._own / "standing.json")
         self._passes = Passes(self._backups.keep, self._conclude)
         self._keeping = Keeping(
-            settings, self._runs, self._passes, self._holdings, self._standing, self._discovery, self._account
+            settings,
+            self._runs,
+            self._passes,
+            self._holdings,
+            self._standing,
+            self._discovery,
+            self._account,
+            self._reserve,
         )
         self._actions = Actions(
             settings,

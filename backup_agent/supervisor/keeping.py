@@ -18,6 +18,7 @@ from backup_agent.supervisor.account import Account
 from backup_agent.supervisor.discovery import Discovery
 from backup_agent.supervisor.holdings import Holdings
 from backup_agent.supervisor.passes import VERIFY_SECONDS, Passes, Wish
+from backup_agent.supervisor.reserve import Reserve
 from backup_agent.supervisor.runs import Run, Runs
 from backup_agent.supervisor.standing import Standing
 
@@ -40,6 +41,8 @@ class Keeping:
     standing: Standing
     discovery: Discovery
     account: Account
+    reserve: Reserve
+    """On the volume, which every deletion is written down on first."""
 
     def __post_init__(self) -> None:
         """Nothing is under way."""
@@ -83,6 +86,8 @@ class Keeping:
         wish = wish or self.passes.due(monotonic)
         if wish is None:
             return
+        if wish.kind == "prune":
+            self.reserve.clear_the_way()
         answer = self.passes.begin(wish, _now())
         task = self._prune_task(wish, answer) if wish.kind == "prune" else self._verify_task(wish, answer)
         self._spawn(wish.kind, wish.place, task, wish)
