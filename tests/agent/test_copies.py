@@ -160,3 +160,26 @@ def test_a_backup_is_cancelled_while_its_copy_is_under_way_and_the_artifact_stan
     assert answer["state"] == "cancelled"
     assert len(offsite.records()) == 1
     assert offsite.metric("neo4j_backup_copies_owed", destination="offsite") == 1
+
+
+def test_retention_of_a_destination_deletes_there_alone_and_a_hold_is_put_beside_what_stays(
+    offsite: Live, seaweedfs: SeaweedFS, tmp_path: Path
+) -> None:
+    place = destination(seaweedfs, tmp_path, retention={"last": 1, "max_delete_share": 1, "min_age": "1h"})
+    offsite.settings["storage"]["destinations"] = {"offsite": place}
+    offsite.start()
+    first, second, third = (
+        offsite.ask(f"r{number}", database="orders", type="FULL")["databases"]["orders"]["artifact"]
+        for number in range(3)
+    )
+    offsite.ask("hold", action="hold", artifact=first, reason="audit")
+    until(lambda: f"{first}.hold.json" in stored(seaweedfs, tmp_path), "hold at the destination")
+    offsite.settings["storage"]["destinations"]["offsite"]["retention"].pop("min_age")
+    offsite.write_settings()
+    until(lambda: f"{second}.json" not in stored(seaweedfs, tmp_path), "pruned destination")
+    until(lambda: second not in stored(seaweedfs, tmp_path), "data gone after its record")
+
+    left = {first, third}
+    assert stored(seaweedfs, tmp_path).keys() == left | {f"{key}.json" for key in left} | {f"{first}.hold.json"}
+    assert len(offsite.records()) == 3
+    assert offsite.metric("neo4j_backup_copies_owed", destination="offsite") == 0
