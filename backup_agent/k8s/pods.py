@@ -36,7 +36,7 @@ def pod(spec: Spec, name: str, placement: Placement, grace: int) -> Object:
         "terminationGracePeriodSeconds": grace,
     }
     if spec.image_pull_secrets:
-        found["imagePullSecrets"] = [{"name": secret} for secret in spec.image_pull_secrets]
+        found["imagePullSecrets"] = [{"name": secret} for secret in sorted(set(spec.image_pull_secrets))]
     if placement.node_selector:
         found["nodeSelector"] = dict(placement.node_selector)
     if placement.priority_class:

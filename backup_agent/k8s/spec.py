@@ -5,11 +5,12 @@ words of docs/settings.md; what follows from the rest of the spec is filled in, 
 """
 
 import re
+from ipaddress import ip_network
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, ValidationInfo, field_validator, model_validator
 
-from backup_agent.settings.grammar import Duration
+from backup_agent.settings.grammar import Duration, PositiveDuration
 from backup_agent.settings.model import Section
 
 MEMORY_UNITS = {"Mi": 1024**2, "Gi": 1024**3, "Ti": 1024**4}
@@ -24,7 +25,6 @@ _VERSION = re.compile(r"5\.26(\.[0-9]{1,3})?|20(2[5-9]|[3-9][0-9])\.(0[1-9]|1[0-
 _IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]{0,510}")
 _LABEL_NAME = re.compile(r"([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 _LABEL_VALUE = re.compile(r"([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?")
-_CIDR = re.compile(r"[0-9A-Fa-f.:]{2,45}/[0-9]{1,3}")
 _JVM_OPTION = re.compile(r"-[^\s\"'\\$`]+")
 _SETTING = re.compile(r"[a-z][a-z0-9_]*(\.[A-Za-z0-9_-]+)+")
 _REGION = re.compile(r"[a-z0-9-]{1,63}")
@@ -68,6 +68,33 @@ def _quantity(value: str) -> str:
     return value
 
 
+def cores(value: str) -> float:
+    """Return a number of cores.
+
+    >>> cores("100m"), cores("1.5")
+    (0.1, 1.5)
+    """
+    return int(value[:-1]) / 1000 if value.endswith("m") else float(value)
+
+
+def _no_less_than_the_request(value: str | None, info: ValidationInfo) -> str | None:
+    # Kubernetes refuses such a pod, and the StatefulSet would never get one.
+    if value is not None and "cpu" in info.data and cores(value) < cores(info.data["cpu"]):
+        raise ValueError(f"no less than the request, cpu, which is {info.data['cpu']}")
+    return value
+
+
+def _cidr(value: str) -> str:
+    expected = "a range of addresses, such as 10.0.0.0/8"
+    if "/" not in value:
+        raise ValueError(expected)
+    try:
+        ip_network(value)
+    except ValueError:
+        raise ValueError(expected) from None
+    return value
+
+
 def _at_least(smallest: str) -> AfterValidator:
     def check(value: str) -> str:
         if memory_bytes(value) < memory_bytes(smallest):
@@ -97,11 +124,12 @@ Cpu = Annotated[
     _shaped(_CPU, 'a number of cores, such as "500m" or "2"'),
 ]
 Memory = Annotated[str, AfterValidator(_quantity)]
+CpuLimit = Annotated[Cpu | None, AfterValidator(_no_less_than_the_request)]
 LabelName = Annotated[str, _shaped(_LABEL_NAME, "the name of a label or annotation, such as example.com/team")]
 LabelValue = Annotated[str, _shaped(_LABEL_VALUE, "at most 63 letters, digits, '.', '_' and '-'")]
 Labels = dict[LabelName, LabelValue]
 Annotations = dict[LabelName, str]
-Cidr = Annotated[str, _shaped(_CIDR, "a range of addresses, such as 10.0.0.0/8")]
+Cidr = Annotated[str, AfterValidator(_cidr)]
 JvmOption = Annotated[str, _shaped(_JVM_OPTION, "one option of java, such as -XX:+UseZGC")]
 SettingName = Annotated[str, _shaped(_SETTING, "the name of a setting of neo4j.conf")]
 SettingValue = bool | int | float | Annotated[str, _shaped(re.compile(r"[^\r\n\0]*"), "one line")]
@@ -213,6 +241,16 @@ class Toleration(Section):
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = Field(None, description="what it prevents")
     toleration_seconds: Annotated[int, Field(ge=0)] | None = Field(None, description="how long NoExecute is tolerated")
 
+    @model_validator(mode="after")
+    def _is_one_that_kubernetes_takes(self) -> Self:
+        if self.operator == "Exists" and self.value is not None:
+            raise ValueError("no value where operator is Exists")
+        if not self.key and self.operator != "Exists":
+            raise ValueError("a key, or operator: Exists for any")
+        if self.toleration_seconds is not None and self.effect != "NoExecute":
+            raise ValueError("effect: NoExecute beside toleration_seconds")
+        return self
+
 
 class Placement(Section):
     """Where pods may go."""
@@ -260,7 +298,7 @@ class Server(Section):
         "4Gi", description="request and limit; heap and page cache follow from it"
     )
     cpu: Cpu = Field("1", description="request")
-    cpu_limit: Cpu | None = Field(None, description="without it none")
+    cpu_limit: CpuLimit = Field(None, description="without it none")
     data: Claim = Field(description="the claim for /data", examples=["{size: 100Gi}"])
     config: dict[SettingName, SettingValue] = Field(
         {}, description="more of neo4j.conf; what follows from the spec is a fault here"
@@ -282,6 +320,13 @@ class ClientService(Section):
     type: Literal["ClusterIP", "LoadBalancer"] = Field("ClusterIP", description="kind of Service")
     annotations: Annotations = Field({}, description="of the Service")
     source_ranges: tuple[Cidr, ...] = Field((), description="who may use the load balancer; none: everybody")
+
+    @field_validator("source_ranges")
+    @classmethod
+    def _are_of_a_load_balancer(cls, value: object, info: ValidationInfo) -> object:
+        if value and info.data.get("type") == "ClusterIP":
+            raise ValueError("type: LoadBalancer beside them; for pods of the cluster there is network.clients")
+        return value
 
 
 class Peer(Section):
@@ -315,7 +360,7 @@ class Monitoring(Section):
 
     service_monitor: bool = Field(False, description="render a ServiceMonitor; its kind must be known to the cluster")
     labels: Labels = Field({}, description="of the ServiceMonitor", examples=[{"release": "prometheus"}])
-    interval: Duration = Field("30s", description="between two scrapes", validate_default=True)
+    interval: PositiveDuration = Field("30s", description="between two scrapes", validate_default=True)
 
 
 class Backup(Section):
@@ -330,7 +375,7 @@ class Backup(Section):
         "1Gi", description="limit; heap and page cache of neo4j-admin follow from it"
     )
     cpu: Cpu = Field("100m", description="request")
-    cpu_limit: Cpu | None = Field(None, description="without it none")
+    cpu_limit: CpuLimit = Field(None, description="without it none")
     storage: Claim = Field(description="the claim for /backups", examples=["{size: 200Gi}"])
     requests: Claim = Field(Claim(size="1Gi"), description="the claim for /backup-requests")
     keep_everything: bool = Field(False, description="delete nothing; else settings.retention says what is kept")

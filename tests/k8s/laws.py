@@ -103,6 +103,27 @@ def port_names_resolve(objects: list[Object]) -> Iterator[str]:
                     yield f"Service/{one['metadata']['name']}: {port}"
 
 
+LIST_KEYS = {
+    "containers": ("name",),
+    "env": ("name",),
+    "imagePullSecrets": ("name",),
+    "topologySpreadConstraints": ("topologyKey", "whenUnsatisfiable"),
+    "volumeMounts": ("mountPath",),
+    "volumes": ("name",),
+}
+"""Lists that server-side apply reads as maps, and by which of their fields (the API's own x-kubernetes-list-map-keys)."""
+
+
+def list_keys_are_unique(objects: list[Object]) -> Iterator[str]:
+    """Server-side apply refuses a list with the same key twice."""
+    for part in walk(objects):
+        for name, items in part.items() if isinstance(part, dict) else ():
+            keys = LIST_KEYS.get(name) or (("containerPort", "protocol") if name == "ports" else None)
+            if keys and isinstance(items, list) and all(keys[0] in item for item in items):
+                seen = [tuple(item[key] for key in keys) for item in items]
+                yield from (f"{name}: {key}" for key in set(seen) if seen.count(key) > 1)
+
+
 def one_agent(objects: list[Object]) -> Iterator[str]:
     agents = [
         one
@@ -184,6 +205,7 @@ LAWS = (
     service_names_exist,
     mounted_names_exist,
     port_names_resolve,
+    list_keys_are_unique,
     one_agent,
     secrets_are_references,
     pods_are_restricted,

@@ -62,7 +62,7 @@ trees = st.fixed_dictionaries(
             {"data": claims},
             optional={
                 "memory": memory,
-                "cpu_limit": st.sampled_from(["500m", 2, "1.5"]),
+                "cpu_limit": st.sampled_from(["1000m", 2, "1.5"]),
                 "s3": s3,
                 "placement": placements,
                 "config": st.dictionaries(
@@ -149,6 +149,9 @@ BREAKS: dict[str, Callable[[dict[str, Object]], Any]] = {
     "service_names_exist": lambda found: found["Service/shop-backup"]["spec"].pop("clusterIP"),
     "mounted_names_exist": lambda found: found["StatefulSet/shop-backup"]["spec"]["template"]["spec"]["volumes"].pop(),
     "port_names_resolve": lambda found: found["Service/shop-backup"]["spec"]["ports"][0].update(targetPort="metrics"),
+    "list_keys_are_unique": lambda found: found["StatefulSet/shop-server"]["spec"]["template"]["spec"][
+        "imagePullSecrets"
+    ].append({"name": "registry"}),
     "one_agent": lambda found: found["StatefulSet/shop-backup"]["spec"].update(replicas=2),
     "secrets_are_references": lambda found: found["StatefulSet/shop-backup"]["spec"]["template"]["spec"]["containers"][0][
         "env"
