@@ -13,6 +13,7 @@ from backup_agent.k8s import manifests
 from backup_agent.k8s.names import Object
 from backup_agent.k8s.reading import read
 from backup_agent.k8s.spec import Spec
+from tests.examples import examples
 from tests.k8s.laws import LAWS
 from tests.k8s.specs import NAMES, spec
 
@@ -115,7 +116,7 @@ def read_tree(tree: dict[str, Any]) -> Spec:
 
 
 @given(trees)
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=examples(60), suppress_health_check=[HealthCheck.too_slow])
 def test_the_laws_hold_for_any_spec(tree: dict[str, Any]) -> None:
     found = manifests.objects(read_tree(tree))
 
@@ -123,7 +124,7 @@ def test_the_laws_hold_for_any_spec(tree: dict[str, Any]) -> None:
 
 
 @given(trees)
-@settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=examples(15), suppress_health_check=[HealthCheck.too_slow])
 def test_the_text_says_what_the_objects_say_and_is_the_same_each_time(tree: dict[str, Any]) -> None:
     first = manifests.stream(read_tree(tree))
     turned = dict(reversed(tree.items()))
