@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from backup_agent import durable
 from backup_agent.artifact.reading import Reading
 from backup_agent.catalog.copies import Notes
 from backup_agent.catalog.damages import undamaged
@@ -402,7 +403,7 @@ def main() -> None:
     except BackupError as error:
         outcome = _failed(run, error.failure)
     except OSError as error:
-        reason = Reason.DISK_FULL if error.errno == 28 else Reason.INTERNAL  # noqa: PLR2004  ENOSPC
+        reason = Reason.DISK_FULL if durable.is_full(error) else Reason.INTERNAL
         outcome = _failed(run, Failure(reason, f"{error.filename or run.root}: {error.strerror}"))
     except Exception as error:
         outcome = _failed(run, Failure(Reason.INTERNAL, f"{type(error).__name__}: {error}"))

@@ -4,6 +4,7 @@ A pass is a child with the heavy libraries in it, or one that deletes; so it nev
 retention is applied nothing else starts. A request for `prune` or `verify` is a row of passes, one a place.
 """
 
+import math
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -169,6 +170,10 @@ class Passes:
 
     def begin(self, wish: Wish, now: datetime) -> Answer | None:
         """Write down that a pass starts; return its request."""
+        routine = self.places.get(wish.place)
+        if routine is not None and wish.kind == "prune":
+            # What comes to be due while it runs, by new settings or a hold, is due after it.
+            routine.prune_due, routine.wanted_since = math.inf, None
         if wish.request is None:
             return None
         answer = self._open[wish.request]
@@ -190,8 +195,7 @@ class Passes:
                 Failure(result.reason or Reason.INTERNAL, result.error or "", result.hint or "") if failed else None
             )
             routine.prune_rest = monotonic + REST * seconds
-            routine.prune_due = monotonic + (min(RETRY_SECONDS, every) if failed else every)
-            routine.wanted_since = None
+            routine.prune_due = min(routine.prune_due, monotonic + (min(RETRY_SECONDS, every) if failed else every))
             routine.deleted += result.deleted or 0
             routine.freed += result.freed or 0
             if not failed:
