@@ -10,6 +10,7 @@ from pathlib import Path
 
 from backup_agent import durable
 from backup_agent.catalog.copies import Notes
+from backup_agent.catalog.journal import Journal
 from backup_agent.catalog.own import place_folder
 from backup_agent.core.marks import Hold
 from backup_agent.core.names import hold_key, record_key
@@ -32,6 +33,13 @@ class Wanted:
     def release(self, key: str) -> None:
         """Want no hold there."""
         self._write(key, RELEASED)
+
+    def wants(self, key: str) -> bool:
+        """Tell whether a hold is wanted there that may not stand there yet."""
+        try:
+            return (self._folder / key).read_bytes() != RELEASED
+        except FileNotFoundError:
+            return False
 
     def settle(self, key: str) -> None:
         """Note that it is as wanted."""
@@ -63,10 +71,18 @@ def hold(root: Path, destinations: Mapping[str, str], wanted: Hold) -> dict[str,
         held_before = mark.exists()
         if not held_before:
             durable.write(mark, wanted.to_json())
+        # Who deletes writes his intent before he looks for a hold: one of us two sees the other.
+        if Journal(root, "local", "local").deletes(wanted.key):
+            mark.unlink(missing_ok=True)
+            raise _going(wanted.key, "local")
         became["local"] = "was held before" if held_before else "held"
     for name, identity in destinations.items():
         if Notes(root, name, identity).has(wanted.key):
-            Wanted(root, name, identity).hold(wanted)
+            wishes = Wanted(root, name, identity)
+            wishes.hold(wanted)
+            if Journal(root, name, identity).deletes(wanted.key):
+                wishes.settle(wanted.key)
+                raise _going(wanted.key, name)
             became[name] = "held; the mark is put there by the next pass"
     if not became:
         raise _unknown(wanted.key)
@@ -90,6 +106,14 @@ def release(root: Path, destinations: Mapping[str, str], key: str) -> dict[str, 
     if not became:
         raise _unknown(key)
     return became
+
+
+def _going(key: str, place: str) -> PermanentError:
+    return PermanentError(
+        Reason.NOT_FOUND,
+        f"{key}: it is being deleted at {place} just now",
+        "ask again when that is over; `backup-agent list` shows what stays",
+    )
 
 
 def _unknown(key: str) -> PermanentError:

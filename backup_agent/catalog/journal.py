@@ -52,6 +52,13 @@ class Journal:
         path.parent.mkdir(parents=True, exist_ok=True)
         durable.write(path, intent.model_dump_json(by_alias=True).encode() + b"\n")
 
+    def deletes(self, key: str) -> bool:
+        """Tell whether the deletion of an artifact has been begun and is not done."""
+        try:
+            return Intent.read(self._folder / key).doing is Doing.DELETING
+        except (FileNotFoundError, ValueError):
+            return False
+
     def done(self, key: str) -> None:
         """Strike out an intent."""
         (self._folder / key).unlink(missing_ok=True)

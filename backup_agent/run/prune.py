@@ -83,6 +83,8 @@ def prune(task: PruneTask, place: Place, teller: Teller) -> PlaceResult:
         found = survey(place.store, index_of(place.name, place.settings))
         tell_strays(found, place, teller)
         if held.may_delete and not task.dry_run:
+            if any(True for _ in place.journal):
+                held.confirm()
             end_what_was_begun(found, place, now)
             put_marks(found, place)
         planned = (apply_policy(task, found, place, now), *expire_adhoc(found, place, now))
@@ -178,25 +180,39 @@ def check_clock(task: PruneTask, found: Holdings, place: Place, held: Held, now:
 def carry_out(planned: Iterable[Plan], found: Holdings, place: Place, held: Held, teller: Teller) -> tuple[int, int]:
     """Delete what the plans say, in their order; return how many artifacts and bytes went."""
     deletions = [one for each in planned for one in each.delete]
-    freed = 0
+    count = freed = 0
     for start in range(0, len(deletions), BATCH):
         batch = deletions[start : start + BATCH]
         held.confirm()
         forget(index_of(place.name, place.settings), {one.key for one in batch})
         for one in batch:
-            delete(place, one.key, found.files[one.key])
-            freed += one.size
+            if not delete(place, one.key, found.files[one.key]):
+                teller.tell("warning", text="artifact not deleted", because=f"{one.key}: held since it was planned")
+                continue
+            count, freed = count + 1, freed + one.size
             teller.tell("pruned", place=place.name, key=one.key, bytes=one.size, reason=str(one))
     if place.name == VOLUME:
         tell_summaries({tuple(one.key.split("/")[:2]) for one in deletions}, place, teller)
-    return len(deletions), freed
+    return count, freed
 
 
-def delete(place: Place, key: str, files: tuple[str, ...]) -> None:
-    """Delete one artifact: intent, record, data, marks."""
+def delete(place: Place, key: str, files: tuple[str, ...]) -> bool:
+    """Delete one artifact: intent, record, data, marks. Tell whether: not where it has been held meanwhile."""
     place.journal.begin(Intent(key=key, doing=Doing.DELETING, files=files, since=datetime.now(UTC)))
+    # After the intent: who holds an artifact looks for one after he has put his mark (catalog.holds).
+    if held_now(place, key):
+        place.journal.done(key)
+        return False
     place.store.delete(record_key(key))
     _delete_data(place, key, files)
+    return True
+
+
+def held_now(place: Place, key: str) -> bool:
+    """Tell whether somebody holds an artifact: the mark on the volume, or the wish there for a destination."""
+    if place.name == VOLUME:
+        return place.store.stat(hold_key(key)) is not None
+    return Wanted(place.root, place.name, place.identity).wants(key)
 
 
 def _delete_data(place: Place, key: str, files: tuple[str, ...]) -> None:

@@ -189,7 +189,9 @@ class Verifying:
         result = PlaceResult(outcome=Outcome.SUCCEEDED, verified=len(found.verified), damaged=tuple(found.damaged))
         if found.damaged:
             text = f"{self._task.place}: not as recorded: {', '.join(found.damaged)}"
-            return result.failed(Failure(Reason.CHECKSUM_MISMATCH, text, "heal it from another place, or take a FULL"))
+            return result.failed(
+                Failure(Reason.CHECKSUM_MISMATCH, text, "take a FULL; another place may have a good copy")
+            )
         if self._cancel.is_set():
             return result.failed(Failure(Reason.CANCELLED, f"reading {self._task.place} again was ended"))
         return result.failed(found.errors[0]) if found.errors else result
@@ -211,7 +213,9 @@ def main() -> None:
     try:
         if task.heal:
             raise PermanentError(
-                Reason.INVALID_REQUEST, "healing is not built yet", "copy the artifact back by hand; see docs/design.md"
+                Reason.INVALID_REQUEST,
+                "healing is not built yet",
+                "copy the artifact's files back by hand from a place where it verifies",
             )
         Verifying(task, settings, open_place(task.place, settings), teller, cancel).run()
     except BackupError as error:

@@ -1,0 +1,60 @@
+"""A hold and a deletion that come at the same time: one of the two gives way, and neither is believed wrongly."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from backup_agent.catalog.holds import hold, release
+from backup_agent.catalog.journal import Doing, Intent, Journal
+from backup_agent.core.marks import Hold
+from backup_agent.core.names import hold_key, record_key
+from backup_agent.core.reasons import PermanentError
+from backup_agent.run.prune import Place, delete
+from backup_agent.settings.model import Settings
+from backup_agent.stores.local import LocalStore
+
+KEY = "default/orders/orders-2026-11-23T02-00-00.backup"
+NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
+WANTED = Hold(key=KEY, since=NOW, reason="audit", request="h")
+
+
+@pytest.fixture(name="root")
+def _root(tmp_path: Path) -> Path:
+    for key in (KEY, record_key(KEY)):
+        path = tmp_path / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+    return tmp_path
+
+
+def place(root: Path) -> Place:
+    settings = Settings.model_validate(
+        {"cluster": "demo", "neo4j": {"uri": "bolt://x"}, "storage": {"root": str(root)}}
+    )
+    return Place("local", LocalStore(root), settings)
+
+
+def test_what_was_held_after_the_plan_is_not_deleted(root: Path) -> None:
+    hold(root, {}, WANTED)
+
+    assert not delete(place(root), KEY, (KEY,))
+    assert (root / KEY).exists()
+    assert (root / record_key(KEY)).exists()
+    assert list(place(root).journal) == []
+
+
+def test_what_is_being_deleted_cannot_be_held(root: Path) -> None:
+    Journal(root, "local", "local").begin(Intent(key=KEY, doing=Doing.DELETING, files=(KEY,), since=NOW))
+
+    with pytest.raises(PermanentError, match="being deleted at local just now"):
+        hold(root, {}, WANTED)
+    assert not (root / hold_key(KEY)).exists()
+
+
+def test_what_was_released_is_deleted_whole(root: Path) -> None:
+    hold(root, {}, WANTED)
+    release(root, {}, KEY)
+
+    assert delete(place(root), KEY, (KEY,))
+    assert list((root / "default" / "orders").iterdir()) == []
