@@ -45,6 +45,8 @@ class Watch:
 
     cgroup: Cgroup
     pod: Pod
+    path: str = "/livez"
+    patience: float = 10
     anonymous: int = 0
     processes: dict[str, int] = field(default_factory=dict)
     probes: list[float] = field(default_factory=list)
@@ -72,7 +74,7 @@ class Watch:
         while not self._over.wait(5):
             begun = time.monotonic()
             try:
-                self.pod.get("/livez", timeout=10)
+                self.pod.get(self.path, self.patience)
             except OSError:
                 self.failed_probes += 1
             self.probes.append(time.monotonic() - begun)

@@ -146,7 +146,11 @@ def _probe(path: str) -> Object:
 
 def _environment(spec: Spec) -> list[Object]:
     # neo4j-admin of the Enterprise Edition asks for it too.
-    found: list[Object] = [{"name": "NEO4J_ACCEPT_LICENSE_AGREEMENT", "value": spec.accept_license}]
+    found: list[Object] = [
+        {"name": "NEO4J_ACCEPT_LICENSE_AGREEMENT", "value": spec.accept_license},
+        # Written into owner.json: a clone of the volume in another namespace is told from this one.
+        {"name": "POD_NAMESPACE", "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.namespace"}}},
+    ]
     s3 = spec.backup.s3
     if s3 and s3.region:
         found.append({"name": "AWS_REGION", "value": s3.region})

@@ -2,7 +2,8 @@
 
 What is changed, and why: probes go (podman runs them by systemd and asks by curl); a Secret becomes a ConfigMap (podman
 4.3 ends with a nil pointer at a secret volume); the pod shares this machine's network, where the simulated cluster is;
-the image is the one just built. fsGroup does nothing in podman: the image's own folders make its volumes writable.
+the image is the one just built; a variable of the downward API becomes what an API server would make of it. fsGroup does
+nothing in podman: the image's own folders make its volumes writable.
 """
 
 from collections.abc import Mapping
@@ -40,7 +41,11 @@ def pod_of(
         container.pop(probe, None)
     container["image"] = image
     container["imagePullPolicy"] = "Never"
-    container["env"] = [*container.get("env", ()), *({"name": k, "value": v} for k, v in environment.items())]
+    told = {"metadata.name": name, "metadata.namespace": stateful_set["metadata"]["namespace"]}
+    for variable in container["env"]:
+        if source := variable.pop("valueFrom", None):
+            variable["value"] = told[source["fieldRef"]["fieldPath"]]
+    container["env"] += [{"name": k, "value": v} for k, v in environment.items()]
     container.pop("ports", None)
     spec["hostNetwork"] = True
     return [
