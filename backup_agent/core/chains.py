@@ -380,10 +380,12 @@ class Ancestry:
         """By time, the oldest first."""
         self.roots: dict[str, Entry] = {}
         """Of each artifact that can be restored, the full that a restore begins with: of two the shorter way."""
-        self._stated = {entry.key: parent for entry in self.entries if (parent := self._named(entry))}
+        self._stated: dict[str, Entry] = {}
         empty = []
         lines: dict[tuple[str, str], list[Entry]] = defaultdict(list)
         for entry in self.entries:
+            if entry.parent is not None and (parent := self._named(entry)):
+                self._stated[entry.key] = parent
             if not entry.highest and entry.empty:
                 empty.append(entry)
             else:
@@ -414,13 +416,13 @@ class Ancestry:
 
         Else an idle database's equal fulls would all be kept for one differential.
         """
+        if stated := self._stated.get(entry.key):
+            return (stated,)
         if entry.full:
             return ()
         if entry.empty:
             anchor = self.anchor(entry)
             return (anchor,) if anchor else ()
-        if stated := self._stated.get(entry.key):
-            return (stated,)
         return self._possible[entry.key]
 
     def anchor(self, empty: Entry) -> Entry | None:

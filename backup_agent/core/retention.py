@@ -5,9 +5,11 @@ and a point that cannot be restored takes nobody's place. Ages count from the ne
 that a database whose backups stopped loses nothing. The rules with a worked example: docs/retention.md.
 """
 
+import gc
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -216,6 +218,22 @@ class _Row(NamedTuple):
     filled: set[str]
 
 
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Keep Python from looking for cycles meanwhile.
+
+    Nothing here makes one, and each look walks through the lists of a million entries again: a third of the time.
+    """
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
+
+
+@_uncollected()
 def plan(
     records: Iterable[Record | Entry],
     policy: Policy,
@@ -259,6 +277,7 @@ def plan(
     return Plan(keep, tuple(delete), tuple(refused), broken, tuple(future))
 
 
+@_uncollected()
 def expired_sets(
     records: Iterable[Record | Entry],
     declared: Collection[str],
@@ -341,7 +360,7 @@ class _Points:
         self.newest = next((entry for entry in self.judged if entry.key in self.roots), None)
         self.broken = {
             entry.key: Fate.DAMAGED if entry.key in damaged else Fate.INCOMPLETE
-            for entry in self.entries
+            for entry in (self.entries if len(self.roots) < len(self.entries) else ())
             if entry.key not in self.roots
         }
 
@@ -457,13 +476,18 @@ def _deletions(points: _Points, kept: Collection[str], whole: Fate | None = None
     differentials = empty + links
     # What continues several goes with the oldest of them, and so before each.
     begun = {full.key: full.taken for full in fulls}
+    going: dict[datetime, list[Entry]] = defaultdict(list)
+    for full in reversed(fulls):
+        going[full.taken].append(full)
     for entry in reversed(differentials):
         start = entry.taken
         for parent in points.needs(entry):
             if (older := begun.get(parent.key, start)) < start:
                 start = older
         begun[entry.key] = start
-    for entry in sorted(differentials + fulls, key=lambda entry: begun[entry.key]):
+        going[start].append(entry)
+    # There are far fewer beginnings to sort than artifacts.
+    for entry in (entry for start in sorted(going) for entry in reversed(going[start])):
         fate = Fate.FORGOTTEN if entry.key in points.forgotten else points.broken.get(entry.key, Fate.UNNEEDED)
         yield Deletion(entry.key, whole or fate, entry.size)
 
