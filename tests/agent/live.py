@@ -61,6 +61,8 @@ class Live:
         self.process: subprocess.Popen[bytes] | None = None
         self.reader = threading.Thread()
         self.environ: dict[str, str] = {}
+        self.at_once = False
+        """Whether to leave out the command that only looks at the settings and then becomes the supervisor."""
         self.lines: list[dict[str, Any]] = []
         self.text: list[str] = []
         password = folder / "password"
@@ -117,8 +119,12 @@ class Live:
         if self.process is not None:
             self.reader.join(timeout=5)  # else a line of the last life, its port in it, may come after the clearing
         self.lines.clear()
+        supervisor = ["-OO", "-m", "backup_agent.supervisor", str(self.config)]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "backup_agent", "run", "--config", str(self.config)],
+            [
+                sys.executable,
+                *(supervisor if self.at_once else ("-m", "backup_agent", "run", "--config", str(self.config))),
+            ],
             stderr=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             env={**os.environ, **self.environ, **environ},
@@ -244,6 +250,10 @@ class Live:
     def until_stage(self, identity: str, stage: str = "checkpoint") -> None:
         """Wait until a request's backup is in a stage: `checkpoint` is where the stand-in hangs or is slow."""
         until(lambda: self.answer_of(identity).get("stage") == stage, f"stage {stage} of {identity}")
+
+    def until_idle(self) -> None:
+        """Wait until no process of a run is left: after a success retention is applied."""
+        until(lambda: not list(self.processes()), "end of every process of a run")
 
     def open_entries(self) -> list[str]:
         """Return what stands in the spool and has no final answer."""

@@ -56,7 +56,7 @@ def test_a_run_killed_alone_is_tried_once_more(live: Live) -> None:
 
     assert answer["state"] == "succeeded"
     assert answer["databases"]["orders"]["attempts"] == 2
-    assert list(live.processes()) == []
+    live.until_idle()
 
 
 def test_a_run_whose_supervisor_is_killed_ends_within_seconds(live: Live) -> None:

@@ -42,7 +42,7 @@ def test_a_run_that_takes_too_long_is_ended(live: Live) -> None:
     assert "in stage checkpoint" in answer["error"]
     assert "limits.run_timeout" in answer["hint"]
     assert answer["databases"]["neo4j"]["outcome"] == "succeeded"
-    assert list(live.processes()) == []
+    live.until_idle()
 
 
 def test_a_program_that_shows_no_life_is_ended_by_its_stage(live: Live) -> None:

@@ -146,10 +146,10 @@ def test_a_deletion_that_was_cut_off_is_ended_and_a_strangers_file_is_left_alone
     journal.write_text(json.dumps(intent))
     Path(f"{oldest}.json").unlink()
     aged.start()
-    until(lambda: not oldest.exists(), "ended deletion")
+    until(lambda: not journal.exists(), "ended deletion")
 
+    assert not oldest.exists()
     assert stranger.exists()
-    assert not journal.exists()
     until(lambda: aged.events("not all at a place fits"), "told stray")
 
 

@@ -88,7 +88,7 @@ def test_each_database_gets_its_own_verdict_and_none_stops_another(tmp_path: Pat
         assert live.is_ready()
         assert list((live.root / ".staging").iterdir()) == []
         assert all(path.name.endswith(".aside") for path in (live.root / ".aside").iterdir())
-        assert list(live.processes()) == []
+        live.until_idle()
         live.fault()
         assert live.ask("again", databases=failed, patience=120)["state"] == SUCCEEDED
 
