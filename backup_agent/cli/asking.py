@@ -1,19 +1,89 @@
-"""The commands that ask the agent for one thing, and wait for its answer."""
+"""The commands that ask the agent for one thing each, and wait for its answer."""
 
+import functools
 import os
+from collections.abc import Callable
 
 import click
 
 from backup_agent.cli.configured import json_option, loaded, settings_option
 from backup_agent.cli.dropping import drop, wait_for
-
-by_option = click.option("--requested-by", default=lambda: os.environ.get("USER"), help="Who asks; else $USER.")
-timeout_option = click.option("--timeout", type=click.FloatRange(min=0), help="Seconds to wait; the request goes on.")
+from backup_agent.core.requests import Action
 
 
-def ask(context: click.Context, timeout: float | None, *, as_json: bool, **fields: object) -> int:
-    """Drop a request and wait for its answer; return the exit code."""
-    return wait_for(drop(loaded(context).settings, fields), timeout, as_json=as_json)
+def asks(action: Action) -> Callable[[Callable[[], None]], Callable[..., int]]:
+    """Give a function without a body the one of asking for an action: its options are the request's fields."""
+
+    def made(described: Callable[[], None]) -> Callable[..., int]:
+        @click.option("--requested-by", default=lambda: os.environ.get("USER"), help="Who asks; else $USER.")
+        @click.option("--timeout", type=click.FloatRange(min=0), help="Seconds to wait; the request goes on.")
+        @settings_option
+        @json_option
+        @click.pass_context
+        @functools.wraps(described)
+        def ask(context: click.Context, /, timeout: float | None, *, as_json: bool, **fields: object) -> int:
+            return wait_for(drop(loaded(context).settings, {"action": action, **fields}), timeout, as_json=as_json)
+
+        return ask
+
+    return made
 
 
-__all__ = ["ask", "by_option", "json_option", "settings_option", "timeout_option"]
+any_place = click.option("--place", help="`local` or a destination; else every place.")
+an_artifact = click.argument("artifact")
+required_reason = click.option("--reason", required=True, help="Why: kept with it.")
+
+
+@click.command()
+@any_place
+@click.option("--dry-run", is_flag=True, help="Answer with the plan, and delete nothing.")
+@click.option("--force", is_flag=True, help="Also where max_delete_share would refuse.")
+@click.option("--plan", help="The plan that was looked at; another is refused.")
+@click.option("--drop-owed", metavar="DEST", help="Give up the copies owed to it, for good; needs --force.")
+@asks(Action.PRUNE)
+def prune() -> None:
+    """Apply retention now: print the plan with a reason an artifact, and carry out exactly that."""
+
+
+@click.command()
+@an_artifact
+@required_reason
+@asks(Action.HOLD)
+def hold() -> None:
+    """Keep an artifact, whatever the policy says, until it is released."""
+
+
+@click.command()
+@an_artifact
+@asks(Action.RELEASE)
+def release() -> None:
+    """End the hold on an artifact."""
+
+
+@click.command()
+@click.argument("database")
+@required_reason
+@asks(Action.FORGET)
+def forget() -> None:
+    """Let the last backups of a database go too, because it was dropped for good. Holds still win."""
+
+
+@click.command()
+@click.option("--reason", help="Why: shown by status.")
+@asks(Action.PAUSE)
+def pause() -> None:
+    """Start nothing from now on, over restarts too; what runs goes on."""
+
+
+@click.command()
+@asks(Action.RESUME)
+def resume() -> None:
+    """Start again what is asked for and what is due."""
+
+
+@click.command()
+@click.argument("artifact", required=False)
+@any_place
+@asks(Action.VERIFY)
+def verify() -> None:
+    """Read again an artifact, or what is due, and compare it with its record."""

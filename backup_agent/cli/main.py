@@ -41,8 +41,12 @@ COMMANDS = {
 }
 
 
+ASKING = ("prune", "hold", "release", "forget", "pause", "resume", "verify")
+"""Those that ask the agent for one thing."""
+
+
 class Commands(click.Group):
-    """The commands, each in a module of its name."""
+    """The commands, each in a module of its name, but for those that only ask."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names, in the order a user meets them."""
@@ -54,7 +58,9 @@ class Commands(click.Group):
         del ctx
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = import_module(f"backup_agent.cli.{cmd_name.replace('-', '_')}").command
+        name = cmd_name.replace("-", "_")
+        module, attribute = ("asking", name) if cmd_name in ASKING else (name, "command")
+        command: click.Command = getattr(import_module(f"backup_agent.cli.{module}"), attribute)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
