@@ -1,8 +1,10 @@
-"""Damage marks on the volume: which artifacts are no restore points, and are continued by nothing.
+"""Which artifacts on the volume are no restore points, and are continued by nothing: the damaged and the missing.
 
 The name of a mark is enough: one that cannot be read, or of a newer schema, still says that something was wrong.
 """
 
+import os
+import stat
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
@@ -22,20 +24,32 @@ def damaged(root: Path, set_name: str, database: str) -> frozenset[str]:
     return frozenset(_marked(root / set_name / database, f"{set_name}/{database}/"))
 
 
-def undamaged(root: Path, records: Iterable[Record]) -> tuple[Record, ...]:
-    """Return the records on the volume whose artifacts are not marked as damaged, in their order.
+def unsound(root: Path, records: Iterable[Record]) -> dict[str, str]:
+    """Return which of some records on the volume are no restore points, by key, and what is wrong with each.
 
-    For whoever continues a chain: what continued a damaged artifact is a hole in what remains, so a full follows.
+    Those are marked as damaged, or a file of theirs is not there in its recorded size; no file is read.
     """
     marked: dict[tuple[str, str], frozenset[str]] = {}
-    kept = []
+    found: dict[str, str] = {}
     for record in records:
         folder = (record.set, record.database)
         if folder not in marked:
             marked[folder] = damaged(root, *folder)
-        if record.key not in marked[folder]:
-            kept.append(record)
-    return tuple(kept)
+        if record.key in marked[folder]:
+            found[record.key] = "marked as damaged"
+        elif wrong := _missing(root.joinpath(*folder), record):
+            found[record.key] = wrong
+    return found
+
+
+def sound(root: Path, records: Iterable[Record]) -> tuple[Record, ...]:
+    """Return the records on the volume that are restore points, in their order.
+
+    For whoever continues a chain: what continued any other is a hole in what remains, so a full follows.
+    """
+    recorded = tuple(records)
+    wrong = unsound(root, recorded)
+    return tuple(record for record in recorded if record.key not in wrong)
 
 
 def mark(store: Store, key: str, *, found: str, file: str | None, now: datetime) -> None:
@@ -46,6 +60,18 @@ def mark(store: Store, key: str, *, found: str, file: str | None, now: datetime)
     except PermanentError as error:
         if error.failure.reason is not Reason.CHECKSUM_MISMATCH:  # that is: another mark stands there
             raise
+
+
+def _missing(folder: Path, record: Record) -> str:
+    """Say which file of an artifact is not there whole; nothing where all are."""
+    for file in record.files:
+        try:
+            facts = os.lstat(folder / file.name)
+        except OSError as error:
+            return f"{file.name}: {error.strerror}"
+        if not stat.S_ISREG(facts.st_mode) or facts.st_size != file.size:
+            return f"{file.name}: {file.size} bytes were recorded, it has {facts.st_size}"
+    return ""
 
 
 def _marked(folder: Path, prefix: str) -> Iterator[str]:

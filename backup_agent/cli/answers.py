@@ -7,7 +7,7 @@ gives the first line of each, and says where the rest is.
 from collections.abc import Iterator
 
 from backup_agent.cli import printing
-from backup_agent.core.answers import Answer, DatabaseResult, Outcome
+from backup_agent.core.answers import Answer, DatabaseResult, Outcome, PlaceResult
 from backup_agent.core.reasons import Reason
 
 
@@ -16,6 +16,8 @@ def lines(answer: Answer, *, whole: bool = False) -> list[str]:
     said = [f"{answer.id}: {_with_reason(answer.state.value, answer.reason)}"]
     for name, result in answer.databases.items():
         said += [f"  {line}" for line in _database(name, result, whole=whole)]
+    for name, place in answer.places.items():
+        said += [f"  {line}" for line in _place(name, place)]
     said += [f"  WARNING: {warning}" for warning in answer.warnings]
     told = any(result.error or result.warnings for result in answer.databases.values()) or answer.warnings
     if answer.error and not told:
@@ -50,6 +52,16 @@ def progress(answer: Answer) -> str:
 
 def _with_reason(state: str, reason: Reason | None) -> str:
     return f"{state} ({reason.value})" if reason and reason.value != state else state
+
+
+def _place(name: str, result: PlaceResult) -> Iterator[str]:
+    """Say what reading again has come to at a place."""
+    if result.verified is not None:
+        words = [f"{result.verified} read again and as recorded"]
+        words += [f"{len(result.damaged)} damaged"] if result.damaged else []
+        words += [f"{len(result.healed)} healed"] if result.healed else []
+        yield f"{name}: {', '.join(words)}"
+        yield from (f"  healed: {key}" for key in result.healed)
 
 
 def _database(name: str, result: DatabaseResult, *, whole: bool) -> Iterator[str]:

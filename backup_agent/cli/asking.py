@@ -84,6 +84,11 @@ def resume() -> None:
 @click.command()
 @click.argument("artifact", required=False)
 @any_place
+@click.option("--heal", is_flag=True, help="Write again what is damaged, from another place whose bytes are right.")
 @asks(Action.VERIFY)
 def verify() -> None:
-    """Read again an artifact, or what is due, and compare it with its record."""
+    """Read again an artifact, or what is due, and compare it with its record.
+
+    With --heal, what is damaged or missing at a place is written again from another place's copy, once that has proven
+    right; the damage mark goes when what was written has been read again.
+    """

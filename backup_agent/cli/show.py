@@ -8,7 +8,7 @@ import click
 
 from backup_agent.catalog import records
 from backup_agent.catalog.copies import Notes
-from backup_agent.catalog.damages import undamaged
+from backup_agent.catalog.damages import sound
 from backup_agent.cli import answers, printing
 from backup_agent.cli.configured import json_option, loaded, settings_option
 from backup_agent.core import restoring
@@ -121,8 +121,8 @@ def _show_record(settings: Settings, record: Record, *, as_json: bool) -> None:
 def _show_restoring(settings: Settings, record: Record, *, as_json: bool) -> None:
     """Print how the artifact is restored; raise PermanentError where a part of its chain is missing or damaged."""
     root = settings.storage.root
-    sound = undamaged(root, records.of_database(root, record.set, record.database).records)
-    found = [chain for chain in chains(sound) if record in (*chain.records, *chain.empty)]
+    good = sound(root, records.of_database(root, record.set, record.database).records)
+    found = [chain for chain in chains(good) if record in (*chain.records, *chain.empty)]
     if not found:
         raise PermanentError(
             Reason.CHAIN_BROKEN,

@@ -106,10 +106,10 @@ def _databases(status: dict[str, Any], now: datetime) -> Iterator[list[str]]:
     attempts = dict(status["attempts"])
     for one in status["databases"]:
         name = f"{one['set']}/{one['database']}"
-        last = max(_moment(text) for text in one["last_success"].values())
+        last = max((_moment(text) for text in one["last_success"].values()), default=None)
         yield [
             name,
-            f"{printing.age(now - last)} ago",
+            f"{printing.age(now - last)} ago" if last else "none sound",
             printing.counted(one["chain_links"], "link", "links"),
             str(one["artifacts"]),
             printing.size(one["size"]),

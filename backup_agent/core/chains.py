@@ -130,22 +130,24 @@ def decide(
     version: str | None,
     limits: ChainLimits,
     now: datetime,
+    broken: bool = False,
 ) -> Decision:
     """Decide between FULL and DIFF.
 
-    `chain` is the live one of the set and database; `database_id` is SHOW DATABASES' databaseID and `version` the
+    `chain` is the live one of the set and database, as far as it is sound, and `broken` tells that something of it is
+    damaged or missing; `database_id` is SHOW DATABASES' databaseID and `version` the
     servers', each None where unknown: then it is no reason for anything. AUTO and DIFF differ in a DIFF's reason alone.
     """
     if requested is BackupType.FULL:
         return Decision(BackupType.FULL, TypeReason.ASKED)
     if chain is None:
-        return Decision(BackupType.FULL, TypeReason.NO_CHAIN)
+        return Decision(BackupType.FULL, TypeReason.CHAIN_BROKEN if broken else TypeReason.NO_CHAIN)
     known_id = _latest(record.database_id for record in chain.records)
     known_version = _latest(record.server_version for record in chain.records)
     reasons = (
         (TypeReason.DATABASE_RECREATED, None not in (known_id, database_id) and known_id != database_id),
         (TypeReason.VERSION_CHANGED, not same_line(known_version, version)),
-        (TypeReason.CHAIN_BROKEN, chain.hole is not None),
+        (TypeReason.CHAIN_BROKEN, broken or chain.hole is not None),
         (TypeReason.TOO_LONG, len(chain.links) >= limits.max_links),
         (TypeReason.TOO_OLD, now - chain.full.header.taken >= limits.max_age),
         (TypeReason.TOO_LARGE, chain.links_size > limits.max_diff_share * chain.full.size),

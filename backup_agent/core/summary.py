@@ -5,7 +5,7 @@ from datetime import datetime
 
 from pydantic import Field
 
-from backup_agent.core.chains import as_entry, live_chain
+from backup_agent.core.chains import Ancestry, as_entry, live_chain
 from backup_agent.core.entries import Entry
 from backup_agent.core.records import BackupType, Record, Value
 
@@ -20,7 +20,9 @@ class DatabaseSummary(Value):
     first: datetime = Field(description="when the oldest artifact was finished")
     newest: str = Field(description="key of the newest artifact")
     newest_size: int
-    last_success: dict[str, datetime] = Field(description="FULL, DIFF; a FULL counts as the newest DIFF too")
+    last_success: dict[str, datetime] = Field(
+        description="FULL, DIFF; a FULL counts as the newest DIFF too; absent where none can be restored"
+    )
     chain_links: int = Field(description="artifacts of the live chain; 0: none can be restored from records alone")
     chain_size: dict[str, int] = Field(description="bytes of the live chain, FULL and DIFF")
     owed: dict[str, int] = Field(default={}, description="destination -> artifacts without a copy there")
@@ -35,7 +37,9 @@ def summarise(
     """
     entries = [as_entry(member) for member in members]
     newest = max(entries, key=_age)
-    fulls = [entry for entry in entries if entry.full]
+    restorable = Ancestry(entries, unsound).roots.keys()
+    good = [entry for entry in entries if entry.key in restorable]
+    fulls = [entry for entry in good if entry.full]
     chain = live_chain(entry for entry in entries if entry.key not in unsound)
     links = chain.records if chain else ()
     return DatabaseSummary(
@@ -47,7 +51,7 @@ def summarise(
         newest=newest.key,
         newest_size=newest.size,
         last_success={
-            BackupType.DIFF.value: newest.finished,
+            **({BackupType.DIFF.value: max(good, key=_age).finished} if good else {}),
             **({BackupType.FULL.value: max(fulls, key=_age).finished} if fulls else {}),
         },
         chain_links=len(links),

@@ -15,8 +15,7 @@ from typing import Any
 
 from backup_agent import durable
 from backup_agent.artifact.reading import Reading
-from backup_agent.catalog.copies import Notes
-from backup_agent.catalog.damages import undamaged
+from backup_agent.catalog.damages import unsound
 from backup_agent.catalog.journal import Doing, Intent, Journal
 from backup_agent.catalog.records import Recorded, of_database
 from backup_agent.catalog.space import space
@@ -24,7 +23,6 @@ from backup_agent.core.answers import DatabaseResult, Outcome
 from backup_agent.core.chains import ChainLimits, Decision, TypeReason, decide, live_chain, parent_of
 from backup_agent.core.reasons import BackupError, Failure, PermanentError, Reason
 from backup_agent.core.records import BackupType, Record
-from backup_agent.core.summary import summarise
 from backup_agent.core.tasks import BackupTask, CopyTask
 from backup_agent.core.verdict import Outcome as Judged
 from backup_agent.core.verdict import Verdict, judge
@@ -33,6 +31,7 @@ from backup_agent.run.admin import Admin, Invocation, Taken
 from backup_agent.run.looking import Looked, Looking
 from backup_agent.run.stages import Stages
 from backup_agent.run.staging import Staging, found
+from backup_agent.run.summing import tell_summary
 from backup_agent.run.telling import Teller, cancel_on_sigterm, first_line, hold_lifeline
 from backup_agent.settings.model import VOLUME, Settings
 from backup_agent.stores.local import LocalStore
@@ -49,6 +48,8 @@ class Run:
     facts: dict[str, Any] = field(default_factory=dict)
     """Fields of the canonical log line beside the result's own."""
     copy_failures: dict[str, Failure] = field(default_factory=dict)
+    broken: dict[str, str] = field(default_factory=dict)
+    """What of the live chain is no restore point, and what is wrong with it."""
 
     def __post_init__(self) -> None:
         """Derive the places."""
@@ -83,7 +84,7 @@ def back_up(run: Run) -> DatabaseResult:
     recorded = of_database(run.root, run.task.set, run.task.database)
     record = recorded_before(run, recorded)
     if record is None:
-        recorded = replace(recorded, records=undamaged(run.root, recorded.records))
+        recorded = restorable(run, recorded)
         judged = adopt(run, recorded)
         if judged is None:
             judged = take(run, recorded)
@@ -94,6 +95,16 @@ def back_up(run: Run) -> DatabaseResult:
         run.stages.enter("upload")
     copies = copy_to_all(run)
     return result(run, record, copies)
+
+
+def restorable(run: Run, recorded: Recorded) -> Recorded:
+    """Leave out what is no restore point: damaged, or not there. Nothing is built on it, nor on its chain."""
+    wrong = unsound(run.root, recorded.records)
+    live = live_chain(recorded.records)
+    run.broken = {one.key: wrong[one.key] for one in live.records if one.key in wrong} if live else {}
+    for key, fault in run.broken.items():
+        run.teller.tell("warning", text="chain not continued", because=f"{key}: {fault}")
+    return replace(recorded, records=tuple(one for one in recorded.records if one.key not in wrong))
 
 
 def recorded_before(run: Run, recorded: Recorded) -> Record | None:
@@ -197,6 +208,7 @@ def _decide(run: Run, recorded: Recorded) -> Decision:
         version=max(task.server_versions, default=None),
         limits=ChainLimits(limits.max_links, limits.max_age, limits.max_diff_share),
         now=datetime.now(UTC),
+        broken=bool(run.broken),
     )
 
 
@@ -380,19 +392,6 @@ def result(run: Run, record: Record, copies: dict[str, str]) -> DatabaseResult:
     )
 
 
-def summary(run: Run) -> None:
-    """Tell the supervisor what stands on the volume now for this database."""
-    recorded = of_database(run.root, run.task.set, run.task.database)
-    if not recorded.records:
-        return
-    owed = {
-        name: len(Notes(run.root, name, one.identity).owed(recorded.records))
-        for name, one in run.settings.storage.destinations.items()
-        if name in run.task.destinations
-    }
-    run.teller.tell("summary", **summarise(recorded.records, owed).model_dump(mode="json"))
-
-
 def main() -> None:
     """Run as a child: the task on stdin, events on stdout, the result the last of them."""
     task = BackupTask.model_validate_json(first_line())
@@ -409,7 +408,7 @@ def main() -> None:
         outcome = _failed(run, Failure(Reason.INTERNAL, f"{type(error).__name__}: {error}"))
         raise
     finally:
-        summary(run)
+        tell_summary(run.task.set, run.task.database, run.settings, run.teller)
         run.teller.tell(
             "result",
             result=outcome.model_dump(mode="json"),

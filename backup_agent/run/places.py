@@ -5,9 +5,10 @@ the place as well (`hold_place`): that is where another's is found out.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 from backup_agent import durable
@@ -22,6 +23,9 @@ from backup_agent.settings.model import VOLUME, Destination, Settings
 from backup_agent.stores.local import LocalStore
 from backup_agent.stores.store import ConflictError, Store
 
+Opened = Callable[[str], Store]
+"""Gives the store of a place, by its name: the same one each time."""
+
 _OWNED = "owned"
 """Says that this volume's agent has owned a place: whoever is found there later took it over, and is not adopted."""
 
@@ -34,6 +38,11 @@ def open_place(name: str, settings: Settings) -> Store:
         known = ", ".join((VOLUME, *settings.storage.destinations))
         raise PermanentError(Reason.NOT_FOUND, f"{name}: there is no such place; the settings have {known}")
     return _destination(name, settings.storage.destinations[name], settings.cluster)
+
+
+def opening(settings: Settings) -> Opened:
+    """Return what opens the places of the settings, each when it is first asked for."""
+    return cache(lambda name: open_place(name, settings))
 
 
 @contextmanager

@@ -26,9 +26,9 @@ from backup_agent.core.names import damage_key, hold_key, record_key
 from backup_agent.core.reasons import BackupError, Failure, PermanentError, Reason
 from backup_agent.core.retention import Plan, Policy, expired_sets, plan
 from backup_agent.core.schedules import expected_interval
-from backup_agent.core.summary import summarise
 from backup_agent.core.tasks import PruneTask
 from backup_agent.run.places import hold_place, open_place
+from backup_agent.run.summing import tell_summary
 from backup_agent.run.telling import Teller, first_line, hold_lifeline
 from backup_agent.settings.model import VOLUME, Settings
 from backup_agent.stores.store import Store
@@ -288,14 +288,7 @@ def tell_strays(found: Holdings, place: Place, teller: Teller) -> None:
 def tell_summaries(folders: Iterable[tuple[str, ...]], place: Place, teller: Teller) -> None:
     """Tell what stands on the volume now of each database that lost something."""
     for set_name, database in sorted(folders):
-        recorded = records.of_database(place.root, set_name, database)
-        if recorded.records:
-            owed = {
-                name: len(Notes(place.root, name, one.identity).owed(recorded.records))
-                for name, one in place.settings.storage.destinations.items()
-                if set_name in place.settings.declared_sets
-            }
-            teller.tell("summary", **summarise(recorded.records, owed).model_dump(mode="json"))
+        if tell_summary(set_name, database, place.settings, teller):
             continue
         teller.tell("gone", set=set_name, database=database)
         for folder in (place.root / set_name / database, place.root / set_name):

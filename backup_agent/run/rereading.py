@@ -15,6 +15,7 @@ from backup_agent.artifact.cursor import CHUNK, Cursor, DamagedError
 from backup_agent.artifact.files import LEAD
 from backup_agent.artifact.reading import judge
 from backup_agent.artifact.zstd import UnknownFormatError
+from backup_agent.core.names import artifact_key
 from backup_agent.core.reasons import PermanentError, Reason, TransientError
 from backup_agent.core.records import ArtifactFile, Record
 from backup_agent.stores.store import Store
@@ -31,7 +32,9 @@ class Wrong:
     file: str | None = None
 
 
-class _WrongError(Exception):
+class WrongError(Exception):
+    """Ends a reading where it is certain that the bytes are not those recorded."""
+
     def __init__(self, wrong: Wrong) -> None:
         super().__init__(wrong.found)
         self.wrong = wrong
@@ -47,7 +50,7 @@ def reread(store: Store, record: Record, on_bytes: OnBytes) -> Wrong | None:
         fault = _fault_inside(chunks, record)
         while chunks.read(CHUNK):  # the checksums are complete at the end alone
             pass
-    except _WrongError as error:
+    except WrongError as error:
         return error.wrong
     finally:
         chunks.close()
@@ -57,9 +60,9 @@ def reread(store: Store, record: Record, on_bytes: OnBytes) -> Wrong | None:
 def wrong_file(store: Store, record: Record, file: ArtifactFile, on_bytes: OnBytes) -> Wrong | None:
     """Compare one file of an artifact with its record, as `reread` does, without looking inside."""
     try:
-        for _ in _content(store, record, file, on_bytes):
+        for _ in contents(store, record, file, on_bytes):
             pass
-    except _WrongError as error:
+    except WrongError as error:
         return error.wrong
     return None
 
@@ -91,15 +94,18 @@ class _Chunks:
         lead = LEAD if len(record.files) > 1 else 0
         for file in record.files:
             done = 0
-            for chunk in _content(store, record, file, on_bytes):
+            for chunk in contents(store, record, file, on_bytes):
                 if inside := chunk[max(0, lead - done) :]:
                     yield inside
                 done += len(chunk)
 
 
-def _content(store: Store, record: Record, file: ArtifactFile, on_bytes: OnBytes) -> Generator[bytes]:
-    """Yield a file's bytes; raise _WrongError as soon as it is certain that it is not what was recorded."""
-    key = f"{record.set}/{record.database}/{file.name}"
+def contents(store: Store, record: Record, file: ArtifactFile, on_bytes: OnBytes) -> Generator[bytes]:
+    """Yield a file's bytes; raise WrongError as soon as it is certain that it is not what was recorded.
+
+    Only who has read to the end knows that all of them were right.
+    """
+    key = artifact_key(record.set, record.database, file.name)
     digest, size = hashlib.sha256(), 0
     with _opened(store, key, file) as stream:
         while chunk := _read(store, stream, key):
@@ -107,12 +113,12 @@ def _content(store: Store, record: Record, file: ArtifactFile, on_bytes: OnBytes
             digest.update(chunk)
             size += len(chunk)
             if size > file.size:
-                raise _WrongError(Wrong(f"{file.size} bytes were recorded, it has more", file.name))
+                raise WrongError(Wrong(f"{file.size} bytes were recorded, it has more", file.name))
             yield chunk
     if size < file.size:
-        raise _WrongError(Wrong(f"{file.size} bytes were recorded, it has {size}", file.name))
+        raise WrongError(Wrong(f"{file.size} bytes were recorded, it has {size}", file.name))
     if digest.hexdigest() != file.sha256:
-        raise _WrongError(Wrong(f"SHA-256 {file.sha256} was recorded, it has {digest.hexdigest()}", file.name))
+        raise WrongError(Wrong(f"SHA-256 {file.sha256} was recorded, it has {digest.hexdigest()}", file.name))
 
 
 def _opened(store: Store, key: str, file: ArtifactFile) -> BinaryIO:
@@ -121,7 +127,7 @@ def _opened(store: Store, key: str, file: ArtifactFile) -> BinaryIO:
     except PermanentError as error:
         if error.failure.reason is not Reason.NOT_FOUND:
             raise
-        raise _WrongError(Wrong("its file is missing", file.name)) from error
+        raise WrongError(Wrong("its file is missing", file.name)) from error
     with suppress(OSError):  # an object in S3 has no descriptor
         # The disk is to be read, not what the kernel remembers of it.
         os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)

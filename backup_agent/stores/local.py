@@ -1,6 +1,6 @@
 """A store on a mounted volume: files below one root, published whole by a hard link or not at all.
 
-Nothing is ever renamed over something else but a small object that is swapped, no symbolic link below the root is
+Nothing is ever renamed over something else but what is swapped or replaced by name, no symbolic link below the root is
 followed, and the root itself is never made: where a volume is not mounted, an empty folder in its place must not be
 filled. What a crash leaves is a temporary file (`durable.TEMPORARY`), which no listing shows.
 """
@@ -21,7 +21,7 @@ from backup_agent.core.records import ArtifactFile
 from backup_agent.durable import TEMPORARY
 from backup_agent.stores.keys import is_listed, other_content, parts_of
 from backup_agent.stores.source import open_source, source_changed
-from backup_agent.stores.store import ConflictError, Progress, Seen, Stored
+from backup_agent.stores.store import ConflictError, Permit, Progress, Seen, Stored
 
 _BLOCK = 1024 * 1024
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -80,6 +80,23 @@ class LocalStore:
             except FileExistsError:
                 self._must_hold(key, folder, name, descriptor, file)
                 progress(file.size)
+            os.fsync(folder)
+        return Stored(key, file.size)
+
+    def replace_artifact(
+        self, key: str, source: Path, file: ArtifactFile, progress: Progress, permit: Permit
+    ) -> Stored:
+        """Put a file in the place of whatever stands under the key: a second name of `source`, or a copy.
+
+        The file that stood there is not written to: another name of it, as `catalog adopt` leaves, keeps its bytes.
+        """
+        with (
+            self._at(key, "replace", create=True) as (folder, name),
+            open_source(source, file) as descriptor,
+            _second_name(folder, source, descriptor, file, progress) as temporary,
+        ):
+            permit()
+            os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
             os.fsync(folder)
         return Stored(key, file.size)
 
@@ -184,9 +201,7 @@ class LocalStore:
         if _exists(folder, name):  # said before a copy of many GiB, not after it
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), name)
         with _temporary(folder) as (temporary, target):
-            found = _copy(descriptor, target, progress)
-            if found != file.sha256:
-                raise source_changed(source, f"SHA-256 {file.sha256} was read, it has {found}")
+            _must_be(source, file, _copy(descriptor, target, progress))
             os.fsync(target)
             _publish(folder, temporary, name)
 
@@ -312,6 +327,37 @@ def _temporary(folder: int) -> Iterator[tuple[str, int]]:
             os.unlink(name, dir_fd=folder)
 
 
+@contextmanager
+def _second_name(folder: int, source: Path, descriptor: int, file: ArtifactFile, progress: Progress) -> Iterator[str]:
+    """Give a file proven byte for byte, and durable, another name in a folder; it is removed in the end."""
+    name = f"{TEMPORARY}{secrets.token_hex(8)}"
+    try:
+        os.link(source, name, dst_dir_fd=folder, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in _CANNOT_LINK:
+            raise
+        with _temporary(folder) as (copy, target):
+            _must_be(source, file, _copy(descriptor, target, progress))
+            os.fsync(target)
+            yield copy
+        return
+    try:
+        linked, opened = os.stat(name, dir_fd=folder, follow_symlinks=False), os.fstat(descriptor)
+        if (linked.st_dev, linked.st_ino) != (opened.st_dev, opened.st_ino):
+            raise source_changed(source, "another file has taken its name")
+        _must_be(source, file, _copy(descriptor, None, progress))
+        os.fsync(descriptor)
+        yield name
+    finally:
+        with suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=folder)
+
+
+def _must_be(source: Path, file: ArtifactFile, sha256: str) -> None:
+    if sha256 != file.sha256:
+        raise source_changed(source, f"SHA-256 {file.sha256} was read, it has {sha256}")
+
+
 def _publish(folder: int, temporary: str, name: str) -> None:
     """Give a finished file its name; raise FileExistsError where the name is taken.
 
@@ -336,14 +382,15 @@ def _exists(folder: int, name: str) -> bool:
     return True
 
 
-def _copy(source: int, target: int, progress: Progress) -> str:
-    """Copy all bytes and return their SHA-256."""
+def _copy(source: int, target: int | None, progress: Progress) -> str:
+    """Copy all bytes, or only read them where there is no target; return their SHA-256."""
     digest = hashlib.sha256()
     buffer = memoryview(bytearray(_BLOCK))
     offset = 0
     while count := os.preadv(source, [buffer], offset):
         digest.update(buffer[:count])
-        _write(target, buffer[:count])
+        if target is not None:
+            _write(target, buffer[:count])
         offset += count
         progress(count)
     return digest.hexdigest()

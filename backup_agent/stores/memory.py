@@ -12,7 +12,7 @@ from backup_agent.core.reasons import PermanentError, Reason
 from backup_agent.core.records import ArtifactFile
 from backup_agent.stores.keys import is_listed, other_content, parts_of
 from backup_agent.stores.source import open_source, source_changed
-from backup_agent.stores.store import ConflictError, Progress, Seen, Stored
+from backup_agent.stores.store import ConflictError, Permit, Progress, Seen, Stored
 
 
 class MemoryStore:
@@ -30,12 +30,20 @@ class MemoryStore:
 
     def put_artifact(self, key: str, source: Path, file: ArtifactFile, progress: Progress) -> Stored:
         """Store a file whose content is what `file` says; see `Store`."""
-        with open_source(source, file):
-            content = source.read_bytes()
-        found = hashlib.sha256(content).hexdigest()
-        if found != file.sha256:
-            raise source_changed(source, f"SHA-256 {file.sha256} was read, it has {found}")
+        content = _proven(source, file)
         self.create(key, content)
+        progress(len(content))
+        return Stored(key, file.size, whole_digest(file.sha256))
+
+    def replace_artifact(
+        self, key: str, source: Path, file: ArtifactFile, progress: Progress, permit: Permit
+    ) -> Stored:
+        """Put a file in the place of whatever stands under the key."""
+        parts_of(key)
+        content = _proven(source, file)
+        permit()
+        with self._lock:
+            self._objects[key] = content
         progress(len(content))
         return Stored(key, file.size, whole_digest(file.sha256))
 
@@ -97,6 +105,15 @@ class MemoryStore:
         parts_of(key)
         with self._lock:
             self._objects.pop(key, None)
+
+
+def _proven(source: Path, file: ArtifactFile) -> bytes:
+    with open_source(source, file):
+        content = source.read_bytes()
+    found = hashlib.sha256(content).hexdigest()
+    if found != file.sha256:
+        raise source_changed(source, f"SHA-256 {file.sha256} was read, it has {found}")
+    return content
 
 
 def _version(content: bytes) -> str:

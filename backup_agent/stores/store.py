@@ -17,6 +17,9 @@ from backup_agent.core.records import ArtifactFile
 Progress = Callable[[int], None]
 """Called with the bytes stored since the last call."""
 
+Permit = Callable[[], None]
+"""Called right before something is replaced; it raises where that is allowed no more."""
+
 
 @dataclass(frozen=True)
 class Stored:
@@ -76,6 +79,16 @@ class Store(Protocol):
         it or nothing. The same content again is a success; other content under the key stays, `checksum_mismatch`.
         Resumes an upload of the same content that a crash cut off. `progress` may be called by several threads, one
         at a time; its counts add up to the size.
+        """
+        ...
+
+    def replace_artifact(
+        self, key: str, source: Path, file: ArtifactFile, progress: Progress, permit: Permit
+    ) -> Stored:
+        """Put a file in the place of whatever stands under the key, or of nothing; durably and atomically.
+
+        As `put_artifact`, but that every byte of the source is proven by the digests in `file`, here also where a hard
+        link moves none, and that `permit` is called, before what stands there is touched.
         """
         ...
 

@@ -52,6 +52,10 @@ class Account:
         """Count an artifact that was read again and found damaged."""
         self._metrics.verifications.labels(place=place, outcome="damaged").inc()
 
+    def healed(self, place: str) -> None:
+        """Count an artifact that was written again from another place's copy."""
+        self._metrics.verifications.labels(place=place, outcome="healed").inc()
+
     def watched_anew(self) -> None:
         """Count a requests folder that had to be watched anew."""
         self._metrics.deaf.inc()

@@ -163,12 +163,17 @@ class Keeping:
                 if run.destination in self.passes.places:
                     self.passes.places[run.destination].damaged = tuple(event["keys"])
             case "damaged":
+                self.passes.mark(event["place"], event["key"])
                 self.account.damaged(event["place"])
                 log.error("artifact damaged", place=event["place"], artifact=event["key"], found=event["found"])
             case "verified":
                 self.account.verified(event["place"])
             case "healed":
-                log.warning("artifact healed", place=event["place"], artifact=event["key"])
+                self.passes.unmark(event["place"], event["key"])
+                self.account.healed(event["place"])
+                log.warning("artifact healed", place=event["place"], artifact=event["key"], sources=event["sources"])
+            case "not_healed":
+                log.error("artifact not healed", place=event["place"], artifact=event["key"], error=event["error"])
             case "strays":
                 self._strayed(run.destination or "", {name: value for name, value in event.items() if name != "event"})
             case _:

@@ -166,10 +166,10 @@ def _databases(status: Status) -> Iterator[Metric]:
     key = ("cluster", "set", "database")
     success = _gauge(
         "last_success_timestamp_seconds",
-        "When the newest verified artifact was finished. A FULL counts as the newest DIFF too.",
+        "When the newest artifact that can be restored was finished. A FULL counts as the newest DIFF too.",
         (*key, "type"),
     )
-    age = _gauge("age_seconds", "Age of the newest verified artifact.", key)
+    age = _gauge("age_seconds", "Age of the newest artifact that can be restored.", key)
     artifacts = _gauge("artifacts", "Recorded artifacts on the volume.", key)
     size = _gauge("storage_bytes", "Bytes of recorded artifacts on the volume.", key)
     newest = _gauge("last_artifact_bytes", "Bytes of the newest artifact.", key)
@@ -179,7 +179,8 @@ def _databases(status: Status) -> Iterator[Metric]:
         labels = (status.cluster, one.set, one.database)
         for type_, moment in one.last_success.items():
             success.add_metric((*labels, type_), moment.timestamp())
-        age.add_metric(labels, max(0.0, (status.now - max(one.last_success.values())).total_seconds()))
+        if one.last_success:
+            age.add_metric(labels, max(0.0, (status.now - max(one.last_success.values())).total_seconds()))
         artifacts.add_metric(labels, one.artifacts)
         size.add_metric(labels, one.size)
         newest.add_metric(labels, one.newest_size)

@@ -209,6 +209,16 @@ class Passes:
             routine.verify_due = monotonic + next_seconds
         self._result(wish, result, now)
 
+    def mark(self, place: str, key: str) -> None:
+        """Note that an artifact was found damaged; all that are, a slice tells in the end."""
+        if place in self.places:
+            self.places[place].damaged = tuple(sorted({*(self.places[place].damaged or ()), key}))
+
+    def unmark(self, place: str, key: str) -> None:
+        """Note that an artifact was healed."""
+        if place in self.places:
+            self.places[place].damaged = tuple(one for one in self.places[place].damaged or () if one != key)
+
     def gave_way(self, place: str, monotonic: float) -> None:
         """Note that reading again was ended for a backup; it goes on soon."""
         if place in self.places:

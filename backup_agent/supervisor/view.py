@@ -141,7 +141,11 @@ def full_on(summaries: tuple[DatabaseSummary, ...], free: int, now: datetime) ->
 
     Not known before artifacts of some database span an hour.
     """
-    spans = [(one.size, (max(one.last_success.values()) - one.first).total_seconds()) for one in summaries]
+    spans = [
+        (one.size, (max(one.last_success.values()) - one.first).total_seconds())
+        for one in summaries
+        if one.last_success
+    ]
     rate = sum(size / seconds for size, seconds in spans if seconds >= timedelta(hours=1).total_seconds())
     if rate <= 0 or free / rate > CENTURY.total_seconds():
         return None

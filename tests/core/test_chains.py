@@ -279,6 +279,13 @@ def test_a_chain_is_continued_otherwise(text: str, facts: dict[str, Any]) -> Non
     assert decision("DIFF", text, **facts) == ("DIFF", "asked")
 
 
+@pytest.mark.parametrize("text", ["", ONE], ids=["nothing sound", "sound up to its end"])
+@pytest.mark.parametrize("requested", ["AUTO", "DIFF"])
+def test_a_chain_of_which_something_is_damaged_or_missing_is_not_continued(requested: str, text: str) -> None:
+    assert decision(requested, text, broken=True) == ("FULL", "chain_broken")
+    assert decision("FULL", text, broken=True) == ("FULL", "asked")
+
+
 @pytest.mark.parametrize("text", ["", ONE, "F1[1-10] D2[16-20]"])
 def test_a_full_asked_for_is_a_full(text: str) -> None:
     assert decision("FULL", text) == ("FULL", "asked")

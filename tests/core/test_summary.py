@@ -22,15 +22,15 @@ def test_a_summary_says_how_much_and_how_new(*, lines: bool) -> None:
     assert found.owed == {"offsite": 2}
 
 
-def test_without_a_full_there_is_no_chain_and_no_full_that_succeeded() -> None:
+def test_without_a_full_there_is_no_chain_and_nothing_that_succeeded() -> None:
     found = summarise([DIFF], {})
 
     assert (found.chain_links, found.chain_size) == (0, {"FULL": 0, "DIFF": 0})
-    assert found.last_success == {"DIFF": DIFF.finished}
+    assert found.last_success == {}
 
 
-def test_what_is_no_restore_point_stands_in_no_chain() -> None:
+def test_what_is_no_restore_point_stands_in_no_chain_and_neither_does_what_continues_it() -> None:
     found = summarise([FULL, DIFF, LATER], {}, unsound={DIFF.key})
 
-    assert (found.artifacts, found.chain_links) == (3, 1)
-    assert found.last_success["DIFF"] == LATER.finished
+    assert (found.artifacts, found.newest, found.chain_links) == (3, LATER.key, 1)
+    assert found.last_success == {"FULL": FULL.finished, "DIFF": FULL.finished}

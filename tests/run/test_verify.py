@@ -2,6 +2,7 @@
 
 import json
 import threading
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from backup_agent.artifact.reading import read_through
-from backup_agent.catalog.damages import undamaged
+from backup_agent.catalog.damages import sound
 from backup_agent.core.chains import live_chain
 from backup_agent.core.marks import Damage
 from backup_agent.core.names import damage_key, record_key
@@ -20,6 +21,7 @@ from backup_agent.run.telling import Teller
 from backup_agent.run.verify import Verifying
 from backup_agent.settings.model import Settings
 from backup_agent.stores.local import LocalStore
+from backup_agent.stores.store import Store
 from tests.artifact.writer import Written, artifact
 
 LONG_AGO = datetime(2026, 1, 1, 2, 0, tzinfo=UTC)
@@ -41,15 +43,22 @@ def put(root: Path, hour: int = 0) -> Record:
     return record
 
 
-def verify(root: Path, store: LocalStore | None = None, **changes: Any) -> list[dict[str, Any]]:
-    """Run a pass; return what it told."""
-    settings = Settings.model_validate(
-        {"cluster": "demo", "neo4j": {"uri": "neo4j://demo:7687"}, "storage": {"root": str(root)}}
-    )
+def verify(root: Path, store: Store | None = None, **changes: Any) -> list[dict[str, Any]]:
+    """Run a pass over the volume; return what it told."""
+    return verify_at({"local": store or LocalStore(root, "local")}, root, **changes)
+
+
+def verify_at(
+    stores: Mapping[str, Store], root: Path, *, settings: Mapping[str, Any] | None = None, **changes: Any
+) -> list[dict[str, Any]]:
+    """Run a pass over the volume, or another of these places; return what it told."""
+    destinations = {name: {"type": "s3", "bucket": name} for name in stores if name != "local"}
+    storage = {"root": str(root), "destinations": destinations}
+    given = {"cluster": "demo", "neo4j": {"uri": "neo4j://demo:7687"}, "storage": storage, **(settings or {})}
     task = VerifyTask(**{"run": "verify-1", "place": "local", "seconds": 60, "settings": {}, **changes})
     told: list[dict[str, Any]] = []
     teller = Teller(lambda line: told.append(json.loads(line)))
-    Verifying(task, settings, store or LocalStore(root, "local"), teller, threading.Event()).run()
+    Verifying(task, Settings.model_validate(given), lambda name: stores[name], teller, threading.Event()).run()
     return told
 
 
@@ -89,7 +98,7 @@ def test_what_is_not_as_recorded_is_marked_and_is_no_restore_point(tmp_path: Pat
     assert events(told, "damaged") == [record.key]
     assert Damage.from_json(mark.read_bytes()).file == path.name
     assert (told[-1]["result"]["reason"], told[-1]["damaged"]) == (Reason.CHECKSUM_MISMATCH, 1)
-    assert live_chain(undamaged(tmp_path, [record])) is None
+    assert live_chain(sound(tmp_path, [record])) is None
 
 
 def test_a_mark_is_never_overwritten(tmp_path: Path) -> None:

@@ -16,11 +16,11 @@ from typing import BinaryIO, TypeVar
 from backup_agent.core.names import is_record_key
 from backup_agent.core.reasons import PermanentError, Reason, TransientError
 from backup_agent.core.records import ArtifactFile, Record
-from backup_agent.stores.store import Progress, Seen, Store, Stored
+from backup_agent.stores.store import Permit, Progress, Seen, Store, Stored
 
 Result = TypeVar("Result")
 
-WRITES = ("create", "put_artifact", "swap", "delete")
+WRITES = ("create", "put_artifact", "replace_artifact", "swap", "delete")
 READS = ("look", "read", "open", "stat", "list", "now")
 
 
@@ -89,6 +89,11 @@ class FaultyStore:
     def put_artifact(self, key: str, source: Path, file: ArtifactFile, progress: Progress) -> Stored:
         self._note_young(key)
         return self._call("put_artifact", lambda: self.inner.put_artifact(key, source, file, progress))
+
+    def replace_artifact(
+        self, key: str, source: Path, file: ArtifactFile, progress: Progress, permit: Permit
+    ) -> Stored:
+        return self._call("replace_artifact", lambda: self.inner.replace_artifact(key, source, file, progress, permit))
 
     def create(self, key: str, content: bytes) -> None:
         self._note_young(key)

@@ -83,6 +83,55 @@ def test_another_artifact_under_the_key_is_refused_and_the_first_one_kept(
         assert content.read() == (tmp_path / "first").read_bytes()
 
 
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("before", [None, 3, 2 * PART])
+def test_an_artifact_replaces_whatever_stands_under_its_key(
+    store: Store, tmp_path: Path, size: int, before: int | None
+) -> None:
+    if before is not None:
+        store.put_artifact(KEY, tmp_path / "before", make(tmp_path / "before", before, seed=1), ignore)
+    file = make(tmp_path / "source", size)
+    reported: list[int] = []
+    asked: list[str] = []
+
+    stored = store.replace_artifact(KEY, tmp_path / "source", file, reported.append, lambda: asked.append("may I"))
+
+    with store.open(KEY) as content:
+        assert content.read() == (tmp_path / "source").read_bytes()
+    assert (stored.key, stored.size, sum(reported)) == (KEY, size, size)
+    assert asked == ["may I"]
+    assert [one.key for one in store.list()] == [KEY]
+
+
+@pytest.mark.parametrize("size", [pytest.param(100, id="one part"), pytest.param(PART + 1, id="a part and a byte")])
+def test_bytes_that_are_not_proven_replace_nothing(store: Store, tmp_path: Path, size: int) -> None:
+    store.put_artifact(KEY, tmp_path / "before", make(tmp_path / "before", 100, seed=1), ignore)
+    file = make(tmp_path / "source", size)
+    content = (tmp_path / "source").read_bytes()
+    (tmp_path / "source").write_bytes(content[:-1] + bytes((content[-1] ^ 1,)))
+
+    with pytest.raises(PermanentError) as refused:
+        store.replace_artifact(KEY, tmp_path / "source", file, ignore, lambda: None)
+
+    assert refused.value.failure.reason is Reason.CHECKSUM_MISMATCH
+    assert store.read(KEY) == (tmp_path / "before").read_bytes()
+
+
+@pytest.mark.parametrize("size", [pytest.param(100, id="one part"), pytest.param(PART + 1, id="a part and a byte")])
+def test_what_may_be_replaced_no_more_stays(store: Store, tmp_path: Path, size: int) -> None:
+    store.put_artifact(KEY, tmp_path / "before", make(tmp_path / "before", 100, seed=1), ignore)
+    file = make(tmp_path / "source", size)
+
+    def refuse() -> None:
+        raise ConflictError("the lease")
+
+    with pytest.raises(ConflictError):
+        store.replace_artifact(KEY, tmp_path / "source", file, ignore, refuse)
+
+    assert store.read(KEY) == (tmp_path / "before").read_bytes()
+    assert [one.key for one in store.list()] == [KEY]
+
+
 @pytest.mark.parametrize("change", [pytest.param(b"", id="shorter"), pytest.param(b"longer", id="longer")])
 def test_a_source_whose_size_has_changed_is_refused_and_nothing_stored(
     store: Store, tmp_path: Path, change: bytes
@@ -322,6 +371,7 @@ def test_what_is_no_key_is_refused_by_every_method(store: Store, tmp_path: Path)
     file = make(tmp_path / "source", 1)
     methods: dict[str, Callable[[str], object]] = {
         "put_artifact": lambda key: store.put_artifact(key, tmp_path / "source", file, ignore),
+        "replace_artifact": lambda key: store.replace_artifact(key, tmp_path / "source", file, ignore, lambda: None),
         "create": lambda key: store.create(key, b"x"),
         "swap": lambda key: store.swap(key, b"x", None),
         "look": store.look,

@@ -16,20 +16,31 @@ from backup_agent.core.reasons import BackupError, PermanentError, Reason, Trans
 from backup_agent.stores.part_body import PartBody, Throttle
 from backup_agent.stores.s3.bucket import DENIED, EXISTS, GONE, UNCONDITIONAL, Answer, Bucket, code_of
 from backup_agent.stores.s3.upload import Upload, base64_of
-from backup_agent.stores.store import Progress
+from backup_agent.stores.store import Permit, Progress
 
 SENDERS = 2
 """Parts in flight. One takes the same CPU, and waits a round trip after each part; more gain nothing here."""
 
 
 class Sending:
-    """One file on its way into a bucket."""
+    """One file on its way into a bucket.
 
-    def __init__(self, bucket: Bucket, upload: Upload, throttle: Throttle | None, progress: Progress) -> None:
+    With `permit` it replaces what stands under its key: asked when all is proven, right before the write that counts.
+    """
+
+    def __init__(
+        self,
+        bucket: Bucket,
+        upload: Upload,
+        throttle: Throttle | None,
+        progress: Progress,
+        permit: Permit | None = None,
+    ) -> None:
         self._bucket = bucket
         self._upload = upload
         self._throttle = throttle
         self._progress = progress
+        self._permit = permit
         self._progress_lock = Lock()
         self._stop = Event()
 
@@ -42,6 +53,10 @@ class Sending:
 
     def _send_as_one(self) -> None:
         part = Part(1, 0, self._upload.file.size)
+        condition = self._bucket.if_absent if self._permit is None else {}
+        if self._permit is not None:
+            self._upload.must_be_unchanged(part)  # a store that compares no checksum would take other bytes
+            self._permit()
         with self._judging_the_file(part):
             answer, _ = self._bucket.ask(
                 "PutObject",
@@ -49,7 +64,7 @@ class Sending:
                 EXISTS,
                 Body=self._body(part) if part.size else b"",
                 ChecksumSHA256=base64_of(self._upload.digest_of(part)),
-                **self._bucket.if_absent,
+                **condition,
             )
         self._check_if_the_store_did_not(answer, part)
 
@@ -98,13 +113,16 @@ class Sending:
 
     def _complete(self, upload_id: str, parts: Sequence[Answer]) -> None:
         key, completing = self._upload.key, {"UploadId": upload_id, "MultipartUpload": {"Parts": parts}}
+        condition = self._bucket.if_absent if self._permit is None else {}
+        if self._permit is not None:
+            self._permit()
         try:
             _, refused = self._bucket.ask(
                 "CompleteMultipartUpload",
                 key,
                 (*GONE, *EXISTS, *UNCONDITIONAL),
                 **completing,
-                **self._bucket.if_absent,
+                **condition,
             )
             if refused in UNCONDITIONAL:  # there are stores that know conditions for PutObject alone
                 self._bucket.ask("CompleteMultipartUpload", key, GONE, **completing)

@@ -24,7 +24,7 @@ from backup_agent.stores.s3.bucket import ABSENT, EXISTS, PROBE, RACE, Bucket, w
 from backup_agent.stores.s3.sending import Sending
 from backup_agent.stores.s3.upload import Upload
 from backup_agent.stores.source import open_source
-from backup_agent.stores.store import ConflictError, Progress, Seen, Stored
+from backup_agent.stores.store import ConflictError, Permit, Progress, Seen, Stored
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -100,6 +100,16 @@ class S3Store:
                 progress(file.size)
                 return there
             Sending(self._bucket, upload, self._throttle, progress).send()
+            return self._confirm(upload)
+
+    def replace_artifact(
+        self, key: str, source: Path, file: ArtifactFile, progress: Progress, permit: Permit
+    ) -> Stored:
+        """Put a file in the place of whatever stands under the key. A versioned bucket keeps the old version."""
+        parts_of(key)
+        with open_source(source, file) as descriptor:
+            upload = Upload(key, source, descriptor, file)
+            Sending(self._bucket, upload, self._throttle, progress, permit).send()
             return self._confirm(upload)
 
     def create(self, key: str, content: bytes) -> None:
