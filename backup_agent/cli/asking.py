@@ -11,14 +11,23 @@ from backup_agent.cli.dropping import drop, wait_for
 from backup_agent.core.requests import Action
 
 
+def waiting(command: Callable[..., int]) -> Callable[..., int]:
+    """Add the options of a command that asks and waits."""
+    for option in (
+        json_option,
+        settings_option,
+        click.option("--timeout", type=click.FloatRange(min=0), help="Seconds to wait; the request goes on."),
+        click.option("--requested-by", default=lambda: os.environ.get("USER"), help="Who asks; else $USER."),
+    ):
+        command = option(command)
+    return command
+
+
 def asks(action: Action) -> Callable[[Callable[[], None]], Callable[..., int]]:
     """Give a function without a body the one of asking for an action: its options are the request's fields."""
 
     def made(described: Callable[[], None]) -> Callable[..., int]:
-        @click.option("--requested-by", default=lambda: os.environ.get("USER"), help="Who asks; else $USER.")
-        @click.option("--timeout", type=click.FloatRange(min=0), help="Seconds to wait; the request goes on.")
-        @settings_option
-        @json_option
+        @waiting
         @click.pass_context
         @functools.wraps(described)
         def ask(context: click.Context, /, timeout: float | None, *, as_json: bool, **fields: object) -> int:
@@ -58,14 +67,6 @@ def hold() -> None:
 @asks(Action.RELEASE)
 def release() -> None:
     """End the hold on an artifact."""
-
-
-@click.command()
-@click.argument("database")
-@required_reason
-@asks(Action.FORGET)
-def forget() -> None:
-    """Let the last backups of a database go too, because it was dropped for good. Holds still win."""
 
 
 @click.command()

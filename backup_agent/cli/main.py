@@ -41,7 +41,7 @@ COMMANDS = {
 }
 
 
-ASKING = ("prune", "hold", "release", "forget", "pause", "resume", "verify")
+ASKING = ("prune", "hold", "release", "pause", "resume", "verify")
 """Those that ask the agent for one thing."""
 
 

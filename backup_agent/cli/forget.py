@@ -1,0 +1,54 @@
+"""`backup-agent forget`."""
+
+import sys
+
+import click
+
+from backup_agent.cli.asking import required_reason, waiting
+from backup_agent.cli.configured import loaded
+from backup_agent.cli.dropping import drop, wait_for
+from backup_agent.cli.planning import planned
+from backup_agent.core.reasons import BackupError
+from backup_agent.core.requests import Action
+from backup_agent.settings.model import VOLUME, Settings
+
+
+@click.command()
+@click.argument("database")
+@required_reason
+@click.option("--yes", is_flag=True, help="Go on without asking at a terminal.")
+@waiting
+@click.pass_context
+def command(
+    context: click.Context,
+    database: str,
+    reason: str,
+    yes: bool,
+    requested_by: str | None,
+    timeout: float | None,
+    as_json: bool,
+) -> int:
+    """Let the last backups of a database go too, because it was dropped for good. Holds still win.
+
+    Shows first what retention will delete of it at every place. The next pass of retention does it, so until then
+    `hold` keeps what is to stay.
+    """
+    settings = loaded(context).settings
+    if not as_json:
+        _show(settings, database.lower())
+        if not yes and sys.stdin.isatty() and not click.confirm(f"Forget {database}?"):
+            return 1
+    asked = {"action": Action.FORGET, "database": database, "reason": reason, "requested_by": requested_by}
+    return wait_for(drop(settings, asked), timeout, as_json=as_json)
+
+
+def _show(settings: Settings, database: str) -> None:
+    for place in (VOLUME, *settings.storage.destinations):
+        try:
+            outlook = planned(place, settings, forgotten=database).of(database)
+        except (BackupError, OSError) as error:
+            click.echo(f"WARNING: {place}: what will go there cannot be shown: {error}", err=True)
+            continue
+        click.echo(f"{place}: {len(outlook.gone)} of {len(outlook.gone) + len(outlook.kept)} artifacts go")
+        outlook.table()
+        outlook.warn()

@@ -1,0 +1,111 @@
+"""What retention would do, shown without an agent."""
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from tests.cli.conftest import Place
+
+DAY = 24
+
+
+@pytest.fixture(name="kept")
+def _kept(place: Place) -> Place:
+    """Return a volume with four fulls of one database, a day apart, and a policy that keeps two."""
+    place.settings["retention"] = {"last": 2, "max_delete_share": 1}
+    for day in range(4):
+        record = place.record(DAY * (day - 5))
+        (place.root / record.key).write_bytes(b"\0" * record.files[0].size)
+    return place
+
+
+def key(day: int) -> str:
+    taken = datetime(2026, 11, 23, 2, 0, tzinfo=UTC) + timedelta(days=day - 5)
+    return f"default/orders/orders-{taken:%Y-%m-%dT%H-%M-%S}.backup"
+
+
+def test_a_plan_has_a_reason_for_each_artifact_and_deletes_nothing(kept: Place) -> None:
+    result = kept.run("plan")
+
+    assert result.code == 0
+    assert [line.split()[:2] for line in result.out.splitlines()[1:5]] == [
+        ["delete", key(0)],
+        ["delete", key(1)],
+        ["keep", key(2)],
+        ["keep", key(3)],
+    ]
+    assert "no rule keeps it" in result.out
+    assert "2 of 4 artifacts go" in result.out
+    assert len(list((kept.root / "default" / "orders").glob("*.backup"))) == 4
+
+
+def test_a_plan_is_json_for_programs(kept: Place) -> None:
+    told = kept.run("plan", "--json").json
+
+    assert [one["key"] for one in told["delete"]] == [key(0), key(1)]
+    assert [one["key"] for one in told["keep"]] == [key(2), key(3)]
+    assert all(one["reasons"] for one in told["keep"])
+
+
+def test_a_plan_that_deletes_too_much_exits_4_until_it_is_forced(kept: Place) -> None:
+    kept.settings["retention"] = {"last": 1}
+    refused = kept.run("plan")
+
+    assert (refused.code, "3 of 4 artifacts would be deleted" in refused.err) == (4, True)
+    assert kept.run("plan", "--force").code == 0
+
+
+def test_what_would_go_once_a_database_is_forgotten_is_shown_before(kept: Place) -> None:
+    assert "4 of 4 artifacts go" in kept.run("plan", "--forget", "orders").out
+
+
+def test_a_plan_knows_what_was_forgotten(kept: Place) -> None:
+    standing = kept.root / ".agent" / "standing.json"
+    standing.parent.mkdir()
+    order = {"since": "2026-11-23T10:00:00Z", "request": "f"}
+    standing.write_text(json.dumps({"schema": 1, "forgotten": {"orders": order}}))
+
+    assert "4 of 4 artifacts go" in kept.run("plan").out
+
+
+def test_why_says_the_rule_and_until_when(kept: Place) -> None:
+    told = kept.run("why", key(3), "--json").json
+
+    assert told["key"] == key(3)
+    assert any("last" in reason for reason in told["reasons"])
+    assert datetime.fromisoformat(told["when"]) > datetime(2026, 11, 21, tzinfo=UTC)
+
+
+def test_why_takes_a_path_and_says_what_will_go(kept: Place) -> None:
+    result = kept.run("why", str(kept.root / key(0)))
+
+    assert result.code == 0
+    assert "no rule keeps it" in result.out
+
+
+def test_why_of_what_nobody_recorded_is_not_found(kept: Place) -> None:
+    result = kept.run("why", "default/orders/orders-2020-01-01T00-00-00.backup")
+
+    assert (result.code, "nothing of that key is recorded at local" in result.err) == (1, True)
+
+
+def test_forgetting_shows_first_what_will_go(kept: Place) -> None:
+    result = kept.run("forget", "Orders", "--reason", "dropped", "--timeout", "0")
+
+    assert "local: 4 of 4 artifacts go" in result.out
+    assert "its database was forgotten" in result.out
+    [request] = kept.requests.glob("*.request")
+    assert json.loads(request.read_text())["action"] == "forget"
+
+
+def test_a_place_that_cannot_be_read_does_not_hinder_forgetting(kept: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "any")
+    kept.settings["storage"]["destinations"] = {
+        "s3": {"type": "s3", "bucket": "backups", "endpoint_url": "http://127.0.0.1:1"}
+    }
+    result = kept.run("forget", "orders", "--reason", "dropped", "--timeout", "0")
+
+    assert "s3: what will go there cannot be shown" in result.err
+    assert len(list(kept.requests.glob("*.request"))) == 1
