@@ -126,7 +126,7 @@ class Verifying:
             )
         if self._store.stat(damage_key(key)) is not None:
             self._standing.marked.add(key)
-        self._verify(Kept(key, record.size, NEVER))
+        self._verify(Kept(key, record.size, NEVER), record)
         self._tell_result(Slice((), 0, 0), remaining=0)
 
     def _read_what_is_due(self) -> None:
@@ -160,10 +160,10 @@ class Verifying:
             return Slice((), due.pace, 0)
         return due
 
-    def _verify(self, one: Kept) -> bool:
+    def _verify(self, one: Kept, record: Record | None = None) -> bool:
         """Read one artifact again, and heal it where that is asked; tell whether it could be read."""
         try:
-            record = self._record(one.key)
+            record = record or self._record(one.key)
             if record is not None:
                 self._judge(record)
             self._found.unread = 0

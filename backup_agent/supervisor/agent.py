@@ -174,6 +174,7 @@ class Agent:
         self._standing.load()
         self._calendar.load()
         self._spool.prepare()
+        self._keeping.use(self._settings)  # a request that goes on may name a place
         self._recover()
         self._take_settings(self._settings)
         self._endpoints.start()

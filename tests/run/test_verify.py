@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,6 +12,8 @@ import pytest
 
 from backup_agent.artifact.reading import read_through
 from backup_agent.catalog.damages import sound
+from backup_agent.catalog.holdings import survey
+from backup_agent.catalog.index import index_path
 from backup_agent.core.chains import live_chain
 from backup_agent.core.marks import Damage
 from backup_agent.core.names import damage_key, record_key
@@ -137,3 +140,62 @@ def test_a_log_that_a_crash_has_cut_is_read_to_its_last_whole_line(tmp_path: Pat
     (folder / "state.json").unlink()
 
     assert len(events(verify(tmp_path), "verified")) == 1
+
+
+def test_a_pass_opens_the_records_of_what_it_reads_alone(tmp_path: Path) -> None:
+    records = [put(tmp_path, hour) for hour in range(5)]
+    survey(LocalStore(tmp_path), index_path(tmp_path, "local", "local"))
+    opened: list[str] = []
+
+    class Counting(LocalStore):
+        def read(self, key: str) -> bytes:
+            opened.append(key)
+            return super().read(key)
+
+    nothing = verify(tmp_path, Counting(tmp_path, "local"), seconds=0)
+    before = list(opened)
+    verify(tmp_path, Counting(tmp_path, "local"), artifact=records[3].key)
+
+    assert (nothing[-1]["remaining"], before) == (5, [])
+    assert opened == [record_key(records[3].key)]
+
+
+def test_what_the_listing_misses_is_told_at_once_and_read_first(tmp_path: Path) -> None:
+    records = [put(tmp_path, hour) for hour in range(3)]
+    (tmp_path / records[2].key).unlink()
+    told, read = verify(tmp_path, seconds=0), verify(tmp_path)
+
+    assert [event["keys"] for event in told if event["event"] == "damages"] == [[records[2].key]]
+    assert next(event["key"] for event in read if event["event"] in ("damaged", "verified")) == records[2].key
+
+
+def test_reading_keeps_to_its_bandwidth(tmp_path: Path) -> None:
+    """The first block goes at once, and each waits for those before it."""
+    *before, _ = [put(tmp_path, hour) for hour in range(4)]
+    size = sum(record.size for record in before)
+    rate = 3 * size
+    started = time.monotonic()
+    verify_at({"local": LocalStore(tmp_path, "local")}, tmp_path, settings={"verify": {"bandwidth": f"{rate}B"}})
+
+    assert time.monotonic() - started >= 0.9 * size / rate
+
+
+def test_a_record_that_cannot_be_read_is_told_and_hinders_nothing(tmp_path: Path) -> None:
+    records = [put(tmp_path, hour) for hour in range(3)]
+    survey(LocalStore(tmp_path), index_path(tmp_path, "local", "local"))
+    path = tmp_path / record_key(records[0].key)
+    path.write_bytes(path.read_bytes()[:-2] + b"x\n")
+    told = verify(tmp_path)
+
+    assert events(told, "unread") == [records[0].key]
+    assert events(told, "verified") == [record.key for record in records[1:]]
+    assert "cannot be read" in told[-1]["result"]["error"]
+
+
+def test_the_summary_of_a_damaged_database_is_told_anew(tmp_path: Path) -> None:
+    records = [put(tmp_path, hour) for hour in range(2)]
+    (tmp_path / records[1].key).unlink()
+    told = verify(tmp_path)
+    (summary,) = (event for event in told if event["event"] == "summary")
+
+    assert summary["last_success"]["FULL"] == records[0].finished.isoformat().replace("+00:00", "Z")

@@ -1,0 +1,196 @@
+"""Damage on the volume and in a real bucket: found, marked, told, and healed from the other one, by the live agent."""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backup_agent.core.records import Record
+from tests.agent.live import Live, until
+from tests.agent.test_copies import KEYS, content, destination, stored
+from tests.components.seaweedfs import BUCKET, SeaweedFS
+
+DAMAGED = "neo4j_backup_artifacts_damaged"
+SUCCESS = "neo4j_backup_last_success_timestamp_seconds"
+
+
+class Places:
+    """The volume of a live agent and its place in the bucket, looked at and altered behind its back."""
+
+    def __init__(self, live: Live, seaweedfs: SeaweedFS, folder: Path) -> None:
+        self.live = live
+        self._seaweedfs = seaweedfs
+        self._folder = folder
+
+    def read(self, place: str, key: str) -> bytes:
+        if place == "local":
+            return (self.live.root / key).read_bytes()
+        return content(self._seaweedfs, self._folder, key)
+
+    def has(self, place: str, key: str) -> bool:
+        return (self.live.root / key).exists() if place == "local" else key in stored(self._seaweedfs, self._folder)
+
+    def flip(self, place: str, key: str) -> None:
+        """Flip one bit near the end."""
+        found = self.read(place, key)
+        flipped = found[:-9] + bytes((found[-9] ^ 1,)) + found[-8:]
+        if place == "local":
+            (self.live.root / key).unlink()  # whatever else has this file keeps it
+            (self.live.root / key).write_bytes(flipped)
+        else:
+            where = f"{self._folder.name}/demo/{key}"
+            self._seaweedfs.client().put_object(Bucket=BUCKET, Key=where, Body=flipped)
+
+    def remove(self, place: str, key: str) -> None:
+        if place == "local":
+            (self.live.root / key).unlink()
+        else:
+            self._seaweedfs.client().delete_object(Bucket=BUCKET, Key=f"{self._folder.name}/demo/{key}")
+
+
+@pytest.fixture(name="places")
+def _places(live: Live, seaweedfs: SeaweedFS, tmp_path: Path) -> Places:
+    live.settings["storage"]["destinations"] = {"offsite": destination(seaweedfs, tmp_path)}
+    live.environ = KEYS
+    return Places(live, seaweedfs, tmp_path)
+
+
+def backed_up(live: Live, name: str = "b", **request: Any) -> str:
+    """Take a backup with its copy; return the artifact's key."""
+    answer = live.ask(name, database="orders", patience=60, **request)
+
+    assert answer["state"] == "succeeded"
+    return str(answer["databases"]["orders"]["artifact"])
+
+
+@pytest.mark.parametrize("place", ["offsite", "local"])
+def test_a_flipped_bit_is_found_marked_counted_and_healed_from_the_other_place(places: Places, place: str) -> None:
+    live = places.live.start()
+    key = backed_up(live)
+    good, record = places.read(place, key), places.read(place, f"{key}.json")
+    places.flip(place, key)
+    found = live.ask("v", action="verify", artifact=key, place=place)
+
+    assert (found["state"], found["reason"]) == ("failed", "checksum_mismatch")
+    assert found["places"][place]["damaged"] == [key]
+    assert places.has(place, f"{key}.damaged.json")
+    until(lambda: live.metric(DAMAGED, place=place) == 1, "damage in the metrics")
+    assert live.metric("neo4j_backup_verify_total", place=place, outcome="damaged") == 1
+    assert (live.metric(SUCCESS, type="FULL") is None) == (place == "local")
+
+    healed = live.ask("h", action="verify", heal=True, artifact=key, place=place)
+
+    assert (healed["state"], healed["places"][place]["healed"]) == ("succeeded", [key])
+    assert (places.read(place, key), places.read(place, f"{key}.json")) == (good, record)
+    assert not places.has(place, f"{key}.damaged.json")
+    until(lambda: live.metric(DAMAGED, place=place) == 0, "no damage in the metrics")
+    assert live.metric("neo4j_backup_verify_total", place=place, outcome="healed") == 1
+    assert live.metric(SUCCESS, type="FULL") is not None
+    assert live.ask("again", action="verify", artifact=key)["state"] == "succeeded"
+
+
+def test_all_that_is_damaged_or_missing_is_healed_by_one_request(places: Places) -> None:
+    live = places.live.start()
+    first = backed_up(live)
+    live.commit()
+    second = backed_up(live, "c")
+    good = {key: places.read("local", key) for key in (first, second)}
+    places.flip("local", first)
+    places.remove("offsite", second)
+    answer = live.ask("h", action="verify", heal=True, patience=60)
+
+    assert answer["state"] == "succeeded"
+    assert {place: result["healed"] for place, result in answer["places"].items()} == {
+        "local": [first],
+        "offsite": [second],
+    }
+    assert {place: {key: places.read(place, key) for key in good} for place in ("local", "offsite")} == {
+        "local": good,
+        "offsite": good,
+    }
+
+
+def test_where_no_place_has_good_bytes_the_answer_says_what_each_has(places: Places) -> None:
+    live = places.live.start()
+    key = backed_up(live)
+    places.flip("local", key)
+    places.remove("offsite", key)
+    answer = live.ask("h", action="verify", heal=True, artifact=key, place="local")
+
+    assert (answer["state"], answer["reason"]) == ("failed", "checksum_mismatch")
+    assert "has no good copy elsewhere: offsite: its file is missing" in answer["error"]
+    assert places.has("local", f"{key}.damaged.json")
+    until(lambda: live.events("artifact not healed"), "line of the failure")
+
+
+def test_a_damaged_copy_is_no_point_to_retention_there(places: Places) -> None:
+    place = places.live.settings["storage"]["destinations"]["offsite"]
+    place["retention"] = {"last": 1, "max_delete_share": 1}
+    live = places.live.start()
+    first = backed_up(live, type="FULL")
+    live.ask("hold", action="hold", artifact=first, reason="not yet")
+    second = backed_up(live, "c", type="FULL")
+    places.flip("offsite", second)
+    live.ask("v", action="verify", artifact=second, place="offsite")
+    live.ask("release", action="release", artifact=first)
+    answer = live.ask("p", action="prune", place="offsite", dry_run=True)
+
+    assert first not in [one["key"] for one in answer["places"]["offsite"]["deletions"]]
+
+
+def test_a_death_in_the_middle_of_healing_leaves_mark_and_copy_and_the_next_life_heals(places: Places) -> None:
+    live = places.live
+    live.change(lambda cluster: cluster.with_database("orders", store_bytes=2 << 20))
+    live.start()
+    key = backed_up(live)
+    good = places.read("offsite", key)
+    places.flip("local", key)
+    live.ask("v", action="verify", artifact=key, place="local")
+    assert live.end() == 0
+    live.settings["verify"] = {"bandwidth": "1MiB"}
+    live.start()
+    live.drop("h.request", action="verify", heal=True, artifact=key, place="local", id="heal")
+
+    def fetched() -> list[Path]:
+        return [path for path in (live.root / ".staging").rglob("*.backup") if path.stat().st_size]
+
+    until(fetched, "copy under way")
+    live.kill_all()
+
+    assert places.has("local", f"{key}.damaged.json")
+    assert places.read("offsite", key) == good
+
+    live.settings["verify"] = {}
+    live.start()
+    answer = live.final("heal", patience=60)
+    assert answer["state"] == "succeeded", str(answer)
+    assert places.read("local", key) == good
+    assert not places.has("local", f"{key}.damaged.json")
+    assert not fetched()
+
+
+def test_reading_again_goes_on_where_a_death_has_ended_it(places: Places) -> None:
+    live = places.live
+    live.change(lambda cluster: cluster.with_database("orders", store_bytes=1 << 20))
+    live.start()
+    keys = [backed_up(live, f"r{number}", type="FULL") for number in range(3)]
+    assert live.end() == 0
+    for key in keys:  # taken long ago: all are late, the first the latest
+        path = live.root / f"{key}.json"
+        record = Record.from_json(path.read_bytes())
+        path.write_bytes(record.model_copy(update={"finished": record.finished - timedelta(days=60)}).to_json())
+    live.settings["verify"] = {"bandwidth": "1MiB"}
+    live.start()
+    live.drop("v.request", action="verify", place="local", id="v")
+    until(lambda: live.metric("neo4j_backup_verify_total", place="local", outcome="verified"), "first one read")
+    live.kill_all()
+    (log,) = (live.root / ".agent" / "verified").glob("local@*/log")
+    done = [line.split()[1] for line in log.read_text().splitlines()]
+    live.settings["verify"] = {}
+    live.start()
+
+    answer = live.final("v", patience=60)
+    assert answer["state"] == "succeeded", str(answer)
+    assert 0 < len(done) < 3
+    assert [line.split()[1] for line in log.read_text().splitlines()] == keys
