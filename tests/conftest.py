@@ -29,6 +29,7 @@ PROCESSES = (
     "demo",
     "neo4j_admin/test_process.py",
     "neo4j_admin/test_stand_in.py",
+    "run/test_killed_children.py",
     "standins/test_neo4j_admin_backup.py",
     "standins/test_neo4j_admin_chains.py",
     "standins/test_neo4j_admin_faults.py",

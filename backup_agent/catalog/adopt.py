@@ -22,7 +22,7 @@ from backup_agent.artifact.header import read_header
 from backup_agent.artifact.reading import Reading, read_through
 from backup_agent.catalog import records
 from backup_agent.catalog.damages import damaged
-from backup_agent.catalog.journal import Doing, Intent, Journal
+from backup_agent.catalog.journal import Doing, Journal
 from backup_agent.core.chains import TypeReason, parent_of
 from backup_agent.core.names import ARTIFACT, DATABASE, SET, artifact_key, artifact_name, record_key
 from backup_agent.core.parts import part_size
@@ -234,15 +234,10 @@ class Adopting:
         return self.dry_run or all((folder / file.name).is_file() for file in record.files)
 
     def _publish(self, one: _Candidate, record: Record) -> None:
-        """Give the files their place, then record them: data first, record second (invariant 1).
-
-        What lies in its place already is not written down in the journal: it is not ours before it is recorded.
-        """
+        """Give the files their place, then record them: data first, record second (invariant 1)."""
         paths = locate(one.path).paths
         keys = tuple(artifact_key(record.set, record.database, file.name) for file in record.files)
-        if one.path != self._root / one.key:
-            intent = Intent(key=record.key, doing=Doing.PUBLISHING, files=keys, since=self.now)
-            self._journal.begin(intent)
+        self._journal.begin_publishing(self._store, record.key, keys, self.now)
         for path, key, file in zip(paths, keys, record.files, strict=True):
             self._store.put_artifact(key, path, file.model_copy(update={"name": path.name}), lambda _count: None)
         self._store.create(record_key(record.key), record.to_json())

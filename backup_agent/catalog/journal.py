@@ -14,7 +14,9 @@ from pydantic import Field
 
 from backup_agent import durable
 from backup_agent.catalog.own import place_folder
+from backup_agent.core.reasons import PermanentError
 from backup_agent.core.records import Value
+from backup_agent.stores.store import Store
 
 
 class Doing(StrEnum):
@@ -52,12 +54,27 @@ class Journal:
         path.parent.mkdir(parents=True, exist_ok=True)
         durable.write(path, intent.model_dump_json(by_alias=True).encode() + b"\n")
 
+    def begin_publishing(self, store: Store, key: str, files: tuple[str, ...], now: datetime) -> None:
+        """Write down which files of an artifact are about to be put.
+
+        One that is there already is not named, unless an earlier intent names it: before it is recorded it may be a
+        stranger's, who is refused now and must not be deleted later.
+        """
+        earlier = self._intent(key)
+        ours = tuple(file for file in files if (earlier and file in earlier.files) or _is_free(store, file))
+        if ours:
+            self.begin(Intent(key=key, doing=Doing.PUBLISHING, files=ours, since=now))
+
     def deletes(self, key: str) -> bool:
         """Tell whether the deletion of an artifact has been begun and is not done."""
+        intent = self._intent(key)
+        return intent is not None and intent.doing is Doing.DELETING
+
+    def _intent(self, key: str) -> Intent | None:
         try:
-            return Intent.read(self._folder / key).doing is Doing.DELETING
+            return Intent.read(self._folder / key)
         except (FileNotFoundError, ValueError):
-            return False
+            return None
 
     def done(self, key: str) -> None:
         """Strike out an intent."""
@@ -72,3 +89,11 @@ class Journal:
                 yield Intent.read(path)
             except ValueError:
                 continue
+
+
+def _is_free(store: Store, key: str) -> bool:
+    """Tell whether nothing stands under a key; who may not look (S3 without the right to list) does not know."""
+    try:
+        return store.stat(key) is None
+    except PermanentError:
+        return False

@@ -16,7 +16,7 @@ from typing import Any
 from backup_agent import durable
 from backup_agent.artifact.reading import Reading
 from backup_agent.catalog.damages import unsound
-from backup_agent.catalog.journal import Doing, Intent, Journal
+from backup_agent.catalog.journal import Journal
 from backup_agent.catalog.records import Recorded, of_database
 from backup_agent.catalog.space import space
 from backup_agent.core.answers import DatabaseResult, Outcome
@@ -292,7 +292,7 @@ def publish(run: Run, judged: Judgement, recorded: Recorded) -> Record:
     record = _record(run, judged, recorded)
     keys = tuple(f"{record.set}/{record.database}/{file.name}" for file in record.files)
     journal = Journal(run.root, VOLUME, VOLUME)
-    journal.begin(Intent(key=record.key, doing=Doing.PUBLISHING, files=keys, since=datetime.now(UTC)))
+    journal.begin_publishing(run.store, record.key, keys, datetime.now(UTC))
     for key, file in zip(keys, record.files, strict=True):
         run.store.put_artifact(key, judged.path.parent / file.name, file, lambda _count: None)
     run.store.create(record.key + ".json", record.to_json())

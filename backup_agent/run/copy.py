@@ -11,13 +11,14 @@ import os
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack
-from datetime import timedelta
+from contextlib import ExitStack, suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from backup_agent.catalog import records
 from backup_agent.catalog.copies import Notes
+from backup_agent.catalog.journal import Journal
 from backup_agent.catalog.lease import Held
 from backup_agent.core.names import record_key
 from backup_agent.core.reasons import BackupError, Failure, PermanentError, Reason
@@ -44,7 +45,9 @@ class Copying:
         """`store` is the destination."""
         self._task = task
         self._root = settings.storage.root
-        self._notes = Notes(self._root, task.destination, settings.storage.destinations[task.destination].identity)
+        identity = settings.storage.destinations[task.destination].identity
+        self._notes = Notes(self._root, task.destination, identity)
+        self._journal = Journal(self._root, task.destination, identity)
         self._store = store
         self._teller = teller
         self._settings = settings
@@ -104,12 +107,15 @@ class Copying:
                 self._teller.progress(done, record.size)
 
             folder = self._root / record.set / record.database
-            for file in record.files:
-                self._store.put_artifact(
-                    f"{record.set}/{record.database}/{file.name}", folder / file.name, file, progress
-                )
+            keys = tuple(f"{record.set}/{record.database}/{file.name}" for file in record.files)
+            # A copy that is cut off may be given up: then this says whose orphan it is. A full volume only lacks that.
+            with suppress(OSError):
+                self._journal.begin_publishing(self._store, record.key, keys, datetime.now(UTC))
+            for key, file in zip(keys, record.files, strict=True):
+                self._store.put_artifact(key, folder / file.name, file, progress)
             held.check()
             self._record(record.model_copy(update={"fencing": held.number}))
+        self._journal.done(record.key)
         self._notes.add(record.key)
         self.copied += 1
         self._teller.tell("copied", place=self._task.destination, type=record.type.value, bytes=record.size)

@@ -343,6 +343,7 @@ def test_a_strangers_file_in_the_place_is_not_overwritten(world: World) -> None:
     assert result.became is Became.REFUSED
     assert strange.read_bytes() == b"strange"
     assert world.recorded() == {}
+    assert list(Journal(world.root, "local", "local")) == []  # what stands there is removed after a while
 
 
 def test_a_record_that_cannot_be_read_is_not_overwritten(world: World) -> None:

@@ -31,7 +31,7 @@ from tests.stores.faulty import Does, Fault, FaultyStore, KilledError, violation
 from tests.stores.files import describe
 
 TAKEN = datetime(2026, 11, 23, 2, tzinfo=UTC)
-OPERATIONS = {"look": 5, "swap": 3, "put_artifact": 4, "create": 3}
+OPERATIONS = {"look": 5, "swap": 3, "stat": 4, "put_artifact": 4, "create": 3}
 """How often a pass over this volume calls each, at least; that it calls no other is tested."""
 
 
