@@ -34,7 +34,7 @@ house: setup
 
 test: setup  ## every test, real servers included (fetched once into the user's cache folder)
 	$(VENV)/bin/python -m tests.components.fetch
-	$(PYTEST)
+	$(PYTEST) --durations=40 --durations-min=5
 
 test-fast: setup  ## the tests that need nothing but Python and no patience, laws with a tenth of their cases
 	$(PYTEST) -m "not components and not process" --hypothesis-profile=fast

@@ -233,13 +233,13 @@ class Answer(Value):
         if not warned and not self.warnings:
             return self.becomes(State.SUCCEEDED, now)
         told = [w for r in warned for w in r.warnings] + list(self.warnings)
-        reason = next((r.reason for r in warned if r.reason), None)
+        first_told = next((r for r in warned if r.reason), None)
         answer = self.becomes(State.SUCCEEDED_WITH_WARNINGS, now)
         return answer.model_copy(
             update={
-                "reason": reason,
+                "reason": first_told.reason if first_told else None,
                 "error": "\n".join(told) or None,
-                "hint": Failure(reason, "").advice if reason else None,
+                "hint": first_told.hint if first_told else None,
             }
         )
 

@@ -85,10 +85,6 @@ class VerifyTask(Value):
 class SurveyTask(Value):
     """Look at the whole volume once, at start."""
 
-    root: str
     open_runs: tuple[str, ...]
     """Runs whose staging folder is still wanted: their databases are tried again, and may adopt what lies there."""
-    notes: dict[str, str]
-    """Destination -> its identity, for the notes on copies."""
-    copied_sets: tuple[str, ...]
-    """Sets that have copies: the declared ones. Any other owes nothing."""
+    settings: dict[str, Any]

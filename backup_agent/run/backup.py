@@ -29,6 +29,7 @@ from backup_agent.core.verdict import Verdict, judge
 from backup_agent.run import copy
 from backup_agent.run.admin import Admin, Invocation, Taken
 from backup_agent.run.looking import Looked, Looking
+from backup_agent.run.places import this_volume
 from backup_agent.run.stages import Stages
 from backup_agent.run.staging import Staging, found
 from backup_agent.run.summing import tell_summary
@@ -376,7 +377,10 @@ def copy_to_all(run: Run) -> dict[str, str]:
 def result(run: Run, record: Record, copies: dict[str, str]) -> DatabaseResult:
     """Return the answer's part for this database."""
     owed = tuple(f"copy to {name} is owed: {failure.error}" for name, failure in run.copy_failures.items())
-    warnings = (*record.warnings, *owed)
+    hints = tuple(f"{name}: {failure.advice}" for name, failure in run.copy_failures.items())
+    foreign = this_volume(run.settings).foreign
+    unowned = (f"nothing is deleted, and nothing copied from here: {foreign.error}",) if foreign else ()
+    warnings = (*record.warnings, *owed, *unowned)
     return DatabaseResult(
         outcome=Outcome.SUCCEEDED_WITH_WARNINGS if warnings else Outcome.SUCCEEDED,
         type=record.type.value,
@@ -389,6 +393,7 @@ def result(run: Run, record: Record, copies: dict[str, str]) -> DatabaseResult:
         stages=run.stages.seconds(),
         warnings=warnings,
         reason=Reason.COPIES_OWED if owed else None,
+        hint="; ".join((Failure(Reason.COPIES_OWED, "").advice, *hints)) if owed else None,
     )
 
 
@@ -413,7 +418,10 @@ def main() -> None:
             "result",
             result=outcome.model_dump(mode="json"),
             facts={key: value for key, value in run.facts.items() if value is not None},
-            copy_failures={name: {"reason": one.reason, "error": one.error} for name, one in run.copy_failures.items()},
+            copy_failures={
+                name: {"reason": one.reason, "error": one.error, "hint": one.hint}
+                for name, one in run.copy_failures.items()
+            },
         )
 
 

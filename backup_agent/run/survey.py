@@ -17,8 +17,9 @@ from backup_agent.catalog.space import allows_hard_links
 from backup_agent.core.summary import summarise
 from backup_agent.core.tasks import SurveyTask
 from backup_agent.run import staging
+from backup_agent.run.places import this_volume
 from backup_agent.run.telling import Teller, first_line, hold_lifeline
-from backup_agent.settings.model import VOLUME
+from backup_agent.settings.model import VOLUME, Settings
 from backup_agent.stores.local import LocalStore
 
 MOST_WARNINGS = 20
@@ -76,8 +77,13 @@ def main() -> None:
     """Run as a child: the task on stdin, events on stdout."""
     task = SurveyTask.model_validate_json(first_line())
     hold_lifeline()
+    settings, teller = Settings.model_validate(task.settings), Teller()
     gc.disable()  # a tenth of the time with a hundred thousand records, and nothing here makes cycles
-    survey(Path(task.root), task.open_runs, task.notes, task.copied_sets, Teller())
+    foreign = this_volume(settings).foreign
+    if foreign is not None:
+        teller.tell("warning", text="volume belongs to another", because=foreign.error)
+    notes = {name: one.identity for name, one in settings.storage.destinations.items()}
+    survey(settings.storage.root, task.open_runs, notes, settings.declared_sets, teller)
 
 
 if __name__ == "__main__":

@@ -415,13 +415,7 @@ class Agent:
                 self._actions.take(answer, now)
 
     def _survey(self) -> None:
-        notes = {name: one.identity for name, one in self._settings.storage.destinations.items()}
-        task = tasks.SurveyTask(
-            root=str(self._root),
-            open_runs=self._backups.open_runs(),
-            notes=notes,
-            copied_sets=tuple(self._settings.declared_sets),
-        )
+        task = tasks.SurveyTask(open_runs=self._backups.open_runs(), settings=self._settings.model_dump(mode="json"))
         self._runs.spawn("survey", "backup_agent.run.survey", task.model_dump_json().encode())
 
     # Runs
@@ -440,7 +434,10 @@ class Agent:
             and not self._runs.slots
             and (self._passes.overdue(monotonic) or not any(True for _ in self._backups.waiting_jobs()))
         ):
-            self._keeping.start(monotonic)
+            if not self._discovery.asked and self._keeping.changes_a_place(monotonic):
+                self._discover()  # a cloned volume brings the topology of another cluster with it
+            else:
+                self._keeping.start(monotonic)
 
     def _advance_backups(self) -> None:
         self._backups.activate()
@@ -617,7 +614,7 @@ class Agent:
         job = self._backups.running[name]
         answer, result = self._backups.ended(name, result, now)
         for place, failure in facts.get("copy_failures", {}).items():
-            self._keeping.copy_refused(place, Failure(Reason(failure["reason"]), failure["error"]))
+            self._keeping.copy_refused(place, Failure(Reason(failure["reason"]), failure["error"], failure["hint"]))
         for place, copy in result.copies.items():
             if copy == "stored":
                 self._holdings.stored(place)

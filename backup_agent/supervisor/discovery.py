@@ -33,6 +33,8 @@ class Discovery:
     reachable: dict[str, str | None] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
     clock_offset: float | None = None
+    asked: bool = False
+    """Whether this life has asked the cluster: what an earlier one kept may have come with a cloned volume."""
     _at: float | None = None
 
     def load(self) -> None:
@@ -49,7 +51,7 @@ class Discovery:
 
     def take(self, event: dict[str, Any], monotonic: float) -> None:
         """Take what the child told: a topology, or why there is none."""
-        self._at = monotonic
+        self._at, self.asked = monotonic, True
         self.reachable = event.get("reachable", {})
         if event["event"] == "topology":
             self.clock_offset = event.get("clock_offset_seconds")
@@ -81,7 +83,7 @@ class Discovery:
 
     def fail(self, failure: Failure, monotonic: float) -> None:
         """Note that the cluster did not answer at all."""
-        self._at = monotonic
+        self._at, self.asked = monotonic, True
         self.current, self.failure, self.reachable = None, failure, {}
 
     def select(

@@ -71,6 +71,14 @@ class Keeping:
         """Whether retention is being applied: nothing else starts meanwhile."""
         return self.runs.any("prune")
 
+    def changes_a_place(self, monotonic: float) -> bool:
+        """Tell whether the next pass copies or may delete: for that it must be known whose the volume is."""
+        wish = self.passes.asked()
+        if wish is None and self.holdings.to_retry() is not None:
+            return True
+        wish = wish or self.passes.due(monotonic)
+        return wish is not None and wish.kind == "prune" and wish.place in self.pruned_places
+
     def give_way(self) -> None:
         """End what only reads again, because a backup wants the slot."""
         for name, wish in self._wishes.items():
@@ -246,7 +254,7 @@ class Keeping:
             return
         reason = Reason(result.get("reason", Reason.INTERNAL))
         error = result.get("error", f"copying ended without a word (exit code {code})")
-        self.copy_refused(place, Failure(reason, error))
+        self.copy_refused(place, Failure(reason, error, result.get("hint", "")))
 
     def copy_refused(self, place: str, failure: Failure) -> None:
         """Note that a destination did not take a copy."""

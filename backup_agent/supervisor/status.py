@@ -32,6 +32,7 @@ class DestinationStatus(Value):
     owed: int
     reason: Reason | None = None
     error: str | None = None
+    hint: str | None = None
     retry_seconds: float | None = None
 
 

@@ -55,6 +55,7 @@ def destinations(holdings: Holdings, monotonic: float) -> dict[str, DestinationS
             owed=holdings.owed(name),
             reason=one.failure.reason if one.failure else None,
             error=one.failure.error if one.failure else None,
+            hint=one.failure.advice if one.failure else None,
             retry_seconds=round(one.wait(monotonic), 1) if one.failure else None,
         )
         for name, one in holdings.destinations.items()

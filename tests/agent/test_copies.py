@@ -130,6 +130,7 @@ def test_a_wrong_secret_is_said_by_its_reason_and_the_backup_stands(offsite: Liv
 
     assert (answer["state"], answer["reason"]) == WARNED
     assert status["reason"] == "storage_auth"
+    assert f"offsite: {status['hint']}" in answer["hint"]
     assert offsite.metric("neo4j_backup_storage_errors_total", destination="offsite", reason="storage_auth") == 1
     assert "SK-that-is-wrong" not in json.dumps(answer) + json.dumps(status) + "".join(offsite.text)
 

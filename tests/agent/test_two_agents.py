@@ -101,6 +101,23 @@ def test_a_staging_cluster_cloned_from_production_publishes_nothing_there(
     assert production.ask("again", database="orders")["state"] == "succeeded"
 
 
+def test_a_cloned_volume_that_owes_a_copy_publishes_nothing_before_it_is_known_whose_it_is(
+    pair: tuple[Live, Live], seaweedfs: SeaweedFS, tmp_path: Path
+) -> None:
+    production, staging = pair
+    production.settings["storage"]["destinations"]["offsite"]["endpoint_url"] = "http://127.0.0.1:1"
+    production.start()
+    assert production.ask(database="orders", patience=60)["databases"]["orders"]["copies"] == {"offsite": "owed"}
+    shutil.copytree(production.root, staging.root)
+    staging.start()
+
+    until(lambda: staging.status()["destinations"]["offsite"].get("reason"), "first retry of the copy")
+    assert staging.status()["destinations"]["offsite"]["reason"] == "foreign_root"
+    assert stored(seaweedfs, tmp_path) == {}
+    answer = staging.ask(database="orders", type="FULL")
+    assert "nothing is deleted, and nothing copied from here" in answer["error"]
+
+
 def test_an_agent_whose_volume_is_lost_goes_on_by_itself(
     pair: tuple[Live, Live], seaweedfs: SeaweedFS, tmp_path: Path
 ) -> None:
