@@ -8,7 +8,7 @@ DEMO_VENV := .venv-demo
 PYTEST := $(VENV)/bin/python -m pytest -n 2 --dist loadgroup
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check format lint types layers house test test-fast demo lock bench
+.PHONY: help setup check format lint types layers house test test-fast api-server demo lock bench
 
 help:  ## list the targets
 	@awk -F ':.*## *' '/^[a-z-]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' Makefile
@@ -34,10 +34,14 @@ house: setup
 
 test: setup  ## every test, real servers included (fetched once into the user's cache folder)
 	$(VENV)/bin/python -m tests.components.fetch
-	$(PYTEST) --durations=40 --durations-min=5
+	$(PYTEST) -m "not api_server" --durations=40 --durations-min=5
 
 test-fast: setup  ## the tests that need nothing but Python and no patience, laws with a tenth of their cases
 	$(PYTEST) -m "not components and not process" --hypothesis-profile=fast
+
+api-server: setup  ## what is rendered, in a real API server: built once by Go (12 min of a core), then 8 min of tests
+	$(VENV)/bin/python -m tests.components.kubernetes
+	$(VENV)/bin/python -m pytest tests/k8s/test_api_server.py
 
 demo: $(DEMO_VENV)/.from-lock  ## a day of the agent on this machine, its cluster simulated
 	$(DEMO_VENV)/bin/backup-agent demo $(DEMO_OPTIONS)

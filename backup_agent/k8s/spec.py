@@ -5,12 +5,12 @@ words of docs/settings.md; what follows from the rest of the spec is filled in, 
 """
 
 import re
-from ipaddress import ip_network
+from ipaddress import IPv6Network, ip_network
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, ValidationInfo, field_validator, model_validator
 
-from backup_agent.settings.grammar import Duration, PositiveDuration
+from backup_agent.settings.grammar import PositiveDuration
 from backup_agent.settings.model import Section
 
 MEMORY_UNITS = {"Mi": 1024**2, "Gi": 1024**3, "Ti": 1024**4}
@@ -19,11 +19,17 @@ _QUANTITY = re.compile(rf"([1-9][0-9]{{0,8}})({'|'.join(MEMORY_UNITS)})")
 _CPU = re.compile(r"[1-9][0-9]{0,4}m|[1-9][0-9]{0,2}(\.[0-9]{1,3})?|0\.[0-9]{0,2}[1-9]")
 _DNS_LABEL = re.compile(r"[a-z]([a-z0-9-]*[a-z0-9])?")
 _NAMESPACE = re.compile(r"(?=.{1,63}$)[a-z0-9]([a-z0-9-]*[a-z0-9])?")
-_OBJECT_NAME = re.compile(r"(?=.{1,253}$)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
-_KEY = re.compile(r"[A-Za-z0-9._-]{1,253}")
+_SUBDOMAIN = r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*"
+_OBJECT_NAME = re.compile(rf"(?=.{{1,253}}$){_SUBDOMAIN}")
+_KEY = re.compile(r"(?!\.(\.|$))[A-Za-z0-9._-]{1,253}")
 _VERSION = re.compile(r"5\.26(\.[0-9]{1,3})?|20(2[5-9]|[3-9][0-9])\.(0[1-9]|1[0-2])(\.[0-9]{1,3})?")
-_IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]{0,510}")
-_LABEL_NAME = re.compile(r"([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
+# Host and port, path, tag, digest: what a kubelet takes (the grammar of the distribution project's references).
+_IMAGE = re.compile(
+    r"(?=.{1,512}$)([A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]{1,5})?/)?"
+    r"[a-z0-9]+([._-]+[a-z0-9]+)*(/[a-z0-9]+([._-]+[a-z0-9]+)*)*"
+    r"(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(@sha256:[0-9a-f]{64})?"
+)
+_LABEL_NAME = re.compile(rf"((?=.{{1,253}}/){_SUBDOMAIN}/)?[A-Za-z0-9]([A-Za-z0-9._-]{{0,61}}[A-Za-z0-9])?")
 _LABEL_VALUE = re.compile(r"([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?")
 _JVM_OPTION = re.compile(r"-[^\s\"'\\$`]+")
 _SETTING = re.compile(r"[a-z][a-z0-9_]*(\.[A-Za-z0-9_-]+)+")
@@ -32,6 +38,9 @@ _ENDPOINT = re.compile(r"https?://[A-Za-z0-9.-]{1,253}(:[0-9]{1,5})?/?")
 
 LONGEST_NAME = 40
 """Of a cluster. StatefulSets are <name>-server, and their pods carry a label of that and a hash: 63 in all."""
+
+LONGEST_DOMAIN = 84
+"""What the longest names leave of the 253 signs that a server's name in DNS may have."""
 
 SMALLEST_SERVER = "2Gi"
 SMALLEST_AGENT = "256Mi"
@@ -58,9 +67,10 @@ def memory_bytes(value: str) -> int:
     268435456
     """
     found = _QUANTITY.fullmatch(value)
-    if not found:
+    size = int(found[1]) * MEMORY_UNITS[found[2]] if found else 0
+    if not 0 < size < 1 << 63:
         raise ValueError("a quantity such as 512Mi, 4Gi or 1Ti")
-    return int(found[1]) * MEMORY_UNITS[found[2]]
+    return size
 
 
 def _quantity(value: str) -> str:
@@ -85,13 +95,15 @@ def _no_less_than_the_request(value: str | None, info: ValidationInfo) -> str | 
 
 
 def _cidr(value: str) -> str:
-    expected = "a range of addresses, such as 10.0.0.0/8"
-    if "/" not in value:
-        raise ValueError(expected)
+    # As Kubernetes wants it: neither a mask of addresses nor a zone, which Python takes, nor IPv4 in the dress of IPv6.
+    expected = "a range of addresses in its usual form, such as 10.0.0.0/8 or 2001:db8::/32"
     try:
-        ip_network(value)
+        network = ip_network(value)
     except ValueError:
         raise ValueError(expected) from None
+    mapped = isinstance(network, IPv6Network) and network.network_address.ipv4_mapped
+    if str(network) != value or "%" in value or mapped:
+        raise ValueError(expected)
     return value
 
 
@@ -235,9 +247,9 @@ class Claim(Section):
 class Toleration(Section):
     """As Kubernetes has it."""
 
-    key: str | None = Field(None, description="name of the taint")
+    key: LabelName | None = Field(None, description="name of the taint")
     operator: Literal["Equal", "Exists"] | None = Field(None, description="how it is compared")
-    value: str | None = Field(None, description="value of the taint")
+    value: LabelValue | None = Field(None, description="value of the taint")
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = Field(None, description="what it prevents")
     toleration_seconds: Annotated[int, Field(ge=0)] | None = Field(None, description="how long NoExecute is tolerated")
 
@@ -309,7 +321,7 @@ class Server(Section):
         {}, description="of the servers' service account", examples=[{"eks.amazonaws.com/role-arn": "arn:aws:iam::…"}]
     )
     placement: Placement = Field(Placement(), description="where the servers may go")
-    termination_grace: Duration = Field(
+    termination_grace: PositiveDuration = Field(
         "1h", description="time to shut down; Neo4j writes a checkpoint", validate_default=True
     )
 
@@ -396,7 +408,9 @@ class Spec(Section):
 
     cluster: ClusterName = Field(description="name of the cluster; all objects begin with it", examples=["demo"])
     namespace: Namespace = Field("default", description="namespace of all objects")
-    cluster_domain: ObjectName = Field("cluster.local", description="DNS domain of the Kubernetes cluster")
+    cluster_domain: Annotated[ObjectName, Field(max_length=LONGEST_DOMAIN)] = Field(
+        "cluster.local", description="DNS domain of the Kubernetes cluster"
+    )
     version: Version = Field(description="version of Neo4j on the servers", examples=["2026.09.0"])
     accept_license: Annotated[Literal["yes", "eval"], BeforeValidator(_accepted)] = Field(
         description="that you accept Neo4j's commercial license (yes) or its evaluation license (eval)",

@@ -13,3 +13,9 @@ JAVA_COMPILER = "org.eclipse.jdt:ecj:3.40.0"
 
 DEBIAN_SUITE = "trixie"
 """What the base images of the tests are made of: the Debian of Neo4j's own images."""
+
+KUBERNETES = "v1.37.2"
+"""Of k8s.io/kubernetes in Go's module proxy; its staging modules are v0.37.2."""
+
+PROMETHEUS_OPERATOR = "github.com/prometheus-operator/prometheus-operator@v0.85.0"
+"""The last version of the module that the proxy has; it holds the definition of ServiceMonitor."""

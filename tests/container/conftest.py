@@ -17,7 +17,7 @@ VERSION = NEO4J_VERSIONS[-1]
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep what uses podman on one worker: one process at a time has its store."""
     for item in items:
-        if Path(__file__).parent in item.path.parents:
+        if Path(__file__).parent in item.path.parents and "podman" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.components)
             item.add_marker(pytest.mark.container)
             item.add_marker(pytest.mark.xdist_group("container"))

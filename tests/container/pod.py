@@ -215,11 +215,11 @@ class Cgroup:
         self._memory, self._cpu, self._unified = memory, cpu, unified
 
     @classmethod
-    def of(cls, pid: int) -> Self:
+    def of(cls, pid: int, root: Path = Path("/")) -> Self:
         """Find it by one of its processes (cgroups(7))."""
-        mounts = Path("/sys/fs/cgroup")
+        mounts = root / "sys/fs/cgroup"
         places: dict[str, Path] = {}
-        for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
+        for line in (root / f"proc/{pid}/cgroup").read_text().splitlines():
             _, controllers, path = line.split(":", 2)
             for name in controllers.split(",") if controllers else ["unified"]:
                 places[name] = (mounts / name if controllers else mounts) / path.lstrip("/")

@@ -1,0 +1,341 @@
+"""A real Kubernetes API server with the controllers that matter here, built from Go's own modules; no node, no scheduler.
+
+Building takes 12 minutes of a core, so nothing builds it on the way: `make api-server` does, and the programs are kept.
+Nobody runs the pods: `Kubelet` says of each what a node would, when a test asks it to.
+"""
+
+import http.client
+import json
+import os
+import re
+import shutil
+import ssl
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import trustme
+
+from tests.components.cache import MissingComponentError, cache_folder, cached
+from tests.components.pins import KUBERNETES, PROMETHEUS_OPERATOR
+from tests.components.ports import Port
+from tests.components.process import Server
+
+Found = TypeVar("Found")
+Json = dict[str, Any]
+
+NAME = f"kubernetes-{KUBERNETES}"
+
+PROGRAMS = (
+    "k8s.io/kubernetes/cmd/kube-apiserver",
+    "k8s.io/kubernetes/cmd/kube-controller-manager",
+    "k8s.io/kubernetes/cmd/kubectl",
+    "go.etcd.io/etcd/server/v3",
+)
+
+SERVICE_MONITOR = "example/prometheus-operator-crd/monitoring.coreos.com_servicemonitors.yaml"
+"""Where the Prometheus operator's repository has the definition of the kind."""
+
+CONTROLLERS = (
+    "disruption-controller",
+    "endpointslice-controller",
+    "garbage-collector-controller",
+    "namespace-controller",
+    "resourcequota-controller",
+    "serviceaccount-controller",
+    "statefulset-controller",
+)
+
+NODE = "node"
+
+TOKEN = "for-tests-only"
+
+
+def built() -> Path | None:
+    """Return the folder of the programs, or None where nobody has built them."""
+    folder = cache_folder() / NAME
+    return folder if folder.is_dir() else None
+
+
+def build() -> Path:
+    """Return the folder of the programs, built where they are not there yet: needs Go, 4 GiB of disk, 3 of memory."""
+    if shutil.which("go") is None:
+        raise MissingComponentError("go is absent: the Go of the version that k8s.io/kubernetes asks for, or newer")
+    return cached(NAME, _build)
+
+
+def _build(folder: Path) -> None:
+    with tempfile.TemporaryDirectory(prefix="build-kubernetes-") as name:
+        work = Path(name)
+        environment = {
+            **os.environ,
+            "CGO_ENABLED": "0",
+            "GOCACHE": str(work / "cache"),
+            "GOFLAGS": "-mod=mod -modcacherw -buildvcs=false",
+            "GOPATH": str(work / "path"),
+        }
+
+        def go(*words: str) -> str:
+            done = subprocess.run(
+                ("go", *words), cwd=work, env=environment, capture_output=True, text=True, check=False
+            )
+            if done.returncode != 0:
+                raise MissingComponentError(f"go {words[0]} ended with {done.returncode}:\n{done.stderr[-2000:]}")
+            return done.stdout
+
+        def download(module: str) -> Json:
+            found: Json = json.loads(go("mod", "download", "-json", module))
+            return found
+
+        upstream = Path(download(f"k8s.io/kubernetes@{KUBERNETES}")["GoMod"]).read_text()
+        (work / "go.mod").write_text(_module(upstream))
+        (work / "doc.go").write_text("package build\n")
+        go("build", "-trimpath", "-ldflags=-s -w", "-o", f"{folder}/", *PROGRAMS)
+        (folder / "server").rename(folder / "etcd")
+        operator = Path(download(f"{PROMETHEUS_OPERATOR}")["Dir"])
+        shutil.copyfile(operator / SERVICE_MONITOR, folder / "servicemonitor.yaml")
+
+
+def _module(upstream: str) -> str:
+    """Return Kubernetes' go.mod as one that builds it from outside: its staging folders are modules of their own."""
+    staged = "v0" + KUBERNETES.removeprefix("v1")
+    named = re.sub(r"^module .*$", "module build", upstream, flags=re.MULTILINE)
+    replaced = re.sub(r"=> \./staging/src/(\S+)", rf"=> \1 {staged}", named)
+    return f"{replaced}\nrequire k8s.io/kubernetes {KUBERNETES}\n"
+
+
+def until(look: Callable[[], Found | None], what: str, patience: float = 60) -> Found:
+    """Return what `look` finds, once it finds something."""
+    end = time.monotonic() + patience
+    while time.monotonic() < end:
+        if found := look():
+            return found
+        time.sleep(0.1)
+    raise AssertionError(f"no {what} within {patience:g} s")
+
+
+class RefusedError(Exception):
+    """The API server has said no."""
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(f"{code}: {text}")
+        self.code = code
+
+
+class _Part(Server):
+    """One of the three programs."""
+
+    def __init__(self, program: Path, folder: Path) -> None:
+        super().__init__(folder / f"{program.name}.log")
+        self.name = program.name
+        self._program = program
+
+    def start(self, options: Mapping[str, object], ready: Callable[[], bool]) -> None:
+        argv = (str(self._program), *(f"--{key}={value}" for key, value in options.items()))
+        self._launch(argv, ready, environment={}, timeout=120)
+
+
+class Kubernetes:
+    """etcd, API server and controllers, on ports and in a folder of their own. Use as a context manager."""
+
+    def __init__(self, programs: Path, folder: Path) -> None:
+        self.programs = programs
+        self._folder = folder
+        self._ports = [Port.reserve() for _ in range(3)]
+        self._etcd, self._api, self._controllers = (f"127.0.0.1:{port.number}" for port in self._ports)
+        self._parts: list[_Part] = []
+        self._tls = ssl.create_default_context()
+
+    def __enter__(self) -> Self:
+        try:
+            self._start()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for part in reversed(self._parts):
+            part.kill()
+        for port in self._ports:
+            port.release()
+
+    def _start(self) -> None:
+        folder = self._folder
+        ca = trustme.CA(key_type=trustme.KeyType.RSA)
+        issued = ca.issue_cert("127.0.0.1")
+        self._tls.load_verify_locations(cadata=ca.cert_pem.bytes().decode())
+        ca.cert_pem.write_to_path(folder / "ca.crt")
+        ca.private_key_pem.write_to_path(folder / "accounts.key")
+        issued.private_key_and_cert_chain_pem.write_to_path(folder / "server.pem")
+        (folder / "tokens.csv").write_text(f"{TOKEN},tests,1,system:masters\n")
+        (folder / "kubeconfig").write_text(json.dumps(self._kubeconfig()))
+        _, _, api_port = self._api.rpartition(":")
+        _, _, controllers_port = self._controllers.rpartition(":")
+        peers = Port.reserve()
+        self._ports.append(peers)
+        own_peer = f"http://127.0.0.1:{peers.number}"
+        self._part("etcd").start(
+            {
+                "data-dir": folder / "etcd",
+                "listen-client-urls": f"http://{self._etcd}",
+                "advertise-client-urls": f"http://{self._etcd}",
+                "listen-peer-urls": own_peer,
+                "initial-advertise-peer-urls": own_peer,
+                "initial-cluster": f"default={own_peer}",
+                "unsafe-no-fsync": "true",
+            },
+            lambda: self._answers(f"http://{self._etcd}/health"),
+        )
+        self._part("kube-apiserver").start(
+            {
+                "etcd-servers": f"http://{self._etcd}",
+                "bind-address": "127.0.0.1",
+                "secure-port": api_port,
+                "endpoint-reconciler-type": "none",
+                "tls-cert-file": folder / "server.pem",
+                "tls-private-key-file": folder / "server.pem",
+                "service-account-key-file": folder / "accounts.key",
+                "service-account-signing-key-file": folder / "accounts.key",
+                "service-account-issuer": "https://kubernetes.default.svc",
+                "service-cluster-ip-range": "10.0.0.0/16",
+                "token-auth-file": folder / "tokens.csv",
+                "authorization-mode": "RBAC",
+            },
+            lambda: self._answers(f"https://{self._api}/readyz"),
+        )
+        self._part("kube-controller-manager").start(
+            {
+                "kubeconfig": folder / "kubeconfig",
+                "authentication-kubeconfig": folder / "kubeconfig",
+                "authorization-kubeconfig": folder / "kubeconfig",
+                "bind-address": "127.0.0.1",
+                "secure-port": controllers_port,
+                "tls-cert-file": folder / "server.pem",
+                "tls-private-key-file": folder / "server.pem",
+                "service-account-private-key-file": folder / "accounts.key",
+                "controllers": ",".join(CONTROLLERS),
+                "leader-elect": "false",
+                "kube-api-qps": 1000,
+                "kube-api-burst": 2000,
+            },
+            lambda: self._answers(f"https://{self._controllers}/healthz"),
+        )
+        self.request("POST", "/api/v1/nodes", {"metadata": {"name": NODE}})
+
+    def _part(self, name: str) -> _Part:
+        self._parts.append(_Part(self.programs / name, self._folder))
+        return self._parts[-1]
+
+    def _kubeconfig(self) -> Json:
+        return {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "current-context": "tests",
+            "contexts": [{"name": "tests", "context": {"cluster": "tests", "user": "tests"}}],
+            "users": [{"name": "tests", "user": {"token": TOKEN}}],
+            "clusters": [
+                {
+                    "name": "tests",
+                    "cluster": {
+                        "server": f"https://{self._api}",
+                        "certificate-authority": str(self._folder / "ca.crt"),
+                    },
+                }
+            ],
+        }
+
+    def _answers(self, url: str) -> bool:
+        try:
+            self._open("GET", url)
+        except (OSError, RefusedError, http.client.HTTPException):
+            return False
+        return True
+
+    def _open(self, method: str, url: str, body: object = None, kind: str = "application/json") -> bytes:
+        data = None if body is None else json.dumps(body).encode()
+        headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": kind}
+        request = urllib.request.Request(url, data, headers, method=method)
+        context = self._tls if url.startswith("https") else None
+        try:
+            with urllib.request.urlopen(request, timeout=30, context=context) as reply:
+                return bytes(reply.read())
+        except urllib.error.HTTPError as error:
+            with error:
+                raise RefusedError(error.code, error.read().decode()) from None
+
+    def request(self, method: str, path: str, body: object = None, kind: str = "application/json") -> Json:
+        """Ask the API server; raise RefusedError where it says no."""
+        found: Json = json.loads(self._open(method, f"https://{self._api}{path}", body, kind))
+        return found
+
+    def events(self, path: str, since: str) -> list[Json]:
+        """Return every change below a path since a resource version, in the order of their happening."""
+        lines = self._open("GET", f"https://{self._api}{path}&watch=1&timeoutSeconds=1&resourceVersion={since}")
+        return [json.loads(line) for line in lines.splitlines()]
+
+    def kubectl(self, *words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        """Run kubectl as cluster-admin."""
+        return subprocess.run(
+            (str(self.programs / "kubectl"), f"--kubeconfig={self._folder / 'kubeconfig'}", *words),
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=600,
+        )
+
+    def restricted_namespace(self, name: str) -> None:
+        """Make a namespace that takes pods of Pod Security `restricted` alone, and warns of others at once."""
+        labels = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn")}
+        self.request("POST", "/api/v1/namespaces", {"metadata": {"name": name, "labels": labels}})
+
+
+class Kubelet:
+    """Says of the pods of a namespace what scheduler and node would, whenever it is asked to look."""
+
+    def __init__(self, kubernetes: Kubernetes, namespace: str) -> None:
+        self._kubernetes = kubernetes
+        self._path = f"/api/v1/namespaces/{namespace}/pods"
+
+    def pods(self) -> dict[str, Json]:
+        """Return the pods by name."""
+        return {pod["metadata"]["name"]: pod for pod in self._kubernetes.request("GET", self._path)["items"]}
+
+    def look(self, *, unready: Iterable[str] = ()) -> dict[str, Json]:
+        """Bind new pods and let them run, ready unless their image is in `unready`; end those that are asked to end."""
+        pods = self.pods()
+        for name, pod in pods.items():
+            path = f"{self._path}/{name}"
+            if "deletionTimestamp" in pod["metadata"]:
+                self._kubernetes.request("DELETE", path, {"gracePeriodSeconds": 0})
+                continue
+            if "nodeName" not in pod["spec"]:
+                target = {"metadata": {"name": name}, "target": {"kind": "Node", "name": NODE}}
+                self._kubernetes.request("POST", f"{path}/binding", target)
+            if pod["status"]["phase"] == "Pending":
+                (container,) = pod["spec"]["containers"]
+                ready = str(container["image"] not in unready)
+                status = {
+                    "phase": "Running",
+                    "podIP": "10.1.0.1",
+                    "podIPs": [{"ip": "10.1.0.1"}],
+                    "conditions": [{"type": "Ready", "status": ready}],
+                }
+                self._kubernetes.request("PATCH", f"{path}/status", {"status": status}, "application/merge-patch+json")
+        return pods
+
+
+def main() -> None:
+    """Build the programs, and say where they are."""
+    sys.stdout.write(f"{build()}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,351 @@
+"""What a real API server and a real StatefulSet controller make of the rendered objects.
+
+In namespaces with Pod Security `restricted` enforced. No node runs the pods: what a kubelet reports of them is made up.
+`make api-server` runs this: `make test` passes over it, since the programs take longer to build than all its tests.
+"""
+
+import itertools
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, Phase, given, settings
+
+from backup_agent.k8s import manifests
+from backup_agent.k8s.reading import SpecError
+from backup_agent.k8s.spec import Spec
+from tests.components.kubernetes import Json, Kubelet, Kubernetes, RefusedError, built, until
+from tests.examples import examples
+from tests.k8s.specs import EXAMPLE, NAMES, parsed, spec, text
+from tests.k8s.test_laws import read_tree, trees
+
+pytestmark = [pytest.mark.components, pytest.mark.api_server]
+
+IMAGE = "registry.example.com/neo4j-backup-agent:0.1.0-2026.09.0"
+SERVERS = [f"demo-server-{number}" for number in range(5)]
+
+numbers = itertools.count()
+
+
+@pytest.fixture(scope="module")
+def kubernetes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kubernetes]:
+    programs = built()
+    if programs is None:
+        pytest.skip("no API server was built here: make api-server")
+    with Kubernetes(programs, tmp_path_factory.mktemp("kubernetes")) as kubernetes:
+        applied = kubernetes.kubectl("apply", "--server-side", "-f", str(programs / "servicemonitor.yaml"))
+        assert applied.returncode == 0, applied.stderr
+        until(lambda: _known(kubernetes, "/apis/monitoring.coreos.com/v1"), "kind ServiceMonitor")
+        yield kubernetes
+
+
+@pytest.fixture
+def namespace(kubernetes: Kubernetes) -> str:
+    name = f"restricted-{next(numbers)}"
+    kubernetes.restricted_namespace(name)
+    return name
+
+
+def _known(kubernetes: Kubernetes, path: str) -> Json | None:
+    try:
+        return kubernetes.request("GET", path)
+    except RefusedError:
+        return None
+
+
+def apply(kubernetes: Kubernetes, found: Spec, *options: str) -> subprocess.CompletedProcess[str]:
+    """Apply what a spec renders, as the pages say it; whatever the server warns of is a fault."""
+    done = kubernetes.kubectl("apply", "--server-side", *options, "-f", "-", stdin=manifests.stream(found))
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return done
+
+
+def example(namespace: str, image: str = IMAGE, **topology: int) -> Spec:
+    """Return the example's spec in a namespace, a few of its keys changed."""
+    tree = yaml.safe_load((EXAMPLE / "spec.yaml").read_text())
+    tree["namespace"] = namespace
+    tree["topology"] |= topology
+    tree["backup"]["image"] = image
+    return parsed(yaml.safe_dump(tree))
+
+
+def stateful_set(kubernetes: Kubernetes, namespace: str, name: str) -> Json:
+    return kubernetes.request("GET", f"/apis/apps/v1/namespaces/{namespace}/statefulsets/{name}")
+
+
+def refusals(kubernetes: Kubernetes, namespace: str) -> list[str]:
+    """Return what controllers say that they could not do."""
+    items = kubernetes.request("GET", f"/api/v1/namespaces/{namespace}/events")["items"]
+    return sorted({item["message"] for item in items if item["type"] == "Warning"})
+
+
+def wait_for_pods(kubernetes: Kubernetes, found: Spec) -> dict[str, Json]:
+    """Wait until the controller has made every pod of a spec, and a node has said that it runs."""
+    kubelet = Kubelet(kubernetes, found.namespace)
+    wanted = {f"{found.cluster}-backup-0", *(f"{found.cluster}-server-{n}" for n in range(found.topology.servers))}
+
+    def look() -> dict[str, Json] | None:
+        pods = kubelet.look()
+        ready = {name for name, pod in pods.items() if pod["status"].get("conditions", [{}])[-1].get("type") == "Ready"}
+        return pods if ready == wanted else None
+
+    try:
+        return until(look, "pods")
+    except AssertionError as error:
+        raise AssertionError(f"{error}: {refusals(kubernetes, found.namespace)}") from None
+
+
+def test_the_example_is_taken_and_gets_its_pods_and_claims(kubernetes: Kubernetes, namespace: str) -> None:
+    found = example(namespace)
+
+    apply(kubernetes, found, "--dry-run=server")
+    apply(kubernetes, found)
+    pods = wait_for_pods(kubernetes, found)
+    claims = kubernetes.request("GET", f"/api/v1/namespaces/{namespace}/persistentvolumeclaims")["items"]
+
+    assert set(pods) == {"demo-backup-0", *SERVERS[:3]}
+    assert {claim["metadata"]["name"] for claim in claims} == {
+        "backup-requests-demo-backup-0",
+        "backup-storage-demo-backup-0",
+        *(f"data-{server}" for server in SERVERS[:3]),
+    }
+    assert refusals(kubernetes, namespace) == []
+
+
+def test_the_page_installs_it(kubernetes: Kubernetes, namespace: str, tmp_path: Path) -> None:
+    for name, content in manifests.files(example(namespace)).items():
+        (tmp_path / name).write_text(content)
+
+    def kubectl(*words: str) -> str:
+        done = kubernetes.kubectl("-n", namespace, *words)
+        assert (done.returncode, done.stderr) == (0, "")
+        return done.stdout
+
+    account = ("--from-literal=username=neo4j", "--from-literal=password=for-tests-only")
+    kubectl("create", "secret", "generic", "demo-auth", *account)
+    kubectl("apply", "--server-side", "-k", str(tmp_path))
+    assert "serverside-applied" in kubectl("apply", "--server-side", "-f", str(tmp_path))
+    wait_for_pods(kubernetes, example(namespace))
+    rolled_out = kubectl("rollout", "status", "statefulset/demo-server", "statefulset/demo-backup", "--timeout=60s")
+    assert rolled_out.count("complete") == 2
+    listed = kubectl("get", "pods", "-l", "neo4j.com/cluster=demo", "-o", "name").split()
+    assert listed == [f"pod/{name}" for name in ("demo-backup-0", *SERVERS[:3])]
+    assert kubectl("get", "pods", "-l", "neo4j.com/component=backup", "-o", "name").split() == listed[:1]
+
+
+def test_a_quota_of_memory_and_processors_that_are_asked_for_is_kept(kubernetes: Kubernetes, namespace: str) -> None:
+    hard = {"pods": "4", "requests.cpu": "3100m", "limits.memory": "13Gi", "requests.storage": "501Gi"}
+    quota = {"metadata": {"name": "quota"}, "spec": {"hard": hard}}
+    kubernetes.request("POST", f"/api/v1/namespaces/{namespace}/resourcequotas", quota)
+    apply(kubernetes, example(namespace))
+
+    assert len(wait_for_pods(kubernetes, example(namespace))) == 4
+
+
+def test_a_claim_grows_as_the_page_says_and_restarts_nobody(kubernetes: Kubernetes, namespace: str) -> None:
+    found = example(namespace)
+    larger = found.backup.storage.model_copy(update={"size": "400Gi"})
+    grown = found.model_copy(update={"backup": found.backup.model_copy(update={"storage": larger})})
+    apply(kubernetes, found)
+    before = wait_for_pods(kubernetes, found)["demo-backup-0"]["metadata"]["uid"]
+
+    refused = kubernetes.kubectl("apply", "--server-side", "-f", "-", stdin=manifests.stream(grown))
+    assert "spec.volumeClaimTemplates" in refused.stderr
+    kubernetes.kubectl("-n", namespace, "delete", "statefulset", "demo-backup", "--cascade=orphan")
+    apply(kubernetes, grown)
+    path = f"/apis/apps/v1/namespaces/{namespace}/statefulsets/demo-backup"
+    until(lambda: kubernetes.request("GET", path)["status"].get("readyReplicas") == 1, "agent of the new StatefulSet")
+
+    assert wait_for_pods(kubernetes, grown)["demo-backup-0"]["metadata"]["uid"] == before
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_applying_it_again_changes_nothing(name: str, kubernetes: Kubernetes, namespace: str) -> None:
+    found = spec(name).model_copy(update={"namespace": namespace})
+    apply(kubernetes, found)
+    before = as_written(kubernetes, found)
+
+    apply(kubernetes, found)
+    difference = kubernetes.kubectl("diff", "--server-side", "-f", "-", stdin=manifests.stream(found))
+
+    assert as_written(kubernetes, found) == before
+    assert (difference.returncode, difference.stdout) == (0, "")
+
+
+def as_written(kubernetes: Kubernetes, found: Spec) -> dict[str, tuple[int, str]]:
+    """Return generation and time of the last change by kubectl, by object: status is the controllers'."""
+    done = kubernetes.kubectl("get", "-f", "-", "-o", "json", "--show-managed-fields", stdin=manifests.stream(found))
+    return {
+        f"{one['kind']}/{one['metadata']['name']}": (
+            one["metadata"].get("generation", 0),
+            next(entry["time"] for entry in one["metadata"]["managedFields"] if entry["manager"] == "kubectl"),
+        )
+        for one in json.loads(done.stdout)["items"]
+    }
+
+
+def test_more_servers_restart_none(kubernetes: Kubernetes, namespace: str) -> None:
+    apply(kubernetes, example(namespace))
+    before = wait_for_pods(kubernetes, example(namespace))
+    revision = stateful_set(kubernetes, namespace, "demo-server")["status"]["updateRevision"]
+
+    apply(kubernetes, example(namespace, servers=5))
+    after = wait_for_pods(kubernetes, example(namespace, servers=5))
+
+    assert {name: after[name]["metadata"]["uid"] for name in before} == {
+        name: pod["metadata"]["uid"] for name, pod in before.items()
+    }
+    assert set(after) == {"demo-backup-0", *SERVERS}
+    assert stateful_set(kubernetes, namespace, "demo-server")["status"]["updateRevision"] == revision
+
+
+def test_an_update_of_the_agent_never_has_two_of_them(kubernetes: Kubernetes, namespace: str) -> None:
+    apply(kubernetes, example(namespace))
+    wait_for_pods(kubernetes, example(namespace))
+    path = f"/api/v1/namespaces/{namespace}/pods?labelSelector=neo4j.com/component=backup"
+    listed = kubernetes.request("GET", path)
+    kubelet = Kubelet(kubernetes, namespace)
+
+    apply(kubernetes, example(namespace, "registry.example.com/agent:2"))
+    until(lambda: "deletionTimestamp" in kubelet.pods()["demo-backup-0"]["metadata"], "end of the old agent")
+    alone = set(kubelet.pods())  # the old one still ends what it does
+    until(lambda: runs(kubelet, "registry.example.com/agent:2"), "new agent")
+    seen = [event["type"] for event in kubernetes.events(path, listed["metadata"]["resourceVersion"])]
+
+    assert alone == {"demo-backup-0", *SERVERS[:3]}
+    assert len(listed["items"]) == 1
+    assert [kind for kind in seen if kind != "MODIFIED"] == ["DELETED", "ADDED"]
+
+
+def runs(kubelet: Kubelet, image: str, **how: Any) -> bool:
+    agent = kubelet.look(**how).get("demo-backup-0", {})
+    return bool(agent) and agent["spec"]["containers"][0]["image"] == image and agent["status"]["phase"] == "Running"
+
+
+def test_an_agent_that_never_gets_ready_gives_way_to_its_mend(kubernetes: Kubernetes, namespace: str) -> None:
+    bad, good = "registry.example.com/agent:bad", "registry.example.com/agent:good"
+    kubelet = Kubelet(kubernetes, namespace)
+    apply(kubernetes, example(namespace, bad))
+    until(lambda: runs(kubelet, bad, unready=[bad]), "agent that is not ready")
+
+    apply(kubernetes, example(namespace, good))
+
+    assert until(lambda: runs(kubelet, good, unready=[bad]), "agent that was mended")
+
+
+def test_clients_are_sent_to_servers_alone_and_prometheus_to_the_agent(kubernetes: Kubernetes, namespace: str) -> None:
+    apply(kubernetes, example(namespace))
+    wait_for_pods(kubernetes, example(namespace))
+
+    def endpoints(service: str) -> set[str]:
+        selector = f"labelSelector=kubernetes.io/service-name={service}"
+        path = f"/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices?{selector}"
+        slices = kubernetes.request("GET", path)["items"]
+        return {each["targetRef"]["name"] for one in slices for each in one["endpoints"] or ()}
+
+    for service, pods in (
+        ("demo-client", set(SERVERS[:3])),
+        ("demo-headless", set(SERVERS[:3])),
+        ("demo-backup", {"demo-backup-0"}),
+    ):
+        until(lambda service=service, pods=pods: endpoints(service) == pods, f"endpoints of {service}")  # type: ignore[misc]  # bound now
+
+
+def test_a_drain_takes_one_server_at_a_time(kubernetes: Kubernetes, namespace: str) -> None:
+    apply(kubernetes, example(namespace))
+    wait_for_pods(kubernetes, example(namespace))
+    budget = f"/apis/policy/v1/namespaces/{namespace}/poddisruptionbudgets/demo-server"
+    until(lambda: kubernetes.request("GET", budget)["status"].get("disruptionsAllowed") == 1, "budget")
+
+    def evict(pod: str) -> None:
+        eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod}}
+        kubernetes.request("POST", f"/api/v1/namespaces/{namespace}/pods/{pod}/eviction", eviction)
+
+    evict(SERVERS[0])
+    with pytest.raises(RefusedError) as refused:
+        evict(SERVERS[1])
+
+    assert refused.value.code == 429
+
+
+@given(trees)
+@settings(
+    max_examples=examples(48),
+    deadline=None,
+    derandomize=True,
+    database=None,
+    phases=[Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+def test_what_any_spec_renders_is_taken_and_gets_its_pods(kubernetes: Kubernetes, tree: dict[str, Any]) -> None:
+    found = read_tree(tree | {"namespace": f"{tree.get('namespace', 'default')}-{next(numbers)}"})
+    kubernetes.restricted_namespace(found.namespace)
+    for placement in (found.server.placement, found.backup.placement):
+        if placement.priority_class:
+            named = {"metadata": {"name": placement.priority_class}, "value": 1}
+            if _known(kubernetes, f"/apis/scheduling.k8s.io/v1/priorityclasses/{placement.priority_class}") is None:
+                kubernetes.request("POST", "/apis/scheduling.k8s.io/v1/priorityclasses", named)
+
+    apply(kubernetes, found, "--dry-run=server")
+    apply(kubernetes, found)
+    before = as_written(kubernetes, found)
+    apply(kubernetes, found)
+    after = as_written(kubernetes, found)
+    pods = wait_for_pods(kubernetes, found)
+    kubernetes.request("DELETE", f"/api/v1/namespaces/{found.namespace}")
+
+    assert before == after
+    assert len(pods) == found.topology.servers + 1
+
+
+ODD = (
+    *("", "a", "A", "0", "-", ".", "..", "..a", "a.", ".a", "a..b", "a-", "a_b", "a b", "a/b", "/", "a/", "a//b", "é", "a\tb"),
+    *("a.-b/c", "a..b/c", "A.b/c", "a/.c", "kubernetes.io/a", "a" * 63, "a" * 64, "a" * 253, "a" * 254, "a" * 5000),
+    *("a" * 253 + "/a", "a" * 254 + "/a", "a/" + "a" * 63, "a/" + "a" * 64, "a." * 126 + "a", "yes", "null", "1e3", "0x1F"),
+    *("0s", "1s", "9999d", "1000000d", "1.5h", "1Ki", "1Mi", "0Gi", "999999999Ti", "0.5Gi", "1m", "0.001", "99999m", "1.0005"),
+    *("0.0.0.0/0", "10.0.0.1/8", "10.0.0.0/255.0.0.0", "10.0.0.0/08", "::/0", "2001:db8::/32", "2001:DB8::/32", "2001:0db8::/32"),
+    *("::ffff:10.0.0.0/104", "fe80::%1/64", "10.0.0.0", "https://a", "https://a:99999", "-XX:a", "1.2.3.4", "system-node-critical"),
+)  # fmt: skip
+"""What a person might write, and what a rule that is a little too wide would let through."""
+
+FREE_KEYS = ("annotations", "labels", "namespaces", "node_selector", "pods", "service_account_annotations")
+
+
+def variants(value: Any) -> Iterator[Any]:
+    """Yield a tree again and again, each time one text in it, or one key that is free, an odd one."""
+    if isinstance(value, str):
+        yield from ODD
+    elif isinstance(value, list):
+        for place, item in enumerate(value):
+            yield from ([*value[:place], other, *value[place + 1 :]] for other in variants(item))
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from ({**value, key: other} for other in variants(item))
+            if key in FREE_KEYS:
+                yield from ({**value, key: {odd: "a"}} for odd in ODD)
+
+
+def test_what_the_server_would_refuse_is_a_fault_of_the_spec(kubernetes: Kubernetes, namespace: str) -> None:
+    usual = set(documents(parsed(text("everything")), namespace))
+    sent: set[str] = set()
+    for odd in variants(yaml.safe_load(text("everything"))):
+        try:
+            found = read_tree(odd)
+        except SpecError:
+            continue
+        sent |= set(documents(found, namespace)) - usual
+
+    done = kubernetes.kubectl("apply", "--server-side", "--dry-run=server", "-f", "-", stdin="---\n".join(sorted(sent)))
+
+    assert done.stderr == ""
+    assert len(done.stdout.splitlines()) == len(sent) > 1000
+
+
+def documents(found: Spec, namespace: str) -> list[str]:
+    """Return each rendered object as text, in that namespace."""
+    return manifests.stream(found.model_copy(update={"namespace": namespace})).split("---\n")
