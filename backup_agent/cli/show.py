@@ -8,37 +8,48 @@ import click
 
 from backup_agent.catalog import records
 from backup_agent.catalog.copies import Notes
-from backup_agent.catalog.damages import sound
+from backup_agent.catalog.holdings import by_database
+from backup_agent.catalog.index import index_of
 from backup_agent.cli import answers, printing
 from backup_agent.cli.configured import json_option, loaded, settings_option
 from backup_agent.core import restoring
 from backup_agent.core.answers import Answer
-from backup_agent.core.capabilities import Version
 from backup_agent.core.chains import chains
-from backup_agent.core.names import RECORD_SUFFIX
-from backup_agent.core.reasons import PermanentError, Reason
+from backup_agent.core.names import RECORD_SUFFIX, record_key
+from backup_agent.core.reasons import BackupError, Failure, PermanentError, Reason
 from backup_agent.core.records import Record
-from backup_agent.settings.model import Settings
+from backup_agent.run.places import open_place
+from backup_agent.settings.model import VOLUME, Settings
+from backup_agent.stores.store import Store
 
 
 @click.command()
 @click.argument("what", metavar="ARTIFACT|REQUEST")
-@click.option("--restore", is_flag=True, help="Print the lines that restore this artifact, by its version.")
+@click.option("--restore", is_flag=True, help="Print the lines that restore this artifact, by version.")
+@click.option("--place", help="--restore: `local` or a destination; else the first that has all it needs.")
+@click.option("--neo4j-version", help="--restore: that of the servers that restore; else that of the backup.")
 @settings_option
 @json_option
 @click.pass_context
-def command(context: click.Context, what: str, restore: bool, as_json: bool) -> int:
+def command(
+    context: click.Context,
+    what: str,
+    restore: bool,
+    place: str | None,
+    neo4j_version: str | None,
+    as_json: bool,
+) -> int:
     """Show an artifact, by its key, path or file name; or the answer to a request, by its id.
 
     Reads the files themselves: it works without the agent, and without Bolt.
     """
     settings = loaded(context).settings
-    record = _record(settings, what)
-    if record is not None and restore:
-        _show_restoring(settings, record, as_json=as_json)
-        return 0
     if restore:
-        raise PermanentError(Reason.NOT_FOUND, f"{what}: no artifact of that name is recorded on the volume")
+        _show_restoring(settings, what, place, neo4j_version, as_json=as_json)
+        return 0
+    if place or neo4j_version:
+        raise click.UsageError("--place and --neo4j-version go with --restore")
+    record = _record(settings, what)
     if record is not None:
         _show_record(settings, record, as_json=as_json)
         return 0
@@ -118,39 +129,99 @@ def _show_record(settings: Settings, record: Record, *, as_json: bool) -> None:
         printing.facts(_facts(record, links, copies))
 
 
-def _show_restoring(settings: Settings, record: Record, *, as_json: bool) -> None:
-    """Print how the artifact is restored; raise PermanentError where a part of its chain is missing or damaged."""
-    root = settings.storage.root
-    good = sound(root, records.of_database(root, record.set, record.database).records)
-    found = [chain for chain in chains(good) if record in (*chain.records, *chain.empty)]
+def _show_restoring(
+    settings: Settings, what: str, place: str | None, neo4j_version: str | None, *, as_json: bool
+) -> None:
+    """Print how an artifact is restored, from the first place that has all it needs; raise BackupError where none."""
+    at, chain, record = _restorable(settings, what, place)
+    version = restoring.version_of(record, neo4j_version)
+    source = _source(settings, at)
+    found = restoring.steps(chain, source=source, seed=_seed(settings, source, chain), version=version)
+    if as_json:
+        steps = [asdict(step) for step in found]
+        printing.as_json({"artifact": record.key, "place": at, "version": str(version), "steps": steps})
+    else:
+        click.echo(restoring.script(record, found, source=source, version=version), nl=False)
+
+
+def _restorable(settings: Settings, what: str, place: str | None) -> tuple[str, tuple[Record, ...], Record]:
+    """Return the place, the chain from its full to the point, and the record; raise what is wrong at each place."""
+    failures: list[Failure] = []
+    for name in (VOLUME, *settings.storage.destinations) if place is None else (place,):
+        try:
+            return (name, *_chain_at(name, settings, what))
+        except BackupError as error:
+            failures.append(error.failure)
+    # Where it is recorded and cannot be had says more than where it is not.
+    first = next((one for one in failures if one.reason is not Reason.NOT_FOUND), failures[0])
+    raise PermanentError(first.reason, "\n".join(one.error for one in failures), first.advice)
+
+
+def _chain_at(place: str, settings: Settings, what: str) -> tuple[tuple[Record, ...], Record]:
+    """Return what a point needs at one place, in its order; raise BackupError where that is not all there, or sound."""
+    store = open_place(place, settings)
+    named = what.removeprefix(f"{settings.storage.root}/").removesuffix(RECORD_SUFFIX)
+    sets = {named.partition("/")[0]} if "/" in named else None
+    parts = by_database(store, index_of(place, settings), sets=sets, writes=False)
+    found = [(part, key) for part in parts for key in part.entries if named in (key, key.rpartition("/")[2])]
     if not found:
         raise PermanentError(
-            Reason.CHAIN_BROKEN,
-            f"{record.key} cannot be restored from {root}: a part of its chain is missing or damaged there",
-            "`backup-agent list` shows others; a destination may hold the whole chain",
+            Reason.NOT_FOUND,
+            f"{place}: no artifact {what} is recorded there",
+            "`backup-agent list` shows what is on the volume",
         )
-    members = min((chain.records for chain in found), key=len)
+    if len(found) > 1:
+        keys = ", ".join(key for _, key in found)
+        raise PermanentError(
+            Reason.INVALID_REQUEST, f"{what}: several artifacts have that name: {keys}", "give the whole key"
+        )
+    ((part, key),) = found
+    unsound = {*part.damages, *part.without_artifact, *(one.artifact for one in part.unreadable)}
+    entries = [entry for entry in part.entries.values() if entry.key not in unsound]
+    ways = [chain for chain in chains(entries) if key in {one.key for one in (*chain.records, *chain.empty)}]
+    if not ways:
+        raise PermanentError(
+            Reason.CHAIN_BROKEN,
+            f"{place}: {key} cannot be restored from there: a part of its chain is missing or damaged",
+            "`backup-agent list` shows others; `backup-agent verify --heal` fetches what another place has",
+        )
+    keys_of = [one.key for one in min((chain.records for chain in ways), key=len)]
     # An empty differential holds nothing: the point is what it was taken after.
-    upto = members.index(record) + 1 if record in members else len(members)
-    seed = next(
-        (
-            f"s3://{one.bucket}/{one.prefix}/{settings.cluster}"
-            if one.prefix
-            else f"s3://{one.bucket}/{settings.cluster}"
-            for name, one in settings.storage.destinations.items()
-            if not Notes(root, name, one.identity).owed(members[:upto])
-        ),
-        None,
+    upto = keys_of.index(key) + 1 if key in keys_of else len(keys_of)
+    return tuple(_read(store, one) for one in keys_of[:upto]), _read(store, key)
+
+
+def _read(store: Store, key: str) -> Record:
+    try:
+        return records.parse(store.read(record_key(key)), key)
+    except ValueError as error:
+        text = f"{store.name}: {record_key(key)} cannot be read: {error}"
+        raise PermanentError(Reason.CHECKSUM_MISMATCH, text, "look at the health of that place") from None
+
+
+def _source(settings: Settings, place: str) -> restoring.Source:
+    if place == VOLUME:
+        return restoring.Source(VOLUME, str(settings.storage.root))
+    one = settings.storage.destinations[place]
+    return restoring.Source(
+        place,
+        "/".join(part for part in (f"s3://{one.bucket}", one.prefix, settings.cluster) if part),
+        endpoint_url=one.endpoint_url,
+        region=one.region,
+        ca_file=str(one.ca_file) if one.ca_file else None,
+        path_style=one.path_style,
     )
-    version = Version.parse(record.admin_version or record.server_version or "")
-    steps = restoring.steps(members[:upto], root=str(root), seed=seed, version=version)
-    if as_json:
-        printing.as_json({"artifact": record.key, "steps": [asdict(step) for step in steps]})
-        return
-    click.echo(f"# {record.key}, as of {printing.moment(record.header.taken)}, Neo4j {version or 'unknown'}")
-    for step in steps:
-        where = "" if step.language == "sh" else "  [cypher-shell -d system]"
-        click.echo("\n".join(("", f"# {step.title}{where}", *step.lines)))
+
+
+def _seed(settings: Settings, source: restoring.Source, chain: tuple[Record, ...]) -> restoring.Source | None:
+    """Return a bucket that has the whole chain, as far as the volume knows; None where there is none."""
+    if source.is_bucket:
+        return source
+    for name, one in settings.storage.destinations.items():
+        notes = Notes(settings.storage.root, name, one.identity)
+        if all(notes.has(record.key) for record in chain):
+            return _source(settings, name)
+    return None
 
 
 def _facts(record: Record, links: list[str], copies: dict[str, str]) -> Iterator[tuple[str, str]]:

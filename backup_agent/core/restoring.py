@@ -1,20 +1,48 @@
 """The exact lines that restore one point, from records alone: for 3 a.m., without agent or Bolt.
 
 The commands are those of Neo4j's manual by version (pages restore-backup, seed-from-uri, recreate-database, disaster
-recovery); none of them was run on Enterprise here, which the text says. A cluster is never restored with
---overwrite-destination: its servers hold state of their own beside the store. `system` is never seeded.
+recovery); none of them was run on Enterprise here, which the text says. What a newcomer would get wrong: a cluster is
+never restored with --overwrite-destination, since its servers hold state of their own beside the store; `system` is
+never seeded; and a seed brings the store alone, no users and roles.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from textwrap import wrap
 
-from backup_agent.core.capabilities import Version
+from backup_agent.core.capabilities import OLDEST, Version
+from backup_agent.core.names import artifact_key
+from backup_agent.core.reasons import PermanentError, Reason
 from backup_agent.core.records import Record
 
+_AGGREGATE_RENAMED = Version(2025, 1)
+_SOURCE_DATABASE = Version(2025, 2)
 _RECREATE_RENAMED = Version(2025, 4)
 _CYPHER_25 = Version(2025, 6)
-_AGGREGATE_RENAMED = Version(2025, 1)
+_CLOUD_SEED_ALONE = Version(2025, 1)
+NEWEST = Version(2026, 9)
+"""The newest version whose manual these lines follow."""
+
+_WIDTH = 110
 _UNMEASURED = "from Neo4j's manual; not run on Neo4j Enterprise here"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A place that holds the chain."""
+
+    place: str
+    root: str
+    """The storage root; or `s3://<bucket>/<prefix>/<cluster>`."""
+    endpoint_url: str | None = None
+    region: str | None = None
+    ca_file: str | None = None
+    path_style: bool = False
+
+    @property
+    def is_bucket(self) -> bool:
+        """Whether it is one, and not a folder."""
+        return self.root.startswith("s3://")
 
 
 @dataclass(frozen=True)
@@ -22,129 +50,239 @@ class Step:
     """What to do, in words, and the lines to paste: for a shell, or for cypher-shell on database `system`."""
 
     title: str
-    lines: tuple[str, ...]
+    lines: tuple[str, ...] = ()
     language: str = "sh"
 
 
-def steps(chain: Sequence[Record], *, root: str, seed: str | None, version: Version | None) -> tuple[Step, ...]:
+def version_of(record: Record, asked: str | None) -> Version:
+    """Return the version whose lines are printed: that of the servers that restore, where it is told, or the backup's.
+
+    Raise PermanentError where none is known, none these lines are for, or one older than the backup's.
+    """
+    taken = Version.parse(record.admin_version or record.server_version or "")
+    if asked is not None and (told := Version.parse(asked)) is None:
+        raise PermanentError(Reason.INVALID_REQUEST, f"{asked!r} is no version of Neo4j", "write it as 5.26.31")
+    version = told if asked is not None else taken
+    if version is None:
+        raise PermanentError(
+            Reason.NOT_FOUND,
+            f"{record.key}: its record does not say which version of Neo4j took it, and the lines differ by version",
+            "give that of the servers that restore, as `neo4j-admin --version` prints it: --neo4j-version 5.26.31",
+        )
+    if version < OLDEST:
+        raise PermanentError(
+            Reason.INVALID_REQUEST, f"{version}: the lines are known from {OLDEST.line} on", "see that version's manual"
+        )
+    if taken is not None and version < taken:
+        raise PermanentError(
+            Reason.INVALID_REQUEST,
+            f"{record.key} was taken by Neo4j {taken}, and {version} does not restore what a newer version took",
+            f"restore with {taken} or newer",
+        )
+    return version
+
+
+def steps(chain: Sequence[Record], *, source: Source, seed: Source | None, version: Version) -> tuple[Step, ...]:
     """Return how the last artifact of a chain is restored.
 
-    `chain` goes from the full to the point; `root` is the storage root that holds it, `seed` the same as an S3 URI
-    without a slash at its end, where the whole chain has a copy. `version` is that of the neo4j-admin and the servers
-    which restore: that of the backup or newer; None is taken for 5.26.
+    `chain` goes from the full to the point, and `source` holds all of it; `seed` is a bucket that does, which the
+    servers of a cluster may read for themselves. `version` is that of neo4j-admin and of the servers that restore.
     """
-    known = version or Version(5, 26)
     point = chain[-1]
     if point.database == "system":
-        return (*_fetch(chain, root), *_system(chain, known))
-    return (*_fetch(chain, root), *_standalone(point), *_cluster(point, seed, known))
-
-
-def _fetch(chain: Sequence[Record], root: str) -> tuple[Step, ...]:
-    folder = f"{root}/{chain[-1].set}/{chain[-1].database}"
-    files = [file for record in chain for file in record.files]
-    size = sum(file.size for file in files)
-    copies = tuple(f'cp -- {_quoted(f"{folder}/{file.name}")} "$FOLDER/"' for file in files)
-    sums = tuple(f"{file.sha256}  {file.name}" for file in files)
+        return (*_fetch(chain, source), *_system(chain, version))
     return (
-        Step(
-            f"Copy the chain, {len(chain)} artifacts, {size} bytes, into an empty folder where neo4j-admin runs",
-            ("FOLDER=$(mktemp -d ./restore.XXXXXX)  # on a volume with room for the chain and the database", *copies),
-        ),
-        Step("Check it", ("(cd \"$FOLDER\" && sha256sum --check) <<'SUMS'", *sums, "SUMS")),
+        _caution(point),
+        *_fetch(chain, source),
+        *_standalone(point, version),
+        *(_from_bucket(chain, seed, version) if seed else ()),
+        *_from_one_server(point, version),
+        _watch(point),
     )
 
 
-def _standalone(point: Record) -> tuple[Step, ...]:
-    database = point.database
+def script(record: Record, found: Sequence[Step], *, source: Source, version: Version) -> str:
+    """Return the steps as one text to read and to paste from."""
+    return "\n".join(_lines(record, found, source, version)) + "\n"
+
+
+def _lines(record: Record, found: Sequence[Step], source: Source, version: Version) -> Iterator[str]:
+    yield f"# {record.key} at {source.place}, as of {record.header.taken:%Y-%m-%d %H:%M:%S} UTC"
+    yield f"# Neo4j {version}: {_UNMEASURED}"
+    if (version.major, version.minor) > (NEWEST.major, NEWEST.minor):
+        yield f"# NOTE: {version} is newer than the manual these lines follow ({NEWEST}): look into its own"
+    for step in found:
+        yield ""
+        where = "[cypher-shell -d system] " if step.language == "cypher" else ""
+        yield from wrap(where + step.title, _WIDTH, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False)
+        yield from step.lines
+
+
+def _caution(point: Record) -> Step:
+    return Step(
+        f"Read all of it first. What is overwritten, replaced or dropped below is gone, with all that was committed "
+        f"since {point.header.taken:%Y-%m-%d %H:%M:%S} UTC: take a backup of it first where it still runs. To keep it, "
+        f"restore under another name on a standalone server: write that for the last word of the restore line and in "
+        f"the Cypher after it, and leave out STOP and --overwrite-destination"
+    )
+
+
+def _fetch(chain: Sequence[Record], source: Source) -> tuple[Step, ...]:
+    files = [
+        (f"{source.root}/{artifact_key(one.set, one.database, file.name)}", file) for one in chain for file in one.files
+    ]
+    style = ("aws configure set default.s3.addressing_style path",) if source.path_style else ()
+    size = sum(file.size for _, file in files)
+    make = 'FOLDER=$(mktemp -d "$PWD/restore.XXXXXX")  # where there is room for the chain and the database'
+    verb = "Fetch" if source.is_bucket else "Copy"
     return (
         Step(
-            f"Standalone server: stop the database, if it exists ({_UNMEASURED})",
-            (f"STOP DATABASE `{database}`;",),
-            "cypher",
+            f"{verb} the chain from {source.place}, in its order, into an empty folder where neo4j-admin runs "
+            f"({len(chain)} artifacts, {size} bytes)",
+            (make, *style, *(f'{_copy(source)} {_quoted(where)} "$FOLDER/"' for where, _ in files)),
         ),
         Step(
-            "Restore it, as the user neo4j; the chain that ends here is found in the folder. To stop earlier add "
-            "--restore-until='YYYY-MM-DD hh:mm:ss' (UTC, before) or --restore-until=N (before transaction N)",
+            "Check it: go on only where every line says OK",
             (
-                'mkdir -p "$FOLDER/temp"',
-                _restore(point) + f" --overwrite-destination=true {database}",
+                "(cd \"$FOLDER\" && sha256sum -c) <<'SUMS'",
+                *(f"{file.sha256}  {file.name}" for _, file in files),
+                "SUMS",
             ),
         ),
-        Step(
-            f"Start it, or create it where it is new: CREATE DATABASE `{database}`;",
-            (f"START DATABASE `{database}`;",),
-            "cypher",
-        ),
     )
 
 
-def _cluster(point: Record, seed: str | None, version: Version) -> tuple[Step, ...]:
+def _copy(source: Source) -> str:
+    if not source.is_bucket:
+        return "cp --"
+    options = (
+        ("--endpoint-url", source.endpoint_url),
+        ("--region", source.region),
+        ("--ca-bundle", source.ca_file),
+    )
+    return " ".join(("aws s3 cp", *(f"{name} {_quoted(value)}" for name, value in options if value)))
+
+
+def _standalone(point: Record, version: Version) -> Iterator[Step]:
     database = point.database
-    watch = Step(
-        "Ask until every copy is online; why one is not stands in statusMessage and the server's debug.log",
-        (f"SHOW DATABASE `{database}` YIELD name, address, currentStatus, statusMessage;",),
+    yield Step(
+        "Standalone server: stop the database, where it exists, and see that it is offline. Where Neo4j itself is "
+        "stopped, leave out this and START",
+        (f"STOP DATABASE `{database}`;", f"SHOW DATABASE `{database}` YIELD name, address, currentStatus;"),
         "cypher",
     )
-    if seed is None:
-        create = f"CREATE DATABASE `{database}` OPTIONS {{existingData: 'use', existingDataSeedServer: 'SERVER-ID'}};"
-        return (
-            Step(f"Cluster: drop the database first ({_UNMEASURED})", (f"DROP DATABASE `{database}`;",), "cypher"),
-            Step(
-                "Restore it on one server, without --overwrite-destination",
-                (
-                    'mkdir -p "$FOLDER/temp"',
-                    f"{_restore(point)} {database}",
-                ),
-            ),
-            Step(
-                "Create it from that server: put its id for SERVER-ID",
-                ("SHOW SERVERS YIELD serverId, address;", create),
-                "cypher",
-            ),
-            watch,
+    yield Step(
+        "Standalone server: restore it, as the user that runs Neo4j; the chain that ends with this artifact is found "
+        "beside it. To stop sooner add --restore-until='YYYY-MM-DD hh:mm:ss' (UTC, what was committed before) or "
+        "--restore-until=N (up to transaction N, without it)",
+        (_TEMP, f"{_restore(point)} --overwrite-destination=true {database}"),
+    )
+    if version >= _SOURCE_DATABASE:
+        by_folder = f'--from-path="$FOLDER" --source-database={database} --temp-path="$FOLDER/temp"'
+        yield Step(
+            "The same by the folder instead, which holds this chain alone",
+            (f"neo4j-admin database restore {by_folder} --overwrite-destination=true {database}",),
         )
-    uri = f"{seed}/{point.key}"
+    yield Step("Standalone server: start it, where it was stopped", (f"START DATABASE `{database}`;",), "cypher")
+    yield Step("or create it, where the server did not know it", (f"CREATE DATABASE `{database}`;",), "cypher")
+    yield _metadata(database)
+
+
+def _from_bucket(chain: Sequence[Record], seed: Source, version: Version) -> Iterator[Step]:
+    point = chain[-1]
+    database, uri = point.database, _text(f"{seed.root}/{point.key}")
     procedure = "dbms.recreateDatabase" if version >= _RECREATE_RENAMED else "dbms.cluster.recreateDatabase"
+    needs = ["credentials that may read and list the bucket"]
+    if seed.region:
+        needs.append(f"AWS_REGION={seed.region}")
+    if seed.endpoint_url:
+        needs.append(f"AWS_ENDPOINT_URL_S3={seed.endpoint_url}")
+    if version < _CLOUD_SEED_ALONE:
+        # Of the two only this one is known to find the chain that a differential ends.
+        needs.append("dbms.databases.seed_from_uri_providers=CloudSeedProvider (its default has S3SeedProvider first)")
+    yield Step(
+        f"Cluster, its servers read {seed.place} themselves; each needs {', '.join(needs)}. Where the database exists, "
+        f"its content is replaced, and its privileges stay",
+        (f"CALL {procedure}('{database}', {{seedURI: {uri}}});",),
+        "cypher",
+    )
     create = (
-        f"CYPHER 25 CREATE DATABASE `{database}` OPTIONS {{seedURI: '{uri}'}};"
+        f"CYPHER 25 CREATE DATABASE `{database}` OPTIONS {{seedURI: {uri}}};"
         if version >= _CYPHER_25
-        else f"CREATE DATABASE `{database}` OPTIONS {{existingData: 'use', seedURI: '{uri}'}};"
+        else f"CREATE DATABASE `{database}` OPTIONS {{existingData: 'use', seedURI: {uri}}};"
     )
-    return (
-        Step(
-            f"Cluster, the database exists: its content is replaced. The servers fetch it, and need credentials, "
-            f"region and endpoint of the bucket ({_UNMEASURED})",
-            (f"CALL {procedure}('{database}', {{seedURI: '{uri}'}});",),
-            "cypher",
-        ),
-        Step("Cluster, the database does not exist", (create,), "cypher"),
-        watch,
+    yield Step(
+        "or, where it does not exist. A seed brings no users and roles: `database restore` alone, on any server, "
+        "writes the restore_metadata.cypher that does",
+        (create,),
+        "cypher",
     )
 
 
-def _system(chain: Sequence[Record], version: Version) -> tuple[Step, ...]:
-    aggregate = "backup aggregate" if version >= _AGGREGATE_RENAMED else "database aggregate-backup"
-    merged: tuple[Step, ...] = ()
+def _from_one_server(point: Record, version: Version) -> Iterator[Step]:
+    database = point.database
+    yield Step(
+        "Cluster, from one of its servers: drop the database, where it exists, and its privileges with it; go on when "
+        "nothing is listed any more",
+        (f"DROP DATABASE `{database}`;", f"SHOW DATABASE `{database}` YIELD name, address, currentStatus;"),
+        "cypher",
+    )
+    yield Step(
+        "Restore it on that server, never with --overwrite-destination",
+        (_TEMP, f"{_restore(point)} {database}"),
+    )
+    options = "existingDataSeedServer: 'SERVER-ID'"
+    create = (
+        f"CYPHER 25 CREATE DATABASE `{database}` OPTIONS {{{options}}};"
+        if version >= _CYPHER_25
+        else f"CREATE DATABASE `{database}` OPTIONS {{existingData: 'use', {options}}};"
+    )
+    yield Step(
+        "Create it from that server, its serverId in the place of SERVER-ID",
+        ("SHOW SERVERS YIELD serverId, name, address;", create),
+        "cypher",
+    )
+    yield _metadata(database)
+
+
+def _watch(point: Record) -> Step:
+    return Step(
+        "Ask until every copy is online; why one is not stands in statusMessage, and in the debug.log of its server",
+        (f"SHOW DATABASE `{point.database}` YIELD name, address, role, currentStatus, statusMessage;",),
+        "cypher",
+    )
+
+
+def _metadata(database: str) -> Step:
+    script = f"$NEO4J_HOME/data/scripts/{database}/restore_metadata.cypher"
+    return Step(
+        "Users and roles, where the backup holds them: the restore wrote them down on the server where it ran",
+        (f'cat "{script}" | cypher-shell -d system --param "database => \'{database}\'"',),
+    )
+
+
+def _system(chain: Sequence[Record], version: Version) -> Iterator[Step]:
     if len(chain) > 1:
-        merged = (
-            Step(
-                "Make one full of the chain; it exits 0 also when it fails: read what it says",
-                (f'neo4j-admin {aggregate} --from-path="$FOLDER/{chain[-1].files[0].name}"',),
-            ),
+        aggregate = "backup aggregate" if version >= _AGGREGATE_RENAMED else "database aggregate-backup"
+        yield Step(
+            "Make one full of the chain, which then stands there alone; it exits 0 also when it fails: read its words",
+            (f'neo4j-admin {aggregate} --from-path="$FOLDER/{chain[-1].files[0].name}"',),
         )
-    return (
-        *merged,
-        Step("Stop Neo4j on every server: `system` is never seeded, and all databases are down until the end", ()),
-        Step(
-            f"On each server, with the full alone in $FOLDER ({_UNMEASURED}; load of a full measured on Community)",
-            (
-                "neo4j-admin dbms unbind-system-db",
-                'neo4j-admin database load --from-path="$FOLDER" --overwrite-destination=true system',
-            ),
-        ),
-        Step("Start Neo4j on every server, and look", ("SHOW SERVERS;", "SHOW DATABASES;"), "cypher"),
+    yield Step(
+        "Stop Neo4j on every server. `system` is never seeded: all databases are down until the end, and users, roles, "
+        "databases and servers will be those of that moment"
     )
+    yield Step(
+        "On each server, with the same full alone in $FOLDER",
+        (
+            "neo4j-admin dbms unbind-system-db",
+            'neo4j-admin database load --from-path="$FOLDER" --overwrite-destination=true system',
+        ),
+    )
+    yield Step("Start Neo4j on every server, and look", ("SHOW SERVERS;", "SHOW DATABASES;"), "cypher")
+
+
+_TEMP = 'mkdir -p "$FOLDER/temp"'
 
 
 def _restore(point: Record) -> str:
@@ -152,4 +290,10 @@ def _restore(point: Record) -> str:
 
 
 def _quoted(text: str) -> str:
+    """Return a word for a shell."""
     return "'" + text.replace("'", "'\\''") + "'"
+
+
+def _text(text: str) -> str:
+    """Return a string for Cypher."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"

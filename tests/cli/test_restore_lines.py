@@ -1,44 +1,152 @@
-"""`show --restore`: the lines for 3 a.m., or a plain no."""
+"""`show --restore`: the lines for 3 a.m., from the first place that has all it needs, or a plain no."""
 
-from backup_agent.core.names import damage_key
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backup_agent.catalog.copies import Notes
+from backup_agent.core.names import damage_key, record_key
 from backup_agent.core.records import Record
+from backup_agent.settings.model import Settings
+from backup_agent.stores.s3 import S3Store
 from tests.cli.conftest import Place
+from tests.components.seaweedfs import ADMIN, BUCKET, SeaweedFS
+from tests.stores.files import ignore, make
+
+LINES = {"admin_version": "2026.09.0"}
 
 
-def present(place: Place, *records: Record) -> None:
-    """Put something of the recorded size where the artifacts should be."""
-    for record in records:
-        (place.root / record.key).write_bytes(bytes(record.size))
+def chain(place: Place, **changes: Any) -> tuple[Record, Record]:
+    """Record a full and what continues it, with files of those sizes and checksums."""
+    records = []
+    for hour in (0, 1):
+        taken = place.record(hour, full=hour == 0)
+        file = make(place.root / taken.key, 2048, seed=hour).model_copy(update={"name": taken.files[0].name})
+        records.append(place.record(hour, full=hour == 0, files=(file,), **{**LINES, **changes}))
+    return records[0], records[1]
 
 
 def test_a_point_is_restored_with_all_that_it_needs(place: Place) -> None:
-    full, differential = place.record(), place.record(1, full=False)
-    present(place, full, differential)
+    full, differential = chain(place)
     result = place.run("show", "--restore", differential.key)
 
     assert result.code == 0
+    assert f"# {differential.key} at local" in result.out
     assert all(f"{file.sha256}  {file.name}" in result.out for one in (full, differential) for file in one.files)
     assert f'--from-path="$FOLDER/{differential.files[0].name}"' in result.out
+    assert "seedURI" not in result.out
 
 
-def test_a_point_whose_full_is_damaged_is_not_promised(place: Place) -> None:
-    full, differential = place.record(), place.record(1, full=False)
-    present(place, full, differential)
-    (place.root / damage_key(full.key)).write_bytes(b"{}")
+@pytest.mark.parametrize("named", ["key", "name", "path", "record"])
+def test_a_point_is_named_as_it_comes_to_hand(place: Place, named: str) -> None:
+    full, _ = chain(place)
+    path = str(place.root / full.key)
+    given = {"key": full.key, "name": full.files[0].name, "path": path, "record": f"{path}.json"}[named]
+
+    assert place.run("show", "--restore", "--json", given).json["artifact"] == full.key
+
+
+@pytest.mark.parametrize("fault", ["damaged", "missing", "cut"])
+def test_a_point_whose_full_is_not_whole_is_not_promised(place: Place, fault: str) -> None:
+    full, differential = chain(place)
+    if fault == "damaged":
+        (place.root / damage_key(full.key)).write_bytes(b"{}")
+    elif fault == "missing":
+        (place.root / full.key).unlink()
+    else:
+        (place.root / full.key).write_bytes(b"cut")
     result = place.run("show", "--restore", differential.key)
 
     assert (result.code, result.out) == (1, "")
-    assert "missing or damaged" in result.err
+    assert "a part of its chain is missing or damaged" in result.err
 
 
-def test_a_point_whose_full_is_missing_is_not_promised(place: Place) -> None:
-    full, differential = place.record(), place.record(1, full=False)
-    present(place, differential)
-    result = place.run("show", "--restore", differential.key)
+def test_an_unknown_version_is_said_to_be_unknown_and_may_be_given(place: Place) -> None:
+    full, _ = chain(place, admin_version=None)
+    refused = place.run("show", "--restore", full.key)
+    given = place.run("show", "--restore", full.key, "--neo4j-version", "5.26.31")
 
-    assert (result.code, result.out) == (1, "")
-    assert full.key not in result.out
+    assert (refused.code, refused.out) == (1, "")
+    assert "does not say which version" in refused.err
+    assert "--neo4j-version 5.26.31" in refused.err
+    assert "# Neo4j 5.26.31" in given.out
 
 
 def test_what_is_not_recorded_has_no_lines(place: Place) -> None:
     assert place.run("show", "--restore", "nightly").code == 1
+
+
+def test_a_place_is_for_restoring(place: Place) -> None:
+    assert place.run("show", "nightly", "--place", "offsite").code == 2
+
+
+def test_a_place_that_is_not_there_is_said_so(place: Place) -> None:
+    full, _ = chain(place)
+    result = place.run("show", "--restore", full.key, "--place", "offsite")
+
+    assert result.code == 1
+    assert "there is no such place" in result.err
+
+
+@pytest.fixture(name="bucket")
+def _bucket(place: Place, seaweedfs: SeaweedFS, monkeypatch: pytest.MonkeyPatch) -> S3Store:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", ADMIN.access_key)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", ADMIN.secret_key)
+    where: dict[str, Any] = {
+        "bucket": BUCKET, "prefix": place.folder.name, "endpoint_url": seaweedfs.endpoint_url, "region": "us-east-1",
+        "path_style": True,
+    }  # fmt: skip
+    place.settings["storage"]["destinations"] = {"offsite": {"type": "s3", **where}}
+    return S3Store(**{**where, "prefix": f"{place.folder.name}/demo"})
+
+
+def copy(place: Place, bucket: S3Store, *records: Record) -> None:
+    """Copy artifacts to the bucket, and note it on the volume, as the agent does."""
+    identity = Settings.model_validate(place.settings).storage.destinations["offsite"].identity
+    for record in records:
+        for file in record.files:
+            key = f"{record.set}/{record.database}/{file.name}"
+            bucket.put_artifact(key, place.root / key, file, ignore)
+        bucket.create(record_key(record.key), record.to_json())
+        Notes(place.root, "offsite", identity).add(record.key)
+
+
+def test_what_is_in_a_bucket_alone_is_fetched_from_there(place: Place, bucket: S3Store) -> None:
+    full, differential = chain(place)
+    copy(place, bucket, full, differential)
+    (place.root / full.key).unlink()
+    by_itself = place.run("show", "--restore", differential.key)
+    (place.root / record_key(full.key)).unlink()
+    (place.root / record_key(differential.key)).unlink()
+    without_volume = place.run("show", "--restore", differential.key)
+    uri = f"s3://{BUCKET}/{place.folder.name}/demo/{full.key}"
+
+    assert (by_itself.code, by_itself.out) == (0, without_volume.out)
+    assert f"# {differential.key} at offsite" in by_itself.out
+    endpoint = place.settings["storage"]["destinations"]["offsite"]["endpoint_url"]
+    fetched = f"aws s3 cp --endpoint-url '{endpoint}' --region 'us-east-1' '{uri}' \"$FOLDER/\""
+    assert fetched in by_itself.out.splitlines()
+    assert full.files[0].sha256 in by_itself.out
+    assert "aws configure set default.s3.addressing_style path" in by_itself.out
+
+
+def test_a_place_that_is_asked_for_is_taken_though_the_volume_has_all(place: Place, bucket: S3Store) -> None:
+    full, differential = chain(place)
+    copy(place, bucket, full)
+    local = place.run("show", "--restore", "--json", full.key)
+    asked = place.run("show", "--restore", "--json", full.key, "--place", "offsite")
+    lacking = place.run("show", "--restore", differential.key, "--place", "offsite")
+
+    assert (local.json["place"], asked.json["place"]) == ("local", "offsite")
+    assert any("seedURI" in line for step in local.json["steps"] for line in step["lines"])
+    assert (lacking.code, lacking.out) == (1, "")
+
+
+def test_a_copy_that_was_given_up_is_no_seed(place: Place, bucket: S3Store) -> None:
+    full, differential = chain(place)
+    copy(place, bucket, full)
+    identity = Settings.model_validate(place.settings).storage.destinations["offsite"].identity
+    Notes(Path(place.root), "offsite", identity).give_up(differential.key)
+
+    assert "seedURI" not in place.run("show", "--restore", differential.key).out
