@@ -130,3 +130,25 @@ def test_a_schedule_may_rather_have_a_gap_than_a_full_at_noon(live: Live) -> Non
 
 def _at_version(cluster: Cluster, version: str) -> Cluster:
     return replace(cluster, version=version)
+
+
+@pytest.mark.parametrize("link", [0, 1], ids=["its full", "its end"])
+@pytest.mark.parametrize("fault", ["missing", "damaged"])
+def test_a_chain_that_is_not_whole_on_the_volume_is_not_continued(live: Live, link: int, fault: str) -> None:
+    live.start()
+    back_up(live)
+    live.commit()
+    back_up(live)
+    key = live.records()[link]["key"]
+    if fault == "missing":
+        (live.root / key).unlink()
+    else:
+        (live.root / f"{key}.damaged.json").write_text("{}")
+    live.commit()
+    result = back_up(live, type="DIFF")
+
+    assert (result["state"], result["type"], result["type_reason"]) == ("succeeded", "FULL", "chain_broken")
+    assert [key in event["because"] for event in live.events("chain not continued")] == [True]
+    assert live.metric("neo4j_backup_chain_length", database="orders") == 1
+    live.commit()
+    assert back_up(live)["type"] == "DIFF"
