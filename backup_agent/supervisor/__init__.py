@@ -1,1 +1,6 @@
 """The supervisor: small, long-lived, owns all state. It imports neither neo4j nor boto3: its children do."""
+
+import sys
+
+# structlog imports rich wherever it is, for tracebacks that nobody sees here: 3.5 MiB, and a quarter of the start.
+sys.modules.setdefault("rich", None)  # type: ignore[arg-type]  None is how an import is refused
