@@ -8,7 +8,7 @@ DEMO_VENV := .venv-demo
 PYTEST := $(VENV)/bin/python -m pytest -n 2 --dist loadgroup
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check format lint types layers house test test-fast api-server demo lock bench
+.PHONY: help setup check format lint types layers house test coverage test-fast api-server demo lock bench
 
 help:  ## list the targets
 	@awk -F ':.*## *' '/^[a-z-]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' Makefile
@@ -35,6 +35,9 @@ house: setup
 test: setup  ## every test, real servers included (fetched once into the user's cache folder)
 	$(VENV)/bin/python -m tests.components.fetch
 	$(PYTEST) -m "not api_server" --durations=40 --durations-min=5
+
+coverage: setup  ## every line and branch of the pure core, by the core's own tests alone
+	$(PYTEST) tests/core --cov=backup_agent.core --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=100
 
 test-fast: setup  ## the tests that need nothing but Python and no patience, laws with a tenth of their cases
 	$(PYTEST) -m "not components and not process" --hypothesis-profile=fast

@@ -3,4 +3,4 @@
 import sys
 
 # structlog imports rich wherever it is, for tracebacks that nobody sees here: 3.5 MiB, and a quarter of the start.
-sys.modules.setdefault("rich", None)  # type: ignore[arg-type]  None is how an import is refused
+sys.modules.setdefault("rich", None)  # type: ignore[arg-type]  # None is how an import is refused

@@ -5,7 +5,7 @@ from itertools import product
 
 import pytest
 
-from backup_agent.core.answers import LEGACY_WORD, NEXT, Answer, DatabaseResult, Outcome, State, rejected
+from backup_agent.core.answers import LEGACY_WORD, NEXT, Answer, DatabaseResult, Outcome, PlaceResult, State, rejected
 from backup_agent.core.reasons import Failure, Reason
 
 NOW = datetime(2026, 11, 23, 2, 0, tzinfo=UTC)
@@ -88,6 +88,30 @@ def test_an_answer_reads_back_as_it_was_written() -> None:
     one = concluded(OK, BAD).model_copy(update={"finished": NOW + timedelta(seconds=1)})
 
     assert one == Answer.model_validate_json(one.to_json())
+
+
+@pytest.mark.parametrize(
+    ("failure", "state"),
+    [
+        pytest.param(None, State.SUCCEEDED, id="all done"),
+        pytest.param(Failure(Reason.FOREIGN_ROOT, "another's"), State.FAILED, id="one refused"),
+        pytest.param(Failure(Reason.CANCELLED, "by x"), State.CANCELLED, id="cancelled"),
+    ],
+)
+def test_a_request_ends_as_its_places_did(failure: Failure | None, state: State) -> None:
+    done = PlaceResult(outcome=Outcome.SUCCEEDED)
+    one = answer(state=State.RUNNING, action="prune", request={"action": "prune"}).with_place("local", done)
+    ended = one.with_place("offsite", done.failed(failure) if failure else done).concluded(NOW)
+
+    assert ended.asked.action == "prune"
+    assert ended.state is state
+    assert ended.error == (f"offsite: {failure.error}" if failure else None)
+
+
+def test_a_result_of_a_database_takes_the_place_of_the_one_before() -> None:
+    one = answer().with_results({"a": ended(Outcome.RUNNING)}, ()).with_result("a", OK)
+
+    assert one.databases == {"a": OK}
 
 
 def test_a_rejection_says_every_fault() -> None:

@@ -1,5 +1,6 @@
 """What is kept and what goes: worked examples in letters, laws, and an independent oracle."""
 
+import gc
 import json
 import re
 from collections.abc import Iterable
@@ -532,3 +533,15 @@ def test_the_worked_example_of_the_page_is_true() -> None:
         assert (key in planned.keep) == (fate == "kept"), name
         assert "; ".join(planned.why(key)).replace("default/orders/", "") == why
     assert f"`{deleted(planned)}`" in page
+
+
+@pytest.mark.parametrize("on", [True, False])
+def test_planning_leaves_the_garbage_collector_as_it_was(on: bool) -> None:
+    before = gc.isenabled()
+    (gc.enable if on else gc.disable)()
+    try:
+        plan([], Policy(), datetime(2026, 11, 23, tzinfo=UTC))
+
+        assert gc.isenabled() is on
+    finally:
+        (gc.enable if before else gc.disable)()

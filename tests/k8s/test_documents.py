@@ -12,16 +12,16 @@ from backup_agent.k8s.spec import memory_bytes, schema
 from tests.k8s.specs import EXAMPLE, ROOT, parsed
 
 PAGE = (ROOT / "docs" / "spec.md").read_text()
+SCHEMA = schema()
 KUBERNETES = (ROOT / "docs" / "kubernetes.md").read_text()
 
 
 def below(node: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield the sections that a key is made of, and how a path goes on to them."""
-    definitions = schema()["$defs"]
     for one in (node, *node.get("anyOf", ())):
         for part, step in ((one, "."), (one.get("items", {}), "[].")):
             name = part.get("$ref", "").rpartition("/")[2]
-            if name and "properties" in definitions[name]:
+            if name and "properties" in SCHEMA["$defs"][name]:
                 yield name, step
 
 
@@ -37,11 +37,11 @@ def rows(section: dict[str, Any], prefix: str = "") -> Iterator[str]:
             default = "…" if inner else f"`{json.dumps(node['default'], ensure_ascii=False)}`"
         yield f"| `{prefix}{name}` | {default} | {node['description'].replace('|', chr(92) + '|')} |"
         for part, step in inner:
-            yield from rows(schema()["$defs"][part], f"{prefix}{name}{step}")
+            yield from rows(SCHEMA["$defs"][part], f"{prefix}{name}{step}")
 
 
 def test_the_page_tells_of_every_key_what_the_schema_tells() -> None:
-    assert re.findall(r"^\| `.*\|$", PAGE, re.MULTILINE) == list(rows(schema()))
+    assert re.findall(r"^\| `.*\|$", PAGE, re.MULTILINE) == list(rows(SCHEMA))
 
 
 @pytest.mark.parametrize(

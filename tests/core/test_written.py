@@ -1,0 +1,107 @@
+"""What is written down for later lives: it reads back as it was, and what a newer agent wrote is refused."""
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import pytest
+from pydantic import ValidationError
+
+from backup_agent.core.marks import Damage, Hold
+from backup_agent.core.records import ArtifactFile, BackupType, Header, Record
+from backup_agent.core.tasks import BackupTask, CopyTask, PruneTask, SurveyTask, VerifyTask
+
+NOW = datetime(2026, 11, 23, 2, 0, tzinfo=UTC)
+NAME = "orders-2026-11-23T02-00-00.backup"
+KEY = f"default/orders/{NAME}"
+
+RECORD: dict[str, Any] = {
+    "key": KEY,
+    "cluster": "demo",
+    "set": "default",
+    "database": "orders",
+    "type": BackupType.FULL,
+    "type_reason": "asked",
+    "header": Header(
+        magic="BZV3",
+        database="orders",
+        database_id=UUID(int=7),
+        store_id="1-2-record-aligned-1.1",
+        taken=NOW,
+        lowest=1,
+        highest=12,
+        full=True,
+        compressed=True,
+        recovered=True,
+    ),
+    "files": (
+        ArtifactFile(name=NAME, size=2048, sha256="ab" * 32),
+        ArtifactFile(name=f"{NAME}.part1", size=1024, sha256="cd" * 32),
+    ),
+    "request": "nightly-1",
+    "started": NOW,
+    "finished": NOW,
+    "source": "server-1:6362",
+}
+
+WRITTEN = [
+    pytest.param(Record(**RECORD), id="record"),
+    pytest.param(Hold(key=KEY, since=NOW, reason="audit", request="h"), id="hold"),
+    pytest.param(Damage(key=KEY, since=NOW, found="size 1, recorded 2"), id="damage"),
+]
+
+
+@pytest.mark.parametrize("one", WRITTEN)
+def test_it_reads_back_as_it_was_written(one: Record | Hold | Damage) -> None:
+    assert type(one).from_json(one.to_json()) == one
+    assert one.to_json() == type(one).from_json(one.to_json()).to_json()
+    assert one.to_json().endswith(b"}\n")
+
+
+@pytest.mark.parametrize("one", WRITTEN)
+def test_what_a_newer_agent_wrote_is_refused(one: Record | Hold | Damage) -> None:
+    newer = {**json.loads(one.to_json()), "schema": 2}
+
+    with pytest.raises(ValidationError, match="schema"):
+        type(one).from_json(json.dumps(newer).encode())
+
+
+def test_a_record_names_the_artifact_it_stands_beside() -> None:
+    with pytest.raises(ValidationError, match="does not name default/orders/"):
+        Record(**{**RECORD, "key": "default/sales/" + NAME})
+
+
+def test_the_size_of_an_artifact_is_that_of_all_its_files() -> None:
+    assert Record(**RECORD).size == 3072
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        pytest.param(
+            BackupTask(
+                run="r",
+                request="q",
+                set="default",
+                database="orders",
+                type=BackupType.AUTO,
+                sources=("server-1:6362",),
+                since=NOW,
+                settings={"cluster": "demo"},
+            ),
+            id="backup",
+        ),
+        pytest.param(CopyTask(run="r", destination="offsite", sets=("default",), settings={}), id="copy"),
+        pytest.param(PruneTask(run="r", place="local", forgotten={"orders": NOW}, settings={}), id="prune"),
+        pytest.param(VerifyTask(run="r", place="local", seconds=1.0, settings={}), id="verify"),
+        pytest.param(SurveyTask(open_runs=("r",), settings={}), id="survey"),
+    ],
+)
+def test_a_task_reaches_its_child_as_one_line(
+    task: BackupTask | CopyTask | PruneTask | VerifyTask | SurveyTask,
+) -> None:
+    line = task.model_dump_json()
+
+    assert "\n" not in line
+    assert type(task).model_validate_json(line) == task
