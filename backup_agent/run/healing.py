@@ -30,16 +30,16 @@ class _NoGoodCopyError(Exception):
 
 
 class Healing:
-    """Heals artifacts of one place from all others. `run` names the folder below `.staging` where copies are proven."""
+    """Heals artifacts of one place from all others, one at a time."""
 
-    def __init__(self, place: str, settings: Settings, opened: Opened, run: str, on_bytes: OnBytes) -> None:
+    def __init__(self, place: str, settings: Settings, opened: Opened, on_bytes: OnBytes) -> None:
         """No other place is opened before it is needed."""
         self._place = place
         self._store = opened(place)
         self._others = tuple(name for name in (VOLUME, *settings.storage.destinations) if name != place)
         self._opened = opened
         self._root = settings.storage.root
-        self._staging = Staging(self._root, run, "", "")
+        self._staging = Staging(self._root, f"heal-{place}", "", "")  # so that the next finds what a death has left
         self._on_bytes = on_bytes
 
     def heal(self, record: Record, held: Held) -> tuple[str, ...]:
@@ -49,6 +49,7 @@ class Healing:
         """
         if held.no_deletion is not None:  # who replaces deletes
             raise PermanentError(held.no_deletion.reason, held.no_deletion.error, held.no_deletion.hint)
+        self._staging.remove()
         wrong = [file for file in record.files if wrong_file(self._store, record, file, self._on_bytes)]
         used = {self._heal_file(record, file, held): None for file in wrong}
         if still := reread(self._store, record, self._on_bytes):

@@ -101,7 +101,7 @@ class Verifying:
         destination = settings.storage.destinations.get(task.place)
         identity = VOLUME if destination is None else destination.identity
         self._readings = Verified(settings.storage.root, task.place, identity)
-        self._healing = Healing(task.place, settings, opened, task.run, self._on_bytes)
+        self._healing = Healing(task.place, settings, opened, self._on_bytes)
         self._holding = ExitStack()
         self._held: Held | None = None
         self._standing = Standing()

@@ -24,7 +24,7 @@ CHANGES = {"os.rename", "os.link", "os.remove", "os.rmdir", "os.mkdir", "os.trun
 
 REQUESTS = (b"PUT ", b"POST ", b"DELETE ")
 
-PRELOADED = ("prune", "copy", "survey")
+PRELOADED = ("prune", "copy", "survey", "verify")
 
 
 def main() -> None:
