@@ -26,13 +26,15 @@ def of_folder(root: Path) -> dict[str, bytes]:
     }
 
 
-def of_bucket(client: Any, bucket: str, prefix: str, known: dict[str, bytes]) -> dict[str, bytes]:
-    """Return what stands below a prefix, the agent's own hidden objects left out; `known` is by ETag what was read."""
+def of_bucket(
+    client: Any, bucket: str, prefix: str, known: dict[str, bytes], *, hidden: bool = False
+) -> dict[str, bytes]:
+    """Return what stands below a prefix; the agent's own hidden objects only if asked. `known` is what was read by ETag."""
     pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"{prefix}/")
     found = {}
     for one in (one for page in pages for one in page.get("Contents", [])):
         key = one["Key"].removeprefix(f"{prefix}/")
-        if any(part.startswith(".") for part in key.split("/")):
+        if not hidden and any(part.startswith(".") for part in key.split("/")):
             continue
         if one["ETag"] not in known:
             known[one["ETag"]] = client.get_object(Bucket=bucket, Key=one["Key"])["Body"].read()

@@ -1,0 +1,274 @@
+"""An agent under load that is killed at random, every process of it at once, over and over: what is lost, what breaks.
+
+Requests of every kind are dropped, a schedule fires, copies go to a real S3 server, retention follows each success.
+After each death everything is looked at from outside (tests/run/outside.py); a seed makes the same run again, but for
+what the machine does in between.
+"""
+
+import json
+import shutil
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from typing import Self
+
+from tests.agent.live import FINAL, PATIENCE, Live, until
+from tests.agent.test_copies import KEYS
+from tests.components.seaweedfs import BUCKET, SeaweedFS
+from tests.run.outside import begun, faults, of_bucket, of_folder, records
+
+DECLARED = ("default", "other")
+DATABASES = ("orders", "neo4j")
+NEWEST = 3
+"""Points that the policy keeps of each database."""
+
+OPEN = 8
+"""Requests that wait at the most: more would only be older."""
+
+LAST = 50
+"""Answers that are looked at once more after they were final."""
+
+SETTLE = 240.0
+
+WORKING = 2.0
+"""How many times as long as its start a life goes on, at the most."""
+
+AFTERWARDS = 1.5
+"""Seconds that a life goes on after an answer, at the most: then copies and retention are under way."""
+
+
+@dataclass
+class Figures:
+    """What was counted."""
+
+    kills: int = 0
+    dropped: int = 0
+    states: Counter[str] = field(default_factory=Counter)
+    at_work: int = 0
+    recorded: int = 0
+    copied: int = 0
+    deleted: int = 0
+    faults: list[str] = field(default_factory=list)
+
+    def __add__(self, other: "Figures") -> "Figures":
+        both = {name: getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__}
+        return Figures(**both)
+
+    def __str__(self) -> str:
+        answers = ", ".join(f"{count} {state}" for state, count in sorted(self.states.items()))
+        return (
+            f"{self.kills} kills, {self.at_work} of them at work; {self.dropped} requests "
+            f"({answers}); {self.recorded} artifacts recorded, {self.copied} copied, {self.deleted} of both deleted; "
+            f"{len(self.faults)} faults"
+        )
+
+
+class Storm:
+    """One agent and its world. Use as a context manager."""
+
+    def __init__(self, folder: Path, server: SeaweedFS, seed: int) -> None:
+        self.random = Random(seed)
+        self.live = Live(folder)
+        self.client = server.client()
+        self.prefix = f"{folder.parent.name}-{folder.name}-{seed}"
+        there = {"bucket": BUCKET, "endpoint_url": server.endpoint_url, "path_style": True, "region": "us-east-1"}
+        policy = {"last": NEWEST, "max_delete_share": 1}
+        self.live.settings |= {
+            "sets": list(DECLARED),
+            "retention": policy,
+            "schedules": {"often": {"cron": "* * * * *", "type": "DIFF", "databases": ["orders"]}},
+            "limits": {"keep_adhoc": "30s", "parallel": 2},
+            "log": {"format": "json", "level": "info"},
+        }
+        self.live.settings["storage"]["destinations"] = {
+            "offsite": {"type": "s3", **there, "prefix": self.prefix, "retention": policy}
+        }
+        self.live.environ = {**KEYS, "PYDANTIC_DISABLE_PLUGINS": "__all__"}
+        self.figures = Figures()
+        self.startup = 1.0
+        """Seconds, as the last life that came so far has taken."""
+        self.open: dict[str, str] = {}
+        """Id -> name of each request without a final answer."""
+        self.final: dict[str, bytes] = {}
+        self.seen: dict[str, dict[str, bytes]] = {"local": {}, "offsite": {}}
+        """Place -> every record that was ever seen there."""
+        self.etags: dict[str, bytes] = {}
+
+    def __enter__(self) -> Self:
+        self.live.__enter__()
+        self.live.requests.mkdir()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.live.__exit__()
+        for key in of_bucket(self.client, BUCKET, self.prefix, self.etags, hidden=True):
+            self.client.delete_object(Bucket=BUCKET, Key=f"{self.prefix}/{key}")
+
+    def run(self, kills: int) -> Figures:
+        """Kill it that often, then let it come to rest."""
+        for _ in range(kills):
+            self.live.start(ready=False)
+            self.work(self.random.choices(("young", "ready", "answered"), (3, 5, 2))[0])
+            self.live.kill_all()
+            self.live.text.clear()
+            self.figures.kills += 1
+            self.figures.at_work += self.at_work()
+            self.look()
+            if self.figures.faults:
+                return self.figures
+        self.settle()
+        return self.figures
+
+    def work(self, until_it_is: str) -> None:
+        """Let it work until a random moment: of its start, of its first tasks, or after an answer."""
+        begun_at = time.monotonic()
+        if until_it_is == "young":
+            self.load(self.startup * self.random.random())
+            return
+        self.load(PATIENCE, lambda: self.live.port is not None)
+        self.startup = time.monotonic() - begun_at
+        if until_it_is == "answered":
+            before = self.answers()
+            self.load(PATIENCE, lambda: self.answers() > before)
+            self.load(AFTERWARDS * self.random.random())
+        else:
+            self.load(WORKING * self.startup * self.random.random())
+
+    def load(self, seconds: float, until_it_is: Callable[[], bool] = lambda: False) -> None:
+        """Drop requests for a while."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0 and not until_it_is():
+            if len(self.open) < OPEN and self.random.random() < 0.4:
+                self.drop()
+            time.sleep(min(left, 0.1 * self.random.random()))
+
+    def answers(self) -> int:
+        """Return how many of the open requests have their last answer."""
+        states = (self.answer(identity) for identity in self.open)
+        return sum(json.loads(answer)["state"] in FINAL for answer in states if answer)
+
+    def drop(self) -> None:
+        """Drop one request, of any kind."""
+        number = self.figures.dropped
+        identity = f"k-{number:05}"
+        asked = self.random.choices(
+            (
+                {"type": self.random.choice(("FULL", "DIFF", "AUTO")), "database": self.random.choice(DATABASES)},
+                {"type": "FULL", "path": "other", "database": "orders"},
+                {"type": "FULL", "path": f"adhoc-{number % 3}", "database": "neo4j"},
+                {"action": "prune"},
+                {"action": "verify", "place": self.random.choice(("local", "offsite"))},
+                {"action": "hold", "artifact": self.any_artifact(), "reason": "storm"},
+                {"action": "release", "artifact": self.any_artifact()},
+                {"type": "WRONG"},
+            ),
+            (12, 3, 2, 3, 1, 1, 3, 1),
+        )[0]
+        if "database" in asked:
+            self.live.change(lambda cluster: cluster.with_transactions(str(asked["database"]), 2))
+        name = f"{identity}.request"
+        self.open[identity] = name
+        (self.live.requests / name).write_text(json.dumps({"id": identity, **asked}))
+        self.figures.dropped += 1
+
+    def any_artifact(self) -> str:
+        """Return the key of one that is recorded, as far as is known."""
+        return self.random.choice([*sorted(self.seen["local"]), "default/orders/orders-2026-01-01T00-00-00.backup"])
+
+    def at_work(self) -> bool:
+        """Tell whether it has died in the midst of something: a backup, a publication, a copy, a deletion."""
+        begun_there = begun(self.live.root, "local") | begun(self.live.root, "offsite")
+        return bool(begun_there or list(self.live.root.glob(".staging/*")))
+
+    # Looking from outside, while nothing runs
+
+    def look(self) -> None:
+        """Note every fault."""
+        if self.live.root.exists():
+            self.figures.faults += [f"local: {fault}" for fault in self.faults_at("local", of_folder(self.live.root))]
+            bucket = of_bucket(self.client, BUCKET, f"{self.prefix}/demo", self.etags)
+            self.figures.faults += [f"offsite: {fault}" for fault in self.faults_at("offsite", bucket)]
+        self.figures.faults += self.faults_of_answers()
+
+    def faults_at(self, place: str, files: dict[str, bytes]) -> Iterator[str]:
+        """Yield what is wrong at a place: records without data, chains cut, records changed, kept points gone."""
+        yield from faults(files, ours=begun(self.live.root, place), strangers={})
+        seen, found = self.seen[place], records(files)
+        for key in found:
+            content = files[f"{key}.json"]
+            if seen.setdefault(key, content) != content:
+                yield f"{key}: its record has changed"
+        newest: dict[str, list[str]] = {}
+        for key in sorted((key for key in seen if key.split("/")[0] in DECLARED), key=_taken):
+            newest.setdefault(key.rpartition("/")[0], []).append(key)
+        for keys in newest.values():
+            yield from (f"{key}: one of the newest {NEWEST}, and gone" for key in keys[-NEWEST:] if key not in found)
+
+    def faults_of_answers(self) -> Iterator[str]:
+        """Yield requests that are lost, and final answers that have changed."""
+        for identity, name in list(self.open.items()):
+            answer = self.answer(identity)
+            state = json.loads(answer)["state"] if answer else ""
+            if state in FINAL:
+                self.figures.states[state] += 1
+                self.final[identity] = answer
+                del self.open[identity]
+            elif not ((self.live.requests / name).exists() or self.in_spool(identity)):
+                yield f"{identity}: lost"
+        for identity, content in self.final.items():
+            if self.answer(identity) != content:
+                yield f"{identity}: was answered twice"
+        while len(self.final) > LAST:
+            self.final.pop(next(iter(self.final)))
+
+    def answer(self, identity: str) -> bytes:
+        """Return the answer beside a request: a rejected one has no id of its own."""
+        try:
+            return (self.live.requests / f"{identity}.status.json").read_bytes()
+        except FileNotFoundError:
+            return b""
+
+    def in_spool(self, identity: str) -> bool:
+        spool = self.live.requests / ".spool"
+        return any(identity in path.name for path in spool.rglob(f"*{identity}*"))
+
+    def settle(self) -> None:
+        """Let it live until everything is answered, and look for the last time."""
+        self.live.start()
+        with suppress(AssertionError):
+            until(lambda: self.look_for_answers() and not self.live.open_entries(), "last answers", SETTLE)
+        self.figures.faults += [f"{identity}: never answered" for identity in self.open]
+        if (code := self.live.end()) != 0:
+            self.figures.faults.append(f"it ended with {code}")
+        self.look()
+        staging = self.live.root / ".staging"
+        self.figures.faults += [f"{path}: left behind" for path in staging.iterdir()] if staging.exists() else []
+        self.figures.faults += [f"{entry}: left open" for entry in self.live.open_entries()]
+        here, there = (set(self.seen[place]) for place in ("local", "offsite"))
+        self.figures.recorded, self.figures.copied = len(here), len(there)
+        now = (
+            {*records(of_folder(self.live.root))},
+            {*records(of_bucket(self.client, BUCKET, f"{self.prefix}/demo", self.etags))},
+        )
+        self.figures.deleted = len(here - now[0]) + len(there - now[1])
+
+    def look_for_answers(self) -> bool:
+        self.figures.faults += self.faults_of_answers()
+        return not self.open or bool(self.figures.faults)
+
+
+def _taken(key: str) -> str:
+    return key.removesuffix(".backup")[-19:]
+
+
+def storm(folder: Path, server: SeaweedFS, seed: int, kills: int) -> Figures:
+    """Make one run; remove its folder where nothing was found."""
+    with Storm(folder, server, seed) as one:
+        figures = one.run(kills)
+    if not figures.faults:
+        shutil.rmtree(folder)
+    return figures
