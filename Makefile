@@ -7,6 +7,9 @@ VENV := .venv
 DEMO_VENV := .venv-demo
 PYTEST := $(VENV)/bin/python -m pytest -n 2 --dist loadgroup
 
+# Hundreds of agents are started here: where the environment forbids to keep bytecode, each would compile all it imports.
+export PYTHONDONTWRITEBYTECODE :=
+
 .DEFAULT_GOAL := help
 .PHONY: help setup check format lint types layers house test coverage test-fast api-server demo lock bench
 

@@ -59,7 +59,8 @@ def python(chosen: argparse.Namespace, folder: Path) -> Path:
     agent = packages / "backup_agent"
     shutil.rmtree(agent, ignore_errors=True)
     shutil.copytree(ROOT / "backup_agent", agent, ignore=shutil.ignore_patterns("__pycache__"))
-    compileall.compile_dir(agent, quiet=2)
+    for level in (0, 2):  # as in the image: children run without, the supervisor with -OO
+        compileall.compile_dir(packages, quiet=2, optimize=level)
     return interpreter
 
 
