@@ -119,6 +119,7 @@ def _going(key: str, place: str) -> PermanentError:
 def _unknown(key: str) -> PermanentError:
     return PermanentError(
         Reason.NOT_FOUND,
-        f"{key}: no artifact of that key is recorded at any place",
-        "write the whole key, <set>/<database>/<artifact>, as `backup-agent list` shows it",
+        f"{key}: this volume knows of no artifact of that key, here or at a destination",
+        "write the whole key, <set>/<database>/<artifact>, as `backup-agent list` shows it; "
+        "what a lost volume had copied it knows after `backup-agent catalog rebuild --place NAME`",
     )

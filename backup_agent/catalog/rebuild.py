@@ -23,8 +23,9 @@ class Rebuilt:
 def rebuild(store: Store, index: Path, *, root: Path, notes: Notes | None) -> Rebuilt:
     """Read every record of a place and write its index anew, whatever it said.
 
-    Given the `notes` on a destination, note the copies that are there whole. No note is taken away: a copy may have
-    been pruned there. Raise what the store does where it cannot be read, and OSError where the volume takes no more.
+    Given the `notes` on a destination, note what is there whole, also of a volume that was lost: so it can be held. No
+    note is taken away: a copy may have been pruned there. Raise what the store does where it cannot be read, OSError
+    where the volume takes no more.
     """
     artifacts = 0
     unreadable: list[Unreadable] = []
@@ -39,7 +40,9 @@ def rebuild(store: Store, index: Path, *, root: Path, notes: Notes | None) -> Re
 
 
 def _note(notes: Notes, root: Path, keys: Iterator[str]) -> Iterator[str]:
+    """Note what is there; yield what was owed."""
     for key in keys:
-        if (root / record_key(key)).exists() and not notes.has(key):
+        if not notes.has(key):
             notes.add(key)
-            yield key
+            if (root / record_key(key)).exists():
+                yield key

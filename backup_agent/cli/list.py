@@ -1,25 +1,38 @@
 """`backup-agent list`."""
 
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
 import click
 
 from backup_agent.catalog import records
 from backup_agent.catalog.copies import Notes
+from backup_agent.catalog.holdings import by_database
+from backup_agent.catalog.index import index_of
 from backup_agent.cli import printing
 from backup_agent.cli.configured import json_option, loaded, settings_option
+from backup_agent.core.names import record_key
 from backup_agent.core.reasons import PermanentError, Reason
 from backup_agent.core.records import Record
+from backup_agent.run.places import open_place
+from backup_agent.settings.model import VOLUME, Settings
+
+READERS = 8
+"""Records read at once at a destination, where each is a request that waits for its answer."""
 
 
 @click.command()
+@click.option("--place", default=VOLUME, show_default=True, help="`local` or a destination.")
 @click.option("--set", "set_name", help="One set alone.")
 @click.option("--database", help="One database alone.")
 @settings_option
 @json_option
 @click.pass_context
-def command(context: click.Context, set_name: str | None, database: str | None, as_json: bool) -> int:
-    """List the artifacts recorded on the volume, the oldest first, with their copies.
+def command(context: click.Context, place: str, set_name: str | None, database: str | None, as_json: bool) -> int:
+    """List the artifacts recorded on the volume or at a destination, the oldest first, with their copies.
 
-    Reads the records themselves: it works without the agent, and without Bolt.
+    Reads the records themselves: it works without the agent, and without Bolt. At a destination that is all that a new
+    volume knows of the one that was lost.
     """
     settings = loaded(context).settings
     root = settings.storage.root
@@ -27,19 +40,18 @@ def command(context: click.Context, set_name: str | None, database: str | None, 
         raise PermanentError(
             Reason.NOT_FOUND, f"{root}: there is no such folder", "run this where the volume is, or set storage.root"
         )
-    notes = {name: Notes(root, name, one.identity) for name, one in settings.storage.destinations.items()}
+    others = _others(place, settings)
     found: list[Record] = []
     faults: list[str] = []
-    for folder in records.databases(root):
-        if (set_name or folder[0]) == folder[0] and (database or folder[1]).lower() == folder[1]:
-            recorded = records.of_database(root, *folder)
-            found += recorded.records
-            faults += recorded.unreadable
+    parts = _on_volume(settings, set_name, database) if place == VOLUME else _at(place, settings, set_name, database)
+    for recorded in parts:
+        found += recorded.records
+        faults += recorded.unreadable
     if as_json:
         printing.as_json(
             {
                 "artifacts": [
-                    {**record.model_dump(mode="json", by_alias=True), "copies": _copies(record, notes)}
+                    {**record.model_dump(mode="json", by_alias=True), "copies": _copies(record, others)}
                     for record in found
                 ],
                 "unreadable": faults,
@@ -47,17 +59,59 @@ def command(context: click.Context, set_name: str | None, database: str | None, 
         )
     else:
         of = "".join(f", {kind} {name}" for kind, name in (("set", set_name), ("database", database)) if name)
-        _print(f"{root}{of}", found, notes)
+        _print(f"{root if place == VOLUME else place}{of}", found, others)
         for fault in faults:
             click.echo(f"unreadable: {fault}", err=True)
     return 3 if faults else 0
 
 
-def _copies(record: Record, notes: dict[str, Notes]) -> dict[str, str]:
-    return {name: "stored" if note.has(record.key) else "not stored" for name, note in notes.items()}
+def _on_volume(settings: Settings, set_name: str | None, database: str | None) -> Iterator[records.Recorded]:
+    root = settings.storage.root
+    for folder in records.databases(root):
+        if _wanted(*folder, set_name, database):
+            yield records.of_database(root, *folder)
 
 
-def _print(place: str, found: list[Record], notes: dict[str, Notes]) -> None:
+def _at(place: str, settings: Settings, set_name: str | None, database: str | None) -> Iterator[records.Recorded]:
+    """Yield what is recorded at a destination, as its records say it: the index only tells where they are."""
+    store = open_place(place, settings)
+    sets = {set_name} if set_name else None
+    with ThreadPoolExecutor(READERS, thread_name_prefix="record") as pool:
+        for holdings in by_database(store, index_of(place, settings), sets=sets, writes=False):
+            keys = [one.key for one in holdings.entries.values() if _wanted(one.set, one.database, set_name, database)]
+            read: list[Record] = []
+            faults = [str(one) for one in holdings.unreadable]
+            for key, seen in zip(keys, pool.map(store.look, map(record_key, keys)), strict=True):
+                if seen is None:
+                    continue  # it was pruned meanwhile
+                try:
+                    read.append(records.parse(seen.content, key))
+                except ValueError as error:
+                    faults.append(f"{record_key(key)}: {error}")
+            read.sort(key=lambda record: (record.header.taken, record.key))
+            yield records.Recorded(tuple(read), tuple(faults))
+
+
+def _wanted(of_set: str, of_database: str, set_name: str | None, database: str | None) -> bool:
+    return (set_name or of_set) == of_set and (database or of_database).lower() == of_database
+
+
+def _others(place: str, settings: Settings) -> dict[str, Callable[[str], bool]]:
+    """Return the places beside the one that is listed, each with what tells whether it has an artifact."""
+    root = settings.storage.root
+    there: dict[str, Callable[[str], bool]] = {
+        name: Notes(root, name, one.identity).has
+        for name, one in settings.storage.destinations.items()
+        if name != place
+    }
+    return there if place == VOLUME else {VOLUME: lambda key: (root / record_key(key)).exists(), **there}
+
+
+def _copies(record: Record, others: dict[str, Callable[[str], bool]]) -> dict[str, str]:
+    return {name: "stored" if has(record.key) else "not stored" for name, has in others.items()}
+
+
+def _print(place: str, found: list[Record], others: dict[str, Callable[[str], bool]]) -> None:
     if not found:
         click.echo(f"nothing is recorded below {place}")
         return
@@ -70,7 +124,7 @@ def _print(place: str, found: list[Record], notes: dict[str, Notes]) -> None:
             printing.moment(record.header.taken),
             "none" if record.header.empty else f"{record.header.lowest}-{record.header.highest}",
             record.type_reason,
-            ", ".join(name for name, state in _copies(record, notes).items() if state == "stored") or "-",
+            ", ".join(name for name, state in _copies(record, others).items() if state == "stored") or "-",
         ]
         for record in found
     ]

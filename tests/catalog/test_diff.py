@@ -157,13 +157,14 @@ def test_rebuilding_a_destination_restores_the_notes_on_whole_copies(place: Plac
     bucket.add(copied)
     bucket.add(cut)
     bucket.put(cut.key, b"short")
-    bucket.add(made(5))  # on the volume no more
+    gone = bucket.add(made(5))  # on the volume no more
     notes = Notes(root, "offsite", "s3:/backups/")
 
     rebuilt = rebuild(bucket.store, index, root=root, notes=notes)
 
     assert rebuilt.noted == (copied.key,)
     assert [record.key for record in notes.owed([owed, cut, copied])] == [cut.key, owed.key]
+    assert notes.has(gone.key)  # else nobody could hold it
     assert rebuild(bucket.store, index, root=root, notes=notes).noted == ()
 
 

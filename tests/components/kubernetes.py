@@ -47,12 +47,15 @@ CONTROLLERS = (
     "endpointslice-controller",
     "garbage-collector-controller",
     "namespace-controller",
+    "persistentvolumeclaim-protection-controller",
+    "pod-garbage-collector-controller",
     "resourcequota-controller",
     "serviceaccount-controller",
     "statefulset-controller",
+    "taint-eviction-controller",
 )
 
-NODE = "node"
+NODE, OTHER_NODE = "node", "other-node"
 
 TOKEN = "for-tests-only"
 
@@ -227,7 +230,8 @@ class Kubernetes:
             },
             lambda: self._answers(f"https://{self._controllers}/healthz"),
         )
-        self.request("POST", "/api/v1/nodes", {"metadata": {"name": NODE}})
+        for name in (NODE, OTHER_NODE):
+            self.request("POST", "/api/v1/nodes", {"metadata": {"name": name}})
 
     def _part(self, name: str) -> _Part:
         self._parts.append(_Part(self.programs / name, self._folder))
@@ -298,10 +302,11 @@ class Kubernetes:
 
 
 class Kubelet:
-    """Says of the pods of a namespace what scheduler and node would, whenever it is asked to look."""
+    """Says of the pods of a namespace what scheduler and a node would, whenever it is asked to look."""
 
-    def __init__(self, kubernetes: Kubernetes, namespace: str) -> None:
+    def __init__(self, kubernetes: Kubernetes, namespace: str, node: str = NODE) -> None:
         self._kubernetes = kubernetes
+        self._node = node
         self._path = f"/api/v1/namespaces/{namespace}/pods"
 
     def pods(self) -> dict[str, Json]:
@@ -313,11 +318,13 @@ class Kubelet:
         pods = self.pods()
         for name, pod in pods.items():
             path = f"{self._path}/{name}"
+            if pod["spec"].get("nodeName", self._node) != self._node:
+                continue
             if "deletionTimestamp" in pod["metadata"]:
                 self._kubernetes.request("DELETE", path, {"gracePeriodSeconds": 0})
                 continue
             if "nodeName" not in pod["spec"]:
-                target = {"metadata": {"name": name}, "target": {"kind": "Node", "name": NODE}}
+                target = {"metadata": {"name": name}, "target": {"kind": "Node", "name": self._node}}
                 self._kubernetes.request("POST", f"{path}/binding", target)
             if pod["status"]["phase"] == "Pending":
                 (container,) = pod["spec"]["containers"]

@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from backup_agent.k8s import manifests
 from backup_agent.k8s.reading import SpecError
 from backup_agent.k8s.spec import Spec
-from tests.components.kubernetes import Json, Kubelet, Kubernetes, RefusedError, built, until
+from tests.components.kubernetes import NODE, OTHER_NODE, Json, Kubelet, Kubernetes, RefusedError, built, until
 from tests.examples import examples
 from tests.k8s.specs import EXAMPLE, NAMES, parsed, spec, text
 from tests.k8s.test_laws import read_tree, trees
@@ -162,6 +162,45 @@ def test_a_claim_grows_as_the_page_says_and_restarts_nobody(kubernetes: Kubernet
     until(lambda: kubernetes.request("GET", path)["status"].get("readyReplicas") == 1, "agent of the new StatefulSet")
 
     assert wait_for_pods(kubernetes, grown)["demo-backup-0"]["metadata"]["uid"] == before
+
+
+def test_a_lost_claim_is_replaced_as_the_runbook_says(kubernetes: Kubernetes, namespace: str) -> None:
+    claim = f"/api/v1/namespaces/{namespace}/persistentvolumeclaims/backup-storage-demo-backup-0"
+    apply(kubernetes, example(namespace))
+    before = wait_for_pods(kubernetes, example(namespace))["demo-backup-0"]["metadata"]["uid"]
+    lost = kubernetes.request("GET", claim)["metadata"]["uid"]
+
+    kubernetes.kubectl("-n", namespace, "delete", "pvc", "backup-storage-demo-backup-0", "--wait=false")
+    kubernetes.kubectl("-n", namespace, "delete", "pod", "demo-backup-0", "--wait=false")
+    kubelet = Kubelet(kubernetes, namespace)
+    until(
+        lambda: kubelet.look().get("demo-backup-0", {"metadata": {"uid": before}})["metadata"]["uid"] != before,
+        "new pod",
+    )
+
+    assert kubernetes.request("GET", claim)["metadata"]["uid"] != lost
+
+
+def test_a_lost_node_gives_up_its_agent_once_a_person_has_said_that_it_is_off(
+    kubernetes: Kubernetes, namespace: str
+) -> None:
+    apply(kubernetes, example(namespace))
+    lost, other = Kubelet(kubernetes, namespace), Kubelet(kubernetes, namespace, OTHER_NODE)
+    until(lambda: runs(lost, IMAGE), "agent")
+    kubernetes.kubectl("-n", namespace, "delete", "pod", "demo-backup-0", "--wait=false")
+    until(lambda: "deletionTimestamp" in lost.pods()["demo-backup-0"]["metadata"], "agent that is to end")
+    assert other.look()["demo-backup-0"]["spec"]["nodeName"] == NODE  # and nobody on that node can say that it has
+
+    tainted = ("taint", "node", NODE, "node.kubernetes.io/out-of-service=nodeshutdown:NoExecute")
+    assert kubernetes.kubectl(*tainted).returncode == 0
+    try:
+        until(
+            lambda: other.look().get("demo-backup-0", {"spec": {}})["spec"].get("nodeName") == OTHER_NODE,
+            "agent elsewhere",
+            patience=120,
+        )
+    finally:
+        kubernetes.kubectl(*tainted[:3], tainted[3] + "-")
 
 
 @pytest.mark.parametrize("name", NAMES)

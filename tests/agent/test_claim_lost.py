@@ -1,0 +1,79 @@
+"""docs/runbooks/claim-lost.md, walked: the volume is gone, the bucket has everything, a new and empty volume takes its place."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from tests.agent.live import Live, until
+from tests.agent.test_copies import KEYS, destination, stored
+from tests.components.seaweedfs import SeaweedFS
+
+
+def command(live: Live, *words: str, code: int = 0) -> Any:
+    """Run a command as `kubectl exec … backup-agent` does, and return what it says as JSON."""
+    done = subprocess.run(
+        [sys.executable, "-m", "backup_agent", *words, "--json", "--config", str(live.config)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **live.environ},
+    )
+    assert done.returncode == code, done.stderr
+    return json.loads(done.stdout)
+
+
+def lose_the_claim(live: Live, seaweedfs: SeaweedFS, tmp_path: Path) -> list[str]:
+    """Take a FULL and a DIFF, copied both, and let volume and agent go; return what stands in the bucket."""
+    live.settings["storage"]["destinations"] = {"offsite": destination(seaweedfs, tmp_path, retention={"last": 1})}
+    live.environ = KEYS
+    live.start()
+    live.ask(database="orders")
+    live.commit()
+    assert live.ask(database="orders", type="DIFF")["databases"]["orders"]["copies"] == {"offsite": "stored"}
+    kept = [record["key"] for record in live.records()]
+    assert live.end() == 0
+    shutil.rmtree(live.root)
+    return kept
+
+
+def listed(live: Live) -> list[str]:
+    return [one["key"] for one in command(live, "list", "--place", "offsite")["artifacts"]]
+
+
+def test_the_same_cluster_goes_on_by_itself_with_a_full(live: Live, seaweedfs: SeaweedFS, tmp_path: Path) -> None:
+    kept = lose_the_claim(live, seaweedfs, tmp_path)
+    live.start()
+
+    assert listed(live) == kept
+    command(live, "catalog", "rebuild", "--place", "offsite")
+    assert live.ask("hold", action="hold", artifact=kept[-1], reason="the claim was lost")["state"] == "succeeded"
+    answer = live.ask(database="orders", type="DIFF")
+    result = answer["databases"]["orders"]
+    assert (answer["state"], result["type"], result["copies"]) == ("succeeded", "FULL", {"offsite": "stored"})
+    assert listed(live) == [*kept, result["artifact"]]
+    until(lambda: f"{kept[-1]}.hold.json" in stored(seaweedfs, tmp_path), "mark of the hold", patience=60)
+
+
+def test_another_cluster_of_that_name_is_let_in_by_a_person_alone(
+    live: Live, seaweedfs: SeaweedFS, tmp_path: Path
+) -> None:
+    kept = lose_the_claim(live, seaweedfs, tmp_path)
+    live.change(lambda world: world.with_database_recreated("system"))
+    live.start()
+
+    owed = live.ask(database="orders")
+    assert (owed["state"], owed["databases"]["orders"]["copies"]) == ("succeeded_with_warnings", {"offsite": "owed"})
+    assert live.status()["destinations"]["offsite"]["reason"] == "foreign_root"
+    (place,) = command(live, "adopt-root", "--place", "offsite", code=4)["places"]
+    assert place["standing"] == "foreign"
+
+    command(live, "adopt-root", "--yes", "--place", "offsite")
+    answer = live.ask("again", database="orders", type="FULL", patience=60)
+    since = [one["databases"]["orders"]["artifact"] for one in (owed, answer)]
+    assert (answer["state"], answer["databases"]["orders"]["copies"]) == ("succeeded", {"offsite": "stored"})
+    assert listed(live) == [*kept, *since]
+    assert command(live, "catalog", "rebuild", "--place", "offsite")["artifacts"] == len(kept) + 2
