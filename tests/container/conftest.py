@@ -1,13 +1,12 @@
 """The image, built once a session of the tree as it stands, and podman for as long."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.components.containers import Podman
 from tests.components.pins import NEO4J_VERSIONS
-from tests.components.seaweedfs import SeaweedFS
 from tests.container.pod import Pod
 
 VERSION = NEO4J_VERSIONS[-1]
@@ -34,14 +33,10 @@ def image(podman: Podman) -> str:
     return podman.agent(VERSION)
 
 
-@pytest.fixture
-def pod(podman: Podman, image: str, tmp_path: Path, seaweedfs: SeaweedFS) -> Iterator[Callable[..., Pod]]:
-    """Start the agent's container with a small store to back up and a destination in S3."""
-    with Pod(podman, image, VERSION, tmp_path / "pod", seaweedfs) as made:
-        made.fill_store(VERSION)
-
-        def start(*options: str) -> Pod:
-            made.start(*options)
-            return made
-
-        yield start
+@pytest.fixture(scope="module")
+def agent(podman: Podman, image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pod]:
+    """The agent's container with a small store to back up, every right taken away, its processor not limited."""
+    with Pod(podman, image, VERSION, tmp_path_factory.mktemp("image") / "pod") as pod:
+        pod.fill_store(VERSION)
+        pod.start()
+        yield pod

@@ -28,9 +28,6 @@ Found = TypeVar("Found")
 
 AGENT_USER = 7474
 DATABASE = "orders"
-LIMITS = ("--memory=256m", "--memory-swap=256m", "--cpus=0.1")
-"""The headline's: a tenth of a core, and no more than 256 MiB, swap included."""
-
 PASSWORD = "for-tests-only"
 ADDRESS = "127.0.0.1:6362"
 

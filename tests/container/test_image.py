@@ -1,15 +1,13 @@
 """The image: what it holds, how it runs with every right taken away, and a backup taken in it by a real JVM."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.components.containers import CAPPED, Podman
 from tests.components.pins import NEO4J_VERSIONS
-from tests.components.seaweedfs import BUCKET, SeaweedFS
-from tests.container.pod import LIMITS, Pod
+from tests.container.pod import Pod
 
 SEED = 'echo "{\\"path\\":\\"/backups/test\\",\\"type\\":\\"FULL\\"}" > /backup-requests/backup.request'
 """The debug command of the seed's report, as its shell sees it."""
@@ -27,12 +25,6 @@ print([name for name, module in sys.modules.items() if name != "__main__"
 
 HEALTH = ". /opt/backup-agent/bin/healthcheck; echo $?; grep VmHWM /proc/$$/status"
 """The check in a shell that then tells the most memory it ever had."""
-
-
-def run(podman: Podman, image: str, *words: str) -> str:
-    return podman(
-        "run", "--rm", "--pull=never", "--network=none", *CAPPED, f"--entrypoint={words[0]}", image, *words[1:]
-    )
 
 
 def test_the_image_says_what_it_is_and_runs_as_nobody_special(podman: Podman, image: str) -> None:
@@ -54,44 +46,25 @@ def test_the_image_adds_less_than_a_hundred_megabytes(podman: Podman, image: str
     assert added < 100_000_000
 
 
-def test_nothing_to_build_with_and_nothing_of_the_builder_is_left(podman: Podman, image: str) -> None:
-    found = run(
-        podman,
-        image,
-        "sh",
-        "-c",
+def test_without_settings_it_ends_with_what_to_do(podman: Podman, image: str) -> None:
+    done = podman.attempt("run", "--rm", "--pull=never", "--network=none", *CAPPED, image)
+
+    assert done.returncode == 2
+    assert "/etc/backup-agent/config.yaml" in done.stderr
+
+
+def test_nothing_to_build_with_and_nothing_of_the_builder_is_left(agent: Pod) -> None:
+    found = agent.sh(
         "for tool in pip pip3 gcc cc make git; do command -v $tool; done; python -m pip --version 2>/dev/null; "
-        "ls -d /build /etc/pip.conf /etc/pip.pem /var/lib/apt/lists/*_* 2>/dev/null; true",
+        "ls -d /build /etc/pip.conf /etc/pip.pem /var/lib/apt/lists/*_* 2>/dev/null; true"
     )
 
     assert found == ""
 
 
-def test_nothing_of_the_agent_can_be_changed_by_it(podman: Podman, image: str) -> None:
-    assert (
-        run(
-            podman,
-            image,
-            "find",
-            "/opt/backup-agent",
-            "(",
-            "-writable",
-            "-o",
-            "-user",
-            "7474",
-            ")",
-            "-a",
-            "!",
-            "-type",
-            "l",
-        )
-        == ""
-    )
-
-
-def test_the_command_line_works_without_a_cluster(podman: Podman, image: str) -> None:
-    assert run(podman, image, "backup-agent", "--version").startswith("backup-agent, version")
-    assert json.loads(run(podman, image, "backup-agent", "schema", "config"))["title"] == "Settings"
+def test_nothing_of_the_agent_can_be_changed_by_it(agent: Pod) -> None:
+    assert agent.sh("find /opt/backup-agent '(' -writable -o -user 7474 ')' -a ! -type l") == ""
+    assert agent.podman.exec(agent.name, "touch", "/opt/backup-agent/x").returncode != 0
 
 
 @pytest.mark.parametrize(
@@ -102,50 +75,20 @@ def test_the_command_line_works_without_a_cluster(podman: Podman, image: str) ->
         pytest.param("-B", "backup_agent.cli", id="the command line"),
     ],
 )
-def test_no_module_is_compiled_at_a_start(podman: Podman, image: str, flag: str, package: str) -> None:
+def test_no_module_is_compiled_at_a_start(agent: Pod, flag: str, package: str) -> None:
     """A read-only root keeps nothing: it would be compiled at each start again, seconds of a tenth of a core."""
-    assert run(podman, image, "python", flag, "-c", UNCOMPILED.format(package=package)) == "[]"
+    done = agent.podman.exec(agent.name, "python", flag, "-c", UNCOMPILED.format(package=package))
+
+    assert done.stdout.strip() == "[]"
 
 
-def test_without_settings_it_ends_with_what_to_do(podman: Podman, image: str) -> None:
-    done = podman.attempt("run", "--rm", "--pull=never", "--network=none", *CAPPED, image)
-
-    assert done.returncode == 2
-    assert "/etc/backup-agent/config.yaml" in done.stderr
-
-
-def test_the_seeds_command_backs_up_under_the_limits_and_with_every_right_taken_away(
-    pod: Callable[..., Pod], seaweedfs: SeaweedFS
-) -> None:
-    agent = pod(*LIMITS)
-
-    agent.sh(SEED)
-    answer = agent.answer(patience=180)
-
-    assert answer["state"] == "succeeded", answer
-    assert agent.sh("cat /backup-requests/backup.status").strip() == "COMPLETED"
-    result = answer["databases"]["orders"]
-    assert agent.sh(f"stat -c %u:%s /backups/{result['artifact']}").strip() == f"7474:{result['size']}"
-    assert '"launch": "direct"' in agent.log()
-    assert agent.cgroup.oom_kills() == 0
-
-    # An ad hoc set stays on the volume; a declared one is copied.
-    agent.sh(SEED.replace("/backups/test", "default").replace("backup.request", "copied.request"))
-    answer = agent.answer("copied", patience=180)
-
-    assert answer["state"] == "succeeded", answer
-    copied = seaweedfs.client().list_objects_v2(Bucket=BUCKET, Prefix=f"{agent.folder.name}/")["Contents"]
-    assert any(item["Key"].endswith(".backup.json") for item in copied)
-
-    status = agent.sh("cat /proc/1/status")
-    assert all(f"Cap{kind}:\t{0:016x}" in status for kind in ("Inh", "Prm", "Eff", "Bnd", "Amb"))
-    assert "NoNewPrivs:\t1" in status
-    assert agent.podman.exec(agent.name, "touch", "/opt/backup-agent/x").returncode != 0
+def test_commands_typed_in_the_pod_find_the_agent_and_its_settings(agent: Pod) -> None:
+    assert agent.sh("backup-agent --version").startswith("backup-agent, version")
+    assert json.loads(agent.sh("backup-agent status --json"))["cluster"] == "demo"
+    assert "nightly" in agent.sh("backup-agent schedules")
 
 
-def test_the_health_check_costs_less_than_15_mebibytes_and_tells_the_truth(pod: Callable[..., Pod]) -> None:
-    agent = pod()
-
+def test_the_health_check_costs_less_than_15_mebibytes_and_tells_the_truth(agent: Pod) -> None:
     code, _, peak, _ = agent.podman.exec(agent.name, "bash", "-c", HEALTH).stdout.split()
     unheard = agent.podman.attempt(
         "exec", "--env=BACKUP_AGENT_HTTP__LISTEN=:1", agent.name, "/opt/backup-agent/bin/healthcheck"
@@ -156,26 +99,17 @@ def test_the_health_check_costs_less_than_15_mebibytes_and_tells_the_truth(pod: 
     assert unheard.returncode == 1
 
 
-def test_commands_typed_in_the_pod_find_the_agent_and_its_settings(pod: Callable[..., Pod]) -> None:
-    agent = pod()
-
-    assert json.loads(agent.sh("backup-agent status --json"))["cluster"] == "demo"
-    assert "nightly" in agent.sh("backup-agent schedules")
-
-
-def test_asked_to_end_it_ends_with_0(pod: Callable[..., Pod]) -> None:
-    agent = pod()
-
-    agent.podman("stop", "--time=30", agent.name)
-
-    assert agent.podman.inspect(agent.name)["State"]["ExitCode"] == 0
-
-
-def test_no_file_is_open_to_the_world_on_the_volumes(pod: Callable[..., Pod]) -> None:
-    agent = pod()
+def test_the_seeds_command_backs_up_with_every_right_taken_away(agent: Pod) -> None:
     agent.sh(SEED)
-    agent.answer(patience=120)
+    answer = agent.answer()
 
+    assert answer["state"] == "succeeded", answer
+    assert agent.sh("cat /backup-requests/backup.status").strip() == "COMPLETED"
+    result = answer["databases"]["orders"]
+    assert agent.sh(f"stat -c %u:%s /backups/{result['artifact']}").strip() == f"7474:{result['size']}"
+    assert '"launch": "direct"' in agent.log()
+    status = agent.sh("cat /proc/1/status")
+    assert all(f"Cap{kind}:\t{0:016x}" in status for kind in ("Inh", "Prm", "Eff", "Bnd", "Amb"))
+    assert "NoNewPrivs:\t1" in status
     shared = [path for path in Path(agent.root).rglob("*") if not path.is_symlink() and path.stat().st_mode & 0o002]
-
     assert shared == []
