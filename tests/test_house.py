@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.xdist_group("house")  # where all modules are parsed once
+
 ROOT = Path(__file__).parents[1]
 
 VALUE_MODULES = {
