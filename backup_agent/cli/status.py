@@ -79,7 +79,7 @@ def _agent(status: dict[str, Any], now: datetime) -> Iterator[str]:
     up = printing.age(now - _moment(status["started"]))
     state = "ready" if status["ready"] else "NOT READY: " + "; ".join(status["not_ready_because"])
     yield f"cluster {status['cluster']}: agent {status['version']}, up {up}, {state}"
-    yield f"Bolt: {status.get('bolt', 'not asked yet')}"
+    yield "; ".join((f"Bolt: {status.get('bolt', 'not asked yet')}", *status["bolt_notes"]))
     if not status["settings_valid"]:
         yield f"SETTINGS REFUSED, the last good ones are in force: {status['settings_fault']}"
     if status["settings_waiting"]:

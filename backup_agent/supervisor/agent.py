@@ -15,7 +15,7 @@ from typing import Any
 
 import structlog
 
-from backup_agent import __version__, processes
+from backup_agent import __version__, logs, processes
 from backup_agent.core import tasks
 from backup_agent.core.answers import MOST_ATTEMPTS, Answer, DatabaseResult, Outcome, State
 from backup_agent.core.queue import Job, may_start
@@ -387,6 +387,7 @@ class Agent:
         self._settings_waiting = change.waiting
         self._loaded_at = _now()
         log.info("settings reloaded", waiting_for_restart=change.waiting)
+        logs.configure(change.settings.log.format, change.settings.log.level, cluster=change.settings.cluster)
         self._take_settings(change.settings)
 
     def _take_settings(self, settings: Settings) -> None:
@@ -675,6 +676,7 @@ class Agent:
             paused=view.pause(self._standing),
             forgotten=tuple(self._standing.forgotten),
             bolt=view.bolt(self._discovery),
+            bolt_notes=self._discovery.notes,
             topology_seen=self._discovery.last.seen if self._discovery.last else None,
             clock_offset_seconds=self._discovery.clock_offset,
             volume_free=room.free if room else None,

@@ -32,6 +32,8 @@ class Discovery:
     failure: Failure | None = None
     reachable: dict[str, str | None] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What the cluster did not tell when it answered last."""
     clock_offset: float | None = None
     asked: bool = False
     """Whether this life has asked the cluster: what an earlier one kept may have come with a cloned volume."""
@@ -57,9 +59,16 @@ class Discovery:
             self.clock_offset = event.get("clock_offset_seconds")
             self.current = self.last = self._remember(Topology.model_validate(event["topology"]))
             self.failure = None
+            self._note(tuple(event.get("notes", ())))
         else:
             self.current = None
             self.failure = Failure(Reason(event["reason"]), event["error"], event.get("hint", ""))
+
+    def _note(self, notes: tuple[str, ...]) -> None:
+        """Keep what the cluster did not tell, and say it when that is news."""
+        if notes and notes != self.notes:
+            log.warning("cluster answered in part", missing=notes)
+        self.notes = notes
 
     def _remember(self, topology: Topology) -> Topology:
         """Keep a topology on the volume too, where that takes it: a full one must not make the cluster unknown."""

@@ -175,3 +175,14 @@ def _age(root: Path, by: timedelta) -> None:
     topology = json.loads(path.read_text())
     topology["seen"] = (datetime.now(UTC) - by).isoformat()
     path.write_text(json.dumps(topology))
+
+
+def test_what_the_cluster_does_not_tell_is_said_and_costs_nothing_else(live: Live) -> None:
+    live.change(lambda cluster: cluster.with_bolt_faults(BoltFault(do="forbidden", statement="SHOW ALIASES")))
+    live.start()
+
+    assert live.ask(database="orders")["state"] == "succeeded"
+    [note] = live.status()["bolt_notes"]
+    assert note.startswith("SHOW ALIASES: ")
+    assert live.events("cluster answered in part")
+    assert live.metric("neo4j_backup_bolt_up") == 1

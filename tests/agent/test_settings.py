@@ -80,6 +80,18 @@ def test_a_faulty_file_leaves_the_last_good_settings_in_force_and_says_so(live: 
     assert live.metric("neo4j_backup_config_valid") == 1
 
 
+def test_what_is_logged_follows_the_file(live: Live) -> None:
+    live.start()
+    live.write_settings(log={"format": "json", "level": "error"}, schedules={"nightly": {"cron": "0 2 * * *"}})
+    until(lambda: live.status()["schedules"], "new settings")
+    quiet = len(live.lines)
+
+    assert live.ask(database="orders")["state"] == "succeeded"
+    assert live.lines[quiet:] == []
+    live.write_settings(log={"format": "json", "level": "info"})
+    until(lambda: live.events("next run"), "log of the schedules")
+
+
 def test_what_needs_a_restart_is_reported_and_waits(live: Live) -> None:
     live.start()
     live.write_settings(cluster="other", limits={"parallel": 3})
