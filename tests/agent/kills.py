@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
+from threading import Event
 from typing import Self
 
 from tests.agent.live import FINAL, PATIENCE, Live, until
@@ -108,9 +109,11 @@ class Storm:
         for key in of_bucket(self.client, BUCKET, self.prefix, self.etags, hidden=True):
             self.client.delete_object(Bucket=BUCKET, Key=f"{self.prefix}/{key}")
 
-    def run(self, kills: int) -> Figures:
-        """Kill it that often, then let it come to rest."""
+    def run(self, kills: int, enough: Event) -> Figures:
+        """Kill it that often, or until it is enough; then let it come to rest."""
         for _ in range(kills):
+            if enough.is_set():
+                break
             self.live.start(ready=False)
             self.work(self.random.choices(("young", "ready", "answered"), (3, 5, 2))[0])
             self.live.kill_all()
@@ -265,10 +268,12 @@ def _taken(key: str) -> str:
     return key.removesuffix(".backup")[-19:]
 
 
-def storm(folder: Path, server: SeaweedFS, seed: int, kills: int) -> Figures:
+def storm(folder: Path, server: SeaweedFS, seed: int, kills: int, enough: Event | None = None) -> Figures:
     """Make one run; remove its folder where nothing was found."""
+    if enough is not None and enough.is_set():
+        return Figures()
     with Storm(folder, server, seed) as one:
-        figures = one.run(kills)
+        figures = one.run(kills, enough or Event())
     if not figures.faults:
         shutil.rmtree(folder)
     return figures
