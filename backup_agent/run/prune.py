@@ -8,20 +8,21 @@ import hashlib
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from backup_agent import durable
 from backup_agent.catalog import records
 from backup_agent.catalog.copies import Notes
-from backup_agent.catalog.holdings import Holdings, survey
+from backup_agent.catalog.holdings import Holdings, Unreadable, survey
 from backup_agent.catalog.holds import Wanted
 from backup_agent.catalog.index import forget, index_of
 from backup_agent.catalog.journal import Doing, Intent, Journal
 from backup_agent.catalog.lease import Held
 from backup_agent.core.answers import Deletion, Outcome, PlaceResult
 from backup_agent.core.clock import Gap, Reading, distrust
+from backup_agent.core.drift import artifact_of
 from backup_agent.core.names import damage_key, hold_key, record_key
 from backup_agent.core.reasons import BackupError, Failure, PermanentError, Reason
 from backup_agent.core.retention import Plan, Policy, expired_sets, plan
@@ -80,7 +81,7 @@ def prune(task: PruneTask, place: Place, teller: Teller) -> PlaceResult:
         for notice in held.notices:
             teller.tell("warning", text="place held", because=notice)
         dropped = give_up_owed(task, place)
-        found = survey(place.store, index_of(place.name, place.settings))
+        found = with_what_lags(survey(place.store, index_of(place.name, place.settings)), place.store)
         tell_strays(found, place, teller)
         if held.may_delete and not task.dry_run:
             if any(True for _ in place.journal):
@@ -100,6 +101,19 @@ def prune(task: PruneTask, place: Place, teller: Teller) -> PlaceResult:
         check_clock(task, found, place, held, now)
         count, freed = carry_out(planned, found, place, held, teller)
         return result.model_copy(update={"deleted": count, "freed": freed})
+
+
+def with_what_lags(found: Holdings, store: Store) -> Holdings:
+    """Return what stands there with the records that a listing has not shown yet, though it has shown their data.
+
+    They count as unreadable: nothing of their databases goes, or a full might go before what continues it.
+    """
+    hidden = [
+        Unreadable(record_key(artifact), artifact, "it stands there, and the listing does not show it yet")
+        for artifact in sorted({artifact_of(one.key) for one in found.orphans})
+        if store.stat(record_key(artifact)) is not None
+    ]
+    return replace(found, unreadable=(*found.unreadable, *hidden)) if hidden else found
 
 
 def apply_policy(task: PruneTask, found: Holdings, place: Place, now: datetime) -> Plan:
@@ -209,10 +223,10 @@ def delete(place: Place, key: str, files: tuple[str, ...]) -> bool:
 
 
 def held_now(place: Place, key: str) -> bool:
-    """Tell whether somebody holds an artifact: the mark on the volume, or the wish there for a destination."""
-    if place.name == VOLUME:
-        return place.store.stat(hold_key(key)) is not None
-    return Wanted(place.root, place.name, place.identity).wants(key)
+    """Tell whether somebody holds an artifact: by a mark, which a listing may not have shown, or by a wish."""
+    if place.name != VOLUME and Wanted(place.root, place.name, place.identity).wants(key):
+        return True
+    return place.store.stat(hold_key(key)) is not None
 
 
 def _delete_data(place: Place, key: str, files: tuple[str, ...]) -> None:
@@ -230,8 +244,9 @@ def end_what_was_begun(found: Holdings, place: Place, now: datetime) -> None:
     for intent in place.journal:
         if intent.key in unreadable:
             continue
-        if intent.key in found.entries:
-            # Its record stands: the deletion never began, and is decided anew; or the artifact was recorded after all.
+        if intent.key in found.entries or place.store.stat(record_key(intent.key)) is not None:
+            # Its record stands, even where a listing that lags does not show it: the deletion never began, and is
+            # decided anew; or the artifact was recorded after all.
             place.journal.done(intent.key)
         elif intent.doing is Doing.DELETING or now - intent.since > grace:
             _delete_data(place, intent.key, intent.files)

@@ -181,3 +181,36 @@ def owing(world: World) -> World:
     world.add(third, 1, 1, 30, parts=1)
     world.kept += [second, third]
     return world
+
+
+def small(world: World) -> World:
+    """Fill a place with little of everything that retention does there."""
+    at = {days: f"default/orders/{name('orders', days)}" for days in (6, 5, 4, 2, 1)}
+    world.add(at[6], 6, 1, 10)
+    world.add(at[5], 5, 11, 20, parent=at[6])
+    world.add(at[4], 4, 1, 30)
+    world.add(at[2], 2, 1, 60)
+    world.add(at[1], 1, 61, 70, parent=at[2])
+    world.kept += [at[1], at[4]]
+    world.going += [at[5], at[6]]
+    hold = {
+        "schema": 1,
+        "key": at[4],
+        "since": NOW.isoformat(),
+        "reason": "audit",
+        "requested_by": None,
+        "request": "h",
+    }
+    world.put(f"{at[4]}.hold.json", json.dumps(hold).encode())
+    orphan = f"default/orders/{name('orders', 12)}"
+    world.put(orphan, b"orphan")
+    world.began(orphan, "deleting", 0.1)
+    world.going.append(orphan)
+    if world.place != "local":
+        world.put(f"{at[5]}.hold.json", json.dumps({**hold, "key": at[5]}).encode())
+        world.note("holds", at[5], "released\n")
+        world.note("holds", at[2], json.dumps({**hold, "key": at[2]}))
+    # Begun and never carried out: its record stands, and it is kept.
+    world.began(at[2], "deleting", 0.1)
+    world.strange("default/orders/notes.txt")
+    return world

@@ -129,8 +129,14 @@ class FaultyStore:
             self._ghosts[key] = stored
         self._call("delete", lambda: self.inner.delete(key))
 
+    def hide(self, *keys: str) -> None:
+        """Let the list not show these, as if they had just been written."""
+        self._young.update(keys)
+        self.list_lags = True
+
     def catch_up(self) -> None:
         """Let the list show what is there."""
+        self.list_lags = False
         self._young.clear()
         self._ghosts.clear()
 

@@ -1,0 +1,173 @@
+"""Retention on a store in which any operation goes wrong in any way, and by a listing that lags: judged from outside.
+
+After the fault no record is without its data, no point that stays is broken and no stranger's file touched; the next
+pass ends what was begun.
+"""
+
+import json
+import threading
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from backup_agent.core.answers import Outcome, PlaceResult
+from backup_agent.core.reasons import BackupError
+from backup_agent.core.tasks import PruneTask
+from backup_agent.run.prune import Place, prune
+from backup_agent.run.telling import Teller
+from backup_agent.settings.model import VOLUME, Settings
+from backup_agent.stores.local import LocalStore
+from backup_agent.stores.memory import MemoryStore
+from tests.examples import HOUSE, examples
+from tests.run.outside import begun, broken, faults
+from tests.run.worlds import RETENTION, World, small
+from tests.stores.faulty import Does, Fault, FaultyStore, KilledError
+
+OPERATIONS = {
+    "offsite": ("look", "swap", "list", "read", "stat", "create", "delete", "now"),
+    "local": ("list", "read", "stat", "delete", "now"),
+}
+"""What a pass over each place calls; that it calls no other is tested."""
+
+STRIDE = HOUSE // examples(HOUSE)
+"""Each call of an operation goes wrong once; in the quick tests each tenth."""
+
+
+class Pruned:
+    """A small world in a store that goes wrong."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self.name = name
+        root = folder / "backups"
+        root.mkdir(parents=True)
+        self.store = FaultyStore(LocalStore(root, VOLUME) if name == VOLUME else MemoryStore(name))
+        destinations = {} if name == VOLUME else {name: {"bucket": "backups", "retention": RETENTION}}
+        self.world = small(World(root, name, self.store.inner.create, destinations))
+        self.place = Place(name, self.store, Settings.model_validate(self.world.settings))
+
+    def prune(self) -> PlaceResult:
+        task = PruneTask(run="prune-1", place=self.name, settings={})
+        return prune(task, self.place, Teller(lambda _: None))
+
+    def seen(self) -> dict[str, bytes]:
+        return {stored.key: self.store.inner.read(stored.key) for stored in self.store.inner.list()}
+
+    def wrong(self) -> list[str]:
+        """Return what is wrong with what stands there, whatever went wrong."""
+        seen, ours = self.seen(), begun(self.world.root, self.name)
+        found = [*faults(seen, ours=ours, strangers=self.world.strangers), *broken(seen, self.world.kept)]
+        if f"{self.world.kept[1]}.hold.json" not in seen:
+            found.append("the hold is gone")
+        return found
+
+    def ended(self) -> bool:
+        """Tell whether nothing is left of what had to go."""
+        left = {key.partition(".backup")[0] for key in self.seen()}
+        return not left & {key.partition(".backup")[0] for key in self.world.going}
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_a_pass_calls_what_the_table_goes_through(tmp_path: Path, name: str) -> None:
+    pruned = Pruned(tmp_path, name)
+
+    assert pruned.prune().outcome is Outcome.SUCCEEDED
+    assert set(pruned.store.calls) == set(OPERATIONS[name])
+    assert pruned.wrong() == []
+    assert pruned.ended()
+
+
+@pytest.mark.parametrize("does", list(Does))
+@pytest.mark.parametrize(
+    ("name", "operation"), [(name, operation) for name, operations in OPERATIONS.items() for operation in operations]
+)
+def test_whatever_goes_wrong_nothing_kept_is_broken_and_the_next_pass_ends_it(
+    tmp_path: Path, name: str, operation: str, does: Does
+) -> None:
+    for nth in range(1, 1000, STRIDE):
+        pruned = Pruned(tmp_path / str(nth), name)
+        pruned.store.faults = [Fault(operation, does, nth)]
+        run(pruned, does)
+        reached = pruned.store.calls[operation] >= nth
+        assert pruned.wrong() == []
+        pruned.store.revive()
+
+        assert pruned.prune().outcome is Outcome.SUCCEEDED
+        assert pruned.wrong() == []
+        assert pruned.ended()
+        assert begun(pruned.world.root, name) == set()
+        if not reached:
+            break
+    assert 1 < nth < 500
+
+
+def run(pruned: Pruned, does: Does) -> None:
+    def once() -> None:
+        with suppress(KilledError, BackupError):
+            pruned.prune()
+
+    if does not in (Does.HANG_BEFORE, Does.HANG_AFTER):
+        once()
+        return
+    thread = threading.Thread(target=once)
+    thread.start()
+    while thread.is_alive() and not pruned.store.hanging.wait(0.01):
+        pass
+    pruned.store.end()
+    thread.join()
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_a_listing_that_hides_any_key_or_any_artifact_that_stays_deletes_nothing_that_is_kept(
+    tmp_path: Path, name: str
+) -> None:
+    first = Pruned(tmp_path / "keys", name)
+    keys = sorted(first.seen())
+    stay = {key.partition(".backup")[0] for key in keys} - {key.partition(".backup")[0] for key in first.world.going}
+    hidden = [[key] for key in keys] + [[key for key in keys if key.startswith(one)] for one in sorted(stay)]
+    for number, lacking in enumerate(hidden):
+        pruned = Pruned(tmp_path / str(number), name)
+        pruned.store.hide(*lacking)
+        with suppress(BackupError):
+            pruned.prune()
+
+        assert pruned.wrong() == [], lacking
+        pruned.store.catch_up()
+        assert pruned.prune().outcome is Outcome.SUCCEEDED
+        assert pruned.wrong() == []
+        assert pruned.ended()
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_a_listing_that_still_shows_what_is_gone_changes_nothing(tmp_path: Path, name: str) -> None:
+    pruned = Pruned(tmp_path, name)
+    pruned.store.list_lags = True
+    pruned.prune()
+    seen = pruned.seen()
+
+    assert pruned.prune().outcome is Outcome.SUCCEEDED
+    assert pruned.seen() == seen
+    assert pruned.wrong() == []
+    assert pruned.ended()
+
+
+@pytest.mark.parametrize("operation", ["look", "swap", "list", "read", "now"])
+def test_what_cannot_be_asked_deletes_nothing_and_says_so(tmp_path: Path, operation: str) -> None:
+    pruned = Pruned(tmp_path, "offsite")
+    before = pruned.seen()
+    pruned.store.faults = [Fault(operation, Does.FAIL, lasting=True)]
+
+    with pytest.raises(BackupError, match=f"{operation} failed"):
+        pruned.prune()
+    assert {key: content for key, content in before.items() if not key.endswith(".hold.json")}.items() <= (
+        pruned.seen() | {key: before[key] for key in pruned.world.going if key in before}
+    ).items()
+
+
+def test_the_lease_of_a_pass_that_failed_is_given_up(tmp_path: Path) -> None:
+    pruned = Pruned(tmp_path, "offsite")
+    pruned.store.faults = [Fault("delete", Does.FAIL, nth=3)]
+    with suppress(BackupError):
+        pruned.prune()
+
+    assert json.loads(pruned.store.inner.read(".agent/lease.json"))["released"]
