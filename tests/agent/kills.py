@@ -49,7 +49,8 @@ class Figures:
     kills: int = 0
     dropped: int = 0
     states: Counter[str] = field(default_factory=Counter)
-    at_work: int = 0
+    killed: Counter[str] = field(default_factory=Counter)
+    """What was alive and died: modules of the agent, and neo4j-admin."""
     recorded: int = 0
     copied: int = 0
     deleted: int = 0
@@ -60,11 +61,13 @@ class Figures:
         return Figures(**both)
 
     def __str__(self) -> str:
-        answers = ", ".join(f"{count} {state}" for state, count in sorted(self.states.items()))
+        answers, killed = (
+            ", ".join(f"{count} {what}" for what, count in sorted(counted.items()))
+            for counted in (self.states, self.killed)
+        )
         return (
-            f"{self.kills} kills, {self.at_work} of them at work; {self.dropped} requests "
-            f"({answers}); {self.recorded} artifacts recorded, {self.copied} copied, {self.deleted} of both deleted; "
-            f"{len(self.faults)} faults"
+            f"{self.kills} kills (with them {killed}); {self.dropped} requests ({answers}); {self.recorded} artifacts "
+            f"recorded, {self.copied} copied, {self.deleted} of both deleted; {len(self.faults)} faults"
         )
 
 
@@ -116,10 +119,10 @@ class Storm:
                 break
             self.live.start(ready=False)
             self.work(self.random.choices(("young", "ready", "answered"), (3, 5, 2))[0])
+            self.figures.killed.update(self.alive())
             self.live.kill_all()
             self.live.text.clear()
             self.figures.kills += 1
-            self.figures.at_work += self.at_work()
             self.look()
             if self.figures.faults:
                 return self.figures
@@ -182,10 +185,12 @@ class Storm:
         """Return the key of one that is recorded, as far as is known."""
         return self.random.choice([*sorted(self.seen["local"]), "default/orders/orders-2026-01-01T00-00-00.backup"])
 
-    def at_work(self) -> bool:
-        """Tell whether it has died in the midst of something: a backup, a publication, a copy, a deletion."""
-        begun_there = begun(self.live.root, "local") | begun(self.live.root, "offsite")
-        return bool(begun_there or list(self.live.root.glob(".staging/*")))
+    def alive(self) -> Iterator[str]:
+        """Yield what the agent has running."""
+        for pid in self.live.processes():
+            with suppress(OSError):
+                words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+                yield words[words.index("-m") + 1].rpartition(".")[2] if "-m" in words else "neo4j-admin"
 
     # Looking from outside, while nothing runs
 
@@ -195,7 +200,7 @@ class Storm:
             self.figures.faults += [f"local: {fault}" for fault in self.faults_at("local", of_folder(self.live.root))]
             bucket = of_bucket(self.client, BUCKET, f"{self.prefix}/demo", self.etags)
             self.figures.faults += [f"offsite: {fault}" for fault in self.faults_at("offsite", bucket)]
-        self.figures.faults += self.faults_of_answers()
+        self.figures.faults += self.faults_of_answers(at_rest=True)
 
     def faults_at(self, place: str, files: dict[str, bytes]) -> Iterator[str]:
         """Yield what is wrong at a place: records without data, chains cut, records changed, kept points gone."""
@@ -211,8 +216,8 @@ class Storm:
         for keys in newest.values():
             yield from (f"{key}: one of the newest {NEWEST}, and gone" for key in keys[-NEWEST:] if key not in found)
 
-    def faults_of_answers(self) -> Iterator[str]:
-        """Yield requests that are lost, and final answers that have changed."""
+    def faults_of_answers(self, *, at_rest: bool) -> Iterator[str]:
+        """Yield final answers that have changed and, where nothing moves, requests that are lost."""
         for identity, name in list(self.open.items()):
             answer = self.answer(identity)
             state = json.loads(answer)["state"] if answer else ""
@@ -220,7 +225,7 @@ class Storm:
                 self.figures.states[state] += 1
                 self.final[identity] = answer
                 del self.open[identity]
-            elif not ((self.live.requests / name).exists() or self.in_spool(identity)):
+            elif at_rest and not ((self.live.requests / name).exists() or self.in_spool(identity)):
                 yield f"{identity}: lost"
         for identity, content in self.final.items():
             if self.answer(identity) != content:
@@ -260,7 +265,7 @@ class Storm:
         self.figures.deleted = len(here - now[0]) + len(there - now[1])
 
     def look_for_answers(self) -> bool:
-        self.figures.faults += self.faults_of_answers()
+        self.figures.faults += self.faults_of_answers(at_rest=False)
         return not self.open or bool(self.figures.faults)
 
 
