@@ -4,32 +4,26 @@ Threads (watch, timer, a reader per child, HTTP) only put messages in. So nothin
 loop is what a crash can come between.
 """
 
-import json
 import os
 import queue
 import signal
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 import structlog
 
 from backup_agent import __version__, logs, processes
 from backup_agent.core import tasks
-from backup_agent.core.answers import MOST_ATTEMPTS, Answer, DatabaseResult, Outcome, State
-from backup_agent.core.queue import Job, may_start
-from backup_agent.core.reasons import Failure, Reason
-from backup_agent.core.records import BackupType
+from backup_agent.core.answers import Answer, State
 from backup_agent.core.requests import Action, Request
 from backup_agent.core.schedules import next_runs
-from backup_agent.core.topology import Addressing
-from backup_agent.settings.model import VOLUME, Settings
+from backup_agent.settings.model import Settings
 from backup_agent.settings.reload import Reloader
 from backup_agent.supervisor import ownership, view
 from backup_agent.supervisor.account import Account
 from backup_agent.supervisor.actions import Actions
-from backup_agent.supervisor.backups import Backups, earlier_runs
+from backup_agent.supervisor.backups import Backups
 from backup_agent.supervisor.calendar import Calendar
 from backup_agent.supervisor.children import Ended, Told
 from backup_agent.supervisor.discovery import Discovery
@@ -40,10 +34,11 @@ from backup_agent.supervisor.memory import give_back
 from backup_agent.supervisor.metrics import Metrics
 from backup_agent.supervisor.passes import Passes
 from backup_agent.supervisor.reserve import Reserve
-from backup_agent.supervisor.runs import END_SECONDS, Run, Runs
+from backup_agent.supervisor.runs import END_SECONDS, Runs
 from backup_agent.supervisor.spool import Spool, Taken
 from backup_agent.supervisor.standing import Standing
 from backup_agent.supervisor.status import Status
+from backup_agent.supervisor.taking import Taking
 from backup_agent.supervisor.timer import Timer
 from backup_agent.supervisor.watch import Bell
 
@@ -56,7 +51,6 @@ SETTLE_SECONDS = 0.25
 BATCH_SECONDS = 0.2
 """How long one step takes dropped files at least, before it looks at everything else."""
 
-DISCOVER_SECONDS = 45.0
 STEP_SECONDS = 60.0
 """A loop that has not turned for so long is dead: what /livez looks at."""
 
@@ -109,7 +103,6 @@ class Agent:
         self._started = _now()
         self._ending_by: float | None = None
         self._surveyed = False
-        self._hard_links = True
         self._rung = False
         self._next_scan = 0.0
         self._turned = time.monotonic()
@@ -132,6 +125,17 @@ class Agent:
             self._discovery,
             self._account,
             self._reserve,
+        )
+        self._taking = Taking(
+            settings,
+            self._root,
+            self._runs,
+            self._backups,
+            self._discovery,
+            self._holdings,
+            self._standing,
+            self._keeping,
+            self._account,
         )
         self._actions = Actions(
             settings,
@@ -242,7 +246,7 @@ class Agent:
         if self._ending_by is not None:
             asked = all(run.ending is not None for _, run in self._runs)
             moments = [self._ending_by + END_SECONDS if asked else self._ending_by]
-        elif self._free_slots():
+        elif self._taking.free_slots:
             moments += [moment for moment in self._passes.moments() if moment > now]
         return max(0.0, min(moments + self._runs.moments()) - now)
 
@@ -392,6 +396,7 @@ class Agent:
 
     def _take_settings(self, settings: Settings) -> None:
         self._settings = self._actions.settings = settings
+        self._taking.settings = settings
         self._keeping.use(settings)
         self._discovery.outdate()
         self._calendar.schedules = settings.schedules
@@ -429,104 +434,16 @@ class Agent:
         if self._keeping.deleting:
             return
         if not self._passes.overdue(monotonic):
-            self._advance_backups()
+            self._taking.advance()
         if (
-            self._free_slots()
+            self._taking.free_slots
             and not self._runs.slots
             and (self._passes.overdue(monotonic) or not any(True for _ in self._backups.waiting_jobs()))
         ):
             if not self._discovery.asked and self._keeping.changes_a_place(monotonic):
-                self._discover()  # a cloned volume brings the topology of another cluster with it
+                self._taking.discover()  # a cloned volume brings the topology of another cluster with it
             else:
                 self._keeping.start(monotonic)
-
-    def _advance_backups(self) -> None:
-        self._backups.activate()
-        unselected = self._backups.unselected()
-        if unselected or any(True for _ in self._backups.waiting_jobs()):
-            self._keeping.give_way()
-        if unselected or self._startable():
-            if not self._discovery.fresh(time.monotonic()):
-                self._discover()
-                return
-            for answer in unselected:
-                self._select(answer)
-            for job in self._startable():
-                self._start_backup(job)
-
-    def _free_slots(self) -> int:
-        return max(0, self._settings.limits.parallel - self._runs.slots)
-
-    def _startable(self) -> tuple[Job, ...]:
-        running = [*self._backups.running.values()]
-        return may_start(self._backups.waiting_jobs(), running, len(running) + self._free_slots())
-
-    def _discover(self) -> None:
-        if self._runs.any("cluster") or not self._free_slots():
-            return
-        task = json.dumps({"settings": self._settings.model_dump(mode="json"), "root": str(self._root)}).encode()
-        deadline = time.monotonic() + DISCOVER_SECONDS
-        try:
-            self._runs.spawn(self._runs.numbered("discover"), "backup_agent.cluster", task, deadline=deadline)
-        except OSError as error:
-            text = f"asking the cluster over Bolt could not be started: {error.strerror}"
-            self._discovery.fail(Failure(Reason.SOURCE_UNREACHABLE, text), time.monotonic())
-
-    def _select(self, answer: Answer) -> None:
-        settings = self._settings
-        selection = self._discovery.select(
-            answer.asked.asked,
-            tuple(settings.databases),
-            self._holdings.databases - self._standing.forgotten.keys(),
-            self._addressing(),
-            now=_now(),
-            max_age=settings.neo4j.max_topology_age,
-        )
-        if answer.set not in self._settings.declared_sets:
-            kept = settings.limits.model_dump(mode="json")["keep_adhoc"]
-            note = f"ad hoc set, on the volume only; removed {kept} after its last use"
-            answer = answer.model_copy(update={"set_note": note})
-        self._backups.selected(answer, selection, _now())
-
-    def _addressing(self) -> Addressing:
-        neo4j = self._settings.neo4j
-        return Addressing(
-            backup_port=neo4j.backup_port, backup_addresses=neo4j.backup_addresses, servers=tuple(neo4j.servers)
-        )
-
-    def _start_backup(self, job: Job) -> None:
-        name, answer = self._backups.start(job, _now())
-        result = answer.databases[job.database]
-        asked = answer.asked
-        schedule = self._settings.schedules.get(answer.schedule or "")
-        declared = job.set in self._settings.declared_sets
-        last = self._discovery.last
-        task = tasks.BackupTask(
-            run=name,
-            request=answer.id,
-            set=job.set,
-            database=job.database,
-            type=BackupType(asked.type),
-            promote=schedule.promote if schedule else "now",
-            database_id=result.database_id,
-            discovery=result.discovery or "static",
-            sources=tuple(source.address for source in self._discovery.sources(job.database, self._addressing())),
-            server_versions=last.versions if last else (),
-            earlier_runs=earlier_runs(answer, job.database)[:-1],
-            since=answer.received,
-            adopt_only=result.attempts > MOST_ATTEMPTS,
-            at_once=max(1, len(self._backups.running)),
-            destinations=tuple(self._settings.storage.destinations) if declared else (),
-            requested_by=asked.requested_by,
-            note=asked.reason,
-            hard_links=self._hard_links,
-            settings=self._settings.model_dump(mode="json"),
-        )
-        try:
-            self._runs.spawn(name, "backup_agent.run.backup", task.model_dump_json().encode())
-        except OSError as error:
-            failure = Failure(Reason.OUT_OF_MEMORY, f"a process could not be started: {error.strerror}")
-            self._conclude_backup(name, DatabaseResult().failed(failure, _now()), {})
 
     # What children tell
 
@@ -539,14 +456,15 @@ class Agent:
             return
         match event["event"]:
             case "stage" | "progress":
-                self._progressed(told.run, run, event)
+                self._runs.progressed(told.run, event)
+                self._taking.progressed(told.run, run)
             case "result" | "topology" | "failed":
                 run.result = event
             case "stored" | "copied":
                 self._account.stored(event["place"], event["type"], event["bytes"])
             case "volume":
-                self._hard_links = event["hard_links"]
-                if not self._hard_links:
+                self._taking.hard_links = event["hard_links"]
+                if not event["hard_links"]:
                     log.warning("volume refuses hard links", root=str(self._root), backups="are written in place")
             case "aside":
                 log.warning("unfinished artifact put aside", run=event["run"], name=event["name"])
@@ -554,20 +472,6 @@ class Agent:
                 log.error("record unreadable", fault=event["fault"])
             case "warning":
                 log.warning(event["text"], run=told.run, because=event.get("because"))
-
-    def _progressed(self, name: str, run: Run, event: dict[str, Any]) -> None:
-        self._runs.progressed(name, event)
-        if name in self._backups.running:
-            progress = {
-                key: value
-                for key, value in (
-                    ("bytes", run.bytes),
-                    ("total", run.total),
-                    ("seconds", round(time.monotonic() - run.started, 1)),
-                )
-                if value is not None
-            }
-            self._backups.tell(name, run.stage, progress)
 
     def _ended(self, ended: Ended) -> None:
         run = self._runs.ended(ended.run)
@@ -580,60 +484,11 @@ class Agent:
                 if ended.code != 0:
                     log.error("survey failed", exit_code=ended.code, consequence="known only from new backups")
             case "cluster":
-                self._discovered(run, ended.code)
+                self._taking.discovered(run, ended.code)
             case "backup":
-                self._backed_up(ended, run)
+                self._taking.ended(ended.run, run)
             case _:
                 self._keeping.ended(ended.run, run, ended.code)
-
-    def _discovered(self, run: Run, code: int) -> None:
-        monotonic = time.monotonic()
-        if run.result is not None:
-            self._discovery.take(run.result, monotonic)
-            if self._discovery.current is not None:
-                self._standing.seen(self._discovery.current.databases())
-        else:
-            text = f"asking the cluster over Bolt ended without an answer (exit code {code})"
-            if run.ending is Reason.TIMEOUT:
-                text = f"asking the cluster over Bolt took longer than {DISCOVER_SECONDS:.0f} s"
-            self._discovery.fail(Failure(Reason.SOURCE_UNREACHABLE, text), monotonic)
-        if self._discovery.failure is not None:
-            log.warning("cluster not discovered", error=self._discovery.failure.error)
-
-    def _backed_up(self, ended: Ended, run: Run) -> None:
-        facts = run.result or {}
-        result = DatabaseResult.model_validate(facts["result"]) if run.result else None
-        if run.ending is Reason.CANCELLED:
-            result = _cancelled(result, _now())
-        elif result is not None and result.outcome is Outcome.CANCELLED:
-            result = None  # ended because the agent ends: no verdict
-        self._conclude_backup(ended.run, result, facts)
-
-    def _conclude_backup(self, name: str, result: DatabaseResult | None, facts: dict[str, Any]) -> None:
-        """Take the end of a backup, whatever it is, into answer, metrics and log."""
-        now = _now()
-        job = self._backups.running[name]
-        answer, result = self._backups.ended(name, result, now)
-        for place, failure in facts.get("copy_failures", {}).items():
-            self._keeping.copy_refused(place, Failure(Reason(failure["reason"]), failure["error"], failure["hint"]))
-        for place, copy in result.copies.items():
-            if copy == "stored":
-                self._holdings.stored(place)
-        if result.outcome in (Outcome.SUCCEEDED, Outcome.SUCCEEDED_WITH_WARNINGS):
-            self._passes.succeeded(self._keeping.pruned_places, time.monotonic())
-        elif result.reason is Reason.DISK_FULL:
-            self._passes.hurry(VOLUME, time.monotonic())
-        self._account.backup(answer, job.database, result, self._settings.declared_sets, now)
-        log.info(
-            "backup ended",
-            request=answer.id,
-            run=name,
-            cluster=self._settings.cluster,
-            set=job.set,
-            database=job.database,
-            **_told_of(result),
-            **facts.get("facts", {}),
-        )
 
     # What others see
 
@@ -692,17 +547,3 @@ class Agent:
 
 def _now() -> datetime:
     return datetime.now(UTC)
-
-
-def _cancelled(result: DatabaseResult | None, now: datetime) -> DatabaseResult:
-    """Return the result of a backup that was cancelled: what it had recorded by then stands."""
-    text = "cancelled while it ran; its processes were ended"
-    if result is None or result.artifact is None:
-        return (result or DatabaseResult()).failed(Failure(Reason.CANCELLED, text), now)
-    return result.failed(Failure(Reason.CANCELLED, f"{text}; {result.artifact} was recorded before"), now)
-
-
-def _told_of(result: DatabaseResult) -> dict[str, Any]:
-    """Return a result as fields of the canonical line, without what is not known."""
-    facts = result.model_dump(mode="json", exclude_none=True, exclude={"started", "finished", "hint"})
-    return {key: value for key, value in facts.items() if value not in ({}, [], False)}

@@ -1,0 +1,225 @@
+"""How backups are taken: the cluster is asked, databases and servers are chosen, and each gets a child of its own.
+
+What is open stands in `Backups`, and what is known of the cluster in `Discovery`; this starts the children and hears
+how they ended. What becomes of the artifacts afterwards is `Keeping`.
+"""
+
+import json
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from backup_agent.core import tasks
+from backup_agent.core.answers import MOST_ATTEMPTS, Answer, DatabaseResult, Outcome
+from backup_agent.core.queue import Job, may_start
+from backup_agent.core.reasons import Failure, Reason
+from backup_agent.core.records import BackupType
+from backup_agent.core.topology import Addressing
+from backup_agent.settings.model import VOLUME, Settings
+from backup_agent.supervisor.account import Account
+from backup_agent.supervisor.backups import Backups, earlier_runs
+from backup_agent.supervisor.discovery import Discovery
+from backup_agent.supervisor.holdings import Holdings
+from backup_agent.supervisor.keeping import Keeping
+from backup_agent.supervisor.runs import Run, Runs
+from backup_agent.supervisor.standing import Standing
+
+DISCOVER_SECONDS = 45.0
+
+log = structlog.get_logger()
+
+
+@dataclass
+class Taking:
+    """The backups under way. `settings` are those in force."""
+
+    settings: Settings
+    root: Path
+    runs: Runs
+    backups: Backups
+    discovery: Discovery
+    holdings: Holdings
+    standing: Standing
+    keeping: Keeping
+    account: Account
+    hard_links: bool = True
+    """Whether the volume allows them; else backups are written in place."""
+
+    def advance(self) -> None:
+        """Start whatever may start now; the cluster is asked first, unless it has just answered."""
+        self.backups.activate()
+        unselected = self.backups.unselected()
+        if unselected or any(True for _ in self.backups.waiting_jobs()):
+            self.keeping.give_way()
+        if unselected or self._startable():
+            if not self.discovery.fresh(time.monotonic()):
+                self.discover()
+                return
+            for answer in unselected:
+                self._select(answer)
+            for job in self._startable():
+                self._start(job)
+
+    @property
+    def free_slots(self) -> int:
+        """Backups and passes that may start now."""
+        return max(0, self.settings.limits.parallel - self.runs.slots)
+
+    def _startable(self) -> tuple[Job, ...]:
+        running = [*self.backups.running.values()]
+        return may_start(self.backups.waiting_jobs(), running, len(running) + self.free_slots)
+
+    def discover(self) -> None:
+        """Ask the cluster, in a child."""
+        if self.runs.any("cluster") or not self.free_slots:
+            return
+        task = json.dumps({"settings": self.settings.model_dump(mode="json"), "root": str(self.root)}).encode()
+        deadline = time.monotonic() + DISCOVER_SECONDS
+        try:
+            self.runs.spawn(self.runs.numbered("discover"), "backup_agent.cluster", task, deadline=deadline)
+        except OSError as error:
+            text = f"asking the cluster over Bolt could not be started: {error.strerror}"
+            self.discovery.fail(Failure(Reason.SOURCE_UNREACHABLE, text), time.monotonic())
+
+    def _select(self, answer: Answer) -> None:
+        settings = self.settings
+        selection = self.discovery.select(
+            answer.asked.asked,
+            tuple(settings.databases),
+            self.holdings.databases - self.standing.forgotten.keys(),
+            self._addressing(),
+            now=_now(),
+            max_age=settings.neo4j.max_topology_age,
+        )
+        if answer.set not in self.settings.declared_sets:
+            kept = settings.limits.model_dump(mode="json")["keep_adhoc"]
+            note = f"ad hoc set, on the volume only; removed {kept} after its last use"
+            answer = answer.model_copy(update={"set_note": note})
+        self.backups.selected(answer, selection, _now())
+
+    def _addressing(self) -> Addressing:
+        neo4j = self.settings.neo4j
+        return Addressing(
+            backup_port=neo4j.backup_port, backup_addresses=neo4j.backup_addresses, servers=tuple(neo4j.servers)
+        )
+
+    def _start(self, job: Job) -> None:
+        name, answer = self.backups.start(job, _now())
+        result = answer.databases[job.database]
+        asked = answer.asked
+        schedule = self.settings.schedules.get(answer.schedule or "")
+        declared = job.set in self.settings.declared_sets
+        last = self.discovery.last
+        task = tasks.BackupTask(
+            run=name,
+            request=answer.id,
+            set=job.set,
+            database=job.database,
+            type=BackupType(asked.type),
+            promote=schedule.promote if schedule else "now",
+            database_id=result.database_id,
+            discovery=result.discovery or "static",
+            sources=tuple(source.address for source in self.discovery.sources(job.database, self._addressing())),
+            server_versions=last.versions if last else (),
+            earlier_runs=earlier_runs(answer, job.database)[:-1],
+            since=answer.received,
+            adopt_only=result.attempts > MOST_ATTEMPTS,
+            at_once=max(1, len(self.backups.running)),
+            destinations=tuple(self.settings.storage.destinations) if declared else (),
+            requested_by=asked.requested_by,
+            note=asked.reason,
+            hard_links=self.hard_links,
+            settings=self.settings.model_dump(mode="json"),
+        )
+        try:
+            self.runs.spawn(name, "backup_agent.run.backup", task.model_dump_json().encode())
+        except OSError as error:
+            failure = Failure(Reason.OUT_OF_MEMORY, f"a process could not be started: {error.strerror}")
+            self._conclude(name, DatabaseResult().failed(failure, _now()), {})
+
+    def discovered(self, run: Run, code: int) -> None:
+        """Take what the cluster answered, or that it did not."""
+        monotonic = time.monotonic()
+        if run.result is not None:
+            self.discovery.take(run.result, monotonic)
+            if self.discovery.current is not None:
+                self.standing.seen(self.discovery.current.databases())
+        else:
+            text = f"asking the cluster over Bolt ended without an answer (exit code {code})"
+            if run.ending is Reason.TIMEOUT:
+                text = f"asking the cluster over Bolt took longer than {DISCOVER_SECONDS:.0f} s"
+            self.discovery.fail(Failure(Reason.SOURCE_UNREACHABLE, text), monotonic)
+        if self.discovery.failure is not None:
+            log.warning("cluster not discovered", error=self.discovery.failure.error)
+
+    def ended(self, name: str, run: Run) -> None:
+        """Take the end of a backup's child."""
+        facts = run.result or {}
+        result = DatabaseResult.model_validate(facts["result"]) if run.result else None
+        if run.ending is Reason.CANCELLED:
+            result = _cancelled(result, _now())
+        elif result is not None and result.outcome is Outcome.CANCELLED:
+            result = None  # ended because the agent ends: no verdict
+        self._conclude(name, result, facts)
+
+    def _conclude(self, name: str, result: DatabaseResult | None, facts: dict[str, Any]) -> None:
+        """Take the end of a backup, whatever it is, into answer, metrics and log."""
+        now = _now()
+        job = self.backups.running[name]
+        answer, result = self.backups.ended(name, result, now)
+        for place, failure in facts.get("copy_failures", {}).items():
+            self.keeping.copy_refused(place, Failure(Reason(failure["reason"]), failure["error"], failure["hint"]))
+        for place, copy in result.copies.items():
+            if copy == "stored":
+                self.holdings.stored(place)
+        if result.outcome in (Outcome.SUCCEEDED, Outcome.SUCCEEDED_WITH_WARNINGS):
+            self.keeping.passes.succeeded(self.keeping.pruned_places, time.monotonic())
+        elif result.reason is Reason.DISK_FULL:
+            self.keeping.passes.hurry(VOLUME, time.monotonic())
+        self.account.backup(answer, job.database, result, self.settings.declared_sets, now)
+        log.info(
+            "backup ended",
+            request=answer.id,
+            run=name,
+            cluster=self.settings.cluster,
+            set=job.set,
+            database=job.database,
+            **_told_of(result),
+            **facts.get("facts", {}),
+        )
+
+    def progressed(self, name: str, run: Run) -> None:
+        """Say in the answer how far a backup is."""
+        if name in self.backups.running:
+            progress = {
+                key: value
+                for key, value in (
+                    ("bytes", run.bytes),
+                    ("total", run.total),
+                    ("seconds", round(time.monotonic() - run.started, 1)),
+                )
+                if value is not None
+            }
+            self.backups.tell(name, run.stage, progress)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _cancelled(result: DatabaseResult | None, now: datetime) -> DatabaseResult:
+    """Return the result of a backup that was cancelled: what it had recorded by then stands."""
+    text = "cancelled while it ran; its processes were ended"
+    if result is None or result.artifact is None:
+        return (result or DatabaseResult()).failed(Failure(Reason.CANCELLED, text), now)
+    return result.failed(Failure(Reason.CANCELLED, f"{text}; {result.artifact} was recorded before"), now)
+
+
+def _told_of(result: DatabaseResult) -> dict[str, Any]:
+    """Return a result as fields of the canonical line, without what is not known."""
+    facts = result.model_dump(mode="json", exclude_none=True, exclude={"started", "finished", "hint"})
+    return {key: value for key, value in facts.items() if value not in ({}, [], False)}
