@@ -164,6 +164,42 @@ def test_a_claim_grows_as_the_page_says_and_restarts_nobody(kubernetes: Kubernet
     assert wait_for_pods(kubernetes, grown)["demo-backup-0"]["metadata"]["uid"] == before
 
 
+def test_the_claim_of_the_predecessor_is_taken_over_as_the_page_says(kubernetes: Kubernetes, namespace: str) -> None:
+    claim = f"/api/v1/namespaces/{namespace}/persistentvolumeclaims/backup-storage-demo-backup-0"
+    kubernetes.request("POST", f"/apis/apps/v1/namespaces/{namespace}/statefulsets", predecessor(namespace))
+    before = until(lambda: _known(kubernetes, claim), "claim of the predecessor")["metadata"]["uid"]
+
+    ours = manifests.stream(example(namespace))
+    refused = kubernetes.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=ours)
+    assert "spec.serviceName" in refused.stderr
+    kubernetes.kubectl("-n", namespace, "delete", "statefulset", "demo-backup")
+    apply(kubernetes, example(namespace))
+    wait_for_pods(kubernetes, example(namespace))
+
+    assert kubernetes.request("GET", claim)["metadata"]["uid"] == before
+
+
+def predecessor(namespace: str) -> Json:
+    """Return the StatefulSet that the operator made: its names, selector and claim."""
+    labels = {"neo4j.com/cluster": "demo", "neo4j.com/component": "backup"}
+    security = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+    pod = {
+        "securityContext": {"runAsNonRoot": True, "runAsUser": 7474, "seccompProfile": {"type": "RuntimeDefault"}},
+        "containers": [{"name": "backup", "image": "neo4j:2025.08.0-enterprise", "securityContext": security}],
+    }
+    claim = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "200Gi"}}}
+    return {
+        "metadata": {"name": "demo-backup", "namespace": namespace, "labels": labels},
+        "spec": {
+            "replicas": 1,
+            "serviceName": "demo-backup-headless",
+            "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels}, "spec": pod},
+            "volumeClaimTemplates": [{"metadata": {"name": "backup-storage"}, "spec": claim}],
+        },
+    }
+
+
 def test_a_lost_claim_is_replaced_as_the_runbook_says(kubernetes: Kubernetes, namespace: str) -> None:
     claim = f"/api/v1/namespaces/{namespace}/persistentvolumeclaims/backup-storage-demo-backup-0"
     apply(kubernetes, example(namespace))
