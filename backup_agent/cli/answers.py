@@ -55,13 +55,25 @@ def _with_reason(state: str, reason: Reason | None) -> str:
 
 
 def _place(name: str, result: PlaceResult) -> Iterator[str]:
-    """Say what reading again has come to at a place."""
+    """Say what retention or reading again has come to at a place."""
+    if result.dropped is not None:
+        yield f"{name}: {printing.counted(result.dropped, 'owed copy', 'owed copies')} given up"
+    if result.plan is not None:
+        yield f"{name}: {_planned(result)}"
+        yield from (f"  {one.key}, {printing.size(one.size)}: {one.reason}" for one in result.deletions)
     if result.verified is not None:
         words = [f"{result.verified} read again and as recorded"]
         words += [f"{len(result.damaged)} damaged"] if result.damaged else []
         words += [f"{len(result.healed)} healed"] if result.healed else []
         yield f"{name}: {', '.join(words)}"
         yield from (f"  healed: {key}" for key in result.healed)
+
+
+def _planned(result: PlaceResult) -> str:
+    kept = f"{printing.counted(result.kept or 0, 'artifact', 'artifacts')} kept, plan {result.plan}"
+    if result.deleted is not None:
+        return f"{result.deleted} deleted, {printing.size(result.freed or 0)} freed; {kept}"
+    return f"{len(result.deletions)} would go; {kept}" if result.deletions else f"nothing to delete; {kept}"
 
 
 def _database(name: str, result: DatabaseResult, *, whole: bool) -> Iterator[str]:

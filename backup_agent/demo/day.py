@@ -1,5 +1,6 @@
 """The day: what happens, and what is told of it."""
 
+import json
 import os
 import shutil
 import signal
@@ -34,7 +35,7 @@ def run(folder: Path | None, tell: Tell, *, once: bool) -> None:
         world = World(place)
         try:
             _open(world, tell, kept=folder is not None)
-            for part in (_night, _request, _writes, _server_down, _logs_pruned, _offsite, _one_fails, _nonsense, _look):
+            for part in PARTS:
                 part(world, tell)
             if not once:
                 _stay(world, tell)
@@ -129,6 +130,33 @@ def _one_fails(world: World, tell: Tell) -> None:
         tell("note", "And S3 has the copy that was owed.")
 
 
+def _rot(world: World, tell: Tell) -> None:
+    if world.s3 is None:
+        return
+    tell("part", "A disk turns a bit over: reading again finds it, and the copy in S3 heals it")
+    key = world.answer("all.request")["databases"]["orders"]["artifact"]
+    world.turn_a_bit(key)
+    tell("note", f"One bit of {world.root / key} is another now.")
+    world.echo("verify.request", json.dumps({"action": "verify", "artifact": key}))
+    _expect(tell, world.answer("verify.request"), "failed")
+    world.echo("heal.request", json.dumps({"action": "verify", "artifact": key, "place": "local", "heal": True}))
+    _expect(tell, world.answer("heal.request"), "succeeded")
+
+
+def _retention(world: World, tell: Tell) -> None:
+    tell("part", "Retention would delete more than half at once: nothing goes before somebody has looked and said yes")
+    world.write_settings(world.listen, retention={"last": 1})
+    world.until(lambda: "last" in str(world.status()["retention"]), "the policy is in force")
+    _show(world, tell, "plan")
+    _show(world, tell, "prune", "--place", "local", "--force")
+
+
+def _restore(world: World, tell: Tell) -> None:
+    tell("part", "At three in the morning: the lines that restore a point, from its records alone")
+    records = sorted((world.root / "default" / "customers").glob("*.backup"))
+    _show(world, tell, "show", f"default/customers/{records[-1].name}", "--restore")
+
+
 def _nonsense(world: World, tell: Tell) -> None:
     tell("part", "A request with a typo is rejected, kept, and told why")
     world.echo("typo.request", '{"typ":"FULL"}')
@@ -138,7 +166,27 @@ def _nonsense(world: World, tell: Tell) -> None:
 def _look(world: World, tell: Tell) -> None:
     tell("part", "What the agent has now")
     for command in ("list", "schedules", "status"):
-        tell("shown", {"command": f"backup-agent {command}", "output": world.command(command)})
+        _show(world, tell, command)
+
+
+PARTS = (
+    _night,
+    _request,
+    _writes,
+    _server_down,
+    _logs_pruned,
+    _offsite,
+    _one_fails,
+    _rot,
+    _retention,
+    _restore,
+    _nonsense,
+    _look,
+)
+
+
+def _show(world: World, tell: Tell, *words: str) -> None:
+    tell("shown", {"command": " ".join(("backup-agent", *words)), "output": world.command(*words)})
 
 
 def _stay(world: World, tell: Tell) -> None:

@@ -1,6 +1,7 @@
 """What the demo runs in: a folder, a simulated cluster, a neo4j-admin, the agent itself."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -75,7 +76,7 @@ class World:
         """Change the simulated cluster."""
         simulated.save(change(simulated.load(self._cluster)), self._cluster)
 
-    def write_settings(self, listen: str) -> str:
+    def write_settings(self, listen: str, retention: dict[str, Any] | None = None) -> str:
         """Write the settings file, as a user would, and return its text."""
         self.listen = listen
         password = self.folder / "password"
@@ -100,6 +101,7 @@ class World:
             },
             "http": {"listen": listen},
             "log": {"format": "console"},
+            **({"retention": retention} if retention else {}),
         }
         text: str = yaml.safe_dump(settings, sort_keys=False)
         self.config.write_text(text)
@@ -158,6 +160,17 @@ class World:
             return answer if answer and answer["state"] in FINAL else None
 
         return self.until(look, f"the answer to schedule {schedule}")
+
+    def turn_a_bit(self, artifact: str) -> None:
+        """Change an artifact in the middle, as a bad disk does: neither size nor time tell of it."""
+        file = self.root / artifact
+        before = file.stat()
+        with file.open("r+b") as content:
+            content.seek(before.st_size // 2)
+            bit = content.read(1)[0] ^ 1
+            content.seek(before.st_size // 2)
+            content.write(bytes([bit]))
+        os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
 
     def source(self, artifact: str) -> str:
         """Return the name of the server that an artifact came from, as its record says."""

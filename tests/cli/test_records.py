@@ -2,8 +2,10 @@
 
 from datetime import timedelta
 
+import pytest
+
 from backup_agent.catalog.copies import Notes
-from backup_agent.core.answers import Answer, DatabaseResult, Outcome, State
+from backup_agent.core.answers import Answer, DatabaseResult, Deletion, Outcome, PlaceResult, State
 from backup_agent.core.reasons import Failure, Reason
 from backup_agent.settings.load import load
 from tests.cli.conftest import TAKEN, Place
@@ -160,6 +162,49 @@ all: failed (disk_full)
 """
     )
     assert place.run("show", "all", "--json").json["state"] == "failed"
+
+
+PLANNED = PlaceResult(
+    outcome=Outcome.SUCCEEDED,
+    plan="f00d",
+    kept=7,
+    deletions=(Deletion(key="default/orders/a", size=2048, reason="old"),),
+)
+
+
+@pytest.mark.parametrize(
+    ("result", "said"),
+    [
+        pytest.param(
+            PLANNED.model_copy(update={"deleted": 1, "freed": 2048}),
+            ["local: 1 deleted, 2.0 KiB freed; 7 artifacts kept, plan f00d", "  default/orders/a, 2.0 KiB: old"],
+            id="retention",
+        ),
+        pytest.param(
+            PLANNED,
+            ["local: 1 would go; 7 artifacts kept, plan f00d", "  default/orders/a, 2.0 KiB: old"],
+            id="retention, dry",
+        ),
+        pytest.param(
+            PLANNED.model_copy(update={"deletions": (), "kept": 1, "dropped": 2}),
+            ["local: 2 owed copies given up", "local: nothing to delete; 1 artifact kept, plan f00d"],
+            id="owed copies given up",
+        ),
+        pytest.param(
+            PlaceResult(outcome=Outcome.SUCCEEDED, verified=3, damaged=("a", "b"), healed=("b",)),
+            ["local: 3 read again and as recorded, 2 damaged, 1 healed", "  healed: b"],
+            id="reading again",
+        ),
+    ],
+)
+def test_an_answer_says_what_has_come_of_a_place(place: Place, result: PlaceResult, said: list[str]) -> None:
+    running = Answer(
+        id="p", state=State.RUNNING, ticket="1", action="prune", received=TAKEN, request={"action": "prune"}
+    )
+    answered(place, running.with_place("local", result).concluded(TAKEN))
+
+    shown = place.run("show", "p").out
+    assert "".join(f"\n  {line}" for line in said) in shown
 
 
 def test_an_answer_under_way_says_where_it_stands(place: Place) -> None:

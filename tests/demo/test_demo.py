@@ -31,6 +31,9 @@ PARTS = [
     "have pruned their logs",
     "S3 goes away",
     "neo4j-admin breaks on one database",
+    "A disk turns a bit over",
+    "Retention would delete more than half",
+    "At three in the morning",
     "A request with a typo",
     "What the agent has now",
 ]
@@ -95,7 +98,7 @@ def test_without_the_extra_the_day_goes_on_on_the_volume_and_stays_up_until_ctrl
     assert process.returncode == 0, said + rest
     assert "SIMULATED" in said.splitlines()[0]
     assert "Without the extra `demo` there is no S3 server" in said
-    assert [part for part in PARTS if part not in said] == ["S3 goes away"]
+    assert [part for part in PARTS if part not in said] == ["S3 goes away", "A disk turns a bit over"]
     log = (folder / "agent.log").read_text()
     assert "agent stopped" in log
     assert "Traceback" not in said + rest + log
@@ -123,8 +126,16 @@ def test_with_the_extra_the_day_has_copies_in_a_real_s3_server(tmp_path: Path) -
         "succeeded",
         "succeeded_with_warnings",
         "failed",
+        "failed",
+        "succeeded",
         "rejected",
     ]
+    assert answers[7]["reason"] == "checksum_mismatch"
+    assert answers[8]["places"]["local"]["healed"] == [answers[6]["databases"]["orders"]["artifact"]]
+    shown = "".join(line["output"] for line in (line["shown"] for line in told if "shown" in line))
+    assert "more than the share of 0.5" in shown
+    assert "5 deleted" in shown
+    assert "neo4j-admin database restore" in shown
     assert answers[0]["databases"]["orders"]["copies"] == {"offsite": "stored"}
     assert answers[5]["databases"]["customers"]["copies"] == {"offsite": "owed"}
     assert "SIMULATED" in told[0]["note"]
