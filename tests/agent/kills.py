@@ -9,7 +9,7 @@ import json
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -97,6 +97,10 @@ class Storm:
         """Seconds, as the last life that came so far has taken."""
         self.open: dict[str, str] = {}
         """Id -> name of each request without a final answer."""
+        self.holds: dict[str, dict[str, str]] = {"hold": {}, "release": {}}
+        """Action -> id -> artifact, of the requests for holds without a final answer."""
+        self.held: set[str] = set()
+        """Artifacts whose hold was answered, and whose release nobody has asked for."""
         self.final: dict[str, bytes] = {}
         self.seen: dict[str, dict[str, bytes]] = {"local": {}, "offsite": {}}
         """Place -> every record that was ever seen there."""
@@ -168,22 +172,30 @@ class Storm:
                 {"type": "FULL", "path": f"adhoc-{number % 3}", "database": "neo4j"},
                 {"action": "prune"},
                 {"action": "verify", "place": self.random.choice(("local", "offsite"))},
-                {"action": "hold", "artifact": self.any_artifact(), "reason": "storm"},
-                {"action": "release", "artifact": self.any_artifact()},
+                {"action": "hold", "artifact": self.any_artifact(self.seen["local"]), "reason": "storm"},
+                {"action": "release", "artifact": self.any_artifact(self.held)},
                 {"type": "WRONG"},
             ),
             (12, 3, 2, 3, 1, 1, 3, 1),
         )[0]
         if "database" in asked:
             self.live.change(lambda cluster: cluster.with_transactions(str(asked["database"]), 2))
+        action = str(asked.get("action"))
+        if action in self.holds:
+            artifact = str(asked["artifact"])
+            if any(artifact in waiting.values() for waiting in self.holds.values()):
+                return  # which of the two comes first is nobody's promise
+            self.holds[action][identity] = artifact
+            if action == "release":
+                self.held.discard(artifact)
         name = f"{identity}.request"
         self.open[identity] = name
         (self.live.requests / name).write_text(json.dumps({"id": identity, **asked}))
         self.figures.dropped += 1
 
-    def any_artifact(self) -> str:
-        """Return the key of one that is recorded, as far as is known."""
-        return self.random.choice([*sorted(self.seen["local"]), "default/orders/orders-2026-01-01T00-00-00.backup"])
+    def any_artifact(self, known: Collection[str]) -> str:
+        """Return the key of one of these, or of one that nobody knows."""
+        return self.random.choice([*sorted(known)[-6:], "default/orders/orders-2026-01-01T00-00-00.backup"])
 
     def alive(self) -> Iterator[str]:
         """Yield what the agent has running."""
@@ -196,11 +208,11 @@ class Storm:
 
     def look(self) -> None:
         """Note every fault."""
+        self.figures.faults += self.faults_of_answers(at_rest=True)
         if self.live.root.exists():
             self.figures.faults += [f"local: {fault}" for fault in self.faults_at("local", of_folder(self.live.root))]
             bucket = of_bucket(self.client, BUCKET, f"{self.prefix}/demo", self.etags)
             self.figures.faults += [f"offsite: {fault}" for fault in self.faults_at("offsite", bucket)]
-        self.figures.faults += self.faults_of_answers(at_rest=True)
 
     def faults_at(self, place: str, files: dict[str, bytes]) -> Iterator[str]:
         """Yield what is wrong at a place: records without data, chains cut, records changed, kept points gone."""
@@ -210,6 +222,8 @@ class Storm:
             content = files[f"{key}.json"]
             if seen.setdefault(key, content) != content:
                 yield f"{key}: its record has changed"
+        if place == "local":
+            yield from (f"{key}: held, and gone" for key in sorted(self.held) if key not in found)
         newest: dict[str, list[str]] = {}
         for key in sorted((key for key in seen if key.split("/")[0] in DECLARED), key=_taken):
             newest.setdefault(key.rpartition("/")[0], []).append(key)
@@ -225,6 +239,10 @@ class Storm:
                 self.figures.states[state] += 1
                 self.final[identity] = answer
                 del self.open[identity]
+                held = self.holds["hold"].pop(identity, None)
+                self.holds["release"].pop(identity, None)
+                if held and state == "succeeded":
+                    self.held.add(held)
             elif at_rest and not ((self.live.requests / name).exists() or self.in_spool(identity)):
                 yield f"{identity}: lost"
         for identity, content in self.final.items():
