@@ -122,7 +122,7 @@ class Storm:
             if enough.is_set():
                 break
             self.live.start(ready=False)
-            self.work(self.random.choices(("young", "ready", "answered"), (3, 5, 2))[0])
+            self.work(self.random.choices(("young", "ready", "answered"), (4, 5, 1))[0])
             self.figures.killed.update(self.alive())
             self.live.kill_all()
             self.live.text.clear()

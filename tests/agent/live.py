@@ -274,10 +274,16 @@ class Live:
         """Kill the agent and all it started at once, as the kernel does to a container without memory."""
         assert self.process is not None
         self.process.send_signal(signal.SIGSTOP)
-        for pid in list(self.processes()):
-            os.kill(pid, signal.SIGKILL)
+        self._kill_runs()
         self.kill()
-        until(lambda: not list(self.processes()), "end of all processes")
+        until(self._kill_runs, "end of all processes")
+
+    def _kill_runs(self) -> bool:
+        """Kill the processes of runs; tell whether there were none: one may have forked while they were listed."""
+        found = list(self.processes())
+        for pid in found:
+            processes.send(pid, signal.SIGKILL)
+        return not found
 
     def end(self) -> int:
         """Ask the agent to end; return its exit code."""
