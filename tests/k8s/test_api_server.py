@@ -117,7 +117,7 @@ def test_the_example_is_taken_and_gets_its_pods_and_claims(kubernetes: Kubernete
     assert refusals(kubernetes, namespace) == []
 
 
-def test_the_page_installs_it(kubernetes: Kubernetes, namespace: str, tmp_path: Path) -> None:
+def test_the_page_installs_it_and_takes_it_away(kubernetes: Kubernetes, namespace: str, tmp_path: Path) -> None:
     for name, content in manifests.files(example(namespace)).items():
         (tmp_path / name).write_text(content)
 
@@ -136,6 +136,13 @@ def test_the_page_installs_it(kubernetes: Kubernetes, namespace: str, tmp_path: 
     listed = kubectl("get", "pods", "-l", "neo4j.com/cluster=demo", "-o", "name").split()
     assert listed == [f"pod/{name}" for name in ("demo-backup-0", *SERVERS[:3])]
     assert kubectl("get", "pods", "-l", "neo4j.com/component=backup", "-o", "name").split() == listed[:1]
+
+    claims = kubectl("get", "pvc", "-o", "name")
+    kubectl("delete", "-k", str(tmp_path))
+    kubelet = Kubelet(kubernetes, namespace)
+    until(lambda: not kubelet.look(), "end of all pods")
+    assert kubectl("get", "pvc", "-o", "name") == claims
+    assert len(claims.split()) == 5
 
 
 def test_a_quota_of_memory_and_processors_that_are_asked_for_is_kept(kubernetes: Kubernetes, namespace: str) -> None:

@@ -12,7 +12,7 @@ from tests.k8s.specs import NAMES, rendered, spec
 VERSIONS = ("1.35", "1.36", "1.37")[-examples(3) :]
 """The quick tests try the newest alone."""
 
-# ServiceMonitor is the Prometheus operator's: these fields and types are of its custom resource definition (v0.93).
+# ServiceMonitor is the Prometheus operator's. These fields are of its definition, which itself is asked in test_api_server.py.
 SERVICE_MONITOR = {
     "selector": {"matchLabels": dict},
     "endpoints": [{"port": str, "path": str, "scheme": str, "interval": str}],
