@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from backup_agent.catalog import records
-from backup_agent.catalog.index import Known, Line, Rewriting
+from backup_agent.catalog.index import Known, Line, Rewriting, lines_of
 from backup_agent.core.drift import Finding, Folder, Found, Kind, folders
 from backup_agent.core.entries import Entry
 from backup_agent.core.marks import Damage, Hold, Mark
@@ -63,6 +63,13 @@ class Holdings:
     altered: dict[str, Finding] = field(default_factory=dict)
     """Artifacts whose record is gone, or is another than the index knew, by no hand of the agent's (index.forget)."""
 
+    @property
+    def unsound(self) -> dict[str, str]:
+        """Artifacts that are no restore points, and what is wrong with each; the name of a mark alone says so."""
+        missing = {key: findings[0].text for key, findings in self.without_artifact.items()}
+        unreadable = [one.artifact for one in self.unreadable if one.key == damage_key(one.artifact)]
+        return missing | dict.fromkeys((*self.damages, *unreadable), "it is marked as damaged")
+
 
 def survey(store: Store, index: Path | None = None, *, sets: Collection[str] | None = None) -> Holdings:
     """Return all that stands at a place, or in some sets of it, and bring its index up to date.
@@ -96,27 +103,34 @@ def by_database(
             altered = _passed_over(old, old.before(one.prefix), sets)
             known = old.of(one.prefix)
             altered |= {key: _vanished(key) for key in known if key not in one.records}
-            lines: list[Line] = []
-            faults: list[Unreadable] = []
-            fresh = [key for key, size in one.records.items() if not (trust and _is_known(known, key, size))]
-            read = dict(zip(fresh, _read_all(store, pool, fresh), strict=True))
-            for key in one.records:
-                line = read[key] if key in read else known[key].line
-                if isinstance(line, Unreadable):
-                    faults.append(line)
-                elif line is not None:
-                    lines.append(line)
-                    if key not in known:
-                        old.write(line)
-                    elif line == known[key].line:
-                        old.keep(known[key])
-                    else:
-                        altered[key] = Finding(Kind.INDEX_DIFFERS, key, "its record is not what the index knew")
-                        old.write(line)
+            lines, faults = _lines(store, pool, one, known if trust else {})
+            for line in lines:
+                key = line.entry.key
+                if key not in known:
+                    old.write(line)
+                elif line == known[key].line:
+                    old.keep(known[key])
+                else:
+                    altered[key] = Finding(Kind.INDEX_DIFFERS, key, "its record is not what the index knew")
+                    old.write(line)
             yield _holdings(store, one, lines, faults, altered)
         if altered := _passed_over(old, old.rest(), sets):
             yield Holdings(altered=altered)
         old.commit()
+
+
+def of_database(store: Store, index: Path, set_name: str, database: str) -> Holdings:
+    """Return what stands in one database's folder; the index is only read, and says nothing of what has changed."""
+    prefix = f"{set_name}/{database}/"
+    known = lines_of(index, prefix)
+    listed = (Found(one.key, one.size) for one in store.list(prefix))
+    with ThreadPoolExecutor(_READERS, thread_name_prefix="record") as pool:
+        return together(
+            Holdings(foreign=(one,))
+            if isinstance(one, Found)
+            else _holdings(store, one, *_lines(store, pool, one, known), {})
+            for one in folders(listed)
+        )
 
 
 def together(parts: Iterable[Holdings]) -> Holdings:
@@ -142,6 +156,17 @@ def _listing(store: Store, sets: Collection[str] | None) -> Iterator[Found]:
     # Sets in the order of their keys, as one listing of them all would have them: a-b/ before a/.
     prefixes = [""] if sets is None else sorted(f"{name}/" for name in sets)
     return (Found(one.key, one.size) for prefix in prefixes for one in store.list(prefix))
+
+
+def _lines(
+    store: Store, pool: Executor, one: Folder, known: Mapping[str, Known]
+) -> tuple[list[Line], list[Unreadable]]:
+    """Return the lines of a folder, of what is known by the index and of the records that are not; and what is none."""
+    fresh = [key for key, size in one.records.items() if not _is_known(known, key, size)]
+    read = dict(zip(fresh, _read_all(store, pool, fresh), strict=True))
+    found = [read[key] if key in read else known[key].line for key in one.records]
+    lines = [line for line in found if isinstance(line, Line)]
+    return lines, [line for line in found if isinstance(line, Unreadable)]
 
 
 def _is_known(known: Mapping[str, Known], key: str, size: int) -> bool:

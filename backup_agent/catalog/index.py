@@ -137,6 +137,40 @@ def faults(index: Path) -> Iterator[str]:
                 yield f"line {number} cannot be read"
 
 
+def lines_of(index: Path, prefix: str) -> dict[str, Known]:
+    """Return the lines of a folder, given as `<set>/<database>/`, by artifact: by halving, as they are in order.
+
+    Where they are not, some are missed: then their records are read.
+    """
+    found: dict[str, Known] = {}
+    with suppress(FileNotFoundError), index.open("rb") as file:
+        if file.readline() != HEAD:
+            return found
+        low, high = len(HEAD), os.fstat(file.fileno()).st_size
+        while low < high:
+            middle = (low + high) // 2
+            known = _first_from(file, middle)
+            if known is None or known.line.entry.key >= prefix:
+                high = middle
+            else:
+                low = known.offset + known.length
+        while (known := _first_from(file, low)) and known.line.entry.key.startswith(prefix):
+            found[known.line.entry.key] = known
+            low = known.offset + known.length
+    return found
+
+
+def _first_from(file: BinaryIO, offset: int) -> Known | None:
+    """Return the first line that begins there or later, and is one."""
+    file.seek(offset - 1)
+    offset += len(file.readline()) - 1  # what is left of the line before
+    while raw := file.readline():
+        with suppress(ValueError):
+            return Known(Line.from_bytes(raw), offset, len(raw))
+        offset += len(raw)
+    return None
+
+
 class Rewriting:
     """An index that is read and written anew at once. Nothing is written before the first line that differs.
 

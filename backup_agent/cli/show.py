@@ -176,8 +176,7 @@ def _chain_at(place: str, settings: Settings, what: str) -> tuple[tuple[Record, 
             Reason.INVALID_REQUEST, f"{what}: several artifacts have that name: {keys}", "give the whole key"
         )
     ((part, key),) = found
-    unsound = {*part.damages, *part.without_artifact, *(one.artifact for one in part.unreadable)}
-    entries = [entry for entry in part.entries.values() if entry.key not in unsound]
+    entries = [entry for entry in part.entries.values() if entry.key not in part.unsound]
     ways = [chain for chain in chains(entries) if key in {one.key for one in (*chain.records, *chain.empty)}]
     if not ways:
         raise PermanentError(

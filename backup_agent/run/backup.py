@@ -15,12 +15,15 @@ from typing import Any
 
 from backup_agent import durable
 from backup_agent.artifact.reading import Reading
-from backup_agent.catalog.damages import unsound
+from backup_agent.catalog.holdings import Holdings, of_database
+from backup_agent.catalog.index import index_of
 from backup_agent.catalog.journal import Journal
-from backup_agent.catalog.records import Recorded, of_database
+from backup_agent.catalog.records import Recorded, parse
 from backup_agent.catalog.space import space
 from backup_agent.core.answers import DatabaseResult, Outcome
 from backup_agent.core.chains import ChainLimits, Decision, TypeReason, decide, live_chain, parent_of
+from backup_agent.core.entries import Entry
+from backup_agent.core.names import record_key
 from backup_agent.core.reasons import BackupError, Failure, PermanentError, Reason
 from backup_agent.core.records import BackupType, Record
 from backup_agent.core.tasks import BackupTask, CopyTask
@@ -50,7 +53,7 @@ class Run:
     """Fields of the canonical log line beside the result's own."""
     copy_failures: dict[str, Failure] = field(default_factory=dict)
     broken: dict[str, str] = field(default_factory=dict)
-    """What of the live chain is no restore point, and what is wrong with it."""
+    """Why the live chain is not continued: what of it is no restore point, or behind a hole, and what is wrong."""
 
     def __post_init__(self) -> None:
         """Derive the places."""
@@ -82,10 +85,10 @@ def back_up(run: Run) -> DatabaseResult:
     Raise BackupError where no verified artifact comes of it.
     """
     run.stages.enter("plan")
-    recorded = of_database(run.root, run.task.set, run.task.database)
-    record = recorded_before(run, recorded)
+    standing = of_database(run.store, index_of(VOLUME, run.settings), run.task.set, run.task.database)
+    record = recorded_before(run, standing)
     if record is None:
-        recorded = restorable(run, recorded)
+        recorded = restorable(run, standing)
         judged = adopt(run, recorded)
         if judged is None:
             judged = take(run, recorded)
@@ -98,26 +101,53 @@ def back_up(run: Run) -> DatabaseResult:
     return result(run, record, copies)
 
 
-def restorable(run: Run, recorded: Recorded) -> Recorded:
-    """Leave out what is no restore point: damaged, or not there. Nothing is built on it, nor on its chain."""
-    wrong = unsound(run.root, recorded.records)
-    live = live_chain(recorded.records)
-    run.broken = {one.key: wrong[one.key] for one in live.records if one.key in wrong} if live else {}
-    for key, fault in run.broken.items():
-        run.teller.tell("warning", text="chain not continued", because=f"{key}: {fault}")
-    return replace(recorded, records=tuple(one for one in recorded.records if one.key not in wrong))
-
-
-def recorded_before(run: Run, recorded: Recorded) -> Record | None:
+def recorded_before(run: Run, standing: Holdings) -> Record | None:
     """Return the record an earlier attempt has written: the backup is done, only its answer was lost.
 
     The time tells it from last month's under the same id: the spool forgets ids, records do not.
     """
-    for record in recorded.records:
-        if record.request == run.task.request and record.finished >= run.task.since:
-            run.facts["adopted"] = True
-            return record
+    for entry in standing.entries.values():
+        if entry.finished >= run.task.since:
+            record = _read(run, entry)
+            if record is not None and record.request == run.task.request:
+                run.facts["adopted"] = True
+                return record
     return None
+
+
+def restorable(run: Run, standing: Holdings) -> Recorded:
+    """Return what a backup goes by: the live chain as far as it is sound, and the newest artifact of each type.
+
+    What is damaged, or not there, is left out, and nothing is built on it. Of all the others the index is enough.
+    """
+    entries, unsound = standing.entries.values(), standing.unsound
+    live = live_chain(entries)
+    run.broken = {one.key: unsound[one.key] for one in live.records if one.key in unsound} if live else {}
+    sound = sorted((one for one in entries if one.key not in unsound), key=lambda one: (one.taken, one.key))
+    chain = live_chain(sound)
+    if chain is not None and chain.hole is not None:
+        run.broken[chain.hole.record.key] = str(chain.hole)
+    wanted = {one.key: one for one in chain.records} if chain else {}
+    wanted |= {one.key: one for one in {entry.full: entry for entry in sound}.values()}
+    records = []
+    for entry in sorted(wanted.values(), key=lambda one: (one.taken, one.key)):
+        record = _read(run, entry)
+        if record is not None:
+            records.append(record)
+        else:
+            run.broken[entry.key] = "its record cannot be read, or is another than before"
+    for key, fault in run.broken.items():
+        run.teller.tell("warning", text="chain not continued", because=f"{key}: {fault}")
+    return Recorded(tuple(records))
+
+
+def _read(run: Run, entry: Entry) -> Record | None:
+    """Return the record of an entry, where it is still the one that the entry was made of."""
+    try:
+        record = parse(run.store.read(record_key(entry.key)), entry.key)
+    except (ValueError, PermanentError):
+        return None
+    return record if Entry.of(record) == entry else None
 
 
 def adopt(run: Run, recorded: Recorded) -> Judgement | None:

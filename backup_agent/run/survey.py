@@ -57,8 +57,8 @@ def tell(root: Path, holdings: Holdings, notes: dict[str, str], copied_sets: Col
         entries = tuple(holdings.entries.values())
         wanted = notes if entries[0].set in copied_sets else {}
         owed = {name: len(copies.Notes(root, name, identity).owed(entries)) for name, identity in wanted.items()}
-        unsound = holdings.damages.keys() | holdings.without_artifact.keys()
-        teller.tell("summary", **summarise(entries, owed, unsound=unsound).model_dump(mode="json"))
+        found = summarise(entries, owed, unsound=holdings.unsound.keys())
+        teller.tell("summary", **found.model_dump(mode="json"))
 
 
 def clear(root: Path, run: str, now: datetime) -> tuple[str, ...]:

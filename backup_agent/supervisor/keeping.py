@@ -72,12 +72,15 @@ class Keeping:
         return self.runs.any("prune")
 
     def changes_a_place(self, monotonic: float) -> bool:
-        """Tell whether the next pass copies or may delete: for that it must be known whose the volume is."""
+        """Tell whether the next pass copies, heals or may delete: for that it must be known whose the volume is."""
         wish = self.passes.asked()
         if wish is None and self.holdings.to_retry() is not None:
             return True
         wish = wish or self.passes.due(monotonic)
-        return wish is not None and wish.kind == "prune" and wish.place in self.pruned_places
+        if wish is None or wish.kind == "prune":
+            return wish is not None and wish.place in self.pruned_places
+        answer = self.passes.find(wish.request or "")
+        return answer is not None and answer.asked.heal
 
     def give_way(self) -> None:
         """End what only reads again, because a backup wants the slot."""

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backup_agent.catalog.holdings import Holdings, by_database, survey
+from backup_agent.catalog.holdings import Holdings, by_database, of_database, survey
 from backup_agent.catalog.index import HEAD, forget
 from backup_agent.core.drift import Found, Kind
 from backup_agent.core.entries import Entry
@@ -345,3 +345,24 @@ def test_an_index_has_the_bytes_of_one_made_anew_after_any_history(
     assert kept == anew
     assert (folder / "kept").read_bytes() == (folder / "anew").read_bytes()
     assert kept.entries.keys() == there
+
+
+def test_one_database_is_told_as_in_the_whole_whatever_the_index_knows(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    place = Place(LocalStore(root))
+    records = [made(hour, set_name=set_name) for hour in range(4) for set_name in ("a", "a-b")]
+    for record in records:
+        place.add(record)
+    place.hold(records[0])
+    place.damage(records[2])
+    place.store.delete(records[4].key)
+    none, some = tmp_path / "none", tmp_path / "some"
+    survey(place.store, some)
+    place.add(made(7, set_name="a"))
+    place.put("a/orders/strange.txt", b"mine")
+    whole = survey(place.store, sets=["a"])
+
+    assert of_database(place.store, none, "a", "orders") == whole
+    assert of_database(place.store, some, "a", "orders") == whole
+    assert of_database(place.store, some, "a", "neo4j") == Holdings()

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from backup_agent import durable
 from backup_agent.catalog import index as module
 from backup_agent.catalog.holdings import survey
-from backup_agent.catalog.index import HEAD, Line, faults, sealed
+from backup_agent.catalog.index import HEAD, Line, faults, lines_of, sealed
 from backup_agent.core.records import Record
 from backup_agent.stores.memory import MemoryStore
 from tests.catalog.places import Place, made
@@ -151,3 +151,50 @@ def test_a_draft_looks_like_what_the_next_life_may_remove(tmp_path: Path) -> Non
 
     draft.discard()
     assert list(tmp_path.iterdir()) == []
+
+
+PREFIXES = ["a/orders/", "a-b/orders/", "a/neo4j/", "b/orders/", "0/x/", "z/x/", "a/orders2/"]
+
+
+@pytest.fixture(name="many")
+def _many(tmp_path: Path) -> Path:
+    """An index of four databases, in some of which are many lines."""
+    place = Place(MemoryStore())
+    for set_name, database, count in (("a", "orders", 40), ("a-b", "orders", 1), ("a", "neo4j", 3), ("b", "orders", 7)):
+        for hour in range(count):
+            place.add(made(hour, set_name=set_name, database=database, parts=hour % 3))
+    survey(place.store, tmp_path / "index")
+    return tmp_path / "index"
+
+
+def linear(index: Path, prefix: str) -> list[str]:
+    keys = []
+    for raw in index.read_bytes().splitlines(keepends=True)[1:]:
+        try:
+            keys.append(Line.from_bytes(raw).entry.key)
+        except ValueError:
+            continue
+    return [key for key in keys if key.startswith(prefix)]
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+def test_the_lines_of_a_folder_are_found_without_reading_the_rest(many: Path, prefix: str) -> None:
+    assert list(lines_of(many, prefix)) == linear(many, prefix)
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+def test_garbled_lines_hinder_none_of_the_others(many: Path, prefix: str) -> None:
+    lines = many.read_bytes().splitlines(keepends=True)
+    for start in range(1, 8):
+        garbled = [b"x" * (len(raw) - 1) + b"\n" if at and at % 8 < start else raw for at, raw in enumerate(lines)]
+        many.write_bytes(b"".join(garbled))
+
+        assert list(lines_of(many, prefix)) == linear(many, prefix)
+
+
+@pytest.mark.parametrize("left", [b"", b'{"index":2}\n', HEAD, HEAD + b"cut"])
+def test_an_index_without_lines_has_none(tmp_path: Path, left: bytes) -> None:
+    (tmp_path / "index").write_bytes(left)
+
+    assert lines_of(tmp_path / "index", "a/orders/") == {}
+    assert lines_of(tmp_path / "none", "a/orders/") == {}

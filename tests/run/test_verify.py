@@ -11,10 +11,8 @@ from typing import Any
 import pytest
 
 from backup_agent.artifact.reading import read_through
-from backup_agent.catalog.damages import sound
-from backup_agent.catalog.holdings import survey
+from backup_agent.catalog.holdings import of_database, survey
 from backup_agent.catalog.index import index_path
-from backup_agent.core.chains import live_chain
 from backup_agent.core.marks import Damage
 from backup_agent.core.names import damage_key, record_key
 from backup_agent.core.reasons import Reason, TransientError
@@ -101,7 +99,7 @@ def test_what_is_not_as_recorded_is_marked_and_is_no_restore_point(tmp_path: Pat
     assert events(told, "damaged") == [record.key]
     assert Damage.from_json(mark.read_bytes()).file == path.name
     assert (told[-1]["result"]["reason"], told[-1]["damaged"]) == (Reason.CHECKSUM_MISMATCH, 1)
-    assert live_chain(sound(tmp_path, [record])) is None
+    assert of_database(LocalStore(tmp_path), tmp_path / "none", "default", "orders").unsound.keys() == {record.key}
 
 
 def test_a_mark_is_never_overwritten(tmp_path: Path) -> None:
