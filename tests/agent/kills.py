@@ -296,7 +296,11 @@ def storm(folder: Path, server: SeaweedFS, seed: int, kills: int, enough: Event 
     if enough is not None and enough.is_set():
         return Figures()
     with Storm(folder, server, seed) as one:
-        figures = one.run(kills, enough or Event())
+        try:
+            figures = one.run(kills, enough or Event())
+        except AssertionError as error:  # it does not start, or does not end
+            figures = one.figures
+            figures.faults.append(str(error))
     if not figures.faults:
         shutil.rmtree(folder)
     return figures
