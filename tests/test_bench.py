@@ -87,6 +87,14 @@ def test_the_retention_plan_is_measured() -> None:
     assert re.search(r" 400 unstated +\d+\.\d\d s", printed)
 
 
+@pytest.mark.components
+def test_random_kills_are_counted() -> None:
+    printed = run("kills.py", "--kills", "2", "--each", "1")
+
+    assert len(re.findall(r"^seed \d: 1 kills", printed, re.MULTILINE)) == 2
+    assert re.search(r"^2 kills .* 0 faults; \d+ s$", printed, re.MULTILINE)
+
+
 def test_the_retention_plan_is_held_against_its_oracle() -> None:
     printed = run("retention.py", "--cases", "20", "--processes", "1")
 
