@@ -69,7 +69,7 @@ class Healing:
         for name in self._others:
             try:
                 with self._proven(name, record, file) as path:
-                    self._store.replace_artifact(key, path, file, lambda _count: None, held.confirm)
+                    self._store.replace_artifact(key, path, file, self._on_bytes, held.confirm)
             except _NoGoodCopyError as error:
                 refused.append(error.failure)
             else:

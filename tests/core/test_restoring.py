@@ -68,6 +68,14 @@ def test_a_folder_is_restored_by_versions_that_can(version: str, folder: bool) -
     assert any("--source-database=orders" in line for step in found for line in step.lines) == folder
 
 
+@pytest.mark.parametrize("links", [0, 1])
+def test_a_chain_of_system_becomes_one_full_and_a_full_stays_as_it_is(links: int) -> None:
+    chain = [record("system"), record("system", 3, full=False)][: links + 1]
+    found = steps(chain, source=VOLUME, seed=None, version=Version(2026, 9))
+
+    assert sum("neo4j-admin backup aggregate" in line for step in found for line in step.lines) == links
+
+
 def test_a_newer_version_than_these_lines_is_said_to_be_one() -> None:
     newer = Version(2027, 1)
 

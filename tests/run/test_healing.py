@@ -1,10 +1,12 @@
 """Healing: what is damaged at one place comes back from another, and whatever ends it, nothing good is lost."""
 
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 
@@ -220,3 +222,41 @@ def test_nothing_is_replaced_by_bytes_that_rotted_after_their_proof(world: World
 
     assert result["reason"] == Reason.CHECKSUM_MISMATCH
     assert world.stores["offsite"].read(record.key) == left
+
+
+@pytest.mark.parametrize("place", ["local", "offsite"])
+def test_healing_keeps_to_the_bandwidth_of_reading(world: World, place: str) -> None:
+    """It reads the damaged one, the good one, that one again as it is put in its place, and what then stands there."""
+    record = world.copy(put(world.root), "offsite")
+    world.spoil(place, record.key, "missing")
+    rate = 4 * record.size
+    started = time.monotonic()
+    told = world.verify(place, heal=True, artifact=record.key, settings={"verify": {"bandwidth": f"{rate}B"}})
+
+    assert events(told, "healed") == [record.key]
+    assert time.monotonic() - started >= 0.9 * 2 * record.size / rate
+
+
+@pytest.mark.parametrize("place", ["local", "offsite"])
+def test_healing_that_is_cancelled_leaves_mark_and_copy(world: World, place: str) -> None:
+    record = world.copy(put(world.root), "offsite")
+    world.spoil(place, record.key)
+    world.verify(place)
+    cancel = threading.Event()
+    other = "offsite" if place == "local" else "local"
+    good = world.stores[other].read(record.key)
+
+    class Cancelling(FaultyStore):
+        """Somebody cancels as soon as the good copy is opened."""
+
+        def open(self, key: str) -> BinaryIO:
+            cancel.set()
+            return super().open(key)
+
+    world.stores[other] = Cancelling(world.stores[other])
+    told = world.verify(place, heal=True, cancel=cancel)
+
+    assert told[-1]["result"]["outcome"] == "cancelled"
+    assert world.stores[place].stat(damage_key(record.key)) is not None
+    assert world.stores[other].read(record.key) == good
+    assert not list(world.root.glob(".staging/*"))

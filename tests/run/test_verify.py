@@ -50,7 +50,12 @@ def verify(root: Path, store: Store | None = None, **changes: Any) -> list[dict[
 
 
 def verify_at(
-    stores: Mapping[str, Store], root: Path, *, settings: Mapping[str, Any] | None = None, **changes: Any
+    stores: Mapping[str, Store],
+    root: Path,
+    *,
+    settings: Mapping[str, Any] | None = None,
+    cancel: threading.Event | None = None,
+    **changes: Any,
 ) -> list[dict[str, Any]]:
     """Run a pass over the volume, or another of these places; return what it told."""
     destinations = {name: {"type": "s3", "bucket": name} for name in stores if name != "local"}
@@ -59,7 +64,8 @@ def verify_at(
     task = VerifyTask(**{"run": "verify-1", "place": "local", "seconds": 60, "settings": {}, **changes})
     told: list[dict[str, Any]] = []
     teller = Teller(lambda line: told.append(json.loads(line)))
-    Verifying(task, Settings.model_validate(given), lambda name: stores[name], teller, threading.Event()).run()
+    cancel = cancel or threading.Event()
+    Verifying(task, Settings.model_validate(given), lambda name: stores[name], teller, cancel).run()
     return told
 
 
