@@ -235,10 +235,19 @@ class Passes:
             self._open.pop(answer.id, None)
             if answer.state is State.QUEUED:
                 answer = answer.becomes(State.RUNNING, now)
-            self.conclude(answer.concluded(now))
+            self.conclude(_where_it_is(answer).concluded(now))
             return
         self._open[answer.id] = answer
         self.keep(answer)
+
+
+def _where_it_is(answer: Answer) -> Answer:
+    """Leave out the places that do not have the artifact in question, where none was named and one has it."""
+    asked = answer.asked
+    if asked.artifact is None or asked.place is not None:
+        return answer
+    there = {name: one for name, one in answer.places.items() if one.reason is not Reason.NOT_FOUND}
+    return answer.model_copy(update={"places": there}) if there else answer
 
 
 PASSES = (Action.PRUNE.value, Action.VERIFY.value)

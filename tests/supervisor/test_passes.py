@@ -1,0 +1,73 @@
+"""A request for passes over places is answered once, by what became of it where it meant something."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from backup_agent.core.answers import Answer, Outcome, PlaceResult, State
+from backup_agent.core.reasons import Failure, Reason
+from backup_agent.supervisor.passes import Passes
+
+NOW = datetime(2026, 11, 23, 2, 0, tzinfo=UTC)
+KEY = "default/orders/orders-2026-11-23T02-00-00.backup"
+ABSENT = PlaceResult().failed(Failure(Reason.NOT_FOUND, "no such artifact is recorded there"))
+DAMAGED = PlaceResult().failed(Failure(Reason.CHECKSUM_MISMATCH, "not as recorded"))
+SOUND = PlaceResult(outcome=Outcome.SUCCEEDED, verified=1)
+
+
+def concluded(request: dict[str, Any], **results: PlaceResult) -> Answer:
+    """Let a request for `verify` go over the volume and one destination; return its last answer."""
+    answers: list[Answer] = []
+    passes = Passes(lambda _answer: None, answers.append)
+    passes.use(["offsite"], 0.0)
+    asked = {"action": "verify", **request}
+    passes.accept(
+        Answer(
+            id="v", state=State.QUEUED, action="verify", ticket="t", received=NOW, request=asked, files=("v.request",)
+        )
+    )
+    while (wish := passes.asked()) is not None:
+        passes.begin(wish, NOW)
+        passes.verified(wish, results[wish.place], 60.0, 0.0, NOW)
+    (answer,) = answers
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("local", "offsite", "state", "places"),
+    [
+        pytest.param(SOUND, ABSENT, "succeeded", {"local"}, id="on the volume alone"),
+        pytest.param(ABSENT, SOUND, "succeeded", {"offsite"}, id="in the bucket alone"),
+        pytest.param(SOUND, SOUND, "succeeded", {"local", "offsite"}, id="at both"),
+        pytest.param(DAMAGED, ABSENT, "failed", {"local"}, id="damaged where it is"),
+        pytest.param(ABSENT, ABSENT, "failed", {"local", "offsite"}, id="nowhere"),
+    ],
+)
+def test_an_artifact_is_looked_for_everywhere_and_judged_where_it_is(
+    local: PlaceResult, offsite: PlaceResult, state: str, places: set[str]
+) -> None:
+    answer = concluded({"artifact": KEY}, local=local, offsite=offsite)
+
+    assert (answer.state.value, set(answer.places)) == (state, places)
+
+
+def test_at_a_place_that_was_named_it_must_be() -> None:
+    answer = concluded({"artifact": KEY, "place": "offsite"}, offsite=ABSENT)
+
+    assert (answer.state, answer.reason) == (State.FAILED, Reason.NOT_FOUND)
+
+
+def test_a_request_that_a_death_has_cut_off_is_gone_on_with() -> None:
+    answers: list[Answer] = []
+    passes = Passes(answers.append, answers.append)
+    passes.use(["offsite"], 0.0)
+    places = {"local": SOUND, "offsite": PlaceResult(outcome=Outcome.RUNNING)}
+    request = {"action": "verify"}
+    passes.accept(
+        Answer(id="v", state=State.RUNNING, action="verify", ticket="t", received=NOW, request=request, places=places)
+    )
+    wish = passes.asked()
+
+    assert wish is not None
+    assert (wish.kind, wish.place, wish.request) == ("verify", "offsite", "v")
