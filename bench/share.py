@@ -1,12 +1,14 @@
 """What a run of 1 GiB costs beyond `neo4j-admin`, the upload, and one reading pass: the agent's share.
 
-Run by hand: `python bench/share.py [--mebibytes 1024] [--rounds 3]`. The whole is what the supervisor and every process
-below it used, from the request dropped to its answer. Three things are taken from it: `neo4j-admin` as it was in that
-run; one plain upload of the same artifact by the agent's S3 store, as a process of its own; one reading pass with the
-checksums of the upload's parts, likewise. What remains is asking the cluster, planning, judging, recording, watching.
+Run by hand: `python bench/share.py [--mebibytes 1024] [--rounds 3] [--version 2026.09.0]`. The whole is what the
+supervisor and every process below it used, from the request dropped to its answer. Three things are taken from it:
+`neo4j-admin` as it was in that run; one plain upload of the same artifact by the agent's S3 store, as a process of its
+own; one reading pass with the checksums of the upload's parts, likewise. What remains is asking the cluster, planning,
+judging, recording, watching.
 
-The stand-in writes a gibibyte of noise with a thirtieth of the work that packing one costs a JVM, so the share is shown
-a second time beside what a real neo4j-admin took for its part.
+With `--version`, neo4j-admin is a real JVM: Community's of that version, started directly, whose `database backup` is
+tests/container/BackupCommand.java (a real store is copied, opened with a page cache, and packed by Neo4j's classes).
+Without, it is the stand-in, which writes a gibibyte of noise with a thirtieth of that work: the share is the larger.
 """
 
 import json
@@ -20,22 +22,23 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from backup_agent.standins.cluster import three_servers
 from bench.machine import machine, options, processor_seconds, python, running
+from bench.pod import make_store
 from bench.upload import AGENT, measure
 from tests.agent.live import Live, until
+from tests.components.containers import stand_in
+from tests.components.java import java_home
+from tests.components.neo4j_community import CommunityHome, jars
+from tests.components.pins import NEO4J_VERSIONS
 from tests.components.seaweedfs import ADMIN, BUCKET, SeaweedFS
+from tests.container.pod import DATABASE
 
 MIB = 1 << 20
-REAL_ADMIN_SECONDS = 8.4 / (202 * MIB)
-"""Processor seconds a byte of archive: `neo4j-admin database dump` of Community 2026.09.0 as one JVM, 202 MiB in 8.4 s.
-
-Enterprise cannot be had here; its `backup` packs in the same way, and has the network and the recovery besides.
-"""
-
 TICKS = os.sysconf("SC_CLK_TCK")
 
 CREDENTIALS = {
@@ -89,17 +92,45 @@ class Round:
         return self.whole - self.admin - self.upload - self.reading
 
 
-def note_the_cost(live: Live) -> Path:
-    """Put a program in neo4j-admin's place that notes what each call of it cost; return where."""
-    noted = live.folder / "cost"
-    program = live.folder / "neo4j-admin"
-    program.write_text(
-        f'#!/bin/sh\nbegun=$(date +%s.%N)\n{shlex.quote(str(live.admin))} "$@"\ncode=$?\n'
+def noting(program: Path, wrapper: Path, noted: Path) -> Path:
+    """Write a program that calls another and notes what each call of it cost."""
+    wrapper.parent.mkdir(parents=True, exist_ok=True)
+    wrapper.write_text(
+        f'#!/bin/sh\nbegun=$(date +%s.%N)\n{shlex.quote(str(program))} "$@"\ncode=$?\n'
         f"{{ echo $begun $(date +%s.%N); times; }} >> {shlex.quote(str(noted))}\nexit $code\n"
     )
-    program.chmod(0o755)
-    live.write_settings(neo4j={**live.settings["neo4j"], "admin": str(program)})
-    return noted
+    wrapper.chmod(0o755)
+    return wrapper
+
+
+@dataclass(frozen=True)
+class RealAdmin:
+    """A home of Neo4j Community whose neo4j-admin has `database backup`, and a store for it."""
+
+    home: Path
+    stores: Path
+
+    @classmethod
+    def create(cls, version: str, mebibytes: int, folder: Path) -> Self:
+        """Make both; the store takes some minutes."""
+        stores = folder / "stores"
+        stores.mkdir(parents=True)
+        make_store(version, mebibytes, stores, folder)
+        home = CommunityHome.create(version, folder / "admin").folder
+        (home / "lib").unlink()
+        (home / "lib").mkdir()
+        for jar in jars(version).glob("*.jar"):
+            (home / "lib" / jar.name).symlink_to(jar)
+        stand_in(version, home / "lib" / "stand-in-of-backup.jar", folder)
+        return cls(home, stores)
+
+    def install(self, live: Live, noted: Path) -> None:
+        """Let an agent start it, by a java that notes what it cost."""
+        java = live.folder / "java"
+        noting(java_home() / "bin" / "java", java / "bin" / "java", noted)
+        shutil.copyfile(java_home() / "release", java / "release")
+        live.environ = {"JAVA_HOME": str(java), "NEO4J_HOME": str(self.home), "STANDIN_STORES": str(self.stores)}
+        live.write_settings(neo4j={**live.settings["neo4j"], "admin": None, "launch": "direct"})
 
 
 def noted_cost(noted: Path) -> Cost:
@@ -125,10 +156,15 @@ def alone(*argv: str) -> Cost:
     return Cost(took.cpu, took.wall)
 
 
-def one_round(folder: Path, size: int, endpoint_url: str, interpreter: Path) -> Round:
+def one_round(folder: Path, size: int, endpoint_url: str, interpreter: Path, admin: RealAdmin | None) -> Round:
     """Take one backup in a fresh world, so that the cluster is asked; then measure its parts alone."""
-    live = Live(folder, three_servers(databases=("orders",)).with_database("orders", store_bytes=size))
-    noted = note_the_cost(live)
+    live = Live(folder, three_servers(databases=(DATABASE,)).with_database(DATABASE, store_bytes=size))
+    noted = live.folder / "cost"
+    if admin is not None:
+        admin.install(live, noted)
+    else:
+        program = noting(live.admin, live.folder / "neo4j-admin", noted)
+        live.write_settings(neo4j={**live.settings["neo4j"], "admin": str(program)})
     destination = {
         "type": "s3",
         "bucket": BUCKET,
@@ -140,7 +176,7 @@ def one_round(folder: Path, size: int, endpoint_url: str, interpreter: Path) -> 
     with running(live, interpreter, CREDENTIALS) as pid:
         own, children = used_so_far(pid)
         begun = time.monotonic()
-        live.drop("x.request", database="orders", type="FULL")
+        live.drop("x.request", database=DATABASE, type="FULL")
         # The child that ends first is the one that asks the cluster.
         asking = until(lambda: used_so_far(pid)[1] - children, "end of a child", patience=120)
         # By the log: reading the answer over and over would be told to the agent, which watches its folder.
@@ -150,7 +186,7 @@ def one_round(folder: Path, size: int, endpoint_url: str, interpreter: Path) -> 
         answer = live.answer()
     if answer["state"] != "succeeded":
         raise SystemExit(f"the backup failed: {answer}")
-    result = answer["databases"]["orders"]
+    result = answer["databases"][DATABASE]
     artifact = live.root / result["artifact"]
     record = json.loads(artifact.with_name(artifact.name + ".json").read_text())
     described = live.folder / "file.json"
@@ -181,8 +217,6 @@ def report(mebibytes: int, rounds: Sequence[Round]) -> None:
     print(f"upload alone   {middle(lambda one: one.upload)}")
     print(f"reading alone  {middle(lambda one: one.reading)}")
     print(f"agent's share  {rest}: {rest.cpu / whole.cpu:.1%} of the processor time (target 3 %)")
-    real = whole.cpu - middle(lambda one: one.admin).cpu + REAL_ADMIN_SECONDS * mebibytes * MIB
-    print(f"  the same beside a real neo4j-admin, a run of {real:.0f} s CPU: {rest.cpu / real:.1%}")
     others = rest.cpu - supervisor - asking
     print(f"  supervisor {supervisor:.2f} s, asking the cluster {asking:.2f} s, the run and its copy {others:.2f} s")
     stages = ", ".join(f"{stage} {seconds:.2f}" for stage, seconds in rounds[-1].stages.items())
@@ -193,17 +227,19 @@ def main() -> None:
     parser = options(__doc__)
     parser.add_argument("--mebibytes", type=int, default=1024)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--version", choices=NEO4J_VERSIONS, help="neo4j-admin is a JVM of this version")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="bench-share-") as name:
         folder = Path(name)
         interpreter = python(chosen, folder)
         (folder / "seaweedfs").mkdir()
         server = SeaweedFS(folder / "seaweedfs").start()
+        admin = RealAdmin.create(chosen.version, chosen.mebibytes, folder / "neo4j") if chosen.version else None
         rounds = []
         try:
             for turn in range(chosen.rounds):
                 world = folder / f"round-{turn}"
-                rounds.append(one_round(world, chosen.mebibytes * MIB, server.endpoint_url, interpreter))
+                rounds.append(one_round(world, chosen.mebibytes * MIB, server.endpoint_url, interpreter, admin))
                 shutil.rmtree(world)
         finally:
             server.stop()

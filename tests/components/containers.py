@@ -166,7 +166,7 @@ class Podman:
                 (home / part).mkdir(parents=True)
             for jar in jars(version).glob("*.jar"):
                 shutil.copyfile(jar, home / "lib" / jar.name)
-            _stand_in(version, home / "lib/stand-in-of-backup.jar", folder)
+            stand_in(version, home / "lib/stand-in-of-backup.jar", folder)
             script = home / "bin/neo4j-admin"
             script.write_text(_SCRIPT)
             script.chmod(0o755)
@@ -209,8 +209,8 @@ class Podman:
         return tag
 
 
-def _stand_in(version: str, target: Path, folder: Path) -> None:
-    """Make the jar that brings `database backup`."""
+def stand_in(version: str, target: Path, folder: Path) -> None:
+    """Make the jar that brings `database backup` to Community's neo4j-admin (tests/container/BackupCommand.java)."""
     classes = folder / "classes"
     classes.mkdir()
     compile_java(STAND_IN, jars(version), classes)
