@@ -86,7 +86,9 @@ def prune(task: PruneTask, place: Place, teller: Teller) -> PlaceResult:
         if held.may_delete and not task.dry_run:
             if any(True for _ in place.journal):
                 held.confirm()
-            end_what_was_begun(found, place, now)
+            ended = end_what_was_begun(found, place, now)
+            if place.name == VOLUME:
+                tell_summaries(ended, place, teller)
             put_marks(found, place)
         planned = (apply_policy(task, found, place, now), *expire_adhoc(found, place, now))
         result = told_of(planned, place).model_copy(update={"dropped": dropped})
@@ -234,11 +236,20 @@ def _delete_data(place: Place, key: str, files: tuple[str, ...]) -> None:
         place.store.delete(file)
     place.store.delete(damage_key(key))
     place.store.delete(hold_key(key))
+    if place.name == VOLUME:
+        # Before the intent goes: else a crash would leave the empty folders of a set for ever.
+        for folder in ((place.root / key).parent, (place.root / key).parent.parent):
+            with suppress(OSError):  # something else lies in it
+                folder.rmdir()
     place.journal.done(key)
 
 
-def end_what_was_begun(found: Holdings, place: Place, now: datetime) -> None:
-    """End the deletions that a crash has cut off, and remove what was never recorded, past its grace period."""
+def end_what_was_begun(found: Holdings, place: Place, now: datetime) -> set[tuple[str, ...]]:
+    """End the deletions that a crash has cut off, and remove what was never recorded, past its grace period.
+
+    Return the sets and databases that lost something.
+    """
+    ended: set[tuple[str, ...]] = set()
     unreadable = {one.artifact for one in found.unreadable}
     grace = place.settings.limits.keep_orphans
     for intent in place.journal:
@@ -250,6 +261,8 @@ def end_what_was_begun(found: Holdings, place: Place, now: datetime) -> None:
             place.journal.done(intent.key)
         elif intent.doing is Doing.DELETING or now - intent.since > grace:
             _delete_data(place, intent.key, intent.files)
+            ended.add(tuple(intent.key.split("/")[:2]))
+    return ended
 
 
 def put_marks(found: Holdings, place: Place) -> None:
@@ -303,12 +316,8 @@ def tell_strays(found: Holdings, place: Place, teller: Teller) -> None:
 def tell_summaries(folders: Iterable[tuple[str, ...]], place: Place, teller: Teller) -> None:
     """Tell what stands on the volume now of each database that lost something."""
     for set_name, database in sorted(folders):
-        if tell_summary(set_name, database, place.settings, teller):
-            continue
-        teller.tell("gone", set=set_name, database=database)
-        for folder in (place.root / set_name / database, place.root / set_name):
-            with suppress(OSError):  # something else lies in it
-                folder.rmdir()
+        if not tell_summary(set_name, database, place.settings, teller):
+            teller.tell("gone", set=set_name, database=database)
 
 
 def _held(found: Holdings, place: Place) -> set[str]:

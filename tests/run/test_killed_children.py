@@ -148,6 +148,8 @@ def pruned_at_each_step(places: Places, dying: Dying, share: int) -> int:
         assert begun(world.root, world.place) == {world.young}
         if world.destinations:
             assert places.lease(world)["released"]
+        else:
+            assert not (world.root / "test").exists()  # the ad hoc set, its folder too
         return bool(first["died"])
 
     return die_at_each_step(share, die)

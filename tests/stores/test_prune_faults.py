@@ -8,6 +8,7 @@ import json
 import threading
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,7 +21,7 @@ from backup_agent.settings.model import VOLUME, Settings
 from backup_agent.stores.local import LocalStore
 from backup_agent.stores.memory import MemoryStore
 from tests.examples import HOUSE, examples
-from tests.run.outside import begun, broken, faults
+from tests.run.outside import begun, broken, faults, records
 from tests.run.worlds import RETENTION, World, small
 from tests.stores.faulty import Does, Fault, FaultyStore, KilledError
 
@@ -47,8 +48,9 @@ class Pruned:
         self.place = Place(name, self.store, Settings.model_validate(self.world.settings))
 
     def prune(self) -> PlaceResult:
+        self.told: list[dict[str, Any]] = []
         task = PruneTask(run="prune-1", place=self.name, settings={})
-        return prune(task, self.place, Teller(lambda _: None))
+        return prune(task, self.place, Teller(lambda line: self.told.append(json.loads(line))))
 
     def seen(self) -> dict[str, bytes]:
         return {stored.key: self.store.inner.read(stored.key) for stored in self.store.inner.list()}
@@ -171,3 +173,17 @@ def test_the_lease_of_a_pass_that_failed_is_given_up(tmp_path: Path) -> None:
         pruned.prune()
 
     assert json.loads(pruned.store.inner.read(".agent/lease.json"))["released"]
+
+
+def test_a_deletion_that_a_later_pass_ends_is_told(tmp_path: Path) -> None:
+    pruned = Pruned(tmp_path, VOLUME)
+    (gone,) = (key for key in pruned.world.going if key not in records(pruned.seen()))
+    pruned.store.inner.delete(gone)
+    pruned.prune()  # all but what was begun is done
+    pruned.world.put(gone, b"left")
+    pruned.world.began(gone, "deleting", 0.1)
+    pruned.prune()
+
+    assert [(event["set"], event["database"]) for event in pruned.told if event["event"] == "summary"] == [
+        ("default", "orders")
+    ]
