@@ -11,12 +11,14 @@ from typing import Any, BinaryIO
 import pytest
 
 from backup_agent.artifact.reading import read_through
+from backup_agent.catalog.lease import KEY
+from backup_agent.core.lease import Lease
 from backup_agent.core.names import damage_key, record_key
 from backup_agent.core.reasons import Reason
 from backup_agent.core.records import Record
 from backup_agent.stores.local import LocalStore
 from backup_agent.stores.memory import MemoryStore
-from backup_agent.stores.store import Store
+from backup_agent.stores.store import Store, Stored
 from tests.artifact.writer import artifact, split
 from tests.run.test_verify import events, put, verify_at
 from tests.stores.faulty import WRITES, Does, Fault, FaultyStore, KilledError
@@ -260,3 +262,65 @@ def test_healing_that_is_cancelled_leaves_mark_and_copy(world: World, place: str
     assert world.stores[place].stat(damage_key(record.key)) is not None
     assert world.stores[other].read(record.key) == good
     assert not list(world.root.glob(".staging/*"))
+
+
+def test_a_place_that_alters_what_it_is_given_keeps_its_mark(world: World) -> None:
+    record = world.copy(put(world.root), "offsite")
+    world.spoil("offsite", record.key)
+
+    class Altering(FaultyStore):
+        def replace_artifact(self, key: str, *rest: Any) -> Stored:
+            stored = super().replace_artifact(key, *rest)
+            content = self.inner.read(key)
+            self.inner.delete(key)
+            self.inner.create(key, content[:-1] + b"?")
+            return stored
+
+    world.stores["offsite"] = Altering(world.stores["offsite"])
+    result = world.verify("offsite", heal=True)[-1]["result"]
+
+    assert "was written again, and still: SHA-256" in result["error"]
+    assert (result["damaged"], result["healed"]) == ([record.key], [])
+    assert world.stores["offsite"].stat(damage_key(record.key)) is not None
+
+
+def test_an_agent_that_has_lost_the_lease_meanwhile_replaces_nothing(world: World) -> None:
+    record = world.copy(put(world.root), "offsite")
+    world.spoil("offsite", record.key)
+    left = world.stores["offsite"].read(record.key)
+
+    class Robbed(FaultyStore):
+        """Another agent takes the lease while the upload is under way."""
+
+        def replace_artifact(self, key: str, *rest: Any) -> Stored:
+            lease = Lease.from_json(self.inner.read(KEY))
+            self.inner.delete(KEY)
+            self.inner.create(KEY, lease.model_copy(update={"token": "theirs", "number": lease.number + 1}).to_json())
+            return super().replace_artifact(key, *rest)
+
+    world.stores["offsite"] = Robbed(world.stores["offsite"])
+    result = world.verify("offsite", heal=True)[-1]["result"]
+
+    assert result["reason"] == Reason.FOREIGN_ROOT
+    assert world.stores["offsite"].read(record.key) == left
+    assert world.stores["offsite"].stat(damage_key(record.key)) is not None
+
+
+def test_where_nothing_may_be_deleted_nothing_is_replaced(world: World) -> None:
+    """What stands there is marked all the same: that overwrites nothing."""
+    record = world.copy(put(world.root), "offsite")
+    world.spoil("offsite", record.key)
+    left = world.stores["offsite"].read(record.key)
+
+    class Unconditional(FaultyStore):
+        @property
+        def conditional_writes(self) -> bool:
+            return False
+
+    world.stores["offsite"] = Unconditional(world.stores["offsite"])
+    result = world.verify("offsite", heal=True)[-1]["result"]
+
+    assert result["reason"] == Reason.FOREIGN_ROOT
+    assert "single_writer" in result["hint"]
+    assert world.stores["offsite"].read(record.key) == left
+    assert world.stores["offsite"].stat(damage_key(record.key)) is not None
