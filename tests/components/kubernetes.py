@@ -17,6 +17,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -301,6 +302,10 @@ class Kubernetes:
         self.request("POST", "/api/v1/namespaces", {"metadata": {"name": name, "labels": labels}})
 
 
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
 class Kubelet:
     """Says of the pods of a namespace what scheduler and a node would, whenever it is asked to look."""
 
@@ -321,7 +326,10 @@ class Kubelet:
             if pod["spec"].get("nodeName", self._node) != self._node:
                 continue
             if "deletionTimestamp" in pod["metadata"]:
-                self._kubernetes.request("DELETE", path, {"gracePeriodSeconds": 0})
+                # The one that was seen: there may be another of its name by now.
+                seen = {"uid": pod["metadata"]["uid"]}
+                with suppress(RefusedError):
+                    self._kubernetes.request("DELETE", path, {"gracePeriodSeconds": 0, "preconditions": seen})
                 continue
             if "nodeName" not in pod["spec"]:
                 target = {"metadata": {"name": name}, "target": {"kind": "Node", "name": self._node}}
@@ -333,7 +341,7 @@ class Kubelet:
                     "phase": "Running",
                     "podIP": "10.1.0.1",
                     "podIPs": [{"ip": "10.1.0.1"}],
-                    "conditions": [{"type": "Ready", "status": ready}],
+                    "conditions": [{"type": "Ready", "status": ready, "lastTransitionTime": _now()}],
                 }
                 self._kubernetes.request("PATCH", f"{path}/status", {"status": status}, "application/merge-patch+json")
         return pods

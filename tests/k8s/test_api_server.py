@@ -286,6 +286,35 @@ def test_more_servers_restart_none(kubernetes: Kubernetes, namespace: str) -> No
     assert stateful_set(kubernetes, namespace, "demo-server")["status"]["updateRevision"] == revision
 
 
+def test_an_update_of_the_servers_takes_one_at_a_time_the_last_first(kubernetes: Kubernetes, namespace: str) -> None:
+    old = example(namespace)
+    new = old.model_copy(update={"version": "2026.10.0"})
+    path = f"/api/v1/namespaces/{namespace}/pods?labelSelector=neo4j.com/component=server"
+    kubelet = Kubelet(kubernetes, namespace)
+
+    def applied(found: Spec) -> None:
+        hurried = manifests.stream(found).replace("minReadySeconds: 30", "minReadySeconds: 1")
+        assert kubernetes.kubectl("apply", "--server-side", "-f", "-", stdin=hurried).returncode == 0
+
+    applied(old)
+    wait_for_pods(kubernetes, old)
+    since = kubernetes.request("GET", path)["metadata"]["resourceVersion"]
+    applied(new)
+    images = {f"neo4j:{new.version}-enterprise"}
+    until(
+        lambda: {pod["spec"]["containers"][0]["image"] for pod in kubelet.look().values()} == images | {IMAGE},
+        "update of all servers",
+    )
+    wait_for_pods(kubernetes, new)
+    seen = [
+        (event["type"], event["object"]["metadata"]["name"])
+        for event in kubernetes.events(path, since)
+        if event["type"] != "MODIFIED"
+    ]
+
+    assert seen == [(kind, server) for server in reversed(SERVERS[:3]) for kind in ("DELETED", "ADDED")]
+
+
 def test_an_update_of_the_agent_never_has_two_of_them(kubernetes: Kubernetes, namespace: str) -> None:
     apply(kubernetes, example(namespace))
     wait_for_pods(kubernetes, example(namespace))
