@@ -298,6 +298,10 @@ def test_an_update_of_the_servers_takes_one_at_a_time_the_last_first(kubernetes:
 
     applied(old)
     wait_for_pods(kubernetes, old)
+    until(
+        lambda: stateful_set(kubernetes, namespace, "demo-server")["status"].get("availableReplicas") == 3,
+        "servers that have been ready for a while",
+    )
     since = kubernetes.request("GET", path)["metadata"]["resourceVersion"]
     applied(new)
     images = {f"neo4j:{new.version}-enterprise"}
