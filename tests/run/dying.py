@@ -2,7 +2,7 @@
 
 A hundred deaths then cost what ten started interpreters do. One line of JSON on stdin, one back on stdout:
 
-    call    "module:function", or the arguments of a command line as a list
+    call    "module:function", the arguments of a command line as a list, or "hold" or "release" of `task["artifact"]`
     task    the line on its stdin
     environ variables to set
     below   the folder whose changes count, beside what is sent to a store
@@ -68,7 +68,9 @@ def be(order: dict[str, Any], stdin: int, stdout: int) -> None:
     code = 1
     try:
         call = order["call"]
-        if isinstance(call, list):
+        if call in ("hold", "release"):
+            code = mark(call, order["task"])
+        elif isinstance(call, list):
             code = importlib.import_module("backup_agent.cli.main").code(call)
         else:
             module, _, function = call.partition(":")
@@ -78,6 +80,21 @@ def be(order: dict[str, Any], stdin: int, stdout: int) -> None:
         sys.stdout.write(f"{type(error).__name__}: {error}\n")
     sys.stdout.flush()
     os._exit(code)
+
+
+def mark(call: str, task: dict[str, Any]) -> int:
+    """Hold or release an artifact, as the supervisor does."""
+    holds = importlib.import_module("backup_agent.catalog.holds")
+    settings = importlib.import_module("backup_agent.settings.model").Settings.model_validate(task["settings"])
+    root = settings.storage.root
+    identities = {name: one.identity for name, one in settings.storage.destinations.items()}
+    if call == "release":
+        holds.release(root, identities, task["artifact"])
+        return 0
+    hold = importlib.import_module("backup_agent.core.marks").Hold
+    wanted = hold(key=task["artifact"], since="2026-11-23T12:00:00Z", reason="audit", request="h")
+    holds.hold(root, identities, wanted)
+    return 0
 
 
 class Death:

@@ -261,3 +261,33 @@ def test_a_rebuild_killed_at_any_step_is_repeated_byte_for_byte(
     assert dying.order("backup_agent.run.survey:main", world, None, survey)["code"] == 0
 
     assert [path.name for path in index.parent.iterdir() if path.name.startswith(".")] == []
+
+
+@pytest.mark.parametrize("first", ["hold", "release"])
+def test_a_hold_or_release_killed_at_any_step_is_whole_or_not_there_and_done_when_asked_again(
+    tmp_path: Path, dying: Dying, first: str
+) -> None:
+    for step in range(LONGEST):
+        root = tmp_path / str(step) / "backups"
+        there = {"offsite": {"type": "s3", "bucket": "backups"}}
+        world = owing(World(root, "offsite", lambda key, data, root=root: write(root / key, data), there))  # type: ignore[misc]
+        key = world.kept[0]
+        world.note("copied", key, "")
+        mark = root / f"{key}.hold.json"
+        (wish,) = (
+            path.parents[4] / "holds" / path.parents[2].name / key for path in root.glob(".agent/copied/*/*/*/*")
+        )
+        if first == "release":
+            dying.run("hold", world, None, artifact=key)
+
+        died = dying.run(first, world, step, artifact=key)["died"]
+        for file in (mark, wish):
+            if file.exists() and file.read_bytes() != b"released\n":
+                assert json.loads(file.read_text())["key"] == key
+        assert dying.run(first, world, None, artifact=key)["code"] == 0
+
+        assert mark.exists() == (first == "hold")
+        assert (wish.read_bytes() == b"released\n") == (first == "release")
+        if not died:
+            break
+    assert step >= 4
