@@ -35,6 +35,15 @@ LAST = 50
 
 SETTLE = 240.0
 
+MOMENTS = ("young", "ready", "answered", "pruning")
+"""When it is killed: during its start, its first tasks, after an answer, while retention is applied."""
+
+PRUNED_WITHIN = 6.0
+"""Seconds that a life waits for retention, which is due at each start."""
+
+PRUNING = 0.6
+"""Seconds that a life goes on then, at the most."""
+
 WORKING = 2.0
 """How many times as long as its start a life goes on, at the most."""
 
@@ -122,7 +131,7 @@ class Storm:
             if enough.is_set():
                 break
             self.live.start(ready=False)
-            self.work(self.random.choices(("young", "ready", "answered"), (4, 5, 1))[0])
+            self.work(self.random.choicesMOMENTS, (4, 4, 1, 1)[0])
             self.figures.killed.update(self.alive())
             self.live.kill_all()
             self.live.text.clear()
@@ -134,14 +143,17 @@ class Storm:
         return self.figures
 
     def work(self, until_it_is: str) -> None:
-        """Let it work until a random moment: of its start, of its first tasks, or after an answer."""
+        """Let it work until a random moment of that kind."""
         begun_at = time.monotonic()
         if until_it_is == "young":
             self.load(self.startup * self.random.random())
             return
         self.load(PATIENCE, lambda: self.live.port is not None)
         self.startup = time.monotonic() - begun_at
-        if until_it_is == "answered":
+        if until_it_is == "pruning":
+            self.load(PRUNED_WITHIN, lambda: "prune" in self.alive())
+            self.load(PRUNING * self.random.random())
+        elif until_it_is == "answered":
             before = self.answers()
             self.load(PATIENCE, lambda: self.answers() > before)
             self.load(AFTERWARDS * self.random.random())
@@ -264,6 +276,7 @@ class Storm:
 
     def settle(self) -> None:
         """Let it live until everything is answered, and look for the last time."""
+        self.live.settings["schedules"] = {}
         self.live.start()
         with suppress(AssertionError):
             until(lambda: self.look_for_answers() and not self.live.open_entries(), "last answers", SETTLE)

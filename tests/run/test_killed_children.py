@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -102,6 +103,10 @@ class Places:
         key = f"{world.destinations['offsite']['prefix']}/demo/.agent/lease.json"
         found: dict[str, Any] = json.loads(self.client.get_object(Bucket=BUCKET, Key=key)["Body"].read())
         return found
+
+
+def put(root: Path, key: str, data: bytes) -> None:
+    write(root / key, data)
 
 
 def write(path: Path, data: bytes) -> None:
@@ -270,7 +275,7 @@ def test_a_hold_or_release_killed_at_any_step_is_whole_or_not_there_and_done_whe
     for step in range(LONGEST):
         root = tmp_path / str(step) / "backups"
         there = {"offsite": {"type": "s3", "bucket": "backups"}}
-        world = owing(World(root, "offsite", lambda key, data, root=root: write(root / key, data), there))  # type: ignore[misc]
+        world = owing(World(root, "offsite", partial(put, root), there))
         key = world.kept[0]
         world.note("copied", key, "")
         mark = root / f"{key}.hold.json"
