@@ -131,7 +131,7 @@ class Storm:
             if enough.is_set():
                 break
             self.live.start(ready=False)
-            self.work(self.random.choicesMOMENTS, (4, 4, 1, 1)[0])
+            self.work(self.random.choices(MOMENTS, (4, 4, 1, 1))[0])
             self.figures.killed.update(self.alive())
             self.live.kill_all()
             self.live.text.clear()
