@@ -18,8 +18,11 @@ from typing import Any
 
 from backup_agent.catalog import records
 from backup_agent.catalog.copies import Notes
+from backup_agent.catalog.holdings import of_database
+from backup_agent.catalog.index import index_of
 from backup_agent.catalog.journal import Journal
 from backup_agent.catalog.lease import Held
+from backup_agent.core.entries import Entry
 from backup_agent.core.names import record_key
 from backup_agent.core.reasons import BackupError, Failure, PermanentError, Reason
 from backup_agent.core.records import Record
@@ -29,7 +32,8 @@ from backup_agent.neo4j_admin import process
 from backup_agent.processes import LOCK_DESCRIPTOR
 from backup_agent.run.places import hold_place, open_place
 from backup_agent.run.telling import Teller, first_line, hold_lifeline
-from backup_agent.settings.model import Settings
+from backup_agent.settings.model import VOLUME, Settings
+from backup_agent.stores.local import LocalStore
 from backup_agent.stores.store import Store
 
 TASK = "BACKUP_AGENT_COPY"
@@ -61,8 +65,8 @@ class Copying:
         first: Failure | None = None
         held: Held | None = None
         with ExitStack() as stack:
-            for recorded in self._databases():
-                if held is None and first is None and self._notes.owed(recorded.records):
+            for entries in self._databases():
+                if held is None and first is None and self._notes.owed(entries):
                     try:
                         held = stack.enter_context(hold_place(self._task.destination, self._settings, self._store))
                         for notice in held.notices:
@@ -70,31 +74,41 @@ class Copying:
                     except BackupError as error:
                         first = error.failure
                 if held is not None:
-                    failure = self._copy_database(recorded.records, held)
+                    failure = self._copy_database(entries, held)
                     first = first or failure
-                self._tell_owed(recorded)
+                self._tell_owed(entries)
         return first
 
-    def _tell_owed(self, recorded: records.Recorded) -> None:
-        one, owed = recorded.records[0], len(self._notes.owed(recorded.records))
+    def _tell_owed(self, entries: tuple[Entry, ...]) -> None:
+        one, owed = entries[0], len(self._notes.owed(entries))
         self._teller.tell("owed", set=one.set, database=one.database, destination=self._task.destination, owed=owed)
 
-    def _databases(self) -> Iterator[records.Recorded]:
+    def _databases(self) -> Iterator[tuple[Entry, ...]]:
+        """Yield what is recorded of each database on the volume, by the index: a record may tell thousands of parts."""
+        volume, index = LocalStore(self._root, VOLUME), index_of(VOLUME, self._settings)
         for set_name, database in records.databases(self._root):
             if set_name in self._task.sets and self._task.database in (None, database):
-                recorded = records.of_database(self._root, set_name, database)
-                if recorded.records:
-                    yield recorded
+                standing = of_database(volume, index, set_name, database)
+                if standing.entries:
+                    yield tuple(standing.entries.values())
 
-    def _copy_database(self, recorded: tuple[Record, ...], held: Held) -> Failure | None:
-        for record in self._notes.owed(recorded):
+    def _copy_database(self, entries: tuple[Entry, ...], held: Held) -> Failure | None:
+        for entry in self._notes.owed(entries):
             try:
-                self._copy(record, held)
+                self._copy(self._recorded(entry.key), held)
             except BackupError as error:
                 return error.failure
             except OSError as error:
-                return Failure(Reason.INTERNAL, f"{record.key}: {error.filename}: {error.strerror}")
+                return Failure(Reason.INTERNAL, f"{entry.key}: {error.filename}: {error.strerror}")
         return None
+
+    def _recorded(self, key: str) -> Record:
+        """Return the record on the volume."""
+        try:
+            return records.parse((self._root / record_key(key)).read_bytes(), key)
+        except ValueError as error:
+            text = f"{self._root / record_key(key)} cannot be read: {error}"
+            raise PermanentError(Reason.CHECKSUM_MISMATCH, text, "`backup-agent catalog diff` tells more") from error
 
     def _copy(self, record: Record, held: Held) -> None:
         """Copy an artifact, then its record, then note that both are there."""

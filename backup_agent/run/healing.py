@@ -6,7 +6,7 @@ and the good copy. The record is not touched: the bytes are those it names.
 """
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from backup_agent import durable
@@ -86,11 +86,11 @@ class Healing:
 
     def _prove(self, name: str, record: Record, file: ArtifactFile) -> Path:
         try:
-            content = contents(self._opened(name), record, file, self._on_bytes)
-            if name != VOLUME:
-                return self._fetch(content, file)
-            for _ in content:
-                pass
+            with closing(contents(self._opened(name), record, file, self._on_bytes)) as content:
+                if name != VOLUME:
+                    return self._fetch(content, file)
+                for _ in content:
+                    pass
             return self._root / artifact_key(record.set, record.database, file.name)
         except WrongError as error:
             found = Failure(Reason.CHECKSUM_MISMATCH, f"{name}: {error.wrong.found}")

@@ -130,12 +130,12 @@ class Verifying:
         self._tell_result(Slice((), 0, 0), remaining=0)
 
     def _read_what_is_due(self) -> None:
-        """Read a slice; before it, where that is asked, heal all that is marked already."""
+        """Read a slice; before it, where that is asked, heal all that is known to be damaged or missing."""
         now = datetime.now(UTC)
         for part in by_database(self._store, index_of(self._task.place, self._settings), writes=False):
             self._standing.add(part, self._readings.times, now)
         if self._task.heal:
-            for key in sorted(self._standing.marked):
+            for key in self._standing.damaged:
                 if not self._given_up:
                     self._verify(Kept(key, 0, NEVER))
         due = self._due(now)

@@ -324,3 +324,11 @@ def test_where_nothing_may_be_deleted_nothing_is_replaced(world: World) -> None:
     assert "single_writer" in result["hint"]
     assert world.stores["offsite"].read(record.key) == left
     assert world.stores["offsite"].stat(damage_key(record.key)) is not None
+
+
+def test_what_is_missing_is_healed_also_where_nothing_is_read_by_itself(world: World) -> None:
+    record = world.copy(put(world.root), "offsite")
+    world.spoil("local", record.key, "missing")
+    told = world.verify("local", heal=True, settings={"verify": {"every": None}})
+
+    assert (events(told, "damaged"), events(told, "healed")) == ([record.key], [record.key])
