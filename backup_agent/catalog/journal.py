@@ -8,14 +8,13 @@ from collections.abc import Iterator
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Literal, Self
 
 from pydantic import Field
 
 from backup_agent import durable
 from backup_agent.catalog.own import place_folder
 from backup_agent.core.reasons import PermanentError
-from backup_agent.core.records import Value
+from backup_agent.core.records import Stored
 from backup_agent.stores.store import Store
 
 
@@ -26,19 +25,13 @@ class Doing(StrEnum):
     DELETING = "deleting"
 
 
-class Intent(Value):
+class Intent(Stored):
     """One artifact at one place, and what is being done to it."""
 
-    schema_: Literal[1] = Field(default=1, alias="schema")
     key: str
     doing: Doing
     files: tuple[str, ...] = Field(description="keys of its files, in the order of its record")
     since: datetime
-
-    @classmethod
-    def read(cls, path: Path) -> Self:
-        """Read an intent; raise ValueError where it is none."""
-        return cls.model_validate_json(path.read_bytes())
 
 
 class Journal:
@@ -52,7 +45,7 @@ class Journal:
         """Write down what comes next; durably, before it begins."""
         path = self._folder / intent.key
         path.parent.mkdir(parents=True, exist_ok=True)
-        durable.write(path, intent.model_dump_json(by_alias=True).encode() + b"\n")
+        durable.write(path, intent.to_json())
 
     def begin_publishing(self, store: Store, key: str, files: tuple[str, ...], now: datetime) -> None:
         """Write down which files of an artifact are about to be put.
@@ -72,7 +65,7 @@ class Journal:
 
     def _intent(self, key: str) -> Intent | None:
         try:
-            return Intent.read(self._folder / key)
+            return Intent.from_json((self._folder / key).read_bytes())
         except (FileNotFoundError, ValueError):
             return None
 
@@ -86,7 +79,7 @@ class Journal:
             if path.name.startswith(durable.TEMPORARY):
                 continue
             try:
-                yield Intent.read(path)
+                yield Intent.from_json(path.read_bytes())
             except ValueError:
                 continue
 

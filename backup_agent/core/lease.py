@@ -6,11 +6,11 @@ could not renew it for two periods takes it for lost. The period between is the 
 """
 
 from enum import StrEnum
-from typing import Literal, Self
+from typing import Self
 
 from pydantic import Field
 
-from backup_agent.core.records import Value
+from backup_agent.core.records import Stored
 
 PERIOD = 15.0
 """Seconds between two renewals."""
@@ -22,10 +22,9 @@ TAKE_PERIODS = 3
 """How long a lease must not have changed before another takes it."""
 
 
-class Lease(Value):
+class Lease(Stored):
     """The object at `<prefix>/<cluster>/.agent/lease.json`. Each time it is written it is another."""
 
-    schema_: Literal[1] = Field(default=1, alias="schema")
     holder: str = Field(description="id of the owner whose agent holds it")
     agent: str = Field(description="where that agent runs, for people")
     token: str = Field(description="drawn at each change of hands")
@@ -42,15 +41,6 @@ class Lease(Value):
     def given_up(self) -> Self:
         """Return the lease as its holder leaves it: anybody may take it at once."""
         return self.model_copy(update={"renewal": self.renewal + 1, "released": True})
-
-    def to_json(self) -> bytes:
-        """Return the lease as it is stored."""
-        return self.model_dump_json(by_alias=True, indent=2).encode() + b"\n"
-
-    @classmethod
-    def from_json(cls, data: bytes) -> Self:
-        """Read a lease; raise ValueError (pydantic's) where it is none, or of a newer schema."""
-        return cls.model_validate_json(data)
 
 
 class Ground(StrEnum):

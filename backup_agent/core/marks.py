@@ -5,28 +5,17 @@ A record never changes, so a hold and a damage found by re-reading stand in file
 """
 
 from datetime import datetime
-from typing import Literal, Self
 
 from pydantic import Field
 
-from backup_agent.core.records import Value
+from backup_agent.core.records import Stored
 
 
-class Mark(Value):
+class Mark(Stored):
     """What the kinds of mark have in common: JSON in the manner of a record."""
 
-    schema_: Literal[1] = Field(default=1, alias="schema")
     key: str = Field(description="<set>/<database>/<artifact>")
     since: datetime
-
-    def to_json(self) -> bytes:
-        """Return the mark as it is stored: UTF-8 JSON, two spaces, a newline at the end."""
-        return self.model_dump_json(by_alias=True, indent=2).encode() + b"\n"
-
-    @classmethod
-    def from_json(cls, data: bytes) -> Self:
-        """Read a mark; raise ValueError (pydantic's) where it is none, or of a newer schema."""
-        return cls.model_validate_json(data)
 
 
 class Hold(Mark):

@@ -5,20 +5,19 @@ the id of the database `system` are compared as well, each where both sides know
 """
 
 from enum import StrEnum
-from typing import Literal, Self
+from typing import Self
 
 from pydantic import Field
 
-from backup_agent.core.records import Value
+from backup_agent.core.records import Stored
 from backup_agent.core.topology import Topology
 
 SYSTEM = "system"
 
 
-class Owner(Value):
+class Owner(Stored):
     """The object `owner.json` at a storage root and at each prefix."""
 
-    schema_: Literal[1] = Field(default=1, alias="schema")
     id: str = Field(min_length=1, description="random, drawn at first use and kept on the volume")
     cluster: str
     namespace: str | None = Field(default=None, description="the pod's, where it is known ($POD_NAMESPACE)")
@@ -39,15 +38,6 @@ class Owner(Value):
         """Return this owner as `other`, the same one, knows it: what it does not know stays."""
         facts = other.model_dump(exclude={"schema_"}, exclude_none=True)
         return self.model_copy(update=facts)
-
-    def to_json(self) -> bytes:
-        """Return the owner as it is stored."""
-        return self.model_dump_json(by_alias=True, indent=2).encode() + b"\n"
-
-    @classmethod
-    def from_json(cls, data: bytes) -> Self:
-        """Read an owner; raise ValueError (pydantic's) where it is none, or of a newer schema."""
-        return cls.model_validate_json(data)
 
 
 class Standing(StrEnum):

@@ -28,6 +28,21 @@ class Value(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
 
+class Stored(Value):
+    """A value that is written down for later lives, with its schema."""
+
+    schema_: Literal[1] = Field(default=1, alias="schema")
+
+    def to_json(self) -> bytes:
+        """Return it as it is stored: UTF-8 JSON, two spaces, a newline at the end; the same bytes each time."""
+        return self.model_dump_json(by_alias=True, indent=2).encode() + b"\n"
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Self:
+        """Read one; raise ValueError (pydantic's) where it is none, or of a newer schema."""
+        return cls.model_validate_json(data)
+
+
 class ArtifactFile(Value):
     """One file of an artifact. An artifact is one file, or a manifest and its numbered parts."""
 
@@ -58,10 +73,9 @@ class Header(Value):
         return not self.full and self.lowest == 0 and self.highest == 0
 
 
-class Record(Value):
+class Record(Stored):
     """The record of one artifact at one place (schema 1)."""
 
-    schema_: Literal[1] = Field(default=1, alias="schema")
     key: str = Field(description="<set>/<database>/<artifact>")
     cluster: str
     set: str
@@ -98,12 +112,3 @@ class Record(Value):
     def size(self) -> int:
         """Bytes of the whole artifact."""
         return sum(file.size for file in self.files)
-
-    def to_json(self) -> bytes:
-        """Return the record as it is stored: UTF-8 JSON, two spaces, a newline at the end; the same bytes each time."""
-        return self.model_dump_json(by_alias=True, indent=2).encode() + b"\n"
-
-    @classmethod
-    def from_json(cls, data: bytes) -> Self:
-        """Read a record; raise ValueError (pydantic's) where it is none, or of a newer schema."""
-        return cls.model_validate_json(data)

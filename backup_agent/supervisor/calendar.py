@@ -8,13 +8,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
 
 import structlog
-from pydantic import Field
 
 from backup_agent import durable
-from backup_agent.core.records import Value
+from backup_agent.core.records import Stored
 from backup_agent.core.requests import Request
 from backup_agent.core.schedules import Handled, Timetable, decide, request_id
 from backup_agent.settings.model import Schedule
@@ -22,10 +20,9 @@ from backup_agent.settings.model import Schedule
 log = structlog.get_logger()
 
 
-class Kept(Value):
+class Kept(Stored):
     """What is kept on the volume."""
 
-    schema_: Literal[1] = Field(default=1, alias="schema")
     schedules: dict[str, Handled]
 
 
@@ -54,7 +51,7 @@ class Calendar:
     def load(self) -> None:
         """Read how far earlier lives have come. What cannot be read is as good as never seen."""
         try:
-            self._handled = dict(Kept.model_validate_json(self.file.read_bytes()).schedules)
+            self._handled = dict(Kept.from_json(self.file.read_bytes()).schedules)
         except FileNotFoundError:
             return
         except ValueError as error:
@@ -88,7 +85,7 @@ class Calendar:
         """Write down how far all schedules are; where the volume refuses, the next check tries again."""
         kept = Kept(schedules=dict(sorted(self._handled.items())))
         try:
-            durable.write(self.file, kept.model_dump_json(by_alias=True, indent=2).encode() + b"\n")
+            durable.write(self.file, kept.to_json())
         except OSError as error:
             log.warning("schedule state not kept", file=str(self.file), error=error.strerror)
             return

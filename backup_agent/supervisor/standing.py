@@ -3,13 +3,12 @@
 from collections.abc import Collection
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
 
 import structlog
 from pydantic import Field
 
 from backup_agent import durable
-from backup_agent.core.records import Value
+from backup_agent.core.records import Stored, Value
 
 log = structlog.get_logger()
 
@@ -23,10 +22,9 @@ class Order(Value):
     reason: str | None = None
 
 
-class Kept(Value):
+class Kept(Stored):
     """What is kept on the volume."""
 
-    schema_: Literal[1] = Field(default=1, alias="schema")
     paused: Order | None = None
     forgotten: dict[str, Order] = Field(default={})
 
@@ -42,7 +40,7 @@ class Standing:
     def load(self) -> None:
         """Read what earlier lives were told. What cannot be read counts as said by nobody, and loudly."""
         try:
-            self._kept = Kept.model_validate_json(self._file.read_bytes())
+            self._kept = Kept.from_json(self._file.read_bytes())
         except FileNotFoundError:
             return
         except ValueError as error:
@@ -81,5 +79,5 @@ class Standing:
 
     def _keep(self, kept: Kept) -> None:
         self._file.parent.mkdir(parents=True, exist_ok=True)
-        durable.write(self._file, kept.model_dump_json(by_alias=True, indent=2).encode() + b"\n")
+        durable.write(self._file, kept.to_json())
         self._kept = kept
