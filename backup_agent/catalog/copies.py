@@ -17,7 +17,7 @@ from backup_agent.core.entries import Entry
 from backup_agent.core.records import Record
 
 GIVEN_UP = b"given up\n"
-"""What stands in the note on a copy that is not wanted any more; in any other stands nothing."""
+"""What stands in the note on a copy that is not wanted any more, or was deleted there; in any other stands nothing."""
 
 
 class Notes:
@@ -41,7 +41,7 @@ class Notes:
         durable.write(note, b"", sync=False)
 
     def give_up(self, key: str) -> None:
-        """Note that an artifact is to have no copy, because somebody said so: it is owed no more."""
+        """Note that an artifact is to have no copy, because somebody or the policy said so: it is owed no more."""
         note = self._folder / key
         note.parent.mkdir(parents=True, exist_ok=True)
         durable.write(note, GIVEN_UP)

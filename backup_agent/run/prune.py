@@ -220,7 +220,7 @@ def delete(place: Place, key: str, files: tuple[str, ...]) -> bool:
         place.journal.done(key)
         return False
     place.store.delete(record_key(key))
-    _delete_data(place, key, files)
+    _delete_data(place, key, files, Doing.DELETING)
     return True
 
 
@@ -231,7 +231,7 @@ def held_now(place: Place, key: str) -> bool:
     return place.store.stat(hold_key(key)) is not None
 
 
-def _delete_data(place: Place, key: str, files: tuple[str, ...]) -> None:
+def _delete_data(place: Place, key: str, files: tuple[str, ...], doing: Doing) -> None:
     for file in reversed(files):
         place.store.delete(file)
     place.store.delete(damage_key(key))
@@ -241,6 +241,9 @@ def _delete_data(place: Place, key: str, files: tuple[str, ...]) -> None:
         for folder in ((place.root / key).parent, (place.root / key).parent.parent):
             with suppress(OSError):  # something else lies in it
                 folder.rmdir()
+    elif doing is Doing.DELETING:
+        # Else the note would go on saying that a copy is there, to be held or restored from.
+        Notes(place.root, place.name, place.identity).give_up(key)
     place.journal.done(key)
 
 
@@ -260,7 +263,7 @@ def end_what_was_begun(found: Holdings, place: Place, now: datetime) -> set[tupl
             # decided anew; or the artifact was recorded after all.
             place.journal.done(intent.key)
         elif intent.doing is Doing.DELETING or now - intent.since > grace:
-            _delete_data(place, intent.key, intent.files)
+            _delete_data(place, intent.key, intent.files, intent.doing)
             ended.add(tuple(intent.key.split("/")[:2]))
     return ended
 

@@ -253,7 +253,7 @@ class Storm:
                 del self.open[identity]
                 held = self.holds["hold"].pop(identity, None)
                 self.holds["release"].pop(identity, None)
-                if held and state == "succeeded":
+                if held and "local" in json.loads(answer)["marks"]:
                     self.held.add(held)
             elif at_rest and not ((self.live.requests / name).exists() or self.in_spool(identity)):
                 yield f"{identity}: lost"

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from backup_agent.catalog.copies import Notes
 from backup_agent.core.answers import Outcome, PlaceResult
 from backup_agent.core.reasons import BackupError
 from backup_agent.core.tasks import PruneTask
@@ -187,3 +188,16 @@ def test_a_deletion_that_a_later_pass_ends_is_told(tmp_path: Path) -> None:
     assert [(event["set"], event["database"]) for event in pruned.told if event["event"] == "summary"] == [
         ("default", "orders")
     ]
+
+
+def test_what_is_deleted_at_a_destination_is_not_said_to_be_there_any_more_and_is_not_owed(tmp_path: Path) -> None:
+    pruned = Pruned(tmp_path, "offsite")
+    notes = Notes(pruned.world.root, "offsite", pruned.place.identity)
+    for key in pruned.world.going + pruned.world.kept:
+        notes.add(key)
+    pruned.prune()
+
+    assert [key for key in pruned.world.going if notes.has(key)] == []
+    assert [key for key in pruned.world.kept if notes.has(key)] == pruned.world.kept
+    (folder,) = (pruned.world.root / ".agent" / "copied").iterdir()
+    assert [key for key in pruned.world.going if not (folder / key).exists()] == []  # so that nothing is copied again
