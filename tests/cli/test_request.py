@@ -300,11 +300,19 @@ def test_on_a_terminal_one_line_tells_of_the_progress(place: Place) -> None:
     assert os.waitstatus_to_exitcode(status) == 0
 
 
+HEARS_CTRL_C = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # where the tests run in the background it is ignored
+from backup_agent.cli import main
+main.main()
+"""
+
+
 def test_ctrl_c_ends_the_waiting_and_not_the_request(place: Place) -> None:
     with (
         answering(place, runs, copies),
         subprocess.Popen(
-            [sys.executable, "-m", "backup_agent", "--config", place.config, "request", "--wait", "--id", "x"],
+            [sys.executable, "-c", HEARS_CTRL_C, "--config", place.config, "request", "--wait", "--id", "x"],
             stderr=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
