@@ -7,7 +7,8 @@ import re
 from datetime import UTC, datetime
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-SET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+# A set is a folder beside the file that says whose the root is.
+SET = re.compile(r"(?!owner\.json\Z)[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 DATABASE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,62}")
 DATABASE_GLOB = re.compile(r"!?[A-Za-z0-9.*?-]{1,64}")
 ARTIFACT = re.compile(r"(?P<database>.+)-(?P<stamp>\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d)\.backup")

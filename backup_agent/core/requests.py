@@ -174,7 +174,7 @@ class Request(BaseModel):
                 (
                     (
                         f"path: one name below the storage root expected, as `test` or `{root.rstrip('/')}/test` "
-                        f"(got {self.path!r}); a name has letters, digits, '.', '_', '-'"
+                        f"(got {self.path!r}); a name has letters, digits, '.', '_', '-', and is not `owner.json`"
                     ),
                 )
             )

@@ -107,7 +107,10 @@ class Staging:
         """Remove what this run left, and did not pass; return the names."""
         new = self._new_files()
         for path in new:
-            path.unlink()
+            if path.is_dir() and not path.is_symlink():  # what neo4j-admin keeps of a failed backup
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink()
         return tuple(path.name for path in new)
 
     def _new_files(self) -> tuple[Path, ...]:

@@ -67,6 +67,7 @@ def test_a_path_names_one_set(path: str, expected: str) -> None:
         "",
         "a b",
         "/backupsX/a",
+        "owner.json",
     ],
 )
 def test_a_path_that_leaves_the_root_or_has_more_than_one_name_is_refused(path: str) -> None:
