@@ -15,12 +15,21 @@ MOST_INTERVALS = 3
 """Without another clock, a newest point that is later than this many expected intervals was not taken when it says."""
 
 
-class Reading(Value):
-    """What the two clocks of a machine showed at one moment. Kept from pass to pass, whether it was blocked or not."""
+class Shown(Value):
+    """What some clock showed at one moment of this machine's."""
 
     now: datetime
     monotonic: float
     """Seconds of a clock that nobody sets and that runs on while the machine sleeps (CLOCK_BOOTTIME)."""
+
+    def by(self, monotonic: float) -> datetime:
+        """Return what it shows at a later moment, however ours was set meanwhile."""
+        return self.now + timedelta(seconds=monotonic - self.monotonic)
+
+
+class Reading(Shown):
+    """What the two clocks of a machine showed at one moment, kept from pass to pass."""
+
     boot: str
     """Which start of the machine they belong to (Linux: /proc/sys/kernel/random/boot_id): else they say nothing."""
 
@@ -52,7 +61,7 @@ def distrust(
         if abs(reading.now - shown) > TOLERANCE:
             return _failure(f"this machine's clock shows {_moment(reading.now)}, and {name} {_moment(shown)}")
     if last and last.boot == reading.boot:
-        jump = (reading.now - last.now) - timedelta(seconds=reading.monotonic - last.monotonic)
+        jump = reading.now - last.by(reading.monotonic)
         if abs(jump) > TOLERANCE:
             way = "forward" if jump > timedelta(0) else "back"
             return _failure(f"this machine's clock was set {way} by {abs(jump)} since {_moment(last.now)}")

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from backup_agent.core.clock import Shown
 from backup_agent.core.records import BackupType, Value
 
 
@@ -62,8 +63,8 @@ class PruneTask(Value):
     """Destination whose owed copies are given up."""
     forgotten: dict[str, datetime] = Field(default={})
     """Databases whose last backups may go too -> when that was said."""
-    clock_offset: float | None = None
-    """Seconds the servers' clock is ahead of ours, as Bolt said last; None where it has not."""
+    server_clock: Shown | None = None
+    """What the servers' clock showed when Bolt told it last; None where it has not."""
     settings: dict[str, Any]
 
 

@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Self
 
 from backup_agent import durable
 from backup_agent.catalog import records
@@ -74,6 +75,39 @@ class Place:
         return Policy.of(dict(found) if found else None)
 
 
+@dataclass(frozen=True)
+class Clock:
+    """The clock of this machine, and whether it can be trusted with deleting."""
+
+    reading: Reading
+    wrong: Failure | None
+    """Why nothing may be deleted by it."""
+
+    @classmethod
+    def of(cls, place: Place, task: PruneTask, found: Holdings) -> Self:
+        """Hold it against the other clocks, and against what it showed in the pass before."""
+        now, monotonic = datetime.now(UTC), time.clock_gettime(time.CLOCK_BOOTTIME)
+        reading = Reading(now=now, monotonic=monotonic, boot=_BOOT.read_text().strip())
+        references = {}
+        if (shown := place.store.now()) is not None:
+            references[f"{place.name}'s clock"] = shown
+        if task.server_clock is not None:
+            references["datetime() of the server"] = task.server_clock.by(monotonic)
+        last = None
+        with suppress(OSError, ValueError):
+            last = Reading.model_validate_json(cls._file(place).read_bytes())
+        return cls(reading, distrust(reading, references, last=last, gaps=_gaps(found, place, now)))
+
+    def keep(self, place: Place) -> None:
+        """Let the next pass compare with this one."""
+        with suppress(OSError):  # a full volume must not hinder what frees it
+            durable.write(self._file(place), self.reading.model_dump_json().encode())
+
+    @staticmethod
+    def _file(place: Place) -> Path:
+        return place.root / ".agent" / "clock.json"
+
+
 def prune(task: PruneTask, place: Place, teller: Teller) -> PlaceResult:
     """Apply retention at one place, in the order that is safe; raise BackupError where nothing may be deleted."""
     now = datetime.now(UTC)
@@ -83,13 +117,14 @@ def prune(task: PruneTask, place: Place, teller: Teller) -> PlaceResult:
         dropped = give_up_owed(task, place)
         found = with_what_lags(survey(place.store, index_of(place.name, place.settings)), place.store)
         tell_strays(found, place, teller)
+        clock = Clock.of(place, task, found)
         if held.may_delete and not task.dry_run:
             if any(True for _ in place.journal):
                 held.confirm()
-            ended = end_what_was_begun(found, place, now)
+            ended = end_what_was_begun(found, place, held, None if clock.wrong else now)
             if place.name == VOLUME:
                 tell_summaries(ended, place, teller)
-            put_marks(found, place)
+            put_marks(found, place, held)
         planned = (apply_policy(task, found, place, now), *expire_adhoc(found, place, now))
         result = told_of(planned, place).model_copy(update={"dropped": dropped})
         if task.plan is not None and task.plan != result.plan:
@@ -98,9 +133,17 @@ def prune(task: PruneTask, place: Place, teller: Teller) -> PlaceResult:
                 f"{place.name}: the plan is {result.plan} now, not {task.plan} as it was looked at",
                 "look at it again by `backup-agent plan`, then ask for that one",
             )
-        if task.dry_run or not result.deletions:
+        if task.dry_run:
             return result
-        check_clock(task, found, place, held, now)
+        if not result.deletions:
+            # A clock that was set is told by the first pass that it blocks.
+            if clock.wrong is None:
+                clock.keep(place)
+            return result
+        clock.keep(place)
+        failure = held.no_deletion or clock.wrong
+        if failure is not None:
+            raise PermanentError(failure.reason, failure.error, failure.hint)
         count, freed = carry_out(planned, found, place, held, teller)
         return result.model_copy(update={"deleted": count, "freed": freed})
 
@@ -172,27 +215,6 @@ def told_of(planned: Iterable[Plan], place: Place) -> PlaceResult:
     return result.failed(Failure(Reason.INVALID_REQUEST, "\n".join(refused), hint))
 
 
-def check_clock(task: PruneTask, found: Holdings, place: Place, held: Held, now: datetime) -> None:
-    """Raise PermanentError where nothing may be deleted here, or the clock cannot be trusted with it."""
-    failure = held.no_deletion
-    file = place.root / ".agent" / "clock.json"
-    reading = Reading(now=now, monotonic=time.clock_gettime(time.CLOCK_BOOTTIME), boot=_BOOT.read_text().strip())
-    last = None
-    with suppress(OSError, ValueError):
-        last = Reading.model_validate_json(file.read_bytes())
-    with suppress(OSError):  # a full volume must not hinder what frees it
-        durable.write(file, reading.model_dump_json().encode())
-    references = {}
-    shown = place.store.now()
-    if shown is not None:
-        references[f"{place.name}'s clock"] = shown
-    if task.clock_offset is not None:
-        references["datetime() of the server"] = now + timedelta(seconds=task.clock_offset)
-    failure = failure or distrust(reading, references, last=last, gaps=_gaps(found, place, now))
-    if failure is not None:
-        raise PermanentError(failure.reason, failure.error, failure.hint)
-
-
 def carry_out(planned: Iterable[Plan], found: Holdings, place: Place, held: Held, teller: Teller) -> tuple[int, int]:
     """Delete what the plans say, in their order; return how many artifacts and bytes went."""
     deletions = [one for each in planned for one in each.delete]
@@ -202,7 +224,7 @@ def carry_out(planned: Iterable[Plan], found: Holdings, place: Place, held: Held
         held.confirm()
         forget(index_of(place.name, place.settings), {one.key for one in batch})
         for one in batch:
-            if not delete(place, one.key, found.files[one.key]):
+            if not delete(place, held, one.key, found.files[one.key]):
                 teller.tell("warning", text="artifact not deleted", because=f"{one.key}: held since it was planned")
                 continue
             count, freed = count + 1, freed + one.size
@@ -212,15 +234,20 @@ def carry_out(planned: Iterable[Plan], found: Holdings, place: Place, held: Held
     return count, freed
 
 
-def delete(place: Place, key: str, files: tuple[str, ...]) -> bool:
-    """Delete one artifact: intent, record, data, marks. Tell whether: not where it has been held meanwhile."""
+def delete(place: Place, held: Held, key: str, files: tuple[str, ...]) -> bool:
+    """Delete one artifact: intent, record, data, marks. Tell whether: not where it has been held meanwhile.
+
+    The lease is looked after before each: a process that was stopped in between may have lost it, and what it would
+    delete may be another agent's by then. Costs nothing while the last renewal is young.
+    """
     place.journal.begin(Intent(key=key, doing=Doing.DELETING, files=files, since=datetime.now(UTC)))
     # After the intent: who holds an artifact looks for one after he has put his mark (catalog.holds).
     if held_now(place, key):
         place.journal.done(key)
         return False
+    held.check()
     place.store.delete(record_key(key))
-    _delete_data(place, key, files, Doing.DELETING)
+    _delete_data(place, held, key, files, Doing.DELETING)
     return True
 
 
@@ -231,11 +258,10 @@ def held_now(place: Place, key: str) -> bool:
     return place.store.stat(hold_key(key)) is not None
 
 
-def _delete_data(place: Place, key: str, files: tuple[str, ...], doing: Doing) -> None:
-    for file in reversed(files):
+def _delete_data(place: Place, held: Held, key: str, files: tuple[str, ...], doing: Doing) -> None:
+    for file in (*reversed(files), damage_key(key), hold_key(key)):
+        held.check()
         place.store.delete(file)
-    place.store.delete(damage_key(key))
-    place.store.delete(hold_key(key))
     if place.name == VOLUME:
         # Before the intent goes: else a crash would leave the empty folders of a set for ever.
         for folder in ((place.root / key).parent, (place.root / key).parent.parent):
@@ -247,10 +273,10 @@ def _delete_data(place: Place, key: str, files: tuple[str, ...], doing: Doing) -
     place.journal.done(key)
 
 
-def end_what_was_begun(found: Holdings, place: Place, now: datetime) -> set[tuple[str, ...]]:
+def end_what_was_begun(found: Holdings, place: Place, held: Held, now: datetime | None) -> set[tuple[str, ...]]:
     """End the deletions that a crash has cut off, and remove what was never recorded, past its grace period.
 
-    Return the sets and databases that lost something.
+    Return the sets and databases that lost something. Without a `now` that can be trusted no grace period is over.
     """
     ended: set[tuple[str, ...]] = set()
     unreadable = {one.artifact for one in found.unreadable}
@@ -262,18 +288,19 @@ def end_what_was_begun(found: Holdings, place: Place, now: datetime) -> set[tupl
             # Its record stands, even where a listing that lags does not show it: the deletion never began, and is
             # decided anew; or the artifact was recorded after all.
             place.journal.done(intent.key)
-        elif intent.doing is Doing.DELETING or now - intent.since > grace:
-            _delete_data(place, intent.key, intent.files, intent.doing)
+        elif intent.doing is Doing.DELETING or (now is not None and now - intent.since > grace):
+            _delete_data(place, held, intent.key, intent.files, intent.doing)
             ended.add(tuple(intent.key.split("/")[:2]))
     return ended
 
 
-def put_marks(found: Holdings, place: Place) -> None:
+def put_marks(found: Holdings, place: Place, held: Held) -> None:
     """Put the holds that are wanted at a destination beside their artifacts, and take away those that are not."""
     if place.name == VOLUME:
         return
     wanted = Wanted(place.root, place.name, place.identity)
     for key, hold in wanted:
+        held.check()
         if hold is None:
             place.store.delete(hold_key(key))
             found.holds.pop(key, None)

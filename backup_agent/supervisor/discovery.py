@@ -3,15 +3,17 @@
 The asking is a child's; this keeps the outcome, and the last topology on the volume for the day Bolt is silent.
 """
 
+import time
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import structlog
 
 from backup_agent.cluster.memory import forget, recall, remember
+from backup_agent.core.clock import Shown
 from backup_agent.core.reasons import Failure, Reason
 from backup_agent.core.selection import Knowledge, Selection, select
 from backup_agent.core.topology import Addressing, Source, Topology, sources
@@ -35,6 +37,9 @@ class Discovery:
     notes: tuple[str, ...] = ()
     """What the cluster did not tell when it answered last."""
     clock_offset: float | None = None
+    """Seconds the servers' clock was ahead of ours in the last answer."""
+    server_clock: Shown | None = None
+    """What it showed when it was told last."""
     asked: bool = False
     """Whether this life has asked the cluster: what an earlier one kept may have come with a cloned volume."""
     _at: float | None = None
@@ -47,6 +52,10 @@ class Discovery:
         """Tell whether the cluster was asked a moment ago."""
         return self._at is not None and monotonic - self._at < FRESH_SECONDS
 
+    def doubt(self) -> None:
+        """Ask again before anything is deleted: the clocks disagree, and ours may have been set right since."""
+        self._at, self.asked = None, False
+
     def outdate(self) -> None:
         """Ask again before the next backup."""
         self._at = None
@@ -57,6 +66,9 @@ class Discovery:
         self.reachable = event.get("reachable", {})
         if event["event"] == "topology":
             self.clock_offset = event.get("clock_offset_seconds")
+            if self.clock_offset is not None:
+                shown = datetime.now(UTC) + timedelta(seconds=self.clock_offset)
+                self.server_clock = Shown(now=shown, monotonic=time.clock_gettime(time.CLOCK_BOOTTIME))
             self.current = self.last = self._remember(Topology.model_validate(event["topology"]))
             self.failure = None
             self._note(tuple(event.get("notes", ())))

@@ -141,7 +141,7 @@ class Keeping:
             plan=asked.plan if asked else None,
             drop_owed=asked.drop_owed if asked else None,
             forgotten=self.standing.forgotten,
-            clock_offset=self.discovery.clock_offset,
+            server_clock=self.discovery.server_clock,
             settings=self.settings.model_dump(mode="json"),
         )
 
@@ -225,6 +225,8 @@ class Keeping:
         if wish.kind == "prune":
             every = self.settings.limits.prune_every.total_seconds()
             self.passes.pruned(wish, result, seconds, every, monotonic, now)
+            if result.reason is Reason.CLOCK:
+                self.discovery.doubt()
             self.account.pass_ended(wish.place, result.reason if result.outcome is Outcome.FAILED else None)
             told = log.warning if result.outcome is Outcome.FAILED else log.info
             told(

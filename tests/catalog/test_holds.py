@@ -7,6 +7,7 @@ import pytest
 
 from backup_agent.catalog.holds import hold, release
 from backup_agent.catalog.journal import Doing, Intent, Journal
+from backup_agent.catalog.lease import Held
 from backup_agent.core.marks import Hold
 from backup_agent.core.names import hold_key, record_key
 from backup_agent.core.reasons import PermanentError
@@ -38,7 +39,7 @@ def place(root: Path) -> Place:
 def test_what_was_held_after_the_plan_is_not_deleted(root: Path) -> None:
     hold(root, {}, WANTED)
 
-    assert not delete(place(root), KEY, (KEY,))
+    assert not delete(place(root), Held(), KEY, (KEY,))
     assert (root / KEY).exists()
     assert (root / record_key(KEY)).exists()
     assert list(place(root).journal) == []
@@ -56,5 +57,5 @@ def test_what_was_released_is_deleted_whole(root: Path) -> None:
     hold(root, {}, WANTED)
     release(root, {}, KEY)
 
-    assert delete(place(root), KEY, (KEY,))
+    assert delete(place(root), Held(), KEY, (KEY,))
     assert not (root / "default").exists()

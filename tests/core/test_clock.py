@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from backup_agent.core.clock import Gap, Reading, distrust
+from backup_agent.core.clock import Gap, Reading, Shown, distrust
 from backup_agent.core.reasons import Reason
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -78,6 +78,12 @@ def test_without_a_reference_the_points_themselves_are_asked(hours: int, trusted
     assert (failure is None) == trusted
     assert failure is None or "the newest point of default/orders" in failure.error
     assert distrust(reading(), {"S3's Date": NOW}, gaps=gaps) is None
+
+
+def test_what_another_clock_showed_goes_on_by_the_clock_that_nobody_sets() -> None:
+    shown = Shown(now=NOW, monotonic=100.0)
+
+    assert shown.by(3700.0) == NOW + HOUR
 
 
 def test_a_reading_is_kept_as_json() -> None:

@@ -1,17 +1,25 @@
 """Applying retention at one place, below the live agent: a set that is refused, and copies that are given up."""
 
 import json
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from backup_agent.catalog.copies import Notes
+from backup_agent.catalog.holdings import survey
+from backup_agent.catalog.journal import Doing, Intent
+from backup_agent.catalog.lease import Held, HeldByAnotherError
+from backup_agent.core.clock import Reading, Shown
 from backup_agent.core.names import record_key
-from backup_agent.core.reasons import PermanentError, Reason
+from backup_agent.core.reasons import PermanentError, Reason, TransientError
 from backup_agent.core.records import Record
 from backup_agent.core.tasks import PruneTask
-from backup_agent.run.prune import Place, prune
+from backup_agent.run.prune import Place, apply_policy, carry_out, prune
 from backup_agent.run.telling import Teller
 from backup_agent.settings.model import Settings
 from backup_agent.stores.local import LocalStore
@@ -120,3 +128,115 @@ def test_copies_to_a_destination_that_is_not_there_cannot_be_given_up(volume: Pl
         applied(volume, drop_owed="moon", force=True)
 
     assert refused.value.failure.reason is Reason.NOT_FOUND
+
+
+# By which clock
+
+
+def since_boot() -> float:
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def shown(*, ahead: timedelta = timedelta(0), ago: float = 3600.0) -> Shown:
+    """Return what a clock showed an hour ago that is so much ahead of ours by now."""
+    now = datetime.now(UTC) + ahead
+    return Shown(now=now - timedelta(seconds=ago), monotonic=since_boot() - ago)
+
+
+def seen_by_the_last_pass(volume: Place, *, ahead: timedelta) -> None:
+    """Let the pass of an hour ago have seen a clock that would be so much ahead by now."""
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    reading = Reading(boot=boot, **shown(ahead=ahead).model_dump())
+    (volume.root / ".agent" / "clock.json").write_text(reading.model_dump_json())
+
+
+@pytest.mark.parametrize(
+    ("ahead", "trusted"),
+    [
+        pytest.param(timedelta(0), True, id="nobody has set ours since"),
+        pytest.param(timedelta(days=-30), False, id="ours was set forward since"),
+        pytest.param(timedelta(days=30), False, id="ours was set back since"),
+    ],
+)
+def test_a_clock_that_was_set_after_the_servers_told_theirs_is_held_against_it(
+    volume: Place, ahead: timedelta, trusted: bool
+) -> None:
+    before = recorded(volume)
+    if trusted:
+        assert applied(volume, force=True, server_clock=shown(ahead=ahead))[0].deleted == 4
+        return
+    for _ in range(2):
+        with pytest.raises(PermanentError, match=r"datetime\(\) of the server") as refused:
+            applied(volume, force=True, server_clock=shown(ahead=ahead))
+        assert refused.value.failure.reason is Reason.CLOCK
+
+    assert recorded(volume) == before
+
+
+def test_a_pass_with_nothing_to_delete_is_one_that_the_next_compares_with(volume: Place) -> None:
+    applied(volume, force=True)
+    kept = volume.root / ".agent" / "clock.json"
+    kept.unlink()
+    result, _ = applied(volume)
+
+    assert (result.outcome, result.deletions) == ("succeeded", ())
+    assert abs(Reading.model_validate_json(kept.read_bytes()).monotonic - since_boot()) < 60
+
+
+def test_that_the_clock_was_set_is_told_by_the_first_pass_that_would_delete_by_it(volume: Place) -> None:
+    seen_by_the_last_pass(volume, ahead=timedelta(days=-30))
+    applied(volume, dry_run=True)
+    idle = volume.settings.model_copy(update={"retention": None})
+    prune(
+        PruneTask(run="prune-1", place="local", settings={}), Place("local", volume.store, idle), Teller(lambda _: None)
+    )
+    with pytest.raises(PermanentError, match="was set forward by 30 days") as refused:
+        applied(volume, force=True)
+    result, _ = applied(volume, force=True)
+
+    assert refused.value.failure.reason is Reason.CLOCK
+    assert result.deleted == 4
+
+
+@pytest.mark.parametrize("wrong", [False, True], ids=["right", "wrong"])
+def test_by_a_clock_that_is_wrong_no_grace_period_is_over(volume: Place, wrong: bool) -> None:
+    orphan = full("default", 100).key
+    (volume.root / orphan).write_bytes(b"published, and not recorded yet")
+    since = datetime.now(UTC) - timedelta(days=30)
+    volume.journal.begin(Intent(key=orphan, doing=Doing.PUBLISHING, files=(orphan,), since=since))
+    with suppress(PermanentError):
+        applied(volume, server_clock=shown(ahead=timedelta(days=-30) if wrong else timedelta(0)))
+
+    assert (volume.root / orphan).exists() == wrong
+
+
+# By whom
+
+
+@dataclass(frozen=True)
+class Losing(Held):
+    """Is lost as soon as one key is gone: the process was stopped there, and goes on after another has taken over."""
+
+    root: Path = field(kw_only=True)
+    last: str = field(kw_only=True)
+
+    def check(self) -> None:
+        if not (self.root / self.last).exists():
+            raise HeldByAnotherError("the lease was lost")
+
+
+@pytest.mark.parametrize("last", ["record", "data"])
+def test_a_process_that_loses_the_lease_inside_a_batch_deletes_nothing_more(volume: Place, last: str) -> None:
+    found = survey(volume.store)
+    task = PruneTask(run="prune-1", place="local", force=True, settings={})
+    planned = apply_policy(task, found, volume, datetime.now(UTC))
+    first = planned.delete[0].key
+    held = Losing(root=volume.root, last=record_key(first) if last == "record" else first)
+    with pytest.raises(TransientError) as refused:
+        carry_out([planned], found, volume, held, Teller(lambda _: None))
+    again = survey(volume.store)
+
+    assert refused.value.failure.reason is Reason.FOREIGN_ROOT
+    assert found.entries.keys() - again.entries.keys() == {first}
+    assert [one.key for one in again.orphans] == ([first] if last == "record" else [])
+    assert [intent.key for intent in volume.journal] == [first]  # so that the next pass ends it
