@@ -6,7 +6,7 @@ a destination that was pointed elsewhere owes everything again.
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
 
@@ -45,6 +45,16 @@ class Notes:
         note = self._folder / key
         note.parent.mkdir(parents=True, exist_ok=True)
         durable.write(note, GIVEN_UP)
+
+    def strike(self, key: str) -> None:
+        """Take a note away: the copy is owed, whatever was noted."""
+        (self._folder / key).unlink(missing_ok=True)
+
+    def noted(self) -> Iterator[str]:
+        """Yield the keys of all artifacts that have a note, also those that are given up (`has` tells)."""
+        for folder in sorted(self._folder.glob("*/*")):
+            prefix = folder.relative_to(self._folder).as_posix()
+            yield from (f"{prefix}/{name}" for name in sorted(self._noted(prefix)) if not name.startswith("."))
 
     def owed(self, records: Iterable[Member]) -> tuple[Member, ...]:
         """Return the records without a copy, in the order they must be copied: a parent before what continues it."""

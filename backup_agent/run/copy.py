@@ -1,7 +1,8 @@
 """Copying what is owed to one destination: a child, since boto3 must never be in memory beside a JVM.
 
 Copies go parents first, and a record is written at a destination only when all that its point needs is recorded
-there: the first that fails ends the pass for its database, because what follows may need it. The destination is held
+there, of which the destination is asked: the first that fails ends the pass for its database, because what follows may
+need it. The destination is held
 (run.places) from the first copy to the last, and its lease looked after before each record: what was uploaded by an
 agent that has lost it meanwhile gets no record from it.
 """
@@ -10,7 +11,7 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -55,6 +56,8 @@ class Copying:
         self._store = store
         self._teller = teller
         self._settings = settings
+        self._seen: set[str] = set()
+        """Artifacts whose record stands there, as this pass saw it."""
         self.copied = 0
 
     def copy_all(self) -> Failure | None:
@@ -93,14 +96,34 @@ class Copying:
                     yield tuple(standing.entries.values())
 
     def _copy_database(self, entries: tuple[Entry, ...], held: Held) -> Failure | None:
+        known = {entry.key: entry for entry in entries}
         for entry in self._notes.owed(entries):
             try:
-                self._copy(self._recorded(entry.key), held)
+                for key in (*self._gone(entry, known), entry.key):
+                    self._copy(self._recorded(key), held)
             except BackupError as error:
                 return error.failure
             except OSError as error:
                 return Failure(Reason.INTERNAL, f"{entry.key}: {error.filename}: {error.strerror}")
         return None
+
+    def _gone(self, entry: Entry, known: Mapping[str, Entry]) -> tuple[str, ...]:
+        """Return what an artifact needs and has no record there any more, parents first; from now on it is owed.
+
+        A note is not enough: somebody may have emptied the bucket, or a lifecycle rule a part of it.
+        """
+        gone: list[str] = []
+        parent = known.get(entry.parent or "")
+        while parent is not None and parent.key not in self._seen:
+            if self._store.stat(record_key(parent.key)) is not None:
+                break
+            self._notes.strike(parent.key)
+            self._teller.tell(
+                "warning", text="copied again", because=f"{parent.key} is not there any more, and {entry.key} needs it"
+            )
+            gone.append(parent.key)
+            parent = known.get(parent.parent or "")
+        return tuple(reversed(gone))
 
     def _recorded(self, key: str) -> Record:
         """Return the record on the volume."""
@@ -131,6 +154,7 @@ class Copying:
             self._record(record.model_copy(update={"fencing": held.number}))
         self._journal.done(record.key)
         self._notes.add(record.key)
+        self._seen.add(record.key)
         self.copied += 1
         self._teller.tell("copied", place=self._task.destination, type=record.type.value, bytes=record.size)
 

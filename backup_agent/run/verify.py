@@ -14,8 +14,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from backup_agent.catalog import damages, records
+from backup_agent.catalog.copies import Notes
 from backup_agent.catalog.holdings import Holdings, by_database
 from backup_agent.catalog.index import index_of
+from backup_agent.catalog.journal import Journal
 from backup_agent.catalog.lease import Held
 from backup_agent.catalog.verified import State, Verified
 from backup_agent.core.answers import Outcome, PlaceResult
@@ -34,6 +36,9 @@ from backup_agent.stores.part_body import Throttle
 
 ENOUGH_ERRORS = 3
 """Artifacts in a row that cannot be read: the place is down, and the rest need not be tried."""
+
+SHOWN = 5
+"""Artifacts that a warning names; the log of the copies names them all."""
 
 IDLE = timedelta(hours=1)
 """When to ask again where nothing is kept, or nothing is to be read."""
@@ -101,6 +106,8 @@ class Verifying:
         destination = settings.storage.destinations.get(task.place)
         identity = VOLUME if destination is None else destination.identity
         self._readings = Verified(settings.storage.root, task.place, identity)
+        self._notes = None if destination is None else Notes(settings.storage.root, task.place, identity)
+        self._journal = Journal(settings.storage.root, task.place, identity)
         self._healing = Healing(task.place, settings, opened, self._on_bytes)
         self._holding = ExitStack()
         self._held: Held | None = None
@@ -134,6 +141,8 @@ class Verifying:
         now = datetime.now(UTC)
         for part in by_database(self._store, index_of(self._task.place, self._settings), writes=False):
             self._standing.add(part, self._readings.times, now)
+        if self._notes is not None:
+            self._owe_again(self._notes)
         if self._task.heal:
             for key in self._standing.damaged:
                 if not self._given_up:
@@ -148,6 +157,38 @@ class Verifying:
             self._readings.leave(State(started=now, read=self._found.read, pace=due.pace))
         self._tell("damages", keys=self._standing.damaged)
         self._tell_result(due, remaining)
+
+    def _owe_again(self, notes: Notes) -> None:
+        """Let copies be owed that were confirmed and are gone: others can empty a bucket, or a lifecycle rule does."""
+        there = self._standing.sound.keys() | self._standing.marked
+        gone: list[str] = []
+        for key in notes.noted():
+            if self._given_up or time.monotonic() >= self._ends:
+                break
+            if key not in there and self._is_gone(key, notes):
+                notes.strike(key)
+                gone.append(key)
+        for set_name, database in sorted({(one[0], one[1]) for one in (key.split("/") for key in gone)}):
+            tell_summary(set_name, database, self._settings, self._teller)
+        if gone:
+            shown = ", ".join(gone[:SHOWN]) + (", …" if len(gone) > SHOWN else "")
+            text = f"{len(gone)} copies are gone from {self._task.place}, not by the agent, and owed again: {shown}"
+            self._teller.tell("warning", text="copies are gone", because=text)
+            self._found.warnings.append(text)
+
+    def _is_gone(self, key: str, notes: Notes) -> bool:
+        """Tell whether the volume has an artifact, the place has no record of it, and the agent did not delete that.
+
+        Asked in this order, since retention notes what it deleted before it strikes out that it is about to, and a copy
+        may have come since the listing.
+        """
+        return (
+            key.partition("/")[0] in self._settings.declared_sets
+            and (self._settings.storage.root / record_key(key)).exists()
+            and self._store.stat(record_key(key)) is None
+            and not self._journal.deletes(key)
+            and notes.has(key)
+        )
 
     def _due(self, now: datetime) -> Slice:
         period = self._settings.verify.every

@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 
 from backup_agent.artifact.reading import read_through
+from backup_agent.catalog.copies import Notes
 from backup_agent.catalog.holdings import of_database, survey
 from backup_agent.catalog.index import index_path
+from backup_agent.catalog.journal import Doing, Intent, Journal
 from backup_agent.core.marks import Damage
 from backup_agent.core.names import damage_key, record_key
 from backup_agent.core.reasons import Reason, TransientError
@@ -20,8 +22,9 @@ from backup_agent.core.records import BackupType, Record
 from backup_agent.core.tasks import VerifyTask
 from backup_agent.run.telling import Teller
 from backup_agent.run.verify import Verifying
-from backup_agent.settings.model import Settings
+from backup_agent.settings.model import Destination, Settings
 from backup_agent.stores.local import LocalStore
+from backup_agent.stores.memory import MemoryStore
 from backup_agent.stores.store import Store
 from tests.artifact.writer import Written, artifact
 
@@ -203,3 +206,34 @@ def test_the_summary_of_a_damaged_database_is_told_anew(tmp_path: Path) -> None:
     (summary,) = (event for event in told if event["event"] == "summary")
 
     assert summary["last_success"]["FULL"] == records[0].finished.isoformat().replace("+00:00", "Z")
+
+
+@pytest.mark.parametrize(
+    ("fate", "owed"),
+    [
+        pytest.param("deleted", 1, id="by somebody"),
+        pytest.param("record deleted", 1, id="its record alone"),
+        pytest.param("given up", 0, id="by retention"),
+        pytest.param("being deleted", 0, id="by retention, which was killed"),
+        pytest.param("there", 0, id="not at all"),
+    ],
+)
+def test_a_copy_that_is_gone_from_a_destination_is_owed_again(tmp_path: Path, fate: str, owed: int) -> None:
+    record, offsite = put(tmp_path), MemoryStore("offsite")
+    identity = Destination(bucket="offsite").identity
+    notes, journal = Notes(tmp_path, "offsite", identity), Journal(tmp_path, "offsite", identity)
+    notes.add(record.key)
+    if fate in ("there", "record deleted"):
+        offsite.put_artifact(record.key, tmp_path / record.key, record.files[0], lambda _: None)
+    if fate == "there":
+        offsite.create(record_key(record.key), record.to_json())
+    if fate == "given up":
+        notes.give_up(record.key)
+    if fate == "being deleted":
+        journal.begin(Intent(key=record.key, doing=Doing.DELETING, files=(record.key,), since=LONG_AGO))
+    told = verify_at({"local": LocalStore(tmp_path, "local"), "offsite": offsite}, tmp_path, place="offsite")
+    warnings = told[-1]["result"]["warnings"]
+
+    assert owed == len(notes.owed([record])) == len(warnings)
+    assert all(record.key in warning for warning in warnings)
+    assert [event["owed"] for event in told if event["event"] == "summary"] == [{"offsite": 1}] * owed

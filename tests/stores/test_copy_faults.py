@@ -47,10 +47,10 @@ class Volume:
                 "storage": {"root": str(root), "destinations": {"offsite": {"bucket": "backups"}}},
             }
         )
-        full = self._add(0, None, "F1")
-        self.records = [full, self._add(1, full, "D1"), self._add(2, None, "F2", "F2 again")]
+        full = self.add(0, None, "F1")
+        self.records = [full, self.add(1, full, "D1"), self.add(2, None, "F2", "F2 again")]
 
-    def _add(self, hour: int, parent: Record | None, *contents: str) -> Record:
+    def add(self, hour: int, parent: Record | None, *contents: str) -> Record:
         taken = TAKEN + timedelta(hours=hour)
         folder = self.root / "default" / "orders"
         folder.mkdir(parents=True, exist_ok=True)
@@ -263,3 +263,35 @@ def test_a_lease_that_is_lost_during_an_upload_gets_no_record(volume: Volume) ->
     assert failure.reason is Reason.FOREIGN_ROOT
     assert [stored.key for stored in store.list("default/")] == [volume.records[0].key]
     assert volume.owed == 3
+
+
+def test_what_a_differential_needs_and_somebody_deleted_there_is_copied_again_before_it(volume: Volume) -> None:
+    store = MemoryStore("offsite")
+    volume.copy(store)
+    for stored in list(store.list("default/")):
+        store.delete(stored.key)
+    later = volume.add(3, volume.records[1], "D2")
+    failure, told = volume.copy(store)
+    expected = [volume.records[0].key, volume.records[1].key, later.key]
+
+    assert failure is None
+    assert [record_key(key) for key in expected] == [
+        stored.key for stored in store.list("default/") if stored.key.endswith(".json")
+    ]
+    assert violations(store) == []
+    assert [event["because"].split()[0] for event in told if event.get("text") == "copied again"] == expected[1::-1]
+
+
+def test_what_is_to_be_copied_again_and_cannot_be_is_owed(volume: Volume) -> None:
+    store = FaultyStore(MemoryStore("offsite"))
+    volume.copy(store)
+    for stored in list(store.list("default/")):
+        store.delete(stored.key)
+    volume.records.append(volume.add(3, volume.records[1], "D2"))
+    store.revive()
+    store.faults.append(Fault("put_artifact", Does.FAIL))
+    failure, told = volume.copy(store)
+
+    assert failure is not None
+    assert [event["owed"] for event in told if event["event"] == "owed"] == [volume.owed] == [3]
+    assert violations(store) == []
