@@ -4,12 +4,15 @@ It stands beside the artifact as `….backup.json`, is written last, and never c
 the rest (summary, status, metrics) can be made from them again.
 """
 
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Literal, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+"""An artifact tells no earlier time, and the year 1 has no day before it in zones west of Greenwich."""
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 in lower-case hex")]
 
@@ -60,7 +63,7 @@ class Header(Value):
     database: str
     database_id: UUID = Field(description="Neo4j's internal id, not SHOW DATABASES' databaseID")
     store_id: str = Field(description="creation time, random, engine, format and version of the store, joined by '-'")
-    taken: datetime = Field(description="UTC, whole seconds")
+    taken: AwareDatetime = Field(ge=_EPOCH, description="UTC, whole seconds")
     lowest: int = Field(description="lowest append index; 0 with highest 0 is an empty differential")
     highest: int
     full: bool
@@ -90,8 +93,8 @@ class Record(Stored):
     request: str = Field(description="id of the request it was taken for")
     requested_by: str | None = None
     note: str | None = Field(default=None, description="the request's `reason`, free text")
-    started: datetime
-    finished: datetime
+    started: AwareDatetime
+    finished: AwareDatetime
     source: str | None = Field(default=None, description="host:port neo4j-admin said it copied from")
     server_version: str | None = None
     admin_version: str | None = None
@@ -104,8 +107,15 @@ class Record(Stored):
 
     @model_validator(mode="after")
     def _belongs_together(self) -> Self:
-        if self.key != f"{self.set}/{self.database}/{self.files[0].name}":
-            raise ValueError(f"key {self.key!r} does not name {self.set}/{self.database}/{self.files[0].name}")
+        first, *parts = (file.name for file in self.files)
+        if self.key != f"{self.set}/{self.database}/{first}":
+            raise ValueError(f"key {self.key!r} does not name {self.set}/{self.database}/{first}")
+        # Whoever deletes or heals an artifact goes by these names: they must not lead to somebody else's file.
+        for name in parts:
+            if not (name.startswith(f"{first}.") and name[len(first) + 1 :].isdecimal()):
+                raise ValueError(f"{name!r} is no part of {first!r}")
+        if self.header.full != (self.type is BackupType.FULL):
+            raise ValueError(f"type {self.type.value} is not what the header says")
         return self
 
     @property

@@ -37,7 +37,7 @@ RECORD: dict[str, Any] = {
     ),
     "files": (
         ArtifactFile(name=NAME, size=2048, sha256="ab" * 32),
-        ArtifactFile(name=f"{NAME}.part1", size=1024, sha256="cd" * 32),
+        ArtifactFile(name=f"{NAME}.1", size=1024, sha256="cd" * 32),
     ),
     "request": "nightly-1",
     "started": NOW,
@@ -70,6 +70,31 @@ def test_what_a_newer_agent_wrote_is_refused(one: Record | Hold | Damage) -> Non
 def test_a_record_names_the_artifact_it_stands_beside() -> None:
     with pytest.raises(ValidationError, match="does not name default/orders/"):
         Record(**{**RECORD, "key": "default/sales/" + NAME})
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["notes.txt", f"../sales/{NAME}", f"{NAME}.part1", f"{NAME}.", "orders-2026-11-24T02-00-00.backup", f"/{NAME}.1"],
+)
+def test_a_record_names_no_file_but_the_artifacts_own(name: str) -> None:
+    files = (RECORD["files"][0], ArtifactFile(name=name, size=5, sha256="ef" * 32))
+
+    with pytest.raises(ValidationError, match="is no part of 'orders-"):
+        Record(**{**RECORD, "files": files})
+
+
+def test_a_record_of_a_differential_that_calls_itself_full_is_refused() -> None:
+    with pytest.raises(ValidationError, match="type FULL is not what the header says"):
+        Record(**{**RECORD, "header": RECORD["header"].model_copy(update={"full": False})})
+
+
+@pytest.mark.parametrize("moment", ["2026-11-23T02:00:00", "0001-01-01T00:00:00Z"], ids=["no zone", "the year 1"])
+def test_a_record_of_a_time_that_cannot_be_compared_is_refused(moment: str) -> None:
+    written = json.loads(Record(**RECORD).to_json())
+    written["header"]["taken"] = moment
+
+    with pytest.raises(ValidationError, match=r"header\.taken"):
+        Record.from_json(json.dumps(written).encode())
 
 
 def test_the_size_of_an_artifact_is_that_of_all_its_files() -> None:
