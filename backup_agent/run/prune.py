@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 from backup_agent import durable
 from backup_agent.catalog import records
@@ -121,9 +121,7 @@ def prune(task: PruneTask, place: Place, teller: Teller) -> PlaceResult:
         if held.may_delete and not task.dry_run:
             if any(True for _ in place.journal):
                 held.confirm()
-            ended = end_what_was_begun(found, place, held, None if clock.wrong else now)
-            if place.name == VOLUME:
-                tell_summaries(ended, place, teller)
+            end_what_was_begun(found, place, held, None if clock.wrong else now, teller)
             put_marks(found, place, held)
         planned = (apply_policy(task, found, place, now), *expire_adhoc(found, place, now))
         result = told_of(planned, place).model_copy(update={"dropped": dropped})
@@ -144,8 +142,9 @@ def prune(task: PruneTask, place: Place, teller: Teller) -> PlaceResult:
         failure = held.no_deletion or clock.wrong
         if failure is not None:
             raise PermanentError(failure.reason, failure.error, failure.hint)
-        count, freed = carry_out(planned, found, place, held, teller)
-        return result.model_copy(update={"deleted": count, "freed": freed})
+        done = carry_out(planned, found, place, held, teller)
+        result = result.model_copy(update={"deleted": done.deleted, "freed": done.freed})
+        return result.failed(done.failure) if done.failure else result
 
 
 def with_what_lags(found: Holdings, store: Store) -> Holdings:
@@ -215,23 +214,43 @@ def told_of(planned: Iterable[Plan], place: Place) -> PlaceResult:
     return result.failed(Failure(Reason.INVALID_REQUEST, "\n".join(refused), hint))
 
 
-def carry_out(planned: Iterable[Plan], found: Holdings, place: Place, held: Held, teller: Teller) -> tuple[int, int]:
-    """Delete what the plans say, in their order; return how many artifacts and bytes went."""
+class Carried(NamedTuple):
+    """What came of a plan."""
+
+    deleted: int
+    """Artifacts."""
+    freed: int
+    """Bytes."""
+    failure: Failure | None
+    """Why something could not be deleted that should have been."""
+
+
+def carry_out(planned: Iterable[Plan], found: Holdings, place: Place, held: Held, teller: Teller) -> Carried:
+    """Delete what the plans say, in their order; a database of which something cannot be deleted stops no other."""
     deletions = [one for each in planned for one in each.delete]
     count = freed = 0
+    stuck: dict[str, Failure] = {}
     for start in range(0, len(deletions), BATCH):
         batch = deletions[start : start + BATCH]
         held.confirm()
         forget(index_of(place.name, place.settings), {one.key for one in batch})
         for one in batch:
-            if not delete(place, held, one.key, found.files[one.key]):
+            folder = one.key.rpartition("/")[0]
+            if folder in stuck:  # what it needs must not go before it
+                continue
+            try:
+                deleted = delete(place, held, one.key, found.files[one.key])
+            except PermanentError as error:
+                stuck[folder] = error.failure
+                teller.tell("warning", text="artifact not deleted", because=f"{one.key}: {error.failure.error}")
+                continue
+            if not deleted:
                 teller.tell("warning", text="artifact not deleted", because=f"{one.key}: held since it was planned")
                 continue
             count, freed = count + 1, freed + one.size
             teller.tell("pruned", place=place.name, key=one.key, bytes=one.size, reason=str(one))
-    if place.name == VOLUME:
-        tell_summaries({tuple(one.key.split("/")[:2]) for one in deletions}, place, teller)
-    return count, freed
+    tell_summaries({tuple(one.key.split("/")[:2]) for one in deletions}, place, teller)
+    return Carried(count, freed, next(iter(stuck.values()), None))
 
 
 def delete(place: Place, held: Held, key: str, files: tuple[str, ...]) -> bool:
@@ -273,10 +292,10 @@ def _delete_data(place: Place, held: Held, key: str, files: tuple[str, ...], doi
     place.journal.done(key)
 
 
-def end_what_was_begun(found: Holdings, place: Place, held: Held, now: datetime | None) -> set[tuple[str, ...]]:
+def end_what_was_begun(found: Holdings, place: Place, held: Held, now: datetime | None, teller: Teller) -> None:
     """End the deletions that a crash has cut off, and remove what was never recorded, past its grace period.
 
-    Return the sets and databases that lost something. Without a `now` that can be trusted no grace period is over.
+    Without a `now` that can be trusted no grace period is over. What cannot be removed stays begun, and is told.
     """
     ended: set[tuple[str, ...]] = set()
     unreadable = {one.artifact for one in found.unreadable}
@@ -289,9 +308,13 @@ def end_what_was_begun(found: Holdings, place: Place, held: Held, now: datetime 
             # decided anew; or the artifact was recorded after all.
             place.journal.done(intent.key)
         elif intent.doing is Doing.DELETING or (now is not None and now - intent.since > grace):
-            _delete_data(place, held, intent.key, intent.files, intent.doing)
+            try:
+                _delete_data(place, held, intent.key, intent.files, intent.doing)
+            except PermanentError as error:
+                teller.tell("warning", text="artifact not deleted", because=f"{intent.key}: {error.failure.error}")
+                continue
             ended.add(tuple(intent.key.split("/")[:2]))
-    return ended
+    tell_summaries(ended, place, teller)
 
 
 def put_marks(found: Holdings, place: Place, held: Held) -> None:
@@ -345,6 +368,8 @@ def tell_strays(found: Holdings, place: Place, teller: Teller) -> None:
 
 def tell_summaries(folders: Iterable[tuple[str, ...]], place: Place, teller: Teller) -> None:
     """Tell what stands on the volume now of each database that lost something."""
+    if place.name != VOLUME:
+        return
     for set_name, database in sorted(folders):
         if not tell_summary(set_name, database, place.settings, teller):
             teller.tell("gone", set=set_name, database=database)

@@ -240,3 +240,32 @@ def test_a_process_that_loses_the_lease_inside_a_batch_deletes_nothing_more(volu
     assert found.entries.keys() - again.entries.keys() == {first}
     assert [one.key for one in again.orphans] == ([first] if last == "record" else [])
     assert [intent.key for intent in volume.journal] == [first]  # so that the next pass ends it
+
+
+# What cannot be deleted
+
+
+def in_the_way(volume: Place, key: str) -> None:
+    """Put a folder of somebody else's in the place of a file."""
+    (volume.root / key).unlink()
+    (volume.root / key).mkdir()
+    (volume.root / key / "theirs").write_bytes(b"theirs")
+
+
+def test_what_cannot_be_deleted_ends_its_own_databases_turn_and_no_others(volume: Place) -> None:
+    stuck = full("default", 0).key
+    in_the_way(volume, stuck)
+    result, told = applied(volume, force=True)
+    left = recorded(volume)
+    again, _ = applied(volume, force=True)
+
+    assert (result.outcome, result.deleted) == ("failed", 1)
+    assert "Is a directory" in result.error
+    assert [event["because"].partition(":")[0] for event in told if event["event"] == "warning"] == [stuck]
+    assert left == [*keys("default", 1, 2, 3), *keys("weekly", 1)]
+    assert (again.outcome, again.deleted, recorded(volume)) == (
+        "succeeded",
+        2,
+        [*keys("default", 3), *keys("weekly", 1)],
+    )
+    assert (volume.root / stuck / "theirs").exists()
