@@ -27,7 +27,7 @@ class Outlook:
     @property
     def result(self) -> PlaceResult:
         """As an answer would show it."""
-        return told_of(self.plans, self.place)
+        return told_of(self.plans, self.place, self.found)
 
     @property
     def refused(self) -> list[str]:

@@ -43,6 +43,7 @@ class Rule(StrEnum):
     FUTURE = "future"
     HELD = "held"
     IN_USE = "in_use"
+    UNREADABLE = "unreadable"
     OWED = "owed"
     REFUSED = "refused"
     ADHOC = "adhoc"
@@ -54,6 +55,7 @@ SAID: Mapping[Rule, str] = {
     Rule.FUTURE: "taken in the future",
     Rule.HELD: "held",
     Rule.IN_USE: "in use",
+    Rule.UNREADABLE: "a record or mark of its database cannot be read",
     Rule.OWED: "a copy of it is owed",
     Rule.NEEDED: "needed by",
     Rule.MIN_CHAINS: "one of the newest chains, always kept:",
@@ -248,9 +250,9 @@ def plan(
 ) -> Plan:
     """Decide what is kept and what goes of the artifacts at one place.
 
-    `held`, `damaged` and `owed` are keys; `in_use` too, or sets with a database of which nothing may go. `forgotten` is
-    by database when it was forgotten: what was taken later is another one of that name. `force` lifts the limit on what
-    goes at once, and nothing else.
+    `held`, `damaged` and `owed` are keys; `in_use` too, or sets with a database of which something cannot be read.
+    `forgotten` is by database when it was forgotten: what was taken later is another one of that name. `force` lifts
+    the limit on what goes at once, and nothing else.
     """
     said, broken_files = _said(held, in_use, owed), _by_group(damaged)
     keep: dict[str, tuple[Ground, ...]] = {}
@@ -522,7 +524,7 @@ def _said(
             if isinstance(name, str):
                 found[_group(name)].append((name, rule))
             else:
-                found[name].append((None, rule))
+                found[name].append((None, Rule.UNREADABLE))
     return found
 
 

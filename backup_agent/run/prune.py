@@ -41,6 +41,9 @@ BATCH = 100
 SHOWN = 1000
 """Deletions that an answer repeats."""
 
+NAMED = 20
+"""Records that cannot be read, named in an answer."""
+
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -124,7 +127,7 @@ def prune(task: PruneTask, place: Place, teller: Teller) -> PlaceResult:
             end_what_was_begun(found, place, held, None if clock.wrong else now, teller)
             put_marks(found, place, held)
         planned = (apply_policy(task, found, place, now), *expire_adhoc(found, place, now))
-        result = told_of(planned, place).model_copy(update={"dropped": dropped})
+        result = told_of(planned, place, found).model_copy(update={"dropped": dropped})
         if task.plan is not None and task.plan != result.plan:
             raise PermanentError(
                 Reason.INVALID_REQUEST,
@@ -194,13 +197,14 @@ def expire_adhoc(found: Holdings, place: Place, now: datetime) -> tuple[Plan, ..
     )
 
 
-def told_of(planned: Iterable[Plan], place: Place) -> PlaceResult:
+def told_of(planned: Iterable[Plan], place: Place, found: Holdings) -> PlaceResult:
     """Return what the plans come to, as an answer shows it: refused sets make it fail, and nothing of them goes."""
     plans = tuple(planned)
     deletions = [one for each in plans for one in each.delete]
     digest = hashlib.sha256("\n".join((place.name, *(one.key for one in deletions))).encode()).hexdigest()[:16]
     refused = [str(one) for each in plans for one in each.refused]
     warnings = [f"{key}: taken in the future, and kept" for each in plans for key in each.future]
+    warnings += [f"{one}; nothing of {one.artifact.rpartition('/')[0]} goes" for one in found.unreadable[:NAMED]]
     result = PlaceResult(
         outcome=Outcome.SUCCEEDED_WITH_WARNINGS if warnings else Outcome.SUCCEEDED,
         plan=digest,

@@ -236,7 +236,8 @@ def said_of(entry: Entry, asked: Asked) -> set[str]:
         "no_policy": not any(asked.policy[rule] for rule in (*COUNTED, "within")),
         "held": entry.key in asked.held,
         "owed": entry.key in asked.owed,
-        "in_use": entry.key in asked.in_use or (entry.set, entry.database) in asked.in_use,
+        "in_use": entry.key in asked.in_use,
+        "unreadable": (entry.set, entry.database) in asked.in_use,
     }
     return {word for word, holds in found.items() if holds}
 

@@ -240,9 +240,10 @@ def test_what_is_held_in_use_or_owed_stays_with_all_it_needs(said: str, rule: st
     assert grounds(planned, "F1") == ["needed by default/orders/D1"]
 
 
-def test_of_a_database_in_use_nothing_goes() -> None:
+def test_of_a_database_of_which_something_cannot_be_read_nothing_goes() -> None:
     planned = made(WEEK + " default/people/F8[1-9] default/people/F9[1-9]", last=1, in_use=[("default", "orders")])
 
+    assert grounds(planned, "F1")[0] == "a record or mark of its database cannot be read"
     assert deleted(planned) == "people/F8"
 
 

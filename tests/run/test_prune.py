@@ -130,6 +130,17 @@ def test_copies_to_a_destination_that_is_not_there_cannot_be_given_up(volume: Pl
     assert refused.value.failure.reason is Reason.NOT_FOUND
 
 
+def test_where_a_record_cannot_be_read_nothing_of_its_database_goes_and_the_answer_says_so(volume: Place) -> None:
+    stranger = "weekly/orders/theirs.backup.json"
+    (volume.root / stranger).write_text("{}")
+    result, _ = applied(volume, force=True)
+
+    assert (result.outcome, result.deleted) == ("succeeded_with_warnings", 3)
+    assert len(result.warnings) == 1
+    assert result.warnings[0].startswith(f"{stranger}: key: Field required; nothing of weekly/orders goes")
+    assert recorded(volume) == [*keys("default", 3), *keys("weekly", 0, 1), stranger]
+
+
 # By which clock
 
 
