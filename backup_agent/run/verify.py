@@ -172,7 +172,7 @@ class Verifying:
             tell_summary(set_name, database, self._settings, self._teller)
         if gone:
             shown = ", ".join(gone[:SHOWN]) + (", …" if len(gone) > SHOWN else "")
-            text = f"{len(gone)} copies are gone from {self._task.place}, not by the agent, and owed again: {shown}"
+            text = f"gone from {self._task.place}, not by the agent, and owed again ({len(gone)}): {shown}"
             self._teller.tell("warning", text="copies are gone", because=text)
             self._found.warnings.append(text)
 

@@ -96,6 +96,7 @@ class Spool:
         self._answers = folder / "answers"
         self._unripe: dict[str, _Seen] = {}
         self._whole: dict[str, tuple[int, int, int]] = {}
+        self._immovable: dict[str, tuple[int, int, int]] = {}
         self._newest: dict[str, _Newest] = {}
         self._tickets = count()
         self._sweep: Iterator[bool] | None = None
@@ -136,6 +137,7 @@ class Spool:
             else:
                 unripe[entry.name] = seen
         self._unripe, self._whole = unripe, whole
+        self._immovable = {name: version for name, version in self._immovable.items() if name in whole}
         return [name for _, name in sorted(found)]
 
     @property
@@ -159,7 +161,10 @@ class Spool:
         return None if monotonic - before.since >= QUIET_SECONDS else before
 
     def take(self, name: str, now: datetime) -> Taken | None:
-        """Take a dropped file out of the folder and accept or reject it; None where it has gone meanwhile."""
+        """Take a dropped file out of the folder and accept or reject it; None where it has gone meanwhile.
+
+        Where that is forbidden it is answered where it stands, and None is returned from then on.
+        """
         folder = self._incoming / self.ticket(now)
         self.reserve.insist(folder.mkdir)
         try:
@@ -167,7 +172,26 @@ class Spool:
         except FileNotFoundError:
             folder.rmdir()
             return None
+        except PermissionError as error:
+            folder.rmdir()
+            return self._reject_where_it_stands(name, folder.name, error, now)
         return self._settle(folder, now)
+
+    def _reject_where_it_stands(self, name: str, ticket: str, error: PermissionError, now: datetime) -> Taken | None:
+        """Answer a file that may not be moved, once: another's in a sticky folder, or another's directory."""
+        path = self.folder / name
+        version = _version(path.lstat())
+        if self._immovable.get(name) == version:
+            return None
+        fault = (
+            f"cannot be moved ({error.strerror}): the agent runs as uid {os.getuid()}. It stays where it is, and is "
+            f"taken once it can be: remove it, or let that uid own {self.folder}"
+        )
+        taken = self._reject(path, ticket, b"", (fault,), now)
+        self.publish(taken.answer, (name,))
+        self._beside(name, taken.answer)
+        self._immovable[name] = version
+        return taken
 
     def unsettled(self) -> list[str]:
         """Return the tickets of files that were taken but neither accepted nor rejected: a crash came between."""

@@ -1,5 +1,6 @@
 """The spool: dropped files become entries, and entries become answers, exactly once."""
 
+import errno
 import json
 import os
 import socket
@@ -64,6 +65,27 @@ def finish(spool: Spool, answer: Answer, state: State = State.SUCCEEDED) -> Answ
     final = running.becomes(state, NOW, failure)
     spool.save(final)
     return final
+
+
+def test_a_file_that_may_not_be_moved_is_answered_where_it_stands_once(
+    spool: Spool, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As another's file in a sticky folder, or another's directory; root, who may be running this, may move both."""
+    drop(folder, "x.request", {"type": "FULL"})
+
+    def refuse(path: Path, target: Path) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), str(path), None, str(target))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(spool, "_rename", refuse)
+        answer = take(spool, "x.request")
+        again = spool.take("x.request", NOW) if spool.ripe(1.0) else "not seen"
+
+    assert (answer.state, answer.reason, again) == (State.REJECTED, Reason.INVALID_REQUEST, None)
+    assert f"uid {os.getuid()}" in (answer.error or "")
+    assert beside(folder, "x.status.json") == beside(folder, f"answers/{answer.id}.json")
+    assert spool.unsettled() == []
+    assert take(spool, "x.request").state is State.QUEUED
 
 
 def test_a_dropped_request_is_accepted_and_answered_beside_it(spool: Spool, folder: Path) -> None:
