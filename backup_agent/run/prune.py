@@ -157,7 +157,7 @@ def with_what_lags(found: Holdings, store: Store) -> Holdings:
     """
     hidden = [
         Unreadable(record_key(artifact), artifact, "it stands there, and the listing does not show it yet")
-        for artifact in sorted({artifact_of(one.key) for one in found.orphans})
+        for artifact in sorted({artifact_of(one.key) for one in found.orphans} - found.entries.keys())
         if store.stat(record_key(artifact)) is not None
     ]
     return replace(found, unreadable=(*found.unreadable, *hidden)) if hidden else found

@@ -141,6 +141,15 @@ def test_where_a_record_cannot_be_read_nothing_of_its_database_goes_and_the_answ
     assert recorded(volume) == [*keys("default", 3), *keys("weekly", 0, 1), stranger]
 
 
+def test_a_file_that_only_looks_like_a_part_of_a_recorded_artifact_is_left_and_keeps_nothing(volume: Place) -> None:
+    beside = volume.root / f"{full('weekly', 0).key}.7"
+    beside.write_bytes(b"theirs")
+    result, _ = applied(volume, force=True)
+
+    assert (result.outcome, result.deleted, result.warnings) == ("succeeded", 4, ())
+    assert beside.read_bytes() == b"theirs"
+
+
 # By which clock
 
 
