@@ -1,6 +1,7 @@
 """Reading records from the volume. They are the catalog; nothing here keeps a copy of its own."""
 
 import os
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,16 +24,18 @@ class Recorded:
 
 
 def of_database(root: Path, set_name: str, database: str) -> Recorded:
-    """Return what is recorded for one database, the oldest first. Nothing recorded is no error."""
+    """Return what is recorded for one database, the oldest first. Nothing recorded is no error.
+
+    As in a listing of the store, links and special files are not seen: to read a pipe would never end.
+    """
     folder = root / set_name / database
     records: list[Record] = []
     unreadable: list[str] = []
-    for name in sorted(_names(folder)):
-        if not name.endswith(ARTIFACT_RECORD):
-            continue
+    for name in sorted(name for name in _names(folder) if name.endswith(ARTIFACT_RECORD)):
         key = f"{set_name}/{database}/{name}"
         try:
-            records.append(parse((folder / name).read_bytes(), key.removesuffix(RECORD_SUFFIX)))
+            if stat.S_ISREG((folder / name).lstat().st_mode):
+                records.append(parse((folder / name).read_bytes(), key.removesuffix(RECORD_SUFFIX)))
         except OSError as error:
             unreadable.append(f"{key}: {error.strerror}")
         except ValueError as error:

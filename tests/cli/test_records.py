@@ -1,5 +1,6 @@
 """`list` and `show`: what is recorded, without an agent."""
 
+import os
 from datetime import timedelta
 
 import pytest
@@ -67,6 +68,16 @@ def test_a_record_that_cannot_be_read_is_a_warning_beside_the_others(place: Plac
     assert place.run("list", "--json").json["unreadable"][0].startswith(bad.key)
     assert "its record cannot be read" in (shown := place.run("show", bad.key)).err
     assert shown.code == 1
+
+
+def test_what_is_named_like_a_record_and_is_no_file_is_passed_over(place: Place) -> None:
+    record = place.record()
+    folder = (place.root / record.key).parent
+    (folder / "link.backup.json").symlink_to(folder / f"{record.files[0].name}.json")
+    (folder / "folder.backup.json").mkdir()
+    os.mkfifo(folder / "pipe.backup.json")
+
+    assert place.run("list", "--json").json["unreadable"] == []
 
 
 def test_an_artifact_is_shown_by_key_path_record_or_name(place: Place) -> None:
