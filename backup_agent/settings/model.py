@@ -127,6 +127,13 @@ class Neo4j(Section):
             raise ValueError("username or username_file, not both")
         return value
 
+    @field_validator("launch")
+    @classmethod
+    def _not_beside_a_program(cls, value: str, info: ValidationInfo) -> str:
+        if value == "direct" and info.data.get("admin") is not None:
+            raise ValueError("no neo4j.admin beside it, which is run as it is: set $NEO4J_HOME, or launch: script")
+        return value
+
     @field_validator("ca_file")
     @classmethod
     def _for_a_verified_connection(cls, value: object, info: ValidationInfo) -> object:

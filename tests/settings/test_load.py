@@ -102,6 +102,7 @@ def test_a_fault_says_where_what_was_expected_and_what_was_found(text: str, expe
         pytest.param("uri: bolt://x, servers: ['x:0']", 'neo4j.servers[0]: expected host:port, with a port from 1 to 65535 (got "x:0")', id="server"),
         pytest.param("uri: bolt://x, backup_port: 0", "neo4j.backup_port: expected at least 1 (got 0)", id="port-0"),
         pytest.param("uri: bolt://x, launch: fast", 'neo4j.launch: expected auto, script or direct (got "fast")', id="launch"),
+        pytest.param("uri: bolt://x, admin: /a, launch: direct", 'neo4j.launch: expected no neo4j.admin beside it, which is run as it is: set $NEO4J_HOME, or launch: script (got "direct")', id="direct-beside-a-program"),
         pytest.param("uri: bolt://x, heap: 512m", 'neo4j.heap: expected a size such as 512MiB (B, KiB, MiB, GiB or TiB) (got "512m")', id="neo4js-own-sizes"),
         pytest.param("uri: bolt://x, include_metadata: some", 'neo4j.include_metadata: expected all, none, roles, users, or users=NAME,NAME (got "some")', id="metadata"),
         pytest.param("uri: bolt://x, backup_tls: {ca_file: /c, cert_file: /c}", "neo4j.backup_tls.key_file: required", id="half-a-pair"),
