@@ -4,6 +4,8 @@ With $CI set a missing component is a failure. Without, its tests are skipped: t
 """
 
 import os
+import shutil
+import tempfile
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +23,9 @@ from tests.examples import FAST, HOUSE
 _MISSING = "missing component: "
 
 HERE = Path(__file__).parent
+
+MEMORY = Path("/dev/shm")
+ROOM = 1 << 30
 
 PROCESSES = (
     "agent",
@@ -106,6 +111,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             values = () if callspec is None else callspec.params.values()
             version = next((value for value in values if value in NEO4J_VERSIONS), NEO4J_VERSIONS[0])
             item.add_marker(pytest.mark.xdist_group(f"neo4j-{version}"))
+
+
+@pytest.fixture
+def tmp_path(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
+    """A folder of the test's own. Where no program is started it is in memory: a disk waited for proves nothing there.
+
+    Each file is forced to disk as the agent does it, tens of thousands of times in the tables of faults.
+    """
+    on_disk = any(map(request.node.get_closest_marker, ("process", "components")))
+    if on_disk or not MEMORY.is_dir() or shutil.disk_usage(MEMORY).free < ROOM:
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(prefix="neo4j-backup-agent-", dir=MEMORY) as name:
+        yield Path(name)
 
 
 @pytest.fixture(params=NEO4J_VERSIONS)

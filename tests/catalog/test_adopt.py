@@ -1,8 +1,8 @@
 """Taking in what other tools left: real containers, whatever folder they lie in, and a process that dies at each step."""
 
-import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -398,15 +398,13 @@ def test_a_dry_run_says_the_same_and_does_nothing(world: World) -> None:
 
 @pytest.fixture(name="other_file_system")
 def _other_file_system(tmp_path: Path) -> Iterator[Path]:
-    shm = Path("/dev/shm")
-    if not shm.is_dir() or shm.stat().st_dev == tmp_path.stat().st_dev:
+    own = tmp_path.stat().st_dev
+    others = (place for place in ("/dev/shm", tempfile.gettempdir()) if Path(place).is_dir())
+    other = next((place for place in others if Path(place).stat().st_dev != own), None)
+    if other is None:
         pytest.skip("no second file system here")
-    folder = shm / f"adopt-{os.getpid()}"
-    folder.mkdir()
-    yield folder
-    for path in folder.iterdir():
-        path.unlink()
-    folder.rmdir()
+    with tempfile.TemporaryDirectory(prefix="adopt-", dir=other) as name:
+        yield Path(name)
 
 
 def test_what_lies_on_another_file_system_is_copied(world: World, other_file_system: Path) -> None:
