@@ -12,6 +12,9 @@ from pathlib import Path
 TEMPORARY = ".tmp-"
 """What the name of a file under way begins with. The next life of the agent may remove them."""
 
+CANNOT_LINK = frozenset({errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
+"""Another file system, or one that has no hard links (EPERM on vfat and some network ones), or too many of them."""
+
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 _number = count()
@@ -35,10 +38,19 @@ def write(path: Path, content: bytes, *, sync: bool = True) -> None:
 
 
 def create(path: Path, content: bytes) -> None:
-    """Write a file that must not exist yet, atomically and durably. Raise FileExistsError or another OSError."""
+    """Write a file that must not exist yet, atomically and durably. Raise FileExistsError or another OSError.
+
+    `rename` would overwrite, so the name is made by a link. Where links are refused, a look comes before the rename.
+    """
     temporary = _write_beside(path, content, sync=True)
     try:
         os.link(temporary, path)
+    except OSError as error:
+        if error.errno not in CANNOT_LINK:
+            raise
+        if path.exists():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
+        temporary.rename(path)
     finally:
         temporary.unlink(missing_ok=True)
     sync_folder(path.parent)

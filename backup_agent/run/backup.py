@@ -34,7 +34,7 @@ from backup_agent.run.admin import Admin, Invocation, Taken
 from backup_agent.run.looking import Looked, Looking
 from backup_agent.run.places import this_volume
 from backup_agent.run.stages import Stages
-from backup_agent.run.staging import Staging, found
+from backup_agent.run.staging import Staging, found, left_since, put_aside
 from backup_agent.run.summing import tell_summary
 from backup_agent.run.telling import Teller, cancel_on_sigterm, first_line, hold_lifeline
 from backup_agent.settings.model import VOLUME, Settings
@@ -160,6 +160,7 @@ def adopt(run: Run, recorded: Recorded) -> Judgement | None:
             if judged is not None:
                 run.facts["adopted"] = True
                 return judged
+    _put_left_aside(run)
     if run.task.adopt_only:
         raise PermanentError(
             Reason.INTERRUPTED,
@@ -213,6 +214,8 @@ def take(run: Run, recorded: Recorded) -> Judgement:
         )
         judged = next((one for one in looked if verdict.artifact is one.found), None)
         if judged is not None and judged.reading is not None:
+            if run.staging.in_place:
+                _put_aside(run, but=judged.path)
             warnings = (*admin.warnings, *admin.differs_from(run.task.server_versions), *verdict.warnings)
             return Judgement(judged.path, judged.reading, _as_taken(decision, judged.reading), warnings, taken)
         if verdict.failure is not None and verdict.failure.reason is Reason.DISK_FULL:
@@ -362,8 +365,8 @@ def _record(run: Run, judged: Judgement, recorded: Recorded) -> Record:
     )
 
 
-def _put_aside(run: Run) -> None:
-    for name in run.staging.put_aside(datetime.now(UTC)):
+def _put_aside(run: Run, *, but: Path | None = None) -> None:
+    for name in run.staging.put_aside(datetime.now(UTC), but=but):
         run.teller.tell("aside", run=run.task.run, name=name)
 
 
@@ -384,6 +387,19 @@ def clear(run: Run) -> None:
             if half:
                 Staging(run.root, name, run.task.set, run.task.database).put_aside(datetime.now(UTC))
         staging.remove()
+    _put_left_aside(run)
+
+
+def _put_left_aside(run: Run) -> None:
+    """Put aside what this task's attempts left in the chain's own folder, where they must work in place.
+
+    The next call of neo4j-admin would look for its parent there, in half an artifact too. Names tell the agent's own
+    by their time: what was there before the request came may be anybody's.
+    """
+    if run.task.hard_links:
+        return
+    for name in put_aside(run.root, run.task.run, left_since(run.staging.chain, run.task.since), datetime.now(UTC)):
+        run.teller.tell("aside", run=run.task.run, name=name)
 
 
 def copy_to_all(run: Run) -> dict[str, str]:

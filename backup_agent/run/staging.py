@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
+from backup_agent.core.names import ARTIFACT, RECORD_SUFFIX
 from backup_agent.core.records import Record
 
 STAGING = ".staging"
@@ -99,9 +100,10 @@ class Staging:
                         changed += facts.st_mtime_ns
         return total, total + changed
 
-    def put_aside(self, now: datetime) -> tuple[str, ...]:
-        """Move what this run left, and did not pass, to `<root>/.aside/`; return the new names."""
-        return put_aside(self.root, self.run, self._new_files(), now)
+    def put_aside(self, now: datetime, *, but: Path | None = None) -> tuple[str, ...]:
+        """Move what this run left to `<root>/.aside/`, but the artifact that passed; return the new names."""
+        passed = () if but is None else (but, *parts(but))
+        return put_aside(self.root, self.run, (path for path in self._new_files() if path not in passed), now)
 
     def discard(self) -> tuple[str, ...]:
         """Remove what this run left, and did not pass; return the names."""
@@ -147,6 +149,20 @@ def found(folder: Path, chain: Path) -> tuple[Path, ...]:
         for name in sorted(_names(folder) - recorded)
         if name.endswith(".backup") and (folder / name).is_file()
     )
+
+
+def left_since(chain: Path, since: datetime) -> tuple[Path, ...]:
+    """Return files of a chain's folder that no record names, parts of split artifacts too, by their names' time."""
+    names, stamp = _names(chain), f"{since:%Y-%m-%dT%H-%M-%S}"
+    left: list[Path] = []
+    for name in sorted(names):
+        part = PART.fullmatch(name)
+        artifact = part["manifest"] if part else name
+        named = ARTIFACT.fullmatch(artifact)
+        ours = named is not None and named["database"] == chain.name and named["stamp"] >= stamp
+        if ours and artifact + RECORD_SUFFIX not in names:
+            left.append(chain / name)
+    return tuple(left)
 
 
 def parts(manifest: Path) -> tuple[Path, ...]:

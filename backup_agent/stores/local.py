@@ -18,7 +18,7 @@ from typing import BinaryIO
 
 from backup_agent.core.reasons import BackupError, PermanentError, Reason, TransientError
 from backup_agent.core.records import ArtifactFile
-from backup_agent.durable import TEMPORARY
+from backup_agent.durable import CANNOT_LINK, TEMPORARY
 from backup_agent.stores.keys import is_listed, other_content, parts_of
 from backup_agent.stores.source import open_source, source_changed
 from backup_agent.stores.store import ConflictError, Permit, Progress, Seen, Stored
@@ -30,9 +30,6 @@ _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 _MODE = 0o640
 _SWAP_LOCK = ".swap-lock"
 """Held while a file is compared and replaced: a rename has no condition. It stays, beside what was swapped."""
-
-_CANNOT_LINK = frozenset({errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
-"""Another file system, or one that has no hard links (EPERM on vfat and some network ones), or too many of them."""
 
 _LINK_IN_THE_WAY = "remove what stands there: below a storage root are folders and files only, no symbolic links"
 
@@ -193,7 +190,7 @@ class LocalStore:
         try:
             os.link(source, name, dst_dir_fd=folder, follow_symlinks=False)
         except OSError as error:
-            if error.errno not in _CANNOT_LINK:
+            if error.errno not in CANNOT_LINK:
                 raise
         else:
             progress(file.size)
@@ -334,7 +331,7 @@ def _second_name(folder: int, source: Path, descriptor: int, file: ArtifactFile,
     try:
         os.link(source, name, dst_dir_fd=folder, follow_symlinks=False)
     except OSError as error:
-        if error.errno not in _CANNOT_LINK:
+        if error.errno not in CANNOT_LINK:
             raise
         with _temporary(folder) as (copy, target):
             _must_be(source, file, _copy(descriptor, target, progress))
@@ -367,7 +364,7 @@ def _publish(folder: int, temporary: str, name: str) -> None:
     try:
         os.link(temporary, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
     except OSError as error:
-        if error.errno not in _CANNOT_LINK:
+        if error.errno not in CANNOT_LINK:
             raise
         if _exists(folder, name):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), name) from None

@@ -1,6 +1,7 @@
 """Refuses the supervisor new processes, as a limit on process ids does, while the file in REFUSE_WHILE exists.
 
-Only the module in REFUSE_MODULE is meant; an audit hook that raises keeps the call from being made.
+Only the module in REFUSE_MODULE is meant; an audit hook that raises keeps the call from being made. With REFUSE_LINKS
+hard links are refused to all, as some network volumes do.
 """
 
 import errno
@@ -18,3 +19,12 @@ def _refuse(event: str, args: tuple[object, ...]) -> None:
 
 if "REFUSE_WHILE" in os.environ:
     sys.addaudithook(_refuse)
+
+
+def _refuse_links(event: str, args: tuple[object, ...]) -> None:
+    if event == "os.link":
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), args[0])
+
+
+if "REFUSE_LINKS" in os.environ:
+    sys.addaudithook(_refuse_links)
