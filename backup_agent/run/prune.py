@@ -13,6 +13,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple, Self
 
+from pydantic import Field
+
 from backup_agent import durable
 from backup_agent.catalog import records
 from backup_agent.catalog.copies import Notes
@@ -22,10 +24,11 @@ from backup_agent.catalog.index import forget, index_of
 from backup_agent.catalog.journal import Doing, Intent, Journal
 from backup_agent.catalog.lease import Held
 from backup_agent.core.answers import Deletion, Outcome, PlaceResult
-from backup_agent.core.clock import Gap, Reading, distrust
+from backup_agent.core.clock import Gap, Reading, Shown, distrust
 from backup_agent.core.drift import artifact_of
 from backup_agent.core.names import damage_key, hold_key, record_key
 from backup_agent.core.reasons import BackupError, Failure, PermanentError, Reason
+from backup_agent.core.records import Value
 from backup_agent.core.retention import Plan, Policy, expired_sets, plan
 from backup_agent.core.schedules import expected_interval
 from backup_agent.core.tasks import PruneTask
@@ -40,6 +43,9 @@ BATCH = 100
 
 SHOWN = 1000
 """Deletions that an answer repeats."""
+
+SHOWN_SECONDS = 86_400.0
+"""How long a destination's clock is gone by after it was seen: a machine that was paused meanwhile loses the count."""
 
 NAMED = 20
 """Records that cannot be read, named in an answer."""
@@ -78,11 +84,22 @@ class Place:
         return Policy.of(dict(found) if found else None)
 
 
+class Seen(Value):
+    """What a pass saw of the clocks, for the next."""
+
+    reading: Reading
+    shown: dict[str, Shown] = Field(default={})
+
+
 @dataclass(frozen=True)
 class Clock:
     """The clock of this machine, and whether it can be trusted with deleting."""
 
     reading: Reading
+    before: Reading | None
+    """That of the pass before."""
+    shown: dict[str, Shown]
+    """What the destinations' clocks showed, this one's just now: the volume has none of its own."""
     wrong: Failure | None
     """Why nothing may be deleted by it."""
 
@@ -91,20 +108,27 @@ class Clock:
         """Hold it against the other clocks, and against what it showed in the pass before."""
         now, monotonic = datetime.now(UTC), time.clock_gettime(time.CLOCK_BOOTTIME)
         reading = Reading(now=now, monotonic=monotonic, boot=_BOOT.read_text().strip())
-        references = {}
-        if (shown := place.store.now()) is not None:
-            references[f"{place.name}'s clock"] = shown
-        if task.server_clock is not None:
-            references["datetime() of the server"] = task.server_clock.by(monotonic)
         last = None
         with suppress(OSError, ValueError):
-            last = Reading.model_validate_json(cls._file(place).read_bytes())
-        return cls(reading, distrust(reading, references, last=last, gaps=_gaps(found, place, now)))
+            last = Seen.model_validate_json(cls._file(place).read_bytes())
+        known = last.shown if last and last.reading.boot == reading.boot else {}
+        shown = {name: one for name, one in known.items() if monotonic - one.monotonic < SHOWN_SECONDS}
+        if (told := place.store.now()) is not None:
+            shown[place.name] = Shown(now=told, monotonic=monotonic)
+        references = {f"{name}'s clock": one.by(monotonic) for name, one in shown.items()}
+        if task.server_clock is not None:
+            references["datetime() of the server"] = task.server_clock.by(monotonic)
+        before = last.reading if last else None
+        return cls(reading, before, shown, distrust(reading, references, last=before, gaps=_gaps(found, place, now)))
 
-    def keep(self, place: Place) -> None:
-        """Let the next pass compare with this one."""
+    def keep(self, place: Place, *, idle: bool) -> None:
+        """Let the next pass compare with this one.
+
+        One that has nothing to delete leaves it to the next to say that the clock was set.
+        """
+        reading = self.before if self.before and self.wrong and idle else self.reading
         with suppress(OSError):  # a full volume must not hinder what frees it
-            durable.write(self._file(place), self.reading.model_dump_json().encode())
+            durable.write(self._file(place), Seen(reading=reading, shown=self.shown).model_dump_json().encode())
 
     @staticmethod
     def _file(place: Place) -> Path:
@@ -136,12 +160,9 @@ def prune(task: PruneTask, place: Place, teller: Teller) -> PlaceResult:
             )
         if task.dry_run:
             return result
+        clock.keep(place, idle=not result.deletions)
         if not result.deletions:
-            # A clock that was set is told by the first pass that it blocks.
-            if clock.wrong is None:
-                clock.keep(place)
             return result
-        clock.keep(place)
         failure = held.no_deletion or clock.wrong
         if failure is not None:
             raise PermanentError(failure.reason, failure.error, failure.hint)

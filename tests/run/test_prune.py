@@ -19,10 +19,11 @@ from backup_agent.core.names import record_key
 from backup_agent.core.reasons import PermanentError, Reason, TransientError
 from backup_agent.core.records import Record
 from backup_agent.core.tasks import PruneTask
-from backup_agent.run.prune import Place, apply_policy, carry_out, prune
+from backup_agent.run.prune import Place, Seen, apply_policy, carry_out, prune
 from backup_agent.run.telling import Teller
 from backup_agent.settings.model import Settings
 from backup_agent.stores.local import LocalStore
+from backup_agent.stores.memory import MemoryStore
 from tests.catalog.places import Place as Filled
 from tests.catalog.places import made
 
@@ -167,7 +168,7 @@ def seen_by_the_last_pass(volume: Place, *, ahead: timedelta) -> None:
     """Let the pass of an hour ago have seen a clock that would be so much ahead by now."""
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     reading = Reading(boot=boot, **shown(ahead=ahead).model_dump())
-    (volume.root / ".agent" / "clock.json").write_text(reading.model_dump_json())
+    (volume.root / ".agent" / "clock.json").write_text(Seen(reading=reading).model_dump_json())
 
 
 @pytest.mark.parametrize(
@@ -200,7 +201,7 @@ def test_a_pass_with_nothing_to_delete_is_one_that_the_next_compares_with(volume
     result, _ = applied(volume)
 
     assert (result.outcome, result.deletions) == ("succeeded", ())
-    assert abs(Reading.model_validate_json(kept.read_bytes()).monotonic - since_boot()) < 60
+    assert abs(Seen.model_validate_json(kept.read_bytes()).reading.monotonic - since_boot()) < 60
 
 
 def test_that_the_clock_was_set_is_told_by_the_first_pass_that_would_delete_by_it(volume: Place) -> None:
@@ -216,6 +217,40 @@ def test_that_the_clock_was_set_is_told_by_the_first_pass_that_would_delete_by_i
 
     assert refused.value.failure.reason is Reason.CLOCK
     assert result.deleted == 4
+
+
+@pytest.mark.parametrize(
+    ("ahead", "hours", "trusted"),
+    [
+        pytest.param(timedelta(0), 1, True, id="right"),
+        pytest.param(timedelta(days=-30), 1, False, id="ours was set forward since"),
+        pytest.param(timedelta(days=-30), 25, True, id="too long ago to count on"),
+    ],
+)
+def test_the_volume_goes_by_what_a_destinations_clock_showed(
+    volume: Place, ahead: timedelta, hours: int, trusted: bool
+) -> None:
+    class Elsewhere(MemoryStore):
+        def now(self) -> datetime:  # type: ignore[override]  # a memory has no clock; this one does
+            return datetime.now(UTC)
+
+    prune(
+        PruneTask(run="prune-1", place="offsite", settings={}),
+        Place("offsite", Elsewhere(), volume.settings),
+        Teller(lambda _: None),
+    )
+    kept = volume.root / ".agent" / "clock.json"
+    seen = Seen.model_validate_json(kept.read_bytes())
+    assert seen.shown.keys() == {"offsite"}
+    kept.write_text(
+        seen.model_copy(update={"shown": {"offsite": shown(ahead=ahead, ago=3600.0 * hours)}}).model_dump_json()
+    )
+
+    if trusted:
+        assert applied(volume, force=True)[0].deleted == 4
+    else:
+        with pytest.raises(PermanentError, match="offsite's clock"):
+            applied(volume, force=True)
 
 
 @pytest.mark.parametrize("wrong", [False, True], ids=["right", "wrong"])
