@@ -254,7 +254,7 @@ def carry_out(planned: Iterable[Plan], found: Holdings, place: Place, held: Held
     """Delete what the plans say, in their order; a database of which something cannot be deleted stops no other."""
     deletions = [one for each in planned for one in each.delete]
     count = freed = 0
-    stuck: dict[str, Failure] = {}
+    stuck: dict[str, Failure | None] = {}
     for start in range(0, len(deletions), BATCH):
         batch = deletions[start : start + BATCH]
         held.confirm()
@@ -270,12 +270,13 @@ def carry_out(planned: Iterable[Plan], found: Holdings, place: Place, held: Held
                 teller.tell("warning", text="artifact not deleted", because=f"{one.key}: {error.failure.error}")
                 continue
             if not deleted:
+                stuck[folder] = None
                 teller.tell("warning", text="artifact not deleted", because=f"{one.key}: held since it was planned")
                 continue
             count, freed = count + 1, freed + one.size
             teller.tell("pruned", place=place.name, key=one.key, bytes=one.size, reason=str(one))
     tell_summaries({tuple(one.key.split("/")[:2]) for one in deletions}, place, teller)
-    return Carried(count, freed, next(iter(stuck.values()), None))
+    return Carried(count, freed, next(filter(None, stuck.values()), None))
 
 
 def delete(place: Place, held: Held, key: str, files: tuple[str, ...]) -> bool:

@@ -12,9 +12,11 @@ import pytest
 
 from backup_agent.catalog.copies import Notes
 from backup_agent.catalog.holdings import survey
+from backup_agent.catalog.holds import hold
 from backup_agent.catalog.journal import Doing, Intent
 from backup_agent.catalog.lease import Held, HeldByAnotherError
 from backup_agent.core.clock import Reading, Shown
+from backup_agent.core.marks import Hold
 from backup_agent.core.names import record_key
 from backup_agent.core.reasons import PermanentError, Reason, TransientError
 from backup_agent.core.records import Record
@@ -298,6 +300,31 @@ def test_a_process_that_loses_the_lease_inside_a_batch_deletes_nothing_more(volu
 
 
 # What cannot be deleted
+
+
+def test_what_was_held_since_the_plan_keeps_what_it_needs_too(volume: Place) -> None:
+    first = 24 * -300
+    base, link, newer = (
+        made(first + hour, database="people", parent=parent)
+        for hour, parent in ((0, None), (1, full("default", 0).key.replace("orders", "people")), (24, None))
+    )
+    for one, lowest, highest in ((base, 1, 10), (link, 11, 20), (newer, 1, 30)):
+        header = one.header.model_copy(update={"lowest": lowest, "highest": highest})
+        Filled(volume.store).add(one.model_copy(update={"header": header}))
+        Notes(volume.root, "offsite", volume.settings.storage.destinations["offsite"].identity).add(one.key)
+    found = survey(volume.store)
+    task = PruneTask(run="prune-1", place="local", force=True, settings={})
+    planned = apply_policy(task, found, volume, datetime.now(UTC))
+    assert [one.key for one in planned.delete][-3:] == [link.key, base.key, full("weekly", 0).key]
+    hold(volume.root, {}, Hold(key=link.key, since=datetime.now(UTC), reason="audit", request="h"))
+    done = carry_out([planned], found, volume, Held(), Teller(lambda _: None))
+
+    assert (done.deleted, done.failure) == (4, None)
+    assert recorded(volume) == [
+        *keys("default", 3),
+        *(record_key(one.key) for one in (base, link, newer)),
+        *keys("weekly", 1),
+    ]
 
 
 def in_the_way(volume: Place, key: str) -> None:
