@@ -129,6 +129,7 @@ class PlaceResult(Value):
     deletions: tuple[Deletion, ...] = Field(default=(), description="what goes, in the order it goes, the first 1000")
     deleted: int | None = Field(default=None, description="artifacts deleted")
     freed: int | None = Field(default=None, description="bytes deleted")
+    left: int | None = Field(default=None, description="artifacts left to the next pass, since the time was over")
     verified: int | None = Field(default=None, description="artifacts read again and found as recorded")
     damaged: tuple[str, ...] = Field(default=(), description="artifacts that are not as recorded")
     healed: tuple[str, ...] = Field(default=(), description="artifacts replaced by a good copy")

@@ -63,6 +63,8 @@ class PruneTask(Value):
     """Destination whose owed copies are given up."""
     forgotten: dict[str, datetime] = Field(default={})
     """Databases whose last backups may go too -> when that was said."""
+    seconds: float | None = None
+    """How long to delete at the most: what is left is for the next pass. None: until all is done."""
     server_clock: Shown | None = None
     """What the servers' clock showed when Bolt told it last; None where it has not."""
     settings: dict[str, Any]

@@ -5,6 +5,7 @@ marks. What a crash cuts off there is an orphan of the agent's own, which the in
 """
 
 import hashlib
+import math
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -39,7 +40,7 @@ from backup_agent.settings.model import VOLUME, Settings
 from backup_agent.stores.store import Store
 
 BATCH = 100
-"""Artifacts deleted between two looks at the lease."""
+"""Artifacts deleted between two looks at the lease, and at the time."""
 
 SHOWN = 1000
 """Deletions that an answer repeats."""
@@ -166,8 +167,8 @@ def prune(task: PruneTask, place: Place, teller: Teller) -> PlaceResult:
         failure = held.no_deletion or clock.wrong
         if failure is not None:
             raise PermanentError(failure.reason, failure.error, failure.hint)
-        done = carry_out(planned, found, place, held, teller)
-        result = result.model_copy(update={"deleted": done.deleted, "freed": done.freed})
+        done = carry_out(planned, found, place, held, teller, seconds=task.seconds)
+        result = result.model_copy(update={"deleted": done.deleted, "freed": done.freed, "left": done.left or None})
         return result.failed(done.failure) if done.failure else result
 
 
@@ -246,17 +247,34 @@ class Carried(NamedTuple):
     """Artifacts."""
     freed: int
     """Bytes."""
+    left: int
+    """Artifacts for the next pass, since the time was over."""
     failure: Failure | None
     """Why something could not be deleted that should have been."""
 
 
-def carry_out(planned: Iterable[Plan], found: Holdings, place: Place, held: Held, teller: Teller) -> Carried:
-    """Delete what the plans say, in their order; a database of which something cannot be deleted stops no other."""
+def carry_out(
+    planned: Iterable[Plan],
+    found: Holdings,
+    place: Place,
+    held: Held,
+    teller: Teller,
+    *,
+    seconds: float | None = None,
+) -> Carried:
+    """Delete what the plans say, in their order; a database of which something cannot be deleted stops no other.
+
+    After `seconds` the rest is left: the order is safe wherever it is cut short.
+    """
+    until = math.inf if seconds is None else time.monotonic() + seconds
     deletions = [one for each in planned for one in each.delete]
-    count = freed = 0
+    count = freed = left = 0
     stuck: dict[str, Failure | None] = {}
     for start in range(0, len(deletions), BATCH):
         batch = deletions[start : start + BATCH]
+        if count and time.monotonic() >= until:
+            left = len(deletions) - start
+            break
         held.confirm()
         forget(index_of(place.name, place.settings), {one.key for one in batch})
         for one in batch:
@@ -276,7 +294,7 @@ def carry_out(planned: Iterable[Plan], found: Holdings, place: Place, held: Held
             count, freed = count + 1, freed + one.size
             teller.tell("pruned", place=place.name, key=one.key, bytes=one.size, reason=str(one))
     tell_summaries({tuple(one.key.split("/")[:2]) for one in deletions}, place, teller)
-    return Carried(count, freed, next(filter(None, stuck.values()), None))
+    return Carried(count, freed, left, next(filter(None, stuck.values()), None))
 
 
 def delete(place: Place, held: Held, key: str, files: tuple[str, ...]) -> bool:

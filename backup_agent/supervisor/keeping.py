@@ -23,7 +23,7 @@ from backup_agent.supervisor.runs import Run, Runs
 from backup_agent.supervisor.standing import Standing
 
 SLICE_SECONDS = 300.0
-"""How long one child reads again; a backup that wants the slot ends it sooner."""
+"""How long one child reads again, or deletes unasked. A backup that wants the slot ends the reading sooner."""
 
 MODULES = {"prune": "backup_agent.run.prune", "verify": "backup_agent.run.verify", "copy": "backup_agent.run.copy"}
 
@@ -141,6 +141,7 @@ class Keeping:
             plan=asked.plan if asked else None,
             drop_owed=asked.drop_owed if asked else None,
             forgotten=self.standing.forgotten,
+            seconds=SLICE_SECONDS if asked is None else None,
             server_clock=self.discovery.server_clock,
             settings=self.settings.model_dump(mode="json"),
         )
@@ -236,6 +237,7 @@ class Keeping:
                 kept=result.kept,
                 deleted=result.deleted,
                 freed=result.freed,
+                left=result.left,
                 reason=result.reason,
                 error=result.error,
                 seconds=round(seconds, 3),

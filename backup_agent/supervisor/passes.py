@@ -195,7 +195,9 @@ class Passes:
                 Failure(result.reason or Reason.INTERNAL, result.error or "", result.hint or "") if failed else None
             )
             routine.prune_rest = monotonic + REST * seconds
-            routine.prune_due = min(routine.prune_due, monotonic + (min(RETRY_SECONDS, every) if failed else every))
+            wait = min(RETRY_SECONDS, every) if failed else every
+            # A backup that has waited comes first.
+            routine.prune_due = min(routine.prune_due, monotonic + (SETTLE_SECONDS if result.left else wait))
             routine.deleted += result.deleted or 0
             routine.freed += result.freed or 0
             if not failed:

@@ -299,6 +299,15 @@ def test_a_process_that_loses_the_lease_inside_a_batch_deletes_nothing_more(volu
     assert [intent.key for intent in volume.journal] == [first]  # so that the next pass ends it
 
 
+def test_what_is_not_done_in_time_is_left_to_the_next_pass(volume: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("backup_agent.run.prune.BATCH", 2)
+    first, second, third = (applied(volume, force=True, seconds=0.0)[0] for _ in range(3))
+
+    assert (first.outcome, first.deleted, first.left) == ("succeeded", 2, 2)
+    assert (second.outcome, second.deleted, second.left) == ("succeeded", 2, None)
+    assert (third.outcome, third.deletions) == ("succeeded", ())
+
+
 # What cannot be deleted
 
 

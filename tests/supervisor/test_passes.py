@@ -7,7 +7,7 @@ import pytest
 
 from backup_agent.core.answers import Answer, Outcome, PlaceResult, State
 from backup_agent.core.reasons import Failure, Reason
-from backup_agent.supervisor.passes import Passes
+from backup_agent.supervisor.passes import SETTLE_SECONDS, Passes, Wish
 
 NOW = datetime(2026, 11, 23, 2, 0, tzinfo=UTC)
 KEY = "default/orders/orders-2026-11-23T02-00-00.backup"
@@ -56,6 +56,17 @@ def test_at_a_place_that_was_named_it_must_be() -> None:
     answer = concluded({"artifact": KEY, "place": "offsite"}, offsite=ABSENT)
 
     assert (answer.state, answer.reason) == (State.FAILED, Reason.NOT_FOUND)
+
+
+@pytest.mark.parametrize(("left", "due"), [(None, 3600.0), (7, SETTLE_SECONDS)], ids=["done", "more is left"])
+def test_retention_that_ran_out_of_time_goes_on_after_what_has_waited(left: int | None, due: float) -> None:
+    passes = Passes(lambda _answer: None, lambda _answer: None)
+    passes.use(["offsite"], 0.0)
+    wish = Wish("prune", "offsite")
+    passes.begin(wish, NOW)
+    passes.pruned(wish, PlaceResult(outcome=Outcome.SUCCEEDED, left=left), 300.0, 3600.0, 1000.0, NOW)
+
+    assert passes.places["offsite"].prune_due == 1000.0 + due
 
 
 def test_a_request_that_a_death_has_cut_off_is_gone_on_with() -> None:
