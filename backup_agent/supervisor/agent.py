@@ -4,6 +4,7 @@ Threads (watch, timer, a reader per child, HTTP) only put messages in. So nothin
 loop is what a crash can come between.
 """
 
+import errno
 import os
 import queue
 import signal
@@ -16,6 +17,7 @@ import structlog
 from backup_agent import __version__, logs, processes
 from backup_agent.core import tasks
 from backup_agent.core.answers import Answer, State
+from backup_agent.core.reasons import PermanentError
 from backup_agent.core.requests import Action, Request
 from backup_agent.core.schedules import next_runs
 from backup_agent.settings.model import Settings
@@ -323,6 +325,9 @@ class Agent:
         except OSError:
             self._bell.close()  # so that the next scan begins anew
             raise
+        except PermanentError as error:  # another agent's folder has been mounted here
+            self._bell.close()
+            raise OSError(errno.EBUSY, error.failure.error) from error
 
     def _take_dropped(self, monotonic: float) -> None:
         names = self._spool.ripe(monotonic)

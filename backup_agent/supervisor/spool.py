@@ -16,10 +16,13 @@ A newcomer would trust the folder's name: trust the entry's own `state`.
 Forgetting needs no order: each file goes by itself, when it says that it has had its time.
 """
 
+import errno
+import fcntl
 import os
 import stat
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -30,6 +33,7 @@ import structlog
 
 from backup_agent import durable
 from backup_agent.core.answers import LEGACY_WORD, Answer, State, rejected
+from backup_agent.core.reasons import PermanentError, Reason
 from backup_agent.core.requests import LARGEST, Action, InvalidRequestError, Request, is_whole, parse
 from backup_agent.supervisor.reserve import Reserve
 
@@ -99,18 +103,48 @@ class Spool:
         self._immovable: dict[str, tuple[int, int, int]] = {}
         self._newest: dict[str, _Newest] = {}
         self._tickets = count()
+        self._lock: int | None = None
         self._sweep: Iterator[bool] | None = None
         self._next_sweep = datetime.min.replace(tzinfo=UTC)
         self.reserve = Reserve(self._spool / "reserve")
 
     def prepare(self) -> None:
-        """Make the folders; remove what an earlier life left half written, and yesterday's word."""
+        """Make the folders; remove what an earlier life left half written, and yesterday's word.
+
+        Raise PermanentError where another agent takes its requests from here.
+        """
         for place in (self._incoming, self._rejected, self._answers, *self._places):
             self.reserve.insist(partial(place.mkdir, parents=True, exist_ok=True))
+        self._own()
         for place in (self.folder, self._answers, *self._places):
             durable.remove_temporaries(place)
         self.clear_legacy_status()
         self._sweep = None
+
+    def _own(self) -> None:
+        """Lock the spool, also one that was mounted over the last: two agents would each carry out what the other took.
+
+        A lock of the process, not flock's: children need none, and a new life in the same process is no stranger. Where
+        the volume has no locks nothing tells agents apart, and the storage root's lock has to do.
+        """
+        path = self._spool / ".lock"
+        with suppress(FileNotFoundError):
+            if self._lock is not None and os.path.samestat(os.fstat(self._lock), path.stat()):
+                return
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in (errno.EACCES, errno.EAGAIN):
+                os.close(descriptor)
+                raise PermanentError(
+                    Reason.FOREIGN_ROOT,
+                    f"{self.folder}: another agent takes its requests from this folder",
+                    "one agent a folder: stop the other, or give this one a folder of its own (`requests`)",
+                ) from error
+        if self._lock is not None:
+            os.close(self._lock)
+        self._lock = descriptor
 
     def clear_legacy_status(self) -> None:
         """Remove `backup.status`, so that nobody reads yesterday's word."""

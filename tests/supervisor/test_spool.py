@@ -4,6 +4,8 @@ import errno
 import json
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +15,7 @@ import pytest
 
 from backup_agent import durable
 from backup_agent.core.answers import Answer, State
-from backup_agent.core.reasons import Failure, Reason
+from backup_agent.core.reasons import Failure, PermanentError, Reason
 from backup_agent.core.records import BackupType
 from backup_agent.core.requests import Request
 from backup_agent.supervisor.spool import QUIET_SECONDS, Spool
@@ -86,6 +88,33 @@ def test_a_file_that_may_not_be_moved_is_answered_where_it_stands_once(
     assert beside(folder, "x.status.json") == beside(folder, f"answers/{answer.id}.json")
     assert spool.unsettled() == []
     assert take(spool, "x.request").state is State.QUEUED
+
+
+def test_another_agents_requests_are_left_to_it_until_it_is_gone(folder: Path) -> None:
+    other = (
+        "import sys; from tests.supervisor.test_spool import *; spool = new_life(Path(sys.argv[1])); print(); input()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", other, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as agent:
+        assert agent.stdout
+        agent.stdout.readline()
+        with pytest.raises(PermanentError, match="another agent takes its requests from this folder") as refused:
+            new_life(folder)
+        agent.kill()
+
+    assert refused.value.failure.reason is Reason.FOREIGN_ROOT
+    new_life(folder).prepare()
+
+
+def test_a_folder_that_takes_the_place_of_the_last_is_owned_anew(spool: Spool, folder: Path) -> None:
+    folder.rename(folder.with_name("moved"))
+    spool.prepare()
+    asked = "import sys, fcntl; fcntl.lockf(open(sys.argv[1], 'r+b'), fcntl.LOCK_EX | fcntl.LOCK_NB)"
+    locks = [root / ".spool" / ".lock" for root in (folder, folder.with_name("moved"))]
+    codes = [subprocess.run([sys.executable, "-c", asked, lock], capture_output=True, check=False) for lock in locks]
+
+    assert [done.returncode for done in codes] == [1, 0]
 
 
 def test_a_dropped_request_is_accepted_and_answered_beside_it(spool: Spool, folder: Path) -> None:
