@@ -6,6 +6,7 @@ held, so that nothing is deleted in between.
 """
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from backup_agent import durable
@@ -41,17 +42,19 @@ class Wanted:
         except FileNotFoundError:
             return False
 
-    def settle(self, key: str) -> None:
-        """Note that it is as wanted."""
-        (self._folder / key).unlink(missing_ok=True)
+    def settle(self, key: str, done: Hold | None) -> None:
+        """Note that it is as was wanted; what somebody has wanted since stays to be done."""
+        path = self._folder / key
+        with suppress(FileNotFoundError):
+            if _wish(path.read_bytes()) == done:
+                path.unlink()
 
     def __iter__(self) -> Iterator[tuple[str, Hold | None]]:
         """Yield each artifact with the hold that is wanted, None where there shall be none."""
         for path in sorted(self._folder.glob("*/*/*")):
             if path.name.startswith(durable.TEMPORARY):
                 continue
-            content = path.read_bytes()
-            yield path.relative_to(self._folder).as_posix(), None if content == RELEASED else Hold.from_json(content)
+            yield path.relative_to(self._folder).as_posix(), _wish(path.read_bytes())
 
     def _write(self, key: str, content: bytes) -> None:
         path = self._folder / key
@@ -81,7 +84,7 @@ def hold(root: Path, destinations: Mapping[str, str], wanted: Hold) -> dict[str,
             wishes = Wanted(root, name, identity)
             wishes.hold(wanted)
             if Journal(root, name, identity).deletes(wanted.key):
-                wishes.settle(wanted.key)
+                wishes.settle(wanted.key, wanted)
                 raise _going(wanted.key, name)
             became[name] = "held; the mark is put there by the next pass"
     if not became:
@@ -106,6 +109,10 @@ def release(root: Path, destinations: Mapping[str, str], key: str) -> dict[str, 
     if not became:
         raise _unknown(key)
     return became
+
+
+def _wish(content: bytes) -> Hold | None:
+    return None if content == RELEASED else Hold.from_json(content)
 
 
 def _going(key: str, place: str) -> PermanentError:

@@ -18,7 +18,18 @@ from backup_agent.core.entries import Entry
 from backup_agent.core.records import Record
 from backup_agent.core.retention import COUNTED, Fate, Plan, Policy, Rule, span
 
-PINNED = frozenset({Rule.HELD, Rule.IN_USE, Rule.OWED, Rule.FUTURE, Rule.REFUSED, Rule.NO_POLICY, Rule.ADHOC})
+PINNED = frozenset(
+    {
+        Rule.HELD,
+        Rule.IN_USE,
+        Rule.UNREADABLE,
+        Rule.OWED,
+        Rule.FUTURE,
+        Rule.REFUSED,
+        Rule.NO_POLICY,
+        Rule.ADHOC,
+    }
+)
 """Reasons that no backup to come takes away."""
 
 LOOKED_AT = 20

@@ -150,7 +150,7 @@ def prune(task: PruneTask, place: Place, teller: Teller) -> PlaceResult:
             if any(True for _ in place.journal):
                 held.confirm()
             end_what_was_begun(found, place, held, None if clock.wrong else now, teller)
-            put_marks(found, place, held)
+            put_marks(found, place, held, teller)
         planned = (apply_policy(task, found, place, now), *expire_adhoc(found, place, now))
         result = told_of(planned, place, found).model_copy(update={"dropped": dropped})
         if task.plan is not None and task.plan != result.plan:
@@ -361,22 +361,29 @@ def end_what_was_begun(found: Holdings, place: Place, held: Held, now: datetime 
     tell_summaries(ended, place, teller)
 
 
-def put_marks(found: Holdings, place: Place, held: Held) -> None:
-    """Put the holds that are wanted at a destination beside their artifacts, and take away those that are not."""
+def put_marks(found: Holdings, place: Place, held: Held, teller: Teller) -> None:
+    """Put the holds that are wanted at a destination beside their artifacts, and take away those that are not.
+
+    One that cannot be put stays wanted, which keeps its artifact all the same, and is told.
+    """
     if place.name == VOLUME:
         return
     wanted = Wanted(place.root, place.name, place.identity)
     for key, hold in wanted:
         held.check()
-        if hold is None:
-            place.store.delete(hold_key(key))
-            found.holds.pop(key, None)
-            wanted.settle(key)
-        elif key in found.entries:
-            if key not in found.holds:
+        try:
+            if hold is None:
+                place.store.delete(hold_key(key))
+                found.holds.pop(key, None)
+            elif key not in found.entries:
+                continue
+            elif key not in found.holds:
                 place.store.create(hold_key(key), hold.to_json())
                 found.holds[key] = hold
-            wanted.settle(key)
+        except PermanentError as error:
+            teller.tell("warning", text="hold not settled", because=f"{key}: {error.failure.error}")
+            continue
+        wanted.settle(key, hold)
 
 
 def give_up_owed(task: PruneTask, place: Place) -> int | None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from backup_agent.catalog.holds import hold, release
+from backup_agent.catalog.holds import Wanted, hold, release
 from backup_agent.catalog.journal import Doing, Intent, Journal
 from backup_agent.catalog.lease import Held
 from backup_agent.core.marks import Hold
@@ -51,6 +51,18 @@ def test_what_is_being_deleted_cannot_be_held(root: Path) -> None:
     with pytest.raises(PermanentError, match="being deleted at local just now"):
         hold(root, {}, WANTED)
     assert not (root / hold_key(KEY)).exists()
+
+
+def test_what_is_wanted_while_an_earlier_wish_is_carried_out_stays_to_be_done(root: Path) -> None:
+    wanted = Wanted(root, "offsite", "s3://backups")
+    wanted.release(KEY)
+    [(key, earlier)] = wanted
+    wanted.hold(WANTED)
+    wanted.settle(key, earlier)
+    assert list(wanted) == [(KEY, WANTED)]
+
+    wanted.settle(KEY, WANTED)
+    assert list(wanted) == []
 
 
 def test_what_was_released_is_deleted_whole(root: Path) -> None:

@@ -12,12 +12,12 @@ import pytest
 
 from backup_agent.catalog.copies import Notes
 from backup_agent.catalog.holdings import survey
-from backup_agent.catalog.holds import hold
+from backup_agent.catalog.holds import Wanted, hold
 from backup_agent.catalog.journal import Doing, Intent
 from backup_agent.catalog.lease import Held, HeldByAnotherError
 from backup_agent.core.clock import Reading, Shown
 from backup_agent.core.marks import Hold
-from backup_agent.core.names import record_key
+from backup_agent.core.names import hold_key, record_key
 from backup_agent.core.reasons import PermanentError, Reason, TransientError
 from backup_agent.core.records import Record
 from backup_agent.core.tasks import PruneTask
@@ -151,6 +151,24 @@ def test_a_file_that_only_looks_like_a_part_of_a_recorded_artifact_is_left_and_k
 
     assert (result.outcome, result.deleted, result.warnings) == ("succeeded", 4, ())
     assert beside.read_bytes() == b"theirs"
+
+
+def test_a_hold_whose_place_is_taken_stays_wanted_and_stops_no_pass(volume: Place) -> None:
+    there = MemoryStore("offsite")
+    offsite = Place("offsite", there, volume.settings)
+    for day in range(2):
+        Filled(there).add(full("default", day))
+    key = full("default", 0).key
+    there.create(hold_key(key), b"theirs")
+    wanted = Wanted(volume.root, "offsite", offsite.identity)
+    wanted.hold(Hold(key=key, since=datetime.now(UTC), reason="audit", request="h"))
+    told: list[dict[str, Any]] = []
+    task = PruneTask(run="prune-1", place="offsite", settings={})
+    result = prune(task, offsite, Teller(lambda line: told.append(json.loads(line))))
+
+    assert result.outcome == "succeeded_with_warnings"  # of the mark that cannot be read
+    assert [event["text"] for event in told if event["event"] == "warning"] == ["hold not settled"]
+    assert [one for one, _ in wanted] == [key]
 
 
 # By which clock
