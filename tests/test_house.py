@@ -241,3 +241,11 @@ def test_every_silenced_checker_says_which_rule_and_why() -> None:
     ]
 
     assert not found, _lines(found)
+
+
+def test_a_group_of_tests_stays_on_one_worker(request: pytest.FixtureRequest) -> None:
+    """Else two workers build the image and wait for each other, and nothing says so: pytest-xdist's issue 1386."""
+    if not getattr(request.config.option, "loadgroup", False):
+        return  # not in a worker
+
+    assert request.node.nodeid.endswith("@house")
