@@ -6,6 +6,7 @@ show an empty file under the final name.
 
 import errno
 import os
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
@@ -66,10 +67,11 @@ def sync_folder(folder: Path) -> None:
 
 
 def remove_temporaries(folder: Path) -> None:
-    """Remove what an earlier life left half written in a folder."""
+    """Remove what an earlier life left half written in a folder. What may not be removed is not of that."""
     for entry in os.scandir(folder):
         if entry.name.startswith(TEMPORARY):
-            Path(entry.path).unlink(missing_ok=True)
+            with suppress(FileNotFoundError, IsADirectoryError, PermissionError):
+                Path(entry.path).unlink()
 
 
 def _write_beside(path: Path, content: bytes, *, sync: bool) -> Path:

@@ -121,6 +121,16 @@ def in_force(loaded: Loaded) -> list[Entry]:
     return [Entry(path, value, loaded.provenance.get(path, FROM_DEFAULT)) for path, value in paths]
 
 
+def _weight(value: object, known: dict[int, int]) -> int:
+    """Return about how long a value is written out: aliases of aliases may be a billion laughs, and all the memory."""
+    if not isinstance(value, (dict, list)):
+        return 1 + len(value) if isinstance(value, str) else 1
+    if id(value) not in known:
+        known[id(value)] = 1  # a list within itself has no weight, and is refused as JSON
+        known[id(value)] += sum(_weight(item, known) for item in (value.values() if isinstance(value, dict) else value))
+    return known[id(value)]
+
+
 def _variables(environ: Mapping[str, str]) -> list[tuple[Keys, str]]:
     """Return the variables that set a key, whole sections before what stands in them.
 
@@ -207,7 +217,10 @@ _Loader.yaml_implicit_resolvers = {
 def read_yaml(content: bytes) -> Any:  # noqa: ANN401  any JSON value
     """Read YAML as JSON would have it; raise YamlError."""
     try:
-        return json.loads(json.dumps(yaml.load(content, _Loader)))  # noqa: S506  it is a SafeLoader
+        value = yaml.load(content, _Loader)  # noqa: S506  it is a SafeLoader
+        if _weight(value, {}) > LARGEST_FILE:
+            raise YamlError(f"more than {LARGEST_FILE} bytes once its aliases are followed")
+        return json.loads(json.dumps(value))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""

@@ -366,7 +366,11 @@ class Agent:
             self._actions.take(answer, _now())
 
     def _submit(self, request: Request, schedule: str) -> None:
-        taken = self._spool.submit(request, schedule, _now())
+        try:
+            taken = self._spool.submit(request, schedule, _now())
+        except PermanentError as error:  # it was submitted before, and the other schedules must not wait
+            log.error("schedule's request unreadable", schedule=schedule, request=request.id, error=error.failure.error)  # noqa: TRY400  the text says it all
+            return
         log.info("schedule due", schedule=schedule, request=taken.answer.id, new=taken.new)
         self._accept(taken)
 

@@ -43,6 +43,9 @@ ENDINGS = (".request", ".json")
 ANSWER_ENDING = ".status.json"
 QUIET_SECONDS = 2.0
 
+NAME_IS_TAKEN = frozenset({errno.EISDIR, errno.EPERM, errno.ENAMETOOLONG})
+"""A directory stands under a name, or another's file in a sticky folder; or the name is none. No later try mends it."""
+
 LARGEST_ANSWER = 16 * 2**20
 """More bytes than an answer ever has; what has more is somebody else's."""
 
@@ -148,7 +151,12 @@ class Spool:
 
     def clear_legacy_status(self) -> None:
         """Remove `backup.status`, so that nobody reads yesterday's word."""
-        (self.folder / LEGACY_STATUS).unlink(missing_ok=True)
+        try:
+            (self.folder / LEGACY_STATUS).unlink(missing_ok=True)
+        except OSError as error:
+            if error.errno not in NAME_IS_TAKEN:
+                raise
+            log.warning("legacy status not removed", error=error.strerror)
 
     # Taking what was dropped
 
@@ -199,7 +207,7 @@ class Spool:
 
         Where that is forbidden it is answered where it stands, and None is returned from then on.
         """
-        folder = self._incoming / self.ticket(now)
+        folder = self._incoming / self.ticket(self._after_newest(name, now))
         self.reserve.insist(folder.mkdir)
         try:
             self._rename(self.folder / name, folder / name)
@@ -262,7 +270,10 @@ class Spool:
         except InvalidRequestError as error:
             return self._reject(path, ticket, data, error.faults, now)
         identity = ticket if request.id is None or request.action is Action.CANCEL else request.id
-        earlier = self.load(identity)
+        try:
+            earlier = self.load(identity)
+        except PermanentError as error:
+            return self._reject(path, ticket, data, (f"id: {error.failure.error}; write another id, or none",), now)
         if earlier is None:
             fault = self._refuse(request.set_name(self._root)) if request.action is Action.BACKUP else None
             if fault is not None:
@@ -281,7 +292,10 @@ class Spool:
         return Taken(earlier, new=False)
 
     def submit(self, request: Request, schedule: str, now: datetime) -> Taken:
-        """Take a schedule's request, whose id says which due time it is for: submitting it twice is one run."""
+        """Take a schedule's request, whose id says which due time it is for: submitting it twice is one run.
+
+        Raise PermanentError where it has been submitted, and its entry cannot be read.
+        """
         identity = request.id or self.ticket(now)
         earlier = self.load(identity)
         if earlier is not None:
@@ -319,12 +333,20 @@ class Spool:
     # The ledger
 
     def load(self, identity: str) -> Answer | None:
-        """Return the ledger's entry of a request, whatever its state; None where the id is unknown."""
+        """Return the ledger's entry of a request, whatever its state; None where the id is unknown.
+
+        Raise PermanentError where there is an entry that cannot be read: of a newer schema, or damaged.
+        """
         for place in self._places:
+            path = place / f"{identity}.json"
             try:
-                return Answer.model_validate_json((place / f"{identity}.json").read_bytes())
+                return Answer.model_validate_json(path.read_bytes())
             except FileNotFoundError:
                 continue
+            except ValueError:
+                text = f"there was a request {identity!r}, but its entry cannot be read ({path})"
+                hint = "it is damaged, or of a newer agent: read it with that one, or move it away"
+                raise PermanentError(Reason.INTERNAL, text, hint) from None
         return None
 
     def open(self) -> Iterator[Answer]:
@@ -359,7 +381,7 @@ class Spool:
         `names` are the files to answer beside, where not all that the answer is for: an id repeated a thousand times
         has a thousand.
         """
-        self._put(self._answers / f"{answer.id}.json", answer.to_json(), sync=_for_good(answer))
+        self._tell(self._answers / f"{answer.id}.json", answer)
         for name in answer.files if names is None else names:
             newest = self._newest_of(name)
             if answer.id != newest.id and answer.ticket < newest.ticket:
@@ -377,16 +399,20 @@ class Spool:
         """
         word = LEGACY_WORD.get(answer.state)
         if word is not None:
-            self._put(self.folder / LEGACY_STATUS, word.encode() + b"\n", sync=False)
+            self._tell(self.folder / LEGACY_STATUS, answer, word.encode() + b"\n")
 
     def _beside(self, name: str, answer: Answer) -> None:
         """Write the answer beside the dropped file. A name too long for its ending has its answer by id alone."""
+        self._tell(self.folder / answer_name(name), answer)
+
+    def _tell(self, path: Path, answer: Answer, content: bytes | None = None) -> None:
+        """Write what people read. Where its name is taken the other places tell it: nothing waits for that name."""
         try:
-            self._put(self.folder / answer_name(name), answer.to_json(), sync=_for_good(answer))
+            self._put(path, content or answer.to_json(), sync=content is None and _for_good(answer))
         except OSError as error:
-            if len(os.fsencode(answer_name(name))) <= 255:  # noqa: PLR2004  NAME_MAX
+            if error.errno not in NAME_IS_TAKEN:
                 raise
-            log.warning("answer has no place beside its request", request=answer.id, error=error.strerror)
+            log.warning("answer has no place", file=str(path), request=answer.id, error=error.strerror)
 
     def _newest_of(self, name: str) -> _Newest:
         if name not in self._newest:
@@ -396,6 +422,11 @@ class Spool:
             except (OSError, ValueError):
                 self._newest[name] = _Newest("", "", final=True)
         return self._newest[name]
+
+    def _after_newest(self, name: str, now: datetime) -> datetime:
+        """Return a time for the ticket of a file's next request: a clock set back must not make it the older one."""
+        newest = _time_of(self._newest_of(name).ticket)
+        return now if newest is None or newest < now else newest + timedelta(microseconds=1)
 
     def _write(self, answer: Answer) -> None:
         """Replace the entry where it stands now."""

@@ -176,6 +176,16 @@ def test_cancelling_what_does_not_run_fails_and_says_why(live: Live) -> None:
     assert live.answer("x")["state"] == "succeeded"
 
 
+def test_an_entry_that_cannot_be_read_takes_neither_the_queue_nor_the_next_start_with_it(live: Live) -> None:
+    live.start()
+    (live.requests / ".spool" / "done" / "one.json").write_text('{"schema": 2}')
+
+    assert live.ask(id="one", database="orders")["state"] == "rejected"
+    cancelled = live.ask(action="cancel", id="one")
+    assert (cancelled["state"], cancelled["reason"]) == ("failed", "internal")
+    assert live.ask(database="orders")["state"] == "succeeded"
+
+
 def test_a_deleted_folder_comes_back_with_its_queue_and_a_verdict_reached_meanwhile(live: Live) -> None:
     live.fault({"do": "slow_checkpoint", "seconds": 2, "database": "orders"})
     live.start()

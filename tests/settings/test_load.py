@@ -180,6 +180,14 @@ def test_what_is_no_yaml_is_told_with_line_and_column(text: str, expected: str) 
     assert "hunter2" not in fault
 
 
+@pytest.mark.parametrize("laugh", ["[" + "ha, " * 9 + "ha]", '"' + 100 * "ha" + '"'], ids=["a-list", "a-text"])
+def test_a_billion_laughs_are_refused_before_they_take_the_memory(laugh: str) -> None:
+    more = [f"l{level}: &l{level} [{', '.join(10 * [f'*l{level - 1}'])}]" for level in range(1, 10)]
+    (fault,) = faults("\n".join([LEAST, f"l0: &l0 {laugh}", *more]))
+
+    assert fault == "more than 1048576 bytes once its aliases are followed"
+
+
 def test_anchors_and_merges_are_yaml_as_everywhere() -> None:
     text = LEAST + "schedules:\n  a: &a {cron: '@daily', type: FULL}\n  b: {<<: *a, type: DIFF}\n  c: {<<: *a}\n"
     schedules = loaded(text).settings.schedules

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -280,6 +280,43 @@ def test_so_it_is_after_a_restart(spool: Spool, folder: Path) -> None:
     assert newer.id == beside(folder, "x.status.json")["id"]
 
 
+def test_so_it_is_where_the_clock_has_been_set_back(spool: Spool, folder: Path) -> None:
+    drop(folder, "backup.request", {})
+    older = finish(spool, take(spool, "backup.request"))
+    drop(folder, "backup.request", {"type": "FULL"})
+    taken = spool.take("backup.request", NOW - timedelta(hours=3))
+    assert taken is not None
+    finish(spool, taken.answer, State.FAILED)
+    spool.publish(older)
+
+    assert taken.answer.id == beside(folder, "backup.status.json")["id"]
+    assert legacy(folder) == "FAILED"
+
+
+@pytest.mark.parametrize("taken", ["x.status.json", "answers/one.json"])
+def test_an_answer_whose_name_is_taken_stands_elsewhere_and_nothing_waits_for_it(
+    spool: Spool, folder: Path, taken: str
+) -> None:
+    (folder / taken).mkdir()
+    drop(folder, "x.request", {"id": "one"})
+    answer = take(spool, "x.request")
+    finish(spool, answer)
+
+    assert [] == list((folder / ".spool" / "incoming").iterdir())
+    states = [json.loads(path.read_text())["state"] for path in folder.rglob("*.json") if path.is_file()]
+    assert states == ["succeeded", "succeeded"]
+
+
+@pytest.mark.parametrize("taken", ["backup.status", ".tmp-1-1"])
+def test_a_directory_under_a_name_of_the_agents_does_not_keep_it_from_starting(folder: Path, taken: str) -> None:
+    (folder / taken).mkdir(parents=True)
+    spool = new_life(folder)
+    drop(folder, "backup.request", {})
+    finish(spool, take(spool, "backup.request"))
+
+    assert beside(folder, "backup.status.json")["state"] == "succeeded"
+
+
 class TestThePredecessorsOneWord:
     @pytest.mark.parametrize(
         ("state", "word"),
@@ -440,6 +477,16 @@ def test_an_entry_that_cannot_be_read_stays_and_hinders_nothing(spool: Spool, fo
 
     assert ["a"] == [answer.id for answer in spool.open()]
     assert (folder / ".spool" / "pending" / "junk.json").exists()
+
+
+def test_an_id_whose_entry_cannot_be_read_is_rejected(spool: Spool, folder: Path) -> None:
+    """As a newer agent's is, which an older one finds when it is put back."""
+    (folder / ".spool" / "done" / "a.json").write_text('{"schema": 2}')
+    drop(folder, "x.json", {"id": "a"})
+    answer = take(spool, "x.json")
+
+    assert (State.REJECTED, Reason.INVALID_REQUEST) == (answer.state, answer.reason)
+    assert "there was a request 'a', but its entry cannot be read" in (answer.error or "")
 
 
 def test_a_cancel_has_an_id_of_its_own(spool: Spool, folder: Path) -> None:
