@@ -12,6 +12,8 @@ from typing import Any
 from backup_agent.processes import send, session
 
 PROGRESS_SECONDS = 1.0
+LIFELINE_SECONDS = 5.0
+"""How long a run outlives its supervisor at the most."""
 
 
 class Teller:
@@ -70,5 +72,11 @@ def cancel_on_sigterm() -> threading.Event:
 
 
 def _to_stdout(line: str) -> None:
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
+    try:
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The supervisor is gone, and the lifeline is about to end this session. Whoever went on till then would take it
+        # for a failure of the run, and put aside the finished artifact that the next attempt adopts.
+        time.sleep(LIFELINE_SECONDS)
+        raise
