@@ -532,7 +532,7 @@ def _line_of(entry: Entry) -> tuple[str, str]:
 
 @lru_cache(maxsize=256)
 def _format_line(store_id: str) -> str:
-    return store_id.rpartition(".")[0]
+    return store_id.rpartition(".")[0] or store_id  # one that names no version is compared whole
 
 
 def _better(child: Entry, one: Entry | None, other: Entry) -> Entry:

@@ -240,6 +240,28 @@ def test_what_is_held_in_use_or_owed_stays_with_all_it_needs(said: str, rule: st
     assert grounds(planned, "F1") == ["needed by default/orders/D1"]
 
 
+def test_stores_whose_ids_tell_no_version_of_a_format_are_told_apart() -> None:
+    full = Entry("default/orders/F1", "default", "orders", True, START, START, 1, 10, "id", "one", 1, None, None)
+    gone = Entry(
+        "default/orders/D2",
+        "default",
+        "orders",
+        False,
+        START + DAY,
+        START + DAY,
+        11,
+        20,
+        "id",
+        "two",
+        1,
+        "gone",
+        None,
+    )
+    planned = plan([full, gone], Policy(last=1), START + 2 * DAY)
+
+    assert names(planned.broken) == "D2"
+
+
 def test_of_a_database_of_which_something_cannot_be_read_nothing_goes() -> None:
     planned = made(WEEK + " default/people/F8[1-9] default/people/F9[1-9]", last=1, in_use=[("default", "orders")])
 
