@@ -48,7 +48,11 @@ required_reason = click.option("--reason", required=True, help="Why: kept with i
 @click.option("--dry-run", is_flag=True, help="Answer with the plan, and delete nothing.")
 @click.option("--force", is_flag=True, help="Also where max_delete_share would refuse.")
 @click.option("--plan", help="The plan that was looked at; another is refused.")
-@click.option("--drop-owed", metavar="DEST", help="Give up the copies owed to it, for good; needs --force.")
+@click.option(
+    "--drop-owed",
+    metavar="DEST",
+    help="Give up the copies owed to it, but for what a later copy continues; needs --force.",
+)
 @asks(Action.PRUNE)
 def prune() -> None:
     """Apply retention now: print the plan with a reason an artifact, and carry out exactly that."""
