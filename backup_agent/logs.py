@@ -6,6 +6,8 @@ paths to secrets, and neo4j-admin never gets them.
 
 import logging
 import sys
+from contextlib import suppress
+from typing import TextIO, cast
 
 import structlog
 
@@ -27,13 +29,27 @@ def configure(style: str, level: str, **bound: str) -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level.upper()),
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", _Stderr())),
         cache_logger_on_first_use=False,
     )
     # Libraries (APScheduler, watchdog) speak by the standard library: their warnings go the same way.
     logging.basicConfig(level=logging.WARNING, handlers=[_ToStructlog()], force=True)
     structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(**bound)
+
+
+class _Stderr:
+    """Standard error, where what cannot be written is lost: a full disk, or a reader that has gone, ends no backup."""
+
+    def write(self, text: str) -> None:
+        """Write what can be written."""
+        with suppress(OSError):
+            sys.stderr.write(text)
+
+    def flush(self) -> None:
+        """Hand it on, where it is taken."""
+        with suppress(OSError):
+            sys.stderr.flush()
 
 
 class _ToStructlog(logging.Handler):

@@ -7,6 +7,9 @@ import click
 
 from backup_agent.cli.configured import config_path, loaded, settings_option
 
+STREAMS = 3
+"""Descriptors below this are the standard streams."""
+
 
 @click.command()
 @settings_option
@@ -21,6 +24,17 @@ def command(context: click.Context, as_json: bool) -> int:
         os.environ["BACKUP_AGENT_LOG__FORMAT"] = "json"
     loaded(context)  # faults are told here, before anything else
     path = config_path(context)
+    _open_standard_streams()
     words = ["-OO", "-m", "backup_agent.supervisor", *([str(path)] if path else [])]
-    sys.stdout.flush()
+    if sys.stdout is not None:
+        sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, *words])  # noqa: S606  see backup_agent.supervisor.__main__
+
+
+def _open_standard_streams() -> None:
+    """Open what was closed of 0, 1 and 2 on nothing: else the next file has that number, the root's lock first."""
+    descriptor = -1
+    while descriptor < STREAMS:
+        descriptor = os.open(os.devnull, os.O_RDWR)
+        os.set_inheritable(descriptor, descriptor < STREAMS)
+    os.close(descriptor)

@@ -286,8 +286,9 @@ class Agent:
             self._bell.listen()
             self._unready.pop("watch", None)
         except OSError as error:
+            if "watch" not in self._unready:
+                log.warning("requests folder not watched", error=error.strerror, listed_every_seconds=SCAN_SECONDS)
             self._unready["watch"] = f"{self._settings.requests} cannot be watched: {error.strerror}"
-            log.warning("requests folder not watched", error=error.strerror, listed_every_seconds=SCAN_SECONDS)
 
     def _look(self) -> None:
         """List the requests folder when that is due, and take what is ripe; look after everything that has a time."""
@@ -314,6 +315,9 @@ class Agent:
 
     def _hear_again(self) -> None:
         """Make the folder again where it has gone, with every entry that is not answered, and watch it."""
+        if self._bell.same_folder() and self._spool.stands():
+            self._listen()  # the watch alone is missing (limits of inotify): nothing is made again, nor removed
+            return
         self._account.watched_anew()
         log.warning("requests folder watched anew", folder=str(self._settings.requests))
         self._settings.requests.mkdir(parents=True, exist_ok=True)

@@ -124,6 +124,10 @@ class Spool:
         self.clear_legacy_status()
         self._sweep = None
 
+    def stands(self) -> bool:
+        """Tell whether the folders that `prepare` makes are there."""
+        return all(place.is_dir() for place in (self._incoming, self._rejected, self._answers, *self._places))
+
     def _own(self) -> None:
         """Lock the spool, also one that was mounted over the last: two agents would each carry out what the other took.
 

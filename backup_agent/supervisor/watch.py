@@ -40,24 +40,30 @@ class Bell(FileSystemEventHandler):
     def listen(self) -> None:
         """Watch the folder that stands there now. Raise OSError where it cannot be watched (limits of inotify)."""
         self.close()
-        heard = _identity(self._folder)
+        self._heard = _identity(self._folder)
         observer = Observer()
         observer.schedule(self, str(self._folder), event_filter=list(TELLING))
         observer.start()
         self._observer = observer
-        self._heard = heard
 
     def still_hears(self) -> bool:
         """Tell whether the folder there now is the watched one, and its watch is alive."""
         return (
             self._observer is not None
             and all(emitter.is_alive() for emitter in self._observer.emitters)
-            and self._heard is not None
-            and self._heard == _identity(self._folder)
+            and self.same_folder()
         )
 
+    def same_folder(self) -> bool:
+        """Tell whether the folder there now has the identity of the one that `listen` found, watched or not.
+
+        A folder that was deleted and made again may have it too.
+        """
+        return self._heard is not None and self._heard == _identity(self._folder)
+
     def close(self) -> None:
-        """Stop watching."""
+        """Stop watching, and know no folder."""
+        self._heard = None
         if self._observer is not None:
             self._observer.stop()
             self._observer.join(timeout=2)

@@ -69,6 +69,23 @@ def test_a_run_whose_supervisor_is_killed_ends_within_seconds(live: Live) -> Non
     until(lambda: not list(live.processes()), "end of all processes", patience=5)
 
 
+@pytest.mark.parametrize("redirected", ["2>/dev/full", "<&- >&- 2>&-"], ids=["no-room-for-the-log", "all-closed"])
+def test_nobody_need_read_what_the_agent_says(live: Live, redirected: str) -> None:
+    live.write_settings()
+    command = [sys.executable, "-m", "backup_agent", "run", "--config", str(live.config)]
+    with subprocess.Popen(["sh", "-c", f'exec "$@" {redirected}', "sh", *command]) as process:
+        try:
+            until(live.requests.is_dir, "requests folder")
+            answer = live.ask(database="orders")
+            streams = {Path(f"/proc/{process.pid}/fd/{number}").readlink() for number in range(3)}
+        finally:
+            process.terminate()
+
+    assert answer["state"] == "succeeded"
+    assert live.root / ".lock" not in streams
+    assert process.returncode == 0
+
+
 def test_sigterm_ends_an_idle_agent_at_once(live: Live) -> None:
     live.start()
     begun = time.monotonic()

@@ -5,11 +5,14 @@ import os
 import subprocess
 import time
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
 from tests.agent import flood
 from tests.agent.live import FINAL, Live, until
+
+REFUSING = Path(__file__).parent / "refusing"
 
 SOON = 5.0
 """What a cancel is promised to take, and a busy machine's share."""
@@ -231,6 +234,18 @@ def test_a_folder_moved_back_brings_its_own_queue(live: Live) -> None:
 
     assert live.answer("y")["state"] == "succeeded"
     assert live.answer("x")["state"] == "succeeded"
+
+
+def test_where_no_folder_can_be_watched_it_is_listed_and_the_one_word_stays(live: Live) -> None:
+    live.start(ready=False, PYTHONPATH=str(REFUSING), REFUSE_WATCH="1")
+    until(live.requests.is_dir, "requests folder")
+    first = live.ask("backup", database="orders")
+    second = live.ask("x", database="orders")  # a scan later
+
+    assert first["state"] == second["state"] == "succeeded"
+    assert (live.requests / "backup.status").read_text() == "COMPLETED\n"
+    assert len(live.events("requests folder not watched")) == 1
+    assert "cannot be watched" in live.get("/readyz")[1]
 
 
 def test_a_volume_mounted_over_the_folder_is_heard(live: Live) -> None:

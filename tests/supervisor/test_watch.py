@@ -1,5 +1,6 @@
 """The bell rings for requests, and is known to be deaf when it is."""
 
+import errno
 import os
 import queue
 import shutil
@@ -9,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from watchdog.observers import Observer
+from watchdog.observers.api import BaseObserver
 
 from backup_agent.supervisor.watch import Bell
 
@@ -125,3 +128,19 @@ def test_a_folder_mounted_over_is_not_heard(listener: Listener) -> None:
         listener.bell.close()
     finally:
         subprocess.run(["umount", str(listener.folder)], check=True)
+
+
+def test_a_folder_that_cannot_be_watched_is_known_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else each scan would take it for another, make it anew, and remove the predecessor's word."""
+
+    def refuse(_observer: BaseObserver) -> None:
+        raise OSError(errno.EMFILE, "inotify instance limit reached")
+
+    monkeypatch.setattr(Observer, "start", refuse)
+    bell = Bell(tmp_path, lambda: None)
+    with pytest.raises(OSError, match="limit"):
+        bell.listen()
+
+    assert (False, True) == (bell.still_hears(), bell.same_folder())
+    bell.close()
+    assert not bell.same_folder()

@@ -1,9 +1,11 @@
 """Refuses the supervisor new processes, as a limit on process ids does, while the file in REFUSE_WHILE exists.
 
 Only the module in REFUSE_MODULE is meant; an audit hook that raises keeps the call from being made. With REFUSE_LINKS
-hard links are refused to all, as some network volumes do.
+hard links are refused to all, as some network volumes do. With REFUSE_WATCH no folder can be watched, as on a node
+whose inotify instances are used up.
 """
 
+import ctypes
 import errno
 import os
 import sys
@@ -28,3 +30,14 @@ def _refuse_links(event: str, args: tuple[object, ...]) -> None:
 
 if "REFUSE_LINKS" in os.environ:
     sys.addaudithook(_refuse_links)
+
+
+def _refuse_watch() -> int:
+    ctypes.set_errno(errno.EMFILE)
+    return -1
+
+
+if "REFUSE_WATCH" in os.environ:
+    from watchdog.observers import inotify_c
+
+    inotify_c.inotify_init = _refuse_watch
