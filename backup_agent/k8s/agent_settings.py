@@ -91,7 +91,8 @@ def _completed(spec: Spec | None, given: dict[str, Any]) -> dict[str, Any]:
             found[key] |= value
     if spec and spec.backup.s3 and spec.backup.s3.ca_config_map:
         for destination in _destinations(found).values():
-            if isinstance(destination, dict):
+            # AWS itself is looked at by public CAs, in whose place this file would stand.
+            if isinstance(destination, dict) and destination.get("endpoint_url"):
                 destination["ca_file"] = S3_CA_FILE
     return found
 

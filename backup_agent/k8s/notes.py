@@ -77,7 +77,7 @@ def _kept(spec: Spec) -> list[str]:
     settings = agent_settings.settings(spec)
     found = []
     if spec.backup.keep_everything:
-        found.append(f"{backup_name(spec)} deletes nothing: its volume of {spec.backup.storage.size} fills up")
+        found.append(f"{backup_name(spec)} deletes nothing on its volume of {spec.backup.storage.size}, which fills up")
     found += [
         f"backup.settings.storage.destinations.{name} has no retention: everything is kept there"
         for name, destination in sorted(settings.storage.destinations.items())

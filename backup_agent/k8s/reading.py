@@ -10,6 +10,7 @@ from backup_agent.k8s.neo4j_conf import MANAGED
 from backup_agent.k8s.spec import Spec
 from backup_agent.settings.faults import Fault, SettingsError, faults_of
 from backup_agent.settings.load import YamlError, read_yaml
+from backup_agent.settings.model import RULES
 
 ELSEWHERE = (
     "it holds names of Secrets (auth.secret, tls.bolt.secret, backup.s3.credentials_secret), never what is in them"
@@ -86,9 +87,18 @@ def _more_faults(spec: Spec | None, tree: dict[str, Any]) -> tuple[Fault, ...]:
         keeps = given.get("retention") is not None
         if backup and not keeps and backup.get("keep_everything") is not True:
             found += (Fault("backup.settings.retention", f"required: {KEPT}"),)
+        if keeps and not _picks(given["retention"]):
+            found += (
+                Fault("backup.settings.retention", f"it keeps everything without one of {', '.join(RULES)}; {KEPT}"),
+            )
         if keeps and backup.get("keep_everything") is True:
             found += (Fault("backup.keep_everything", "not both this and backup.settings.retention"),)
     return found
+
+
+def _picks(retention: object) -> bool:
+    # What is no mapping is told of by the agent's own model.
+    return not isinstance(retention, dict) or any(retention.get(rule) is not None for rule in RULES)
 
 
 def _section(tree: dict[str, Any], key: str) -> dict[str, Any]:

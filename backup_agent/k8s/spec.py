@@ -166,6 +166,14 @@ class Topology(Section):
         "prefer", description="whether servers must stand on different nodes, or only should"
     )
 
+    @field_validator("default_primaries")
+    @classmethod
+    def _have_a_server_each(cls, value: int | None, info: ValidationInfo) -> int | None:
+        servers = info.data.get("servers")
+        if value is not None and servers is not None and value > servers:
+            raise ValueError(f"no more than the {servers} servers")
+        return value
+
     @field_validator("default_secondaries")
     @classmethod
     def _fit_on_the_servers(cls, value: int, info: ValidationInfo) -> int:
@@ -298,7 +306,7 @@ class AgentS3(S3Access):
     """The agent's identity: it reads, writes and deletes."""
 
     ca_config_map: ObjectName | None = Field(
-        None, description="ConfigMap with the key ca.crt: own CA certificates of every destination"
+        None, description="ConfigMap with the key ca.crt: own CA certificates of destinations with an endpoint_url"
     )
 
 
@@ -390,7 +398,9 @@ class Backup(Section):
     cpu_limit: CpuLimit = Field(None, description="without it none")
     storage: Claim = Field(description="the claim for /backups", examples=["{size: 200Gi}"])
     requests: Claim = Field(Claim(size="1Gi"), description="the claim for /backup-requests")
-    keep_everything: bool = Field(False, description="delete nothing; else settings.retention says what is kept")
+    keep_everything: bool = Field(
+        False, description="delete nothing on the volume; else settings.retention says what is kept"
+    )
     s3: AgentS3 | None = Field(None, description="access to the destinations")
     service_account_annotations: Annotations = Field(
         {}, description="of the agent's service account", examples=[{"eks.amazonaws.com/role-arn": "arn:aws:iam::…"}]

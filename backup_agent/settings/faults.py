@@ -26,6 +26,7 @@ EXPECTED = {
     "string_type": "text",
     "string_unquoted": "text, in quotes",
     "string_too_short": "some text",
+    "string_too_long": "at most {max_length} signs",
     "int_type": "a whole number",
     "int_from_float": "a whole number",
     "float_type": "a number",

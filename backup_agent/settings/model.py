@@ -143,6 +143,10 @@ class Neo4j(Section):
         return value
 
 
+RULES = ("last", "hourly", "daily", "weekly", "monthly", "yearly", "within")
+"""Keys of `retention` that pick points. Without one everything is kept, whatever else is set."""
+
+
 class Retention(Section):
     """Which restore points are kept; what they need is kept with them. Nothing set: everything is kept."""
 
@@ -161,6 +165,11 @@ class Retention(Section):
         "UTC", description="IANA zone in which days, weeks, months are cut", examples=["Europe/Berlin"]
     )
     max_delete_share: Share = Field(0.5, description="a plan that deletes more of a set than this share is refused")
+
+    @property
+    def picks(self) -> bool:
+        """Whether a rule picks points, so that anything is ever deleted."""
+        return any(getattr(self, rule) is not None for rule in RULES)
 
 
 class Destination(Section):

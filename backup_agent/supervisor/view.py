@@ -8,7 +8,7 @@ from backup_agent.catalog.space import Space, space
 from backup_agent.core.queue import Job
 from backup_agent.core.schedules import expected_interval, next_runs
 from backup_agent.core.summary import DatabaseSummary
-from backup_agent.settings.model import VOLUME, Settings
+from backup_agent.settings.model import RULES, VOLUME, Settings
 from backup_agent.supervisor.calendar import Calendar
 from backup_agent.supervisor.discovery import Discovery
 from backup_agent.supervisor.holdings import Holdings
@@ -18,7 +18,6 @@ from backup_agent.supervisor.standing import Standing
 from backup_agent.supervisor.status import DestinationStatus, Pause, PlaceStatus, RunStatus, ScheduleStatus
 
 SHOWN_RUNS = 5
-RULES = {"last", "hourly", "daily", "weekly", "monthly", "yearly", "within"}
 """Keys of a retention that pick points; without one of them nothing is deleted."""
 
 CENTURY = timedelta(days=36500)
@@ -99,7 +98,7 @@ def retention(settings: Settings) -> str:
     """Say what is deleted."""
     policies = {VOLUME: settings.retention}
     policies |= {name: one.retention for name, one in settings.storage.destinations.items()}
-    kept = [name for name, policy in policies.items() if policy is None or not policy.model_fields_set & RULES]
+    kept = [name for name, policy in policies.items() if policy is None or not policy.picks]
     if len(kept) == len(policies):
         return "nothing is deleted: no `retention` is set"
     told = "; ".join(

@@ -45,6 +45,14 @@ def test_settings_follow_from_the_spec() -> None:
     assert found["storage"]["destinations"]["offsite"]["ca_file"] == "/run/secrets/s3-ca/ca.crt"
 
 
+def test_aws_is_looked_at_by_public_certificates_beside_a_store_with_its_own() -> None:
+    places = "{own: {bucket: backups, endpoint_url: https://s3.example.com}, aws: {bucket: backups}}"
+    more = f"  s3: {{ca_config_map: corporate-ca}}\n  settings: {{storage: {{destinations: {places}}}}}\n"
+    found = yaml.safe_load(settings_file(rendered(parsed(SMALLEST + more)), "demo"))["storage"]["destinations"]
+
+    assert {name for name, destination in found.items() if "ca_file" in destination} == {"own"}
+
+
 def test_the_schedule_that_nobody_wrote_is_written_out() -> None:
     found = yaml.safe_load(settings_file(rendered(parsed(SMALLEST)), "demo"))
 

@@ -71,6 +71,16 @@ def test_a_timetable_knows_its_schedule_and_its_cluster() -> None:
     assert (table.name, table.seed, table.jitter, table.misfire) == ("hourly", "demo", timedelta(seconds=60), "skip")
 
 
+@pytest.mark.parametrize(
+    ("retention", "picks"), [({"last": 3}, True), ({"within": "48h"}, True), ({"min_chains": 2, "last": None}, False)]
+)
+def test_a_policy_without_a_rule_deletes_nothing(retention: dict[str, Any], picks: bool) -> None:
+    found = settings(retention=retention).retention
+
+    assert found is not None
+    assert found.picks == picks
+
+
 def test_destinations_are_told_apart_by_where_they_are() -> None:
     places = settings(storage={"destinations": {"a": {"bucket": "aaa"}, "b": {"bucket": "aaa", "prefix": "b"}}}).storage
 
