@@ -27,6 +27,8 @@ class State(Value):
     started: datetime
     read: int
     pace: float
+    unread: tuple[str, ...] = ()
+    """What could not be read when it was last tried: it waits behind all else, and hurries nothing."""
 
     @property
     def done(self) -> Done:

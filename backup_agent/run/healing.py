@@ -16,7 +16,7 @@ from backup_agent.core.names import artifact_key, damage_key
 from backup_agent.core.reasons import BackupError, Failure, PermanentError, Reason
 from backup_agent.core.records import ArtifactFile, Record
 from backup_agent.run.places import Opened
-from backup_agent.run.rereading import OnBytes, WrongError, contents, reread, wrong_file
+from backup_agent.run.rereading import OnBytes, WrongError, contents, is_bad_block, reread, wrong_file
 from backup_agent.run.staging import Staging
 from backup_agent.settings.model import VOLUME, Settings
 
@@ -50,7 +50,7 @@ class Healing:
         if held.no_deletion is not None:  # who replaces deletes
             raise PermanentError(held.no_deletion.reason, held.no_deletion.error, held.no_deletion.hint)
         self._staging.remove()
-        wrong = [file for file in record.files if wrong_file(self._store, record, file, self._on_bytes)]
+        wrong = [file for file in record.files if self._is_wrong(record, file)]
         used = {self._heal_file(record, file, held): None for file in wrong}
         if still := reread(self._store, record, self._on_bytes):
             raise PermanentError(
@@ -61,6 +61,15 @@ class Healing:
         held.confirm()
         self._store.delete(damage_key(record.key))
         return tuple(used)
+
+    def _is_wrong(self, record: Record, file: ArtifactFile) -> bool:
+        """Tell whether a file is to be replaced: on a bad block it is, as nobody will ever read it there."""
+        try:
+            return wrong_file(self._store, record, file, self._on_bytes) is not None
+        except BackupError as error:
+            if not is_bad_block(error):
+                raise
+            return True
 
     def _heal_file(self, record: Record, file: ArtifactFile, held: Held) -> str:
         """Replace one file; return the place that its bytes came from."""

@@ -1,9 +1,11 @@
 """Reads an artifact again where it stands and compares it with its record: sizes, SHA-256, and the container's end.
 
 What is not as recorded is damage, a missing file too. What cannot be read now (a disk's EIO, a network) is an error and
-says nothing of the artifact: it is raised, and nobody marks anything for it.
+says nothing of the artifact: it is raised, and nobody marks anything for it. Healing that is asked for replaces such a
+file all the same: the bytes that come are proven, and those that go cannot be had.
 """
 
+import errno
 import hashlib
 import os
 from collections.abc import Callable, Generator
@@ -16,7 +18,7 @@ from backup_agent.artifact.files import LEAD
 from backup_agent.artifact.reading import judge
 from backup_agent.artifact.zstd import UnknownFormatError
 from backup_agent.core.names import artifact_key
-from backup_agent.core.reasons import PermanentError, Reason, TransientError
+from backup_agent.core.reasons import BackupError, PermanentError, Reason, TransientError
 from backup_agent.core.records import ArtifactFile, Record
 from backup_agent.stores.store import Store
 
@@ -65,6 +67,11 @@ def wrong_file(store: Store, record: Record, file: ArtifactFile, on_bytes: OnByt
     except WrongError as error:
         return error.wrong
     return None
+
+
+def is_bad_block(error: BackupError) -> bool:
+    """Tell whether it was the disk below that could not read: EIO, which a network's faults never are."""
+    return isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.EIO
 
 
 def _fault_inside(chunks: "_Chunks", record: Record) -> str | None:

@@ -1,8 +1,9 @@
 """Reading again what stands at one place: a child, which reads a slice, tells what it found, and heals where asked.
 
 The longest unread comes first, and what was read is noted on the volume after each artifact, so that a restart goes on
-there. An artifact is read whole or once more: a SHA-256 cannot be taken up in its middle. What stands at the place is
-told by its listing and index; of all records only those of what is read are opened.
+there. What could not be read comes last the next time: a disk's bad blocks must not keep the rest from being read. An
+artifact is read whole or once more: a SHA-256 cannot be taken up in its middle. What stands at the place is told by its
+listing and index; of all records only those of what is read are opened.
 """
 
 import threading
@@ -10,7 +11,7 @@ import time
 from collections.abc import Mapping
 from concurrent.futures import CancelledError
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from backup_agent.catalog import damages, records
@@ -28,7 +29,7 @@ from backup_agent.core.scrub import NEVER, Kept, Slice, next_slice, verified
 from backup_agent.core.tasks import VerifyTask
 from backup_agent.run.healing import Healing
 from backup_agent.run.places import Opened, hold_place, opening
-from backup_agent.run.rereading import Wrong, reread
+from backup_agent.run.rereading import Wrong, is_bad_block, reread
 from backup_agent.run.summing import tell_summary
 from backup_agent.run.telling import Teller, cancel_on_sigterm, first_line, hold_lifeline
 from backup_agent.settings.model import VOLUME, Settings
@@ -113,6 +114,9 @@ class Verifying:
         self._held: Held | None = None
         self._standing = Standing()
         self._found = Found()
+        state = self._readings.state()
+        self._unread = set(state.unread if state else ())
+        """Artifacts that could not be read when they were last tried."""
 
     def run(self) -> None:
         """Read what is asked for, or what is due; tell the result. Raise BackupError where the place cannot be read."""
@@ -144,17 +148,17 @@ class Verifying:
         if self._notes is not None:
             self._owe_again(self._notes)
         if self._task.heal:
-            for key in self._standing.damaged:
+            for key in sorted(self._standing.damaged, key=lambda each: (each in self._unread, each)):
                 if not self._given_up:
                     self._verify(Kept(key, 0, NEVER))
+            self._found.unread = 0
         due = self._due(now)
         remaining = len(due.artifacts)
         for one in due.artifacts:
             if self._given_up or time.monotonic() >= self._ends:
                 break
             remaining -= self._verify(one)
-        if self._found.read:
-            self._readings.leave(State(started=now, read=self._found.read, pace=due.pace))
+        self._leave(State(started=now, read=self._found.read, pace=due.pace))
         self._tell("damages", keys=self._standing.damaged)
         self._tell_result(due, remaining)
 
@@ -195,11 +199,23 @@ class Verifying:
         if period is None:
             return Slice((), 0, 0)
         self._readings.keep_only(self._standing.sound.keys() | self._standing.marked)
-        due = next_slice(self._standing.sound.values(), now, period=period)
+        self._unread &= self._standing.sound.keys()
+        again = tuple(self._standing.sound[key] for key in sorted(self._unread))
+        due = next_slice(
+            (one for one in self._standing.sound.values() if one.key not in self._unread), now, period=period
+        )
         state = self._readings.state()
-        if state is not None and state.started <= now < state.done.rests_until(due.pace) and not due.late:
-            return Slice((), due.pace, 0)
-        return due
+        rests = state is not None and state.started <= now < state.done.rests_until(due.pace) and not due.late
+        return replace(due, artifacts=again if rests else (*due.artifacts, *again))
+
+    def _leave(self, state: State) -> None:
+        """Leave what this slice came to; where nothing was read, only what could not be."""
+        before = self._readings.state()
+        if not self._found.read and before is not None:
+            state = before
+        unread = tuple(sorted(self._unread))
+        if self._found.read or unread != (before.unread if before else ()):
+            self._readings.leave(state.model_copy(update={"unread": unread}))
 
     def _verify(self, one: Kept, record: Record | None = None) -> bool:
         """Read one artifact again, and heal it where that is asked; tell whether it could be read."""
@@ -209,11 +225,13 @@ class Verifying:
                 self._judge(record)
             self._found.unread = 0
             self._found.read += one.cost
+            self._unread.discard(one.key)
         except CancelledError:
             return False
         except BackupError as error:
             self._found.errors.append(error.failure)
             self._found.unread += 1
+            self._unread.add(one.key)
             self._tell("unread", key=one.key, reason=error.failure.reason, error=error.failure.error)
             return False
         return True
@@ -237,7 +255,13 @@ class Verifying:
         key, marked = record.key, record.key in self._standing.marked
         if not (marked and self._task.heal):
             started = time.monotonic()
-            wrong = self._reread(record)
+            try:
+                wrong = self._reread(record)
+            except BackupError as error:
+                if not (self._task.heal and is_bad_block(error)):
+                    raise
+                self._heal(record)
+                return
             if wrong is None:
                 self._sound(record, time.monotonic() - started)
                 if marked:
@@ -358,8 +382,10 @@ class Verifying:
 
     def _next_seconds(self, due: Slice, remaining: int, now: datetime) -> float:
         state = self._readings.state()
-        if remaining or state is None:
-            return 60.0 if remaining else IDLE.total_seconds()
+        if remaining > len(self._unread):
+            return 60.0
+        if state is None or self._unread:
+            return IDLE.total_seconds()
         return max(60.0, (state.done.rests_until(due.pace) - now).total_seconds())
 
 

@@ -20,7 +20,7 @@ from backup_agent.stores.local import LocalStore
 from backup_agent.stores.memory import MemoryStore
 from backup_agent.stores.store import Store, Stored
 from tests.artifact.writer import artifact, split
-from tests.run.test_verify import events, put, verify_at
+from tests.run.test_verify import Blocks, events, put, verify_at
 from tests.stores.faulty import WRITES, Does, Fault, FaultyStore, KilledError
 
 
@@ -324,6 +324,34 @@ def test_where_nothing_may_be_deleted_nothing_is_replaced(world: World) -> None:
     assert "single_writer" in result["hint"]
     assert world.stores["offsite"].read(record.key) == left
     assert world.stores["offsite"].stat(damage_key(record.key)) is not None
+
+
+@pytest.mark.parametrize("marked", [True, False])
+def test_an_artifact_on_bad_blocks_is_healed_when_that_is_asked_and_not_marked_for_it(
+    world: World, marked: bool
+) -> None:
+    record = world.copy(put(world.root), "offsite")
+    if marked:
+        world.spoil("local", record.key)
+        world.verify("local")
+
+    class OldInode(Blocks):
+        """The bad blocks are the file's that stood there: a new one has others."""
+
+        def replace_artifact(self, key: str, *rest: Any) -> Stored:
+            stored = super().replace_artifact(key, *rest)
+            self.bad.discard(key)
+            return stored
+
+    world.stores["local"] = OldInode(world.root, record.key)
+    told = [] if marked else world.verify("local")
+    left = world.stores["local"].stat(damage_key(record.key))
+    healed = world.verify("local", heal=True)
+
+    assert (events(told, "unread"), left is None) == ([] if marked else [record.key], not marked)
+    assert events(healed, "healed") == [record.key]
+    assert healed[-1]["result"]["outcome"] == "succeeded"
+    assert world.whole("local", record)
 
 
 def test_what_is_missing_is_healed_also_where_nothing_is_read_by_itself(world: World) -> None:

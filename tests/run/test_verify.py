@@ -1,5 +1,6 @@
 """Reading again what stands on a volume: what is sound, what is damage, what says nothing, and where it goes on."""
 
+import errno
 import json
 import threading
 import time
@@ -135,6 +136,43 @@ def test_what_cannot_be_read_now_is_no_damage(tmp_path: Path) -> None:
     assert events(told, "unread") == [record.key]
     assert told[-1]["result"]["reason"] == Reason.STORAGE_UNREACHABLE
     assert not (tmp_path / damage_key(record.key)).exists()
+
+
+class Blocks(LocalStore):
+    """A volume with bad blocks under some artifacts."""
+
+    def __init__(self, root: Path, *bad: str) -> None:
+        super().__init__(root, "local")
+        self.bad = set(bad)
+
+    def open(self, key: str) -> Any:
+        if key not in self.bad:
+            return super().open(key)
+        with self._classified("open", key):
+            raise OSError(errno.EIO, "Input/output error")
+
+
+def test_artifacts_on_bad_blocks_keep_no_other_from_being_read(tmp_path: Path) -> None:
+    records = [put(tmp_path, hour) for hour in range(6)]
+    bad, good = [one.key for one in records[:4]], [one.key for one in records[4:]]
+    told = [event for _ in range(3) for event in verify(tmp_path, Blocks(tmp_path, *bad))]
+
+    assert events(told, "verified") == good
+
+
+def test_an_artifact_that_cannot_be_read_is_tried_each_hour_and_lets_the_others_be_read_no_sooner(
+    tmp_path: Path,
+) -> None:
+    first, *others = [put(tmp_path, hour) for hour in range(6)]
+    store = Blocks(tmp_path, first.key)
+    before, after = verify(tmp_path, store), verify(tmp_path, store)
+    store.bad.clear()
+    mended = verify(tmp_path, store)
+
+    assert (events(before, "unread"), events(after, "unread")) == ([first.key], [first.key])
+    assert (events(before, "verified"), events(after, "verified")) == ([one.key for one in others], [])
+    assert (before[-1]["next_seconds"], after[-1]["next_seconds"]) == (3600, 3600)
+    assert events(mended, "verified") == [first.key]
 
 
 def test_a_log_that_a_crash_has_cut_is_read_to_its_last_whole_line(tmp_path: Path) -> None:
