@@ -133,7 +133,11 @@ def _agent(status: Status) -> Iterator[Metric]:
         "Age of the oldest request that has not started.",
         None if oldest is None else max(0.0, (status.now - oldest).total_seconds()),
     )
-    yield _value("config_valid", "Whether the settings file on disk is the one in force.", float(status.settings_valid))
+    yield _value(
+        "config_valid",
+        "Whether the settings file on disk is free of faults; else the last good one is in force.",
+        float(status.settings_valid),
+    )
     yield _value(
         "config_last_reload_timestamp_seconds",
         "When the settings in force were read.",

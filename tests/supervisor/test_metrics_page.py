@@ -1,0 +1,102 @@
+"""docs/metrics.md and docs/alerts.yaml say what /metrics shows, and name nothing else."""
+
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import yaml
+
+from backup_agent.core.reasons import HINTS, Reason
+from backup_agent.supervisor import metrics
+from backup_agent.supervisor.metrics import Metrics
+from backup_agent.supervisor.status import Status
+from tests.components.prometheus import promtool
+
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE = (DOCS / "metrics.md").read_text()
+RULES = DOCS / "alerts.yaml"
+ENDINGS = {"counter": "_total", "info": "_info"}
+MOMENT = datetime(2026, 11, 23, tzinfo=UTC)
+IDLE = Status(
+    cluster="demo",
+    version="0",
+    started=MOMENT,
+    now=MOMENT,
+    ready=True,
+    surveyed=True,
+    queue_depth=0,
+    retention="nothing is deleted",
+    settings_valid=True,
+    settings_loaded=MOMENT,
+)
+
+
+class Row(NamedTuple):
+    name: str
+    type: str
+    labels: tuple[str, ...]
+    meaning: str
+
+
+def shown() -> list[Row]:
+    """Return every family that the code has, also those that have no sample yet."""
+    counted = [one for one in vars(Metrics(lambda: IDLE)).values() if hasattr(one, "describe")]
+    found = [(family, one._labelnames) for one in counted if hasattr(one, "_labelnames") for family in one.describe()]
+    for part in (metrics._agent, metrics._databases, metrics._schedules, metrics._storage):
+        found += [(family, getattr(family, "_labelnames", ())) for family in part(IDLE)]
+    return [
+        Row(
+            f"{family.name}{ENDINGS.get(family.type, '')}",
+            family.type,
+            ("version", "cluster") if family.type == "info" else tuple(labels),
+            family.documentation,
+        )
+        for family, labels in found
+    ]
+
+
+def told() -> list[Row]:
+    rows = re.findall(r"^\| `(neo4j_backup_\w+)` \| (\w+) \| (.+?) \| (.+) \|$", PAGE, re.MULTILINE)
+    return [Row(name, kind, tuple(re.findall(r"`(\w+)`", labels)), text) for name, kind, labels, text in rows]
+
+
+def test_the_page_tells_of_each_metric_what_metrics_tells() -> None:
+    assert sorted(told()) == sorted(shown())
+
+
+def test_the_page_has_every_reason_and_its_hint() -> None:
+    rows = dict(re.findall(r"^\| `([a-z_]+)` \| (.+) \|$", PAGE.partition("## Reasons")[2], re.MULTILINE))
+
+    assert rows == {reason.value: HINTS[reason] for reason in Reason}
+
+
+def test_alerts_name_metrics_and_labels_that_exist() -> None:
+    known = {row.name: {*row.labels, "instance", "job"} for row in shown()}
+    expressions = [rule["expr"] for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]]
+
+    assert expressions
+    for expression in expressions:
+        for name, matchers in re.findall(r"(neo4j_backup_\w+)(?:\{([^}]*)\})?", expression):
+            assert name in known, expression
+            assert set(re.findall(r"(\w+)\s*[=!]", matchers)) <= known[name], expression
+
+
+@pytest.mark.components
+def test_promtool_takes_the_alerts_and_each_fires_when_it_should() -> None:
+    checked = promtool("check", "rules", "--lint-fatal", str(RULES))
+    tried = promtool("test", "rules", str(Path(__file__).with_name("alerts_test.yaml")))
+
+    assert (checked.returncode, tried.returncode) == (0, 0), (
+        checked.stdout + checked.stderr + tried.stdout + tried.stderr
+    )
+
+
+def test_every_alert_is_tried() -> None:
+    rules = [rule for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]]
+    cases = yaml.safe_load(Path(__file__).with_name("alerts_test.yaml").read_text())["tests"]
+    expected = [one["labels"] for test in cases for case in test["promql_expr_test"] for one in case["exp_samples"]]
+    fired = set(re.findall(r'alertname="(\w+)"', " ".join(expected)))
+
+    assert fired == {rule["alert"] for rule in rules}
