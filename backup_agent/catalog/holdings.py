@@ -12,6 +12,7 @@ from typing import NamedTuple, TypeVar
 
 from backup_agent.catalog import records
 from backup_agent.catalog.index import Known, Line, Rewriting, lines_of
+from backup_agent.core.chains import chains
 from backup_agent.core.drift import Finding, Folder, Found, Kind, folders
 from backup_agent.core.entries import Entry
 from backup_agent.core.marks import Damage, Hold, Mark
@@ -69,6 +70,15 @@ class Holdings:
         missing = {key: findings[0].text for key, findings in self.without_artifact.items()}
         unreadable = [one.artifact for one in self.unreadable if one.key == damage_key(one.artifact)]
         return missing | dict.fromkeys((*self.damages, *unreadable), "it is marked as damaged")
+
+    @property
+    def unrestorable(self) -> dict[str, str]:
+        """Artifacts that cannot be restored from this place, and why: the unsound, and what needs one of them."""
+        unsound = self.unsound
+        found = chains(entry for entry in self.entries.values() if entry.key not in unsound)
+        whole = {one.key for chain in found for one in (*chain.records, *chain.empty)}
+        broken = "a part of its chain is missing or damaged"
+        return {key: unsound.get(key, broken) for key in self.entries if key not in whole}
 
 
 def survey(store: Store, index: Path | None = None, *, sets: Collection[str] | None = None) -> Holdings:

@@ -7,7 +7,7 @@ import click
 
 from backup_agent.catalog import records
 from backup_agent.catalog.copies import Notes
-from backup_agent.catalog.holdings import by_database
+from backup_agent.catalog.holdings import by_database, of_database
 from backup_agent.catalog.index import index_of
 from backup_agent.cli import printing
 from backup_agent.cli.configured import json_option, loaded, settings_option
@@ -19,6 +19,9 @@ from backup_agent.settings.model import VOLUME, Settings
 
 READERS = 8
 """Records read at once at a destination, where each is a request that waits for its answer."""
+
+_Part = tuple[records.Recorded, dict[str, str]]
+"""What is recorded of a database, and what of it is no restore point there, and why."""
 
 
 @click.command()
@@ -43,15 +46,21 @@ def command(context: click.Context, place: str, set_name: str | None, database: 
     others = _others(place, settings)
     found: list[Record] = []
     faults: list[str] = []
+    unrestorable: dict[str, str] = {}
     parts = _on_volume(settings, set_name, database) if place == VOLUME else _at(place, settings, set_name, database)
-    for recorded in parts:
+    for recorded, lost in parts:
         found += recorded.records
         faults += recorded.unreadable
+        unrestorable |= lost
     if as_json:
         printing.as_json(
             {
                 "artifacts": [
-                    {**record.model_dump(mode="json", by_alias=True), "copies": _copies(record, others)}
+                    {
+                        **record.model_dump(mode="json", by_alias=True),
+                        "copies": _copies(record, others),
+                        "fault": unrestorable.get(record.key),
+                    }
                     for record in found
                 ],
                 "unreadable": faults,
@@ -59,20 +68,20 @@ def command(context: click.Context, place: str, set_name: str | None, database: 
         )
     else:
         of = "".join(f", {kind} {name}" for kind, name in (("set", set_name), ("database", database)) if name)
-        _print(f"{root if place == VOLUME else place}{of}", found, others)
+        _print(f"{root if place == VOLUME else place}{of}", found, others, unrestorable)
         for fault in faults:
             click.echo(f"unreadable: {fault}", err=True)
     return 3 if faults else 0
 
 
-def _on_volume(settings: Settings, set_name: str | None, database: str | None) -> Iterator[records.Recorded]:
-    root = settings.storage.root
+def _on_volume(settings: Settings, set_name: str | None, database: str | None) -> Iterator[_Part]:
+    root, store, index = settings.storage.root, open_place(VOLUME, settings), index_of(VOLUME, settings)
     for folder in records.databases(root):
         if _wanted(*folder, set_name, database):
-            yield records.of_database(root, *folder)
+            yield records.of_database(root, *folder), of_database(store, index, *folder).unrestorable
 
 
-def _at(place: str, settings: Settings, set_name: str | None, database: str | None) -> Iterator[records.Recorded]:
+def _at(place: str, settings: Settings, set_name: str | None, database: str | None) -> Iterator[_Part]:
     """Yield what is recorded at a destination, as its records say it: the index only tells where they are."""
     store = open_place(place, settings)
     sets = {set_name} if set_name else None
@@ -89,7 +98,7 @@ def _at(place: str, settings: Settings, set_name: str | None, database: str | No
                 except ValueError as error:
                     faults.append(f"{record_key(key)}: {error}")
             read.sort(key=lambda record: (record.header.taken, record.key))
-            yield records.Recorded(tuple(read), tuple(faults))
+            yield records.Recorded(tuple(read), tuple(faults)), holdings.unrestorable
 
 
 def _wanted(of_set: str, of_database: str, set_name: str | None, database: str | None) -> bool:
@@ -111,11 +120,13 @@ def _copies(record: Record, others: dict[str, Callable[[str], bool]]) -> dict[st
     return {name: "stored" if has(record.key) else "not stored" for name, has in others.items()}
 
 
-def _print(place: str, found: list[Record], others: dict[str, Callable[[str], bool]]) -> None:
+def _print(
+    place: str, found: list[Record], others: dict[str, Callable[[str], bool]], unrestorable: dict[str, str]
+) -> None:
     if not found:
         click.echo(f"nothing is recorded below {place}")
         return
-    head = ["ARTIFACT", "TYPE", "SIZE", "TAKEN", "TRANSACTIONS", "WHY", "COPIES"]
+    head = ["ARTIFACT", "TYPE", "SIZE", "TAKEN", "TRANSACTIONS", "WHY", "COPIES", "FAULT"]
     rows = [
         [
             record.key,
@@ -125,6 +136,7 @@ def _print(place: str, found: list[Record], others: dict[str, Callable[[str], bo
             "none" if record.header.empty else f"{record.header.lowest}-{record.header.highest}",
             record.type_reason,
             ", ".join(name for name, state in _copies(record, others).items() if state == "stored") or "-",
+            unrestorable.get(record.key, "-"),
         ]
         for record in found
     ]

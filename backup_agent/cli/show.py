@@ -8,7 +8,7 @@ import click
 
 from backup_agent.catalog import records
 from backup_agent.catalog.copies import Notes
-from backup_agent.catalog.holdings import by_database
+from backup_agent.catalog.holdings import by_database, of_database
 from backup_agent.catalog.index import index_of
 from backup_agent.cli import answers, printing
 from backup_agent.cli.configured import json_option, loaded, settings_option
@@ -20,6 +20,7 @@ from backup_agent.core.reasons import BackupError, Failure, PermanentError, Reas
 from backup_agent.core.records import Record
 from backup_agent.run.places import open_place
 from backup_agent.settings.model import VOLUME, Settings
+from backup_agent.stores.local import LocalStore
 from backup_agent.stores.store import Store
 
 
@@ -123,10 +124,13 @@ def _show_record(settings: Settings, record: Record, *, as_json: bool) -> None:
     siblings = records.of_database(root, record.set, record.database).records
     chain = next((chain for chain in chains(siblings) if record in chain.records), None)
     links = [link.key for link in chain.records] if chain else [record.key]
+    standing = of_database(LocalStore(root, VOLUME), index_of(VOLUME, settings), record.set, record.database)
+    fault = standing.unrestorable.get(record.key)
     if as_json:
-        printing.as_json({**record.model_dump(mode="json", by_alias=True), "copies": copies, "chain": links})
+        told = {"copies": copies, "chain": links, "fault": fault}
+        printing.as_json({**record.model_dump(mode="json", by_alias=True), **told})
     else:
-        printing.facts(_facts(record, links, copies))
+        printing.facts(_facts(record, links, copies, fault))
 
 
 def _show_restoring(
@@ -223,9 +227,11 @@ def _seed(settings: Settings, source: restoring.Source, chain: tuple[Record, ...
     return None
 
 
-def _facts(record: Record, links: list[str], copies: dict[str, str]) -> Iterator[tuple[str, str]]:
+def _facts(record: Record, links: list[str], copies: dict[str, str], fault: str | None) -> Iterator[tuple[str, str]]:
     header = record.header
     yield "artifact", record.key
+    if fault:
+        yield "fault", f"no restore point on the volume: {fault}"
     yield "type", f"{record.type.value} ({record.type_reason})"
     yield "size", f"{printing.size(record.size)} ({record.size} bytes)"
     yield "taken", printing.moment(header.taken)

@@ -15,6 +15,8 @@ from backup_agent.core.reasons import Reason, TransientError
 from backup_agent.settings.model import Settings
 
 PATIENCE_SECONDS = 10.0
+SHOWN = 5
+"""Damaged artifacts that are named; `--json` has them all."""
 
 HEAD = ("SET/DATABASE", "LAST SUCCESS", "CHAIN", "ARTIFACTS", "SIZE", "OWED", "LAST FAILURE")
 
@@ -97,6 +99,10 @@ def _agent(status: dict[str, Any], now: datetime) -> Iterator[str]:
         what = f"{run['set']}/{run['database']}" if "database" in run else run.get("destination", "")
         words = " ".join(word for word in (run["kind"], what, run.get("stage", "")) if word)
         yield f"running: {words}, for {run['seconds']:.0f} s{done}"
+    for place, one in status["places"].items():
+        if damaged := one.get("damaged"):
+            shown = ", ".join(damaged[:SHOWN]) + (", …" if len(damaged) > SHOWN else "")
+            yield f"DAMAGED at {place} ({len(damaged)}): {shown}"
     for database in status["missing_databases"]:
         yield f"MISSING: {database} is listed no more by SHOW DATABASES"
 

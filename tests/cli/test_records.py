@@ -23,7 +23,8 @@ def test_artifacts_are_listed_the_oldest_first(place: Place) -> None:
     lines = place.run("list").out.splitlines()
 
     assert [line.split()[0] for line in lines] == ["ARTIFACT", full.key, diff.key]
-    assert lines[2].split() == [diff.key, "DIFF", "2.0", "KiB", "2026-11-23T03:00:00Z", "11-20", "chain_continues", "-"]
+    facts = [diff.key, "DIFF", "2.0", "KiB", "2026-11-23T03:00:00Z", "11-20", "chain_continues", "-"]
+    assert lines[2].split()[: len(facts)] == facts
 
 
 def test_the_list_is_json_for_programs(place: Place) -> None:
@@ -53,7 +54,7 @@ def test_a_copy_is_shown_where_it_was_confirmed(place: Place) -> None:
     destination = load(place.config, {}).settings.storage.destinations["offsite"]
     Notes(place.root, "offsite", destination.identity).add(record.key)
 
-    assert place.run("list").out.splitlines()[1].endswith("offsite")
+    assert "  offsite  " in place.run("list").out.splitlines()[1]
     assert place.run("show", record.key, "--json").json["copies"] == {"offsite": "stored"}
 
 

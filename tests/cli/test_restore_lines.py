@@ -62,6 +62,24 @@ def test_a_point_whose_full_is_not_whole_is_not_promised(place: Place, fault: st
     assert "a part of its chain is missing or damaged" in result.err
 
 
+@pytest.mark.parametrize(("fault", "said"), [("damaged", "marked as damaged"), ("missing", "its file is missing")])
+def test_list_and_show_say_what_is_no_restore_point_as_the_lines_do(place: Place, fault: str, said: str) -> None:
+    full, differential = chain(place)
+    sound = [one["fault"] for one in place.run("list", "--json").json["artifacts"]]
+    if fault == "damaged":
+        (place.root / damage_key(full.key)).write_bytes(b"{}")
+    else:
+        (place.root / full.key).unlink()
+    listed = place.run("list").out.splitlines()
+    shown = [place.run("show", one.key).out for one in (full, differential)]
+
+    assert sound == [None, None]
+    assert said in listed[1]
+    assert listed[2].endswith("a part of its chain is missing or damaged")
+    assert said in shown[0]
+    assert "no restore point on the volume: a part of its chain is missing or damaged" in shown[1]
+
+
 def test_an_unknown_version_is_said_to_be_unknown_and_may_be_given(place: Place) -> None:
     full, _ = chain(place, admin_version=None)
     refused = place.run("show", "--restore", full.key)

@@ -10,7 +10,7 @@ import pytest
 from backup_agent.core.reasons import Reason
 from backup_agent.core.summary import DatabaseSummary
 from backup_agent.supervisor.http import Endpoints
-from backup_agent.supervisor.status import Attempt, DestinationStatus, RunStatus, ScheduleStatus, Status
+from backup_agent.supervisor.status import Attempt, DestinationStatus, PlaceStatus, RunStatus, ScheduleStatus, Status
 from tests.cli.conftest import TAKEN, Place
 
 NOW = TAKEN + timedelta(hours=8)
@@ -64,6 +64,16 @@ def test_an_agent_that_does_not_answer_is_said_in_a_line_and_a_hint(place: Place
         "backup-agent: http://127.0.0.1:1/status.json: the agent does not answer (Connection refused)\n"
         "HINT: is `backup-agent run` running in this pod? `backup-agent list` works without it\n"
     )
+
+
+def test_damage_is_said_where_it_is(place: Place) -> None:
+    offsite = PlaceStatus(damaged=tuple(f"default/orders/{number}.backup" for number in range(6)))
+    with agent(place, places={"local": PlaceStatus(damaged=()), "offsite": offsite}):
+        said = place.run("status").out
+
+    assert "DAMAGED at offsite (6): default/orders/0.backup, " in said
+    assert "default/orders/4.backup, …\n" in said
+    assert "at local" not in said
 
 
 def test_a_proxy_is_not_asked_for_the_agent(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
