@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import click
 
@@ -217,14 +217,25 @@ def _source(settings: Settings, place: str) -> restoring.Source:
 
 
 def _seed(settings: Settings, source: restoring.Source, chain: tuple[Record, ...]) -> restoring.Source | None:
-    """Return a bucket that has the whole chain, as far as the volume knows; None where there is none."""
+    """Return a bucket that has the whole chain, undamaged as far as is known there; None where there is none.
+
+    The volume's notes say where to look. A bucket that cannot be asked from here is the last choice, and says so.
+    """
     if source.is_bucket:
         return source
+    unasked: restoring.Source | None = None
     for name, one in settings.storage.destinations.items():
         notes = Notes(settings.storage.root, name, one.identity)
-        if all(notes.has(record.key) for record in chain):
+        if not all(notes.has(record.key) for record in chain):
+            continue
+        try:
+            _chain_at(name, settings, chain[-1].key)
+        except BackupError as error:
+            if error.failure.reason not in (Reason.CHAIN_BROKEN, Reason.NOT_FOUND, Reason.CHECKSUM_MISMATCH):
+                unasked = unasked or replace(_source(settings, name), unasked=True)
+        else:
             return _source(settings, name)
-    return None
+    return unasked
 
 
 def _facts(record: Record, links: list[str], copies: dict[str, str], fault: str | None) -> Iterator[tuple[str, str]]:

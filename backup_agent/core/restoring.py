@@ -38,6 +38,8 @@ class Source:
     region: str | None = None
     ca_file: str | None = None
     path_style: bool = False
+    unasked: bool = False
+    """It could not be asked whether the chain is still there, and undamaged."""
 
     @property
     def is_bucket(self) -> bool:
@@ -137,8 +139,8 @@ def _fetch(chain: Sequence[Record], source: Source) -> tuple[Step, ...]:
     verb = "Fetch" if source.is_bucket else "Copy"
     return (
         Step(
-            f"{verb} the chain from {source.place}, in its order, into an empty folder where neo4j-admin runs "
-            f"({len(chain)} artifacts, {size} bytes)",
+            f"{verb} the chain from {source.place}, in its order, into an empty folder where neo4j-admin runs, as the "
+            f"user that runs Neo4j: no other may look into it ({len(chain)} artifacts, {size} bytes)",
             (make, *style, *(f'{_copy(source)} {_quoted(where)} "$FOLDER/"' for where, _ in files)),
         ),
         Step(
@@ -200,9 +202,13 @@ def _from_bucket(chain: Sequence[Record], seed: Source, version: Version) -> Ite
     if version < _CLOUD_SEED_ALONE:
         # Of the two only this one is known to find the chain that a differential ends.
         needs.append("dbms.databases.seed_from_uri_providers=CloudSeedProvider (its default has S3SeedProvider first)")
+    unasked = (
+        f"{seed.place} could not be asked from here: that the chain is there, and undamaged, is to be looked at first "
+        f"(--place {seed.place}). "
+    )
     yield Step(
-        f"Cluster, its servers read {seed.place} themselves; each needs {', '.join(needs)}. Where the database exists, "
-        f"its content is replaced, and its privileges stay",
+        f"{unasked if seed.unasked else ''}Cluster, its servers read {seed.place} themselves; each needs "
+        f"{', '.join(needs)}. Where the database exists, its content is replaced, and its privileges stay",
         (f"CALL {procedure}('{database}', {{seedURI: {uri}}});",),
         "cypher",
     )

@@ -168,3 +168,29 @@ def test_a_copy_that_was_given_up_is_no_seed(place: Place, bucket: S3Store) -> N
     Notes(Path(place.root), "offsite", identity).give_up(differential.key)
 
     assert "seedURI" not in place.run("show", "--restore", differential.key).out
+
+
+@pytest.mark.parametrize("fault", ["damaged", "missing"])
+def test_a_copy_that_is_no_restore_point_in_its_bucket_is_no_seed(place: Place, bucket: S3Store, fault: str) -> None:
+    full, differential = chain(place)
+    copy(place, bucket, full, differential)
+    if fault == "damaged":
+        bucket.create(damage_key(full.key), b"{}")
+    else:
+        bucket.delete(full.key)
+    result = place.run("show", "--restore", differential.key)
+
+    assert (result.code, "# Restore it on that server" in result.out) == (0, True)
+    assert "seedURI" not in result.out
+
+
+def test_a_bucket_that_cannot_be_asked_is_a_seed_that_says_so(
+    place: Place, bucket: S3Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full, differential = chain(place)
+    copy(place, bucket, full, differential)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+    out = place.run("show", "--restore", differential.key).out
+
+    assert "seedURI" in out
+    assert "# [cypher-shell -d system] offsite could not be asked from here" in out
