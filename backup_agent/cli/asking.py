@@ -47,7 +47,9 @@ required_reason = click.option("--reason", required=True, help="Why: kept with i
 @any_place
 @click.option("--dry-run", is_flag=True, help="Answer with the plan, and delete nothing.")
 @click.option("--force", is_flag=True, help="Also where max_delete_share would refuse.")
-@click.option("--plan", help="The plan that was looked at; another is refused.")
+@click.option(
+    "--plan", help="The plan that was looked at; another is refused. Each place has its own: write --place too."
+)
 @click.option(
     "--drop-owed",
     metavar="DEST",

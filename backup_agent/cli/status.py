@@ -81,6 +81,10 @@ def _agent(status: dict[str, Any], now: datetime) -> Iterator[str]:
     up = printing.age(now - _moment(status["started"]))
     state = "ready" if status["ready"] else "NOT READY: " + "; ".join(status["not_ready_because"])
     yield f"cluster {status['cluster']}: agent {status['version']}, up {up}, {state}"
+    if pause := status.get("paused"):
+        by = f" by {pause['requested_by']}" if "requested_by" in pause else ""
+        why = f" ({pause['reason']})" if "reason" in pause else ""
+        yield f"PAUSED{by} {printing.age(now - _moment(pause['since']))} ago{why}: nothing is started until `resume`"
     yield "; ".join((f"Bolt: {status.get('bolt', 'not asked yet')}", *status["bolt_notes"]))
     if not status["settings_valid"]:
         yield f"SETTINGS REFUSED, the last good ones are in force: {status['settings_fault']}"
@@ -100,11 +104,15 @@ def _agent(status: dict[str, Any], now: datetime) -> Iterator[str]:
         words = " ".join(word for word in (run["kind"], what, run.get("stage", "")) if word)
         yield f"running: {words}, for {run['seconds']:.0f} s{done}"
     for place, one in status["places"].items():
+        if "blocked" in one:
+            yield f"RETENTION BLOCKED at {place} ({one['blocked']}): {one.get('error', 'no more is known')}"
         if damaged := one.get("damaged"):
             shown = ", ".join(damaged[:SHOWN]) + (", …" if len(damaged) > SHOWN else "")
             yield f"DAMAGED at {place} ({len(damaged)}): {shown}"
     for database in status["missing_databases"]:
         yield f"MISSING: {database} is listed no more by SHOW DATABASES"
+    if status["forgotten"]:
+        yield f"forgotten, so that their last backups go too: {', '.join(status['forgotten'])}"
 
 
 def _databases(status: dict[str, Any], now: datetime) -> Iterator[list[str]]:

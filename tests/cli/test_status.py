@@ -10,7 +10,15 @@ import pytest
 from backup_agent.core.reasons import Reason
 from backup_agent.core.summary import DatabaseSummary
 from backup_agent.supervisor.http import Endpoints
-from backup_agent.supervisor.status import Attempt, DestinationStatus, PlaceStatus, RunStatus, ScheduleStatus, Status
+from backup_agent.supervisor.status import (
+    Attempt,
+    DestinationStatus,
+    Pause,
+    PlaceStatus,
+    RunStatus,
+    ScheduleStatus,
+    Status,
+)
 from tests.cli.conftest import TAKEN, Place
 
 NOW = TAKEN + timedelta(hours=8)
@@ -111,6 +119,23 @@ def test_the_status_is_json_for_programs(place: Place) -> None:
         told = place.run("status", "--json").json
 
     assert Status.model_validate(told).databases == (ORDERS,)
+
+
+def test_a_pause_is_shown_with_who_and_why(place: Place) -> None:
+    with agent(place, paused=Pause(since=NOW - timedelta(hours=2), requested_by="ann", reason="the store moves")):
+        assert "PAUSED by ann 2h ago (the store moves): nothing is started until `resume`\n" in place.run("status").out
+    with agent(place, paused=Pause(since=NOW - timedelta(hours=2))):
+        assert "PAUSED 2h ago: nothing is started until `resume`\n" in place.run("status").out
+
+
+def test_what_keeps_retention_from_deleting_is_shown(place: Place) -> None:
+    refused = PlaceStatus(blocked=Reason.CLOCK, error="the clock was set")
+    with agent(place, places={"local": refused, "offsite": PlaceStatus()}, forgotten=("orders",)):
+        out = place.run("status").out
+
+    assert "RETENTION BLOCKED at local (clock): the clock was set\n" in out
+    assert "offsite" not in out
+    assert "forgotten, so that their last backups go too: orders\n" in out
 
 
 def test_everything_that_is_known_is_shown(place: Place) -> None:
