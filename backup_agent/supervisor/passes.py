@@ -205,9 +205,10 @@ class Passes:
         self._result(wish, result, now)
 
     def verified(self, wish: Wish, result: PlaceResult, next_seconds: float, monotonic: float, now: datetime) -> None:
-        """Take the end of a slice of reading again."""
+        """Take the end of a slice of reading again; one artifact that was asked for is none, and puts off none."""
         routine = self.places.get(wish.place)
-        if routine is not None:
+        asked = self._open[wish.request].asked if wish.request in self._open else None
+        if routine is not None and (asked is None or asked.artifact is None):
             routine.verify_due = monotonic + next_seconds
         self._result(wish, result, now)
 

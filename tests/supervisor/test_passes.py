@@ -7,7 +7,7 @@ import pytest
 
 from backup_agent.core.answers import Answer, Outcome, PlaceResult, State
 from backup_agent.core.reasons import Failure, Reason
-from backup_agent.supervisor.passes import SETTLE_SECONDS, Passes, Wish
+from backup_agent.supervisor.passes import SETTLE_SECONDS, VERIFY_SECONDS, Passes, Wish
 
 NOW = datetime(2026, 11, 23, 2, 0, tzinfo=UTC)
 KEY = "default/orders/orders-2026-11-23T02-00-00.backup"
@@ -18,6 +18,10 @@ SOUND = PlaceResult(outcome=Outcome.SUCCEEDED, verified=1)
 
 def concluded(request: dict[str, Any], **results: PlaceResult) -> Answer:
     """Let a request for `verify` go over the volume and one destination; return its last answer."""
+    return carried_out(request, **results)[1]
+
+
+def carried_out(request: dict[str, Any], **results: PlaceResult) -> tuple[Passes, Answer]:
     answers: list[Answer] = []
     passes = Passes(lambda _answer: None, answers.append)
     passes.use(["offsite"], 0.0)
@@ -29,9 +33,17 @@ def concluded(request: dict[str, Any], **results: PlaceResult) -> Answer:
     )
     while (wish := passes.asked()) is not None:
         passes.begin(wish, NOW)
-        passes.verified(wish, results[wish.place], 60.0, 0.0, NOW)
+        passes.verified(wish, results[wish.place], 3600.0, 0.0, NOW)
     (answer,) = answers
-    return answer
+    return passes, answer
+
+
+def test_an_artifact_that_is_asked_for_puts_off_no_reading_of_all() -> None:
+    one, _ = carried_out({"artifact": KEY}, local=SOUND, offsite=ABSENT)
+    whole, _ = carried_out({}, local=SOUND, offsite=SOUND)
+
+    assert {routine.verify_due for routine in one.places.values()} == {VERIFY_SECONDS}
+    assert {routine.verify_due for routine in whole.places.values()} == {3600.0}
 
 
 @pytest.mark.parametrize(
