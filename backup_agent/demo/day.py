@@ -194,7 +194,12 @@ def _stay(world: World, tell: Tell) -> None:
     tell(
         "note", f"Look at http://{world.listen}/metrics and http://{world.listen}/status.json; its log is {world.log}."
     )
-    tell("note", f"Ask it: export BACKUP_AGENT_CONFIG={world.config}, then backup-agent request --wait")
+    exports = f"BACKUP_AGENT_CONFIG={world.config}"
+    if world.s3 is not None:
+        credentials = world.folder / "credentials"
+        world.s3.write_credentials(credentials)
+        exports += f" AWS_SHARED_CREDENTIALS_FILE={credentials}"
+    tell("note", f"Ask it: export {exports}, then backup-agent request --wait")
     with suppress(KeyboardInterrupt):
         threading.Event().wait()
     tell("note", "Ending.")

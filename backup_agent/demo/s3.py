@@ -87,6 +87,11 @@ class Server:
             else:
                 return
 
+    def write_credentials(self, path: Path) -> None:
+        """Write the keys as ~/.aws/credentials has them, for commands that somebody starts himself."""
+        path.touch(mode=0o600)
+        path.write_text("[default]\n" + "".join(f"{name.lower()} = {key}\n" for name, key in self.credentials.items()))
+
     def stop(self) -> None:
         """End it; what it has acknowledged stays."""
         if self._program is not None:

@@ -9,12 +9,13 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from configparser import ConfigParser
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
-from backup_agent.demo import day
+from backup_agent.demo import day, s3
 from backup_agent.demo.program import Program
 from backup_agent.demo.world import DemoError
 from tests.agent.live import until
@@ -195,6 +196,15 @@ def test_a_folder_that_holds_something_is_left_alone(tmp_path: Path) -> None:
 
     assert (process.returncode, out) == (1, f"backup-agent demo: {tmp_path} is not empty: name a new folder\n")
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_commands_of_the_one_who_looks_find_the_keys_in_a_file(tmp_path: Path) -> None:
+    server, found = s3.Server(Path("weed"), tmp_path), ConfigParser()
+    server.write_credentials(tmp_path / "credentials")
+    found.read(tmp_path / "credentials")
+
+    assert dict(found["default"]) == {name.lower(): key for name, key in server.credentials.items()}
+    assert (tmp_path / "credentials").stat().st_mode & 0o077 == 0
 
 
 def test_another_port_is_taken_where_8080_is_busy() -> None:
