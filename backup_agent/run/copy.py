@@ -3,8 +3,8 @@
 Copies go parents first, and a record is written at a destination only when all that its point needs is recorded
 there, of which the destination is asked: the first that fails ends the pass for its database, because what follows may
 need it. The destination is held
-(run.places) from the first copy to the last, and its lease looked after before each record: what was uploaded by an
-agent that has lost it meanwhile gets no record from it.
+(run.places) from the first copy to the last, and its lease looked after while it is sent and before each record: an
+agent that has lost it meanwhile ends its upload, and what it had uploaded gets no record from it.
 """
 
 import json
@@ -140,6 +140,7 @@ class Copying:
 
             def progress(count: int) -> None:
                 nonlocal done
+                held.check()  # who slept through a takeover would else go on sending, and leave an orphan to another
                 done += count
                 self._teller.progress(done, record.size)
 

@@ -114,6 +114,9 @@ class PartBody:
             self._throttle.wait(count)
         self._position += count
         if self._position > self._reported:  # what is sent again is not stored twice
-            self._progress(self._position - self._reported)
+            try:
+                self._progress(self._position - self._reported)
+            except BackupError as error:
+                raise SendingStoppedError(error) from error
             self._reported = self._position
         return self._buffer[:count]

@@ -15,7 +15,7 @@ from backup_agent.core.reasons import Reason, TransientError
 from backup_agent.core.records import ArtifactFile
 
 Progress = Callable[[int], None]
-"""Called with the bytes stored since the last call."""
+"""Called with the bytes stored since the last call; it may raise BackupError or CancelledError to end the storing."""
 
 Permit = Callable[[], None]
 """Called right before something is replaced; it raises where that is allowed no more."""

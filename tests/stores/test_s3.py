@@ -242,6 +242,35 @@ def test_killed_while_it_uploads_it_sends_only_what_is_missing_next_time(
     assert open_uploads() == []
 
 
+@pytest.mark.parametrize(
+    ("reason", "left"),
+    [
+        pytest.param(Reason.FOREIGN_ROOT, 0, id="the place is another's now"),
+        pytest.param(Reason.STORAGE_UNREACHABLE, 1, id="to be resumed"),
+    ],
+)
+def test_an_upload_ends_where_its_progress_is_refused(
+    s3_store: Callable[..., S3Store],
+    source: Path,
+    open_uploads: Callable[[], list[str]],
+    reason: Reason,
+    left: int,
+) -> None:
+    sent = 0
+
+    def refuse(count: int) -> None:
+        nonlocal sent
+        sent += count
+        if sent > PART:
+            raise TransientError(reason, "not any more")
+
+    with pytest.raises(TransientError) as raised:
+        s3_store().put_artifact(KEY, source, describe(source), refuse)
+
+    assert (raised.value.failure.reason, s3_store().stat(KEY)) == (reason, None)
+    assert len(open_uploads()) == left
+
+
 def begin_upload(seaweedfs: SeaweedFS, key: str, parts: dict[int, bytes]) -> str:
     client = seaweedfs.client()
     upload_id: str = client.create_multipart_upload(Bucket=BUCKET, Key=key)["UploadId"]

@@ -77,9 +77,10 @@ class Sending:
             self._report(sum(part.size for part in self._upload.parts if part.number in sent))
         try:
             self._send_parts(upload_id, sent)
-        except PermanentError as error:
-            if error.failure.reason is Reason.CHECKSUM_MISMATCH:
-                self._abort(upload_id)  # nobody will want to resume that
+        except BackupError as error:
+            # Nobody resumes what changed, nor what another agent's place has no use for.
+            if error.failure.reason in (Reason.CHECKSUM_MISMATCH, Reason.FOREIGN_ROOT):
+                self._abort(upload_id)
             raise
         self._complete(upload_id, [sent[part.number] for part in self._upload.parts])
 
