@@ -148,10 +148,11 @@ def _schedule(name: str, one: dict[str, Any], now: datetime) -> list[str]:
 
 
 def _destination(name: str, one: dict[str, Any]) -> list[str]:
+    owed = str(one.get("owed", "not counted yet"))
     if one.get("up") is False:
         retry = f"; next try in {one['retry_seconds']:.0f} s" if "retry_seconds" in one else ""
-        return [name, str(one["owed"]), f"DOWN: {one.get('error', one.get('reason'))}{retry}"]
-    return [name, str(one["owed"]), "up" if one.get("up") else "not tried yet"]
+        return [name, owed, f"DOWN: {one.get('error', one.get('reason'))}{retry}"]
+    return [name, owed, "up" if one.get("up") else "not tried yet"]
 
 
 def _moment(text: str) -> datetime:

@@ -247,7 +247,7 @@ def main() -> None:
     except BackupError as error:
         teller.tell("result", copied=0, **_told(error.failure))
         return
-    teller.tell("result", copied=copying.copied, **(_told(failure) if failure else {}))
+    teller.tell("result", copied=copying.copied, counted=True, **(_told(failure) if failure else {}))
 
 
 def _told(failure: Failure) -> dict[str, str]:

@@ -105,6 +105,7 @@ class Agent:
         self._started = _now()
         self._ending_by: float | None = None
         self._surveyed = False
+        self._survey_began = False
         self._rung = False
         self._next_scan = 0.0
         self._turned = time.monotonic()
@@ -180,7 +181,7 @@ class Agent:
         self._standing.load()
         self._calendar.load()
         self._spool.prepare()
-        self._keeping.use(self._settings)  # a request that goes on may name a place
+        self._keeping.use(self._settings, surveyed=False)  # a request that goes on may name a place
         self._recover()
         self._take_settings(self._settings)
         self._endpoints.start()
@@ -410,7 +411,7 @@ class Agent:
     def _take_settings(self, settings: Settings) -> None:
         self._settings = self._actions.settings = settings
         self._taking.settings = settings
-        self._keeping.use(settings)
+        self._keeping.use(settings, surveyed=self._survey_began)
         self._discovery.outdate()
         self._calendar.schedules = settings.schedules
         self._calendar.timetables = settings.timetables()
@@ -435,6 +436,7 @@ class Agent:
 
     def _survey(self) -> None:
         task = tasks.SurveyTask(open_runs=self._backups.open_runs(), settings=self._settings.model_dump(mode="json"))
+        self._survey_began = True
         self._runs.spawn("survey", "backup_agent.run.survey", task.model_dump_json().encode())
 
     # Runs

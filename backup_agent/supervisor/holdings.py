@@ -1,7 +1,7 @@
 """What stands on the volume, a summary a database, and what is owed to destinations."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import Any
 
 import structlog
@@ -36,11 +36,25 @@ class Holdings:
         """Sets that have records."""
         return {name for name, _ in self._summaries}
 
-    def use(self, destinations: Iterable[str]) -> None:
-        """Take the destinations of the settings; what is known of one that stays is kept."""
-        self.destinations = {name: self.destinations.get(name, Destination(name)) for name in destinations}
+    def use(self, identities: Mapping[str, str], *, uncounted_since: float | None) -> None:
+        """Take the destinations of the settings; what is known of one that stays is kept.
+
+        `uncounted_since` is None before the survey, which counts what is owed; later a new one is to be counted.
+        """
+        before = self.destinations
+        self.destinations = {
+            name: before[name]
+            if name in before and before[name].identity == identity
+            else Destination(name, identity, uncounted_since)
+            for name, identity in identities.items()
+        }
         for destination in self.destinations.values():
             destination.hurry()  # whoever mends a destination's settings wants to see it copy
+        stay = {name for name, one in self.destinations.items() if one is before.get(name)}
+        self._summaries = {
+            key: one.model_copy(update={"owed": {name: count for name, count in one.owed.items() if name in stay}})
+            for key, one in self._summaries.items()
+        }
 
     def take(self, event: dict[str, Any]) -> None:
         """Take a summary that a child told."""
@@ -59,14 +73,24 @@ class Holdings:
             counts = {**before.owed, event["destination"]: event["owed"]}
             self._summaries[key] = before.model_copy(update={"owed": counts})
 
-    def owed(self, destination: str) -> int:
-        """Return how many artifacts have no copy at a destination."""
+    def counted(self, destination: str, started: float) -> None:
+        """Note that a pass which started then has counted what is owed to a destination."""
+        one = self.destinations.get(destination)
+        if one is not None and one.uncounted_since is not None and one.uncounted_since <= started:
+            one.uncounted_since = None
+
+    def owed(self, destination: str) -> int | None:
+        """Return how many artifacts have no copy at a destination; None where nobody has counted them yet."""
+        if self.destinations[destination].uncounted_since is not None:
+            return None
         return owing(self._summaries.values(), destination)
 
     def to_retry(self) -> str | None:
-        """Return a destination to which copies are owed and may be tried again now, or None."""
+        """Return a destination to which copies are owed, or may be, and may be tried now; else None."""
         monotonic = time.monotonic()
-        return next((name for name, one in self.destinations.items() if self.owed(name) and one.due(monotonic)), None)
+        return next(
+            (name for name, one in self.destinations.items() if self.owed(name) != 0 and one.due(monotonic)), None
+        )
 
     def stored(self, destination: str) -> None:
         """Note that a destination took what it was given."""

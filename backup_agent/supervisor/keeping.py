@@ -49,11 +49,13 @@ class Keeping:
         self._wishes: dict[str, Wish] = {}
         self._strays: dict[str, dict[str, list[str]]] = {}
 
-    def use(self, settings: Settings) -> None:
-        """Take the settings in force."""
+    def use(self, settings: Settings, *, surveyed: bool) -> None:
+        """Take the settings in force; a survey that is to come counts what is owed to their destinations."""
         self.settings = settings
-        self.holdings.use(settings.storage.destinations)
-        self.passes.use(settings.storage.destinations, time.monotonic())
+        monotonic = time.monotonic()
+        identities = {name: one.identity for name, one in settings.storage.destinations.items()}
+        self.holdings.use(identities, uncounted_since=monotonic if surveyed else None)
+        self.passes.use(identities, monotonic)
 
     @property
     def pruned_places(self) -> frozenset[str]:
@@ -256,6 +258,8 @@ class Keeping:
         result = run.result or {}
         if result.get("copied"):
             log.info("owed copies stored", destination=place, copied=result["copied"])
+        if result.get("counted"):
+            self.holdings.counted(place, run.started)
         if run.result is not None and "reason" not in result:
             self.holdings.stored(place)
             return

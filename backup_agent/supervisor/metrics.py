@@ -235,7 +235,7 @@ def _storage(status: Status) -> Iterator[Metric]:
     for name, one in status.destinations.items():
         if one.up is not None:
             up.add_metric((name,), float(one.up))
-        if status.surveyed:
+        if status.surveyed and one.owed is not None:
             owed.add_metric((name,), one.owed)
     yield up
     yield owed

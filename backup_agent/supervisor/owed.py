@@ -19,6 +19,10 @@ class Destination:
     """What is known of one destination since start. `up` is None before anything was tried."""
 
     name: str
+    identity: str = ""
+    """Which place it is: under the same name the settings may come to mean another."""
+    uncounted_since: float | None = None
+    """When it came in without a survey that counted what is owed to it (monotonic seconds)."""
     up: bool | None = None
     failure: Failure | None = None
     failures: int = 0

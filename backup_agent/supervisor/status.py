@@ -29,7 +29,7 @@ class DestinationStatus(Value):
     """One destination. `up` is null before anything was tried."""
 
     up: bool | None = None
-    owed: int
+    owed: int | None = Field(default=None, description="artifacts without a copy there")
     reason: Reason | None = None
     error: str | None = None
     hint: str | None = None

@@ -103,3 +103,16 @@ def test_what_needs_a_restart_is_reported_and_waits(live: Live) -> None:
     live.start()
     assert live.status()["cluster"] == "other"
     assert live.status()["settings_waiting"] == []
+
+
+def test_a_destination_that_comes_with_a_reload_is_owed_what_is_kept_already(live: Live) -> None:
+    place = {"type": "s3", "bucket": "bbb", "endpoint_url": "http://127.0.0.1:1", "region": "x", "path_style": True}
+    live.environ = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_MAX_ATTEMPTS": "1"}
+    live.start()
+    live.ask(database="orders")
+    live.write_settings(storage={"root": str(live.root), "destinations": {"offsite": place}})
+    until(lambda: "offsite" in live.status()["destinations"], "the destination")
+    counts = until(lambda: [one["owed"] for one in live.status()["destinations"].values() if "owed" in one], "a count")
+
+    assert counts == [1]
+    assert live.metric("neo4j_backup_copies_owed", destination="offsite") == 1
