@@ -3,7 +3,7 @@
 from backup_agent.k8s import agent_settings
 from backup_agent.k8s.names import backup_name, client_name, server_domain, server_hosts, server_name
 from backup_agent.k8s.neo4j_conf import MUTUAL, policies
-from backup_agent.k8s.spec import Auth, Spec
+from backup_agent.k8s.spec import SMALLEST_AGENT, Auth, Spec, memory_bytes
 
 DEALLOCATION = """{running} servers become {wanted}: {going} must give up what they host before these
 objects are applied, or databases lose copies, and perhaps their majority. On the system database, in this order:
@@ -21,7 +21,14 @@ objects are applied, or databases lose copies, and perhaps their majority. On th
 
 def notes(spec: Spec, running: int | None = None) -> list[str]:
     """Return what to tell; `running` is the number of servers before this spec, where it is known."""
-    return [*_shrinking(spec, running), *_secrets(spec), *_certificates(spec), *_kept(spec), *_versions(spec)]
+    return [
+        *_shrinking(spec, running),
+        *_secrets(spec),
+        *_certificates(spec),
+        *_kept(spec),
+        *_memory(spec),
+        *_versions(spec),
+    ]
 
 
 def _shrinking(spec: Spec, running: int | None) -> list[str]:
@@ -85,6 +92,24 @@ def _kept(spec: Spec) -> list[str]:
     ]
     if spec.topology.servers == 1:
         found.append(f"one server, {server_hosts(spec)[0]}: no copy stands in for it while it is away")
+    return found
+
+
+def _memory(spec: Spec) -> list[str]:
+    settings, limit = agent_settings.settings(spec), memory_bytes(spec.backup.memory)
+    share = limit // settings.limits.parallel
+    asked = sum(size for size in (settings.neo4j.heap, settings.neo4j.pagecache) if size is not None)
+    found = []
+    if share < memory_bytes(SMALLEST_AGENT):
+        found.append(
+            f"backup.memory, {spec.backup.memory}, is less than {SMALLEST_AGENT} for each of the "
+            f"{settings.limits.parallel} at once of limits.parallel: they may run out of it"
+        )
+    if asked >= share:
+        found.append(
+            f"neo4j.heap and neo4j.pagecache do not fit into backup.memory, {spec.backup.memory}: Kubernetes will end "
+            "the agent together with its backup"
+        )
     return found
 
 

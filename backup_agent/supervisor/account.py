@@ -82,6 +82,14 @@ class Account:
             self._metrics.stages.labels(stage=stage).observe(seconds)
         self._attempted(f"{set_name}/{database}", result, now)
 
+    def expire(self, declared: Collection[str], before: datetime) -> None:
+        """Forget older attempts at sets that nobody declared: else a failure there would be told for ever."""
+        self.attempts = {
+            key: attempt
+            for key, attempt in self.attempts.items()
+            if key.partition("/")[0] in declared or attempt.at >= before
+        }
+
     def _attempted(self, key: str, result: DatabaseResult, now: datetime) -> None:
         before = self.attempts.get(key)
         if result.outcome in (Outcome.FAILED, Outcome.CANCELLED):

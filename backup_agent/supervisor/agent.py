@@ -312,7 +312,9 @@ class Agent:
         self._take_dropped(monotonic)
         for reserve in (self._reserve, self._spool.reserve):
             reserve.make()
-        self._spool.expire(_now(), self._settings.limits.keep_answers)
+        limits = self._settings.limits
+        self._spool.expire(_now(), limits.keep_answers)
+        self._account.expire(self._settings.declared_sets, _now() - limits.keep_adhoc)
 
     def _hear_again(self) -> None:
         """Make the folder again where it has gone, with every entry that is not answered, and watch it."""
