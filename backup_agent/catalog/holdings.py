@@ -3,6 +3,7 @@
 A newcomer would ask the records alone. A record says what was put there; only the listing says what still is.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -12,7 +13,7 @@ from typing import NamedTuple, TypeVar
 
 from backup_agent.catalog import records
 from backup_agent.catalog.index import Known, Line, Rewriting, lines_of
-from backup_agent.core.chains import chains
+from backup_agent.core.chains import Ancestry
 from backup_agent.core.drift import Finding, Folder, Found, Kind, folders
 from backup_agent.core.entries import Entry
 from backup_agent.core.marks import Damage, Hold, Mark
@@ -75,9 +76,11 @@ class Holdings:
     def unrestorable(self) -> dict[str, str]:
         """Artifacts that cannot be restored from this place, and why: the unsound, and what needs one of them."""
         unsound = self.unsound
-        found = chains(entry for entry in self.entries.values() if entry.key not in unsound)
-        whole = {one.key for chain in found for one in (*chain.records, *chain.empty)}
         broken = "a part of its chain is missing or damaged"
+        lines: dict[tuple[str, str], list[Entry]] = defaultdict(list)
+        for entry in self.entries.values():
+            lines[entry.set, entry.database].append(entry)
+        whole = {key for line in lines.values() for key in Ancestry(line, unsound).roots}
         return {key: unsound.get(key, broken) for key in self.entries if key not in whole}
 
 

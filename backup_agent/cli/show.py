@@ -14,7 +14,7 @@ from backup_agent.cli import answers, printing
 from backup_agent.cli.configured import json_option, loaded, settings_option
 from backup_agent.core import restoring
 from backup_agent.core.answers import Answer
-from backup_agent.core.chains import chains
+from backup_agent.core.chains import Ancestry, chains
 from backup_agent.core.names import RECORD_SUFFIX, record_key
 from backup_agent.core.reasons import BackupError, Failure, PermanentError, Reason
 from backup_agent.core.records import Record
@@ -180,18 +180,20 @@ def _chain_at(place: str, settings: Settings, what: str) -> tuple[tuple[Record, 
             Reason.INVALID_REQUEST, f"{what}: several artifacts have that name: {keys}", "give the whole key"
         )
     ((part, key),) = found
-    entries = [entry for entry in part.entries.values() if entry.key not in part.unsound]
-    ways = [chain for chain in chains(entries) if key in {one.key for one in (*chain.records, *chain.empty)}]
-    if not ways:
+    ancestry = Ancestry(part.entries.values(), part.unsound)
+    # An empty differential holds nothing: the point is what it was taken after, and nothing that came later.
+    entry = part.entries[key]
+    point = ancestry.anchor(entry) if entry.empty else entry
+    if key not in ancestry.roots or point is None:
         raise PermanentError(
             Reason.CHAIN_BROKEN,
             f"{place}: {key} cannot be restored from there: a part of its chain is missing or damaged",
             "`backup-agent list` shows others; `backup-agent verify --heal` fetches what another place has",
         )
-    keys_of = [one.key for one in min((chain.records for chain in ways), key=len)]
-    # An empty differential holds nothing: the point is what it was taken after.
-    upto = keys_of.index(key) + 1 if key in keys_of else len(keys_of)
-    return tuple(_read(store, one) for one in keys_of[:upto]), _read(store, key)
+    way = [point]
+    while parents := ancestry.parents(way[0]):
+        way.insert(0, parents[0])
+    return tuple(_read(store, one.key) for one in way), _read(store, key)
 
 
 def _read(store: Store, key: str) -> Record:

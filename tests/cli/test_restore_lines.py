@@ -62,6 +62,22 @@ def test_a_point_whose_full_is_not_whole_is_not_promised(place: Place, fault: st
     assert "a part of its chain is missing or damaged" in result.err
 
 
+@pytest.mark.parametrize("named", [True, False], ids=["which says what it was taken after", "which does not"])
+def test_an_empty_differential_is_the_point_before_it_and_nothing_later(place: Place, named: bool) -> None:
+    full, first = chain(place)
+    header = first.header.model_copy(update={"lowest": 0, "highest": 0})
+    empty = place.record(2, full=False, header=header, parent=first.key if named else None, **LINES)
+    (place.root / empty.key).write_bytes(bytes(2048))
+    later = place.record(3, full=False, header=place.record(3).header.model_copy(update={"full": False, "lowest": 21}))
+    (place.root / later.key).write_bytes(bytes(2048))
+    out = place.run("show", "--restore", empty.key).out
+    (place.root / damage_key(first.key)).write_bytes(b"{}")
+
+    assert out.startswith(f"# {empty.key} at local")
+    assert [one.files[0].name in out for one in (full, first, later)] == [True, True, False]
+    assert place.run("show", "--restore", empty.key).code == 1
+
+
 @pytest.mark.parametrize(("fault", "said"), [("damaged", "marked as damaged"), ("missing", "its file is missing")])
 def test_list_and_show_say_what_is_no_restore_point_as_the_lines_do(place: Place, fault: str, said: str) -> None:
     full, differential = chain(place)
