@@ -23,10 +23,13 @@ def command(context: click.Context, artifact: str, place: str, as_json: bool) ->
     for plan in outlook.plans:
         if key in plan.keep or any(deletion.key == key for deletion in plan.delete):
             end = until(plan, key, outlook.found.entries.values(), outlook.place.policy)
+            fault = outlook.found.unrestorable.get(key)
             if as_json:
                 when = end.when.isoformat() if end.when else None
-                printing.as_json({"key": key, "reasons": plan.why(key), "outlook": end.text, "when": when})
+                told = {"reasons": plan.why(key), "outlook": end.text, "when": when, "fault": fault}
+                printing.as_json({"key": key, **told})
             else:
-                click.echo("\n".join((key, *(f"  {reason}" for reason in plan.why(key)), f"  {end.text}")))
+                lost = (f"no restore point: {fault}",) if fault else ()
+                click.echo("\n".join((key, *(f"  {reason}" for reason in (*lost, *plan.why(key))), f"  {end.text}")))
             return 0
     raise PermanentError(Reason.NOT_FOUND, f"{key}: nothing of that key is recorded at {place}")

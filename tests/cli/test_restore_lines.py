@@ -79,7 +79,7 @@ def test_an_empty_differential_is_the_point_before_it_and_nothing_later(place: P
 
 
 @pytest.mark.parametrize(("fault", "said"), [("damaged", "marked as damaged"), ("missing", "its file is missing")])
-def test_list_and_show_say_what_is_no_restore_point_as_the_lines_do(place: Place, fault: str, said: str) -> None:
+def test_list_show_and_why_say_what_is_no_restore_point_as_the_lines_do(place: Place, fault: str, said: str) -> None:
     full, differential = chain(place)
     sound = [one["fault"] for one in place.run("list", "--json").json["artifacts"]]
     if fault == "damaged":
@@ -93,6 +93,10 @@ def test_list_and_show_say_what_is_no_restore_point_as_the_lines_do(place: Place
     assert said in listed[1]
     assert listed[2].endswith("a part of its chain is missing or damaged")
     assert said in shown[0]
+    assert (
+        f"  no restore point: {place.run('why', '--json', full.key).json['fault']}\n" in place.run("why", full.key).out
+    )
+    assert said in place.run("why", full.key).out
     assert "no restore point on the volume: a part of its chain is missing or damaged" in shown[1]
 
 
