@@ -100,3 +100,12 @@ def test_the_changelog_tells_of_this_version_or_of_what_is_to_come() -> None:
 
     assert newest is not None
     assert newest[1] == "Unreleased" or newest[1].startswith(__version__)
+
+
+def test_the_design_page_has_every_room() -> None:
+    table = (ROOT / "docs" / "design.md").read_text().partition("## Rooms")[2].partition("\n## ")[0]
+    told = {name for cell in re.findall(r"^\| (`.+?) \|", table, re.MULTILINE) for name in re.findall(r"`(\w+)`", cell)}
+    package = ROOT / "backup_agent"
+    rooms = {path.stem for path in package.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+
+    assert told == rooms - {"__init__", "__main__"}
