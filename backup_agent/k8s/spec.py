@@ -144,7 +144,18 @@ Annotations = dict[LabelName, str]
 Cidr = Annotated[str, AfterValidator(_cidr)]
 JvmOption = Annotated[str, _shaped(_JVM_OPTION, "one option of java, such as -XX:+UseZGC")]
 SettingName = Annotated[str, _shaped(_SETTING, "the name of a setting of neo4j.conf")]
-SettingValue = bool | int | float | Annotated[str, _shaped(re.compile(r"[^\r\n\0]*"), "one line")]
+
+
+def _one_line(value: object) -> object:
+    # Before the union: each branch of it would tell a fault of its own.
+    if not isinstance(value, bool | int | float | str) or re.search(r"[\r\n\0]", str(value)):
+        raise ValueError("one line of text, a number, true or false")
+    return value
+
+
+SettingValue = Annotated[
+    bool | int | float | str, BeforeValidator(_one_line, json_schema_input_type=bool | int | float | str)
+]
 
 
 def _accepted(value: object) -> object:

@@ -92,6 +92,13 @@ def test_a_fault_is_told_with_its_path_and_what_to_write(path: str, value: Any, 
     assert said in "\n".join(str(fault) for fault in faults(changed(path, value)))
 
 
+@pytest.mark.parametrize("value", ["x\ny=z", ["x"], None, {}], ids=repr)
+def test_a_value_that_may_be_of_several_types_has_one_fault(value: Any) -> None:
+    (fault,) = faults(changed("server/config", {"a.b": value}))
+
+    assert str(fault).startswith("server.config.a.b: expected one line of text, a number, true or false")
+
+
 def test_all_faults_of_spec_and_settings_are_told_at_once() -> None:
     tree = yaml.safe_load(SMALLEST) | {"cluster": "Demo", "namespace": "?"}
     tree["server"]["config"] = {"server.backup.enabled": False}
