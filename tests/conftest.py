@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from uuid import uuid4
 
 import hypothesis
 import pytest
@@ -121,7 +122,10 @@ def tmp_path(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
     """
     on_disk = any(map(request.node.get_closest_marker, ("process", "components")))
     if on_disk or not MEMORY.is_dir() or shutil.disk_usage(MEMORY).free < ROOM:
-        yield tmp_path
+        # Its name comes again once it is gone, and a bucket outlives the test that named its prefix so.
+        folder = tmp_path / uuid4().hex[:12]
+        folder.mkdir()
+        yield folder
         return
     with tempfile.TemporaryDirectory(prefix="neo4j-backup-agent-", dir=MEMORY) as name:
         yield Path(name)

@@ -57,7 +57,7 @@ class Volume:
         name = f"orders-{taken:%Y-%m-%dT%H-%M-%S}.backup"
         files = []
         for number, content in enumerate(contents):
-            path = folder / (name if number == 0 else f"{name}.part{number}")
+            path = folder / (name if number == 0 else f"{name}.{number}")
             path.write_bytes(content.encode() * 100)
             files.append(describe(path))
         header = Header(
