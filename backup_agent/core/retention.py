@@ -243,18 +243,19 @@ def plan(
     *,
     held: Collection[str] = (),
     damaged: Collection[str] = (),
-    in_use: Collection[str | Group] = (),
+    in_use: Collection[str] = (),
+    unreadable: Collection[Group] = (),
     owed: Collection[str] = (),
     forgotten: Mapping[str, datetime] | None = None,
     force: bool = False,
 ) -> Plan:
     """Decide what is kept and what goes of the artifacts at one place.
 
-    `held`, `damaged` and `owed` are keys; `in_use` too, or sets with a database of which something cannot be read.
-    `forgotten` is by database when it was forgotten: what was taken later is another one of that name. `force` lifts
-    the limit on what goes at once, and nothing else.
+    `held`, `damaged`, `in_use` and `owed` are keys. Of a database in `unreadable`, where a record or mark cannot be
+    read, nothing goes. `forgotten` is by database when it was forgotten: what was taken later is another one of that
+    name. `force` lifts the limit on what goes at once, and nothing else.
     """
-    said, broken_files = _said(held, in_use, owed), _by_group(damaged)
+    said, broken_files = _said(held, in_use, owed, unreadable), _by_group(damaged)
     keep: dict[str, tuple[Ground, ...]] = {}
     delete: list[Deletion] = []
     broken: dict[str, Fate] = {}
@@ -289,7 +290,8 @@ def expired_sets(
     used: Mapping[str, datetime] | None = None,
     held: Collection[str] = (),
     damaged: Collection[str] = (),
-    in_use: Collection[str | Group] = (),
+    in_use: Collection[str] = (),
+    unreadable: Collection[Group] = (),
     owed: Collection[str] = (),
 ) -> Plan:
     """Decide which ad hoc sets go: whole, `keep_adhoc` after their last use, and no share limits it.
@@ -298,7 +300,7 @@ def expired_sets(
     in whichever ad hoc set that is. `used` is when a set was last asked for, where that is later than its newest
     artifact. The plan holds the artifacts of ad hoc sets alone.
     """
-    said, broken_files = _said(held, in_use, owed), _by_group(damaged)
+    said, broken_files = _said(held, in_use, owed, unreadable), _by_group(damaged)
     judged = {
         (set_name, database): _Points(entries, broken_files.get((set_name, database), ()), now, None)
         for set_name, databases in _sets(records).items()
@@ -515,16 +517,15 @@ def _by_group(keys: Iterable[str]) -> dict[Group, set[str]]:
 
 
 def _said(
-    held: Iterable[str], in_use: Iterable[str | Group], owed: Iterable[str]
+    held: Iterable[str], in_use: Iterable[str], owed: Iterable[str], unreadable: Iterable[Group]
 ) -> dict[Group, list[tuple[str | None, Rule]]]:
     """Return what may not go whatever the rules say, by set and database; None stands for all of it."""
     found: dict[Group, list[tuple[str | None, Rule]]] = defaultdict(list)
     for rule, names in ((Rule.HELD, held), (Rule.IN_USE, in_use), (Rule.OWED, owed)):
         for name in names:
-            if isinstance(name, str):
-                found[_group(name)].append((name, rule))
-            else:
-                found[name].append((None, Rule.UNREADABLE))
+            found[_group(name)].append((name, rule))
+    for group in unreadable:
+        found[group].append((None, Rule.UNREADABLE))
     return found
 
 

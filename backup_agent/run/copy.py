@@ -2,9 +2,9 @@
 
 Copies go parents first, and a record is written at a destination only when all that its point needs is recorded
 there, of which the destination is asked: the first that fails ends the pass for its database, because what follows may
-need it. The destination is held
-(run.places) from the first copy to the last, and its lease looked after while it is sent and before each record: an
-agent that has lost it meanwhile ends its upload, and what it had uploaded gets no record from it.
+need it. The destination is held (run.places) from the first copy to the last, and its lease looked after while it is
+sent and before each record: an agent that has lost it meanwhile ends its upload, and what it had uploaded gets no
+record from it.
 """
 
 import json

@@ -194,7 +194,7 @@ def apply_policy(task: PruneTask, found: Holdings, place: Place, now: datetime) 
         now,
         held=_held(found, place),
         damaged=_unsound(found),
-        in_use=_left_alone(found),
+        unreadable=_left_alone(found),
         owed=_owed(found, place),
         forgotten=task.forgotten,
         force=task.force,
@@ -214,7 +214,7 @@ def expire_adhoc(found: Holdings, place: Place, now: datetime) -> tuple[Plan, ..
             now,
             held=_held(found, place),
             damaged=_unsound(found),
-            in_use=_left_alone(found),
+            unreadable=_left_alone(found),
         ),
     )
 
@@ -438,7 +438,7 @@ def _unsound(found: Holdings) -> set[str]:
     return {*found.damages, *found.without_artifact}
 
 
-def _left_alone(found: Holdings) -> set[str | tuple[str, str]]:
+def _left_alone(found: Holdings) -> set[tuple[str, str]]:
     """Return the databases of which something cannot be read: a newer agent may know better what they need."""
     return {(set_name, database) for one in found.unreadable for set_name, database, *_ in [one.artifact.split("/")]}
 

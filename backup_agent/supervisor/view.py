@@ -18,7 +18,6 @@ from backup_agent.supervisor.standing import Standing
 from backup_agent.supervisor.status import DestinationStatus, Pause, PlaceStatus, RunStatus, ScheduleStatus
 
 SHOWN_RUNS = 5
-"""Keys of a retention that pick points; without one of them nothing is deleted."""
 
 CENTURY = timedelta(days=36500)
 

@@ -44,7 +44,8 @@ def case(seed: int) -> Asked:
         now=now,
         held=some(random, entries, 0.1),
         damaged=some(random, entries, 0.25),
-        in_use=some(random, entries, 0.08) | ({("default", "db0")} if random.random() < 0.02 else set()),
+        in_use=some(random, entries, 0.08),
+        unreadable=frozenset({("default", "db0")} if random.random() < 0.02 else ()),
         owed=some(random, entries, 0.08),
         forgotten={"db0": random.choice(times)} if random.random() < 0.05 else {},
         force=random.random() < 0.6,
@@ -118,6 +119,7 @@ def planned(asked: Asked) -> Plan:
     """Return the plan of a case."""
     return plan(
         asked.entries, Policy.of(asked.policy), asked.now, held=asked.held, damaged=asked.damaged, in_use=asked.in_use,
+        unreadable=asked.unreadable,
         owed=asked.owed, forgotten=asked.forgotten, force=asked.force,
     )  # fmt: skip
 

@@ -24,7 +24,8 @@ class Asked:
     now: datetime
     held: frozenset[str] = frozenset()
     damaged: frozenset[str] = frozenset()
-    in_use: frozenset[str | tuple[str, str]] = frozenset()
+    in_use: frozenset[str] = frozenset()
+    unreadable: frozenset[tuple[str, str]] = frozenset()
     owed: frozenset[str] = frozenset()
     forgotten: dict[str, datetime] = field(default_factory=dict)
     force: bool = False
@@ -237,7 +238,7 @@ def said_of(entry: Entry, asked: Asked) -> set[str]:
         "held": entry.key in asked.held,
         "owed": entry.key in asked.owed,
         "in_use": entry.key in asked.in_use,
-        "unreadable": (entry.set, entry.database) in asked.in_use,
+        "unreadable": (entry.set, entry.database) in asked.unreadable,
     }
     return {word for word, holds in found.items() if holds}
 

@@ -61,7 +61,7 @@ def entry(place: int, word: str, every: timedelta) -> Entry:
 
 def made(text: str, *, now: datetime = LATER, every: timedelta = DAY, force: bool = True, **more: Any) -> Plan:
     """Plan over `text`; what the policy knows goes to it, keys are given by their last part."""
-    names = {"held", "damaged", "in_use", "owed", "forgotten"}
+    names = {"held", "damaged", "in_use", "unreadable", "owed", "forgotten"}
     said: dict[str, Any] = {name: [f"default/orders/{key}" for key in value.split()] if isinstance(value, str) else value
             for name, value in more.items() if name in names}  # fmt: skip
     policy = Policy(**{name: value for name, value in more.items() if name not in names})
@@ -263,7 +263,7 @@ def test_stores_whose_ids_tell_no_version_of_a_format_are_told_apart() -> None:
 
 
 def test_of_a_database_of_which_something_cannot_be_read_nothing_goes() -> None:
-    planned = made(WEEK + " default/people/F8[1-9] default/people/F9[1-9]", last=1, in_use=[("default", "orders")])
+    planned = made(WEEK + " default/people/F8[1-9] default/people/F9[1-9]", last=1, unreadable=[("default", "orders")])
 
     assert grounds(planned, "F1")[0] == "a record or mark of its database cannot be read"
     assert deleted(planned) == "people/F8"
@@ -468,8 +468,8 @@ def gone(text: str, *, now: datetime = START + 30 * DAY, **more: Any) -> Plan:
         ),
         pytest.param(
             f"{ADHOC} default/orders/F8[1-9] default/people/F9[1-9]",
-            {"held": ["test/orders/F1"], "in_use": [("test", "people")], "owed": ["tmp/orders/F3"]}, "",
-            id="held, in use, owed",
+            {"held": ["test/orders/F1"], "unreadable": [("test", "people")], "owed": ["tmp/orders/F3"]}, "",
+            id="held, not to be read, owed",
         ),
         pytest.param("test/orders/D1[11-12]", {}, "test/orders/D1", id="what cannot be restored goes all the same"),
         pytest.param("test/orders/F1[1-9]~9999 default/orders/F2[1-9]", {}, "", id="from the future"),
