@@ -12,6 +12,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import IO, Any, Self, TypeVar
@@ -314,4 +315,8 @@ class Live:
 
     def records(self, set_name: str = "default", database: str = "orders") -> list[dict[str, Any]]:
         folder = self.root / set_name / database
-        return [json.loads(path.read_text()) for path in sorted(folder.glob("*.backup.json"))]
+        found = []
+        for path in sorted(folder.glob("*.backup.json")):
+            with suppress(FileNotFoundError):  # retention is at work
+                found.append(json.loads(path.read_text()))
+        return found
