@@ -70,7 +70,7 @@ $(DEMO_VENV)/.from-lock: requirements-demo.lock pyproject.toml
 define make-venv
 	@$(PYTHON) -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' || { echo 'Python 3.11 with venv is needed: apt-get install -y --no-install-recommends python3-venv' >&2; exit 1; }
 	$(PYTHON) -m venv $(1)
-	$(1)/bin/pip install --disable-pip-version-check --quiet --require-hashes -r $(2)
+	$(1)/bin/pip install --disable-pip-version-check --quiet --require-hashes --no-deps -r $(2)
 	$(1)/bin/pip install --disable-pip-version-check --quiet --no-deps $(3) .
 	@touch $@
 endef
