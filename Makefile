@@ -52,25 +52,29 @@ api-server: setup  ## what is rendered, in a real API server: built once by Go (
 demo: $(DEMO_VENV)/.from-lock  ## a day of the agent on this machine, its cluster simulated
 	$(DEMO_VENV)/bin/backup-agent demo $(DEMO_OPTIONS)
 
-lock:  ## resolve the three lock files again (needs uv)
+lock:  ## resolve the lock files again (needs uv)
+	$(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade --quiet --group pyproject.toml:build --output-file requirements-build.lock
 	$(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade --quiet pyproject.toml --output-file requirements.lock
 	$(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade --quiet pyproject.toml --extra demo --constraint requirements.lock --output-file requirements-demo.lock
 	$(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade --quiet pyproject.toml --all-extras --group dev --constraint requirements-demo.lock --output-file requirements-dev.lock
+	echo checkov | $(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade --quiet - --output-file tests/components/checkov.lock
 
 bench:  ## list the benchmarks; each is run by hand
 	@for file in bench/*.py; do printf '%s\n    %s\n' "$(VENV)/bin/python $$file" "$$(sed -n '1s/^"*//;1s/"*$$//;1p' $$file)"; done
 
-# pip refuses to install into a system's Python (PEP 668): always a virtual environment. Only the lock files' hashes are taken.
-$(VENV)/.from-lock: requirements-dev.lock pyproject.toml
-	$(call make-venv,$(VENV),requirements-dev.lock,--editable)
+# pip refuses to install into a system's Python (PEP 668): always a virtual environment.
+$(VENV)/.from-lock: requirements-build.lock requirements-dev.lock pyproject.toml
+	$(call make-venv,$(VENV),requirements-dev.lock)
 
-$(DEMO_VENV)/.from-lock: requirements-demo.lock pyproject.toml
-	$(call make-venv,$(DEMO_VENV),requirements-demo.lock,--editable)
+$(DEMO_VENV)/.from-lock: requirements-build.lock requirements-demo.lock pyproject.toml
+	$(call make-venv,$(DEMO_VENV),requirements-demo.lock)
 
+# --no-deps: the locks are complete, and an old pip resolves an extra to a release that is newer than the locked one.
+# --only-binary, --no-build-isolation: else pip fetches build backends, for which no lock has a hash.
 define make-venv
 	@$(PYTHON) -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' || { echo 'Python 3.11 with venv is needed: apt-get install -y --no-install-recommends python3-venv' >&2; exit 1; }
 	$(PYTHON) -m venv $(1)
-	$(1)/bin/pip install --disable-pip-version-check --quiet --require-hashes --no-deps -r $(2)
-	$(1)/bin/pip install --disable-pip-version-check --quiet --no-deps $(3) .
+	$(1)/bin/pip install --disable-pip-version-check --quiet --require-hashes --no-deps --only-binary :all: -r requirements-build.lock -r $(2)
+	$(1)/bin/pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 endef

@@ -53,8 +53,8 @@ def python(chosen: argparse.Namespace, folder: Path) -> Path:
     if not interpreter.exists():
         venv.create(place, with_pip=True)
         lock = ROOT / "requirements.lock"
-        pip = (interpreter, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes")
-        subprocess.run((*pip, "-r", lock), check=True)
+        pip = (interpreter, "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
+        subprocess.run((*pip, "--require-hashes", "--no-deps", "--only-binary", ":all:", "-r", lock), check=True)
     packages = place / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
     agent = packages / "backup_agent"
     shutil.rmtree(agent, ignore_errors=True)

@@ -41,6 +41,7 @@ PROCESSES = (
     "standins/test_neo4j_admin_faults.py",
     "standins/test_neo4j_admin_inspect.py",
     "test_bench.py",
+    "test_install.py",
 )
 """Folders and files whose tests start programs and wait for them."""
 

@@ -131,7 +131,9 @@ def test_the_locks_hold_what_pyproject_names() -> None:
     runtime = required(project()["project"]["dependencies"])
     demo = required(project()["project"]["optional-dependencies"]["demo"])
     dev = required(project()["dependency-groups"]["dev"])
+    build = required(project()["dependency-groups"]["build"])
 
+    assert build == locked("requirements-build.lock").keys()
     assert runtime <= locked("requirements.lock").keys()
     assert runtime | demo <= locked("requirements-demo.lock").keys()
     assert runtime | demo | dev <= locked("requirements-dev.lock").keys()
@@ -141,7 +143,8 @@ def test_the_locks_agree_and_every_pin_has_its_hashes() -> None:
     narrow, wide = locked("requirements-demo.lock"), locked("requirements-dev.lock")
 
     assert locked("requirements.lock").items() <= narrow.items() <= wide.items()
-    assert [name for name, block in wide.items() if "--hash=sha256:" not in block] == []
+    for pinned in (wide, locked("requirements-build.lock"), locked("tests/components/checkov.lock")):
+        assert [name for name, block in pinned.items() if "--hash=sha256:" not in block] == []
 
 
 def test_exact_pins_of_pyproject_stand_in_the_lock() -> None:

@@ -1,0 +1,142 @@
+"""The lines that install the agent take what is locked, whatever the pip and whatever the index has besides."""
+
+import base64
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+BACKEND = """
+import zipfile
+
+METADATA = "Metadata-Version: 2.1\\nName: agent\\nVersion: 1\\n"
+
+def build_wheel(folder, settings=None, metadata=None):
+    import builder  # locked: not there if pip builds in an environment of its own
+    with zipfile.ZipFile(f"{folder}/agent-1-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("agent.py", "")
+        wheel.writestr("agent-1.dist-info/METADATA", METADATA)
+        wheel.writestr("agent-1.dist-info/WHEEL", "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
+        wheel.writestr("agent-1.dist-info/RECORD", "")
+    return "agent-1-py3-none-any.whl"
+
+build_editable = build_wheel
+"""
+
+PROJECT = """
+[build-system]
+requires = ["builder>=1"]
+build-backend = "backend"
+backend-path = ["."]
+[project]
+name = "agent"
+version = "1"
+"""
+
+
+def wheel(index: Path, name: str, version: str, *requires: str, extra: str | None = None) -> str:
+    """Write a wheel of an empty module into an index; return its line of a lock."""
+    path = index / f"{name}-{version}-py3-none-any.whl"
+    about = [f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}", *(f"Requires-Dist: {one}" for one in requires)]
+    files = {
+        f"{name}.py": "",
+        f"{name}-{version}.dist-info/METADATA": "\n".join([*about, *([f"Provides-Extra: {extra}"] if extra else [])]),
+        f"{name}-{version}.dist-info/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    record = "".join(
+        f"{path},sha256={base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b'=').decode()},{len(text)}\n"
+        for path, text in files.items()
+    )
+    with zipfile.ZipFile(path, "w") as archive:
+        for file, text in {**files, f"{name}-{version}.dist-info/RECORD": record}.items():
+            archive.writestr(file, text)
+    return f"{name}=={version} --hash=sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}\n"
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A project with the agent's Makefile and pages, and tiny packages in place of those that the agent needs.
+
+    The index also has newer releases than the locked ones, of the extra's package, of a dependency and of the backend.
+    """
+    index = tmp_path / "index"
+    index.mkdir()
+    locked = (
+        wheel(index, "application", "1.0", "library[fast]>=1"),
+        wheel(index, "library", "1.0", 'accelerator>=1; extra == "fast"', extra="fast"),
+        wheel(index, "accelerator", "1.0"),
+    )
+    builder = wheel(index, "builder", "1.0")
+    for name in ("application", "accelerator", "builder"):
+        wheel(index, name, "9.0")
+    wheel(index, "library", "9.0", 'accelerator>=1; extra == "fast"', extra="fast")
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    for name in ("requirements.lock", "requirements-demo.lock", "requirements-dev.lock"):
+        (tree / name).write_text("".join(locked))
+    (tree / "requirements-build.lock").write_text(builder)
+    (tree / "backend.py").write_text(BACKEND)
+    (tree / "pyproject.toml").write_text(PROJECT)
+    shutil.copy(ROOT / "Makefile", tree)
+    return tree
+
+
+def run(tree: Path, *command: str) -> None:
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "MAKE"))}
+    offline = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tree.parent / "index"), "PIP_CONFIG_FILE": os.devnull}
+    done = subprocess.run(
+        command, cwd=tree, env={**environ, **offline}, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def installed(venv: Path) -> set[str]:
+    found = {path.name.removesuffix(".dist-info") for path in venv.glob("lib/python*/site-packages/*.dist-info")}
+    return {name for name in found if not name.startswith(("pip-", "setuptools-"))}
+
+
+@pytest.mark.parametrize(("target", "venv"), [("setup", ".venv"), (".venv-demo/.from-lock", ".venv-demo")])
+def test_make_installs_what_is_locked_though_the_index_has_newer_releases(tree: Path, target: str, venv: str) -> None:
+    run(tree, "make", target, f"PYTHON={sys.executable}")
+
+    assert installed(tree / venv) == {"accelerator-1.0", "agent-1", "application-1.0", "builder-1.0", "library-1.0"}
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/kubernetes.md"])
+def test_the_lines_of_a_page_install_what_is_locked(tree: Path, page: str) -> None:
+    block = re.search(r"(?m)^    python3 -m venv .*\n(?:    .*\n)+", (ROOT / page).read_text())
+    assert block is not None
+    lines = [line.strip() for line in block[0].splitlines() if re.search(r"venv \.venv|pip install", line)]
+
+    run(tree, "sh", "-euc", "\n".join(lines).replace("python3", sys.executable))
+
+    assert installed(tree / ".venv") == {"accelerator-1.0", "agent-1", "application-1.0", "builder-1.0", "library-1.0"}
+
+
+def test_the_lock_lacks_nothing_that_its_packages_need() -> None:
+    done = subprocess.run((sys.executable, "-m", "pip", "check"), capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stdout
+
+
+def test_every_line_that_installs_takes_nothing_without_a_hash() -> None:
+    """By text, for the image, whose build is too slow to be run here."""
+    needed = {"--require-hashes", "--no-deps", "--only-binary"}
+    places = [ROOT / "Makefile", ROOT / "README.md", ROOT / "container/Containerfile", *(ROOT / "docs").rglob("*.md")]
+    joined = ((path, line) for path in places for line in path.read_text().replace("\\\n", " ").splitlines())
+    faults = [
+        f"{path.relative_to(ROOT)}: {line.strip()}"
+        for path, line in joined
+        if re.search(r"pip\S* .*\binstall\b.*requirements|pip install .*-r ", line)
+        and not all(option in line for option in needed)
+    ]
+
+    assert faults == []
