@@ -112,6 +112,16 @@ class DatabaseResult(Value):
         )
 
 
+class Execution(Value):
+    """How neo4j-admin was run for a backup: fields of the canonical log line beside those of the result."""
+
+    admin_version: str | None = None
+    launch: str | None = None
+    exit_code: int | None = None
+    source: str | None = None
+    """The server that the backup came from."""
+
+
 class Deletion(Value):
     """One artifact that a plan deletes."""
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from backup_agent import durable
 from backup_agent.artifact.reading import Reading
@@ -20,7 +19,7 @@ from backup_agent.catalog.index import index_of
 from backup_agent.catalog.journal import Journal
 from backup_agent.catalog.records import Recorded, parse
 from backup_agent.catalog.space import space
-from backup_agent.core.answers import DatabaseResult, Outcome
+from backup_agent.core.answers import DatabaseResult, Execution, Outcome
 from backup_agent.core.chains import ChainLimits, Decision, TypeReason, decide, live_chain, parent_of
 from backup_agent.core.entries import Entry
 from backup_agent.core.names import record_key
@@ -49,8 +48,9 @@ class Run:
     settings: Settings
     teller: Teller
     cancel: threading.Event
-    facts: dict[str, Any] = field(default_factory=dict)
-    """Fields of the canonical log line beside the result's own."""
+    execution: Execution = field(default_factory=Execution)
+    adopted: bool = False
+    """Whether an earlier attempt finished the artifact."""
     copy_failures: dict[str, Failure] = field(default_factory=dict)
     broken: dict[str, str] = field(default_factory=dict)
     """Why the live chain is not continued: what of it is no restore point, or behind a hole, and what is wrong."""
@@ -110,7 +110,7 @@ def recorded_before(run: Run, standing: Holdings) -> Record | None:
         if entry.finished >= run.task.since:
             record = _read(run, entry)
             if record is not None and record.request == run.task.request:
-                run.facts["adopted"] = True
+                run.adopted = True
                 return record
     return None
 
@@ -158,7 +158,7 @@ def adopt(run: Run, recorded: Recorded) -> Judgement | None:
             run.stages.enter("adopt")
             judged = _adopted(run, path, recorded)
             if judged is not None:
-                run.facts["adopted"] = True
+                run.adopted = True
                 return judged
     _put_left_aside(run)
     if run.task.adopt_only:
@@ -188,7 +188,7 @@ def take(run: Run, recorded: Recorded) -> Judgement:
     """Run neo4j-admin until there is an artifact that passes the verdict: once, or a FULL after a failed DIFF."""
     decision = _decide(run, recorded)
     admin = Admin.find(run.settings.neo4j, os.environ, run.root / ".agent", run.cancel)
-    run.facts |= {"admin_version": str(admin.version) if admin.version else None}
+    run.execution = Execution(admin_version=str(admin.version) if admin.version else None)
     if not run.task.sources:
         raise PermanentError(
             Reason.SOURCE_UNREACHABLE,
@@ -201,7 +201,12 @@ def take(run: Run, recorded: Recorded) -> Judgement:
         chain = live_chain(recorded.records) if decision.type is BackupType.DIFF else None
         run.staging.prepare(chain.records if chain else ())
         taken = admin.back_up(_invocation(run, decision), cancel=run.cancel, enter=run.stages.enter)
-        run.facts |= {"launch": taken.launch, "exit_code": taken.completed.exit_code, "source": taken.transcript.server}
+        run.execution = Execution(
+            admin_version=run.execution.admin_version,
+            launch=taken.launch,
+            exit_code=taken.completed.exit_code,
+            source=taken.transcript.server,
+        )
         run.stages.enter("verify")
         looking = _looking(run, recorded, admin)
         looked = [looking.at(path) for path in run.staging.new()]
@@ -285,7 +290,7 @@ def _invocation(run: Run, decision: Decision) -> Invocation:
 def _looking(run: Run, recorded: Recorded, admin: Admin | None) -> Looking:
     return Looking(
         chain=live_chain(recorded.records),
-        admin_version=run.facts.get("admin_version"),
+        admin_version=run.execution.admin_version,
         cut=bool(run.task.destinations),
         progress=_counted(run.teller),
         ask_admin=partial(admin.inspect, conf=run.staging.conf, cancel=run.cancel) if admin else None,
@@ -337,7 +342,7 @@ def publish(run: Run, judged: Judgement, recorded: Recorded) -> Record:
 
 def _record(run: Run, judged: Judgement, recorded: Recorded) -> Record:
     task, header, taken = run.task, judged.reading.header, judged.taken
-    admin_version = run.facts.get("admin_version")
+    admin_version = run.execution.admin_version
     parent = None if header.full else parent_of(header, recorded.records, admin_version)
     return Record(
         key=f"{task.set}/{task.database}/{judged.path.name}",
@@ -435,7 +440,7 @@ def result(run: Run, record: Record, copies: dict[str, str]) -> DatabaseResult:
         size=record.size,
         sha256={file.name: file.sha256 for file in record.files},
         copies=copies,
-        adopted=bool(run.facts.get("adopted")),
+        adopted=run.adopted,
         stages=run.stages.seconds(),
         warnings=warnings,
         reason=Reason.COPIES_OWED if owed else None,
@@ -463,7 +468,7 @@ def main() -> None:
         run.teller.tell(
             "result",
             result=outcome.model_dump(mode="json"),
-            facts={key: value for key, value in run.facts.items() if value is not None},
+            execution=run.execution.model_dump(mode="json"),
             copy_failures={
                 name: {"reason": one.reason, "error": one.error, "hint": one.hint}
                 for name, one in run.copy_failures.items()

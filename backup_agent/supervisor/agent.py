@@ -22,7 +22,7 @@ from backup_agent.core.requests import Action, Request
 from backup_agent.core.schedules import next_runs
 from backup_agent.settings.model import Settings
 from backup_agent.settings.reload import Reloader
-from backup_agent.supervisor import ownership, view
+from backup_agent.supervisor import lines, ownership, view
 from backup_agent.supervisor.account import Account
 from backup_agent.supervisor.actions import Actions
 from backup_agent.supervisor.backups import Backups
@@ -360,11 +360,11 @@ class Agent:
             self._backups.answer_also(answer.id, answer.files)
             self._passes.answer_also(answer.id, answer.files)
             return
-        log.info("request", request=answer.id, state=answer.state.value, files=answer.files, error=answer.error)
         if answer.state is State.REJECTED:
             self._account.request(answer)
         elif not answer.state.final:
             self._begin(answer)
+        lines.request_accepted(answer).log()
 
     def _begin(self, answer: Answer) -> None:
         if answer.action == Action.BACKUP.value:
@@ -378,8 +378,8 @@ class Agent:
         except PermanentError as error:  # it was submitted before, and the other schedules must not wait
             log.error("schedule's request unreadable", schedule=schedule, request=request.id, error=error.failure.error)  # noqa: TRY400  the text says it all
             return
-        log.info("schedule due", schedule=schedule, request=taken.answer.id, new=taken.new)
         self._accept(taken)
+        log.info("schedule due", schedule=schedule, request=taken.answer.id, new=taken.new)
 
     def _refuse_set(self, set_name: str) -> str | None:
         adhoc = (self._holdings.sets | self._backups.sets) - self._settings.declared_sets
@@ -393,6 +393,7 @@ class Agent:
     def _conclude(self, answer: Answer) -> None:
         self._backups.keep(answer)
         self._account.request(answer)
+        lines.request_answered(answer).log()
 
     # Settings
 
@@ -406,9 +407,9 @@ class Agent:
             return
         self._settings_waiting = change.waiting
         self._loaded_at = _now()
-        log.info("settings reloaded", waiting_for_restart=change.waiting)
         logs.configure(change.settings.log.format, change.settings.log.level, cluster=change.settings.cluster)
         self._take_settings(change.settings)
+        log.info("settings reloaded", waiting_for_restart=change.waiting)
 
     def _take_settings(self, settings: Settings) -> None:
         self._settings = self._actions.settings = settings
@@ -430,11 +431,11 @@ class Agent:
         for answer in self._spool.open():
             if self._backups.find(answer.id) is not None or self._passes.find(answer.id) is not None:
                 continue
-            log.info("request recovered", request=answer.id, state=answer.state.value)
             if answer.action == Action.BACKUP.value or answer.state.final:
                 self._backups.recover(answer, now)
             else:
                 self._actions.take(answer, now)
+            log.info("request recovered", request=answer.id, state=answer.state.value)
 
     def _survey(self) -> None:
         task = tasks.SurveyTask(open_runs=self._backups.open_runs(), settings=self._settings.model_dump(mode="json"))

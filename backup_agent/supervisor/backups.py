@@ -14,6 +14,7 @@ from backup_agent.core.answers import MOST_ATTEMPTS, Answer, DatabaseResult, Out
 from backup_agent.core.queue import Job
 from backup_agent.core.reasons import Failure, Reason
 from backup_agent.core.selection import Selection
+from backup_agent.supervisor import lines
 from backup_agent.supervisor.spool import Spool
 
 MOST_ACTIVE = 32
@@ -240,15 +241,8 @@ class Backups:
         self.active.pop(answer.id, None)
         self.keep(answer)
         self._answered(answer)
-        log.info(
-            "request answered",
-            request=answer.id,
-            state=answer.state.value,
-            reason=answer.reason,
-            error=answer.error,
-            databases={name: result.outcome.value for name, result in answer.databases.items()},
-        )
         self._show_positions()
+        lines.request_answered(answer).log()
 
     def _show_positions(self) -> None:
         unstarted = [identity for identity, answer in self.active.items() if answer.state is State.QUEUED]

@@ -65,6 +65,9 @@ class Calendar:
             counts = self.counts.setdefault(name, Counts())
             counts.missed += decision.missed
             counts.coalesced += decision.coalesced
+            if decision.due is not None:
+                self.submit(_request(name, self.schedules[name], decision.due), name)
+            self._handled[name] = decision.handled
             if decision.missed or decision.coalesced:
                 log.warning(
                     "schedule not run",
@@ -73,9 +76,6 @@ class Calendar:
                     missed=decision.missed,
                     coalesced=decision.coalesced,
                 )
-            if decision.due is not None:
-                self.submit(_request(name, self.schedules[name], decision.due), name)
-            self._handled[name] = decision.handled
         # A schedule that has left the settings and comes back has missed nothing.
         self._handled = {name: handled for name, handled in self._handled.items() if name in self.timetables}
         if self._handled != self._kept:

@@ -14,10 +14,12 @@ from backup_agent.core import tasks
 from backup_agent.core.answers import Answer, Outcome, PlaceResult
 from backup_agent.core.reasons import Failure, Reason
 from backup_agent.settings.model import VOLUME, Settings
+from backup_agent.supervisor import lines
 from backup_agent.supervisor.account import Account
 from backup_agent.supervisor.discovery import Discovery
 from backup_agent.supervisor.holdings import Holdings
 from backup_agent.supervisor.passes import VERIFY_SECONDS, Passes, Wish
+from backup_agent.supervisor.reports import CopyReport, PassReport, report
 from backup_agent.supervisor.reserve import Reserve
 from backup_agent.supervisor.runs import Run, Runs
 from backup_agent.supervisor.standing import Standing
@@ -26,6 +28,9 @@ SLICE_SECONDS = 300.0
 """How long one child reads again, or deletes unasked. A backup that wants the slot ends the reading sooner."""
 
 MODULES = {"prune": "backup_agent.run.prune", "verify": "backup_agent.run.verify", "copy": "backup_agent.run.copy"}
+
+STRAYS = ("orphans", "unknown", "foreign", "unreadable")
+"""Kinds of files that do not fit at a place, as a pass of retention names them."""
 
 log = structlog.get_logger()
 
@@ -123,7 +128,7 @@ class Keeping:
             if kind == "copy":
                 self.copy_refused(place, failure)
             else:
-                self._conclude(task.run, PlaceResult().failed(failure), time.monotonic(), {})
+                self._conclude(task.run, PassReport(result=PlaceResult().failed(failure)), 0.0)
 
     def _copy_task(self, destination: str) -> tasks.CopyTask:
         return tasks.CopyTask(
@@ -172,7 +177,13 @@ class Keeping:
                 self.holdings.owes(event)
             case "pruned":
                 self.account.pruned(event["place"], event["bytes"])
-                log.info("artifact deleted", **{name: value for name, value in event.items() if name != "event"})
+                log.info(
+                    "artifact deleted",
+                    place=event["place"],
+                    key=event["key"],
+                    bytes=event["bytes"],
+                    reason=event["reason"],
+                )
             case "damages":
                 if run.destination in self.passes.places:
                     self.passes.places[run.destination].damaged = tuple(event["keys"])
@@ -189,7 +200,7 @@ class Keeping:
             case "not_healed":
                 log.error("artifact not healed", place=event["place"], artifact=event["key"], error=event["error"])
             case "strays":
-                self._strayed(run.destination or "", {name: value for name, value in event.items() if name != "event"})
+                self._strayed(run.destination or "", {kind: event[kind] for kind in STRAYS})
             case _:
                 return False
         return True
@@ -198,7 +209,9 @@ class Keeping:
         """Say what does not fit at a place, when that is news."""
         before, self._strays[place] = self._strays.get(place, {}), strays
         if strays != before and any(strays.values()):
-            log.warning("not all at a place fits", place=place, **{kind: keys for kind, keys in strays.items() if keys})
+            log.warning(
+                "unexpected files found", place=place, found={kind: keys for kind, keys in strays.items() if keys}
+            )
 
     def ended(self, name: str, run: Run, code: int) -> None:
         """Take the end of a pass."""
@@ -208,22 +221,21 @@ class Keeping:
         wish = self._wishes.get(name)
         if wish is None:
             return
-        facts = run.result or {}
-        if run.ending is not None and "result" not in facts and wish.kind == "verify" and wish.request is None:
+        told = report(PassReport, run.result)
+        if run.ending is not None and told is None and wish.kind == "verify" and wish.request is None:
             self._wishes.pop(name)
             self.passes.gave_way(wish.place, time.monotonic())
             return
-        if "result" in facts:
-            result = PlaceResult.model_validate(facts["result"])
-        elif run.ending is not None:
-            result = PlaceResult().failed(Failure(Reason.CANCELLED, f"the pass over {wish.place} was ended"))
-        else:
-            text = f"the pass over {wish.place} ended without a word (exit code {code})"
-            result = PlaceResult().failed(Failure(Reason.INTERNAL, text))
-        self._conclude(name, result, time.monotonic() - run.started, facts)
+        if told is None and run.ending is not None:
+            failure = Failure(Reason.CANCELLED, f"the pass over {wish.place} was ended")
+            told = PassReport(result=PlaceResult().failed(failure))
+        elif told is None:
+            text = f"the pass over {wish.place} ended without a report (exit code {code})"
+            told = PassReport(result=PlaceResult().failed(Failure(Reason.INTERNAL, text)))
+        self._conclude(name, told, time.monotonic() - run.started)
 
-    def _conclude(self, name: str, result: PlaceResult, seconds: float, facts: dict[str, Any]) -> None:
-        wish = self._wishes.pop(name)
+    def _conclude(self, name: str, told: PassReport, seconds: float) -> None:
+        wish, result = self._wishes.pop(name), told.result
         monotonic, now = time.monotonic(), _now()
         if wish.kind == "prune":
             every = self.settings.limits.prune_every.total_seconds()
@@ -231,41 +243,30 @@ class Keeping:
             if result.reason is Reason.CLOCK:
                 self.discovery.doubt()
             self.account.pass_ended(wish.place, result.reason if result.outcome is Outcome.FAILED else None)
-            told = log.warning if result.outcome is Outcome.FAILED else log.info
-            told(
-                "retention applied" if result.outcome is not Outcome.FAILED else "retention not applied",
-                place=wish.place,
-                request=wish.request,
-                kept=result.kept,
-                deleted=result.deleted,
-                freed=result.freed,
-                left=result.left,
-                reason=result.reason,
-                error=result.error,
-                seconds=round(seconds, 3),
-            )
+            lines.retention_ended(wish.place, wish.request, result, seconds).log()
         else:
-            oldest = facts.get("oldest")
-            if wish.place in self.passes.places and oldest:
-                self.passes.places[wish.place].oldest_verified = datetime.fromisoformat(oldest)
-            wait = facts.get("next_seconds", VERIFY_SECONDS)
+            if wish.place in self.passes.places and told.oldest is not None:
+                self.passes.places[wish.place].oldest_verified = told.oldest
+            wait = VERIFY_SECONDS if told.next_seconds is None else told.next_seconds
             self.passes.verified(wish, result, wait, monotonic, now)
             if result.outcome is Outcome.FAILED and not result.damaged:
                 log.warning("not read again", place=wish.place, reason=result.reason, error=result.error)
 
     def _copied(self, run: Run, code: int) -> None:
         place = run.destination or ""
-        result = run.result or {}
-        if result.get("copied"):
-            log.info("owed copies stored", destination=place, copied=result["copied"])
-        if result.get("counted"):
-            self.holdings.counted(place, run.started)
-        if run.result is not None and "reason" not in result:
-            self.holdings.stored(place)
+        told = report(CopyReport, run.result)
+        if told is None:
+            text = f"copying ended without a report (exit code {code})"
+            self.copy_refused(place, Failure(Reason.INTERNAL, text))
             return
-        reason = Reason(result.get("reason", Reason.INTERNAL))
-        error = result.get("error", f"copying ended without a word (exit code {code})")
-        self.copy_refused(place, Failure(reason, error, result.get("hint", "")))
+        if told.counted:
+            self.holdings.counted(place, run.started)
+        if told.failure is None:
+            self.holdings.stored(place)
+        else:
+            self.copy_refused(place, told.failure)
+        if told.copied:
+            log.info("owed copies stored", destination=place, copied=told.copied)
 
     def copy_refused(self, place: str, failure: Failure) -> None:
         """Note that a destination did not take a copy."""

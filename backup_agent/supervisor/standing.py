@@ -74,8 +74,8 @@ class Standing:
         if not back:
             return
         left = {name: order for name, order in self._kept.forgotten.items() if name not in back}
-        log.warning("forgotten databases are there again", databases=sorted(back))
         self._keep(self._kept.model_copy(update={"forgotten": left}))
+        log.warning("forgotten databases are there again", databases=sorted(back))
 
     def _keep(self, kept: Kept) -> None:
         self._file.parent.mkdir(parents=True, exist_ok=True)

@@ -9,22 +9,23 @@ import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import structlog
 
 from backup_agent.core import tasks
-from backup_agent.core.answers import MOST_ATTEMPTS, Answer, DatabaseResult, Outcome
+from backup_agent.core.answers import MOST_ATTEMPTS, Answer, DatabaseResult, Execution, Outcome
 from backup_agent.core.queue import Job, may_start
 from backup_agent.core.reasons import Failure, Reason
 from backup_agent.core.records import BackupType
 from backup_agent.core.topology import Addressing
 from backup_agent.settings.model import VOLUME, Settings
+from backup_agent.supervisor import lines
 from backup_agent.supervisor.account import Account
 from backup_agent.supervisor.backups import Backups, earlier_runs
 from backup_agent.supervisor.discovery import Discovery
 from backup_agent.supervisor.holdings import Holdings
 from backup_agent.supervisor.keeping import Keeping
+from backup_agent.supervisor.reports import BackupReport, report
 from backup_agent.supervisor.runs import Run, Runs
 from backup_agent.supervisor.standing import Standing
 
@@ -139,7 +140,7 @@ class Taking:
             self.runs.spawn(name, "backup_agent.run.backup", task.model_dump_json().encode())
         except OSError as error:
             failure = Failure(Reason.OUT_OF_MEMORY, f"a process could not be started: {error.strerror}")
-            self._conclude(name, DatabaseResult().failed(failure, _now()), {})
+            self._conclude(name, BackupReport(result=DatabaseResult().failed(failure, _now())))
 
     def discovered(self, run: Run, code: int) -> None:
         """Take what the cluster answered, or that it did not."""
@@ -157,22 +158,22 @@ class Taking:
             log.warning("cluster not discovered", error=self.discovery.failure.error)
 
     def ended(self, name: str, run: Run) -> None:
-        """Take the end of a backup's child."""
-        facts = run.result or {}
-        result = DatabaseResult.model_validate(facts["result"]) if run.result else None
+        """Take the end of a backup's child. A child without a report has reached no verdict, and gets another try."""
+        told = report(BackupReport, run.result)
         if run.ending is Reason.CANCELLED:
-            result = _cancelled(result, _now())
-        elif result is not None and result.outcome is Outcome.CANCELLED:
-            result = None  # ended because the agent ends: no verdict
-        self._conclude(name, result, facts)
+            result = _cancelled(told.result if told else None, _now())
+            told = told.model_copy(update={"result": result}) if told else BackupReport(result=result)
+        elif told is not None and (told.result.open or told.result.outcome is Outcome.CANCELLED):
+            told = None  # ended because the agent ends: no verdict
+        self._conclude(name, told)
 
-    def _conclude(self, name: str, result: DatabaseResult | None, facts: dict[str, Any]) -> None:
-        """Take the end of a backup, whatever it is, into answer, metrics and log."""
+    def _conclude(self, name: str, told: BackupReport | None) -> None:
+        """Take the end of a backup, whatever it is, into answer, holdings and metrics, and log it last."""
         now = _now()
         job = self.backups.running[name]
-        answer, result = self.backups.ended(name, result, now)
-        for place, failure in facts.get("copy_failures", {}).items():
-            self.keeping.copy_refused(place, Failure(Reason(failure["reason"]), failure["error"], failure["hint"]))
+        answer, result = self.backups.ended(name, told.result if told else None, now)
+        for place, refusal in (told.copy_failures if told else {}).items():
+            self.keeping.copy_refused(place, refusal.failure)
         for place, copy in result.copies.items():
             if copy == "stored":
                 self.holdings.stored(place)
@@ -181,16 +182,8 @@ class Taking:
         elif result.reason is Reason.DISK_FULL:
             self.keeping.passes.hurry(VOLUME, time.monotonic())
         self.account.backup(answer, job.database, result, self.settings.declared_sets, now)
-        log.info(
-            "backup ended",
-            request=answer.id,
-            run=name,
-            cluster=self.settings.cluster,
-            set=job.set,
-            database=job.database,
-            **_told_of(result),
-            **facts.get("facts", {}),
-        )
+        execution = told.execution if told else Execution()
+        lines.backup_ended(answer, name, job.set, job.database, result, execution).log()
 
     def progressed(self, name: str, run: Run) -> None:
         """Say in the answer how far a backup is."""
@@ -217,9 +210,3 @@ def _cancelled(result: DatabaseResult | None, now: datetime) -> DatabaseResult:
     if result is None or result.artifact is None:
         return (result or DatabaseResult()).failed(Failure(Reason.CANCELLED, text), now)
     return result.failed(Failure(Reason.CANCELLED, f"{text}; {result.artifact} was recorded before"), now)
-
-
-def _told_of(result: DatabaseResult) -> dict[str, Any]:
-    """Return a result as fields of the canonical line, without what is not known."""
-    facts = result.model_dump(mode="json", exclude_none=True, exclude={"started", "finished", "hint"})
-    return {key: value for key, value in facts.items() if value not in ({}, [], False)}

@@ -151,7 +151,7 @@ def test_a_deletion_that_was_cut_off_is_ended_and_a_strangers_file_is_left_alone
 
     assert not oldest.exists()
     assert stranger.exists()
-    until(lambda: aged.events("not all at a place fits"), "told stray")
+    until(lambda: aged.events("unexpected files found"), "told stray")
 
 
 def test_an_ad_hoc_set_goes_whole_once_it_was_not_used_for_long_enough(started: Live) -> None:
