@@ -6,6 +6,7 @@ the number of servers, but a change of that number restarts none: see `lasting`.
 """
 
 import re
+from collections.abc import Iterator, Mapping
 
 from backup_agent.k8s.names import BACKUP_PORT, BOLT, DISCOVERY, HTTP, HTTPS, RAFT, ROUTING, server_hosts
 from backup_agent.k8s.spec import Spec, Tls, memory_bytes
@@ -149,21 +150,79 @@ def _discovery(spec: Spec) -> dict[str, str]:
 
 
 def _defaults(spec: Spec) -> dict[str, str]:
-    """Return what `server.config` may change.
-
-    Half of the memory is heap, a quarter page cache; what is left the JVM takes beside them.
-    """
-    limit = memory_bytes(spec.server.memory)
-    heap, pagecache = limit // 2 // MIB, limit // 4 // MIB
+    """Return what `server.config` may change."""
     balanced = {"dbms.routing.default_router": "SERVER"}  # clients outside cannot reach the servers' own names
     return {
-        "server.memory.heap.initial_size": f"{heap}m",
-        "server.memory.heap.max_size": f"{heap}m",
-        "server.memory.pagecache.size": f"{pagecache}m",
+        **memory(spec.server.config, memory_bytes(spec.server.memory)),
         # It would write files into a folder of the image, which is read-only.
         "server.metrics.csv.enabled": "false",
         **(balanced if spec.client_service.type == "LoadBalancer" else {}),
     }
+
+
+INITIAL_HEAP, MOST_HEAP, PAGECACHE = (
+    "server.memory.heap.initial_size",
+    "server.memory.heap.max_size",
+    "server.memory.pagecache.size",
+)
+
+LARGEST_HEAP = 31 * 1024 * MIB
+"""Largest heap that is chosen: from about 32 GiB on the JVM has no compressed references and holds less."""
+
+SMALLEST_SHARE = 128 * MIB
+"""Least that heap and page cache are each given."""
+
+
+def memory(config: Mapping[str, object], limit: int) -> dict[str, str]:
+    """Return heap and page cache of a server with `limit` bytes, as far as `config` does not set them.
+
+    Half of the memory is heap and a quarter page cache; an eighth at least stays for what the JVM takes beside them. A
+    value in `config` moves the others: Neo4j refuses to start with an initial heap above the largest one, and with a
+    heap and page cache that do not fit together.
+    """
+    heap, pagecache = (size_of(config.get(key)) for key in (MOST_HEAP, PAGECACHE))
+    if MOST_HEAP not in config:
+        heap = size_of(config.get(INITIAL_HEAP))
+    room = limit - limit // 8
+    if heap is None:
+        heap = max(0, min(limit // 2, LARGEST_HEAP, room - (pagecache or limit // 4)))
+    if pagecache is None:
+        pagecache = max(0, min(limit // 4, room - heap))
+    same = next((_written(config[key]) for key in (MOST_HEAP, INITIAL_HEAP) if key in config), f"{heap // MIB}m")
+    found = {INITIAL_HEAP: same, MOST_HEAP: same, PAGECACHE: f"{pagecache // MIB}m"}
+    return {key: value for key, value in found.items() if key not in config}
+
+
+def memory_faults(config: Mapping[str, object], limit: int) -> Iterator[tuple[str, str]]:
+    """Yield the settings of memory in `config` that contradict each other or the server's memory, and why.
+
+    A value that is not a size is left to Neo4j.
+    """
+    found = {**config, **memory(config, limit)}
+    initial, heap, pagecache = (size_of(found[key]) for key in (INITIAL_HEAP, MOST_HEAP, PAGECACHE))
+    if initial is not None and heap is not None and initial > heap:
+        yield INITIAL_HEAP, f"expected at most {MOST_HEAP}, or leave it out: it is then the same"
+    if heap is None or pagecache is None:
+        return
+    heap_key = MOST_HEAP if MOST_HEAP in config else INITIAL_HEAP
+    if PAGECACHE not in config and pagecache < SMALLEST_SHARE:
+        yield heap_key, "leaves no memory for the page cache: raise server.memory"
+    elif heap_key not in config and heap < SMALLEST_SHARE:
+        yield PAGECACHE, "leaves no memory for the heap: raise server.memory"
+    elif heap + pagecache >= limit:
+        yield heap_key, f"does not fit into server.memory together with {PAGECACHE}: raise server.memory"
+
+
+def size_of(value: object) -> int | None:
+    """Return a size as Neo4j reads it, in bytes; None if it is not a size.
+
+    >>> size_of("8g"), size_of("512 MiB"), size_of(1024), size_of("half")
+    (8589934592, 536870912, 1024, None)
+    """
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        return None
+    found = re.fullmatch(r"([0-9]{1,18})\s*(?:([kmgtp])(?:i?b)?|b)?", str(value).strip(), re.IGNORECASE)
+    return int(found[1]) * 1024 ** (" kmgtp".index((found[2] or " ").lower())) if found else None
 
 
 def _seed_providers(spec: Spec) -> str:
@@ -209,5 +268,5 @@ def _jvm(spec: Spec) -> tuple[str, ...]:
     return (*(option for option in JVM if not (other and option == "-XX:+UseG1GC")), *path_style, *own)
 
 
-def _written(value: str | float | bool) -> str:
+def _written(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,13 +1,15 @@
 """Reading a spec: YAML text to a Spec, or every fault at once with its path and what to write instead."""
 
 import json
+import re
+from collections.abc import Iterator
 from typing import Any
 
 from pydantic import ValidationError
 
 from backup_agent.k8s import agent_settings
-from backup_agent.k8s.neo4j_conf import MANAGED
-from backup_agent.k8s.spec import Spec
+from backup_agent.k8s.neo4j_conf import MANAGED, MOST_HEAP, memory_faults
+from backup_agent.k8s.spec import Server, Spec, memory_bytes
 from backup_agent.settings.faults import Fault, SettingsError, faults_of
 from backup_agent.settings.load import YamlError, read_yaml
 from backup_agent.settings.model import RULES
@@ -21,6 +23,8 @@ ROLES = ("primaries", "secondaries")
 RESOURCE_KEYS = ("apiVersion", "kind", "metadata", "spec")
 
 CONFIG = "server.config"
+
+METRICS_CSV, METRICS_FOLDER = "server.metrics.csv.enabled", "server.directories.metrics"
 
 
 class SpecError(SettingsError):
@@ -82,6 +86,8 @@ def _more_faults(spec: Spec | None, tree: dict[str, Any]) -> tuple[Fault, ...]:
     found: tuple[Fault, ...] = ()
     if isinstance(config, dict):
         found += tuple(_config_faults(config))
+        found += tuple(_memory_faults(config, server.get("memory", Server.model_fields["memory"].default)))
+    found += tuple(_heap_options(server.get("jvm_additional")))
     if isinstance(given, dict):
         found += agent_settings.faults(spec, given)
         keeps = given.get("retention") is not None
@@ -104,6 +110,32 @@ def _picks(retention: object) -> bool:
 def _section(tree: dict[str, Any], key: str) -> dict[str, Any]:
     found = tree.get(key)
     return found if isinstance(found, dict) else {}
+
+
+_HEAP_OPTION = re.compile(
+    r"-Xm[sx].*|-XX:(?:Max|Initial)HeapSize=.*|-XX:(?:Max|Min|Initial)RAMPercentage=.*|-XX:MaxRAM=.*"
+)
+
+
+def _memory_faults(config: dict[str, Any], memory: object) -> Iterator[Fault]:
+    try:
+        limit = memory_bytes(memory) if isinstance(memory, str) else None
+    except ValueError:  # the model tells of it
+        return
+    if limit is not None:
+        yield from (Fault(f"{CONFIG}.{key}", text) for key, text in memory_faults(config, limit))
+    if str(config.get(METRICS_CSV)).lower() == "true" and METRICS_FOLDER not in config:
+        yield Fault(
+            f"{CONFIG}.{METRICS_CSV}",
+            f"set {METRICS_FOLDER} too, such as /data/metrics: its default is in the image, which is read-only",
+        )
+
+
+def _heap_options(options: object) -> Iterator[Fault]:
+    for number, option in enumerate(options if isinstance(options, list) else ()):
+        if isinstance(option, str) and _HEAP_OPTION.fullmatch(option):
+            text = f"leave it out: the heap is set by server.config, {MOST_HEAP}, or follows from server.memory"
+            yield Fault(f"server.jvm_additional[{number}]", text)
 
 
 def _config_faults(config: dict[str, Any]) -> list[Fault]:

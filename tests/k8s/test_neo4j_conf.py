@@ -1,5 +1,7 @@
 """neo4j.conf by version: what Neo4j calls its settings, and what a change of the spec restarts."""
 
+import json
+
 import pytest
 
 from backup_agent.k8s import neo4j_conf, server
@@ -128,6 +130,42 @@ def test_what_is_written_beside_the_spec_wins_over_defaults_alone() -> None:
     assert found["server.memory.pagecache.size"] == "6g"
     assert found["server.memory.heap.max_size"] == "8192m"
     assert found["dbms.usage_report.enabled"] == "false"
+
+
+HEAP = ("server.memory.heap.initial_size", "server.memory.heap.max_size", "server.memory.pagecache.size")
+
+
+def with_memory(memory: str, config: dict[str, str | int]) -> tuple[str, ...]:
+    server_section = f"server: {{data: {{size: 100Gi}}, memory: {memory}, config: {json.dumps(config)}}}"
+    found = neo4j_conf.settings(parsed(SMALLEST.replace("server: {data: {size: 100Gi}}", server_section)))
+    return tuple(found[key] for key in HEAP)
+
+
+@pytest.mark.parametrize(
+    ("memory", "config", "expected"),
+    [
+        pytest.param("2Gi", {}, ("1024m", "1024m", "512m"), id="half-and-a-quarter"),
+        pytest.param("4Gi", {}, ("2048m", "2048m", "1024m"), id="the-default"),
+        pytest.param("62Gi", {}, ("31744m", "31744m", "15872m"), id="the-last-whose-half-has-compressed-references"),
+        pytest.param("64Gi", {}, ("31744m", "31744m", "16384m"), id="half-would-be-beyond-compressed-references"),
+        pytest.param("512Gi", {}, ("31744m", "31744m", "131072m"), id="far-beyond"),
+        pytest.param("4Gi", {HEAP[1]: "1g"}, ("1g", "1g", "1024m"), id="the-initial-heap-follows-a-smaller-one"),
+        pytest.param("8Gi", {HEAP[1]: "5g"}, ("5g", "5g", "2048m"), id="the-initial-heap-follows-a-larger-one"),
+        pytest.param("8Gi", {HEAP[0]: "6g"}, ("6g", "6g", "1024m"), id="the-largest-heap-follows-the-initial-one"),
+        pytest.param("8Gi", {HEAP[0]: "1g", HEAP[1]: "3g"}, ("1g", "3g", "2048m"), id="both-stay-as-they-are"),
+        pytest.param("8Gi", {HEAP[1]: "6g"}, ("6g", "6g", "1024m"), id="the-page-cache-makes-room-for-the-heap"),
+        pytest.param("8Gi", {HEAP[2]: "5g"}, ("2048m", "2048m", "5g"), id="the-heap-makes-room-for-the-page-cache"),
+        pytest.param("8Gi", {HEAP[2]: "1g"}, ("4096m", "4096m", "1g"), id="a-small-page-cache-moves-nothing"),
+        pytest.param("8Gi", {HEAP[1]: 6442450944}, ("6442450944", "6442450944", "1024m"), id="in-bytes"),
+        pytest.param("8Gi", {HEAP[1]: "6 GiB"}, ("6 GiB", "6 GiB", "1024m"), id="in-another-unit-of-neo4j"),
+        pytest.param("8Gi", {HEAP[1]: "$(cmd)"}, ("$(cmd)", "$(cmd)", "2048m"), id="what-is-no-size-is-left-to-neo4j"),
+        pytest.param("100Gi", {HEAP[1]: "48g"}, ("48g", "48g", "25600m"), id="a-heap-asked-for-may-be-larger"),
+    ],
+)
+def test_heap_and_page_cache_never_contradict_each_other(
+    memory: str, config: dict[str, str | int], expected: tuple[str, ...]
+) -> None:
+    assert with_memory(memory, config) == expected
 
 
 def test_one_collector_is_asked_for() -> None:
