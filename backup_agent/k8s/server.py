@@ -41,6 +41,8 @@ from backup_agent.k8s.spec import Spec
 
 HOME = "/var/lib/neo4j"
 
+NODE, ZONE = "kubernetes.io/hostname", "topology.kubernetes.io/zone"
+
 DIGEST = "neo4j.com/config-digest"
 """Annotation of the pods: a change of what asks for a restart restarts them, one after the other."""
 
@@ -84,8 +86,8 @@ def stateful_set(spec: Spec) -> Object:
                 "metadata": {"labels": template_labels, "annotations": {DIGEST: f"sha256-{digest}"}},
                 "spec": {
                     **pod(spec, server_name(spec), spec.server.placement, _seconds(spec)),
+                    **_spread(spec),
                     "containers": [_container(spec)],
-                    "topologySpreadConstraints": _spread(spec),
                     "volumes": _volumes(spec),
                 },
             },
@@ -249,14 +251,21 @@ def _volumes(spec: Spec) -> list[Object]:
     return sorted(found, key=lambda one: str(one["name"]))
 
 
-def _spread(spec: Spec) -> list[Object]:
-    nodes = "DoNotSchedule" if spec.topology.spread == "require" else "ScheduleAnyway"
-    return [
-        {
-            "maxSkew": 1,
-            "topologyKey": key,
-            "whenUnsatisfiable": otherwise,
-            "labelSelector": {"matchLabels": selector(spec, SERVER)},
-        }
-        for key, otherwise in (("kubernetes.io/hostname", nodes), ("topology.kubernetes.io/zone", "ScheduleAnyway"))
-    ]
+def _spread(spec: Spec) -> Object:
+    """Return where a server may run beside the others: different nodes, and different zones if there are several.
+
+    `require` is anti-affinity. A topology spread constraint compares counts: with one node that fits, or once every
+    node has a server, it lets a second server onto a node.
+    """
+    here = {"labelSelector": {"matchLabels": selector(spec, SERVER)}}
+    required = spec.topology.spread == "require"
+    found: Object = {
+        "topologySpreadConstraints": [
+            {"maxSkew": 1, "topologyKey": key, "whenUnsatisfiable": "ScheduleAnyway", **here}
+            for key in ((ZONE,) if required else (NODE, ZONE))
+        ]
+    }
+    if required:
+        term = {"topologyKey": NODE, **here}
+        found["affinity"] = {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}
+    return found

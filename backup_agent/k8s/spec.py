@@ -174,7 +174,9 @@ class Topology(Section):
         0, description="secondaries of a new database at the first start"
     )
     spread: Literal["prefer", "require"] = Field(
-        "prefer", description="whether servers must stand on different nodes, or only should"
+        "prefer",
+        description="require: each server on a node of its own, or it stays Pending (required anti-affinity); "
+        "prefer: on different nodes if possible",
     )
 
     @field_validator("default_primaries")
