@@ -61,21 +61,28 @@ def selector(spec: Spec, component: str) -> dict[str, str]:
     return {CLUSTER: spec.cluster, COMPONENT: component}
 
 
-def identity(spec: Spec, component: str) -> dict[str, str]:
-    """Return labels that never change with an upgrade: all that a claim's template may carry."""
-    name = {SERVER: "neo4j", BACKUP: "neo4j-backup-agent"}[component]
+def claim_labels(spec: Spec, component: str) -> dict[str, str]:
+    """Return the labels of a claim's template: none that changes with an upgrade or that another controller uses.
+
+    `app.kubernetes.io/name` and `instance` are missing on purpose. By name `neo4j` and the instance the operator's
+    finalizer selects the claims that it deletes with its custom resource. The StatefulSet controller adds the
+    selector's labels to each claim, so these must not be part of the selector either.
+    """
     return {
         **selector(spec, component),
         "app.kubernetes.io/component": {SERVER: "database", BACKUP: "backup"}[component],
-        "app.kubernetes.io/instance": spec.cluster,
-        "app.kubernetes.io/name": name,
         "app.kubernetes.io/part-of": "neo4j-cluster",
     }
 
 
 def labels(spec: Spec, component: str) -> dict[str, str]:
     """Return the labels of an object."""
-    return {**identity(spec, component), "app.kubernetes.io/managed-by": "neo4j-backup-agent"}
+    return {
+        **claim_labels(spec, component),
+        "app.kubernetes.io/instance": spec.cluster,
+        "app.kubernetes.io/managed-by": "neo4j-backup-agent",
+        "app.kubernetes.io/name": {SERVER: "neo4j", BACKUP: "neo4j-backup-agent"}[component],
+    }
 
 
 def metadata(spec: Spec, name: str, component: str, annotations: dict[str, str] | None = None) -> Object:

@@ -1,6 +1,6 @@
 """What both pods have alike: the profile `restricted`, an account without a token, claims that outlive them."""
 
-from backup_agent.k8s.names import USER, Object, identity, metadata
+from backup_agent.k8s.names import USER, Object, claim_labels, metadata
 from backup_agent.k8s.spec import Claim, Memory, Placement, Spec
 
 RESTRICTED: Object = {
@@ -79,7 +79,7 @@ def claim_template(spec: Spec, name: str, component: str, claim: Claim) -> Objec
     return {
         "apiVersion": "v1",
         "kind": "PersistentVolumeClaim",
-        "metadata": {"name": name, "labels": identity(spec, component)},
+        "metadata": {"name": name, "labels": claim_labels(spec, component)},
         "spec": wanted,
     }
 

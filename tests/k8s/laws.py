@@ -199,6 +199,18 @@ def configured_paths_are_mounted(objects: list[Object]) -> Iterator[str]:
             yield part
 
 
+def claims_are_not_the_operators(objects: list[Object]) -> Iterator[str]:
+    """No claim has the labels by which the operator's finalizer selects the claims that it deletes.
+
+    The StatefulSet controller gives a claim the labels of its template, and over them those of the selector.
+    """
+    for one in stateful_sets(objects):
+        for claim in one["spec"]["volumeClaimTemplates"]:
+            labels = {**claim["metadata"].get("labels", {}), **one["spec"]["selector"]["matchLabels"]}
+            if labels.keys() >= {"app.kubernetes.io/name", "app.kubernetes.io/instance"}:
+                yield f"{claim['metadata']['name']} of {one['metadata']['name']}: {labels}"
+
+
 LAWS = (
     names_fit,
     selectors_match_templates,
@@ -211,4 +223,5 @@ LAWS = (
     pods_are_restricted,
     containers_are_restricted,
     configured_paths_are_mounted,
+    claims_are_not_the_operators,
 )

@@ -1,5 +1,6 @@
 """The agent's objects: its settings, its identity, and that there is never a second one."""
 
+import pytest
 import yaml
 
 from backup_agent.catalog import owner
@@ -114,6 +115,18 @@ def test_claims_outlive_what_made_them() -> None:
         found[f"StatefulSet/{name}"]["spec"]["persistentVolumeClaimRetentionPolicy"]
         for name in ("shop-backup", "shop-server")
     ] == [{"whenDeleted": "Retain", "whenScaled": "Retain"}] * 2
+
+
+@pytest.mark.parametrize("name", ["demo-server", "demo-backup"])
+def test_the_operators_finalizer_finds_no_claim_that_is_made_from_these_objects(name: str) -> None:
+    found = rendered(parsed(SMALLEST))[f"StatefulSet/{name}"]["spec"]
+    finalizer = {"app.kubernetes.io/name": "neo4j", "app.kubernetes.io/instance": "demo"}
+    # The StatefulSet controller merges the selector's labels into those of each template.
+    claims = [
+        {**one["metadata"]["labels"], **found["selector"]["matchLabels"]} for one in found["volumeClaimTemplates"]
+    ]
+
+    assert [labels for labels in claims if finalizer.items() <= labels.items()] == []
 
 
 def test_requests_have_a_claim_of_their_own() -> None:

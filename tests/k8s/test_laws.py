@@ -166,6 +166,9 @@ BREAKS: dict[str, Callable[[dict[str, Object]], Any]] = {
     "configured_paths_are_mounted": lambda found: found["ConfigMap/shop-backup"]["data"].update(
         {"config.yaml": "neo4j: {ca_file: /elsewhere/ca.crt}"}
     ),
+    "claims_are_not_the_operators": lambda found: found["StatefulSet/shop-server"]["spec"]["selector"]["matchLabels"].update(
+        {"app.kubernetes.io/name": "neo4j", "app.kubernetes.io/instance": "shop"}
+    ),
 }  # fmt: skip
 
 
