@@ -67,3 +67,32 @@ def test_the_objects_that_the_page_names_are_those_that_the_example_renders() ->
 
     assert named == files | {"servicemonitor-demo-backup.yaml"}
     assert parsed((EXAMPLE / "spec.yaml").read_text()).cluster == "demo"
+
+
+MIGRATION = (ROOT / "docs" / "migration.md").read_text()
+
+
+def test_the_migration_page_says_first_that_it_is_unproven_and_deletes_data() -> None:
+    first, *_ = MIGRATION.split("\n\n", 2)[1:]
+
+    assert first.startswith("**Nothing on this page has been run against an operator, and a mistake here deletes data.")
+
+
+def test_the_migration_page_keeps_the_safe_order() -> None:
+    steps = (
+        '"retentionPolicy":"Retain"',
+        "app.kubernetes.io/instance-",
+        "--replicas 0",
+        '"path":"/metadata/ownerReferences"',
+        "--force-conflicts",
+        "demo-server-netpol",
+        '"finalizers":null',
+        "--cascade=orphan",
+        "Scale the operator up again",
+        "kubectl delete statefulset",
+    )
+
+    found = [MIGRATION.find(step) for step in steps]
+
+    assert -1 not in found
+    assert found == sorted(found)
