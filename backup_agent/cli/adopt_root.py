@@ -14,7 +14,7 @@ REFUSED = 4
 _SAID = {
     Standing.VACANT: "nobody's: becomes ours with the first copy",
     Standing.OURS: "ours",
-    Standing.LOST: "this cluster's, of a volume that is gone: adopted with the next copy",
+    Standing.LOST: "this cluster's, of another volume: copies go on, nothing is deleted without --yes",
     Standing.FOREIGN: "another's",
 }
 
@@ -29,6 +29,7 @@ def command(context: click.Context, place: str | None, yes: bool, as_json: bool)
     """Take over places that belong to another agent, whose owner.json says so: where that one is gone for good.
 
     Whoever is taken over publishes and deletes nothing there from then on. A volume that is taken over gets a new id.
+    A destination of the same cluster whose volume was lost gets copies without it; until it nothing is deleted there.
     Exits 4 where there is something to take over, and no --yes.
     """
     settings = loaded(context).settings
@@ -39,7 +40,7 @@ def command(context: click.Context, place: str | None, yes: bool, as_json: bool)
     else:
         rows = [[one["place"], one["owner"] or "-", "adopted" if one["adopted"] else one["said"]] for one in told]
         printing.table(["PLACE", "OWNER", "THIS AGENT'S?"], [[str(cell) for cell in row] for row in rows])
-    wanting = [one for one in told if one["standing"] == Standing.FOREIGN and not one["adopted"]]
+    wanting = [one for one in told if one["standing"] in (Standing.FOREIGN, Standing.LOST) and not one["adopted"]]
     if wanting and not as_json:
         click.echo("nothing was changed: --yes takes over what is another's", err=True)
     return REFUSED if wanting else 0

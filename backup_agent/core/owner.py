@@ -46,7 +46,7 @@ class Standing(StrEnum):
     VACANT = "vacant"
     OURS = "ours"
     LOST = "lost"
-    """It was this cluster's, under an id that went with its volume: it may be adopted without being asked."""
+    """It was this cluster's, under another volume's id: copies may adopt it without being asked, deletion waits."""
     FOREIGN = "foreign"
 
 

@@ -6,7 +6,7 @@ the place as well (`hold_place`): that is where another's is found out.
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -28,6 +28,12 @@ Opened = Callable[[str], Store]
 
 _OWNED = "owned"
 """Says that this volume's agent has owned a place: whoever is found there later took it over, and is not adopted."""
+
+_ADOPTED_FROM = "adopted-from"
+"""Names the owner that a place was taken over from without being asked; removed by `adopt_place`.
+
+A new, empty volume may also be one that was mounted by mistake, so until a person confirms it nothing is deleted.
+"""
 
 
 def open_place(name: str, settings: Settings) -> Store:
@@ -64,19 +70,28 @@ def hold_place(
     folder = _folder(name, settings)
     found = owner.look(store)
     stands = _standing(name, found, volume.ours, folder)
-    no_deletion = volume.no_deletion or (owner.unreadable(name, found) if found.fault else None)
     lost = stands is Standing.LOST
+    former = str(found.owner) if lost else _adopted_from(folder)
+    no_deletion = (
+        volume.no_deletion
+        or (owner.unreadable(name, found) if found.fault else None)
+        or (_unconfirmed(name, former) if former else None)
+    )
     other_agent = lost and found.owner is not None and not is_same_agent(found.owner, volume.ours)
     adopted = (f"{name}: adopted from {found.owner}, whose volume is gone",) if lost else ()
     if store.conditional_writes:
         with lease.hold(
             store, volume.ours, folder, wait=wait, period=period, quiet=other_agent, no_deletion=no_deletion
         ) as held:
+            if lost:
+                _note(folder, _ADOPTED_FROM, former)
             _settle(name, store, found, volume.ours, folder)
             yield replace(held, notices=adopted)
         return
     if other_agent:
         raise _permanent(owner.foreign(name, found, volume.ours))
+    if lost:
+        _note(folder, _ADOPTED_FROM, former)
     _settle(name, store, found, volume.ours, folder)
     vouched = settings.storage.destinations[name].single_writer
     unguarded = None if vouched else _without_conditions(name)
@@ -97,18 +112,28 @@ def this_volume(settings: Settings) -> owner.Volume:
 
 
 def standing_of(name: str, settings: Settings, store: Store, volume: owner.Volume) -> tuple[Standing, owner.Found]:
-    """Return what a place is to this agent, and what stands there."""
+    """Return what a place is to this agent, and what stands there.
+
+    A place that was taken over from a lost volume stays LOST until `adopt_place`.
+    """
     found = owner.look(store)
-    owned = name == VOLUME or (_folder(name, settings) / _OWNED).exists()
-    foreign = found.fault and found.owner is None
-    return Standing.FOREIGN if foreign else standing(found.owner, volume.ours, owned_before=owned), found
+    folder = None if name == VOLUME else _folder(name, settings)
+    if found.fault and found.owner is None:
+        return Standing.FOREIGN, found
+    stands = standing(found.owner, volume.ours, owned_before=folder is None or (folder / _OWNED).exists())
+    unconfirmed = folder is not None and stands is Standing.OURS and _adopted_from(folder)
+    return Standing.LOST if unconfirmed else stands, found
 
 
 def adopt_place(name: str, settings: Settings, store: Store, ours: Owner) -> None:
     """Take over a place, whoever owns it. Raise BackupError."""
     owner.adopt(store, ours)
     if name != VOLUME:
-        _note_owned(_folder(name, settings))
+        folder = _folder(name, settings)
+        _note_owned(folder)
+        with lease.noting(folder), suppress(FileNotFoundError):
+            (folder / _ADOPTED_FROM).unlink()
+            durable.sync_folder(folder)
 
 
 def _standing(name: str, found: owner.Found, ours: Owner, folder: Path) -> Standing:
@@ -131,10 +156,29 @@ def _settle(name: str, store: Store, found: owner.Found, ours: Owner, folder: Pa
 
 
 def _note_owned(folder: Path) -> None:
+    if not (folder / _OWNED).exists():
+        _note(folder, _OWNED)
+
+
+def _note(folder: Path, name: str, content: str = "") -> None:
     with lease.noting(folder):
-        if not (folder / _OWNED).exists():
-            folder.mkdir(parents=True, exist_ok=True)
-            durable.write(folder / _OWNED, b"")
+        folder.mkdir(parents=True, exist_ok=True)
+        durable.write(folder / name, content.encode())
+
+
+def _adopted_from(folder: Path) -> str:
+    """Return the owner that a place was taken over from and nobody has confirmed; empty if there is none."""
+    with lease.noting(folder), suppress(FileNotFoundError):
+        return (folder / _ADOPTED_FROM).read_text() or "another volume"
+    return ""
+
+
+def _unconfirmed(name: str, former: str) -> Failure:
+    return Failure(
+        Reason.FOREIGN_ROOT,
+        f"{name}: this volume took it over from {former}: copies go on, nothing is deleted there",
+        f"if that volume is gone for good, confirm by `backup-agent adopt-root --yes --place {name}`; else mount it",
+    )
 
 
 def _folder(name: str, settings: Settings) -> Path:

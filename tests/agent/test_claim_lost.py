@@ -28,7 +28,9 @@ def command(live: Live, *words: str, code: int = 0) -> Any:
 
 def lose_the_claim(live: Live, seaweedfs: SeaweedFS, tmp_path: Path) -> list[str]:
     """Take a FULL and a DIFF, copied both, and let volume and agent go; return what stands in the bucket."""
-    live.settings["storage"]["destinations"] = {"offsite": destination(seaweedfs, tmp_path, retention={"last": 1})}
+    live.settings["storage"]["destinations"] = {
+        "offsite": destination(seaweedfs, tmp_path, retention={"last": 1, "max_delete_share": 1})
+    }
     live.environ = KEYS
     live.start()
     live.ask(database="orders")
@@ -55,7 +57,28 @@ def test_the_same_cluster_goes_on_by_itself_with_a_full(live: Live, seaweedfs: S
     result = answer["databases"]["orders"]
     assert (answer["state"], result["type"], result["copies"]) == ("succeeded", "FULL", {"offsite": "stored"})
     assert listed(live) == [*kept, result["artifact"]]
+    command(live, "adopt-root", "--yes", "--place", "offsite")
     until(lambda: f"{kept[-1]}.hold.json" in stored(seaweedfs, tmp_path), "mark of the hold", patience=60)
+
+
+def test_at_the_destination_nothing_is_deleted_until_the_new_volume_is_said_to_be_the_right_one(
+    live: Live, seaweedfs: SeaweedFS, tmp_path: Path
+) -> None:
+    kept = lose_the_claim(live, seaweedfs, tmp_path)
+    live.start()
+    first = live.ask(database="orders", type="FULL")["databases"]["orders"]["artifact"]
+    refused = live.ask("p", action="prune", place="offsite")
+    listed_then = listed(live)
+    (place,) = command(live, "adopt-root", "--place", "offsite", code=4)["places"]
+
+    assert listed_then == [*kept, first]
+    assert (refused["state"], "adopt-root --yes --place offsite" in json.dumps(refused)) != ("succeeded", False)
+    assert (place["standing"], place["adopted"]) == ("lost", False)
+
+    command(live, "adopt-root", "--yes", "--place", "offsite")
+    live.commit()
+    second = live.ask("again", database="orders", type="FULL")["databases"]["orders"]["artifact"]
+    until(lambda: listed(live) == [second], "retention at the destination", patience=60)
 
 
 def test_another_cluster_of_that_name_is_let_in_by_a_person_alone(

@@ -1,5 +1,6 @@
 """owner.json on a volume and at a destination, and holding a place by it."""
 
+import errno
 import json
 from collections.abc import Callable
 from contextlib import suppress
@@ -225,8 +226,7 @@ def test_a_lost_volume_of_the_same_pod_is_followed_at_once(make: Callable[..., A
     store, agent = MemoryStore("offsite"), make(system="S1")
     agent.hold(store)
     before = at(store)["id"]
-    for path in sorted(agent.root.rglob("*"), reverse=True):
-        path.rmdir() if path.is_dir() else path.unlink()
+    lose(agent)
 
     held = agent.knows("S1").hold(store)
 
@@ -234,6 +234,63 @@ def test_a_lost_volume_of_the_same_pod_is_followed_at_once(make: Callable[..., A
     assert before in held.notices[0]
     assert at(store)["id"] == this_volume(agent.settings).ours.id != before
     assert agent.hold(store).notices == ()
+
+
+def lose(agent: Agent) -> None:
+    for path in sorted(agent.root.rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+
+
+@pytest.mark.parametrize("kind", [MemoryStore, PoorStore])
+def test_an_empty_volume_deletes_nothing_where_another_volume_was_until_a_person_says_so(
+    make: Callable[..., Agent], kind: type[MemoryStore]
+) -> None:
+    store, agent = kind("offsite"), make(system="S1", single_writer=True)
+    agent.hold(store)
+    before = at(store)["id"]
+    lose(agent)
+    agent.knows("S1")
+
+    held = [agent.hold(store) for _ in range(3)]
+
+    assert [one.may_delete for one in held] == [False] * 3
+    failure = held[-1].no_deletion
+    assert failure is not None
+    assert (failure.reason, before in failure.error) == (Reason.FOREIGN_ROOT, True)
+    assert "adopt-root --yes --place offsite" in failure.hint
+
+    adopt_place("offsite", agent.settings, store, this_volume(agent.settings).ours)
+
+    assert agent.hold(store).may_delete
+
+
+def test_a_volume_that_is_lost_twice_still_deletes_nothing(make: Callable[..., Agent]) -> None:
+    store, agent = MemoryStore("offsite"), make(system="S1")
+    agent.hold(store)
+    for _ in range(2):
+        lose(agent)
+        agent.knows("S1").hold(store)
+
+    assert not agent.hold(store).may_delete
+
+
+def test_nothing_is_taken_over_before_it_is_noted_that_deletion_waits(
+    make: Callable[..., Agent], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, agent = MemoryStore("offsite"), make(system="S1")
+    agent.hold(store)
+    before = at(store)
+    lose(agent)
+    agent.knows("S1")
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("backup_agent.durable.write", full)
+    with pytest.raises(BackupError):
+        agent.hold(store)
+
+    assert at(store) == before
 
 
 def test_a_lost_volume_of_another_pod_is_followed_when_its_agent_has_been_quiet(make: Callable[..., Agent]) -> None:
