@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from backup_agent.core.escaping import shell_word
 from backup_agent.core.owner import Owner, Standing, standing
 from backup_agent.core.reasons import BackupError, Failure, PermanentError, Reason
 from backup_agent.stores.local import LocalStore
@@ -116,7 +117,7 @@ def foreign(place: str, found: Found, ours: Owner) -> Failure:
         Reason.FOREIGN_ROOT,
         f"{place}: it belongs to {found.owner}, this is {ours}",
         f"give this cluster a root, bucket or prefix of its own; where the other one is gone for good, take over by "
-        f"`backup-agent adopt-root --yes --place {place}`",
+        f"`backup-agent adopt-root --yes --place {shell_word(place)}`",
     )
 
 

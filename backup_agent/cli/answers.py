@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from backup_agent.cli import printing
 from backup_agent.core.answers import Answer, DatabaseResult, Outcome, PlaceResult
+from backup_agent.core.escaping import shell_word
 from backup_agent.core.reasons import Reason
 
 
@@ -27,7 +28,7 @@ def lines(answer: Answer, *, whole: bool = False) -> list[str]:
     if answer.hint:
         said.append(f"  HINT: {answer.hint}")
     if not whole and any("\n" in (result.error or "") for result in answer.databases.values()):
-        said.append(f"  The whole error: backup-agent show {answer.id}")
+        said.append(f"  The whole error: backup-agent show {shell_word(answer.id)}")
     return said
 
 

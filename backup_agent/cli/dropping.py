@@ -13,6 +13,7 @@ import click
 from backup_agent import durable
 from backup_agent.cli import answers, printing
 from backup_agent.core.answers import Answer, State
+from backup_agent.core.escaping import shell_word
 from backup_agent.core.requests import Action, InvalidRequestError, parse
 from backup_agent.settings.model import Settings
 
@@ -57,8 +58,14 @@ class Dropped:
         self.identity = identity
         self.request = settings.requests / f"{name}.request"
         self.answer = settings.requests / f"{name}.status.json"
-        self.look = f"its answer: backup-agent show {identity}" if identity else f"its answer: {self.answer}"
-        self.end = f"; backup-agent request --action cancel --id {identity} ends it" if can_be_cancelled else ""
+        self.look = (
+            f"its answer: backup-agent show {shell_word(identity)}" if identity else f"its answer: {self.answer}"
+        )
+        self.end = (
+            f"; backup-agent request --action cancel --id {shell_word(identity)} ends it"
+            if identity and can_be_cancelled
+            else ""
+        )
 
     def write(self, content: bytes) -> None:
         """Write it down; raise OSError, with what to do, where the folder does not take it."""

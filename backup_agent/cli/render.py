@@ -7,6 +7,7 @@ import click
 
 from backup_agent import durable
 from backup_agent.cli import printing
+from backup_agent.core.escaping import shell_word
 from backup_agent.k8s import manifests
 from backup_agent.k8s.names import server_name
 from backup_agent.k8s.notes import notes
@@ -64,9 +65,8 @@ def _write(folder: Path, files: dict[str, str], namespace: str) -> list[str]:
         if name not in files and (folder / name).is_file():
             kind, _, rest = name.removesuffix(".yaml").partition("-")
             (folder / name).unlink()
-            said.append(
-                f"{name} is no longer rendered; where it was applied: kubectl delete -n {namespace} {kind} {rest}"
-            )
+            told = f"kubectl delete -n {shell_word(namespace)} {shell_word(kind)} {shell_word(rest)}"
+            said.append(f"{name} is no longer rendered; where it was applied: {told}")
     for name, text in files.items():
         durable.write(folder / name, text.encode(), sync=False)
     return said

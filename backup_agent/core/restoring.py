@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from textwrap import wrap
 
 from backup_agent.core.capabilities import OLDEST, Version
+from backup_agent.core.escaping import cypher_name, cypher_string, printable, shell_comment, shell_word
 from backup_agent.core.names import artifact_key
 from backup_agent.core.reasons import PermanentError, Reason
 from backup_agent.core.records import Record
@@ -109,14 +110,17 @@ def script(record: Record, found: Sequence[Step], *, source: Source, version: Ve
 
 
 def _lines(record: Record, found: Sequence[Step], source: Source, version: Version) -> Iterator[str]:
-    yield f"# {record.key} at {source.place}, as of {record.header.taken:%Y-%m-%d %H:%M:%S} UTC"
-    yield f"# Neo4j {version}: {_UNMEASURED}"
+    yield shell_comment(f"{record.key} at {source.place}, as of {record.header.taken:%Y-%m-%d %H:%M:%S} UTC")
+    yield shell_comment(f"Neo4j {version}: {_UNMEASURED}")
     if (version.major, version.minor) > (NEWEST.major, NEWEST.minor):
-        yield f"# NOTE: {version} is newer than the manual these lines follow ({NEWEST}): look into its own"
+        yield shell_comment(
+            f"NOTE: {version} is newer than the manual these lines follow ({NEWEST}): look into its own"
+        )
     for step in found:
         yield ""
         where = "[cypher-shell -d system] " if step.language == "cypher" else ""
-        yield from wrap(where + step.title, _WIDTH, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False)
+        title = printable(where + step.title)
+        yield from wrap(title, _WIDTH, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False)
         yield from step.lines
 
 
@@ -141,14 +145,14 @@ def _fetch(chain: Sequence[Record], source: Source) -> tuple[Step, ...]:
         Step(
             f"{verb} the chain from {source.place}, in its order, into an empty folder where neo4j-admin runs, as the "
             f"user that runs Neo4j: no other may look into it ({len(chain)} artifacts, {size} bytes)",
-            (make, *style, *(f'{_copy(source)} {_quoted(where)} "$FOLDER/"' for where, _ in files)),
+            (make, *style, *(f'{_copy(source)} {shell_word(where)} "$FOLDER/"' for where, _ in files)),
         ),
         Step(
             "Check it: go on only where every line says OK",
             (
-                "(cd \"$FOLDER\" && sha256sum -c) <<'SUMS'",
-                *(f"{file.sha256}  {file.name}" for _, file in files),
-                "SUMS",
+                "printf '%s  %s\\n' \\",
+                *(f"  {shell_word(file.sha256)} {shell_word(file.name)} \\" for _, file in files),
+                '  | (cd "$FOLDER" && sha256sum -c)',
             ),
         ),
     )
@@ -162,15 +166,15 @@ def _copy(source: Source) -> str:
         ("--region", source.region),
         ("--ca-bundle", source.ca_file),
     )
-    return " ".join(("aws s3 cp", *(f"{name} {_quoted(value)}" for name, value in options if value)))
+    return " ".join(("aws s3 cp", *(f"{name} {shell_word(value)}" for name, value in options if value)))
 
 
 def _standalone(point: Record, version: Version) -> Iterator[Step]:
-    database = point.database
+    database, name = shell_word(point.database), cypher_name(point.database)
     yield Step(
         "Standalone server: stop the database, where it exists, and see that it is offline. Where Neo4j itself is "
         "stopped, leave out this and START",
-        (f"STOP DATABASE `{database}`;", f"SHOW DATABASE `{database}` YIELD name, address, currentStatus;"),
+        (f"STOP DATABASE {name};", f"SHOW DATABASE {name} YIELD name, address, currentStatus;"),
         "cypher",
     )
     yield Step(
@@ -185,37 +189,37 @@ def _standalone(point: Record, version: Version) -> Iterator[Step]:
             "The same by the folder instead, which holds this chain alone",
             (f"neo4j-admin database restore {by_folder} --overwrite-destination=true {database}",),
         )
-    yield Step("Standalone server: start it, where it was stopped", (f"START DATABASE `{database}`;",), "cypher")
-    yield Step("or create it, where the server did not know it", (f"CREATE DATABASE `{database}`;",), "cypher")
-    yield _metadata(database)
+    yield Step("Standalone server: start it, where it was stopped", (f"START DATABASE {name};",), "cypher")
+    yield Step("or create it, where the server did not know it", (f"CREATE DATABASE {name};",), "cypher")
+    yield _metadata(point.database)
 
 
 def _from_bucket(chain: Sequence[Record], seed: Source, version: Version) -> Iterator[Step]:
     point = chain[-1]
-    database, uri = point.database, _text(f"{seed.root}/{point.key}")
+    name, uri = cypher_name(point.database), cypher_string(f"{seed.root}/{point.key}")
     procedure = "dbms.recreateDatabase" if version >= _RECREATE_RENAMED else "dbms.cluster.recreateDatabase"
     needs = ["credentials that may read and list the bucket"]
     if seed.region:
-        needs.append(f"AWS_REGION={seed.region}")
+        needs.append(f"AWS_REGION={shell_word(seed.region)}")
     if seed.endpoint_url:
-        needs.append(f"AWS_ENDPOINT_URL_S3={seed.endpoint_url}")
+        needs.append(f"AWS_ENDPOINT_URL_S3={shell_word(seed.endpoint_url)}")
     if version < _CLOUD_SEED_ALONE:
         # Of the two only this one is known to find the chain that a differential ends.
         needs.append("dbms.databases.seed_from_uri_providers=CloudSeedProvider (its default has S3SeedProvider first)")
     unasked = (
         f"{seed.place} could not be asked from here: that the chain is there, and undamaged, is to be looked at first "
-        f"(--place {seed.place}). "
+        f"(--place {shell_word(seed.place)}). "
     )
     yield Step(
         f"{unasked if seed.unasked else ''}Cluster, its servers read {seed.place} themselves; each needs "
         f"{', '.join(needs)}. Where the database exists, its content is replaced, and its privileges stay",
-        (f"CALL {procedure}('{database}', {{seedURI: {uri}}});",),
+        (f"CALL {procedure}({cypher_string(point.database)}, {{seedURI: {uri}}});",),
         "cypher",
     )
     create = (
-        f"CYPHER 25 CREATE DATABASE `{database}` OPTIONS {{seedURI: {uri}}};"
+        f"CYPHER 25 CREATE DATABASE {name} OPTIONS {{seedURI: {uri}}};"
         if version >= _CYPHER_25
-        else f"CREATE DATABASE `{database}` OPTIONS {{existingData: 'use', seedURI: {uri}}};"
+        else f"CREATE DATABASE {name} OPTIONS {{existingData: 'use', seedURI: {uri}}};"
     )
     yield Step(
         "or, where it does not exist. A seed brings no users and roles: `database restore` alone, on any server, "
@@ -226,44 +230,45 @@ def _from_bucket(chain: Sequence[Record], seed: Source, version: Version) -> Ite
 
 
 def _from_one_server(point: Record, version: Version) -> Iterator[Step]:
-    database = point.database
+    name = cypher_name(point.database)
     yield Step(
         "Cluster, from one of its servers: drop the database, where it exists, and its privileges with it; go on when "
         "nothing is listed any more",
-        (f"DROP DATABASE `{database}`;", f"SHOW DATABASE `{database}` YIELD name, address, currentStatus;"),
+        (f"DROP DATABASE {name};", f"SHOW DATABASE {name} YIELD name, address, currentStatus;"),
         "cypher",
     )
     yield Step(
         "Restore it on that server, never with --overwrite-destination",
-        (_TEMP, f"{_restore(point)} {database}"),
+        (_TEMP, f"{_restore(point)} {shell_word(point.database)}"),
     )
     options = "existingDataSeedServer: 'SERVER-ID'"
     create = (
-        f"CYPHER 25 CREATE DATABASE `{database}` OPTIONS {{{options}}};"
+        f"CYPHER 25 CREATE DATABASE {name} OPTIONS {{{options}}};"
         if version >= _CYPHER_25
-        else f"CREATE DATABASE `{database}` OPTIONS {{existingData: 'use', {options}}};"
+        else f"CREATE DATABASE {name} OPTIONS {{existingData: 'use', {options}}};"
     )
     yield Step(
         "Create it from that server, its serverId in the place of SERVER-ID",
         ("SHOW SERVERS YIELD serverId, name, address;", create),
         "cypher",
     )
-    yield _metadata(database)
+    yield _metadata(point.database)
 
 
 def _watch(point: Record) -> Step:
     return Step(
         "Ask until every copy is online; why one is not stands in statusMessage, and in the debug.log of its server",
-        (f"SHOW DATABASE `{point.database}` YIELD name, address, role, currentStatus, statusMessage;",),
+        (f"SHOW DATABASE {cypher_name(point.database)} YIELD name, address, role, currentStatus, statusMessage;",),
         "cypher",
     )
 
 
 def _metadata(database: str) -> Step:
-    script = f"$NEO4J_HOME/data/scripts/{database}/restore_metadata.cypher"
+    script = f'"$NEO4J_HOME"/data/scripts/{shell_word(database)}/restore_metadata.cypher'
+    parameter = shell_word(f"database => {cypher_string(database)}")
     return Step(
         "Users and roles, where the backup holds them: the restore wrote them down on the server where it ran",
-        (f'cat "{script}" | cypher-shell -d system --param "database => \'{database}\'"',),
+        (f"cat {script} | cypher-shell -d system --param {parameter}",),
     )
 
 
@@ -272,7 +277,7 @@ def _system(chain: Sequence[Record], version: Version) -> Iterator[Step]:
         aggregate = "backup aggregate" if version >= _AGGREGATE_RENAMED else "database aggregate-backup"
         yield Step(
             "Make one full of the chain, which then stands there alone; it exits 0 also when it fails: read its words",
-            (f'neo4j-admin {aggregate} --from-path="$FOLDER/{chain[-1].files[0].name}"',),
+            (f"neo4j-admin {aggregate} --from-path={_in_folder(chain[-1])}",),
         )
     yield Step(
         "Stop Neo4j on every server. `system` is never seeded: all databases are down until the end, and users, roles, "
@@ -292,14 +297,8 @@ _TEMP = 'mkdir -p "$FOLDER/temp"'
 
 
 def _restore(point: Record) -> str:
-    return f'neo4j-admin database restore --from-path="$FOLDER/{point.files[0].name}" --temp-path="$FOLDER/temp"'
+    return f'neo4j-admin database restore --from-path={_in_folder(point)} --temp-path="$FOLDER/temp"'
 
 
-def _quoted(text: str) -> str:
-    """Return a word for a shell."""
-    return "'" + text.replace("'", "'\\''") + "'"
-
-
-def _text(text: str) -> str:
-    """Return a string for Cypher."""
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+def _in_folder(record: Record) -> str:
+    return f'"$FOLDER"/{shell_word(record.files[0].name)}'

@@ -22,6 +22,7 @@ from backup_agent.catalog.journal import Journal
 from backup_agent.catalog.lease import Held
 from backup_agent.catalog.verified import State, Verified
 from backup_agent.core.answers import Outcome, PlaceResult
+from backup_agent.core.escaping import shell_word
 from backup_agent.core.names import damage_key, is_record_key, record_key
 from backup_agent.core.reasons import BackupError, Failure, PermanentError, Reason
 from backup_agent.core.records import Record
@@ -266,8 +267,9 @@ class Verifying:
                 self._sound(record, time.monotonic() - started)
                 if marked:
                     self._found.warnings.append(
-                        f"{key}: as recorded now, and marked as damaged before: `backup-agent verify --heal {key}` "
-                        f"takes the mark away, once it is read as recorded again"
+                        f"{key}: as recorded now, and marked as damaged before: "
+                        f"`backup-agent verify --heal {shell_word(key)}` takes the mark away, once it is read as "
+                        f"recorded again"
                     )
                 return
             if self._store.stat(record_key(key)) is None:

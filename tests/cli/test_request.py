@@ -42,7 +42,7 @@ def test_a_request_is_dropped_with_an_id_that_can_be_asked_after(place: Place, m
     assert content.keys() == {"action", "id"}
     (request,) = place.requests.iterdir()
     assert request.name == f"{content['id']}.request"
-    assert result.out == f"dropped {request}\nits answer: backup-agent show {content['id']}\n"
+    assert result.out == f"dropped {request}\nits answer: backup-agent show '{content['id']}'\n"
 
 
 def test_every_option_stands_in_the_request(place: Place) -> None:
@@ -201,7 +201,7 @@ def fails(reason: Reason) -> Change:
                 "  orders: failed (disk_full)",
                 "    it broke",
                 "  HINT: mend it",
-                "  The whole error: backup-agent show x",
+                "  The whole error: backup-agent show 'x'",
             ],
             id="failed",
         ),
@@ -213,7 +213,7 @@ def fails(reason: Reason) -> Change:
                 "  orders: cancelled",
                 "    it broke",
                 "  HINT: mend it",
-                "  The whole error: backup-agent show x",
+                "  The whole error: backup-agent show 'x'",
             ],
             id="cancelled",
         ),
@@ -252,7 +252,7 @@ def test_what_there_is_of_an_answer_is_shown_when_the_time_is_up(place: Place) -
 
     assert result.code == 1
     assert "not answered after 1 s (running orders copy), and not ended; " in result.err
-    assert "backup-agent request --action cancel --id x ends it\n" in result.err
+    assert "backup-agent request --action cancel --id 'x' ends it\n" in result.err
 
 
 @contextmanager
@@ -327,6 +327,6 @@ def test_ctrl_c_ends_the_waiting_and_not_the_request(place: Place) -> None:
     assert process.returncode == 130
     assert out == ""
     assert err.strip() == (
-        "no longer waiting, but the request goes on; backup-agent request --action cancel --id x ends it\n"
-        "its answer: backup-agent show x"
+        "no longer waiting, but the request goes on; backup-agent request --action cancel --id 'x' ends it\n"
+        "its answer: backup-agent show 'x'"
     )

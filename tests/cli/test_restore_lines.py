@@ -33,8 +33,8 @@ def test_a_point_is_restored_with_all_that_it_needs(place: Place) -> None:
 
     assert result.code == 0
     assert f"# {differential.key} at local" in result.out
-    assert all(f"{file.sha256}  {file.name}" in result.out for one in (full, differential) for file in one.files)
-    assert f'--from-path="$FOLDER/{differential.files[0].name}"' in result.out
+    assert all(f"'{file.sha256}' '{file.name}'" in result.out for one in (full, differential) for file in one.files)
+    assert f"--from-path=\"$FOLDER\"/'{differential.files[0].name}'" in result.out
     assert "seedURI" not in result.out
 
 

@@ -8,9 +8,11 @@ import pytest
 from neo4j.exceptions import Neo4jError
 
 from backup_agent.cluster.bolt import Endpoint, LoginRefusedError, discover
+from backup_agent.core.escaping import cypher_name, cypher_string
 from backup_agent.core.reasons import PermanentError
 from backup_agent.core.topology import Addressing, sources
 from tests.components.neo4j_community import CommunityServer
+from tests.core import hostile
 
 Community = Callable[[str], CommunityServer]
 
@@ -75,3 +77,19 @@ def test_the_role_script_is_understood_by_a_real_parser(community_server: Commun
     for statement, answer in answers.items():
         assert "Syntax" not in answer, statement
         assert answer == "accepted" or "nsupported" in answer, statement
+
+
+def test_a_real_server_gets_names_and_strings_as_they_are(community_server: Community, neo4j_version: str) -> None:
+    server = community_server(neo4j_version)
+    texts = [*hostile.PIECES, "".join(hostile.PIECES), "\\" * 3, "\\'", "'\\u0041\\\\u0041"]
+    for prefix in ("",) if neo4j_version.startswith("5.") else ("", "CYPHER 5 ", "CYPHER 25 "):
+        returned = ", ".join(f"{cypher_string(text)} AS {cypher_name(name(text))}" for text in texts)
+        [row] = server.query(f"{prefix}RETURN {returned}")
+
+        assert row == {name(text): text for text in texts}
+    for text in texts:
+        assert server.query(f"SHOW DATABASE {cypher_name(name(text))} YIELD name") == []
+
+
+def name(text: str) -> str:
+    return text.replace("\\", "/")

@@ -2,15 +2,22 @@
 
 import re
 import subprocess
+import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from backup_agent.core.capabilities import Version
+from backup_agent.core.escaping import cypher_name, cypher_string
 from backup_agent.core.reasons import PermanentError, Reason
-from backup_agent.core.records import ArtifactFile
+from backup_agent.core.records import ArtifactFile, Record
 from backup_agent.core.restoring import Source, script, steps, version_of
+from tests.core.hostile import CANARY, NAMES, TEXTS
 from tests.core.restores import CASES, GOLDEN, VOLUME, record, text
+from tests.examples import examples
 from tests.stores.files import describe
 
 
@@ -65,7 +72,7 @@ def test_a_folder_is_restored_by_versions_that_can(version: str, folder: bool) -
     assert known is not None
     found = steps([record()], source=VOLUME, seed=None, version=known)
 
-    assert any("--source-database=orders" in line for step in found for line in step.lines) == folder
+    assert any("--source-database='orders'" in line for step in found for line in step.lines) == folder
 
 
 @pytest.mark.parametrize("links", [0, 1])
@@ -136,3 +143,121 @@ def test_the_lines_for_a_shell_do_what_they_say(tmp_path: Path, altered: bool) -
 
     assert (ran.returncode != 0) == altered
     assert re.findall(r": (OK|FAILED)$", ran.stdout, re.MULTILINE) == ["FAILED" if altered else "OK", "OK"]
+
+
+STUB = """#!/bin/sh
+name=${0##*/}
+{ printf '%s\\0' "$name" "$@"; } > "$CALLS/$$"
+case $name in
+mktemp) printf '%s\\n' "$MADE" ;;
+sha256sum) while IFS= read -r line; do printf '%s\\0' "$line"; done > "$CALLS/sums" ;;
+esac
+"""
+ANYWHERE = "a folder by a name of its own"
+COMMANDS = ("aws", "cp", "mkdir", "mktemp", "sha256sum", "neo4j-admin", "cat", "cypher-shell", CANARY)
+
+
+@pytest.fixture(scope="module", name="stubs")
+def _stubs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of commands that only write down their arguments."""
+    folder = tmp_path_factory.mktemp("stubs")
+    for name in COMMANDS:
+        (folder / name).write_text(STUB)
+        (folder / name).chmod(0o755)
+    return folder
+
+
+def run(stubs: Path, lines: str) -> tuple[list[list[str]], list[str], str]:
+    """Run lines by a real shell that has the stubs alone; return each call, what sha256sum read, and stderr."""
+    with tempfile.TemporaryDirectory(dir=stubs) as name:
+        calls, made = Path(name, "calls"), Path(name, "made")
+        calls.mkdir()
+        made.mkdir()
+        environment = {"PATH": str(stubs), "CALLS": str(calls), "MADE": str(made), "NEO4J_HOME": "/neo4j"}
+        options: dict[str, Any] = {"capture_output": True, "cwd": name, "env": environment}
+        parsed = subprocess.run(["/bin/sh", "-n"], check=False, input=lines.encode(), **options)
+        assert (parsed.returncode, parsed.stderr) == (0, b"")
+        ran = subprocess.run(["/bin/sh"], check=False, input=lines.encode(), **options)
+        sums = [line for line in read_words(calls / "sums") if line] if (calls / "sums").exists() else []
+        (calls / "sums").unlink(missing_ok=True)
+        assert sorted(path.name for path in Path(name).iterdir()) == ["calls", "made"]
+        called = [read_words(path) for path in calls.iterdir()]
+    return [[word.replace(str(made), "FOLDER") for word in words] for words in called], sums, ran.stderr.decode()
+
+
+def read_words(path: Path) -> list[str]:
+    return path.read_bytes().decode().split("\0")[:-1]
+
+
+def hostile_record(hour: int, full: bool, set_name: str, database: str, file: str) -> Record:
+    """Return a record that no parsing would let through: the lines hold all the same."""
+    one = record(hour=hour, full=full)
+    files = (one.files[0].model_copy(update={"name": f"{file}{hour}"}),)
+    key = f"{set_name}/{database}/{file}{hour}"
+    return one.model_copy(update={"set": set_name, "database": database, "key": key, "files": files})
+
+
+@given(
+    names=st.tuples(TEXTS, TEXTS, NAMES, TEXTS),
+    options=st.tuples(TEXTS, TEXTS, TEXTS),
+    bucket=st.booleans(),
+    version=st.sampled_from([Version(5, 26), Version(2025, 2), Version(2026, 9)]),
+)
+@settings(max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_each_printed_line_gets_the_values_as_they_are_and_runs_nothing_else(
+    stubs: Path, names: tuple[str, ...], options: tuple[str, ...], bucket: bool, version: Version
+) -> None:
+    root, set_name, database, file = names
+    endpoint, region, ca_file = options
+    source = Source(root, f"s3://{root}", endpoint, region, ca_file) if bucket else Source(root, f"/{root}")
+    chain = [hostile_record(2, True, set_name, database, file), hostile_record(3, False, set_name, database, file)]
+    found = steps(chain, source=source, seed=source if bucket else None, version=version)
+    shell = tuple(step for step in found if step.language == "sh")
+    called, sums, errors = run(stubs, script(chain[-1], shell, source=source, version=version))
+
+    copy = ["aws", "s3", "cp", "--endpoint-url", endpoint, "--region", region, "--ca-bundle", ca_file]
+    at, temp = f"--from-path=FOLDER/{file}3", "--temp-path=FOLDER/temp"
+    overwrite = ["--overwrite-destination=true", database]
+    metadata = [
+        ["cat", f"/neo4j/data/scripts/{database}/restore_metadata.cypher"],
+        ["cypher-shell", "-d", "system", "--param", f"database => {cypher_string(database)}"],
+    ]
+    by_folder = ["--from-path=FOLDER", f"--source-database={database}", temp]
+    expected = [
+        ["mktemp", "-d", ANYWHERE],
+        *([*(copy if bucket else ["cp", "--"]), f"{source.root}/{one.key}", "FOLDER/"] for one in chain),
+        ["sha256sum", "-c"],
+        *[["mkdir", "-p", "FOLDER/temp"]] * 2,
+        ["neo4j-admin", "database", "restore", at, temp, *overwrite],
+        *([["neo4j-admin", "database", "restore", *by_folder, *overwrite]] if version >= Version(2025, 2) else []),
+        ["neo4j-admin", "database", "restore", at, temp, database],
+        *metadata * 2,
+    ]
+    for words in called:
+        if words[0] == "mktemp":
+            words[-1] = ANYWHERE
+    assert sorted(called) == sorted(expected)
+    assert "\n".join(sums).split("\n") == [
+        line for one in chain for line in f"{one.files[0].sha256}  {one.files[0].name}".split("\n")
+    ]
+    assert errors == ""
+
+
+@given(database=NAMES, root=TEXTS, version=st.sampled_from([Version(5, 26), Version(2026, 9)]))
+@settings(max_examples=examples(50))
+def test_each_cypher_line_has_the_values_in_quotes_alone(database: str, root: str, version: Version) -> None:
+    chain = [hostile_record(2, True, "default", database, "file")]
+    seed = Source("offsite", f"s3://{root}")
+    quoted = {cypher_name(database), cypher_string(database), cypher_string(f"s3://{root}/default/{database}/file2")}
+    usual = steps([record()], source=VOLUME, seed=Source("offsite", "s3://b"), version=version)
+    frames = {
+        re.sub(r"`[^`]*`|'(?:orders|s3://[^']*)'", "?", line)
+        for step in usual
+        if step.language == "cypher"
+        for line in step.lines
+    }
+    for step in steps(chain, source=VOLUME, seed=seed, version=version):
+        for line in step.lines if step.language == "cypher" else ():
+            for value in sorted(quoted, key=len, reverse=True):
+                line = line.replace(value, "?")  # noqa: PLW2901  what is left is the frame
+            assert line in frames

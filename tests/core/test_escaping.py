@@ -1,0 +1,91 @@
+"""Text for a shell, for Cypher and for a terminal keeps its value, and does nothing else there."""
+
+import doctest
+import json
+import re
+import subprocess
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from backup_agent.core import escaping
+from backup_agent.core.escaping import cypher_name, cypher_string, printable, printable_json, printable_lines, quoted
+from tests.core.hostile import NAMES, TEXTS
+from tests.examples import examples
+
+PIECES = ["\x1b[2K", "\r", "\n", "\t", "\x00", "\x7f", "\x9b1A", "\u202e", "\u2066", "\u200b", "\ufeff", "\u2028"]
+PIECES += ["\u00ad", "\u3164", "\ufe0f", "\U000e0041", "\ud800", "a", "é", "\\", "`", "'", '"']
+TERMINAL = st.lists(st.sampled_from(PIECES) | st.text(max_size=3)).map("".join)
+
+
+def test_the_examples_hold() -> None:
+    assert doctest.testmod(escaping).failed == 0
+
+
+@given(TEXTS)
+@settings(max_examples=examples(50), deadline=None)
+def test_a_shell_gets_a_word_as_it_is(text: str) -> None:
+    script = f"printf %s {escaping.shell_word(text)}"
+    ran = subprocess.run(["sh", "-c", script], capture_output=True, check=True)
+
+    assert (ran.stdout, ran.stderr) == (text.encode(), b"")
+
+
+def test_a_word_without_an_end_is_refused() -> None:
+    with pytest.raises(ValueError, match="NUL"):
+        escaping.shell_word("a\0b")
+
+
+def parsed(written: str, mark: str) -> str:
+    """Return what Neo4j makes of a quoted name or string: its rules as tests/cluster/test_community.py asks them."""
+    text = re.sub(r"\\u([0-9A-Fa-f]{4})", lambda found: chr(int(found[1], 16)), written)
+    assert text[0] == text[-1] == mark
+    inner = text[1:-1]
+    if mark == "`":
+        assert re.fullmatch("(?:[^`]|``)*", inner, re.DOTALL)
+        return inner.replace("``", "`")
+    assert re.fullmatch(r"(?:[^\\']|\\.)*", inner, re.DOTALL)
+    return re.sub(r"\\(.)", r"\1", inner, flags=re.DOTALL)
+
+
+@given(NAMES, TEXTS)
+@settings(max_examples=examples(100))
+def test_cypher_gets_a_name_and_a_string_as_they_are(name: str, text: str) -> None:
+    assert parsed(cypher_name(name), "`") == name
+    assert parsed(cypher_string(text), "'") == text
+
+
+def test_a_name_that_neo4j_itself_would_misread_is_refused() -> None:
+    with pytest.raises(ValueError, match="backslash"):
+        cypher_name("a\\u0060")
+
+
+@given(TERMINAL)
+@settings(max_examples=examples(100))
+def test_a_terminal_gets_nothing_that_moves_hides_or_turns_text(text: str) -> None:
+    for shown in (printable(text), quoted(text)):
+        assert shown.isprintable()
+        assert not re.search("[\u3164\ufe0f]", shown)
+        shown.encode()
+    assert all(line.isprintable() for line in printable_lines(text).split("\n"))
+
+
+@given(st.text("abcé -/._\\'", max_size=40))
+@settings(max_examples=examples(50))
+def test_ordinary_text_is_shown_as_it_is(text: str) -> None:
+    assert printable(text) == printable_lines(text) == text
+
+
+@given(st.dictionaries(TERMINAL, TERMINAL, max_size=3))
+@settings(max_examples=examples(100))
+def test_json_for_a_terminal_is_the_same_json(value: dict[str, str]) -> None:
+    document = printable_json(json.dumps(value, ensure_ascii=False, indent=1))
+
+    assert json.loads(document) == value
+    assert all(line.isprintable() for line in document.split("\n"))
+
+
+def test_what_is_quoted_is_cut() -> None:
+    assert len(quoted("x" * 5000)) == 82
+    assert len(quoted(["x" * 5000])) == 80
