@@ -24,7 +24,7 @@ from backup_agent.catalog import records
 from backup_agent.catalog.damages import damaged
 from backup_agent.catalog.journal import Doing, Journal
 from backup_agent.core.chains import TypeReason, parent_of
-from backup_agent.core.names import ARTIFACT, DATABASE, SET, artifact_key, artifact_name, record_key
+from backup_agent.core.names import DATABASE, SET, artifact_key, artifact_name, misnamed, record_key
 from backup_agent.core.parts import part_size
 from backup_agent.core.reasons import BackupError, PermanentError, Reason
 from backup_agent.core.records import BackupType, Header, Record
@@ -129,8 +129,7 @@ class Adopting:
         database = header.database
         if not DATABASE.fullmatch(database):
             return Result(path, Became.REFUSED, None, f"{database!r} is no name of a database")
-        named = ARTIFACT.fullmatch(path.name)
-        name = path.name if named and named["database"] == database else artifact_name(database, header.taken)
+        name = artifact_name(database, header.taken) if misnamed(path.name, database, header.taken) else path.name
         set_name = self.set or self._set_of(path, header, name)
         if set_name not in self.settings.declared_sets:
             why = f"the set {set_name} is not declared, so it would be removed: add it to `sets`, or give another --set"

@@ -123,7 +123,7 @@ def artifact_of(key: str) -> str:
     'default/orders/orders-2026-11-23T02-00-00.backup'
     """
     stem, _, number = key.rpartition(".")
-    return stem if number.isdecimal() and stem.endswith(ARTIFACT_SUFFIX) else key
+    return stem if number.isdecimal() and number.isascii() and stem.endswith(ARTIFACT_SUFFIX) else key
 
 
 def _folder(prefix: str, listing: Iterable[Found]) -> Folder:

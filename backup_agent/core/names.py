@@ -4,14 +4,25 @@ A database name may hold dots and dashes (`sales-2024.q1`), so an artifact's nam
 """
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+
+from backup_agent.core.escaping import quoted
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 # A set is a folder beside the file that says whose the root is.
 SET = re.compile(r"(?!owner\.json\Z)[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
-DATABASE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,62}")
-DATABASE_GLOB = re.compile(r"!?[A-Za-z0-9.*?-]{1,64}")
-ARTIFACT = re.compile(r"(?P<database>.+)-(?P<stamp>\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d)\.backup")
+DATABASE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,127}")
+"""A superset of Neo4j's rule (3 to 63 characters, a letter first): shards have suffixes."""
+DATABASE_GLOB = re.compile(r"!?(?:(?=[^*?]*[*?])[A-Za-z0-9.*?-]{1,128}|[A-Za-z0-9][A-Za-z0-9.-]{0,127})")
+"""A glob, or the name of a database; `!` leaves it out."""
+ARTIFACT = re.compile(r"(?P<database>.+)-(?P<stamp>[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}-[0-9]{2}-[0-9]{2})\.backup")
+PART = re.compile(r"(?P<manifest>.+\.backup)\.(?P<number>[0-9]{1,9})")
+"""The name of a file of a split artifact, beside its manifest."""
+
+STAMP = "%Y-%m-%dT%H-%M-%S"
+LOCAL_TIME = timedelta(hours=26)
+"""How far the time in an artifact's name may be from its header's, which is UTC. neo4j-admin writes the client's local
+time, up to 14 hours away from UTC; the rest is for a name that was chosen long before the header was written."""
 
 RECORD_SUFFIX = ".json"
 HOLD_SUFFIX = ".hold.json"
@@ -24,7 +35,23 @@ def artifact_name(database: str, taken: datetime) -> str:
     >>> artifact_name("orders", datetime(2026, 11, 23, 2, 0, tzinfo=UTC))
     'orders-2026-11-23T02-00-00.backup'
     """
-    return f"{database}-{taken.astimezone(UTC):%Y-%m-%dT%H-%M-%S}.backup"
+    return f"{database}-{taken.astimezone(UTC):{STAMP}}.backup"
+
+
+def misnamed(name: str, database: str, taken: datetime) -> str | None:
+    """Return what keeps a file name from being that of an artifact of a database, by its header's time; else None.
+
+    >>> misnamed("orders-2026-11-23T02-00-00.backup", "orders", datetime(2026, 11, 23, 2, tzinfo=UTC))
+    >>> misnamed("orders-2026-11-23T02-00-00$(id).backup", "orders", datetime(2026, 11, 23, 2, tzinfo=UTC))
+    "'orders-2026-11-23T02-00-00$(id).backup' is not <database>-<yyyy-mm-ddThh-mm-ss>.backup of 'orders'"
+    """
+    named = ARTIFACT.fullmatch(name)
+    stamp = _moment(named["stamp"]) if named and named["database"].lower() == database.lower() else None
+    if stamp is None:
+        return f"{quoted(name)} is not <database>-<yyyy-mm-ddThh-mm-ss>.backup of {quoted(database)}"
+    if abs(stamp - taken) > LOCAL_TIME:
+        return f"{quoted(name)} is of another time than its header, which says {taken.astimezone(UTC):{STAMP}} UTC"
+    return None
 
 
 def artifact_key(set_name: str, database: str, name: str) -> str:
@@ -59,3 +86,12 @@ def is_record_key(key: str) -> bool:
         and key.endswith(".backup" + RECORD_SUFFIX)
         and not any(part.startswith(".") for part in parts)
     )
+
+
+def _moment(stamp: str) -> datetime | None:
+    """Return the moment that a stamp names, as if it were UTC; None for a 32nd of a month."""
+    day, _, time = stamp.partition("T")
+    try:
+        return datetime.fromisoformat(f"{day}T{time.replace('-', ':')}+00:00")
+    except ValueError:
+        return None

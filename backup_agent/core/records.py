@@ -11,6 +11,9 @@ from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
+from backup_agent.core.escaping import quoted
+from backup_agent.core.names import ARTIFACT, DATABASE, PART, SET, misnamed
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 """An artifact tells no earlier time, and the year 1 has no day before it in zones west of Greenwich."""
 
@@ -107,13 +110,23 @@ class Record(Stored):
 
     @model_validator(mode="after")
     def _belongs_together(self) -> Self:
+        # These names become paths, keys and command lines: each must be the artifact's own.
+        if not SET.fullmatch(self.set):
+            raise ValueError(f"set: {quoted(self.set)} is not the name of a set")
+        if not DATABASE.fullmatch(self.database):
+            raise ValueError(f"database: {quoted(self.database)} is not the name of a database")
+        if self.header.database.lower() != self.database.lower():
+            raise ValueError(f"its header names database {quoted(self.header.database)}, not {quoted(self.database)}")
         first, *parts = (file.name for file in self.files)
+        if fault := misnamed(first, self.database, self.header.taken):
+            raise ValueError(f"file {fault}")
         if self.key != f"{self.set}/{self.database}/{first}":
-            raise ValueError(f"key {self.key!r} does not name {self.set}/{self.database}/{first}")
-        # Whoever deletes or heals an artifact goes by these names: they must not lead to somebody else's file.
+            raise ValueError(f"key {quoted(self.key)} does not name {self.set}/{self.database}/{first}")
         for name in parts:
-            if not (name.startswith(f"{first}.") and name[len(first) + 1 :].isdecimal()):
-                raise ValueError(f"{name!r} is no part of {first!r}")
+            if not ((part := PART.fullmatch(name)) and part["manifest"] == first):
+                raise ValueError(f"file {quoted(name)} is no part of {quoted(first)}")
+        if self.parent is not None and not _is_key(self.parent, self.set, self.database):
+            raise ValueError(f"parent {quoted(self.parent)} is no artifact of {self.set}/{self.database}")
         if self.header.full != (self.type is BackupType.FULL):
             raise ValueError(f"type {self.type.value} is not what the header says")
         return self
@@ -122,3 +135,10 @@ class Record(Stored):
     def size(self) -> int:
         """Bytes of the whole artifact."""
         return sum(file.size for file in self.files)
+
+
+def _is_key(key: str, set_name: str, database: str) -> bool:
+    """Tell whether a key is that of an artifact of a database in a set."""
+    folder, _, name = key.rpartition("/")
+    named = ARTIFACT.fullmatch(name)
+    return folder == f"{set_name}/{database}" and named is not None and named["database"] == database

@@ -8,6 +8,8 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
+from backup_agent.core.escaping import quoted
+from backup_agent.core.names import misnamed
 from backup_agent.core.progress import Transcript
 from backup_agent.core.reasons import Failure, Reason
 from backup_agent.core.records import BackupType, Header
@@ -305,7 +307,9 @@ def _fault(found: Found, database: str, asked: BackupType) -> str | None:
     if found.condition is not Condition.SOUND or found.header is None:
         return found.error or f"it is {found.condition}"
     if found.header.database.lower() != database.lower():
-        return f"its header names database {found.header.database!r}, not {database!r}"
+        return f"its header names database {quoted(found.header.database)}, not {quoted(database)}"
+    if fault := misnamed(found.name, database, found.header.taken):
+        return fault
     if asked is BackupType.FULL and not found.header.full:
         return "it is a differential, a FULL was asked for"
     if not found.header.full and found.chain_break is not None:

@@ -9,19 +9,17 @@ It is on the same file system as the chains, so what passes the verdict moves by
 """
 
 import os
-import re
 import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from backup_agent.core.names import ARTIFACT, RECORD_SUFFIX
+from backup_agent.core.names import ARTIFACT, PART, RECORD_SUFFIX
 from backup_agent.core.records import Record
 
 STAGING = ".staging"
 ASIDE = ".aside"
-PART = re.compile(r"(?P<manifest>.+\.backup)\.(?P<number>\d+)")
 
 
 @dataclass(frozen=True)

@@ -82,14 +82,9 @@ def test_the_role_script_is_understood_by_a_real_parser(community_server: Commun
 def test_a_real_server_gets_names_and_strings_as_they_are(community_server: Community, neo4j_version: str) -> None:
     server = community_server(neo4j_version)
     texts = [*hostile.PIECES, "".join(hostile.PIECES), "\\" * 3, "\\'", "'\\u0041\\\\u0041"]
+    row = {f"{number} {text}".replace("\\", "/"): text for number, text in enumerate(texts)}
+    returned = ", ".join(f"{cypher_string(text)} AS {cypher_name(name)}" for name, text in row.items())
     for prefix in ("",) if neo4j_version.startswith("5.") else ("", "CYPHER 5 ", "CYPHER 25 "):
-        returned = ", ".join(f"{cypher_string(text)} AS {cypher_name(name(text))}" for text in texts)
-        [row] = server.query(f"{prefix}RETURN {returned}")
-
-        assert row == {name(text): text for text in texts}
-    for text in texts:
-        assert server.query(f"SHOW DATABASE {cypher_name(name(text))} YIELD name") == []
-
-
-def name(text: str) -> str:
-    return text.replace("\\", "/")
+        assert server.query(f"{prefix}RETURN {returned}") == [row]
+    for name in row:
+        assert server.query(f"SHOW DATABASE {cypher_name(name)} YIELD name") == []

@@ -28,13 +28,20 @@ def header(*, database: str = "orders", full: bool = True, hour: int = 2, recove
     )
 
 
-SOUND = Found("orders-a.backup", Condition.SOUND, header())
-ODD = Found("orders-a.backup", Condition.SOUND, header(), warnings=("its tar has an entry of an unknown kind",))
-SOUND_DIFF = Found("orders-d.backup", Condition.SOUND, header(full=False))
-BROKEN_DIFF = Found("orders-d.backup", Condition.SOUND, header(full=False), chain_break="its store id is another")
-DAMAGED = Found("orders-a.backup", Condition.DAMAGED, error="the zstd frame ends early at byte 4096")
-UNREADABLE = Found("orders-a.backup", Condition.UNREADABLE, error="unknown magic b'XXXX'")
-FOREIGN = Found("billing-a.backup", Condition.SOUND, header(database="billing"))
+SOUND = Found("orders-2026-11-23T02-00-00.backup", Condition.SOUND, header())
+ODD = Found(
+    "orders-2026-11-23T02-00-00.backup",
+    Condition.SOUND,
+    header(),
+    warnings=("its tar has an entry of an unknown kind",),
+)
+SOUND_DIFF = Found("orders-2026-11-23T02-00-04.backup", Condition.SOUND, header(full=False))
+BROKEN_DIFF = Found(
+    "orders-2026-11-23T02-00-04.backup", Condition.SOUND, header(full=False), chain_break="its store id is another"
+)
+DAMAGED = Found("orders-2026-11-23T02-00-00.backup", Condition.DAMAGED, error="the zstd frame ends early at byte 4096")
+UNREADABLE = Found("orders-2026-11-23T02-00-00.backup", Condition.UNREADABLE, error="unknown magic b'XXXX'")
+FOREIGN = Found("billing-2026-11-23T02-00-00.backup", Condition.SOUND, header(database="billing"))
 
 WELL = Completed(0)
 PROBLEMS = Completed(1, last_lines=("Unable to connect to server s-0:6362: Connection refused",))
@@ -266,10 +273,10 @@ def test_a_bad_artifact_is_named_with_what_is_wrong() -> None:
 
     assert verdict.failure is not None
     assert verdict.failure.error == (
-        "neo4j-admin ended with exit code 0; it left orders-a.backup: the zstd frame ends early at byte 4096; "
-        "billing-a.backup: its header names database 'billing', not 'orders'"
+        "neo4j-admin ended with exit code 0; it left orders-2026-11-23T02-00-00.backup: the zstd frame ends early at byte 4096; "
+        "billing-2026-11-23T02-00-00.backup: its header names database 'billing', not 'orders'"
     )
-    assert verdict.aside == ("orders-a.backup", "billing-a.backup")
+    assert verdict.aside == ("orders-2026-11-23T02-00-00.backup", "billing-2026-11-23T02-00-00.backup")
 
 
 def test_a_warning_says_which_server_was_away() -> None:
@@ -281,7 +288,7 @@ def test_a_warning_says_which_server_was_away() -> None:
 
 
 def test_a_full_that_was_not_recovered_is_kept_with_a_warning() -> None:
-    found = Found("orders-a.backup", Condition.SOUND, header(recovered=False))
+    found = Found("orders-2026-11-23T02-00-00.backup", Condition.SOUND, header(recovered=False))
     verdict = judge(WELL, Transcript(), (found,), database="orders", asked=BackupType.FULL)
 
     assert verdict.outcome is Outcome.STORED_WITH_WARNINGS
@@ -289,7 +296,7 @@ def test_a_full_that_was_not_recovered_is_kept_with_a_warning() -> None:
 
 
 def test_a_differential_is_never_recovered_and_that_is_no_warning() -> None:
-    found = Found("orders-d.backup", Condition.SOUND, header(full=False, recovered=False))
+    found = Found("orders-2026-11-23T02-00-04.backup", Condition.SOUND, header(full=False, recovered=False))
 
     assert judge(WELL, Transcript(), (found,), database="orders", asked=BackupType.DIFF).warnings == ()
 
@@ -301,17 +308,17 @@ def test_a_warning_without_a_known_line_is_the_exit_alone() -> None:
 
 
 def test_of_several_sound_ones_the_newest_is_stored_and_the_rest_put_aside() -> None:
-    older = Found("orders-z.backup", Condition.SOUND, header(hour=1))
-    newer = Found("orders-b.backup", Condition.SOUND, header(hour=3))
+    older = Found("orders-2026-11-23T02-00-26.backup", Condition.SOUND, header(hour=1))
+    newer = Found("orders-2026-11-23T02-00-02.backup", Condition.SOUND, header(hour=3))
 
     verdict = judge(WELL, Transcript(), (newer, older, DAMAGED), database="orders", asked=FULL)
 
     assert verdict.outcome is Outcome.STORED_WITH_WARNINGS
     assert verdict.artifact == newer
-    assert verdict.aside == ("orders-z.backup", "orders-a.backup")
+    assert verdict.aside == ("orders-2026-11-23T02-00-26.backup", "orders-2026-11-23T02-00-00.backup")
     assert verdict.warnings == (
-        "orders-z.backup was put aside: a newer one came with it",
-        "orders-a.backup was put aside: the zstd frame ends early at byte 4096",
+        "orders-2026-11-23T02-00-26.backup was put aside: a newer one came with it",
+        "orders-2026-11-23T02-00-00.backup was put aside: the zstd frame ends early at byte 4096",
     )
 
 
@@ -319,6 +326,24 @@ def test_a_sound_one_without_a_header_is_not_believed() -> None:
     verdict = judge(WELL, Transcript(), (Found("x.backup", Condition.SOUND),), database="orders", asked=AUTO)
 
     assert verdict.outcome is Outcome.FAILED
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("orders-2026-11-23T02-00-00$(id).backup", id="a command"),
+        pytest.param("orders-2026-11-23T02-60-00.backup", id="no moment"),
+        pytest.param("orders-2026-11-25T02-00-00.backup", id="another day"),
+        pytest.param("billing-2026-11-23T02-00-00.backup", id="another database"),
+    ],
+)
+def test_a_sound_one_by_a_wrong_name_is_not_stored(name: str) -> None:
+    verdict = judge(WELL, Transcript(), (Found(name, Condition.SOUND, header()),), database="orders", asked=FULL)
+
+    assert verdict.outcome is Outcome.FAILED
+    assert verdict.failure is not None
+    assert (verdict.failure.reason, verdict.aside) == (Reason.BAD_ARTIFACT, (name,))
+    assert name in verdict.failure.error
 
 
 def test_a_name_differs_in_case_only() -> None:

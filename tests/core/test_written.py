@@ -74,13 +74,60 @@ def test_a_record_names_the_artifact_it_stands_beside() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["notes.txt", f"../sales/{NAME}", f"{NAME}.part1", f"{NAME}.", "orders-2026-11-24T02-00-00.backup", f"/{NAME}.1"],
+    [
+        "notes.txt",
+        f"../sales/{NAME}",
+        f"{NAME}.part1",
+        f"{NAME}.",
+        f"{NAME}.\N{ARABIC-INDIC DIGIT ONE}",
+        "orders-2026-11-24T02-00-00.backup",
+        f"/{NAME}.1",
+    ],
 )
 def test_a_record_names_no_file_but_the_artifacts_own(name: str) -> None:
     files = (RECORD["files"][0], ArtifactFile(name=name, size=5, sha256="ef" * 32))
 
     with pytest.raises(ValidationError, match="is no part of 'orders-"):
         Record(**{**RECORD, "files": files})
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "fault"),
+    [
+        pytest.param("set", "../x", "is not the name of a set", id="set"),
+        pytest.param("set", ".staging", "is not the name of a set", id="hidden set"),
+        pytest.param("database", "$(id)", "is not the name of a database", id="database"),
+        pytest.param("database", "--option", "is not the name of a database", id="option"),
+        pytest.param("database", "billing", "header names database 'orders', not 'billing'", id="another database"),
+        pytest.param("name", "orders-2026-11-23T02-00-00$(id>PWNED;echo).backup", "file 'orders-", id="a command"),
+        pytest.param("name", "orders-2026-11-23T02-00-00\n.backup", "00\\\\n.backup' is not", id="line break"),
+        pytest.param(
+            "name", "orders-\N{FULLWIDTH DIGIT TWO}026-11-23T02-00-00.backup", "is not <database>", id="other digits"
+        ),
+        pytest.param("name", "orders-2026-11-32T02-00-00.backup", "is not <database>", id="no day"),
+        pytest.param("name", "billing-2026-11-23T02-00-00.backup", "is not <database>", id="of another database"),
+        pytest.param("name", "orders-2026-11-25T02-00-00.backup", "of another time than its header", id="another day"),
+        pytest.param("parent", "../../etc/passwd", "is no artifact of default/orders", id="parent"),
+        pytest.param("parent", f"other/orders/{NAME}", "is no artifact of default/orders", id="parent elsewhere"),
+    ],
+)
+def test_a_record_has_only_names_of_its_own_artifact(field: str, value: str, fault: str) -> None:
+    facts = {**RECORD, "files": RECORD["files"][:1], field: value}
+    if field == "name":
+        facts |= {"files": (ArtifactFile(name=value, size=5, sha256="ef" * 32),)}
+    if field != "parent":
+        name = facts["files"][0].name
+        facts["key"] = f"{facts['set']}/{facts['database']}/{name}"
+
+    with pytest.raises(ValidationError, match=fault):
+        Record(**{key: one for key, one in facts.items() if key != "name"})
+
+
+def test_a_record_may_be_named_by_the_local_time_of_another_tools_client() -> None:
+    name = "orders-2026-11-22T14-00-00.backup"
+    files = (ArtifactFile(name=name, size=5, sha256="ef" * 32),)
+
+    assert Record(**{**RECORD, "key": f"default/orders/{name}", "files": files}).files == files
 
 
 def test_a_record_of_a_differential_that_calls_itself_full_is_refused() -> None:
