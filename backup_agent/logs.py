@@ -1,15 +1,19 @@
 """The log: structlog, on stderr; console on a terminal, JSON otherwise.
 
 Events are short, lower case and constant; everything else is a field. Nothing secret is ever a field: settings hold
-paths to secrets, and neo4j-admin never gets them.
+paths to secrets, and neo4j-admin never gets them. Names, reasons and program output come from outside: in either format
+a line holds no control character of theirs, and no value can begin a line of its own.
 """
 
+import json
 import logging
 import sys
 from contextlib import suppress
-from typing import TextIO, cast
+from typing import Any, TextIO, cast
 
 import structlog
+
+from backup_agent.core.escaping import printable, printable_lines
 
 
 def configure(style: str, level: str, **bound: str) -> None:
@@ -18,14 +22,15 @@ def configure(style: str, level: str, **bound: str) -> None:
     renderer: structlog.typing.Processor = (
         structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
         if console
-        else structlog.processors.JSONRenderer()
+        else structlog.processors.JSONRenderer(serializer=_ascii_json)
     )
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            *([] if console else [structlog.processors.format_exc_info]),
+            structlog.processors.format_exc_info,
+            *([_as_printable] if console else []),
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level.upper()),
@@ -36,6 +41,35 @@ def configure(style: str, level: str, **bound: str) -> None:
     logging.basicConfig(level=logging.WARNING, handlers=[_ToStructlog()], force=True)
     structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(**bound)
+
+
+def _as_printable(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Show what is not printable as escapes, in every field; the line breaks of a traceback alone are kept."""
+    return {
+        printable(key): printable_lines(value) if key == "exception" else _shown(value) for key, value in event.items()
+    }
+
+
+def _shown(value: object) -> object:
+    """Return a value as the console shows it: a container as its repr."""
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    return printable(value) if isinstance(value, str) else _Repr(printable(repr(value)))
+
+
+class _Repr:
+    """A value that is shown as this text: in quotes, a container would look like a string."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __repr__(self) -> str:
+        return self._text
+
+
+def _ascii_json(event: Any, **options: Any) -> str:  # noqa: ANN401  json.dumps
+    """Return JSON in ASCII; json.dumps escapes all that is not printable but DEL."""
+    return json.dumps(event, **options).replace("\x7f", "\\u007f")
 
 
 class _Stderr:

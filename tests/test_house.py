@@ -221,6 +221,33 @@ def test_the_process_is_ended_in_one_place() -> None:
     assert not (found := found ^ EXITS.keys()), _lines(found)
 
 
+PRINTERS = {
+    "backup_agent/cli/printing.py": "the commands' output, where control characters are shown as escapes",
+    "backup_agent/logs.py": "the log",
+    "backup_agent/supervisor/__main__.py": "why the supervisor did not start, by the same escapes",
+    "backup_agent/artifact/__main__.py": "ASCII JSON, for programs",
+    "backup_agent/cluster/__main__.py": "a child's JSON lines, for the supervisor",
+    "backup_agent/run/telling.py": "a child's JSON lines, for the supervisor",
+}
+"""Modules that write to a standard stream. Text from outside must not reach a terminal as it is."""
+
+PRINTING = {"print", "click.echo", "click.secho", "click.confirm", "click.prompt", "click.pause"}
+PRINTING |= {
+    f"sys.{stream}.{method}" for stream in ("stdout", "stderr") for method in ("write", "buffer", "writelines")
+}
+
+
+def test_text_is_printed_in_one_place() -> None:
+    found = {
+        path
+        for path, tree in modules()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Name | ast.Attribute) and ast.unparse(node) in PRINTING
+    }
+
+    assert not (found := found ^ PRINTERS.keys()), _lines(found)
+
+
 def test_every_module_says_what_it_is_for() -> None:
     assert [path for path, tree in modules() if not ast.get_docstring(tree)] == []
 

@@ -1,6 +1,8 @@
 """The log is told to whoever listens, and never stands in the way."""
 
 import io
+import logging
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,3 +27,42 @@ def test_a_log_that_cannot_be_written_stops_nobody(monkeypatch: pytest.MonkeyPat
         structlog.get_logger().info("said")
         logs.configure("console", "info")
         structlog.get_logger().error("said", exc_info=OSError("no room"))
+
+
+HOSTILE = "a\x1b[2K\x1b[8m\rb\nc\x7f\x9b\u202e\u200b\u3164"
+
+
+@pytest.mark.parametrize("style", ["json", "console"])
+def test_a_value_moves_hides_and_forges_nothing_in_the_log(style: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", said)
+    logs.configure(style, "info", cluster=HOSTILE)
+    structlog.get_logger().info("said", name=HOSTILE, names=(HOSTILE,), kinds={HOSTILE: HOSTILE}, **{HOSTILE: HOSTILE})
+    logging.getLogger("library").warning("%s", HOSTILE)
+    assert not {"\x1b[8m", "\x1b[2K"} & set(re.findall(r"\x1b\[[0-9;]*[A-Za-z]", said.getvalue()))
+    lines = said.getvalue().splitlines()
+    lines = [re.sub(r"\x1b\[[0-9;]*m", "", line) if style == "console" else line for line in lines]
+
+    assert len(lines) == 2
+    assert all(line.isprintable() and "\u3164" not in line for line in lines)
+    assert all("2K" in line for line in lines)
+
+
+def test_a_traceback_keeps_its_lines_and_no_control_character(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", said)
+    logs.configure("console", "info")
+    structlog.get_logger().error("failed", exc_info=ValueError(HOSTILE.replace("\n", "")))
+
+    assert "ValueError: a\\x1b[2K" in said.getvalue()
+    assert len(said.getvalue().splitlines()) > 1
+
+
+def test_what_is_printable_is_logged_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", said)
+    logs.configure("console", "info")
+    structlog.get_logger().info("said", name="Zoë", count=3, sure=True, nothing=None, names=("a", "b"))
+    line = re.sub(r"\x1b\[[0-9;]*m", "", said.getvalue())
+
+    assert "count=3 name=Zoë names=('a', 'b') nothing=None sure=True" in line

@@ -42,7 +42,7 @@ def command(context: click.Context, place: str | None, yes: bool, as_json: bool)
         printing.table(["PLACE", "OWNER", "THIS AGENT'S?"], [[str(cell) for cell in row] for row in rows])
     wanting = [one for one in told if one["standing"] in (Standing.FOREIGN, Standing.LOST) and not one["adopted"]]
     if wanting and not as_json:
-        click.echo("nothing was changed: --yes takes over what is another's", err=True)
+        printing.line("nothing was changed: --yes takes over what is another's", err=True)
     return REFUSED if wanting else 0
 
 

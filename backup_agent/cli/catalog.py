@@ -80,11 +80,11 @@ def _rebuild(settings: Settings, place: str, *, as_json: bool) -> int:
         told = {"place": place, "artifacts": rebuilt.artifacts, "noted": rebuilt.noted, "unreadable": faults}
         printing.as_json({**told, "index": str(index)})
     else:
-        click.echo(f"{place}: {printing.counted(rebuilt.artifacts, 'artifact', 'artifacts')} in {index}")
+        printing.line(f"{place}: {printing.counted(rebuilt.artifacts, 'artifact', 'artifacts')} in {index}")
         for key in rebuilt.noted:
-            click.echo(f"not owed, it is there: {key}")
+            printing.line(f"not owed, it is there: {key}")
         for fault in faults:
-            click.echo(f"unreadable: {fault}", err=True)
+            printing.line(f"unreadable: {fault}", err=True)
     return 3 if faults else 0
 
 
@@ -98,7 +98,7 @@ def _diff(settings: Settings, place: str, *, checksums: bool, as_json: bool) -> 
         )
     else:
         read = "every record and every checksum" if checksums else "every record and every size"
-        click.echo(f"{place}: {read} fits what is stored")
+        printing.line(f"{place}: {read} fits what is stored")
     return 3 if found else 0
 
 
@@ -110,11 +110,11 @@ def _adopt(settings: Settings, source: Path | None, set_name: str | None, *, dry
         for one in adopting.run():
             results.append(one)
             if not as_json:
-                click.echo(": ".join(filter(None, (one.became.value, _named(one), one.why))))
+                printing.line(": ".join(filter(None, (one.became.value, _named(one), one.why))))
     if as_json:
         printing.as_json({"artifacts": [{**one._asdict(), "path": str(one.path)} for one in results]})
     elif not results:
-        click.echo(f"nothing below {source or settings.storage.root} is an artifact without a record")
+        printing.line(f"nothing below {source or settings.storage.root} is an artifact without a record")
     return 3 if any(one.became is Became.REFUSED for one in results) else 0
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from backup_agent.cli import answers
+from backup_agent.cli import answers, printing
 from backup_agent.cli.configured import json_option
 from backup_agent.core.answers import Answer
 
@@ -29,27 +29,27 @@ def command(folder: Path | None, once: bool, as_json: bool) -> int:
     try:
         day.run(folder, _tell_as_json if as_json else _tell, once=once)
     except DemoError as error:
-        click.echo(f"backup-agent demo: {error}", err=True)
+        printing.block(f"backup-agent demo: {error}", err=True)
         return 1
     return 0
 
 
 def _tell_as_json(kind: str, value: Any) -> None:  # noqa: ANN401  text, or JSON
-    click.echo(json.dumps({kind: value}, ensure_ascii=False))
+    printing.as_json({kind: value}, indent=None)
 
 
 def _tell(kind: str, value: Any) -> None:  # noqa: ANN401  text, or JSON
     match kind:
         case "part":
-            click.echo(f"\n## {value}")
+            printing.lines(("", f"## {value}"))
         case "shown":
             lines = (f"$ {value['command']}", *value["output"].splitlines())
-            click.echo("\n" + "\n".join(f"    {line}".rstrip() for line in lines))
+            printing.lines(("", *(f"    {line}".rstrip() for line in lines)))
         case "answer":
             said = answers.lines(Answer.model_validate_json(json.dumps(value)))
-            click.echo("\n" + "\n".join(folded for line in said for folded in _folded(f"    {line}")))
+            printing.lines(("", *(folded for line in said for folded in _folded(f"    {line}"))))
         case _:
-            click.echo(value)
+            printing.block(value)
 
 
 def _folded(line: str) -> list[str]:

@@ -99,17 +99,18 @@ def wait_for(dropped: Dropped, timeout: float | None, *, as_json: bool) -> int:
         answer = _follow(dropped, timeout, shown)
     except KeyboardInterrupt:
         shown.end()
-        click.echo(f"no longer waiting, but the request goes on{dropped.end}\n{dropped.look}", err=True)
+        printing.lines((f"no longer waiting, but the request goes on{dropped.end}", dropped.look), err=True)
         raise
     shown.end()
     if as_json:
         printing.as_json(answer.model_dump(mode="json", by_alias=True, exclude_none=True) if answer else None)
     if answer is None or not answer.state.final:
         where = answers.stage(answer) if answer else "the agent has not taken it"
-        click.echo(f"not answered after {timeout:g} s ({where}), and not ended{dropped.end}\n{dropped.look}", err=True)
+        printing.line(f"not answered after {timeout:g} s ({where}), and not ended{dropped.end}", err=True)
+        printing.line(dropped.look, err=True)
         return 1
     if not as_json:
-        click.echo("\n".join(answers.lines(answer)))
+        printing.lines(answers.lines(answer))
     return EXIT[answer.state]
 
 
@@ -143,13 +144,15 @@ class _Shown:
             line = "dropped, and not taken: is `backup-agent run` running here? See `backup-agent status`"
         if self._live:
             line = "  ".join(filter(None, (line, answers.progress(answer) if answer else "", f"{waited:.0f} s")))
-            line = line[: shutil.get_terminal_size().columns - 1]
         if self._quiet or line == self._last or (answer and answer.state.final):
             return
         self._last = line
-        click.echo(f"\r\x1b[K{line}" if self._live else line, nl=not self._live, err=True)
+        if self._live:
+            printing.changing_line(line, shutil.get_terminal_size().columns)
+        else:
+            printing.line(line, err=True)
 
     def end(self) -> None:
         """Leave the line."""
         if self._live:
-            click.echo("\r\x1b[K", nl=False, err=True)
+            printing.changing_line("", 1)

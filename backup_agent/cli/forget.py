@@ -4,6 +4,7 @@ import sys
 
 import click
 
+from backup_agent.cli import printing
 from backup_agent.cli.asking import required_reason, waiting
 from backup_agent.cli.configured import loaded
 from backup_agent.cli.dropping import drop, wait_for
@@ -36,7 +37,7 @@ def command(
     settings = loaded(context).settings
     if not as_json:
         _show(settings, database.lower())
-        if not yes and sys.stdin.isatty() and not click.confirm(f"Forget {database}?"):
+        if not yes and sys.stdin.isatty() and not printing.confirm(f"Forget {database}?"):
             return 1
     asked = {"action": Action.FORGET, "database": database, "reason": reason, "requested_by": requested_by}
     return wait_for(drop(settings, asked), timeout, as_json=as_json)
@@ -47,8 +48,8 @@ def _show(settings: Settings, database: str) -> None:
         try:
             outlook = planned(place, settings, forgotten=database).of(database)
         except (BackupError, OSError) as error:
-            click.echo(f"WARNING: {place}: what will go there cannot be shown: {error}", err=True)
+            printing.line(f"WARNING: {place}: what will go there cannot be shown: {error}", err=True)
             continue
-        click.echo(f"{place}: {len(outlook.gone)} of {len(outlook.gone) + len(outlook.kept)} artifacts go")
+        printing.line(f"{place}: {len(outlook.gone)} of {len(outlook.gone) + len(outlook.kept)} artifacts go")
         outlook.table()
         outlook.warn()

@@ -70,7 +70,7 @@ def command(context: click.Context, place: str, set_name: str | None, database: 
         of = "".join(f", {kind} {name}" for kind, name in (("set", set_name), ("database", database)) if name)
         _print(f"{root if place == VOLUME else place}{of}", found, others, unrestorable)
         for fault in faults:
-            click.echo(f"unreadable: {fault}", err=True)
+            printing.line(f"unreadable: {fault}", err=True)
     return 3 if faults else 0
 
 
@@ -124,7 +124,7 @@ def _print(
     place: str, found: list[Record], others: dict[str, Callable[[str], bool]], unrestorable: dict[str, str]
 ) -> None:
     if not found:
-        click.echo(f"nothing is recorded below {place}")
+        printing.line(f"nothing is recorded below {place}")
         return
     head = ["ARTIFACT", "TYPE", "SIZE", "TAKEN", "TRANSACTIONS", "WHY", "COPIES", "FAULT"]
     rows = [

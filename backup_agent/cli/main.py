@@ -3,6 +3,7 @@
 Exit codes: 0 done, 1 failed, 2 wrong usage or settings, 3 done with warnings, 4 refused, 130 interrupted.
 """
 
+import io
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import click
 
 from backup_agent import __version__
+from backup_agent.cli import printing
 from backup_agent.cli.configured import settings_option
 from backup_agent.core.reasons import BackupError, Reason
 from backup_agent.settings.faults import SettingsError
@@ -89,7 +91,9 @@ def code(arguments: list[str] | None = None) -> int:
     except (click.exceptions.Abort, KeyboardInterrupt):
         return 130
     except click.ClickException as error:
-        error.show()
+        said = io.StringIO()
+        error.show(said)
+        printing.block(said.getvalue(), err=True)
         return 2
     except SettingsError as error:
         _complain(str(error), _advice(error))
@@ -104,7 +108,7 @@ def code(arguments: list[str] | None = None) -> int:
 
 
 def _complain(text: str, hint: str = "") -> None:
-    click.echo(f"backup-agent: {text}" + (f"\nHINT: {hint}" if hint else ""), err=True)
+    printing.block(f"backup-agent: {text}" + (f"\nHINT: {hint}" if hint else ""), err=True)
 
 
 def _advice(error: SettingsError) -> str:

@@ -35,6 +35,6 @@ def command(context: click.Context, place: str, force: bool, forget: str | None,
     else:
         outlook.table()
         total = len(outlook.gone) + len(outlook.kept)
-        click.echo(f"plan {outlook.result.plan}: {len(outlook.gone)} of {total} artifacts go")
+        printing.line(f"plan {outlook.result.plan}: {len(outlook.gone)} of {total} artifacts go")
         outlook.warn()
     return 4 if outlook.refused else 0

@@ -3,8 +3,6 @@
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-import click
-
 from backup_agent.catalog.holdings import Holdings, survey
 from backup_agent.cli import printing
 from backup_agent.core.answers import PlaceResult
@@ -75,7 +73,7 @@ class Outlook:
     def warn(self) -> None:
         """Print what is refused or odd, aside."""
         for line in (*self.refused, *self.result.warnings):
-            click.echo(f"WARNING: {line}", err=True)
+            printing.line(f"WARNING: {line}", err=True)
 
 
 def planned(name: str, settings: Settings, *, force: bool = False, forgotten: str | None = None) -> Outlook:

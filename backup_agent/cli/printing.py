@@ -1,35 +1,76 @@
-"""How the commands print: tables for people, JSON for programs, sizes and ages as people say them."""
+"""How the commands print: text and tables for people, JSON for programs, sizes and ages as people say them.
+
+All output of the commands goes through here, and none of it can move the cursor, hide or forge a line: what is not
+printable is shown as an escape. tests/test_house.py sees to it that no command prints by itself.
+"""
 
 import json
+import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 
 import click
 
+from backup_agent.core.escaping import printable, printable_json, printable_lines, shortened
+
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print rows under a head, columns as wide as they need."""
-    lines = [head, *rows]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
-    click.echo(
-        "\n".join(
-            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
-        )
-    )
+_CLEAR_LINE = "\r\x1b[K"
+"""Back to the first column, and erase what is written there (ECMA-48, EL)."""
+
+
+def line(text: str = "", *, err: bool = False) -> None:
+    """Print one line; a line break in the text is shown as an escape."""
+    click.echo(printable(text), err=err)
+
+
+def lines(texts: Iterable[str], *, err: bool = False) -> None:
+    """Print several lines, each as `line` does."""
+    for text in texts:
+        line(text, err=err)
+
+
+def block(text: str, *, err: bool = False) -> None:
+    """Print text whose line breaks are meant as such: an error, or a script."""
+    click.echo(printable_lines(text.removesuffix("\n")), err=err)
+
+
+def document(text: str) -> None:
+    """Print a document for programs: as it is, but as `block` does where a person reads it at a terminal."""
+    click.echo(printable_lines(text) if sys.stdout.isatty() else text, nl=False)
+
+
+def changing_line(text: str, width: int) -> None:
+    """Show text in place of the last line of a terminal, cut to its width, on stderr; nothing clears it."""
+    click.echo(_CLEAR_LINE + printable(text)[: width - 1], nl=False, err=True)
+
+
+def confirm(question: str) -> bool:
+    """Ask at the terminal; return whether the answer is yes."""
+    return click.confirm(printable(question))
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, longest: int | None = None) -> None:
+    """Print rows under a head, columns as wide as they need; cells but the last of a row have at most `longest`."""
+    shown = [[printable(cell) for cell in row] for row in (head, *rows)]
+    if longest is not None:
+        shown = [[*(shortened(cell, longest) for cell in row[:-1]), row[-1]] for row in shown]
+    widths = [max(len(row[column]) for row in shown) for column in range(len(head))]
+    for row in shown:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def facts(pairs: Iterable[tuple[str, str]]) -> None:
     """Print names and values; a name that is empty goes on with the fact before it."""
     told = list(pairs)
     width = max(len(name) for name, _ in told)
-    click.echo("\n".join(f"{name.ljust(width)}  {value}".rstrip() for name, value in told))
+    lines(f"{name.ljust(width)}  {value}".rstrip() for name, value in told)
 
 
-def as_json(value: object) -> None:
+def as_json(value: object, *, indent: int | None = 2) -> None:
     """Print a value as JSON."""
-    click.echo(json.dumps(value, indent=2, default=str, ensure_ascii=False))
+    click.echo(printable_json(json.dumps(value, indent=indent, default=str, ensure_ascii=False)))
 
 
 def size(count: float) -> str:

@@ -36,7 +36,7 @@ def command(spec: BinaryIO, out: str, running: int | None, as_json: bool) -> int
         if as_json:
             printing.as_json({"apiVersion": "v1", "kind": "List", "items": manifests.objects(found)})
         else:
-            click.echo(manifests.stream(found), nl=False)
+            printing.document(manifests.stream(found))
     else:
         folder = Path(out)
         said = [
@@ -46,7 +46,7 @@ def command(spec: BinaryIO, out: str, running: int | None, as_json: bool) -> int
         if as_json:
             printing.as_json({"folder": out, "files": sorted(manifests.files(found))})
     for note in said:
-        click.echo(f"NOTE: {note}", err=True)
+        printing.block(f"NOTE: {note}", err=True)
     return 0
 
 

@@ -72,5 +72,5 @@ def command(  # noqa: PLR0917  a request's fields
     if as_json:
         printing.as_json({"id": dropped.identity, "request": str(dropped.request), "answer": str(dropped.answer)})
     else:
-        click.echo(f"dropped {dropped.request}\n{dropped.look}")
+        printing.lines((f"dropped {dropped.request}", dropped.look))
     return 0

@@ -36,7 +36,7 @@ def command(context: click.Context, count: int, as_json: bool) -> int:
         )
         return 0
     if not runs:
-        click.echo("no schedules: nothing is backed up but on request")
+        printing.line("no schedules: nothing is backed up but on request")
         return 0
     rows = [
         [
@@ -53,5 +53,5 @@ def command(context: click.Context, count: int, as_json: bool) -> int:
         printing.table(["SCHEDULE", "CRON", "TYPE", "LOCAL", "UTC"], rows)
     for name, one in settings.schedules.items():
         if one.suspend:
-            click.echo(f"{name}: suspended, so it has no next run")
+            printing.line(f"{name}: suspended, so it has no next run")
     return 0

@@ -111,8 +111,7 @@ def _show_answer(answer: Answer) -> None:
     if answer.set:
         pairs.append(("set", answer.set))
     printing.facts(pairs)
-    click.echo()
-    click.echo("\n".join(answers.lines(answer, whole=True)))
+    printing.lines(("", *answers.lines(answer, whole=True)))
 
 
 def _show_record(settings: Settings, record: Record, *, as_json: bool) -> None:
@@ -145,7 +144,7 @@ def _show_restoring(
         steps = [asdict(step) for step in found]
         printing.as_json({"artifact": record.key, "place": at, "version": str(version), "steps": steps})
     else:
-        click.echo(restoring.script(record, found, source=source, version=version), nl=False)
+        printing.block(restoring.script(record, found, source=source, version=version))
 
 
 def _restorable(settings: Settings, what: str, place: str | None) -> tuple[str, tuple[Record, ...], Record]:

@@ -18,6 +18,9 @@ PATIENCE_SECONDS = 10.0
 SHOWN = 5
 """Damaged artifacts that are named; `--json` has them all."""
 
+LONGEST_NAME = 64
+"""Characters of a name in a table: one long name must not push the columns of every row apart."""
+
 HEAD = ("SET/DATABASE", "LAST SUCCESS", "CHAIN", "ARTIFACTS", "SIZE", "OWED", "LAST FAILURE")
 
 
@@ -62,19 +65,19 @@ def _cause(error: Exception) -> str:
 
 def _print(status: dict[str, Any]) -> None:
     now = _moment(status["now"])
-    click.echo("\n".join(_agent(status, now)))
+    printing.lines(_agent(status, now))
     rows = list(_databases(status, now))
     if rows:
-        click.echo()
-        printing.table(HEAD, rows)
+        printing.line()
+        printing.table(HEAD, rows, longest=LONGEST_NAME)
     if status["schedules"]:
-        click.echo()
+        printing.line()
         schedules = [_schedule(name, one, now) for name, one in status["schedules"].items()]
-        printing.table(["SCHEDULE", "CRON", "TIMEZONE", "TYPE", "NEXT RUN"], schedules)
+        printing.table(["SCHEDULE", "CRON", "TIMEZONE", "TYPE", "NEXT RUN"], schedules, longest=LONGEST_NAME)
     if status["destinations"]:
-        click.echo()
+        printing.line()
         destinations = [_destination(name, one) for name, one in status["destinations"].items()]
-        printing.table(["DESTINATION", "COPIES OWED", "STATE"], destinations)
+        printing.table(["DESTINATION", "COPIES OWED", "STATE"], destinations, longest=LONGEST_NAME)
 
 
 def _agent(status: dict[str, Any], now: datetime) -> Iterator[str]:

@@ -30,6 +30,6 @@ def command(context: click.Context, artifact: str, place: str, as_json: bool) ->
                 printing.as_json({"key": key, **told})
             else:
                 lost = (f"no restore point: {fault}",) if fault else ()
-                click.echo("\n".join((key, *(f"  {reason}" for reason in (*lost, *plan.why(key))), f"  {end.text}")))
+                printing.lines((key, *(f"  {reason}" for reason in (*lost, *plan.why(key))), f"  {end.text}"))
             return 0
     raise PermanentError(Reason.NOT_FOUND, f"{key}: nothing of that key is recorded at {place}")

@@ -7,6 +7,7 @@ import os
 import sys
 from pathlib import Path
 
+from backup_agent.core.escaping import printable_lines
 from backup_agent.core.reasons import BackupError
 from backup_agent.supervisor.start import start
 
@@ -16,12 +17,16 @@ def main(arguments: list[str]) -> int:
     try:
         return start(Path(arguments[0]) if arguments else None, os.environ)
     except BackupError as error:
-        sys.stderr.write(f"backup-agent: {error.failure.error}\nHINT: {error.failure.advice}\n")
+        _complain(f"{error.failure.error}\nHINT: {error.failure.advice}")
         return 4
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        sys.stderr.write(f"backup-agent: {where}{error.strerror}: check storage.root, requests and http.listen\n")
+        _complain(f"{where}{error.strerror}: check storage.root, requests and http.listen")
         return 1
+
+
+def _complain(text: str) -> None:
+    sys.stderr.write(printable_lines(f"backup-agent: {text}") + "\n")
 
 
 if __name__ == "__main__":

@@ -238,3 +238,24 @@ def test_an_answer_that_cannot_be_read_is_named(place: Place) -> None:
 
     assert result.code == 1
     assert "the answer to x cannot be read" in result.err
+
+
+@pytest.mark.parametrize("command", ["list", "show"])
+def test_what_a_record_says_moves_and_forges_nothing(place: Place, command: str) -> None:
+    escapes = "x\x1b[1A\x1b[2K\r\nforged\x9b\u202e\u200b"
+    record = place.record(
+        note=escapes, requested_by=escapes, source=escapes, type_reason=escapes, admin_version=escapes
+    )
+    lines = place.run(*{"list": ["list"], "show": ["show", record.key]}[command]).out.splitlines()
+
+    assert any("x\\x1b[1A\\x1b[2K\\r\\nforged\\x9b\\u202e\\u200b" in line for line in lines)
+    assert all(line.isprintable() and not line.startswith("forged") for line in lines)
+
+
+def test_an_error_moves_nothing(place: Place) -> None:
+    refused, wrong = place.run("show", "x\x1b[2K\r\x9b"), place.run("list", "--x\x1b[2K")
+
+    assert (refused.code, wrong.code) == (1, 2)
+    assert "x\\x1b[2K\\r\\x9b" in refused.err
+    assert "\\x1b[2K" in wrong.err
+    assert all(line.isprintable() for line in (refused.err + wrong.err).splitlines())

@@ -205,3 +205,33 @@ offsite      2            DOWN: no route; next try in 30 s
 other        0            not tried yet
 """
     )
+
+
+ESCAPES = "\x1b[1A\x1b[2K\rnothing here\n\x9b2K\u202e\u200b"
+
+
+def test_what_others_wrote_hides_no_line_and_forges_none(place: Place) -> None:
+    pause = Pause(since=NOW - timedelta(hours=2), requested_by=f"ann{ESCAPES}", reason=ESCAPES)
+    attempt = Attempt(at=NOW, failed_at=NOW, reason=Reason.DISK_FULL)
+    destination = DestinationStatus(up=False, error=ESCAPES)
+    with agent(
+        place, paused=pause, bolt=ESCAPES, bolt_notes=(ESCAPES,), attempts={f"default/x{ESCAPES}": attempt},
+        missing_databases=(ESCAPES,), forgotten=(ESCAPES,), destinations={"offsite": destination},
+        places={"local": PlaceStatus(damaged=(ESCAPES,), blocked=Reason.CLOCK, error=ESCAPES)},
+    ):  # fmt: skip
+        plain, told = place.run("status"), place.run("status", "--json")
+    lines = plain.out.splitlines()
+
+    assert all(line.isprintable() for line in (*lines, *told.out.splitlines()))
+    assert len([line for line in lines if line.startswith("PAUSED by ann\\x1b[1A")]) == 1
+    assert not [line for line in lines if line.startswith("nothing here")]
+    assert told.json["paused"]["reason"] == ESCAPES
+
+
+def test_a_long_name_pads_no_row(place: Place) -> None:
+    attempt = Attempt(at=NOW, failed_at=NOW, reason=Reason.DISK_FULL)
+    with agent(place, databases=(ORDERS,), attempts={f"default/{'x' * 5000}": attempt}):
+        out = place.run("status").out
+
+    assert max(map(len, out.splitlines())) < 200
+    assert "xxx…xxx" in out
