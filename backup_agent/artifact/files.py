@@ -29,7 +29,6 @@ _MOST_PARTS = 10_000  # a part is 1 GiB or more, and this many are looked at bef
 _PERMANENT = {
     errno.ENOENT: Reason.NOT_FOUND,
     errno.ENOTDIR: Reason.NOT_FOUND,
-    errno.ELOOP: Reason.NOT_FOUND,
     errno.ENAMETOOLONG: Reason.NOT_FOUND,
     errno.EACCES: Reason.STORAGE_AUTH,
     errno.EPERM: Reason.STORAGE_AUTH,
@@ -79,7 +78,7 @@ def locate(path: Path) -> Files:
     for index, part in enumerate(parts, start=1):
         _check_part(path, part, index, count, mark)
     beyond = path.with_name(f"{path.name}.{count + 1}")
-    return Files(paths=(path, *parts), lead=_SPLIT.size, left_over=(beyond.name,) if beyond.exists() else ())
+    return Files(paths=(path, *parts), lead=_SPLIT.size, left_over=(beyond.name,) if os.path.lexists(beyond) else ())
 
 
 def _check_part(manifest: Path, part: Path, index: int, count: int, mark: bytes) -> None:
@@ -141,13 +140,41 @@ class Content:
 
 
 def open_file(path: Path) -> BinaryIO:
-    """Open a regular file for reading, unbuffered; anything else (a FIFO would block) is refused."""
+    """Open a regular file for reading, unbuffered. Raise DamagedError for a link, FIFO, device or folder.
+
+    Neo4j writes regular files only. A link could lead out of the volume, and a FIFO would block the reader.
+    """
     with reading(path):
-        file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        if not stat.S_ISREG(os.fstat(file).st_mode):
+        try:
+            file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError as error:
+            # ELOOP: a symbolic link. ENXIO: a socket, or a device without a driver.
+            if error.errno in (errno.ELOOP, errno.ENXIO):
+                raise DamagedError(path.name, f"not a regular file: {_kind(path)}") from error
+            raise
+        mode = os.fstat(file).st_mode
+        if not stat.S_ISREG(mode):
             os.close(file)
-            raise DamagedError(path.name, "not a regular file")
+            raise DamagedError(path.name, f"not a regular file: {_KINDS.get(stat.S_IFMT(mode), 'a special file')}")
         return open(file, "rb", buffering=0)  # noqa: PTH123  a descriptor, and the caller closes it
+
+
+_KINDS = {
+    stat.S_IFLNK: "a symbolic link",
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFDIR: "a folder",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+def _kind(path: Path) -> str:
+    """Return what kind of file a path names, in words."""
+    try:
+        return _KINDS.get(stat.S_IFMT(path.lstat().st_mode), "a special file")
+    except OSError:
+        return "a special file"
 
 
 class reading:  # noqa: N801  reads as a sentence: with reading(path)

@@ -1,10 +1,13 @@
 """Walks a tar to its end marker without unpacking it.
 
 Python's `tarfile` is no judge: it takes a file that ends where an entry begins for a whole one, and a broken header
-behind the first for the end.
+behind the first for the end. It also extracts whatever an entry names: an artifact of Neo4j holds regular files and
+folders with relative names only, so any other entry is refused here, in a full and in a differential alike.
 """
 
 import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 from backup_agent.artifact.cursor import CHUNK, Cursor, DamagedError, EndedError
 
@@ -14,10 +17,28 @@ _SIZE = slice(124, 136)
 _CHECKSUM = slice(148, 156)
 _TYPE = slice(156, 157)
 _BINARY = 0x80
+_NAME = slice(0, 100)
+_MAGIC = slice(257, 263)
+_PREFIX = slice(345, 500)
+_USTAR = b"ustar\0"
 _FILES = (b"0", b"\0", b"7")
 _FOLDER = b"5"
 _EXTENDED = b"x"
-_NOTES = (b"g", b"L", b"K")
+_GLOBAL = b"g"
+_LONG_NAME = b"L"
+_LONG_LINK = b"K"
+_NOTES = (_EXTENDED, _GLOBAL, _LONG_NAME, _LONG_LINK)
+_SPECIAL = {
+    b"1": "a hard link",
+    b"2": "a symbolic link",
+    b"3": "a character device",
+    b"4": "a block device",
+    b"6": "a FIFO",
+}
+_RENAMING = (b"path", b"linkpath", b"size")
+"""Keys that are refused in a global header: they would apply to every later entry."""
+_SPARSE = b"GNU.sparse."
+"""A sparse file has a name and a size of its own, in keys that begin so."""
 _EXTENDED_LIMIT = 1 << 16  # a name, a size and some times are a few hundred bytes
 _MOST_DIGITS = 19
 
@@ -31,10 +52,17 @@ class InsideError(DamagedError):
         """How many entries were met: with none, it may never have been a tar."""
 
 
+class UnsafeError(DamagedError):
+    """An entry that Neo4j never writes: a link or device, or a name that leads out of the folder of a restore."""
+
+
 def walk(cursor: Cursor) -> int:
-    """Walk the tar at the cursor to the end of the bytes and return how many files it holds; raise InsideError."""
+    """Walk the tar at the cursor to the end of the bytes and return how many files it holds.
+
+    Raise InsideError where the bytes are no whole tar, UnsafeError for an entry that must not be restored.
+    """
     entries = files = 0
-    stated: int | None = None
+    extended = _Extended()
     try:
         while (block := cursor.take(_BLOCK, f"the header of tar entry {entries + 1}")) != _END:
             if not _is_header(block):
@@ -43,17 +71,16 @@ def walk(cursor: Cursor) -> int:
             entries += 1
             if size is None:
                 raise InsideError(cursor.where, f"tar entry {entries} states no valid size", entries)
-            if kind == _EXTENDED:
-                stated = _stated_size(cursor, size, entries)
+            if kind in _NOTES:  # they stand in front of the entry that they are about
+                extended = extended.noted(kind, _content(cursor, size, entries), cursor, entries)
                 continue
-            if kind not in (*_FILES, _FOLDER, *_NOTES):
-                raise InsideError(cursor.where, f"tar entry {_name(block)} is neither file nor folder", entries)
+            name = _name(block) if extended.name is None else extended.name
+            _check(kind, name, cursor, entries)
             if kind in _FILES:
-                size = size if stated is None else stated
+                size = size if extended.size is None else extended.size
                 files += 1
-            if kind not in _NOTES:  # notes stand between an extended header and its entry
-                stated = None
-            cursor.skip(_padded(size), f"the content of tar entry {_name(block)}")
+            extended = _Extended()
+            cursor.skip(_padded(size), f"the content of tar entry {_shown(name)}")
         if cursor.take(_BLOCK, "the second half of the tar's end marker") != _END:
             raise InsideError(cursor.where, "half an end marker of the tar before, and no second half", entries)
         while padding := cursor.read(CHUNK):
@@ -62,6 +89,29 @@ def walk(cursor: Cursor) -> int:
     except EndedError as error:
         raise InsideError(cursor.where, f"the tar is cut off: {error}", entries) from error
     return files
+
+
+def _check(kind: bytes, name: bytes, cursor: Cursor, entries: int) -> None:
+    """Raise UnsafeError or InsideError unless an entry is a regular file or folder with a relative name."""
+    if kind in _SPECIAL:
+        raise UnsafeError(cursor.where, f"tar entry {_shown(name)} is {_SPECIAL[kind]}")
+    if kind not in (*_FILES, _FOLDER):
+        raise InsideError(cursor.where, f"tar entry {_shown(name)} is neither file nor folder", entries)
+    if fault := _fault_of(name):
+        raise UnsafeError(cursor.where, f"tar entry {_shown(name)} {fault}")
+
+
+def _fault_of(name: bytes) -> str | None:
+    """Return why an entry of this name must not be restored; None where it is an ordinary relative name."""
+    if not name:
+        return "has no name"
+    if b"\0" in name:
+        return "has a NUL byte in its name"
+    if name.startswith(b"/"):
+        return "has an absolute name: it would be written outside of the folder of a restore"
+    if b".." in name.split(b"/"):
+        return "has '..' in its name: it would be written outside of the folder of a restore"
+    return None
 
 
 def _is_header(block: bytes) -> bool:
@@ -83,23 +133,48 @@ def _octal(field: bytes) -> int | None:
     return int(digits, 8) if digits.isdigit() and not set(digits) & set(b"89") else None
 
 
-def _stated_size(cursor: Cursor, size: int, entries: int) -> int | None:
-    """Read a PAX extended header and return the size it states for the next entry (from 8 GiB on), if any."""
+@dataclass(frozen=True)
+class _Extended:
+    """What extended headers state for the next entry: its size (from 8 GiB on) and its name."""
+
+    size: int | None = None
+    name: bytes | None = None
+
+    def noted(self, kind: bytes, content: bytes, cursor: Cursor, entries: int) -> "_Extended":
+        """Return what is stated after another header of this kind and content."""
+        if kind == _LONG_NAME:
+            return _Extended(self.size, content.rstrip(b"\0"))
+        if kind == _LONG_LINK:
+            return self
+        records = dict(_records(content, cursor, entries))
+        refused = [key for key in records if key.startswith(_SPARSE) or (kind == _GLOBAL and key in _RENAMING)]
+        if refused:
+            text = f"tar entry {entries} states {_shown(refused[0])}, which no artifact needs"
+            raise UnsafeError(cursor.where, text)
+        if kind == _GLOBAL:
+            return self
+        size = records.get(b"size")
+        if size is not None and not _is_number(size):
+            raise InsideError(cursor.where, "an extended tar header that states no valid size", entries)
+        return _Extended(None if size is None else int(size), records.get(b"path", self.name))
+
+
+def _records(content: bytes, cursor: Cursor, entries: int) -> Iterator[tuple[bytes, bytes]]:
+    """Yield the keys and values of a PAX header."""
+    while content:
+        length = content.partition(b" ")[0]
+        if not _is_number(length) or not len(length) < int(length) <= len(content):
+            raise InsideError(cursor.where, "an extended tar header that cannot be read", entries)
+        key, _, value = content[len(length) + 1 : int(length) - 1].partition(b"=")
+        yield key, value
+        content = content[int(length) :]
+
+
+def _content(cursor: Cursor, size: int, entries: int) -> bytes:
+    """Read the content of an extended header or long name."""
     if size > _EXTENDED_LIMIT:
         raise InsideError(cursor.where, f"an extended tar header of {size} bytes", entries)
-    records = cursor.take(_padded(size), "an extended tar header")[:size]
-    stated = None
-    while records:
-        length = records.partition(b" ")[0]
-        if not _is_number(length) or not len(length) < int(length) <= len(records):
-            raise InsideError(cursor.where, "an extended tar header that cannot be read", entries)
-        key, _, value = records[len(length) + 1 : int(length) - 1].partition(b"=")
-        if key == b"size":
-            if not _is_number(value):
-                raise InsideError(cursor.where, "an extended tar header that states no valid size", entries)
-            stated = int(value)
-        records = records[int(length) :]
-    return stated
+    return cursor.take(_padded(size), "an extended tar header")[:size]
 
 
 def _is_number(text: bytes) -> bool:
@@ -110,5 +185,12 @@ def _padded(size: int) -> int:
     return -(-size // _BLOCK) * _BLOCK
 
 
-def _name(block: bytes) -> str:
-    return ascii(block[:100].partition(b"\0")[0].decode(errors="replace"))
+def _name(block: bytes) -> bytes:
+    """Return the name that a header block states, with the prefix that the ustar format puts before it."""
+    name = block[_NAME].partition(b"\0")[0]
+    prefix = block[_PREFIX].partition(b"\0")[0] if block[_MAGIC] == _USTAR else b""
+    return prefix + b"/" + name if prefix else name
+
+
+def _shown(name: bytes) -> str:
+    return ascii(name.decode(errors="replace"))

@@ -1,6 +1,7 @@
 """The file that is to be stored: opened once, and refused when it is no longer what was read."""
 
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +21,10 @@ def open_source(source: Path, file: ArtifactFile) -> Iterator[int]:
             Reason.NO_ARTIFACT, f"cannot read {source}: {error.strerror}", "was it moved or deleted meanwhile?"
         ) from error
     try:
-        size = os.fstat(descriptor).st_size
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            raise source_changed(source, "it is no longer a regular file")
+        size = found.st_size
         if size != file.size:
             raise source_changed(source, f"{file.size} bytes were read, it has {size}")
         yield descriptor

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import random
+import re
 import subprocess
 import sys
 import tarfile
@@ -254,7 +255,7 @@ UNKNOWN_INSIDES = [
     pytest.param(block() + DATA + END + bytes(9) + b"x", "something other than padding behind", id="behind the end"),
     pytest.param(block(size=5000) + DATA, r"the content of tar entry 'neostore' expected \(5120 bytes\), and the file ends after 1024", id="cut entry"),
     pytest.param(sealed(block(), 124, b"123456789 \0\0") + DATA + END, "tar entry 1 states no valid size", id="entry size"),
-    pytest.param(block(kind=b"2", size=0) + END, "tar entry 'neostore' is neither file nor folder", id="symlink"),
+    pytest.param(block(kind=b"V", size=0) + END, "tar entry 'neostore' is neither file nor folder", id="volume label"),
     pytest.param(pax(b"x" * 70_000) + block() + DATA + END, "an extended tar header of 70000 bytes", id="long extended header"),
     pytest.param(pax(b"99 size=1\n") + block() + DATA + END, "an extended tar header that cannot be read", id="extended length"),
     pytest.param(pax(b"0 size=1\n") + block() + DATA + END, "an extended tar header that cannot be read", id="extended zero"),
@@ -291,6 +292,76 @@ def test_an_unpacked_differential_that_begins_as_a_tar_ends_as_one(path: Path, i
             read_through(path)
     else:
         assert len(read_through(path).problems) == 1
+
+
+def long_named(name: bytes, layout: int) -> bytes:
+    """An entry whose name stands in front of it, as a long one's does."""
+    if layout == tarfile.PAX_FORMAT:
+        text = b" path=" + name + b"\n"
+        length = next(n for n in range(len(text), len(text) + 9) if len(str(n)) + len(text) == n)
+        return pax(str(length).encode() + text) + block() + DATA
+    entry = tarfile.TarInfo("././@LongLink")
+    entry.type, entry.size = b"L", len(name) + 1
+    return entry.tobuf(tarfile.GNU_FORMAT) + name + bytes(512 - len(name)) + block() + DATA
+
+
+PREFIXED = sealed(sealed(block("etc/passwd"), 257, b"ustar\x0000"), 345, b"../..")
+HOSTILE_ENTRIES = [
+    pytest.param(block("../../../etc/passwd") + DATA, "'../../../etc/passwd' has '..' in its name", id="parent"),
+    pytest.param(block("a/../../b") + DATA, "'a/../../b' has '..' in its name", id="parent inside"),
+    pytest.param(block("..", kind=b"5", size=0), "'../' has '..' in its name", id="parent folder"),
+    pytest.param(block("/etc/passwd") + DATA, "'/etc/passwd' has an absolute name", id="absolute"),
+    pytest.param(block("") + DATA, "'' has no name", id="no name"),
+    pytest.param(PREFIXED + DATA, "'../../etc/passwd' has '..' in its name", id="prefix"),
+    pytest.param(long_named(b"../x", tarfile.PAX_FORMAT), "'../x' has '..' in its name", id="extended"),
+    pytest.param(long_named(b"x\0/../y", tarfile.PAX_FORMAT), "has a NUL byte in its name", id="NUL"),
+    pytest.param(long_named(b"/x", tarfile.GNU_FORMAT), "'/x' has an absolute name", id="long name"),
+    pytest.param(pax(b"11 path=/x\n", kind=b"g") + block() + DATA, "tar entry 2 states 'path'", id="global"),
+    pytest.param(pax(b"22 GNU.sparse.name=/x\n") + block() + DATA, "states 'GNU.sparse.name'", id="sparse"),
+    pytest.param(block(kind=b"1", size=0), "tar entry 'neostore' is a hard link", id="hard link"),
+    pytest.param(block(kind=b"2", size=0), "tar entry 'neostore' is a symbolic link", id="symbolic link"),
+    pytest.param(block(kind=b"3", size=0), "tar entry 'neostore' is a character device", id="character device"),
+    pytest.param(block(kind=b"4", size=0), "tar entry 'neostore' is a block device", id="block device"),
+    pytest.param(block(kind=b"6", size=0), "tar entry 'neostore' is a FIFO", id="fifo"),
+]
+
+
+@pytest.mark.parametrize("flags", [FULL, DIFF])
+@pytest.mark.parametrize("magic", ["BZV2", "BTV2"])
+@pytest.mark.parametrize(("entry", "text"), HOSTILE_ENTRIES)
+def test_an_entry_that_neo4j_never_writes_is_damage_and_is_named(
+    path: Path, magic: str, flags: int, entry: bytes, text: str
+) -> None:
+    inside = block() + DATA + entry + block("last") + DATA + END
+
+    with pytest.raises(DamagedError, match=re.escape(text)):
+        read_through(put(path, writer.artifact(Written(magic=magic, flags=flags), inside)))
+
+
+@pytest.mark.parametrize("layout", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT, tarfile.USTAR_FORMAT])
+def test_relative_names_of_any_length_are_sound(path: Path, layout: int) -> None:
+    names = ["./neostore", "schema/index/range-1.0/1/..index", "a" * 90 + "/" + "b" * 90]
+    inside = writer.tar(dict.fromkeys(names, b"1"), layout)
+
+    assert read_through(put(path, writer.artifact(inside=inside))).problems == ()
+
+
+@pytest.mark.parametrize("kind", ["link", "dangling link", "fifo", "device"])
+@pytest.mark.parametrize("index", [0, 1], ids=["the artifact", "a part"])
+def test_a_file_of_an_artifact_that_is_no_regular_file_is_damage(path: Path, index: int, kind: str) -> None:
+    content = writer.artifact()
+    parts = writer.split(path, content, 24 + -(-len(content) // 2)) if index else [put(path, content)]
+    one = parts[index]
+    other = one.with_name("elsewhere")
+    one.rename(other)
+    if kind == "fifo":
+        os.mkfifo(one)
+    else:
+        targets = {"link": other, "dangling link": one.with_name("nothing"), "device": Path("/dev/zero")}
+        one.symlink_to(targets[kind])
+
+    with pytest.raises(DamagedError, match=f"{one.name}: not a regular file: a (symbolic link|FIFO)"):
+        read_through(path)
 
 
 @pytest.mark.parametrize("magic", MAGICS)
