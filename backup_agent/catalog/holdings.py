@@ -99,14 +99,16 @@ def by_database(
     sets: Collection[str] | None = None,
     trust: bool = True,
     writes: bool = True,
+    required: bool = False,
 ) -> Iterator[Holdings]:
     """Yield the same one database after the other, in the order of the keys; what lies outside comes as it is found.
 
-    One folder is in memory at a time. The index is brought up to date after the last, unless `writes` is off. Without
-    `trust` every record is read, and the index is compared with what they say.
+    One folder is in memory at a time. The index is brought up to date after the last, unless `writes` is off. An index
+    that cannot be written is no error, unless it is `required`: then OSError is raised. Without `trust` every record is
+    read, and the index is compared with what they say.
     """
     with (
-        Rewriting(index, writes=writes) as old,
+        Rewriting(index, writes=writes, required=required) as old,
         ThreadPoolExecutor(_READERS, thread_name_prefix="record") as pool,
     ):
         for one in folders(_listing(store, sets)):

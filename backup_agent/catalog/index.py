@@ -175,11 +175,13 @@ class Rewriting:
     """An index that is read and written anew at once. Nothing is written before the first line that differs.
 
     Without `path` there is nothing to read; without `writes` it is only read. An index that cannot be written (a full
-    volume) is left as it was: whatever it lacks is read from the records the next time.
+    volume) is left as it was: whatever it lacks is read from the records the next time. With `required` the OSError is
+    raised instead.
     """
 
-    def __init__(self, path: Path | None, *, writes: bool = True) -> None:
+    def __init__(self, path: Path | None, *, writes: bool = True, required: bool = False) -> None:
         """Nothing is opened yet."""
+        self._required = required
         self._path = path
         self._writes = writes and path is not None
         self._old: BinaryIO | None = None
@@ -270,6 +272,8 @@ class Rewriting:
             if self._draft is not None:
                 self._draft.discard()
             self._draft, self._writes = None, False
+            if self._required:
+                raise
 
 
 class _Draft:

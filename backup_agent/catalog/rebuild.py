@@ -25,12 +25,12 @@ def rebuild(store: Store, index: Path, *, root: Path, notes: Notes | None) -> Re
 
     Given the `notes` on a destination, note what is there whole, also of a volume that was lost: so it can be held. No
     note is taken away: a copy may have been pruned there. Raise what the store does where it cannot be read, OSError
-    where the volume takes no more.
+    where the index or a note cannot be written.
     """
     artifacts = 0
     unreadable: list[Unreadable] = []
     noted: list[str] = []
-    for holdings in by_database(store, index, trust=False):
+    for holdings in by_database(store, index, trust=False, required=True):
         artifacts += len(holdings.entries)
         unreadable += holdings.unreadable
         if notes is not None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from backup_agent import durable
 from backup_agent.catalog import owner
 from backup_agent.catalog.adopt import Adopting, Became, Result
 from backup_agent.catalog.copies import Notes
@@ -74,7 +75,16 @@ def _rebuild(settings: Settings, place: str, *, as_json: bool) -> int:
     root = settings.storage.root
     destination = settings.storage.destinations.get(place)
     notes = Notes(root, place, destination.identity) if destination else None
-    rebuilt = rebuild(store, index := index_of(place, settings), root=root, notes=notes)
+    index = index_of(place, settings)
+    try:
+        rebuilt = rebuild(store, index, root=root, notes=notes)
+    except OSError as error:
+        what = "the index" if error.filename in (None, str(index)) else str(error.filename)
+        raise PermanentError(
+            Reason.DISK_FULL if durable.is_full(error) else Reason.STORAGE_UNREACHABLE,
+            f"{index}: not rebuilt: {what} cannot be written: {error.strerror}",
+            "make room on the volume, or run this as a user who may write there; the records themselves are intact",
+        ) from error
     faults = [str(fault) for fault in rebuilt.unreadable]
     if as_json:
         told = {"place": place, "artifacts": rebuilt.artifacts, "noted": rebuilt.noted, "unreadable": faults}

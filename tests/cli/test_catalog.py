@@ -83,6 +83,26 @@ def test_an_index_is_rebuilt_from_the_records_alone(place: Place, volume: Stored
     assert index.read_bytes() == first
 
 
+@pytest.mark.parametrize("obstacle", ["a folder that takes no file", "a file in the folder's place"])
+@pytest.mark.parametrize("as_json", [False, True], ids=["text", "json"])
+def test_an_index_that_cannot_be_written_makes_a_rebuild_fail(
+    place: Place, volume: Stored, obstacle: str, *, as_json: bool
+) -> None:
+    volume.add(made(0))
+    index = index_of("local", load(place.config, {}).settings)
+    if obstacle == "a folder that takes no file":
+        index.mkdir(parents=True)
+    else:
+        index.parent.parent.mkdir(parents=True)
+        index.parent.write_bytes(b"")
+
+    result = place.run("catalog", "rebuild", *(["--json"] if as_json else []))
+
+    assert (result.code, result.out) == (1, "")
+    assert f"{index}: not rebuilt: " in result.err
+    assert "HINT: make room on the volume" in result.err
+
+
 def test_a_record_that_cannot_be_read_makes_a_rebuild_a_warning(place: Place, volume: Stored) -> None:
     volume.put(record_key(KEY), b"{")
 
