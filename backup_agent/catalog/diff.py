@@ -38,6 +38,7 @@ def _known(holdings: Holdings) -> Iterator[Finding]:
     yield from holdings.altered.values()
     for findings in holdings.without_artifact.values():
         yield from findings
+    yield from holdings.gaps.values()
     for one in holdings.unreadable:
         yield Finding(Kind.UNREADABLE, one.key, one.fault)
     for found in holdings.orphans:

@@ -75,13 +75,23 @@ class Holdings:
     @property
     def unrestorable(self) -> dict[str, str]:
         """Artifacts that cannot be restored from this place, and why: the unsound, and what needs one of them."""
+        own = {key: fault for key, fault in self.unsound.items() if key in self.entries}
+        return own | dict.fromkeys(self.gaps, "a part of its chain is missing or damaged")
+
+    @property
+    def gaps(self) -> dict[str, Finding]:
+        """Artifacts that are sound and cannot be restored, since something that they need is missing or damaged."""
         unsound = self.unsound
-        broken = "a part of its chain is missing or damaged"
         lines: dict[tuple[str, str], list[Entry]] = defaultdict(list)
         for entry in self.entries.values():
             lines[entry.set, entry.database].append(entry)
-        whole = {key for line in lines.values() for key in Ancestry(line, unsound).roots}
-        return {key: unsound.get(key, broken) for key in self.entries if key not in whole}
+        found: dict[str, Finding] = {}
+        for line in lines.values():
+            ancestry = Ancestry(line, unsound)
+            for entry in line:
+                if entry.key not in unsound and (gap := ancestry.gap(entry, unsound)):
+                    found[entry.key] = Finding(Kind.CHAIN_BROKEN, entry.key, gap)
+        return found
 
 
 def survey(store: Store, index: Path | None = None, *, sets: Collection[str] | None = None) -> Holdings:

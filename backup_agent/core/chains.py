@@ -9,7 +9,7 @@ An empty differential [0-0] only says that nothing was new: it continues anythin
 import re
 from bisect import bisect_left, bisect_right
 from collections import defaultdict, deque
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -427,6 +427,28 @@ class Ancestry:
             return (anchor,) if anchor else ()
         return self._possible[entry.key]
 
+    def gap(self, entry: Entry, unsound: Mapping[str, str]) -> str | None:
+        """Say what keeps an artifact from being restored, beside its own faults; None if nothing does.
+
+        `unsound` are the damaged artifacts that this ancestry was made with, and what is wrong with each.
+        """
+        if entry.key in self.roots or entry.full:
+            return None
+        for link in self._way_to_gap(entry):
+            needed = self.needs(link)
+            if not needed:
+                return f"it needs {link.parent}, which is not there" if link.parent else _no_parent(link)
+            if faults := [f"it needs {one.key}: {unsound[one.key]}" for one in needed if one.key in unsound]:
+                return faults[0]
+        return "what ends where it starts does not continue to it"
+
+    def _way_to_gap(self, entry: Entry) -> Iterator[Entry]:
+        """Yield an artifact that cannot be restored, and what it needs that cannot be restored either."""
+        at: Entry | None = entry
+        while at is not None:
+            yield at
+            at = next((one for one in self.needs(at) if one.key not in self.roots), None)
+
     def anchor(self, empty: Entry) -> Entry | None:
         """Return what an empty differential says is still all there is; None where that is gone.
 
@@ -523,6 +545,12 @@ class _Graph(Generic[Member]):
 
 def _taken(entry: Entry) -> datetime:
     return entry.taken
+
+
+def _no_parent(link: Entry) -> str:
+    if link.empty:
+        return "nothing was taken before it that it could continue"
+    return f"it starts at append index {link.lowest}, and nothing there ends at {link.lowest - 1}"
 
 
 def _line_of(entry: Entry) -> tuple[str, str]:

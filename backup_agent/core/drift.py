@@ -40,6 +40,7 @@ class Kind(StrEnum):
     FOREIGN = "foreign"
     VANISHED = "vanished"
     INDEX_DIFFERS = "index_differs"
+    CHAIN_BROKEN = "chain_broken"
 
 
 class Finding(NamedTuple):

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from backup_agent import durable
 from backup_agent.artifact.reading import Reading
+from backup_agent.catalog.copies import Notes
 from backup_agent.catalog.holdings import Holdings, of_database
 from backup_agent.catalog.index import index_of
 from backup_agent.catalog.journal import Journal
@@ -97,7 +98,7 @@ def back_up(run: Run) -> DatabaseResult:
     clear(run)
     if run.task.destinations:
         run.stages.enter("upload")
-    copies = copy_to_all(run)
+    copies = copy_to_all(run, record)
     return result(run, record, copies)
 
 
@@ -407,8 +408,11 @@ def _put_left_aside(run: Run) -> None:
         run.teller.tell("aside", run=run.task.run, name=name)
 
 
-def copy_to_all(run: Run) -> dict[str, str]:
-    """Copy what this database owes to each destination, in a child of its own; return what became of each."""
+def copy_to_all(run: Run, record: Record) -> dict[str, str]:
+    """Copy what this database owes to each destination, in a child of its own; return what became of this artifact.
+
+    A failure may be about an older artifact, which does not hold this one back.
+    """
     copies: dict[str, str] = {}
     for destination in run.task.destinations:
         task = CopyTask(
@@ -419,7 +423,8 @@ def copy_to_all(run: Run) -> dict[str, str]:
             settings=run.task.settings,
         )
         failure = copy.in_child(task, run.root, run.teller, run.cancel, stall=run.settings.limits.stall_timeout)
-        copies[destination] = "stored" if failure is None else "owed"
+        notes = Notes(run.root, destination, run.settings.storage.destinations[destination].identity)
+        copies[destination] = "stored" if failure is None or notes.has(record.key) else "owed"
         if failure is not None:
             run.copy_failures[destination] = failure
     return copies

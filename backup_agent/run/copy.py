@@ -1,19 +1,21 @@
 """Copying what is owed to one destination: a child, since boto3 must never be in memory beside a JVM.
 
-Copies go parents first, and a record is written at a destination only when all that its point needs is recorded
-there, of which the destination is asked: the first that fails ends the pass for its database, because what follows may
-need it. The destination is held (run.places) from the first copy to the last, and its lease looked after while it is
-sent and before each record: an agent that has lost it meanwhile ends its upload, and what it had uploaded gets no
-record from it.
+Copies go parents first, and a record is written at a destination only if everything that its point needs is there,
+records and files. The destination is asked for that, before the first byte is sent and again before the record is
+written: notes are not enough, since others can delete there. What lacks is copied first. If it cannot be copied, the
+differential is not published, and stays owed. The destination is held (run.places) from the first copy to the last, and
+its lease looked after while it is sent and before each record: an agent that has lost it meanwhile ends its upload, and
+what it had uploaded gets no record from it.
 """
 
 import json
 import os
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +25,10 @@ from backup_agent.catalog.holdings import of_database
 from backup_agent.catalog.index import index_of
 from backup_agent.catalog.journal import Journal
 from backup_agent.catalog.lease import Held
+from backup_agent.core.chains import Ancestry
 from backup_agent.core.entries import Entry
 from backup_agent.core.names import record_key
-from backup_agent.core.reasons import BackupError, Failure, PermanentError, Reason
+from backup_agent.core.reasons import BackupError, Failure, PermanentError, Reason, TransientError
 from backup_agent.core.records import Record
 from backup_agent.core.tasks import CopyTask
 from backup_agent.core.verdict import EndedBy
@@ -41,6 +44,9 @@ TASK = "BACKUP_AGENT_COPY"
 """Holds the task where a run starts the copy: a program that a run starts has no stdin. Nothing in it is secret."""
 
 LONGEST = timedelta(days=7)
+
+_ABOUT_ONE_ARTIFACT = frozenset({Reason.CHAIN_BROKEN, Reason.CHECKSUM_MISMATCH, Reason.NO_ARTIFACT})
+"""Reasons that say nothing of the next artifact: the destination answers, and takes copies."""
 
 
 class Copying:
@@ -96,34 +102,64 @@ class Copying:
                     yield tuple(standing.entries.values())
 
     def _copy_database(self, entries: tuple[Entry, ...], held: Held) -> Failure | None:
-        known = {entry.key: entry for entry in entries}
+        """Copy what one database owes; return the first failure.
+
+        A failure that is about one artifact holds back only what needs that artifact.
+        """
+        chain = _Needs(entries, self._store)
+        there = _Folder(self._store, entries[0].set, entries[0].database)
+        first: Failure | None = None
         for entry in self._notes.owed(entries):
             try:
-                for key in (*self._gone(entry, known), entry.key):
-                    self._copy(self._recorded(key), held)
+                for key in (*self._lacking(entry, chain, there), entry.key):
+                    self._copy(self._recorded(key), chain, there, held)
             except BackupError as error:
-                return error.failure
+                first = first or error.failure
+                if error.failure.reason not in _ABOUT_ONE_ARTIFACT:
+                    return first
+                self._teller.tell("warning", text="copy not made", because=f"{entry.key}: {error.failure.error}")
             except OSError as error:
-                return Failure(Reason.INTERNAL, f"{entry.key}: {error.filename}: {error.strerror}")
-        return None
+                return first or Failure(Reason.INTERNAL, f"{entry.key}: {error.filename}: {error.strerror}")
+        return first
 
-    def _gone(self, entry: Entry, known: Mapping[str, Entry]) -> tuple[str, ...]:
-        """Return what an artifact needs and has no record there any more, parents first; from now on it is owed.
+    def _lacking(self, entry: Entry, chain: "_Needs", there: "_Folder") -> tuple[str, ...]:
+        """Return what an artifact needs and is not whole at the destination, parents first; from now on it is owed.
 
-        A note is not enough: somebody may have emptied the bucket, or a lifecycle rule a part of it.
+        Raise PermanentError if a part of it is on the volume no more, and cannot be copied.
         """
-        gone: list[str] = []
-        parent = known.get(entry.parent or "")
-        while parent is not None and parent.key not in self._seen:
-            if self._store.stat(record_key(parent.key)) is not None:
-                break
-            self._notes.strike(parent.key)
-            self._teller.tell(
-                "warning", text="copied again", because=f"{parent.key} is not there any more, and {entry.key} needs it"
-            )
-            gone.append(parent.key)
-            parent = known.get(parent.parent or "")
-        return tuple(reversed(gone))
+        lacking: list[str] = []
+        for key in chain.of(entry):
+            if key in self._seen:
+                continue
+            found = there.fault(self._needed_record(key, entry))
+            if found is None:
+                continue
+            if not (self._root / record_key(key)).exists():
+                raise self._gap(entry, key, "it is on the volume no more")
+            self._notes.strike(key)
+            self._teller.tell("warning", text="copied again", because=f"{key}: {found}, and {entry.key} needs it")
+            lacking.append(key)
+        return tuple(lacking)
+
+    def _needed_record(self, key: str, entry: Entry) -> Record:
+        """Return the record of what an artifact needs, from the volume, else from the destination."""
+        if (self._root / record_key(key)).exists():
+            return self._recorded(key)
+        seen = self._store.look(record_key(key))
+        if seen is None:
+            raise self._gap(entry, key, "it is neither on the volume nor there")
+        try:
+            return records.parse(seen.content, key)
+        except ValueError as error:
+            raise self._gap(entry, key, f"its record there cannot be read: {error}") from error
+
+    def _gap(self, entry: Entry, key: str, why: str) -> PermanentError:
+        return PermanentError(
+            Reason.CHAIN_BROKEN,
+            f"{self._task.destination}: {entry.key} is not copied: it needs {key}, which is not whole there, and {why}",
+            "take a FULL, which starts a new chain there; `backup-agent prune --force --drop-owed "
+            f"{self._task.destination}` gives up on what cannot be copied",
+        )
 
     def _recorded(self, key: str) -> Record:
         """Return the record on the volume."""
@@ -133,9 +169,10 @@ class Copying:
             text = f"{self._root / record_key(key)} cannot be read: {error}"
             raise PermanentError(Reason.CHECKSUM_MISMATCH, text, "`backup-agent catalog diff` tells more") from error
 
-    def _copy(self, record: Record, held: Held) -> None:
+    def _copy(self, record: Record, chain: "_Needs", there: "_Folder", held: Held) -> None:
         """Copy an artifact, then its record, then note that both are there."""
-        if not self._is_there(record):
+        recorded = self._is_there(record)
+        if not recorded or there.fault(record) is not None:
             done = 0
 
             def progress(count: int) -> None:
@@ -152,12 +189,28 @@ class Copying:
             for key, file in zip(keys, record.files, strict=True):
                 self._store.put_artifact(key, folder / file.name, file, progress)
             held.check()
+        if not recorded:
+            self._still_whole(record, chain)
             self._record(record.model_copy(update={"fencing": held.number}))
         self._journal.done(record.key)
         self._notes.add(record.key)
         self._seen.add(record.key)
         self.copied += 1
         self._teller.tell("copied", place=self._task.destination, type=record.type.value, bytes=record.size)
+
+    def _still_whole(self, record: Record, chain: "_Needs") -> None:
+        """Raise TransientError if something that an artifact needs has gone while the artifact was sent."""
+        entry = Entry.of(record)
+        there = _Folder(self._store, record.set, record.database)
+        for key in chain.of(entry):
+            if found := there.fault(self._needed_record(key, entry)):
+                self._seen.discard(key)
+                raise TransientError(
+                    Reason.CHAIN_BROKEN,
+                    f"{self._task.destination}: {record.key} is not recorded: {key}, which it needs, went while it was "
+                    f"sent: {found}",
+                    "the next try copies both; find out who deletes there",
+                )
 
     def _record(self, record: Record) -> None:
         """Write a record; where one stands there meanwhile, let it be this artifact's."""
@@ -186,6 +239,74 @@ class Copying:
                 "find out who wrote it: another agent may have used this place",
             )
         return True
+
+
+class _Needs:
+    """What each artifact of one database needs to be restored, as far as the volume and the destination tell."""
+
+    def __init__(self, entries: tuple[Entry, ...], store: Store) -> None:
+        """`store` is asked about what the volume has no more."""
+        self._known = {entry.key: entry for entry in entries}
+        self._ancestry = Ancestry(entries)
+        self._store = store
+
+    def of(self, entry: Entry) -> tuple[str, ...]:
+        """Return the keys of what an artifact needs, parents first."""
+        found: dict[str, None] = {}
+        waiting = [entry]
+        while waiting:
+            for key in self._parents(waiting.pop()):
+                if key not in found:
+                    found[key] = None
+                    if parent := self._known.get(key) or self._elsewhere(key):
+                        waiting.append(parent)
+        return tuple(reversed(found))
+
+    def _parents(self, entry: Entry) -> tuple[str, ...]:
+        if entry.full:
+            return ()
+        if entry.parent is not None:
+            return (entry.parent,)
+        return tuple(one.key for one in self._ancestry.needs(self._known.get(entry.key, entry)))
+
+    def _elsewhere(self, key: str) -> Entry | None:
+        """Return what the destination has recorded under a key; None if that is nothing that can be read."""
+        seen = self._store.look(record_key(key))
+        try:
+            return Entry.of(records.parse(seen.content, key)) if seen else None
+        except ValueError:
+            return None
+
+
+class _Folder:
+    """What a destination has in the folder of one database at one moment: one listing, made when first needed."""
+
+    def __init__(self, store: Store, set_name: str, database: str) -> None:
+        """Nothing is asked yet."""
+        self._store = store
+        self._prefix = f"{set_name}/{database}/"
+
+    @cached_property
+    def _sizes(self) -> dict[str, int]:
+        return {one.key: one.size for one in self._store.list(self._prefix)}
+
+    def fault(self, record: Record) -> str | None:
+        """Say what lacks of an artifact; None if its record and all of its files are there, in the recorded size."""
+        if self._size(record_key(record.key)) is None:
+            return "its record is not there"
+        for file in record.files:
+            size = self._size(self._prefix + file.name)
+            if size is None:
+                return f"its file {file.name} is not there"
+            if size != file.size:
+                return f"its file {file.name} has {size} bytes, {file.size} were recorded"
+        return None
+
+    def _size(self, key: str) -> int | None:
+        if key in self._sizes:
+            return self._sizes[key]
+        found = self._store.stat(key)  # a listing may lag behind
+        return None if found is None else found.size
 
 
 def in_child(

@@ -30,7 +30,8 @@ def test_a_bucket_is_cataloged_as_a_volume_is(bucket: Place, tmp_path: Path) -> 
     root = tmp_path / "root"
     root.mkdir()
     volume = Place(LocalStore(root))
-    records = [made(hour, parts=hour % 2, set_name="a-b" if hour > 9 else "a") for hour in range(12)]
+    records = [made(hour, parts=hour % 2, set_name="a") for hour in range(10)]
+    records += [made(hour, parts=hour % 2, set_name="a-b") for hour in (24, 25)]
     for record in records:
         volume.add(record)
         bucket.add(record)
@@ -59,6 +60,7 @@ def test_a_bucket_is_cataloged_as_a_volume_is(bucket: Place, tmp_path: Path) -> 
         Kind.VANISHED,
         Kind.FOREIGN,
         Kind.CHECKSUM_CHANGED,
+        Kind.CHAIN_BROKEN,
     }
     assert after.without_artifact.keys() == {records[3].key}
     assert [orphan.key for orphan in after.orphans] == [records[4].key]

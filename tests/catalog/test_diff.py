@@ -73,9 +73,32 @@ def test_each_drift_is_found_and_nothing_is_repaired(place: Place, index: Path, 
     found = [(one.kind, one.key) for one in diff(place.store, index, checksums=True)]
 
     assert (kind, key.format(key=record.key)) in found
-    assert {one for one, _ in found} <= {kind, Kind.ARTIFACT_WITHOUT_RECORD, Kind.VANISHED}
+    assert {one for one, _ in found} <= {kind, Kind.ARTIFACT_WITHOUT_RECORD, Kind.VANISHED, Kind.CHAIN_BROKEN}
     assert tree(tmp_path) == before
     assert [(one.kind, one.key) for one in diff(place.store, index, checksums=True)] == found
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        pytest.param(lambda place, one: place.remove(one), id="gone"),
+        pytest.param(lambda place, one: place.store.delete(one.key), id="its file gone"),
+        pytest.param(lambda place, one: place.damage(one), id="damaged"),
+        pytest.param(lambda place, one: place.put(record_key(one.key), b"{"), id="its record garbled"),
+    ],
+)
+@pytest.mark.parametrize("warm", [False, True], ids=["without an index", "with one"])
+def test_a_chain_with_a_hole_is_told_of_each_artifact_that_cannot_be_restored(
+    place: Place, index: Path, spoil: Callable[[Place, Record], None], *, warm: bool
+) -> None:
+    full, first, second = (place.add(made(hour)) for hour in range(3))
+    if warm:
+        survey(place.store, index)
+    spoil(place, full)
+
+    found = {one.key: one.text for one in diff(place.store, index) if one.kind is Kind.CHAIN_BROKEN}
+
+    assert found.keys() == {first.key, second.key}
 
 
 @pytest.mark.parametrize("warm", [False, True], ids=["without an index", "with one"])

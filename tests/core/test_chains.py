@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backup_agent.core.chains import (
+    Ancestry,
     Chain,
     ChainLimits,
     Decision,
@@ -26,6 +27,7 @@ from backup_agent.core.chains import (
     same_line,
     version_line,
 )
+from backup_agent.core.entries import Entry
 from backup_agent.core.records import ArtifactFile, BackupType, Header, Record
 
 START = datetime(2026, 11, 23, 2, 0, tzinfo=UTC)
@@ -162,6 +164,33 @@ def test_chains_are_told_by_ids_and_ranges(text: str, expected: list[str], loose
 
     assert shown(chains(found)) == expected
     assert names(hole.record for hole in holes(found)) == loose
+
+
+GAPS = [
+    pytest.param("F1[1-10] D1[11-15] E1", {}, {}, id="none"),
+    pytest.param("D1[11-15]<F1 D2[16-20]<D1 E1<D2", {}, dict.fromkeys(("D1", "D2", "E1"), "it needs F1, which is not there"), id="full gone"),
+    pytest.param("F1[1-10] D2[16-20]<D1", {}, {"D2": "it needs D1, which is not there"}, id="link gone"),
+    pytest.param("F1[1-10] D2[16-20]", {}, {"D2": "it starts at append index 16, and nothing there ends at 15"}, id="link gone that no record names"),
+    pytest.param("E1", {}, {"E1": "nothing was taken before it that it could continue"}, id="empty alone"),
+    pytest.param("F1[1-10] D1[11-15] D2[16-20]", {"F1": "cut"}, dict.fromkeys(("D1", "D2"), "it needs F1: cut"), id="full damaged"),
+    pytest.param("F1[1-10] D1[8-12]@5.26.1", {}, {"D1": "what ends where it starts does not continue to it"}, id="no overlap before 2026.02"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "unsound", "expected"), GAPS)
+def test_what_cannot_be_restored_says_what_its_chain_lacks(
+    text: str, unsound: dict[str, str], expected: dict[str, str]
+) -> None:
+    entries = [Entry.of(one) for one in records(text).values()]
+    faults = {f"default/orders/{name}": fault for name, fault in unsound.items()}
+    ancestry = Ancestry(entries, faults)
+    found = {
+        one.key.rpartition("/")[2]: gap.replace("default/orders/", "")
+        for one in entries
+        if one.key not in faults and (gap := ancestry.gap(one, faults))
+    }
+
+    assert found == expected
 
 
 @pytest.mark.parametrize(

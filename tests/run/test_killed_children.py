@@ -19,7 +19,7 @@ import pytest
 from tests.agent.test_copies import KEYS
 from tests.components.seaweedfs import BUCKET, SeaweedFS
 from tests.run.outside import begun, broken, faults, of_bucket, of_folder, records
-from tests.run.worlds import RETENTION, World, aged, owing
+from tests.run.worlds import RETENTION, World, aged, chained, owing
 
 HERE = Path(__file__).parent
 COPY = "backup_agent.run.copy:main"
@@ -207,6 +207,38 @@ def test_a_copy_killed_at_any_step_breaks_nothing_leaves_no_lease_and_is_ended_b
 
     assert step > 40
     assert orphans > 5
+
+
+@pytest.mark.parametrize("what", ["record and file", "file"])
+def test_a_copy_killed_at_any_step_never_shows_a_differential_without_the_full_that_went_from_the_bucket(
+    tmp_path: Path, dying: Dying, seaweedfs: SeaweedFS, what: str
+) -> None:
+    places = Places(tmp_path, seaweedfs)
+    for step in range(LONGEST):
+        world = places.make(str(step), chained, on_volume=True)
+        full, _, newest = world.kept
+        later = {path: path.read_bytes() for path in world.root.glob(f"{newest}*")}
+        for path in later:
+            path.unlink()
+        result_of(dying.run(COPY, world, None, destination="offsite", sets=["default"]))
+        for key in (full,) if what == "file" else (full, f"{full}.json"):
+            seaweedfs.client().delete_object(Bucket=BUCKET, Key=f"{world.destinations['offsite']['prefix']}/demo/{key}")
+        for path, data in later.items():
+            path.write_bytes(data)
+
+        died = dying.run(COPY, world, step, destination="offsite", sets=["default"])["died"]
+        seen = places.seen(world)
+        if f"{newest}.json" in seen:
+            assert list(broken(seen, [newest])) == []
+        result = result_of(dying.run(COPY, world, None, destination="offsite", sets=["default"]))
+
+        assert "reason" not in result, result
+        seen = places.seen(world)
+        assert list(faults(seen, ours=(), strangers={})) == []
+        assert list(broken(seen, world.kept)) == []
+        if not died:
+            break
+    assert step > 20
 
 
 def test_a_copy_that_was_cut_off_and_is_not_wanted_any_more_goes_after_its_grace(

@@ -183,6 +183,16 @@ def owing(world: World) -> World:
     return world
 
 
+def chained(world: World) -> World:
+    """Fill a volume with one chain of a full and two differentials, of which all are kept."""
+    world.kept = [f"default/orders/{name('orders', days)}" for days in (3, 2, 1)]
+    first, second, third = world.kept
+    world.add(first, 3, 1, 10)
+    world.add(second, 2, 11, 20, parent=first)
+    world.add(third, 1, 21, 30, parent=second)
+    return world
+
+
 def small(world: World) -> World:
     """Fill a place with little of everything that retention does there."""
     at = {days: f"default/orders/{name('orders', days)}" for days in (6, 5, 4, 2, 1)}
