@@ -55,7 +55,7 @@ def record(database: str, number: int) -> Record:
         ),
         files=(ArtifactFile(name=name, size=SIZE, sha256="ab" * 32),),
         raw_size=3 * SIZE,
-        request=f"hourly-{taken:%Y%m%dT%H%M%SZ}",
+        request=f"hourly@{taken:%Y%m%dT%H%M%SZ}",
         started=taken,
         finished=taken + timedelta(seconds=40),
         source="server-1:6362",

@@ -99,7 +99,7 @@ def _answer(settings: Settings, what: str) -> Answer:
 
 
 def _show_answer(answer: Answer) -> None:
-    asked = answer.request if isinstance(answer.request, str) else json.dumps(answer.request, ensure_ascii=False)
+    asked = "rejected" if answer.request is None else json.dumps(answer.request, ensure_ascii=False)
     dropped = f"as {', '.join(answer.files)}" if answer.files else f"by schedule {answer.schedule}"
     pairs = [("request", asked), ("received", f"{printing.moment(answer.received)} {dropped}")]
     if answer.started:

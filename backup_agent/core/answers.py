@@ -182,14 +182,28 @@ class Answer(Value):
     reason: Reason | None = None
     error: str | None = None
     hint: str | None = None
-    request: dict[str, Any] | str | None = Field(
-        default=None, description="what was asked; its text where it is no JSON"
-    )
+    request: dict[str, Any] | None = Field(default=None, description="what was asked; absent where it was rejected")
 
     @property
     def asked(self) -> Request:
         """The request, parsed again from what was kept."""
         return Request.model_validate(self.request)
+
+    @property
+    def attribution(self) -> dict[str, str]:
+        """Return who asked and why as fields of a log line, under the record's names, without what is not known."""
+        said = self.request or {}
+        fields = {"requested_by": said.get("requested_by"), "note": said.get("reason")}
+        return {name: text for name, text in fields.items() if text}
+
+    def expired(self, now: datetime) -> Failure | None:
+        """Return why the request must not be begun any more: its `not_after` has passed."""
+        not_after = self.asked.not_after if self.request and "not_after" in self.request else None
+        if not_after is None or now <= not_after:
+            return None
+        return Failure(
+            Reason.EXPIRED, f"it was not to be begun after {not_after.isoformat()}, and had not begun by then"
+        )
 
     def becomes(self, state: State, now: datetime, failure: Failure | None = None) -> "Answer":
         """Return the answer in another state; raise ValueError where `NEXT` does not allow it."""
@@ -265,12 +279,10 @@ def rejected(
     ticket: str,
     files: tuple[str, ...],
     faults: tuple[str, ...],
-    content: dict[str, Any] | str | None,
     now: datetime,
-    reason: Reason = Reason.INVALID_REQUEST,
 ) -> Answer:
-    """Return the answer to a request that cannot be taken."""
-    failure = Failure(reason, "\n".join(faults))
+    """Return the answer to a request that cannot be taken. Nothing of the file's content is in it."""
+    failure = Failure(Reason.INVALID_REQUEST, "\n".join(faults))
     return Answer(
         id=id,
         state=State.REJECTED,
@@ -278,8 +290,7 @@ def rejected(
         files=files,
         received=now,
         finished=now,
-        reason=reason,
+        reason=failure.reason,
         error=failure.error,
         hint=failure.advice,
-        request=content,
     )

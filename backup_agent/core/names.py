@@ -8,7 +8,11 @@ from datetime import UTC, datetime, timedelta
 
 from backup_agent.core.escaping import quoted
 
+# Three name spaces that cannot meet: what a dropped file may call itself, what the agent calls a schedule's run
+# (`nightly@20261123T010000Z`), and what a command calls its request (`cli@20261123T010000000000Z-17`, the file's name).
 REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+COMMAND_ID = re.compile(r"cli@\d{8}T\d{12}Z-\d{1,10}")
+ANY_REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,127}")
 # A set is a folder beside the file that says whose the root is.
 SET = re.compile(r"(?!owner\.json\Z)[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 DATABASE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,127}")
@@ -27,6 +31,15 @@ time, up to 14 hours away from UTC; the rest is for a name that was chosen long 
 RECORD_SUFFIX = ".json"
 HOLD_SUFFIX = ".hold.json"
 DAMAGE_SUFFIX = ".damaged.json"
+
+
+def command_id(now: datetime, process: int) -> str:
+    """Return a new id for the request of a command: its file's name too, by which the agent knows it.
+
+    >>> command_id(datetime(2026, 11, 23, 1, 0, tzinfo=UTC), 17)
+    'cli@20261123T010000000000Z-17'
+    """
+    return f"cli@{now.astimezone(UTC):%Y%m%dT%H%M%S%f}Z-{process}"
 
 
 def artifact_name(database: str, taken: datetime) -> str:

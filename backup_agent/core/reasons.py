@@ -32,6 +32,7 @@ class Reason(StrEnum):
     CLOCK = "clock"
     NOT_FOUND = "not_found"
     INVALID_REQUEST = "invalid_request"
+    EXPIRED = "expired"
     COPIES_OWED = "copies_owed"
     INTERNAL = "internal"
 
@@ -64,6 +65,7 @@ HINTS: dict[Reason, str] = {
     Reason.CLOCK: "set the clock of the node",
     Reason.NOT_FOUND: "`backup-agent status` and `backup-agent list` show what exists",
     Reason.INVALID_REQUEST: "`backup-agent schema request` prints what a request may say",
+    Reason.EXPIRED: "ask again, with a later `not_after` or none, once the agent starts what is asked for",
     Reason.COPIES_OWED: "the backup is safe on the volume; the copy is retried until it succeeds",
     Reason.INTERNAL: "please report this with the log of the run",
 }

@@ -136,12 +136,12 @@ def decide(timetable: Timetable, handled: Handled | None, now: datetime, *, wait
 
 
 def request_id(schedule: str, due: datetime) -> str:
-    """Return the id of the request that a due time makes.
+    """Return the id of the request that a due time makes. No dropped file can take it: their ids hold no `@`.
 
     >>> request_id("nightly", datetime(2026, 11, 23, 2, 0, tzinfo=UTC))
-    'nightly-20261123T020000Z'
+    'nightly@20261123T020000Z'
     """
-    return f"{schedule}-{due.astimezone(UTC):%Y%m%dT%H%M%SZ}"
+    return f"{schedule}@{due.astimezone(UTC):%Y%m%dT%H%M%SZ}"
 
 
 def next_runs(timetables: Mapping[str, Timetable], now: datetime, count: int) -> tuple[Run, ...]:

@@ -23,7 +23,7 @@ class Account:
 
     def request(self, answer: Answer) -> None:
         """Count a request's last state."""
-        action = "any" if answer.request is None or isinstance(answer.request, str) else answer.action
+        action = "any" if answer.request is None else answer.action
         self._metrics.requests.labels(action=action, outcome=answer.state.value).inc()
 
     def copy_refused(self, destination: str, reason: Reason) -> None:

@@ -42,7 +42,10 @@ class Actions:
         if answer.action in PASSES:
             self.keeping.passes.accept(answer)
             return
+        failure = answer.expired(now)
         try:
+            if failure is not None:
+                raise PermanentError(failure.reason, failure.error, failure.hint)
             answer = self._do(answer, now)
         except BackupError as error:
             answer = answer.becomes(State.FAILED, now, error.failure)

@@ -446,6 +446,9 @@ class Agent:
 
     def _advance(self) -> None:
         """Start whatever may start now: a backup, else a pass; retention first where it has waited too long."""
+        if self._ending_by is None:
+            self._backups.expire(_now())
+            self._passes.expire(_now())
         if self._ending_by is not None or not self._surveyed or self._standing.paused is not None:
             return
         monotonic = time.monotonic()

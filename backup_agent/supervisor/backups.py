@@ -35,6 +35,8 @@ class Backups:
         self._answered = answered
         self._waiting: dict[str, bytes] = {}
         self._waiting_sets: Counter[str] = Counter()
+        self._deadlines: dict[str, datetime] = {}
+        """`not_after` of the requests that have one and have not started."""
         self.active: dict[str, Answer] = {}
         self._running: dict[str, Job] = {}
         self._unwritten: dict[str, Answer] = {}
@@ -43,6 +45,8 @@ class Backups:
         """Queue an accepted request."""
         self._waiting[answer.id] = answer.to_json()
         self._waiting_sets[answer.set or ""] += 1
+        if (not_after := answer.asked.not_after) is not None:
+            self._deadlines[answer.id] = not_after
         self._show_positions()
 
     def answer_also(self, identity: str, files: tuple[str, ...]) -> None:
@@ -223,6 +227,20 @@ class Backups:
         self.active[identity] = answer
         self._save(answer, now)
         return [run for run, job in self._running.items() if job.request == identity]
+
+    def expire(self, now: datetime) -> None:
+        """Answer the requests that have not started and must not be started any more."""
+        for identity in [identity for identity, not_after in self._deadlines.items() if now > not_after]:
+            del self._deadlines[identity]
+            answer = self.find(identity)
+            failure = answer.expired(now) if answer is not None and answer.state is State.QUEUED else None
+            if answer is None or failure is None:
+                continue
+            if identity in self._waiting:
+                self._take_waiting(identity)
+            for database in answer.open:
+                answer = answer.with_result(database, answer.databases[database].failed(failure, now))
+            self._conclude(answer.becomes(State.FAILED, now, failure))
 
     def open_runs(self) -> tuple[str, ...]:
         """Return the runs of earlier attempts whose staging folders are still wanted."""

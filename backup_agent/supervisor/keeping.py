@@ -237,20 +237,28 @@ class Keeping:
     def _conclude(self, name: str, told: PassReport, seconds: float) -> None:
         wish, result = self._wishes.pop(name), told.result
         monotonic, now = time.monotonic(), _now()
+        answer = self.passes.find(wish.request or "")
         if wish.kind == "prune":
             every = self.settings.limits.prune_every.total_seconds()
             self.passes.pruned(wish, result, seconds, every, monotonic, now)
             if result.reason is Reason.CLOCK:
                 self.discovery.doubt()
             self.account.pass_ended(wish.place, result.reason if result.outcome is Outcome.FAILED else None)
-            lines.retention_ended(wish.place, wish.request, result, seconds).log()
+            lines.retention_ended(wish.place, answer, result, seconds).log()
         else:
             if wish.place in self.passes.places and told.oldest is not None:
                 self.passes.places[wish.place].oldest_verified = told.oldest
             wait = VERIFY_SECONDS if told.next_seconds is None else told.next_seconds
             self.passes.verified(wish, result, wait, monotonic, now)
             if result.outcome is Outcome.FAILED and not result.damaged:
-                log.warning("not read again", place=wish.place, reason=result.reason, error=result.error)
+                log.warning(
+                    "not read again",
+                    place=wish.place,
+                    request=wish.request,
+                    **(answer.attribution if answer is not None else {}),
+                    reason=result.reason,
+                    error=result.error,
+                )
 
     def _copied(self, run: Run, code: int) -> None:
         place = run.destination or ""

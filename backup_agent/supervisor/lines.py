@@ -56,6 +56,7 @@ def backup_ended(
     """Return the line that tells all of one attempt at one database."""
     fields = {
         "request": answer.id,
+        **answer.attribution,
         "schedule": answer.schedule,
         "run": run,
         "set": set_name,
@@ -86,7 +87,14 @@ def backup_ended(
 
 def request_accepted(answer: Answer) -> Line:
     """Return the line for a request that was taken from the folder, accepted or rejected."""
-    fields = {"request": answer.id, "state": answer.state.value, "files": answer.files, "error": answer.error}
+    fields = {
+        "request": answer.id,
+        "action": answer.action,
+        **answer.attribution,
+        "state": answer.state.value,
+        "files": answer.files,
+        "error": answer.error,
+    }
     return Line(STATE_LEVELS[answer.state], "request", fields)
 
 
@@ -95,6 +103,7 @@ def request_answered(answer: Answer) -> Line:
     fields = {
         "request": answer.id,
         "action": answer.action,
+        **answer.attribution,
         "state": answer.state.value,
         "reason": answer.reason,
         "error": answer.error,
@@ -104,12 +113,13 @@ def request_answered(answer: Answer) -> Line:
     return Line(STATE_LEVELS[answer.state], "request answered", _known(fields))
 
 
-def retention_ended(place: str, request: str | None, result: PlaceResult, seconds: float) -> Line:
-    """Return the line for a pass of retention."""
+def retention_ended(place: str, answer: Answer | None, result: PlaceResult, seconds: float) -> Line:
+    """Return the line for a pass of retention; `answer` is that of the request it was made for, if there is one."""
     applied = result.outcome in (Outcome.SUCCEEDED, Outcome.SUCCEEDED_WITH_WARNINGS)
     fields = {
         "place": place,
-        "request": request,
+        "request": answer.id if answer is not None else None,
+        **(answer.attribution if answer is not None else {}),
         "kept": result.kept,
         "deleted": result.deleted,
         "freed": result.freed,

@@ -122,6 +122,17 @@ class Passes:
                 answer = answer.with_place(place, result.failed(failure))
         self._save(answer, now)
 
+    def expire(self, now: datetime) -> None:
+        """Answer for the places that have not begun and must not be begun any more."""
+        for answer in list(self._open.values()):
+            failure = answer.expired(now)
+            waiting = [place for place, result in answer.places.items() if result.outcome is Outcome.WAITING]
+            if failure is None or not waiting:
+                continue
+            for place in waiting:
+                answer = answer.with_place(place, answer.places[place].failed(failure))  # noqa: PLW2901  a new value
+            self._save(answer, now)
+
     # Choosing
 
     def asked(self) -> Wish | None:

@@ -5,7 +5,7 @@
                       pending/<id>.json   accepted, waits
                       running/<id>.json   has had a start
                       done/<id>.json      answered for good
-                      rejected/<ticket>.json   a file that could not be taken, as it came
+                      rejected/<ticket>.json   a file that could not be taken, as it came: its content, owner and mode
                       reserve/            room for answers on a full volume
     <requests>/answers/<id>.json, <requests>/x.status.json   the answers
 
@@ -18,6 +18,7 @@ Forgetting needs no order: each file goes by itself, when it says that it has ha
 
 import errno
 import fcntl
+import hashlib
 import os
 import stat
 import time
@@ -33,8 +34,10 @@ import structlog
 
 from backup_agent import durable
 from backup_agent.core.answers import LEGACY_WORD, Answer, State, rejected
+from backup_agent.core.names import COMMAND_ID
 from backup_agent.core.reasons import PermanentError, Reason
 from backup_agent.core.requests import LARGEST, Action, InvalidRequestError, Request, is_whole, parse
+from backup_agent.supervisor.presence import LOCK
 from backup_agent.supervisor.reserve import Reserve
 
 LEGACY_REQUEST = "backup.request"
@@ -42,9 +45,15 @@ LEGACY_STATUS = "backup.status"
 ENDINGS = (".request", ".json")
 ANSWER_ENDING = ".status.json"
 QUIET_SECONDS = 2.0
+NAME_MAX = 255
+"""Bytes of the longest file name."""
 
 NAME_IS_TAKEN = frozenset({errno.EISDIR, errno.EPERM, errno.ENAMETOOLONG})
 """A directory stands under a name, or another's file in a sticky folder; or the name is none. No later try mends it."""
+
+CUT = "~"
+HASH_DIGITS = 16
+"""What follows the cut name of an answer to a file whose name is too long."""
 
 LARGEST_ANSWER = 16 * 2**20
 """More bytes than an answer ever has; what has more is somebody else's."""
@@ -134,7 +143,7 @@ class Spool:
         A lock of the process, not flock's: children need none, and a new life in the same process is no stranger. Where
         the volume has no locks nothing tells agents apart, and the storage root's lock has to do.
         """
-        path = self._spool / ".lock"
+        path = self.folder / LOCK
         with suppress(FileNotFoundError):
             if self._lock is not None and os.path.samestat(os.fstat(self._lock), path.stat()):
                 return
@@ -233,7 +242,7 @@ class Spool:
             f"cannot be moved ({error.strerror}): the agent runs as uid {os.getuid()}. It stays where it is, and is "
             f"taken once it can be: remove it, or let that uid own {self.folder}"
         )
-        taken = self._reject(path, ticket, b"", (fault,), now)
+        taken = self._reject(path, ticket, (fault,), now)
         self.publish(taken.answer, (name,))
         self._beside(name, taken.answer)
         self._immovable[name] = version
@@ -264,31 +273,32 @@ class Spool:
         return taken
 
     def _judge(self, path: Path, ticket: str, now: datetime) -> Taken:
-        data = b""
         try:
             data = read_request(path)
             path.name.encode()
             request = parse(data, self._root)
         except UnicodeEncodeError:
-            return self._reject(path, ticket, data, ("the file's name is not UTF-8: give it another",), now)
+            return self._reject(path, ticket, ("the file's name is not UTF-8: give it another",), now)
         except InvalidRequestError as error:
-            return self._reject(path, ticket, data, error.faults, now)
-        identity = ticket if request.id is None or request.action is Action.CANCEL else request.id
+            return self._reject(path, ticket, error.faults, now)
+        identity = request.id
+        if identity is None or request.action is Action.CANCEL:
+            identity = command_of(path.name) or ticket
         try:
             earlier = self.load(identity)
         except PermanentError as error:
-            return self._reject(path, ticket, data, (f"id: {error.failure.error}; write another id, or none",), now)
+            return self._reject(path, ticket, (f"id: {error.failure.error}; write another id, or none",), now)
         if earlier is None:
             fault = self._refuse(request.set_name(self._root)) if request.action is Action.BACKUP else None
             if fault is not None:
-                return self._reject(path, ticket, data, (fault,), now)
+                return self._reject(path, ticket, (fault,), now)
             answer = self._accept(request, identity, ticket, (path.name,), None, now)
             return Taken(answer, new=True)
         if earlier.ticket == ticket:
             return Taken(earlier, new=True)
         if earlier.request != request.content():
             fault = f"id: {identity!r} has been used for another request; write another id, or none"
-            return self._reject(path, ticket, data, (fault,), now)
+            return self._reject(path, ticket, (fault,), now)
         if path.name not in earlier.files:
             earlier = earlier.model_copy(update={"files": (*earlier.files, path.name)})
             self._write(earlier)
@@ -327,11 +337,9 @@ class Spool:
             self.clear_legacy_status()
         return answer
 
-    def _reject(self, path: Path, ticket: str, data: bytes, faults: tuple[str, ...], now: datetime) -> Taken:
-        text = data[:LARGEST].decode(errors="replace")
-        shown = text if len(text) <= 1000 else text[:1000] + "…"  # noqa: PLR2004  enough to recognise it by
+    def _reject(self, path: Path, ticket: str, faults: tuple[str, ...], now: datetime) -> Taken:
         name = os.fsencode(path.name).decode(errors="backslashreplace")
-        answer = rejected(id=ticket, ticket=ticket, files=(name,), faults=faults, content=shown or None, now=now)
+        answer = rejected(id=ticket, ticket=ticket, files=(name,), faults=faults, now=now)
         return Taken(answer, new=True)
 
     # The ledger
@@ -406,7 +414,7 @@ class Spool:
             self._tell(self.folder / LEGACY_STATUS, answer, word.encode() + b"\n")
 
     def _beside(self, name: str, answer: Answer) -> None:
-        """Write the answer beside the dropped file. A name too long for its ending has its answer by id alone."""
+        """Write the answer beside the dropped file."""
         self._tell(self.folder / answer_name(name), answer)
 
     def _tell(self, path: Path, answer: Answer, content: bytes | None = None) -> None:
@@ -499,7 +507,10 @@ class Spool:
         path.unlink(missing_ok=True)
         if path.parent == self.folder:
             base = path.name.removesuffix(ANSWER_ENDING)
-            for name in (base, f"{base}.request"):
+            names = [base, f"{base}.request"]
+            if base[-1 - HASH_DIGITS : -HASH_DIGITS] == CUT:
+                names += [name for name in self._newest if answer_name(name) == path.name]
+            for name in names:
                 self._newest.pop(name, None)
                 if name == LEGACY_REQUEST:
                     self.clear_legacy_status()
@@ -578,10 +589,25 @@ def is_request_name(name: str) -> bool:
 def answer_name(name: str) -> str:
     """Return the name of the answer beside a dropped file.
 
+    A name too long for the ending is cut, and told from others by the SHA-256 of the whole name.
+
     >>> answer_name("x.request"), answer_name("x.json")
     ('x.status.json', 'x.json.status.json')
     """
-    return name.removesuffix(".request") + ANSWER_ENDING
+    base = os.fsencode(name.removesuffix(".request"))
+    if len(base) + len(ANSWER_ENDING) <= NAME_MAX:
+        return os.fsdecode(base) + ANSWER_ENDING
+    cut = NAME_MAX - len(ANSWER_ENDING) - HASH_DIGITS - len(CUT)
+    while base[cut] & 0xC0 == 0x80:  # noqa: PLR2004  within a character of UTF-8
+        cut -= 1
+    digest = hashlib.sha256(os.fsencode(name)).hexdigest()[:HASH_DIGITS]
+    return os.fsdecode(base[:cut]) + CUT + digest + ANSWER_ENDING
+
+
+def command_of(name: str) -> str | None:
+    """Return the id that a file's name gives a request of `backup-agent`'s commands; None for any other file."""
+    stem = name.removesuffix(".request")
+    return stem if COMMAND_ID.fullmatch(stem) else None
 
 
 def read_request(path: Path) -> bytes:

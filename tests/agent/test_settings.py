@@ -15,7 +15,7 @@ def test_a_run_missed_while_the_agent_was_down_is_made_up_for_once(live: Live) -
     live.handled("hourly", f"{HOURLY} UTC", timedelta(hours=3))
     due = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
     live.start()
-    answer = live.final(f"hourly-{due:%Y%m%dT%H%M%SZ}")
+    answer = live.final(f"hourly@{due:%Y%m%dT%H%M%SZ}")
 
     assert answer["state"] == "succeeded"
     assert answer["schedule"] == "hourly"

@@ -115,6 +115,23 @@ def test_a_result_of_a_database_takes_the_place_of_the_one_before() -> None:
 
 
 def test_a_rejection_says_every_fault() -> None:
-    one = rejected(id="t", ticket="t", files=("x.json",), faults=("a", "b"), content="?", now=NOW)
+    one = rejected(id="t", ticket="t", files=("x.json",), faults=("a", "b"), now=NOW)
 
     assert (State.REJECTED, Reason.INVALID_REQUEST, "a\nb") == (one.state, one.reason, one.error)
+
+
+def test_who_asked_and_why_are_told_by_the_records_names() -> None:
+    asked = answer(request={"requested_by": "the DBA", "reason": "before the upgrade"})
+
+    assert asked.attribution == {"requested_by": "the DBA", "note": "before the upgrade"}
+    assert answer(request=None).attribution == answer(request={"reason": ""}).attribution == {}
+
+
+def test_a_request_expires_after_its_time_and_not_at_it() -> None:
+    asked = answer(request={"not_after": NOW.isoformat()})
+    failure = asked.expired(NOW + timedelta(seconds=1))
+
+    assert asked.expired(NOW) is None
+    assert failure is not None
+    assert failure.reason is Reason.EXPIRED
+    assert answer().expired(NOW) is answer(request=None).expired(NOW) is None

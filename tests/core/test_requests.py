@@ -1,6 +1,7 @@
 """What a request may say, and what is said of one that says something else."""
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -78,10 +79,14 @@ def test_a_path_that_leaves_the_root_or_has_more_than_one_name_is_refused(path: 
     ("document", "said"),
     [
         pytest.param({"typ": "FULL"}, "typ: no such field (fields are action, id", id="unknown field"),
-        pytest.param({"type": "INCREMENTAL"}, "type: input should be 'FULL', 'DIFF' or 'AUTO'", id="unknown type"),
-        pytest.param({"type": 1}, "type:", id="wrong type of type"),
-        pytest.param({"action": "explode"}, "action: input should be 'backup'", id="unknown action"),
-        pytest.param({"action": "drill"}, "'drill' is not built yet; this version carries out `backup`", id="later"),
+        pytest.param(
+            {"type": "INCREMENTAL"}, "type: one of `FULL`, `DIFF`, `AUTO` expected (got text)", id="unknown type"
+        ),
+        pytest.param(
+            {"type": 1}, "type: one of `FULL`, `DIFF`, `AUTO` expected (got a number)", id="wrong type of type"
+        ),
+        pytest.param({"action": "explode"}, "action: one of `backup`, `cancel`, ", id="unknown action"),
+        pytest.param({"action": "drill"}, "`drill` is not built yet; this version carries out `backup`", id="later"),
         pytest.param({"action": "hold", "reason": "audit"}, "`artifact` is missing", id="hold of nothing"),
         pytest.param({"action": "hold", "artifact": "a/b/c"}, "`reason` is missing", id="hold without a reason"),
         pytest.param({"force": True}, "`force` means nothing to `backup`", id="force of a backup"),
@@ -90,15 +95,51 @@ def test_a_path_that_leaves_the_root_or_has_more_than_one_name_is_refused(path: 
         ),
         pytest.param({"action": "prune", "drop_owed": "s3"}, "write `force`", id="give up copies lightly"),
         pytest.param({"action": "cancel"}, "`id` is missing", id="cancel of nothing"),
-        pytest.param({"id": "../x"}, "id:", id="an id that is a path"),
-        pytest.param({"id": "x" * 129}, "id:", id="an id that is too long"),
+        pytest.param({"id": "../x"}, "id: letters, digits, ", id="an id that is a path"),
+        pytest.param({"id": "x" * 129}, "id: letters, digits, ", id="an id that is too long"),
+        pytest.param({"id": "x\n"}, "id: letters, digits, ", id="an id with a line break"),
+        pytest.param({"id": " x"}, "id: letters, digits, ", id="an id with a space"),
+        pytest.param({"id": ""}, "id: letters, digits, ", id="an empty id"),
+        pytest.param(
+            {"id": "hourly@20261129T211200Z"}, "id: an id without `@` expected", id="the id of a schedule's run"
+        ),
+        pytest.param({"id": "cli@20261129T211200000000Z-7"}, "id: an id without `@`", id="the id of a command"),
+        pytest.param(
+            {"action": "prune", "dry_run": "yes"}, "dry_run: `true` or `false` expected", id="text as a boolean"
+        ),
+        pytest.param(
+            {"action": "prune", "force": 1}, "`false` expected, without quotes (got a number)", id="a number as one"
+        ),
+        pytest.param(
+            {"action": "verify", "heal": "true"}, "heal: `true` or `false` expected", id="a boolean in quotes"
+        ),
+        pytest.param({"reason": "x" * 1001}, "reason: at most 1000 characters expected (got 1001)", id="a long reason"),
+        pytest.param(
+            {"reason": None, "path": {}}, "path: text in quotes expected (got an object)", id="object for text"
+        ),
+        pytest.param(
+            {"databases": 5}, "databases: a name or a list of names expected (got a number)", id="number as name"
+        ),
+        pytest.param({"databases": ["a", None]}, "(item 2 is null)", id="null as a name"),
+        pytest.param({"databases": ["a", "b c"]}, "(item 2 is something else)", id="odd bytes in a list"),
+        pytest.param({"force": False}, "`force` means nothing to `backup`", id="a boolean field that is false"),
+        pytest.param({"action": "pause", "place": None}, "`place` means nothing to `pause`", id="a field that is null"),
+        pytest.param(
+            {"action": "prune", "database": "a"}, "`database` means nothing to `prune`", id="prune of a database"
+        ),
+        pytest.param({"action": "verify", "path": "a"}, "`path` means nothing to `verify`", id="verify of a set"),
+        pytest.param({"action": "resume", "type": "FULL"}, "`type` means nothing to `resume`", id="resume of a type"),
+        pytest.param(
+            {"action": "hold", "artifact": "a/b/c", "reason": " "}, "`reason` is missing", id="a blank reason"
+        ),
+        pytest.param(b'{"id": ' + b"9" * 5000 + b"}", "a number has too many digits", id="a number without end"),
         pytest.param({"database": "a", "databases": ["b"]}, "both given", id="two ways at once"),
         pytest.param({"databases": []}, "name at least one database", id="an empty list"),
         pytest.param({"database": "a;b"}, "a database name or glob expected", id="odd bytes in a name"),
-        pytest.param([], "a JSON object expected, got list", id="a list"),
+        pytest.param([], "a JSON object expected (got a list)", id="a list"),
         pytest.param(b"", "not JSON", id="nothing"),
         pytest.param(b'{"type":', "not JSON", id="half"),
-        pytest.param(b'{"type":"FULL","type":"DIFF"}', "type: stands twice", id="a key twice"),
+        pytest.param(b'{"type":"FULL","type":"DIFF"}', "type: given twice", id="a key twice"),
         pytest.param(b'{"reason":"\xff"}', "not UTF-8 at byte 11", id="not UTF-8"),
         pytest.param(b"[" * 60000, "nested too deeply", id="nested deeply"),
         pytest.param(b" " * (LARGEST + 1), "a request has at most 65536", id="too large"),
@@ -106,6 +147,71 @@ def test_a_path_that_leaves_the_root_or_has_more_than_one_name_is_refused(path: 
 )
 def test_what_is_wrong_is_said(document: Any, said: str) -> None:
     assert said in faults_of(document)
+
+
+@pytest.mark.parametrize(
+    "moment", ["tomorrow", "2026-11-23", "2026-11-23T02:00:00", "1795399200", 1795399200, 1.5, True, ["x"]]
+)
+def test_a_moment_is_iso_8601_with_an_offset_and_nothing_else(moment: object) -> None:
+    assert "not_after: an ISO 8601 time with its offset expected" in faults_of({"not_after": moment})
+
+
+def test_a_moment_is_kept_as_it_was_said() -> None:
+    request = parse(b'{"not_after": "2026-11-23T03:00:00+01:00"}', ROOT)
+
+    assert request.not_after == datetime(2026, 11, 23, 2, 0, tzinfo=UTC)
+    assert Request.model_validate(request.content()) == request
+    assert parse(b'{"not_after": null}', ROOT).not_after is None
+    assert Request(not_after=request.not_after).not_after == request.not_after
+
+
+@pytest.mark.parametrize("identity", ["nightly@20261123T010000Z", "cli@20261123T010000000000Z-17", "plain"])
+def test_a_cancel_names_any_request(identity: str) -> None:
+    assert parse(json.dumps({"action": "cancel", "id": identity}).encode(), ROOT).id == identity
+
+
+SECRET = "hunter2:$6$salt$hash"
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"id": SECRET},
+        {"type": SECRET},
+        {"action": SECRET},
+        {"action": "prune", "force": SECRET},
+        {"database": SECRET},
+        {"databases": [SECRET]},
+        {"databases": {SECRET: SECRET}},
+        {"path": f"/{SECRET}"},
+        {"not_after": SECRET},
+        {"reason": [SECRET]},
+        {"reason": SECRET * 100},
+        {"action": "forget", "database": "a*", "reason": SECRET},
+        {"action": "pause", "place": SECRET},
+        {SECRET: 1},
+        {SECRET: 1, "typ": SECRET},
+        [SECRET],
+        SECRET,
+        f"root:{SECRET}\n".encode(),
+        f'{{"{SECRET}": 1, "{SECRET}": 2}}'.encode(),
+        f'{{"reason": "\\{SECRET}"}}'.encode(),
+        f'{{"reason": "{SECRET}\x01"}}'.encode(),
+    ],
+    ids=repr,
+)
+def test_a_fault_quotes_nothing_of_the_file(document: Any) -> None:
+    """The file may be a link to one with secrets, and anyone who can list the folder can read the answer."""
+    faults = faults_of(document)
+
+    assert not any(part in faults for part in ("hunter2", "$6$", "salt", "'x'", "Input", "input should", "type="))
+
+
+def test_unknown_fields_are_named_where_they_look_like_fields_and_else_counted() -> None:
+    assert faults_of({"one two": 1}).startswith("1 unknown field: fields are action, id, ")
+    several = faults_of({"typ": 1, "a b": 2, "c:d": 3}).splitlines()
+    assert [line.partition(":")[0] for line in several] == ["typ", "2 more unknown fields"]
+    assert len(faults_of({f"x{chr(97 + n // 26)}{chr(97 + n % 26)}": n for n in range(500)}).splitlines()) == 11
 
 
 def test_every_fault_is_named_at_once() -> None:

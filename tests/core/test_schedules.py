@@ -167,7 +167,7 @@ def test_the_expected_interval_of_workdays_spans_the_weekend() -> None:
 
 
 def test_a_request_id_is_the_schedule_and_the_due_time_in_utc() -> None:
-    assert request_id("nightly", utc("23T02:00")) == "nightly-20261123T020000Z"
+    assert request_id("nightly", utc("23T02:00")) == "nightly@20261123T020000Z"
 
 
 # The life of a schedule: a spool that knows its ids, and a clock that goes where it likes.

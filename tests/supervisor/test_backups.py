@@ -238,3 +238,42 @@ def test_the_oldest_is_the_one_that_has_not_started(world: World) -> None:
     world.start()
 
     assert world.backups.oldest() == second.received
+
+
+def test_a_request_that_has_not_started_by_its_time_is_answered_and_never_started(world: World) -> None:
+    for identity in ("waits", "chosen"):
+        world.accept(identity, not_after=NOW.isoformat())
+        if identity == "waits":
+            world.select("orders", "neo4j")
+    world.backups.expire(NOW)
+    assert world.answered == []
+    world.backups.expire(NOW + timedelta(seconds=1))
+
+    assert world.answered == [("waits", State.FAILED), ("chosen", State.FAILED)]
+    assert list(world.backups.waiting_jobs()) == []
+    assert (world.told("waits")["reason"], world.told("chosen")["reason"]) == ("expired", "expired")
+    assert {one["outcome"] for one in world.told("waits")["databases"].values()} == {"failed"}
+    assert world.ledger("done") == ["chosen", "waits"]
+
+
+def test_a_request_that_has_started_by_its_time_goes_on(world: World) -> None:
+    world.accept("one", not_after=NOW.isoformat())
+    world.accept("cancelled", not_after=NOW.isoformat())
+    world.select("orders")
+    run = world.start()
+    world.backups.cancel("cancelled", Failure(Reason.CANCELLED, "not wanted"), NOW)
+    world.backups.expire(NOW + timedelta(hours=1))
+    world.backups.ended(run, DONE, NOW)
+
+    assert world.answered == [("cancelled", State.CANCELLED), ("one", State.SUCCEEDED)]
+
+
+def test_a_restart_does_not_forget_until_when_a_request_may_be_started(world: World) -> None:
+    world.accept("one", not_after=NOW.isoformat())
+    later: list[str] = []
+    backups = Backups(world.spool, lambda answer: later.append(answer.id))
+    for answer in world.spool.open():
+        backups.recover(answer, NOW)
+    backups.expire(NOW + timedelta(hours=1))
+
+    assert later == ["one"]

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from backup_agent.core.requests import Request
+from backup_agent.core.schedules import request_id
 from backup_agent.settings.model import Settings
 from backup_agent.supervisor.calendar import Calendar
+from backup_agent.supervisor.spool import Spool
 
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -60,10 +62,24 @@ def test_a_due_time_is_submitted_once_however_often_it_rings(tmp_path: Path, que
     for _ in range(3):
         made.check(NOON + MINUTE)
 
-    assert queue.ids == ["often-20261123T120100Z"]
+    assert queue.ids == ["often@20261123T120100Z"]
     schedule, request = queue.taken[0]
     assert (schedule, request.type, request.asked, request.path) == ("often", "DIFF", ("ord*",), "fast")
     assert request.requested_by == "schedule often"
+
+
+def test_a_dropped_file_cannot_stand_for_a_due_time(tmp_path: Path, queue: Queue) -> None:
+    """A file that had the due time's id would be taken for the schedule's request, and there would be no backup."""
+    made = calendar(tmp_path, queue, often={"cron": "* * * * *"})
+    made.check(NOON)
+    spool = Spool(tmp_path / "requests", "/backups", lambda _: None)
+    spool.prepare()
+    (tmp_path / "requests" / "x.request").write_text(json.dumps({"id": request_id("often", NOON + MINUTE)}))
+    spool.take("x.request", NOON)
+    made.check(NOON + MINUTE)
+    ((schedule, request),) = queue.taken
+
+    assert spool.submit(request, schedule, NOON + MINUTE).new
 
 
 def test_each_minute_has_its_run(tmp_path: Path, queue: Queue) -> None:
@@ -71,7 +87,7 @@ def test_each_minute_has_its_run(tmp_path: Path, queue: Queue) -> None:
     for minute in range(4):
         made.check(NOON + minute * MINUTE)
 
-    assert queue.ids == [f"often-20261123T120{minute}00Z" for minute in (1, 2, 3)]
+    assert queue.ids == [f"often@20261123T120{minute}00Z" for minute in (1, 2, 3)]
 
 
 def test_another_life_goes_on_where_the_last_one_ended(tmp_path: Path, queue: Queue) -> None:
@@ -81,7 +97,7 @@ def test_another_life_goes_on_where_the_last_one_ended(tmp_path: Path, queue: Qu
     made.check(later)
     calendar(tmp_path, queue, hourly={"cron": "0 * * * *"}).check(later)
 
-    assert queue.ids == ["hourly-20261123T150000Z"]
+    assert queue.ids == ["hourly@20261123T150000Z"]
     assert made.counts["hourly"].missed == 2
 
 
@@ -94,7 +110,7 @@ def test_a_waiting_request_serves_the_ticks_that_come_meanwhile(tmp_path: Path, 
     queue.busy = False
     made.check(NOON + 3 * MINUTE)
 
-    assert queue.ids == ["often-20261123T120300Z"]
+    assert queue.ids == ["often@20261123T120300Z"]
     assert made.counts["often"].coalesced == 2
 
 
@@ -126,7 +142,7 @@ def test_how_far_it_is_is_kept_after_the_request_stands(tmp_path: Path, queue: Q
     assert kept["schedules"]["often"]["through"] == "2026-11-23T12:00:00Z"
     queue.broken = False
     made.check(NOON + MINUTE)
-    assert queue.ids == ["often-20261123T120100Z"]
+    assert queue.ids == ["often@20261123T120100Z"]
 
 
 def test_a_volume_that_refuses_stops_no_schedule_and_gets_it_later(tmp_path: Path, queue: Queue) -> None:

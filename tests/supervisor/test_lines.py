@@ -81,11 +81,26 @@ def test_what_is_not_known_is_absent_and_an_exit_code_of_zero_is_known() -> None
     }
 
 
+def test_every_line_about_a_request_says_who_asked_and_why() -> None:
+    asked = ANSWER.model_copy(update={"request": {"requested_by": "the DBA", "reason": "before the upgrade"}})
+    told = [
+        lines.backup_ended(asked, "one+orders+1", "default", "orders", RESULT, EXECUTION),
+        lines.request_accepted(asked),
+        lines.request_answered(asked),
+        lines.retention_ended("local", asked, PlaceResult(), 1.0),
+    ]
+
+    assert [(line.fields["requested_by"], line.fields["note"]) for line in told] == [
+        ("the DBA", "before the upgrade")
+    ] * len(told)
+    assert all("note" not in line.fields for line in LINES)
+
+
 LINES = [
     ended(),
     lines.request_accepted(ANSWER),
     lines.request_answered(ANSWER),
-    lines.retention_ended("local", "one", PlaceResult(outcome=Outcome.FAILED, error="an error"), 1.0),
+    lines.retention_ended("local", ANSWER, PlaceResult(outcome=Outcome.FAILED, error="an error"), 1.0),
 ]
 
 

@@ -1,6 +1,6 @@
 """A request for passes over places is answered once, by what became of it where it meant something."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -62,6 +62,55 @@ def test_an_artifact_is_looked_for_everywhere_and_judged_where_it_is(
     answer = concluded({"artifact": KEY}, local=local, offsite=offsite)
 
     assert (answer.state.value, set(answer.places)) == (state, places)
+
+
+LATER = NOW + timedelta(minutes=1)
+
+
+def waiting(**request: Any) -> tuple[Passes, list[Answer]]:
+    """Return passes with a request for `prune` that waits, and the answers they have come to."""
+    answers: list[Answer] = []
+    passes = Passes(lambda _answer: None, answers.append)
+    passes.use(["offsite"], 0.0)
+    asked = {"action": "prune", **request}
+    passes.accept(Answer(id="p", state=State.QUEUED, action="prune", ticket="t", received=NOW, request=asked))
+    return passes, answers
+
+
+def test_a_pass_that_has_not_begun_by_its_time_is_never_begun() -> None:
+    passes, answers = waiting(not_after=NOW.isoformat())
+    passes.expire(NOW)
+    assert passes.asked() is not None
+    passes.expire(LATER)
+
+    (answer,) = answers
+    assert (answer.state, answer.reason, passes.asked()) == (State.FAILED, Reason.EXPIRED, None)
+    assert "was not to be begun after 2026-11-23T02:00:00+00:00" in (answer.error or "")
+
+
+def test_a_place_that_has_begun_by_its_time_goes_on_and_the_next_is_not_begun() -> None:
+    passes, answers = waiting(not_after=NOW.isoformat())
+    wish = passes.asked()
+    assert wish is not None
+    passes.begin(wish, NOW)
+    passes.expire(LATER)
+    assert answers == []
+    passes.pruned(wish, PlaceResult(outcome=Outcome.SUCCEEDED), 1.0, 60.0, 0.0, LATER)
+
+    (answer,) = answers
+    assert {name: one.outcome.value for name, one in answer.places.items()} == {
+        "local": "succeeded",
+        "offsite": "failed",
+    }
+    assert answer.reason is Reason.EXPIRED
+
+
+def test_a_pass_without_a_time_waits_for_ever() -> None:
+    passes, answers = waiting()
+    passes.expire(NOW + timedelta(days=3650))
+
+    assert answers == []
+    assert passes.asked() is not None
 
 
 def test_at_a_place_that_was_named_it_must_be() -> None:

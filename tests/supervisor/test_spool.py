@@ -1,6 +1,7 @@
 """The spool: dropped files become entries, and entries become answers, exactly once."""
 
 import errno
+import hashlib
 import json
 import os
 import socket
@@ -18,7 +19,8 @@ from backup_agent.core.answers import Answer, State
 from backup_agent.core.reasons import Failure, PermanentError, Reason
 from backup_agent.core.records import BackupType
 from backup_agent.core.requests import Request
-from backup_agent.supervisor.spool import QUIET_SECONDS, Spool
+from backup_agent.supervisor.presence import Presence, presence
+from backup_agent.supervisor.spool import QUIET_SECONDS, Spool, answer_name
 
 NOW = datetime(2026, 11, 23, 2, 0, tzinfo=UTC)
 
@@ -101,8 +103,10 @@ def test_another_agents_requests_are_left_to_it_until_it_is_gone(folder: Path) -
         agent.stdout.readline()
         with pytest.raises(PermanentError, match="another agent takes its requests from this folder") as refused:
             new_life(folder)
+        assert presence(folder) is Presence.PRESENT
         agent.kill()
 
+    assert presence(folder) is Presence.ABSENT
     assert refused.value.failure.reason is Reason.FOREIGN_ROOT
     new_life(folder).prepare()
 
@@ -230,12 +234,68 @@ def test_a_name_that_is_not_utf8_is_rejected_with_an_answer(spool: Spool, folder
     assert (folder / f"{name}.status.json").exists()
 
 
-def test_a_name_too_long_for_an_answer_beside_it_is_answered_by_id(spool: Spool, folder: Path) -> None:
-    name = "x" * 250 + ".json"
-    drop(folder, name, {})
-    answer = take(spool, name)
+@pytest.mark.parametrize(
+    "name", ["x" * 250 + ".json", "x" * 247 + ".request", "é" * 125 + ".json", "x" + "é" * 123 + ".request"]
+)
+def test_a_name_too_long_for_the_ending_of_its_answer_is_cut_and_told_from_others(
+    spool: Spool, folder: Path, name: str
+) -> None:
+    names = [name, "y" + name[1:] if name[0] == "x" else "à" + name[1:]]
+    for one in names:
+        drop(folder, one, {})
+    answers = {one: take(spool, one) for one in names}
+    beside_them = sorted(path.name for path in folder.glob("*.status.json"))
 
-    assert (folder / "answers" / f"{answer.id}.json").exists()
+    assert beside_them == sorted(answer_name(one) for one in names)
+    for one, answer in answers.items():
+        hashed = hashlib.sha256(one.encode()).hexdigest()[:16]
+        assert answer_name(one).endswith(f"~{hashed}.status.json")
+        assert answer_name(one).startswith(one[:100])
+        answer_name(one).encode()
+        assert beside(folder, answer_name(one))["id"] == answer.id
+
+
+def test_the_longest_name_that_leaves_room_for_the_ending_is_not_cut(spool: Spool, folder: Path) -> None:
+    name = "x" * 243 + ".request"
+    drop(folder, name, {})
+    take(spool, name)
+
+    assert (folder / ("x" * 243 + ".status.json")).exists()
+
+
+def test_a_rejected_files_content_is_in_no_answer_and_its_mode_stays(spool: Spool, folder: Path) -> None:
+    """A link to a file with secrets may have been put there: whoever reads the folder must not read it."""
+    drop(folder, "x.request", b"root:$6$secret:19000:0:99999:7:::\n")
+    (folder / "x.request").chmod(0o600)
+    spool.ripe(0.0)
+    answer = take(spool, "x.request")
+    (kept,) = (folder / ".spool" / "rejected").iterdir()
+
+    assert answer.state is State.REJECTED
+    for path in (folder / "x.status.json", folder / "answers" / f"{answer.id}.json"):
+        assert "secret" not in path.read_text()
+        assert "not JSON at line 1, column 1" in path.read_text()
+    assert (kept.read_bytes()[:4], kept.stat().st_mode & 0o777) == (b"root", 0o600)
+
+
+def test_a_commands_request_is_known_by_its_files_name_alone(spool: Spool, folder: Path) -> None:
+    name = "cli@20261123T020000000000Z-17"
+    drop(folder, f"{name}.request", {})
+    drop(folder, f"{name}0.request", {"action": "cancel", "id": name})
+    drop(folder, "cli@20261123T020000Z.request", {})
+
+    assert take(spool, f"{name}.request").id == name
+    assert take(spool, f"{name}0.request").id == f"{name}0"
+    schedules = take(spool, "cli@20261123T020000Z.request")
+    assert schedules.id == schedules.ticket
+
+
+def test_a_dropped_file_cannot_take_the_id_of_a_schedules_run(spool: Spool, folder: Path) -> None:
+    identity = "nightly@20261123T020000Z"
+    drop(folder, "x.request", {"id": identity})
+
+    assert take(spool, "x.request").state is State.REJECTED
+    assert spool.submit(Request(id=identity), "nightly", NOW).new
 
 
 def test_the_same_id_and_content_is_the_same_run(spool: Spool, folder: Path) -> None:
@@ -447,7 +507,7 @@ def _crash_at(point: int, patch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_schedules_request_submitted_twice_is_one_run(spool: Spool) -> None:
-    request = Request(id="nightly-20261123T020000Z", type=BackupType.FULL)
+    request = Request(id="nightly@20261123T020000Z", type=BackupType.FULL)
     first = spool.submit(request, "nightly", NOW)
     again = spool.submit(request, "nightly", NOW)
 

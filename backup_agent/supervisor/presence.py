@@ -1,0 +1,47 @@
+"""Whether an agent takes requests from a folder, asked from another process.
+
+The agent holds a POSIX lock on `.spool/.lock`. F_GETLK asks for the holder of a lock and takes none, so an agent that
+starts at the same moment is not disturbed. HTTP would not tell: it may be closed off while requests are taken.
+"""
+
+import fcntl
+import os
+import struct
+from enum import Enum
+from pathlib import Path
+
+LOCK = Path(".spool", ".lock")
+"""The lock's file below the requests folder."""
+
+_FLOCK = "hhqqi4x"
+"""`struct flock` of 64-bit Linux: type, whence, start, length, process."""
+
+
+class Presence(Enum):
+    """What the lock tells."""
+
+    PRESENT = "present"
+    ABSENT = "absent"
+    UNKNOWN = "unknown"
+    """The lock's file cannot be opened, or the file system has no locks."""
+
+
+def presence(folder: Path) -> Presence:
+    """Tell whether an agent holds the lock of a requests folder.
+
+    Never call it in the process that holds the lock: closing any descriptor of the file would give the lock up.
+    """
+    try:
+        descriptor = os.open(folder / LOCK, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return Presence.ABSENT
+    except OSError:
+        return Presence.UNKNOWN
+    try:
+        asked = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+        kind = struct.unpack(_FLOCK, fcntl.fcntl(descriptor, fcntl.F_GETLK, asked))[0]
+    except OSError:
+        return Presence.UNKNOWN
+    finally:
+        os.close(descriptor)
+    return Presence.ABSENT if kind == fcntl.F_UNLCK else Presence.PRESENT
