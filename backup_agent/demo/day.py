@@ -148,7 +148,8 @@ def _retention(world: World, tell: Tell) -> None:
     world.write_settings(world.listen, retention={"last": 1})
     world.until(lambda: "last" in str(world.status()["retention"]), "the policy is in force")
     _show(world, tell, "plan")
-    _show(world, tell, "prune", "--place", "local", "--force")
+    plan = json.loads(world.command("plan", "--force", "--json"))["plan"]
+    _show(world, tell, "prune", "--place", "local", "--force", "--plan", plan, "--yes")
 
 
 def _restore(world: World, tell: Tell) -> None:

@@ -142,7 +142,6 @@ def prune(task: PruneTask, place: Place, teller: Teller) -> PlaceResult:
     with hold_place(place.name, place.settings, place.store) as held:
         for notice in held.notices:
             teller.tell("warning", text="place held", because=notice)
-        dropped = give_up_owed(task, place)
         found = with_what_lags(survey(place.store, index_of(place.name, place.settings)), place.store)
         tell_strays(found, place, teller)
         clock = Clock.of(place, task, found)
@@ -152,13 +151,14 @@ def prune(task: PruneTask, place: Place, teller: Teller) -> PlaceResult:
             end_what_was_begun(found, place, held, None if clock.wrong else now, teller)
             put_marks(found, place, held, teller)
         planned = (apply_policy(task, found, place, now), *expire_adhoc(found, place, now))
-        result = told_of(planned, place, found).model_copy(update={"dropped": dropped})
+        result = told_of(planned, place, found)
         if task.plan is not None and task.plan != result.plan:
             raise PermanentError(
                 Reason.INVALID_REQUEST,
                 f"{place.name}: the plan is {result.plan} now, not {task.plan} as it was looked at",
                 "look at it again by `backup-agent plan`, then ask for that one",
             )
+        result = result.model_copy(update={"dropped": give_up_owed(task, place)})
         if task.dry_run:
             return result
         clock.keep(place, idle=not result.deletions)
@@ -195,7 +195,7 @@ def apply_policy(task: PruneTask, found: Holdings, place: Place, now: datetime) 
         held=_held(found, place),
         damaged=_unsound(found),
         unreadable=_left_alone(found),
-        owed=_owed(found, place),
+        owed=_owed(found, place, given_up=task.drop_owed),
         forgotten=task.forgotten,
         force=task.force,
     )
@@ -236,7 +236,10 @@ def told_of(planned: Iterable[Plan], place: Place, found: Holdings) -> PlaceResu
     )
     if not refused:
         return result
-    hint = "look at the policy and at `backup-agent plan`; `backup-agent prune --force` does it all the same"
+    hint = (
+        "look at the policy, and at what would go by `backup-agent plan --force` with --place; "
+        "`backup-agent prune --force --plan ID` does it all the same"
+    )
     return result.failed(Failure(Reason.INVALID_REQUEST, "\n".join(refused), hint))
 
 
@@ -443,13 +446,15 @@ def _left_alone(found: Holdings) -> set[tuple[str, str]]:
     return {(set_name, database) for one in found.unreadable for set_name, database, *_ in [one.artifact.split("/")]}
 
 
-def _owed(found: Holdings, place: Place) -> set[str]:
+def _owed(found: Holdings, place: Place, *, given_up: str | None = None) -> set[str]:
+    """Return what is kept because a copy of it is owed to a destination, but for the one whose copies are given up."""
     if place.name != VOLUME:
         return set()
     kept = [one for one in found.entries.values() if one.set in place.settings.declared_sets]
     return {
         one.key
         for name, destination in place.settings.storage.destinations.items()
+        if name != given_up
         for one in Notes(place.root, name, destination.identity).owed(kept)
     }
 
