@@ -1,5 +1,10 @@
-"""`python -m backup_agent` is `backup-agent`."""
+"""The command `backup-agent`, also as `python -m backup_agent`."""
 
-from backup_agent.cli.main import main
+from backup_agent.cli import signals
 
-main()
+signals.end_at_once()
+
+from backup_agent.cli.main import main  # noqa: E402  it takes a third of a second, and Ctrl-C may come meanwhile
+
+if __name__ == "__main__":
+    main()

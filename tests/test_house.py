@@ -55,6 +55,7 @@ BROAD_HANDLERS = {
 EXITS = {
     "backup_agent/supervisor/__main__.py": "what the command line becomes by exec, which has an exit code too",
     "backup_agent/cli/main.py": "the one command line",
+    "backup_agent/cli/signals.py": "the one command line, interrupted while it is imported",
     "backup_agent/cluster/__main__.py": "the foot of a child's program: its exit code",
 }
 """Modules that may end the process."""

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pwd
 import shutil
 import sys
 import time
@@ -14,8 +15,11 @@ from backup_agent import durable
 from backup_agent.cli import answers, printing
 from backup_agent.core.answers import Answer, State
 from backup_agent.core.escaping import shell_word
+from backup_agent.core.names import command_id
+from backup_agent.core.reasons import PermanentError, Reason
 from backup_agent.core.requests import Action, InvalidRequestError, parse
 from backup_agent.settings.model import Settings
+from backup_agent.supervisor.presence import Presence, presence
 
 EXIT = {
     State.SUCCEEDED: 0,
@@ -28,44 +32,73 @@ POLL_SECONDS = 0.2
 TAKEN_SECONDS = 10.0
 """The agent takes a request within a second; after this long it is probably not running."""
 
-OPTIONS = {"path": "--set", "database": "--database", "databases": "--database", "id": "--id"}
+OPTIONS = {
+    "path": "--set",
+    "database": "--database",
+    "databases": "--database",
+    "id": "--id",
+    "not_after": "--not-after",
+    "requested_by": "--requested-by",
+    "reason": "--reason",
+}
 """What a fault calls a field, and what the command line calls it."""
 
 
+def requester() -> str:
+    """Return who asks: $USER, else the name of the user id and the host, as in a pod, where $USER is not set."""
+    if user := os.environ.get("USER"):
+        return user
+    number = os.getuid()
+    try:
+        name = pwd.getpwuid(number).pw_name
+    except KeyError:
+        name = f"uid {number}"
+    return f"{name}@{os.uname().nodename}"
+
+
+def insist_on_an_agent(settings: Settings, command: str) -> None:
+    """Raise PermanentError if no agent takes requests: one that starts tomorrow must not surprise with a deletion."""
+    if presence(settings.requests) is Presence.ABSENT:
+        raise PermanentError(
+            Reason.NOT_FOUND,
+            f"{settings.requests}: no agent takes requests from this folder; `{command}` was not requested",
+            "start the agent, and ask again; or run this where the agent runs, or set `requests`",
+        )
+
+
 def drop(settings: Settings, fields: Mapping[str, object]) -> "Dropped":
-    """Drop a request; raise click.UsageError with every fault of it, OSError where the folder does not take it."""
-    name = f"cli-{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{os.getpid()}"
+    """Drop a request; raise click.UsageError with every fault of it, OSError where the folder does not take it.
+
+    An interruption before it returns leaves no request behind.
+    """
+    name = command_id(datetime.now(UTC), os.getpid())
     said = {key: value for key, value in fields.items() if value not in (None, False)}
-    cancel = said.get("action") == Action.CANCEL.value
-    if not cancel:
-        said.setdefault("id", name)
     content = json.dumps(said).encode()
     try:
         parse(content, str(settings.storage.root))
     except InvalidRequestError as error:
         raise click.UsageError("\n".join(_said(fault) for fault in error.faults)) from None
-    identity = None if cancel else str(said["id"])
-    dropped = Dropped(settings, name, identity, can_be_cancelled=said.get("action", "backup") == Action.BACKUP.value)
-    dropped.write(content)
+    cancel = said.get("action") == Action.CANCEL.value
+    dropped = Dropped(settings, name, name if cancel else str(said.get("id", name)))
+    try:
+        dropped.write(content)
+    except KeyboardInterrupt:
+        dropped.withdraw()
+        raise
     return dropped
 
 
 class Dropped:
     """A request on its way: no other has its file name, so nobody's is replaced."""
 
-    def __init__(self, settings: Settings, name: str, identity: str | None, *, can_be_cancelled: bool) -> None:
-        """`identity` is None for a cancel, whose id the agent makes."""
+    def __init__(self, settings: Settings, name: str, identity: str) -> None:
+        """`identity` is the request's id: its file's name, unless the caller has given one."""
+        self.folder = settings.requests
         self.identity = identity
         self.request = settings.requests / f"{name}.request"
         self.answer = settings.requests / f"{name}.status.json"
-        self.look = (
-            f"its answer: backup-agent show {shell_word(identity)}" if identity else f"its answer: {self.answer}"
-        )
-        self.end = (
-            f"; backup-agent request --action cancel --id {shell_word(identity)} ends it"
-            if identity and can_be_cancelled
-            else ""
-        )
+        self.look = f"its answer: backup-agent show {shell_word(identity)}"
+        self.end = f"; backup-agent cancel {shell_word(identity)} ends it"
 
     def write(self, content: bytes) -> None:
         """Write it down; raise OSError, with what to do, where the folder does not take it."""
@@ -78,6 +111,14 @@ class Dropped:
                 "HINT: run this where the agent runs, as a user who may write there, or set `requests`",
                 str(self.request.parent),
             ) from None
+
+    def withdraw(self) -> bool:
+        """Take the file back out of the folder; return whether it was still there. The agent takes it by a rename."""
+        try:
+            self.request.unlink()
+        except OSError:
+            return False
+        return True
 
     def read(self) -> Answer | None:
         """Return the answer as it stands; None before the agent has taken the request."""
@@ -92,14 +133,21 @@ def _said(fault: str) -> str:
     return f"{OPTIONS.get(field, field)}{colon}{text}"
 
 
-def wait_for(dropped: Dropped, timeout: float | None, *, as_json: bool) -> int:
-    """Show progress until the answer is final or the time is up, then the answer; return the exit code."""
+def wait_for(dropped: Dropped, timeout: float | None, *, as_json: bool, withdraws: bool) -> int:
+    """Show progress until the answer is final or the time is up, then the answer; return the exit code.
+
+    `withdraws` says that an interruption takes the request back, if it has not been taken from the folder.
+    """
     shown = _Shown(live=not as_json and sys.stderr.isatty(), quiet=as_json)
     try:
+        if presence(dropped.folder) is Presence.ABSENT:
+            shown.say(f"no agent takes requests from {dropped.folder} yet: the request waits there until one does")
         answer = _follow(dropped, timeout, shown)
-    except KeyboardInterrupt:
-        shown.end()
-        printing.lines((f"no longer waiting, but the request goes on{dropped.end}", dropped.look), err=True)
+    except (KeyboardInterrupt, BrokenPipeError):
+        if withdraws and dropped.withdraw():
+            shown.say("withdrawn: no agent had taken the request, and nothing was done")
+        else:
+            shown.say(f"no longer waiting, but the request goes on{dropped.end}", dropped.look)
         raise
     shown.end()
     if as_json:
@@ -151,6 +199,11 @@ class _Shown:
             printing.changing_line(line, shutil.get_terminal_size().columns)
         else:
             printing.line(line, err=True)
+
+    def say(self, *texts: str) -> None:
+        """Say something that stays, a line a text, also beside JSON: it goes to stderr."""
+        self.end()
+        printing.lines(texts, err=True)
 
     def end(self) -> None:
         """Leave the line."""

@@ -4,10 +4,9 @@ import sys
 
 import click
 
-from backup_agent.cli import printing
-from backup_agent.cli.asking import required_reason, waiting
+from backup_agent.cli.asking import confirmed, required_reason, soon, waiting, yes_option
 from backup_agent.cli.configured import loaded
-from backup_agent.cli.dropping import drop, wait_for
+from backup_agent.cli.dropping import drop, insist_on_an_agent, wait_for
 from backup_agent.cli.planning import planned
 from backup_agent.core.reasons import BackupError
 from backup_agent.core.requests import Action
@@ -17,7 +16,7 @@ from backup_agent.settings.model import VOLUME, Settings
 @click.command()
 @click.argument("database")
 @required_reason
-@click.option("--yes", is_flag=True, help="Go on without asking at a terminal.")
+@yes_option
 @waiting
 @click.pass_context
 def command(
@@ -26,6 +25,7 @@ def command(
     reason: str,
     yes: bool,
     requested_by: str | None,
+    not_after: str | None,
     timeout: float | None,
     as_json: bool,
 ) -> int:
@@ -35,12 +35,16 @@ def command(
     `hold` keeps what is to stay.
     """
     settings = loaded(context).settings
+    if not yes and not sys.stdin.isatty():
+        raise click.UsageError("there is no terminal to ask at, and nothing was requested: add --yes")
+    insist_on_an_agent(settings, "forget")
     if not as_json:
         _show(settings, database.lower())
-        if not yes and sys.stdin.isatty() and not printing.confirm(f"Forget {database}?"):
-            return 1
-    asked = {"action": Action.FORGET, "database": database, "reason": reason, "requested_by": requested_by}
-    return wait_for(drop(settings, asked), timeout, as_json=as_json)
+    if not yes and not confirmed(f"Forget {database}?"):
+        return 1
+    asked = {"database": database, "reason": reason, "requested_by": requested_by, "not_after": not_after}
+    dropped = drop(settings, {"action": Action.FORGET, **soon(asked)})
+    return wait_for(dropped, timeout, as_json=as_json, withdraws=True)
 
 
 def _show(settings: Settings, database: str) -> None:

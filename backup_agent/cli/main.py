@@ -1,9 +1,12 @@
 """`backup-agent`: the commands, and the one place where the process exits.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage or settings, 3 done with warnings, 4 refused, 130 interrupted.
+Exit codes: 0 done, 1 failed, 2 wrong usage or settings, 3 done with warnings, 4 refused, 129 hang-up, 130 interrupted,
+141 the reader of the output has gone, 143 terminated.
 """
 
 import io
+import os
+import signal
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -11,16 +14,20 @@ from pathlib import Path
 import click
 
 from backup_agent import __version__
-from backup_agent.cli import printing
+from backup_agent.cli import printing, signals
 from backup_agent.cli.configured import settings_option
 from backup_agent.core.reasons import BackupError, Reason
 from backup_agent.settings.faults import SettingsError
 from backup_agent.settings.load import DEFAULT_PATH, PATH_VARIABLE
 
+BROKEN_PIPE = 128 + signal.SIGPIPE
+"""The exit code of a command whose output nothing reads, as of a program that SIGPIPE ends."""
+
 # What each command needs is imported when it is called: `request` in a pod must not pay for all of them.
 COMMANDS = {
     "run": "Run the agent.",
     "request": "Drop a request, and wait for its answer with --wait.",
+    "cancel": "Cancel a request, or take it back while no agent has taken it.",
     "status": "Show what the agent does now.",
     "list": "List the recorded artifacts.",
     "show": "Show one artifact, or the answer to one request.",
@@ -62,7 +69,8 @@ class Commands(click.Group):
             return None
         name = cmd_name.replace("-", "_")
         module, attribute = ("asking", name) if cmd_name in ASKING else (name, "command")
-        command: click.Command = getattr(import_module(f"backup_agent.cli.{module}"), attribute)
+        with signals.importing():
+            command: click.Command = getattr(import_module(f"backup_agent.cli.{module}"), attribute)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -81,15 +89,45 @@ def group() -> None:
 
 def main() -> None:
     """Run the command line and exit."""
-    sys.exit(code())
+    try:
+        signals.interrupt()
+        result = code()
+        signals.end_at_once()
+    except KeyboardInterrupt as error:  # before or after the command
+        result = signals.code_of(error)
+    sys.exit(result if _flushed() else BROKEN_PIPE)
 
 
 def code(arguments: list[str] | None = None) -> int:
     """Run the command line; return its exit code."""
     try:
+        return _code(arguments)
+    except BrokenPipeError:
+        return BROKEN_PIPE
+    except SystemExit:  # without its standalone mode, click exits for a broken pipe alone
+        return BROKEN_PIPE
+
+
+def _flushed() -> bool:
+    """Write what is left of the output; tell whether its reader was there. Python would show a traceback at its end."""
+    there = True
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+            there = False
+        except (OSError, ValueError):
+            continue
+    return there
+
+
+def _code(arguments: list[str] | None) -> int:
+    try:
         result = group.main(arguments, prog_name="backup-agent", standalone_mode=False)
-    except (click.exceptions.Abort, KeyboardInterrupt):
-        return 130
+    except (click.exceptions.Abort, KeyboardInterrupt) as error:
+        return signals.code_of(error)
     except click.ClickException as error:
         said = io.StringIO()
         error.show(said)
@@ -101,6 +139,8 @@ def code(arguments: list[str] | None = None) -> int:
     except BackupError as error:
         _complain(error.failure.error, error.failure.advice)
         return 4 if error.failure.reason is Reason.FOREIGN_ROOT else 1
+    except BrokenPipeError:
+        raise
     except OSError as error:
         _complain(f"{error.filename or 'input or output'}: {error.strerror}")
         return 1

@@ -47,8 +47,8 @@ def changing_line(text: str, width: int) -> None:
 
 
 def confirm(question: str) -> bool:
-    """Ask at the terminal; return whether the answer is yes."""
-    return click.confirm(printable(question))
+    """Ask at the terminal, on stderr; return whether the answer is yes."""
+    return click.confirm(printable(question), err=True)
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, longest: int | None = None) -> None:

@@ -1,10 +1,9 @@
 """`backup-agent request`."""
 
-import os
-
 import click
 
 from backup_agent.cli import printing
+from backup_agent.cli.asking import not_after_option, requested_by_option
 from backup_agent.cli.configured import json_option, loaded, settings_option
 from backup_agent.cli.dropping import drop, wait_for
 from backup_agent.core.requests import Action
@@ -29,7 +28,8 @@ from backup_agent.core.requests import Action
 @click.option("--set", "path", help="The set, which has chains of its own; else `default`.")
 @click.option("--id", "identity", help="Idempotency key; with --action cancel the request to end.")
 @click.option("--reason", help="Free text, kept in the record and the log.")
-@click.option("--requested-by", default=lambda: os.environ.get("USER"), help="The same; else $USER.")
+@requested_by_option
+@not_after_option
 @click.option("--wait", is_flag=True, help="Show progress, wait for the answer, and exit by it.")
 @click.option("--timeout", type=click.FloatRange(min=0), help="Seconds to --wait at the most; the request goes on.")
 @settings_option
@@ -44,6 +44,7 @@ def command(  # noqa: PLR0917  a request's fields
     identity: str | None,
     reason: str | None,
     requested_by: str | None,
+    not_after: str | None,
     wait: bool,
     timeout: float | None,
     as_json: bool,
@@ -65,10 +66,11 @@ def command(  # noqa: PLR0917  a request's fields
         "id": identity,
         "reason": reason,
         "requested_by": requested_by,
+        "not_after": not_after,
     }
     dropped = drop(settings, fields)
     if wait:
-        return wait_for(dropped, timeout, as_json=as_json)
+        return wait_for(dropped, timeout, as_json=as_json, withdraws=False)
     if as_json:
         printing.as_json({"id": dropped.identity, "request": str(dropped.request), "answer": str(dropped.answer)})
     else:

@@ -1,6 +1,13 @@
 """A volume and a settings file, and the command line called in this process: no agent, unless a test says so."""
 
 import json
+import os
+import pty
+import select
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,6 +20,7 @@ import yaml
 from backup_agent.cli import main
 from backup_agent.core.records import ArtifactFile, BackupType, Header, Record
 
+PATIENCE = 30.0
 TAKEN = datetime(2026, 11, 23, 2, 0, tzinfo=UTC)
 
 
@@ -109,6 +117,63 @@ class Place:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(record.to_json())
         return record
+
+
+HOLDS_THE_LOCK = """
+import fcntl, pathlib, sys
+folder = pathlib.Path(sys.argv[1], ".spool")
+folder.mkdir()
+lock = (folder / ".lock").open("w")
+fcntl.lockf(lock, fcntl.LOCK_EX)
+print(flush=True)
+sys.stdin.read()
+"""
+
+
+@contextmanager
+def an_agent(place: Place) -> Iterator[None]:
+    """Let another process hold the requests folder as an agent does. It takes nothing."""
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDS_THE_LOCK, str(place.requests)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        try:
+            yield
+        finally:
+            process.kill()
+
+
+@contextmanager
+def on_a_terminal(*arguments: str) -> Iterator[tuple[int, int]]:
+    """Start `backup-agent` on a terminal of its own; yield its process id and the terminal."""
+    process, terminal = pty.fork()
+    if process == 0:
+        os.execv(sys.executable, [sys.executable, "-m", "backup_agent", *arguments])
+    try:
+        yield process, terminal
+    finally:
+        os.close(terminal)
+
+
+def read(terminal: int, until: str = "") -> str:
+    """Return what is written up to some word, or to the end."""
+    said = ""
+    while not until or until not in said:
+        assert select.select([terminal], [], [], PATIENCE)[0], said
+        try:
+            said += os.read(terminal, 4096).decode()
+        except OSError:  # how the end of a terminal reads
+            break
+    return said
+
+
+@pytest.fixture(autouse=True)
+def _no_terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Commands run in this process ask no terminal, though the tests may have one."""
+    with open(os.devnull) as nothing:  # noqa: PTH123  as standard input is
+        monkeypatch.setattr("sys.stdin", nothing)
+        yield
 
 
 @pytest.fixture(name="place")

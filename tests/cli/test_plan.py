@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tests.cli.conftest import Place
+from tests.cli.conftest import Place, an_agent
 
 DAY = 24
 
@@ -91,7 +91,8 @@ def test_why_of_what_nobody_recorded_is_not_found(kept: Place) -> None:
 
 
 def test_forgetting_shows_first_what_will_go(kept: Place) -> None:
-    result = kept.run("forget", "Orders", "--reason", "dropped", "--timeout", "0")
+    with an_agent(kept):
+        result = kept.run("forget", "Orders", "--reason", "dropped", "--timeout", "0", "--yes")
 
     assert "local: 4 of 4 artifacts go" in result.out
     assert "its database was forgotten" in result.out
@@ -105,7 +106,8 @@ def test_a_place_that_cannot_be_read_does_not_hinder_forgetting(kept: Place, mon
     kept.settings["storage"]["destinations"] = {
         "s3": {"type": "s3", "bucket": "backups", "endpoint_url": "http://127.0.0.1:1"}
     }
-    result = kept.run("forget", "orders", "--reason", "dropped", "--timeout", "0")
+    with an_agent(kept):
+        result = kept.run("forget", "orders", "--reason", "dropped", "--timeout", "0", "--yes")
 
     assert "s3: what will go there cannot be shown" in result.err
     assert len(list(kept.requests.glob("*.request"))) == 1

@@ -2,8 +2,7 @@
 
 import json
 import os
-import pty
-import select
+import pwd
 import signal
 import subprocess
 import sys
@@ -18,12 +17,19 @@ from typing import Any
 import pytest
 
 from backup_agent.core.answers import Answer, DatabaseResult, Outcome, State
+from backup_agent.core.names import COMMAND_ID
 from backup_agent.core.reasons import Failure, Reason
+from backup_agent.supervisor.presence import Presence
 from backup_agent.supervisor.spool import Spool
-from tests.cli.conftest import TAKEN, Place
+from tests.cli.conftest import PATIENCE, TAKEN, Place, on_a_terminal, read
 
-PATIENCE = 30.0
 WAIT = ("--wait", "--timeout", f"{PATIENCE:g}")
+
+
+@pytest.fixture(name="present")
+def _present(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The spool of these tests is in the asking process, to which its own lock tells nothing."""
+    monkeypatch.setattr("backup_agent.cli.dropping.presence", lambda _: Presence.PRESENT)
 
 
 def dropped(place: Place) -> dict[str, Any]:
@@ -39,10 +45,19 @@ def test_a_request_is_dropped_with_an_id_that_can_be_asked_after(place: Place, m
     content = dropped(place)
 
     assert result.code == 0
-    assert content.keys() == {"action", "id"}
+    assert content == {"action": "backup", "requested_by": f"{pwd.getpwuid(os.getuid()).pw_name}@{os.uname().nodename}"}
     (request,) = place.requests.iterdir()
-    assert request.name == f"{content['id']}.request"
-    assert result.out == f"dropped {request}\nits answer: backup-agent show '{content['id']}'\n"
+    assert COMMAND_ID.fullmatch(request.stem)
+    assert result.out == f"dropped {request}\nits answer: backup-agent show '{request.stem}'\n"
+
+
+def test_who_asks_without_a_name_is_told_by_number_and_host(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a pod, whose user id has neither $USER nor a line in /etc/passwd."""
+    monkeypatch.delenv("USER", raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 7474_7474)
+    place.run("request")
+
+    assert dropped(place)["requested_by"] == f"uid 74747474@{os.uname().nodename}"
 
 
 def test_every_option_stands_in_the_request(place: Place) -> None:
@@ -112,6 +127,7 @@ def test_nobody_there_is_said_when_the_time_is_up(place: Place) -> None:
     result = place.run("request", "--wait", "--timeout", "0")
 
     assert result.code == 1
+    assert f"no agent takes requests from {place.requests} yet: the request waits there" in result.err
     assert "dropped\nnot answered after 0 s (the agent has not taken it), and not ended; " in result.err
     assert place.run("request", "--wait", "--timeout", "0", "--json").out == "null\n"
 
@@ -174,6 +190,7 @@ def fails(reason: Reason) -> Change:
     return lambda answer: answer.with_result("orders", DatabaseResult().failed(failure, TAKEN)).concluded(TAKEN)
 
 
+@pytest.mark.usefixtures("present")
 @pytest.mark.parametrize(
     ("last", "code", "said"),
     [
@@ -238,6 +255,7 @@ def test_a_rejected_request_exits_4(place: Place) -> None:
     assert "'x' has been used for another request" in result.out
 
 
+@pytest.mark.usefixtures("present")
 def test_an_answer_waited_for_is_json_for_programs(place: Place) -> None:
     with answering(place, runs, ends(Outcome.SUCCEEDED)):
         result = place.run("request", *WAIT, "--json", "--id", "x")
@@ -252,31 +270,7 @@ def test_what_there_is_of_an_answer_is_shown_when_the_time_is_up(place: Place) -
 
     assert result.code == 1
     assert "not answered after 1 s (running orders copy), and not ended; " in result.err
-    assert "backup-agent request --action cancel --id 'x' ends it\n" in result.err
-
-
-@contextmanager
-def on_a_terminal(*arguments: str) -> Iterator[tuple[int, int]]:
-    """Start `backup-agent` on a terminal of its own; yield its process id and the terminal."""
-    process, terminal = pty.fork()
-    if process == 0:
-        os.execv(sys.executable, [sys.executable, "-m", "backup_agent", *arguments])
-    try:
-        yield process, terminal
-    finally:
-        os.close(terminal)
-
-
-def read(terminal: int, until: str = "") -> str:
-    """Return what is written up to some word, or to the end."""
-    said = ""
-    while not until or until not in said:
-        assert select.select([terminal], [], [], PATIENCE)[0], said
-        try:
-            said += os.read(terminal, 4096).decode()
-        except OSError:  # how the end of a terminal reads
-            break
-    return said
+    assert "; backup-agent cancel 'x' ends it\n" in result.err
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
@@ -327,6 +321,5 @@ def test_ctrl_c_ends_the_waiting_and_not_the_request(place: Place) -> None:
     assert process.returncode == 130
     assert out == ""
     assert err.strip() == (
-        "no longer waiting, but the request goes on; backup-agent request --action cancel --id 'x' ends it\n"
-        "its answer: backup-agent show 'x'"
+        "no longer waiting, but the request goes on; backup-agent cancel 'x' ends it\nits answer: backup-agent show 'x'"
     )

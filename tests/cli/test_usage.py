@@ -1,6 +1,7 @@
 """Wrong words, faulty settings, a reader that goes away."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -113,4 +114,57 @@ def test_a_reader_that_goes_away_sees_no_stack_trace(place: Place) -> None:
         os.close(reader)
         _, err = process.communicate(timeout=30)
 
-    assert err == ""
+    assert (process.returncode, err) == (141, "")
+
+
+def test_a_reader_that_goes_away_before_a_complaint_sees_no_stack_trace(place: Place) -> None:
+    reader, writer = os.pipe()
+    with subprocess.Popen(
+        [sys.executable, "-X", "dev", "-m", "backup_agent", "show", "nothing", "--config", str(place.config)],
+        stdout=subprocess.DEVNULL,
+        stderr=writer,
+    ) as process:
+        os.close(writer)
+        os.close(reader)
+        process.wait(timeout=30)
+
+    assert process.returncode == 141
+
+
+STALLS = """
+import sys
+print("importing", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)], ids=str
+)
+@pytest.mark.parametrize("module", ["click", "yaml"], ids=["before the commands", "with a command"])
+def test_a_signal_while_modules_are_imported_ends_the_command_without_a_stack_trace(
+    place: Place, tmp_path: Path, number: signal.Signals, code: int, module: str
+) -> None:
+    (tmp_path / f"{module}.py").write_text(STALLS)
+    with subprocess.Popen(
+        [sys.executable, "-c", HEARS_SIGNALS, "-m", "backup_agent", "config", "--config", str(place.config)],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "importing\n"
+        process.send_signal(number)
+        out, err = process.communicate(timeout=30)
+
+    assert (process.returncode, out, err) == (code, "", "")
+
+
+HEARS_SIGNALS = """
+import os, signal, sys
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # where the tests run in the background some are ignored
+    signal.signal(number, signal.SIG_DFL)
+os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+"""

@@ -1,0 +1,65 @@
+"""`backup-agent cancel`."""
+
+import json
+import os
+from pathlib import Path
+
+import click
+
+from backup_agent.cli import printing
+from backup_agent.cli.asking import waiting
+from backup_agent.cli.configured import loaded
+from backup_agent.cli.dropping import drop, wait_for
+from backup_agent.core.requests import Action, InvalidRequestError
+from backup_agent.supervisor.spool import command_of, is_request_name, read_request
+
+
+@click.command()
+@click.argument("request")
+@waiting
+@click.pass_context
+def command(
+    context: click.Context,
+    request: str,
+    requested_by: str | None,
+    not_after: str | None,
+    timeout: float | None,
+    as_json: bool,
+) -> int:
+    """Cancel a request, by its id: one that waits is never begun, and what runs is ended.
+
+    A file that no agent has taken yet is removed from the folder, which needs no agent; its name does as well as an id.
+    """
+    settings = loaded(context).settings
+    withdrawn = _withdraw(settings.requests, request)
+    if withdrawn and not (settings.requests / "answers" / f"{request}.json").exists():
+        if as_json:
+            printing.as_json({"withdrawn": withdrawn})
+        else:
+            printing.lines(f"withdrawn: {name}; no agent had taken it" for name in withdrawn)
+        return 0
+    asked = {"action": Action.CANCEL, "id": request, "requested_by": requested_by, "not_after": not_after}
+    return wait_for(drop(settings, asked), timeout, as_json=as_json, withdraws=True)
+
+
+def _withdraw(folder: Path, request: str) -> list[str]:
+    """Remove the files of a request that wait in the folder; return their names."""
+    waiting_files = sorted(entry.name for entry in os.scandir(folder) if is_request_name(entry.name))
+    withdrawn: list[str] = []
+    for name in waiting_files:
+        try:
+            if request in (name, command_of(name)) or _asks_as(folder / name, request):
+                (folder / name).unlink()
+                withdrawn.append(name)
+        except FileNotFoundError:  # an agent has taken it: then it is cancelled there
+            continue
+    return withdrawn
+
+
+def _asks_as(path: Path, request: str) -> bool:
+    """Tell whether a file is a request with that id, and not the one to cancel it."""
+    try:
+        content = json.loads(read_request(path))
+    except (InvalidRequestError, ValueError, RecursionError):
+        return False
+    return isinstance(content, dict) and content.get("id") == request and content.get("action") != Action.CANCEL

@@ -1,0 +1,60 @@
+"""What SIGINT, SIGTERM and SIGHUP do to a command: it ends with 130, 143 or 129, and shows no traceback.
+
+While modules are imported, and after the command has ended, the process ends on the spot: an exception there would be
+shown as a traceback, or lost. While a command works the signal is raised in it, so that it can clean up.
+"""
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM or SIGHUP, raised where the command is."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.code = 128 + number
+
+
+def code_of(error: BaseException) -> int:
+    """Return the exit code of an interrupted command; click wraps the exception into one of its own."""
+    for one in (error, error.__cause__):
+        if isinstance(one, Terminated):
+            return one.code
+    return 128 + signal.SIGINT
+
+
+def end_at_once() -> None:
+    """Let the signals end the process without unwinding."""
+    _handle(lambda number, _: os._exit(128 + number))
+
+
+def interrupt() -> None:
+    """Let the signals raise KeyboardInterrupt."""
+    _handle(_raise)
+
+
+@contextmanager
+def importing() -> Iterator[None]:
+    """Let the signals end the process at once within the block, if they raise outside of it."""
+    raising = signal.getsignal(signal.SIGTERM) is _raise
+    if raising:
+        end_at_once()
+    yield
+    if raising:
+        interrupt()
+
+
+def _raise(number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt if number == signal.SIGINT else Terminated(number)
+
+
+def _handle(handler: Callable[[int, FrameType | None], object]) -> None:
+    for number in NUMBERS:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup, or in a shell's background
+            signal.signal(number, handler)

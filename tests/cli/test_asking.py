@@ -1,0 +1,240 @@
+"""The commands that ask for one thing: nothing is deleted by surprise, and what is given up is taken back."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from backup_agent.supervisor.spool import Spool
+from tests.cli.conftest import PATIENCE, Place, an_agent, on_a_terminal, read
+
+KEY = "default/orders/orders-2026-11-23T02-00-00.backup"
+DESTRUCTIVE = [
+    pytest.param(["prune"], id="prune"),
+    pytest.param(["prune", "--force", "--plan", "0123"], id="prune --force"),
+    pytest.param(["forget", "orders", "--reason", "dropped"], id="forget"),
+    pytest.param(["release", KEY], id="release"),
+    pytest.param(["verify", "--heal"], id="verify --heal"),
+]
+SIGNALS = [
+    pytest.param(signal.SIGINT, 130, id="Ctrl-C"),
+    pytest.param(signal.SIGTERM, 143, id="SIGTERM"),
+    pytest.param(signal.SIGHUP, 129, id="hang-up"),
+]
+
+
+def dropped(place: Place) -> list[dict[str, Any]]:
+    return [json.loads(path.read_bytes()) for path in sorted(place.requests.glob("*.request"))]
+
+
+@pytest.mark.parametrize("words", DESTRUCTIVE)
+def test_what_destroys_fails_at_once_where_no_agent_takes_requests(place: Place, words: list[str]) -> None:
+    result = place.run(*words, "--yes", "--timeout", "5")
+
+    assert result.code == 1
+    assert f"{place.requests}: no agent takes requests from this folder; `{words[0]}` was not requested" in result.err
+    assert "HINT: start the agent" in result.err
+    assert dropped(place) == []
+
+
+@pytest.mark.parametrize("words", DESTRUCTIVE)
+def test_what_destroys_needs_a_yes_where_there_is_no_terminal(place: Place, words: list[str]) -> None:
+    with an_agent(place):
+        result = place.run(*words, "--timeout", "5")
+
+    assert result.code == 2
+    assert "nothing was requested: add --yes" in result.err
+    assert dropped(place) == []
+
+
+@pytest.mark.parametrize("words", DESTRUCTIVE)
+@pytest.mark.parametrize("answer", ["n", "y"])
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_what_destroys_is_asked_at_a_terminal(place: Place, words: list[str], answer: str) -> None:
+    with (
+        an_agent(place),
+        on_a_terminal("--config", str(place.config), *words, "--timeout", "0") as (process, terminal),
+    ):
+        read(terminal, "[y/N]: ")
+        os.write(terminal, f"{answer}\n".encode())
+        said = read(terminal)
+        _, status = os.waitpid(process, 0)
+
+    assert os.waitstatus_to_exitcode(status) == 1
+    assert ("nothing was requested" in said) == (answer == "n")
+    assert len(dropped(place)) == (answer == "y")
+
+
+@pytest.mark.parametrize("words", [*DESTRUCTIVE, pytest.param(["pause"], id="pause"), pytest.param(["resume"])])
+def test_what_surprises_when_it_is_late_is_not_begun_after_a_quarter_of_an_hour(place: Place, words: list[str]) -> None:
+    yes = [] if words[0] in ("pause", "resume") else ["--yes"]
+    with an_agent(place):
+        place.run(*words, *yes, "--timeout", "0")
+        place.run(*words, *yes, "--timeout", "0", "--not-after", "2h")
+        place.run(*words, *yes, "--timeout", "0", "--not-after", "2026-11-23T02:00:00Z")
+    moments = [datetime.fromisoformat(one["not_after"]) for one in dropped(place)]
+
+    ahead = [moment - datetime.now(UTC) for moment in moments]
+    assert timedelta(minutes=13) < ahead[0] <= timedelta(minutes=15)
+    assert timedelta(minutes=115) < ahead[1] <= timedelta(hours=2)
+    assert moments[2] == datetime(2026, 11, 23, 2, 0, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    "words", [["hold", KEY, "--reason", "audit"], ["verify"], ["prune", "--dry-run"], ["request", "--wait"]]
+)
+def test_what_destroys_nothing_waits_for_an_agent_and_says_so(place: Place, words: list[str]) -> None:
+    result = place.run(*words, "--timeout", "0")
+
+    assert f"no agent takes requests from {place.requests} yet: the request waits there until one does" in result.err
+    (content,) = dropped(place)
+    assert "not_after" not in content
+
+
+def test_a_forced_prune_needs_the_plan_that_was_looked_at(place: Place) -> None:
+    with an_agent(place):
+        result = place.run("prune", "--force", "--place", "offsite", "--yes")
+        rehearsed = place.run("prune", "--force", "--dry-run", "--timeout", "0")
+
+    assert result.code == 2
+    assert (
+        "--force needs --plan: look at the plan by `backup-agent prune --dry-run --force --place offsite`" in result.err
+    )
+    assert rehearsed.code == 1
+    assert [one["dry_run"] for one in dropped(place)] == [True]
+
+
+def test_a_moment_that_is_none_is_told_by_the_options_name(place: Place) -> None:
+    result = place.run("pause", "--not-after", "tomorrow")
+
+    assert (result.code, "--not-after: an ISO 8601 time with its offset expected" in result.err) == (2, True)
+
+
+def test_a_folder_whose_lock_cannot_be_asked_is_no_reason_to_refuse(place: Place) -> None:
+    """A volume without locks has none to ask: the short time until when the request may be begun has to do."""
+    (place.requests / ".spool").mkdir()
+    (place.requests / ".spool" / ".lock").symlink_to("elsewhere")
+    place.run("prune", "--yes", "--timeout", "0")
+
+    assert len(dropped(place)) == 1
+
+
+@contextmanager
+def asking(place: Place, *words: str) -> Iterator["subprocess.Popen[str]"]:
+    """Start a command as a process of its own, and wait until its request has been dropped."""
+    with subprocess.Popen(
+        [sys.executable, "-c", HEARS_SIGNALS, "-m", "backup_agent", "--config", str(place.config), *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline() == "dropped\n"
+        yield process
+
+
+HEARS_SIGNALS = """
+import os, signal, sys
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # where the tests run in the background some are ignored
+    signal.signal(number, signal.SIG_DFL)
+os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+"""
+
+
+@pytest.mark.parametrize(("number", "code"), SIGNALS)
+@pytest.mark.parametrize("words", [["prune", "--yes"], ["pause"]], ids=" ".join)
+def test_an_interruption_takes_back_what_no_agent_has_taken(
+    place: Place, words: list[str], number: signal.Signals, code: int
+) -> None:
+    with an_agent(place), asking(place, *words) as process:
+        process.send_signal(number)
+        out, err = process.communicate(timeout=PATIENCE)
+
+    assert (process.returncode, out) == (code, "")
+    assert err.strip() == "withdrawn: no agent had taken the request, and nothing was done"
+    assert [path.name for path in place.requests.iterdir()] == [".spool"]
+
+
+@pytest.mark.parametrize(("number", "code"), SIGNALS)
+def test_an_interruption_says_how_to_cancel_what_has_been_taken(
+    place: Place, number: signal.Signals, code: int
+) -> None:
+    with an_agent(place), asking(place, "prune", "--yes") as process:
+        spool = Spool(place.requests, str(place.root), lambda _: None)
+        (place.requests / ".spool" / "incoming").mkdir(parents=True)
+        for name in ("pending", "running", "done", "rejected"):
+            (place.requests / ".spool" / name).mkdir()
+        (place.requests / "answers").mkdir()
+        (name,) = spool.ripe(time.monotonic())
+        assert spool.take(name, datetime.now(UTC)) is not None
+        process.send_signal(number)
+        _, err = process.communicate(timeout=PATIENCE)
+
+    identity = name.removesuffix(".request")
+    assert process.returncode == code
+    assert f"no longer waiting, but the request goes on; backup-agent cancel '{identity}' ends it\n" in err
+    assert f"its answer: backup-agent show '{identity}'\n" in err
+
+
+def test_a_reader_that_goes_away_takes_the_request_back(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(*_: object, **__: object) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr("backup_agent.cli.dropping._follow", gone)
+    with an_agent(place):
+        assert place.run("prune", "--yes").code == 141
+
+    assert dropped(place) == []
+
+
+@pytest.mark.parametrize("named", ["its file's name", "its id", "the command's id"])
+def test_what_no_agent_has_taken_is_cancelled_without_one(place: Place, named: str) -> None:
+    place.run("request", "--id", "other")
+    match named:
+        case "its file's name":
+            (place.requests / "x.request").write_text("{}")
+            request = "x.request"
+        case "its id":
+            (place.requests / "y.json").write_text('{"id": "x"}')
+            request = "x"
+        case _:
+            request = place.run("request", "--json").json["id"]
+    (place.requests / "broken.request").write_text("{")
+    (place.requests / "folder.request").mkdir()
+    result = place.run("cancel", request)
+
+    assert (result.code, result.err) == (0, "")
+    assert result.out.startswith("withdrawn: ")
+    assert sorted(path.name for path in place.requests.iterdir() if not path.name.startswith("cli@")) == [
+        "broken.request",
+        "folder.request",
+    ]
+    assert len(list(place.requests.glob("cli@*"))) == 1
+
+
+def test_what_has_been_taken_is_cancelled_by_a_request(place: Place) -> None:
+    (place.requests / "answers").mkdir()
+    (place.requests / "answers" / "x.json").write_text("{}")
+    (place.requests / "again.request").write_text('{"id": "x"}')
+    result = place.run("cancel", "x", "--timeout", "0", "--requested-by", "me")
+    nightly = place.run("cancel", "nightly@20261123T010000Z", "--timeout", "0", "--requested-by", "me")
+
+    assert (result.code, nightly.code) == (1, 1)
+    assert dropped(place) == [
+        {"action": "cancel", "id": "x", "requested_by": "me"},
+        {"action": "cancel", "id": "nightly@20261123T010000Z", "requested_by": "me"},
+    ]
+
+
+def test_what_was_withdrawn_is_json_for_programs(place: Place) -> None:
+    (place.requests / "x.request").write_text("{}")
+
+    assert place.run("cancel", "x.request", "--json").json == {"withdrawn": ["x.request"]}
