@@ -15,6 +15,9 @@ from backup_agent.core.reasons import Reason, TransientError
 from backup_agent.settings.model import Settings
 
 PATIENCE_SECONDS = 10.0
+ANSWERS = "answers"
+"""What a status says of Bolt where it answers."""
+
 SHOWN = 5
 """Damaged artifacts that are named; `--json` has them all."""
 
@@ -88,7 +91,7 @@ def _agent(status: dict[str, Any], now: datetime) -> Iterator[str]:
         by = f" by {pause['requested_by']}" if "requested_by" in pause else ""
         why = f" ({pause['reason']})" if "reason" in pause else ""
         yield f"PAUSED{by} {printing.age(now - _moment(pause['since']))} ago{why}: nothing is started until `resume`"
-    yield "; ".join((f"Bolt: {status.get('bolt', 'not asked yet')}", *status["bolt_notes"]))
+    yield "; ".join((f"Bolt: {status.get('bolt', 'not asked yet')}", *_topology(status, now), *status["bolt_notes"]))
     if not status["settings_valid"]:
         yield f"SETTINGS REFUSED, the last good ones are in force: {status['settings_fault']}"
     if status["settings_waiting"]:
@@ -116,6 +119,16 @@ def _agent(status: dict[str, Any], now: datetime) -> Iterator[str]:
         yield f"MISSING: {database} is listed no more by SHOW DATABASES"
     if status["forgotten"]:
         yield f"forgotten, so that their last backups go too: {', '.join(status['forgotten'])}"
+
+
+def _topology(status: dict[str, Any], now: datetime) -> Iterator[str]:
+    """Say that databases and servers are those of an older answer, where the last question had none."""
+    if "bolt" not in status or status["bolt"] == ANSWERS:
+        return
+    if seen := status.get("topology_seen"):
+        yield f"databases and servers are those of {printing.age(now - _moment(seen))} ago ({seen})"
+    else:
+        yield "no topology is known"
 
 
 def _databases(status: dict[str, Any], now: datetime) -> Iterator[list[str]]:

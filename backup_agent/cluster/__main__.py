@@ -1,9 +1,11 @@
-"""The child that discovers: one JSON line in with the settings, one JSON line out with what Bolt said, then over.
+"""The child that discovers: one JSON line in with the settings, JSON lines out with what Bolt said, then over.
 
-In: `{"settings": <Settings as JSON>, "root": <storage root, or null>, "timeout": <seconds, 30>}`. Out:
-`{"event": "topology", "topology", "reachable", "clock_offset_seconds", "notes"}` and exit code 0, or
-`{"event": "failed", "reason", "error", "hint", "permanent", "reachable"}` and exit code 1. `reachable` is what a TCP
-connect to each backup address came to; without Bolt, to those of the last topology and the static list.
+In: `{"settings": <Settings as JSON>, "root": <storage root, or null>, "timeout": <seconds, 30>}`. Out: rows, as
+`backup_agent.cluster.rows` tells them, of copies, aliases, backup_addresses and reachable; then
+`{"event": "topology", "seen", "versions", "counts", "clock_offset_seconds", "notes", "refused"}` and exit code 0, or
+`{"event": "failed", "reason", "error", "hint", "permanent", "counts"}` and exit code 1. `counts` is how many rows of
+each kind there are. `reachable` is what a TCP connect to each backup address came to; without Bolt, to those of the
+last topology and the static list.
 
 Standard input is its lifeline: whoever started it holds it open, and when it ends so does this process, answered or
 not. Threads may hang in a read for ever, and the driver's 44 MiB are given back by nothing but an exit: it leaves by
@@ -14,13 +16,15 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from backup_agent.cluster import bolt
 from backup_agent.cluster.memory import recall
 from backup_agent.cluster.probe import probe
+from backup_agent.cluster.rows import ALIASES, BACKUP_ADDRESSES, COPIES, REACHABLE, told
 from backup_agent.core.reasons import BackupError, PermanentError
 from backup_agent.core.topology import Addressing, Topology, addresses
 from backup_agent.settings.credentials import credentials
@@ -36,34 +40,51 @@ def main() -> int:
     """Do what the first line asks, write the answer, and return the exit code."""
     asked = json.loads(_first_line())
     threading.Thread(target=_end_with_the_lifeline, name="lifeline", daemon=True).start()
-    answer = discover(asked, os.environ)
-    sys.stdout.write(json.dumps(answer) + "\n")
+    event: dict[str, Any] = {}
+    for event in discover(asked, os.environ):
+        sys.stdout.write(json.dumps(event) + "\n")
     sys.stdout.flush()
-    return 0 if answer["event"] == "topology" else 1
+    return 0 if event["event"] == "topology" else 1
 
 
-def discover(asked: dict[str, Any], environ: Mapping[str, str]) -> dict[str, Any]:
-    """Ask Bolt, then try the backup addresses: those of the answer, or without one those of the last topology."""
+def discover(asked: dict[str, Any], environ: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+    """Ask Bolt, then try the backup addresses: those of the answer, or without one those of the last topology.
+
+    Yield the events; the last one is `topology` or `failed`.
+    """
     settings = Neo4j.model_validate(asked["settings"]["neo4j"])
     addressing = Addressing.model_validate(settings.model_dump(include=set(Addressing.model_fields)))
     try:
         found = bolt.discover(_endpoint(settings, environ), timeout=asked.get("timeout", SECONDS))
     except BackupError as error:
         root = asked.get("root")
-        return {
+        reachable = _reachable(recall(Path(root)) if root else None, addressing)
+        yield from told({REACHABLE: reachable.items()})
+        yield {
             "event": "failed",
             "reason": error.failure.reason,
             "error": error.failure.error,
             "hint": error.failure.advice,
             "permanent": isinstance(error, PermanentError),
-            "reachable": _reachable(recall(Path(root)) if root else None, addressing),
+            "counts": {REACHABLE: len(reachable)},
         }
-    return {
+        return
+    topology = found.topology
+    rows: dict[str, Collection[Any]] = {
+        COPIES: [asdict(copy) for copy in topology.copies],
+        ALIASES: topology.aliases.items(),
+        BACKUP_ADDRESSES: topology.backup_addresses.items(),
+        REACHABLE: _reachable(topology, addressing).items(),
+    }
+    yield from told(rows)
+    yield {
         "event": "topology",
-        "topology": found.topology.model_dump(mode="json"),
-        "reachable": _reachable(found.topology, addressing),
+        "seen": topology.seen.isoformat(),
+        "versions": topology.versions,
+        "counts": {kind: len(one) for kind, one in rows.items()},
         "clock_offset_seconds": found.clock_offset_seconds,
         "notes": found.notes,
+        "refused": found.refused,
     }
 
 

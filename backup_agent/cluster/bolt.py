@@ -16,6 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -32,7 +33,20 @@ from neo4j.exceptions import (
 
 from backup_agent import __version__
 from backup_agent.core.reasons import BackupError, PermanentError, Reason, TransientError
-from backup_agent.core.topology import ADVERTISED_BACKUP, ADVERTISED_DEFAULT, Copy, Topology, advertised, join
+from backup_agent.core.topology import (
+    ADVERTISED_BACKUP,
+    ADVERTISED_DEFAULT,
+    MOST_ALIASES,
+    MOST_COPIES,
+    REFUSED_DATABASES,
+    Listing,
+    Topology,
+    advertised,
+    aliases,
+    join,
+    kernel_versions,
+    listed,
+)
 
 Answer = TypeVar("Answer")
 
@@ -42,6 +56,23 @@ DATABASES = (
     "SHOW DATABASES YIELD name, type, role, writer, address, serverID, databaseID, currentStatus, "
     "lastCommittedTxn, replicationLag"
 )
+COLUMNS = {
+    "database": "name",
+    "type": "type",
+    "role": "role",
+    "writer": "writer",
+    "address": "address",
+    "server_id": "serverID",
+    "database_id": "databaseID",
+    "status": "currentStatus",
+    "last_committed_txn": "lastCommittedTxn",
+    "replication_lag": "replicationLag",
+}
+"""Field of a Copy -> column of SHOW DATABASES."""
+
+MOST_ROWS = max(MOST_COPIES, MOST_ALIASES) + 1
+"""Rows of an answer that are read. One more than is taken tells that there are too many."""
+
 ALIASES = "SHOW ALIASES FOR DATABASE YIELD name, database"
 COMPONENTS = "CALL dbms.components() YIELD name, versions"
 SETTINGS = f"SHOW SETTINGS '{ADVERTISED_BACKUP}', '{ADVERTISED_DEFAULT}' YIELD name, value"
@@ -83,7 +114,9 @@ class Discovered:
     clock_offset_seconds: float | None = None
     """The server's clock minus ours; None where no database could be asked."""
     notes: tuple[str, ...] = ()
-    """What could not be asked, and why: for the log, nothing to worry about."""
+    """What could not be asked or is not taken, and why: for log and status."""
+    refused: int = 0
+    """Databases that are listed under names that are not taken."""
 
 
 class LoginRefusedError(PermanentError):
@@ -100,13 +133,13 @@ def discover(endpoint: Endpoint, *, timeout: float = 30.0) -> Discovered:
     # Threads left behind must hold nobody: no `with`, which would wait for them.
     pool = ThreadPoolExecutor(max_workers=32, thread_name_prefix="bolt")
     try:
-        uri, copies = _databases(endpoint, pool, deadline)
-        return _with_extras(endpoint, uri, copies, pool, min(deadline, time.monotonic() + EXTRAS_SECONDS))
+        uri, listing = _databases(endpoint, pool, deadline)
+        return _with_extras(endpoint, uri, listing, pool, min(deadline, time.monotonic() + EXTRAS_SECONDS))
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _databases(endpoint: Endpoint, pool: ThreadPoolExecutor, deadline: float) -> tuple[str, tuple[Copy, ...]]:
+def _databases(endpoint: Endpoint, pool: ThreadPoolExecutor, deadline: float) -> tuple[str, Listing]:
     """Ask for the databases; return them, and the URI under which the answer came."""
     direct = _direct(endpoint.uri)
     share = 1.0 if direct is None else ROUTED_SHARE
@@ -123,39 +156,43 @@ def _databases(endpoint: Endpoint, pool: ThreadPoolExecutor, deadline: float) ->
 
 
 def _with_extras(
-    endpoint: Endpoint, uri: str, copies: tuple[Copy, ...], pool: ThreadPoolExecutor, deadline: float
+    endpoint: Endpoint, uri: str, listing: Listing, pool: ThreadPoolExecutor, deadline: float
 ) -> Discovered:
     """Add what is nice to know: aliases, versions, clock, and each server's own word on its backup address."""
+    copies, refusals = listing
     scheme = (_direct(uri) or uri).split("://")[0]
     servers = sorted({copy.address for copy in copies if copy.address is not None})
     clock_at = next((copy.database for copy in copies if copy.type == "standard" and copy.serves), None)
-    aliases = pool.submit(_converse, endpoint, uri, _show_aliases)
+    others = pool.submit(_converse, endpoint, uri, _show_aliases)
     versions = pool.submit(_converse, endpoint, uri, _versions)
     offset = pool.submit(_converse, endpoint, uri, lambda driver: _clock_offset(driver, clock_at)) if clock_at else None
     visits = {address: pool.submit(_converse, endpoint, f"{scheme}://{address}", _visit) for address in servers}
-    asked: list[Future[Any]] = [aliases, versions, *visits.values(), *([offset] if offset else [])]
+    asked: list[Future[Any]] = [others, versions, *visits.values(), *([offset] if offset else [])]
     wait(asked, _left(deadline))
 
     notes: list[str] = []
     told: dict[str, str] = {}
-    known: tuple[str, ...] | None = _or_note(versions, "dbms.components()", notes)
-    kernels = set(known or ())
+    known: tuple[object, ...] | None = _or_note(versions, "dbms.components()", notes)
+    kernels = list(known or ())
     for address, visit in visits.items():
         settings, kernel = _or_note(visit, f"settings of {address}", notes) or ({}, ())
-        kernels.update(kernel)
+        kernels += kernel
         listener = advertised(settings, address, endpoint.backup_port)
         if listener is not None:
             told[address] = listener
+    found = _or_note(others, "SHOW ALIASES", notes) or {}
+    kept = kernel_versions(kernels, refusals)
     return Discovered(
         topology=Topology(
             seen=datetime.now(UTC),
             copies=copies,
-            aliases=_or_note(aliases, "SHOW ALIASES", notes) or {},
-            versions=tuple(sorted(kernels)),
+            aliases=found,
+            versions=kept,
             backup_addresses=told,
         ),
         clock_offset_seconds=_or_note(offset, "datetime()", notes) if offset else None,
-        notes=tuple(notes),
+        notes=(*refusals.notes(), *notes),
+        refused=refusals.count(REFUSED_DATABASES),
     )
 
 
@@ -190,45 +227,40 @@ def _driver(endpoint: Endpoint, uri: str, retry: float) -> neo4j.Driver:
 
 
 def _rows(driver: neo4j.Driver, statement: str, database: str = "system") -> list[neo4j.Record]:
+    """Ask a statement; return its rows, and no more of them than anything here expects."""
     # Any server knows the answer; a reader answers also while the leader is being elected.
-    return driver.execute_query(statement, database_=database, routing_=neo4j.RoutingControl.READ).records
-
-
-def _show_databases(driver: neo4j.Driver) -> tuple[Copy, ...]:
-    # A session of our own first: execute_query would retry a refused connection like a leader switch, and tell late.
-    try:
-        with driver.session(database="system", default_access_mode=neo4j.READ_ACCESS) as session:
-            rows = list(session.run(DATABASES))
-    except Neo4jError as error:
-        if not error.is_retryable():
-            raise
-        rows = _rows(driver, DATABASES)
-    return tuple(
-        Copy(
-            database=row["name"],
-            type=row["type"],
-            role=row["role"],
-            writer=row["writer"],
-            address=row["address"],
-            server_id=row["serverID"],
-            database_id=row["databaseID"],
-            status=row["currentStatus"],
-            last_committed_txn=row["lastCommittedTxn"],
-            replication_lag=row["replicationLag"],
-        )
-        for row in rows
+    return driver.execute_query(
+        statement,
+        database_=database,
+        routing_=neo4j.RoutingControl.READ,
+        result_transformer_=lambda result: list(islice(result, MOST_ROWS)),
     )
 
 
+def _show_databases(driver: neo4j.Driver) -> Listing:
+    # A session of our own first: execute_query would retry a refused connection like a leader switch, and tell late.
+    try:
+        with driver.session(database="system", default_access_mode=neo4j.READ_ACCESS) as session:
+            return listed(map(_copy_fields, session.run(DATABASES)))
+    except Neo4jError as error:
+        if not error.is_retryable():
+            raise
+        return listed(map(_copy_fields, _rows(driver, DATABASES)))
+
+
+def _copy_fields(row: neo4j.Record) -> dict[str, object]:
+    return {field: row[column] for field, column in COLUMNS.items()}
+
+
 def _show_aliases(driver: neo4j.Driver) -> dict[str, str | None]:
-    return {row["name"]: row["database"] for row in _rows(driver, ALIASES)}
+    return aliases((row["name"], row["database"]) for row in _rows(driver, ALIASES))
 
 
-def _versions(driver: neo4j.Driver) -> tuple[str, ...]:
+def _versions(driver: neo4j.Driver) -> tuple[object, ...]:
     return tuple(version for row in _rows(driver, COMPONENTS) if row["name"] == KERNEL for version in row["versions"])
 
 
-def _visit(driver: neo4j.Driver) -> tuple[dict[str, str | None], tuple[str, ...]]:
+def _visit(driver: neo4j.Driver) -> tuple[dict[str, str | None], tuple[object, ...]]:
     """Ask one server for its own settings (SHOW SETTINGS speaks of the server that runs it) and version."""
     return {row["name"]: row["value"] for row in _rows(driver, SETTINGS)}, _versions(driver)
 

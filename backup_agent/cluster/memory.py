@@ -10,6 +10,9 @@ from backup_agent.core.topology import Topology
 
 FILE = ".agent/topology.json"
 
+LARGEST = 32 * 1024 * 1024
+"""Bytes of the largest file that is read: room for all that a topology may hold (core.topology's MOST_…)."""
+
 
 def recall(root: Path) -> Topology | None:
     """Return the topology kept below a storage root, or None where there is none that can be read."""
@@ -19,27 +22,8 @@ def recall(root: Path) -> Topology | None:
         return None
 
 
-def remember(root: Path, topology: Topology) -> Topology:
-    """Keep a topology that Bolt has just told, with what vanished since the last; return what was kept.
-
-    Raise OSError where the volume refuses. After it the file holds the old one or the new one.
-    """
-    kept = topology.following(recall(root))
-    _write(root, kept)
-    return kept
-
-
-def forget(root: Path, database: str) -> Topology | None:
-    """Keep the last topology without a database that was dropped for good; return what was kept. Raise OSError."""
-    last = recall(root)
-    if last is None:
-        return None
-    kept = last.forgetting(database)
-    _write(root, kept)
-    return kept
-
-
-def _write(root: Path, topology: Topology) -> None:
+def remember(root: Path, topology: Topology) -> None:
+    """Keep a topology. Raise OSError where the volume refuses; the file then holds the one before."""
     path = root / FILE
     path.parent.mkdir(exist_ok=True)
-    durable.write(path, topology.model_dump_json(indent=2).encode() + b"\n")
+    durable.write(path, topology.model_dump_json(exclude_none=True).encode() + b"\n")

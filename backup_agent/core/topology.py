@@ -3,15 +3,23 @@
 SHOW DATABASES names Bolt addresses, and a backup comes from another port of the same server, sometimes from another
 name: `Addressing` says how to get from the one to the other. Facts about the columns: Neo4j operations manual,
 "Listing databases".
+
+Whoever can write to the cluster can name a database, and what a server answers need not be Neo4j's. So nothing that
+Bolt says becomes a `Copy` or a `Topology` before its shape is known: these names become folders, labels and arguments.
 """
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from enum import IntEnum
-from typing import Self
+from typing import Annotated, Any, NamedTuple, Self
 
-from pydantic import Field
+from pydantic import ConfigDict, Field, ValidationError
+from pydantic.dataclasses import dataclass
 
+from backup_agent.core.escaping import quoted
+from backup_agent.core.names import DATABASE
+from backup_agent.core.reasons import PermanentError, Reason
 from backup_agent.core.records import Value
 
 ONLINE = "online"
@@ -26,20 +34,49 @@ ADVERTISED_BACKUP = "server.backup.advertised_address"
 ADVERTISED_DEFAULT = "server.default_advertised_address"
 
 
-class Copy(Value):
+MOST_COPIES = 20_000
+"""Rows of SHOW DATABASES that are taken: 1,500 databases with 13 copies each, or 6,600 with three."""
+
+MOST_SERVERS = 1_000
+MOST_ALIASES = 20_000
+MOST_VERSIONS = 100
+SHOWN_REFUSALS = 5
+
+ADDRESS = re.compile(
+    r"(?:[A-Za-z0-9_][A-Za-z0-9_.-]{0,252}|\[[0-9A-Fa-f:.]{2,45}(?:%[A-Za-z0-9]{1,32})?\])(?::[0-9]{1,5})?"
+)
+"""A host name, IPv4 or bracketed IPv6 address, and a port."""
+
+_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+_-]{0,63}")
+
+
+def _shaped(pattern: str) -> Any:  # noqa: ANN401  pydantic's FieldInfo
+    return Field(pattern=f"^(?:{pattern})$")
+
+
+DatabaseName = Annotated[str, _shaped(DATABASE.pattern)]
+AddressText = Annotated[str, _shaped(ADDRESS.pattern)]
+Identity = Annotated[str, _shaped("[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")]
+Word = Annotated[str, _shaped("[A-Za-z0-9][A-Za-z0-9 _-]{0,63}")]
+Transaction = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+
+
+# No model: a topology may have thousands of copies, and the supervisor keeps it for weeks. It is a quarter of the size.
+@dataclass(frozen=True, slots=True, config=ConfigDict(extra="forbid"))
+class Copy:
     """One row of SHOW DATABASES: one database on one server. Every column but the name may be null."""
 
-    database: str
-    type: str | None = None
-    role: str | None = None
+    database: DatabaseName
+    type: Word | None = None
+    role: Word | None = None
     writer: bool | None = None
-    address: str | None = None
+    address: AddressText | None = None
     """The server's advertised Bolt address, host:port."""
-    server_id: str | None = None
-    database_id: str | None = None
-    status: str | None = None
-    last_committed_txn: int | None = None
-    replication_lag: int | None = None
+    server_id: Identity | None = None
+    database_id: Identity | None = None
+    status: Word | None = None
+    last_committed_txn: Transaction | None = None
+    replication_lag: Transaction | None = None
     """Zero or negative: transactions behind the copy that is furthest on."""
 
     @property
@@ -53,13 +90,13 @@ class Topology(Value):
 
     seen: datetime
     copies: tuple[Copy, ...]
-    aliases: dict[str, str | None] = Field(default_factory=dict)
+    aliases: dict[DatabaseName, DatabaseName | None] = Field(default_factory=dict)
     """Alias -> the database it stands for; None where that is not known (a remote alias)."""
-    versions: tuple[str, ...] = ()
+    versions: tuple[Annotated[str, _shaped(_VERSION.pattern)], ...] = ()
     """Versions of the Neo4j kernel, as the servers that answered say; more than one during a rolling upgrade."""
-    backup_addresses: dict[str, str] = Field(default_factory=dict)
+    backup_addresses: dict[AddressText, AddressText] = Field(default_factory=dict)
     """Bolt address of a server -> host:port of its backup listener, where the server itself told it."""
-    missing: tuple[str, ...] = ()
+    missing: tuple[DatabaseName, ...] = ()
     """Databases listed at some time before and not now: kept until they return or are forgotten."""
 
     def databases(self) -> dict[str, tuple[Copy, ...]]:
@@ -80,6 +117,111 @@ class Topology(Value):
     def forgetting(self, database: str) -> Self:
         """Return this topology without `database` among the missing: it was dropped for good."""
         return self.model_copy(update={"missing": tuple(name for name in self.missing if name != database)})
+
+
+class Refusals:
+    """What a cluster told and is not taken: how much of each kind, and a few examples."""
+
+    def __init__(self) -> None:
+        """Nothing is refused yet."""
+        self._found: dict[str, dict[str, None]] = {}
+
+    def add(self, kind: str, value: object) -> None:
+        """Count a value; the same one counts once."""
+        self._found.setdefault(kind, {})[quoted(value)] = None
+
+    def count(self, kind: str) -> int:
+        """Return how many different values of a kind are refused."""
+        return len(self._found.get(kind, ()))
+
+    def notes(self) -> tuple[str, ...]:
+        """Return a line a kind, of bounded length and printable."""
+        return tuple(
+            f"{len(values)} {kind}: {', '.join(list(values)[:SHOWN_REFUSALS])}"
+            + (", …" if len(values) > SHOWN_REFUSALS else "")
+            for kind, values in self._found.items()
+        )
+
+
+REFUSED_DATABASES = "names of databases refused (letters, digits, '.' and '-', at most 128), so they are not backed up"
+
+
+class Listing(NamedTuple):
+    """What SHOW DATABASES came to."""
+
+    copies: tuple[Copy, ...]
+    refusals: Refusals
+
+
+def listed(rows: Iterable[Mapping[str, object]]) -> Listing:
+    """Return the copies that rows of SHOW DATABASES tell of, by the names of `Copy`'s fields.
+
+    A row with another name than a database has is refused; another value that is not understood counts as unknown.
+    Raise PermanentError where there are too many rows or servers.
+    """
+    copies: list[Copy] = []
+    servers: set[tuple[str | None, str | None]] = set()
+    refusals = Refusals()
+    for number, row in enumerate(rows, start=1):
+        if number > MOST_COPIES:
+            raise _too_many(f"more than {MOST_COPIES} copies of databases")
+        copy = _copy(row, refusals)
+        if copy is not None:
+            copies.append(copy)
+            servers.add((copy.address, copy.server_id))
+            if len(servers) > MOST_SERVERS:
+                raise _too_many(f"more than {MOST_SERVERS} servers")
+    return Listing(tuple(copies), refusals)
+
+
+def aliases(rows: Iterable[tuple[object, object]]) -> dict[str, str | None]:
+    """Return alias -> database, of rows of SHOW ALIASES. An alias that no request can name is left out.
+
+    Raise PermanentError where there are too many.
+    """
+    found: dict[str, str | None] = {}
+    for number, (alias, database) in enumerate(rows, start=1):
+        if number > MOST_ALIASES:
+            raise PermanentError(Reason.SOURCE_UNREACHABLE, f"there are more than {MOST_ALIASES} aliases")
+        if _is_database(alias):
+            found[str(alias)] = str(database) if _is_database(database) else None
+    return found
+
+
+def kernel_versions(told: Iterable[object], refusals: Refusals) -> tuple[str, ...]:
+    """Return the versions that servers tell, each once and in order."""
+    found: set[str] = set()
+    for version in told:
+        if isinstance(version, str) and _VERSION.fullmatch(version) and len(found) < MOST_VERSIONS:
+            found.add(version)
+        else:
+            refusals.add("versions refused", version)
+    return tuple(sorted(found))
+
+
+def _copy(row: Mapping[str, Any], refusals: Refusals) -> Copy | None:
+    try:
+        return Copy(**row)
+    except ValidationError as error:
+        wrong = {str(fault["loc"][0]) for fault in error.errors(include_url=False, include_context=False)}
+    if "database" in wrong:
+        refusals.add(REFUSED_DATABASES, row["database"])
+        return None
+    for name in sorted(wrong):
+        refusals.add(f"values of {name} not understood, and taken as unknown", row[name])
+    return Copy(**{**row, **dict.fromkeys(wrong)})
+
+
+def _is_database(name: object) -> bool:
+    return isinstance(name, str) and DATABASE.fullmatch(name) is not None
+
+
+def _too_many(what: str) -> PermanentError:
+    return PermanentError(
+        Reason.SOURCE_UNREACHABLE,
+        f"SHOW DATABASES lists {what}: no topology of that size is taken",
+        "let the agent's account see fewer databases (GRANT ACCESS ON DATABASE): another agent can back up the others",
+    )
 
 
 class Addressing(Value):
@@ -205,7 +347,7 @@ def advertised(settings: Mapping[str, str | None], bolt_address: str, backup_por
     host = host or split(settings.get(ADVERTISED_DEFAULT) or "")[0]
     if not host or (host in LOOPBACK and split(bolt_address)[0] not in LOOPBACK):
         return None
-    return join(host, port or backup_port)
+    return found if ADDRESS.fullmatch(found := join(host, port or backup_port)) else None
 
 
 def split(address: str) -> tuple[str, int | None]:

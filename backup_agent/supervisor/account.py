@@ -82,6 +82,15 @@ class Account:
             self._metrics.stages.labels(stage=stage).observe(seconds)
         self._attempted(f"{set_name}/{database}", result, now)
 
+    @property
+    def databases(self) -> set[str]:
+        """Databases of which an attempt is told."""
+        return {key.partition("/")[2] for key in self.attempts}
+
+    def forget(self, database: str) -> None:
+        """Tell no more of attempts at a database that was dropped for good."""
+        self.attempts = {key: attempt for key, attempt in self.attempts.items() if key.partition("/")[2] != database}
+
     def expire(self, declared: Collection[str], before: datetime) -> None:
         """Forget older attempts at sets that nobody declared: else a failure there would be told for ever."""
         self.attempts = {

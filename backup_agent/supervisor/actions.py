@@ -95,10 +95,16 @@ class Actions:
                 f"{database}: the cluster listed it when it answered last",
                 "forget is for a database that was dropped for good; drop it first",
             )
-        if database not in {*self.keeping.holdings.databases, *self.standing.forgotten, *self.discovery.missing}:
+        # All that status lists: on the volume, and in the records there, a name may have another case.
+        known = {*self.keeping.holdings.databases, *self.standing.forgotten, *self.discovery.missing}
+        known |= self.keeping.account.databases
+        meant = sorted(name for name in known if name.lower() == database)
+        if not meant:
             raise PermanentError(Reason.NOT_FOUND, f"{database}: nothing is known of it")
-        self.standing.forget(database, _order(answer, now))
-        self.discovery.forget(database)
+        for name in meant:
+            self.standing.forget(name, _order(answer, now))
+            self.discovery.forget(name)
+            self.keeping.account.forget(name)
 
     def _hold(self, answer: Answer, now: datetime) -> dict[str, str]:
         asked = answer.asked

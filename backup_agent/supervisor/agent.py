@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 import structlog
 
 from backup_agent import __version__, logs, processes
+from backup_agent.cluster import rows
 from backup_agent.core import tasks
 from backup_agent.core.answers import Answer, State
 from backup_agent.core.reasons import PermanentError
@@ -479,6 +480,8 @@ class Agent:
             case "stage" | "progress":
                 self._runs.progressed(told.run, event)
                 self._taking.progressed(told.run, run)
+            case rows.EVENT:
+                self._discovery.hear(event)
             case "result" | "topology" | "failed":
                 run.result = event
             case "stored" | "copied":
@@ -552,6 +555,8 @@ class Agent:
             paused=view.pause(self._standing),
             forgotten=tuple(self._standing.forgotten),
             bolt=view.bolt(self._discovery),
+            bolt_reason=self._discovery.failure.reason if self._discovery.failure else None,
+            databases_refused=self._discovery.refused,
             bolt_notes=self._discovery.notes,
             topology_seen=self._discovery.last.seen if self._discovery.last else None,
             clock_offset_seconds=self._discovery.clock_offset,

@@ -4,6 +4,7 @@ Each attempt is written down before its child is started, so that a death in the
 database whose attempts ended without a verdict gets one more, then a last look that only takes over what is finished.
 """
 
+import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
@@ -22,6 +23,9 @@ MOST_ACTIVE = 32
 
 SHOWN_POSITIONS = 20
 """How many answers at the head of the queue show a position that is kept up to date."""
+
+LONGEST_RUN = 200
+"""Characters of a run's name, its attempt left out: a file name has at most 255 bytes."""
 
 log = structlog.get_logger()
 
@@ -284,8 +288,15 @@ class Backups:
 
 
 def run_name(request: str, database: str, attempt: int) -> str:
-    """Return the name of an attempt: also that of its staging folder."""
-    return f"{request}+{database}+{attempt}"
+    """Return the name of an attempt: also that of its staging folder, so it is short enough for one.
+
+    >>> run_name("nightly-1", "orders", 1)
+    'nightly-1+orders+1'
+    """
+    name = f"{request}+{database}"
+    if len(name) > LONGEST_RUN:
+        name = f"{name[: LONGEST_RUN - 33]}+{hashlib.sha256(name.encode()).hexdigest()[:32]}"
+    return f"{name}+{attempt}"
 
 
 def earlier_runs(answer: Answer, database: str) -> tuple[str, ...]:

@@ -12,9 +12,10 @@ from typing import Any
 
 import structlog
 
-from backup_agent.cluster.memory import forget, recall, remember
+from backup_agent.cluster.memory import recall, remember
+from backup_agent.cluster.rows import ALIASES, BACKUP_ADDRESSES, COPIES, REACHABLE, IncompleteError, Rows
 from backup_agent.core.clock import Shown
-from backup_agent.core.reasons import Failure, Reason
+from backup_agent.core.reasons import HINTS, Failure, Reason
 from backup_agent.core.selection import Knowledge, Selection, select
 from backup_agent.core.topology import Addressing, Source, Topology, sources
 
@@ -42,6 +43,9 @@ class Discovery:
     """What it showed when it was told last."""
     asked: bool = False
     """Whether this life has asked the cluster: what an earlier one kept may have come with a cloned volume."""
+    refused: int | None = None
+    """Databases that the cluster lists under names that are not taken; None before it has answered."""
+    _rows: Rows = field(default_factory=Rows)
     _at: float | None = None
 
     def load(self) -> None:
@@ -60,40 +64,65 @@ class Discovery:
         """Ask again before the next backup."""
         self._at = None
 
+    def begin(self) -> None:
+        """Wait for the rows of a child that is about to be started."""
+        self._rows = Rows()
+
+    def hear(self, event: dict[str, Any]) -> None:
+        """Take rows that the child told."""
+        self._rows.take(event)
+
     def take(self, event: dict[str, Any], monotonic: float) -> None:
-        """Take what the child told: a topology, or why there is none."""
+        """Take the child's last word: that its rows are a topology, or why there is none."""
+        rows, self._rows = self._rows, Rows()
+        try:
+            found = rows.complete(event.get("counts", {}))
+        except IncompleteError as error:
+            if event["event"] == "topology":
+                text = f"the topology came in part, and is not taken: {error}"
+                self.fail(Failure(Reason.SOURCE_UNREACHABLE, text, HINTS[Reason.INTERNAL]), monotonic)
+                return
+            found = {REACHABLE: []}
         self._at, self.asked = monotonic, True
-        self.reachable = event.get("reachable", {})
+        self.reachable = dict(found[REACHABLE])
         if event["event"] == "topology":
             self.clock_offset = event.get("clock_offset_seconds")
             if self.clock_offset is not None:
                 shown = datetime.now(UTC) + timedelta(seconds=self.clock_offset)
                 self.server_clock = Shown(now=shown, monotonic=time.clock_gettime(time.CLOCK_BOOTTIME))
-            self.current = self.last = self._remember(Topology.model_validate(event["topology"]))
-            self.failure = None
+            topology = Topology(
+                seen=event["seen"],
+                copies=tuple(found[COPIES]),
+                aliases=dict(found[ALIASES]),
+                versions=event["versions"],
+                backup_addresses=dict(found[BACKUP_ADDRESSES]),
+            )
+            self.current = self.last = self._remember(topology.following(self.last))
+            self.failure, self.refused = None, event.get("refused", 0)
             self._note(tuple(event.get("notes", ())))
         else:
             self.current = None
             self.failure = Failure(Reason(event["reason"]), event["error"], event.get("hint", ""))
 
     def _note(self, notes: tuple[str, ...]) -> None:
-        """Keep what the cluster did not tell, and say it when that is news."""
+        """Keep what the cluster did not tell or is not taken, and log it when that is news."""
         if notes and notes != self.notes:
-            log.warning("cluster answered in part", missing=notes)
+            log.warning("cluster answered in part", notes=notes)
         self.notes = notes
 
     def _remember(self, topology: Topology) -> Topology:
         """Keep a topology on the volume too, where that takes it: a full one must not make the cluster unknown."""
         try:
-            return remember(self.root, topology)
+            remember(self.root, topology)
         except OSError as error:
             log.warning("topology not kept", error=str(error))
-            return topology.following(self.last)
+        return topology
 
     def forget(self, database: str) -> None:
         """Miss a database no more. Raise OSError."""
-        kept = forget(self.root, database)
-        if kept is not None:
+        if self.last is not None:
+            kept = self.last.forgetting(database)
+            remember(self.root, kept)
             self.last = kept
             self.current = self.current.forgetting(database) if self.current else None
         self.missing = tuple(name for name in self.missing if name != database)

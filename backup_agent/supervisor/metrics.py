@@ -145,6 +145,11 @@ def _agent(status: Status) -> Iterator[Metric]:
     )
     up = None if status.bolt is None else float(status.bolt == "answers")
     yield _value("bolt_up", "Whether Bolt answered the last time it was asked.", up)
+    yield _value(
+        "databases_refused",
+        "Databases that are not backed up because of their names, as of the last answer of Bolt.",
+        status.databases_refused,
+    )
     seen = status.topology_seen
     yield _value(
         "topology_timestamp_seconds",

@@ -101,7 +101,11 @@ class Status(Value):
     paused: Pause | None = Field(default=None, description="nothing is started until somebody resumes")
     forgotten: tuple[str, ...] = Field(default=(), description="databases whose last backups may go too")
     bolt: str | None = Field(default=None, description="answers, or why it did not")
-    bolt_notes: tuple[str, ...] = Field(default=(), description="what the cluster did not tell when it answered")
+    bolt_reason: Reason | None = None
+    bolt_notes: tuple[str, ...] = Field(
+        default=(), description="what the cluster did not tell when it answered, and what of it is not taken"
+    )
+    databases_refused: int | None = Field(default=None, description="databases listed by names that are not taken")
     topology_seen: datetime | None = None
     clock_offset_seconds: float | None = None
     volume_free: int | None = None

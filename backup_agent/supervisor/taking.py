@@ -80,6 +80,7 @@ class Taking:
             return
         task = json.dumps({"settings": self.settings.model_dump(mode="json"), "root": str(self.root)}).encode()
         deadline = time.monotonic() + DISCOVER_SECONDS
+        self.discovery.begin()
         try:
             self.runs.spawn(self.runs.numbered("discover"), "backup_agent.cluster", task, deadline=deadline)
         except OSError as error:
@@ -154,8 +155,15 @@ class Taking:
             if run.ending is Reason.TIMEOUT:
                 text = f"asking the cluster over Bolt took longer than {DISCOVER_SECONDS:.0f} s"
             self.discovery.fail(Failure(Reason.SOURCE_UNREACHABLE, text), monotonic)
-        if self.discovery.failure is not None:
-            log.warning("cluster not discovered", error=self.discovery.failure.error)
+        if (failure := self.discovery.failure) is not None:
+            last = self.discovery.last
+            log.warning(
+                "cluster not discovered",
+                reason=failure.reason.value,
+                error=failure.error,
+                hint=failure.advice,
+                topology_seen=last.seen.isoformat() if last else None,
+            )
 
     def ended(self, name: str, run: Run) -> None:
         """Take the end of a backup's child. A child without a report has reached no verdict, and gets another try."""

@@ -2,6 +2,7 @@
 
 import json
 from datetime import UTC, datetime, timedelta
+from operator import methodcaller
 from pathlib import Path
 
 from backup_agent.standins import cluster as simulated
@@ -186,3 +187,88 @@ def test_what_the_cluster_does_not_tell_is_said_and_costs_nothing_else(live: Liv
     assert note.startswith("SHOW ALIASES: ")
     assert live.events("cluster answered in part")
     assert live.metric("neo4j_backup_bolt_up") == 1
+
+
+HOSTILE = ("../../x", "--option", "$(id)", "x`; drop database neo4j; ", "a\x1b[2K", "x" * 5000)
+
+
+def test_names_that_no_database_has_become_no_folder_no_label_and_no_warning(tmp_path: Path) -> None:
+    with Live(tmp_path / "world", simulated.three_servers(databases=("orders", *HOSTILE))) as live:
+        live.start()
+        first = live.ask(databases=["*"])
+        status = live.status()
+        metrics = live.get("/metrics")[1]
+        for name in HOSTILE:
+            live.change(methodcaller("with_database_dropped", name))
+        ask_again(live)
+        live.commit()
+        after = live.ask(databases=["*"])
+
+        assert [(one["state"], sorted(one["databases"])) for one in (first, after)] == [
+            ("succeeded", ["orders", "system"])
+        ] * 2
+        assert sorted(path.name for path in (live.root / "default").iterdir()) == ["orders", "system"]
+        assert [path.name for path in tmp_path.iterdir()] == ["world"]
+        [note] = status["bolt_notes"]
+        assert note.startswith(f"{len(HOSTILE)} names of databases refused")
+        assert status["databases_refused"] == len(HOSTILE)
+        assert "neo4j_backup_databases_refused 6.0" in metrics
+        assert not any(name in metrics for name in ("../x", "--option", "$(id)", "xxxx"))
+        assert status["missing_databases"] == []
+        assert live.status()["databases_refused"] == 0
+        assert len(live.events("cluster answered in part")) == 1
+
+
+def test_names_go_on_from_the_last_topology_and_log_and_status_say_so(live: Live) -> None:
+    live.start()
+    live.ask(database="orders")
+    away(live)
+    ask_again(live)
+    live.commit()
+    answer = live.ask(database="orders")
+    [said] = live.events("cluster not discovered")
+    status = live.status()
+
+    assert answer["databases"]["orders"]["discovery"] == "last_topology"
+    assert (said["reason"], said["topology_seen"][:10]) == ("source_unreachable", status["topology_seen"][:10])
+    assert said["level"] == "warning"
+    assert (status["bolt"], status["bolt_reason"]) == (said["error"], "source_unreachable")
+
+
+def test_a_name_that_has_only_failed_is_listed_and_can_be_forgotten(live: Live) -> None:
+    live.settings["neo4j"]["servers"] = servers(live)
+    away(live)
+    live.start()
+    answer = live.ask(database="orderz")
+    listed = live.status()["attempts"]
+    forgotten = live.ask("f", action="forget", database="Orderz", reason="a slip")
+
+    assert answer["state"] == "failed"
+    assert list(listed) == ["default/orderz"]
+    assert forgotten["state"] == "succeeded"
+    assert live.status()["attempts"] == {}
+    assert live.metric("neo4j_backup_last_failure_timestamp_seconds", database="orderz") is None
+
+
+def test_a_name_of_the_volume_in_another_case_can_be_forgotten(live: Live) -> None:
+    live.start()
+    live.ask(database="orders")
+    assert live.end() == 0
+    folder = live.root / "default" / "Orders"
+    folder.mkdir()
+    [record] = (live.root / "default" / "orders").glob("*.json")
+    (folder / record.name.replace("orders", "Orders", 1)).write_text(
+        record.read_text()
+        .replace('"database": "orders"', '"database": "Orders"', 1)
+        .replace("/orders/orders", "/Orders/Orders")
+        .replace('"name": "orders', '"name": "Orders')
+    )
+    live.change(lambda cluster: cluster.with_database_dropped("orders"))
+    live.start()
+    live.ask(databases=["*"])
+    listed = {one["database"] for one in live.status()["databases"]}
+    answer = live.ask("f", action="forget", database="orders", reason="dropped")
+
+    assert listed == {"Orders", "orders", "system", "neo4j"}
+    assert answer["state"] == "succeeded"
+    assert set(live.status()["forgotten"]) == {"Orders", "orders"}

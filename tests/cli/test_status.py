@@ -235,3 +235,17 @@ def test_a_long_name_pads_no_row(place: Place) -> None:
 
     assert max(map(len, out.splitlines())) < 200
     assert "xxx…xxx" in out
+
+
+def test_names_of_an_old_topology_are_said_to_be_old(place: Place) -> None:
+    silent = "demo-client:7687 refused the connection"
+    with agent(place, bolt=silent, bolt_reason=Reason.SOURCE_UNREACHABLE, topology_seen=NOW - timedelta(hours=3)):
+        old = place.run("status").out
+    with agent(place, bolt=silent, bolt_reason=Reason.SOURCE_UNREACHABLE):
+        unknown = place.run("status").out
+    with agent(place, bolt="answers", topology_seen=NOW):
+        fresh = place.run("status").out
+
+    assert f"Bolt: {silent}; databases and servers are those of 3h ago (2026-11-23T07:00:00Z)\n" in old
+    assert f"Bolt: {silent}; no topology is known\n" in unknown
+    assert "Bolt: answers\n" in fresh

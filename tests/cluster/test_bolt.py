@@ -482,3 +482,39 @@ def test_a_password_in_foreign_words_is_masked() -> None:
 
 def test_the_driver_is_the_one_the_table_was_written_for() -> None:
     assert neo4j.__version__.startswith("6.")
+
+
+HOSTILE = ("../../x", "--option", "$(id)", "x`; drop database neo4j; ", "a\x1b[2K", "x" * 5000)
+
+
+def test_names_that_no_database_has_are_a_note_and_nothing_else(bolt_server: Start) -> None:
+    cluster = three_servers(databases=("orders", *HOSTILE)).with_alias("$(id)", "orders").with_alias("shop", "orders")
+
+    found = ask(bolt_server(cluster))
+
+    assert set(found.topology.databases()) == {"orders", "system"}
+    assert found.topology.aliases == {"shop": "orders"}
+    assert found.refused == len(HOSTILE)
+    [note] = found.notes
+    assert note.startswith(f"{len(HOSTILE)} names of databases refused")
+    assert note.isprintable()
+    assert len(note) < 700
+
+
+def test_a_server_with_an_address_of_its_own_making_has_none(bolt_server: Start) -> None:
+    cluster = three_servers().with_settings("server-0", {"server.backup.advertised_address": "$(id) --to-path=/:6400"})
+
+    server = bolt_server(cluster)
+
+    assert server.addresses["server-0"] not in ask(server).topology.backup_addresses
+
+
+def test_more_copies_than_are_taken_is_an_error_that_says_so(
+    bolt_server: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backup_agent.core.topology.MOST_COPIES", 8)
+
+    error = failure(bolt_server(three_servers()))
+
+    assert isinstance(error, PermanentError)
+    assert "SHOW DATABASES lists more than 8 copies of databases" in error.failure.error

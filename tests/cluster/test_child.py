@@ -8,15 +8,20 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import pytest
 
-from backup_agent.cluster.memory import remember
+from backup_agent.cluster.memory import FILE, LARGEST, recall, remember
+from backup_agent.cluster.rows import EVENT, Rows
 from backup_agent.core.topology import Copy, Topology
 from backup_agent.settings.model import Settings
 from backup_agent.standins.bolt import BoltServer
 from backup_agent.standins.cluster import BoltFault, User, three_servers
+from backup_agent.supervisor.children import LONGEST_LINE, Ended, Told
+from backup_agent.supervisor.children import Child as Started
+from backup_agent.supervisor.discovery import Discovery
 
 Start = Callable[..., BoltServer]
 Child = Callable[[dict[str, Any]], subprocess.Popen[str]]
@@ -55,9 +60,16 @@ def asking(uri: str, **neo4j: Any) -> dict[str, Any]:
 
 
 def answer(process: subprocess.Popen[str]) -> dict[str, Any]:
+    """Read all that the child tells; return its last event, with the rows by kind."""
     assert process.stdout is not None
-    found: dict[str, Any] = json.loads(process.stdout.readline())
-    return found
+    rows = Rows()
+    for line in process.stdout:
+        assert len(line) < LONGEST_LINE / 4
+        event: dict[str, Any] = json.loads(line)
+        if event["event"] != EVENT:
+            return {**event, **rows.complete(event["counts"])}
+        rows.take(event)
+    raise AssertionError("the child ended without a last word")
 
 
 def test_it_answers_with_the_topology_and_what_is_reachable(bolt_server: Start, child: Child) -> None:
@@ -69,9 +81,9 @@ def test_it_answers_with_the_topology_and_what_is_reachable(bolt_server: Start, 
 
     assert process.wait(10) == 0
     assert found["event"] == "topology"
-    topology = Topology.model_validate(found["topology"])
-    assert set(topology.databases()) == {"neo4j", "orders", "system"}
-    assert found["reachable"] == {f"127.0.0.1:{bolt_port}": None}
+    assert {copy.database for copy in found["copies"]} == {"neo4j", "orders", "system"}
+    assert found["versions"] == ["2026.09.0"]
+    assert found["reachable"] == [[f"127.0.0.1:{bolt_port}", None]]
     assert abs(found["clock_offset_seconds"]) < 2
     assert process.stderr is not None
     assert process.stderr.read() == ""
@@ -87,7 +99,7 @@ def test_it_fails_with_reason_and_hint_and_without_the_secret(bolt_server: Start
     assert (found["event"], found["reason"], found["permanent"]) == ("failed", "source_unreachable", True)
     assert "wrong user name or password" in found["error"]
     assert "neo4j.password_file" in found["hint"]
-    assert PASSWORD not in json.dumps(found)
+    assert PASSWORD not in repr(found)
     assert len(server.logins) == 1
 
 
@@ -100,8 +112,8 @@ def test_without_bolt_it_tries_the_addresses_it_knows(bolt_server: Start, child:
     found = answer(process)
 
     assert found["event"] == "failed"
-    assert list(found["reachable"]) == ["127.0.0.1:2", "127.0.0.1:1"]
-    assert "refused" in found["reachable"]["127.0.0.1:1"]
+    assert [address for address, _ in found["reachable"]] == ["127.0.0.1:2", "127.0.0.1:1"]
+    assert "refused" in found["reachable"][1][1]
 
 
 def test_a_password_file_that_is_not_there_is_told(bolt_server: Start, child: Child, tmp_path: Path) -> None:
@@ -137,3 +149,31 @@ def test_it_ends_with_its_lifeline(bolt_server: Start, child: Child) -> None:
     assert process.wait(5) == 1
     assert process.stdout is not None
     assert process.stdout.read() == ""
+
+
+MANY = 1500
+"""Databases, three copies each."""
+
+
+def test_1500_databases_of_three_copies_reach_the_supervisor_and_its_volume(bolt_server: Start, tmp_path: Path) -> None:
+    names = [f"tenant-{number:04d}" for number in range(MANY)]
+    server = bolt_server(three_servers(databases=names).with_users(User("agent", PASSWORD)))
+    settings = asking(server.uri(scheme="neo4j"), password_file=str(tmp_path / "password"))
+    (tmp_path / "password").write_text(PASSWORD)
+    known, events = Discovery(tmp_path), SimpleQueue[Told | Ended]()
+    known.begin()
+    with Path(os.devnull).open() as lock:
+        Started("d-1", "backup_agent.cluster", json.dumps(settings).encode(), events.put, root="r", keep=lock.fileno())
+        while isinstance(told := events.get(timeout=60), Told):
+            if told.event["event"] == EVENT:
+                known.hear(told.event)
+            else:
+                known.take(told.event, 1.0)
+
+    assert told.code == 0
+    assert known.failure is None
+    assert known.current is not None
+    assert len(known.current.copies) == 3 * (MANY + 1)
+    assert set(known.current.databases()) == {*names, "system"}
+    assert recall(tmp_path) == known.current
+    assert (tmp_path / FILE).stat().st_size < LARGEST

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from backup_agent.cluster.memory import FILE, recall, remember
-from backup_agent.core.topology import Copy, Topology
+from backup_agent.cluster.memory import FILE, LARGEST, recall, remember
+from backup_agent.core.topology import MOST_ALIASES, MOST_COPIES, Copy, Topology
 
 
 def topology(*databases: str) -> Topology:
@@ -17,17 +17,10 @@ def topology(*databases: str) -> Topology:
 
 
 def test_what_is_remembered_is_recalled(tmp_path: Path) -> None:
-    kept = remember(tmp_path, topology("orders", "system"))
-
-    assert recall(tmp_path) == kept == topology("orders", "system")
-    assert [path.name for path in (tmp_path / ".agent").iterdir()] == ["topology.json"]
-
-
-def test_what_vanishes_is_remembered_as_missing(tmp_path: Path) -> None:
     remember(tmp_path, topology("orders", "system"))
-    remember(tmp_path, topology("system"))
 
-    assert remember(tmp_path, topology("system")).missing == ("orders",)
+    assert recall(tmp_path) == topology("orders", "system")
+    assert [path.name for path in (tmp_path / ".agent").iterdir()] == ["topology.json"]
 
 
 @pytest.mark.parametrize("content", [None, b"", b"{", b'{"seen": "yesterday"}', b"\xff\xfe"])
@@ -37,7 +30,8 @@ def test_a_damaged_file_is_no_topology(tmp_path: Path, content: bytes | None) ->
         (tmp_path / FILE).write_bytes(content)
 
     assert recall(tmp_path) is None
-    assert remember(tmp_path, topology("orders")) == recall(tmp_path)
+    remember(tmp_path, topology("orders"))
+    assert recall(tmp_path) == topology("orders")
 
 
 def test_a_volume_that_refuses_keeps_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,3 +45,22 @@ def test_a_volume_that_refuses_keeps_the_old_one(tmp_path: Path, monkeypatch: py
         remember(tmp_path, topology("orders", "hr"))
     assert recall(tmp_path) == topology("orders")
     assert [path.name for path in (tmp_path / ".agent").iterdir()] == ["topology.json"]
+
+
+def test_the_largest_topology_is_smaller_than_what_is_read(tmp_path: Path) -> None:
+    longest = Copy(
+        database="d" * 128, address="a" * 253 + ":65535", server_id="i" * 128, database_id="i" * 128, type="t" * 64,
+        role="r" * 64, status="s" * 64, writer=False, last_committed_txn=2**62, replication_lag=-(2**62),
+    )  # fmt: skip
+    names = ["d" * 122 + f"{number:06d}" for number in range(MOST_ALIASES)]
+    remember(
+        tmp_path,
+        Topology(
+            seen=datetime(2026, 11, 23, 2, tzinfo=UTC),
+            copies=(longest,) * MOST_COPIES,
+            aliases=dict.fromkeys(names, "d" * 128),
+            missing=tuple(names),
+        ),
+    )
+
+    assert (tmp_path / FILE).stat().st_size < LARGEST

@@ -136,6 +136,10 @@ def test_a_path_that_leaves_the_root_or_has_more_than_one_name_is_refused(path: 
         pytest.param({"database": "a", "databases": ["b"]}, "both given", id="two ways at once"),
         pytest.param({"databases": []}, "name at least one database", id="an empty list"),
         pytest.param({"database": "a;b"}, "a database name or glob expected", id="odd bytes in a name"),
+        *(
+            pytest.param({"databases": [name]}, "a database name or glob expected", id=f"no name: {name[:9]}")
+            for name in ("..", ".", "!..", "-x", "--option", "!", "!!a", "../*", "x" * 129, "*" * 129)
+        ),
         pytest.param([], "a JSON object expected (got a list)", id="a list"),
         pytest.param(b"", "not JSON", id="nothing"),
         pytest.param(b'{"type":', "not JSON", id="half"),

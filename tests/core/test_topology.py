@@ -1,27 +1,42 @@
 """Which server serves a backup, and under which address."""
 
+from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from backup_agent.core.escaping import quoted
+from backup_agent.core.names import DATABASE
+from backup_agent.core.reasons import PermanentError
 from backup_agent.core.topology import (
     ADVERTISED_BACKUP,
     ADVERTISED_DEFAULT,
+    MOST_ALIASES,
+    MOST_COPIES,
+    MOST_SERVERS,
+    REFUSED_DATABASES,
     Addressing,
     Copy,
+    Refusals,
     Source,
     Topology,
     addresses,
     advertised,
+    aliases,
     from_template,
     join,
+    kernel_versions,
+    listed,
     sources,
     split,
     with_port,
 )
+from tests.core.hostile import TEXTS
+from tests.examples import examples
 
 NOW = datetime(2026, 11, 23, 2, tzinfo=UTC)
 
@@ -78,7 +93,7 @@ NULLS = Copy(database="orders", address="server-9:7687")
             [copy(0, writer=True, role="secondary"), copy(1)], ["server-1", "server-0"], id="writer-wins-over-role"
         ),
         pytest.param(
-            [WRITER, copy(1, writer=None), FOLLOWER.model_copy(update={"address": "server-5:7687"})],
+            [WRITER, copy(1, writer=None), replace(FOLLOWER, address="server-5:7687")],
             ["server-5", "server-1", "server-0"],
             id="null-writer-between",
         ),
@@ -86,7 +101,7 @@ NULLS = Copy(database="orders", address="server-9:7687")
         pytest.param([copy(1, role="property shard replica"), copy(2)], ["server-1", "server-2"], id="shard-replica"),
         pytest.param([NULLS, WRITER], ["server-0", "server-9"], id="a-null-status-goes-last"),
         pytest.param(
-            [copy(1, address=None), FOLLOWER.model_copy(update={"address": "server-7:7687"})],
+            [copy(1, address=None), replace(FOLLOWER, address="server-7:7687")],
             ["server-7"],
             id="a-copy-without-address-and-without-map-is-nowhere",
         ),
@@ -310,3 +325,141 @@ def test_reachability_never_changes_who_is_asked(copies: list[Copy], down: set[s
     assert {source.address for source in ordered} == {source.address for source in free}
     assert [source.address in down for source in ordered] == sorted(source.address in down for source in ordered)
     assert len({source.address for source in free}) == len(free)
+
+
+HOSTILE = [
+    "../../x",
+    "--option",
+    "$(id)",
+    "x`; drop database neo4j; ",
+    "",
+    "a/b",
+    ".",
+    "..",
+    "a\n",
+    "x" * 129,
+    "ö",
+    None,
+    7,
+]
+
+
+def row(name: object, **fields: Any) -> dict[str, Any]:
+    return {"database": name, "address": "server-0:7687", "server_id": "id-0", "status": "online", **fields}
+
+
+@pytest.mark.parametrize("name", HOSTILE, ids=quoted)
+def test_a_name_that_no_database_has_is_refused_and_named_once(name: object) -> None:
+    found = listed([row("orders"), row(name), row(name)])
+
+    assert [copy.database for copy in found.copies] == ["orders"]
+    assert found.refusals.count(REFUSED_DATABASES) == 1
+    assert found.refusals.notes() == (f"1 {REFUSED_DATABASES}: {quoted(name)}",)
+
+
+@pytest.mark.parametrize(
+    "name", ["a", "orders", "main-db", "sales-2024.q1", "1st", "orders-g000.p1", "x" * 128, "Orders"]
+)
+def test_every_name_of_neo4j_and_more_is_taken(name: str) -> None:
+    assert [copy.database for copy in listed([row(name)]).copies] == [name]
+
+
+@given(st.lists(TEXTS, max_size=10))
+@settings(max_examples=examples(50))
+def test_what_is_told_of_refused_names_is_short_and_printable(names: list[str]) -> None:
+    found = listed(map(row, names))
+
+    assert all(DATABASE.fullmatch(copy.database) for copy in found.copies)
+    assert all(len(note) < 700 and note.isprintable() for note in found.refusals.notes())
+
+
+def test_of_many_refused_names_a_few_are_shown_and_all_are_counted() -> None:
+    [note] = listed([row(f"/{number}") for number in range(1000)]).refusals.notes()
+
+    assert note == f"1000 {REFUSED_DATABASES}: '/0', '/1', '/2', '/3', '/4', …"
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("address", "$(id):7687"),
+        ("address", "server-0:7687 --to-path=/"),
+        ("address", "a" * 5000),
+        ("server_id", "../x"),
+        ("database_id", "x" * 5000),
+        ("status", "on\x1b[2Kline"),
+        ("role", ["primary"]),
+        ("type", "\n"),
+        ("writer", "perhaps"),
+        ("last_committed_txn", 2**70),
+    ],
+)
+def test_another_value_that_is_not_understood_counts_as_unknown(field: str, value: object) -> None:
+    found = listed([row("orders", **{field: value})])
+
+    assert found.copies == (Copy(**row("orders", **{field: None})),)
+    assert found.refusals.notes() == (f"1 values of {field} not understood, and taken as unknown: {quoted(value)}",)
+
+
+def rows(count: int) -> Iterator[dict[str, Any]]:
+    """Yield so many rows, and fail where more are asked for than tells that there are too many."""
+    yield from (row(f"d{number}") for number in range(count + 1))
+    raise AssertionError("more was read than is taken")
+
+
+def test_too_many_rows_servers_or_aliases_are_said_by_name() -> None:
+    with pytest.raises(PermanentError, match=f"more than {MOST_COPIES} copies of databases"):
+        listed(rows(MOST_COPIES))
+    with pytest.raises(PermanentError, match=f"more than {MOST_SERVERS} servers"):
+        listed(row("orders", address=f"s{number}:7687") for number in range(MOST_SERVERS + 1))
+    with pytest.raises(PermanentError, match=f"more than {MOST_ALIASES} aliases"):
+        aliases((f"a{number}", "orders") for number in range(MOST_ALIASES + 1))
+
+
+def test_as_many_as_may_be_are_taken() -> None:
+    assert len(listed(row(f"d{number}") for number in range(MOST_COPIES)).copies) == MOST_COPIES
+    assert len(aliases((f"a{number}", "orders") for number in range(MOST_ALIASES))) == MOST_ALIASES
+
+
+def test_an_alias_that_no_request_can_name_is_left_out() -> None:
+    assert aliases([("shop", "orders"), ("../x", "orders"), ("far", None), ("odd", "$(id)"), (7, "orders")]) == {
+        "shop": "orders",
+        "far": None,
+        "odd": None,
+    }
+
+
+def test_versions_are_words_and_not_many() -> None:
+    refusals = Refusals()
+    told = [
+        "2026.09.0",
+        "5.26.31",
+        "5.26.31",
+        "5.26.31-drop17.0",
+        "\x1b[2K",
+        None,
+        *(f"9.{number}" for number in range(200)),
+    ]
+
+    assert kernel_versions(told[:6], refusals) == ("2026.09.0", "5.26.31", "5.26.31-drop17.0")
+    assert refusals.notes() == ("2 versions refused: '\\x1b[2K', None",)
+    assert len(kernel_versions(told, Refusals())) == 100
+
+
+@pytest.mark.parametrize(
+    ("what", "value"),
+    [
+        ("aliases", {"$(id)": "orders"}),
+        ("backup_addresses", {"a:1": "$(id)"}),
+        ("missing", ["../../x"]),
+        ("versions", ["\n"]),
+        ("copies", [{"database": "../../x"}]),
+    ],
+)
+def test_a_file_with_another_name_is_no_topology(what: str, value: object) -> None:
+    with pytest.raises(ValueError, match=what):
+        Topology.model_validate({"seen": NOW, "copies": (), what: value})
+
+
+def test_a_backup_address_that_is_none_is_not_taken_from_a_server() -> None:
+    assert advertised({ADVERTISED_BACKUP: "$(id):6362"}, "server-0:7687", 6362) is None

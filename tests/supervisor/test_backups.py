@@ -80,6 +80,14 @@ def test_an_attempt_stands_in_the_ledger_before_anything_is_started(world: World
     assert world.backups.running == {run: Job("one", "default", "orders")}
 
 
+def test_a_run_of_long_names_has_a_name_that_a_folder_can_have() -> None:
+    request, database = "r" * 128, "d" * 128
+    names = {run_name(request, database, 1), run_name(request, database, 2), run_name(request, f"{database[1:]}x", 1)}
+
+    assert len(names) == 3
+    assert max(map(len, names)) < 255
+
+
 def test_nothing_starts_where_the_attempt_cannot_be_written_down(world: World) -> None:
     world.accept("one")
     world.select("orders")

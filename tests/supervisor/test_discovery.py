@@ -3,17 +3,33 @@
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
+from structlog.testing import capture_logs
+
+from backup_agent.cluster.memory import recall
+from backup_agent.cluster.rows import COPIES, told
 from backup_agent.core.reasons import Failure, Reason
 from backup_agent.supervisor.discovery import Discovery
 
-TOPOLOGY = {"seen": datetime(2026, 11, 23, tzinfo=UTC), "copies": ()}
+TOPOLOGY = {"event": "topology", "seen": "2026-11-23T00:00:00Z", "versions": ["5.26.31"], "counts": {}, "notes": []}
+
+
+def answer(known: Discovery, *databases: str, lost: int = 0, **more: Any) -> None:
+    """Let the child tell a topology, of which some rows get lost."""
+    known.begin()
+    rows = [{"database": name, "address": "server-0:7687"} for name in databases]
+    for event in told({COPIES: rows[lost:]}):
+        known.hear(event)
+    known.take({**TOPOLOGY, "counts": {COPIES: len(rows)}, **more}, 1.0)
+
+
 SILENT = Failure(Reason.SOURCE_UNREACHABLE, "nobody answers")
 
 
 def test_what_the_servers_clock_showed_outlives_their_silence(tmp_path: Path) -> None:
     known = Discovery(tmp_path)
-    known.take({"event": "topology", "topology": TOPOLOGY, "clock_offset_seconds": 60.0}, 1.0)
+    known.take({**TOPOLOGY, "clock_offset_seconds": 60.0}, 1.0)
     shown = datetime.now(UTC) + timedelta(seconds=60)
     known.fail(SILENT, 2.0)
 
@@ -27,3 +43,51 @@ def test_what_is_doubted_is_asked_again(tmp_path: Path) -> None:
     known.doubt()
 
     assert (known.asked, known.fresh(1.0)) == (False, False)
+
+
+def test_what_vanishes_is_missing_until_it_returns_also_on_the_volume(tmp_path: Path) -> None:
+    known = Discovery(tmp_path)
+    answer(known, "orders", "system")
+    answer(known, "system")
+    answer(known, "system")
+
+    assert known.last
+    assert known.last.missing == ("orders",)
+    assert recall(tmp_path) == known.last
+    answer(known, "orders", "system")
+    assert not known.last.missing
+
+
+def test_a_topology_of_which_a_part_is_missing_is_not_taken(tmp_path: Path) -> None:
+    known = Discovery(tmp_path)
+    answer(known, "orders", "system")
+    answer(known, "orders", "people", "system", lost=1)
+
+    assert known.current is None
+    assert known.last
+    assert set(known.last.databases()) == {"orders", "system"}
+    assert known.failure
+    assert (known.failure.reason, known.failure.error) == (
+        Reason.SOURCE_UNREACHABLE,
+        "the topology came in part, and is not taken: 2 of 3 copies have come",
+    )
+
+
+def test_rows_of_a_child_that_died_are_not_those_of_the_next(tmp_path: Path) -> None:
+    known = Discovery(tmp_path)
+    known.begin()
+    known.hear({"event": "rows", "kind": COPIES, "rows": [{"database": "people"}]})
+    answer(known, "orders")
+
+    assert known.current
+    assert set(known.current.databases()) == {"orders"}
+
+
+def test_what_is_refused_is_counted_and_logged_once(tmp_path: Path) -> None:
+    known = Discovery(tmp_path)
+    with capture_logs() as logged:
+        answer(known, "orders", refused=2, notes=["2 names refused"])
+        answer(known, "orders", refused=2, notes=["2 names refused"])
+
+    assert (known.refused, known.notes) == (2, ("2 names refused",))
+    assert [line["notes"] for line in logged if line["event"] == "cluster answered in part"] == [("2 names refused",)]

@@ -1,0 +1,66 @@
+"""The rows of a discovery: what is told is heard, and a part of it is not taken for the whole."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from backup_agent.cluster import rows
+from backup_agent.cluster.rows import ALIASES, COPIES, MOST, REACHABLE, IncompleteError, Rows, told
+from backup_agent.core.topology import Copy
+from backup_agent.supervisor.children import LONGEST_LINE
+
+COPY: dict[str, Any] = {"database": "orders", "address": "server-0:7687"}
+LONGEST: dict[str, Any] = {
+    "database": "d" * 128, "address": "a" * 253 + ":65535", "server_id": "i" * 128, "database_id": "i" * 128,
+    "type": "t" * 64, "role": "r" * 64, "status": "s" * 64, "writer": False, "last_committed_txn": 2**62,
+    "replication_lag": -(2**62),
+}  # fmt: skip
+
+
+def heard(events: Iterator[dict[str, Any]]) -> Rows:
+    found = Rows()
+    for event in events:
+        found.take(json.loads(json.dumps(event)))
+    return found
+
+
+@pytest.mark.parametrize("count", [0, 1, 100, 101, 4500])
+def test_what_is_told_is_heard(count: int) -> None:
+    pairs = [(f"a{number}", "orders") for number in range(count)]
+    found = heard(told({COPIES: [COPY] * count, ALIASES: pairs}))
+
+    assert found.complete({COPIES: count, ALIASES: count})[COPIES] == [Copy(**COPY)] * count
+    assert [tuple(pair) for pair in found.complete({COPIES: count, ALIASES: count})[ALIASES]] == pairs
+
+
+def test_no_line_is_longer_than_the_supervisor_reads() -> None:
+    reachable = [("a" * 259, "no " * 400)] * MOST[REACHABLE]
+    events = list(told({COPIES: [LONGEST] * 1000, REACHABLE: reachable}))
+
+    assert max(len(json.dumps(event)) for event in events) < LONGEST_LINE / 4
+    assert Copy(**LONGEST) in heard(iter(events)).complete({COPIES: 1000, REACHABLE: MOST[REACHABLE]})[COPIES]
+
+
+def test_equal_texts_are_kept_once() -> None:
+    first, second = heard(told({COPIES: [COPY, COPY]})).complete({COPIES: 2})[COPIES]
+
+    assert first.address is second.address
+
+
+@pytest.mark.parametrize(
+    ("event", "counts", "fault"),
+    [
+        pytest.param({"kind": COPIES, "rows": [COPY]}, {COPIES: 2}, "1 of 2 copies have come", id="too few"),
+        pytest.param({"kind": COPIES, "rows": [COPY]}, {}, "1 of 0 copies have come", id="too many"),
+        pytest.param({"kind": "x\x1b" * 90, "rows": []}, {}, "an unknown kind", id="of an unknown kind"),
+        pytest.param({"kind": ALIASES, "rows": "x"}, {}, "an unknown kind", id="no rows"),
+        pytest.param({"kind": REACHABLE, "rows": [1] * 3000}, {}, "more than 2000 reachable", id="a flood"),
+    ],
+)
+def test_what_is_not_all_of_it_is_refused(event: dict[str, Any], counts: dict[str, int], fault: str) -> None:
+    found = heard(iter([{"event": rows.EVENT, **event}]))
+
+    with pytest.raises(IncompleteError, match=fault):
+        found.complete(counts)
