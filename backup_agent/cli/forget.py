@@ -4,6 +4,7 @@ import sys
 
 import click
 
+from backup_agent.cli import printing
 from backup_agent.cli.asking import confirmed, required_reason, soon, waiting, yes_option
 from backup_agent.cli.configured import loaded
 from backup_agent.cli.dropping import drop, insist_on_an_agent, wait_for
