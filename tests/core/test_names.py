@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 
 from backup_agent.core import names
+from backup_agent.core.schedules import request_id
 
 KEY = "default/orders/orders-2026-11-23T02-00-00.backup"
 
@@ -38,3 +39,13 @@ def test_a_record_and_the_marks_stand_beside_their_artifact() -> None:
 )
 def test_a_record_is_known_by_its_key(key: str, is_one: bool) -> None:
     assert names.is_record_key(key) is is_one
+
+
+@pytest.mark.parametrize("process", [1, 4_194_304])
+def test_a_commands_id_is_in_a_name_space_of_its_own(process: int) -> None:
+    identity = names.command_id(datetime(2026, 11, 23, 1, 0, tzinfo=UTC), process)
+
+    assert names.COMMAND_ID.fullmatch(identity)
+    assert names.ANY_REQUEST_ID.fullmatch(identity)
+    assert not names.REQUEST_ID.fullmatch(identity)
+    assert not names.COMMAND_ID.fullmatch(request_id("cli", datetime(2026, 11, 23, 1, 0, tzinfo=UTC)))
