@@ -23,6 +23,7 @@ from zlib import crc32
 from backup_agent import durable
 from backup_agent.catalog.own import place_folder
 from backup_agent.core.entries import Entry
+from backup_agent.core.json_reader import read_json
 from backup_agent.core.records import Record
 from backup_agent.settings.model import VOLUME, Settings
 
@@ -68,7 +69,7 @@ class Line(NamedTuple):
             raise ValueError("no line of an index: its checksum is another")
         try:
             key, record_size, full, taken, finished, lowest, highest, database_id, store_id, parent, version, *rest = (
-                json.loads(text.decode())
+                read_json(text)
             )
             set_name, database, _ = key.split("/")
             # By position, in the order of its fields: by name takes twice as long.

@@ -4,7 +4,6 @@ The id of this agent is the one in the volume's own `owner.json`, drawn at first
 also into its clones (core.owner says how those are told apart).
 """
 
-import json
 import os
 import secrets
 from contextlib import suppress
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backup_agent.core.escaping import shell_word
+from backup_agent.core.json_reader import read_json
 from backup_agent.core.owner import Owner, Standing, standing
 from backup_agent.core.reasons import BackupError, Failure, PermanentError, Reason
 from backup_agent.stores.local import LocalStore
@@ -141,7 +141,7 @@ def agent_at(root: Path) -> str:
 def _as_far_as_understood(seen: Seen) -> Found:
     """Return what is to be known of what this version did not write."""
     try:
-        fields = json.loads(seen.content)
+        fields = read_json(seen.content)
         newer = fields["schema"] > Owner.model_fields["schema_"].default
     except (ValueError, TypeError, KeyError):
         return Found(seen.version, None, "cannot be read")

@@ -1,6 +1,5 @@
 """`backup-agent cancel`."""
 
-import json
 import os
 from pathlib import Path
 
@@ -10,7 +9,8 @@ from backup_agent.cli import printing
 from backup_agent.cli.asking import waiting
 from backup_agent.cli.configured import loaded
 from backup_agent.cli.dropping import drop, wait_for
-from backup_agent.core.requests import Action, InvalidRequestError
+from backup_agent.core.json_reader import read_json
+from backup_agent.core.requests import Action
 from backup_agent.supervisor.spool import command_of, is_request_name, read_request
 
 
@@ -59,7 +59,7 @@ def _withdraw(folder: Path, request: str) -> list[str]:
 def _asks_as(path: Path, request: str) -> bool:
     """Tell whether a file is a request with that id, and not the one to cancel it."""
     try:
-        content = json.loads(read_request(path))
-    except (InvalidRequestError, ValueError, RecursionError):
+        content = read_json(read_request(path))
+    except ValueError:  # InvalidRequestError too
         return False
     return isinstance(content, dict) and content.get("id") == request and content.get("action") != Action.CANCEL

@@ -13,7 +13,7 @@ from backup_agent.k8s.names import server_name
 from backup_agent.k8s.notes import notes
 from backup_agent.k8s.reading import read
 from backup_agent.k8s.spec import Spec
-from backup_agent.settings.load import YamlError, read_yaml
+from backup_agent.settings.yaml_reader import YamlError, read_yaml
 
 KUSTOMIZATION = "Kustomization"
 

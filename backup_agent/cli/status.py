@@ -1,6 +1,5 @@
 """`backup-agent status`."""
 
-import json
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ import click
 
 from backup_agent.cli import printing
 from backup_agent.cli.configured import json_option, loaded, settings_option
+from backup_agent.core.json_reader import read_json
 from backup_agent.core.reasons import Reason, TransientError
 from backup_agent.settings.model import Settings
 
@@ -52,7 +52,7 @@ def ask(settings: Settings) -> Any:  # noqa: ANN401  the JSON of Status
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # $http_proxy does not know this pod
     try:
         with direct.open(url, timeout=PATIENCE_SECONDS) as reply:
-            return json.load(reply)
+            return read_json(reply.read())
     except (urllib.error.URLError, OSError, ValueError) as error:
         raise TransientError(
             Reason.NOT_FOUND,

@@ -25,6 +25,7 @@ from backup_agent.cluster import bolt
 from backup_agent.cluster.memory import recall
 from backup_agent.cluster.probe import probe
 from backup_agent.cluster.rows import ALIASES, BACKUP_ADDRESSES, COPIES, REACHABLE, told
+from backup_agent.core.json_reader import read_json
 from backup_agent.core.reasons import BackupError, PermanentError
 from backup_agent.core.topology import Addressing, Topology, addresses
 from backup_agent.settings.credentials import credentials
@@ -38,7 +39,7 @@ SECONDS = 30.0
 
 def main() -> int:
     """Do what the first line asks, write the answer, and return the exit code."""
-    asked = json.loads(_first_line())
+    asked = read_json(_first_line())
     threading.Thread(target=_end_with_the_lifeline, name="lifeline", daemon=True).start()
     event: dict[str, Any] = {}
     for event in discover(asked, os.environ):

@@ -24,6 +24,7 @@ from pydantic import (
     model_validator,
 )
 
+from backup_agent.core.json_reader import NestingError, read_json
 from backup_agent.core.names import ANY_REQUEST_ID, DATABASE, DATABASE_GLOB, REQUEST_ID, SET
 from backup_agent.core.records import BackupType
 
@@ -258,13 +259,13 @@ def parse(data: bytes, root: str) -> Request:
     if len(data) > LARGEST:
         raise InvalidRequestError((f"the file has {len(data)} bytes; a request has at most {LARGEST}",))
     try:
-        document = json.loads(data.decode(), object_pairs_hook=_no_key_twice)
+        document = read_json(data, _no_key_twice)
     except InvalidRequestError:
         raise
     except UnicodeDecodeError as error:
         raise InvalidRequestError((f"not UTF-8 at byte {error.start}: write JSON in UTF-8",)) from None
-    except RecursionError:
-        raise InvalidRequestError(("nested too deeply: a request is one flat JSON object",)) from None
+    except NestingError as error:
+        raise InvalidRequestError((f"{error}: a request is one flat JSON object",)) from None
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
         raise InvalidRequestError((f'not JSON at {where}: write one object, as {{}} or {{"type":"FULL"}}',)) from None
@@ -281,10 +282,15 @@ def parse(data: bytes, root: str) -> Request:
 
 
 def is_whole(data: bytes) -> bool:
-    """Tell whether the bytes are a whole JSON value: the writer of a file that is not may still be at it."""
+    """Tell whether the bytes are a whole JSON value, or no more bytes could make them an acceptable one.
+
+    The writer of a file that is not whole may still be at it.
+    """
     try:
-        json.loads(data.decode())
-    except (ValueError, RecursionError):
+        read_json(data)
+    except NestingError:
+        return True
+    except ValueError:
         return False
     return True
 

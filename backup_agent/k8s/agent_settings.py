@@ -3,6 +3,7 @@
 It is checked with the agent's own model, so that a mistake is found here and not by a pod that does not start.
 """
 
+import copy
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -83,7 +84,7 @@ def _destinations(given: dict[str, Any]) -> dict[str, Any]:
 def _completed(spec: Spec | None, given: dict[str, Any]) -> dict[str, Any]:
     """Return the settings with what follows from the spec; what is no mapping is left as it is, to be told of."""
     follows = _follows(spec) if spec else {"cluster": "demo", "neo4j": {"uri": "neo4j://demo-client:7687"}}
-    found: dict[str, Any] = json.loads(json.dumps(given))
+    found = copy.deepcopy(given)
     for key, value in follows.items():
         if not isinstance(value, dict):
             found[key] = value

@@ -11,6 +11,7 @@ from backup_agent import durable, processes
 from backup_agent.core import command
 from backup_agent.core.capabilities import Capabilities, Version, other_line
 from backup_agent.core.command import BackupTls, Launch
+from backup_agent.core.json_reader import read_json
 from backup_agent.core.progress import Stage, Transcript, patience
 from backup_agent.core.records import BackupType, Header
 from backup_agent.core.verdict import Completed, did_not_start
@@ -165,7 +166,7 @@ def _version(one: Program, environ: Mapping[str, str], own: Path, cancel: thread
     key = [one.path, facts.st_ino, facts.st_size, facts.st_ctime_ns, environ.get(processes.MARK)]
     cache = own / "neo4j-admin.json"
     try:
-        kept = json.loads(cache.read_bytes())
+        kept = read_json(cache.read_bytes())
         if kept["program"] == key:
             return Version.parse(kept["version"])
     except (OSError, ValueError, KeyError, TypeError):

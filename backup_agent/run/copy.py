@@ -8,7 +8,6 @@ its lease looked after while it is sent and before each record: an agent that ha
 what it had uploaded gets no record from it.
 """
 
-import json
 import os
 import sys
 import threading
@@ -27,6 +26,7 @@ from backup_agent.catalog.journal import Journal
 from backup_agent.catalog.lease import Held
 from backup_agent.core.chains import Ancestry
 from backup_agent.core.entries import Entry
+from backup_agent.core.json_reader import read_json
 from backup_agent.core.names import record_key
 from backup_agent.core.reasons import BackupError, Failure, PermanentError, Reason, TransientError
 from backup_agent.core.records import Record
@@ -347,7 +347,7 @@ def in_child(
 
 def _event(line: str) -> dict[str, Any]:
     try:
-        event = json.loads(line)
+        event = read_json(line.encode())
     except ValueError:
         return {}
     return event if isinstance(event, dict) else {}

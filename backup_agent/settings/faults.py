@@ -17,6 +17,8 @@ from backup_agent.settings.model import Section, Settings
 
 SECRET = re.compile(r"pass|secret|token|credential|key", re.IGNORECASE)
 LONGEST_SHOWN = 60
+MOST_SHOWN = 100
+"""Faults that an error's text has a line for: the rest is counted."""
 NOT_SHOWN = "not shown: it may be a secret"
 ELSEWHERE = "a password stands in the file that neo4j.password_file names, S3 credentials where boto3 looks for them"
 
@@ -59,11 +61,14 @@ class Fault:
 
 
 class SettingsError(Exception):
-    """The settings cannot be used. Its text has a line for each fault."""
+    """The settings cannot be used. Its text has a line for each fault, up to MOST_SHOWN."""
 
     def __init__(self, source: str, faults: tuple[Fault, ...]) -> None:
         count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
-        super().__init__("\n".join([f"{count} in the settings ({source}):", *(f"  {fault}" for fault in faults)]))
+        lines = [f"  {fault}" for fault in faults[:MOST_SHOWN]]
+        if more := len(faults) - len(lines):
+            lines.append(f"  and {more} more")
+        super().__init__("\n".join([f"{count} in the settings ({source}):", *lines]))
         self.source = source
         self.faults = faults
 

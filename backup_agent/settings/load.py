@@ -1,8 +1,4 @@
-"""Reading the settings: file, environment, defaults, and where each value came from.
-
-YAML is read as if it were JSON: no dates, no tags, no key twice. Both `2026-01-01` as a date and the second of two
-equal keys winning in silence are YAML's idea of help.
-"""
+"""Reading the settings: file, environment, defaults, and where each value came from."""
 
 import copy
 import json
@@ -13,16 +9,20 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from backup_agent.settings.faults import Fault, SettingsError, faults_of
 from backup_agent.settings.model import Settings
+from backup_agent.settings.yaml_reader import LARGEST, YamlError, read_yaml
 
 DEFAULT_PATH = Path("/etc/backup-agent/config.yaml")
 PREFIX = "BACKUP_AGENT_"
 PATH_VARIABLE = PREFIX + "CONFIG"
-LARGEST_FILE = 1024 * 1024
+
+DEEPEST_KEY = 16
+"""Keys that the name of a variable may have, one inside the other."""
+
+LONGEST_ORIGIN = 200
 
 FROM_FILE = "file"
 FROM_DEFAULT = "default"
@@ -68,15 +68,15 @@ def read(path: Path | None, environ: Mapping[str, str]) -> tuple[Path, bytes]:
     file = named or DEFAULT_PATH
     try:
         with file.open("rb") as stream:
-            content = stream.read(LARGEST_FILE + 1)
+            content = stream.read(LARGEST + 1)
     except FileNotFoundError:
         if named is None:
             return file, b""
         raise SettingsError(str(file), (Fault("", "no such file"),)) from None
     except OSError as error:
         raise SettingsError(str(file), (Fault("", f"cannot be read: {error.strerror}"),)) from None
-    if len(content) > LARGEST_FILE:
-        raise SettingsError(str(file), (Fault("", f"expected at most {LARGEST_FILE} bytes"),))
+    if len(content) > LARGEST:
+        raise SettingsError(str(file), (Fault("", f"expected at most {LARGEST} bytes: is this the settings file?"),))
     return file, content
 
 
@@ -95,6 +95,10 @@ def parse(content: bytes, environ: Mapping[str, str], source: str) -> Loaded:
     faults: tuple[Fault, ...] = ()
     for keys, variable in _variables(environ):
         origin = f"environment {variable}"
+        if len(keys) > DEEPEST_KEY:
+            text = f"expected at most {DEEPEST_KEY} keys with '__' between them (got {len(keys)})"
+            faults += (Fault("", text, origin[:LONGEST_ORIGIN]),)
+            continue
         try:
             origins[_put(merged, keys, read_yaml(environ[variable].encode(errors="replace")))] = origin
         except YamlError as error:
@@ -119,16 +123,6 @@ def in_force(loaded: Loaded) -> list[Entry]:
     """Return every value in force, in the order of the model, with its origin."""
     paths = ((".".join(keys), value) for keys, value in _leaves(loaded.settings))
     return [Entry(path, value, loaded.provenance.get(path, FROM_DEFAULT)) for path, value in paths]
-
-
-def _weight(value: object, known: dict[int, int]) -> int:
-    """Return about how long a value is written out: aliases of aliases may be a billion laughs, and all the memory."""
-    if not isinstance(value, (dict, list)):
-        return 1 + len(value) if isinstance(value, str) else 1
-    if id(value) not in known:
-        known[id(value)] = 1  # a list within itself has no weight, and is refused as JSON
-        known[id(value)] += sum(_weight(item, known) for item in (value.values() if isinstance(value, dict) else value))
-    return known[id(value)]
 
 
 def _variables(environ: Mapping[str, str]) -> list[tuple[Keys, str]]:
@@ -183,53 +177,3 @@ def _origin(keys: Keys, written: dict[str, Any], origins: Mapping[Keys, str]) ->
             return FROM_DEFAULT
         tree = tree[key]
     return FROM_FILE
-
-
-class YamlError(Exception):
-    """The text is no YAML that could mean settings. Says where and what, and quotes nothing: it may be a secret."""
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML without dates and without a key twice."""
-
-    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:  # noqa: ANN401  an anchor or None
-        """Compose a mapping, refusing keys that are no text or stand there twice."""
-        node: yaml.MappingNode = super().compose_mapping_node(anchor)
-        seen = set()
-        for key, _ in node.value:
-            if key.tag not in {"tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"}:
-                raise yaml.MarkedYAMLError(
-                    problem="a key that is no text: put it in quotes", problem_mark=key.start_mark
-                )
-            if key.value in seen:
-                problem = "a key that stands there already, in the same section"
-                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
-            seen.add(key.value)
-        return node
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, shape) for tag, shape in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-
-
-def read_yaml(content: bytes) -> Any:  # noqa: ANN401  any JSON value
-    """Read YAML as JSON would have it; raise YamlError."""
-    try:
-        value = yaml.load(content, _Loader)  # noqa: S506  it is a SafeLoader
-        if _weight(value, {}) > LARGEST_FILE:
-            raise YamlError(f"more than {LARGEST_FILE} bytes once its aliases are followed")
-        return json.loads(json.dumps(value))
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        # A quoted word may be from the file (an alias, a tag); `<block end>` and single signs are the parser's own.
-        problem = re.sub(r"'(?!<)[^']{4,}'", "(not shown)", error.problem or "not YAML")
-        raise YamlError(f"{place}{problem}") from None
-    except yaml.reader.ReaderError as error:
-        raise YamlError(f"position {error.position}: not text in UTF-8") from None
-    except (TypeError, ValueError):  # sets, binary, a list within itself
-        raise YamlError("expected only text, numbers, lists and mappings") from None
-    except RecursionError:
-        raise YamlError("nested too deep") from None

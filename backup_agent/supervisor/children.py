@@ -3,7 +3,6 @@
 A child's stdin stays open as its lifeline: when it closes, the child ends itself and all that it started.
 """
 
-import json
 import os
 import signal
 import subprocess
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from backup_agent.core.json_reader import read_json
 from backup_agent.processes import LOCK_DESCRIPTOR, MARK, mark, send, session
 
 LONGEST_LINE = 1 << 20
@@ -94,7 +94,7 @@ class Child:
 def _event(line: bytes) -> dict[str, Any] | None:
     """Return what a line tells; None for one that is no event (a library that prints)."""
     try:
-        event = json.loads(line)
+        event = read_json(line)
     except ValueError:
         return None
     return event if isinstance(event, dict) and isinstance(event.get("event"), str) else None

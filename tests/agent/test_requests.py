@@ -48,6 +48,9 @@ def test_whatever_else_is_dropped_is_rejected_by_name_and_nothing_else_stops(liv
         "later": b'{"action":"drill"}',
         "nothing": b"",
         "bytes": b"\xff\xfe",
+        "brackets": b"[" * 60_000,
+        "closed": b'{"reason":' + b"[" * 30_000 + b"]" * 30_000 + b"}",
+        "very-deep": b"[" * 100_000,
     }
     for name, content in wrong.items():
         (live.requests / f"{name}.request").write_bytes(content)
@@ -61,6 +64,8 @@ def test_whatever_else_is_dropped_is_rejected_by_name_and_nothing_else_stops(liv
     assert {answer["state"] for answer in answers.values()} == {"rejected"}
     assert "typ: no such field" in answers["typo"]["error"]
     assert "root:" not in json.dumps(answers["link"])
+    assert "nested more than 64 levels deep" in answers["brackets"]["error"]
+    assert "nested more than 64 levels deep" in answers["closed"]["error"]
     assert live.answer("good")["state"] == "succeeded"
     kept = (live.requests / ".spool" / "rejected").iterdir()
     assert len(list(kept)) == len(names)
@@ -183,7 +188,10 @@ def test_an_entry_that_cannot_be_read_takes_neither_the_queue_nor_the_next_start
     live.start()
     (live.requests / ".spool" / "done" / "one.json").write_text('{"schema": 2}')
 
+    (live.requests / ".spool" / "pending" / "two.json").write_text("[" * 100_000)
+
     assert live.ask(id="one", database="orders")["state"] == "rejected"
+    assert live.ask(id="two", database="orders")["state"] == "rejected"
     cancelled = live.ask(action="cancel", id="one")
     assert (cancelled["state"], cancelled["reason"]) == ("failed", "internal")
     assert live.ask(database="orders")["state"] == "succeeded"

@@ -63,6 +63,7 @@ SPOILERS: dict[str, Callable[[bytes], bytes]] = {
     "cut at a line": lambda data: data[: data.rindex(b"\n", 0, -1) + 1],
     "a line is no JSON": lambda data: data.replace(b"[", b"{", 1),
     "a line is too short": lambda data: data.replace(b"\n", b"\n" + sealed(b'["default/orders/x.backup",1]'), 1),
+    "a line is nested without end": lambda data: data.replace(b"\n", b"\n" + sealed(b"[" * 100_000), 1),
     "a line twice": lambda data: data + data.splitlines(keepends=True)[-1],
     "lines in disorder": lambda data: b"".join([HEAD, *reversed(data.splitlines(keepends=True)[1:])]),
 }

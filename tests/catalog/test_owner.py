@@ -352,7 +352,11 @@ def test_at_a_place_of_a_newer_agent_nothing_is_deleted_and_nothing_overwritten(
     assert at(store)["schema"] == 2
 
 
-@pytest.mark.parametrize("content", [b"", b"[]", b'{"schema": "x"}', b'{"schema": 1}'])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"[]", b'{"schema": "x"}', b'{"schema": 1}', b"[" * 100_000],
+    ids=["nothing", "list", "schema", "empty", "nested"],
+)
 def test_an_owner_that_cannot_be_read_is_foreign(make: Callable[..., Agent], content: bytes) -> None:
     store = MemoryStore("offsite")
     store.create(owner.KEY, content)

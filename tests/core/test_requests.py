@@ -145,7 +145,9 @@ def test_a_path_that_leaves_the_root_or_has_more_than_one_name_is_refused(path: 
         pytest.param(b'{"type":', "not JSON", id="half"),
         pytest.param(b'{"type":"FULL","type":"DIFF"}', "type: given twice", id="a key twice"),
         pytest.param(b'{"reason":"\xff"}', "not UTF-8 at byte 11", id="not UTF-8"),
-        pytest.param(b"[" * 60000, "nested too deeply", id="nested deeply"),
+        pytest.param(
+            b"[" * 60000, "nested more than 64 levels deep: a request is one flat JSON object", id="nested deeply"
+        ),
         pytest.param(b" " * (LARGEST + 1), "a request has at most 65536", id="too large"),
     ],
 )
@@ -254,3 +256,8 @@ def test_a_prefix_of_json_is_never_taken_for_the_whole_object(value: Any) -> Non
 
     assert is_whole(data)
     assert not any(is_whole(data[:length]) for length in range(1, len(data), 1 + len(data) // 50))
+
+
+def test_what_no_more_bytes_could_make_a_request_is_not_waited_for() -> None:
+    assert is_whole(b"[" * 60000)
+    assert not is_whole(b"[" * 60)

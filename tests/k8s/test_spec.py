@@ -1,6 +1,7 @@
 """A spec is taken whole, or refused with every fault at once, each with its path and what to write instead."""
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -155,6 +156,15 @@ def test_all_faults_of_spec_and_settings_are_told_at_once() -> None:
         "backup.settings.neo4j.launch",
         "backup.settings.retention",
     }
+
+
+@pytest.mark.parametrize("opening", ["[", "{a: ", "- "])
+def test_a_spec_nested_without_end_is_refused_at_once(opening: str) -> None:
+    begun = time.process_time()
+    (fault,) = faults((opening * 3000).encode())
+
+    assert str(fault).endswith("nested more than 64 levels deep")
+    assert time.process_time() - begun < 1
 
 
 def test_no_fault_repeats_what_may_be_a_secret() -> None:

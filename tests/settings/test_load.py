@@ -1,10 +1,13 @@
 import json
+import time
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from backup_agent.settings import yaml_reader
 from backup_agent.settings.faults import SettingsError
 from backup_agent.settings.load import Loaded, in_force, load, parse
 from tests.examples import examples
@@ -168,9 +171,11 @@ def test_the_error_text_has_a_line_for_each_fault_and_names_the_file() -> None:
         pytest.param("a: !secret hunter2", "line 1, column 4:", id="a-tag"),
         pytest.param("a: *hunter2", "line 1, column 4:", id="an-alias"),
         pytest.param("a: !!binary aGk=", "expected only text, numbers, lists and mappings", id="binary"),
-        pytest.param("a: &a [*a]", "expected only text, numbers, lists and mappings", id="a-list-in-itself"),
+        pytest.param("a: &a [*a]", "line 1, column 8: an alias within the value that it names", id="a-list-in-itself"),
+        pytest.param("a: &a {<<: *a}", "line 1, column 12: an alias within the value that it names", id="a-mapping-merged-into-itself"),
         pytest.param("a: \0", "position 3: not text in UTF-8", id="a-null-byte"),
-        pytest.param("[" * 1000, "nested too deep", id="a-thousand-brackets"),
+        pytest.param("a: 1" + ":0" * 10_000, "line 1, column 4: a number of more than 64 signs: put text in quotes", id="a-number-in-base-60"),
+        pytest.param("a: 0x" + "f" * 100_000, "line 1, column 4: a number of more than 64 signs: put text in quotes", id="a-long-number"),
     ],
 )  # fmt: skip
 def test_what_is_no_yaml_is_told_with_line_and_column(text: str, expected: str) -> None:
@@ -180,12 +185,83 @@ def test_what_is_no_yaml_is_told_with_line_and_column(text: str, expected: str) 
     assert "hunter2" not in fault
 
 
-@pytest.mark.parametrize("laugh", ["[" + "ha, " * 9 + "ha]", '"' + 100 * "ha" + '"'], ids=["a-list", "a-text"])
-def test_a_billion_laughs_are_refused_before_they_take_the_memory(laugh: str) -> None:
-    more = [f"l{level}: &l{level} [{', '.join(10 * [f'*l{level - 1}'])}]" for level in range(1, 10)]
-    (fault,) = faults("\n".join([LEAST, f"l0: &l0 {laugh}", *more]))
+TOO_MUCH = "more than 262144 bytes, at 12 a value and with what aliases repeat"
+TOO_DEEP = "nested more than 64 levels deep"
 
-    assert fault == "more than 1048576 bytes once its aliases are followed"
+
+def laughs(first: str, more: str, levels: int = 9) -> str:
+    """Return a text whose every level repeats the one before it ten times."""
+    lines = [f"l{level}: &l{level} " + more.format(", ".join(10 * [f"*l{level - 1}"])) for level in range(1, levels)]
+    return "\n".join([LEAST, f"l0: &l0 {first}", *lines])
+
+
+@pytest.fixture(name="parser", params=["CSafeLoader", "SafeLoader"])
+def _parser(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let YAML be read by libyaml, and as it is where PyYAML was built without it."""
+    monkeypatch.setattr(yaml_reader, "PARSER", getattr(yaml, request.param))
+
+
+@pytest.mark.usefixtures("parser")
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        pytest.param("[" * 3000, TOO_DEEP, id="brackets-that-stay-open"),
+        pytest.param("[" * 3000 + "]" * 3000, TOO_DEEP, id="brackets-that-are-closed"),
+        pytest.param("[" * 100_000, TOO_DEEP, id="a-hundred-thousand-brackets"),
+        pytest.param("a: " + "{b: " * 3000, TOO_DEEP, id="mappings"),
+        pytest.param("- " * 3000, TOO_DEEP, id="dashes"),
+        pytest.param("? " * 3000, TOO_DEEP, id="keys-of-keys"),
+        pytest.param("l0: &l0 x\n" + "".join(f"l{n}: &l{n} [*l{n - 1}]\n" for n in range(1, 100)), TOO_DEEP, id="aliases-of-aliases"),
+        pytest.param(laughs("[ha, ha, ha]", "[{}]"), TOO_MUCH, id="laughs-in-a-list"),
+        pytest.param(laughs('"' + 100 * "ha" + '"', "[{}]"), TOO_MUCH, id="laughs-of-text"),
+        pytest.param(laughs("{a: 1, b: 2, c: 3}", "{{<<: [{}]}}"), TOO_MUCH, id="laughs-of-merged-mappings"),
+        pytest.param("a: &a '" + 250_000 * "x" + "'\nb: [*a, *a]", TOO_MUCH, id="a-long-text-twice"),
+        pytest.param("a: [" + "[]," * 80_000 + "]", TOO_MUCH, id="many-empty-lists"),
+        pytest.param("a: '" + 262_144 * "x" + "'", "expected at most 262144 bytes (got 262149)", id="a-long-text"),
+    ],
+)  # fmt: skip
+def test_what_is_too_deep_or_too_much_is_refused_at_once(text: str, expected: str) -> None:
+    begun = time.process_time()
+    (fault,) = faults(text)
+
+    assert fault.endswith(expected)
+    assert time.process_time() - begun < 2
+
+
+def test_a_variable_has_the_same_bounds_as_the_file() -> None:
+    found = faults(LEAST, BACKUP_AGENT_SETS="[" * 3000, BACKUP_AGENT_DATABASES=laughs("x", "{{<<: [{}]}}"))
+
+    assert [fault.partition(":")[0] for fault in found] == [
+        "environment BACKUP_AGENT_DATABASES",
+        "environment BACKUP_AGENT_SETS",
+    ]
+    assert TOO_DEEP in found[1]
+
+
+def test_a_variable_names_no_key_deeper_than_any_key_is() -> None:
+    (fault,) = faults(LEAST, **{"BACKUP_AGENT_LIMITS" + "__A" * 3000: "1"})
+
+    assert fault.endswith("expected at most 16 keys with '__' between them (got 3001)")
+    assert len(fault) < 300
+
+
+def test_of_many_faults_the_first_hundred_are_told() -> None:
+    with pytest.raises(SettingsError) as refused:
+        loaded(LEAST + "databases: [" + "[]," * 1000 + "]")
+
+    first, *lines = str(refused.value).splitlines()
+    assert first == "1000 faults in the settings (config.yaml):"
+    assert (len(lines), lines[-1]) == (101, "  and 900 more")
+
+
+def test_a_file_of_a_thousand_schedules_is_read_in_a_moment() -> None:
+    """It is read in the supervisor's loop, which answers requests and probes."""
+    lines = (f"  s{number}: {{cron: '15 3 * * *', type: FULL, databases: ['orders*']}}\n" for number in range(1000))
+    text = LEAST + "schedules:\n" + "".join(lines)
+    begun = time.process_time()
+
+    assert len(loaded(text).settings.schedules) == 1000
+    assert time.process_time() - begun < 1
 
 
 def test_anchors_and_merges_are_yaml_as_everywhere() -> None:
@@ -376,10 +452,10 @@ def test_a_folder_is_no_settings_file(tmp_path: Path) -> None:
         load(tmp_path, {})
 
 
-def test_a_file_of_more_than_a_mebibyte_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "big").write_bytes(b"#" * (1024 * 1024 + 1))
+def test_a_file_of_more_than_256_kib_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "big").write_bytes(b"#" * (256 * 1024 + 1))
 
-    with pytest.raises(SettingsError, match="at most 1048576 bytes"):
+    with pytest.raises(SettingsError, match="at most 262144 bytes: is this the settings file"):
         load(tmp_path / "big", {})
 
 

@@ -87,6 +87,19 @@ def test_a_child_gets_its_task_tells_events_and_ends_last(world: World) -> None:
     ]
 
 
+def test_a_line_of_a_hundred_thousand_brackets_is_no_event_and_hides_no_end(world: World) -> None:
+    world.start(
+        """
+        print("[" * 100_000)
+        print('{"event":' * 20_000)
+        print('{"event":"result"}', flush=True)
+        """
+    )
+    heard = [world.hear(), world.hear()]
+
+    assert heard == [Told("child_0", {"event": "result"}), Ended("child_0", 0)]
+
+
 def test_a_child_that_ends_without_reading_its_task_is_an_end_like_any_other(world: World) -> None:
     world.start("raise SystemExit(3)", b"x" * (1 << 20))
 

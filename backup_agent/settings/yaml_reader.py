@@ -1,0 +1,142 @@
+"""Reading YAML as if it were JSON: no dates, no tags, no key twice, and bounded in size and depth.
+
+Both `2026-01-01` as a date and the second of two equal keys winning in silence are YAML's idea of help. Aliases and
+merge keys let a few hundred bytes stand for billions of values, so each counts as much as what it names.
+"""
+
+import json
+import re
+from typing import Any
+
+import yaml
+from yaml.composer import Composer
+from yaml.constructor import SafeConstructor
+from yaml.resolver import Resolver
+
+from backup_agent.core.json_reader import DEEPEST, NestingError, read_json
+
+PARSER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""Makes the events: libyaml, or where PyYAML was built without it PyYAML itself, four times slower."""
+
+LARGEST = 256 * 1024
+"""Bytes of the largest document."""
+
+VALUE = 12
+MOST = 256 * 1024
+"""The most that a document's values may weigh: each its text and VALUE bytes, an alias as much as what it names."""
+
+LONGEST_NUMBER = 64
+
+TEXT, MERGE = "tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"
+NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+
+
+class YamlError(Exception):
+    """The text is no YAML that could mean settings. Says where and what, and quotes nothing: it may be a secret."""
+
+
+def read_yaml(content: bytes) -> Any:  # noqa: ANN401  any JSON value
+    """Read YAML as JSON would have it; raise YamlError."""
+    if len(content) > LARGEST:
+        raise YamlError(f"expected at most {LARGEST} bytes (got {len(content)})")
+    try:
+        return read_json(json.dumps(_Loader(content).get_single_data()).encode())
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        # A quoted word may be from the file (an alias, a tag); `<block end>` and single signs are the parser's own.
+        problem = re.sub(r"'(?!<)[^']{4,}'", "(not shown)", error.problem or "not YAML")
+        raise YamlError(f"{place}{problem}") from None
+    except yaml.reader.ReaderError as error:
+        raise YamlError(f"position {error.position}: not text in UTF-8") from None
+    except NestingError as error:  # by aliases of aliases
+        raise YamlError(str(error)) from None
+    except (TypeError, ValueError):  # sets, binary, numbers that are none
+        raise YamlError("expected only text, numbers, lists and mappings") from None
+
+
+class _Events:
+    """The parser's events one by one, refused as soon as the document has more than it may have.
+
+    PyYAML's composer and constructor work on what passes here, so neither builds more than that.
+    """
+
+    def __init__(self, content: bytes) -> None:
+        self._parser = PARSER(content)
+        self.check_event = self._parser.check_event
+        self.peek_event = self._parser.peek_event
+        self._open: list[tuple[str | None, int]] = []
+        """Lists and mappings that are not closed: anchor, and the weight of all that came before."""
+        self._weight = 0
+        self._weights: dict[str, int] = {}
+        """What the value of each anchor weighs."""
+
+    def get_event(self) -> yaml.Event:
+        """Return the next event; raise MarkedYAMLError if the document is too deep or too heavy by it."""
+        event: yaml.Event = self._parser.get_event()
+        match event:
+            case yaml.AliasEvent():
+                if any(anchor == event.anchor for anchor, _ in self._open):
+                    raise _refusal(event, "an alias within the value that it names")
+                self._add(event, self._weights.get(event.anchor or "", VALUE))
+            case yaml.ScalarEvent():
+                before = self._weight
+                self._add(event, VALUE + len(event.value))
+                self._keep(event.anchor, before)
+            case yaml.CollectionStartEvent():
+                if len(self._open) >= DEEPEST:
+                    raise _refusal(event, str(NestingError()))
+                self._open.append((event.anchor, self._weight))
+                self._add(event, VALUE)
+            case yaml.CollectionEndEvent():
+                self._keep(*self._open.pop())
+        return event
+
+    def _add(self, event: yaml.Event, weight: int) -> None:
+        self._weight += weight
+        if self._weight > MOST:
+            raise _refusal(event, f"more than {MOST} bytes, at {VALUE} a value and with what aliases repeat")
+
+    def _keep(self, anchor: str | None, before: int) -> None:
+        if anchor is not None:
+            self._weights[anchor] = self._weight - before
+
+
+class _Loader(_Events, Composer, SafeConstructor, Resolver):
+    """YAML without dates and without a key twice."""
+
+    def __init__(self, content: bytes) -> None:
+        _Events.__init__(self, content)
+        Composer.__init__(self)
+        SafeConstructor.__init__(self)
+        Resolver.__init__(self)
+
+    def compose_scalar_node(self, anchor: Any) -> yaml.ScalarNode:  # noqa: ANN401  an anchor or None
+        """Compose a scalar, refusing numbers so long that reading them takes seconds."""
+        node: yaml.ScalarNode = super().compose_scalar_node(anchor)
+        if node.tag in NUMBERS and len(node.value) > LONGEST_NUMBER:
+            raise _refusal(node, f"a number of more than {LONGEST_NUMBER} signs: put text in quotes")
+        return node
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:  # noqa: ANN401  an anchor or None
+        """Compose a mapping, refusing keys that are no text or stand there twice."""
+        node: yaml.MappingNode = super().compose_mapping_node(anchor)
+        seen = set()
+        for key, _ in node.value:
+            if key.tag not in {TEXT, MERGE}:
+                raise _refusal(key, "a key that is no text: put it in quotes")
+            if key.value in seen:
+                raise _refusal(key, "a key that stands there already, in the same section")
+            seen.add(key.value)
+        return node
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, shape) for tag, shape in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def _refusal(what: yaml.Event | yaml.Node, problem: str) -> yaml.MarkedYAMLError:
+    mark: Any = what.start_mark
+    return yaml.MarkedYAMLError(problem=problem, problem_mark=mark)

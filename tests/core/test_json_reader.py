@@ -1,0 +1,105 @@
+"""Documents from outside: nesting is bounded before anything is built, whatever else the text is."""
+
+import json
+import sys
+import time
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backup_agent.core.answers import Answer
+from backup_agent.core.json_reader import DEEPEST, NestingError, read_json
+from backup_agent.core.lease import Lease
+from backup_agent.core.marks import Damage, Hold
+from backup_agent.core.owner import Owner
+from backup_agent.core.records import Record
+from backup_agent.core.topology import Topology
+
+
+def nested(levels: int, opening: str = "[", closing: str = "]") -> bytes:
+    return (opening * levels + "0" + closing * levels).encode()
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        pytest.param(b"[" * 100_000, id="brackets that stay open"),
+        pytest.param(nested(100_000), id="brackets that are closed"),
+        pytest.param(nested(30_000, '{"a":', "}"), id="objects"),
+        pytest.param(nested(DEEPEST + 1), id="one level too many"),
+        pytest.param(b'["\\"", "[", "' + b'"' + b"[" * DEEPEST, id="after strings with brackets and quotes in them"),
+        pytest.param(b'"' + b"[" * 10 + b'" ' + nested(DEEPEST + 1), id="after something else"),
+    ],
+)
+def test_what_is_nested_too_deep_is_refused_at_once(document: bytes) -> None:
+    begun = time.process_time()
+    with pytest.raises(NestingError, match="nested more than 64 levels deep"):
+        read_json(document)
+
+    assert time.process_time() - begun < 0.1
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        pytest.param(nested(DEEPEST), id="as deep as may be"),
+        pytest.param(json.dumps(["[" * 1000, "{\\" * 1000, '"[' * 1000]).encode(), id="brackets in strings"),
+        pytest.param(b"[" + b"[],{}," * 10_000 + b"0]", id="many beside each other"),
+    ],
+)
+def test_what_is_not_deep_is_read(document: bytes) -> None:
+    assert read_json(document) == json.loads(document)
+
+
+def test_a_long_string_full_of_escapes_takes_neither_time_nor_stack() -> None:
+    text = '\\"[' * 200_000
+    begun = time.process_time()
+
+    assert read_json(json.dumps([text, *([[]] * DEEPEST)]).encode())[0] == text
+    assert time.process_time() - begun < 1
+
+
+def test_what_is_no_json_in_utf_8_is_a_value_error() -> None:
+    for document in (b"", b"{", b"\xff", b'["' + b"[" * 100, b"]" * 100):
+        with pytest.raises(ValueError, match=r".") as caught:
+            read_json(document)
+        assert not isinstance(caught.value, NestingError)
+
+
+def test_objects_are_made_as_the_caller_says() -> None:
+    assert read_json(b'{"a": 1, "a": 2}', list) == [("a", 1), ("a", 2)]
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+)
+
+
+@given(values, st.integers(0, 2 * DEEPEST))
+def test_any_value_is_read_as_json_reads_it_unless_it_is_too_deep(value: Any, levels: int) -> None:
+    for _ in range(levels):
+        value = [value]
+    text = json.dumps(value)
+    try:
+        found = read_json(text.encode())
+    except NestingError:
+        assert text.count("[") + text.count("{") > DEEPEST
+    else:
+        assert found == value
+
+
+@pytest.mark.parametrize("kind", [Answer, Damage, Hold, Lease, Owner, Record, Topology])
+def test_pydantic_refuses_deep_json_by_itself(kind: Any) -> None:
+    """Its parser bounds the depth at 200 levels: an unknown key and a wrong value may hide no more."""
+    for document in (
+        b"[" * 100_000,
+        nested(100_000),
+        nested(100_000, '{"request":', "}"),
+        nested(sys.getrecursionlimit()),
+    ):
+        with pytest.raises(ValueError, match=r".") as caught:
+            kind.model_validate_json(document)
+        assert "recursion limit" in str(caught.value)
