@@ -8,7 +8,6 @@ kubelet do.
 import sys
 import tempfile
 import time
-import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +15,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from bench.machine import machine, options, processor_seconds, python, running
 from tests.agent.live import Live
+
+OK = 200
 
 SCHEDULES = {
     "nightly": {"cron": "0 2 * * *", "timezone": "Europe/Berlin", "type": "FULL"},
@@ -47,8 +48,10 @@ class Memory:
 
 
 def get(live: Live, path: str) -> int:
-    with urllib.request.urlopen(f"http://127.0.0.1:{live.port}{path}", timeout=10) as reply:
-        return len(reply.read())
+    code, text = live.get(path)
+    if code != OK:
+        raise SystemExit(f"{path} answered {code}: {text}")
+    return len(text)
 
 
 def idle(live: Live, pid: int, seconds: float, scrape: float) -> tuple[float, Memory]:

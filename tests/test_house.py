@@ -49,6 +49,7 @@ HOMES: dict[str, tuple[str, ...]] = {
 BROAD_HANDLERS = {
     "backup_agent/run/backup.py:main": "around a run: whatever went wrong, it is answered",
     "backup_agent/supervisor/agent.py:_step": "around the loop: one bad message must not end the agent",
+    "backup_agent/supervisor/http.py:_made": "around a page: its fault must not end the server",
 }
 """Functions that may catch `Exception`: the loop, and what is around a run; nowhere else."""
 

@@ -46,9 +46,9 @@ def command(context: click.Context, as_json: bool) -> int:
 
 def ask(settings: Settings) -> Any:  # noqa: ANN401  the JSON of Status
     """Return /status.json of the agent of these settings; raise TransientError where it does not answer."""
-    host = settings.http.host
+    host, port = settings.http.listen_address
     host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)  # noqa: S104  where it listens
-    url = f"http://{f'[{host}]' if ':' in host else host}:{settings.http.port}/status.json"
+    url = f"http://{f'[{host}]' if ':' in host else host}:{port}/status.json"
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # $http_proxy does not know this pod
     try:
         with direct.open(url, timeout=PATIENCE_SECONDS) as reply:

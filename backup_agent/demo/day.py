@@ -17,7 +17,7 @@ from backup_agent.demo.world import DemoError, World
 Tell = Callable[[str, Any], None]
 """Takes a `note`, the title of a `part`, something that was `shown` (a command and what it printed), an `answer`."""
 
-PORT = 8080
+PORT, PROBES_PORT = 8080, 8081
 ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 SIMULATED = "The Neo4j cluster here is SIMULATED: its servers and neo4j-admin are stand-ins (no Enterprise on board)."
 
@@ -56,7 +56,9 @@ def _open(world: World, tell: Tell, *, kept: bool) -> None:
         )
     tell("note", f"Everything is below {world.folder}" + ("." if kept else ", and gone at the end (--dir keeps it)."))
     world.start_cluster()
-    tell("shown", {"command": f"cat {world.config}", "output": world.write_settings(_listen())})
+    tell(
+        "shown", {"command": f"cat {world.config}", "output": world.write_settings(_listen(PORT), _listen(PROBES_PORT))}
+    )
 
 
 def _night(world: World, tell: Tell) -> None:
@@ -145,7 +147,7 @@ def _rot(world: World, tell: Tell) -> None:
 
 def _retention(world: World, tell: Tell) -> None:
     tell("part", "Retention would delete more than half at once: nothing goes before somebody has looked and said yes")
-    world.write_settings(world.listen, retention={"last": 1})
+    world.write_settings(world.listen, world.probes, retention={"last": 1})
     world.until(lambda: "last" in str(world.status()["retention"]), "the policy is in force")
     _show(world, tell, "plan")
     plan = json.loads(world.command("plan", "--force", "--json"))["plan"]
@@ -245,9 +247,9 @@ def _folder(given: Path | None) -> Iterator[Path]:
             shutil.rmtree(made, ignore_errors=True)
 
 
-def _listen() -> str:
-    """Return the usual address, or a free one where something listens there already."""
-    for port in (PORT, 0):
+def _listen(usual: int) -> str:
+    """Return the address of a port, or a free one where something listens there already."""
+    for port in (usual, 0):
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return f"127.0.0.1:{probe.getsockname()[1]}"

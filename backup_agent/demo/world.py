@@ -49,7 +49,7 @@ class World:
         self.root = folder / "backups"
         self.log = folder / "agent.log"
         self.config = folder / "config.yaml"
-        self.listen = ""
+        self.listen = self.probes = ""
         self._cluster = folder / "cluster"
         for made in (self.requests, self.root, self._cluster, folder / "bin"):
             made.mkdir(parents=True, exist_ok=True)
@@ -76,9 +76,9 @@ class World:
         """Change the simulated cluster."""
         simulated.save(change(simulated.load(self._cluster)), self._cluster)
 
-    def write_settings(self, listen: str, retention: dict[str, Any] | None = None) -> str:
+    def write_settings(self, listen: str, probes: str, retention: dict[str, Any] | None = None) -> str:
         """Write the settings file, as a user would, and return its text."""
-        self.listen = listen
+        self.listen, self.probes = listen, probes
         password = self.folder / "password"
         password.write_text("demo-password\n")
         servers = simulated.load(self._cluster).servers
@@ -99,7 +99,7 @@ class World:
                 # Half an hour from now: the day is told before.
                 "hourly": {"cron": f"{(datetime.now(UTC).minute + 30) % 60} * * * *", "type": "DIFF"},
             },
-            "http": {"listen": listen},
+            "http": {"listen": listen, "probes": probes},
             "log": {"format": "console"},
             **({"retention": retention} if retention else {}),
         }
@@ -197,7 +197,7 @@ class World:
 
     def _ready(self) -> bool:
         try:
-            with DIRECT.open(f"http://{self.listen}/readyz", timeout=5) as reply:
+            with DIRECT.open(f"http://{self.probes}/readyz", timeout=5) as reply:
                 return bool(reply.status == 200)  # noqa: PLR2004  OK
         except (urllib.error.URLError, OSError):
             return False

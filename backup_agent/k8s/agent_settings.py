@@ -10,7 +10,17 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from backup_agent.k8s.names import AGENT_HTTP, BACKUP_PORT, BACKUPS, BOLT, REQUESTS, SECRETS, client_name, server_hosts
+from backup_agent.k8s.names import (
+    AGENT_HTTP,
+    AGENT_PROBES,
+    BACKUP_PORT,
+    BACKUPS,
+    BOLT,
+    REQUESTS,
+    SECRETS,
+    client_name,
+    server_hosts,
+)
 from backup_agent.k8s.spec import Spec
 from backup_agent.settings.faults import Fault, faults_of
 from backup_agent.settings.model import Settings
@@ -20,7 +30,7 @@ BELOW = "backup.settings"
 WRITTEN = {
     "cluster": "it is the spec's cluster",
     "requests": f"it is {REQUESTS}, a claim of its own",
-    "http": f"it is port {AGENT_HTTP}, which the probes and the Service name",
+    "http": f"the Service names port {AGENT_HTTP}, the probes port {AGENT_PROBES}",
     "storage.root": f"it is {BACKUPS}, the claim of backup.storage",
     "neo4j.uri": "it follows from cluster and tls.bolt",
     "neo4j.username": "it stands in the Secret of auth, or of backup.auth",
@@ -116,5 +126,5 @@ def _follows(spec: Spec) -> dict[str, Any]:
         "neo4j": neo4j,
         "storage": {"root": BACKUPS},
         "requests": REQUESTS,
-        "http": {"listen": f"0.0.0.0:{AGENT_HTTP}"},
+        "http": {"listen": f"0.0.0.0:{AGENT_HTTP}", "probes": f"0.0.0.0:{AGENT_PROBES}"},
     }

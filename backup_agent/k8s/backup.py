@@ -9,6 +9,7 @@ from datetime import timedelta
 from backup_agent.k8s import agent_settings
 from backup_agent.k8s.names import (
     AGENT_HTTP,
+    AGENT_PROBES,
     BACKUP,
     BACKUPS,
     CONFIG,
@@ -128,7 +129,10 @@ def _container(spec: Spec) -> Object:
         "imagePullPolicy": spec.image_pull_policy,
         "command": ["backup-agent", "run"],
         "env": _environment(spec),
-        "ports": [{"name": "http", "containerPort": AGENT_HTTP, "protocol": "TCP"}],
+        "ports": [
+            {"name": "http", "containerPort": AGENT_HTTP, "protocol": "TCP"},
+            {"name": "probes", "containerPort": AGENT_PROBES, "protocol": "TCP"},
+        ],
         "resources": resources(spec.backup.cpu, spec.backup.cpu_limit, SMALLEST_AGENT, spec.backup.memory),
         "securityContext": RESTRICTED_CONTAINER,
         # All three ask the supervisor alone, from memory. At a tenth of a core a start takes a quarter of a minute, and
@@ -141,7 +145,7 @@ def _container(spec: Spec) -> Object:
 
 
 def _probe(path: str) -> Object:
-    return {"httpGet": {"path": path, "port": "http", "scheme": "HTTP"}, "timeoutSeconds": 10}
+    return {"httpGet": {"path": path, "port": "probes", "scheme": "HTTP"}, "timeoutSeconds": 10}
 
 
 def _environment(spec: Spec) -> list[Object]:

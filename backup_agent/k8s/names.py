@@ -19,7 +19,7 @@ USER = 7474
 """User and group of Neo4j's own images, and of the agent's."""
 
 HTTP, HTTPS, BOLT, DISCOVERY, RAFT, ROUTING, BACKUP_PORT = 7474, 7473, 7687, 6000, 7000, 7688, 6362
-AGENT_HTTP, AGENT_ARTIFACTS = 8080, 8081
+AGENT_HTTP, AGENT_PROBES, AGENT_ARTIFACTS = 8080, 8081, 8083
 
 BACKUPS, REQUESTS = "/backups", "/backup-requests"
 CONFIG = "/etc/backup-agent"

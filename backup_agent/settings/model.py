@@ -320,19 +320,37 @@ class Limits(Section):
 
 
 class Http(Section):
-    """The agent's own server: /metrics, /livez, /readyz, /status.json."""
+    """The agent's own servers. Probes have a port of their own, so that no flood of the other ends the pod."""
 
-    listen: Listen = Field("0.0.0.0:8080", description="host:port; port 0 is any free one")
+    listen: Listen = Field("0.0.0.0:8080", description="host:port of /metrics and /status.json; port 0 is any free one")
+    probes: Listen = Field(
+        "0.0.0.0:8081",
+        description="host:port of /livez and /readyz, another port; port 0 is any free one",
+        validate_default=True,
+    )
+
+    @field_validator("probes")
+    @classmethod
+    def _is_another_port(cls, value: str, info: ValidationInfo) -> str:
+        port = _host_and_port(value)[1]
+        if port and "listen" in info.data and port == _host_and_port(info.data["listen"])[1]:
+            raise ValueError("a port of its own, not that of http.listen")
+        return value
 
     @property
-    def host(self) -> str:
-        """The address to bind."""
-        return split_address(self.listen)[0]
+    def listen_address(self) -> tuple[str, int]:
+        """Host and port to bind; port 0 is any free one."""
+        return _host_and_port(self.listen)
 
     @property
-    def port(self) -> int:
-        """The port to bind; 0 is any free one."""
-        return split_address(self.listen)[1] or 0
+    def probes_address(self) -> tuple[str, int]:
+        """Host and port to bind; port 0 is any free one."""
+        return _host_and_port(self.probes)
+
+
+def _host_and_port(address: str) -> tuple[str, int]:
+    host, port = split_address(address)
+    return host, port or 0
 
 
 class Log(Section):
@@ -367,7 +385,7 @@ class Settings(Section):
         description="when to back up what, by name; `{}` for nothing but requests",
     )
     limits: Limits = Field(Limits(), description="how much, how long")
-    http: Http = Field(Http(), description="the agent's own server")
+    http: Http = Field(Http(), description="the agent's own servers")
     log: Log = Field(Log(), description="what the log looks like")
 
     @field_validator("requests")

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from backup_agent.core.escaping import printable_lines
-from backup_agent.core.reasons import BackupError
+from backup_agent.core.reasons import BackupError, Reason
 from backup_agent.supervisor.start import start
 
 
@@ -18,10 +18,10 @@ def main(arguments: list[str]) -> int:
         return start(Path(arguments[0]) if arguments else None, os.environ)
     except BackupError as error:
         _complain(f"{error.failure.error}\nHINT: {error.failure.advice}")
-        return 4
+        return 4 if error.failure.reason is Reason.FOREIGN_ROOT else 1
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        _complain(f"{where}{error.strerror}: check storage.root, requests and http.listen")
+        _complain(f"{where}{error.strerror}\nHINT: check storage.root and requests")
         return 1
 
 

@@ -23,7 +23,7 @@ from backup_agent.core.requests import Action, Request
 from backup_agent.core.schedules import next_runs
 from backup_agent.settings.model import Settings
 from backup_agent.settings.reload import Reloader
-from backup_agent.supervisor import lines, ownership, view
+from backup_agent.supervisor import http, lines, ownership, view
 from backup_agent.supervisor.account import Account
 from backup_agent.supervisor.actions import Actions
 from backup_agent.supervisor.backups import Backups
@@ -31,7 +31,6 @@ from backup_agent.supervisor.calendar import Calendar
 from backup_agent.supervisor.children import Ended, Told
 from backup_agent.supervisor.discovery import Discovery
 from backup_agent.supervisor.holdings import Holdings
-from backup_agent.supervisor.http import Endpoints
 from backup_agent.supervisor.keeping import Keeping
 from backup_agent.supervisor.memory import give_back
 from backup_agent.supervisor.metrics import Metrics
@@ -154,7 +153,7 @@ class Agent:
         self._calendar = Calendar(self._own / "schedules.json", self._submit, self._backups.waits_for)
         self._bell = Bell(settings.requests, self._ring)
         self._timer = Timer(lambda *_: self._inbox.put(Due()))
-        self._endpoints: Endpoints | None = None
+        self._servers: dict[str, http.Server] = {}
 
     # Life
 
@@ -173,8 +172,7 @@ class Agent:
         ended = processes.end_left_behind(str(self._root))
         self._runs.lock = ownership.own(self._root)
         self._own.mkdir(exist_ok=True)
-        host, port = self._settings.http.host, self._settings.http.port
-        self._endpoints = Endpoints(host, port, self._metrics.page, self.status, self.alive)
+        self._servers = self._bind()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._inbox.put(Signalled()))
         self._say_start(ended)
@@ -185,10 +183,19 @@ class Agent:
         self._keeping.use(self._settings, surveyed=False)  # a request that goes on may name a place
         self._recover()
         self._take_settings(self._settings)
-        self._endpoints.start()
+        for server in self._servers.values():
+            server.start()
         self._timer.start()
         self._listen()
         self._survey()
+
+    def _bind(self) -> dict[str, http.Server]:
+        """Listen at both addresses, before anything is changed on disk; raise PermanentError where one is taken."""
+        listen, probes = self._settings.http.listen_address, self._settings.http.probes_address
+        return {
+            "http": http.Server("http.listen", *listen, http.main_pages(self._metrics.page, self.status)),
+            "probes": http.Server("http.probes", *probes, http.probe_pages(self.status, self.alive)),
+        }
 
     def _say_start(self, ended: int) -> None:
         settings = self._settings
@@ -198,7 +205,7 @@ class Agent:
             cluster=settings.cluster,
             root=str(self._root),
             requests=str(settings.requests),
-            http=self._endpoints.port if self._endpoints else None,
+            **{name: server.port for name, server in self._servers.items()},
             processes_of_an_earlier_life=ended,
         )
         log.info("retention", policy=view.retention(settings))
@@ -211,8 +218,8 @@ class Agent:
             self._spool.clear_legacy_status()
         except OSError as error:
             log.warning("legacy status not removed", error=error.strerror)
-        if self._endpoints is not None:
-            self._endpoints.close()
+        for server in self._servers.values():
+            server.close()
         log.info("agent stopped", runs_ended=len(self._runs))
 
     def _over(self) -> bool:

@@ -29,6 +29,7 @@ Found = TypeVar("Found")
 
 PASSWORD = "secret-password"
 PATIENCE = 30.0
+PROBES = ("/livez", "/readyz")
 FINAL = {"succeeded", "succeeded_with_warnings", "failed", "cancelled", "rejected"}
 
 
@@ -79,7 +80,7 @@ class Live:
             "requests": str(self.requests),
             "storage": {"root": str(self.root)},
             "schedules": {},
-            "http": {"listen": "127.0.0.1:0"},
+            "http": {"listen": "127.0.0.1:0", "probes": "127.0.0.1:0"},
             "log": {"format": "json", "level": "debug"},
         }
 
@@ -157,11 +158,21 @@ class Live:
 
     @property
     def port(self) -> int | None:
+        """The port of /metrics and /status.json; None before the agent listens."""
+        return self._port("http")
+
+    @property
+    def probes_port(self) -> int | None:
+        """The port of /livez and /readyz; None before the agent listens."""
+        return self._port("probes")
+
+    def _port(self, server: str) -> int | None:
         started = self.events("agent started")
-        return int(started[0]["http"]) if started else None
+        return int(started[0][server]) if started else None
 
     def get(self, path: str) -> tuple[int, str]:
-        url = f"http://127.0.0.1:{self.port}{path}"
+        port = self.probes_port if path in PROBES else self.port
+        url = f"http://127.0.0.1:{port}{path}"
         try:
             with urllib.request.urlopen(url, timeout=5) as reply:
                 return reply.status, reply.read().decode()

@@ -2,12 +2,17 @@
 
 import os
 import signal
+import socket
+import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from tests.agent.live import PASSWORD, Live, until
+from tests.agent.live import PASSWORD, PATIENCE, Live, until
 from tests.components.ports import Port
 from tests.components.prometheus import Prometheus, check_metrics
 
@@ -102,7 +107,7 @@ def test_promtool_finds_no_fault_with_the_metrics_at_any_moment(live: Live) -> N
 
 def test_prometheus_scrapes_what_the_agent_knows(live: Live, prometheus: Callable[..., Prometheus]) -> None:
     port = Port.reserve()
-    live.settings["http"] = {"listen": f"127.0.0.1:{port.number}"}
+    live.settings["http"] |= {"listen": f"127.0.0.1:{port.number}"}
     live.start()
     live.ask(database="orders", type="FULL")
     server = prometheus(f"127.0.0.1:{port.number}")
@@ -112,6 +117,56 @@ def test_prometheus_scrapes_what_the_agent_knows(live: Live, prometheus: Callabl
     assert found[0]["metric"]["database"] == "orders"
     assert server.query("neo4j_backup_ready")[0]["value"][1] == "1"
     assert server.query("neo4j_backup_owed") == []
+
+
+@pytest.mark.parametrize(
+    "first",
+    [b"", b"GET /livez HTTP/1.1\r\nX: ", b"GET /status.json HTTP/1.1\r\n\r\n"],
+    ids=["silent", "slow", "unread"],
+)
+def test_hundreds_of_clients_on_both_ports_keep_neither_probes_nor_backups_waiting(live: Live, first: bytes) -> None:
+    live.start()
+    with ExitStack() as flood:
+        for port in (live.port, live.probes_port):
+            for _ in range(230):
+                client = flood.enter_context(socket.create_connection(("127.0.0.1", port or 0), timeout=10))
+                client.sendall(first)
+        times = []
+        for _ in range(10):
+            begun = time.monotonic()
+            assert live.get("/livez") == (200, "ok\n")
+            assert live.get("/readyz") == (200, "ok\n")
+            times.append(time.monotonic() - begun)
+
+        assert max(times) < 5
+        assert live.ask(database="orders")["state"] == "succeeded"
+        assert live.get("/metrics")[0] == 200
+
+
+def test_an_agent_whose_port_is_taken_names_the_setting_and_the_port_and_nothing_else(live: Live) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as holder:
+        port = holder.getsockname()[1]
+        live.settings["http"] |= {"probes": f"127.0.0.1:{port}"}
+        live.start(ready=False)
+        assert live.process is not None
+        code = live.process.wait(timeout=PATIENCE)
+        live.reader.join(timeout=PATIENCE)
+
+    assert code == 1
+    assert live.text == [
+        f"backup-agent: http.probes: cannot listen on 127.0.0.1:{port}: Address already in use\n",
+        "HINT: end the process that listens there, or set http.probes to a free port\n",
+    ]
+
+
+def test_probes_have_a_port_of_their_own(live: Live) -> None:
+    live.start()
+
+    for port, served, refused in ((live.port, "/metrics", "/livez"), (live.probes_port, "/livez", "/metrics")):
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{served}", timeout=10) as reply:
+            assert reply.status == 200
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            urllib.request.urlopen(f"http://127.0.0.1:{port}{refused}", timeout=10)
 
 
 def _nowhere() -> dict[str, object]:

@@ -23,7 +23,7 @@ def _live(tmp_path: Path) -> Iterator[Live]:
         probe.bind(("127.0.0.1", 0))
         listen = f"127.0.0.1:{probe.getsockname()[1]}"
     with Live(tmp_path) as live:
-        live.write_settings(http={"listen": listen})
+        live.write_settings(http={"listen": listen, "probes": "127.0.0.1:0"})
         yield live.start()
 
 
@@ -74,7 +74,11 @@ def test_a_second_agent_is_refused_the_volume(place: Place) -> None:
 
 
 def test_the_log_is_json_where_that_is_asked_for(place: Place) -> None:
-    place.settings |= {"log": {"format": "console"}, "http": {"listen": "127.0.0.1:0"}, "schedules": {}}
+    place.settings |= {
+        "log": {"format": "console"},
+        "http": {"listen": "127.0.0.1:0", "probes": "127.0.0.1:0"},
+        "schedules": {},
+    }
     with subprocess.Popen(
         [sys.executable, "-m", "backup_agent", "run", "--json", "--config", place.config],
         stderr=subprocess.PIPE,

@@ -9,7 +9,7 @@ import pytest
 
 from backup_agent.core.reasons import Reason
 from backup_agent.core.summary import DatabaseSummary
-from backup_agent.supervisor.http import Endpoints
+from backup_agent.supervisor.http import Server, main_pages
 from backup_agent.supervisor.status import (
     Attempt,
     DestinationStatus,
@@ -55,13 +55,13 @@ ORDERS = DatabaseSummary(
 def agent(place: Place, **changes: Any) -> Iterator[None]:
     """Serve a Status as the agent does."""
     status = Status(**{**IDLE, **changes})
-    endpoints = Endpoints("127.0.0.1", 0, lambda: ("", b""), lambda: status, lambda: True)
-    place.settings["http"] = {"listen": f"127.0.0.1:{endpoints.port}"}
-    endpoints.start()
+    server = Server("http.listen", "127.0.0.1", 0, main_pages(lambda: ("", b""), lambda: status))
+    place.settings["http"] = {"listen": f"127.0.0.1:{server.port}"}
+    server.start()
     try:
         yield
     finally:
-        endpoints.close()
+        server.close()
 
 
 def test_an_agent_that_does_not_answer_is_said_in_a_line_and_a_hint(place: Place) -> None:

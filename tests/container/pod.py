@@ -24,6 +24,8 @@ from tests.components.containers import CAPPED, Podman
 from tests.components.ports import Port
 from tests.components.seaweedfs import ADMIN, BUCKET, SeaweedFS
 
+PROBES = ("/livez", "/readyz")
+
 Found = TypeVar("Found")
 
 AGENT_USER = 7474
@@ -58,10 +60,14 @@ class Pod:
         cluster = simulated.one_server(version, databases=(DATABASE,)).with_server("server-0", backup=ADDRESS)
         simulated.save(cluster, folder / "cluster")
         self._bolt = BoltServer(folder / "cluster")
-        self._port = Port.reserve()
+        self._port, self._probes_port = Port.reserve(), Port.reserve()
         self._s3 = s3
         # In the environment and not in the file: the health check reads only that.
-        self.environment = {"BACKUP_AGENT_HTTP__LISTEN": f"127.0.0.1:{self._port.number}", "STANDIN_STORES": "/stores"}
+        self.environment = {
+            "BACKUP_AGENT_HTTP__LISTEN": f"127.0.0.1:{self._port.number}",
+            "BACKUP_AGENT_HTTP__PROBES": f"127.0.0.1:{self._probes_port.number}",
+            "STANDIN_STORES": "/stores",
+        }
         if s3 is not None:
             self.environment |= {
                 "AWS_ACCESS_KEY_ID": ADMIN.access_key,
@@ -95,11 +101,6 @@ class Pod:
             },
         }
 
-    @property
-    def endpoint(self) -> str:
-        """Where the agent's own server listens."""
-        return f"http://127.0.0.1:{self._port.number}"
-
     def __enter__(self) -> Self:
         self._bolt.start()
         return self
@@ -108,6 +109,7 @@ class Pod:
         self.podman.attempt("rm", "--force", "--time=0", self.name)
         self._bolt.stop()
         self._port.release()
+        self._probes_port.release()
 
     def fill_store(self, version: str) -> None:
         """Let the cluster have a small store: one that real Neo4j Community made."""
@@ -163,7 +165,8 @@ class Pod:
 
     def get(self, path: str, timeout: float = 5) -> bytes:
         """Read one of the agent's pages."""
-        with urllib.request.urlopen(self.endpoint + path, timeout=timeout) as reply:
+        port = self._probes_port if path in PROBES else self._port
+        with urllib.request.urlopen(f"http://127.0.0.1:{port.number}{path}", timeout=timeout) as reply:
             return bytes(reply.read())
 
     def log(self) -> str:

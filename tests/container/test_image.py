@@ -91,7 +91,7 @@ def test_commands_typed_in_the_pod_find_the_agent_and_its_settings(agent: Pod) -
 def test_the_health_check_costs_less_than_15_mebibytes_and_tells_the_truth(agent: Pod) -> None:
     code, _, peak, _ = agent.podman.exec(agent.name, "bash", "-c", HEALTH).stdout.split()
     unheard = agent.podman.attempt(
-        "exec", "--env=BACKUP_AGENT_HTTP__LISTEN=:1", agent.name, "/opt/backup-agent/bin/healthcheck"
+        "exec", "--env=BACKUP_AGENT_HTTP__PROBES=:1", agent.name, "/opt/backup-agent/bin/healthcheck"
     )
 
     assert code == "0"

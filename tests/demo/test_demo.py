@@ -211,7 +211,7 @@ def test_another_port_is_taken_where_8080_is_busy() -> None:
     with socket.socket() as holder:
         with suppress(OSError):  # somebody else holds it: just as well
             holder.bind(("127.0.0.1", day.PORT))
-        host, _, port = day._listen().partition(":")
+        host, _, port = day._listen(day.PORT).partition(":")
 
     assert host == "127.0.0.1"
     assert int(port) != day.PORT

@@ -8,7 +8,7 @@ from backup_agent.k8s.names import Object
 from backup_agent.k8s.spec import Spec
 from tests.k8s.specs import SMALLEST, parsed, rendered
 
-PORTS = {"server": (7687, 7473, 7474, 6000, 7000, 7688, 6362, 2004), "backup": (8080, 8081, 6362)}
+PORTS = {"server": (7687, 7473, 7474, 6000, 7000, 7688, 6362, 2004), "backup": (8080, 8081, 8083, 6362)}
 
 SOURCES: dict[str, tuple[dict[str, str], dict[str, str]]] = {
     # Labels of the namespace, labels of the pod.
@@ -72,7 +72,7 @@ def test_each_port_is_for_whom_it_is() -> None:
             "Prometheus": BOLT_AND_WEB,
         },
         "backup": {
-            "server": {8081},
+            "server": {8083},
             "agent": set(),
             "other cluster's server": set(),
             "other cluster's agent": set(),

@@ -71,6 +71,8 @@ def faults(text: str, **environ: str) -> list[str]:
         pytest.param("limits: {parallel: '2'}", 'limits.parallel: expected a whole number (got "2")', id="text-for-a-number"),
         pytest.param("http: {listen: 8080}", "http.listen: expected text, in quotes (got 8080)", id="a-bare-port"),
         pytest.param("http: {listen: ':8080'}", 'http.listen: expected host:port to listen on, such as 0.0.0.0:8080 (got ":8080")', id="no-host"),
+        pytest.param("http: {probes: '0.0.0.0:8080'}", 'http.probes: expected a port of its own, not that of http.listen (got "0.0.0.0:8080")', id="one-port-for-both"),
+        pytest.param("http: {listen: '127.0.0.1:8081'}", 'http.probes: expected a port of its own, not that of http.listen (got "0.0.0.0:8081")', id="the-probes-default-port"),
         pytest.param("log: {level: loud}", 'log.level: expected debug, info, warning or error (got "loud")', id="level"),
         pytest.param("schedules:", "schedules: expected keys and values; leave it out, or write {} (got null)", id="schedules-null"),
         pytest.param("schedules: {a b: {cron: '@daily'}}", "schedules.a b: expected a name of at most 63 letters, digits, '.', '_' and '-', the first no sign (got \"a b\")", id="schedule-name"),

@@ -53,8 +53,8 @@ def test_settings_are_frozen() -> None:
 
 
 def test_http_listens_on_host_and_port() -> None:
-    assert (settings().http.host, settings().http.port) == ("0.0.0.0", 8080)
-    assert settings(http={"listen": "[::1]:0"}).http.host == "::1"
+    assert (settings().http.listen_address, settings().http.probes_address) == (("0.0.0.0", 8080), ("0.0.0.0", 8081))
+    assert settings(http={"listen": "[::1]:0", "probes": "[::1]:0"}).http.listen_address == ("::1", 0)
 
 
 def test_sets_of_schedules_are_declared_as_well() -> None:

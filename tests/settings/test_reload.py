@@ -107,7 +107,7 @@ def test_keys_that_change_at_restart_only_are_kept_and_named(file: Path) -> None
     assert change.settings.cluster == "demo"
     assert str(change.settings.storage.root) == "/backups"
     assert str(change.settings.requests) == "/backup-requests"
-    assert change.settings.http.port == 8080
+    assert change.settings.http.listen_address[1] == 8080
     assert (change.settings.sets, list(change.settings.storage.destinations)) == (("b",), ["a"])
     assert change.loaded.provenance["cluster"] == "file"
     assert change.loaded.provenance["requests"] == "default"

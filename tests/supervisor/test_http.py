@@ -1,17 +1,29 @@
-"""The endpoints under clients as they come: gone, silent, too many, or asking while the loop is busy."""
+"""The servers under clients as they come: gone, silent, slow, too many, or asking while the loop is busy."""
 
+import errno
 import http.client
+import os
+import queue
+import resource
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 
 import pytest
 import structlog
 
-from backup_agent.supervisor.http import MOST_THREADS, Endpoints
+from backup_agent.core.reasons import PermanentError
+from backup_agent.supervisor.http import CLIENT_SECONDS, MOST_CONNECTIONS, Server, main_pages, probe_pages
 from backup_agent.supervisor.status import Status
 from tests.agent.live import until
+
+PATIENCE = 0.5
+"""Seconds that clients have here, where a test waits for their end."""
+
+Serve = Callable[..., int]
 
 
 def busy() -> Status:
@@ -19,20 +31,27 @@ def busy() -> Status:
 
 
 @pytest.fixture(name="serve")
-def _serve() -> Iterator[Callable[..., int]]:
+def _serve() -> Iterator[Serve]:
     with ExitStack() as stack:
 
-        def serve(page: Callable[[], tuple[str, bytes]] = lambda: ("text/plain", b"a 1\n")) -> int:
-            endpoints = Endpoints("127.0.0.1", 0, page, busy, lambda: True)
-            endpoints.start()
-            stack.callback(endpoints.close)
-            return endpoints.port
+        def serve(
+            page: Callable[[], tuple[str, bytes]] = lambda: ("text/plain", b"a 1\n"),
+            status: Callable[[], Status] = busy,
+            host: str = "127.0.0.1",
+            patience: float = CLIENT_SECONDS,
+        ) -> int:
+            """Serve the pages of both servers at once."""
+            pages = {**main_pages(page, status), **probe_pages(status, lambda: True)}
+            server = Server("http.listen", host, 0, pages, patience=patience)
+            server.start()
+            stack.callback(server.close)
+            return server.port
 
         yield serve
 
 
 def ask(port: int, path: str, method: str = "GET") -> tuple[int, bytes]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     try:
         connection.request(method, path)
         reply = connection.getresponse()
@@ -41,36 +60,269 @@ def ask(port: int, path: str, method: str = "GET") -> tuple[int, bytes]:
         connection.close()
 
 
+def connected(port: int) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", port), timeout=10)
+
+
+def end_of(client: socket.socket) -> bytes:
+    """Return all that a client is sent until the server ends the connection."""
+    data = b""
+    with suppress(ConnectionResetError):
+        while more := client.recv(65536):
+            data += more
+    return data
+
+
+@contextmanager
+def no_gap_between_descriptors() -> Iterator[int]:
+    """Fill the gaps between the open descriptors; give the number that the next one would have."""
+    last = max(int(path.name) for path in Path("/proc/self/fd").iterdir())
+    filling = []
+    try:
+        while (number := os.open(os.devnull, os.O_RDONLY)) <= last:
+            filling.append(number)
+        os.close(number)
+        yield number
+    finally:
+        for number in filling:
+            os.close(number)
+
+
+def descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
 @pytest.mark.parametrize("path", ["/readyz", "/status.json"])
-def test_who_asks_while_the_loop_is_busy_is_told_so(serve: Callable[..., int], path: str) -> None:
+def test_who_asks_while_the_loop_is_busy_is_told_so(serve: Serve, path: str) -> None:
     assert ask(serve(), path) == (503, b"the agent's loop is busy\n")
 
 
-def test_a_probe_may_ask_for_the_head_alone(serve: Callable[..., int]) -> None:
+def test_a_probe_may_ask_for_the_head_alone(serve: Serve) -> None:
     assert ask(serve(), "/livez", "HEAD") == (200, b"")
 
 
-def test_clients_without_number_take_neither_threads_nor_descriptors_without_number(serve: Callable[..., int]) -> None:
+def test_each_page_is_found_with_or_without_a_query(serve: Serve) -> None:
     port = serve()
+
+    assert ask(port, "/metrics?name=x") == (200, b"a 1\n")
+    assert ask(port, "/") == (200, b"/metrics /status.json /livez /readyz\n")
+    assert ask(port, "/favicon.ico")[0] == 404
+
+
+@pytest.mark.parametrize(
+    ("request_", "code"),
+    [
+        pytest.param(b"GET /livez HTTP/1.1\n\n", b"200", id="lines that end as on Unix"),
+        pytest.param(b"POST /livez HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc", b"405", id="a body"),
+        pytest.param(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"400", id="another version"),
+        pytest.param(b"\r\n\r\n", b"400", id="nothing"),
+        pytest.param(b"\xff\xfe \x00 HTTP/1.1\r\n\r\n", b"405", id="no text"),
+        pytest.param(b"GET /" + b"a" * 15_000 + b" x\r\n\r\n", b"400", id="a long line that is no request"),
+        pytest.param(b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 4_000, b"431", id="headers without end"),
+    ],
+)
+def test_whatever_is_sent_is_answered_at_once(serve: Serve, request_: bytes, code: bytes) -> None:
+    with connected(serve()) as client:
+        client.sendall(request_)
+
+        assert end_of(client).split()[1] == code
+
+
+def test_both_kinds_of_addresses_are_served(serve: Serve) -> None:
+    if not socket.has_dualstack_ipv6():
+        pytest.skip("this machine has no IPv6")
+    port = serve(host="::")
+    with socket.create_connection(("::1", port), timeout=10) as client:
+        client.sendall(b"GET /livez HTTP/1.0\r\n\r\n")
+
+        assert end_of(client).endswith(b"ok\n")
+    assert ask(port, "/livez") == (200, b"ok\n")
+
+
+def test_a_taken_port_is_named_with_its_setting_alone() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as holder:
+        port = holder.getsockname()[1]
+        with pytest.raises(PermanentError) as refused:
+            Server("http.probes", "127.0.0.1", port, {})
+
+    failure = refused.value.failure
+    assert failure.error == f"http.probes: cannot listen on 127.0.0.1:{port}: {os.strerror(errno.EADDRINUSE)}"
+    assert failure.advice == "end the process that listens there, or set http.probes to a free port"
+
+
+def test_an_address_that_is_not_of_this_host_is_named_too() -> None:
+    with pytest.raises(PermanentError, match=r"http.listen: cannot listen on \[2001:db8::1\]:1: "):
+        Server("http.listen", "2001:db8::1", 1, {})
+
+
+# Slow clients
+
+
+def test_a_client_that_sends_byte_by_byte_is_cut_off_after_its_time(serve: Serve) -> None:
+    begun = time.monotonic()
+    with connected(serve(patience=PATIENCE)) as client:
+        client.settimeout(0.02)
+        client.sendall(b"GET /livez HTTP/1.1\r\nX: ")
+        ended = False
+        while not ended:
+            assert time.monotonic() - begun < 10 * PATIENCE
+            try:
+                client.sendall(b"x")
+                ended = client.recv(1) == b""
+            except TimeoutError:
+                continue
+            except ConnectionError:
+                ended = True
+
+    assert time.monotonic() - begun >= PATIENCE
+
+
+def test_a_client_that_does_not_read_is_cut_off_after_its_time(serve: Serve) -> None:
+    body = b"x" * 50_000_000
+    port = serve(lambda: ("text/plain", body), patience=PATIENCE)
+    with connected(port) as client:
+        client.sendall(b"GET /metrics HTTP/1.1\r\n\r\n")
+        begun = time.monotonic()
+        until(lambda: len(open_connections(port)) == 0, "end of the connection")
+
+        assert time.monotonic() - begun < 10 * PATIENCE
+        assert len(end_of(client)) < len(body)
+
+
+def test_a_large_answer_is_read_whole_by_who_reads_it(serve: Serve) -> None:
+    body = bytes(range(256)) * 40_000
+
+    assert ask(serve(lambda: ("text/plain", body)), "/metrics") == (200, body)
+
+
+def open_connections(port: int) -> list[str]:
+    """Return the established connections of this process to a port, seen from the server (proc(5), net/tcp)."""
+    own = {str(path.readlink())[8:-1] for path in Path("/proc/self/fd").iterdir() if path.is_symlink()}
+    rows = [line.split() for line in Path("/proc/self/net/tcp").read_text().splitlines()[1:]]
+    return [row[9] for row in rows if row[1].endswith(f":{port:04X}") and row[3] == "01" and row[9] in own]
+
+
+# Floods
+
+
+def test_clients_without_number_take_neither_threads_nor_descriptors_without_number(serve: Serve) -> None:
+    port = serve()
+    before = threading.active_count()
     with ExitStack() as silent:
-        for _ in range(MOST_THREADS + 100):
-            silent.enter_context(socket.create_connection(("127.0.0.1", port)))
-        until(lambda: threading.active_count() >= MOST_THREADS, "as many threads as there may be")
+        clients = [silent.enter_context(connected(port)) for _ in range(MOST_CONNECTIONS + 130)]
+        until(lambda: end_of(clients[129]) == b"", "end of the oldest")
 
-        assert threading.active_count() == MOST_THREADS
-    until(lambda: threading.active_count() < MOST_THREADS, "end of a thread")
-    assert ask(port, "/livez")[0] == 200
+        assert len(open_connections(port)) == MOST_CONNECTIONS
+        assert threading.active_count() == before
+        assert ask(port, "/livez") == (200, b"ok\n")
 
 
-@pytest.mark.parametrize(("error", "told"), [(BrokenPipeError(), 0), (KeyError("x"), 1)], ids=["gone", "a-fault"])
-def test_a_client_that_has_gone_is_no_news_and_a_fault_of_a_page_is_a_line_of_the_log(
-    serve: Callable[..., int], error: Exception, told: int, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    "first",
+    [b"", b"GET /livez HTTP/1.1\r\nX: ", b"GET /status.json HTTP/1.1\r\n\r\n"],
+    ids=["silent", "slow", "waiting"],
+)
+def test_the_newest_client_is_served_however_many_there_are(serve: Serve, first: bytes) -> None:
+    release = threading.Event()
+
+    def hang() -> Status:
+        release.wait(10)
+        raise TimeoutError("the agent's loop is busy")
+
+    port = serve(status=hang)
+    with ExitStack() as flood:
+        for _ in range(3 * MOST_CONNECTIONS):
+            client = flood.enter_context(connected(port))
+            client.sendall(first)
+            client.setblocking(False)
+        begun = time.monotonic()
+        for _ in range(20):
+            assert ask(port, "/livez") == (200, b"ok\n")
+
+        assert time.monotonic() - begun < 2
+        release.set()
+
+
+def test_a_flood_of_questions_asks_the_loop_once_at_a_time(serve: Serve) -> None:
+    asked: queue.SimpleQueue[None] = queue.SimpleQueue()
+    release = threading.Event()
+
+    def slow() -> Status:
+        asked.put(None)
+        release.wait(10)
+        raise TimeoutError("the agent's loop is busy")
+
+    port = serve(status=slow)
+    with ExitStack() as flood:
+        clients = [flood.enter_context(connected(port)) for _ in range(50)]
+        for client in clients:
+            client.sendall(b"GET /status.json HTTP/1.1\r\n\r\n")
+        asked.get(timeout=10)
+        assert ask(port, "/livez") == (200, b"ok\n")  # every client has been read by now
+        release.set()
+
+        assert all(b"503" in end_of(client) for client in clients)
+    assert asked.qsize() <= 2
+
+
+def test_a_server_without_descriptors_serves_again_once_there_are_some(serve: Serve) -> None:
+    port = serve()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with ExitStack() as taken:
+        clients = [taken.enter_context(connected(port)) for _ in range(3)]
+        last = taken.enter_context(socket.socket())
+        until(lambda: len(open_connections(port)) == 3, "connections")
+        resource.setrlimit(resource.RLIMIT_NOFILE, (taken.enter_context(no_gap_between_descriptors()), hard))
+        try:
+            last.settimeout(10)
+            last.connect(("127.0.0.1", port))
+            last.sendall(b"GET /livez HTTP/1.0\r\n\r\n")
+            answered = end_of(last)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+    assert answered.endswith(b"ok\n")
+    assert clients
+
+
+def test_a_server_that_was_never_started_closes_too() -> None:
+    before = descriptors()
+    Server("http.listen", "127.0.0.1", 0, {}).close()
+
+    assert descriptors() == before
+
+
+def test_a_fault_of_a_page_is_a_line_of_the_log_and_ends_nothing(
+    serve: Serve, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def page() -> tuple[str, bytes]:
-        raise error
+        raise KeyError("x")
 
-    with structlog.testing.capture_logs() as lines, pytest.raises(http.client.RemoteDisconnected):
-        ask(serve(page), "/metrics")
+    port = serve(page)
+    with structlog.testing.capture_logs() as lines:
+        assert ask(port, "/metrics") == (500, b"the page cannot be made: see the agent's log\n")
 
-    until(lambda: len(lines) == told, "line of the log", patience=2)
+    assert [(line["event"], line["page"], line["log_level"]) for line in lines] == [
+        ("page failed", "/metrics", "error")
+    ]
     assert "Traceback" not in capsys.readouterr().err
+    assert ask(port, "/status.json")[0] == 503
+
+
+def test_a_client_that_has_gone_before_its_answer_is_no_news(serve: Serve) -> None:
+    asked, release = threading.Event(), threading.Event()
+
+    def page() -> tuple[str, bytes]:
+        asked.set()
+        release.wait(10)
+        return "text/plain", b"x" * 10_000_000
+
+    port = serve(page)
+    with structlog.testing.capture_logs() as lines:
+        with connected(port) as client:
+            client.sendall(b"GET /metrics HTTP/1.1\r\n\r\n")
+            assert asked.wait(10)
+        release.set()
+        assert ask(port, "/metrics")[0] == 200
+
+    assert lines == []
