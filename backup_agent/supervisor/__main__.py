@@ -7,7 +7,12 @@ import os
 import sys
 from pathlib import Path
 
-from backup_agent.core.escaping import printable_lines
+from backup_agent import ending
+
+if __name__ == "__main__":
+    ending.hold()
+
+from backup_agent.core.escaping import printable_lines  # these imports are most of a start
 from backup_agent.core.reasons import BackupError, Reason
 from backup_agent.supervisor.start import start
 

@@ -14,11 +14,11 @@ from datetime import UTC, datetime
 
 import structlog
 
-from backup_agent import __version__, logs, processes
+from backup_agent import __version__, ending, logs, processes
 from backup_agent.cluster import rows
 from backup_agent.core import tasks
 from backup_agent.core.answers import Answer, State
-from backup_agent.core.reasons import PermanentError
+from backup_agent.core.reasons import PermanentError, Reason
 from backup_agent.core.requests import Action, Request
 from backup_agent.core.schedules import next_runs
 from backup_agent.settings.model import Settings
@@ -103,6 +103,7 @@ class Agent:
         self._reserve = Reserve(self._own / "reserve")
         self._inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._started = _now()
+        self._told_to_end = False
         self._ending_by: float | None = None
         self._surveyed = False
         self._survey_began = False
@@ -168,13 +169,14 @@ class Agent:
         return 0
 
     def _start(self) -> None:
+        for number in ending.ENDING:
+            signal.signal(number, self._signalled)
+        ending.release()
         self._root.mkdir(parents=True, exist_ok=True)
         ended = processes.end_left_behind(str(self._root))
         self._runs.lock = ownership.own(self._root)
         self._own.mkdir(exist_ok=True)
         self._servers = self._bind()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: self._inbox.put(Signalled()))
         self._say_start(ended)
         self._discovery.load()
         self._standing.load()
@@ -187,7 +189,12 @@ class Agent:
             server.start()
         self._timer.start()
         self._listen()
-        self._survey()
+        if not self._told_to_end:
+            self._survey()
+
+    def _signalled(self, *_: object) -> None:
+        self._told_to_end = True
+        self._inbox.put(Signalled())
 
     def _bind(self) -> dict[str, http.Server]:
         """Listen at both addresses, before anything is changed on disk; raise PermanentError where one is taken."""
@@ -281,6 +288,7 @@ class Agent:
         """Take nothing new, give what runs its grace; a second signal gives none."""
         grace = self._settings.limits.shutdown_grace.total_seconds() if self._ending_by is None else 0.0
         self._ending_by = time.monotonic() + grace
+        self._runs.end("survey", Reason.INTERRUPTED)
         log.info("ending", running=len(self._runs), grace_seconds=grace)
 
     # Listening
@@ -512,7 +520,7 @@ class Agent:
         match run.kind:
             case "survey":
                 self._surveyed = True
-                if ended.code != 0:
+                if ended.code != 0 and run.ending is None:
                     log.error("survey failed", exit_code=ended.code, consequence="known only from new backups")
             case "cluster":
                 self._taking.discovered(run, ended.code)

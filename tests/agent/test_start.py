@@ -1,0 +1,180 @@
+"""The first seconds of an agent: a signal to end is obeyed whenever it comes, by process 1 of a container too."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.agent.live import PATIENCE, Live, until
+
+AS_PROCESS_1 = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child=KILL")
+TERM, INT = 1 << (signal.SIGTERM - 1), 1 << (signal.SIGINT - 1)
+HERTZ = os.sysconf("SC_CLK_TCK")
+
+
+def can_be_process_1() -> bool:
+    return bool(shutil.which("unshare")) and subprocess.run([*AS_PROCESS_1, "true"], check=False).returncode == 0
+
+
+class Starting:
+    """An agent that has just been started."""
+
+    def __init__(self, live: Live, prefix: tuple[str, ...], module: tuple[str, ...]) -> None:
+        live.write_settings()
+        self.root = live.root
+        self._outer = subprocess.Popen(
+            [*prefix, sys.executable, *module, str(live.config)],
+            stderr=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            text=True,
+            cwd=live.folder,
+        )
+        self.pid = until(self._agent, "agent's process") if prefix else self._outer.pid
+
+    def _agent(self) -> int | None:
+        found = Path(f"/proc/{self._outer.pid}/task/{self._outer.pid}/children").read_text().split()
+        return int(found[0]) if found else None
+
+    def masks(self) -> dict[str, int]:
+        """Return the masks of signals that the kernel shows, by their names in proc(5); none once it has ended."""
+        try:
+            rows = dict(line.split(":\t", 1) for line in Path(f"/proc/{self.pid}/status").read_text().splitlines())
+            return {name: int(rows[name], 16) for name in ("SigBlk", "SigCgt")}
+        except (OSError, KeyError):
+            return {}
+
+    def keeps(self, mask: int) -> bool:
+        """Tell whether none of these signals can be lost: each is blocked or caught."""
+        return (self.masks().get("SigBlk", 0) | self.masks().get("SigCgt", 0)) & mask == mask
+
+    def keeps_it(self) -> bool:
+        return self.keeps(TERM)
+
+    def blocks(self) -> bool:
+        return bool(self.masks().get("SigBlk", 0) & TERM)
+
+    def has_a_handler(self) -> bool:
+        return bool(self.masks().get("SigCgt", 0) & TERM)
+
+    def is_the_supervisor(self) -> bool:
+        return b"backup_agent.supervisor" in Path(f"/proc/{self.pid}/cmdline").read_bytes()
+
+    def has_locked_its_root(self) -> bool:
+        return (self.root / ".lock").exists()
+
+    def has_a_state(self) -> bool:
+        return (self.root / ".agent").exists()
+
+    def has_used(self, ticks: int) -> Callable[[], bool]:
+        """Return what tells whether it has used so much of a processor, in hundredths of a second."""
+
+        def look() -> bool:
+            fields = Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
+            return self.keeps(TERM) and int(fields[11]) + int(fields[12]) >= ticks * HERTZ / 100
+
+        return look
+
+    def end(self, number: signal.Signals = signal.SIGTERM) -> tuple[int, str]:
+        """Send the signal; return exit code and log."""
+        os.kill(self.pid, number)
+        _, log = self._outer.communicate(timeout=PATIENCE)
+        return self._outer.returncode, log
+
+    def kill(self) -> None:
+        if self._outer.returncode is None:
+            self._outer.kill()
+            self._outer.communicate()
+
+
+RUN = ("-m", "backup_agent", "run", "--config")
+SUPERVISOR = ("-OO", "-m", "backup_agent.supervisor")
+
+
+@contextmanager
+def starting(live: Live, prefix: tuple[str, ...], module: tuple[str, ...] = RUN) -> Iterator[Starting]:
+    one = Starting(live, prefix, module)
+    try:
+        yield one
+    finally:
+        one.kill()
+
+
+@pytest.fixture(name="prefix", params=["ordinary", "process-1"])
+def _prefix(request: pytest.FixtureRequest) -> tuple[str, ...]:
+    if request.param == "ordinary":
+        return ()
+    if not can_be_process_1():
+        pytest.skip("no process id namespace may be made here")
+    return AS_PROCESS_1
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        pytest.param(Starting.keeps_it, id="before anything is imported"),
+        pytest.param(Starting.blocks, id="when it reads its settings"),
+        pytest.param(Starting.is_the_supervisor, id="when it has become the supervisor"),
+        pytest.param(Starting.has_locked_its_root, id="when the root is locked"),
+        pytest.param(Starting.has_a_handler, id="when it has a handler"),
+        pytest.param(Starting.has_a_state, id="when it has a folder of its own"),
+        *(
+            pytest.param(lambda one, ticks=ticks: one.has_used(ticks)(), id=f"after {ticks / 100} s of a processor")
+            for ticks in (10, 20, 30, 45, 60, 80)
+        ),
+    ],
+)
+def test_a_signal_during_the_start_ends_the_agent_in_good_order(
+    live: Live, prefix: tuple[str, ...], moment: Callable[[Starting], bool]
+) -> None:
+    with starting(live, prefix) as agent:
+        until(lambda: moment(agent), "moment")
+        code, log = agent.end()
+
+    assert code in (0, 128 + signal.SIGTERM), log  # the latter before it is the supervisor: nothing has been begun
+    assert "Traceback" not in log
+    assert '"level": "error"' not in log
+
+
+@pytest.mark.parametrize("module", [RUN, SUPERVISOR], ids=["the command", "the supervisor"])
+def test_from_its_first_line_on_no_signal_can_be_lost(live: Live, module: tuple[str, ...]) -> None:
+    with starting(live, (), module) as agent:
+        until(lambda: agent.keeps(TERM | INT), "signals that are held back")
+        looks = 0
+        while not agent.has_a_state():
+            assert agent.keeps(TERM | INT)
+            looks += 1
+        code, _ = agent.end(signal.SIGINT)
+
+    assert code in (0, 128 + signal.SIGINT)
+    assert looks > 10
+
+
+def test_nothing_that_the_agent_starts_holds_signals_back(live: Live) -> None:
+    """Its parent may have blocked them, too; a JVM that inherited that could not be ended by SIGTERM."""
+    live.fault({"do": "hang", "command": "backup"})
+    live.settings["limits"] = {"shutdown_grace": "0s"}
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
+    try:
+        live.start(ready=False)
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGINT})
+    until(live.is_ready, "ready agent")
+    live.drop("x.request", id="one", database="orders", type="FULL")
+    live.until_stage("one")
+    assert live.process is not None
+    blocked = {
+        pid: int(line.split()[1], 16)
+        for pid in (live.process.pid, *live.processes())
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines()
+        if line.startswith("SigBlk:")
+    }
+
+    assert len(blocked) > 2
+    assert not any(mask & (TERM | INT) for mask in blocked.values())
+    assert live.end() == 0
