@@ -94,6 +94,9 @@ def _agent(status: dict[str, Any], now: datetime) -> Iterator[str]:
     yield "; ".join((f"Bolt: {status.get('bolt', 'not asked yet')}", *_topology(status, now), *status["bolt_notes"]))
     if not status["settings_valid"]:
         yield f"SETTINGS REFUSED, the last good ones are in force: {status['settings_fault']}"
+    if not status["requests_watched"]:
+        why = status.get("requests_watch_fault", "no reason is known")
+        yield f"requests folder NOT WATCHED ({why}): it is listed every 5 seconds"
     if status["settings_waiting"]:
         yield f"settings changed, in force at the next start: {', '.join(status['settings_waiting'])}"
     if "volume_free" in status:

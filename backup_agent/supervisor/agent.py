@@ -110,7 +110,7 @@ class Agent:
         self._rung = False
         self._next_scan = 0.0
         self._turned = time.monotonic()
-        self._unready: dict[str, str] = {}
+        self._watch_fault: str | None = None
         self._metrics = Metrics(self.status)
         self._runs = Runs(str(self._root), self._inbox.put)
         self._holdings = Holdings()
@@ -299,13 +299,22 @@ class Agent:
             self._inbox.put(Rung())
 
     def _listen(self) -> None:
+        """Watch the requests folder. If that fails, the folder is listed: requests are served all the same."""
         try:
             self._bell.listen()
-            self._unready.pop("watch", None)
         except OSError as error:
-            if "watch" not in self._unready:
-                log.warning("requests folder not watched", error=error.strerror, listed_every_seconds=SCAN_SECONDS)
-            self._unready["watch"] = f"{self._settings.requests} cannot be watched: {error.strerror}"
+            if self._watch_fault is None:
+                log.warning(
+                    "requests folder not watched",
+                    error=error.strerror,
+                    listed_every_seconds=SCAN_SECONDS,
+                    hint="raise fs.inotify.max_user_instances and max_user_watches on the node",
+                )
+            self._watch_fault = error.strerror or str(error)
+            return
+        if self._watch_fault is not None:
+            log.info("requests folder watched again", folder=str(self._settings.requests))
+        self._watch_fault = None
 
     def _look(self) -> None:
         """List the requests folder when that is due, and take what is ripe; look after everything that has a time."""
@@ -545,7 +554,7 @@ class Agent:
         monotonic = time.monotonic()
         room = view.room(self._root)
         summaries = self._holdings.summaries
-        unready = dict(self._unready)
+        unready = {}
         if not self._surveyed:
             unready["survey"] = "the volume is being surveyed"
         if self._ending_by is not None:
@@ -558,6 +567,8 @@ class Agent:
             ready=not unready,
             not_ready_because=tuple(unready.values()),
             surveyed=self._surveyed,
+            requests_watched=self._watch_fault is None,
+            requests_watch_fault=self._watch_fault,
             queue_depth=self._backups.depth + self._passes.depth,
             queue_oldest=self._backups.oldest(),
             running=view.running(self._runs, self._backups.running, monotonic),

@@ -127,6 +127,11 @@ def _agent(status: Status) -> Iterator[Metric]:
     oldest = status.queue_oldest
     yield _value("ready", "Whether the agent takes requests.", float(status.ready))
     yield _value("paused", "Whether nothing is started, because somebody said so.", float(status.paused is not None))
+    yield _value(
+        "requests_watched",
+        "1 while a new request is noticed at once, 0 while the requests folder is listed every 5 seconds instead.",
+        float(status.requests_watched),
+    )
     yield _value("queue_depth", "Requests that wait or are under way.", status.queue_depth)
     yield _value(
         "queue_oldest_seconds",

@@ -89,6 +89,10 @@ class Status(Value):
     ready: bool
     not_ready_because: tuple[str, ...] = ()
     surveyed: bool
+    requests_watched: bool = Field(
+        default=True, description="whether a new request is noticed at once; else the folder is listed every 5 seconds"
+    )
+    requests_watch_fault: str | None = Field(default=None, description="why the requests folder is not watched")
     queue_depth: int
     queue_oldest: datetime | None = None
     running: tuple[RunStatus, ...] = ()

@@ -43,7 +43,11 @@ class Bell(FileSystemEventHandler):
         self._heard = _identity(self._folder)
         observer = Observer()
         observer.schedule(self, str(self._folder), event_filter=list(TELLING))
-        observer.start()
+        try:
+            observer.start()
+        except OSError:
+            observer.stop()  # else each attempt would leave a thread and three descriptors behind
+            raise
         self._observer = observer
 
     def still_hears(self) -> bool:

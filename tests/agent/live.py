@@ -63,6 +63,8 @@ class Live:
         self.process: subprocess.Popen[bytes] | None = None
         self.reader = threading.Thread()
         self.environ: dict[str, str] = {}
+        self.prefix: tuple[str, ...] = ()
+        """What the agent's command line begins with, such as a program that changes limits."""
         self.at_once = False
         """Whether to leave out the command that only looks at the settings and then becomes the supervisor."""
         self.lines: list[dict[str, Any]] = []
@@ -124,6 +126,7 @@ class Live:
         supervisor = ["-OO", "-m", "backup_agent.supervisor", str(self.config)]
         self.process = subprocess.Popen(
             [
+                *self.prefix,
                 sys.executable,
                 *(supervisor if self.at_once else ("-m", "backup_agent", "run", "--config", str(self.config))),
             ],

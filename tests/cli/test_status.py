@@ -114,6 +114,15 @@ def test_an_agent_that_is_not_ready_says_why_and_exits_3(place: Place) -> None:
     assert "NOT READY: the volume is being surveyed" in result.out
 
 
+def test_a_folder_that_is_listed_only_is_shown_and_no_reason_not_to_be_ready(place: Place) -> None:
+    fault = "inotify instance limit reached"
+    with agent(place, requests_watched=False, requests_watch_fault=fault):
+        done = place.run("status")
+
+    assert done.code == 0
+    assert f"requests folder NOT WATCHED ({fault}): it is listed every 5 seconds\n" in done.out
+
+
 def test_the_status_is_json_for_programs(place: Place) -> None:
     with agent(place, databases=(ORDERS,)):
         told = place.run("status", "--json").json

@@ -1,16 +1,18 @@
 """The bell rings for requests, and is known to be deaf when it is."""
 
+import ctypes
 import errno
 import os
 import queue
 import shutil
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from watchdog.observers import Observer
+from watchdog.observers import Observer, inotify_c
 from watchdog.observers.api import BaseObserver
 
 from backup_agent.supervisor.watch import Bell
@@ -144,3 +146,21 @@ def test_a_folder_that_cannot_be_watched_is_known_all_the_same(tmp_path: Path, m
     assert (False, True) == (bell.still_hears(), bell.same_folder())
     bell.close()
     assert not bell.same_folder()
+
+
+def test_attempts_that_the_kernel_refuses_leave_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is tried again every five seconds, for weeks."""
+
+    def refuse(*_: object) -> int:
+        ctypes.set_errno(errno.ENOSPC)  # max_user_watches are used up
+        return -1
+
+    monkeypatch.setattr(inotify_c, "inotify_add_watch", refuse)
+    bell = Bell(tmp_path, lambda: None)
+
+    def attempt() -> tuple[int, int]:
+        with pytest.raises(OSError, match="watch limit reached"):
+            bell.listen()
+        return threading.active_count(), len(list(Path("/proc/self/fd").iterdir()))
+
+    assert attempt() == attempt() == attempt()
