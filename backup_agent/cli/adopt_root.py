@@ -1,5 +1,7 @@
 """`backup-agent adopt-root`."""
 
+import os
+
 import click
 
 from backup_agent.catalog import owner
@@ -8,6 +10,7 @@ from backup_agent.cli.configured import json_option, loaded, settings_option
 from backup_agent.core.owner import Standing
 from backup_agent.run.places import adopt_place, open_place, standing_of, this_volume
 from backup_agent.settings.model import VOLUME, Settings
+from backup_agent.supervisor import mounts
 
 REFUSED = 4
 
@@ -33,6 +36,7 @@ def command(context: click.Context, place: str | None, yes: bool, as_json: bool)
     Exits 4 where there is something to take over, and no --yes.
     """
     settings = loaded(context).settings
+    mounts.check_volume_mounted(settings.storage.root, settings.storage.require_volume, os.environ)
     places = (place,) if place else (VOLUME, *settings.storage.destinations)
     told = [_look(name, settings, yes=yes) for name in places]
     if as_json:

@@ -20,7 +20,7 @@ from backup_agent.cli.configured import json_option, loaded, settings_option
 from backup_agent.core.reasons import PermanentError, Reason
 from backup_agent.run.places import open_place
 from backup_agent.settings.model import VOLUME, Settings
-from backup_agent.supervisor import ownership
+from backup_agent.supervisor import mounts, ownership
 
 _OPTIONS = {"rebuild": {"place"}, "diff": {"place", "checksums"}, "adopt": {"source", "set_name", "dry_run"}}
 
@@ -143,6 +143,7 @@ def _owned(settings: Settings, *, dry_run: bool) -> Iterator[None]:
     if dry_run:
         yield
         return
+    mounts.check_volume_mounted(root, settings.storage.require_volume, os.environ)
     lock = ownership.own(root)
     try:
         volume = owner.check_volume(root, settings.cluster, namespace=os.environ.get(owner.NAMESPACE) or None)

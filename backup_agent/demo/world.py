@@ -93,7 +93,8 @@ class World:
                 "backup_addresses": {server.id: server.backup for server in servers},
             },
             "requests": str(self.requests),
-            "storage": {"root": str(self.root), "destinations": destinations},
+            # The folder is a laptop's, or that of a container without a volume.
+            "storage": {"root": str(self.root), "require_volume": "never", "destinations": destinations},
             "schedules": {
                 "nightly": {"cron": NIGHT, "timezone": self._zone, "type": "FULL"},
                 # Half an hour from now: the day is told before.

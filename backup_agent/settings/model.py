@@ -219,6 +219,9 @@ class Storage(Section):
     root: AbsolutePath = Field(
         "/backups", description="folder of the volume: the live chain of each database", validate_default=True
     )
+    require_volume: Literal["auto", "always", "never"] = Field(
+        "auto", description="whether the root must be on a mounted volume, checked at start; auto: in a container"
+    )
     destinations: dict[DestinationName, Destination] = Field({}, description="places in S3 with a copy, by name")
 
     @field_validator("destinations")

@@ -23,7 +23,7 @@ from backup_agent.core.requests import Action, Request
 from backup_agent.core.schedules import next_runs
 from backup_agent.settings.model import Settings
 from backup_agent.settings.reload import Reloader
-from backup_agent.supervisor import http, lines, ownership, view
+from backup_agent.supervisor import http, lines, mounts, ownership, view
 from backup_agent.supervisor.account import Account
 from backup_agent.supervisor.actions import Actions
 from backup_agent.supervisor.backups import Backups
@@ -172,6 +172,8 @@ class Agent:
         for number in ending.ENDING:
             signal.signal(number, self._signalled)
         ending.release()
+        require = self._settings.storage.require_volume
+        mounts.check_volume_mounted(self._root, require, os.environ)
         self._root.mkdir(parents=True, exist_ok=True)
         ended = processes.end_left_behind(str(self._root))
         self._runs.lock = ownership.own(self._root)
@@ -215,6 +217,8 @@ class Agent:
             **{name: server.port for name, server in self._servers.items()},
             processes_of_an_earlier_life=ended,
         )
+        if mounts.is_own_disk(settings.requests, settings.storage.require_volume, os.environ):
+            log.warning("requests folder is on no volume", folder=str(settings.requests), lost_with="the container")
         log.info("retention", policy=view.retention(settings))
 
     def _stop(self) -> None:

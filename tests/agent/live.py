@@ -115,6 +115,7 @@ class Live:
 
     def write_settings(self, **changes: Any) -> None:
         self.settings = {**self.settings, **changes}
+        self.settings["storage"].setdefault("require_volume", "never")  # the tests may run in a container
         self.config.write_text(yaml.safe_dump(self.settings))
 
     def start(self, *, ready: bool = True, **environ: str) -> "Live":

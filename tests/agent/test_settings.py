@@ -1,11 +1,20 @@
 """Schedules and settings in the live agent: runs missed while it was down, and a file that changes under it."""
 
+import os
+import subprocess
+import sys
+import tempfile
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import uuid4
 
 import pytest
 import yaml
 
+from backup_agent.supervisor import mounts
 from tests.agent.live import Live, until
+
+MEMORY = Path("/dev/shm")
 
 HOURLY = "0 * * * *"
 
@@ -116,3 +125,41 @@ def test_a_destination_that_comes_with_a_reload_is_owed_what_is_kept_already(liv
 
     assert counts == [1]
     assert live.metric("neo4j_backup_copies_owed", destination="offsite") == 1
+
+
+@pytest.mark.parametrize(("command", "code"), [("run", 4), ("adopt-root", 1)])
+def test_a_root_on_the_containers_own_disk_is_refused_before_anything_is_written(
+    tmp_path: Path, command: str, code: int
+) -> None:
+    root = Path(f"/{uuid4()}/backups")
+    config = tmp_path / "config.yaml"
+    settings = {"cluster": "demo", "neo4j": {"uri": "neo4j://127.0.0.1:1"}, "storage": {"root": str(root)}}
+    config.write_text(yaml.safe_dump({**settings, "requests": str(tmp_path / "requests")}))
+    done = subprocess.run(
+        [sys.executable, "-m", "backup_agent", command, "--config", str(config)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        env={**os.environ, "KUBERNETES_SERVICE_HOST": "10.0.0.1"},
+    )
+
+    assert done.returncode == code
+    assert f"{root}: no volume is mounted there" in done.stderr
+    assert "storage.require_volume: never" in done.stderr
+    assert not root.parent.exists()
+    assert not (tmp_path / "requests").exists()
+
+
+def test_requests_on_the_containers_own_disk_are_served_and_told_of(live: Live) -> None:
+    if mounts.mount_of(live.requests, mounts.parse(mounts.MOUNTS.read_text())).point != "/" or not MEMORY.is_mount():
+        pytest.skip("needs a folder on the root file system, and one on another")
+    with tempfile.TemporaryDirectory(prefix="neo4j-backup-agent-", dir=MEMORY) as volume:
+        live.root = Path(volume) / "backups"
+        live.settings["storage"] = {"root": str(live.root), "require_volume": "auto"}
+        live.start(KUBERNETES_SERVICE_HOST="10.0.0.1")
+
+        assert live.ask(database="orders")["state"] == "succeeded"
+        (line,) = live.events("requests folder is on no volume")
+        assert line["level"] == "warning"
+        assert live.end() == 0

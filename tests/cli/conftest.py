@@ -52,7 +52,7 @@ class Place:
             "cluster": "demo",
             "neo4j": {"uri": "neo4j://demo-client:7687"},
             "requests": str(self.requests),
-            "storage": {"root": str(self.root)},
+            "storage": {"root": str(self.root), "require_volume": "never"},
             "http": {"listen": "127.0.0.1:1"},
         }
 

@@ -1,0 +1,82 @@
+"""Telling a mounted volume from the container's own disk, which is deleted together with the container.
+
+The mounts decide, not the device: with some storage drivers a container's root and its volumes are folders of one file
+system of the node.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from backup_agent.core.reasons import PermanentError, Reason
+
+Require = Literal["auto", "always", "never"]
+
+MOUNTS = Path("/proc/self/mountinfo")
+MARKERS = (Path("/.dockerenv"), Path("/run/.containerenv"))
+"""Files that Docker and Podman put into each container."""
+
+KUBERNETES = "KUBERNETES_SERVICE_HOST"
+"""Environment variable that the kubelet sets in each container."""
+
+_ROOT = "/"
+_OVERLAY = frozenset({"overlay", "fuse.fuse-overlayfs"})
+
+
+class Mount(NamedTuple):
+    """A line of mountinfo: where a file system is mounted, and its type."""
+
+    point: str
+    kind: str
+
+
+def check_volume_mounted(root: Path, require: Require, environ: Mapping[str, str]) -> None:
+    """Raise PermanentError if a storage root must be on a mounted volume and is not. It need not exist yet."""
+    if is_own_disk(root, require, environ):
+        where = "the container's own disk" if require == "auto" else "the root file system"
+        raise PermanentError(
+            Reason.STORAGE_UNREACHABLE,
+            f"{root}: no volume is mounted there; it is on {where}, and backups would be lost with it",
+            f"mount a volume at {root} (in Kubernetes, check the pod's claim and volumeMounts); to keep backups on "
+            "this disk knowingly, set storage.require_volume: never",
+        )
+
+
+def is_own_disk(folder: Path, require: Require, environ: Mapping[str, str]) -> bool:
+    """Tell whether a folder is on a disk that `require` does not accept: that of `/`, with `auto` in containers."""
+    if require == "never":
+        return False
+    mounts = parse(MOUNTS.read_text(errors="surrogateescape"))
+    return mount_of(folder, mounts).point == _ROOT and (require == "always" or in_container(environ, mounts))
+
+
+def in_container(environ: Mapping[str, str], mounts: tuple[Mount, ...]) -> bool:
+    """Tell whether this process runs in a container."""
+    overlay = any(mount.point == _ROOT and mount.kind in _OVERLAY for mount in mounts)
+    return overlay or KUBERNETES in environ or any(marker.exists() for marker in MARKERS)
+
+
+def mount_of(folder: Path, mounts: tuple[Mount, ...]) -> Mount:
+    """Return the mount that a folder is on, or would be on once it is made."""
+    path = folder.resolve()
+    around = {str(path), *map(str, path.parents)}
+    return max(
+        (mount for mount in mounts if mount.point in around), key=lambda one: len(one.point), default=Mount("/", "")
+    )
+
+
+def parse(mountinfo: str) -> tuple[Mount, ...]:
+    r"""Return the mounts that proc_pid_mountinfo(5) lists.
+
+    >>> parse("36 35 98:0 /mnt1 /my\\040volume rw,noatime master:1 - ext3 /dev/root rw,errors=continue")
+    (Mount(point='/my volume', kind='ext3'),)
+    """
+    found = []
+    for line in mountinfo.splitlines():
+        before, _, after = line.partition(" - ")
+        fields = before.split(" ")
+        if len(fields) > 4 and after:  # noqa: PLR2004  the fifth field is the mount point
+            point = re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), fields[4])
+            found.append(Mount(point, after.split(" ", 1)[0]))
+    return tuple(found)
