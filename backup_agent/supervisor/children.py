@@ -16,6 +16,7 @@ from typing import Any
 
 from backup_agent.core.json_reader import read_json
 from backup_agent.processes import LOCK_DESCRIPTOR, MARK, mark, send, session
+from backup_agent.supervisor.environment import of_child
 
 LONGEST_LINE = 1 << 20
 
@@ -43,9 +44,20 @@ class Child:
     """One running child, in a session of its own."""
 
     def __init__(
-        self, run: str, module: str, task: bytes, tell: Callable[[Told | Ended], None], *, root: str, keep: int
+        self,
+        run: str,
+        module: str,
+        task: bytes,
+        tell: Callable[[Told | Ended], None],
+        *,
+        root: str,
+        keep: int,
+        remote: bool = False,
     ) -> None:
-        """Start `python -m <module>` and hand it its task, one line of JSON. `keep` is the lock's descriptor."""
+        """Start `python -m <module>` and hand it its task, one line of JSON. `keep` is the lock's descriptor.
+
+        `remote` says whether the task has to do with a destination: only then does the child get credentials for it.
+        """
         self.run = run
         self._tell = tell
         self._process = subprocess.Popen(
@@ -54,7 +66,12 @@ class Child:
             stdout=subprocess.PIPE,
             start_new_session=True,
             pass_fds=(keep,),
-            env={**os.environ, **QUICK, MARK: mark(os.getpid(), root), LOCK_DESCRIPTOR: str(keep)},
+            env={
+                **of_child(module, os.environ, remote=remote),
+                **QUICK,
+                MARK: mark(os.getpid(), root),
+                LOCK_DESCRIPTOR: str(keep),
+            },
         )
         self.pid = self._process.pid
         threading.Thread(target=self._follow, args=(task,), name=f"follow {run}", daemon=True).start()

@@ -122,7 +122,9 @@ class Keeping:
         if wish is not None:
             self._wishes[task.run] = wish
         try:
-            self.runs.spawn(task.run, MODULES[kind], task.model_dump_json().encode(), destination=place)
+            content = task.model_dump_json().encode()
+            remote = place != VOLUME or (isinstance(task, tasks.VerifyTask) and task.heal)
+            self.runs.spawn(task.run, MODULES[kind], content, destination=place, remote=remote)
         except OSError as error:
             failure = Failure(Reason.OUT_OF_MEMORY, f"a process could not be started: {error.strerror}")
             if kind == "copy":

@@ -53,10 +53,17 @@ class Runs:
         return iter(list(self._runs.items()))
 
     def spawn(
-        self, name: str, module: str, task: bytes, *, deadline: float | None = None, destination: str | None = None
+        self,
+        name: str,
+        module: str,
+        task: bytes,
+        *,
+        deadline: float | None = None,
+        destination: str | None = None,
+        remote: bool = False,
     ) -> None:
-        """Start `python -m <module>` with its task."""
-        child = Child(name, module, task, self._tell, root=self._root, keep=self.lock)
+        """Start `python -m <module>` with its task; `remote` says whether that has to do with a destination."""
+        child = Child(name, module, task, self._tell, root=self._root, keep=self.lock, remote=remote)
         kind = module.rsplit(".", 1)[-1]
         self._runs[name] = Run(child, kind, time.monotonic(), deadline=deadline, destination=destination)
 

@@ -138,7 +138,8 @@ class Taking:
             settings=self.settings.model_dump(mode="json"),
         )
         try:
-            self.runs.spawn(name, "backup_agent.run.backup", task.model_dump_json().encode())
+            content = task.model_dump_json().encode()
+            self.runs.spawn(name, "backup_agent.run.backup", content, remote=bool(task.destinations))
         except OSError as error:
             failure = Failure(Reason.OUT_OF_MEMORY, f"a process could not be started: {error.strerror}")
             self._conclude(name, BackupReport(result=DatabaseResult().failed(failure, _now())))

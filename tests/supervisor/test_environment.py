@@ -1,0 +1,64 @@
+"""What each kind of child gets of the environment, as a table."""
+
+import pytest
+
+from backup_agent.processes import LOCK_DESCRIPTOR, MARK
+from backup_agent.supervisor.environment import CHILDREN, of_child
+from backup_agent.supervisor.keeping import MODULES
+
+PARENT = dict.fromkeys(
+    (
+        "PATH",
+        "HOME",
+        "JAVA_HOME",
+        "POD_NAMESPACE",
+        "HTTPS_PROXY",
+        "NEO4J_HOME",
+        "NEO4J_ACCEPT_LICENSE_AGREEMENT",
+        "NEO4J_PASSWORD",
+        "NEO4J_AUTH",
+        "AWS_ACCESS_KEY_ID",
+        "AWS_SECRET_ACCESS_KEY",
+        "AWS_SESSION_TOKEN",
+        "AWS_WEB_IDENTITY_TOKEN_FILE",
+        "AWS_REGION",
+        "AWS_CA_BUNDLE",
+        "VAULT_TOKEN",
+        "BACKUP_AGENT_CONFIG",
+        "BACKUP_AGENT_STORAGE__DESTINATIONS__OFFSITE__BUCKET",
+        MARK,
+        LOCK_DESCRIPTOR,
+    ),
+    "x",
+)
+CLOUD = {name for name in PARENT if name.startswith("AWS_")} | {"VAULT_TOKEN"}
+BOLT = {"NEO4J_PASSWORD", "NEO4J_AUTH"}
+SETTINGS = {"BACKUP_AGENT_CONFIG", "BACKUP_AGENT_STORAGE__DESTINATIONS__OFFSITE__BUCKET"}
+
+
+@pytest.mark.parametrize(
+    ("module", "remote", "held_back"),
+    [
+        pytest.param("backup_agent.cluster", False, CLOUD, id="discovery"),
+        pytest.param("backup_agent.cluster", True, CLOUD, id="discovery-never-gets-cloud-keys"),
+        pytest.param("backup_agent.run.survey", False, CLOUD | BOLT, id="survey"),
+        pytest.param("backup_agent.run.backup", False, CLOUD | BOLT, id="backup-without-destination"),
+        pytest.param("backup_agent.run.backup", True, BOLT, id="backup-that-copies"),
+        pytest.param("backup_agent.run.copy", True, BOLT, id="copy"),
+        pytest.param("backup_agent.run.prune", False, CLOUD | BOLT, id="retention-on-the-volume"),
+        pytest.param("backup_agent.run.prune", True, BOLT, id="retention-at-a-destination"),
+        pytest.param("backup_agent.run.verify", False, CLOUD | BOLT, id="verify-of-the-volume"),
+        pytest.param("backup_agent.run.verify", True, BOLT, id="verify-of-a-destination"),
+        pytest.param("somebody.elses.module", True, CLOUD | BOLT, id="a-child-that-is-not-in-the-table"),
+    ],
+)
+def test_a_child_gets_no_secret_that_it_does_not_need(module: str, remote: bool, held_back: set[str]) -> None:
+    found = of_child(module, PARENT, remote=remote)
+
+    assert PARENT.keys() - found.keys() == held_back | SETTINGS
+
+
+def test_every_child_is_in_the_table() -> None:
+    others = {"backup_agent.cluster", "backup_agent.run.survey", "backup_agent.run.backup"}
+
+    assert CHILDREN.keys() == {*MODULES.values(), *others}
