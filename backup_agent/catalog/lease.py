@@ -161,8 +161,8 @@ class Tenure:
         self._boot = _BOOT.read_text().strip()
         with noting(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            self._notes = os.open(folder / "sight.json", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
-            self._seat = os.open(folder / "seat", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+            self._notes = os.open(folder / "sight.json", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, durable.SHARED)
+            self._seat = os.open(folder / "seat", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, durable.SHARED)
         facts = os.fstat(self._seat)
         self._seat_name = f"{self._boot}:{facts.st_dev}:{facts.st_ino}"
         self._thread_lock = threading.Lock()

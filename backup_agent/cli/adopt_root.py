@@ -4,6 +4,7 @@ import os
 
 import click
 
+from backup_agent import durable
 from backup_agent.catalog import owner
 from backup_agent.cli import printing
 from backup_agent.cli.configured import json_option, loaded, settings_option
@@ -50,6 +51,7 @@ def command(context: click.Context, place: str | None, yes: bool, as_json: bool)
     return REFUSED if wanting else 0
 
 
+@durable.closed_to_others()
 def _look(name: str, settings: Settings, *, yes: bool) -> dict[str, object]:
     """Return whose a place is, after it was adopted where that was wanted."""
     store = open_place(name, settings)

@@ -70,6 +70,7 @@ def command(
     return _adopt(settings, source, set_name, dry_run=dry_run, as_json=as_json)
 
 
+@durable.closed_to_others()
 def _rebuild(settings: Settings, place: str, *, as_json: bool) -> int:
     store = open_place(place, settings)
     root = settings.storage.root
@@ -112,6 +113,7 @@ def _diff(settings: Settings, place: str, *, checksums: bool, as_json: bool) -> 
     return 3 if found else 0
 
 
+@durable.closed_to_others()
 def _adopt(settings: Settings, source: Path | None, set_name: str | None, *, dry_run: bool, as_json: bool) -> int:
     source = source and source.resolve()
     adopting = Adopting(settings, datetime.now(UTC), source, set_name, dry_run=dry_run)

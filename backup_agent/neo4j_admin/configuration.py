@@ -11,12 +11,12 @@ from backup_agent.core.reasons import PermanentError, Reason
 
 
 def write(folder: Path, memory: Memory, backup_tls: BackupTls | None = None) -> None:
-    """Write the configuration into a folder that only we can read; it may be there already.
+    """Write the configuration into a folder that only the agent's user and group can read; it may be there already.
 
     Raise PermanentError (source_unreachable) where a file of `backup_tls` cannot be read: neo4j-admin would say so
     with a stack trace.
     """
-    folder.mkdir(mode=0o700, exist_ok=True)
+    folder.mkdir(mode=0o770, exist_ok=True)
     (folder / "logs").mkdir(exist_ok=True)
     if backup_tls is not None:
         trusted = folder / "tls" / "trusted"

@@ -200,7 +200,13 @@ def take(run: Run, recorded: Recorded) -> Judgement:
         check_space(run, recorded, decision.type)
         _await_a_second_of_its_own(run, recorded)
         chain = live_chain(recorded.records) if decision.type is BackupType.DIFF else None
-        run.staging.prepare(chain.records if chain else ())
+        try:
+            run.staging.prepare(chain.records if chain else ())
+        except PermissionError as error:
+            if chain is None:
+                raise
+            decision = _after_no_link(run, error)
+            continue
         taken = admin.back_up(_invocation(run, decision), cancel=run.cancel, enter=run.stages.enter)
         run.execution = Execution(
             admin_version=run.execution.admin_version,
@@ -263,6 +269,18 @@ def _after_failure(run: Run, verdict: Verdict, looked: list[Looked]) -> Decision
     run.teller.tell("warning", text="differential not taken", because=failure.error.splitlines()[0])
     objection = next((one.objection for one in looked if one.objection), None)
     return Decision(BackupType.FULL, objection.reason if objection else TypeReason.DIFF_FAILED)
+
+
+def _after_no_link(run: Run, error: PermissionError) -> Decision:
+    """Return the FULL that follows a differential whose chain cannot be staged by links."""
+    text = (
+        f"{error.filename}: it cannot be linked by uid {os.getuid()}: it belongs to another user, and the agent's "
+        "group may not write it"
+    )
+    if run.task.promote == "at_next_full":
+        raise PermanentError(Reason.CHAIN_BROKEN, text, "chmod g+rw it, as its owner or root, or take a FULL")
+    run.teller.tell("warning", text="differential not taken", because=text)
+    return Decision(BackupType.FULL, TypeReason.DIFF_FAILED)
 
 
 def _as_taken(decision: Decision, reading: Reading) -> Decision:

@@ -1,6 +1,6 @@
 """The run's own folder, `<root>/.staging/<run>/`: nothing unjudged ever lies in a chain's folder.
 
-    .conf/             NEO4J_CONF of this run alone, mode 0700
+    .conf/             NEO4J_CONF of this run alone
     .temp/             --temp-path, which must be empty
     <set>/<database>/  --to-path: hard links to the live chain (none for a FULL), and what neo4j-admin adds to them
 
@@ -63,7 +63,6 @@ class Staging:
         self.remove()
         for folder in (self.conf, self.temp, self.target, self.chain):
             folder.mkdir(parents=True, exist_ok=True)
-        self.conf.chmod(0o700)
         if not self.in_place:
             for record in parents:
                 for file in record.files:

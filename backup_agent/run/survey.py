@@ -16,7 +16,7 @@ from backup_agent.catalog.index import index_path
 from backup_agent.catalog.space import allows_hard_links
 from backup_agent.core.summary import summarise
 from backup_agent.core.tasks import SurveyTask
-from backup_agent.run import staging
+from backup_agent.run import modes, staging
 from backup_agent.run.places import this_volume
 from backup_agent.run.telling import Teller, first_line, hold_lifeline
 from backup_agent.settings.model import VOLUME, Settings
@@ -73,11 +73,23 @@ def clear(root: Path, run: str, now: datetime) -> tuple[str, ...]:
     return tuple(moved)
 
 
+def close_to_others(settings: Settings, teller: Teller) -> None:
+    """Repair the modes of what was made with others; that of the requests folder itself is for its owner to choose."""
+    for folder in (settings.storage.root, settings.requests / ".spool", settings.requests / "answers"):
+        found = modes.repair(folder)
+        if found.changed:
+            because = f"{folder}: {found.changed} files and folders had other modes than the agent gives"
+            teller.tell("warning", text="modes repaired", because=because)
+        if found.left:
+            teller.tell("warning", text="modes not repaired", because=f"{folder}: {found.tell()}")
+
+
 def main() -> None:
     """Run as a child: the task on stdin, events on stdout."""
     task = SurveyTask.model_validate_json(first_line())
     hold_lifeline()
     settings, teller = Settings.model_validate(task.settings), Teller()
+    close_to_others(settings, teller)
     gc.disable()  # a tenth of the time with a hundred thousand records, and nothing here makes cycles
     foreign = this_volume(settings).foreign
     if foreign is not None:

@@ -18,7 +18,7 @@ from typing import BinaryIO
 
 from backup_agent.core.reasons import BackupError, PermanentError, Reason, TransientError
 from backup_agent.core.records import ArtifactFile
-from backup_agent.durable import CANNOT_LINK, TEMPORARY
+from backup_agent.durable import CANNOT_LINK, FILE, FOLDER, SHARED, TEMPORARY, share
 from backup_agent.stores.keys import is_listed, other_content, parts_of
 from backup_agent.stores.source import open_source, source_changed
 from backup_agent.stores.store import ConflictError, Permit, Progress, Seen, Stored
@@ -27,7 +27,6 @@ _BLOCK = 1024 * 1024
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # O_NONBLOCK: a FIFO must not hold us up
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-_MODE = 0o640
 _SWAP_LOCK = ".swap-lock"
 """Held while a file is compared and replaced: a rename has no condition. It stays, beside what was swapped."""
 
@@ -186,6 +185,7 @@ class LocalStore:
         self, folder: int, name: str, source: Path, descriptor: int, file: ArtifactFile, progress: Progress
     ) -> None:
         """Link or copy; raise FileExistsError where the name is taken."""
+        share(descriptor)
         os.fsync(descriptor)  # neo4j-admin wrote it: nobody has said yet that it is on the disk
         try:
             os.link(source, name, dst_dir_fd=folder, follow_symlinks=False)
@@ -197,7 +197,7 @@ class LocalStore:
             return
         if _exists(folder, name):  # said before a copy of many GiB, not after it
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), name)
-        with _temporary(folder) as (temporary, target):
+        with _temporary(folder, SHARED) as (temporary, target):
             _must_be(source, file, _copy(descriptor, target, progress))
             os.fsync(target)
             _publish(folder, temporary, name)
@@ -279,7 +279,7 @@ def _open_folder(parent: int, name: str, *, create: bool) -> int:
         if not create:
             raise
     with suppress(FileExistsError):  # another thread was quicker
-        os.mkdir(name, 0o750, dir_fd=parent)
+        os.mkdir(name, FOLDER & 0o777, dir_fd=parent)
     os.fsync(parent)
     return os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=parent)
 
@@ -303,7 +303,7 @@ def _content(folder: int, name: str) -> bytes | None:
 @contextmanager
 def _locked(folder: int) -> Iterator[None]:
     """Keep every other swap in a folder waiting."""
-    descriptor = os.open(_SWAP_LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, _MODE, dir_fd=folder)
+    descriptor = os.open(_SWAP_LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, SHARED, dir_fd=folder)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
@@ -312,10 +312,10 @@ def _locked(folder: int) -> Iterator[None]:
 
 
 @contextmanager
-def _temporary(folder: int) -> Iterator[tuple[str, int]]:
+def _temporary(folder: int, mode: int = FILE) -> Iterator[tuple[str, int]]:
     """Give a new file beside the target, and remove that name in the end, whatever happened."""
     name = f"{TEMPORARY}{secrets.token_hex(8)}"
-    descriptor = os.open(name, _CREATE, _MODE, dir_fd=folder)
+    descriptor = os.open(name, _CREATE, mode, dir_fd=folder)
     try:
         yield name, descriptor
     finally:
@@ -328,12 +328,13 @@ def _temporary(folder: int) -> Iterator[tuple[str, int]]:
 def _second_name(folder: int, source: Path, descriptor: int, file: ArtifactFile, progress: Progress) -> Iterator[str]:
     """Give a file proven byte for byte, and durable, another name in a folder; it is removed in the end."""
     name = f"{TEMPORARY}{secrets.token_hex(8)}"
+    share(descriptor)
     try:
         os.link(source, name, dst_dir_fd=folder, follow_symlinks=False)
     except OSError as error:
         if error.errno not in CANNOT_LINK:
             raise
-        with _temporary(folder) as (copy, target):
+        with _temporary(folder, SHARED) as (copy, target):
             _must_be(source, file, _copy(descriptor, target, progress))
             os.fsync(target)
             yield copy

@@ -14,11 +14,13 @@ if __name__ == "__main__":
 
 from backup_agent.core.escaping import printable_lines  # these imports are most of a start
 from backup_agent.core.reasons import BackupError, Reason
+from backup_agent.durable import UMASK
 from backup_agent.supervisor.start import start
 
 
 def main(arguments: list[str]) -> int:
     """Run the agent with the settings file that is named, if one is; return the exit code."""
+    os.umask(UMASK)  # before anything is made; children and neo4j-admin inherit it
     try:
         return start(Path(arguments[0]) if arguments else None, os.environ)
     except BackupError as error:

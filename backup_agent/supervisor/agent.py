@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 
 import structlog
 
-from backup_agent import __version__, ending, logs, processes
+from backup_agent import __version__, durable, ending, logs, processes
 from backup_agent.cluster import rows
 from backup_agent.core import tasks
 from backup_agent.core.answers import Answer, State
@@ -174,7 +174,7 @@ class Agent:
         ending.release()
         require = self._settings.storage.require_volume
         mounts.check_volume_mounted(self._root, require, os.environ)
-        self._root.mkdir(parents=True, exist_ok=True)
+        durable.make_folder(self._root)
         ended = processes.end_left_behind(str(self._root))
         self._runs.lock = ownership.own(self._root)
         self._own.mkdir(exist_ok=True)
@@ -183,6 +183,7 @@ class Agent:
         self._discovery.load()
         self._standing.load()
         self._calendar.load()
+        durable.make_folder(self._settings.requests)
         self._spool.prepare()
         self._keeping.use(self._settings, surveyed=False)  # a request that goes on may name a place
         self._recover()
@@ -352,7 +353,7 @@ class Agent:
             return
         self._account.watched_anew()
         log.warning("requests folder watched anew", folder=str(self._settings.requests))
-        self._settings.requests.mkdir(parents=True, exist_ok=True)
+        durable.make_folder(self._settings.requests)
         self._listen()  # first: a folder that is changed for another while this goes on is noticed by the next scan
         try:
             self._spool.prepare()

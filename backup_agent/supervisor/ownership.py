@@ -8,6 +8,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+from backup_agent import durable
 from backup_agent.core.reasons import PermanentError, Reason
 
 LOCK = ".lock"
@@ -18,8 +19,8 @@ def own(root: Path) -> int:
 
     Raise PermanentError as well on a volume that grants two locks at once: there nothing would keep agents apart.
     """
-    root.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(root / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    durable.make_folder(root)
+    descriptor = _open(root / LOCK)
     os.set_inheritable(descriptor, False)
     if not _locked(descriptor):
         holder = (root / LOCK).read_text().strip()
@@ -33,6 +34,20 @@ def own(root: Path) -> int:
     with suppress(OSError):  # a name for people: a full volume, which has no room for it, is owned all the same
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"pid {os.getpid()} on {os.uname().nodename}\n".encode(), 0)
+    return descriptor
+
+
+def _open(lock: Path) -> int:
+    try:
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, durable.SHARED)
+    except PermissionError:
+        owner = f"it belongs to uid {lock.stat().st_uid}" if lock.exists() else "its folder is not writable"
+        raise PermanentError(
+            Reason.INTERNAL,
+            f"{lock}: this agent, uid {os.getuid()} of gid {os.getgid()}, may not write it: {owner}",
+            "let the agent's group write the volume: fsGroup in Kubernetes, else chgrp -R and chmod -R g+rwX",
+        ) from None
+    durable.share(descriptor)
     return descriptor
 
 

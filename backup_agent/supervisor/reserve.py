@@ -177,7 +177,7 @@ def _volume(place: Path | int) -> Volume:
 
 def _allocate(name: str, folder: int, size: int) -> None:
     """Make a file that takes up its bytes without being written; none is left where that fails."""
-    descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=folder)
+    descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, durable.FILE, dir_fd=folder)
     try:
         os.posix_fallocate(descriptor, 0, size)
     except OSError:

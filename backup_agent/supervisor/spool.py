@@ -147,7 +147,7 @@ class Spool:
         with suppress(FileNotFoundError):
             if self._lock is not None and os.path.samestat(os.fstat(self._lock), path.stat()):
                 return
-        descriptor = self.reserve.insist(partial(os.open, path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644))
+        descriptor = self.reserve.insist(partial(os.open, path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, durable.SHARED))
         try:
             fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

@@ -17,13 +17,13 @@ def tls(tmp_path: Path) -> BackupTls:
     return BackupTls(str(tmp_path / "ca"), str(tmp_path / "cert"), str(tmp_path / "key"))
 
 
-def test_the_folder_is_ours_alone_and_holds_what_the_lines_name(tmp_path: Path, tls: BackupTls) -> None:
+def test_the_folder_is_closed_to_other_users_and_holds_what_the_lines_name(tmp_path: Path, tls: BackupTls) -> None:
     conf = tmp_path / "conf"
 
     write(conf, SMALL, tls)
 
     lines = dict(line.split("=", 1) for line in (conf / "neo4j.conf").read_text().splitlines())
-    assert stat.S_IMODE(conf.stat().st_mode) == 0o700
+    assert stat.S_IMODE(conf.stat().st_mode) & 0o007 == 0
     assert Path(lines["dbms.ssl.policy.backup.trusted_dir"], "ca.crt").read_text() == "-----BEGIN ca-----\n"
     assert Path(lines["server.directories.logs"]).is_dir()
     assert lines["dbms.ssl.policy.backup.private_key"] == tls.key_file
