@@ -102,7 +102,7 @@ def test_the_log_says_who_asked_and_why_of_backups_actions_and_passes(live: Live
             for request in ("backup", "pause", "resume", "prune", "lost")
         ),
     ):
-        (line,) = lines(event, request)
+        (line,) = until(partial(lines, event, request), f"line {event} of {request}")
         assert logged.items() <= line.items(), (event, request)
     (record,) = live.records()
     assert logged.items() <= record.items()
