@@ -67,8 +67,6 @@ class Live:
         """What the agent's command line begins with, such as a program that changes limits."""
         self.at_once = False
         """Whether to leave out the command that only looks at the settings and then becomes the supervisor."""
-        self.prefix: tuple[str, ...] = ()
-        """Words before the command, such as those of setpriv."""
         self.lines: list[dict[str, Any]] = []
         self.text: list[str] = []
         password = folder / "password"
