@@ -92,13 +92,7 @@ def _agent(status: dict[str, Any], now: datetime) -> Iterator[str]:
         why = f" ({pause['reason']})" if "reason" in pause else ""
         yield f"PAUSED{by} {printing.age(now - _moment(pause['since']))} ago{why}: nothing is started until `resume`"
     yield "; ".join((f"Bolt: {status.get('bolt', 'not asked yet')}", *_topology(status, now), *status["bolt_notes"]))
-    if not status["settings_valid"]:
-        yield f"SETTINGS REFUSED, the last good ones are in force: {status['settings_fault']}"
-    if not status["requests_watched"]:
-        why = status.get("requests_watch_fault", "no reason is known")
-        yield f"requests folder NOT WATCHED ({why}): it is listed every 5 seconds"
-    if status["settings_waiting"]:
-        yield f"settings changed, in force at the next start: {', '.join(status['settings_waiting'])}"
+    yield from _faults(status)
     if "volume_free" in status:
         full = f", full on {status['full_on'][:10]} at this rate" if "full_on" in status else ""
         yield f"volume: {printing.size(status['volume_free'])} free of {printing.size(status['volume_total'])}{full}"
@@ -134,10 +128,23 @@ def _topology(status: dict[str, Any], now: datetime) -> Iterator[str]:
         yield "no topology is known"
 
 
+def _faults(status: dict[str, Any]) -> Iterator[str]:
+    """Yield what keeps the agent from working as its settings say."""
+    if status["surveyed"] and "survey_failure" in status:
+        yield f"SURVEY FAILED, what is shown of the volume may be out of date: {status['survey_failure']}"
+    if not status["settings_valid"]:
+        yield f"SETTINGS REFUSED, the last good ones are in force: {status['settings_fault']}"
+    if not status["requests_watched"]:
+        why = status.get("requests_watch_fault", "no reason is known")
+        yield f"requests folder NOT WATCHED ({why}): it is listed every 5 seconds"
+    if status["settings_waiting"]:
+        yield f"settings changed, in force at the next start: {', '.join(status['settings_waiting'])}"
+
+
 def _databases(status: dict[str, Any], now: datetime) -> Iterator[list[str]]:
     """Yield a row a database, those with nothing but failures last."""
     attempts = dict(status["attempts"])
-    for one in status["databases"]:
+    for one in status.get("databases", ()):
         name = f"{one['set']}/{one['database']}"
         last = max((_moment(text) for text in one["last_success"].values()), default=None)
         yield [

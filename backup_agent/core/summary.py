@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
+from typing import Any, Self
 
 from pydantic import Field
 
@@ -26,6 +27,11 @@ class DatabaseSummary(Value):
     chain_links: int = Field(description="artifacts of the live chain; 0: none can be restored from records alone")
     chain_size: dict[str, int] = Field(description="bytes of the live chain, FULL and DIFF")
     owed: dict[str, int] = Field(default={}, description="destination -> artifacts without a copy there")
+
+    @classmethod
+    def of_event(cls, event: Mapping[str, Any]) -> Self:
+        """Return the summary in a child's event; raise ValueError if the event holds none."""
+        return cls.model_validate({key: value for key, value in event.items() if key != "event"})
 
 
 def summarise(

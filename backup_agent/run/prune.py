@@ -273,30 +273,32 @@ def carry_out(
     deletions = [one for each in planned for one in each.delete]
     count = freed = left = 0
     stuck: dict[str, Failure | None] = {}
-    for start in range(0, len(deletions), BATCH):
-        batch = deletions[start : start + BATCH]
-        if count and time.monotonic() >= until:
-            left = len(deletions) - start
-            break
-        held.confirm()
-        forget(index_of(place.name, place.settings), {one.key for one in batch})
-        for one in batch:
-            folder = one.key.rpartition("/")[0]
-            if folder in stuck:  # what it needs must not go before it
-                continue
-            try:
-                deleted = delete(place, held, one.key, found.files[one.key])
-            except PermanentError as error:
-                stuck[folder] = error.failure
-                teller.tell("warning", text="artifact not deleted", because=f"{one.key}: {error.failure.error}")
-                continue
-            if not deleted:
-                stuck[folder] = None
-                teller.tell("warning", text="artifact not deleted", because=f"{one.key}: held since it was planned")
-                continue
-            count, freed = count + 1, freed + one.size
-            teller.tell("pruned", place=place.name, key=one.key, bytes=one.size, reason=str(one))
-    tell_summaries({tuple(one.key.split("/")[:2]) for one in deletions}, place, teller)
+    try:
+        for start in range(0, len(deletions), BATCH):
+            batch = deletions[start : start + BATCH]
+            if count and time.monotonic() >= until:
+                left = len(deletions) - start
+                break
+            held.confirm()
+            forget(index_of(place.name, place.settings), {one.key for one in batch})
+            for one in batch:
+                folder = one.key.rpartition("/")[0]
+                if folder in stuck:  # what it needs must not go before it
+                    continue
+                try:
+                    deleted = delete(place, held, one.key, found.files[one.key])
+                except PermanentError as error:
+                    stuck[folder] = error.failure
+                    teller.tell("warning", text="artifact not deleted", because=f"{one.key}: {error.failure.error}")
+                    continue
+                if not deleted:
+                    stuck[folder] = None
+                    teller.tell("warning", text="artifact not deleted", because=f"{one.key}: held since it was planned")
+                    continue
+                count, freed = count + 1, freed + one.size
+                teller.tell("pruned", place=place.name, key=one.key, bytes=one.size, reason=str(one))
+    finally:  # also of what was deleted before something failed
+        tell_summaries({tuple(one.key.split("/")[:2]) for one in deletions}, place, teller)
     return Carried(count, freed, left, next(filter(None, stuck.values()), None))
 
 

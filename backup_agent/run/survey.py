@@ -10,14 +10,15 @@ from itertools import chain, islice
 from pathlib import Path
 
 from backup_agent import durable
-from backup_agent.catalog import copies, records
+from backup_agent.catalog import records
 from backup_agent.catalog.holdings import Holdings, by_database
 from backup_agent.catalog.index import index_path
 from backup_agent.catalog.space import allows_hard_links
-from backup_agent.core.summary import summarise
+from backup_agent.core.reasons import BackupError, Failure, Reason
 from backup_agent.core.tasks import SurveyTask
 from backup_agent.run import modes, staging
 from backup_agent.run.places import this_volume
+from backup_agent.run.summing import tell_summary_of
 from backup_agent.run.telling import Teller, first_line, hold_lifeline
 from backup_agent.settings.model import VOLUME, Settings
 from backup_agent.stores.local import LocalStore
@@ -56,9 +57,7 @@ def tell(root: Path, holdings: Holdings, notes: dict[str, str], copied_sets: Col
     if holdings.entries:
         entries = tuple(holdings.entries.values())
         wanted = notes if entries[0].set in copied_sets else {}
-        owed = {name: len(copies.Notes(root, name, identity).owed(entries)) for name, identity in wanted.items()}
-        found = summarise(entries, owed, unsound=holdings.unsound.keys())
-        teller.tell("summary", **found.model_dump(mode="json"))
+        tell_summary_of(root, entries, holdings.unsound.keys(), wanted, teller)
 
 
 def clear(root: Path, run: str, now: datetime) -> tuple[str, ...]:
@@ -91,11 +90,22 @@ def main() -> None:
     settings, teller = Settings.model_validate(task.settings), Teller()
     close_to_others(settings, teller)
     gc.disable()  # a tenth of the time with a hundred thousand records, and nothing here makes cycles
-    foreign = this_volume(settings).foreign
-    if foreign is not None:
-        teller.tell("warning", text="volume belongs to another", because=foreign.error)
     notes = {name: one.identity for name, one in settings.storage.destinations.items()}
-    survey(settings.storage.root, task.open_runs, notes, settings.declared_sets, teller)
+    try:
+        foreign = this_volume(settings).foreign
+        if foreign is not None:
+            teller.tell("warning", text="volume belongs to another", because=foreign.error)
+        survey(settings.storage.root, task.open_runs, notes, settings.declared_sets, teller)
+    except BackupError as error:
+        _fail(error.failure, teller)
+    except OSError as error:
+        text = f"{error.filename or settings.storage.root}: {error.strerror}"
+        _fail(Failure(Reason.STORAGE_UNREACHABLE, text, "look at the volume"), teller)
+
+
+def _fail(failure: Failure, teller: Teller) -> None:
+    """Tell why the volume could not be surveyed: without `surveyed` nothing that was told counts."""
+    teller.tell("failed", reason=failure.reason, error=failure.error, hint=failure.advice)
 
 
 if __name__ == "__main__":

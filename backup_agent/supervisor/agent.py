@@ -35,11 +35,13 @@ from backup_agent.supervisor.keeping import Keeping
 from backup_agent.supervisor.memory import give_back
 from backup_agent.supervisor.metrics import Metrics
 from backup_agent.supervisor.passes import Passes
+from backup_agent.supervisor.reports import BackupReport, PassReport, report
 from backup_agent.supervisor.reserve import Reserve
-from backup_agent.supervisor.runs import END_SECONDS, Runs
+from backup_agent.supervisor.runs import END_SECONDS, Run, Runs
 from backup_agent.supervisor.spool import Spool, Taken
 from backup_agent.supervisor.standing import Standing
 from backup_agent.supervisor.status import Status
+from backup_agent.supervisor.survey import Survey
 from backup_agent.supervisor.taking import Taking
 from backup_agent.supervisor.timer import Timer
 from backup_agent.supervisor.watch import Bell
@@ -58,6 +60,13 @@ STEP_SECONDS = 60.0
 
 ASK_SECONDS = 5.0
 MOST_ADHOC = 20
+
+REPORTS: dict[str, type[BackupReport | PassReport]] = {
+    "backup": BackupReport,
+    "prune": PassReport,
+    "verify": PassReport,
+}
+"""Children that change what is on the volume, and tell so before their report."""
 
 log = structlog.get_logger()
 
@@ -105,8 +114,6 @@ class Agent:
         self._started = _now()
         self._told_to_end = False
         self._ending_by: float | None = None
-        self._surveyed = False
-        self._survey_began = False
         self._rung = False
         self._next_scan = 0.0
         self._turned = time.monotonic()
@@ -114,6 +121,9 @@ class Agent:
         self._metrics = Metrics(self.status)
         self._runs = Runs(str(self._root), self._inbox.put)
         self._holdings = Holdings()
+        self._survey = Survey(self._runs, self._holdings, self._survey_task)
+        self._deferred: dict[str, Answer] = {}
+        """Requests that can only be judged once it is known what is on the volume."""
         self._account = Account(self._metrics)
         self._spool = Spool(settings.requests, str(self._root), self._refuse_set)
         self._backups = Backups(self._spool, self._account.request)
@@ -193,7 +203,7 @@ class Agent:
         self._timer.start()
         self._listen()
         if not self._told_to_end:
-            self._survey()
+            self._survey.start(time.monotonic())
 
     def _signalled(self, *_: object) -> None:
         self._told_to_end = True
@@ -400,7 +410,19 @@ class Agent:
         if answer.action == Action.BACKUP.value:
             self._backups.accept(answer)
         else:
+            self._act(answer)
+
+    def _act(self, answer: Answer) -> None:
+        """Do what a request asks for that is no backup; one that needs to know the volume waits for the survey."""
+        if answer.action == Action.FORGET.value and not self._holdings.known:
+            self._deferred[answer.id] = answer
+        else:
             self._actions.take(answer, _now())
+
+    def _act_on_deferred(self) -> None:
+        while self._holdings.known and self._deferred:
+            identity, answer = self._deferred.popitem()
+            self._actions.take(self._spool.load(identity) or answer, _now())  # more files may wait for it by now
 
     def _submit(self, request: Request, schedule: str) -> None:
         try:
@@ -444,7 +466,7 @@ class Agent:
     def _take_settings(self, settings: Settings) -> None:
         self._settings = self._actions.settings = settings
         self._taking.settings = settings
-        self._keeping.use(settings, surveyed=self._survey_began)
+        self._keeping.use(settings, surveyed=self._survey.began)
         self._discovery.outdate()
         self._calendar.schedules = settings.schedules
         self._calendar.timetables = settings.timetables()
@@ -464,32 +486,33 @@ class Agent:
             if answer.action == Action.BACKUP.value or answer.state.final:
                 self._backups.recover(answer, now)
             else:
-                self._actions.take(answer, now)
+                self._act(answer)
             log.info("request recovered", request=answer.id, state=answer.state.value)
 
-    def _survey(self) -> None:
-        task = tasks.SurveyTask(open_runs=self._backups.open_runs(), settings=self._settings.model_dump(mode="json"))
-        self._survey_began = True
-        self._runs.spawn("survey", "backup_agent.run.survey", task.model_dump_json().encode())
+    def _survey_task(self) -> tasks.SurveyTask:
+        return tasks.SurveyTask(open_runs=self._backups.open_runs(), settings=self._settings.model_dump(mode="json"))
 
     # Runs
 
     def _advance(self) -> None:
         """Start whatever may start now: a backup, else a pass; retention first where it has waited too long."""
-        if self._ending_by is None:
-            self._backups.expire(_now())
-            self._passes.expire(_now())
-        if self._ending_by is not None or not self._surveyed or self._standing.paused is not None:
+        if self._ending_by is not None:
             return
+        self._backups.expire(_now())
+        self._passes.expire(_now())
         monotonic = time.monotonic()
-        if self._keeping.deleting:
+        self._survey.start(monotonic)
+        if self._survey.holds_backups(monotonic) or self._standing.paused is not None or self._keeping.deleting:
             return
-        if not self._passes.overdue(monotonic):
+        passes_wait = self._survey.holds_passes()
+        overdue = self._passes.overdue(monotonic) and not passes_wait
+        if not overdue:
             self._taking.advance()
         if (
-            self._taking.free_slots
+            not passes_wait
+            and self._taking.free_slots
             and not self._runs.slots
-            and (self._passes.overdue(monotonic) or not any(True for _ in self._backups.waiting_jobs()))
+            and (overdue or not any(True for _ in self._backups.waiting_jobs()))
         ):
             if not self._discovery.asked and self._keeping.changes_a_place(monotonic):
                 self._taking.discover()  # a cloned volume brings the topology of another cluster with it
@@ -499,10 +522,23 @@ class Agent:
     # What children tell
 
     def _told(self, told: Told) -> None:
+        """Take an event of a child. One that cannot be understood leaves in doubt what it would have told."""
         run = self._runs.get(told.run)
         if run is None:
             return
+        try:
+            self._take_event(told, run)
+        except (ValueError, KeyError, TypeError):
+            if run.kind == "survey":
+                self._survey.spoil()
+            elif run.kind in REPORTS:
+                self._holdings.doubt()
+            log.exception("event not understood", run=told.run, kind=told.event["event"])
+
+    def _take_event(self, told: Told, run: Run) -> None:
         event = told.event
+        if run.kind == "survey" and self._survey.told(event):
+            return
         if self._keeping.told(run, event):
             return
         match event["event"]:
@@ -530,18 +566,21 @@ class Agent:
         run = self._runs.ended(ended.run)
         if run is None:
             return
-        give_back()
+        if run.kind in REPORTS and report(REPORTS[run.kind], run.result) is None:
+            self._holdings.doubt()  # what it changed on the volume before it ended was not told
+        if self._holdings.doubted:
+            self._survey.doubt(time.monotonic())
         match run.kind:
             case "survey":
-                self._surveyed = True
-                if ended.code != 0 and run.ending is None:
-                    log.error("survey failed", exit_code=ended.code, consequence="known only from new backups")
+                self._survey.ended(run, ended.code)
+                self._act_on_deferred()
             case "cluster":
                 self._taking.discovered(run, ended.code)
             case "backup":
                 self._taking.ended(ended.run, run)
             case _:
                 self._keeping.ended(ended.run, run, ended.code)
+        give_back()
 
     # What others see
 
@@ -558,10 +597,10 @@ class Agent:
         now = _now()
         monotonic = time.monotonic()
         room = view.room(self._root)
-        summaries = self._holdings.summaries
+        summaries = self._holdings.summaries if self._holdings.known else None
         unready = {}
-        if not self._surveyed:
-            unready["survey"] = "the volume is being surveyed"
+        if (waiting := self._survey.unready(monotonic)) is not None:
+            unready["survey"] = waiting
         if self._ending_by is not None:
             unready["ending"] = "the agent is ending"
         return Status(
@@ -571,7 +610,8 @@ class Agent:
             now=now,
             ready=not unready,
             not_ready_because=tuple(unready.values()),
-            surveyed=self._surveyed,
+            surveyed=self._survey.done,
+            survey_failure=self._survey.failure,
             requests_watched=self._watch_fault is None,
             requests_watch_fault=self._watch_fault,
             queue_depth=self._backups.depth + self._passes.depth,
@@ -593,7 +633,7 @@ class Agent:
             clock_offset_seconds=self._discovery.clock_offset,
             volume_free=room.free if room else None,
             volume_total=room.total if room else None,
-            full_on=view.full_on(summaries, room.free, now) if room else None,
+            full_on=view.full_on(summaries, room.free, now) if room and summaries is not None else None,
             retention=view.retention(self._settings),
             settings_valid=self._fault is None,
             settings_fault=self._fault,

@@ -3,6 +3,7 @@
 A child's stdin stays open as its lifeline: when it closes, the child ends itself and all that it started.
 """
 
+import errno
 import os
 import signal
 import subprocess
@@ -57,6 +58,7 @@ class Child:
         """Start `python -m <module>` and hand it its task, one line of JSON. `keep` is the lock's descriptor.
 
         `remote` says whether the task has to do with a destination: only then does the child get credentials for it.
+        Raise OSError if it cannot be started or followed; then nothing of it is left.
         """
         self.run = run
         self._tell = tell
@@ -74,7 +76,12 @@ class Child:
             },
         )
         self.pid = self._process.pid
-        threading.Thread(target=self._follow, args=(task,), name=f"follow {run}", daemon=True).start()
+        try:
+            threading.Thread(target=self._follow, args=(task,), name=f"follow {run}", daemon=True).start()
+        except RuntimeError as error:  # no thread is left: a child that is not followed must not go on
+            self.kill()
+            self._process.communicate()
+            raise OSError(errno.EAGAIN, f"{os.strerror(errno.EAGAIN)} (no thread for it)") from error
 
     def _follow(self, task: bytes) -> None:
         stdin, stdout = self._process.stdin, self._process.stdout

@@ -73,7 +73,10 @@ class Discovery:
         self._rows.take(event)
 
     def take(self, event: dict[str, Any], monotonic: float) -> None:
-        """Take the child's last word: that its rows are a topology, or why there is none."""
+        """Take the child's last word: that its rows are a topology, or why there is none.
+
+        Raise ValueError or KeyError if it is neither.
+        """
         rows, self._rows = self._rows, Rows()
         try:
             found = rows.complete(event.get("counts", {}))
@@ -86,10 +89,6 @@ class Discovery:
         self._at, self.asked = monotonic, True
         self.reachable = dict(found[REACHABLE])
         if event["event"] == "topology":
-            self.clock_offset = event.get("clock_offset_seconds")
-            if self.clock_offset is not None:
-                shown = datetime.now(UTC) + timedelta(seconds=self.clock_offset)
-                self.server_clock = Shown(now=shown, monotonic=time.clock_gettime(time.CLOCK_BOOTTIME))
             topology = Topology(
                 seen=event["seen"],
                 copies=tuple(found[COPIES]),
@@ -97,12 +96,16 @@ class Discovery:
                 versions=event["versions"],
                 backup_addresses=dict(found[BACKUP_ADDRESSES]),
             )
+            self.clock_offset = event.get("clock_offset_seconds")
+            if self.clock_offset is not None:
+                shown = datetime.now(UTC) + timedelta(seconds=self.clock_offset)
+                self.server_clock = Shown(now=shown, monotonic=time.clock_gettime(time.CLOCK_BOOTTIME))
             self.current = self.last = self._remember(topology.following(self.last))
             self.failure, self.refused = None, event.get("refused", 0)
             self._note(tuple(event.get("notes", ())))
         else:
-            self.current = None
-            self.failure = Failure(Reason(event["reason"]), event["error"], event.get("hint", ""))
+            failure = Failure(Reason(event["reason"]), event["error"], event.get("hint", ""))
+            self.current, self.failure = None, failure
 
     def _note(self, notes: tuple[str, ...]) -> None:
         """Keep what the cluster did not tell or is not taken, and log it when that is news."""

@@ -1,7 +1,7 @@
 """What stands on the volume, a summary a database, and what is owed to destinations."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import structlog
@@ -18,6 +18,10 @@ class Holdings:
 
     def __init__(self) -> None:
         """Nothing is known yet."""
+        self.known = False
+        """Whether a survey has told what is on the volume."""
+        self.doubted = False
+        """Whether something may have changed that was not told: a survey sets it right."""
         self._summaries: dict[tuple[str, str], DatabaseSummary] = {}
         self.destinations: dict[str, Destination] = {}
 
@@ -49,17 +53,36 @@ class Holdings:
             for name, identity in identities.items()
         }
         for destination in self.destinations.values():
-            destination.hurry()  # whoever mends a destination's settings wants to see it copy
+            destination.retry.hurry()  # whoever mends a destination's settings wants to see it copy
         stay = {name for name, one in self.destinations.items() if one is before.get(name)}
         self._summaries = {
             key: one.model_copy(update={"owed": {name: count for name, count in one.owed.items() if name in stay}})
             for key, one in self._summaries.items()
         }
 
+    def surveyed(self, summaries: Iterable[DatabaseSummary], uncounted: Collection[str], monotonic: float) -> None:
+        """Take all that a survey has found, in place of what was known.
+
+        `uncounted` are the destinations for which it could not count the owed copies: a pass has to count them.
+        """
+        self._summaries = {(summary.set, summary.database): summary for summary in summaries}
+        self.known, self.doubted = True, False
+        for name in uncounted:
+            self.uncounted(name, monotonic)
+
+    def uncounted(self, destination: str, monotonic: float) -> None:
+        """Note that it is not known how many copies are owed to a destination: a pass has to count them."""
+        if destination in self.destinations:
+            self.destinations[destination].uncounted_since = monotonic
+
     def take(self, event: dict[str, Any]) -> None:
         """Take a summary that a child told."""
-        summary = DatabaseSummary.model_validate({key: value for key, value in event.items() if key != "event"})
+        summary = DatabaseSummary.of_event(event)
         self._summaries[summary.set, summary.database] = summary
+
+    def doubt(self) -> None:
+        """Note that something may have changed on the volume without being told."""
+        self.doubted = True
 
     def gone(self, set_name: str, database: str) -> None:
         """Note that nothing is recorded any more of a database in a set."""
@@ -80,8 +103,8 @@ class Holdings:
             one.uncounted_since = None
 
     def owed(self, destination: str) -> int | None:
-        """Return how many artifacts have no copy at a destination; None where nobody has counted them yet."""
-        if self.destinations[destination].uncounted_since is not None:
+        """Return how many artifacts have no copy at a destination; None if they have not been counted yet."""
+        if not self.known or self.destinations[destination].uncounted_since is not None:
             return None
         return owing(self._summaries.values(), destination)
 
@@ -89,7 +112,7 @@ class Holdings:
         """Return a destination to which copies are owed, or may be, and may be tried now; else None."""
         monotonic = time.monotonic()
         return next(
-            (name for name, one in self.destinations.items() if self.owed(name) != 0 and one.due(monotonic)), None
+            (name for name, one in self.destinations.items() if self.owed(name) != 0 and one.retry.due(monotonic)), None
         )
 
     def stored(self, destination: str) -> None:
@@ -109,6 +132,6 @@ class Holdings:
             destination=destination,
             reason=failure.reason.value,
             error=failure.error,
-            retry_seconds=round(one.wait(monotonic)),
+            retry_seconds=round(one.retry.wait(monotonic)),
         )
         return True

@@ -170,13 +170,29 @@ class Keeping:
 
     def told(self, run: Run, event: dict[str, Any]) -> bool:
         """Take an event of a pass; tell whether it was one."""
+        return self._told_of_volume(event) or self._told_of_pass(run, event)
+
+    def _told_of_volume(self, event: dict[str, Any]) -> bool:
+        """Take an event that tells what is on the volume now, or that it cannot be told."""
         match event["event"]:
             case "summary":
                 self.holdings.take(event)
             case "gone":
                 self.holdings.gone(event["set"], event["database"])
+            case "uncounted":
+                self.holdings.uncounted(event["destination"], time.monotonic())
+                log.warning("owed copies not counted", destination=event["destination"], error=event["error"])
+            case "unsummarised":
+                self.holdings.doubt()
+                log.warning("summary not told", set=event["set"], database=event["database"], error=event["error"])
             case "owed":
                 self.holdings.owes(event)
+            case _:
+                return False
+        return True
+
+    def _told_of_pass(self, run: Run, event: dict[str, Any]) -> bool:
+        match event["event"]:
             case "pruned":
                 self.account.pruned(event["place"], event["bytes"])
                 log.info(

@@ -189,7 +189,7 @@ def _databases(status: Status) -> Iterator[Metric]:
     newest = _gauge("last_artifact_bytes", "Bytes of the newest artifact.", key)
     links = _gauge("chain_length", "Artifacts of the live chain, its FULL counted.", key)
     chain = _gauge("chain_bytes", "Bytes of the live chain.", (*key, "type"))
-    for one in status.databases:
+    for one in status.databases or ():
         labels = (status.cluster, one.set, one.database)
         for type_, moment in one.last_success.items():
             success.add_metric((*labels, type_), moment.timestamp())

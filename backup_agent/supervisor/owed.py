@@ -5,13 +5,11 @@ a time, in a slot that no backup wants.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from backup_agent.core.reasons import Failure
 from backup_agent.core.summary import DatabaseSummary
-
-FIRST_WAIT = 15.0
-LONGEST_WAIT = 900.0
+from backup_agent.supervisor.backoff import Backoff
 
 
 @dataclass
@@ -25,31 +23,17 @@ class Destination:
     """When it came in without a survey that counted what is owed to it (monotonic seconds)."""
     up: bool | None = None
     failure: Failure | None = None
-    failures: int = 0
-    _again: float = 0.0
+    retry: Backoff = field(default_factory=Backoff)
 
     def succeeded(self) -> None:
         """Note that the destination took something."""
-        self.up, self.failure, self.failures, self._again = True, None, 0, 0.0
+        self.up, self.failure = True, None
+        self.retry.succeeded()
 
     def failed(self, failure: Failure, monotonic: float) -> None:
-        """Note that it did not, and wait twice as long as the last time before the next try."""
+        """Note that it did not take something, and when the next try may be made."""
         self.up, self.failure = False, failure
-        # Ten doublings pass the longest wait; a thousand, ten days of a store that is down, overflow a float.
-        self._again = monotonic + min(FIRST_WAIT * 2 ** min(self.failures, 10), LONGEST_WAIT)
-        self.failures += 1
-
-    def hurry(self) -> None:
-        """Let the next try be made at once."""
-        self._again = 0.0
-
-    def due(self, monotonic: float) -> bool:
-        """Tell whether a retry may be made now."""
-        return monotonic >= self._again
-
-    def wait(self, monotonic: float) -> float:
-        """Return the seconds until a retry may be made."""
-        return max(0.0, self._again - monotonic)
+        self.retry.failed(monotonic)
 
 
 def owing(summaries: Iterable[DatabaseSummary], destination: str) -> int:

@@ -88,7 +88,10 @@ class Status(Value):
     now: datetime
     ready: bool
     not_ready_because: tuple[str, ...] = ()
-    surveyed: bool
+    surveyed: bool = Field(description="whether it is known what is on the volume")
+    survey_failure: str | None = Field(
+        default=None, description="why the last survey of the volume failed; what is shown of it may be out of date"
+    )
     requests_watched: bool = Field(
         default=True, description="whether a new request is noticed at once; else the folder is listed every 5 seconds"
     )
@@ -96,7 +99,9 @@ class Status(Value):
     queue_depth: int
     queue_oldest: datetime | None = None
     running: tuple[RunStatus, ...] = ()
-    databases: tuple[DatabaseSummary, ...] = ()
+    databases: tuple[DatabaseSummary, ...] | None = Field(
+        default=None, description="what is on the volume; absent until it was surveyed"
+    )
     attempts: dict[str, Attempt] = Field(default={}, description="<set>/<database> -> the last attempt since start")
     missing_databases: tuple[str, ...] = ()
     destinations: dict[str, DestinationStatus] = Field(default={})

@@ -147,15 +147,15 @@ class Taking:
     def discovered(self, run: Run, code: int) -> None:
         """Take what the cluster answered, or that it did not."""
         monotonic = time.monotonic()
-        if run.result is not None:
-            self.discovery.take(run.result, monotonic)
-            if self.discovery.current is not None:
-                self.standing.seen(self.discovery.current.databases())
-        else:
-            text = f"asking the cluster over Bolt ended without an answer (exit code {code})"
-            if run.ending is Reason.TIMEOUT:
-                text = f"asking the cluster over Bolt took longer than {DISCOVER_SECONDS:.0f} s"
+        text = f"asking the cluster over Bolt ended without an answer (exit code {code})"
+        if run.ending is Reason.TIMEOUT:
+            text = f"asking the cluster over Bolt took longer than {DISCOVER_SECONDS:.0f} s"
+        try:
+            self.discovery.take(run.result or {}, monotonic)
+        except (ValueError, KeyError, TypeError):  # no answer, or none that can be understood
             self.discovery.fail(Failure(Reason.SOURCE_UNREACHABLE, text), monotonic)
+        if self.discovery.current is not None:
+            self.standing.seen(self.discovery.current.databases())
         if (failure := self.discovery.failure) is not None:
             last = self.discovery.last
             log.warning(

@@ -54,7 +54,7 @@ def destinations(holdings: Holdings, monotonic: float) -> dict[str, DestinationS
             reason=one.failure.reason if one.failure else None,
             error=one.failure.error if one.failure else None,
             hint=one.failure.advice if one.failure else None,
-            retry_seconds=round(one.wait(monotonic), 1) if one.failure else None,
+            retry_seconds=round(one.retry.wait(monotonic), 1) if one.failure else None,
         )
         for name, one in holdings.destinations.items()
     }

@@ -1,5 +1,6 @@
 """What the supervisor believes after a child of it has died: that it does not know, and never that nothing is there."""
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -10,7 +11,39 @@ import pytest
 from tests.agent.live import Live, until
 
 DYING = Path(__file__).parent / "dying"
-BACKUP = "backup_agent.run.backup"
+BACKUP, CLUSTER, COPY, PRUNE, SURVEY, VERIFY = (
+    "backup_agent.run.backup",
+    "backup_agent.cluster",
+    "backup_agent.run.copy",
+    "backup_agent.run.prune",
+    "backup_agent.run.survey",
+    "backup_agent.run.verify",
+)
+GARBAGE = [
+    "\xff\x00{",
+    "[1]",
+    '{"event": "summary"}',
+    '{"event": "topology"}',
+    '{"event": "result"}',
+    '{"event": "result", "result": {"outcome": 7}}',
+]
+FAILED = json.dumps({"event": "failed", "reason": "internal", "error": "it cannot be done"})
+RESULT = json.dumps(
+    {"event": "result", "result": {"outcome": "failed", "reason": "internal", "error": "it cannot be done"}}
+)
+NOT_COPIED = json.dumps({"event": "result", "copied": 0, "reason": "internal", "error": "it cannot be done"})
+
+
+def deaths(event: str, failure: str) -> dict[str, dict[str, Any]]:
+    """Return the ways to die: `event` is what a child is killed in, `failure` its own word for a failure."""
+    return {
+        "killed before anything": {"killed": True},
+        "killed in the middle": {"killed_in": event},
+        "exit code 1 with an error event": {"say": [failure], "code": 1},
+        "garbage": {"say": GARBAGE, "code": 0},
+        "not started, EAGAIN": {"spawn": errno.EAGAIN},
+        "not started, ENOMEM": {"spawn": errno.ENOMEM},
+    }
 
 
 class Dying:
@@ -23,11 +56,17 @@ class Dying:
         path = os.pathsep.join(filter(None, (str(DYING), os.environ.get("PYTHONPATH"))))
         live.environ |= {"PYTHONPATH": path, "DYING_ORDERS": str(self._orders)}
 
-    def order(self, *orders: dict[str, Any]) -> None:
-        self._orders.write_text(json.dumps(orders))
+    def order(self, module: str, **way: Any) -> None:
+        self._orders.write_text(json.dumps([{"module": module, **way}]))
 
     def until_carried_out(self) -> None:
         until(lambda: self._orders.read_text() == "[]", "death of a child")
+
+    def again(self, module: str, way: dict[str, Any]) -> Live:
+        """Let another life of the agent meet a child that dies."""
+        self.live.kill_all()
+        self.order(module, **way)
+        return self.live.start(ready=False)
 
 
 @pytest.fixture(name="dying")
@@ -35,9 +74,146 @@ def _dying(live: Live) -> Dying:
     return Dying(live)
 
 
+@pytest.fixture(name="owing")
+def _owing(dying: Dying, live: Live) -> Dying:
+    """Return an agent with one artifact on the volume, and a destination to which its copy is owed."""
+    live.start()
+    assert live.ask(id="first", database="orders")["state"] == "succeeded"
+    live.environ |= {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}
+    nowhere = {"type": "s3", "bucket": "backups", "endpoint_url": "http://127.0.0.1:9", "region": "us-east-1"}
+    live.settings["storage"]["destinations"] = {"offsite": nowhere}
+    return dying
+
+
+def artifacts(live: Live) -> int | None:
+    """Return how many artifacts the agent knows of; None if it does not say."""
+    databases = live.status().get("databases")
+    return None if databases is None else sum(one["artifacts"] for one in databases)
+
+
+def test_a_survey_that_died_has_not_found_an_empty_volume(owing: Dying) -> None:
+    believed = {}
+    for name, way in deaths("summary", FAILED).items():
+        live = owing.again(SURVEY, way)
+        until(lambda live=live: live.events("survey failed"), f"failed survey ({name})")  # type: ignore[misc]
+        status, (code, readyz) = live.status(), live.get("/readyz")
+        believed[name] = (
+            (code, "the survey of the volume failed" in readyz, status["surveyed"]),
+            ("databases" in status, status["destinations"]["offsite"].get("owed")),
+            (live.metric("neo4j_backup_copies_owed"), live.metric("neo4j_backup_artifacts")),
+            [run["kind"] for run in status["running"]],
+        )
+
+    unknown: tuple[Any, ...] = ((503, True, False), (False, None), (None, None), [])
+    assert believed == dict.fromkeys(believed, unknown)
+    assert owing.live.ask(id="second", database="neo4j")["reason"] == "copies_owed"  # a backup goes on all the same
+    until(owing.live.is_ready, "agent whose second survey has succeeded", patience=60)
+    assert artifacts(owing.live) == 2
+    assert owing.live.metric("neo4j_backup_copies_owed") == 2
+
+
+def test_a_discovery_that_died_has_not_found_a_cluster_without_databases(dying: Dying, live: Live) -> None:
+    live.start()
+    live.ask(id="first", database="orders")
+    believed = {}
+    for name, way in deaths("topology", FAILED).items():
+        dying.again(CLUSTER, way)
+        until(live.is_ready, "ready agent")
+        answer = live.ask(database="*")
+        status = live.status()
+        believed[name] = (
+            answer["state"],
+            {database: result["discovery"] for database, result in answer["databases"].items()},
+            status["bolt"] != "answers",
+            status["missing_databases"],
+            live.events("step failed"),
+        )
+
+    kept = {"neo4j": "last_topology", "orders": "last_topology", "system": "last_topology"}
+    assert believed == dict.fromkeys(believed, ("succeeded_with_warnings", kept, True, [], []))
+
+
+def test_a_backup_that_died_is_tried_again_or_has_failed(dying: Dying, live: Live) -> None:
+    live.start()
+    believed = {}
+    for name, way in deaths("result", RESULT).items():
+        dying.order(BACKUP, **way)
+        answer = live.ask(database="orders", type="FULL")
+        result = answer["databases"]["orders"]
+        until(lambda: artifacts(live) == len(live.records()), f"true number of artifacts ({name})")
+        believed[name] = (answer["state"], result["attempts"], result.get("reason"), live.events("step failed"))
+
+    assert believed == {
+        "killed before anything": ("succeeded", 2, None, []),
+        "killed in the middle": ("succeeded", 2, None, []),
+        "exit code 1 with an error event": ("failed", 1, "internal", []),
+        "garbage": ("succeeded", 2, None, []),
+        "not started, EAGAIN": ("failed", 1, "out_of_memory", []),
+        "not started, ENOMEM": ("failed", 1, "out_of_memory", []),
+    }
+
+
+def test_a_backup_that_could_never_tell_of_its_artifact_leaves_it_known_all_the_same(dying: Dying, live: Live) -> None:
+    live.start()
+    dying.order(BACKUP, killed_in="summary", times=3)
+    answer = live.ask(database="orders")
+
+    assert (answer["state"], answer["reason"]) == ("failed", "interrupted")
+    assert len(live.records()) == 1
+    until(lambda: artifacts(live) == 1, "artifact that nobody told of")
+    assert live.is_ready()
+
+
+def test_a_copy_that_died_has_copied_nothing(owing: Dying) -> None:
+    believed = {}
+    for name, way in deaths("owed", NOT_COPIED).items():
+        live = owing.again(COPY, way)
+        until(lambda live=live: live.events("copy owed"), f"refused copy ({name})")  # type: ignore[misc]
+        told = live.status()["destinations"]["offsite"]
+        believed[name] = (told["up"], told["owed"], told["retry_seconds"] > 0, live.metric("neo4j_backup_copies_owed"))
+
+    assert believed == dict.fromkeys(believed, (False, 1, True, 1))
+
+
+def test_a_pass_of_retention_that_died_is_blocked_and_what_it_deleted_is_known(dying: Dying, live: Live) -> None:
+    live.settings["retention"] = {"last": 1, "max_delete_share": 1}
+    live.start()
+    live.ask(database="orders", type="FULL")
+    believed = {}
+    for name, way in deaths("summary", RESULT).items():
+        live.until_idle()
+        live.commit()
+        dying.order(PRUNE, **way)
+        live.ask("b", database="orders", type="FULL")  # retention follows it by itself
+        dying.until_carried_out()
+        place = until(
+            lambda: (place := live.status()["places"]["local"]).get("blocked") and place, f"blocked pass ({name})"
+        )
+        until(lambda: artifacts(live) == len(live.records()), f"true number of artifacts ({name})")
+        believed[name] = (place["blocked"], live.events("step failed"), live.is_ready())
+        live.ask("p", action="prune", place="local")
+        until(lambda: artifacts(live) == 1, f"pass that deletes ({name})")
+
+    assert believed == {name: ("out_of_memory" if "not started" in name else "internal", [], True) for name in believed}
+
+
+def test_a_reading_that_died_has_verified_nothing(dying: Dying, live: Live) -> None:
+    live.start()
+    live.ask(database="orders")
+    live.until_idle()
+    believed = {}
+    for name, way in deaths("result", RESULT).items():
+        dying.order(VERIFY, **way)
+        answer = live.ask("v", action="verify", place="local")
+        told = answer["places"]["local"]
+        believed[name] = (answer["state"], told["outcome"], told.get("verified"), live.events("step failed"))
+
+    assert believed == dict.fromkeys(believed, ("failed", "failed", None, []))
+
+
 def test_an_adopted_backup_has_its_canonical_line_and_no_step_fails(dying: Dying, live: Live) -> None:
     live.start()
-    dying.order({"module": BACKUP, "killed_in": "result"})
+    dying.order(BACKUP, killed_in="result")
     answer = live.ask(id="one", database="orders")
     lines = until(lambda: live.events("backup ended")[1:], "canonical line of the second attempt")
 

@@ -3,6 +3,7 @@
 import pytest
 
 from backup_agent.core.reasons import Failure, Reason
+from backup_agent.core.summary import DatabaseSummary
 from backup_agent.supervisor.holdings import Holdings
 
 SURVEYED = {
@@ -24,7 +25,7 @@ SURVEYED = {
 def _holdings() -> Holdings:
     holdings = Holdings()
     holdings.use({"offsite": "a"}, uncounted_since=None)
-    holdings.take(SURVEYED)
+    holdings.surveyed([DatabaseSummary.of_event(SURVEYED)], (), 0.0)
     return holdings
 
 

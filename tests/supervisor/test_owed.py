@@ -3,7 +3,8 @@
 import pytest
 
 from backup_agent.core.reasons import Failure, Reason
-from backup_agent.supervisor.owed import FIRST_WAIT, LONGEST_WAIT, Destination
+from backup_agent.supervisor.backoff import FIRST_WAIT, LONGEST_WAIT
+from backup_agent.supervisor.owed import Destination
 
 DOWN = Failure(Reason.STORAGE_UNREACHABLE, "connection refused")
 
@@ -18,7 +19,7 @@ def failed(times: int) -> Destination:
 def test_what_was_never_tried_may_be_tried_now_and_is_neither_up_nor_down() -> None:
     destination = Destination("offsite")
 
-    assert destination.due(0.0)
+    assert destination.retry.due(0.0)
     assert destination.up is None
 
 
@@ -29,9 +30,9 @@ def test_what_was_never_tried_may_be_tried_now_and_is_neither_up_nor_down() -> N
 def test_each_failure_doubles_the_wait_up_to_the_longest(times: int, wait: float) -> None:
     destination = failed(times)
 
-    assert destination.wait(1000.0) == wait
-    assert not destination.due(1000.0 + wait - 0.1)
-    assert destination.due(1000.0 + wait)
+    assert destination.retry.wait(1000.0) == wait
+    assert not destination.retry.due(1000.0 + wait - 0.1)
+    assert destination.retry.due(1000.0 + wait)
     assert (destination.up, destination.failure) == (False, DOWN)
 
 
@@ -39,17 +40,17 @@ def test_a_success_forgets_all_failures() -> None:
     destination = failed(3)
     destination.succeeded()
 
-    assert destination.due(1000.0)
+    assert destination.retry.due(1000.0)
     assert (destination.up, destination.failure) == (True, None)
     destination.failed(DOWN, 1000.0)
-    assert destination.wait(1000.0) == FIRST_WAIT
+    assert destination.retry.wait(1000.0) == FIRST_WAIT
 
 
 def test_mended_settings_let_it_try_at_once_and_a_failure_then_waits_on() -> None:
     destination = failed(3)
-    destination.hurry()
+    destination.retry.hurry()
 
-    assert destination.due(1000.0)
+    assert destination.retry.due(1000.0)
     assert not destination.up
     destination.failed(DOWN, 1000.0)
-    assert destination.wait(1000.0) == 8 * FIRST_WAIT
+    assert destination.retry.wait(1000.0) == 8 * FIRST_WAIT

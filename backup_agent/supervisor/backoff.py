@@ -1,0 +1,36 @@
+"""When something that failed is tried again: twice as long after each failure, up to a longest wait."""
+
+from dataclasses import dataclass
+
+FIRST_WAIT = 15.0
+LONGEST_WAIT = 900.0
+
+
+@dataclass
+class Backoff:
+    """The wait before the next try. Times are monotonic seconds."""
+
+    failures: int = 0
+    _again: float = 0.0
+
+    def succeeded(self) -> None:
+        """Forget all failures."""
+        self.failures, self._again = 0, 0.0
+
+    def failed(self, monotonic: float) -> None:
+        """Wait twice as long as the last time before the next try."""
+        # Ten doublings pass the longest wait; a thousand, ten days of failures, would overflow a float.
+        self._again = monotonic + min(FIRST_WAIT * 2 ** min(self.failures, 10), LONGEST_WAIT)
+        self.failures += 1
+
+    def hurry(self) -> None:
+        """Let the next try be made at once."""
+        self._again = 0.0
+
+    def due(self, monotonic: float) -> bool:
+        """Tell whether a try may be made now."""
+        return monotonic >= self._again
+
+    def wait(self, monotonic: float) -> float:
+        """Return the seconds until a try may be made."""
+        return max(0.0, self._again - monotonic)
