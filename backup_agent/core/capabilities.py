@@ -6,8 +6,10 @@ is wrong costs a backup.
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from typing import Self
 
 from backup_agent.core.reasons import PermanentError, Reason
@@ -42,17 +44,54 @@ class Version:
         return None
 
     @property
-    def line(self) -> str:
-        """The line it belongs to: `5.26`, `2025`, `2026`. A chain is not continued by another line."""
-        return str(self.major) if self.major >= _FIRST_CALENDAR_YEAR else f"{self.major}.{self.minor}"
+    def calendar(self) -> bool:
+        """Whether the version is one of year and month (2025.01 and later)."""
+        return self.major >= _FIRST_CALENDAR_YEAR
+
+    def same_line(self, other: Self) -> bool:
+        """Tell whether a chain may go on from one version to the other.
+
+        All calendar versions are one line, in which the store id says whether a chain goes on; 5.26 is another.
+        """
+        return (self.calendar and other.calendar) or (self.major, self.minor) == (other.major, other.minor)
 
     def __str__(self) -> str:
-        if self.major >= _FIRST_CALENDAR_YEAR:
+        if self.calendar:
             return f"{self.major}.{self.minor:02}.{self.patch}{self.suffix}"
         return f"{self.major}.{self.minor}.{self.patch}{self.suffix}"
 
 
 OLDEST = Version(5, 26)
+OVERLAP_SINCE = Version(2026, 2)
+"""The first version whose differential may overlap its full."""
+
+
+@lru_cache(maxsize=256)
+def version_of(text: str | None) -> Version | None:
+    """Return the version that servers or a record name; None if there is none, or it cannot be read."""
+    return Version.parse(text or "")
+
+
+def newest(versions: Iterable[str]) -> str | None:
+    """Return the newest of some versions, as it was written; None if none can be read.
+
+    >>> newest(["5.26.9", "5.26.31", "nonsense"])
+    '5.26.31'
+    """
+    known = {version: text for text in versions if (version := version_of(text))}
+    return known[max(known)] if known else None
+
+
+def same_line(one: str | None, other: str | None) -> bool:
+    """Tell whether two versions are of one line; a version that is not known differs from none."""
+    first, second = version_of(one), version_of(other)
+    return first is None or second is None or first.same_line(second)
+
+
+def may_overlap(version: str | None) -> bool | None:
+    """Tell whether the first differential of a neo4j-admin may overlap its full; None if the version is unknown."""
+    known = version_of(version)
+    return None if known is None else known >= OVERLAP_SINCE
 
 
 class Capability(StrEnum):
@@ -93,7 +132,7 @@ TABLE = (
     Row(Capability.METADATA_USERS, Version(2025, 10), "2026.07 manual, online-backup"),
     Row(Capability.PARALLEL_DOWNLOAD, Version(2025, 11), "2026.07 manual, online-backup"),
     Row(Capability.SKIP_RECOVERY, Version(2025, 11), "2026.07 manual, online-backup"),
-    Row(Capability.OVERLAP, Version(2026, 2), "2026.07 manual, planning, Scheduling for RPO and RTO"),
+    Row(Capability.OVERLAP, OVERLAP_SINCE, "2026.07 manual, planning, Scheduling for RPO and RTO"),
 )
 
 
@@ -112,13 +151,13 @@ class Capabilities:
         An unknown version can do what all of them can, with a warning: a backup with plain options beats none.
         """
         if version is None:
-            warning = f"the version of neo4j-admin is unknown: only options known since {OLDEST.line} are used"
+            warning = f"the version of neo4j-admin is unknown: only options known since {OLDEST} are used"
             everywhere = frozenset(row.capability for row in TABLE if row.since <= OLDEST and row.until is None)
             return cls(None, everywhere, (warning,))
         if version < OLDEST:
             raise PermanentError(
                 Reason.ADMIN_MISSING,
-                f"neo4j-admin is version {version}; {OLDEST.line} or newer is needed",
+                f"neo4j-admin is version {version}; {OLDEST} or newer is needed",
             )
         return cls(
             version,
@@ -129,10 +168,9 @@ class Capabilities:
 
 
 def other_line(admin: Version | None, servers: tuple[str, ...]) -> str | None:
-    """Return a warning where a server is of another line than neo4j-admin, else None."""
-    if admin is None:
+    """Return a warning if a server is of another line than neo4j-admin, else None."""
+    known = {version for text in servers if (version := version_of(text))}
+    others = sorted(version for version in known if admin is not None and not version.same_line(admin))
+    if not others:
         return None
-    known = sorted({version.line for text in servers if (version := Version.parse(text))} - {admin.line})
-    if not known:
-        return None
-    return f"neo4j-admin is version {admin}, servers are of line {', '.join(known)}: use one line for both"
+    return f"neo4j-admin is version {admin}, servers are {', '.join(map(str, others))}: use the same line for both"

@@ -6,7 +6,6 @@ it: with D2 [16-25] both F1, D1, D2 and F2, D2 are chains. Before, a full betwee
 An empty differential [0-0] only says that nothing was new: it continues anything and nothing continues it.
 """
 
-import re
 from bisect import bisect_left, bisect_right
 from collections import defaultdict, deque
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -18,14 +17,12 @@ from itertools import accumulate, pairwise
 from operator import attrgetter
 from typing import Generic, Literal, TypeVar
 
+from backup_agent.core.capabilities import may_overlap, same_line
 from backup_agent.core.entries import Entry
 from backup_agent.core.records import BackupType, Header, Record
 
 Member = TypeVar("Member", bound=Record | Entry)
 """What chains are made of: records, or the lines that a catalog keeps of them."""
-
-OVERLAP_SINCE = (2026, 2)
-"""Neo4j's first version whose differential may overlap its full (manual: scheduling for RPO and RTO)."""
 
 
 class TypeReason(StrEnum):
@@ -226,29 +223,6 @@ def continues(chain: Chain[Record], header: Header, version: str | None) -> Obje
         text = f"it holds {header.lowest} to {header.highest}, and the chain ends at {chain.last.header.highest}"
         return Objection(TypeReason.DIFF_DOES_NOT_CONTINUE, text)
     return None
-
-
-@lru_cache(maxsize=256)
-def version_line(version: str | None) -> tuple[int, int] | None:
-    """Return the line of a version, inside which only patches differ; None where it cannot be read.
-
-    >>> version_line("5.26.31"), version_line("2026.09.0"), version_line("unknown")
-    ((5, 26), (2026, 9), None)
-    """
-    found = re.match(r"(\d{1,6})\.(\d{1,6})", version or "")
-    return (int(found[1]), int(found[2])) if found else None
-
-
-def same_line(one: str | None, other: str | None) -> bool:
-    """Tell whether two versions are of one line; what is unknown differs from nothing."""
-    lines = version_line(one), version_line(other)
-    return None in lines or lines[0] == lines[1]
-
-
-def may_overlap(version: str | None) -> bool | None:
-    """Tell whether a neo4j-admin's first differential may overlap its full; None where the version is unknown."""
-    line = version_line(version)
-    return None if line is None else line >= OVERLAP_SINCE
 
 
 def _entry_of(header: Header) -> Entry:

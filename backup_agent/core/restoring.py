@@ -74,7 +74,9 @@ def version_of(record: Record, asked: str | None) -> Version:
         )
     if version < OLDEST:
         raise PermanentError(
-            Reason.INVALID_REQUEST, f"{version}: the lines are known from {OLDEST.line} on", "see that version's manual"
+            Reason.INVALID_REQUEST,
+            f"{version}: the lines are known from {OLDEST} on",
+            "see that version's manual",
         )
     if taken is not None and version < taken:
         raise PermanentError(

@@ -21,6 +21,7 @@ from backup_agent.catalog.journal import Journal
 from backup_agent.catalog.records import Recorded, parse
 from backup_agent.catalog.space import space
 from backup_agent.core.answers import DatabaseResult, Execution, Outcome
+from backup_agent.core.capabilities import newest
 from backup_agent.core.chains import ChainLimits, Decision, TypeReason, decide, live_chain, parent_of
 from backup_agent.core.entries import Entry
 from backup_agent.core.names import record_key
@@ -251,7 +252,7 @@ def _decide(run: Run, recorded: Recorded) -> Decision:
         task.type,
         live_chain(recorded.records),
         database_id=task.database_id,
-        version=max(task.server_versions, default=None),
+        version=newest(task.server_versions),
         limits=ChainLimits(limits.max_links, limits.max_age, limits.max_diff_share),
         now=datetime.now(UTC),
         broken=bool(run.broken),
@@ -381,7 +382,7 @@ def _record(run: Run, judged: Judgement, recorded: Recorded) -> Record:
         started=task.since if judged.adopted else (taken.started if taken else task.since),
         finished=datetime.now(UTC),
         source=taken.transcript.server if taken else None,
-        server_version=max(task.server_versions, default=None),
+        server_version=newest(task.server_versions),
         admin_version=admin_version,
         launch=taken.launch if taken else None,
         exit_code=taken.completed.exit_code if taken else None,

@@ -94,7 +94,7 @@ def test_a_full_follows_in_the_same_run_where_a_differential_cannot_be_had(
     ("change", "reason"),
     [
         pytest.param(lambda cluster: cluster.with_database_recreated("orders"), "database_recreated", id="recreated"),
-        pytest.param(lambda cluster: _at_version(cluster, "2026.10.0"), "version_changed", id="upgraded"),
+        pytest.param(lambda cluster: _at_version(cluster, "5.26.31"), "version_changed", id="another line"),
     ],
 )
 def test_a_new_chain_begins_where_the_old_one_ends(live: Live, change: Any, reason: str) -> None:
@@ -107,6 +107,19 @@ def test_a_new_chain_begins_where_the_old_one_ends(live: Live, change: Any, reas
     result = back_up(live, type="DIFF")
 
     assert (result["state"], result["type"], result["type_reason"]) == ("succeeded", "FULL", reason)
+
+
+def test_an_upgrade_by_a_month_goes_on_with_the_chain(live: Live) -> None:
+    live.start()
+    back_up(live)
+    live.commit()
+    assert live.end() == 0
+    live.change(lambda cluster: _at_version(cluster, "2026.10.0"))
+    live.start()
+    result = back_up(live)
+
+    assert (result["state"], result["type"], result["type_reason"]) == ("succeeded", "DIFF", "chain_continues")
+    assert live.records()[1]["server_version"] == "2026.10.0"
 
 
 def test_a_schedule_may_rather_have_a_gap_than_a_full_at_noon(live: Live) -> None:

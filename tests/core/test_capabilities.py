@@ -2,37 +2,45 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backup_agent.core.capabilities import OLDEST, TABLE, Capabilities, Capability, Version, other_line
+from backup_agent.core.capabilities import (
+    OLDEST,
+    TABLE,
+    Capabilities,
+    Capability,
+    Version,
+    may_overlap,
+    newest,
+    other_line,
+    same_line,
+)
 from backup_agent.core.reasons import PermanentError, Reason
 
 
 @pytest.mark.parametrize(
-    ("text", "expected", "shown", "line"),
+    ("text", "expected", "shown"),
     [
-        pytest.param("5.26.31\n", Version(5, 26, 31), "5.26.31", "5.26", id="long-term"),
-        pytest.param("2026.09.0\n", Version(2026, 9, 0), "2026.09.0", "2026", id="calendar"),
-        pytest.param("2025.11.2", Version(2025, 11, 2), "2025.11.2", "2025", id="calendar, two digits"),
-        pytest.param("neo4j 5.26.31", Version(5, 26, 31), "5.26.31", "5.26", id="the command version"),
-        pytest.param("neo4j-admin 2026.09.0", Version(2026, 9, 0), "2026.09.0", "2026", id="named neo4j-admin"),
-        pytest.param("neo4j-5.26.0", Version(5, 26, 0), "5.26.0", "5.26", id="as an image tag"),
-        pytest.param("v5.26", Version(5, 26), "5.26.0", "5.26", id="without patch"),
-        pytest.param("2026.09.0-SNAPSHOT", Version(2026, 9, 0), "2026.09.0-SNAPSHOT", "2026", id="suffix"),
-        pytest.param("5.26.3-drop02.1+a1b2c3", Version(5, 26, 3), "5.26.3-drop02.1+a1b2c3", "5.26", id="long suffix"),
+        pytest.param("5.26.31\n", Version(5, 26, 31), "5.26.31", id="long-term"),
+        pytest.param("2026.09.0\n", Version(2026, 9, 0), "2026.09.0", id="calendar"),
+        pytest.param("2025.11.2", Version(2025, 11, 2), "2025.11.2", id="calendar, two digits"),
+        pytest.param("neo4j 5.26.31", Version(5, 26, 31), "5.26.31", id="the command version"),
+        pytest.param("neo4j-admin 2026.09.0", Version(2026, 9, 0), "2026.09.0", id="named neo4j-admin"),
+        pytest.param("neo4j-5.26.0", Version(5, 26, 0), "5.26.0", id="as an image tag"),
+        pytest.param("v5.26", Version(5, 26), "5.26.0", id="without patch"),
+        pytest.param("2026.09.0-SNAPSHOT", Version(2026, 9, 0), "2026.09.0-SNAPSHOT", id="suffix"),
+        pytest.param("5.26.3-drop02.1+a1b2c3", Version(5, 26, 3), "5.26.3-drop02.1+a1b2c3", id="long suffix"),
         pytest.param(
             "Picked up JAVA_TOOL_OPTIONS: -Dx=1.2.3\nWARNING: Using incubator modules: jdk.incubator.vector\r\n5.26.31\r\n",
             Version(5, 26, 31),
             "5.26.31",
-            "5.26",
             id="among the JVM's own lines",
         ),
     ],
 )
-def test_a_version_is_read_from_what_the_program_prints(text: str, expected: Version, shown: str, line: str) -> None:
+def test_a_version_is_read_from_what_the_program_prints(text: str, expected: Version, shown: str) -> None:
     version = Version.parse(text)
 
     assert expected == version
     assert shown == str(version)
-    assert line == version.line
 
 
 @pytest.mark.parametrize("text", ["", "\n", "neo4j", "five", "usage: neo4j-admin 5.26.31 <command>", "1.2.3.4.5 /x"])
@@ -92,21 +100,21 @@ def test_a_program_too_old_is_refused_with_its_version() -> None:
         Capabilities.of(Version(5, 25, 1))
 
     assert refused.value.failure.reason is Reason.ADMIN_MISSING
-    assert refused.value.failure.error == "neo4j-admin is version 5.25.1; 5.26 or newer is needed"
+    assert refused.value.failure.error == "neo4j-admin is version 5.25.1; 5.26.0 or newer is needed"
 
 
 def test_an_unknown_version_gets_what_all_have_and_a_warning() -> None:
     unknown = Capabilities.of(None)
 
     assert {Capability.COMPRESS, Capability.TEMP_PATH, Capability.INSPECT} == unknown.has
-    assert list(unknown.warnings) == ["the version of neo4j-admin is unknown: only options known since 5.26 are used"]
+    assert list(unknown.warnings) == ["the version of neo4j-admin is unknown: only options known since 5.26.0 are used"]
 
 
 def test_every_capability_has_one_row_with_its_source() -> None:
     assert set(Capability) == {row.capability for row in TABLE}
     assert len(Capability) == len(TABLE)
     assert all(row.source for row in TABLE)
-    assert OLDEST.line == "5.26"
+    assert str(OLDEST) == "5.26.0"
 
 
 @pytest.mark.parametrize(
@@ -117,13 +125,62 @@ def test_every_capability_has_one_row_with_its_source() -> None:
         pytest.param("2026.09.0", (), None, id="servers unknown"),
         pytest.param("2026.09.0", ("nonsense",), None, id="servers unreadable"),
         pytest.param("", ("5.26.4",), None, id="program unknown"),
+        pytest.param("2026.09.0", ("2025.12.1",), None, id="a year older"),
         pytest.param(
             "2026.09.0",
-            ("5.26.4", "2026.09.0", "2025.12.1"),
-            "neo4j-admin is version 2026.09.0, servers are of line 2025, 5.26: use one line for both",
-            id="other lines",
+            ("5.26.31", "2026.09.0", "5.26.4", "2025.12.1"),
+            "neo4j-admin is version 2026.09.0, servers are 5.26.4, 5.26.31: use the same line for both",
+            id="another line",
         ),
     ],
 )
 def test_another_line_is_a_warning(admin: str, servers: tuple[str, ...], expected: str | None) -> None:
     assert expected == other_line(Version.parse(admin), servers)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        pytest.param("5.26.30", "5.26.31", True, id="patches of 5.26"),
+        pytest.param("2025.09.0", "2025.10.0", True, id="a month later"),
+        pytest.param("2025.12.1", "2026.01.0", True, id="a year later"),
+        pytest.param("5.26.31", "2025.01.0", False, id="5.26 and calendar"),
+        pytest.param("5.25.1", "5.26.0", False, id="before 5.26"),
+        pytest.param(None, "5.26.31", True, id="one unknown"),
+        pytest.param("2026.09.0", "nightly", True, id="one unreadable"),
+    ],
+)
+def test_a_chain_goes_on_within_a_line_and_the_warning_knows_the_same_lines(
+    one: str | None, other: str, expected: bool
+) -> None:
+    assert same_line(one, other) is same_line(other, one) is expected
+    assert (other_line(Version.parse(one or ""), (other,)) is None) is expected
+
+
+@pytest.mark.parametrize(
+    ("versions", "expected"),
+    [
+        ((), None),
+        (("nightly",), None),
+        (("5.26.9", "5.26.31"), "5.26.31"),
+        (("5.26.31", "2025.01.0"), "2025.01.0"),
+        (("nightly", "2026.9.0", "2026.10.0"), "2026.10.0"),
+    ],
+)
+def test_the_newest_version_is_told_by_number_and_not_by_text(versions: tuple[str, ...], expected: str | None) -> None:
+    assert newest(versions) == expected
+
+
+@pytest.mark.parametrize(
+    ("version", "expected"),
+    [
+        ("5.26.31", False),
+        ("2026.01.4", False),
+        ("2026.02.0", True),
+        ("2027.01", True),
+        ("neo4j", None),
+        (None, None),
+    ],
+)
+def test_a_differential_may_overlap_its_full_since_2026_02(version: str | None, expected: bool | None) -> None:
+    assert may_overlap(version) is expected

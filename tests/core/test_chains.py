@@ -21,11 +21,8 @@ from backup_agent.core.chains import (
     decide,
     holes,
     live_chain,
-    may_overlap,
     parent_of,
     possible_parents,
-    same_line,
-    version_line,
 )
 from backup_agent.core.entries import Entry
 from backup_agent.core.records import ArtifactFile, BackupType, Header, Record
@@ -274,7 +271,7 @@ ONE = "F1[1-10] D1[11-15]"
         pytest.param("", {}, "no_chain", id="nothing yet"),
         pytest.param("D1[11-15]", {}, "no_chain", id="no full"),
         pytest.param(ONE, {"database_id": "NEW"}, "database_recreated", id="recreated"),
-        pytest.param(ONE, {"version": "2026.10.0"}, "version_changed", id="another line"),
+        pytest.param(ONE, {"version": "5.26.31"}, "version_changed", id="another line"),
         pytest.param("F1[1-10] D2[16-20]", {}, "chain_broken", id="hole"),
         pytest.param("F1[1-10] D1[11-15] D2[16-20] D3[21-25]", {}, "too_long", id="as many links as allowed"),
         pytest.param(ONE, {"now": START + timedelta(days=7)}, "too_old", id="as old as allowed"),
@@ -296,6 +293,8 @@ def test_a_full_is_taken_where_no_chain_can_be_continued(
     [
         pytest.param(ONE, {}, id="nothing against it"),
         pytest.param(ONE, {"database_id": None, "version": None}, id="Bolt is away"),
+        pytest.param(ONE, {"version": "2026.10.0"}, id="upgraded by a month"),
+        pytest.param(ONE, {"version": "2027.01.0"}, id="upgraded by a year"),
         pytest.param(ONE, {"version": "nightly"}, id="a version that cannot be read"),
         pytest.param(ONE, {"now": START + timedelta(days=7, seconds=-1)}, id="just young enough"),
         pytest.param(ONE, {"now": START - timedelta(days=1)}, id="a chain from the future"),
@@ -404,30 +403,6 @@ def test_in_doubt_every_possible_parent_is_kept() -> None:
 
     assert names(possible_parents(found["D2"], found.values())) == "F2 D1"
     assert names(possible_parents(found["F2"], found.values())) == ""
-
-
-@pytest.mark.parametrize(
-    ("version", "line", "overlap"),
-    [
-        ("5.26.31", (5, 26), False),
-        ("5.26.0-SNAPSHOT", (5, 26), False),
-        ("2026.01.4", (2026, 1), False),
-        ("2026.02.0", (2026, 2), True),
-        ("2027.01", (2027, 1), True),
-        ("", None, None),
-        ("neo4j", None, None),
-        (None, None, None),
-    ],
-)
-def test_versions_are_told_by_line(version: str | None, line: tuple[int, int] | None, overlap: bool | None) -> None:
-    assert version_line(version) == line
-    assert may_overlap(version) is overlap
-
-
-def test_versions_of_one_line_differ_in_patches_only() -> None:
-    assert same_line("5.26.30", "5.26.31")
-    assert same_line(None, "5.26.31")
-    assert not same_line("2026.09.0", "2026.10.0")
 
 
 LAW = settings(deadline=None)  # the machine may be busy
