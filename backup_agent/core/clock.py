@@ -7,10 +7,16 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
+from pydantic import Field
+
 from backup_agent.core.reasons import Failure, Reason
 from backup_agent.core.records import Value
 
 TOLERANCE = timedelta(minutes=5)
+BOOT_ID = "/proc/sys/kernel/random/boot_id"
+SHOWN_SECONDS = 86_400.0
+"""How long a destination's clock is gone by after it was seen: a machine that was paused meanwhile loses the count."""
+
 MOST_INTERVALS = 3
 """Without another clock, a newest point that is later than this many expected intervals was not taken when it says."""
 
@@ -32,6 +38,14 @@ class Reading(Shown):
 
     boot: str
     """Which start of the machine they belong to (Linux: /proc/sys/kernel/random/boot_id): else they say nothing."""
+
+
+class Seen(Value):
+    """What a pass of retention saw of the clocks, for the next pass."""
+
+    reading: Reading
+    shown: dict[str, Shown] = Field(default={})
+    """Destination -> what its clock showed."""
 
 
 class Gap(NamedTuple):

@@ -287,7 +287,7 @@ def expired_sets(
     keep_adhoc: timedelta,
     now: datetime,
     *,
-    used: Mapping[str, datetime] | None = None,
+    used: Mapping[str, datetime],
     held: Collection[str] = (),
     damaged: Collection[str] = (),
     in_use: Collection[str] = (),
@@ -312,7 +312,7 @@ def expired_sets(
     for (set_name, _), points in adhoc.items():
         last = max(entry.finished for entry in points.entries)
         goes[set_name] = max(goes.get(set_name, last), last)
-    goes = {set_name: max(last, (used or {}).get(set_name, last)) + keep_adhoc for set_name, last in goes.items()}
+    goes = {set_name: max(last, used.get(set_name, last)) + keep_adhoc for set_name, last in goes.items()}
     keep: dict[str, tuple[Ground, ...]] = {}
     delete: list[Deletion] = []
     for group, points in adhoc.items():

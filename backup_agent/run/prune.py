@@ -14,8 +14,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from pydantic import Field
-
 from backup_agent import durable
 from backup_agent.catalog import records
 from backup_agent.catalog.copies import Notes
@@ -24,12 +22,12 @@ from backup_agent.catalog.holds import Wanted
 from backup_agent.catalog.index import forget, index_of
 from backup_agent.catalog.journal import Doing, Intent, Journal
 from backup_agent.catalog.lease import Held
+from backup_agent.catalog.uses import uses
 from backup_agent.core.answers import Deletion, Outcome, PlaceResult
-from backup_agent.core.clock import Gap, Reading, Shown, distrust
+from backup_agent.core.clock import BOOT_ID, SHOWN_SECONDS, Gap, Reading, Seen, Shown, distrust
 from backup_agent.core.drift import artifact_of
 from backup_agent.core.names import damage_key, hold_key, record_key
 from backup_agent.core.reasons import BackupError, Failure, PermanentError, Reason
-from backup_agent.core.records import Value
 from backup_agent.core.retention import Plan, Policy, expired_sets, plan
 from backup_agent.core.schedules import expected_interval
 from backup_agent.core.tasks import PruneTask
@@ -45,13 +43,8 @@ BATCH = 100
 SHOWN = 1000
 """Deletions that an answer repeats."""
 
-SHOWN_SECONDS = 86_400.0
-"""How long a destination's clock is gone by after it was seen: a machine that was paused meanwhile loses the count."""
-
 NAMED = 20
 """Records that cannot be read, named in an answer."""
-
-_BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
 @dataclass(frozen=True)
@@ -85,13 +78,6 @@ class Place:
         return Policy.of(dict(found) if found else None)
 
 
-class Seen(Value):
-    """What a pass saw of the clocks, for the next."""
-
-    reading: Reading
-    shown: dict[str, Shown] = Field(default={})
-
-
 @dataclass(frozen=True)
 class Clock:
     """The clock of this machine, and whether it can be trusted with deleting."""
@@ -108,7 +94,7 @@ class Clock:
     def of(cls, place: Place, task: PruneTask, found: Holdings) -> Self:
         """Hold it against the other clocks, and against what it showed in the pass before."""
         now, monotonic = datetime.now(UTC), time.clock_gettime(time.CLOCK_BOOTTIME)
-        reading = Reading(now=now, monotonic=monotonic, boot=_BOOT.read_text().strip())
+        reading = Reading(now=now, monotonic=monotonic, boot=Path(BOOT_ID).read_text().strip())
         last = None
         with suppress(OSError, ValueError):
             last = Seen.model_validate_json(cls._file(place).read_bytes())
@@ -212,6 +198,7 @@ def expire_adhoc(found: Holdings, place: Place, now: datetime) -> tuple[Plan, ..
             settings.declared_sets,
             settings.limits.keep_adhoc,
             now,
+            used=_used(found, place, now),
             held=_held(found, place),
             damaged=_unsound(found),
             unreadable=_left_alone(found),
@@ -459,6 +446,13 @@ def _owed(found: Holdings, place: Place, *, given_up: str | None = None) -> set[
         if name != given_up
         for one in Notes(place.root, name, destination.identity).owed(kept)
     }
+
+
+def _used(found: Holdings, place: Place, now: datetime) -> dict[str, datetime]:
+    """Return when each ad hoc set was last asked for, as far as that is known."""
+    noted = uses(place.root, now)
+    sets = {one.set for one in found.entries.values()} - place.settings.declared_sets
+    return {name: at for name in sets if (at := noted.of(name)) is not None}
 
 
 def _gaps(found: Holdings, place: Place, now: datetime) -> Iterator[Gap]:

@@ -44,6 +44,7 @@ from backup_agent.supervisor.status import Status
 from backup_agent.supervisor.survey import Survey
 from backup_agent.supervisor.taking import Taking
 from backup_agent.supervisor.timer import Timer
+from backup_agent.supervisor.trusted import TrustedClock
 from backup_agent.supervisor.watch import Bell
 
 SCAN_SECONDS = 5.0
@@ -128,6 +129,7 @@ class Agent:
         self._spool = Spool(settings.requests, str(self._root), self._refuse_set)
         self._backups = Backups(self._spool, self._account.request)
         self._discovery = Discovery(self._root)
+        self._clock = TrustedClock(self._own / "clock.json", lambda: self._discovery.server_clock)
         self._standing = Standing(self._own / "standing.json")
         self._passes = Passes(self._backups.keep, self._conclude)
         self._keeping = Keeping(
@@ -139,6 +141,7 @@ class Agent:
             self._discovery,
             self._account,
             self._reserve,
+            lambda: self._backups.sets,
         )
         self._taking = Taking(
             settings,
@@ -352,9 +355,14 @@ class Agent:
         self._take_dropped(monotonic)
         for reserve in (self._reserve, self._spool.reserve):
             reserve.make()
-        limits = self._settings.limits
-        self._spool.expire(_now(), limits.keep_answers)
-        self._account.expire(self._settings.declared_sets, _now() - limits.keep_adhoc)
+        self._expire()
+
+    def _expire(self) -> None:
+        """Forget what was kept for its time, as long as the clock can be trusted with that."""
+        now, limits = self._clock.now(), self._settings.limits
+        if now is not None:
+            self._spool.expire(now, limits.keep_answers)
+            self._account.expire(self._settings.declared_sets, now - limits.keep_adhoc)
 
     def _hear_again(self) -> None:
         """Make the folder again where it has gone, with every entry that is not answered, and watch it."""
@@ -409,6 +417,7 @@ class Agent:
     def _begin(self, answer: Answer) -> None:
         if answer.action == Action.BACKUP.value:
             self._backups.accept(answer)
+            self._keeping.note_use(answer.set or "", answer.received)
         else:
             self._act(answer)
 

@@ -4,12 +4,14 @@ Each is a pass over one place, in a child of its own; `Passes` says which is nex
 """
 
 import time
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 import structlog
 
+from backup_agent.catalog import uses
 from backup_agent.core import tasks
 from backup_agent.core.answers import Answer, Outcome, PlaceResult
 from backup_agent.core.reasons import Failure, Reason
@@ -48,6 +50,8 @@ class Keeping:
     account: Account
     reserve: Reserve
     """On the volume, which every deletion is written down on first."""
+    open_sets: Callable[[], Collection[str]]
+    """Returns the sets of all open requests."""
 
     def __post_init__(self) -> None:
         """Nothing is under way."""
@@ -106,9 +110,24 @@ class Keeping:
             return
         if wish.kind == "prune":
             self.reserve.clear_the_way()
+            self._note_open_sets()
         answer = self.passes.begin(wish, _now())
         task = self._prune_task(wish, answer) if wish.kind == "prune" else self._verify_task(wish, answer)
         self._spawn(wish.kind, wish.place, task, wish)
+
+    def note_use(self, set_name: str, at: datetime) -> None:
+        """Note that a set was asked for: an ad hoc set is kept for a time after its last use."""
+        if set_name in self.settings.declared_sets:
+            return
+        try:
+            uses.note_use(self.settings.storage.root, set_name, at)
+        except OSError as error:
+            log.warning("use of an ad hoc set not noted", set=set_name, error=error.strerror)
+
+    def _note_open_sets(self) -> None:
+        """Note that the sets of all open requests are in use."""
+        for set_name in sorted(self.open_sets()):
+            self.note_use(set_name, _now())
 
     def cancel(self, identity: str) -> None:
         """End the pass of a request that is under way."""

@@ -163,6 +163,12 @@ def test_an_ad_hoc_set_goes_whole_once_it_was_not_used_for_long_enough(started: 
         old = record.model_copy(update={"finished": record.finished - timedelta(days=8)})
         path.write_bytes(old.to_json())
     asked(started, "p", action="prune")
+    assert folder.parent.exists()  # it was asked for just now
+    uses = started.root / ".agent" / "adhoc.json"
+    kept = json.loads(uses.read_text())
+    long_ago = (datetime.now(UTC) - timedelta(days=8)).isoformat()
+    uses.write_text(json.dumps({**kept, "used": dict.fromkeys(kept["used"], long_ago)}))
+    asked(started, "q", action="prune")
 
     assert not folder.parent.exists()
     assert len(started.records(database="neo4j")) == 1

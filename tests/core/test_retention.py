@@ -431,7 +431,7 @@ ADHOC = "test/orders/F1[1-9]~0 test/people/F2[1-9]~1 tmp/orders/F3[1-9]~100"
 
 
 def gone(text: str, *, now: datetime = START + 30 * DAY, **more: Any) -> Plan:
-    return expired_sets(entries(text), {"default"}, 7 * DAY, now, **more)
+    return expired_sets(entries(text), {"default"}, 7 * DAY, now, **{"used": {}, **more})
 
 
 @pytest.mark.parametrize(

@@ -15,13 +15,14 @@ from backup_agent.catalog.holdings import survey
 from backup_agent.catalog.holds import Wanted, hold
 from backup_agent.catalog.journal import Doing, Intent
 from backup_agent.catalog.lease import Held, HeldByAnotherError
-from backup_agent.core.clock import Reading, Shown
+from backup_agent.catalog.uses import note_use
+from backup_agent.core.clock import Reading, Seen, Shown
 from backup_agent.core.marks import Hold
 from backup_agent.core.names import hold_key, record_key
 from backup_agent.core.reasons import PermanentError, Reason, TransientError
 from backup_agent.core.records import Record
 from backup_agent.core.tasks import PruneTask
-from backup_agent.run.prune import Place, Seen, apply_policy, carry_out, prune
+from backup_agent.run.prune import Place, apply_policy, carry_out, prune
 from backup_agent.run.telling import Teller
 from backup_agent.settings.model import Settings
 from backup_agent.stores.local import LocalStore
@@ -324,6 +325,31 @@ def test_what_is_not_done_in_time_is_left_to_the_next_pass(volume: Place, monkey
     assert (first.outcome, first.deleted, first.left) == ("succeeded", 2, 2)
     assert (second.outcome, second.deleted, second.left) == ("succeeded", 2, None)
     assert (third.outcome, third.deletions) == ("succeeded", ())
+
+
+# Ad hoc sets
+
+
+@pytest.mark.parametrize(
+    ("note", "stays"),
+    [
+        pytest.param(None, False, id="not asked for since"),
+        pytest.param(timedelta(days=8), False, id="asked for longer ago than it is kept"),
+        pytest.param(timedelta(days=6), True, id="asked for lately, in vain"),
+        pytest.param("{", True, id="notes that cannot be read"),
+    ],
+)
+def test_an_ad_hoc_set_goes_after_its_last_use_and_a_request_is_one(
+    volume: Place, note: timedelta | str | None, stays: bool
+) -> None:
+    record = Filled(volume.store).add(full("before-release", 0))
+    if isinstance(note, timedelta):
+        note_use(volume.root, "before-release", datetime.now(UTC) - note)
+    elif note is not None:
+        (volume.root / ".agent" / "adhoc.json").write_text(note)
+    applied(volume)
+
+    assert (record_key(record.key) in recorded(volume)) is stays
 
 
 # What cannot be deleted

@@ -87,7 +87,7 @@ def install() -> None:
     words = Path("/proc/self/cmdline").read_bytes().decode().split("\0")
     module = next((after for before, after in pairwise(words) if before == "-m"), None)
     if module == SUPERVISOR:
-        subprocess.Popen = Popen  # type: ignore[assignment,misc]
+        subprocess.Popen = Popen  # type: ignore[assignment,misc]  # the supervisor starts its children by it
     elif module is not None and (order := take(module, spawn=False)) is not None:
         become(order)
 
