@@ -3,7 +3,7 @@
 import pytest
 
 from backup_agent.core.entries import Entry
-from backup_agent.core.summary import summarise
+from backup_agent.core.summary import DatabaseSummary, summarise
 from tests.catalog.places import made
 
 FULL, DIFF, LATER = made(0), made(1), made(2)
@@ -34,3 +34,11 @@ def test_what_is_no_restore_point_stands_in_no_chain_and_neither_does_what_conti
 
     assert (found.artifacts, found.newest, found.chain_links) == (3, LATER.key, 1)
     assert found.last_success == {"FULL": FULL.finished, "DIFF": FULL.finished}
+
+
+def test_a_summary_is_read_back_from_the_event_that_tells_it() -> None:
+    found = summarise([FULL, DIFF], {"offsite": 1})
+
+    assert DatabaseSummary.of_event({"event": "summary", **found.model_dump(mode="json")}) == found
+    with pytest.raises(ValueError, match="artifacts"):
+        DatabaseSummary.of_event({"event": "summary", "set": "default"})

@@ -318,6 +318,19 @@ def test_a_process_that_loses_the_lease_inside_a_batch_deletes_nothing_more(volu
     assert [intent.key for intent in volume.journal] == [first]  # so that the next pass ends it
 
 
+def test_what_was_deleted_before_something_failed_is_told(volume: Place) -> None:
+    found = survey(volume.store)
+    task = PruneTask(run="prune-1", place="local", force=True, settings={})
+    planned = apply_policy(task, found, volume, datetime.now(UTC))
+    lost = Losing(root=volume.root, last=planned.delete[0].key)
+    told: list[dict[str, Any]] = []
+    with pytest.raises(TransientError):
+        carry_out([planned], found, volume, lost, Teller(lambda line: told.append(json.loads(line))))
+
+    summaries = {one["set"]: one["artifacts"] for one in told if one["event"] == "summary"}
+    assert summaries["default"] + summaries["weekly"] == 5
+
+
 def test_what_is_not_done_in_time_is_left_to_the_next_pass(volume: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("backup_agent.run.prune.BATCH", 2)
     first, second, third = (applied(volume, force=True, seconds=0.0)[0] for _ in range(3))

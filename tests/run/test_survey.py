@@ -6,8 +6,11 @@ from typing import Any
 
 from backup_agent.catalog.copies import Notes
 from backup_agent.catalog.index import index_path
+from backup_agent.catalog.own import place_folder
+from backup_agent.run.summing import tell_summary
 from backup_agent.run.survey import MOST_WARNINGS, survey
 from backup_agent.run.telling import Teller
+from backup_agent.settings.model import Settings
 from backup_agent.stores.local import LocalStore
 from tests.catalog.places import Place, made
 
@@ -45,6 +48,35 @@ def test_copies_are_owed_until_they_are_noted_and_by_declared_sets_alone(tmp_pat
         "default": {"offsite": 1},
         "adhoc": {},
     }
+
+
+def test_where_notes_on_one_destination_cannot_be_read_its_copies_are_uncounted_and_others_are_counted(
+    tmp_path: Path,
+) -> None:
+    identities = {**NOTES, "other": "s3:/other/"}
+    place = Place(LocalStore(tmp_path))
+    place.add(made(0))
+    broken = place_folder(tmp_path, "copied", "offsite", NOTES["offsite"]) / "default" / "orders"
+    broken.parent.mkdir(parents=True)
+    broken.write_text("no folder")
+    lines: list[str] = []
+    survey(tmp_path, (), identities, ("default",), Teller(lines.append))
+    events = [json.loads(line) for line in lines]
+
+    assert [one["owed"] for one in events if one["event"] == "summary"] == [{"other": 1}]
+    assert [one["destination"] for one in events if one["event"] == "uncounted"] == ["offsite"]
+    assert events[-1]["event"] == "surveyed"
+
+
+def test_a_summary_that_cannot_be_made_is_told_to_be_missing(tmp_path: Path) -> None:
+    settings = {"cluster": "demo", "neo4j": {"uri": "neo4j://demo"}, "storage": {"root": str(tmp_path)}}
+    (tmp_path / ".agent").write_text("no folder, so the index cannot be looked at")
+    Place(LocalStore(tmp_path)).add(made(0))
+    lines: list[str] = []
+
+    assert tell_summary("default", "orders", Settings.model_validate(settings), Teller(lines.append))
+    (event,) = map(json.loads, lines)
+    assert (event["event"], event["set"], event["database"]) == ("unsummarised", "default", "orders")
 
 
 def test_what_has_gone_and_what_is_not_as_recorded_is_told(tmp_path: Path) -> None:

@@ -1,9 +1,11 @@
 """Child processes: told on stdin, heard on stdout, ended as a session; real ones, each a few lines of Python."""
 
+import errno
 import fcntl
 import os
 import signal
 import textwrap
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -166,6 +168,22 @@ def test_a_child_holds_the_lock_as_long_as_it_lives_and_carries_the_mark(world: 
     child.kill()
     assert world.hear() == Ended("child_0", -signal.SIGKILL)
     fcntl.flock(world.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def test_a_child_that_no_thread_can_follow_is_ended_and_was_not_started(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", start)
+        with pytest.raises(OSError, match="no thread") as refused:
+            world.start("import time; time.sleep(60)")
+
+    assert refused.value.errno == errno.EAGAIN
+    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    assert [pid for pid in children if b"child_0" in Path(f"/proc/{pid}/cmdline").read_bytes()] == []
 
 
 def test_a_line_without_end_fills_no_memory_and_hides_no_end(world: World) -> None:

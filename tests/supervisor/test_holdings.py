@@ -49,6 +49,21 @@ def test_what_is_owed_to_a_new_destination_is_not_known_before_a_pass_has_counte
     assert holdings.owed(name) == 3
 
 
+def test_before_a_survey_nothing_is_known_of_what_is_owed_and_that_is_not_nothing() -> None:
+    holdings = Holdings()
+    holdings.use({"offsite": "a"}, uncounted_since=None)
+
+    assert (holdings.owed("offsite"), holdings.to_retry()) == (None, "offsite")
+
+
+def test_a_destination_whose_copies_could_not_be_counted_is_counted_by_a_pass(holdings: Holdings) -> None:
+    holdings.surveyed([DatabaseSummary.of_event({**SURVEYED, "owed": {}})], ["offsite"], 10.0)
+
+    assert (holdings.owed("offsite"), holdings.to_retry()) == (None, "offsite")
+    holdings.counted("offsite", 11.0)
+    assert holdings.owed("offsite") == 0
+
+
 def test_a_pass_that_counted_nothing_is_tried_again_later(holdings: Holdings) -> None:
     holdings.use({"offsite": "b"}, uncounted_since=10.0)
     holdings.refused("offsite", Failure(Reason.STORAGE_UNREACHABLE, "no route"))
