@@ -18,8 +18,3 @@ def hold() -> None:
 def release() -> None:
     """Let the signals through, those that have come meanwhile too."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
-
-
-def waiting() -> bool:
-    """Tell whether one of them has come and is held back."""
-    return not signal.sigpending().isdisjoint(ENDING)

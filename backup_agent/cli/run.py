@@ -21,7 +21,6 @@ def command(context: click.Context, as_json: bool) -> int:
 
     A second signal ends it at once. The next start goes on with whatever was under way.
     """
-    ending.hold()  # exec takes handlers away, and what came then would be lost
     if as_json:
         os.environ["BACKUP_AGENT_LOG__FORMAT"] = "json"
     loaded(context)  # faults are told here, before anything else
@@ -30,9 +29,7 @@ def command(context: click.Context, as_json: bool) -> int:
     words = ["-OO", "-m", "backup_agent.supervisor", *([str(path)] if path else [])]
     if sys.stdout is not None:
         sys.stdout.flush()
-    if ending.waiting():
-        ending.release()  # raises here: nothing has been begun
-        ending.hold()
+    ending.hold()  # exec takes the handlers away: what comes now waits for those of the supervisor
     os.execv(sys.executable, [sys.executable, *words])  # noqa: S606  see backup_agent.supervisor.__main__
 
 

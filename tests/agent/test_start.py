@@ -118,7 +118,7 @@ def _prefix(request: pytest.FixtureRequest) -> tuple[str, ...]:
     "moment",
     [
         pytest.param(Starting.keeps_it, id="before anything is imported"),
-        pytest.param(Starting.blocks, id="when it reads its settings"),
+        pytest.param(Starting.blocks, id="when it is about to become the supervisor"),
         pytest.param(Starting.is_the_supervisor, id="when it has become the supervisor"),
         pytest.param(Starting.has_locked_its_root, id="when the root is locked"),
         pytest.param(Starting.has_a_handler, id="when it has a handler"),
