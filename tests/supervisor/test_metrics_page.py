@@ -7,11 +7,12 @@ from typing import NamedTuple
 
 import pytest
 import yaml
+from prometheus_client.parser import text_string_to_metric_families
 
 from backup_agent.core.reasons import HINTS, Reason
 from backup_agent.supervisor import metrics
 from backup_agent.supervisor.metrics import Metrics
-from backup_agent.supervisor.status import Status
+from backup_agent.supervisor.status import Attempt, Status
 from tests.components.prometheus import promtool
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -100,3 +101,18 @@ def test_every_alert_is_tried() -> None:
     fired = set(re.findall(r'alertname="(\w+)"', " ".join(expected)))
 
     assert fired == {rule["alert"] for rule in rules}
+
+
+def test_a_label_forges_no_line_of_the_page() -> None:
+    hostile = 'x"} 1\nneo4j_backup_ready 0\n# \\'
+    attempt = Attempt(at=MOMENT, failed_at=MOMENT, reason=Reason.TIMEOUT)
+    page = Metrics(lambda: IDLE.model_copy(update={"attempts": {f"default/{hostile}": attempt}})).page()[1].decode()
+    told = {
+        sample.labels["database"]: sample.value
+        for family in text_string_to_metric_families(page)
+        for sample in family.samples
+        if sample.name == "neo4j_backup_last_attempt_timestamp_seconds"
+    }
+
+    assert told == {hostile: MOMENT.timestamp()}
+    assert "\nneo4j_backup_ready 0" not in page
