@@ -1,11 +1,16 @@
-"""Small files that are there whole or not at all, also after a crash.
+"""Small files: written whole or not at all, also across a crash, and read within a known bound.
 
 Every write is: temp beside the target, write, fsync, rename, fsync the folder. Leave one step out and a power cut can
 show an empty file under the final name.
+
+Every read opens a regular file and nothing else, does not wait for a writer, and keeps no more than a limit in memory.
+Other users may write to the requests folder and to the storage root: a FIFO, a device, a link or a huge file under a
+name that the agent reads must not stop the agent.
 """
 
 import errno
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
@@ -28,9 +33,117 @@ TEMPORARY = ".tmp-"
 CANNOT_LINK = frozenset({errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 """Another file system, or one that has no hard links (EPERM on vfat and some network ones), or too many of them."""
 
+LIMIT = 2**20
+"""The most bytes of a small file, where its kind has no limit of its own."""
+
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
+_LINK = "a symbolic link"
+_KINDS = (
+    (stat.S_ISLNK, _LINK),
+    (stat.S_ISDIR, "a directory"),
+    (stat.S_ISFIFO, "a FIFO"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+
 _number = count()
+
+
+class RefusedFileError(OSError):
+    """The file exists, and is not read: it is not a regular file, or it is larger than its kind may be."""
+
+
+class TooLargeError(RefusedFileError):
+    """The file has more bytes than its kind may have."""
+
+    def __init__(self, path: Path | str, limit: int) -> None:
+        super().__init__(errno.EFBIG, f"larger than {limit} bytes", str(path))
+
+
+def read(path: Path, limit: int = LIMIT, *, follow: bool = False) -> bytes:
+    """Return the content of a regular file of at most `limit` bytes; raise RefusedFileError or another OSError.
+
+    With `follow` the path may be a symbolic link, as files of a mounted Secret or ConfigMap are.
+    """
+    descriptor = open_regular(path, follow=follow)
+    try:
+        return read_open(descriptor, limit, path)
+    finally:
+        os.close(descriptor)
+
+
+def read_open(descriptor: int, limit: int, path: Path | str = "") -> bytes:
+    """Return the content of an open file of at most `limit` bytes, from where it stands; raise TooLargeError.
+
+    `path` is the name that the error says.
+    """
+    size = os.fstat(descriptor).st_size
+    if size > limit:
+        raise TooLargeError(path, limit)
+    content = os.read(descriptor, size + 1)
+    while len(content) <= limit and (block := os.read(descriptor, limit + 1 - len(content))):
+        content += block
+    if len(content) > limit:  # it has grown meanwhile
+        raise TooLargeError(path, limit)
+    return content
+
+
+def open_regular(
+    path: Path | str,
+    flags: int = os.O_RDONLY,
+    *,
+    mode: int = 0o640,
+    follow: bool = False,
+    folder: int | None = None,
+) -> int:
+    """Open a regular file and return its descriptor; raise RefusedFileError for anything else, or another OSError.
+
+    A symbolic link is refused unless `follow` is given. Nothing is waited for: a FIFO without a writer is refused too.
+    `folder` is the descriptor that a relative path starts from.
+    """
+    flags |= os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY | (0 if follow else os.O_NOFOLLOW)
+    try:
+        descriptor = os.open(path, flags, mode, dir_fd=folder)
+    except OSError as error:
+        # ELOOP: a link. ENXIO: a socket, or a FIFO that nobody reads. EISDIR: a directory opened for writing.
+        if error.errno in (errno.ELOOP, errno.ENXIO, errno.EISDIR) and (kind := _kind(path, folder, follow=follow)):
+            raise _refused(path, kind) from None
+        raise
+    found = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(found):
+        return descriptor
+    os.close(descriptor)
+    raise _refused(path, _named(found))
+
+
+def _kind(path: Path | str, folder: int | None, *, follow: bool) -> str:
+    """Return what a path is where it is no regular file, else nothing."""
+    with suppress(OSError):
+        found = os.stat(path, dir_fd=folder, follow_symlinks=follow).st_mode
+        return "" if stat.S_ISREG(found) else _named(found)
+    return ""
+
+
+def _named(mode: int) -> str:
+    return next((word for test, word in _KINDS if test(mode)), "a special file")
+
+
+def _refused(path: Path | str, kind: str) -> RefusedFileError:
+    number = errno.ELOOP if kind == _LINK else errno.EISDIR
+    return RefusedFileError(number, f"{kind}, not a regular file", str(path))
+
+
+def names(folder: Path) -> list[str]:
+    """Return the names in a folder in their order, none where it does not exist. Raise OSError where it is unreadable.
+
+    `Path.glob` takes a folder that may not be read for an empty one.
+    """
+    try:
+        return sorted(os.listdir(folder))  # noqa: PTH208  names are all that is needed, of folders with many entries
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
 def is_full(error: OSError) -> bool:

@@ -7,13 +7,19 @@ A change is a new value with a verb; the states and what may follow each stand i
 from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from backup_agent.core.reasons import Failure, Reason
-from backup_agent.core.records import Value
+from backup_agent.core.records import Value, few_values
 from backup_agent.core.requests import Request
+
+MOST_VALUES = 500_000
+"""The most values of an answer, roughly (records.few_values): one of 1,500 databases has 100,000."""
+
+LARGEST = 16 * 2**20
+"""The most bytes of an answer. A file that has more was not written by the agent."""
 
 
 class State(StrEnum):
@@ -156,6 +162,24 @@ class PlaceResult(Value):
         return self.model_copy(update=changes)
 
 
+class AnswerHead(BaseModel):
+    """What of an answer the agent needs of a file that others may write: its other fields are not looked at."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    schema_: Literal[1] = Field(default=1, alias="schema")
+    id: str
+    ticket: str
+    state: State
+    received: datetime
+    finished: datetime | None = None
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Self:
+        """Read it; raise ValueError if it is no answer, or has too many values."""
+        return cls.model_validate_json(few_values(data, MOST_VALUES))
+
+
 class Answer(Value):
     """The answer, as it stands in `answers/<id>.json` (schema 1)."""
 
@@ -267,6 +291,11 @@ class Answer(Value):
                 "hint": first_told.hint if first_told else None,
             }
         )
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Self:
+        """Read an answer; raise ValueError if it is none, or has too many values."""
+        return cls.model_validate_json(few_values(data, MOST_VALUES))
 
     def to_json(self) -> bytes:
         """Return the answer as it is stored: UTF-8 JSON without what is not known yet."""

@@ -14,10 +14,33 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validato
 from backup_agent.core.escaping import quoted
 from backup_agent.core.names import ARTIFACT, DATABASE, PART, SET, misnamed
 
+LARGEST = 2**20
+"""The most bytes of a record: room for the digests of 13,000 upload parts. What is larger is not the agent's."""
+
+MOST_VALUES = 120_000
+"""The most values of a document, roughly: a free text of 64 KiB may consist of commas."""
+
+_ADDED_LATER = 1024
+"""Bytes that a copy adds to a record: the number of its lease."""
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 """An artifact tells no earlier time, and the year 1 has no day before it in zones west of Greenwich."""
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 in lower-case hex")]
+
+
+class TooManyValuesError(ValueError):
+    """A document of a sane size has so many values that reading it would take hundreds of times its size in memory."""
+
+
+def few_values(data: bytes, most: int = MOST_VALUES) -> bytes:
+    """Return a JSON document as it is; raise TooManyValuesError if it has more than so many values, roughly.
+
+    Each value takes memory when it is read, and each fault in one more than a kilobyte.
+    """
+    if sum(map(data.count, (b",", b":", b"[", b"{"))) > most:
+        raise TooManyValuesError(f"more than {most} values: it was not read")
+    return data
 
 
 class BackupType(StrEnum):
@@ -45,8 +68,8 @@ class Stored(Value):
 
     @classmethod
     def from_json(cls, data: bytes) -> Self:
-        """Read one; raise ValueError (pydantic's) where it is none, or of a newer schema."""
-        return cls.model_validate_json(data)
+        """Read one; raise ValueError where it is none, or of a newer schema, or has too many values."""
+        return cls.model_validate_json(few_values(data))
 
 
 class ArtifactFile(Value):
@@ -130,6 +153,16 @@ class Record(Stored):
         if self.header.full != (self.type is BackupType.FULL):
             raise ValueError(f"type {self.type.value} is not what the header says")
         return self
+
+    def bounded(self) -> Self:
+        """Return the record in a size that is read again: without the digests of upload parts if they are too many.
+
+        An upload reads the file once more, then.
+        """
+        if len(self.to_json()) <= LARGEST - _ADDED_LATER:
+            return self
+        files = tuple(file.model_copy(update={"part_size": 0, "parts": ()}) for file in self.files)
+        return self.model_copy(update={"files": files})
 
     @property
     def size(self) -> int:

@@ -5,8 +5,19 @@ from itertools import product
 
 import pytest
 
-from backup_agent.core.answers import LEGACY_WORD, NEXT, Answer, DatabaseResult, Outcome, PlaceResult, State, rejected
+from backup_agent.core.answers import (
+    LEGACY_WORD,
+    NEXT,
+    Answer,
+    AnswerHead,
+    DatabaseResult,
+    Outcome,
+    PlaceResult,
+    State,
+    rejected,
+)
 from backup_agent.core.reasons import Failure, Reason
+from backup_agent.core.records import TooManyValuesError
 
 NOW = datetime(2026, 11, 23, 2, 0, tzinfo=UTC)
 
@@ -135,3 +146,17 @@ def test_a_request_expires_after_its_time_and_not_at_it() -> None:
     assert failure is not None
     assert failure.reason is Reason.EXPIRED
     assert answer().expired(NOW) is answer(request=None).expired(NOW) is None
+
+
+def test_an_answer_reads_back_as_it_was_and_its_head_alone_as_well() -> None:
+    one = rejected(id="x", ticket="t", files=("x.request",), faults=("no",), content="{", now=NOW)
+    head = AnswerHead.from_json(one.to_json())
+
+    assert Answer.from_json(one.to_json()) == one
+    assert (head.id, head.ticket, head.state, head.received, head.finished) == ("x", "t", State.REJECTED, NOW, NOW)
+
+
+@pytest.mark.parametrize("kind", [Answer, AnswerHead])
+def test_an_answer_of_too_many_values_is_refused_before_it_is_parsed(kind: type[Answer] | type[AnswerHead]) -> None:
+    with pytest.raises(TooManyValuesError, match="more than 500000 values"):
+        kind.from_json(b'{"databases":[' + b"{}," * 400_000 + b"{}]}")

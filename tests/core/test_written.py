@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from backup_agent.core.marks import Damage, Hold
-from backup_agent.core.records import ArtifactFile, BackupType, Header, Record
+from backup_agent.core.records import LARGEST, ArtifactFile, BackupType, Header, Record, TooManyValuesError
 from backup_agent.core.tasks import BackupTask, CopyTask, PruneTask, SurveyTask, VerifyTask
 
 NOW = datetime(2026, 11, 23, 2, 0, tzinfo=UTC)
@@ -177,3 +177,31 @@ def test_a_task_reaches_its_child_as_one_line(
 
     assert "\n" not in line
     assert type(task).model_validate_json(line) == task
+
+
+def test_a_document_of_many_values_is_refused_before_it_is_parsed() -> None:
+    keys = b"{" + b",".join(b'"%x":0' % number for number in range(100_000)) + b"}"
+
+    for document in (keys, b"[" * 200_000, b'{"files":[' + b"0," * 200_000, b"{}," * 100_000):
+        with pytest.raises(TooManyValuesError, match="more than 120000 values"):
+            Record.from_json(document)
+
+
+def test_a_free_text_of_commas_is_no_reason_to_refuse_a_record() -> None:
+    record = Record(**{**RECORD, "note": "," * 65_536})
+
+    assert Record.from_json(record.to_json()) == record
+
+
+def test_a_record_that_would_be_too_large_to_be_read_again_goes_without_digests_of_parts() -> None:
+    def of(parts: int) -> Record:
+        files = (ArtifactFile(name=NAME, size=2048, sha256="ab" * 32, part_size=1, parts=("cd" * 32,) * parts),)
+        return Record(**{**RECORD, "files": files})
+
+    fits, large = of(9_000), of(20_000)
+
+    assert fits.bounded() is fits
+    assert len(large.to_json()) > LARGEST
+    assert len(large.bounded().to_json()) < 2_000
+    assert [(file.parts, file.part_size) for file in large.bounded().files] == [((), 0)]
+    assert large.bounded().size == large.size
