@@ -13,6 +13,7 @@ from typing import Any, TextIO, cast
 
 import structlog
 
+from backup_agent import quoting
 from backup_agent.core.escaping import printable, printable_lines
 
 
@@ -29,7 +30,7 @@ def configure(style: str, level: str, **bound: str) -> None:
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
+            structlog.processors.ExceptionRenderer(_traceback),
             *([_as_printable] if console else []),
             renderer,
         ],
@@ -70,6 +71,10 @@ class _Repr:
 def _ascii_json(event: Any, **options: Any) -> str:  # noqa: ANN401  json.dumps
     """Return JSON in ASCII; json.dumps escapes all that is not printable but DEL."""
     return json.dumps(event, **options).replace("\x7f", "\\u007f")
+
+
+def _traceback(exc_info: structlog.typing.ExcInfo) -> str:
+    return quoting.traced(exc_info[1])
 
 
 class _Stderr:

@@ -21,6 +21,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from backup_agent import quoting
 from backup_agent.cluster import bolt
 from backup_agent.cluster.memory import recall
 from backup_agent.cluster.probe import probe
@@ -39,6 +40,7 @@ SECONDS = 30.0
 
 def main() -> int:
     """Do what the first line asks, write the answer, and return the exit code."""
+    quoting.guard_stderr()
     asked = read_json(_first_line())
     threading.Thread(target=_end_with_the_lifeline, name="lifeline", daemon=True).start()
     event: dict[str, Any] = {}

@@ -17,6 +17,7 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
+from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -31,7 +32,7 @@ from neo4j.exceptions import (
     WriteServiceUnavailable,
 )
 
-from backup_agent import __version__
+from backup_agent import __version__, durable, quoting
 from backup_agent.core.reasons import BackupError, PermanentError, Reason, TransientError
 from backup_agent.core.topology import (
     ADVERTISED_BACKUP,
@@ -211,6 +212,7 @@ def _driver(endpoint: Endpoint, uri: str, retry: float) -> neo4j.Driver:
     trust: dict[str, Any] = {}
     scheme, rest = uri.split("://", 1) if "://" in uri else ("", uri)
     if endpoint.ca_file is not None and scheme.endswith("+s"):
+        durable.read(Path(endpoint.ca_file), follow=True)  # the driver would wait for a FIFO
         uri = f"{scheme.removesuffix('+s')}://{rest}"
         trust = {"encrypted": True, "trusted_certificates": neo4j.TrustCustomCAs(endpoint.ca_file)}
     return neo4j.GraphDatabase.driver(
@@ -318,7 +320,7 @@ def _where(uri: str) -> str:
 
 @dataclass(frozen=True)
 class _Row:
-    """What one kind of failure means. `text` may name {where}, {user}, {ca_file} and {what}, the driver's own words."""
+    """What one kind of failure means. `text` may name {where}, {user}, {ca_file} and {what} (`_said`)."""
 
     matches: Callable[[BaseException], bool]
     error: type[BackupError]
@@ -349,6 +351,8 @@ def _says(text: str) -> Callable[[BaseException], bool]:
     """Match the driver's own words, where it has no type for them."""
     return lambda error: text in str(error)
 
+
+_STATUS_CODE = re.compile(r"Neo(\.[A-Za-z0-9]{1,60}){3}")
 
 _LOGIN_HINT = "check neo4j.username and neo4j.password_file; a refused login is not tried again in this run"
 _TLS_HINT = (
@@ -423,7 +427,7 @@ _FAILURES = (
         "it must be PEM: -----BEGIN CERTIFICATE-----",
     ),
     _Row(
-        _raised(FileNotFoundError, IsADirectoryError, PermissionError),
+        _raised(FileNotFoundError, IsADirectoryError, PermissionError, durable.RefusedFileError),
         PermanentError,
         "neo4j.ca_file {ca_file} cannot be read: {what}",
         "mount the CA's certificate there",
@@ -470,12 +474,11 @@ def classify(error: Exception, endpoint: Endpoint, uri: str) -> BackupError:
     for row in _FAILURES:
         for link in links:
             if row.matches(link):
-                what = (link.message if isinstance(link, Neo4jError) else None) or str(link)
                 text = row.text.format(
                     where=_where(uri),
                     user=endpoint.username,
                     ca_file=endpoint.ca_file,
-                    what=_quoted(what, endpoint.password),
+                    what=_said(link),
                 )
                 return row.error(Reason.SOURCE_UNREACHABLE, text, row.hint)
     raise error
@@ -490,9 +493,12 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
             yield from _causes(cause)
 
 
-def _quoted(text: str, secret: str) -> str:
-    """Return foreign text on one line, of bearable length, without the password and what a URI may carry."""
-    line = re.sub(r"//[^/@\s]*@", "//***@", " ".join(text.split()))
-    if secret:
-        line = line.replace(secret, "***")
-    return line[:300]
+def _said(error: BaseException) -> str:
+    """Return what may be quoted of a failure: a server's status code, what the system said, else its kind alone.
+
+    The driver's words may hold what it was given, a server's whatever that likes to send.
+    """
+    if isinstance(error, Neo4jError):
+        code = str(error.code)
+        return code if _STATUS_CODE.fullmatch(code) else "an unknown status code"
+    return quoting.shown(error)

@@ -9,6 +9,8 @@ from backup_agent import durable
 from backup_agent.core.topology import Topology
 
 FILE = ".agent/topology.json"
+LARGEST = 16 * 2**20
+"""The most bytes of it: some thousand databases with three copies each take 3 MiB."""
 
 LARGEST = 32 * 1024 * 1024
 """Bytes of the largest file that is read: room for all that a topology may hold (core.topology's MOST_…)."""
@@ -17,7 +19,7 @@ LARGEST = 32 * 1024 * 1024
 def recall(root: Path) -> Topology | None:
     """Return the topology kept below a storage root, or None where there is none that can be read."""
     try:
-        return Topology.model_validate_json((root / FILE).read_bytes())
+        return Topology.model_validate_json(durable.read(root / FILE, LARGEST))
     except (OSError, ValueError):
         return None
 

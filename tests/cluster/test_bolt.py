@@ -1,7 +1,9 @@
 """Discovery against a simulated Enterprise cluster: what it understands, and how it fails."""
 
 import dataclasses
+import os
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable
@@ -11,7 +13,7 @@ from pathlib import Path
 import neo4j
 import pytest
 import trustme
-from neo4j.exceptions import ServiceUnavailable
+from neo4j.exceptions import ConfigurationError, Neo4jError, ServiceUnavailable
 
 from backup_agent.cluster.bolt import Discovered, Endpoint, LoginRefusedError, classify, discover
 from backup_agent.core.reasons import BackupError, PermanentError, Reason, TransientError
@@ -217,7 +219,7 @@ def test_a_wrong_password_is_tried_once(bolt_server: Start) -> None:
             BoltFault("credentials_expired"), LoginRefusedError, "has to be changed first", id="expired-password"
         ),
         pytest.param(BoltFault("forbidden"), LoginRefusedError, "lets 'agent' in but not ask", id="forbidden"),
-        pytest.param(BoltFault("unavailable"), TransientError, "is unavailable", id="system-not-up"),
+        pytest.param(BoltFault("unavailable"), TransientError, "DatabaseUnavailable", id="system-not-up"),
         pytest.param(BoltFault("unsupported"), PermanentError, "refused the question", id="unsupported"),
         pytest.param(
             BoltFault("fail", code="Neo.ClientError.Cluster.NotALeader", message="No leader"),
@@ -440,6 +442,13 @@ def test_a_ca_file_that_is_none_is_told(tmp_path: Path, content: str | None, wor
         discover(Endpoint("neo4j+s://127.0.0.1:1", "agent", PASSWORD, ca_file=str(path)), timeout=5)
 
 
+def test_a_fifo_is_no_ca_file_and_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "ca.pem")
+
+    with pytest.raises(PermanentError, match="cannot be read: a FIFO, not a regular file"):
+        discover(Endpoint("neo4j+s://127.0.0.1:1", "agent", PASSWORD, ca_file=str(tmp_path / "ca.pem")), timeout=5)
+
+
 @pytest.mark.parametrize("uri", ["http+neo4j://x", "x", "bolt://agent:sesame-open-42@x:1"])
 def test_a_uri_that_is_none_is_told_without_what_it_hides(uri: str) -> None:
     with pytest.raises(PermanentError, match=r"neo4j\.uri cannot be used") as caught:
@@ -454,7 +463,7 @@ def test_a_uri_that_is_none_is_told_without_what_it_hides(uri: str) -> None:
     ("error", "kind", "words"),
     [
         pytest.param(
-            ServiceUnavailable("out of luck"), TransientError, "cannot be asked: out of luck", id="anything-else"
+            ServiceUnavailable("out of luck"), TransientError, "cannot be asked: ServiceUnavailable", id="anything-else"
         ),
         pytest.param(ConnectionResetError("reset"), TransientError, "broke the connection off", id="reset"),
     ],
@@ -471,13 +480,30 @@ def test_what_is_no_failure_of_the_driver_is_not_hidden() -> None:
         classify(ZeroDivisionError(), Endpoint("bolt://server-0", "agent", PASSWORD), "bolt://server-0")
 
 
-def test_a_password_in_foreign_words_is_masked() -> None:
-    error = ServiceUnavailable(f"peer said {PASSWORD}\nand more")
+@pytest.mark.parametrize("secret", [PASSWORD, f"{PASSWORD}\n", "sesame  open\t42", "{what}"])
+@pytest.mark.parametrize(
+    "kind", [ServiceUnavailable, ConfigurationError, Neo4jError, ValueError, ConnectionError, ssl.SSLError, OSError]
+)
+def test_no_word_of_the_driver_or_of_a_server_is_quoted(kind: type[Exception], secret: str) -> None:
+    error = kind(f"peer said {secret} and more")
 
-    found = classify(error, Endpoint("bolt://server-0", "agent", PASSWORD), "bolt://server-0")
+    found = classify(error, Endpoint("bolt://server-0", "agent", secret), "bolt://server-0")
 
-    assert found.failure.error == "server-0:7687 cannot be asked: peer said *** and more"
-    assert PASSWORD not in repr(Endpoint("bolt://server-0", "agent", PASSWORD))
+    assert "said" not in repr(found.failure)
+    assert secret not in repr(found.failure)
+    assert secret not in repr(Endpoint("bolt://server-0", "agent", secret))
+
+
+def test_the_code_that_a_server_sends_is_quoted_where_it_is_one() -> None:
+    def error(code: str) -> Neo4jError:
+        return Neo4jError._hydrate_neo4j(code=code, message=f"it is {PASSWORD}")
+
+    def told(code: str) -> str:
+        return classify(error(code), Endpoint("bolt://server-0", "agent", PASSWORD), "bolt://server-0").failure.error
+
+    assert told("Neo.ClientError.Statement.SyntaxError").endswith("Neo.ClientError.Statement.SyntaxError")
+    assert told(f"Neo.ClientError.{PASSWORD}.x").endswith("an unknown status code")
+    assert told(PASSWORD).endswith("an unknown status code")
 
 
 def test_the_driver_is_the_one_the_table_was_written_for() -> None:
