@@ -7,11 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from backup_agent import durable
 from backup_agent.core.reasons import PermanentError, Reason
 from backup_agent.settings.model import Neo4j
 
 PASSWORD_VARIABLE = "NEO4J_PASSWORD"  # noqa: S105  a name
 LARGEST_SECRET = 64 * 1024
+
+BROKEN = "the credential contains a line break"
+BROKEN_HINT = "one line, with at most one newline at the end of a file: `echo` and editors add it, `printf %s` does not"
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,8 @@ def credentials(neo4j: Neo4j, environ: Mapping[str, str]) -> Credentials:
     if neo4j.password_file:
         return Credentials(username, _secret(neo4j.password_file, "neo4j.password_file"))
     if password := environ.get(PASSWORD_VARIABLE):
+        if _breaks(password):
+            raise PermanentError(Reason.SOURCE_UNREACHABLE, f"{PASSWORD_VARIABLE}: {BROKEN}", BROKEN_HINT)
         return Credentials(username, password)
     raise PermanentError(
         Reason.SOURCE_UNREACHABLE,
@@ -42,18 +48,25 @@ def credentials(neo4j: Neo4j, environ: Mapping[str, str]) -> Credentials:
 def _secret(path: Path, key: str) -> str:
     """Return the content of a file, without the newline that editors and `echo` put at its end."""
     try:
-        with path.open("rb") as stream:
-            text = stream.read(LARGEST_SECRET + 1).decode().removesuffix("\n").removesuffix("\r")
+        text = durable.read(path, LARGEST_SECRET, follow=True).decode().removesuffix("\n").removesuffix("\r")
+    except durable.TooLargeError:
+        fault = "too large"
     except OSError as error:
         fault = (error.strerror or "cannot be read").lower()
     except UnicodeDecodeError:
         fault = "not text in UTF-8"
     else:
-        if text and len(text) <= LARGEST_SECRET:
+        if text and not _breaks(text):
             return text
-        fault = "too large" if text else "empty"
+        if text:
+            raise PermanentError(Reason.SOURCE_UNREACHABLE, f"{key}: {path}: {BROKEN}", BROKEN_HINT)
+        fault = "empty"
     raise PermanentError(
         Reason.SOURCE_UNREACHABLE,
         f"{key}: {path}: {fault}",
         "mount the secret there, readable for the agent's user",
     )
+
+
+def _breaks(text: str) -> bool:
+    return "\n" in text or "\r" in text

@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from backup_agent import durable
 from backup_agent.settings.faults import Fault, SettingsError, faults_of
 from backup_agent.settings.model import Settings
 from backup_agent.settings.yaml_reader import LARGEST, YamlError, read_yaml
@@ -67,17 +68,17 @@ def read(path: Path | None, environ: Mapping[str, str]) -> tuple[Path, bytes]:
     named = path or (Path(environ[PATH_VARIABLE]) if environ.get(PATH_VARIABLE) else None)
     file = named or DEFAULT_PATH
     try:
-        with file.open("rb") as stream:
-            content = stream.read(LARGEST + 1)
+        return file, durable.read(file, LARGEST, follow=True)
     except FileNotFoundError:
         if named is None:
             return file, b""
         raise SettingsError(str(file), (Fault("", "no such file"),)) from None
+    except durable.TooLargeError:
+        raise SettingsError(
+            str(file), (Fault("", f"expected at most {LARGEST} bytes: is this the settings file?"),)
+        ) from None
     except OSError as error:
         raise SettingsError(str(file), (Fault("", f"cannot be read: {error.strerror}"),)) from None
-    if len(content) > LARGEST:
-        raise SettingsError(str(file), (Fault("", f"expected at most {LARGEST} bytes: is this the settings file?"),))
-    return file, content
 
 
 def parse(content: bytes, environ: Mapping[str, str], source: str) -> Loaded:

@@ -4,6 +4,7 @@ A check of two keys together stands in the later one of the two, as a field vali
 whole model only when nothing else is wrong, and then faults would come in two rounds.
 """
 
+import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -172,6 +173,19 @@ class Retention(Section):
         return any(getattr(self, rule) is not None for rule in RULES)
 
 
+PUT_OPTIONS = frozenset(
+    {
+        "ACL", "BucketKeyEnabled", "CacheControl", "ContentDisposition", "ContentEncoding", "ContentLanguage",
+        "ContentType", "ExpectedBucketOwner", "Expires", "GrantFullControl", "GrantRead", "GrantReadACP",
+        "GrantWriteACP", "Metadata", "ObjectLockEventHold", "ObjectLockEventHoldDurationDays",
+        "ObjectLockEventHoldDurationYears", "ObjectLockLegalHoldStatus", "ObjectLockMode", "ObjectLockRetainUntilDate",
+        "RequestPayer", "SSEKMSEncryptionContext", "SSEKMSKeyId", "ServerSideEncryption", "StorageClass", "Tagging",
+        "WebsiteRedirectLocation",
+    }
+)  # fmt: skip
+"""What `put_options` may have: what says how an object is kept, and not which object it is or what it holds."""
+
+
 class Destination(Section):
     """One place in S3 that artifacts are copied to."""
 
@@ -193,17 +207,23 @@ class Destination(Section):
     )
     put_options: dict[str, JsonValue] = Field(
         {},
-        description="parameters for every object, handed to boto3 as they are",
+        description="options of every object, by boto3's names: encryption, storage class, tags, ACL, object lock",
         examples=[{"ServerSideEncryption": "AES256"}],
     )
     retention: Retention | None = Field(None, description="what is kept here; without it everything")
 
     @field_validator("put_options")
     @classmethod
-    def _hold_no_secret(cls, value: dict[str, Any]) -> dict[str, Any]:
+    def _are_options(cls, value: dict[str, Any]) -> dict[str, Any]:
         if any(name.startswith(("SSECustomer", "CopySourceSSECustomer")) for name in value):
             raise ValueError(
                 "no SSECustomer… option: the settings hold no keys; ServerSideEncryption and SSEKMSKeyId work"
+            )
+        if refused := sorted(value.keys() - PUT_OPTIONS):
+            named = ", ".join(name for name in refused if re.fullmatch(r"[A-Za-z0-9_]{1,40}", name)) or "such keys"
+            raise ValueError(
+                f"no {named}: allowed are {', '.join(sorted(PUT_OPTIONS))}; the agent itself sets where an object is "
+                "stored, its content, checksums, conditions and upload"
             )
         return value
 

@@ -31,6 +31,10 @@ TEXT, MERGE = "tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"
 NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 
 
+_FOREIGN = re.compile(r"""('<[a-z ]+>'|'[^'"]{1,3}')|['"].*""", re.DOTALL)
+"""What a parser quotes: its own words, or (without a group) words that may be the file's."""
+
+
 class YamlError(Exception):
     """The text is no YAML that could mean settings. Says where and what, and quotes nothing: it may be a secret."""
 
@@ -45,7 +49,7 @@ def read_yaml(content: bytes) -> Any:  # noqa: ANN401  any JSON value
         mark = error.problem_mark or error.context_mark
         place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
         # A quoted word may be from the file (an alias, a tag); `<block end>` and single signs are the parser's own.
-        problem = re.sub(r"'(?!<)[^']{4,}'", "(not shown)", error.problem or "not YAML")
+        problem = _FOREIGN.sub(lambda found: found[1] or "(not shown)", error.problem or "not YAML")
         raise YamlError(f"{place}{problem}") from None
     except yaml.reader.ReaderError as error:
         raise YamlError(f"position {error.position}: not text in UTF-8") from None

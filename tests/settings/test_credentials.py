@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +35,38 @@ def test_the_name_may_stand_in_a_file(tmp_path: Path) -> None:
 
 
 def test_only_the_newline_at_the_end_is_no_part_of_a_password(tmp_path: Path) -> None:
-    (tmp_path / "password").write_text(" a\nb \n\n")
+    (tmp_path / "password").write_text(" a b \r\n")
 
-    assert credentials(neo4j(password_file=tmp_path / "password"), {}).password == " a\nb \n"
+    assert credentials(neo4j(password_file=tmp_path / "password"), {}).password == " a b "
+
+
+@pytest.mark.parametrize("content", ["hunter2\n\n", "hunter2\nmore", "hunter2\rmore", "\nhunter2"])
+@pytest.mark.parametrize("source", ["password_file", "username_file", "NEO4J_PASSWORD"])
+def test_a_credential_with_a_line_break_is_refused_and_not_quoted(tmp_path: Path, source: str, content: str) -> None:
+    file = tmp_path / "secret"
+    file.write_bytes(content.encode())
+    settings, environ = (neo4j(), {source: content}) if source.isupper() else (neo4j(**{source: file}), {})
+
+    with pytest.raises(PermanentError, match="the credential contains a line break") as refused:
+        credentials(settings, environ)
+
+    assert source in refused.value.failure.error
+    assert "hunter2" not in repr(refused.value.failure)
+
+
+def test_a_password_file_may_be_a_link_as_kubernetes_mounts_it(tmp_path: Path) -> None:
+    (tmp_path / "..data").mkdir()
+    (tmp_path / "..data" / "password").write_text("hunter2")
+    (tmp_path / "password").symlink_to("..data/password")
+
+    assert credentials(neo4j(password_file=tmp_path / "password"), {}).password == "hunter2"
+
+
+def test_a_fifo_is_no_password_file_and_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "password")
+
+    with pytest.raises(PermanentError, match="a fifo, not a regular file"):
+        credentials(neo4j(password_file=tmp_path / "password"), {})
 
 
 def test_no_password_at_all_is_an_error_that_says_where_to_put_it() -> None:

@@ -1,4 +1,5 @@
 import json
+import os
 import time
 from pathlib import Path
 
@@ -282,6 +283,9 @@ SECRETS = [
     "storage: {destinations: {a: {bucket: bbb, access_key_id: hunter2}}}",
     "storage: {destinations: {a: {bucket: bbb, endpoint_url: 'https://a:hunter2@x'}}}",
     "storage: {destinations: {a: {bucket: bbb, put_options: {SSECustomerKey: hunter2}}}}",
+    "storage: {destinations: {a: {bucket: bbb, put_options: {Key: hunter2}}}}",
+    "storage: {destinations: {a: {bucket: bbb, put_options: {'hunter2!': x}}}}",
+    "a: !<hun\"ter2'hunter2> x",
     "secret: hunter2",
     "token: hunter2\n  : bad",
 ]
@@ -450,7 +454,7 @@ def test_a_named_file_must_exist(tmp_path: Path) -> None:
 
 
 def test_a_folder_is_no_settings_file(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="cannot be read: Is a directory"):
+    with pytest.raises(SettingsError, match="cannot be read: a directory, not a regular file"):
         load(tmp_path, {})
 
 
@@ -466,3 +470,31 @@ def test_without_any_file_the_environment_is_enough() -> None:
 
     assert found.source == "/etc/backup-agent/config.yaml"
     assert found.settings.cluster == "demo"
+
+
+@pytest.mark.parametrize(
+    "name", ["Bucket", "Key", "Body", "ChecksumSHA256", "ChecksumAlgorithm", "UploadId", "IfMatch", "StorageClas", "x"]
+)
+def test_options_that_are_not_an_objects_are_refused_with_those_that_are(name: str) -> None:
+    [fault] = faults(f"{LEAST}\nstorage: {{destinations: {{a: {{bucket: bbb, put_options: {{{name}: x}}}}}}}}")
+
+    assert f"put_options: expected no {name}: allowed are ACL, BucketKeyEnabled, " in fault
+    assert "StorageClass, Tagging" in fault
+    assert "the agent itself sets where an object is stored, its content, checksums, conditions and upload" in fault
+
+
+def test_a_settings_file_may_be_a_link_as_kubernetes_mounts_it(tmp_path: Path) -> None:
+    (tmp_path / "..data").mkdir()
+    (tmp_path / "..data" / "config.yaml").write_text(LEAST)
+    (tmp_path / "config.yaml").symlink_to("..data/config.yaml")
+
+    assert load(tmp_path / "config.yaml", {}).settings.cluster
+
+
+def test_a_fifo_and_a_device_are_no_settings_files_and_are_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+
+    with pytest.raises(SettingsError, match="cannot be read: a FIFO"):
+        load(tmp_path / "fifo", {})
+    with pytest.raises(SettingsError, match="cannot be read: a device"):
+        load(Path("/dev/zero"), {})
