@@ -16,17 +16,19 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from backup_agent import durable
 from backup_agent.core.reasons import BackupError, PermanentError, Reason, TransientError
 from backup_agent.core.records import ArtifactFile
-from backup_agent.durable import CANNOT_LINK, FILE, FOLDER, SHARED, TEMPORARY, share
+from backup_agent.durable import CANNOT_LINK, FILE, FOLDER, SHARED, TEMPORARY, open_regular, share
 from backup_agent.stores.keys import is_listed, other_content, parts_of
 from backup_agent.stores.source import open_source, source_changed
-from backup_agent.stores.store import ConflictError, Permit, Progress, Seen, Stored
+from backup_agent.stores.store import ConflictError, Permit, Progress, Seen, Stored, TooLargeError
 
 _BLOCK = 1024 * 1024
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # O_NONBLOCK: a FIFO must not hold us up
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+_LARGEST_COMPARED = 16 * 1024 * 1024
+"""No object that is swapped has more bytes."""
 _SWAP_LOCK = ".swap-lock"
 """Held while a file is compared and replaced: a rename has no condition. It stays, beside what was swapped."""
 
@@ -111,10 +113,10 @@ class LocalStore:
                     os.fsync(existing.fileno())
             os.fsync(folder)
 
-    def look(self, key: str) -> Seen | None:
+    def look(self, key: str, limit: int) -> Seen | None:
         """Return a small object with its version, or None."""
         try:
-            content = self.read(key)
+            content = self.read(key, limit)
         except PermanentError as error:
             if error.failure.reason is Reason.NOT_FOUND:
                 return None
@@ -124,8 +126,7 @@ class LocalStore:
     def swap(self, key: str, content: bytes, version: str | None) -> str:
         """Replace a small object if it is still of that version."""
         with self._at(key, "replace", create=True) as (folder, name), _locked(folder):
-            found = _content(folder, name)
-            if found != content and (None if found is None else _version(found)) != version:
+            if not _holds(folder, name, content) and _version_at(folder, name) != version:
                 raise ConflictError(self._where(key))
             with _temporary(folder) as (temporary, descriptor):
                 _write(descriptor, content)
@@ -134,10 +135,13 @@ class LocalStore:
             os.fsync(folder)
         return _version(content)
 
-    def read(self, key: str) -> bytes:
+    def read(self, key: str, limit: int) -> bytes:
         """Return a small object."""
-        with self.open(key) as file, self._classified("read", key):
-            return file.read()
+        with self._at(key, "read") as (folder, name), _open_file(folder, name) as file:
+            try:
+                return durable.read_open(file.fileno(), limit)
+            except durable.TooLargeError:
+                raise TooLargeError(self._where(key), limit, _version_of(file)) from None
 
     def open(self, key: str) -> BinaryIO:
         """Return an artifact's file for reading from its start."""
@@ -285,25 +289,40 @@ def _open_folder(parent: int, name: str, *, create: bool) -> int:
 
 
 def _open_file(folder: int, name: str) -> BinaryIO:
-    descriptor = os.open(name, _READ, dir_fd=folder)
-    if modes.S_ISREG(os.fstat(descriptor).st_mode):
-        return os.fdopen(descriptor, "rb")
-    os.close(descriptor)
-    raise IsADirectoryError(errno.EISDIR, "not a regular file", name)
+    return os.fdopen(open_regular(name, folder=folder), "rb")
 
 
-def _content(folder: int, name: str) -> bytes | None:
+def _holds(folder: int, name: str, content: bytes) -> bool:
+    """Tell whether a file has this very content."""
     try:
         with _open_file(folder, name) as file:
-            return file.read()
+            return file.read(len(content) + 1) == content
+    except FileNotFoundError:
+        return False
+
+
+def _version_at(folder: int, name: str) -> str | None:
+    """Return the version of a small file; None if it does not exist."""
+    try:
+        with _open_file(folder, name) as file:
+            return _version_of(file)
     except FileNotFoundError:
         return None
+
+
+def _version_of(file: BinaryIO) -> str:
+    """Return what is another for another content. A file that is no small one goes by its size and time of change."""
+    facts = os.fstat(file.fileno())
+    if facts.st_size > _LARGEST_COMPARED:
+        return f"{facts.st_ino}-{facts.st_size}-{facts.st_mtime_ns}"
+    file.seek(0)
+    return _version(file.read(_LARGEST_COMPARED + 1))
 
 
 @contextmanager
 def _locked(folder: int) -> Iterator[None]:
     """Keep every other swap in a folder waiting."""
-    descriptor = os.open(_SWAP_LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, SHARED, dir_fd=folder)
+    descriptor = open_regular(_SWAP_LOCK, os.O_RDWR | os.O_CREAT, mode=SHARED, folder=folder)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Lock
@@ -12,7 +13,7 @@ from backup_agent.core.reasons import PermanentError, Reason
 from backup_agent.core.records import ArtifactFile
 from backup_agent.stores.keys import is_listed, other_content, parts_of
 from backup_agent.stores.source import open_source, source_changed
-from backup_agent.stores.store import ConflictError, Permit, Progress, Seen, Stored
+from backup_agent.stores.store import ConflictError, Permit, Progress, Seen, Stored, TooLargeError
 
 
 class MemoryStore:
@@ -54,12 +55,16 @@ class MemoryStore:
             if self._objects.setdefault(key, content) != content:
                 raise other_content(f"{self.name}: {key}")
 
-    def look(self, key: str) -> Seen | None:
+    def look(self, key: str, limit: int) -> Seen | None:
         """Return a small object with its version, or None."""
         parts_of(key)
         with self._lock:
             content = self._objects.get(key)
-        return None if content is None else Seen(content, _version(content))
+        if content is None:
+            return None
+        if len(content) > limit:
+            raise TooLargeError(f"{self.name}: {key}", limit, _version(content))
+        return Seen(content, _version(content))
 
     def swap(self, key: str, content: bytes, version: str | None) -> str:
         """Replace a small object if it is still of that version."""
@@ -71,17 +76,23 @@ class MemoryStore:
             self._objects[key] = content
         return _version(content)
 
-    def read(self, key: str) -> bytes:
+    def read(self, key: str, limit: int) -> bytes:
         """Return a small object."""
-        parts_of(key)
-        with self._lock:
-            if key not in self._objects:
-                raise PermanentError(Reason.NOT_FOUND, f"{self.name}: there is no {key}")
-            return self._objects[key]
+        seen = self.look(key, limit)
+        if seen is None:
+            raise self._absent(key)
+        return seen.content
 
     def open(self, key: str) -> BinaryIO:
         """Return an artifact's file for reading from its start."""
-        return io.BytesIO(self.read(key))
+        parts_of(key)
+        with self._lock:
+            if key not in self._objects:
+                raise self._absent(key)
+            return io.BytesIO(self._objects[key])
+
+    def _absent(self, key: str) -> PermanentError:
+        return PermanentError(Reason.NOT_FOUND, f"{self.name}: there is no {key}")
 
     def stat(self, key: str) -> Stored | None:
         """Return what stands under the key, or None."""
@@ -108,8 +119,8 @@ class MemoryStore:
 
 
 def _proven(source: Path, file: ArtifactFile) -> bytes:
-    with open_source(source, file):
-        content = source.read_bytes()
+    with open_source(source, file) as descriptor:
+        content = os.pread(descriptor, file.size + 1, 0)
     found = hashlib.sha256(content).hexdigest()
     if found != file.sha256:
         raise source_changed(source, f"SHA-256 {file.sha256} was read, it has {found}")

@@ -6,16 +6,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from backup_agent import durable
 from backup_agent.core.reasons import PermanentError, Reason
 from backup_agent.core.records import ArtifactFile
 
 
 @contextmanager
 def open_source(source: Path, file: ArtifactFile) -> Iterator[int]:
-    """Open the file that `file` describes; raise where it is gone, a symbolic link, or of another size."""
+    """Open the file that `file` describes; raise if it is gone, no regular file, or of another size."""
     try:
-        # O_NONBLOCK: a FIFO in its place must not hold us up.
-        descriptor = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+        descriptor = durable.open_regular(source)
     except OSError as error:
         raise PermanentError(
             Reason.NO_ARTIFACT, f"cannot read {source}: {error.strerror}", "was it moved or deleted meanwhile?"

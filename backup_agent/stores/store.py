@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from backup_agent.core.reasons import Reason, TransientError
+from backup_agent.core.reasons import PermanentError, Reason, TransientError
 from backup_agent.core.records import ArtifactFile
 
 Progress = Callable[[int], None]
@@ -39,6 +39,19 @@ class Seen:
     content: bytes
     version: str
     """The store's own name for this state of the object (S3's ETag): another content has another one."""
+
+
+class TooLargeError(PermanentError):
+    """A small object has more bytes than its kind may have: it was not read, and the agent did not write it."""
+
+    def __init__(self, where: str, limit: int, version: str) -> None:
+        """`version` is that of `Seen`: an object that is too large can still be replaced by `swap`."""
+        super().__init__(
+            Reason.CHECKSUM_MISMATCH,
+            f"{where} is larger than {limit} bytes, and was not read",
+            "the agent writes no object of this size there: find out who did, and remove it",
+        )
+        self.version = version
 
 
 class ConflictError(TransientError):
@@ -100,8 +113,11 @@ class Store(Protocol):
         """
         ...
 
-    def look(self, key: str) -> Seen | None:
-        """Return a small object with its version, or None."""
+    def look(self, key: str, limit: int) -> Seen | None:
+        """Return a small object of at most `limit` bytes with its version, or None if it does not exist.
+
+        Raise `TooLargeError` if it is larger, as `read` does: never more than the limit is held in memory.
+        """
         ...
 
     def swap(self, key: str, content: bytes, version: str | None) -> str:
@@ -113,8 +129,11 @@ class Store(Protocol):
         """
         ...
 
-    def read(self, key: str) -> bytes:
-        """Return a small object; raise `PermanentError`, reason `not_found`, where there is none."""
+    def read(self, key: str, limit: int) -> bytes:
+        """Return a small object of at most `limit` bytes.
+
+        Raise `PermanentError`, reason `not_found`, if it does not exist, and `TooLargeError` if it is larger.
+        """
         ...
 
     def open(self, key: str) -> BinaryIO:

@@ -16,6 +16,7 @@ from typing import BinaryIO, TypeVar
 from backup_agent.core.names import is_record_key
 from backup_agent.core.reasons import PermanentError, Reason, TransientError
 from backup_agent.core.records import ArtifactFile, Record
+from backup_agent.durable import LIMIT
 from backup_agent.stores.store import Permit, Progress, Seen, Store, Stored
 
 Result = TypeVar("Result")
@@ -99,15 +100,15 @@ class FaultyStore:
         self._note_young(key)
         self._call("create", lambda: self.inner.create(key, content))
 
-    def look(self, key: str) -> Seen | None:
-        return self._call("look", lambda: self.inner.look(key))
+    def look(self, key: str, limit: int) -> Seen | None:
+        return self._call("look", lambda: self.inner.look(key, limit))
 
     def swap(self, key: str, content: bytes, version: str | None) -> str:
         self._note_young(key)
         return self._call("swap", lambda: self.inner.swap(key, content, version))
 
-    def read(self, key: str) -> bytes:
-        return self._call("read", lambda: self.inner.read(key))
+    def read(self, key: str, limit: int) -> bytes:
+        return self._call("read", lambda: self.inner.read(key, limit))
 
     def open(self, key: str) -> BinaryIO:
         return self._call("open", lambda: self.inner.open(key))
@@ -190,7 +191,7 @@ def violations(store: Store) -> list[str]:
     records: dict[str, Record] = {}
     for stored in store.list():
         if is_record_key(stored.key):
-            record = Record.from_json(store.read(stored.key))
+            record = Record.from_json(store.read(stored.key, LIMIT))
             records[record.key] = record
             found.extend(_faults_of(store, record))
     found.extend(
@@ -205,7 +206,7 @@ def _faults_of(store: Store, record: Record) -> Iterator[str]:
     for file in record.files:
         key = f"{record.set}/{record.database}/{file.name}"
         try:
-            content = store.read(key)
+            content = store.read(key, LIMIT)
         except PermanentError:
             yield f"{key} is recorded and not there"
             continue

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from backup_agent.core.reasons import BackupError, PermanentError, Reason
-from backup_agent.stores.store import ConflictError, Store
+from backup_agent.durable import LIMIT
+from backup_agent.stores.store import ConflictError, Store, TooLargeError
 from tests.stores.files import KEY, MIB, PART, ignore, make
 
 OWN = ".agent/lease.json"
@@ -114,7 +115,7 @@ def test_bytes_that_are_not_proven_replace_nothing(store: Store, tmp_path: Path,
         store.replace_artifact(KEY, tmp_path / "source", file, ignore, lambda: None)
 
     assert refused.value.failure.reason is Reason.CHECKSUM_MISMATCH
-    assert store.read(KEY) == (tmp_path / "before").read_bytes()
+    assert store.read(KEY, LIMIT) == (tmp_path / "before").read_bytes()
 
 
 @pytest.mark.parametrize("size", [pytest.param(100, id="one part"), pytest.param(PART + 1, id="a part and a byte")])
@@ -128,7 +129,7 @@ def test_what_may_be_replaced_no_more_stays(store: Store, tmp_path: Path, size: 
     with pytest.raises(ConflictError):
         store.replace_artifact(KEY, tmp_path / "source", file, ignore, refuse)
 
-    assert store.read(KEY) == (tmp_path / "before").read_bytes()
+    assert store.read(KEY, LIMIT) == (tmp_path / "before").read_bytes()
     assert [one.key for one in store.list()] == [KEY]
 
 
@@ -159,7 +160,7 @@ def test_a_source_that_is_gone_is_said_so(store: Store, tmp_path: Path) -> None:
 def test_a_small_object_is_read_back_as_it_was(store: Store) -> None:
     store.create(KEY + ".json", b'{"schema": 1}\n')
 
-    assert store.read(KEY + ".json") == b'{"schema": 1}\n'
+    assert store.read(KEY + ".json", LIMIT) == b'{"schema": 1}\n'
 
 
 def test_creating_the_same_object_again_is_a_success(store: Store) -> None:
@@ -167,7 +168,7 @@ def test_creating_the_same_object_again_is_a_success(store: Store) -> None:
 
     store.create(KEY + ".json", b"{}")
 
-    assert store.read(KEY + ".json") == b"{}"
+    assert store.read(KEY + ".json", LIMIT) == b"{}"
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"{ }", b"{}\n"])
@@ -178,7 +179,7 @@ def test_creating_an_object_that_exists_otherwise_is_refused(store: Store, conte
         store.create(KEY + ".json", content)
 
     assert refused.value.failure.reason is Reason.CHECKSUM_MISMATCH
-    assert store.read(KEY + ".json") == b"{}"
+    assert store.read(KEY + ".json", LIMIT) == b"{}"
 
 
 def test_of_many_who_create_the_same_key_one_wins(store: Store, request: pytest.FixtureRequest) -> None:
@@ -195,18 +196,18 @@ def test_of_many_who_create_the_same_key_one_wins(store: Store, request: pytest.
     with ThreadPoolExecutor(8) as pool:
         winners = [number for number in pool.map(create, range(8)) if number is not None]
 
-    assert [b"%d" % number for number in winners] == [store.read(KEY)]
+    assert [b"%d" % number for number in winners] == [store.read(KEY, LIMIT)]
 
 
 def test_a_swapped_object_is_looked_at_with_its_version(store: Store) -> None:
     first = store.swap(OWN, b"1", None)
-    seen = store.look(OWN)
+    seen = store.look(OWN, LIMIT)
     second = store.swap(OWN, b"2", first)
 
     assert seen is not None
     assert (seen.content, seen.version) == (b"1", first)
     assert second != first
-    assert store.read(OWN) == b"2"
+    assert store.read(OWN, LIMIT) == b"2"
 
 
 def test_a_version_is_that_of_the_content(store: Store) -> None:
@@ -227,7 +228,7 @@ def test_a_swap_of_what_has_changed_meanwhile_is_refused(store: Store, stale: st
 
     assert refused.value.failure.reason is Reason.FOREIGN_ROOT
     assert OWN in refused.value.failure.error
-    assert store.read(OWN) == b"2"
+    assert store.read(OWN, LIMIT) == b"2"
 
 
 def test_a_swap_of_what_is_gone_is_refused(store: Store) -> None:
@@ -237,7 +238,7 @@ def test_a_swap_of_what_is_gone_is_refused(store: Store) -> None:
     with pytest.raises(ConflictError):
         store.swap(OWN, b"2", version)
 
-    assert store.look(OWN) is None
+    assert store.look(OWN, LIMIT) is None
 
 
 @pytest.mark.parametrize("version", [None, "first"])
@@ -263,7 +264,7 @@ def test_of_many_who_swap_the_same_version_one_wins(store: Store, request: pytes
     with ThreadPoolExecutor(8) as pool:
         winners = [number for number in pool.map(swap, range(8)) if number is not None]
 
-    assert [b"%d" % number for number in winners] == [store.read(OWN)]
+    assert [b"%d" % number for number in winners] == [store.read(OWN, LIMIT)]
 
 
 def test_a_store_says_whether_its_writes_are_conditional(store: Store, request: pytest.FixtureRequest) -> None:
@@ -278,15 +279,35 @@ def test_a_stores_clock_is_asked_where_it_has_one(store: Store, request: pytest.
         assert abs(now - datetime.now(UTC)) < timedelta(seconds=5)
 
 
-@pytest.mark.parametrize("read", ["read", "open"])
-def test_what_is_not_there_is_not_found(store: Store, read: str) -> None:
+@pytest.mark.parametrize(
+    "read", [lambda store: store.read(KEY, LIMIT), lambda store: store.open(KEY)], ids=["read", "open"]
+)
+def test_what_is_not_there_is_not_found(store: Store, read: Callable[[Store], object]) -> None:
     with pytest.raises(PermanentError) as refused:
-        getattr(store, read)(KEY)
+        read(store)
 
     assert refused.value.failure.reason is Reason.NOT_FOUND
     assert store.stat(KEY) is None
-    assert store.look(KEY) is None
+    assert store.look(KEY, LIMIT) is None
     assert list(store.list()) == []
+
+
+def test_an_object_larger_than_the_limit_is_not_read_and_can_be_replaced_by_its_version(store: Store) -> None:
+    store.create(OWN, b"x" * 1001)
+
+    assert store.read(OWN, 1001) == b"x" * 1001
+    for read in (store.read, store.look):
+        with pytest.raises(TooLargeError, match="larger than 1000 bytes") as refused:
+            read(OWN, 1000)
+    assert refused.value.failure.reason is Reason.CHECKSUM_MISMATCH
+    store.swap(OWN, b"small", refused.value.version)
+    assert store.read(OWN, 5) == b"small"
+
+
+def test_an_object_without_content_is_read_whatever_the_limit(store: Store) -> None:
+    store.create(KEY, b"")
+
+    assert store.read(KEY, 0) == b""
 
 
 def test_a_part_of_a_key_is_no_key(store: Store) -> None:
@@ -360,7 +381,7 @@ def test_a_deleted_key_is_gone_and_may_be_deleted_again(store: Store) -> None:
 def test_odd_keys_come_back_as_they_went(store: Store, key: str) -> None:
     store.create(key, b"x")
 
-    assert store.read(key) == b"x"
+    assert store.read(key, LIMIT) == b"x"
     assert store.stat(key) is not None
     assert [stored.key for stored in store.list()] == ([] if key.startswith(".") else [key])
     store.delete(key)
@@ -374,8 +395,8 @@ def test_what_is_no_key_is_refused_by_every_method(store: Store, tmp_path: Path)
         "replace_artifact": lambda key: store.replace_artifact(key, tmp_path / "source", file, ignore, lambda: None),
         "create": lambda key: store.create(key, b"x"),
         "swap": lambda key: store.swap(key, b"x", None),
-        "look": store.look,
-        "read": store.read,
+        "look": lambda key: store.look(key, LIMIT),
+        "read": lambda key: store.read(key, LIMIT),
         "open": store.open,
         "stat": store.stat,
         "delete": store.delete,
@@ -401,7 +422,7 @@ def test_an_object_is_read_in_pieces_from_its_start(store: Store, tmp_path: Path
 
 def test_a_store_has_a_name_for_its_messages(store: Store) -> None:
     with pytest.raises(BackupError) as refused:
-        store.read(KEY)
+        store.read(KEY, LIMIT)
 
     assert store.name
     assert store.name in refused.value.failure.error

@@ -22,6 +22,7 @@ from backup_agent.core.owner import Owner
 from backup_agent.core.reasons import Failure, Reason
 from backup_agent.core.records import BackupType, Header, Record
 from backup_agent.core.tasks import CopyTask
+from backup_agent.durable import LIMIT
 from backup_agent.run.copy import Copying
 from backup_agent.run.telling import Teller
 from backup_agent.settings.model import Settings
@@ -95,7 +96,7 @@ def all_is_there(store: Store, volume: Volume) -> None:
     expected = {path.relative_to(volume.root).as_posix() for path in (volume.root / "default").rglob("*.*")}
     assert {stored.key for stored in store.list()} - {owner.KEY} == expected
     for record in volume.records:
-        there = Record.from_json(store.read(record_key(record.key)))
+        there = Record.from_json(store.read(record_key(record.key), LIMIT))
         assert there.model_copy(update={"fencing": None}) == record
         assert (there.fencing or 0) > 0
     assert violations(store) == []
@@ -181,7 +182,7 @@ def test_a_record_that_an_earlier_pass_wrote_under_another_number_is_this_one(vo
     store.create(record_key(first.key), first.model_copy(update={"fencing": 41}).to_json())
 
     assert volume.copy(store)[0] is None
-    assert Record.from_json(store.read(record_key(first.key))).fencing == 41
+    assert Record.from_json(store.read(record_key(first.key), LIMIT)).fencing == 41
     all_is_there(store, volume)
 
 
@@ -193,7 +194,7 @@ def test_a_record_that_comes_between_the_look_and_the_writing_may_differ_in_its_
 
     class Overtaken(MemoryStore):
         def create(self, key: str, content: bytes) -> None:
-            if key == record_key(volume.records[0].key) and self.look(key) is None:
+            if key == record_key(volume.records[0].key) and self.look(key, LIMIT) is None:
                 super().create(key, Record.from_json(content).model_copy(update=theirs).to_json())
             super().create(key, content)
 
@@ -202,7 +203,7 @@ def test_a_record_that_comes_between_the_look_and_the_writing_may_differ_in_its_
 
     assert (failure is None) is same
     assert volume.owed == (0 if same else 3)
-    assert Record.from_json(store.read(record_key(volume.records[0].key))).fencing == 41
+    assert Record.from_json(store.read(record_key(volume.records[0].key), LIMIT)).fencing == 41
 
 
 @pytest.mark.parametrize("what", ["record", "artifact", "no record"])
@@ -221,7 +222,7 @@ def test_what_another_has_put_there_is_not_overwritten_and_ends_the_pass_for_the
     assert failure is not None
     assert failure.reason is Reason.CHECKSUM_MISMATCH
     assert key in failure.error
-    assert store.read(key) == content
+    assert store.read(key, LIMIT) == content
     assert volume.owed == 3
 
 
@@ -249,9 +250,9 @@ def test_where_another_holds_the_lease_or_the_place_all_is_owed_and_both_sides_n
 def test_a_lease_that_is_lost_during_an_upload_gets_no_record(volume: Volume) -> None:
     class Overtaken(MemoryStore):
         def put_artifact(self, *given: Any) -> Any:
-            now = Lease.from_json(self.read(lease.KEY))
+            now = Lease.from_json(self.read(lease.KEY, LIMIT))
             taken = now.model_copy(update={"holder": "z", "token": "z", "seat": "elsewhere", "number": now.number + 1})
-            self.swap(lease.KEY, taken.to_json(), self.look(lease.KEY).version)  # type: ignore[union-attr]  # it is there
+            self.swap(lease.KEY, taken.to_json(), self.look(lease.KEY, LIMIT).version)  # type: ignore[union-attr]  # it is there
             return super().put_artifact(*given)
 
     store = Overtaken("offsite")

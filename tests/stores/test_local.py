@@ -14,6 +14,7 @@ import pytest
 
 from backup_agent.core.reasons import BackupError, PermanentError, Reason
 from backup_agent.core.records import ArtifactFile
+from backup_agent.durable import LIMIT
 from backup_agent.stores.local import LocalStore
 from tests.stores.files import KEY, MIB, describe, ignore, make
 
@@ -158,7 +159,7 @@ def test_where_the_volume_is_not_mounted_nothing_is_made_or_taken_for_empty(tmp_
     store = LocalStore(tmp_path / "absent", name="volume")
     calls: dict[str, Callable[[], object]] = {
         "create": lambda: store.create(KEY, b"x"),
-        "read": lambda: store.read(KEY),
+        "read": lambda: store.read(KEY, LIMIT),
         "stat": lambda: store.stat(KEY),
         "list": lambda: list(store.list()),
         "delete": lambda: store.delete(KEY),
@@ -183,7 +184,7 @@ def test_a_symbolic_link_in_the_way_is_not_followed(store: LocalStore, root: Pat
     for attempt in (
         lambda: store.create(KEY, b"x"),
         lambda: store.put_artifact(KEY, tmp_path / "source", make(tmp_path / "source", 1), ignore),
-        lambda: store.read("default/orders/secret"),
+        lambda: store.read("default/orders/secret", LIMIT),
         lambda: store.delete("default/orders/secret"),
     ):
         with pytest.raises(PermanentError) as refused:
@@ -203,7 +204,7 @@ def test_a_symbolic_link_under_the_key_is_neither_read_nor_replaced(
 
     assert store.stat(KEY) is None
     assert list(store.list()) == []
-    for attempt in (lambda: store.read(KEY), lambda: store.create(KEY, b"outside")):
+    for attempt in (lambda: store.read(KEY, LIMIT), lambda: store.create(KEY, b"outside")):
         with pytest.raises(PermanentError):
             attempt()
 
@@ -233,7 +234,7 @@ def test_what_is_no_regular_file_is_no_object(store: LocalStore, root: Path, kin
     assert store.stat(KEY) is None
     assert list(store.list()) == []
     with pytest.raises(BackupError):
-        store.read(KEY)
+        store.read(KEY, LIMIT)
     with pytest.raises(BackupError):
         store.create(KEY, b"x")
 
@@ -278,7 +279,7 @@ def test_killed_at_any_step_a_key_holds_all_or_nothing_and_the_next_try_succeeds
         child = multiprocessing.get_context("fork").Process(target=store_and_die, args=(root, source, step, links))
         child.start()
         child.join()
-        contents = {stored.key: store.read(stored.key) for stored in store.list()}
+        contents = {stored.key: store.read(stored.key, 3 * MIB) for stored in store.list()}
 
         assert contents in ({}, {KEY: source.read_bytes()}, {KEY: source.read_bytes(), KEY + ".json": b"{}"})
         store.put_artifact(KEY, source, file, ignore)

@@ -16,6 +16,7 @@ from backup_agent.catalog.copies import Notes
 from backup_agent.core.answers import Outcome, PlaceResult
 from backup_agent.core.reasons import BackupError
 from backup_agent.core.tasks import PruneTask
+from backup_agent.durable import LIMIT
 from backup_agent.run.prune import Place, prune
 from backup_agent.run.telling import Teller
 from backup_agent.settings.model import VOLUME, Settings
@@ -56,7 +57,7 @@ class Pruned:
         return prune(task, self.place, Teller(lambda line: self.told.append(json.loads(line))))
 
     def seen(self) -> dict[str, bytes]:
-        return {stored.key: self.store.inner.read(stored.key) for stored in self.store.inner.list()}
+        return {stored.key: self.store.inner.read(stored.key, LIMIT) for stored in self.store.inner.list()}
 
     def wrong(self) -> list[str]:
         """Return what is wrong with what stands there, whatever went wrong."""
@@ -176,7 +177,7 @@ def test_the_lease_of_a_pass_that_failed_is_given_up(tmp_path: Path) -> None:
     with suppress(BackupError):
         pruned.prune()
 
-    assert json.loads(pruned.store.inner.read(".agent/lease.json"))["released"]
+    assert json.loads(pruned.store.inner.read(".agent/lease.json", LIMIT))["released"]
 
 
 def test_a_deletion_that_a_later_pass_ends_is_told(tmp_path: Path) -> None:

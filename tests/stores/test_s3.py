@@ -13,6 +13,7 @@ import pytest
 import trustme
 
 from backup_agent.core.reasons import BackupError, PermanentError, Reason, TransientError
+from backup_agent.durable import LIMIT
 from backup_agent.run.places import hold_place
 from backup_agent.settings.model import Settings
 from backup_agent.stores.part_body import PartBody
@@ -490,7 +491,7 @@ def test_a_store_without_conditional_writes_is_known(
     store.create(KEY, b"{}")
     with pytest.raises(PermanentError):
         store.create(KEY, b"other")
-    assert store.read(KEY) == b"{}"
+    assert store.read(KEY, LIMIT) == b"{}"
 
 
 def test_holding_a_place_costs_five_requests_one_of_which_a_copy_makes_anyway(
@@ -517,7 +518,7 @@ def test_swapping_with_a_lost_answer_succeeds(behind_proxy: S3Store, proxy: Faul
 
     second = behind_proxy.swap(KEY, b"2", first)
 
-    assert behind_proxy.look(KEY) == Seen(b"2", second)
+    assert behind_proxy.look(KEY, LIMIT) == Seen(b"2", second)
 
 
 def test_what_is_swapped_is_readable_at_once_whatever_artifacts_are_stored_as(s3_store: Callable[..., S3Store]) -> None:
@@ -535,7 +536,7 @@ def test_creating_with_a_lost_answer_succeeds(behind_proxy: S3Store, proxy: Faul
 
     behind_proxy.create(KEY, b"{}")
 
-    assert behind_proxy.read(KEY) == b"{}"
+    assert behind_proxy.read(KEY, LIMIT) == b"{}"
 
 
 def test_a_download_that_breaks_off_is_transient(behind_proxy: S3Store, proxy: FaultProxy, source: Path) -> None:

@@ -1,5 +1,6 @@
 """What goes wrong on the way to S3, as far as no server is needed to see it."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import trustme
 from botocore import exceptions
 
 from backup_agent.core.reasons import BackupError, PermanentError, Reason, TransientError
+from backup_agent.durable import LIMIT
 from backup_agent.stores.s3 import S3Store, check_put_options
 from backup_agent.stores.s3.bucket import _failure_of
 from backup_agent.stores.s3.store import _digest_in
@@ -140,7 +142,7 @@ def test_without_credentials_that_is_said(monkeypatch: pytest.MonkeyPatch) -> No
     store = S3Store(bucket="bucket", prefix="demo", endpoint_url="http://127.0.0.1:1", region="x")
 
     with pytest.raises(PermanentError) as refused:
-        store.read(KEY)
+        store.read(KEY, LIMIT)
 
     assert refused.value.failure.reason is Reason.STORAGE_AUTH
 
@@ -163,6 +165,13 @@ def test_a_ca_file_that_is_none_is_said_at_once(tmp_path: Path, content: bytes |
         S3Store(bucket="bucket", prefix="demo", region="x", ca_file=tmp_path / "ca.pem")
 
     assert "ca_file" in refused.value.failure.advice
+
+
+def test_a_fifo_is_no_ca_file_and_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "ca.pem")
+
+    with pytest.raises(PermanentError, match="a FIFO, not a regular file"):
+        S3Store(bucket="bucket", prefix="demo", region="x", ca_file=tmp_path / "ca.pem")
 
 
 def test_a_ca_file_is_taken(tmp_path: Path) -> None:

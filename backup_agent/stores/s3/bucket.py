@@ -6,29 +6,37 @@ A newcomer would let an exception of botocore's out, or quote one that holds a s
 import hashlib
 import re
 import ssl
+import threading
 import time
 from base64 import b64encode
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import boto3.session
 import botocore.session
 from botocore import exceptions, xform_name
 from botocore.config import Config
 
-from backup_agent.core.reasons import BackupError
-from backup_agent.stores.part_body import SendingStoppedError
+from backup_agent import durable, quoting
+from backup_agent.core.reasons import BackupError, PermanentError, Reason, TransientError
+from backup_agent.stores.part_body import PartBody, SendingStoppedError
 from backup_agent.stores.s3 import failures
+from backup_agent.stores.store import Seen, TooLargeError
 
 Answer = dict[str, Any]
 """What botocore makes of a response: its shape is in S3's reference, botocore has no types."""
 
+Result = TypeVar("Result")
+
+_BLOCK = 256 * 1024
 _CONNECTIONS = 4
 _ATTEMPTS = 5
 _CONNECT_TIMEOUT = 10
@@ -73,10 +81,20 @@ _EXCEPTIONS: tuple[tuple[type[Exception], failures.Meaning], ...] = (
     (ValueError, failures.ENDPOINT),
 )
 
-_UNQUOTABLE = (exceptions.ParamValidationError, exceptions.CredentialRetrievalError, exceptions.ConfigParseError)
-"""Their text may hold a value of put_options, or what a credential helper printed."""
-_LONGEST_TEXT = 500
-_USER_INFO = re.compile(r"//[^/@\s]*@")
+DEADLINE = 300.0
+"""Seconds for one small request with all its repetitions and its whole answer: some four times what a slow store needs.
+
+The timeouts of botocore are for one read of the socket each: a store that sends a byte a second would hold us for ever.
+"""
+
+_PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/+=-]{0,99}")
+"""An error code or a request id as stores send them; anything else is not quoted."""
+_UNSENDABLE = re.compile(r"[^\x21-\x7e]")
+_VARIABLES = {
+    "access key": "AWS_ACCESS_KEY_ID",
+    "secret key": "AWS_SECRET_ACCESS_KEY",
+    "session token": "AWS_SESSION_TOKEN",
+}
 
 
 class Bucket:
@@ -105,8 +123,11 @@ class Bucket:
         self._told_at: tuple[datetime, float] | None = None
         with self.classified("connect", ""):
             if ca_file:
+                durable.read(ca_file, follow=True)  # a FIFO would be waited for
                 ssl.create_default_context(cafile=ca_file)  # boto3 takes an absent file for a broken connection
-            self._client = boto3.session.Session().client(
+            session = boto3.session.Session()
+            self._credentials = session.get_credentials()
+            self._client = session.client(
                 "s3",
                 endpoint_url=endpoint_url,
                 region_name=region,
@@ -129,6 +150,7 @@ class Bucket:
                 ),
             )
             self._client.meta.events.register("response-received.s3", self._answered)
+            self._client.meta.events.register("before-sign.s3", self._check_credentials)
 
     @cached_property
     def creates_conditionally(self) -> bool:
@@ -175,18 +197,65 @@ class Bucket:
             with suppress(ValueError):
                 self._told_at = (parsedate_to_datetime(date).astimezone(UTC), time.monotonic())
 
+    def _check_credentials(self, **_: object) -> None:
+        """Raise PermanentError if a credential cannot be sent: the HTTP client would quote it in its own error."""
+        if self._credentials is None:
+            return
+        now = self._credentials.get_frozen_credentials()
+        for name, value in (
+            ("access key", now.access_key),
+            ("secret key", now.secret_key),
+            ("session token", now.token),
+        ):
+            if found := _UNSENDABLE.search(value or ""):
+                method = str(self._credentials.method)
+                where = _VARIABLES[name] if method == "env" else f"{name} of boto3's source {method!r}"
+                what = "a line break" if found[0] in "\r\n" else "a character that is not printable ASCII"
+                raise PermanentError(
+                    Reason.STORAGE_AUTH,
+                    f"{self._store}: the credential in {where} contains {what}",
+                    "set it again without that character; `echo` and editors add a newline, `printf %s` does not",
+                )
+
     def ask(self, operation: str, key: str, refusals: tuple[str, ...], **parameters: object) -> tuple[Answer, str]:
         """Call an operation; return its answer, or nothing and which of `refusals` came: those the caller can take.
 
         A parameter that is None takes the option of that name away.
         """
+        act = partial(self._act, operation, key, refusals, Key=self.prefix + key, **parameters)
+        # Bytes of an artifact take their time, and may be throttled; a large upload is put together for minutes.
+        if isinstance(parameters.get("Body"), PartBody) or operation == "CompleteMultipartUpload":
+            return act()
+        return self._in_time(operation, key, act)
+
+    def small(self, key: str, limit: int, refusals: tuple[str, ...], **parameters: object) -> Seen | None:
+        """Return an object of at most `limit` bytes with its ETag; None if one of `refusals` came.
+
+        Raise TooLargeError if it is larger. No more than a byte beyond the limit is read of it.
+        """
+
+        def read() -> Seen | None:
+            answer, refused = self._act("GetObject", key, refusals, Key=self.prefix + key, **parameters)
+            if refused:
+                return None
+            content = bytearray()
+            with self.classified("GetObject", key), closing(answer["Body"]) as body:
+                large = answer.get("ContentLength", 0) > limit
+                while not large and (block := body.read(min(_BLOCK, limit + 1 - len(content)))):
+                    content += block
+                    large = len(content) > limit
+            if large:
+                raise TooLargeError(self.where(key), limit, self.told(answer, "ETag", key))
+            return Seen(bytes(content), self.told(answer, "ETag", key))
+
+        return self._in_time("GetObject", key, read)
+
+    def _act(self, operation: str, key: str, refusals: tuple[str, ...], /, **parameters: object) -> tuple[Answer, str]:
         given = {**self._known_to(operation), **parameters}
         with self.classified(operation, key):
             try:
                 answer: Answer = getattr(self._client, xform_name(operation))(
-                    Bucket=self._bucket,
-                    Key=self.prefix + key,
-                    **{name: value for name, value in given.items() if value is not None},
+                    Bucket=self._bucket, **{name: value for name, value in given.items() if value is not None}
                 )
             except exceptions.ClientError as error:
                 if (code := code_of(error)) in refusals:
@@ -194,17 +263,78 @@ class Bucket:
                 raise
         return answer, ""
 
+    def _in_time(self, operation: str, key: str, act: Callable[[], Result]) -> Result:
+        """Return what `act` returns; raise TransientError if it has not ended by the deadline.
+
+        It runs in a thread, which is left behind then: nothing else ends a read that gets a byte now and then.
+        """
+        outcome: Future[Result] = Future()
+
+        def run() -> None:
+            try:
+                outcome.set_result(act())
+            except BaseException as error:  # noqa: BLE001  raised again by the caller
+                outcome.set_exception(error)
+
+        threading.Thread(target=run, name=operation, daemon=True).start()
+        try:
+            return outcome.result(DEADLINE)
+        except FutureTimeoutError:
+            if outcome.done():
+                raise
+            raise TransientError(
+                Reason.STORAGE_UNREACHABLE,
+                f"{self.where(key)}: {operation}: no whole answer within {DEADLINE:g} s",
+                "the store, or something before it, answers too slowly: look at its health and at the network",
+            ) from None
+
     def call(self, operation: str, key: str, **parameters: object) -> Answer:
         """Call an operation that must succeed."""
         return self.ask(operation, key, (), **parameters)[0]
 
-    def pages(self, operation: str, prefix: str, name: str, **parameters: object) -> Iterator[Answer]:
-        """Yield all that a listing has under `name`; `prefix` is the listing's, or the key it is about."""
-        about = {"Key" if operation == "ListParts" else "Prefix": self.prefix + prefix}
-        with self.classified(operation, prefix):
-            for page in self._client.get_paginator(xform_name(operation)).paginate(
-                Bucket=self._bucket, **about, **self._known_to(operation), **parameters
-            ):
+    def objects(self, prefix: str) -> Iterator[Answer]:
+        """Yield all objects below a prefix; raise TransientError if the listing is not whole.
+
+        What is missing in a listing would be taken for gone. So the pages are not left to botocore, which takes a
+        truncated page without a token for the last one.
+        """
+        tokens: set[str] = set()
+        token: str | None = None
+        while True:
+            act = partial(self._act, "ListObjectsV2", prefix, (), Prefix=self.prefix + prefix, ContinuationToken=token)
+            page, _ = self._in_time("ListObjectsV2", prefix, act)
+            for found in page.get("Contents", ()):
+                if not found["Key"].startswith(self.prefix + prefix):
+                    raise self._not_whole(prefix, "it has a key that does not begin with the prefix asked for")
+                yield found
+            if "IsTruncated" not in page:
+                raise self._not_whole(prefix, "the answer does not say whether more follows")
+            if not page["IsTruncated"]:
+                return
+            token = page.get("NextContinuationToken")
+            if not token:
+                raise self._not_whole(prefix, "more follows, by the answer, and there is no token to ask for it")
+            if token in tokens:
+                raise self._not_whole(prefix, "the answer gives a token to go on that was used before")
+            tokens.add(token)
+
+    def _not_whole(self, prefix: str, found: str) -> TransientError:
+        return TransientError(
+            Reason.STORAGE_UNREACHABLE,
+            f"{self.where(prefix)}: ListObjectsV2: the listing is not whole: {found}",
+            "nothing is decided by half a listing; look at the store, and at proxies before it",
+        )
+
+    def pages(self, operation: str, key: str, name: str, **parameters: object) -> Iterator[Answer]:
+        """Yield what a listing of uploads or parts has under `name`. One that is not whole costs sending again."""
+        about = {"Key" if operation == "ListParts" else "Prefix": self.prefix + key}
+        with self.classified(operation, key):
+            pages = iter(
+                self._client.get_paginator(xform_name(operation)).paginate(
+                    Bucket=self._bucket, **about, **self._known_to(operation), **parameters
+                )
+            )
+            while (page := self._in_time(operation, key, partial(next, pages, None))) is not None:
                 yield from page.get(name, ())
 
     @contextmanager
@@ -216,6 +346,13 @@ class Bucket:
             raise stopped.because from stopped
         except (exceptions.ClientError, exceptions.BotoCoreError, ValueError, OSError) as error:
             raise _failure_of(f"{self.where(key)}: {operation}", error) from error
+
+    def told(self, answer: Answer, name: str, key: str) -> Any:  # noqa: ANN401  what botocore makes of it
+        """Return a field of an answer that every store sends; raise TransientError if it is missing."""
+        if name not in answer:
+            text = f"{self.where(key)}: the answer has no {name}"
+            raise TransientError(Reason.STORAGE_UNREACHABLE, text, "look at the store, and at proxies before it")
+        return answer[name]
 
     def where(self, key: str) -> str:
         """Return how a key is called in messages."""
@@ -260,14 +397,46 @@ def _failure_of(doing: str, error: Exception) -> BackupError:
     if isinstance(error, exceptions.ClientError):
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         meaning = failures.meaning_of(code_of(error), status)
-        text = code_of(error)
-        # Some stores quote the key, or what they signed, when they refuse a signature.
-        if meaning is not failures.KEY and (said := error.response.get("Error", {}).get("Message")):
-            text += f": {said}"
+        text = _refusal(error)
     else:
         meaning = next(meaning for kind, meaning in _EXCEPTIONS if isinstance(error, kind))
         if "CERTIFICATE_VERIFY_FAILED" in str(error):
             meaning = failures.CERTIFICATE
-        text = type(error).__name__ if isinstance(error, _UNQUOTABLE) else str(error)
-    text = _USER_INFO.sub("//", " ".join(text.split()))[:_LONGEST_TEXT]
+        text = _kind_of(error)
     return meaning.kind(meaning.reason, f"{doing}: {text}", meaning.hint)
+
+
+def _refusal(error: exceptions.ClientError) -> str:
+    """Return what may be quoted of a refusal: code, status and request id.
+
+    The store's message is left out: stores quote keys, tokens and headers there. Its log has it, under the request id.
+    """
+    about = error.response.get("ResponseMetadata", {})
+    status, code, request = about.get("HTTPStatusCode"), code_of(error), str(about.get("RequestId", ""))
+    words = [f"HTTP {status}"] if status else []
+    words += [f"request {request}"] if _PLAIN.fullmatch(request) else []
+    if _PLAIN.fullmatch(code) and not code.isdecimal():
+        return f"{code} ({', '.join(words)})" if words else code
+    return ", ".join(words) or "refused"
+
+
+def _kind_of(error: Exception) -> str:
+    """Return what may be quoted of what botocore raised: its kind, and what the system said beneath it."""
+    if isinstance(error, OSError):
+        return f"{error.filename}: {quoting.shown(error)}" if error.filename else quoting.shown(error)
+    said = next((one.strerror for one in _beneath(error) if isinstance(one, OSError) and one.errno is not None), None)
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__
+
+
+def _beneath(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and what led to it, also where botocore and urllib3 keep that in fields of their own."""
+    ahead, seen = [error], set()
+    while ahead:
+        one = ahead.pop(0)
+        if id(one) not in seen:
+            seen.add(id(one))
+            yield one
+            kept = getattr(one, "kwargs", None)
+            inside = kept.get("error") if isinstance(kept, dict) else None
+            led = (inside, getattr(one, "reason", None), one.__cause__, one.__context__, *one.args)
+            ahead += [each for each in led if isinstance(each, BaseException)]

@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from backup_agent.core.parts import whole_digest
 from backup_agent.core.reasons import PermanentError, Reason, TransientError
 from backup_agent.core.records import ArtifactFile
+from backup_agent.durable import LIMIT
 from backup_agent.stores.keys import is_listed, other_content, parts_of
 from backup_agent.stores.part_body import Throttle
 from backup_agent.stores.s3.bucket import ABSENT, EXISTS, PROBE, RACE, Bucket, whole
 from backup_agent.stores.s3.sending import Sending
 from backup_agent.stores.s3.upload import Upload
 from backup_agent.stores.source import open_source
-from backup_agent.stores.store import ConflictError, Permit, Progress, Seen, Stored
+from backup_agent.stores.store import ConflictError, Permit, Progress, Seen, Stored, TooLargeError
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -122,15 +123,20 @@ class S3Store:
             else self._bucket.ask("PutObject", key, EXISTS, **whole(content), **self._bucket.if_absent)
         )
         # A store with checksums says which one it compared.
-        if (refused or "ChecksumSHA256" not in answer) and self.read(key) != content:
+        if (refused or "ChecksumSHA256" not in answer) and not self._holds(key, content):
             raise other_content(self._bucket.where(key))
 
-    def look(self, key: str) -> Seen | None:
+    def _holds(self, key: str, content: bytes) -> bool:
+        """Tell whether an object has this very content."""
+        try:
+            return self.read(key, len(content)) == content
+        except TooLargeError:
+            return False
+
+    def look(self, key: str, limit: int) -> Seen | None:
         """Return a small object with its ETag, or None."""
         parts_of(key)
-        with self._bucket.classified("GetObject", key):
-            found, absent = self._bucket.ask("GetObject", key, ABSENT, ChecksumMode="ENABLED")
-            return None if absent else Seen(found["Body"].read(), found["ETag"])
+        return self._bucket.small(key, limit, ABSENT, ChecksumMode="ENABLED")
 
     def swap(self, key: str, content: bytes, version: str | None) -> str:
         """Replace a small object if its ETag is still that; where nothing is conditional, after a look."""
@@ -138,14 +144,25 @@ class S3Store:
         condition: dict[str, str] = {}
         if self.conditional_writes:
             condition = {"IfNoneMatch": "*"} if version is None else {"IfMatch": version}
-        elif (found.version if (found := self.look(key)) else None) != version:
+        elif (found.version if (found := self._looked_at(key)) else None) != version:
             return self._swapped_before(key, content, found)
         # AWS says 404 to a condition on what is gone, 409 to a race.
         answer, refused = self._bucket.ask(
             "PutObject", key, (*EXISTS, *ABSENT, RACE), **whole(content), **_CHANGES_OFTEN, **condition
         )
-        etag: str = self._swapped_before(key, content, self.look(key)) if refused else answer["ETag"]
+        etag: str = (
+            self._swapped_before(key, content, self._looked_at(key))
+            if refused
+            else self._bucket.told(answer, "ETag", key)
+        )
         return etag
+
+    def _looked_at(self, key: str) -> Seen | None:
+        """Return an object that is about to be replaced, without its content where that is no small one."""
+        try:
+            return self.look(key, LIMIT)
+        except TooLargeError as error:
+            return Seen(b"", error.version)
 
     def _swapped_before(self, key: str, content: bytes, found: Seen | None) -> str:
         """Return the version of what stands there if it is this content."""
@@ -153,9 +170,9 @@ class S3Store:
             raise ConflictError(self._bucket.where(key))
         return found.version
 
-    def read(self, key: str) -> bytes:
+    def read(self, key: str, limit: int) -> bytes:
         """Return a small object, compared with its digest where the store keeps one."""
-        return self._content(key, ChecksumMode="ENABLED")
+        return self._content(key, limit, ChecksumMode="ENABLED")
 
     def open(self, key: str) -> BinaryIO:
         """Return an artifact's file for reading from its start."""
@@ -170,13 +187,12 @@ class S3Store:
         """
         parts_of(key)
         head, absent = self._bucket.ask("HeadObject", key, ABSENT, ChecksumMode="ENABLED")
-        return None if absent else Stored(key, head["ContentLength"], _digest_in(head))
+        return None if absent else Stored(key, self._bucket.told(head, "ContentLength", key), _digest_in(head))
 
     def list(self, prefix: str = "") -> Iterator[Stored]:
         """Yield everything below a prefix, in the order of the keys; 100,000 keys take 20 MiB until it is through."""
         listed = (
-            (found["Key"].removeprefix(self._bucket.prefix), found["Size"])
-            for found in self._bucket.pages("ListObjectsV2", prefix, "Contents")
+            (found["Key"].removeprefix(self._bucket.prefix), found["Size"]) for found in self._bucket.objects(prefix)
         )
         # S3 lists in the order of the bytes, SeaweedFS folder by folder (a/b before a-b).
         for key, size in sorted(entry for entry in listed if is_listed(entry[0])):
@@ -228,14 +244,15 @@ class S3Store:
         for offset in sorted({last * step // (_READ_BACK - 1) for step in range(_READ_BACK)}):
             expected = os.pread(upload.descriptor, _READ_BACK_SIZE, offset)
             end = offset + len(expected) - 1
-            if expected and self._content(upload.key, Range=f"bytes={offset}-{end}") != expected:
+            if expected and self._content(upload.key, _READ_BACK_SIZE, Range=f"bytes={offset}-{end}") != expected:
                 raise self._altered(upload, f"bytes {offset} to {end} differ")
 
-    def _content(self, key: str, **parameters: str) -> bytes:
+    def _content(self, key: str, limit: int, **parameters: str) -> bytes:
         parts_of(key)
-        with self._bucket.classified("GetObject", key):
-            content: bytes = self._bucket.call("GetObject", key, **parameters)["Body"].read()
-        return content
+        found = self._bucket.small(key, limit, (), **parameters)
+        if found is None:
+            raise TypeError("an object that is absent was to be refused")
+        return found.content
 
     def _altered(self, upload: Upload, found: str) -> PermanentError:
         return PermanentError(
@@ -283,5 +300,5 @@ def _digest_in(head: dict[str, Any]) -> str | None:
     if "-" in checksum:  # a composite: the number of parts follows, and base64 has no dash
         return f"sha256-parts:{checksum}"
     # S3 has SHA-256 of a whole object only where it came in one. moto leaves the number off, and has it in the ETag.
-    _, _, parts = head["ETag"].strip('"').partition("-")
+    _, _, parts = head.get("ETag", "").strip('"').partition("-")
     return f"sha256-parts:{checksum}-{parts}" if parts.isdecimal() else whole_digest(b64decode(checksum).hex())

@@ -1,0 +1,101 @@
+"""An HTTP server that answers as a test says: pages that end too soon, bytes that come one by one, bodies without end."""
+
+from collections.abc import Callable, Iterable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Event, Thread
+from types import TracebackType
+from typing import Self
+from xml.sax.saxutils import escape
+
+DRIP_SECONDS = 0.02
+
+
+class OddServer:
+    """Listens on a free port of 127.0.0.1 while it is entered. `answer` gives the raw bytes of each answer, by its path."""
+
+    def __init__(self, answer: Callable[[str], Iterable[bytes]]) -> None:
+        self.answer = answer
+        self.closing = Event()
+        self.paths: list[str] = []
+        self.sent = 0
+        self._server = _Server(("127.0.0.1", 0), _Handler)
+        self._server.odd = self
+        self._thread = Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+
+    @property
+    def endpoint_url(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.closing.set()
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def drip(self, content: bytes) -> Iterator[bytes]:
+        """Yield a byte now and then, the content over and over, until the server closes."""
+        while True:
+            for number in range(len(content)):
+                if self.closing.wait(DRIP_SECONDS):
+                    return
+                yield content[number : number + 1]
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    odd: OddServer
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that hangs up is no error."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: _Server
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        odd = self.server.odd
+        odd.paths.append(self.path)
+        self.close_connection = True
+        for block in odd.answer(self.path):
+            self.wfile.write(block)
+            self.wfile.flush()
+            odd.sent += len(block)
+
+    do_HEAD = do_PUT = do_DELETE = do_GET  # noqa: N815  names that the base class calls
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+def head(status: int = 200, **headers: str) -> bytes:
+    """Return the head of an answer; underscores of names are dashes."""
+    lines = [f"HTTP/1.1 {status} Odd", *(f"{name.replace('_', '-')}: {value}" for name, value in headers.items())]
+    return "".join(f"{line}\r\n" for line in (*lines, "Connection: close", "")).encode()
+
+
+def whole(body: bytes, status: int = 200, **headers: str) -> Iterator[bytes]:
+    """Yield an answer that is in order."""
+    yield head(status, Content_Length=str(len(body)), **headers)
+    yield body
+
+
+def page(*keys: str, more: str = "<IsTruncated>false</IsTruncated>") -> bytes:
+    """Return a page of ListObjectsV2."""
+    contents = "".join(f"<Contents><Key>{escape(key)}</Key><Size>1</Size></Contents>" for key in keys)
+    return (
+        f'<?xml version="1.0"?><ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">{contents}{more}'
+        "</ListBucketResult>"
+    ).encode()
+
+
+def truncated(token: str | None) -> str:
+    """Return what a page says that more follows, with a token to ask for it."""
+    told = "" if token is None else f"<NextContinuationToken>{token}</NextContinuationToken>"
+    return f"<IsTruncated>true</IsTruncated>{told}"

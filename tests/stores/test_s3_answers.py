@@ -1,0 +1,326 @@
+"""What the S3 store makes of answers that are not whole, do not end, or come byte by byte; and what it quotes of them."""
+
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, suppress
+from functools import partial
+from itertools import repeat
+from pathlib import Path
+from typing import cast
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from backup_agent.catalog.diff import diff
+from backup_agent.catalog.index import HEAD
+from backup_agent.catalog.rebuild import rebuild
+from backup_agent.core.reasons import BackupError, PermanentError, Reason, TransientError
+from backup_agent.core.tasks import PruneTask
+from backup_agent.run.prune import Place, prune
+from backup_agent.run.telling import Teller
+from backup_agent.settings.model import Settings
+from backup_agent.stores.s3 import S3Store
+from backup_agent.stores.store import Store, TooLargeError
+from tests.stores.files import KEY
+from tests.stores.odd_server import OddServer, head, page, truncated, whole
+
+pytestmark = pytest.mark.usefixtures("credentials")
+
+Answering = Callable[[Callable[[str], Iterable[bytes]]], OddServer]
+
+
+@pytest.fixture
+def serve() -> Iterator[Answering]:
+    """Start a server that answers as a function says."""
+    with ExitStack() as stack:
+        yield lambda answer: stack.enter_context(OddServer(answer))
+
+
+@pytest.fixture(autouse=True)
+def _once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Repeat no request: what is answered badly is answered badly again."""
+    monkeypatch.setattr("backup_agent.stores.s3.bucket._ATTEMPTS", 1)
+
+
+def store_at(server: OddServer, prefix: str = "demo") -> S3Store:
+    return S3Store(
+        bucket="bucket", prefix=prefix, endpoint_url=server.endpoint_url, region="us-east-1", path_style=True
+    )
+
+
+def asked(path: str, name: str) -> str | None:
+    return parse_qs(urlsplit(path).query).get(name, [None])[0]
+
+
+# Listings that are not whole
+
+
+def second_page(path: str) -> bytes:
+    token = asked(path, "continuation-token")
+    return page("demo/a/b/1", more=truncated("next")) if token is None else page("demo/a/b/2")
+
+
+NOT_WHOLE: dict[str, tuple[Callable[[str], bytes], str]] = {
+    "truncated without a token": (lambda _: page("demo/a/b/1", more=truncated(None)), "no token"),
+    "truncated with an empty token": (lambda _: page("demo/a/b/1", more=truncated("")), "no token"),
+    "truncated and empty": (lambda _: page(more=truncated(None)), "no token"),
+    "the same token again": (lambda _: page("demo/a/b/1", more=truncated("t")), "used before"),
+    "two tokens in turn": (
+        lambda path: page(more=truncated("a" if asked(path, "continuation-token") == "b" else "b")),
+        "used before",
+    ),
+    "without a word on what follows": (lambda _: page("demo/a/b/1", more=""), "does not say whether more follows"),
+    "an empty body": (lambda _: b"", "does not say whether more follows"),
+    "another document": (lambda _: b"<html><body>Welcome</body></html>", "does not say whether more follows"),
+    "a key of another prefix": (lambda _: page("other/a/b/1"), "does not begin with the prefix"),
+}
+
+
+@pytest.mark.parametrize("name", NOT_WHOLE)
+def test_a_listing_that_is_not_whole_is_an_error(serve: Answering, name: str) -> None:
+    answer, words = NOT_WHOLE[name]
+    server = serve(lambda path: whole(answer(path)))
+
+    with pytest.raises(TransientError, match="the listing is not whole") as refused:
+        list(store_at(server).list())
+
+    assert refused.value.failure.reason is Reason.STORAGE_UNREACHABLE
+    assert words in refused.value.failure.error
+    assert "proxies" in refused.value.failure.advice
+
+
+def test_a_listing_in_pages_is_whole(serve: Answering) -> None:
+    server = serve(lambda path: whole(second_page(path)))
+
+    assert [one.key for one in store_at(server).list()] == ["a/b/1", "a/b/2"]
+
+
+def test_a_listing_of_nothing_is_nothing(serve: Answering) -> None:
+    assert list(store_at(serve(lambda _: whole(page()))).list()) == []
+
+
+@pytest.mark.parametrize("name", NOT_WHOLE)
+def test_a_listing_that_is_not_whole_reaches_no_index_no_diff_and_no_retention(
+    serve: Answering, tmp_path: Path, name: str
+) -> None:
+    answer, _ = NOT_WHOLE[name]
+    server = serve(
+        lambda path: whole(answer(path)) if asked(path, "list-type") else whole(b"", 404)  # all else is not there
+    )
+    (tmp_path / "index").write_bytes(HEAD)
+    settings = Settings.model_validate(
+        {
+            "cluster": "demo",
+            "neo4j": {"uri": "neo4j://x"},
+            "storage": {"root": str(tmp_path), "destinations": {"s3": {"bucket": "bucket", "retention": {"last": 1}}}},
+        }
+    )
+    told: list[str] = []
+
+    for attempt in (
+        lambda: rebuild(store_at(server), tmp_path / "index", root=tmp_path, notes=None),
+        lambda: list(diff(store_at(server), tmp_path / "index")),
+        lambda: prune(
+            PruneTask(run="prune-1", place="s3", settings={}),
+            Place("s3", cast("Store", _Unowned(store_at(server))), settings),
+            Teller(told.append),
+        ),
+    ):
+        with pytest.raises(BackupError, match="the listing is not whole"):
+            attempt()
+    assert (tmp_path / "index").read_bytes() == HEAD
+    assert "pruned" not in {json.loads(line)["event"] for line in told}
+
+
+class _Unowned:
+    """A store of which nobody has ever said whose it is, and whose every write succeeds: the listing alone is odd."""
+
+    conditional_writes = False
+
+    def __init__(self, inner: S3Store) -> None:
+        self.name = "s3"
+        self.list = inner.list
+        self.now = inner.now
+
+    def look(self, _key: str, _limit: int) -> None:
+        return None
+
+    def swap(self, _key: str, _content: bytes, _version: str | None) -> str:
+        return "1"
+
+
+# Answers that are too large, or do not end
+
+
+def test_of_an_object_that_is_too_large_by_its_head_nothing_is_read(serve: Answering) -> None:
+    size = 300 * 2**20
+
+    def answer(_: str) -> Iterator[bytes]:
+        yield head(Content_Length=str(size), ETag='"1"')
+        yield from repeat(bytes(2**20), size // 2**20)
+
+    server = serve(answer)
+
+    with pytest.raises(TooLargeError, match="larger than 1000 bytes") as refused:
+        store_at(server).read(KEY, 1000)
+    with pytest.raises(TooLargeError):
+        store_at(server).look(KEY, 1000)
+    assert refused.value.version == '"1"'
+    assert server.sent < 2 * size // 10  # what the sockets hold
+
+
+def test_of_an_object_without_end_no_more_than_the_limit_is_kept(serve: Answering) -> None:
+    def answer(_: str) -> Iterator[bytes]:
+        yield head(Transfer_Encoding="chunked", ETag='"1"')
+        while not server.closing.is_set():
+            yield b"10000\r\n" + bytes(0x10000) + b"\r\n"
+
+    server = serve(answer)
+
+    with pytest.raises(TooLargeError, match="larger than 1000 bytes"):
+        store_at(server).read(KEY, 1000)
+
+
+STARTS = {
+    "from the first byte": b"",
+    "in the headers": b"HTTP/1.1 200 OK\r\n",
+    "in a body that is too large": head(Content_Length="1000000000", ETag='"1"'),
+    "in the body": head(Content_Length="1000", ETag='"1"'),
+    "in a body of unknown size": head(Transfer_Encoding="chunked", ETag='"1"'),
+}
+
+
+@pytest.mark.parametrize(
+    ("operation", "start"),
+    [
+        *(("read", start) for start in STARTS),
+        *((operation, "in the headers") for operation in ("look", "list", "stat", "swap", "create", "delete")),
+    ],
+)
+def test_a_store_that_sends_byte_by_byte_holds_nobody(
+    serve: Answering, monkeypatch: pytest.MonkeyPatch, operation: str, start: str
+) -> None:
+    monkeypatch.setattr("backup_agent.stores.s3.bucket.DEADLINE", 0.3)
+
+    def answer(_: str) -> Iterator[bytes]:
+        yield STARTS[start]
+        yield from server.drip(b"000001\r\nx\r\n" if start == "in a body of unknown size" else b"X-a: b\r\n")
+
+    server = serve(answer)
+    store = store_at(server)
+    began = time.monotonic()
+
+    calls: dict[str, Callable[[], object]] = {
+        "read": lambda: store.read(KEY, 1000),
+        "look": lambda: store.look(KEY, 1000),
+        "list": lambda: list(store.list()),
+        "stat": lambda: store.stat(KEY),
+        "swap": lambda: store.swap(KEY, b"x", None),
+        "create": lambda: store.create(KEY, b"x"),
+        "delete": lambda: store.delete(KEY),
+    }
+    with suppress(BackupError):  # HEAD and DELETE are answered by the head alone
+        calls[operation]()
+
+    assert time.monotonic() - began < 10
+
+
+def test_a_store_that_is_too_slow_is_said_to_be(serve: Answering, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("backup_agent.stores.s3.bucket.DEADLINE", 0.3)
+
+    def answer(_: str) -> Iterator[bytes]:
+        yield head(Content_Length="1000", ETag='"1"')
+        yield from server.drip(b"x")
+
+    server = serve(answer)
+
+    with pytest.raises(TransientError, match=r"GetObject: no whole answer within 0\.3 s") as refused:
+        store_at(server).read(KEY, 1000)
+    assert refused.value.failure.reason is Reason.STORAGE_UNREACHABLE
+
+
+# What is quoted
+
+SECRET = "hunter2SECRET"
+HOSTILE = [
+    pytest.param(SECRET + "\n", id="a newline"),
+    pytest.param(SECRET + "\r\n", id="a carriage return"),
+    pytest.param("\n" + SECRET, id="a newline before it"),
+    pytest.param(SECRET + "\n" + SECRET, id="two lines"),
+    pytest.param(SECRET + "…", id="no ASCII"),
+    pytest.param(SECRET + " ", id="a blank"),
+]
+BROKEN = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"}
+
+
+@pytest.mark.parametrize("value", HOSTILE)
+@pytest.mark.parametrize("variable", sorted(BROKEN))
+def test_a_credential_that_cannot_be_sent_is_named_by_its_place_and_not_quoted(
+    serve: Answering, monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    store = store_at(serve(lambda _: whole(b"", 403)))
+
+    for attempt in (lambda: store.read(KEY, 10), lambda: store.swap(KEY, b"x", None), lambda: list(store.list())):
+        with pytest.raises(PermanentError) as refused:
+            attempt()
+
+        assert refused.value.failure.reason is Reason.STORAGE_AUTH
+        assert f"the credential in {variable} contains a" in refused.value.failure.error
+        assert ("a line break" in refused.value.failure.error) == ("\n" in value)
+        assert SECRET not in repr(refused.value.failure)
+
+
+def test_a_credential_of_a_file_is_named_by_its_source(
+    serve: Answering, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for variable in BROKEN:
+        monkeypatch.delenv(variable, raising=False)
+    (tmp_path / "credentials").write_text(f"[default]\naws_access_key_id = a\n  {SECRET}\naws_secret_access_key = b\n")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+
+    with pytest.raises(PermanentError, match="boto3's source 'shared-credentials-file' contains a line break") as no:
+        store_at(serve(lambda _: whole(b"", 403))).read(KEY, 10)
+    assert SECRET not in repr(no.value.failure)
+
+
+@pytest.mark.parametrize(
+    "code", ["AccessDenied", "SignatureDoesNotMatch", "InvalidToken", "NoSuchBucket", "SlowDown", SECRET]
+)
+def test_nothing_that_a_store_says_but_its_code_is_quoted(serve: Answering, code: str) -> None:
+    body = (
+        f"<Error><Code>{code if code != SECRET else ' '.join(SECRET)}</Code><Message>you signed {SECRET}</Message>"
+        f"<RequestId>{SECRET} and more</RequestId><Token-0>{SECRET}</Token-0></Error>"
+    )
+    store = store_at(serve(lambda _: whole(body.encode(), 403, X_Amz_Request_Id=f"<{SECRET}>")))
+
+    with pytest.raises(BackupError) as refused:
+        store.read(KEY, 10)
+
+    assert SECRET not in repr(refused.value.failure)
+    assert " ".join(SECRET) not in repr(refused.value.failure)
+    assert code == SECRET or code in refused.value.failure.error
+    assert "HTTP 403" in refused.value.failure.error
+
+
+def test_the_id_of_a_refused_request_is_said_so_that_the_stores_log_can_be_searched(serve: Answering) -> None:
+    body = b"<Error><Code>AccessDenied</Code><Message>no</Message></Error>"
+    store = store_at(serve(lambda _: whole(body, 403, x_amz_request_id="4442587FB7D0A2F9")))
+
+    with pytest.raises(PermanentError, match=r"AccessDenied \(HTTP 403, request 4442587FB7D0A2F9\)"):
+        store.read(KEY, 10)
+
+
+def test_no_word_of_a_broken_answer_is_quoted(serve: Answering) -> None:
+    for raw in (f"{SECRET}\r\n\r\n", f"HTTP/1.1 200 OK\r\n{SECRET}\r\n\r\n", f"HTTP/1.1 {SECRET} x\r\n\r\n"):
+        store = store_at(serve(partial(_raw, raw.encode())))
+
+        with pytest.raises(BackupError) as refused:
+            list(store.list())
+
+        assert SECRET not in repr(refused.value.failure)
+
+
+def _raw(content: bytes, _path: str) -> list[bytes]:
+    return [content]
