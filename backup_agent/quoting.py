@@ -14,6 +14,8 @@ from collections.abc import Iterator
 
 from pydantic import ValidationError
 
+from backup_agent.core.escaping import printable_lines
+from backup_agent.core.json_reader import NestingError
 from backup_agent.core.reasons import BackupError
 from backup_agent.core.records import TooManyValuesError
 
@@ -61,7 +63,7 @@ def shown(error: BaseException) -> str:
         return " ".join(error.failure.error.split())
     if isinstance(error, ValidationError):
         return _of_document(error)
-    if isinstance(error, TooManyValuesError):
+    if isinstance(error, TooManyValuesError | NestingError):
         return str(error)
     if isinstance(error, json.JSONDecodeError):
         return f"not JSON: line {error.lineno}, column {error.colno}"
@@ -77,9 +79,13 @@ def shown(error: BaseException) -> str:
 def traced(error: BaseException) -> str:
     """Return the traceback of an error and of what led to it, each with what may be said of it."""
     return "\nled to\n".join(
-        f"{''.join(traceback.format_tb(one.__traceback__))}{type(one).__qualname__}: {shown(one)}"
-        for one in reversed(tuple(_chain(error)))
+        "".join(traceback.format_tb(one.__traceback__)) + _with_kind(one) for one in reversed(tuple(_chain(error)))
     )
+
+
+def _with_kind(error: BaseException) -> str:
+    kind, text = type(error).__qualname__, shown(error)
+    return text if text.startswith(kind) else f"{kind}: {text}"
 
 
 def guard_stderr() -> None:
@@ -87,7 +93,7 @@ def guard_stderr() -> None:
 
     def write(error: BaseException | None) -> None:
         if error is not None:
-            sys.stderr.write(traced(error) + "\n")
+            sys.stderr.write(printable_lines(traced(error)) + "\n")
 
     sys.excepthook = lambda _kind, error, _trace: write(error)
     threading.excepthook = lambda failed: write(failed.exc_value)

@@ -50,6 +50,8 @@ BROAD_HANDLERS = {
     "backup_agent/run/backup.py:main": "around a run: whatever went wrong, it is answered",
     "backup_agent/supervisor/agent.py:_step": "around the loop: one bad message must not end the agent",
     "backup_agent/supervisor/http.py:_made": "around a page: its fault must not end the server",
+    "backup_agent/stores/s3/bucket.py:_in_time": "around what runs in a thread: the caller raises it again",
+    "backup_agent/stores/s3/bucket.py:run": "the same, in the function of the thread",
 }
 """Functions that may catch `Exception`: the loop, and what is around a run; nowhere else."""
 
@@ -60,6 +62,38 @@ EXITS = {
     "backup_agent/cluster/__main__.py": "the foot of a child's program: its exit code",
 }
 """Modules that may end the process."""
+
+
+OPENS = {
+    "backup_agent/durable.py:open_regular": "the reader itself",
+    "backup_agent/durable.py:_open_file": "the same",
+    "backup_agent/durable.py:_write_beside": "a new file of its own",
+    "backup_agent/durable.py:sync_folder": "a folder",
+    "backup_agent/artifact/files.py:open_file": "an artifact, read in chunks; what is no regular file is refused there",
+    "backup_agent/catalog/diff.py:_sha256": "an artifact in a store, read in chunks",
+    "backup_agent/catalog/index.py:__init__": "a new file of its own",
+    "backup_agent/catalog/lease.py:__init__": "/proc",
+    "backup_agent/cli/main.py:_flushed": "/dev/null",
+    "backup_agent/cli/run.py:_open_standard_streams": "/dev/null",
+    "backup_agent/cli/status.py:ask": "an HTTP answer, of which no more than a limit is read",
+    "backup_agent/neo4j_admin/cgroup.py:_lines": "/proc and /sys",
+    "backup_agent/neo4j_admin/program.py:_java_of_class": "a member of a jar of Neo4j's own, eight bytes of it",
+    "backup_agent/processes.py:_stat": "/proc",
+    "backup_agent/processes.py:left_behind": "/proc",
+    "backup_agent/run/healing.py:_fetch": "a new file of its own",
+    "backup_agent/run/prune.py:of": "/proc",
+    "backup_agent/run/rereading.py:_opened": "an artifact in a store, read in chunks",
+    "backup_agent/stores/local.py:_open_folder": "a folder, not through a link",
+    "backup_agent/stores/local.py:_open_root": "a folder",
+    "backup_agent/stores/local.py:_temporary": "a new file of its own",
+    "backup_agent/stores/s3/store.py:_already_there": "an artifact in a store, read in chunks",
+    "backup_agent/supervisor/agent.py:_recover": "no file: the spool's open entries",
+    "backup_agent/supervisor/mounts.py:is_own_disk": "/proc",
+    "backup_agent/supervisor/trusted.py:read_clocks": "/proc",
+    "backup_agent/supervisor/reserve.py:_allocate": "a new file of its own",
+    "backup_agent/supervisor/reserve.py:_make": "a folder",
+}
+"""Functions that open or read a file by themselves, and which. All others do it by `durable`, within a bound."""
 
 
 @cache
@@ -229,6 +263,7 @@ PRINTERS = {
     "backup_agent/supervisor/__main__.py": "why the supervisor did not start, by the same escapes",
     "backup_agent/artifact/__main__.py": "ASCII JSON, for programs",
     "backup_agent/cluster/__main__.py": "a child's JSON lines, for the supervisor",
+    "backup_agent/quoting.py": "what ended a process, by the same escapes",
     "backup_agent/run/telling.py": "a child's JSON lines, for the supervisor",
 }
 """Modules that write to a standard stream. Text from outside must not reach a terminal as it is."""
@@ -248,6 +283,32 @@ def test_text_is_printed_in_one_place() -> None:
     }
 
     assert not (found := found ^ PRINTERS.keys()), _lines(found)
+
+
+COPYING = {"shutil.copy", "shutil.copy2", "shutil.copyfile", "shutil.copyfileobj"}
+
+
+def opens(tree: ast.Module) -> Iterator[str]:
+    """Yield the name of each function that opens a file by itself, or reads a whole one."""
+    for function in ast.walk(tree):
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+            for node in ast.walk(function):
+                if isinstance(node, ast.Call) and (
+                    getattr(node.func, "attr", getattr(node.func, "id", None)) in {"open", "read_bytes", "read_text"}
+                    or ast.unparse(node.func) in COPYING
+                ):
+                    yield function.name
+
+
+def test_small_files_are_read_by_the_one_bounded_reader() -> None:
+    found = {
+        f"{path}:{name}"
+        for path, tree in modules()
+        if not path.startswith("backup_agent/demo/")  # it plays the user, in a folder of its own
+        for name in opens(tree)
+    }
+
+    assert not (found := found ^ OPENS.keys()), _lines(found)
 
 
 def test_every_module_says_what_it_is_for() -> None:

@@ -52,9 +52,9 @@ def test_a_traceback_keeps_its_lines_and_no_control_character(monkeypatch: pytes
     said = io.StringIO()
     monkeypatch.setattr(sys, "stderr", said)
     logs.configure("console", "info")
-    structlog.get_logger().error("failed", exc_info=ValueError(HOSTILE.replace("\n", "")))
+    structlog.get_logger().error("failed", exc_info=TypeError(HOSTILE.replace("\n", "")))
 
-    assert "ValueError: a\\x1b[2K" in said.getvalue()
+    assert "TypeError: a\\x1b[2K" in said.getvalue()
     assert len(said.getvalue().splitlines()) > 1
 
 

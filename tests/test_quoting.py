@@ -104,4 +104,4 @@ def test_an_error_that_ends_a_process_or_a_thread_is_not_quoted_on_stderr(tmp_pa
 
     assert ended.returncode == 1
     assert SECRET not in ended.stderr
-    assert ended.stderr.count("ValueError: ValueError") == 2
+    assert ended.stderr.count("\nValueError\n") == 2

@@ -193,7 +193,7 @@ class Adopting:
         """Return the record of an artifact; raise PermanentError for a differential that continues nothing."""
         header = reading.header
         parent = None if header.full else self._parent(one, header, members)
-        return Record(
+        record = Record(
             key=one.key,
             cluster=self.settings.cluster,
             set=one.set,
@@ -214,6 +214,7 @@ class Adopting:
             finished=header.taken,
             warnings=reading.problems,
         )
+        return record.bounded()
 
     def _parent(self, one: _Candidate, header: Header, members: dict[str, Record]) -> Record:
         marked = damaged(self._root, one.set, header.database)

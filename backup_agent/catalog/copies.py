@@ -5,13 +5,12 @@ the destination, and where the notes are lost, the next copy finds it there. Not
 a destination that was pointed elsewhere owes everything again.
 """
 
-import os
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
 
 from backup_agent import durable
-from backup_agent.catalog.own import place_folder
+from backup_agent.catalog.own import keys_below, place_folder
 from backup_agent.core.chains import Member, as_entry
 from backup_agent.core.entries import Entry
 from backup_agent.core.records import Record
@@ -30,7 +29,7 @@ class Notes:
     def has(self, key: str) -> bool:
         """Tell whether the copy of an artifact was confirmed."""
         try:
-            return (self._folder / key).read_bytes() != GIVEN_UP
+            return durable.read(self._folder / key) != GIVEN_UP
         except FileNotFoundError:
             return False
 
@@ -52,9 +51,7 @@ class Notes:
 
     def noted(self) -> Iterator[str]:
         """Yield the keys of all artifacts that have a note, also those that are given up (`has` tells)."""
-        for folder in sorted(self._folder.glob("*/*")):
-            prefix = folder.relative_to(self._folder).as_posix()
-            yield from (f"{prefix}/{name}" for name in sorted(self._noted(prefix)) if not name.startswith("."))
+        yield from keys_below(self._folder)
 
     def owed(self, records: Iterable[Member]) -> tuple[Member, ...]:
         """Return the records without a copy, in the order they must be copied: a parent before what continues it."""
@@ -70,10 +67,7 @@ class Notes:
 
     def _noted(self, folder: str) -> set[str]:
         """Return the names noted below `<set>/<database>`: one listing, however many are asked for."""
-        try:
-            return {entry.name for entry in os.scandir(self._folder / folder)}
-        except FileNotFoundError:
-            return set()
+        return set(durable.names(self._folder / folder))
 
 
 def _order(record: Record | Entry) -> tuple[datetime, bool, str]:

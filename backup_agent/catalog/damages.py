@@ -6,6 +6,7 @@ The name of a mark is enough: one that cannot be read, or of a newer schema, sti
 from datetime import datetime
 from pathlib import Path
 
+from backup_agent import durable
 from backup_agent.core.marks import Damage
 from backup_agent.core.names import DAMAGE_SUFFIX, damage_key
 from backup_agent.core.reasons import PermanentError, Reason
@@ -14,8 +15,9 @@ from backup_agent.stores.store import Store
 
 def damaged(root: Path, set_name: str, database: str) -> frozenset[str]:
     """Return the keys of the artifacts of one database on the volume that are marked as damaged."""
-    marks = (root / set_name / database).glob(f"*.backup{DAMAGE_SUFFIX}")
-    return frozenset(f"{set_name}/{database}/{path.name.removesuffix(DAMAGE_SUFFIX)}" for path in marks)
+    ending = f".backup{DAMAGE_SUFFIX}"
+    marks = (name for name in durable.names(root / set_name / database) if name.endswith(ending))
+    return frozenset(f"{set_name}/{database}/{name.removesuffix(DAMAGE_SUFFIX)}" for name in marks)
 
 
 def mark(store: Store, key: str, *, found: str, file: str | None, now: datetime) -> None:

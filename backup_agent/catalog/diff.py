@@ -13,6 +13,7 @@ from backup_agent.catalog.index import faults
 from backup_agent.core.drift import Finding, Found, Kind
 from backup_agent.core.names import artifact_key, record_key
 from backup_agent.core.reasons import PermanentError, Reason
+from backup_agent.core.records import LARGEST
 from backup_agent.stores.store import Store
 
 _BLOCK = 1024 * 1024
@@ -54,7 +55,7 @@ def _of(kind: Kind, found: Found, text: str) -> Finding:
 def _changed(store: Store, artifact: str) -> Iterator[Finding]:
     """Yield the files of an artifact whose content is not what its record says."""
     try:
-        record = records.parse(store.read(record_key(artifact)), artifact)
+        record = records.parse(store.read(record_key(artifact), LARGEST), artifact)
     except (PermanentError, ValueError) as error:
         yield Finding(Kind.UNREADABLE, record_key(artifact), f"it could be read a moment ago: {error}")
         return

@@ -6,11 +6,14 @@ A newcomer would ask the records alone. A record says what was put there; only t
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from threading import Lock
 from typing import NamedTuple, TypeVar
 
+from backup_agent import durable
 from backup_agent.catalog import records
 from backup_agent.catalog.index import Known, Line, Rewriting, lines_of
 from backup_agent.core.chains import Ancestry
@@ -19,12 +22,16 @@ from backup_agent.core.entries import Entry
 from backup_agent.core.marks import Damage, Hold, Mark
 from backup_agent.core.names import damage_key, hold_key, record_key
 from backup_agent.core.reasons import PermanentError, Reason
+from backup_agent.core.records import LARGEST
 from backup_agent.stores.local import LocalStore
 from backup_agent.stores.store import Store
 
 _READERS = 8
 """Records read at once where each is a request that waits for its answer: from S3. On a volume one thread is faster."""
 _AHEAD = 256
+_SMALL = 64 * 1024
+_LARGE = Lock()
+"""Held while a record of more than _SMALL bytes is parsed: what takes much memory does so once at a time."""
 
 M = TypeVar("M", bound=Mark)
 
@@ -238,8 +245,9 @@ def _read(store: Store, artifact: str) -> Line | Unreadable | None:
     """Return the line of a record; None where it has been deleted since the listing."""
     key = record_key(artifact)
     try:
-        data = store.read(key)
-        return Line.of(records.parse(data, artifact), len(data))
+        data = store.read(key, LARGEST)
+        with _LARGE if len(data) > _SMALL else nullcontext():
+            return Line.of(records.parse(data, artifact), len(data))
     except ValueError as error:
         return Unreadable(key, artifact, str(error))
     except PermanentError as error:
@@ -263,7 +271,7 @@ def _marks(
     for artifact in artifacts:
         key = key_of(artifact)
         try:
-            mark = kind.from_json(store.read(key))
+            mark = kind.from_json(store.read(key, durable.LIMIT))
             if mark.key == artifact:
                 found[artifact] = mark
             else:

@@ -12,7 +12,7 @@ from pathlib import Path
 from backup_agent import durable
 from backup_agent.catalog.copies import Notes
 from backup_agent.catalog.journal import Journal
-from backup_agent.catalog.own import place_folder
+from backup_agent.catalog.own import keys_below, place_folder
 from backup_agent.core.marks import Hold
 from backup_agent.core.names import hold_key, record_key
 from backup_agent.core.reasons import PermanentError, Reason
@@ -38,7 +38,7 @@ class Wanted:
     def wants(self, key: str) -> bool:
         """Tell whether a hold is wanted there that may not stand there yet."""
         try:
-            return (self._folder / key).read_bytes() != RELEASED
+            return durable.read(self._folder / key) != RELEASED
         except FileNotFoundError:
             return False
 
@@ -46,15 +46,13 @@ class Wanted:
         """Note that it is as was wanted; what somebody has wanted since stays to be done."""
         path = self._folder / key
         with suppress(FileNotFoundError):
-            if _wish(path.read_bytes()) == done:
+            if _wish(durable.read(path)) == done:
                 path.unlink()
 
     def __iter__(self) -> Iterator[tuple[str, Hold | None]]:
         """Yield each artifact with the hold that is wanted, None where there shall be none."""
-        for path in sorted(self._folder.glob("*/*/*")):
-            if path.name.startswith(durable.TEMPORARY):
-                continue
-            yield path.relative_to(self._folder).as_posix(), _wish(path.read_bytes())
+        for key in keys_below(self._folder):
+            yield key, _wish(durable.read(self._folder / key))
 
     def _write(self, key: str, content: bytes) -> None:
         path = self._folder / key

@@ -13,6 +13,7 @@ import os
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from sys import intern
@@ -127,11 +128,11 @@ def faults(index: Path) -> Iterator[str]:
     """Yield what in an index is no line of one. No index is no fault."""
     if not index.exists():
         return
-    with index.open("rb") as file:
-        if file.readline() != HEAD:
+    with _opened(index) as file:
+        if _line(file) != HEAD:
             yield "it does not begin as an index of this version does"
             return
-        for number, raw in enumerate(file, start=2):
+        for number, raw in enumerate(iter(partial(_line, file), b""), start=2):
             try:
                 Line.from_bytes(raw)
             except ValueError:
@@ -144,8 +145,8 @@ def lines_of(index: Path, prefix: str) -> dict[str, Known]:
     Where they are not, some are missed: then their records are read.
     """
     found: dict[str, Known] = {}
-    with suppress(FileNotFoundError), index.open("rb") as file:
-        if file.readline() != HEAD:
+    with suppress(FileNotFoundError, durable.RefusedFileError), _opened(index) as file:
+        if _line(file) != HEAD:
             return found
         low, high = len(HEAD), os.fstat(file.fileno()).st_size
         while low < high:
@@ -164,12 +165,21 @@ def lines_of(index: Path, prefix: str) -> dict[str, Known]:
 def _first_from(file: BinaryIO, offset: int) -> Known | None:
     """Return the first line that begins there or later, and is one."""
     file.seek(offset - 1)
-    offset += len(file.readline()) - 1  # what is left of the line before
-    while raw := file.readline():
+    offset += len(_line(file)) - 1  # what is left of the line before
+    while raw := _line(file):
         with suppress(ValueError):
             return Known(Line.from_bytes(raw), offset, len(raw))
         offset += len(raw)
     return None
+
+
+def _opened(index: Path) -> BinaryIO:
+    return os.fdopen(durable.open_regular(index), "rb")
+
+
+def _line(file: BinaryIO) -> bytes:
+    """Return the next line; a longer one than the agent writes comes in pieces, which are no lines of an index."""
+    return file.readline(durable.LIMIT)
 
 
 class Rewriting:
@@ -194,11 +204,11 @@ class Rewriting:
 
     def __enter__(self) -> Self:
         """Open what is there; an index of another format counts as none."""
-        if self._path is not None and self._path.exists():
-            self._old = self._path.open("rb")
-            if self._old.readline() == HEAD:
-                self._offset = self._same = len(HEAD)
-                self._read_on()
+        with suppress(FileNotFoundError, durable.RefusedFileError):
+            self._old = None if self._path is None else _opened(self._path)
+        if self._old is not None and _line(self._old) == HEAD:
+            self._offset = self._same = len(HEAD)
+            self._read_on()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -250,7 +260,7 @@ class Rewriting:
     def _read_on(self) -> None:
         """Read the next line that is one; what is none is left behind."""
         self._next = None
-        while self._old is not None and self._next is None and (raw := self._old.readline()):
+        while self._old is not None and self._next is None and (raw := _line(self._old)):
             offset, self._offset = self._offset, self._offset + len(raw)
             with suppress(ValueError):
                 self._next = Known(Line.from_bytes(raw), offset, len(raw))
@@ -284,7 +294,8 @@ class _Draft:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._path = path
         self._temporary = path.with_name(f"{durable.TEMPORARY}{os.getpid()}-{path.name}")
-        self.file = self._temporary.open("wb")
+        self._temporary.unlink(missing_ok=True)  # an earlier process of this number may have left it
+        self.file = self._temporary.open("xb")
 
     def begin(self, old: BinaryIO | None, same: int) -> None:
         if old is None or not same:

@@ -5,6 +5,7 @@ other is reported and left alone.
 """
 
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 from pydantic import Field
 
 from backup_agent import durable
-from backup_agent.catalog.own import place_folder
+from backup_agent.catalog.own import keys_below, place_folder
 from backup_agent.core.reasons import PermanentError
 from backup_agent.core.records import Stored
 from backup_agent.stores.store import Store
@@ -65,8 +66,8 @@ class Journal:
 
     def _intent(self, key: str) -> Intent | None:
         try:
-            return Intent.from_json((self._folder / key).read_bytes())
-        except (FileNotFoundError, ValueError):
+            return Intent.from_json(durable.read(self._folder / key))
+        except (FileNotFoundError, durable.RefusedFileError, ValueError):
             return None
 
     def done(self, key: str) -> None:
@@ -75,13 +76,9 @@ class Journal:
 
     def __iter__(self) -> Iterator[Intent]:
         """Yield what was begun and not done, in the order of the keys. One that cannot be read is left out."""
-        for path in sorted(self._folder.glob("*/*/*")):
-            if path.name.startswith(durable.TEMPORARY):
-                continue
-            try:
-                yield Intent.from_json(path.read_bytes())
-            except ValueError:
-                continue
+        for key in keys_below(self._folder):
+            with suppress(FileNotFoundError, durable.RefusedFileError, ValueError):
+                yield Intent.from_json(durable.read(self._folder / key))
 
 
 def _is_free(store: Store, key: str) -> bool:

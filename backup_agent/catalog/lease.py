@@ -28,7 +28,7 @@ from backup_agent.core.lease import HOLD_PERIODS, PERIOD, TAKE_PERIODS, Lease, g
 from backup_agent.core.owner import Owner
 from backup_agent.core.reasons import BackupError, Failure, PermanentError, Reason, TransientError
 from backup_agent.core.records import Value
-from backup_agent.stores.store import ConflictError, Store
+from backup_agent.stores.store import ConflictError, Store, TooLargeError
 
 KEY = ".agent/lease.json"
 TRIES = 3
@@ -161,8 +161,8 @@ class Tenure:
         self._boot = _BOOT.read_text().strip()
         with noting(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            self._notes = os.open(folder / "sight.json", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, durable.SHARED)
-            self._seat = os.open(folder / "seat", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, durable.SHARED)
+            self._notes = durable.open_regular(folder / "sight.json", os.O_RDWR | os.O_CREAT, mode=durable.SHARED)
+            self._seat = durable.open_regular(folder / "seat", os.O_RDWR | os.O_CREAT, mode=durable.SHARED)
         facts = os.fstat(self._seat)
         self._seat_name = f"{self._boot}:{facts.st_dev}:{facts.st_ino}"
         self._thread_lock = threading.Lock()
@@ -336,7 +336,10 @@ class Tenure:
     def _look(self) -> None:
         """Look at what stands there; raise what follows from something that no agent of this version wrote."""
         since = time.monotonic()
-        seen = self._store.look(KEY)
+        try:
+            seen = self._store.look(KEY, durable.LIMIT)
+        except TooLargeError as error:
+            raise self._strange() from error
         if seen is None:
             # The number of what is gone is not used again.
             self._note(self._sight.model_copy(update={"version": None, "since": since, "boot": self._boot}))
@@ -345,12 +348,15 @@ class Tenure:
             return
         try:
             lease = Lease.from_json(seen.content)
-        except ValidationError:
-            raise HeldByAnotherError(
-                f"{self._store.name}: {KEY} was written by a newer agent, or by none",
-                "use the newer version here too; or, where no such agent runs, delete that object",
-            ) from None
+        except ValueError:
+            raise self._strange() from None
         self._note(_Sight(version=seen.version, lease=lease, since=since, boot=self._boot))
+
+    def _strange(self) -> HeldByAnotherError:
+        return HeldByAnotherError(
+            f"{self._store.name}: {KEY} was written by a newer agent, or by none",
+            "use the newer version here too; or, if no such agent runs, delete that object",
+        )
 
     def _recall(self) -> None:
         noted = _Sight.of(os.pread(self._notes, 1 << 16, 0))

@@ -1,7 +1,10 @@
 """The agent's own folder below a storage root, and in it one folder a place for each kind of note."""
 
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
+
+from backup_agent import durable
 
 OWN = ".agent"
 
@@ -13,3 +16,15 @@ def place_folder(root: Path, kind: str, place: str, identity: str) -> Path:
     not be believed of another that the same name is given later.
     """
     return root / OWN / kind / f"{place}@{hashlib.sha256(identity.encode()).hexdigest()[:8]}"
+
+
+def keys_below(folder: Path) -> Iterator[str]:
+    """Yield the keys of the notes in a folder, in their order; none if it does not exist. Raise OSError.
+
+    A folder that cannot be read is an error: half of the notes would be taken for all of them.
+    """
+    for set_name in durable.names(folder):
+        for database in durable.names(folder / set_name):
+            for name in durable.names(folder / set_name / database):
+                if not name.startswith(durable.TEMPORARY):
+                    yield f"{set_name}/{database}/{name}"

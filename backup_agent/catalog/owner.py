@@ -10,12 +10,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from backup_agent import durable
 from backup_agent.core.escaping import shell_word
 from backup_agent.core.json_reader import read_json
 from backup_agent.core.owner import Owner, Standing, standing
 from backup_agent.core.reasons import BackupError, Failure, PermanentError, Reason
 from backup_agent.stores.local import LocalStore
-from backup_agent.stores.store import ConflictError, Seen, Store
+from backup_agent.stores.store import ConflictError, Seen, Store, TooLargeError
 
 KEY = "owner.json"
 NAMESPACE = "POD_NAMESPACE"
@@ -79,7 +80,10 @@ def check_volume(
 
 def look(store: Store) -> Found:
     """Read who owns a place."""
-    seen = store.look(KEY)
+    try:
+        seen = store.look(KEY, durable.LIMIT)
+    except TooLargeError as error:
+        return Found(error.version, None, f"is larger than {durable.LIMIT} bytes")
     if seen is None:
         return Found()
     try:

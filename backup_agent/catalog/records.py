@@ -1,6 +1,5 @@
 """Reading records from the volume. They are the catalog; nothing here keeps a copy of its own."""
 
-import os
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,8 +7,9 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from backup_agent import durable, quoting
 from backup_agent.core.names import DATABASE, RECORD_SUFFIX, SET
-from backup_agent.core.records import Record
+from backup_agent.core.records import LARGEST, Record
 
 ARTIFACT_RECORD = ".backup" + RECORD_SUFFIX
 
@@ -31,11 +31,13 @@ def of_database(root: Path, set_name: str, database: str) -> Recorded:
     folder = root / set_name / database
     records: list[Record] = []
     unreadable: list[str] = []
-    for name in sorted(name for name in _names(folder) if name.endswith(ARTIFACT_RECORD)):
+    for name in (name for name in durable.names(folder) if name.endswith(ARTIFACT_RECORD)):
         key = f"{set_name}/{database}/{name}"
         try:
             if stat.S_ISREG((folder / name).lstat().st_mode):
-                records.append(parse((folder / name).read_bytes(), key.removesuffix(RECORD_SUFFIX)))
+                records.append(parse(durable.read(folder / name, LARGEST), key.removesuffix(RECORD_SUFFIX)))
+        except FileNotFoundError:
+            continue  # deleted meanwhile
         except OSError as error:
             unreadable.append(f"{key}: {error.strerror}")
         except ValueError as error:
@@ -56,27 +58,20 @@ def parse(data: bytes, artifact: str) -> Record:
 
 def first_fault(error: ValueError) -> str:
     """Say in one line what is wrong with a record or a mark: a newer schema before anything else."""
-    if not isinstance(error, ValidationError):
-        return str(error).splitlines()[0]
-    faults = {".".join(map(str, one["loc"])): one for one in error.errors(include_url=False)}
-    if newer := faults.get("schema"):
-        return f"schema {newer['input']!r}: this agent knows schema 1 only"
-    where, fault = next(iter(faults.items()))
-    return f"{where}: {fault['msg']}" if where else str(fault["msg"])
+    if isinstance(error, ValidationError) and error.error_count() <= quoting.MANY:
+        faults = {one["loc"]: one for one in error.errors(include_url=False, include_context=False)}
+        newer = faults.get(("schema",))
+        if newer is not None:
+            found = newer["input"] if isinstance(newer["input"], int) else "unknown"
+            return f"schema {found}: this agent knows schema 1 only"
+    return quoting.shown(error)
 
 
 def databases(root: Path) -> Iterator[tuple[str, str]]:
     """Yield every set and database that has a folder below the root."""
-    for set_name in sorted(_names(root)):
+    for set_name in durable.names(root):
         if not SET.fullmatch(set_name):  # lost+found, which only root may look into, is none
             continue
-        for database in sorted(_names(root / set_name)):
+        for database in durable.names(root / set_name):
             if DATABASE.fullmatch(database) and (root / set_name / database).is_dir():
                 yield set_name, database
-
-
-def _names(folder: Path) -> list[str]:
-    try:
-        return os.listdir(folder)  # noqa: PTH208  names are all that is needed, of folders with many entries
-    except (FileNotFoundError, NotADirectoryError):
-        return []

@@ -5,6 +5,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from backup_agent import durable
+
 
 @dataclass(frozen=True)
 class Space:
@@ -27,7 +29,8 @@ def allows_hard_links(root: Path) -> bool:
     """
     one, two = root / ".link-probe-1", root / ".link-probe-2"
     try:
-        one.write_bytes(b"")
+        one.unlink(missing_ok=True)
+        os.close(durable.open_regular(one, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
         two.unlink(missing_ok=True)
         two.hardlink_to(one)
     except OSError as error:

@@ -41,10 +41,10 @@ def uses(root: Path, now: datetime) -> Uses:
     Raise OSError if the volume cannot be read.
     """
     try:
-        return Uses.from_json(_file(root).read_bytes())
+        return Uses.from_json(durable.read(_file(root)))
     except FileNotFoundError:
         return Uses()
-    except ValueError:
+    except (durable.RefusedFileError, ValueError):
         return Uses(all_used=now)
 
 

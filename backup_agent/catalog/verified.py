@@ -17,6 +17,7 @@ from backup_agent.catalog.own import place_folder
 from backup_agent.core.records import Value
 from backup_agent.core.scrub import Done
 
+_LONGEST_LINE = 4096
 _SLACK = 1000
 """Lines more than twice the artifacts before the log is written anew."""
 
@@ -64,7 +65,7 @@ class Verified:
     def state(self) -> State | None:
         """Return what the last slice left."""
         try:
-            return State.model_validate_json((self._folder / "state.json").read_bytes())
+            return State.model_validate_json(durable.read(self._folder / "state.json"))
         except (OSError, ValidationError):
             return None
 
@@ -77,31 +78,24 @@ class Verified:
     def _load(self) -> dict[str, datetime]:
         """Read the log; a line that a crash has cut is none."""
         times: dict[str, datetime] = {}
-        try:
-            lines = self._log.read_bytes().split(b"\n")
-        except OSError:
-            return times
-        for line in lines[:-1]:  # what follows the last newline is nothing, or cut
-            when, _, key = line.partition(b" ")
-            with suppress(ValueError):
-                times[key.decode()] = datetime.fromisoformat(when.decode())
-        self._lines = len(lines) - 1
+        with suppress(OSError), os.fdopen(durable.open_regular(self._log), "rb") as log:
+            while line := log.readline(_LONGEST_LINE):
+                self._lines += 1
+                when, _, key = line.removesuffix(b"\n").partition(b" ")
+                if line.endswith(b"\n"):  # else a crash has cut it
+                    with suppress(ValueError):
+                        times[key.decode()] = datetime.fromisoformat(when.decode())
         return times
 
     def _append(self, line: bytes) -> None:
         with suppress(OSError):
             self._folder.mkdir(parents=True, exist_ok=True)
-            with self._log.open("ab") as log:
-                end = log.tell()
-                if end and not _ends_a_line(self._log, end):
+            log = durable.open_regular(self._log, os.O_RDWR | os.O_APPEND | os.O_CREAT)
+            try:
+                end = os.fstat(log).st_size
+                if end and os.pread(log, 1, end - 1) != b"\n":
                     line = b"\n" + line
-                log.write(line)
+                os.write(log, line)
+            finally:
+                os.close(log)
             self._lines += 1
-
-
-def _ends_a_line(path: Path, end: int) -> bool:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        return os.pread(descriptor, 1, end - 1) == b"\n"
-    finally:
-        os.close(descriptor)

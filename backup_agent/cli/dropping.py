@@ -13,7 +13,7 @@ import click
 
 from backup_agent import durable
 from backup_agent.cli import answers, printing
-from backup_agent.core.answers import Answer, State
+from backup_agent.core.answers import LARGEST, Answer, State
 from backup_agent.core.escaping import shell_word
 from backup_agent.core.names import command_id
 from backup_agent.core.reasons import PermanentError, Reason
@@ -123,7 +123,7 @@ class Dropped:
     def read(self) -> Answer | None:
         """Return the answer as it stands; None before the agent has taken the request."""
         try:
-            return Answer.model_validate_json(self.answer.read_bytes())
+            return Answer.from_json(durable.read(self.answer, LARGEST))
         except FileNotFoundError:
             return None
 

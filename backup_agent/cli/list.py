@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import click
 
@@ -13,9 +14,10 @@ from backup_agent.cli import printing
 from backup_agent.cli.configured import json_option, loaded, settings_option
 from backup_agent.core.names import record_key
 from backup_agent.core.reasons import PermanentError, Reason
-from backup_agent.core.records import Record
+from backup_agent.core.records import LARGEST, Record
 from backup_agent.run.places import open_place
 from backup_agent.settings.model import VOLUME, Settings
+from backup_agent.stores.store import Store, TooLargeError
 
 READERS = 8
 """Records read at once at a destination, where each is a request that waits for its answer."""
@@ -90,15 +92,22 @@ def _at(place: str, settings: Settings, set_name: str | None, database: str | No
             keys = [one.key for one in holdings.entries.values() if _wanted(one.set, one.database, set_name, database)]
             read: list[Record] = []
             faults = [str(one) for one in holdings.unreadable]
-            for key, seen in zip(keys, pool.map(store.look, map(record_key, keys)), strict=True):
-                if seen is None:
-                    continue  # it was pruned meanwhile
-                try:
-                    read.append(records.parse(seen.content, key))
-                except ValueError as error:
-                    faults.append(f"{record_key(key)}: {error}")
+            for found in pool.map(partial(_read, store), keys):
+                if isinstance(found, Record):
+                    read.append(found)
+                elif found is not None:
+                    faults.append(found)
             read.sort(key=lambda record: (record.header.taken, record.key))
             yield records.Recorded(tuple(read), tuple(faults)), holdings.unrestorable
+
+
+def _read(store: Store, key: str) -> Record | str | None:
+    """Return a record, what is wrong with it, or None if it was deleted meanwhile."""
+    try:
+        seen = store.look(record_key(key), LARGEST)
+        return None if seen is None else records.parse(seen.content, key)
+    except (TooLargeError, ValueError) as error:
+        return f"{record_key(key)}: {error}"
 
 
 def _wanted(of_set: str, of_database: str, set_name: str | None, database: str | None) -> bool:

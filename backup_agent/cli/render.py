@@ -30,7 +30,7 @@ def command(spec: BinaryIO, out: str, running: int | None, as_json: bool) -> int
 
     What is left to do by hand is said on stderr. A folder gets a file for each object, and a Kustomization.
     """
-    found = read(spec.read(), spec.name)
+    found = read(spec.read(durable.LIMIT + 1), spec.name)
     if out == "-":
         said = notes(found, running)
         if as_json:
@@ -80,7 +80,7 @@ def _listed(folder: Path) -> list[str]:
 def _standing(path: Path) -> dict[str, Any]:
     """Return a file that may have been rendered earlier; nothing where it is none."""
     try:
-        found = read_yaml(path.read_bytes())
+        found = read_yaml(durable.read(path, follow=True))
     except (FileNotFoundError, YamlError):
         return {}
     return found if isinstance(found, dict) else {}

@@ -6,6 +6,7 @@ from dataclasses import asdict, replace
 
 import click
 
+from backup_agent import durable, quoting
 from backup_agent.catalog import records
 from backup_agent.catalog.copies import Notes
 from backup_agent.catalog.holdings import by_database, of_database
@@ -13,10 +14,12 @@ from backup_agent.catalog.index import index_of
 from backup_agent.cli import answers, printing
 from backup_agent.cli.configured import json_option, loaded, settings_option
 from backup_agent.core import restoring
+from backup_agent.core.answers import LARGEST as LARGEST_ANSWER
 from backup_agent.core.answers import Answer
 from backup_agent.core.chains import Ancestry, chains
 from backup_agent.core.names import RECORD_SUFFIX, record_key
 from backup_agent.core.reasons import BackupError, Failure, PermanentError, Reason
+from backup_agent.core.records import LARGEST as LARGEST_RECORD
 from backup_agent.core.records import Record
 from backup_agent.run.places import open_place
 from backup_agent.settings.model import VOLUME, Settings
@@ -88,12 +91,12 @@ def _answer(settings: Settings, what: str) -> Answer:
     hint = ""
     if "/" not in what and not what.startswith("."):
         try:
-            return Answer.model_validate_json((settings.requests / "answers" / f"{what}.json").read_bytes())
+            return Answer.from_json(durable.read(settings.requests / "answers" / f"{what}.json", LARGEST_ANSWER))
         except FileNotFoundError:
             if (settings.requests / f"{what}.request").exists():
                 hint = "a request of that name lies there, but is not taken: is `backup-agent run` running here?"
         except ValueError as error:
-            text = f"the answer to {what} cannot be read: {str(error).splitlines()[0]}"
+            text = f"the answer to {what} cannot be read: {quoting.shown(error)}"
             raise PermanentError(Reason.INTERNAL, text, f"see {settings.requests}/answers") from None
     raise PermanentError(Reason.NOT_FOUND, f"{what}: neither an artifact nor an answered request has that name", hint)
 
@@ -197,7 +200,7 @@ def _chain_at(place: str, settings: Settings, what: str) -> tuple[tuple[Record, 
 
 def _read(store: Store, key: str) -> Record:
     try:
-        return records.parse(store.read(record_key(key)), key)
+        return records.parse(store.read(record_key(key), LARGEST_RECORD), key)
     except ValueError as error:
         text = f"{store.name}: {record_key(key)} cannot be read: {error}"
         raise PermanentError(Reason.CHECKSUM_MISMATCH, text, "look at the health of that place") from None

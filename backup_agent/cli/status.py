@@ -1,5 +1,7 @@
 """`backup-agent status`."""
 
+import errno
+import http.client
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -8,6 +10,7 @@ from typing import Any
 
 import click
 
+from backup_agent import quoting
 from backup_agent.cli import printing
 from backup_agent.cli.configured import json_option, loaded, settings_option
 from backup_agent.core.json_reader import read_json
@@ -18,6 +21,8 @@ PATIENCE_SECONDS = 10.0
 ANSWERS = "answers"
 """What a status says of Bolt where it answers."""
 
+LARGEST = 64 * 2**20
+"""The most bytes of a status: some thousand databases take a few MiB."""
 SHOWN = 5
 """Damaged artifacts that are named; `--json` has them all."""
 
@@ -52,8 +57,11 @@ def ask(settings: Settings) -> Any:  # noqa: ANN401  the JSON of Status
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # $http_proxy does not know this pod
     try:
         with direct.open(url, timeout=PATIENCE_SECONDS) as reply:
-            return read_json(reply.read())
-    except (urllib.error.URLError, OSError, ValueError) as error:
+            text = reply.read(LARGEST + 1)
+            if len(text) > LARGEST:
+                raise OSError(errno.EFBIG, f"its answer is larger than {LARGEST} bytes")
+            return read_json(text)
+    except (http.client.HTTPException, urllib.error.URLError, OSError, ValueError) as error:
         raise TransientError(
             Reason.NOT_FOUND,
             f"{url}: the agent does not answer ({_cause(error)})",
@@ -62,8 +70,10 @@ def ask(settings: Settings) -> Any:  # noqa: ANN401  the JSON of Status
 
 
 def _cause(error: Exception) -> str:
+    if isinstance(error, urllib.error.HTTPError):
+        return f"HTTP {error.code}"
     cause = getattr(error, "reason", error)
-    return getattr(cause, "strerror", None) or str(cause)
+    return quoting.shown(cause if isinstance(cause, Exception) else error)
 
 
 def _print(status: dict[str, Any]) -> None:

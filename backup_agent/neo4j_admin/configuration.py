@@ -3,9 +3,10 @@
 Each run writes its own, so that a rotated certificate serves the next run and no two runs share one.
 """
 
-import shutil
+import os
 from pathlib import Path
 
+from backup_agent import durable
 from backup_agent.core.command import BackupTls, Memory, conf_lines
 from backup_agent.core.reasons import PermanentError, Reason
 
@@ -22,9 +23,9 @@ def write(folder: Path, memory: Memory, backup_tls: BackupTls | None = None) -> 
         trusted = folder / "tls" / "trusted"
         trusted.mkdir(parents=True, exist_ok=True)
         try:
-            shutil.copyfile(backup_tls.ca_file, trusted / "ca.crt")
+            (trusted / "ca.crt").write_bytes(durable.read(Path(backup_tls.ca_file), follow=True))
             for key_or_certificate in (backup_tls.cert_file, backup_tls.key_file):
-                Path(key_or_certificate).open("rb").close()
+                os.close(durable.open_regular(key_or_certificate, follow=True))
         except OSError as error:
             raise PermanentError(
                 Reason.SOURCE_UNREACHABLE,

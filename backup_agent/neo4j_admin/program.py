@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
+from backup_agent import durable
 from backup_agent.core.capabilities import Version
 from backup_agent.core.command import ADMIN_CLASS, Launch, Memory, direct_argv, jvm_flags
 from backup_agent.core.reasons import PermanentError, Reason
@@ -175,7 +176,7 @@ def _java(environ: Mapping[str, str]) -> Path | None:
 def _java_version(java: Path, environ: Mapping[str, str]) -> int:
     """Return java's major version, from the JDK's own file where there is one; 0 where it cannot be told."""
     try:
-        text = (java.resolve().parent.parent / "release").read_text(errors="replace")
+        text = durable.read(java.resolve().parent.parent / "release").decode(errors="replace")
     except OSError:
         env = {"PATH": environ.get("PATH", os.defpath)}
         asked = process.run(

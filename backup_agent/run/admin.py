@@ -166,7 +166,7 @@ def _version(one: Program, environ: Mapping[str, str], own: Path, cancel: thread
     key = [one.path, facts.st_ino, facts.st_size, facts.st_ctime_ns, environ.get(processes.MARK)]
     cache = own / "neo4j-admin.json"
     try:
-        kept = read_json(cache.read_bytes())
+        kept = read_json(durable.read(cache))
         if kept["program"] == key:
             return Version.parse(kept["version"])
     except (OSError, ValueError, KeyError, TypeError):

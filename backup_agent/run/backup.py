@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
-from backup_agent import durable
+from backup_agent import durable, quoting
 from backup_agent.artifact.reading import Reading
 from backup_agent.catalog.copies import Notes
 from backup_agent.catalog.holdings import Holdings, of_database
@@ -26,6 +26,7 @@ from backup_agent.core.chains import ChainLimits, Decision, TypeReason, decide, 
 from backup_agent.core.entries import Entry
 from backup_agent.core.names import record_key
 from backup_agent.core.reasons import BackupError, Failure, PermanentError, Reason
+from backup_agent.core.records import LARGEST as LARGEST_RECORD
 from backup_agent.core.records import BackupType, Record
 from backup_agent.core.tasks import BackupTask, CopyTask
 from backup_agent.core.verdict import Outcome as Judged
@@ -146,7 +147,7 @@ def restorable(run: Run, standing: Holdings) -> Recorded:
 def _read(run: Run, entry: Entry) -> Record | None:
     """Return the record of an entry, where it is still the one that the entry was made of."""
     try:
-        record = parse(run.store.read(record_key(entry.key)), entry.key)
+        record = parse(run.store.read(record_key(entry.key), LARGEST_RECORD), entry.key)
     except (ValueError, PermanentError):
         return None
     return record if Entry.of(record) == entry else None
@@ -348,7 +349,7 @@ def check_space(run: Run, recorded: Recorded, type_: BackupType) -> None:
 
 def publish(run: Run, judged: Judgement, recorded: Recorded) -> Record:
     """Link the artifact into its chain's folder, then record it: data first, record second (invariant 1)."""
-    record = _record(run, judged, recorded)
+    record = _record(run, judged, recorded).bounded()
     keys = tuple(f"{record.set}/{record.database}/{file.name}" for file in record.files)
     journal = Journal(run.root, VOLUME, VOLUME)
     journal.begin_publishing(run.store, record.key, keys, datetime.now(UTC))
@@ -474,6 +475,7 @@ def result(run: Run, record: Record, copies: dict[str, str]) -> DatabaseResult:
 
 def main() -> None:
     """Run as a child: the task on stdin, events on stdout, the result the last of them."""
+    quoting.guard_stderr()
     task = BackupTask.model_validate_json(first_line())
     hold_lifeline()
     run = Run(task, Settings.model_validate(task.settings), Teller(), cancel_on_sigterm())
@@ -485,7 +487,7 @@ def main() -> None:
         reason = Reason.DISK_FULL if durable.is_full(error) else Reason.INTERNAL
         outcome = _failed(run, Failure(reason, f"{error.filename or run.root}: {error.strerror}"))
     except Exception as error:
-        outcome = _failed(run, Failure(Reason.INTERNAL, f"{type(error).__name__}: {error}"))
+        outcome = _failed(run, Failure(Reason.INTERNAL, quoting.shown(error)))
         raise
     finally:
         tell_summary(run.task.set, run.task.database, run.settings, run.teller)

@@ -18,6 +18,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from backup_agent import durable, quoting
 from backup_agent.catalog import records
 from backup_agent.catalog.copies import Notes
 from backup_agent.catalog.holdings import of_database
@@ -29,7 +30,7 @@ from backup_agent.core.entries import Entry
 from backup_agent.core.json_reader import read_json
 from backup_agent.core.names import record_key
 from backup_agent.core.reasons import BackupError, Failure, PermanentError, Reason, TransientError
-from backup_agent.core.records import Record
+from backup_agent.core.records import LARGEST, Record
 from backup_agent.core.tasks import CopyTask
 from backup_agent.core.verdict import EndedBy
 from backup_agent.neo4j_admin import process
@@ -38,7 +39,7 @@ from backup_agent.run.places import hold_place, open_place
 from backup_agent.run.telling import Teller, first_line, hold_lifeline
 from backup_agent.settings.model import VOLUME, Settings
 from backup_agent.stores.local import LocalStore
-from backup_agent.stores.store import Store
+from backup_agent.stores.store import Store, TooLargeError
 
 TASK = "BACKUP_AGENT_COPY"
 """Holds the task where a run starts the copy: a program that a run starts has no stdin. Nothing in it is secret."""
@@ -145,12 +146,12 @@ class Copying:
         """Return the record of what an artifact needs, from the volume, else from the destination."""
         if (self._root / record_key(key)).exists():
             return self._recorded(key)
-        seen = self._store.look(record_key(key))
-        if seen is None:
-            raise self._gap(entry, key, "it is neither on the volume nor there")
         try:
+            seen = self._store.look(record_key(key), LARGEST)
+            if seen is None:
+                raise self._gap(entry, key, "it is neither on the volume nor there")
             return records.parse(seen.content, key)
-        except ValueError as error:
+        except (TooLargeError, ValueError) as error:
             raise self._gap(entry, key, f"its record there cannot be read: {error}") from error
 
     def _gap(self, entry: Entry, key: str, why: str) -> PermanentError:
@@ -164,7 +165,7 @@ class Copying:
     def _recorded(self, key: str) -> Record:
         """Return the record on the volume."""
         try:
-            return records.parse((self._root / record_key(key)).read_bytes(), key)
+            return records.parse(durable.read(self._root / record_key(key), LARGEST), key)
         except ValueError as error:
             text = f"{self._root / record_key(key)} cannot be read: {error}"
             raise PermanentError(Reason.CHECKSUM_MISMATCH, text, "`backup-agent catalog diff` tells more") from error
@@ -225,12 +226,12 @@ class Copying:
 
         The number of the lease alone may differ: an earlier pass wrote it, whose note was lost.
         """
-        seen = self._store.look(record_key(record.key))
-        if seen is None:
-            return False
         try:
+            seen = self._store.look(record_key(record.key), LARGEST)
+            if seen is None:
+                return False
             found = Record.from_json(seen.content)
-        except ValueError:
+        except (TooLargeError, ValueError):
             found = None
         if found is None or found.model_copy(update={"fencing": record.fencing}) != record:
             raise PermanentError(
@@ -271,10 +272,10 @@ class _Needs:
 
     def _elsewhere(self, key: str) -> Entry | None:
         """Return what the destination has recorded under a key; None if that is nothing that can be read."""
-        seen = self._store.look(record_key(key))
         try:
+            seen = self._store.look(record_key(key), LARGEST)
             return Entry.of(records.parse(seen.content, key)) if seen else None
-        except ValueError:
+        except (TooLargeError, ValueError):
             return None
 
 
@@ -355,6 +356,7 @@ def _event(line: str) -> dict[str, Any]:
 
 def main() -> None:
     """Run as a child: of the supervisor with the task on stdin, of a run with the task in the environment."""
+    quoting.guard_stderr()
     given = os.environ.get(TASK)
     task = CopyTask.model_validate_json(given or first_line())
     if given is None:

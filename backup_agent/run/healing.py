@@ -116,7 +116,7 @@ class Healing:
                 text = f"{self._root}: {free} bytes free, {file.size} needed to fetch {file.name}"
                 raise PermanentError(Reason.DISK_FULL, text)
             path.parent.mkdir(parents=True, exist_ok=True)
-            with path.open("wb") as target:
+            with path.open("xb") as target:
                 for chunk in content:
                     target.write(chunk)
         except OSError as error:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from backup_agent.artifact.files import open_file
 from backup_agent.artifact.header import read_header
 from backup_agent.artifact.reading import Reading, digest, read_through
 from backup_agent.artifact.zstd import UnknownFormatError
@@ -63,7 +64,7 @@ class Looking:
         unreadable = Looked(path, Found(path.name, Condition.UNREADABLE, error=error.failure.error))
         if self.ask_admin is None:
             return unreadable
-        with path.open("rb") as file:
+        with open_file(path) as file:
             magic = file.read(4).decode("ascii", errors="replace")
         try:
             header = self.ask_admin(path, magic)

@@ -169,7 +169,7 @@ def _note(folder: Path, name: str, content: str = "") -> None:
 def _adopted_from(folder: Path) -> str:
     """Return the owner that a place was taken over from and nobody has confirmed; empty if there is none."""
     with lease.noting(folder), suppress(FileNotFoundError):
-        return (folder / _ADOPTED_FROM).read_text() or "another volume"
+        return durable.read(folder / _ADOPTED_FROM).decode(errors="replace") or "another volume"
     return ""
 
 

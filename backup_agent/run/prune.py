@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from backup_agent import durable
+from backup_agent import durable, quoting
 from backup_agent.catalog import records
 from backup_agent.catalog.copies import Notes
 from backup_agent.catalog.holdings import Holdings, Unreadable, survey
@@ -97,7 +97,7 @@ class Clock:
         reading = Reading(now=now, monotonic=monotonic, boot=Path(BOOT_ID).read_text().strip())
         last = None
         with suppress(OSError, ValueError):
-            last = Seen.model_validate_json(cls._file(place).read_bytes())
+            last = Seen.model_validate_json(durable.read(cls._file(place)))
         known = last.shown if last and last.reading.boot == reading.boot else {}
         shown = {name: one for name, one in known.items() if monotonic - one.monotonic < SHOWN_SECONDS}
         if (told := place.store.now()) is not None:
@@ -473,6 +473,7 @@ def _gaps(found: Holdings, place: Place, now: datetime) -> Iterator[Gap]:
 
 def main() -> None:
     """Run as a child: the task on stdin, events on stdout, the result the last of them."""
+    quoting.guard_stderr()
     task = PruneTask.model_validate_json(first_line())
     hold_lifeline()
     settings = Settings.model_validate(task.settings)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from itertools import chain, islice
 from pathlib import Path
 
-from backup_agent import durable
+from backup_agent import durable, quoting
 from backup_agent.catalog import records
 from backup_agent.catalog.holdings import Holdings, by_database
 from backup_agent.catalog.index import index_path
@@ -85,6 +85,7 @@ def close_to_others(settings: Settings, teller: Teller) -> None:
 
 def main() -> None:
     """Run as a child: the task on stdin, events on stdout."""
+    quoting.guard_stderr()
     task = SurveyTask.model_validate_json(first_line())
     hold_lifeline()
     settings, teller = Settings.model_validate(task.settings), Teller()

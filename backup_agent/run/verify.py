@@ -14,6 +14,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
+from backup_agent import quoting
 from backup_agent.catalog import damages, records
 from backup_agent.catalog.copies import Notes
 from backup_agent.catalog.holdings import Holdings, by_database
@@ -25,7 +26,7 @@ from backup_agent.core.answers import Outcome, PlaceResult
 from backup_agent.core.escaping import shell_word
 from backup_agent.core.names import damage_key, is_record_key, record_key
 from backup_agent.core.reasons import BackupError, Failure, PermanentError, Reason
-from backup_agent.core.records import Record
+from backup_agent.core.records import LARGEST, Record
 from backup_agent.core.scrub import NEVER, Kept, Slice, next_slice, verified
 from backup_agent.core.tasks import VerifyTask
 from backup_agent.run.healing import Healing
@@ -240,7 +241,7 @@ class Verifying:
     def _record(self, key: str) -> Record | None:
         """Return a record; None where it has been deleted. Raise PermanentError where it cannot be read."""
         try:
-            return records.parse(self._store.read(record_key(key)), key)
+            return records.parse(self._store.read(record_key(key), LARGEST), key)
         except ValueError as error:
             raise PermanentError(
                 Reason.CHECKSUM_MISMATCH,
@@ -393,6 +394,7 @@ class Verifying:
 
 def main() -> None:
     """Run as a child: the task on stdin, events on stdout."""
+    quoting.guard_stderr()
     task = VerifyTask.model_validate_json(first_line())
     hold_lifeline()
     cancel = cancel_on_sigterm()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import structlog
 
-from backup_agent import durable
+from backup_agent import durable, quoting
 from backup_agent.core.records import Stored
 from backup_agent.core.requests import Request
 from backup_agent.core.schedules import Handled, Timetable, decide, request_id
@@ -51,11 +51,11 @@ class Calendar:
     def load(self) -> None:
         """Read how far earlier lives have come. What cannot be read is as good as never seen."""
         try:
-            self._handled = dict(Kept.from_json(self.file.read_bytes()).schedules)
+            self._handled = dict(Kept.from_json(durable.read(self.file)).schedules)
         except FileNotFoundError:
             return
-        except ValueError as error:
-            log.warning("schedule state unreadable", file=str(self.file), error=str(error).splitlines()[0])
+        except (durable.RefusedFileError, ValueError) as error:
+            log.warning("schedule state unreadable", file=str(self.file), error=quoting.shown(error))
         self._kept = dict(self._handled)
 
     def check(self, now: datetime) -> None:

@@ -12,6 +12,8 @@ from backup_agent import durable
 from backup_agent.core.reasons import PermanentError, Reason
 
 LOCK = ".lock"
+LONGEST_HOLDER = 200
+"""Bytes of the lock file that are read: a process id and a host name."""
 
 
 def own(root: Path) -> int:
@@ -21,9 +23,8 @@ def own(root: Path) -> int:
     """
     durable.make_folder(root)
     descriptor = _open(root / LOCK)
-    os.set_inheritable(descriptor, False)
     if not _locked(descriptor):
-        holder = (root / LOCK).read_text().strip()
+        holder = os.pread(descriptor, LONGEST_HOLDER, 0).decode(errors="replace").strip()
         os.close(descriptor)
         raise PermanentError(
             Reason.FOREIGN_ROOT,
@@ -39,7 +40,7 @@ def own(root: Path) -> int:
 
 def _open(lock: Path) -> int:
     try:
-        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, durable.SHARED)
+        descriptor = durable.open_regular(lock, os.O_RDWR | os.O_CREAT, mode=durable.SHARED)
     except PermissionError:
         owner = f"it belongs to uid {lock.stat().st_uid}" if lock.exists() else "its folder is not writable"
         raise PermanentError(
@@ -53,7 +54,7 @@ def _open(lock: Path) -> int:
 
 def _probe(root: Path) -> None:
     """Take the lock a second time: a file system that grants it has no locks."""
-    second = os.open(root / LOCK, os.O_RDWR)
+    second = durable.open_regular(root / LOCK, os.O_RDWR)
     try:
         if _locked(second):
             raise PermanentError(

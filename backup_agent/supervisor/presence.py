@@ -10,6 +10,8 @@ import struct
 from enum import Enum
 from pathlib import Path
 
+from backup_agent import durable
+
 LOCK = Path(".spool", ".lock")
 """The lock's file below the requests folder."""
 
@@ -32,7 +34,7 @@ def presence(folder: Path) -> Presence:
     Never call it in the process that holds the lock: closing any descriptor of the file would give the lock up.
     """
     try:
-        descriptor = os.open(folder / LOCK, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = durable.open_regular(folder / LOCK)
     except FileNotFoundError:
         return Presence.ABSENT
     except OSError:

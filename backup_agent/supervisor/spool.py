@@ -32,8 +32,9 @@ from pathlib import Path
 
 import structlog
 
-from backup_agent import durable
-from backup_agent.core.answers import LEGACY_WORD, Answer, State, rejected
+from backup_agent import durable, quoting
+from backup_agent.core.answers import LARGEST as LARGEST_ANSWER
+from backup_agent.core.answers import LEGACY_WORD, Answer, AnswerHead, State, rejected
 from backup_agent.core.names import COMMAND_ID
 from backup_agent.core.reasons import PermanentError, Reason
 from backup_agent.core.requests import LARGEST, Action, InvalidRequestError, Request, is_whole, parse
@@ -54,9 +55,6 @@ NAME_IS_TAKEN = frozenset({errno.EISDIR, errno.EPERM, errno.ENAMETOOLONG})
 CUT = "~"
 HASH_DIGITS = 16
 """What follows the cut name of an answer to a file whose name is too long."""
-
-LARGEST_ANSWER = 16 * 2**20
-"""More bytes than an answer ever has; what has more is somebody else's."""
 
 EXPIRY_SECONDS = 0.02
 """How long one `expire` takes: thousands of young files, or a hundred that go."""
@@ -145,9 +143,10 @@ class Spool:
         """
         path = self.folder / LOCK
         with suppress(FileNotFoundError):
-            if self._lock is not None and os.path.samestat(os.fstat(self._lock), path.stat()):
+            if self._lock is not None and os.path.samestat(os.fstat(self._lock), path.lstat()):
                 return
-        descriptor = self.reserve.insist(partial(os.open, path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, durable.SHARED))
+        opening = partial(durable.open_regular, path, os.O_RDWR | os.O_CREAT, mode=durable.SHARED)
+        descriptor = self.reserve.insist(opening)
         try:
             fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -205,9 +204,9 @@ class Spool:
         if not stat.S_ISREG(facts.st_mode) or facts.st_size > LARGEST or self._whole.get(name) == _version(facts):
             return None
         try:
-            if facts.st_size and is_whole(_read(self.folder / name)):
+            if facts.st_size and is_whole(durable.read(self.folder / name, LARGEST)):
                 return None
-        except PermissionError:
+        except (PermissionError, durable.RefusedFileError):
             return None
         before = self._unripe.get(name)
         now = _Seen(facts.st_ino, facts.st_size, facts.st_mtime_ns, monotonic)
@@ -352,10 +351,10 @@ class Spool:
         for place in self._places:
             path = place / f"{identity}.json"
             try:
-                return Answer.model_validate_json(path.read_bytes())
+                return Answer.from_json(durable.read(path, LARGEST_ANSWER))
             except FileNotFoundError:
                 continue
-            except ValueError:
+            except (durable.RefusedFileError, ValueError):
                 text = f"there was a request {identity!r}, but its entry cannot be read ({path})"
                 hint = "it is damaged, or of a newer agent: read it with that one, or move it away"
                 raise PermanentError(Reason.INTERNAL, text, hint) from None
@@ -372,9 +371,9 @@ class Spool:
         answers: list[Answer] = []
         for _, path in found:
             try:
-                answers.append(Answer.model_validate_json(path.read_bytes()))
-            except ValueError as error:
-                log.warning("spool entry unreadable", entry=path.name, error=str(error).splitlines()[0])
+                answers.append(Answer.from_json(durable.read(path, LARGEST_ANSWER)))
+            except (durable.RefusedFileError, ValueError) as error:
+                log.warning("spool entry unreadable", entry=path.name, error=quoting.shown(error))
         yield from sorted(answers, key=lambda answer: answer.ticket)
 
     def save(self, answer: Answer) -> None:
@@ -429,7 +428,7 @@ class Spool:
     def _newest_of(self, name: str) -> _Newest:
         if name not in self._newest:
             try:
-                answer = Answer.model_validate_json((self.folder / answer_name(name)).read_bytes())
+                answer = AnswerHead.from_json(durable.read(self.folder / answer_name(name), LARGEST_ANSWER))
                 self._newest[name] = _Newest(answer.ticket, answer.id, answer.state.final)
             except (OSError, ValueError):
                 self._newest[name] = _Newest("", "", final=True)
@@ -563,7 +562,7 @@ def _is_old(ending: str, moment: datetime, entry: "os.DirEntry[str]") -> bool:
     try:
         if entry.stat(follow_symlinks=False).st_mtime >= moment.timestamp():
             return False
-        answer = Answer.model_validate_json(_read(Path(entry.path), LARGEST_ANSWER))
+        answer = AnswerHead.from_json(durable.read(Path(entry.path), LARGEST_ANSWER))
     except (OSError, ValueError):
         return False
     return answer.state.final and (answer.finished or answer.received) < moment
@@ -617,14 +616,13 @@ def read_request(path: Path) -> bytes:
         if test(kind):
             raise InvalidRequestError((f"{word}, not a file: write the JSON itself into a regular file",))
     try:
-        data = _read(path)
+        return durable.read(path, LARGEST)
+    except durable.TooLargeError:
+        raise InvalidRequestError((f"more than {LARGEST} bytes: a request has at most that many",)) from None
     except OSError as error:
         raise InvalidRequestError(
             (f"cannot be read ({error.strerror}): the agent runs as uid {os.getuid()}",)
         ) from None
-    if len(data) > LARGEST:
-        raise InvalidRequestError((f"more than {LARGEST} bytes: a request has at most that many",))
-    return data
 
 
 _KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
@@ -635,13 +633,6 @@ _KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
     (stat.S_ISCHR, "a device"),
     (stat.S_ISBLK, "a device"),
 )
-
-
-def _read(path: Path, most: int = LARGEST + 1) -> bytes:
-    """Read a file, a little more than the largest request of it; never through a link, never waiting for a writer."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    with os.fdopen(descriptor, "rb") as file:
-        return file.read(most)
 
 
 def _for_good(answer: Answer) -> bool:

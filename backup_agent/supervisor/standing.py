@@ -7,8 +7,11 @@ from pathlib import Path
 import structlog
 from pydantic import Field
 
-from backup_agent import durable
+from backup_agent import durable, quoting
 from backup_agent.core.records import Stored, Value
+
+LARGEST = 16 * 2**20
+"""The most bytes of the file: orders to forget stay in it, each with a reason that somebody wrote."""
 
 log = structlog.get_logger()
 
@@ -40,11 +43,11 @@ class Standing:
     def load(self) -> None:
         """Read what earlier lives were told. What cannot be read counts as said by nobody, and loudly."""
         try:
-            self._kept = Kept.from_json(self._file.read_bytes())
+            self._kept = Kept.from_json(durable.read(self._file, LARGEST))
         except FileNotFoundError:
             return
-        except ValueError as error:
-            log.error("standing orders unreadable", file=str(self._file), error=str(error).splitlines()[0])  # noqa: TRY400  the text says it all
+        except (durable.RefusedFileError, ValueError) as error:
+            log.error("standing orders unreadable", file=str(self._file), error=quoting.shown(error))  # noqa: TRY400  the text says it all
 
     @property
     def paused(self) -> Order | None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import structlog
 
+from backup_agent import durable
 from backup_agent.core.clock import BOOT_ID, SHOWN_SECONDS, Reading, Seen, Shown, distrust
 from backup_agent.core.reasons import Failure
 
@@ -72,6 +73,6 @@ class TrustedClock:
 
     def _seen(self, boot: str) -> Seen | None:
         with suppress(OSError, ValueError):
-            seen = Seen.model_validate_json(self.file.read_bytes())
+            seen = Seen.model_validate_json(durable.read(self.file))
             return seen if seen.reading.boot == boot else None
         return None

@@ -3,15 +3,17 @@
 from pathlib import Path
 
 import pytest
+from botocore.response import StreamingBody
 
 from backup_agent.catalog.copies import Notes
 from backup_agent.catalog.diff import diff
 from backup_agent.catalog.holdings import survey
 from backup_agent.catalog.rebuild import rebuild
 from backup_agent.core.drift import Kind
-from backup_agent.core.names import record_key
+from backup_agent.core.names import hold_key, record_key
 from backup_agent.stores.local import LocalStore
 from backup_agent.stores.s3 import S3Store
+from tests import memory
 from tests.catalog.places import Place, made
 from tests.components.seaweedfs import ADMIN, BUCKET, SeaweedFS
 
@@ -64,3 +66,28 @@ def test_a_bucket_is_cataloged_as_a_volume_is(bucket: Place, tmp_path: Path) -> 
     }
     assert after.without_artifact.keys() == {records[3].key}
     assert [orphan.key for orphan in after.orphans] == [records[4].key]
+
+
+def test_an_object_of_300_mb_in_the_place_of_a_record_is_unreadable_and_is_not_loaded(
+    bucket: Place, seaweedfs: SeaweedFS, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept, forged, held = (bucket.add(made(hour)) for hour in (0, 1, 2))
+    memory.sparse(tmp_path / "huge", 300 * 1000**2)
+    client = seaweedfs.client()
+    for key in (record_key(forged.key), hold_key(held.key)):
+        with (tmp_path / "huge").open("rb") as body:
+            client.put_object(Bucket=BUCKET, Key=f"{tmp_path.name}/{key}", Body=body)
+    read, counted = StreamingBody.read, list[int]()
+
+    def counting(body: StreamingBody, amt: int | None = None) -> bytes:
+        found = bytes(read(body, amt))
+        counted.append(len(found))
+        return found
+
+    monkeypatch.setattr(StreamingBody, "read", counting)
+    found = survey(bucket.store, tmp_path / "index")
+
+    assert found.entries.keys() == {kept.key, held.key}
+    assert {one.key for one in found.unreadable} == {record_key(forged.key), hold_key(held.key)}
+    assert all("is larger than" in one.fault for one in found.unreadable)
+    assert sum(counted) < 2**20

@@ -139,7 +139,7 @@ def test_checksums_are_compared_only_where_they_are_asked_for(place: Place, inde
 
 def test_a_place_that_does_not_answer_is_an_error_and_no_drift(index: Path) -> None:
     class Mute(MemoryStore):
-        def read(self, key: str) -> bytes:
+        def read(self, key: str, limit: int) -> bytes:  # noqa: ARG002  a store's method
             raise TransientError(Reason.STORAGE_UNREACHABLE, f"{key}: no answer")
 
     place = Place(Mute())

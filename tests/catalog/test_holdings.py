@@ -35,9 +35,9 @@ class Counting:
     def __getattr__(self, name: str) -> object:
         return getattr(self.store, name)
 
-    def read(self, key: str) -> bytes:
+    def read(self, key: str, limit: int) -> bytes:
         self.read_keys.append(key)
-        return self.store.read(key)
+        return self.store.read(key, limit)
 
 
 @pytest.fixture(name="place", params=STORES)
@@ -285,7 +285,7 @@ def test_a_place_that_cannot_be_listed_is_an_error_and_leaves_the_index(place: P
     place.add(made(1))
 
     class Failing(Counting):
-        def read(self, key: str) -> bytes:
+        def read(self, key: str, limit: int) -> bytes:  # noqa: ARG002  a store's method
             raise TransientError(Reason.STORAGE_UNREACHABLE, f"{key}: no answer")
 
     with pytest.raises(BackupError, match="no answer"):

@@ -1,14 +1,25 @@
 """What is written down before it is put: the agent's own files, and nobody else's."""
 
+import errno
+import os
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from backup_agent.catalog import records
+from backup_agent.catalog.copies import Notes
+from backup_agent.catalog.damages import damaged
+from backup_agent.catalog.holds import Wanted
 from backup_agent.catalog.journal import Journal
-from backup_agent.core.reasons import PermanentError, Reason
+from backup_agent.core.reasons import BackupError, PermanentError, Reason
+from backup_agent.durable import RefusedFileError
+from backup_agent.stores.local import LocalStore
 from backup_agent.stores.memory import MemoryStore
 from backup_agent.stores.store import Stored
+from tests.catalog.places import made
 
 KEY = "default/orders/orders-2026-11-23T02-00-00.backup"
 FILES = (KEY, f"{KEY}.1")
@@ -58,3 +69,57 @@ def test_who_may_not_look_claims_nothing(journal: Journal) -> None:
     journal.begin_publishing(Blind(), KEY, FILES, NOW)
 
     assert named(journal) == []
+
+
+@pytest.mark.parametrize("error", [errno.EACCES, errno.EIO, errno.ESTALE])
+def test_notes_and_marks_that_cannot_be_listed_are_an_error_and_not_absent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: int
+) -> None:
+    (tmp_path / "default" / "orders").mkdir(parents=True)
+    journal, notes = Journal(tmp_path, "local", "local"), Notes(tmp_path, "local", "local")
+    wanted = Wanted(tmp_path, "local", "local")
+    for folder in (one._folder for one in (journal, notes, wanted)):
+        (folder / "default" / "orders").mkdir(parents=True)
+    listdir, scandir = os.listdir, os.scandir
+
+    def failing(folder: Path | int) -> Any:
+        where = str(Path(f"/proc/self/fd/{folder}").readlink()) if isinstance(folder, int) else str(folder)
+        if where.endswith("/orders"):
+            raise OSError(error, os.strerror(error), where)
+        return listdir(folder)
+
+    def failing_scan(folder: Path | int) -> Any:
+        failing(folder)
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "listdir", failing)
+    monkeypatch.setattr(os, "scandir", failing_scan)
+
+    for looked in (
+        lambda: list(journal),
+        lambda: list(notes.noted()),
+        lambda: notes.owed([made(0)]),
+        lambda: list(wanted),
+        lambda: damaged(tmp_path, "default", "orders"),
+        lambda: records.of_database(tmp_path, "default", "orders"),
+    ):
+        with pytest.raises(OSError, match=os.strerror(error)):
+            looked()
+    with pytest.raises(BackupError):
+        list(LocalStore(tmp_path).list())
+
+
+@pytest.mark.parametrize("plant", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")], ids=["FIFO", "link"])
+def test_a_note_that_is_no_regular_file_is_not_waited_for(
+    tmp_path: Path, journal: Journal, plant: Callable[[Path], None]
+) -> None:
+    for one in (Journal, Notes, Wanted):
+        path = one(tmp_path, "local", "local")._folder / KEY
+        path.parent.mkdir(parents=True)
+        plant(path)
+
+    assert (named(journal), journal.deletes(KEY)) == ([], False)
+    with pytest.raises(RefusedFileError):
+        Notes(tmp_path, "local", "local").has(KEY)
+    with pytest.raises(RefusedFileError):
+        Wanted(tmp_path, "local", "local").wants(KEY)

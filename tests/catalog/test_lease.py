@@ -22,6 +22,7 @@ from backup_agent.catalog.lease import HeldByAnotherError, Tenure, hold
 from backup_agent.core.lease import Lease
 from backup_agent.core.owner import Owner
 from backup_agent.core.reasons import Failure, PermanentError, Reason, TransientError
+from backup_agent.durable import LIMIT
 from backup_agent.stores.local import LocalStore
 from backup_agent.stores.memory import MemoryStore
 from backup_agent.stores.s3 import S3Store
@@ -38,7 +39,7 @@ def agent(name: str) -> Owner:
 
 
 def standing(store: Store) -> Lease:
-    return Lease.from_json(store.read(lease.KEY))
+    return Lease.from_json(store.read(lease.KEY, LIMIT))
 
 
 def killed(store: Store, owner: Owner, folder: Path, period: float = PERIOD) -> Tenure:
@@ -266,7 +267,7 @@ def test_what_is_no_lease_of_this_version_is_neither_taken_nor_overwritten(tmp_p
         raise AssertionError("taken")
 
     assert refused.value.failure.reason is Reason.FOREIGN_ROOT
-    assert store.read(lease.KEY) == content
+    assert store.read(lease.KEY, LIMIT) == content
 
 
 def test_a_lease_that_somebody_deleted_is_lost_and_its_number_does_not_come_again(tmp_path: Path) -> None:

@@ -18,10 +18,13 @@ from backup_agent.cluster.memory import remember
 from backup_agent.core.owner import Owner
 from backup_agent.core.reasons import BackupError, PermanentError, Reason
 from backup_agent.core.topology import Copy, Topology
+from backup_agent.durable import LIMIT
 from backup_agent.run.places import adopt_place, hold_place, this_volume
 from backup_agent.settings.model import Settings
+from backup_agent.stores.local import LocalStore
 from backup_agent.stores.memory import MemoryStore
 from backup_agent.stores.store import Store
+from tests import memory
 from tests.stores.faulty import Does, Fault, FaultyStore
 
 PERIOD = 0.05
@@ -69,7 +72,7 @@ def make(tmp_path: Path) -> Callable[..., Agent]:
 
 
 def at(store: Store) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(store.read(owner.KEY))
+    content: dict[str, Any] = json.loads(store.read(owner.KEY, LIMIT))
     return content
 
 
@@ -332,7 +335,7 @@ def test_a_foreign_volume_publishes_nowhere(make: Callable[..., Agent]) -> None:
         agent.hold(store)
 
     assert refused.value.failure.reason is Reason.FOREIGN_ROOT
-    assert store.look(owner.KEY) is None
+    assert store.look(owner.KEY, LIMIT) is None
 
 
 @pytest.mark.parametrize("ours", [True, False])
@@ -365,7 +368,7 @@ def test_an_owner_that_cannot_be_read_is_foreign(make: Callable[..., Agent], con
         make().hold(store)
 
     assert refused.value.failure.reason is Reason.FOREIGN_ROOT
-    assert store.read(owner.KEY) == content
+    assert store.read(owner.KEY, LIMIT) == content
 
 
 @pytest.mark.parametrize("vouched", [False, True])
@@ -379,7 +382,7 @@ def test_a_store_without_conditional_writes_gets_copies_and_no_deletions_unless_
     assert held.number is None
     assert held.may_delete is vouched
     assert len(held.notices) == (0 if vouched else 1)
-    assert store.look(lease.KEY) is None
+    assert store.look(lease.KEY, LIMIT) is None
     assert at(store)["id"] == this_volume(agent.settings).ours.id
 
 
@@ -413,8 +416,8 @@ def test_of_two_agents_that_find_a_place_vacant_one_gets_it(make: Callable[..., 
     one, other = make("a"), make("b")
 
     class Overtaken(MemoryStore):
-        def look(self, key: str) -> Any:
-            seen = super().look(key)
+        def look(self, key: str, limit: int) -> Any:
+            seen = super().look(key, limit)
             if key == owner.KEY and seen is None:
                 super().swap(owner.KEY, this_volume(other.settings).ours.to_json(), None)
             return seen
@@ -440,4 +443,26 @@ def test_whatever_goes_wrong_when_a_place_is_claimed_the_next_pass_claims_it(
 
     agent.hold(store)
 
-    assert Owner.from_json(store.read(owner.KEY)).id == this_volume(agent.settings).ours.id
+    assert Owner.from_json(store.read(owner.KEY, LIMIT)).id == this_volume(agent.settings).ours.id
+
+
+def test_an_owner_file_that_is_too_large_stops_publishing_and_can_be_taken_over(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path)
+    memory.sparse(tmp_path / owner.KEY, 2**30)
+
+    found = owner.look(store)
+    volume = owner.check_volume(tmp_path, "demo")
+
+    assert (found.owner, found.fault) == (None, "is larger than 1048576 bytes")
+    assert volume.foreign is not None
+    owner.adopt(store, volume.ours.model_copy(update={"id": "ours"}))
+    assert owner.look(store).owner is not None
+
+
+def test_a_lease_that_is_too_large_is_anothers(tmp_path: Path) -> None:
+    store = MemoryStore()
+    store.create(lease.KEY, b"x" * (2**20 + 1))
+    ours = owner.check_volume(tmp_path, "demo").ours
+
+    with pytest.raises(lease.HeldByAnotherError, match="newer agent, or by none"), lease.hold(store, ours, tmp_path):
+        pytest.fail("it was held")

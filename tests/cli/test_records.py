@@ -9,6 +9,7 @@ from backup_agent.catalog.copies import Notes
 from backup_agent.core.answers import Answer, DatabaseResult, Deletion, Outcome, PlaceResult, State
 from backup_agent.core.reasons import Failure, Reason
 from backup_agent.settings.load import load
+from tests import memory
 from tests.cli.conftest import TAKEN, Place
 
 
@@ -259,3 +260,30 @@ def test_an_error_moves_nothing(place: Place) -> None:
     assert "x\\x1b[2K\\r\\x9b" in refused.err
     assert "\\x1b[2K" in wrong.err
     assert all(line.isprintable() for line in (refused.err + wrong.err).splitlines())
+
+
+@pytest.mark.parametrize("command", [("list",), ("catalog", "diff"), ("plan",)], ids=" ".join)
+def test_a_huge_record_is_told_as_unreadable_and_takes_no_memory(place: Place, command: tuple[str, ...]) -> None:
+    place.record()
+    name = "orders-2026-11-20T02-00-00.backup.json"
+    memory.sparse(place.root / "default" / "orders" / name, 2**30)
+    place.run("list")  # writes the settings file
+
+    ended = memory.run("backup_agent", *command, "--config", str(place.config))
+
+    assert ended.mib < 150
+    assert ended.code != 1, ended.err
+    assert name in ended.out + ended.err
+    assert "larger than 1048576 bytes" in ended.out + ended.err
+
+
+def test_a_huge_answer_is_told_and_takes_no_memory(place: Place) -> None:
+    (place.requests / "answers").mkdir()
+    memory.sparse(place.requests / "answers" / "nightly.json", 2**30)
+    place.run("list")  # writes the settings file
+
+    ended = memory.run("backup_agent", "show", "nightly", "--config", str(place.config))
+
+    assert ended.mib < 150
+    assert ended.code == 1
+    assert "larger than 16777216 bytes" in ended.err

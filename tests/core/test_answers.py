@@ -149,7 +149,7 @@ def test_a_request_expires_after_its_time_and_not_at_it() -> None:
 
 
 def test_an_answer_reads_back_as_it_was_and_its_head_alone_as_well() -> None:
-    one = rejected(id="x", ticket="t", files=("x.request",), faults=("no",), content="{", now=NOW)
+    one = rejected(id="x", ticket="t", files=("x.request",), faults=("no",), now=NOW)
     head = AnswerHead.from_json(one.to_json())
 
     assert Answer.from_json(one.to_json()) == one

@@ -1,3 +1,4 @@
+import os
 import stat
 from pathlib import Path
 
@@ -61,3 +62,22 @@ def test_without_tls_there_is_the_file_alone(tmp_path: Path) -> None:
     write(tmp_path / "conf", SMALL)
 
     assert sorted(path.name for path in (tmp_path / "conf").iterdir()) == ["logs", "neo4j.conf"]
+
+
+@pytest.mark.parametrize("name", ["ca", "cert", "key"])
+def test_a_fifo_is_no_file_of_the_policy_and_is_not_waited_for(tmp_path: Path, tls: BackupTls, name: str) -> None:
+    (tmp_path / name).unlink()
+    os.mkfifo(tmp_path / name)
+
+    with pytest.raises(PermanentError, match=f"{name} cannot be read: a FIFO, not a regular file"):
+        write(tmp_path / "conf", SMALL, tls)
+
+
+def test_the_files_of_the_policy_may_be_links_as_kubernetes_mounts_them(tmp_path: Path, tls: BackupTls) -> None:
+    for name in ("ca", "cert", "key"):
+        (tmp_path / name).rename(tmp_path / f"{name}.data")
+        (tmp_path / name).symlink_to(f"{name}.data")
+
+    write(tmp_path / "conf", SMALL, tls)
+
+    assert (tmp_path / "conf" / "tls" / "trusted" / "ca.crt").is_file()

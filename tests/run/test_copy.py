@@ -14,6 +14,7 @@ from backup_agent.core.names import record_key
 from backup_agent.core.reasons import Failure, Reason
 from backup_agent.core.records import ArtifactFile
 from backup_agent.core.tasks import CopyTask
+from backup_agent.durable import LIMIT
 from backup_agent.run.copy import Copying
 from backup_agent.run.telling import Teller
 from backup_agent.settings.model import Settings
@@ -87,7 +88,7 @@ def copied(world: World, store: MemoryStore) -> tuple[Failure | None, list[dict[
 
 
 def seen(store: MemoryStore) -> dict[str, bytes]:
-    return {one.key: store.read(one.key) for one in store.list() if one.key != "owner.json"}
+    return {one.key: store.read(one.key, LIMIT) for one in store.list() if one.key != "owner.json"}
 
 
 def chain(world: World) -> tuple[str, str, str, str]:

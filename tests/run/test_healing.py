@@ -16,6 +16,7 @@ from backup_agent.core.lease import Lease
 from backup_agent.core.names import damage_key, record_key
 from backup_agent.core.reasons import Reason
 from backup_agent.core.records import Record
+from backup_agent.durable import LIMIT
 from backup_agent.stores.local import LocalStore
 from backup_agent.stores.memory import MemoryStore
 from backup_agent.stores.store import Store, Stored
@@ -42,7 +43,7 @@ class World:
 
     def spoil(self, place: str, key: str, how: str = "flipped") -> None:
         """Let an artifact's file rot where it stands, with no trace in its size unless that is asked."""
-        content = self.stores[place].read(key)
+        content = self.stores[place].read(key, LIMIT)
         self.stores[place].delete(key)
         if how != "missing":
             spoilt = content[:-5] if how == "cut" else content[:-9] + bytes((content[-9] ^ 1,)) + content[-8:]
@@ -55,7 +56,7 @@ class World:
         """Tell whether a place has the very bytes, and no mark."""
         keys = [f"{record.set}/{record.database}/{file.name}" for file in record.files]
         other = next(name for name in self.stores if name != place)
-        as_before = all(self.stores[place].read(key) == self.stores[other].read(key) for key in keys)
+        as_before = all(self.stores[place].read(key, LIMIT) == self.stores[other].read(key, LIMIT) for key in keys)
         return as_before and self.stores[place].stat(damage_key(record.key)) is None
 
 
@@ -73,7 +74,7 @@ def _world(tmp_path: Path) -> World:
 @pytest.mark.parametrize("asked", [True, False], ids=["by its key", "with all that is damaged"])
 def test_what_is_damaged_comes_back_from_another_place(world: World, place: str, how: str, asked: bool) -> None:
     record = world.copy(put(world.root))
-    before = world.stores[place].read(record_key(record.key))
+    before = world.stores[place].read(record_key(record.key), LIMIT)
     world.spoil(place, record.key, how)
     told = world.verify(place, heal=True, artifact=record.key if asked else None)
 
@@ -81,7 +82,7 @@ def test_what_is_damaged_comes_back_from_another_place(world: World, place: str,
     assert told[-1]["result"]["outcome"] == "succeeded"
     assert (told[-1]["result"]["healed"], told[-1]["result"]["damaged"]) == ([record.key], [])
     assert world.whole(place, record)
-    assert world.stores[place].read(record_key(record.key)) == before
+    assert world.stores[place].read(record_key(record.key), LIMIT) == before
     assert not list(world.root.glob(".staging/*"))
 
 
@@ -108,13 +109,13 @@ def test_a_file_of_a_split_artifact_comes_from_where_it_is_right(world: World) -
     (world.root / record_key(record.key)).write_bytes(record.to_json())
     world.copy(record)
     _, one, two, *_ = (f"{record.set}/{record.database}/{file.name}" for file in record.files)
-    content = {key: world.stores["local"].read(key) for key in (one, two)}
+    content = {key: world.stores["local"].read(key, LIMIT) for key in (one, two)}
     for place, key in (("local", one), ("local", two), ("offsite", one), ("mirror", two)):
         world.spoil(place, key)
     told = world.verify("local", heal=True)
 
     assert [event["sources"] for event in told if event["event"] == "healed"] == [["mirror", "offsite"]]
-    assert {key: world.stores["local"].read(key) for key in (one, two)} == content
+    assert {key: world.stores["local"].read(key, LIMIT) for key in (one, two)} == content
 
 
 def test_a_copy_that_is_damaged_too_heals_nothing_and_the_next_one_does(world: World) -> None:
@@ -124,14 +125,14 @@ def test_a_copy_that_is_damaged_too_heals_nothing_and_the_next_one_does(world: W
     told = world.verify("local", heal=True)
 
     assert [event["sources"] for event in told if event["event"] == "healed"] == [["mirror"]]
-    assert world.stores["local"].read(record.key) == world.stores["mirror"].read(record.key)
+    assert world.stores["local"].read(record.key, LIMIT) == world.stores["mirror"].read(record.key, LIMIT)
 
 
 def test_without_a_good_copy_the_answer_says_what_each_place_has_and_nothing_is_replaced(world: World) -> None:
     record = world.copy(put(world.root), "offsite")
     world.spoil("offsite", record.key)
     world.spoil("local", record.key, "cut")
-    left = world.stores["local"].read(record.key)
+    left = world.stores["local"].read(record.key, LIMIT)
     result = world.verify("local", heal=True)[-1]["result"]
 
     assert (result["outcome"], result["reason"]) == ("failed", Reason.CHECKSUM_MISMATCH)
@@ -139,7 +140,7 @@ def test_without_a_good_copy_the_answer_says_what_each_place_has_and_nothing_is_
     assert "mirror: its file is missing" in result["error"]
     assert "take a FULL" in result["hint"]
     assert (result["damaged"], result["healed"]) == ([record.key], [])
-    assert world.stores["local"].read(record.key) == left
+    assert world.stores["local"].read(record.key, LIMIT) == left
     assert world.stores["local"].stat(damage_key(record.key)) is not None
 
 
@@ -168,17 +169,17 @@ def test_a_death_at_any_step_leaves_the_mark_or_the_good_bytes_and_the_next_life
     world.spoil(place, record.key)
     world.verify(place)  # marked
     good = world.stores["local" if place == "offsite" else "offsite"]
-    content = good.read(record.key)
+    content = good.read(record.key, LIMIT)
     faulty = world.stores[place] = FaultyStore(world.stores[place], Fault(operation, does, nth))
     try:
         world.verify(place, heal=True)
     except KilledError:
-        assert faulty.inner.stat(damage_key(record.key)) is not None or faulty.inner.read(record.key) == content
-    assert good.read(record.key) == content
+        assert faulty.inner.stat(damage_key(record.key)) is not None or faulty.inner.read(record.key, LIMIT) == content
+    assert good.read(record.key, LIMIT) == content
     faulty.revive()
     world.verify(place, heal=True)
 
-    assert faulty.inner.read(record.key) == content
+    assert faulty.inner.read(record.key, LIMIT) == content
     assert faulty.inner.stat(damage_key(record.key)) is None
 
 
@@ -212,7 +213,7 @@ def test_nothing_is_replaced_by_bytes_that_rotted_after_their_proof(world: World
     """The copy on the volume rots between its proof and the upload."""
     record = world.copy(put(world.root), "offsite")
     world.spoil("offsite", record.key)
-    left = world.stores["offsite"].read(record.key)
+    left = world.stores["offsite"].read(record.key, LIMIT)
     replace: Callable[..., Any] = world.stores["offsite"].replace_artifact
 
     def late(*args: Any) -> Any:
@@ -223,7 +224,7 @@ def test_nothing_is_replaced_by_bytes_that_rotted_after_their_proof(world: World
     result = world.verify("offsite", heal=True)[-1]["result"]
 
     assert result["reason"] == Reason.CHECKSUM_MISMATCH
-    assert world.stores["offsite"].read(record.key) == left
+    assert world.stores["offsite"].read(record.key, LIMIT) == left
 
 
 @pytest.mark.parametrize("place", ["local", "offsite"])
@@ -246,7 +247,7 @@ def test_healing_that_is_cancelled_leaves_mark_and_copy(world: World, place: str
     world.verify(place)
     cancel = threading.Event()
     other = "offsite" if place == "local" else "local"
-    good = world.stores[other].read(record.key)
+    good = world.stores[other].read(record.key, LIMIT)
 
     class Cancelling(FaultyStore):
         """Somebody cancels as soon as the good copy is opened."""
@@ -260,7 +261,7 @@ def test_healing_that_is_cancelled_leaves_mark_and_copy(world: World, place: str
 
     assert told[-1]["result"]["outcome"] == "cancelled"
     assert world.stores[place].stat(damage_key(record.key)) is not None
-    assert world.stores[other].read(record.key) == good
+    assert world.stores[other].read(record.key, LIMIT) == good
     assert not list(world.root.glob(".staging/*"))
 
 
@@ -271,7 +272,7 @@ def test_a_place_that_alters_what_it_is_given_keeps_its_mark(world: World) -> No
     class Altering(FaultyStore):
         def replace_artifact(self, key: str, *rest: Any) -> Stored:
             stored = super().replace_artifact(key, *rest)
-            content = self.inner.read(key)
+            content = self.inner.read(key, LIMIT)
             self.inner.delete(key)
             self.inner.create(key, content[:-1] + b"?")
             return stored
@@ -287,13 +288,13 @@ def test_a_place_that_alters_what_it_is_given_keeps_its_mark(world: World) -> No
 def test_an_agent_that_has_lost_the_lease_meanwhile_replaces_nothing(world: World) -> None:
     record = world.copy(put(world.root), "offsite")
     world.spoil("offsite", record.key)
-    left = world.stores["offsite"].read(record.key)
+    left = world.stores["offsite"].read(record.key, LIMIT)
 
     class Robbed(FaultyStore):
         """Another agent takes the lease while the upload is under way."""
 
         def replace_artifact(self, key: str, *rest: Any) -> Stored:
-            lease = Lease.from_json(self.inner.read(KEY))
+            lease = Lease.from_json(self.inner.read(KEY, LIMIT))
             self.inner.delete(KEY)
             self.inner.create(KEY, lease.model_copy(update={"token": "theirs", "number": lease.number + 1}).to_json())
             return super().replace_artifact(key, *rest)
@@ -302,7 +303,7 @@ def test_an_agent_that_has_lost_the_lease_meanwhile_replaces_nothing(world: Worl
     result = world.verify("offsite", heal=True)[-1]["result"]
 
     assert result["reason"] == Reason.FOREIGN_ROOT
-    assert world.stores["offsite"].read(record.key) == left
+    assert world.stores["offsite"].read(record.key, LIMIT) == left
     assert world.stores["offsite"].stat(damage_key(record.key)) is not None
 
 
@@ -310,7 +311,7 @@ def test_where_nothing_may_be_deleted_nothing_is_replaced(world: World) -> None:
     """What stands there is marked all the same: that overwrites nothing."""
     record = world.copy(put(world.root), "offsite")
     world.spoil("offsite", record.key)
-    left = world.stores["offsite"].read(record.key)
+    left = world.stores["offsite"].read(record.key, LIMIT)
 
     class Unconditional(FaultyStore):
         @property
@@ -322,7 +323,7 @@ def test_where_nothing_may_be_deleted_nothing_is_replaced(world: World) -> None:
 
     assert result["reason"] == Reason.FOREIGN_ROOT
     assert "single_writer" in result["hint"]
-    assert world.stores["offsite"].read(record.key) == left
+    assert world.stores["offsite"].read(record.key, LIMIT) == left
     assert world.stores["offsite"].stat(damage_key(record.key)) is not None
 
 

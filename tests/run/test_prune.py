@@ -27,6 +27,7 @@ from backup_agent.run.telling import Teller
 from backup_agent.settings.model import Settings
 from backup_agent.stores.local import LocalStore
 from backup_agent.stores.memory import MemoryStore
+from tests import memory
 from tests.catalog.places import Place as Filled
 from tests.catalog.places import made
 
@@ -139,7 +140,7 @@ def test_where_a_record_cannot_be_read_nothing_of_its_database_goes_and_the_answ
     (volume.root / stranger).write_text("{}")
     result, _ = applied(volume, force=True)
 
-    assert (result.outcome, result.deleted) == ("succeeded_with_warnings", 3)
+    assert (result.outcome, result.deleted) == ("succeeded_with_warnings", 4)
     assert len(result.warnings) == 1
     assert result.warnings[0].startswith(f"{stranger}: key: Field required; nothing of weekly/orders goes")
     assert recorded(volume) == [*keys("default", 3), *keys("weekly", 0, 1), stranger]
@@ -417,3 +418,27 @@ def test_what_cannot_be_deleted_ends_its_own_databases_turn_and_no_others(volume
         [*keys("default", 3), *keys("weekly", 1)],
     )
     assert (volume.root / stuck / "theirs").exists()
+
+
+def test_a_huge_record_or_mark_blocks_its_own_database_and_takes_no_memory(volume: Place) -> None:
+    """A gibibyte each, of holes: the mark and the record of two databases that nobody wrote."""
+    other = Filled(volume.store).add(made(24 * -400, database="other"))
+    memory.sparse(volume.root / record_key(made(24 * -500, database="other").key), 2**30)
+    memory.sparse(volume.root / hold_key(other.key), 2**30)
+    for hour in range(8):
+        dense = b'{"a":[' + b"0," * 50_000 + b"0]," + b",".join(b'"%x":0' % number for number in range(30_000)) + b"}"
+        volume.root.joinpath(record_key(made(24 * -500 + hour, database="dense").key)).parent.mkdir(exist_ok=True)
+        volume.root.joinpath(record_key(made(24 * -500 + hour, database="dense").key)).write_bytes(dense)
+    task = PruneTask(run="prune-1", place="local", settings=volume.settings.model_dump(mode="json"), force=True)
+
+    ended = memory.run("backup_agent.run.prune", stdin=task.model_dump_json().encode() + b"\n")
+
+    assert ended.code == 0, ended.err
+    told = [json.loads(line) for line in ended.out.splitlines()]
+    result = told[-1]["result"]
+    assert ended.mib < 150
+    assert (result["outcome"], result["deleted"]) == ("succeeded_with_warnings", 4)
+    warnings = "\n".join(result["warnings"])
+    assert warnings.count("is larger than") == 2
+    assert (warnings.count("nothing of default/other goes"), warnings.count("nothing of default/dense goes")) == (2, 8)
+    assert (volume.root / record_key(other.key)).exists()

@@ -193,9 +193,9 @@ def test_a_pass_opens_the_records_of_what_it_reads_alone(tmp_path: Path) -> None
     opened: list[str] = []
 
     class Counting(LocalStore):
-        def read(self, key: str) -> bytes:
+        def read(self, key: str, limit: int) -> bytes:
             opened.append(key)
-            return super().read(key)
+            return super().read(key, limit)
 
     nothing = verify(tmp_path, Counting(tmp_path, "local"), seconds=0)
     before = list(opened)

@@ -1,0 +1,136 @@
+"""What another user plants under names that the agent reads or writes: it is neither waited for, nor followed, nor loaded."""
+
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.agent.live import FINAL, Live, until
+
+
+def fifo(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def zeros(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+def bound_socket(path: Path) -> None:
+    here = Path.cwd()
+    os.chdir(path.parent)  # a socket's path has at most 107 bytes
+    try:
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(path.name)
+    finally:
+        os.chdir(here)
+
+
+def huge(path: Path) -> None:
+    with path.open("wb") as file:
+        file.truncate(2**30)
+
+
+def folder(path: Path) -> None:
+    path.mkdir()
+    (path / "inside").touch()
+
+
+def dense(path: Path) -> None:
+    """Write an answer of a sane size that has millions of values, each of which takes memory."""
+    path.write_bytes(b'{"schema":1,"id":"x","ticket":"x","databases":[' + b"{}," * (5 * 2**20) + b"0]}")
+
+
+PLANTS: dict[str, Callable[[Path], None]] = {
+    "FIFO": fifo,
+    "link to a device": zeros,
+    "link to nothing": lambda path: path.symlink_to(path.parent / "nowhere"),
+    "socket": bound_socket,
+    "huge file": huge,
+    "dense file": dense,
+    "folder": folder,
+}
+
+
+def answered(live: Live, name: str, count: int) -> list[str]:
+    """Return the ids of so many final answers to a dropped file, once they are there."""
+
+    def look() -> list[str] | None:
+        found = [path.stem for path in sorted((live.requests / "answers").glob("*.json"))]
+        ids = [one for one in found if name in (answer := live.answer_of(one))["files"] and answer["state"] in FINAL]
+        return ids if len(ids) == count else None
+
+    return until(look, f"{count} answers to {name}")
+
+
+def peak(live: Live) -> int:
+    """Return the most memory that the supervisor has had, in MiB."""
+    assert live.process is not None
+    status = Path(f"/proc/{live.process.pid}/status").read_text()
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")) // 1024
+
+
+@pytest.mark.parametrize("name", PLANTS)
+def test_whatever_lies_where_an_answer_belongs_holds_up_no_request_before_and_after_a_restart(
+    live: Live, name: str
+) -> None:
+    status = live.requests / "x.status.json"
+    plant = PLANTS[name]
+    live.start()
+
+    plant(status)
+    live.drop("x.request", action="pause")
+    answered(live, "x.request", 1)
+
+    assert status.is_dir() if name == "folder" else status.is_file() and not status.is_symlink()
+    assert not (live.requests / "nowhere").exists()
+    live.kill()
+    if name != "folder":
+        status.unlink()
+        plant(status)
+    live.drop("x.request", action="resume")
+    live.start()
+    answered(live, "x.request", 2)
+
+    assert status.is_dir() if name == "folder" else status.is_file() and not status.is_symlink()
+    assert peak(live) < 100
+    assert live.end() == 0
+
+
+@pytest.mark.parametrize("name", ["FIFO", "link to a device", "link to nothing"])
+@pytest.mark.parametrize("where", ["root", "requests"])
+def test_a_lock_that_is_no_regular_file_ends_the_start_with_a_word_and_touches_nothing(
+    live: Live, where: str, name: str
+) -> None:
+    lock = live.root / ".lock" if where == "root" else live.requests / ".spool" / ".lock"
+    lock.parent.mkdir(parents=True)
+    precious = lock.parent / "precious"
+    precious.write_text("not to be touched")
+    if name == "link to a device":
+        lock.symlink_to(precious)
+    else:
+        PLANTS[name](lock)
+
+    live.start(ready=False)
+    assert live.process is not None
+
+    assert live.process.wait(timeout=30) == 1
+    live.reader.join(timeout=5)
+    assert "not a regular file" in "".join(live.text)
+    assert str(lock) in "".join(live.text)
+    assert precious.read_text() == "not to be touched"
+    assert not (lock.parent / "nowhere").exists()
+
+
+@pytest.mark.parametrize("name", ["FIFO", "link to a device", "huge file"])
+def test_the_agents_own_notes_may_be_anything_and_a_backup_is_taken(live: Live, name: str) -> None:
+    (live.root / ".agent").mkdir(parents=True)
+    for file in ("schedules.json", "topology.json", "standing.json", "neo4j-admin.json", "clock.json"):
+        PLANTS[name](live.root / ".agent" / file)
+
+    live.start()
+
+    assert live.ask(database="orders")["state"] == "succeeded"
+    assert peak(live) < 100
