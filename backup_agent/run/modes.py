@@ -28,6 +28,7 @@ class Repaired:
     """What became of the modes below a folder."""
 
     changed: int = 0
+    """Files and folders that other users could use, or the agent's group could not."""
     left: int = 0
     """Files and folders that other users may use, or the agent's group may not, and that belong to another user."""
     example: str = ""
@@ -66,8 +67,8 @@ def _repair(folder: Path, found: Repaired, *, top: bool = False) -> None:
             with suppress(FileNotFoundError):
                 _repair_file(entry, found)
     # The root of a mount belongs to root in Kubernetes, and others may list it: nothing in it is theirs to read.
-    needed = mode & WRITE_BY_OTHERS != 0 if top else not right
-    _change(folder, mode, mode & ~OTHERS | FOLDER, found, needed=needed)
+    told = mode & WRITE_BY_OTHERS != 0 if top else not right
+    _change(folder, mode, mode & ~OTHERS | FOLDER, found, wrong=not right, told=told)
 
 
 def _repair_file(entry: "os.DirEntry[str]", found: Repaired) -> None:
@@ -75,18 +76,18 @@ def _repair_file(entry: "os.DirEntry[str]", found: Repaired) -> None:
     shared = _ARTIFACT.fullmatch(entry.name) or Path(entry.path).parent.name == ASIDE
     wanted = mode & ~OTHERS | (SHARED if shared else 0)
     if wanted != mode:
-        needed = mode & OTHERS or mode & _GROUP_READS_AND_WRITES != _GROUP_READS_AND_WRITES
-        _change(Path(entry.path), mode, wanted, found, needed=bool(needed))
+        wrong = bool(mode & OTHERS) or mode & _GROUP_READS_AND_WRITES != _GROUP_READS_AND_WRITES
+        _change(Path(entry.path), mode, wanted, found, wrong=wrong, told=wrong)
 
 
-def _change(path: Path, mode: int, wanted: int, found: Repaired, *, needed: bool) -> None:
+def _change(path: Path, mode: int, wanted: int, found: Repaired, *, wrong: bool, told: bool) -> None:
     if mode == wanted:
         return
     try:
         path.chmod(wanted)
-        found.changed += 1
+        found.changed += wrong
     except PermissionError:
-        if needed:
+        if told:
             _leave(path, found)
 
 

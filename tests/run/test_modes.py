@@ -62,6 +62,13 @@ def test_what_is_right_is_left_alone(tmp_path: Path) -> None:
     assert repair(tmp_path).changed == 0
 
 
+def test_a_folder_that_lacks_only_the_group_for_what_is_made_in_it_gets_it_without_a_word(tmp_path: Path) -> None:
+    tmp_path.chmod(0o770)
+
+    assert repair(tmp_path).changed == 0
+    assert mode(tmp_path) == 0o2770
+
+
 def test_a_repair_that_was_interrupted_is_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made, chmod, count = lax(tmp_path), Path.chmod, 0
 
