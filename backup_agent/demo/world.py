@@ -156,7 +156,7 @@ class World:
         """Return the last answer to a schedule's newest request."""
 
         def look() -> dict[str, Any] | None:
-            found = sorted((self.requests / "answers").glob(f"{schedule}-*.json"))
+            found = sorted((self.requests / "answers").glob(f"{schedule}@*.json"))
             answer: dict[str, Any] | None = json.loads(found[-1].read_bytes()) if found else None
             return answer if answer and answer["state"] in FINAL else None
 
