@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from backup_agent.core.escaping import shell_word
 from backup_agent.demo.world import DemoError, World
 
 Tell = Callable[[str, Any], None]
@@ -57,7 +58,11 @@ def _open(world: World, tell: Tell, *, kept: bool) -> None:
     tell("note", f"Everything is below {world.folder}" + ("." if kept else ", and gone at the end (--dir keeps it)."))
     world.start_cluster()
     tell(
-        "shown", {"command": f"cat {world.config}", "output": world.write_settings(_listen(PORT), _listen(PROBES_PORT))}
+        "shown",
+        {
+            "command": f"cat {shell_word(str(world.config))}",
+            "output": world.write_settings(_listen(PORT), _listen(PROBES_PORT)),
+        },
     )
 
 
@@ -71,12 +76,13 @@ def _night(world: World, tell: Tell) -> None:
 def _request(world: World, tell: Tell) -> None:
     content = f'{{"path":"{world.root}/test","type":"FULL"}}'
     quoted = content.replace('"', '\\"')
+    line = f'echo "{quoted}" > {shell_word(str(world.requests / "backup.request"))}'
     tell("part", "Somebody drops a request, by the predecessor's own command")
-    tell("shown", {"command": f"sh -c 'echo \"{quoted}\" > {world.requests}/backup.request'", "output": ""})
+    tell("shown", {"command": f"sh -c {shell_word(line)}", "output": ""})
     world.echo("backup.request", content)
     _expect(tell, world.answer("backup.request"), "succeeded", orders="FULL asked")
     word = world.requests / "backup.status"
-    tell("shown", {"command": f"cat {word}", "output": word.read_text()})
+    tell("shown", {"command": f"cat {shell_word(str(word))}", "output": word.read_text()})
 
 
 def _writes(world: World, tell: Tell) -> None:
@@ -189,7 +195,8 @@ PARTS = (
 
 
 def _show(world: World, tell: Tell, *words: str) -> None:
-    tell("shown", {"command": " ".join(("backup-agent", *words)), "output": world.command(*words)})
+    command = "backup-agent " + " ".join(word if word.strip("-").isalpha() else shell_word(word) for word in words)
+    tell("shown", {"command": command, "output": world.command(*words)})
 
 
 def _stay(world: World, tell: Tell) -> None:
@@ -197,11 +204,11 @@ def _stay(world: World, tell: Tell) -> None:
     tell(
         "note", f"Look at http://{world.listen}/metrics and http://{world.listen}/status.json; its log is {world.log}."
     )
-    exports = f"BACKUP_AGENT_CONFIG={world.config}"
+    exports = f"BACKUP_AGENT_CONFIG={shell_word(str(world.config))}"
     if world.s3 is not None:
         credentials = world.folder / "credentials"
         world.s3.write_credentials(credentials)
-        exports += f" AWS_SHARED_CREDENTIALS_FILE={credentials}"
+        exports += f" AWS_SHARED_CREDENTIALS_FILE={shell_word(str(credentials))}"
     tell("note", f"Ask it: export {exports}, then backup-agent request --wait")
     with suppress(KeyboardInterrupt):
         threading.Event().wait()
