@@ -306,7 +306,9 @@ class Agent:
         """Take nothing new, give what runs its grace; a second signal gives none."""
         grace = self._settings.limits.shutdown_grace.total_seconds() if self._ending_by is None else 0.0
         self._ending_by = time.monotonic() + grace
-        self._runs.end("survey", Reason.INTERRUPTED)
+        for name, run in self._runs:
+            if run.kind == "survey":  # nothing is lost with it: the next start surveys anew
+                self._runs.end(name, Reason.INTERRUPTED)
         log.info("ending", running=len(self._runs), grace_seconds=grace)
 
     # Listening

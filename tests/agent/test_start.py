@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from backup_agent import processes
 from tests.agent.live import PATIENCE, Live, until
 
 AS_PROCESS_1 = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child=KILL")
@@ -89,6 +90,8 @@ class Starting:
     def kill(self) -> None:
         if self._outer.returncode is None:
             self._outer.kill()
+            self._outer.wait()
+            processes.end_left_behind(str(self.root))  # they hold its standard error too
             self._outer.communicate()
 
 
@@ -178,3 +181,21 @@ def test_nothing_that_the_agent_starts_holds_signals_back(live: Live) -> None:
     assert len(blocked) > 2
     assert not any(mask & (TERM | INT) for mask in blocked.values())
     assert live.end() == 0
+
+
+def test_a_survey_that_hangs_is_not_waited_for(live: Live) -> None:
+    live.settings["limits"] = {"shutdown_grace": "1h"}
+    with starting(live, ()) as agent:
+        survey = until(lambda: next((pid for pid in live.processes() if is_survey(pid)), None), "survey")
+        processes.send(survey, signal.SIGSTOP)
+        code, log = agent.end()
+
+    assert code == 0, log
+    assert "survey failed" not in log
+
+
+def is_survey(pid: int) -> bool:
+    try:
+        return b"backup_agent.run.survey" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
