@@ -72,6 +72,21 @@ class Holdings:
     altered: dict[str, Finding] = field(default_factory=dict)
     """Artifacts whose record is gone, or is another than the index knew, by no hand of the agent's (index.forget)."""
 
+    def is_of(self, database: str) -> bool:
+        """Return whether this, which one folder holds, is of a database."""
+        keys = (*self.entries, *(one.key for one in self.orphans), *(one.key for one in self.unreadable))
+        return any(key.split("/")[1] == database for key in keys)
+
+    def only(self, keys: Collection[str]) -> "Holdings":
+        """Return what there is of some artifacts, the gaps of their chains left out."""
+        return Holdings(
+            entries={key: entry for key, entry in self.entries.items() if key in keys},
+            files={key: files for key, files in self.files.items() if key in keys},
+            damages={key: damage for key, damage in self.damages.items() if key in keys},
+            without_artifact={key: found for key, found in self.without_artifact.items() if key in keys},
+            unreadable=tuple(one for one in self.unreadable if one.artifact in keys),
+        )
+
     @property
     def unsound(self) -> dict[str, str]:
         """Artifacts that are no restore points, and what is wrong with each; the name of a mark alone says so."""

@@ -1,23 +1,31 @@
 """When each artifact of a place was last read again and found sound, so that a restart goes on where it was.
 
 Below `<root>/.agent/verified/<place>@<where>/`: `log` has a line a reading, and the last of an artifact counts;
-`state.json` is what the last slice came to. Both only save reading: what is lost is read once more.
+`state.json` is what the last slice came to. Both only save reading: what is lost is read once more. `asked/<request>`
+is what has been done for a request that is read in slices: it must be written, or the request would never end.
 """
 
+import errno
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from datetime import datetime
+from enum import StrEnum
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from backup_agent import durable
 from backup_agent.catalog.own import place_folder
+from backup_agent.core.answers import NotRead
+from backup_agent.core.reasons import Reason
 from backup_agent.core.records import Value
 from backup_agent.core.scrub import Done
 
 _LONGEST_LINE = 4096
+_LONGEST_ERROR = 500
+"""Characters that the line of an artifact keeps of an error."""
+
 _SLACK = 1000
 """Lines more than twice the artifacts before the log is written anew."""
 
@@ -30,11 +38,66 @@ class State(Value):
     pace: float
     unread: tuple[str, ...] = ()
     """What could not be read when it was last tried: it waits behind all else, and hurries nothing."""
+    rate: float | None = None
+    """Bytes a second at which the last slice read, waiting for its bandwidth counted; None if it read too little."""
 
     @property
     def done(self) -> Done:
         """The slice, as the core sees it."""
         return Done(self.started, self.read, self.pace)
+
+
+class Became(StrEnum):
+    """What became of an artifact that was read for a request."""
+
+    VERIFIED = "verified"
+    DAMAGED = "damaged"
+    HEALED = "healed"
+    UNREAD = "unread"
+    GONE = "gone"
+    """Its record was deleted meanwhile."""
+
+
+class Line(Value):
+    """One artifact that was dealt with for a request."""
+
+    key: str
+    became: Became
+    size: int = 0
+    why: NotRead | None = None
+    reason: Reason | None = None
+    error: str | None = None
+
+
+class Asked:
+    """What has been done for one request at one place, kept over restarts: a line an artifact, the last one counts."""
+
+    def __init__(self, root: Path, place: str, identity: str, request: str) -> None:
+        """Read what earlier slices have done, but for a line that a crash has cut. Raise OSError if it cannot be read."""
+        self._path = place_folder(root, "verified", place, identity) / "asked" / request
+        self.lines: dict[str, Line] = {}
+        with suppress(FileNotFoundError, NotADirectoryError):
+            for raw in _whole_lines(self._path):
+                with suppress(ValidationError):
+                    line = Line.model_validate_json(raw)
+                    self.lines[line.key] = line
+
+    def note(self, line: Line) -> None:
+        """Note what became of an artifact; raise OSError where it cannot be written."""
+        shown = line if line.error is None else line.model_copy(update={"error": line.error[:_LONGEST_ERROR]})
+        _append_line(self._path, shown.model_dump_json(exclude_none=True).encode() + b"\n")
+        self.lines[line.key] = line
+
+    def keys(self, became: Became) -> tuple[str, ...]:
+        """Return the artifacts of which this became."""
+        return tuple(key for key, line in self.lines.items() if line.became is became)
+
+    def keep_only(self, requests: Collection[str]) -> None:
+        """Remove what was noted for requests that are not among these."""
+        with suppress(OSError):
+            for path in self._path.parent.iterdir():
+                if path.name not in requests:
+                    path.unlink()
 
 
 class Verified:
@@ -89,13 +152,27 @@ class Verified:
 
     def _append(self, line: bytes) -> None:
         with suppress(OSError):
-            self._folder.mkdir(parents=True, exist_ok=True)
-            log = durable.open_regular(self._log, os.O_RDWR | os.O_APPEND | os.O_CREAT)
-            try:
-                end = os.fstat(log).st_size
-                if end and os.pread(log, 1, end - 1) != b"\n":
-                    line = b"\n" + line
-                os.write(log, line)
-            finally:
-                os.close(log)
+            _append_line(self._log, line)
             self._lines += 1
+
+
+def _append_line(path: Path, line: bytes) -> None:
+    """Append a line, after what a crash has left of the one before; raise OSError if not all of it was written."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = durable.open_regular(path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
+    try:
+        end = os.fstat(descriptor).st_size
+        if end and os.pread(descriptor, 1, end - 1) != b"\n":
+            line = b"\n" + line
+        if os.write(descriptor, line) < len(line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+    finally:
+        os.close(descriptor)
+
+
+def _whole_lines(path: Path) -> Iterator[bytes]:
+    """Yield the lines of a file, without their ends; one that a crash has cut is left out. Raise OSError."""
+    with os.fdopen(durable.open_regular(path), "rb") as file:
+        while line := file.readline(_LONGEST_LINE):
+            if line.endswith(b"\n"):
+                yield line[:-1]

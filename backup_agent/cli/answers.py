@@ -5,11 +5,18 @@ gives the first line of each, and says where the rest is.
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 from backup_agent.cli import printing
-from backup_agent.core.answers import Answer, DatabaseResult, Outcome, PlaceResult
+from backup_agent.core.answers import Answer, DatabaseResult, NotRead, Outcome, PlaceResult, State
 from backup_agent.core.escaping import shell_word
 from backup_agent.core.reasons import Reason
+
+SHOWN = 5
+"""Artifacts that are named for one reason of not having been read; `--json` names more."""
+
+COUNTED_ONLY = (NotRead.NOT_DUE, NotRead.NOT_REACHED)
+"""Reasons that say nothing of the artifact itself: it is not named."""
 
 
 def lines(answer: Answer, *, whole: bool = False) -> list[str]:
@@ -20,7 +27,9 @@ def lines(answer: Answer, *, whole: bool = False) -> list[str]:
     for name, place in answer.places.items():
         said += [f"  {line}" for line in _place(name, place)]
     said += [f"  WARNING: {warning}" for warning in answer.warnings]
-    told = any(result.error or result.warnings for result in answer.databases.values()) or answer.warnings
+    told = bool(answer.warnings) or any(result.error or result.warnings for result in answer.databases.values())
+    only_warned = answer.state is State.SUCCEEDED_WITH_WARNINGS
+    told = told or (only_warned and any(place.verified is not None for place in answer.places.values()))
     if answer.error and not told:
         said += [f"  {line}" for line in answer.error.splitlines()]
     if answer.set_note:
@@ -38,7 +47,7 @@ def stage(answer: Answer) -> str:
     if answer.position:
         words.append(f"position {answer.position}")
     if answer.stage:
-        words += [str((answer.progress or {}).get("database", "")), answer.stage]
+        words += [str((answer.progress or {}).get("database", "")), answer.stage, _ahead(answer.progress or {})]
     return " ".join(word for word in words if word)
 
 
@@ -48,7 +57,18 @@ def progress(answer: Answer) -> str:
     if "bytes" not in facts:
         return ""
     total = f" of {printing.size(facts['total'])}" if "total" in facts else ""
-    return printing.size(facts["bytes"]) + total
+    read = f"{facts['read']} of {facts['artifacts']} artifacts, " if "artifacts" in facts else ""
+    return read + printing.size(facts["bytes"]) + total
+
+
+def _ahead(facts: dict[str, Any]) -> str:
+    """Return how much a pass in slices has to read, and how long that may take."""
+    if "artifacts" not in facts:
+        return ""
+    seconds = facts.get("estimated_seconds")
+    hours = "an unknown time" if seconds is None else f"about {seconds / 3600:.1f} h"
+    artifacts = printing.counted(facts["artifacts"], "artifact", "artifacts")
+    return f"({artifacts}, {printing.size(facts['total'])}, {hours}; backups come first)"
 
 
 def _with_reason(state: str, reason: Reason | None) -> str:
@@ -66,8 +86,22 @@ def _place(name: str, result: PlaceResult) -> Iterator[str]:
         words = [f"{result.verified} read again and as recorded"]
         words += [f"{len(result.damaged)} damaged"] if result.damaged else []
         words += [f"{len(result.healed)} healed"] if result.healed else []
+        if result.artifacts is not None:
+            total = f"{result.read} of {printing.counted(result.artifacts, 'artifact', 'artifacts')}"
+            words.append(
+                f"{total} and {printing.size(result.read_size or 0)} of {printing.size(result.size or 0)} done"
+            )
         yield f"{name}: {', '.join(words)}"
         yield from (f"  healed: {key}" for key in result.healed)
+        for one in result.not_read:
+            known = f", {printing.size(one.size)}" if one.size else ""
+            keys = "" if one.why in COUNTED_ONLY else ": " + _first(one.keys, one.artifacts)
+            yield f"  not read, {one.why.value.replace('_', ' ')}: {one.artifacts}{known}{keys}"
+        yield from (f"  WARNING: {warning}" for warning in result.warnings)
+
+
+def _first(keys: tuple[str, ...], count: int) -> str:
+    return ", ".join(keys[:SHOWN]) + (", …" if count > SHOWN else "")
 
 
 def _planned(result: PlaceResult) -> str:

@@ -188,11 +188,17 @@ def resume() -> None:
 @click.command()
 @click.argument("artifact", required=False)
 @any_place
+@click.option("--all", is_flag=True, help="Read every artifact, in slices that give way to backups.")
+@click.option("--chain", is_flag=True, help="Read the artifact and everything that it needs to be restored.")
+@click.option("--database", metavar="NAME", help="Read every artifact of one database.")
 @click.option("--heal", is_flag=True, help="Write again what is damaged, from another place whose bytes are right.")
 @yes_option
 @asks(Action.VERIFY, destroys=_heals)
 def verify() -> None:
     """Read again an artifact, or what is due, and compare it with its record.
+
+    The answer says what was not read, and why. --all, --chain and --database say first how much there is to read and
+    how long that may take, and go on after backups and restarts until everything has been read.
 
     With --heal, what is damaged or missing at a place is written again from another place's copy, once that has proven
     right; the damage mark goes when what was written has been read again.

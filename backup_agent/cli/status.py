@@ -117,11 +117,7 @@ def _agent(status: dict[str, Any], now: datetime) -> Iterator[str]:
         words = " ".join(word for word in (run["kind"], what, run.get("stage", "")) if word)
         yield f"running: {words}, for {run['seconds']:.0f} s{done}"
     for place, one in status["places"].items():
-        if "blocked" in one:
-            yield f"RETENTION BLOCKED at {place} ({one['blocked']}): {one.get('error', 'no more is known')}"
-        if damaged := one.get("damaged"):
-            shown = ", ".join(damaged[:SHOWN]) + (", …" if len(damaged) > SHOWN else "")
-            yield f"DAMAGED at {place} ({len(damaged)}): {shown}"
+        yield from _place(place, one)
     for database in status["missing_databases"]:
         yield f"MISSING: {database} is listed no more by SHOW DATABASES"
     if status["forgotten"]:
@@ -149,6 +145,23 @@ def _faults(status: dict[str, Any]) -> Iterator[str]:
         yield f"requests folder NOT WATCHED ({why}): it is listed every 5 seconds"
     if status["settings_waiting"]:
         yield f"settings changed, in force at the next start: {', '.join(status['settings_waiting'])}"
+
+
+def _place(place: str, one: dict[str, Any]) -> Iterator[str]:
+    """Say what is wrong at a place."""
+    if "blocked" in one:
+        yield f"RETENTION BLOCKED at {place} ({one['blocked']}): {one.get('error', 'no more is known')}"
+    if damaged := one.get("damaged"):
+        yield f"DAMAGED at {place} ({len(damaged)}): {_first(damaged)}"
+    for why, keys in one.get("unreadable", {}).items():
+        if keys:
+            yield f"NOT VERIFIABLE at {place}, {why.replace('_', ' ')} ({len(keys)}): {_first(keys)}"
+    if broken := one.get("unrestorable"):
+        yield f"CHAIN BROKEN at {place}, cannot be restored ({len(broken)}): {_first(broken)}"
+
+
+def _first(keys: list[str]) -> str:
+    return ", ".join(keys[:SHOWN]) + (", …" if len(keys) > SHOWN else "")
 
 
 def _databases(status: dict[str, Any], now: datetime) -> Iterator[list[str]]:

@@ -136,6 +136,37 @@ class Deletion(Value):
     reason: str = Field(description="why it goes, for people")
 
 
+class NotRead(StrEnum):
+    """Why a pass over a place did not read an artifact."""
+
+    NOT_DUE = "not_due"
+    """It was read within `verify.every`, or nothing is ever due."""
+    NOT_REACHED = "not_reached"
+    """The time of the slice was over, or the pass was ended."""
+    KNOWN_DAMAGED = "known_damaged"
+    """It is marked as damaged already, and healing was not asked for."""
+    RECORD_UNREADABLE = "record_unreadable"
+    NO_RECORD = "no_record"
+    """Files named as an artifact, and no record."""
+    NOT_RECORDED = "not_recorded"
+    """Something that the artifact in question needs is not there."""
+    UNREADABLE = "unreadable"
+    """A file of it cannot be opened or read."""
+    ARCHIVED = "archived"
+    """The object is in an archive storage class."""
+    INTERRUPTED = "interrupted"
+    """Backups have interrupted the reading too often."""
+
+
+class Unread(Value):
+    """Artifacts that a pass did not read, all for one reason."""
+
+    why: NotRead
+    artifacts: int
+    size: int = Field(default=0, description="bytes, as far as they are known")
+    keys: tuple[str, ...] = Field(default=(), description="the first 20")
+
+
 class PlaceResult(Value):
     """What became of one place of a request for `prune` or `verify`."""
 
@@ -149,11 +180,24 @@ class PlaceResult(Value):
     verified: int | None = Field(default=None, description="artifacts read again and found as recorded")
     damaged: tuple[str, ...] = Field(default=(), description="artifacts that are not as recorded")
     healed: tuple[str, ...] = Field(default=(), description="artifacts replaced by a good copy")
+    artifacts: int | None = Field(default=None, description="for verify in slices: artifacts to read in all")
+    size: int | None = Field(default=None, description="bytes of these")
+    read: int | None = Field(default=None, description="how many of them have been dealt with")
+    read_size: int | None = Field(default=None, description="bytes of these")
+    estimated_seconds: float | None = Field(
+        default=None, description="how long reading all was estimated to take, backups between not counted"
+    )
+    not_read: tuple[Unread, ...] = Field(default=(), description="what was not read, and why")
     dropped: int | None = Field(default=None, description="copies owed that were given up")
     warnings: tuple[str, ...] = ()
     reason: Reason | None = None
     error: str | None = None
     hint: str | None = None
+
+    @property
+    def begun(self) -> bool:
+        """Whether it is read in slices, and the first has begun."""
+        return self.artifacts is not None
 
     def failed(self, failure: Failure) -> "PlaceResult":
         """Return the result of a place where it could not be done."""

@@ -8,7 +8,7 @@ An empty differential [0-0] only says that nothing was new: it continues anythin
 
 from bisect import bisect_left, bisect_right
 from collections import defaultdict, deque
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -154,6 +154,24 @@ def decide(
             return Decision(BackupType.FULL, reason)
     asked = requested is BackupType.DIFF
     return Decision(BackupType.DIFF, TypeReason.ASKED if asked else TypeReason.CHAIN_CONTINUES)
+
+
+def everything_needed(
+    entry: Entry, needed_keys: Callable[[Entry], Iterable[str]], find: Callable[[str], Entry | None]
+) -> tuple[str, ...]:
+    """Return the keys of everything that an artifact needs to be restored, parents first.
+
+    `find` returns an artifact by its key; one that it does not know is in the result, but nothing that this one needs.
+    """
+    found: dict[str, None] = {}
+    waiting = [entry]
+    while waiting:
+        for key in needed_keys(waiting.pop()):
+            if key not in found:
+                found[key] = None
+                if parent := find(key):
+                    waiting.append(parent)
+    return tuple(reversed(found))
 
 
 def as_entry(member: Record | Entry) -> Entry:
@@ -399,7 +417,7 @@ class Ancestry:
         if entry.empty:
             anchor = self.anchor(entry)
             return (anchor,) if anchor else ()
-        return self._possible[entry.key]
+        return self._possible.get(entry.key, ())
 
     def gap(self, entry: Entry, unsound: Mapping[str, str]) -> str | None:
         """Say what keeps an artifact from being restored, beside its own faults; None if nothing does.
@@ -422,6 +440,14 @@ class Ancestry:
         while at is not None:
             yield at
             at = next((one for one in self.needs(at) if one.key not in self.roots), None)
+
+    def needed_keys(self, entry: Entry) -> tuple[str, ...]:
+        """Return the keys of what an artifact continues: what its record names, there or not, else `needs`."""
+        if entry.full:
+            return ()
+        if entry.parent is not None and (entry.key in self._stated or entry.key not in self.roots):
+            return (entry.parent,)
+        return tuple(one.key for one in self.needs(entry))
 
     def anchor(self, empty: Entry) -> Entry | None:
         """Return what an empty differential says is still all there is; None where that is gone.

@@ -28,6 +28,8 @@ class Reason(StrEnum):
     STORAGE_AUTH = "storage_auth"
     STORAGE_THROTTLED = "storage_throttled"
     CHECKSUM_MISMATCH = "checksum_mismatch"
+    NOTHING_VERIFIED = "nothing_verified"
+    ARCHIVED = "archived"
     FOREIGN_ROOT = "foreign_root"
     CLOCK = "clock"
     NOT_FOUND = "not_found"
@@ -61,6 +63,11 @@ HINTS: dict[Reason, str] = {
     Reason.STORAGE_AUTH: "check the credentials and the bucket's policy; the copy is retried",
     Reason.STORAGE_THROTTLED: "the store asks for fewer requests; the copy is retried",
     Reason.CHECKSUM_MISMATCH: "what is stored is not what was read back: look at the volume's health",
+    Reason.NOTHING_VERIFIED: (
+        "artifacts are there, and none was verified: `backup-agent verify --all` reads them; "
+        "`backup-agent catalog diff` names what cannot be read"
+    ),
+    Reason.ARCHIVED: "the object is in an archive storage class: restore it in the bucket first, then ask again",
     Reason.FOREIGN_ROOT: "another cluster's agent owns this place: give this one a root or prefix of its own",
     Reason.CLOCK: "set the clock of the node",
     Reason.NOT_FOUND: "`backup-agent status` and `backup-agent list` show what exists",

@@ -63,7 +63,7 @@ NEEDS: dict[Action, tuple[str, ...]] = {
 """Fields without which an action means nothing."""
 
 TAKES: dict[str, tuple[Action, ...]] = {
-    "database": (Action.BACKUP, Action.FORGET),
+    "database": (Action.BACKUP, Action.FORGET, Action.VERIFY),
     "databases": (Action.BACKUP,),
     "type": (Action.BACKUP,),
     "path": (Action.BACKUP,),
@@ -74,6 +74,8 @@ TAKES: dict[str, tuple[Action, ...]] = {
     "drop_owed": (Action.PRUNE,),
     "plan": (Action.PRUNE,),
     "heal": (Action.VERIFY,),
+    "all": (Action.VERIFY,),
+    "chain": (Action.VERIFY,),
 }
 """Fields that mean something to a few actions alone: with any other they are a mistake, better told than ignored.
 
@@ -143,6 +145,8 @@ class Request(BaseModel):
         default=None, max_length=100, description="for prune, with force: give up the copies owed to this destination"
     )
     heal: StrictBool = Field(default=False, description="for verify: replace what is damaged by a copy that is not")
+    all: StrictBool = Field(default=False, description="for verify: read every artifact at the place; else what is due")
+    chain: StrictBool = Field(default=False, description="for verify, with artifact: read also everything it needs")
     not_after: AwareDatetime | None = Field(
         default=None, description="ISO 8601 time with its offset; after it the request is not begun, but fails: expired"
     )
@@ -212,11 +216,28 @@ class Request(BaseModel):
             if field in self.model_fields_set and self.action not in actions:
                 names = ", ".join(f"`{action}`" for action in actions if action in BUILT)
                 raise ValueError(f"`{field}` means nothing to `{self.action}`: leave it out; it is for {names}")
+        if self.action is Action.VERIFY:
+            self._check_scope()
         if self.action is Action.FORGET and not DATABASE.fullmatch(self.database or ""):
             raise ValueError("`database`: one whole name expected, no glob")
         if self.drop_owed is not None and not self.force:
             raise ValueError("`drop_owed` gives up on copies for good: write `force`: true beside it")
         return self
+
+    def _check_scope(self) -> None:
+        """Raise ValueError unless a request for `verify` names one kind of what is read."""
+        named = [field for field in ("artifact", "database", "all") if getattr(self, field)]
+        if len(named) > 1:
+            raise ValueError(f"{' and '.join(f'`{field}`' for field in named)} are both given: write one of them")
+        if self.database is not None and not DATABASE.fullmatch(self.database):
+            raise ValueError("`database`: one whole name expected, no glob")
+        if self.chain and self.artifact is None:
+            raise ValueError("`artifact` is missing: `chain` reads an artifact and everything that it needs")
+
+    @property
+    def reads_in_slices(self) -> bool:
+        """Whether this asks to verify more than one artifact or one slice: it is done in slices that give way."""
+        return self.all or self.chain or (self.action is Action.VERIFY and self.database is not None)
 
     @property
     def asked(self) -> tuple[str, ...] | None:

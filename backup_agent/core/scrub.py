@@ -89,6 +89,16 @@ class Done:
         return self.started + timedelta(seconds=min(self.read / quicker, LONGEST_REST.total_seconds()))
 
 
+def estimated_seconds(size: int, measured: float | None, bandwidth: int | None) -> float | None:
+    """Return how long reading some bytes takes, by what was measured and the most that is allowed; None if unknown.
+
+    >>> estimated_seconds(600, 60.0, 100), estimated_seconds(600, 60.0, 30), estimated_seconds(600, None, None)
+    (10.0, 20.0, None)
+    """
+    rates = [rate for rate in (measured, bandwidth) if rate]
+    return size / min(rates) if rates else None
+
+
 def verified(recorded: datetime, last: datetime | None, now: datetime) -> datetime:
     """Return when an artifact counts as verified: at its recording, and at its last reading.
 

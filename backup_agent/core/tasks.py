@@ -76,10 +76,22 @@ class VerifyTask(Value):
     run: str
     place: str
     """`local` or a destination."""
+    request: str | None = None
+    """Id of the request that asks for it; None for what is read unasked."""
     artifact: str | None = None
-    """Key of one artifact; without it what is due."""
+    """Key of one artifact; without it what is due, unless `database` or `all` is given."""
+    chain: bool = False
+    """Read also everything that the artifact needs."""
+    database: str | None = None
+    """Read every artifact of this database, in each set."""
+    all: bool = False
+    """Read every artifact."""
     heal: bool = False
     """Replace what is damaged by a copy that is not."""
+    set_aside: tuple[str, ...] = ()
+    """Artifacts whose reading backups have interrupted too often: they are left out, and told as not read."""
+    open_requests: tuple[str, ...] = ()
+    """Requests whose progress is still needed; that of any other is removed."""
     seconds: float
     """How long to go on at the most."""
     settings: dict[str, Any]

@@ -25,7 +25,7 @@ from backup_agent.catalog.holdings import of_database
 from backup_agent.catalog.index import index_of
 from backup_agent.catalog.journal import Journal
 from backup_agent.catalog.lease import Held
-from backup_agent.core.chains import Ancestry
+from backup_agent.core.chains import Ancestry, everything_needed
 from backup_agent.core.entries import Entry
 from backup_agent.core.json_reader import read_json
 from backup_agent.core.names import record_key
@@ -253,22 +253,9 @@ class _Needs:
 
     def of(self, entry: Entry) -> tuple[str, ...]:
         """Return the keys of what an artifact needs, parents first."""
-        found: dict[str, None] = {}
-        waiting = [entry]
-        while waiting:
-            for key in self._parents(waiting.pop()):
-                if key not in found:
-                    found[key] = None
-                    if parent := self._known.get(key) or self._elsewhere(key):
-                        waiting.append(parent)
-        return tuple(reversed(found))
-
-    def _parents(self, entry: Entry) -> tuple[str, ...]:
-        if entry.full:
-            return ()
-        if entry.parent is not None:
-            return (entry.parent,)
-        return tuple(one.key for one in self._ancestry.needs(self._known.get(entry.key, entry)))
+        return everything_needed(
+            entry, self._ancestry.needed_keys, lambda key: self._known.get(key) or self._elsewhere(key)
+        )
 
     def _elsewhere(self, key: str) -> Entry | None:
         """Return what the destination has recorded under a key; None if that is nothing that can be read."""

@@ -1,33 +1,41 @@
-"""Reading again what stands at one place: a child, which reads a slice, tells what it found, and heals where asked.
+"""Reading again what is kept at one place: a child, which reads a slice, tells what it found, and heals where asked.
 
 The longest unread comes first, and what was read is noted on the volume after each artifact, so that a restart goes on
 there. What could not be read comes last the next time: a disk's bad blocks must not keep the rest from being read. An
-artifact is read whole or once more: a SHA-256 cannot be taken up in its middle. What stands at the place is told by its
+artifact is read whole or once more: a SHA-256 cannot be taken up in its middle. What is at the place is told by its
 listing and index; of all records only those of what is read are opened.
+
+A request for more than one artifact (all, a database, a chain) is read in slices as well. What became of each artifact
+is noted for the request (catalog.verified.Asked), so that the next slice goes on there, also after a restart. The
+result of a pass says what was not read, and why: whatever is not named there was read.
 """
 
 import threading
 import time
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from concurrent.futures import CancelledError
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from backup_agent import quoting
 from backup_agent.catalog import damages, records
 from backup_agent.catalog.copies import Notes
-from backup_agent.catalog.holdings import Holdings, by_database
+from backup_agent.catalog.holdings import Holdings, by_database, of_database
 from backup_agent.catalog.index import index_of
 from backup_agent.catalog.journal import Journal
 from backup_agent.catalog.lease import Held
-from backup_agent.catalog.verified import State, Verified
-from backup_agent.core.answers import Outcome, PlaceResult
+from backup_agent.catalog.verified import Asked, Became, Line, State, Verified
+from backup_agent.core.answers import NotRead, Outcome, PlaceResult, Unread
+from backup_agent.core.chains import Ancestry, everything_needed
+from backup_agent.core.drift import artifact_of
 from backup_agent.core.escaping import shell_word
 from backup_agent.core.names import damage_key, is_record_key, record_key
-from backup_agent.core.reasons import BackupError, Failure, PermanentError, Reason
+from backup_agent.core.reasons import BackupError, Failure, PermanentError, Reason, TransientError
 from backup_agent.core.records import LARGEST, Record
-from backup_agent.core.scrub import NEVER, Kept, Slice, next_slice, verified
+from backup_agent.core.scrub import NEVER, Kept, Slice, estimated_seconds, next_slice, verified
 from backup_agent.core.tasks import VerifyTask
 from backup_agent.run.healing import Healing
 from backup_agent.run.places import Opened, hold_place, opening
@@ -41,7 +49,13 @@ ENOUGH_ERRORS = 3
 """Artifacts in a row that cannot be read: the place is down, and the rest need not be tried."""
 
 SHOWN = 5
-"""Artifacts that a warning names; the log of the copies names them all."""
+"""Artifacts that a warning names; `catalog diff` names them all."""
+
+LISTED = 20
+"""Artifacts that an answer names for one reason of not having been read."""
+
+MEASURED_SECONDS = 1.0
+"""A slice that has read for a shorter time tells nothing of the throughput."""
 
 IDLE = timedelta(hours=1)
 """When to ask again where nothing is kept, or nothing is to be read."""
@@ -49,13 +63,21 @@ IDLE = timedelta(hours=1)
 
 @dataclass
 class Standing:
-    """What stands at the place: of each artifact what a slice needs, and which are no restore points."""
+    """What is at the place: of each artifact what a slice needs, and what is no restore point."""
 
     sound: dict[str, Kept] = field(default_factory=dict)
     """All that are not marked."""
     marked: set[str] = field(default_factory=set)
     missing: set[str] = field(default_factory=set)
     """Artifacts of which the listing lacks a file, or has another size of one."""
+    sizes: dict[str, int] = field(default_factory=dict)
+    """Bytes of what is marked."""
+    unreadable: dict[str, str] = field(default_factory=dict)
+    """Keys of records and marks that cannot be read -> what is wrong with them."""
+    unrecorded: dict[str, int] = field(default_factory=dict)
+    """Artifacts without a record, by the names of their files -> bytes."""
+    gaps: dict[str, str] = field(default_factory=dict)
+    """Artifacts that cannot be restored, since something that they need is missing or damaged -> what."""
 
     def add(self, part: Holdings, read: Mapping[str, datetime], now: datetime) -> None:
         """Take one database's folder. The name of a mark is enough, whether it can be read or not."""
@@ -63,8 +85,15 @@ class Standing:
         marked = part.damages.keys() | unreadable
         self.marked |= marked
         self.missing |= part.without_artifact.keys()
+        self.unreadable |= {one.key: one.fault for one in part.unreadable}
+        self.gaps |= {key: finding.text for key, finding in part.gaps.items()}
+        for found in part.orphans:
+            artifact = artifact_of(found.key)
+            self.unrecorded[artifact] = self.unrecorded.get(artifact, 0) + found.size
         for key, entry in part.entries.items():
-            if key not in marked:
+            if key in marked:
+                self.sizes[key] = entry.size
+            else:
                 # That something is missing is known before it is read: it is read before all else.
                 at = NEVER if key in self.missing else verified(entry.finished, read.get(key), now)
                 self.sound[key] = Kept(key, entry.size, at)
@@ -73,6 +102,21 @@ class Standing:
     def damaged(self) -> list[str]:
         """All that are no restore points."""
         return sorted(self.marked | self.missing)
+
+    @property
+    def recorded(self) -> dict[str, Kept]:
+        """All that are recorded, marked or not; what is known to be damaged or missing comes first."""
+        return {key: Kept(key, size, NEVER) for key, size in self.sizes.items()} | self.sound
+
+    @property
+    def unreadable_records(self) -> list[str]:
+        """Artifacts whose record cannot be read."""
+        return sorted(key.removesuffix(".json") for key in self.unreadable if is_record_key(key))
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is there that could be verified."""
+        return not (self.sound or self.marked or self.unreadable_records or self.unrecorded)
 
 
 @dataclass
@@ -89,6 +133,16 @@ class Found:
     """How many in a row could not be read."""
     read: int = 0
     """Bytes, as the slice counts them."""
+    done: set[str] = field(default_factory=set)
+    """Artifacts that were read, or have gone meanwhile."""
+    gone: set[str] = field(default_factory=set)
+    """Artifacts that were deleted meanwhile."""
+    failures: dict[str, Failure] = field(default_factory=dict)
+    """Artifacts that could not be read, and why."""
+
+
+class UnreadableRecordError(PermanentError):
+    """A record that is there and cannot be read."""
 
 
 class Verifying:
@@ -116,37 +170,58 @@ class Verifying:
         self._held: Held | None = None
         self._standing = Standing()
         self._found = Found()
+        self._not_read: dict[NotRead, dict[str, int]] = defaultdict(dict)
+        """Why -> artifact -> bytes."""
+        self._identity = identity
+        self._bytes = 0
+        """Read since the pass began, also twice."""
+        self._began = time.monotonic()
+        self._scope: _Scope | None = None
         state = self._readings.state()
         self._unread = set(state.unread if state else ())
         """Artifacts that could not be read when they were last tried."""
 
     def run(self) -> None:
         """Read what is asked for, or what is due; tell the result. Raise BackupError where the place cannot be read."""
+        task = self._task
         with self._holding:
-            if self._task.artifact is None:
+            if task.all or task.database is not None or task.chain:
+                self._read_scope()
+            elif task.artifact is None:
                 self._read_what_is_due()
             else:
-                self._read_one(self._task.artifact)
+                self._read_one(task.artifact)
 
     def _read_one(self, key: str) -> None:
         """Read one artifact again, whether it is marked or not."""
-        record = self._record(key) if is_record_key(record_key(key)) else None
-        if record is None:
-            raise PermanentError(
-                Reason.NOT_FOUND,
-                f"{self._task.place}: no artifact {key} is recorded there",
-                "write the whole key, <set>/<database>/<artifact>, as `backup-agent list` shows it",
-            )
+        record = self._known_record(key)
         if self._store.stat(damage_key(key)) is not None:
             self._standing.marked.add(key)
         self._verify(Kept(key, record.size, NEVER), record)
+        self._note_failures({key: record.size})
         self._tell_result(Slice((), 0, 0), remaining=0)
+
+    def _known_record(self, key: str) -> Record:
+        """Return the record of an artifact that was named; raise PermanentError if it has none that can be read."""
+        record = self._record(key) if is_record_key(record_key(key)) else None
+        if record is not None:
+            return record
+        if is_record_key(record_key(key)) and self._store.stat(key) is not None:
+            raise PermanentError(
+                Reason.NOTHING_VERIFIED,
+                f"{self._task.place}: {key} is there without a record: nothing says what its content should be",
+                "`backup-agent catalog adopt` takes in what is sound, on the volume",
+            )
+        raise PermanentError(
+            Reason.NOT_FOUND,
+            f"{self._task.place}: no artifact {key} is recorded there",
+            "write the whole key, <set>/<database>/<artifact>, as `backup-agent list` shows it",
+        )
 
     def _read_what_is_due(self) -> None:
         """Read a slice; before it, where that is asked, heal all that is known to be damaged or missing."""
         now = datetime.now(UTC)
-        for part in by_database(self._store, index_of(self._task.place, self._settings), writes=False):
-            self._standing.add(part, self._readings.times, now)
+        self._look(by_database(self._store, index_of(self._task.place, self._settings), writes=False), now)
         if self._notes is not None:
             self._owe_again(self._notes)
         if self._task.heal:
@@ -157,19 +232,181 @@ class Verifying:
         due = self._due(now)
         remaining = len(due.artifacts)
         for one in due.artifacts:
-            if self._given_up or time.monotonic() >= self._ends:
+            if self._given_up or self._time_is_over:
                 break
             remaining -= self._verify(one)
-        self._leave(State(started=now, read=self._found.read, pace=due.pace))
-        self._tell("damages", keys=self._standing.damaged)
+        self._leave(State(started=now, read=self._found.read, pace=due.pace, rate=self._rate))
+        self._account_for_due(due)
+        self._tell_standing()
+        self._warn_of_standing()
         self._tell_result(due, remaining)
+
+    def _look(self, parts: Iterable[Holdings], now: datetime) -> None:
+        """Take what is at the place, without what the agent itself is about to put or to delete."""
+        own = {artifact_of(file) for intent in self._journal for file in intent.files}
+        for part in parts:
+            self._standing.add(part, self._readings.times, now)
+        unrecorded = self._standing.unrecorded
+        for artifact in list(unrecorded):
+            # On the volume a backup may have recorded it since the listing; at a destination the journal has it.
+            recorded = self._task.place == VOLUME and self._store.stat(record_key(artifact)) is not None
+            if artifact in own or recorded:
+                del unrecorded[artifact]
+
+    def _account_for_due(self, due: Slice) -> None:
+        """Note what was not read, and why."""
+        chosen = {one.key for one in due.artifacts}
+        for key, one in self._standing.recorded.items():
+            if key in self._found.done or key in self._found.failures:
+                continue
+            if key in self._standing.marked:
+                why = NotRead.KNOWN_DAMAGED
+            else:
+                why = NotRead.NOT_REACHED if key in chosen else NotRead.NOT_DUE
+            self._not_read[why][key] = one.size
+        self._note_failures({key: one.size for key, one in self._standing.recorded.items()})
+        self._note_unrecorded()
+
+    def _note_failures(self, sizes: Mapping[str, int]) -> None:
+        for key, failure in self._found.failures.items():
+            self._not_read[_why(failure)][key] = sizes.get(key, 0)
+
+    def _note_unrecorded(self) -> None:
+        self._not_read[NotRead.RECORD_UNREADABLE] |= dict.fromkeys(self._standing.unreadable_records, 0)
+        self._not_read[NotRead.NO_RECORD] |= self._standing.unrecorded
+
+    def _read_scope(self) -> None:
+        """Read a slice of what a request names; tell first how much that is, and how long it may take."""
+        now = datetime.now(UTC)
+        scope = self._scope = _Scope(self._chosen(now), self._asked())
+        scope.asked.keep_only({*self._task.open_requests, self._task.request or self._task.run})
+        self._take_up(scope)
+        state = self._readings.state()
+        scope.estimated_seconds = estimated_seconds(
+            scope.size, state.rate if state else None, self._settings.verify.bandwidth
+        )
+        self._tell("scope", **scope.told())
+        for number, one in enumerate(scope.left(self._standing, self._task.set_aside)):
+            # One is always read, however long the listing took: else the request would never end.
+            if self._given_up or (number and self._time_is_over):
+                break
+            self._tell("reading", key=one.key)
+            if not (self._verify(one) or one.key in self._found.failures):
+                break  # ended in the middle: it is read again by the next slice
+            if not self._note_became(scope, one):
+                break
+            scope.count(one)
+            self._tell("dealt", **scope.told())
+        before = self._readings.state()
+        if before is not None:
+            self._leave(before.model_copy(update={"rate": self._rate or before.rate}))
+        self._account_for_scope(scope)
+        if self._task.all:
+            self._tell_standing()
+        if not self._task.chain:
+            self._warn_of_standing()
+        self._tell_result(None, len(scope.remaining(self._task.set_aside)))
+
+    def _asked(self) -> Asked:
+        """Return what earlier slices of the request have done."""
+        task, root = self._task, self._settings.storage.root
+        try:
+            return Asked(root, task.place, self._identity, task.request or task.run)
+        except OSError as error:
+            text = f"{error.filename}: what was read before cannot be looked up: {error.strerror}"
+            raise PermanentError(Reason.STORAGE_UNREACHABLE, text, "look at the health of the volume") from error
+
+    def _chosen(self, now: datetime) -> dict[str, Kept]:
+        """Return what a request names; raise PermanentError if nothing of it is there."""
+        task, index = self._task, index_of(self._task.place, self._settings)
+        if task.chain:
+            return self._chain(task.artifact or "", now)
+        parts = by_database(self._store, index, writes=False)
+        if task.database is None:
+            self._look(parts, now)
+            return self._standing.recorded
+        database = task.database.lower()
+        self._look((part for part in parts if part.is_of(database)), now)
+        if self._standing.is_empty:
+            raise PermanentError(
+                Reason.NOT_FOUND,
+                f"{task.place}: nothing of the database {task.database} is there",
+                "`backup-agent list` shows the databases",
+            )
+        return self._standing.recorded
+
+    def _chain(self, key: str, now: datetime) -> dict[str, Kept]:
+        """Return an artifact and everything that it needs; what of that is not recorded there is an error."""
+        self._known_record(key)
+        set_name, database, _ = key.split("/")
+        part = of_database(self._store, index_of(self._task.place, self._settings), set_name, database)
+        if key not in part.entries:
+            raise PermanentError(Reason.NOT_FOUND, f"{self._task.place}: {key} was deleted a moment ago")
+        ancestry = Ancestry(part.entries.values())
+        needed = everything_needed(part.entries[key], ancestry.needed_keys, part.entries.get)
+        self._look([part.only({key, *needed})], now)
+        for one in needed:
+            if one not in part.entries:
+                if one not in self._standing.unreadable_records:
+                    self._not_read[NotRead.NOT_RECORDED][one] = 0
+                text = f"{self._task.place}: {key} needs {one}, which is not recorded there or cannot be read"
+                self._found.errors.append(Failure(Reason.CHAIN_BROKEN, text))
+        return self._standing.recorded
+
+    def _take_up(self, scope: "_Scope") -> None:
+        """Go on with what earlier slices of the request have found."""
+        found, asked = self._found, scope.asked
+        found.verified = len(asked.keys(Became.VERIFIED))
+        found.damaged = list(asked.keys(Became.DAMAGED))
+        found.healed = list(asked.keys(Became.HEALED))
+        for key in asked.keys(Became.UNREAD):
+            line = asked.lines[key]
+            failure = Failure(line.reason or Reason.INTERNAL, line.error or "")
+            self._not_read[line.why or NotRead.UNREADABLE][key] = line.size
+            if line.why is NotRead.ARCHIVED:
+                found.warnings.append(failure.error)
+            else:
+                found.errors.append(failure)
+
+    def _note_became(self, scope: "_Scope", one: Kept) -> bool:
+        """Note what became of an artifact; return whether it could be noted, since the request would else never end."""
+        found = self._found
+        line = Line(key=one.key, became=Became.VERIFIED, size=one.size)
+        if failure := found.failures.get(one.key):
+            changes = {"became": Became.UNREAD, "why": _why(failure), "reason": failure.reason, "error": failure.error}
+            line = line.model_copy(update=changes)
+        else:
+            told = {Became.HEALED: found.healed, Became.DAMAGED: found.damaged, Became.GONE: found.gone}
+            became = next((became for became, keys in told.items() if one.key in keys), Became.VERIFIED)
+            line = line.model_copy(update={"became": became})
+        try:
+            scope.asked.note(line)
+        except OSError as error:
+            text = f"what was read cannot be noted on the volume: {error.strerror}"
+            hint = "make room on the volume, then ask again"
+            found.errors.append(Failure(Reason.DISK_FULL, text, hint))
+            scope.stopped = True
+            return False
+        return True
+
+    def _account_for_scope(self, scope: "_Scope") -> None:
+        for one in scope.remaining(()):
+            why = NotRead.INTERRUPTED if one.key in self._task.set_aside else NotRead.NOT_REACHED
+            self._not_read[why][one.key] = one.size
+        self._note_failures({key: one.size for key, one in scope.chosen.items()})
+        self._note_unrecorded()
+        if interrupted := self._not_read[NotRead.INTERRUPTED]:
+            self._found.warnings.append(
+                f"{self._task.place}: not read, since backups have interrupted it each time: {_shown(interrupted)}; "
+                f"ask again when no backup is due, or raise verify.bandwidth"
+            )
 
     def _owe_again(self, notes: Notes) -> None:
         """Let copies be owed that were confirmed and are gone: others can empty a bucket, or a lifecycle rule does."""
         there = self._standing.sound.keys() | self._standing.marked
         gone: list[str] = []
         for key in notes.noted():
-            if self._given_up or time.monotonic() >= self._ends:
+            if self._given_up or self._time_is_over:
                 break
             if key not in there and self._is_gone(key, notes):
                 notes.strike(key)
@@ -177,8 +414,7 @@ class Verifying:
         for set_name, database in sorted({(one[0], one[1]) for one in (key.split("/") for key in gone)}):
             tell_summary(set_name, database, self._settings, self._teller)
         if gone:
-            shown = ", ".join(gone[:SHOWN]) + (", …" if len(gone) > SHOWN else "")
-            text = f"gone from {self._task.place}, not by the agent, and owed again ({len(gone)}): {shown}"
+            text = f"gone from {self._task.place}, not by the agent, and owed again ({len(gone)}): {_shown(gone)}"
             self._teller.tell("warning", text="copies are gone", because=text)
             self._found.warnings.append(text)
 
@@ -208,6 +444,7 @@ class Verifying:
         )
         state = self._readings.state()
         rests = state is not None and state.started <= now < state.done.rests_until(due.pace) and not due.late
+        rests = rests and self._task.request is None  # who asks gets the next slice at once
         return replace(due, artifacts=again if rests else (*due.artifacts, *again))
 
     def _leave(self, state: State) -> None:
@@ -215,6 +452,8 @@ class Verifying:
         before = self._readings.state()
         if not self._found.read and before is not None:
             state = before
+        elif before is not None and state.rate is None:
+            state = state.model_copy(update={"rate": before.rate})
         unread = tuple(sorted(self._unread))
         if self._found.read or unread != (before.unread if before else ()):
             self._readings.leave(state.model_copy(update={"unread": unread}))
@@ -223,16 +462,23 @@ class Verifying:
         """Read one artifact again, and heal it where that is asked; tell whether it could be read."""
         try:
             record = record or self._record(one.key)
-            if record is not None:
+            if record is None:
+                self._found.gone.add(one.key)
+            else:
                 self._judge(record)
             self._found.unread = 0
             self._found.read += one.cost
+            self._found.done.add(one.key)
             self._unread.discard(one.key)
         except CancelledError:
             return False
         except BackupError as error:
-            self._found.errors.append(error.failure)
-            self._found.unread += 1
+            self._found.failures[one.key] = error.failure
+            if error.failure.reason is Reason.ARCHIVED:
+                self._found.warnings.append(error.failure.error)
+            else:
+                self._found.errors.append(error.failure)
+            self._found.unread += self._scope is None or _is_of_the_place(error)
             self._unread.add(one.key)
             self._tell("unread", key=one.key, reason=error.failure.reason, error=error.failure.error)
             return False
@@ -243,7 +489,7 @@ class Verifying:
         try:
             return records.parse(self._store.read(record_key(key), LARGEST), key)
         except ValueError as error:
-            raise PermanentError(
+            raise UnreadableRecordError(
                 Reason.CHECKSUM_MISMATCH,
                 f"{self._task.place}: {record_key(key)} cannot be read: {error}",
                 "`backup-agent catalog diff` tells more; run the newest agent",
@@ -274,7 +520,8 @@ class Verifying:
                     )
                 return
             if self._store.stat(record_key(key)) is None:
-                return  # deleted meanwhile
+                self._found.gone.add(key)
+                return
             self._damaged(record, wrong)
         if self._task.heal:
             self._heal(record)
@@ -336,6 +583,10 @@ class Verifying:
     def _on_bytes(self, count: int) -> None:
         if self._cancel.is_set():
             raise CancelledError
+        self._bytes += count
+        if self._scope is not None:
+            scope = self._scope
+            self._teller.progress(min(scope.read_before + self._bytes, scope.size), scope.size)
         if self._throttle:
             self._throttle.wait(count)
 
@@ -343,45 +594,110 @@ class Verifying:
     def _given_up(self) -> bool:
         return self._cancel.is_set() or self._found.unread >= ENOUGH_ERRORS
 
+    @property
+    def _time_is_over(self) -> bool:
+        return time.monotonic() >= self._ends
+
+    @property
+    def _rate(self) -> float | None:
+        """Bytes read a second, or None where too little was read to tell."""
+        seconds = time.monotonic() - self._began
+        return self._bytes / seconds if self._bytes and seconds >= MEASURED_SECONDS else None
+
     def _tell(self, event: str, **fields: object) -> None:
         self._teller.tell(event, place=self._task.place, **fields)
 
-    def _tell_result(self, due: Slice, remaining: int) -> None:
+    def _tell_standing(self) -> None:
+        """Tell what at the place is no restore point, what cannot be read, and which chains have holes."""
+        standing = self._standing
+        self._judge_chains_again()
+        unreadable = {
+            NotRead.RECORD_UNREADABLE.value: sorted(standing.unreadable),
+            NotRead.UNREADABLE.value: sorted(self._unread),
+            NotRead.NO_RECORD.value: sorted(standing.unrecorded),
+        }
+        self._tell("damages", keys=standing.damaged, unreadable=unreadable, unrestorable=sorted(standing.gaps))
+
+    def _warn_of_standing(self) -> None:
+        place, standing, warnings = self._task.place, self._standing, self._found.warnings
+        if standing.unreadable:
+            shown = _shown(f"{key} ({fault})" for key, fault in sorted(standing.unreadable.items()))
+            warnings.append(f"{place}: records or marks that cannot be read ({len(standing.unreadable)}): {shown}")
+        if standing.unrecorded:
+            shown = _shown(sorted(standing.unrecorded))
+            warnings.append(f"{place}: artifacts without a record, not verified ({len(standing.unrecorded)}): {shown}")
+        if standing.gaps:
+            shown = _shown(f"{key} ({gap})" for key, gap in sorted(standing.gaps.items()))
+            warnings.append(f"{place}: artifacts that cannot be restored from there ({len(standing.gaps)}): {shown}")
+
+    def _judge_chains_again(self) -> None:
+        """Look again at the chains of databases of which something was found damaged, or was healed."""
+        index = index_of(self._task.place, self._settings)
+        for folder in sorted({key.rpartition("/")[0] for key in (*self._found.damaged, *self._found.healed)}):
+            set_name, _, database = folder.partition("/")
+            before = [key for key in self._standing.gaps if key.rpartition("/")[0] == folder]
+            for key in before:
+                del self._standing.gaps[key]
+            part = of_database(self._store, index, set_name, database)
+            self._standing.gaps |= {key: finding.text for key, finding in part.gaps.items()}
+
+    def _tell_result(self, due: Slice | None, remaining: int) -> None:
+        """Tell what the pass came to; without `due` it was a slice of a request, after which `remaining` are left."""
         if self._task.place == VOLUME:
             for folder in sorted({key.rpartition("/")[0] for key in (*self._found.damaged, *self._found.healed)}):
                 set_name, _, database = folder.partition("/")
                 tell_summary(set_name, database, self._settings, self._teller)
         oldest = min((one.verified for one in self._standing.sound.values()), default=None)
+        whole = self._task.artifact is None and self._task.database is None
+        more = {} if due is None else {"next_seconds": self._next_seconds(due, remaining, datetime.now(UTC))}
         self._teller.tell(
             "result",
-            result=self._result().model_dump(mode="json"),
+            result=self._result(remaining).model_dump(mode="json"),
             verified=self._found.verified,
             damaged=len(self._standing.damaged),
             remaining=remaining,
-            oldest=None if oldest is None or self._task.artifact is not None else oldest.isoformat(),
-            next_seconds=self._next_seconds(due, remaining, datetime.now(UTC)),
+            oldest=oldest.isoformat() if oldest is not None and whole else None,
+            **more,
         )
 
-    def _result(self) -> PlaceResult:
-        found = self._found
+    def _result(self, remaining: int) -> PlaceResult:
+        found, scope = self._found, self._scope
         result = PlaceResult(
             outcome=Outcome.SUCCEEDED_WITH_WARNINGS if found.warnings else Outcome.SUCCEEDED,
             verified=found.verified,
             damaged=tuple(found.damaged),
             healed=tuple(found.healed),
+            not_read=tuple(
+                Unread(why=why, artifacts=len(keys), size=sum(keys.values()), keys=tuple(sorted(keys)[:LISTED]))
+                for why, keys in self._not_read.items()
+                if keys
+            ),
             warnings=tuple(found.warnings),
+            **(scope.told() if scope else {}),
         )
-        if self._cancel.is_set():
+        if scope is not None and remaining and found.unread < ENOUGH_ERRORS and not scope.stopped:
+            return result.model_copy(update={"outcome": Outcome.WAITING})  # the next slice goes on
+        if self._cancel.is_set() and (scope is None or remaining):
             return result.failed(Failure(Reason.CANCELLED, f"reading {self._task.place} again was ended"))
-        failures = list(found.errors)
-        if found.damaged and not self._task.heal:
-            text = f"{self._task.place}: not as recorded: {', '.join(found.damaged)}"
-            hint = "`backup-agent verify --heal` replaces it by another place's copy; where none is good, take a FULL"
-            failures.insert(0, Failure(Reason.CHECKSUM_MISMATCH, text, hint))
+        failures = self._failures(result)
         if not failures:
             return result
         first = failures[0]
         return result.failed(Failure(first.reason, "\n".join(one.error for one in failures), first.advice))
+
+    def _failures(self, result: PlaceResult) -> list[Failure]:
+        """Return why the pass failed, the most important first."""
+        found, place = self._found, self._task.place
+        failures = list(found.errors)
+        if found.damaged and not self._task.heal:
+            text = f"{place}: not as recorded: {', '.join(found.damaged)}"
+            hint = "`backup-agent verify --heal` replaces it by another place's copy; where none is good, take a FULL"
+            failures.insert(0, Failure(Reason.CHECKSUM_MISMATCH, text, hint))
+        nothing = not (found.verified or found.damaged or found.healed or failures)
+        if nothing and self._task.request is not None and result.not_read:
+            told = ", ".join(f"{one.artifacts} {one.why.value.replace('_', ' ')}" for one in result.not_read)
+            failures.append(Failure(Reason.NOTHING_VERIFIED, f"{place}: no artifact was verified: {told}"))
+        return failures
 
     def _next_seconds(self, due: Slice, remaining: int, now: datetime) -> float:
         state = self._readings.state()
@@ -390,6 +706,67 @@ class Verifying:
         if state is None or self._unread:
             return IDLE.total_seconds()
         return max(60.0, (state.done.rests_until(due.pace) - now).total_seconds())
+
+
+@dataclass
+class _Scope:
+    """What a request names at a place, and what has become of it so far."""
+
+    chosen: dict[str, Kept]
+    asked: Asked
+    estimated_seconds: float | None = None
+    stopped: bool = False
+    """What is read cannot be noted any more: no slice follows."""
+
+    def __post_init__(self) -> None:
+        """Count what there is, and what earlier slices have dealt with."""
+        done = [one.size for key, one in self.chosen.items() if key in self.asked.lines]
+        self.size = sum(one.size for one in self.chosen.values())
+        self.read, self.read_size = len(done), sum(done)
+        self.read_before = self.read_size
+
+    def count(self, one: Kept) -> None:
+        """Count an artifact that has been dealt with."""
+        self.read += 1
+        self.read_size += one.size
+
+    def remaining(self, without: Iterable[str]) -> list[Kept]:
+        """Return what has not been dealt with yet, and is not among some artifacts."""
+        left_out = set(without)
+        return [one for key, one in self.chosen.items() if key not in self.asked.lines and key not in left_out]
+
+    def left(self, standing: Standing, without: Iterable[str]) -> list[Kept]:
+        """Return the same in the order of reading: what is known to be damaged or missing, then the longest unread."""
+        known = standing.marked | standing.missing
+        return sorted(self.remaining(without), key=lambda one: (one.key not in known, one.verified, one.key))
+
+    def told(self) -> dict[str, Any]:
+        """Return how much there is to read, and how far that is, as an answer says it."""
+        return {
+            "artifacts": len(self.chosen),
+            "size": self.size,
+            "read": self.read,
+            "read_size": self.read_size,
+            "estimated_seconds": self.estimated_seconds and round(self.estimated_seconds, 1),
+        }
+
+
+def _why(failure: Failure) -> NotRead:
+    """Return why an artifact could not be read."""
+    if failure.reason is Reason.ARCHIVED:
+        return NotRead.ARCHIVED
+    return NotRead.RECORD_UNREADABLE if failure.reason is Reason.CHECKSUM_MISMATCH else NotRead.UNREADABLE
+
+
+def _is_of_the_place(error: BackupError) -> bool:
+    """Tell whether an artifact could not be read because of the place, which may be down, and not of itself."""
+    return isinstance(error, TransientError) and not is_bad_block(error)
+
+
+def _shown(keys: Iterable[str]) -> str:
+    """Return the first few of some keys, for a warning."""
+    listed = list(keys)
+    return ", ".join(listed[:SHOWN]) + (", …" if len(listed) > SHOWN else "")
 
 
 def main() -> None:

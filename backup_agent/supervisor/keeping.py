@@ -4,6 +4,7 @@ Each is a pass over one place, in a child of its own; `Passes` says which is nex
 """
 
 import time
+from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -26,8 +27,14 @@ from backup_agent.supervisor.reserve import Reserve
 from backup_agent.supervisor.runs import Run, Runs
 from backup_agent.supervisor.standing import Standing
 
+MOST_LOGGED = 20
+"""Artifacts that one line of the log names."""
+
 SLICE_SECONDS = 300.0
 """How long one child reads again, or deletes unasked. A backup that wants the slot ends the reading sooner."""
+
+MOST_INTERRUPTIONS = 3
+"""How often backups may interrupt the reading of one artifact, before a request goes on without it."""
 
 MODULES = {"prune": "backup_agent.run.prune", "verify": "backup_agent.run.verify", "copy": "backup_agent.run.copy"}
 
@@ -56,6 +63,12 @@ class Keeping:
     def __post_init__(self) -> None:
         """Nothing is under way."""
         self._wishes: dict[str, Wish] = {}
+        self._gave_way: set[str] = set()
+        """Passes that were ended for a backup."""
+        self._reading: dict[str, str] = {}
+        """Pass -> the artifact that it reads."""
+        self._interrupted: dict[tuple[str, str], Counter[str]] = {}
+        """Request and place -> artifact -> how often a backup has interrupted its reading."""
         self._strays: dict[str, dict[str, list[str]]] = {}
 
     def use(self, settings: Settings, *, surveyed: bool) -> None:
@@ -94,10 +107,16 @@ class Keeping:
         return answer is not None and answer.asked.heal
 
     def give_way(self) -> None:
-        """End what only reads again, because a backup wants the slot."""
+        """End what only reads again and can go on later, because a backup wants the slot."""
         for name, wish in self._wishes.items():
-            if wish.kind == "verify" and wish.request is None:
+            run = self.runs.get(name)
+            if wish.kind == "verify" and self._can_go_on(wish) and run is not None and run.ending is None:
+                self._gave_way.add(name)
                 self.runs.end(name, Reason.CANCELLED)
+
+    def _can_go_on(self, wish: Wish) -> bool:
+        answer = self.passes.find(wish.request or "")
+        return wish.request is None or (answer is not None and answer.asked.reads_in_slices)
 
     def start(self, monotonic: float) -> None:
         """Start the next pass, if one is asked for or due."""
@@ -179,16 +198,29 @@ class Keeping:
         return tasks.VerifyTask(
             run=self.runs.numbered("verify"),
             place=wish.place,
+            request=wish.request,
             artifact=asked.artifact if asked else None,
+            chain=bool(asked and asked.chain),
+            database=asked.database if asked else None,
+            all=bool(asked and asked.all),
+            set_aside=self._set_aside(wish),
+            open_requests=self.passes.open,
             heal=bool(asked and asked.heal),
             seconds=SLICE_SECONDS,
             settings=self.settings.model_dump(mode="json"),
         )
 
+    def _set_aside(self, wish: Wish) -> tuple[str, ...]:
+        """Return the artifacts that a request goes on without."""
+        counts: Counter[str] = self._interrupted.get((wish.request or "", wish.place), Counter())
+        return tuple(key for key, count in counts.items() if count >= MOST_INTERRUPTIONS)
+
     # What children tell
 
     def told(self, run: Run, event: dict[str, Any]) -> bool:
         """Take an event of a pass; tell whether it was one."""
+        if run.kind == "verify" and self._told_by_reading(run, event):
+            return True
         return self._told_of_volume(event) or self._told_of_pass(run, event)
 
     def _told_of_volume(self, event: dict[str, Any]) -> bool:
@@ -221,9 +253,22 @@ class Keeping:
                     bytes=event["bytes"],
                     reason=event["reason"],
                 )
+            case "strays":
+                self._strayed(run.destination or "", {kind: event[kind] for kind in STRAYS})
+            case _:
+                return False
+        return True
+
+    def _told_by_reading(self, run: Run, event: dict[str, Any]) -> bool:
+        """Take an event of reading again; return whether it was one."""
+        match event["event"]:
             case "damages":
-                if run.destination in self.passes.places:
-                    self.passes.places[run.destination].damaged = tuple(event["keys"])
+                self._standing_told(run.destination or "", event)
+            case "scope" | "dealt" | "reading":
+                self._slice_told(run, event)
+            case "progress":
+                self._slice_told(run, event)
+                return False  # what runs now shows it as well
             case "damaged":
                 self.passes.mark(event["place"], event["key"])
                 self.account.damaged(event["place"])
@@ -236,11 +281,47 @@ class Keeping:
                 log.warning("artifact healed", place=event["place"], artifact=event["key"], sources=event["sources"])
             case "not_healed":
                 log.error("artifact not healed", place=event["place"], artifact=event["key"], error=event["error"])
-            case "strays":
-                self._strayed(run.destination or "", {kind: event[kind] for kind in STRAYS})
+            case "unread":
+                log.warning("artifact not read", place=event["place"], artifact=event["key"], error=event["error"])
             case _:
                 return False
         return True
+
+    def _standing_told(self, place: str, event: dict[str, Any]) -> None:
+        """Take what a slice found at a place, and log what of it is news."""
+        news = self.passes.standing(place, event["keys"], event["unreadable"], event["unrestorable"])
+        for what in news:
+            if what == "chain broken":
+                log.warning(what, place=place, artifacts=event["unrestorable"][:MOST_LOGGED])
+            else:
+                found = {why: keys[:MOST_LOGGED] for why, keys in event["unreadable"].items() if keys}
+                log.warning(what, place=place, found=found)
+
+    def _slice_told(self, run: Run, event: dict[str, Any]) -> None:
+        """Take how far a slice of a request is."""
+        name = next((name for name, one in self.runs if one is run), "")
+        wish = self._wishes.get(name)
+        if wish is None:
+            return
+        if event["event"] == "reading":
+            self._reading[name] = event["key"]
+            return
+        if event["event"] == "progress":
+            self.passes.progressed(wish, {"read_size": event["bytes"]}, time.monotonic())
+            return
+        self._reading.pop(name, None)
+        facts = {key: value for key, value in event.items() if key not in ("event", "place")}
+        answer = self.passes.find(wish.request or "")
+        if event["event"] == "scope" and answer is not None and not answer.places[wish.place].begun:
+            log.info(
+                "reading again begun",
+                place=wish.place,
+                request=wish.request,
+                artifacts=event["artifacts"],
+                size=event["size"],
+                estimated_seconds=event["estimated_seconds"],
+            )
+        self.passes.progressed(wish, facts, time.monotonic())
 
     def _strayed(self, place: str, strays: dict[str, list[str]]) -> None:
         """Say what does not fit at a place, when that is news."""
@@ -259,17 +340,38 @@ class Keeping:
         if wish is None:
             return
         told = report(PassReport, run.result)
-        if run.ending is not None and told is None and wish.kind == "verify" and wish.request is None:
-            self._wishes.pop(name)
-            self.passes.gave_way(wish.place, time.monotonic())
-            return
+        reading = self._reading.pop(name, None)
+        if name in self._gave_way or (wish.kind == "verify" and run.ending is Reason.INTERRUPTED):
+            self._gave_way.discard(name)
+            if self._slice_ended(name, wish, told, reading):
+                return
         if told is None and run.ending is not None:
-            failure = Failure(Reason.CANCELLED, f"the pass over {wish.place} was ended")
-            told = PassReport(result=PlaceResult().failed(failure))
+            told = PassReport(result=self._so_far(wish).failed(_ended(wish)))
         elif told is None:
             text = f"the pass over {wish.place} ended without a report (exit code {code})"
-            told = PassReport(result=PlaceResult().failed(Failure(Reason.INTERNAL, text)))
+            told = PassReport(result=self._so_far(wish).failed(Failure(Reason.INTERNAL, text)))
+        elif run.ending is not None and told.result.outcome is Outcome.WAITING:
+            told = told.model_copy(update={"result": told.result.failed(_ended(wish))})
         self._conclude(name, told, time.monotonic() - run.started)
+
+    def _so_far(self, wish: Wish) -> PlaceResult:
+        """Return what the answer says of a place by now."""
+        answer = self.passes.find(wish.request or "")
+        return answer.places[wish.place] if answer is not None else PlaceResult()
+
+    def _slice_ended(self, name: str, wish: Wish, told: PassReport | None, reading: str | None) -> bool:
+        """Take the end of reading that gave way, or ended with the agent; return whether it goes on later."""
+        if wish.request is None:
+            self._wishes.pop(name)
+            self.passes.gave_way(wish.place, time.monotonic())
+            return True
+        if not self._can_go_on(wish) or (told is not None and told.result.outcome is not Outcome.WAITING):
+            return False
+        self._wishes.pop(name)
+        if reading is not None:
+            self._interrupted.setdefault((wish.request, wish.place), Counter())[reading] += 1
+        self.passes.slice_ended(wish, told.result if told is not None else None, _now())
+        return True
 
     def _conclude(self, name: str, told: PassReport, seconds: float) -> None:
         wish, result = self._wishes.pop(name), told.result
@@ -285,16 +387,31 @@ class Keeping:
         else:
             if wish.place in self.passes.places and told.oldest is not None:
                 self.passes.places[wish.place].oldest_verified = told.oldest
+            if result.outcome is not Outcome.WAITING:
+                self._interrupted.pop((wish.request or "", wish.place), None)
             wait = VERIFY_SECONDS if told.next_seconds is None else told.next_seconds
             self.passes.verified(wish, result, wait, monotonic, now)
+            attribution = answer.attribution if answer is not None else {}
             if result.outcome is Outcome.FAILED and not result.damaged:
                 log.warning(
                     "not read again",
                     place=wish.place,
                     request=wish.request,
-                    **(answer.attribution if answer is not None else {}),
+                    **attribution,
                     reason=result.reason,
                     error=result.error,
+                )
+            elif wish.request is not None and result.outcome is not Outcome.WAITING:
+                log.info(
+                    "read again",
+                    place=wish.place,
+                    request=wish.request,
+                    **attribution,
+                    verified=result.verified,
+                    damaged=len(result.damaged),
+                    healed=len(result.healed),
+                    not_read={one.why.value: one.artifacts for one in result.not_read},
+                    seconds=round(seconds, 3),
                 )
 
     def _copied(self, run: Run, code: int) -> None:
@@ -317,6 +434,10 @@ class Keeping:
         """Note that a destination did not take a copy."""
         if self.holdings.refused(place, failure):
             self.account.copy_refused(place, failure.reason)
+
+
+def _ended(wish: Wish) -> Failure:
+    return Failure(Reason.CANCELLED, f"the pass over {wish.place} was ended")
 
 
 def _now() -> datetime:

@@ -266,6 +266,16 @@ def _storage(status: Status) -> Iterator[Metric]:
     )
     applied = _gauge("retention_timestamp_seconds", "When retention was last applied, since start.", ("place",))
     damaged = _gauge("artifacts_damaged", "Artifacts whose content is not what was recorded.", ("place",))
+    unreadable = _gauge(
+        "unreadable_artifacts",
+        "Artifacts that are there and cannot be verified: record or mark unreadable, file unreadable, no record.",
+        ("place", "why"),
+    )
+    unrestorable = _gauge(
+        "unrestorable_artifacts",
+        "Artifacts that cannot be restored because something that they need is missing or damaged.",
+        ("place",),
+    )
     oldest = _gauge(
         "verify_oldest_timestamp_seconds", "When the artifact that waits longest was last read.", ("place",)
     )
@@ -276,6 +286,10 @@ def _storage(status: Status) -> Iterator[Metric]:
             applied.add_metric((name,), place.pruned.timestamp())
         if place.damaged is not None:
             damaged.add_metric((name,), len(place.damaged))
+        for why, keys in (place.unreadable or {}).items():
+            unreadable.add_metric((name, why), len(keys))
+        if place.unrestorable is not None:
+            unrestorable.add_metric((name,), len(place.unrestorable))
         if place.oldest_verified is not None:
             oldest.add_metric((name,), place.oldest_verified.timestamp())
-    yield from (blocked, applied, damaged, oldest)
+    yield from (blocked, applied, damaged, unreadable, unrestorable, oldest)

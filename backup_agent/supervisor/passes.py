@@ -5,9 +5,10 @@ retention is applied nothing else starts. A request for `prune` or `verify` is a
 """
 
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 import structlog
 
@@ -30,6 +31,9 @@ VERIFY_SECONDS = 900.0
 
 RETRY_SECONDS = 300.0
 
+PROGRESS_SECONDS = 10.0
+"""How often the progress of a request is written into its answer."""
+
 log = structlog.get_logger()
 
 
@@ -47,6 +51,10 @@ class Routine:
     deleted: int = 0
     freed: int = 0
     damaged: tuple[str, ...] | None = None
+    unreadable: dict[str, tuple[str, ...]] | None = None
+    """Why -> what cannot be verified."""
+    unrestorable: tuple[str, ...] | None = None
+    """Artifacts that something that they need keeps from being restored."""
     oldest_verified: datetime | None = None
     pruned_at: datetime | None = None
 
@@ -69,6 +77,8 @@ class Passes:
     conclude: Callable[[Answer], None]
     places: dict[str, Routine] = field(default_factory=dict)
     _open: dict[str, Answer] = field(default_factory=dict)
+    _shown: dict[str, float] = field(default_factory=dict)
+    """When the progress of a request was written last, in monotonic seconds."""
 
     def use(self, destinations: Collection[str], monotonic: float) -> None:
         """Take the places of the settings; changed settings are applied soon."""
@@ -136,20 +146,37 @@ class Passes:
     # Choosing
 
     def asked(self) -> Wish | None:
-        """Return the next pass of a request."""
+        """Return the next pass of a request; a later slice of one that is read in slices is no such pass."""
+        return next((wish for wish, begun in self._wanted() if not begun), None)
+
+    def goes_on(self) -> Wish | None:
+        """Return the next slice of a request that is read in slices, and has begun."""
+        return next((wish for wish, begun in self._wanted() if begun), None)
+
+    def _wanted(self) -> Iterator[tuple[Wish, bool]]:
+        """Yield the next pass of each request, and whether it goes on with one that has begun."""
         for answer in self._open.values():
             if any(result.outcome is Outcome.RUNNING for result in answer.places.values()):
                 continue
-            for place, result in answer.places.items():
-                if result.outcome is Outcome.WAITING:
-                    return Wish(answer.action, place, answer.id)
-        return None
+            waiting = [place for place, result in answer.places.items() if result.outcome is Outcome.WAITING]
+            if waiting:
+                # One place after the other: what has begun there is finished first.
+                place = next((one for one in waiting if answer.places[one].begun), waiting[0])
+                begun = any(result.begun for result in answer.places.values())
+                yield Wish(answer.action, place, answer.id), begun
+
+    @property
+    def open(self) -> tuple[str, ...]:
+        """Ids of the requests that wait or are under way."""
+        return tuple(self._open)
 
     def due(self, monotonic: float) -> Wish | None:
-        """Return the next pass that is due by itself."""
+        """Return the next pass that is due by itself, or goes on with a request: retention first, reading last."""
         for place, routine in self.places.items():
             if monotonic >= routine.prune_due:
                 return Wish("prune", place)
+        if wish := self.goes_on():
+            return wish
         for place, routine in self.places.items():
             if monotonic >= routine.verify_due:
                 return Wish("verify", place)
@@ -216,12 +243,60 @@ class Passes:
         self._result(wish, result, now)
 
     def verified(self, wish: Wish, result: PlaceResult, next_seconds: float, monotonic: float, now: datetime) -> None:
-        """Take the end of a slice of reading again; one artifact that was asked for is none, and puts off none."""
+        """Take the end of a slice of reading again; what a request names is no such slice, and puts off none."""
         routine = self.places.get(wish.place)
         asked = self._open[wish.request].asked if wish.request in self._open else None
-        if routine is not None and (asked is None or asked.artifact is None):
+        if routine is not None and (asked is None or not (asked.artifact or asked.reads_in_slices)):
             routine.verify_due = monotonic + next_seconds
         self._result(wish, result, now)
+
+    def standing(
+        self, place: str, damaged: Iterable[str], unreadable: Mapping[str, Iterable[str]], unrestorable: Iterable[str]
+    ) -> tuple[str, ...]:
+        """Note what a slice found at a place; return what of it is news, in words."""
+        routine = self.places.get(place)
+        if routine is None:
+            return ()
+        before = (routine.unreadable, routine.unrestorable)
+        routine.damaged = tuple(damaged)
+        routine.unreadable = {why: tuple(keys) for why, keys in unreadable.items()}
+        routine.unrestorable = tuple(unrestorable)
+        news = []
+        if any(routine.unreadable.values()) and routine.unreadable != before[0]:
+            news.append("artifacts not readable")
+        if routine.unrestorable and routine.unrestorable != before[1]:
+            news.append("chain broken")
+        return tuple(news)
+
+    def progressed(self, wish: Wish, facts: Mapping[str, Any], monotonic: float) -> None:
+        """Note how far a slice of a request is; in its answer that is written now and then."""
+        answer = self._open.get(wish.request or "")
+        if answer is None:
+            return
+        result = answer.places[wish.place]
+        first = not result.begun
+        answer = answer.with_place(wish.place, _with_first_estimate(result.model_copy(update=dict(facts)), result))
+        now = answer.places[wish.place]
+        progress = {
+            "place": wish.place,
+            "read": now.read,
+            "artifacts": now.artifacts,
+            "bytes": now.read_size,
+            "total": now.size,
+            "estimated_seconds": now.estimated_seconds,
+        }
+        progress = {name: value for name, value in progress.items() if value is not None}
+        answer = self._open[answer.id] = answer.model_copy(update={"progress": progress})
+        if first or monotonic - self._shown.get(answer.id, -math.inf) >= PROGRESS_SECONDS:
+            self._shown[answer.id] = monotonic
+            self.keep(answer)
+
+    def slice_ended(self, wish: Wish, result: PlaceResult | None, now: datetime) -> None:
+        """Let a request go on later whose slice was ended for a backup; without `result` it told nothing."""
+        answer = self._open.get(wish.request or "")
+        if answer is not None:
+            result = result or answer.places[wish.place]
+            self._result(wish, result.model_copy(update={"outcome": Outcome.WAITING}), now)
 
     def mark(self, place: str, key: str) -> None:
         """Note that an artifact was found damaged; all that are, a slice tells in the end."""
@@ -240,13 +315,15 @@ class Passes:
 
     def _result(self, wish: Wish, result: PlaceResult, now: datetime) -> None:
         if wish.request is not None and wish.request in self._open:
-            self._save(self._open[wish.request].with_place(wish.place, result), now)
+            answer = self._open[wish.request]
+            self._save(answer.with_place(wish.place, _with_first_estimate(result, answer.places[wish.place])), now)
 
     def _save(self, answer: Answer, now: datetime | None = None) -> None:
         if now is not None and not any(
             result.outcome in (Outcome.WAITING, Outcome.RUNNING) for result in answer.places.values()
         ):
             self._open.pop(answer.id, None)
+            self._shown.pop(answer.id, None)
             if answer.state is State.QUEUED:
                 answer = answer.becomes(State.RUNNING, now)
             self.conclude(_where_it_is(answer).concluded(now))
@@ -255,13 +332,27 @@ class Passes:
         self.keep(answer)
 
 
+def _with_first_estimate(result: PlaceResult, before: PlaceResult) -> PlaceResult:
+    """Return a result with the estimate that was told first: later ones say little of what was promised."""
+    if before.estimated_seconds is None:
+        return result
+    return result.model_copy(update={"estimated_seconds": before.estimated_seconds})
+
+
 def _where_it_is(answer: Answer) -> Answer:
-    """Leave out the places that do not have the artifact in question, where none was named and one has it."""
+    """Leave out the places that do not have the artifact in question, where none was named and one has it.
+
+    Of a database that is no matter of course: it is a warning.
+    """
     asked = answer.asked
-    if asked.artifact is None or asked.place is not None:
+    if (asked.artifact is None and asked.database is None) or asked.place is not None:
         return answer
     there = {name: one for name, one in answer.places.items() if one.reason is not Reason.NOT_FOUND}
-    return answer.model_copy(update={"places": there}) if there else answer
+    if not there:
+        return answer
+    absent = tuple(one.error or name for name, one in answer.places.items() if name not in there)
+    warnings = absent if asked.database is not None else ()
+    return answer.model_copy(update={"places": there, "warnings": answer.warnings + warnings})
 
 
 PASSES = (Action.PRUNE.value, Action.VERIFY.value)

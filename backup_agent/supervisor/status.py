@@ -45,6 +45,12 @@ class PlaceStatus(Value):
     deleted: int = 0
     freed: int = Field(default=0, description="bytes")
     damaged: tuple[str, ...] | None = Field(default=None, description="artifacts that are not as recorded")
+    unreadable: dict[str, tuple[str, ...]] | None = Field(
+        default=None, description="record_unreadable, unreadable, no_record -> what is there and cannot be verified"
+    )
+    unrestorable: tuple[str, ...] | None = Field(
+        default=None, description="artifacts that cannot be restored, since something that they need is not sound"
+    )
     oldest_verified: datetime | None = Field(default=None, description="when what waits longest was last read")
 
 

@@ -123,6 +123,8 @@ def places(passes: Passes) -> dict[str, PlaceStatus]:
             deleted=one.deleted,
             freed=one.freed,
             damaged=one.damaged,
+            unreadable=one.unreadable,
+            unrestorable=one.unrestorable,
             oldest_verified=one.oldest_verified,
         )
         for name, one in passes.places.items()

@@ -22,6 +22,7 @@ KEY = Meaning(
     PermanentError, Reason.STORAGE_AUTH, "check the access key: boto3's own chain found one the store refuses"
 )
 POLICY = Meaning(PermanentError, Reason.STORAGE_AUTH, "the bucket's policy or the key's rights do not allow it")
+ARCHIVE = Meaning(PermanentError, Reason.ARCHIVED)
 ENCRYPTION = Meaning(PermanentError, Reason.STORAGE_AUTH, "check the KMS key in put_options and the rights to use it")
 BUCKET = Meaning(PermanentError, Reason.STORAGE_UNREACHABLE, "make the bucket, or correct the destination's `bucket`")
 PLACE = Meaning(
@@ -70,7 +71,7 @@ CODES: dict[str, Meaning] = {
     "AccountProblem": POLICY,
     "AllAccessDisabled": POLICY,
     "MethodNotAllowed": POLICY,
-    "InvalidObjectState": POLICY,
+    "InvalidObjectState": ARCHIVE,
     "KMS.AccessDeniedException": ENCRYPTION,
     "KMS.DisabledException": ENCRYPTION,
     "KMS.KMSInvalidStateException": ENCRYPTION,
