@@ -73,7 +73,7 @@ class Asked:
     """What has been done for one request at one place, kept over restarts: a line an artifact, the last one counts."""
 
     def __init__(self, root: Path, place: str, identity: str, request: str) -> None:
-        """Read what earlier slices have done, but for a line that a crash has cut. Raise OSError if it cannot be read."""
+        """Read what earlier slices have done, without a line that a crash cut; raise OSError if it cannot be read."""
         self._path = place_folder(root, "verified", place, identity) / "asked" / request
         self.lines: dict[str, Line] = {}
         with suppress(FileNotFoundError, NotADirectoryError):

@@ -158,8 +158,8 @@ class Copying:
         return PermanentError(
             Reason.CHAIN_BROKEN,
             f"{self._task.destination}: {entry.key} is not copied: it needs {key}, which is not whole there, and {why}",
-            "take a FULL, which starts a new chain there; `backup-agent prune --force --drop-owed "
-            f"{self._task.destination}` gives up on what cannot be copied",
+            "take a FULL, which starts a new chain there; `backup-agent prune --dry-run --force --drop-owed "
+            f"{self._task.destination}` shows how to give up on what cannot be copied",
         )
 
     def _recorded(self, key: str) -> Record:

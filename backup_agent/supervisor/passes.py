@@ -133,8 +133,13 @@ class Passes:
         self._save(answer, now)
 
     def expire(self, now: datetime) -> None:
-        """Answer for the places that have not begun and must not be begun any more."""
+        """Answer for the places that have not begun and must not be begun any more.
+
+        A request that is read in slices has begun with its first slice, at all of its places: reading may take days.
+        """
         for answer in list(self._open.values()):
+            if any(result.begun for result in answer.places.values()):
+                continue
             failure = answer.expired(now)
             waiting = [place for place, result in answer.places.items() if result.outcome is Outcome.WAITING]
             if failure is None or not waiting:

@@ -1,5 +1,6 @@
 """Damage on the volume and in a real bucket: found, marked, told, and healed from the other one, by the live agent."""
 
+import json
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -194,3 +195,99 @@ def test_reading_again_goes_on_where_a_death_has_ended_it(places: Places) -> Non
     assert answer["state"] == "succeeded", str(answer)
     assert 0 < len(done) < 3
     assert [line.split()[1] for line in log.read_text().splitlines()] == keys
+
+
+def test_every_flipped_byte_is_found_and_healed_by_one_request_for_all(places: Places) -> None:
+    live = places.live.start()
+    keys = [backed_up(live, f"r{number}", type="FULL") for number in range(6)]
+    good = {key: places.read("offsite", key) for key in keys}
+    for key in keys[::2]:
+        places.flip("local", key)
+    slices = [live.ask("due", action="verify", place="local", id=f"due-{number}") for number in range(2)]
+    found = live.ask("v", action="verify", all=True, place="local", id="all")
+    healed = live.ask("h", action="verify", all=True, heal=True, id="heal", patience=60)
+    again = live.ask("a", action="verify", all=True, id="again", patience=60)
+
+    for answer in slices:
+        place = answer["places"]["local"]
+        assert sum(one["artifacts"] for one in place["not_read"]) == 5
+    assert (found["state"], found["reason"]) == ("failed", "checksum_mismatch")
+    assert (found["places"]["local"]["verified"], found["places"]["local"]["damaged"]) == (3, keys[::2])
+    assert (healed["state"], healed["places"]["local"]["healed"]) == ("succeeded", keys[::2])
+    assert {place: one["verified"] for place, one in again["places"].items()} == {"local": 6, "offsite": 6}
+    assert {key: places.read("local", key) for key in keys} == good
+    begun = live.events("reading again begun")[0]
+    assert (begun["artifacts"], begun["size"]) == (6, sum(len(content) for content in good.values()))
+    assert begun["estimated_seconds"] is not None
+
+
+def test_a_record_that_was_cut_is_a_warning_a_metric_and_in_status(places: Places) -> None:
+    live = places.live.start()
+    cut, sound = backed_up(live, type="FULL"), backed_up(live, "c", type="FULL")
+    path = live.root / f"{cut}.json"
+    path.write_bytes(path.read_bytes()[:200])
+    answer = live.ask("v", action="verify", place="local")
+    (live.root / f"{sound}.json").write_bytes(b"{")
+    nothing = live.ask("w", action="verify", place="local")
+
+    assert answer["state"] == "succeeded_with_warnings"
+    assert f"{cut}.json" in answer["error"]
+    assert (nothing["state"], nothing["reason"]) == ("failed", "nothing_verified")
+    metric = "neo4j_backup_unreadable_artifacts"
+    until(lambda: live.metric(metric, place="local", why="record_unreadable") == 2, "unreadable records in the metrics")
+    assert live.status()["places"]["local"]["unreadable"]["record_unreadable"] == [f"{cut}.json", f"{sound}.json"]
+    assert live.events("artifacts not readable")[0]["found"] == {"record_unreadable": [f"{cut}.json"]}
+
+
+def test_a_destination_whose_full_has_gone_is_told_of_and_gets_it_back_before_the_next_differential(
+    places: Places,
+) -> None:
+    live = places.live.start()
+    full = backed_up(live)
+    live.commit()
+    link = backed_up(live, "c")
+    for key in (full, f"{full}.json"):
+        places.remove("offsite", key)
+    told = live.ask("v", action="verify", place="offsite")
+    broken = live.metric("neo4j_backup_unrestorable_artifacts", place="offsite")
+    live.commit()
+    newest = backed_up(live, "d")
+    whole = live.ask("w", action="verify", artifact=newest, chain=True, place="offsite")
+
+    assert (told["state"], broken) == ("succeeded_with_warnings", 1)
+    assert full in told["error"]
+    assert link in told["error"]
+    assert (whole["state"], whole["places"]["offsite"]["verified"]) == ("succeeded", 3)
+    assert live.ask("x", action="verify", place="offsite", all=True)["state"] == "succeeded"
+    until(lambda: live.metric("neo4j_backup_unrestorable_artifacts", place="offsite") == 0, "whole chains")
+
+
+def test_a_request_for_all_gives_way_to_a_backup_and_goes_on_after_it_and_after_a_death(places: Places) -> None:
+    live = places.live
+    live.change(lambda cluster: cluster.with_database("orders", store_bytes=1 << 20))
+    live.start()
+    keys = [backed_up(live, f"r{number}", type="FULL") for number in range(4)]
+    assert live.end() == 0
+    live.settings["verify"] = {"bandwidth": "1MiB"}
+    live.start()
+    live.drop("v.request", action="verify", all=True, place="local", id="v")
+    until(lambda: live.metric("neo4j_backup_verify_total", place="local", outcome="verified"), "first one read")
+    newest = backed_up(live, "b", type="FULL")
+    behind = live.answer_of("v")
+    until(
+        lambda: live.metric("neo4j_backup_verify_total", place="local", outcome="verified") not in (None, 1),
+        "slice after it",
+    )
+    live.kill_all()
+    (progress,) = (live.root / ".agent" / "verified").glob("local@*/asked/v")
+    done = progress.read_text().count("\n")
+    live.settings["verify"] = {}
+    live.start()
+    answer = live.final("v", patience=60)
+
+    assert behind["state"] == "running"
+    assert 2 <= done < 5
+    assert answer["state"] == "succeeded", str(answer)
+    assert (answer["places"]["local"]["verified"], answer["places"]["local"]["artifacts"]) == (5, 5)
+    lines = [json.loads(line)["key"] for line in progress.read_text().splitlines()]
+    assert sorted(lines) == sorted([*keys, newest])

@@ -160,3 +160,7 @@ def test_an_answer_reads_back_as_it_was_and_its_head_alone_as_well() -> None:
 def test_an_answer_of_too_many_values_is_refused_before_it_is_parsed(kind: type[Answer] | type[AnswerHead]) -> None:
     with pytest.raises(TooManyValuesError, match="more than 500000 values"):
         kind.from_json(b'{"databases":[' + b"{}," * 400_000 + b"{}]}")
+
+
+def test_a_pass_in_slices_has_begun_once_it_is_known_how_much_there_is() -> None:
+    assert [PlaceResult(artifacts=count).begun for count in (None, 0, 3)] == [False, True, True]

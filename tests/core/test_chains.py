@@ -19,6 +19,7 @@ from backup_agent.core.chains import (
     chains,
     continues,
     decide,
+    everything_needed,
     holes,
     live_chain,
     parent_of,
@@ -512,3 +513,27 @@ def test_a_thousand_records_find_their_chains() -> None:
         )  # fmt: skip
 
     assert len(chains(found)) == 40
+
+
+@pytest.mark.parametrize(
+    ("text", "point", "expected"),
+    [
+        pytest.param("F1[1-10] D1[11-15]<F1 D2[16-20]<D1", "D2", "F1 D1", id="by records"),
+        pytest.param("F1[1-10] D1[11-15] D2[16-20]", "D2", "F1 D1", id="by ranges"),
+        pytest.param("F1[1-10] D1[11-15]", "F1", "", id="a full"),
+        pytest.param("F1[1-10] D1[11-15] E1<D1", "E1", "F1 D1", id="an empty one"),
+        pytest.param("F1[1-10] D2[16-20]<D1", "D2", "D1", id="what its record names, there or not"),
+        pytest.param("F1[1-10] D1[11-15]<F0", "D1", "F1", id="what stands in for it, where that does"),
+        pytest.param("D2[16-20]", "D2", "", id="nothing known"),
+        pytest.param("F1[1-10] F2[1-10] D1[11-15]", "D1", "F1 F2", id="all in doubt"),
+        pytest.param("F1[1-10] D1[11-15] D2[11-15] D3[16-20]", "D3", "F1 D1 D2", id="each once"),
+    ],
+)
+def test_everything_that_a_point_needs_is_named_parents_first(text: str, point: str, expected: str) -> None:
+    entries = {one.key: Entry.of(one) for one in records(text).values()}
+    ancestry = Ancestry(entries.values())
+    needed = everything_needed(entries[f"default/orders/{point}"], ancestry.needed_keys, entries.get)
+
+    assert " ".join(sorted(key.rpartition("/")[2] for key in needed)) == " ".join(sorted(expected.split()))
+    if len(needed) == 2 and "F2" not in expected:
+        assert " ".join(key.rpartition("/")[2] for key in needed) == expected

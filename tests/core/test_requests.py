@@ -94,6 +94,15 @@ def test_a_path_that_leaves_the_root_or_has_more_than_one_name_is_refused(path: 
             {"action": "forget", "database": "a*", "reason": "x"}, "one whole name expected", id="forget a glob"
         ),
         pytest.param({"action": "prune", "drop_owed": "s3"}, "write `force`", id="give up copies lightly"),
+        pytest.param({"all": True}, "`all` means nothing to `backup`", id="all of a backup"),
+        pytest.param(
+            {"action": "verify", "all": True, "database": "a"}, "`database` and `all` are both given", id="all and one"
+        ),
+        pytest.param(
+            {"action": "verify", "databases": ["a"]}, "`databases` means nothing to `verify`", id="verify some"
+        ),
+        pytest.param({"action": "verify", "database": "a*"}, "one whole name expected", id="verify a glob"),
+        pytest.param({"action": "verify", "chain": True}, "`artifact` is missing", id="chain of nothing"),
         pytest.param({"action": "cancel"}, "`id` is missing", id="cancel of nothing"),
         pytest.param({"id": "../x"}, "id: letters, digits, ", id="an id that is a path"),
         pytest.param({"id": "x" * 129}, "id: letters, digits, ", id="an id that is too long"),
@@ -261,3 +270,18 @@ def test_a_prefix_of_json_is_never_taken_for_the_whole_object(value: Any) -> Non
 def test_what_no_more_bytes_could_make_a_request_is_not_waited_for() -> None:
     assert is_whole(b"[" * 60000)
     assert not is_whole(b"[" * 60)
+
+
+@pytest.mark.parametrize(
+    ("document", "in_slices"),
+    [
+        ({"action": "verify"}, False),
+        ({"action": "verify", "artifact": "a/b/c"}, False),
+        ({"action": "verify", "artifact": "a/b/c", "chain": True}, True),
+        ({"action": "verify", "database": "a"}, True),
+        ({"action": "verify", "all": True}, True),
+        ({"database": "a"}, False),
+    ],
+)
+def test_what_may_take_long_is_read_in_slices(document: dict[str, Any], *, in_slices: bool) -> None:
+    assert parse(json.dumps(document).encode(), "/backups").reads_in_slices is in_slices

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from backup_agent.core.scrub import LEAST, NEVER, Done, Kept, next_slice, verified
+from backup_agent.core.scrub import LEAST, NEVER, Done, Kept, estimated_seconds, next_slice, verified
 
 NOW = datetime(2026, 11, 23, 2, 0, tzinfo=UTC)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -71,3 +71,13 @@ def test_the_rest_is_the_shorter_where_the_pace_of_then_and_of_now_differ() -> N
 
     assert (done.rests_until(0.5), done.rests_until(2.0)) == (NOW + HOUR, NOW + HOUR / 2)
     assert Done(NOW, 0, 0.0).rests_until(0.0) == NOW
+
+
+@pytest.mark.parametrize(
+    ("measured", "bandwidth", "seconds"),
+    [(60.0, 100, 10.0), (60.0, 30, 20.0), (None, 30, 20.0), (60.0, None, 10.0), (None, None, None)],
+)
+def test_the_slower_of_what_was_measured_and_what_is_allowed_tells_how_long_reading_takes(
+    measured: float | None, bandwidth: int | None, seconds: float | None
+) -> None:
+    assert estimated_seconds(600, measured, bandwidth) == seconds

@@ -143,3 +143,145 @@ def test_a_request_that_a_death_has_cut_off_is_gone_on_with() -> None:
 
     assert wish is not None
     assert (wish.kind, wish.place, wish.request) == ("verify", "offsite", "v")
+
+
+BEGUN = PlaceResult(outcome=Outcome.WAITING, artifacts=6, size=600, read=2, read_size=200, verified=2)
+
+
+def passes_with(*requests: dict[str, Any], **places: PlaceResult) -> tuple[Passes, list[Answer], list[Answer]]:
+    """Return passes over two places that have taken requests for `verify`, and what they write and conclude."""
+    kept: list[Answer] = []
+    concluded: list[Answer] = []
+    passes = Passes(kept.append, concluded.append)
+    passes.use(["offsite"], 0.0)
+    for number, request in enumerate(requests):
+        asked = {"action": "verify", **request}
+        passes.accept(
+            Answer(
+                id=f"v{number}", state=State.RUNNING, action="verify", ticket="t", received=NOW, request=asked,
+                places=places if number == 0 else {},
+            )
+        )  # fmt: skip
+    return passes, kept, concluded
+
+
+def test_a_request_in_slices_goes_on_after_other_requests_and_retention_and_before_what_nobody_asked_for() -> None:
+    passes, _, _ = passes_with({"all": True}, {"artifact": KEY}, local=BEGUN, offsite=PlaceResult())
+    for routine in passes.places.values():
+        routine.verify_due = 0.0
+    order = []
+    for _ in range(6):
+        wish = passes.asked() or passes.due(1.0)
+        assert wish is not None
+        order.append((wish.kind, wish.place, wish.request))
+        passes.begin(wish, NOW)
+        if wish.kind == "prune":
+            passes.pruned(wish, PlaceResult(outcome=Outcome.SUCCEEDED), 0.1, 3600.0, 1.0, NOW)
+        else:
+            passes.verified(wish, SOUND, 3600.0, 1.0, NOW)
+
+    assert order == [
+        ("verify", "local", "v1"),
+        ("verify", "offsite", "v1"),
+        ("prune", "local", None),
+        ("prune", "offsite", None),
+        ("verify", "local", "v0"),
+        ("verify", "offsite", "v0"),
+    ]
+    routine_wish = passes.due(1.0)
+    assert routine_wish is not None
+    assert routine_wish.request is None
+
+
+def test_a_slice_that_is_not_the_last_lets_the_request_go_on_with_what_it_has_come_to() -> None:
+    passes, _, answered = passes_with({"all": True, "place": "local"})
+    wish = passes.asked()
+    assert wish is not None
+    passes.begin(wish, NOW)
+    passes.verified(wish, BEGUN, 3600.0, 1.0, NOW)
+    again = passes.goes_on()
+
+    assert again == wish
+    assert passes.asked() is None
+    assert answered == []
+    assert passes.places["local"].verify_due == VERIFY_SECONDS
+    passes.begin(wish, NOW)
+    passes.verified(wish, SOUND.model_copy(update={"verified": 6}), 3600.0, 1.0, NOW)
+    assert [(one.state, one.places["local"].verified) for one in answered] == [(State.SUCCEEDED, 6)]
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["with a result", "killed before its result"])
+def test_a_slice_that_gave_way_to_a_backup_goes_on_where_it_was(*, told: bool) -> None:
+    passes, _, answered = passes_with({"all": True, "place": "local"})
+    wish = passes.asked()
+    assert wish is not None
+    passes.begin(wish, NOW)
+    passes.progressed(wish, {"artifacts": 6, "size": 600, "read": 0, "read_size": 0, "estimated_seconds": 60.0}, 0.0)
+    passes.slice_ended(wish, BEGUN if told else None, NOW)
+    answer = passes.find("v0")
+
+    assert answer is not None
+    assert (passes.goes_on(), answered) == (wish, [])
+    assert answer.places["local"].estimated_seconds == 60.0
+    assert answer.places["local"].read == (2 if told else 0)
+
+
+def test_a_request_in_slices_that_a_death_has_cut_off_goes_on() -> None:
+    passes, _, _ = passes_with(
+        {"all": True}, local=SOUND, offsite=BEGUN.model_copy(update={"outcome": Outcome.RUNNING})
+    )
+
+    assert passes.asked() is None
+    assert passes.goes_on() == Wish("verify", "offsite", "v0")
+
+
+def test_how_much_there_is_to_read_is_in_the_answer_at_once_and_progress_now_and_then() -> None:
+    passes, kept, _ = passes_with({"all": True, "place": "local"})
+    wish = passes.asked()
+    assert wish is not None
+    passes.begin(wish, NOW)
+    kept.clear()
+    facts = {"artifacts": 6, "size": 600, "read": 0, "read_size": 0, "estimated_seconds": 60.0}
+    for second in range(25):
+        passes.progressed(wish, {**facts, "read_size": second}, float(second))
+
+    assert [answer.progress and answer.progress["bytes"] for answer in kept] == [0, 10, 20]
+    assert kept[0].progress == {
+        "place": "local", "read": 0, "artifacts": 6, "bytes": 0, "total": 600, "estimated_seconds": 60.0,
+    }  # fmt: skip
+
+
+def test_a_request_in_slices_that_is_cancelled_between_two_says_how_far_it_came() -> None:
+    passes, _, answered = passes_with({"all": True, "place": "local"}, local=BEGUN)
+    passes.cancel("v0", Failure(Reason.CANCELLED, "by me"), NOW)
+    (answer,) = answered
+
+    assert answer.state is State.CANCELLED
+    assert (answer.places["local"].read, answer.places["local"].artifacts) == (2, 6)
+
+
+def test_a_place_that_has_nothing_of_a_database_is_a_warning() -> None:
+    absent = PlaceResult().failed(Failure(Reason.NOT_FOUND, "offsite: nothing of the database orders is there"))
+    answer = concluded({"database": "orders"}, local=SOUND, offsite=absent)
+
+    assert answer.state is State.SUCCEEDED_WITH_WARNINGS
+    assert answer.error == "offsite: nothing of the database orders is there"
+
+
+def test_what_cannot_be_read_is_news_once() -> None:
+    passes, _, _ = passes_with()
+    unreadable = {"record_unreadable": [KEY], "no_record": []}
+
+    assert passes.standing("local", [], unreadable, [KEY]) == ("artifacts not readable", "chain broken")
+    assert passes.standing("local", [], unreadable, [KEY]) == ()
+    assert passes.standing("local", [], {"record_unreadable": []}, []) == ()
+    assert passes.standing("gone", [], unreadable, [KEY]) == ()
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_request_in_slices_expires_only_before_its_first_slice(*, begun: bool) -> None:
+    request = {"all": True, "not_after": NOW.isoformat()}
+    passes, _, answered = passes_with(request, local=BEGUN if begun else PlaceResult(), offsite=PlaceResult())
+    passes.expire(NOW + timedelta(hours=1))
+
+    assert [one.reason for one in answered] == ([] if begun else [Reason.EXPIRED])
