@@ -15,6 +15,9 @@ from backup_agent.core.reasons import Reason
 SHOWN = 5
 """Artifacts that are named for one reason of not having been read; `--json` names more."""
 
+SHORT = 360.0
+"""Seconds that are less than a tenth of an hour."""
+
 COUNTED_ONLY = (NotRead.NOT_DUE, NotRead.NOT_REACHED)
 """Reasons that say nothing of the artifact itself: it is not named."""
 
@@ -67,6 +70,8 @@ def _ahead(facts: dict[str, Any]) -> str:
         return ""
     seconds = facts.get("estimated_seconds")
     hours = "an unknown time" if seconds is None else f"about {seconds / 3600:.1f} h"
+    if seconds is not None and seconds < SHORT:
+        hours = "a few minutes at most"
     artifacts = printing.counted(facts["artifacts"], "artifact", "artifacts")
     return f"({artifacts}, {printing.size(facts['total'])}, {hours}; backups come first)"
 

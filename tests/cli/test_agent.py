@@ -48,6 +48,13 @@ def test_a_user_asks_for_a_backup_finds_it_and_cancels_another(live: Live, capsy
     assert [one["newest"] for one in told("status")["databases"]] == [key]
     assert "\ndefault/orders " in run("status")[1]
 
+    whole, said = run("verify", "--all")
+    assert whole == 0, said
+    assert "  local: 1 read again and as recorded, 1 of 1 artifact and " in said
+    assert run("verify", "--chain", key)[0] == run("verify", "--database", "orders")[0] == 0
+    assert run("verify", "--database", "customers")[0] == 1
+    assert run("verify", "--all", key)[0] == run("verify", "--chain")[0] == 2
+
     live.change(lambda cluster: cluster.with_faults({"command": "backup", "do": "hang"}))
     assert run("request", "--id", "slow", "--database", "orders")[0] == 0
     until(lambda: [one for one in told("status")["running"] if one["kind"] == "backup"], "run under way")

@@ -1,0 +1,68 @@
+"""An answer as text: what was read again, and what was not."""
+
+from datetime import UTC, datetime
+
+from backup_agent.cli import answers
+from backup_agent.core.answers import Answer, NotRead, Outcome, PlaceResult, State, Unread
+from backup_agent.core.reasons import Failure, Reason
+
+NOW = datetime(2026, 11, 23, 2, 0, tzinfo=UTC)
+KEY = "default/orders/orders-2026-11-23T02-00-00.backup"
+READ = PlaceResult(
+    outcome=Outcome.SUCCEEDED_WITH_WARNINGS,
+    artifacts=6,
+    size=6 << 30,
+    read=4,
+    read_size=4 << 30,
+    verified=3,
+    healed=(KEY,),
+    not_read=(
+        Unread(why=NotRead.NOT_REACHED, artifacts=2, size=2 << 30, keys=("a", "b")),
+        Unread(why=NotRead.RECORD_UNREADABLE, artifacts=6, keys=(KEY, *"bcdef")),
+    ),
+    warnings=("local: records or marks that cannot be read (6): …",),
+)
+
+
+def verified(state: State = State.RUNNING, **fields: object) -> Answer:
+    return Answer.model_validate(
+        {"id": "v", "state": state, "action": "verify", "ticket": "t", "received": NOW, "request": {}, **fields}
+    )
+
+
+def test_what_was_not_read_is_said_by_reason_with_its_bytes_and_names() -> None:
+    answer = verified(places={"local": READ}).concluded(NOW)
+
+    assert answers.lines(answer) == [
+        "v: succeeded_with_warnings",
+        "  local: 3 read again and as recorded, 1 healed, 4 of 6 artifacts and 4.0 GiB of 6.0 GiB done",
+        f"    healed: {KEY}",
+        "    not read, not reached: 2, 2.0 GiB",
+        f"    not read, record unreadable: 6: {KEY}, b, c, d, e, …",
+        "    WARNING: local: records or marks that cannot be read (6): …",
+    ]
+
+
+def test_a_pass_that_failed_says_why_beside_what_it_did_not_read() -> None:
+    place = PlaceResult(verified=0, not_read=READ.not_read[:1]).failed(
+        Failure(Reason.NOTHING_VERIFIED, "local: nothing")
+    )
+    said = answers.lines(verified(places={"local": place}).concluded(NOW))
+
+    assert said[:4] == [
+        "v: failed (nothing_verified)",
+        "  local: 0 read again and as recorded",
+        "    not read, not reached: 2, 2.0 GiB",
+        "  local: local: nothing",
+    ]
+
+
+def test_how_much_there_is_to_read_is_said_first_and_then_how_far_it_is() -> None:
+    facts = {"place": "local", "read": 2, "artifacts": 6, "bytes": 1 << 30, "total": 6 << 30}
+    known = verified(stage="verify local", progress={**facts, "estimated_seconds": 7200.0})
+    unknown = verified(stage="verify local", progress=facts)
+
+    assert answers.stage(known) == "running verify local (6 artifacts, 6.0 GiB, about 2.0 h; backups come first)"
+    assert answers.stage(unknown) == "running verify local (6 artifacts, 6.0 GiB, an unknown time; backups come first)"
+    assert "a few minutes at most" in answers.stage(verified(stage="x", progress={**facts, "estimated_seconds": 9.0}))
+    assert answers.progress(known) == "2 of 6 artifacts, 1.0 GiB of 6.0 GiB"
