@@ -110,12 +110,18 @@ class Copying:
         chain = _Needs(entries, self._store)
         there = _Folder(self._store, entries[0].set, entries[0].database)
         first: Failure | None = None
+        failed: set[str] = set()
         for entry in self._notes.owed(entries):
+            key = entry.key
+            if not failed.isdisjoint(chain.of(entry)):
+                failed.add(key)
+                continue
             try:
                 for key in (*self._lacking(entry, chain, there), entry.key):
                     self._copy(self._recorded(key), chain, there, held)
             except BackupError as error:
                 first = first or error.failure
+                failed |= {key, entry.key}
                 if error.failure.reason not in _ABOUT_ONE_ARTIFACT:
                     return first
                 self._teller.tell("warning", text="copy not made", because=f"{entry.key}: {error.failure.error}")

@@ -17,6 +17,9 @@ from backup_agent.core.reasons import BackupError, Reason
 from backup_agent.durable import UMASK
 from backup_agent.supervisor.start import start
 
+REFUSED = (Reason.FOREIGN_ROOT, Reason.STORAGE_UNREACHABLE)
+"""Reasons to exit with 4: the storage root belongs to another agent, or no volume is mounted there."""
+
 
 def main(arguments: list[str]) -> int:
     """Run the agent with the settings file that is named, if one is; return the exit code."""
@@ -25,7 +28,7 @@ def main(arguments: list[str]) -> int:
         return start(Path(arguments[0]) if arguments else None, os.environ)
     except BackupError as error:
         _complain(f"{error.failure.error}\nHINT: {error.failure.advice}")
-        return 4 if error.failure.reason is Reason.FOREIGN_ROOT else 1
+        return 4 if error.failure.reason in REFUSED else 1
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         _complain(f"{where}{error.strerror}\nHINT: check storage.root and requests")
