@@ -142,8 +142,13 @@ def names(folder: Path) -> list[str]:
     """
     try:
         return sorted(os.listdir(folder))  # noqa: PTH208  names are all that is needed, of folders with many entries
-    except (FileNotFoundError, NotADirectoryError):
+    except FileNotFoundError:
         return []
+
+
+def folders(folder: Path) -> list[str]:
+    """Return the names of the folders in a folder, as `names` does."""
+    return [name for name in names(folder) if (folder / name).is_dir()]
 
 
 def is_full(error: OSError) -> bool:

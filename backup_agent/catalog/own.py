@@ -23,8 +23,8 @@ def keys_below(folder: Path) -> Iterator[str]:
 
     A folder that cannot be read is an error: half of the notes would be taken for all of them.
     """
-    for set_name in durable.names(folder):
-        for database in durable.names(folder / set_name):
+    for set_name in durable.folders(folder):
+        for database in durable.folders(folder / set_name):
             for name in durable.names(folder / set_name / database):
                 if not name.startswith(durable.TEMPORARY):
                     yield f"{set_name}/{database}/{name}"

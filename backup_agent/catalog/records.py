@@ -69,9 +69,9 @@ def first_fault(error: ValueError) -> str:
 
 def databases(root: Path) -> Iterator[tuple[str, str]]:
     """Yield every set and database that has a folder below the root."""
-    for set_name in durable.names(root):
-        if not SET.fullmatch(set_name):  # lost+found, which only root may look into, is none
+    for set_name in durable.folders(root):
+        if not SET.fullmatch(set_name):  # such as lost+found, which only root may look into
             continue
-        for database in durable.names(root / set_name):
-            if DATABASE.fullmatch(database) and (root / set_name / database).is_dir():
+        for database in durable.folders(root / set_name):
+            if DATABASE.fullmatch(database):
                 yield set_name, database
