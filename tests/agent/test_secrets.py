@@ -63,7 +63,7 @@ def test_a_password_of_the_cluster_is_quoted_nowhere(live: Live, source: str, sh
     live.environ = environ
     live.start(ready=False)
 
-    until(lambda: live.port, "listening agent")
+    until(lambda: live.port and live.requests.is_dir(), "listening agent")
     live.drop(database="orders*")
     answer = live.answer()
 
