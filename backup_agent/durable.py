@@ -34,7 +34,7 @@ CANNOT_LINK = frozenset({errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.ENOSY
 """Another file system, or one that has no hard links (EPERM on vfat and some network ones), or too many of them."""
 
 LIMIT = 2**20
-"""The most bytes of a small file, where its kind has no limit of its own."""
+"""The most bytes of a small file whose kind has no limit of its own."""
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -75,9 +75,9 @@ def read(path: Path, limit: int = LIMIT, *, follow: bool = False) -> bytes:
 
 
 def read_open(descriptor: int, limit: int, path: Path | str = "") -> bytes:
-    """Return the content of an open file of at most `limit` bytes, from where it stands; raise TooLargeError.
+    """Return the content of an open file of at most `limit` bytes, from its position; raise TooLargeError.
 
-    `path` is the name that the error says.
+    `path` is the name that the error gives.
     """
     size = os.fstat(descriptor).st_size
     if size > limit:
@@ -107,7 +107,7 @@ def open_regular(
     try:
         descriptor = os.open(path, flags, mode, dir_fd=folder)
     except OSError as error:
-        # ELOOP: a link. ENXIO: a socket, or a FIFO that nobody reads. EISDIR: a directory opened for writing.
+        # ELOOP: a link. ENXIO: a socket, or a FIFO without a reader. EISDIR: a directory opened for writing.
         if error.errno in (errno.ELOOP, errno.ENXIO, errno.EISDIR) and (kind := _kind(path, folder, follow=follow)):
             raise _refused(path, kind) from None
         raise
@@ -119,7 +119,7 @@ def open_regular(
 
 
 def _kind(path: Path | str, folder: int | None, *, follow: bool) -> str:
-    """Return what a path is where it is no regular file, else nothing."""
+    """Return what kind of file a path names; empty if it is a regular file or cannot be looked at."""
     with suppress(OSError):
         found = os.stat(path, dir_fd=folder, follow_symlinks=follow).st_mode
         return "" if stat.S_ISREG(found) else _named(found)
@@ -136,9 +136,9 @@ def _refused(path: Path | str, kind: str) -> RefusedFileError:
 
 
 def names(folder: Path) -> list[str]:
-    """Return the names in a folder in their order, none where it does not exist. Raise OSError where it is unreadable.
+    """Return the sorted names in a folder, none if it does not exist. Raise OSError if it cannot be read.
 
-    `Path.glob` takes a folder that may not be read for an empty one.
+    `Path.glob` would show an unreadable folder as empty.
     """
     try:
         return sorted(os.listdir(folder))  # noqa: PTH208  names are all that is needed, of folders with many entries
@@ -189,7 +189,7 @@ def create(path: Path, content: bytes) -> None:
 
 @contextmanager
 def closed_to_others() -> Iterator[None]:
-    """Make files and folders for the agent's user and group alone: for a process whose umask is a person's."""
+    """Make files and folders for the agent's user and group alone: for a command that inherits a person's umask."""
     before = os.umask(UMASK)
     try:
         yield
@@ -209,7 +209,7 @@ def make_folder(folder: Path) -> None:
 
 
 def share(file: int) -> None:
-    """Let the agent's group, and nobody else, read and write an open file. A file of another user is left as it is."""
+    """Let the agent's user and group alone read and write an open file. A file of another user is left as it is."""
     with suppress(PermissionError):
         if os.fstat(file).st_mode & 0o777 != SHARED:
             os.fchmod(file, SHARED)

@@ -20,7 +20,7 @@ from backup_agent.core.reasons import BackupError
 from backup_agent.core.records import TooManyValuesError
 
 MANY = 100
-"""More faults than this in one document are counted, and not looked at: each takes memory."""
+"""The most faults of one document that are looked at; more are only counted: each takes memory."""
 
 _ABOUT_CODE = (
     TypeError,
@@ -52,7 +52,7 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,39}")
 
 
 def shown(error: BaseException) -> str:
-    """Return in one line what may be said of an error, whoever raised it.
+    """Return in one line what may be quoted of any error.
 
     >>> shown(ValueError("Invalid header value b'TOKEN'"))
     'ValueError'
@@ -89,7 +89,7 @@ def _with_kind(error: BaseException) -> str:
 
 
 def guard_stderr() -> None:
-    """Let what ends this process, or one of its threads, be written to stderr as `traced` says it."""
+    """Write an uncaught error of this process, or of one of its threads, to stderr as `traced` returns it."""
 
     def write(error: BaseException | None) -> None:
         if error is not None:

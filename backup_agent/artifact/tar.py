@@ -59,7 +59,7 @@ class UnsafeError(DamagedError):
 def walk(cursor: Cursor) -> int:
     """Walk the tar at the cursor to the end of the bytes and return how many files it holds.
 
-    Raise InsideError where the bytes are no whole tar, UnsafeError for an entry that must not be restored.
+    Raise InsideError if the bytes are not a whole tar, UnsafeError for an entry that must not be restored.
     """
     entries = files = 0
     extended = _Extended()
@@ -71,7 +71,7 @@ def walk(cursor: Cursor) -> int:
             entries += 1
             if size is None:
                 raise InsideError(cursor.where, f"tar entry {entries} states no valid size", entries)
-            if kind in _NOTES:  # they stand in front of the entry that they are about
+            if kind in _NOTES:  # they precede the entry that they describe
                 extended = extended.noted(kind, _content(cursor, size, entries), cursor, entries)
                 continue
             name = _name(block) if extended.name is None else extended.name
@@ -102,7 +102,7 @@ def _check(kind: bytes, name: bytes, cursor: Cursor, entries: int) -> None:
 
 
 def _fault_of(name: bytes) -> str | None:
-    """Return why an entry of this name must not be restored; None where it is an ordinary relative name."""
+    """Return why an entry of this name must not be restored; None if it is an ordinary relative name."""
     if not name:
         return "has no name"
     if b"\0" in name:

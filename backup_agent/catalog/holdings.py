@@ -73,7 +73,7 @@ class Holdings:
     """Artifacts whose record is gone, or is another than the index knew, by no hand of the agent's (index.forget)."""
 
     def is_of(self, database: str) -> bool:
-        """Return whether this, which one folder holds, is of a database."""
+        """Tell whether these holdings, which are those of one folder, belong to a database."""
         keys = (*self.entries, *(one.key for one in self.orphans), *(one.key for one in self.unreadable))
         return any(key.split("/")[1] == database for key in keys)
 

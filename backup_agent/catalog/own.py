@@ -21,7 +21,7 @@ def place_folder(root: Path, kind: str, place: str, identity: str) -> Path:
 def keys_below(folder: Path) -> Iterator[str]:
     """Yield the keys of the notes in a folder, in their order; none if it does not exist. Raise OSError.
 
-    A folder that cannot be read is an error: half of the notes would be taken for all of them.
+    A folder that cannot be read is an error: otherwise a part of the notes would be taken for all of them.
     """
     for set_name in durable.folders(folder):
         for database in durable.folders(folder / set_name):

@@ -23,9 +23,9 @@ class Rebuilt:
 def rebuild(store: Store, index: Path, *, root: Path, notes: Notes | None) -> Rebuilt:
     """Read every record of a place and write its index anew, whatever it said.
 
-    Given the `notes` on a destination, note what is there whole, also of a volume that was lost: so it can be held. No
-    note is taken away: a copy may have been pruned there. Raise what the store does where it cannot be read, OSError
-    where the index or a note cannot be written.
+    Given the `notes` on a destination, note every whole copy there, including copies of a lost volume, so that they can
+    be held. No note is removed: a copy may have been pruned there. Raise the store's error if it cannot be read, and
+    OSError if the index or a note cannot be written.
     """
     artifacts = 0
     unreadable: list[Unreadable] = []

@@ -83,7 +83,7 @@ class Asked:
                     self.lines[line.key] = line
 
     def note(self, line: Line) -> None:
-        """Note what became of an artifact; raise OSError where it cannot be written."""
+        """Note what became of an artifact; raise OSError if the note cannot be written."""
         shown = line if line.error is None else line.model_copy(update={"error": line.error[:_LONGEST_ERROR]})
         _append_line(self._path, shown.model_dump_json(exclude_none=True).encode() + b"\n")
         self.lines[line.key] = line

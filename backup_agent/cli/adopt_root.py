@@ -30,11 +30,11 @@ _SAID = {
 @json_option
 @click.pass_context
 def command(context: click.Context, place: str | None, yes: bool, as_json: bool) -> int:
-    """Take over places that belong to another agent, whose owner.json says so: where that one is gone for good.
+    """Take over places that belong to another agent, whose owner.json says so, if that agent is gone for good.
 
-    Whoever is taken over publishes and deletes nothing there from then on. A volume that is taken over gets a new id.
-    A destination of the same cluster whose volume was lost gets copies without it; until it nothing is deleted there.
-    Exits 4 where there is something to take over, and no --yes.
+    The former owner publishes and deletes nothing there from then on. A volume that is taken over gets a new id.
+    A destination of the same cluster whose volume was lost gets copies without this command, but nothing is deleted
+    there before it. Exits 4 if there is something to take over and --yes is not given.
     """
     settings = loaded(context).settings
     mounts.check_volume_mounted(settings.storage.root, settings.storage.require_volume, os.environ)
@@ -47,7 +47,7 @@ def command(context: click.Context, place: str | None, yes: bool, as_json: bool)
         printing.table(["PLACE", "OWNER", "THIS AGENT'S?"], [[str(cell) for cell in row] for row in rows])
     wanting = [one for one in told if one["standing"] in (Standing.FOREIGN, Standing.LOST) and not one["adopted"]]
     if wanting and not as_json:
-        printing.line("nothing was changed: --yes takes over what is another's", err=True)
+        printing.line("nothing was changed: add --yes to take over what belongs to another agent", err=True)
     return REFUSED if wanting else 0
 
 

@@ -22,12 +22,12 @@ not_after_option = click.option(
     "--not-after",
     metavar="TIME",
     callback=lambda _context, _option, value: _moment(value),
-    help="Do not begin it after this ISO 8601 time, or this long from now, as 2h.",
+    help="Do not start it later than this ISO 8601 time, or this long from now, such as 2h.",
 )
 requested_by_option = click.option(
-    "--requested-by", default=requester, help="Who asks; else $USER, or the user id's name and the host's."
+    "--requested-by", default=requester, help="Who asks; default: $USER, or the names of user and host."
 )
-yes_option = click.option("--yes", is_flag=True, help="Do not ask; required where there is no terminal.")
+yes_option = click.option("--yes", is_flag=True, help="Do not ask; required without a terminal.")
 
 
 def waiting(command: Callable[..., int]) -> Callable[..., int]:
@@ -68,16 +68,16 @@ def confirmed(question: str) -> bool:
 
 
 Destroys = Callable[[Mapping[str, Any]], str | None]
-"""Returns what is to be confirmed before a request with these fields; None where it deletes and replaces nothing."""
+"""Returns the question to confirm before a request with these fields; None if it deletes and replaces nothing."""
 
 
 def asks(
     action: Action, *, prompt: bool = False, destroys: Destroys = lambda _: None
 ) -> Callable[[Callable[[], None]], Callable[..., int]]:
-    """Give a function without a body the one of asking for an action: its options are the request's fields.
+    """Replace a command's empty body by one that asks the agent for an action; the options are the request's fields.
 
-    A `prompt` request is not begun much later than it was asked for. Neither is one that `destroys` something, which
-    also needs an agent and a yes.
+    A `prompt` request is not begun much later than it was asked for. Nor is a request that `destroys` something, which
+    also needs a running agent and a confirmation.
     """
 
     def made(described: Callable[[], None]) -> Callable[..., int]:
@@ -101,7 +101,7 @@ def asks(
 
 
 def _moment(value: str | None) -> str | None:
-    """Return the ISO 8601 time of a span from now, or what was given: the request is judged as a whole."""
+    """Return the ISO 8601 time of a span from now, or any other value as it is: the request's check reports it."""
     try:
         return (datetime.now(UTC) + duration(value)).isoformat(timespec="seconds") if value else None
     except ValueError:
@@ -135,13 +135,13 @@ def _prunes(fields: Mapping[str, Any]) -> str | None:
 def _heals(fields: Mapping[str, Any]) -> str | None:
     if not fields["heal"]:
         return None
-    return f"Replace {fields['artifact'] or 'what is damaged'} {_at(fields)} by another place's copy, if it is damaged?"
+    return f"Replace damaged files of {fields['artifact'] or 'every artifact'} {_at(fields)} by another place's copy?"
 
 
 @click.command()
 @any_place
 @click.option("--dry-run", is_flag=True, help="Answer with the plan, and delete nothing.")
-@click.option("--force", is_flag=True, help="Also where max_delete_share would refuse; needs --plan.")
+@click.option("--force", is_flag=True, help="Delete even if max_delete_share would refuse it; needs --plan.")
 @click.option(
     "--plan", help="The plan that was looked at; another is refused. Each place has its own: write --place too."
 )

@@ -28,7 +28,7 @@ def command(
 ) -> int:
     """Cancel a request, by its id: one that waits is never begun, and what runs is ended.
 
-    A file that no agent has taken yet is removed from the folder, which needs no agent; its name does as well as an id.
+    A file that no agent has taken yet is removed from the folder, which needs no agent; its name works like an id.
     """
     settings = loaded(context).settings
     withdrawn = _withdraw(settings.requests, request)
@@ -57,7 +57,7 @@ def _withdraw(folder: Path, request: str) -> list[str]:
 
 
 def _asks_as(path: Path, request: str) -> bool:
-    """Tell whether a file is a request with that id, and not the one to cancel it."""
+    """Tell whether a file is a request with that id, and not a request to cancel it."""
     try:
         content = read_json(read_request(path))
     except ValueError:  # InvalidRequestError too

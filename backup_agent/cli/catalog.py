@@ -93,7 +93,7 @@ def _rebuild(settings: Settings, place: str, *, as_json: bool) -> int:
     else:
         printing.line(f"{place}: {printing.counted(rebuilt.artifacts, 'artifact', 'artifacts')} in {index}")
         for key in rebuilt.noted:
-            printing.line(f"not owed, it is there: {key}")
+            printing.line(f"not owed, already stored: {key}")
         for fault in faults:
             printing.line(f"unreadable: {fault}", err=True)
     return 3 if faults else 0

@@ -45,7 +45,7 @@ OPTIONS = {
 
 
 def requester() -> str:
-    """Return who asks: $USER, else the name of the user id and the host, as in a pod, where $USER is not set."""
+    """Return who asks: $USER, else the names of user and host (a pod has no $USER)."""
     if user := os.environ.get("USER"):
         return user
     number = os.getuid()
@@ -57,7 +57,7 @@ def requester() -> str:
 
 
 def insist_on_an_agent(settings: Settings, command: str) -> None:
-    """Raise PermanentError if no agent takes requests: one that starts tomorrow must not surprise with a deletion."""
+    """Raise PermanentError if no agent takes requests: one that starts tomorrow must not carry out an old deletion."""
     if presence(settings.requests) is Presence.ABSENT:
         raise PermanentError(
             Reason.NOT_FOUND,
@@ -67,7 +67,7 @@ def insist_on_an_agent(settings: Settings, command: str) -> None:
 
 
 def drop(settings: Settings, fields: Mapping[str, object]) -> "Dropped":
-    """Drop a request; raise click.UsageError with every fault of it, OSError where the folder does not take it.
+    """Drop a request; raise click.UsageError with all of its faults, OSError if it cannot be written into the folder.
 
     An interruption before it returns leaves no request behind.
     """
@@ -154,7 +154,7 @@ def wait_for(dropped: Dropped, timeout: float | None, *, as_json: bool, withdraw
         printing.as_json(answer.model_dump(mode="json", by_alias=True, exclude_none=True) if answer else None)
     if answer is None or not answer.state.final:
         where = answers.stage(answer) if answer else "the agent has not taken it"
-        printing.line(f"not answered after {timeout:g} s ({where}), and not ended{dropped.end}", err=True)
+        printing.line(f"no answer after {timeout:g} s ({where}), but the request goes on{dropped.end}", err=True)
         printing.line(dropped.look, err=True)
         return 1
     if not as_json:

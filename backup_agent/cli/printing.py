@@ -37,7 +37,7 @@ def block(text: str, *, err: bool = False) -> None:
 
 
 def document(text: str) -> None:
-    """Print a document for programs: as it is, but as `block` does where a person reads it at a terminal."""
+    """Print a document for programs as it is; on a terminal, as `block` does."""
     click.echo(printable_lines(text) if sys.stdout.isatty() else text, nl=False)
 
 
@@ -52,7 +52,7 @@ def confirm(question: str) -> bool:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, longest: int | None = None) -> None:
-    """Print rows under a head, columns as wide as they need; cells but the last of a row have at most `longest`."""
+    """Print rows under a head; each cell but the last of a row has at most `longest` characters."""
     shown = [[printable(cell) for cell in row] for row in (head, *rows)]
     if longest is not None:
         shown = [[*(shortened(cell, longest) for cell in row[:-1]), row[-1]] for row in shown]

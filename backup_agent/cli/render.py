@@ -66,7 +66,7 @@ def _write(folder: Path, files: dict[str, str], namespace: str) -> list[str]:
             kind, _, rest = name.removesuffix(".yaml").partition("-")
             (folder / name).unlink()
             told = f"kubectl delete -n {shell_word(namespace)} {shell_word(kind)} {shell_word(rest)}"
-            said.append(f"{name} is no longer rendered; where it was applied: {told}")
+            said.append(f"{name} is no longer rendered; if it was applied: {told}")
     for name, text in files.items():
         durable.write(folder / name, text.encode(), sync=False)
     return said

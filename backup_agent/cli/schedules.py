@@ -36,7 +36,7 @@ def command(context: click.Context, count: int, as_json: bool) -> int:
         )
         return 0
     if not runs:
-        printing.line("no schedules: nothing is backed up but on request")
+        printing.line("no schedules: backups are made on request only")
         return 0
     rows = [
         [

@@ -14,7 +14,7 @@ NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM or SIGHUP, raised where the command is."""
+    """SIGTERM or SIGHUP, raised inside the command."""
 
     def __init__(self, number: int) -> None:
         super().__init__()

@@ -19,7 +19,7 @@ from backup_agent.settings.model import Settings
 
 PATIENCE_SECONDS = 10.0
 ANSWERS = "answers"
-"""What a status says of Bolt where it answers."""
+"""What a status says of Bolt if Bolt answers."""
 
 LARGEST = 64 * 2**20
 """The most bytes of a status: some thousand databases take a few MiB."""
@@ -125,7 +125,7 @@ def _agent(status: dict[str, Any], now: datetime) -> Iterator[str]:
 
 
 def _topology(status: dict[str, Any], now: datetime) -> Iterator[str]:
-    """Say that databases and servers are those of an older answer, where the last question had none."""
+    """Say that databases and servers are those of an older answer, if Bolt did not answer last time."""
     if "bolt" not in status or status["bolt"] == ANSWERS:
         return
     if seen := status.get("topology_seen"):

@@ -496,7 +496,7 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 def _said(error: BaseException) -> str:
     """Return what may be quoted of a failure: a server's status code, what the system said, else its kind alone.
 
-    The driver's words may hold what it was given, a server's whatever that likes to send.
+    The driver's message may contain its input, and a server's message anything at all.
     """
     if isinstance(error, Neo4jError):
         code = str(error.code)

@@ -23,7 +23,7 @@ def recall(root: Path) -> Topology | None:
 
 
 def remember(root: Path, topology: Topology) -> None:
-    """Keep a topology. Raise OSError where the volume refuses; the file then holds the one before."""
+    """Keep a topology. Raise OSError if it cannot be written; the file then holds the topology before."""
     path = root / FILE
     path.parent.mkdir(exist_ok=True)
     durable.write(path, topology.model_dump_json(exclude_none=True).encode() + b"\n")

@@ -63,7 +63,7 @@ class Rows:
             self._rows[kind] += _COPIES.validate_python([*map(_interned, rows)]) if kind == COPIES else rows
 
     def complete(self, counts: Mapping[str, int]) -> dict[str, list[Any]]:
-        """Return the rows by kind: copies, and pairs of the others. Raise IncompleteError where some are missing."""
+        """Return the rows by kind: copies, and pairs of the others. Raise IncompleteError if some are missing."""
         if self._fault:
             raise IncompleteError(self._fault)
         for kind, rows in self._rows.items():

@@ -147,7 +147,7 @@ class NotRead(StrEnum):
     """It is marked as damaged already, and healing was not asked for."""
     RECORD_UNREADABLE = "record_unreadable"
     NO_RECORD = "no_record"
-    """Files named as an artifact, and no record."""
+    """Files have an artifact's name, and there is no record."""
     NOT_RECORDED = "not_recorded"
     """Something that the artifact in question needs is not there."""
     UNREADABLE = "unreadable"
@@ -207,7 +207,7 @@ class PlaceResult(Value):
 
 
 class AnswerHead(BaseModel):
-    """What of an answer the agent needs of a file that others may write: its other fields are not looked at."""
+    """The fields of an answer that the agent reads back from a file that others may write; it ignores all others."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -220,7 +220,7 @@ class AnswerHead(BaseModel):
 
     @classmethod
     def from_json(cls, data: bytes) -> Self:
-        """Read it; raise ValueError if it is no answer, or has too many values."""
+        """Read these fields; raise ValueError if the file is not an answer, or has too many values."""
         return cls.model_validate_json(few_values(data, MOST_VALUES))
 
 
@@ -250,7 +250,7 @@ class Answer(Value):
     reason: Reason | None = None
     error: str | None = None
     hint: str | None = None
-    request: dict[str, Any] | None = Field(default=None, description="what was asked; absent where it was rejected")
+    request: dict[str, Any] | None = Field(default=None, description="what was asked; absent if it was rejected")
 
     @property
     def asked(self) -> Request:
@@ -338,7 +338,7 @@ class Answer(Value):
 
     @classmethod
     def from_json(cls, data: bytes) -> Self:
-        """Read an answer; raise ValueError if it is none, or has too many values."""
+        """Read an answer; raise ValueError if it is not valid, or has too many values."""
         return cls.model_validate_json(few_values(data, MOST_VALUES))
 
     def to_json(self) -> bytes:

@@ -432,7 +432,7 @@ class Ancestry:
                 return f"it needs {link.parent}, which is not there" if link.parent else _no_parent(link)
             if faults := [f"it needs {one.key}: {unsound[one.key]}" for one in needed if one.key in unsound]:
                 return faults[0]
-        return "what ends where it starts does not continue to it"
+        return "the artifacts that end where it starts are not of its chain"
 
     def _way_to_gap(self, entry: Entry) -> Iterator[Entry]:
         """Yield an artifact that cannot be restored, and what it needs that cannot be restored either."""

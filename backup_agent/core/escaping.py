@@ -96,7 +96,7 @@ def printable_json(document: str) -> str:
 
 
 def shortened(text: str, longest: int) -> str:
-    """Return text of at most `longest` characters: what is too much goes from the middle.
+    """Return text of at most `longest` characters: the middle is cut out if it has more.
 
     >>> shortened("orders", 6), shortened("orders-of-2026", 9)
     ('orders', 'orde…2026')
@@ -114,7 +114,7 @@ def quoted(value: object, longest: int = 80) -> str:
     ("'../x\\n'", '7')
     """
     if isinstance(value, str):
-        # Cut first: what is refused may be very long.
+        # Cut first: a refused value may be very long.
         return "'" + printable(shortened(value, longest)) + "'"
     return shortened(printable(repr(value)), longest)
 

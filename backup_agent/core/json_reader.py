@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 DEEPEST = 64
-"""Levels of lists and mappings in a document, JSON or YAML. The deepest document that anybody needs has about ten."""
+"""Levels of lists and mappings in a document, JSON or YAML. Real documents have about ten."""
 
 _STRING_OR_BRACKET = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[{]|[\]}]', re.DOTALL)
 

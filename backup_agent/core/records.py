@@ -30,7 +30,7 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 in
 
 
 class TooManyValuesError(ValueError):
-    """A document of a sane size has so many values that reading it would take hundreds of times its size in memory."""
+    """A document is small but has too many values: in memory they would take hundreds of times its size."""
 
 
 def few_values(data: bytes, most: int = MOST_VALUES) -> bytes:
@@ -68,7 +68,7 @@ class Stored(Value):
 
     @classmethod
     def from_json(cls, data: bytes) -> Self:
-        """Read one; raise ValueError where it is none, or of a newer schema, or has too many values."""
+        """Read a record; raise ValueError if it is not valid, is of a newer schema, or has too many values."""
         return cls.model_validate_json(few_values(data))
 
 
@@ -155,9 +155,9 @@ class Record(Stored):
         return self
 
     def bounded(self) -> Self:
-        """Return the record in a size that is read again: without the digests of upload parts if they are too many.
+        """Return the record in a size that can be read back: without digests of upload parts if there are too many.
 
-        An upload reads the file once more, then.
+        A later upload then reads the file once more.
         """
         if len(self.to_json()) <= LARGEST - _ADDED_LATER:
             return self

@@ -2,7 +2,7 @@
 
 A request is judged whole: every fault is named, with what was expected, the kind of what was found, and what to write
 instead. No fault quotes the file: it may be a link to a file with secrets in it. Names of unknown fields are content
-too, and are quoted only where they look like the name of a field.
+too, and are quoted only if they look like the name of a field.
 """
 
 import json
@@ -136,7 +136,7 @@ class Request(BaseModel):
     )
     dry_run: StrictBool = Field(default=False, description="for prune: answer with the plan, and delete nothing")
     force: StrictBool = Field(
-        default=False, description="for prune: also where retention.max_delete_share would refuse"
+        default=False, description="for prune: delete even if retention.max_delete_share would refuse it"
     )
     plan: str | None = Field(
         default=None, max_length=100, description="for prune: digest of the plan that was looked at; another is refused"

@@ -4,7 +4,7 @@ SHOW DATABASES names Bolt addresses, and a backup comes from another port of the
 name: `Addressing` says how to get from the one to the other. Facts about the columns: Neo4j operations manual,
 "Listing databases".
 
-Whoever can write to the cluster can name a database, and what a server answers need not be Neo4j's. So nothing that
+Users of the cluster choose the names of databases, and the server that answers need not be Neo4j. So nothing that
 Bolt says becomes a `Copy` or a `Topology` before its shape is known: these names become folders, labels and arguments.
 """
 
@@ -120,7 +120,7 @@ class Topology(Value):
 
 
 class Refusals:
-    """What a cluster told and is not taken: how much of each kind, and a few examples."""
+    """What the agent refused of a cluster's answer: how many values of each kind, and a few examples."""
 
     def __init__(self) -> None:
         """Nothing is refused yet."""
@@ -147,7 +147,7 @@ REFUSED_DATABASES = "names of databases refused (letters, digits, '.' and '-', a
 
 
 class Listing(NamedTuple):
-    """What SHOW DATABASES came to."""
+    """What was read from the rows of SHOW DATABASES."""
 
     copies: tuple[Copy, ...]
     refusals: Refusals
@@ -157,7 +157,7 @@ def listed(rows: Iterable[Mapping[str, object]]) -> Listing:
     """Return the copies that rows of SHOW DATABASES tell of, by the names of `Copy`'s fields.
 
     A row with another name than a database has is refused; another value that is not understood counts as unknown.
-    Raise PermanentError where there are too many rows or servers.
+    Raise PermanentError if there are too many rows or servers.
     """
     copies: list[Copy] = []
     servers: set[tuple[str | None, str | None]] = set()
@@ -177,7 +177,7 @@ def listed(rows: Iterable[Mapping[str, object]]) -> Listing:
 def aliases(rows: Iterable[tuple[object, object]]) -> dict[str, str | None]:
     """Return alias -> database, of rows of SHOW ALIASES. An alias that no request can name is left out.
 
-    Raise PermanentError where there are too many.
+    Raise PermanentError if there are too many.
     """
     found: dict[str, str | None] = {}
     for number, (alias, database) in enumerate(rows, start=1):

@@ -255,7 +255,7 @@ def _folder(given: Path | None) -> Iterator[Path]:
 
 
 def _listen(usual: int) -> str:
-    """Return the address of a port, or a free one where something listens there already."""
+    """Return the address of a port, or a free one if something listens there already."""
     for port in (usual, 0):
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", port))

@@ -39,7 +39,7 @@ def objects(spec: Spec) -> list[Object]:
         *([_rule((BOLT, HTTPS, HTTP), _peers(clients))] if clients else []),
         *([] if clients is None else [_rule((BOLT,), [agent])]),
     ]
-    # No rule names the probes' port: the kubelet of the pod's own node is always let through, and nobody else asks.
+    # No rule names the probes' port: the kubelet of the pod's own node is always let through, and no other client asks.
     to_agent = [
         *([_rule((AGENT_HTTP,), _peers(spec.network.prometheus))] if spec.network.prometheus else []),
         _rule((AGENT_ARTIFACTS,), [servers]),

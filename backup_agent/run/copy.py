@@ -2,10 +2,10 @@
 
 Copies go parents first, and a record is written at a destination only if everything that its point needs is there,
 records and files. The destination is asked for that, before the first byte is sent and again before the record is
-written: notes are not enough, since others can delete there. What lacks is copied first. If it cannot be copied, the
-differential is not published, and stays owed. The destination is held (run.places) from the first copy to the last, and
-its lease looked after while it is sent and before each record: an agent that has lost it meanwhile ends its upload, and
-what it had uploaded gets no record from it.
+written: notes are not enough, since others can delete there. What is missing is copied first. If it cannot be copied,
+the differential is not published, and stays owed. The destination is held (run.places) from the first copy to the last,
+and its lease is checked while an artifact is sent and before each record: an agent that has lost the lease ends its
+upload and writes no record.
 """
 
 import os
@@ -47,7 +47,7 @@ TASK = "BACKUP_AGENT_COPY"
 LONGEST = timedelta(days=7)
 
 _ABOUT_ONE_ARTIFACT = frozenset({Reason.CHAIN_BROKEN, Reason.CHECKSUM_MISMATCH, Reason.NO_ARTIFACT})
-"""Reasons that say nothing of the next artifact: the destination answers, and takes copies."""
+"""Reasons that concern one artifact only: the destination answers, and takes other copies."""
 
 
 class Copying:
@@ -130,9 +130,9 @@ class Copying:
         return first
 
     def _lacking(self, entry: Entry, chain: "_Needs", there: "_Folder") -> tuple[str, ...]:
-        """Return what an artifact needs and is not whole at the destination, parents first; from now on it is owed.
+        """Return what an artifact needs and the destination lacks or has in part, parents first; it is owed again.
 
-        Raise PermanentError if a part of it is on the volume no more, and cannot be copied.
+        Raise PermanentError if something that is lacking is no longer on the volume, so that it cannot be copied.
         """
         lacking: list[str] = []
         for key in chain.of(entry):
@@ -142,7 +142,7 @@ class Copying:
             if found is None:
                 continue
             if not (self._root / record_key(key)).exists():
-                raise self._gap(entry, key, "it is on the volume no more")
+                raise self._gap(entry, key, "it is no longer on the volume")
             self._notes.strike(key)
             self._teller.tell("warning", text="copied again", because=f"{key}: {found}, and {entry.key} needs it")
             lacking.append(key)
@@ -252,7 +252,7 @@ class _Needs:
     """What each artifact of one database needs to be restored, as far as the volume and the destination tell."""
 
     def __init__(self, entries: tuple[Entry, ...], store: Store) -> None:
-        """`store` is asked about what the volume has no more."""
+        """`store` is asked about artifacts that are no longer on the volume."""
         self._known = {entry.key: entry for entry in entries}
         self._ancestry = Ancestry(entries)
         self._store = store
@@ -264,7 +264,7 @@ class _Needs:
         )
 
     def _elsewhere(self, key: str) -> Entry | None:
-        """Return what the destination has recorded under a key; None if that is nothing that can be read."""
+        """Return the entry of the destination's record of a key; None if there is no readable record."""
         try:
             seen = self._store.look(record_key(key), LARGEST)
             return Entry.of(records.parse(seen.content, key)) if seen else None
@@ -285,7 +285,7 @@ class _Folder:
         return {one.key: one.size for one in self._store.list(self._prefix)}
 
     def fault(self, record: Record) -> str | None:
-        """Say what lacks of an artifact; None if its record and all of its files are there, in the recorded size."""
+        """Say what is missing of an artifact; None if its record and all files are there with the recorded sizes."""
         if self._size(record_key(record.key)) is None:
             return "its record is not there"
         for file in record.files:

@@ -1,4 +1,4 @@
-"""Closing what is on a volume already to users outside of the agent's group, once at start.
+"""Closing files that are already on a volume to users outside of the agent's group, once at start.
 
 A folder whose mode is right is taken as done: what is in it was made with the right modes. A folder gets its mode after
 what it holds, so an interrupted repair is continued at the next start.

@@ -112,7 +112,7 @@ def this_volume(settings: Settings) -> owner.Volume:
 
 
 def standing_of(name: str, settings: Settings, store: Store, volume: owner.Volume) -> tuple[Standing, owner.Found]:
-    """Return what a place is to this agent, and what stands there.
+    """Return whose a place is, as this agent sees it, and the owner that was found there.
 
     A place that was taken over from a lost volume stays LOST until `adopt_place`.
     """
@@ -167,7 +167,7 @@ def _note(folder: Path, name: str, content: str = "") -> None:
 
 
 def _adopted_from(folder: Path) -> str:
-    """Return the owner that a place was taken over from and nobody has confirmed; empty if there is none."""
+    """Return the former owner of a place that was taken over and not confirmed yet; empty if there is none."""
     with lease.noting(folder), suppress(FileNotFoundError):
         return durable.read(folder / _ADOPTED_FROM).decode(errors="replace") or "another volume"
     return ""

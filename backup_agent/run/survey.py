@@ -95,7 +95,7 @@ def main() -> None:
     try:
         foreign = this_volume(settings).foreign
         if foreign is not None:
-            teller.tell("warning", text="volume belongs to another", because=foreign.error)
+            teller.tell("warning", text="volume belongs to another agent", because=foreign.error)
         survey(settings.storage.root, task.open_runs, notes, settings.declared_sets, teller)
     except BackupError as error:
         _fail(error.failure, teller)

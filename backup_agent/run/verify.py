@@ -1,4 +1,4 @@
-"""Reading again what is kept at one place: a child, which reads a slice, tells what it found, and heals where asked.
+"""Reading again what is kept at one place: a child, which reads a slice, tells what it found, and heals if asked to.
 
 The longest unread comes first, and what was read is noted on the volume after each artifact, so that a restart goes on
 there. What could not be read comes last the next time: a disk's bad blocks must not keep the rest from being read. An
@@ -7,7 +7,7 @@ listing and index; of all records only those of what is read are opened.
 
 A request for more than one artifact (all, a database, a chain) is read in slices as well. What became of each artifact
 is noted for the request (catalog.verified.Asked), so that the next slice goes on there, also after a restart. The
-result of a pass says what was not read, and why: whatever is not named there was read.
+result of a pass says what was not read, and why: every other artifact was read.
 """
 
 import threading
@@ -63,7 +63,7 @@ IDLE = timedelta(hours=1)
 
 @dataclass
 class Standing:
-    """What is at the place: of each artifact what a slice needs, and what is no restore point."""
+    """The artifacts at the place: what a slice needs of each, and which ones are not restore points."""
 
     sound: dict[str, Kept] = field(default_factory=dict)
     """All that are not marked."""
@@ -71,7 +71,7 @@ class Standing:
     missing: set[str] = field(default_factory=set)
     """Artifacts of which the listing lacks a file, or has another size of one."""
     sizes: dict[str, int] = field(default_factory=dict)
-    """Bytes of what is marked."""
+    """Bytes of the marked artifacts."""
     unreadable: dict[str, str] = field(default_factory=dict)
     """Keys of records and marks that cannot be read -> what is wrong with them."""
     unrecorded: dict[str, int] = field(default_factory=dict)
@@ -105,7 +105,7 @@ class Standing:
 
     @property
     def recorded(self) -> dict[str, Kept]:
-        """All that are recorded, marked or not; what is known to be damaged or missing comes first."""
+        """All recorded artifacts, marked or not; those known to be damaged or missing come first."""
         return {key: Kept(key, size, NEVER) for key, size in self.sizes.items()} | self.sound
 
     @property
@@ -600,7 +600,7 @@ class Verifying:
 
     @property
     def _rate(self) -> float | None:
-        """Bytes read a second, or None where too little was read to tell."""
+        """Bytes read a second; None if too little was read to tell."""
         seconds = time.monotonic() - self._began
         return self._bytes / seconds if self._bytes and seconds >= MEASURED_SECONDS else None
 
@@ -608,7 +608,7 @@ class Verifying:
         self._teller.tell(event, place=self._task.place, **fields)
 
     def _tell_standing(self) -> None:
-        """Tell what at the place is no restore point, what cannot be read, and which chains have holes."""
+        """Tell which artifacts are damaged, which cannot be read, and which need something missing or damaged."""
         standing = self._standing
         self._judge_chains_again()
         unreadable = {
@@ -691,7 +691,7 @@ class Verifying:
         failures = list(found.errors)
         if found.damaged and not self._task.heal:
             text = f"{place}: not as recorded: {', '.join(found.damaged)}"
-            hint = "`backup-agent verify --heal` replaces it by another place's copy; where none is good, take a FULL"
+            hint = "`backup-agent verify --heal` replaces it by another place's copy; if no copy is good, take a FULL"
             failures.insert(0, Failure(Reason.CHECKSUM_MISMATCH, text, hint))
         nothing = not (found.verified or found.damaged or found.healed or failures)
         if nothing and self._task.request is not None and result.not_read:
@@ -736,7 +736,7 @@ class _Scope:
         return [one for key, one in self.chosen.items() if key not in self.asked.lines and key not in left_out]
 
     def left(self, standing: Standing, without: Iterable[str]) -> list[Kept]:
-        """Return the same in the order of reading: what is known to be damaged or missing, then the longest unread."""
+        """Return what remains in reading order: known to be damaged or missing first, then the longest unread."""
         known = standing.marked | standing.missing
         return sorted(self.remaining(without), key=lambda one: (one.key not in known, one.verified, one.key))
 
@@ -759,7 +759,7 @@ def _why(failure: Failure) -> NotRead:
 
 
 def _is_of_the_place(error: BackupError) -> bool:
-    """Tell whether an artifact could not be read because of the place, which may be down, and not of itself."""
+    """Tell whether reading failed because of the place, which may be down, and not because of the artifact."""
     return isinstance(error, TransientError) and not is_bad_block(error)
 
 

@@ -183,7 +183,7 @@ PUT_OPTIONS = frozenset(
         "WebsiteRedirectLocation",
     }
 )  # fmt: skip
-"""What `put_options` may have: what says how an object is kept, and not which object it is or what it holds."""
+"""The keys that `put_options` may have: how an object is stored, but not its name or its content."""
 
 
 class Destination(Section):
@@ -343,7 +343,7 @@ class Limits(Section):
 
 
 class Http(Section):
-    """The agent's own servers. Probes have a port of their own, so that no flood of the other ends the pod."""
+    """The agent's own servers. Probes have a port of their own: a flood of requests at the other ends no pod."""
 
     listen: Listen = Field("0.0.0.0:8080", description="host:port of /metrics and /status.json; port 0 is any free one")
     probes: Listen = Field(

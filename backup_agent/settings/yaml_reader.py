@@ -1,7 +1,7 @@
 """Reading YAML as if it were JSON: no dates, no tags, no key twice, and bounded in size and depth.
 
-Both `2026-01-01` as a date and the second of two equal keys winning in silence are YAML's idea of help. Aliases and
-merge keys let a few hundred bytes stand for billions of values, so each counts as much as what it names.
+A YAML parser would read `2026-01-01` as a date, and silently take the second of two equal keys. Aliases and merge keys
+let a few hundred bytes expand to billions of values, so each counts as much as the value that it names.
 """
 
 import json
@@ -16,14 +16,14 @@ from yaml.resolver import Resolver
 from backup_agent.core.json_reader import DEEPEST, NestingError, read_json
 
 PARSER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""Makes the events: libyaml, or where PyYAML was built without it PyYAML itself, four times slower."""
+"""The parser: libyaml, or PyYAML's own, four times slower, if PyYAML was built without libyaml."""
 
 LARGEST = 256 * 1024
 """Bytes of the largest document."""
 
 VALUE = 12
 MOST = 256 * 1024
-"""The most that a document's values may weigh: each its text and VALUE bytes, an alias as much as what it names."""
+"""The most that all values may weigh: each weighs its text and VALUE bytes, an alias as much as what it names."""
 
 LONGEST_NUMBER = 64
 
@@ -36,7 +36,7 @@ _FOREIGN = re.compile(r"""('<[a-z ]+>'|'[^'"]{1,3}')|['"].*""", re.DOTALL)
 
 
 class YamlError(Exception):
-    """The text is no YAML that could mean settings. Says where and what, and quotes nothing: it may be a secret."""
+    """The text is not YAML that can hold settings. The message says where, and quotes nothing: it may be a secret."""
 
 
 def read_yaml(content: bytes) -> Any:  # noqa: ANN401  any JSON value
@@ -55,14 +55,14 @@ def read_yaml(content: bytes) -> Any:  # noqa: ANN401  any JSON value
         raise YamlError(f"position {error.position}: not text in UTF-8") from None
     except NestingError as error:  # by aliases of aliases
         raise YamlError(str(error)) from None
-    except (TypeError, ValueError):  # sets, binary, numbers that are none
+    except (TypeError, ValueError):  # sets, binary, text tagged as a number
         raise YamlError("expected only text, numbers, lists and mappings") from None
 
 
 class _Events:
-    """The parser's events one by one, refused as soon as the document has more than it may have.
+    """The parser's events one by one; the document is refused at the first event beyond a limit.
 
-    PyYAML's composer and constructor work on what passes here, so neither builds more than that.
+    PyYAML's composer and constructor work on these events, so neither builds more than the limits allow.
     """
 
     def __init__(self, content: bytes) -> None:
@@ -123,14 +123,14 @@ class _Loader(_Events, Composer, SafeConstructor, Resolver):
         return node
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:  # noqa: ANN401  an anchor or None
-        """Compose a mapping, refusing keys that are no text or stand there twice."""
+        """Compose a mapping, refusing keys that are not text and keys that are given twice."""
         node: yaml.MappingNode = super().compose_mapping_node(anchor)
         seen = set()
         for key, _ in node.value:
             if key.tag not in {TEXT, MERGE}:
-                raise _refusal(key, "a key that is no text: put it in quotes")
+                raise _refusal(key, "a key that is not text: put it in quotes")
             if key.value in seen:
-                raise _refusal(key, "a key that stands there already, in the same section")
+                raise _refusal(key, "a key that this section already has")
             seen.add(key.value)
         return node
 

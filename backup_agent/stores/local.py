@@ -28,7 +28,7 @@ _BLOCK = 1024 * 1024
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 _LARGEST_COMPARED = 16 * 1024 * 1024
-"""No object that is swapped has more bytes."""
+"""The most bytes of an object that `swap` compares by its content."""
 _SWAP_LOCK = ".swap-lock"
 """Held while a file is compared and replaced: a rename has no condition. It stays, beside what was swapped."""
 
@@ -311,7 +311,7 @@ def _version_at(folder: int, name: str) -> str | None:
 
 
 def _version_of(file: BinaryIO) -> str:
-    """Return what is another for another content. A file that is no small one goes by its size and time of change."""
+    """Return a version that changes with the content; for a large file, inode, size and time of change."""
     facts = os.fstat(file.fileno())
     if facts.st_size > _LARGEST_COMPARED:
         return f"{facts.st_ino}-{facts.st_size}-{facts.st_mtime_ns}"

@@ -84,11 +84,11 @@ class Account:
 
     @property
     def databases(self) -> set[str]:
-        """Databases of which an attempt is told."""
+        """Databases with a known attempt."""
         return {key.partition("/")[2] for key in self.attempts}
 
     def forget(self, database: str) -> None:
-        """Tell no more of attempts at a database that was dropped for good."""
+        """Remove the attempts at a database that was dropped for good."""
         self.attempts = {key: attempt for key, attempt in self.attempts.items() if key.partition("/")[2] != database}
 
     def expire(self, declared: Collection[str], before: datetime) -> None:

@@ -95,7 +95,7 @@ class Actions:
                 f"{database}: the cluster listed it when it answered last",
                 "forget is for a database that was dropped for good; drop it first",
             )
-        # All that status lists: on the volume, and in the records there, a name may have another case.
+        # Every database that status lists: its name on the volume and in records may differ in case.
         known = {*self.keeping.holdings.databases, *self.standing.forgotten, *self.discovery.missing}
         known |= self.keeping.account.databases
         meant = sorted(name for name in known if name.lower() == database)

@@ -213,7 +213,7 @@ class Agent:
         self._inbox.put(Signalled())
 
     def _bind(self) -> dict[str, http.Server]:
-        """Listen at both addresses, before anything is changed on disk; raise PermanentError where one is taken."""
+        """Listen at both addresses, before anything is changed on disk; raise PermanentError if one is in use."""
         listen, probes = self._settings.http.listen_address, self._settings.http.probes_address
         return {
             "http": http.Server("http.listen", *listen, http.main_pages(self._metrics.page, self.status)),

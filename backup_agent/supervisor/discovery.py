@@ -44,7 +44,7 @@ class Discovery:
     asked: bool = False
     """Whether this life has asked the cluster: what an earlier one kept may have come with a cloned volume."""
     refused: int | None = None
-    """Databases that the cluster lists under names that are not taken; None before it has answered."""
+    """How many databases the cluster lists under refused names; None before it has answered."""
     _rows: Rows = field(default_factory=Rows)
     _at: float | None = None
 
@@ -73,7 +73,7 @@ class Discovery:
         self._rows.take(event)
 
     def take(self, event: dict[str, Any], monotonic: float) -> None:
-        """Take the child's last word: that its rows are a topology, or why there is none.
+        """Take the child's last event: either its rows are a topology, or it says why there is none.
 
         Raise ValueError or KeyError if it is neither.
         """
@@ -82,7 +82,7 @@ class Discovery:
             found = rows.complete(event.get("counts", {}))
         except IncompleteError as error:
             if event["event"] == "topology":
-                text = f"the topology came in part, and is not taken: {error}"
+                text = f"the topology is incomplete, and not used: {error}"
                 self.fail(Failure(Reason.SOURCE_UNREACHABLE, text, HINTS[Reason.INTERNAL]), monotonic)
                 return
             found = {REACHABLE: []}
@@ -108,7 +108,7 @@ class Discovery:
             self.current, self.failure = None, failure
 
     def _note(self, notes: tuple[str, ...]) -> None:
-        """Keep what the cluster did not tell or is not taken, and log it when that is news."""
+        """Keep notes on what the cluster did not answer or the agent refused, and log them if they have changed."""
         if notes and notes != self.notes:
             log.warning("cluster answered in part", notes=notes)
         self.notes = notes

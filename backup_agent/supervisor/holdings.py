@@ -53,7 +53,7 @@ class Holdings:
             for name, identity in identities.items()
         }
         for destination in self.destinations.values():
-            destination.retry.hurry()  # whoever mends a destination's settings wants to see it copy
+            destination.retry.hurry()  # corrected settings should take effect at once
         stay = {name for name, one in self.destinations.items() if one is before.get(name)}
         self._summaries = {
             key: one.model_copy(update={"owed": {name: count for name, count in one.owed.items() if name in stay}})

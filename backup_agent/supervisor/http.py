@@ -71,7 +71,7 @@ def probe_pages(status: Callable[[], Status], alive: Callable[[], bool]) -> dict
     """Return the pages of `http.probes`."""
 
     def livez() -> Answer:
-        return (200, TEXT, b"ok\n") if alive() else (503, TEXT, b"the agent's loop does not turn\n")
+        return (200, TEXT, b"ok\n") if alive() else (503, TEXT, b"the agent's loop does not run\n")
 
     def readyz() -> Answer:
         now = status()

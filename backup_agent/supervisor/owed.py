@@ -31,7 +31,7 @@ class Destination:
         self.retry.succeeded()
 
     def failed(self, failure: Failure, monotonic: float) -> None:
-        """Note that it did not take something, and when the next try may be made."""
+        """Note that the destination did not take something, and when it may be tried again."""
         self.up, self.failure = False, failure
         self.retry.failed(monotonic)
 

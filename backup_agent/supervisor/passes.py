@@ -248,7 +248,7 @@ class Passes:
         self._result(wish, result, now)
 
     def verified(self, wish: Wish, result: PlaceResult, next_seconds: float, monotonic: float, now: datetime) -> None:
-        """Take the end of a slice of reading again; what a request names is no such slice, and puts off none."""
+        """Take the end of a slice of reading again. A request that names artifacts does not postpone the due slice."""
         routine = self.places.get(wish.place)
         asked = self._open[wish.request].asked if wish.request in self._open else None
         if routine is not None and (asked is None or not (asked.artifact or asked.reads_in_slices)):
@@ -274,7 +274,7 @@ class Passes:
         return tuple(news)
 
     def progressed(self, wish: Wish, facts: Mapping[str, Any], monotonic: float) -> None:
-        """Note how far a slice of a request is; in its answer that is written now and then."""
+        """Note how far a slice of a request is, and write it into the answer now and then."""
         answer = self._open.get(wish.request or "")
         if answer is None:
             return
@@ -297,7 +297,7 @@ class Passes:
             self.keep(answer)
 
     def slice_ended(self, wish: Wish, result: PlaceResult | None, now: datetime) -> None:
-        """Let a request go on later whose slice was ended for a backup; without `result` it told nothing."""
+        """Let a request go on later, since its slice was ended for a backup; `result` is None without a report."""
         answer = self._open.get(wish.request or "")
         if answer is not None:
             result = result or answer.places[wish.place]
@@ -338,16 +338,16 @@ class Passes:
 
 
 def _with_first_estimate(result: PlaceResult, before: PlaceResult) -> PlaceResult:
-    """Return a result with the estimate that was told first: later ones say little of what was promised."""
+    """Return a result with the first estimate, the one that the user was given."""
     if before.estimated_seconds is None:
         return result
     return result.model_copy(update={"estimated_seconds": before.estimated_seconds})
 
 
 def _where_it_is(answer: Answer) -> Answer:
-    """Leave out the places that do not have the artifact in question, where none was named and one has it.
+    """Leave out places without the artifact in question, if the request names no place and some place has it.
 
-    Of a database that is no matter of course: it is a warning.
+    A database that is missing at a place is worth a warning.
     """
     asked = answer.asked
     if (asked.artifact is None and asked.database is None) or asked.place is not None:

@@ -1,4 +1,4 @@
-"""The last event of a child: what it came to. Anything else than a well-formed report counts as no report at all.
+"""The last event of a child, its report. Anything but a well-formed report counts as no report at all.
 
 A child that was killed, or wrote something else, has said nothing: its caller goes on from "not known", never from
 "nothing was found".

@@ -11,7 +11,7 @@ from backup_agent import durable, quoting
 from backup_agent.core.records import Stored, Value
 
 LARGEST = 16 * 2**20
-"""The most bytes of the file: orders to forget stay in it, each with a reason that somebody wrote."""
+"""The most bytes of the file: orders to forget stay in it, each with a reason written by a user."""
 
 log = structlog.get_logger()
 

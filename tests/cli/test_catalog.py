@@ -119,7 +119,7 @@ def test_copies_that_a_destination_has_are_owed_no_more(place: Place, volume: St
 
     result = place.run("catalog", "rebuild", "--place", "offsite")
 
-    assert result.out.splitlines()[1:] == [f"not owed, it is there: {copied.key}"]
+    assert result.out.splitlines()[1:] == [f"not owed, already stored: {copied.key}"]
     notes = Notes(place.root, "offsite", settings.storage.destinations["offsite"].identity)
     assert [record.key for record in notes.owed([copied, owed])] == [owed.key]
     assert place.run("catalog", "diff", "--place", "offsite").code == 0

@@ -79,7 +79,7 @@ def test_what_is_no_longer_rendered_goes_from_the_folder_and_is_told_of(
 
     assert not (out / "servicemonitor-demo-backup.yaml").exists()
     assert (out / "mine.yaml").exists()
-    assert "where it was applied: kubectl delete -n 'default' 'servicemonitor' 'demo-backup'" in capsys.readouterr().err
+    assert "if it was applied: kubectl delete -n 'default' 'servicemonitor' 'demo-backup'" in capsys.readouterr().err
 
 
 def test_a_folder_with_something_else_in_it_is_no_reason_to_fail(tmp_path: Path) -> None:

@@ -128,7 +128,7 @@ def test_nobody_there_is_said_when_the_time_is_up(place: Place) -> None:
 
     assert result.code == 1
     assert f"no agent takes requests from {place.requests} yet: the request waits there" in result.err
-    assert "dropped\nnot answered after 0 s (the agent has not taken it), and not ended; " in result.err
+    assert "dropped\nno answer after 0 s (the agent has not taken it), but the request goes on; " in result.err
     assert place.run("request", "--wait", "--timeout", "0", "--json").out == "null\n"
 
 
@@ -269,7 +269,7 @@ def test_what_there_is_of_an_answer_is_shown_when_the_time_is_up(place: Place) -
         result = place.run("request", "--wait", "--timeout", "1", "--id", "x")
 
     assert result.code == 1
-    assert "not answered after 1 s (running orders copy), and not ended; " in result.err
+    assert "no answer after 1 s (running orders copy), but the request goes on; " in result.err
     assert "; backup-agent cancel 'x' ends it\n" in result.err
 
 

@@ -71,4 +71,4 @@ def test_a_suspended_schedule_is_named(place: Place) -> None:
 def test_having_no_schedule_is_said(place: Place) -> None:
     place.settings["schedules"] = {}
 
-    assert place.run("schedules").out == "no schedules: nothing is backed up but on request\n"
+    assert place.run("schedules").out == "no schedules: backups are made on request only\n"

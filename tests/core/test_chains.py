@@ -171,7 +171,7 @@ GAPS = [
     pytest.param("F1[1-10] D2[16-20]", {}, {"D2": "it starts at append index 16, and nothing there ends at 15"}, id="link gone that no record names"),
     pytest.param("E1", {}, {"E1": "nothing was taken before it that it could continue"}, id="empty alone"),
     pytest.param("F1[1-10] D1[11-15] D2[16-20]", {"F1": "cut"}, dict.fromkeys(("D1", "D2"), "it needs F1: cut"), id="full damaged"),
-    pytest.param("F1[1-10] D1[8-12]@5.26.1", {}, {"D1": "what ends where it starts does not continue to it"}, id="no overlap before 2026.02"),
+    pytest.param("F1[1-10] D1[8-12]@5.26.1", {}, {"D1": "the artifacts that end where it starts are not of its chain"}, id="no overlap before 2026.02"),
 ]  # fmt: skip
 
 

@@ -295,7 +295,7 @@ class Bucket:
     def objects(self, prefix: str) -> Iterator[Answer]:
         """Yield all objects below a prefix; raise TransientError if the listing is not whole.
 
-        What is missing in a listing would be taken for gone. So the pages are not left to botocore, which takes a
+        An object that a listing omits would be taken for deleted. So the pages are not left to botocore, which takes a
         truncated page without a token for the last one.
         """
         tokens: set[str] = set()
@@ -429,7 +429,7 @@ def _kind_of(error: Exception) -> str:
 
 
 def _beneath(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and what led to it, also where botocore and urllib3 keep that in fields of their own."""
+    """Yield an error and its causes, including those that botocore and urllib3 keep in fields of their own."""
     ahead, seen = [error], set()
     while ahead:
         one = ahead.pop(0)

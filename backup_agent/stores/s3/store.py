@@ -158,14 +158,14 @@ class S3Store:
         return etag
 
     def _looked_at(self, key: str) -> Seen | None:
-        """Return an object that is about to be replaced, without its content where that is no small one."""
+        """Return an object that is about to be replaced, without its content if it is not small."""
         try:
             return self.look(key, LIMIT)
         except TooLargeError as error:
             return Seen(b"", error.version)
 
     def _swapped_before(self, key: str, content: bytes, found: Seen | None) -> str:
-        """Return the version of what stands there if it is this content."""
+        """Return the version of the object that was found, if it has this content."""
         if found is None or found.content != content:
             raise ConflictError(self._bucket.where(key))
         return found.version
