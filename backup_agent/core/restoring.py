@@ -58,9 +58,9 @@ class Step:
 
 
 def version_of(record: Record, asked: str | None) -> Version:
-    """Return the version whose lines are printed: that of the servers that restore, where it is told, or the backup's.
+    """Return the version whose lines are printed: that of the servers that restore, if given, else the backup's.
 
-    Raise PermanentError where none is known, none these lines are for, or one older than the backup's.
+    Raise PermanentError if no version is known, or if it has no lines here or is older than the backup's.
     """
     taken = Version.parse(record.admin_version or record.server_version or "")
     if asked is not None and (told := Version.parse(asked)) is None:
@@ -129,7 +129,7 @@ def _lines(record: Record, found: Sequence[Step], source: Source, version: Versi
 def _caution(point: Record) -> Step:
     return Step(
         f"Read all of it first. What is overwritten, replaced or dropped below is gone, with all that was committed "
-        f"since {point.header.taken:%Y-%m-%d %H:%M:%S} UTC: take a backup of it first where it still runs. To keep it, "
+        f"since {point.header.taken:%Y-%m-%d %H:%M:%S} UTC: take a backup of it first if it still runs. To keep it, "
         f"restore under another name on a standalone server: write that for the last word of the restore line and in "
         f"the Cypher after it, and leave out STOP and --overwrite-destination"
     )
@@ -141,7 +141,7 @@ def _fetch(chain: Sequence[Record], source: Source) -> tuple[Step, ...]:
     ]
     style = ("aws configure set default.s3.addressing_style path",) if source.path_style else ()
     size = sum(file.size for _, file in files)
-    make = 'FOLDER=$(mktemp -d "$PWD/restore.XXXXXX")  # where there is room for the chain and the database'
+    make = 'FOLDER=$(mktemp -d "$PWD/restore.XXXXXX")  # needs room for the chain and the database'
     verb = "Fetch" if source.is_bucket else "Copy"
     return (
         Step(
@@ -150,7 +150,7 @@ def _fetch(chain: Sequence[Record], source: Source) -> tuple[Step, ...]:
             (make, *style, *(f'{_copy(source)} {shell_word(where)} "$FOLDER/"' for where, _ in files)),
         ),
         Step(
-            "Check it: go on only where every line says OK",
+            "Check it: go on only if every line says OK",
             (
                 "printf '%s  %s\\n' \\",
                 *(f"  {shell_word(file.sha256)} {shell_word(file.name)} \\" for _, file in files),
@@ -174,7 +174,7 @@ def _copy(source: Source) -> str:
 def _standalone(point: Record, version: Version) -> Iterator[Step]:
     database, name = shell_word(point.database), cypher_name(point.database)
     yield Step(
-        "Standalone server: stop the database, where it exists, and see that it is offline. Where Neo4j itself is "
+        "Standalone server: stop the database, if it exists, and see that it is offline. If Neo4j itself is "
         "stopped, leave out this and START",
         (f"STOP DATABASE {name};", f"SHOW DATABASE {name} YIELD name, address, currentStatus;"),
         "cypher",
@@ -188,11 +188,11 @@ def _standalone(point: Record, version: Version) -> Iterator[Step]:
     if version >= _SOURCE_DATABASE:
         by_folder = f'--from-path="$FOLDER" --source-database={database} --temp-path="$FOLDER/temp"'
         yield Step(
-            "The same by the folder instead, which holds this chain alone",
+            "Or restore from the folder instead, which holds this chain alone",
             (f"neo4j-admin database restore {by_folder} --overwrite-destination=true {database}",),
         )
-    yield Step("Standalone server: start it, where it was stopped", (f"START DATABASE {name};",), "cypher")
-    yield Step("or create it, where the server did not know it", (f"CREATE DATABASE {name};",), "cypher")
+    yield Step("Standalone server: start the database, if it was stopped", (f"START DATABASE {name};",), "cypher")
+    yield Step("or create it, if the server did not know it", (f"CREATE DATABASE {name};",), "cypher")
     yield _metadata(point.database)
 
 
@@ -214,7 +214,7 @@ def _from_bucket(chain: Sequence[Record], seed: Source, version: Version) -> Ite
     )
     yield Step(
         f"{unasked if seed.unasked else ''}Cluster, its servers read {seed.place} themselves; each needs "
-        f"{', '.join(needs)}. Where the database exists, its content is replaced, and its privileges stay",
+        f"{', '.join(needs)}. If the database exists, its content is replaced, and its privileges stay",
         (f"CALL {procedure}({cypher_string(point.database)}, {{seedURI: {uri}}});",),
         "cypher",
     )
@@ -224,7 +224,7 @@ def _from_bucket(chain: Sequence[Record], seed: Source, version: Version) -> Ite
         else f"CREATE DATABASE {name} OPTIONS {{existingData: 'use', seedURI: {uri}}};"
     )
     yield Step(
-        "or, where it does not exist. A seed brings no users and roles: `database restore` alone, on any server, "
+        "or, if it does not exist. A seed brings no users and roles: `database restore` alone, on any server, "
         "writes the restore_metadata.cypher that does",
         (create,),
         "cypher",
@@ -234,7 +234,7 @@ def _from_bucket(chain: Sequence[Record], seed: Source, version: Version) -> Ite
 def _from_one_server(point: Record, version: Version) -> Iterator[Step]:
     name = cypher_name(point.database)
     yield Step(
-        "Cluster, from one of its servers: drop the database, where it exists, and its privileges with it; go on when "
+        "Cluster, from one of its servers: drop the database, if it exists, and its privileges with it; go on when "
         "nothing is listed any more",
         (f"DROP DATABASE {name};", f"SHOW DATABASE {name} YIELD name, address, currentStatus;"),
         "cypher",
@@ -259,7 +259,7 @@ def _from_one_server(point: Record, version: Version) -> Iterator[Step]:
 
 def _watch(point: Record) -> Step:
     return Step(
-        "Ask until every copy is online; why one is not stands in statusMessage, and in the debug.log of its server",
+        "Ask until every copy is online; statusMessage and the debug.log of its server say why one is not",
         (f"SHOW DATABASE {cypher_name(point.database)} YIELD name, address, role, currentStatus, statusMessage;",),
         "cypher",
     )
@@ -269,7 +269,7 @@ def _metadata(database: str) -> Step:
     script = f'"$NEO4J_HOME"/data/scripts/{shell_word(database)}/restore_metadata.cypher'
     parameter = shell_word(f"database => {cypher_string(database)}")
     return Step(
-        "Users and roles, where the backup holds them: the restore wrote them down on the server where it ran",
+        "Users and roles, if the backup holds them: the restore wrote them down on the server where it ran",
         (f"cat {script} | cypher-shell -d system --param {parameter}",),
     )
 
