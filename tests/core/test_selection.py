@@ -237,6 +237,11 @@ def test_bolt_may_be_silent_without_a_reason_given() -> None:
         ("orders-2024.q1", "orders-2024?q1", True),
         ("ordersx", "orders.", False),
         ("", "*", True),
+        ("o[x]", "o[x]", True),
+        ("ox", "o[x]", False),
+        # With an expression that backtracks, none of these ends.
+        pytest.param("orders", "*" * 126 + "x", False, id="126 stars"),
+        pytest.param("a" * 128, "*a" * 60 + "b", False, id="stars and letters"),
     ],
 )
 def test_a_pattern_matches(name: str, pattern: str, *, expected: bool) -> None:
