@@ -87,6 +87,8 @@ class Clock:
     """That of the pass before."""
     shown: dict[str, Shown]
     """What the destinations' clocks showed, this one's just now: the volume has none of its own."""
+    reference: datetime | None
+    """What another clock shows now, if one is known."""
     wrong: Failure | None
     """Why nothing may be deleted by it."""
 
@@ -106,14 +108,20 @@ class Clock:
         if task.server_clock is not None:
             references["datetime() of the server"] = task.server_clock.by(monotonic)
         before = last.reading if last else None
-        return cls(reading, before, shown, distrust(reading, references, last=before, gaps=_gaps(found, place, now)))
+        wrong = distrust(reading, references, last=before, gaps=_gaps(found, place, now))
+        return cls(reading, before, shown, next(iter(references.values()), None), wrong)
 
     def keep(self, place: Place, *, idle: bool) -> None:
         """Let the next pass compare with this one.
 
-        One that has nothing to delete leaves it to the next to say that the clock was set.
+        A reading that is not trusted is not kept, or the next pass would find no jump: instead of it the other clock's
+        is, if one is known. A pass that has nothing to delete leaves it to the next to say that the clock was set.
         """
-        reading = self.before if self.before and self.wrong and idle else self.reading
+        reading = self.reading
+        if self.wrong and self.before and (idle or self.reference is None):
+            reading = self.before
+        elif self.wrong and self.reference is not None:
+            reading = self.reading.model_copy(update={"now": self.reference})
         with suppress(OSError):  # a full volume must not hinder what frees it
             durable.write(self._file(place), Seen(reading=reading, shown=self.shown).model_dump_json().encode())
 

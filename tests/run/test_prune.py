@@ -235,10 +235,31 @@ def test_that_the_clock_was_set_is_told_by_the_first_pass_that_would_delete_by_i
     )
     with pytest.raises(PermanentError, match="was set forward by 30 days") as refused:
         applied(volume, force=True)
-    result, _ = applied(volume, force=True)
 
     assert refused.value.failure.reason is Reason.CLOCK
+
+
+def test_a_clock_that_was_set_is_not_trusted_by_any_later_pass_until_another_clock_agrees(volume: Place) -> None:
+    seen_by_the_last_pass(volume, ahead=timedelta(days=-30))
+    for _ in range(3):
+        with pytest.raises(PermanentError, match="was set forward by"):
+            applied(volume, force=True)
+    agrees = Shown(now=datetime.now(UTC), monotonic=time.clock_gettime(time.CLOCK_BOOTTIME))
+    with pytest.raises(PermanentError, match="was set forward by"):
+        applied(volume, force=True, server_clock=agrees)  # the agent and the servers may be on one machine
+    result, _ = applied(volume, force=True)
+
     assert result.deleted == 4
+
+
+def test_after_a_pass_that_another_clock_contradicts_the_next_goes_by_that_clock_though_it_is_silent(
+    volume: Place,
+) -> None:
+    shows = Shown(now=datetime.now(UTC) - timedelta(days=100), monotonic=time.clock_gettime(time.CLOCK_BOOTTIME))
+    with pytest.raises(PermanentError, match=r"datetime\(\) of the server"):
+        applied(volume, force=True, server_clock=shows)
+    with pytest.raises(PermanentError, match="was set forward by"):
+        applied(volume, force=True)
 
 
 @pytest.mark.parametrize(
