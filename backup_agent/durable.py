@@ -157,13 +157,16 @@ def is_full(error: OSError) -> bool:
 
 
 def write(path: Path, content: bytes, *, sync: bool = True) -> None:
-    """Replace a file by new content, atomically; durably too unless `sync` is off. Raise OSError."""
-    temporary = _write_beside(path, content, sync=sync)
+    """Replace a file by new content, atomically; durably too unless `sync` is off. Raise OSError that names `path`."""
     try:
-        temporary.rename(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
+        temporary = _write_beside(path, content, sync=sync)
+        try:
+            temporary.rename(path)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error  # not the name of the temporary file
     if sync:
         sync_folder(path.parent)
 

@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import partial
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from sys import intern
 from types import TracebackType
@@ -30,6 +30,12 @@ from backup_agent.settings.model import VOLUME, Settings
 
 HEAD = b'{"index":1}\n'
 """The first line: an index of another format is made anew."""
+
+LARGEST = 1 << 30
+"""Bytes of the largest index that is read, some three million artifacts. A larger one is made anew."""
+
+_MOST_DAMAGED = 64
+"""Damaged lines in a row after which a search by halving takes the rest for damaged too: their records are read."""
 
 _BLOCK = 1024 * 1024
 
@@ -166,7 +172,7 @@ def _first_from(file: BinaryIO, offset: int) -> Known | None:
     """Return the first line that begins there or later, and is one."""
     file.seek(offset - 1)
     offset += len(_line(file)) - 1  # what is left of the line before
-    while raw := _line(file):
+    for raw in islice(iter(partial(_line, file), b""), _MOST_DAMAGED):
         with suppress(ValueError):
             return Known(Line.from_bytes(raw), offset, len(raw))
         offset += len(raw)
@@ -174,7 +180,15 @@ def _first_from(file: BinaryIO, offset: int) -> Known | None:
 
 
 def _opened(index: Path) -> BinaryIO:
-    return os.fdopen(durable.open_regular(index), "rb")
+    """Open an index; raise FileNotFoundError if there is none, RefusedFileError for one that is larger than any is."""
+    try:
+        descriptor = durable.open_regular(index)
+    except NotADirectoryError as error:
+        raise FileNotFoundError(error.errno, error.strerror, str(index)) from error
+    if os.fstat(descriptor).st_size > LARGEST:
+        os.close(descriptor)
+        raise durable.TooLargeError(index, LARGEST)
+    return os.fdopen(descriptor, "rb")
 
 
 def _line(file: BinaryIO) -> bytes:

@@ -3,6 +3,7 @@
 import json
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -174,6 +175,7 @@ def _version(one: Program, environ: Mapping[str, str], own: Path, cancel: thread
     env = command.environment(environ, conf=str(own), home=one.home)
     version = program.version(one, env=env, cwd=own, cancel=cancel)
     if version is not None:
-        own.mkdir(exist_ok=True)
-        durable.write(cache, json.dumps({"program": key, "version": str(version)}).encode(), sync=False)
+        with suppress(OSError):  # it is asked again
+            own.mkdir(exist_ok=True)
+            durable.write(cache, json.dumps({"program": key, "version": str(version)}).encode(), sync=False)
     return version

@@ -1,6 +1,7 @@
 """The index as a file: cut, garbled, of another version, on a full volume. It is never believed further than it reads."""
 
 import errno
+import os
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -199,3 +200,17 @@ def test_an_index_without_lines_has_none(tmp_path: Path, left: bytes) -> None:
 
     assert lines_of(tmp_path / "index", "a/orders/") == {}
     assert lines_of(tmp_path / "none", "a/orders/") == {}
+
+
+@pytest.mark.parametrize("planted", ["sparse", "no folder"])
+def test_what_cannot_be_an_index_counts_as_none(tmp_path: Path, planted: str) -> None:
+    place, path = Place(MemoryStore()), tmp_path / "catalog" / "index"
+    place.add(made(0))
+    if planted == "sparse":
+        survey(place.store, path)
+        os.truncate(path, 60 * 2**30)
+    else:
+        path.parent.write_text("a file where a folder belongs")
+
+    assert lines_of(path, "default/orders/") == {}
+    assert len(survey(place.store, path).entries) == 1
