@@ -382,7 +382,8 @@ class Keeping:
             self.passes.pruned(wish, result, seconds, every, monotonic, now)
             if result.reason is Reason.CLOCK:
                 self.discovery.doubt()
-            self.account.pass_ended(wish.place, result.reason if result.outcome is Outcome.FAILED else None)
+            if answer is None or not answer.asked.dry_run:
+                self.account.pass_ended(wish.place, result.reason if result.outcome is Outcome.FAILED else None)
             lines.retention_ended(wish.place, answer, result, seconds).log()
         else:
             if wish.place in self.passes.places and told.oldest is not None:

@@ -115,7 +115,12 @@ def request_answered(answer: Answer) -> Line:
 
 def retention_ended(place: str, answer: Answer | None, result: PlaceResult, seconds: float) -> Line:
     """Return the line for a pass of retention; `answer` is that of the request it was made for, if there is one."""
-    applied = result.outcome in (Outcome.SUCCEEDED, Outcome.SUCCEEDED_WITH_WARNINGS)
+    if answer is not None and answer.asked.dry_run:
+        event = "retention planned"
+    elif result.outcome in (Outcome.SUCCEEDED, Outcome.SUCCEEDED_WITH_WARNINGS):
+        event = "retention applied"
+    else:
+        event = "retention not applied"
     fields = {
         "place": place,
         "request": answer.id if answer is not None else None,
@@ -129,7 +134,6 @@ def retention_ended(place: str, answer: Answer | None, result: PlaceResult, seco
         "error": result.error,
         "seconds": round(seconds, 3),
     }
-    event = "retention applied" if applied else "retention not applied"
     return Line(OUTCOME_LEVELS[result.outcome], event, _known(fields))
 
 

@@ -214,7 +214,7 @@ class Passes:
     def begin(self, wish: Wish, now: datetime) -> Answer | None:
         """Write down that a pass starts; return its request."""
         routine = self.places.get(wish.place)
-        if routine is not None and wish.kind == "prune":
+        if routine is not None and wish.kind == "prune" and not self._only_plans(wish):
             # What comes to be due while it runs, by new settings or a hold, is due after it.
             routine.prune_due, routine.wanted_since = math.inf, None
         if wish.request is None:
@@ -223,20 +223,31 @@ class Passes:
         if answer.state is State.QUEUED:
             answer = answer.becomes(State.RUNNING, now)
         running = answer.places[wish.place].model_copy(update={"outcome": Outcome.RUNNING})
-        answer = answer.with_place(wish.place, running).model_copy(update={"stage": f"{wish.kind} {wish.place}"})
+        answer = answer.with_place(wish.place, running).model_copy(
+            update={"stage": f"{wish.kind} {wish.place}", "progress": None}
+        )
         self._save(answer)
         return answer
+
+    def _only_plans(self, wish: Wish) -> bool:
+        answer = self._open.get(wish.request or "")
+        return answer is not None and answer.asked.dry_run
 
     def pruned(
         self, wish: Wish, result: PlaceResult, seconds: float, every: float, monotonic: float, now: datetime
     ) -> None:
-        """Take the end of a pass of retention."""
+        """Take the end of a pass of retention.
+
+        A dry run says nothing of the place. A request that fails, such as for a plan of yesterday, blocks nothing: the
+        pass that follows tells whether retention is blocked.
+        """
         routine = self.places.get(wish.place)
-        if routine is not None:
+        if routine is not None and not self._only_plans(wish):
             failed = result.outcome is Outcome.FAILED
-            routine.blocked = (
-                Failure(result.reason or Reason.INTERNAL, result.error or "", result.hint or "") if failed else None
-            )
+            if not failed:
+                routine.blocked = None
+            elif wish.request is None:
+                routine.blocked = Failure(result.reason or Reason.INTERNAL, result.error or "", result.hint or "")
             routine.prune_rest = monotonic + REST * seconds
             wait = min(RETRY_SECONDS, every) if failed else every
             # A backup that has waited comes first.

@@ -285,3 +285,55 @@ def test_a_request_in_slices_expires_only_before_its_first_slice(*, begun: bool)
     passes.expire(NOW + timedelta(hours=1))
 
     assert [one.reason for one in answered] == ([] if begun else [Reason.EXPIRED])
+
+
+BLOCKED = PlaceResult().failed(Failure(Reason.INVALID_REQUEST, "3 of 4 artifacts would be deleted"))
+
+
+@pytest.mark.parametrize(
+    ("request_", "result"),
+    [
+        pytest.param({"dry_run": True}, SOUND, id="a dry run"),
+        pytest.param({"dry_run": True}, BLOCKED, id="a dry run that would be refused"),
+        pytest.param({"plan": "0123", "place": "local"}, BLOCKED, id="a plan that is not the present one"),
+    ],
+)
+def test_a_request_that_applies_no_retention_does_not_change_whether_it_is_blocked(
+    request_: dict[str, Any], result: PlaceResult
+) -> None:
+    passes, _ = waiting(**request_)
+    passes.pruned(Wish("prune", "local", None), BLOCKED, 1.0, 3600.0, 0.0, NOW)
+    wish = passes.asked()
+    assert wish is not None
+    passes.begin(wish, LATER)
+    passes.pruned(wish, result, 1.0, 3600.0, 0.0, LATER)
+
+    assert (passes.places["local"].blocked, passes.places["local"].pruned_at) == (
+        Failure(Reason.INVALID_REQUEST, BLOCKED.error or "", BLOCKED.hint or ""),
+        None,
+    )
+
+
+def test_a_request_that_is_refused_blocks_no_place() -> None:
+    passes, _ = waiting(plan="0123", place="local")
+    wish = passes.asked()
+    assert wish is not None
+    passes.begin(wish, NOW)
+    passes.pruned(wish, BLOCKED, 1.0, 3600.0, 0.0, NOW)
+
+    assert passes.places["local"].blocked is None
+
+
+def test_the_progress_at_one_place_is_not_shown_for_the_next() -> None:
+    passes, _ = waiting(action="verify", all=True)
+    first = passes.asked()
+    assert first is not None
+    passes.begin(first, NOW)
+    passes.progressed(first, {"artifacts": 5}, 0.0)
+    passes.verified(first, SOUND, 3600.0, 0.0, NOW)
+    second = passes.asked()
+    assert second is not None
+    answer = passes.begin(second, NOW)
+
+    assert answer is not None
+    assert answer.progress is None
