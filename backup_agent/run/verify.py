@@ -620,6 +620,8 @@ class Verifying:
 
     def _warn_of_standing(self) -> None:
         place, standing, warnings = self._task.place, self._standing, self._found.warnings
+        if known := sorted(self._not_read[NotRead.KNOWN_DAMAGED]):
+            warnings.append(f"{place}: artifacts known to be damaged or missing ({len(known)}): {_shown(known)}")
         if standing.unreadable:
             shown = _shown(f"{key} ({fault})" for key, fault in sorted(standing.unreadable.items()))
             warnings.append(f"{place}: records or marks that cannot be read ({len(standing.unreadable)}): {shown}")

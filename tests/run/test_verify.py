@@ -617,3 +617,14 @@ def test_a_pass_tells_of_a_chain_with_a_hole(tmp_path: Path, what: str, scope: d
 
     assert damages["unrestorable"] == [first.key, second.key]
     assert any(first.key in warning and full.key in warning for warning in told[-1]["result"]["warnings"])
+
+
+def test_what_is_known_to_be_damaged_is_a_warning_of_every_later_reading(tmp_path: Path) -> None:
+    damaged, sound = put(tmp_path), put(tmp_path, 1)
+    flip(tmp_path, damaged)
+    verify(tmp_path, all=True)
+    result = verify(tmp_path, artifact=None)[-1]["result"]
+
+    assert sound.key
+    assert result["outcome"] == "succeeded_with_warnings"
+    assert any("known to be damaged or missing (1)" in one and damaged.key in one for one in result["warnings"])
