@@ -118,6 +118,8 @@ def _at(fields: Mapping[str, Any]) -> str:
 
 
 def _prunes(fields: Mapping[str, Any]) -> str | None:
+    if fields["plan"] and not fields["place"]:
+        raise click.UsageError("--plan needs --place: each place has a plan of its own")
     if fields["dry_run"]:
         return None
     if fields["force"] and not fields["plan"]:
@@ -142,9 +144,7 @@ def _heals(fields: Mapping[str, Any]) -> str | None:
 @any_place
 @click.option("--dry-run", is_flag=True, help="Answer with the plan, and delete nothing.")
 @click.option("--force", is_flag=True, help="Delete even if max_delete_share would refuse it; needs --plan.")
-@click.option(
-    "--plan", help="The plan that was looked at; another is refused. Each place has its own: write --place too."
-)
+@click.option("--plan", help="The plan that was looked at; another is refused. Each place has its own: needs --place.")
 @click.option(
     "--drop-owed",
     metavar="DEST",

@@ -131,7 +131,7 @@ def _code(arguments: list[str] | None) -> int:
     except click.ClickException as error:
         said = io.StringIO()
         error.show(said)
-        printing.block(said.getvalue(), err=True)
+        printing.block(said.getvalue().expandtabs(4), err=True)
         return 2
     except SettingsError as error:
         _complain(str(error), _advice(error))

@@ -201,6 +201,8 @@ def _destination(name: str, one: dict[str, Any]) -> list[str]:
     if one.get("up") is False:
         retry = f"; next try in {one['retry_seconds']:.0f} s" if "retry_seconds" in one else ""
         return [name, owed, f"DOWN: {one.get('error', one.get('reason'))}{retry}"]
+    if one.get("up") and "error" in one:
+        return [name, owed, f"up, but not all is copied: {one['error']}"]
     return [name, owed, "up" if one.get("up") else "not tried yet"]
 
 

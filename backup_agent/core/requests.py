@@ -220,6 +220,8 @@ class Request(BaseModel):
             self._check_scope()
         if self.action is Action.FORGET and not DATABASE.fullmatch(self.database or ""):
             raise ValueError("`database`: one whole name expected, no glob")
+        if self.plan is not None and self.place is None:
+            raise ValueError("`plan` is the plan of one place: write `place` beside it")
         if self.drop_owed is not None and not self.force:
             raise ValueError("`drop_owed` gives up on copies for good: write `force`: true beside it")
         return self

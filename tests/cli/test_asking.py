@@ -19,7 +19,7 @@ from tests.cli.conftest import PATIENCE, Place, an_agent, on_a_terminal, read
 KEY = "default/orders/orders-2026-11-23T02-00-00.backup"
 DESTRUCTIVE = [
     pytest.param(["prune"], id="prune"),
-    pytest.param(["prune", "--force", "--plan", "0123"], id="prune --force"),
+    pytest.param(["prune", "--place", "local", "--force", "--plan", "0123"], id="prune --force"),
     pytest.param(["forget", "orders", "--reason", "dropped"], id="forget"),
     pytest.param(["release", KEY], id="release"),
     pytest.param(["verify", "--heal"], id="verify --heal"),
