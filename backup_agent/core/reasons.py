@@ -39,6 +39,9 @@ class Reason(StrEnum):
     INTERNAL = "internal"
 
 
+ABOUT_ONE_ARTIFACT = frozenset({Reason.CHAIN_BROKEN, Reason.CHECKSUM_MISMATCH, Reason.NO_ARTIFACT})
+"""Reasons for which one artifact is not copied, though the destination answers and takes others."""
+
 HINTS: dict[Reason, str] = {
     Reason.SOURCE_UNREACHABLE: (
         "check that the servers run with server.backup.enabled=true and server.backup.listen_address=0.0.0.0:6362 "

@@ -452,8 +452,9 @@ def copy_to_all(run: Run, record: Record) -> dict[str, str]:
 
 def result(run: Run, record: Record, copies: dict[str, str]) -> DatabaseResult:
     """Return the answer's part for this database."""
-    owed = tuple(f"copy to {name} is owed: {failure.error}" for name, failure in run.copy_failures.items())
-    hints = tuple(f"{name}: {failure.advice}" for name, failure in run.copy_failures.items())
+    own = {name: failure for name, failure in run.copy_failures.items() if copies[name] == "owed"}
+    owed = tuple(f"copy to {name} is owed: {failure.error}" for name, failure in own.items())
+    hints = tuple(f"{name}: {failure.advice}" for name, failure in own.items())
     foreign = this_volume(run.settings).foreign
     unowned = (f"nothing is deleted, and nothing copied from here: {foreign.error}",) if foreign else ()
     warnings = (*record.warnings, *owed, *unowned)

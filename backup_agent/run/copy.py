@@ -29,7 +29,7 @@ from backup_agent.core.chains import Ancestry, everything_needed
 from backup_agent.core.entries import Entry
 from backup_agent.core.json_reader import read_json
 from backup_agent.core.names import record_key
-from backup_agent.core.reasons import BackupError, Failure, PermanentError, Reason, TransientError
+from backup_agent.core.reasons import ABOUT_ONE_ARTIFACT, BackupError, Failure, PermanentError, Reason, TransientError
 from backup_agent.core.records import LARGEST, Record
 from backup_agent.core.tasks import CopyTask
 from backup_agent.core.verdict import EndedBy
@@ -45,9 +45,6 @@ TASK = "BACKUP_AGENT_COPY"
 """Holds the task where a run starts the copy: a program that a run starts has no stdin. Nothing in it is secret."""
 
 LONGEST = timedelta(days=7)
-
-_ABOUT_ONE_ARTIFACT = frozenset({Reason.CHAIN_BROKEN, Reason.CHECKSUM_MISMATCH, Reason.NO_ARTIFACT})
-"""Reasons that concern one artifact only: the destination answers, and takes other copies."""
 
 
 class Copying:
@@ -122,7 +119,7 @@ class Copying:
             except BackupError as error:
                 first = first or error.failure
                 failed |= {key, entry.key}
-                if error.failure.reason not in _ABOUT_ONE_ARTIFACT:
+                if error.failure.reason not in ABOUT_ONE_ARTIFACT:
                     return first
                 self._teller.tell("warning", text="copy not made", because=f"{entry.key}: {error.failure.error}")
             except OSError as error:

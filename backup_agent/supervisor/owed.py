@@ -7,7 +7,7 @@ a time, in a slot that no backup wants.
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from backup_agent.core.reasons import Failure
+from backup_agent.core.reasons import ABOUT_ONE_ARTIFACT, Failure
 from backup_agent.core.summary import DatabaseSummary
 from backup_agent.supervisor.backoff import Backoff
 
@@ -32,7 +32,7 @@ class Destination:
 
     def failed(self, failure: Failure, monotonic: float) -> None:
         """Note that the destination did not take something, and when it may be tried again."""
-        self.up, self.failure = False, failure
+        self.up, self.failure = failure.reason in ABOUT_ONE_ARTIFACT, failure
         self.retry.failed(monotonic)
 
 
