@@ -286,6 +286,35 @@ def test_a_credential_of_a_file_is_named_by_its_source(
 
 
 @pytest.mark.parametrize(
+    ("process", "told"),
+    [
+        pytest.param(None, "AWS_CONTAINER_AUTHORIZATION_TOKEN contains a line break", id="a container's token"),
+        pytest.param(f"printf {SECRET}", "the source of the credentials failed: JSONDecodeError", id="no JSON"),
+        pytest.param(f"'{SECRET}", "the source of the credentials failed: ValueError", id="an unclosed quote"),
+        pytest.param(f"/nowhere/{SECRET}", "the source of the credentials failed: FileNotFoundError", id="no program"),
+    ],
+)
+def test_a_source_of_credentials_that_fails_by_itself_is_told_to_be_one(
+    serve: Answering, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, process: str | None, told: str
+) -> None:
+    for variable in BROKEN:
+        monkeypatch.delenv(variable, raising=False)
+    if process is None:
+        monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://127.0.0.1:9/")
+        monkeypatch.setenv("AWS_CONTAINER_AUTHORIZATION_TOKEN", f"{SECRET}\nX")
+    else:
+        (tmp_path / "config").write_text(f"[default]\ncredential_process = {process}\n")
+        monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "absent"))
+
+    with pytest.raises(PermanentError, match=told) as refused:
+        store_at(serve(lambda _: whole(b"", 403))).read(KEY, 10)
+    assert refused.value.failure.reason is Reason.STORAGE_AUTH
+    assert "credential_process" in refused.value.failure.advice
+    assert SECRET not in repr(refused.value.failure)
+
+
+@pytest.mark.parametrize(
     "code", ["AccessDenied", "SignatureDoesNotMatch", "InvalidToken", "NoSuchBucket", "SlowDown", SECRET]
 )
 def test_nothing_that_a_store_says_but_its_code_is_quoted(serve: Answering, code: str) -> None:

@@ -4,6 +4,7 @@ A newcomer would let an exception of botocore's out, or quote one that holds a s
 """
 
 import hashlib
+import os
 import re
 import ssl
 import threading
@@ -126,7 +127,8 @@ class Bucket:
                 durable.read(ca_file, follow=True)  # a FIFO would be waited for
                 ssl.create_default_context(cafile=ca_file)  # boto3 takes an absent file for a broken connection
             session = boto3.session.Session()
-            self._credentials = session.get_credentials()
+            with self._obtaining_credentials():
+                self._credentials = session.get_credentials()
             self._client = session.client(
                 "s3",
                 endpoint_url=endpoint_url,
@@ -197,11 +199,30 @@ class Bucket:
             with suppress(ValueError):
                 self._told_at = (parsedate_to_datetime(date).astimezone(UTC), time.monotonic())
 
+    @contextmanager
+    def _obtaining_credentials(self) -> Iterator[None]:
+        """Raise PermanentError for what a source of credentials raises: neither endpoint nor CA file is at fault."""
+        try:
+            yield
+        except (ValueError, OSError) as error:
+            token = os.environ.get("AWS_CONTAINER_AUTHORIZATION_TOKEN", "")
+            what = (
+                "the credential in AWS_CONTAINER_AUTHORIZATION_TOKEN contains a line break"
+                if "\n" in token or "\r" in token
+                else f"the source of the credentials failed: {type(error).__name__}"
+            )
+            raise PermanentError(
+                Reason.STORAGE_AUTH,
+                f"{self._store}: {what}",
+                "check `credential_process` in AWS's configuration and the AWS_CONTAINER_… variables",
+            ) from error
+
     def _check_credentials(self, **_: object) -> None:
         """Raise PermanentError if a credential cannot be sent: the HTTP client would quote it in its own error."""
         if self._credentials is None:
             return
-        now = self._credentials.get_frozen_credentials()
+        with self._obtaining_credentials():
+            now = self._credentials.get_frozen_credentials()
         for name, value in (
             ("access key", now.access_key),
             ("secret key", now.secret_key),
