@@ -1,8 +1,12 @@
 """The survey at start: a summary a database, what has gone since, and notes on copies counted by one listing."""
 
+import errno
 import json
+import os
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from backup_agent.catalog.copies import Notes
 from backup_agent.catalog.index import index_path
@@ -68,9 +72,12 @@ def test_where_notes_on_one_destination_cannot_be_read_its_copies_are_uncounted_
     assert events[-1]["event"] == "surveyed"
 
 
-def test_a_summary_that_cannot_be_made_is_told_to_be_missing(tmp_path: Path) -> None:
+def test_a_summary_that_cannot_be_made_is_told_to_be_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreadable(*_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), "index")
+
     settings = {"cluster": "demo", "neo4j": {"uri": "neo4j://demo"}, "storage": {"root": str(tmp_path)}}
-    (tmp_path / ".agent").write_text("no folder, so the index cannot be looked at")
+    monkeypatch.setattr("backup_agent.run.summing.of_database", unreadable)
     Place(LocalStore(tmp_path)).add(made(0))
     lines: list[str] = []
 
