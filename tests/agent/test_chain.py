@@ -136,7 +136,7 @@ def test_a_schedule_may_rather_have_a_gap_than_a_full_at_noon(live: Live) -> Non
 
     assert (run["outcome"], run["reason"]) == ("failed", "chain_broken")
     assert types(live) == [("FULL", "no_chain")]
-    answer = json.loads(next((live.requests / "answers").glob("hourly-*.json")).read_text())
+    answer = json.loads(next((live.requests / "answers").glob("hourly@*.json")).read_text())
     assert "at_next_full" in answer["hint"]
     assert live.metric("neo4j_backup_runs_total", trigger="schedule", outcome="failed", reason="chain_broken") == 1
 
