@@ -66,7 +66,7 @@ def test_a_dry_run_answers_with_the_plan_and_deletes_nothing(aged: Live) -> None
 
 
 def test_another_plan_than_the_one_looked_at_is_refused(aged: Live) -> None:
-    answer = asked(aged, "p", action="prune", plan="0123456789abcdef")
+    answer = asked(aged, "p", action="prune", plan="0123456789abcdef", place="local")
 
     assert answer["state"] == "failed"
     assert "not 0123456789abcdef as it was looked at" in answer["error"]
