@@ -94,6 +94,7 @@ def test_a_path_that_leaves_the_root_or_has_more_than_one_name_is_refused(path: 
             {"action": "forget", "database": "a*", "reason": "x"}, "one whole name expected", id="forget a glob"
         ),
         pytest.param({"action": "prune", "drop_owed": "s3"}, "write `force`", id="give up copies lightly"),
+        pytest.param({"action": "prune", "plan": "0123"}, "write `place`", id="a plan of no place"),
         pytest.param({"all": True}, "`all` means nothing to `backup`", id="all of a backup"),
         pytest.param(
             {"action": "verify", "all": True, "database": "a"}, "`database` and `all` are both given", id="all and one"
