@@ -180,7 +180,7 @@ def _first_from(file: BinaryIO, offset: int) -> Known | None:
 
 
 def _opened(index: Path) -> BinaryIO:
-    """Open an index; raise FileNotFoundError if there is none, RefusedFileError for one that is larger than any is."""
+    """Open an index; raise FileNotFoundError if there is none, RefusedFileError if it is too large for one."""
     try:
         descriptor = durable.open_regular(index)
     except NotADirectoryError as error:

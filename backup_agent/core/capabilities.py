@@ -68,7 +68,7 @@ OVERLAP_SINCE = Version(2026, 2)
 
 @lru_cache(maxsize=256)
 def version_of(text: str | None) -> Version | None:
-    """Return the version that servers or a record name; None if there is none, or it cannot be read."""
+    """Return the version that servers or a record name; None if it is absent or cannot be read."""
     return Version.parse(text or "")
 
 

@@ -240,7 +240,7 @@ def _schedules(status: Status) -> Iterator[Metric]:
 
 
 def _storage(status: Status) -> Iterator[Metric]:
-    up = _gauge("storage_up", "Whether a destination took what it was given last.", ("destination",))
+    up = _gauge("storage_up", "Whether a destination answered and took copies when it was last used.", ("destination",))
     owed = _gauge("copies_owed", "Artifacts on the volume without their copy at a destination.", ("destination",))
     for name, one in status.destinations.items():
         if one.up is not None:
