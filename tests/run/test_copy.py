@@ -1,8 +1,10 @@
 """Copying: who loses the destination meanwhile ends where it stands, and a differential never comes without its chain."""
 
 import json
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,9 +14,10 @@ import pytest
 from backup_agent.catalog.lease import Held, HeldByAnotherError
 from backup_agent.core.names import record_key
 from backup_agent.core.reasons import Failure, Reason
-from backup_agent.core.records import ArtifactFile
-from backup_agent.core.tasks import CopyTask
+from backup_agent.core.records import ArtifactFile, BackupType, Record
+from backup_agent.core.tasks import BackupTask, CopyTask
 from backup_agent.durable import LIMIT
+from backup_agent.run.backup import Run, result
 from backup_agent.run.copy import Copying
 from backup_agent.run.telling import Teller
 from backup_agent.settings.model import Settings
@@ -196,3 +199,18 @@ def test_a_full_that_goes_while_its_differential_is_sent_keeps_the_differential_
     assert failure is not None
     assert failure.reason is Reason.CHAIN_BROKEN
     assert record_key(link) not in seen(store)
+
+
+@pytest.mark.parametrize(("became", "outcome"), [("stored", "succeeded"), ("owed", "succeeded_with_warnings")])
+def test_a_backup_is_judged_by_the_copy_of_its_own_artifact(tmp_path: Path, became: str, outcome: str) -> None:
+    world = world_of(tmp_path)
+    full, *_ = chain(world)
+    task = BackupTask(
+        run="run-1", request="r", set="default", database="orders", type=BackupType.FULL, sources=(),
+        since=datetime.now(UTC), destinations=("offsite",), settings={},
+    )  # fmt: skip
+    run = Run(task, Settings.model_validate(world.settings), Teller(lambda _line: None), threading.Event())
+    run.copy_failures["offsite"] = Failure(Reason.CHAIN_BROKEN, "an older differential is not copied")
+    judged = result(run, Record.from_json((world.root / record_key(full)).read_bytes()), {"offsite": became})
+
+    assert (judged.outcome.value, judged.copies) == (outcome, {"offsite": became})
