@@ -14,10 +14,10 @@ from collections.abc import Iterator
 
 from pydantic import ValidationError
 
+from backup_agent.core.artifacts.records import TooManyValuesError
 from backup_agent.core.escaping import printable_lines
 from backup_agent.core.json_reader import NestingError
 from backup_agent.core.reasons import BackupError
-from backup_agent.core.records import TooManyValuesError
 
 MANY = 100
 """The most faults of one document that are looked at; more are only counted: each takes memory."""

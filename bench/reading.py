@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from backup_agent.artifact.header import read_header
 from backup_agent.artifact.reading import read_through
-from backup_agent.core.parts import part_size
+from backup_agent.core.artifacts.parts import part_size
 from tests.artifact import writer
 
 MIB = 1 << 20

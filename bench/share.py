@@ -52,7 +52,7 @@ READ = """
 import sys
 from pathlib import Path
 from backup_agent.artifact.reading import read_through
-from backup_agent.core.parts import part_size
+from backup_agent.core.artifacts.parts import part_size
 read_through(Path(sys.argv[1]), part_size=part_size)
 """
 

@@ -16,8 +16,8 @@ from uuid import UUID
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from backup_agent.core.names import artifact_name
-from backup_agent.core.records import ArtifactFile, BackupType, Header, Record
+from backup_agent.core.artifacts.names import artifact_name
+from backup_agent.core.artifacts.records import ArtifactFile, BackupType, Header, Record
 from bench.machine import machine, options, python, running
 from tests.agent.live import Live
 
@@ -125,7 +125,7 @@ def start(folder: Path, volume: Path, interpreter: Path) -> str:
     live.root = volume
     live.write_settings(storage={"root": str(volume)}, schedules={}, log={"format": "json", "level": "info"})
     begun = time.monotonic()
-    with peak_of("backup_agent.run.survey") as peaks, running(live, interpreter) as pid:
+    with peak_of("backup_agent.jobs.survey") as peaks, running(live, interpreter) as pid:
         ready = live.ready_at - begun
         rss = memory(pid, "VmRSS")
     return f"ready after {ready:.1f} s; supervisor RSS {rss:.1f} MiB, the survey's peak {max(peaks, default=0):.0f} MiB"

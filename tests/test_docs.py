@@ -8,7 +8,7 @@ import pytest
 
 from backup_agent import __version__
 from backup_agent.cli import main
-from backup_agent.core.requests import BUILT
+from backup_agent.core.requests.request import BUILT
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

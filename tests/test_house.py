@@ -33,23 +33,27 @@ HOMES: dict[str, tuple[str, ...]] = {
     "boto3": ("backup_agent/stores/s3/",),
     "botocore": ("backup_agent/stores/s3/",),
     "click": ("backup_agent/cli/",),
-    "cronsim": ("backup_agent/core/cron.py",),
+    "cronsim": ("backup_agent/core/requests/cron.py",),
     "neo4j": ("backup_agent/cluster/bolt.py",),
-    "prometheus_client": ("backup_agent/supervisor/metrics.py",),
+    "prometheus_client": ("backup_agent/supervisor/status/metrics.py",),
     "pydantic": ("backup_agent/",),  # what the rooms hand each other are its models
     "structlog": ("backup_agent/",),  # whoever logs takes a logger; backup_agent/logs.py alone sets it up
     # The demo plays the agent's user: it writes the settings file, and starts the programs.
-    "subprocess": ("backup_agent/neo4j_admin/process.py", "backup_agent/supervisor/children.py", "backup_agent/demo/"),
-    "watchdog": ("backup_agent/supervisor/watch.py",),
+    "subprocess": (
+        "backup_agent/neo4j_admin/process.py",
+        "backup_agent/supervisor/children/process.py",
+        "backup_agent/demo/",
+    ),
+    "watchdog": ("backup_agent/supervisor/requests/watch.py",),
     "yaml": ("backup_agent/settings/", "backup_agent/k8s/manifests.py", "backup_agent/demo/"),
     "zstandard": ("backup_agent/artifact/zstd.py",),
 }
 """Where each outside library may be imported: a module, or a room that is about nothing else."""
 
 BROAD_HANDLERS = {
-    "backup_agent/run/backup.py:main": "around a run: whatever went wrong, it is answered",
+    "backup_agent/jobs/backup.py:main": "around a run: whatever went wrong, it is answered",
     "backup_agent/supervisor/agent.py:_step": "around the loop: one bad message must not end the agent",
-    "backup_agent/supervisor/http.py:_made": "around a page: its fault must not end the server",
+    "backup_agent/supervisor/status/http.py:_made": "around a page: its fault must not end the server",
     "backup_agent/stores/s3/bucket.py:_in_time": "around what runs in a thread: the caller raises it again",
     "backup_agent/stores/s3/bucket.py:run": "the same, in the function of the thread",
 }
@@ -72,7 +76,7 @@ OPENS = {
     "backup_agent/artifact/files.py:open_file": "an artifact, read in chunks; what is no regular file is refused there",
     "backup_agent/catalog/diff.py:_sha256": "an artifact in a store, read in chunks",
     "backup_agent/catalog/index.py:__init__": "a new file of its own",
-    "backup_agent/catalog/lease.py:__init__": "/proc",
+    "backup_agent/catalog/tenure.py:__init__": "/proc",
     "backup_agent/cli/main.py:_flushed": "/dev/null",
     "backup_agent/cli/run.py:_open_standard_streams": "/dev/null",
     "backup_agent/cli/status.py:ask": "an HTTP answer, of which no more than a limit is read",
@@ -80,18 +84,18 @@ OPENS = {
     "backup_agent/neo4j_admin/program.py:_java_of_class": "a member of a jar of Neo4j's own, eight bytes of it",
     "backup_agent/processes.py:_stat": "/proc",
     "backup_agent/processes.py:left_behind": "/proc",
-    "backup_agent/run/healing.py:_fetch": "a new file of its own",
-    "backup_agent/run/prune.py:of": "/proc",
-    "backup_agent/run/rereading.py:_opened": "an artifact in a store, read in chunks",
+    "backup_agent/jobs/heal.py:_fetch": "a new file of its own",
+    "backup_agent/jobs/prune.py:of": "/proc",
+    "backup_agent/jobs/reread.py:_opened": "an artifact in a store, read in chunks",
     "backup_agent/stores/local.py:_open_folder": "a folder, not through a link",
     "backup_agent/stores/local.py:_open_root": "a folder",
     "backup_agent/stores/local.py:_temporary": "a new file of its own",
     "backup_agent/stores/s3/store.py:_already_there": "an artifact in a store, read in chunks",
     "backup_agent/supervisor/agent.py:_recover": "no file: the spool's open entries",
     "backup_agent/supervisor/mounts.py:is_own_disk": "/proc",
-    "backup_agent/supervisor/trusted.py:read_clocks": "/proc",
-    "backup_agent/supervisor/reserve.py:_allocate": "a new file of its own",
-    "backup_agent/supervisor/reserve.py:_make": "a folder",
+    "backup_agent/supervisor/trusted_clock.py:read_clocks": "/proc",
+    "backup_agent/supervisor/requests/reserve.py:_allocate": "a new file of its own",
+    "backup_agent/supervisor/requests/reserve.py:_make": "a folder",
 }
 """Functions that open or read a file by themselves, and which. All others do it by `durable`, within a bound."""
 
@@ -264,7 +268,7 @@ PRINTERS = {
     "backup_agent/artifact/__main__.py": "ASCII JSON, for programs",
     "backup_agent/cluster/__main__.py": "a child's JSON lines, for the supervisor",
     "backup_agent/quoting.py": "what ended a process, by the same escapes",
-    "backup_agent/run/telling.py": "a child's JSON lines, for the supervisor",
+    "backup_agent/jobs/event_writer.py": "a child's JSON lines, for the supervisor",
 }
 """Modules that write to a standard stream. Text from outside must not reach a terminal as it is."""
 

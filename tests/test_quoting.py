@@ -12,8 +12,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict
 
 from backup_agent import quoting
+from backup_agent.core.artifacts.records import Record
 from backup_agent.core.reasons import PermanentError, Reason
-from backup_agent.core.records import Record
 
 SECRET = "hunter2-SECRET"
 

@@ -22,7 +22,7 @@ from uuid import UUID
 from backup_agent.artifact.cursor import CHUNK, Cursor, DamagedError
 from backup_agent.artifact.files import Content, locate
 from backup_agent.artifact.zstd import Frame, UnknownFormatError
-from backup_agent.core.records import Header
+from backup_agent.core.artifacts.records import Header
 
 __all__ = ["DamagedError", "UnknownFormatError", "read_header"]
 

@@ -20,7 +20,7 @@ from backup_agent.artifact.cursor import CHUNK, Cursor, DamagedError
 from backup_agent.artifact.files import Content, Files, locate
 from backup_agent.artifact.header import Layout, open_frame, read_fields, read_magic, skip_map
 from backup_agent.artifact.zstd import Frame
-from backup_agent.core.records import ArtifactFile, Header
+from backup_agent.core.artifacts.records import ArtifactFile, Header
 
 PartSize = Callable[[int], int]
 """Size of a file -> size of its upload parts, both in bytes."""

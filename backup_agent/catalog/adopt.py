@@ -20,14 +20,14 @@ from typing import NamedTuple
 from backup_agent.artifact.files import locate
 from backup_agent.artifact.header import read_header
 from backup_agent.artifact.reading import Reading, read_through
-from backup_agent.catalog import records
-from backup_agent.catalog.damages import damaged
+from backup_agent.catalog import volume_records
+from backup_agent.catalog.damage_marks import damaged
 from backup_agent.catalog.journal import Doing, Journal
-from backup_agent.core.chains import TypeReason, parent_of
-from backup_agent.core.names import DATABASE, SET, artifact_key, artifact_name, misnamed, record_key
-from backup_agent.core.parts import part_size
+from backup_agent.core.artifacts.chains import TypeReason, parent_of
+from backup_agent.core.artifacts.names import DATABASE, SET, artifact_key, artifact_name, misnamed, record_key
+from backup_agent.core.artifacts.parts import part_size
+from backup_agent.core.artifacts.records import BackupType, Header, Record
 from backup_agent.core.reasons import BackupError, PermanentError, Reason
-from backup_agent.core.records import BackupType, Header, Record
 from backup_agent.settings.model import DEFAULT_SET, VOLUME, Settings
 from backup_agent.stores.local import LocalStore
 
@@ -39,7 +39,7 @@ LENIENT = "2026.02"
 """The version of neo4j-admin that is assumed where its differential overlaps a full: who wrote it is not known."""
 
 
-class Became(StrEnum):
+class AdoptOutcome(StrEnum):
     """What became of an artifact that was found."""
 
     ADOPTED = "adopted"
@@ -52,7 +52,7 @@ class Result(NamedTuple):
     """One artifact that was found: where, its key where it has one, what became of it, and why."""
 
     path: Path
-    became: Became
+    became: AdoptOutcome
     key: str | None = None
     why: str = ""
 
@@ -116,7 +116,7 @@ class Adopting:
             for name in sorted(names):
                 path = Path(folder, name)
                 if name.endswith(SUFFIX) and not name.startswith(".") and path.is_file() and not path.is_symlink():
-                    beside = name + records.ARTIFACT_RECORD.removeprefix(SUFFIX)
+                    beside = name + volume_records.ARTIFACT_RECORD.removeprefix(SUFFIX)
                     if not (beside in there and path.is_relative_to(self._root)):
                         yield path
 
@@ -125,15 +125,15 @@ class Adopting:
         try:
             header = read_header(path)
         except BackupError as error:
-            return Result(path, Became.REFUSED, None, error.failure.error)
+            return Result(path, AdoptOutcome.REFUSED, None, error.failure.error)
         database = header.database
         if not DATABASE.fullmatch(database):
-            return Result(path, Became.REFUSED, None, f"{database!r} is no name of a database")
+            return Result(path, AdoptOutcome.REFUSED, None, f"{database!r} is no name of a database")
         name = artifact_name(database, header.taken) if misnamed(path.name, database, header.taken) else path.name
         set_name = self.set or self._set_of(path, header, name)
         if set_name not in self.settings.declared_sets:
             why = f"the set {set_name} is not declared, so it would be removed: add it to `sets`, or give another --set"
-            return Result(path, Became.REFUSED, artifact_key(set_name, database, name), why)
+            return Result(path, AdoptOutcome.REFUSED, artifact_key(set_name, database, name), why)
         return _Candidate(path, header, set_name, name)
 
     def _set_of(self, path: Path, header: Header, name: str) -> str:
@@ -149,27 +149,27 @@ class Adopting:
             if (same := self._linked(one, members.values())) is not None:
                 if not self.dry_run:
                     self._journal.done(same.key)  # a crash may have come after the record
-                return Result(one.path, Became.RECORDED, same.key)
+                return Result(one.path, AdoptOutcome.RECORDED, same.key)
             if self._is_being_deleted(one.key):
-                return Result(one.path, Became.REFUSED, one.key, "the agent was deleting it when it was ended")
+                return Result(one.path, AdoptOutcome.REFUSED, one.key, "the agent was deleting it when it was ended")
             reading = read_through(one.path, part_size=part_size)
             if (same := _equal(reading, members.values())) is not None:
-                return Result(one.path, Became.RECORDED, same.key)
+                return Result(one.path, AdoptOutcome.RECORDED, same.key)
             if one.key in members or (self._root / record_key(one.key)).exists():
                 why = "another artifact is recorded under this name, and is not overwritten"
-                return Result(one.path, Became.REFUSED, one.key, why)
+                return Result(one.path, AdoptOutcome.REFUSED, one.key, why)
             record = self._record(one, reading, members)
             if not self.dry_run:
                 self._publish(one, record)
         except BackupError as error:
-            return Result(one.path, Became.REFUSED, one.key, error.failure.error)
+            return Result(one.path, AdoptOutcome.REFUSED, one.key, error.failure.error)
         members[record.key] = record
-        return Result(one.path, Became.WOULD_BE if self.dry_run else Became.ADOPTED, record.key)
+        return Result(one.path, AdoptOutcome.WOULD_BE if self.dry_run else AdoptOutcome.ADOPTED, record.key)
 
     def _recorded(self, set_name: str, database: str) -> dict[str, Record]:
         """Return what is recorded of a database in a set, and what has been taken in since."""
         if (set_name, database) not in self._members:
-            found = records.of_database(self._root, set_name, database).records
+            found = volume_records.of_database(self._root, set_name, database).records
             self._members[set_name, database] = {record.key: record for record in found}
         return self._members[set_name, database]
 

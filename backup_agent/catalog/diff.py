@@ -7,13 +7,13 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from backup_agent.catalog import records
-from backup_agent.catalog.holdings import Holdings, by_database
+from backup_agent.catalog import volume_records
+from backup_agent.catalog.contents import Contents, by_database
 from backup_agent.catalog.index import faults
-from backup_agent.core.drift import Finding, Found, Kind
-from backup_agent.core.names import artifact_key, record_key
+from backup_agent.core.artifacts.drift import Finding, Kind, ListedKey
+from backup_agent.core.artifacts.names import artifact_key, record_key
+from backup_agent.core.artifacts.records import LARGEST
 from backup_agent.core.reasons import PermanentError, Reason
-from backup_agent.core.records import LARGEST
 from backup_agent.stores.store import Store
 
 _BLOCK = 1024 * 1024
@@ -35,7 +35,7 @@ def diff(store: Store, index: Path, *, checksums: bool = False) -> Iterator[Find
                     yield from _changed(store, key)
 
 
-def _known(holdings: Holdings) -> Iterator[Finding]:
+def _known(holdings: Contents) -> Iterator[Finding]:
     yield from holdings.altered.values()
     for findings in holdings.without_artifact.values():
         yield from findings
@@ -48,14 +48,14 @@ def _known(holdings: Holdings) -> Iterator[Finding]:
         yield _of(Kind.FOREIGN, found, "none of the agent's; it is left alone")
 
 
-def _of(kind: Kind, found: Found, text: str) -> Finding:
+def _of(kind: Kind, found: ListedKey, text: str) -> Finding:
     return Finding(kind, found.key, f"{found.size} bytes; {text}")
 
 
 def _changed(store: Store, artifact: str) -> Iterator[Finding]:
     """Yield the files of an artifact whose content is not what its record says."""
     try:
-        record = records.parse(store.read(record_key(artifact), LARGEST), artifact)
+        record = volume_records.parse(store.read(record_key(artifact), LARGEST), artifact)
     except (PermanentError, ValueError) as error:
         yield Finding(Kind.UNREADABLE, record_key(artifact), f"it could be read a moment ago: {error}")
         return

@@ -10,17 +10,17 @@ from contextlib import suppress
 from pathlib import Path
 
 from backup_agent import durable
-from backup_agent.catalog.copies import Notes
+from backup_agent.catalog.agent_folder import keys_below, place_folder
+from backup_agent.catalog.copy_notes import CopyNotes
 from backup_agent.catalog.journal import Journal
-from backup_agent.catalog.own import keys_below, place_folder
-from backup_agent.core.marks import Hold
-from backup_agent.core.names import hold_key, record_key
+from backup_agent.core.artifacts.marks import Hold
+from backup_agent.core.artifacts.names import hold_key, record_key
 from backup_agent.core.reasons import PermanentError, Reason
 
 RELEASED = b"released\n"
 
 
-class Wanted:
+class WantedHolds:
     """What is wanted at one destination: holds to put there, and holds to take away."""
 
     def __init__(self, root: Path, destination: str, identity: str) -> None:
@@ -78,8 +78,8 @@ def hold(root: Path, destinations: Mapping[str, str], wanted: Hold) -> dict[str,
             raise _going(wanted.key, "local")
         became["local"] = "was held before" if held_before else "held"
     for name, identity in destinations.items():
-        if Notes(root, name, identity).has(wanted.key):
-            wishes = Wanted(root, name, identity)
+        if CopyNotes(root, name, identity).has(wanted.key):
+            wishes = WantedHolds(root, name, identity)
             wishes.hold(wanted)
             if Journal(root, name, identity).deletes(wanted.key):
                 wishes.settle(wanted.key, wanted)
@@ -101,8 +101,8 @@ def release(root: Path, destinations: Mapping[str, str], key: str) -> dict[str, 
     elif (root / record_key(key)).exists():
         became["local"] = "was not held"
     for name, identity in destinations.items():
-        if Notes(root, name, identity).has(key):
-            Wanted(root, name, identity).release(key)
+        if CopyNotes(root, name, identity).has(key):
+            WantedHolds(root, name, identity).release(key)
             became[name] = "released; the mark is taken away by the next pass"
     if not became:
         raise _unknown(key)

@@ -22,10 +22,10 @@ from typing import BinaryIO, NamedTuple, Self
 from zlib import crc32
 
 from backup_agent import durable
-from backup_agent.catalog.own import place_folder
-from backup_agent.core.entries import Entry
+from backup_agent.catalog.agent_folder import place_folder
+from backup_agent.core.artifacts.entries import Entry
+from backup_agent.core.artifacts.records import Record
 from backup_agent.core.json_reader import read_json
-from backup_agent.core.records import Record
 from backup_agent.settings.model import VOLUME, Settings
 
 HEAD = b'{"index":1}\n'
@@ -48,7 +48,7 @@ def sealed(text: bytes) -> bytes:
     return b"%08x %b\n" % (crc32(text), text)
 
 
-class Line(NamedTuple):
+class IndexLine(NamedTuple):
     """A line of the index: an entry, the bytes of its record, and names and bytes of its files."""
 
     entry: Entry
@@ -103,7 +103,7 @@ class Line(NamedTuple):
 class Known(NamedTuple):
     """A line as the index has it, and where: its first byte there, and its length."""
 
-    line: Line
+    line: IndexLine
     offset: int
     length: int
 
@@ -140,7 +140,7 @@ def faults(index: Path) -> Iterator[str]:
             return
         for number, raw in enumerate(iter(partial(_line, file), b""), start=2):
             try:
-                Line.from_bytes(raw)
+                IndexLine.from_bytes(raw)
             except ValueError:
                 yield f"line {number} cannot be read"
 
@@ -174,7 +174,7 @@ def _first_from(file: BinaryIO, offset: int) -> Known | None:
     offset += len(_line(file)) - 1  # what is left of the line before
     for raw in islice(iter(partial(_line, file), b""), _MOST_DAMAGED):
         with suppress(ValueError):
-            return Known(Line.from_bytes(raw), offset, len(raw))
+            return Known(IndexLine.from_bytes(raw), offset, len(raw))
         offset += len(raw)
     return None
 
@@ -259,7 +259,7 @@ class Rewriting:
         else:
             self.write(known.line)
 
-    def write(self, line: Line) -> None:
+    def write(self, line: IndexLine) -> None:
         """Write a line that the old index has not, or not here."""
         with self._giving_up():
             if draft := self._begun():
@@ -277,7 +277,7 @@ class Rewriting:
         while self._old is not None and self._next is None and (raw := _line(self._old)):
             offset, self._offset = self._offset, self._offset + len(raw)
             with suppress(ValueError):
-                self._next = Known(Line.from_bytes(raw), offset, len(raw))
+                self._next = Known(IndexLine.from_bytes(raw), offset, len(raw))
 
     def _whole(self) -> bool:
         return self._old is not None and self._same == os.fstat(self._old.fileno()).st_size

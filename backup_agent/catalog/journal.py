@@ -13,9 +13,9 @@ from pathlib import Path
 from pydantic import Field
 
 from backup_agent import durable
-from backup_agent.catalog.own import keys_below, place_folder
+from backup_agent.catalog.agent_folder import keys_below, place_folder
+from backup_agent.core.artifacts.records import StoredValue
 from backup_agent.core.reasons import PermanentError
-from backup_agent.core.records import Stored
 from backup_agent.stores.store import Store
 
 
@@ -26,7 +26,7 @@ class Doing(StrEnum):
     DELETING = "deleting"
 
 
-class Intent(Stored):
+class Intent(StoredValue):
     """One artifact at one place, and what is being done to it."""
 
     key: str

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from backup_agent.catalog.copies import Notes
-from backup_agent.catalog.holdings import Unreadable, by_database
-from backup_agent.core.names import record_key
+from backup_agent.catalog.contents import Unreadable, by_database
+from backup_agent.catalog.copy_notes import CopyNotes
+from backup_agent.core.artifacts.names import record_key
 from backup_agent.stores.store import Store
 
 
@@ -20,7 +20,7 @@ class Rebuilt:
     """Artifacts that were owed to the destination, and are there."""
 
 
-def rebuild(store: Store, index: Path, *, root: Path, notes: Notes | None) -> Rebuilt:
+def rebuild(store: Store, index: Path, *, root: Path, notes: CopyNotes | None) -> Rebuilt:
     """Read every record of a place and write its index anew, whatever it said.
 
     Given the `notes` on a destination, note every whole copy there, including copies of a lost volume, so that they can
@@ -39,7 +39,7 @@ def rebuild(store: Store, index: Path, *, root: Path, notes: Notes | None) -> Re
     return Rebuilt(artifacts, tuple(unreadable), tuple(noted))
 
 
-def _note(notes: Notes, root: Path, keys: Iterator[str]) -> Iterator[str]:
+def _note(notes: CopyNotes, root: Path, keys: Iterator[str]) -> Iterator[str]:
     """Note what is there; yield what was owed."""
     for key in keys:
         if not notes.has(key):

@@ -16,11 +16,11 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from backup_agent import durable
-from backup_agent.catalog.own import place_folder
-from backup_agent.core.answers import NotRead
+from backup_agent.catalog.agent_folder import place_folder
+from backup_agent.core.artifacts.records import Value
 from backup_agent.core.reasons import Reason
-from backup_agent.core.records import Value
-from backup_agent.core.scrub import Done
+from backup_agent.core.requests.answers import NotRead
+from backup_agent.core.retention.scrub import Done
 
 _LONGEST_LINE = 4096
 _LONGEST_ERROR = 500
@@ -30,7 +30,7 @@ _SLACK = 1000
 """Lines more than twice the artifacts before the log is written anew."""
 
 
-class State(Value):
+class SliceState(Value):
     """What a slice leaves for the next one."""
 
     started: datetime
@@ -47,7 +47,7 @@ class State(Value):
         return Done(self.started, self.read, self.pace)
 
 
-class Became(StrEnum):
+class ReadOutcome(StrEnum):
     """What became of an artifact that was read for a request."""
 
     VERIFIED = "verified"
@@ -58,37 +58,37 @@ class Became(StrEnum):
     """Its record was deleted meanwhile."""
 
 
-class Line(Value):
+class ReadingLine(Value):
     """One artifact that was dealt with for a request."""
 
     key: str
-    became: Became
+    became: ReadOutcome
     size: int = 0
     why: NotRead | None = None
     reason: Reason | None = None
     error: str | None = None
 
 
-class Asked:
+class RequestReadings:
     """What has been done for one request at one place, kept over restarts: a line an artifact, the last one counts."""
 
     def __init__(self, root: Path, place: str, identity: str, request: str) -> None:
         """Read what earlier slices have done, without a line that a crash cut; raise OSError if it cannot be read."""
         self._path = place_folder(root, "verified", place, identity) / "asked" / request
-        self.lines: dict[str, Line] = {}
+        self.lines: dict[str, ReadingLine] = {}
         with suppress(FileNotFoundError, NotADirectoryError):
             for raw in _whole_lines(self._path):
                 with suppress(ValidationError):
-                    line = Line.model_validate_json(raw)
+                    line = ReadingLine.model_validate_json(raw)
                     self.lines[line.key] = line
 
-    def note(self, line: Line) -> None:
+    def note(self, line: ReadingLine) -> None:
         """Note what became of an artifact; raise OSError if the note cannot be written."""
         shown = line if line.error is None else line.model_copy(update={"error": line.error[:_LONGEST_ERROR]})
         _append_line(self._path, shown.model_dump_json(exclude_none=True).encode() + b"\n")
         self.lines[line.key] = line
 
-    def keys(self, became: Became) -> tuple[str, ...]:
+    def keys(self, became: ReadOutcome) -> tuple[str, ...]:
         """Return the artifacts of which this became."""
         return tuple(key for key, line in self.lines.items() if line.became is became)
 
@@ -125,14 +125,14 @@ class Verified:
             durable.write(self._log, content.encode())
             self._lines = len(self.times)
 
-    def state(self) -> State | None:
+    def state(self) -> SliceState | None:
         """Return what the last slice left."""
         try:
-            return State.model_validate_json(durable.read(self._folder / "state.json"))
+            return SliceState.model_validate_json(durable.read(self._folder / "state.json"))
         except (OSError, ValidationError):
             return None
 
-    def leave(self, state: State) -> None:
+    def leave(self, state: SliceState) -> None:
         """Leave the state for the next slice."""
         with suppress(OSError):
             self._folder.mkdir(parents=True, exist_ok=True)

@@ -5,21 +5,21 @@ import os
 import click
 
 from backup_agent import durable
-from backup_agent.catalog import owner
+from backup_agent.catalog import claim
+from backup_agent.catalog.places import adopt_place, open_place, standing_of, this_volume
 from backup_agent.cli import printing
 from backup_agent.cli.configured import json_option, loaded, settings_option
-from backup_agent.core.owner import Standing
-from backup_agent.run.places import adopt_place, open_place, standing_of, this_volume
+from backup_agent.core.ownership.owner import Ownership
 from backup_agent.settings.model import VOLUME, Settings
 from backup_agent.supervisor import mounts
 
 REFUSED = 4
 
 _SAID = {
-    Standing.VACANT: "nobody's: becomes ours with the first copy",
-    Standing.OURS: "ours",
-    Standing.LOST: "this cluster's, of another volume: copies go on, nothing is deleted without --yes",
-    Standing.FOREIGN: "another's",
+    Ownership.VACANT: "nobody's: becomes ours with the first copy",
+    Ownership.OURS: "ours",
+    Ownership.LOST: "this cluster's, of another volume: copies go on, nothing is deleted without --yes",
+    Ownership.FOREIGN: "another's",
 }
 
 
@@ -45,7 +45,7 @@ def command(context: click.Context, place: str | None, yes: bool, as_json: bool)
     else:
         rows = [[one["place"], one["owner"] or "-", "adopted" if one["adopted"] else one["said"]] for one in told]
         printing.table(["PLACE", "OWNER", "THIS AGENT'S?"], [[str(cell) for cell in row] for row in rows])
-    wanting = [one for one in told if one["standing"] in (Standing.FOREIGN, Standing.LOST) and not one["adopted"]]
+    wanting = [one for one in told if one["standing"] in (Ownership.FOREIGN, Ownership.LOST) and not one["adopted"]]
     if wanting and not as_json:
         printing.line("nothing was changed: add --yes to take over what belongs to another agent", err=True)
     return REFUSED if wanting else 0
@@ -57,13 +57,13 @@ def _look(name: str, settings: Settings, *, yes: bool) -> dict[str, object]:
     store = open_place(name, settings)
     volume = this_volume(settings)
     if name == VOLUME and volume.foreign is not None:
-        stands, found = Standing.FOREIGN, owner.look(store)
+        stands, found = Ownership.FOREIGN, claim.look(store)
     else:
         stands, found = standing_of(name, settings, store, volume)
-    adopted = yes and stands in (Standing.FOREIGN, Standing.LOST)
+    adopted = yes and stands in (Ownership.FOREIGN, Ownership.LOST)
     if adopted:
         # Else a clone would go on under the original's id.
-        ours = volume.ours.model_copy(update={"id": owner.new_id()}) if name == VOLUME else volume.ours
+        ours = volume.ours.model_copy(update={"id": claim.new_id()}) if name == VOLUME else volume.ours
         adopt_place(name, settings, store, ours)
     facts = {"standing": stands.value, "said": _SAID[stands], "adopted": adopted}
     return {"place": name, "owner": str(found.owner) if found.owner else found.fault or None, **facts}

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from backup_agent.cli import printing
-from backup_agent.core.answers import Answer, DatabaseResult, NotRead, Outcome, PlaceResult, State
 from backup_agent.core.escaping import shell_word
 from backup_agent.core.reasons import Reason
+from backup_agent.core.requests.answers import Answer, DatabaseResult, NotRead, Outcome, PlaceResult, State
 
 SHOWN = 5
 """Artifacts that are named for one reason of not having been read; `--json` names more."""

@@ -9,18 +9,18 @@ from pathlib import Path
 import click
 
 from backup_agent import durable
-from backup_agent.catalog import owner
-from backup_agent.catalog.adopt import Adopting, Became, Result
-from backup_agent.catalog.copies import Notes
+from backup_agent.catalog import claim, root_lock
+from backup_agent.catalog.adopt import Adopting, AdoptOutcome, Result
+from backup_agent.catalog.copy_notes import CopyNotes
 from backup_agent.catalog.diff import diff
 from backup_agent.catalog.index import index_of
+from backup_agent.catalog.places import open_place
 from backup_agent.catalog.rebuild import rebuild
 from backup_agent.cli import printing
 from backup_agent.cli.configured import json_option, loaded, settings_option
 from backup_agent.core.reasons import PermanentError, Reason
-from backup_agent.run.places import open_place
 from backup_agent.settings.model import VOLUME, Settings
-from backup_agent.supervisor import mounts, ownership
+from backup_agent.supervisor import mounts
 
 _OPTIONS = {"rebuild": {"place"}, "diff": {"place", "checksums"}, "adopt": {"source", "set_name", "dry_run"}}
 
@@ -75,7 +75,7 @@ def _rebuild(settings: Settings, place: str, *, as_json: bool) -> int:
     store = open_place(place, settings)
     root = settings.storage.root
     destination = settings.storage.destinations.get(place)
-    notes = Notes(root, place, destination.identity) if destination else None
+    notes = CopyNotes(root, place, destination.identity) if destination else None
     index = index_of(place, settings)
     try:
         rebuilt = rebuild(store, index, root=root, notes=notes)
@@ -127,7 +127,7 @@ def _adopt(settings: Settings, source: Path | None, set_name: str | None, *, dry
         printing.as_json({"artifacts": [{**one._asdict(), "path": str(one.path)} for one in results]})
     elif not results:
         printing.line(f"nothing below {source or settings.storage.root} is an artifact without a record")
-    return 3 if any(one.became is Became.REFUSED for one in results) else 0
+    return 3 if any(one.became is AdoptOutcome.REFUSED for one in results) else 0
 
 
 def _named(one: Result) -> str:
@@ -146,9 +146,9 @@ def _owned(settings: Settings, *, dry_run: bool) -> Iterator[None]:
         yield
         return
     mounts.check_volume_mounted(root, settings.storage.require_volume, os.environ)
-    lock = ownership.own(root)
+    lock = root_lock.own(root)
     try:
-        volume = owner.check_volume(root, settings.cluster, namespace=os.environ.get(owner.NAMESPACE) or None)
+        volume = claim.check_volume(root, settings.cluster, namespace=os.environ.get(claim.NAMESPACE) or None)
         if volume.foreign is not None:
             raise PermanentError(volume.foreign.reason, volume.foreign.error, volume.foreign.hint)
         yield

@@ -9,7 +9,7 @@ import click
 
 from backup_agent.cli import answers, printing
 from backup_agent.cli.configured import json_option
-from backup_agent.core.answers import Answer
+from backup_agent.core.requests.answers import Answer
 
 WIDTH = 120
 

@@ -13,13 +13,13 @@ import click
 
 from backup_agent import durable
 from backup_agent.cli import answers, printing
-from backup_agent.core.answers import LARGEST, Answer, State
+from backup_agent.core.artifacts.names import command_id
 from backup_agent.core.escaping import shell_word
-from backup_agent.core.names import command_id
 from backup_agent.core.reasons import PermanentError, Reason
-from backup_agent.core.requests import Action, InvalidRequestError, parse
+from backup_agent.core.requests.answers import LARGEST, Answer, State
+from backup_agent.core.requests.request import Action, InvalidRequestError, parse
 from backup_agent.settings.model import Settings
-from backup_agent.supervisor.presence import Presence, presence
+from backup_agent.supervisor.requests.presence import Presence, presence
 
 EXIT = {
     State.SUCCEEDED: 0,

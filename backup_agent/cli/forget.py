@@ -10,7 +10,7 @@ from backup_agent.cli.configured import loaded
 from backup_agent.cli.dropping import drop, insist_on_an_agent, wait_for
 from backup_agent.cli.planning import planned
 from backup_agent.core.reasons import BackupError
-from backup_agent.core.requests import Action
+from backup_agent.core.requests.request import Action
 from backup_agent.settings.model import VOLUME, Settings
 
 

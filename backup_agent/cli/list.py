@@ -6,23 +6,23 @@ from functools import partial
 
 import click
 
-from backup_agent.catalog import records
-from backup_agent.catalog.copies import Notes
-from backup_agent.catalog.holdings import by_database, of_database
+from backup_agent.catalog import volume_records
+from backup_agent.catalog.contents import by_database, of_database
+from backup_agent.catalog.copy_notes import CopyNotes
 from backup_agent.catalog.index import index_of
+from backup_agent.catalog.places import open_place
 from backup_agent.cli import printing
 from backup_agent.cli.configured import json_option, loaded, settings_option
-from backup_agent.core.names import record_key
+from backup_agent.core.artifacts.names import record_key
+from backup_agent.core.artifacts.records import LARGEST, Record
 from backup_agent.core.reasons import PermanentError, Reason
-from backup_agent.core.records import LARGEST, Record
-from backup_agent.run.places import open_place
 from backup_agent.settings.model import VOLUME, Settings
 from backup_agent.stores.store import Store, TooLargeError
 
 READERS = 8
 """Records read at once at a destination, where each is a request that waits for its answer."""
 
-_Part = tuple[records.Recorded, dict[str, str]]
+_Part = tuple[volume_records.Recorded, dict[str, str]]
 """What is recorded of a database, and what of it is no restore point there, and why."""
 
 
@@ -78,9 +78,9 @@ def command(context: click.Context, place: str, set_name: str | None, database: 
 
 def _on_volume(settings: Settings, set_name: str | None, database: str | None) -> Iterator[_Part]:
     root, store, index = settings.storage.root, open_place(VOLUME, settings), index_of(VOLUME, settings)
-    for folder in records.databases(root):
+    for folder in volume_records.databases(root):
         if _wanted(*folder, set_name, database):
-            yield records.of_database(root, *folder), of_database(store, index, *folder).unrestorable
+            yield volume_records.of_database(root, *folder), of_database(store, index, *folder).unrestorable
 
 
 def _at(place: str, settings: Settings, set_name: str | None, database: str | None) -> Iterator[_Part]:
@@ -98,14 +98,14 @@ def _at(place: str, settings: Settings, set_name: str | None, database: str | No
                 elif found is not None:
                     faults.append(found)
             read.sort(key=lambda record: (record.header.taken, record.key))
-            yield records.Recorded(tuple(read), tuple(faults)), holdings.unrestorable
+            yield volume_records.Recorded(tuple(read), tuple(faults)), holdings.unrestorable
 
 
 def _read(store: Store, key: str) -> Record | str | None:
     """Return a record, what is wrong with it, or None if it was deleted meanwhile."""
     try:
         seen = store.look(record_key(key), LARGEST)
-        return None if seen is None else records.parse(seen.content, key)
+        return None if seen is None else volume_records.parse(seen.content, key)
     except (TooLargeError, ValueError) as error:
         return f"{record_key(key)}: {error}"
 
@@ -118,7 +118,7 @@ def _others(place: str, settings: Settings) -> dict[str, Callable[[str], bool]]:
     """Return the places beside the one that is listed, each with what tells whether it has an artifact."""
     root = settings.storage.root
     there: dict[str, Callable[[str], bool]] = {
-        name: Notes(root, name, one.identity).has
+        name: CopyNotes(root, name, one.identity).has
         for name, one in settings.storage.destinations.items()
         if name != place
     }

@@ -3,23 +3,23 @@
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from backup_agent.catalog.holdings import Holdings, survey
+from backup_agent.catalog.contents import Contents, survey
+from backup_agent.catalog.places import open_place
 from backup_agent.cli import printing
-from backup_agent.core.answers import PlaceResult
-from backup_agent.core.retention import Plan
-from backup_agent.core.tasks import PruneTask
-from backup_agent.run.places import open_place
-from backup_agent.run.prune import Place, apply_policy, expire_adhoc, told_of
+from backup_agent.core.requests.answers import PlaceResult
+from backup_agent.core.requests.tasks import PruneTask
+from backup_agent.core.retention.plan import Plan
+from backup_agent.jobs.prune import Place, apply_policy, expire_adhoc, told_of
 from backup_agent.settings.model import Settings
-from backup_agent.supervisor.standing import Standing
+from backup_agent.supervisor.work.orders import Orders
 
 
 @dataclass(frozen=True)
-class Outlook:
+class PlacePreview:
     """What would go and stay at a place now."""
 
     place: Place
-    found: Holdings
+    found: Contents
     plans: tuple[Plan, ...]
 
     @property
@@ -42,7 +42,7 @@ class Outlook:
         """Key, size in bytes and reason of what would go, in the order of deletion."""
         return [(deletion.key, deletion.size, str(deletion)) for plan in self.plans for deletion in plan.delete]
 
-    def of(self, database: str) -> "Outlook":
+    def of(self, database: str) -> "PlacePreview":
         """Return it with one database's artifacts alone."""
 
         def its(key: str) -> bool:
@@ -76,14 +76,14 @@ class Outlook:
             printing.line(f"WARNING: {line}", err=True)
 
 
-def planned(name: str, settings: Settings, *, force: bool = False, forgotten: str | None = None) -> Outlook:
+def planned(name: str, settings: Settings, *, force: bool = False, forgotten: str | None = None) -> PlacePreview:
     """Plan for a place as it stands now, what was forgotten left out, and a database that might be.
 
     The clock is not judged: what may be deleted by it, only a pass finds out. Raise BackupError, OSError.
     """
     place = Place(name, open_place(name, settings), settings)
     found = survey(place.store)
-    standing = Standing(settings.storage.root / ".agent" / "standing.json")
+    standing = Orders(settings.storage.root / ".agent" / "standing.json")
     standing.load()
     now = datetime.now(UTC)
     task = PruneTask(
@@ -94,4 +94,4 @@ def planned(name: str, settings: Settings, *, force: bool = False, forgotten: st
         forgotten={**standing.forgotten, **({forgotten: now} if forgotten else {})},
         settings={},
     )
-    return Outlook(place, found, (apply_policy(task, found, place, now), *expire_adhoc(found, place, now)))
+    return PlacePreview(place, found, (apply_policy(task, found, place, now), *expire_adhoc(found, place, now)))

@@ -6,7 +6,7 @@ from backup_agent.cli import printing
 from backup_agent.cli.asking import not_after_option, requested_by_option
 from backup_agent.cli.configured import json_option, loaded, settings_option
 from backup_agent.cli.dropping import drop, wait_for
-from backup_agent.core.requests import Action
+from backup_agent.core.requests.request import Action
 
 
 @click.command()

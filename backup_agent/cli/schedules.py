@@ -7,7 +7,7 @@ import click
 
 from backup_agent.cli import printing
 from backup_agent.cli.configured import json_option, loaded, settings_option
-from backup_agent.core.schedules import next_runs
+from backup_agent.core.requests.schedules import next_runs
 
 SHOWN = 5
 

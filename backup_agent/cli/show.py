@@ -7,21 +7,20 @@ from dataclasses import asdict, replace
 import click
 
 from backup_agent import durable, quoting
-from backup_agent.catalog import records
-from backup_agent.catalog.copies import Notes
-from backup_agent.catalog.holdings import by_database, of_database
+from backup_agent.catalog import volume_records
+from backup_agent.catalog.contents import by_database, of_database
+from backup_agent.catalog.copy_notes import CopyNotes
 from backup_agent.catalog.index import index_of
-from backup_agent.cli import answers, printing
+from backup_agent.catalog.places import open_place
+from backup_agent.cli import answers, printing, restore_lines
 from backup_agent.cli.configured import json_option, loaded, settings_option
-from backup_agent.core import restoring
-from backup_agent.core.answers import LARGEST as LARGEST_ANSWER
-from backup_agent.core.answers import Answer
-from backup_agent.core.chains import Ancestry, chains
-from backup_agent.core.names import RECORD_SUFFIX, record_key
+from backup_agent.core.artifacts.chains import Ancestry, chains
+from backup_agent.core.artifacts.names import RECORD_SUFFIX, record_key
+from backup_agent.core.artifacts.records import LARGEST as LARGEST_RECORD
+from backup_agent.core.artifacts.records import Record
 from backup_agent.core.reasons import BackupError, Failure, PermanentError, Reason
-from backup_agent.core.records import LARGEST as LARGEST_RECORD
-from backup_agent.core.records import Record
-from backup_agent.run.places import open_place
+from backup_agent.core.requests.answers import LARGEST as LARGEST_ANSWER
+from backup_agent.core.requests.answers import Answer
 from backup_agent.settings.model import VOLUME, Settings
 from backup_agent.stores.local import LocalStore
 from backup_agent.stores.store import Store
@@ -70,8 +69,8 @@ def _record(settings: Settings, what: str) -> Record | None:
     root = settings.storage.root
     named = what.removeprefix(f"{root}/").removesuffix(RECORD_SUFFIX)
     found: list[Record] = []
-    for folder in records.databases(root):
-        recorded = records.of_database(root, *folder)
+    for folder in volume_records.databases(root):
+        recorded = volume_records.of_database(root, *folder)
         found += [record for record in recorded.records if named in (record.key, record.files[0].name)]
         for fault in recorded.unreadable:
             if named in (key := fault.partition(RECORD_SUFFIX)[0], key.rsplit("/", 1)[1]):
@@ -120,10 +119,10 @@ def _show_answer(answer: Answer) -> None:
 def _show_record(settings: Settings, record: Record, *, as_json: bool) -> None:
     root = settings.storage.root
     copies = {
-        name: "stored" if Notes(root, name, one.identity).has(record.key) else "not stored"
+        name: "stored" if CopyNotes(root, name, one.identity).has(record.key) else "not stored"
         for name, one in settings.storage.destinations.items()
     }
-    siblings = records.of_database(root, record.set, record.database).records
+    siblings = volume_records.of_database(root, record.set, record.database).records
     chain = next((chain for chain in chains(siblings) if record in chain.records), None)
     links = [link.key for link in chain.records] if chain else [record.key]
     standing = of_database(LocalStore(root, VOLUME), index_of(VOLUME, settings), record.set, record.database)
@@ -140,14 +139,14 @@ def _show_restoring(
 ) -> None:
     """Print how an artifact is restored, from the first place that has all it needs; raise BackupError where none."""
     at, chain, record = _restorable(settings, what, place)
-    version = restoring.version_of(record, neo4j_version)
+    version = restore_lines.version_of(record, neo4j_version)
     source = _source(settings, at)
-    found = restoring.steps(chain, source=source, seed=_seed(settings, source, chain), version=version)
+    found = restore_lines.steps(chain, source=source, seed=_seed(settings, source, chain), version=version)
     if as_json:
         steps = [asdict(step) for step in found]
         printing.as_json({"artifact": record.key, "place": at, "version": str(version), "steps": steps})
     else:
-        printing.block(restoring.script(record, found, source=source, version=version))
+        printing.block(restore_lines.script(record, found, source=source, version=version))
 
 
 def _restorable(settings: Settings, what: str, place: str | None) -> tuple[str, tuple[Record, ...], Record]:
@@ -200,17 +199,17 @@ def _chain_at(place: str, settings: Settings, what: str) -> tuple[tuple[Record, 
 
 def _read(store: Store, key: str) -> Record:
     try:
-        return records.parse(store.read(record_key(key), LARGEST_RECORD), key)
+        return volume_records.parse(store.read(record_key(key), LARGEST_RECORD), key)
     except ValueError as error:
         text = f"{store.name}: {record_key(key)} cannot be read: {error}"
         raise PermanentError(Reason.CHECKSUM_MISMATCH, text, "look at the health of that place") from None
 
 
-def _source(settings: Settings, place: str) -> restoring.Source:
+def _source(settings: Settings, place: str) -> restore_lines.ChainSource:
     if place == VOLUME:
-        return restoring.Source(VOLUME, str(settings.storage.root))
+        return restore_lines.ChainSource(VOLUME, str(settings.storage.root))
     one = settings.storage.destinations[place]
-    return restoring.Source(
+    return restore_lines.ChainSource(
         place,
         "/".join(part for part in (f"s3://{one.bucket}", one.prefix, settings.cluster) if part),
         endpoint_url=one.endpoint_url,
@@ -220,16 +219,18 @@ def _source(settings: Settings, place: str) -> restoring.Source:
     )
 
 
-def _seed(settings: Settings, source: restoring.Source, chain: tuple[Record, ...]) -> restoring.Source | None:
+def _seed(
+    settings: Settings, source: restore_lines.ChainSource, chain: tuple[Record, ...]
+) -> restore_lines.ChainSource | None:
     """Return a bucket that has the whole chain, undamaged as far as is known there; None where there is none.
 
     The volume's notes say where to look. A bucket that cannot be asked from here is the last choice, and says so.
     """
     if source.is_bucket:
         return source
-    unasked: restoring.Source | None = None
+    unasked: restore_lines.ChainSource | None = None
     for name, one in settings.storage.destinations.items():
-        notes = Notes(settings.storage.root, name, one.identity)
+        notes = CopyNotes(settings.storage.root, name, one.identity)
         if not all(notes.has(record.key) for record in chain):
             continue
         try:

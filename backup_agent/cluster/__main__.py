@@ -27,8 +27,8 @@ from backup_agent.cluster.memory import recall
 from backup_agent.cluster.probe import probe
 from backup_agent.cluster.rows import ALIASES, BACKUP_ADDRESSES, COPIES, REACHABLE, told
 from backup_agent.core.json_reader import read_json
+from backup_agent.core.neo4j.topology import Addressing, Topology, addresses
 from backup_agent.core.reasons import BackupError, PermanentError
-from backup_agent.core.topology import Addressing, Topology, addresses
 from backup_agent.settings.credentials import credentials
 from backup_agent.settings.model import Neo4j
 

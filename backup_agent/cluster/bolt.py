@@ -33,8 +33,7 @@ from neo4j.exceptions import (
 )
 
 from backup_agent import __version__, durable, quoting
-from backup_agent.core.reasons import BackupError, PermanentError, Reason, TransientError
-from backup_agent.core.topology import (
+from backup_agent.core.neo4j.topology import (
     ADVERTISED_BACKUP,
     ADVERTISED_DEFAULT,
     MOST_ALIASES,
@@ -48,6 +47,7 @@ from backup_agent.core.topology import (
     kernel_versions,
     listed,
 )
+from backup_agent.core.reasons import BackupError, PermanentError, Reason, TransientError
 
 Answer = TypeVar("Answer")
 

@@ -6,7 +6,7 @@ One file, replaced whole. A damaged one counts as none: the next answer over Bol
 from pathlib import Path
 
 from backup_agent import durable
-from backup_agent.core.topology import Topology
+from backup_agent.core.neo4j.topology import Topology
 
 FILE = ".agent/topology.json"
 LARGEST = 32 * 2**20

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
 
-from backup_agent.core.topology import split
+from backup_agent.core.neo4j.topology import split
 
 SECONDS = 2.0
 WORKERS = 32

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from backup_agent.core.topology import MOST_ALIASES, MOST_COPIES, MOST_SERVERS, Copy
+from backup_agent.core.neo4j.topology import MOST_ALIASES, MOST_COPIES, MOST_SERVERS, Copy
 
 EVENT = "rows"
 

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from backup_agent import durable
-from backup_agent.core.command import BackupTls, Memory, conf_lines
+from backup_agent.core.neo4j.command import BackupTls, Memory, conf_lines
 from backup_agent.core.reasons import PermanentError, Reason
 
 

@@ -11,10 +11,10 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 from uuid import UUID
 
+from backup_agent.core.artifacts.records import Header
 from backup_agent.core.capabilities import Capabilities
-from backup_agent.core.command import Memory, inspect_argv
+from backup_agent.core.neo4j.command import Memory, inspect_argv
 from backup_agent.core.reasons import PermanentError, Reason
-from backup_agent.core.records import Header
 from backup_agent.neo4j_admin import process
 from backup_agent.neo4j_admin.program import Program
 

@@ -20,8 +20,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Self
 
+from backup_agent.core.neo4j.verdict import Completed, EndedBy
 from backup_agent.core.reasons import PermanentError, Reason, TransientError
-from backup_agent.core.verdict import Completed, EndedBy
 
 LAST_LINES = 25
 LINE_KEPT = 4096

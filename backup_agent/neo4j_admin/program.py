@@ -17,7 +17,7 @@ from pathlib import Path
 
 from backup_agent import durable
 from backup_agent.core.capabilities import Version
-from backup_agent.core.command import ADMIN_CLASS, Launch, Memory, direct_argv, jvm_flags
+from backup_agent.core.neo4j.command import ADMIN_CLASS, Launch, Memory, direct_argv, jvm_flags
 from backup_agent.core.reasons import PermanentError, Reason
 from backup_agent.neo4j_admin import process
 

@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, PlainSerializer, PlainValidator, ValidationInfo, WithJsonSchema
 
-from backup_agent.core.cron import Cron, zone
-from backup_agent.core.names import DATABASE_GLOB, SET
+from backup_agent.core.artifacts.names import DATABASE_GLOB, SET
+from backup_agent.core.requests.cron import Cron, zone
 
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 BYTES = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3, "TiB": 1024**4}

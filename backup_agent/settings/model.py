@@ -11,9 +11,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, JsonValue, ValidationInfo, field_validator
 
-from backup_agent.core.cron import Cron
-from backup_agent.core.records import BackupType, Value
-from backup_agent.core.schedules import Misfire, Timetable
+from backup_agent.core.artifacts.records import BackupType, Value
+from backup_agent.core.requests.cron import Cron
+from backup_agent.core.requests.schedules import Misfire, Timetable
 from backup_agent.settings.grammar import (
     AbsolutePath,
     Address,

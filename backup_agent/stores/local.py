@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from backup_agent import durable
+from backup_agent.core.artifacts.records import ArtifactFile
 from backup_agent.core.reasons import BackupError, PermanentError, Reason, TransientError
-from backup_agent.core.records import ArtifactFile
 from backup_agent.durable import CANNOT_LINK, FILE, FOLDER, SHARED, TEMPORARY, open_regular, share
 from backup_agent.stores.keys import is_listed, other_content, parts_of
 from backup_agent.stores.source import open_source, source_changed

@@ -8,9 +8,9 @@ from pathlib import Path
 from threading import Lock
 from typing import BinaryIO
 
-from backup_agent.core.parts import whole_digest
+from backup_agent.core.artifacts.parts import whole_digest
+from backup_agent.core.artifacts.records import ArtifactFile
 from backup_agent.core.reasons import PermanentError, Reason
-from backup_agent.core.records import ArtifactFile
 from backup_agent.stores.keys import is_listed, other_content, parts_of
 from backup_agent.stores.source import open_source, source_changed
 from backup_agent.stores.store import ConflictError, Permit, Progress, Seen, Stored, TooLargeError

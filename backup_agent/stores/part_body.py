@@ -11,7 +11,7 @@ from concurrent.futures import CancelledError
 from pathlib import Path
 from threading import Event, Lock
 
-from backup_agent.core.parts import Part
+from backup_agent.core.artifacts.parts import Part
 from backup_agent.core.reasons import BackupError, Reason, TransientError
 from backup_agent.stores.source import source_changed
 from backup_agent.stores.store import Progress

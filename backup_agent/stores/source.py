@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from backup_agent import durable
+from backup_agent.core.artifacts.records import ArtifactFile
 from backup_agent.core.reasons import PermanentError, Reason
-from backup_agent.core.records import ArtifactFile
 
 
 @contextmanager

@@ -11,8 +11,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from backup_agent.core.artifacts.records import ArtifactFile
 from backup_agent.core.reasons import PermanentError, Reason, TransientError
-from backup_agent.core.records import ArtifactFile
 
 Progress = Callable[[int], None]
 """Called with the bytes stored since the last call; it may raise BackupError or CancelledError to end the storing."""

@@ -15,37 +15,39 @@ from datetime import UTC, datetime
 import structlog
 
 from backup_agent import __version__, durable, ending, logs, processes
+from backup_agent.catalog import root_lock
 from backup_agent.cluster import rows
-from backup_agent.core import tasks
-from backup_agent.core.answers import Answer, State
 from backup_agent.core.reasons import PermanentError, Reason
-from backup_agent.core.requests import Action, Request
-from backup_agent.core.schedules import next_runs
+from backup_agent.core.requests import tasks
+from backup_agent.core.requests.answers import Answer, State
+from backup_agent.core.requests.request import Action, Request
+from backup_agent.core.requests.schedules import next_runs
 from backup_agent.settings.model import Settings
 from backup_agent.settings.reload import Reloader
-from backup_agent.supervisor import http, lines, mounts, ownership, view
-from backup_agent.supervisor.account import Account
-from backup_agent.supervisor.actions import Actions
-from backup_agent.supervisor.backups import Backups
-from backup_agent.supervisor.calendar import Calendar
-from backup_agent.supervisor.children import Ended, Told
-from backup_agent.supervisor.discovery import Discovery
-from backup_agent.supervisor.holdings import Holdings
-from backup_agent.supervisor.keeping import Keeping
-from backup_agent.supervisor.memory import give_back
-from backup_agent.supervisor.metrics import Metrics
-from backup_agent.supervisor.passes import Passes
-from backup_agent.supervisor.reports import BackupReport, PassReport, report
-from backup_agent.supervisor.reserve import Reserve
-from backup_agent.supervisor.runs import END_SECONDS, Run, Runs
-from backup_agent.supervisor.spool import Spool, Taken
-from backup_agent.supervisor.standing import Standing
-from backup_agent.supervisor.status import Status
-from backup_agent.supervisor.survey import Survey
-from backup_agent.supervisor.taking import Taking
-from backup_agent.supervisor.timer import Timer
-from backup_agent.supervisor.trusted import TrustedClock
-from backup_agent.supervisor.watch import Bell
+from backup_agent.supervisor import mounts, snapshot
+from backup_agent.supervisor.children.process import Ended, Told
+from backup_agent.supervisor.children.reports import BackupReport, PassReport, report
+from backup_agent.supervisor.children.runs import END_SECONDS, Run, Runs
+from backup_agent.supervisor.heap import give_back
+from backup_agent.supervisor.requests.reserve import Reserve
+from backup_agent.supervisor.requests.spool import Spool, TakenFile
+from backup_agent.supervisor.requests.watch import Bell
+from backup_agent.supervisor.schedules.calendar import Calendar
+from backup_agent.supervisor.schedules.timer import Timer
+from backup_agent.supervisor.status import http, log_lines
+from backup_agent.supervisor.status.counters import Counters
+from backup_agent.supervisor.status.metrics import Metrics
+from backup_agent.supervisor.status.model import Status
+from backup_agent.supervisor.trusted_clock import TrustedClock
+from backup_agent.supervisor.work.actions import Actions
+from backup_agent.supervisor.work.backup_dispatch import BackupDispatch
+from backup_agent.supervisor.work.backup_queue import BackupQueue
+from backup_agent.supervisor.work.discovery import Discovery
+from backup_agent.supervisor.work.maintenance import Maintenance
+from backup_agent.supervisor.work.maintenance_queue import MaintenanceQueue
+from backup_agent.supervisor.work.orders import Orders
+from backup_agent.supervisor.work.survey import Survey
+from backup_agent.supervisor.work.volume_summaries import VolumeSummaries
 
 SCAN_SECONDS = 5.0
 """How often the folder is listed whatever the bell says."""
@@ -88,13 +90,13 @@ class Signalled:
 
 
 @dataclass(frozen=True)
-class Asked:
+class StatusAsked:
     """Somebody wants the Status."""
 
     reply: "queue.SimpleQueue[Status]"
 
 
-Message = Told | Ended | Rung | Due | Signalled | Asked
+Message = Told | Ended | Rung | Due | Signalled | StatusAsked
 
 
 class Agent:
@@ -121,18 +123,18 @@ class Agent:
         self._watch_fault: str | None = None
         self._metrics = Metrics(self.status)
         self._runs = Runs(str(self._root), self._inbox.put)
-        self._holdings = Holdings()
+        self._holdings = VolumeSummaries()
         self._survey = Survey(self._runs, self._holdings, self._survey_task)
         self._deferred: dict[str, Answer] = {}
         """Requests that can only be judged once it is known what is on the volume."""
-        self._account = Account(self._metrics)
+        self._account = Counters(self._metrics)
         self._spool = Spool(settings.requests, str(self._root), self._refuse_set)
-        self._backups = Backups(self._spool, self._account.request)
+        self._backups = BackupQueue(self._spool, self._account.request)
         self._discovery = Discovery(self._root)
         self._clock = TrustedClock(self._own / "clock.json", lambda: self._discovery.server_clock)
-        self._standing = Standing(self._own / "standing.json")
-        self._passes = Passes(self._backups.keep, self._conclude)
-        self._keeping = Keeping(
+        self._standing = Orders(self._own / "standing.json")
+        self._passes = MaintenanceQueue(self._backups.keep, self._conclude)
+        self._keeping = Maintenance(
             settings,
             self._runs,
             self._passes,
@@ -143,7 +145,7 @@ class Agent:
             self._reserve,
             lambda: self._backups.sets,
         )
-        self._taking = Taking(
+        self._taking = BackupDispatch(
             settings,
             self._root,
             self._runs,
@@ -167,7 +169,7 @@ class Agent:
         self._calendar = Calendar(self._own / "schedules.json", self._submit, self._backups.waits_for)
         self._bell = Bell(settings.requests, self._ring)
         self._timer = Timer(lambda *_: self._inbox.put(Due()))
-        self._servers: dict[str, http.Server] = {}
+        self._servers: dict[str, http.HttpServer] = {}
 
     # Life
 
@@ -189,7 +191,7 @@ class Agent:
         mounts.check_volume_mounted(self._root, require, os.environ)
         durable.make_folder(self._root)
         ended = processes.end_left_behind(str(self._root))
-        self._runs.lock = ownership.own(self._root)
+        self._runs.lock = root_lock.own(self._root)
         self._own.mkdir(exist_ok=True)
         self._servers = self._bind()
         self._say_start(ended)
@@ -212,12 +214,12 @@ class Agent:
         self._told_to_end = True
         self._inbox.put(Signalled())
 
-    def _bind(self) -> dict[str, http.Server]:
+    def _bind(self) -> dict[str, http.HttpServer]:
         """Listen at both addresses, before anything is changed on disk; raise PermanentError if one is in use."""
         listen, probes = self._settings.http.listen_address, self._settings.http.probes_address
         return {
-            "http": http.Server("http.listen", *listen, http.main_pages(self._metrics.page, self.status)),
-            "probes": http.Server("http.probes", *probes, http.probe_pages(self.status, self.alive)),
+            "http": http.HttpServer("http.listen", *listen, http.main_pages(self._metrics.page, self.status)),
+            "probes": http.HttpServer("http.probes", *probes, http.probe_pages(self.status, self.alive)),
         }
 
     def _say_start(self, ended: int) -> None:
@@ -233,7 +235,7 @@ class Agent:
         )
         if mounts.is_own_disk(settings.requests, settings.storage.require_volume, os.environ):
             log.warning("requests folder is on no volume", folder=str(settings.requests), lost_with="the container")
-        log.info("retention", policy=view.retention(settings))
+        log.info("retention", policy=snapshot.retention(settings))
 
     def _stop(self) -> None:
         self._timer.stop()
@@ -299,7 +301,7 @@ class Agent:
                 self._calendar.check(_now())
             case Signalled():
                 self._begin_end()
-            case Asked():
+            case StatusAsked():
                 message.reply.put(self._status())
 
     def _begin_end(self) -> None:
@@ -402,7 +404,7 @@ class Agent:
         if self._spool.waits_for_quiet:
             self._next_scan = monotonic + SETTLE_SECONDS
 
-    def _accept(self, taken: Taken | None) -> None:
+    def _accept(self, taken: TakenFile | None) -> None:
         if taken is None:
             return
         answer = taken.answer
@@ -414,7 +416,7 @@ class Agent:
             self._account.request(answer)
         elif not answer.state.final:
             self._begin(answer)
-        lines.request_accepted(answer).log()
+        log_lines.request_accepted(answer).log()
 
     def _begin(self, answer: Answer) -> None:
         if answer.action == Action.BACKUP.value:
@@ -456,7 +458,7 @@ class Agent:
     def _conclude(self, answer: Answer) -> None:
         self._backups.keep(answer)
         self._account.request(answer)
-        lines.request_answered(answer).log()
+        log_lines.request_answered(answer).log()
 
     # Settings
 
@@ -598,7 +600,7 @@ class Agent:
     def status(self) -> Status:
         """Return the Status; called from other threads. Raise TimeoutError where the loop does not turn."""
         reply: queue.SimpleQueue[Status] = queue.SimpleQueue()
-        self._inbox.put(Asked(reply))
+        self._inbox.put(StatusAsked(reply))
         try:
             return reply.get(timeout=ASK_SECONDS)
         except queue.Empty:
@@ -607,7 +609,7 @@ class Agent:
     def _status(self) -> Status:
         now = _now()
         monotonic = time.monotonic()
-        room = view.room(self._root)
+        room = snapshot.room(self._root)
         summaries = self._holdings.summaries if self._holdings.known else None
         unready = {}
         if (waiting := self._survey.unready(monotonic)) is not None:
@@ -627,16 +629,16 @@ class Agent:
             requests_watch_fault=self._watch_fault,
             queue_depth=self._backups.depth + self._passes.depth,
             queue_oldest=self._backups.oldest(),
-            running=view.running(self._runs, self._backups.running, monotonic),
+            running=snapshot.running(self._runs, self._backups.running, monotonic),
             databases=summaries,
             attempts=self._account.attempts,
             missing_databases=self._discovery.missing,
-            destinations=view.destinations(self._holdings, monotonic),
-            schedules=view.schedules(self._calendar, now),
-            places=view.places(self._passes),
-            paused=view.pause(self._standing),
+            destinations=snapshot.destinations(self._holdings, monotonic),
+            schedules=snapshot.schedules(self._calendar, now),
+            places=snapshot.places(self._passes),
+            paused=snapshot.pause(self._standing),
             forgotten=tuple(self._standing.forgotten),
-            bolt=view.bolt(self._discovery),
+            bolt=snapshot.bolt(self._discovery),
             bolt_reason=self._discovery.failure.reason if self._discovery.failure else None,
             databases_refused=self._discovery.refused,
             bolt_notes=self._discovery.notes,
@@ -644,8 +646,8 @@ class Agent:
             clock_offset_seconds=self._discovery.clock_offset,
             volume_free=room.free if room else None,
             volume_total=room.total if room else None,
-            full_on=view.full_on(summaries, room.free, now) if room and summaries is not None else None,
-            retention=view.retention(self._settings),
+            full_on=snapshot.full_on(summaries, room.free, now) if room and summaries is not None else None,
+            retention=snapshot.retention(self._settings),
             settings_valid=self._fault is None,
             settings_fault=self._fault,
             settings_waiting=self._settings_waiting,

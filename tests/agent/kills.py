@@ -1,7 +1,7 @@
 """An agent under load that is killed at random, every process of it at once, over and over: what is lost, what breaks.
 
 Requests of every kind are dropped, a schedule fires, copies go to a real S3 server, retention follows each success.
-After each death everything is looked at from outside (tests/run/outside.py); a seed makes the same run again, but for
+After each death everything is looked at from outside (tests/jobs/outside.py); a seed makes the same run again, but for
 what the machine does in between.
 """
 
@@ -20,7 +20,7 @@ from typing import Self
 from tests.agent.live import FINAL, PATIENCE, Live, until
 from tests.agent.test_copies import KEYS
 from tests.components.seaweedfs import BUCKET, SeaweedFS
-from tests.run.outside import begun, faults, of_bucket, of_folder, records
+from tests.jobs.outside import begun, faults, of_bucket, of_folder, records
 
 DECLARED = ("default", "other")
 DATABASES = ("orders", "neo4j")

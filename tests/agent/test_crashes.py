@@ -89,7 +89,7 @@ def survive(tmp_path: Path, module: str, step: int, who: str) -> bool:
         return reached
 
 
-LEAST = {"backup_agent.supervisor": 60, "backup_agent.run.backup": 20}
+LEAST = {"backup_agent.supervisor": 60, "backup_agent.jobs.backup": 20}
 """Steps that each surely has: fewer mean that the counting is broken."""
 
 CASES = [

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from backup_agent.core.records import Record
+from backup_agent.core.artifacts.records import Record
 from tests.agent.live import Live, until
 from tests.agent.test_copies import KEYS, content, destination, stored
 from tests.components.seaweedfs import BUCKET, SeaweedFS

@@ -12,12 +12,12 @@ from tests.agent.live import Live, until
 
 DYING = Path(__file__).parent / "dying"
 BACKUP, CLUSTER, COPY, PRUNE, SURVEY, VERIFY = (
-    "backup_agent.run.backup",
+    "backup_agent.jobs.backup",
     "backup_agent.cluster",
-    "backup_agent.run.copy",
-    "backup_agent.run.prune",
-    "backup_agent.run.survey",
-    "backup_agent.run.verify",
+    "backup_agent.jobs.copy",
+    "backup_agent.jobs.prune",
+    "backup_agent.jobs.survey",
+    "backup_agent.jobs.verify",
 )
 GARBAGE = [
     "\xff\x00{",

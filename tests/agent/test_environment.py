@@ -50,11 +50,11 @@ def test_no_process_has_a_secret_that_it_does_not_need(live: Live, seaweedfs: Se
     assert found.pop("supervisor") == {BOLT | CLOUD | {SETTING}}
     assert found == {
         "backup_agent.cluster": {BOLT},
-        "backup_agent.run.survey": {NOTHING},
-        "backup_agent.run.backup": {CLOUD},
-        "backup_agent.run.copy": {CLOUD},
-        "backup_agent.run.prune": {NOTHING, CLOUD},
-        "backup_agent.run.verify": {NOTHING, CLOUD},
+        "backup_agent.jobs.survey": {NOTHING},
+        "backup_agent.jobs.backup": {CLOUD},
+        "backup_agent.jobs.copy": {CLOUD},
+        "backup_agent.jobs.prune": {NOTHING, CLOUD},
+        "backup_agent.jobs.verify": {NOTHING, CLOUD},
     }
 
 

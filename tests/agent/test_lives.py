@@ -167,7 +167,8 @@ def test_half_an_artifact_is_put_aside_and_reported(live: Live) -> None:
 
 
 @pytest.mark.parametrize(
-    ("module", "reason"), [("backup_agent.run.backup", "out_of_memory"), ("backup_agent.cluster", "source_unreachable")]
+    ("module", "reason"),
+    [("backup_agent.jobs.backup", "out_of_memory"), ("backup_agent.cluster", "source_unreachable")],
 )
 def test_a_process_that_cannot_be_started_fails_its_request_and_the_agent_goes_on(
     live: Live, module: str, reason: str
@@ -263,7 +264,7 @@ def until_attempt(live: Live, database: str, number: int) -> None:
 def _child_of(pid: int) -> int:
     """Return the one child of a process that runs a backup."""
     for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-        if b"backup_agent.run.backup" in Path(f"/proc/{child}/cmdline").read_bytes():
+        if b"backup_agent.jobs.backup" in Path(f"/proc/{child}/cmdline").read_bytes():
             return int(child)
     raise AssertionError("no run")
 

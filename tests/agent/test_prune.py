@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from backup_agent.core.records import Record
+from backup_agent.core.artifacts.records import Record
 from tests.agent.live import Live, until
 
 KEEP_TWO = {"last": 2, "max_delete_share": 1}

@@ -207,6 +207,6 @@ def test_a_survey_that_hangs_is_not_waited_for(live: Live) -> None:
 
 def is_survey(pid: int) -> bool:
     try:
-        return b"backup_agent.run.survey" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        return b"backup_agent.jobs.survey" in Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return False

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from backup_agent.core.marks import Damage, Hold
-from backup_agent.core.names import artifact_name, damage_key, hold_key, record_key
-from backup_agent.core.records import ArtifactFile, BackupType, Header, Record
+from backup_agent.core.artifacts.marks import Damage, Hold
+from backup_agent.core.artifacts.names import artifact_name, damage_key, hold_key, record_key
+from backup_agent.core.artifacts.records import ArtifactFile, BackupType, Header, Record
 from backup_agent.stores.store import Store
 
 TAKEN = datetime(2026, 11, 23, 2, 0, tzinfo=UTC)

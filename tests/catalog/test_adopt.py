@@ -13,14 +13,14 @@ from uuid import UUID
 import pytest
 
 from backup_agent.catalog import adopt as module
-from backup_agent.catalog import records
-from backup_agent.catalog.adopt import Adopting, Became, Result
-from backup_agent.catalog.damages import mark
+from backup_agent.catalog import volume_records
+from backup_agent.catalog.adopt import Adopting, AdoptOutcome, Result
+from backup_agent.catalog.damage_marks import mark
 from backup_agent.catalog.diff import diff
 from backup_agent.catalog.journal import Doing, Intent, Journal
-from backup_agent.core.chains import live_chain
-from backup_agent.core.names import artifact_name, record_key
-from backup_agent.core.records import Record
+from backup_agent.core.artifacts.chains import live_chain
+from backup_agent.core.artifacts.names import artifact_name, record_key
+from backup_agent.core.artifacts.records import Record
 from backup_agent.settings.model import Settings
 from backup_agent.stores.local import LocalStore
 from tests.artifact.writer import Written, artifact, split
@@ -65,8 +65,8 @@ class World:
     def recorded(self) -> dict[str, Record]:
         return {
             record.key: record
-            for folder in records.databases(self.root)
-            for record in records.of_database(self.root, *folder).records
+            for folder in volume_records.databases(self.root)
+            for record in volume_records.of_database(self.root, *folder).records
         }
 
 
@@ -87,7 +87,7 @@ def test_a_plain_folder_becomes_a_chain(world: World) -> None:
     results = world.adopt("elsewhere")
 
     assert [(one.became, one.key) for one in results] == [
-        (Became.ADOPTED, key(facts)) for facts in (FULL, DIFF, SECOND)
+        (AdoptOutcome.ADOPTED, key(facts)) for facts in (FULL, DIFF, SECOND)
     ]
     recorded = world.recorded()
     assert [recorded[key(facts)].parent for facts in (FULL, DIFF, SECOND)] == [None, key(FULL), key(DIFF)]
@@ -119,7 +119,7 @@ def test_the_helm_charts_folder_is_taken_in_and_its_reports_are_left(world: Worl
 
     results = world.adopt()
 
-    assert {one.became for one in results} == {Became.ADOPTED}
+    assert {one.became for one in results} == {AdoptOutcome.ADOPTED}
     assert set(world.recorded()) == {f"default/neo4j/{neo4j.name}", key(FULL)}
     after = tree(world.root)
     assert {name: after[name] for name in before} == before
@@ -158,7 +158,7 @@ def test_a_set_that_is_not_declared_takes_nothing(world: World, set_name: str) -
 
     (result,) = world.adopt("elsewhere", set_name)
 
-    assert result.became is Became.REFUSED
+    assert result.became is AdoptOutcome.REFUSED
     assert f"the set {set_name} is not declared" in result.why
     assert tree(world.folder) == before
 
@@ -168,7 +168,7 @@ def test_an_orphan_in_its_place_is_recorded_where_it_is(world: World) -> None:
 
     (result,) = world.adopt()
 
-    assert (result.became, result.key) == (Became.ADOPTED, key(FULL))
+    assert (result.became, result.key) == (AdoptOutcome.ADOPTED, key(FULL))
     assert sorted(one.name for one in path.parent.iterdir()) == [path.name, f"{path.name}.json"]
 
 
@@ -189,7 +189,7 @@ def test_a_split_artifact_is_taken_in_with_its_parts(world: World) -> None:
 
     (result,) = world.adopt("elsewhere")
 
-    assert result.became is Became.ADOPTED
+    assert result.became is AdoptOutcome.ADOPTED
     record = world.recorded()[key(FULL)]
     stem = record.files[0].name
     assert [file.name for file in record.files] == [stem, *(f"{stem}.{n}" for n in range(1, len(parts)))]
@@ -221,9 +221,9 @@ def test_what_cannot_be_restored_is_refused_by_name_with_the_reason(world: World
 
     results = {one.path: one for one in world.adopt("elsewhere")}
 
-    assert results[odd].became is Became.REFUSED
+    assert results[odd].became is AdoptOutcome.REFUSED
     assert why in results[odd].why
-    assert results[good].became is Became.ADOPTED
+    assert results[good].became is AdoptOutcome.ADOPTED
     assert tree(world.folder / "elsewhere") == before
     assert len(world.recorded()) == 1
 
@@ -233,7 +233,7 @@ def test_what_continues_a_refused_artifact_is_refused_too(world: World) -> None:
     world.put("elsewhere", DIFF)
     world.put("elsewhere", SECOND)
 
-    assert [one.became for one in world.adopt("elsewhere")] == [Became.REFUSED] * 3
+    assert [one.became for one in world.adopt("elsewhere")] == [AdoptOutcome.REFUSED] * 3
     assert world.recorded() == {}
 
 
@@ -242,7 +242,7 @@ def test_what_continues_a_recorded_artifact_is_taken_in(world: World) -> None:
     world.put("second", DIFF)
     world.adopt("first")
 
-    assert [one.became for one in world.adopt("second")] == [Became.ADOPTED]
+    assert [one.became for one in world.adopt("second")] == [AdoptOutcome.ADOPTED]
     assert world.recorded()[key(DIFF)].parent == key(FULL)
 
 
@@ -256,14 +256,14 @@ def test_what_continues_a_damaged_artifact_is_refused(world: World, harm: str) -
     else:
         (world.root / key(FULL)).unlink()
 
-    assert [one.became for one in world.adopt("second")] == [Became.REFUSED]
+    assert [one.became for one in world.adopt("second")] == [AdoptOutcome.REFUSED]
 
 
 def test_a_differential_that_overlaps_its_full_is_taken_in(world: World) -> None:
     world.put("elsewhere")
     world.put("elsewhere", replace(DIFF, lowest=9))
 
-    assert [one.became for one in world.adopt("elsewhere")] == [Became.ADOPTED] * 2
+    assert [one.became for one in world.adopt("elsewhere")] == [AdoptOutcome.ADOPTED] * 2
     assert world.recorded()[key(DIFF)].parent == key(FULL)
 
 
@@ -280,7 +280,7 @@ def test_a_full_comes_before_a_differential_of_the_same_second(world: World) -> 
     world.put("elsewhere")
     world.put("elsewhere", replace(DIFF, taken=TAKEN), name="orders-2026-11-23T01-59-59.backup")
 
-    assert [one.became for one in world.adopt("elsewhere")] == [Became.ADOPTED] * 2
+    assert [one.became for one in world.adopt("elsewhere")] == [AdoptOutcome.ADOPTED] * 2
 
 
 def test_only_a_second_name_is_written_down_as_the_agents_own(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -308,7 +308,7 @@ def test_adopting_again_adopts_nothing(world: World) -> None:
     results = world.adopt()
 
     assert [(one.became, one.key) for one in results] == [
-        (Became.RECORDED, key(FULL)), (Became.RECORDED, key(DIFF)),
+        (AdoptOutcome.RECORDED, key(FULL)), (AdoptOutcome.RECORDED, key(DIFF)),
     ]  # fmt: skip
     assert tree(world.root) == before
 
@@ -317,7 +317,7 @@ def test_the_same_artifact_under_two_names_is_recorded_once(world: World) -> Non
     world.put("elsewhere")
     world.put("elsewhere/again", name="copy.backup")
 
-    assert [one.became for one in world.adopt("elsewhere")] == [Became.ADOPTED, Became.RECORDED]
+    assert [one.became for one in world.adopt("elsewhere")] == [AdoptOutcome.ADOPTED, AdoptOutcome.RECORDED]
     assert len(world.recorded()) == 1
 
 
@@ -329,7 +329,7 @@ def test_another_artifact_of_a_recorded_name_is_refused_and_nothing_is_overwritt
 
     (result,) = world.adopt("second")
 
-    assert (result.became, result.key) == (Became.REFUSED, key(FULL))
+    assert (result.became, result.key) == (AdoptOutcome.REFUSED, key(FULL))
     assert "another artifact is recorded under this name" in result.why
     assert tree(world.root) == before
 
@@ -340,7 +340,7 @@ def test_a_strangers_file_in_the_place_is_not_overwritten(world: World) -> None:
 
     (result,) = world.adopt("elsewhere")
 
-    assert result.became is Became.REFUSED
+    assert result.became is AdoptOutcome.REFUSED
     assert strange.read_bytes() == b"strange"
     assert world.recorded() == {}
     assert list(Journal(world.root, "local", "local")) == []  # what stands there is removed after a while
@@ -352,7 +352,7 @@ def test_a_record_that_cannot_be_read_is_not_overwritten(world: World) -> None:
     world.put("elsewhere")
     before = tree(world.root)
 
-    assert [one.became for one in world.adopt("elsewhere")] == [Became.REFUSED]
+    assert [one.became for one in world.adopt("elsewhere")] == [AdoptOutcome.REFUSED]
     assert tree(world.root) == before
 
 
@@ -363,7 +363,7 @@ def test_what_the_agent_was_deleting_is_not_taken_in_again(world: World) -> None
 
     (result,) = world.adopt()
 
-    assert result.became is Became.REFUSED
+    assert result.became is AdoptOutcome.REFUSED
     assert "deleting" in result.why
 
 
@@ -391,9 +391,9 @@ def test_a_dry_run_says_the_same_and_does_nothing(world: World) -> None:
     dry = world.adopt("elsewhere", dry_run=True)
 
     assert tree(world.folder) == before
-    assert [one._replace(became=Became.ADOPTED) if one.became is Became.WOULD_BE else one for one in dry] == (
-        world.adopt("elsewhere")
-    )
+    assert [
+        one._replace(became=AdoptOutcome.ADOPTED) if one.became is AdoptOutcome.WOULD_BE else one for one in dry
+    ] == (world.adopt("elsewhere"))
 
 
 @pytest.fixture(name="other_file_system")
@@ -411,9 +411,9 @@ def test_what_lies_on_another_file_system_is_copied(world: World, other_file_sys
     path = other_file_system / artifact_name("orders", TAKEN)
     path.write_bytes(artifact(FULL))
 
-    assert [one.became for one in Adopting(world.settings(), NOW, other_file_system).run()] == [Became.ADOPTED]
+    assert [one.became for one in Adopting(world.settings(), NOW, other_file_system).run()] == [AdoptOutcome.ADOPTED]
     assert (world.root / key(FULL)).read_bytes() == path.read_bytes()
-    assert [one.became for one in Adopting(world.settings(), NOW, other_file_system).run()] == [Became.RECORDED]
+    assert [one.became for one in Adopting(world.settings(), NOW, other_file_system).run()] == [AdoptOutcome.RECORDED]
 
 
 CRASHING = """
@@ -463,7 +463,7 @@ def test_killed_at_any_step_the_next_adopting_finishes(tmp_path: Path) -> None:
                 assert (world.root / record.set / record.database / file.name).stat().st_size == file.size
         results = world.adopt()
 
-        assert {one.became for one in results} <= {Became.ADOPTED, Became.RECORDED}
+        assert {one.became for one in results} <= {AdoptOutcome.ADOPTED, AdoptOutcome.RECORDED}
         assert set(world.recorded()) == {
             key(FULL), key(DIFF), key(replace(FULL, database=b"customers"), "old"),
         }  # fmt: skip
@@ -478,6 +478,6 @@ def test_killed_at_any_step_the_next_adopting_finishes(tmp_path: Path) -> None:
 
 
 def test_the_request_in_the_record_is_no_id_that_anybody_could_use() -> None:
-    from backup_agent.core.names import REQUEST_ID  # noqa: PLC0415  for this sentence alone
+    from backup_agent.core.artifacts.names import REQUEST_ID  # noqa: PLC0415  for this sentence alone
 
     assert REQUEST_ID.fullmatch(module.REQUEST) is None

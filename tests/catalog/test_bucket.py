@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 from botocore.response import StreamingBody
 
-from backup_agent.catalog.copies import Notes
+from backup_agent.catalog.contents import survey
+from backup_agent.catalog.copy_notes import CopyNotes
 from backup_agent.catalog.diff import diff
-from backup_agent.catalog.holdings import survey
 from backup_agent.catalog.rebuild import rebuild
-from backup_agent.core.drift import Kind
-from backup_agent.core.names import hold_key, record_key
+from backup_agent.core.artifacts.drift import Kind
+from backup_agent.core.artifacts.names import hold_key, record_key
 from backup_agent.stores.local import LocalStore
 from backup_agent.stores.s3 import S3Store
 from tests import memory
@@ -41,7 +41,7 @@ def test_a_bucket_is_cataloged_as_a_volume_is(bucket: Place, tmp_path: Path) -> 
     kept, anew = tmp_path / "kept", tmp_path / "anew"
 
     found = survey(bucket.store, kept)
-    notes = Notes(root, "offsite", "here")
+    notes = CopyNotes(root, "offsite", "here")
     rebuilt = rebuild(bucket.store, anew, root=root, notes=notes)
 
     assert found.entries == survey(volume.store).entries

@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from backup_agent.catalog.copies import Notes
+from backup_agent.catalog.contents import survey
+from backup_agent.catalog.copy_notes import CopyNotes
 from backup_agent.catalog.diff import diff
-from backup_agent.catalog.holdings import survey
 from backup_agent.catalog.index import HEAD
 from backup_agent.catalog.rebuild import rebuild
-from backup_agent.core.drift import Kind
-from backup_agent.core.names import record_key
+from backup_agent.core.artifacts.drift import Kind
+from backup_agent.core.artifacts.names import record_key
+from backup_agent.core.artifacts.records import Record
 from backup_agent.core.reasons import BackupError, Reason, TransientError
-from backup_agent.core.records import Record
 from backup_agent.stores.local import LocalStore
 from backup_agent.stores.memory import MemoryStore
 from tests.catalog.places import Place, content, made, newer, tree
@@ -181,7 +181,7 @@ def test_rebuilding_a_destination_restores_the_notes_on_whole_copies(place: Plac
     bucket.add(cut)
     bucket.put(cut.key, b"short")
     gone = bucket.add(made(5))  # on the volume no more
-    notes = Notes(root, "offsite", "s3:/backups/")
+    notes = CopyNotes(root, "offsite", "s3:/backups/")
 
     rebuilt = rebuild(bucket.store, index, root=root, notes=notes)
 
@@ -193,7 +193,7 @@ def test_rebuilding_a_destination_restores_the_notes_on_whole_copies(place: Plac
 
 def test_rebuilding_takes_no_note_away(place: Place, tmp_path: Path, index: Path) -> None:
     record = place.add(made(0))
-    notes = Notes(tmp_path / "root", "offsite", "s3:/backups/")
+    notes = CopyNotes(tmp_path / "root", "offsite", "s3:/backups/")
     notes.add(record.key)
 
     rebuild(MemoryStore(), index, root=tmp_path / "root", notes=notes)

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from backup_agent.catalog.holds import Wanted, hold, release
+from backup_agent.catalog.holds import WantedHolds, hold, release
 from backup_agent.catalog.journal import Doing, Intent, Journal
-from backup_agent.catalog.lease import Held
-from backup_agent.core.marks import Hold
-from backup_agent.core.names import hold_key, record_key
+from backup_agent.catalog.tenure import Held
+from backup_agent.core.artifacts.marks import Hold
+from backup_agent.core.artifacts.names import hold_key, record_key
 from backup_agent.core.reasons import PermanentError
-from backup_agent.run.prune import Place, delete
+from backup_agent.jobs.prune import Place, delete
 from backup_agent.settings.model import Settings
 from backup_agent.stores.local import LocalStore
 
@@ -54,7 +54,7 @@ def test_what_is_being_deleted_cannot_be_held(root: Path) -> None:
 
 
 def test_what_is_wanted_while_an_earlier_wish_is_carried_out_stays_to_be_done(root: Path) -> None:
-    wanted = Wanted(root, "offsite", "s3://backups")
+    wanted = WantedHolds(root, "offsite", "s3://backups")
     wanted.release(KEY)
     [(key, earlier)] = wanted
     wanted.hold(WANTED)

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from backup_agent import durable
 from backup_agent.catalog import index as module
-from backup_agent.catalog.holdings import survey
-from backup_agent.catalog.index import HEAD, Line, faults, lines_of, sealed
-from backup_agent.core.records import Record
+from backup_agent.catalog.contents import survey
+from backup_agent.catalog.index import HEAD, IndexLine, faults, lines_of, sealed
+from backup_agent.core.artifacts.records import Record
 from backup_agent.stores.memory import MemoryStore
 from tests.catalog.places import Place, made
 
@@ -46,13 +46,13 @@ def test_a_line_is_read_as_it_was_written(
     record = record.model_copy(
         update={"header": header, "finished": finished, "parent": parent, "admin_version": version}
     )
-    line = Line.of(record, 2048)
+    line = IndexLine.of(record, 2048)
 
     raw = line.to_bytes()
 
     assert raw.count(b"\n") == 1
-    assert Line.from_bytes(raw) == line._replace(entry=line.entry._replace(version=version or None))
-    assert Line.from_bytes(raw).to_bytes() == raw
+    assert IndexLine.from_bytes(raw) == line._replace(entry=line.entry._replace(version=version or None))
+    assert IndexLine.from_bytes(raw).to_bytes() == raw
 
 
 SPOILERS: dict[str, Callable[[bytes], bytes]] = {
@@ -139,7 +139,7 @@ def test_what_is_no_line_is_named_with_its_number(tmp_path: Path) -> None:
     path = tmp_path / "index"
     assert list(faults(path)) == []
 
-    path.write_bytes(HEAD + Line.of(made(0), 1).to_bytes() + b"[]\n")
+    path.write_bytes(HEAD + IndexLine.of(made(0), 1).to_bytes() + b"[]\n")
     assert list(faults(path)) == ["line 3 cannot be read"]
 
     path.write_bytes(b"something else\n")
@@ -173,7 +173,7 @@ def linear(index: Path, prefix: str) -> list[str]:
     keys = []
     for raw in index.read_bytes().splitlines(keepends=True)[1:]:
         try:
-            keys.append(Line.from_bytes(raw).entry.key)
+            keys.append(IndexLine.from_bytes(raw).entry.key)
         except ValueError:
             continue
     return [key for key in keys if key.startswith(prefix)]

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from backup_agent.catalog import records
-from backup_agent.catalog.copies import Notes
-from backup_agent.catalog.damages import damaged
-from backup_agent.catalog.holds import Wanted
+from backup_agent.catalog import volume_records
+from backup_agent.catalog.copy_notes import CopyNotes
+from backup_agent.catalog.damage_marks import damaged
+from backup_agent.catalog.holds import WantedHolds
 from backup_agent.catalog.journal import Journal
 from backup_agent.core.reasons import BackupError, PermanentError, Reason
 from backup_agent.durable import RefusedFileError
@@ -76,8 +76,8 @@ def test_notes_and_marks_that_cannot_be_listed_are_an_error_and_not_absent(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: int
 ) -> None:
     (tmp_path / "default" / "orders").mkdir(parents=True)
-    journal, notes = Journal(tmp_path, "local", "local"), Notes(tmp_path, "local", "local")
-    wanted = Wanted(tmp_path, "local", "local")
+    journal, notes = Journal(tmp_path, "local", "local"), CopyNotes(tmp_path, "local", "local")
+    wanted = WantedHolds(tmp_path, "local", "local")
     for folder in (one._folder for one in (journal, notes, wanted)):
         (folder / "default" / "orders").mkdir(parents=True)
     listdir, scandir = os.listdir, os.scandir
@@ -101,7 +101,7 @@ def test_notes_and_marks_that_cannot_be_listed_are_an_error_and_not_absent(
         lambda: notes.owed([made(0)]),
         lambda: list(wanted),
         lambda: damaged(tmp_path, "default", "orders"),
-        lambda: records.of_database(tmp_path, "default", "orders"),
+        lambda: volume_records.of_database(tmp_path, "default", "orders"),
     ):
         with pytest.raises(OSError, match=os.strerror(error)):
             looked()
@@ -113,13 +113,13 @@ def test_notes_and_marks_that_cannot_be_listed_are_an_error_and_not_absent(
 def test_a_note_that_is_no_regular_file_is_not_waited_for(
     tmp_path: Path, journal: Journal, plant: Callable[[Path], None]
 ) -> None:
-    for one in (Journal, Notes, Wanted):
+    for one in (Journal, CopyNotes, WantedHolds):
         path = one(tmp_path, "local", "local")._folder / KEY
         path.parent.mkdir(parents=True)
         plant(path)
 
     assert (named(journal), journal.deletes(KEY)) == ([], False)
     with pytest.raises(RefusedFileError):
-        Notes(tmp_path, "local", "local").has(KEY)
+        CopyNotes(tmp_path, "local", "local").has(KEY)
     with pytest.raises(RefusedFileError):
-        Wanted(tmp_path, "local", "local").wants(KEY)
+        WantedHolds(tmp_path, "local", "local").wants(KEY)

@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 from backup_agent.cli import main
-from backup_agent.core.records import ArtifactFile, BackupType, Header, Record
+from backup_agent.core.artifacts.records import ArtifactFile, BackupType, Header, Record
 
 PATIENCE = 30.0
 TAKEN = datetime(2026, 11, 23, 2, 0, tzinfo=UTC)

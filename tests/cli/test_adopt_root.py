@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from backup_agent.catalog.owner import check_volume
+from backup_agent.catalog.claim import check_volume
 from tests.cli.conftest import Place
 from tests.components.seaweedfs import ADMIN, BUCKET, SeaweedFS
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from backup_agent.catalog import root_lock
 from backup_agent.cli import main
-from backup_agent.supervisor import ownership
 from tests.agent.live import Live, until
 from tests.cli.conftest import Place
 
@@ -63,7 +63,7 @@ def test_a_user_asks_for_a_backup_finds_it_and_cancels_another(live: Live, capsy
 
 
 def test_a_second_agent_is_refused_the_volume(place: Place) -> None:
-    held = ownership.own(place.root)
+    held = root_lock.own(place.root)
     try:
         second = subprocess.run(
             [sys.executable, "-m", "backup_agent", "run", "--config", place.config],

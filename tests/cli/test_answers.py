@@ -3,8 +3,8 @@
 from datetime import UTC, datetime
 
 from backup_agent.cli import answers
-from backup_agent.core.answers import Answer, NotRead, Outcome, PlaceResult, State, Unread
 from backup_agent.core.reasons import Failure, Reason
+from backup_agent.core.requests.answers import Answer, NotRead, Outcome, PlaceResult, State, Unread
 
 NOW = datetime(2026, 11, 23, 2, 0, tzinfo=UTC)
 KEY = "default/orders/orders-2026-11-23T02-00-00.backup"

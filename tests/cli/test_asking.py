@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from backup_agent.supervisor.spool import Spool
+from backup_agent.supervisor.requests.spool import Spool
 from tests.cli.conftest import PATIENCE, Place, an_agent, on_a_terminal, read
 
 KEY = "default/orders/orders-2026-11-23T02-00-00.backup"

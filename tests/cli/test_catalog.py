@@ -7,13 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from backup_agent.catalog.copies import Notes
+from backup_agent.catalog import places, root_lock
+from backup_agent.catalog.copy_notes import CopyNotes
 from backup_agent.catalog.index import index_of
-from backup_agent.core.names import record_key
-from backup_agent.run import places
+from backup_agent.core.artifacts.names import record_key
 from backup_agent.settings.load import load
 from backup_agent.stores.local import LocalStore
-from backup_agent.supervisor import ownership
 from tests.artifact.writer import Written, artifact
 from tests.catalog.places import Place as Stored
 from tests.catalog.places import made, tree
@@ -120,7 +119,7 @@ def test_copies_that_a_destination_has_are_owed_no_more(place: Place, volume: St
     result = place.run("catalog", "rebuild", "--place", "offsite")
 
     assert result.out.splitlines()[1:] == [f"not owed, already stored: {copied.key}"]
-    notes = Notes(place.root, "offsite", settings.storage.destinations["offsite"].identity)
+    notes = CopyNotes(place.root, "offsite", settings.storage.destinations["offsite"].identity)
     assert [record.key for record in notes.owed([copied, owed])] == [owed.key]
     assert place.run("catalog", "diff", "--place", "offsite").code == 0
 
@@ -173,7 +172,7 @@ def test_where_there_is_nothing_to_adopt_that_is_said(place: Place) -> None:
 
 def test_adopting_is_refused_while_an_agent_runs_and_a_dry_run_is_not(place: Place) -> None:
     folder = left(place, FULL)
-    lock = ownership.own(place.root)
+    lock = root_lock.own(place.root)
 
     result = place.run("catalog", "adopt", "--from", str(folder))
     dry = place.run("catalog", "adopt", "--from", str(folder), "--dry-run")

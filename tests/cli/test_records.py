@@ -5,9 +5,9 @@ from datetime import timedelta
 
 import pytest
 
-from backup_agent.catalog.copies import Notes
-from backup_agent.core.answers import Answer, DatabaseResult, Deletion, Outcome, PlaceResult, State
+from backup_agent.catalog.copy_notes import CopyNotes
 from backup_agent.core.reasons import Failure, Reason
+from backup_agent.core.requests.answers import Answer, DatabaseResult, Deletion, Outcome, PlaceResult, State
 from backup_agent.settings.load import load
 from tests import memory
 from tests.cli.conftest import TAKEN, Place
@@ -53,7 +53,7 @@ def test_a_copy_is_shown_where_it_was_confirmed(place: Place) -> None:
     assert "offsite: not stored" in place.run("show", record.key).out
 
     destination = load(place.config, {}).settings.storage.destinations["offsite"]
-    Notes(place.root, "offsite", destination.identity).add(record.key)
+    CopyNotes(place.root, "offsite", destination.identity).add(record.key)
 
     assert "  offsite  " in place.run("list").out.splitlines()[1]
     assert place.run("show", record.key, "--json").json["copies"] == {"offsite": "stored"}

@@ -16,11 +16,11 @@ from typing import Any
 
 import pytest
 
-from backup_agent.core.answers import Answer, DatabaseResult, Outcome, State
-from backup_agent.core.names import COMMAND_ID
+from backup_agent.core.artifacts.names import COMMAND_ID
 from backup_agent.core.reasons import Failure, Reason
-from backup_agent.supervisor.presence import Presence
-from backup_agent.supervisor.spool import Spool
+from backup_agent.core.requests.answers import Answer, DatabaseResult, Outcome, State
+from backup_agent.supervisor.requests.presence import Presence
+from backup_agent.supervisor.requests.spool import Spool
 from tests.cli.conftest import PATIENCE, TAKEN, Place, on_a_terminal, read
 
 WAIT = ("--wait", "--timeout", f"{PATIENCE:g}")

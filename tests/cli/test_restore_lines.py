@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from backup_agent.catalog.copies import Notes
-from backup_agent.core.names import damage_key, record_key
-from backup_agent.core.records import Record
+from backup_agent.catalog.copy_notes import CopyNotes
+from backup_agent.core.artifacts.names import damage_key, record_key
+from backup_agent.core.artifacts.records import Record
 from backup_agent.settings.model import Settings
 from backup_agent.stores.s3 import S3Store
 from tests.cli.conftest import Place
@@ -147,7 +147,7 @@ def copy(place: Place, bucket: S3Store, *records: Record) -> None:
             key = f"{record.set}/{record.database}/{file.name}"
             bucket.put_artifact(key, place.root / key, file, ignore)
         bucket.create(record_key(record.key), record.to_json())
-        Notes(place.root, "offsite", identity).add(record.key)
+        CopyNotes(place.root, "offsite", identity).add(record.key)
 
 
 def test_what_is_in_a_bucket_alone_is_fetched_from_there(place: Place, bucket: S3Store) -> None:
@@ -185,7 +185,7 @@ def test_a_copy_that_was_given_up_is_no_seed(place: Place, bucket: S3Store) -> N
     full, differential = chain(place)
     copy(place, bucket, full)
     identity = Settings.model_validate(place.settings).storage.destinations["offsite"].identity
-    Notes(Path(place.root), "offsite", identity).give_up(differential.key)
+    CopyNotes(Path(place.root), "offsite", identity).give_up(differential.key)
 
     assert "seedURI" not in place.run("show", "--restore", differential.key).out
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from backup_agent.core.artifacts.summary import DatabaseSummary
 from backup_agent.core.reasons import Reason
-from backup_agent.core.summary import DatabaseSummary
-from backup_agent.supervisor.http import Server, main_pages
-from backup_agent.supervisor.status import (
+from backup_agent.supervisor.status.http import HttpServer, main_pages
+from backup_agent.supervisor.status.model import (
     Attempt,
     DestinationStatus,
     Pause,
@@ -55,7 +55,7 @@ ORDERS = DatabaseSummary(
 def agent(place: Place, **changes: Any) -> Iterator[None]:
     """Serve a Status as the agent does."""
     status = Status(**{**IDLE, **changes})
-    server = Server("http.listen", "127.0.0.1", 0, main_pages(lambda: ("", b""), lambda: status))
+    server = HttpServer("http.listen", "127.0.0.1", 0, main_pages(lambda: ("", b""), lambda: status))
     place.settings["http"] = {"listen": f"127.0.0.1:{server.port}"}
     server.start()
     try:

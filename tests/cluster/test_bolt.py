@@ -16,8 +16,8 @@ import trustme
 from neo4j.exceptions import ConfigurationError, Neo4jError, ServiceUnavailable
 
 from backup_agent.cluster.bolt import Discovered, Endpoint, LoginRefusedError, classify, discover
+from backup_agent.core.neo4j.topology import Addressing, Topology, sources
 from backup_agent.core.reasons import BackupError, PermanentError, Reason, TransientError
-from backup_agent.core.topology import Addressing, Topology, sources
 from backup_agent.standins.bolt import BoltServer
 from backup_agent.standins.cluster import BoltFault, Cluster, Copy, User, five_servers, new_database, three_servers
 
@@ -538,7 +538,7 @@ def test_a_server_with_an_address_of_its_own_making_has_none(bolt_server: Start)
 def test_more_copies_than_are_taken_is_an_error_that_says_so(
     bolt_server: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("backup_agent.core.topology.MOST_COPIES", 8)
+    monkeypatch.setattr("backup_agent.core.neo4j.topology.MOST_COPIES", 8)
 
     error = failure(bolt_server(three_servers()))
 

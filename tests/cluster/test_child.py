@@ -15,13 +15,13 @@ import pytest
 
 from backup_agent.cluster.memory import FILE, LARGEST, recall, remember
 from backup_agent.cluster.rows import EVENT, Rows
-from backup_agent.core.topology import Copy, Topology
+from backup_agent.core.neo4j.topology import Copy, Topology
 from backup_agent.settings.model import Settings
 from backup_agent.standins.bolt import BoltServer
 from backup_agent.standins.cluster import BoltFault, User, three_servers
-from backup_agent.supervisor.children import LONGEST_LINE, Ended, Told
-from backup_agent.supervisor.children import Child as Started
-from backup_agent.supervisor.discovery import Discovery
+from backup_agent.supervisor.children.process import LONGEST_LINE, Ended, Told
+from backup_agent.supervisor.children.process import Child as Started
+from backup_agent.supervisor.work.discovery import Discovery
 
 Start = Callable[..., BoltServer]
 Child = Callable[[dict[str, Any]], subprocess.Popen[str]]

@@ -9,8 +9,8 @@ from neo4j.exceptions import Neo4jError
 
 from backup_agent.cluster.bolt import Endpoint, LoginRefusedError, discover
 from backup_agent.core.escaping import cypher_name, cypher_string
+from backup_agent.core.neo4j.topology import Addressing, sources
 from backup_agent.core.reasons import PermanentError
-from backup_agent.core.topology import Addressing, sources
 from tests.components.neo4j_community import CommunityServer
 from tests.core import hostile
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from backup_agent.cluster.memory import FILE, LARGEST, recall, remember
-from backup_agent.core.topology import MOST_ALIASES, MOST_COPIES, Copy, Topology
+from backup_agent.core.neo4j.topology import MOST_ALIASES, MOST_COPIES, Copy, Topology
 
 
 def topology(*databases: str) -> Topology:

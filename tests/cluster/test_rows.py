@@ -8,8 +8,8 @@ import pytest
 
 from backup_agent.cluster import rows
 from backup_agent.cluster.rows import ALIASES, COPIES, MOST, REACHABLE, IncompleteError, Rows, told
-from backup_agent.core.topology import Copy
-from backup_agent.supervisor.children import LONGEST_LINE
+from backup_agent.core.neo4j.topology import Copy
+from backup_agent.supervisor.children.process import LONGEST_LINE
 
 COPY: dict[str, Any] = {"database": "orders", "address": "server-0:7687"}
 LONGEST: dict[str, Any] = {

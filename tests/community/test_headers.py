@@ -11,7 +11,7 @@ import zstandard
 
 from backup_agent.artifact.header import read_header
 from backup_agent.artifact.reading import read_through
-from backup_agent.core.records import Header
+from backup_agent.core.artifacts.records import Header
 from backup_agent.standins.neo4j_admin import artifacts as standin
 from tests.community.writer import Written, write
 from tests.components.pins import NEO4J_VERSIONS

@@ -71,7 +71,7 @@ def test_nothing_of_the_agent_can_be_changed_by_it(agent: Pod) -> None:
     ("flag", "package"),
     [
         pytest.param("-OO", "backup_agent.supervisor", id="the supervisor, without docstrings"),
-        pytest.param("-B", "backup_agent.run", id="the runs"),
+        pytest.param("-B", "backup_agent.jobs", id="the runs"),
         pytest.param("-B", "backup_agent.cli", id="the command line"),
     ],
 )

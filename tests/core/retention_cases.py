@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
 
-from backup_agent.core.entries import Entry
-from backup_agent.core.retention import Plan, Policy, plan
+from backup_agent.core.artifacts.entries import Entry
+from backup_agent.core.retention.plan import Plan, Policy, plan
 from tests.core.retention_oracle import Artifacts, Asked, expected
 
 ZONES = {

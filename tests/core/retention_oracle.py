@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from backup_agent.core.entries import Entry
+from backup_agent.core.artifacts.entries import Entry
 
 COUNTED = ("last", "hourly", "daily", "weekly", "monthly", "yearly")
 

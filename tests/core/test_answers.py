@@ -5,7 +5,9 @@ from itertools import product
 
 import pytest
 
-from backup_agent.core.answers import (
+from backup_agent.core.artifacts.records import TooManyValuesError
+from backup_agent.core.reasons import Failure, Reason
+from backup_agent.core.requests.answers import (
     LEGACY_WORD,
     NEXT,
     Answer,
@@ -16,8 +18,6 @@ from backup_agent.core.answers import (
     State,
     rejected,
 )
-from backup_agent.core.reasons import Failure, Reason
-from backup_agent.core.records import TooManyValuesError
 
 NOW = datetime(2026, 11, 23, 2, 0, tzinfo=UTC)
 

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backup_agent.core.chains import (
+from backup_agent.core.artifacts.chains import (
     Ancestry,
     Chain,
     ChainLimits,
-    Decision,
+    TypeDecision,
     TypeReason,
     chains,
     continues,
@@ -25,8 +25,8 @@ from backup_agent.core.chains import (
     parent_of,
     possible_parents,
 )
-from backup_agent.core.entries import Entry
-from backup_agent.core.records import ArtifactFile, BackupType, Header, Record
+from backup_agent.core.artifacts.entries import Entry
+from backup_agent.core.artifacts.records import ArtifactFile, BackupType, Header, Record
 
 START = datetime(2026, 11, 23, 2, 0, tzinfo=UTC)
 DATABASES = {"a": UUID(int=1), "b": UUID(int=2)}
@@ -324,13 +324,13 @@ def test_what_a_record_does_not_know_is_no_reason() -> None:
     chain = live_chain(records("F1[1-10]").values())
     decided = decide(BackupType.AUTO, chain, database_id="DB", version="2026.09.0", limits=LIMITS, now=LATER)
 
-    assert decided == Decision(BackupType.DIFF, TypeReason.CHAIN_CONTINUES)
+    assert decided == TypeDecision(BackupType.DIFF, TypeReason.CHAIN_CONTINUES)
 
 
 def test_a_promotion_is_a_full_that_was_not_asked_for() -> None:
-    assert Decision(BackupType.FULL, TypeReason.TOO_OLD).promoted
-    assert not Decision(BackupType.FULL, TypeReason.ASKED).promoted
-    assert not Decision(BackupType.DIFF, TypeReason.CHAIN_CONTINUES).promoted
+    assert TypeDecision(BackupType.FULL, TypeReason.TOO_OLD).promoted
+    assert not TypeDecision(BackupType.FULL, TypeReason.ASKED).promoted
+    assert not TypeDecision(BackupType.DIFF, TypeReason.CHAIN_CONTINUES).promoted
 
 
 @pytest.mark.parametrize(

@@ -4,16 +4,16 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from backup_agent.core.clock import Gap, Reading, Shown, distrust
 from backup_agent.core.reasons import Reason
+from backup_agent.core.retention.clock import ClockReading, Gap, Shown, distrust
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
 HOUR = timedelta(hours=1)
 
 
-def reading(now: datetime = NOW, monotonic: float = 100_000.0, boot: str = "b1") -> Reading:
-    return Reading(now=now, monotonic=monotonic, boot=boot)
+def reading(now: datetime = NOW, monotonic: float = 100_000.0, boot: str = "b1") -> ClockReading:
+    return ClockReading(now=now, monotonic=monotonic, boot=boot)
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_the_failure_names_both_clocks() -> None:
 )
 @pytest.mark.parametrize("references", [{}, {"S3's Date": NOW}], ids=["alone", "with a reference"])
 def test_a_clock_that_was_set_since_the_last_pass_is_not_trusted(
-    last: Reading, said: str | None, references: dict[str, datetime]
+    last: ClockReading, said: str | None, references: dict[str, datetime]
 ) -> None:
     failure = distrust(reading(), references, last=last)
 
@@ -87,4 +87,4 @@ def test_what_another_clock_showed_goes_on_by_the_clock_that_nobody_sets() -> No
 
 
 def test_a_reading_is_kept_as_json() -> None:
-    assert Reading.model_validate_json(reading().model_dump_json()) == reading()
+    assert ClockReading.model_validate_json(reading().model_dump_json()) == reading()

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backup_agent.core.artifacts.records import BackupType
 from backup_agent.core.capabilities import Capabilities, Version
-from backup_agent.core.command import (
+from backup_agent.core.neo4j.command import (
     MIB,
     BackupTls,
     Launch,
@@ -20,7 +21,6 @@ from backup_agent.core.command import (
     size_text,
 )
 from backup_agent.core.reasons import PermanentError, Reason
-from backup_agent.core.records import BackupType
 
 PROGRAM = ("/opt/neo4j/bin/neo4j-admin",)
 VERSIONS = ("5.26.31", "2025.04.0", "2025.11.2", "2026.09.0")

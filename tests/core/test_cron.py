@@ -10,7 +10,7 @@ from cronsim import CronSim
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from backup_agent.core.cron import Cron, CronError
+from backup_agent.core.requests.cron import Cron, CronError
 from tests.examples import examples
 
 BERLIN = "Europe/Berlin"

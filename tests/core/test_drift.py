@@ -2,13 +2,13 @@
 
 import pytest
 
-from backup_agent.core.drift import Finding, Folder, Found, Kind, artifact_of, folder_of, folders
+from backup_agent.core.artifacts.drift import Finding, Folder, Kind, ListedKey, artifact_of, folder_of, folders
 
 FULL = "default/orders/orders-2026-11-23T02-00-00.backup"
 
 
 def folder(*keys: str) -> Folder:
-    (one,) = folders(Found(key, len(key)) for key in sorted(keys))
+    (one,) = folders(ListedKey(key, len(key)) for key in sorted(keys))
     assert isinstance(one, Folder)
     return one
 
@@ -57,11 +57,14 @@ def test_each_name_is_what_its_end_says() -> None:
 
 
 def test_what_lies_outside_of_every_database_comes_as_found_but_for_the_agents_own() -> None:
-    listing = [Found(key, 1) for key in ("a.txt", FULL, "default/z.txt", "owner.json")]
+    listing = [ListedKey(key, 1) for key in ("a.txt", FULL, "default/z.txt", "owner.json")]
 
     found = list(folders(listing))
 
-    assert [one for one in found if isinstance(one, Found)] == [Found("a.txt", 1), Found("default/z.txt", 1)]
+    assert [one for one in found if isinstance(one, ListedKey)] == [
+        ListedKey("a.txt", 1),
+        ListedKey("default/z.txt", 1),
+    ]
     assert [one.prefix for one in found if isinstance(one, Folder)] == ["default/orders/"]
 
 

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backup_agent.core.answers import Answer
+from backup_agent.core.artifacts.marks import Damage, Hold
+from backup_agent.core.artifacts.records import Record
 from backup_agent.core.json_reader import DEEPEST, NestingError, read_json
-from backup_agent.core.lease import Lease
-from backup_agent.core.marks import Damage, Hold
-from backup_agent.core.owner import Owner
-from backup_agent.core.records import Record
-from backup_agent.core.topology import Topology
+from backup_agent.core.neo4j.topology import Topology
+from backup_agent.core.ownership.lease import Lease
+from backup_agent.core.ownership.owner import Owner
+from backup_agent.core.requests.answers import Answer
 
 
 def nested(levels: int, opening: str = "[", closing: str = "]") -> bytes:

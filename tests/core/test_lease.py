@@ -2,7 +2,7 @@
 
 import pytest
 
-from backup_agent.core.lease import HOLD_PERIODS, TAKE_PERIODS, Ground, Lease, ground
+from backup_agent.core.ownership.lease import HOLD_PERIODS, TAKE_PERIODS, Lease, TakeoverGround, ground
 
 HELD = Lease(holder="a", agent="a", token="t", number=7, renewal=3, period=10, seat="boot:1:2")
 
@@ -10,15 +10,15 @@ HELD = Lease(holder="a", agent="a", token="t", number=7, renewal=3, period=10, s
 @pytest.mark.parametrize(
     ("found", "unchanged", "expected"),
     [
-        pytest.param(None, 0, Ground.VACANT, id="nothing there"),
-        pytest.param(HELD.given_up(), 0, Ground.RELEASED, id="given up"),
-        pytest.param(HELD.model_copy(update={"seat": "ours"}), 0, Ground.LEFT, id="its holder's seat is free"),
+        pytest.param(None, 0, TakeoverGround.VACANT, id="nothing there"),
+        pytest.param(HELD.given_up(), 0, TakeoverGround.RELEASED, id="given up"),
+        pytest.param(HELD.model_copy(update={"seat": "ours"}), 0, TakeoverGround.LEFT, id="its holder's seat is free"),
         pytest.param(HELD, 29.9, None, id="not watched for three periods"),
-        pytest.param(HELD, 30.0, Ground.SILENT, id="silent for three periods"),
+        pytest.param(HELD, 30.0, TakeoverGround.SILENT, id="silent for three periods"),
         pytest.param(HELD.model_copy(update={"period": 60}), 30.0, None, id="its own period counts"),
     ],
 )
-def test_when_a_lease_may_be_taken(found: Lease | None, unchanged: float, expected: Ground | None) -> None:
+def test_when_a_lease_may_be_taken(found: Lease | None, unchanged: float, expected: TakeoverGround | None) -> None:
     assert ground(found, seat="ours", unchanged=unchanged) is expected
 
 

@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from backup_agent.core import names
-from backup_agent.core.schedules import request_id
+from backup_agent.core.artifacts import names
+from backup_agent.core.requests.schedules import request_id
 
 KEY = "default/orders/orders-2026-11-23T02-00-00.backup"
 

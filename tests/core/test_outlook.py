@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from backup_agent.core.entries import Entry
-from backup_agent.core.outlook import Outlook, Pace, until
-from backup_agent.core.retention import Plan, Policy, plan
+from backup_agent.core.artifacts.entries import Entry
+from backup_agent.core.retention.outlook import Outlook, Pace, until
+from backup_agent.core.retention.plan import Plan, Policy, plan
 
 START = datetime(2026, 10, 5, 1, 30, tzinfo=UTC)
 """A Monday, three weeks before clocks go back in Europe."""

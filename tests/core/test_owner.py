@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from backup_agent.core.owner import Owner, Standing, is_same_agent, standing, system_id
-from backup_agent.core.topology import Copy, Topology
+from backup_agent.core.neo4j.topology import Copy, Topology
+from backup_agent.core.ownership.owner import Owner, Ownership, is_same_agent, standing, system_id
 
 OURS = Owner(id="a", cluster="demo", namespace="prod", system_id="S1", agent="demo-backup-0:/backups")
 SEEN = datetime(2026, 11, 23, 2, tzinfo=UTC)
@@ -19,28 +19,28 @@ def changed(**changes: Any) -> Owner:
 @pytest.mark.parametrize(
     ("found", "owned_before", "expected"),
     [
-        pytest.param(None, False, Standing.VACANT, id="nobody's"),
-        pytest.param(None, True, Standing.VACANT, id="somebody deleted what we wrote"),
-        pytest.param(OURS, True, Standing.OURS, id="ours"),
-        pytest.param(changed(system_id=None, namespace=None), False, Standing.OURS, id="ours, not yet all known"),
-        pytest.param(changed(agent="demo-backup-0-xyz:/backups"), True, Standing.OURS, id="ours, by a former pod"),
-        pytest.param(changed(system_id="S2"), True, Standing.FOREIGN, id="a clone of the volume, another cluster"),
-        pytest.param(changed(namespace="staging"), True, Standing.FOREIGN, id="a clone of the volume, elsewhere"),
-        pytest.param(changed(cluster="other"), True, Standing.FOREIGN, id="another cluster's volume"),
-        pytest.param(changed(id="b", system_id="S2"), False, Standing.FOREIGN, id="two clusters of one name"),
-        pytest.param(changed(id="b", system_id=None), False, Standing.FOREIGN, id="another, its system id not known"),
-        pytest.param(changed(id="b"), False, Standing.LOST, id="our cluster's, its volume gone"),
-        pytest.param(changed(id="b", namespace=None), False, Standing.LOST, id="our cluster's, namespace not known"),
-        pytest.param(changed(id="b", namespace="x"), False, Standing.FOREIGN, id="our cluster's, copied elsewhere"),
-        pytest.param(changed(id="b"), True, Standing.FOREIGN, id="taken over from us"),
+        pytest.param(None, False, Ownership.VACANT, id="nobody's"),
+        pytest.param(None, True, Ownership.VACANT, id="somebody deleted what we wrote"),
+        pytest.param(OURS, True, Ownership.OURS, id="ours"),
+        pytest.param(changed(system_id=None, namespace=None), False, Ownership.OURS, id="ours, not yet all known"),
+        pytest.param(changed(agent="demo-backup-0-xyz:/backups"), True, Ownership.OURS, id="ours, by a former pod"),
+        pytest.param(changed(system_id="S2"), True, Ownership.FOREIGN, id="a clone of the volume, another cluster"),
+        pytest.param(changed(namespace="staging"), True, Ownership.FOREIGN, id="a clone of the volume, elsewhere"),
+        pytest.param(changed(cluster="other"), True, Ownership.FOREIGN, id="another cluster's volume"),
+        pytest.param(changed(id="b", system_id="S2"), False, Ownership.FOREIGN, id="two clusters of one name"),
+        pytest.param(changed(id="b", system_id=None), False, Ownership.FOREIGN, id="another, its system id not known"),
+        pytest.param(changed(id="b"), False, Ownership.LOST, id="our cluster's, its volume gone"),
+        pytest.param(changed(id="b", namespace=None), False, Ownership.LOST, id="our cluster's, namespace not known"),
+        pytest.param(changed(id="b", namespace="x"), False, Ownership.FOREIGN, id="our cluster's, copied elsewhere"),
+        pytest.param(changed(id="b"), True, Ownership.FOREIGN, id="taken over from us"),
     ],
 )
-def test_whose_a_place_is(found: Owner | None, owned_before: bool, expected: Standing) -> None:
+def test_whose_a_place_is(found: Owner | None, owned_before: bool, expected: Ownership) -> None:
     assert standing(found, OURS, owned_before=owned_before) is expected
 
 
 def test_without_a_known_system_id_nothing_is_adopted() -> None:
-    assert standing(changed(id="b"), changed(system_id=None), owned_before=False) is Standing.FOREIGN
+    assert standing(changed(id="b"), changed(system_id=None), owned_before=False) is Ownership.FOREIGN
 
 
 @pytest.mark.parametrize(

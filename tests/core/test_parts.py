@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backup_agent.core.parts import MIB, composite_digest, cut, part_size, whole_digest
+from backup_agent.core.artifacts.parts import MIB, composite_digest, cut, part_size, whole_digest
 
 GIB = 1024 * MIB
 TIB = 1024 * GIB

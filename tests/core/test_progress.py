@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backup_agent.core.progress import Stage, Step, Transcript, parse, patience
+from backup_agent.core.neo4j.progress import ProgressStep, Stage, Transcript, parse, patience
 
 NO_FULL = (
     "Differential backups require that a full backup of the same database exists in the folder defined in --to-path."
@@ -14,30 +14,30 @@ NO_FULL = (
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("Starting backup of database 'neo4j' from servers: [localhost:6363]", Step(Stage.CONNECTING)),
-        ("Start backup of database 'neo4j'.", Step(Stage.CONNECTING)),
+        ("Starting backup of database 'neo4j' from servers: [localhost:6363]", ProgressStep(Stage.CONNECTING)),
+        ("Start backup of database 'neo4j'.", ProgressStep(Stage.CONNECTING)),
         (
             "Using remote server localhost:6363 for backup of database 'neo4j'.",
-            Step(Stage.CONNECTING, server="localhost:6363"),
+            ProgressStep(Stage.CONNECTING, server="localhost:6363"),
         ),
-        ("Start full backup of database 'neo4j'.", Step(Stage.CHECKPOINT, full=True)),
-        ("Start receiving store files for database 'neo4j'.", Step(Stage.COPY)),
-        ("Finished receiving store files for database 'neo4j', took 110ms.", Step(Stage.COPY)),
-        ("Start receiving transactions from 12 for database 'neo4j'.", Step(Stage.TRANSACTIONS)),
-        ("Start differential backup of database 'neo4j'.", Step(Stage.TRANSACTIONS, full=False)),
-        ("Start recovering database 'neo4j'.", Step(Stage.RECOVER)),
-        ("Recovery in progress: 10% completed", Step(Stage.RECOVER)),
-        ("Start artifact creation 'a.backup' for database 'neo4j'.", Step(Stage.ARTIFACT)),
+        ("Start full backup of database 'neo4j'.", ProgressStep(Stage.CHECKPOINT, full=True)),
+        ("Start receiving store files for database 'neo4j'.", ProgressStep(Stage.COPY)),
+        ("Finished receiving store files for database 'neo4j', took 110ms.", ProgressStep(Stage.COPY)),
+        ("Start receiving transactions from 12 for database 'neo4j'.", ProgressStep(Stage.TRANSACTIONS)),
+        ("Start differential backup of database 'neo4j'.", ProgressStep(Stage.TRANSACTIONS, full=False)),
+        ("Start recovering database 'neo4j'.", ProgressStep(Stage.RECOVER)),
+        ("Recovery in progress: 10% completed", ProgressStep(Stage.RECOVER)),
+        ("Start artifact creation 'a.backup' for database 'neo4j'.", ProgressStep(Stage.ARTIFACT)),
         (
             "Finished artifact creation 'idle-2026-10-06T07-36-03.backup' for database 'idle', took 38ms.",
-            Step(Stage.DONE, artifact="idle-2026-10-06T07-36-03.backup"),
+            ProgressStep(Stage.DONE, artifact="idle-2026-10-06T07-36-03.backup"),
         ),
         (
             f"Differential backup of database 'fellback' failed. Reason: {NO_FULL}",
-            Step(differential_failed=NO_FULL),
+            ProgressStep(differential_failed=NO_FULL),
         ),
-        ("Differential backup of database 'fellback' failed.", Step(differential_failed="")),
-        ("Falling back to full backup of database 'fellback'.", Step(Stage.CONNECTING, falls_back=True)),
+        ("Differential backup of database 'fellback' failed.", ProgressStep(differential_failed="")),
+        ("Falling back to full backup of database 'fellback'.", ProgressStep(Stage.CONNECTING, falls_back=True)),
         ("Finished full backup of database 'other'. Downloaded from tx -1 to tx 5.", None),
         ("The remote server (s-0:6362) has not any recent data for database 'DatabaseId{c16ce93f[idle]}'.", None),
         ("Picked up JAVA_TOOL_OPTIONS", None),
@@ -54,7 +54,9 @@ NO_FULL = (
     ],
     ids=["bare", "5.11", "5.26"],
 )
-def test_a_line_is_read_by_its_text_whatever_stands_before_it(prefix: str, line: str, expected: Step | None) -> None:
+def test_a_line_is_read_by_its_text_whatever_stands_before_it(
+    prefix: str, line: str, expected: ProgressStep | None
+) -> None:
     assert parse(prefix + line) == expected
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backup_agent.core.queue import Job, may_start
+from backup_agent.core.requests.queue import Job, may_start
 
 
 def job(name: str, attempts: int = 0, set_name: str = "default") -> Job:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backup_agent.core.records import BackupType
-from backup_agent.core.requests import LARGEST, Action, InvalidRequestError, Request, is_whole, parse
+from backup_agent.core.artifacts.records import BackupType
+from backup_agent.core.requests.request import LARGEST, Action, InvalidRequestError, Request, is_whole, parse
 
 ROOT = "/backups"
 

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backup_agent.core.entries import Entry
-from backup_agent.core.records import ArtifactFile, BackupType, Header, Record
-from backup_agent.core.retention import Deletion, Fate, Plan, Policy, Rule, expired_sets, plan
+from backup_agent.core.artifacts.entries import Entry
+from backup_agent.core.artifacts.records import ArtifactFile, BackupType, Header, Record
+from backup_agent.core.retention.plan import Fate, Plan, PlannedDeletion, Policy, Rule, expired_sets, plan
 from backup_agent.settings.model import Retention
 from tests.core.retention_cases import case, faults
 from tests.examples import examples
@@ -141,7 +141,7 @@ def test_chains_go_oldest_first_each_from_its_newest_link_to_its_full() -> None:
 
     assert deleted(planned) == "E1 D2 D1 F1 D3 F2"
     assert planned.freed == 240
-    assert planned.delete[0] == Deletion("default/orders/E1", Fate.UNNEEDED, 10)
+    assert planned.delete[0] == PlannedDeletion("default/orders/E1", Fate.UNNEEDED, 10)
 
 
 def test_what_may_continue_two_chains_goes_with_the_older() -> None:

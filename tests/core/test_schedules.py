@@ -5,13 +5,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backup_agent.core.cron import Cron
-from backup_agent.core.schedules import (
+from backup_agent.core.requests.cron import Cron
+from backup_agent.core.requests.schedules import (
     GRACE,
-    Decision,
+    DueDecision,
+    DueOutcome,
     Handled,
     Misfire,
-    Outcome,
     Timetable,
     decide,
     expected_interval,
@@ -43,22 +43,22 @@ HOURLY = "15 * * * *"
 @pytest.mark.parametrize(
     ("timetable", "through", "now", "waiting", "expected"),
     [
-        pytest.param(nightly(), "22T02:00", "23T01:59:59", False, (Outcome.NOT_DUE, None, 0, 0), id="not-yet"),
-        pytest.param(nightly(), "22T02:00", "23T02:00:00", False, (Outcome.SUBMIT, "23T02:00", 0, 0), id="due"),
-        pytest.param(nightly(), "23T02:00", "23T02:00:00", False, (Outcome.NOT_DUE, None, 0, 0), id="rung-twice"),
-        pytest.param(nightly(), "22T02:00", "23T02:01:59", False, (Outcome.SUBMIT, "23T02:00", 0, 0), id="within-the-grace"),
-        pytest.param(nightly(), "22T02:00", "23T09:00", False, (Outcome.SUBMIT_LATE, "23T02:00", 0, 0), id="missed-while-down-one-run"),
-        pytest.param(nightly(), "19T02:00", "23T09:00", False, (Outcome.SUBMIT_LATE, "23T02:00", 3, 0), id="missed-four-while-down-one-run-for-the-latest"),
-        pytest.param(nightly(misfire=SKIP), "19T02:00", "23T09:00", False, (Outcome.SKIPPED, None, 4, 0), id="missed-while-down-skip"),
-        pytest.param(nightly(misfire=SKIP), "19T02:00", "23T02:01", False, (Outcome.SUBMIT, "23T02:00", 3, 0), id="skip-takes-the-one-that-is-in-time"),
-        pytest.param(nightly(HOURLY), "23T01:15", "23T02:15", True, (Outcome.COALESCED, None, 0, 1), id="coalesced-while-one-waits"),
-        pytest.param(nightly(HOURLY), "23T01:15", "23T04:20", True, (Outcome.COALESCED, None, 0, 3), id="three-coalesced-while-one-waits"),
-        pytest.param(nightly(suspend=True), "20T02:00", "23T02:00", False, (Outcome.SUSPENDED, None, 0, 0), id="suspended"),
-        pytest.param(nightly("0 2 * * 0"), "15T02:00", "22T02:00", False, (Outcome.SUBMIT, "22T02:00", 0, 0), id="sunday"),
+        pytest.param(nightly(), "22T02:00", "23T01:59:59", False, (DueOutcome.NOT_DUE, None, 0, 0), id="not-yet"),
+        pytest.param(nightly(), "22T02:00", "23T02:00:00", False, (DueOutcome.SUBMIT, "23T02:00", 0, 0), id="due"),
+        pytest.param(nightly(), "23T02:00", "23T02:00:00", False, (DueOutcome.NOT_DUE, None, 0, 0), id="rung-twice"),
+        pytest.param(nightly(), "22T02:00", "23T02:01:59", False, (DueOutcome.SUBMIT, "23T02:00", 0, 0), id="within-the-grace"),
+        pytest.param(nightly(), "22T02:00", "23T09:00", False, (DueOutcome.SUBMIT_LATE, "23T02:00", 0, 0), id="missed-while-down-one-run"),
+        pytest.param(nightly(), "19T02:00", "23T09:00", False, (DueOutcome.SUBMIT_LATE, "23T02:00", 3, 0), id="missed-four-while-down-one-run-for-the-latest"),
+        pytest.param(nightly(misfire=SKIP), "19T02:00", "23T09:00", False, (DueOutcome.SKIPPED, None, 4, 0), id="missed-while-down-skip"),
+        pytest.param(nightly(misfire=SKIP), "19T02:00", "23T02:01", False, (DueOutcome.SUBMIT, "23T02:00", 3, 0), id="skip-takes-the-one-that-is-in-time"),
+        pytest.param(nightly(HOURLY), "23T01:15", "23T02:15", True, (DueOutcome.COALESCED, None, 0, 1), id="coalesced-while-one-waits"),
+        pytest.param(nightly(HOURLY), "23T01:15", "23T04:20", True, (DueOutcome.COALESCED, None, 0, 3), id="three-coalesced-while-one-waits"),
+        pytest.param(nightly(suspend=True), "20T02:00", "23T02:00", False, (DueOutcome.SUSPENDED, None, 0, 0), id="suspended"),
+        pytest.param(nightly("0 2 * * 0"), "15T02:00", "22T02:00", False, (DueOutcome.SUBMIT, "22T02:00", 0, 0), id="sunday"),
     ],
 )  # fmt: skip
 def test_a_ring_is_decided_by_timetable_and_what_was_handled(
-    timetable: Timetable, through: str, now: str, waiting: bool, expected: tuple[Outcome, str | None, int, int]
+    timetable: Timetable, through: str, now: str, waiting: bool, expected: tuple[DueOutcome, str | None, int, int]
 ) -> None:
     decision = decide(timetable, handled(utc(through), timetable), utc(now), waiting=waiting)
     outcome, due, missed, coalesced = expected
@@ -70,7 +70,7 @@ def test_a_ring_is_decided_by_timetable_and_what_was_handled(
 def test_a_schedule_never_seen_before_has_missed_nothing() -> None:
     first = decide(nightly("* * * * *"), None, utc("23T09:00:30"))
 
-    assert (first.outcome, first.due, first.missed) == (Outcome.FIRST_SEEN, None, 0)
+    assert (first.outcome, first.due, first.missed) == (DueOutcome.FIRST_SEEN, None, 0)
     assert decide(nightly("* * * * *"), first.handled, utc("23T09:01")).due == utc("23T09:01")
 
 
@@ -78,15 +78,15 @@ def test_a_changed_expression_has_missed_nothing() -> None:
     """Changed at three in the afternoon from two at night to two in the afternoon: the next run is tomorrow's."""
     changed = decide(nightly("0 14 * * *"), handled(utc("23T02:00")), utc("23T15:00"))
 
-    assert changed.outcome is Outcome.FIRST_SEEN
-    assert decide(nightly("0 14 * * *"), changed.handled, utc("23T15:01")).outcome is Outcome.NOT_DUE
+    assert changed.outcome is DueOutcome.FIRST_SEEN
+    assert decide(nightly("0 14 * * *"), changed.handled, utc("23T15:01")).outcome is DueOutcome.NOT_DUE
 
 
 def test_what_passes_while_suspended_is_not_made_up_for() -> None:
     suspended = decide(nightly(suspend=True), handled(utc("20T02:00")), utc("23T09:00"))
 
-    assert decide(nightly(), suspended.handled, utc("23T09:01")).outcome is Outcome.NOT_DUE
-    assert decide(nightly(), suspended.handled, utc("24T02:00")).outcome is Outcome.SUBMIT
+    assert decide(nightly(), suspended.handled, utc("23T09:01")).outcome is DueOutcome.NOT_DUE
+    assert decide(nightly(), suspended.handled, utc("24T02:00")).outcome is DueOutcome.SUBMIT
 
 
 def test_a_leap_of_the_clock_by_a_century_is_decided_at_once() -> None:
@@ -94,7 +94,7 @@ def test_a_leap_of_the_clock_by_a_century_is_decided_at_once() -> None:
         nightly("* * * * *"), handled(utc("23T02:00"), nightly("* * * * *")), utc("23T02:00").replace(year=2126)
     )
 
-    assert (decision.outcome, decision.missed) == (Outcome.SUBMIT, 999)
+    assert (decision.outcome, decision.missed) == (DueOutcome.SUBMIT, 999)
 
 
 JITTERED = nightly(jitter=timedelta(minutes=10), seed="demo")
@@ -122,17 +122,17 @@ def test_a_due_time_starts_with_its_jitter_and_not_before() -> None:
     before = handled(utc("22T02:00"))
 
     assert start > due
-    assert decide(JITTERED, before, start - SECOND).outcome is Outcome.NOT_DUE
+    assert decide(JITTERED, before, start - SECOND).outcome is DueOutcome.NOT_DUE
     assert decide(JITTERED, before, start).due == due
-    assert decide(JITTERED, before, start + GRACE).outcome is Outcome.SUBMIT
-    assert decide(JITTERED, before, start + GRACE + SECOND).outcome is Outcome.SUBMIT_LATE
+    assert decide(JITTERED, before, start + GRACE).outcome is DueOutcome.SUBMIT
+    assert decide(JITTERED, before, start + GRACE + SECOND).outcome is DueOutcome.SUBMIT_LATE
 
 
 def test_a_due_time_whose_start_is_still_to_come_does_not_hide_the_one_before() -> None:
     start = JITTERED.start(utc("23T02:00"))
     decision = decide(JITTERED, handled(utc("21T02:00")), start - SECOND)
 
-    assert (decision.outcome, decision.due) == (Outcome.SUBMIT_LATE, utc("22T02:00"))
+    assert (decision.outcome, decision.due) == (DueOutcome.SUBMIT_LATE, utc("22T02:00"))
 
 
 def test_next_runs_are_those_of_all_schedules_soonest_first() -> None:
@@ -178,12 +178,12 @@ class Life:
 
     def __init__(self, timetable: Timetable, start: datetime) -> None:
         self.timetable = timetable
-        self.decisions: list[Decision] = []
+        self.decisions: list[DueDecision] = []
         self.handled: Handled | None = None
         self.ran: list[datetime] = []
         self.ring(start)
 
-    def ring(self, now: datetime, *, waiting: bool = False) -> Decision:
+    def ring(self, now: datetime, *, waiting: bool = False) -> DueDecision:
         decision = decide(self.timetable, self.handled, now, waiting=waiting)
         self.handled = decision.handled
         self.decisions.append(decision)
@@ -204,7 +204,7 @@ def test_a_clock_set_back_over_a_due_time_does_not_run_it_again() -> None:
     life.rings(utc("23T01:30"), utc("23T02:30"), every=timedelta(seconds=30))
 
     assert life.ran == [utc("23T02:00")]
-    assert {decision.outcome for decision in life.decisions[len(before) :]} == {Outcome.NOT_DUE}
+    assert {decision.outcome for decision in life.decisions[len(before) :]} == {DueOutcome.NOT_DUE}
 
 
 def test_a_clock_set_back_by_days_runs_no_due_time_again() -> None:
@@ -251,7 +251,7 @@ def test_every_due_time_ends_exactly_once(
         now += timedelta(seconds=seconds)
         before = life.handled
         life.timetable = nightly(expression, misfire, jitter=timedelta(seconds=jitter), suspend=suspend)
-        if life.ring(now, waiting=waiting).outcome is Outcome.SUSPENDED:
+        if life.ring(now, waiting=waiting).outcome is DueOutcome.SUSPENDED:
             assert before is not None
             assert life.handled is not None
             suspended += sum(before.through < due <= life.handled.through for due in dues(table, start, now))

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from backup_agent.core.scrub import LEAST, NEVER, Done, Kept, estimated_seconds, next_slice, verified
+from backup_agent.core.retention.scrub import LEAST, NEVER, Done, KeptArtifact, estimated_seconds, next_slice, verified
 
 NOW = datetime(2026, 11, 23, 2, 0, tzinfo=UTC)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -13,13 +13,15 @@ GIB = 1 << 30
 
 
 def test_the_longest_unread_comes_first() -> None:
-    kept = [Kept("b", GIB, NOW - DAY), Kept("a", GIB, NOW - 2 * DAY), Kept("c", GIB, NOW)]
+    kept = [KeptArtifact("b", GIB, NOW - DAY), KeptArtifact("a", GIB, NOW - 2 * DAY), KeptArtifact("c", GIB, NOW)]
 
     assert [one.key for one in next_slice(kept, NOW, period=PERIOD).artifacts] == ["a"]
 
 
 def test_all_that_is_late_is_read_at_once() -> None:
-    kept = [Kept(str(number), GIB, NOW - PERIOD - HOUR) for number in range(5)] + [Kept("new", GIB, NOW)]
+    kept = [KeptArtifact(str(number), GIB, NOW - PERIOD - HOUR) for number in range(5)] + [
+        KeptArtifact("new", GIB, NOW)
+    ]
     due = next_slice(kept, NOW, period=PERIOD)
 
     assert ([one.key for one in due.artifacts], due.late) == (["0", "1", "2", "3", "4"], 5)
@@ -32,7 +34,7 @@ def test_nothing_kept_is_nothing_to_read() -> None:
 
 
 def test_what_is_small_counts_for_the_work_of_opening_it() -> None:
-    assert Kept("a", 3, NOW).cost == LEAST
+    assert KeptArtifact("a", 3, NOW).cost == LEAST
 
 
 def test_a_day_of_many_recordings_is_spread_over_the_period() -> None:
@@ -40,7 +42,7 @@ def test_a_day_of_many_recordings_is_spread_over_the_period() -> None:
     read_by_day = dict.fromkeys(range(60), 0)
     now, rest = NOW, NOW
     while now < NOW + 60 * DAY:
-        kept = [Kept(key, GIB, when) for key, when in last.items()]
+        kept = [KeptArtifact(key, GIB, when) for key, when in last.items()]
         assert max(now - one.verified for one in kept) <= PERIOD + HOUR
         due = next_slice(kept, now, period=PERIOD)
         if now >= rest:

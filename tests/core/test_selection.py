@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backup_agent.core.neo4j.selection import ROLE_HINT, DiscoverySource, Knowledge, Selection, Target, matches, select
+from backup_agent.core.neo4j.topology import Copy, Topology
 from backup_agent.core.reasons import Failure, Reason
-from backup_agent.core.selection import ROLE_HINT, Discovery, Knowledge, Selection, Target, matches, select
-from backup_agent.core.topology import Copy, Topology
 
 NOW = datetime(2026, 11, 23, 2, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -82,7 +82,7 @@ def test_what_is_listed_is_selected(asked: list[str] | None, expected: list[str]
 def test_a_target_carries_its_database_id_and_where_it_is_known_from() -> None:
     selection = with_bolt(["orders"], *CLUSTER)
 
-    assert selection.databases == (Target("orders", "ID-orders", Discovery.BOLT),)
+    assert selection.databases == (Target("orders", "ID-orders", DiscoverySource.BOLT),)
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_a_database_with_one_online_copy_is_selected() -> None:
     )
     selection = select(["orders"], ["*"], Knowledge(both), now=NOW, max_topology_age=DAY)
 
-    assert selection.databases == (Target("orders", "ID", Discovery.BOLT),)
+    assert selection.databases == (Target("orders", "ID", DiscoverySource.BOLT),)
 
 
 def test_a_role_that_lists_system_alone_shrinks_nothing_in_silence() -> None:
@@ -165,8 +165,8 @@ def test_without_bolt_names_are_taken_as_they_are() -> None:
     selection = without_bolt(["orders", "HR"], topology("orders", seen=NOW - 30 * DAY))
 
     assert selection.databases == (
-        Target("orders", "ID-orders", Discovery.LAST_TOPOLOGY),
-        Target("hr", None, Discovery.STATIC),
+        Target("orders", "ID-orders", DiscoverySource.LAST_TOPOLOGY),
+        Target("hr", None, DiscoverySource.STATIC),
     )
     assert (selection.failures, selection.warnings, selection.missing) == ({}, (), ())
 
@@ -175,8 +175,8 @@ def test_without_bolt_globs_are_matched_against_the_last_topology() -> None:
     selection = without_bolt(["o*"], topology("orders", "off=offline", "system", seen=NOW - DAY))
 
     assert [(target.name, target.discovery) for target in selection.databases] == [
-        ("off", Discovery.LAST_TOPOLOGY),
-        ("orders", Discovery.LAST_TOPOLOGY),
+        ("off", DiscoverySource.LAST_TOPOLOGY),
+        ("orders", DiscoverySource.LAST_TOPOLOGY),
     ]
     assert selection.failures == {}
     assert "2026-11-22T02:00:00Z" in selection.warnings[0]
@@ -194,7 +194,7 @@ def test_globs_against_a_topology_that_is_too_old_are_backed_up_and_fail() -> No
 def test_where_no_topology_was_ever_known_globs_fail_and_names_are_backed_up() -> None:
     selection = without_bolt(["orders", "o*"], None)
 
-    assert selection.databases == (Target("orders", None, Discovery.STATIC),)
+    assert selection.databases == (Target("orders", None, DiscoverySource.STATIC),)
     assert reasons(selection) == {"o*": Reason.SOURCE_UNREACHABLE}
     assert SILENT.error in selection.failures["o*"].error
 

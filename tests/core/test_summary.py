@@ -2,8 +2,8 @@
 
 import pytest
 
-from backup_agent.core.entries import Entry
-from backup_agent.core.summary import DatabaseSummary, summarise
+from backup_agent.core.artifacts.entries import Entry
+from backup_agent.core.artifacts.summary import DatabaseSummary, summarise
 from tests.catalog.places import made
 
 FULL, DIFF, LATER = made(0), made(1), made(2)

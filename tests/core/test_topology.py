@@ -9,10 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from backup_agent.core.artifacts.names import DATABASE
 from backup_agent.core.escaping import quoted
-from backup_agent.core.names import DATABASE
-from backup_agent.core.reasons import PermanentError
-from backup_agent.core.topology import (
+from backup_agent.core.neo4j.topology import (
     ADVERTISED_BACKUP,
     ADVERTISED_DEFAULT,
     MOST_ALIASES,
@@ -20,9 +19,9 @@ from backup_agent.core.topology import (
     MOST_SERVERS,
     REFUSED_DATABASES,
     Addressing,
+    BackupSource,
     Copy,
     Refusals,
-    Source,
     Topology,
     addresses,
     advertised,
@@ -35,6 +34,7 @@ from backup_agent.core.topology import (
     split,
     with_port,
 )
+from backup_agent.core.reasons import PermanentError
 from tests.core.hostile import TEXTS
 from tests.examples import examples
 
@@ -169,7 +169,7 @@ def test_a_static_server_that_answers_goes_before_one_that_does_not() -> None:
 def test_without_any_topology_the_static_list_serves() -> None:
     found = sources(None, "orders", Addressing(servers=("a:1", "b")))
 
-    assert found == (Source(address="a:1", role="unknown"), Source(address="b:6362", role="unknown"))
+    assert found == (BackupSource(address="a:1", role="unknown"), BackupSource(address="b:6362", role="unknown"))
 
 
 def test_of_two_copies_behind_one_address_the_better_one_stands() -> None:
@@ -212,7 +212,7 @@ def test_a_map_finds_a_server_whose_bolt_address_is_null() -> None:
 
 def test_a_copy_of_which_nothing_is_known_is_nowhere() -> None:
     assert sources(topology(Copy(database="orders")), "orders", Addressing(backup_addresses={"a": "b"})) == (
-        Source(address="b:6362", role="unknown"),
+        BackupSource(address="b:6362", role="unknown"),
     )
 
 

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backup_agent.core.progress import Stage, Transcript
+from backup_agent.core.artifacts.records import BackupType, Header
+from backup_agent.core.neo4j.progress import Stage, Transcript
+from backup_agent.core.neo4j.verdict import Completed, Condition, EndedBy, NewArtifact, NextStep, did_not_start, judge
 from backup_agent.core.reasons import Reason
-from backup_agent.core.records import BackupType, Header
-from backup_agent.core.verdict import Completed, Condition, EndedBy, Found, Outcome, did_not_start, judge
 
 FULL, DIFF, AUTO = BackupType.FULL, BackupType.DIFF, BackupType.AUTO
 
@@ -28,20 +28,22 @@ def header(*, database: str = "orders", full: bool = True, hour: int = 2, recove
     )
 
 
-SOUND = Found("orders-2026-11-23T02-00-00.backup", Condition.SOUND, header())
-ODD = Found(
+SOUND = NewArtifact("orders-2026-11-23T02-00-00.backup", Condition.SOUND, header())
+ODD = NewArtifact(
     "orders-2026-11-23T02-00-00.backup",
     Condition.SOUND,
     header(),
     warnings=("its tar has an entry of an unknown kind",),
 )
-SOUND_DIFF = Found("orders-2026-11-23T02-00-04.backup", Condition.SOUND, header(full=False))
-BROKEN_DIFF = Found(
+SOUND_DIFF = NewArtifact("orders-2026-11-23T02-00-04.backup", Condition.SOUND, header(full=False))
+BROKEN_DIFF = NewArtifact(
     "orders-2026-11-23T02-00-04.backup", Condition.SOUND, header(full=False), chain_break="its store id is another"
 )
-DAMAGED = Found("orders-2026-11-23T02-00-00.backup", Condition.DAMAGED, error="the zstd frame ends early at byte 4096")
-UNREADABLE = Found("orders-2026-11-23T02-00-00.backup", Condition.UNREADABLE, error="unknown magic b'XXXX'")
-FOREIGN = Found("billing-2026-11-23T02-00-00.backup", Condition.SOUND, header(database="billing"))
+DAMAGED = NewArtifact(
+    "orders-2026-11-23T02-00-00.backup", Condition.DAMAGED, error="the zstd frame ends early at byte 4096"
+)
+UNREADABLE = NewArtifact("orders-2026-11-23T02-00-00.backup", Condition.UNREADABLE, error="unknown magic b'XXXX'")
+FOREIGN = NewArtifact("billing-2026-11-23T02-00-00.backup", Condition.SOUND, header(database="billing"))
 
 WELL = Completed(0)
 PROBLEMS = Completed(1, last_lines=("Unable to connect to server s-0:6362: Connection refused",))
@@ -59,48 +61,48 @@ def reached(stage: Stage) -> Transcript:
 @pytest.mark.parametrize(
     ("completed", "found", "outcome", "reason"),
     [
-        pytest.param(WELL, SOUND, Outcome.STORED, None, id="0, sound"),
-        pytest.param(PROBLEMS, SOUND, Outcome.STORED_WITH_WARNINGS, None, id="1, sound"),
-        pytest.param(Completed(70), SOUND, Outcome.STORED_WITH_WARNINGS, None, id="70, sound"),
-        pytest.param(KILLED, SOUND, Outcome.STORED_WITH_WARNINGS, None, id="killed, sound"),
-        pytest.param(TIMED_OUT, SOUND, Outcome.STORED_WITH_WARNINGS, None, id="timeout, sound"),
-        pytest.param(STALLED, SOUND, Outcome.STORED_WITH_WARNINGS, None, id="stalled, sound"),
-        pytest.param(CANCELLED, SOUND, Outcome.FAILED, Reason.CANCELLED, id="cancelled, sound"),
-        pytest.param(WELL, ODD, Outcome.STORED_WITH_WARNINGS, None, id="0, sound but odd"),
-        pytest.param(WELL, None, Outcome.FAILED, Reason.NO_ARTIFACT, id="0, none"),
-        pytest.param(Completed(1), None, Outcome.FAILED, Reason.ADMIN_CRASHED, id="1, none"),
-        pytest.param(PROBLEMS, None, Outcome.FAILED, Reason.SOURCE_UNREACHABLE, id="1, none, server away"),
-        pytest.param(FULL_DISK, None, Outcome.FAILED, Reason.DISK_FULL, id="1, none, disk full"),
-        pytest.param(Completed(2), None, Outcome.FAILED, Reason.ADMIN_MISSING, id="2, none"),
-        pytest.param(Completed(3), None, Outcome.FAILED, Reason.ADMIN_CRASHED, id="3, none"),
-        pytest.param(Completed(64), None, Outcome.FAILED, Reason.INTERNAL, id="64, none"),
-        pytest.param(Completed(70), None, Outcome.FAILED, Reason.ADMIN_CRASHED, id="70, none"),
-        pytest.param(Completed(126), None, Outcome.FAILED, Reason.ADMIN_MISSING, id="126, none"),
-        pytest.param(Completed(127), None, Outcome.FAILED, Reason.ADMIN_MISSING, id="127, none"),
-        pytest.param(Completed(137), None, Outcome.FAILED, Reason.OUT_OF_MEMORY, id="137, none"),
-        pytest.param(Completed(139), None, Outcome.FAILED, Reason.ADMIN_CRASHED, id="139, none"),
-        pytest.param(Completed(143), None, Outcome.FAILED, Reason.INTERRUPTED, id="143, none"),
-        pytest.param(Completed(255), None, Outcome.FAILED, Reason.ADMIN_CRASHED, id="255, none"),
-        pytest.param(KILLED, None, Outcome.FAILED, Reason.OUT_OF_MEMORY, id="SIGKILL, none"),
-        pytest.param(Completed(None, 15), None, Outcome.FAILED, Reason.INTERRUPTED, id="SIGTERM, none"),
-        pytest.param(Completed(None, 11), None, Outcome.FAILED, Reason.ADMIN_CRASHED, id="SIGSEGV, none"),
-        pytest.param(Completed(None, 64), None, Outcome.FAILED, Reason.ADMIN_CRASHED, id="another signal, none"),
-        pytest.param(TIMED_OUT, None, Outcome.FAILED, Reason.TIMEOUT, id="timeout, none"),
-        pytest.param(STALLED, None, Outcome.FAILED, Reason.STALLED, id="stalled, none"),
-        pytest.param(CANCELLED, None, Outcome.FAILED, Reason.CANCELLED, id="cancelled, none"),
-        pytest.param(WELL, DAMAGED, Outcome.FAILED, Reason.BAD_ARTIFACT, id="0, damaged"),
-        pytest.param(Completed(1), DAMAGED, Outcome.FAILED, Reason.BAD_ARTIFACT, id="1, damaged"),
-        pytest.param(FULL_DISK, DAMAGED, Outcome.FAILED, Reason.DISK_FULL, id="1, damaged by a full disk"),
-        pytest.param(KILLED, DAMAGED, Outcome.FAILED, Reason.OUT_OF_MEMORY, id="killed, damaged"),
-        pytest.param(TIMED_OUT, DAMAGED, Outcome.FAILED, Reason.TIMEOUT, id="timeout, damaged"),
-        pytest.param(WELL, UNREADABLE, Outcome.FAILED, Reason.BAD_ARTIFACT, id="0, unreadable"),
-        pytest.param(WELL, FOREIGN, Outcome.FAILED, Reason.BAD_ARTIFACT, id="0, of another database"),
-        pytest.param(Completed(1), FOREIGN, Outcome.FAILED, Reason.BAD_ARTIFACT, id="1, of another database"),
-        pytest.param(WELL, SOUND_DIFF, Outcome.FAILED, Reason.BAD_ARTIFACT, id="0, a differential for a full"),
+        pytest.param(WELL, SOUND, NextStep.STORED, None, id="0, sound"),
+        pytest.param(PROBLEMS, SOUND, NextStep.STORED_WITH_WARNINGS, None, id="1, sound"),
+        pytest.param(Completed(70), SOUND, NextStep.STORED_WITH_WARNINGS, None, id="70, sound"),
+        pytest.param(KILLED, SOUND, NextStep.STORED_WITH_WARNINGS, None, id="killed, sound"),
+        pytest.param(TIMED_OUT, SOUND, NextStep.STORED_WITH_WARNINGS, None, id="timeout, sound"),
+        pytest.param(STALLED, SOUND, NextStep.STORED_WITH_WARNINGS, None, id="stalled, sound"),
+        pytest.param(CANCELLED, SOUND, NextStep.FAILED, Reason.CANCELLED, id="cancelled, sound"),
+        pytest.param(WELL, ODD, NextStep.STORED_WITH_WARNINGS, None, id="0, sound but odd"),
+        pytest.param(WELL, None, NextStep.FAILED, Reason.NO_ARTIFACT, id="0, none"),
+        pytest.param(Completed(1), None, NextStep.FAILED, Reason.ADMIN_CRASHED, id="1, none"),
+        pytest.param(PROBLEMS, None, NextStep.FAILED, Reason.SOURCE_UNREACHABLE, id="1, none, server away"),
+        pytest.param(FULL_DISK, None, NextStep.FAILED, Reason.DISK_FULL, id="1, none, disk full"),
+        pytest.param(Completed(2), None, NextStep.FAILED, Reason.ADMIN_MISSING, id="2, none"),
+        pytest.param(Completed(3), None, NextStep.FAILED, Reason.ADMIN_CRASHED, id="3, none"),
+        pytest.param(Completed(64), None, NextStep.FAILED, Reason.INTERNAL, id="64, none"),
+        pytest.param(Completed(70), None, NextStep.FAILED, Reason.ADMIN_CRASHED, id="70, none"),
+        pytest.param(Completed(126), None, NextStep.FAILED, Reason.ADMIN_MISSING, id="126, none"),
+        pytest.param(Completed(127), None, NextStep.FAILED, Reason.ADMIN_MISSING, id="127, none"),
+        pytest.param(Completed(137), None, NextStep.FAILED, Reason.OUT_OF_MEMORY, id="137, none"),
+        pytest.param(Completed(139), None, NextStep.FAILED, Reason.ADMIN_CRASHED, id="139, none"),
+        pytest.param(Completed(143), None, NextStep.FAILED, Reason.INTERRUPTED, id="143, none"),
+        pytest.param(Completed(255), None, NextStep.FAILED, Reason.ADMIN_CRASHED, id="255, none"),
+        pytest.param(KILLED, None, NextStep.FAILED, Reason.OUT_OF_MEMORY, id="SIGKILL, none"),
+        pytest.param(Completed(None, 15), None, NextStep.FAILED, Reason.INTERRUPTED, id="SIGTERM, none"),
+        pytest.param(Completed(None, 11), None, NextStep.FAILED, Reason.ADMIN_CRASHED, id="SIGSEGV, none"),
+        pytest.param(Completed(None, 64), None, NextStep.FAILED, Reason.ADMIN_CRASHED, id="another signal, none"),
+        pytest.param(TIMED_OUT, None, NextStep.FAILED, Reason.TIMEOUT, id="timeout, none"),
+        pytest.param(STALLED, None, NextStep.FAILED, Reason.STALLED, id="stalled, none"),
+        pytest.param(CANCELLED, None, NextStep.FAILED, Reason.CANCELLED, id="cancelled, none"),
+        pytest.param(WELL, DAMAGED, NextStep.FAILED, Reason.BAD_ARTIFACT, id="0, damaged"),
+        pytest.param(Completed(1), DAMAGED, NextStep.FAILED, Reason.BAD_ARTIFACT, id="1, damaged"),
+        pytest.param(FULL_DISK, DAMAGED, NextStep.FAILED, Reason.DISK_FULL, id="1, damaged by a full disk"),
+        pytest.param(KILLED, DAMAGED, NextStep.FAILED, Reason.OUT_OF_MEMORY, id="killed, damaged"),
+        pytest.param(TIMED_OUT, DAMAGED, NextStep.FAILED, Reason.TIMEOUT, id="timeout, damaged"),
+        pytest.param(WELL, UNREADABLE, NextStep.FAILED, Reason.BAD_ARTIFACT, id="0, unreadable"),
+        pytest.param(WELL, FOREIGN, NextStep.FAILED, Reason.BAD_ARTIFACT, id="0, of another database"),
+        pytest.param(Completed(1), FOREIGN, NextStep.FAILED, Reason.BAD_ARTIFACT, id="1, of another database"),
+        pytest.param(WELL, SOUND_DIFF, NextStep.FAILED, Reason.BAD_ARTIFACT, id="0, a differential for a full"),
     ],
 )
 def test_a_full_is_judged_by_its_artifact_and_its_failure_by_the_exit(
-    completed: Completed, found: Found | None, outcome: Outcome, reason: Reason | None
+    completed: Completed, found: NewArtifact | None, outcome: NextStep, reason: Reason | None
 ) -> None:
     artifacts = () if found is None else (found,)
 
@@ -108,10 +110,10 @@ def test_a_full_is_judged_by_its_artifact_and_its_failure_by_the_exit(
 
     assert verdict.outcome is outcome
     assert reason == (verdict.failure and verdict.failure.reason)
-    stored = outcome in {Outcome.STORED, Outcome.STORED_WITH_WARNINGS}
+    stored = outcome in {NextStep.STORED, NextStep.STORED_WITH_WARNINGS}
     assert verdict.artifact == (found if stored else None)
     assert verdict.aside == (() if stored or found is None else (found.name,))
-    assert bool(verdict.warnings) == (outcome is Outcome.STORED_WITH_WARNINGS)
+    assert bool(verdict.warnings) == (outcome is NextStep.STORED_WITH_WARNINGS)
 
 
 NO_FULL = (
@@ -122,14 +124,16 @@ NO_FULL = (
 @pytest.mark.parametrize(
     ("completed", "found", "outcome", "reason"),
     [
-        pytest.param(WELL, SOUND_DIFF, Outcome.STORED, None, id="it continues the chain"),
-        pytest.param(WELL, SOUND, Outcome.STORED, None, id="the tool fell back to a full by itself"),
-        pytest.param(WELL, BROKEN_DIFF, Outcome.NEEDS_FULL, Reason.CHAIN_BROKEN, id="it does not continue the chain"),
-        pytest.param(PROBLEMS, BROKEN_DIFF, Outcome.NEEDS_FULL, Reason.CHAIN_BROKEN, id="nor does it with exit code 1"),
+        pytest.param(WELL, SOUND_DIFF, NextStep.STORED, None, id="it continues the chain"),
+        pytest.param(WELL, SOUND, NextStep.STORED, None, id="the tool fell back to a full by itself"),
+        pytest.param(WELL, BROKEN_DIFF, NextStep.NEEDS_FULL, Reason.CHAIN_BROKEN, id="it does not continue the chain"),
+        pytest.param(
+            PROBLEMS, BROKEN_DIFF, NextStep.NEEDS_FULL, Reason.CHAIN_BROKEN, id="nor does it with exit code 1"
+        ),
         pytest.param(
             Completed(1, last_lines=(NO_FULL, "Run with '--verbose' for a more detailed error message.")),
             None,
-            Outcome.NEEDS_FULL,
+            NextStep.NEEDS_FULL,
             Reason.CHAIN_BROKEN,
             id="no full in the folder",
         ),
@@ -141,32 +145,32 @@ NO_FULL = (
                 ),
             ),
             None,
-            Outcome.NEEDS_FULL,
+            NextStep.NEEDS_FULL,
             Reason.CHAIN_BROKEN,
             id="logs pruned",
         ),
         pytest.param(
             Completed(1, last_lines=("Differential backup of database 'orders' failed. Reason: for once",)),
             None,
-            Outcome.NEEDS_FULL,
+            NextStep.NEEDS_FULL,
             Reason.CHAIN_BROKEN,
             id="a reason nobody knows",
         ),
         pytest.param(
             Completed(1, last_lines=("Differential backup of database 'orders' failed. Reason: Connection refused",)),
             None,
-            Outcome.FAILED,
+            NextStep.FAILED,
             Reason.SOURCE_UNREACHABLE,
             id="the server is away: a full would fail too",
         ),
-        pytest.param(FULL_DISK, DAMAGED, Outcome.FAILED, Reason.DISK_FULL, id="disk full: a full would need more"),
-        pytest.param(WELL, None, Outcome.FAILED, Reason.NO_ARTIFACT, id="nothing"),
-        pytest.param(WELL, DAMAGED, Outcome.FAILED, Reason.BAD_ARTIFACT, id="damaged"),
-        pytest.param(CANCELLED, BROKEN_DIFF, Outcome.FAILED, Reason.CANCELLED, id="cancelled"),
+        pytest.param(FULL_DISK, DAMAGED, NextStep.FAILED, Reason.DISK_FULL, id="disk full: a full would need more"),
+        pytest.param(WELL, None, NextStep.FAILED, Reason.NO_ARTIFACT, id="nothing"),
+        pytest.param(WELL, DAMAGED, NextStep.FAILED, Reason.BAD_ARTIFACT, id="damaged"),
+        pytest.param(CANCELLED, BROKEN_DIFF, NextStep.FAILED, Reason.CANCELLED, id="cancelled"),
     ],
 )
 def test_a_differential_that_cannot_be_had_asks_for_a_full(
-    completed: Completed, found: Found | None, outcome: Outcome, reason: Reason | None
+    completed: Completed, found: NewArtifact | None, outcome: NextStep, reason: Reason | None
 ) -> None:
     artifacts = () if found is None else (found,)
 
@@ -179,7 +183,7 @@ def test_a_differential_that_cannot_be_had_asks_for_a_full(
 def test_a_full_is_never_asked_for_after_a_full() -> None:
     verdict = judge(Completed(1, last_lines=(NO_FULL,)), Transcript(), (), database="orders", asked=FULL)
 
-    assert verdict.outcome is Outcome.FAILED
+    assert verdict.outcome is NextStep.FAILED
     assert verdict.failure is not None
     assert verdict.failure.reason is Reason.CHAIN_BROKEN
 
@@ -288,15 +292,15 @@ def test_a_warning_says_which_server_was_away() -> None:
 
 
 def test_a_full_that_was_not_recovered_is_kept_with_a_warning() -> None:
-    found = Found("orders-2026-11-23T02-00-00.backup", Condition.SOUND, header(recovered=False))
+    found = NewArtifact("orders-2026-11-23T02-00-00.backup", Condition.SOUND, header(recovered=False))
     verdict = judge(WELL, Transcript(), (found,), database="orders", asked=BackupType.FULL)
 
-    assert verdict.outcome is Outcome.STORED_WITH_WARNINGS
+    assert verdict.outcome is NextStep.STORED_WITH_WARNINGS
     assert "a restore has to recover it first" in verdict.warnings[0]
 
 
 def test_a_differential_is_never_recovered_and_that_is_no_warning() -> None:
-    found = Found("orders-2026-11-23T02-00-04.backup", Condition.SOUND, header(full=False, recovered=False))
+    found = NewArtifact("orders-2026-11-23T02-00-04.backup", Condition.SOUND, header(full=False, recovered=False))
 
     assert judge(WELL, Transcript(), (found,), database="orders", asked=BackupType.DIFF).warnings == ()
 
@@ -308,12 +312,12 @@ def test_a_warning_without_a_known_line_is_the_exit_alone() -> None:
 
 
 def test_of_several_sound_ones_the_newest_is_stored_and_the_rest_put_aside() -> None:
-    older = Found("orders-2026-11-23T02-00-26.backup", Condition.SOUND, header(hour=1))
-    newer = Found("orders-2026-11-23T02-00-02.backup", Condition.SOUND, header(hour=3))
+    older = NewArtifact("orders-2026-11-23T02-00-26.backup", Condition.SOUND, header(hour=1))
+    newer = NewArtifact("orders-2026-11-23T02-00-02.backup", Condition.SOUND, header(hour=3))
 
     verdict = judge(WELL, Transcript(), (newer, older, DAMAGED), database="orders", asked=FULL)
 
-    assert verdict.outcome is Outcome.STORED_WITH_WARNINGS
+    assert verdict.outcome is NextStep.STORED_WITH_WARNINGS
     assert verdict.artifact == newer
     assert verdict.aside == ("orders-2026-11-23T02-00-26.backup", "orders-2026-11-23T02-00-00.backup")
     assert verdict.warnings == (
@@ -323,9 +327,9 @@ def test_of_several_sound_ones_the_newest_is_stored_and_the_rest_put_aside() -> 
 
 
 def test_a_sound_one_without_a_header_is_not_believed() -> None:
-    verdict = judge(WELL, Transcript(), (Found("x.backup", Condition.SOUND),), database="orders", asked=AUTO)
+    verdict = judge(WELL, Transcript(), (NewArtifact("x.backup", Condition.SOUND),), database="orders", asked=AUTO)
 
-    assert verdict.outcome is Outcome.FAILED
+    assert verdict.outcome is NextStep.FAILED
 
 
 @pytest.mark.parametrize(
@@ -338,16 +342,16 @@ def test_a_sound_one_without_a_header_is_not_believed() -> None:
     ],
 )
 def test_a_sound_one_by_a_wrong_name_is_not_stored(name: str) -> None:
-    verdict = judge(WELL, Transcript(), (Found(name, Condition.SOUND, header()),), database="orders", asked=FULL)
+    verdict = judge(WELL, Transcript(), (NewArtifact(name, Condition.SOUND, header()),), database="orders", asked=FULL)
 
-    assert verdict.outcome is Outcome.FAILED
+    assert verdict.outcome is NextStep.FAILED
     assert verdict.failure is not None
     assert (verdict.failure.reason, verdict.aside) == (Reason.BAD_ARTIFACT, (name,))
     assert name in verdict.failure.error
 
 
 def test_a_name_differs_in_case_only() -> None:
-    assert judge(WELL, Transcript(), (SOUND,), database="Orders", asked=FULL).outcome is Outcome.STORED
+    assert judge(WELL, Transcript(), (SOUND,), database="Orders", asked=FULL).outcome is NextStep.STORED
 
 
 @pytest.mark.parametrize(
@@ -386,11 +390,11 @@ def test_a_jvm_that_never_came_to_work_is_known(completed: Completed, told: Tran
     st.sampled_from(BackupType),
 )
 def test_whatever_happened_only_a_sound_artifact_of_the_database_is_stored(
-    completed: Completed, found: list[Found], asked: BackupType
+    completed: Completed, found: list[NewArtifact], asked: BackupType
 ) -> None:
     verdict = judge(completed, Transcript(), tuple(found), database="orders", asked=asked)
 
-    stored = verdict.outcome in {Outcome.STORED, Outcome.STORED_WITH_WARNINGS}
+    stored = verdict.outcome in {NextStep.STORED, NextStep.STORED_WITH_WARNINGS}
     assert stored == (verdict.artifact is not None)
     assert stored == (verdict.failure is None)
     if verdict.artifact is not None:
@@ -400,5 +404,5 @@ def test_whatever_happened_only_a_sound_artifact_of_the_database_is_stored(
         assert verdict.artifact.chain_break is None
         assert completed.ended_by is not EndedBy.CANCELLED
     if asked is FULL:
-        assert verdict.outcome is not Outcome.NEEDS_FULL
+        assert verdict.outcome is not NextStep.NEEDS_FULL
     assert len(verdict.aside) == len(found) - stored

@@ -8,9 +8,9 @@ from uuid import UUID
 import pytest
 from pydantic import ValidationError
 
-from backup_agent.core.marks import Damage, Hold
-from backup_agent.core.records import LARGEST, ArtifactFile, BackupType, Header, Record, TooManyValuesError
-from backup_agent.core.tasks import BackupTask, CopyTask, PruneTask, SurveyTask, VerifyTask
+from backup_agent.core.artifacts.marks import Damage, Hold
+from backup_agent.core.artifacts.records import LARGEST, ArtifactFile, BackupType, Header, Record, TooManyValuesError
+from backup_agent.core.requests.tasks import BackupTask, CopyTask, PruneTask, SurveyTask, VerifyTask
 
 NOW = datetime(2026, 11, 23, 2, 0, tzinfo=UTC)
 NAME = "orders-2026-11-23T02-00-00.backup"

@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from backup_agent.catalog import owner
+from backup_agent.catalog import claim
 from backup_agent.k8s import agent_settings
 from backup_agent.k8s.names import Object
 from backup_agent.settings.load import parse
@@ -105,7 +105,7 @@ def test_the_agent_is_told_its_namespace_under_the_name_that_it_reads() -> None:
     environment = pod(rendered(parsed(SMALLEST)), "demo-backup")["spec"]["containers"][0]["env"]
     given = {one["name"]: one["valueFrom"]["fieldRef"]["fieldPath"] for one in environment if "valueFrom" in one}
 
-    assert given == {owner.NAMESPACE: "metadata.namespace"}
+    assert given == {claim.NAMESPACE: "metadata.namespace"}
 
 
 def test_claims_outlive_what_made_them() -> None:

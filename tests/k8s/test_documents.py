@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from backup_agent.core.command import MIB, memory
+from backup_agent.core.neo4j.command import MIB, memory
 from backup_agent.k8s.spec import memory_bytes, schema
 from tests.k8s.specs import EXAMPLE, ROOT, parsed
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from backup_agent.core.command import MIB, BackupTls, Memory
+from backup_agent.core.neo4j.command import MIB, BackupTls, Memory
 from backup_agent.core.reasons import PermanentError, Reason
 from backup_agent.neo4j_admin.configuration import write
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from backup_agent.core.command import MIB, BackupTls, Memory
+from backup_agent.core.neo4j.command import MIB, BackupTls, Memory
 from backup_agent.neo4j_admin.configuration import write
 from tests.components.java import compile_java, java_home
 from tests.components.neo4j_community import CommunityHome

@@ -5,10 +5,10 @@ from uuid import UUID
 
 import pytest
 
+from backup_agent.core.artifacts.records import Header
 from backup_agent.core.capabilities import Capabilities, Version
-from backup_agent.core.command import Launch, Memory
+from backup_agent.core.neo4j.command import Launch, Memory
 from backup_agent.core.reasons import PermanentError, Reason
-from backup_agent.core.records import Header
 from backup_agent.neo4j_admin.inspection import inspect, table
 from backup_agent.neo4j_admin.program import Program
 

@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backup_agent.core.neo4j.verdict import Completed, EndedBy
 from backup_agent.core.reasons import PermanentError, Reason, TransientError
-from backup_agent.core.verdict import Completed, EndedBy
 from backup_agent.neo4j_admin.process import LAST_LINES, LINE_KEPT, Lines, run
 
 LONG = timedelta(minutes=1)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from backup_agent.core.capabilities import Version
-from backup_agent.core.command import MIB, Launch, Memory, environment
+from backup_agent.core.neo4j.command import MIB, Launch, Memory, environment
 from backup_agent.core.reasons import PermanentError, Reason
 from backup_agent.neo4j_admin.program import Program, find, version
 

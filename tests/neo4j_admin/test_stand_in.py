@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
+from backup_agent.core.artifacts.records import BackupType
 from backup_agent.core.capabilities import Capabilities
-from backup_agent.core.command import MIB, Launch, backup_argv, environment, memory
-from backup_agent.core.progress import Stage, Transcript, patience
+from backup_agent.core.neo4j.command import MIB, Launch, backup_argv, environment, memory
+from backup_agent.core.neo4j.progress import Stage, Transcript, patience
+from backup_agent.core.neo4j.verdict import Completed, EndedBy, NextStep, Verdict, did_not_start, judge
 from backup_agent.core.reasons import Reason
-from backup_agent.core.records import BackupType
-from backup_agent.core.verdict import Completed, EndedBy, Outcome, Verdict, did_not_start, judge
 from backup_agent.neo4j_admin.configuration import write
 from backup_agent.neo4j_admin.process import run
 from backup_agent.neo4j_admin.program import Program, find, version
@@ -140,7 +140,7 @@ def test_a_differential_continues_what_the_folder_holds(place: Place) -> None:
 
 
 def test_a_differential_of_nothing_needs_a_full(place: Place) -> None:
-    assert place.take(asked=BackupType.DIFF).verdict.outcome is Outcome.NEEDS_FULL
+    assert place.take(asked=BackupType.DIFF).verdict.outcome is NextStep.NEEDS_FULL
 
 
 def test_a_differential_without_the_servers_logs_needs_a_full(place: Place) -> None:
@@ -149,7 +149,7 @@ def test_a_differential_without_the_servers_logs_needs_a_full(place: Place) -> N
 
     attempt = place.take(asked=BackupType.DIFF)
 
-    assert attempt.verdict.outcome is Outcome.NEEDS_FULL
+    assert attempt.verdict.outcome is NextStep.NEEDS_FULL
     assert reason(attempt) is Reason.CHAIN_BROKEN
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from backup_agent.core.records import BackupType
+from backup_agent.core.artifacts.records import BackupType
 from backup_agent.settings.model import Settings
 
 

@@ -13,9 +13,9 @@ from pathlib import Path
 from threading import Event, Lock
 from typing import BinaryIO, TypeVar
 
-from backup_agent.core.names import is_record_key
+from backup_agent.core.artifacts.names import is_record_key
+from backup_agent.core.artifacts.records import ArtifactFile, Record
 from backup_agent.core.reasons import PermanentError, Reason, TransientError
-from backup_agent.core.records import ArtifactFile, Record
 from backup_agent.durable import LIMIT
 from backup_agent.stores.store import Permit, Progress, Seen, Store, Stored
 

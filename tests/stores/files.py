@@ -4,7 +4,7 @@ import hashlib
 import random
 from pathlib import Path
 
-from backup_agent.core.records import ArtifactFile
+from backup_agent.core.artifacts.records import ArtifactFile
 
 MIB = 1024 * 1024
 PART = 5 * MIB

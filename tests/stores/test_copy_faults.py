@@ -14,17 +14,17 @@ from uuid import UUID
 
 import pytest
 
-from backup_agent.catalog import lease, owner
-from backup_agent.catalog.copies import Notes
-from backup_agent.core.lease import Lease
-from backup_agent.core.names import record_key
-from backup_agent.core.owner import Owner
+from backup_agent.catalog import claim, tenure
+from backup_agent.catalog.copy_notes import CopyNotes
+from backup_agent.core.artifacts.names import record_key
+from backup_agent.core.artifacts.records import BackupType, Header, Record
+from backup_agent.core.ownership.lease import Lease
+from backup_agent.core.ownership.owner import Owner
 from backup_agent.core.reasons import Failure, Reason
-from backup_agent.core.records import BackupType, Header, Record
-from backup_agent.core.tasks import CopyTask
+from backup_agent.core.requests.tasks import CopyTask
 from backup_agent.durable import LIMIT
-from backup_agent.run.copy import Copying
-from backup_agent.run.telling import Teller
+from backup_agent.jobs.copy import Copying
+from backup_agent.jobs.event_writer import EventWriter
 from backup_agent.settings.model import Settings
 from backup_agent.stores.memory import MemoryStore
 from backup_agent.stores.store import Store
@@ -77,13 +77,13 @@ class Volume:
         """Make a pass; return why it failed, and what it told."""
         told: list[dict[str, Any]] = []
         task = CopyTask(run="copy-1", destination="offsite", sets=("default",), settings={})
-        teller = Teller(lambda line: told.append(json.loads(line)))
+        teller = EventWriter(lambda line: told.append(json.loads(line)))
         return Copying(task, self.settings, store, teller).copy_all(), told
 
     @property
     def owed(self) -> int:
         identity = self.settings.storage.destinations["offsite"].identity
-        return len(Notes(self.root, "offsite", identity).owed(self.records))
+        return len(CopyNotes(self.root, "offsite", identity).owed(self.records))
 
 
 @pytest.fixture
@@ -94,7 +94,7 @@ def volume(tmp_path: Path) -> Volume:
 def all_is_there(store: Store, volume: Volume) -> None:
     """See that the destination holds what the volume holds, each record under a number of the lease."""
     expected = {path.relative_to(volume.root).as_posix() for path in (volume.root / "default").rglob("*.*")}
-    assert {stored.key for stored in store.list()} - {owner.KEY} == expected
+    assert {stored.key for stored in store.list()} - {claim.KEY} == expected
     for record in volume.records:
         there = Record.from_json(store.read(record_key(record.key), LIMIT))
         assert there.model_copy(update={"fencing": None}) == record
@@ -236,10 +236,10 @@ def test_where_another_holds_the_lease_or_the_place_all_is_owed_and_both_sides_n
     store = MemoryStore("offsite")
     if theirs == "lease":
         held = Lease(holder="z", agent="z-pod", token="t", number=9, renewal=1, period=60, seat="elsewhere")
-        store.create(lease.KEY, held.to_json())
+        store.create(tenure.KEY, held.to_json())
     else:
         there = Owner(id="z", cluster="demo", agent="z-pod")
-        store.create(owner.KEY, there.to_json())
+        store.create(claim.KEY, there.to_json())
     failure, told = volume.copy(store)
 
     assert failure is not None
@@ -253,14 +253,14 @@ def test_where_another_holds_the_lease_or_the_place_all_is_owed_and_both_sides_n
 def test_a_lease_that_is_lost_during_an_upload_gets_no_record(volume: Volume) -> None:
     class Overtaken(MemoryStore):
         def put_artifact(self, *given: Any) -> Any:
-            now = Lease.from_json(self.read(lease.KEY, LIMIT))
+            now = Lease.from_json(self.read(tenure.KEY, LIMIT))
             taken = now.model_copy(update={"holder": "z", "token": "z", "seat": "elsewhere", "number": now.number + 1})
-            self.swap(lease.KEY, taken.to_json(), self.look(lease.KEY, LIMIT).version)  # type: ignore[union-attr]  # it is there
+            self.swap(tenure.KEY, taken.to_json(), self.look(tenure.KEY, LIMIT).version)  # type: ignore[union-attr]  # it is there
             return super().put_artifact(*given)
 
     store = Overtaken("offsite")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("backup_agent.catalog.lease.HOLD_PERIODS", 0)  # as if the upload took longer than two periods
+        patch.setattr("backup_agent.catalog.tenure.HOLD_PERIODS", 0)  # as if the upload took longer than two periods
         failure, _ = volume.copy(store)
 
     assert failure is not None

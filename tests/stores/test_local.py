@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from backup_agent.core.artifacts.records import ArtifactFile
 from backup_agent.core.reasons import BackupError, PermanentError, Reason
-from backup_agent.core.records import ArtifactFile
 from backup_agent.durable import LIMIT
 from backup_agent.stores.local import LocalStore
 from tests.stores.files import KEY, MIB, describe, ignore, make

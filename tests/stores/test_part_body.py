@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backup_agent.core.parts import Part
+from backup_agent.core.artifacts.parts import Part
 from backup_agent.core.reasons import PermanentError, Reason, TransientError
 from backup_agent.stores.part_body import BLOCK, PartBody, SendingStoppedError, Throttle
 from tests.stores.files import ignore, make

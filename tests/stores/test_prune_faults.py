@@ -12,19 +12,19 @@ from typing import Any
 
 import pytest
 
-from backup_agent.catalog.copies import Notes
-from backup_agent.core.answers import Outcome, PlaceResult
+from backup_agent.catalog.copy_notes import CopyNotes
 from backup_agent.core.reasons import BackupError
-from backup_agent.core.tasks import PruneTask
+from backup_agent.core.requests.answers import Outcome, PlaceResult
+from backup_agent.core.requests.tasks import PruneTask
 from backup_agent.durable import LIMIT
-from backup_agent.run.prune import Place, prune
-from backup_agent.run.telling import Teller
+from backup_agent.jobs.event_writer import EventWriter
+from backup_agent.jobs.prune import Place, prune
 from backup_agent.settings.model import VOLUME, Settings
 from backup_agent.stores.local import LocalStore
 from backup_agent.stores.memory import MemoryStore
 from tests.examples import HOUSE, examples
-from tests.run.outside import begun, broken, faults, records
-from tests.run.worlds import RETENTION, World, small
+from tests.jobs.outside import begun, broken, faults, records
+from tests.jobs.worlds import RETENTION, World, small
 from tests.stores.faulty import Does, Fault, FaultyStore, KilledError
 
 OPERATIONS = {
@@ -54,7 +54,7 @@ class Pruned:
     def prune(self) -> PlaceResult:
         self.told: list[dict[str, Any]] = []
         task = PruneTask(run="prune-1", place=self.name, settings={})
-        return prune(task, self.place, Teller(lambda line: self.told.append(json.loads(line))))
+        return prune(task, self.place, EventWriter(lambda line: self.told.append(json.loads(line))))
 
     def seen(self) -> dict[str, bytes]:
         return {stored.key: self.store.inner.read(stored.key, LIMIT) for stored in self.store.inner.list()}
@@ -196,7 +196,7 @@ def test_a_deletion_that_a_later_pass_ends_is_told(tmp_path: Path) -> None:
 
 def test_what_is_deleted_at_a_destination_is_not_said_to_be_there_any_more_and_is_not_owed(tmp_path: Path) -> None:
     pruned = Pruned(tmp_path, "offsite")
-    notes = Notes(pruned.world.root, "offsite", pruned.place.identity)
+    notes = CopyNotes(pruned.world.root, "offsite", pruned.place.identity)
     for key in pruned.world.going + pruned.world.kept:
         notes.add(key)
     pruned.prune()

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 import trustme
 
+from backup_agent.catalog.places import hold_place
 from backup_agent.core.reasons import BackupError, PermanentError, Reason, TransientError
 from backup_agent.durable import LIMIT
-from backup_agent.run.places import hold_place
 from backup_agent.settings.model import Settings
 from backup_agent.stores.part_body import PartBody
 from backup_agent.stores.s3 import S3Store
@@ -204,7 +204,7 @@ def test_after_a_fault_that_lasted_only_what_is_missing_is_sent(
 _UPLOADS = textwrap.dedent("""
     import resource, sys
     from pathlib import Path
-    from backup_agent.core.records import ArtifactFile
+    from backup_agent.core.artifacts.records import ArtifactFile
     from backup_agent.stores.s3 import S3Store
     from tests.stores.files import KEY, ignore
 

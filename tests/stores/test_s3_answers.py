@@ -16,9 +16,9 @@ from backup_agent.catalog.diff import diff
 from backup_agent.catalog.index import HEAD
 from backup_agent.catalog.rebuild import rebuild
 from backup_agent.core.reasons import BackupError, PermanentError, Reason, TransientError
-from backup_agent.core.tasks import PruneTask
-from backup_agent.run.prune import Place, prune
-from backup_agent.run.telling import Teller
+from backup_agent.core.requests.tasks import PruneTask
+from backup_agent.jobs.event_writer import EventWriter
+from backup_agent.jobs.prune import Place, prune
 from backup_agent.settings.model import Settings
 from backup_agent.stores.s3 import S3Store
 from backup_agent.stores.store import Store, TooLargeError
@@ -124,7 +124,7 @@ def test_a_listing_that_is_not_whole_reaches_no_index_no_diff_and_no_retention(
         lambda: prune(
             PruneTask(run="prune-1", place="s3", settings={}),
             Place("s3", cast("Store", _Unowned(store_at(server))), settings),
-            Teller(told.append),
+            EventWriter(told.append),
         ),
     ):
         with pytest.raises(BackupError, match="the listing is not whole"):

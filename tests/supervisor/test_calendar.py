@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from backup_agent.core.requests import Request
-from backup_agent.core.schedules import request_id
+from backup_agent.core.requests.request import Request
+from backup_agent.core.requests.schedules import request_id
 from backup_agent.settings.model import Settings
-from backup_agent.supervisor.calendar import Calendar
-from backup_agent.supervisor.spool import Spool
+from backup_agent.supervisor.requests.spool import Spool
+from backup_agent.supervisor.schedules.calendar import Calendar
 
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)

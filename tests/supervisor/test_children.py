@@ -14,7 +14,7 @@ from queue import SimpleQueue
 import pytest
 
 from backup_agent import processes
-from backup_agent.supervisor.children import Child, Ended, Told
+from backup_agent.supervisor.children.process import Child, Ended, Told
 
 PATIENCE = 20.0
 

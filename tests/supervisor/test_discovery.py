@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 from backup_agent.cluster.memory import recall
 from backup_agent.cluster.rows import COPIES, told
 from backup_agent.core.reasons import Failure, Reason
-from backup_agent.supervisor.discovery import Discovery
+from backup_agent.supervisor.work.discovery import Discovery
 
 TOPOLOGY = {"event": "topology", "seen": "2026-11-23T00:00:00Z", "versions": ["5.26.31"], "counts": {}, "notes": []}
 

@@ -3,8 +3,8 @@
 import pytest
 
 from backup_agent.processes import LOCK_DESCRIPTOR, MARK
-from backup_agent.supervisor.environment import CHILDREN, of_child
-from backup_agent.supervisor.keeping import MODULES
+from backup_agent.supervisor.children.environment import CHILDREN, of_child
+from backup_agent.supervisor.work.maintenance import MODULES
 
 PARENT = dict.fromkeys(
     (
@@ -41,14 +41,14 @@ SETTINGS = {"BACKUP_AGENT_CONFIG", "BACKUP_AGENT_STORAGE__DESTINATIONS__OFFSITE_
     [
         pytest.param("backup_agent.cluster", False, CLOUD, id="discovery"),
         pytest.param("backup_agent.cluster", True, CLOUD, id="discovery-never-gets-cloud-keys"),
-        pytest.param("backup_agent.run.survey", False, CLOUD | BOLT, id="survey"),
-        pytest.param("backup_agent.run.backup", False, CLOUD | BOLT, id="backup-without-destination"),
-        pytest.param("backup_agent.run.backup", True, BOLT, id="backup-that-copies"),
-        pytest.param("backup_agent.run.copy", True, BOLT, id="copy"),
-        pytest.param("backup_agent.run.prune", False, CLOUD | BOLT, id="retention-on-the-volume"),
-        pytest.param("backup_agent.run.prune", True, BOLT, id="retention-at-a-destination"),
-        pytest.param("backup_agent.run.verify", False, CLOUD | BOLT, id="verify-of-the-volume"),
-        pytest.param("backup_agent.run.verify", True, BOLT, id="verify-of-a-destination"),
+        pytest.param("backup_agent.jobs.survey", False, CLOUD | BOLT, id="survey"),
+        pytest.param("backup_agent.jobs.backup", False, CLOUD | BOLT, id="backup-without-destination"),
+        pytest.param("backup_agent.jobs.backup", True, BOLT, id="backup-that-copies"),
+        pytest.param("backup_agent.jobs.copy", True, BOLT, id="copy"),
+        pytest.param("backup_agent.jobs.prune", False, CLOUD | BOLT, id="retention-on-the-volume"),
+        pytest.param("backup_agent.jobs.prune", True, BOLT, id="retention-at-a-destination"),
+        pytest.param("backup_agent.jobs.verify", False, CLOUD | BOLT, id="verify-of-the-volume"),
+        pytest.param("backup_agent.jobs.verify", True, BOLT, id="verify-of-a-destination"),
         pytest.param("somebody.elses.module", True, CLOUD | BOLT, id="a-child-that-is-not-in-the-table"),
     ],
 )
@@ -59,6 +59,6 @@ def test_a_child_gets_no_secret_that_it_does_not_need(module: str, remote: bool,
 
 
 def test_every_child_is_in_the_table() -> None:
-    others = {"backup_agent.cluster", "backup_agent.run.survey", "backup_agent.run.backup"}
+    others = {"backup_agent.cluster", "backup_agent.jobs.survey", "backup_agent.jobs.backup"}
 
     assert CHILDREN.keys() == {*MODULES.values(), *others}

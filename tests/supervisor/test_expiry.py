@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from backup_agent.core.answers import Answer, State
-from backup_agent.supervisor import spool as spool_module
-from backup_agent.supervisor.spool import Spool
+from backup_agent.core.requests.answers import Answer, State
+from backup_agent.supervisor.requests import spool as spool_module
+from backup_agent.supervisor.requests.spool import Spool
 
 KEEP = timedelta(days=30)
 THEN = datetime(2100, 1, 1, 2, 0, tzinfo=UTC)

@@ -16,8 +16,8 @@ import pytest
 import structlog
 
 from backup_agent.core.reasons import PermanentError
-from backup_agent.supervisor.http import CLIENT_SECONDS, MOST_CONNECTIONS, Server, main_pages, probe_pages
-from backup_agent.supervisor.status import Status
+from backup_agent.supervisor.status.http import CLIENT_SECONDS, MOST_CONNECTIONS, HttpServer, main_pages, probe_pages
+from backup_agent.supervisor.status.model import Status
 from tests.agent.live import until
 
 PATIENCE = 0.5
@@ -42,7 +42,7 @@ def _serve() -> Iterator[Serve]:
         ) -> int:
             """Serve the pages of both servers at once."""
             pages = {**main_pages(page, status), **probe_pages(status, lambda: True)}
-            server = Server("http.listen", host, 0, pages, patience=patience)
+            server = HttpServer("http.listen", host, 0, pages, patience=patience)
             server.start()
             stack.callback(server.close)
             return server.port
@@ -143,7 +143,7 @@ def test_a_taken_port_is_named_with_its_setting_alone() -> None:
     with socket.create_server(("127.0.0.1", 0)) as holder:
         port = holder.getsockname()[1]
         with pytest.raises(PermanentError) as refused:
-            Server("http.probes", "127.0.0.1", port, {})
+            HttpServer("http.probes", "127.0.0.1", port, {})
 
     failure = refused.value.failure
     assert failure.error == f"http.probes: cannot listen on 127.0.0.1:{port}: {os.strerror(errno.EADDRINUSE)}"
@@ -152,7 +152,7 @@ def test_a_taken_port_is_named_with_its_setting_alone() -> None:
 
 def test_an_address_that_is_not_of_this_host_is_named_too() -> None:
     with pytest.raises(PermanentError, match=r"http.listen: cannot listen on \[2001:db8::1\]:1: "):
-        Server("http.listen", "2001:db8::1", 1, {})
+        HttpServer("http.listen", "2001:db8::1", 1, {})
 
 
 # Slow clients
@@ -287,7 +287,7 @@ def test_a_server_without_descriptors_serves_again_once_there_are_some(serve: Se
 
 def test_a_server_that_was_never_started_closes_too() -> None:
     before = descriptors()
-    Server("http.listen", "127.0.0.1", 0, {}).close()
+    HttpServer("http.listen", "127.0.0.1", 0, {}).close()
 
     assert descriptors() == before
 

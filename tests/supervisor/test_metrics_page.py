@@ -10,9 +10,9 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from backup_agent.core.reasons import HINTS, Reason
-from backup_agent.supervisor import metrics
-from backup_agent.supervisor.metrics import Metrics
-from backup_agent.supervisor.status import Attempt, Status
+from backup_agent.supervisor.status import metrics
+from backup_agent.supervisor.status.metrics import Metrics
+from backup_agent.supervisor.status.model import Attempt, Status
 from tests.components.prometheus import promtool
 
 DOCS = Path(__file__).parents[2] / "docs"

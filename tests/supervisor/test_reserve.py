@@ -8,25 +8,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backup_agent.supervisor import reserve
-from backup_agent.supervisor.reserve import (
+from backup_agent.supervisor.requests import reserve
+from backup_agent.supervisor.requests.reserve import (
     BLOCK,
     FILES,
     PLENTY,
     WHOLE,
     Reserve,
     Size,
-    Volume,
+    VolumeSpace,
     missing,
     nearly_full,
     size_on,
 )
 
 MIB = 2**20
-LARGE = Volume(size=100 * 2**30, free=50 * 2**30, files=6_000_000, free_files=5_000_000)
+LARGE = VolumeSpace(size=100 * 2**30, free=50 * 2**30, files=6_000_000, free_files=5_000_000)
 
 VOLUMES = st.builds(
-    Volume,
+    VolumeSpace,
     size=st.integers(0, 2**42),
     free=st.integers(0, 2**42),
     files=st.integers(0, 10**7),
@@ -38,14 +38,14 @@ VOLUMES = st.builds(
     ("volume", "size"),
     [
         pytest.param(LARGE, Size(FILES, 512 * 1024), id="64 MiB"),
-        pytest.param(Volume(2 * 2**30, 0), Size(FILES, 512 * 1024), id="2 GiB is large enough"),
-        pytest.param(Volume(2**30, 0), Size(FILES, 256 * 1024), id="1 GiB"),
-        pytest.param(Volume(16 * MIB, 0), Size(128, BLOCK), id="16 MiB"),
-        pytest.param(Volume(16 * MIB, 0, files=80), Size(10, BLOCK), id="few inodes"),
-        pytest.param(Volume(64 * 1024, 0), Size(0, BLOCK), id="too small for any"),
+        pytest.param(VolumeSpace(2 * 2**30, 0), Size(FILES, 512 * 1024), id="2 GiB is large enough"),
+        pytest.param(VolumeSpace(2**30, 0), Size(FILES, 256 * 1024), id="1 GiB"),
+        pytest.param(VolumeSpace(16 * MIB, 0), Size(128, BLOCK), id="16 MiB"),
+        pytest.param(VolumeSpace(16 * MIB, 0, files=80), Size(10, BLOCK), id="few inodes"),
+        pytest.param(VolumeSpace(64 * 1024, 0), Size(0, BLOCK), id="too small for any"),
     ],
 )
-def test_the_size_of_a_reserve_follows_the_volumes(volume: Volume, size: Size) -> None:
+def test_the_size_of_a_reserve_follows_the_volumes(volume: VolumeSpace, size: Size) -> None:
     assert size == size_on(volume)
 
 
@@ -55,19 +55,21 @@ def test_the_size_of_a_reserve_follows_the_volumes(volume: Volume, size: Size) -
         pytest.param(LARGE, 0, FILES, id="all of it"),
         pytest.param(LARGE, 120, 8, id="the rest"),
         pytest.param(LARGE, FILES + 3, 0, id="more than enough"),
-        pytest.param(Volume(100 * 2**30, WHOLE * (1 + PLENTY) - 1), 0, 0, id="nearly full"),
-        pytest.param(Volume(100 * 2**30, WHOLE * (1 + PLENTY)), 0, FILES, id="just enough"),
-        pytest.param(Volume(100 * 2**30, 50 * 2**30, 6_000_000, FILES * (1 + PLENTY) - 1), 0, 0, id="few inodes left"),
+        pytest.param(VolumeSpace(100 * 2**30, WHOLE * (1 + PLENTY) - 1), 0, 0, id="nearly full"),
+        pytest.param(VolumeSpace(100 * 2**30, WHOLE * (1 + PLENTY)), 0, FILES, id="just enough"),
+        pytest.param(
+            VolumeSpace(100 * 2**30, 50 * 2**30, 6_000_000, FILES * (1 + PLENTY) - 1), 0, 0, id="few inodes left"
+        ),
     ],
 )
-def test_it_is_made_only_where_there_is_plenty(volume: Volume, present: int, made: int) -> None:
+def test_it_is_made_only_where_there_is_plenty(volume: VolumeSpace, present: int, made: int) -> None:
     assert made == missing(volume, present)
 
 
 @given(VOLUMES, st.integers(0, 150))
-def test_what_is_made_never_makes_a_volume_nearly_full(volume: Volume, present: int) -> None:
+def test_what_is_made_never_makes_a_volume_nearly_full(volume: VolumeSpace, present: int) -> None:
     made = missing(volume, present)
-    after = Volume(volume.size, volume.free - made * size_on(volume).each, volume.files, volume.free_files - made)
+    after = VolumeSpace(volume.size, volume.free - made * size_on(volume).each, volume.files, volume.free_files - made)
 
     assert not made or not nearly_full(after)
 
@@ -76,12 +78,12 @@ def test_what_is_made_never_makes_a_volume_nearly_full(volume: Volume, present: 
     ("volume", "nearly"),
     [
         (LARGE, False),
-        (Volume(100 * 2**30, WHOLE - 1), True),
-        (Volume(100 * 2**30, WHOLE), False),
-        (Volume(100 * 2**30, 50 * 2**30, 6_000_000, FILES - 1), True),
+        (VolumeSpace(100 * 2**30, WHOLE - 1), True),
+        (VolumeSpace(100 * 2**30, WHOLE), False),
+        (VolumeSpace(100 * 2**30, 50 * 2**30, 6_000_000, FILES - 1), True),
     ],
 )
-def test_nearly_full_is_less_than_the_reserve(volume: Volume, nearly: bool) -> None:
+def test_nearly_full_is_less_than_the_reserve(volume: VolumeSpace, nearly: bool) -> None:
     assert nearly == nearly_full(volume)
 
 
@@ -154,7 +156,7 @@ def test_the_way_is_cleared_on_a_full_volume_only(
     kept = Reserve(tmp_path / "reserve")
     monkeypatch.setattr(reserve, "_volume", lambda _: LARGE)
     kept.make()
-    monkeypatch.setattr(reserve, "_volume", lambda _: Volume(100 * 2**30, free))
+    monkeypatch.setattr(reserve, "_volume", lambda _: VolumeSpace(100 * 2**30, free))
     kept.clear_the_way()
 
     assert left == len(list(kept.folder.iterdir()))

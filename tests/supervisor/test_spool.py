@@ -15,12 +15,12 @@ from typing import Any
 import pytest
 
 from backup_agent import durable
-from backup_agent.core.answers import Answer, State
+from backup_agent.core.artifacts.records import BackupType
 from backup_agent.core.reasons import Failure, PermanentError, Reason
-from backup_agent.core.records import BackupType
-from backup_agent.core.requests import Request
-from backup_agent.supervisor.presence import Presence, presence
-from backup_agent.supervisor.spool import QUIET_SECONDS, Spool, answer_name
+from backup_agent.core.requests.answers import Answer, State
+from backup_agent.core.requests.request import Request
+from backup_agent.supervisor.requests.presence import Presence, presence
+from backup_agent.supervisor.requests.spool import QUIET_SECONDS, Spool, answer_name
 
 NOW = datetime(2026, 11, 23, 2, 0, tzinfo=UTC)
 

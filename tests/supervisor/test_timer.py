@@ -6,9 +6,9 @@ from queue import Empty, SimpleQueue
 import pytest
 import time_machine
 
-from backup_agent.core.cron import Cron
-from backup_agent.core.schedules import Handled, Outcome, Timetable, decide
-from backup_agent.supervisor.timer import StartTrigger, Timer
+from backup_agent.core.requests.cron import Cron
+from backup_agent.core.requests.schedules import DueOutcome, Handled, Timetable, decide
+from backup_agent.supervisor.schedules.timer import StartTrigger, Timer
 
 BERLIN = "Europe/Berlin"
 SELDOM = timedelta(hours=1)
@@ -164,7 +164,7 @@ def test_ringing_and_deciding_together_run_a_night_once_while_the_clock_jumps_ba
             seen = rings.until(in_the_minute_after(target))
             decision = decide(table, handled, seen)
             handled = decision.handled
-            if decision.outcome is Outcome.SUBMIT:
+            if decision.outcome is DueOutcome.SUBMIT:
                 submitted.append(decision.due)
 
     assert submitted == [utc("2026-11-23T02:00"), utc("2026-11-24T02:00")]

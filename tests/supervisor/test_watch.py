@@ -15,7 +15,7 @@ import pytest
 from watchdog.observers import Observer, inotify_c
 from watchdog.observers.api import BaseObserver
 
-from backup_agent.supervisor.watch import Bell
+from backup_agent.supervisor.requests.watch import Bell
 
 HEARD_SECONDS = 5.0
 

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from threading import Event, Lock
 
-from backup_agent.core.parts import Part
+from backup_agent.core.artifacts.parts import Part
 from backup_agent.core.reasons import BackupError, PermanentError, Reason, TransientError
 from backup_agent.stores.part_body import PartBody, Throttle
 from backup_agent.stores.s3.bucket import DENIED, EXISTS, GONE, UNCONDITIONAL, Answer, Bucket, code_of

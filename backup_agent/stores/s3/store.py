@@ -15,9 +15,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from backup_agent.core.parts import whole_digest
+from backup_agent.core.artifacts.parts import whole_digest
+from backup_agent.core.artifacts.records import ArtifactFile
 from backup_agent.core.reasons import PermanentError, Reason, TransientError
-from backup_agent.core.records import ArtifactFile
 from backup_agent.durable import LIMIT
 from backup_agent.stores.keys import is_listed, other_content, parts_of
 from backup_agent.stores.part_body import Throttle

@@ -5,8 +5,8 @@ from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
-from backup_agent.core.parts import Part, composite_digest, cut, part_size, whole_digest
-from backup_agent.core.records import ArtifactFile
+from backup_agent.core.artifacts.parts import Part, composite_digest, cut, part_size, whole_digest
+from backup_agent.core.artifacts.records import ArtifactFile
 from backup_agent.stores.part_body import PartBody, SendingStoppedError
 from backup_agent.stores.source import source_changed
 

@@ -3,7 +3,7 @@
 Python imports `sitecustomize` by itself where this folder is on PYTHONPATH, so the agent needs no hook for its tests. The
 audit events of CPython stand for the steps: each rename, link, write, removal and started process is one.
 
-    CRASH_IN     module whose process is meant: backup_agent (the supervisor), backup_agent.run.backup …
+    CRASH_IN     module whose process is meant: backup_agent (the supervisor), backup_agent.jobs.backup …
     CRASH_AT     number of the change before which it dies, from 0
     CRASH_WHO    self, or all: it and every process of the agent at once
     CRASH_ONCE   a file that is made at the death: where it exists, nothing dies

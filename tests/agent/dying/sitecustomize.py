@@ -3,7 +3,7 @@
 Python imports `sitecustomize` by itself if this folder is on PYTHONPATH, so the agent needs no hook for its tests.
 DYING_ORDERS names the file, a JSON list. An order is carried out `times` times (1 if not given), and then removed:
 
-    {"module": "backup_agent.run.survey", "killed": true}            SIGKILL before the child does anything
+    {"module": "backup_agent.jobs.survey", "killed": true}            SIGKILL before the child does anything
     {"module": …, "killed_in": "summary"}                           SIGKILL in the middle of the line of that event
     {"module": …, "say": ["{", "…"], "code": 1}                     the child writes these lines and exits
     {"module": …, "spawn": 11}                                      starting the child fails with this errno

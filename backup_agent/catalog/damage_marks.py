@@ -1,0 +1,30 @@
+"""Damage marks: which artifacts are no restore points any more, and are continued by nothing (Contents.unsound).
+
+The name of a mark is enough: one that cannot be read, or of a newer schema, still says that something was wrong.
+"""
+
+from datetime import datetime
+from pathlib import Path
+
+from backup_agent import durable
+from backup_agent.core.artifacts.marks import Damage
+from backup_agent.core.artifacts.names import DAMAGE_SUFFIX, damage_key
+from backup_agent.core.reasons import PermanentError, Reason
+from backup_agent.stores.store import Store
+
+
+def damaged(root: Path, set_name: str, database: str) -> frozenset[str]:
+    """Return the keys of the artifacts of one database on the volume that are marked as damaged."""
+    ending = f".backup{DAMAGE_SUFFIX}"
+    marks = (name for name in durable.names(root / set_name / database) if name.endswith(ending))
+    return frozenset(f"{set_name}/{database}/{name.removesuffix(DAMAGE_SUFFIX)}" for name in marks)
+
+
+def mark(store: Store, key: str, *, found: str, file: str | None, now: datetime) -> None:
+    """Mark an artifact as damaged, where it is not yet; a mark is never overwritten."""
+    damage = Damage(key=key, since=now, found=found, file=file)
+    try:
+        store.create(damage_key(key), damage.to_json())
+    except PermanentError as error:
+        if error.failure.reason is not Reason.CHECKSUM_MISMATCH:  # that is: another mark stands there
+            raise

@@ -1,0 +1,1 @@
+"""Artifacts and what is recorded of them: names, records, marks, chains, drift."""

@@ -1,0 +1,177 @@
+"""The record of one artifact: what it is, its checksums, where it came from, why it is FULL or DIFF.
+
+It stands beside the artifact as `….backup.json`, is written last, and never changes. Records are the catalog: all
+the rest (summary, status, metrics) can be made from them again.
+"""
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Annotated, Literal, Self
+from uuid import UUID
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+
+from backup_agent.core.artifacts.names import ARTIFACT, DATABASE, PART, SET, misnamed
+from backup_agent.core.escaping import quoted
+
+LARGEST = 2**20
+"""The most bytes of a record: room for the digests of 13,000 upload parts. What is larger is not the agent's."""
+
+MOST_VALUES = 120_000
+"""The most values of a document, roughly: a free text of 64 KiB may consist of commas."""
+
+_ADDED_LATER = 1024
+"""Bytes that a copy adds to a record: the number of its lease."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+"""An artifact tells no earlier time, and the year 1 has no day before it in zones west of Greenwich."""
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 in lower-case hex")]
+
+
+class TooManyValuesError(ValueError):
+    """A document is small but has too many values: in memory they would take hundreds of times its size."""
+
+
+def few_values(data: bytes, most: int = MOST_VALUES) -> bytes:
+    """Return a JSON document as it is; raise TooManyValuesError if it has more than so many values, roughly.
+
+    Each value takes memory when it is read, and each fault in one more than a kilobyte.
+    """
+    if sum(map(data.count, (b",", b":", b"[", b"{"))) > most:
+        raise TooManyValuesError(f"more than {most} values: it was not read")
+    return data
+
+
+class BackupType(StrEnum):
+    """What is asked for. A record's `type` is FULL or DIFF: AUTO is decided before anything runs."""
+
+    FULL = "FULL"
+    DIFF = "DIFF"
+    AUTO = "AUTO"
+
+
+class Value(BaseModel):
+    """A frozen value that refuses unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+class StoredValue(Value):
+    """A value that is written down for later lives, with its schema."""
+
+    schema_: Literal[1] = Field(default=1, alias="schema")
+
+    def to_json(self) -> bytes:
+        """Return it as it is stored: UTF-8 JSON, two spaces, a newline at the end; the same bytes each time."""
+        return self.model_dump_json(by_alias=True, indent=2).encode() + b"\n"
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Self:
+        """Read a record; raise ValueError if it is not valid, is of a newer schema, or has too many values."""
+        return cls.model_validate_json(few_values(data))
+
+
+class ArtifactFile(Value):
+    """One file of an artifact. An artifact is one file, or a manifest and its numbered parts."""
+
+    name: str
+    size: int = Field(ge=0, description="bytes")
+    sha256: Sha256
+    part_size: int = Field(default=0, ge=0, description="bytes of each upload part but the last; 0: one part")
+    parts: tuple[Sha256, ...] = Field(default=(), description="SHA-256 of each upload part, in order")
+
+
+class Header(Value):
+    """What an artifact's own header says (format: docs/design.md, "The artifact")."""
+
+    magic: str = Field(description="first four bytes: BZV1, BZV2, BZV3, BTV1, BTV2; of the joined parts where split")
+    database: str
+    database_id: UUID = Field(description="Neo4j's internal id, not SHOW DATABASES' databaseID")
+    store_id: str = Field(description="creation time, random, engine, format and version of the store, joined by '-'")
+    taken: AwareDatetime = Field(ge=_EPOCH, description="UTC, whole seconds")
+    lowest: int = Field(description="lowest append index; 0 with highest 0 is an empty differential")
+    highest: int
+    full: bool
+    compressed: bool
+    recovered: bool
+
+    @property
+    def empty(self) -> bool:
+        """Whether this is a differential that holds nothing: a neutral link of its chain."""
+        return not self.full and self.lowest == 0 and self.highest == 0
+
+
+class Record(StoredValue):
+    """The record of one artifact at one place (schema 1)."""
+
+    key: str = Field(description="<set>/<database>/<artifact>")
+    cluster: str
+    set: str
+    database: str
+    type: Literal[BackupType.FULL, BackupType.DIFF]
+    type_reason: str = Field(description="why FULL or DIFF: a word of core.chains.TypeReason")
+    parent: str | None = Field(default=None, description="key of the artifact this differential continues")
+    header: Header
+    files: tuple[ArtifactFile, ...] = Field(min_length=1)
+    raw_size: int | None = Field(default=None, ge=0, description="bytes unpacked, counted in the reading pass")
+    database_id: str | None = Field(default=None, description="databaseID of SHOW DATABASES at the time")
+    request: str = Field(description="id of the request it was taken for")
+    requested_by: str | None = None
+    note: str | None = Field(default=None, description="the request's `reason`, free text")
+    started: AwareDatetime
+    finished: AwareDatetime
+    source: str | None = Field(default=None, description="host:port neo4j-admin said it copied from")
+    server_version: str | None = None
+    admin_version: str | None = None
+    launch: str | None = Field(default=None, description="script or direct")
+    exit_code: int | None = Field(
+        default=None, description="neo4j-admin's; null where the artifact was adopted after a crash"
+    )
+    warnings: tuple[str, ...] = ()
+    fencing: int | None = Field(default=None, description="number of the lease it was published under")
+
+    @model_validator(mode="after")
+    def _belongs_together(self) -> Self:
+        # These names become paths, keys and command lines: each must be the artifact's own.
+        if not SET.fullmatch(self.set):
+            raise ValueError(f"set: {quoted(self.set)} is not the name of a set")
+        if not DATABASE.fullmatch(self.database):
+            raise ValueError(f"database: {quoted(self.database)} is not the name of a database")
+        if self.header.database.lower() != self.database.lower():
+            raise ValueError(f"its header names database {quoted(self.header.database)}, not {quoted(self.database)}")
+        first, *parts = (file.name for file in self.files)
+        if fault := misnamed(first, self.database, self.header.taken):
+            raise ValueError(f"file {fault}")
+        if self.key != f"{self.set}/{self.database}/{first}":
+            raise ValueError(f"key {quoted(self.key)} does not name {self.set}/{self.database}/{first}")
+        for name in parts:
+            if not ((part := PART.fullmatch(name)) and part["manifest"] == first):
+                raise ValueError(f"file {quoted(name)} is no part of {quoted(first)}")
+        if self.parent is not None and not _is_key(self.parent, self.set, self.database):
+            raise ValueError(f"parent {quoted(self.parent)} is no artifact of {self.set}/{self.database}")
+        if self.header.full != (self.type is BackupType.FULL):
+            raise ValueError(f"type {self.type.value} is not what the header says")
+        return self
+
+    def bounded(self) -> Self:
+        """Return the record in a size that can be read back: without digests of upload parts if there are too many.
+
+        A later upload then reads the file once more.
+        """
+        if len(self.to_json()) <= LARGEST - _ADDED_LATER:
+            return self
+        files = tuple(file.model_copy(update={"part_size": 0, "parts": ()}) for file in self.files)
+        return self.model_copy(update={"files": files})
+
+    @property
+    def size(self) -> int:
+        """Bytes of the whole artifact."""
+        return sum(file.size for file in self.files)
+
+
+def _is_key(key: str, set_name: str, database: str) -> bool:
+    """Tell whether a key is that of an artifact of a database in a set."""
+    folder, _, name = key.rpartition("/")
+    named = ARTIFACT.fullmatch(name)
+    return folder == f"{set_name}/{database}" and named is not None and named["database"] == database

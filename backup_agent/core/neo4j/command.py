@@ -1,0 +1,262 @@
+"""How neo4j-admin is called: arguments, environment, configuration and memory, as values.
+
+A newcomer would hand on the whole environment. It holds NEO4J_PASSWORD and cloud keys, and neo4j-admin writes what
+it is given into crash reports: so whatever may be a secret is held back. Options are always written with `=` and the
+database comes last, because the parser's multi-value options swallow the next word (manual, cli).
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from backup_agent.core.artifacts import names
+from backup_agent.core.artifacts.records import BackupType
+from backup_agent.core.capabilities import TABLE, Capabilities, Capability
+from backup_agent.core.reasons import PermanentError, Reason
+
+MIB = 1024 * 1024
+
+SYSTEM = "system"
+
+ADMIN_CLASS = "org.neo4j.cli.AdminTool"
+
+# What the parent's environment does not hand on. Not an allow-list: a script that wraps neo4j-admin may need variables
+# that nobody here has heard of. JAVA_OPTS would win over HEAP_SIZE.
+_HELD_BACK = re.compile(
+    r"AWS_.*|NEO4J_(?:AUTH|USERNAME).*|BACKUP_AGENT_.*|JAVA_OPTS|HEAP_SIZE"
+    r"|.*(?:PASSWORD|PASSWD|SECRET|TOKEN|CREDENTIAL|PRIVATE|ACCESS_?KEY|API_?KEY).*",
+    re.IGNORECASE,
+)
+_HANDED_ON = frozenset({"BACKUP_AGENT_RUN"})
+"""The mark by which a new life of the agent finds what an old one left (backup_agent.processes)."""
+
+_ADDRESS = re.compile(r"(?:[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,252})|\[[0-9A-Fa-f:.]{2,45}(?:%[A-Za-z0-9]+)?\]):[0-9]{1,5}")
+_METADATA = re.compile(r"none|all|users|roles|users=[^\s,=]+(?:,[^\s,=]+)*")
+
+
+class Launch(StrEnum):
+    """How the program is started: its script (two JVMs), its class directly (one JVM), or what works."""
+
+    AUTO = "auto"
+    SCRIPT = "script"
+    DIRECT = "direct"
+
+
+def backup_argv(
+    program: tuple[str, ...],
+    capabilities: Capabilities,
+    *,
+    database: str,
+    backup_type: BackupType,
+    sources: tuple[str, ...],
+    to_path: str,
+    temp_path: str,
+    include_metadata: str = "all",
+    pagecache: int | None = None,
+    additional_config: str | None = None,
+    resolve_addresses: bool = False,
+) -> tuple[str, ...]:
+    """Return the arguments that back up one database.
+
+    `sources` are host:port in the order to try; `pagecache` is in bytes; `resolve_addresses` lets the cluster choose
+    the servers itself, which backups of shards need. Raises PermanentError for what would be refused or misread.
+    """
+    _check_database(database)
+    options = [f"--type={backup_type}", f"--from={_from(sources)}", f"--to-path={to_path}", f"--temp-path={temp_path}"]
+    if database != SYSTEM:  # "cannot be used for backing up the system database" (manual)
+        options.append(f"--include-metadata={_metadata(include_metadata, capabilities)}")
+    if pagecache is not None:
+        options.append(f"--pagecache={size_text(pagecache)}")
+    if additional_config is not None:
+        options.append(f"--additional-config={additional_config}")
+    if resolve_addresses:
+        _need(Capability.REMOTE_ADDRESS_RESOLUTION, capabilities)
+        options.append(f"{Capability.REMOTE_ADDRESS_RESOLUTION}=true")
+    return (*program, "database", "backup", *options, database)
+
+
+def inspect_argv(program: tuple[str, ...], capabilities: Capabilities, path: str) -> tuple[str, ...]:
+    """Return the arguments that print the header of the artifact at `path`, empty differentials included."""
+    _need(Capability.INSPECT, capabilities)
+    # An unknown version may be one that lists file names only without it; the others ignore it.
+    needs_flag = capabilities.version is None or Capability.SHOW_METADATA in capabilities.has
+    options = (Capability.SHOW_METADATA.value,) if needs_flag else ()
+    return (*program, "backup", "inspect", "--empty", *options, path)
+
+
+def direct_argv(java: str, home: str, flags: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the program part of argv for one JVM; java itself expands `lib/*`."""
+    return (java, *flags, "-cp", f"{home}/lib/*", ADMIN_CLASS)
+
+
+def _check_database(database: str) -> None:
+    if not names.DATABASE.fullmatch(database):
+        raise PermanentError(
+            Reason.INVALID_REQUEST,
+            f"database: expected letters, digits, dots and dashes, a letter or digit first (got {database[:80]!r})",
+        )
+
+
+def _from(sources: tuple[str, ...]) -> str:
+    if not sources:
+        raise PermanentError(
+            Reason.SOURCE_UNREACHABLE,
+            "no server is known to copy from",
+            "set neo4j.servers to host:port of the servers' backup listeners",
+        )
+    for source in sources:
+        if not _ADDRESS.fullmatch(source):
+            raise PermanentError(
+                Reason.SOURCE_UNREACHABLE, f"address of a backup listener: expected host:port (got {source[:80]!r})"
+            )
+    return ",".join(sources)
+
+
+def _metadata(include_metadata: str, capabilities: Capabilities) -> str:
+    if not _METADATA.fullmatch(include_metadata):
+        raise PermanentError(
+            Reason.INVALID_REQUEST,
+            f"neo4j.include_metadata: expected all, none, users, roles or users=NAME,... (got {include_metadata!r})",
+        )
+    if include_metadata.startswith("users="):
+        _need(Capability.METADATA_USERS, capabilities)
+    return include_metadata
+
+
+def _need(capability: Capability, capabilities: Capabilities) -> None:
+    if capability not in capabilities.has:
+        since = next(row.since for row in TABLE if row.capability is capability)
+        raise PermanentError(
+            Reason.ADMIN_MISSING,
+            f"{capability} needs neo4j-admin {since} or newer (found {capabilities.version or 'an unknown version'})",
+        )
+
+
+def size_text(size: int) -> str:
+    """Return bytes as Java and Neo4j both read them.
+
+    >>> size_text(64 * 1024 * 1024), size_text(1536 * 1024)
+    ('64m', '1536k')
+    """
+    return f"{size // MIB}m" if size % MIB == 0 else f"{max(1, size // 1024)}k"
+
+
+# What is not the JVM's heap, in a hard limit; measured on 2026.09.0, the hungrier line.
+_AGENT = 80 * MIB  # supervisor (45), the run's own process (30), a little air
+_JVM = 88 * MIB  # metaspace, compiled code, threads: a JVM of 64 MiB heap peaks at 124 to 140
+_LAUNCHER = 128 * MIB  # the script's first JVM, which waits for the second
+_SMALLEST_HEAP, _LARGEST_HEAP = 64 * MIB, 2048 * MIB
+_SMALLEST_PAGECACHE, _LARGEST_PAGECACHE = 8 * MIB, 8192 * MIB
+_STEP = 8 * MIB
+# Below this heap a JVM with one collector thread and one compiler fits where the default does not.
+_SMALL_HEAP = 512 * MIB
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What one neo4j-admin may take, in bytes; None leaves the choice to it."""
+
+    heap: int | None
+    pagecache: int | None
+
+
+def memory(
+    limit: int | None, heap: int | None, pagecache: int | None, *, launch: Launch = Launch.DIRECT, parallel: int = 1
+) -> Memory:
+    """Return heap and page cache under the cgroup's limit; what settings say stands as it is.
+
+    Half of what is left beside agent and JVM is heap; a third of the rest page cache (recovery wants it); what
+    remains is for buffers outside the heap, which grow with it.
+    """
+    if limit is None:
+        return Memory(heap, pagecache)
+    left = (limit - _AGENT) // parallel - _JVM - (_LAUNCHER if launch is not Launch.DIRECT else 0)
+    if heap is None:
+        heap = _between(_SMALLEST_HEAP, left // 2, _LARGEST_HEAP)
+    if pagecache is None:
+        pagecache = _between(_SMALLEST_PAGECACHE, (left - heap) // 3, _LARGEST_PAGECACHE)
+    return Memory(heap, pagecache)
+
+
+def _between(smallest: int, size: int, largest: int) -> int:
+    return max(smallest, min(size - size % _STEP, largest))
+
+
+def jvm_flags(memory: Memory, java: int) -> tuple[str, ...]:
+    """Return the flags of a JVM started directly, for a major version of Java."""
+    flags = [
+        "-XX:+ExitOnOutOfMemoryError",  # else it may linger, neither working nor ending
+        "-XX:-UsePerfData",  # it would write to /tmp, which may be read-only
+        "-Dfile.encoding=UTF-8",
+        "-Dlog4j2.disable.jmx=true",
+        # Without the first the page cache prints a warning; the others stand in the shipped neo4j.conf.
+        "--add-opens=java.base/java.nio=ALL-UNNAMED",
+        "--add-opens=java.base/java.io=ALL-UNNAMED",
+        "--add-opens=java.base/sun.nio.ch=ALL-UNNAMED",
+    ]
+    if java >= 24:  # noqa: PLR2004  JDK 24 began to warn of both on stderr
+        flags += ["--sun-misc-unsafe-memory-access=allow", "--enable-native-access=ALL-UNNAMED"]
+    if memory.heap is not None:
+        flags.append(f"-Xmx{size_text(memory.heap)}")
+        if memory.heap < _SMALL_HEAP:
+            flags += ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
+    return tuple(flags)
+
+
+def environment(
+    parent: Mapping[str, str], *, conf: str, home: str | None = None, heap: int | None = None
+) -> dict[str, str]:
+    """Return the environment of neo4j-admin; `conf` is the run's own configuration folder, `heap` is in bytes."""
+    found = {name: value for name, value in parent.items() if name in _HANDED_ON or not _HELD_BACK.fullmatch(name)}
+    found |= {
+        "TZ": "UTC",  # artifacts' names carry local time
+        "LC_ALL": "C.UTF-8",  # its texts are matched, and file names are bytes of UTF-8
+        "MALLOC_ARENA_MAX": "2",  # glibc's arenas, one per thread, cost a small container tens of MiB
+        "NEO4J_CONF": conf,
+    }
+    if home is not None:
+        found["NEO4J_HOME"] = home
+    if heap is not None:
+        found["HEAP_SIZE"] = size_text(heap)
+    return found
+
+
+@dataclass(frozen=True)
+class BackupTls:
+    """The client side of the servers' dbms.ssl.policy.backup: paths of PEM files."""
+
+    ca_file: str
+    cert_file: str
+    key_file: str
+    verify_hostname: bool = True
+
+
+def conf_lines(conf: str, memory: Memory, backup_tls: BackupTls | None = None) -> tuple[str, ...]:
+    """Return the lines of neo4j.conf in the folder `conf`, which must hold `tls/trusted/` where TLS is used.
+
+    Unknown keys end neo4j-admin with 70, so only what it needs stands here. Certificate and key are named, not
+    copied: the volume never holds a key. (Keys and folders tried with SslPolicyLoader of 5.26.31 and 2026.09.0:
+    a client, too, must have both certificate and key.)
+    """
+    values = {"server.directories.logs": f"{conf}/logs"}  # else $NEO4J_HOME/logs, which may be read-only
+    if memory.pagecache is not None:
+        values["server.memory.pagecache.size"] = size_text(memory.pagecache)
+    if backup_tls is not None:
+        policy = "dbms.ssl.policy.backup"
+        values |= {
+            f"{policy}.enabled": "true",
+            f"{policy}.base_directory": f"{conf}/tls",
+            f"{policy}.trusted_dir": f"{conf}/tls/trusted",
+            f"{policy}.public_certificate": backup_tls.cert_file,
+            f"{policy}.private_key": backup_tls.key_file,
+            f"{policy}.verify_hostname": str(backup_tls.verify_hostname).lower(),
+        }
+    return tuple(f"{key}={_conf_value(key, value)}" for key, value in values.items())
+
+
+def _conf_value(key: str, value: str) -> str:
+    # Neo4j reads a backslash in a path as a slash, and a line's end as the next setting; blanks and # are safe.
+    if value != value.strip() or not value.isprintable() or "\\" in value:
+        raise PermanentError(Reason.INTERNAL, f"{key}: cannot be written into neo4j.conf (got {value!r})")
+    return value

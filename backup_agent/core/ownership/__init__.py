@@ -1,0 +1,1 @@
+"""Whose a place is: its owner and its lease."""

@@ -1,0 +1,105 @@
+"""What a run is told by the supervisor, as one line of JSON on its stdin."""
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import Field
+
+from backup_agent.core.artifacts.records import BackupType, Value
+from backup_agent.core.retention.clock import Shown
+
+
+class BackupTask(Value):
+    """Back up one database."""
+
+    run: str
+    request: str
+    set: str
+    database: str
+    type: BackupType
+    promote: Literal["now", "at_next_full"] = "now"
+    database_id: str | None = None
+    discovery: Literal["bolt", "last_topology", "static"] = "bolt"
+    sources: tuple[str, ...]
+    server_versions: tuple[str, ...] = ()
+    earlier_runs: tuple[str, ...] = ()
+    """Attempts at the same that ended without a verdict: what they finished is adopted."""
+    since: datetime
+    """When the request was accepted: nothing older is adopted."""
+    adopt_only: bool = False
+    """Start nothing, only take over what an earlier attempt has finished."""
+    at_once: int = 1
+    """Backups that may run at the same time, for the estimate of disk space."""
+    destinations: tuple[str, ...] = ()
+    requested_by: str | None = None
+    note: str | None = None
+    hard_links: bool = True
+    settings: dict[str, Any]
+
+
+class CopyTask(Value):
+    """Copy what is owed to one destination, parents first."""
+
+    run: str
+    destination: str
+    sets: tuple[str, ...]
+    """Sets that have copies: the declared ones."""
+    database: str | None = None
+    """One database of the set alone, for a run that has just recorded its artifact."""
+    settings: dict[str, Any]
+
+
+class PruneTask(Value):
+    """Apply retention at one place."""
+
+    run: str
+    place: str
+    """`local` or a destination."""
+    dry_run: bool = False
+    force: bool = False
+    plan: str | None = None
+    """Digest of the plan that somebody has looked at: another is refused."""
+    drop_owed: str | None = None
+    """Destination whose owed copies are given up."""
+    forgotten: dict[str, datetime] = Field(default={})
+    """Databases whose last backups may go too -> when that was said."""
+    seconds: float | None = None
+    """How long to delete at the most: what is left is for the next pass. None: until all is done."""
+    server_clock: Shown | None = None
+    """What the servers' clock showed when Bolt told it last; None where it has not."""
+    settings: dict[str, Any]
+
+
+class VerifyTask(Value):
+    """Read again what stands at one place."""
+
+    run: str
+    place: str
+    """`local` or a destination."""
+    request: str | None = None
+    """Id of the request that asks for it; None for what is read unasked."""
+    artifact: str | None = None
+    """Key of one artifact; without it what is due, unless `database` or `all` is given."""
+    chain: bool = False
+    """Read also everything that the artifact needs."""
+    database: str | None = None
+    """Read every artifact of this database, in each set."""
+    all: bool = False
+    """Read every artifact."""
+    heal: bool = False
+    """Replace what is damaged by a copy that is not."""
+    set_aside: tuple[str, ...] = ()
+    """Artifacts whose reading backups have interrupted too often: they are left out, and told as not read."""
+    open_requests: tuple[str, ...] = ()
+    """Requests whose progress is still needed; that of any other is removed."""
+    seconds: float
+    """How long to go on at the most."""
+    settings: dict[str, Any]
+
+
+class SurveyTask(Value):
+    """Look at the whole volume once, at start."""
+
+    open_runs: tuple[str, ...]
+    """Runs whose staging folder is still wanted: their databases are tried again, and may adopt what lies there."""
+    settings: dict[str, Any]

@@ -1,0 +1,1 @@
+"""Which artifacts are kept, until when, and which are read again next."""

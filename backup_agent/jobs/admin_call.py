@@ -1,0 +1,181 @@
+"""One call of neo4j-admin: which program, with which version, memory and configuration, and what it told."""
+
+import json
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from backup_agent import durable, processes
+from backup_agent.core.artifacts.records import BackupType, Header
+from backup_agent.core.capabilities import Capabilities, Version, other_line
+from backup_agent.core.json_reader import read_json
+from backup_agent.core.neo4j import command
+from backup_agent.core.neo4j.command import BackupTls, Launch
+from backup_agent.core.neo4j.progress import Stage, Transcript, patience
+from backup_agent.core.neo4j.verdict import Completed, did_not_start
+from backup_agent.neo4j_admin import configuration, inspection, process, program
+from backup_agent.neo4j_admin.cgroup import memory_limit
+from backup_agent.neo4j_admin.program import Program
+from backup_agent.settings.model import Neo4j
+
+
+@dataclass(frozen=True)
+class Invocation:
+    """What one call is told."""
+
+    database: str
+    backup_type: BackupType
+    sources: tuple[str, ...]
+    to_path: Path
+    temp_path: Path
+    conf: Path
+    timeout: timedelta
+    stall_timeout: timedelta
+    parallel: int
+    written: Callable[[], tuple[int, int]]
+    """Tells bytes written, and a number that changes with any write."""
+    progress: Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class CallResult:
+    """How one call ended, and what it told."""
+
+    completed: Completed
+    transcript: Transcript
+    launch: str
+    started: datetime
+
+
+@dataclass
+class Admin:
+    """The neo4j-admin of this run."""
+
+    programs: tuple[Program, ...]
+    version: Version | None
+    capabilities: Capabilities
+    settings: Neo4j
+    environ: Mapping[str, str]
+    warnings: tuple[str, ...] = field(default=())
+
+    @classmethod
+    def find(cls, settings: Neo4j, environ: Mapping[str, str], own: Path, cancel: threading.Event) -> "Admin":
+        """Find the program and its version; raise PermanentError (admin_missing) where there is none.
+
+        `own` is the agent's folder on the volume: the version is asked for once in the supervisor's life.
+        """
+        programs = program.find(settings.admin, Launch(settings.launch), environ)
+        version = _version(programs[0], environ, own, cancel)
+        capabilities = Capabilities.of(version)
+        return cls(programs, version, capabilities, settings, environ, capabilities.warnings)
+
+    def differs_from(self, servers: tuple[str, ...]) -> tuple[str, ...]:
+        """Return a warning where the servers are of another version line."""
+        warning = other_line(self.version, servers)
+        return (warning,) if warning else ()
+
+    def back_up(self, invocation: Invocation, *, cancel: threading.Event, enter: Callable[[str], None]) -> CallResult:
+        """Run it: directly where that is possible, by the script where the direct start does not get that far."""
+        for one in self.programs:
+            taken = self._run(one, invocation, cancel, enter)
+            if not did_not_start(taken.completed, taken.transcript):
+                return taken
+        return taken
+
+    def inspect(self, artifact: Path, magic: str, conf: Path, cancel: threading.Event) -> Header:
+        """Ask neo4j-admin for the header of an artifact whose format is unknown here; raise BackupError."""
+        one = self.programs[-1]
+        memory = command.memory(memory_limit(), self.settings.heap, self.settings.pagecache, launch=one.launch)
+        env = command.environment(self.environ, conf=str(conf), home=one.home, heap=memory.heap)
+        return inspection.inspect(artifact, magic, one, self.capabilities, memory, env=env, cancel=cancel)
+
+    def _run(
+        self, one: Program, invocation: Invocation, cancel: threading.Event, enter: Callable[[str], None]
+    ) -> CallResult:
+        memory = command.memory(
+            memory_limit(),
+            self.settings.heap,
+            self.settings.pagecache,
+            launch=one.launch,
+            parallel=invocation.parallel,
+        )
+        configuration.write(invocation.conf, memory, self._tls())
+        told = Transcript()
+
+        def on_line(line: str) -> None:
+            nonlocal told
+            told = told.after(line)
+            enter(told.stage.value)
+
+        def written() -> int:
+            count, changed = invocation.written()
+            invocation.progress(count)
+            return changed
+
+        argv = command.backup_argv(
+            one.argv(memory),
+            self.capabilities,
+            database=invocation.database,
+            backup_type=invocation.backup_type,
+            sources=invocation.sources,
+            to_path=str(invocation.to_path),
+            temp_path=str(invocation.temp_path),
+            include_metadata=self.settings.include_metadata,
+            pagecache=memory.pagecache,
+            additional_config=str(self.settings.additional_config) if self.settings.additional_config else None,
+        )
+        enter(Stage.CONNECTING.value)
+        started = datetime.now(UTC)
+        completed = process.run(
+            argv,
+            env=command.environment(self.environ, conf=str(invocation.conf), home=one.home, heap=memory.heap),
+            cwd=invocation.temp_path.parent,
+            timeout=invocation.timeout,
+            cancel=cancel,
+            stall=lambda: patience(told.stage, invocation.stall_timeout),
+            on_line=on_line,
+            measure=written,
+            pass_fds=_lock(self.environ),
+        )
+        return CallResult(completed, told, one.launch.value, started)
+
+    def _tls(self) -> BackupTls | None:
+        given = self.settings.backup_tls
+        if given is None:
+            return None
+        return BackupTls(
+            ca_file=str(given.ca_file),
+            cert_file=str(given.cert_file),
+            key_file=str(given.key_file),
+            verify_hostname=given.verify_hostname,
+        )
+
+
+def _lock(environ: Mapping[str, str]) -> tuple[int, ...]:
+    descriptor = environ.get(processes.LOCK_DESCRIPTOR)
+    return (int(descriptor),) if descriptor else ()
+
+
+def _version(one: Program, environ: Mapping[str, str], own: Path, cancel: threading.Event) -> Version | None:
+    """Return the version, as it was told before in this life of the supervisor, or by asking."""
+    if one.version is not None:
+        return one.version
+    facts = Path(one.path).stat()
+    key = [one.path, facts.st_ino, facts.st_size, facts.st_ctime_ns, environ.get(processes.MARK)]
+    cache = own / "neo4j-admin.json"
+    try:
+        kept = read_json(durable.read(cache))
+        if kept["program"] == key:
+            return Version.parse(kept["version"])
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    env = command.environment(environ, conf=str(own), home=one.home)
+    version = program.version(one, env=env, cwd=own, cancel=cancel)
+    if version is not None:
+        with suppress(OSError):  # it is asked again
+            own.mkdir(exist_ok=True)
+            durable.write(cache, json.dumps({"program": key, "version": str(version)}).encode(), sync=False)
+    return version

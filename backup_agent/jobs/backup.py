@@ -1,0 +1,515 @@
+"""One run, top to bottom: `back_up` is what the product promises.
+
+It is a child process of one database's one attempt. Nothing is reported as succeeded that was not read back, and
+nothing is recorded that is not durable: data first, record second.
+"""
+
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+
+from backup_agent import durable, quoting
+from backup_agent.artifact.reading import Reading
+from backup_agent.catalog.contents import Contents, of_database
+from backup_agent.catalog.copy_notes import CopyNotes
+from backup_agent.catalog.index import index_of
+from backup_agent.catalog.journal import Journal
+from backup_agent.catalog.places import this_volume
+from backup_agent.catalog.space import space
+from backup_agent.catalog.volume_records import Recorded, parse
+from backup_agent.core.artifacts.chains import ChainLimits, TypeDecision, TypeReason, decide, live_chain, parent_of
+from backup_agent.core.artifacts.entries import Entry
+from backup_agent.core.artifacts.names import record_key
+from backup_agent.core.artifacts.records import LARGEST as LARGEST_RECORD
+from backup_agent.core.artifacts.records import BackupType, Record
+from backup_agent.core.capabilities import newest
+from backup_agent.core.neo4j.verdict import NextStep as Judged
+from backup_agent.core.neo4j.verdict import Verdict, judge
+from backup_agent.core.reasons import BackupError, Failure, PermanentError, Reason
+from backup_agent.core.requests.answers import DatabaseResult, Execution, Outcome
+from backup_agent.core.requests.tasks import BackupTask, CopyTask
+from backup_agent.jobs import copy
+from backup_agent.jobs.admin_call import Admin, CallResult, Invocation
+from backup_agent.jobs.event_writer import EventWriter, cancel_on_sigterm, first_line, hold_lifeline
+from backup_agent.jobs.new_artifacts import Looked, Looking
+from backup_agent.jobs.stages import Stages
+from backup_agent.jobs.staging import Staging, found, left_since, put_aside
+from backup_agent.jobs.summaries import tell_summary
+from backup_agent.settings.model import VOLUME, Settings
+from backup_agent.stores.local import LocalStore
+
+
+@dataclass
+class BackupRun:
+    """What one run works with."""
+
+    task: BackupTask
+    settings: Settings
+    teller: EventWriter
+    cancel: threading.Event
+    execution: Execution = field(default_factory=Execution)
+    adopted: bool = False
+    """Whether an earlier attempt finished the artifact."""
+    copy_failures: dict[str, Failure] = field(default_factory=dict)
+    broken: dict[str, str] = field(default_factory=dict)
+    """Why the live chain is not continued: what of it is no restore point, or behind a hole, and what is wrong."""
+
+    def __post_init__(self) -> None:
+        """Derive the places."""
+        self.root = self.settings.storage.root
+        self.stages = Stages(self.teller)
+        self.store = LocalStore(self.root)
+        self.staging = self.staging_of(self.task.run)
+
+    def staging_of(self, run: str) -> Staging:
+        """Return the staging folders of an attempt of this task."""
+        return Staging(self.root, run, self.task.set, self.task.database, in_place=not self.task.hard_links)
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """An artifact that passed the verdict, with what is needed to record it."""
+
+    path: Path
+    reading: Reading
+    decision: TypeDecision
+    warnings: tuple[str, ...]
+    taken: CallResult | None = None
+    adopted: bool = False
+
+
+def back_up(run: BackupRun) -> DatabaseResult:
+    """Back up one database: the promise of the product, in the order in which it is kept.
+
+    Raise BackupError where no verified artifact comes of it.
+    """
+    run.stages.enter("plan")
+    standing = of_database(run.store, index_of(VOLUME, run.settings), run.task.set, run.task.database)
+    record = recorded_before(run, standing)
+    if record is None:
+        recorded = restorable(run, standing)
+        judged = adopt(run, recorded)
+        if judged is None:
+            judged = take(run, recorded)
+        run.stages.enter("publish")
+        record = publish(run, judged, recorded)
+    clear(run)
+    if run.task.destinations:
+        run.stages.enter("upload")
+    copies = copy_to_all(run, record)
+    return result(run, record, copies)
+
+
+def recorded_before(run: BackupRun, standing: Contents) -> Record | None:
+    """Return the record an earlier attempt has written: the backup is done, only its answer was lost.
+
+    The time tells it from last month's under the same id: the spool forgets ids, records do not.
+    """
+    for entry in standing.entries.values():
+        if entry.finished >= run.task.since:
+            record = _read(run, entry)
+            if record is not None and record.request == run.task.request:
+                run.adopted = True
+                return record
+    return None
+
+
+def restorable(run: BackupRun, standing: Contents) -> Recorded:
+    """Return what a backup goes by: the live chain as far as it is sound, and the newest artifact of each type.
+
+    What is damaged, or not there, is left out, and nothing is built on it. Of all the others the index is enough.
+    """
+    entries, unsound = standing.entries.values(), standing.unsound
+    live = live_chain(entries)
+    run.broken = {one.key: unsound[one.key] for one in live.records if one.key in unsound} if live else {}
+    sound = sorted((one for one in entries if one.key not in unsound), key=lambda one: (one.taken, one.key))
+    chain = live_chain(sound)
+    if chain is not None and chain.hole is not None:
+        run.broken[chain.hole.record.key] = str(chain.hole)
+    wanted = {one.key: one for one in chain.records} if chain else {}
+    wanted |= {one.key: one for one in {entry.full: entry for entry in sound}.values()}
+    records = []
+    for entry in sorted(wanted.values(), key=lambda one: (one.taken, one.key)):
+        record = _read(run, entry)
+        if record is not None:
+            records.append(record)
+        else:
+            run.broken[entry.key] = "its record cannot be read, or is another than before"
+    for key, fault in run.broken.items():
+        run.teller.tell("warning", text="chain not continued", because=f"{key}: {fault}")
+    return Recorded(tuple(records))
+
+
+def _read(run: BackupRun, entry: Entry) -> Record | None:
+    """Return the record of an entry, where it is still the one that the entry was made of."""
+    try:
+        record = parse(run.store.read(record_key(entry.key), LARGEST_RECORD), entry.key)
+    except (ValueError, PermanentError):
+        return None
+    return record if Entry.of(record) == entry else None
+
+
+def adopt(run: BackupRun, recorded: Recorded) -> Judgement | None:
+    """Return the artifact that an earlier attempt finished and could not record; put half ones aside."""
+    for earlier in run.task.earlier_runs:
+        staging = run.staging_of(earlier)
+        for path in found(staging.target, staging.chain):
+            run.stages.enter("adopt")
+            judged = _adopted(run, path, recorded)
+            if judged is not None:
+                run.adopted = True
+                return judged
+    _put_left_aside(run)
+    if run.task.adopt_only:
+        raise PermanentError(
+            Reason.INTERRUPTED,
+            f"{len(run.task.earlier_runs)} attempts ended without a verdict: all processes were killed at once",
+        )
+    return None
+
+
+def _adopted(run: BackupRun, path: Path, recorded: Recorded) -> Judgement | None:
+    one = _looking(run, recorded, None).at(path)
+    header = one.found.header
+    if one.reading is None or header is None or header.database != run.task.database.lower():
+        return None
+    if header.taken < run.task.since.replace(microsecond=0) or (not header.full and one.found.chain_break):
+        return None
+    decision = _decide(run, recorded)
+    if header.full and decision.type is not BackupType.FULL:
+        decision = TypeDecision(BackupType.FULL, TypeReason.DIFF_FAILED)
+    elif not header.full and decision.type is not BackupType.DIFF:
+        decision = TypeDecision(BackupType.DIFF, TypeReason.CHAIN_CONTINUES)
+    return Judgement(path, one.reading, decision, one.found.warnings, adopted=True)
+
+
+def take(run: BackupRun, recorded: Recorded) -> Judgement:
+    """Run neo4j-admin until there is an artifact that passes the verdict: once, or a FULL after a failed DIFF."""
+    decision = _decide(run, recorded)
+    admin = Admin.find(run.settings.neo4j, os.environ, run.root / ".agent", run.cancel)
+    run.execution = Execution(admin_version=str(admin.version) if admin.version else None)
+    if not run.task.sources:
+        raise PermanentError(
+            Reason.SOURCE_UNREACHABLE,
+            f"no server is known that could serve a backup of {run.task.database}",
+            "Bolt has not answered yet: check neo4j.uri, or name the servers in neo4j.servers",
+        )
+    while True:
+        check_space(run, recorded, decision.type)
+        _await_a_second_of_its_own(run, recorded)
+        chain = live_chain(recorded.records) if decision.type is BackupType.DIFF else None
+        try:
+            run.staging.prepare(chain.records if chain else ())
+        except PermissionError as error:
+            if chain is None:
+                raise
+            decision = _after_no_link(run, error)
+            continue
+        taken = admin.back_up(_invocation(run, decision), cancel=run.cancel, enter=run.stages.enter)
+        run.execution = Execution(
+            admin_version=run.execution.admin_version,
+            launch=taken.launch,
+            exit_code=taken.completed.exit_code,
+            source=taken.transcript.server,
+        )
+        run.stages.enter("verify")
+        looking = _looking(run, recorded, admin)
+        looked = [looking.at(path) for path in run.staging.new()]
+        verdict = judge(
+            taken.completed,
+            taken.transcript,
+            tuple(one.found for one in looked),
+            database=run.task.database,
+            asked=decision.type,
+        )
+        judged = next((one for one in looked if verdict.artifact is one.found), None)
+        if judged is not None and judged.reading is not None:
+            if run.staging.in_place:
+                _put_aside(run, but=judged.path)
+            warnings = (*admin.warnings, *admin.differs_from(run.task.server_versions), *verdict.warnings)
+            return Judgement(judged.path, judged.reading, _as_taken(decision, judged.reading), warnings, taken)
+        if verdict.failure is not None and verdict.failure.reason is Reason.DISK_FULL:
+            _discard(run)
+        else:
+            _put_aside(run)
+        decision = _after_failure(run, verdict, looked)
+
+
+def _await_a_second_of_its_own(run: BackupRun, recorded: Recorded) -> None:
+    """Wait until the newest artifact's second has passed: artifacts are named by the second, and never overwritten."""
+    last = max((record.header.taken for record in recorded.records), default=None)
+    now = datetime.now(UTC)
+    if last is not None and last <= now < last + timedelta(seconds=1):
+        run.cancel.wait((last + timedelta(seconds=1) - now).total_seconds())
+
+
+def _decide(run: BackupRun, recorded: Recorded) -> TypeDecision:
+    task, limits = run.task, run.settings.chain
+    return decide(
+        task.type,
+        live_chain(recorded.records),
+        database_id=task.database_id,
+        version=newest(task.server_versions),
+        limits=ChainLimits(limits.max_links, limits.max_age, limits.max_diff_share),
+        now=datetime.now(UTC),
+        broken=bool(run.broken),
+    )
+
+
+def _after_failure(run: BackupRun, verdict: Verdict, looked: list[Looked]) -> TypeDecision:
+    """Return the FULL that follows a differential that cannot be had; raise the failure of anything else."""
+    failure = verdict.failure or Failure(Reason.INTERNAL, "no verdict")
+    if verdict.outcome is not Judged.NEEDS_FULL:
+        raise PermanentError(failure.reason, failure.error, failure.hint)
+    if run.task.promote == "at_next_full":
+        hint = "the schedule says `promote: at_next_full`: the next FULL begins a new chain"
+        raise PermanentError(failure.reason, failure.error, hint)
+    run.teller.tell("warning", text="differential not taken", because=failure.error.splitlines()[0])
+    objection = next((one.objection for one in looked if one.objection), None)
+    return TypeDecision(BackupType.FULL, objection.reason if objection else TypeReason.DIFF_FAILED)
+
+
+def _after_no_link(run: BackupRun, error: PermissionError) -> TypeDecision:
+    """Return the FULL that follows a differential whose chain cannot be staged by links."""
+    text = (
+        f"{error.filename}: it cannot be linked by uid {os.getuid()}: it belongs to another user, and the agent's "
+        "group may not write it"
+    )
+    if run.task.promote == "at_next_full":
+        raise PermanentError(Reason.CHAIN_BROKEN, text, "chmod g+rw it, as its owner or root, or take a FULL")
+    run.teller.tell("warning", text="differential not taken", because=text)
+    return TypeDecision(BackupType.FULL, TypeReason.DIFF_FAILED)
+
+
+def _as_taken(decision: TypeDecision, reading: Reading) -> TypeDecision:
+    """Return the decision as it came out: neo4j-admin may take a full where a differential was asked for."""
+    if decision.type is BackupType.DIFF and reading.header.full:
+        return replace(decision, type=BackupType.FULL, reason=TypeReason.DIFF_FAILED)
+    return decision
+
+
+def _invocation(run: BackupRun, decision: TypeDecision) -> Invocation:
+    return Invocation(
+        database=run.task.database,
+        backup_type=decision.type,
+        sources=run.task.sources,
+        to_path=run.staging.target,
+        temp_path=run.staging.temp,
+        conf=run.staging.conf,
+        timeout=run.settings.limits.run_timeout,
+        stall_timeout=run.settings.limits.stall_timeout,
+        parallel=run.settings.limits.parallel,
+        written=run.staging.size,
+        progress=run.teller.progress,
+    )
+
+
+def _looking(run: BackupRun, recorded: Recorded, admin: Admin | None) -> Looking:
+    return Looking(
+        chain=live_chain(recorded.records),
+        admin_version=run.execution.admin_version,
+        cut=bool(run.task.destinations),
+        progress=_counted(run.teller),
+        ask_admin=partial(admin.inspect, conf=run.staging.conf, cancel=run.cancel) if admin else None,
+    )
+
+
+def _counted(teller: EventWriter) -> Callable[[int], None]:
+    done = 0
+
+    def count(more: int) -> None:
+        nonlocal done
+        done += more
+        teller.progress(done)
+
+    return count
+
+
+def check_space(run: BackupRun, recorded: Recorded, type_: BackupType) -> None:
+    """Refuse early where the volume cannot hold what is coming, by the size of the last artifact of its type.
+
+    The raw size stands for neo4j-admin's staging. Where no size is known nothing is refused.
+    """
+    last = next((record for record in reversed(recorded.records) if record.type is type_), None)
+    if last is None:
+        return
+    need = (last.size + (last.raw_size or 0)) * run.task.at_once
+    free = space(run.root).free
+    if free < need:
+        raise PermanentError(
+            Reason.DISK_FULL,
+            f"{run.root}: {free} bytes free, about {need} needed: the last {type_.value} of {run.task.database} had "
+            f"{last.size}, unpacked {last.raw_size or 'unknown'}, and {run.task.at_once} may run at once",
+        )
+
+
+def publish(run: BackupRun, judged: Judgement, recorded: Recorded) -> Record:
+    """Link the artifact into its chain's folder, then record it: data first, record second (invariant 1)."""
+    record = _record(run, judged, recorded).bounded()
+    keys = tuple(f"{record.set}/{record.database}/{file.name}" for file in record.files)
+    journal = Journal(run.root, VOLUME, VOLUME)
+    journal.begin_publishing(run.store, record.key, keys, datetime.now(UTC))
+    for key, file in zip(keys, record.files, strict=True):
+        run.store.put_artifact(key, judged.path.parent / file.name, file, lambda _count: None)
+    run.store.create(record.key + ".json", record.to_json())
+    journal.done(record.key)
+    run.teller.tell("stored", place="volume", type=record.type.value, bytes=record.size)
+    return record
+
+
+def _record(run: BackupRun, judged: Judgement, recorded: Recorded) -> Record:
+    task, header, taken = run.task, judged.reading.header, judged.taken
+    admin_version = run.execution.admin_version
+    parent = None if header.full else parent_of(header, recorded.records, admin_version)
+    return Record(
+        key=f"{task.set}/{task.database}/{judged.path.name}",
+        cluster=run.settings.cluster,
+        set=task.set,
+        database=task.database,
+        type=BackupType.FULL if header.full else BackupType.DIFF,
+        type_reason=judged.decision.reason.value,
+        parent=parent.key if parent else None,
+        header=header,
+        files=judged.reading.files,
+        raw_size=judged.reading.raw_size or None,
+        database_id=task.database_id,
+        request=task.request,
+        requested_by=task.requested_by,
+        note=task.note,
+        started=task.since if judged.adopted else (taken.started if taken else task.since),
+        finished=datetime.now(UTC),
+        source=taken.transcript.server if taken else None,
+        server_version=newest(task.server_versions),
+        admin_version=admin_version,
+        launch=taken.launch if taken else None,
+        exit_code=taken.completed.exit_code if taken else None,
+        warnings=judged.warnings,
+    )
+
+
+def _put_aside(run: BackupRun, *, but: Path | None = None) -> None:
+    for name in run.staging.put_aside(datetime.now(UTC), but=but):
+        run.teller.tell("aside", run=run.task.run, name=name)
+
+
+def _discard(run: BackupRun) -> None:
+    """Remove what filled the volume: put aside, it would leave no room for any other backup."""
+    for name in run.staging.discard():
+        run.teller.tell("warning", text="unfinished artifact removed", because=f"{name}: the volume is full")
+
+
+def clear(run: BackupRun) -> None:
+    """Remove the staging folders of this task, once what was good in them is recorded."""
+    for name in (*run.task.earlier_runs, run.task.run):
+        staging = run.staging_of(name)
+        if staging.folder.exists() and not staging.in_place:
+            half = [path for path in found(staging.target, staging.chain) if path.exists()]
+            for path in half:
+                run.teller.tell("aside", run=name, name=path.name)
+            if half:
+                Staging(run.root, name, run.task.set, run.task.database).put_aside(datetime.now(UTC))
+        staging.remove()
+    _put_left_aside(run)
+
+
+def _put_left_aside(run: BackupRun) -> None:
+    """Put aside what this task's attempts left in the chain's own folder, where they must work in place.
+
+    The next call of neo4j-admin would look for its parent there, in half an artifact too. Names tell the agent's own
+    by their time: what was there before the request came may be anybody's.
+    """
+    if run.task.hard_links:
+        return
+    for name in put_aside(run.root, run.task.run, left_since(run.staging.chain, run.task.since), datetime.now(UTC)):
+        run.teller.tell("aside", run=run.task.run, name=name)
+
+
+def copy_to_all(run: BackupRun, record: Record) -> dict[str, str]:
+    """Copy what this database owes to each destination, in a child of its own; return what became of this artifact.
+
+    A failure may be about an older artifact, which does not hold this one back.
+    """
+    copies: dict[str, str] = {}
+    for destination in run.task.destinations:
+        task = CopyTask(
+            run=run.task.run,
+            destination=destination,
+            sets=(run.task.set,),
+            database=run.task.database,
+            settings=run.task.settings,
+        )
+        failure = copy.in_child(task, run.root, run.teller, run.cancel, stall=run.settings.limits.stall_timeout)
+        notes = CopyNotes(run.root, destination, run.settings.storage.destinations[destination].identity)
+        copies[destination] = "stored" if failure is None or notes.has(record.key) else "owed"
+        if failure is not None:
+            run.copy_failures[destination] = failure
+    return copies
+
+
+def result(run: BackupRun, record: Record, copies: dict[str, str]) -> DatabaseResult:
+    """Return the answer's part for this database."""
+    own = {name: failure for name, failure in run.copy_failures.items() if copies[name] == "owed"}
+    owed = tuple(f"copy to {name} is owed: {failure.error}" for name, failure in own.items())
+    hints = tuple(f"{name}: {failure.advice}" for name, failure in own.items())
+    foreign = this_volume(run.settings).foreign
+    unowned = (f"nothing is deleted, and nothing copied from here: {foreign.error}",) if foreign else ()
+    warnings = (*record.warnings, *owed, *unowned)
+    return DatabaseResult(
+        outcome=Outcome.SUCCEEDED_WITH_WARNINGS if warnings else Outcome.SUCCEEDED,
+        type=record.type.value,
+        type_reason=record.type_reason,
+        artifact=record.key,
+        size=record.size,
+        sha256={file.name: file.sha256 for file in record.files},
+        copies=copies,
+        adopted=run.adopted,
+        stages=run.stages.seconds(),
+        warnings=warnings,
+        reason=Reason.COPIES_OWED if owed else None,
+        hint="; ".join((Failure(Reason.COPIES_OWED, "").advice, *hints)) if owed else None,
+    )
+
+
+def main() -> None:
+    """Run as a child: the task on stdin, events on stdout, the result the last of them."""
+    quoting.guard_stderr()
+    task = BackupTask.model_validate_json(first_line())
+    hold_lifeline()
+    run = BackupRun(task, Settings.model_validate(task.settings), EventWriter(), cancel_on_sigterm())
+    try:
+        outcome = back_up(run)
+    except BackupError as error:
+        outcome = _failed(run, error.failure)
+    except OSError as error:
+        reason = Reason.DISK_FULL if durable.is_full(error) else Reason.INTERNAL
+        outcome = _failed(run, Failure(reason, f"{error.filename or run.root}: {error.strerror}"))
+    except Exception as error:
+        outcome = _failed(run, Failure(Reason.INTERNAL, quoting.shown(error)))
+        raise
+    finally:
+        tell_summary(run.task.set, run.task.database, run.settings, run.teller)
+        run.teller.tell(
+            "result",
+            result=outcome.model_dump(mode="json"),
+            execution=run.execution.model_dump(mode="json"),
+            copy_failures={
+                name: {"reason": one.reason, "error": one.error, "hint": one.hint}
+                for name, one in run.copy_failures.items()
+            },
+        )
+
+
+def _failed(run: BackupRun, failure: Failure) -> DatabaseResult:
+    try:
+        clear(run)
+    except OSError as error:
+        run.teller.tell("warning", text="staging not cleared", because=f"{error.filename}: {error.strerror}")
+    return DatabaseResult(stages=run.stages.seconds()).failed(failure, datetime.now(UTC))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,371 @@
+"""Copying what is owed to one destination: a child, since boto3 must never be in memory beside a JVM.
+
+Copies go parents first, and a record is written at a destination only if everything that its point needs is there,
+records and files. The destination is asked for that, before the first byte is sent and again before the record is
+written: notes are not enough, since others can delete there. What is missing is copied first. If it cannot be copied,
+the differential is not published, and stays owed. The destination is held (run.places) from the first copy to the last,
+and its lease is checked while an artifact is sent and before each record: an agent that has lost the lease ends its
+upload and writes no record.
+"""
+
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from backup_agent import durable, quoting
+from backup_agent.catalog import volume_records
+from backup_agent.catalog.contents import of_database
+from backup_agent.catalog.copy_notes import CopyNotes
+from backup_agent.catalog.index import index_of
+from backup_agent.catalog.journal import Journal
+from backup_agent.catalog.places import hold_place, open_place
+from backup_agent.catalog.tenure import Held
+from backup_agent.core.artifacts.chains import Ancestry, everything_needed
+from backup_agent.core.artifacts.entries import Entry
+from backup_agent.core.artifacts.names import record_key
+from backup_agent.core.artifacts.records import LARGEST, Record
+from backup_agent.core.json_reader import read_json
+from backup_agent.core.neo4j.verdict import EndedBy
+from backup_agent.core.reasons import ABOUT_ONE_ARTIFACT, BackupError, Failure, PermanentError, Reason, TransientError
+from backup_agent.core.requests.tasks import CopyTask
+from backup_agent.jobs.event_writer import EventWriter, first_line, hold_lifeline
+from backup_agent.neo4j_admin import process
+from backup_agent.processes import LOCK_DESCRIPTOR
+from backup_agent.settings.model import VOLUME, Settings
+from backup_agent.stores.local import LocalStore
+from backup_agent.stores.store import Store, TooLargeError
+
+TASK = "BACKUP_AGENT_COPY"
+"""Holds the task where a run starts the copy: a program that a run starts has no stdin. Nothing in it is secret."""
+
+LONGEST = timedelta(days=7)
+
+
+class Copying:
+    """One pass over what is owed to one destination."""
+
+    def __init__(self, task: CopyTask, settings: Settings, store: Store, teller: EventWriter) -> None:
+        """`store` is the destination."""
+        self._task = task
+        self._root = settings.storage.root
+        identity = settings.storage.destinations[task.destination].identity
+        self._notes = CopyNotes(self._root, task.destination, identity)
+        self._journal = Journal(self._root, task.destination, identity)
+        self._store = store
+        self._teller = teller
+        self._settings = settings
+        self._seen: set[str] = set()
+        """Artifacts whose record stands there, as this pass saw it."""
+        self.copied = 0
+
+    def copy_all(self) -> Failure | None:
+        """Copy everything owed; return the first failure. One database's failure does not stop the others.
+
+        The destination is asked for nothing where nothing is owed.
+        """
+        first: Failure | None = None
+        held: Held | None = None
+        with ExitStack() as stack:
+            for entries in self._databases():
+                if held is None and first is None and self._notes.owed(entries):
+                    try:
+                        held = stack.enter_context(hold_place(self._task.destination, self._settings, self._store))
+                        for notice in held.notices:
+                            self._teller.tell("warning", text="destination held", because=notice)
+                    except BackupError as error:
+                        first = error.failure
+                if held is not None:
+                    failure = self._copy_database(entries, held)
+                    first = first or failure
+                self._tell_owed(entries)
+        return first
+
+    def _tell_owed(self, entries: tuple[Entry, ...]) -> None:
+        one, owed = entries[0], len(self._notes.owed(entries))
+        self._teller.tell("owed", set=one.set, database=one.database, destination=self._task.destination, owed=owed)
+
+    def _databases(self) -> Iterator[tuple[Entry, ...]]:
+        """Yield what is recorded of each database on the volume, by the index: a record may tell thousands of parts."""
+        volume, index = LocalStore(self._root, VOLUME), index_of(VOLUME, self._settings)
+        for set_name, database in volume_records.databases(self._root):
+            if set_name in self._task.sets and self._task.database in (None, database):
+                standing = of_database(volume, index, set_name, database)
+                if standing.entries:
+                    yield tuple(standing.entries.values())
+
+    def _copy_database(self, entries: tuple[Entry, ...], held: Held) -> Failure | None:
+        """Copy what one database owes; return the first failure.
+
+        A failure that is about one artifact holds back only what needs that artifact.
+        """
+        chain = _Needs(entries, self._store)
+        there = _Folder(self._store, entries[0].set, entries[0].database)
+        first: Failure | None = None
+        failed: set[str] = set()
+        for entry in self._notes.owed(entries):
+            key = entry.key
+            if not failed.isdisjoint(chain.of(entry)):
+                failed.add(key)
+                continue
+            try:
+                for key in (*self._lacking(entry, chain, there), entry.key):
+                    self._copy(self._recorded(key), chain, there, held)
+            except BackupError as error:
+                first = first or error.failure
+                failed |= {key, entry.key}
+                if error.failure.reason not in ABOUT_ONE_ARTIFACT:
+                    return first
+                self._teller.tell("warning", text="copy not made", because=f"{entry.key}: {error.failure.error}")
+            except OSError as error:
+                return first or Failure(Reason.INTERNAL, f"{entry.key}: {error.filename}: {error.strerror}")
+        return first
+
+    def _lacking(self, entry: Entry, chain: "_Needs", there: "_Folder") -> tuple[str, ...]:
+        """Return what an artifact needs and the destination lacks or has in part, parents first; it is owed again.
+
+        Raise PermanentError if something that is lacking is no longer on the volume, so that it cannot be copied.
+        """
+        lacking: list[str] = []
+        for key in chain.of(entry):
+            if key in self._seen:
+                continue
+            found = there.fault(self._needed_record(key, entry))
+            if found is None:
+                continue
+            if not (self._root / record_key(key)).exists():
+                raise self._gap(entry, key, "it is no longer on the volume")
+            self._notes.strike(key)
+            self._teller.tell("warning", text="copied again", because=f"{key}: {found}, and {entry.key} needs it")
+            lacking.append(key)
+        return tuple(lacking)
+
+    def _needed_record(self, key: str, entry: Entry) -> Record:
+        """Return the record of what an artifact needs, from the volume, else from the destination."""
+        if (self._root / record_key(key)).exists():
+            return self._recorded(key)
+        try:
+            seen = self._store.look(record_key(key), LARGEST)
+            if seen is None:
+                raise self._gap(entry, key, "it is neither on the volume nor there")
+            return volume_records.parse(seen.content, key)
+        except (TooLargeError, ValueError) as error:
+            raise self._gap(entry, key, f"its record there cannot be read: {error}") from error
+
+    def _gap(self, entry: Entry, key: str, why: str) -> PermanentError:
+        return PermanentError(
+            Reason.CHAIN_BROKEN,
+            f"{self._task.destination}: {entry.key} is not copied: it needs {key}, which is not whole there, and {why}",
+            "take a FULL, which starts a new chain there; `backup-agent prune --dry-run --force --drop-owed "
+            f"{self._task.destination}` shows how to give up on what cannot be copied",
+        )
+
+    def _recorded(self, key: str) -> Record:
+        """Return the record on the volume."""
+        try:
+            return volume_records.parse(durable.read(self._root / record_key(key), LARGEST), key)
+        except ValueError as error:
+            text = f"{self._root / record_key(key)} cannot be read: {error}"
+            raise PermanentError(Reason.CHECKSUM_MISMATCH, text, "`backup-agent catalog diff` tells more") from error
+
+    def _copy(self, record: Record, chain: "_Needs", there: "_Folder", held: Held) -> None:
+        """Copy an artifact, then its record, then note that both are there."""
+        recorded = self._is_there(record)
+        if not recorded or there.fault(record) is not None:
+            done = 0
+
+            def progress(count: int) -> None:
+                nonlocal done
+                held.check()  # who slept through a takeover would else go on sending, and leave an orphan to another
+                done += count
+                self._teller.progress(done, record.size)
+
+            folder = self._root / record.set / record.database
+            keys = tuple(f"{record.set}/{record.database}/{file.name}" for file in record.files)
+            # A copy that is cut off may be given up: then this says whose orphan it is. A full volume only lacks that.
+            with suppress(OSError):
+                self._journal.begin_publishing(self._store, record.key, keys, datetime.now(UTC))
+            for key, file in zip(keys, record.files, strict=True):
+                self._store.put_artifact(key, folder / file.name, file, progress)
+            held.check()
+        if not recorded:
+            self._still_whole(record, chain)
+            self._record(record.model_copy(update={"fencing": held.number}))
+        self._journal.done(record.key)
+        self._notes.add(record.key)
+        self._seen.add(record.key)
+        self.copied += 1
+        self._teller.tell("copied", place=self._task.destination, type=record.type.value, bytes=record.size)
+
+    def _still_whole(self, record: Record, chain: "_Needs") -> None:
+        """Raise TransientError if something that an artifact needs has gone while the artifact was sent."""
+        entry = Entry.of(record)
+        there = _Folder(self._store, record.set, record.database)
+        for key in chain.of(entry):
+            if found := there.fault(self._needed_record(key, entry)):
+                self._seen.discard(key)
+                raise TransientError(
+                    Reason.CHAIN_BROKEN,
+                    f"{self._task.destination}: {record.key} is not recorded: {key}, which it needs, went while it was "
+                    f"sent: {found}",
+                    "the next try copies both; find out who deletes there",
+                )
+
+    def _record(self, record: Record) -> None:
+        """Write a record; where one stands there meanwhile, let it be this artifact's."""
+        try:
+            self._store.create(record_key(record.key), record.to_json())
+        except PermanentError as error:
+            if error.failure.reason is not Reason.CHECKSUM_MISMATCH or not self._is_there(record):
+                raise
+
+    def _is_there(self, record: Record) -> bool:
+        """Tell whether the destination has this record; raise PermanentError where it has another.
+
+        The number of the lease alone may differ: an earlier pass wrote it, whose note was lost.
+        """
+        try:
+            seen = self._store.look(record_key(record.key), LARGEST)
+            if seen is None:
+                return False
+            found = Record.from_json(seen.content)
+        except (TooLargeError, ValueError):
+            found = None
+        if found is None or found.model_copy(update={"fencing": record.fencing}) != record:
+            raise PermanentError(
+                Reason.CHECKSUM_MISMATCH,
+                f"{self._store.name}: {record_key(record.key)} is there with other content, and is not overwritten",
+                "find out who wrote it: another agent may have used this place",
+            )
+        return True
+
+
+class _Needs:
+    """What each artifact of one database needs to be restored, as far as the volume and the destination tell."""
+
+    def __init__(self, entries: tuple[Entry, ...], store: Store) -> None:
+        """`store` is asked about artifacts that are no longer on the volume."""
+        self._known = {entry.key: entry for entry in entries}
+        self._ancestry = Ancestry(entries)
+        self._store = store
+
+    def of(self, entry: Entry) -> tuple[str, ...]:
+        """Return the keys of what an artifact needs, parents first."""
+        return everything_needed(
+            entry, self._ancestry.needed_keys, lambda key: self._known.get(key) or self._elsewhere(key)
+        )
+
+    def _elsewhere(self, key: str) -> Entry | None:
+        """Return the entry of the destination's record of a key; None if there is no readable record."""
+        try:
+            seen = self._store.look(record_key(key), LARGEST)
+            return Entry.of(volume_records.parse(seen.content, key)) if seen else None
+        except (TooLargeError, ValueError):
+            return None
+
+
+class _Folder:
+    """What a destination has in the folder of one database at one moment: one listing, made when first needed."""
+
+    def __init__(self, store: Store, set_name: str, database: str) -> None:
+        """Nothing is asked yet."""
+        self._store = store
+        self._prefix = f"{set_name}/{database}/"
+
+    @cached_property
+    def _sizes(self) -> dict[str, int]:
+        return {one.key: one.size for one in self._store.list(self._prefix)}
+
+    def fault(self, record: Record) -> str | None:
+        """Say what is missing of an artifact; None if its record and all files are there with the recorded sizes."""
+        if self._size(record_key(record.key)) is None:
+            return "its record is not there"
+        for file in record.files:
+            size = self._size(self._prefix + file.name)
+            if size is None:
+                return f"its file {file.name} is not there"
+            if size != file.size:
+                return f"its file {file.name} has {size} bytes, {file.size} were recorded"
+        return None
+
+    def _size(self, key: str) -> int | None:
+        if key in self._sizes:
+            return self._sizes[key]
+        found = self._store.stat(key)  # a listing may lag behind
+        return None if found is None else found.size
+
+
+def in_child(
+    task: CopyTask, root: Path, teller: EventWriter, cancel: threading.Event, *, stall: timedelta
+) -> Failure | None:
+    """Run a pass as a child of this run and hand on what it tells; return why it failed."""
+    heard: dict[str, Any] = {}
+
+    def on_line(line: str) -> None:
+        event = _event(line)
+        if event.get("event") == "result":
+            heard.update(event)
+        elif event:
+            teller.tell(event.pop("event"), **event)
+
+    lock = os.environ.get(LOCK_DESCRIPTOR)
+    completed = process.run(
+        [sys.executable, "-m", "backup_agent.jobs.copy"],
+        env={**os.environ, TASK: task.model_dump_json()},
+        cwd=root,
+        timeout=LONGEST,
+        stall=lambda: stall,
+        cancel=cancel,
+        on_line=on_line,
+        pass_fds=(int(lock),) if lock else (),
+    )
+    if "reason" in heard:
+        return Failure(Reason(heard["reason"]), heard["error"], heard.get("hint", ""))
+    if heard:
+        return None
+    if completed.ended_by is EndedBy.STALLED:
+        return Failure(Reason.STORAGE_UNREACHABLE, f"no progress for {stall}: the copy was ended")
+    if completed.ended_by is EndedBy.CANCELLED:
+        return Failure(Reason.CANCELLED, "the copy was ended with its request")
+    last = completed.last_lines[-1] if completed.last_lines else "without a word"
+    return Failure(Reason.INTERNAL, f"copying ended with {completed.exit_code or completed.signal}: {last}")
+
+
+def _event(line: str) -> dict[str, Any]:
+    try:
+        event = read_json(line.encode())
+    except ValueError:
+        return {}
+    return event if isinstance(event, dict) else {}
+
+
+def main() -> None:
+    """Run as a child: of the supervisor with the task on stdin, of a run with the task in the environment."""
+    quoting.guard_stderr()
+    given = os.environ.get(TASK)
+    task = CopyTask.model_validate_json(given or first_line())
+    if given is None:
+        hold_lifeline()
+    settings = Settings.model_validate(task.settings)
+    teller = EventWriter()
+    try:
+        store = open_place(task.destination, settings)
+        copying = Copying(task, settings, store, teller)
+        failure = copying.copy_all()
+    except BackupError as error:
+        teller.tell("result", copied=0, **_told(error.failure))
+        return
+    teller.tell("result", copied=copying.copied, counted=True, **(_told(failure) if failure else {}))
+
+
+def _told(failure: Failure) -> dict[str, str]:
+    return {"reason": failure.reason.value, "error": failure.error, "hint": failure.hint}
+
+
+if __name__ == "__main__":
+    main()

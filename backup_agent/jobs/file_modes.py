@@ -1,0 +1,96 @@
+"""Closing files that are already on a volume to users outside of the agent's group, once at start.
+
+A folder whose mode is right is taken as done: what is in it was made with the right modes. A folder gets its mode after
+what it holds, so an interrupted repair is continued at the next start.
+"""
+
+import os
+import re
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from backup_agent.durable import FOLDER, SHARED
+from backup_agent.jobs.staging import ASIDE
+
+OTHERS = 0o007
+WRITE_BY_OTHERS = 0o002
+_PERMISSIONS = 0o7777
+_GROUP = 0o070
+_GROUP_READS_AND_WRITES = 0o060
+_ARTIFACT = re.compile(r".+\.backup(\.\d+)?|.+\.aside")
+_NOT_OURS = frozenset({"lost+found"})
+"""Of the file system itself."""
+
+
+@dataclass
+class Repaired:
+    """What became of the modes below a folder."""
+
+    changed: int = 0
+    """Files and folders that other users could use, or the agent's group could not."""
+    left: int = 0
+    """Files and folders that other users may use, or the agent's group may not, and that belong to another user."""
+    example: str = ""
+
+    def tell(self) -> str:
+        """Return what a person has to do; empty if nothing is left."""
+        if not self.left:
+            return ""
+        return (
+            f"{self.left} files and folders belong to another user and could not be repaired, such as {self.example}: "
+            "as root, chmod -R o-rwx,g+rwX the volume"
+        )
+
+
+def repair(top: Path) -> Repaired:
+    """Take all rights below a folder from other users, and let the group use folders and artifacts."""
+    found = Repaired()
+    _repair(top, found, top=True)
+    return found
+
+
+def _repair(folder: Path, found: Repaired, *, top: bool = False) -> None:
+    try:
+        mode = folder.lstat().st_mode & _PERMISSIONS
+        entries = [entry for entry in os.scandir(folder) if not entry.is_symlink() and entry.name not in _NOT_OURS]
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except PermissionError:
+        _leave(folder, found)
+        return
+    right = mode & OTHERS == 0 and mode & _GROUP == _GROUP
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            _repair(Path(entry.path), found)
+        elif not right and entry.is_file(follow_symlinks=False):
+            with suppress(FileNotFoundError):
+                _repair_file(entry, found)
+    # The root of a mount belongs to root in Kubernetes, and others may list it: nothing in it is theirs to read.
+    told = mode & WRITE_BY_OTHERS != 0 if top else not right
+    _change(folder, mode, mode & ~OTHERS | FOLDER, found, wrong=not right, told=told)
+
+
+def _repair_file(entry: "os.DirEntry[str]", found: Repaired) -> None:
+    mode = entry.stat(follow_symlinks=False).st_mode & _PERMISSIONS
+    shared = _ARTIFACT.fullmatch(entry.name) or Path(entry.path).parent.name == ASIDE
+    wanted = mode & ~OTHERS | (SHARED if shared else 0)
+    if wanted != mode:
+        wrong = bool(mode & OTHERS) or mode & _GROUP_READS_AND_WRITES != _GROUP_READS_AND_WRITES
+        _change(Path(entry.path), mode, wanted, found, wrong=wrong, told=wrong)
+
+
+def _change(path: Path, mode: int, wanted: int, found: Repaired, *, wrong: bool, told: bool) -> None:
+    if mode == wanted:
+        return
+    try:
+        path.chmod(wanted)
+        found.changed += wrong
+    except PermissionError:
+        if told:
+            _leave(path, found)
+
+
+def _leave(path: Path, found: Repaired) -> None:
+    found.left += 1
+    found.example = found.example or str(path)

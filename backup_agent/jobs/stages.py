@@ -1,0 +1,36 @@
+"""The stages of a run: told as they begin, timed as they end."""
+
+import time
+
+from backup_agent.jobs.event_writer import EventWriter
+
+
+class Stages:
+    """Which stage a run is in, and how long each took."""
+
+    def __init__(self, teller: EventWriter) -> None:
+        """Nothing has begun."""
+        self._teller = teller
+        self._name: str | None = None
+        self._since = 0.0
+        self._seconds: dict[str, float] = {}
+
+    def enter(self, name: str) -> None:
+        """Begin a stage, which ends the one before."""
+        if name == self._name:
+            return
+        self._end()
+        self._name = name
+        self._since = time.monotonic()
+        self._teller.stage(name)
+
+    def seconds(self) -> dict[str, float]:
+        """Return how long each stage took, the present one up to now."""
+        self._end()
+        return {name: round(seconds, 3) for name, seconds in self._seconds.items()}
+
+    def _end(self) -> None:
+        if self._name is not None:
+            now = time.monotonic()
+            self._seconds[self._name] = self._seconds.get(self._name, 0.0) + now - self._since
+            self._since = now

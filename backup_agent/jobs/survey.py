@@ -1,0 +1,115 @@
+"""The survey of the volume at start: what an earlier life left, what the volume allows, what is recorded.
+
+It knows every record, so it is a child: the supervisor keeps the summaries alone. One database is in memory at a time.
+"""
+
+import gc
+from collections.abc import Collection
+from datetime import UTC, datetime
+from itertools import chain, islice
+from pathlib import Path
+
+from backup_agent import durable, quoting
+from backup_agent.catalog import volume_records
+from backup_agent.catalog.contents import Contents, by_database
+from backup_agent.catalog.index import index_path
+from backup_agent.catalog.places import this_volume
+from backup_agent.catalog.space import allows_hard_links
+from backup_agent.core.reasons import BackupError, Failure, Reason
+from backup_agent.core.requests.tasks import SurveyTask
+from backup_agent.jobs import file_modes, staging
+from backup_agent.jobs.event_writer import EventWriter, first_line, hold_lifeline
+from backup_agent.jobs.summaries import tell_summary_of
+from backup_agent.settings.model import VOLUME, Settings
+from backup_agent.stores.local import LocalStore
+
+MOST_WARNINGS = 20
+"""Told of one database: a volume that lost a folder would fill the log. `catalog diff` tells all."""
+
+
+def survey(
+    root: Path, open_runs: Collection[str], notes: dict[str, str], copied_sets: Collection[str], teller: EventWriter
+) -> None:
+    """Tell what the volume allows, what was put aside, and one summary a set and database."""
+    teller.tell("volume", hard_links=allows_hard_links(root))
+    now = datetime.now(UTC)
+    for run in staging.left(root):
+        if run not in open_runs:
+            for name in clear(root, run, now):
+                teller.tell("aside", run=run, name=name)
+    for folder in volume_records.databases(root):
+        durable.remove_temporaries(root.joinpath(*folder))
+    index = index_path(root, VOLUME, VOLUME)
+    if index.parent.is_dir():
+        durable.remove_temporaries(index.parent)
+    for holdings in by_database(LocalStore(root), index):
+        tell(root, holdings, notes, copied_sets, teller)
+    teller.tell("surveyed")
+
+
+def tell(
+    root: Path, holdings: Contents, notes: dict[str, str], copied_sets: Collection[str], teller: EventWriter
+) -> None:
+    """Tell the summary of one database's folder, and what is wrong in it."""
+    for fault in holdings.unreadable:
+        teller.tell("unreadable", fault=str(fault))
+    wrong = chain(holdings.altered.values(), *holdings.without_artifact.values())
+    for finding in islice(wrong, MOST_WARNINGS):
+        teller.tell("warning", text="catalog drifted", because=f"{finding.key}: {finding.text}")
+    if holdings.entries:
+        entries = tuple(holdings.entries.values())
+        wanted = notes if entries[0].set in copied_sets else {}
+        tell_summary_of(root, entries, holdings.unsound.keys(), wanted, teller)
+
+
+def clear(root: Path, run: str, now: datetime) -> tuple[str, ...]:
+    """Put aside the artifacts in the staging folder of a run that nobody goes on with; remove the rest."""
+    moved: list[str] = []
+    for set_name, database in volume_records.databases(root / staging.STAGING / run):
+        folder = staging.Staging(root, run, set_name, database)
+        left = staging.found(folder.target, folder.chain)
+        files = [file for artifact in left for file in (artifact, *staging.parts(artifact))]
+        moved += staging.put_aside(root, run, files, now)
+    staging.Staging(root, run, "", "").remove()
+    return tuple(moved)
+
+
+def close_to_others(settings: Settings, teller: EventWriter) -> None:
+    """Repair the modes of what was made with others; that of the requests folder itself is for its owner to choose."""
+    for folder in (settings.storage.root, settings.requests / ".spool", settings.requests / "answers"):
+        found = file_modes.repair(folder)
+        if found.changed:
+            because = f"{folder}: {found.changed} files and folders had other modes than the agent gives"
+            teller.tell("warning", text="modes repaired", because=because)
+        if found.left:
+            teller.tell("warning", text="modes not repaired", because=f"{folder}: {found.tell()}")
+
+
+def main() -> None:
+    """Run as a child: the task on stdin, events on stdout."""
+    quoting.guard_stderr()
+    task = SurveyTask.model_validate_json(first_line())
+    hold_lifeline()
+    settings, teller = Settings.model_validate(task.settings), EventWriter()
+    close_to_others(settings, teller)
+    gc.disable()  # a tenth of the time with a hundred thousand records, and nothing here makes cycles
+    notes = {name: one.identity for name, one in settings.storage.destinations.items()}
+    try:
+        foreign = this_volume(settings).foreign
+        if foreign is not None:
+            teller.tell("warning", text="volume belongs to another agent", because=foreign.error)
+        survey(settings.storage.root, task.open_runs, notes, settings.declared_sets, teller)
+    except BackupError as error:
+        _fail(error.failure, teller)
+    except OSError as error:
+        text = f"{error.filename or settings.storage.root}: {error.strerror}"
+        _fail(Failure(Reason.STORAGE_UNREACHABLE, text, "look at the volume"), teller)
+
+
+def _fail(failure: Failure, teller: EventWriter) -> None:
+    """Tell why the volume could not be surveyed: without `surveyed` nothing that was told counts."""
+    teller.tell("failed", reason=failure.reason, error=failure.error, hint=failure.advice)
+
+
+if __name__ == "__main__":
+    main()

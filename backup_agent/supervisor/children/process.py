@@ -1,0 +1,124 @@
+"""Child processes: a run each, told what to do on stdin, telling what happens on stdout as JSON lines.
+
+A child's stdin stays open as its lifeline: when it closes, the child ends itself and all that it started.
+"""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from backup_agent.core.json_reader import read_json
+from backup_agent.processes import LOCK_DESCRIPTOR, MARK, mark, send, session
+from backup_agent.supervisor.children.environment import of_child
+
+LONGEST_LINE = 1 << 20
+
+QUICK = {"PYDANTIC_DISABLE_PLUGINS": "__all__"}
+"""Of the environment of every child: pydantic looks through all installed packages for plugins, 20 ms, and has none."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """A line a child wrote."""
+
+    run: str
+    event: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A child has ended, and all that it wrote has been told. `code` is negative for a signal."""
+
+    run: str
+    code: int
+
+
+class Child:
+    """One running child, in a session of its own."""
+
+    def __init__(
+        self,
+        run: str,
+        module: str,
+        task: bytes,
+        tell: Callable[[Told | Ended], None],
+        *,
+        root: str,
+        keep: int,
+        remote: bool = False,
+    ) -> None:
+        """Start `python -m <module>` and hand it its task, one line of JSON. `keep` is the lock's descriptor.
+
+        `remote` says whether the task has to do with a destination: only then does the child get credentials for it.
+        Raise OSError if it cannot be started or followed; then nothing of it is left.
+        """
+        self.run = run
+        self._tell = tell
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", module],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+            pass_fds=(keep,),
+            env={
+                **of_child(module, os.environ, remote=remote),
+                **QUICK,
+                MARK: mark(os.getpid(), root),
+                LOCK_DESCRIPTOR: str(keep),
+            },
+        )
+        self.pid = self._process.pid
+        try:
+            threading.Thread(target=self._follow, args=(task,), name=f"follow {run}", daemon=True).start()
+        except RuntimeError as error:  # no thread is left: a child that is not followed must not go on
+            self.kill()
+            self._process.communicate()
+            raise OSError(errno.EAGAIN, f"{os.strerror(errno.EAGAIN)} (no thread for it)") from error
+
+    def _follow(self, task: bytes) -> None:
+        stdin, stdout = self._process.stdin, self._process.stdout
+        if stdin is None or stdout is None:
+            raise TypeError("a child is started with pipes")
+        try:
+            stdin.write(task + b"\n")
+            stdin.flush()
+        except BrokenPipeError:
+            pass  # it ended at once: what it wrote and its exit code say why
+        for line in iter(partial(stdout.readline, LONGEST_LINE), b""):
+            event = _event(line)
+            if event is not None:
+                self._tell(Told(self.run, event))
+        code = self._process.wait()
+        with suppress(BrokenPipeError):
+            stdin.close()
+        stdout.close()
+        self._tell(Ended(self.run, code))
+
+    def ask_to_end(self) -> None:
+        """Send SIGTERM to the child alone: it ends what it started, and says what became of it."""
+        send(self.pid, signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End the whole session at once, also what is forked while it is being listed."""
+        killed: set[int] = set()
+        while found := set(session(self.pid)) - killed:
+            for pid in found:
+                send(pid, signal.SIGKILL)
+            killed |= found
+
+
+def _event(line: bytes) -> dict[str, Any] | None:
+    """Return what a line tells; None for one that is no event (a library that prints)."""
+    try:
+        event = read_json(line)
+    except ValueError:
+        return None
+    return event if isinstance(event, dict) and isinstance(event.get("event"), str) else None

@@ -1,0 +1,1 @@
+"""The requests folder: dropped files, answers, the reserve, and the watch."""

@@ -1,0 +1,1 @@
+"""Cron schedules: what is due, and the timer that wakes the loop."""

@@ -1,0 +1,153 @@
+"""Status, put together from what the agent's parts know at one moment."""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from backup_agent.catalog.space import Space, space
+from backup_agent.core.artifacts.summary import DatabaseSummary
+from backup_agent.core.requests.queue import Job
+from backup_agent.core.requests.schedules import expected_interval, next_runs
+from backup_agent.settings.model import RULES, VOLUME, Settings
+from backup_agent.supervisor.children.runs import Runs
+from backup_agent.supervisor.schedules.calendar import Calendar
+from backup_agent.supervisor.status.model import DestinationStatus, Pause, PlaceStatus, RunStatus, ScheduleStatus
+from backup_agent.supervisor.work.discovery import Discovery
+from backup_agent.supervisor.work.maintenance_queue import MaintenanceQueue
+from backup_agent.supervisor.work.orders import Orders
+from backup_agent.supervisor.work.volume_summaries import VolumeSummaries
+
+SHOWN_RUNS = 5
+
+CENTURY = timedelta(days=36500)
+
+
+def running(runs: Runs, jobs: Mapping[str, Job], monotonic: float) -> tuple[RunStatus, ...]:
+    """Return the runs under way; `jobs` are the backups among them."""
+    found: list[RunStatus] = []
+    for name, run in runs:
+        job = jobs.get(name)
+        found.append(
+            RunStatus(
+                run=name,
+                kind=run.kind,
+                request=job.request if job else None,
+                set=job.set if job else None,
+                database=job.database if job else None,
+                destination=run.destination,
+                stage=run.stage,
+                bytes=run.bytes,
+                total=run.total,
+                seconds=round(monotonic - run.started, 1),
+                attempt=job.attempts + 1 if job else None,
+            )
+        )
+    return tuple(found)
+
+
+def destinations(holdings: VolumeSummaries, monotonic: float) -> dict[str, DestinationStatus]:
+    """Return what is known of each destination."""
+    return {
+        name: DestinationStatus(
+            up=one.up,
+            owed=holdings.owed(name),
+            reason=one.failure.reason if one.failure else None,
+            error=one.failure.error if one.failure else None,
+            hint=one.failure.advice if one.failure else None,
+            retry_seconds=round(one.retry.wait(monotonic), 1) if one.failure else None,
+        )
+        for name, one in holdings.destinations.items()
+    }
+
+
+def schedules(calendar: Calendar, now: datetime) -> dict[str, ScheduleStatus]:
+    """Return each schedule with its next runs."""
+    found: dict[str, ScheduleStatus] = {}
+    for name, timetable in calendar.timetables.items():
+        schedule, counts = calendar.schedules[name], calendar.counts.get(name)
+        found[name] = ScheduleStatus(
+            cron=schedule.cron,
+            timezone=schedule.timezone,
+            type=schedule.type,
+            suspended=timetable.suspend,
+            next_runs=tuple(run.start for run in next_runs({name: timetable}, now, SHOWN_RUNS)),
+            expected_interval_seconds=expected_interval(timetable.cron, now).total_seconds(),
+            missed=counts.missed if counts else 0,
+            coalesced=counts.coalesced if counts else 0,
+        )
+    return found
+
+
+def bolt(discovery: Discovery) -> str | None:
+    """Say whether Bolt answered the last time; None before it was asked."""
+    if discovery.current is not None:
+        return "answers"
+    return discovery.failure.error if discovery.failure else None
+
+
+def room(root: Path) -> Space | None:
+    """Return the room on the volume, where that can be told."""
+    try:
+        return space(root)
+    except OSError:
+        return None
+
+
+def retention(settings: Settings) -> str:
+    """Say what is deleted."""
+    policies = {VOLUME: settings.retention}
+    policies |= {name: one.retention for name, one in settings.storage.destinations.items()}
+    kept = [name for name, policy in policies.items() if policy is None or not policy.picks]
+    if len(kept) == len(policies):
+        return "nothing is deleted: no `retention` is set"
+    told = "; ".join(
+        f"{name}: "
+        + ", ".join(
+            f"{rule} {value}"
+            for rule, value in policy.model_dump(mode="json").items()
+            if rule in RULES and value is not None
+        )
+        for name, policy in policies.items()
+        if policy is not None and name not in kept
+    )
+    return told + "".join(f"; {name}: nothing is deleted" for name in kept)
+
+
+def places(passes: MaintenanceQueue) -> dict[str, PlaceStatus]:
+    """Return what the passes came to at each place."""
+    return {
+        name: PlaceStatus(
+            pruned=one.pruned_at,
+            blocked=one.blocked.reason if one.blocked else None,
+            error=one.blocked.error if one.blocked else None,
+            deleted=one.deleted,
+            freed=one.freed,
+            damaged=one.damaged,
+            unreadable=one.unreadable,
+            unrestorable=one.unrestorable,
+            oldest_verified=one.oldest_verified,
+        )
+        for name, one in passes.places.items()
+    }
+
+
+def pause(standing: Orders) -> Pause | None:
+    """Return the pause, where there is one."""
+    order = standing.paused
+    return None if order is None else Pause(since=order.since, requested_by=order.requested_by, reason=order.reason)
+
+
+def full_on(summaries: tuple[DatabaseSummary, ...], free: int, now: datetime) -> datetime | None:
+    """Return when the volume is full at the present rate: the bytes kept over the time in which they came.
+
+    Not known before artifacts of some database span an hour.
+    """
+    spans = [
+        (one.size, (max(one.last_success.values()) - one.first).total_seconds())
+        for one in summaries
+        if one.last_success
+    ]
+    rate = sum(size / seconds for size, seconds in spans if seconds >= timedelta(hours=1).total_seconds())
+    if rate <= 0 or free / rate > CENTURY.total_seconds():
+        return None
+    return now + timedelta(seconds=free / rate)

@@ -1,0 +1,1 @@
+"""What the supervisor shows: status, counters, metrics, log lines, HTTP."""

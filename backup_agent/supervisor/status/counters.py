@@ -1,0 +1,109 @@
+"""Counting what has ended: metrics, and the last attempt at each database."""
+
+from collections.abc import Collection
+from datetime import datetime
+
+from backup_agent.core.artifacts.records import BackupType
+from backup_agent.core.reasons import Reason
+from backup_agent.core.requests.answers import Answer, DatabaseResult, Outcome
+from backup_agent.supervisor.status.metrics import Metrics
+from backup_agent.supervisor.status.model import Attempt
+
+ADHOC = "adhoc"
+"""The label of every set that is not declared: their names are many, and come from requests."""
+
+
+class Counters:
+    """What became of requests and backups since the agent started."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        """Nothing has ended yet."""
+        self._metrics = metrics
+        self.attempts: dict[str, Attempt] = {}
+
+    def request(self, answer: Answer) -> None:
+        """Count a request's last state."""
+        action = "any" if answer.request is None else answer.action
+        self._metrics.requests.labels(action=action, outcome=answer.state.value).inc()
+
+    def copy_refused(self, destination: str, reason: Reason) -> None:
+        """Count a copy that a destination did not take."""
+        self._metrics.storage_errors.labels(destination=destination, reason=reason.value).inc()
+
+    def stored(self, place: str, type_: str, count: int) -> None:
+        """Count the bytes of an artifact that was stored or copied."""
+        self._metrics.bytes.labels(place=place, type=type_).inc(count)
+
+    def pruned(self, place: str, count: int) -> None:
+        """Count an artifact that retention deleted, and its bytes."""
+        self._metrics.deleted.labels(place=place).inc()
+        self._metrics.freed.labels(place=place).inc(count)
+
+    def pass_ended(self, place: str, refused: Reason | None) -> None:
+        """Count a pass of retention, and why it deleted nothing where it was refused."""
+        outcome = "applied" if refused is None else "refused"
+        self._metrics.passes.labels(place=place, outcome=outcome, reason=refused.value if refused else "").inc()
+
+    def verified(self, place: str) -> None:
+        """Count an artifact that was read again and found as recorded."""
+        self._metrics.verifications.labels(place=place, outcome="verified").inc()
+
+    def damaged(self, place: str) -> None:
+        """Count an artifact that was read again and found damaged."""
+        self._metrics.verifications.labels(place=place, outcome="damaged").inc()
+
+    def healed(self, place: str) -> None:
+        """Count an artifact that was written again from another place's copy."""
+        self._metrics.verifications.labels(place=place, outcome="healed").inc()
+
+    def watched_anew(self) -> None:
+        """Count a requests folder that had to be watched anew."""
+        self._metrics.deaf.inc()
+
+    def backup(
+        self, answer: Answer, database: str, result: DatabaseResult, declared: Collection[str], now: datetime
+    ) -> None:
+        """Count the end of a backup that has a verdict."""
+        if result.open:
+            return
+        set_name = answer.set or "default"
+        type_ = result.type or answer.asked.type.value
+        labels = {"set": set_name if set_name in declared else ADHOC, "database": database}
+        self._metrics.runs.labels(
+            type=type_,
+            trigger="schedule" if answer.schedule else "request",
+            outcome=result.outcome.value,
+            reason=result.reason.value if result.reason else "",
+            **labels,
+        ).inc()
+        if type_ == BackupType.FULL.value and answer.asked.type is not BackupType.FULL:
+            self._metrics.promotions.labels(reason=result.type_reason or "", **labels).inc()
+        for stage, seconds in result.stages.items():
+            self._metrics.stages.labels(stage=stage).observe(seconds)
+        self._attempted(f"{set_name}/{database}", result, now)
+
+    @property
+    def databases(self) -> set[str]:
+        """Databases with a known attempt."""
+        return {key.partition("/")[2] for key in self.attempts}
+
+    def forget(self, database: str) -> None:
+        """Remove the attempts at a database that was dropped for good."""
+        self.attempts = {key: attempt for key, attempt in self.attempts.items() if key.partition("/")[2] != database}
+
+    def expire(self, declared: Collection[str], before: datetime) -> None:
+        """Forget older attempts at sets that nobody declared: else a failure there would be told for ever."""
+        self.attempts = {
+            key: attempt
+            for key, attempt in self.attempts.items()
+            if key.partition("/")[0] in declared or attempt.at >= before
+        }
+
+    def _attempted(self, key: str, result: DatabaseResult, now: datetime) -> None:
+        before = self.attempts.get(key)
+        if result.outcome in (Outcome.FAILED, Outcome.CANCELLED):
+            self.attempts[key] = Attempt(at=now, failed_at=now, reason=result.reason, error=result.error)
+        elif before is None:
+            self.attempts[key] = Attempt(at=now)
+        else:
+            self.attempts[key] = before.model_copy(update={"at": now, "error": None})

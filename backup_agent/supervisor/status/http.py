@@ -1,0 +1,324 @@
+"""The HTTP servers: one for Prometheus and people, one for probes. They read the Status and change nothing.
+
+Each server waits for all its connections in one thread, so a slow or silent client costs a descriptor and a few bytes.
+A second thread makes the pages that wait for the agent's loop. Nothing that clients do to one server is felt by the
+other, and `/livez` waits for nothing at all.
+"""
+
+import errno
+import os
+import queue
+import re
+import selectors
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from http import HTTPStatus
+
+import structlog
+
+from backup_agent.core.reasons import PermanentError, Reason
+from backup_agent.supervisor.status.model import Status
+
+CLIENT_SECONDS = 5.0
+"""How long a client may take in all to send its request and to read the answer, however fast the bytes drip."""
+
+MOST_CONNECTIONS = 100
+"""Connections that a server has at once. One more ends the oldest that has not sent its request yet."""
+
+LARGEST_HEAD = 16 * 1024
+"""Bytes of the longest request line with headers."""
+
+BACKLOG = 128
+ACCEPTED_AT_ONCE = 32
+CHUNK = 16 * 1024
+
+TEXT = "text/plain; charset=utf-8"
+
+NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+
+_END_OF_HEAD = re.compile(rb"\r?\n\r?\n")
+WORDS_OF_A_REQUEST_LINE = 3
+
+log = structlog.get_logger()
+
+Answer = tuple[int, str, bytes]
+"""Status code, content type, body."""
+
+
+@dataclass(frozen=True)
+class Page:
+    """What is answered at a path."""
+
+    make: Callable[[], Answer]
+    waits: bool = True
+    """Whether `make` may wait for the agent's loop. A page that does not is answered by the serving thread itself."""
+
+
+def main_pages(metrics: Callable[[], tuple[str, bytes]], status: Callable[[], Status]) -> dict[str, Page]:
+    """Return the pages of `http.listen`."""
+    return {
+        "/metrics": Page(lambda: (200, *metrics())),
+        "/status.json": Page(lambda: (200, "application/json", status().to_json())),
+    }
+
+
+def probe_pages(status: Callable[[], Status], alive: Callable[[], bool]) -> dict[str, Page]:
+    """Return the pages of `http.probes`."""
+
+    def livez() -> Answer:
+        return (200, TEXT, b"ok\n") if alive() else (503, TEXT, b"the agent's loop does not run\n")
+
+    def readyz() -> Answer:
+        now = status()
+        text = "ok" if now.ready else "\n".join(now.not_ready_because)
+        return (200 if now.ready else 503), TEXT, f"{text}\n".encode()
+
+    return {"/livez": Page(livez, waits=False), "/readyz": Page(readyz)}
+
+
+class _State(Enum):
+    READING = auto()
+    WAITING = auto()
+    SENDING = auto()
+
+
+@dataclass(eq=False)
+class _Connection:
+    socket: socket.socket
+    deadline: float
+    """When the client has had its time, by the monotonic clock; infinite while it waits for the answer."""
+    state: _State = _State.READING
+    received: bytearray = field(default_factory=bytearray)
+    only_head: bool = False
+    left: float = 0.0
+    """Seconds that are left to the client for reading the answer."""
+    answer: memoryview = field(default_factory=lambda: memoryview(b""))
+
+
+class HttpServer:
+    """Serves pages at one address from two threads of its own."""
+
+    def __init__(
+        self, setting: str, host: str, port: int, pages: Mapping[str, Page], *, patience: float = CLIENT_SECONDS
+    ) -> None:
+        """Bind the address; raise PermanentError, naming the setting, if that fails. Port 0 takes any: see `port`."""
+        self._setting = setting
+        self._pages = pages
+        self._patience = patience
+        self._listener = _listener(setting, host, port)
+        self.port: int = self._listener.getsockname()[1]
+        self._connections: dict[_Connection, None] = {}
+        """In the order in which they were accepted."""
+        self._asked: queue.SimpleQueue[tuple[str, _Connection] | None] = queue.SimpleQueue()
+        self._made: queue.SimpleQueue[tuple[list[_Connection], Answer]] = queue.SimpleQueue()
+        self._closing = False
+        self._waker, self._woken = socket.socketpair()
+        self._waker.setblocking(False)
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
+        self._selector.register(self._woken, selectors.EVENT_READ, self._take_made)
+        self._serving = threading.Thread(target=self._serve, name=setting, daemon=True)
+        self._making = threading.Thread(target=self._make, name=f"{setting} pages", daemon=True)
+
+    def start(self) -> None:
+        """Serve."""
+        self._serving.start()
+        self._making.start()
+
+    def close(self) -> None:
+        """Stop listening and end all connections. A page that is being made ends with the process."""
+        self._closing = True
+        self._asked.put(None)
+        if self._serving.ident is None:
+            self._release()
+            return
+        self._wake()
+        self._serving.join(timeout=2)
+
+    def _wake(self) -> None:
+        """Let the serving thread look at what has come (it may have ended, or be about to look)."""
+        with suppress(OSError):
+            self._waker.send(b"!")
+
+    # The serving thread
+
+    def _serve(self) -> None:
+        while not self._closing:
+            for key, _ in self._selector.select(self._until_next_deadline()):
+                key.data()
+            now = time.monotonic()
+            self._drop([one for one in self._connections if one.deadline <= now])
+        self._release()
+
+    def _release(self) -> None:
+        self._drop(list(self._connections))
+        self._selector.close()
+        for one in (self._listener, self._waker, self._woken):
+            one.close()
+
+    def _until_next_deadline(self) -> float | None:
+        soonest = min((one.deadline for one in self._connections), default=float("inf"))
+        return None if soonest == float("inf") else max(0.0, soonest - time.monotonic())
+
+    def _accept(self) -> None:
+        for _ in range(ACCEPTED_AT_ONCE):
+            try:
+                client, _ = self._listener.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno in NO_DESCRIPTORS and not self._drop_oldest():
+                    time.sleep(0.1)  # other threads have them all: try again, without using up the processor
+                return
+            client.setblocking(False)
+            if len(self._connections) >= MOST_CONNECTIONS:
+                self._drop_oldest()
+            connection = _Connection(client, time.monotonic() + self._patience)
+            self._connections[connection] = None
+            self._selector.register(client, selectors.EVENT_READ, lambda one=connection: self._read(one))
+            self._read(connection)  # what a client sends at once has often come already
+
+    def _drop_oldest(self) -> bool:
+        """End the oldest connection, one without a whole request first; return whether there was one."""
+        reading = (one for one in self._connections if one.state is _State.READING)
+        oldest = next(reading, None) or next(iter(self._connections), None)
+        self._drop([oldest] if oldest else [])
+        return oldest is not None
+
+    def _drop(self, connections: Iterable[_Connection]) -> None:
+        for one in connections:
+            if one in self._connections:
+                del self._connections[one]
+                self._silence(one)
+                one.socket.close()
+
+    def _silence(self, connection: _Connection) -> None:
+        with suppress(KeyError):  # it waits for its page
+            self._selector.unregister(connection.socket)
+
+    def _read(self, connection: _Connection) -> None:
+        if connection not in self._connections:  # it was dropped for another a moment ago
+            return
+        try:
+            data = connection.socket.recv(CHUNK)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._drop([connection])
+            return
+        seen = max(0, len(connection.received) - 3)
+        connection.received += data
+        if _END_OF_HEAD.search(connection.received, seen):
+            self._answer(connection)
+        elif len(connection.received) > LARGEST_HEAD:
+            self._send(connection, (431, TEXT, f"a request has at most {LARGEST_HEAD} bytes\n".encode()))
+
+    def _answer(self, connection: _Connection) -> None:
+        """Answer a request that has been read, or let its page be made."""
+        words = connection.received.partition(b"\n")[0].decode(errors="replace").split()
+        method, target, version = words if len(words) == WORDS_OF_A_REQUEST_LINE else ("", "", "")
+        path = target.partition("?")[0]
+        page = self._pages.get(path)
+        names = " ".join(self._pages)
+        connection.only_head = method == "HEAD"
+        if version not in {"HTTP/1.0", "HTTP/1.1"}:
+            self._send(connection, (400, TEXT, b"not a request of HTTP/1.0 or HTTP/1.1\n"))
+        elif method not in {"GET", "HEAD"}:
+            self._send(connection, (405, TEXT, b"only GET and HEAD are served\n"))
+        elif path == "/":
+            self._send(connection, (200, TEXT, f"{names}\n".encode()))
+        elif page is None:
+            self._send(connection, (404, TEXT, f"no such page on the port of {self._setting}: {names}\n".encode()))
+        elif not page.waits:
+            self._send(connection, page.make())
+        else:
+            self._silence(connection)
+            connection.state = _State.WAITING
+            connection.left = max(0.0, connection.deadline - time.monotonic())
+            connection.deadline = float("inf")
+            self._asked.put((path, connection))
+
+    def _take_made(self) -> None:
+        self._woken.recv(CHUNK)
+        with suppress(queue.Empty):
+            while True:
+                connections, answer = self._made.get_nowait()
+                for one in connections:
+                    if one in self._connections:
+                        one.deadline = time.monotonic() + one.left
+                        self._send(one, answer)
+
+    def _send(self, connection: _Connection, answer: Answer) -> None:
+        code, kind, body = answer
+        head = (
+            f"HTTP/1.0 {code} {HTTPStatus(code).phrase}\r\nServer: backup-agent\r\nConnection: close\r\n"
+            f"Content-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
+        )
+        connection.state = _State.SENDING
+        connection.answer = memoryview(head.encode() + (b"" if connection.only_head else body))
+        self._silence(connection)
+        self._selector.register(connection.socket, selectors.EVENT_WRITE, lambda: self._write(connection))
+        self._write(connection)
+
+    def _write(self, connection: _Connection) -> None:
+        if connection not in self._connections:
+            return
+        try:
+            sent = connection.socket.send(connection.answer)
+        except BlockingIOError:
+            return
+        except OSError:
+            self._drop([connection])
+            return
+        connection.answer = connection.answer[sent:]
+        if not connection.answer:
+            with suppress(OSError):  # bytes that are left unread would make the kernel take the answer back
+                connection.socket.recv(CHUNK)
+            self._drop([connection])
+
+    # The thread that makes pages
+
+    def _make(self) -> None:
+        """Make each page that is asked for once for all who wait for it by then."""
+        while (first := self._asked.get()) is not None:
+            asked = {first[0]: [first[1]]}
+            with suppress(queue.Empty):
+                while (more := self._asked.get_nowait()) is not None:
+                    asked.setdefault(more[0], []).append(more[1])
+            for path, connections in asked.items():
+                self._made.put((connections, _made(path, self._pages[path])))
+                self._wake()
+
+
+def _made(path: str, page: Page) -> Answer:
+    try:
+        return page.make()
+    except TimeoutError as error:
+        return 503, TEXT, f"{error}\n".encode()
+    except Exception:
+        log.exception("page failed", page=path)
+        return 500, TEXT, b"the page cannot be made: see the agent's log\n"
+
+
+def _listener(setting: str, host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    both = host == "::" and socket.has_dualstack_ipv6()
+    try:
+        listener = socket.create_server((host, port), family=family, backlog=BACKLOG, dualstack_ipv6=both)
+    except OSError as error:
+        shown = f"[{host}]" if ":" in host else host
+        cause = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
+        raise PermanentError(
+            Reason.INTERNAL,
+            f"{setting}: cannot listen on {shown}:{port}: {cause}",
+            f"end the process that listens there, or set {setting} to a free port",
+        ) from None
+    listener.setblocking(False)
+    return listener

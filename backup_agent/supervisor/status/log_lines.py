@@ -1,0 +1,146 @@
+"""The canonical log lines: one for each backup, pass and request, with its level and all of its fields.
+
+Each is made by one function that names every field once, so that no two sources can give the same field. A line is
+logged last, after everything that follows from what it tells.
+"""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import structlog
+
+from backup_agent.core.requests.answers import Answer, DatabaseResult, Execution, Outcome, PlaceResult, State
+
+OUTCOME_LEVELS: dict[Outcome, int] = {
+    Outcome.WAITING: logging.INFO,
+    Outcome.RUNNING: logging.INFO,
+    Outcome.INTERRUPTED: logging.WARNING,
+    Outcome.SUCCEEDED: logging.INFO,
+    Outcome.SUCCEEDED_WITH_WARNINGS: logging.WARNING,
+    Outcome.FAILED: logging.ERROR,
+    Outcome.CANCELLED: logging.WARNING,
+}
+"""The level at which the end of a backup or a pass is logged."""
+
+STATE_LEVELS: dict[State, int] = {
+    State.QUEUED: logging.INFO,
+    State.RUNNING: logging.INFO,
+    State.SUCCEEDED: logging.INFO,
+    State.SUCCEEDED_WITH_WARNINGS: logging.WARNING,
+    State.FAILED: logging.ERROR,
+    State.CANCELLED: logging.WARNING,
+    State.REJECTED: logging.WARNING,
+}
+"""The level at which a request is logged."""
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class LogLine:
+    """One line of the log."""
+
+    level: int
+    event: str
+    fields: Mapping[str, object]
+
+    def log(self) -> None:
+        """Write the line."""
+        log.log(self.level, self.event, **self.fields)
+
+
+def backup_ended(
+    answer: Answer, run: str, set_name: str, database: str, result: DatabaseResult, execution: Execution
+) -> LogLine:
+    """Return the line that tells all of one attempt at one database."""
+    fields = {
+        "request": answer.id,
+        **answer.attribution,
+        "schedule": answer.schedule,
+        "run": run,
+        "set": set_name,
+        "database": database,
+        "outcome": result.outcome.value,
+        "attempts": result.attempts,
+        "discovery": result.discovery,
+        "database_id": result.database_id,
+        "type": result.type,
+        "type_reason": result.type_reason,
+        "artifact": result.artifact,
+        "size": result.size,
+        "sha256": result.sha256,
+        "copies": result.copies,
+        "adopted": result.adopted,
+        "duration_seconds": result.duration_seconds,
+        "stages": result.stages,
+        "warnings": result.warnings,
+        "reason": result.reason,
+        "error": result.error,
+        "admin_version": execution.admin_version,
+        "launch": execution.launch,
+        "exit_code": execution.exit_code,
+        "source": execution.source,
+    }
+    return LogLine(OUTCOME_LEVELS[result.outcome], "backup ended", _known(fields))
+
+
+def request_accepted(answer: Answer) -> LogLine:
+    """Return the line for a request that was taken from the folder, accepted or rejected."""
+    fields = {
+        "request": answer.id,
+        "action": answer.action,
+        **answer.attribution,
+        "state": answer.state.value,
+        "files": answer.files,
+        "error": answer.error,
+    }
+    return LogLine(STATE_LEVELS[answer.state], "request", fields)
+
+
+def request_answered(answer: Answer) -> LogLine:
+    """Return the line for a request that has reached its last state."""
+    fields = {
+        "request": answer.id,
+        "action": answer.action,
+        **answer.attribution,
+        "state": answer.state.value,
+        "reason": answer.reason,
+        "error": answer.error,
+        "databases": {name: result.outcome.value for name, result in answer.databases.items()},
+        "places": {name: result.outcome.value for name, result in answer.places.items()},
+    }
+    return LogLine(STATE_LEVELS[answer.state], "request answered", _known(fields))
+
+
+def retention_ended(place: str, answer: Answer | None, result: PlaceResult, seconds: float) -> LogLine:
+    """Return the line for a pass of retention; `answer` is that of the request it was made for, if there is one."""
+    if answer is not None and answer.asked.dry_run:
+        event = "retention planned"
+    elif result.outcome in (Outcome.SUCCEEDED, Outcome.SUCCEEDED_WITH_WARNINGS):
+        event = "retention applied"
+    else:
+        event = "retention not applied"
+    fields = {
+        "place": place,
+        "request": answer.id if answer is not None else None,
+        **(answer.attribution if answer is not None else {}),
+        "kept": result.kept,
+        "deleted": result.deleted,
+        "freed": result.freed,
+        "left": result.left,
+        "warnings": result.warnings,
+        "reason": result.reason,
+        "error": result.error,
+        "seconds": round(seconds, 3),
+    }
+    return LogLine(OUTCOME_LEVELS[result.outcome], event, _known(fields))
+
+
+def _known(fields: Mapping[str, object]) -> dict[str, object]:
+    """Leave out the fields that have no value."""
+    return {
+        name: value
+        for name, value in fields.items()
+        if value is not None and value is not False and value not in ({}, ())
+    }

@@ -1,0 +1,295 @@
+"""Prometheus metrics, computed from Status at each scrape. A series is absent until its value is known, never 0.
+
+Counters and histograms alone are kept here; they count since the agent started, as Prometheus expects. Names are
+checked by `promtool check metrics`; labels come from settings and closed lists, never from a request's free text.
+"""
+
+from collections.abc import Callable, Iterator
+
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+)
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.metrics_core import CounterMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from backup_agent.supervisor.status.model import Status
+
+PREFIX = "neo4j_backup"
+STAGE_BUCKETS = (1, 5, 15, 60, 300, 900, 3600, 10800, 21600)
+
+
+class Metrics:
+    """The page behind /metrics: what is counted as it happens, and what Status says when it is asked."""
+
+    def __init__(self, status: Callable[[], Status]) -> None:
+        """`status` is called once a scrape."""
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # prometheus_client gives it no types
+        registry = CollectorRegistry()
+        registry.register(StatusCollector(status))
+        self._registry = registry
+        self.runs = Counter(
+            f"{PREFIX}_runs",
+            "Backups of one database that ended, by what became of them.",
+            ["set", "database", "type", "trigger", "outcome", "reason"],
+            registry=registry,
+        )
+        self.promotions = Counter(
+            f"{PREFIX}_full_promotions",
+            "Backups asked for as DIFF or AUTO that were taken as FULL, by why.",
+            ["set", "database", "reason"],
+            registry=registry,
+        )
+        self.requests = Counter(
+            f"{PREFIX}_requests", "Requests by their last state.", ["action", "outcome"], registry=registry
+        )
+        self.bytes = Counter(
+            f"{PREFIX}_bytes",
+            "Bytes of artifacts, stored on the volume or copied to a destination.",
+            ["place", "type"],
+            registry=registry,
+        )
+        self.storage_errors = Counter(
+            f"{PREFIX}_storage_errors", "Copies that failed, by why.", ["destination", "reason"], registry=registry
+        )
+        self.stages = Histogram(
+            f"{PREFIX}_stage_duration_seconds",
+            "Seconds each stage of a backup took.",
+            ["stage"],
+            buckets=STAGE_BUCKETS,
+            registry=registry,
+        )
+        self.deleted = Counter(
+            f"{PREFIX}_retention_deleted", "Artifacts that retention deleted.", ["place"], registry=registry
+        )
+        self.freed = Counter(
+            f"{PREFIX}_retention_deleted_bytes", "Bytes that retention deleted.", ["place"], registry=registry
+        )
+        self.passes = Counter(
+            f"{PREFIX}_retention_passes",
+            "Passes of retention, by whether the plan was carried out or refused, and why.",
+            ["place", "outcome", "reason"],
+            registry=registry,
+        )
+        self.verifications = Counter(
+            f"{PREFIX}_verify", "Artifacts that were read again.", ["place", "outcome"], registry=registry
+        )
+        self.deaf = Counter(
+            f"{PREFIX}_watch_restarts",
+            "Times the requests folder was watched anew, because it was not the watched one any more.",
+            registry=registry,
+        )
+
+    def page(self) -> tuple[str, bytes]:
+        """Return content type and text, as Prometheus scrapes it."""
+        return CONTENT_TYPE_LATEST, generate_latest(self._registry)
+
+
+class StatusCollector(Collector):
+    """Turns a Status into families when it is asked to."""
+
+    def __init__(self, status: Callable[[], Status]) -> None:
+        """`status` is called once a scrape."""
+        self._status = status
+
+    def describe(self) -> list[Metric]:
+        """Say nothing: a scrape at registration would come before there is a status."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every family that has a value."""
+        status = self._status()
+        for family in (*_agent(status), *_databases(status), *_schedules(status), *_storage(status)):
+            if family.samples:
+                yield family
+
+
+def _gauge(name: str, text: str, labels: tuple[str, ...] = ()) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"{PREFIX}_{name}", text, labels=labels)
+
+
+def _value(name: str, text: str, value: float | None) -> GaugeMetricFamily:
+    family = _gauge(name, text)
+    if value is not None:
+        family.add_metric((), value)
+    return family
+
+
+def _agent(status: Status) -> Iterator[Metric]:
+    info = InfoMetricFamily(f"{PREFIX}_build", "The agent's version and cluster.")
+    info.add_metric((), {"version": status.version, "cluster": status.cluster})
+    yield info
+    oldest = status.queue_oldest
+    yield _value("ready", "Whether the agent takes requests.", float(status.ready))
+    yield _value("paused", "Whether nothing is started, because somebody said so.", float(status.paused is not None))
+    yield _value(
+        "requests_watched",
+        "1 while a new request is noticed at once, 0 while the requests folder is listed every 5 seconds instead.",
+        float(status.requests_watched),
+    )
+    yield _value("queue_depth", "Requests that wait or are under way.", status.queue_depth)
+    yield _value(
+        "queue_oldest_seconds",
+        "Age of the oldest request that has not started.",
+        None if oldest is None else max(0.0, (status.now - oldest).total_seconds()),
+    )
+    yield _value(
+        "config_valid",
+        "Whether the settings file on disk is free of faults; else the last good one is in force.",
+        float(status.settings_valid),
+    )
+    yield _value(
+        "config_last_reload_timestamp_seconds",
+        "When the settings in force were read.",
+        status.settings_loaded.timestamp(),
+    )
+    up = None if status.bolt is None else float(status.bolt == "answers")
+    yield _value("bolt_up", "Whether Bolt answered the last time it was asked.", up)
+    yield _value(
+        "databases_refused",
+        "Databases that are not backed up because of their names, as of the last answer of Bolt.",
+        status.databases_refused,
+    )
+    seen = status.topology_seen
+    yield _value(
+        "topology_timestamp_seconds",
+        "When the topology in use was seen over Bolt.",
+        None if seen is None else seen.timestamp(),
+    )
+    yield _value(
+        "clock_offset_seconds",
+        "The servers' clock minus the agent's, as of the last answer.",
+        status.clock_offset_seconds,
+    )
+    running = _gauge("in_progress", "Backups under way.", ("set", "database"))
+    seconds = _gauge("in_progress_seconds", "Seconds a backup has been under way.", ("set", "database", "stage"))
+    for run in status.running:
+        if run.kind == "backup" and run.set is not None and run.database is not None:
+            running.add_metric((run.set, run.database), 1)
+            seconds.add_metric((run.set, run.database, run.stage or "start"), run.seconds)
+    yield running
+    yield seconds
+
+
+def _databases(status: Status) -> Iterator[Metric]:
+    key = ("cluster", "set", "database")
+    success = _gauge(
+        "last_success_timestamp_seconds",
+        "When the newest artifact that can be restored was finished. A FULL counts as the newest DIFF too.",
+        (*key, "type"),
+    )
+    age = _gauge("age_seconds", "Age of the newest artifact that can be restored.", key)
+    artifacts = _gauge("artifacts", "Recorded artifacts on the volume.", key)
+    size = _gauge("storage_bytes", "Bytes of recorded artifacts on the volume.", key)
+    newest = _gauge("last_artifact_bytes", "Bytes of the newest artifact.", key)
+    links = _gauge("chain_length", "Artifacts of the live chain, its FULL counted.", key)
+    chain = _gauge("chain_bytes", "Bytes of the live chain.", (*key, "type"))
+    for one in status.databases or ():
+        labels = (status.cluster, one.set, one.database)
+        for type_, moment in one.last_success.items():
+            success.add_metric((*labels, type_), moment.timestamp())
+        if one.last_success:
+            age.add_metric(labels, max(0.0, (status.now - max(one.last_success.values())).total_seconds()))
+        artifacts.add_metric(labels, one.artifacts)
+        size.add_metric(labels, one.size)
+        newest.add_metric(labels, one.newest_size)
+        links.add_metric(labels, one.chain_links)
+        for type_, total in one.chain_size.items():
+            chain.add_metric((*labels, type_), total)
+    yield from (success, age, artifacts, size, newest, links, chain)
+    attempt = _gauge("last_attempt_timestamp_seconds", "When a backup last ended, since the agent started.", key)
+    failure = _gauge("last_failure_timestamp_seconds", "When a backup last failed, by why.", (*key, "reason"))
+    for name, last in status.attempts.items():
+        set_name, database = name.split("/", 1)
+        labels = (status.cluster, set_name, database)
+        attempt.add_metric(labels, last.at.timestamp())
+        if last.failed_at is not None:
+            failure.add_metric((*labels, last.reason or ""), last.failed_at.timestamp())
+    yield attempt
+    yield failure
+    missing = _gauge("database_missing", "Databases known before that SHOW DATABASES lists no more.", ("database",))
+    for database in status.missing_databases:
+        missing.add_metric((database,), 1)
+    yield missing
+
+
+def _schedules(status: Status) -> Iterator[Metric]:
+    following = _gauge("schedule_next_timestamp_seconds", "When a schedule is due next.", ("schedule",))
+    interval = _gauge(
+        "schedule_expected_interval_seconds", "The longest time between two runs of a schedule.", ("schedule",)
+    )
+    suspended = _gauge("schedule_suspended", "Whether a schedule is suspended.", ("schedule",))
+    missed = CounterMetricFamily(f"{PREFIX}_schedule_missed", "Due times that were not run.", labels=("schedule",))
+    coalesced = CounterMetricFamily(
+        f"{PREFIX}_schedule_coalesced", "Due times that one run served together.", labels=("schedule",)
+    )
+    for name, one in status.schedules.items():
+        if one.next_runs:
+            following.add_metric((name,), one.next_runs[0].timestamp())
+        if one.expected_interval_seconds is not None:
+            interval.add_metric((name,), one.expected_interval_seconds)
+        suspended.add_metric((name,), float(one.suspended))
+        missed.add_metric((name,), one.missed)
+        coalesced.add_metric((name,), one.coalesced)
+    yield from (following, interval, suspended, missed, coalesced)
+
+
+def _storage(status: Status) -> Iterator[Metric]:
+    up = _gauge("storage_up", "Whether a destination answered and took copies when it was last used.", ("destination",))
+    owed = _gauge("copies_owed", "Artifacts on the volume without their copy at a destination.", ("destination",))
+    for name, one in status.destinations.items():
+        if one.up is not None:
+            up.add_metric((name,), float(one.up))
+        if status.surveyed and one.owed is not None:
+            owed.add_metric((name,), one.owed)
+    yield up
+    yield owed
+    yield _value("volume_free_bytes", "Free bytes of the volume.", status.volume_free)
+    yield _value("volume_size_bytes", "Size of the volume.", status.volume_total)
+    yield _value(
+        "volume_full_timestamp_seconds",
+        "When the volume is full at the present rate.",
+        None if status.full_on is None else status.full_on.timestamp(),
+    )
+    yield _value(
+        "retention_configured",
+        "Whether anything is ever deleted.",
+        float(not status.retention.startswith("nothing is deleted")),
+    )
+    blocked = _gauge(
+        "retention_blocked", "Whether the last pass of retention was refused, by why.", ("place", "reason")
+    )
+    applied = _gauge("retention_timestamp_seconds", "When retention was last applied, since start.", ("place",))
+    damaged = _gauge("artifacts_damaged", "Artifacts whose content is not what was recorded.", ("place",))
+    unreadable = _gauge(
+        "unreadable_artifacts",
+        "Artifacts that are there and cannot be verified: record or mark unreadable, file unreadable, no record.",
+        ("place", "why"),
+    )
+    unrestorable = _gauge(
+        "unrestorable_artifacts",
+        "Artifacts that cannot be restored because something that they need is missing or damaged.",
+        ("place",),
+    )
+    oldest = _gauge(
+        "verify_oldest_timestamp_seconds", "When the artifact that waits longest was last read.", ("place",)
+    )
+    for name, place in status.places.items():
+        if place.blocked is not None:
+            blocked.add_metric((name, place.blocked.value), 1)
+        if place.pruned is not None:
+            applied.add_metric((name,), place.pruned.timestamp())
+        if place.damaged is not None:
+            damaged.add_metric((name,), len(place.damaged))
+        for why, keys in (place.unreadable or {}).items():
+            unreadable.add_metric((name, why), len(keys))
+        if place.unrestorable is not None:
+            unrestorable.add_metric((name,), len(place.unrestorable))
+        if place.oldest_verified is not None:
+            oldest.add_metric((name,), place.oldest_verified.timestamp())
+    yield from (blocked, applied, damaged, unreadable, unrestorable, oldest)

@@ -1,0 +1,137 @@
+"""What the agent knows at one moment: the one value behind /status.json, /metrics, the probes and the commands."""
+
+from datetime import datetime
+
+from pydantic import Field
+
+from backup_agent.core.artifacts.records import Value
+from backup_agent.core.artifacts.summary import DatabaseSummary
+from backup_agent.core.reasons import Reason
+
+
+class RunStatus(Value):
+    """A run under way."""
+
+    run: str
+    kind: str
+    request: str | None = None
+    set: str | None = None
+    database: str | None = None
+    destination: str | None = None
+    stage: str | None = None
+    bytes: int | None = None
+    total: int | None = None
+    seconds: float
+    attempt: int | None = None
+
+
+class DestinationStatus(Value):
+    """One destination. `up` is null before anything was tried."""
+
+    up: bool | None = None
+    owed: int | None = Field(default=None, description="artifacts without a copy there")
+    reason: Reason | None = None
+    error: str | None = None
+    hint: str | None = None
+    retry_seconds: float | None = None
+
+
+class PlaceStatus(Value):
+    """What retention and reading again came to at one place, since start. Absent means not known."""
+
+    pruned: datetime | None = Field(default=None, description="when retention was last applied")
+    blocked: Reason | None = Field(default=None, description="why the last pass deleted nothing")
+    error: str | None = None
+    deleted: int = 0
+    freed: int = Field(default=0, description="bytes")
+    damaged: tuple[str, ...] | None = Field(default=None, description="artifacts that are not as recorded")
+    unreadable: dict[str, tuple[str, ...]] | None = Field(
+        default=None, description="record_unreadable, unreadable, no_record -> what is there and cannot be verified"
+    )
+    unrestorable: tuple[str, ...] | None = Field(
+        default=None, description="artifacts that cannot be restored, since something that they need is not sound"
+    )
+    oldest_verified: datetime | None = Field(default=None, description="when what waits longest was last read")
+
+
+class Pause(Value):
+    """Nothing is started."""
+
+    since: datetime
+    requested_by: str | None = None
+    reason: str | None = None
+
+
+class ScheduleStatus(Value):
+    """One schedule."""
+
+    cron: str
+    timezone: str
+    type: str
+    suspended: bool
+    next_runs: tuple[datetime, ...]
+    expected_interval_seconds: float | None = None
+    missed: int = 0
+    coalesced: int = 0
+
+
+class Attempt(Value):
+    """What became of the last attempt at a database of a set since the agent started."""
+
+    at: datetime
+    failed_at: datetime | None = None
+    reason: Reason | None = None
+    error: str | None = None
+
+
+class Status(Value):
+    """Everything. Absent means not known."""
+
+    schema_: int = Field(default=1, alias="schema")
+    cluster: str
+    version: str
+    started: datetime
+    now: datetime
+    ready: bool
+    not_ready_because: tuple[str, ...] = ()
+    surveyed: bool = Field(description="whether it is known what is on the volume")
+    survey_failure: str | None = Field(
+        default=None, description="why the last survey of the volume failed; what is shown of it may be out of date"
+    )
+    requests_watched: bool = Field(
+        default=True, description="whether a new request is noticed at once; else the folder is listed every 5 seconds"
+    )
+    requests_watch_fault: str | None = Field(default=None, description="why the requests folder is not watched")
+    queue_depth: int
+    queue_oldest: datetime | None = None
+    running: tuple[RunStatus, ...] = ()
+    databases: tuple[DatabaseSummary, ...] | None = Field(
+        default=None, description="what is on the volume; absent until it was surveyed"
+    )
+    attempts: dict[str, Attempt] = Field(default={}, description="<set>/<database> -> the last attempt since start")
+    missing_databases: tuple[str, ...] = ()
+    destinations: dict[str, DestinationStatus] = Field(default={})
+    schedules: dict[str, ScheduleStatus] = Field(default={})
+    places: dict[str, PlaceStatus] = Field(default={})
+    paused: Pause | None = Field(default=None, description="nothing is started until somebody resumes")
+    forgotten: tuple[str, ...] = Field(default=(), description="databases whose last backups may go too")
+    bolt: str | None = Field(default=None, description="answers, or why it did not")
+    bolt_reason: Reason | None = None
+    bolt_notes: tuple[str, ...] = Field(
+        default=(), description="what the cluster did not tell when it answered, and what of it is not taken"
+    )
+    databases_refused: int | None = Field(default=None, description="databases listed by names that are not taken")
+    topology_seen: datetime | None = None
+    clock_offset_seconds: float | None = None
+    volume_free: int | None = None
+    volume_total: int | None = None
+    full_on: datetime | None = Field(default=None, description="when the volume is full at the present rate")
+    retention: str = Field(description="what is deleted, in a sentence")
+    settings_valid: bool
+    settings_fault: str | None = None
+    settings_waiting: tuple[str, ...] = Field(default=(), description="changed keys that need a restart")
+    settings_loaded: datetime
+
+    def to_json(self) -> bytes:
+        """Return the status as /status.json shows it."""
+        return self.model_dump_json(by_alias=True, indent=2, exclude_none=True).encode() + b"\n"

@@ -1,0 +1,78 @@
+"""The time by which answers expire: this machine's, as long as nothing speaks against it and another clock agrees.
+
+A clock that was set forward would make everything look old at once. So nothing expires unless the servers or a
+destination have shown about the same time, nor after the clock was set while the agent ran.
+"""
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import structlog
+
+from backup_agent import durable
+from backup_agent.core.reasons import Failure
+from backup_agent.core.retention.clock import BOOT_ID, SHOWN_SECONDS, ClockReading, ClockSighting, Shown, distrust
+
+UNSEEN = "no other clock has been seen yet"
+
+log = structlog.get_logger()
+
+
+def read_clocks() -> ClockReading:
+    """Return what the clocks of this machine show."""
+    return ClockReading(
+        now=datetime.now(UTC),
+        monotonic=time.clock_gettime(time.CLOCK_BOOTTIME),
+        boot=Path(BOOT_ID).read_text().strip(),
+    )
+
+
+@dataclass
+class TrustedClock:
+    """Tells the time, or that it cannot be trusted. `file` is where passes of retention keep what they saw."""
+
+    file: Path
+    server_clock: Callable[[], Shown | None]
+    read: Callable[[], ClockReading] = read_clocks
+    _last: ClockReading | None = None
+    """The last reading that was trusted, or the first one: the clock must have run on from it."""
+    _said: str | None = None
+
+    def now(self) -> datetime | None:
+        """Return the time; None if nothing may expire by it, which is logged once."""
+        reading = self.read()
+        seen = self._seen(reading.boot)
+        last = self._last or (seen.reading if seen else reading)
+        references = {
+            f"{name}'s clock": shown.by(reading.monotonic)
+            for name, shown in (seen.shown if seen else {}).items()
+            if reading.monotonic - shown.monotonic < SHOWN_SECONDS
+        }
+        if (server := self.server_clock()) is not None:
+            references["datetime() of the server"] = server.by(reading.monotonic)
+        wrong = distrust(reading, references, last=last)
+        if wrong is None and references:
+            self._last, self._said = reading, None
+            return reading.now
+        self._last = last
+        self._say(wrong)
+        return None
+
+    def _say(self, wrong: Failure | None) -> None:
+        """Say once that nothing expires, and why; that no other clock has been seen is usual after a start."""
+        why = wrong.error.removeprefix("nothing is deleted: ") if wrong else UNSEEN
+        if wrong is None and self._said is None:
+            log.info("answers do not expire yet", because=why)
+        elif wrong is not None and self._said in (None, UNSEEN):
+            log.warning("answers do not expire", because=why, hint="set the clock of the node, then restart the agent")
+        self._said = why if wrong else UNSEEN
+
+    def _seen(self, boot: str) -> ClockSighting | None:
+        with suppress(OSError, ValueError):
+            seen = ClockSighting.model_validate_json(durable.read(self.file))
+            return seen if seen.reading.boot == boot else None
+        return None

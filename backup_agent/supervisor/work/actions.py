@@ -1,0 +1,150 @@
+"""Requests that are no backups, and take no slot: each is done at once, and answered.
+
+A newcomer would look for `prune` and `verify` here: those are passes over places, and wait for the slot.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from backup_agent.catalog import holds
+from backup_agent.core.artifacts.marks import Hold
+from backup_agent.core.artifacts.names import RECORD_SUFFIX
+from backup_agent.core.reasons import BackupError, Failure, PermanentError, Reason
+from backup_agent.core.requests.answers import Answer, State
+from backup_agent.core.requests.request import Action
+from backup_agent.settings.model import Settings
+from backup_agent.supervisor.children.runs import Runs
+from backup_agent.supervisor.requests.spool import Spool
+from backup_agent.supervisor.work.backup_queue import BackupQueue
+from backup_agent.supervisor.work.discovery import Discovery
+from backup_agent.supervisor.work.maintenance import Maintenance
+from backup_agent.supervisor.work.maintenance_queue import PASSES
+from backup_agent.supervisor.work.orders import Order, Orders
+
+
+@dataclass
+class Actions:
+    """What each action does. `conclude` writes a final answer down."""
+
+    settings: Settings
+    spool: Spool
+    backups: BackupQueue
+    runs: Runs
+    keeping: Maintenance
+    standing: Orders
+    discovery: Discovery
+    conclude: Callable[[Answer], None]
+
+    def take(self, answer: Answer, now: datetime) -> None:
+        """Do what a request asks for, and answer it; a pass is only queued."""
+        if answer.action in PASSES:
+            self.keeping.passes.accept(answer)
+            return
+        failure = answer.expired(now)
+        try:
+            if failure is not None:
+                raise PermanentError(failure.reason, failure.error, failure.hint)
+            answer = self._do(answer, now)
+        except BackupError as error:
+            answer = answer.becomes(State.FAILED, now, error.failure)
+        except OSError as error:
+            failure = Failure(Reason.STORAGE_UNREACHABLE, f"{error.filename}: {error.strerror}", "look at the volume")
+            answer = answer.becomes(State.FAILED, now, failure)
+        else:
+            answer = answer.becomes(State.SUCCEEDED, now)
+        self.conclude(answer)
+
+    def _do(self, answer: Answer, now: datetime) -> Answer:
+        match answer.action:
+            case Action.CANCEL:
+                self._cancel(answer, now)
+            case Action.PAUSE:
+                self.standing.pause(_order(answer, now))
+            case Action.RESUME:
+                self.standing.resume()
+            case Action.FORGET:
+                self._forget(answer, now)
+            case Action.HOLD:
+                return answer.model_copy(update={"marks": self._hold(answer, now)})
+            case Action.RELEASE:
+                return answer.model_copy(update={"marks": self._release(answer)})
+        return answer
+
+    def _cancel(self, answer: Answer, now: datetime) -> None:
+        target = answer.asked.id or ""
+        by = answer.asked.requested_by
+        failure = Failure(Reason.CANCELLED, f"cancelled by request {answer.id}" + (f" of {by}" if by else ""))
+        if self.backups.find(target) is not None:
+            for run in self.backups.cancel(target, failure, now):
+                self.runs.end(run, Reason.CANCELLED)
+        elif self.keeping.passes.find(target) is not None:
+            self.keeping.passes.cancel(target, failure, now)
+            self.keeping.cancel(target)
+        else:
+            earlier = self.spool.load(target)
+            text = f"it has ended already: {earlier.state.value}" if earlier else "no request has that id"
+            raise PermanentError(Reason.NOT_FOUND, f"{target}: {text}")
+
+    def _forget(self, answer: Answer, now: datetime) -> None:
+        database = (answer.asked.database or "").lower()
+        if self.discovery.lists(database):
+            raise PermanentError(
+                Reason.INVALID_REQUEST,
+                f"{database}: the cluster listed it when it answered last",
+                "forget is for a database that was dropped for good; drop it first",
+            )
+        # Every database that status lists: its name on the volume and in records may differ in case.
+        known = {*self.keeping.holdings.databases, *self.standing.forgotten, *self.discovery.missing}
+        known |= self.keeping.account.databases
+        meant = sorted(name for name in known if name.lower() == database)
+        if not meant:
+            raise PermanentError(Reason.NOT_FOUND, f"{database}: nothing is known of it")
+        for name in meant:
+            self.standing.forget(name, _order(answer, now))
+            self.discovery.forget(name)
+            self.keeping.account.forget(name)
+
+    def _hold(self, answer: Answer, now: datetime) -> dict[str, str]:
+        asked = answer.asked
+        hold = Hold(
+            key=self._key(asked.artifact or ""),
+            since=now,
+            reason=asked.reason or "",
+            requested_by=asked.requested_by,
+            request=answer.id,
+        )
+        return self._marked(holds.hold(self.settings.storage.root, self._identities, hold))
+
+    def _release(self, answer: Answer) -> dict[str, str]:
+        key = self._key(answer.asked.artifact or "")
+        return self._marked(holds.release(self.settings.storage.root, self._identities, key))
+
+    def _marked(self, became: dict[str, str]) -> dict[str, str]:
+        """Let the passes that put marks at destinations come soon."""
+        for place in became:
+            self.keeping.passes.hurry(place, time.monotonic())
+        return became
+
+    def _key(self, artifact: str) -> str:
+        """Return the key of an artifact that may be given as a path below the root, or as its record's."""
+        root = f"{self.settings.storage.root}/"
+        key = artifact.removeprefix(root).removesuffix(RECORD_SUFFIX)
+        parts = key.split("/")
+        if len(parts) != 3 or any(part.startswith(".") or not part for part in parts):  # noqa: PLR2004  set, database, name
+            raise PermanentError(
+                Reason.INVALID_REQUEST,
+                f"artifact: a key expected, <set>/<database>/<artifact> (got {artifact!r})",
+                "`backup-agent list` shows the keys",
+            )
+        return key
+
+    @property
+    def _identities(self) -> dict[str, str]:
+        return {name: one.identity for name, one in self.settings.storage.destinations.items()}
+
+
+def _order(answer: Answer, now: datetime) -> Order:
+    asked = answer.asked
+    return Order(since=now, request=answer.id, requested_by=asked.requested_by, reason=asked.reason)

@@ -1,0 +1,221 @@
+"""How backups are taken: the cluster is asked, databases and servers are chosen, and each gets a child of its own.
+
+`BackupQueue` holds the open requests and `Discovery` what is known of the cluster; `BackupDispatch` starts the children
+and takes their results. `Maintenance` looks after the artifacts afterwards.
+"""
+
+import json
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import structlog
+
+from backup_agent.core.artifacts.records import BackupType
+from backup_agent.core.neo4j.topology import Addressing
+from backup_agent.core.reasons import Failure, Reason
+from backup_agent.core.requests import tasks
+from backup_agent.core.requests.answers import MOST_ATTEMPTS, Answer, DatabaseResult, Execution, Outcome
+from backup_agent.core.requests.queue import Job, may_start
+from backup_agent.settings.model import VOLUME, Settings
+from backup_agent.supervisor.children.reports import BackupReport, report
+from backup_agent.supervisor.children.runs import Run, Runs
+from backup_agent.supervisor.status import log_lines
+from backup_agent.supervisor.status.counters import Counters
+from backup_agent.supervisor.work.backup_queue import BackupQueue, earlier_runs
+from backup_agent.supervisor.work.discovery import Discovery
+from backup_agent.supervisor.work.maintenance import Maintenance
+from backup_agent.supervisor.work.orders import Orders
+from backup_agent.supervisor.work.volume_summaries import VolumeSummaries
+
+DISCOVER_SECONDS = 45.0
+
+log = structlog.get_logger()
+
+
+@dataclass
+class BackupDispatch:
+    """The backups under way. `settings` are those in force."""
+
+    settings: Settings
+    root: Path
+    runs: Runs
+    backups: BackupQueue
+    discovery: Discovery
+    holdings: VolumeSummaries
+    standing: Orders
+    keeping: Maintenance
+    account: Counters
+    hard_links: bool = True
+    """Whether the volume allows them; else backups are written in place."""
+
+    def advance(self) -> None:
+        """Start whatever may start now; the cluster is asked first, unless it has just answered."""
+        self.backups.activate()
+        unselected = self.backups.unselected()
+        if unselected or any(True for _ in self.backups.waiting_jobs()):
+            self.keeping.give_way()
+        if unselected or self._startable():
+            if not self.discovery.fresh(time.monotonic()):
+                self.discover()
+                return
+            for answer in unselected:
+                self._select(answer)
+            for job in self._startable():
+                self._start(job)
+
+    @property
+    def free_slots(self) -> int:
+        """Backups and passes that may start now."""
+        return max(0, self.settings.limits.parallel - self.runs.slots)
+
+    def _startable(self) -> tuple[Job, ...]:
+        running = [*self.backups.running.values()]
+        return may_start(self.backups.waiting_jobs(), running, len(running) + self.free_slots)
+
+    def discover(self) -> None:
+        """Ask the cluster, in a child."""
+        if self.runs.any("cluster") or not self.free_slots:
+            return
+        task = json.dumps({"settings": self.settings.model_dump(mode="json"), "root": str(self.root)}).encode()
+        deadline = time.monotonic() + DISCOVER_SECONDS
+        self.discovery.begin()
+        try:
+            self.runs.spawn(self.runs.numbered("discover"), "backup_agent.cluster", task, deadline=deadline)
+        except OSError as error:
+            text = f"asking the cluster over Bolt could not be started: {error.strerror}"
+            self.discovery.fail(Failure(Reason.SOURCE_UNREACHABLE, text), time.monotonic())
+
+    def _select(self, answer: Answer) -> None:
+        settings = self.settings
+        selection = self.discovery.select(
+            answer.asked.asked,
+            tuple(settings.databases),
+            self.holdings.databases - self.standing.forgotten.keys(),
+            self._addressing(),
+            now=_now(),
+            max_age=settings.neo4j.max_topology_age,
+        )
+        if answer.set not in self.settings.declared_sets:
+            kept = settings.limits.model_dump(mode="json")["keep_adhoc"]
+            note = f"ad hoc set, on the volume only; removed {kept} after its last use"
+            answer = answer.model_copy(update={"set_note": note})
+        self.backups.selected(answer, selection, _now())
+
+    def _addressing(self) -> Addressing:
+        neo4j = self.settings.neo4j
+        return Addressing(
+            backup_port=neo4j.backup_port, backup_addresses=neo4j.backup_addresses, servers=tuple(neo4j.servers)
+        )
+
+    def _start(self, job: Job) -> None:
+        name, answer = self.backups.start(job, _now())
+        result = answer.databases[job.database]
+        asked = answer.asked
+        schedule = self.settings.schedules.get(answer.schedule or "")
+        declared = job.set in self.settings.declared_sets
+        last = self.discovery.last
+        task = tasks.BackupTask(
+            run=name,
+            request=answer.id,
+            set=job.set,
+            database=job.database,
+            type=BackupType(asked.type),
+            promote=schedule.promote if schedule else "now",
+            database_id=result.database_id,
+            discovery=result.discovery or "static",
+            sources=tuple(source.address for source in self.discovery.sources(job.database, self._addressing())),
+            server_versions=last.versions if last else (),
+            earlier_runs=earlier_runs(answer, job.database)[:-1],
+            since=answer.received,
+            adopt_only=result.attempts > MOST_ATTEMPTS,
+            at_once=max(1, len(self.backups.running)),
+            destinations=tuple(self.settings.storage.destinations) if declared else (),
+            requested_by=asked.requested_by,
+            note=asked.reason,
+            hard_links=self.hard_links,
+            settings=self.settings.model_dump(mode="json"),
+        )
+        try:
+            content = task.model_dump_json().encode()
+            self.runs.spawn(name, "backup_agent.jobs.backup", content, remote=bool(task.destinations))
+        except OSError as error:
+            failure = Failure(Reason.OUT_OF_MEMORY, f"a process could not be started: {error.strerror}")
+            self._conclude(name, BackupReport(result=DatabaseResult().failed(failure, _now())))
+
+    def discovered(self, run: Run, code: int) -> None:
+        """Take what the cluster answered, or that it did not."""
+        monotonic = time.monotonic()
+        text = f"asking the cluster over Bolt ended without an answer (exit code {code})"
+        if run.ending is Reason.TIMEOUT:
+            text = f"asking the cluster over Bolt took longer than {DISCOVER_SECONDS:.0f} s"
+        try:
+            self.discovery.take(run.result or {}, monotonic)
+        except (ValueError, KeyError, TypeError):  # no answer, or none that can be understood
+            self.discovery.fail(Failure(Reason.SOURCE_UNREACHABLE, text), monotonic)
+        if self.discovery.current is not None:
+            self.standing.seen(self.discovery.current.databases())
+        if (failure := self.discovery.failure) is not None:
+            last = self.discovery.last
+            log.warning(
+                "cluster not discovered",
+                reason=failure.reason.value,
+                error=failure.error,
+                hint=failure.advice,
+                topology_seen=last.seen.isoformat() if last else None,
+            )
+
+    def ended(self, name: str, run: Run) -> None:
+        """Take the end of a backup's child. A child without a report has reached no verdict, and gets another try."""
+        told = report(BackupReport, run.result)
+        if run.ending is Reason.CANCELLED:
+            result = _cancelled(told.result if told else None, _now())
+            told = told.model_copy(update={"result": result}) if told else BackupReport(result=result)
+        elif told is not None and (told.result.open or told.result.outcome is Outcome.CANCELLED):
+            told = None  # ended because the agent ends: no verdict
+        self._conclude(name, told)
+
+    def _conclude(self, name: str, told: BackupReport | None) -> None:
+        """Take the end of a backup, whatever it is, into answer, holdings and metrics, and log it last."""
+        now = _now()
+        job = self.backups.running[name]
+        answer, result = self.backups.ended(name, told.result if told else None, now)
+        for place, refusal in (told.copy_failures if told else {}).items():
+            self.keeping.copy_refused(place, refusal.failure)
+        for place, copy in result.copies.items():
+            if copy == "stored":
+                self.holdings.stored(place)
+        if result.outcome in (Outcome.SUCCEEDED, Outcome.SUCCEEDED_WITH_WARNINGS):
+            self.keeping.passes.succeeded(self.keeping.pruned_places, time.monotonic())
+        elif result.reason is Reason.DISK_FULL:
+            self.keeping.passes.hurry(VOLUME, time.monotonic())
+        self.account.backup(answer, job.database, result, self.settings.declared_sets, now)
+        execution = told.execution if told else Execution()
+        log_lines.backup_ended(answer, name, job.set, job.database, result, execution).log()
+
+    def progressed(self, name: str, run: Run) -> None:
+        """Say in the answer how far a backup is."""
+        if name in self.backups.running:
+            progress = {
+                key: value
+                for key, value in (
+                    ("bytes", run.bytes),
+                    ("total", run.total),
+                    ("seconds", round(time.monotonic() - run.started, 1)),
+                )
+                if value is not None
+            }
+            self.backups.tell(name, run.stage, progress)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _cancelled(result: DatabaseResult | None, now: datetime) -> DatabaseResult:
+    """Return the result of a backup that was cancelled: what it had recorded by then stands."""
+    text = "cancelled while it ran; its processes were ended"
+    if result is None or result.artifact is None:
+        return (result or DatabaseResult()).failed(Failure(Reason.CANCELLED, text), now)
+    return result.failed(Failure(Reason.CANCELLED, f"{text}; {result.artifact} was recorded before"), now)

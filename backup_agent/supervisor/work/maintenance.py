@@ -1,0 +1,446 @@
+"""What is done about the artifacts that are kept: copying what is owed, applying retention, reading again.
+
+Each is a pass over one place, in a child of its own. `MaintenanceQueue` says which is next; `Maintenance` starts it and
+takes its events.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import structlog
+
+from backup_agent.catalog import set_uses
+from backup_agent.core.reasons import Failure, Reason
+from backup_agent.core.requests import tasks
+from backup_agent.core.requests.answers import Answer, Outcome, PlaceResult
+from backup_agent.settings.model import VOLUME, Settings
+from backup_agent.supervisor.children.reports import CopyReport, PassReport, report
+from backup_agent.supervisor.children.runs import Run, Runs
+from backup_agent.supervisor.requests.reserve import Reserve
+from backup_agent.supervisor.status import log_lines
+from backup_agent.supervisor.status.counters import Counters
+from backup_agent.supervisor.work.discovery import Discovery
+from backup_agent.supervisor.work.maintenance_queue import VERIFY_SECONDS, MaintenanceQueue, Wish
+from backup_agent.supervisor.work.orders import Orders
+from backup_agent.supervisor.work.volume_summaries import VolumeSummaries
+
+MOST_LOGGED = 20
+"""Artifacts that one line of the log names."""
+
+SLICE_SECONDS = 300.0
+"""How long one child reads again, or deletes unasked. A backup that wants the slot ends the reading sooner."""
+
+MOST_INTERRUPTIONS = 3
+"""How often backups may interrupt the reading of one artifact, before a request goes on without it."""
+
+MODULES = {"prune": "backup_agent.jobs.prune", "verify": "backup_agent.jobs.verify", "copy": "backup_agent.jobs.copy"}
+
+STRAYS = ("orphans", "unknown", "foreign", "unreadable")
+"""Kinds of files that do not fit at a place, as a pass of retention names them."""
+
+log = structlog.get_logger()
+
+
+@dataclass
+class Maintenance:
+    """The passes under way. `settings` are those in force."""
+
+    settings: Settings
+    runs: Runs
+    passes: MaintenanceQueue
+    holdings: VolumeSummaries
+    standing: Orders
+    discovery: Discovery
+    account: Counters
+    reserve: Reserve
+    """On the volume, which every deletion is written down on first."""
+    open_sets: Callable[[], Collection[str]]
+    """Returns the sets of all open requests."""
+
+    def __post_init__(self) -> None:
+        """Nothing is under way."""
+        self._wishes: dict[str, Wish] = {}
+        self._gave_way: set[str] = set()
+        """Passes that were ended for a backup."""
+        self._reading: dict[str, str] = {}
+        """Pass -> the artifact that it reads."""
+        self._interrupted: dict[tuple[str, str], Counter[str]] = {}
+        """Request and place -> artifact -> how often a backup has interrupted its reading."""
+        self._strays: dict[str, dict[str, list[str]]] = {}
+
+    def use(self, settings: Settings, *, surveyed: bool) -> None:
+        """Take the settings in force; a survey that is to come counts what is owed to their destinations."""
+        self.settings = settings
+        monotonic = time.monotonic()
+        identities = {name: one.identity for name, one in settings.storage.destinations.items()}
+        self.holdings.use(identities, uncounted_since=monotonic if surveyed else None)
+        self.passes.use(identities, monotonic)
+
+    @property
+    def pruned_places(self) -> frozenset[str]:
+        """Places where something is ever deleted: by a policy, or because ad hoc sets stand there."""
+        storage = self.settings.storage
+        policies = {
+            VOLUME: self.settings.retention,
+            **{name: one.retention for name, one in storage.destinations.items()},
+        }
+        adhoc = {VOLUME} if self.holdings.sets - self.settings.declared_sets else frozenset()
+        return frozenset(name for name, policy in policies.items() if policy is not None) | adhoc
+
+    @property
+    def deleting(self) -> bool:
+        """Whether retention is being applied: nothing else starts meanwhile."""
+        return self.runs.any("prune")
+
+    def changes_a_place(self, monotonic: float) -> bool:
+        """Tell whether the next pass copies, heals or may delete: for that it must be known whose the volume is."""
+        wish = self.passes.asked()
+        if wish is None and self.holdings.to_retry() is not None:
+            return True
+        wish = wish or self.passes.due(monotonic)
+        if wish is None or wish.kind == "prune":
+            return wish is not None and wish.place in self.pruned_places
+        answer = self.passes.find(wish.request or "")
+        return answer is not None and answer.asked.heal
+
+    def give_way(self) -> None:
+        """End what only reads again and can go on later, because a backup wants the slot."""
+        for name, wish in self._wishes.items():
+            run = self.runs.get(name)
+            if wish.kind == "verify" and self._can_go_on(wish) and run is not None and run.ending is None:
+                self._gave_way.add(name)
+                self.runs.end(name, Reason.CANCELLED)
+
+    def _can_go_on(self, wish: Wish) -> bool:
+        answer = self.passes.find(wish.request or "")
+        return wish.request is None or (answer is not None and answer.asked.reads_in_slices)
+
+    def start(self, monotonic: float) -> None:
+        """Start the next pass, if one is asked for or due."""
+        wish = self.passes.asked()
+        if wish is None and (owing := self.holdings.to_retry()) is not None:
+            self._spawn("copy", owing, self._copy_task(owing))
+            return
+        wish = wish or self.passes.due(monotonic)
+        if wish is None:
+            return
+        if wish.kind == "prune":
+            self.reserve.clear_the_way()
+            self._note_open_sets()
+        answer = self.passes.begin(wish, _now())
+        task = self._prune_task(wish, answer) if wish.kind == "prune" else self._verify_task(wish, answer)
+        self._spawn(wish.kind, wish.place, task, wish)
+
+    def note_use(self, set_name: str, at: datetime) -> None:
+        """Note that a set was asked for: an ad hoc set is kept for a time after its last use."""
+        if set_name in self.settings.declared_sets:
+            return
+        try:
+            set_uses.note_use(self.settings.storage.root, set_name, at)
+        except OSError as error:
+            log.warning("use of an ad hoc set not noted", set=set_name, error=error.strerror)
+
+    def _note_open_sets(self) -> None:
+        """Note that the sets of all open requests are in use."""
+        for set_name in sorted(self.open_sets()):
+            self.note_use(set_name, _now())
+
+    def cancel(self, identity: str) -> None:
+        """End the pass of a request that is under way."""
+        for name, wish in self._wishes.items():
+            if wish.request == identity:
+                self.runs.end(name, Reason.CANCELLED)
+
+    def _spawn(
+        self, kind: str, place: str, task: tasks.CopyTask | tasks.PruneTask | tasks.VerifyTask, wish: Wish | None = None
+    ) -> None:
+        if wish is not None:
+            self._wishes[task.run] = wish
+        try:
+            content = task.model_dump_json().encode()
+            remote = place != VOLUME or (isinstance(task, tasks.VerifyTask) and task.heal)
+            self.runs.spawn(task.run, MODULES[kind], content, destination=place, remote=remote)
+        except OSError as error:
+            failure = Failure(Reason.OUT_OF_MEMORY, f"a process could not be started: {error.strerror}")
+            if kind == "copy":
+                self.copy_refused(place, failure)
+            else:
+                self._conclude(task.run, PassReport(result=PlaceResult().failed(failure)), 0.0)
+
+    def _copy_task(self, destination: str) -> tasks.CopyTask:
+        return tasks.CopyTask(
+            run=self.runs.numbered("copy"),
+            destination=destination,
+            sets=tuple(sorted(self.settings.declared_sets)),
+            settings=self.settings.model_dump(mode="json"),
+        )
+
+    def _prune_task(self, wish: Wish, answer: Answer | None) -> tasks.PruneTask:
+        asked = answer.asked if answer is not None else None
+        return tasks.PruneTask(
+            run=self.runs.numbered("prune"),
+            place=wish.place,
+            dry_run=bool(asked and asked.dry_run),
+            force=bool(asked and asked.force),
+            plan=asked.plan if asked else None,
+            drop_owed=asked.drop_owed if asked else None,
+            forgotten=self.standing.forgotten,
+            seconds=SLICE_SECONDS if asked is None else None,
+            server_clock=self.discovery.server_clock,
+            settings=self.settings.model_dump(mode="json"),
+        )
+
+    def _verify_task(self, wish: Wish, answer: Answer | None) -> tasks.VerifyTask:
+        asked = answer.asked if answer is not None else None
+        return tasks.VerifyTask(
+            run=self.runs.numbered("verify"),
+            place=wish.place,
+            request=wish.request,
+            artifact=asked.artifact if asked else None,
+            chain=bool(asked and asked.chain),
+            database=asked.database if asked else None,
+            all=bool(asked and asked.all),
+            set_aside=self._set_aside(wish),
+            open_requests=self.passes.open,
+            heal=bool(asked and asked.heal),
+            seconds=SLICE_SECONDS,
+            settings=self.settings.model_dump(mode="json"),
+        )
+
+    def _set_aside(self, wish: Wish) -> tuple[str, ...]:
+        """Return the artifacts that a request goes on without."""
+        counts: Counter[str] = self._interrupted.get((wish.request or "", wish.place), Counter())
+        return tuple(key for key, count in counts.items() if count >= MOST_INTERRUPTIONS)
+
+    # What children tell
+
+    def told(self, run: Run, event: dict[str, Any]) -> bool:
+        """Take an event of a pass; tell whether it was one."""
+        if run.kind == "verify" and self._told_by_reading(run, event):
+            return True
+        return self._told_of_volume(event) or self._told_of_pass(run, event)
+
+    def _told_of_volume(self, event: dict[str, Any]) -> bool:
+        """Take an event that tells what is on the volume now, or that it cannot be told."""
+        match event["event"]:
+            case "summary":
+                self.holdings.take(event)
+            case "gone":
+                self.holdings.gone(event["set"], event["database"])
+            case "uncounted":
+                self.holdings.uncounted(event["destination"], time.monotonic())
+                log.warning("owed copies not counted", destination=event["destination"], error=event["error"])
+            case "unsummarised":
+                self.holdings.doubt()
+                log.warning("summary not told", set=event["set"], database=event["database"], error=event["error"])
+            case "owed":
+                self.holdings.owes(event)
+            case _:
+                return False
+        return True
+
+    def _told_of_pass(self, run: Run, event: dict[str, Any]) -> bool:
+        match event["event"]:
+            case "pruned":
+                self.account.pruned(event["place"], event["bytes"])
+                log.info(
+                    "artifact deleted",
+                    place=event["place"],
+                    key=event["key"],
+                    bytes=event["bytes"],
+                    reason=event["reason"],
+                )
+            case "strays":
+                self._strayed(run.destination or "", {kind: event[kind] for kind in STRAYS})
+            case _:
+                return False
+        return True
+
+    def _told_by_reading(self, run: Run, event: dict[str, Any]) -> bool:
+        """Take an event of reading again; return whether it was one."""
+        match event["event"]:
+            case "damages":
+                self._standing_told(run.destination or "", event)
+            case "scope" | "dealt" | "reading":
+                self._slice_told(run, event)
+            case "progress":
+                self._slice_told(run, event)
+                return False  # what runs now shows it as well
+            case "damaged":
+                self.passes.mark(event["place"], event["key"])
+                self.account.damaged(event["place"])
+                log.error("artifact damaged", place=event["place"], artifact=event["key"], found=event["found"])
+            case "verified":
+                self.account.verified(event["place"])
+            case "healed":
+                self.passes.unmark(event["place"], event["key"])
+                self.account.healed(event["place"])
+                log.warning("artifact healed", place=event["place"], artifact=event["key"], sources=event["sources"])
+            case "not_healed":
+                log.error("artifact not healed", place=event["place"], artifact=event["key"], error=event["error"])
+            case "unread":
+                log.warning("artifact not read", place=event["place"], artifact=event["key"], error=event["error"])
+            case _:
+                return False
+        return True
+
+    def _standing_told(self, place: str, event: dict[str, Any]) -> None:
+        """Take what a slice found at a place, and log what of it is news."""
+        news = self.passes.standing(place, event["keys"], event["unreadable"], event["unrestorable"])
+        for what in news:
+            if what == "chain broken":
+                log.warning(what, place=place, artifacts=event["unrestorable"][:MOST_LOGGED])
+            else:
+                found = {why: keys[:MOST_LOGGED] for why, keys in event["unreadable"].items() if keys}
+                log.warning(what, place=place, found=found)
+
+    def _slice_told(self, run: Run, event: dict[str, Any]) -> None:
+        """Take how far a slice of a request is."""
+        name = next((name for name, one in self.runs if one is run), "")
+        wish = self._wishes.get(name)
+        if wish is None:
+            return
+        if event["event"] == "reading":
+            self._reading[name] = event["key"]
+            return
+        if event["event"] == "progress":
+            self.passes.progressed(wish, {"read_size": event["bytes"]}, time.monotonic())
+            return
+        self._reading.pop(name, None)
+        facts = {key: value for key, value in event.items() if key not in ("event", "place")}
+        answer = self.passes.find(wish.request or "")
+        if event["event"] == "scope" and answer is not None and not answer.places[wish.place].begun:
+            log.info(
+                "reading again begun",
+                place=wish.place,
+                request=wish.request,
+                artifacts=event["artifacts"],
+                size=event["size"],
+                estimated_seconds=event["estimated_seconds"],
+            )
+        self.passes.progressed(wish, facts, time.monotonic())
+
+    def _strayed(self, place: str, strays: dict[str, list[str]]) -> None:
+        """Say what does not fit at a place, when that is news."""
+        before, self._strays[place] = self._strays.get(place, {}), strays
+        if strays != before and any(strays.values()):
+            log.warning(
+                "unexpected files found", place=place, found={kind: keys for kind, keys in strays.items() if keys}
+            )
+
+    def ended(self, name: str, run: Run, code: int) -> None:
+        """Take the end of a pass."""
+        if run.kind == "copy":
+            self._copied(run, code)
+            return
+        wish = self._wishes.get(name)
+        if wish is None:
+            return
+        told = report(PassReport, run.result)
+        reading = self._reading.pop(name, None)
+        if name in self._gave_way or (wish.kind == "verify" and run.ending is Reason.INTERRUPTED):
+            self._gave_way.discard(name)
+            if self._slice_ended(name, wish, told, reading):
+                return
+        if told is None and run.ending is not None:
+            told = PassReport(result=self._so_far(wish).failed(_ended(wish)))
+        elif told is None:
+            text = f"the pass over {wish.place} ended without a report (exit code {code})"
+            told = PassReport(result=self._so_far(wish).failed(Failure(Reason.INTERNAL, text)))
+        elif run.ending is not None and told.result.outcome is Outcome.WAITING:
+            told = told.model_copy(update={"result": told.result.failed(_ended(wish))})
+        self._conclude(name, told, time.monotonic() - run.started)
+
+    def _so_far(self, wish: Wish) -> PlaceResult:
+        """Return what the answer says of a place by now."""
+        answer = self.passes.find(wish.request or "")
+        return answer.places[wish.place] if answer is not None else PlaceResult()
+
+    def _slice_ended(self, name: str, wish: Wish, told: PassReport | None, reading: str | None) -> bool:
+        """Take the end of reading that gave way, or ended with the agent; return whether it goes on later."""
+        if wish.request is None:
+            self._wishes.pop(name)
+            self.passes.gave_way(wish.place, time.monotonic())
+            return True
+        if not self._can_go_on(wish) or (told is not None and told.result.outcome is not Outcome.WAITING):
+            return False
+        self._wishes.pop(name)
+        if reading is not None:
+            self._interrupted.setdefault((wish.request, wish.place), Counter())[reading] += 1
+        self.passes.slice_ended(wish, told.result if told is not None else None, _now())
+        return True
+
+    def _conclude(self, name: str, told: PassReport, seconds: float) -> None:
+        wish, result = self._wishes.pop(name), told.result
+        monotonic, now = time.monotonic(), _now()
+        answer = self.passes.find(wish.request or "")
+        if wish.kind == "prune":
+            every = self.settings.limits.prune_every.total_seconds()
+            self.passes.pruned(wish, result, seconds, every, monotonic, now)
+            if result.reason is Reason.CLOCK:
+                self.discovery.doubt()
+            if answer is None or not answer.asked.dry_run:
+                self.account.pass_ended(wish.place, result.reason if result.outcome is Outcome.FAILED else None)
+            log_lines.retention_ended(wish.place, answer, result, seconds).log()
+        else:
+            if wish.place in self.passes.places and told.oldest is not None:
+                self.passes.places[wish.place].oldest_verified = told.oldest
+            if result.outcome is not Outcome.WAITING:
+                self._interrupted.pop((wish.request or "", wish.place), None)
+            wait = VERIFY_SECONDS if told.next_seconds is None else told.next_seconds
+            self.passes.verified(wish, result, wait, monotonic, now)
+            attribution = answer.attribution if answer is not None else {}
+            if result.outcome is Outcome.FAILED and not result.damaged:
+                log.warning(
+                    "not read again",
+                    place=wish.place,
+                    request=wish.request,
+                    **attribution,
+                    reason=result.reason,
+                    error=result.error,
+                )
+            elif wish.request is not None and result.outcome is not Outcome.WAITING:
+                log.info(
+                    "read again",
+                    place=wish.place,
+                    request=wish.request,
+                    **attribution,
+                    verified=result.verified,
+                    damaged=len(result.damaged),
+                    healed=len(result.healed),
+                    not_read={one.why.value: one.artifacts for one in result.not_read},
+                    seconds=round(seconds, 3),
+                )
+
+    def _copied(self, run: Run, code: int) -> None:
+        place = run.destination or ""
+        told = report(CopyReport, run.result)
+        if told is None:
+            text = f"copying ended without a report (exit code {code})"
+            self.copy_refused(place, Failure(Reason.INTERNAL, text))
+            return
+        if told.counted:
+            self.holdings.counted(place, run.started)
+        if told.failure is None:
+            self.holdings.stored(place)
+        else:
+            self.copy_refused(place, told.failure)
+        if told.copied:
+            log.info("owed copies stored", destination=place, copied=told.copied)
+
+    def copy_refused(self, place: str, failure: Failure) -> None:
+        """Note that a destination did not take a copy."""
+        if self.holdings.refused(place, failure):
+            self.account.copy_refused(place, failure.reason)
+
+
+def _ended(wish: Wish) -> Failure:
+    return Failure(Reason.CANCELLED, f"the pass over {wish.place} was ended")
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

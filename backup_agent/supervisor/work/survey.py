@@ -1,0 +1,132 @@
+"""The survey of the volume, in a child: it is repeated until it has succeeded, and whenever what is known is in doubt.
+
+What a survey finds counts only once it has told everything and ended well. A survey that failed has not found an empty
+volume: until one has succeeded the agent is unready, and no pass is started. Backups go on after the first try.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+
+from backup_agent.core.artifacts.summary import DatabaseSummary
+from backup_agent.core.requests.tasks import SurveyTask
+from backup_agent.supervisor.backoff import Backoff
+from backup_agent.supervisor.children.runs import Run, Runs
+from backup_agent.supervisor.work.volume_summaries import VolumeSummaries
+
+MODULE = "backup_agent.jobs.survey"
+
+OVERDUE_SECONDS = 600.0
+"""How long a survey that is due waits for backups to end; then no further one starts before it."""
+
+log = structlog.get_logger()
+
+
+@dataclass
+class Survey:
+    """The survey under way, or when the next one is due. `task` makes the child's task."""
+
+    runs: Runs
+    holdings: VolumeSummaries
+    task: Callable[[], SurveyTask]
+    done: bool = False
+    """Whether a survey has succeeded in this life of the agent."""
+    began: bool = False
+    failure: str | None = None
+    """Why the last survey failed; None if it succeeded."""
+    _tried: bool = False
+    _due_since: float | None = field(default_factory=time.monotonic)
+    """Since when a survey is wanted (monotonic seconds); None if what is known is good."""
+    _backoff: Backoff = field(default_factory=Backoff)
+    _summaries: list[DatabaseSummary] = field(default_factory=list)
+    _uncounted: set[str] = field(default_factory=set)
+    _whole: bool = False
+    _spoiled: bool = False
+
+    def start(self, monotonic: float) -> None:
+        """Start a survey if one is wanted, due, and nothing else is under way."""
+        if not self._is_due(monotonic) or self.runs:
+            return
+        self.began = True
+        self._summaries, self._uncounted, self._whole, self._spoiled = [], set(), False, False
+        try:
+            self.runs.spawn(self.runs.numbered("survey"), MODULE, self.task().model_dump_json().encode())
+        except OSError as error:
+            self._fail(f"its process could not be started: {error.strerror}")
+
+    def doubt(self, monotonic: float) -> None:
+        """Let the volume be surveyed again: something may have changed there that was not told."""
+        if self._due_since is None:
+            self._due_since = monotonic
+            log.warning("survey due again", because="a process ended without telling what it changed")
+
+    def holds_passes(self) -> bool:
+        """Tell whether passes must wait: what is on the volume is not known."""
+        return not self.done or self._due_since is not None
+
+    def holds_backups(self, monotonic: float) -> bool:
+        """Tell whether backups must wait: a survey is under way, has never been tried, or has waited for too long."""
+        overdue = self._due_since is not None and monotonic - self._due_since > OVERDUE_SECONDS
+        return not self._tried or self.runs.any("survey") or (overdue and self._is_due(monotonic))
+
+    def told(self, event: dict[str, Any]) -> bool:
+        """Take an event of the survey; tell whether it was one of what it has found."""
+        match event["event"]:
+            case "summary":
+                self._summaries.append(DatabaseSummary.of_event(event))
+            case "uncounted":
+                self._uncounted.add(event["destination"])
+                log.warning("owed copies not counted", destination=event["destination"], error=event["error"])
+            case "surveyed":
+                self._whole = True
+            case _:
+                return False
+        return True
+
+    def spoil(self) -> None:
+        """Note that an event of the survey under way could not be understood: what it tells is incomplete."""
+        self._spoiled = True
+
+    def ended(self, run: Run, code: int) -> None:
+        """Take the end of a survey; what it found counts only if it is whole."""
+        self._tried = True
+        if run.ending is not None:  # the agent ends
+            return
+        if code == 0 and self._whole and not self._spoiled:
+            self.holdings.surveyed(self._summaries, self._uncounted, time.monotonic())
+            self.done, self.failure, self._due_since = True, None, None
+            self._backoff.succeeded()
+            log.info("volume surveyed", databases=len(self._summaries))
+            self._summaries = []
+        else:
+            self._fail(_why(run, code, spoiled=self._spoiled))
+
+    def unready(self, monotonic: float) -> str | None:
+        """Return why the agent is not ready yet; None once a survey has succeeded."""
+        if self.done:
+            return None
+        if self.failure is None:
+            return "the volume is being surveyed"
+        return f"the survey of the volume failed, next try in {self._backoff.wait(monotonic):.0f} s: {self.failure}"
+
+    def _is_due(self, monotonic: float) -> bool:
+        return self._due_since is not None and self._backoff.due(monotonic) and not self.runs.any("survey")
+
+    def _fail(self, error: str) -> None:
+        monotonic = time.monotonic()
+        self._tried, self.failure, self._summaries = True, error, []
+        self._backoff.failed(monotonic)
+        log.error("survey failed", error=error, retry_seconds=round(self._backoff.wait(monotonic)))
+
+
+def _why(run: Run, code: int, *, spoiled: bool) -> str:
+    if run.result is not None and isinstance(run.result.get("error"), str):
+        return str(run.result["error"])
+    if spoiled:
+        return "its process told something that cannot be understood"
+    if code < 0:
+        return f"its process was killed by signal {-code}"
+    return f"its process ended with exit code {code} before it had told everything"

@@ -1,0 +1,137 @@
+"""What stands on the volume, a summary a database, and what is owed to destinations."""
+
+import time
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+import structlog
+
+from backup_agent.core.artifacts.summary import DatabaseSummary
+from backup_agent.core.reasons import Failure, Reason
+from backup_agent.supervisor.work.copy_backoff import CopyBackoff, owing
+
+log = structlog.get_logger()
+
+
+class VolumeSummaries:
+    """The summaries, as the survey and each run told them, and the destinations in force."""
+
+    def __init__(self) -> None:
+        """Nothing is known yet."""
+        self.known = False
+        """Whether a survey has told what is on the volume."""
+        self.doubted = False
+        """Whether something may have changed that was not told: a survey sets it right."""
+        self._summaries: dict[tuple[str, str], DatabaseSummary] = {}
+        self.destinations: dict[str, CopyBackoff] = {}
+
+    @property
+    def summaries(self) -> tuple[DatabaseSummary, ...]:
+        """One summary a set and database."""
+        return tuple(self._summaries.values())
+
+    @property
+    def databases(self) -> set[str]:
+        """Databases that have records in any set."""
+        return {database for _, database in self._summaries}
+
+    @property
+    def sets(self) -> set[str]:
+        """Sets that have records."""
+        return {name for name, _ in self._summaries}
+
+    def use(self, identities: Mapping[str, str], *, uncounted_since: float | None) -> None:
+        """Take the destinations of the settings; what is known of one that stays is kept.
+
+        `uncounted_since` is None before the survey, which counts what is owed; later a new one is to be counted.
+        """
+        before = self.destinations
+        self.destinations = {
+            name: before[name]
+            if name in before and before[name].identity == identity
+            else CopyBackoff(name, identity, uncounted_since)
+            for name, identity in identities.items()
+        }
+        for destination in self.destinations.values():
+            destination.retry.hurry()  # corrected settings should take effect at once
+        stay = {name for name, one in self.destinations.items() if one is before.get(name)}
+        self._summaries = {
+            key: one.model_copy(update={"owed": {name: count for name, count in one.owed.items() if name in stay}})
+            for key, one in self._summaries.items()
+        }
+
+    def surveyed(self, summaries: Iterable[DatabaseSummary], uncounted: Collection[str], monotonic: float) -> None:
+        """Take all that a survey has found, in place of what was known.
+
+        `uncounted` are the destinations for which it could not count the owed copies: a pass has to count them.
+        """
+        self._summaries = {(summary.set, summary.database): summary for summary in summaries}
+        self.known, self.doubted = True, False
+        for name in uncounted:
+            self.uncounted(name, monotonic)
+
+    def uncounted(self, destination: str, monotonic: float) -> None:
+        """Note that it is not known how many copies are owed to a destination: a pass has to count them."""
+        if destination in self.destinations:
+            self.destinations[destination].uncounted_since = monotonic
+
+    def take(self, event: dict[str, Any]) -> None:
+        """Take a summary that a child told."""
+        summary = DatabaseSummary.of_event(event)
+        self._summaries[summary.set, summary.database] = summary
+
+    def doubt(self) -> None:
+        """Note that something may have changed on the volume without being told."""
+        self.doubted = True
+
+    def gone(self, set_name: str, database: str) -> None:
+        """Note that nothing is recorded any more of a database in a set."""
+        self._summaries.pop((set_name, database), None)
+
+    def owes(self, event: dict[str, Any]) -> None:
+        """Note how many copies a database still owes to a destination."""
+        key = (event["set"], event["database"])
+        if key in self._summaries:
+            before = self._summaries[key]
+            counts = {**before.owed, event["destination"]: event["owed"]}
+            self._summaries[key] = before.model_copy(update={"owed": counts})
+
+    def counted(self, destination: str, started: float) -> None:
+        """Note that a pass which started then has counted what is owed to a destination."""
+        one = self.destinations.get(destination)
+        if one is not None and one.uncounted_since is not None and one.uncounted_since <= started:
+            one.uncounted_since = None
+
+    def owed(self, destination: str) -> int | None:
+        """Return how many artifacts have no copy at a destination; None if they have not been counted yet."""
+        if not self.known or self.destinations[destination].uncounted_since is not None:
+            return None
+        return owing(self._summaries.values(), destination)
+
+    def to_retry(self) -> str | None:
+        """Return a destination to which copies are owed, or may be, and may be tried now; else None."""
+        monotonic = time.monotonic()
+        return next(
+            (name for name, one in self.destinations.items() if self.owed(name) != 0 and one.retry.due(monotonic)), None
+        )
+
+    def stored(self, destination: str) -> None:
+        """Note that a destination took what it was given."""
+        if destination in self.destinations:
+            self.destinations[destination].succeeded()
+
+    def refused(self, destination: str, failure: Failure) -> bool:
+        """Note that it did not, and tell whether that counts: a copy that was cancelled says nothing of it."""
+        one = self.destinations.get(destination)
+        if one is None or failure.reason is Reason.CANCELLED:
+            return False
+        monotonic = time.monotonic()
+        one.failed(failure, monotonic)
+        log.warning(
+            "copy owed",
+            destination=destination,
+            reason=failure.reason.value,
+            error=failure.error,
+            retry_seconds=round(one.retry.wait(monotonic)),
+        )
+        return True

@@ -1,0 +1,468 @@
+"""owner.json on a volume and at a destination, and holding a place by it."""
+
+import errno
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backup_agent.catalog import claim, tenure
+from backup_agent.catalog.claim import check_volume
+from backup_agent.catalog.places import adopt_place, hold_place, this_volume
+from backup_agent.catalog.tenure import Held
+from backup_agent.cluster.memory import remember
+from backup_agent.core.neo4j.topology import Copy, Topology
+from backup_agent.core.ownership.owner import Owner
+from backup_agent.core.reasons import BackupError, PermanentError, Reason
+from backup_agent.durable import LIMIT
+from backup_agent.settings.model import Settings
+from backup_agent.stores.local import LocalStore
+from backup_agent.stores.memory import MemoryStore
+from backup_agent.stores.store import Store
+from tests import memory
+from tests.stores.faulty import Does, Fault, FaultyStore
+
+PERIOD = 0.05
+NEWER = {"schema": 2, "cluster": "demo", "shape": "of things to come"}
+
+
+class PoorStore(MemoryStore):
+    """Overwrites whatever it is told."""
+
+    conditional_writes = False
+
+
+@dataclass
+class Agent:
+    """An agent as its children see it: settings, a volume, what the cluster told last."""
+
+    root: Path
+    settings: Settings
+
+    def knows(self, system: str | None) -> "Agent":
+        if system is not None:
+            copies = (Copy(database="system", database_id=system),)
+            remember(self.root, Topology(seen=datetime(2026, 11, 23, tzinfo=UTC), copies=copies))
+        return self
+
+    def hold(self, store: Store, wait: float = 0) -> Held:
+        with hold_place("offsite", self.settings, store, wait=wait, period=PERIOD) as held:
+            held.check()
+            return held
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Callable[..., Agent]:
+    """Make an agent on a fresh volume."""
+
+    def make(name: str = "a", system: str | None = None, cluster: str = "demo", **destination: Any) -> Agent:
+        root = tmp_path / name / "backups"
+        root.mkdir(parents=True)
+        place = {"bucket": "backups", **destination}
+        facts = {"cluster": cluster, "neo4j": {"uri": "neo4j://x:7687"}, "requests": str(tmp_path / "requests")}
+        storage = {"root": str(root), "destinations": {"offsite": place}}
+        return Agent(root, Settings.model_validate({**facts, "storage": storage})).knows(system)
+
+    return make
+
+
+def at(store: Store) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(store.read(claim.KEY, LIMIT))
+    return content
+
+
+def refusal(agent: Agent, store: Store, wait: float = 0) -> str:
+    """Return why an agent may do nothing at a store; see that it wrote nothing there."""
+    before = at(store)
+    with pytest.raises(BackupError) as refused:
+        agent.hold(store, wait)
+
+    assert refused.value.failure.reason is Reason.FOREIGN_ROOT
+    assert at(store) == before
+    return refused.value.failure.error
+
+
+def test_a_volume_gets_an_id_that_stays(tmp_path: Path) -> None:
+    first = check_volume(tmp_path, "demo")
+    again = check_volume(tmp_path, "demo", namespace="prod", system_id="S1")
+
+    assert first.ours.id == again.ours.id
+    assert (again.foreign, again.no_deletion) == (None, None)
+    stored = json.loads((tmp_path / claim.KEY).read_text())
+    assert (stored["schema"], stored["namespace"], stored["system_id"]) == (1, "prod", "S1")
+
+
+def test_what_was_known_of_a_volume_is_kept_where_it_is_not_known_now(tmp_path: Path) -> None:
+    check_volume(tmp_path, "demo", namespace="prod", system_id="S1")
+
+    assert check_volume(tmp_path, "demo").ours.system_id == "S1"
+
+
+@pytest.mark.parametrize(
+    "now",
+    [
+        pytest.param({"cluster": "other"}, id="another cluster's name"),
+        pytest.param({"namespace": "staging"}, id="another namespace"),
+        pytest.param({"system_id": "S2"}, id="another cluster"),
+    ],
+)
+def test_a_volume_of_another_is_said_with_both_sides_and_left_as_it_is(tmp_path: Path, now: dict[str, str]) -> None:
+    facts = {"cluster": "demo", "namespace": "prod", "system_id": "S1"}
+    check_volume(tmp_path, **facts)
+    before = (tmp_path / claim.KEY).read_bytes()
+
+    volume = check_volume(tmp_path, **{**facts, **now})
+
+    assert volume.foreign is not None
+    assert volume.foreign == volume.no_deletion
+    assert volume.foreign.reason is Reason.FOREIGN_ROOT
+    for side in (*facts.values(), *now.values()):
+        assert side in volume.foreign.error
+    assert (tmp_path / claim.KEY).read_bytes() == before
+
+
+def test_a_volume_of_a_newer_agent_is_used_and_nothing_deleted_there(tmp_path: Path) -> None:
+    (tmp_path / claim.KEY).write_text(json.dumps({**NEWER, "id": "n"}))
+
+    volume = check_volume(tmp_path, "demo")
+
+    assert volume.ours.id == "n"
+    assert volume.foreign is None
+    assert volume.no_deletion is not None
+    assert "schema 2" in volume.no_deletion.error
+
+
+def test_a_volume_whose_owner_cannot_be_read_is_nobodys(tmp_path: Path) -> None:
+    (tmp_path / claim.KEY).write_text("{")
+
+    assert check_volume(tmp_path, "demo").foreign is not None
+
+
+def test_a_full_volume_that_never_had_an_id_may_be_freed_and_publishes_nothing(
+    make: Callable[..., Agent], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> str:
+        raise PermanentError(Reason.DISK_FULL, "full")
+
+    monkeypatch.setattr("backup_agent.stores.local.LocalStore.swap", full)
+    agent = make()
+    with hold_place("local", agent.settings, MemoryStore()) as held:
+        assert held.may_delete
+    with pytest.raises(PermanentError) as refused:
+        agent.hold(MemoryStore())
+
+    assert refused.value.failure.reason is Reason.DISK_FULL
+
+
+def test_a_volume_that_takes_no_notes_is_said_so(make: Callable[..., Agent]) -> None:
+    agent = make()
+    (agent.root / ".agent").write_bytes(b"in the way")
+
+    with pytest.raises(PermanentError) as refused:
+        agent.hold(MemoryStore())
+
+    assert ".agent" in refused.value.failure.error
+
+
+def test_a_destination_is_owned_from_the_first_pass_on(make: Callable[..., Agent]) -> None:
+    store, agent = MemoryStore("offsite"), make(system="S1")
+    first, second = agent.hold(store), agent.hold(store)
+
+    assert (first.number, second.number, second.may_delete) == (1, 2, True)
+    assert at(store)["id"] == this_volume(agent.settings).ours.id
+    assert at(store)["system_id"] == "S1"
+
+
+def test_the_system_id_is_added_once_the_cluster_has_told_it(make: Callable[..., Agent]) -> None:
+    store, agent = MemoryStore("offsite"), make()
+    agent.hold(store)
+    before = at(store)["system_id"]
+    agent.knows("S1").hold(store)
+
+    assert (before, at(store)["system_id"]) == (None, "S1")
+
+
+@pytest.mark.parametrize(("one", "other"), [("S1", "S2"), (None, None), ("S1", None), (None, "S2")])
+def test_of_two_clusters_of_one_name_the_second_does_nothing(
+    make: Callable[..., Agent], one: str | None, other: str | None
+) -> None:
+    store, first, second = MemoryStore("offsite"), make("a", one), make("b", other)
+    first.hold(store)
+
+    said = refusal(second, store)
+
+    for agent in (first, second):
+        assert this_volume(agent.settings).ours.id in said
+    first.hold(store)
+
+
+def test_a_cluster_whose_volume_was_cloned_with_another_does_nothing(make: Callable[..., Agent]) -> None:
+    """The clone has the id, and its cluster another `system`."""
+    store, production, staging = MemoryStore("offsite"), make("a", "S1"), make("b")
+    production.hold(store)
+    clone(production, staging)
+
+    assert "S2" in refusal(staging.knows("S2"), store)
+    production.hold(store)
+
+
+def test_a_clone_in_another_namespace_does_nothing(make: Callable[..., Agent], monkeypatch: pytest.MonkeyPatch) -> None:
+    store, production, staging = MemoryStore("offsite"), make("a"), make("b")
+    monkeypatch.setenv(claim.NAMESPACE, "production")
+    production.hold(store)
+    clone(production, staging)
+    monkeypatch.setenv(claim.NAMESPACE, "staging")
+
+    assert "staging" in refusal(staging, store)
+
+
+def clone(production: Agent, staging: Agent) -> None:
+    (staging.root / claim.KEY).write_bytes((production.root / claim.KEY).read_bytes())
+
+
+def test_a_lost_volume_of_the_same_pod_is_followed_at_once(make: Callable[..., Agent]) -> None:
+    store, agent = MemoryStore("offsite"), make(system="S1")
+    agent.hold(store)
+    before = at(store)["id"]
+    lose(agent)
+
+    held = agent.knows("S1").hold(store)
+
+    assert "adopted" in held.notices[0]
+    assert before in held.notices[0]
+    assert at(store)["id"] == this_volume(agent.settings).ours.id != before
+    assert agent.hold(store).notices == ()
+
+
+def lose(agent: Agent) -> None:
+    for path in sorted(agent.root.rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+
+
+@pytest.mark.parametrize("kind", [MemoryStore, PoorStore])
+def test_an_empty_volume_deletes_nothing_where_another_volume_was_until_a_person_says_so(
+    make: Callable[..., Agent], kind: type[MemoryStore]
+) -> None:
+    store, agent = kind("offsite"), make(system="S1", single_writer=True)
+    agent.hold(store)
+    before = at(store)["id"]
+    lose(agent)
+    agent.knows("S1")
+
+    held = [agent.hold(store) for _ in range(3)]
+
+    assert [one.may_delete for one in held] == [False] * 3
+    failure = held[-1].no_deletion
+    assert failure is not None
+    assert (failure.reason, before in failure.error) == (Reason.FOREIGN_ROOT, True)
+    assert "adopt-root --yes --place offsite" in failure.hint
+
+    adopt_place("offsite", agent.settings, store, this_volume(agent.settings).ours)
+
+    assert agent.hold(store).may_delete
+
+
+def test_a_volume_that_is_lost_twice_still_deletes_nothing(make: Callable[..., Agent]) -> None:
+    store, agent = MemoryStore("offsite"), make(system="S1")
+    agent.hold(store)
+    for _ in range(2):
+        lose(agent)
+        agent.knows("S1").hold(store)
+
+    assert not agent.hold(store).may_delete
+
+
+def test_nothing_is_taken_over_before_it_is_noted_that_deletion_waits(
+    make: Callable[..., Agent], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, agent = MemoryStore("offsite"), make(system="S1")
+    agent.hold(store)
+    before = at(store)
+    lose(agent)
+    agent.knows("S1")
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("backup_agent.durable.write", full)
+    with pytest.raises(BackupError):
+        agent.hold(store)
+
+    assert at(store) == before
+
+
+def test_a_lost_volume_of_another_pod_is_followed_when_its_agent_has_been_quiet(make: Callable[..., Agent]) -> None:
+    """It may be alive: a second agent by mistake. So its lease is watched, even one that was given up."""
+    store, former, agent = MemoryStore("offsite"), make("a", "S1"), make("b", "S1")
+    former.hold(store)
+    refusal(agent, store)
+    former.hold(store)
+    refusal(agent, store)
+
+    agent.hold(store, wait=20 * PERIOD)
+
+    assert at(store)["id"] == this_volume(agent.settings).ours.id
+    assert "it belongs to" in refusal(former, store, wait=10 * PERIOD)
+
+
+def test_without_the_system_id_a_lost_volume_is_followed_only_when_told(make: Callable[..., Agent]) -> None:
+    store, former, agent = MemoryStore("offsite"), make("a"), make("b")
+    former.hold(store)
+    assert "adopt-root" in refusal_hint(agent, store)
+
+    adopt_place("offsite", agent.settings, store, this_volume(agent.settings).ours)
+
+    agent.hold(store)
+    refusal(former, store)
+
+
+def refusal_hint(agent: Agent, store: Store) -> str:
+    with pytest.raises(BackupError) as refused:
+        agent.hold(store)
+    return refused.value.failure.hint
+
+
+def test_a_foreign_volume_publishes_nowhere(make: Callable[..., Agent]) -> None:
+    store, agent = MemoryStore("offsite"), make()
+    check_volume(agent.root, "other")
+
+    with pytest.raises(PermanentError) as refused:
+        agent.hold(store)
+
+    assert refused.value.failure.reason is Reason.FOREIGN_ROOT
+    assert store.look(claim.KEY, LIMIT) is None
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_at_a_place_of_a_newer_agent_nothing_is_deleted_and_nothing_overwritten(
+    make: Callable[..., Agent], ours: bool
+) -> None:
+    store, agent = MemoryStore("offsite"), make()
+    identity = this_volume(agent.settings).ours.id if ours else "another"
+    store.create(claim.KEY, json.dumps({**NEWER, "id": identity}).encode())
+
+    if ours:
+        held = agent.hold(store)
+        assert held.number == 1
+        assert not held.may_delete
+    else:
+        refusal(agent, store)
+    assert at(store)["schema"] == 2
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"[]", b'{"schema": "x"}', b'{"schema": 1}', b"[" * 100_000],
+    ids=["nothing", "list", "schema", "empty", "nested"],
+)
+def test_an_owner_that_cannot_be_read_is_foreign(make: Callable[..., Agent], content: bytes) -> None:
+    store = MemoryStore("offsite")
+    store.create(claim.KEY, content)
+
+    with pytest.raises(PermanentError) as refused:
+        make().hold(store)
+
+    assert refused.value.failure.reason is Reason.FOREIGN_ROOT
+    assert store.read(claim.KEY, LIMIT) == content
+
+
+@pytest.mark.parametrize("vouched", [False, True])
+def test_a_store_without_conditional_writes_gets_copies_and_no_deletions_unless_somebody_vouches(
+    make: Callable[..., Agent], vouched: bool
+) -> None:
+    store, agent = PoorStore("offsite"), make(single_writer=vouched)
+
+    held = agent.hold(store)
+
+    assert held.number is None
+    assert held.may_delete is vouched
+    assert len(held.notices) == (0 if vouched else 1)
+    assert store.look(tenure.KEY, LIMIT) is None
+    assert at(store)["id"] == this_volume(agent.settings).ours.id
+
+
+def test_a_store_without_conditional_writes_is_not_adopted_from_another_pod(make: Callable[..., Agent]) -> None:
+    store = PoorStore("offsite")
+    make("a", "S1").hold(store)
+
+    refusal(make("b", "S1"), store)
+
+
+def test_the_volume_itself_needs_no_lease(make: Callable[..., Agent]) -> None:
+    agent = make()
+    with hold_place("local", agent.settings, MemoryStore("local")) as held:
+        held.check()
+        held.confirm()
+
+    assert (held.number, held.may_delete) == (None, True)
+
+
+def test_a_pass_costs_four_requests(make: Callable[..., Agent]) -> None:
+    """Of S3 the fourth is the question whether a swap is heeded, which comes beside the one for `create`."""
+    store, agent = FaultyStore(MemoryStore("offsite")), make(system="S1")
+    agent.hold(store)
+    store.calls.clear()
+    agent.hold(store)
+
+    assert dict(store.calls) == {"look": 1, "swap": 2}
+
+
+def test_of_two_agents_that_find_a_place_vacant_one_gets_it(make: Callable[..., Agent]) -> None:
+    one, other = make("a"), make("b")
+
+    class Overtaken(MemoryStore):
+        def look(self, key: str, limit: int) -> Any:
+            seen = super().look(key, limit)
+            if key == claim.KEY and seen is None:
+                super().swap(claim.KEY, this_volume(other.settings).ours.to_json(), None)
+            return seen
+
+    store = Overtaken("offsite")
+    with pytest.raises(PermanentError) as refused:
+        one.hold(store)
+
+    assert refused.value.failure.reason is Reason.FOREIGN_ROOT
+    assert at(store)["id"] == this_volume(other.settings).ours.id
+
+
+@pytest.mark.parametrize("operation", ["look", "swap"])
+@pytest.mark.parametrize("nth", [1, 2, 3])
+@pytest.mark.parametrize("does", list(Does)[:3])
+def test_whatever_goes_wrong_when_a_place_is_claimed_the_next_pass_claims_it(
+    make: Callable[..., Agent], operation: str, nth: int, does: Does
+) -> None:
+    store, agent = FaultyStore(MemoryStore("offsite"), Fault(operation, does, nth)), make(system="S1")
+    with suppress(BackupError):
+        agent.hold(store)
+    store.revive()
+
+    agent.hold(store)
+
+    assert Owner.from_json(store.read(claim.KEY, LIMIT)).id == this_volume(agent.settings).ours.id
+
+
+def test_an_owner_file_that_is_too_large_stops_publishing_and_can_be_taken_over(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path)
+    memory.sparse(tmp_path / claim.KEY, 2**30)
+
+    found = claim.look(store)
+    volume = claim.check_volume(tmp_path, "demo")
+
+    assert (found.owner, found.fault) == (None, "is larger than 1048576 bytes")
+    assert volume.foreign is not None
+    claim.adopt(store, volume.ours.model_copy(update={"id": "ours"}))
+    assert claim.look(store).owner is not None
+
+
+def test_a_lease_that_is_too_large_is_anothers(tmp_path: Path) -> None:
+    store = MemoryStore()
+    store.create(tenure.KEY, b"x" * (2**20 + 1))
+    ours = claim.check_volume(tmp_path, "demo").ours
+
+    with pytest.raises(tenure.HeldByAnotherError, match="newer agent, or by none"), tenure.hold(store, ours, tmp_path):
+        pytest.fail("it was held")

@@ -1,0 +1,368 @@
+"""What stands at a place, whichever store it is in, with and without an index."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backup_agent.catalog.contents import Contents, by_database, of_database, survey
+from backup_agent.catalog.index import HEAD, forget
+from backup_agent.core.artifacts.drift import Kind, ListedKey
+from backup_agent.core.artifacts.entries import Entry
+from backup_agent.core.artifacts.names import damage_key, hold_key, record_key
+from backup_agent.core.artifacts.records import Record
+from backup_agent.core.reasons import BackupError, Reason, TransientError
+from backup_agent.stores.local import LocalStore
+from backup_agent.stores.memory import MemoryStore
+from backup_agent.stores.store import Store
+from tests.catalog.places import Place, content, made, newer
+
+STORES: dict[str, Callable[[Path], Store]] = {
+    "memory": lambda _folder: MemoryStore(),
+    "local": LocalStore,
+}
+
+
+class Counting:
+    """A store that counts what is read."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.read_keys: list[str] = []
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.store, name)
+
+    def read(self, key: str, limit: int) -> bytes:
+        self.read_keys.append(key)
+        return self.store.read(key, limit)
+
+
+@pytest.fixture(name="place", params=STORES)
+def _place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    root = tmp_path / "root"
+    root.mkdir()
+    return Place(STORES[request.param](root))
+
+
+@pytest.fixture(name="index")
+def _index(tmp_path: Path) -> Path:
+    return tmp_path / "own" / "catalog" / "local@0"
+
+
+def test_an_empty_place_holds_nothing(place: Place, index: Path) -> None:
+    assert survey(place.store, index) == Contents()
+    assert index.read_bytes() == HEAD
+
+
+def test_every_artifact_has_its_entry_and_its_files(place: Place, index: Path) -> None:
+    one, split = place.add(made(0)), place.add(made(1, parts=2))
+    other = place.add(made(0, set_name="test", database="a-b.c"))
+
+    for _ in ("without the index", "with it"):
+        found = survey(place.store, index)
+
+        assert found.entries == {record.key: Entry.of(record) for record in (one, split, other)}
+        assert found.files[split.key] == (split.key, f"{split.key}.1", f"{split.key}.2")
+        assert found == Contents(entries=found.entries, files=found.files)
+
+
+def test_what_the_index_has_is_not_read_again(place: Place, index: Path) -> None:
+    place.add(made(0))
+    survey(place.store, index)
+    new = place.add(made(1))
+    counting = Counting(place.store)
+
+    survey(counting, index)  # type: ignore[arg-type]  # it has what a store has
+    survey(counting, index)  # type: ignore[arg-type]  # the same
+
+    assert counting.read_keys == [record_key(new.key)]
+
+
+def test_marks_stand_beside_their_artifacts(place: Place, index: Path) -> None:
+    one, other = place.add(made(0)), place.add(made(1))
+    hold, damage = place.hold(one), place.damage(other)
+
+    found = survey(place.store, index)
+
+    assert (found.holds, found.damages) == ({one.key: hold}, {other.key: damage})
+    assert (found.orphans, found.foreign, found.unreadable) == ((), (), ())
+
+
+def test_a_hold_stays_known_where_the_artifact_is_gone(place: Place, index: Path) -> None:
+    record = place.add(made(0))
+    hold = place.hold(record)
+    place.remove(record)
+
+    assert survey(place.store, index).holds == {record.key: hold}
+
+
+def test_a_file_that_no_record_names_is_an_orphan(place: Place, index: Path) -> None:
+    record = made(1, parts=1)
+    for file in record.files:
+        place.put(f"default/orders/{file.name}", content(file.name))
+
+    found = survey(place.store, index)
+
+    assert found.orphans == tuple(ListedKey(f"default/orders/{file.name}", file.size) for file in record.files)
+    assert found.entries == {}
+
+
+def test_a_part_beyond_those_recorded_is_an_orphan(place: Place, index: Path) -> None:
+    record = place.add(made(0, parts=1))
+    place.put(f"{record.key}.2", b"left over")
+
+    assert survey(place.store, index).orphans == (ListedKey(f"{record.key}.2", 9),)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "notes.txt",
+        "default/notes.txt",
+        "default/orders/notes.txt",
+        "default/orders/deeper/orders-2026-11-23T02-00-00.backup",
+        "default/orders/customers-2026-11-23T02-00-00.backup",
+        "default/orders/orders.backup",
+        "default/orders/orders.backup.1",
+        "default/orders/orders-2026-11-23T02-00-00.backup.report.tar.gz",
+        "default/ord ers/x-2026-11-23T02-00-00.backup",
+        "neo4j-2026-11-23T02-00-00.backup",
+    ],
+)
+def test_what_is_not_named_as_ours_is_foreign(place: Place, index: Path, key: str) -> None:
+    place.add(made(0))
+    place.put(key, b"strange")
+
+    found = survey(place.store, index)
+
+    assert found.foreign == (ListedKey(key, 7),)
+    assert found.orphans == ()
+
+
+def test_what_is_the_agents_own_is_not_foreign(place: Place, index: Path) -> None:
+    place.add(made(0))
+    for key in ("owner.json", ".agent/lease.json", ".aside/x.aside"):
+        place.put(key, b"{}")
+
+    assert survey(place.store, index).foreign == ()
+
+
+def test_an_artifact_that_is_not_there_or_has_another_size_is_told(place: Place, index: Path) -> None:
+    gone, cut, whole = place.add(made(0), files=False), place.add(made(1)), place.add(made(2))
+    place.put(cut.key, b"short")
+
+    for _ in ("without the index", "with it"):
+        found = survey(place.store, index)
+
+        assert {key: [one.kind for one in wrong] for key, wrong in found.without_artifact.items()} == {
+            gone.key: [Kind.RECORD_WITHOUT_ARTIFACT],
+            cut.key: [Kind.SIZE_CHANGED],
+        }
+        assert found.entries.keys() == {gone.key, cut.key, whole.key}
+
+
+BROKEN: dict[str, tuple[Callable[[Record], bytes], str]] = {
+    "no JSON": (lambda _record: b"{", "Invalid JSON"),
+    "a newer schema": (lambda record: newer(record.to_json()), "schema 2: this agent knows schema 1 only"),
+    "another's": (lambda _record: made(5).to_json(), f"it is the record of {made(5).key}"),
+    "a field too many": (lambda record: record.to_json()[:-3] + b', "colour": "red"}', "colour: "),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_a_record_that_cannot_be_read_keeps_its_files_from_being_orphans(place: Place, index: Path, kind: str) -> None:
+    data, fault = BROKEN[kind]
+    record = place.add(made(0, parts=1))
+    place.put(record_key(record.key), data(record))
+
+    found = survey(place.store, index)
+
+    assert [(one.key, one.artifact) for one in found.unreadable] == [(record_key(record.key), record.key)]
+    assert fault in str(found.unreadable[0])
+    assert (found.entries, found.orphans, found.foreign) == ({}, (), ())
+
+
+@pytest.mark.parametrize("key_of", [hold_key, damage_key], ids=["hold", "damage"])
+def test_a_mark_that_cannot_be_read_names_its_artifact(place: Place, index: Path, key_of: Callable[[str], str]) -> None:
+    record = place.add(made(0))
+    mark = place.hold(record) if key_of is hold_key else place.damage(record)
+    place.put(key_of(record.key), newer(mark.to_json()))
+
+    found = survey(place.store, index)
+
+    assert [(one.key, one.artifact) for one in found.unreadable] == [(key_of(record.key), record.key)]
+    assert "schema 2" in found.unreadable[0].fault
+
+
+def test_a_mark_of_another_artifact_is_no_mark_of_this(place: Place, index: Path) -> None:
+    record = place.add(made(0))
+    place.put(hold_key(record.key), place.hold(place.add(made(1))).to_json())
+
+    found = survey(place.store, index)
+
+    assert found.holds.keys() == {made(1).key}
+    assert found.unreadable[0].fault == f"it is the mark of {made(1).key}"
+
+
+def test_one_set_is_looked_at_without_forgetting_the_others(place: Place, index: Path) -> None:
+    sets = ("a", "a-b", "a.b", "b")
+    records = {name: place.add(made(0, set_name=name)) for name in sets}
+    place.put("strange.txt", b"")
+    survey(place.store, index)
+    before = index.read_bytes()
+
+    for chosen in [("a",), ("a-b", "b"), ("a.b", "a"), sets, ()]:
+        found = survey(place.store, index, sets=chosen)
+
+        assert found.entries.keys() == {records[name].key for name in chosen}
+        assert (found.altered, found.foreign) == ({}, ())
+        assert index.read_bytes() == before
+
+
+def test_a_record_that_went_by_no_hand_of_the_agent_is_told_once(place: Place, index: Path) -> None:
+    gone, stays, last = (place.add(made(hour)) for hour in range(3))
+    alone = place.add(made(0, set_name="zoo"))
+    survey(place.store, index)
+    for record in (gone, last, alone):
+        place.remove(record)
+
+    found = survey(place.store, index)
+
+    assert {key: one.kind for key, one in found.altered.items()} == dict.fromkeys(
+        (gone.key, last.key, alone.key), Kind.VANISHED
+    )
+    assert found.entries.keys() == {stays.key}
+    assert survey(place.store, index).altered == {}
+
+
+def test_what_the_agent_deletes_is_forgotten_first_and_not_told(place: Place, index: Path) -> None:
+    first, second, third = (place.add(made(hour)) for hour in range(3))
+    survey(place.store, index)
+
+    forget(index, {second.key})
+    place.remove(second)
+
+    assert survey(place.store, index).altered == {}
+    assert survey(place.store, index).entries.keys() == {first.key, third.key}
+
+
+def test_what_was_forgotten_and_stayed_is_read_again(place: Place, index: Path) -> None:
+    record = place.add(made(0))
+    survey(place.store, index)
+    before = index.read_bytes()
+
+    forget(index, {record.key})
+
+    assert index.read_bytes() == HEAD
+    assert survey(place.store, index).entries.keys() == {record.key}
+    assert index.read_bytes() == before
+
+
+def test_forgetting_without_an_index_makes_none(index: Path) -> None:
+    forget(index, {"default/orders/x.backup"})
+
+    assert not index.exists()
+
+
+def test_a_record_of_another_size_than_the_index_knew_is_told(place: Place, index: Path) -> None:
+    record = place.add(made(0))
+    survey(place.store, index)
+    place.put(record_key(record.key), record.model_copy(update={"note": "rewritten"}).to_json())
+
+    found = survey(place.store, index)
+
+    assert found.entries == {record.key: Entry.of(record)}
+    assert found.altered[record.key].kind is Kind.INDEX_DIFFERS
+
+
+def test_a_place_that_cannot_be_listed_is_an_error_and_leaves_the_index(place: Place, index: Path) -> None:
+    place.add(made(0))
+    survey(place.store, index)
+    before = index.read_bytes()
+    place.add(made(1))
+
+    class Failing(Counting):
+        def read(self, key: str, limit: int) -> bytes:  # noqa: ARG002  a store's method
+            raise TransientError(Reason.STORAGE_UNREACHABLE, f"{key}: no answer")
+
+    with pytest.raises(BackupError, match="no answer"):
+        survey(Failing(place.store), index)  # type: ignore[arg-type]  # it has what a store has
+
+    assert index.read_bytes() == before
+    assert [path.name for path in index.parent.iterdir()] == [index.name]
+
+
+def test_whoever_stops_half_way_leaves_the_index(place: Place, index: Path) -> None:
+    place.add(made(0))
+    place.add(made(0, set_name="zoo"))
+
+    parts = by_database(place.store, index)
+    next(parts)
+    parts.close()  # type: ignore[attr-defined]  # it is a generator
+
+    assert not index.exists()
+
+
+def test_databases_come_one_after_the_other(place: Place, index: Path) -> None:
+    for set_name, database in (("a", "x"), ("a", "y"), ("b", "x")):
+        place.add(made(0, set_name=set_name, database=database))
+
+    found = [list(one.entries) for one in by_database(place.store, index)]
+
+    assert [len(keys) for keys in found] == [1, 1, 1]
+    assert [key for keys in found for key in keys] == sorted(key for keys in found for key in keys)
+
+
+POOL = [
+    made(hour, set_name=set_name, database=database, parts=parts)
+    for set_name, database in (("a", "x"), ("a", "x-1"), ("a", "x.1"), ("a-b", "x"), ("b", "x"))
+    for hour, parts in ((0, 0), (1, 0), (2, 1))
+]
+
+
+@given(st.lists(st.lists(st.sampled_from(POOL), max_size=6), max_size=6))
+def test_an_index_has_the_bytes_of_one_made_anew_after_any_history(
+    tmp_path_factory: pytest.TempPathFactory, history: list[list[Record]]
+) -> None:
+    """Each batch puts what is not there and deletes what is; the index is brought up to date after each."""
+    folder = tmp_path_factory.mktemp("history")
+    place = Place(MemoryStore())
+    there: set[str] = set()
+    for batch in history:
+        for record in batch:
+            if record.key in there:
+                place.remove(record)
+            else:
+                place.add(record)
+            there ^= {record.key}
+        survey(place.store, folder / "kept")
+    kept = survey(place.store, folder / "kept")
+    anew = survey(place.store, folder / "anew")
+
+    assert kept == anew
+    assert (folder / "kept").read_bytes() == (folder / "anew").read_bytes()
+    assert kept.entries.keys() == there
+
+
+def test_one_database_is_told_as_in_the_whole_whatever_the_index_knows(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    place = Place(LocalStore(root))
+    records = [made(hour, set_name=set_name) for hour in range(4) for set_name in ("a", "a-b")]
+    for record in records:
+        place.add(record)
+    place.hold(records[0])
+    place.damage(records[2])
+    place.store.delete(records[4].key)
+    none, some = tmp_path / "none", tmp_path / "some"
+    survey(place.store, some)
+    place.add(made(7, set_name="a"))
+    place.put("a/orders/strange.txt", b"mine")
+    whole = survey(place.store, sets=["a"])
+
+    assert of_database(place.store, none, "a", "orders") == whole
+    assert of_database(place.store, some, "a", "orders") == whole
+    assert of_database(place.store, some, "a", "neo4j") == Contents()

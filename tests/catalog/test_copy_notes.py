@@ -1,0 +1,55 @@
+"""The notes on copies: what is owed, in which order, and what somebody has given up on."""
+
+from pathlib import Path
+
+import pytest
+
+from backup_agent.catalog.copy_notes import CopyNotes
+from backup_agent.core.artifacts.entries import Entry
+from tests.catalog.places import made
+
+FULL, DIFF, LATER = made(0), made(1), made(2)
+
+
+@pytest.fixture(name="notes")
+def _notes(tmp_path: Path) -> CopyNotes:
+    return CopyNotes(tmp_path, "offsite", "here")
+
+
+def owed(notes: CopyNotes) -> list[str]:
+    return [record.key for record in notes.owed([LATER, DIFF, FULL])]
+
+
+def test_all_is_owed_at_first_and_parents_come_first(notes: CopyNotes) -> None:
+    assert owed(notes) == [FULL.key, DIFF.key, LATER.key]
+    assert [one.key for one in notes.owed([Entry.of(LATER), Entry.of(FULL)])] == [FULL.key, LATER.key]
+
+
+def test_what_was_confirmed_is_owed_no_more(notes: CopyNotes) -> None:
+    notes.add(FULL.key)
+
+    assert (notes.has(FULL.key), notes.has(DIFF.key)) == (True, False)
+    assert owed(notes) == [DIFF.key, LATER.key]
+
+
+def test_what_was_given_up_is_owed_no_more_and_has_no_copy(notes: CopyNotes, tmp_path: Path) -> None:
+    notes.give_up(DIFF.key)
+
+    assert owed(notes) == [FULL.key, LATER.key]
+    assert not notes.has(DIFF.key)
+    assert not CopyNotes(tmp_path, "offsite", "here").has(DIFF.key)
+
+
+def test_a_copy_that_comes_after_all_counts(notes: CopyNotes) -> None:
+    notes.give_up(DIFF.key)
+    notes.add(DIFF.key)
+
+    assert notes.has(DIFF.key)
+    assert owed(notes) == [FULL.key, LATER.key]
+
+
+def test_what_was_given_up_at_one_place_is_owed_to_another(notes: CopyNotes, tmp_path: Path) -> None:
+    notes.give_up(DIFF.key)
+
+    assert DIFF.key in owed(CopyNotes(tmp_path, "mirror", "here"))
+    assert DIFF.key in owed(CopyNotes(tmp_path, "offsite", "there"))

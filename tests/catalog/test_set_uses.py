@@ -1,0 +1,36 @@
+"""The last request for an ad hoc set is noted on the volume, and one that cannot be read does not age a set."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from backup_agent.catalog.set_uses import MOST, note_use, uses
+
+NOW = datetime(2026, 11, 23, 2, 0, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+
+
+def test_the_last_use_of_a_set_is_kept(tmp_path: Path) -> None:
+    note_use(tmp_path, "test", NOW)
+    note_use(tmp_path, "release", NOW + HOUR)
+    note_use(tmp_path, "test", NOW - HOUR)  # a clock was set back
+
+    found = uses(tmp_path, NOW)
+    assert (found.of("test"), found.of("release"), found.of("never")) == (NOW, NOW + HOUR, None)
+
+
+def test_where_uses_cannot_be_read_every_set_counts_as_used_now_and_stays_so(tmp_path: Path) -> None:
+    note_use(tmp_path, "test", NOW - 9 * HOUR)
+    (tmp_path / ".agent" / "adhoc.json").write_text("{")
+
+    assert uses(tmp_path, NOW).of("test") == NOW
+    note_use(tmp_path, "release", NOW)
+    assert uses(tmp_path, NOW + HOUR).of("test") == NOW
+
+
+def test_only_the_sets_used_last_are_remembered(tmp_path: Path) -> None:
+    for number in range(MOST + 5):
+        note_use(tmp_path, f"set-{number}", NOW + number * HOUR)
+
+    found = uses(tmp_path, NOW)
+    assert len(found.used) == MOST
+    assert (found.of("set-0"), found.of(f"set-{MOST + 4}")) == (None, NOW + (MOST + 4) * HOUR)

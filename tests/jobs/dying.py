@@ -1,0 +1,123 @@
+"""Runs children of the agent that die at a step: forks of this program, which has imported all they need already.
+
+A hundred deaths then cost what ten started interpreters do. One line of JSON on stdin, one back on stdout:
+
+    call    "module:function", the arguments of a command line as a list, or "hold" or "release" of `task["artifact"]`
+    task    the line on its stdin
+    environ variables to set
+    below   the folder whose changes count, beside what is sent to a store
+    at      number of the change before which it dies, from 0; null: it lives
+
+    died, code, told (what it printed)
+"""
+
+import importlib
+import json
+import os
+import signal
+import sys
+import tempfile
+from contextlib import suppress
+from typing import Any
+
+CHANGES = {"os.rename", "os.link", "os.remove", "os.rmdir", "os.mkdir", "os.truncate"}
+"""Audit events of CPython that stand for the steps, beside files opened to be written and requests that change."""
+
+REQUESTS = (b"PUT ", b"POST ", b"DELETE ")
+
+PRELOADED = ("prune", "copy", "survey", "verify")
+
+
+def main() -> None:
+    for name in PRELOADED:
+        importlib.import_module(f"backup_agent.jobs.{name}")
+    for module in ("backup_agent.stores.s3", "backup_agent.cli.main", "backup_agent.cli.catalog"):
+        importlib.import_module(module)
+    for line in sys.stdin:
+        sys.stdout.write(json.dumps(run(json.loads(line))) + "\n")
+        sys.stdout.flush()
+
+
+def run(order: dict[str, Any]) -> dict[str, Any]:
+    """Fork a child that does what is ordered; return how it ended."""
+    reading, writing = os.pipe()
+    with tempfile.TemporaryFile() as output:
+        pid = os.fork()
+        if pid == 0:
+            os.close(writing)
+            be(order, reading, output.fileno())
+        os.close(reading)
+        with suppress(BrokenPipeError):  # a command takes no task, and may have ended
+            os.write(writing, json.dumps(order.get("task")).encode() + b"\n")
+        _, status = os.waitpid(pid, 0)
+        os.close(writing)
+        output.seek(0)
+        told = output.read().decode()
+    died = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
+    return {"died": died, "code": os.waitstatus_to_exitcode(status), "told": told}
+
+
+def be(order: dict[str, Any], stdin: int, stdout: int) -> None:
+    """Become the child."""
+    os.setsid()
+    os.dup2(stdin, 0)
+    os.dup2(stdout, 1)
+    os.dup2(stdout, 2)
+    sys.stdin = os.fdopen(0, "r", closefd=False)
+    os.environ.update(order.get("environ", {}))
+    if order["at"] is not None:
+        sys.addaudithook(Death(order["at"], order["below"]))
+    code = 1
+    try:
+        call = order["call"]
+        if call in ("hold", "release"):
+            code = mark(call, order["task"])
+        elif isinstance(call, list):
+            code = importlib.import_module("backup_agent.cli.main").code(call)
+        else:
+            module, _, function = call.partition(":")
+            getattr(importlib.import_module(module), function)()
+            code = 0
+    except BaseException as error:  # noqa: BLE001  a fork must not go on as its parent
+        sys.stdout.write(f"{type(error).__name__}: {error}\n")
+    sys.stdout.flush()
+    os._exit(code)
+
+
+def mark(call: str, task: dict[str, Any]) -> int:
+    """Hold or release an artifact, as the supervisor does."""
+    holds = importlib.import_module("backup_agent.catalog.holds")
+    settings = importlib.import_module("backup_agent.settings.model").Settings.model_validate(task["settings"])
+    root = settings.storage.root
+    identities = {name: one.identity for name, one in settings.storage.destinations.items()}
+    if call == "release":
+        holds.release(root, identities, task["artifact"])
+        return 0
+    hold = importlib.import_module("backup_agent.core.artifacts.marks").Hold
+    wanted = hold(key=task["artifact"], since="2026-11-23T12:00:00Z", reason="audit", request="h")
+    holds.hold(root, identities, wanted)
+    return 0
+
+
+class Death:
+    """An audit hook that kills its own process before the n-th change."""
+
+    def __init__(self, at: int, below: str) -> None:
+        self._left = at
+        self._below = below
+
+    def __call__(self, event: str, args: tuple[Any, ...]) -> None:
+        changes = event in CHANGES or (event == "http.client.send" and bytes(args[1]).startswith(REQUESTS))
+        if changes or (event == "open" and self._writes(*args)):
+            if self._left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            self._left -= 1
+
+    def _writes(self, path: object, _mode: object, flags: object) -> bool:
+        # Stores open names beside an open folder, so a relative one counts as well.
+        wanted = isinstance(flags, int) and flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+        return bool(wanted) and isinstance(path, str) and (path.startswith(self._below) or not path.startswith("/"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,44 @@
+"""What a child does whose supervisor is gone."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+CHILD = """
+import sys
+from pathlib import Path
+from backup_agent.jobs.event_writer import EventWriter, first_line, hold_lifeline
+
+first_line()
+hold_lifeline()
+events = EventWriter()
+try:
+    while True:
+        events.tell("progress")
+except OSError:
+    Path(sys.argv[1]).touch()
+"""
+
+
+def test_a_child_that_nobody_hears_any_more_tidies_nothing_away(tmp_path: Path) -> None:
+    tidied = tmp_path / "tidied"
+    child = subprocess.Popen(
+        [sys.executable, "-c", CHILD, str(tidied)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    )
+    assert child.stdin
+    assert child.stdout
+    child.stdin.write(b"{}\n")
+    child.stdin.flush()
+    child.stdout.readline()
+    child.stdout.close()
+    try:
+        child.wait(0.5)
+    except subprocess.TimeoutExpired:
+        child.stdin.close()
+
+    assert child.wait(4) == -signal.SIGKILL
+    assert not tidied.exists()

@@ -1,0 +1,467 @@
+"""Applying retention at one place, below the live agent: a set that is refused, and copies that are given up."""
+
+import json
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backup_agent.catalog.contents import survey
+from backup_agent.catalog.copy_notes import CopyNotes
+from backup_agent.catalog.holds import WantedHolds, hold
+from backup_agent.catalog.journal import Doing, Intent
+from backup_agent.catalog.set_uses import note_use
+from backup_agent.catalog.tenure import Held, HeldByAnotherError
+from backup_agent.core.artifacts.marks import Hold
+from backup_agent.core.artifacts.names import hold_key, record_key
+from backup_agent.core.artifacts.records import Record
+from backup_agent.core.reasons import PermanentError, Reason, TransientError
+from backup_agent.core.requests.tasks import PruneTask
+from backup_agent.core.retention.clock import ClockReading, ClockSighting, Shown
+from backup_agent.jobs.event_writer import EventWriter
+from backup_agent.jobs.prune import Place, apply_policy, carry_out, prune
+from backup_agent.settings.model import Settings
+from backup_agent.stores.local import LocalStore
+from backup_agent.stores.memory import MemoryStore
+from tests import memory
+from tests.catalog.places import Place as Filled
+from tests.catalog.places import made
+
+
+def full(set_name: str, day: int) -> Record:
+    """Return the record of the full of a day long ago."""
+    return made(24 * (day - 300), set_name=set_name)
+
+
+@pytest.fixture(name="volume")
+def _volume(tmp_path: Path) -> Place:
+    """A volume with two sets of fulls, a day apart: four in `default`, of which three may go, and two in `weekly`."""
+    (tmp_path / "root").mkdir()
+    settings = Settings.model_validate(
+        {
+            "cluster": "demo",
+            "neo4j": {"uri": "neo4j://demo:7687"},
+            "sets": ["weekly"],
+            "schedules": {},
+            "retention": {"last": 1},
+            "storage": {"root": str(tmp_path / "root"), "destinations": {"offsite": {"bucket": "backups"}}},
+        }
+    )
+    place = Place("local", LocalStore(settings.storage.root, "local"), settings)
+    notes = CopyNotes(place.root, "offsite", settings.storage.destinations["offsite"].identity)
+    for set_name, count in (("default", 4), ("weekly", 2)):
+        for day in range(count):
+            record = Filled(place.store).add(full(set_name, day))
+            notes.add(record.key)
+    return place
+
+
+def applied(volume: Place, **task: Any) -> tuple[Any, list[dict[str, Any]]]:
+    told: list[dict[str, Any]] = []
+    teller = EventWriter(lambda line: told.append(json.loads(line)))
+    return prune(PruneTask(run="prune-1", place="local", settings={}, **task), volume, teller), told
+
+
+def recorded(volume: Place) -> list[str]:
+    return [one.key for one in volume.store.list() if one.key.endswith(".backup.json")]
+
+
+def keys(set_name: str, *days: int) -> list[str]:
+    return [record_key(full(set_name, day).key) for day in days]
+
+
+def test_a_set_of_which_too_much_would_go_is_refused_and_the_other_is_pruned(volume: Place) -> None:
+    result, told = applied(volume)
+
+    assert (result.outcome, result.reason) == ("failed", Reason.INVALID_REQUEST)
+    assert result.error == (
+        "default: 3 of 4 artifacts would be deleted, more than the share of 0.5 that max_delete_share allows"
+    )
+    assert "--force" in result.hint
+    assert [one.key for one in result.deletions] == [full("weekly", 0).key]
+    assert (result.deleted, result.kept) == (1, 5)
+    assert recorded(volume) == [*keys("default", 0, 1, 2, 3), *keys("weekly", 1)]
+    assert [event["key"] for event in told if event["event"] == "pruned"] == [full("weekly", 0).key]
+
+
+def test_by_force_the_refused_set_is_pruned_too(volume: Place) -> None:
+    result, _ = applied(volume, force=True)
+
+    assert (result.outcome, result.deleted) == ("succeeded", 4)
+    assert recorded(volume) == [*keys("default", 3), *keys("weekly", 1)]
+
+
+def test_a_dry_run_says_the_same_and_deletes_nothing(volume: Place) -> None:
+    before = recorded(volume)
+    result, _ = applied(volume, dry_run=True)
+
+    assert (result.outcome, result.deleted) == ("failed", None)
+    assert len(result.deletions) == 1
+    assert recorded(volume) == before
+
+
+def test_the_digest_is_that_of_what_goes_so_the_refused_do_not_change_it(volume: Place) -> None:
+    dry, _ = applied(volume, dry_run=True)
+    forced, _ = applied(volume, dry_run=True, force=True)
+    carried_out, _ = applied(volume, plan=dry.plan)
+
+    assert dry.plan != forced.plan
+    assert carried_out.deleted == 1
+
+
+def test_what_is_owed_is_kept_until_it_is_given_up(volume: Place) -> None:
+    settings = volume.settings.storage.destinations["offsite"]
+    oldest = full("weekly", 0).key
+    (next((volume.root / ".agent" / "copied").iterdir()) / oldest).unlink()
+    kept, _ = applied(volume, dry_run=True)
+    rehearsed, _ = applied(volume, dry_run=True, drop_owed="offsite", force=True)
+    notes = CopyNotes(volume.root, "offsite", settings.identity)
+    owed_before = [one.key for one in notes.owed([full("weekly", 0)])]
+    result, _ = applied(volume, drop_owed="offsite", force=True)
+
+    assert (kept.deletions, rehearsed.dropped, owed_before) == ((), None, [oldest])
+    assert (result.dropped, result.deleted) == (1, 4)
+    assert keys("weekly", 0)[0] not in recorded(volume)
+
+
+def test_copies_to_a_destination_that_is_not_there_cannot_be_given_up(volume: Place) -> None:
+    with pytest.raises(PermanentError, match="there is no destination 'moon'") as refused:
+        applied(volume, drop_owed="moon", force=True)
+
+    assert refused.value.failure.reason is Reason.NOT_FOUND
+
+
+def test_where_a_record_cannot_be_read_nothing_of_its_database_goes_and_the_answer_says_so(volume: Place) -> None:
+    stranger = "weekly/orders/theirs.backup.json"
+    (volume.root / stranger).write_text("{}")
+    result, _ = applied(volume, force=True)
+
+    assert (result.outcome, result.deleted) == ("succeeded_with_warnings", 3)
+    assert len(result.warnings) == 1
+    assert result.warnings[0].startswith(f"{stranger}: key: Field required; nothing of weekly/orders goes")
+    assert recorded(volume) == [*keys("default", 3), *keys("weekly", 0, 1), stranger]
+
+
+def test_a_file_that_only_looks_like_a_part_of_a_recorded_artifact_is_left_and_keeps_nothing(volume: Place) -> None:
+    beside = volume.root / f"{full('weekly', 0).key}.7"
+    beside.write_bytes(b"theirs")
+    result, _ = applied(volume, force=True)
+
+    assert (result.outcome, result.deleted, result.warnings) == ("succeeded", 4, ())
+    assert beside.read_bytes() == b"theirs"
+
+
+def test_a_hold_whose_place_is_taken_stays_wanted_and_stops_no_pass(volume: Place) -> None:
+    there = MemoryStore("offsite")
+    offsite = Place("offsite", there, volume.settings)
+    for day in range(2):
+        Filled(there).add(full("default", day))
+    key = full("default", 0).key
+    there.create(hold_key(key), b"theirs")
+    wanted = WantedHolds(volume.root, "offsite", offsite.identity)
+    wanted.hold(Hold(key=key, since=datetime.now(UTC), reason="audit", request="h"))
+    told: list[dict[str, Any]] = []
+    task = PruneTask(run="prune-1", place="offsite", settings={})
+    result = prune(task, offsite, EventWriter(lambda line: told.append(json.loads(line))))
+
+    assert result.outcome == "succeeded_with_warnings"  # of the mark that cannot be read
+    assert [event["text"] for event in told if event["event"] == "warning"] == ["hold not settled"]
+    assert [one for one, _ in wanted] == [key]
+
+
+# By which clock
+
+
+def since_boot() -> float:
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def shown(*, ahead: timedelta = timedelta(0), ago: float = 3600.0) -> Shown:
+    """Return what a clock showed an hour ago that is so much ahead of ours by now."""
+    now = datetime.now(UTC) + ahead
+    return Shown(now=now - timedelta(seconds=ago), monotonic=since_boot() - ago)
+
+
+def seen_by_the_last_pass(volume: Place, *, ahead: timedelta) -> None:
+    """Let the pass of an hour ago have seen a clock that would be so much ahead by now."""
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    reading = ClockReading(boot=boot, **shown(ahead=ahead).model_dump())
+    (volume.root / ".agent" / "clock.json").write_text(ClockSighting(reading=reading).model_dump_json())
+
+
+@pytest.mark.parametrize(
+    ("ahead", "trusted"),
+    [
+        pytest.param(timedelta(0), True, id="nobody has set ours since"),
+        pytest.param(timedelta(days=-30), False, id="ours was set forward since"),
+        pytest.param(timedelta(days=30), False, id="ours was set back since"),
+    ],
+)
+def test_a_clock_that_was_set_after_the_servers_told_theirs_is_held_against_it(
+    volume: Place, ahead: timedelta, trusted: bool
+) -> None:
+    before = recorded(volume)
+    if trusted:
+        assert applied(volume, force=True, server_clock=shown(ahead=ahead))[0].deleted == 4
+        return
+    for _ in range(2):
+        with pytest.raises(PermanentError, match=r"datetime\(\) of the server") as refused:
+            applied(volume, force=True, server_clock=shown(ahead=ahead))
+        assert refused.value.failure.reason is Reason.CLOCK
+
+    assert recorded(volume) == before
+
+
+def test_a_pass_with_nothing_to_delete_is_one_that_the_next_compares_with(volume: Place) -> None:
+    applied(volume, force=True)
+    kept = volume.root / ".agent" / "clock.json"
+    kept.unlink()
+    result, _ = applied(volume)
+
+    assert (result.outcome, result.deletions) == ("succeeded", ())
+    assert abs(ClockSighting.model_validate_json(kept.read_bytes()).reading.monotonic - since_boot()) < 60
+
+
+def test_that_the_clock_was_set_is_told_by_the_first_pass_that_would_delete_by_it(volume: Place) -> None:
+    seen_by_the_last_pass(volume, ahead=timedelta(days=-30))
+    applied(volume, dry_run=True)
+    idle = volume.settings.model_copy(update={"retention": None})
+    prune(
+        PruneTask(run="prune-1", place="local", settings={}),
+        Place("local", volume.store, idle),
+        EventWriter(lambda _: None),
+    )
+    with pytest.raises(PermanentError, match="was set forward by 30 days") as refused:
+        applied(volume, force=True)
+
+    assert refused.value.failure.reason is Reason.CLOCK
+
+
+def test_a_clock_that_was_set_is_not_trusted_by_any_later_pass_until_another_clock_agrees(volume: Place) -> None:
+    seen_by_the_last_pass(volume, ahead=timedelta(days=-30))
+    for _ in range(3):
+        with pytest.raises(PermanentError, match="was set forward by"):
+            applied(volume, force=True)
+    agrees = Shown(now=datetime.now(UTC), monotonic=time.clock_gettime(time.CLOCK_BOOTTIME))
+    with pytest.raises(PermanentError, match="was set forward by"):
+        applied(volume, force=True, server_clock=agrees)  # the agent and the servers may be on one machine
+    result, _ = applied(volume, force=True)
+
+    assert result.deleted == 4
+
+
+def test_after_a_pass_that_another_clock_contradicts_the_next_goes_by_that_clock_though_it_is_silent(
+    volume: Place,
+) -> None:
+    shows = Shown(now=datetime.now(UTC) - timedelta(days=100), monotonic=time.clock_gettime(time.CLOCK_BOOTTIME))
+    with pytest.raises(PermanentError, match=r"datetime\(\) of the server"):
+        applied(volume, force=True, server_clock=shows)
+    with pytest.raises(PermanentError, match="was set forward by"):
+        applied(volume, force=True)
+
+
+@pytest.mark.parametrize(
+    ("ahead", "hours", "trusted"),
+    [
+        pytest.param(timedelta(0), 1, True, id="right"),
+        pytest.param(timedelta(days=-30), 1, False, id="ours was set forward since"),
+        pytest.param(timedelta(days=-30), 25, True, id="too long ago to count on"),
+    ],
+)
+def test_the_volume_goes_by_what_a_destinations_clock_showed(
+    volume: Place, ahead: timedelta, hours: int, trusted: bool
+) -> None:
+    class Elsewhere(MemoryStore):
+        def now(self) -> datetime:  # type: ignore[override]  # a memory has no clock; this one does
+            return datetime.now(UTC)
+
+    prune(
+        PruneTask(run="prune-1", place="offsite", settings={}),
+        Place("offsite", Elsewhere(), volume.settings),
+        EventWriter(lambda _: None),
+    )
+    kept = volume.root / ".agent" / "clock.json"
+    seen = ClockSighting.model_validate_json(kept.read_bytes())
+    assert seen.shown.keys() == {"offsite"}
+    kept.write_text(
+        seen.model_copy(update={"shown": {"offsite": shown(ahead=ahead, ago=3600.0 * hours)}}).model_dump_json()
+    )
+
+    if trusted:
+        assert applied(volume, force=True)[0].deleted == 4
+    else:
+        with pytest.raises(PermanentError, match="offsite's clock"):
+            applied(volume, force=True)
+
+
+@pytest.mark.parametrize("wrong", [False, True], ids=["right", "wrong"])
+def test_by_a_clock_that_is_wrong_no_grace_period_is_over(volume: Place, wrong: bool) -> None:
+    orphan = full("default", 100).key
+    (volume.root / orphan).write_bytes(b"published, and not recorded yet")
+    since = datetime.now(UTC) - timedelta(days=30)
+    volume.journal.begin(Intent(key=orphan, doing=Doing.PUBLISHING, files=(orphan,), since=since))
+    with suppress(PermanentError):
+        applied(volume, server_clock=shown(ahead=timedelta(days=-30) if wrong else timedelta(0)))
+
+    assert (volume.root / orphan).exists() == wrong
+
+
+# By whom
+
+
+@dataclass(frozen=True)
+class Losing(Held):
+    """Is lost as soon as one key is gone: the process was stopped there, and goes on after another has taken over."""
+
+    root: Path = field(kw_only=True)
+    last: str = field(kw_only=True)
+
+    def check(self) -> None:
+        if not (self.root / self.last).exists():
+            raise HeldByAnotherError("the lease was lost")
+
+
+@pytest.mark.parametrize("last", ["record", "data"])
+def test_a_process_that_loses_the_lease_inside_a_batch_deletes_nothing_more(volume: Place, last: str) -> None:
+    found = survey(volume.store)
+    task = PruneTask(run="prune-1", place="local", force=True, settings={})
+    planned = apply_policy(task, found, volume, datetime.now(UTC))
+    first = planned.delete[0].key
+    held = Losing(root=volume.root, last=record_key(first) if last == "record" else first)
+    with pytest.raises(TransientError) as refused:
+        carry_out([planned], found, volume, held, EventWriter(lambda _: None))
+    again = survey(volume.store)
+
+    assert refused.value.failure.reason is Reason.FOREIGN_ROOT
+    assert found.entries.keys() - again.entries.keys() == {first}
+    assert [one.key for one in again.orphans] == ([first] if last == "record" else [])
+    assert [intent.key for intent in volume.journal] == [first]  # so that the next pass ends it
+
+
+def test_what_was_deleted_before_something_failed_is_told(volume: Place) -> None:
+    found = survey(volume.store)
+    task = PruneTask(run="prune-1", place="local", force=True, settings={})
+    planned = apply_policy(task, found, volume, datetime.now(UTC))
+    lost = Losing(root=volume.root, last=planned.delete[0].key)
+    told: list[dict[str, Any]] = []
+    with pytest.raises(TransientError):
+        carry_out([planned], found, volume, lost, EventWriter(lambda line: told.append(json.loads(line))))
+
+    summaries = {one["set"]: one["artifacts"] for one in told if one["event"] == "summary"}
+    assert summaries["default"] + summaries["weekly"] == 5
+
+
+def test_what_is_not_done_in_time_is_left_to_the_next_pass(volume: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("backup_agent.jobs.prune.BATCH", 2)
+    first, second, third = (applied(volume, force=True, seconds=0.0)[0] for _ in range(3))
+
+    assert (first.outcome, first.deleted, first.left) == ("succeeded", 2, 2)
+    assert (second.outcome, second.deleted, second.left) == ("succeeded", 2, None)
+    assert (third.outcome, third.deletions) == ("succeeded", ())
+
+
+# Ad hoc sets
+
+
+@pytest.mark.parametrize(
+    ("note", "stays"),
+    [
+        pytest.param(None, False, id="not asked for since"),
+        pytest.param(timedelta(days=8), False, id="asked for longer ago than it is kept"),
+        pytest.param(timedelta(days=6), True, id="asked for lately, in vain"),
+        pytest.param("{", True, id="notes that cannot be read"),
+    ],
+)
+def test_an_ad_hoc_set_goes_after_its_last_use_and_a_request_is_one(
+    volume: Place, note: timedelta | str | None, stays: bool
+) -> None:
+    record = Filled(volume.store).add(full("before-release", 0))
+    if isinstance(note, timedelta):
+        note_use(volume.root, "before-release", datetime.now(UTC) - note)
+    elif note is not None:
+        (volume.root / ".agent" / "adhoc.json").write_text(note)
+    applied(volume)
+
+    assert (record_key(record.key) in recorded(volume)) is stays
+
+
+# What cannot be deleted
+
+
+def test_what_was_held_since_the_plan_keeps_what_it_needs_too(volume: Place) -> None:
+    first = 24 * -300
+    base, link, newer = (
+        made(first + hour, database="people", parent=parent)
+        for hour, parent in ((0, None), (1, full("default", 0).key.replace("orders", "people")), (24, None))
+    )
+    for one, lowest, highest in ((base, 1, 10), (link, 11, 20), (newer, 1, 30)):
+        header = one.header.model_copy(update={"lowest": lowest, "highest": highest})
+        Filled(volume.store).add(one.model_copy(update={"header": header}))
+        CopyNotes(volume.root, "offsite", volume.settings.storage.destinations["offsite"].identity).add(one.key)
+    found = survey(volume.store)
+    task = PruneTask(run="prune-1", place="local", force=True, settings={})
+    planned = apply_policy(task, found, volume, datetime.now(UTC))
+    assert [one.key for one in planned.delete][-3:] == [link.key, base.key, full("weekly", 0).key]
+    hold(volume.root, {}, Hold(key=link.key, since=datetime.now(UTC), reason="audit", request="h"))
+    done = carry_out([planned], found, volume, Held(), EventWriter(lambda _: None))
+
+    assert (done.deleted, done.failure) == (4, None)
+    assert recorded(volume) == [
+        *keys("default", 3),
+        *(record_key(one.key) for one in (base, link, newer)),
+        *keys("weekly", 1),
+    ]
+
+
+def in_the_way(volume: Place, key: str) -> None:
+    """Put a folder of somebody else's in the place of a file."""
+    (volume.root / key).unlink()
+    (volume.root / key).mkdir()
+    (volume.root / key / "theirs").write_bytes(b"theirs")
+
+
+def test_what_cannot_be_deleted_ends_its_own_databases_turn_and_no_others(volume: Place) -> None:
+    stuck = full("default", 0).key
+    in_the_way(volume, stuck)
+    result, told = applied(volume, force=True)
+    left = recorded(volume)
+    again, _ = applied(volume, force=True)
+
+    assert (result.outcome, result.deleted) == ("failed", 1)
+    assert "Is a directory" in result.error
+    assert [event["because"].partition(":")[0] for event in told if event["event"] == "warning"] == [stuck]
+    assert left == [*keys("default", 1, 2, 3), *keys("weekly", 1)]
+    assert (again.outcome, again.deleted, recorded(volume)) == (
+        "succeeded",
+        2,
+        [*keys("default", 3), *keys("weekly", 1)],
+    )
+    assert (volume.root / stuck / "theirs").exists()
+
+
+def test_a_huge_record_or_mark_blocks_its_own_database_and_takes_no_memory(volume: Place) -> None:
+    """A gibibyte each, of holes: the mark and the record of two databases that nobody wrote."""
+    other = Filled(volume.store).add(made(24 * -400, database="other"))
+    memory.sparse(volume.root / record_key(made(24 * -500, database="other").key), 2**30)
+    memory.sparse(volume.root / hold_key(other.key), 2**30)
+    for hour in range(8):
+        dense = b'{"a":[' + b"0," * 50_000 + b"0]," + b",".join(b'"%x":0' % number for number in range(30_000)) + b"}"
+        volume.root.joinpath(record_key(made(24 * -500 + hour, database="dense").key)).parent.mkdir(exist_ok=True)
+        volume.root.joinpath(record_key(made(24 * -500 + hour, database="dense").key)).write_bytes(dense)
+    task = PruneTask(run="prune-1", place="local", settings=volume.settings.model_dump(mode="json"), force=True)
+
+    ended = memory.run("backup_agent.jobs.prune", stdin=task.model_dump_json().encode() + b"\n")
+
+    assert ended.code == 0, ended.err
+    told = [json.loads(line) for line in ended.out.splitlines()]
+    result = told[-1]["result"]
+    assert ended.mib < 150
+    assert (result["outcome"], result["deleted"]) == ("succeeded_with_warnings", 4)
+    warnings = "\n".join(result["warnings"])
+    assert warnings.count("is larger than") == 2
+    assert (warnings.count("nothing of default/other goes"), warnings.count("nothing of default/dense goes")) == (2, 8)
+    assert (volume.root / record_key(other.key)).exists()

@@ -1,0 +1,128 @@
+"""The survey at start: a summary a database, what has gone since, and notes on copies counted by one listing."""
+
+import errno
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backup_agent.catalog.agent_folder import place_folder
+from backup_agent.catalog.copy_notes import CopyNotes
+from backup_agent.catalog.index import index_path
+from backup_agent.jobs.event_writer import EventWriter
+from backup_agent.jobs.summaries import tell_summary
+from backup_agent.jobs.survey import MOST_WARNINGS, survey
+from backup_agent.settings.model import Settings
+from backup_agent.stores.local import LocalStore
+from tests.catalog.places import Place, made
+
+NOTES = {"offsite": "s3:/backups/"}
+
+
+def told(root: Path, kind: str, **options: Any) -> list[dict[str, Any]]:
+    lines: list[str] = []
+    survey(root, (), NOTES, options.get("copied_sets", ("default",)), EventWriter(lines.append))
+    return [event for event in map(json.loads, lines) if event["event"] == kind]
+
+
+def test_a_summary_is_the_same_with_and_without_the_index(tmp_path: Path) -> None:
+    place = Place(LocalStore(tmp_path))
+    for hour in range(4):
+        place.add(made(hour))
+    place.add(made(0, set_name="test", database="customers"))
+
+    first = told(tmp_path, "summary")
+
+    assert index_path(tmp_path, "local", "local").exists()
+    assert told(tmp_path, "summary") == first
+    assert [(one["set"], one["database"], one["artifacts"], one["chain_links"]) for one in first] == [
+        ("default", "orders", 4, 4), ("test", "customers", 1, 1),
+    ]  # fmt: skip
+
+
+def test_copies_are_owed_until_they_are_noted_and_by_declared_sets_alone(tmp_path: Path) -> None:
+    place = Place(LocalStore(tmp_path))
+    one, _ = place.add(made(0)), place.add(made(1))
+    place.add(made(0, set_name="adhoc"))
+    CopyNotes(tmp_path, "offsite", NOTES["offsite"]).add(one.key)
+
+    assert {summary["set"]: summary["owed"] for summary in told(tmp_path, "summary")} == {
+        "default": {"offsite": 1},
+        "adhoc": {},
+    }
+
+
+def test_where_notes_on_one_destination_cannot_be_read_its_copies_are_uncounted_and_others_are_counted(
+    tmp_path: Path,
+) -> None:
+    identities = {**NOTES, "other": "s3:/other/"}
+    place = Place(LocalStore(tmp_path))
+    place.add(made(0))
+    broken = place_folder(tmp_path, "copied", "offsite", NOTES["offsite"]) / "default" / "orders"
+    broken.parent.mkdir(parents=True)
+    broken.write_text("no folder")
+    lines: list[str] = []
+    survey(tmp_path, (), identities, ("default",), EventWriter(lines.append))
+    events = [json.loads(line) for line in lines]
+
+    assert [one["owed"] for one in events if one["event"] == "summary"] == [{"other": 1}]
+    assert [one["destination"] for one in events if one["event"] == "uncounted"] == ["offsite"]
+    assert events[-1]["event"] == "surveyed"
+
+
+def test_a_summary_that_cannot_be_made_is_told_to_be_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreadable(*_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), "index")
+
+    settings = {"cluster": "demo", "neo4j": {"uri": "neo4j://demo"}, "storage": {"root": str(tmp_path)}}
+    monkeypatch.setattr("backup_agent.jobs.summaries.of_database", unreadable)
+    Place(LocalStore(tmp_path)).add(made(0))
+    lines: list[str] = []
+
+    assert tell_summary("default", "orders", Settings.model_validate(settings), EventWriter(lines.append))
+    (event,) = map(json.loads, lines)
+    assert (event["event"], event["set"], event["database"]) == ("unsummarised", "default", "orders")
+
+
+def test_what_has_gone_and_what_is_not_as_recorded_is_told(tmp_path: Path) -> None:
+    place = Place(LocalStore(tmp_path))
+    gone, missing, damaged = place.add(made(0)), place.add(made(1)), place.add(made(2))
+    survey(tmp_path, (), {}, (), EventWriter(lambda _line: None))
+    place.remove(gone)
+    place.store.delete(missing.key)
+    place.damage(damaged)
+
+    warnings = [(one["text"], one["because"]) for one in told(tmp_path, "warning")]
+
+    assert warnings == [
+        ("catalog drifted", f"{gone.key}: its record is gone, and the agent did not delete it"),
+        ("catalog drifted", f"{missing.key}: its file is missing"),
+    ]
+    assert told(tmp_path, "summary")[0]["chain_links"] == 0
+
+
+def test_a_folder_that_was_lost_does_not_fill_the_log(tmp_path: Path) -> None:
+    place = Place(LocalStore(tmp_path))
+    for hour in range(MOST_WARNINGS + 5):
+        place.add(made(hour), files=False)
+
+    assert len(told(tmp_path, "warning")) == MOST_WARNINGS
+
+
+def test_a_record_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    place = Place(LocalStore(tmp_path))
+    place.put(f"{made(0).key}.json", b"{")
+
+    assert told(tmp_path, "unreadable")[0]["fault"].startswith(f"{made(0).key}.json: Invalid JSON")
+
+
+def test_what_a_killed_survey_left_of_its_index_goes(tmp_path: Path) -> None:
+    folder = index_path(tmp_path, "local", "local").parent
+    folder.mkdir(parents=True)
+    (folder / ".tmp-4711-local").write_bytes(b"half")
+
+    survey(tmp_path, (), {}, (), EventWriter(lambda _line: None))
+
+    assert [path.name for path in folder.iterdir()] == [index_path(tmp_path, "local", "local").name]

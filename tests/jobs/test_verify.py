@@ -1,0 +1,630 @@
+"""Reading again what stands on a volume: what is sound, what is damage, what says nothing, and where it goes on."""
+
+import errno
+import json
+import threading
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backup_agent.artifact.reading import read_through
+from backup_agent.catalog.contents import of_database, survey
+from backup_agent.catalog.copy_notes import CopyNotes
+from backup_agent.catalog.index import index_path
+from backup_agent.catalog.journal import Doing, Intent, Journal
+from backup_agent.core.artifacts.marks import Damage
+from backup_agent.core.artifacts.names import damage_key, record_key
+from backup_agent.core.artifacts.records import BackupType, Record
+from backup_agent.core.reasons import PermanentError, Reason, TransientError
+from backup_agent.core.requests.tasks import VerifyTask
+from backup_agent.jobs.event_writer import EventWriter
+from backup_agent.jobs.verify import Verifying
+from backup_agent.settings.model import Destination, Settings
+from backup_agent.stores.local import LocalStore
+from backup_agent.stores.memory import MemoryStore
+from backup_agent.stores.store import Store
+from tests.artifact.writer import Written, artifact
+
+LONG_AGO = datetime(2026, 1, 1, 2, 0, tzinfo=UTC)
+
+
+def put(root: Path, hour: int = 0) -> Record:
+    """Put a real artifact and its record on the volume, taken some hours after a moment long ago."""
+    taken = LONG_AGO + timedelta(hours=hour)
+    name = f"orders-{taken:%Y-%m-%dT%H-%M-%S}.backup"
+    path = root / "default" / "orders" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(artifact(Written(taken=taken)))
+    reading = read_through(path)
+    record = Record(
+        key=f"default/orders/{name}", cluster="demo", set="default", database="orders", type=BackupType.FULL,
+        type_reason="asked", header=reading.header, files=reading.files, request="r", started=taken, finished=taken,
+    )  # fmt: skip
+    (root / record_key(record.key)).write_bytes(record.to_json())
+    return record
+
+
+def verify(root: Path, store: Store | None = None, **changes: Any) -> list[dict[str, Any]]:
+    """Run a pass over the volume; return what it told."""
+    return verify_at({"local": store or LocalStore(root, "local")}, root, **changes)
+
+
+def verify_at(
+    stores: Mapping[str, Store],
+    root: Path,
+    *,
+    settings: Mapping[str, Any] | None = None,
+    cancel: threading.Event | None = None,
+    **changes: Any,
+) -> list[dict[str, Any]]:
+    """Run a pass over the volume, or another of these places; return what it told."""
+    destinations = {name: {"type": "s3", "bucket": name} for name in stores if name != "local"}
+    storage = {"root": str(root), "destinations": destinations}
+    given = {"cluster": "demo", "neo4j": {"uri": "neo4j://demo:7687"}, "storage": storage, **(settings or {})}
+    task = VerifyTask(**{"run": "verify-1", "place": "local", "seconds": 60, "settings": {}, **changes})
+    told: list[dict[str, Any]] = []
+    teller = EventWriter(lambda line: told.append(json.loads(line)))
+    cancel = cancel or threading.Event()
+    Verifying(task, Settings.model_validate(given), lambda name: stores[name], teller, cancel).run()
+    return told
+
+
+def events(told: list[dict[str, Any]], name: str) -> list[str]:
+    return [event["key"] for event in told if event["event"] == name]
+
+
+def test_what_is_as_recorded_is_verified_and_not_read_again_at_once(tmp_path: Path) -> None:
+    records = [put(tmp_path, hour) for hour in range(3)]
+    first, second = verify(tmp_path), verify(tmp_path)
+
+    assert events(first, "verified") == [record.key for record in records]
+    assert (first[-1]["result"]["outcome"], first[-1]["verified"], first[-1]["remaining"]) == ("succeeded", 3, 0)
+    assert events(second, "verified") == []
+    assert first[-1]["oldest"] > LONG_AGO.isoformat()
+
+
+def test_a_slice_without_time_reads_nothing_and_says_what_remains(tmp_path: Path) -> None:
+    put(tmp_path)
+
+    assert verify(tmp_path, seconds=0)[-1]["remaining"] == 1
+
+
+@pytest.mark.parametrize("fault", ["flipped", "cut", "longer", "missing"])
+def test_what_is_not_as_recorded_is_marked_and_is_no_restore_point(tmp_path: Path, fault: str) -> None:
+    record = put(tmp_path)
+    path = tmp_path / record.key
+    content = path.read_bytes()
+    if fault == "missing":
+        path.unlink()
+    else:
+        flipped = content[:-9] + bytes((content[-9] ^ 1,)) + content[-8:]
+        path.write_bytes({"flipped": flipped, "cut": content[:-4], "longer": content + b"x"}[fault])
+    told = verify(tmp_path)
+    mark = tmp_path / damage_key(record.key)
+
+    assert events(told, "damaged") == [record.key]
+    assert Damage.from_json(mark.read_bytes()).file == path.name
+    assert (told[-1]["result"]["reason"], told[-1]["damaged"]) == (Reason.CHECKSUM_MISMATCH, 1)
+    assert of_database(LocalStore(tmp_path), tmp_path / "none", "default", "orders").unsound.keys() == {record.key}
+
+
+def test_a_mark_is_never_overwritten(tmp_path: Path) -> None:
+    record = put(tmp_path)
+    (tmp_path / record.key).unlink()
+    verify(tmp_path)
+    first = (tmp_path / damage_key(record.key)).read_bytes()
+    verify(tmp_path, artifact=record.key)
+
+    assert (tmp_path / damage_key(record.key)).read_bytes() == first
+
+
+def test_what_cannot_be_read_now_is_no_damage(tmp_path: Path) -> None:
+    record = put(tmp_path)
+
+    class Failing(LocalStore):
+        def open(self, key: str) -> Any:
+            if key.endswith(".backup"):
+                raise TransientError(Reason.STORAGE_UNREACHABLE, f"{key}: input/output error")
+            return super().open(key)
+
+    told = verify(tmp_path, Failing(tmp_path, "local"))
+
+    assert events(told, "unread") == [record.key]
+    assert told[-1]["result"]["reason"] == Reason.STORAGE_UNREACHABLE
+    assert not (tmp_path / damage_key(record.key)).exists()
+
+
+class Blocks(LocalStore):
+    """A volume with bad blocks under some artifacts."""
+
+    def __init__(self, root: Path, *bad: str) -> None:
+        super().__init__(root, "local")
+        self.bad = set(bad)
+
+    def open(self, key: str) -> Any:
+        if key not in self.bad:
+            return super().open(key)
+        with self._classified("open", key):
+            raise OSError(errno.EIO, "Input/output error")
+
+
+def test_artifacts_on_bad_blocks_keep_no_other_from_being_read(tmp_path: Path) -> None:
+    records = [put(tmp_path, hour) for hour in range(6)]
+    bad, good = [one.key for one in records[:4]], [one.key for one in records[4:]]
+    told = [event for _ in range(3) for event in verify(tmp_path, Blocks(tmp_path, *bad))]
+
+    assert events(told, "verified") == good
+
+
+def test_an_artifact_that_cannot_be_read_is_tried_each_hour_and_lets_the_others_be_read_no_sooner(
+    tmp_path: Path,
+) -> None:
+    first, *others = [put(tmp_path, hour) for hour in range(6)]
+    store = Blocks(tmp_path, first.key)
+    before, after = verify(tmp_path, store), verify(tmp_path, store)
+    store.bad.clear()
+    mended = verify(tmp_path, store)
+
+    assert (events(before, "unread"), events(after, "unread")) == ([first.key], [first.key])
+    assert (events(before, "verified"), events(after, "verified")) == ([one.key for one in others], [])
+    assert (before[-1]["next_seconds"], after[-1]["next_seconds"]) == (3600, 3600)
+    assert events(mended, "verified") == [first.key]
+
+
+def test_a_log_that_a_crash_has_cut_is_read_to_its_last_whole_line(tmp_path: Path) -> None:
+    for hour in range(2):
+        put(tmp_path, hour)
+    verify(tmp_path)
+    (folder,) = (tmp_path / ".agent" / "verified").iterdir()
+    log = folder / "log"
+    log.write_bytes(log.read_bytes()[:-20])
+    (folder / "state.json").unlink()
+
+    assert len(events(verify(tmp_path), "verified")) == 1
+
+
+def test_a_pass_opens_the_records_of_what_it_reads_alone(tmp_path: Path) -> None:
+    records = [put(tmp_path, hour) for hour in range(5)]
+    survey(LocalStore(tmp_path), index_path(tmp_path, "local", "local"))
+    opened: list[str] = []
+
+    class Counting(LocalStore):
+        def read(self, key: str, limit: int) -> bytes:
+            opened.append(key)
+            return super().read(key, limit)
+
+    nothing = verify(tmp_path, Counting(tmp_path, "local"), seconds=0)
+    before = list(opened)
+    verify(tmp_path, Counting(tmp_path, "local"), artifact=records[3].key)
+
+    assert (nothing[-1]["remaining"], before) == (5, [])
+    assert opened == [record_key(records[3].key)]
+
+
+def test_what_the_listing_misses_is_told_at_once_and_read_first(tmp_path: Path) -> None:
+    records = [put(tmp_path, hour) for hour in range(3)]
+    (tmp_path / records[2].key).unlink()
+    told, read = verify(tmp_path, seconds=0), verify(tmp_path)
+
+    assert [event["keys"] for event in told if event["event"] == "damages"] == [[records[2].key]]
+    assert next(event["key"] for event in read if event["event"] in ("damaged", "verified")) == records[2].key
+
+
+def test_reading_keeps_to_its_bandwidth(tmp_path: Path) -> None:
+    """The first block goes at once, and each waits for those before it."""
+    *before, _ = [put(tmp_path, hour) for hour in range(4)]
+    size = sum(record.size for record in before)
+    rate = 3 * size
+    started = time.monotonic()
+    verify_at({"local": LocalStore(tmp_path, "local")}, tmp_path, settings={"verify": {"bandwidth": f"{rate}B"}})
+
+    assert time.monotonic() - started >= 0.9 * size / rate
+
+
+def test_a_record_that_cannot_be_read_is_told_and_hinders_nothing(tmp_path: Path) -> None:
+    records = [put(tmp_path, hour) for hour in range(3)]
+    survey(LocalStore(tmp_path), index_path(tmp_path, "local", "local"))
+    path = tmp_path / record_key(records[0].key)
+    path.write_bytes(path.read_bytes()[:-2] + b"x\n")
+    told = verify(tmp_path)
+
+    assert events(told, "unread") == [records[0].key]
+    assert events(told, "verified") == [record.key for record in records[1:]]
+    assert "cannot be read" in told[-1]["result"]["error"]
+
+
+def test_the_summary_of_a_damaged_database_is_told_anew(tmp_path: Path) -> None:
+    records = [put(tmp_path, hour) for hour in range(2)]
+    (tmp_path / records[1].key).unlink()
+    told = verify(tmp_path)
+    (summary,) = (event for event in told if event["event"] == "summary")
+
+    assert summary["last_success"]["FULL"] == records[0].finished.isoformat().replace("+00:00", "Z")
+
+
+@pytest.mark.parametrize(
+    ("fate", "owed"),
+    [
+        pytest.param("deleted", 1, id="by somebody"),
+        pytest.param("record deleted", 1, id="its record alone"),
+        pytest.param("given up", 0, id="by retention"),
+        pytest.param("being deleted", 0, id="by retention, which was killed"),
+        pytest.param("there", 0, id="not at all"),
+    ],
+)
+def test_a_copy_that_is_gone_from_a_destination_is_owed_again(tmp_path: Path, fate: str, owed: int) -> None:
+    record, offsite = put(tmp_path), MemoryStore("offsite")
+    identity = Destination(bucket="offsite").identity
+    notes, journal = CopyNotes(tmp_path, "offsite", identity), Journal(tmp_path, "offsite", identity)
+    notes.add(record.key)
+    if fate in ("there", "record deleted"):
+        offsite.put_artifact(record.key, tmp_path / record.key, record.files[0], lambda _: None)
+    if fate == "there":
+        offsite.create(record_key(record.key), record.to_json())
+    if fate == "given up":
+        notes.give_up(record.key)
+    if fate == "being deleted":
+        journal.begin(Intent(key=record.key, doing=Doing.DELETING, files=(record.key,), since=LONG_AGO))
+    told = verify_at({"local": LocalStore(tmp_path, "local"), "offsite": offsite}, tmp_path, place="offsite")
+    warnings = [warning for warning in told[-1]["result"]["warnings"] if "owed again" in warning]
+
+    assert owed == len(notes.owed([record])) == len(warnings)
+    assert all(record.key in warning for warning in warnings)
+    assert [event["owed"] for event in told if event["event"] == "summary"] == [{"offsite": 1}] * owed
+
+
+def not_read(told: list[dict[str, Any]]) -> dict[str, tuple[int, int]]:
+    """Return what a pass says that it did not read: why -> artifacts and bytes."""
+    return {one["why"]: (one["artifacts"], one["size"]) for one in told[-1]["result"]["not_read"]}
+
+
+def total(*records: Record) -> int:
+    return sum(record.size for record in records)
+
+
+def flip(root: Path, record: Record) -> None:
+    path = root / record.key
+    content = path.read_bytes()
+    path.write_bytes(content[:-9] + bytes((content[-9] ^ 1,)) + content[-8:])
+
+
+def young(root: Path, record: Record) -> Record:
+    """Let an artifact have been recorded a moment ago: nothing of it is due."""
+    record = record.model_copy(update={"finished": datetime.now(UTC) - timedelta(minutes=1)})
+    (root / record_key(record.key)).write_bytes(record.to_json())
+    return record
+
+
+def test_the_answer_says_how_much_was_not_read_and_why(tmp_path: Path) -> None:
+    records = [young(tmp_path, put(tmp_path, hour)) for hour in range(6)]
+
+    asked, late = verify(tmp_path, request="v"), verify(tmp_path, request="v", seconds=0)
+
+    first, second, *others = records
+    assert (asked[-1]["result"]["verified"], not_read(asked)) == (1, {"not_due": (5, total(second, *others))})
+    assert not_read(late) == {"not_reached": (1, second.size), "not_due": (5, total(first, *others))}
+
+
+def test_each_call_reads_the_next_artifacts_and_none_is_green_over_nothing(tmp_path: Path) -> None:
+    records = [young(tmp_path, put(tmp_path, hour)) for hour in range(6)]
+    for record in records[::2]:
+        flip(tmp_path, record)
+
+    told = [verify(tmp_path, request=f"v{number}") for number in range(6)]
+
+    assert {key for one in told for key in events(one, "damaged")} == {record.key for record in records[::2]}
+    assert all(one[-1]["result"]["verified"] or one[-1]["result"]["outcome"] == "failed" for one in told)
+
+
+@pytest.mark.parametrize("scope", [{}, {"all": True}], ids=["what is due", "all"])
+def test_a_record_that_was_cut_is_a_warning_by_name_and_never_nothing_damaged(
+    tmp_path: Path, scope: dict[str, Any]
+) -> None:
+    record, sound = put(tmp_path), put(tmp_path, 1)
+    path = tmp_path / record_key(record.key)
+    path.write_bytes(path.read_bytes()[:200])
+    told = verify(tmp_path, request="v", **scope)
+    result = told[-1]["result"]
+    (damages,) = (event for event in told if event["event"] == "damages")
+
+    assert events(told, "verified") == [sound.key]
+    assert result["outcome"] == "succeeded_with_warnings"
+    assert any(record_key(record.key) in warning for warning in result["warnings"])
+    assert not_read(told) == {"record_unreadable": (1, 0)}
+    assert damages["unreadable"]["record_unreadable"] == [record_key(record.key)]
+
+
+@pytest.mark.parametrize("scope", [{}, {"all": True}, {"database": "orders"}], ids=["what is due", "all", "database"])
+@pytest.mark.parametrize("what", ["record cut", "record gone"])
+def test_nothing_verified_of_what_is_there_is_a_failure_with_a_reason_of_its_own(
+    tmp_path: Path, scope: dict[str, Any], what: str
+) -> None:
+    record = put(tmp_path)
+    path = tmp_path / record_key(record.key)
+    path.write_bytes(path.read_bytes()[:200]) if what == "record cut" else path.unlink()
+
+    result = verify(tmp_path, request="v", **scope)[-1]["result"]
+
+    assert (result["outcome"], result["reason"]) == ("failed", Reason.NOTHING_VERIFIED)
+    assert any(record.key in warning for warning in result["warnings"])
+
+
+def test_nothing_verified_where_nothing_is_ever_due_is_a_failure_as_well(tmp_path: Path) -> None:
+    put(tmp_path)
+    settings = {"verify": {"every": None}}
+    store = {"local": LocalStore(tmp_path, "local")}
+
+    asked = verify_at(store, tmp_path, settings=settings, request="v")[-1]["result"]
+    unasked = verify_at(store, tmp_path, settings=settings)[-1]["result"]
+    whole = verify_at(store, tmp_path, settings=settings, request="v", all=True)[-1]["result"]
+
+    assert (asked["reason"], unasked["outcome"], whole["outcome"]) == ("nothing_verified", "succeeded", "succeeded")
+
+
+def test_an_empty_place_is_verified_by_reading_nothing(tmp_path: Path) -> None:
+    assert verify(tmp_path, request="v", all=True)[-1]["result"]["outcome"] == "succeeded"
+
+
+def test_data_without_a_record_is_a_warning_unless_the_agent_is_about_to_put_or_delete_it(tmp_path: Path) -> None:
+    ours, strange, sound = (put(tmp_path, hour) for hour in range(3))
+    for record in (ours, strange):
+        (tmp_path / record_key(record.key)).unlink()
+    Journal(tmp_path, "local", "local").begin(
+        Intent(key=ours.key, doing=Doing.DELETING, files=(ours.key,), since=LONG_AGO)
+    )
+    told = verify(tmp_path, request="v")
+
+    assert events(told, "verified") == [sound.key]
+    assert told[-1]["result"]["outcome"] == "succeeded_with_warnings"
+    assert not_read(told) == {"no_record": (1, strange.size)}
+
+
+def test_one_artifact_without_its_record_is_no_artifact_that_another_place_may_stand_for(tmp_path: Path) -> None:
+    record = put(tmp_path)
+    (tmp_path / record_key(record.key)).unlink()
+
+    with pytest.raises(PermanentError) as error:
+        verify(tmp_path, request="v", artifact=record.key)
+
+    assert error.value.failure.reason is Reason.NOTHING_VERIFIED
+
+
+def test_all_is_read_also_what_is_not_due_and_marked_where_it_is_damaged(tmp_path: Path) -> None:
+    records = [young(tmp_path, put(tmp_path, hour)) for hour in range(6)]
+    for record in records[::2]:
+        flip(tmp_path, record)
+    result = verify(tmp_path, request="v", all=True)[-1]["result"]
+
+    assert (result["outcome"], result["verified"]) == ("failed", 3)
+    assert result["damaged"] == [record.key for record in records[::2]]
+    assert [(tmp_path / damage_key(record.key)).exists() for record in records] == [True, False] * 3
+    assert (result["read"], result["artifacts"], result["not_read"]) == (6, 6, [])
+    assert result["read_size"] == result["size"] == sum(record.size for record in records)
+
+
+def test_how_much_there_is_to_read_and_how_long_it_may_take_is_told_before_the_first_byte(tmp_path: Path) -> None:
+    records = [put(tmp_path, hour) for hour in range(3)]
+    size = sum(record.size for record in records)
+    store = {"local": LocalStore(tmp_path, "local")}
+    settings = {"verify": {"bandwidth": f"{size}B"}}
+
+    told = verify_at(store, tmp_path, settings=settings, request="v", all=True)
+
+    scope = next(event for event in told if event["event"] in ("scope", "reading", "verified"))
+    assert (scope["artifacts"], scope["size"], scope["read"], scope["estimated_seconds"]) == (3, size, 0, 1.0)
+
+
+class Ending(LocalStore):
+    """Lets the pass be ended in the middle of an artifact, as for a backup, once some have been read."""
+
+    def __init__(self, root: Path, cancel: threading.Event, after: int) -> None:
+        super().__init__(root, "local")
+        self.cancel, self.after = cancel, after
+
+    def open(self, key: str) -> Any:
+        if key.endswith(".backup"):
+            self.after -= 1
+            if self.after < 0:
+                self.cancel.set()
+        return super().open(key)
+
+
+@pytest.mark.parametrize("ended", ["time", "backup"])
+def test_a_slice_that_ended_is_gone_on_with_until_all_is_read_once(tmp_path: Path, ended: str) -> None:
+    records = [put(tmp_path, hour) for hour in range(5)]
+    flip(tmp_path, records[2])
+    read: list[str] = []
+    results = []
+    for _ in range(20):
+        cancel = threading.Event()
+        store = Ending(tmp_path, cancel, 2 if ended == "backup" else 99)
+        seconds = 60 if ended == "backup" else 0.0001
+        told = verify_at({"local": store}, tmp_path, cancel=cancel, request="v", all=True, seconds=seconds)
+        read += [*events(told, "verified"), *events(told, "damaged")]
+        results.append(told[-1]["result"])
+        if results[-1]["outcome"] != "waiting":
+            break
+
+    assert len(results) > 1
+    assert sorted(read) == sorted(record.key for record in records)
+    assert (results[-1]["outcome"], results[-1]["verified"], results[-1]["read"]) == ("failed", 4, 5)
+    assert results[-1]["damaged"] == [records[2].key]
+
+
+def test_another_request_for_all_reads_all_again(tmp_path: Path) -> None:
+    put(tmp_path)
+
+    told = [verify(tmp_path, request=name, all=True) for name in ("v", "w")]
+
+    assert [one[-1]["result"]["verified"] for one in told] == [1, 1]
+
+
+def test_the_progress_of_requests_that_are_answered_goes(tmp_path: Path) -> None:
+    put(tmp_path)
+    verify(tmp_path, request="v", all=True)
+    verify(tmp_path, request="w", all=True, open_requests=("w",))
+
+    assert [path.name for path in tmp_path.glob(".agent/verified/*/asked/*")] == ["w"]
+
+
+def test_a_line_of_progress_that_a_crash_has_cut_is_read_once_more(tmp_path: Path) -> None:
+    records = [put(tmp_path, hour) for hour in range(3)]
+    verify(tmp_path, request="v", all=True)
+    (progress,) = tmp_path.glob(".agent/verified/*/asked/v")
+    progress.write_bytes(progress.read_bytes()[:-9])
+
+    told = verify(tmp_path, request="v", all=True)
+
+    assert events(told, "verified") == [records[2].key]
+    assert told[-1]["result"]["verified"] == 3
+    assert verify(tmp_path, request="v", all=True)[-1]["result"]["verified"] == 3
+
+
+def test_progress_that_cannot_be_written_ends_the_request_and_says_where(tmp_path: Path) -> None:
+    for hour in range(3):
+        put(tmp_path, hour)
+    blocked = tmp_path / ".agent" / "verified"
+    blocked.parent.mkdir(exist_ok=True)
+    blocked.write_bytes(b"")
+
+    told = verify(tmp_path, request="v", all=True)
+    result = told[-1]["result"]
+
+    assert len(events(told, "verified")) == 1
+    assert result["outcome"] == "failed"
+    assert "cannot be noted on the volume" in result["error"]
+    assert not_read(told)["not_reached"][0] == 3
+
+
+def test_artifacts_on_bad_blocks_keep_no_other_from_being_read_by_a_request_for_all(tmp_path: Path) -> None:
+    records = [put(tmp_path, hour) for hour in range(6)]
+    bad, good = [one.key for one in records[:4]], [one.key for one in records[4:]]
+    told = verify(tmp_path, Blocks(tmp_path, *bad), request="v", all=True)
+
+    assert events(told, "verified") == good
+    assert told[-1]["result"]["outcome"] == "failed"
+    assert not_read(told) == {"unreadable": (4, total(*records[:4]))}
+
+
+def test_a_place_that_is_down_ends_a_request_for_all_and_says_what_was_not_read(tmp_path: Path) -> None:
+    records = [put(tmp_path, hour) for hour in range(6)]
+
+    class Down(LocalStore):
+        def open(self, key: str) -> Any:
+            if key.endswith(".backup"):
+                raise TransientError(Reason.STORAGE_UNREACHABLE, f"{key}: no answer")
+            return super().open(key)
+
+    told = verify(tmp_path, Down(tmp_path, "local"), request="v", all=True)
+
+    assert (told[-1]["result"]["outcome"], told[-1]["result"]["reason"]) == ("failed", "storage_unreachable")
+    assert not_read(told) == {"not_reached": (3, total(*records[3:])), "unreadable": (3, total(*records[:3]))}
+
+
+def test_what_is_archived_is_a_warning_and_said_as_such(tmp_path: Path) -> None:
+    frozen, sound = put(tmp_path), put(tmp_path, 1)
+
+    class Glacier(LocalStore):
+        def open(self, key: str) -> Any:
+            if key == frozen.key:
+                raise PermanentError(Reason.ARCHIVED, f"{key}: InvalidObjectState")
+            return super().open(key)
+
+    told = verify(tmp_path, Glacier(tmp_path, "local"), request="v", all=True)
+
+    assert events(told, "verified") == [sound.key]
+    assert told[-1]["result"]["outcome"] == "succeeded_with_warnings"
+    assert not_read(told) == {"archived": (1, frozen.size)}
+
+
+def test_what_backups_have_interrupted_too_often_is_left_out_and_said(tmp_path: Path) -> None:
+    large, sound = put(tmp_path), put(tmp_path, 1)
+    told = verify(tmp_path, request="v", all=True, set_aside=(large.key,))
+
+    assert events(told, "verified") == [sound.key]
+    assert told[-1]["result"]["outcome"] == "succeeded_with_warnings"
+    assert not_read(told) == {"interrupted": (1, large.size)}
+
+
+def test_a_database_is_read_whole_and_no_other(tmp_path: Path) -> None:
+    record = put(tmp_path)
+    other = tmp_path / "weekly" / "neo4j"
+    other.mkdir(parents=True)
+    (other / "neo4j-2026-01-01T02-00-00.backup").write_bytes(b"x")
+
+    told = verify(tmp_path, request="v", database="ORDERS")
+
+    assert events(told, "verified") == [record.key]
+    assert told[-1]["result"]["outcome"] == "succeeded"
+    with pytest.raises(PermanentError, match="nothing of the database customers is there"):
+        verify(tmp_path, request="v", database="customers")
+
+
+def linked(root: Path) -> tuple[Record, Record, Record]:
+    """Put a full and two differentials on the volume, and an older full that none of them needs."""
+    older = put(root, -24)
+    header = older.header.model_copy(update={"highest": 5})
+    (root / record_key(older.key)).write_bytes(older.model_copy(update={"header": header}).to_json())
+    full, *rest = (put(root, hour) for hour in range(3))
+    links = [full]
+    for number, record in enumerate(rest, start=1):
+        ranges = {"full": False, "lowest": 10 * number + 1, "highest": 10 * number + 10}
+        header = record.header.model_copy(update=ranges)
+        changes = {"type": BackupType.DIFF, "header": header, "parent": links[-1].key}
+        link = record.model_copy(update=changes)
+        (root / record_key(link.key)).write_bytes(link.to_json())
+        links.append(link)
+    return links[0], links[1], links[2]
+
+
+def test_a_chain_is_the_artifact_and_all_that_it_needs(tmp_path: Path) -> None:
+    full, first, second = linked(tmp_path)
+
+    told = verify(tmp_path, request="v", artifact=first.key, chain=True)
+    whole = verify(tmp_path, request="w", artifact=second.key, chain=True)
+
+    assert sorted(events(told, "verified")) == [full.key, first.key]
+    assert sorted(events(whole, "verified")) == [full.key, first.key, second.key]
+
+
+def test_a_chain_whose_full_is_gone_is_a_failure_that_names_it(tmp_path: Path) -> None:
+    full, _, second = linked(tmp_path)
+    for key in (full.key, record_key(full.key)):
+        (tmp_path / key).unlink()
+
+    told = verify(tmp_path, request="v", artifact=second.key, chain=True)
+
+    assert (told[-1]["result"]["outcome"], told[-1]["result"]["reason"]) == ("failed", "chain_broken")
+    assert full.key in told[-1]["result"]["error"]
+    assert not_read(told) == {"not_recorded": (1, 0)}
+
+
+@pytest.mark.parametrize("scope", [{}, {"all": True}], ids=["what is due", "all"])
+@pytest.mark.parametrize("what", ["gone", "found damaged"])
+def test_a_pass_tells_of_a_chain_with_a_hole(tmp_path: Path, what: str, scope: dict[str, Any]) -> None:
+    full, first, second = linked(tmp_path)
+    if what == "gone":
+        for key in (full.key, record_key(full.key)):
+            (tmp_path / key).unlink()
+    else:
+        flip(tmp_path, full)
+    told = verify(tmp_path, **scope)
+    (damages,) = (event for event in told if event["event"] == "damages")
+
+    assert damages["unrestorable"] == [first.key, second.key]
+    assert any(first.key in warning and full.key in warning for warning in told[-1]["result"]["warnings"])
+
+
+def test_what_is_known_to_be_damaged_is_a_warning_of_every_later_reading(tmp_path: Path) -> None:
+    damaged, sound = put(tmp_path), put(tmp_path, 1)
+    flip(tmp_path, damaged)
+    verify(tmp_path, all=True)
+    result = verify(tmp_path, artifact=None)[-1]["result"]
+
+    assert sound.key
+    assert result["outcome"] == "succeeded_with_warnings"
+    assert any("known to be damaged or missing (1)" in one and damaged.key in one for one in result["warnings"])

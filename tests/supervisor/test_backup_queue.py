@@ -1,0 +1,287 @@
+"""The requests on their way: attempts written down first, verdicts that outlive the folder, positions, cancels."""
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backup_agent.core.neo4j.selection import DiscoverySource, Selection, Target
+from backup_agent.core.reasons import Failure, Reason
+from backup_agent.core.requests.answers import Answer, DatabaseResult, Outcome, State
+from backup_agent.core.requests.queue import Job
+from backup_agent.supervisor.requests.spool import Spool
+from backup_agent.supervisor.work.backup_queue import MOST_ACTIVE, BackupQueue, run_name
+
+NOW = datetime(2026, 11, 23, 2, 0, tzinfo=UTC)
+DONE = DatabaseResult(outcome=Outcome.SUCCEEDED, artifact="default/orders/orders-2026-11-23T02-00-00.backup")
+
+
+class World:
+    """A spool in a folder, and the backups of one life of the agent."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.spool = Spool(folder, "/backups", lambda _: None)
+        self.spool.prepare()
+        self.answered: list[tuple[str, State]] = []
+        self.backups = BackupQueue(self.spool, lambda answer: self.answered.append((answer.id, answer.state)))
+        self._moment: Iterator[datetime] = (NOW + timedelta(seconds=second) for second in range(10_000))
+
+    def accept(self, identity: str, **content: Any) -> Answer:
+        (self.folder / f"{identity}.request").write_text(json.dumps({"id": identity, **content}))
+        taken = self.spool.take(f"{identity}.request", next(self._moment))
+        assert taken is not None
+        self.backups.accept(taken.answer)
+        return taken.answer
+
+    def select(self, *databases: str, failures: dict[str, Failure] | None = None) -> None:
+        """Choose the databases of every request that has none yet."""
+        self.backups.activate()
+        targets = tuple(Target(name, None, DiscoverySource.BOLT) for name in databases)
+        for answer in self.backups.unselected():
+            self.backups.selected(answer, Selection(targets, failures or {}), NOW)
+
+    def start(self) -> str:
+        """Start the first job that waits; return its run."""
+        return self.backups.start(next(self.backups.waiting_jobs()), NOW)[0]
+
+    def told(self, identity: str) -> dict[str, Any]:
+        content: dict[str, Any] = json.loads((self.folder / "answers" / f"{identity}.json").read_text())
+        return content
+
+    def ledger(self, place: str) -> list[str]:
+        return sorted(path.stem for path in (self.folder / ".spool" / place).iterdir())
+
+    def lose(self) -> None:
+        self.folder.rename(self.folder.with_name("lost"))
+
+    def make_again(self) -> None:
+        self.folder.mkdir()
+        self.spool.prepare()
+        self.backups.rewrite()
+
+
+@pytest.fixture(name="world")
+def _world(tmp_path: Path) -> World:
+    return World(tmp_path / "requests")
+
+
+def test_an_attempt_stands_in_the_ledger_before_anything_is_started(world: World) -> None:
+    world.accept("one")
+    world.select("orders")
+    run = world.start()
+    entry = json.loads((world.folder / ".spool" / "running" / "one.json").read_text())
+
+    assert run == run_name("one", "orders", 1) == "one+orders+1"
+    assert (entry["databases"]["orders"]["outcome"], entry["databases"]["orders"]["attempts"]) == ("running", 1)
+    assert world.backups.running == {run: Job("one", "default", "orders")}
+
+
+def test_a_run_of_long_names_has_a_name_that_a_folder_can_have() -> None:
+    request, database = "r" * 128, "d" * 128
+    names = {run_name(request, database, 1), run_name(request, database, 2), run_name(request, f"{database[1:]}x", 1)}
+
+    assert len(names) == 3
+    assert max(map(len, names)) < 255
+
+
+def test_nothing_starts_where_the_attempt_cannot_be_written_down(world: World) -> None:
+    world.accept("one")
+    world.select("orders")
+    world.lose()
+    with pytest.raises(FileNotFoundError):
+        world.start()
+
+    assert world.backups.running == {}
+    assert [job.database for job in world.backups.waiting_jobs()] == ["orders"]
+    world.make_again()
+    assert world.start() == "one+orders+1"
+
+
+def test_a_verdict_reached_while_the_folder_is_gone_is_told_once_it_is_back(world: World) -> None:
+    world.accept("one")
+    world.select("orders")
+    run = world.start()
+    world.lose()
+    world.backups.tell(run, "copy", {"bytes": 1})
+    world.backups.ended(run, DONE, NOW)
+    assert world.answered == [("one", State.SUCCEEDED)]
+    world.make_again()
+
+    assert world.told("one")["state"] == "succeeded"
+    assert world.ledger("done") == ["one"]
+    assert world.backups.depth == 0
+
+
+def test_a_verdict_the_folder_refuses_for_a_while_is_written_later(world: World) -> None:
+    world.accept("one")
+    world.select("orders")
+    run = world.start()
+    answers = world.folder / "answers"
+    answers.rename(world.folder / "elsewhere")
+    world.backups.ended(run, DONE, NOW)
+    world.backups.write_unwritten()
+    (world.folder / "elsewhere").rename(answers)
+    assert world.told("one")["state"] == "running"
+    world.backups.write_unwritten()
+
+    assert world.told("one")["state"] == "succeeded"
+    assert world.ledger("done") == ["one"]
+    assert world.answered == [("one", State.SUCCEEDED)]
+
+
+def test_a_database_is_tried_twice_then_looked_at_once_more_then_given_up(world: World) -> None:
+    world.accept("one")
+    world.select("orders")
+    outcomes = []
+    for _ in range(3):
+        _, result = world.backups.ended(world.start(), None, NOW)
+        outcomes.append((result.outcome, result.attempts))
+
+    assert outcomes == [(Outcome.INTERRUPTED, 1), (Outcome.INTERRUPTED, 2), (Outcome.FAILED, 3)]
+    assert world.answered == [("one", State.FAILED)]
+    assert world.told("one")["reason"] == "interrupted"
+
+
+def test_another_life_takes_what_was_running_for_an_attempt_without_a_verdict(world: World) -> None:
+    world.accept("one")
+    world.accept("two")
+    world.backups.activate()
+    for answer in world.backups.unselected()[:1]:
+        targets = (Target("orders", None, DiscoverySource.BOLT), Target("neo4j", None, DiscoverySource.BOLT))
+        world.backups.selected(answer, Selection(targets), NOW)
+    world.start()
+    later = World(world.folder)
+    for answer in later.spool.open():
+        later.backups.recover(answer, NOW)
+    later.select("stock")
+    jobs = list(later.backups.waiting_jobs())
+
+    assert [(job.request, job.database, job.attempts) for job in jobs] == [
+        ("one", "orders", 1),
+        ("one", "neo4j", 0),
+        ("two", "stock", 0),
+    ]
+    assert later.backups.open_runs() == ("one+orders+1",)
+
+
+def test_a_request_that_comes_to_nothing_is_answered_and_counted_at_once(world: World) -> None:
+    world.accept("one")
+    world.select(failures={"none": Failure(Reason.NO_SUCH_DATABASE, "no database none")})
+    world.accept("two")
+    world.select()
+
+    assert world.answered == [("one", State.FAILED), ("two", State.FAILED)]
+    assert world.told("one")["reason"] == world.told("two")["reason"] == "no_such_database"
+
+
+def test_positions_are_shown_and_move_up(world: World) -> None:
+    for name in ("a", "b", "c"):
+        world.accept(name)
+    assert [world.told(name)["position"] for name in ("a", "b", "c")] == [1, 2, 3]
+    world.backups.cancel("a", Failure(Reason.CANCELLED, "by test"), NOW)
+
+    assert [world.told(name).get("position") for name in ("a", "b", "c")] == [None, 1, 2]
+
+
+def test_cancelling_what_runs_names_the_runs_to_end_and_keeps_what_has_not_started_from_starting(world: World) -> None:
+    world.accept("one")
+    world.select("orders", "neo4j")
+    run = world.start()
+    runs = world.backups.cancel("one", Failure(Reason.CANCELLED, "by test"), NOW)
+
+    assert runs == [run]
+    assert list(world.backups.waiting_jobs()) == []
+    assert world.told("one")["databases"]["neo4j"]["outcome"] == "cancelled"
+    world.backups.ended(run, DatabaseResult().failed(Failure(Reason.CANCELLED, "ended"), NOW), NOW)
+    assert world.answered == [("one", State.CANCELLED)]
+
+
+def test_cancelling_what_waits_ends_it_at_once_and_what_is_unknown_does_nothing(world: World) -> None:
+    world.accept("one")
+
+    assert world.backups.cancel("one", Failure(Reason.CANCELLED, "by test"), NOW) == []
+    assert world.backups.cancel("nobody", Failure(Reason.CANCELLED, "by test"), NOW) == []
+    assert world.answered == [("one", State.CANCELLED)]
+    assert world.backups.depth == 0
+
+
+@pytest.mark.parametrize("active", [False, True], ids=["waiting", "active"])
+def test_an_id_that_comes_again_is_answered_beside_both_files(world: World, *, active: bool) -> None:
+    world.accept("one")
+    if active:
+        world.select("orders")
+    (world.folder / "again.request").write_text('{"id": "one"}')
+    taken = world.spool.take("again.request", NOW + timedelta(minutes=1))
+    assert taken is not None
+    assert not taken.new
+    world.backups.answer_also("one", taken.answer.files)
+    if not active:
+        world.select("orders")
+    world.backups.ended(world.start(), DONE, NOW)
+
+    for name in ("one", "again"):
+        assert json.loads((world.folder / f"{name}.status.json").read_text())["state"] == "succeeded"
+
+
+def test_the_sets_of_open_requests_are_known_wherever_they_stand(world: World) -> None:
+    for number in range(MOST_ACTIVE + 2):
+        world.accept(f"r{number}", path=f"set-{number}")
+    world.backups.activate()
+
+    assert world.backups.sets == {f"set-{number}" for number in range(MOST_ACTIVE + 2)}
+    for number in (0, MOST_ACTIVE + 1):
+        world.backups.cancel(f"r{number}", Failure(Reason.CANCELLED, "by test"), NOW)
+    assert world.backups.sets == {f"set-{number}" for number in range(1, MOST_ACTIVE + 1)}
+
+
+def test_the_oldest_is_the_one_that_has_not_started(world: World) -> None:
+    first = world.accept("one")
+    second = world.accept("two")
+    assert world.backups.oldest() == first.received
+    world.select("orders")
+    world.start()
+
+    assert world.backups.oldest() == second.received
+
+
+def test_a_request_that_has_not_started_by_its_time_is_answered_and_never_started(world: World) -> None:
+    for identity in ("waits", "chosen"):
+        world.accept(identity, not_after=NOW.isoformat())
+        if identity == "waits":
+            world.select("orders", "neo4j")
+    world.backups.expire(NOW)
+    assert world.answered == []
+    world.backups.expire(NOW + timedelta(seconds=1))
+
+    assert world.answered == [("waits", State.FAILED), ("chosen", State.FAILED)]
+    assert list(world.backups.waiting_jobs()) == []
+    assert (world.told("waits")["reason"], world.told("chosen")["reason"]) == ("expired", "expired")
+    assert {one["outcome"] for one in world.told("waits")["databases"].values()} == {"failed"}
+    assert world.ledger("done") == ["chosen", "waits"]
+
+
+def test_a_request_that_has_started_by_its_time_goes_on(world: World) -> None:
+    world.accept("one", not_after=NOW.isoformat())
+    world.accept("cancelled", not_after=NOW.isoformat())
+    world.select("orders")
+    run = world.start()
+    world.backups.cancel("cancelled", Failure(Reason.CANCELLED, "not wanted"), NOW)
+    world.backups.expire(NOW + timedelta(hours=1))
+    world.backups.ended(run, DONE, NOW)
+
+    assert world.answered == [("cancelled", State.CANCELLED), ("one", State.SUCCEEDED)]
+
+
+def test_a_restart_does_not_forget_until_when_a_request_may_be_started(world: World) -> None:
+    world.accept("one", not_after=NOW.isoformat())
+    later: list[str] = []
+    backups = BackupQueue(world.spool, lambda answer: later.append(answer.id))
+    for answer in world.spool.open():
+        backups.recover(answer, NOW)
+    backups.expire(NOW + timedelta(hours=1))
+
+    assert later == ["one"]

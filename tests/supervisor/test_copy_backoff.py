@@ -1,0 +1,56 @@
+"""How long an owed copy waits for its next try."""
+
+import pytest
+
+from backup_agent.core.reasons import Failure, Reason
+from backup_agent.supervisor.backoff import FIRST_WAIT, LONGEST_WAIT
+from backup_agent.supervisor.work.copy_backoff import CopyBackoff
+
+DOWN = Failure(Reason.STORAGE_UNREACHABLE, "connection refused")
+
+
+def failed(times: int) -> CopyBackoff:
+    destination = CopyBackoff("offsite")
+    for _ in range(times):
+        destination.failed(DOWN, 1000.0)
+    return destination
+
+
+def test_what_was_never_tried_may_be_tried_now_and_is_neither_up_nor_down() -> None:
+    destination = CopyBackoff("offsite")
+
+    assert destination.retry.due(0.0)
+    assert destination.up is None
+
+
+@pytest.mark.parametrize(
+    ("times", "wait"),
+    [(1, FIRST_WAIT), (2, 2 * FIRST_WAIT), (3, 4 * FIRST_WAIT), (7, LONGEST_WAIT), (5000, LONGEST_WAIT)],
+)
+def test_each_failure_doubles_the_wait_up_to_the_longest(times: int, wait: float) -> None:
+    destination = failed(times)
+
+    assert destination.retry.wait(1000.0) == wait
+    assert not destination.retry.due(1000.0 + wait - 0.1)
+    assert destination.retry.due(1000.0 + wait)
+    assert (destination.up, destination.failure) == (False, DOWN)
+
+
+def test_a_success_forgets_all_failures() -> None:
+    destination = failed(3)
+    destination.succeeded()
+
+    assert destination.retry.due(1000.0)
+    assert (destination.up, destination.failure) == (True, None)
+    destination.failed(DOWN, 1000.0)
+    assert destination.retry.wait(1000.0) == FIRST_WAIT
+
+
+def test_mended_settings_let_it_try_at_once_and_a_failure_then_waits_on() -> None:
+    destination = failed(3)
+    destination.retry.hurry()
+
+    assert destination.retry.due(1000.0)
+    assert not destination.up
+    destination.failed(DOWN, 1000.0)
+    assert destination.retry.wait(1000.0) == 8 * FIRST_WAIT

@@ -1,0 +1,138 @@
+"""Answers expire by a clock that another one agrees with, and never by one that was set."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import structlog
+
+from backup_agent.core.requests.answers import State
+from backup_agent.core.retention.clock import ClockReading, ClockSighting, Shown
+from backup_agent.supervisor.requests.spool import Spool
+from backup_agent.supervisor.trusted_clock import TrustedClock, read_clocks
+
+DECADE = timedelta(days=3650)
+KEEP = timedelta(days=30)
+START = datetime.now(UTC)
+
+
+class World:
+    """A spool with one finished and one rejected request, and a clock that can be moved."""
+
+    def __init__(self, folder: Path) -> None:
+        self.spool = Spool(folder / "requests", "/backups", lambda _: None)
+        self.spool.prepare()
+        self.seen = folder / "clock.json"
+        self.passed = timedelta(0)
+        """What every clock has run on by."""
+        self.set_by = timedelta(0)
+        """How far this machine's clock was set."""
+        self.server: Shown | None = Shown(now=START, monotonic=0.0)
+        self.clock = TrustedClock(self.seen, lambda: self.server, self.read)
+        for name, content in (("x.request", "{}"), ("y.request", "no JSON")):
+            (folder / "requests" / name).write_text(content)
+            taken = self.spool.take(name, START)
+            if taken is None:  # it may still be being written
+                continue
+            if not taken.answer.state.final:
+                self.spool.save(taken.answer.becomes(State.SUCCEEDED, START))
+
+    def read(self) -> ClockReading:
+        return ClockReading(now=START + self.passed + self.set_by, monotonic=self.passed.total_seconds(), boot="boot")
+
+    def expire(self) -> int:
+        """Let what had its time go, as the agent does; return how many files went."""
+        gone = 0
+        for _ in range(100):
+            now = self.clock.now()
+            gone += 0 if now is None else self.spool.expire(now, KEEP)
+        return gone
+
+    def files(self) -> int:
+        return sum(path.is_file() and path.name != ".lock" for path in self.spool.folder.rglob("*"))
+
+
+@pytest.fixture(name="world")
+def _world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+def test_with_a_clock_that_another_agrees_with_everything_goes_in_time(world: World) -> None:
+    before = world.files()
+    assert before >= 4
+    assert world.expire() == 0
+    world.passed = timedelta(days=29)
+    assert world.expire() == 0
+    world.passed = timedelta(days=32)
+
+    assert world.expire() == before
+    assert world.files() == 0
+
+
+@pytest.mark.parametrize("server", [True, False], ids=["the servers disagree", "no other clock"])
+@pytest.mark.parametrize("at", ["while the agent runs", "before its start"])
+def test_a_clock_set_ten_years_forward_lets_nothing_go(world: World, at: str, server: bool) -> None:
+    before = world.files()
+    if not server:
+        world.server = None
+    if at == "while the agent runs":
+        world.expire()
+    world.set_by = DECADE
+
+    assert world.expire() == 0
+    assert world.files() == before
+
+
+def test_a_clock_set_forward_with_the_servers_lets_nothing_go_either(world: World) -> None:
+    """The agent and the servers may be on one machine: then they agree, and the clock has jumped all the same."""
+    world.expire()
+    world.set_by = DECADE
+    world.server = Shown(now=START + DECADE, monotonic=0.0)
+
+    assert world.expire() == 0
+    world.set_by = timedelta(0)
+    world.server = None
+    world.passed = timedelta(days=32)
+    assert world.expire() == 0
+    world.server = Shown(now=START, monotonic=0.0)
+    assert world.expire() > 0
+
+
+def test_what_the_last_pass_of_retention_saw_counts_after_a_restart(world: World) -> None:
+    seen = ClockSighting(reading=world.read(), shown={"offsite": Shown(now=START, monotonic=0.0)})
+    world.seen.write_text(seen.model_dump_json())
+    world.server = None
+    assert world.clock.now() == START
+    world.set_by = DECADE
+    world.clock = TrustedClock(world.seen, lambda: Shown(now=START + DECADE, monotonic=0.0), world.read)
+
+    assert world.clock.now() is None
+    world.seen.write_text(json.dumps({**json.loads(seen.model_dump_json()), "reading": {"now": 7}}))
+    assert TrustedClock(world.seen, lambda: None, world.read).now() is None
+
+
+def test_that_nothing_expires_is_said_once(world: World) -> None:
+    world.clock.now()
+    world.set_by = DECADE
+    with structlog.testing.capture_logs() as logged:
+        for _ in range(3):
+            world.clock.now()
+
+    assert [(line["event"], line["log_level"]) for line in logged] == [("answers do not expire", "warning")]
+
+
+def test_that_no_other_clock_has_been_seen_yet_is_no_warning(world: World) -> None:
+    world.server = None
+    with structlog.testing.capture_logs() as logged:
+        for _ in range(3):
+            world.clock.now()
+
+    assert [(line["event"], line["log_level"]) for line in logged] == [("answers do not expire yet", "info")]
+
+
+def test_the_clocks_of_this_machine_are_read() -> None:
+    first, second = read_clocks(), read_clocks()
+
+    assert first.boot == second.boot
+    assert timedelta(0) <= second.now - first.now < timedelta(minutes=1)

@@ -1,0 +1,79 @@
+"""What is owed to destinations that come, go and change while the agent runs."""
+
+import pytest
+
+from backup_agent.core.artifacts.summary import DatabaseSummary
+from backup_agent.core.reasons import Failure, Reason
+from backup_agent.supervisor.work.volume_summaries import VolumeSummaries
+
+SURVEYED = {
+    "set": "default",
+    "database": "orders",
+    "artifacts": 3,
+    "size": 3,
+    "chain_links": 1,
+    "newest": "default/orders/x.backup",
+    "newest_size": 1,
+    "last_success": {},
+    "chain_size": {},
+    "first": "2026-11-23T02:00:00Z",
+    "owed": {"offsite": 2},
+}
+
+
+@pytest.fixture(name="holdings")
+def _holdings() -> VolumeSummaries:
+    holdings = VolumeSummaries()
+    holdings.use({"offsite": "a"}, uncounted_since=None)
+    holdings.surveyed([DatabaseSummary.of_event(SURVEYED)], (), 0.0)
+    return holdings
+
+
+def test_what_the_survey_counted_is_known_and_stays_known(holdings: VolumeSummaries) -> None:
+    holdings.use({"offsite": "a"}, uncounted_since=10.0)
+
+    assert (holdings.owed("offsite"), holdings.to_retry()) == (2, "offsite")
+
+
+@pytest.mark.parametrize("now", [{"other": "a"}, {"offsite": "b"}], ids=["another-name", "another-place"])
+def test_what_is_owed_to_a_new_destination_is_not_known_before_a_pass_has_counted(
+    holdings: VolumeSummaries, now: dict[str, str]
+) -> None:
+    (name,) = now
+    holdings.use(now, uncounted_since=10.0)
+    holdings.counted(name, 9.0)  # by a pass over what the name meant before
+
+    assert (holdings.owed(name), holdings.to_retry()) == (None, name)
+    holdings.owes({"set": "default", "database": "orders", "destination": name, "owed": 3})
+    holdings.counted(name, 11.0)
+    assert holdings.owed(name) == 3
+
+
+def test_before_a_survey_nothing_is_known_of_what_is_owed_and_that_is_not_nothing() -> None:
+    holdings = VolumeSummaries()
+    holdings.use({"offsite": "a"}, uncounted_since=None)
+
+    assert (holdings.owed("offsite"), holdings.to_retry()) == (None, "offsite")
+
+
+def test_a_destination_whose_copies_could_not_be_counted_is_counted_by_a_pass(holdings: VolumeSummaries) -> None:
+    holdings.surveyed([DatabaseSummary.of_event({**SURVEYED, "owed": {}})], ["offsite"], 10.0)
+
+    assert (holdings.owed("offsite"), holdings.to_retry()) == (None, "offsite")
+    holdings.counted("offsite", 11.0)
+    assert holdings.owed("offsite") == 0
+
+
+def test_a_pass_that_counted_nothing_is_tried_again_later(holdings: VolumeSummaries) -> None:
+    holdings.use({"offsite": "b"}, uncounted_since=10.0)
+    holdings.refused("offsite", Failure(Reason.STORAGE_UNREACHABLE, "no route"))
+
+    assert (holdings.owed("offsite"), holdings.to_retry()) == (None, None)
+
+
+def test_a_destination_that_is_owed_nothing_is_left_alone(holdings: VolumeSummaries) -> None:
+    holdings.use({"offsite": "a", "other": "b"}, uncounted_since=10.0)
+    holdings.owes({"set": "default", "database": "orders", "destination": "offsite", "owed": 0})
+    holdings.counted("other", 11.0)
+
+    assert holdings.to_retry() is None
