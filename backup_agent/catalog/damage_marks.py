@@ -26,5 +26,5 @@ def mark(store: Store, key: str, *, found: str, file: str | None, now: datetime)
     try:
         store.create(damage_key(key), damage.to_json())
     except PermanentError as error:
-        if error.failure.reason is not Reason.CHECKSUM_MISMATCH:  # that is: another mark stands there
+        if error.failure.reason is not Reason.ALREADY_EXISTS:
             raise

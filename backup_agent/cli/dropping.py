@@ -60,7 +60,7 @@ def insist_on_an_agent(settings: Settings, command: str) -> None:
     """Raise PermanentError if no agent takes requests: one that starts tomorrow must not carry out an old deletion."""
     if presence(settings.requests) is Presence.ABSENT:
         raise PermanentError(
-            Reason.NOT_FOUND,
+            Reason.NO_AGENT,
             f"{settings.requests}: no agent takes requests from this folder; `{command}` was not requested",
             "start the agent, and ask again; or run this where the agent runs, or set `requests`",
         )

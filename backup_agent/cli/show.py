@@ -75,7 +75,7 @@ def _record(settings: Settings, what: str) -> Record | None:
         for fault in recorded.unreadable:
             if named in (key := fault.partition(RECORD_SUFFIX)[0], key.rsplit("/", 1)[1]):
                 raise PermanentError(
-                    Reason.CHECKSUM_MISMATCH, f"its record cannot be read: {fault}", "look at the volume's health"
+                    Reason.UNREADABLE, f"its record cannot be read: {fault}", "look at the volume's health"
                 )
     if len(found) > 1:
         keys = ", ".join(record.key for record in found)
@@ -202,7 +202,7 @@ def _read(store: Store, key: str) -> Record:
         return volume_records.parse(store.read(record_key(key), LARGEST_RECORD), key)
     except ValueError as error:
         text = f"{store.name}: {record_key(key)} cannot be read: {error}"
-        raise PermanentError(Reason.CHECKSUM_MISMATCH, text, "look at the health of that place") from None
+        raise PermanentError(Reason.UNREADABLE, text, "look at the health of that place") from None
 
 
 def _source(settings: Settings, place: str) -> restore_lines.ChainSource:
@@ -236,7 +236,7 @@ def _seed(
         try:
             _chain_at(name, settings, chain[-1].key)
         except BackupError as error:
-            if error.failure.reason not in (Reason.CHAIN_BROKEN, Reason.NOT_FOUND, Reason.CHECKSUM_MISMATCH):
+            if error.failure.reason not in (Reason.CHAIN_BROKEN, Reason.NOT_FOUND, Reason.UNREADABLE):
                 unasked = unasked or replace(_source(settings, name), unasked=True)
         else:
             return _source(settings, name)

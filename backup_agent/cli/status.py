@@ -63,7 +63,7 @@ def ask(settings: Settings) -> Any:  # noqa: ANN401  the JSON of Status
             return read_json(text)
     except (http.client.HTTPException, urllib.error.URLError, OSError, ValueError) as error:
         raise TransientError(
-            Reason.NOT_FOUND,
+            Reason.NO_AGENT,
             f"{url}: the agent does not answer ({_cause(error)})",
             "is `backup-agent run` running in this pod? `backup-agent list` works without it",
         ) from None

@@ -28,18 +28,23 @@ class Reason(StrEnum):
     STORAGE_AUTH = "storage_auth"
     STORAGE_THROTTLED = "storage_throttled"
     CHECKSUM_MISMATCH = "checksum_mismatch"
+    ALREADY_EXISTS = "already_exists"
+    UNREADABLE = "unreadable"
     NOTHING_VERIFIED = "nothing_verified"
     ARCHIVED = "archived"
     FOREIGN_ROOT = "foreign_root"
     CLOCK = "clock"
     NOT_FOUND = "not_found"
+    NO_AGENT = "no_agent"
     INVALID_REQUEST = "invalid_request"
     EXPIRED = "expired"
     COPIES_OWED = "copies_owed"
     INTERNAL = "internal"
 
 
-ABOUT_ONE_ARTIFACT = frozenset({Reason.CHAIN_BROKEN, Reason.CHECKSUM_MISMATCH, Reason.NO_ARTIFACT})
+ABOUT_ONE_ARTIFACT = frozenset(
+    {Reason.ALREADY_EXISTS, Reason.CHAIN_BROKEN, Reason.CHECKSUM_MISMATCH, Reason.NO_ARTIFACT, Reason.UNREADABLE}
+)
 """Reasons for which one artifact is not copied, though the destination answers and takes others."""
 
 HINTS: dict[Reason, str] = {
@@ -66,6 +71,8 @@ HINTS: dict[Reason, str] = {
     Reason.STORAGE_AUTH: "check the credentials and the bucket's policy; the copy is retried",
     Reason.STORAGE_THROTTLED: "the store asks for fewer requests; the copy is retried",
     Reason.CHECKSUM_MISMATCH: "what is stored is not what was read back: look at the volume's health",
+    Reason.ALREADY_EXISTS: "another object has this name, and is not overwritten: find out who wrote it",
+    Reason.UNREADABLE: "a record, mark or note cannot be read: `backup-agent catalog diff` names it",
     Reason.NOTHING_VERIFIED: (
         "artifacts are there, and none was verified: `backup-agent verify --all` reads them; "
         "`backup-agent catalog diff` names what cannot be read"
@@ -74,6 +81,7 @@ HINTS: dict[Reason, str] = {
     Reason.FOREIGN_ROOT: "another cluster's agent owns this place: give this one a root or prefix of its own",
     Reason.CLOCK: "set the clock of the node",
     Reason.NOT_FOUND: "`backup-agent status` and `backup-agent list` show what exists",
+    Reason.NO_AGENT: "start the agent; `backup-agent list` works without it",
     Reason.INVALID_REQUEST: "`backup-agent schema request` prints what a request may say",
     Reason.EXPIRED: "ask again, with a later `not_after` or none, once the agent starts what is asked for",
     Reason.COPIES_OWED: "the backup is safe on the volume; the copy is retried until it succeeds",

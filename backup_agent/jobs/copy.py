@@ -171,7 +171,7 @@ class Copying:
             return volume_records.parse(durable.read(self._root / record_key(key), LARGEST), key)
         except ValueError as error:
             text = f"{self._root / record_key(key)} cannot be read: {error}"
-            raise PermanentError(Reason.CHECKSUM_MISMATCH, text, "`backup-agent catalog diff` tells more") from error
+            raise PermanentError(Reason.UNREADABLE, text, "`backup-agent catalog diff` tells more") from error
 
     def _copy(self, record: Record, chain: "_Needs", there: "_Folder", held: Held) -> None:
         """Copy an artifact, then its record, then note that both are there."""
@@ -221,7 +221,7 @@ class Copying:
         try:
             self._store.create(record_key(record.key), record.to_json())
         except PermanentError as error:
-            if error.failure.reason is not Reason.CHECKSUM_MISMATCH or not self._is_there(record):
+            if error.failure.reason is not Reason.ALREADY_EXISTS or not self._is_there(record):
                 raise
 
     def _is_there(self, record: Record) -> bool:
@@ -238,7 +238,7 @@ class Copying:
             found = None
         if found is None or found.model_copy(update={"fencing": record.fencing}) != record:
             raise PermanentError(
-                Reason.CHECKSUM_MISMATCH,
+                Reason.ALREADY_EXISTS,
                 f"{self._store.name}: {record_key(record.key)} is there with other content, and is not overwritten",
                 "find out who wrote it: another agent may have used this place",
             )

@@ -495,7 +495,7 @@ class Verifying:
             return volume_records.parse(self._store.read(record_key(key), LARGEST), key)
         except ValueError as error:
             raise UnreadableRecordError(
-                Reason.CHECKSUM_MISMATCH,
+                Reason.UNREADABLE,
                 f"{self._task.place}: {record_key(key)} cannot be read: {error}",
                 "`backup-agent catalog diff` tells more; run the newest agent",
             ) from error
@@ -762,7 +762,7 @@ def _why(failure: Failure) -> NotRead:
     """Return why an artifact could not be read."""
     if failure.reason is Reason.ARCHIVED:
         return NotRead.ARCHIVED
-    return NotRead.RECORD_UNREADABLE if failure.reason is Reason.CHECKSUM_MISMATCH else NotRead.UNREADABLE
+    return NotRead.RECORD_UNREADABLE if failure.reason is Reason.UNREADABLE else NotRead.UNREADABLE
 
 
 def _is_of_the_place(error: BackupError) -> bool:

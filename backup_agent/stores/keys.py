@@ -42,7 +42,7 @@ def is_listed(key: str) -> bool:
 def other_content(where: str) -> PermanentError:
     """Return the error for a key under which something else stands; what stands is left alone."""
     return PermanentError(
-        Reason.CHECKSUM_MISMATCH,
+        Reason.ALREADY_EXISTS,
         f"{where} exists with other content, and is not overwritten",
         "find out who wrote it; two agents may share this place, or an altered upload may stand there",
     )

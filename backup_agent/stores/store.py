@@ -47,7 +47,7 @@ class TooLargeError(PermanentError):
     def __init__(self, where: str, limit: int, version: str) -> None:
         """`version` is that of `Seen`: an object that is too large can still be replaced by `swap`."""
         super().__init__(
-            Reason.CHECKSUM_MISMATCH,
+            Reason.UNREADABLE,
             f"{where} is larger than {limit} bytes, and was not read",
             "the agent writes no object of this size there: find out who did, and remove it",
         )

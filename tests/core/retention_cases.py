@@ -44,7 +44,6 @@ def case(seed: int) -> Asked:
         now=now,
         held=some(random, entries, 0.1),
         damaged=some(random, entries, 0.25),
-        in_use=some(random, entries, 0.08),
         unreadable=frozenset({("default", "db0")} if random.random() < 0.02 else ()),
         owed=some(random, entries, 0.08),
         forgotten={"db0": random.choice(times)} if random.random() < 0.05 else {},
@@ -118,7 +117,7 @@ def some(random: Random, entries: list[Entry], share: float) -> frozenset[str]:
 def planned(asked: Asked) -> Plan:
     """Return the plan of a case."""
     return plan(
-        asked.entries, Policy.of(asked.policy), asked.now, held=asked.held, damaged=asked.damaged, in_use=asked.in_use,
+        asked.entries, Policy.of(asked.policy), asked.now, held=asked.held, damaged=asked.damaged,
         unreadable=asked.unreadable,
         owed=asked.owed, forgotten=asked.forgotten, force=asked.force,
     )  # fmt: skip

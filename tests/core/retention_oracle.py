@@ -24,7 +24,6 @@ class Asked:
     now: datetime
     held: frozenset[str] = frozenset()
     damaged: frozenset[str] = frozenset()
-    in_use: frozenset[str] = frozenset()
     unreadable: frozenset[tuple[str, str]] = frozenset()
     owed: frozenset[str] = frozenset()
     forgotten: dict[str, datetime] = field(default_factory=dict)
@@ -237,7 +236,6 @@ def said_of(entry: Entry, asked: Asked) -> set[str]:
         "no_policy": not any(asked.policy[rule] for rule in (*COUNTED, "within")),
         "held": entry.key in asked.held,
         "owed": entry.key in asked.owed,
-        "in_use": entry.key in asked.in_use,
         "unreadable": (entry.set, entry.database) in asked.unreadable,
     }
     return {word for word, holds in found.items() if holds}

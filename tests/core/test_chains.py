@@ -327,12 +327,6 @@ def test_what_a_record_does_not_know_is_no_reason() -> None:
     assert decided == TypeDecision(BackupType.DIFF, TypeReason.CHAIN_CONTINUES)
 
 
-def test_a_promotion_is_a_full_that_was_not_asked_for() -> None:
-    assert TypeDecision(BackupType.FULL, TypeReason.TOO_OLD).promoted
-    assert not TypeDecision(BackupType.FULL, TypeReason.ASKED).promoted
-    assert not TypeDecision(BackupType.DIFF, TypeReason.CHAIN_CONTINUES).promoted
-
-
 @pytest.mark.parametrize(
     ("chain", "taken", "version", "expected"),
     [

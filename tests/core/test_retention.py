@@ -61,7 +61,7 @@ def entry(place: int, word: str, every: timedelta) -> Entry:
 
 def made(text: str, *, now: datetime = LATER, every: timedelta = DAY, force: bool = True, **more: Any) -> Plan:
     """Plan over `text`; what the policy knows goes to it, keys are given by their last part."""
-    names = {"held", "damaged", "in_use", "unreadable", "owed", "forgotten"}
+    names = {"held", "damaged", "unreadable", "owed", "forgotten"}
     said: dict[str, Any] = {name: [f"default/orders/{key}" for key in value.split()] if isinstance(value, str) else value
             for name, value in more.items() if name in names}  # fmt: skip
     policy = Policy(**{name: value for name, value in more.items() if name not in names})
@@ -228,10 +228,8 @@ def test_a_parent_that_is_possible_only_in_doubt_is_kept() -> None:
     assert names(planned.broken) == "D2"
 
 
-@pytest.mark.parametrize(
-    ("said", "rule"), [("held", "held"), ("in_use", "in use"), ("owed", "a copy of it is owed")], ids=lambda word: word
-)
-def test_what_is_held_in_use_or_owed_stays_with_all_it_needs(said: str, rule: str) -> None:
+@pytest.mark.parametrize(("said", "rule"), [("held", "held"), ("owed", "a copy of it is owed")], ids=lambda word: word)
+def test_an_artifact_that_is_held_or_whose_copy_is_missing_stays_with_all_it_needs(said: str, rule: str) -> None:
     more: dict[str, Any] = {said: "D1 gone"}
     planned = made(WEEK, last=1, **more)
 

@@ -112,7 +112,6 @@ def test_a_full_is_judged_by_its_artifact_and_its_failure_by_the_exit(
     assert reason == (verdict.failure and verdict.failure.reason)
     stored = outcome in {NextStep.STORED, NextStep.STORED_WITH_WARNINGS}
     assert verdict.artifact == (found if stored else None)
-    assert verdict.aside == (() if stored or found is None else (found.name,))
     assert bool(verdict.warnings) == (outcome is NextStep.STORED_WITH_WARNINGS)
 
 
@@ -280,7 +279,6 @@ def test_a_bad_artifact_is_named_with_what_is_wrong() -> None:
         "neo4j-admin ended with exit code 0; it left orders-2026-11-23T02-00-00.backup: the zstd frame ends early at byte 4096; "
         "billing-2026-11-23T02-00-00.backup: its header names database 'billing', not 'orders'"
     )
-    assert verdict.aside == ("orders-2026-11-23T02-00-00.backup", "billing-2026-11-23T02-00-00.backup")
 
 
 def test_a_warning_says_which_server_was_away() -> None:
@@ -319,7 +317,6 @@ def test_of_several_sound_ones_the_newest_is_stored_and_the_rest_put_aside() -> 
 
     assert verdict.outcome is NextStep.STORED_WITH_WARNINGS
     assert verdict.artifact == newer
-    assert verdict.aside == ("orders-2026-11-23T02-00-26.backup", "orders-2026-11-23T02-00-00.backup")
     assert verdict.warnings == (
         "orders-2026-11-23T02-00-26.backup was put aside: a newer one came with it",
         "orders-2026-11-23T02-00-00.backup was put aside: the zstd frame ends early at byte 4096",
@@ -346,7 +343,7 @@ def test_a_sound_one_by_a_wrong_name_is_not_stored(name: str) -> None:
 
     assert verdict.outcome is NextStep.FAILED
     assert verdict.failure is not None
-    assert (verdict.failure.reason, verdict.aside) == (Reason.BAD_ARTIFACT, (name,))
+    assert verdict.failure.reason is Reason.BAD_ARTIFACT
     assert name in verdict.failure.error
 
 
@@ -405,4 +402,3 @@ def test_whatever_happened_only_a_sound_artifact_of_the_database_is_stored(
         assert completed.ended_by is not EndedBy.CANCELLED
     if asked is FULL:
         assert verdict.outcome is not NextStep.NEEDS_FULL
-    assert len(verdict.aside) == len(found) - stored

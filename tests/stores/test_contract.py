@@ -78,7 +78,7 @@ def test_another_artifact_under_the_key_is_refused_and_the_first_one_kept(
     with pytest.raises(PermanentError) as refused:
         store.put_artifact(KEY, tmp_path / "second", make(tmp_path / "second", size, seed=2), ignore)
 
-    assert refused.value.failure.reason is Reason.CHECKSUM_MISMATCH
+    assert refused.value.failure.reason is Reason.ALREADY_EXISTS
     assert KEY in refused.value.failure.error
     with store.open(KEY) as content:
         assert content.read() == (tmp_path / "first").read_bytes()
@@ -178,7 +178,7 @@ def test_creating_an_object_that_exists_otherwise_is_refused(store: Store, conte
     with pytest.raises(PermanentError) as refused:
         store.create(KEY + ".json", content)
 
-    assert refused.value.failure.reason is Reason.CHECKSUM_MISMATCH
+    assert refused.value.failure.reason is Reason.ALREADY_EXISTS
     assert store.read(KEY + ".json", LIMIT) == b"{}"
 
 
@@ -299,7 +299,7 @@ def test_an_object_larger_than_the_limit_is_not_read_and_can_be_replaced_by_its_
     for read in (store.read, store.look):
         with pytest.raises(TooLargeError, match="larger than 1000 bytes") as refused:
             read(OWN, 1000)
-    assert refused.value.failure.reason is Reason.CHECKSUM_MISMATCH
+    assert refused.value.failure.reason is Reason.UNREADABLE
     store.swap(OWN, b"small", refused.value.version)
     assert store.read(OWN, 5) == b"small"
 

@@ -221,7 +221,7 @@ def test_what_another_has_put_there_is_not_overwritten_and_holds_back_only_what_
     failure, _ = volume.copy(store)
 
     assert failure is not None
-    assert failure.reason is Reason.CHECKSUM_MISMATCH
+    assert failure.reason is Reason.ALREADY_EXISTS
     assert key in failure.error
     assert store.read(key, LIMIT) == content
     assert volume.owed == 2

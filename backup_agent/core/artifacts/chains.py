@@ -105,11 +105,6 @@ class TypeDecision:
     type: Literal[BackupType.FULL, BackupType.DIFF]
     reason: TypeReason
 
-    @property
-    def promoted(self) -> bool:
-        """Whether it is FULL though FULL was not asked for."""
-        return self.type is BackupType.FULL and self.reason is not TypeReason.ASKED
-
 
 @dataclass(frozen=True)
 class Objection:

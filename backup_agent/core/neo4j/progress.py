@@ -37,14 +37,10 @@ def patience(stage: Stage, stall_timeout: timedelta) -> timedelta:
 
 @dataclass(frozen=True)
 class ProgressStep:
-    """What one line says. `full` tells the kind of backup begun; `fallback` why a differential became a full."""
+    """What one line says: the stage that begins, and the server where the line names one."""
 
     stage: Stage | None = None
     server: str | None = None
-    artifact: str | None = None
-    full: bool | None = None
-    differential_failed: str | None = None
-    falls_back: bool = False
 
 
 # One row a text, with where it was seen: 5.11 in an issue's log (neo4j/neo4j#13107), 5.26 in an operator's tests with
@@ -53,22 +49,19 @@ _TEXTS: tuple[tuple[re.Pattern[str], ProgressStep], ...] = tuple(
     (re.compile(text, re.IGNORECASE), step)
     for text, step in (
         # 5.26: "Finished artifact creation 'idle-2026-10-06T07-36-03.backup' for database 'idle', took 38ms."
-        (r"finished artifact creation '(?P<artifact>[^']+)'", ProgressStep(Stage.DONE)),
+        (r"finished artifact creation '[^']+'", ProgressStep(Stage.DONE)),
         # loose: only its end is known
         (r"artifact creation|creating (?:backup )?artifact", ProgressStep(Stage.ARTIFACT)),
         # 5.26: "Differential backup of database 'x' failed. Reason: Differential backups require that …"
-        (
-            r"differential backup of database '[^']*' failed\.?(?: reason: (?P<differential_failed>.*))?",
-            ProgressStep(differential_failed=""),
-        ),
+        (r"differential backup of database '[^']*' failed", ProgressStep()),
         # 5.26: "Falling back to full backup of database 'x'."
-        (r"falling back to (?:a )?full backup", ProgressStep(Stage.CONNECTING, falls_back=True)),
+        (r"falling back to (?:a )?full backup", ProgressStep(Stage.CONNECTING)),
         # 5.11: "Using remote server localhost:6363 for backup of database 'neo4j'."
         (r"using remote server (?P<server>\S+) for backup", ProgressStep(Stage.CONNECTING)),
         # 5.11 and 5.26: A full begins with a checkpoint on the server.
-        (r"start(?:ing)? full backup of database", ProgressStep(Stage.CHECKPOINT, full=True)),
+        (r"start(?:ing)? full backup of database", ProgressStep(Stage.CHECKPOINT)),
         # 5.26, as it stands
-        (r"start(?:ing)? differential backup of database", ProgressStep(Stage.TRANSACTIONS, full=False)),
+        (r"start(?:ing)? differential backup of database", ProgressStep(Stage.TRANSACTIONS)),
         # 5.11: "Start receiving store files for database 'neo4j'."
         (r"(?:start(?:ing)?|finished) receiving store files", ProgressStep(Stage.COPY)),
         # loose: "Start receiving transactions from 3", "Receiving transactions at 3"
@@ -85,13 +78,7 @@ def parse(line: str) -> ProgressStep | None:
     """Return what a line says, or None where it says nothing of progress."""
     for text, step in _TEXTS:
         if found := text.search(line):
-            said = {name: value.strip() for name, value in found.groupdict().items() if value}
-            return replace(
-                step,
-                server=said.get("server"),
-                artifact=said.get("artifact"),
-                differential_failed=said.get("differential_failed", step.differential_failed),
-            )
+            return replace(step, server=found.groupdict().get("server"))
     return None
 
 
@@ -101,11 +88,6 @@ class Transcript:
 
     stage: Stage = Stage.CONNECTING
     server: str | None = None
-    artifact: str | None = None
-    full: bool | None = None
-    differential_failed: str | None = None
-    """Why a differential could not be taken, as the tool says it; empty where it gives no reason."""
-    fell_back: bool = False
     spoke: bool = False
     """Whether any line of progress came: a program that never spoke may never have started."""
 
@@ -118,11 +100,5 @@ class Transcript:
             self,
             stage=step.stage or self.stage,
             server=step.server or self.server,
-            artifact=step.artifact or self.artifact,
-            full=self.full if step.full is None else step.full,
-            differential_failed=(
-                self.differential_failed if step.differential_failed is None else step.differential_failed
-            ),
-            fell_back=self.fell_back or step.falls_back,
             spoke=True,
         )

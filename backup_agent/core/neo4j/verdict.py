@@ -71,13 +71,12 @@ class NextStep(StrEnum):
 
 @dataclass(frozen=True)
 class Verdict:
-    """The judgement. `artifact` is the one to store; `aside` are names to move out of the way, and keep for a while."""
+    """The judgement. `artifact` is the one to store; all other new artifacts are to be put aside."""
 
     outcome: NextStep
     artifact: NewArtifact | None = None
     failure: Failure | None = None
     warnings: tuple[str, ...] = ()
-    aside: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -271,35 +270,36 @@ def judge(
     """
     if completed.ended_by is EndedBy.CANCELLED:
         failure = Failure(Reason.CANCELLED, "neo4j-admin was ended: the request was cancelled")
-        return Verdict(NextStep.FAILED, failure=failure, aside=tuple(each.name for each in found))
+        return Verdict(NextStep.FAILED, failure=failure)
 
     faults = {each.name: fault for each in found if (fault := _fault(each, database, asked))}
     good = sorted((each for each in found if each.name not in faults), key=_taken)
     if good:
         artifact = good[-1]
-        aside = tuple(each.name for each in found if each is not artifact)
         warnings = (
             *artifact.warnings,
             *_unrecovered(artifact.header),
             *_complaints(completed, told),
-            *(f"{name} was put aside: {faults.get(name, 'a newer one came with it')}" for name in aside),
+            *(
+                f"{name} was put aside: {faults.get(name, 'a newer one came with it')}"
+                for name in (each.name for each in found if each is not artifact)
+            ),
         )
         outcome = NextStep.STORED_WITH_WARNINGS if warnings else NextStep.STORED
-        return Verdict(outcome, artifact, warnings=warnings, aside=aside)
+        return Verdict(outcome, artifact, warnings=warnings)
 
-    aside = tuple(each.name for each in found)
     cause = _cause(completed)
     left = "; ".join(f"{name}: {fault}" for name, fault in faults.items())
     broken = next((each.chain_break for each in found if each.chain_break and each.condition is Condition.SOUND), None)
     if broken is not None and asked is not BackupType.FULL:
-        return Verdict(NextStep.NEEDS_FULL, failure=Failure(Reason.CHAIN_BROKEN, left), aside=aside)
+        return Verdict(NextStep.NEEDS_FULL, failure=Failure(Reason.CHAIN_BROKEN, left))
     if found and not cause.certain:
         cause = _Cause(Reason.BAD_ARTIFACT)
     said = _telling(completed)
     head = f"{_ending(completed, told)}{f': {said}' if said else ''}{f'; it left {left}' if left else ''}"
     error = "\n".join((head, *completed.last_lines))
     outcome = NextStep.NEEDS_FULL if cause.needs_full and asked is not BackupType.FULL else NextStep.FAILED
-    return Verdict(outcome, failure=Failure(cause.reason, error, cause.hint), aside=aside)
+    return Verdict(outcome, failure=Failure(cause.reason, error, cause.hint))
 
 
 def _fault(found: NewArtifact, database: str, asked: BackupType) -> str | None:

@@ -21,7 +21,6 @@ from backup_agent.core.retention.plan import COUNTED, Fate, Plan, Policy, Rule, 
 PINNED = frozenset(
     {
         Rule.HELD,
-        Rule.IN_USE,
         Rule.UNREADABLE,
         Rule.OWED,
         Rule.FUTURE,

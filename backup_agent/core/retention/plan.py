@@ -42,7 +42,6 @@ class Rule(StrEnum):
     BROKEN = "broken"
     FUTURE = "future"
     HELD = "held"
-    IN_USE = "in_use"
     UNREADABLE = "unreadable"
     OWED = "owed"
     REFUSED = "refused"
@@ -54,7 +53,6 @@ SAID: Mapping[Rule, str] = {
     Rule.NEWEST: "newest point that can be restored",
     Rule.FUTURE: "taken in the future",
     Rule.HELD: "held",
-    Rule.IN_USE: "in use",
     Rule.UNREADABLE: "a record or mark of its database cannot be read",
     Rule.OWED: "a copy of it is owed",
     Rule.NEEDED: "needed by",
@@ -243,7 +241,6 @@ def plan(
     *,
     held: Collection[str] = (),
     damaged: Collection[str] = (),
-    in_use: Collection[str] = (),
     unreadable: Collection[Group] = (),
     owed: Collection[str] = (),
     forgotten: Mapping[str, datetime] | None = None,
@@ -251,11 +248,11 @@ def plan(
 ) -> Plan:
     """Decide what is kept and what goes of the artifacts at one place.
 
-    `held`, `damaged`, `in_use` and `owed` are keys. Of a database in `unreadable`, where a record or mark cannot be
+    `held`, `damaged` and `owed` are keys. Of a database in `unreadable`, where a record or mark cannot be
     read, nothing goes. `forgotten` is by database when it was forgotten: what was taken later is another one of that
     name. `force` lifts the limit on what goes at once, and nothing else.
     """
-    said, broken_files = _said(held, in_use, owed, unreadable), _by_group(damaged)
+    said, broken_files = _said(held, owed, unreadable), _by_group(damaged)
     keep: dict[str, tuple[KeepReason, ...]] = {}
     delete: list[PlannedDeletion] = []
     broken: dict[str, Fate] = {}
@@ -290,7 +287,6 @@ def expired_sets(
     used: Mapping[str, datetime],
     held: Collection[str] = (),
     damaged: Collection[str] = (),
-    in_use: Collection[str] = (),
     unreadable: Collection[Group] = (),
     owed: Collection[str] = (),
 ) -> Plan:
@@ -300,7 +296,7 @@ def expired_sets(
     in whichever ad hoc set that is. `used` is when a set was last asked for, where that is later than its newest
     artifact. The plan holds the artifacts of ad hoc sets alone.
     """
-    said, broken_files = _said(held, in_use, owed, unreadable), _by_group(damaged)
+    said, broken_files = _said(held, owed, unreadable), _by_group(damaged)
     judged = {
         (set_name, database): _Points(entries, broken_files.get((set_name, database), ()), now, None)
         for set_name, databases in _sets(records).items()
@@ -517,11 +513,11 @@ def _by_group(keys: Iterable[str]) -> dict[Group, set[str]]:
 
 
 def _said(
-    held: Iterable[str], in_use: Iterable[str], owed: Iterable[str], unreadable: Iterable[Group]
+    held: Iterable[str], owed: Iterable[str], unreadable: Iterable[Group]
 ) -> dict[Group, list[tuple[str | None, Rule]]]:
     """Return what may not go whatever the rules say, by set and database; None stands for all of it."""
     found: dict[Group, list[tuple[str | None, Rule]]] = defaultdict(list)
-    for rule, names in ((Rule.HELD, held), (Rule.IN_USE, in_use), (Rule.OWED, owed)):
+    for rule, names in ((Rule.HELD, held), (Rule.OWED, owed)):
         for name in names:
             found[_group(name)].append((name, rule))
     for group in unreadable:
