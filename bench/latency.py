@@ -23,7 +23,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from backup_agent.standins.cluster import three_servers
 from bench.machine import machine, options, python, running
-from tests.agent.live import Live, until
+from tests.agent.live import Live
+from tests.polling import until
 
 DATABASES = tuple(f"orders{number}" for number in range(4))
 """In turn: an artifact's name has whole seconds, and no two may have the same."""

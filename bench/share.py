@@ -30,13 +30,14 @@ from backup_agent.standins.cluster import three_servers
 from bench.machine import machine, options, processor_seconds, python, running
 from bench.pod import make_store
 from bench.upload import AGENT, measure
-from tests.agent.live import Live, until
+from tests.agent.live import Live
 from tests.components.containers import stand_in
 from tests.components.java import java_home
 from tests.components.neo4j_community import CommunityHome, jars
 from tests.components.pins import NEO4J_VERSIONS
 from tests.components.seaweedfs import ADMIN, BUCKET, SeaweedFS
 from tests.container.pod import DATABASE
+from tests.polling import until
 
 MIB = 1 << 20
 TICKS = os.sysconf("SC_CLK_TCK")

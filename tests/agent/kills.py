@@ -7,6 +7,7 @@ what the machine does in between.
 
 import json
 import shutil
+import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
@@ -17,10 +18,10 @@ from random import Random
 from threading import Event
 from typing import Self
 
-from tests.agent.live import FINAL, PATIENCE, Live, until
-from tests.agent.test_copies import KEYS
-from tests.components.seaweedfs import BUCKET, SeaweedFS
+from tests.agent.live import FINAL, Live
+from tests.components.seaweedfs import BUCKET, KEYS, SeaweedFS
 from tests.jobs.outside import begun, faults, of_bucket, of_folder, records
+from tests.polling import PATIENCE, until
 
 DECLARED = ("default", "other")
 DATABASES = ("orders", "neo4j")
@@ -166,7 +167,9 @@ class Storm:
         while (left := end - time.monotonic()) > 0 and not until_it_is():
             if len(self.open) < OPEN and self.random.random() < 0.4:
                 self.drop()
-            time.sleep(min(left, 0.1 * self.random.random()))
+            assert self.live.process is not None
+            with suppress(subprocess.TimeoutExpired):
+                self.live.process.wait(min(left, 0.1 * self.random.random()))
 
     def answers(self) -> int:
         """Return how many of the open requests have their last answer."""

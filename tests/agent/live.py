@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import IO, Any, Self, TypeVar
+from typing import IO, Any, Self
 
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
@@ -24,24 +24,11 @@ from backup_agent import processes
 from backup_agent.standins import cluster as simulated
 from backup_agent.standins.bolt import BoltServer
 from backup_agent.standins.neo4j_admin import install
-
-Found = TypeVar("Found")
+from tests.polling import PATIENCE, until
 
 PASSWORD = "secret-password"
-PATIENCE = 30.0
 PROBES = ("/livez", "/readyz")
 FINAL = {"succeeded", "succeeded_with_warnings", "failed", "cancelled", "rejected"}
-
-
-def until(look: Callable[[], Found | None], what: str, patience: float = PATIENCE) -> Found:
-    """Return what `look` finds, once it finds something; fail after `patience` seconds."""
-    end = time.monotonic() + patience
-    while time.monotonic() < end:
-        found = look()
-        if found:
-            return found
-        time.sleep(0.02)
-    raise AssertionError(f"no {what} within {patience:g} s")
 
 
 class Live:

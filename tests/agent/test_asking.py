@@ -7,7 +7,8 @@ from functools import partial
 from typing import Any
 
 from backup_agent.cli import main
-from tests.agent.live import Live, until
+from tests.agent.live import Live
+from tests.polling import until
 
 HOURLY = "0 * * * *"
 PAST = "2026-01-01T00:00:00Z"

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from backup_agent.standins.cluster import Cluster
-from tests.agent.live import Live, until
+from tests.agent.live import Live
+from tests.polling import until
 
 
 def back_up(live: Live, **content: Any) -> dict[str, Any]:

@@ -8,9 +8,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests.agent.live import Live, until
-from tests.agent.test_copies import KEYS, destination, stored
-from tests.components.seaweedfs import SeaweedFS
+from tests.agent.bucket import destination, stored
+from tests.agent.live import Live
+from tests.components.seaweedfs import KEYS, SeaweedFS
+from tests.polling import until
 
 
 def command(live: Live, *words: str, code: int = 0) -> Any:

@@ -3,20 +3,13 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.agent.live import Live, until
-from tests.components.seaweedfs import ADMIN, BUCKET, SeaweedFS
-
-KEYS = {
-    "AWS_ACCESS_KEY_ID": ADMIN.access_key,
-    "AWS_SECRET_ACCESS_KEY": ADMIN.secret_key,
-    "AWS_REGION": "us-east-1",
-    "AWS_MAX_ATTEMPTS": "2",
-}
-WARNED = ("succeeded_with_warnings", "copies_owed")
+from tests.agent.bucket import WARNED, content, destination, stored
+from tests.agent.live import Live
+from tests.components.seaweedfs import KEYS, SeaweedFS
+from tests.polling import until
 
 
 @pytest.fixture(name="offsite")
@@ -27,24 +20,6 @@ def _offsite(live: Live, seaweedfs: SeaweedFS, tmp_path: Path) -> Iterator[Live]
     yield live
     if not seaweedfs.running:
         seaweedfs.start()
-
-
-def destination(seaweedfs: SeaweedFS, tmp_path: Path, **more: Any) -> dict[str, Any]:
-    place = {"type": "s3", "bucket": BUCKET, "endpoint_url": seaweedfs.endpoint_url, "path_style": True}
-    return {**place, "prefix": tmp_path.name, "region": "us-east-1", **more}
-
-
-def stored(seaweedfs: SeaweedFS, tmp_path: Path) -> dict[str, Any]:
-    """Return the keys below the agent's prefix in the bucket, its own ones left out, and when each was written."""
-    place = f"{tmp_path.name}/demo/"
-    found = seaweedfs.client().list_objects_v2(Bucket=BUCKET, Prefix=place).get("Contents", [])
-    written = {one["Key"].removeprefix(place): one["LastModified"] for one in found}
-    return {key: when for key, when in written.items() if not key.startswith(".") and key != "owner.json"}
-
-
-def content(seaweedfs: SeaweedFS, tmp_path: Path, key: str) -> bytes:
-    place = f"{tmp_path.name}/demo/{key}"
-    return bytes(seaweedfs.client().get_object(Bucket=BUCKET, Key=place)["Body"].read())
 
 
 def test_a_copy_is_confirmed_and_its_record_stands_beside_it(

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.agent.live import FINAL, Live, until
+from tests.agent.live import FINAL, Live
+from tests.polling import until
 
 CRASHING = Path(__file__).parent / "crashing"
 ENOUGH = 400

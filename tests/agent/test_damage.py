@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from backup_agent.core.artifacts.records import Record
-from tests.agent.live import Live, until
-from tests.agent.test_copies import KEYS, content, destination, stored
-from tests.components.seaweedfs import BUCKET, SeaweedFS
+from tests.agent.bucket import content, destination, stored
+from tests.agent.live import Live
+from tests.components.seaweedfs import BUCKET, KEYS, SeaweedFS
+from tests.polling import until
 
 DAMAGED = "neo4j_backup_artifacts_damaged"
 SUCCESS = "neo4j_backup_last_success_timestamp_seconds"

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from backup_agent.standins import cluster as simulated
 from backup_agent.standins.cluster import BoltFault, User
-from tests.agent.live import PASSWORD, Live, until
+from tests.agent.live import PASSWORD, Live
+from tests.polling import until
 
 AWAY = BoltFault(do="refuse")
 

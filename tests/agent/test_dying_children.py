@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.agent.live import Live, until
+from tests.agent.live import Live
+from tests.polling import until
 
 DYING = Path(__file__).parent / "dying"
 BACKUP, CLUSTER, COPY, PRUNE, SURVEY, VERIFY = (

@@ -1,6 +1,7 @@
 """Answers are kept as long as the settings say; the backups they tell of stay."""
 
-from tests.agent.live import Live, until
+from tests.agent.live import Live
+from tests.polling import until
 
 
 def test_answers_are_kept_as_long_as_the_settings_say(live: Live) -> None:

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.agent.live import Live, until
+from tests.agent.live import Live
+from tests.polling import until
 
 SIZE = 64 * 2**20
 INODES = 600

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.agent.live import Live, until
+from tests.agent.live import Live
 from tests.components.seaweedfs import ADMIN, BUCKET, SeaweedFS
+from tests.polling import until
 
 FIRST, SECOND, GROUP = 64001, 64002, 64100
 PROTECTED = Path("/proc/sys/fs/protected_hardlinks")

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.agent.live import Live, until
+from tests.agent.live import Live
+from tests.polling import until
 
 REFUSING = Path(__file__).parent / "refusing"
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.agent.live import FINAL, Live, until
+from tests.agent.live import FINAL, Live
+from tests.polling import until
 
 
 def fifo(path: Path) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from backup_agent.core.artifacts.records import Record
-from tests.agent.live import Live, until
+from tests.agent.live import Live
+from tests.polling import until
 
 KEEP_TWO = {"last": 2, "max_delete_share": 1}
 

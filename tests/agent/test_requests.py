@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.agent import flood
-from tests.agent.live import FINAL, Live, until
+from tests.agent.live import FINAL, Live
+from tests.polling import until
 
 REFUSING = Path(__file__).parent / "refusing"
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.agent.live import PASSWORD, Live, until
+from tests.agent.live import PASSWORD, Live
+from tests.polling import until
 from tests.stores.odd_server import OddServer, whole
 
 SECRET = "hunter2SECRET"

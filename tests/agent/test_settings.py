@@ -12,7 +12,8 @@ import pytest
 import yaml
 
 from backup_agent.supervisor import mounts
-from tests.agent.live import Live, until
+from tests.agent.live import Live
+from tests.polling import until
 
 MEMORY = Path("/dev/shm")
 

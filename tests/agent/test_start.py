@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from backup_agent import processes
-from tests.agent.live import PATIENCE, Live, until
+from tests.agent.live import Live
+from tests.polling import PATIENCE, until
 
 AS_PROCESS_1 = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child=KILL")
 TERM, INT = 1 << (signal.SIGTERM - 1), 1 << (signal.SIGINT - 1)

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.agent.live import PASSWORD, PATIENCE, Live, until
+from tests.agent.live import PASSWORD, Live
 from tests.components.ports import Port
 from tests.components.prometheus import Prometheus, check_metrics
+from tests.polling import PATIENCE, until
 
 LOOKING = Path(__file__).parent / "looking"
 HEAVY = {"neo4j", "boto3", "botocore", "zstandard", "jinja2"}

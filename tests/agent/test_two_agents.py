@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from backup_agent.standins import cluster as simulated
-from tests.agent.live import Live, until
-from tests.agent.test_copies import KEYS, WARNED, content, destination, stored
-from tests.components.seaweedfs import SeaweedFS
+from tests.agent.bucket import WARNED, content, destination, stored
+from tests.agent.live import Live
+from tests.components.seaweedfs import KEYS, SeaweedFS
+from tests.polling import until
 
 
 def another_cluster(name: str = "system") -> simulated.Cluster:

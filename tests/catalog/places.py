@@ -1,66 +1,18 @@
 """Places to catalog: artifacts with their records in a store, small and made here, none of them a real backup."""
 
-import hashlib
 import json
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
-from uuid import UUID
 
 from backup_agent.core.artifacts.marks import Damage, Hold
-from backup_agent.core.artifacts.names import artifact_name, damage_key, hold_key, record_key
-from backup_agent.core.artifacts.records import ArtifactFile, BackupType, Header, Record
+from backup_agent.core.artifacts.names import damage_key, hold_key, record_key
+from backup_agent.core.artifacts.records import Record
 from backup_agent.stores.store import Store
-
-TAKEN = datetime(2026, 11, 23, 2, 0, tzinfo=UTC)
-
-
-def made(
-    hour: int = 0, *, set_name: str = "default", database: str = "orders", parts: int = 0, **changes: Any
-) -> Record:
-    """Return the record of an artifact; of one with parts the contents are those of `contents`."""
-    taken = TAKEN + timedelta(hours=hour)
-    name = artifact_name(database, taken)
-    names = [name, *(f"{name}.{number}" for number in range(1, parts + 1))]
-    full = hour % 24 == 0
-    facts: dict[str, Any] = {
-        "key": f"{set_name}/{database}/{name}",
-        "cluster": "demo",
-        "set": set_name,
-        "database": database,
-        "type": BackupType.FULL if full else BackupType.DIFF,
-        "type_reason": "asked",
-        "header": Header(
-            magic="BZV2",
-            database=database,
-            database_id=UUID(int=7),
-            store_id="1-2-record-aligned-1.1",
-            taken=taken,
-            lowest=1 if full else 10 * hour + 1,
-            highest=10 * (hour + 1),
-            full=full,
-            compressed=True,
-            recovered=False,
-        ),
-        "files": tuple(
-            ArtifactFile(name=one, size=len(content(one)), sha256=hashlib.sha256(content(one)).hexdigest())
-            for one in names
-        ),
-        "request": "nightly-1",
-        "started": taken,
-        "finished": taken + timedelta(seconds=4, microseconds=hour),
-    }
-    return Record(**{**facts, **changes})
-
-
-def content(name: str) -> bytes:
-    """What stands in the file of that name."""
-    return f"content of {name}\n".encode() * 3
+from tests.builders import TAKEN, content
 
 
 @dataclass(frozen=True)
-class Place:
+class FilledStore:
     """A store that is filled and emptied by hand."""
 
     store: Store

@@ -14,26 +14,27 @@ from backup_agent.core.artifacts.names import hold_key, record_key
 from backup_agent.stores.local import LocalStore
 from backup_agent.stores.s3 import S3Store
 from tests import memory
-from tests.catalog.places import Place, made
+from tests.builders import a_record
+from tests.catalog.places import FilledStore
 from tests.components.seaweedfs import ADMIN, BUCKET, SeaweedFS
 
 
 @pytest.fixture(name="bucket")
-def _bucket(seaweedfs: SeaweedFS, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+def _bucket(seaweedfs: SeaweedFS, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FilledStore:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", ADMIN.access_key)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", ADMIN.secret_key)
     endpoint = seaweedfs.endpoint_url
-    return Place(
+    return FilledStore(
         S3Store(bucket=BUCKET, prefix=tmp_path.name, endpoint_url=endpoint, region="us-east-1", path_style=True)
     )
 
 
-def test_a_bucket_is_cataloged_as_a_volume_is(bucket: Place, tmp_path: Path) -> None:
+def test_a_bucket_is_cataloged_as_a_volume_is(bucket: FilledStore, tmp_path: Path) -> None:
     root = tmp_path / "root"
     root.mkdir()
-    volume = Place(LocalStore(root))
-    records = [made(hour, parts=hour % 2, set_name="a") for hour in range(10)]
-    records += [made(hour, parts=hour % 2, set_name="a-b") for hour in (24, 25)]
+    volume = FilledStore(LocalStore(root))
+    records = [a_record(hour, parts=hour % 2, set_name="a") for hour in range(10)]
+    records += [a_record(hour, parts=hour % 2, set_name="a-b") for hour in (24, 25)]
     for record in records:
         volume.add(record)
         bucket.add(record)
@@ -69,9 +70,9 @@ def test_a_bucket_is_cataloged_as_a_volume_is(bucket: Place, tmp_path: Path) -> 
 
 
 def test_an_object_of_300_mb_in_the_place_of_a_record_is_unreadable_and_is_not_loaded(
-    bucket: Place, seaweedfs: SeaweedFS, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    bucket: FilledStore, seaweedfs: SeaweedFS, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kept, forged, held = (bucket.add(made(hour)) for hour in (0, 1, 2))
+    kept, forged, held = (bucket.add(a_record(hour)) for hour in (0, 1, 2))
     memory.sparse(tmp_path / "huge", 300 * 1000**2)
     client = seaweedfs.client()
     for key in (record_key(forged.key), hold_key(held.key)):

@@ -17,7 +17,8 @@ from backup_agent.core.reasons import BackupError, Reason, TransientError
 from backup_agent.stores.local import LocalStore
 from backup_agent.stores.memory import MemoryStore
 from backup_agent.stores.store import Store
-from tests.catalog.places import Place, content, made, newer
+from tests.builders import a_record, content
+from tests.catalog.places import FilledStore, newer
 
 STORES: dict[str, Callable[[Path], Store]] = {
     "memory": lambda _folder: MemoryStore(),
@@ -41,10 +42,10 @@ class Counting:
 
 
 @pytest.fixture(name="place", params=STORES)
-def _place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+def _place(request: pytest.FixtureRequest, tmp_path: Path) -> FilledStore:
     root = tmp_path / "root"
     root.mkdir()
-    return Place(STORES[request.param](root))
+    return FilledStore(STORES[request.param](root))
 
 
 @pytest.fixture(name="index")
@@ -52,14 +53,14 @@ def _index(tmp_path: Path) -> Path:
     return tmp_path / "own" / "catalog" / "local@0"
 
 
-def test_an_empty_place_holds_nothing(place: Place, index: Path) -> None:
+def test_an_empty_place_holds_nothing(place: FilledStore, index: Path) -> None:
     assert survey(place.store, index) == Contents()
     assert index.read_bytes() == HEAD
 
 
-def test_every_artifact_has_its_entry_and_its_files(place: Place, index: Path) -> None:
-    one, split = place.add(made(0)), place.add(made(1, parts=2))
-    other = place.add(made(0, set_name="test", database="a-b.c"))
+def test_every_artifact_has_its_entry_and_its_files(place: FilledStore, index: Path) -> None:
+    one, split = place.add(a_record(0)), place.add(a_record(1, parts=2))
+    other = place.add(a_record(0, set_name="test", database="a-b.c"))
 
     for _ in ("without the index", "with it"):
         found = survey(place.store, index)
@@ -69,10 +70,10 @@ def test_every_artifact_has_its_entry_and_its_files(place: Place, index: Path) -
         assert found == Contents(entries=found.entries, files=found.files)
 
 
-def test_what_the_index_has_is_not_read_again(place: Place, index: Path) -> None:
-    place.add(made(0))
+def test_what_the_index_has_is_not_read_again(place: FilledStore, index: Path) -> None:
+    place.add(a_record(0))
     survey(place.store, index)
-    new = place.add(made(1))
+    new = place.add(a_record(1))
     counting = Counting(place.store)
 
     survey(counting, index)  # type: ignore[arg-type]  # it has what a store has
@@ -81,8 +82,8 @@ def test_what_the_index_has_is_not_read_again(place: Place, index: Path) -> None
     assert counting.read_keys == [record_key(new.key)]
 
 
-def test_marks_stand_beside_their_artifacts(place: Place, index: Path) -> None:
-    one, other = place.add(made(0)), place.add(made(1))
+def test_marks_stand_beside_their_artifacts(place: FilledStore, index: Path) -> None:
+    one, other = place.add(a_record(0)), place.add(a_record(1))
     hold, damage = place.hold(one), place.damage(other)
 
     found = survey(place.store, index)
@@ -91,16 +92,16 @@ def test_marks_stand_beside_their_artifacts(place: Place, index: Path) -> None:
     assert (found.orphans, found.foreign, found.unreadable) == ((), (), ())
 
 
-def test_a_hold_stays_known_where_the_artifact_is_gone(place: Place, index: Path) -> None:
-    record = place.add(made(0))
+def test_a_hold_stays_known_where_the_artifact_is_gone(place: FilledStore, index: Path) -> None:
+    record = place.add(a_record(0))
     hold = place.hold(record)
     place.remove(record)
 
     assert survey(place.store, index).holds == {record.key: hold}
 
 
-def test_a_file_that_no_record_names_is_an_orphan(place: Place, index: Path) -> None:
-    record = made(1, parts=1)
+def test_a_file_that_no_record_names_is_an_orphan(place: FilledStore, index: Path) -> None:
+    record = a_record(1, parts=1)
     for file in record.files:
         place.put(f"default/orders/{file.name}", content(file.name))
 
@@ -110,8 +111,8 @@ def test_a_file_that_no_record_names_is_an_orphan(place: Place, index: Path) -> 
     assert found.entries == {}
 
 
-def test_a_part_beyond_those_recorded_is_an_orphan(place: Place, index: Path) -> None:
-    record = place.add(made(0, parts=1))
+def test_a_part_beyond_those_recorded_is_an_orphan(place: FilledStore, index: Path) -> None:
+    record = place.add(a_record(0, parts=1))
     place.put(f"{record.key}.2", b"left over")
 
     assert survey(place.store, index).orphans == (ListedKey(f"{record.key}.2", 9),)
@@ -132,8 +133,8 @@ def test_a_part_beyond_those_recorded_is_an_orphan(place: Place, index: Path) ->
         "neo4j-2026-11-23T02-00-00.backup",
     ],
 )
-def test_what_is_not_named_as_ours_is_foreign(place: Place, index: Path, key: str) -> None:
-    place.add(made(0))
+def test_what_is_not_named_as_ours_is_foreign(place: FilledStore, index: Path, key: str) -> None:
+    place.add(a_record(0))
     place.put(key, b"strange")
 
     found = survey(place.store, index)
@@ -142,16 +143,16 @@ def test_what_is_not_named_as_ours_is_foreign(place: Place, index: Path, key: st
     assert found.orphans == ()
 
 
-def test_what_is_the_agents_own_is_not_foreign(place: Place, index: Path) -> None:
-    place.add(made(0))
+def test_what_is_the_agents_own_is_not_foreign(place: FilledStore, index: Path) -> None:
+    place.add(a_record(0))
     for key in ("owner.json", ".agent/lease.json", ".aside/x.aside"):
         place.put(key, b"{}")
 
     assert survey(place.store, index).foreign == ()
 
 
-def test_an_artifact_that_is_not_there_or_has_another_size_is_told(place: Place, index: Path) -> None:
-    gone, cut, whole = place.add(made(0), files=False), place.add(made(1)), place.add(made(2))
+def test_an_artifact_that_is_not_there_or_has_another_size_is_told(place: FilledStore, index: Path) -> None:
+    gone, cut, whole = place.add(a_record(0), files=False), place.add(a_record(1)), place.add(a_record(2))
     place.put(cut.key, b"short")
 
     for _ in ("without the index", "with it"):
@@ -167,15 +168,17 @@ def test_an_artifact_that_is_not_there_or_has_another_size_is_told(place: Place,
 BROKEN: dict[str, tuple[Callable[[Record], bytes], str]] = {
     "no JSON": (lambda _record: b"{", "Invalid JSON"),
     "a newer schema": (lambda record: newer(record.to_json()), "schema 2: this agent knows schema 1 only"),
-    "another's": (lambda _record: made(5).to_json(), f"it is the record of {made(5).key}"),
+    "another's": (lambda _record: a_record(5).to_json(), f"it is the record of {a_record(5).key}"),
     "a field too many": (lambda record: record.to_json()[:-3] + b', "colour": "red"}', "colour: "),
 }
 
 
 @pytest.mark.parametrize("kind", BROKEN)
-def test_a_record_that_cannot_be_read_keeps_its_files_from_being_orphans(place: Place, index: Path, kind: str) -> None:
+def test_a_record_that_cannot_be_read_keeps_its_files_from_being_orphans(
+    place: FilledStore, index: Path, kind: str
+) -> None:
     data, fault = BROKEN[kind]
-    record = place.add(made(0, parts=1))
+    record = place.add(a_record(0, parts=1))
     place.put(record_key(record.key), data(record))
 
     found = survey(place.store, index)
@@ -186,8 +189,10 @@ def test_a_record_that_cannot_be_read_keeps_its_files_from_being_orphans(place: 
 
 
 @pytest.mark.parametrize("key_of", [hold_key, damage_key], ids=["hold", "damage"])
-def test_a_mark_that_cannot_be_read_names_its_artifact(place: Place, index: Path, key_of: Callable[[str], str]) -> None:
-    record = place.add(made(0))
+def test_a_mark_that_cannot_be_read_names_its_artifact(
+    place: FilledStore, index: Path, key_of: Callable[[str], str]
+) -> None:
+    record = place.add(a_record(0))
     mark = place.hold(record) if key_of is hold_key else place.damage(record)
     place.put(key_of(record.key), newer(mark.to_json()))
 
@@ -197,19 +202,19 @@ def test_a_mark_that_cannot_be_read_names_its_artifact(place: Place, index: Path
     assert "schema 2" in found.unreadable[0].fault
 
 
-def test_a_mark_of_another_artifact_is_no_mark_of_this(place: Place, index: Path) -> None:
-    record = place.add(made(0))
-    place.put(hold_key(record.key), place.hold(place.add(made(1))).to_json())
+def test_a_mark_of_another_artifact_is_no_mark_of_this(place: FilledStore, index: Path) -> None:
+    record = place.add(a_record(0))
+    place.put(hold_key(record.key), place.hold(place.add(a_record(1))).to_json())
 
     found = survey(place.store, index)
 
-    assert found.holds.keys() == {made(1).key}
-    assert found.unreadable[0].fault == f"it is the mark of {made(1).key}"
+    assert found.holds.keys() == {a_record(1).key}
+    assert found.unreadable[0].fault == f"it is the mark of {a_record(1).key}"
 
 
-def test_one_set_is_looked_at_without_forgetting_the_others(place: Place, index: Path) -> None:
+def test_one_set_is_looked_at_without_forgetting_the_others(place: FilledStore, index: Path) -> None:
     sets = ("a", "a-b", "a.b", "b")
-    records = {name: place.add(made(0, set_name=name)) for name in sets}
+    records = {name: place.add(a_record(0, set_name=name)) for name in sets}
     place.put("strange.txt", b"")
     survey(place.store, index)
     before = index.read_bytes()
@@ -222,9 +227,9 @@ def test_one_set_is_looked_at_without_forgetting_the_others(place: Place, index:
         assert index.read_bytes() == before
 
 
-def test_a_record_that_went_by_no_hand_of_the_agent_is_told_once(place: Place, index: Path) -> None:
-    gone, stays, last = (place.add(made(hour)) for hour in range(3))
-    alone = place.add(made(0, set_name="zoo"))
+def test_a_record_that_went_by_no_hand_of_the_agent_is_told_once(place: FilledStore, index: Path) -> None:
+    gone, stays, last = (place.add(a_record(hour)) for hour in range(3))
+    alone = place.add(a_record(0, set_name="zoo"))
     survey(place.store, index)
     for record in (gone, last, alone):
         place.remove(record)
@@ -238,8 +243,8 @@ def test_a_record_that_went_by_no_hand_of_the_agent_is_told_once(place: Place, i
     assert survey(place.store, index).altered == {}
 
 
-def test_what_the_agent_deletes_is_forgotten_first_and_not_told(place: Place, index: Path) -> None:
-    first, second, third = (place.add(made(hour)) for hour in range(3))
+def test_what_the_agent_deletes_is_forgotten_first_and_not_told(place: FilledStore, index: Path) -> None:
+    first, second, third = (place.add(a_record(hour)) for hour in range(3))
     survey(place.store, index)
 
     forget(index, {second.key})
@@ -249,8 +254,8 @@ def test_what_the_agent_deletes_is_forgotten_first_and_not_told(place: Place, in
     assert survey(place.store, index).entries.keys() == {first.key, third.key}
 
 
-def test_what_was_forgotten_and_stayed_is_read_again(place: Place, index: Path) -> None:
-    record = place.add(made(0))
+def test_what_was_forgotten_and_stayed_is_read_again(place: FilledStore, index: Path) -> None:
+    record = place.add(a_record(0))
     survey(place.store, index)
     before = index.read_bytes()
 
@@ -267,8 +272,8 @@ def test_forgetting_without_an_index_makes_none(index: Path) -> None:
     assert not index.exists()
 
 
-def test_a_record_of_another_size_than_the_index_knew_is_told(place: Place, index: Path) -> None:
-    record = place.add(made(0))
+def test_a_record_of_another_size_than_the_index_knew_is_told(place: FilledStore, index: Path) -> None:
+    record = place.add(a_record(0))
     survey(place.store, index)
     place.put(record_key(record.key), record.model_copy(update={"note": "rewritten"}).to_json())
 
@@ -278,11 +283,11 @@ def test_a_record_of_another_size_than_the_index_knew_is_told(place: Place, inde
     assert found.altered[record.key].kind is Kind.INDEX_DIFFERS
 
 
-def test_a_place_that_cannot_be_listed_is_an_error_and_leaves_the_index(place: Place, index: Path) -> None:
-    place.add(made(0))
+def test_a_place_that_cannot_be_listed_is_an_error_and_leaves_the_index(place: FilledStore, index: Path) -> None:
+    place.add(a_record(0))
     survey(place.store, index)
     before = index.read_bytes()
-    place.add(made(1))
+    place.add(a_record(1))
 
     class Failing(Counting):
         def read(self, key: str, limit: int) -> bytes:  # noqa: ARG002  a store's method
@@ -295,9 +300,9 @@ def test_a_place_that_cannot_be_listed_is_an_error_and_leaves_the_index(place: P
     assert [path.name for path in index.parent.iterdir()] == [index.name]
 
 
-def test_whoever_stops_half_way_leaves_the_index(place: Place, index: Path) -> None:
-    place.add(made(0))
-    place.add(made(0, set_name="zoo"))
+def test_whoever_stops_half_way_leaves_the_index(place: FilledStore, index: Path) -> None:
+    place.add(a_record(0))
+    place.add(a_record(0, set_name="zoo"))
 
     parts = by_database(place.store, index)
     next(parts)
@@ -306,9 +311,9 @@ def test_whoever_stops_half_way_leaves_the_index(place: Place, index: Path) -> N
     assert not index.exists()
 
 
-def test_databases_come_one_after_the_other(place: Place, index: Path) -> None:
+def test_databases_come_one_after_the_other(place: FilledStore, index: Path) -> None:
     for set_name, database in (("a", "x"), ("a", "y"), ("b", "x")):
-        place.add(made(0, set_name=set_name, database=database))
+        place.add(a_record(0, set_name=set_name, database=database))
 
     found = [list(one.entries) for one in by_database(place.store, index)]
 
@@ -317,7 +322,7 @@ def test_databases_come_one_after_the_other(place: Place, index: Path) -> None:
 
 
 POOL = [
-    made(hour, set_name=set_name, database=database, parts=parts)
+    a_record(hour, set_name=set_name, database=database, parts=parts)
     for set_name, database in (("a", "x"), ("a", "x-1"), ("a", "x.1"), ("a-b", "x"), ("b", "x"))
     for hour, parts in ((0, 0), (1, 0), (2, 1))
 ]
@@ -329,7 +334,7 @@ def test_an_index_has_the_bytes_of_one_made_anew_after_any_history(
 ) -> None:
     """Each batch puts what is not there and deletes what is; the index is brought up to date after each."""
     folder = tmp_path_factory.mktemp("history")
-    place = Place(MemoryStore())
+    place = FilledStore(MemoryStore())
     there: set[str] = set()
     for batch in history:
         for record in batch:
@@ -350,8 +355,8 @@ def test_an_index_has_the_bytes_of_one_made_anew_after_any_history(
 def test_one_database_is_told_as_in_the_whole_whatever_the_index_knows(tmp_path: Path) -> None:
     root = tmp_path / "root"
     root.mkdir()
-    place = Place(LocalStore(root))
-    records = [made(hour, set_name=set_name) for hour in range(4) for set_name in ("a", "a-b")]
+    place = FilledStore(LocalStore(root))
+    records = [a_record(hour, set_name=set_name) for hour in range(4) for set_name in ("a", "a-b")]
     for record in records:
         place.add(record)
     place.hold(records[0])
@@ -359,7 +364,7 @@ def test_one_database_is_told_as_in_the_whole_whatever_the_index_knows(tmp_path:
     place.store.delete(records[4].key)
     none, some = tmp_path / "none", tmp_path / "some"
     survey(place.store, some)
-    place.add(made(7, set_name="a"))
+    place.add(a_record(7, set_name="a"))
     place.put("a/orders/strange.txt", b"mine")
     whole = survey(place.store, sets=["a"])
 

@@ -6,9 +6,9 @@ import pytest
 
 from backup_agent.catalog.copy_notes import CopyNotes
 from backup_agent.core.artifacts.entries import Entry
-from tests.catalog.places import made
+from tests.builders import a_record
 
-FULL, DIFF, LATER = made(0), made(1), made(2)
+FULL, DIFF, LATER = a_record(0), a_record(1), a_record(2)
 
 
 @pytest.fixture(name="notes")

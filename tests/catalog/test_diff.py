@@ -16,14 +16,15 @@ from backup_agent.core.artifacts.records import Record
 from backup_agent.core.reasons import BackupError, Reason, TransientError
 from backup_agent.stores.local import LocalStore
 from backup_agent.stores.memory import MemoryStore
-from tests.catalog.places import Place, content, made, newer, tree
+from tests.builders import a_record, content
+from tests.catalog.places import FilledStore, newer, tree
 
 
 @pytest.fixture(name="place")
-def _place(tmp_path: Path) -> Place:
+def _place(tmp_path: Path) -> FilledStore:
     root = tmp_path / "root"
     root.mkdir()
-    return Place(LocalStore(root))
+    return FilledStore(LocalStore(root))
 
 
 @pytest.fixture(name="index")
@@ -41,7 +42,7 @@ def tampered(record: Record) -> bytes:
     return record.to_json().replace(b'"highest": 10,', b'"highest": 11,')
 
 
-SPOILERS: dict[str, tuple[Callable[[Place, Record], None], Kind, str]] = {
+SPOILERS: dict[str, tuple[Callable[[FilledStore, Record], None], Kind, str]] = {
     "record deleted": (
         lambda place, one: place.store.delete(record_key(one.key)), Kind.ARTIFACT_WITHOUT_RECORD, "{key}",
     ),
@@ -62,10 +63,12 @@ SPOILERS: dict[str, tuple[Callable[[Place, Record], None], Kind, str]] = {
 
 
 @pytest.mark.parametrize("name", SPOILERS)
-def test_each_drift_is_found_and_nothing_is_repaired(place: Place, index: Path, tmp_path: Path, name: str) -> None:
+def test_each_drift_is_found_and_nothing_is_repaired(
+    place: FilledStore, index: Path, tmp_path: Path, name: str
+) -> None:
     spoil, kind, key = SPOILERS[name]
-    record = place.add(made(0, parts=1))
-    place.add(made(1))
+    record = place.add(a_record(0, parts=1))
+    place.add(a_record(1))
     survey(place.store, index)
     spoil(place, record)
     before = tree(tmp_path)
@@ -89,9 +92,9 @@ def test_each_drift_is_found_and_nothing_is_repaired(place: Place, index: Path, 
 )
 @pytest.mark.parametrize("warm", [False, True], ids=["without an index", "with one"])
 def test_a_chain_with_a_hole_is_told_of_each_artifact_that_cannot_be_restored(
-    place: Place, index: Path, spoil: Callable[[Place, Record], None], *, warm: bool
+    place: FilledStore, index: Path, spoil: Callable[[FilledStore, Record], None], *, warm: bool
 ) -> None:
-    full, first, second = (place.add(made(hour)) for hour in range(3))
+    full, first, second = (place.add(a_record(hour)) for hour in range(3))
     if warm:
         survey(place.store, index)
     spoil(place, full)
@@ -102,8 +105,8 @@ def test_a_chain_with_a_hole_is_told_of_each_artifact_that_cannot_be_restored(
 
 
 @pytest.mark.parametrize("warm", [False, True], ids=["without an index", "with one"])
-def test_what_fits_is_no_drift(place: Place, index: Path, *, warm: bool) -> None:
-    one = place.add(made(0, parts=2))
+def test_what_fits_is_no_drift(place: FilledStore, index: Path, *, warm: bool) -> None:
+    one = place.add(a_record(0, parts=2))
     place.hold(one)
     place.damage(one)
     if warm:
@@ -112,16 +115,16 @@ def test_what_fits_is_no_drift(place: Place, index: Path, *, warm: bool) -> None
     assert list(diff(place.store, index, checksums=True)) == []
 
 
-def test_an_index_that_only_lags_is_no_drift(place: Place, index: Path) -> None:
-    place.add(made(0))
+def test_an_index_that_only_lags_is_no_drift(place: FilledStore, index: Path) -> None:
+    place.add(a_record(0))
     survey(place.store, index)
-    place.add(made(1))
+    place.add(a_record(1))
 
     assert list(diff(place.store, index)) == []
 
 
-def test_a_garbled_index_is_drift(place: Place, index: Path) -> None:
-    place.add(made(0))
+def test_a_garbled_index_is_drift(place: FilledStore, index: Path) -> None:
+    place.add(a_record(0))
     index.write_bytes(HEAD + b"garbled\n")
 
     assert [(one.kind, one.text) for one in diff(place.store, index)] == [
@@ -129,8 +132,8 @@ def test_a_garbled_index_is_drift(place: Place, index: Path) -> None:
     ]
 
 
-def test_checksums_are_compared_only_where_they_are_asked_for(place: Place, index: Path) -> None:
-    record = place.add(made(0))
+def test_checksums_are_compared_only_where_they_are_asked_for(place: FilledStore, index: Path) -> None:
+    record = place.add(a_record(0))
     place.put(record.key, flipped(record))
 
     assert list(diff(place.store, index)) == []
@@ -142,16 +145,16 @@ def test_a_place_that_does_not_answer_is_an_error_and_no_drift(index: Path) -> N
         def read(self, key: str, limit: int) -> bytes:  # noqa: ARG002  a store's method
             raise TransientError(Reason.STORAGE_UNREACHABLE, f"{key}: no answer")
 
-    place = Place(Mute())
-    place.add(made(0))
+    place = FilledStore(Mute())
+    place.add(a_record(0))
 
     with pytest.raises(BackupError, match="no answer"):
         list(diff(place.store, index))
 
 
-def test_a_rebuilt_index_has_the_same_bytes_and_no_drift_left(place: Place, index: Path, tmp_path: Path) -> None:
+def test_a_rebuilt_index_has_the_same_bytes_and_no_drift_left(place: FilledStore, index: Path, tmp_path: Path) -> None:
     for hour in range(30):
-        place.add(made(hour, parts=hour % 3))
+        place.add(a_record(hour, parts=hour % 3))
         survey(place.store, index)
     kept = index.read_bytes()
     index.unlink()
@@ -162,8 +165,8 @@ def test_a_rebuilt_index_has_the_same_bytes_and_no_drift_left(place: Place, inde
     assert (rebuilt.artifacts, rebuilt.unreadable, rebuilt.noted) == (30, (), ())
 
 
-def test_rebuilding_believes_no_line_of_the_old_index(place: Place, index: Path, tmp_path: Path) -> None:
-    record = place.add(made(0))
+def test_rebuilding_believes_no_line_of_the_old_index(place: FilledStore, index: Path, tmp_path: Path) -> None:
+    record = place.add(a_record(0))
     survey(place.store, index)
     place.put(record_key(record.key), tampered(record))
     assert next(iter(survey(place.store, index).entries.values())).highest == 10
@@ -174,13 +177,15 @@ def test_rebuilding_believes_no_line_of_the_old_index(place: Place, index: Path,
     assert list(diff(place.store, index)) == []
 
 
-def test_rebuilding_a_destination_restores_the_notes_on_whole_copies(place: Place, tmp_path: Path, index: Path) -> None:
-    bucket, root = Place(MemoryStore()), tmp_path / "root"
-    copied, cut, owed = (place.add(made(hour)) for hour in range(3))
+def test_rebuilding_a_destination_restores_the_notes_on_whole_copies(
+    place: FilledStore, tmp_path: Path, index: Path
+) -> None:
+    bucket, root = FilledStore(MemoryStore()), tmp_path / "root"
+    copied, cut, owed = (place.add(a_record(hour)) for hour in range(3))
     bucket.add(copied)
     bucket.add(cut)
     bucket.put(cut.key, b"short")
-    gone = bucket.add(made(5))  # on the volume no more
+    gone = bucket.add(a_record(5))  # on the volume no more
     notes = CopyNotes(root, "offsite", "s3:/backups/")
 
     rebuilt = rebuild(bucket.store, index, root=root, notes=notes)
@@ -191,8 +196,8 @@ def test_rebuilding_a_destination_restores_the_notes_on_whole_copies(place: Plac
     assert rebuild(bucket.store, index, root=root, notes=notes).noted == ()
 
 
-def test_rebuilding_takes_no_note_away(place: Place, tmp_path: Path, index: Path) -> None:
-    record = place.add(made(0))
+def test_rebuilding_takes_no_note_away(place: FilledStore, tmp_path: Path, index: Path) -> None:
+    record = place.add(a_record(0))
     notes = CopyNotes(tmp_path / "root", "offsite", "s3:/backups/")
     notes.add(record.key)
 

@@ -16,7 +16,8 @@ from backup_agent.catalog.contents import survey
 from backup_agent.catalog.index import HEAD, IndexLine, faults, lines_of, sealed
 from backup_agent.core.artifacts.records import Record
 from backup_agent.stores.memory import MemoryStore
-from tests.catalog.places import Place, made
+from tests.builders import a_record
+from tests.catalog.places import FilledStore
 
 times = st.integers(0, 200_000_000_000_000).map(
     lambda count: datetime(1971, 1, 1, tzinfo=UTC) + timedelta(milliseconds=count)
@@ -41,7 +42,7 @@ def test_a_line_is_read_as_it_was_written(
     store_id: str,
     parts: int,
 ) -> None:
-    record = made(0, parts=parts)
+    record = a_record(0, parts=parts)
     header = record.header.model_copy(update={"taken": taken, "lowest": lowest, "store_id": store_id})
     record = record.model_copy(
         update={"header": header, "finished": finished, "parent": parent, "admin_version": version}
@@ -72,9 +73,9 @@ SPOILERS: dict[str, Callable[[bytes], bytes]] = {
 
 @pytest.mark.parametrize("spoil", SPOILERS.values(), ids=SPOILERS)
 def test_a_spoiled_index_is_made_whole_from_the_records(tmp_path: Path, spoil: Callable[[bytes], bytes]) -> None:
-    place, path = Place(MemoryStore()), tmp_path / "index"
+    place, path = FilledStore(MemoryStore()), tmp_path / "index"
     for hour in range(5):
-        place.add(made(hour))
+        place.add(a_record(hour))
     expected, whole = survey(place.store, path), path.read_bytes()
     path.write_bytes(spoil(whole))
 
@@ -87,9 +88,9 @@ def test_a_spoiled_index_is_made_whole_from_the_records(tmp_path: Path, spoil: C
 
 @pytest.mark.parametrize("position", range(0, 900, 7))
 def test_a_line_with_a_flipped_bit_is_not_believed(tmp_path: Path, position: int) -> None:
-    place, path = Place(MemoryStore()), tmp_path / "index"
+    place, path = FilledStore(MemoryStore()), tmp_path / "index"
     for hour in range(3):
-        place.add(made(hour))
+        place.add(a_record(hour))
     expected = survey(place.store, path)
     data = bytearray(path.read_bytes())
     data[position % len(data)] ^= 0x01
@@ -99,8 +100,8 @@ def test_a_line_with_a_flipped_bit_is_not_believed(tmp_path: Path, position: int
 
 
 def test_an_index_that_is_up_to_date_is_not_written(tmp_path: Path) -> None:
-    place, path = Place(MemoryStore()), tmp_path / "index"
-    place.add(made(0))
+    place, path = FilledStore(MemoryStore()), tmp_path / "index"
+    place.add(a_record(0))
     survey(place.store, path)
     before = path.stat()
 
@@ -113,11 +114,11 @@ def test_an_index_that_is_up_to_date_is_not_written(tmp_path: Path) -> None:
 def test_a_volume_that_is_full_costs_the_index_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, begun: bool
 ) -> None:
-    place, path = Place(MemoryStore()), tmp_path / "index"
-    records: list[Record] = [place.add(made(hour)) for hour in range(2)]
+    place, path = FilledStore(MemoryStore()), tmp_path / "index"
+    records: list[Record] = [place.add(a_record(hour)) for hour in range(2)]
     survey(place.store, path)
     before = path.read_bytes()
-    records += [place.add(made(2)), place.add(made(3))]
+    records += [place.add(a_record(2)), place.add(a_record(3))]
 
     class Full(module._Draft):
         def begin(self, old: object, same: int) -> None:
@@ -139,7 +140,7 @@ def test_what_is_no_line_is_named_with_its_number(tmp_path: Path) -> None:
     path = tmp_path / "index"
     assert list(faults(path)) == []
 
-    path.write_bytes(HEAD + IndexLine.of(made(0), 1).to_bytes() + b"[]\n")
+    path.write_bytes(HEAD + IndexLine.of(a_record(0), 1).to_bytes() + b"[]\n")
     assert list(faults(path)) == ["line 3 cannot be read"]
 
     path.write_bytes(b"something else\n")
@@ -161,10 +162,10 @@ PREFIXES = ["a/orders/", "a-b/orders/", "a/neo4j/", "b/orders/", "0/x/", "z/x/",
 @pytest.fixture(name="many")
 def _many(tmp_path: Path) -> Path:
     """An index of four databases, in some of which are many lines."""
-    place = Place(MemoryStore())
+    place = FilledStore(MemoryStore())
     for set_name, database, count in (("a", "orders", 40), ("a-b", "orders", 1), ("a", "neo4j", 3), ("b", "orders", 7)):
         for hour in range(count):
-            place.add(made(hour, set_name=set_name, database=database, parts=hour % 3))
+            place.add(a_record(hour, set_name=set_name, database=database, parts=hour % 3))
     survey(place.store, tmp_path / "index")
     return tmp_path / "index"
 
@@ -204,8 +205,8 @@ def test_an_index_without_lines_has_none(tmp_path: Path, left: bytes) -> None:
 
 @pytest.mark.parametrize("planted", ["sparse", "no folder"])
 def test_what_cannot_be_an_index_counts_as_none(tmp_path: Path, planted: str) -> None:
-    place, path = Place(MemoryStore()), tmp_path / "catalog" / "index"
-    place.add(made(0))
+    place, path = FilledStore(MemoryStore()), tmp_path / "catalog" / "index"
+    place.add(a_record(0))
     if planted == "sparse":
         survey(place.store, path)
         os.truncate(path, 60 * 2**30)

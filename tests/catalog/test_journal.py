@@ -19,7 +19,7 @@ from backup_agent.durable import RefusedFileError
 from backup_agent.stores.local import LocalStore
 from backup_agent.stores.memory import MemoryStore
 from backup_agent.stores.store import Stored
-from tests.catalog.places import made
+from tests.builders import a_record
 
 KEY = "default/orders/orders-2026-11-23T02-00-00.backup"
 FILES = (KEY, f"{KEY}.1")
@@ -98,7 +98,7 @@ def test_notes_and_marks_that_cannot_be_listed_are_an_error_and_not_absent(
     for looked in (
         lambda: list(journal),
         lambda: list(notes.noted()),
-        lambda: notes.owed([made(0)]),
+        lambda: notes.owed([a_record(0)]),
         lambda: list(wanted),
         lambda: damaged(tmp_path, "default", "orders"),
         lambda: volume_records.of_database(tmp_path, "default", "orders"),

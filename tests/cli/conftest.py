@@ -9,19 +9,18 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 import pytest
 import yaml
 
 from backup_agent.cli import main
-from backup_agent.core.artifacts.records import ArtifactFile, BackupType, Header, Record
-
-PATIENCE = 30.0
-TAKEN = datetime(2026, 11, 23, 2, 0, tzinfo=UTC)
+from backup_agent.core.artifacts.records import Record
+from backup_agent.stores.local import LocalStore
+from tests.builders import a_record, settings_tree
+from tests.catalog.places import FilledStore
+from tests.polling import PATIENCE
 
 
 @dataclass(frozen=True)
@@ -48,13 +47,11 @@ class Place:
     def __post_init__(self) -> None:
         self.root.mkdir()
         self.requests.mkdir()
-        self.settings = {
-            "cluster": "demo",
-            "neo4j": {"uri": "neo4j://demo-client:7687"},
-            "requests": str(self.requests),
-            "storage": {"root": str(self.root), "require_volume": "never"},
-            "http": {"listen": "127.0.0.1:1"},
-        }
+        self.settings = settings_tree(
+            requests=str(self.requests),
+            storage={"root": str(self.root), "require_volume": "never"},
+            http={"listen": "127.0.0.1:1"},
+        )
 
     @property
     def root(self) -> Path:
@@ -82,41 +79,9 @@ class Place:
         out, err = self.capture.readouterr()
         return Result(code, out, err)
 
-    def record(self, hour: int = 0, *, full: bool = True, set_name: str = "default", **changes: Any) -> Record:
-        """Write the record of an artifact of `orders`, taken some hours after two."""
-        taken = TAKEN + timedelta(hours=hour)
-        name = f"orders-{taken:%Y-%m-%dT%H-%M-%S}.backup"
-        header = Header(
-            magic="BZV3",
-            database="orders",
-            database_id=UUID(int=7),
-            store_id="1-2-record-aligned-1.1",
-            taken=taken,
-            lowest=1 if full else 10 * hour + 1,
-            highest=10 * (hour + 1),
-            full=full,
-            compressed=True,
-            recovered=True,
-        )
-        facts: dict[str, Any] = {
-            "key": f"{set_name}/orders/{name}",
-            "cluster": "demo",
-            "set": set_name,
-            "database": "orders",
-            "type": BackupType.FULL if full else BackupType.DIFF,
-            "type_reason": "asked" if full else "chain_continues",
-            "header": header,
-            "files": (ArtifactFile(name=name, size=2048, sha256="ab" * 32),),
-            "request": "nightly-1",
-            "started": taken,
-            "finished": taken,
-            "source": "server-1:6362",
-        }
-        record = Record(**{**facts, **changes})
-        path = self.root / f"{record.key}.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(record.to_json())
-        return record
+    def record(self, hour: int = 0, *, stored: bool = False, **changes: Any) -> Record:
+        """Record an artifact of that hour; `stored`: with its files."""
+        return FilledStore(LocalStore(self.root)).add(a_record(hour, **changes), files=stored)
 
 
 HOLDS_THE_LOCK = """

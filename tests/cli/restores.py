@@ -1,15 +1,14 @@
 """What is restored in the golden files. `python -m tests.cli.restores` writes them anew: read each line again then."""
 
-from datetime import UTC, datetime
 from pathlib import Path
-from uuid import UUID
 
 from backup_agent.cli.restore_lines import ChainSource, script, steps
-from backup_agent.core.artifacts.records import ArtifactFile, BackupType, Header, Record
+from backup_agent.core.artifacts.names import artifact_name
+from backup_agent.core.artifacts.records import ArtifactFile, Record
 from backup_agent.core.capabilities import Version
+from tests.builders import a_header, a_record
 
 GOLDEN = Path(__file__).with_name("golden")
-TAKEN = datetime(2026, 11, 23, 2, 0, tzinfo=UTC)
 
 VOLUME = ChainSource("local", "/backups")
 AWS = ChainSource("offsite", "s3://backups/neo4j/demo", region="eu-central-1")
@@ -38,26 +37,18 @@ CASES: dict[str, tuple[str, str, ChainSource, ChainSource | None]] = {
 """Name of the file -> version, database, place of the chain, bucket that the servers may read."""
 
 
-def record(database: str = "orders", hour: int = 2, *, full: bool = True, version: str | None = "5.26.31") -> Record:
-    taken = TAKEN.replace(hour=hour)
-    name = f"{database}-{taken:%Y-%m-%dT%H-%M-%S}.backup"
-    header = Header(
-        magic="BZV2", database=database, database_id=UUID(int=7), store_id="1-2-record-aligned-1.1", taken=taken,
-        lowest=1 if full else 11, highest=10 if full else 20, full=full, compressed=True, recovered=True,
-    )  # fmt: skip
-    return Record(
-        key=f"default/{database}/{name}", cluster="demo", set="default", database=database,
-        type=BackupType.FULL if full else BackupType.DIFF, type_reason="asked", header=header,
-        files=(ArtifactFile(name=name, size=1000 * hour, sha256=f"{hour:02x}" * 32),), request="r", started=taken,
-        finished=taken, admin_version=version,
-    )  # fmt: skip
+def record(database: str = "orders", hour: int = 2, *, version: str | None = "5.26.31") -> Record:
+    """Return the record of a full at two, or of the differential at three."""
+    taken = a_header(hour - 2, database=database, recovered=True)
+    file = ArtifactFile(name=artifact_name(database, taken.taken), size=1000 * hour, sha256=f"{hour:02x}" * 32)
+    return a_record(database=database, header=taken, files=(file,), admin_version=version)
 
 
 def text(name: str) -> str:
     version, database, source, seed = CASES[name]
     known = Version.parse(version)
     assert known is not None
-    chain = [record(database), record(database, 3, full=False)]
+    chain = [record(database, 2), record(database, 3)]
     found = steps(chain, source=source, seed=seed, version=known)
     return script(chain[-1], found, source=source, version=known)
 

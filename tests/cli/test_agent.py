@@ -13,8 +13,9 @@ import pytest
 
 from backup_agent.catalog import root_lock
 from backup_agent.cli import main
-from tests.agent.live import Live, until
+from tests.agent.live import Live
 from tests.cli.conftest import Place
+from tests.polling import until
 
 
 @pytest.fixture(name="live")

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from backup_agent.supervisor.requests.spool import Spool
-from tests.cli.conftest import PATIENCE, Place, an_agent, on_a_terminal, read
+from tests.cli.conftest import Place, an_agent, on_a_terminal, read
+from tests.polling import PATIENCE
 
 KEY = "default/orders/orders-2026-11-23T02-00-00.backup"
 DESTRUCTIVE = [

@@ -14,9 +14,9 @@ from backup_agent.core.artifacts.names import record_key
 from backup_agent.settings.load import load
 from backup_agent.stores.local import LocalStore
 from tests.artifact.writer import Written, artifact
-from tests.catalog.places import Place as Stored
-from tests.catalog.places import made, tree
-from tests.cli.conftest import TAKEN, Place
+from tests.builders import TAKEN, a_record
+from tests.catalog.places import FilledStore, tree
+from tests.cli.conftest import Place
 
 FULL = Written(flags=7, taken=TAKEN)
 DIFF = replace(FULL, flags=3, lowest=11, highest=20, taken=TAKEN + timedelta(hours=1))
@@ -24,22 +24,22 @@ KEY = "default/orders/orders-2026-11-23T02-00-00.backup"
 
 
 @pytest.fixture(name="volume")
-def _volume(place: Place) -> Stored:
-    return Stored(LocalStore(place.root))
+def _volume(place: Place) -> FilledStore:
+    return FilledStore(LocalStore(place.root))
 
 
 @pytest.fixture(name="bucket")
-def _bucket(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stored:
+def _bucket(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FilledStore:
     """A destination that is a folder here."""
     place.settings["storage"]["destinations"] = {"offsite": {"type": "s3", "bucket": "backups"}}
     folder = tmp_path / "bucket"
     folder.mkdir()
     monkeypatch.setattr(places, "_destination", lambda name, _one, _cluster: LocalStore(folder, name))
-    return Stored(LocalStore(folder))
+    return FilledStore(LocalStore(folder))
 
 
-def test_what_fits_is_said_and_exits_0(place: Place, volume: Stored) -> None:
-    volume.add(made(0))
+def test_what_fits_is_said_and_exits_0(place: Place, volume: FilledStore) -> None:
+    volume.add(a_record(0))
 
     assert place.run("catalog", "diff") == place.run("catalog", "diff", "--place", "local")
     result = place.run("catalog", "diff", "--checksums")
@@ -48,8 +48,8 @@ def test_what_fits_is_said_and_exits_0(place: Place, volume: Stored) -> None:
     assert not (place.root / ".agent").exists()
 
 
-def test_drift_is_a_table_or_json_and_exits_3(place: Place, volume: Stored) -> None:
-    record = volume.add(made(0))
+def test_drift_is_a_table_or_json_and_exits_3(place: Place, volume: FilledStore) -> None:
+    record = volume.add(a_record(0))
     volume.store.delete(record_key(record.key))
     volume.put("notes.txt", b"mine")
     before = tree(place.root)
@@ -69,8 +69,8 @@ def test_drift_is_a_table_or_json_and_exits_3(place: Place, volume: Stored) -> N
     assert tree(place.root) == before
 
 
-def test_an_index_is_rebuilt_from_the_records_alone(place: Place, volume: Stored) -> None:
-    volume.add(made(0))
+def test_an_index_is_rebuilt_from_the_records_alone(place: Place, volume: FilledStore) -> None:
+    volume.add(a_record(0))
     index = index_of("local", load(place.config, {}).settings)
 
     result = place.run("catalog", "rebuild")
@@ -85,9 +85,9 @@ def test_an_index_is_rebuilt_from_the_records_alone(place: Place, volume: Stored
 @pytest.mark.parametrize("obstacle", ["a folder that takes no file", "a file in the folder's place"])
 @pytest.mark.parametrize("as_json", [False, True], ids=["text", "json"])
 def test_an_index_that_cannot_be_written_makes_a_rebuild_fail(
-    place: Place, volume: Stored, obstacle: str, *, as_json: bool
+    place: Place, volume: FilledStore, obstacle: str, *, as_json: bool
 ) -> None:
-    volume.add(made(0))
+    volume.add(a_record(0))
     index = index_of("local", load(place.config, {}).settings)
     if obstacle == "a folder that takes no file":
         index.mkdir(parents=True)
@@ -102,7 +102,7 @@ def test_an_index_that_cannot_be_written_makes_a_rebuild_fail(
     assert "HINT: make room on the volume" in result.err
 
 
-def test_a_record_that_cannot_be_read_makes_a_rebuild_a_warning(place: Place, volume: Stored) -> None:
+def test_a_record_that_cannot_be_read_makes_a_rebuild_a_warning(place: Place, volume: FilledStore) -> None:
     volume.put(record_key(KEY), b"{")
 
     result = place.run("catalog", "rebuild")
@@ -111,8 +111,8 @@ def test_a_record_that_cannot_be_read_makes_a_rebuild_a_warning(place: Place, vo
     assert result.err.startswith(f"unreadable: {KEY}.json: Invalid JSON")
 
 
-def test_copies_that_a_destination_has_are_owed_no_more(place: Place, volume: Stored, bucket: Stored) -> None:
-    copied, owed = volume.add(made(0)), volume.add(made(1))
+def test_copies_that_a_destination_has_are_owed_no_more(place: Place, volume: FilledStore, bucket: FilledStore) -> None:
+    copied, owed = volume.add(a_record(0)), volume.add(a_record(1))
     bucket.add(copied)
     settings = load(place.config, {}).settings
 

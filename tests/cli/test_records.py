@@ -10,7 +10,8 @@ from backup_agent.core.reasons import Failure, Reason
 from backup_agent.core.requests.answers import Answer, DatabaseResult, Deletion, Outcome, PlaceResult, State
 from backup_agent.settings.load import load
 from tests import memory
-from tests.cli.conftest import TAKEN, Place
+from tests.builders import TAKEN, an_answer
+from tests.cli.conftest import Place
 
 
 def test_an_empty_volume_has_nothing_recorded(place: Place) -> None:
@@ -20,11 +21,11 @@ def test_an_empty_volume_has_nothing_recorded(place: Place) -> None:
 
 
 def test_artifacts_are_listed_the_oldest_first(place: Place) -> None:
-    diff, full = place.record(1, full=False), place.record(0)
+    diff, full = place.record(1), place.record(0)
     lines = place.run("list").out.splitlines()
 
     assert [line.split()[0] for line in lines] == ["ARTIFACT", full.key, diff.key]
-    facts = [diff.key, "DIFF", "2.0", "KiB", "2026-11-23T03:00:00Z", "11-20", "chain_continues", "-"]
+    facts = [diff.key, "DIFF", str(diff.size), "B", "2026-11-23T03:00:00Z", "11-20", "chain_continues", "-"]
     assert lines[2].split()[: len(facts)] == facts
 
 
@@ -94,7 +95,7 @@ def test_an_artifact_is_shown_by_key_path_record_or_name(place: Place) -> None:
 
 def test_a_differential_is_shown_with_its_whole_chain(place: Place) -> None:
     full = place.record(0)
-    diff = place.record(1, full=False, parent=full.key, note="before the upgrade", requested_by="sre")
+    diff = place.record(1, parent=full.key, note="before the upgrade", requested_by="sre")
     out = place.run("show", diff.key).out
 
     assert [line.split()[-1] for line in out.splitlines() if full.key in line] == [full.key, full.key]
@@ -128,7 +129,7 @@ def test_a_request_that_was_dropped_and_not_taken_is_named(place: Place) -> None
     assert "is not taken: is `backup-agent run` running here?" in place.run("show", "x").err
 
 
-def answered(place: Place, answer: Answer) -> None:
+def save(place: Place, answer: Answer) -> None:
     folder = place.requests / "answers"
     folder.mkdir(exist_ok=True)
     (folder / f"{answer.id}.json").write_bytes(answer.to_json())
@@ -136,12 +137,10 @@ def answered(place: Place, answer: Answer) -> None:
 
 def test_an_answer_is_shown_with_every_line_of_its_errors(place: Place) -> None:
     failure = Failure(Reason.DISK_FULL, "no room\nlast line of neo4j-admin", "make some")
-    answer = Answer(
+    answer = an_answer(
         id="all",
         state=State.RUNNING,
-        ticket="1",
         files=("all.request",),
-        received=TAKEN,
         started=TAKEN,
         set="default",
         request={"type": "FULL"},
@@ -152,7 +151,7 @@ def test_an_answer_is_shown_with_every_line_of_its_errors(place: Place) -> None:
             ),
         },
     ).concluded(TAKEN + timedelta(minutes=1))
-    answered(place, answer)
+    save(place, answer)
 
     result = place.run("show", "all")
 
@@ -211,10 +210,8 @@ PLANNED = PlaceResult(
     ],
 )
 def test_an_answer_says_what_has_come_of_a_place(place: Place, result: PlaceResult, said: list[str]) -> None:
-    running = Answer(
-        id="p", state=State.RUNNING, ticket="1", action="prune", received=TAKEN, request={"action": "prune"}
-    )
-    answered(place, running.with_place("local", result).concluded(TAKEN))
+    running = an_answer(id="p", state=State.RUNNING, action="prune", request={"action": "prune"})
+    save(place, running.with_place("local", result).concluded(TAKEN))
 
     shown = place.run("show", "p").out
     assert "".join(f"\n  {line}" for line in said) in shown
@@ -222,8 +219,8 @@ def test_an_answer_says_what_has_come_of_a_place(place: Place, result: PlaceResu
 
 def test_an_answer_under_way_says_where_it_stands(place: Place) -> None:
     progress = {"database": "orders", "bytes": 1024, "total": 4096}
-    answer = Answer(id="n", state=State.RUNNING, ticket="1", schedule="nightly", received=TAKEN, started=TAKEN)
-    answered(place, answer.model_copy(update={"stage": "copy", "progress": progress}))
+    answer = an_answer(id="n", state=State.RUNNING, schedule="nightly", started=TAKEN)
+    save(place, answer.model_copy(update={"stage": "copy", "progress": progress}))
 
     out = place.run("show", "n").out
 

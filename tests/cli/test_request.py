@@ -20,8 +20,9 @@ from backup_agent.core.artifacts.names import COMMAND_ID
 from backup_agent.core.reasons import Failure, Reason
 from backup_agent.core.requests.answers import Answer, DatabaseResult, Outcome, State
 from backup_agent.supervisor.requests.presence import Presence
-from backup_agent.supervisor.requests.spool import Spool
-from tests.cli.conftest import PATIENCE, TAKEN, Place, on_a_terminal, read
+from tests.builders import TAKEN, a_spool
+from tests.cli.conftest import Place, on_a_terminal, read
+from tests.polling import PATIENCE
 
 WAIT = ("--wait", "--timeout", f"{PATIENCE:g}")
 
@@ -146,8 +147,7 @@ Change = Callable[[Answer], Answer]
 @contextmanager
 def answering(place: Place, *changes: Change) -> Iterator[None]:
     """Take the next request as the agent does, and save each change of its answer in turn."""
-    spool = Spool(place.requests, str(place.root), lambda _: None)
-    spool.prepare()
+    spool = a_spool(place.requests, place.root)
     over = threading.Event()
 
     def serve() -> None:

@@ -10,21 +10,19 @@ from backup_agent.core.artifacts.names import damage_key, record_key
 from backup_agent.core.artifacts.records import Record
 from backup_agent.settings.model import Settings
 from backup_agent.stores.s3 import S3Store
+from tests.builders import a_header
 from tests.cli.conftest import Place
 from tests.components.seaweedfs import ADMIN, BUCKET, SeaweedFS
-from tests.stores.files import ignore, make
-
-LINES = {"admin_version": "2026.09.0"}
+from tests.stores.files import ignore
 
 
 def chain(place: Place, **changes: Any) -> tuple[Record, Record]:
-    """Record a full and what continues it, with files of those sizes and checksums."""
-    records = []
-    for hour in (0, 1):
-        taken = place.record(hour, full=hour == 0)
-        file = make(place.root / taken.key, 2048, seed=hour).model_copy(update={"name": taken.files[0].name})
-        records.append(place.record(hour, full=hour == 0, files=(file,), **{**LINES, **changes}))
-    return records[0], records[1]
+    """Put a full and the differential that continues it on the volume."""
+    return taken(place, 0, **changes), taken(place, 1, **changes)
+
+
+def taken(place: Place, hour: int, **changes: Any) -> Record:
+    return place.record(hour, stored=True, **{"admin_version": "2026.09.0", **changes})
 
 
 def test_a_point_is_restored_with_all_that_it_needs(place: Place) -> None:
@@ -65,11 +63,8 @@ def test_a_point_whose_full_is_not_whole_is_not_promised(place: Place, fault: st
 @pytest.mark.parametrize("named", [True, False], ids=["which says what it was taken after", "which does not"])
 def test_an_empty_differential_is_the_point_before_it_and_nothing_later(place: Place, named: bool) -> None:
     full, first = chain(place)
-    header = first.header.model_copy(update={"lowest": 0, "highest": 0})
-    empty = place.record(2, full=False, header=header, parent=first.key if named else None, **LINES)
-    (place.root / empty.key).write_bytes(bytes(2048))
-    later = place.record(3, full=False, header=place.record(3).header.model_copy(update={"full": False, "lowest": 21}))
-    (place.root / later.key).write_bytes(bytes(2048))
+    empty = taken(place, 2, header=a_header(2, lowest=0, highest=0), parent=first.key if named else None)
+    later = taken(place, 3, header=a_header(3, lowest=first.header.highest + 1))
     out = place.run("show", "--restore", empty.key).out
     (place.root / damage_key(first.key)).write_bytes(b"{}")
 

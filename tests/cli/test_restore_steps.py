@@ -77,7 +77,7 @@ def test_a_folder_is_restored_by_versions_that_can(version: str, folder: bool) -
 
 @pytest.mark.parametrize("links", [0, 1])
 def test_a_chain_of_system_becomes_one_full_and_a_full_stays_as_it_is(links: int) -> None:
-    chain = [record("system"), record("system", 3, full=False)][: links + 1]
+    chain = [record("system"), record("system", 3)][: links + 1]
     found = steps(chain, source=VOLUME, seed=None, version=Version(2026, 9))
 
     assert sum("neo4j-admin backup aggregate" in line for step in found for line in step.lines) == links
@@ -127,7 +127,7 @@ def test_the_lines_for_a_shell_do_what_they_say(tmp_path: Path, altered: bool) -
     folder = tmp_path / 'it\'s "mine"' / "default" / "orders"
     folder.mkdir(parents=True)
     chain = []
-    for one in (record(), record(hour=3, full=False)):
+    for one in (record(), record(hour=3)):
         path = folder / one.files[0].name
         path.write_bytes(one.key.encode() * 9)
         file = describe(path)
@@ -189,9 +189,9 @@ def read_words(path: Path) -> list[str]:
     return path.read_bytes().decode().split("\0")[:-1]
 
 
-def hostile_record(hour: int, full: bool, set_name: str, database: str, file: str) -> Record:
+def hostile_record(hour: int, set_name: str, database: str, file: str) -> Record:
     """Return a record that no parsing would let through: the lines hold all the same."""
-    one = record(hour=hour, full=full)
+    one = record(hour=hour)
     files = (one.files[0].model_copy(update={"name": f"{file}{hour}"}),)
     key = f"{set_name}/{database}/{file}{hour}"
     return one.model_copy(update={"set": set_name, "database": database, "key": key, "files": files})
@@ -210,7 +210,7 @@ def test_each_printed_line_gets_the_values_as_they_are_and_runs_nothing_else(
     root, set_name, database, file = names
     endpoint, region, ca_file = options
     source = ChainSource(root, f"s3://{root}", endpoint, region, ca_file) if bucket else ChainSource(root, f"/{root}")
-    chain = [hostile_record(2, True, set_name, database, file), hostile_record(3, False, set_name, database, file)]
+    chain = [hostile_record(2, set_name, database, file), hostile_record(3, set_name, database, file)]
     found = steps(chain, source=source, seed=source if bucket else None, version=version)
     shell = tuple(step for step in found if step.language == "sh")
     called, sums, errors = run(stubs, script(chain[-1], shell, source=source, version=version))
@@ -246,7 +246,7 @@ def test_each_printed_line_gets_the_values_as_they_are_and_runs_nothing_else(
 @given(database=NAMES, root=TEXTS, version=st.sampled_from([Version(5, 26), Version(2026, 9)]))
 @settings(max_examples=examples(50))
 def test_each_cypher_line_has_the_values_in_quotes_alone(database: str, root: str, version: Version) -> None:
-    chain = [hostile_record(2, True, "default", database, "file")]
+    chain = [hostile_record(2, "default", database, "file")]
     seed = ChainSource("offsite", f"s3://{root}")
     quoted = {cypher_name(database), cypher_string(database), cypher_string(f"s3://{root}/default/{database}/file2")}
     usual = steps([record()], source=VOLUME, seed=ChainSource("offsite", "s3://b"), version=version)

@@ -19,7 +19,8 @@ from backup_agent.supervisor.status.model import (
     ScheduleStatus,
     Status,
 )
-from tests.cli.conftest import TAKEN, Place
+from tests.builders import TAKEN
+from tests.cli.conftest import Place
 
 NOW = TAKEN + timedelta(hours=8)
 

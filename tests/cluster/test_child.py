@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -22,6 +21,7 @@ from backup_agent.standins.cluster import BoltFault, User, three_servers
 from backup_agent.supervisor.children.process import LONGEST_LINE, Ended, Told
 from backup_agent.supervisor.children.process import Child as Started
 from backup_agent.supervisor.work.discovery import Discovery
+from tests.polling import until
 
 Start = Callable[..., BoltServer]
 Child = Callable[[dict[str, Any]], subprocess.Popen[str]]
@@ -139,9 +139,7 @@ def test_a_hanging_server_does_not_keep_it(bolt_server: Start, child: Child) -> 
 def test_it_ends_with_its_lifeline(bolt_server: Start, child: Child) -> None:
     server = bolt_server(three_servers().with_bolt_faults(BoltFault("hang")))
     process = child(asking(server.uri()))
-    deadline = time.monotonic() + 20
-    while not server.statements and time.monotonic() < deadline:
-        time.sleep(0.02)  # another process: there is no event to await
+    until(lambda: server.statements, "statement of the child")
 
     assert process.stdin is not None
     process.stdin.close()

@@ -1,19 +1,17 @@
 """The last topology on the volume."""
 
 import os
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from backup_agent.cluster.memory import FILE, LARGEST, recall, remember
 from backup_agent.core.neo4j.topology import MOST_ALIASES, MOST_COPIES, Copy, Topology
+from tests.builders import a_copy, a_topology
 
 
 def topology(*databases: str) -> Topology:
-    return Topology(
-        seen=datetime(2026, 11, 23, 2, tzinfo=UTC), copies=tuple(Copy(database=database) for database in databases)
-    )
+    return a_topology(*(a_copy(database=database) for database in databases))
 
 
 def test_what_is_remembered_is_recalled(tmp_path: Path) -> None:
@@ -55,12 +53,7 @@ def test_the_largest_topology_is_smaller_than_what_is_read(tmp_path: Path) -> No
     names = ["d" * 122 + f"{number:06d}" for number in range(MOST_ALIASES)]
     remember(
         tmp_path,
-        Topology(
-            seen=datetime(2026, 11, 23, 2, tzinfo=UTC),
-            copies=(longest,) * MOST_COPIES,
-            aliases=dict.fromkeys(names, "d" * 128),
-            missing=tuple(names),
-        ),
+        a_topology(*(longest,) * MOST_COPIES, aliases=dict.fromkeys(names, "d" * 128), missing=tuple(names)),
     )
 
     assert (tmp_path / FILE).stat().st_size < LARGEST

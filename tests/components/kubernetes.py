@@ -19,7 +19,7 @@ import urllib.request
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import trustme
 
@@ -28,7 +28,6 @@ from tests.components.pins import KUBERNETES, PROMETHEUS_OPERATOR
 from tests.components.ports import Port
 from tests.components.process import Server
 
-Found = TypeVar("Found")
 Json = dict[str, Any]
 
 NAME = f"kubernetes-{KUBERNETES}"
@@ -112,16 +111,6 @@ def _module(upstream: str) -> str:
     named = re.sub(r"^module .*$", "module build", upstream, flags=re.MULTILINE)
     replaced = re.sub(r"=> \./staging/src/(\S+)", rf"=> \1 {staged}", named)
     return f"{replaced}\nrequire k8s.io/kubernetes {KUBERNETES}\n"
-
-
-def until(look: Callable[[], Found | None], what: str, patience: float = 60) -> Found:
-    """Return what `look` finds, once it finds something."""
-    end = time.monotonic() + patience
-    while time.monotonic() < end:
-        if found := look():
-            return found
-        time.sleep(0.1)
-    raise AssertionError(f"no {what} within {patience:g} s")
 
 
 class RefusedError(Exception):

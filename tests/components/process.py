@@ -3,10 +3,11 @@
 import os
 import signal
 import subprocess
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+
+from tests.polling import until
 
 _GUARDED = 'exec 3<&0; (read -r _ <&3; kill -KILL -$$) & exec "$@" </dev/null 3<&-'
 """A shell that becomes the server. Standard input is a pipe from the tests: when they are gone, however they ended, a guard
@@ -52,14 +53,14 @@ class Server:
                 env={**os.environ, **environment},
                 start_new_session=True,
             )
-        deadline = time.monotonic() + timeout
-        while not ready():
-            if self._process.poll() is not None:
-                raise RuntimeError(f"{self.name} ended with {self._process.returncode}:\n{self._tail()}")
-            if time.monotonic() > deadline:
-                self.kill()
-                raise RuntimeError(f"{self.name} was not ready after {timeout:g} s:\n{self._tail()}")
-            time.sleep(0.1)  # nothing announces readiness: it is asked for
+        process = self._process
+        try:
+            until(lambda: process.poll() is not None or ready(), "readiness", timeout, pause=0.1)
+        except AssertionError as error:
+            self.kill()
+            raise RuntimeError(f"{self.name} was not ready after {timeout:g} s:\n{self._tail()}") from error
+        if process.poll() is not None:
+            raise RuntimeError(f"{self.name} ended with {process.returncode}:\n{self._tail()}")
 
     def kill(self) -> None:
         """End the whole group with SIGKILL, as a power cut would."""

@@ -35,6 +35,14 @@ ADMIN = Identity("AKADMIN", "SKADMIN-for-tests-only")
 WRITE_ONLY = Identity("AKWRITE", "SKWRITE-for-tests-only")
 """May put (and, in SeaweedFS, delete) in `BUCKET`; not get, head or list."""
 
+KEYS = {
+    "AWS_ACCESS_KEY_ID": ADMIN.access_key,
+    "AWS_SECRET_ACCESS_KEY": ADMIN.secret_key,
+    "AWS_REGION": "us-east-1",
+    "AWS_MAX_ATTEMPTS": "2",
+}
+"""The environment of an agent that uses the server: its credentials, and few tries."""
+
 BUCKET = "neo4j-backups"
 
 _CONFIG = {

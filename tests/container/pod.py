@@ -7,12 +7,11 @@ in the container (BackupCommand.java).
 import json
 import os
 import tarfile
-import time
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import yaml
 import zstandard
@@ -23,25 +22,17 @@ from backup_agent.standins.neo4j_admin.stores import LOGS, TEMPLATES
 from tests.components.containers import CAPPED, Podman
 from tests.components.ports import Port
 from tests.components.seaweedfs import ADMIN, BUCKET, SeaweedFS
+from tests.polling import until
 
 PROBES = ("/livez", "/readyz")
 
-Found = TypeVar("Found")
 
 AGENT_USER = 7474
 DATABASE = "orders"
 PASSWORD = "for-tests-only"
 ADDRESS = "127.0.0.1:6362"
-
-
-def until(look: Callable[[], Found | None], what: str, patience: float) -> Found:
-    """Return what `look` finds, once it finds something."""
-    end = time.monotonic() + patience
-    while time.monotonic() < end:
-        if found := look():
-            return found
-        time.sleep(0.2)
-    raise AssertionError(f"no {what} within {patience:g} s")
+SEED = 'echo "{\\"path\\":\\"/backups/test\\",\\"type\\":\\"FULL\\"}" > /backup-requests/backup.request'
+"""The debug command of the seed's report, as its shell sees it."""
 
 
 class Pod:
@@ -152,7 +143,7 @@ class Pod:
 
     def wait(self) -> None:
         """Wait until the agent is ready."""
-        until(self._is_ready, "ready agent", 90)
+        until(self._is_ready, "ready agent", 90, pause=0.2)
 
     def _is_ready(self) -> bool:
         state = self.podman.inspect(self.name)["State"]
@@ -190,12 +181,12 @@ class Pod:
                 return None
             return answer if answer["state"] not in {"queued", "running"} else None
 
-        return until(look, f"answer to {name}", patience)
+        return until(look, f"answer to {name}", patience, pause=0.2)
 
     def word(self, patience: float = 120) -> str:
         """Return the seed's answer in one word, read in the container."""
         script = "cat /backup-requests/backup.status 2>/dev/null || true"
-        return until(lambda: self.sh(script).strip(), "word in backup.status", patience)
+        return until(lambda: self.sh(script).strip(), "word in backup.status", patience, pause=0.2)
 
     @property
     def pid(self) -> int:

@@ -7,10 +7,7 @@ import pytest
 
 from tests.components.containers import CAPPED, Podman
 from tests.components.pins import NEO4J_VERSIONS
-from tests.container.pod import Pod
-
-SEED = 'echo "{\\"path\\":\\"/backups/test\\",\\"type\\":\\"FULL\\"}" > /backup-requests/backup.request'
-"""The debug command of the seed's report, as its shell sees it."""
+from tests.container.pod import SEED, Pod
 
 UNCOMPILED = """
 import pkgutil, sys

@@ -15,8 +15,7 @@ from tests.components.containers import Podman
 from tests.components.seaweedfs import ADMIN, BUCKET, SeaweedFS
 from tests.container.conftest import VERSION
 from tests.container.kube import pod_of
-from tests.container.pod import DATABASE, PASSWORD, Pod
-from tests.container.test_image import SEED
+from tests.container.pod import DATABASE, PASSWORD, SEED, Pod
 from tests.k8s.specs import EXAMPLE, parsed, rendered
 
 SMALLEST_PROFILE = {"memory": "256Mi", "cpu_limit": "100m"}

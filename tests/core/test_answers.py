@@ -1,6 +1,6 @@
 """The life of an answer."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from itertools import product
 
 import pytest
@@ -18,14 +18,9 @@ from backup_agent.core.requests.answers import (
     State,
     rejected,
 )
+from tests.builders import TAKEN, an_answer
 
-NOW = datetime(2026, 11, 23, 2, 0, tzinfo=UTC)
-
-
-def answer(**fields: object) -> Answer:
-    return Answer.model_validate(
-        {"id": "a", "state": State.QUEUED, "ticket": "t", "received": NOW, "request": {}, **fields}
-    )
+NOW = TAKEN
 
 
 def ended(outcome: Outcome, **fields: object) -> DatabaseResult:
@@ -34,12 +29,12 @@ def ended(outcome: Outcome, **fields: object) -> DatabaseResult:
 
 def concluded(*results: DatabaseResult, warnings: tuple[str, ...] = ()) -> Answer:
     named = {f"db{number}": result for number, result in enumerate(results)}
-    return answer(state=State.RUNNING).with_results(named, warnings).concluded(NOW)
+    return an_answer(state=State.RUNNING).with_results(named, warnings).concluded(NOW)
 
 
 @pytest.mark.parametrize(("before", "after"), list(product(State, State)))
 def test_a_state_follows_only_where_the_table_says_so(before: State, after: State) -> None:
-    one = answer(state=before)
+    one = an_answer(state=before)
     if after in NEXT[before]:
         assert one.becomes(after, NOW).state is after
     else:
@@ -90,7 +85,7 @@ def test_warnings_of_the_request_itself_are_warnings() -> None:
 
 
 def test_open_databases_are_those_without_a_verdict() -> None:
-    one = answer().with_results({"a": OK, "b": ended(Outcome.INTERRUPTED), "c": ended(Outcome.RUNNING)}, ())
+    one = an_answer().with_results({"a": OK, "b": ended(Outcome.INTERRUPTED), "c": ended(Outcome.RUNNING)}, ())
 
     assert ("b", "c") == one.open
 
@@ -111,7 +106,7 @@ def test_an_answer_reads_back_as_it_was_written() -> None:
 )
 def test_a_request_ends_as_its_places_did(failure: Failure | None, state: State) -> None:
     done = PlaceResult(outcome=Outcome.SUCCEEDED)
-    one = answer(state=State.RUNNING, action="prune", request={"action": "prune"}).with_place("local", done)
+    one = an_answer(state=State.RUNNING, action="prune", request={"action": "prune"}).with_place("local", done)
     ended = one.with_place("offsite", done.failed(failure) if failure else done).concluded(NOW)
 
     assert ended.asked.action == "prune"
@@ -120,7 +115,7 @@ def test_a_request_ends_as_its_places_did(failure: Failure | None, state: State)
 
 
 def test_a_result_of_a_database_takes_the_place_of_the_one_before() -> None:
-    one = answer().with_results({"a": ended(Outcome.RUNNING)}, ()).with_result("a", OK)
+    one = an_answer().with_results({"a": ended(Outcome.RUNNING)}, ()).with_result("a", OK)
 
     assert one.databases == {"a": OK}
 
@@ -132,20 +127,20 @@ def test_a_rejection_says_every_fault() -> None:
 
 
 def test_who_asked_and_why_are_told_by_the_records_names() -> None:
-    asked = answer(request={"requested_by": "the DBA", "reason": "before the upgrade"})
+    asked = an_answer(request={"requested_by": "the DBA", "reason": "before the upgrade"})
 
     assert asked.attribution == {"requested_by": "the DBA", "note": "before the upgrade"}
-    assert answer(request=None).attribution == answer(request={"reason": ""}).attribution == {}
+    assert an_answer(request=None).attribution == an_answer(request={"reason": ""}).attribution == {}
 
 
 def test_a_request_expires_after_its_time_and_not_at_it() -> None:
-    asked = answer(request={"not_after": NOW.isoformat()})
+    asked = an_answer(request={"not_after": NOW.isoformat()})
     failure = asked.expired(NOW + timedelta(seconds=1))
 
     assert asked.expired(NOW) is None
     assert failure is not None
     assert failure.reason is Reason.EXPIRED
-    assert answer().expired(NOW) is answer(request=None).expired(NOW) is None
+    assert an_answer().expired(NOW) is an_answer(request=None).expired(NOW) is None
 
 
 def test_an_answer_reads_back_as_it_was_and_its_head_alone_as_well() -> None:

@@ -10,28 +10,23 @@ from hypothesis import strategies as st
 from backup_agent.core.neo4j.selection import ROLE_HINT, DiscoverySource, Knowledge, Selection, Target, matches, select
 from backup_agent.core.neo4j.topology import Copy, Topology
 from backup_agent.core.reasons import Failure, Reason
+from tests.builders import a_copy, a_topology
 
 NOW = datetime(2026, 11, 23, 2, tzinfo=UTC)
 DAY = timedelta(days=1)
 SILENT = Failure(Reason.SOURCE_UNREACHABLE, "demo-client:7687 refused the connection", "look")
 
 
-def topology(*databases: str, seen: datetime = NOW, **fields: Any) -> Topology:
-    """Name databases; `orders=offline` sets a status, `fabric=composite` a type."""
-    copies = []
-    for database in databases:
-        name, _, state = database.partition("=")
-        composite = state == "composite"
-        copies.append(
-            Copy(
-                database=name,
-                type="composite" if composite else "standard",
-                status=state if state and not composite else "online",
-                address="server-0:7687",
-                database_id=None if state else f"ID-{name}",
-            )
-        )
-    return Topology(seen=seen, copies=tuple(copies), **fields)
+def topology(*databases: str, **fields: Any) -> Topology:
+    """Return a topology of these databases; `orders=offline` sets a status, `fabric=composite` a type."""
+    return a_topology(*map(described, databases), **fields)
+
+
+def described(database: str) -> Copy:
+    name, _, state = database.partition("=")
+    if state == "composite":
+        return a_copy(database=name, type=state)
+    return a_copy(database=name, status=state or "online", database_id=None if state else f"ID-{name}")
 
 
 def with_bolt(asked: list[str] | None, *databases: str, default: list[str] | None = None, **known: Any) -> Selection:

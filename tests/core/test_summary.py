@@ -4,9 +4,9 @@ import pytest
 
 from backup_agent.core.artifacts.entries import Entry
 from backup_agent.core.artifacts.summary import DatabaseSummary, summarise
-from tests.catalog.places import made
+from tests.builders import a_record
 
-FULL, DIFF, LATER = made(0), made(1), made(2)
+FULL, DIFF, LATER = a_record(0), a_record(1), a_record(2)
 
 
 @pytest.mark.parametrize("lines", [False, True], ids=["of records", "of the catalog's lines"])

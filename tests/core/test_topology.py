@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -35,38 +34,19 @@ from backup_agent.core.neo4j.topology import (
     with_port,
 )
 from backup_agent.core.reasons import PermanentError
+from tests.builders import TAKEN, a_copy, a_topology
 from tests.core.hostile import TEXTS
 from tests.examples import examples
 
-NOW = datetime(2026, 11, 23, 2, tzinfo=UTC)
-
-
-def copy(number: int, database: str = "orders", **fields: Any) -> Copy:
-    row: dict[str, Any] = {
-        "type": "standard",
-        "role": "primary",
-        "writer": False,
-        "address": f"server-{number}:7687",
-        "server_id": f"id-{number}",
-        "status": "online",
-        "replication_lag": 0,
-        "last_committed_txn": 12,
-    }
-    return Copy(database=database, **(row | fields))
-
-
-def topology(*copies: Copy, **fields: Any) -> Topology:
-    return Topology(seen=NOW, copies=copies, **fields)
-
 
 def order(*copies: Copy, reachable: dict[str, str | None] | None = None, **settings: Any) -> list[str]:
-    found = sources(topology(*copies), "orders", Addressing(**settings), reachable)
+    found = sources(a_topology(*copies), "orders", Addressing(**settings), reachable)
     return [source.address.removesuffix(":6362") for source in found]
 
 
-WRITER = copy(0, writer=True)
-FOLLOWER = copy(1)
-SECONDARY = copy(2, role="secondary")
+WRITER = a_copy(0, writer=True)
+FOLLOWER = a_copy(1)
+SECONDARY = a_copy(2, role="secondary")
 NULLS = Copy(database="orders", address="server-9:7687")
 
 
@@ -77,46 +57,52 @@ NULLS = Copy(database="orders", address="server-9:7687")
             [WRITER, FOLLOWER, SECONDARY], ["server-2", "server-1", "server-0"], id="secondary-follower-writer"
         ),
         pytest.param(
-            [copy(1, role="secondary", replication_lag=-5), SECONDARY, copy(3, role="secondary", replication_lag=None)],
+            [
+                a_copy(1, role="secondary", replication_lag=-5),
+                SECONDARY,
+                a_copy(3, role="secondary", replication_lag=None),
+            ],
             ["server-2", "server-1", "server-3"],
             id="secondaries-by-lag-unknown-last",
         ),
-        pytest.param([copy(1, replication_lag=-3), copy(2)], ["server-2", "server-1"], id="followers-by-lag"),
+        pytest.param([a_copy(1, replication_lag=-3), a_copy(2)], ["server-2", "server-1"], id="followers-by-lag"),
         pytest.param(
-            [copy(1, last_committed_txn=None), copy(2, last_committed_txn=9), copy(3, last_committed_txn=10)],
+            [a_copy(1, last_committed_txn=None), a_copy(2, last_committed_txn=9), a_copy(3, last_committed_txn=10)],
             ["server-3", "server-2", "server-1"],
             id="same-lag-by-last-transaction-null-last",
         ),
-        pytest.param([copy(2), copy(1)], ["server-1", "server-2"], id="all-else-equal-by-address"),
+        pytest.param([a_copy(2), a_copy(1)], ["server-1", "server-2"], id="all-else-equal-by-address"),
         pytest.param([WRITER], ["server-0"], id="a-lone-writer-serves"),
         pytest.param(
-            [copy(0, writer=True, role="secondary"), copy(1)], ["server-1", "server-0"], id="writer-wins-over-role"
+            [a_copy(0, writer=True, role="secondary"), a_copy(1)], ["server-1", "server-0"], id="writer-wins-over-role"
         ),
         pytest.param(
-            [WRITER, copy(1, writer=None), replace(FOLLOWER, address="server-5:7687")],
+            [WRITER, a_copy(1, writer=None), replace(FOLLOWER, address="server-5:7687")],
             ["server-5", "server-1", "server-0"],
             id="null-writer-between",
         ),
-        pytest.param([copy(1, role=None), WRITER], ["server-1", "server-0"], id="null-role-before-the-writer"),
-        pytest.param([copy(1, role="property shard replica"), copy(2)], ["server-1", "server-2"], id="shard-replica"),
+        pytest.param([a_copy(1, role=None), WRITER], ["server-1", "server-0"], id="null-role-before-the-writer"),
+        pytest.param(
+            [a_copy(1, role="property shard replica"), a_copy(2)], ["server-1", "server-2"], id="shard-replica"
+        ),
         pytest.param([NULLS, WRITER], ["server-0", "server-9"], id="a-null-status-goes-last"),
         pytest.param(
-            [copy(1, address=None), replace(FOLLOWER, address="server-7:7687")],
+            [a_copy(1, address=None), replace(FOLLOWER, address="server-7:7687")],
             ["server-7"],
             id="a-copy-without-address-and-without-map-is-nowhere",
         ),
         pytest.param(
-            [WRITER, copy(1, status="quarantined"), copy(2, status="offline"), copy(3, status="starting")],
+            [WRITER, a_copy(1, status="quarantined"), a_copy(2, status="offline"), a_copy(3, status="starting")],
             ["server-0"],
             id="only-online-copies",
         ),
         pytest.param(
-            [copy(1, status="offline"), copy(2, status="offline", role="unknown")],
+            [a_copy(1, status="offline"), a_copy(2, status="offline", role="unknown")],
             ["server-1", "server-2"],
             id="where-none-is-online-any-copy",
         ),
         pytest.param(
-            [copy(1, "hr"), copy(2, "hr", writer=True)],
+            [a_copy(1, "hr"), a_copy(2, "hr", writer=True)],
             ["server-1", "server-2"],
             id="a-database-not-listed-may-be-anywhere",
         ),
@@ -128,12 +114,12 @@ def test_servers_are_ordered(copies: list[Copy], expected: list[str]) -> None:
 
 
 def test_a_copy_of_another_database_is_no_source() -> None:
-    assert order(WRITER, copy(5, "hr", role="secondary")) == ["server-0"]
+    assert order(WRITER, a_copy(5, "hr", role="secondary")) == ["server-0"]
 
 
 def test_reachability_orders_and_drops_nobody() -> None:
     found = sources(
-        topology(WRITER, FOLLOWER, SECONDARY),
+        a_topology(WRITER, FOLLOWER, SECONDARY),
         "orders",
         Addressing(),
         {"server-2:6362": "refused", "server-1:6362": None},
@@ -153,7 +139,7 @@ def test_where_nobody_answers_all_are_tried_in_the_order_of_preference() -> None
 
 
 def test_the_static_list_comes_last_and_a_server_only_once() -> None:
-    found = sources(topology(WRITER, FOLLOWER), "orders", Addressing(servers=("spare", "server-0")))
+    found = sources(a_topology(WRITER, FOLLOWER), "orders", Addressing(servers=("spare", "server-0")))
 
     assert [(source.address, source.role) for source in found] == [
         ("server-1:6362", "follower"),
@@ -173,7 +159,7 @@ def test_without_any_topology_the_static_list_serves() -> None:
 
 
 def test_of_two_copies_behind_one_address_the_better_one_stands() -> None:
-    found = sources(topology(WRITER, SECONDARY), "orders", Addressing(backup_addresses="balancer:6362"))
+    found = sources(a_topology(WRITER, SECONDARY), "orders", Addressing(backup_addresses="balancer:6362"))
 
     assert [(source.address, source.role) for source in found] == [("balancer:6362", "secondary")]
 
@@ -199,19 +185,21 @@ def test_of_two_copies_behind_one_address_the_better_one_stands() -> None:
 def test_the_backup_address_is_found_in_this_order(
     settings: dict[str, Any], told: dict[str, str], expected: str
 ) -> None:
-    found = sources(topology(copy(1), backup_addresses=told), "orders", Addressing(**settings))
+    found = sources(a_topology(a_copy(1), backup_addresses=told), "orders", Addressing(**settings))
 
     assert found[0].address == expected
 
 
 def test_a_map_finds_a_server_whose_bolt_address_is_null() -> None:
-    [source] = sources(topology(copy(1, address=None)), "orders", Addressing(backup_addresses="{server_id}.internal"))
+    [source] = sources(
+        a_topology(a_copy(1, address=None)), "orders", Addressing(backup_addresses="{server_id}.internal")
+    )
 
     assert source.address == "id-1.internal:6362"
 
 
 def test_a_copy_of_which_nothing_is_known_is_nowhere() -> None:
-    assert sources(topology(Copy(database="orders")), "orders", Addressing(backup_addresses={"a": "b"})) == (
+    assert sources(a_topology(Copy(database="orders")), "orders", Addressing(backup_addresses={"a": "b"})) == (
         BackupSource(address="b:6362", role="unknown"),
     )
 
@@ -253,7 +241,7 @@ def test_what_a_server_advertises_is_read(
 
 def test_every_address_a_backup_could_need_is_probed_once() -> None:
     found = addresses(
-        topology(WRITER, copy(0, "hr"), copy(1, status="offline"), copy(2, address=None)),
+        a_topology(WRITER, a_copy(0, "hr"), a_copy(1, status="offline"), a_copy(2, address=None)),
         Addressing(servers=("spare",)),
     )
 
@@ -288,17 +276,17 @@ def test_what_is_joined_splits_into_the_same(host: str, port: int) -> None:
 
 
 def test_what_vanished_is_kept_until_it_returns_or_is_forgotten() -> None:
-    first = topology(copy(0), copy(0, "hr"), Copy(database="fabric", type="composite"))
-    second = topology(copy(0)).following(first)
-    third = topology(copy(0)).following(second)
+    first = a_topology(a_copy(0), a_copy(0, "hr"), Copy(database="fabric", type="composite"))
+    second = a_topology(a_copy(0)).following(first)
+    third = a_topology(a_copy(0)).following(second)
 
     assert (first.following(None).missing, second.missing, third.missing) == ((), ("hr",), ("hr",))
-    assert topology(copy(0), copy(0, "hr")).following(third).missing == ()
+    assert a_topology(a_copy(0), a_copy(0, "hr")).following(third).missing == ()
     assert third.forgetting("hr").missing == ()
 
 
 def test_a_topology_survives_its_file() -> None:
-    before = topology(copy(0), NULLS, aliases={"shop": "orders", "far": None}, versions=("5.26.31",))
+    before = a_topology(a_copy(0), NULLS, aliases={"shop": "orders", "far": None}, versions=("5.26.31",))
 
     assert Topology.model_validate_json(before.model_dump_json()) == before
 
@@ -319,8 +307,8 @@ COPIES = st.builds(
 @given(copies=st.lists(COPIES, max_size=8), down=st.sets(st.sampled_from(["a:6362", "b:6362", "spare:6362"])))
 def test_reachability_never_changes_who_is_asked(copies: list[Copy], down: set[str]) -> None:
     addressing = Addressing(servers=("spare",))
-    free = sources(topology(*copies), "orders", addressing)
-    ordered = sources(topology(*copies), "orders", addressing, dict.fromkeys(down, "silent"))
+    free = sources(a_topology(*copies), "orders", addressing)
+    ordered = sources(a_topology(*copies), "orders", addressing, dict.fromkeys(down, "silent"))
 
     assert {source.address for source in ordered} == {source.address for source in free}
     assert [source.address in down for source in ordered] == sorted(source.address in down for source in ordered)
@@ -458,7 +446,7 @@ def test_versions_are_words_and_not_many() -> None:
 )
 def test_a_file_with_another_name_is_no_topology(what: str, value: object) -> None:
     with pytest.raises(ValueError, match=what):
-        Topology.model_validate({"seen": NOW, "copies": (), what: value})
+        Topology.model_validate({"seen": TAKEN, "copies": (), what: value})
 
 
 def test_a_backup_address_that_is_none_is_not_taken_from_a_server() -> None:

@@ -1,52 +1,25 @@
 """What is written down for later lives: it reads back as it was, and what a newer agent wrote is refused."""
 
 import json
-from datetime import UTC, datetime
 from typing import Any
-from uuid import UUID
 
 import pytest
 from pydantic import ValidationError
 
 from backup_agent.core.artifacts.marks import Damage, Hold
-from backup_agent.core.artifacts.records import LARGEST, ArtifactFile, BackupType, Header, Record, TooManyValuesError
+from backup_agent.core.artifacts.records import LARGEST, ArtifactFile, BackupType, Record, TooManyValuesError
 from backup_agent.core.requests.tasks import BackupTask, CopyTask, PruneTask, SurveyTask, VerifyTask
+from tests.builders import TAKEN, a_header, a_record, artifact_file
 
-NOW = datetime(2026, 11, 23, 2, 0, tzinfo=UTC)
+NOW = TAKEN
 NAME = "orders-2026-11-23T02-00-00.backup"
 KEY = f"default/orders/{NAME}"
 
-RECORD: dict[str, Any] = {
-    "key": KEY,
-    "cluster": "demo",
-    "set": "default",
-    "database": "orders",
-    "type": BackupType.FULL,
-    "type_reason": "asked",
-    "header": Header(
-        magic="BZV3",
-        database="orders",
-        database_id=UUID(int=7),
-        store_id="1-2-record-aligned-1.1",
-        taken=NOW,
-        lowest=1,
-        highest=12,
-        full=True,
-        compressed=True,
-        recovered=True,
-    ),
-    "files": (
-        ArtifactFile(name=NAME, size=2048, sha256="ab" * 32),
-        ArtifactFile(name=f"{NAME}.1", size=1024, sha256="cd" * 32),
-    ),
-    "request": "nightly-1",
-    "started": NOW,
-    "finished": NOW,
-    "source": "server-1:6362",
-}
+RECORD = a_record(parts=1)
+"""The record of an artifact of two files."""
 
 WRITTEN = [
-    pytest.param(Record(**RECORD), id="record"),
+    pytest.param(RECORD, id="record"),
     pytest.param(Hold(key=KEY, since=NOW, reason="audit", request="h"), id="hold"),
     pytest.param(Damage(key=KEY, since=NOW, found="size 1, recorded 2"), id="damage"),
 ]
@@ -69,7 +42,7 @@ def test_what_a_newer_agent_wrote_is_refused(one: Record | Hold | Damage) -> Non
 
 def test_a_record_names_the_artifact_it_stands_beside() -> None:
     with pytest.raises(ValidationError, match="does not name default/orders/"):
-        Record(**{**RECORD, "key": "default/sales/" + NAME})
+        a_record(key="default/sales/" + NAME)
 
 
 @pytest.mark.parametrize(
@@ -85,10 +58,10 @@ def test_a_record_names_the_artifact_it_stands_beside() -> None:
     ],
 )
 def test_a_record_names_no_file_but_the_artifacts_own(name: str) -> None:
-    files = (RECORD["files"][0], ArtifactFile(name=name, size=5, sha256="ef" * 32))
+    files = (RECORD.files[0], artifact_file(name))
 
     with pytest.raises(ValidationError, match="is no part of 'orders-"):
-        Record(**{**RECORD, "files": files})
+        a_record(files=files)
 
 
 @pytest.mark.parametrize(
@@ -112,32 +85,30 @@ def test_a_record_names_no_file_but_the_artifacts_own(name: str) -> None:
     ],
 )
 def test_a_record_has_only_names_of_its_own_artifact(field: str, value: str, fault: str) -> None:
-    facts = {**RECORD, "files": RECORD["files"][:1], field: value}
-    if field == "name":
-        facts |= {"files": (ArtifactFile(name=value, size=5, sha256="ef" * 32),)}
-    if field != "parent":
-        name = facts["files"][0].name
-        facts["key"] = f"{facts['set']}/{facts['database']}/{name}"
+    name = value if field == "name" else NAME
+    facts: dict[str, Any] = {"set": "default", "database": "orders", "files": (artifact_file(name),)}
+    if field != "name":
+        facts[field] = value
 
     with pytest.raises(ValidationError, match=fault):
-        Record(**{key: one for key, one in facts.items() if key != "name"})
+        a_record(key=f"{facts['set']}/{facts['database']}/{name}", header=RECORD.header, **facts)
 
 
 def test_a_record_may_be_named_by_the_local_time_of_another_tools_client() -> None:
     name = "orders-2026-11-22T14-00-00.backup"
-    files = (ArtifactFile(name=name, size=5, sha256="ef" * 32),)
+    files = (artifact_file(name),)
 
-    assert Record(**{**RECORD, "key": f"default/orders/{name}", "files": files}).files == files
+    assert a_record(key=f"default/orders/{name}", files=files).files == files
 
 
 def test_a_record_of_a_differential_that_calls_itself_full_is_refused() -> None:
     with pytest.raises(ValidationError, match="type FULL is not what the header says"):
-        Record(**{**RECORD, "header": RECORD["header"].model_copy(update={"full": False})})
+        a_record(type=BackupType.FULL, header=a_header(full=False))
 
 
 @pytest.mark.parametrize("moment", ["2026-11-23T02:00:00", "0001-01-01T00:00:00Z"], ids=["no zone", "the year 1"])
 def test_a_record_of_a_time_that_cannot_be_compared_is_refused(moment: str) -> None:
-    written = json.loads(Record(**RECORD).to_json())
+    written = json.loads(RECORD.to_json())
     written["header"]["taken"] = moment
 
     with pytest.raises(ValidationError, match=r"header\.taken"):
@@ -145,7 +116,7 @@ def test_a_record_of_a_time_that_cannot_be_compared_is_refused(moment: str) -> N
 
 
 def test_the_size_of_an_artifact_is_that_of_all_its_files() -> None:
-    assert Record(**RECORD).size == 3072
+    assert a_record(files=(artifact_file(NAME, b"12345"), artifact_file(f"{NAME}.1", b"678"))).size == 8
 
 
 @pytest.mark.parametrize(
@@ -188,7 +159,7 @@ def test_a_document_of_many_values_is_refused_before_it_is_parsed() -> None:
 
 
 def test_a_free_text_of_commas_is_no_reason_to_refuse_a_record() -> None:
-    record = Record(**{**RECORD, "note": "," * 65_536})
+    record = a_record(note="," * 65_536)
 
     assert Record.from_json(record.to_json()) == record
 
@@ -196,7 +167,7 @@ def test_a_free_text_of_commas_is_no_reason_to_refuse_a_record() -> None:
 def test_a_record_that_would_be_too_large_to_be_read_again_goes_without_digests_of_parts() -> None:
     def of(parts: int) -> Record:
         files = (ArtifactFile(name=NAME, size=2048, sha256="ab" * 32, part_size=1, parts=("cd" * 32,) * parts),)
-        return Record(**{**RECORD, "files": files})
+        return a_record(files=files)
 
     fits, large = of(9_000), of(20_000)
 

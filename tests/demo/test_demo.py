@@ -18,7 +18,7 @@ import pytest
 from backup_agent.demo import day, s3
 from backup_agent.demo.program import Program
 from backup_agent.demo.world import DemoError
-from tests.agent.live import until
+from tests.polling import until
 
 PATIENCE = 240.0
 PLAIN = "from backup_agent.demo import s3; s3.program = lambda: None; from backup_agent.cli import main; main.main()"

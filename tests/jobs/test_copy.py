@@ -24,7 +24,7 @@ from backup_agent.settings.model import Settings
 from backup_agent.stores.memory import MemoryStore
 from backup_agent.stores.store import Progress, Stored
 from tests.jobs.outside import broken, faults
-from tests.jobs.test_verify import put
+from tests.jobs.passes import put
 from tests.jobs.worlds import World, name
 
 

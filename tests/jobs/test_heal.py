@@ -21,7 +21,7 @@ from backup_agent.stores.local import LocalStore
 from backup_agent.stores.memory import MemoryStore
 from backup_agent.stores.store import Store, Stored
 from tests.artifact.writer import artifact, split
-from tests.jobs.test_verify import Blocks, events, put, verify_at
+from tests.jobs.passes import Blocks, events, put, verify_at
 from tests.stores.faulty import WRITES, Does, Fault, FaultyStore, KilledError
 
 

@@ -5,113 +5,21 @@ from the place itself (tests/jobs/outside.py); what a pass should have done stan
 """
 
 import json
-import os
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, Self
 
 import pytest
 
-from tests.agent.test_copies import KEYS
 from tests.components.seaweedfs import BUCKET, SeaweedFS
-from tests.jobs.outside import begun, broken, faults, of_bucket, of_folder, records
-from tests.jobs.worlds import RETENTION, World, aged, chained, owing
-
-HERE = Path(__file__).parent
-COPY = "backup_agent.jobs.copy:main"
-PRUNE = "backup_agent.jobs.prune:main"
-
-LONGEST = 600
-"""More steps than any pass has."""
+from tests.jobs.killed import COPY, LONGEST, PRUNE, Dying, Places, put, result_of
+from tests.jobs.outside import begun, broken, faults, of_folder, records
+from tests.jobs.worlds import World, aged, chained, owing
 
 SHARES = 2
 QUICKLY = 5.0
 """Seconds: a lease that its dead holder keeps would take 45 to be taken over."""
-
-
-class Dying:
-    """The program whose forks die (dying.py)."""
-
-    def __enter__(self) -> Self:
-        environ = {**os.environ, **KEYS, "AWS_EC2_METADATA_DISABLED": "true", "PYDANTIC_DISABLE_PLUGINS": "__all__"}
-        self.process = subprocess.Popen(
-            [sys.executable, str(HERE / "dying.py")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environ
-        )
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.process.communicate()
-
-    def run(self, call: str | list[str], world: World, at: int | None, **task: Any) -> dict[str, Any]:
-        """Let a child run; tell how it ended."""
-        return self.order(call, world, at, {"run": "r", "settings": world.settings, **task})
-
-    def order(self, call: str | list[str], world: World, at: int | None, task: dict[str, Any]) -> dict[str, Any]:
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        order = {"call": call, "task": task, "at": at, "below": str(world.root)}
-        self.process.stdin.write(json.dumps(order).encode() + b"\n")
-        self.process.stdin.flush()
-        ended: dict[str, Any] = json.loads(self.process.stdout.readline())
-        return ended
-
-
-@pytest.fixture(name="dying", scope="module")
-def _dying() -> Iterator[Dying]:
-    with Dying() as dying:
-        yield dying
-
-
-class Places:
-    """Makes worlds, and looks at them."""
-
-    def __init__(self, folder: Path, server: SeaweedFS | None) -> None:
-        self.folder = folder
-        self.server = server
-        self.client = server.client() if server else None
-        self.known: dict[str, bytes] = {}
-
-    def make(self, number: str, fill: Callable[[World], World], *, on_volume: bool = False) -> World:
-        root = self.folder / number / "backups"
-        root.mkdir(parents=True)
-        if self.server is None:
-            return fill(World(root, "local", lambda key, data: write(root / key, data)))
-        prefix = f"{self.folder.name}-{number}"
-        there = {"bucket": BUCKET, "endpoint_url": self.server.endpoint_url, "path_style": True, "region": "us-east-1"}
-        destination = {"type": "s3", **there, "prefix": prefix, "retention": RETENTION}
-
-        def put(key: str, data: bytes) -> None:
-            if on_volume:
-                write(root / key, data)
-                return
-            assert self.client is not None
-            self.client.put_object(Bucket=BUCKET, Key=f"{prefix}/demo/{key}", Body=data)
-
-        return fill(World(root, "offsite", put, {"offsite": destination}))
-
-    def seen(self, world: World) -> dict[str, bytes]:
-        if not world.destinations:
-            return of_folder(world.root)
-        return of_bucket(self.client, BUCKET, f"{world.destinations['offsite']['prefix']}/demo", self.known)
-
-    def lease(self, world: World) -> dict[str, Any]:
-        assert self.client is not None
-        key = f"{world.destinations['offsite']['prefix']}/demo/.agent/lease.json"
-        found: dict[str, Any] = json.loads(self.client.get_object(Bucket=BUCKET, Key=key)["Body"].read())
-        return found
-
-
-def put(root: Path, key: str, data: bytes) -> None:
-    write(root / key, data)
-
-
-def write(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data)
 
 
 def die_at_each_step(share: int, at: Callable[[int], bool]) -> int:
@@ -120,14 +28,6 @@ def die_at_each_step(share: int, at: Callable[[int], bool]) -> int:
         if not at(step):
             return step
     raise AssertionError(f"it has more than {LONGEST} steps")
-
-
-def result_of(told: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the last event of a child that lived."""
-    assert told["code"] == 0, told
-    last: dict[str, Any] = json.loads(told["told"].splitlines()[-1])
-    assert last["event"] == "result"
-    return last
 
 
 def pruned_at_each_step(places: Places, dying: Dying, share: int) -> int:

@@ -9,11 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.components.seaweedfs import BUCKET, SeaweedFS
+from tests.jobs.killed import COPY, LONGEST, Dying, Places, result_of
 from tests.jobs.outside import of_folder
-from tests.jobs.test_killed_children import COPY, LONGEST, Dying, Places, _dying, result_of
 from tests.jobs.worlds import World, owing
-
-__all__ = ["_dying"]
 
 VERIFY = "backup_agent.jobs.verify:main"
 

@@ -28,13 +28,13 @@ from backup_agent.settings.model import Settings
 from backup_agent.stores.local import LocalStore
 from backup_agent.stores.memory import MemoryStore
 from tests import memory
-from tests.catalog.places import Place as Filled
-from tests.catalog.places import made
+from tests.builders import a_record
+from tests.catalog.places import FilledStore
 
 
 def full(set_name: str, day: int) -> Record:
     """Return the record of the full of a day long ago."""
-    return made(24 * (day - 300), set_name=set_name)
+    return a_record(24 * (day - 300), set_name=set_name)
 
 
 @pytest.fixture(name="volume")
@@ -55,7 +55,7 @@ def _volume(tmp_path: Path) -> Place:
     notes = CopyNotes(place.root, "offsite", settings.storage.destinations["offsite"].identity)
     for set_name, count in (("default", 4), ("weekly", 2)):
         for day in range(count):
-            record = Filled(place.store).add(full(set_name, day))
+            record = FilledStore(place.store).add(full(set_name, day))
             notes.add(record.key)
     return place
 
@@ -159,7 +159,7 @@ def test_a_hold_whose_place_is_taken_stays_wanted_and_stops_no_pass(volume: Plac
     there = MemoryStore("offsite")
     offsite = Place("offsite", there, volume.settings)
     for day in range(2):
-        Filled(there).add(full("default", day))
+        FilledStore(there).add(full("default", day))
     key = full("default", 0).key
     there.create(hold_key(key), b"theirs")
     wanted = WantedHolds(volume.root, "offsite", offsite.identity)
@@ -379,7 +379,7 @@ def test_what_is_not_done_in_time_is_left_to_the_next_pass(volume: Place, monkey
 def test_an_ad_hoc_set_goes_after_its_last_use_and_a_request_is_one(
     volume: Place, note: timedelta | str | None, stays: bool
 ) -> None:
-    record = Filled(volume.store).add(full("before-release", 0))
+    record = FilledStore(volume.store).add(full("before-release", 0))
     if isinstance(note, timedelta):
         note_use(volume.root, "before-release", datetime.now(UTC) - note)
     elif note is not None:
@@ -395,12 +395,12 @@ def test_an_ad_hoc_set_goes_after_its_last_use_and_a_request_is_one(
 def test_what_was_held_since_the_plan_keeps_what_it_needs_too(volume: Place) -> None:
     first = 24 * -300
     base, link, newer = (
-        made(first + hour, database="people", parent=parent)
+        a_record(first + hour, database="people", parent=parent)
         for hour, parent in ((0, None), (1, full("default", 0).key.replace("orders", "people")), (24, None))
     )
     for one, lowest, highest in ((base, 1, 10), (link, 11, 20), (newer, 1, 30)):
         header = one.header.model_copy(update={"lowest": lowest, "highest": highest})
-        Filled(volume.store).add(one.model_copy(update={"header": header}))
+        FilledStore(volume.store).add(one.model_copy(update={"header": header}))
         CopyNotes(volume.root, "offsite", volume.settings.storage.destinations["offsite"].identity).add(one.key)
     found = survey(volume.store)
     task = PruneTask(run="prune-1", place="local", force=True, settings={})
@@ -445,13 +445,13 @@ def test_what_cannot_be_deleted_ends_its_own_databases_turn_and_no_others(volume
 
 def test_a_huge_record_or_mark_blocks_its_own_database_and_takes_no_memory(volume: Place) -> None:
     """A gibibyte each, of holes: the mark and the record of two databases that nobody wrote."""
-    other = Filled(volume.store).add(made(24 * -400, database="other"))
-    memory.sparse(volume.root / record_key(made(24 * -500, database="other").key), 2**30)
+    other = FilledStore(volume.store).add(a_record(24 * -400, database="other"))
+    memory.sparse(volume.root / record_key(a_record(24 * -500, database="other").key), 2**30)
     memory.sparse(volume.root / hold_key(other.key), 2**30)
     for hour in range(8):
         dense = b'{"a":[' + b"0," * 50_000 + b"0]," + b",".join(b'"%x":0' % number for number in range(30_000)) + b"}"
-        volume.root.joinpath(record_key(made(24 * -500 + hour, database="dense").key)).parent.mkdir(exist_ok=True)
-        volume.root.joinpath(record_key(made(24 * -500 + hour, database="dense").key)).write_bytes(dense)
+        volume.root.joinpath(record_key(a_record(24 * -500 + hour, database="dense").key)).parent.mkdir(exist_ok=True)
+        volume.root.joinpath(record_key(a_record(24 * -500 + hour, database="dense").key)).write_bytes(dense)
     task = PruneTask(run="prune-1", place="local", settings=volume.settings.model_dump(mode="json"), force=True)
 
     ended = memory.run("backup_agent.jobs.prune", stdin=task.model_dump_json().encode() + b"\n")

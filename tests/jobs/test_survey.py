@@ -16,7 +16,8 @@ from backup_agent.jobs.summaries import tell_summary
 from backup_agent.jobs.survey import MOST_WARNINGS, survey
 from backup_agent.settings.model import Settings
 from backup_agent.stores.local import LocalStore
-from tests.catalog.places import Place, made
+from tests.builders import a_record
+from tests.catalog.places import FilledStore
 
 NOTES = {"offsite": "s3:/backups/"}
 
@@ -28,10 +29,10 @@ def told(root: Path, kind: str, **options: Any) -> list[dict[str, Any]]:
 
 
 def test_a_summary_is_the_same_with_and_without_the_index(tmp_path: Path) -> None:
-    place = Place(LocalStore(tmp_path))
+    place = FilledStore(LocalStore(tmp_path))
     for hour in range(4):
-        place.add(made(hour))
-    place.add(made(0, set_name="test", database="customers"))
+        place.add(a_record(hour))
+    place.add(a_record(0, set_name="test", database="customers"))
 
     first = told(tmp_path, "summary")
 
@@ -43,9 +44,9 @@ def test_a_summary_is_the_same_with_and_without_the_index(tmp_path: Path) -> Non
 
 
 def test_copies_are_owed_until_they_are_noted_and_by_declared_sets_alone(tmp_path: Path) -> None:
-    place = Place(LocalStore(tmp_path))
-    one, _ = place.add(made(0)), place.add(made(1))
-    place.add(made(0, set_name="adhoc"))
+    place = FilledStore(LocalStore(tmp_path))
+    one, _ = place.add(a_record(0)), place.add(a_record(1))
+    place.add(a_record(0, set_name="adhoc"))
     CopyNotes(tmp_path, "offsite", NOTES["offsite"]).add(one.key)
 
     assert {summary["set"]: summary["owed"] for summary in told(tmp_path, "summary")} == {
@@ -58,8 +59,8 @@ def test_where_notes_on_one_destination_cannot_be_read_its_copies_are_uncounted_
     tmp_path: Path,
 ) -> None:
     identities = {**NOTES, "other": "s3:/other/"}
-    place = Place(LocalStore(tmp_path))
-    place.add(made(0))
+    place = FilledStore(LocalStore(tmp_path))
+    place.add(a_record(0))
     broken = place_folder(tmp_path, "copied", "offsite", NOTES["offsite"]) / "default" / "orders"
     broken.parent.mkdir(parents=True)
     broken.write_text("no folder")
@@ -78,7 +79,7 @@ def test_a_summary_that_cannot_be_made_is_told_to_be_missing(tmp_path: Path, mon
 
     settings = {"cluster": "demo", "neo4j": {"uri": "neo4j://demo"}, "storage": {"root": str(tmp_path)}}
     monkeypatch.setattr("backup_agent.jobs.summaries.of_database", unreadable)
-    Place(LocalStore(tmp_path)).add(made(0))
+    FilledStore(LocalStore(tmp_path)).add(a_record(0))
     lines: list[str] = []
 
     assert tell_summary("default", "orders", Settings.model_validate(settings), EventWriter(lines.append))
@@ -87,8 +88,8 @@ def test_a_summary_that_cannot_be_made_is_told_to_be_missing(tmp_path: Path, mon
 
 
 def test_what_has_gone_and_what_is_not_as_recorded_is_told(tmp_path: Path) -> None:
-    place = Place(LocalStore(tmp_path))
-    gone, missing, damaged = place.add(made(0)), place.add(made(1)), place.add(made(2))
+    place = FilledStore(LocalStore(tmp_path))
+    gone, missing, damaged = place.add(a_record(0)), place.add(a_record(1)), place.add(a_record(2))
     survey(tmp_path, (), {}, (), EventWriter(lambda _line: None))
     place.remove(gone)
     place.store.delete(missing.key)
@@ -104,18 +105,18 @@ def test_what_has_gone_and_what_is_not_as_recorded_is_told(tmp_path: Path) -> No
 
 
 def test_a_folder_that_was_lost_does_not_fill_the_log(tmp_path: Path) -> None:
-    place = Place(LocalStore(tmp_path))
+    place = FilledStore(LocalStore(tmp_path))
     for hour in range(MOST_WARNINGS + 5):
-        place.add(made(hour), files=False)
+        place.add(a_record(hour), files=False)
 
     assert len(told(tmp_path, "warning")) == MOST_WARNINGS
 
 
 def test_a_record_that_cannot_be_read_is_told(tmp_path: Path) -> None:
-    place = Place(LocalStore(tmp_path))
-    place.put(f"{made(0).key}.json", b"{")
+    place = FilledStore(LocalStore(tmp_path))
+    place.put(f"{a_record(0).key}.json", b"{")
 
-    assert told(tmp_path, "unreadable")[0]["fault"].startswith(f"{made(0).key}.json: Invalid JSON")
+    assert told(tmp_path, "unreadable")[0]["fault"].startswith(f"{a_record(0).key}.json: Invalid JSON")
 
 
 def test_what_a_killed_survey_left_of_its_index_goes(tmp_path: Path) -> None:

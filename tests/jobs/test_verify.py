@@ -1,17 +1,13 @@
 """Reading again what stands on a volume: what is sound, what is damage, what says nothing, and where it goes on."""
 
-import errno
-import json
 import threading
 import time
-from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from backup_agent.artifact.reading import read_through
 from backup_agent.catalog.contents import of_database, survey
 from backup_agent.catalog.copy_notes import CopyNotes
 from backup_agent.catalog.index import index_path
@@ -20,61 +16,10 @@ from backup_agent.core.artifacts.marks import Damage
 from backup_agent.core.artifacts.names import damage_key, record_key
 from backup_agent.core.artifacts.records import BackupType, Record
 from backup_agent.core.reasons import PermanentError, Reason, TransientError
-from backup_agent.core.requests.tasks import VerifyTask
-from backup_agent.jobs.event_writer import EventWriter
-from backup_agent.jobs.verify import Verifying
-from backup_agent.settings.model import Destination, Settings
+from backup_agent.settings.model import Destination
 from backup_agent.stores.local import LocalStore
 from backup_agent.stores.memory import MemoryStore
-from backup_agent.stores.store import Store
-from tests.artifact.writer import Written, artifact
-
-LONG_AGO = datetime(2026, 1, 1, 2, 0, tzinfo=UTC)
-
-
-def put(root: Path, hour: int = 0) -> Record:
-    """Put a real artifact and its record on the volume, taken some hours after a moment long ago."""
-    taken = LONG_AGO + timedelta(hours=hour)
-    name = f"orders-{taken:%Y-%m-%dT%H-%M-%S}.backup"
-    path = root / "default" / "orders" / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(artifact(Written(taken=taken)))
-    reading = read_through(path)
-    record = Record(
-        key=f"default/orders/{name}", cluster="demo", set="default", database="orders", type=BackupType.FULL,
-        type_reason="asked", header=reading.header, files=reading.files, request="r", started=taken, finished=taken,
-    )  # fmt: skip
-    (root / record_key(record.key)).write_bytes(record.to_json())
-    return record
-
-
-def verify(root: Path, store: Store | None = None, **changes: Any) -> list[dict[str, Any]]:
-    """Run a pass over the volume; return what it told."""
-    return verify_at({"local": store or LocalStore(root, "local")}, root, **changes)
-
-
-def verify_at(
-    stores: Mapping[str, Store],
-    root: Path,
-    *,
-    settings: Mapping[str, Any] | None = None,
-    cancel: threading.Event | None = None,
-    **changes: Any,
-) -> list[dict[str, Any]]:
-    """Run a pass over the volume, or another of these places; return what it told."""
-    destinations = {name: {"type": "s3", "bucket": name} for name in stores if name != "local"}
-    storage = {"root": str(root), "destinations": destinations}
-    given = {"cluster": "demo", "neo4j": {"uri": "neo4j://demo:7687"}, "storage": storage, **(settings or {})}
-    task = VerifyTask(**{"run": "verify-1", "place": "local", "seconds": 60, "settings": {}, **changes})
-    told: list[dict[str, Any]] = []
-    teller = EventWriter(lambda line: told.append(json.loads(line)))
-    cancel = cancel or threading.Event()
-    Verifying(task, Settings.model_validate(given), lambda name: stores[name], teller, cancel).run()
-    return told
-
-
-def events(told: list[dict[str, Any]], name: str) -> list[str]:
-    return [event["key"] for event in told if event["event"] == name]
+from tests.jobs.passes import LONG_AGO, Blocks, events, put, verify, verify_at
 
 
 def test_what_is_as_recorded_is_verified_and_not_read_again_at_once(tmp_path: Path) -> None:
@@ -136,20 +81,6 @@ def test_what_cannot_be_read_now_is_no_damage(tmp_path: Path) -> None:
     assert events(told, "unread") == [record.key]
     assert told[-1]["result"]["reason"] == Reason.STORAGE_UNREACHABLE
     assert not (tmp_path / damage_key(record.key)).exists()
-
-
-class Blocks(LocalStore):
-    """A volume with bad blocks under some artifacts."""
-
-    def __init__(self, root: Path, *bad: str) -> None:
-        super().__init__(root, "local")
-        self.bad = set(bad)
-
-    def open(self, key: str) -> Any:
-        if key not in self.bad:
-            return super().open(key)
-        with self._classified("open", key):
-            raise OSError(errno.EIO, "Input/output error")
 
 
 def test_artifacts_on_bad_blocks_keep_no_other_from_being_read(tmp_path: Path) -> None:

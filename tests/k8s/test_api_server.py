@@ -18,10 +18,11 @@ from hypothesis import HealthCheck, Phase, given, settings
 from backup_agent.k8s import manifests
 from backup_agent.k8s.reading import SpecError
 from backup_agent.k8s.spec import Spec
-from tests.components.kubernetes import NODE, OTHER_NODE, Json, Kubelet, Kubernetes, RefusedError, built, until
+from tests.components.kubernetes import NODE, OTHER_NODE, Json, Kubelet, Kubernetes, RefusedError, built
 from tests.examples import examples
 from tests.k8s.specs import EXAMPLE, NAMES, parsed, spec, text
-from tests.k8s.test_laws import read_tree, trees
+from tests.k8s.trees import read_tree, trees
+from tests.polling import until
 
 pytestmark = [pytest.mark.components, pytest.mark.api_server]
 

@@ -1,6 +1,6 @@
 """Rebuild the store templates of the neo4j-admin stand-in from real Neo4j Community homes.
 
-    python tests/standins/make_store_templates.py HOME [HOME ...]
+    python -m tests.standins.make_store_templates HOME [HOME ...]
 
 HOME is a folder whose `lib/` holds the jars of one Community version (two Maven artifacts: neo4j-server, then neo4j).
 JAVA_HOME names a Java that version runs on; where versions need different ones, run the script once for each. A
@@ -15,13 +15,14 @@ import socket
 import subprocess
 import tarfile
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import neo4j
 import zstandard
+
+from tests.polling import until
 
 TEMPLATES = Path(__file__).parents[2] / "backup_agent" / "standins" / "store_templates"
 PASSWORD = "store-template"
@@ -120,17 +121,18 @@ def server(scratch: Path, version: str) -> Iterator[None]:
 @contextmanager
 def connected(bolt: int) -> Iterator[neo4j.Driver]:
     """Open a driver as soon as the server answers queries; the port opens earlier."""
-    deadline = time.monotonic() + 90
     with neo4j.GraphDatabase.driver(f"bolt://127.0.0.1:{bolt}", auth=("neo4j", PASSWORD)) as driver:
-        while True:
-            try:
-                driver.execute_query("RETURN 1")
-                break
-            except (neo4j.exceptions.ServiceUnavailable, neo4j.exceptions.TransientError, OSError):
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.5)
+        until(lambda: answers(driver), "server that answers queries", 90, pause=0.5)
         yield driver
+
+
+def answers(driver: neo4j.Driver) -> bool:
+    """Tell whether the server answers a query."""
+    try:
+        driver.execute_query("RETURN 1")
+    except (neo4j.exceptions.ServiceUnavailable, neo4j.exceptions.TransientError, OSError):
+        return False
+    return True
 
 
 def packed(dump: Path) -> bytes:

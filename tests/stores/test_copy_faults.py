@@ -7,17 +7,16 @@ everything is there. Nothing that a store holds is ever overwritten.
 import json
 import threading
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 import pytest
 
 from backup_agent.catalog import claim, tenure
 from backup_agent.catalog.copy_notes import CopyNotes
-from backup_agent.core.artifacts.names import record_key
-from backup_agent.core.artifacts.records import BackupType, Header, Record
+from backup_agent.core.artifacts.names import artifact_name, record_key
+from backup_agent.core.artifacts.records import Record
 from backup_agent.core.ownership.lease import Lease
 from backup_agent.core.ownership.owner import Owner
 from backup_agent.core.reasons import Failure, Reason
@@ -25,13 +24,12 @@ from backup_agent.core.requests.tasks import CopyTask
 from backup_agent.durable import LIMIT
 from backup_agent.jobs.copy import Copying
 from backup_agent.jobs.event_writer import EventWriter
-from backup_agent.settings.model import Settings
 from backup_agent.stores.memory import MemoryStore
 from backup_agent.stores.store import Store
+from tests.builders import TAKEN, a_header, a_record, settings_with
 from tests.stores.faulty import Does, Fault, FaultyStore, KilledError, violations
 from tests.stores.files import describe
 
-TAKEN = datetime(2026, 11, 23, 2, tzinfo=UTC)
 OPERATIONS = {"list": 1, "look": 5, "swap": 3, "stat": 4, "put_artifact": 4, "create": 3}
 """How often a pass over this volume calls each, at least; that it calls no other is tested."""
 
@@ -41,35 +39,21 @@ class Volume:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.settings = Settings.model_validate(
-            {
-                "cluster": "demo",
-                "neo4j": {"uri": "neo4j://demo:7687"},
-                "storage": {"root": str(root), "destinations": {"offsite": {"bucket": "backups"}}},
-            }
-        )
+        self.settings = settings_with(storage={"root": str(root), "destinations": {"offsite": {"bucket": "backups"}}})
         full = self.add(0, None, "F1")
         self.records = [full, self.add(1, full, "D1"), self.add(2, None, "F2", "F2 again")]
 
     def add(self, hour: int, parent: Record | None, *contents: str) -> Record:
-        taken = TAKEN + timedelta(hours=hour)
         folder = self.root / "default" / "orders"
         folder.mkdir(parents=True, exist_ok=True)
-        name = f"orders-{taken:%Y-%m-%dT%H-%M-%S}.backup"
+        name = artifact_name("orders", TAKEN + timedelta(hours=hour))
         files = []
         for number, content in enumerate(contents):
             path = folder / (name if number == 0 else f"{name}.{number}")
             path.write_bytes(content.encode() * 100)
             files.append(describe(path))
-        header = Header(
-            magic="BZV1", database="orders", database_id=UUID(int=1), store_id="s", taken=taken,
-            lowest=parent.header.highest + 1 if parent else hour + 1, highest=hour + 1, full=parent is None, compressed=True, recovered=False,
-        )  # fmt: skip
-        record = Record(
-            key=f"default/orders/{name}", cluster="demo", set="default", database="orders",
-            type=BackupType.DIFF if parent else BackupType.FULL, type_reason="asked", header=header,
-            parent=parent.key if parent else None, files=tuple(files), request="r", started=taken, finished=taken,
-        )  # fmt: skip
+        header = a_header(hour, full=parent is None, lowest=parent.header.highest + 1 if parent else 1)
+        record = a_record(header=header, parent=parent and parent.key, files=tuple(files))
         (self.root / record_key(record.key)).write_bytes(record.to_json())
         return record
 

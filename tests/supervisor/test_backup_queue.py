@@ -12,8 +12,8 @@ from backup_agent.core.neo4j.selection import DiscoverySource, Selection, Target
 from backup_agent.core.reasons import Failure, Reason
 from backup_agent.core.requests.answers import Answer, DatabaseResult, Outcome, State
 from backup_agent.core.requests.queue import Job
-from backup_agent.supervisor.requests.spool import Spool
 from backup_agent.supervisor.work.backup_queue import MOST_ACTIVE, BackupQueue, run_name
+from tests.builders import a_spool
 
 NOW = datetime(2026, 11, 23, 2, 0, tzinfo=UTC)
 DONE = DatabaseResult(outcome=Outcome.SUCCEEDED, artifact="default/orders/orders-2026-11-23T02-00-00.backup")
@@ -24,8 +24,7 @@ class World:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.spool = Spool(folder, "/backups", lambda _: None)
-        self.spool.prepare()
+        self.spool = a_spool(folder)
         self.answered: list[tuple[str, State]] = []
         self.backups = BackupQueue(self.spool, lambda answer: self.answered.append((answer.id, answer.state)))
         self._moment: Iterator[datetime] = (NOW + timedelta(seconds=second) for second in range(10_000))

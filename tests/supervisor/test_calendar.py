@@ -10,8 +10,8 @@ import pytest
 from backup_agent.core.requests.request import Request
 from backup_agent.core.requests.schedules import request_id
 from backup_agent.settings.model import Settings
-from backup_agent.supervisor.requests.spool import Spool
 from backup_agent.supervisor.schedules.calendar import Calendar
+from tests.builders import a_spool
 
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -72,8 +72,7 @@ def test_a_dropped_file_cannot_stand_for_a_due_time(tmp_path: Path, queue: Queue
     """A file that had the due time's id would be taken for the schedule's request, and there would be no backup."""
     made = calendar(tmp_path, queue, often={"cron": "* * * * *"})
     made.check(NOON)
-    spool = Spool(tmp_path / "requests", "/backups", lambda _: None)
-    spool.prepare()
+    spool = a_spool(tmp_path / "requests")
     (tmp_path / "requests" / "x.request").write_text(json.dumps({"id": request_id("often", NOON + MINUTE)}))
     spool.take("x.request", NOON)
     made.check(NOON + MINUTE)

@@ -6,8 +6,7 @@ import os
 import signal
 import textwrap
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -15,8 +14,7 @@ import pytest
 
 from backup_agent import processes
 from backup_agent.supervisor.children.process import Child, Ended, Told
-
-PATIENCE = 20.0
+from tests.polling import PATIENCE, until
 
 
 class World:
@@ -55,15 +53,6 @@ def _world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
 
 def gone(pid: int) -> bool:
     return processes.start_of(pid) is None or not list(processes.session(pid))
-
-
-def until(look: Callable[[], bool]) -> bool:
-    end = time.monotonic() + PATIENCE
-    while time.monotonic() < end:
-        if look():
-            return True
-        time.sleep(0.02)
-    return False
 
 
 def test_a_child_gets_its_task_tells_events_and_ends_last(world: World) -> None:
@@ -143,7 +132,7 @@ def test_killing_ends_all_that_the_child_has_started_whatever_group_it_is_in(wor
     child.kill()
 
     assert world.hear() == Ended("child_0", -signal.SIGKILL)
-    assert until(lambda: gone(child.pid))
+    until(lambda: gone(child.pid), "end of the session")
     child.kill()  # one that is gone is no error
 
 

@@ -18,7 +18,7 @@ import structlog
 from backup_agent.core.reasons import PermanentError
 from backup_agent.supervisor.status.http import CLIENT_SECONDS, MOST_CONNECTIONS, HttpServer, main_pages, probe_pages
 from backup_agent.supervisor.status.model import Status
-from tests.agent.live import until
+from tests.polling import until
 
 PATIENCE = 0.5
 """Seconds that clients have here, where a test waits for their end."""

@@ -2,18 +2,18 @@
 
 import inspect
 import logging
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 import structlog
 
 from backup_agent.core.reasons import Reason
-from backup_agent.core.requests.answers import Answer, DatabaseResult, Execution, Outcome, PlaceResult, State
+from backup_agent.core.requests.answers import DatabaseResult, Execution, Outcome, PlaceResult, State
 from backup_agent.supervisor.status import log_lines
+from tests.builders import TAKEN, an_answer
 
-NOW = datetime(2026, 11, 23, 2, 0, tzinfo=UTC)
-ANSWER = Answer(id="one", state=State.RUNNING, ticket="t", received=NOW, schedule="nightly", request={"type": "FULL"})
+NOW = TAKEN
+ANSWER = an_answer(state=State.RUNNING, schedule="nightly", request={"type": "FULL"})
 TELLING_NOTHING = {"started", "finished", "hint"}
 """Fields of a result that a log line has in another way: its own time, and the reason."""
 

@@ -1,6 +1,6 @@
 """A request for passes over places is answered once, by what became of it where it meant something."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -8,8 +8,9 @@ import pytest
 from backup_agent.core.reasons import Failure, Reason
 from backup_agent.core.requests.answers import Answer, Outcome, PlaceResult, State
 from backup_agent.supervisor.work.maintenance_queue import SETTLE_SECONDS, VERIFY_SECONDS, MaintenanceQueue, Wish
+from tests.builders import TAKEN, an_answer
 
-NOW = datetime(2026, 11, 23, 2, 0, tzinfo=UTC)
+NOW = TAKEN
 KEY = "default/orders/orders-2026-11-23T02-00-00.backup"
 ABSENT = PlaceResult().failed(Failure(Reason.NOT_FOUND, "no such artifact is recorded there"))
 DAMAGED = PlaceResult().failed(Failure(Reason.CHECKSUM_MISMATCH, "not as recorded"))
@@ -26,11 +27,7 @@ def carried_out(request: dict[str, Any], **results: PlaceResult) -> tuple[Mainte
     passes = MaintenanceQueue(lambda _answer: None, answers.append)
     passes.use(["offsite"], 0.0)
     asked = {"action": "verify", **request}
-    passes.accept(
-        Answer(
-            id="v", state=State.QUEUED, action="verify", ticket="t", received=NOW, request=asked, files=("v.request",)
-        )
-    )
+    passes.accept(an_answer(id="v", action="verify", request=asked, files=("v.request",)))
     while (wish := passes.asked()) is not None:
         passes.begin(wish, NOW)
         passes.verified(wish, results[wish.place], 3600.0, 0.0, NOW)
@@ -73,7 +70,7 @@ def waiting(**request: Any) -> tuple[MaintenanceQueue, list[Answer]]:
     passes = MaintenanceQueue(lambda _answer: None, answers.append)
     passes.use(["offsite"], 0.0)
     asked = {"action": "prune", **request}
-    passes.accept(Answer(id="p", state=State.QUEUED, action="prune", ticket="t", received=NOW, request=asked))
+    passes.accept(an_answer(id="p", action="prune", request=asked))
     return passes, answers
 
 
@@ -136,9 +133,7 @@ def test_a_request_that_a_death_has_cut_off_is_gone_on_with() -> None:
     passes.use(["offsite"], 0.0)
     places = {"local": SOUND, "offsite": PlaceResult(outcome=Outcome.RUNNING)}
     request = {"action": "verify"}
-    passes.accept(
-        Answer(id="v", state=State.RUNNING, action="verify", ticket="t", received=NOW, request=request, places=places)
-    )
+    passes.accept(an_answer(id="v", state=State.RUNNING, action="verify", request=request, places=places))
     wish = passes.asked()
 
     assert wish is not None
@@ -159,11 +154,14 @@ def passes_with(
     for number, request in enumerate(requests):
         asked = {"action": "verify", **request}
         passes.accept(
-            Answer(
-                id=f"v{number}", state=State.RUNNING, action="verify", ticket="t", received=NOW, request=asked,
+            an_answer(
+                id=f"v{number}",
+                state=State.RUNNING,
+                action="verify",
+                request=asked,
                 places=places if number == 0 else {},
             )
-        )  # fmt: skip
+        )
     return passes, kept, concluded
 
 

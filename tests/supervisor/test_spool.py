@@ -93,9 +93,7 @@ def test_a_file_that_may_not_be_moved_is_answered_where_it_stands_once(
 
 
 def test_another_agents_requests_are_left_to_it_until_it_is_gone(folder: Path) -> None:
-    other = (
-        "import sys; from tests.supervisor.test_spool import *; spool = new_life(Path(sys.argv[1])); print(); input()"
-    )
+    other = "import sys; from pathlib import Path; from tests.builders import a_spool; spool = a_spool(Path(sys.argv[1])); print(); input()"
     with subprocess.Popen(
         [sys.executable, "-c", other, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as agent:

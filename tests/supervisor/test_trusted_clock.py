@@ -9,8 +9,8 @@ import structlog
 
 from backup_agent.core.requests.answers import State
 from backup_agent.core.retention.clock import ClockReading, ClockSighting, Shown
-from backup_agent.supervisor.requests.spool import Spool
 from backup_agent.supervisor.trusted_clock import TrustedClock, read_clocks
+from tests.builders import a_spool
 
 DECADE = timedelta(days=3650)
 KEEP = timedelta(days=30)
@@ -21,8 +21,7 @@ class World:
     """A spool with one finished and one rejected request, and a clock that can be moved."""
 
     def __init__(self, folder: Path) -> None:
-        self.spool = Spool(folder / "requests", "/backups", lambda _: None)
-        self.spool.prepare()
+        self.spool = a_spool(folder / "requests")
         self.seen = folder / "clock.json"
         self.passed = timedelta(0)
         """What every clock has run on by."""

@@ -7,7 +7,6 @@ import queue
 import shutil
 import subprocess
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from watchdog.observers import Observer, inotify_c
 from watchdog.observers.api import BaseObserver
 
 from backup_agent.supervisor.requests.watch import Bell
+from tests.polling import until
 
 HEARD_SECONDS = 5.0
 
@@ -41,13 +41,6 @@ def _listener(tmp_path: Path) -> Iterator[Listener]:
     listener = Listener(folder)
     yield listener
     listener.bell.close()
-
-
-def until_deaf(listener: Listener) -> None:
-    end = time.monotonic() + HEARD_SECONDS
-    while listener.bell.still_hears():
-        assert time.monotonic() < end, "the bell thinks that it hears"
-        time.sleep(0.002)
 
 
 def test_an_echo_into_the_folder_rings(listener: Listener) -> None:
@@ -102,7 +95,9 @@ def test_a_bell_on_its_folder_hears(listener: Listener) -> None:
 def test_a_folder_made_again_is_known_not_to_be_heard_until_it_is_watched_anew(listener: Listener) -> None:
     shutil.rmtree(listener.folder)
     listener.folder.mkdir()
-    until_deaf(listener)  # often the same inode again: then only the notice of the deletion tells, a moment later
+    until(
+        lambda: not listener.bell.still_hears(), "bell that knows that it hears nothing"
+    )  # often the same inode again: then only the notice of the deletion tells, a moment later
     listener.bell.listen()
     (listener.folder / "x.json").write_text("{}")
 

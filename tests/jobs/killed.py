@@ -1,0 +1,103 @@
+"""Passes in children that are killed at a step of their work, and the places that they leave behind."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from tests.components.seaweedfs import BUCKET, KEYS, SeaweedFS
+from tests.jobs.outside import of_bucket, of_folder
+from tests.jobs.worlds import RETENTION, World
+
+HERE = Path(__file__).parent
+COPY = "backup_agent.jobs.copy:main"
+PRUNE = "backup_agent.jobs.prune:main"
+
+LONGEST = 600
+"""More steps than any pass has."""
+
+
+class Dying:
+    """The program whose forks die (dying.py)."""
+
+    def __enter__(self) -> Self:
+        environ = {**os.environ, **KEYS, "AWS_EC2_METADATA_DISABLED": "true", "PYDANTIC_DISABLE_PLUGINS": "__all__"}
+        self.process = subprocess.Popen(
+            [sys.executable, str(HERE / "dying.py")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environ
+        )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.communicate()
+
+    def run(self, call: str | list[str], world: World, at: int | None, **task: Any) -> dict[str, Any]:
+        """Let a child run; tell how it ended."""
+        return self.order(call, world, at, {"run": "r", "settings": world.settings, **task})
+
+    def order(self, call: str | list[str], world: World, at: int | None, task: dict[str, Any]) -> dict[str, Any]:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        order = {"call": call, "task": task, "at": at, "below": str(world.root)}
+        self.process.stdin.write(json.dumps(order).encode() + b"\n")
+        self.process.stdin.flush()
+        ended: dict[str, Any] = json.loads(self.process.stdout.readline())
+        return ended
+
+
+class Places:
+    """Makes worlds, and looks at them."""
+
+    def __init__(self, folder: Path, server: SeaweedFS | None) -> None:
+        self.folder = folder
+        self.server = server
+        self.client = server.client() if server else None
+        self.known: dict[str, bytes] = {}
+
+    def make(self, number: str, fill: Callable[[World], World], *, on_volume: bool = False) -> World:
+        root = self.folder / number / "backups"
+        root.mkdir(parents=True)
+        if self.server is None:
+            return fill(World(root, "local", lambda key, data: write(root / key, data)))
+        prefix = f"{self.folder.name}-{number}"
+        there = {"bucket": BUCKET, "endpoint_url": self.server.endpoint_url, "path_style": True, "region": "us-east-1"}
+        destination = {"type": "s3", **there, "prefix": prefix, "retention": RETENTION}
+
+        def put(key: str, data: bytes) -> None:
+            if on_volume:
+                write(root / key, data)
+                return
+            assert self.client is not None
+            self.client.put_object(Bucket=BUCKET, Key=f"{prefix}/demo/{key}", Body=data)
+
+        return fill(World(root, "offsite", put, {"offsite": destination}))
+
+    def seen(self, world: World) -> dict[str, bytes]:
+        if not world.destinations:
+            return of_folder(world.root)
+        return of_bucket(self.client, BUCKET, f"{world.destinations['offsite']['prefix']}/demo", self.known)
+
+    def lease(self, world: World) -> dict[str, Any]:
+        assert self.client is not None
+        key = f"{world.destinations['offsite']['prefix']}/demo/.agent/lease.json"
+        found: dict[str, Any] = json.loads(self.client.get_object(Bucket=BUCKET, Key=key)["Body"].read())
+        return found
+
+
+def put(root: Path, key: str, data: bytes) -> None:
+    write(root / key, data)
+
+
+def write(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+
+
+def result_of(told: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the last event of a child that lived."""
+    assert told["code"] == 0, told
+    last: dict[str, Any] = json.loads(told["told"].splitlines()[-1])
+    assert last["event"] == "result"
+    return last

@@ -1,0 +1,77 @@
+"""Passes over artifacts that are read again: on a volume, and at destinations in memory."""
+
+import errno
+import json
+import threading
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from backup_agent.artifact.reading import read_through
+from backup_agent.core.artifacts.names import artifact_name, record_key
+from backup_agent.core.artifacts.records import Record
+from backup_agent.core.requests.tasks import VerifyTask
+from backup_agent.jobs.event_writer import EventWriter
+from backup_agent.jobs.verify import Verifying
+from backup_agent.stores.local import LocalStore
+from backup_agent.stores.store import Store
+from tests.artifact.writer import Written, artifact
+from tests.builders import a_record, settings_with
+
+LONG_AGO = datetime(2026, 1, 1, 2, 0, tzinfo=UTC)
+
+
+def put(root: Path, hour: int = 0) -> Record:
+    """Put a real artifact and its record on the volume, taken some hours after a moment long ago."""
+    taken = LONG_AGO + timedelta(hours=hour)
+    path = root / "default" / "orders" / artifact_name("orders", taken)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(artifact(Written(taken=taken)))
+    reading = read_through(path)
+    record = a_record(header=reading.header, files=reading.files)
+    (root / record_key(record.key)).write_bytes(record.to_json())
+    return record
+
+
+def verify(root: Path, store: Store | None = None, **changes: Any) -> list[dict[str, Any]]:
+    """Run a pass over the volume; return what it told."""
+    return verify_at({"local": store or LocalStore(root, "local")}, root, **changes)
+
+
+def verify_at(
+    stores: Mapping[str, Store],
+    root: Path,
+    *,
+    settings: Mapping[str, Any] | None = None,
+    cancel: threading.Event | None = None,
+    **changes: Any,
+) -> list[dict[str, Any]]:
+    """Run a pass over the volume, or another of these places; return what it told."""
+    destinations = {name: {"type": "s3", "bucket": name} for name in stores if name != "local"}
+    storage = {"root": str(root), "destinations": destinations}
+    task = VerifyTask(**{"run": "verify-1", "place": "local", "seconds": 60, "settings": {}, **changes})
+    told: list[dict[str, Any]] = []
+    teller = EventWriter(lambda line: told.append(json.loads(line)))
+    cancel = cancel or threading.Event()
+    Verifying(task, settings_with(storage=storage, **(settings or {})), lambda name: stores[name], teller, cancel).run()
+    return told
+
+
+def events(told: list[dict[str, Any]], name: str) -> list[str]:
+    """Return the keys of the events of a name."""
+    return [event["key"] for event in told if event["event"] == name]
+
+
+class Blocks(LocalStore):
+    """A volume with bad blocks under some artifacts."""
+
+    def __init__(self, root: Path, *bad: str) -> None:
+        super().__init__(root, "local")
+        self.bad = set(bad)
+
+    def open(self, key: str) -> Any:
+        if key not in self.bad:
+            return super().open(key)
+        with self._classified("open", key):
+            raise OSError(errno.EIO, "Input/output error")
