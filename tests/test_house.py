@@ -315,6 +315,37 @@ def test_small_files_are_read_by_the_one_bounded_reader() -> None:
     assert not (found := found ^ OPENS.keys()), _lines(found)
 
 
+def of_the_tests() -> Iterator[tuple[str, ast.Module]]:
+    """Yield path and syntax tree of each module of the tests."""
+    for path in sorted((ROOT / "tests").rglob("*.py")):
+        yield path.relative_to(ROOT).as_posix(), ast.parse(path.read_text())
+
+
+def test_no_test_module_is_imported() -> None:
+    """What two test modules need stands in a module of its own. Text that another process runs counts too."""
+    importing = re.compile(r"\b(from|import) tests\.[\w.]*\btest_\w+|\bfrom tests\.?[\w.]* import .*\btest_\w+")
+    found = [
+        f"{path.relative_to(ROOT)}:{number}: {line.strip()}"
+        for path in sorted((ROOT / "tests").rglob("*.py"))
+        for number, line in enumerate(path.read_text().splitlines(), start=1)
+        if importing.search(line)
+    ]
+
+    assert not found, _lines(found)
+
+
+def test_only_the_polling_function_sleeps() -> None:
+    found = [
+        f"{path}:{node.lineno}"
+        for path, tree in of_the_tests()
+        if path != "tests/polling.py"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and getattr(node.func, "attr", getattr(node.func, "id", None)) == "sleep"
+    ]
+
+    assert not found, _lines(found)
+
+
 def test_every_module_says_what_it_is_for() -> None:
     assert [path for path, tree in modules() if not ast.get_docstring(tree)] == []
 
