@@ -13,6 +13,7 @@ import yaml
 
 from backup_agent.supervisor import mounts
 from tests.agent.live import Live
+from tests.builders import settings_tree
 from tests.polling import until
 
 MEMORY = Path("/dev/shm")
@@ -134,7 +135,7 @@ def test_a_root_on_the_containers_own_disk_is_refused_before_anything_is_written
 ) -> None:
     root = Path(f"/{uuid4()}/backups")
     config = tmp_path / "config.yaml"
-    settings = {"cluster": "demo", "neo4j": {"uri": "neo4j://127.0.0.1:1"}, "storage": {"root": str(root)}}
+    settings = settings_tree(storage={"root": str(root)})
     config.write_text(yaml.safe_dump({**settings, "requests": str(tmp_path / "requests")}))
     done = subprocess.run(
         [sys.executable, "-m", "backup_agent", command, "--config", str(config)],

@@ -24,6 +24,7 @@ from backup_agent.core.artifacts.records import Record
 from backup_agent.settings.model import Settings
 from backup_agent.stores.local import LocalStore
 from tests.artifact.writer import Written, artifact, split
+from tests.builders import settings_with
 from tests.catalog.places import tree
 
 NOW = datetime(2026, 12, 1, tzinfo=UTC)
@@ -42,14 +43,7 @@ class World:
         self.root.mkdir()
 
     def settings(self, **storage: Any) -> Settings:
-        return Settings.model_validate(
-            {
-                "cluster": "demo",
-                "neo4j": {"uri": "neo4j://x"},
-                "sets": ["old"],
-                "storage": {"root": str(self.root), **storage},
-            }
-        )
+        return settings_with(sets=["old"], storage={"root": str(self.root), **storage})
 
     def put(self, where: str, facts: Written = FULL, *, content: bytes | None = None, name: str | None = None) -> Path:
         """Write an artifact into a folder, named as neo4j-admin would."""

@@ -25,6 +25,7 @@ from backup_agent.stores.local import LocalStore
 from backup_agent.stores.memory import MemoryStore
 from backup_agent.stores.store import Store
 from tests import memory
+from tests.builders import settings_with
 from tests.stores.faulty import Does, Fault, FaultyStore
 
 PERIOD = 0.05
@@ -64,9 +65,9 @@ def make(tmp_path: Path) -> Callable[..., Agent]:
         root = tmp_path / name / "backups"
         root.mkdir(parents=True)
         place = {"bucket": "backups", **destination}
-        facts = {"cluster": cluster, "neo4j": {"uri": "neo4j://x:7687"}, "requests": str(tmp_path / "requests")}
         storage = {"root": str(root), "destinations": {"offsite": place}}
-        return Agent(root, Settings.model_validate({**facts, "storage": storage})).knows(system)
+        settings = settings_with(cluster=cluster, requests=str(tmp_path / "requests"), storage=storage)
+        return Agent(root, settings).knows(system)
 
     return make
 

@@ -12,8 +12,8 @@ from backup_agent.core.artifacts.marks import Hold
 from backup_agent.core.artifacts.names import hold_key, record_key
 from backup_agent.core.reasons import PermanentError
 from backup_agent.jobs.prune import Place, delete
-from backup_agent.settings.model import Settings
 from backup_agent.stores.local import LocalStore
+from tests.builders import settings_with
 
 KEY = "default/orders/orders-2026-11-23T02-00-00.backup"
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -30,10 +30,7 @@ def _root(tmp_path: Path) -> Path:
 
 
 def place(root: Path) -> Place:
-    settings = Settings.model_validate(
-        {"cluster": "demo", "neo4j": {"uri": "bolt://x"}, "storage": {"root": str(root)}}
-    )
-    return Place("local", LocalStore(root), settings)
+    return Place("local", LocalStore(root), settings_with(storage={"root": str(root)}))
 
 
 def test_what_was_held_after_the_plan_is_not_deleted(root: Path) -> None:

@@ -15,12 +15,12 @@ import pytest
 from backup_agent.cluster.memory import FILE, LARGEST, recall, remember
 from backup_agent.cluster.rows import EVENT, Rows
 from backup_agent.core.neo4j.topology import Copy, Topology
-from backup_agent.settings.model import Settings
 from backup_agent.standins.bolt import BoltServer
 from backup_agent.standins.cluster import BoltFault, User, three_servers
 from backup_agent.supervisor.children.process import LONGEST_LINE, Ended, Told
 from backup_agent.supervisor.children.process import Child as Started
 from backup_agent.supervisor.work.discovery import Discovery
+from tests.builders import settings_with
 from tests.polling import until
 
 Start = Callable[..., BoltServer]
@@ -55,7 +55,7 @@ def child() -> Iterator[Child]:
 
 
 def asking(uri: str, **neo4j: Any) -> dict[str, Any]:
-    settings = Settings.model_validate({"cluster": "demo", "neo4j": {"uri": uri, "username": "agent", **neo4j}})
+    settings = settings_with(neo4j={"uri": uri, "username": "agent", **neo4j})
     return {"settings": json.loads(settings.model_dump_json()), "root": None}
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from backup_agent.core.artifacts.entries import Entry
 from backup_agent.core.retention.plan import Plan, Policy, plan
+from tests.builders import an_entry
 from tests.core.retention_oracle import Artifacts, Asked, expected
 
 ZONES = {
@@ -70,13 +71,11 @@ def history(random: Random, set_name: str, database: str, start: datetime) -> It
         parent = before.key if kind != "F" and before and random.random() < 0.6 else None
         if kind != "F" and random.random() < odd:
             parent = random.choice(done).key if done and random.random() < 0.5 else f"{set_name}/{database}/gone"
-        entry = Entry(
-            key=f"{set_name}/{database}/{kind}{number:02}",
-            set=set_name,
+        entry = an_entry(
+            f"{kind}{number:02}",
+            set_name=set_name,
             database=database,
-            full=kind == "F",
             taken=taken,
-            finished=taken,
             lowest=lowest,
             highest=highest,
             database_id="two" if random.random() < odd / 2 else "one",

@@ -1,8 +1,7 @@
-"""Chains, as worked examples in letters: F a full, D a differential, E an empty one, in the order they were taken."""
+"""Chains, as worked examples in letters (tests/core/letters.py), and laws."""
 
-import re
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -25,77 +24,20 @@ from backup_agent.core.artifacts.chains import (
     parent_of,
     possible_parents,
 )
-from backup_agent.core.artifacts.entries import Entry
-from backup_agent.core.artifacts.records import ArtifactFile, BackupType, Header, Record
-
-START = datetime(2026, 11, 23, 2, 0, tzinfo=UTC)
-DATABASES = {"a": UUID(int=1), "b": UUID(int=2)}
-WORD = re.compile(
-    r"(?P<name>(?P<kind>[FDE])\w*)(\[(?P<lowest>\d+)-(?P<highest>\d+)\])?"
-    r"(<(?P<parent>\w+))?(:(?P<database>[ab]))?(/(?P<store>\w+\.\d+))?(@(?P<version>[\d.]+|none))?(~(?P<hour>\d+))?"
-)
+from backup_agent.core.artifacts.records import BackupType, Record
+from tests.builders import record_of
+from tests.core.letters import DATABASE_IDS, START, entries
 
 
 def records(text: str, **more: Any) -> dict[str, Record]:
-    """Read `F1[1-10] D1[11-15]<F1 E1`: with <recorded parent, :database, /store id's end, @version, ~hour taken."""
-    found = {}
-    for hour, word in enumerate(text.split()):
-        part = WORD.fullmatch(word)
-        assert part, word
-        found[part["name"]] = record(
-            part["name"],
-            lowest=int(part["lowest"] or 0),
-            highest=int(part["highest"] or 0),
-            full=part["kind"] == "F",
-            hour=int(part["hour"] or hour),
-            parent=part["parent"] and f"default/orders/{part['parent']}",
-            database=part["database"] or "a",
-            store=part["store"] or "1.1",
-            admin_version=None if part["version"] == "none" else part["version"] or "2026.09.0",
-            **more,
-        )
-    return found
+    """Return the records of artifacts in letters, by name."""
+    return {line.key.rpartition("/")[2]: record_of(line).model_copy(update=more) for line in entries(text)}
 
 
-def record(
-    name: str,
-    *,
-    lowest: int,
-    highest: int,
-    full: bool,
-    hour: int,
-    database: str,
-    store: str,
-    size: int = 100,
-    **more: Any,
-) -> Record:
-    taken = START + timedelta(hours=hour)
-    header = Header(
-        magic="BZV2",
-        database="orders",
-        database_id=DATABASES[database],
-        store_id=f"4-5-record-aligned-{store}",
-        taken=taken,
-        lowest=lowest,
-        highest=highest,
-        full=full,
-        compressed=True,
-        recovered=full,
-    )
-    return Record.model_construct(  # the names tell what each is, and are none of an artifact
-        key=f"default/orders/{name}",
-        cluster="demo",
-        set="default",
-        database="orders",
-        type=BackupType.FULL if full else BackupType.DIFF,
-        type_reason="asked",
-        header=header,
-        files=(ArtifactFile(name=name, size=size, sha256="0" * 64),),
-        request="r",
-        started=taken,
-        finished=taken,
-        **more,
-    )
+def a_record(word: str) -> Record:
+    """Return the record of one artifact in letters."""
+    (one,) = records(word).values()
+    return one
 
 
 def names(members: Iterable[Record]) -> str:
@@ -179,12 +121,12 @@ GAPS = [
 def test_what_cannot_be_restored_says_what_its_chain_lacks(
     text: str, unsound: dict[str, str], expected: dict[str, str]
 ) -> None:
-    entries = [Entry.of(one) for one in records(text).values()]
+    lines = list(entries(text))
     faults = {f"default/orders/{name}": fault for name, fault in unsound.items()}
-    ancestry = Ancestry(entries, faults)
+    ancestry = Ancestry(lines, faults)
     found = {
         one.key.rpartition("/")[2]: gap.replace("default/orders/", "")
-        for one in entries
+        for one in lines
         if one.key not in faults and (gap := ancestry.gap(one, faults))
     }
 
@@ -350,7 +292,7 @@ def test_what_a_record_does_not_know_is_no_reason() -> None:
         ),
         pytest.param(
             ONE, "D2[16-20]:b", "2026.09.0",
-            ("database_recreated", f"its database id is {DATABASES['b']}, that of the chain {DATABASES['a']}"), id="database id",
+            ("database_recreated", f"its database id is {DATABASE_IDS['b']}, that of the chain {DATABASE_IDS['a']}"), id="database id",
         ),
         pytest.param(
             ONE, "D2[16-20]/1.2", "2026.09.0",
@@ -365,7 +307,7 @@ def test_what_was_taken_is_held_against_the_chain(
     chain: str, taken: str, version: str | None, expected: tuple[str, str] | None
 ) -> None:
     live = live_chain(records(chain).values())
-    (new,) = records(taken).values()
+    new = a_record(taken)
     assert live
     objection = continues(live, new.header, version)
 
@@ -387,7 +329,7 @@ def test_what_was_taken_is_held_against_the_chain(
     ],
 )
 def test_a_parent_is_told_by_ids_and_ranges(text: str, child: str, expected: str | None) -> None:
-    (new,) = records(child).values()
+    new = a_record(child)
     parent = parent_of(new.header, records(text).values(), "2026.09.0")
 
     assert (parent and parent.files[0].name) == expected
@@ -406,26 +348,17 @@ LAW = settings(deadline=None)  # the machine may be busy
 @st.composite
 def histories(draw: st.DrawFn) -> list[Record]:
     """Any run of fulls and differentials, most of them adjoining one another, some overlapping or with a hole."""
-    found: list[Record] = []
+    words: list[str] = []
     last = 0
     for number in range(draw(st.integers(0, 10))):
         kind = draw(st.sampled_from("FDDDE"))
         lowest = max(0, last + 1 + draw(st.sampled_from((0, 0, 0, 0, -3, 2))))
         last = max(1, last, lowest + draw(st.integers(0, 5)))
-        found.append(
-            record(
-                f"{kind}{number}",
-                lowest=0 if kind == "E" else 1 if kind == "F" else lowest,
-                highest=0 if kind == "E" else last,
-                full=kind == "F",
-                hour=number,
-                database=draw(st.sampled_from("aaaab")),
-                store="1.1",
-                admin_version=draw(st.sampled_from(("5.26.31", "2026.09.0", None))),
-                parent=draw(st.sampled_from((None, *(item.key for item in found)))),
-            )
-        )
-    return found
+        span = "" if kind == "E" else f"[{1 if kind == 'F' else lowest}-{last}]"
+        parent = draw(st.sampled_from(("", *(f"<{word[:2]}" for word in words))))
+        database, version = draw(st.sampled_from("aaaab")), draw(st.sampled_from(("5.26.31", "2026.09.0", "none")))
+        words.append(f"{kind}{number}{span}{parent}:{database}@{version}")
+    return list(records(" ".join(words)).values())
 
 
 @LAW
@@ -453,7 +386,7 @@ def test_law_the_order_of_the_records_does_not_matter(history: list[Record], ran
 @LAW
 @given(histories(), st.integers(0, 12), st.sampled_from("ab"))
 def test_law_an_empty_differential_changes_nothing(history: list[Record], hour: int, database: str) -> None:
-    empty = record("Enew", lowest=0, highest=0, full=False, hour=hour, database=database, store="1.1")
+    empty = a_record(f"Enew:{database}~{hour}")
 
     before, after = chains(history), chains([*history, empty])
 
@@ -483,11 +416,10 @@ def test_law_a_link_is_among_the_possible_parents_of_the_next(history: list[Reco
 @given(histories(), st.integers(1, 20))
 def test_law_what_continues_the_live_chain_becomes_its_end(history: list[Record], length: int) -> None:
     live = live_chain(history)
-    if live is None or live.hole or live.full.header.database_id != DATABASES["a"]:
+    if live is None or live.hole or live.full.header.database_id != UUID(DATABASE_IDS["a"]):
         return
     lowest = live.last.header.highest + 1
-    new = record("Dnew", lowest=lowest, highest=lowest + length, full=False, hour=99, database="a", store="1.1",
-                 parent=live.last.key)  # fmt: skip
+    new = a_record(f"Dnew[{lowest}-{lowest + length}]<{live.last.key.rpartition('/')[2]}~99")
 
     assert continues(live, new.header, "5.26.31") is None
     longer = live_chain([*history, new])
@@ -496,15 +428,11 @@ def test_law_what_continues_the_live_chain_becomes_its_end(history: list[Record]
 
 
 def test_a_thousand_records_find_their_chains() -> None:
-    found = [record("F0", lowest=1, highest=10, full=True, hour=0, database="a", store="1.1")]
-    for number in range(1, 1_000):
-        full = number % 25 == 0
-        found.append(
-            record(
-                f"N{number}", lowest=1 if full else 10 + number, highest=10 + number, full=full, hour=number,
-                database="a", store="1.1", parent=None if full else found[-1].key,
-            )
-        )  # fmt: skip
+    words = [
+        f"F{number}[1-{10 + number}]" if number % 25 == 0 else f"D{number}[{10 + number}-{10 + number}]"
+        for number in range(1_000)
+    ]
+    found = records(" ".join(words)).values()
 
     assert len(chains(found)) == 40
 
@@ -524,9 +452,9 @@ def test_a_thousand_records_find_their_chains() -> None:
     ],
 )
 def test_everything_that_a_point_needs_is_named_parents_first(text: str, point: str, expected: str) -> None:
-    entries = {one.key: Entry.of(one) for one in records(text).values()}
-    ancestry = Ancestry(entries.values())
-    needed = everything_needed(entries[f"default/orders/{point}"], ancestry.needed_keys, entries.get)
+    lines = {line.key: line for line in entries(text)}
+    ancestry = Ancestry(lines.values())
+    needed = everything_needed(lines[f"default/orders/{point}"], ancestry.needed_keys, lines.get)
 
     assert " ".join(sorted(key.rpartition("/")[2] for key in needed)) == " ".join(sorted(expected.split()))
     if len(needed) == 2 and "F2" not in expected:

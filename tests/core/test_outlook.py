@@ -9,6 +9,7 @@ import pytest
 from backup_agent.core.artifacts.entries import Entry
 from backup_agent.core.retention.outlook import Outlook, Pace, until
 from backup_agent.core.retention.plan import Plan, Policy, plan
+from tests.builders import an_entry
 
 START = datetime(2026, 10, 5, 1, 30, tzinfo=UTC)
 """A Monday, three weeks before clocks go back in Europe."""
@@ -21,14 +22,15 @@ def history(count: int, every: timedelta, links: int) -> Iterator[Entry]:
     parent = None
     for number in range(count):
         full = number % (links + 1) == 0
-        key = f"default/orders/{'F' if full else 'D'}{number}"
-        yield Entry(
-            key=key, set="default", database="orders", full=full, taken=START + number * every,
-            finished=START + number * every, lowest=1 if full else number * 10 + 1, highest=number * 10 + 10,
-            database_id="a", store_id="4-5-record-aligned-1.1", size=10, parent=None if full else parent,
-            version="2026.09.0",
-        )  # fmt: skip
-        parent = key
+        one = an_entry(
+            f"{'F' if full else 'D'}{number}",
+            taken=START + number * every,
+            lowest=1 if full else number * 10 + 1,
+            highest=number * 10 + 10,
+            parent=None if full else parent,
+        )
+        yield one
+        parent = one.key
 
 
 def planned(entries: list[Entry], policy: Policy, **more: Any) -> Plan:

@@ -3,60 +3,30 @@
 import gc
 import json
 import re
-from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
 from typing import Any
-from uuid import UUID
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backup_agent.core.artifacts.entries import Entry
-from backup_agent.core.artifacts.records import ArtifactFile, BackupType, Header, Record
 from backup_agent.core.retention.plan import Fate, Plan, PlannedDeletion, Policy, Rule, expired_sets, plan
 from backup_agent.settings.model import Retention
+from tests.builders import an_entry, record_of
+from tests.core.letters import START, entries, names
 from tests.core.retention_cases import case, faults
 from tests.examples import examples
 
-START = datetime(2026, 11, 2, 2, 0, tzinfo=UTC)
-"""A Monday."""
 LATER = START + timedelta(days=60)
 DAY = timedelta(days=1)
-WORD = re.compile(
-    r"((?P<set>\w+)/)?((?P<database>\w+)/)?(?P<name>(?P<kind>[FDE])\w*)(\[(?P<lowest>\d+)-(?P<highest>\d+)\])?"
-    r"(<(?P<parent>\w+))?(@(?P<version>[\d.]+))?(~(?P<hour>\d+))?"
-)
 
 
-def entries(text: str, every: timedelta = DAY) -> list[Entry]:
-    """Read `F1[1-10] D1[11-15]<F1 E1~30`: <recorded parent, @version, ~hour taken, else one step after the other."""
-    return [entry(place, word, every) for place, word in enumerate(text.split())]
-
-
-def entry(place: int, word: str, every: timedelta) -> Entry:
-    part = WORD.fullmatch(word)
-    assert part, word
-    set_name, database = part["set"] or "default", part["database"] or "orders"
-    group = f"{set_name}/{database}"
-    taken = START + (timedelta(hours=int(part["hour"])) if part["hour"] else place * every)
-    return Entry(
-        key=f"{group}/{part['name']}",
-        set=set_name,
-        database=database,
-        full=part["kind"] == "F",
-        taken=taken,
-        finished=taken,
-        lowest=int(part["lowest"] or 0),
-        highest=int(part["highest"] or 0),
-        database_id="a",
-        store_id="4-5-record-aligned-1.1",
-        size=100 if part["kind"] == "F" else 10,
-        parent=part["parent"] and f"{group}/{part['parent']}",
-        version=part["version"] or "2026.09.0",
-    )
+def daily(text: str, every: timedelta = DAY) -> list[Entry]:
+    """Return artifacts in letters, one taken each day."""
+    return list(entries(text, every))
 
 
 def made(text: str, *, now: datetime = LATER, every: timedelta = DAY, force: bool = True, **more: Any) -> Plan:
@@ -65,11 +35,7 @@ def made(text: str, *, now: datetime = LATER, every: timedelta = DAY, force: boo
     said: dict[str, Any] = {name: [f"default/orders/{key}" for key in value.split()] if isinstance(value, str) else value
             for name, value in more.items() if name in names}  # fmt: skip
     policy = Policy(**{name: value for name, value in more.items() if name not in names})
-    return plan(entries(text, every), policy, now, force=force, **said)
-
-
-def names(keys: Iterable[str]) -> str:
-    return " ".join(key.removeprefix("default/").removeprefix("orders/") for key in keys)
+    return plan(daily(text, every), policy, now, force=force, **said)
 
 
 def kept(planned: Plan) -> str:
@@ -239,22 +205,8 @@ def test_an_artifact_that_is_held_or_whose_copy_is_missing_stays_with_all_it_nee
 
 
 def test_stores_whose_ids_tell_no_version_of_a_format_are_told_apart() -> None:
-    full = Entry("default/orders/F1", "default", "orders", True, START, START, 1, 10, "id", "one", 1, None, None)
-    gone = Entry(
-        "default/orders/D2",
-        "default",
-        "orders",
-        False,
-        START + DAY,
-        START + DAY,
-        11,
-        20,
-        "id",
-        "two",
-        1,
-        "gone",
-        None,
-    )
+    full = an_entry("F1", taken=START, store_id="one")
+    gone = an_entry("D2", taken=START + DAY, lowest=11, highest=20, store_id="two", parent="gone", version=None)
     planned = plan([full, gone], Policy(last=1), START + 2 * DAY)
 
     assert names(planned.broken) == "D2"
@@ -378,7 +330,7 @@ def test_buckets_are_cut_in_the_zone_of_the_policy(
     zone: str, moments: list[str], policy: dict[str, Any], kept_places: list[int]
 ) -> None:
     taken = [datetime.fromisoformat(moment).replace(tzinfo=UTC) for moment in moments]
-    made_ = [one._replace(taken=moment) for one, moment in zip(entries(IDLE), taken, strict=False)]
+    made_ = [one._replace(taken=moment) for one, moment in zip(daily(IDLE), taken, strict=False)]
     planned = plan(made_, Policy(timezone=zone, **policy), LATER + 99 * DAY, force=True)
 
     assert [place for place, one in enumerate(made_) if one.key in planned.keep] == kept_places
@@ -406,30 +358,17 @@ def test_durations_are_told_as_the_settings_write_them() -> None:
     assert told == [f"within {span} of the newest" for span in ("2d", "5h", "90m", "61s")]
 
 
-def record(one: Entry) -> Record:
-    header = Header(
-        magic="BZV2", database=one.database, database_id=UUID(int=1), store_id=one.store_id, taken=one.taken,
-        lowest=one.lowest, highest=one.highest, full=one.full, compressed=True, recovered=one.full,
-    )  # fmt: skip
-    return Record.model_construct(  # the names tell what each is, and are none of an artifact
-        key=one.key, cluster="demo", set=one.set, database=one.database,
-        type=BackupType.FULL if one.full else BackupType.DIFF, type_reason="asked", parent=one.parent, header=header,
-        files=(ArtifactFile(name=one.key.rsplit("/", 1)[1], size=one.size, sha256="0" * 64),), request="r",
-        started=one.taken, finished=one.finished, admin_version=one.version,
-    )  # fmt: skip
-
-
 def test_records_and_their_entries_make_the_same_plan() -> None:
-    found = entries(WEEK)
+    found = daily(WEEK)
 
-    assert plan(map(record, found), Policy(last=2), LATER) == plan(found, Policy(last=2), LATER)
+    assert plan(map(record_of, found), Policy(last=2), LATER) == plan(found, Policy(last=2), LATER)
 
 
 ADHOC = "test/orders/F1[1-9]~0 test/people/F2[1-9]~1 tmp/orders/F3[1-9]~100"
 
 
 def gone(text: str, *, now: datetime = START + 30 * DAY, **more: Any) -> Plan:
-    return expired_sets(entries(text), {"default"}, 7 * DAY, now, **{"used": {}, **more})
+    return expired_sets(daily(text), {"default"}, 7 * DAY, now, **{"used": {}, **more})
 
 
 @pytest.mark.parametrize(
@@ -542,10 +481,9 @@ def test_the_worked_example_of_the_page_is_true() -> None:
     rows = re.findall(r"^\| (\w\d) \| ([\d-]+ [\d:]+) \| (\S+) \| (kept|goes) \| (.+) \|$", page, re.MULTILINE)
     assert len(rows) >= 10
     found = [
-        entry(0, f"{name}{ranges if ranges != '-' else ''}", DAY)._replace(
-            taken=datetime.fromisoformat(f"{taken}+00:00")
-        )
+        one._replace(taken=datetime.fromisoformat(f"{taken}+00:00"))
         for name, taken, ranges, *_ in rows
+        for one in daily(name if ranges == "-" else f"{name}{ranges}")
     ]
     planned = plan(found, Policy(last=2, daily=3, weekly=2, timezone="Europe/Berlin"), LATER)
 

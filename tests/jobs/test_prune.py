@@ -24,11 +24,10 @@ from backup_agent.core.requests.tasks import PruneTask
 from backup_agent.core.retention.clock import ClockReading, ClockSighting, Shown
 from backup_agent.jobs.event_writer import EventWriter
 from backup_agent.jobs.prune import Place, apply_policy, carry_out, prune
-from backup_agent.settings.model import Settings
 from backup_agent.stores.local import LocalStore
 from backup_agent.stores.memory import MemoryStore
 from tests import memory
-from tests.builders import a_record
+from tests.builders import a_record, settings_with
 from tests.catalog.places import FilledStore
 
 
@@ -41,15 +40,11 @@ def full(set_name: str, day: int) -> Record:
 def _volume(tmp_path: Path) -> Place:
     """A volume with two sets of fulls, a day apart: four in `default`, of which three may go, and two in `weekly`."""
     (tmp_path / "root").mkdir()
-    settings = Settings.model_validate(
-        {
-            "cluster": "demo",
-            "neo4j": {"uri": "neo4j://demo:7687"},
-            "sets": ["weekly"],
-            "schedules": {},
-            "retention": {"last": 1},
-            "storage": {"root": str(tmp_path / "root"), "destinations": {"offsite": {"bucket": "backups"}}},
-        }
+    settings = settings_with(
+        sets=["weekly"],
+        schedules={},
+        retention={"last": 1},
+        storage={"root": str(tmp_path / "root"), "destinations": {"offsite": {"bucket": "backups"}}},
     )
     place = Place("local", LocalStore(settings.storage.root, "local"), settings)
     notes = CopyNotes(place.root, "offsite", settings.storage.destinations["offsite"].identity)

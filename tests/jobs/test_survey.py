@@ -14,9 +14,8 @@ from backup_agent.catalog.index import index_path
 from backup_agent.jobs.event_writer import EventWriter
 from backup_agent.jobs.summaries import tell_summary
 from backup_agent.jobs.survey import MOST_WARNINGS, survey
-from backup_agent.settings.model import Settings
 from backup_agent.stores.local import LocalStore
-from tests.builders import a_record
+from tests.builders import a_record, settings_with
 from tests.catalog.places import FilledStore
 
 NOTES = {"offsite": "s3:/backups/"}
@@ -77,12 +76,12 @@ def test_a_summary_that_cannot_be_made_is_told_to_be_missing(tmp_path: Path, mon
     def unreadable(*_: object) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO), "index")
 
-    settings = {"cluster": "demo", "neo4j": {"uri": "neo4j://demo"}, "storage": {"root": str(tmp_path)}}
+    settings = settings_with(storage={"root": str(tmp_path)})
     monkeypatch.setattr("backup_agent.jobs.summaries.of_database", unreadable)
     FilledStore(LocalStore(tmp_path)).add(a_record(0))
     lines: list[str] = []
 
-    assert tell_summary("default", "orders", Settings.model_validate(settings), EventWriter(lines.append))
+    assert tell_summary("default", "orders", settings, EventWriter(lines.append))
     (event,) = map(json.loads, lines)
     assert (event["event"], event["set"], event["database"]) == ("unsummarised", "default", "orders")
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from backup_agent.settings import yaml_reader
 from backup_agent.settings.faults import SettingsError
 from backup_agent.settings.load import Loaded, in_force, load, parse
+from tests.builders import settings_tree
 from tests.examples import examples
 
 LEAST = "cluster: demo\nneo4j: {uri: 'neo4j://demo-client:7687'}\n"
@@ -331,7 +332,7 @@ json_values = st.recursive(
     json_values,
 )
 def test_any_value_for_a_key_is_taken_or_refused(key: str, value: object) -> None:
-    tree = {"cluster": "demo", "neo4j": {"uri": "neo4j://x:7687"}, key: value}
+    tree = settings_tree(**{key: value})
     try:
         parse(json.dumps(tree).encode(), {}, "config.yaml")
     except SettingsError as refused:

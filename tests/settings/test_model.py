@@ -7,14 +7,11 @@ from pydantic import ValidationError
 
 from backup_agent.core.artifacts.records import BackupType
 from backup_agent.settings.model import Settings
-
-
-def settings(**keys: Any) -> Settings:
-    return Settings.model_validate({"cluster": "demo", "neo4j": {"uri": "neo4j://demo-client:7687"}, **keys})
+from tests.builders import settings_with
 
 
 def test_only_cluster_and_uri_are_required() -> None:
-    plain = settings()
+    plain = settings_with()
 
     assert plain.storage.root == Path("/backups")
     assert plain.requests == Path("/backup-requests")
@@ -23,18 +20,18 @@ def test_only_cluster_and_uri_are_required() -> None:
 
 
 def test_without_schedules_there_is_a_full_backup_at_two_in_utc() -> None:
-    (name, schedule), *more = settings().schedules.items()
+    (name, schedule), *more = settings_with().schedules.items()
 
     assert (name, more) == ("default", [])
     assert (schedule.cron, schedule.timezone, schedule.type) == ("0 2 * * *", "UTC", BackupType.FULL)
 
 
 def test_an_empty_mapping_of_schedules_switches_the_default_off() -> None:
-    assert settings(schedules={}).schedules == {}
+    assert settings_with(schedules={}).schedules == {}
 
 
 def test_settings_go_to_a_child_process_as_json_and_come_back_equal() -> None:
-    sent = settings(
+    sent = settings_with(
         neo4j={"uri": "neo4j://x:7687", "heap": "96MiB", "backup_addresses": {"server-0": "backup-0:6362"}},
         storage={
             "destinations": {"offsite": {"bucket": "backups", "bandwidth": "50MiB", "put_options": {"Tagging": "a=b"}}}
@@ -49,24 +46,29 @@ def test_settings_go_to_a_child_process_as_json_and_come_back_equal() -> None:
 
 def test_settings_are_frozen() -> None:
     with pytest.raises(ValidationError, match="frozen"):
-        settings().cluster = "other"  # type: ignore[misc]  # that is the point
+        settings_with().cluster = "other"  # type: ignore[misc]  # that is the point
 
 
 def test_http_listens_on_host_and_port() -> None:
-    assert (settings().http.listen_address, settings().http.probes_address) == (("0.0.0.0", 8080), ("0.0.0.0", 8081))
-    assert settings(http={"listen": "[::1]:0", "probes": "[::1]:0"}).http.listen_address == ("::1", 0)
+    assert (settings_with().http.listen_address, settings_with().http.probes_address) == (
+        ("0.0.0.0", 8080),
+        ("0.0.0.0", 8081),
+    )
+    assert settings_with(http={"listen": "[::1]:0", "probes": "[::1]:0"}).http.listen_address == ("::1", 0)
 
 
 def test_sets_of_schedules_are_declared_as_well() -> None:
-    declared = settings(sets=["release"], schedules={"weekly": {"cron": "@weekly", "path": "weekly"}}).declared_sets
+    declared = settings_with(
+        sets=["release"], schedules={"weekly": {"cron": "@weekly", "path": "weekly"}}
+    ).declared_sets
 
     assert declared == {"default", "release", "weekly"}
 
 
 def test_a_timetable_knows_its_schedule_and_its_cluster() -> None:
-    table = settings(schedules={"hourly": {"cron": "15 * * * *", "jitter": "60s", "misfire": "skip"}}).timetables()[
-        "hourly"
-    ]
+    table = settings_with(
+        schedules={"hourly": {"cron": "15 * * * *", "jitter": "60s", "misfire": "skip"}}
+    ).timetables()["hourly"]
 
     assert (table.name, table.seed, table.jitter, table.misfire) == ("hourly", "demo", timedelta(seconds=60), "skip")
 
@@ -75,20 +77,22 @@ def test_a_timetable_knows_its_schedule_and_its_cluster() -> None:
     ("retention", "picks"), [({"last": 3}, True), ({"within": "48h"}, True), ({"min_chains": 2, "last": None}, False)]
 )
 def test_a_policy_without_a_rule_deletes_nothing(retention: dict[str, Any], picks: bool) -> None:
-    found = settings(retention=retention).retention
+    found = settings_with(retention=retention).retention
 
     assert found is not None
     assert found.picks == picks
 
 
 def test_destinations_are_told_apart_by_where_they_are() -> None:
-    places = settings(storage={"destinations": {"a": {"bucket": "aaa"}, "b": {"bucket": "aaa", "prefix": "b"}}}).storage
+    places = settings_with(
+        storage={"destinations": {"a": {"bucket": "aaa"}, "b": {"bucket": "aaa", "prefix": "b"}}}
+    ).storage
 
     assert {one.identity for one in places.destinations.values()} == {"s3:/aaa/", "s3:/aaa/b"}
 
 
 def test_what_was_found_is_not_in_pydantics_own_text() -> None:
     with pytest.raises(ValidationError) as refused:
-        settings(neo4j={"uri": "x", "password": "hunter2", "password_file": "hunter2"})
+        settings_with(neo4j={"uri": "x", "password": "hunter2", "password_file": "hunter2"})
 
     assert "hunter2" not in str(refused.value)

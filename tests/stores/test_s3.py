@@ -15,10 +15,10 @@ import trustme
 from backup_agent.catalog.places import hold_place
 from backup_agent.core.reasons import BackupError, PermanentError, Reason, TransientError
 from backup_agent.durable import LIMIT
-from backup_agent.settings.model import Settings
 from backup_agent.stores.part_body import PartBody
 from backup_agent.stores.s3 import S3Store
 from backup_agent.stores.store import Seen
+from tests.builders import settings_with
 from tests.components.seaweedfs import BUCKET, WRITE_ONLY, Identity, SeaweedFS
 from tests.stores.conftest import POOR_STORE
 from tests.stores.fault_proxy import Fault, FaultProxy
@@ -498,7 +498,7 @@ def test_holding_a_place_costs_five_requests_one_of_which_a_copy_makes_anyway(
     s3_store: Callable[..., S3Store], proxy: FaultProxy, tmp_path: Path
 ) -> None:
     storage = {"root": str(tmp_path), "destinations": {"offsite": {"bucket": BUCKET}}}
-    settings = Settings.model_validate({"cluster": "demo", "neo4j": {"uri": "neo4j://x"}, "storage": storage})
+    settings = settings_with(storage=storage)
     for _ in range(2):
         proxy.heal()
         with hold_place("offsite", settings, s3_store(endpoint_url=proxy.endpoint_url, name="offsite")) as held:

@@ -19,9 +19,9 @@ from backup_agent.core.reasons import BackupError, PermanentError, Reason, Trans
 from backup_agent.core.requests.tasks import PruneTask
 from backup_agent.jobs.event_writer import EventWriter
 from backup_agent.jobs.prune import Place, prune
-from backup_agent.settings.model import Settings
 from backup_agent.stores.s3 import S3Store
 from backup_agent.stores.store import Store, TooLargeError
+from tests.builders import settings_with
 from tests.stores.files import KEY
 from tests.stores.odd_server import OddServer, head, page, truncated, whole
 
@@ -109,13 +109,8 @@ def test_a_listing_that_is_not_whole_reaches_no_index_no_diff_and_no_retention(
         lambda path: whole(answer(path)) if asked(path, "list-type") else whole(b"", 404)  # all else is not there
     )
     (tmp_path / "index").write_bytes(HEAD)
-    settings = Settings.model_validate(
-        {
-            "cluster": "demo",
-            "neo4j": {"uri": "neo4j://x"},
-            "storage": {"root": str(tmp_path), "destinations": {"s3": {"bucket": "bucket", "retention": {"last": 1}}}},
-        }
-    )
+    destination = {"bucket": "bucket", "retention": {"last": 1}}
+    settings = settings_with(storage={"root": str(tmp_path), "destinations": {"s3": destination}})
     told: list[str] = []
 
     for attempt in (

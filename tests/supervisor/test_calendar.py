@@ -9,9 +9,8 @@ import pytest
 
 from backup_agent.core.requests.request import Request
 from backup_agent.core.requests.schedules import request_id
-from backup_agent.settings.model import Settings
 from backup_agent.supervisor.schedules.calendar import Calendar
-from tests.builders import a_spool
+from tests.builders import a_spool, settings_with
 
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -45,9 +44,7 @@ def _queue() -> Queue:
 
 def calendar(folder: Path, queue: Queue, **schedules: dict[str, Any]) -> Calendar:
     """Return the calendar of a new life of the agent."""
-    settings = Settings.model_validate(
-        {"cluster": "demo", "neo4j": {"uri": "neo4j://demo:7687"}, "schedules": schedules}
-    )
+    settings = settings_with(schedules=schedules)
     made = Calendar(folder / "schedules.json", queue.submit, queue.waits)
     made.schedules = settings.schedules
     made.timetables = settings.timetables()
