@@ -35,7 +35,7 @@ class Dying:
 
     def run(self, call: str | list[str], world: World, at: int | None, **task: Any) -> dict[str, Any]:
         """Let a child run; tell how it ended."""
-        return self.order(call, world, at, {"run": "r", "settings": world.settings, **task})
+        return self.order(call, world, at, {"run": "r", "settings": world.tree, **task})
 
     def order(self, call: str | list[str], world: World, at: int | None, task: dict[str, Any]) -> dict[str, Any]:
         assert self.process.stdin is not None
@@ -60,19 +60,16 @@ class Places:
         root = self.folder / number / "backups"
         root.mkdir(parents=True)
         if self.server is None:
-            return fill(World(root, "local", lambda key, data: write(root / key, data)))
+            return fill(World(root))
         prefix = f"{self.folder.name}-{number}"
         there = {"bucket": BUCKET, "endpoint_url": self.server.endpoint_url, "path_style": True, "region": "us-east-1"}
         destination = {"type": "s3", **there, "prefix": prefix, "retention": RETENTION}
 
         def put(key: str, data: bytes) -> None:
-            if on_volume:
-                write(root / key, data)
-                return
             assert self.client is not None
             self.client.put_object(Bucket=BUCKET, Key=f"{prefix}/demo/{key}", Body=data)
 
-        return fill(World(root, "offsite", put, {"offsite": destination}))
+        return fill(World(root, "offsite", {"offsite": destination}, None if on_volume else put))
 
     def seen(self, world: World) -> dict[str, bytes]:
         if not world.destinations:
@@ -84,15 +81,6 @@ class Places:
         key = f"{world.destinations['offsite']['prefix']}/demo/.agent/lease.json"
         found: dict[str, Any] = json.loads(self.client.get_object(Bucket=BUCKET, Key=key)["Body"].read())
         return found
-
-
-def put(root: Path, key: str, data: bytes) -> None:
-    write(root / key, data)
-
-
-def write(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data)
 
 
 def result_of(told: Mapping[str, Any]) -> dict[str, Any]:

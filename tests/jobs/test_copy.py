@@ -5,7 +5,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +19,17 @@ from backup_agent.durable import LIMIT
 from backup_agent.jobs.backup import BackupRun, result
 from backup_agent.jobs.copy import Copying
 from backup_agent.jobs.event_writer import EventWriter
-from backup_agent.settings.model import Settings
 from backup_agent.stores.memory import MemoryStore
 from backup_agent.stores.store import Progress, Stored
 from tests.jobs.outside import broken, faults
 from tests.jobs.passes import put
-from tests.jobs.worlds import World, name
+from tests.jobs.worlds import World
 
 
 def test_a_copy_that_slept_through_a_takeover_is_sent_no_further(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    put(tmp_path)
+    put(tmp_path / "backups")
     lost = False
 
     class Losing(Held):
@@ -54,31 +52,19 @@ def test_a_copy_that_slept_through_a_takeover_is_sent_no_further(
         yield Losing()
 
     monkeypatch.setattr("backup_agent.jobs.copy.hold_place", hold)
-    destinations = {"offsite": {"type": "s3", "bucket": "backups"}}
-    given = {
-        "cluster": "demo",
-        "neo4j": {"uri": "neo4j://demo:7687"},
-        "storage": {"root": str(tmp_path), "destinations": destinations},
-    }
     store = Sleeping("offsite")
-    task = CopyTask(run="copy-1", destination="offsite", sets=("default",), settings={})
-    failure = Copying(task, Settings.model_validate(given), store, EventWriter(lambda _: None)).copy_all()
+    failure, _ = copied(a_world(tmp_path), store)
 
     assert failure is not None
     assert failure.error == "the lease was lost"
     assert list(store.list()) == []
 
 
-def world_of(tmp_path: Path) -> World:
-    root = tmp_path / "backups"
-    root.mkdir()
-    there = {"offsite": {"type": "s3", "bucket": "backups"}}
-    return World(root, "offsite", partial(write, root), there)
-
-
-def write(root: Path, key: str, data: bytes) -> None:
-    (root / key).parent.mkdir(parents=True, exist_ok=True)
-    (root / key).write_bytes(data)
+def a_world(folder: Path) -> World:
+    """Return a volume with a destination."""
+    root = folder / "backups"
+    root.mkdir(exist_ok=True)
+    return World(root, "offsite", {"offsite": {"type": "s3", "bucket": "backups"}})
 
 
 def copied(world: World, store: MemoryStore) -> tuple[Failure | None, list[dict[str, Any]]]:
@@ -86,7 +72,7 @@ def copied(world: World, store: MemoryStore) -> tuple[Failure | None, list[dict[
     told: list[dict[str, Any]] = []
     teller = EventWriter(lambda line: told.append(json.loads(line)))
     task = CopyTask(run="copy-1", destination="offsite", sets=("default",), settings={})
-    failure = Copying(task, Settings.model_validate(world.settings), store, teller).copy_all()
+    failure = Copying(task, world.settings, store, teller).copy_all()
     return failure, [event for event in told if event["event"] == "warning"]
 
 
@@ -96,33 +82,22 @@ def seen(store: MemoryStore) -> dict[str, bytes]:
 
 def chain(world: World) -> tuple[str, str, str, str]:
     """Put a full, two differentials and a later full on the volume."""
-    at = [f"default/orders/{name('orders', days)}" for days in (4, 3, 2, 1)]
-    world.add(at[0], 4, 1, 10)
-    world.add(at[1], 3, 11, 20, parent=at[0])
-    world.add(at[2], 2, 21, 30, parent=at[1])
-    world.add(at[3], 1, 1, 40)
-    return at[0], at[1], at[2], at[3]
-
-
-def remove(world: World, key: str) -> None:
-    for path in world.root.glob(f"{key}*"):
-        path.unlink()
+    full = world.add(4, 1, 10)
+    link = world.add(3, 11, 20, parent=full)
+    return full, link, world.add(2, 21, 30, parent=link), world.add(1, 1, 40)
 
 
 @pytest.mark.parametrize("what", ["record and file", "record", "file"])
 @pytest.mark.parametrize("which", [0, 1], ids=["full", "link"])
 def test_a_differential_brings_back_all_that_it_needs_and_is_gone(tmp_path: Path, which: int, what: str) -> None:
     """The first parent is there in the one case; its own parent is not."""
-    world, store = world_of(tmp_path), MemoryStore("offsite")
+    world, store = a_world(tmp_path), MemoryStore("offsite")
     *there, newest, _ = chain(world)
-    hidden = {path: path.read_bytes() for path in world.root.glob(f"{newest}*")}
-    remove(world, newest)
-    assert copied(world, store)[0] is None
+    with world.without(newest):
+        assert copied(world, store)[0] is None
     gone = there[which]
     for key in [gone] if what == "file" else [record_key(gone)] if what == "record" else [gone, record_key(gone)]:
         store.delete(key)
-    for path, data in hidden.items():
-        path.write_bytes(data)
 
     failure, warnings = copied(world, store)
 
@@ -137,18 +112,14 @@ def test_a_differential_brings_back_all_that_it_needs_and_is_gone(tmp_path: Path
 def test_a_differential_whose_full_is_gone_from_the_volume_too_is_not_published_and_holds_up_nothing_else(
     tmp_path: Path, *, also: bool
 ) -> None:
-    world, store = world_of(tmp_path), MemoryStore("offsite")
+    world, store = a_world(tmp_path), MemoryStore("offsite")
     full, link, newest, later = chain(world)
-    hidden = {path: path.read_bytes() for key in (newest, later) for path in world.root.glob(f"{key}*")}
-    for key in (newest, later):
-        remove(world, key)
-    assert copied(world, store)[0] is None
+    with world.without(newest, later):
+        assert copied(world, store)[0] is None
     for key in (full, link) if also else (full,):
-        remove(world, key)
+        world.remove(key)
         store.delete(record_key(key))
         store.delete(key)
-    for path, data in hidden.items():
-        path.write_bytes(data)
 
     failure, warnings = copied(world, store)
 
@@ -163,15 +134,12 @@ def test_a_differential_whose_full_is_gone_from_the_volume_too_is_not_published_
 
 
 def test_a_differential_whose_parents_the_destination_alone_has_is_copied(tmp_path: Path) -> None:
-    world, store = world_of(tmp_path), MemoryStore("offsite")
+    world, store = a_world(tmp_path), MemoryStore("offsite")
     full, link, newest, _ = chain(world)
-    hidden = {path: path.read_bytes() for path in world.root.glob(f"{newest}*")}
-    remove(world, newest)
-    assert copied(world, store)[0] is None
-    remove(world, full)
-    remove(world, link)
-    for path, data in hidden.items():
-        path.write_bytes(data)
+    with world.without(newest):
+        assert copied(world, store)[0] is None
+    world.remove(full)
+    world.remove(link)
 
     assert copied(world, store) == (None, [])
     assert list(broken(seen(store), [newest])) == []
@@ -180,7 +148,7 @@ def test_a_differential_whose_parents_the_destination_alone_has_is_copied(tmp_pa
 def test_a_full_that_goes_while_its_differential_is_sent_keeps_the_differential_from_being_recorded(
     tmp_path: Path,
 ) -> None:
-    world = world_of(tmp_path)
+    world = a_world(tmp_path)
     full, link, *_ = chain(world)
 
     class Emptied(MemoryStore):
@@ -203,13 +171,13 @@ def test_a_full_that_goes_while_its_differential_is_sent_keeps_the_differential_
 
 @pytest.mark.parametrize(("became", "outcome"), [("stored", "succeeded"), ("owed", "succeeded_with_warnings")])
 def test_a_backup_is_judged_by_the_copy_of_its_own_artifact(tmp_path: Path, became: str, outcome: str) -> None:
-    world = world_of(tmp_path)
+    world = a_world(tmp_path)
     full, *_ = chain(world)
     task = BackupTask(
         run="run-1", request="r", set="default", database="orders", type=BackupType.FULL, sources=(),
         since=datetime.now(UTC), destinations=("offsite",), settings={},
     )  # fmt: skip
-    run = BackupRun(task, Settings.model_validate(world.settings), EventWriter(lambda _line: None), threading.Event())
+    run = BackupRun(task, world.settings, EventWriter(lambda _line: None), threading.Event())
     run.copy_failures["offsite"] = Failure(Reason.CHAIN_BROKEN, "an older differential is not copied")
     judged = result(run, Record.from_json((world.root / record_key(full)).read_bytes()), {"offsite": became})
 

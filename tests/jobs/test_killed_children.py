@@ -7,13 +7,12 @@ from the place itself (tests/jobs/outside.py); what a pass should have done stan
 import json
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import pytest
 
 from tests.components.seaweedfs import BUCKET, SeaweedFS
-from tests.jobs.killed import COPY, LONGEST, PRUNE, Dying, Places, put, result_of
+from tests.jobs.killed import COPY, LONGEST, PRUNE, Dying, Places, result_of
 from tests.jobs.outside import begun, broken, faults, of_folder, records
 from tests.jobs.worlds import World, aged, chained, owing
 
@@ -117,14 +116,10 @@ def test_a_copy_killed_at_any_step_never_shows_a_differential_without_the_full_t
     for step in range(LONGEST):
         world = places.make(str(step), chained, on_volume=True)
         full, _, newest = world.kept
-        later = {path: path.read_bytes() for path in world.root.glob(f"{newest}*")}
-        for path in later:
-            path.unlink()
-        result_of(dying.run(COPY, world, None, destination="offsite", sets=["default"]))
+        with world.without(newest):
+            result_of(dying.run(COPY, world, None, destination="offsite", sets=["default"]))
         for key in (full,) if what == "file" else (full, f"{full}.json"):
             seaweedfs.client().delete_object(Bucket=BUCKET, Key=f"{world.destinations['offsite']['prefix']}/demo/{key}")
-        for path, data in later.items():
-            path.write_bytes(data)
 
         died = dying.run(COPY, world, step, destination="offsite", sets=["default"])["died"]
         seen = places.seen(world)
@@ -170,7 +165,7 @@ def test_a_rebuild_killed_at_any_step_is_repeated_byte_for_byte(
     places = Places(tmp_path, server)
     world = places.make("0", aged)
     config = tmp_path / "config.yaml"
-    config.write_text(json.dumps(world.settings))
+    config.write_text(json.dumps(world.tree))
     rebuild = ["--config", str(config), "catalog", "rebuild", "--place", world.place]
     dying.run(rebuild, world, None)
     (index,) = (world.root / ".agent" / "catalog").glob(f"{world.place}@*")
@@ -194,7 +189,7 @@ def test_a_rebuild_killed_at_any_step_is_repeated_byte_for_byte(
             if not died:
                 break
         assert step >= 2, what
-    survey = {"open_runs": (), "settings": world.settings}
+    survey = {"open_runs": (), "settings": world.tree}
     assert dying.order("backup_agent.jobs.survey:main", world, None, survey)["code"] == 0
 
     assert [path.name for path in index.parent.iterdir() if path.name.startswith(".")] == []
@@ -206,10 +201,9 @@ def test_a_hold_or_release_killed_at_any_step_is_whole_or_not_there_and_done_whe
 ) -> None:
     for step in range(LONGEST):
         root = tmp_path / str(step) / "backups"
-        there = {"offsite": {"type": "s3", "bucket": "backups"}}
-        world = owing(World(root, "offsite", partial(put, root), there))
+        world = owing(World(root, "offsite", {"offsite": {"type": "s3", "bucket": "backups"}}))
         key = world.kept[0]
-        world.note("copied", key, "")
+        world.note("copied", key, b"")
         mark = root / f"{key}.hold.json"
         (wish,) = (
             path.parents[4] / "holds" / path.parents[2].name / key for path in root.glob(".agent/copied/*/*/*/*")

@@ -13,13 +13,14 @@ from typing import Any
 import pytest
 
 from backup_agent.catalog.copy_notes import CopyNotes
+from backup_agent.catalog.journal import Doing
 from backup_agent.core.reasons import BackupError
 from backup_agent.core.requests.answers import Outcome, PlaceResult
 from backup_agent.core.requests.tasks import PruneTask
 from backup_agent.durable import LIMIT
 from backup_agent.jobs.event_writer import EventWriter
 from backup_agent.jobs.prune import Place, prune
-from backup_agent.settings.model import VOLUME, Settings
+from backup_agent.settings.model import VOLUME
 from backup_agent.stores.local import LocalStore
 from backup_agent.stores.memory import MemoryStore
 from tests.examples import HOUSE, examples
@@ -48,8 +49,8 @@ class Pruned:
         root.mkdir(parents=True)
         self.store = FaultyStore(LocalStore(root, VOLUME) if name == VOLUME else MemoryStore(name))
         destinations = {} if name == VOLUME else {name: {"bucket": "backups", "retention": RETENTION}}
-        self.world = small(World(root, name, self.store.inner.create, destinations))
-        self.place = Place(name, self.store, Settings.model_validate(self.world.settings))
+        self.world = small(World(root, name, destinations, self.store.inner.create))
+        self.place = Place(name, self.store, self.world.settings)
 
     def prune(self) -> PlaceResult:
         self.told: list[dict[str, Any]] = []
@@ -186,7 +187,7 @@ def test_a_deletion_that_a_later_pass_ends_is_told(tmp_path: Path) -> None:
     pruned.store.inner.delete(gone)
     pruned.prune()  # all but what was begun is done
     pruned.world.put(gone, b"left")
-    pruned.world.began(gone, "deleting", 0.1)
+    pruned.world.begin(gone, Doing.DELETING, 0.1)
     pruned.prune()
 
     assert [(event["set"], event["database"]) for event in pruned.told if event["event"] == "summary"] == [
