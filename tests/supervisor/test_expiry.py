@@ -1,184 +1,161 @@
-"""Answers are kept for a time and then forgotten, with all that belongs to them; what is open never is."""
+"""Answers are kept for a time and then removed with all that belongs to them. Open requests never are."""
 
 import os
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from backup_agent.core.requests.answers import Answer, State
+from backup_agent.core.requests.answers import State
 from backup_agent.supervisor.requests import spool as spool_module
-from backup_agent.supervisor.requests.spool import Spool
+from tests.supervisor.requests_folder import RequestsFolder
 
 KEEP = timedelta(days=30)
 THEN = datetime(2100, 1, 1, 2, 0, tzinfo=UTC)
-"""Not before any file's own time, which would only say that it is too young to be read."""
+"""Later than the modification time of any file: a file that is younger than `KEEP` is not even read."""
 
 LATER = THEN + KEEP + timedelta(minutes=1)
 
 
-@pytest.fixture(autouse=True)
-def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let one call see all there is, however slow the machine is."""
+@pytest.fixture(name="requests")
+def _requests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RequestsFolder:
+    """A requests folder of which one call of `expire` sees everything, however slow the machine is."""
     monkeypatch.setattr(spool_module, "EXPIRY_SECONDS", 60.0)
+    return RequestsFolder(tmp_path / "requests")
 
 
-@pytest.fixture(name="folder")
-def _folder(tmp_path: Path) -> Path:
-    return tmp_path / "requests"
+def answered(requests: RequestsFolder, name: str = "x.request", now: datetime = THEN, **request: Any) -> None:
+    """Let a request be taken and succeed."""
+    requests.finish(requests.ask(name, now=THEN, **request), now=now)
 
 
-@pytest.fixture(name="spool")
-def _spool(folder: Path) -> Spool:
-    return new_life(folder)
+def expire(requests: RequestsFolder, now: datetime = LATER) -> int:
+    """Remove what has had its time; return how many files that were."""
+    return requests.spool.expire(now, KEEP)
 
 
-def new_life(folder: Path) -> Spool:
-    spool = Spool(folder, "/backups", lambda _: None)
-    spool.prepare()
-    return spool
+# What goes
 
 
-def take(spool: Spool, name: str, content: bytes = b"{}", *, now: datetime = THEN) -> Answer:
-    (spool.folder / name).write_bytes(content)
-    taken = spool.take(name, now)
-    assert taken is not None
-    return taken.answer
+def test_a_request_that_was_answered_long_ago_goes_with_all_its_files(requests: RequestsFolder) -> None:
+    answered(requests, "x.request")
+    answered(requests, "y.json")
+
+    assert expire(requests) == 6
+    assert requests.files() == []
 
 
-def finish(spool: Spool, answer: Answer, *, now: datetime = THEN) -> None:
-    spool.save(answer.becomes(State.SUCCEEDED, now))
+def test_the_word_of_the_predecessor_goes_with_its_answer(requests: RequestsFolder) -> None:
+    answered(requests, "backup.request")
+    assert requests.word == "COMPLETED"
+    expire(requests)
+
+    assert requests.files() == []
 
 
-def files(folder: Path) -> Iterator[Path]:
-    spool = folder / ".spool"
-    for place in (folder, folder / "answers", *(spool / name for name in ("pending", "running", "done", "rejected"))):
-        yield from (path for path in place.iterdir() if not path.is_dir())
+def test_a_rejected_file_goes_with_its_answer(requests: RequestsFolder) -> None:
+    requests.ask("x.request", b"not JSON", now=THEN)
+    requests.ask("y.request", b"not JSON", now=THEN + timedelta(days=1))
+
+    assert expire(requests) == 3
+    assert [name for name in requests.files() if name.endswith("status.json")] == ["y.status.json"]
+    assert len(requests.files()) == 3
 
 
-def names(folder: Path) -> list[str]:
-    return sorted(str(path.relative_to(folder)) for path in files(folder))
+@pytest.mark.parametrize("gone", ["x.status.json", "answers/one.json", ".spool/done/one.json"])
+def test_what_a_crash_left_of_a_removed_request_goes_too(requests: RequestsFolder, gone: str) -> None:
+    answered(requests, id="one")
+    (requests.path / gone).unlink()
+    requests.restart()
+    expire(requests)
+
+    assert requests.files() == []
 
 
-def expire(spool: Spool, now: datetime = LATER) -> int:
-    return spool.expire(now, KEEP)
-
-
-def test_what_was_answered_long_ago_goes_with_all_its_files(spool: Spool, folder: Path) -> None:
-    finish(spool, take(spool, "x.request"))
-    finish(spool, take(spool, "y.json"))
-
-    assert expire(spool) == 6
-    assert names(folder) == []
-
-
-def test_what_was_answered_lately_stays(spool: Spool, folder: Path) -> None:
-    finish(spool, take(spool, "x.request"), now=THEN + timedelta(hours=1))
-    before = names(folder)
-
-    assert expire(spool) == 0
-    assert before == names(folder)
-
-
-@pytest.mark.parametrize("state", [State.QUEUED, State.RUNNING])
-def test_an_open_request_is_never_forgotten(spool: Spool, folder: Path, state: State) -> None:
-    answer = take(spool, "x.request")
-    if state is State.RUNNING:
-        spool.save(answer.becomes(State.RUNNING, THEN))
-    before = names(folder)
-
-    assert expire(spool, LATER + timedelta(days=1000)) == 0
-    assert before == names(folder)
-
-
-def test_the_answer_of_a_newer_request_of_the_name_stays(spool: Spool, folder: Path) -> None:
-    finish(spool, take(spool, "x.request"))
-    newer = take(spool, "x.request", now=THEN + timedelta(days=2))
-    expire(spool)
-
-    assert names(folder) == [f".spool/pending/{newer.id}.json", f"answers/{newer.id}.json", "x.status.json"]
-
-
-def test_a_rejected_file_goes_with_its_answer(spool: Spool, folder: Path) -> None:
-    take(spool, "x.request", b"not JSON")
-    take(spool, "y.request", b"not JSON", now=THEN + timedelta(days=1))
-
-    assert expire(spool) == 3
-    assert len(names(folder)) == 3
-    assert "y.status.json" in names(folder)
-
-
-def test_a_rejected_folder_stays(spool: Spool, folder: Path) -> None:
-    (folder / "x.request").mkdir()
-    (folder / "x.request" / "data").write_text("mine")
-    spool.take("x.request", THEN)
-    expire(spool)
-
-    assert [path.read_text() for path in (folder / ".spool" / "rejected").glob("*/data")] == ["mine"]
-
-
-def test_the_predecessors_word_goes_with_its_answer(spool: Spool, folder: Path) -> None:
-    finish(spool, take(spool, "backup.request"))
-    assert (folder / "backup.status").exists()
-    expire(spool)
-
-    assert names(folder) == []
-
-
-def test_an_id_that_was_forgotten_is_new_again(spool: Spool) -> None:
-    finish(spool, take(spool, "x.request", b'{"id": "one"}'))
-    expire(spool)
-    (spool.folder / "x.request").write_bytes(b'{"id": "one"}')
-    taken = spool.take("x.request", LATER)
+def test_an_id_whose_request_was_removed_is_new_again(requests: RequestsFolder) -> None:
+    answered(requests, id="one")
+    expire(requests)
+    requests.drop(id="one")
+    taken = requests.spool.take("x.request", LATER)
 
     assert taken is not None
     assert taken.new
 
 
-def test_what_is_no_answer_stays(spool: Spool, folder: Path) -> None:
-    for place in (folder, folder / "answers", folder / ".spool" / "done", folder / ".spool" / "rejected"):
-        (place / "mine.status.json").write_text("{}")
-    os.mkfifo(folder / "pipe.status.json")
-    (folder / "link.status.json").symlink_to("mine.status.json")
-    before = names(folder)
-
-    assert expire(spool) == 0
-    assert before == names(folder)
+# What stays
 
 
-@pytest.mark.parametrize("gone", ["x.status.json", "answers/one.json", ".spool/done/one.json"])
-def test_a_crash_in_the_middle_leaves_what_the_next_life_forgets(folder: Path, gone: str) -> None:
-    spool = new_life(folder)
-    finish(spool, take(spool, "x.request", b'{"id": "one"}'))
-    (folder / gone).unlink()
-    expire(new_life(folder))
+def test_a_request_that_was_answered_lately_stays(requests: RequestsFolder) -> None:
+    answered(requests, now=THEN + timedelta(hours=1))
+    before = requests.files()
 
-    assert names(folder) == []
+    assert (expire(requests), requests.files()) == (0, before)
 
 
-def test_a_call_takes_a_moment_and_the_next_goes_on(
-    spool: Spool, folder: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("state", [State.QUEUED, State.RUNNING])
+def test_an_open_request_stays_however_old_it_is(requests: RequestsFolder, state: State) -> None:
+    answer = requests.ask(now=THEN)
+    if state is State.RUNNING:
+        requests.spool.save(answer.becomes(State.RUNNING, THEN))
+    before = requests.files()
+
+    assert (expire(requests, LATER + timedelta(days=1000)), requests.files()) == (0, before)
+
+
+def test_the_answer_of_a_newer_request_by_the_same_name_stays(requests: RequestsFolder) -> None:
+    answered(requests)
+    newer = requests.ask(now=THEN + timedelta(days=2))
+    expire(requests)
+
+    assert requests.files() == [f".spool/pending/{newer.id}.json", f"answers/{newer.id}.json", "x.status.json"]
+
+
+def test_a_rejected_directory_stays(requests: RequestsFolder) -> None:
+    (requests.path / "x.request").mkdir()
+    (requests.path / "x.request" / "data").write_text("mine")
+    requests.take(now=THEN)
+    expire(requests)
+
+    rejected = requests.path / ".spool" / "rejected"
+    assert [path.read_text() for path in rejected.glob("*/data")] == ["mine"]
+
+
+def test_a_file_that_is_no_answer_stays(requests: RequestsFolder) -> None:
+    for folder in (".", "answers", ".spool/done", ".spool/rejected"):
+        (requests.path / folder / "mine.status.json").write_text("{}")
+    os.mkfifo(requests.path / "pipe.status.json")
+    (requests.path / "link.status.json").symlink_to("mine.status.json")
+    before = requests.files()
+
+    assert (expire(requests), requests.files()) == (0, before)
+
+
+# How much at a time
+
+
+def test_a_call_ends_after_a_moment_and_the_next_goes_on(
+    requests: RequestsFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in range(10):
-        finish(spool, take(spool, f"{number}.request"))
+        answered(requests, f"{number}.request")
     monkeypatch.setattr(spool_module, "EXPIRY_SECONDS", 0.0)
-    removed = [expire(spool) for _ in range(40)]
+    removed = [expire(requests) for _ in range(40)]
 
     assert max(removed) == 1
-    assert names(folder) == []
+    assert requests.files() == []
 
 
-def test_the_next_sweep_comes_within_a_tenth_of_the_time_kept(spool: Spool) -> None:
+def test_the_next_sweep_begins_within_a_tenth_of_the_time_kept(requests: RequestsFolder) -> None:
     keep = timedelta(seconds=30)
-    assert spool.expire(THEN, keep) == 0
-    finish(spool, take(spool, "x.request", now=THEN - keep), now=THEN - keep - timedelta(seconds=1))
+    assert requests.spool.expire(THEN, keep) == 0
+    answered(requests, now=THEN - keep - timedelta(seconds=1))
 
-    assert [spool.expire(THEN + timedelta(seconds=second), keep) for second in (2, 3)] == [0, 3]
+    assert [requests.spool.expire(THEN + timedelta(seconds=second), keep) for second in (2, 3)] == [0, 3]
 
 
-def test_a_folder_that_has_gone_is_no_trouble(spool: Spool, folder: Path) -> None:
-    finish(spool, take(spool, "x.request"))
-    (folder / "answers").rename(folder / "elsewhere")
+def test_a_missing_folder_hinders_no_other(requests: RequestsFolder) -> None:
+    answered(requests)
+    (requests.path / "answers").rename(requests.path / "elsewhere")
 
-    assert expire(spool) == 1
+    assert expire(requests) == 1

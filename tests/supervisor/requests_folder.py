@@ -1,0 +1,75 @@
+"""A requests folder, with the spool of the agent that takes requests from it."""
+
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from backup_agent.core.reasons import Failure, Reason
+from backup_agent.core.requests.answers import Answer, State
+from tests.builders import TAKEN, a_spool
+
+PLACES = ("incoming", "pending", "running", "done", "rejected")
+"""Folders of the spool."""
+
+
+class RequestsFolder:
+    """What users and the agent do in a requests folder."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.restart()
+
+    def restart(self) -> None:
+        """Start another agent in place of the last."""
+        self.spool = a_spool(self.path)
+
+    def drop(self, name: str = "x.request", content: bytes | None = None, **request: Any) -> Path:
+        """Drop a file: a request with these fields, or any content."""
+        path = self.path / name
+        path.write_bytes(json.dumps(request).encode() if content is None else content)
+        return path
+
+    def take(self, name: str = "x.request", now: datetime = TAKEN) -> Answer:
+        """Let the agent take a dropped file; return its answer."""
+        taken = self.spool.take(name, now)
+        assert taken is not None
+        return taken.answer
+
+    def ask(
+        self, name: str = "x.request", content: bytes | None = None, *, now: datetime = TAKEN, **request: Any
+    ) -> Answer:
+        """Drop a file, and let the agent take it."""
+        self.drop(name, content, **request)
+        return self.take(name, now)
+
+    def finish(self, answer: Answer, state: State = State.SUCCEEDED, now: datetime = TAKEN) -> Answer:
+        """Let the agent start what was asked for, and end it."""
+        failure = Failure(Reason.STALLED, "x") if state is State.FAILED else None
+        running = answer.becomes(State.RUNNING, now)
+        self.spool.save(running)
+        final = running.becomes(state, now, failure)
+        self.spool.save(final)
+        return final
+
+    def read(self, name: str) -> dict[str, Any]:
+        """Return the answer in a file."""
+        content: dict[str, Any] = json.loads((self.path / name).read_text())
+        return content
+
+    @property
+    def word(self) -> str | None:
+        """The predecessor's one word."""
+        path = self.path / "backup.status"
+        return path.read_text().strip() if path.exists() else None
+
+    def inside(self, place: str) -> list[str]:
+        """Return the names in a folder of the spool."""
+        return sorted(path.name for path in (self.path / ".spool" / place).iterdir())
+
+    def files(self) -> list[str]:
+        """Return the paths of all files but those that are there for the agent alone."""
+        folders = (self.path, self.path / "answers", *(self.path / ".spool" / place for place in PLACES))
+        return sorted(
+            str(path.relative_to(self.path)) for folder in folders for path in folder.iterdir() if not path.is_dir()
+        )
