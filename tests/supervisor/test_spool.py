@@ -20,7 +20,7 @@ from backup_agent.core.reasons import PermanentError, Reason
 from backup_agent.core.requests.answers import State
 from backup_agent.core.requests.request import Request
 from backup_agent.supervisor.requests.presence import Presence, presence
-from backup_agent.supervisor.requests.spool import QUIET_SECONDS, answer_name
+from backup_agent.supervisor.requests.spool import QUIET_SECONDS, TakenFile, answer_name
 from tests.builders import TAKEN, a_spool
 from tests.supervisor.requests_folder import RequestsFolder
 
@@ -468,6 +468,18 @@ def crash_before(change: int, patch: pytest.MonkeyPatch) -> None:
 
     for owner, name in ((durable, "write"), (durable, "create"), (Path, "rename"), (Path, "unlink"), (Path, "rmdir")):
         patch.setattr(owner, name, counted(getattr(owner, name)))
+
+
+def test_a_file_whose_entry_was_written_before_a_crash_is_still_the_new_request_of_that_entry(
+    requests: RequestsFolder,
+) -> None:
+    answer = requests.ask(id="one")
+    left = requests.path / ".spool" / "incoming" / answer.ticket
+    left.mkdir()
+    (left / "x.request").write_text('{"id": "one"}')
+
+    assert requests.spool.settle(answer.ticket, TAKEN) == TakenFile(answer, new=True)
+    assert requests.inside("incoming") == []
 
 
 def test_after_a_crash_at_any_change_the_next_agent_loses_nothing_and_answers_once(
