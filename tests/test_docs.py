@@ -1,6 +1,9 @@
 """What the pages say of commands, files and targets is true."""
 
+import json
 import re
+from collections.abc import Iterable
+from enum import StrEnum
 from pathlib import Path
 
 import click
@@ -8,7 +11,8 @@ import pytest
 
 from backup_agent import __version__
 from backup_agent.cli import main
-from backup_agent.core.requests.request import BUILT
+from backup_agent.core.artifacts.records import BackupType
+from backup_agent.core.requests.request import BUILT, RESERVED, TAKES, Action, Request
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -74,10 +78,37 @@ def test_the_readme_tells_of_every_command() -> None:
     assert [name for name in main.COMMANDS if not re.search(rf"[` ]{name}\b", README)] == []
 
 
-def test_the_readme_names_the_actions_that_are_built() -> None:
-    row = next(line for line in README.splitlines() if line.startswith("| `action` |"))
+REQUEST_TABLE = README.partition("\n## A request\n")[2].partition("|---|---|---|\n")[2].partition("\n\n")[0]
+REQUEST_ROWS = [
+    (re.findall(r"`(\w+)`", fields), meaning, default.strip(" `"))
+    for fields, meaning, default in (row.strip("|").split("|") for row in REQUEST_TABLE.splitlines())
+]
+"""Fields, meaning and default of each row of the table of request fields."""
 
-    assert set(re.findall(r"`([a-z]+)`", row)) - {"action"} == {action.value for action in BUILT}
+
+def test_the_readme_has_every_field_of_a_request_once_and_no_other() -> None:
+    assert sorted(name for names, _, _ in REQUEST_ROWS for name in names) == sorted(Request.model_fields)
+
+
+@pytest.mark.parametrize(("field", "values"), [("action", BUILT), ("type", BackupType)])
+def test_the_readme_names_each_value_of_a_field_that_has_a_few(field: str, values: Iterable[StrEnum]) -> None:
+    (meaning,) = (meaning for names, meaning, _ in REQUEST_ROWS if names == [field])
+
+    assert sorted(re.findall(r"`(\w+)`", meaning)) == sorted(value.value for value in values)
+
+
+@pytest.mark.parametrize("field", ["action", "type", "all", "chain", "heal"])
+def test_the_readme_tells_the_default_of_a_field(field: str) -> None:
+    (told,) = (told for names, _, told in REQUEST_ROWS if field in names)
+
+    assert told == json.dumps(Request().model_dump(mode="json")[field]).strip('"')
+
+
+def test_the_readme_names_the_actions_that_take_a_field_if_it_names_any() -> None:
+    for names, meaning, _ in REQUEST_ROWS:
+        named = {word for word in re.findall(r"`(\w+)`", meaning) if word in {*Action}}
+        if named and TAKES.keys() >= set(names):
+            assert named == {action for name in names for action in TAKES[name]} - {*RESERVED}, names
 
 
 def test_make_targets_of_the_readme_exist() -> None:
