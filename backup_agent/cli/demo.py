@@ -2,6 +2,7 @@
 
 import json
 import textwrap
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,12 @@ from backup_agent.core.requests.answers import Answer
 
 WIDTH = 120
 
+ABSENT = (
+    "backup-agent demo: the demo is not part of this image: "
+    "run `make demo` in a checkout, or install the package with its extra `demo`"
+)
+"""The image leaves out the packages `demo` and `standins` (container/Containerfile)."""
+
 
 @click.command()
 @click.option("--once", is_flag=True, help="End after the day, instead of staying up until Ctrl-C.")
@@ -23,6 +30,9 @@ def command(folder: Path | None, once: bool, as_json: bool) -> int:
 
     The Neo4j cluster is simulated. The agent is real and, with the extra `demo`, so is the S3 server.
     """
+    if find_spec("backup_agent.demo") is None:
+        printing.block(ABSENT, err=True)
+        return 2
     from backup_agent.demo import day  # noqa: PLC0415  the stand-ins are for this command alone
     from backup_agent.demo.world import DemoError  # noqa: PLC0415  the same
 

@@ -30,6 +30,21 @@ def test_the_commands_are_listed_in_the_order_a_user_meets_them(place: Place) ->
     assert places == sorted(places)
 
 
+def test_without_the_packages_of_the_demo_one_sentence_says_where_to_run_it(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("backup_agent.demo", "backup_agent.standins"):
+        monkeypatch.setitem(sys.modules, name, None)  # an import of it fails, as if it were not installed
+
+    result = place.run_bare("demo")
+
+    assert (result.code, result.out) == (2, "")
+    assert result.err == (
+        "backup-agent demo: the demo is not part of this image: "
+        "run `make demo` in a checkout, or install the package with its extra `demo`\n"
+    )
+
+
 def test_the_version_is_told(place: Place) -> None:
     assert place.run_bare("--version").out == f"backup-agent, version {__version__}\n"
 

@@ -59,6 +59,18 @@ def test_nothing_to_build_with_and_nothing_of_the_builder_is_left(agent: Pod) ->
     assert found == ""
 
 
+def test_neither_the_demo_nor_the_stand_ins_are_in_the_image(agent: Pod) -> None:
+    done = agent.podman.exec(agent.name, "backup-agent", "demo")
+
+    packages = agent.sh("ls /opt/backup-agent/lib/python3*/site-packages/backup_agent").split()
+    assert "cli" in packages
+    assert {"demo", "standins"}.isdisjoint(packages)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(
+        "backup-agent demo: the demo is not part of this image: run `make demo` in a checkout"
+    )
+
+
 def test_nothing_of_the_agent_can_be_changed_by_it(agent: Pod) -> None:
     assert agent.sh("find /opt/backup-agent '(' -writable -o -user 7474 ')' -a ! -type l") == ""
     assert agent.podman.exec(agent.name, "touch", "/opt/backup-agent/x").returncode != 0
