@@ -5,7 +5,8 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -18,6 +19,7 @@ from backup_agent.standins.neo4j_admin import install
 from backup_agent.standins.neo4j_admin.__main__ import main
 from backup_agent.standins.neo4j_admin.artifacts import Header, read_header
 from backup_agent.standins.neo4j_admin.backup import CLOCK
+from tests.standins.served import Served
 
 START = datetime(2026, 11, 23, 2, 0, 0)  # noqa: DTZ001  the stand-in's clock file is UTC and says no zone
 
@@ -101,6 +103,17 @@ def create(version: str, folder: Path) -> Simulation:
     target.mkdir()
     cluster.save(cluster.three_servers(version), inside)
     return Simulation(inside, install(folder, inside), target)
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Callable[..., Served]]:
+    """Serve a cluster over Bolt out of the test's folder: three servers, unless the test gives another."""
+    with ExitStack() as stack:
+
+        def start(world: cluster.Cluster | None = None, **options: Any) -> Served:
+            return stack.enter_context(Served(tmp_path, world or cluster.three_servers(), **options))
+
+        yield start
 
 
 @pytest.fixture

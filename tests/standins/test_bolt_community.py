@@ -1,7 +1,6 @@
 """The stand-in as edition `community` against the real servers: the one comparison that can be made here."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import neo4j
@@ -10,7 +9,7 @@ from neo4j.exceptions import Neo4jError
 
 from backup_agent.standins.cluster import User, one_server
 from tests.components.neo4j_community import CommunityServer
-from tests.standins.bolt_fixtures import connected, started
+from tests.standins.served import Served, connected
 
 STATEMENTS = [
     ("system", "SHOW DATABASES"),
@@ -40,18 +39,17 @@ DIFFERS = {"databaseID", "serverID", "address", "creationTime", "lastStartTime"}
 
 @pytest.mark.parametrize("scheme", ["bolt", "neo4j"])
 def test_the_stand_in_answers_as_the_real_server_does(
-    community_server: Callable[[str], CommunityServer], neo4j_version: str, scheme: str, tmp_path: Path
+    community_server: Callable[[str], CommunityServer], serve: Callable[..., Served], neo4j_version: str, scheme: str
 ) -> None:
     real = community_server(neo4j_version)
     auth = (real.username, real.password)
     cluster = one_server(neo4j_version, databases=["neo4j"]).with_edition("community").with_users(User(*auth))
-    with started(tmp_path, cluster) as server:
-        with connected(f"{scheme}://{real.address}", auth=auth) as driver:
-            info = driver.get_server_info()
-            expected = {statement: _said(driver, *statement) for statement in STATEMENTS}
-        with connected(server.uri(scheme=scheme), auth=auth) as driver:
-            ours = driver.get_server_info()
-            said = {statement: _said(driver, *statement) for statement in STATEMENTS}
+    with connected(f"{scheme}://{real.address}", auth=auth) as driver:
+        info = driver.get_server_info()
+        expected = {statement: _said(driver, *statement) for statement in STATEMENTS}
+    driver = serve(cluster).driver(scheme=scheme, auth=auth)
+    ours = driver.get_server_info()
+    said = {statement: _said(driver, *statement) for statement in STATEMENTS}
 
     assert (ours.agent, ours.protocol_version) == (info.agent, info.protocol_version)
     assert said == expected
