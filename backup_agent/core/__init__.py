@@ -1,5 +1,5 @@
-"""Deciding: functions from values to values.
+"""Decisions, as pure functions from values to values.
 
-Nothing here reads a clock, a file, a socket or the environment: `now` and all facts are passed in. Only pydantic
-(values that check themselves) and cronsim (calendar arithmetic) may be imported; `make check` holds that.
+No module here reads a clock, a file, a socket or the environment: `now` and all facts are arguments. The only libraries
+are pydantic (validation) and cronsim (cron calendars); tests/test_house.py checks that.
 """

@@ -1,4 +1,4 @@
-"""When a clock is not trusted with deleting."""
+"""When the clock is too unreliable to delete artifacts."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -27,47 +27,47 @@ def reading(now: datetime = NOW, monotonic: float = 100_000.0, boot: str = "b1")
         pytest.param(timedelta(days=365), False, id="a year"),
     ],
 )
-def test_a_clock_is_held_against_each_reference(off: timedelta, trusted: bool) -> None:
+def test_the_clock_is_compared_with_each_reference(off: timedelta, trusted: bool) -> None:
     assert (distrust(reading(), {"S3's Date": NOW + off}) is None) == trusted
     assert (distrust(reading(), {"S3's Date": NOW, "the server": NOW + off}) is None) == trusted
 
 
-def test_the_failure_names_both_clocks() -> None:
+def test_the_failure_names_both_clocks_and_their_times() -> None:
     failure = distrust(reading(), {"S3's Date": NOW + HOUR})
 
     assert failure
     assert failure.reason is Reason.CLOCK
     assert failure.error == (
-        "nothing is deleted: this machine's clock shows 2026-11-23T12:00:00+00:00, and S3's Date "
-        "2026-11-23T13:00:00+00:00"
+        "nothing is deleted: this machine's clock shows 2026-11-23T12:00:00+00:00, but S3's Date "
+        "shows 2026-11-23T13:00:00+00:00"
     )
 
 
 @pytest.mark.parametrize(
-    ("last", "said"),
+    ("last", "error"),
     [
         pytest.param(reading(NOW - HOUR, 100_000 - 3_600), None, id="as much as the other clock"),
         pytest.param(reading(NOW - HOUR, 100_000 - 3_600 + 300), None, id="slewed by five minutes"),
         pytest.param(reading(NOW - 2 * HOUR, 100_000 - 3_600), "set forward by 1:00:00", id="set forward"),
         pytest.param(reading(NOW, 100_000 - 3_600), "set back by 1:00:00", id="set back"),
-        pytest.param(reading(NOW - 2 * HOUR, 100_000 - 3_600, "b0"), None, id="another start of the machine"),
+        pytest.param(reading(NOW - 2 * HOUR, 100_000 - 3_600, "b0"), None, id="after a reboot"),
     ],
 )
 @pytest.mark.parametrize("references", [{}, {"S3's Date": NOW}], ids=["alone", "with a reference"])
-def test_a_clock_that_was_set_since_the_last_pass_is_not_trusted(
-    last: ClockReading, said: str | None, references: dict[str, datetime]
+def test_a_clock_that_was_set_since_the_last_pass_is_distrusted(
+    last: ClockReading, error: str | None, references: dict[str, datetime]
 ) -> None:
     failure = distrust(reading(), references, last=last)
 
-    assert (said is None) == (failure is None)
-    assert said is None or said in str(failure)
+    assert (error is None) == (failure is None)
+    assert error is None or error in str(failure)
 
 
 @pytest.mark.parametrize(
     ("hours", "trusted"),
     [pytest.param(24, True, id="as expected"), pytest.param(72, True, id="three"), pytest.param(73, False, id="more")],
 )
-def test_without_a_reference_the_points_themselves_are_asked(hours: int, trusted: bool) -> None:
+def test_without_references_a_long_gap_before_the_newest_point_is_distrusted(hours: int, trusted: bool) -> None:
     gaps = [
         Gap("default/people", NOW - HOUR, NOW, timedelta(hours=24)),
         Gap("default/orders", NOW - hours * HOUR, NOW, timedelta(hours=24)),
@@ -80,11 +80,11 @@ def test_without_a_reference_the_points_themselves_are_asked(hours: int, trusted
     assert distrust(reading(), {"S3's Date": NOW}, gaps=gaps) is None
 
 
-def test_what_another_clock_showed_goes_on_by_the_clock_that_nobody_sets() -> None:
+def test_a_reading_of_another_clock_advances_with_monotonic_time() -> None:
     shown = Shown(now=NOW, monotonic=100.0)
 
     assert shown.by(3700.0) == NOW + HOUR
 
 
-def test_a_reading_is_kept_as_json() -> None:
+def test_a_reading_survives_a_round_trip_through_json() -> None:
     assert ClockReading.model_validate_json(reading().model_dump_json()) == reading()

@@ -1,4 +1,4 @@
-"""Until when an artifact stays: what is said comes true, where backups go on at their pace."""
+"""Until when an artifact is kept: predictions come true if backups continue at their pace."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -18,7 +18,7 @@ DAY = timedelta(days=1)
 
 
 def history(count: int, every: timedelta, links: int) -> Iterator[Entry]:
-    """Yield that many artifacts: a full, `links` differentials, a full …"""
+    """Yield `count` artifacts: a full, `links` differentials, a full …"""
     parent = None
     for number in range(count):
         full = number % (links + 1) == 0
@@ -37,7 +37,9 @@ def planned(entries: list[Entry], policy: Policy, **more: Any) -> Plan:
     return plan(entries, policy, entries[-1].taken + HOUR, force=True, **more)
 
 
-def said(key: str, count: int = 8, links: int = 3, every: timedelta = DAY, rules: Any = None, **more: Any) -> Outlook:
+def outlook_of(
+    key: str, count: int = 8, links: int = 3, every: timedelta = DAY, rules: Any = None, **more: Any
+) -> Outlook:
     entries = list(history(count, every, links))
     policy = Policy(**({"daily": 3} if rules is None else rules))
     return until(planned(entries, policy, **more), f"default/orders/{key}", entries, policy)
@@ -66,7 +68,7 @@ def said(key: str, count: int = 8, links: int = 3, every: timedelta = DAY, rules
         pytest.param(3 * DAY, 1, id="every third day"),
     ],
 )
-def test_what_is_said_comes_true(rules: dict[str, Any], every: timedelta, links: int) -> None:
+def test_predictions_come_true(rules: dict[str, Any], every: timedelta, links: int) -> None:
     policy = Policy(timezone="Europe/Berlin", **rules)
     whole = list(history(400, every, links))
     entries = whole[:30]
@@ -80,15 +82,15 @@ def test_what_is_said_comes_true(rules: dict[str, Any], every: timedelta, links:
         assert key not in planned(whole[: after + 1], policy).keep, (key, outlook)
 
 
-def test_a_date_is_told_with_what_it_assumes() -> None:
-    outlook = said("D7")
+def test_a_date_comes_with_the_pace_that_it_assumes() -> None:
+    outlook = outlook_of("D7")
 
     assert outlook == Outlook("daily until 2026-10-15", datetime(2026, 10, 15, 1, 30, tzinfo=UTC), Pace(DAY, 4 * DAY))
-    assert str(outlook.pace) == "backups go on at their pace: a point every 1d, a full every 4d"
-    assert said("F4").text == "needed by what is kept as daily until 2026-10-15"
+    assert str(outlook.pace) == "backups continue at their pace: a point every 1d, a full every 4d"
+    assert outlook_of("F4").text == "needed by an artifact kept as daily until 2026-10-15"
 
 
-def test_a_pace_is_that_of_the_points_and_not_of_their_accidents() -> None:
+def test_a_few_missed_backups_do_not_change_the_pace() -> None:
     entries = [entry for entry in history(30, DAY, 0) if entry.key[-2:] not in ("25", "26")]
     policy = Policy(daily=3)
     outlook = until(planned(entries, policy), "default/orders/F29", entries, policy)
@@ -99,28 +101,29 @@ def test_a_pace_is_that_of_the_points_and_not_of_their_accidents() -> None:
 @pytest.mark.parametrize(
     ("key", "more", "text"),
     [
-        pytest.param("F0", {}, "goes when the plan is carried out: no rule keeps it, and nothing kept needs it", id="goes"),
+        pytest.param("F0", {}, "deleted when the plan is carried out: no rule keeps it, and nothing kept needs it", id="deleted"),
         pytest.param("D1", {"held": ["default/orders/D1"]}, "no date: held", id="held"),
         pytest.param(
-            "F0", {"held": ["default/orders/D1"]}, "no date: held, by default/orders/D1, which needs it", id="of a held one"
+            "F0", {"held": ["default/orders/D1"]}, "no date: needed by default/orders/D1 (held)", id="needed by a held one"
         ),
-        pytest.param("D1", {"rules": {}}, "no date: no retention is set", id="no policy"),
-        pytest.param("F0", {"count": 1}, "no date: fewer than two points say no pace", id="one point"),
+        pytest.param("D1", {"rules": {}}, "no date: no retention rule is set", id="no policy"),
+        pytest.param("F0", {"count": 1}, "no date: with fewer than two restore points the pace is unknown", id="one point"),
         pytest.param(
-            "D2", {"count": 4}, "no date: its chain is the newest, and no second full says when another begins", id="one full"
+            "D2", {"count": 4},
+            "no date: it belongs to the newest chain, and there is only one full to tell when the next is due", id="one full",
         ),
-        pytest.param("D6", {"damaged": ["default/orders/D6"]}, "needed by what is kept as daily until 2026-10-15", id="damaged"),
+        pytest.param("D6", {"damaged": ["default/orders/D6"]}, "needed by an artifact kept as daily until 2026-10-15", id="damaged"),
         pytest.param(
-            "D7", {"rules": {"within": 9999 * DAY}, "every": HOUR}, "within for longer than until 2038-03-03",
-            id="too far to say",
+            "D7", {"rules": {"within": 9999 * DAY}, "every": HOUR}, "within until after 2038-03-03",
+            id="too far in the future",
         ),
     ],
 )  # fmt: skip
-def test_where_no_date_can_be_said_why_is(key: str, more: dict[str, Any], text: str) -> None:
-    assert said(key, **more).text == text
+def test_an_outlook_without_a_date_says_why(key: str, more: dict[str, Any], text: str) -> None:
+    assert outlook_of(key, **more).text == text
 
 
-def test_a_broken_one_stays_as_long_as_if_it_were_whole() -> None:
+def test_a_broken_artifact_is_kept_as_long_as_a_sound_one() -> None:
     policy = Policy(daily=3, min_chains=2)
     whole = list(history(40, DAY, 0))
     damaged = {whole[9].key}
@@ -132,6 +135,6 @@ def test_a_broken_one_stays_as_long_as_if_it_were_whole() -> None:
     assert whole[9].key not in planned(whole[: after + 1], policy, damaged=damaged).keep
 
 
-def test_an_artifact_that_no_plan_knows_has_no_outlook() -> None:
+def test_an_artifact_outside_the_plan_raises_key_error() -> None:
     with pytest.raises(KeyError, match="default/orders/none"):
-        said("none")
+        outlook_of("none")

@@ -1,4 +1,4 @@
-"""What is kept and what goes: worked examples in letters, laws, and an independent oracle."""
+"""Retention plans: worked examples in letters, properties, and comparison with an independent oracle."""
 
 import gc
 import json
@@ -30,7 +30,7 @@ def daily(text: str, every: timedelta = DAY) -> list[Entry]:
 
 
 def made(text: str, *, now: datetime = LATER, every: timedelta = DAY, force: bool = True, **more: Any) -> Plan:
-    """Plan over `text`; what the policy knows goes to it, keys are given by their last part."""
+    """Plan over `text`. Arguments that `plan` does not know belong to the policy; keys are given by their last part."""
     names = {"held", "damaged", "unreadable", "owed", "forgotten"}
     said: dict[str, Any] = {name: [f"default/orders/{key}" for key in value.split()] if isinstance(value, str) else value
             for name, value in more.items() if name in names}  # fmt: skip
@@ -46,8 +46,8 @@ def deleted(planned: Plan) -> str:
     return names(deletion.key for deletion in planned.delete)
 
 
-def grounds(planned: Plan, name: str) -> list[str]:
-    return [str(ground) for ground in planned.keep[f"default/orders/{name}"]]
+def reasons(planned: Plan, name: str) -> list[str]:
+    return [str(reason) for reason in planned.keep[f"default/orders/{name}"]]
 
 
 WEEK = "F1[1-10] D1[11-20] D2[21-30] F2[1-31] D3[32-40] D4[41-50] F3[1-50]"
@@ -81,17 +81,17 @@ WEEK = "F1[1-10] D1[11-20] D2[21-30] F2[1-31] D3[32-40] D4[41-50] F3[1-50]"
         pytest.param(WEEK, {"last": 1, "weekly": 1}, "F3", id="rules are counted each by itself"),
     ],
 )
-def test_rules_pick_points_and_what_those_need_follows(text: str, policy: dict[str, Any], expected: str) -> None:
+def test_rules_pick_points_and_their_parents_are_kept(text: str, policy: dict[str, Any], expected: str) -> None:
     assert kept(made(text, **policy)) == re.sub(r"\[[^ ]*", "", expected)
 
 
-def test_an_artifact_is_told_all_its_reasons() -> None:
+def test_a_plan_lists_all_reasons_of_an_artifact() -> None:
     planned = made(WEEK, last=2, daily=3, within=3 * DAY)
 
-    assert grounds(planned, "F3") == [
+    assert reasons(planned, "F3") == [
         "within 3d of the newest", "last 1 of 2", "daily 1 of 3 (2026-11-08)", "newest point that can be restored",
     ]  # fmt: skip
-    assert grounds(planned, "D3") == [
+    assert reasons(planned, "D3") == [
         "within 3d of the newest",
         "daily 3 of 3 (2026-11-06)",
         "needed by default/orders/D4",
@@ -102,7 +102,7 @@ def test_an_artifact_is_told_all_its_reasons() -> None:
         planned.why("default/orders/none")
 
 
-def test_chains_go_oldest_first_each_from_its_newest_link_to_its_full() -> None:
+def test_the_oldest_chain_is_deleted_first_each_from_its_newest_link_to_its_full() -> None:
     planned = made("F1[1-10] D1[11-20] E1 D2[21-30] F2[1-31] D3[32-40] F3[1-50]", last=1)
 
     assert deleted(planned) == "E1 D2 D1 F1 D3 F2"
@@ -110,13 +110,13 @@ def test_chains_go_oldest_first_each_from_its_newest_link_to_its_full() -> None:
     assert planned.delete[0] == PlannedDeletion("default/orders/E1", Fate.UNNEEDED, 10)
 
 
-def test_what_may_continue_two_chains_goes_with_the_older() -> None:
+def test_a_differential_that_may_continue_two_chains_is_deleted_with_the_older() -> None:
     planned = made("F1[1-10] D1[11-15] F2[1-20] D2[16-25] F3[1-30]", last=1)
 
     assert deleted(planned) == "D2 D1 F1 F2"
 
 
-def test_a_clock_that_was_set_back_puts_no_full_before_its_differential() -> None:
+def test_a_full_is_deleted_after_its_differential_even_if_the_clock_was_set_back() -> None:
     planned = made("D1[11-15]~3 F1[1-10]~9 F2[1-30]~20", last=1)
 
     assert deleted(planned) == "D1 F1"
@@ -128,16 +128,16 @@ def test_a_clock_that_was_set_back_puts_no_full_before_its_differential() -> Non
         pytest.param("F1[1-9] F2[1-9] F3[1-9]", {"last": 2, "damaged": "F3"}, "F1 F2 F3", "F3", id="damaged"),
         pytest.param("F1[1-9] F2[1-9] F3[1-9]", {"last": 2, "damaged": "F1"}, "F2 F3", "F1", id="damaged, and old"),
         pytest.param(
-            "F1[1-9] F2[1-9] D1[10-12]<F2 F3[1-9]", {"last": 2, "damaged": "F2"}, "F1 F2 D1 F3", "F2 D1", id="what continues it"
+            "F1[1-9] F2[1-9] D1[10-12]<F2 F3[1-9]", {"last": 2, "damaged": "F2"}, "F1 F2 D1 F3", "F2 D1", id="a differential of a damaged full"
         ),
         pytest.param("F1[1-9] D2[13-15] F2[1-20]", {"last": 2}, "F1 D2 F2", "D2", id="a hole"),
         pytest.param("F1[1-9] D2[13-15] F2[1-20] F3[1-30]", {"last": 2}, "F2 F3", "D2", id="a hole, and old"),
-        pytest.param("D2[13-15] D3[16-18]", {"last": 1}, "D2 D3", "D2 D3", id="no good point at all: nothing goes"),
-        pytest.param("D2[13-15] D3[16-18]", {"within": DAY}, "D2 D3", "D2 D3", id="the same, by time"),
-        pytest.param("F1[1-9] E1<gone F2[1-9]", {"last": 1}, "F2", "E1", id="an empty one that marks what is gone"),
+        pytest.param("D2[13-15] D3[16-18]", {"last": 1}, "D2 D3", "D2 D3", id="no restorable point"),
+        pytest.param("D2[13-15] D3[16-18]", {"within": DAY}, "D2 D3", "D2 D3", id="no restorable point, by time"),
+        pytest.param("F1[1-9] E1<gone F2[1-9]", {"last": 1}, "F2", "E1", id="an empty one without its parent"),
     ],
 )  # fmt: skip
-def test_a_broken_point_takes_nobodys_place_and_goes_when_it_would_go_if_it_were_whole(
+def test_a_broken_point_fills_no_bucket_and_is_kept_as_long_as_a_sound_one(
     text: str, more: dict[str, Any], expected: str, broken: str
 ) -> None:
     planned = made(text, **more)
@@ -146,12 +146,12 @@ def test_a_broken_point_takes_nobodys_place_and_goes_when_it_would_go_if_it_were
     assert names(planned.broken) == broken
 
 
-def test_a_broken_point_says_so_kept_or_not() -> None:
+def test_the_reason_of_a_broken_point_says_that_it_is_broken() -> None:
     planned = made("F0[1-9] F1[1-9] D2[13-15] F2[1-20] F3[1-30]", last=1, daily=2, damaged="F0 F3")
 
-    assert planned.why("default/orders/F3") == ("broken, may be healed until it is no longer last, daily",)
+    assert planned.why("default/orders/F3") == ("broken, kept for healing by: last, daily",)
     assert planned.why("default/orders/F0") == ("damaged, and no rule would keep it if it were whole",)
-    assert planned.why("default/orders/D2") == ("broken, may be healed until it is no longer daily",)
+    assert planned.why("default/orders/D2") == ("broken, kept for healing by: daily",)
     assert planned.broken == {
         "default/orders/F0": Fate.DAMAGED,
         "default/orders/D2": Fate.INCOMPLETE,
@@ -162,10 +162,10 @@ def test_a_broken_point_says_so_kept_or_not() -> None:
 @pytest.mark.parametrize(
     ("text", "policy", "expected"),
     [
-        pytest.param("F1[1-9] D1[10-12] E1 E2 E3", {"last": 1}, "F1 D1 E3", id="it marks the state at its time"),
-        pytest.param("F1[1-9] E1 F2[1-9]", {"last": 2}, "F1 E1 F2", id="it is a point"),
+        pytest.param("F1[1-9] D1[10-12] E1 E2 E3", {"last": 1}, "F1 D1 E3", id="the newest one is a point"),
+        pytest.param("F1[1-9] E1 F2[1-9]", {"last": 2}, "F1 E1 F2", id="older ones are points"),
         pytest.param("F1[1-9] E1 D1[10-12]", {"last": 1}, "F1 D1", id="nothing needs it"),
-        pytest.param("E1 F1[1-9]", {"last": 1}, "F1", id="of nothing"),
+        pytest.param("E1 F1[1-9]", {"last": 1}, "F1", id="without a full"),
     ],
 )
 def test_an_empty_differential_is_a_point_that_nothing_needs(text: str, policy: dict[str, Any], expected: str) -> None:
@@ -179,32 +179,36 @@ IDLE = " ".join(f"F{day}[1-10]" for day in range(30))
     ("last", "expected"),
     [
         pytest.param("D1[11-15]<F29", "F29 D1", id="the stated parent settles it"),
-        pytest.param("D1[11-15]", " ".join(f"F{day}" for day in range(30)) + " D1", id="in doubt each is kept"),
-        pytest.param("D1[11-15]<gone", " ".join(f"F{day}" for day in range(30)) + " D1", id="the stated one is gone"),
+        pytest.param(
+            "D1[11-15]", " ".join(f"F{day}" for day in range(30)) + " D1", id="without a stated parent each is kept"
+        ),
+        pytest.param(
+            "D1[11-15]<gone", " ".join(f"F{day}" for day in range(30)) + " D1", id="the stated parent does not exist"
+        ),
     ],
 )
-def test_of_an_idle_databases_equal_fulls_only_the_stated_one_is_needed(last: str, expected: str) -> None:
+def test_a_differential_needs_only_its_stated_parent_among_equal_fulls(last: str, expected: str) -> None:
     assert kept(made(f"{IDLE} {last}", last=1)) == expected
 
 
-def test_a_parent_that_is_possible_only_in_doubt_is_kept() -> None:
+def test_a_parent_that_is_only_possible_is_kept() -> None:
     planned = made("F1[1-10] D1[11-15] F2[1-20] D2[16-25]@5.26.31", last=1, held="D2")
 
     assert kept(planned) == "F1 D1 F2 D2"
     assert names(planned.broken) == "D2"
 
 
-@pytest.mark.parametrize(("said", "rule"), [("held", "held"), ("owed", "a copy of it is owed")], ids=lambda word: word)
-def test_an_artifact_that_is_held_or_whose_copy_is_missing_stays_with_all_it_needs(said: str, rule: str) -> None:
-    more: dict[str, Any] = {said: "D1 gone"}
+@pytest.mark.parametrize(("argument", "rule"), [("held", "held"), ("owed", "a copy is missing")], ids=lambda word: word)
+def test_an_artifact_that_is_held_or_lacks_a_copy_is_kept_with_everything_it_needs(argument: str, rule: str) -> None:
+    more: dict[str, Any] = {argument: "D1 gone"}
     planned = made(WEEK, last=1, **more)
 
     assert kept(planned) == "F1 D1 F3"
-    assert grounds(planned, "D1") == [rule]
-    assert grounds(planned, "F1") == ["needed by default/orders/D1"]
+    assert reasons(planned, "D1") == [rule]
+    assert reasons(planned, "F1") == ["needed by default/orders/D1"]
 
 
-def test_stores_whose_ids_tell_no_version_of_a_format_are_told_apart() -> None:
+def test_store_ids_without_a_format_version_are_compared_as_a_whole() -> None:
     full = an_entry("F1", taken=START, store_id="one")
     gone = an_entry("D2", taken=START + DAY, lowest=11, highest=20, store_id="two", parent="gone", version=None)
     planned = plan([full, gone], Policy(last=1), START + 2 * DAY)
@@ -212,23 +216,23 @@ def test_stores_whose_ids_tell_no_version_of_a_format_are_told_apart() -> None:
     assert names(planned.broken) == "D2"
 
 
-def test_of_a_database_of_which_something_cannot_be_read_nothing_goes() -> None:
+def test_a_database_with_an_unreadable_record_or_mark_keeps_everything() -> None:
     planned = made(WEEK + " default/people/F8[1-9] default/people/F9[1-9]", last=1, unreadable=[("default", "orders")])
 
-    assert grounds(planned, "F1")[0] == "a record or mark of its database cannot be read"
+    assert reasons(planned, "F1")[0] == "a record or mark of its database cannot be read"
     assert deleted(planned) == "people/F8"
 
 
-def test_an_artifact_from_the_future_is_kept_and_reported_and_no_point_yet() -> None:
+def test_an_artifact_from_the_future_is_kept_and_reported_but_is_not_a_point_yet() -> None:
     planned = made("F1[1-9] F2[1-9] F3[1-9] D4[10-12]<F3", last=1, now=START + DAY)
 
     assert kept(planned) == "F2 F3 D4"
-    assert grounds(planned, "D4") == ["taken in the future"]
-    assert grounds(planned, "F2")[-1] == "newest point that can be restored"
+    assert reasons(planned, "D4") == ["taken in the future"]
+    assert reasons(planned, "F2")[-1] == "newest point that can be restored"
     assert names(planned.future) == "F3 D4"
 
 
-def test_ages_count_from_the_newest_good_point_and_never_from_now() -> None:
+def test_ages_are_measured_from_the_newest_restorable_point_and_not_from_now() -> None:
     soon, late = (made(WEEK, within=2 * DAY, min_age=3 * DAY, now=LATER + years * 365 * DAY) for years in (0, 9))
 
     assert soon == late
@@ -237,14 +241,16 @@ def test_ages_count_from_the_newest_good_point_and_never_from_now() -> None:
 @pytest.mark.parametrize(
     ("policy", "expected"),
     [
-        pytest.param({"last": 2}, "F4", id="all that was there by then goes"),
-        pytest.param({"last": 2, "min_chains": 2, "min_age": 9 * DAY}, "F4", id="and no floor holds it"),
-        pytest.param({"last": 2, "held": "D1"}, "F1 D1 F4", id="holds win"),
-        pytest.param({"last": 2, "owed": "D1"}, "F1 D1 F4", id="what is owed too"),
+        pytest.param({"last": 2}, "F4", id="everything taken before is deleted"),
+        pytest.param({"last": 2, "min_chains": 2, "min_age": 9 * DAY}, "F4", id="floors do not apply"),
+        pytest.param({"last": 2, "held": "D1"}, "F1 D1 F4", id="holds apply"),
+        pytest.param({"last": 2, "owed": "D1"}, "F1 D1 F4", id="missing copies apply"),
         pytest.param({}, "F1 D1 D2 F2 D3 D4 F3 F4", id="without a policy nothing is deleted"),
     ],
 )
-def test_a_forgotten_database_goes_and_another_of_its_name_stays(policy: dict[str, Any], expected: str) -> None:
+def test_a_forgotten_database_is_deleted_and_a_later_one_of_its_name_is_kept(
+    policy: dict[str, Any], expected: str
+) -> None:
     planned = made(f"{WEEK} F4[1-9]", forgotten={"orders": START + 6 * DAY}, **policy)
 
     assert kept(planned) == expected
@@ -255,12 +261,12 @@ def test_a_forgotten_database_goes_and_another_of_its_name_stays(policy: dict[st
     ("share", "count", "refused"),
     [
         pytest.param(0.5, 5, True, id="more than the share"),
-        pytest.param(0.8, 5, False, id="just the share"),
+        pytest.param(0.8, 5, False, id="exactly the share"),
         pytest.param(0.29, 100, True, id="far more"),
         pytest.param(0.99, 100, False, id="no rounding"),
     ],
 )
-def test_a_plan_that_would_delete_too_much_of_a_set_deletes_nothing_of_it(
+def test_a_plan_that_exceeds_max_delete_share_deletes_nothing_of_the_set(
     share: float, count: int, refused: bool
 ) -> None:
     text = " ".join(f"F{number}[1-9]" for number in range(count)) + " other/x/F1[1-9] other/x/F2[1-9]"
@@ -270,21 +276,19 @@ def test_a_plan_that_would_delete_too_much_of_a_set_deletes_nothing_of_it(
     assert (f"default/orders/F{count - 2}" in planned.keep) == refused
 
 
-def test_a_refused_set_says_what_would_go_and_the_other_goes() -> None:
+def test_a_refused_set_lists_its_deletions_and_other_sets_are_pruned() -> None:
     text = "F1[1-9] F2[1-9] F3[1-9] other/x/F1[1-9] other/x/F2[1-9]"
     planned = made(text, last=1, force=False)
 
     (refusal,) = planned.refused
-    assert str(refusal) == (
-        "default: 2 of 3 artifacts would be deleted, more than the share of 0.5 that max_delete_share allows"
-    )
+    assert str(refusal) == ("default: 2 of 3 artifacts would be deleted, more than max_delete_share (0.5) allows")
     assert [deletion.key for deletion in refusal.deletions] == ["default/orders/F1", "default/orders/F2"]
-    assert grounds(planned, "F1") == ["its deletion is refused: no rule keeps it, and nothing kept needs it"]
+    assert reasons(planned, "F1") == ["its deletion is refused: no rule keeps it, and nothing kept needs it"]
     assert [deletion.key for deletion in planned.delete] == ["other/x/F1"]
     assert made(text, last=1, force=True).refused == ()
 
 
-def test_sets_and_databases_are_counted_each_by_itself() -> None:
+def test_rules_count_each_set_and_database_separately() -> None:
     planned = made("F1[1-9] F2[1-9] default/people/F3[1-9] other/orders/F4[1-9]", last=1)
 
     assert list(planned.keep) == ["default/orders/F2", "default/people/F3", "other/orders/F4"]
@@ -295,7 +299,7 @@ def test_sets_and_databases_are_counted_each_by_itself() -> None:
     [
         pytest.param(
             "Europe/Berlin", ["2026-10-25T00:30", "2026-10-25T01:30", "2026-10-25T02:30"], {"hourly": 3}, [0, 1, 2],
-            id="an hour that comes twice is two",
+            id="the repeated hour counts as two",
         ),
         pytest.param(
             "Europe/Berlin", ["2026-10-24T22:30", "2026-10-25T22:30", "2026-10-25T23:30"], {"daily": 2}, [1, 2],
@@ -311,22 +315,22 @@ def test_sets_and_databases_are_counted_each_by_itself() -> None:
         ),
         pytest.param(
             "America/New_York", ["2026-12-31T23:00", "2027-01-01T04:59", "2027-01-01T05:00"], {"yearly": 2}, [1, 2],
-            id="New Year comes later there",
+            id="New Year is later in New York",
         ),
         pytest.param(
             "UTC", ["2026-12-27T12:00", "2026-12-28T12:00", "2027-01-03T12:00", "2027-01-04T12:00"], {"weekly": 3}, [0, 2, 3],
             id="a week across New Year is one",
         ),
         pytest.param(
-            "Pacific/Apia", ["2011-12-30T09:00", "2011-12-30T11:00"], {"daily": 2}, [0, 1], id="a day that was left out"
+            "Pacific/Apia", ["2011-12-30T09:00", "2011-12-30T11:00"], {"daily": 2}, [0, 1], id="a day that does not exist"
         ),
         pytest.param(
             "America/St_Johns", ["2006-10-29T02:20", "2006-10-29T02:30", "2006-10-29T02:45"], {"daily": 2}, [1, 2],
-            id="a midnight that comes twice",
+            id="a midnight that is repeated",
         ),
     ],
 )  # fmt: skip
-def test_buckets_are_cut_in_the_zone_of_the_policy(
+def test_buckets_follow_the_time_zone_of_the_policy(
     zone: str, moments: list[str], policy: dict[str, Any], kept_places: list[int]
 ) -> None:
     taken = [datetime.fromisoformat(moment).replace(tzinfo=UTC) for moment in moments]
@@ -336,7 +340,7 @@ def test_buckets_are_cut_in_the_zone_of_the_policy(
     assert [place for place, one in enumerate(made_) if one.key in planned.keep] == kept_places
 
 
-def test_a_policy_is_what_the_settings_say() -> None:
+def test_a_policy_has_every_field_of_the_settings() -> None:
     section = Retention.model_validate({"last": 7, "within": "48h", "min_age": "3d", "timezone": "Europe/Berlin"})
 
     assert Policy.of(dict(section)) == Policy(last=7, within=2 * DAY, min_age=3 * DAY, timezone="Europe/Berlin")
@@ -344,21 +348,21 @@ def test_a_policy_is_what_the_settings_say() -> None:
     assert set(Policy.__dataclass_fields__) == set(Retention.model_fields)
 
 
-def test_a_policy_counts_from_nought() -> None:
+def test_a_policy_refuses_negative_counts() -> None:
     assert Policy(last=0, daily=0).empty
-    with pytest.raises(ValueError, match=r"daily: a number from 0 on \(got -1\)"):
+    with pytest.raises(ValueError, match=r"daily: expected 0 or more \(got -1\)"):
         Policy(daily=-1)
 
 
-def test_durations_are_told_as_the_settings_write_them() -> None:
+def test_durations_are_written_as_in_the_settings() -> None:
     spans = [timedelta(days=2), timedelta(hours=5), timedelta(minutes=90), timedelta(seconds=61)]
 
-    told = [grounds(made(WEEK, within=span), "F3")[0] for span in spans]
+    texts = [reasons(made(WEEK, within=span), "F3")[0] for span in spans]
 
-    assert told == [f"within {span} of the newest" for span in ("2d", "5h", "90m", "61s")]
+    assert texts == [f"within {span} of the newest" for span in ("2d", "5h", "90m", "61s")]
 
 
-def test_records_and_their_entries_make_the_same_plan() -> None:
+def test_records_and_their_entries_give_the_same_plan() -> None:
     found = daily(WEEK)
 
     assert plan(map(record_of, found), Policy(last=2), LATER) == plan(found, Policy(last=2), LATER)
@@ -376,24 +380,24 @@ def gone(text: str, *, now: datetime = START + 30 * DAY, **more: Any) -> Plan:
     [
         pytest.param(
             f"{ADHOC} default/orders/F8[1-9] default/people/F9[1-9]", {}, "test/orders/F1 test/people/F2 tmp/orders/F3",
-            id="whole, where a declared set has a point of each",
+            id="as a whole, if declared sets have a point of each database",
         ),
         pytest.param(
-            f"{ADHOC} default/orders/F8[1-9]", {}, "test/orders/F1 tmp/orders/F3", id="but for the newest chain of another"
+            f"{ADHOC} default/orders/F8[1-9]", {}, "test/orders/F1 tmp/orders/F3", id="except the newest chain of a database without one"
         ),
-        pytest.param(ADHOC, {}, "test/orders/F1", id="the newest, in whichever ad hoc set it is"),
-        pytest.param("a/orders/F1[1-9]~9 b/orders/F2[1-9]~1", {}, "b/orders/F2", id="the newest, listed first"),
+        pytest.param(ADHOC, {}, "test/orders/F1", id="the newest chain may be in any ad hoc set"),
+        pytest.param("a/orders/F1[1-9]~9 b/orders/F2[1-9]~1", {}, "b/orders/F2", id="the newest chain is listed first"),
         pytest.param(
             f"{ADHOC} default/orders/F8[1-9]", {"damaged": ["default/orders/F8"]}, "test/orders/F1",
-            id="what is damaged is no point",
+            id="a damaged artifact is not a point",
         ),
         pytest.param(
             f"{ADHOC} default/orders/D8[10-12] default/people/F9[1-9]", {}, "test/orders/F1 test/people/F2",
-            id="nor what cannot be restored",
+            id="an incomplete artifact is not a point",
         ),
         pytest.param(
             f"{ADHOC} default/orders/F8[1-9] default/people/F9[1-9]", {"now": START + 7 * DAY + timedelta(minutes=59)}, "",
-            id="seven days after its newest artifact, not before",
+            id="not before seven days after its newest artifact",
         ),
         pytest.param(
             f"{ADHOC} default/orders/F8[1-9]~1 default/people/F9[1-9]~1", {"now": START + 7 * DAY + timedelta(hours=1)},
@@ -401,18 +405,20 @@ def gone(text: str, *, now: datetime = START + 30 * DAY, **more: Any) -> Plan:
         ),
         pytest.param(
             f"{ADHOC} default/orders/F8[1-9] default/people/F9[1-9]", {"used": {"test": START + 24 * DAY}}, "tmp/orders/F3",
-            id="asked for since",
+            id="requested since",
         ),
         pytest.param(
             f"{ADHOC} default/orders/F8[1-9] default/people/F9[1-9]",
             {"held": ["test/orders/F1"], "unreadable": [("test", "people")], "owed": ["tmp/orders/F3"]}, "",
-            id="held, not to be read, owed",
+            id="held, unreadable, copy missing",
         ),
-        pytest.param("test/orders/D1[11-12]", {}, "test/orders/D1", id="what cannot be restored goes all the same"),
+        pytest.param("test/orders/D1[11-12]", {}, "test/orders/D1", id="no restorable artifact"),
         pytest.param("test/orders/F1[1-9]~9999 default/orders/F2[1-9]", {}, "", id="from the future"),
     ],
 )  # fmt: skip
-def test_an_ad_hoc_set_goes_whole_some_time_after_its_last_use(text: str, more: dict[str, Any], expected: str) -> None:
+def test_an_ad_hoc_set_is_deleted_as_a_whole_some_time_after_its_last_use(
+    text: str, more: dict[str, Any], expected: str
+) -> None:
     planned = gone(text, **more)
 
     assert [deletion.key for deletion in planned.delete] == expected.split()
@@ -420,10 +426,10 @@ def test_an_ad_hoc_set_goes_whole_some_time_after_its_last_use(text: str, more: 
     assert not [key for key in planned.keep if key.startswith("default/")]
 
 
-def test_an_ad_hoc_set_says_how_long_it_stays() -> None:
+def test_an_ad_hoc_set_says_until_when_it_is_kept() -> None:
     planned = gone("test/orders/F1[1-9] test/orders/F2[1-9]", now=START + 2 * DAY)
 
-    assert planned.why("test/orders/F1") == ("ad hoc set, until 2026-11-10T02:00:00+00:00",)
+    assert planned.why("test/orders/F1") == ("ad hoc set, kept until 2026-11-10T02:00:00+00:00",)
     assert planned.keep["test/orders/F2"][0].rule is Rule.NEWEST
     assert gone("test/orders/F1[1-9]").why("test/orders/F1") == ("newest point that can be restored",)
 
@@ -433,7 +439,7 @@ BATCHES = 20
 
 
 @pytest.mark.parametrize("batch", range(BATCHES))
-def test_a_plan_is_what_an_independent_oracle_says(batch: int) -> None:
+def test_plans_match_an_independent_oracle(batch: int) -> None:
     found = {seed: texts for seed in range(batch, CASES, BATCHES) if (texts := faults(case(seed)))}
 
     assert not found, json.dumps(dict(list(found.items())[:3]), indent=2)
@@ -441,7 +447,7 @@ def test_a_plan_is_what_an_independent_oracle_says(batch: int) -> None:
 
 @settings(deadline=None, max_examples=examples(300))
 @given(st.integers(0, 2**64))
-def test_law_the_order_of_the_artifacts_does_not_matter(seed: int) -> None:
+def test_the_order_of_the_artifacts_does_not_matter(seed: int) -> None:
     asked = case(seed)
     shuffled = Random(seed).sample(asked.entries, len(asked.entries))
 
@@ -454,7 +460,7 @@ def test_law_the_order_of_the_artifacts_does_not_matter(seed: int) -> None:
 
 @settings(deadline=None, max_examples=examples(300))
 @given(st.integers(0, 2**64))
-def test_law_a_plan_carried_out_leaves_nothing_for_the_next(seed: int) -> None:
+def test_after_a_plan_is_carried_out_the_next_deletes_nothing(seed: int) -> None:
     asked = case(seed)
     policy = Policy.of(asked.policy)
     left = [one for one in asked.entries if one.key in plan(asked.entries, policy, asked.now, force=True).keep]
@@ -464,9 +470,7 @@ def test_law_a_plan_carried_out_leaves_nothing_for_the_next(seed: int) -> None:
 
 @settings(deadline=None, max_examples=examples(300))
 @given(st.integers(0, 2**64), st.data())
-def test_law_a_plan_cut_short_anywhere_leaves_what_is_kept_and_finishes_the_next_time(
-    seed: int, data: st.DataObject
-) -> None:
+def test_after_a_plan_is_cut_short_the_next_keeps_the_same_artifacts(seed: int, data: st.DataObject) -> None:
     asked = case(seed)
     policy = Policy.of(asked.policy)
     first = plan(asked.entries, policy, asked.now, force=True)
@@ -476,7 +480,7 @@ def test_law_a_plan_cut_short_anywhere_leaves_what_is_kept_and_finishes_the_next
     assert set(second.keep) == set(first.keep)
 
 
-def test_the_worked_example_of_the_page_is_true() -> None:
+def test_the_worked_example_in_the_documentation_is_correct() -> None:
     page = (Path(__file__).parents[2] / "docs" / "retention.md").read_text()
     rows = re.findall(r"^\| (\w\d) \| ([\d-]+ [\d:]+) \| (\S+) \| (kept|goes) \| (.+) \|$", page, re.MULTILINE)
     assert len(rows) >= 10
@@ -495,7 +499,7 @@ def test_the_worked_example_of_the_page_is_true() -> None:
 
 
 @pytest.mark.parametrize("on", [True, False])
-def test_planning_leaves_the_garbage_collector_as_it_was(on: bool) -> None:
+def test_planning_restores_the_state_of_garbage_collection(on: bool) -> None:
     before = gc.isenabled()
     (gc.enable if on else gc.disable)()
     try:

@@ -73,9 +73,7 @@ def test_a_set_of_which_too_much_would_go_is_refused_and_the_other_is_pruned(vol
     result, told = applied(volume)
 
     assert (result.outcome, result.reason) == ("failed", Reason.INVALID_REQUEST)
-    assert result.error == (
-        "default: 3 of 4 artifacts would be deleted, more than the share of 0.5 that max_delete_share allows"
-    )
+    assert result.error == ("default: 3 of 4 artifacts would be deleted, more than max_delete_share (0.5) allows")
     assert "--force" in result.hint
     assert [one.key for one in result.deletions] == [full("weekly", 0).key]
     assert (result.deleted, result.kept) == (1, 5)

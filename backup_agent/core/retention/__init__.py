@@ -1,1 +1,1 @@
-"""Which artifacts are kept, until when, and which are read again next."""
+"""Retention: which artifacts are kept, until when, and which are verified next."""

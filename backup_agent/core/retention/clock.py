@@ -1,6 +1,7 @@
-"""Whether a clock can be trusted with deleting: by what others show, what it showed before, the points themselves.
+"""Decide whether the clock of this machine is reliable enough to delete artifacts by their age.
 
-A newcomer would correct the time. Nobody here can: in doubt nothing is deleted, which costs room and no backup.
+The clock is compared with other clocks, with its own earlier readings, and with the times of restore points. The agent
+cannot correct a wrong clock, so it deletes nothing until the clock is right again: that costs space, not backups.
 """
 
 from collections.abc import Iterable, Mapping
@@ -13,50 +14,53 @@ from backup_agent.core.artifacts.records import Value
 from backup_agent.core.reasons import Failure, Reason
 
 TOLERANCE = timedelta(minutes=5)
+"""Largest accepted difference between two clocks."""
+
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
+
 SHOWN_SECONDS = 86_400.0
-"""How long a destination's clock is gone by after it was seen: a machine that was paused meanwhile loses the count."""
+"""Seconds for which a reading of another clock is used, since a virtual machine that is paused loses time."""
 
 MOST_INTERVALS = 3
-"""Without another clock, a newest point that is later than this many expected intervals was not taken when it says."""
+"""Largest gap before the newest point, in expected intervals, that is accepted if no other clock is known."""
 
 
 class Shown(Value):
-    """What some clock showed at one moment of this machine's."""
+    """A reading of any clock, with the monotonic time of this machine at that moment."""
 
     now: datetime
     monotonic: float
-    """Seconds of a clock that nobody sets and that runs on while the machine sleeps (CLOCK_BOOTTIME)."""
+    """Seconds of CLOCK_BOOTTIME, which cannot be set and which continues while the machine is suspended."""
 
     def by(self, monotonic: float) -> datetime:
-        """Return what it shows at a later moment, however ours was set meanwhile."""
+        """Return the time that the clock shows at the given monotonic time."""
         return self.now + timedelta(seconds=monotonic - self.monotonic)
 
 
 class ClockReading(Shown):
-    """What the two clocks of a machine showed at one moment, kept from pass to pass."""
+    """A reading of this machine's own clock."""
 
     boot: str
-    """Which start of the machine they belong to (Linux: /proc/sys/kernel/random/boot_id): else they say nothing."""
+    """Boot id of the machine (BOOT_ID). Monotonic times of two boots cannot be compared."""
 
 
 class ClockSighting(Value):
-    """What a pass of retention saw of the clocks, for the next pass."""
+    """The clock readings that one retention pass stores for the next."""
 
     reading: ClockReading
     shown: dict[str, Shown] = Field(default={})
-    """Destination -> what its clock showed."""
+    """Destination -> reading of its clock."""
 
 
 class Gap(NamedTuple):
     """The time between the two newest points of a database."""
 
     what: str
-    """Which, for people: `default/orders`."""
+    """Set and database for messages, such as `default/orders`."""
     before: datetime
     newest: datetime
     expected: timedelta
-    """The longest time that its schedules leave between two points."""
+    """Longest interval between two points according to the schedules."""
 
 
 def distrust(
@@ -66,26 +70,26 @@ def distrust(
     last: ClockReading | None = None,
     gaps: Iterable[Gap] = (),
 ) -> Failure | None:
-    """Return why nothing may be deleted by this clock, or None.
+    """Return why the clock is not reliable enough to delete artifacts, or None if it is.
 
-    `references` is what other clocks showed at the moment of the reading, by a name for people: `S3's Date`,
-    `datetime() of the server`. `last` is the reading of the pass before; `gaps` count only where no reference is known.
+    `references` maps the names of other clocks to their times at the moment of the reading. `last` is the reading of
+    the previous pass. `gaps` are checked only if there are no references.
     """
     for name, shown in references.items():
         if abs(reading.now - shown) > TOLERANCE:
-            return _failure(f"this machine's clock shows {_moment(reading.now)}, and {name} {_moment(shown)}")
+            return _failure(f"this machine's clock shows {_moment(reading.now)}, but {name} shows {_moment(shown)}")
     if last and last.boot == reading.boot:
         jump = reading.now - last.by(reading.monotonic)
         if abs(jump) > TOLERANCE:
-            way = "forward" if jump > timedelta(0) else "back"
-            return _failure(f"this machine's clock was set {way} by {abs(jump)} since {_moment(last.now)}")
+            direction = "forward" if jump > timedelta(0) else "back"
+            return _failure(f"this machine's clock was set {direction} by {abs(jump)} since {_moment(last.now)}")
     if references:
         return None
     for gap in gaps:
         if gap.newest - gap.before > MOST_INTERVALS * gap.expected:
             return _failure(
                 f"no other clock is known, and the newest point of {gap.what} ({_moment(gap.newest)}) is "
-                f"{gap.newest - gap.before} after the one before, where {gap.expected} is expected"
+                f"{gap.newest - gap.before} later than the one before it ({gap.expected} expected)"
             )
     return None
 

@@ -1,8 +1,8 @@
-"""What is kept of the artifacts at one place, and what goes: a plan that can be printed, tested, and then carried out.
+"""Decide which artifacts at one place are kept and which are deleted.
 
-What a newcomer would get wrong: rules pick restore points, never files. A differential that is kept keeps all it needs,
-and a point that cannot be restored takes nobody's place. Ages count from the newest good point and never from now, so
-that a database whose backups stopped loses nothing. The rules with a worked example: docs/retention.md.
+Rules pick restore points, not files: a differential that is kept also keeps every artifact it needs. A broken artifact
+does not use up a slot of a rule. Ages are measured from the newest restorable point, not from now, so a database whose
+backups have stopped loses nothing. docs/retention.md describes the rules with a worked example.
 """
 
 import gc
@@ -22,11 +22,11 @@ from backup_agent.core.artifacts.entries import Entry
 from backup_agent.core.artifacts.records import Record
 
 Group = tuple[str, str]
-"""A set and a database: what rules count in."""
+"""A set and a database. Each rule counts the points of one group."""
 
 
 class Rule(StrEnum):
-    """Why an artifact is kept: those that count points, the floors, and what somebody said."""
+    """Why an artifact is kept: a retention rule, a floor, or a protection such as a hold."""
 
     LAST = "last"
     HOURLY = "hourly"
@@ -49,21 +49,21 @@ class Rule(StrEnum):
     NO_POLICY = "no_policy"
 
 
-SAID: Mapping[Rule, str] = {
+RULE_TEXTS: Mapping[Rule, str] = {
     Rule.NEWEST: "newest point that can be restored",
     Rule.FUTURE: "taken in the future",
     Rule.HELD: "held",
     Rule.UNREADABLE: "a record or mark of its database cannot be read",
-    Rule.OWED: "a copy of it is owed",
+    Rule.OWED: "a copy is missing",
     Rule.NEEDED: "needed by",
     Rule.MIN_CHAINS: "one of the newest chains, always kept:",
     Rule.MIN_AGE: "younger than",
-    Rule.BROKEN: "broken, may be healed until it is no longer",
+    Rule.BROKEN: "broken, kept for healing by:",
     Rule.REFUSED: "its deletion is refused:",
-    Rule.ADHOC: "ad hoc set,",
-    Rule.NO_POLICY: "no retention is set",
+    Rule.ADHOC: "ad hoc set, kept",
+    Rule.NO_POLICY: "no retention rule is set",
 }
-"""What a rule is called where its name does not say it."""
+"""Texts for the rules whose name is not clear enough."""
 
 
 class KeepReason(NamedTuple):
@@ -73,11 +73,11 @@ class KeepReason(NamedTuple):
     detail: str = ""
 
     def __str__(self) -> str:
-        return " ".join(filter(None, (SAID.get(self.rule, self.rule.value), self.detail)))
+        return " ".join(filter(None, (RULE_TEXTS.get(self.rule, self.rule.value), self.detail)))
 
 
 class Fate(StrEnum):
-    """Why an artifact goes."""
+    """Why an artifact is deleted."""
 
     UNNEEDED = "unneeded"
     DAMAGED = "damaged"
@@ -86,67 +86,65 @@ class Fate(StrEnum):
     EXPIRED = "expired"
 
 
-FATES: Mapping[Fate, str] = {
+FATE_TEXTS: Mapping[Fate, str] = {
     Fate.UNNEEDED: "no rule keeps it, and nothing kept needs it",
     Fate.DAMAGED: "damaged, and no rule would keep it if it were whole",
     Fate.INCOMPLETE: "its chain is incomplete, and no rule would keep it if it were whole",
     Fate.FORGOTTEN: "its database was forgotten",
-    Fate.EXPIRED: "its ad hoc set was not used for long enough",
+    Fate.EXPIRED: "its ad hoc set has not been used for limits.keep_adhoc",
 }
 
 
 class PlannedDeletion(NamedTuple):
-    """One artifact to delete. Its record goes first, then its data, then its marks (invariant 2)."""
+    """One artifact to delete: its record first, then its data, then its marks (invariant 2)."""
 
     key: str
     fate: Fate
     size: int
-    """Bytes that this gives back."""
+    """Bytes that the deletion frees."""
 
     def __str__(self) -> str:
-        return FATES[self.fate]
+        return FATE_TEXTS[self.fate]
 
 
 @dataclass(frozen=True)
 class RefusedSet:
-    """A set of which too much would go at once: a wrong policy looks like this."""
+    """A set whose deletions exceed `max_delete_share`, as a mistake in the policy would cause."""
 
     set: str
     deletions: tuple[PlannedDeletion, ...]
-    """What would go, in order, by force."""
+    """The deletions that `force` would carry out, in order."""
     artifacts: int
-    """All of the set's at this place."""
+    """Number of artifacts of the set at this place."""
     share: float
-    """The most that may go."""
+    """The value of `max_delete_share`."""
 
     def __str__(self) -> str:
         part = f"{len(self.deletions)} of {self.artifacts} artifacts"
-        return (
-            f"{self.set}: {part} would be deleted, more than the share of {self.share:g} that max_delete_share allows"
-        )
+        return f"{self.set}: {part} would be deleted, more than max_delete_share ({self.share:g}) allows"
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What stays and what goes at one place. Every artifact is in `keep` or in `delete`."""
+    """The decision for one place. Every artifact is either in `keep` or in `delete`."""
 
     keep: Mapping[str, tuple[KeepReason, ...]]
-    """Key -> all reasons to keep it, by set, database and time."""
+    """Key -> all reasons to keep it, ordered by set, database and time."""
     delete: tuple[PlannedDeletion, ...]
-    """In the order to carry out: cut short anywhere, nothing is left without what it needs."""
+    """Deletions in an order that never leaves an artifact without one it needs, even if they are cut short."""
     refused: tuple[RefusedSet, ...] = ()
     broken: Mapping[str, Fate] = field(default_factory=dict)
-    """Key -> DAMAGED or INCOMPLETE: no restore points, whether they are kept or go."""
+    """Key -> DAMAGED or INCOMPLETE, for kept and deleted artifacts that are not restore points."""
     future: tuple[str, ...] = ()
-    """Taken after `now`: kept, and no restore points yet. A clock is or was wrong."""
+    """Keys of artifacts taken after `now`, which means that a clock is or was wrong. They are kept."""
 
     @property
     def freed(self) -> int:
-        """Bytes that carrying it out gives back."""
+        """Bytes that all deletions free."""
         return sum(deletion.size for deletion in self.delete)
 
     def why(self, key: str) -> tuple[str, ...]:
-        """Return why an artifact is kept or goes, in sentences; raise KeyError where the plan does not know it."""
+        """Return why an artifact is kept or deleted. Raise KeyError if it is not in the plan."""
         if key in self.keep:
             return tuple(map(str, self.keep[key]))
         return tuple(str(deletion) for deletion in self.delete if deletion.key == key) or _unknown(key)
@@ -158,7 +156,7 @@ def _unknown(key: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Policy:
-    """Which points are kept: the keys of the settings' `retention`. Without a rule that picks points all are."""
+    """The `retention` section of the settings. If no rule picks points, everything is kept."""
 
     last: int | None = None
     hourly: int | None = None
@@ -174,17 +172,17 @@ class Policy:
 
     @classmethod
     def of(cls, retention: Mapping[str, Any] | None) -> Self:
-        """Return the policy that the settings' section says, `dict(settings.retention)`; None is the empty one."""
+        """Make a policy from `dict(settings.retention)`, or an empty policy from None."""
         return cls(**retention) if retention else cls()
 
     def __post_init__(self) -> None:
         for name in (*COUNTED, Rule.MIN_CHAINS):
             if (getattr(self, name) or 0) < 0:
-                raise ValueError(f"{name.value}: a number from 0 on (got {getattr(self, name)})")
+                raise ValueError(f"{name.value}: expected 0 or more (got {getattr(self, name)})")
 
     @property
     def empty(self) -> bool:
-        """Whether nothing says what to keep: then nothing is deleted."""
+        """Whether no rule picks points, so that nothing is deleted."""
         return not any(getattr(self, name) for name in (*COUNTED, Rule.WITHIN))
 
 
@@ -195,22 +193,23 @@ def _week(local: datetime) -> str:
 
 COUNTED: Mapping[Rule, Callable[[Entry, datetime], str]] = {
     Rule.LAST: lambda point, _: point.key,
-    # The offset tells the two hours apart that a clock set back shows alike.
+    # isoformat includes the UTC offset, which distinguishes the repeated hour when daylight saving ends.
     Rule.HOURLY: lambda _, local: local.isoformat(timespec="hours"),
     Rule.DAILY: lambda _, local: local.date().isoformat(),
     Rule.WEEKLY: lambda _, local: _week(local),
     Rule.MONTHLY: lambda _, local: f"{local.year}-{local.month:02}",
     Rule.YEARLY: lambda _, local: str(local.year),
 }
-"""Rule -> the bucket of a point, by its local time. Of the newest buckets with points, the newest point is kept."""
+"""Rule -> function from a point and its local time to its bucket. `daily: 14` keeps the newest point of the 14 newest
+buckets that hold a restorable point."""
 
 
-LONGER = frozenset({Rule.DAILY, Rule.WEEKLY, Rule.MONTHLY, Rule.YEARLY})
-"""The last of them. On a day that a good point has settled they pick no other, so that nobody need ask."""
+DAY_OR_LONGER = frozenset({Rule.DAILY, Rule.WEEKLY, Rule.MONTHLY, Rule.YEARLY})
+"""Rules that pick no second point on a day that already has a restorable point. They come last in COUNTED."""
 
 
-class _Row(NamedTuple):
-    """A rule at work."""
+class _RuleState(NamedTuple):
+    """A counting rule with the buckets that it has filled so far."""
 
     rule: Rule
     limit: int
@@ -219,10 +218,10 @@ class _Row(NamedTuple):
 
 
 @contextmanager
-def _uncollected() -> Iterator[None]:
-    """Keep Python from looking for cycles meanwhile.
+def _garbage_collection_paused() -> Iterator[None]:
+    """Pause Python's cyclic garbage collection.
 
-    Nothing here makes one, and each look walks through the lists of a million entries again: a third of the time.
+    Planning makes no reference cycles. With a million entries, collection would take a third of the time.
     """
     was = gc.isenabled()
     gc.disable()
@@ -233,7 +232,7 @@ def _uncollected() -> Iterator[None]:
             gc.enable()
 
 
-@_uncollected()
+@_garbage_collection_paused()
 def plan(
     records: Iterable[Record | Entry],
     policy: Policy,
@@ -246,38 +245,39 @@ def plan(
     forgotten: Mapping[str, datetime] | None = None,
     force: bool = False,
 ) -> Plan:
-    """Decide what is kept and what goes of the artifacts at one place.
+    """Decide which artifacts at one place are kept and which are deleted.
 
-    `held`, `damaged` and `owed` are keys. Of a database in `unreadable`, where a record or mark cannot be
-    read, nothing goes. `forgotten` is by database when it was forgotten: what was taken later is another one of that
-    name. `force` lifts the limit on what goes at once, and nothing else.
+    `held`, `damaged` and `owed` are keys of artifacts; `owed` are those whose copy is missing at a destination.
+    `unreadable` are databases with a record or mark that cannot be read: all their artifacts are kept. `forgotten`
+    maps a database to the time when it was forgotten; artifacts taken later belong to a new database of that name.
+    `force` lifts `max_delete_share` and nothing else.
     """
-    said, broken_files = _said(held, owed, unreadable), _by_group(damaged)
+    protections, damaged_keys = _protections(held, owed, unreadable), _by_group(damaged)
     keep: dict[str, tuple[KeepReason, ...]] = {}
     delete: list[PlannedDeletion] = []
     broken: dict[str, Fate] = {}
     future: list[str] = []
     refused: list[RefusedSet] = []
     for set_name, databases in _sets(records).items():
-        going: list[PlannedDeletion] = []
+        deletions: list[PlannedDeletion] = []
         for database, entries in databases.items():
             group = set_name, database
-            points = _Points(entries, broken_files.get(group, ()), now, (forgotten or {}).get(database))
-            kept = _kept(points, _ruled(points, policy), said.get(group, ()))
+            points = _Points(entries, damaged_keys.get(group, ()), now, (forgotten or {}).get(database))
+            kept = _keep(points, _policy_reasons(points, policy), protections.get(group, ()))
             keep |= kept
-            going += _deletions(points, kept)
+            deletions += _deletions(points, kept)
             broken |= points.broken
             future += points.future
         artifacts = sum(map(len, databases.values()))
-        if going and len(going) / artifacts > policy.max_delete_share and not force:
-            refused.append(RefusedSet(set_name, tuple(going), artifacts, policy.max_delete_share))
-            keep |= {deletion.key: (KeepReason(Rule.REFUSED, str(deletion)),) for deletion in going}
+        if deletions and len(deletions) / artifacts > policy.max_delete_share and not force:
+            refused.append(RefusedSet(set_name, tuple(deletions), artifacts, policy.max_delete_share))
+            keep |= {deletion.key: (KeepReason(Rule.REFUSED, str(deletion)),) for deletion in deletions}
         else:
-            delete += going
+            delete += deletions
     return Plan(keep, tuple(delete), tuple(refused), broken, tuple(future))
 
 
-@_uncollected()
+@_garbage_collection_paused()
 def expired_sets(
     records: Iterable[Record | Entry],
     declared: Collection[str],
@@ -290,45 +290,45 @@ def expired_sets(
     unreadable: Collection[Group] = (),
     owed: Collection[str] = (),
 ) -> Plan:
-    """Decide which ad hoc sets go: whole, `keep_adhoc` after their last use, and no share limits it.
+    """Decide which ad hoc sets are deleted: each as a whole, `keep_adhoc` after its last use.
 
-    `records` are those of the declared sets too: a database without a good point in one of them keeps its newest chain,
-    in whichever ad hoc set that is. `used` is when a set was last asked for, where that is later than its newest
-    artifact. The plan holds the artifacts of ad hoc sets alone.
+    `records` must include the declared sets: the newest chain of a database is kept in its ad hoc set if no declared
+    set has a restorable point of that database. `used` maps a set to the time of its last request. The plan covers the
+    artifacts of ad hoc sets only, and `max_delete_share` does not apply.
     """
-    said, broken_files = _said(held, owed, unreadable), _by_group(damaged)
-    judged = {
-        (set_name, database): _Points(entries, broken_files.get((set_name, database), ()), now, None)
+    protections, damaged_keys = _protections(held, owed, unreadable), _by_group(damaged)
+    groups = {
+        (set_name, database): _Points(entries, damaged_keys.get((set_name, database), ()), now, None)
         for set_name, databases in _sets(records).items()
         for database, entries in databases.items()
     }
-    adhoc = {group: points for group, points in judged.items() if group[0] not in declared}
-    floor = _newest_chains(judged, declared)
-    goes: dict[str, datetime] = {}
+    adhoc = {group: points for group, points in groups.items() if group[0] not in declared}
+    floor = _only_points(groups, declared)
+    expiry: dict[str, datetime] = {}
     for (set_name, _), points in adhoc.items():
         last = max(entry.finished for entry in points.entries)
-        goes[set_name] = max(goes.get(set_name, last), last)
-    goes = {set_name: max(last, used.get(set_name, last)) + keep_adhoc for set_name, last in goes.items()}
+        expiry[set_name] = max(expiry.get(set_name, last), last)
+    expiry = {set_name: max(last, used.get(set_name, last)) + keep_adhoc for set_name, last in expiry.items()}
     keep: dict[str, tuple[KeepReason, ...]] = {}
     delete: list[PlannedDeletion] = []
     for group, points in adhoc.items():
-        until = goes[group[0]]
-        grounds = [(entry.key, KeepReason(Rule.NEWEST)) for entry in points.entries if entry.key in floor]
+        until = expiry[group[0]]
+        reasons = [(entry.key, KeepReason(Rule.NEWEST)) for entry in points.entries if entry.key in floor]
         if now < until:
-            ground = KeepReason(Rule.ADHOC, f"until {until.isoformat(timespec='seconds')}")
-            grounds += [(entry.key, ground) for entry in points.entries]
-        kept = _kept(points, grounds, said.get(group, ()))
+            reason = KeepReason(Rule.ADHOC, f"until {until.isoformat(timespec='seconds')}")
+            reasons += [(entry.key, reason) for entry in points.entries]
+        kept = _keep(points, reasons, protections.get(group, ()))
         keep |= kept
         delete += _deletions(points, kept, Fate.EXPIRED)
     broken = {key: fate for points in adhoc.values() for key, fate in points.broken.items()}
     return Plan(keep, tuple(delete), (), broken, tuple(key for points in adhoc.values() for key in points.future))
 
 
-def _newest_chains(judged: Mapping[Group, "_Points"], declared: Collection[str]) -> frozenset[str]:
-    """Return the newest good point of each database that has none in a declared set."""
+def _only_points(groups: Mapping[Group, "_Points"], declared: Collection[str]) -> frozenset[str]:
+    """Return the newest restorable point of each database that has none in a declared set."""
     newest: dict[str, Entry] = {}
     safe = set()
-    for (set_name, database), points in judged.items():
+    for (set_name, database), points in groups.items():
         if points.newest is None:
             continue
         if set_name in declared:
@@ -339,25 +339,24 @@ def _newest_chains(judged: Mapping[Group, "_Points"], declared: Collection[str])
 
 
 class _Points:
-    """The artifacts of one set and database, judged: which are restore points, and what each needs."""
+    """The artifacts of one set and database: which are restore points, and what each needs."""
 
     def __init__(
         self, entries: Iterable[Entry], damaged: Collection[str], now: datetime, forgotten: datetime | None
     ) -> None:
         ancestry = Ancestry(entries, damaged)
         self.entries = ancestry.entries
-        """By time, the oldest first."""
+        """All artifacts, the oldest first."""
         self.roots = ancestry.roots
-        """Of each good one, the full that its restore begins with."""
+        """Key of a restorable artifact -> the full with which its restore begins."""
         self.needs = ancestry.needs
-        """Returns what an artifact continues, in doubt all it may continue; of a broken one, as far as it is there."""
         first = bisect_right(self.entries, forgotten, key=attrgetter("taken")) if forgotten else 0
         end = bisect_right(self.entries, now, key=attrgetter("taken"))
         self.forgotten = frozenset(entry.key for entry in self.entries[:first])
         self.future = tuple(entry.key for entry in self.entries[end:])
-        self.judged = self.entries[first:end][::-1]
-        """What the rules are about, the newest first."""
-        self.newest = next((entry for entry in self.judged if entry.key in self.roots), None)
+        self.candidates = self.entries[first:end][::-1]
+        """The artifacts to which the rules apply, the newest first."""
+        self.newest = next((entry for entry in self.candidates if entry.key in self.roots), None)
         self.broken = {
             entry.key: Fate.DAMAGED if entry.key in damaged else Fate.INCOMPLETE
             for entry in (self.entries if len(self.roots) < len(self.entries) else ())
@@ -365,105 +364,107 @@ class _Points:
         }
 
 
-def _kept(
-    points: _Points, grounds: Iterable[tuple[str, KeepReason]], said: Iterable[tuple[str | None, Rule]]
+def _keep(
+    points: _Points, reasons: Iterable[tuple[str, KeepReason]], protections: Iterable[tuple[str | None, Rule]]
 ) -> dict[str, tuple[KeepReason, ...]]:
-    """Return what is kept of one set and database, by time: for these grounds, by what was said, and for need."""
+    """Return the kept artifacts of one group by time, with the given reasons, the protections, and NEEDED."""
     found: dict[str, list[KeepReason]] = defaultdict(list)
-    everybody = [entry.key for entry in points.entries]
-    for key, ground in grounds:
-        found[key].append(ground)
+    keys = [entry.key for entry in points.entries]
+    for key, reason in reasons:
+        found[key].append(reason)
     for key in points.future:
         found[key].append(KeepReason(Rule.FUTURE))
-    for named, rule in said:
-        for key in everybody if named is None else (named,):
+    for protected, rule in protections:
+        for key in keys if protected is None else (protected,):
             found[key].append(KeepReason(rule))
     _keep_parents(points, found)
-    return {key: tuple(found[key]) for key in everybody if key in found}
+    return {key: tuple(found[key]) for key in keys if key in found}
 
 
-def _ruled(points: _Points, policy: Policy) -> Iterator[tuple[str, KeepReason]]:
-    """Yield what the policy keeps: all where it says nothing."""
+def _policy_reasons(points: _Points, policy: Policy) -> Iterator[tuple[str, KeepReason]]:
+    """Yield the keys that the policy keeps, each with a reason; an empty policy keeps all."""
     if policy.empty:
         for entry in points.entries:
             yield entry.key, KeepReason(Rule.NO_POLICY)
         return
-    yield from _picked(points, policy)
-    yield from _floors(points, policy)
+    yield from _rule_reasons(points, policy)
+    yield from _floor_reasons(points, policy)
 
 
-def _picked(points: _Points, policy: Policy) -> Iterator[tuple[str, KeepReason]]:
-    """Yield what the rules pick, as `ApplyPolicy` of restic does: the newest first, each rule by itself."""
+def _rule_reasons(points: _Points, policy: Policy) -> Iterator[tuple[str, KeepReason]]:
+    """Yield what the rules pick. As in restic's `ApplyPolicy`, each rule goes from the newest point to the oldest."""
     zone = ZoneInfo(policy.timezone)
-    rows = [_Row(rule, limit, bucket, set()) for rule, bucket in COUNTED.items() if (limit := getattr(policy, rule))]
+    states = [
+        _RuleState(rule, limit, bucket, set()) for rule, bucket in COUNTED.items() if (limit := getattr(policy, rule))
+    ]
     oldest = points.newest.taken - policy.within if points.newest and policy.within else None
     last_day = None
-    for point in points.judged:
-        near = policy.within and (oldest is None or point.taken >= oldest)
-        if not rows and not near:
+    for point in points.candidates:
+        within = policy.within and (oldest is None or point.taken >= oldest)
+        if not states and not within:
             return
-        good = point.key in points.roots
+        restorable = point.key in points.roots
         local = point.taken.astimezone(zone)
         day = local.date()
-        taking = []
-        if policy.within and near:
-            taking.append(KeepReason(Rule.WITHIN, f"{span(policy.within)} of the newest"))
-        for rule, limit, bucket_of, filled in rows:
-            if day == last_day and rule in LONGER:
+        reasons = []
+        if policy.within and within:
+            reasons.append(KeepReason(Rule.WITHIN, f"{span(policy.within)} of the newest"))
+        for rule, limit, bucket_of, filled in states:
+            if day == last_day and rule in DAY_OR_LONGER:
                 break
             if (bucket := bucket_of(point, local)) not in filled:
-                place = f"{len(filled) + 1} of {limit}"
-                taking.append(KeepReason(rule, place if rule is Rule.LAST else f"{place} ({bucket})"))
-                if good:
+                count = f"{len(filled) + 1} of {limit}"
+                reasons.append(KeepReason(rule, count if rule is Rule.LAST else f"{count} ({bucket})"))
+                if restorable:
                     filled.add(bucket)
-        if good:
+        if restorable:
             last_day = day
-            if taking:
-                rows = [row for row in rows if len(row.filled) < row.limit]
-        if good:
-            yield from ((point.key, ground) for ground in taking)
-        elif taking:
-            # It takes nobody's place, and goes when it would go if it were whole: until then a copy may heal it.
-            yield point.key, KeepReason(Rule.BROKEN, ", ".join(ground.rule for ground in taking))
+            if reasons:
+                states = [state for state in states if len(state.filled) < state.limit]
+        if restorable:
+            yield from ((point.key, reason) for reason in reasons)
+        elif reasons:
+            # A broken point fills no bucket. It is kept as long as a sound one would be, since it may be healed.
+            yield point.key, KeepReason(Rule.BROKEN, ", ".join(reason.rule for reason in reasons))
 
 
-def _floors(points: _Points, policy: Policy) -> Iterator[tuple[str, KeepReason]]:
-    """Yield what no rule goes below: the newest chains that can be restored, and what is too young."""
+def _floor_reasons(points: _Points, policy: Policy) -> Iterator[tuple[str, KeepReason]]:
+    """Yield what is kept whatever the rules pick: the newest restorable chains, and points younger than `min_age`."""
     if points.newest is None:
         return
     yield points.newest.key, KeepReason(Rule.NEWEST)
     fulls = {points.roots[points.newest.key].key}
-    for point in points.judged:
+    for point in points.candidates:
         if len(fulls) >= policy.min_chains:
             break
         if (root := points.roots.get(point.key)) and root.key not in fulls:
             fulls.add(root.key)
             yield point.key, KeepReason(Rule.MIN_CHAINS, f"{len(fulls)} of {policy.min_chains}")
     if policy.min_age:
-        young = points.newest.taken - policy.min_age
-        for point in points.judged:
-            if point.taken > young:
+        oldest = points.newest.taken - policy.min_age
+        for point in points.candidates:
+            if point.taken > oldest:
                 yield point.key, KeepReason(Rule.MIN_AGE, span(policy.min_age))
 
 
-def _keep_parents(points: _Points, grounds: dict[str, list[KeepReason]]) -> None:
-    """Keep all that something kept needs (invariant 3); each is told which newest one needs it."""
+def _keep_parents(points: _Points, kept: dict[str, list[KeepReason]]) -> None:
+    """Add every artifact that a kept one needs (invariant 2). Its reason names the newest artifact that needs it."""
     needed: set[str] = set()
-    for point in [entry for entry in reversed(points.entries) if entry.key in grounds]:
-        ground = KeepReason(Rule.NEEDED, point.key)
+    for point in [entry for entry in reversed(points.entries) if entry.key in kept]:
+        reason = KeepReason(Rule.NEEDED, point.key)
         waiting = [point]
         while waiting:
             for parent in points.needs(waiting.pop()):
                 if parent.key not in needed:
                     needed.add(parent.key)
-                    grounds[parent.key].append(ground)
+                    kept[parent.key].append(reason)
                     waiting.append(parent)
 
 
-def _deletions(points: _Points, kept: Collection[str], whole: Fate | None = None) -> Iterator[PlannedDeletion]:
-    """Yield what goes, chain by chain, the oldest first; in each the newest link first and the full last.
+def _deletions(points: _Points, kept: Collection[str], fate: Fate | None = None) -> Iterator[PlannedDeletion]:
+    """Yield what is deleted, the oldest chain first, and within a chain the newest link first and the full last.
 
-    `whole` is why, where all of it goes for one reason.
+    `fate` replaces the fate that each artifact would have by itself.
     """
     fulls: list[Entry] = []
     links: list[Entry] = []
@@ -472,28 +473,28 @@ def _deletions(points: _Points, kept: Collection[str], whole: Fate | None = None
         if entry.key not in kept:
             (fulls if entry.full else links if entry.highest or not entry.empty else empty).append(entry)
     links.sort(key=attrgetter("highest"), reverse=True)
-    # Each stands before all that it may need, whatever the clocks said.
+    # Ordered by append index, each entry precedes everything it may need, even if clocks were wrong.
     differentials = empty + links
-    # What continues several goes with the oldest of them, and so before each.
-    begun = {full.key: full.taken for full in fulls}
-    going: dict[datetime, list[Entry]] = defaultdict(list)
+    # A differential that may continue several chains is deleted with the oldest of them, and so before each.
+    chain_starts = {full.key: full.taken for full in fulls}
+    chains: dict[datetime, list[Entry]] = defaultdict(list)
     for full in reversed(fulls):
-        going[full.taken].append(full)
+        chains[full.taken].append(full)
     for entry in reversed(differentials):
         start = entry.taken
         for parent in points.needs(entry):
-            if (older := begun.get(parent.key, start)) < start:
+            if (older := chain_starts.get(parent.key, start)) < start:
                 start = older
-        begun[entry.key] = start
-        going[start].append(entry)
-    # There are far fewer beginnings to sort than artifacts.
-    for entry in (entry for start in sorted(going) for entry in reversed(going[start])):
-        fate = Fate.FORGOTTEN if entry.key in points.forgotten else points.broken.get(entry.key, Fate.UNNEEDED)
-        yield PlannedDeletion(entry.key, whole or fate, entry.size)
+        chain_starts[entry.key] = start
+        chains[start].append(entry)
+    # Sorting the starts is cheaper than sorting the artifacts.
+    for entry in (entry for start in sorted(chains) for entry in reversed(chains[start])):
+        own = Fate.FORGOTTEN if entry.key in points.forgotten else points.broken.get(entry.key, Fate.UNNEEDED)
+        yield PlannedDeletion(entry.key, fate or own, entry.size)
 
 
 def _sets(records: Iterable[Record | Entry]) -> dict[str, dict[str, list[Entry]]]:
-    """Return the entries by set and database, both sorted."""
+    """Group entries by set and database, both sorted."""
     found: dict[Group, list[Entry]] = defaultdict(list)
     for record in records:
         entry = as_entry(record)
@@ -505,17 +506,16 @@ def _sets(records: Iterable[Record | Entry]) -> dict[str, dict[str, list[Entry]]
 
 
 def _by_group(keys: Iterable[str]) -> dict[Group, set[str]]:
-    """Return keys by set and database."""
     found: dict[Group, set[str]] = defaultdict(set)
     for key in keys:
         found[_group(key)].add(key)
     return found
 
 
-def _said(
+def _protections(
     held: Iterable[str], owed: Iterable[str], unreadable: Iterable[Group]
 ) -> dict[Group, list[tuple[str | None, Rule]]]:
-    """Return what may not go whatever the rules say, by set and database; None stands for all of it."""
+    """Return, by group, what may not be deleted: keys with a rule each. A key of None means the whole group."""
     found: dict[Group, list[tuple[str | None, Rule]]] = defaultdict(list)
     for rule, names in ((Rule.HELD, held), (Rule.OWED, owed)):
         for name in names:
@@ -531,7 +531,7 @@ def _group(key: str) -> Group:
 
 
 def span(time: timedelta) -> str:
-    """Return a duration as the settings write it, in its largest unit."""
+    """Format a duration as in the settings: a whole number with the largest unit that fits, such as `90m`."""
     seconds = int(time.total_seconds())
     for unit, size in (("d", 86_400), ("h", 3_600), ("m", 60)):
         if seconds % size == 0:

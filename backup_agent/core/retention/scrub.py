@@ -1,8 +1,9 @@
-"""Which artifacts are read again next, so that each is read once within a period, evenly and never in one burst.
+"""Choose which artifacts to verify next, so that each is verified once per period and the load is even.
 
-A newcomer would let an artifact wait for its day: then all that was recorded on the first day falls due on one day. The
-pace is the slowest even one by which nothing ever gets older than the period, and the longest unread comes first.
-Reading goes by slices of an hour's worth: a process that trickles all day would keep its memory all day.
+If each artifact waited for its own due date, all artifacts recorded on one day would be due on one day again. Instead,
+reading starts early, at the slowest constant pace that keeps every due date; the artifact verified longest ago comes
+first. The work is done in slices of about an hour, because a child process that reads slowly all day would occupy its
+memory all day.
 """
 
 from collections.abc import Iterable
@@ -11,86 +12,88 @@ from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 AHEAD = timedelta(hours=1)
-"""What a slice reads would, at the pace needed, last this long."""
+"""Duration of a slice that is read at the required pace."""
 
 NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 LONGEST_REST = timedelta(days=365)
-"""More than any period in use, and still a moment that datetime can hold."""
+"""Limit that keeps `Done.rests_until` within the range of datetime."""
 
 LEAST = 1 << 20
-"""Bytes that reading any artifact counts for: of a small one, opening it is the work."""
+"""Smallest cost of an artifact in bytes: for small files, opening is most of the work."""
 
 
 class KeptArtifact(NamedTuple):
-    """An artifact that stands at a place."""
+    """An artifact at a place."""
 
     key: str
     size: int
     verified: datetime
-    """When it was last read whole and found sound; when it was recorded, if that came later or is all there is."""
+    """When the artifact was last read whole and found sound, or recorded, whichever is later."""
 
     @property
     def cost(self) -> int:
-        """Bytes it counts for."""
+        """Size in bytes, but at least LEAST."""
         return max(self.size, LEAST)
 
 
 @dataclass(frozen=True)
 class Slice:
-    """What is read next."""
+    """The artifacts to read next."""
 
     artifacts: tuple[KeptArtifact, ...]
-    """In this order: the longest unread first."""
+    """In reading order, the one verified longest ago first."""
     pace: float
-    """Bytes a second at which all is read in time; 0 where there is nothing to read."""
+    """Bytes per second that are needed to read everything in time; 0 if there is nothing to read."""
     late: int
-    """How many of them have waited for longer than the period already."""
+    """Number of artifacts that have already waited longer than the period."""
 
 
 def next_slice(kept: Iterable[KeptArtifact], now: datetime, *, period: timedelta, ahead: timedelta = AHEAD) -> Slice:
-    """Return what is to be read now: all that would be late before the next slice, and an hour's worth at the pace.
+    """Choose the artifacts to read now: those due within `ahead`, and as much as the pace reads within `ahead`.
 
-    Linear but for a sort. One artifact is always among them, however little there is to do.
+    At least one artifact is chosen, if there is one.
     """
-    order = sorted(kept, key=lambda one: (one.verified, one.key))
-    due = [one for one in order if one.verified + period <= now + ahead]
+    order = sorted(kept, key=lambda artifact: (artifact.verified, artifact.key))
+    due = [artifact for artifact in order if artifact.verified + period <= now + ahead]
     pace = _pace(order, now, period, ahead)
     budget = pace * ahead.total_seconds()
     chosen: list[KeptArtifact] = []
-    taken = 0.0
-    for one in order:
-        if len(chosen) >= max(len(due), 1) and taken >= budget:
+    cost = 0.0
+    for artifact in order:
+        if len(chosen) >= max(len(due), 1) and cost >= budget:
             break
-        chosen.append(one)
-        taken += one.cost
-    return Slice(tuple(chosen), pace, sum(one.verified + period < now for one in due))
+        chosen.append(artifact)
+        cost += artifact.cost
+    return Slice(tuple(chosen), pace, sum(artifact.verified + period < now for artifact in due))
 
 
 @dataclass(frozen=True)
 class Done:
-    """What the last slice came to."""
+    """A slice that was read."""
 
     started: datetime
     read: int
-    """Bytes, as `KeptArtifact.cost` counts them."""
+    """Sum of the artifacts' `cost` in bytes."""
     pace: float
-    """The pace it kept."""
+    """`Slice.pace` of this slice."""
 
     def rests_until(self, pace: float) -> datetime:
-        """Return until when nothing more needs to be read, given the pace of now.
+        """Return when the next slice is to start, given the pace needed now.
 
-        The quicker of the two counts: where the period was shortened, the rest is; where much was read at once because
-        it was late, all of it has been read, and yet the next round begins soon, or it would be late at once again.
+        The faster of the two paces decides. If the period was shortened, the pace of now is faster. If late artifacts
+        were read at once, the slice's own pace was faster, and a longer rest would make the next ones late.
         """
-        quicker = max(self.pace, pace)
-        if quicker <= 0:
+        faster = max(self.pace, pace)
+        if faster <= 0:
             return self.started
-        return self.started + timedelta(seconds=min(self.read / quicker, LONGEST_REST.total_seconds()))
+        return self.started + timedelta(seconds=min(self.read / faster, LONGEST_REST.total_seconds()))
 
 
 def estimated_seconds(size: int, measured: float | None, bandwidth: int | None) -> float | None:
-    """Return how long reading some bytes takes, by what was measured and the most that is allowed; None if unknown.
+    """Estimate how long reading `size` bytes takes, or return None if neither rate is known.
+
+    `measured` and `bandwidth`, the limit in the settings, are in bytes per second.
 
     >>> estimated_seconds(600, 60.0, 100), estimated_seconds(600, 60.0, 30), estimated_seconds(600, None, None)
     (10.0, 20.0, None)
@@ -100,22 +103,22 @@ def estimated_seconds(size: int, measured: float | None, bandwidth: int | None) 
 
 
 def verified(recorded: datetime, last: datetime | None, now: datetime) -> datetime:
-    """Return when an artifact counts as verified: at its recording, and at its last reading.
+    """Return when an artifact was last verified: the later of its recording and its last reading.
 
-    A moment in the future was taken by a clock that was wrong: it would keep the artifact unread until then. Where
-    there is no other, it counts as never verified.
+    A time in the future comes from a wrong clock and is ignored, since it would delay the next reading. Return NEVER if
+    no time is left.
     """
-    return max((moment for moment in (recorded, last) if moment is not None and moment <= now), default=NEVER)
+    return max((time for time in (recorded, last) if time is not None and time <= now), default=NEVER)
 
 
 def _pace(order: list[KeptArtifact], now: datetime, period: timedelta, ahead: timedelta) -> float:
-    """Return the slowest even pace at which each, read in this order, is read before its period is over.
+    """Return the slowest constant pace that reads every artifact, in this order, before it is due.
 
-    For what is late already the hour ahead is as good as any time: `next_slice` takes all of it at once.
+    Late artifacts count as due after `ahead`: `next_slice` chooses all of them at once.
     """
-    pace, together = 0.0, 0
-    for one in order:
-        together += one.cost
-        left = max(one.verified + period - now, ahead)
-        pace = max(pace, together / left.total_seconds())
+    pace, cost = 0.0, 0
+    for artifact in order:
+        cost += artifact.cost
+        left = max(artifact.verified + period - now, ahead)
+        pace = max(pace, cost / left.total_seconds())
     return pace
