@@ -1,4 +1,4 @@
-"""Chains, as worked examples in letters (tests/core/letters.py), and laws."""
+"""Chains: examples in letters (tests/core/letters.py), and properties."""
 
 from collections.abc import Iterable
 from datetime import timedelta
@@ -53,16 +53,16 @@ def shown(found: Iterable[Chain[Record]]) -> list[str]:
     [
         pytest.param("", [], "", id="nothing"),
         pytest.param("F1[1-10]", ["F1"], "", id="a full alone"),
-        pytest.param("F1[1-10] D1[11-15] D2[16-16]", ["F1 D1 D2"], "", id="each starts where the one before ends"),
+        pytest.param("F1[1-10] D1[11-15] D2[16-16]", ["F1 D1 D2"], "", id="each starts where the previous one ends"),
         pytest.param("D1[11-15]", [], "D1", id="no full"),
         pytest.param("F1[1-10] D2[16-20]", ["F1"], "D2", id="a hole"),
-        pytest.param("F1[1-10] D1[11-15] D3[21-25] D4[26-30]", ["F1 D1"], "D3 D4", id="all behind a hole are loose"),
-        pytest.param("F1[1-10] E1 D1[11-15] E2", ["F1 D1 +E1 +E2"], "", id="empty ones are neutral"),
+        pytest.param("F1[1-10] D1[11-15] D3[21-25] D4[26-30]", ["F1 D1"], "D3 D4", id="everything after a hole is loose"),
+        pytest.param("F1[1-10] E1 D1[11-15] E2", ["F1 D1 +E1 +E2"], "", id="empty ones change nothing"),
         pytest.param("E1 F1[1-10]", ["F1"], "", id="an empty one before everything"),
         pytest.param("F1[1-10] E1:b", ["F1"], "", id="an empty one of another database"),
-        pytest.param("F1[1-10] D1[11-15] F2[1-20] D2[21-25]", ["F1 D1", "F2 D2"], "", id="a full starts anew"),
+        pytest.param("F1[1-10] D1[11-15] F2[1-20] D2[21-25]", ["F1 D1", "F2 D2"], "", id="a full starts a new chain"),
         pytest.param(
-            "F1[1-10] D1[11-15] F2[1-20] D2[16-25]", ["F1 D1 D2", "F2 D2"], "", id="2026.02: a first one may overlap its full"
+            "F1[1-10] D1[11-15] F2[1-20] D2[16-25]", ["F1 D1 D2", "F2 D2"], "", id="2026.02: the first may overlap its full"
         ),
         pytest.param(
             "F1[1-10] D1[11-15] F2[1-20] D2[16-25] D3[26-30]",
@@ -75,18 +75,18 @@ def shown(found: Iterable[Chain[Record]]) -> list[str]:
             "F1[1-10] D1[11-15] F2[1-20] D2[16-25]@2026.01.4",
             ["F1 D1", "F2"], "D2", id="before 2026.02 a full between breaks the chain",
         ),
-        pytest.param("F1[1-20] D1[16-25]@5.26.31", ["F1"], "D1", id="before 2026.02 nothing overlaps"),
-        pytest.param("F1[1-20] D1[16-25]@none", ["F1 D1"], "", id="of an unknown version it may"),
+        pytest.param("F1[1-20] D1[16-25]@5.26.31", ["F1"], "D1", id="before 2026.02 no differential overlaps"),
+        pytest.param("F1[1-20] D1[16-25]@none", ["F1 D1"], "", id="with an unknown version it may"),
         pytest.param("F1[1-10] D1[11-20] D2[16-25]", ["F1 D1"], "D2", id="a later one may not overlap"),
         pytest.param("F1[1-10] D1[11-15] F2[1-15] D2[16-20]@5.26.31", ["F1 D1", "F2 D2"], "", id="5.26: an idle full between"),
         pytest.param("F1[1-10] D1[11-15] F2[1-15] D2[16-20]", ["F1 D1 D2", "F2 D2"], "", id="2026.02: an idle full between"),
         pytest.param("F1[1-10] D1[11-15] F2[1-15] D2[16-20]<F2", ["F1 D1", "F2 D2"], "", id="the recorded parent decides"),
-        pytest.param("F1[1-10] D1[11-15] F2[1-15] D2[16-20]<D1@5.26.31", ["F2", "F1 D1 D2"], "", id="whatever it is"),
-        pytest.param("F1[1-10] D1[11-15]<F9", ["F1 D1"], "", id="a recorded parent that is gone"),
+        pytest.param("F1[1-10] D1[11-15] F2[1-15] D2[16-20]<D1@5.26.31", ["F2", "F1 D1 D2"], "", id="the recorded parent decides before 2026.02"),
+        pytest.param("F1[1-10] D1[11-15]<F9", ["F1 D1"], "", id="a recorded parent that is missing"),
         pytest.param("F1[1-10] D1[11-15] D2[16-20]<F1", ["F1 D1 D2"], "", id="a recorded parent that does not fit"),
         pytest.param("F1[1-10] D1[11-15] D2[11-18] D3[19-20]", ["F1 D1", "F1 D2 D3"], "", id="two ends of one full"),
         pytest.param("F1[1-20] D1[15-18] D2[19-25]", ["F1 D1", "F1 D2"], "", id="the shortest way from a full"),
-        pytest.param("F1[1-10] F2[1-10] D1[11-15]", ["F1", "F2 D1"], "", id="of equal fulls the newest"),
+        pytest.param("F1[1-10] F2[1-10] D1[11-15]", ["F1", "F2 D1"], "", id="the newest of equal fulls"),
         pytest.param("F1[1-10] D1[11-15]:b", ["F1"], "D1", id="another database id"),
         pytest.param("F1[1-10] D1[11-15]/2.0", ["F1"], "D1", id="another store"),
         pytest.param("F1[1-10] D1[11-15]/1.2", ["F1 D1"], "", id="the store's minor version grew"),
@@ -96,10 +96,10 @@ def shown(found: Iterable[Chain[Record]]) -> list[str]:
         pytest.param("D1[11-15]~3 F1[1-10]~9", ["F1 D1"], "", id="a clock that was set back"),
         pytest.param("F1[1-10] E1<D1 D1[11-15] E2<F1", ["F1 D1 +E1 +E2"], "", id="an empty one with a recorded parent"),
         pytest.param("F1[1-10] F2[1-10]:b E1<F2 E2", ["F1 +E2", "F2"], "", id="an empty one's parent is of its database"),
-        pytest.param("F1[1-10] E1<gone E2", ["F1 +E2"], "", id="an empty one whose recorded parent is gone"),
+        pytest.param("F1[1-10] E1<gone E2", ["F1 +E2"], "", id="an empty one whose recorded parent is missing"),
     ],
 )  # fmt: skip
-def test_chains_are_told_by_ids_and_ranges(text: str, expected: list[str], loose: str) -> None:
+def test_chains_follow_from_ids_and_append_indexes(text: str, expected: list[str], loose: str) -> None:
     found = records(text).values()
 
     assert shown(chains(found)) == expected
@@ -108,17 +108,17 @@ def test_chains_are_told_by_ids_and_ranges(text: str, expected: list[str], loose
 
 GAPS = [
     pytest.param("F1[1-10] D1[11-15] E1", {}, {}, id="none"),
-    pytest.param("D1[11-15]<F1 D2[16-20]<D1 E1<D2", {}, dict.fromkeys(("D1", "D2", "E1"), "it needs F1, which is not there"), id="full gone"),
-    pytest.param("F1[1-10] D2[16-20]<D1", {}, {"D2": "it needs D1, which is not there"}, id="link gone"),
-    pytest.param("F1[1-10] D2[16-20]", {}, {"D2": "it starts at append index 16, and nothing there ends at 15"}, id="link gone that no record names"),
-    pytest.param("E1", {}, {"E1": "nothing was taken before it that it could continue"}, id="empty alone"),
+    pytest.param("D1[11-15]<F1 D2[16-20]<D1 E1<D2", {}, dict.fromkeys(("D1", "D2", "E1"), "it needs F1, which is missing"), id="full missing"),
+    pytest.param("F1[1-10] D2[16-20]<D1", {}, {"D2": "it needs D1, which is missing"}, id="link missing"),
+    pytest.param("F1[1-10] D2[16-20]", {}, {"D2": "it starts at append index 16, but no artifact ends at 15"}, id="link missing, named by no record"),
+    pytest.param("E1", {}, {"E1": "no artifact of its store was taken before it"}, id="empty alone"),
     pytest.param("F1[1-10] D1[11-15] D2[16-20]", {"F1": "cut"}, dict.fromkeys(("D1", "D2"), "it needs F1: cut"), id="full damaged"),
-    pytest.param("F1[1-10] D1[8-12]@5.26.1", {}, {"D1": "the artifacts that end where it starts are not of its chain"}, id="no overlap before 2026.02"),
+    pytest.param("F1[1-10] D1[8-12]@5.26.1", {}, {"D1": "the artifacts that end where it starts do not belong to its chain"}, id="no overlap before 2026.02"),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("text", "unsound", "expected"), GAPS)
-def test_what_cannot_be_restored_says_what_its_chain_lacks(
+def test_a_gap_names_what_the_chain_of_an_artifact_lacks(
     text: str, unsound: dict[str, str], expected: dict[str, str]
 ) -> None:
     lines = list(entries(text))
@@ -136,35 +136,37 @@ def test_what_cannot_be_restored_says_what_its_chain_lacks(
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        pytest.param("F1[1-10] D2[16-20]", "default/orders/D2 starts at 16, and the chain before it ends at 10", id="hole"),
-        pytest.param("D2[16-20]", "default/orders/D2 starts at 16, and no chain of its store ends before", id="no full"),
+        pytest.param("F1[1-10] D2[16-20]", "but the previous chain ends at 10", id="hole"),
+        pytest.param("D2[16-20]", "but no chain of its store ends before that", id="no full"),
         pytest.param(
-            "F1[30-40] D2[16-20]@5.26.0", "default/orders/D2 starts at 16, and no chain of its store ends before", id="too early"
+            "F1[30-40] D2[16-20]@5.26.0", "but no chain of its store ends before that", id="too early"
         ),
         pytest.param(
             "F1[1-10] D1[11-15] F2[1-20] D2[16-25]@5.26.0",
-            "default/orders/D2 starts at 16, and a full was taken since the chain before it ended", id="a full between",
+            "but a full was taken after the end of the previous chain", id="a full between",
         ),
     ],
 )  # fmt: skip
-def test_a_hole_says_what_is_missing(text: str, expected: str) -> None:
+def test_a_hole_names_its_differential_and_what_is_missing(text: str, expected: str) -> None:
     (hole,) = holes(records(text).values())
 
-    assert str(hole) == expected
+    assert str(hole) == f"default/orders/D2 starts at append index 16, {expected}"
 
 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
         pytest.param("F1[1-10] D1[11-15]", [None], id="none"),
-        pytest.param("F1[1-10] D1[11-15] D3[21-25] D4[26-30]", ["D3"], id="the first that is loose"),
-        pytest.param("F1[1-10] D2[16-20] D1[11-25]", [None], id="a loose one before the end"),
-        pytest.param("F1[1-10] D2[16-20] F2[1-30]", ["D2", None], id="a full mends it"),
-        pytest.param("F1[1-10] F2[1-20] D9[90-99]", [None, "D9"], id="behind the last full it is the live chain's"),
-        pytest.param("F1[1-10] D1[11-15]:b", ["D1"], id="a differential of a database whose full is gone"),
+        pytest.param("F1[1-10] D1[11-15] D3[21-25] D4[26-30]", ["D3"], id="the first one"),
+        pytest.param("F1[1-10] D2[16-20] D1[11-25]", [None], id="a hole before the end"),
+        pytest.param("F1[1-10] D2[16-20] F2[1-30]", ["D2", None], id="a full begins a new chain"),
+        pytest.param(
+            "F1[1-10] F2[1-20] D9[90-99]", [None, "D9"], id="a hole after the last full belongs to the live chain"
+        ),
+        pytest.param("F1[1-10] D1[11-15]:b", ["D1"], id="a differential of a database without a full"),
     ],
 )
-def test_a_chain_knows_the_hole_behind_it(text: str, expected: list[str | None]) -> None:
+def test_a_chain_has_the_hole_that_follows_it(text: str, expected: list[str | None]) -> None:
     found = chains(records(text).values())
 
     assert [chain.hole and chain.hole.record.files[0].name for chain in found] == expected
@@ -176,8 +178,10 @@ def test_a_chain_knows_the_hole_behind_it(text: str, expected: list[str | None])
         pytest.param("D1[11-15]", None, id="no full"),
         pytest.param("F1[1-10] D1[11-15]", "F1 D1", id="one chain"),
         pytest.param("F1[1-10] D1[11-15] F2[1-20]", "F2", id="the newest full"),
-        pytest.param("F1[1-10] D1[11-15] F2[1-20] D2[16-25]", "F2 D2", id="of one end the newer full"),
-        pytest.param("F1[1-10] D1[11-15] F2[1-20] E1<D1", "F2", id="an empty one makes no chain newer"),
+        pytest.param(
+            "F1[1-10] D1[11-15] F2[1-20] D2[16-25]", "F2 D2", id="the newer full, if two chains have the same end"
+        ),
+        pytest.param("F1[1-10] D1[11-15] F2[1-20] E1<D1", "F2", id="an empty one does not make its chain newer"),
         pytest.param("F1[1-10] F2[1-3]:b", "F2", id="another database under the same name"),
     ],
 )
@@ -211,10 +215,10 @@ ONE = "F1[1-10] D1[11-15]"
 @pytest.mark.parametrize(
     ("text", "facts", "expected"),
     [
-        pytest.param("", {}, "no_chain", id="nothing yet"),
+        pytest.param("", {}, "no_chain", id="no artifact"),
         pytest.param("D1[11-15]", {}, "no_chain", id="no full"),
         pytest.param(ONE, {"database_id": "NEW"}, "database_recreated", id="recreated"),
-        pytest.param(ONE, {"version": "5.26.31"}, "version_changed", id="another line"),
+        pytest.param(ONE, {"version": "5.26.31"}, "version_changed", id="another major version"),
         pytest.param("F1[1-10] D2[16-20]", {}, "chain_broken", id="hole"),
         pytest.param("F1[1-10] D1[11-15] D2[16-20] D3[21-25]", {}, "too_long", id="as many links as allowed"),
         pytest.param(ONE, {"now": START + timedelta(days=7)}, "too_old", id="as old as allowed"),
@@ -225,7 +229,7 @@ ONE = "F1[1-10] D1[11-15]"
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("requested", ["DIFF", "AUTO"])
-def test_a_full_is_taken_where_no_chain_can_be_continued(
+def test_a_full_is_taken_if_the_chain_cannot_be_continued(
     requested: str, text: str, facts: dict[str, Any], expected: str
 ) -> None:
     assert decision(requested, text, **facts) == ("FULL", expected)
@@ -234,35 +238,35 @@ def test_a_full_is_taken_where_no_chain_can_be_continued(
 @pytest.mark.parametrize(
     ("text", "facts"),
     [
-        pytest.param(ONE, {}, id="nothing against it"),
-        pytest.param(ONE, {"database_id": None, "version": None}, id="Bolt is away"),
+        pytest.param(ONE, {}, id="no objection"),
+        pytest.param(ONE, {"database_id": None, "version": None}, id="Bolt does not answer"),
         pytest.param(ONE, {"version": "2026.10.0"}, id="upgraded by a month"),
         pytest.param(ONE, {"version": "2027.01.0"}, id="upgraded by a year"),
         pytest.param(ONE, {"version": "nightly"}, id="a version that cannot be read"),
         pytest.param(ONE, {"now": START + timedelta(days=7, seconds=-1)}, id="just young enough"),
         pytest.param(ONE, {"now": START - timedelta(days=1)}, id="a chain from the future"),
         pytest.param(ONE, {"size": 50}, id="just small enough"),
-        pytest.param(ONE + " D2[16-20] E1 E2 E3", {"size": 20}, id="empty ones count for nothing"),
+        pytest.param(ONE + " D2[16-20] E1 E2 E3", {"size": 20}, id="empty ones do not count"),
     ],
 )
-def test_a_chain_is_continued_otherwise(text: str, facts: dict[str, Any]) -> None:
+def test_otherwise_the_chain_is_continued(text: str, facts: dict[str, Any]) -> None:
     assert decision("AUTO", text, **facts) == ("DIFF", "chain_continues")
     assert decision("DIFF", text, **facts) == ("DIFF", "asked")
 
 
 @pytest.mark.parametrize("text", ["", ONE], ids=["nothing sound", "sound up to its end"])
 @pytest.mark.parametrize("requested", ["AUTO", "DIFF"])
-def test_a_chain_of_which_something_is_damaged_or_missing_is_not_continued(requested: str, text: str) -> None:
+def test_a_chain_with_a_damaged_or_missing_artifact_is_not_continued(requested: str, text: str) -> None:
     assert decision(requested, text, broken=True) == ("FULL", "chain_broken")
     assert decision("FULL", text, broken=True) == ("FULL", "asked")
 
 
 @pytest.mark.parametrize("text", ["", ONE, "F1[1-10] D2[16-20]"])
-def test_a_full_asked_for_is_a_full(text: str) -> None:
+def test_a_request_for_a_full_gets_a_full(text: str) -> None:
     assert decision("FULL", text) == ("FULL", "asked")
 
 
-def test_what_a_record_does_not_know_is_no_reason() -> None:
+def test_facts_missing_in_a_record_are_no_reason_for_a_full() -> None:
     chain = live_chain(records("F1[1-10]").values())
     decided = decide(BackupType.AUTO, chain, database_id="DB", version="2026.09.0", limits=LIMITS, now=LATER)
 
@@ -275,35 +279,37 @@ def test_what_a_record_does_not_know_is_no_reason() -> None:
         pytest.param(ONE, "D2[16-20]", "5.26.31", None, id="contiguous"),
         pytest.param(ONE, "E9", "5.26.31", None, id="empty"),
         pytest.param(ONE, "D2[11-20]", "5.26.31", None, id="from an earlier member"),
-        pytest.param("F1[1-10]", "D1[9-12]~5", "2026.02.0", None, id="a first one overlaps"),
+        pytest.param("F1[1-10]", "D1[9-12]~5", "2026.02.0", None, id="the first one overlaps"),
         pytest.param(
             "F1[1-10]", "D1[9-12]~5", "2026.01.0",
-            ("diff_does_not_continue", "it holds 9 to 12, and the chain ends at 10"), id="too early a version",
+            ("diff_does_not_continue", "it holds append indexes 9 to 12, but the chain ends at 10"), id="an older version",
         ),
         pytest.param(
             "F1[1-10]", "D1[9-12]~5", None,
-            ("diff_does_not_continue", "it holds 9 to 12, and the chain ends at 10"), id="an unknown version",
+            ("diff_does_not_continue", "it holds append indexes 9 to 12, but the chain ends at 10"), id="an unknown version",
         ),
         pytest.param(
-            ONE, "D2[14-20]", "2026.09.0", ("diff_does_not_continue", "it holds 14 to 20, and the chain ends at 15"), id="a later one overlaps"
+            ONE, "D2[14-20]", "2026.09.0",
+            ("diff_does_not_continue", "it holds append indexes 14 to 20, but the chain ends at 15"), id="a later one overlaps",
         ),
         pytest.param(
-            ONE, "D2[17-20]", "2026.09.0", ("diff_does_not_continue", "it holds 17 to 20, and the chain ends at 15"), id="gap"
+            ONE, "D2[17-20]", "2026.09.0",
+            ("diff_does_not_continue", "it holds append indexes 17 to 20, but the chain ends at 15"), id="gap",
         ),
         pytest.param(
             ONE, "D2[16-20]:b", "2026.09.0",
-            ("database_recreated", f"its database id is {DATABASE_IDS['b']}, that of the chain {DATABASE_IDS['a']}"), id="database id",
+            ("database_recreated", f"its database id is {DATABASE_IDS['b']}, but the chain has {DATABASE_IDS['a']}"), id="database id",
         ),
         pytest.param(
             ONE, "D2[16-20]/1.2", "2026.09.0",
-            ("store_changed", "its store id is 4-5-record-aligned-1.2, that of the chain 4-5-record-aligned-1.1"), id="store id",
+            ("store_changed", "its store id is 4-5-record-aligned-1.2, but the chain has 4-5-record-aligned-1.1"), id="store id",
         ),
         pytest.param(
-            ONE, "F2[1-20]", "2026.09.0", ("diff_does_not_continue", "it is a full, which continues nothing"), id="a full"
+            ONE, "F2[1-20]", "2026.09.0", ("diff_does_not_continue", "it is a full and continues no artifact"), id="a full"
         ),
     ],
 )  # fmt: skip
-def test_what_was_taken_is_held_against_the_chain(
+def test_a_new_differential_is_checked_against_the_live_chain(
     chain: str, taken: str, version: str | None, expected: tuple[str, str] | None
 ) -> None:
     live = live_chain(records(chain).values())
@@ -317,25 +323,25 @@ def test_what_was_taken_is_held_against_the_chain(
 @pytest.mark.parametrize(
     ("text", "child", "expected"),
     [
-        pytest.param("F1[1-10] D1[11-15]", "D2[16-20]~9", "D1", id="the one it continues"),
+        pytest.param("F1[1-10] D1[11-15]", "D2[16-20]~9", "D1", id="the one that ends before it"),
         pytest.param("F1[1-10] D1[11-15] F2[1-15]", "D2[16-20]~9", "F2", id="the newest of two"),
-        pytest.param("F1[1-10] D1[11-15] F2[1-15]~9", "D2[16-20]~5", "D1", id="rather one that was taken before"),
-        pytest.param("F1[1-10] D1[11-15]~9", "D2[16-20]~5", "D1", id="one from the future, where there is no other"),
+        pytest.param("F1[1-10] D1[11-15] F2[1-15]~9", "D2[16-20]~5", "D1", id="preferably one that was taken before"),
+        pytest.param("F1[1-10] D1[11-15]~9", "D2[16-20]~5", "D1", id="one from the future, if there is no other"),
         pytest.param("F1[1-10] D1[11-15]", "E9~9", "D1", id="an empty one: the newest"),
         pytest.param("F1[1-10] E1", "D1[11-15]~9", "F1", id="never an empty one"),
         pytest.param("F1[1-10]", "F2[11-15]~9", None, id="a full has none"),
-        pytest.param("F1[1-20]~9", "D1[11-15]~5", None, id="a full taken later overlaps nothing"),
-        pytest.param("", "D1[11-15]", None, id="nothing there"),
+        pytest.param("F1[1-20]~9", "D1[11-15]~5", None, id="a full taken later is not overlapped"),
+        pytest.param("", "D1[11-15]", None, id="no artifact"),
     ],
 )
-def test_a_parent_is_told_by_ids_and_ranges(text: str, child: str, expected: str | None) -> None:
+def test_a_parent_follows_from_ids_and_append_indexes(text: str, child: str, expected: str | None) -> None:
     new = a_record(child)
     parent = parent_of(new.header, records(text).values(), "2026.09.0")
 
     assert (parent and parent.files[0].name) == expected
 
 
-def test_in_doubt_every_possible_parent_is_kept() -> None:
+def test_every_possible_parent_is_returned() -> None:
     found = records("F1[1-10] D1[11-15] F2[1-20] D2[16-25]@5.26.31 D3[26-30]")
 
     assert names(possible_parents(found["D2"], found.values())) == "F2 D1"
@@ -347,7 +353,7 @@ LAW = settings(deadline=None)  # the machine may be busy
 
 @st.composite
 def histories(draw: st.DrawFn) -> list[Record]:
-    """Any run of fulls and differentials, most of them adjoining one another, some overlapping or with a hole."""
+    """Fulls and differentials, most of them contiguous, some overlapping or with a hole between them."""
     words: list[str] = []
     last = 0
     for number in range(draw(st.integers(0, 10))):
@@ -363,7 +369,7 @@ def histories(draw: st.DrawFn) -> list[Record]:
 
 @LAW
 @given(histories())
-def test_law_each_link_starts_where_the_one_before_ends(history: list[Record]) -> None:
+def test_each_link_starts_where_the_previous_one_ends(history: list[Record]) -> None:
     for chain in chains(history):
         assert chain.full.header.full
         for place, (before, after) in enumerate(zip(chain.records, chain.links, strict=False)):
@@ -376,7 +382,7 @@ def test_law_each_link_starts_where_the_one_before_ends(history: list[Record]) -
 
 @LAW
 @given(histories(), st.randoms(use_true_random=False))
-def test_law_the_order_of_the_records_does_not_matter(history: list[Record], random: Any) -> None:
+def test_the_order_of_the_records_does_not_matter(history: list[Record], random: Any) -> None:
     shuffled = random.sample(history, len(history))
 
     assert chains(shuffled) == chains(history)
@@ -385,7 +391,7 @@ def test_law_the_order_of_the_records_does_not_matter(history: list[Record], ran
 
 @LAW
 @given(histories(), st.integers(0, 12), st.sampled_from("ab"))
-def test_law_an_empty_differential_changes_nothing(history: list[Record], hour: int, database: str) -> None:
+def test_an_empty_differential_changes_no_chain(history: list[Record], hour: int, database: str) -> None:
     empty = a_record(f"Enew:{database}~{hour}")
 
     before, after = chains(history), chains([*history, empty])
@@ -396,7 +402,7 @@ def test_law_an_empty_differential_changes_nothing(history: list[Record], hour: 
 
 @LAW
 @given(histories())
-def test_law_everything_that_holds_something_stands_in_a_chain_or_is_a_hole(history: list[Record]) -> None:
+def test_every_non_empty_artifact_belongs_to_a_chain_or_is_a_hole(history: list[Record]) -> None:
     in_chains = {member.key for chain in chains(history) for member in chain.records}
     loose = {hole.record.key for hole in holes(history)}
 
@@ -406,7 +412,7 @@ def test_law_everything_that_holds_something_stands_in_a_chain_or_is_a_hole(hist
 
 @LAW
 @given(histories())
-def test_law_a_link_is_among_the_possible_parents_of_the_next(history: list[Record]) -> None:
+def test_each_link_is_a_possible_parent_of_the_next(history: list[Record]) -> None:
     for chain in chains(history):
         for before, after in zip(chain.records, chain.links, strict=False):
             assert before in possible_parents(after, history)
@@ -414,7 +420,7 @@ def test_law_a_link_is_among_the_possible_parents_of_the_next(history: list[Reco
 
 @LAW
 @given(histories(), st.integers(1, 20))
-def test_law_what_continues_the_live_chain_becomes_its_end(history: list[Record], length: int) -> None:
+def test_a_differential_that_continues_the_live_chain_becomes_its_end(history: list[Record], length: int) -> None:
     live = live_chain(history)
     if live is None or live.hole or live.full.header.database_id != UUID(DATABASE_IDS["a"]):
         return
@@ -427,7 +433,7 @@ def test_law_what_continues_the_live_chain_becomes_its_end(history: list[Record]
     assert longer.records == (*live.records, new)
 
 
-def test_a_thousand_records_find_their_chains() -> None:
+def test_a_thousand_records_form_their_chains() -> None:
     words = [
         f"F{number}[1-{10 + number}]" if number % 25 == 0 else f"D{number}[{10 + number}-{10 + number}]"
         for number in range(1_000)
@@ -441,17 +447,17 @@ def test_a_thousand_records_find_their_chains() -> None:
     ("text", "point", "expected"),
     [
         pytest.param("F1[1-10] D1[11-15]<F1 D2[16-20]<D1", "D2", "F1 D1", id="by records"),
-        pytest.param("F1[1-10] D1[11-15] D2[16-20]", "D2", "F1 D1", id="by ranges"),
+        pytest.param("F1[1-10] D1[11-15] D2[16-20]", "D2", "F1 D1", id="by append indexes"),
         pytest.param("F1[1-10] D1[11-15]", "F1", "", id="a full"),
         pytest.param("F1[1-10] D1[11-15] E1<D1", "E1", "F1 D1", id="an empty one"),
-        pytest.param("F1[1-10] D2[16-20]<D1", "D2", "D1", id="what its record names, there or not"),
-        pytest.param("F1[1-10] D1[11-15]<F0", "D1", "F1", id="what stands in for it, where that does"),
-        pytest.param("D2[16-20]", "D2", "", id="nothing known"),
-        pytest.param("F1[1-10] F2[1-10] D1[11-15]", "D1", "F1 F2", id="all in doubt"),
+        pytest.param("F1[1-10] D2[16-20]<D1", "D2", "D1", id="the stated parent, even if missing"),
+        pytest.param("F1[1-10] D1[11-15]<F0", "D1", "F1", id="a possible parent instead of a missing one"),
+        pytest.param("D2[16-20]", "D2", "", id="no parent known"),
+        pytest.param("F1[1-10] F2[1-10] D1[11-15]", "D1", "F1 F2", id="all possible parents"),
         pytest.param("F1[1-10] D1[11-15] D2[11-15] D3[16-20]", "D3", "F1 D1 D2", id="each once"),
     ],
 )
-def test_everything_that_a_point_needs_is_named_parents_first(text: str, point: str, expected: str) -> None:
+def test_everything_that_a_point_needs_is_returned_parents_first(text: str, point: str, expected: str) -> None:
     lines = {line.key: line for line in entries(text)}
     ancestry = Ancestry(lines.values())
     needed = everything_needed(lines[f"default/orders/{point}"], ancestry.needed_keys, lines.get)

@@ -1,4 +1,4 @@
-"""A listing sorted by what each name is."""
+"""Classification of listed keys, and their comparison with records."""
 
 import pytest
 
@@ -26,7 +26,7 @@ def folder(*keys: str) -> Folder:
         ("//y", ""),
     ],
 )
-def test_a_key_lies_in_the_folder_of_a_database_or_in_none(key: str, expected: str) -> None:
+def test_a_key_belongs_to_the_folder_of_a_database_or_to_none(key: str, expected: str) -> None:
     assert folder_of(key) == expected
 
 
@@ -45,7 +45,7 @@ def test_a_part_belongs_to_its_manifest(key: str, expected: str) -> None:
     assert artifact_of(key) == expected
 
 
-def test_each_name_is_what_its_end_says() -> None:
+def test_keys_are_classified_by_their_suffix() -> None:
     one = folder(
         FULL, f"{FULL}.1", f"{FULL}.json", f"{FULL}.hold.json", f"{FULL}.damaged.json", f"{FULL}.txt", f"{FULL}/x"
     )
@@ -56,7 +56,7 @@ def test_each_name_is_what_its_end_says() -> None:
     assert [found.key for found in one.foreign] == [f"{FULL}.txt", f"{FULL}/x"]
 
 
-def test_what_lies_outside_of_every_database_comes_as_found_but_for_the_agents_own() -> None:
+def test_keys_outside_of_folders_are_yielded_except_those_of_the_agent() -> None:
     listing = [ListedKey(key, 1) for key in ("a.txt", FULL, "default/z.txt", "owner.json")]
 
     found = list(folders(listing))
@@ -68,29 +68,29 @@ def test_what_lies_outside_of_every_database_comes_as_found_but_for_the_agents_o
     assert [one.prefix for one in found if isinstance(one, Folder)] == ["default/orders/"]
 
 
-def test_files_are_held_against_what_was_recorded() -> None:
+def test_files_are_compared_with_their_recorded_sizes() -> None:
     one = folder(FULL, f"{FULL}.json")
     name = FULL.rpartition("/")[2]
 
     assert one.amiss([(name, len(FULL))]) == []
     assert one.amiss([(name, 1), (f"{name}.1", 1)]) == [
-        Finding(Kind.SIZE_CHANGED, FULL, f"1 bytes were recorded, it has {len(FULL)}"),
+        Finding(Kind.SIZE_CHANGED, FULL, f"its size is {len(FULL)} bytes, but 1 were recorded"),
         Finding(Kind.RECORD_WITHOUT_ARTIFACT, f"{FULL}.1", "its file is missing"),
     ]
 
 
-def test_what_no_record_claims_is_an_orphan_or_a_strangers() -> None:
+def test_a_file_that_no_record_claims_is_an_orphan_or_foreign() -> None:
     other = FULL.replace("02-00-00", "03-00-00")
     strange = "default/orders/neo4j-2026-11-23T02-00-00.backup"
     one = folder(FULL, f"{FULL}.1", f"{FULL}.json", other, f"{other}.1", strange)
 
-    orphans, strangers = one.left_over({FULL})
+    orphans, foreign = one.left_over({FULL})
 
     assert [found.key for found in orphans] == [f"{FULL}.1", other, f"{other}.1"]
-    assert [found.key for found in strangers] == [strange]
+    assert [found.key for found in foreign] == [strange]
 
 
-def test_a_record_that_cannot_be_read_claims_all_that_is_named_after_it() -> None:
+def test_an_unreadable_record_claims_all_files_of_its_artifact() -> None:
     one = folder(FULL, f"{FULL}.1", f"{FULL}.json")
 
     assert one.left_over(()) == ((), ())

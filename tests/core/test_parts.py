@@ -1,4 +1,4 @@
-"""How files are cut for S3."""
+"""Parts of an S3 multipart upload."""
 
 import hashlib
 from base64 import b64encode
@@ -18,8 +18,8 @@ SIZES = st.integers(min_value=0, max_value=5 * TIB)
     ("size", "expected"),
     [
         pytest.param(0, 16 * MIB, id="empty"),
-        pytest.param(9_000 * 16 * MIB, 16 * MIB, id="the last size of the smallest parts"),
-        pytest.param(9_000 * 16 * MIB + 1, 17 * MIB, id="a byte more"),
+        pytest.param(9_000 * 16 * MIB, 16 * MIB, id="the largest file of smallest parts"),
+        pytest.param(9_000 * 16 * MIB + 1, 17 * MIB, id="one byte more"),
         pytest.param(5 * TIB, 583 * MIB, id="the largest object of S3"),
     ],
 )
@@ -28,7 +28,7 @@ def test_parts_grow_with_the_file(size: int, expected: int) -> None:
 
 
 @given(SIZES)
-def test_no_file_needs_more_parts_than_s3_takes(size: int) -> None:
+def test_no_file_needs_more_parts_than_s3_accepts(size: int) -> None:
     each = part_size(size)
 
     assert -(-size // each) <= 9_000
@@ -37,7 +37,7 @@ def test_no_file_needs_more_parts_than_s3_takes(size: int) -> None:
 
 
 @given(st.integers(min_value=0, max_value=300), st.integers(min_value=1, max_value=40))
-def test_parts_follow_each_other_to_the_end(size: int, each: int) -> None:
+def test_parts_cover_the_whole_file_in_order(size: int, each: int) -> None:
     parts = cut(size, each)
 
     assert [part.number for part in parts] == list(range(1, len(parts) + 1))
@@ -46,7 +46,7 @@ def test_parts_follow_each_other_to_the_end(size: int, each: int) -> None:
     assert all(part.size == each for part in parts[:-1])
 
 
-def test_the_composite_is_the_digest_of_the_digests() -> None:
+def test_the_composite_digest_is_the_digest_of_the_digests() -> None:
     first, second = hashlib.sha256(b"first"), hashlib.sha256(b"second")
     together = hashlib.sha256(first.digest() + second.digest()).digest()
 
@@ -55,5 +55,5 @@ def test_the_composite_is_the_digest_of_the_digests() -> None:
     assert digest == f"sha256-parts:{b64encode(together).decode()}-2"
 
 
-def test_a_whole_object_has_its_own_digest() -> None:
+def test_an_object_uploaded_whole_has_its_own_digest() -> None:
     assert whole_digest("ab" * 32) == "sha256:" + "ab" * 32

@@ -1,4 +1,4 @@
-"""What the supervisor keeps of a database's artifacts."""
+"""Summaries of the artifacts of a database."""
 
 import pytest
 
@@ -9,9 +9,9 @@ from tests.builders import a_record
 FULL, DIFF, LATER = a_record(0), a_record(1), a_record(2)
 
 
-@pytest.mark.parametrize("lines", [False, True], ids=["of records", "of the catalog's lines"])
-def test_a_summary_says_how_much_and_how_new(*, lines: bool) -> None:
-    members = [Entry.of(one) if lines else one for one in (LATER, FULL, DIFF)]
+@pytest.mark.parametrize("as_entries", [False, True], ids=["of records", "of entries"])
+def test_a_summary_has_sizes_and_times(*, as_entries: bool) -> None:
+    members = [Entry.of(record) if as_entries else record for record in (LATER, FULL, DIFF)]
 
     found = summarise(members, {"offsite": 2})
 
@@ -22,21 +22,21 @@ def test_a_summary_says_how_much_and_how_new(*, lines: bool) -> None:
     assert found.owed == {"offsite": 2}
 
 
-def test_without_a_full_there_is_no_chain_and_nothing_that_succeeded() -> None:
+def test_without_a_full_there_is_no_chain_and_no_success() -> None:
     found = summarise([DIFF], {})
 
     assert (found.chain_links, found.chain_size) == (0, {"FULL": 0, "DIFF": 0})
     assert found.last_success == {}
 
 
-def test_what_is_no_restore_point_stands_in_no_chain_and_neither_does_what_continues_it() -> None:
+def test_an_unsound_artifact_and_its_differentials_belong_to_no_chain() -> None:
     found = summarise([FULL, DIFF, LATER], {}, unsound={DIFF.key})
 
     assert (found.artifacts, found.newest, found.chain_links) == (3, LATER.key, 1)
     assert found.last_success == {"FULL": FULL.finished, "DIFF": FULL.finished}
 
 
-def test_a_summary_is_read_back_from_the_event_that_tells_it() -> None:
+def test_a_summary_is_read_back_from_its_event() -> None:
     found = summarise([FULL, DIFF], {"offsite": 1})
 
     assert DatabaseSummary.of_event({"event": "summary", **found.model_dump(mode="json")}) == found

@@ -1,1 +1,1 @@
-"""Artifacts and what is recorded of them: names, records, marks, chains, drift."""
+"""Artifacts: names, records, marks, chains, and drift between records and files."""

@@ -1,9 +1,10 @@
-"""Chains: a full and the differentials that continue it, known by their headers and never by a file's name.
+"""Chains: a full and the differentials that continue it, determined from the artifacts' headers.
 
-What a newcomer would get wrong: a parent is not the artifact before. F1 [1-10], D1 [11-15], F2 [1-20], D2 [21-25]:
-D2 continues F2, and D1 is the end of F1's chain. From Neo4j 2026.02 on, the first differential after a full may overlap
-it: with D2 [16-25] both F1, D1, D2 and F2, D2 are chains. Before, a full between two differentials ends the older one.
-An empty differential [0-0] only says that nothing was new: it continues anything and nothing continues it.
+The parent of a differential is not always the artifact taken before it. With F1 [1-10], D1 [11-15], F2 [1-20] and
+D2 [21-25], D2 continues F2, and D1 is the end of F1's chain. The numbers are append indexes, F is a full, D a
+differential. Since Neo4j 2026.02 the first differential after a full may overlap it: with D2 [16-25], both F1, D1, D2
+and F2, D2 are chains. In older versions a full always ends the chain before it. An empty differential [0-0] states that
+there were no new transactions: it may continue any artifact, and no artifact continues it.
 """
 
 from bisect import bisect_left, bisect_right
@@ -22,11 +23,11 @@ from backup_agent.core.artifacts.records import BackupType, Header, Record
 from backup_agent.core.capabilities import may_overlap, same_line
 
 Member = TypeVar("Member", bound=Record | Entry)
-"""What chains are made of: records, or the lines that a catalog keeps of them."""
+"""A member of a chain: a record, or its catalog entry."""
 
 
 class TypeReason(StrEnum):
-    """Why a backup is FULL or DIFF. The closed list of a record's `type_reason` and of a metric's label."""
+    """Why a backup is FULL or DIFF: the values of a record's `type_reason` and of a metric label."""
 
     ASKED = "asked"
     CHAIN_CONTINUES = "chain_continues"
@@ -40,37 +41,37 @@ class TypeReason(StrEnum):
     STORE_CHANGED = "store_changed"
     DIFF_FAILED = "diff_failed"
     DIFF_DOES_NOT_CONTINUE = "diff_does_not_continue"
-    ADOPTED = "adopted"  # another tool took it, and nobody here knows why
+    ADOPTED = "adopted"  # taken by another tool for an unknown reason
 
 
 @dataclass(frozen=True)
 class Hole(Generic[Member]):
-    """A differential whose parent is not there."""
+    """A differential whose parent is missing."""
 
     record: Member
     after: int | None
-    """The last append index before it that a chain reaches; None where none does."""
+    """Highest append index below the differential that a chain reaches; None if there is no such chain."""
 
     def __str__(self) -> str:
-        lowest = as_entry(self.record).lowest
+        start = f"{self.record.key} starts at append index {as_entry(self.record).lowest}"
         if self.after is None:
-            return f"{self.record.key} starts at {lowest}, and no chain of its store ends before"
-        if self.after == lowest - 1:
-            return f"{self.record.key} starts at {lowest}, and a full was taken since the chain before it ended"
-        return f"{self.record.key} starts at {lowest}, and the chain before it ends at {self.after}"
+            return f"{start}, but no chain of its store ends before that"
+        if self.after == as_entry(self.record).lowest - 1:
+            return f"{start}, but a full was taken after the end of the previous chain"
+        return f"{start}, but the previous chain ends at {self.after}"
 
 
 @dataclass(frozen=True)
 class Chain(Generic[Member]):
-    """A full and one line of differentials; each starts where the one before ends."""
+    """A full and a sequence of differentials, each of which starts where the previous one ends."""
 
     full: Member
     links: tuple[Member, ...] = ()
-    """The differentials that hold something, in order."""
+    """The non-empty differentials, in order."""
     empty: tuple[Member, ...] = ()
-    """The empty differentials taken along it, by time."""
+    """The empty differentials taken while the chain was live, by time."""
     hole: Hole[Member] | None = None
-    """A differential taken after its end and before the next full, which it cannot take up."""
+    """A differential taken between the end of the chain and the next full that does not continue the chain."""
 
     @property
     def last(self) -> Member:
@@ -79,28 +80,28 @@ class Chain(Generic[Member]):
 
     @property
     def records(self) -> tuple[Member, ...]:
-        """The members, the full first; empty differentials left out, since nothing needs them."""
+        """The full and the links. Empty differentials are left out, since no artifact needs them."""
         return (self.full, *self.links)
 
     @property
     def links_size(self) -> int:
-        """Bytes of its differentials, which a restore reads beside the full."""
+        """Bytes of all links."""
         return sum(record.size for record in self.links)
 
 
 @dataclass(frozen=True)
 class ChainLimits:
-    """When a chain is given up for a new full (`chain` of the settings)."""
+    """Limits beyond which a new full is taken (`chain` in the settings)."""
 
     max_links: int
     max_age: timedelta
     max_diff_share: float
-    """Size of all its differentials, as a share of its full's."""
+    """Size of all links divided by the size of the full."""
 
 
 @dataclass(frozen=True)
 class TypeDecision:
-    """What is taken, and why."""
+    """The type of a backup, and the reason for it."""
 
     type: Literal[BackupType.FULL, BackupType.DIFF]
     reason: TypeReason
@@ -126,9 +127,9 @@ def decide(
 ) -> TypeDecision:
     """Decide between FULL and DIFF.
 
-    `chain` is the live one of the set and database, as far as it is sound, and `broken` tells that something of it is
-    damaged or missing; `database_id` is SHOW DATABASES' databaseID and `version` the
-    servers', each None where unknown: then it is no reason for anything. AUTO and DIFF differ in a DIFF's reason alone.
+    `chain` is the sound part of the live chain, and `broken` tells whether an artifact of that chain is damaged or
+    missing. `database_id` is databaseID of SHOW DATABASES, and `version` the version of the servers; None means unknown
+    and is no reason for a FULL. A request for AUTO or DIFF gets the same type.
     """
     if requested is BackupType.FULL:
         return TypeDecision(BackupType.FULL, TypeReason.ASKED)
@@ -154,9 +155,9 @@ def decide(
 def everything_needed(
     entry: Entry, needed_keys: Callable[[Entry], Iterable[str]], find: Callable[[str], Entry | None]
 ) -> tuple[str, ...]:
-    """Return the keys of everything that an artifact needs to be restored, parents first.
+    """Return the keys of all artifacts that a restore of `entry` needs, parents first.
 
-    `find` returns an artifact by its key; one that it does not know is in the result, but nothing that this one needs.
+    `find` returns the entry for a key. A key for which it returns None is in the result, but its own parents are not.
     """
     found: dict[str, None] = {}
     waiting = [entry]
@@ -170,35 +171,35 @@ def everything_needed(
 
 
 def as_entry(member: Record | Entry) -> Entry:
-    """Return the catalog's line of a member."""
+    """Return the catalog entry of a member."""
     return member if isinstance(member, Entry) else Entry.of(member)
 
 
 def chains(records: Iterable[Member]) -> tuple[Chain[Member], ...]:
-    """Return the chains among the records of one set and database at one place, the live one last.
+    """Return the chains among the records of one set and database at one place, the live chain last.
 
-    There is one for each full and each end that its differentials lead to. A differential that could continue several
-    artifacts stands in the chains of all of them, unless its record says which one it does.
+    Each path from a full to a differential that no other continues is a chain. A differential that may continue several
+    artifacts is part of several chains, unless its record names its parent.
     """
     return _Graph(records).chains()
 
 
 def live_chain(records: Iterable[Member]) -> Chain[Member] | None:
-    """Return the chain that a next differential would extend: that of the newest artifact which holds something."""
+    """Return the chain that the next differential would continue: that of the newest non-empty artifact."""
     found = chains(records)
     return found[-1] if found else None
 
 
 def holes(records: Iterable[Member]) -> tuple[Hole[Member], ...]:
-    """Return the differentials that stand in no chain, by time."""
+    """Return a hole for each differential that belongs to no chain, by time."""
     return _Graph(records).holes
 
 
 def parent_of(header: Header, records: Iterable[Member], version: str | None) -> Member | None:
-    """Return the record which a differential of this header continues, or None.
+    """Return the record of the artifact that a differential with this header continues, or None.
 
-    Of several the newest, as neo4j-admin picks it. `version` is that of the neo4j-admin which wrote the header; where
-    it is unknown an overlap is no continuation.
+    If there are several, the newest is returned, as neo4j-admin chooses it. `version` is the neo4j-admin that wrote the
+    header; if it is unknown, a differential that overlaps its full does not continue it.
     """
     child = _entry_of(header)
     overlap = may_overlap(version) is True
@@ -211,35 +212,38 @@ def parent_of(header: Header, records: Iterable[Member], version: str | None) ->
 
 
 def possible_parents(record: Member, records: Iterable[Member]) -> tuple[Member, ...]:
-    """Return every record which this differential may need, the newest first: who deletes spares them all."""
+    """Return every record that a differential may continue, the newest first. Deletion must spare all of them."""
     child = as_entry(record)
     pairs = ((as_entry(other), other) for other in records if other.key != record.key)
-    fits = [(_newest(entry), other) for entry, other in pairs if _may_follow(entry, child, overlap=True)]
+    fits = [(_age(entry), other) for entry, other in pairs if _may_follow(entry, child, overlap=True)]
     return tuple(other for _, other in sorted(fits, key=lambda pair: pair[0], reverse=True))
 
 
 def continues(chain: Chain[Record], header: Header, version: str | None) -> Objection | None:
-    """Return why a differential just taken does not continue the chain, or None where it does.
+    """Return why a new differential does not continue the chain, or None if it does.
 
-    Strict where `possible_parents` is lenient: a full taken needlessly costs less than a chain that cannot be restored.
+    This check is stricter than `possible_parents`: a needless full costs less than a chain that cannot be restored.
     """
     full = chain.full.header
     if header.full:
-        return Objection(TypeReason.DIFF_DOES_NOT_CONTINUE, "it is a full, which continues nothing")
+        return Objection(TypeReason.DIFF_DOES_NOT_CONTINUE, "it is a full and continues no artifact")
     if header.database_id != full.database_id:
-        text = f"its database id is {header.database_id}, that of the chain {full.database_id}"
+        text = f"its database id is {header.database_id}, but the chain has {full.database_id}"
         return Objection(TypeReason.DATABASE_RECREATED, text)
     if header.store_id != full.store_id:
-        text = f"its store id is {header.store_id}, that of the chain {full.store_id}"
+        text = f"its store id is {header.store_id}, but the chain has {full.store_id}"
         return Objection(TypeReason.STORE_CHANGED, text)
     if parent_of(header, chain.records, version) is None:
-        text = f"it holds {header.lowest} to {header.highest}, and the chain ends at {chain.last.header.highest}"
+        text = (
+            f"it holds append indexes {header.lowest} to {header.highest}, "
+            f"but the chain ends at {chain.last.header.highest}"
+        )
         return Objection(TypeReason.DIFF_DOES_NOT_CONTINUE, text)
     return None
 
 
 def _entry_of(header: Header) -> Entry:
-    """Return what will be the line of an artifact that is not recorded yet, as far as its header knows it."""
+    """Return an entry for an artifact that has no record yet."""
     return Entry(
         key="",
         set="",
@@ -257,8 +261,8 @@ def _entry_of(header: Header) -> Entry:
     )
 
 
-def _same_line(parent: Entry, child: Entry) -> bool:
-    """Tell whether a chain may go from one store to the other: the minor version of its format may grow."""
+def _same_history(parent: Entry, child: Entry) -> bool:
+    """Return whether a chain may lead from parent to child: only the minor version of the store format may grow."""
     if parent.database_id != child.database_id:
         return False
     if parent.store_id == child.store_id:
@@ -271,21 +275,21 @@ def _number(minor: str) -> int:
     return int(minor) if minor.isdecimal() else 0
 
 
-_newest = attrgetter("taken", "highest", "key")
-"""The order of entries in time."""
+_age = attrgetter("taken", "highest", "key")
+"""Sort key of entries, the oldest first."""
 
 
 def _by_time(entries: Iterable[Entry]) -> list[Entry]:
-    """Return entries in that order, the oldest first."""
+    """Sort entries, the oldest first."""
     ordered = sorted(entries, key=attrgetter("taken"))
-    # Hardly ever two in one second, and a million tuples as keys are a burden to the garbage collection.
+    # Sorting by the time alone avoids a million key tuples. Two artifacts of one second are rare.
     if any(before.taken == after.taken for before, after in pairwise(ordered)):
-        ordered.sort(key=_newest)
+        ordered.sort(key=_age)
     return ordered
 
 
 def _latest(values: Iterable[str | None]) -> str | None:
-    """Return the last value that is known."""
+    """Return the last value that is not None."""
     latest = None
     for value in values:
         latest = value or latest
@@ -293,8 +297,8 @@ def _latest(values: Iterable[str | None]) -> str | None:
 
 
 def _may_follow(parent: Entry, child: Entry, *, overlap: bool) -> bool:
-    """Tell whether a differential can continue an artifact, by ids and ranges."""
-    if child.full or (not parent.highest and parent.empty) or not _same_line(parent, child):
+    """Return whether `child` can continue `parent`, judged by ids and append indexes."""
+    if child.full or (not parent.highest and parent.empty) or not _same_history(parent, child):
         return False
     if not child.highest and child.empty:
         return True
@@ -302,22 +306,22 @@ def _may_follow(parent: Entry, child: Entry, *, overlap: bool) -> bool:
         return False
     if child.lowest == parent.highest + 1:
         return True
-    # The time keeps a full from becoming the parent of all that was taken before it.
+    # Without the comparison of times a full could be the parent of differentials taken before it.
     return overlap and parent.full and child.lowest <= parent.highest and parent.taken <= child.taken
 
 
-class _Line:
-    """The artifacts of one database id and store that hold something, by time, as a child looks for its parents."""
+class _History:
+    """The non-empty artifacts of one database id and store, indexed by time and by append index."""
 
-    def __init__(self, holding: list[Entry]) -> None:
-        self._holding = holding
-        self.fulls = [entry for entry in holding if entry.full]
-        self.differentials = [entry for entry in holding if not entry.full]
+    def __init__(self, entries: list[Entry]) -> None:
+        self._entries = entries
+        self.fulls = [entry for entry in entries if entry.full]
+        self.differentials = [entry for entry in entries if not entry.full]
 
-    # Made when first asked for: where every record states its parent nobody does.
+    # The indexes are made on first use: they are not needed if every record names its parent.
     @cached_property
     def _times(self) -> list[datetime]:
-        return [entry.taken for entry in self._holding]
+        return [entry.taken for entry in self._entries]
 
     @cached_property
     def _full_times(self) -> list[datetime]:
@@ -329,81 +333,82 @@ class _Line:
 
     @cached_property
     def _by_end(self) -> list[Entry]:
-        return sorted(self._holding, key=attrgetter("highest"))
+        return sorted(self._entries, key=attrgetter("highest"))
 
     @cached_property
     def _ends(self) -> list[int]:
         return [entry.highest for entry in self._by_end]
 
-    def by(self, moment: datetime) -> Entry | None:
-        """Return the newest that was taken by a moment."""
-        at = bisect_right(self._times, moment)
-        return self._holding[at - 1] if at else None
+    def newest_at(self, time: datetime) -> Entry | None:
+        """Return the newest artifact taken at or before a time."""
+        index = bisect_right(self._times, time)
+        return self._entries[index - 1] if index else None
 
-    def full_by(self, moment: datetime) -> Entry | None:
-        """Return the newest full that was taken by a moment."""
-        at = bisect_right(self._full_times, moment)
-        return self.fulls[at - 1] if at else None
+    def newest_full_at(self, time: datetime) -> Entry | None:
+        """Return the newest full taken at or before a time."""
+        index = bisect_right(self._full_times, time)
+        return self.fulls[index - 1] if index else None
 
     def possible_parents(self, child: Entry) -> tuple[Entry, ...]:
-        """Return what ends where a differential begins, and the fulls taken before it that reach into it."""
+        """Return the artifacts that end just before a differential, and the earlier fulls that overlap it."""
         first, last = bisect_left(self._ends, child.lowest - 1), bisect_right(self._ends, child.lowest - 1)
         found = self._by_end[first:last]
-        at = bisect_right(self._full_times, child.taken) - 1
-        while at >= 0 and self._reached[at] >= child.lowest:
-            found.append(self.fulls[at])
-            at -= 1
+        index = bisect_right(self._full_times, child.taken) - 1
+        while index >= 0 and self._reached[index] >= child.lowest:
+            found.append(self.fulls[index])
+            index -= 1
         return tuple(parent for parent in found if _may_follow(parent, child, overlap=True))
 
 
 class Ancestry:
-    """Which artifact continues which, among those of one set and database at one place.
+    """The parents of each artifact of one set and database at one place.
 
-    Two answers to one question: `parents` is what a restore goes by, and `needs` is what may be meant, which whoever
-    deletes must spare. Linear in the artifacts, as long as few of them end at the same append index.
+    `parents` is strict: the artifacts from which a restore is certain to work. `needs` is lenient: every artifact that
+    a differential may continue, all of which deletion must spare. Time is linear in the number of artifacts, unless
+    many of them end at the same append index.
     """
 
     def __init__(self, entries: Iterable[Entry], damaged: Collection[str] = ()) -> None:
         self._by_key = {entry.key: entry for entry in _by_time(entries)}
         self.entries = tuple(self._by_key.values())
-        """By time, the oldest first."""
+        """All artifacts, the oldest first."""
         self.roots: dict[str, Entry] = {}
-        """Of each artifact that can be restored, the full that a restore begins with: of two the shorter way."""
+        """Key of a restorable artifact -> the full with which its restore begins; of two, the one with fewer links."""
         self._stated: dict[str, Entry] = {}
         empty = []
-        lines: dict[tuple[str, str], list[Entry]] = defaultdict(list)
+        histories: dict[tuple[str, str], list[Entry]] = defaultdict(list)
         for entry in self.entries:
-            if entry.parent is not None and (parent := self._named(entry)):
+            if entry.parent is not None and (parent := self._stated_parent(entry)):
                 self._stated[entry.key] = parent
             if not entry.highest and entry.empty:
                 empty.append(entry)
             else:
-                lines[_line_of(entry)].append(entry)
-        self._lines = {name: _Line(members) for name, members in lines.items()}
+                histories[_history_id(entry)].append(entry)
+        self._histories = {name: _History(members) for name, members in histories.items()}
         self._possible = {
-            link.key: line.possible_parents(link)
-            for line in self._lines.values()
-            for link in line.differentials
+            link.key: history.possible_parents(link)
+            for history in self._histories.values()
+            for link in history.differentials
             if link.key not in self._stated
         }
-        for line in self._lines.values():
-            self.roots |= {full.key: full for full in line.fulls if full.key not in damaged}
-            # A parent ends before its child begins, so that each meets its parents already judged.
-            for link in sorted(line.differentials, key=attrgetter("lowest")):
-                if link.key not in damaged and (parents := self._parents(line, link)):
+        for history in self._histories.values():
+            self.roots |= {full.key: full for full in history.fulls if full.key not in damaged}
+            # A parent ends before its child begins, so in this order the roots of parents are known.
+            for link in sorted(history.differentials, key=attrgetter("lowest")):
+                if link.key not in damaged and (parents := self._parents(history, link)):
                     self.roots[link.key] = self.roots[parents[0].key]
         for entry in empty:
             if entry.key not in damaged and (anchor := self.anchor(entry)) and anchor.key in self.roots:
                 self.roots[entry.key] = self.roots[anchor.key]
 
     def parents(self, link: Entry) -> tuple[Entry, ...]:
-        """Return what a differential continues, as far as that can be restored; the full first, if it may be either."""
-        return () if link.full or link.empty else self._parents(self._line(link), link)
+        """Return the restorable artifacts that a non-empty differential continues: a full, a link or both."""
+        return () if link.full or link.empty else self._parents(self._history(link), link)
 
     def needs(self, entry: Entry) -> tuple[Entry, ...]:
-        """Return every artifact which this one may continue; the stated one alone where it fits.
+        """Return every artifact that `entry` may continue, or only the parent that its record names if that fits.
 
-        Else an idle database's equal fulls would all be kept for one differential.
+        Without this preference, all equal fulls of an idle database would be kept for one differential.
         """
         if stated := self._stated.get(entry.key):
             return (stated,)
@@ -415,60 +420,62 @@ class Ancestry:
         return self._possible.get(entry.key, ())
 
     def gap(self, entry: Entry, unsound: Mapping[str, str]) -> str | None:
-        """Say what keeps an artifact from being restored, beside its own faults; None if nothing does.
+        """Describe what is missing or damaged in the chain of `entry`, or return None if it is complete.
 
-        `unsound` are the damaged artifacts that this ancestry was made with, and what is wrong with each.
+        `unsound` maps the damaged artifacts, with which this ancestry was made, to a description of the damage.
         """
         if entry.key in self.roots or entry.full:
             return None
-        for link in self._way_to_gap(entry):
+        for link in self._path_to_gap(entry):
             needed = self.needs(link)
             if not needed:
-                return f"it needs {link.parent}, which is not there" if link.parent else _no_parent(link)
-            if faults := [f"it needs {one.key}: {unsound[one.key]}" for one in needed if one.key in unsound]:
+                return f"it needs {link.parent}, which is missing" if link.parent else _no_parent(link)
+            if faults := [
+                f"it needs {parent.key}: {unsound[parent.key]}" for parent in needed if parent.key in unsound
+            ]:
                 return faults[0]
-        return "the artifacts that end where it starts are not of its chain"
+        return "the artifacts that end where it starts do not belong to its chain"
 
-    def _way_to_gap(self, entry: Entry) -> Iterator[Entry]:
-        """Yield an artifact that cannot be restored, and what it needs that cannot be restored either."""
-        at: Entry | None = entry
-        while at is not None:
-            yield at
-            at = next((one for one in self.needs(at) if one.key not in self.roots), None)
+    def _path_to_gap(self, entry: Entry) -> Iterator[Entry]:
+        """Yield `entry` and its ancestors, as long as they are not restorable."""
+        link: Entry | None = entry
+        while link is not None:
+            yield link
+            link = next((parent for parent in self.needs(link) if parent.key not in self.roots), None)
 
     def needed_keys(self, entry: Entry) -> tuple[str, ...]:
-        """Return the keys of what an artifact continues: what its record names, there or not, else `needs`."""
+        """Return the key of the parent that the record names, even if it is missing, or else the keys of `needs`."""
         if entry.full:
             return ()
         if entry.parent is not None and (entry.key in self._stated or entry.key not in self.roots):
             return (entry.parent,)
-        return tuple(one.key for one in self.needs(entry))
+        return tuple(parent.key for parent in self.needs(entry))
 
     def anchor(self, empty: Entry) -> Entry | None:
-        """Return what an empty differential says is still all there is; None where that is gone.
+        """Return the artifact that an empty differential continues, or None if it is missing.
 
-        Ranges say nothing of it: where its record names what it continues, only that will do.
+        Append indexes cannot tell. It is the parent that the record names, or else the newest artifact at that time.
         """
         if empty.parent is not None:
             return self._stated.get(empty.key)
-        return self._line(empty).by(empty.taken)
+        return self._history(empty).newest_at(empty.taken)
 
-    def _line(self, entry: Entry) -> _Line:
-        return self._lines.get(_line_of(entry)) or _Line([])
+    def _history(self, entry: Entry) -> _History:
+        return self._histories.get(_history_id(entry)) or _History([])
 
-    def _named(self, child: Entry) -> Entry | None:
-        """Return the parent that a record names, where it fits."""
-        named = self._by_key.get(child.parent or "")
-        if named and _may_follow(named, child, overlap=may_overlap(child.version) is not False):
-            return named
+    def _stated_parent(self, child: Entry) -> Entry | None:
+        """Return the parent that the record names, if it exists and fits."""
+        stated = self._by_key.get(child.parent or "")
+        if stated and _may_follow(stated, child, overlap=may_overlap(child.version) is not False):
+            return stated
         return None
 
-    def _parents(self, line: _Line, child: Entry) -> tuple[Entry, ...]:
-        """Return the same, of a differential that holds something."""
+    def _parents(self, history: _History, child: Entry) -> tuple[Entry, ...]:
+        """Return the restorable parents of a non-empty differential, the full first."""
         if stated := self._stated.get(child.key):
             return (stated,) if stated.key in self.roots else ()
         overlap = may_overlap(child.version) is not False
-        newest_full = line.full_by(child.taken)
+        newest_full = history.newest_full_at(child.taken)
         full = link = None
         for parent in self._possible[child.key]:
             if parent.key not in self.roots:
@@ -482,7 +489,7 @@ class Ancestry:
 
 
 class _Graph(Generic[Member]):
-    """The chains that an ancestry makes, told in the records that were given."""
+    """The chains and holes of an ancestry, with the caller's records as members."""
 
     def __init__(self, records: Iterable[Member]) -> None:
         self._members: dict[str, Member] = {record.key: record for record in records}
@@ -493,8 +500,9 @@ class _Graph(Generic[Member]):
         for entry in entries:
             for parent in self._ancestry.parents(entry):
                 children[parent.key].append(entry)
-        self._ways = [way for full in self._fulls for way in _ways(full, children)]
+        self._paths = [path for full in self._fulls for path in _paths(full, children)]
         self._loose = [entry for entry in entries if not entry.empty and entry.key not in self._ancestry.roots]
+        """Non-empty differentials that belong to no chain."""
         self.holes: tuple[Hole[Member], ...] = tuple(self._find_holes())
 
     def chains(self) -> tuple[Chain[Member], ...]:
@@ -502,40 +510,40 @@ class _Graph(Generic[Member]):
         for entry in self._ancestry.entries:
             if entry.empty and (anchor := self._ancestry.anchor(entry)):
                 empty[anchor.key].append(entry)
-        # D2 of F1, D1, D2 and of F2, D2 is the same newest artifact: the newer full has the shorter way to it.
-        ways = sorted(self._ways, key=lambda way: (max(map(_newest, way)), _newest(way[0])))
+        # If two chains end with the same artifact, as F1, D1, D2 and F2, D2 do, the one with the newer full comes last.
+        paths = sorted(self._paths, key=lambda path: (max(map(_age, path)), _age(path[0])))
         return tuple(
             Chain(
-                full=self._members[way[0].key],
-                links=self._given(way[1:]),
-                empty=self._given(sorted((entry for member in way for entry in empty[member.key]), key=_newest)),
-                hole=self._hole_after(way[-1]),
+                full=self._members[path[0].key],
+                links=self._members_of(path[1:]),
+                empty=self._members_of(sorted((entry for member in path for entry in empty[member.key]), key=_age)),
+                hole=self._hole_after(path[-1]),
             )
-            for way in ways
+            for path in paths
         )
 
-    def _given(self, entries: Iterable[Entry]) -> tuple[Member, ...]:
+    def _members_of(self, entries: Iterable[Entry]) -> tuple[Member, ...]:
         return tuple(self._members[entry.key] for entry in entries)
 
     def _find_holes(self) -> Iterator[Hole[Member]]:
         ends: dict[tuple[str, str], list[int]] = defaultdict(list)
         for entry in self._ancestry.entries:
             if not entry.empty and entry.key in self._ancestry.roots:
-                ends[_line_of(entry)].append(entry.highest)
-        for line in ends.values():
-            line.sort()
+                ends[_history_id(entry)].append(entry.highest)
+        for indexes in ends.values():
+            indexes.sort()
         for entry in self._loose:
-            below = ends[_line_of(entry)]
-            at = bisect_right(below, entry.lowest - 1)
-            yield Hole(self._members[entry.key], below[at - 1] if at else None)
+            indexes = ends[_history_id(entry)]
+            below = bisect_right(indexes, entry.lowest - 1)
+            yield Hole(self._members[entry.key], indexes[below - 1] if below else None)
 
     def _hole_after(self, last: Entry) -> Hole[Member] | None:
-        at = bisect_right(self._loose, last.taken, key=_taken)
-        if at == len(self._loose):
+        index = bisect_right(self._loose, last.taken, key=_taken)
+        if index == len(self._loose):
             return None
         next_full = bisect_right(self._fulls, last.taken, key=_taken)
-        full_between = bisect_right(self._fulls, self._loose[at].taken, key=_taken) > next_full
-        return None if full_between else self.holes[at]
+        full_between = bisect_right(self._fulls, self._loose[index].taken, key=_taken) > next_full
+        return None if full_between else self.holes[index]
 
 
 def _taken(entry: Entry) -> datetime:
@@ -544,29 +552,29 @@ def _taken(entry: Entry) -> datetime:
 
 def _no_parent(link: Entry) -> str:
     if link.empty:
-        return "nothing was taken before it that it could continue"
-    return f"it starts at append index {link.lowest}, and nothing there ends at {link.lowest - 1}"
+        return "no artifact of its store was taken before it"
+    return f"it starts at append index {link.lowest}, but no artifact ends at {link.lowest - 1}"
 
 
-def _line_of(entry: Entry) -> tuple[str, str]:
-    """Return what a chain never crosses: the database id, and the store's up to its format's minor version."""
-    return entry.database_id, _format_line(entry.store_id)
+def _history_id(entry: Entry) -> tuple[str, str]:
+    """Return what all members of a chain share: the database id, and the store id without the minor version."""
+    return entry.database_id, _without_minor_version(entry.store_id)
 
 
 @lru_cache(maxsize=256)
-def _format_line(store_id: str) -> str:
-    return store_id.rpartition(".")[0] or store_id  # one that names no version is compared whole
+def _without_minor_version(store_id: str) -> str:
+    return store_id.rpartition(".")[0] or store_id  # a store id without a version is used whole
 
 
 def _better(child: Entry, one: Entry | None, other: Entry) -> Entry:
-    """Return the newer parent; one taken after its child (a clock was set) only where there is no other."""
+    """Return the newer parent, but prefer one that was taken before the child."""
     if one is None:
         return other
-    return max(one, other, key=lambda entry: (entry.taken <= child.taken, _newest(entry)))
+    return max(one, other, key=lambda entry: (entry.taken <= child.taken, _age(entry)))
 
 
-def _ways(full: Entry, children: dict[str, list[Entry]]) -> Iterator[tuple[Entry, ...]]:
-    """Yield the shortest way from a full to each end of its differentials."""
+def _paths(full: Entry, children: dict[str, list[Entry]]) -> Iterator[tuple[Entry, ...]]:
+    """Yield the shortest path from a full to each last differential."""
     before: dict[str, Entry | None] = {full.key: None}
     queue = deque([full])
     while queue:
@@ -575,10 +583,10 @@ def _ways(full: Entry, children: dict[str, list[Entry]]) -> Iterator[tuple[Entry
         before.update((child.key, entry) for child in new)
         queue.extend(new)
         if not new:
-            yield tuple(reversed(list(_way_back(entry, before))))
+            yield tuple(reversed(list(_path_back(entry, before))))
 
 
-def _way_back(entry: Entry | None, before: dict[str, Entry | None]) -> Iterator[Entry]:
+def _path_back(entry: Entry | None, before: dict[str, Entry | None]) -> Iterator[Entry]:
     while entry:
         yield entry
         entry = before[entry.key]

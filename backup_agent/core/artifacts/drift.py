@@ -1,8 +1,8 @@
-"""What a listing shows beside what the records say: which files are an artifact's, and what does not fit.
+"""Drift: differences between the files that a listing shows and the records.
 
-A newcomer would call every file without a record a stranger's. Three kinds are not: marks; the files of a record that
-cannot be read; and orphans, named as the agent names artifacts, whose record a crash has kept from being written, or
-which has been removed already. What is none of these is foreign: it is shown, and never touched.
+A file that no record claims may still belong to the agent: as a mark, as a file of an artifact whose record cannot be
+read, or as an orphan. An orphan is named like an artifact of its database; its record was not yet written, or already
+deleted, when the agent crashed. All other files are foreign: they are reported and never touched.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -19,18 +19,18 @@ _RECORD = ARTIFACT_SUFFIX + RECORD_SUFFIX
 _HOLD = ARTIFACT_SUFFIX + HOLD_SUFFIX
 _DAMAGE = ARTIFACT_SUFFIX + DAMAGE_SUFFIX
 OWN = frozenset({"owner.json"})
-"""Keys outside every database's folder that are the agent's own."""
+"""Keys outside the folders of databases that belong to the agent."""
 
 
 class ListedKey(NamedTuple):
-    """A key that a listing shows, and its size in bytes."""
+    """A key in a listing, with its size in bytes."""
 
     key: str
     size: int
 
 
 class Kind(StrEnum):
-    """The ways in which storage, records and index can disagree."""
+    """A kind of difference between storage, records and index."""
 
     ARTIFACT_WITHOUT_RECORD = "artifact_without_record"
     RECORD_WITHOUT_ARTIFACT = "record_without_artifact"
@@ -44,65 +44,69 @@ class Kind(StrEnum):
 
 
 class Finding(NamedTuple):
-    """One thing that does not fit. `key` is that of the file or artifact; `text` is for people."""
+    """One difference."""
 
     kind: Kind
     key: str
+    """Key of the file or artifact."""
     text: str
+    """Description for users."""
 
 
 @dataclass(frozen=True)
 class Folder:
-    """The folder of one database in one set, its names sorted by what they are. Keys are whole ones."""
+    """The keys in the folder of one set and database, classified by their names."""
 
     prefix: str
     """<set>/<database>/"""
     records: Mapping[str, int]
-    """Artifact -> bytes of its record."""
+    """Key of an artifact -> bytes of its record."""
     holds: tuple[str, ...]
-    """Artifacts with a hold."""
+    """Keys of artifacts with a hold."""
     damages: tuple[str, ...]
-    """Artifacts marked as damaged."""
+    """Keys of artifacts with a damage mark."""
     files: Mapping[str, int]
-    """Files of artifacts, and what is named like one -> bytes."""
+    """Key of a file whose name is that of an artifact or of a part -> bytes."""
     foreign: tuple[ListedKey, ...]
+    """Keys whose names are none of the agent's."""
 
     def amiss(self, expected: Iterable[tuple[str, int]]) -> list[Finding]:
-        """Return what is wrong with the files of an artifact, given their names and recorded sizes."""
+        """Return a finding for each missing file and each file of another size, given recorded names and sizes."""
         wrong = []
         for name, size in expected:
             found = self.files.get(key := self.prefix + name)
             if found is None:
                 wrong.append(Finding(Kind.RECORD_WITHOUT_ARTIFACT, key, "its file is missing"))
             elif found != size:
-                wrong.append(Finding(Kind.SIZE_CHANGED, key, f"{size} bytes were recorded, it has {found}"))
+                wrong.append(Finding(Kind.SIZE_CHANGED, key, f"its size is {found} bytes, but {size} were recorded"))
         return wrong
 
     def left_over(self, claimed: Collection[str]) -> tuple[tuple[ListedKey, ...], tuple[ListedKey, ...]]:
-        """Return the orphans and the strangers among the artifacts' files that no readable record claims."""
+        """Return the orphans and the foreign files in `files`, given the files that readable records claim."""
         orphans: list[ListedKey] = []
-        strangers: list[ListedKey] = []
+        foreign: list[ListedKey] = []
         database = self.prefix.split("/")[1]
         for key, size in self.files.items():
             artifact = artifact_of(key)
-            if key in claimed or (artifact in self.records and artifact not in claimed):
-                continue  # the second: the record is there and cannot be read, so nobody knows which files are its own
-            ours = ARTIFACT.fullmatch(artifact.rpartition("/")[2])
-            (orphans if ours and ours["database"] == database else strangers).append(ListedKey(key, size))
-        return tuple(orphans), tuple(strangers)
+            unreadable_record = artifact in self.records and artifact not in claimed
+            if key in claimed or unreadable_record:
+                continue
+            name = ARTIFACT.fullmatch(artifact.rpartition("/")[2])
+            (orphans if name and name["database"] == database else foreign).append(ListedKey(key, size))
+        return tuple(orphans), tuple(foreign)
 
 
 def folders(listing: Iterable[ListedKey]) -> Iterator[Folder | ListedKey]:
-    """Sort a listing, which is in the order of keys, into the folders of databases; what lies outside is as found."""
-    for prefix, found in groupby(listing, key=lambda one: folder_of(one.key)):
+    """Group a listing, sorted by key, into folders of databases. Yield keys outside of folders as they are."""
+    for prefix, keys in groupby(listing, key=lambda listed: folder_of(listed.key)):
         if prefix:
-            yield _folder(prefix, found)
+            yield _folder(prefix, keys)
         else:
-            yield from (one for one in found if one.key not in OWN)
+            yield from (listed for listed in keys if listed.key not in OWN)
 
 
 def folder_of(key: str) -> str:
-    """Return `<set>/<database>/` of a key that lies in the folder of a database, else nothing.
+    """Return `<set>/<database>/` of a key in the folder of a database, or an empty string for other keys.
 
     >>> folder_of("default/orders/orders-2026-11-23T02-00-00.backup"), folder_of("default/notes.txt")
     ('default/orders/', '')
@@ -118,7 +122,7 @@ def _is_folder(prefix: str) -> bool:
 
 
 def artifact_of(key: str) -> str:
-    """Return the key of the artifact that a file belongs to by its name: a part's is its manifest's.
+    """Return the key of the artifact to which a file belongs: of a part, the key of its manifest.
 
     >>> artifact_of("default/orders/orders-2026-11-23T02-00-00.backup.12")
     'default/orders/orders-2026-11-23T02-00-00.backup'
@@ -134,11 +138,11 @@ def _folder(prefix: str, listing: Iterable[ListedKey]) -> Folder:
     files: dict[str, int] = {}
     foreign: list[ListedKey] = []
     nested = len(prefix)
-    for found in listing:
-        key, size = found
+    for listed in listing:
+        key, size = listed
         if key.find("/", nested) >= 0:
-            foreign.append(found)
-        elif key.endswith(ARTIFACT_SUFFIX):  # half of all keys, as are records: asked first
+            foreign.append(listed)
+        elif key.endswith(ARTIFACT_SUFFIX):  # artifacts and records come first because most keys are one of them
             files[key] = size
         elif key.endswith(_RECORD):
             records[key.removesuffix(RECORD_SUFFIX)] = size
@@ -149,5 +153,5 @@ def _folder(prefix: str, listing: Iterable[ListedKey]) -> Folder:
         elif artifact_of(key) != key:
             files[key] = size
         else:
-            foreign.append(found)
+            foreign.append(listed)
     return Folder(prefix, records, tuple(holds), tuple(damages), files, tuple(foreign))

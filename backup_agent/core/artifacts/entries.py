@@ -1,7 +1,6 @@
-"""The line of the catalog an artifact has: what deciding about many artifacts needs of each, and no more.
+"""Catalog entries: the fields of a record that decisions about many artifacts need.
 
-A record is some 2 KB of checked model; plans are made over a million artifacts. An entry is a tuple made from a record
-once, and since a record never changes, neither does its entry.
+A record takes about 2 KB of memory, and a plan may cover a million artifacts, so plans work on these small tuples.
 """
 
 from datetime import datetime
@@ -19,25 +18,26 @@ class Entry(NamedTuple):
     database: str
     full: bool
     taken: datetime
-    """UTC, whole seconds: the header's, the time of the restore point."""
+    """Time of the restore point from the header, in UTC and whole seconds."""
     finished: datetime
-    """UTC: when it was recorded."""
+    """Time at which the artifact was recorded, in UTC."""
     lowest: int
+    """Lowest append index, from the header."""
     highest: int
-    """Append indexes; both 0 is an empty differential."""
+    """Highest append index, from the header. Both are 0 in an empty differential."""
     database_id: str
-    """Neo4j's internal id, from the header."""
+    """Neo4j's internal database id, from the header."""
     store_id: str
     size: int
-    """Bytes of all its files."""
+    """Bytes of all files of the artifact."""
     parent: str | None
-    """Key of the artifact this differential continues, as its record says."""
+    """Key of the artifact that this differential continues, from the record."""
     version: str | None
-    """neo4j-admin's, else the servers'."""
+    """Version of neo4j-admin, or of the servers if that is unknown."""
 
     @property
     def empty(self) -> bool:
-        """Whether this is a differential that holds nothing."""
+        """Whether this is an empty differential."""
         return not self.full and self.lowest == 0 and self.highest == 0
 
     @classmethod

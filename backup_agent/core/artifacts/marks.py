@@ -1,7 +1,7 @@
-"""Marks: what is said about an artifact after its record was written. They are objects of their own beside it.
+"""Marks: objects beside an artifact that hold what became known after its record was written.
 
-A record never changes, so a hold and a damage found by re-reading stand in files of their own:
-`….backup.hold.json`, `….backup.damaged.json`. Whoever deletes an artifact leaves its marks for last.
+A record never changes, so a hold and a damage mark are objects of their own: `….backup.hold.json` and
+`….backup.damaged.json`. When an artifact is deleted, its marks are deleted last.
 """
 
 from datetime import datetime
@@ -12,22 +12,22 @@ from backup_agent.core.artifacts.records import StoredValue
 
 
 class Mark(StoredValue):
-    """What the kinds of mark have in common: JSON in the manner of a record."""
+    """Fields of every mark."""
 
     key: str = Field(description="<set>/<database>/<artifact>")
     since: datetime
 
 
 class Hold(Mark):
-    """Somebody wants it kept, whatever the policy says."""
+    """A mark that keeps an artifact regardless of retention."""
 
     reason: str
     requested_by: str | None = None
-    request: str = Field(description="id of the request that asked for it")
+    request: str = Field(description="id of the request that set the hold")
 
 
 class Damage(Mark):
-    """Re-reading found other content than was recorded: it is no restore point any more."""
+    """A mark of an artifact whose content differs from its record. The artifact is no longer a restore point."""
 
-    found: str = Field(description="what was found, for people")
-    file: str | None = Field(default=None, description="name of the file at fault")
+    found: str = Field(description="description of the damage")
+    file: str | None = Field(default=None, description="name of the damaged file")

@@ -1,6 +1,7 @@
-"""How a file is cut into the parts of an S3 upload, and what their digests make together.
+"""Parts of an S3 multipart upload, and the digests of the resulting object.
 
-The reading pass and the upload must cut alike: the digests taken by the one are what the other sends with each part.
+The reading pass and the upload must use the same parts: the reading pass computes the digest that the upload sends with
+each part.
 """
 
 import hashlib
@@ -11,12 +12,12 @@ from dataclasses import dataclass
 MIB = 1024 * 1024
 SMALLEST_PART = 16 * MIB
 MOST_PARTS = 9_000
-"""S3 takes 10,000 parts; a file that has grown since it was measured must not meet that limit."""
+"""Most parts of an upload. S3 accepts 10,000; the difference is a margin for files that grow."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """One part: its number (S3 counts from 1), and where in the file it lies."""
+    """A part of a file, in bytes. S3 numbers parts from 1."""
 
     number: int
     offset: int
@@ -24,7 +25,7 @@ class Part:
 
 
 def part_size(size: int) -> int:
-    """Return the bytes of each part but the last, whole MiB, for a file of `size` bytes.
+    """Return the part size in bytes, a multiple of 1 MiB, for a file of `size` bytes.
 
     >>> part_size(0) // MIB, part_size(1024**4) // MIB
     (16, 117)
@@ -33,7 +34,7 @@ def part_size(size: int) -> int:
 
 
 def cut(size: int, part_size: int) -> tuple[Part, ...]:
-    """Cut `size` bytes into parts of `part_size` bytes, the last one with what remains."""
+    """Divide `size` bytes into parts of `part_size` bytes. The last part may be smaller."""
     return tuple(
         Part(number, offset, min(part_size, size - offset))
         for number, offset in enumerate(range(0, size, part_size), start=1)
@@ -41,12 +42,15 @@ def cut(size: int, part_size: int) -> tuple[Part, ...]:
 
 
 def whole_digest(sha256: str) -> str:
-    """Return `Stored.digest` of an object that was sent as one."""
+    """Return `Stored.digest` of an object that was uploaded in one request."""
     return f"sha256:{sha256}"
 
 
 def composite_digest(parts: Iterable[str]) -> str:
-    """Return `Stored.digest` of an object that was sent in parts: S3's composite, the SHA-256 of the parts' SHA-256."""
+    """Return `Stored.digest` of an object that was uploaded in parts, given the SHA-256 of each part in hex.
+
+    As in S3, the composite digest is the SHA-256 of the concatenated digests.
+    """
     digests = [bytes.fromhex(part) for part in parts]
-    together = hashlib.sha256(b"".join(digests)).digest()
-    return f"sha256-parts:{b64encode(together).decode()}-{len(digests)}"
+    composite = hashlib.sha256(b"".join(digests)).digest()
+    return f"sha256-parts:{b64encode(composite).decode()}-{len(digests)}"

@@ -1,4 +1,7 @@
-"""What the supervisor keeps of all records: a few numbers per set and database, however many records there are."""
+"""Summaries of the artifacts on the volume, one for each set and database.
+
+The supervisor keeps these instead of the records, so that its memory does not grow with the number of artifacts.
+"""
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
@@ -12,7 +15,7 @@ from backup_agent.core.artifacts.records import BackupType, Record, Value
 
 
 class DatabaseSummary(Value):
-    """One database of one set, on the volume. Times are when the newest good artifact of a type was finished."""
+    """The artifacts of one set and database on the volume."""
 
     set: str
     database: str
@@ -20,32 +23,33 @@ class DatabaseSummary(Value):
     size: int = Field(description="bytes of all artifacts")
     first: datetime = Field(description="when the oldest artifact was finished")
     newest: str = Field(description="key of the newest artifact")
-    newest_size: int
+    newest_size: int = Field(description="bytes of the newest artifact")
     last_success: dict[str, datetime] = Field(
-        description="FULL, DIFF; a FULL counts as the newest DIFF too; absent where none can be restored"
+        description="FULL or DIFF -> when the newest restorable artifact of that type was finished; "
+        "a FULL counts as both, and a type without such an artifact is absent"
     )
-    chain_links: int = Field(description="artifacts of the live chain; 0: none can be restored from records alone")
-    chain_size: dict[str, int] = Field(description="bytes of the live chain, FULL and DIFF")
-    owed: dict[str, int] = Field(default={}, description="destination -> artifacts without a copy there")
+    chain_links: int = Field(description="number of artifacts of the live chain; 0 if there is none")
+    chain_size: dict[str, int] = Field(description="FULL or DIFF -> bytes of that type in the live chain")
+    owed: dict[str, int] = Field(default={}, description="destination -> number of copies missing there")
 
     @classmethod
     def of_event(cls, event: Mapping[str, Any]) -> Self:
-        """Return the summary in a child's event; raise ValueError if the event holds none."""
+        """Read the summary from an event of a child process. Raise ValueError if it is not valid."""
         return cls.model_validate({key: value for key, value in event.items() if key != "event"})
 
 
 def summarise(
     members: Sequence[Record | Entry], owed: Mapping[str, int], *, unsound: Collection[str] = ()
 ) -> DatabaseSummary:
-    """Return the summary of one database's records in one set; there is at least one.
+    """Summarise the artifacts of one set and database, of which there is at least one.
 
-    `unsound` are the artifacts that are no restore points: damaged, or not there. They stand in no chain.
+    `unsound` are the keys of artifacts that are damaged or missing, and so belong to no chain.
     """
     entries = [as_entry(member) for member in members]
     newest = max(entries, key=_age)
     restorable = Ancestry(entries, unsound).roots.keys()
-    good = [entry for entry in entries if entry.key in restorable]
-    fulls = [entry for entry in good if entry.full]
+    points = [entry for entry in entries if entry.key in restorable]
+    fulls = [entry for entry in points if entry.full]
     chain = live_chain(entry for entry in entries if entry.key not in unsound)
     links = chain.records if chain else ()
     return DatabaseSummary(
@@ -57,7 +61,7 @@ def summarise(
         newest=newest.key,
         newest_size=newest.size,
         last_success={
-            **({BackupType.DIFF.value: max(good, key=_age).finished} if good else {}),
+            **({BackupType.DIFF.value: max(points, key=_age).finished} if points else {}),
             **({BackupType.FULL.value: max(fulls, key=_age).finished} if fulls else {}),
         },
         chain_links=len(links),
