@@ -1,8 +1,8 @@
-"""What a neo4j-admin can do, by its own version.
+"""Versions of Neo4j, and the options that each version of neo4j-admin has.
 
-The version is the binary's, never an image tag's: a tag that cannot be read once meant "5.26" in silence. Versions
-newer than the table get all of it; what a version lacks is refused by the tool itself (exit code 64), so a row that
-is wrong costs a backup.
+The version is that which the program prints, never that of an image tag, which may be wrong. A version newer than the
+table has all its options. neo4j-admin exits with 64 if it gets an option that it does not know, so a wrong row makes
+backups fail.
 """
 
 import re
@@ -14,8 +14,8 @@ from typing import Self
 
 from backup_agent.core.reasons import PermanentError, Reason
 
-# One line of `neo4j-admin --version` ("5.26.31") or `neo4j-admin version` ("neo4j 5.26.31"), whole: a line such as
-# "Picked up JAVA_TOOL_OPTIONS: -Dx=1.2.3" around it is the JVM's.
+# A whole line of `neo4j-admin --version` ("5.26.31") or `neo4j-admin version` ("neo4j 5.26.31"). Other lines come from
+# the JVM and must not match, such as "Picked up JAVA_TOOL_OPTIONS: -Dx=1.2.3".
 _LINE = re.compile(
     r"(?:neo4j(?:-admin)?[ :-]+)?v?(?P<major>\d{1,4})\.(?P<minor>\d{1,3})(?:\.(?P<patch>\d{1,5}))?"
     r"(?P<suffix>[-+.][0-9A-Za-z.+-]{1,64})?",
@@ -26,7 +26,7 @@ _FIRST_CALENDAR_YEAR = 2025
 
 @dataclass(frozen=True, order=True)
 class Version:
-    """A version of Neo4j: 5.26.31, or year.month.patch since 2025.01. A suffix (-SNAPSHOT) does not order."""
+    """A version of Neo4j: 5.26.31, or year.month.patch since 2025.01. Comparison ignores a suffix (-SNAPSHOT)."""
 
     major: int
     minor: int
@@ -35,7 +35,7 @@ class Version:
 
     @classmethod
     def parse(cls, text: str) -> Self | None:
-        """Return the version in what `--version`, `version` or dbms.components() printed, or None."""
+        """Read the version from the output of `--version`, `version` or dbms.components(), or return None."""
         for line in text.splitlines():
             if found := _LINE.fullmatch(line.strip()):
                 return cls(
@@ -45,13 +45,13 @@ class Version:
 
     @property
     def calendar(self) -> bool:
-        """Whether the version is one of year and month (2025.01 and later)."""
+        """Whether this is a calendar version (2025.01 or later)."""
         return self.major >= _FIRST_CALENDAR_YEAR
 
     def same_line(self, other: Self) -> bool:
-        """Tell whether a chain may go on from one version to the other.
+        """Return whether two versions belong to one release line, so that a chain may continue.
 
-        All calendar versions are one line, in which the store id says whether a chain goes on; 5.26 is another.
+        5.26 is a release line, and all calendar versions together are another.
         """
         return (self.calendar and other.calendar) or (self.major, self.minor) == (other.major, other.minor)
 
@@ -63,17 +63,17 @@ class Version:
 
 OLDEST = Version(5, 26)
 OVERLAP_SINCE = Version(2026, 2)
-"""The first version whose differential may overlap its full."""
+"""First version in which a differential may overlap its full."""
 
 
 @lru_cache(maxsize=256)
 def version_of(text: str | None) -> Version | None:
-    """Return the version that servers or a record name; None if it is absent or cannot be read."""
+    """Parse a version, or return None if it is None or cannot be read."""
     return Version.parse(text or "")
 
 
 def newest(versions: Iterable[str]) -> str | None:
-    """Return the newest of some versions, as it was written; None if none can be read.
+    """Return the text of the newest version, or None if none can be read.
 
     >>> newest(["5.26.9", "5.26.31", "nonsense"])
     '5.26.31'
@@ -83,19 +83,19 @@ def newest(versions: Iterable[str]) -> str | None:
 
 
 def same_line(one: str | None, other: str | None) -> bool:
-    """Tell whether two versions are of one line; a version that is not known differs from none."""
+    """Return whether two versions belong to one release line. An unknown version matches every other."""
     first, second = version_of(one), version_of(other)
     return first is None or second is None or first.same_line(second)
 
 
 def may_overlap(version: str | None) -> bool | None:
-    """Tell whether the first differential of a neo4j-admin may overlap its full; None if the version is unknown."""
+    """Return whether a differential taken by this neo4j-admin may overlap its full. None means unknown."""
     known = version_of(version)
     return None if known is None else known >= OVERLAP_SINCE
 
 
 class Capability(StrEnum):
-    """Something that came, or went, with a version."""
+    """An option, command or behaviour of neo4j-admin that not all versions have."""
 
     COMPRESS = "--compress"
     TEMP_PATH = "--temp-path"
@@ -112,7 +112,7 @@ class Capability(StrEnum):
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table: from `since` on, and before `until` where it went again."""
+    """Versions with a capability: from `since` on, and before `until` if set."""
 
     capability: Capability
     since: Version
@@ -124,7 +124,7 @@ TABLE = (
     Row(Capability.COMPRESS, OLDEST, "5.26 manual, online-backup, synopsis"),
     Row(Capability.TEMP_PATH, Version(5, 24), "manual, online-backup"),
     Row(Capability.INSPECT, Version(5, 25), "manual, inspect"),
-    # Without it these versions list file names only; later ones take it, deprecated, and ignore it.
+    # Without this option, these versions list only file names. Later versions accept it as deprecated and ignore it.
     Row(Capability.SHOW_METADATA, OLDEST, "manual, inspect", until=Version(2025, 7)),
     Row(Capability.BACKUP_AGGREGATE, Version(2025, 1), "manual, aggregate; 5.26 has only database aggregate-backup"),
     Row(Capability.PREFER_DIFF_AS_PARENT, Version(2025, 4), "2026.07 manual, online-backup"),
@@ -138,7 +138,7 @@ TABLE = (
 
 @dataclass(frozen=True)
 class Capabilities:
-    """What one version can do. `version` is None where the program would not tell it."""
+    """The capabilities of one version. `version` is None if it is unknown."""
 
     version: Version | None
     has: frozenset[Capability]
@@ -146,18 +146,18 @@ class Capabilities:
 
     @classmethod
     def of(cls, version: Version | None) -> Self:
-        """Return the capabilities of a version; raise PermanentError (admin_missing) for one older than 5.26.
+        """Return the capabilities of a version. Raise PermanentError (admin_missing) if it is older than 5.26.
 
-        An unknown version can do what all of them can, with a warning: a backup with plain options beats none.
+        For an unknown version, return what all versions have, with a warning.
         """
         if version is None:
-            warning = f"the version of neo4j-admin is unknown: only options known since {OLDEST} are used"
-            everywhere = frozenset(row.capability for row in TABLE if row.since <= OLDEST and row.until is None)
-            return cls(None, everywhere, (warning,))
+            warning = f"the version of neo4j-admin is unknown: only options of every version since {OLDEST} are used"
+            common = frozenset(row.capability for row in TABLE if row.since <= OLDEST and row.until is None)
+            return cls(None, common, (warning,))
         if version < OLDEST:
             raise PermanentError(
                 Reason.ADMIN_MISSING,
-                f"neo4j-admin is version {version}; {OLDEST} or newer is needed",
+                f"neo4j-admin is version {version}, but {OLDEST} or newer is required",
             )
         return cls(
             version,
@@ -168,9 +168,12 @@ class Capabilities:
 
 
 def other_line(admin: Version | None, servers: tuple[str, ...]) -> str | None:
-    """Return a warning if a server is of another line than neo4j-admin, else None."""
+    """Return a warning if a server belongs to another release line than neo4j-admin, else None."""
     known = {version for text in servers if (version := version_of(text))}
     others = sorted(version for version in known if admin is not None and not version.same_line(admin))
     if not others:
         return None
-    return f"neo4j-admin is version {admin}, servers are {', '.join(map(str, others))}: use the same line for both"
+    return (
+        f"neo4j-admin is version {admin}, but servers are version {', '.join(map(str, others))}: "
+        "install neo4j-admin of the servers' release line"
+    )

@@ -36,7 +36,7 @@ from backup_agent.core.reasons import PermanentError, Reason
         ),
     ],
 )
-def test_a_version_is_read_from_what_the_program_prints(text: str, expected: Version, shown: str) -> None:
+def test_a_version_is_read_from_the_output_of_neo4j_admin(text: str, expected: Version, shown: str) -> None:
     version = Version.parse(text)
 
     assert expected == version
@@ -44,21 +44,21 @@ def test_a_version_is_read_from_what_the_program_prints(text: str, expected: Ver
 
 
 @pytest.mark.parametrize("text", ["", "\n", "neo4j", "five", "usage: neo4j-admin 5.26.31 <command>", "1.2.3.4.5 /x"])
-def test_what_names_no_version_gives_none(text: str) -> None:
+def test_output_without_a_version_gives_none(text: str) -> None:
     assert Version.parse(text) is None
 
 
 @given(st.text())
-def test_any_text_at_all_gives_a_version_or_none(text: str) -> None:
+def test_any_text_gives_a_version_or_none(text: str) -> None:
     assert isinstance(Version.parse(text), Version | None)
 
 
 @given(st.builds(Version, st.integers(5, 3000), st.integers(0, 99), st.integers(0, 9999)))
-def test_a_version_reads_back_from_its_own_text(version: Version) -> None:
+def test_a_version_survives_a_round_trip_through_text(version: Version) -> None:
     assert version == Version.parse(str(version))
 
 
-def test_versions_order_by_number_and_not_by_text() -> None:
+def test_versions_are_ordered_by_number_and_not_by_text() -> None:
     texts = ["5.9.0", "5.26.4", "5.26.31", "2025.02.0", "2025.11.0", "2026.01.0"]
 
     assert [Version.parse(text) for text in texts] == sorted(filter(None, map(Version.parse, reversed(texts))))
@@ -69,7 +69,7 @@ def capabilities(text: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    ("older", "newer", "came", "went"),
+    ("older", "newer", "added", "removed"),
     [
         ("5.26.0", "2025.01.0", {"backup aggregate"}, set()),
         ("2025.03.0", "2025.04.0", {"--prefer-diff-as-parent"}, set()),
@@ -82,12 +82,14 @@ def capabilities(text: str) -> set[str]:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_what_comes_and_goes_between_versions(older: str, newer: str, came: set[str], went: set[str]) -> None:
-    assert came == capabilities(newer) - capabilities(older)
-    assert went == capabilities(older) - capabilities(newer)
+def test_capabilities_are_added_and_removed_between_versions(
+    older: str, newer: str, added: set[str], removed: set[str]
+) -> None:
+    assert added == capabilities(newer) - capabilities(older)
+    assert removed == capabilities(older) - capabilities(newer)
 
 
-def test_the_long_term_version_has_the_plain_options_only() -> None:
+def test_the_long_term_version_has_only_the_oldest_options() -> None:
     assert {"--compress", "--temp-path", "backup inspect", "--show-metadata"} == capabilities("5.26.0")
 
 
@@ -95,19 +97,21 @@ def test_a_pre_release_counts_as_its_release() -> None:
     assert capabilities("2025.11.0") == capabilities("2025.11.0-SNAPSHOT")
 
 
-def test_a_program_too_old_is_refused_with_its_version() -> None:
+def test_a_version_that_is_too_old_is_refused() -> None:
     with pytest.raises(PermanentError) as refused:
         Capabilities.of(Version(5, 25, 1))
 
     assert refused.value.failure.reason is Reason.ADMIN_MISSING
-    assert refused.value.failure.error == "neo4j-admin is version 5.25.1; 5.26.0 or newer is needed"
+    assert refused.value.failure.error == "neo4j-admin is version 5.25.1, but 5.26.0 or newer is required"
 
 
-def test_an_unknown_version_gets_what_all_have_and_a_warning() -> None:
+def test_an_unknown_version_has_the_capabilities_of_all_versions_and_a_warning() -> None:
     unknown = Capabilities.of(None)
 
     assert {Capability.COMPRESS, Capability.TEMP_PATH, Capability.INSPECT} == unknown.has
-    assert list(unknown.warnings) == ["the version of neo4j-admin is unknown: only options known since 5.26.0 are used"]
+    assert list(unknown.warnings) == [
+        "the version of neo4j-admin is unknown: only options of every version since 5.26.0 are used"
+    ]
 
 
 def test_every_capability_has_one_row_with_its_source() -> None:
@@ -124,17 +128,20 @@ def test_every_capability_has_one_row_with_its_source() -> None:
         pytest.param("2026.09.0", ("2026.01.0",), None, id="same year"),
         pytest.param("2026.09.0", (), None, id="servers unknown"),
         pytest.param("2026.09.0", ("nonsense",), None, id="servers unreadable"),
-        pytest.param("", ("5.26.4",), None, id="program unknown"),
+        pytest.param("", ("5.26.4",), None, id="neo4j-admin unknown"),
         pytest.param("2026.09.0", ("2025.12.1",), None, id="a year older"),
         pytest.param(
             "2026.09.0",
             ("5.26.31", "2026.09.0", "5.26.4", "2025.12.1"),
-            "neo4j-admin is version 2026.09.0, servers are 5.26.4, 5.26.31: use the same line for both",
-            id="another line",
+            "neo4j-admin is version 2026.09.0, but servers are version 5.26.4, 5.26.31: "
+            "install neo4j-admin of the servers' release line",
+            id="another release line",
         ),
     ],
 )
-def test_another_line_is_a_warning(admin: str, servers: tuple[str, ...], expected: str | None) -> None:
+def test_servers_of_another_release_line_give_a_warning(
+    admin: str, servers: tuple[str, ...], expected: str | None
+) -> None:
     assert expected == other_line(Version.parse(admin), servers)
 
 
@@ -150,9 +157,7 @@ def test_another_line_is_a_warning(admin: str, servers: tuple[str, ...], expecte
         pytest.param("2026.09.0", "nightly", True, id="one unreadable"),
     ],
 )
-def test_a_chain_goes_on_within_a_line_and_the_warning_knows_the_same_lines(
-    one: str | None, other: str, expected: bool
-) -> None:
+def test_a_chain_continues_within_a_release_line_without_a_warning(one: str | None, other: str, expected: bool) -> None:
     assert same_line(one, other) is same_line(other, one) is expected
     assert (other_line(Version.parse(one or ""), (other,)) is None) is expected
 
@@ -167,7 +172,7 @@ def test_a_chain_goes_on_within_a_line_and_the_warning_knows_the_same_lines(
         (("nightly", "2026.9.0", "2026.10.0"), "2026.10.0"),
     ],
 )
-def test_the_newest_version_is_told_by_number_and_not_by_text(versions: tuple[str, ...], expected: str | None) -> None:
+def test_the_newest_version_is_found_by_number_and_not_by_text(versions: tuple[str, ...], expected: str | None) -> None:
     assert newest(versions) == expected
 
 

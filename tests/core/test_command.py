@@ -42,7 +42,7 @@ def argv(version: str = "2026.09.0", **changes: object) -> tuple[str, ...]:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_a_full_backup_is_asked_for_alike_in_every_version(version: str) -> None:
+def test_a_full_backup_has_the_same_arguments_in_every_version(version: str) -> None:
     assert argv(version) == (
         "/opt/neo4j/bin/neo4j-admin",
         "database",
@@ -56,7 +56,7 @@ def test_a_full_backup_is_asked_for_alike_in_every_version(version: str) -> None
     )
 
 
-def test_all_options_at_once_keep_their_order_and_the_database_is_last() -> None:
+def test_options_have_a_fixed_order_and_the_database_is_last() -> None:
     everything = argv(
         backup_type=BackupType.DIFF,
         include_metadata="users=alice,bob",
@@ -80,7 +80,7 @@ def test_all_options_at_once_keep_their_order_and_the_database_is_last() -> None
     )
 
 
-def test_the_system_database_is_asked_for_without_metadata() -> None:
+def test_the_system_database_is_backed_up_without_metadata() -> None:
     assert not [word for word in argv(database="system") if word.startswith("--include-metadata")]
 
 
@@ -92,9 +92,7 @@ def test_the_system_database_is_asked_for_without_metadata() -> None:
         ("", {"resolve_addresses": True}, "--remote-address-resolution needs neo4j-admin 2025.09.0"),
     ],
 )
-def test_an_option_the_version_lacks_is_refused_with_the_version_that_has_it(
-    version: str, changes: Mapping[str, object], needed: str
-) -> None:
+def test_an_option_that_the_version_lacks_is_refused(version: str, changes: Mapping[str, object], needed: str) -> None:
     with pytest.raises(PermanentError) as refused:
         argv(version, **changes)
 
@@ -115,7 +113,7 @@ def test_a_database_name_that_could_be_misread_is_refused(database: str) -> None
 
 
 @given(st.text())
-def test_no_database_name_becomes_an_option_or_two_words(database: str) -> None:
+def test_a_database_name_never_becomes_an_option_or_two_words(database: str) -> None:
     try:
         words = argv(database=database)
     except PermanentError:
@@ -131,19 +129,19 @@ def test_no_database_name_becomes_an_option_or_two_words(database: str) -> None:
     "source",
     ["server-0:6362", "server_0.demo-headless.ns.svc.cluster.local:6362", "10.0.0.1:6362", "[fd00::1%eth0]:6362"],
 )
-def test_an_address_of_any_kind_is_taken(source: str) -> None:
+def test_host_names_and_addresses_are_accepted(source: str) -> None:
     assert f"--from={source}" in argv(sources=(source,))
 
 
 @pytest.mark.parametrize("source", ["server-0", "a:1,b:2", "-x:6362", "a b:1", ":6362", "server:", "server:636200", ""])
-def test_an_address_that_is_no_host_and_port_is_refused(source: str) -> None:
+def test_an_address_without_host_or_port_is_refused(source: str) -> None:
     with pytest.raises(PermanentError, match="expected host:port") as refused:
         argv(sources=("server-0:6362", source))
 
     assert refused.value.failure.reason is Reason.SOURCE_UNREACHABLE
 
 
-def test_a_backup_from_nowhere_is_refused_since_the_tool_would_ask_localhost() -> None:
+def test_a_backup_without_sources_is_refused_because_neo4j_admin_would_use_localhost() -> None:
     with pytest.raises(PermanentError, match="no server is known") as refused:
         argv(sources=())
 
@@ -151,7 +149,7 @@ def test_a_backup_from_nowhere_is_refused_since_the_tool_would_ask_localhost() -
 
 
 @pytest.mark.parametrize("metadata", ["everything", "", "users=", "users=a b", "users=a,,b"])
-def test_metadata_of_an_unknown_kind_is_refused(metadata: str) -> None:
+def test_an_unknown_kind_of_metadata_is_refused(metadata: str) -> None:
     with pytest.raises(PermanentError, match="include_metadata"):
         argv(include_metadata=metadata)
 
@@ -166,11 +164,11 @@ def test_metadata_of_an_unknown_kind_is_refused(metadata: str) -> None:
         ("", ("backup", "inspect", "--empty", "--show-metadata", "/x")),
     ],
 )
-def test_inspecting_shows_metadata_in_every_version(version: str, expected: tuple[str, ...]) -> None:
+def test_inspect_shows_metadata_in_every_version(version: str, expected: tuple[str, ...]) -> None:
     assert inspect_argv(PROGRAM, of(version), "/x") == (*PROGRAM, *expected)
 
 
-def test_one_jvm_is_started_by_its_class() -> None:
+def test_a_direct_start_runs_the_class_of_neo4j_admin() -> None:
     assert direct_argv("/opt/java/bin/java", "/opt/neo4j", ("-Xmx64m",)) == (
         "/opt/java/bin/java",
         "-Xmx64m",
@@ -181,7 +179,7 @@ def test_one_jvm_is_started_by_its_class() -> None:
 
 
 @pytest.mark.parametrize(("java", "silenced"), [(17, False), (21, False), (24, True), (25, True)])
-def test_newer_java_gets_the_flags_that_silence_its_warnings(java: int, silenced: bool) -> None:
+def test_java_24_and_later_get_flags_that_silence_warnings(java: int, silenced: bool) -> None:
     flags = jvm_flags(Memory(None, None), java)
 
     assert silenced == ("--sun-misc-unsafe-memory-access=allow" in flags)
@@ -189,7 +187,7 @@ def test_newer_java_gets_the_flags_that_silence_its_warnings(java: int, silenced
 
 
 @pytest.mark.parametrize(("heap", "small"), [(64, True), (504, True), (512, False), (2048, False)])
-def test_a_small_heap_gets_the_collector_and_compiler_that_fit(heap: int, small: bool) -> None:
+def test_a_small_heap_gets_the_serial_collector_and_one_compiler(heap: int, small: bool) -> None:
     flags = jvm_flags(Memory(heap * MIB, None), 21)
 
     assert f"-Xmx{heap}m" in flags
@@ -201,30 +199,32 @@ def test_a_small_heap_gets_the_collector_and_compiler_that_fit(heap: int, small:
     ("limit", "launch", "parallel", "heap", "pagecache"),
     [
         pytest.param(256, Launch.DIRECT, 1, 64, 8, id="the pod of 256 MiB"),
-        pytest.param(128, Launch.DIRECT, 1, 64, 8, id="too small: the least that can work"),
+        pytest.param(128, Launch.DIRECT, 1, 64, 8, id="too small: smallest sizes"),
         pytest.param(512, Launch.DIRECT, 1, 168, 56, id="512 MiB"),
-        pytest.param(512, Launch.SCRIPT, 1, 104, 32, id="the script's first JVM is paid for"),
-        pytest.param(512, Launch.AUTO, 1, 104, 32, id="not known yet: as for the script"),
-        pytest.param(1024, Launch.DIRECT, 2, 192, 64, id="two at a time share"),
-        pytest.param(65536, Launch.DIRECT, 1, 2048, 8192, id="no more than is of use"),
+        pytest.param(512, Launch.SCRIPT, 1, 104, 32, id="room for the script's first JVM"),
+        pytest.param(512, Launch.AUTO, 1, 104, 32, id="auto: as for the script"),
+        pytest.param(1024, Launch.DIRECT, 2, 192, 64, id="two runs at the same time"),
+        pytest.param(65536, Launch.DIRECT, 1, 2048, 8192, id="largest sizes"),
     ],
 )
-def test_memory_follows_the_limit(limit: int, launch: Launch, parallel: int, heap: int, pagecache: int) -> None:
+def test_heap_and_page_cache_depend_on_the_memory_limit(
+    limit: int, launch: Launch, parallel: int, heap: int, pagecache: int
+) -> None:
     assert memory(limit * MIB, None, None, launch=launch, parallel=parallel) == Memory(heap * MIB, pagecache * MIB)
 
 
-def test_without_a_limit_the_tool_decides() -> None:
+def test_without_a_limit_neo4j_admin_decides() -> None:
     assert memory(None, None, None) == Memory(None, None)
 
 
-def test_what_settings_say_stands() -> None:
+def test_sizes_from_the_settings_are_used() -> None:
     assert memory(256 * MIB, 100 * MIB, None) == Memory(100 * MIB, 8 * MIB)
     assert memory(256 * MIB, None, 24 * MIB) == Memory(64 * MIB, 24 * MIB)
     assert memory(None, 100 * MIB, 24 * MIB) == Memory(100 * MIB, 24 * MIB)
 
 
 @given(st.integers(320 * MIB, 2**40), st.integers(1, 8), st.sampled_from(Launch))
-def test_heap_and_page_cache_leave_room_in_any_limit(limit: int, parallel: int, launch: Launch) -> None:
+def test_heap_and_page_cache_leave_room_for_the_agent(limit: int, parallel: int, launch: Launch) -> None:
     chosen = memory(limit, None, None, launch=launch, parallel=parallel)
 
     assert chosen.heap is not None
@@ -236,11 +236,11 @@ def test_heap_and_page_cache_leave_room_in_any_limit(limit: int, parallel: int, 
 @pytest.mark.parametrize(
     ("size", "text"), [(64 * MIB, "64m"), (3 * 1024 * MIB, "3072m"), (1536 * 1024, "1536k"), (1, "1k")]
 )
-def test_sizes_are_written_as_java_and_neo4j_both_read_them(size: int, text: str) -> None:
+def test_sizes_are_written_for_java_and_neo4j(size: int, text: str) -> None:
     assert text == size_text(size)
 
 
-def test_the_environment_is_handed_on_without_what_may_be_a_secret() -> None:
+def test_the_environment_is_passed_on_without_possible_secrets() -> None:
     parent = {
         "PATH": "/usr/bin",
         "JAVA_HOME": "/opt/java",
@@ -276,18 +276,18 @@ def test_the_environment_is_handed_on_without_what_may_be_a_secret() -> None:
     }
 
 
-def test_home_and_heap_are_left_to_the_program_where_unknown() -> None:
+def test_unknown_home_and_heap_are_not_set() -> None:
     assert environment({}, conf="/run/conf").keys() == {"TZ", "LC_ALL", "MALLOC_ARENA_MAX", "NEO4J_CONF"}
 
 
-def test_the_configuration_without_tls_is_two_lines() -> None:
+def test_the_configuration_without_tls_has_two_lines() -> None:
     assert conf_lines("/run/conf", Memory(64 * MIB, 8 * MIB)) == (
         "server.directories.logs=/run/conf/logs",
         "server.memory.pagecache.size=8m",
     )
 
 
-def test_the_configuration_names_the_client_certificate_where_it_lies() -> None:
+def test_the_configuration_has_the_paths_of_the_client_certificate() -> None:
     tls = BackupTls(ca_file="/tls/ca.crt", cert_file="/tls/tls.crt", key_file="/tls/tls.key", verify_hostname=False)
 
     assert conf_lines("/run/conf", Memory(None, None), tls) == (
@@ -302,6 +302,6 @@ def test_the_configuration_names_the_client_certificate_where_it_lies() -> None:
 
 
 @pytest.mark.parametrize("path", ["/tls/key\nserver.x=1", "/tls/a\\b", "/tls/key ", "/tls/\x00"])
-def test_a_path_that_would_be_another_setting_is_refused(path: str) -> None:
+def test_a_path_that_neo4j_would_misread_is_refused(path: str) -> None:
     with pytest.raises(PermanentError, match=r"private_key: cannot be written into neo4j\.conf"):
         conf_lines("/run/conf", Memory(None, None), BackupTls("/tls/ca", "/tls/cert", path))

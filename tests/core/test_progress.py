@@ -51,57 +51,57 @@ NO_FULL = (
     ],
     ids=["bare", "5.11", "5.26"],
 )
-def test_a_line_is_read_by_its_text_whatever_stands_before_it(
+def test_a_line_is_matched_by_its_text_whatever_precedes_it(
     prefix: str, line: str, expected: ProgressStep | None
 ) -> None:
     assert parse(prefix + line) == expected
 
 
-def test_the_story_of_a_full() -> None:
-    told = Transcript()
-    stages = [told.stage]
+def test_a_full_passes_through_all_stages() -> None:
+    transcript = Transcript()
+    stages = [transcript.stage]
     for line in (
         "Using remote server s-1:6362 for backup of database 'orders'.",
         "Start full backup of database 'orders'.",
         "Start receiving store files for database 'orders'.",
-        "nothing of note",
+        "a line that is not about progress",
         "Start receiving transactions from 3",
         "Start recovering database 'orders'",
         "Start artifact creation",
         "Finished artifact creation 'orders-2026-11-23T02-00-00.backup' for database 'orders', took 1s.",
     ):
-        told = told.after(line)
-        if told.stage is not stages[-1]:
-            stages.append(told.stage)
+        transcript = transcript.after(line)
+        if transcript.stage is not stages[-1]:
+            stages.append(transcript.stage)
 
     assert stages == list(Stage)
-    assert told == Transcript(Stage.DONE, server="s-1:6362", spoke=True)
+    assert transcript == Transcript(Stage.DONE, server="s-1:6362", spoke=True)
 
 
-def test_the_story_of_a_differential_that_fell_back() -> None:
-    told = Transcript()
+def test_a_differential_that_falls_back_starts_again_as_a_full() -> None:
+    transcript = Transcript()
     for line in (
         "Start differential backup of database 'orders'.",
         "Differential backup of database 'orders' failed. Reason: transactions 3 to 9 are no longer on the server",
         "Falling back to full backup of database 'orders'.",
         "Start full backup of database 'orders'.",
     ):
-        told = told.after(line)
+        transcript = transcript.after(line)
 
-    assert told == Transcript(Stage.CHECKPOINT, spoke=True)
+    assert transcript == Transcript(Stage.CHECKPOINT, spoke=True)
 
 
-def test_a_program_that_says_nothing_of_progress_has_not_spoken() -> None:
+def test_other_lines_do_not_change_the_transcript() -> None:
     assert Transcript().after("Error: Could not find or load main class org.neo4j.cli.AdminTool") == Transcript()
 
 
 @given(st.lists(st.text()))
-def test_any_lines_at_all_make_a_transcript(lines: list[str]) -> None:
-    told = Transcript()
+def test_any_lines_give_a_transcript(lines: list[str]) -> None:
+    transcript = Transcript()
     for line in lines:
-        told = told.after(line)
+        transcript = transcript.after(line)
 
-    assert told.stage in Stage
+    assert transcript.stage in Stage
 
 
 @pytest.mark.parametrize(
@@ -116,5 +116,5 @@ def test_any_lines_at_all_make_a_transcript(lines: list[str]) -> None:
         (Stage.DONE, 15),
     ],
 )
-def test_checkpoint_and_recovery_may_be_silent_for_longer(stage: Stage, minutes: int) -> None:
+def test_checkpoint_and_recovery_may_make_no_progress_for_longer(stage: Stage, minutes: int) -> None:
     assert patience(stage, timedelta(minutes=15)) == timedelta(minutes=minutes)

@@ -192,9 +192,9 @@ def test_the_artifact_decides_and_the_end_of_the_program_explains_a_failure(
         (ended("exit 143"), (), "neo4j-admin was ended by SIGTERM"),
         (ended("signal 9"), (), "neo4j-admin was ended by SIGKILL"),
         (ended("signal 64"), (), "neo4j-admin was ended by signal 64"),
-        (ended("timeout"), (), "neo4j-admin was ended after 21600 s, in stage copy"),
-        (ended("stalled"), (), "neo4j-admin was ended: neither output nor bytes, in stage copy"),
-        (ended("cancelled"), (), "neo4j-admin was ended: the request was cancelled"),
+        (ended("timeout"), (), "neo4j-admin was stopped after 21600 s, in stage copy"),
+        (ended("stalled"), (), "neo4j-admin was stopped because it made no progress, in stage copy"),
+        (ended("cancelled"), (), "neo4j-admin was stopped because the request was cancelled"),
         (
             ended("exit 1", "Connection refused: s-0"),
             (),
@@ -204,7 +204,7 @@ def test_the_artifact_decides_and_the_end_of_the_program_explains_a_failure(
             ended("exit 0"),
             (CUT, LEFT["billing"]),
             (
-                "neo4j-admin ended with exit code 0; it left bad.backup: cut; "
+                "neo4j-admin ended with exit code 0; it wrote bad.backup: cut; "
                 "billing-2026-11-23T02-00-00.backup: its header names database 'billing', not 'orders'"
             ),
         ),
@@ -231,14 +231,14 @@ def test_a_failure_says_how_the_program_ended_and_what_is_wrong_with_what_it_lef
         (
             ended("exit 0"),
             (LEFT["unrecovered full"],),
-            ("its header says `not recovered`: a restore has to recover it first, and `database check` refuses it",),
+            ("its header says `not recovered`: a restore must recover it first, and `database check` refuses it",),
         ),
         (
             ended("exit 0"),
             (left(24), LEFT["full"], CUT),
             (
-                "orders-2026-11-23T02-00-00.backup was put aside: a newer one came with it",
-                "bad.backup was put aside: cut",
+                "orders-2026-11-23T02-00-00.backup was set aside: the run also wrote a newer artifact",
+                "bad.backup was set aside: cut",
             ),
         ),
     ],

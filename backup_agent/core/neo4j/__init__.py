@@ -1,1 +1,1 @@
-"""Neo4j: its topology, what to back up from where, the command line of neo4j-admin, and the verdict on what it did."""
+"""Neo4j: its topology, which databases to back up from which servers, how to call neo4j-admin, and its result."""

@@ -1,8 +1,8 @@
-"""How neo4j-admin is called: arguments, environment, configuration and memory, as values.
+"""How neo4j-admin is called: arguments, environment, configuration and memory.
 
-A newcomer would hand on the whole environment. It holds NEO4J_PASSWORD and cloud keys, and neo4j-admin writes what
-it is given into crash reports: so whatever may be a secret is held back. Options are always written with `=` and the
-database comes last, because the parser's multi-value options swallow the next word (manual, cli).
+The environment of the child process contains no variable that may be a secret, since neo4j-admin writes its environment
+into crash reports. Options are always written with `=` and the database comes last, because an option that accepts
+several values would take the next word as one of them (manual, cli).
 """
 
 import re
@@ -21,22 +21,22 @@ SYSTEM = "system"
 
 ADMIN_CLASS = "org.neo4j.cli.AdminTool"
 
-# What the parent's environment does not hand on. Not an allow-list: a script that wraps neo4j-admin may need variables
-# that nobody here has heard of. JAVA_OPTS would win over HEAP_SIZE.
-_HELD_BACK = re.compile(
+# Variables that are not passed on. This is a deny list because a script that wraps neo4j-admin may need variables that
+# the agent does not know. JAVA_OPTS is denied because it would override HEAP_SIZE.
+_DENIED = re.compile(
     r"AWS_.*|NEO4J_(?:AUTH|USERNAME).*|BACKUP_AGENT_.*|JAVA_OPTS|HEAP_SIZE"
     r"|.*(?:PASSWORD|PASSWD|SECRET|TOKEN|CREDENTIAL|PRIVATE|ACCESS_?KEY|API_?KEY).*",
     re.IGNORECASE,
 )
-_HANDED_ON = frozenset({"BACKUP_AGENT_RUN"})
-"""The mark by which a new life of the agent finds what an old one left (backup_agent.processes)."""
+_ALLOWED = frozenset({"BACKUP_AGENT_RUN"})
+"""Exceptions from the deny list. By this variable a restarted agent finds leftover processes (`processes`)."""
 
 _ADDRESS = re.compile(r"(?:[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,252})|\[[0-9A-Fa-f:.]{2,45}(?:%[A-Za-z0-9]+)?\]):[0-9]{1,5}")
 _METADATA = re.compile(r"none|all|users|roles|users=[^\s,=]+(?:,[^\s,=]+)*")
 
 
 class Launch(StrEnum):
-    """How the program is started: its script (two JVMs), its class directly (one JVM), or what works."""
+    """How neo4j-admin is started: its script (two JVMs), its class directly (one JVM), or DIRECT and then SCRIPT."""
 
     AUTO = "auto"
     SCRIPT = "script"
@@ -59,8 +59,8 @@ def backup_argv(
 ) -> tuple[str, ...]:
     """Return the arguments that back up one database.
 
-    `sources` are host:port in the order to try; `pagecache` is in bytes; `resolve_addresses` lets the cluster choose
-    the servers itself, which backups of shards need. Raises PermanentError for what would be refused or misread.
+    `sources` are host:port in the order to try. `pagecache` is in bytes. `resolve_addresses` lets the cluster choose
+    the servers, which backups of shards need. Raise PermanentError if neo4j-admin would refuse or misread an argument.
     """
     _check_database(database)
     options = [f"--type={backup_type}", f"--from={_from(sources)}", f"--to-path={to_path}", f"--temp-path={temp_path}"]
@@ -77,16 +77,16 @@ def backup_argv(
 
 
 def inspect_argv(program: tuple[str, ...], capabilities: Capabilities, path: str) -> tuple[str, ...]:
-    """Return the arguments that print the header of the artifact at `path`, empty differentials included."""
+    """Return the arguments that print the header of the artifact at `path`, which may be an empty differential."""
     _need(Capability.INSPECT, capabilities)
-    # An unknown version may be one that lists file names only without it; the others ignore it.
+    # Some versions print only file names without this option, and all others ignore it.
     needs_flag = capabilities.version is None or Capability.SHOW_METADATA in capabilities.has
     options = (Capability.SHOW_METADATA.value,) if needs_flag else ()
     return (*program, "backup", "inspect", "--empty", *options, path)
 
 
 def direct_argv(java: str, home: str, flags: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the program part of argv for one JVM; java itself expands `lib/*`."""
+    """Return the arguments that start neo4j-admin's class in one JVM. Java itself expands `lib/*`."""
     return (java, *flags, "-cp", f"{home}/lib/*", ADMIN_CLASS)
 
 
@@ -94,7 +94,7 @@ def _check_database(database: str) -> None:
     if not names.DATABASE.fullmatch(database):
         raise PermanentError(
             Reason.INVALID_REQUEST,
-            f"database: expected letters, digits, dots and dashes, a letter or digit first (got {database[:80]!r})",
+            f"database: expected letters, digits, dots and dashes after a letter or digit (got {database[:80]!r})",
         )
 
 
@@ -102,8 +102,8 @@ def _from(sources: tuple[str, ...]) -> str:
     if not sources:
         raise PermanentError(
             Reason.SOURCE_UNREACHABLE,
-            "no server is known to copy from",
-            "set neo4j.servers to host:port of the servers' backup listeners",
+            "no server is known from which to take the backup",
+            "set neo4j.servers to the host:port of the servers' backup listeners",
         )
     for source in sources:
         if not _ADDRESS.fullmatch(source):
@@ -134,7 +134,7 @@ def _need(capability: Capability, capabilities: Capabilities) -> None:
 
 
 def size_text(size: int) -> str:
-    """Return bytes as Java and Neo4j both read them.
+    """Format a size in bytes so that both Java and Neo4j can read it.
 
     >>> size_text(64 * 1024 * 1024), size_text(1536 * 1024)
     ('64m', '1536k')
@@ -142,20 +142,20 @@ def size_text(size: int) -> str:
     return f"{size // MIB}m" if size % MIB == 0 else f"{max(1, size // 1024)}k"
 
 
-# What is not the JVM's heap, in a hard limit; measured on 2026.09.0, the hungrier line.
-_AGENT = 80 * MIB  # supervisor (45), the run's own process (30), a little air
-_JVM = 88 * MIB  # metaspace, compiled code, threads: a JVM of 64 MiB heap peaks at 124 to 140
+# Memory that is not heap, measured on 2026.09.0, which needs more than 5.26.
+_AGENT = 80 * MIB  # supervisor (45), child process of the run (30), and a margin
+_JVM = 88 * MIB  # metaspace, compiled code, threads: a JVM with a heap of 64 MiB peaks at 124 to 140
 _LAUNCHER = 128 * MIB  # the script's first JVM, which waits for the second
 _SMALLEST_HEAP, _LARGEST_HEAP = 64 * MIB, 2048 * MIB
 _SMALLEST_PAGECACHE, _LARGEST_PAGECACHE = 8 * MIB, 8192 * MIB
 _STEP = 8 * MIB
-# Below this heap a JVM with one collector thread and one compiler fits where the default does not.
+# Below this size one garbage collector thread and one compiler are used, since the JVM's defaults need more memory.
 _SMALL_HEAP = 512 * MIB
 
 
 @dataclass(frozen=True)
 class Memory:
-    """What one neo4j-admin may take, in bytes; None leaves the choice to it."""
+    """Sizes for one neo4j-admin in bytes. None leaves the choice to neo4j-admin."""
 
     heap: int | None
     pagecache: int | None
@@ -164,10 +164,10 @@ class Memory:
 def memory(
     limit: int | None, heap: int | None, pagecache: int | None, *, launch: Launch = Launch.DIRECT, parallel: int = 1
 ) -> Memory:
-    """Return heap and page cache under the cgroup's limit; what settings say stands as it is.
+    """Choose heap and page cache for a memory limit of the cgroup. Sizes from the settings are used as they are.
 
-    Half of what is left beside agent and JVM is heap; a third of the rest page cache (recovery wants it); what
-    remains is for buffers outside the heap, which grow with it.
+    The heap gets half of the memory that agent and JVM leave, and the page cache, which recovery uses, a third of the
+    rest. The remainder is for buffers outside the heap, which grow with the heap.
     """
     if limit is None:
         return Memory(heap, pagecache)
@@ -184,18 +184,18 @@ def _between(smallest: int, size: int, largest: int) -> int:
 
 
 def jvm_flags(memory: Memory, java: int) -> tuple[str, ...]:
-    """Return the flags of a JVM started directly, for a major version of Java."""
+    """Return the flags of a JVM that is started directly. `java` is its major version."""
     flags = [
-        "-XX:+ExitOnOutOfMemoryError",  # else it may linger, neither working nor ending
-        "-XX:-UsePerfData",  # it would write to /tmp, which may be read-only
+        "-XX:+ExitOnOutOfMemoryError",  # otherwise the JVM may hang
+        "-XX:-UsePerfData",  # performance data would be written to /tmp, which may be read-only
         "-Dfile.encoding=UTF-8",
         "-Dlog4j2.disable.jmx=true",
-        # Without the first the page cache prints a warning; the others stand in the shipped neo4j.conf.
+        # Without the first of these the page cache logs a warning; the others are in Neo4j's default neo4j.conf.
         "--add-opens=java.base/java.nio=ALL-UNNAMED",
         "--add-opens=java.base/java.io=ALL-UNNAMED",
         "--add-opens=java.base/sun.nio.ch=ALL-UNNAMED",
     ]
-    if java >= 24:  # noqa: PLR2004  JDK 24 began to warn of both on stderr
+    if java >= 24:  # noqa: PLR2004  since JDK 24 both cause warnings on stderr
         flags += ["--sun-misc-unsafe-memory-access=allow", "--enable-native-access=ALL-UNNAMED"]
     if memory.heap is not None:
         flags.append(f"-Xmx{size_text(memory.heap)}")
@@ -207,24 +207,24 @@ def jvm_flags(memory: Memory, java: int) -> tuple[str, ...]:
 def environment(
     parent: Mapping[str, str], *, conf: str, home: str | None = None, heap: int | None = None
 ) -> dict[str, str]:
-    """Return the environment of neo4j-admin; `conf` is the run's own configuration folder, `heap` is in bytes."""
-    found = {name: value for name, value in parent.items() if name in _HANDED_ON or not _HELD_BACK.fullmatch(name)}
-    found |= {
-        "TZ": "UTC",  # artifacts' names carry local time
-        "LC_ALL": "C.UTF-8",  # its texts are matched, and file names are bytes of UTF-8
-        "MALLOC_ARENA_MAX": "2",  # glibc's arenas, one per thread, cost a small container tens of MiB
+    """Return the environment of neo4j-admin. `conf` is the configuration folder of the run, `heap` is in bytes."""
+    result = {name: value for name, value in parent.items() if name in _ALLOWED or not _DENIED.fullmatch(name)}
+    result |= {
+        "TZ": "UTC",  # the names of artifacts contain the local time
+        "LC_ALL": "C.UTF-8",  # the agent matches English messages, and file names are UTF-8
+        "MALLOC_ARENA_MAX": "2",  # glibc's default, an arena per thread, takes tens of MiB
         "NEO4J_CONF": conf,
     }
     if home is not None:
-        found["NEO4J_HOME"] = home
+        result["NEO4J_HOME"] = home
     if heap is not None:
-        found["HEAP_SIZE"] = size_text(heap)
-    return found
+        result["HEAP_SIZE"] = size_text(heap)
+    return result
 
 
 @dataclass(frozen=True)
 class BackupTls:
-    """The client side of the servers' dbms.ssl.policy.backup: paths of PEM files."""
+    """Paths of the PEM files for a TLS client of the servers' dbms.ssl.policy.backup."""
 
     ca_file: str
     cert_file: str
@@ -233,13 +233,13 @@ class BackupTls:
 
 
 def conf_lines(conf: str, memory: Memory, backup_tls: BackupTls | None = None) -> tuple[str, ...]:
-    """Return the lines of neo4j.conf in the folder `conf`, which must hold `tls/trusted/` where TLS is used.
+    """Return the lines of neo4j.conf in the folder `conf`. With TLS, the folder must contain `tls/trusted/`.
 
-    Unknown keys end neo4j-admin with 70, so only what it needs stands here. Certificate and key are named, not
-    copied: the volume never holds a key. (Keys and folders tried with SslPolicyLoader of 5.26.31 and 2026.09.0:
-    a client, too, must have both certificate and key.)
+    neo4j-admin exits with 70 if it finds an unknown key, so only needed keys are set. Certificate and key are referred
+    to by their paths, so that no key is copied to the volume. A client needs both (tried with SslPolicyLoader of
+    5.26.31 and 2026.09.0).
     """
-    values = {"server.directories.logs": f"{conf}/logs"}  # else $NEO4J_HOME/logs, which may be read-only
+    values = {"server.directories.logs": f"{conf}/logs"}  # the default $NEO4J_HOME/logs may be read-only
     if memory.pagecache is not None:
         values["server.memory.pagecache.size"] = size_text(memory.pagecache)
     if backup_tls is not None:
@@ -256,7 +256,7 @@ def conf_lines(conf: str, memory: Memory, backup_tls: BackupTls | None = None) -
 
 
 def _conf_value(key: str, value: str) -> str:
-    # Neo4j reads a backslash in a path as a slash, and a line's end as the next setting; blanks and # are safe.
+    # Neo4j replaces a backslash in a path by a slash, and a newline starts another setting. Spaces and # are safe.
     if value != value.strip() or not value.isprintable() or "\\" in value:
         raise PermanentError(Reason.INTERNAL, f"{key}: cannot be written into neo4j.conf (got {value!r})")
     return value

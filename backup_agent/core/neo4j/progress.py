@@ -1,8 +1,8 @@
-"""What neo4j-admin's own lines say: the stage it is in, and facts for the record.
+"""Parse the progress that neo4j-admin prints: the stage of a backup, and the server it uses.
 
-Lines are matched by their text, never by layout or logger, which differ by version (5.11 logs as c.n.b.v.b, 5.26 as
-c.n.b.b, some wrap without time). Texts never seen on a real binary are matched loosely, and a line that says nothing
-is no error: the artifact is the truth, these are its story.
+Lines are matched by their text, since layout and logger differ between versions (5.11 logs as c.n.b.v.b, 5.26 as
+c.n.b.b, some lines have no time). Texts that were never seen in real output are matched loosely. An unknown line is not
+an error: whether a backup succeeded is judged by its artifact (`core.neo4j.verdict`).
 """
 
 import re
@@ -13,7 +13,7 @@ from typing import Self
 
 
 class Stage(StrEnum):
-    """Where a backup is."""
+    """Stage of a backup."""
 
     CONNECTING = "connecting"
     CHECKPOINT = "checkpoint"
@@ -24,33 +24,33 @@ class Stage(StrEnum):
     DONE = "done"
 
 
-# How many times limits.stall_timeout a stage may be silent, bytes included. The server's checkpoint moves nothing
-# (the tool itself gives up after dbms.cluster.network.client_inactivity_timeout, 10 minutes by default), and recovery
+# Factors of limits.stall_timeout for stages without visible progress. The server sends nothing during a checkpoint
+# (neo4j-admin gives up after dbms.cluster.network.client_inactivity_timeout, 10 minutes by default), and recovery
 # rewrites pages in place.
-_PATIENCE = {Stage.CHECKPOINT: 4, Stage.RECOVER: 4}
+_STALL_FACTORS = {Stage.CHECKPOINT: 4, Stage.RECOVER: 4}
 
 
 def patience(stage: Stage, stall_timeout: timedelta) -> timedelta:
-    """Return how long a stage may show neither line nor byte."""
-    return stall_timeout * _PATIENCE.get(stage, 1)
+    """Return how long a stage may run without output and without transferred bytes."""
+    return stall_timeout * _STALL_FACTORS.get(stage, 1)
 
 
 @dataclass(frozen=True)
 class ProgressStep:
-    """What one line says: the stage that begins, and the server where the line names one."""
+    """Content of one line: the stage that begins, and the server if the line names one."""
 
     stage: Stage | None = None
     server: str | None = None
 
 
-# One row a text, with where it was seen: 5.11 in an issue's log (neo4j/neo4j#13107), 5.26 in an operator's tests with
-# the real image; "loose" is not sourced word for word.
+# Each row has the version in which the text was seen: 5.11 in the log of an issue (neo4j/neo4j#13107), 5.26 in an
+# operator's tests with the real image. The exact text of a "loose" row is not known.
 _TEXTS: tuple[tuple[re.Pattern[str], ProgressStep], ...] = tuple(
     (re.compile(text, re.IGNORECASE), step)
     for text, step in (
         # 5.26: "Finished artifact creation 'idle-2026-10-06T07-36-03.backup' for database 'idle', took 38ms."
         (r"finished artifact creation '[^']+'", ProgressStep(Stage.DONE)),
-        # loose: only its end is known
+        # loose: only the line at the end of this stage is known
         (r"artifact creation|creating (?:backup )?artifact", ProgressStep(Stage.ARTIFACT)),
         # 5.26: "Differential backup of database 'x' failed. Reason: Differential backups require that …"
         (r"differential backup of database '[^']*' failed", ProgressStep()),
@@ -58,9 +58,9 @@ _TEXTS: tuple[tuple[re.Pattern[str], ProgressStep], ...] = tuple(
         (r"falling back to (?:a )?full backup", ProgressStep(Stage.CONNECTING)),
         # 5.11: "Using remote server localhost:6363 for backup of database 'neo4j'."
         (r"using remote server (?P<server>\S+) for backup", ProgressStep(Stage.CONNECTING)),
-        # 5.11 and 5.26: A full begins with a checkpoint on the server.
+        # 5.11 and 5.26; a full begins with a checkpoint on the server
         (r"start(?:ing)? full backup of database", ProgressStep(Stage.CHECKPOINT)),
-        # 5.26, as it stands
+        # 5.26
         (r"start(?:ing)? differential backup of database", ProgressStep(Stage.TRANSACTIONS)),
         # 5.11: "Start receiving store files for database 'neo4j'."
         (r"(?:start(?:ing)?|finished) receiving store files", ProgressStep(Stage.COPY)),
@@ -75,7 +75,7 @@ _TEXTS: tuple[tuple[re.Pattern[str], ProgressStep], ...] = tuple(
 
 
 def parse(line: str) -> ProgressStep | None:
-    """Return what a line says, or None where it says nothing of progress."""
+    """Parse a line. Return None if it is not about progress."""
     for text, step in _TEXTS:
         if found := text.search(line):
             return replace(step, server=found.groupdict().get("server"))
@@ -84,15 +84,15 @@ def parse(line: str) -> ProgressStep | None:
 
 @dataclass(frozen=True)
 class Transcript:
-    """What all lines so far have said."""
+    """The progress of a backup according to all lines so far."""
 
     stage: Stage = Stage.CONNECTING
     server: str | None = None
     spoke: bool = False
-    """Whether any line of progress came: a program that never spoke may never have started."""
+    """Whether any line was about progress. If not, the program may not have started properly."""
 
     def after(self, line: str) -> Self:
-        """Return the transcript with one more line."""
+        """Return the transcript after one more line."""
         step = parse(line)
         if step is None:
             return self

@@ -1,7 +1,8 @@
-"""Whether a backup is to be kept: judged from the artifact, and from what neo4j-admin said only where there is none.
+"""Judge one run of neo4j-admin by the artifact that it wrote.
 
-Its exit code says little: 1 is also "succeeded but encountered problems" (a server of several was down), and 0 has
-been seen with nothing written (neo4j/neo4j#13107). The code explains a failure; it never makes one.
+The exit code is not reliable: 1 also means "succeeded but encountered problems" (such as one of several servers being
+down), and 0 was seen without an artifact (neo4j/neo4j#13107). Exit code and output only explain why there is no sound
+artifact.
 """
 
 import re
@@ -16,7 +17,7 @@ from backup_agent.core.reasons import Failure, Reason
 
 
 class EndedBy(StrEnum):
-    """Why we ended it; a program that ended by itself has none."""
+    """Why the agent stopped a program."""
 
     TIMEOUT = "timeout"
     STALLED = "stalled"
@@ -25,53 +26,54 @@ class EndedBy(StrEnum):
 
 @dataclass(frozen=True)
 class Completed:
-    """How a program ended: by exit code or by signal, one of them; neither where it was never started."""
+    """How a program ended. Either `exit_code` or `signal` is set, or neither if it was never started."""
 
     exit_code: int | None
     signal: int | None = None
     ended_by: EndedBy | None = None
+    """Why the agent stopped the program; None if it ended otherwise."""
     last_lines: tuple[str, ...] = ()
     duration: float = 0.0
-    """Seconds by the monotonic clock."""
+    """Run time in seconds."""
 
 
 class Condition(StrEnum):
-    """What reading an artifact told."""
+    """Result of reading an artifact."""
 
     SOUND = "sound"
     DAMAGED = "damaged"
     UNREADABLE = "unreadable"
-    """Neither our reader nor `backup inspect` knows its format."""
+    """Neither the agent's reader nor `backup inspect` knows the format."""
 
 
 @dataclass(frozen=True)
 class NewArtifact:
-    """A new artifact in the folder that neo4j-admin wrote to."""
+    """An artifact that neo4j-admin wrote in this run."""
 
     name: str
     condition: Condition
     header: Header | None = None
-    """Of a sound one always; of others where it could be read."""
+    """The header, if it could be read. A sound artifact always has one."""
     error: str = ""
-    """What is wrong with one that is not sound."""
+    """Why the artifact is not sound."""
     warnings: tuple[str, ...] = ()
     chain_break: str | None = None
-    """Why a differential does not continue the chain we mean (core.chains), or None."""
+    """Why a differential does not continue the live chain (core.artifacts.chains); None if it does."""
 
 
 class NextStep(StrEnum):
-    """What to do next."""
+    """What is done after a run of neo4j-admin."""
 
     STORED = "stored"
     STORED_WITH_WARNINGS = "stored_with_warnings"
     FAILED = "failed"
     NEEDS_FULL = "needs_full"
-    """A differential cannot be had: take a FULL in the same run. `failure` tells why."""
+    """No differential is possible; a FULL is taken in the same run. `failure` has the cause."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """The judgement. `artifact` is the one to store; all other new artifacts are to be put aside."""
+    """The judgement of a run. `artifact` is stored, and all other new artifacts are set aside."""
 
     outcome: NextStep
     artifact: NewArtifact | None = None
@@ -81,27 +83,29 @@ class Verdict:
 
 @dataclass(frozen=True)
 class _Cause:
-    """Why there is no artifact. A `certain` cause also explains one that is damaged."""
+    """Why a run left no sound artifact."""
 
     reason: Reason
     hint: str = ""
     certain: bool = True
+    """Whether the cause also explains a damaged artifact."""
     needs_full: bool = False
+    """Whether a FULL may succeed where this differential failed."""
 
 
 def _row(cause: _Cause, *texts: str) -> tuple[re.Pattern[str], _Cause]:
     return re.compile("|".join(texts), re.IGNORECASE), cause
 
 
-_TLS = "check neo4j.backup_tls against dbms.ssl.policy.backup of the servers: both sides have it, or neither"
+_TLS = "check neo4j.backup_tls against dbms.ssl.policy.backup of the servers: both or neither must be set"
 _JAVA = "set JAVA_HOME to a Java that this Neo4j supports: 17 or 21 for 5.26, 21 for 2025.01, 21 or 25 since 2025.10"
-_HEAP = "raise the memory limit of the pod; neo4j.heap and neo4j.pagecache divide it by hand"
+_HEAP = "raise the memory limit of the pod, or set neo4j.heap and neo4j.pagecache"
 
-# Texts that name the cause wherever they stand among the last lines, the first row first.
+# Texts that determine the cause wherever they occur in the last lines. The first matching row applies.
 _CERTAIN = (
-    # java.io.IOException on volume or staging, in Linux' words; the second is a project quota.
+    # java.io.IOException with Linux' error texts; the second is that of a project quota.
     _row(_Cause(Reason.DISK_FULL), r"no space left on device", r"disk quota exceeded", r"not enough space"),
-    # The heap, direct buffers, or a JVM that could not even begin.
+    # Heap or direct buffers are exhausted, or the JVM could not start.
     _row(
         _Cause(Reason.OUT_OF_MEMORY, _HEAP),
         r"OutOf(?:Direct)?MemoryError",
@@ -109,28 +113,28 @@ _CERTAIN = (
         r"could not reserve enough space for",
         r"cannot allocate memory",
     ),
-    # The images' entrypoint without a licence.
+    # The entrypoint of Neo4j's images, if no licence is accepted.
     _row(
         _Cause(Reason.ADMIN_CRASHED, "set NEO4J_ACCEPT_LICENSE_AGREEMENT to yes or eval in the pod's environment"),
         r"NEO4J_ACCEPT_LICENSE_AGREEMENT",
         r"accept the licen[cs]e",
     ),
-    # Java's launcher: no such class in lib.
+    # Java's launcher: the class is not in lib.
     _row(_Cause(Reason.ADMIN_MISSING), r"could not find or load main class", r"NoClassDefFoundError: org/neo4j"),
-    # Java's launcher: a class file newer than the JVM.
+    # Java's launcher: the class file is newer than the JVM.
     _row(_Cause(Reason.ADMIN_MISSING, _JAVA), r"UnsupportedClassVersionError", r"compiled by a more recent version"),
-    # Community answers so to `database backup`, with exit code 2.
+    # Neo4j Community, which has no `database backup`, with exit code 2.
     _row(
-        _Cause(Reason.ADMIN_MISSING, "this neo4j-admin has no backup command: it must be Enterprise's"),
+        _Cause(Reason.ADMIN_MISSING, "install neo4j-admin of Neo4j Enterprise: this one has no backup command"),
         r"unmatched arguments? from index \d+: 'backup'",
     ),
-    # An unknown key under strict validation, exit code 70: ours are known, so it came by neo4j.additional_config.
+    # Strict validation found an unknown key, with exit code 70. All versions know the keys that the agent writes.
     _row(
-        _Cause(Reason.ADMIN_CRASHED, "the file in neo4j.additional_config holds a setting this version does not know"),
+        _Cause(Reason.ADMIN_CRASHED, "remove the setting that this version does not know from neo4j.additional_config"),
         r"unrecognized setting",
         r"no declared setting with name",
     ),
-    # What a differential needs and does not find: a full in the folder, the same store, or the logs on the server.
+    # A differential needs a full in the folder, the same store id, and transaction logs on the server.
     _row(
         _Cause(Reason.CHAIN_BROKEN, needs_full=True),
         r"differential backups require that a full",
@@ -141,9 +145,9 @@ _CERTAIN = (
         r"no longer has the transaction",
         r"TRANSACTION_PRUNED|STORE_ID_MISMATCH",
     ),
-    # The folder's owner: fsGroup missing, or a share that refuses chmod (Azure Files over SMB).
+    # The folder has another owner: fsGroup is not set, or the share refuses chmod (Azure Files over SMB).
     _row(
-        _Cause(Reason.ADMIN_CRASHED, "check that the volume is writable for the pod's user (fsGroup, 7474)"),
+        _Cause(Reason.ADMIN_CRASHED, "check that the pod's user can write to the volume (fsGroup 7474)"),
         r"AccessDeniedException",
         r"permission denied",
         r"operation not permitted",
@@ -151,9 +155,9 @@ _CERTAIN = (
     ),
 )
 
-# Texts that a run may survive, since several servers are tried: the last of them counts.
+# Texts about one server. Since several servers are tried, the last matching line determines the cause.
 _LATEST = (
-    # Before the plain network texts, one of which a failed handshake wraps.
+    # TLS comes before the network errors, because a failed handshake may be reported inside one of them.
     _row(
         _Cause(Reason.SOURCE_UNREACHABLE, _TLS),
         r"SSLException",
@@ -162,18 +166,18 @@ _LATEST = (
         r"handshake",
         r"certificate",
     ),
-    # The client's own patience with a silent server, ten minutes; a checkpoint is silent.
+    # neo4j-admin gives up on a silent server after ten minutes. A server is silent during a checkpoint.
     _row(
         _Cause(
             Reason.TIMEOUT,
-            "the server was silent for too long, often in a checkpoint: raise "
-            "dbms.cluster.network.client_inactivity_timeout there and in neo4j.additional_config",
+            "the server sent nothing for too long, often because of a checkpoint: raise "
+            "dbms.cluster.network.client_inactivity_timeout on the servers and in neo4j.additional_config",
         ),
         r"inactivity[ _]?timeout",
         r"CatchUp\w*Timeout",
         r"ReadTimeoutException",
     ),
-    # Java's and Netty's words for a server that is not there, and neo4j-admin's own of 3.5.
+    # Texts of Java and Netty for a server that cannot be reached, and those of neo4j-admin 3.5.
     _row(
         _Cause(Reason.SOURCE_UNREACHABLE),
         r"connection (?:was )?(?:refused|reset|closed|timed out)",
@@ -192,7 +196,7 @@ _LATEST = (
         r"no servers? could be reached",
         r"using the available strategies",
     ),
-    # Not sourced word for word for 5.x and later: the known forms, and the words of Neo4j's own status codes.
+    # The exact texts of 5.x and later are not known. These are older forms and Neo4j's status codes.
     _row(
         _Cause(Reason.NO_SUCH_DATABASE),
         r"(?:unknown|no such|non-?existent) database",
@@ -203,12 +207,12 @@ _LATEST = (
         r"unable to (?:find|resolve) (?:a )?database",
         r"no databases? (?:found|match)",
     ),
-    # Whatever the tool's reason: it could not take the differential, and nothing above explains it.
+    # The differential failed for a cause that no row above explains.
     _row(_Cause(Reason.CHAIN_BROKEN, needs_full=True), r"differential backup of database '[^']*' failed"),
 )
 
-# What a JVM started directly says when it never came to its work; the script may do better. Java's launcher says the
-# first six, AdminTool the seventh, picocli the last: it found no such command among the classes it was given.
+# Output of a JVM that was started directly and failed before its work began. Starting the script may succeed. The
+# environment variable is AdminTool's, the unmatched arguments are picocli's, all other texts are the Java launcher's.
 _NOT_STARTED = re.compile(
     r"could not find or load main class|"
     r"UnsupportedClassVersionError|compiled by a more recent version|"
@@ -222,126 +226,124 @@ _NOT_STARTED = re.compile(
 )
 
 
-def did_not_start(completed: Completed, told: Transcript) -> bool:
-    """Tell whether a JVM ended by itself, before it began to work, in a way that another start may cure."""
-    if told.spoke or completed.ended_by is not None or not completed.exit_code:
+def did_not_start(completed: Completed, transcript: Transcript) -> bool:
+    """Return whether a JVM failed before its work began, so that starting it another way may succeed."""
+    if transcript.spoke or completed.ended_by is not None or not completed.exit_code:
         return False
     return not completed.last_lines or any(_NOT_STARTED.search(line) for line in completed.last_lines)
 
 
 _OOM_KILL = _Cause(Reason.OUT_OF_MEMORY)
-_ENDED = _Cause(Reason.INTERRUPTED, "someone other than the agent ended neo4j-admin")
+_KILLED = _Cause(Reason.INTERRUPTED, "neo4j-admin was stopped by another process than the agent")
 _CRASH = _Cause(Reason.ADMIN_CRASHED)
 
-# Names as kill(1) has them. SIGKILL from outside is the kernel's when memory ends.
+# Names and causes of signals that the agent did not send. SIGKILL comes from the kernel's OOM killer.
 _SIGNALS: dict[int, tuple[str, _Cause]] = {
-    1: ("SIGHUP", _ENDED),
-    2: ("SIGINT", _ENDED),
+    1: ("SIGHUP", _KILLED),
+    2: ("SIGINT", _KILLED),
     4: ("SIGILL", _CRASH),
     6: ("SIGABRT", _CRASH),
     7: ("SIGBUS", _CRASH),
     8: ("SIGFPE", _CRASH),
     9: ("SIGKILL", _OOM_KILL),
     11: ("SIGSEGV", _CRASH),
-    15: ("SIGTERM", _ENDED),
+    15: ("SIGTERM", _KILLED),
 }
-_SHELL = 128  # a shell answers 128 + n for a child that signal n ended, and so does a JVM that obeyed it
+_SHELL = 128  # a shell exits with 128 + n if signal n ended its child, and a JVM does so if it handled the signal
 
 _EXIT_CODES = {
     0: _Cause(Reason.NO_ARTIFACT, certain=False),
     1: _Cause(Reason.ADMIN_CRASHED, certain=False),
-    # picocli's own: the command is not there (Community has no `database backup`).
-    2: _Cause(Reason.ADMIN_MISSING, "this neo4j-admin does not know the command: it must be Enterprise's"),
-    # The version's table was wrong about an option.
-    64: _Cause(Reason.INTERNAL, "neo4j-admin refused the arguments: please report its version with these lines"),
-    # env(1), shells: found but not to be executed; not found.
+    # picocli: the command does not exist (Community has no `database backup`).
+    2: _Cause(Reason.ADMIN_MISSING, "install neo4j-admin of Neo4j Enterprise: this one does not know the command"),
+    # `core.capabilities` has a wrong entry for this version.
+    64: _Cause(Reason.INTERNAL, "neo4j-admin refused its arguments: please report its version and these lines"),
+    # env(1) and shells: the program cannot be executed, or was not found.
     126: _Cause(Reason.ADMIN_MISSING),
     127: _Cause(Reason.ADMIN_MISSING),
 }
 
 
 def judge(
-    completed: Completed, told: Transcript, found: tuple[NewArtifact, ...], *, database: str, asked: BackupType
+    completed: Completed, transcript: Transcript, found: tuple[NewArtifact, ...], *, database: str, asked: BackupType
 ) -> Verdict:
-    """Judge one run of neo4j-admin: `found` are the new artifacts in its folder, `asked` the type in its arguments.
+    """Judge one run of neo4j-admin. `found` are the artifacts that it wrote, `asked` is the type in its arguments.
 
-    What we ended because of a cancel is not kept. Of several sound artifacts of the database the newest is kept, since
-    one run makes one.
+    A cancelled run stores nothing. Of several sound artifacts the newest is stored, since a run writes only one.
     """
     if completed.ended_by is EndedBy.CANCELLED:
-        failure = Failure(Reason.CANCELLED, "neo4j-admin was ended: the request was cancelled")
+        failure = Failure(Reason.CANCELLED, "neo4j-admin was stopped because the request was cancelled")
         return Verdict(NextStep.FAILED, failure=failure)
 
-    faults = {each.name: fault for each in found if (fault := _fault(each, database, asked))}
-    good = sorted((each for each in found if each.name not in faults), key=_taken)
-    if good:
-        artifact = good[-1]
+    faults = {new.name: fault for new in found if (fault := _fault(new, database, asked))}
+    sound = sorted((new for new in found if new.name not in faults), key=_taken)
+    if sound:
+        artifact = sound[-1]
         warnings = (
             *artifact.warnings,
-            *_unrecovered(artifact.header),
-            *_complaints(completed, told),
+            *_recovery_warnings(artifact.header),
+            *_end_warnings(completed, transcript),
             *(
-                f"{name} was put aside: {faults.get(name, 'a newer one came with it')}"
-                for name in (each.name for each in found if each is not artifact)
+                f"{name} was set aside: {faults.get(name, 'the run also wrote a newer artifact')}"
+                for name in (new.name for new in found if new is not artifact)
             ),
         )
         outcome = NextStep.STORED_WITH_WARNINGS if warnings else NextStep.STORED
         return Verdict(outcome, artifact, warnings=warnings)
 
     cause = _cause(completed)
-    left = "; ".join(f"{name}: {fault}" for name, fault in faults.items())
-    broken = next((each.chain_break for each in found if each.chain_break and each.condition is Condition.SOUND), None)
+    rejected = "; ".join(f"{name}: {fault}" for name, fault in faults.items())
+    broken = next((new.chain_break for new in found if new.chain_break and new.condition is Condition.SOUND), None)
     if broken is not None and asked is not BackupType.FULL:
-        return Verdict(NextStep.NEEDS_FULL, failure=Failure(Reason.CHAIN_BROKEN, left))
+        return Verdict(NextStep.NEEDS_FULL, failure=Failure(Reason.CHAIN_BROKEN, rejected))
     if found and not cause.certain:
         cause = _Cause(Reason.BAD_ARTIFACT)
-    said = _telling(completed)
-    head = f"{_ending(completed, told)}{f': {said}' if said else ''}{f'; it left {left}' if left else ''}"
+    head = f"{_end_with_cause(completed, transcript)}{f'; it wrote {rejected}' if rejected else ''}"
     error = "\n".join((head, *completed.last_lines))
     outcome = NextStep.NEEDS_FULL if cause.needs_full and asked is not BackupType.FULL else NextStep.FAILED
     return Verdict(outcome, failure=Failure(cause.reason, error, cause.hint))
 
 
-def _fault(found: NewArtifact, database: str, asked: BackupType) -> str | None:
-    """Return what keeps an artifact from being the one asked for, or None."""
-    if found.condition is not Condition.SOUND or found.header is None:
-        return found.error or f"it is {found.condition}"
-    if found.header.database.lower() != database.lower():
-        return f"its header names database {quoted(found.header.database)}, not {quoted(database)}"
-    if fault := misnamed(found.name, database, found.header.taken):
+def _fault(new: NewArtifact, database: str, asked: BackupType) -> str | None:
+    """Return why an artifact is not the one that was requested, or None if it is."""
+    if new.condition is not Condition.SOUND or new.header is None:
+        return new.error or f"it is {new.condition}"
+    if new.header.database.lower() != database.lower():
+        return f"its header names database {quoted(new.header.database)}, not {quoted(database)}"
+    if fault := misnamed(new.name, database, new.header.taken):
         return fault
-    if asked is BackupType.FULL and not found.header.full:
-        return "it is a differential, a FULL was asked for"
-    if not found.header.full and found.chain_break is not None:
-        return f"it does not continue the chain: {found.chain_break}"
+    if asked is BackupType.FULL and not new.header.full:
+        return "it is a differential, but a FULL was requested"
+    if not new.header.full and new.chain_break is not None:
+        return f"it does not continue the chain: {new.chain_break}"
     return None
 
 
-def _unrecovered(header: Header | None) -> tuple[str, ...]:
-    """Warn of a FULL that is not ready to restore (`--skip-recovery` of 2025.11 and later, which is not asked for)."""
+def _recovery_warnings(header: Header | None) -> tuple[str, ...]:
+    """Warn of a FULL without recovery (`--skip-recovery` since 2025.11, which the agent does not use)."""
     if header is None or not header.full or header.recovered:
         return ()
-    return ("its header says `not recovered`: a restore has to recover it first, and `database check` refuses it",)
+    return ("its header says `not recovered`: a restore must recover it first, and `database check` refuses it",)
 
 
-def _taken(found: NewArtifact) -> tuple[float, str]:
-    return (found.header.taken.timestamp() if found.header else 0.0, found.name)
+def _taken(new: NewArtifact) -> tuple[float, str]:
+    return (new.header.taken.timestamp() if new.header else 0.0, new.name)
 
 
-def _complaints(completed: Completed, told: Transcript) -> tuple[str, ...]:
-    """Return why a run that left a good artifact is no plain success."""
+def _end_warnings(completed: Completed, transcript: Transcript) -> tuple[str, ...]:
+    """Warn if the program did not end by itself with exit code 0."""
     if completed.exit_code == 0 and completed.ended_by is None:
         return ()
-    said = _telling(completed)
-    return (_ending(completed, told) + (f": {said}" if said else ""),)
+    return (_end_with_cause(completed, transcript),)
 
 
-def _telling(completed: Completed) -> str | None:
-    """Return the last line that says why, of those that are known to."""
-    return next((line for line in reversed(completed.last_lines) if _known(line)), None)
+def _end_with_cause(completed: Completed, transcript: Transcript) -> str:
+    """Describe how the program ended, with the last line that matches a known cause."""
+    line = next((line for line in reversed(completed.last_lines) if _is_known(line)), None)
+    return _end(completed, transcript) + (f": {line}" if line else "")
 
 
-def _known(line: str) -> bool:
+def _is_known(line: str) -> bool:
     return any(text.search(line) for text, _ in (*_CERTAIN, *_LATEST))
 
 
@@ -375,18 +377,18 @@ def _by_code(completed: Completed) -> _Cause:
 
 
 def _signal(completed: Completed) -> int | None:
-    """Return the signal that ended it, told directly or by a shell in between."""
+    """Return the signal that ended the program, also if a shell in between reports it as an exit code."""
     if completed.signal is not None:
         return completed.signal
     code = completed.exit_code or 0
     return code - _SHELL if code - _SHELL in _SIGNALS else None
 
 
-def _ending(completed: Completed, told: Transcript) -> str:
+def _end(completed: Completed, transcript: Transcript) -> str:
     if completed.ended_by is EndedBy.TIMEOUT:
-        return f"neo4j-admin was ended after {completed.duration:.0f} s, in stage {told.stage}"
+        return f"neo4j-admin was stopped after {completed.duration:.0f} s, in stage {transcript.stage}"
     if completed.ended_by is EndedBy.STALLED:
-        return f"neo4j-admin was ended: neither output nor bytes, in stage {told.stage}"
+        return f"neo4j-admin was stopped because it made no progress, in stage {transcript.stage}"
     signal = _signal(completed)
     if signal is not None:
         return f"neo4j-admin was ended by {_SIGNALS.get(signal, (f'signal {signal}', _CRASH))[0]}"
