@@ -1,23 +1,18 @@
-"""The child that discovers: one JSON line in with the settings, JSON lines out with what Bolt said, then over.
+"""The child that discovers: a task of one JSON line in, events out with what Bolt said, then over.
 
-In: `{"settings": <Settings as JSON>, "root": <storage root, or null>, "timeout": <seconds, 30>}`. Out: rows, as
-`backup_agent.cluster.rows` tells them, of copies, aliases, backup_addresses and reachable; then
-`{"event": "topology", "seen", "versions", "counts", "clock_offset_seconds", "notes", "refused"}` and exit code 0, or
-`{"event": "failed", "reason", "error", "hint", "permanent", "counts"}` and exit code 1. `counts` is how many rows of
-each kind there are. `reachable` is what a TCP connect to each backup address came to; without Bolt, to those of the
-last topology and the static list.
+In: `DiscoverTask`. Out: `TopologyRows`, then `TopologyTold` and exit code 0, or `DiscoveryFailed` and exit code 1. What
+is reachable was tried by a TCP connection to each backup address; without Bolt, to those of the last topology and the
+static list.
 
 Standard input is its lifeline: whoever started it holds it open, and when it ends so does this process, answered or
 not. Threads may hang in a read for ever, and the driver's 44 MiB are given back by nothing but an exit: it leaves by
 `os._exit`.
 """
 
-import json
 import os
 import sys
 import threading
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -26,69 +21,59 @@ from backup_agent.cluster import bolt
 from backup_agent.cluster.memory import recall
 from backup_agent.cluster.probe import probe
 from backup_agent.cluster.rows import ALIASES, BACKUP_ADDRESSES, COPIES, REACHABLE, told
-from backup_agent.core.json_reader import read_json
 from backup_agent.core.neo4j.topology import Addressing, Topology, addresses
 from backup_agent.core.reasons import BackupError, PermanentError
+from backup_agent.core.requests.events import DiscoveryFailed, TopologyRows, TopologyTold
+from backup_agent.core.requests.tasks import DiscoverTask
 from backup_agent.settings.credentials import credentials
 from backup_agent.settings.model import Neo4j
 
 STDIN = 0
 """Read by its descriptor: a thread that waits within a buffered file holds its lock, and nobody gets past that."""
 
-SECONDS = 30.0
-
 
 def main() -> int:
     """Do what the first line asks, write the answer, and return the exit code."""
     quoting.guard_stderr()
-    asked = read_json(_first_line())
+    task = DiscoverTask.model_validate_json(_first_line())
     threading.Thread(target=_end_with_the_lifeline, name="lifeline", daemon=True).start()
-    event: dict[str, Any] = {}
-    for event in discover(asked, os.environ):
-        sys.stdout.write(json.dumps(event) + "\n")
+    for event in discover(task, os.environ):
+        sys.stdout.write(event.model_dump_json() + "\n")
     sys.stdout.flush()
-    return 0 if event["event"] == "topology" else 1
+    return 0 if isinstance(event, TopologyTold) else 1
 
 
-def discover(asked: dict[str, Any], environ: Mapping[str, str]) -> Iterator[dict[str, Any]]:
-    """Ask Bolt, then try the backup addresses: those of the answer, or without one those of the last topology.
-
-    Yield the events; the last one is `topology` or `failed`.
-    """
-    settings = Neo4j.model_validate(asked["settings"]["neo4j"])
+def discover(task: DiscoverTask, environ: Mapping[str, str]) -> Iterator[TopologyRows | TopologyTold | DiscoveryFailed]:
+    """Ask Bolt, then try the backup addresses: those of the answer, or without one those of the last topology."""
+    settings = Neo4j.model_validate(task.settings["neo4j"])
     addressing = Addressing.model_validate(settings.model_dump(include=set(Addressing.model_fields)))
     try:
-        found = bolt.discover(_endpoint(settings, environ), timeout=asked.get("timeout", SECONDS))
+        found = bolt.discover(_endpoint(settings, environ), timeout=task.timeout)
     except BackupError as error:
-        root = asked.get("root")
-        reachable = _reachable(recall(Path(root)) if root else None, addressing)
+        reachable = _reachable(recall(Path(task.root)) if task.root else None, addressing)
         yield from told({REACHABLE: reachable.items()})
-        yield {
-            "event": "failed",
-            "reason": error.failure.reason,
-            "error": error.failure.error,
-            "hint": error.failure.advice,
-            "permanent": isinstance(error, PermanentError),
-            "counts": {REACHABLE: len(reachable)},
-        }
+        yield DiscoveryFailed(
+            failure=error.failure,
+            permanent=isinstance(error, PermanentError),
+            counts={REACHABLE: len(reachable)},
+        )
         return
     topology = found.topology
     rows: dict[str, Collection[Any]] = {
-        COPIES: [asdict(copy) for copy in topology.copies],
+        COPIES: topology.copies,
         ALIASES: topology.aliases.items(),
         BACKUP_ADDRESSES: topology.backup_addresses.items(),
         REACHABLE: _reachable(topology, addressing).items(),
     }
     yield from told(rows)
-    yield {
-        "event": "topology",
-        "seen": topology.seen.isoformat(),
-        "versions": topology.versions,
-        "counts": {kind: len(one) for kind, one in rows.items()},
-        "clock_offset_seconds": found.clock_offset_seconds,
-        "notes": found.notes,
-        "refused": found.refused,
-    }
+    yield TopologyTold(
+        seen=topology.seen,
+        versions=topology.versions,
+        counts={kind: len(one) for kind, one in rows.items()},
+        clock_offset_seconds=found.clock_offset_seconds,
+        notes=found.notes,
+        refused=found.refused,
+    )
 
 
 def _reachable(topology: Topology | None, addressing: Addressing) -> dict[str, str | None]:

@@ -6,19 +6,18 @@ each line is short, and what is counted must have come.
 
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, replace
 from itertools import islice
 from typing import Any
 
-from pydantic import TypeAdapter
-
 from backup_agent.core.neo4j.topology import MOST_ALIASES, MOST_COPIES, MOST_SERVERS, Copy
-
-EVENT = "rows"
+from backup_agent.core.requests.events import TopologyRows
 
 A_LINE = 100
 """Rows of an event: some 30 KB of usual ones, and 150 KB of the longest. Each event is a step of the agent's loop."""
 
 COPIES, ALIASES, BACKUP_ADDRESSES, REACHABLE = "copies", "aliases", "backup_addresses", "reachable"
+"""Kinds of rows, by their fields in `TopologyRows`."""
 
 MOST = {
     COPIES: MOST_COPIES,
@@ -28,19 +27,17 @@ MOST = {
 }
 """Kind of row -> how many there may be."""
 
-_COPIES = TypeAdapter(tuple[Copy, ...])
-
 
 class IncompleteError(ValueError):
     """Not all rows have come, or more than were counted."""
 
 
-def told(rows: Mapping[str, Iterable[Any]]) -> Iterator[dict[str, Any]]:
-    """Yield the events that tell the rows of each kind. Pairs are rows too."""
+def told(rows: Mapping[str, Iterable[Any]]) -> Iterator[TopologyRows]:
+    """Yield the events that tell the rows of each kind."""
     for kind, found in rows.items():
         remaining = iter(found)
-        while batch := list(islice(remaining, A_LINE)):
-            yield {"event": EVENT, "kind": kind, "rows": batch}
+        while batch := tuple(islice(remaining, A_LINE)):
+            yield TopologyRows.model_validate({kind: batch})
 
 
 class Rows:
@@ -51,16 +48,15 @@ class Rows:
         self._rows: dict[str, list[Any]] = {kind: [] for kind in MOST}
         self._fault: str | None = None
 
-    def take(self, event: Mapping[str, Any]) -> None:
-        """Take the rows of an event; what is wrong with them is told by `complete`."""
-        kind, rows = event.get("kind"), event.get("rows")
-        if kind not in MOST or not isinstance(rows, list):
-            self._fault = self._fault or f"rows of an unknown kind ({str(kind)[:40]})"
-        elif len(self._rows[kind]) + len(rows) > MOST[kind]:
-            self._fault = self._fault or f"more than {MOST[kind]} {kind}"
-        else:
-            # Few of the strings differ, and each line has made its own.
-            self._rows[kind] += _COPIES.validate_python([*map(_interned, rows)]) if kind == COPIES else rows
+    def take(self, event: TopologyRows) -> None:
+        """Take the rows of an event; too many of them are told by `complete`."""
+        for kind, known in self._rows.items():
+            rows = getattr(event, kind)
+            if len(known) + len(rows) > MOST[kind]:
+                self._fault = self._fault or f"more than {MOST[kind]} {kind}"
+            else:
+                # Few of the strings differ, and each line has made its own.
+                known.extend(map(_interned, rows) if kind == COPIES else rows)
 
     def complete(self, counts: Mapping[str, int]) -> dict[str, list[Any]]:
         """Return the rows by kind: copies, and pairs of the others. Raise IncompleteError if some are missing."""
@@ -72,5 +68,6 @@ class Rows:
         return self._rows
 
 
-def _interned(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: sys.intern(value) if type(value) is str else value for name, value in row.items()}
+def _interned(copy: Copy) -> Copy:
+    texts: dict[str, Any] = {name: sys.intern(value) for name, value in asdict(copy).items() if type(value) is str}
+    return replace(copy, **texts)

@@ -31,6 +31,7 @@ from backup_agent.core.neo4j.verdict import NextStep as Judged
 from backup_agent.core.neo4j.verdict import Verdict, judge
 from backup_agent.core.reasons import BackupError, Failure, PermanentError, Reason
 from backup_agent.core.requests.answers import DatabaseResult, Execution, Outcome
+from backup_agent.core.requests.events import ArtifactStored, BackupReport, PutAside, Warned
 from backup_agent.core.requests.tasks import BackupTask, CopyTask
 from backup_agent.jobs import copy
 from backup_agent.jobs.admin_call import Admin, CallResult, Invocation
@@ -140,7 +141,7 @@ def restorable(run: BackupRun, standing: Contents) -> Recorded:
         else:
             run.broken[entry.key] = "its record cannot be read, or is another than before"
     for key, fault in run.broken.items():
-        run.teller.tell("warning", text="chain not continued", because=f"{key}: {fault}")
+        run.teller.tell(Warned(text="chain not continued", because=f"{key}: {fault}"))
     return Recorded(tuple(records))
 
 
@@ -268,7 +269,7 @@ def _after_failure(run: BackupRun, verdict: Verdict, looked: list[Looked]) -> Ty
     if run.task.promote == "at_next_full":
         hint = "the schedule says `promote: at_next_full`: the next FULL begins a new chain"
         raise PermanentError(failure.reason, failure.error, hint)
-    run.teller.tell("warning", text="differential not taken", because=failure.error.splitlines()[0])
+    run.teller.tell(Warned(text="differential not taken", because=failure.error.splitlines()[0]))
     objection = next((one.objection for one in looked if one.objection), None)
     return TypeDecision(BackupType.FULL, objection.reason if objection else TypeReason.DIFF_FAILED)
 
@@ -281,7 +282,7 @@ def _after_no_link(run: BackupRun, error: PermissionError) -> TypeDecision:
     )
     if run.task.promote == "at_next_full":
         raise PermanentError(Reason.CHAIN_BROKEN, text, "chmod g+rw it, as its owner or root, or take a FULL")
-    run.teller.tell("warning", text="differential not taken", because=text)
+    run.teller.tell(Warned(text="differential not taken", because=text))
     return TypeDecision(BackupType.FULL, TypeReason.DIFF_FAILED)
 
 
@@ -357,7 +358,7 @@ def publish(run: BackupRun, judged: Judgement, recorded: Recorded) -> Record:
         run.store.put_artifact(key, judged.path.parent / file.name, file, lambda _count: None)
     run.store.create(record.key + ".json", record.to_json())
     journal.done(record.key)
-    run.teller.tell("stored", place="volume", type=record.type.value, bytes=record.size)
+    run.teller.tell(ArtifactStored(place="volume", type=record.type.value, bytes=record.size))
     return record
 
 
@@ -393,13 +394,13 @@ def _record(run: BackupRun, judged: Judgement, recorded: Recorded) -> Record:
 
 def _put_aside(run: BackupRun, *, but: Path | None = None) -> None:
     for name in run.staging.put_aside(datetime.now(UTC), but=but):
-        run.teller.tell("aside", run=run.task.run, name=name)
+        run.teller.tell(PutAside(run=run.task.run, name=name))
 
 
 def _discard(run: BackupRun) -> None:
     """Remove what filled the volume: put aside, it would leave no room for any other backup."""
     for name in run.staging.discard():
-        run.teller.tell("warning", text="unfinished artifact removed", because=f"{name}: the volume is full")
+        run.teller.tell(Warned(text="unfinished artifact removed", because=f"{name}: the volume is full"))
 
 
 def clear(run: BackupRun) -> None:
@@ -409,7 +410,7 @@ def clear(run: BackupRun) -> None:
         if staging.folder.exists() and not staging.in_place:
             half = [path for path in found(staging.target, staging.chain) if path.exists()]
             for path in half:
-                run.teller.tell("aside", run=name, name=path.name)
+                run.teller.tell(PutAside(run=name, name=path.name))
             if half:
                 Staging(run.root, name, run.task.set, run.task.database).put_aside(datetime.now(UTC))
         staging.remove()
@@ -425,7 +426,7 @@ def _put_left_aside(run: BackupRun) -> None:
     if run.task.hard_links:
         return
     for name in put_aside(run.root, run.task.run, left_since(run.staging.chain, run.task.since), datetime.now(UTC)):
-        run.teller.tell("aside", run=run.task.run, name=name)
+        run.teller.tell(PutAside(run=run.task.run, name=name))
 
 
 def copy_to_all(run: BackupRun, record: Record) -> dict[str, str]:
@@ -492,22 +493,14 @@ def main() -> None:
         raise
     finally:
         tell_summary(run.task.set, run.task.database, run.settings, run.teller)
-        run.teller.tell(
-            "result",
-            result=outcome.model_dump(mode="json"),
-            execution=run.execution.model_dump(mode="json"),
-            copy_failures={
-                name: {"reason": one.reason, "error": one.error, "hint": one.hint}
-                for name, one in run.copy_failures.items()
-            },
-        )
+        run.teller.tell(BackupReport(result=outcome, execution=run.execution, copy_failures=run.copy_failures))
 
 
 def _failed(run: BackupRun, failure: Failure) -> DatabaseResult:
     try:
         clear(run)
     except OSError as error:
-        run.teller.tell("warning", text="staging not cleared", because=f"{error.filename}: {error.strerror}")
+        run.teller.tell(Warned(text="staging not cleared", because=f"{error.filename}: {error.strerror}"))
     return DatabaseResult(stages=run.stages.seconds()).failed(failure, datetime.now(UTC))
 
 

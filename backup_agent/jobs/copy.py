@@ -16,7 +16,6 @@ from contextlib import ExitStack, suppress
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from backup_agent import durable, quoting
 from backup_agent.catalog import volume_records
@@ -30,9 +29,10 @@ from backup_agent.core.artifacts.chains import Ancestry, everything_needed
 from backup_agent.core.artifacts.entries import Entry
 from backup_agent.core.artifacts.names import record_key
 from backup_agent.core.artifacts.records import LARGEST, Record
-from backup_agent.core.json_reader import read_json
 from backup_agent.core.neo4j.verdict import EndedBy
 from backup_agent.core.reasons import ABOUT_ONE_ARTIFACT, BackupError, Failure, PermanentError, Reason, TransientError
+from backup_agent.core.requests import events
+from backup_agent.core.requests.events import ArtifactStored, ChildEvent, CopiesOwed, CopyReport, Warned
 from backup_agent.core.requests.tasks import CopyTask
 from backup_agent.jobs.event_writer import EventWriter, first_line, hold_lifeline
 from backup_agent.neo4j_admin import process
@@ -77,7 +77,7 @@ class Copying:
                     try:
                         held = stack.enter_context(hold_place(self._task.destination, self._settings, self._store))
                         for notice in held.notices:
-                            self._teller.tell("warning", text="destination held", because=notice)
+                            self._teller.tell(Warned(text="destination held", because=notice))
                     except BackupError as error:
                         first = error.failure
                 if held is not None:
@@ -88,7 +88,7 @@ class Copying:
 
     def _tell_owed(self, entries: tuple[Entry, ...]) -> None:
         one, owed = entries[0], len(self._notes.owed(entries))
-        self._teller.tell("owed", set=one.set, database=one.database, destination=self._task.destination, owed=owed)
+        self._teller.tell(CopiesOwed(set=one.set, database=one.database, destination=self._task.destination, owed=owed))
 
     def _databases(self) -> Iterator[tuple[Entry, ...]]:
         """Yield what is recorded of each database on the volume, by the index: a record may tell thousands of parts."""
@@ -121,7 +121,7 @@ class Copying:
                 failed |= {key, entry.key}
                 if error.failure.reason not in ABOUT_ONE_ARTIFACT:
                     return first
-                self._teller.tell("warning", text="copy not made", because=f"{entry.key}: {error.failure.error}")
+                self._teller.tell(Warned(text="copy not made", because=f"{entry.key}: {error.failure.error}"))
             except OSError as error:
                 return first or Failure(Reason.INTERNAL, f"{entry.key}: {error.filename}: {error.strerror}")
         return first
@@ -141,7 +141,7 @@ class Copying:
             if not (self._root / record_key(key)).exists():
                 raise self._gap(entry, key, "it is no longer on the volume")
             self._notes.strike(key)
-            self._teller.tell("warning", text="copied again", because=f"{key}: {found}, and {entry.key} needs it")
+            self._teller.tell(Warned(text="copied again", because=f"{key}: {found}, and {entry.key} needs it"))
             lacking.append(key)
         return tuple(lacking)
 
@@ -200,7 +200,7 @@ class Copying:
         self._notes.add(record.key)
         self._seen.add(record.key)
         self.copied += 1
-        self._teller.tell("copied", place=self._task.destination, type=record.type.value, bytes=record.size)
+        self._teller.tell(ArtifactStored(place=self._task.destination, type=record.type.value, bytes=record.size))
 
     def _still_whole(self, record: Record, chain: "_Needs") -> None:
         """Raise TransientError if something that an artifact needs has gone while the artifact was sent."""
@@ -304,14 +304,15 @@ def in_child(
     task: CopyTask, root: Path, teller: EventWriter, cancel: threading.Event, *, stall: timedelta
 ) -> Failure | None:
     """Run a pass as a child of this run and hand on what it tells; return why it failed."""
-    heard: dict[str, Any] = {}
+    report: CopyReport | None = None
 
     def on_line(line: str) -> None:
-        event = _event(line)
-        if event.get("event") == "result":
-            heard.update(event)
-        elif event:
-            teller.tell(event.pop("event"), **event)
+        nonlocal report
+        match events.parse(line.encode()):
+            case CopyReport() as event:
+                report = event
+            case ChildEvent() as event:
+                teller.tell(event)
 
     lock = os.environ.get(LOCK_DESCRIPTOR)
     completed = process.run(
@@ -324,24 +325,14 @@ def in_child(
         on_line=on_line,
         pass_fds=(int(lock),) if lock else (),
     )
-    if "reason" in heard:
-        return Failure(Reason(heard["reason"]), heard["error"], heard.get("hint", ""))
-    if heard:
-        return None
+    if report is not None:
+        return report.failure
     if completed.ended_by is EndedBy.STALLED:
         return Failure(Reason.STORAGE_UNREACHABLE, f"no progress for {stall}: the copy was ended")
     if completed.ended_by is EndedBy.CANCELLED:
         return Failure(Reason.CANCELLED, "the copy was ended with its request")
     last = completed.last_lines[-1] if completed.last_lines else "without a word"
     return Failure(Reason.INTERNAL, f"copying ended with {completed.exit_code or completed.signal}: {last}")
-
-
-def _event(line: str) -> dict[str, Any]:
-    try:
-        event = read_json(line.encode())
-    except ValueError:
-        return {}
-    return event if isinstance(event, dict) else {}
 
 
 def main() -> None:
@@ -358,13 +349,9 @@ def main() -> None:
         copying = Copying(task, settings, store, teller)
         failure = copying.copy_all()
     except BackupError as error:
-        teller.tell("result", copied=0, **_told(error.failure))
+        teller.tell(CopyReport(copied=0, failure=error.failure))
         return
-    teller.tell("result", copied=copying.copied, counted=True, **(_told(failure) if failure else {}))
-
-
-def _told(failure: Failure) -> dict[str, str]:
-    return {"reason": failure.reason.value, "error": failure.error, "hint": failure.hint}
+    teller.tell(CopyReport(copied=copying.copied, counted=True, failure=failure))
 
 
 if __name__ == "__main__":

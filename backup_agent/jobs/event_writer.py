@@ -1,14 +1,13 @@
-"""How a child tells the supervisor what happens: one JSON object a line on stdout, `event` first."""
+"""How a child tells the supervisor what happens: one event a line on stdout."""
 
-import json
 import os
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
 
+from backup_agent.core.requests.events import ChildEvent, Progress, StageBegun
 from backup_agent.processes import send, session
 
 PROGRESS_SECONDS = 1.0
@@ -26,23 +25,23 @@ class EventWriter:
         self._stage = ""
         self._last = 0.0
 
-    def tell(self, event: str, **fields: Any) -> None:  # noqa: ANN401  what JSON can hold
+    def tell(self, event: ChildEvent) -> None:
         """Tell one event."""
         with self._lock:
-            self._write(json.dumps({"event": event, **fields}))
+            self._write(event.model_dump_json())
 
     def stage(self, stage: str) -> None:
         """Tell that another stage begins."""
         if stage != self._stage:
             self._stage = stage
-            self.tell("stage", stage=stage)
+            self.tell(StageBegun(stage=stage))
 
     def progress(self, done: int, total: int | None = None) -> None:
         """Tell how many bytes of the stage are done."""
         now = time.monotonic()
         if now - self._last >= PROGRESS_SECONDS:
             self._last = now
-            self.tell("progress", bytes=done, total=total)
+            self.tell(Progress(bytes=done, total=total))
 
 
 def first_line() -> bytes:

@@ -28,6 +28,7 @@ from backup_agent.core.artifacts.drift import artifact_of
 from backup_agent.core.artifacts.names import damage_key, hold_key, record_key
 from backup_agent.core.reasons import BackupError, Failure, PermanentError, Reason
 from backup_agent.core.requests.answers import Deletion, Outcome, PlaceResult
+from backup_agent.core.requests.events import ArtifactDeleted, NothingRecorded, PassReport, StraysFound, Warned
 from backup_agent.core.requests.schedules import expected_interval
 from backup_agent.core.requests.tasks import PruneTask
 from backup_agent.core.retention.clock import BOOT_ID, SHOWN_SECONDS, ClockReading, ClockSighting, Gap, Shown, distrust
@@ -137,7 +138,7 @@ def prune(task: PruneTask, place: Place, teller: EventWriter) -> PlaceResult:
     now = datetime.now(UTC)
     with hold_place(place.name, place.settings, place.store) as held:
         for notice in held.notices:
-            teller.tell("warning", text="place held", because=notice)
+            teller.tell(Warned(text="place held", because=notice))
         found = with_what_lags(survey(place.store, index_of(place.name, place.settings)), place.store)
         tell_strays(found, place, teller)
         clock = Clock.of(place, task, found)
@@ -286,14 +287,14 @@ def carry_out(
                     deleted = delete(place, held, one.key, found.files[one.key])
                 except PermanentError as error:
                     stuck[folder] = error.failure
-                    teller.tell("warning", text="artifact not deleted", because=f"{one.key}: {error.failure.error}")
+                    teller.tell(Warned(text="artifact not deleted", because=f"{one.key}: {error.failure.error}"))
                     continue
                 if not deleted:
                     stuck[folder] = None
-                    teller.tell("warning", text="artifact not deleted", because=f"{one.key}: held since it was planned")
+                    teller.tell(Warned(text="artifact not deleted", because=f"{one.key}: held since it was planned"))
                     continue
                 count, freed = count + 1, freed + one.size
-                teller.tell("pruned", place=place.name, key=one.key, bytes=one.size, reason=str(one))
+                teller.tell(ArtifactDeleted(place=place.name, key=one.key, bytes=one.size, reason=str(one)))
     finally:  # also of what was deleted before something failed
         tell_summaries({tuple(one.key.split("/")[:2]) for one in deletions}, place, teller)
     return Carried(count, freed, left, next(filter(None, stuck.values()), None))
@@ -357,7 +358,7 @@ def end_what_was_begun(found: Contents, place: Place, held: Held, now: datetime 
             try:
                 _delete_data(place, held, intent.key, intent.files, intent.doing)
             except PermanentError as error:
-                teller.tell("warning", text="artifact not deleted", because=f"{intent.key}: {error.failure.error}")
+                teller.tell(Warned(text="artifact not deleted", because=f"{intent.key}: {error.failure.error}"))
                 continue
             ended.add(tuple(intent.key.split("/")[:2]))
     tell_summaries(ended, place, teller)
@@ -383,7 +384,7 @@ def put_marks(found: Contents, place: Place, held: Held, teller: EventWriter) ->
                 place.store.create(hold_key(key), hold.to_json())
                 found.holds[key] = hold
         except PermanentError as error:
-            teller.tell("warning", text="hold not settled", because=f"{key}: {error.failure.error}")
+            teller.tell(Warned(text="hold not settled", because=f"{key}: {error.failure.error}"))
             continue
         wanted.settle(key, hold)
 
@@ -407,15 +408,15 @@ def give_up_owed(task: PruneTask, place: Place) -> int | None:
 
 
 def tell_strays(found: Contents, place: Place, teller: EventWriter) -> None:
-    """Tell what does not fit, in numbers, and which artifacts are damaged."""
+    """Tell what does not fit."""
     begun = {file for intent in place.journal for file in intent.files}
-    teller.tell("damages", keys=sorted(_unsound(found)))
     teller.tell(
-        "strays",
-        orphans=[one.key for one in found.orphans if one.key in begun][:10],
-        unknown=[one.key for one in found.orphans if one.key not in begun][:10],
-        foreign=[one.key for one in found.foreign][:10],
-        unreadable=[str(one) for one in found.unreadable][:10],
+        StraysFound(
+            orphans=tuple(one.key for one in found.orphans if one.key in begun)[:10],
+            unknown=tuple(one.key for one in found.orphans if one.key not in begun)[:10],
+            foreign=tuple(one.key for one in found.foreign)[:10],
+            unreadable=tuple(str(one) for one in found.unreadable)[:10],
+        )
     )
 
 
@@ -425,7 +426,7 @@ def tell_summaries(folders: Iterable[tuple[str, ...]], place: Place, teller: Eve
         return
     for set_name, database in sorted(folders):
         if not tell_summary(set_name, database, place.settings, teller):
-            teller.tell("gone", set=set_name, database=database)
+            teller.tell(NothingRecorded(set=set_name, database=database))
 
 
 def _held(found: Contents, place: Place) -> set[str]:
@@ -495,7 +496,7 @@ def main() -> None:
     except OSError as error:
         reason = Reason.DISK_FULL if durable.is_full(error) else Reason.STORAGE_UNREACHABLE
         result = PlaceResult().failed(Failure(reason, f"{error.filename or task.place}: {error.strerror}"))
-    teller.tell("result", result=result.model_dump(mode="json"))
+    teller.tell(PassReport(result=result))
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from backup_agent.catalog.index import index_path
 from backup_agent.catalog.places import this_volume
 from backup_agent.catalog.space import allows_hard_links
 from backup_agent.core.reasons import BackupError, Failure, Reason
+from backup_agent.core.requests.events import PutAside, RecordUnreadable, Surveyed, SurveyFailed, VolumeTested, Warned
 from backup_agent.core.requests.tasks import SurveyTask
 from backup_agent.jobs import file_modes, staging
 from backup_agent.jobs.event_writer import EventWriter, first_line, hold_lifeline
@@ -31,12 +32,12 @@ def survey(
     root: Path, open_runs: Collection[str], notes: dict[str, str], copied_sets: Collection[str], teller: EventWriter
 ) -> None:
     """Tell what the volume allows, what was put aside, and one summary a set and database."""
-    teller.tell("volume", hard_links=allows_hard_links(root))
+    teller.tell(VolumeTested(hard_links=allows_hard_links(root)))
     now = datetime.now(UTC)
     for run in staging.left(root):
         if run not in open_runs:
             for name in clear(root, run, now):
-                teller.tell("aside", run=run, name=name)
+                teller.tell(PutAside(run=run, name=name))
     for folder in volume_records.databases(root):
         durable.remove_temporaries(root.joinpath(*folder))
     index = index_path(root, VOLUME, VOLUME)
@@ -44,7 +45,7 @@ def survey(
         durable.remove_temporaries(index.parent)
     for holdings in by_database(LocalStore(root), index):
         tell(root, holdings, notes, copied_sets, teller)
-    teller.tell("surveyed")
+    teller.tell(Surveyed())
 
 
 def tell(
@@ -52,10 +53,10 @@ def tell(
 ) -> None:
     """Tell the summary of one database's folder, and what is wrong in it."""
     for fault in holdings.unreadable:
-        teller.tell("unreadable", fault=str(fault))
+        teller.tell(RecordUnreadable(fault=str(fault)))
     wrong = chain(holdings.altered.values(), *holdings.without_artifact.values())
     for finding in islice(wrong, MOST_WARNINGS):
-        teller.tell("warning", text="catalog drifted", because=f"{finding.key}: {finding.text}")
+        teller.tell(Warned(text="catalog drifted", because=f"{finding.key}: {finding.text}"))
     if holdings.entries:
         entries = tuple(holdings.entries.values())
         wanted = notes if entries[0].set in copied_sets else {}
@@ -80,9 +81,9 @@ def close_to_others(settings: Settings, teller: EventWriter) -> None:
         found = file_modes.repair(folder)
         if found.changed:
             because = f"{folder}: {found.changed} files and folders had other modes than the agent gives"
-            teller.tell("warning", text="modes repaired", because=because)
+            teller.tell(Warned(text="modes repaired", because=because))
         if found.left:
-            teller.tell("warning", text="modes not repaired", because=f"{folder}: {found.tell()}")
+            teller.tell(Warned(text="modes not repaired", because=f"{folder}: {found.tell()}"))
 
 
 def main() -> None:
@@ -97,7 +98,7 @@ def main() -> None:
     try:
         foreign = this_volume(settings).foreign
         if foreign is not None:
-            teller.tell("warning", text="volume belongs to another agent", because=foreign.error)
+            teller.tell(Warned(text="volume belongs to another agent", because=foreign.error))
         survey(settings.storage.root, task.open_runs, notes, settings.declared_sets, teller)
     except BackupError as error:
         _fail(error.failure, teller)
@@ -107,8 +108,8 @@ def main() -> None:
 
 
 def _fail(failure: Failure, teller: EventWriter) -> None:
-    """Tell why the volume could not be surveyed: without `surveyed` nothing that was told counts."""
-    teller.tell("failed", reason=failure.reason, error=failure.error, hint=failure.advice)
+    """Tell why the volume could not be surveyed: without `Surveyed` nothing that was told counts."""
+    teller.tell(SurveyFailed(failure=failure))
 
 
 if __name__ == "__main__":

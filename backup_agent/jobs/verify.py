@@ -36,6 +36,18 @@ from backup_agent.core.artifacts.records import LARGEST, Record
 from backup_agent.core.escaping import shell_word
 from backup_agent.core.reasons import BackupError, Failure, PermanentError, Reason, TransientError
 from backup_agent.core.requests.answers import NotRead, Outcome, PlaceResult, Unread
+from backup_agent.core.requests.events import (
+    ArtifactDamaged,
+    ArtifactHealed,
+    ArtifactNotHealed,
+    ArtifactNotRead,
+    ArtifactVerified,
+    PassReport,
+    PlaceJudged,
+    ReadingBegun,
+    SliceProgress,
+    Warned,
+)
 from backup_agent.core.requests.tasks import VerifyTask
 from backup_agent.core.retention.scrub import NEVER, KeptArtifact, Slice, estimated_seconds, next_slice, verified
 from backup_agent.jobs.event_writer import EventWriter, cancel_on_sigterm, first_line, hold_lifeline
@@ -285,18 +297,18 @@ class Verifying:
         scope.estimated_seconds = estimated_seconds(
             scope.size, state.rate if state else None, self._settings.verify.bandwidth
         )
-        self._tell("scope", **scope.told())
+        self._teller.tell(SliceProgress(**scope.told()))
         for number, one in enumerate(scope.left(self._standing, self._task.set_aside)):
             # One is always read, however long the listing took: else the request would never end.
             if self._given_up or (number and self._time_is_over):
                 break
-            self._tell("reading", key=one.key)
+            self._teller.tell(ReadingBegun(key=one.key))
             if not (self._verify(one) or one.key in self._found.failures):
                 break  # ended in the middle: it is read again by the next slice
             if not self._note_became(scope, one):
                 break
             scope.count(one)
-            self._tell("dealt", **scope.told())
+            self._teller.tell(SliceProgress(**scope.told()))
         before = self._readings.state()
         if before is not None:
             self._leave(before.model_copy(update={"rate": self._rate or before.rate}))
@@ -420,7 +432,7 @@ class Verifying:
             tell_summary(set_name, database, self._settings, self._teller)
         if gone:
             text = f"gone from {self._task.place}, not by the agent, and owed again ({len(gone)}): {_shown(gone)}"
-            self._teller.tell("warning", text="copies are gone", because=text)
+            self._teller.tell(Warned(text="copies are gone", because=text))
             self._found.warnings.append(text)
 
     def _is_gone(self, key: str, notes: CopyNotes) -> bool:
@@ -485,7 +497,7 @@ class Verifying:
                 self._found.errors.append(error.failure)
             self._found.unread += self._scope is None or _is_of_the_place(error)
             self._unread.add(one.key)
-            self._tell("unread", key=one.key, reason=error.failure.reason, error=error.failure.error)
+            self._teller.tell(ArtifactNotRead(place=self._task.place, key=one.key, error=error.failure.error))
             return False
         return True
 
@@ -507,7 +519,6 @@ class Verifying:
     def _judge(self, record: Record) -> None:
         key, marked = record.key, record.key in self._standing.marked
         if not (marked and self._task.heal):
-            started = time.monotonic()
             try:
                 wrong = self._reread(record)
             except BackupError as error:
@@ -516,7 +527,7 @@ class Verifying:
                 self._heal(record)
                 return
             if wrong is None:
-                self._sound(record, time.monotonic() - started)
+                self._sound(record)
                 if marked:
                     self._found.warnings.append(
                         f"{key}: as recorded now, and marked as damaged before: "
@@ -535,14 +546,14 @@ class Verifying:
         """Read twice before anything is called damaged: what is altered on the way is not altered where it stands."""
         return reread(self._store, record, self._on_bytes) and reread(self._store, record, self._on_bytes)
 
-    def _sound(self, record: Record, seconds: float) -> None:
+    def _sound(self, record: Record) -> None:
         now = datetime.now(UTC)
         self._readings.note(record.key, now)
         self._standing.missing.discard(record.key)
         if record.key in self._standing.sound:
             self._standing.sound[record.key] = KeptArtifact(record.key, record.size, now)
         self._found.verified += 1
-        self._tell("verified", key=record.key, seconds=round(seconds, 3), bytes=record.size)
+        self._teller.tell(ArtifactVerified(place=self._task.place, key=record.key))
 
     def _damaged(self, record: Record, wrong: Wrong) -> None:
         """Mark an artifact, while the place is held. What cannot be marked is told all the same."""
@@ -555,7 +566,7 @@ class Verifying:
         except BackupError as error:
             self._found.errors.append(error.failure)
         if record.key not in self._standing.marked:
-            self._tell("damaged", key=record.key, found=wrong.found, file=wrong.file)
+            self._teller.tell(ArtifactDamaged(place=self._task.place, key=record.key, found=wrong.found))
         self._standing.marked.add(record.key)
 
     def _heal(self, record: Record) -> None:
@@ -566,7 +577,7 @@ class Verifying:
             sources = self._healing.heal(record, self._hold())
         except BackupError as error:
             self._found.errors.append(error.failure)
-            self._tell("not_healed", key=key, reason=error.failure.reason, error=error.failure.error)
+            self._teller.tell(ArtifactNotHealed(place=self._task.place, key=key, error=error.failure.error))
             return
         now = datetime.now(UTC)
         self._readings.note(key, now)
@@ -575,14 +586,14 @@ class Verifying:
         self._standing.sound[key] = KeptArtifact(key, record.size, now)
         self._found.damaged.remove(key)
         self._found.healed.append(key)
-        self._tell("healed", key=key, sources=sources)
+        self._teller.tell(ArtifactHealed(place=self._task.place, key=key, sources=sources))
 
     def _hold(self) -> Held:
         """Hold the place from the first thing that is written there to the end of the pass."""
         if self._held is None:
             self._held = self._holding.enter_context(hold_place(self._task.place, self._settings, self._store))
             for notice in self._held.notices:
-                self._teller.tell("warning", text="place held", because=notice)
+                self._teller.tell(Warned(text="place held", because=notice))
         return self._held
 
     def _on_bytes(self, count: int) -> None:
@@ -609,19 +620,23 @@ class Verifying:
         seconds = time.monotonic() - self._began
         return self._bytes / seconds if self._bytes and seconds >= MEASURED_SECONDS else None
 
-    def _tell(self, event: str, **fields: object) -> None:
-        self._teller.tell(event, place=self._task.place, **fields)
-
     def _tell_standing(self) -> None:
         """Tell which artifacts are damaged, which cannot be read, and which need something missing or damaged."""
         standing = self._standing
         self._judge_chains_again()
         unreadable = {
-            NotRead.RECORD_UNREADABLE.value: sorted(standing.unreadable),
-            NotRead.UNREADABLE.value: sorted(self._unread),
-            NotRead.NO_RECORD.value: sorted(standing.unrecorded),
+            NotRead.RECORD_UNREADABLE.value: tuple(sorted(standing.unreadable)),
+            NotRead.UNREADABLE.value: tuple(sorted(self._unread)),
+            NotRead.NO_RECORD.value: tuple(sorted(standing.unrecorded)),
         }
-        self._tell("damages", keys=standing.damaged, unreadable=unreadable, unrestorable=sorted(standing.gaps))
+        self._teller.tell(
+            PlaceJudged(
+                place=self._task.place,
+                keys=tuple(standing.damaged),
+                unreadable=unreadable,
+                unrestorable=tuple(sorted(standing.gaps)),
+            )
+        )
 
     def _warn_of_standing(self) -> None:
         place, standing, warnings = self._task.place, self._standing, self._found.warnings
@@ -656,15 +671,12 @@ class Verifying:
                 tell_summary(set_name, database, self._settings, self._teller)
         oldest = min((one.verified for one in self._standing.sound.values()), default=None)
         whole = self._task.artifact is None and self._task.database is None
-        more = {} if due is None else {"next_seconds": self._next_seconds(due, remaining, datetime.now(UTC))}
         self._teller.tell(
-            "result",
-            result=self._result(remaining).model_dump(mode="json"),
-            verified=self._found.verified,
-            damaged=len(self._standing.damaged),
-            remaining=remaining,
-            oldest=oldest.isoformat() if oldest is not None and whole else None,
-            **more,
+            PassReport(
+                result=self._result(remaining),
+                oldest=oldest if whole else None,
+                next_seconds=None if due is None else self._next_seconds(due, remaining, datetime.now(UTC)),
+            )
         )
 
     def _result(self, remaining: int) -> PlaceResult:
@@ -787,7 +799,7 @@ def main() -> None:
     try:
         Verifying(task, settings, opening(settings), teller, cancel).run()
     except BackupError as error:
-        teller.tell("result", result=PlaceResult().failed(error.failure).model_dump(mode="json"), oldest=None)
+        teller.tell(PassReport(result=PlaceResult().failed(error.failure)))
 
 
 if __name__ == "__main__":

@@ -11,22 +11,55 @@ import signal
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import assert_never
 
 import structlog
 
-from backup_agent import __version__, durable, ending, logs, processes
+from backup_agent import __version__, durable, ending, logs, processes, quoting
 from backup_agent.catalog import root_lock
-from backup_agent.cluster import rows
 from backup_agent.core.reasons import PermanentError, Reason
 from backup_agent.core.requests import tasks
 from backup_agent.core.requests.answers import Answer, State
+from backup_agent.core.requests.events import (
+    ArtifactDamaged,
+    ArtifactDeleted,
+    ArtifactHealed,
+    ArtifactNotHealed,
+    ArtifactNotRead,
+    ArtifactStored,
+    ArtifactVerified,
+    BackupReport,
+    CopiesNotCounted,
+    CopiesOwed,
+    CopyReport,
+    DiscoveryFailed,
+    Event,
+    MalformedEvent,
+    NothingRecorded,
+    PassReport,
+    PlaceJudged,
+    Progress,
+    PutAside,
+    ReadingBegun,
+    RecordUnreadable,
+    SliceProgress,
+    StageBegun,
+    StraysFound,
+    SummaryFailed,
+    SummaryTold,
+    Surveyed,
+    SurveyFailed,
+    TopologyRows,
+    TopologyTold,
+    VolumeTested,
+    Warned,
+)
 from backup_agent.core.requests.request import Action, Request
 from backup_agent.core.requests.schedules import next_runs
 from backup_agent.settings.model import Settings
 from backup_agent.settings.reload import Reloader
 from backup_agent.supervisor import mounts, snapshot
 from backup_agent.supervisor.children.process import Ended, Told
-from backup_agent.supervisor.children.reports import BackupReport, PassReport, report
 from backup_agent.supervisor.children.runs import END_SECONDS, Run, Runs
 from backup_agent.supervisor.heap import give_back
 from backup_agent.supervisor.requests.reserve import Reserve
@@ -64,11 +97,7 @@ STEP_SECONDS = 60.0
 ASK_SECONDS = 5.0
 MOST_ADHOC = 20
 
-REPORTS: dict[str, type[BackupReport | PassReport]] = {
-    "backup": BackupReport,
-    "prune": PassReport,
-    "verify": PassReport,
-}
+CHANGING = ("backup", "prune", "verify")
 """Children that change what is on the volume, and tell so before their report."""
 
 log = structlog.get_logger()
@@ -539,47 +568,68 @@ class Agent:
         run = self._runs.get(told.run)
         if run is None:
             return
-        try:
-            self._take_event(told, run)
-        except (ValueError, KeyError, TypeError):
-            if run.kind == "survey":
-                self._survey.spoil()
-            elif run.kind in REPORTS:
-                self._holdings.doubt()
-            log.exception("event not understood", run=told.run, kind=told.event["event"])
+        if not isinstance(told.event, MalformedEvent):
+            self._take_event(told.run, run, told.event)
+            return
+        if run.kind == "survey":
+            self._survey.spoil()
+        elif run.kind in CHANGING:
+            self._holdings.doubt()
+        log.error("event not understood", run=told.run, kind=told.event.kind, error=quoting.shown(told.event.error))
 
-    def _take_event(self, told: Told, run: Run) -> None:
-        event = told.event
-        if run.kind == "survey" and self._survey.told(event):
-            return
-        if self._keeping.told(run, event):
-            return
-        match event["event"]:
-            case "stage" | "progress":
-                self._runs.progressed(told.run, event)
-                self._taking.progressed(told.run, run)
-            case rows.EVENT:
+    def _take_event(self, name: str, run: Run, event: Event) -> None:
+        match event:
+            case Surveyed():
+                self._survey.told(event)
+            case SummaryTold() | CopiesNotCounted() if run.kind == "survey":
+                self._survey.told(event)
+            case SummaryTold() | SummaryFailed() | NothingRecorded() | CopiesOwed() | CopiesNotCounted():
+                self._keeping.told_of_volume(event)
+            case StageBegun() | Progress():
+                self._progressed(name, run, event)
+            case TopologyRows():
                 self._discovery.hear(event)
-            case "result" | "topology" | "failed":
+            case ArtifactDeleted() | StraysFound():
+                self._keeping.told_by_retention(run.destination or "", event)
+            case (
+                ArtifactVerified() | ArtifactDamaged() | ArtifactHealed() | ArtifactNotHealed() | ArtifactNotRead()
+            ) | (PlaceJudged() | SliceProgress() | ReadingBegun()):
+                self._keeping.told_by_reading(name, event)
+            case SurveyFailed() | TopologyTold() | DiscoveryFailed() | BackupReport() | PassReport() | CopyReport():
                 run.result = event
-            case "stored" | "copied":
-                self._account.stored(event["place"], event["type"], event["bytes"])
-            case "volume":
-                self._taking.hard_links = event["hard_links"]
-                if not event["hard_links"]:
+            case ArtifactStored():
+                self._account.stored(event.place, event.type, event.bytes)
+            case VolumeTested() | PutAside() | RecordUnreadable() | Warned():
+                self._note(name, event)
+            case _:
+                assert_never(event)
+
+    def _note(self, name: str, event: VolumeTested | PutAside | RecordUnreadable | Warned) -> None:
+        match event:
+            case VolumeTested():
+                self._taking.hard_links = event.hard_links
+                if not event.hard_links:
                     log.warning("volume refuses hard links", root=str(self._root), backups="are written in place")
-            case "aside":
-                log.warning("unfinished artifact put aside", run=event["run"], name=event["name"])
-            case "unreadable":
-                log.error("record unreadable", fault=event["fault"])
-            case "warning":
-                log.warning(event["text"], run=told.run, because=event.get("because"))
+            case PutAside():
+                log.warning("unfinished artifact put aside", run=event.run, name=event.name)
+            case RecordUnreadable():
+                log.error("record unreadable", fault=event.fault)
+            case Warned():
+                log.warning(event.text, run=name, because=event.because)
+            case _:
+                assert_never(event)
+
+    def _progressed(self, name: str, run: Run, event: StageBegun | Progress) -> None:
+        self._runs.progressed(name, event)
+        self._taking.progressed(name, run)
+        if isinstance(event, Progress):
+            self._keeping.read_on(name, event)
 
     def _ended(self, ended: Ended) -> None:
         run = self._runs.ended(ended.run)
         if run is None:
             return
-        if run.kind in REPORTS and report(REPORTS[run.kind], run.result) is None:
+        if run.kind in CHANGING and not isinstance(run.result, BackupReport | PassReport):
             self._holdings.doubt()  # what it changed on the volume before it ended was not told
         if self._holdings.doubted:
             self._survey.doubt(time.monotonic())

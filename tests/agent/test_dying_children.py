@@ -8,6 +8,16 @@ from typing import Any
 
 import pytest
 
+from backup_agent.core.reasons import Failure, Reason
+from backup_agent.core.requests.answers import DatabaseResult, Outcome, PlaceResult
+from backup_agent.core.requests.events import (
+    BackupReport,
+    ChildEvent,
+    CopyReport,
+    DiscoveryFailed,
+    PassReport,
+    SurveyFailed,
+)
 from tests.agent.live import Live
 from tests.polling import until
 
@@ -25,22 +35,23 @@ GARBAGE = [
     "[1]",
     '{"event": "summary"}',
     '{"event": "topology"}',
-    '{"event": "result"}',
-    '{"event": "result", "result": {"outcome": 7}}',
+    '{"event": "backup_result"}',
+    '{"event": "pass_result", "result": {"outcome": 7}}',
 ]
-FAILED = json.dumps({"event": "failed", "reason": "internal", "error": "it cannot be done"})
-RESULT = json.dumps(
-    {"event": "result", "result": {"outcome": "failed", "reason": "internal", "error": "it cannot be done"}}
-)
-NOT_COPIED = json.dumps({"event": "result", "copied": 0, "reason": "internal", "error": "it cannot be done"})
+FAILURE = Failure(Reason.INTERNAL, "it cannot be done")
+NOT_SURVEYED = SurveyFailed(failure=FAILURE)
+NOT_DISCOVERED = DiscoveryFailed(failure=FAILURE)
+NOT_BACKED_UP = BackupReport(result=DatabaseResult(outcome=Outcome.FAILED, reason=FAILURE.reason, error=FAILURE.error))
+NOT_PASSED = PassReport(result=PlaceResult(outcome=Outcome.FAILED, reason=FAILURE.reason, error=FAILURE.error))
+NOT_COPIED = CopyReport(copied=0, failure=FAILURE)
 
 
-def deaths(event: str, failure: str) -> dict[str, dict[str, Any]]:
+def deaths(event: str, failure: ChildEvent) -> dict[str, dict[str, Any]]:
     """Return the ways to die: `event` is what a child is killed in, `failure` its own word for a failure."""
     return {
         "killed before anything": {"killed": True},
         "killed in the middle": {"killed_in": event},
-        "exit code 1 with an error event": {"say": [failure], "code": 1},
+        "exit code 1 with an error event": {"say": [failure.model_dump_json()], "code": 1},
         "garbage": {"say": GARBAGE, "code": 0},
         "not started, EAGAIN": {"spawn": errno.EAGAIN},
         "not started, ENOMEM": {"spawn": errno.ENOMEM},
@@ -99,7 +110,7 @@ def artifacts(live: Live) -> int | None:
 
 def test_a_survey_that_died_has_not_found_an_empty_volume(owing: Dying) -> None:
     believed = {}
-    for name, way in deaths("summary", FAILED).items():
+    for name, way in deaths("summary", NOT_SURVEYED).items():
         live = owing.again(SURVEY, way)
         until_logged(live, "survey failed", name)
         status, (code, readyz) = live.status(), live.get("/readyz")
@@ -122,7 +133,7 @@ def test_a_discovery_that_died_has_not_found_a_cluster_without_databases(dying: 
     live.start()
     live.ask(id="first", database="orders")
     believed = {}
-    for name, way in deaths("topology", FAILED).items():
+    for name, way in deaths("topology", NOT_DISCOVERED).items():
         dying.again(CLUSTER, way)
         until(live.is_ready, "ready agent")
         answer = live.ask(database="*")
@@ -142,7 +153,7 @@ def test_a_discovery_that_died_has_not_found_a_cluster_without_databases(dying: 
 def test_a_backup_that_died_is_tried_again_or_has_failed(dying: Dying, live: Live) -> None:
     live.start()
     believed = {}
-    for name, way in deaths("result", RESULT).items():
+    for name, way in deaths("backup_result", NOT_BACKED_UP).items():
         dying.order(BACKUP, **way)
         answer = live.ask(database="orders", type="FULL")
         result = answer["databases"]["orders"]
@@ -187,7 +198,7 @@ def test_a_pass_of_retention_that_died_is_blocked_and_what_it_deleted_is_known(d
     live.start()
     live.ask(database="orders", type="FULL")
     believed = {}
-    for name, way in deaths("summary", RESULT).items():
+    for name, way in deaths("summary", NOT_PASSED).items():
         live.until_idle()
         live.commit()
         dying.order(PRUNE, **way)
@@ -209,7 +220,7 @@ def test_a_reading_that_died_has_verified_nothing(dying: Dying, live: Live) -> N
     live.ask(database="orders")
     live.until_idle()
     believed = {}
-    for name, way in deaths("result", RESULT).items():
+    for name, way in deaths("pass_result", NOT_PASSED).items():
         dying.order(VERIFY, **way)
         answer = live.ask("v", action="verify", place="local")
         told = answer["places"]["local"]
@@ -220,7 +231,7 @@ def test_a_reading_that_died_has_verified_nothing(dying: Dying, live: Live) -> N
 
 def test_an_adopted_backup_has_its_canonical_line_and_no_step_fails(dying: Dying, live: Live) -> None:
     live.start()
-    dying.order(BACKUP, killed_in="result")
+    dying.order(BACKUP, killed_in="backup_result")
     answer = live.ask(id="one", database="orders")
     lines = until(lambda: live.events("backup ended")[1:], "canonical line of the second attempt")
 

@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 
 from backup_agent.cluster.memory import FILE, LARGEST, recall, remember
-from backup_agent.cluster.rows import EVENT, Rows
+from backup_agent.cluster.rows import Rows
 from backup_agent.core.neo4j.topology import Copy, Topology
+from backup_agent.core.reasons import Failure
+from backup_agent.core.requests.events import DiscoveryFailed, TopologyRows, TopologyTold, parse
 from backup_agent.standins.bolt import BoltServer
 from backup_agent.standins.cluster import BoltFault, User, three_servers
 from backup_agent.supervisor.children.process import LONGEST_LINE, Ended, Told
@@ -65,9 +67,10 @@ def answer(process: subprocess.Popen[str]) -> dict[str, Any]:
     rows = Rows()
     for line in process.stdout:
         assert len(line) < LONGEST_LINE / 4
-        event: dict[str, Any] = json.loads(line)
-        if event["event"] != EVENT:
-            return {**event, **rows.complete(event["counts"])}
+        event = parse(line.encode())
+        if isinstance(event, TopologyTold | DiscoveryFailed):
+            return {**event.model_dump(), **rows.complete(event.counts)}
+        assert isinstance(event, TopologyRows)
         rows.take(event)
     raise AssertionError("the child ended without a last word")
 
@@ -82,8 +85,8 @@ def test_it_answers_with_the_topology_and_what_is_reachable(bolt_server: Start, 
     assert process.wait(10) == 0
     assert found["event"] == "topology"
     assert {copy.database for copy in found["copies"]} == {"neo4j", "orders", "system"}
-    assert found["versions"] == ["2026.09.0"]
-    assert found["reachable"] == [[f"127.0.0.1:{bolt_port}", None]]
+    assert found["versions"] == ("2026.09.0",)
+    assert found["reachable"] == [(f"127.0.0.1:{bolt_port}", None)]
     assert abs(found["clock_offset_seconds"]) < 2
     assert process.stderr is not None
     assert process.stderr.read() == ""
@@ -96,9 +99,10 @@ def test_it_fails_with_reason_and_hint_and_without_the_secret(bolt_server: Start
     found = answer(process)
 
     assert process.wait(10) == 1
-    assert (found["event"], found["reason"], found["permanent"]) == ("failed", "source_unreachable", True)
-    assert "wrong user name or password" in found["error"]
-    assert "neo4j.password_file" in found["hint"]
+    failure = Failure(**found["failure"])
+    assert (found["event"], failure.reason, found["permanent"]) == ("not_discovered", "source_unreachable", True)
+    assert "wrong user name or password" in failure.error
+    assert "neo4j.password_file" in failure.advice
     assert PASSWORD not in repr(found)
     assert len(server.logins) == 1
 
@@ -111,7 +115,7 @@ def test_without_bolt_it_tries_the_addresses_it_knows(bolt_server: Start, child:
     process = child({**asking(server.uri(), servers=["127.0.0.1:1"], backup_port=2), "root": str(tmp_path)})
     found = answer(process)
 
-    assert found["event"] == "failed"
+    assert found["event"] == "not_discovered"
     assert [address for address, _ in found["reachable"]] == ["127.0.0.1:2", "127.0.0.1:1"]
     assert "refused" in found["reachable"][1][1]
 
@@ -122,8 +126,8 @@ def test_a_password_file_that_is_not_there_is_told(bolt_server: Start, child: Ch
     process = child(asking(server.uri(), password_file=str(tmp_path / "absent"), username="agent"))
     found = answer(process)
 
-    assert (found["event"], found["reason"]) == ("failed", "source_unreachable")
-    assert str(tmp_path / "absent") in found["error"]
+    assert (found["event"], found["failure"]["reason"]) == ("not_discovered", "source_unreachable")
+    assert str(tmp_path / "absent") in found["failure"]["error"]
     assert server.logins == ()
 
 
@@ -132,7 +136,7 @@ def test_a_hanging_server_does_not_keep_it(bolt_server: Start, child: Child) -> 
 
     process = child({**asking(server.uri()), "timeout": 0.5})
 
-    assert "gave no answer" in answer(process)["error"]
+    assert "gave no answer" in answer(process)["failure"]["error"]
     assert process.wait(5) == 1
 
 
@@ -163,9 +167,9 @@ def test_1500_databases_of_three_copies_reach_the_supervisor_and_its_volume(bolt
     with Path(os.devnull).open() as lock:
         Started("d-1", "backup_agent.cluster", json.dumps(settings).encode(), events.put, root="r", keep=lock.fileno())
         while isinstance(told := events.get(timeout=60), Told):
-            if told.event["event"] == EVENT:
+            if isinstance(told.event, TopologyRows):
                 known.hear(told.event)
-            else:
+            elif isinstance(told.event, TopologyTold):
                 known.take(told.event, 1.0)
 
     assert told.code == 0

@@ -1,14 +1,13 @@
 """The rows of a discovery: what is told is heard, and a part of it is not taken for the whole."""
 
-import json
-from collections.abc import Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
 
-from backup_agent.cluster import rows
 from backup_agent.cluster.rows import ALIASES, COPIES, MOST, REACHABLE, IncompleteError, Rows, told
 from backup_agent.core.neo4j.topology import Copy
+from backup_agent.core.requests.events import TopologyRows
 from backup_agent.supervisor.children.process import LONGEST_LINE
 
 COPY: dict[str, Any] = {"database": "orders", "address": "server-0:7687"}
@@ -19,10 +18,10 @@ LONGEST: dict[str, Any] = {
 }  # fmt: skip
 
 
-def heard(events: Iterator[dict[str, Any]]) -> Rows:
+def heard(events: Iterable[TopologyRows]) -> Rows:
     found = Rows()
     for event in events:
-        found.take(json.loads(json.dumps(event)))
+        found.take(TopologyRows.model_validate_json(event.model_dump_json()))
     return found
 
 
@@ -39,8 +38,8 @@ def test_no_line_is_longer_than_the_supervisor_reads() -> None:
     reachable = [("a" * 259, "no " * 400)] * MOST[REACHABLE]
     events = list(told({COPIES: [LONGEST] * 1000, REACHABLE: reachable}))
 
-    assert max(len(json.dumps(event)) for event in events) < LONGEST_LINE / 4
-    assert Copy(**LONGEST) in heard(iter(events)).complete({COPIES: 1000, REACHABLE: MOST[REACHABLE]})[COPIES]
+    assert max(len(event.model_dump_json()) for event in events) < LONGEST_LINE / 4
+    assert Copy(**LONGEST) in heard(events).complete({COPIES: 1000, REACHABLE: MOST[REACHABLE]})[COPIES]
 
 
 def test_equal_texts_are_kept_once() -> None:
@@ -52,15 +51,13 @@ def test_equal_texts_are_kept_once() -> None:
 @pytest.mark.parametrize(
     ("event", "counts", "fault"),
     [
-        pytest.param({"kind": COPIES, "rows": [COPY]}, {COPIES: 2}, "1 of 2 copies have come", id="too few"),
-        pytest.param({"kind": COPIES, "rows": [COPY]}, {}, "1 of 0 copies have come", id="too many"),
-        pytest.param({"kind": "x\x1b" * 90, "rows": []}, {}, "an unknown kind", id="of an unknown kind"),
-        pytest.param({"kind": ALIASES, "rows": "x"}, {}, "an unknown kind", id="no rows"),
-        pytest.param({"kind": REACHABLE, "rows": [1] * 3000}, {}, "more than 2000 reachable", id="a flood"),
+        pytest.param({COPIES: [COPY]}, {COPIES: 2}, "1 of 2 copies have come", id="too few"),
+        pytest.param({COPIES: [COPY]}, {}, "1 of 0 copies have come", id="too many"),
+        pytest.param({REACHABLE: [("a", None)] * 3000}, {}, "more than 2000 reachable", id="a flood"),
     ],
 )
 def test_what_is_not_all_of_it_is_refused(event: dict[str, Any], counts: dict[str, int], fault: str) -> None:
-    found = heard(iter([{"event": rows.EVENT, **event}]))
+    found = heard([TopologyRows.model_validate(event)])
 
     with pytest.raises(IncompleteError, match=fault):
         found.complete(counts)

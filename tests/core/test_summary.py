@@ -3,7 +3,7 @@
 import pytest
 
 from backup_agent.core.artifacts.entries import Entry
-from backup_agent.core.artifacts.summary import DatabaseSummary, summarise
+from backup_agent.core.artifacts.summary import summarise
 from tests.builders import a_record
 
 FULL, DIFF, LATER = a_record(0), a_record(1), a_record(2)
@@ -34,11 +34,3 @@ def test_an_unsound_artifact_and_its_differentials_belong_to_no_chain() -> None:
 
     assert (found.artifacts, found.newest, found.chain_links) == (3, LATER.key, 1)
     assert found.last_success == {"FULL": FULL.finished, "DIFF": FULL.finished}
-
-
-def test_a_summary_is_read_back_from_its_event() -> None:
-    found = summarise([FULL, DIFF], {"offsite": 1})
-
-    assert DatabaseSummary.of_event({"event": "summary", **found.model_dump(mode="json")}) == found
-    with pytest.raises(ValueError, match="artifacts"):
-        DatabaseSummary.of_event({"event": "summary", "set": "default"})

@@ -63,6 +63,12 @@ def events(told: list[dict[str, Any]], name: str) -> list[str]:
     return [event["key"] for event in told if event["event"] == name]
 
 
+def judged(told: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the one event that says all that is wrong at the place."""
+    (event,) = (event for event in told if event["event"] == "damages")
+    return event
+
+
 class Blocks(LocalStore):
     """A volume with bad blocks under some artifacts."""
 

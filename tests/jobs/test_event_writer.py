@@ -8,6 +8,7 @@ from pathlib import Path
 CHILD = """
 import sys
 from pathlib import Path
+from backup_agent.core.requests.events import Surveyed
 from backup_agent.jobs.event_writer import EventWriter, first_line, hold_lifeline
 
 first_line()
@@ -15,7 +16,7 @@ hold_lifeline()
 events = EventWriter()
 try:
     while True:
-        events.tell("progress")
+        events.tell(Surveyed())
 except OSError:
     Path(sys.argv[1]).touch()
 """

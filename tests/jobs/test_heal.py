@@ -21,7 +21,7 @@ from backup_agent.stores.local import LocalStore
 from backup_agent.stores.memory import MemoryStore
 from backup_agent.stores.store import Store, Stored
 from tests.artifact.writer import artifact, split
-from tests.jobs.passes import Blocks, events, put, verify_at
+from tests.jobs.passes import Blocks, events, judged, put, verify_at
 from tests.stores.faulty import WRITES, Does, Fault, FaultyStore, KilledError
 
 
@@ -94,10 +94,14 @@ def test_what_was_marked_before_is_healed_when_that_is_asked_and_not_sooner(worl
     marked = world.stores[place].stat(damage_key(record.key)) is not None
     told = world.verify(place, heal=True)
 
-    assert (found[-1]["result"]["reason"], again[-1]["damaged"], marked) == (Reason.CHECKSUM_MISMATCH, 1, True)
+    assert (found[-1]["result"]["reason"], judged(again)["keys"], marked) == (
+        Reason.CHECKSUM_MISMATCH,
+        [record.key],
+        True,
+    )
     assert events(told, "healed") == [record.key]
     assert world.whole(place, record)
-    assert [event["keys"] for event in told if event["event"] == "damages"] == [[]]
+    assert judged(told)["keys"] == []
 
 
 def test_a_file_of_a_split_artifact_comes_from_where_it_is_right(world: World) -> None:

@@ -87,7 +87,7 @@ def test_a_copy_killed_at_any_step_breaks_nothing_leaves_no_lease_and_is_ended_b
         started = time.monotonic()
         result = result_of(dying.run(COPY, world, None, destination="offsite", sets=["default"]))
 
-        assert "reason" not in result, result
+        assert result["failure"] is None, result
         assert time.monotonic() - started < QUICKLY
         seen = places.seen(world)
         assert list(faults(seen, ours=(), strangers={})) == []
@@ -127,7 +127,7 @@ def test_a_copy_killed_at_any_step_never_shows_a_differential_without_the_full_t
             assert list(broken(seen, [newest])) == []
         result = result_of(dying.run(COPY, world, None, destination="offsite", sets=["default"]))
 
-        assert "reason" not in result, result
+        assert result["failure"] is None, result
         seen = places.seen(world)
         assert list(faults(seen, ours=(), strangers={})) == []
         assert list(broken(seen, world.kept)) == []

@@ -344,7 +344,9 @@ def test_what_was_deleted_before_something_failed_is_told(volume: Place) -> None
     with pytest.raises(TransientError):
         carry_out([planned], found, volume, lost, EventWriter(lambda line: told.append(json.loads(line))))
 
-    summaries = {one["set"]: one["artifacts"] for one in told if one["event"] == "summary"}
+    summaries = {
+        one["set"]: one["artifacts"] for one in (each["summary"] for each in told if each["event"] == "summary")
+    }
     assert summaries["default"] + summaries["weekly"] == 5
 
 

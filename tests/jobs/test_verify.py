@@ -19,7 +19,7 @@ from backup_agent.core.reasons import PermanentError, Reason, TransientError
 from backup_agent.settings.model import Destination
 from backup_agent.stores.local import LocalStore
 from backup_agent.stores.memory import MemoryStore
-from tests.jobs.passes import LONG_AGO, Blocks, events, put, verify, verify_at
+from tests.jobs.passes import LONG_AGO, Blocks, events, judged, put, verify, verify_at
 
 
 def test_what_is_as_recorded_is_verified_and_not_read_again_at_once(tmp_path: Path) -> None:
@@ -27,15 +27,15 @@ def test_what_is_as_recorded_is_verified_and_not_read_again_at_once(tmp_path: Pa
     first, second = verify(tmp_path), verify(tmp_path)
 
     assert events(first, "verified") == [record.key for record in records]
-    assert (first[-1]["result"]["outcome"], first[-1]["verified"], first[-1]["remaining"]) == ("succeeded", 3, 0)
+    assert (first[-1]["result"]["outcome"], first[-1]["result"]["verified"], not_read(first)) == ("succeeded", 3, {})
     assert events(second, "verified") == []
     assert first[-1]["oldest"] > LONG_AGO.isoformat()
 
 
 def test_a_slice_without_time_reads_nothing_and_says_what_remains(tmp_path: Path) -> None:
-    put(tmp_path)
+    record = put(tmp_path)
 
-    assert verify(tmp_path, seconds=0)[-1]["remaining"] == 1
+    assert not_read(verify(tmp_path, seconds=0)) == {"not_reached": (1, record.size)}
 
 
 @pytest.mark.parametrize("fault", ["flipped", "cut", "longer", "missing"])
@@ -53,7 +53,7 @@ def test_what_is_not_as_recorded_is_marked_and_is_no_restore_point(tmp_path: Pat
 
     assert events(told, "damaged") == [record.key]
     assert Damage.from_json(mark.read_bytes()).file == path.name
-    assert (told[-1]["result"]["reason"], told[-1]["damaged"]) == (Reason.CHECKSUM_MISMATCH, 1)
+    assert (told[-1]["result"]["reason"], judged(told)["keys"]) == (Reason.CHECKSUM_MISMATCH, [record.key])
     assert of_database(LocalStore(tmp_path), tmp_path / "none", "default", "orders").unsound.keys() == {record.key}
 
 
@@ -132,7 +132,7 @@ def test_a_pass_opens_the_records_of_what_it_reads_alone(tmp_path: Path) -> None
     before = list(opened)
     verify(tmp_path, Counting(tmp_path, "local"), artifact=records[3].key)
 
-    assert (nothing[-1]["remaining"], before) == (5, [])
+    assert (not_read(nothing), before) == ({"not_reached": (5, total(*records))}, [])
     assert opened == [record_key(records[3].key)]
 
 
@@ -172,7 +172,7 @@ def test_the_summary_of_a_damaged_database_is_told_anew(tmp_path: Path) -> None:
     records = [put(tmp_path, hour) for hour in range(2)]
     (tmp_path / records[1].key).unlink()
     told = verify(tmp_path)
-    (summary,) = (event for event in told if event["event"] == "summary")
+    (summary,) = (event["summary"] for event in told if event["event"] == "summary")
 
     assert summary["last_success"]["FULL"] == records[0].finished.isoformat().replace("+00:00", "Z")
 
@@ -205,7 +205,7 @@ def test_a_copy_that_is_gone_from_a_destination_is_owed_again(tmp_path: Path, fa
 
     assert owed == len(notes.owed([record])) == len(warnings)
     assert all(record.key in warning for warning in warnings)
-    assert [event["owed"] for event in told if event["event"] == "summary"] == [{"offsite": 1}] * owed
+    assert [event["summary"]["owed"] for event in told if event["event"] == "summary"] == [{"offsite": 1}] * owed
 
 
 def not_read(told: list[dict[str, Any]]) -> dict[str, tuple[int, int]]:
@@ -260,7 +260,7 @@ def test_a_record_that_was_cut_is_a_warning_by_name_and_never_nothing_damaged(
     path.write_bytes(path.read_bytes()[:200])
     told = verify(tmp_path, request="v", **scope)
     result = told[-1]["result"]
-    (damages,) = (event for event in told if event["event"] == "damages")
+    damages = judged(told)
 
     assert events(told, "verified") == [sound.key]
     assert result["outcome"] == "succeeded_with_warnings"
@@ -544,7 +544,7 @@ def test_a_pass_tells_of_a_chain_with_a_hole(tmp_path: Path, what: str, scope: d
     else:
         flip(tmp_path, full)
     told = verify(tmp_path, **scope)
-    (damages,) = (event for event in told if event["event"] == "damages")
+    damages = judged(told)
 
     assert damages["unrestorable"] == [first.key, second.key]
     assert any(first.key in warning and full.key in warning for warning in told[-1]["result"]["warnings"])

@@ -93,7 +93,7 @@ def test_a_pass_calls_what_the_table_goes_through(volume: Volume) -> None:
 
     assert failure is None
     assert dict(store.calls) == OPERATIONS | {"swap": 3}
-    assert [event["event"] for event in told].count("copied") == 3
+    assert [event["event"] for event in told].count("stored") == 3
     all_is_there(store, volume)
 
 

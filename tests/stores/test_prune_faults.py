@@ -190,9 +190,8 @@ def test_a_deletion_that_a_later_pass_ends_is_told(tmp_path: Path) -> None:
     pruned.world.begin(gone, Doing.DELETING, 0.1)
     pruned.prune()
 
-    assert [(event["set"], event["database"]) for event in pruned.told if event["event"] == "summary"] == [
-        ("default", "orders")
-    ]
+    summaries = [event["summary"] for event in pruned.told if event["event"] == "summary"]
+    assert [(one["set"], one["database"]) for one in summaries] == [("default", "orders")]
 
 
 def test_what_is_deleted_at_a_destination_is_not_said_to_be_there_any_more_and_is_not_owed(tmp_path: Path) -> None:

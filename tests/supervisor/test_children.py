@@ -11,9 +11,11 @@ from pathlib import Path
 from queue import SimpleQueue
 
 import pytest
+from structlog.testing import capture_logs
 
 from backup_agent import processes
-from backup_agent.supervisor.children.process import Child, Ended, Told
+from backup_agent.core.requests.events import MalformedEvent, StageBegun, Surveyed, VolumeTested
+from backup_agent.supervisor.children.process import Child, Ended, Told, _ignore
 from tests.polling import PATIENCE, until
 
 
@@ -42,6 +44,7 @@ def _world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     inherited = os.environ.get("PYTHONPATH")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, (str(tmp_path), inherited))))
     world = World(tmp_path)
+    _ignore.cache_clear()
     yield world
     for child in world.children:
         child.kill()
@@ -60,22 +63,44 @@ def test_a_child_gets_its_task_tells_events_and_ends_last(world: World) -> None:
         """
         import sys
         task = sys.stdin.readline().strip()
-        print('{"event":"stage","task":' + task + "}")
-        print("a library that prints")
-        print('{"no":"event"}')
-        print("[1]")
-        print('{"event":"result"}', flush=True)
+        print('{"event":"stage","stage":' + task + ',"added_later":1}')
+        print('{"event":"surveyed"}', flush=True)
         raise SystemExit(7)
         """,
-        b'{"run":1}',
+        b'"reading"',
     )
     heard = [world.hear() for _ in range(3)]
 
-    assert heard == [
-        Told("child_0", {"event": "stage", "task": {"run": 1}}),
-        Told("child_0", {"event": "result"}),
-        Ended("child_0", 7),
+    assert heard == [Told("child_0", StageBegun(stage="reading")), Told("child_0", Surveyed()), Ended("child_0", 7)]
+
+
+def test_what_is_no_event_or_one_of_a_newer_child_is_logged_once_a_kind_and_ignored(world: World) -> None:
+    with capture_logs() as logged:
+        world.start(
+            """
+            for _ in range(2):
+                print("a library that prints")
+                print('{"no":"event"}')
+                print("[1]")
+                print('{"event":"invented_later","size":1}')
+            """
+        )
+        heard = world.hear()
+
+    assert heard == Ended("child_0", 0)
+    assert [(line["event"], line["module"], line["kind"]) for line in logged] == [
+        ("unknown event ignored", "child_0", "no event"),
+        ("unknown event ignored", "child_0", "invented_later"),
     ]
+
+
+def test_an_event_that_is_malformed_is_told_as_such(world: World) -> None:
+    world.start("""print('{"event":"stage"}')""")
+    told = world.hear()
+
+    assert isinstance(told, Told)
+    assert isinstance(told.event, MalformedEvent)
+    assert told.event.kind == "stage"
 
 
 def test_a_line_of_a_hundred_thousand_brackets_is_no_event_and_hides_no_end(world: World) -> None:
@@ -83,12 +108,12 @@ def test_a_line_of_a_hundred_thousand_brackets_is_no_event_and_hides_no_end(worl
         """
         print("[" * 100_000)
         print('{"event":' * 20_000)
-        print('{"event":"result"}', flush=True)
+        print('{"event":"surveyed"}', flush=True)
         """
     )
     heard = [world.hear(), world.hear()]
 
-    assert heard == [Told("child_0", {"event": "result"}), Ended("child_0", 0)]
+    assert heard == [Told("child_0", Surveyed()), Ended("child_0", 0)]
 
 
 def test_a_child_that_ends_without_reading_its_task_is_an_end_like_any_other(world: World) -> None:
@@ -103,19 +128,19 @@ def test_being_asked_to_end_reaches_the_child_alone(world: World) -> None:
         import signal, subprocess, sys
         below = subprocess.Popen(["sleep", "60"])
         def end(*_):
-            print('{"event":"asked","alive":%s}' % str(below.poll() is None).lower(), flush=True)
+            print('{"event":"volume","hard_links":%s}' % str(below.poll() is None).lower(), flush=True)
             below.kill()
             sys.exit(0)
         signal.signal(signal.SIGTERM, end)
-        print('{"event":"ready"}', flush=True)
+        print('{"event":"stage","stage":"ready"}', flush=True)
         while True:
             signal.pause()
         """
     )
-    assert world.hear() == Told("child_0", {"event": "ready"})
+    assert world.hear() == Told("child_0", StageBegun(stage="ready"))
     child.ask_to_end()
 
-    assert world.hear() == Told("child_0", {"event": "asked", "alive": True})
+    assert world.hear() == Told("child_0", VolumeTested(hard_links=True))
     assert world.hear() == Ended("child_0", 0)
 
 
@@ -124,11 +149,11 @@ def test_killing_ends_all_that_the_child_has_started_whatever_group_it_is_in(wor
         """
         import signal, subprocess
         subprocess.Popen(["sh", "-c", "trap '' TERM; sleep 60 & wait"], process_group=0)
-        print('{"event":"ready"}', flush=True)
+        print('{"event":"stage","stage":"ready"}', flush=True)
         signal.pause()
         """
     )
-    assert world.hear() == Told("child_0", {"event": "ready"})
+    assert world.hear() == Told("child_0", StageBegun(stage="ready"))
     child.kill()
 
     assert world.hear() == Ended("child_0", -signal.SIGKILL)
@@ -142,11 +167,11 @@ def test_a_child_holds_the_lock_as_long_as_it_lives_and_carries_the_mark(world: 
         """
         import os, sys
         os.fstat(int(os.environ["BACKUP_AGENT_LOCK"]))
-        print('{"event":"ready"}', flush=True)
+        print('{"event":"stage","stage":"ready"}', flush=True)
         sys.stdin.read()
         """
     )
-    assert world.hear() == Told("child_0", {"event": "ready"})
+    assert world.hear() == Told("child_0", StageBegun(stage="ready"))
     mark = processes.mark(os.getpid(), str(world.folder))
     os.close(world.lock)
     world.lock = os.open(world.folder / ".lock", os.O_RDWR)
@@ -180,8 +205,8 @@ def test_a_line_without_end_fills_no_memory_and_hides_no_end(world: World) -> No
         """
         import sys
         sys.stdout.write("x" * (3 << 20))
-        sys.stdout.write('\\n{"event":"result"}\\n')
+        sys.stdout.write('\\n{"event":"surveyed"}\\n')
         """
     )
 
-    assert [world.hear(), world.hear()] == [Told("child_0", {"event": "result"}), Ended("child_0", 0)]
+    assert [world.hear(), world.hear()] == [Told("child_0", Surveyed()), Ended("child_0", 0)]

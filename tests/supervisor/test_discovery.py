@@ -9,10 +9,12 @@ from structlog.testing import capture_logs
 
 from backup_agent.cluster.memory import recall
 from backup_agent.cluster.rows import COPIES, told
+from backup_agent.core.neo4j.topology import Copy
 from backup_agent.core.reasons import Failure, Reason
+from backup_agent.core.requests.events import TopologyRows, TopologyTold
 from backup_agent.supervisor.work.discovery import Discovery
 
-TOPOLOGY = {"event": "topology", "seen": "2026-11-23T00:00:00Z", "versions": ["5.26.31"], "counts": {}, "notes": []}
+TOPOLOGY = {"seen": "2026-11-23T00:00:00Z", "versions": ["5.26.31"], "counts": {}}
 
 
 def answer(known: Discovery, *databases: str, lost: int = 0, **more: Any) -> None:
@@ -21,7 +23,7 @@ def answer(known: Discovery, *databases: str, lost: int = 0, **more: Any) -> Non
     rows = [{"database": name, "address": "server-0:7687"} for name in databases]
     for event in told({COPIES: rows[lost:]}):
         known.hear(event)
-    known.take({**TOPOLOGY, "counts": {COPIES: len(rows)}, **more}, 1.0)
+    known.take(TopologyTold.model_validate({**TOPOLOGY, "counts": {COPIES: len(rows)}, **more}), 1.0)
 
 
 SILENT = Failure(Reason.SOURCE_UNREACHABLE, "nobody answers")
@@ -29,7 +31,7 @@ SILENT = Failure(Reason.SOURCE_UNREACHABLE, "nobody answers")
 
 def test_what_the_servers_clock_showed_outlives_their_silence(tmp_path: Path) -> None:
     known = Discovery(tmp_path)
-    known.take({**TOPOLOGY, "clock_offset_seconds": 60.0}, 1.0)
+    known.take(TopologyTold.model_validate({**TOPOLOGY, "clock_offset_seconds": 60.0}), 1.0)
     shown = datetime.now(UTC) + timedelta(seconds=60)
     known.fail(SILENT, 2.0)
 
@@ -76,7 +78,7 @@ def test_a_topology_of_which_a_part_is_missing_is_not_taken(tmp_path: Path) -> N
 def test_rows_of_a_child_that_died_are_not_those_of_the_next(tmp_path: Path) -> None:
     known = Discovery(tmp_path)
     known.begin()
-    known.hear({"event": "rows", "kind": COPIES, "rows": [{"database": "people"}]})
+    known.hear(TopologyRows(copies=(Copy(database="people"),)))
     answer(known, "orders")
 
     assert known.current

@@ -4,6 +4,7 @@ import pytest
 
 from backup_agent.core.artifacts.summary import DatabaseSummary
 from backup_agent.core.reasons import Failure, Reason
+from backup_agent.core.requests.events import CopiesOwed
 from backup_agent.supervisor.work.volume_summaries import VolumeSummaries
 
 SURVEYED = {
@@ -25,7 +26,7 @@ SURVEYED = {
 def _holdings() -> VolumeSummaries:
     holdings = VolumeSummaries()
     holdings.use({"offsite": "a"}, uncounted_since=None)
-    holdings.surveyed([DatabaseSummary.of_event(SURVEYED)], (), 0.0)
+    holdings.surveyed([DatabaseSummary.model_validate(SURVEYED)], (), 0.0)
     return holdings
 
 
@@ -44,7 +45,7 @@ def test_what_is_owed_to_a_new_destination_is_not_known_before_a_pass_has_counte
     holdings.counted(name, 9.0)  # by a pass over what the name meant before
 
     assert (holdings.owed(name), holdings.to_retry()) == (None, name)
-    holdings.owes({"set": "default", "database": "orders", "destination": name, "owed": 3})
+    holdings.owes(CopiesOwed(set="default", database="orders", destination=name, owed=3))
     holdings.counted(name, 11.0)
     assert holdings.owed(name) == 3
 
@@ -57,7 +58,7 @@ def test_before_a_survey_nothing_is_known_of_what_is_owed_and_that_is_not_nothin
 
 
 def test_a_destination_whose_copies_could_not_be_counted_is_counted_by_a_pass(holdings: VolumeSummaries) -> None:
-    holdings.surveyed([DatabaseSummary.of_event({**SURVEYED, "owed": {}})], ["offsite"], 10.0)
+    holdings.surveyed([DatabaseSummary.model_validate({**SURVEYED, "owed": {}})], ["offsite"], 10.0)
 
     assert (holdings.owed("offsite"), holdings.to_retry()) == (None, "offsite")
     holdings.counted("offsite", 11.0)
@@ -73,7 +74,7 @@ def test_a_pass_that_counted_nothing_is_tried_again_later(holdings: VolumeSummar
 
 def test_a_destination_that_is_owed_nothing_is_left_alone(holdings: VolumeSummaries) -> None:
     holdings.use({"offsite": "a", "other": "b"}, uncounted_since=10.0)
-    holdings.owes({"set": "default", "database": "orders", "destination": "offsite", "owed": 0})
+    holdings.owes(CopiesOwed(set="default", database="orders", destination="offsite", owed=0))
     holdings.counted("other", 11.0)
 
     assert holdings.to_retry() is None

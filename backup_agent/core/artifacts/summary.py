@@ -5,7 +5,6 @@ The supervisor keeps these instead of the records, so that its memory does not g
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Self
 
 from pydantic import Field
 
@@ -31,11 +30,6 @@ class DatabaseSummary(Value):
     chain_links: int = Field(description="number of artifacts of the live chain; 0 if there is none")
     chain_size: dict[str, int] = Field(description="FULL or DIFF -> bytes of that type in the live chain")
     owed: dict[str, int] = Field(default={}, description="destination -> number of copies missing there")
-
-    @classmethod
-    def of_event(cls, event: Mapping[str, Any]) -> Self:
-        """Read the summary from an event of a child process. Raise ValueError if it is not valid."""
-        return cls.model_validate({key: value for key, value in event.items() if key != "event"})
 
 
 def summarise(

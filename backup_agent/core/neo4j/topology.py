@@ -58,6 +58,7 @@ DatabaseName = Annotated[str, _shaped(DATABASE.pattern)]
 AddressText = Annotated[str, _shaped(ADDRESS.pattern)]
 Identity = Annotated[str, _shaped("[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")]
 Word = Annotated[str, _shaped("[A-Za-z0-9][A-Za-z0-9 _-]{0,63}")]
+VersionText = Annotated[str, _shaped(_VERSION.pattern)]
 Transaction = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 
 
@@ -92,7 +93,7 @@ class Topology(Value):
     copies: tuple[Copy, ...]
     aliases: dict[DatabaseName, DatabaseName | None] = Field(default_factory=dict)
     """Alias -> the database it stands for; None where that is not known (a remote alias)."""
-    versions: tuple[Annotated[str, _shaped(_VERSION.pattern)], ...] = ()
+    versions: tuple[VersionText, ...] = ()
     """Versions of the Neo4j kernel, as the servers that answered say; more than one during a rolling upgrade."""
     backup_addresses: dict[AddressText, AddressText] = Field(default_factory=dict)
     """Bolt address of a server -> host:port of its backup listener, where the server itself told it."""

@@ -37,6 +37,16 @@ class BackupTask(Value):
     settings: dict[str, Any]
 
 
+class DiscoverTask(Value):
+    """Ask the cluster over Bolt."""
+
+    root: str | None = None
+    """The storage root, where the last topology is kept."""
+    timeout: float = 30.0
+    """Seconds until Bolt is given up."""
+    settings: dict[str, Any]
+
+
 class CopyTask(Value):
     """Copy what is owed to one destination, parents first."""
 

@@ -1,1 +1,1 @@
-"""Child processes: starting, following and ending them, and their reports."""
+"""Child processes: starting, following and ending them."""

@@ -1,4 +1,4 @@
-"""Child processes: a run each, told what to do on stdin, telling what happens on stdout as JSON lines.
+"""Child processes: a run each, told what to do on stdin, telling events on stdout.
 
 A child's stdin stays open as its lifeline: when it closes, the child ends itself and all that it started.
 """
@@ -12,17 +12,25 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from functools import lru_cache, partial
 
-from backup_agent.core.json_reader import read_json
+import structlog
+
+from backup_agent.core.requests import events
+from backup_agent.core.requests.events import Event, MalformedEvent, UnknownEvent
 from backup_agent.processes import LOCK_DESCRIPTOR, MARK, mark, send, session
 from backup_agent.supervisor.children.environment import of_child
 
 LONGEST_LINE = 1 << 20
 
+MOST_KINDS = 100
+"""Kinds of ignored lines that are remembered, so that each is logged once."""
+
 QUICK = {"PYDANTIC_DISABLE_PLUGINS": "__all__"}
 """Of the environment of every child: pydantic looks through all installed packages for plugins, 20 ms, and has none."""
+
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
@@ -30,7 +38,7 @@ class Told:
     """A line a child wrote."""
 
     run: str
-    event: dict[str, Any]
+    event: Event | MalformedEvent
 
 
 @dataclass(frozen=True)
@@ -61,6 +69,7 @@ class Child:
         Raise OSError if it cannot be started or followed; then nothing of it is left.
         """
         self.run = run
+        self.module = module
         self._tell = tell
         self._process = subprocess.Popen(
             [sys.executable, "-m", module],
@@ -93,8 +102,10 @@ class Child:
         except BrokenPipeError:
             pass  # it ended at once: what it wrote and its exit code say why
         for line in iter(partial(stdout.readline, LONGEST_LINE), b""):
-            event = _event(line)
-            if event is not None:
+            event = events.parse(line)
+            if isinstance(event, UnknownEvent):
+                _ignore(self.module, event.kind)
+            else:
                 self._tell(Told(self.run, event))
         code = self._process.wait()
         with suppress(BrokenPipeError):
@@ -115,10 +126,7 @@ class Child:
             killed |= found
 
 
-def _event(line: bytes) -> dict[str, Any] | None:
-    """Return what a line tells; None for one that is no event (a library that prints)."""
-    try:
-        event = read_json(line)
-    except ValueError:
-        return None
-    return event if isinstance(event, dict) and isinstance(event.get("event"), str) else None
+@lru_cache(MOST_KINDS)
+def _ignore(module: str, kind: str) -> None:
+    """Log once that lines of a kind are ignored: events of a newer child, or what a library prints (no kind)."""
+    log.warning("unknown event ignored", module=module, kind=kind or "no event")

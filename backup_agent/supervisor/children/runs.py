@@ -4,9 +4,10 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import assert_never
 
 from backup_agent.core.reasons import Reason
+from backup_agent.core.requests.events import Progress, Result, StageBegun
 from backup_agent.supervisor.children.process import Child, Ended, Told
 
 END_SECONDS = 3.0
@@ -27,7 +28,7 @@ class Run:
     stage: str | None = None
     bytes: int | None = None
     total: int | None = None
-    result: dict[str, Any] | None = None
+    result: Result | None = None
     """The event that tells its outcome, once it has come."""
     ending: Reason | None = None
     """Why it was asked to end."""
@@ -85,11 +86,16 @@ class Runs:
         """How many slots are taken: all runs but the survey take one, so that no heavy library stands beside a JVM."""
         return sum(run.kind != "survey" for run in self._runs.values())
 
-    def progressed(self, name: str, event: dict[str, Any]) -> None:
+    def progressed(self, name: str, event: StageBegun | Progress) -> None:
         """Note how far a run is."""
         run = self._runs[name]
-        run.stage = event.get("stage", run.stage)
-        run.bytes, run.total = event.get("bytes"), event.get("total")
+        match event:
+            case StageBegun():
+                run.stage, run.bytes, run.total = event.stage, None, None
+            case Progress():
+                run.bytes, run.total = event.bytes, event.total
+            case _:
+                assert_never(event)
 
     def end(self, name: str, reason: Reason) -> None:
         """Ask a run to end, and note when it must be killed."""

@@ -4,7 +4,6 @@
 and takes their results. `Maintenance` looks after the artifacts afterwards.
 """
 
-import json
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,9 +16,9 @@ from backup_agent.core.neo4j.topology import Addressing
 from backup_agent.core.reasons import Failure, Reason
 from backup_agent.core.requests import tasks
 from backup_agent.core.requests.answers import MOST_ATTEMPTS, Answer, DatabaseResult, Execution, Outcome
+from backup_agent.core.requests.events import BackupReport, DiscoveryFailed, TopologyTold
 from backup_agent.core.requests.queue import Job, may_start
 from backup_agent.settings.model import VOLUME, Settings
-from backup_agent.supervisor.children.reports import BackupReport, report
 from backup_agent.supervisor.children.runs import Run, Runs
 from backup_agent.supervisor.status import log_lines
 from backup_agent.supervisor.status.counters import Counters
@@ -78,11 +77,16 @@ class BackupDispatch:
         """Ask the cluster, in a child."""
         if self.runs.any("cluster") or not self.free_slots:
             return
-        task = json.dumps({"settings": self.settings.model_dump(mode="json"), "root": str(self.root)}).encode()
+        task = tasks.DiscoverTask(root=str(self.root), settings=self.settings.model_dump(mode="json"))
         deadline = time.monotonic() + DISCOVER_SECONDS
         self.discovery.begin()
         try:
-            self.runs.spawn(self.runs.numbered("discover"), "backup_agent.cluster", task, deadline=deadline)
+            self.runs.spawn(
+                self.runs.numbered("discover"),
+                "backup_agent.cluster",
+                task.model_dump_json().encode(),
+                deadline=deadline,
+            )
         except OSError as error:
             text = f"asking the cluster over Bolt could not be started: {error.strerror}"
             self.discovery.fail(Failure(Reason.SOURCE_UNREACHABLE, text), time.monotonic())
@@ -150,9 +154,9 @@ class BackupDispatch:
         text = f"asking the cluster over Bolt ended without an answer (exit code {code})"
         if run.ending is Reason.TIMEOUT:
             text = f"asking the cluster over Bolt took longer than {DISCOVER_SECONDS:.0f} s"
-        try:
-            self.discovery.take(run.result or {}, monotonic)
-        except (ValueError, KeyError, TypeError):  # no answer, or none that can be understood
+        if isinstance(run.result, TopologyTold | DiscoveryFailed):
+            self.discovery.take(run.result, monotonic)
+        else:
             self.discovery.fail(Failure(Reason.SOURCE_UNREACHABLE, text), monotonic)
         if self.discovery.current is not None:
             self.standing.seen(self.discovery.current.databases())
@@ -168,7 +172,7 @@ class BackupDispatch:
 
     def ended(self, name: str, run: Run) -> None:
         """Take the end of a backup's child. A child without a report has reached no verdict, and gets another try."""
-        told = report(BackupReport, run.result)
+        told = run.result if isinstance(run.result, BackupReport) else None
         if run.ending is Reason.CANCELLED:
             result = _cancelled(told.result if told else None, _now())
             told = told.model_copy(update={"result": result}) if told else BackupReport(result=result)
@@ -181,8 +185,8 @@ class BackupDispatch:
         now = _now()
         job = self.backups.running[name]
         answer, result = self.backups.ended(name, told.result if told else None, now)
-        for place, refusal in (told.copy_failures if told else {}).items():
-            self.keeping.copy_refused(place, refusal.failure)
+        for place, failure in (told.copy_failures if told else {}).items():
+            self.keeping.copy_refused(place, failure)
         for place, copy in result.copies.items():
             if copy == "stored":
                 self.holdings.stored(place)

@@ -8,7 +8,6 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import structlog
 
@@ -17,6 +16,7 @@ from backup_agent.cluster.rows import ALIASES, BACKUP_ADDRESSES, COPIES, REACHAB
 from backup_agent.core.neo4j.selection import Knowledge, Selection, select
 from backup_agent.core.neo4j.topology import Addressing, BackupSource, Topology, sources
 from backup_agent.core.reasons import HINTS, Failure, Reason
+from backup_agent.core.requests.events import DiscoveryFailed, TopologyRows, TopologyTold
 from backup_agent.core.retention.clock import Shown
 
 FRESH_SECONDS = 30.0
@@ -68,44 +68,40 @@ class Discovery:
         """Wait for the rows of a child that is about to be started."""
         self._rows = Rows()
 
-    def hear(self, event: dict[str, Any]) -> None:
+    def hear(self, event: TopologyRows) -> None:
         """Take rows that the child told."""
         self._rows.take(event)
 
-    def take(self, event: dict[str, Any], monotonic: float) -> None:
-        """Take the child's last event: either its rows are a topology, or it says why there is none.
-
-        Raise ValueError or KeyError if it is neither.
-        """
+    def take(self, event: TopologyTold | DiscoveryFailed, monotonic: float) -> None:
+        """Take the child's last event: either its rows are a topology, or it says why there is none."""
         rows, self._rows = self._rows, Rows()
         try:
-            found = rows.complete(event.get("counts", {}))
+            found = rows.complete(event.counts)
         except IncompleteError as error:
-            if event["event"] == "topology":
+            if isinstance(event, TopologyTold):
                 text = f"the topology is incomplete, and not used: {error}"
                 self.fail(Failure(Reason.SOURCE_UNREACHABLE, text, HINTS[Reason.INTERNAL]), monotonic)
                 return
             found = {REACHABLE: []}
         self._at, self.asked = monotonic, True
         self.reachable = dict(found[REACHABLE])
-        if event["event"] == "topology":
+        if isinstance(event, TopologyTold):
             topology = Topology(
-                seen=event["seen"],
+                seen=event.seen,
                 copies=tuple(found[COPIES]),
                 aliases=dict(found[ALIASES]),
-                versions=event["versions"],
+                versions=event.versions,
                 backup_addresses=dict(found[BACKUP_ADDRESSES]),
             )
-            self.clock_offset = event.get("clock_offset_seconds")
+            self.clock_offset = event.clock_offset_seconds
             if self.clock_offset is not None:
                 shown = datetime.now(UTC) + timedelta(seconds=self.clock_offset)
                 self.server_clock = Shown(now=shown, monotonic=time.clock_gettime(time.CLOCK_BOOTTIME))
             self.current = self.last = self._remember(topology.following(self.last))
-            self.failure, self.refused = None, event.get("refused", 0)
-            self._note(tuple(event.get("notes", ())))
+            self.failure, self.refused = None, event.refused
+            self._note(event.notes)
         else:
-            failure = Failure(Reason(event["reason"]), event["error"], event.get("hint", ""))
-            self.current, self.failure = None, failure
+            self.current, self.failure = None, event.failure
 
     def _note(self, notes: tuple[str, ...]) -> None:
         """Keep notes on what the cluster did not answer or the agent refused, and log them if they have changed."""

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import assert_never
 
 import structlog
 
@@ -17,8 +17,30 @@ from backup_agent.catalog import set_uses
 from backup_agent.core.reasons import Failure, Reason
 from backup_agent.core.requests import tasks
 from backup_agent.core.requests.answers import Answer, Outcome, PlaceResult
+from backup_agent.core.requests.events import (
+    ArtifactDamaged,
+    ArtifactDeleted,
+    ArtifactHealed,
+    ArtifactNotHealed,
+    ArtifactNotRead,
+    ArtifactVerified,
+    CopiesNotCounted,
+    CopiesOwed,
+    CopyReport,
+    NothingRecorded,
+    PassReport,
+    PlaceJudged,
+    Progress,
+    ReadingBegun,
+    ReadingEvent,
+    SliceEvent,
+    SliceProgress,
+    StraysFound,
+    SummaryFailed,
+    SummaryTold,
+    VolumeEvent,
+)
 from backup_agent.settings.model import VOLUME, Settings
-from backup_agent.supervisor.children.reports import CopyReport, PassReport, report
 from backup_agent.supervisor.children.runs import Run, Runs
 from backup_agent.supervisor.requests.reserve import Reserve
 from backup_agent.supervisor.status import log_lines
@@ -38,9 +60,6 @@ MOST_INTERRUPTIONS = 3
 """How often backups may interrupt the reading of one artifact, before a request goes on without it."""
 
 MODULES = {"prune": "backup_agent.jobs.prune", "verify": "backup_agent.jobs.verify", "copy": "backup_agent.jobs.copy"}
-
-STRAYS = ("orphans", "unknown", "foreign", "unreadable")
-"""Kinds of files that do not fit at a place, as a pass of retention names them."""
 
 log = structlog.get_logger()
 
@@ -70,7 +89,7 @@ class Maintenance:
         """Pass -> the artifact that it reads."""
         self._interrupted: dict[tuple[str, str], Counter[str]] = {}
         """Request and place -> artifact -> how often a backup has interrupted its reading."""
-        self._strays: dict[str, dict[str, list[str]]] = {}
+        self._strays: dict[str, StraysFound] = {}
 
     def use(self, settings: Settings, *, surveyed: bool) -> None:
         """Take the settings in force; a survey that is to come counts what is owed to their destinations."""
@@ -218,119 +237,97 @@ class Maintenance:
 
     # What children tell
 
-    def told(self, run: Run, event: dict[str, Any]) -> bool:
-        """Take an event of a pass; tell whether it was one."""
-        if run.kind == "verify" and self._told_by_reading(run, event):
-            return True
-        return self._told_of_volume(event) or self._told_of_pass(run, event)
-
-    def _told_of_volume(self, event: dict[str, Any]) -> bool:
+    def told_of_volume(self, event: VolumeEvent) -> None:
         """Take an event that tells what is on the volume now, or that it cannot be told."""
-        match event["event"]:
-            case "summary":
-                self.holdings.take(event)
-            case "gone":
-                self.holdings.gone(event["set"], event["database"])
-            case "uncounted":
-                self.holdings.uncounted(event["destination"], time.monotonic())
-                log.warning("owed copies not counted", destination=event["destination"], error=event["error"])
-            case "unsummarised":
+        match event:
+            case SummaryTold():
+                self.holdings.take(event.summary)
+            case NothingRecorded():
+                self.holdings.gone(event.set, event.database)
+            case CopiesNotCounted():
+                self.holdings.uncounted(event.destination, time.monotonic())
+                log.warning("owed copies not counted", destination=event.destination, error=event.error)
+            case SummaryFailed():
                 self.holdings.doubt()
-                log.warning("summary not told", set=event["set"], database=event["database"], error=event["error"])
-            case "owed":
+                log.warning("summary not told", set=event.set, database=event.database, error=event.error)
+            case CopiesOwed():
                 self.holdings.owes(event)
             case _:
-                return False
-        return True
+                assert_never(event)
 
-    def _told_of_pass(self, run: Run, event: dict[str, Any]) -> bool:
-        match event["event"]:
-            case "pruned":
-                self.account.pruned(event["place"], event["bytes"])
-                log.info(
-                    "artifact deleted",
-                    place=event["place"],
-                    key=event["key"],
-                    bytes=event["bytes"],
-                    reason=event["reason"],
-                )
-            case "strays":
-                self._strayed(run.destination or "", {kind: event[kind] for kind in STRAYS})
+    def told_by_retention(self, place: str, event: ArtifactDeleted | StraysFound) -> None:
+        """Take an event of a pass of retention; what does not fit at a place is logged when it is news."""
+        match event:
+            case ArtifactDeleted():
+                self.account.pruned(event.place, event.bytes)
+                log.info("artifact deleted", place=event.place, key=event.key, bytes=event.bytes, reason=event.reason)
+            case StraysFound():
+                before, self._strays[place] = self._strays.get(place), event
+                found = {kind: keys for kind, keys in event.model_dump(exclude={"event"}).items() if keys}
+                if event != before and found:
+                    log.warning("unexpected files found", place=place, found=found)
             case _:
-                return False
-        return True
+                assert_never(event)
 
-    def _told_by_reading(self, run: Run, event: dict[str, Any]) -> bool:
-        """Take an event of reading again; return whether it was one."""
-        match event["event"]:
-            case "damages":
-                self._standing_told(run.destination or "", event)
-            case "scope" | "dealt" | "reading":
-                self._slice_told(run, event)
-            case "progress":
-                self._slice_told(run, event)
-                return False  # what runs now shows it as well
-            case "damaged":
-                self.passes.mark(event["place"], event["key"])
-                self.account.damaged(event["place"])
-                log.error("artifact damaged", place=event["place"], artifact=event["key"], found=event["found"])
-            case "verified":
-                self.account.verified(event["place"])
-            case "healed":
-                self.passes.unmark(event["place"], event["key"])
-                self.account.healed(event["place"])
-                log.warning("artifact healed", place=event["place"], artifact=event["key"], sources=event["sources"])
-            case "not_healed":
-                log.error("artifact not healed", place=event["place"], artifact=event["key"], error=event["error"])
-            case "unread":
-                log.warning("artifact not read", place=event["place"], artifact=event["key"], error=event["error"])
+    def told_by_reading(self, name: str, event: ReadingEvent) -> None:
+        """Take an event of reading again."""
+        match event:
+            case PlaceJudged():
+                self._judged(event)
+            case SliceProgress() | ReadingBegun():
+                self._slice_told(name, event)
+            case ArtifactDamaged():
+                self.passes.mark(event.place, event.key)
+                self.account.damaged(event.place)
+                log.error("artifact damaged", place=event.place, artifact=event.key, found=event.found)
+            case ArtifactVerified():
+                self.account.verified(event.place)
+            case ArtifactHealed():
+                self.passes.unmark(event.place, event.key)
+                self.account.healed(event.place)
+                log.warning("artifact healed", place=event.place, artifact=event.key, sources=event.sources)
+            case ArtifactNotHealed():
+                log.error("artifact not healed", place=event.place, artifact=event.key, error=event.error)
+            case ArtifactNotRead():
+                log.warning("artifact not read", place=event.place, artifact=event.key, error=event.error)
             case _:
-                return False
-        return True
+                assert_never(event)
 
-    def _standing_told(self, place: str, event: dict[str, Any]) -> None:
+    def _judged(self, told: PlaceJudged) -> None:
         """Take what a slice found at a place, and log what of it is news."""
-        news = self.passes.standing(place, event["keys"], event["unreadable"], event["unrestorable"])
-        for what in news:
+        for what in self.passes.standing(told.place, told.keys, told.unreadable, told.unrestorable):
             if what == "chain broken":
-                log.warning(what, place=place, artifacts=event["unrestorable"][:MOST_LOGGED])
+                log.warning(what, place=told.place, artifacts=told.unrestorable[:MOST_LOGGED])
             else:
-                found = {why: keys[:MOST_LOGGED] for why, keys in event["unreadable"].items() if keys}
-                log.warning(what, place=place, found=found)
+                found = {why: keys[:MOST_LOGGED] for why, keys in told.unreadable.items() if keys}
+                log.warning(what, place=told.place, found=found)
 
-    def _slice_told(self, run: Run, event: dict[str, Any]) -> None:
+    def _slice_told(self, name: str, event: SliceEvent) -> None:
         """Take how far a slice of a request is."""
-        name = next((name for name, one in self.runs if one is run), "")
         wish = self._wishes.get(name)
         if wish is None:
             return
-        if event["event"] == "reading":
-            self._reading[name] = event["key"]
-            return
-        if event["event"] == "progress":
-            self.passes.progressed(wish, {"read_size": event["bytes"]}, time.monotonic())
+        if isinstance(event, ReadingBegun):
+            self._reading[name] = event.key
             return
         self._reading.pop(name, None)
-        facts = {key: value for key, value in event.items() if key not in ("event", "place")}
         answer = self.passes.find(wish.request or "")
-        if event["event"] == "scope" and answer is not None and not answer.places[wish.place].begun:
+        if answer is not None and not answer.places[wish.place].begun:
             log.info(
                 "reading again begun",
                 place=wish.place,
                 request=wish.request,
-                artifacts=event["artifacts"],
-                size=event["size"],
-                estimated_seconds=event["estimated_seconds"],
+                artifacts=event.artifacts,
+                size=event.size,
+                estimated_seconds=event.estimated_seconds,
             )
-        self.passes.progressed(wish, facts, time.monotonic())
+        self.passes.progressed(wish, event.model_dump(exclude={"event"}), time.monotonic())
 
-    def _strayed(self, place: str, strays: dict[str, list[str]]) -> None:
-        """Say what does not fit at a place, when that is news."""
-        before, self._strays[place] = self._strays.get(place, {}), strays
-        if strays != before and any(strays.values()):
-            log.warning(
-                "unexpected files found", place=place, found={kind: keys for kind, keys in strays.items() if keys}
-            )
+    def read_on(self, name: str, event: Progress) -> None:
+        """Take how many bytes a slice of a request has read."""
+        wish = self._wishes.get(name)
+        if wish is not None and wish.kind == "verify":
+            self.passes.progressed(wish, {"read_size": event.bytes}, time.monotonic())
 
     def ended(self, name: str, run: Run, code: int) -> None:
         """Take the end of a pass."""
@@ -340,7 +337,7 @@ class Maintenance:
         wish = self._wishes.get(name)
         if wish is None:
             return
-        told = report(PassReport, run.result)
+        told = run.result if isinstance(run.result, PassReport) else None
         reading = self._reading.pop(name, None)
         if name in self._gave_way or (wish.kind == "verify" and run.ending is Reason.INTERRUPTED):
             self._gave_way.discard(name)
@@ -418,8 +415,8 @@ class Maintenance:
 
     def _copied(self, run: Run, code: int) -> None:
         place = run.destination or ""
-        told = report(CopyReport, run.result)
-        if told is None:
+        told = run.result
+        if not isinstance(told, CopyReport):
             text = f"copying ended without a report (exit code {code})"
             self.copy_refused(place, Failure(Reason.INTERNAL, text))
             return

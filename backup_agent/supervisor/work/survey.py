@@ -7,11 +7,12 @@ volume: until one has succeeded the agent is unready, and no pass is started. Ba
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import assert_never
 
 import structlog
 
 from backup_agent.core.artifacts.summary import DatabaseSummary
+from backup_agent.core.requests.events import CopiesNotCounted, SummaryTold, Surveyed, SurveyFailed
 from backup_agent.core.requests.tasks import SurveyTask
 from backup_agent.supervisor.backoff import Backoff
 from backup_agent.supervisor.children.runs import Run, Runs
@@ -72,19 +73,18 @@ class Survey:
         overdue = self._due_since is not None and monotonic - self._due_since > OVERDUE_SECONDS
         return not self._tried or self.runs.any("survey") or (overdue and self._is_due(monotonic))
 
-    def told(self, event: dict[str, Any]) -> bool:
-        """Take an event of the survey; tell whether it was one of what it has found."""
-        match event["event"]:
-            case "summary":
-                self._summaries.append(DatabaseSummary.of_event(event))
-            case "uncounted":
-                self._uncounted.add(event["destination"])
-                log.warning("owed copies not counted", destination=event["destination"], error=event["error"])
-            case "surveyed":
+    def told(self, event: SummaryTold | CopiesNotCounted | Surveyed) -> None:
+        """Take what the survey has found."""
+        match event:
+            case SummaryTold():
+                self._summaries.append(event.summary)
+            case CopiesNotCounted():
+                self._uncounted.add(event.destination)
+                log.warning("owed copies not counted", destination=event.destination, error=event.error)
+            case Surveyed():
                 self._whole = True
             case _:
-                return False
-        return True
+                assert_never(event)
 
     def spoil(self) -> None:
         """Note that an event of the survey under way could not be understood: what it tells is incomplete."""
@@ -123,8 +123,8 @@ class Survey:
 
 
 def _why(run: Run, code: int, *, spoiled: bool) -> str:
-    if run.result is not None and isinstance(run.result.get("error"), str):
-        return str(run.result["error"])
+    if isinstance(run.result, SurveyFailed):
+        return run.result.failure.error
     if spoiled:
         return "its process told something that cannot be understood"
     if code < 0:

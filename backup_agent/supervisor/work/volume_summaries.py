@@ -2,12 +2,12 @@
 
 import time
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any
 
 import structlog
 
 from backup_agent.core.artifacts.summary import DatabaseSummary
 from backup_agent.core.reasons import Failure, Reason
+from backup_agent.core.requests.events import CopiesOwed
 from backup_agent.supervisor.work.copy_backoff import CopyBackoff, owing
 
 log = structlog.get_logger()
@@ -75,9 +75,8 @@ class VolumeSummaries:
         if destination in self.destinations:
             self.destinations[destination].uncounted_since = monotonic
 
-    def take(self, event: dict[str, Any]) -> None:
+    def take(self, summary: DatabaseSummary) -> None:
         """Take a summary that a child told."""
-        summary = DatabaseSummary.of_event(event)
         self._summaries[summary.set, summary.database] = summary
 
     def doubt(self) -> None:
@@ -88,12 +87,12 @@ class VolumeSummaries:
         """Note that nothing is recorded any more of a database in a set."""
         self._summaries.pop((set_name, database), None)
 
-    def owes(self, event: dict[str, Any]) -> None:
+    def owes(self, told: CopiesOwed) -> None:
         """Note how many copies a database still owes to a destination."""
-        key = (event["set"], event["database"])
+        key = (told.set, told.database)
         if key in self._summaries:
             before = self._summaries[key]
-            counts = {**before.owed, event["destination"]: event["owed"]}
+            counts = {**before.owed, told.destination: told.owed}
             self._summaries[key] = before.model_copy(update={"owed": counts})
 
     def counted(self, destination: str, started: float) -> None:

@@ -46,7 +46,7 @@ class Stdout:
 
     def __init__(self, stream: TextIO, event: str) -> None:
         self._stream = stream
-        self._event = f'{{"event": "{event}"'
+        self._event = f'{{"event":"{event}"'
 
     def write(self, text: str) -> int:
         if text.startswith(self._event):

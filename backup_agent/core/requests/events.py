@@ -1,0 +1,365 @@
+"""What a run tells the supervisor: each event is one line of JSON on its stdout, and `event` says which type it is.
+
+A reader ignores unknown fields of an event, and events that only a newer child knows. What a run is told is in `tasks`.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from backup_agent.core.artifacts.summary import DatabaseSummary
+from backup_agent.core.neo4j.topology import AddressText, Copy, DatabaseName, VersionText
+from backup_agent.core.reasons import Failure
+from backup_agent.core.requests.answers import DatabaseResult, Execution, PlaceResult
+
+LONGEST_KIND = 40
+"""Characters that are kept of an unknown event's name."""
+
+
+class ChildEvent(BaseModel):
+    """A frozen event. Only a child needs the validators of single types: they are built when first used."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
+
+
+# Any run
+
+
+class StageBegun(ChildEvent):
+    """Another stage of the run begins."""
+
+    event: Literal["stage"] = "stage"
+    stage: str
+
+
+class Progress(ChildEvent):
+    """How many bytes of the stage are done."""
+
+    event: Literal["progress"] = "progress"
+    bytes: int
+    total: int | None = None
+
+
+class Warned(ChildEvent):
+    """Something that the log should tell: `text` is the log event."""
+
+    event: Literal["warning"] = "warning"
+    text: str
+    because: str
+
+
+class PutAside(ChildEvent):
+    """A file of an unfinished artifact was put aside."""
+
+    event: Literal["aside"] = "aside"
+    run: str
+    """The run that left it."""
+    name: str
+
+
+class ArtifactStored(ChildEvent):
+    """An artifact was recorded at a place: on the volume, or as a copy at a destination."""
+
+    event: Literal["stored"] = "stored"
+    place: str
+    type: str
+    bytes: int
+
+
+# What is on the volume
+
+
+class SummaryTold(ChildEvent):
+    """What is recorded of one database in one set."""
+
+    event: Literal["summary"] = "summary"
+    summary: DatabaseSummary
+
+
+class SummaryFailed(ChildEvent):
+    """A database could not be summarised: what the supervisor knows of it may be out of date."""
+
+    event: Literal["unsummarised"] = "unsummarised"
+    set: str
+    database: str
+    error: str
+
+
+class NothingRecorded(ChildEvent):
+    """Nothing is recorded any more of a database in a set."""
+
+    event: Literal["gone"] = "gone"
+    set: str
+    database: str
+
+
+class CopiesOwed(ChildEvent):
+    """How many copies a database still owes to a destination."""
+
+    event: Literal["owed"] = "owed"
+    set: str
+    database: str
+    destination: str
+    owed: int
+
+
+class CopiesNotCounted(ChildEvent):
+    """The copies that are owed to a destination could not be counted."""
+
+    event: Literal["uncounted"] = "uncounted"
+    destination: str
+    error: str
+
+
+# Survey
+
+
+class VolumeTested(ChildEvent):
+    """What the file system of the volume allows."""
+
+    event: Literal["volume"] = "volume"
+    hard_links: bool
+
+
+class RecordUnreadable(ChildEvent):
+    """A record or a mark cannot be read."""
+
+    event: Literal["unreadable"] = "unreadable"
+    fault: str
+
+
+class Surveyed(ChildEvent):
+    """The survey has told everything."""
+
+    event: Literal["surveyed"] = "surveyed"
+
+
+class SurveyFailed(ChildEvent):
+    """The volume could not be surveyed."""
+
+    event: Literal["survey_failed"] = "survey_failed"
+    failure: Failure
+
+
+# Discovery
+
+
+class TopologyRows(ChildEvent):
+    """Some rows of what the cluster told; the event that ends the discovery counts them."""
+
+    event: Literal["rows"] = "rows"
+    copies: tuple[Copy, ...] = ()
+    aliases: tuple[tuple[DatabaseName, DatabaseName | None], ...] = ()
+    backup_addresses: tuple[tuple[AddressText, AddressText], ...] = ()
+    reachable: tuple[tuple[str, str | None], ...] = ()
+    """Backup address -> why a TCP connection to it failed; None if it succeeded."""
+
+
+class TopologyTold(ChildEvent):
+    """The cluster has answered: the rows before this event are its topology."""
+
+    event: Literal["topology"] = "topology"
+    seen: datetime
+    versions: tuple[VersionText, ...]
+    counts: dict[str, int]
+    """Kind of row -> how many there are."""
+    clock_offset_seconds: float | None = None
+    notes: tuple[str, ...] = ()
+    refused: int = 0
+
+
+class DiscoveryFailed(ChildEvent):
+    """The cluster has not answered; the rows before this event tell which servers can be reached."""
+
+    event: Literal["not_discovered"] = "not_discovered"
+    failure: Failure
+    permanent: bool = False
+    counts: dict[str, int] = {}
+
+
+# Retention
+
+
+class ArtifactDeleted(ChildEvent):
+    """Retention has deleted an artifact."""
+
+    event: Literal["pruned"] = "pruned"
+    place: str
+    key: str
+    bytes: int
+    reason: str
+
+
+class StraysFound(ChildEvent):
+    """Files that do not fit at the place, the first few of each kind."""
+
+    event: Literal["strays"] = "strays"
+    orphans: tuple[str, ...]
+    unknown: tuple[str, ...]
+    foreign: tuple[str, ...]
+    unreadable: tuple[str, ...]
+
+
+# Reading again
+
+
+class SliceProgress(ChildEvent):
+    """How much a request reads at a place, and how far that is."""
+
+    event: Literal["scope"] = "scope"
+    artifacts: int
+    size: int
+    read: int
+    read_size: int
+    estimated_seconds: float | None = None
+
+
+class ReadingBegun(ChildEvent):
+    """An artifact is being read."""
+
+    event: Literal["reading"] = "reading"
+    key: str
+
+
+class ArtifactVerified(ChildEvent):
+    """An artifact is as recorded."""
+
+    event: Literal["verified"] = "verified"
+    place: str
+    key: str
+
+
+class ArtifactDamaged(ChildEvent):
+    """An artifact is not as recorded."""
+
+    event: Literal["damaged"] = "damaged"
+    place: str
+    key: str
+    found: str
+
+
+class ArtifactHealed(ChildEvent):
+    """An artifact was replaced by the copy of another place."""
+
+    event: Literal["healed"] = "healed"
+    place: str
+    key: str
+    sources: tuple[str, ...]
+
+
+class ArtifactNotHealed(ChildEvent):
+    """A damaged artifact could not be replaced."""
+
+    event: Literal["not_healed"] = "not_healed"
+    place: str
+    key: str
+    error: str
+
+
+class ArtifactNotRead(ChildEvent):
+    """An artifact could not be read."""
+
+    event: Literal["unread"] = "unread"
+    place: str
+    key: str
+    error: str
+
+
+class PlaceJudged(ChildEvent):
+    """All that is wrong at a place."""
+
+    event: Literal["damages"] = "damages"
+    place: str
+    keys: tuple[str, ...]
+    unreadable: dict[str, tuple[str, ...]]
+    """Why -> what cannot be verified."""
+    unrestorable: tuple[str, ...]
+
+
+# Results: the last event of a run
+
+
+class BackupReport(ChildEvent):
+    """What a backup came to."""
+
+    event: Literal["backup_result"] = "backup_result"
+    result: DatabaseResult
+    execution: Execution = Execution()
+    copy_failures: dict[str, Failure] = {}
+
+
+class PassReport(ChildEvent):
+    """What a pass of retention or of reading again came to."""
+
+    event: Literal["pass_result"] = "pass_result"
+    result: PlaceResult
+    oldest: datetime | None = None
+    """When the artifact was read whose last reading is the longest ago."""
+    next_seconds: float | None = None
+
+
+class CopyReport(ChildEvent):
+    """What a pass of copying came to."""
+
+    event: Literal["copy_result"] = "copy_result"
+    copied: int
+    counted: bool = False
+    """Whether the number of owed copies was told for each database."""
+    failure: Failure | None = None
+    """Why not everything was copied."""
+
+
+VolumeEvent = SummaryTold | SummaryFailed | NothingRecorded | CopiesOwed | CopiesNotCounted
+SliceEvent = SliceProgress | ReadingBegun
+ReadingEvent = (
+    ArtifactVerified | ArtifactDamaged | ArtifactHealed | ArtifactNotHealed | ArtifactNotRead | PlaceJudged | SliceEvent
+)
+Result = SurveyFailed | TopologyTold | DiscoveryFailed | BackupReport | PassReport | CopyReport
+Event = Annotated[
+    StageBegun
+    | Progress
+    | Warned
+    | PutAside
+    | ArtifactStored
+    | VolumeTested
+    | RecordUnreadable
+    | Surveyed
+    | TopologyRows
+    | ArtifactDeleted
+    | StraysFound
+    | VolumeEvent
+    | ReadingEvent
+    | Result,
+    Field(discriminator="event"),
+]
+
+
+@dataclass(frozen=True)
+class UnknownEvent:
+    """A line that is no event of this version; `kind` is the event's name, or empty if the line is no event at all."""
+
+    kind: str
+
+
+@dataclass(frozen=True)
+class MalformedEvent:
+    """An event of a known kind that cannot be understood."""
+
+    kind: str
+    error: ValidationError
+
+
+_EVENTS: TypeAdapter[Event] = TypeAdapter(Event, config=ConfigDict(defer_build=True))
+
+
+def parse(line: bytes) -> Event | UnknownEvent | MalformedEvent:
+    """Read what a line of a child's stdout tells."""
+    try:
+        return _EVENTS.validate_json(line)
+    except ValidationError as error:
+        fault = error.errors(include_url=False, include_input=False)[0]
+        if fault["loc"]:
+            return MalformedEvent(str(fault["loc"][0]), error)
+        return UnknownEvent(str(fault.get("ctx", {}).get("tag", ""))[:LONGEST_KIND])
