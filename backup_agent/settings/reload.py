@@ -43,6 +43,11 @@ class Reloader:
         self.loaded = load(path, environ)
         self._seen = self.loaded.digest
 
+    @property
+    def settings(self) -> Settings:
+        """The settings in force."""
+        return self.loaded.settings
+
     def check(self) -> Change | None:
         """Read the file again; return None where it says what it said at the last call."""
         try:

@@ -12,10 +12,12 @@ from backup_agent import ending
 if __name__ == "__main__":
     ending.hold()
 
-from backup_agent.core.escaping import printable_lines  # these imports are most of a start
+from backup_agent import logs  # these imports are most of a start
+from backup_agent.core.escaping import printable_lines
 from backup_agent.core.reasons import BackupError, Reason
 from backup_agent.durable import UMASK
-from backup_agent.supervisor.start import start
+from backup_agent.settings.reload import Reloader
+from backup_agent.supervisor.agent import Agent
 
 REFUSED = (Reason.FOREIGN_ROOT, Reason.STORAGE_UNREACHABLE)
 """Reasons to exit with 4: the storage root belongs to another agent, or no volume is mounted there."""
@@ -25,7 +27,10 @@ def main(arguments: list[str]) -> int:
     """Run the agent with the settings file that is named, if one is; return the exit code."""
     os.umask(UMASK)  # before anything is made; children and neo4j-admin inherit it
     try:
-        return start(Path(arguments[0]) if arguments else None, os.environ)
+        reloader = Reloader(Path(arguments[0]) if arguments else None, os.environ)
+        settings = reloader.settings
+        logs.configure(settings.log.format, settings.log.level, cluster=settings.cluster)
+        return Agent(reloader).run()
     except BackupError as error:
         _complain(f"{error.failure.error}\nHINT: {error.failure.advice}")
         return 4 if error.failure.reason in REFUSED else 1

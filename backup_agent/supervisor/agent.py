@@ -77,7 +77,8 @@ from backup_agent.supervisor.work.backup_dispatch import BackupDispatch
 from backup_agent.supervisor.work.backup_queue import BackupQueue
 from backup_agent.supervisor.work.discovery import Discovery
 from backup_agent.supervisor.work.maintenance import Maintenance
-from backup_agent.supervisor.work.maintenance_queue import MaintenanceQueue
+from backup_agent.supervisor.work.maintenance_queue import PASSES, MaintenanceQueue
+from backup_agent.supervisor.work.open_requests import OpenRequests
 from backup_agent.supervisor.work.orders import Orders
 from backup_agent.supervisor.work.survey import Survey
 from backup_agent.supervisor.work.volume_summaries import VolumeSummaries
@@ -133,9 +134,8 @@ class Agent:
 
     def __init__(self, reloader: Reloader) -> None:
         """Nothing is touched before `run`."""
-        settings = reloader.loaded.settings
+        settings = reloader.settings
         self._reloader = reloader
-        self._settings = settings
         self._loaded_at = _now()
         self._fault: str | None = None
         self._settings_waiting: tuple[str, ...] = ()
@@ -152,53 +152,60 @@ class Agent:
         self._watch_fault: str | None = None
         self._metrics = Metrics(self.status)
         self._runs = Runs(str(self._root), self._inbox.put)
-        self._holdings = VolumeSummaries()
-        self._survey = Survey(self._runs, self._holdings, self._survey_task)
-        self._deferred: dict[str, Answer] = {}
-        """Requests that can only be judged once it is known what is on the volume."""
-        self._account = Counters(self._metrics)
+        self._volume_summaries = VolumeSummaries()
+        self._survey = Survey(self._runs, self._volume_summaries, self._survey_task)
+        self._counters = Counters(self._metrics)
         self._spool = Spool(settings.requests, str(self._root), self._refuse_set)
-        self._backups = BackupQueue(self._spool, self._account.request)
+        self._requests = OpenRequests(self._spool, self._counters.request)
+        self._backup_queue = BackupQueue(self._requests)
+        self._maintenance_queue = MaintenanceQueue(self._requests)
         self._discovery = Discovery(self._root)
         self._clock = TrustedClock(self._own / "clock.json", lambda: self._discovery.server_clock)
-        self._standing = Orders(self._own / "standing.json")
-        self._passes = MaintenanceQueue(self._backups.keep, self._conclude)
-        self._keeping = Maintenance(
-            settings,
+        self._orders = Orders(self._own / "standing.json")
+        self._maintenance = Maintenance(
+            reloader,
             self._runs,
-            self._passes,
-            self._holdings,
-            self._standing,
+            self._maintenance_queue,
+            self._volume_summaries,
+            self._orders,
             self._discovery,
-            self._account,
+            self._counters,
             self._reserve,
-            lambda: self._backups.sets,
+            self._requests,
         )
-        self._taking = BackupDispatch(
-            settings,
+        self._dispatch = BackupDispatch(
+            reloader,
             self._root,
             self._runs,
-            self._backups,
+            self._backup_queue,
             self._discovery,
-            self._holdings,
-            self._standing,
-            self._keeping,
-            self._account,
+            self._volume_summaries,
+            self._orders,
+            self._maintenance,
+            self._maintenance_queue,
+            self._counters,
         )
         self._actions = Actions(
-            settings,
+            reloader,
             self._spool,
-            self._backups,
+            self._requests,
+            self._backup_queue,
             self._runs,
-            self._keeping,
-            self._standing,
+            self._maintenance,
+            self._maintenance_queue,
+            self._orders,
             self._discovery,
-            self._conclude,
+            self._volume_summaries,
+            self._counters,
         )
-        self._calendar = Calendar(self._own / "schedules.json", self._submit, self._backups.waits_for)
+        self._calendar = Calendar(self._own / "schedules.json", self._submit, self._backup_queue.waits_for)
         self._bell = Bell(settings.requests, self._ring)
         self._timer = Timer(lambda *_: self._inbox.put(Due()))
         self._servers: dict[str, http.HttpServer] = {}
+
+    @property
+    def _settings(self) -> Settings:
+        return self._reloader.settings
 
     # Life
 
@@ -225,13 +232,13 @@ class Agent:
         self._servers = self._bind()
         self._say_start(ended)
         self._discovery.load()
-        self._standing.load()
+        self._orders.load()
         self._calendar.load()
         durable.make_folder(self._settings.requests)
         self._spool.prepare()
-        self._keeping.use(self._settings, surveyed=False)  # a request that goes on may name a place
+        self._maintenance.take_settings(surveyed=False)  # a request that goes on may name a place
         self._recover()
-        self._take_settings(self._settings)
+        self._take_settings()
         for server in self._servers.values():
             server.start()
         self._timer.start()
@@ -313,8 +320,8 @@ class Agent:
         if self._ending_by is not None:
             asked = all(run.ending is not None for _, run in self._runs)
             moments = [self._ending_by + END_SECONDS if asked else self._ending_by]
-        elif self._taking.free_slots:
-            moments += [moment for moment in self._passes.moments() if moment > now]
+        elif self._dispatch.free_slots:
+            moments += [moment for moment in self._maintenance_queue.moments() if moment > now]
         return max(0.0, min(moments + self._runs.moments()) - now)
 
     def _handle(self, message: Message) -> None:
@@ -376,7 +383,7 @@ class Agent:
         self._next_scan = monotonic + SCAN_SECONDS
         if not self._bell.still_hears():
             self._hear_again()
-        self._backups.write_unwritten()
+        self._requests.write_unwritten()
         self._reload()
         if os.getpid() == 1:
             processes.reap_orphans({run.child.pid for _, run in self._runs})
@@ -395,20 +402,20 @@ class Agent:
         now, limits = self._clock.now(), self._settings.limits
         if now is not None:
             self._spool.expire(now, limits.keep_answers)
-            self._account.expire(self._settings.declared_sets, now - limits.keep_adhoc)
+            self._counters.expire(self._settings.declared_sets, now - limits.keep_adhoc)
 
     def _hear_again(self) -> None:
         """Make the folder again where it has gone, with every entry that is not answered, and watch it."""
         if self._bell.same_folder() and self._spool.stands():
             self._listen()  # the watch alone is missing (limits of inotify): nothing is made again, nor removed
             return
-        self._account.watched_anew()
+        self._counters.watched_anew()
         log.warning("requests folder watched anew", folder=str(self._settings.requests))
         durable.make_folder(self._settings.requests)
         self._listen()  # first: a folder that is changed for another while this goes on is noticed by the next scan
         try:
             self._spool.prepare()
-            self._backups.rewrite()
+            self._requests.rewrite()
             self._recover()
         except OSError:
             self._bell.close()  # so that the next scan begins anew
@@ -438,33 +445,32 @@ class Agent:
             return
         answer = taken.answer
         if not taken.new:
-            self._backups.answer_also(answer.id, answer.files)
-            self._passes.answer_also(answer.id, answer.files)
+            self._requests.answer_also(answer.id, answer.files)
             return
         if answer.state is State.REJECTED:
-            self._account.request(answer)
+            self._counters.request(answer)
         elif not answer.state.final:
             self._begin(answer)
         log_lines.request_accepted(answer).log()
 
     def _begin(self, answer: Answer) -> None:
         if answer.action == Action.BACKUP.value:
-            self._backups.accept(answer)
-            self._keeping.note_use(answer.set or "", answer.received)
+            self._backup_queue.accept(answer)
+            self._maintenance.note_use(answer.set or "", answer.received)
         else:
             self._act(answer)
 
     def _act(self, answer: Answer) -> None:
         """Do what a request asks for that is no backup; one that needs to know the volume waits for the survey."""
-        if answer.action == Action.FORGET.value and not self._holdings.known:
-            self._deferred[answer.id] = answer
+        if answer.action == Action.FORGET.value and not self._volume_summaries.known:
+            self._requests.hold(answer)
         else:
             self._actions.take(answer, _now())
 
     def _act_on_deferred(self) -> None:
-        while self._holdings.known and self._deferred:
-            identity, answer = self._deferred.popitem()
-            self._actions.take(self._spool.load(identity) or answer, _now())  # more files may wait for it by now
+        deferred = [one for one in self._requests.active.values() if one.action == Action.FORGET.value]
+        for answer in deferred if self._volume_summaries.known else ():
+            self._actions.take(answer, _now())
 
     def _submit(self, request: Request, schedule: str) -> None:
         try:
@@ -476,18 +482,13 @@ class Agent:
         log.info("schedule due", schedule=schedule, request=taken.answer.id, new=taken.new)
 
     def _refuse_set(self, set_name: str) -> str | None:
-        adhoc = (self._holdings.sets | self._backups.sets) - self._settings.declared_sets
+        adhoc = (self._volume_summaries.sets | self._requests.sets) - self._settings.declared_sets
         if set_name in self._settings.declared_sets or set_name in adhoc or len(adhoc) < MOST_ADHOC:
             return None
         return (
             f"path: {len(adhoc)} ad hoc sets exist, and {MOST_ADHOC} is the most; use one of them, or declare "
             f"{set_name!r} in the settings' `sets`"
         )
-
-    def _conclude(self, answer: Answer) -> None:
-        self._backups.keep(answer)
-        self._account.request(answer)
-        log_lines.request_answered(answer).log()
 
     # Settings
 
@@ -502,13 +503,12 @@ class Agent:
         self._settings_waiting = change.waiting
         self._loaded_at = _now()
         logs.configure(change.settings.log.format, change.settings.log.level, cluster=change.settings.cluster)
-        self._take_settings(change.settings)
+        self._take_settings()
         log.info("settings reloaded", waiting_for_restart=change.waiting)
 
-    def _take_settings(self, settings: Settings) -> None:
-        self._settings = self._actions.settings = settings
-        self._taking.settings = settings
-        self._keeping.use(settings, surveyed=self._survey.began)
+    def _take_settings(self) -> None:
+        settings = self._settings
+        self._maintenance.take_settings(surveyed=self._survey.began)
         self._discovery.outdate()
         self._calendar.schedules = settings.schedules
         self._calendar.timetables = settings.timetables()
@@ -523,16 +523,20 @@ class Agent:
         """Go on with what stands in the folder: at start, and where another folder has come under its name."""
         now = _now()
         for answer in self._spool.open():
-            if self._backups.find(answer.id) is not None or self._passes.find(answer.id) is not None:
+            if self._requests.find(answer.id) is not None:
                 continue
-            if answer.action == Action.BACKUP.value or answer.state.final:
-                self._backups.recover(answer, now)
+            if answer.state.final:
+                self._requests.keep(answer)
+            elif answer.action == Action.BACKUP.value:
+                self._backup_queue.recover(answer, now)
             else:
                 self._act(answer)
             log.info("request recovered", request=answer.id, state=answer.state.value)
 
     def _survey_task(self) -> tasks.SurveyTask:
-        return tasks.SurveyTask(open_runs=self._backups.open_runs(), settings=self._settings.model_dump(mode="json"))
+        return tasks.SurveyTask(
+            open_runs=self._backup_queue.open_runs(), settings=self._settings.model_dump(mode="json")
+        )
 
     # Runs
 
@@ -540,26 +544,32 @@ class Agent:
         """Start whatever may start now: a backup, else a pass; retention first where it has waited too long."""
         if self._ending_by is not None:
             return
-        self._backups.expire(_now())
-        self._passes.expire(_now())
+        self._expire_requests()
         monotonic = time.monotonic()
         self._survey.start(monotonic)
-        if self._survey.holds_backups(monotonic) or self._standing.paused is not None or self._keeping.deleting:
+        if self._survey.holds_backups(monotonic) or self._orders.paused is not None or self._maintenance.deleting:
             return
         passes_wait = self._survey.holds_passes()
-        overdue = self._passes.overdue(monotonic) and not passes_wait
+        overdue = self._maintenance_queue.overdue(monotonic) and not passes_wait
         if not overdue:
-            self._taking.advance()
+            self._dispatch.advance()
         if (
             not passes_wait
-            and self._taking.free_slots
+            and self._dispatch.free_slots
             and not self._runs.slots
-            and (overdue or not any(True for _ in self._backups.waiting_jobs()))
+            and (overdue or not any(True for _ in self._backup_queue.waiting_jobs()))
         ):
-            if not self._discovery.asked and self._keeping.changes_a_place(monotonic):
-                self._taking.discover()  # a cloned volume brings the topology of another cluster with it
+            if not self._discovery.asked and self._maintenance.changes_a_place(monotonic):
+                self._dispatch.discover()  # a cloned volume brings the topology of another cluster with it
             else:
-                self._keeping.start(monotonic)
+                self._maintenance.start(monotonic)
+
+    def _expire_requests(self) -> None:
+        for answer in self._requests.overdue(now := _now()):
+            if answer.action == Action.BACKUP.value:
+                self._backup_queue.expire(answer, now)
+            elif answer.action in PASSES:
+                self._maintenance_queue.expire(answer, now)
 
     # What children tell
 
@@ -574,7 +584,7 @@ class Agent:
         if run.kind == "survey":
             self._survey.spoil()
         elif run.kind in CHANGING:
-            self._holdings.doubt()
+            self._volume_summaries.doubt()
         log.error("event not understood", run=told.run, kind=told.event.kind, error=quoting.shown(told.event.error))
 
     def _take_event(self, name: str, run: Run, event: Event) -> None:
@@ -584,21 +594,21 @@ class Agent:
             case SummaryTold() | CopiesNotCounted() if run.kind == "survey":
                 self._survey.told(event)
             case SummaryTold() | SummaryFailed() | NothingRecorded() | CopiesOwed() | CopiesNotCounted():
-                self._keeping.told_of_volume(event)
+                self._maintenance.told_of_volume(event)
             case StageBegun() | Progress():
                 self._progressed(name, run, event)
             case TopologyRows():
                 self._discovery.hear(event)
             case ArtifactDeleted() | StraysFound():
-                self._keeping.told_by_retention(run.destination or "", event)
+                self._maintenance.told_by_retention(run.destination or "", event)
             case (
                 ArtifactVerified() | ArtifactDamaged() | ArtifactHealed() | ArtifactNotHealed() | ArtifactNotRead()
             ) | (PlaceJudged() | SliceProgress() | ReadingBegun()):
-                self._keeping.told_by_reading(name, event)
+                self._maintenance.told_by_reading(name, event)
             case SurveyFailed() | TopologyTold() | DiscoveryFailed() | BackupReport() | PassReport() | CopyReport():
                 run.result = event
             case ArtifactStored():
-                self._account.stored(event.place, event.type, event.bytes)
+                self._counters.stored(event.place, event.type, event.bytes)
             case VolumeTested() | PutAside() | RecordUnreadable() | Warned():
                 self._note(name, event)
             case _:
@@ -607,7 +617,7 @@ class Agent:
     def _note(self, name: str, event: VolumeTested | PutAside | RecordUnreadable | Warned) -> None:
         match event:
             case VolumeTested():
-                self._taking.hard_links = event.hard_links
+                self._dispatch.hard_links = event.hard_links
                 if not event.hard_links:
                     log.warning("volume refuses hard links", root=str(self._root), backups="are written in place")
             case PutAside():
@@ -621,28 +631,28 @@ class Agent:
 
     def _progressed(self, name: str, run: Run, event: StageBegun | Progress) -> None:
         self._runs.progressed(name, event)
-        self._taking.progressed(name, run)
+        self._dispatch.progressed(name, run)
         if isinstance(event, Progress):
-            self._keeping.read_on(name, event)
+            self._maintenance.read_on(name, event)
 
     def _ended(self, ended: Ended) -> None:
         run = self._runs.ended(ended.run)
         if run is None:
             return
         if run.kind in CHANGING and not isinstance(run.result, BackupReport | PassReport):
-            self._holdings.doubt()  # what it changed on the volume before it ended was not told
-        if self._holdings.doubted:
+            self._volume_summaries.doubt()  # what it changed on the volume before it ended was not told
+        if self._volume_summaries.doubted:
             self._survey.doubt(time.monotonic())
         match run.kind:
             case "survey":
                 self._survey.ended(run, ended.code)
                 self._act_on_deferred()
             case "cluster":
-                self._taking.discovered(run, ended.code)
+                self._dispatch.discovered(run, ended.code)
             case "backup":
-                self._taking.ended(ended.run, run)
+                self._dispatch.ended(ended.run, run)
             case _:
-                self._keeping.ended(ended.run, run, ended.code)
+                self._maintenance.ended(ended.run, run, ended.code)
         give_back()
 
     # What others see
@@ -660,7 +670,7 @@ class Agent:
         now = _now()
         monotonic = time.monotonic()
         room = snapshot.room(self._root)
-        summaries = self._holdings.summaries if self._holdings.known else None
+        summaries = self._volume_summaries.summaries if self._volume_summaries.known else None
         unready = {}
         if (waiting := self._survey.unready(monotonic)) is not None:
             unready["survey"] = waiting
@@ -677,17 +687,17 @@ class Agent:
             survey_failure=self._survey.failure,
             requests_watched=self._watch_fault is None,
             requests_watch_fault=self._watch_fault,
-            queue_depth=self._backups.depth + self._passes.depth,
-            queue_oldest=self._backups.oldest(),
-            running=snapshot.running(self._runs, self._backups.running, monotonic),
+            queue_depth=len(self._requests),
+            queue_oldest=self._backup_queue.oldest(),
+            running=snapshot.running(self._runs, self._backup_queue.running, monotonic),
             databases=summaries,
-            attempts=self._account.attempts,
+            attempts=self._counters.attempts,
             missing_databases=self._discovery.missing,
-            destinations=snapshot.destinations(self._holdings, monotonic),
+            destinations=snapshot.destinations(self._volume_summaries, monotonic),
             schedules=snapshot.schedules(self._calendar, now),
-            places=snapshot.places(self._passes),
-            paused=snapshot.pause(self._standing),
-            forgotten=tuple(self._standing.forgotten),
+            places=snapshot.places(self._maintenance_queue),
+            paused=snapshot.pause(self._orders),
+            forgotten=tuple(self._orders.forgotten),
             bolt=snapshot.bolt(self._discovery),
             bolt_reason=self._discovery.failure.reason if self._discovery.failure else None,
             databases_refused=self._discovery.refused,

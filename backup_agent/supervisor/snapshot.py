@@ -45,18 +45,18 @@ def running(runs: Runs, jobs: Mapping[str, Job], monotonic: float) -> tuple[RunS
     return tuple(found)
 
 
-def destinations(holdings: VolumeSummaries, monotonic: float) -> dict[str, DestinationStatus]:
+def destinations(volume_summaries: VolumeSummaries, monotonic: float) -> dict[str, DestinationStatus]:
     """Return what is known of each destination."""
     return {
         name: DestinationStatus(
             up=one.up,
-            owed=holdings.owed(name),
+            owed=volume_summaries.owed(name),
             reason=one.failure.reason if one.failure else None,
             error=one.failure.error if one.failure else None,
             hint=one.failure.advice if one.failure else None,
             retry_seconds=round(one.retry.wait(monotonic), 1) if one.failure else None,
         )
-        for name, one in holdings.destinations.items()
+        for name, one in volume_summaries.destinations.items()
     }
 
 
@@ -113,7 +113,7 @@ def retention(settings: Settings) -> str:
     return told + "".join(f"; {name}: nothing is deleted" for name in kept)
 
 
-def places(passes: MaintenanceQueue) -> dict[str, PlaceStatus]:
+def places(maintenance_queue: MaintenanceQueue) -> dict[str, PlaceStatus]:
     """Return what the passes came to at each place."""
     return {
         name: PlaceStatus(
@@ -127,13 +127,13 @@ def places(passes: MaintenanceQueue) -> dict[str, PlaceStatus]:
             unrestorable=one.unrestorable,
             oldest_verified=one.oldest_verified,
         )
-        for name, one in passes.places.items()
+        for name, one in maintenance_queue.places.items()
     }
 
 
-def pause(standing: Orders) -> Pause | None:
+def pause(orders: Orders) -> Pause | None:
     """Return the pause, where there is one."""
-    order = standing.paused
+    order = orders.paused
     return None if order is None else Pause(since=order.since, requested_by=order.requested_by, reason=order.reason)
 
 

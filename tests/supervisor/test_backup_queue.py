@@ -13,6 +13,7 @@ from backup_agent.core.reasons import Failure, Reason
 from backup_agent.core.requests.answers import Answer, DatabaseResult, Outcome, State
 from backup_agent.core.requests.queue import Job
 from backup_agent.supervisor.work.backup_queue import MOST_ACTIVE, BackupQueue, run_name
+from backup_agent.supervisor.work.open_requests import OpenRequests
 from tests.builders import a_spool
 
 NOW = datetime(2026, 11, 23, 2, 0, tzinfo=UTC)
@@ -26,7 +27,8 @@ class World:
         self.folder = folder
         self.spool = a_spool(folder)
         self.answered: list[tuple[str, State]] = []
-        self.backups = BackupQueue(self.spool, lambda answer: self.answered.append((answer.id, answer.state)))
+        self.requests = OpenRequests(self.spool, lambda answer: self.answered.append((answer.id, answer.state)))
+        self.backups = BackupQueue(self.requests)
         self._moment: Iterator[datetime] = (NOW + timedelta(seconds=second) for second in range(10_000))
 
     def accept(self, identity: str, **content: Any) -> Answer:
@@ -47,6 +49,15 @@ class World:
         """Start the first job that waits; return its run."""
         return self.backups.start(next(self.backups.waiting_jobs()), NOW)[0]
 
+    def cancel(self, identity: str) -> list[str]:
+        answer = self.requests.find(identity)
+        assert answer is not None
+        return self.backups.cancel(answer, Failure(Reason.CANCELLED, "by test"), NOW)
+
+    def expire(self, now: datetime) -> None:
+        for answer in self.requests.overdue(now):
+            self.backups.expire(answer, now)
+
     def told(self, identity: str) -> dict[str, Any]:
         content: dict[str, Any] = json.loads((self.folder / "answers" / f"{identity}.json").read_text())
         return content
@@ -60,7 +71,7 @@ class World:
     def make_again(self) -> None:
         self.folder.mkdir()
         self.spool.prepare()
-        self.backups.rewrite()
+        self.requests.rewrite()
 
 
 @pytest.fixture(name="world")
@@ -112,7 +123,7 @@ def test_a_verdict_reached_while_the_folder_is_gone_is_told_once_it_is_back(worl
 
     assert world.told("one")["state"] == "succeeded"
     assert world.ledger("done") == ["one"]
-    assert world.backups.depth == 0
+    assert len(world.requests) == 0
 
 
 def test_a_verdict_the_folder_refuses_for_a_while_is_written_later(world: World) -> None:
@@ -122,10 +133,10 @@ def test_a_verdict_the_folder_refuses_for_a_while_is_written_later(world: World)
     answers = world.folder / "answers"
     answers.rename(world.folder / "elsewhere")
     world.backups.ended(run, DONE, NOW)
-    world.backups.write_unwritten()
+    world.requests.write_unwritten()
     (world.folder / "elsewhere").rename(answers)
     assert world.told("one")["state"] == "running"
-    world.backups.write_unwritten()
+    world.requests.write_unwritten()
 
     assert world.told("one")["state"] == "succeeded"
     assert world.ledger("done") == ["one"]
@@ -181,7 +192,7 @@ def test_positions_are_shown_and_move_up(world: World) -> None:
     for name in ("a", "b", "c"):
         world.accept(name)
     assert [world.told(name)["position"] for name in ("a", "b", "c")] == [1, 2, 3]
-    world.backups.cancel("a", Failure(Reason.CANCELLED, "by test"), NOW)
+    world.cancel("a")
 
     assert [world.told(name).get("position") for name in ("a", "b", "c")] == [None, 1, 2]
 
@@ -190,7 +201,7 @@ def test_cancelling_what_runs_names_the_runs_to_end_and_keeps_what_has_not_start
     world.accept("one")
     world.select("orders", "neo4j")
     run = world.start()
-    runs = world.backups.cancel("one", Failure(Reason.CANCELLED, "by test"), NOW)
+    runs = world.cancel("one")
 
     assert runs == [run]
     assert list(world.backups.waiting_jobs()) == []
@@ -199,13 +210,13 @@ def test_cancelling_what_runs_names_the_runs_to_end_and_keeps_what_has_not_start
     assert world.answered == [("one", State.CANCELLED)]
 
 
-def test_cancelling_what_waits_ends_it_at_once_and_what_is_unknown_does_nothing(world: World) -> None:
+def test_cancelling_what_waits_ends_it_at_once(world: World) -> None:
     world.accept("one")
 
-    assert world.backups.cancel("one", Failure(Reason.CANCELLED, "by test"), NOW) == []
-    assert world.backups.cancel("nobody", Failure(Reason.CANCELLED, "by test"), NOW) == []
+    assert world.cancel("one") == []
+    assert world.requests.find("one") is None
     assert world.answered == [("one", State.CANCELLED)]
-    assert world.backups.depth == 0
+    assert len(world.requests) == 0
 
 
 @pytest.mark.parametrize("active", [False, True], ids=["waiting", "active"])
@@ -217,7 +228,7 @@ def test_an_id_that_comes_again_is_answered_beside_both_files(world: World, *, a
     taken = world.spool.take("again.request", NOW + timedelta(minutes=1))
     assert taken is not None
     assert not taken.new
-    world.backups.answer_also("one", taken.answer.files)
+    world.requests.answer_also("one", taken.answer.files)
     if not active:
         world.select("orders")
     world.backups.ended(world.start(), DONE, NOW)
@@ -231,10 +242,10 @@ def test_the_sets_of_open_requests_are_known_wherever_they_stand(world: World) -
         world.accept(f"r{number}", path=f"set-{number}")
     world.backups.activate()
 
-    assert world.backups.sets == {f"set-{number}" for number in range(MOST_ACTIVE + 2)}
+    assert world.requests.sets == {f"set-{number}" for number in range(MOST_ACTIVE + 2)}
     for number in (0, MOST_ACTIVE + 1):
-        world.backups.cancel(f"r{number}", Failure(Reason.CANCELLED, "by test"), NOW)
-    assert world.backups.sets == {f"set-{number}" for number in range(1, MOST_ACTIVE + 1)}
+        world.cancel(f"r{number}")
+    assert world.requests.sets == {f"set-{number}" for number in range(1, MOST_ACTIVE + 1)}
 
 
 def test_the_oldest_is_the_one_that_has_not_started(world: World) -> None:
@@ -252,9 +263,9 @@ def test_a_request_that_has_not_started_by_its_time_is_answered_and_never_starte
         world.accept(identity, not_after=NOW.isoformat())
         if identity == "waits":
             world.select("orders", "neo4j")
-    world.backups.expire(NOW)
+    world.expire(NOW)
     assert world.answered == []
-    world.backups.expire(NOW + timedelta(seconds=1))
+    world.expire(NOW + timedelta(seconds=1))
 
     assert world.answered == [("waits", State.FAILED), ("chosen", State.FAILED)]
     assert list(world.backups.waiting_jobs()) == []
@@ -268,8 +279,8 @@ def test_a_request_that_has_started_by_its_time_goes_on(world: World) -> None:
     world.accept("cancelled", not_after=NOW.isoformat())
     world.select("orders")
     run = world.start()
-    world.backups.cancel("cancelled", Failure(Reason.CANCELLED, "not wanted"), NOW)
-    world.backups.expire(NOW + timedelta(hours=1))
+    world.cancel("cancelled")
+    world.expire(NOW + timedelta(hours=1))
     world.backups.ended(run, DONE, NOW)
 
     assert world.answered == [("cancelled", State.CANCELLED), ("one", State.SUCCEEDED)]
@@ -277,10 +288,9 @@ def test_a_request_that_has_started_by_its_time_goes_on(world: World) -> None:
 
 def test_a_restart_does_not_forget_until_when_a_request_may_be_started(world: World) -> None:
     world.accept("one", not_after=NOW.isoformat())
-    later: list[str] = []
-    backups = BackupQueue(world.spool, lambda answer: later.append(answer.id))
-    for answer in world.spool.open():
-        backups.recover(answer, NOW)
-    backups.expire(NOW + timedelta(hours=1))
+    later = World(world.folder)
+    for answer in later.spool.open():
+        later.backups.recover(answer, NOW)
+    later.expire(NOW + timedelta(hours=1))
 
-    assert later == ["one"]
+    assert later.answered == [("one", State.FAILED)]

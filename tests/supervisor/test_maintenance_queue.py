@@ -1,13 +1,15 @@
 """A request for passes over places is answered once, by what became of it where it meant something."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
 from backup_agent.core.reasons import Failure, Reason
 from backup_agent.core.requests.answers import Answer, Outcome, PlaceResult, State
+from backup_agent.supervisor.requests.spool import Spool
 from backup_agent.supervisor.work.maintenance_queue import SETTLE_SECONDS, VERIFY_SECONDS, MaintenanceQueue, Wish
+from backup_agent.supervisor.work.open_requests import OpenRequests
 from tests.builders import TAKEN, an_answer
 
 NOW = TAKEN
@@ -17,6 +19,28 @@ DAMAGED = PlaceResult().failed(Failure(Reason.CHECKSUM_MISMATCH, "not as recorde
 SOUND = PlaceResult(outcome=Outcome.SUCCEEDED, verified=1)
 
 
+class Ledger(Spool):
+    """Keeps the entries that are written, and no folder."""
+
+    def __init__(self) -> None:
+        self.kept: list[Answer] = []
+
+    def save(self, answer: Answer) -> None:
+        self.kept.append(answer)
+
+
+def queue(answered: list[Answer], ledger: Ledger | None = None) -> MaintenanceQueue:
+    """Return passes over the volume and one destination, whose final answers go into a list."""
+    passes = MaintenanceQueue(OpenRequests(ledger or Ledger(), answered.append))
+    passes.use(["offsite"], 0.0)
+    return passes
+
+
+def expire(passes: MaintenanceQueue, now: datetime) -> None:
+    for answer in passes.requests.overdue(now):
+        passes.expire(answer, now)
+
+
 def concluded(request: dict[str, Any], **results: PlaceResult) -> Answer:
     """Let a request for `verify` go over the volume and one destination; return its last answer."""
     return carried_out(request, **results)[1]
@@ -24,8 +48,7 @@ def concluded(request: dict[str, Any], **results: PlaceResult) -> Answer:
 
 def carried_out(request: dict[str, Any], **results: PlaceResult) -> tuple[MaintenanceQueue, Answer]:
     answers: list[Answer] = []
-    passes = MaintenanceQueue(lambda _answer: None, answers.append)
-    passes.use(["offsite"], 0.0)
+    passes = queue(answers)
     asked = {"action": "verify", **request}
     passes.accept(an_answer(id="v", action="verify", request=asked, files=("v.request",)))
     while (wish := passes.asked()) is not None:
@@ -67,8 +90,7 @@ LATER = NOW + timedelta(minutes=1)
 def waiting(**request: Any) -> tuple[MaintenanceQueue, list[Answer]]:
     """Return passes with a request for `prune` that waits, and the answers they have come to."""
     answers: list[Answer] = []
-    passes = MaintenanceQueue(lambda _answer: None, answers.append)
-    passes.use(["offsite"], 0.0)
+    passes = queue(answers)
     asked = {"action": "prune", **request}
     passes.accept(an_answer(id="p", action="prune", request=asked))
     return passes, answers
@@ -76,9 +98,9 @@ def waiting(**request: Any) -> tuple[MaintenanceQueue, list[Answer]]:
 
 def test_a_pass_that_has_not_begun_by_its_time_is_never_begun() -> None:
     passes, answers = waiting(not_after=NOW.isoformat())
-    passes.expire(NOW)
+    expire(passes, NOW)
     assert passes.asked() is not None
-    passes.expire(LATER)
+    expire(passes, LATER)
 
     (answer,) = answers
     assert (answer.state, answer.reason, passes.asked()) == (State.FAILED, Reason.EXPIRED, None)
@@ -90,7 +112,7 @@ def test_a_place_that_has_begun_by_its_time_goes_on_and_the_next_is_not_begun() 
     wish = passes.asked()
     assert wish is not None
     passes.begin(wish, NOW)
-    passes.expire(LATER)
+    expire(passes, LATER)
     assert answers == []
     passes.pruned(wish, PlaceResult(outcome=Outcome.SUCCEEDED), 1.0, 60.0, 0.0, LATER)
 
@@ -104,7 +126,7 @@ def test_a_place_that_has_begun_by_its_time_goes_on_and_the_next_is_not_begun() 
 
 def test_a_pass_without_a_time_waits_for_ever() -> None:
     passes, answers = waiting()
-    passes.expire(NOW + timedelta(days=3650))
+    expire(passes, NOW + timedelta(days=3650))
 
     assert answers == []
     assert passes.asked() is not None
@@ -118,8 +140,7 @@ def test_at_a_place_that_was_named_it_must_be() -> None:
 
 @pytest.mark.parametrize(("left", "due"), [(None, 3600.0), (7, SETTLE_SECONDS)], ids=["done", "more is left"])
 def test_retention_that_ran_out_of_time_goes_on_after_what_has_waited(left: int | None, due: float) -> None:
-    passes = MaintenanceQueue(lambda _answer: None, lambda _answer: None)
-    passes.use(["offsite"], 0.0)
+    passes = queue([])
     wish = Wish("prune", "offsite")
     passes.begin(wish, NOW)
     passes.pruned(wish, PlaceResult(outcome=Outcome.SUCCEEDED, left=left), 300.0, 3600.0, 1000.0, NOW)
@@ -128,9 +149,7 @@ def test_retention_that_ran_out_of_time_goes_on_after_what_has_waited(left: int 
 
 
 def test_a_request_that_a_death_has_cut_off_is_gone_on_with() -> None:
-    answers: list[Answer] = []
-    passes = MaintenanceQueue(answers.append, answers.append)
-    passes.use(["offsite"], 0.0)
+    passes = queue([])
     places = {"local": SOUND, "offsite": PlaceResult(outcome=Outcome.RUNNING)}
     request = {"action": "verify"}
     passes.accept(an_answer(id="v", state=State.RUNNING, action="verify", request=request, places=places))
@@ -147,10 +166,9 @@ def passes_with(
     *requests: dict[str, Any], **places: PlaceResult
 ) -> tuple[MaintenanceQueue, list[Answer], list[Answer]]:
     """Return passes over two places that have taken requests for `verify`, and what they write and conclude."""
-    kept: list[Answer] = []
+    ledger = Ledger()
     concluded: list[Answer] = []
-    passes = MaintenanceQueue(kept.append, concluded.append)
-    passes.use(["offsite"], 0.0)
+    passes = queue(concluded, ledger)
     for number, request in enumerate(requests):
         asked = {"action": "verify", **request}
         passes.accept(
@@ -162,7 +180,7 @@ def passes_with(
                 places=places if number == 0 else {},
             )
         )
-    return passes, kept, concluded
+    return passes, ledger.kept, concluded
 
 
 def test_a_request_in_slices_goes_on_after_other_requests_and_retention_and_before_what_nobody_asked_for() -> None:
@@ -253,7 +271,9 @@ def test_how_much_there_is_to_read_is_in_the_answer_at_once_and_progress_now_and
 
 def test_a_request_in_slices_that_is_cancelled_between_two_says_how_far_it_came() -> None:
     passes, _, answered = passes_with({"all": True, "place": "local"}, local=BEGUN)
-    passes.cancel("v0", Failure(Reason.CANCELLED, "by me"), NOW)
+    open_answer = passes.find("v0")
+    assert open_answer is not None
+    passes.cancel(open_answer, Failure(Reason.CANCELLED, "by me"), NOW)
     (answer,) = answered
 
     assert answer.state is State.CANCELLED
@@ -272,17 +292,17 @@ def test_what_cannot_be_read_is_news_once() -> None:
     passes, _, _ = passes_with()
     unreadable = {"record_unreadable": [KEY], "no_record": []}
 
-    assert passes.standing("local", [], unreadable, [KEY]) == ("artifacts not readable", "chain broken")
-    assert passes.standing("local", [], unreadable, [KEY]) == ()
-    assert passes.standing("local", [], {"record_unreadable": []}, []) == ()
-    assert passes.standing("gone", [], unreadable, [KEY]) == ()
+    assert passes.judged("local", [], unreadable, [KEY]) == ("artifacts not readable", "chain broken")
+    assert passes.judged("local", [], unreadable, [KEY]) == ()
+    assert passes.judged("local", [], {"record_unreadable": []}, []) == ()
+    assert passes.judged("gone", [], unreadable, [KEY]) == ()
 
 
 @pytest.mark.parametrize("begun", [False, True])
 def test_a_request_in_slices_expires_only_before_its_first_slice(*, begun: bool) -> None:
     request = {"all": True, "not_after": NOW.isoformat()}
     passes, _, answered = passes_with(request, local=BEGUN if begun else PlaceResult(), offsite=PlaceResult())
-    passes.expire(NOW + timedelta(hours=1))
+    expire(passes, NOW + timedelta(hours=1))
 
     assert [one.reason for one in answered] == ([] if begun else [Reason.EXPIRED])
 

@@ -4,7 +4,6 @@ A newcomer would look for `prune` and `verify` here: those are passes over place
 """
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -14,33 +13,40 @@ from backup_agent.core.artifacts.names import RECORD_SUFFIX
 from backup_agent.core.reasons import BackupError, Failure, PermanentError, Reason
 from backup_agent.core.requests.answers import Answer, State
 from backup_agent.core.requests.request import Action
-from backup_agent.settings.model import Settings
+from backup_agent.settings.model import Storage
+from backup_agent.settings.reload import Reloader
 from backup_agent.supervisor.children.runs import Runs
 from backup_agent.supervisor.requests.spool import Spool
+from backup_agent.supervisor.status.counters import Counters
 from backup_agent.supervisor.work.backup_queue import BackupQueue
 from backup_agent.supervisor.work.discovery import Discovery
 from backup_agent.supervisor.work.maintenance import Maintenance
-from backup_agent.supervisor.work.maintenance_queue import PASSES
+from backup_agent.supervisor.work.maintenance_queue import PASSES, MaintenanceQueue
+from backup_agent.supervisor.work.open_requests import OpenRequests
 from backup_agent.supervisor.work.orders import Order, Orders
+from backup_agent.supervisor.work.volume_summaries import VolumeSummaries
 
 
 @dataclass
 class Actions:
-    """What each action does. `conclude` writes a final answer down."""
+    """What each action does."""
 
-    settings: Settings
+    reloader: Reloader
     spool: Spool
-    backups: BackupQueue
+    requests: OpenRequests
+    backup_queue: BackupQueue
     runs: Runs
-    keeping: Maintenance
-    standing: Orders
+    maintenance: Maintenance
+    maintenance_queue: MaintenanceQueue
+    orders: Orders
     discovery: Discovery
-    conclude: Callable[[Answer], None]
+    volume_summaries: VolumeSummaries
+    counters: Counters
 
     def take(self, answer: Answer, now: datetime) -> None:
         """Do what a request asks for, and answer it; a pass is only queued."""
         if answer.action in PASSES:
-            self.keeping.passes.accept(answer)
+            self.maintenance_queue.accept(answer)
             return
         failure = answer.expired(now)
         try:
@@ -54,16 +60,16 @@ class Actions:
             answer = answer.becomes(State.FAILED, now, failure)
         else:
             answer = answer.becomes(State.SUCCEEDED, now)
-        self.conclude(answer)
+        self.requests.conclude(answer)
 
     def _do(self, answer: Answer, now: datetime) -> Answer:
         match answer.action:
             case Action.CANCEL:
                 self._cancel(answer, now)
             case Action.PAUSE:
-                self.standing.pause(_order(answer, now))
+                self.orders.pause(_order(answer, now))
             case Action.RESUME:
-                self.standing.resume()
+                self.orders.resume()
             case Action.FORGET:
                 self._forget(answer, now)
             case Action.HOLD:
@@ -76,16 +82,19 @@ class Actions:
         target = answer.asked.id or ""
         by = answer.asked.requested_by
         failure = Failure(Reason.CANCELLED, f"cancelled by request {answer.id}" + (f" of {by}" if by else ""))
-        if self.backups.find(target) is not None:
-            for run in self.backups.cancel(target, failure, now):
-                self.runs.end(run, Reason.CANCELLED)
-        elif self.keeping.passes.find(target) is not None:
-            self.keeping.passes.cancel(target, failure, now)
-            self.keeping.cancel(target)
-        else:
+        found = self.requests.find(target)
+        if found is None:
             earlier = self.spool.load(target)
             text = f"it has ended already: {earlier.state.value}" if earlier else "no request has that id"
             raise PermanentError(Reason.NOT_FOUND, f"{target}: {text}")
+        if found.action == Action.BACKUP:
+            for run in self.backup_queue.cancel(found, failure, now):
+                self.runs.end(run, Reason.CANCELLED)
+        elif found.action in PASSES:
+            self.maintenance_queue.cancel(found, failure, now)
+            self.maintenance.cancel(target)
+        else:
+            self.requests.conclude(found.becomes(State.CANCELLED, now, failure))
 
     def _forget(self, answer: Answer, now: datetime) -> None:
         database = (answer.asked.database or "").lower()
@@ -96,15 +105,15 @@ class Actions:
                 "forget is for a database that was dropped for good; drop it first",
             )
         # Every database that status lists: its name on the volume and in records may differ in case.
-        known = {*self.keeping.holdings.databases, *self.standing.forgotten, *self.discovery.missing}
-        known |= self.keeping.account.databases
+        known = {*self.volume_summaries.databases, *self.orders.forgotten, *self.discovery.missing}
+        known |= self.counters.databases
         meant = sorted(name for name in known if name.lower() == database)
         if not meant:
             raise PermanentError(Reason.NOT_FOUND, f"{database}: nothing is known of it")
         for name in meant:
-            self.standing.forget(name, _order(answer, now))
+            self.orders.forget(name, _order(answer, now))
             self.discovery.forget(name)
-            self.keeping.account.forget(name)
+            self.counters.forget(name)
 
     def _hold(self, answer: Answer, now: datetime) -> dict[str, str]:
         asked = answer.asked
@@ -115,21 +124,21 @@ class Actions:
             requested_by=asked.requested_by,
             request=answer.id,
         )
-        return self._marked(holds.hold(self.settings.storage.root, self._identities, hold))
+        return self._marked(holds.hold(self._storage.root, self._identities, hold))
 
     def _release(self, answer: Answer) -> dict[str, str]:
         key = self._key(answer.asked.artifact or "")
-        return self._marked(holds.release(self.settings.storage.root, self._identities, key))
+        return self._marked(holds.release(self._storage.root, self._identities, key))
 
     def _marked(self, became: dict[str, str]) -> dict[str, str]:
         """Let the passes that put marks at destinations come soon."""
         for place in became:
-            self.keeping.passes.hurry(place, time.monotonic())
+            self.maintenance_queue.hurry(place, time.monotonic())
         return became
 
     def _key(self, artifact: str) -> str:
         """Return the key of an artifact that may be given as a path below the root, or as its record's."""
-        root = f"{self.settings.storage.root}/"
+        root = f"{self._storage.root}/"
         key = artifact.removeprefix(root).removesuffix(RECORD_SUFFIX)
         parts = key.split("/")
         if len(parts) != 3 or any(part.startswith(".") or not part for part in parts):  # noqa: PLR2004  set, database, name
@@ -141,8 +150,12 @@ class Actions:
         return key
 
     @property
+    def _storage(self) -> Storage:
+        return self.reloader.settings.storage
+
+    @property
     def _identities(self) -> dict[str, str]:
-        return {name: one.identity for name, one in self.settings.storage.destinations.items()}
+        return {name: one.identity for name, one in self._storage.destinations.items()}
 
 
 def _order(answer: Answer, now: datetime) -> Order:

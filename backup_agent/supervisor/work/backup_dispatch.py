@@ -19,12 +19,14 @@ from backup_agent.core.requests.answers import MOST_ATTEMPTS, Answer, DatabaseRe
 from backup_agent.core.requests.events import BackupReport, DiscoveryFailed, TopologyTold
 from backup_agent.core.requests.queue import Job, may_start
 from backup_agent.settings.model import VOLUME, Settings
+from backup_agent.settings.reload import Reloader
 from backup_agent.supervisor.children.runs import Run, Runs
 from backup_agent.supervisor.status import log_lines
 from backup_agent.supervisor.status.counters import Counters
 from backup_agent.supervisor.work.backup_queue import BackupQueue, earlier_runs
 from backup_agent.supervisor.work.discovery import Discovery
 from backup_agent.supervisor.work.maintenance import Maintenance
+from backup_agent.supervisor.work.maintenance_queue import MaintenanceQueue
 from backup_agent.supervisor.work.orders import Orders
 from backup_agent.supervisor.work.volume_summaries import VolumeSummaries
 
@@ -35,26 +37,32 @@ log = structlog.get_logger()
 
 @dataclass
 class BackupDispatch:
-    """The backups under way. `settings` are those in force."""
+    """The backups under way."""
 
-    settings: Settings
+    reloader: Reloader
     root: Path
     runs: Runs
-    backups: BackupQueue
+    backup_queue: BackupQueue
     discovery: Discovery
-    holdings: VolumeSummaries
-    standing: Orders
-    keeping: Maintenance
-    account: Counters
+    volume_summaries: VolumeSummaries
+    orders: Orders
+    maintenance: Maintenance
+    maintenance_queue: MaintenanceQueue
+    counters: Counters
     hard_links: bool = True
     """Whether the volume allows them; else backups are written in place."""
 
+    @property
+    def settings(self) -> Settings:
+        """The settings in force."""
+        return self.reloader.settings
+
     def advance(self) -> None:
         """Start whatever may start now; the cluster is asked first, unless it has just answered."""
-        self.backups.activate()
-        unselected = self.backups.unselected()
-        if unselected or any(True for _ in self.backups.waiting_jobs()):
-            self.keeping.give_way()
+        self.backup_queue.activate()
+        unselected = self.backup_queue.unselected()
+        if unselected or any(True for _ in self.backup_queue.waiting_jobs()):
+            self.maintenance.give_way()
         if unselected or self._startable():
             if not self.discovery.fresh(time.monotonic()):
                 self.discover()
@@ -70,8 +78,8 @@ class BackupDispatch:
         return max(0, self.settings.limits.parallel - self.runs.slots)
 
     def _startable(self) -> tuple[Job, ...]:
-        running = [*self.backups.running.values()]
-        return may_start(self.backups.waiting_jobs(), running, len(running) + self.free_slots)
+        running = [*self.backup_queue.running.values()]
+        return may_start(self.backup_queue.waiting_jobs(), running, len(running) + self.free_slots)
 
     def discover(self) -> None:
         """Ask the cluster, in a child."""
@@ -96,7 +104,7 @@ class BackupDispatch:
         selection = self.discovery.select(
             answer.asked.asked,
             tuple(settings.databases),
-            self.holdings.databases - self.standing.forgotten.keys(),
+            self.volume_summaries.databases - self.orders.forgotten.keys(),
             self._addressing(),
             now=_now(),
             max_age=settings.neo4j.max_topology_age,
@@ -105,7 +113,7 @@ class BackupDispatch:
             kept = settings.limits.model_dump(mode="json")["keep_adhoc"]
             note = f"ad hoc set, on the volume only; removed {kept} after its last use"
             answer = answer.model_copy(update={"set_note": note})
-        self.backups.selected(answer, selection, _now())
+        self.backup_queue.selected(answer, selection, _now())
 
     def _addressing(self) -> Addressing:
         neo4j = self.settings.neo4j
@@ -114,7 +122,7 @@ class BackupDispatch:
         )
 
     def _start(self, job: Job) -> None:
-        name, answer = self.backups.start(job, _now())
+        name, answer = self.backup_queue.start(job, _now())
         result = answer.databases[job.database]
         asked = answer.asked
         schedule = self.settings.schedules.get(answer.schedule or "")
@@ -134,7 +142,7 @@ class BackupDispatch:
             earlier_runs=earlier_runs(answer, job.database)[:-1],
             since=answer.received,
             adopt_only=result.attempts > MOST_ATTEMPTS,
-            at_once=max(1, len(self.backups.running)),
+            at_once=max(1, len(self.backup_queue.running)),
             destinations=tuple(self.settings.storage.destinations) if declared else (),
             requested_by=asked.requested_by,
             note=asked.reason,
@@ -159,7 +167,7 @@ class BackupDispatch:
         else:
             self.discovery.fail(Failure(Reason.SOURCE_UNREACHABLE, text), monotonic)
         if self.discovery.current is not None:
-            self.standing.seen(self.discovery.current.databases())
+            self.orders.seen(self.discovery.current.databases())
         if (failure := self.discovery.failure) is not None:
             last = self.discovery.last
             log.warning(
@@ -183,24 +191,24 @@ class BackupDispatch:
     def _conclude(self, name: str, told: BackupReport | None) -> None:
         """Take the end of a backup, whatever it is, into answer, holdings and metrics, and log it last."""
         now = _now()
-        job = self.backups.running[name]
-        answer, result = self.backups.ended(name, told.result if told else None, now)
+        job = self.backup_queue.running[name]
+        answer, result = self.backup_queue.ended(name, told.result if told else None, now)
         for place, failure in (told.copy_failures if told else {}).items():
-            self.keeping.copy_refused(place, failure)
+            self.maintenance.copy_refused(place, failure)
         for place, copy in result.copies.items():
             if copy == "stored":
-                self.holdings.stored(place)
+                self.volume_summaries.stored(place)
         if result.outcome in (Outcome.SUCCEEDED, Outcome.SUCCEEDED_WITH_WARNINGS):
-            self.keeping.passes.succeeded(self.keeping.pruned_places, time.monotonic())
+            self.maintenance_queue.succeeded(self.maintenance.pruned_places, time.monotonic())
         elif result.reason is Reason.DISK_FULL:
-            self.keeping.passes.hurry(VOLUME, time.monotonic())
-        self.account.backup(answer, job.database, result, self.settings.declared_sets, now)
+            self.maintenance_queue.hurry(VOLUME, time.monotonic())
+        self.counters.backup(answer, job.database, result, self.settings.declared_sets, now)
         execution = told.execution if told else Execution()
         log_lines.backup_ended(answer, name, job.set, job.database, result, execution).log()
 
     def progressed(self, name: str, run: Run) -> None:
         """Say in the answer how far a backup is."""
-        if name in self.backups.running:
+        if name in self.backup_queue.running:
             progress = {
                 key: value
                 for key, value in (
@@ -210,7 +218,7 @@ class BackupDispatch:
                 )
                 if value is not None
             }
-            self.backups.tell(name, run.stage, progress)
+            self.backup_queue.tell(name, run.stage, progress)
 
 
 def _now() -> datetime:

@@ -6,7 +6,6 @@ takes its events.
 
 import time
 from collections import Counter
-from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import assert_never
@@ -41,12 +40,14 @@ from backup_agent.core.requests.events import (
     VolumeEvent,
 )
 from backup_agent.settings.model import VOLUME, Settings
+from backup_agent.settings.reload import Reloader
 from backup_agent.supervisor.children.runs import Run, Runs
 from backup_agent.supervisor.requests.reserve import Reserve
 from backup_agent.supervisor.status import log_lines
 from backup_agent.supervisor.status.counters import Counters
 from backup_agent.supervisor.work.discovery import Discovery
 from backup_agent.supervisor.work.maintenance_queue import VERIFY_SECONDS, MaintenanceQueue, Wish
+from backup_agent.supervisor.work.open_requests import OpenRequests
 from backup_agent.supervisor.work.orders import Orders
 from backup_agent.supervisor.work.volume_summaries import VolumeSummaries
 
@@ -66,19 +67,18 @@ log = structlog.get_logger()
 
 @dataclass
 class Maintenance:
-    """The passes under way. `settings` are those in force."""
+    """The passes under way."""
 
-    settings: Settings
+    reloader: Reloader
     runs: Runs
-    passes: MaintenanceQueue
-    holdings: VolumeSummaries
-    standing: Orders
+    maintenance_queue: MaintenanceQueue
+    volume_summaries: VolumeSummaries
+    orders: Orders
     discovery: Discovery
-    account: Counters
+    counters: Counters
     reserve: Reserve
     """On the volume, which every deletion is written down on first."""
-    open_sets: Callable[[], Collection[str]]
-    """Returns the sets of all open requests."""
+    requests: OpenRequests
 
     def __post_init__(self) -> None:
         """Nothing is under way."""
@@ -91,13 +91,17 @@ class Maintenance:
         """Request and place -> artifact -> how often a backup has interrupted its reading."""
         self._strays: dict[str, StraysFound] = {}
 
-    def use(self, settings: Settings, *, surveyed: bool) -> None:
-        """Take the settings in force; a survey that is to come counts what is owed to their destinations."""
-        self.settings = settings
+    @property
+    def settings(self) -> Settings:
+        """The settings in force."""
+        return self.reloader.settings
+
+    def take_settings(self, *, surveyed: bool) -> None:
+        """Take the places of the settings; a survey that is to come counts what is owed to their destinations."""
         monotonic = time.monotonic()
-        identities = {name: one.identity for name, one in settings.storage.destinations.items()}
-        self.holdings.use(identities, uncounted_since=monotonic if surveyed else None)
-        self.passes.use(identities, monotonic)
+        identities = {name: one.identity for name, one in self.settings.storage.destinations.items()}
+        self.volume_summaries.use(identities, uncounted_since=monotonic if surveyed else None)
+        self.maintenance_queue.use(identities, monotonic)
 
     @property
     def pruned_places(self) -> frozenset[str]:
@@ -107,7 +111,7 @@ class Maintenance:
             VOLUME: self.settings.retention,
             **{name: one.retention for name, one in storage.destinations.items()},
         }
-        adhoc = {VOLUME} if self.holdings.sets - self.settings.declared_sets else frozenset()
+        adhoc = {VOLUME} if self.volume_summaries.sets - self.settings.declared_sets else frozenset()
         return frozenset(name for name, policy in policies.items() if policy is not None) | adhoc
 
     @property
@@ -117,13 +121,13 @@ class Maintenance:
 
     def changes_a_place(self, monotonic: float) -> bool:
         """Tell whether the next pass copies, heals or may delete: for that it must be known whose the volume is."""
-        wish = self.passes.asked()
-        if wish is None and self.holdings.to_retry() is not None:
+        wish = self.maintenance_queue.asked()
+        if wish is None and self.volume_summaries.to_retry() is not None:
             return True
-        wish = wish or self.passes.due(monotonic)
+        wish = wish or self.maintenance_queue.due(monotonic)
         if wish is None or wish.kind == "prune":
             return wish is not None and wish.place in self.pruned_places
-        answer = self.passes.find(wish.request or "")
+        answer = self.maintenance_queue.find(wish.request)
         return answer is not None and answer.asked.heal
 
     def give_way(self) -> None:
@@ -135,22 +139,22 @@ class Maintenance:
                 self.runs.end(name, Reason.CANCELLED)
 
     def _can_go_on(self, wish: Wish) -> bool:
-        answer = self.passes.find(wish.request or "")
+        answer = self.maintenance_queue.find(wish.request)
         return wish.request is None or (answer is not None and answer.asked.reads_in_slices)
 
     def start(self, monotonic: float) -> None:
         """Start the next pass, if one is asked for or due."""
-        wish = self.passes.asked()
-        if wish is None and (owing := self.holdings.to_retry()) is not None:
+        wish = self.maintenance_queue.asked()
+        if wish is None and (owing := self.volume_summaries.to_retry()) is not None:
             self._spawn("copy", owing, self._copy_task(owing))
             return
-        wish = wish or self.passes.due(monotonic)
+        wish = wish or self.maintenance_queue.due(monotonic)
         if wish is None:
             return
         if wish.kind == "prune":
             self.reserve.clear_the_way()
             self._note_open_sets()
-        answer = self.passes.begin(wish, _now())
+        answer = self.maintenance_queue.begin(wish, _now())
         task = self._prune_task(wish, answer) if wish.kind == "prune" else self._verify_task(wish, answer)
         self._spawn(wish.kind, wish.place, task, wish)
 
@@ -165,7 +169,7 @@ class Maintenance:
 
     def _note_open_sets(self) -> None:
         """Note that the sets of all open requests are in use."""
-        for set_name in sorted(self.open_sets()):
+        for set_name in sorted(self.requests.sets):
             self.note_use(set_name, _now())
 
     def cancel(self, identity: str) -> None:
@@ -207,7 +211,7 @@ class Maintenance:
             force=bool(asked and asked.force),
             plan=asked.plan if asked else None,
             drop_owed=asked.drop_owed if asked else None,
-            forgotten=self.standing.forgotten,
+            forgotten=self.orders.forgotten,
             seconds=SLICE_SECONDS if asked is None else None,
             server_clock=self.discovery.server_clock,
             settings=self.settings.model_dump(mode="json"),
@@ -224,7 +228,7 @@ class Maintenance:
             database=asked.database if asked else None,
             all=bool(asked and asked.all),
             set_aside=self._set_aside(wish),
-            open_requests=self.passes.open,
+            open_requests=self.maintenance_queue.open,
             heal=bool(asked and asked.heal),
             seconds=SLICE_SECONDS,
             settings=self.settings.model_dump(mode="json"),
@@ -241,17 +245,17 @@ class Maintenance:
         """Take an event that tells what is on the volume now, or that it cannot be told."""
         match event:
             case SummaryTold():
-                self.holdings.take(event.summary)
+                self.volume_summaries.take(event.summary)
             case NothingRecorded():
-                self.holdings.gone(event.set, event.database)
+                self.volume_summaries.gone(event.set, event.database)
             case CopiesNotCounted():
-                self.holdings.uncounted(event.destination, time.monotonic())
+                self.volume_summaries.uncounted(event.destination, time.monotonic())
                 log.warning("owed copies not counted", destination=event.destination, error=event.error)
             case SummaryFailed():
-                self.holdings.doubt()
+                self.volume_summaries.doubt()
                 log.warning("summary not told", set=event.set, database=event.database, error=event.error)
             case CopiesOwed():
-                self.holdings.owes(event)
+                self.volume_summaries.owes(event)
             case _:
                 assert_never(event)
 
@@ -259,7 +263,7 @@ class Maintenance:
         """Take an event of a pass of retention; what does not fit at a place is logged when it is news."""
         match event:
             case ArtifactDeleted():
-                self.account.pruned(event.place, event.bytes)
+                self.counters.pruned(event.place, event.bytes)
                 log.info("artifact deleted", place=event.place, key=event.key, bytes=event.bytes, reason=event.reason)
             case StraysFound():
                 before, self._strays[place] = self._strays.get(place), event
@@ -277,14 +281,14 @@ class Maintenance:
             case SliceProgress() | ReadingBegun():
                 self._slice_told(name, event)
             case ArtifactDamaged():
-                self.passes.mark(event.place, event.key)
-                self.account.damaged(event.place)
+                self.maintenance_queue.mark(event.place, event.key)
+                self.counters.damaged(event.place)
                 log.error("artifact damaged", place=event.place, artifact=event.key, found=event.found)
             case ArtifactVerified():
-                self.account.verified(event.place)
+                self.counters.verified(event.place)
             case ArtifactHealed():
-                self.passes.unmark(event.place, event.key)
-                self.account.healed(event.place)
+                self.maintenance_queue.unmark(event.place, event.key)
+                self.counters.healed(event.place)
                 log.warning("artifact healed", place=event.place, artifact=event.key, sources=event.sources)
             case ArtifactNotHealed():
                 log.error("artifact not healed", place=event.place, artifact=event.key, error=event.error)
@@ -295,7 +299,7 @@ class Maintenance:
 
     def _judged(self, told: PlaceJudged) -> None:
         """Take what a slice found at a place, and log what of it is news."""
-        for what in self.passes.standing(told.place, told.keys, told.unreadable, told.unrestorable):
+        for what in self.maintenance_queue.judged(told.place, told.keys, told.unreadable, told.unrestorable):
             if what == "chain broken":
                 log.warning(what, place=told.place, artifacts=told.unrestorable[:MOST_LOGGED])
             else:
@@ -311,7 +315,7 @@ class Maintenance:
             self._reading[name] = event.key
             return
         self._reading.pop(name, None)
-        answer = self.passes.find(wish.request or "")
+        answer = self.maintenance_queue.find(wish.request)
         if answer is not None and not answer.places[wish.place].begun:
             log.info(
                 "reading again begun",
@@ -321,13 +325,13 @@ class Maintenance:
                 size=event.size,
                 estimated_seconds=event.estimated_seconds,
             )
-        self.passes.progressed(wish, event.model_dump(exclude={"event"}), time.monotonic())
+        self.maintenance_queue.progressed(wish, event.model_dump(exclude={"event"}), time.monotonic())
 
     def read_on(self, name: str, event: Progress) -> None:
         """Take how many bytes a slice of a request has read."""
         wish = self._wishes.get(name)
         if wish is not None and wish.kind == "verify":
-            self.passes.progressed(wish, {"read_size": event.bytes}, time.monotonic())
+            self.maintenance_queue.progressed(wish, {"read_size": event.bytes}, time.monotonic())
 
     def ended(self, name: str, run: Run, code: int) -> None:
         """Take the end of a pass."""
@@ -354,42 +358,42 @@ class Maintenance:
 
     def _so_far(self, wish: Wish) -> PlaceResult:
         """Return what the answer says of a place by now."""
-        answer = self.passes.find(wish.request or "")
+        answer = self.maintenance_queue.find(wish.request)
         return answer.places[wish.place] if answer is not None else PlaceResult()
 
     def _slice_ended(self, name: str, wish: Wish, told: PassReport | None, reading: str | None) -> bool:
         """Take the end of reading that gave way, or ended with the agent; return whether it goes on later."""
         if wish.request is None:
             self._wishes.pop(name)
-            self.passes.gave_way(wish.place, time.monotonic())
+            self.maintenance_queue.gave_way(wish.place, time.monotonic())
             return True
         if not self._can_go_on(wish) or (told is not None and told.result.outcome is not Outcome.WAITING):
             return False
         self._wishes.pop(name)
         if reading is not None:
             self._interrupted.setdefault((wish.request, wish.place), Counter())[reading] += 1
-        self.passes.slice_ended(wish, told.result if told is not None else None, _now())
+        self.maintenance_queue.slice_ended(wish, told.result if told is not None else None, _now())
         return True
 
     def _conclude(self, name: str, told: PassReport, seconds: float) -> None:
         wish, result = self._wishes.pop(name), told.result
         monotonic, now = time.monotonic(), _now()
-        answer = self.passes.find(wish.request or "")
+        answer = self.maintenance_queue.find(wish.request)
         if wish.kind == "prune":
             every = self.settings.limits.prune_every.total_seconds()
-            self.passes.pruned(wish, result, seconds, every, monotonic, now)
+            self.maintenance_queue.pruned(wish, result, seconds, every, monotonic, now)
             if result.reason is Reason.CLOCK:
                 self.discovery.doubt()
             if answer is None or not answer.asked.dry_run:
-                self.account.pass_ended(wish.place, result.reason if result.outcome is Outcome.FAILED else None)
+                self.counters.pass_ended(wish.place, result.reason if result.outcome is Outcome.FAILED else None)
             log_lines.retention_ended(wish.place, answer, result, seconds).log()
         else:
-            if wish.place in self.passes.places and told.oldest is not None:
-                self.passes.places[wish.place].oldest_verified = told.oldest
+            if wish.place in self.maintenance_queue.places and told.oldest is not None:
+                self.maintenance_queue.places[wish.place].oldest_verified = told.oldest
             if result.outcome is not Outcome.WAITING:
                 self._interrupted.pop((wish.request or "", wish.place), None)
             wait = VERIFY_SECONDS if told.next_seconds is None else told.next_seconds
-            self.passes.verified(wish, result, wait, monotonic, now)
+            self.maintenance_queue.verified(wish, result, wait, monotonic, now)
             attribution = answer.attribution if answer is not None else {}
             if result.outcome is Outcome.FAILED and not result.damaged:
                 log.warning(
@@ -421,9 +425,9 @@ class Maintenance:
             self.copy_refused(place, Failure(Reason.INTERNAL, text))
             return
         if told.counted:
-            self.holdings.counted(place, run.started)
+            self.volume_summaries.counted(place, run.started)
         if told.failure is None:
-            self.holdings.stored(place)
+            self.volume_summaries.stored(place)
         else:
             self.copy_refused(place, told.failure)
         if told.copied:
@@ -431,8 +435,8 @@ class Maintenance:
 
     def copy_refused(self, place: str, failure: Failure) -> None:
         """Note that a destination did not take a copy."""
-        if self.holdings.refused(place, failure):
-            self.account.copy_refused(place, failure.reason)
+        if self.volume_summaries.refused(place, failure):
+            self.counters.copy_refused(place, failure.reason)
 
 
 def _ended(wish: Wish) -> Failure:

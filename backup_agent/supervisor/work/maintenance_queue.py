@@ -5,7 +5,7 @@ retention is applied nothing else starts. A request for `prune` or `verify` is a
 """
 
 import math
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -16,6 +16,10 @@ from backup_agent.core.reasons import Failure, Reason
 from backup_agent.core.requests.answers import Answer, Outcome, PlaceResult, State
 from backup_agent.core.requests.request import Action
 from backup_agent.settings.model import VOLUME
+from backup_agent.supervisor.work.open_requests import OpenRequests
+
+PASSES = (Action.PRUNE.value, Action.VERIFY.value)
+"""Actions that are passes over places."""
 
 SETTLE_SECONDS = 1.0
 """How long after a backup its retention waits: the next request of a burst comes first."""
@@ -71,12 +75,10 @@ class Wish:
 
 @dataclass
 class MaintenanceQueue:
-    """What is asked for, and what is due. `keep` writes an open answer down, `conclude` a final one."""
+    """What is asked for, and what is due."""
 
-    keep: Callable[[Answer], None]
-    conclude: Callable[[Answer], None]
+    requests: OpenRequests
     places: dict[str, Routine] = field(default_factory=dict)
-    _open: dict[str, Answer] = field(default_factory=dict)
     _shown: dict[str, float] = field(default_factory=dict)
     """When the progress of a request was written last, in monotonic seconds."""
 
@@ -94,7 +96,7 @@ class MaintenanceQueue:
         asked = answer.asked.place
         if asked is not None and asked not in self.places:
             text = f"{asked}: there is no such place; there are {', '.join(self.places)}"
-            self.conclude(answer.becomes(State.FAILED, answer.received, Failure(Reason.NOT_FOUND, text)))
+            self.requests.conclude(answer.becomes(State.FAILED, answer.received, Failure(Reason.NOT_FOUND, text)))
             return
         if not answer.places:
             # What is owed is known on the volume: there it is given up.
@@ -110,42 +112,33 @@ class MaintenanceQueue:
         }
         self._save(answer.model_copy(update={"places": again}))
 
-    def find(self, identity: str) -> Answer | None:
-        """Return an open request."""
-        return self._open.get(identity)
-
-    def answer_also(self, identity: str, files: tuple[str, ...]) -> None:
-        """Let an open request be answered beside these files: its id has come again."""
-        if identity in self._open:
-            self._open[identity] = self._open[identity].model_copy(update={"files": files})
+    def find(self, identity: str | None) -> Answer | None:
+        """Return an open request for passes."""
+        answer = self.requests.active.get(identity or "")
+        return answer if answer is not None and answer.action in PASSES else None
 
     @property
-    def depth(self) -> int:
-        """Requests that wait or are under way."""
-        return len(self._open)
+    def _open(self) -> list[Answer]:
+        return [answer for answer in self.requests.active.values() if answer.action in PASSES]
 
-    def cancel(self, identity: str, failure: Failure, now: datetime) -> None:
+    def cancel(self, answer: Answer, failure: Failure, now: datetime) -> None:
         """Cancel a request: what has not started never will, what runs is ended by the caller."""
-        answer = self._open[identity]
-        for place, result in answer.places.items():
-            if result.outcome is Outcome.WAITING:
-                answer = answer.with_place(place, result.failed(failure))
-        self._save(answer, now)
+        self._fail_waiting(answer, failure, now)
 
-    def expire(self, now: datetime) -> None:
+    def expire(self, answer: Answer, now: datetime) -> None:
         """Answer for the places that have not begun and must not be begun any more.
 
         A request that is read in slices has begun with its first slice, at all of its places: reading may take days.
         """
-        for answer in list(self._open.values()):
-            if any(result.begun for result in answer.places.values()):
-                continue
-            failure = answer.expired(now)
-            waiting = [place for place, result in answer.places.items() if result.outcome is Outcome.WAITING]
-            if failure is None or not waiting:
-                continue
-            for place in waiting:
-                answer = answer.with_place(place, answer.places[place].failed(failure))  # noqa: PLW2901  a new value
+        failure = answer.expired(now)
+        if failure is not None and not any(result.begun for result in answer.places.values()):
+            self._fail_waiting(answer, failure, now)
+
+    def _fail_waiting(self, answer: Answer, failure: Failure, now: datetime) -> None:
+        waiting = [place for place, result in answer.places.items() if result.outcome is Outcome.WAITING]
+        for place in waiting:
+            answer = answer.with_place(place, answer.places[place].failed(failure))
+        if waiting:
             self._save(answer, now)
 
     # Choosing
@@ -160,7 +153,7 @@ class MaintenanceQueue:
 
     def _wanted(self) -> Iterator[tuple[Wish, bool]]:
         """Yield the next pass of each request, and whether it goes on with one that has begun."""
-        for answer in self._open.values():
+        for answer in self._open:
             if any(result.outcome is Outcome.RUNNING for result in answer.places.values()):
                 continue
             waiting = [place for place, result in answer.places.items() if result.outcome is Outcome.WAITING]
@@ -173,7 +166,7 @@ class MaintenanceQueue:
     @property
     def open(self) -> tuple[str, ...]:
         """Ids of the requests that wait or are under way."""
-        return tuple(self._open)
+        return tuple(answer.id for answer in self._open)
 
     def due(self, monotonic: float) -> Wish | None:
         """Return the next pass that is due by itself, or goes on with a request: retention first, reading last."""
@@ -219,7 +212,7 @@ class MaintenanceQueue:
             routine.prune_due, routine.wanted_since = math.inf, None
         if wish.request is None:
             return None
-        answer = self._open[wish.request]
+        answer = self.requests.active[wish.request]
         if answer.state is State.QUEUED:
             answer = answer.becomes(State.RUNNING, now)
         running = answer.places[wish.place].model_copy(update={"outcome": Outcome.RUNNING})
@@ -230,7 +223,7 @@ class MaintenanceQueue:
         return answer
 
     def _only_plans(self, wish: Wish) -> bool:
-        answer = self._open.get(wish.request or "")
+        answer = self.find(wish.request)
         return answer is not None and answer.asked.dry_run
 
     def pruned(
@@ -261,12 +254,13 @@ class MaintenanceQueue:
     def verified(self, wish: Wish, result: PlaceResult, next_seconds: float, monotonic: float, now: datetime) -> None:
         """Take the end of a slice of reading again. A request that names artifacts does not postpone the due slice."""
         routine = self.places.get(wish.place)
-        asked = self._open[wish.request].asked if wish.request in self._open else None
+        answer = self.find(wish.request)
+        asked = None if answer is None else answer.asked
         if routine is not None and (asked is None or not (asked.artifact or asked.reads_in_slices)):
             routine.verify_due = monotonic + next_seconds
         self._result(wish, result, now)
 
-    def standing(
+    def judged(
         self, place: str, damaged: Iterable[str], unreadable: Mapping[str, Iterable[str]], unrestorable: Iterable[str]
     ) -> tuple[str, ...]:
         """Note what a slice found at a place; return what of it is news, in words."""
@@ -286,7 +280,7 @@ class MaintenanceQueue:
 
     def progressed(self, wish: Wish, facts: Mapping[str, Any], monotonic: float) -> None:
         """Note how far a slice of a request is, and write it into the answer now and then."""
-        answer = self._open.get(wish.request or "")
+        answer = self.find(wish.request)
         if answer is None:
             return
         result = answer.places[wish.place]
@@ -302,14 +296,15 @@ class MaintenanceQueue:
             "estimated_seconds": now.estimated_seconds,
         }
         progress = {name: value for name, value in progress.items() if value is not None}
-        answer = self._open[answer.id] = answer.model_copy(update={"progress": progress})
+        answer = answer.model_copy(update={"progress": progress})
+        self.requests.hold(answer)
         if first or monotonic - self._shown.get(answer.id, -math.inf) >= PROGRESS_SECONDS:
             self._shown[answer.id] = monotonic
-            self.keep(answer)
+            self.requests.keep(answer)
 
     def slice_ended(self, wish: Wish, result: PlaceResult | None, now: datetime) -> None:
         """Let a request go on later, since its slice was ended for a backup; `result` is None without a report."""
-        answer = self._open.get(wish.request or "")
+        answer = self.find(wish.request)
         if answer is not None:
             result = result or answer.places[wish.place]
             self._result(wish, result.model_copy(update={"outcome": Outcome.WAITING}), now)
@@ -330,22 +325,20 @@ class MaintenanceQueue:
             self.places[place].verify_due = monotonic + SETTLE_SECONDS
 
     def _result(self, wish: Wish, result: PlaceResult, now: datetime) -> None:
-        if wish.request is not None and wish.request in self._open:
-            answer = self._open[wish.request]
+        answer = self.find(wish.request)
+        if answer is not None:
             self._save(answer.with_place(wish.place, _with_first_estimate(result, answer.places[wish.place])), now)
 
     def _save(self, answer: Answer, now: datetime | None = None) -> None:
         if now is not None and not any(
             result.outcome in (Outcome.WAITING, Outcome.RUNNING) for result in answer.places.values()
         ):
-            self._open.pop(answer.id, None)
             self._shown.pop(answer.id, None)
             if answer.state is State.QUEUED:
                 answer = answer.becomes(State.RUNNING, now)
-            self.conclude(_where_it_is(answer).concluded(now))
+            self.requests.conclude(_where_it_is(answer).concluded(now))
             return
-        self._open[answer.id] = answer
-        self.keep(answer)
+        self.requests.keep(answer)
 
 
 def _with_first_estimate(result: PlaceResult, before: PlaceResult) -> PlaceResult:
@@ -369,7 +362,3 @@ def _where_it_is(answer: Answer) -> Answer:
     absent = tuple(one.error or name for name, one in answer.places.items() if name not in there)
     warnings = absent if asked.database is not None else ()
     return answer.model_copy(update={"places": there, "warnings": answer.warnings + warnings})
-
-
-PASSES = (Action.PRUNE.value, Action.VERIFY.value)
-"""Actions that are passes over places."""

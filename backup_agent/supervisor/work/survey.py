@@ -31,7 +31,7 @@ class Survey:
     """The survey under way, or when the next one is due. `task` makes the child's task."""
 
     runs: Runs
-    holdings: VolumeSummaries
+    volume_summaries: VolumeSummaries
     task: Callable[[], SurveyTask]
     done: bool = False
     """Whether a survey has succeeded in this life of the agent."""
@@ -96,7 +96,7 @@ class Survey:
         if run.ending is not None:  # the agent ends
             return
         if code == 0 and self._whole and not self._spoiled:
-            self.holdings.surveyed(self._summaries, self._uncounted, time.monotonic())
+            self.volume_summaries.surveyed(self._summaries, self._uncounted, time.monotonic())
             self.done, self.failure, self._due_since = True, None, None
             self._backoff.succeeded()
             log.info("volume surveyed", databases=len(self._summaries))

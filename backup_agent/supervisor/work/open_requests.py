@@ -1,0 +1,145 @@
+"""All requests that are not answered for good, and writing down what becomes of each.
+
+The ledger in the spool holds the truth; this holds what is needed to choose what is done next. Backups that wait are
+kept as JSON: there may be thousands of them.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from datetime import datetime
+
+import structlog
+
+from backup_agent.core.requests.answers import Answer
+from backup_agent.supervisor.requests.spool import Spool
+from backup_agent.supervisor.status import log_lines
+
+log = structlog.get_logger()
+
+
+class OpenRequests:
+    """The open requests, by id, in the order in which they came."""
+
+    def __init__(self, spool: Spool, count: Callable[[Answer], None]) -> None:
+        """`count` is called with each final answer."""
+        self._spool = spool
+        self._count = count
+        self._active: dict[str, Answer] = {}
+        self._waiting: dict[str, bytes] = {}
+        self._waiting_sets: Counter[str] = Counter()
+        self._deadlines: dict[str, datetime] = {}
+        self._unwritten: dict[str, Answer] = {}
+
+    def __len__(self) -> int:
+        return len(self._waiting) + len(self._active)
+
+    @property
+    def active(self) -> Mapping[str, Answer]:
+        """The requests that are under way or considered next."""
+        return self._active
+
+    @property
+    def waiting(self) -> Mapping[str, bytes]:
+        """The other requests, as JSON."""
+        return self._waiting
+
+    @property
+    def sets(self) -> set[str]:
+        """The sets of all open requests."""
+        waiting = {name for name, count in self._waiting_sets.items() if count}
+        return waiting | {answer.set for answer in self._active.values() if answer.set}
+
+    def find(self, identity: str) -> Answer | None:
+        """Return an open request."""
+        if identity in self._waiting:
+            return Answer.model_validate_json(self._waiting[identity])
+        return self._active.get(identity)
+
+    def overdue(self, now: datetime) -> list[Answer]:
+        """Return the requests that must not be begun any more, if they have not begun."""
+        late = [identity for identity, not_after in self._deadlines.items() if now > not_after]
+        return [answer for answer in map(self.find, late) if answer is not None]
+
+    def wait(self, answer: Answer) -> None:
+        """Let a request wait."""
+        self._note_deadline(answer)
+        if answer.id not in self._waiting:
+            self._waiting_sets[answer.set or ""] += 1
+        self._waiting[answer.id] = answer.to_json()
+
+    def activate(self) -> None:
+        """Make the request that has waited longest active."""
+        answer = Answer.model_validate_json(next(iter(self._waiting.values())))
+        self.hold(answer)
+
+    def hold(self, answer: Answer) -> None:
+        """Hold a request as active, without writing it down; one with a final answer is open no longer."""
+        if self._waiting.pop(answer.id, None) is not None:
+            self._waiting_sets[answer.set or ""] -= 1
+        if answer.state.final:
+            self._active.pop(answer.id, None)
+            self._deadlines.pop(answer.id, None)
+        else:
+            self._note_deadline(answer)
+            self._active[answer.id] = answer
+
+    def _note_deadline(self, answer: Answer) -> None:
+        if answer.request and "not_after" in answer.request and (not_after := answer.asked.not_after) is not None:
+            self._deadlines[answer.id] = not_after
+
+    def answer_also(self, identity: str, files: tuple[str, ...]) -> None:
+        """Let an open request be answered beside these files: its id has come again."""
+        answer = self.find(identity)
+        if answer is not None:
+            self._replace(answer.model_copy(update={"files": files}))
+
+    def show(self, answer: Answer) -> None:
+        """Publish how far a request is. If the folder refuses, the next change is published soon."""
+        self._replace(answer)
+        try:
+            self._spool.publish(answer)
+        except OSError as error:
+            log.warning("progress not shown", request=answer.id, error=str(error))
+
+    def _replace(self, answer: Answer) -> None:
+        if answer.id in self._waiting:
+            self._waiting[answer.id] = answer.to_json()
+        else:
+            self._active[answer.id] = answer
+
+    def begin(self, answer: Answer) -> None:
+        """Write down that something is about to be started. Raise OSError if that fails: nothing has changed then."""
+        self._spool.save(answer)
+        self.hold(answer)
+
+    def keep(self, answer: Answer) -> None:
+        """Write an entry down, now or as soon as the folder lets us: a verdict must not be lost with the folder."""
+        self.hold(answer)
+        self._write(answer)
+
+    def conclude(self, answer: Answer) -> None:
+        """Give a request its final answer."""
+        self.keep(answer)
+        self._count(answer)
+        log_lines.request_answered(answer).log()
+
+    def write_unwritten(self) -> None:
+        """Try again to write what the folder refused."""
+        for answer in list(self._unwritten.values()):
+            self._write(answer)
+
+    def rewrite(self) -> None:
+        """Write every open entry again, into a requests folder that is not the one it was."""
+        for content in self._waiting.values():
+            self._spool.save(Answer.model_validate_json(content))
+        for answer in self._active.values():
+            self._spool.save(answer)
+        self.write_unwritten()
+
+    def _write(self, answer: Answer) -> None:
+        self._unwritten.pop(answer.id, None)
+        try:
+            self._spool.save(answer)
+        except OSError as error:
+            self._unwritten[answer.id] = answer
+            log.warning("answer not written", request=answer.id, state=answer.state.value, error=str(error))
