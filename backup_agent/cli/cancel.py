@@ -11,7 +11,7 @@ from backup_agent.cli.configured import loaded
 from backup_agent.cli.dropping import drop, wait_for
 from backup_agent.core.json_reader import read_json
 from backup_agent.core.requests.request import Action
-from backup_agent.supervisor.requests.spool import command_of, is_request_name, read_request
+from backup_agent.supervisor.requests.drop_folder import command_of, is_request_name, read_request
 
 
 @click.command()

@@ -278,7 +278,7 @@ class Agent:
         self._bell.close()
         self._runs.kill()
         try:
-            self._spool.clear_legacy_status()
+            self._spool.answers.clear_legacy_status()
         except OSError as error:
             log.warning("legacy status not removed", error=error.strerror)
         for server in self._servers.values():
@@ -401,7 +401,7 @@ class Agent:
         """Forget what was kept for its time, as long as the clock can be trusted with that."""
         now, limits = self._clock.now(), self._settings.limits
         if now is not None:
-            self._spool.expire(now, limits.keep_answers)
+            self._spool.expiry.expire(now, limits.keep_answers)
             self._counters.expire(self._settings.declared_sets, now - limits.keep_adhoc)
 
     def _hear_again(self) -> None:
@@ -425,7 +425,7 @@ class Agent:
             raise OSError(errno.EBUSY, error.failure.error) from error
 
     def _take_dropped(self, monotonic: float) -> None:
-        names = self._spool.ripe(monotonic)
+        names = self._spool.dropped.ripe(monotonic)
         listed = time.monotonic()
         # A long listing is followed by a longer batch: else a flood would be listed over and over and hardly taken.
         until = listed + max(BATCH_SECONDS, 3 * (listed - monotonic))
@@ -437,7 +437,7 @@ class Agent:
                 self._accept(self._spool.take(name, _now()))
             except OSError as error:
                 log.error("request not taken", file=name, error=str(error))  # noqa: TRY400  the text says it all
-        if self._spool.waits_for_quiet:
+        if self._spool.dropped.waits_for_quiet:
             self._next_scan = monotonic + SETTLE_SECONDS
 
     def _accept(self, taken: TakenFile | None) -> None:
@@ -522,7 +522,7 @@ class Agent:
     def _recover(self) -> None:
         """Go on with what stands in the folder: at start, and where another folder has come under its name."""
         now = _now()
-        for answer in self._spool.open():
+        for answer in self._spool.ledger.open():
             if self._requests.find(answer.id) is not None:
                 continue
             if answer.state.final:

@@ -174,7 +174,7 @@ def test_an_interruption_says_how_to_cancel_what_has_been_taken(
         for name in ("pending", "running", "done", "rejected"):
             (place.requests / ".spool" / name).mkdir()
         (place.requests / "answers").mkdir()
-        (name,) = spool.ripe(time.monotonic())
+        (name,) = spool.dropped.ripe(time.monotonic())
         assert spool.take(name, datetime.now(UTC)) is not None
         process.send_signal(number)
         _, err = process.communicate(timeout=PATIENCE)

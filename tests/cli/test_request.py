@@ -151,7 +151,7 @@ def answering(place: Place, *changes: Change) -> Iterator[None]:
     over = threading.Event()
 
     def serve() -> None:
-        while not (names := spool.ripe(time.monotonic())):
+        while not (names := spool.dropped.ripe(time.monotonic())):
             if over.wait(0.02):
                 return
         taken = spool.take(names[0], datetime.now(UTC))

@@ -165,7 +165,7 @@ def test_another_life_takes_what_was_running_for_an_attempt_without_a_verdict(wo
         world.backups.selected(answer, Selection(targets), NOW)
     world.start()
     later = World(world.folder)
-    for answer in later.spool.open():
+    for answer in later.spool.ledger.open():
         later.backups.recover(answer, NOW)
     later.select("stock")
     jobs = list(later.backups.waiting_jobs())
@@ -289,7 +289,7 @@ def test_a_request_that_has_started_by_its_time_goes_on(world: World) -> None:
 def test_a_restart_does_not_forget_until_when_a_request_may_be_started(world: World) -> None:
     world.accept("one", not_after=NOW.isoformat())
     later = World(world.folder)
-    for answer in later.spool.open():
+    for answer in later.spool.ledger.open():
         later.backups.recover(answer, NOW)
     later.expire(NOW + timedelta(hours=1))
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from backup_agent.core.requests.answers import State
-from backup_agent.supervisor.requests import spool as spool_module
+from backup_agent.supervisor.requests import expiry
 from tests.supervisor.requests_folder import RequestsFolder
 
 KEEP = timedelta(days=30)
@@ -21,7 +21,7 @@ LATER = THEN + KEEP + timedelta(minutes=1)
 @pytest.fixture(name="requests")
 def _requests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RequestsFolder:
     """A requests folder of which one call of `expire` sees everything, however slow the machine is."""
-    monkeypatch.setattr(spool_module, "EXPIRY_SECONDS", 60.0)
+    monkeypatch.setattr(expiry, "EXPIRY_SECONDS", 60.0)
     return RequestsFolder(tmp_path / "requests")
 
 
@@ -32,7 +32,7 @@ def answered(requests: RequestsFolder, name: str = "x.request", now: datetime = 
 
 def expire(requests: RequestsFolder, now: datetime = LATER) -> int:
     """Remove what has had its time; return how many files that were."""
-    return requests.spool.expire(now, KEEP)
+    return requests.spool.expiry.expire(now, KEEP)
 
 
 # What goes
@@ -139,7 +139,7 @@ def test_a_call_ends_after_a_moment_and_the_next_goes_on(
 ) -> None:
     for number in range(10):
         answered(requests, f"{number}.request")
-    monkeypatch.setattr(spool_module, "EXPIRY_SECONDS", 0.0)
+    monkeypatch.setattr(expiry, "EXPIRY_SECONDS", 0.0)
     removed = [expire(requests) for _ in range(40)]
 
     assert max(removed) == 1
@@ -148,10 +148,10 @@ def test_a_call_ends_after_a_moment_and_the_next_goes_on(
 
 def test_the_next_sweep_begins_within_a_tenth_of_the_time_kept(requests: RequestsFolder) -> None:
     keep = timedelta(seconds=30)
-    assert requests.spool.expire(THEN, keep) == 0
+    assert requests.spool.expiry.expire(THEN, keep) == 0
     answered(requests, now=THEN - keep - timedelta(seconds=1))
 
-    assert [requests.spool.expire(THEN + timedelta(seconds=second), keep) for second in (2, 3)] == [0, 3]
+    assert [requests.spool.expiry.expire(THEN + timedelta(seconds=second), keep) for second in (2, 3)] == [0, 3]
 
 
 def test_a_missing_folder_hinders_no_other(requests: RequestsFolder) -> None:

@@ -19,8 +19,10 @@ from backup_agent.core.artifacts.records import BackupType
 from backup_agent.core.reasons import PermanentError, Reason
 from backup_agent.core.requests.answers import State
 from backup_agent.core.requests.request import Request
+from backup_agent.supervisor.requests.answers_folder import answer_name
+from backup_agent.supervisor.requests.drop_folder import QUIET_SECONDS
 from backup_agent.supervisor.requests.presence import Presence, presence
-from backup_agent.supervisor.requests.spool import QUIET_SECONDS, TakenFile, answer_name
+from backup_agent.supervisor.requests.spool import TakenFile
 from tests.builders import TAKEN, a_spool
 from tests.supervisor.requests_folder import RequestsFolder
 
@@ -37,28 +39,32 @@ def test_only_files_with_the_name_of_a_request_are_taken(requests: RequestsFolde
     for name in ("x.status.json", ".x.request", "readme.txt", "x.request.tmp", "backup.status"):
         requests.drop(name)
 
-    assert requests.spool.ripe(0.0) == []
+    assert requests.spool.dropped.ripe(0.0) == []
 
 
 def test_the_oldest_file_is_taken_first(requests: RequestsFolder) -> None:
     for number, name in enumerate(["b.json", "a.json", "c.json"]):
         os.utime(requests.drop(name), (number, number))
 
-    assert requests.spool.ripe(0.0) == ["b.json", "a.json", "c.json"]
+    assert requests.spool.dropped.ripe(0.0) == ["b.json", "a.json", "c.json"]
 
 
 def test_half_a_request_waits_until_it_is_whole(requests: RequestsFolder) -> None:
     requests.drop("x.json", b'{"type":')
-    assert requests.spool.ripe(0.0) == []
-    assert requests.spool.waits_for_quiet
+    assert requests.spool.dropped.ripe(0.0) == []
+    assert requests.spool.dropped.waits_for_quiet
     requests.drop("x.json", b'{"type":"FULL"}')
 
-    assert requests.spool.ripe(0.1) == ["x.json"]
+    assert requests.spool.dropped.ripe(0.1) == ["x.json"]
 
 
 def test_half_a_request_that_no_longer_changes_is_rejected(requests: RequestsFolder) -> None:
     requests.drop("x.json", b'{"type":')
-    assert [requests.spool.ripe(now) for now in (0.0, QUIET_SECONDS - 0.1, QUIET_SECONDS)] == [[], [], ["x.json"]]
+    assert [requests.spool.dropped.ripe(now) for now in (0.0, QUIET_SECONDS - 0.1, QUIET_SECONDS)] == [
+        [],
+        [],
+        ["x.json"],
+    ]
     answer = requests.take("x.json")
 
     assert answer.state is State.REJECTED
@@ -67,16 +73,16 @@ def test_half_a_request_that_no_longer_changes_is_rejected(requests: RequestsFol
 
 def test_half_a_request_that_still_grows_waits(requests: RequestsFolder) -> None:
     requests.drop("x.json", b"{")
-    requests.spool.ripe(0.0)
+    requests.spool.dropped.ripe(0.0)
     requests.drop("x.json", b'{"type"')
-    requests.spool.ripe(QUIET_SECONDS)
+    requests.spool.dropped.ripe(QUIET_SECONDS)
 
-    assert requests.spool.ripe(QUIET_SECONDS + 1) == []
+    assert requests.spool.dropped.ripe(QUIET_SECONDS + 1) == []
 
 
 def test_a_file_that_changes_before_it_is_taken_counts_as_it_is_then(requests: RequestsFolder) -> None:
     requests.drop("x.json", type="DIFF")
-    assert requests.spool.ripe(0.0) == ["x.json"]
+    assert requests.spool.dropped.ripe(0.0) == ["x.json"]
 
     assert requests.ask("x.json", type="FULL").asked.type is BackupType.FULL
 
@@ -140,7 +146,7 @@ def test_the_newest_request_is_the_one_taken_last_even_if_the_clock_was_set_back
     older = requests.finish(requests.ask("backup.request"))
     newer = requests.ask("backup.request", now=TAKEN - timedelta(hours=3), type="FULL")
     requests.finish(newer, State.FAILED)
-    requests.spool.publish(older)
+    requests.spool.answers.publish(older)
 
     assert requests.read("backup.status.json")["id"] == newer.id
     assert requests.word == "FAILED"
@@ -194,8 +200,8 @@ def test_a_file_that_is_no_request_is_rejected_and_kept(
     requests: RequestsFolder, make: Callable[[Path], None], error: str
 ) -> None:
     make(requests.path / "x.json")
-    requests.spool.ripe(0.0)
-    assert requests.spool.ripe(QUIET_SECONDS) == ["x.json"]
+    requests.spool.dropped.ripe(0.0)
+    assert requests.spool.dropped.ripe(QUIET_SECONDS) == ["x.json"]
     answer = requests.take("x.json")
 
     assert error in (answer.error or "")
@@ -213,7 +219,7 @@ def test_a_file_whose_name_is_not_utf8_is_rejected_with_an_answer(requests: Requ
 def test_a_rejected_file_keeps_its_mode_and_no_answer_quotes_it(requests: RequestsFolder) -> None:
     """It may be a link to a file with secrets, which readers of the folder must not see."""
     requests.drop("x.request", b"root:$6$secret:19000:0:99999:7:::\n").chmod(0o600)
-    requests.spool.ripe(0.0)
+    requests.spool.dropped.ripe(0.0)
     answer = requests.take()
     (kept,) = (requests.path / ".spool" / "rejected").iterdir()
 
@@ -237,7 +243,7 @@ def test_a_file_that_may_not_be_moved_is_answered_once_and_taken_when_it_may(
     with monkeypatch.context() as patch:
         patch.setattr(requests.spool, "_rename", refuse)
         answer = requests.take()
-        assert requests.spool.ripe(1.0) == ["x.request"]
+        assert requests.spool.dropped.ripe(1.0) == ["x.request"]
         assert requests.spool.take("x.request", TAKEN) is None
 
     assert (answer.state, answer.reason) == (State.REJECTED, Reason.INVALID_REQUEST)
@@ -318,14 +324,14 @@ def test_open_entries_come_in_the_order_in_which_they_were_taken(requests: Reque
     for identity in ("b", "a", "c"):
         requests.ask(id=identity)
 
-    assert [answer.id for answer in requests.spool.open()] == ["b", "a", "c"]
+    assert [answer.id for answer in requests.spool.ledger.open()] == ["b", "a", "c"]
 
 
 def test_an_entry_that_cannot_be_read_stays_and_hinders_no_other(requests: RequestsFolder) -> None:
     requests.ask(id="a")
     (requests.path / ".spool" / "pending" / "junk.json").write_text("{")
 
-    assert [answer.id for answer in requests.spool.open()] == ["a"]
+    assert [answer.id for answer in requests.spool.ledger.open()] == ["a"]
     assert "junk.json" in requests.inside("pending")
 
 
@@ -445,7 +451,7 @@ def live(requests: RequestsFolder) -> None:
         requests.spool.settle(ticket, TAKEN)
     for name in dropped:
         requests.spool.take(name, TAKEN)
-    for answer in requests.spool.open():
+    for answer in requests.spool.ledger.open():
         if answer.state.final:
             requests.spool.save(answer)
         else:

@@ -45,7 +45,7 @@ class World:
         gone = 0
         for _ in range(100):
             now = self.clock.now()
-            gone += 0 if now is None else self.spool.expire(now, KEEP)
+            gone += 0 if now is None else self.spool.expiry.expire(now, KEEP)
         return gone
 
     def files(self) -> int:

@@ -1,1 +1,1 @@
-"""The requests folder: dropped files, answers, the reserve, and the watch."""
+"""The requests folder: dropped files, the ledger, answers and their expiry, the reserve, and the watch."""

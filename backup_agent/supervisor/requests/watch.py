@@ -20,7 +20,7 @@ from watchdog.events import (
 from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver
 
-from backup_agent.supervisor.requests.spool import is_request_name
+from backup_agent.supervisor.requests.drop_folder import is_request_name
 
 TELLING = (FileClosedEvent, FileCreatedEvent, FileMovedEvent, DirCreatedEvent, DirMovedEvent)
 """What the kernel is asked for, so that whoever polls an answer wakes nobody. `modified` comes while a file is still

@@ -84,7 +84,7 @@ class Actions:
         failure = Failure(Reason.CANCELLED, f"cancelled by request {answer.id}" + (f" of {by}" if by else ""))
         found = self.requests.find(target)
         if found is None:
-            earlier = self.spool.load(target)
+            earlier = self.spool.ledger.load(target)
             text = f"it has ended already: {earlier.state.value}" if earlier else "no request has that id"
             raise PermanentError(Reason.NOT_FOUND, f"{target}: {text}")
         if found.action == Action.BACKUP:

@@ -97,7 +97,7 @@ class OpenRequests:
         """Publish how far a request is. If the folder refuses, the next change is published soon."""
         self._replace(answer)
         try:
-            self._spool.publish(answer)
+            self._spool.answers.publish(answer)
         except OSError as error:
             log.warning("progress not shown", request=answer.id, error=str(error))
 

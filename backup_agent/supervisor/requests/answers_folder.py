@@ -1,0 +1,173 @@
+"""Where people find the answers: `answers/<id>.json`, `x.status.json` beside `x.request`, and the predecessor's word.
+
+Others may write there, so nothing that the agent needs is read from these files but which request of a name is newest.
+"""
+
+import errno
+import hashlib
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+from pathlib import Path
+
+import structlog
+
+from backup_agent import durable
+from backup_agent.core.requests.answers import LARGEST, LEGACY_WORD, Answer, AnswerHead, State
+from backup_agent.supervisor.requests.drop_folder import ANSWER_ENDING
+from backup_agent.supervisor.requests.reserve import Reserve
+
+LEGACY_REQUEST = "backup.request"
+LEGACY_STATUS = "backup.status"
+NAME_MAX = 255
+"""Bytes of the longest file name."""
+
+NAME_IS_TAKEN = frozenset({errno.EISDIR, errno.EPERM, errno.ENAMETOOLONG})
+"""A directory stands under a name, or another's file in a sticky folder; or the name is none. No later try mends it."""
+
+CUT = "~"
+HASH_DIGITS = 16
+"""What follows the cut name of an answer to a file whose name is too long."""
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class _Newest:
+    """The newest request of a file name: the one whose answer stands beside it."""
+
+    ticket: str
+    id: str
+    final: bool
+
+
+class AnswersFolder:
+    """The answers in one requests folder. Each method may raise OSError."""
+
+    def __init__(self, folder: Path, reserve: Reserve) -> None:
+        """`reserve` is room on the volume of the folder."""
+        self.folder = folder
+        self.by_id = folder / "answers"
+        self._reserve = reserve
+        self._newest: dict[str, _Newest] = {}
+
+    def clear_legacy_status(self) -> None:
+        """Remove `backup.status`, so that nobody reads yesterday's word."""
+        try:
+            (self.folder / LEGACY_STATUS).unlink(missing_ok=True)
+        except OSError as error:
+            if error.errno not in NAME_IS_TAKEN:
+                raise
+            log.warning("legacy status not removed", error=error.strerror)
+
+    def publish(self, answer: Answer, names: Iterable[str] | None = None) -> None:
+        """Write the answer where people look: by its id, beside the dropped file, and the predecessor's one word.
+
+        `names` are the files to answer beside, where not all that the answer is for: an id repeated a thousand times
+        has a thousand.
+        """
+        self._tell(self.by_id / f"{answer.id}.json", answer)
+        for name in answer.files if names is None else names:
+            newest = self._newest_of(name)
+            if answer.id != newest.id and answer.ticket < newest.ticket:
+                continue
+            if name == LEGACY_REQUEST and (newest.final or answer.state is not State.REJECTED):
+                self._legacy(answer)
+            self._newest[name] = _Newest(max(answer.ticket, newest.ticket), answer.id, answer.state.final)
+            if answer.state is not State.REJECTED:
+                self.write_beside(name, answer)
+
+    def _legacy(self, answer: Answer) -> None:
+        """Write the predecessor's word, once the newest request of its name has ended.
+
+        A rejected one gets its word too, unless an accepted one is under way: its caller must not wait for ever.
+        """
+        word = LEGACY_WORD.get(answer.state)
+        if word is not None:
+            self._tell(self.folder / LEGACY_STATUS, answer, word.encode() + b"\n")
+
+    def write_beside(self, name: str, answer: Answer) -> None:
+        """Write the answer beside the dropped file."""
+        self._tell(self.folder / answer_name(name), answer)
+
+    def _tell(self, path: Path, answer: Answer, content: bytes | None = None) -> None:
+        """Write what people read. Where its name is taken the other places tell it: nothing waits for that name."""
+        try:
+            write = partial(
+                durable.write, path, content or answer.to_json(), sync=content is None and _for_good(answer)
+            )
+            self._reserve.insist(write)
+        except OSError as error:
+            if error.errno not in NAME_IS_TAKEN:
+                raise
+            log.warning("answer has no place", file=str(path), request=answer.id, error=error.strerror)
+
+    def _newest_of(self, name: str) -> _Newest:
+        if name not in self._newest:
+            try:
+                answer = AnswerHead.from_json(durable.read(self.folder / answer_name(name), LARGEST))
+                self._newest[name] = _Newest(answer.ticket, answer.id, answer.state.final)
+            except (OSError, ValueError):
+                self._newest[name] = _Newest("", "", final=True)
+        return self._newest[name]
+
+    def note_newest(self, name: str, ticket: str, answer: Answer) -> None:
+        """Note that a file has asked again for a request that was accepted before."""
+        self._newest[name] = _Newest(ticket, answer.id, answer.state.final)
+
+    def after_newest(self, name: str, now: datetime) -> datetime:
+        """Return a time for the ticket of a file's next request: a clock set back must not make it the older one."""
+        newest = time_of(self._newest_of(name).ticket)
+        return now if newest is None or newest < now else newest + timedelta(microseconds=1)
+
+    def forget(self, name: str) -> None:
+        """Forget an answer beside a dropped file: it was removed."""
+        base = name.removesuffix(ANSWER_ENDING)
+        names = [base, f"{base}.request"]
+        if base[-1 - HASH_DIGITS : -HASH_DIGITS] == CUT:
+            names += [one for one in self._newest if answer_name(one) == name]
+        for one in names:
+            self._newest.pop(one, None)
+            if one == LEGACY_REQUEST:
+                self.clear_legacy_status()
+
+
+def time_of(ticket: str) -> datetime | None:
+    """Return when a ticket was made.
+
+    >>> time_of("20261123T020000000000Z-00010000")
+    datetime.datetime(2026, 11, 23, 2, 0, tzinfo=datetime.timezone.utc)
+    """
+    try:
+        return datetime.strptime(ticket.partition("-")[0], "%Y%m%dT%H%M%S%f%z")
+    except ValueError:
+        return None
+
+
+def answer_name(name: str) -> str:
+    """Return the name of the answer beside a dropped file.
+
+    A name too long for the ending is cut, and told from others by the SHA-256 of the whole name.
+
+    >>> answer_name("x.request"), answer_name("x.json")
+    ('x.status.json', 'x.json.status.json')
+    """
+    base = os.fsencode(name.removesuffix(".request"))
+    if len(base) + len(ANSWER_ENDING) <= NAME_MAX:
+        return os.fsdecode(base) + ANSWER_ENDING
+    cut = NAME_MAX - len(ANSWER_ENDING) - HASH_DIGITS - len(CUT)
+    while base[cut] & 0xC0 == 0x80:  # noqa: PLR2004  within a character of UTF-8
+        cut -= 1
+    digest = hashlib.sha256(os.fsencode(name)).hexdigest()[:HASH_DIGITS]
+    return os.fsdecode(base[:cut]) + CUT + digest + ANSWER_ENDING
+
+
+def _for_good(answer: Answer) -> bool:
+    """Tell whether an answer is forced to the disk: the last one to an accepted request, which nobody makes again.
+
+    Earlier ones are made again from the ledger; a flood of rejections would wait for the disk four times a file, and
+    what a power cut takes of them is the answer alone: the file is kept.
+    """
+    return answer.state.final and answer.state is not State.REJECTED
