@@ -1,17 +1,27 @@
 """Status, put together from what the agent's parts know at one moment."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from backup_agent import __version__
 from backup_agent.catalog.space import Space, space
 from backup_agent.core.artifacts.summary import DatabaseSummary
 from backup_agent.core.requests.queue import Job
 from backup_agent.core.requests.schedules import expected_interval, next_runs
 from backup_agent.settings.model import RULES, VOLUME, Settings
 from backup_agent.supervisor.children.runs import Runs
+from backup_agent.supervisor.parts import Parts
 from backup_agent.supervisor.schedules.calendar import Calendar
-from backup_agent.supervisor.status.model import DestinationStatus, Pause, PlaceStatus, RunStatus, ScheduleStatus
+from backup_agent.supervisor.status.model import (
+    DestinationStatus,
+    Pause,
+    PlaceStatus,
+    RunStatus,
+    ScheduleStatus,
+    Status,
+)
 from backup_agent.supervisor.work.discovery import Discovery
 from backup_agent.supervisor.work.maintenance_queue import MaintenanceQueue
 from backup_agent.supervisor.work.orders import Orders
@@ -20,6 +30,65 @@ from backup_agent.supervisor.work.volume_summaries import VolumeSummaries
 SHOWN_RUNS = 5
 
 CENTURY = timedelta(days=36500)
+
+
+@dataclass
+class LoopFacts:
+    """What the loop knows, and no part does."""
+
+    started: datetime
+    settings_loaded: datetime
+    settings_fault: str | None = None
+    settings_waiting: tuple[str, ...] = ()
+    """Settings whose new value waits for a restart."""
+    watch_fault: str | None = None
+    """Why the requests folder is not watched."""
+    ending: bool = False
+
+
+def status(parts: Parts, loop: LoopFacts, now: datetime, monotonic: float) -> Status:
+    """Return all that others may know of the agent."""
+    volume = room(parts.settings.storage.root)
+    summaries = parts.volume_summaries.summaries if parts.volume_summaries.known else None
+    waiting = parts.survey.unready(monotonic)
+    unready = ([waiting] if waiting is not None else []) + (["the agent is ending"] if loop.ending else [])
+    return Status(
+        cluster=parts.settings.cluster,
+        version=__version__,
+        started=loop.started,
+        now=now,
+        ready=not unready,
+        not_ready_because=tuple(unready),
+        surveyed=parts.survey.done,
+        survey_failure=parts.survey.failure,
+        requests_watched=loop.watch_fault is None,
+        requests_watch_fault=loop.watch_fault,
+        queue_depth=len(parts.requests),
+        queue_oldest=parts.backup_queue.oldest(),
+        running=running(parts.runs, parts.backup_queue.running, monotonic),
+        databases=summaries,
+        attempts=parts.counters.attempts,
+        missing_databases=parts.discovery.missing,
+        destinations=destinations(parts.volume_summaries, monotonic),
+        schedules=schedules(parts.calendar, now),
+        places=places(parts.maintenance_queue),
+        paused=pause(parts.orders),
+        forgotten=tuple(parts.orders.forgotten),
+        bolt=bolt(parts.discovery),
+        bolt_reason=parts.discovery.failure.reason if parts.discovery.failure else None,
+        databases_refused=parts.discovery.refused,
+        bolt_notes=parts.discovery.notes,
+        topology_seen=parts.discovery.last.seen if parts.discovery.last else None,
+        clock_offset_seconds=parts.discovery.clock_offset,
+        volume_free=volume.free if volume else None,
+        volume_total=volume.total if volume else None,
+        full_on=full_on(summaries, volume.free, now) if volume and summaries is not None else None,
+        retention=retention(parts.settings),
+        settings_valid=loop.settings_fault is None,
+        settings_fault=loop.settings_fault,
+        settings_waiting=loop.settings_waiting,
+        settings_loaded=loop.settings_loaded,
+    )
 
 
 def running(runs: Runs, jobs: Mapping[str, Job], monotonic: float) -> tuple[RunStatus, ...]:

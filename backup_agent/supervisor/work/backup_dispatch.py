@@ -6,7 +6,7 @@ and takes their results. `Maintenance` looks after the artifacts afterwards.
 
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 import structlog
@@ -23,6 +23,7 @@ from backup_agent.settings.reload import Reloader
 from backup_agent.supervisor.children.runs import Run, Runs
 from backup_agent.supervisor.status import log_lines
 from backup_agent.supervisor.status.counters import Counters
+from backup_agent.supervisor.trusted_clock import utc_now
 from backup_agent.supervisor.work.backup_queue import BackupQueue, earlier_runs
 from backup_agent.supervisor.work.discovery import Discovery
 from backup_agent.supervisor.work.maintenance import Maintenance
@@ -106,14 +107,14 @@ class BackupDispatch:
             tuple(settings.databases),
             self.volume_summaries.databases - self.orders.forgotten.keys(),
             self._addressing(),
-            now=_now(),
+            now=utc_now(),
             max_age=settings.neo4j.max_topology_age,
         )
         if answer.set not in self.settings.declared_sets:
             kept = settings.limits.model_dump(mode="json")["keep_adhoc"]
             note = f"ad hoc set, on the volume only; removed {kept} after its last use"
             answer = answer.model_copy(update={"set_note": note})
-        self.backup_queue.selected(answer, selection, _now())
+        self.backup_queue.selected(answer, selection, utc_now())
 
     def _addressing(self) -> Addressing:
         neo4j = self.settings.neo4j
@@ -122,7 +123,7 @@ class BackupDispatch:
         )
 
     def _start(self, job: Job) -> None:
-        name, answer = self.backup_queue.start(job, _now())
+        name, answer = self.backup_queue.start(job, utc_now())
         result = answer.databases[job.database]
         asked = answer.asked
         schedule = self.settings.schedules.get(answer.schedule or "")
@@ -154,7 +155,7 @@ class BackupDispatch:
             self.runs.spawn(name, "backup_agent.jobs.backup", content, remote=bool(task.destinations))
         except OSError as error:
             failure = Failure(Reason.OUT_OF_MEMORY, f"a process could not be started: {error.strerror}")
-            self._conclude(name, BackupReport(result=DatabaseResult().failed(failure, _now())))
+            self._conclude(name, BackupReport(result=DatabaseResult().failed(failure, utc_now())))
 
     def discovered(self, run: Run, code: int) -> None:
         """Take what the cluster answered, or that it did not."""
@@ -182,7 +183,7 @@ class BackupDispatch:
         """Take the end of a backup's child. A child without a report has reached no verdict, and gets another try."""
         told = run.result if isinstance(run.result, BackupReport) else None
         if run.ending is Reason.CANCELLED:
-            result = _cancelled(told.result if told else None, _now())
+            result = _cancelled(told.result if told else None, utc_now())
             told = told.model_copy(update={"result": result}) if told else BackupReport(result=result)
         elif told is not None and (told.result.open or told.result.outcome is Outcome.CANCELLED):
             told = None  # ended because the agent ends: no verdict
@@ -190,7 +191,7 @@ class BackupDispatch:
 
     def _conclude(self, name: str, told: BackupReport | None) -> None:
         """Take the end of a backup, whatever it is, into answer, holdings and metrics, and log it last."""
-        now = _now()
+        now = utc_now()
         job = self.backup_queue.running[name]
         answer, result = self.backup_queue.ended(name, told.result if told else None, now)
         for place, failure in (told.copy_failures if told else {}).items():
@@ -219,10 +220,6 @@ class BackupDispatch:
                 if value is not None
             }
             self.backup_queue.tell(name, run.stage, progress)
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
 
 
 def _cancelled(result: DatabaseResult | None, now: datetime) -> DatabaseResult:

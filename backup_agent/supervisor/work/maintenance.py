@@ -7,7 +7,7 @@ takes its events.
 import time
 from collections import Counter
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import assert_never
 
 import structlog
@@ -45,6 +45,7 @@ from backup_agent.supervisor.children.runs import Run, Runs
 from backup_agent.supervisor.requests.reserve import Reserve
 from backup_agent.supervisor.status import log_lines
 from backup_agent.supervisor.status.counters import Counters
+from backup_agent.supervisor.trusted_clock import utc_now
 from backup_agent.supervisor.work.discovery import Discovery
 from backup_agent.supervisor.work.maintenance_queue import VERIFY_SECONDS, MaintenanceQueue, Wish
 from backup_agent.supervisor.work.open_requests import OpenRequests
@@ -154,7 +155,7 @@ class Maintenance:
         if wish.kind == "prune":
             self.reserve.clear_the_way()
             self._note_open_sets()
-        answer = self.maintenance_queue.begin(wish, _now())
+        answer = self.maintenance_queue.begin(wish, utc_now())
         task = self._prune_task(wish, answer) if wish.kind == "prune" else self._verify_task(wish, answer)
         self._spawn(wish.kind, wish.place, task, wish)
 
@@ -170,7 +171,7 @@ class Maintenance:
     def _note_open_sets(self) -> None:
         """Note that the sets of all open requests are in use."""
         for set_name in sorted(self.requests.sets):
-            self.note_use(set_name, _now())
+            self.note_use(set_name, utc_now())
 
     def cancel(self, identity: str) -> None:
         """End the pass of a request that is under way."""
@@ -372,12 +373,12 @@ class Maintenance:
         self._wishes.pop(name)
         if reading is not None:
             self._interrupted.setdefault((wish.request, wish.place), Counter())[reading] += 1
-        self.maintenance_queue.slice_ended(wish, told.result if told is not None else None, _now())
+        self.maintenance_queue.slice_ended(wish, told.result if told is not None else None, utc_now())
         return True
 
     def _conclude(self, name: str, told: PassReport, seconds: float) -> None:
         wish, result = self._wishes.pop(name), told.result
-        monotonic, now = time.monotonic(), _now()
+        monotonic, now = time.monotonic(), utc_now()
         answer = self.maintenance_queue.find(wish.request)
         if wish.kind == "prune":
             every = self.settings.limits.prune_every.total_seconds()
@@ -441,7 +442,3 @@ class Maintenance:
 
 def _ended(wish: Wish) -> Failure:
     return Failure(Reason.CANCELLED, f"the pass over {wish.place} was ended")
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)

@@ -1,0 +1,120 @@
+"""What the agent consists of, and what each part is given. `agent` has the loop that drives them."""
+
+from collections.abc import Callable
+
+from backup_agent.core.requests.tasks import SurveyTask
+from backup_agent.settings.model import Settings
+from backup_agent.settings.reload import Reloader
+from backup_agent.supervisor.children.process import Ended, Told
+from backup_agent.supervisor.children.runs import Runs
+from backup_agent.supervisor.requests.reserve import Reserve
+from backup_agent.supervisor.requests.spool import Spool
+from backup_agent.supervisor.schedules.calendar import Calendar
+from backup_agent.supervisor.status.counters import Counters
+from backup_agent.supervisor.status.metrics import Metrics
+from backup_agent.supervisor.trusted_clock import TrustedClock
+from backup_agent.supervisor.work.actions import Actions
+from backup_agent.supervisor.work.backup_dispatch import BackupDispatch
+from backup_agent.supervisor.work.backup_queue import BackupQueue
+from backup_agent.supervisor.work.child_events import ChildEvents
+from backup_agent.supervisor.work.discovery import Discovery
+from backup_agent.supervisor.work.intake import Intake
+from backup_agent.supervisor.work.maintenance import Maintenance
+from backup_agent.supervisor.work.maintenance_queue import MaintenanceQueue
+from backup_agent.supervisor.work.open_requests import OpenRequests
+from backup_agent.supervisor.work.orders import Orders
+from backup_agent.supervisor.work.survey import Survey
+from backup_agent.supervisor.work.volume_summaries import VolumeSummaries
+
+
+class Parts:
+    """The parts of one agent. Nothing is touched before the agent runs."""
+
+    def __init__(self, reloader: Reloader, tell: Callable[[Told | Ended], None], metrics: Metrics) -> None:
+        """`tell` gets what children say."""
+        settings = reloader.settings
+        root = settings.storage.root
+        own = root / ".agent"
+        self.reloader = reloader
+        self.reserve = Reserve(own / "reserve")
+        self.runs = Runs(str(root), tell)
+        self.volume_summaries = VolumeSummaries()
+        self.survey = Survey(self.runs, self.volume_summaries, self._survey_task)
+        self.counters = Counters(metrics)
+        self.spool = Spool(settings.requests, str(root), self._refuse_set)
+        self.requests = OpenRequests(self.spool, self.counters.request)
+        self.backup_queue = BackupQueue(self.requests)
+        self.maintenance_queue = MaintenanceQueue(self.requests)
+        self.discovery = Discovery(root)
+        self.clock = TrustedClock(own / "clock.json", lambda: self.discovery.server_clock)
+        self.orders = Orders(own / "standing.json")
+        self.maintenance = Maintenance(
+            reloader,
+            self.runs,
+            self.maintenance_queue,
+            self.volume_summaries,
+            self.orders,
+            self.discovery,
+            self.counters,
+            self.reserve,
+            self.requests,
+        )
+        self.dispatch = BackupDispatch(
+            reloader,
+            root,
+            self.runs,
+            self.backup_queue,
+            self.discovery,
+            self.volume_summaries,
+            self.orders,
+            self.maintenance,
+            self.maintenance_queue,
+            self.counters,
+        )
+        self.actions = Actions(
+            reloader,
+            self.spool,
+            self.requests,
+            self.backup_queue,
+            self.runs,
+            self.maintenance,
+            self.maintenance_queue,
+            self.orders,
+            self.discovery,
+            self.volume_summaries,
+            self.counters,
+        )
+        self.intake = Intake(
+            reloader,
+            self.spool,
+            self.requests,
+            self.backup_queue,
+            self.maintenance_queue,
+            self.maintenance,
+            self.actions,
+            self.volume_summaries,
+            self.counters,
+        )
+        self.child_events = ChildEvents(
+            reloader,
+            self.runs,
+            self.survey,
+            self.dispatch,
+            self.maintenance,
+            self.discovery,
+            self.volume_summaries,
+            self.counters,
+            self.intake,
+        )
+        self.calendar = Calendar(own / "schedules.json", self.intake.submit, self.backup_queue.waits_for)
+
+    @property
+    def settings(self) -> Settings:
+        """The settings in force."""
+        return self.reloader.settings
+
+    def _refuse_set(self, set_name: str) -> str | None:
+        return self.intake.refuse_set(set_name)
+
+    def _survey_task(self) -> SurveyTask:
+        return SurveyTask(open_runs=self.backup_queue.open_runs(), settings=self.settings.model_dump(mode="json"))

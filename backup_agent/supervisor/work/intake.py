@@ -1,0 +1,147 @@
+"""How requests come in: from dropped files, from schedules, and from an earlier life of the agent."""
+
+import time
+from dataclasses import dataclass
+
+import structlog
+
+from backup_agent.core.reasons import PermanentError
+from backup_agent.core.requests.answers import Answer, State
+from backup_agent.core.requests.request import Action, Request
+from backup_agent.settings.reload import Reloader
+from backup_agent.supervisor.requests.spool import Spool, TakenFile
+from backup_agent.supervisor.status import log_lines
+from backup_agent.supervisor.status.counters import Counters
+from backup_agent.supervisor.trusted_clock import utc_now
+from backup_agent.supervisor.work.actions import Actions
+from backup_agent.supervisor.work.backup_queue import BackupQueue
+from backup_agent.supervisor.work.maintenance import Maintenance
+from backup_agent.supervisor.work.maintenance_queue import PASSES, MaintenanceQueue
+from backup_agent.supervisor.work.open_requests import OpenRequests
+from backup_agent.supervisor.work.volume_summaries import VolumeSummaries
+
+SCAN_SECONDS = 5.0
+"""How often the folder is listed whatever the bell says."""
+
+SETTLE_SECONDS = 0.25
+"""How soon a file is looked at again that may still be being written."""
+
+BATCH_SECONDS = 0.2
+"""How long one step takes dropped files at least, before it looks at everything else."""
+
+MOST_ADHOC = 20
+
+log = structlog.get_logger()
+
+
+@dataclass
+class Intake:
+    """Takes requests, and hands each to the queue or action that it is for."""
+
+    reloader: Reloader
+    spool: Spool
+    requests: OpenRequests
+    backup_queue: BackupQueue
+    maintenance_queue: MaintenanceQueue
+    maintenance: Maintenance
+    actions: Actions
+    volume_summaries: VolumeSummaries
+    counters: Counters
+
+    def take_dropped(self, monotonic: float) -> float:
+        """Take what is ripe; return when the folder is to be listed again."""
+        names = self.spool.dropped.ripe(monotonic)
+        listed = time.monotonic()
+        # A long listing is followed by a longer batch: else a flood would be listed over and over and hardly taken.
+        until = listed + max(BATCH_SECONDS, 3 * (listed - monotonic))
+        for name in names:
+            if time.monotonic() > until:
+                return 0.0
+            try:
+                self._accept(self.spool.take(name, utc_now()))
+            except OSError as error:
+                log.error("request not taken", file=name, error=str(error))  # noqa: TRY400  the text says it all
+        return monotonic + (SETTLE_SECONDS if self.spool.dropped.waits_for_quiet else SCAN_SECONDS)
+
+    def settle(self) -> None:
+        """Go on with files that were taken and neither accepted nor rejected: a crash, or a fault, came between."""
+        for ticket in self.spool.unsettled():
+            try:
+                self._accept(self.spool.settle(ticket, utc_now()))
+            except OSError as error:
+                log.error("request not settled", ticket=ticket, error=str(error))  # noqa: TRY400  the text says it all
+
+    def _accept(self, taken: TakenFile | None) -> None:
+        if taken is None:
+            return
+        answer = taken.answer
+        if not taken.new:
+            self.requests.answer_also(answer.id, answer.files)
+            return
+        if answer.state is State.REJECTED:
+            self.counters.request(answer)
+        elif not answer.state.final:
+            self._begin(answer)
+        log_lines.request_accepted(answer).log()
+
+    def _begin(self, answer: Answer) -> None:
+        if answer.action == Action.BACKUP.value:
+            self.backup_queue.accept(answer)
+            self.maintenance.note_use(answer.set or "", answer.received)
+        else:
+            self._act(answer)
+
+    def _act(self, answer: Answer) -> None:
+        """Do what a request asks for that is no backup; one that needs to know the volume waits for the survey."""
+        if answer.action == Action.FORGET.value and not self.volume_summaries.known:
+            self.requests.hold(answer)
+        else:
+            self.actions.take(answer, utc_now())
+
+    def act_on_deferred(self) -> None:
+        """Do what has waited for the survey."""
+        deferred = [one for one in self.requests.active.values() if one.action == Action.FORGET.value]
+        for answer in deferred if self.volume_summaries.known else ():
+            self.actions.take(answer, utc_now())
+
+    def submit(self, request: Request, schedule: str) -> None:
+        """Take the request of a schedule that is due."""
+        try:
+            taken = self.spool.submit(request, schedule, utc_now())
+        except PermanentError as error:  # it was submitted before, and the other schedules must not wait
+            log.error("schedule's request unreadable", schedule=schedule, request=request.id, error=error.failure.error)  # noqa: TRY400  the text says it all
+            return
+        self._accept(taken)
+        log.info("schedule due", schedule=schedule, request=taken.answer.id, new=taken.new)
+
+    def refuse_set(self, set_name: str) -> str | None:
+        """Return why a backup into a set is refused: there are too many ad hoc sets; None if it is not."""
+        adhoc = (self.volume_summaries.sets | self.requests.sets) - self.reloader.settings.declared_sets
+        if set_name in self.reloader.settings.declared_sets or set_name in adhoc or len(adhoc) < MOST_ADHOC:
+            return None
+        return (
+            f"path: {len(adhoc)} ad hoc sets exist, and {MOST_ADHOC} is the most; use one of them, or declare "
+            f"{set_name!r} in the settings' `sets`"
+        )
+
+    def recover(self) -> None:
+        """Go on with what stands in the folder: at start, and where another folder has come under its name."""
+        now = utc_now()
+        for answer in self.spool.ledger.open():
+            if self.requests.find(answer.id) is not None:
+                continue
+            if answer.state.final:
+                self.requests.keep(answer)
+            elif answer.action == Action.BACKUP.value:
+                self.backup_queue.recover(answer, now)
+            else:
+                self._act(answer)
+            log.info("request recovered", request=answer.id, state=answer.state.value)
+
+    def expire(self) -> None:
+        """Answer the requests that must not be begun any more."""
+        for answer in self.requests.overdue(now := utc_now()):
+            if answer.action == Action.BACKUP.value:
+                self.backup_queue.expire(answer, now)
+            elif answer.action in PASSES:
+                self.maintenance_queue.expire(answer, now)
