@@ -35,7 +35,7 @@ from backup_agent.core.requests.events import ArtifactStored, BackupReport, PutA
 from backup_agent.core.requests.tasks import BackupTask, CopyTask
 from backup_agent.jobs import copy
 from backup_agent.jobs.admin_call import Admin, CallResult, Invocation
-from backup_agent.jobs.event_writer import EventWriter, cancel_on_sigterm, first_line, hold_lifeline
+from backup_agent.jobs.event_writer import EventWriter, begin, cancel_on_sigterm
 from backup_agent.jobs.new_artifacts import Looked, Looking
 from backup_agent.jobs.stages import Stages
 from backup_agent.jobs.staging import Staging, found, left_since, put_aside
@@ -477,10 +477,7 @@ def result(run: BackupRun, record: Record, copies: dict[str, str]) -> DatabaseRe
 
 def main() -> None:
     """Run as a child: the task on stdin, events on stdout, the result the last of them."""
-    quoting.guard_stderr()
-    task = BackupTask.model_validate_json(first_line())
-    hold_lifeline()
-    run = BackupRun(task, Settings.model_validate(task.settings), EventWriter(), cancel_on_sigterm())
+    run = BackupRun(*begin(BackupTask), cancel_on_sigterm())
     try:
         outcome = back_up(run)
     except BackupError as error:

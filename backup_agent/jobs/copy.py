@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 
-from backup_agent import durable, quoting
+from backup_agent import durable
 from backup_agent.catalog import volume_records
 from backup_agent.catalog.contents import of_database
 from backup_agent.catalog.copy_notes import CopyNotes
@@ -34,7 +34,7 @@ from backup_agent.core.reasons import ABOUT_ONE_ARTIFACT, BackupError, Failure, 
 from backup_agent.core.requests import events
 from backup_agent.core.requests.events import ArtifactStored, ChildEvent, CopiesOwed, CopyReport, Warned
 from backup_agent.core.requests.tasks import CopyTask
-from backup_agent.jobs.event_writer import EventWriter, first_line, hold_lifeline
+from backup_agent.jobs.event_writer import EventWriter, begin
 from backup_agent.neo4j_admin import process
 from backup_agent.processes import LOCK_DESCRIPTOR
 from backup_agent.settings.model import VOLUME, Settings
@@ -337,13 +337,7 @@ def in_child(
 
 def main() -> None:
     """Run as a child: of the supervisor with the task on stdin, of a run with the task in the environment."""
-    quoting.guard_stderr()
-    given = os.environ.get(TASK)
-    task = CopyTask.model_validate_json(given or first_line())
-    if given is None:
-        hold_lifeline()
-    settings = Settings.model_validate(task.settings)
-    teller = EventWriter()
+    task, settings, teller = begin(CopyTask, os.environ.get(TASK))
     try:
         store = open_place(task.destination, settings)
         copying = Copying(task, settings, store, teller)

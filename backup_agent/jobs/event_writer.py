@@ -1,4 +1,4 @@
-"""How a child tells the supervisor what happens: one event a line on stdout."""
+"""How a child begins, and how it tells the supervisor what happens: one event a line on stdout."""
 
 import os
 import signal
@@ -6,9 +6,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from typing import TypeVar
 
+from backup_agent import quoting
 from backup_agent.core.requests.events import ChildEvent, Progress, StageBegun
+from backup_agent.core.requests.tasks import Task
 from backup_agent.processes import send, session
+from backup_agent.settings.model import Settings
 
 PROGRESS_SECONDS = 1.0
 LIFELINE_SECONDS = 5.0
@@ -44,9 +48,21 @@ class EventWriter:
             self.tell(Progress(bytes=done, total=total))
 
 
-def first_line() -> bytes:
-    """Return the task: the first line of stdin."""
-    return sys.stdin.buffer.readline()
+T = TypeVar("T", bound=Task)
+
+
+def begin(kind: type[T], given: str | None = None) -> tuple[T, Settings, EventWriter]:
+    """Begin a child: read its task from the first line of stdin, which is its lifeline from then on.
+
+    A child of a run has no stdin: it is `given` its task, and ends with the session of the run.
+    """
+    quoting.guard_stderr()
+    if given is None:
+        task = kind.model_validate_json(sys.stdin.buffer.readline())
+        hold_lifeline()
+    else:
+        task = kind.model_validate_json(given)
+    return task, Settings.model_validate(task.settings), EventWriter()
 
 
 def hold_lifeline() -> None:

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from backup_agent import durable, quoting
+from backup_agent import durable
 from backup_agent.catalog import volume_records
 from backup_agent.catalog.contents import Contents, Unreadable, survey
 from backup_agent.catalog.copy_notes import CopyNotes
@@ -33,7 +33,7 @@ from backup_agent.core.requests.schedules import expected_interval
 from backup_agent.core.requests.tasks import PruneTask
 from backup_agent.core.retention.clock import BOOT_ID, SHOWN_SECONDS, ClockReading, ClockSighting, Gap, Shown, distrust
 from backup_agent.core.retention.plan import Plan, Policy, expired_sets, plan
-from backup_agent.jobs.event_writer import EventWriter, first_line, hold_lifeline
+from backup_agent.jobs.event_writer import EventWriter, begin
 from backup_agent.jobs.summaries import tell_summary
 from backup_agent.settings.model import VOLUME, Settings
 from backup_agent.stores.store import Store
@@ -484,11 +484,7 @@ def _gaps(found: Contents, place: Place, now: datetime) -> Iterator[Gap]:
 
 def main() -> None:
     """Run as a child: the task on stdin, events on stdout, the result the last of them."""
-    quoting.guard_stderr()
-    task = PruneTask.model_validate_json(first_line())
-    hold_lifeline()
-    settings = Settings.model_validate(task.settings)
-    teller = EventWriter()
+    task, settings, teller = begin(PruneTask)
     try:
         result = prune(task, Place(task.place, open_place(task.place, settings), settings), teller)
     except BackupError as error:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from itertools import chain, islice
 from pathlib import Path
 
-from backup_agent import durable, quoting
+from backup_agent import durable
 from backup_agent.catalog import volume_records
 from backup_agent.catalog.contents import Contents, by_database
 from backup_agent.catalog.index import index_path
@@ -19,7 +19,7 @@ from backup_agent.core.reasons import BackupError, Failure, Reason
 from backup_agent.core.requests.events import PutAside, RecordUnreadable, Surveyed, SurveyFailed, VolumeTested, Warned
 from backup_agent.core.requests.tasks import SurveyTask
 from backup_agent.jobs import file_modes, staging
-from backup_agent.jobs.event_writer import EventWriter, first_line, hold_lifeline
+from backup_agent.jobs.event_writer import EventWriter, begin
 from backup_agent.jobs.summaries import tell_summary_of
 from backup_agent.settings.model import VOLUME, Settings
 from backup_agent.stores.local import LocalStore
@@ -88,10 +88,7 @@ def close_to_others(settings: Settings, teller: EventWriter) -> None:
 
 def main() -> None:
     """Run as a child: the task on stdin, events on stdout."""
-    quoting.guard_stderr()
-    task = SurveyTask.model_validate_json(first_line())
-    hold_lifeline()
-    settings, teller = Settings.model_validate(task.settings), EventWriter()
+    task, settings, teller = begin(SurveyTask)
     close_to_others(settings, teller)
     gc.disable()  # a tenth of the time with a hundred thousand records, and nothing here makes cycles
     notes = {name: one.identity for name, one in settings.storage.destinations.items()}

@@ -20,7 +20,6 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from backup_agent import quoting
 from backup_agent.catalog import damage_marks, volume_records
 from backup_agent.catalog.contents import Contents, by_database, of_database
 from backup_agent.catalog.copy_notes import CopyNotes
@@ -50,7 +49,7 @@ from backup_agent.core.requests.events import (
 )
 from backup_agent.core.requests.tasks import VerifyTask
 from backup_agent.core.retention.scrub import NEVER, KeptArtifact, Slice, estimated_seconds, next_slice, verified
-from backup_agent.jobs.event_writer import EventWriter, cancel_on_sigterm, first_line, hold_lifeline
+from backup_agent.jobs.event_writer import EventWriter, begin, cancel_on_sigterm
 from backup_agent.jobs.heal import Healing
 from backup_agent.jobs.reread import Wrong, is_bad_block, reread
 from backup_agent.jobs.summaries import tell_summary
@@ -790,12 +789,8 @@ def _shown(keys: Iterable[str]) -> str:
 
 def main() -> None:
     """Run as a child: the task on stdin, events on stdout."""
-    quoting.guard_stderr()
-    task = VerifyTask.model_validate_json(first_line())
-    hold_lifeline()
+    task, settings, teller = begin(VerifyTask)
     cancel = cancel_on_sigterm()
-    settings = Settings.model_validate(task.settings)
-    teller = EventWriter()
     try:
         Verifying(task, settings, opening(settings), teller, cancel).run()
     except BackupError as error:

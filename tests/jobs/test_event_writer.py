@@ -9,17 +9,19 @@ CHILD = """
 import sys
 from pathlib import Path
 from backup_agent.core.requests.events import Surveyed
-from backup_agent.jobs.event_writer import EventWriter, first_line, hold_lifeline
+from backup_agent.core.requests.tasks import SurveyTask
+from backup_agent.jobs.event_writer import begin
 
-first_line()
-hold_lifeline()
-events = EventWriter()
+_, _, events = begin(SurveyTask)
 try:
     while True:
         events.tell(Surveyed())
 except OSError:
     Path(sys.argv[1]).touch()
 """
+
+
+TASK = b'{"open_runs": [], "settings": {"cluster": "demo", "neo4j": {"uri": "neo4j://demo:7687"}}}'
 
 
 def test_a_child_that_nobody_hears_any_more_tidies_nothing_away(tmp_path: Path) -> None:
@@ -32,7 +34,7 @@ def test_a_child_that_nobody_hears_any_more_tidies_nothing_away(tmp_path: Path) 
     )
     assert child.stdin
     assert child.stdout
-    child.stdin.write(b"{}\n")
+    child.stdin.write(TASK + b"\n")
     child.stdin.flush()
     child.stdout.readline()
     child.stdout.close()

@@ -9,7 +9,13 @@ from backup_agent.core.artifacts.records import BackupType, Value
 from backup_agent.core.retention.clock import Shown
 
 
-class BackupTask(Value):
+class Task(Value):
+    """What every run is told."""
+
+    settings: dict[str, Any]
+
+
+class BackupTask(Task):
     """Back up one database."""
 
     run: str
@@ -34,20 +40,18 @@ class BackupTask(Value):
     requested_by: str | None = None
     note: str | None = None
     hard_links: bool = True
-    settings: dict[str, Any]
 
 
-class DiscoverTask(Value):
+class DiscoverTask(Task):
     """Ask the cluster over Bolt."""
 
     root: str | None = None
     """The storage root, where the last topology is kept."""
     timeout: float = 30.0
     """Seconds until Bolt is given up."""
-    settings: dict[str, Any]
 
 
-class CopyTask(Value):
+class CopyTask(Task):
     """Copy what is owed to one destination, parents first."""
 
     run: str
@@ -56,10 +60,9 @@ class CopyTask(Value):
     """Sets that have copies: the declared ones."""
     database: str | None = None
     """One database of the set alone, for a run that has just recorded its artifact."""
-    settings: dict[str, Any]
 
 
-class PruneTask(Value):
+class PruneTask(Task):
     """Apply retention at one place."""
 
     run: str
@@ -77,10 +80,9 @@ class PruneTask(Value):
     """How long to delete at the most: what is left is for the next pass. None: until all is done."""
     server_clock: Shown | None = None
     """What the servers' clock showed when Bolt told it last; None where it has not."""
-    settings: dict[str, Any]
 
 
-class VerifyTask(Value):
+class VerifyTask(Task):
     """Read again what stands at one place."""
 
     run: str
@@ -104,12 +106,10 @@ class VerifyTask(Value):
     """Requests whose progress is still needed; that of any other is removed."""
     seconds: float
     """How long to go on at the most."""
-    settings: dict[str, Any]
 
 
-class SurveyTask(Value):
+class SurveyTask(Task):
     """Look at the whole volume once, at start."""
 
     open_runs: tuple[str, ...]
     """Runs whose staging folder is still wanted: their databases are tried again, and may adopt what lies there."""
-    settings: dict[str, Any]
