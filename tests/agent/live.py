@@ -261,7 +261,7 @@ class Live:
     def open_entries(self) -> list[str]:
         """Return what stands in the spool and has no final answer."""
         spool = self.requests / ".spool"
-        return sorted(path.name for place in ("incoming", "pending", "running") for path in (spool / place).iterdir())
+        return sorted(path.name for place in ("incoming", "open") for path in (spool / place).iterdir())
 
     def signal(self, number: signal.Signals) -> None:
         assert self.process is not None

@@ -65,7 +65,7 @@ def check_invariants(live: Live) -> None:
     assert set(live.artifacts()) == recorded
     assert list((live.root / ".staging").iterdir()) == []
     spool = live.requests / ".spool"
-    for place in ("incoming", "pending", "running"):
+    for place in ("incoming", "open"):
         assert os.listdir(spool / place) == []
     assert os.listdir(spool / "done") == ["one.json"]
 

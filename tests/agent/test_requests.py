@@ -189,7 +189,7 @@ def test_an_entry_that_cannot_be_read_takes_neither_the_queue_nor_the_next_start
     live.start()
     (live.requests / ".spool" / "done" / "one.json").write_text('{"schema": 2}')
 
-    (live.requests / ".spool" / "pending" / "two.json").write_text("[" * 100_000)
+    (live.requests / ".spool" / "open" / "two.json").write_text("[" * 100_000)
 
     assert live.ask(id="one", database="orders")["state"] == "rejected"
     assert live.ask(id="two", database="orders")["state"] == "rejected"
@@ -237,7 +237,7 @@ def test_a_folder_moved_back_brings_its_own_queue(live: Live) -> None:
     entry = json.loads((moved / ".spool" / "done" / "first.json").read_text())
     waiting = {key: entry[key] for key in ("schema", "ticket", "action", "received", "set")}
     waiting |= {"id": "second", "state": "queued", "files": ["y.request"], "request": {"database": "neo4j"}}
-    (moved / ".spool" / "pending" / "second.json").write_text(json.dumps(waiting))
+    (moved / ".spool" / "open" / "second.json").write_text(json.dumps(waiting))
     live.requests.rename(live.folder / "emptied")
     moved.rename(live.requests)
 

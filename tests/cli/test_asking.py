@@ -171,7 +171,7 @@ def test_an_interruption_says_how_to_cancel_what_has_been_taken(
     with an_agent(place), asking(place, "prune", "--yes") as process:
         spool = Spool(place.requests, str(place.root), lambda _: None)
         (place.requests / ".spool" / "incoming").mkdir(parents=True)
-        for name in ("pending", "running", "done", "rejected"):
+        for name in ("open", "done", "rejected"):
             (place.requests / ".spool" / name).mkdir()
         (place.requests / "answers").mkdir()
         (name,) = spool.dropped.ripe(time.monotonic())

@@ -9,7 +9,7 @@ from backup_agent.core.reasons import Failure, Reason
 from backup_agent.core.requests.answers import Answer, State
 from tests.builders import TAKEN, a_spool
 
-PLACES = ("incoming", "pending", "running", "done", "rejected")
+PLACES = ("incoming", "open", "done", "rejected")
 """Folders of the spool."""
 
 

@@ -83,7 +83,7 @@ def test_an_attempt_stands_in_the_ledger_before_anything_is_started(world: World
     world.accept("one")
     world.select("orders")
     run = world.start()
-    entry = json.loads((world.folder / ".spool" / "running" / "one.json").read_text())
+    entry = json.loads((world.folder / ".spool" / "open" / "one.json").read_text())
 
     assert run == run_name("one", "orders", 1) == "one+orders+1"
     assert (entry["databases"]["orders"]["outcome"], entry["databases"]["orders"]["attempts"]) == ("running", 1)

@@ -108,7 +108,7 @@ def test_the_answer_of_a_newer_request_by_the_same_name_stays(requests: Requests
     newer = requests.ask(now=THEN + timedelta(days=2))
     expire(requests)
 
-    assert requests.files() == [f".spool/pending/{newer.id}.json", f"answers/{newer.id}.json", "x.status.json"]
+    assert requests.files() == [f".spool/open/{newer.id}.json", f"answers/{newer.id}.json", "x.status.json"]
 
 
 def test_a_rejected_directory_stays(requests: RequestsFolder) -> None:

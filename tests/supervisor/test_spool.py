@@ -329,10 +329,10 @@ def test_open_entries_come_in_the_order_in_which_they_were_taken(requests: Reque
 
 def test_an_entry_that_cannot_be_read_stays_and_hinders_no_other(requests: RequestsFolder) -> None:
     requests.ask(id="a")
-    (requests.path / ".spool" / "pending" / "junk.json").write_text("{")
+    (requests.path / ".spool" / "open" / "junk.json").write_text("{")
 
     assert [answer.id for answer in requests.spool.ledger.open()] == ["a"]
-    assert "junk.json" in requests.inside("pending")
+    assert "junk.json" in requests.inside("open")
 
 
 def test_an_id_whose_entry_cannot_be_read_is_rejected(requests: RequestsFolder) -> None:
@@ -508,7 +508,7 @@ def test_after_a_crash_at_any_change_the_next_agent_loses_nothing_and_answers_on
 
         assert requests.read("good.json.status.json")["state"] == "succeeded"
         assert requests.read("bad.json.status.json")["state"] == "rejected"
-        assert [len(requests.inside(place)) for place in ("incoming", "pending", "running")] == [0, 0, 0]
+        assert [len(requests.inside(place)) for place in ("incoming", "open")] == [0, 0]
         assert (requests.inside("done"), len(requests.inside("rejected"))) == (["good.json"], 1)
         assert len(list((requests.path / "answers").iterdir())) == 2
 

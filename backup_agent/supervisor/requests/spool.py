@@ -2,15 +2,14 @@
 
     <requests>/x.request             dropped by a user, read in place until it is whole or quiet
     <requests>/.spool/incoming/<ticket>/x.request   taken: this reading counts
-                      pending/<id>.json   accepted, waits
-                      running/<id>.json   has had a start
+                      open/<id>.json      accepted, not answered for good
                       done/<id>.json      answered for good
                       rejected/<ticket>.json   a file that could not be taken, as it came: its content, owner and mode
                       reserve/            room for answers on a full volume
     <requests>/answers/<id>.json, <requests>/x.status.json   the answers
 
-The order of writes is what makes an answer come exactly once: ledger, then answers, then the rename into the next
-folder. A crash between two of them leaves an entry that says itself how far it got; recovery goes on from there.
+The order of writes is what makes an answer come exactly once: ledger, then answers, then, for the final one, the
+rename into `done`. A crash between two of them leaves an entry that says itself how far it got.
 """
 
 import os
@@ -214,10 +213,10 @@ class Spool:
         return TakenFile(answer, new=True)
 
     def save(self, answer: Answer) -> None:
-        """Write an entry down and publish it: ledger, answers, then the rename into its folder."""
+        """Write an entry down and publish it: ledger, answers, and for the final one the rename."""
         self.ledger.write(answer)
         self.answers.publish(answer)
-        self.ledger.move(answer)
+        self.ledger.close(answer)
 
     def _rename(self, path: Path, target: Path) -> None:
         """Rename a file: a folder that must grow for it may meet a full volume."""
