@@ -7,40 +7,7 @@ from typing import assert_never
 import structlog
 
 from backup_agent import quoting
-from backup_agent.core.requests.events import (
-    ArtifactDamaged,
-    ArtifactDeleted,
-    ArtifactHealed,
-    ArtifactNotHealed,
-    ArtifactNotRead,
-    ArtifactStored,
-    ArtifactVerified,
-    BackupReport,
-    CopiesNotCounted,
-    CopiesOwed,
-    CopyReport,
-    DiscoveryFailed,
-    Event,
-    MalformedEvent,
-    NothingRecorded,
-    PassReport,
-    PlaceJudged,
-    Progress,
-    PutAside,
-    ReadingBegun,
-    RecordUnreadable,
-    SliceProgress,
-    StageBegun,
-    StraysFound,
-    SummaryFailed,
-    SummaryTold,
-    Surveyed,
-    SurveyFailed,
-    TopologyRows,
-    TopologyTold,
-    VolumeTested,
-    Warned,
-)
+from backup_agent.core.requests import events
 from backup_agent.settings.reload import Reloader
 from backup_agent.supervisor.children.process import Ended, Told
 from backup_agent.supervisor.children.runs import Run, Runs
@@ -77,7 +44,7 @@ class ChildEvents:
         run = self.runs.get(told.run)
         if run is None:
             return
-        if not isinstance(told.event, MalformedEvent):
+        if not isinstance(told.event, events.MalformedEvent):
             self._take_event(told.run, run, told.event)
             return
         if run.kind == "survey":
@@ -86,36 +53,55 @@ class ChildEvents:
             self.volume_summaries.doubt()
         log.error("event not understood", run=told.run, kind=told.event.kind, error=quoting.shown(told.event.error))
 
-    def _take_event(self, name: str, run: Run, event: Event) -> None:
+    def _take_event(self, name: str, run: Run, event: events.Event) -> None:
         match event:
-            case Surveyed():
+            case events.Surveyed():
                 self.survey.told(event)
-            case SummaryTold() | CopiesNotCounted() if run.kind == "survey":
+            case events.SummaryTold() | events.CopiesNotCounted() if run.kind == "survey":
                 self.survey.told(event)
-            case SummaryTold() | SummaryFailed() | NothingRecorded() | CopiesOwed() | CopiesNotCounted():
+            case (
+                events.SummaryTold()
+                | events.SummaryFailed()
+                | events.NothingRecorded()
+                | events.CopiesOwed()
+                | events.CopiesNotCounted()
+            ):
                 self.maintenance.told_of_volume(event)
-            case StageBegun() | Progress():
+            case events.StageBegun() | events.Progress():
                 self._progressed(name, run, event)
-            case TopologyRows():
+            case events.TopologyRows():
                 self.discovery.hear(event)
-            case ArtifactDeleted() | StraysFound():
+            case events.ArtifactDeleted() | events.StraysFound():
                 self.maintenance.told_by_retention(run.destination or "", event)
             case (
-                ArtifactVerified() | ArtifactDamaged() | ArtifactHealed() | ArtifactNotHealed() | ArtifactNotRead()
-            ) | (PlaceJudged() | SliceProgress() | ReadingBegun()):
+                events.ArtifactVerified()
+                | events.ArtifactDamaged()
+                | events.ArtifactHealed()
+                | events.ArtifactNotHealed()
+                | events.ArtifactNotRead()
+            ) | (events.PlaceJudged() | events.SliceProgress() | events.ReadingBegun()):
                 self.maintenance.told_by_reading(name, event)
-            case SurveyFailed() | TopologyTold() | DiscoveryFailed() | BackupReport() | PassReport() | CopyReport():
+            case (
+                events.SurveyFailed()
+                | events.TopologyTold()
+                | events.DiscoveryFailed()
+                | events.BackupReport()
+                | events.PassReport()
+                | events.CopyReport()
+            ):
                 run.result = event
-            case ArtifactStored():
+            case events.ArtifactStored():
                 self.counters.stored(event.place, event.type, event.bytes)
-            case VolumeTested() | PutAside() | RecordUnreadable() | Warned():
+            case events.VolumeTested() | events.PutAside() | events.RecordUnreadable() | events.Warned():
                 self._note(name, event)
             case _:
                 assert_never(event)
 
-    def _note(self, name: str, event: VolumeTested | PutAside | RecordUnreadable | Warned) -> None:
+    def _note(
+        self, name: str, event: events.VolumeTested | events.PutAside | events.RecordUnreadable | events.Warned
+    ) -> None:
         match event:
-            case VolumeTested():
+            case events.VolumeTested():
                 self.dispatch.hard_links = event.hard_links
                 if not event.hard_links:
                     log.warning(
@@ -123,19 +109,19 @@ class ChildEvents:
                         root=str(self.reloader.settings.storage.root),
                         backups="are written in place",
                     )
-            case PutAside():
+            case events.PutAside():
                 log.warning("unfinished artifact put aside", run=event.run, name=event.name)
-            case RecordUnreadable():
+            case events.RecordUnreadable():
                 log.error("record unreadable", fault=event.fault)
-            case Warned():
+            case events.Warned():
                 log.warning(event.text, run=name, because=event.because)
             case _:
                 assert_never(event)
 
-    def _progressed(self, name: str, run: Run, event: StageBegun | Progress) -> None:
+    def _progressed(self, name: str, run: Run, event: events.StageBegun | events.Progress) -> None:
         self.runs.progressed(name, event)
         self.dispatch.progressed(name, run)
-        if isinstance(event, Progress):
+        if isinstance(event, events.Progress):
             self.maintenance.read_on(name, event)
 
     def ended(self, ended: Ended) -> None:
@@ -143,7 +129,7 @@ class ChildEvents:
         run = self.runs.ended(ended.run)
         if run is None:
             return
-        if run.kind in CHANGING and not isinstance(run.result, BackupReport | PassReport):
+        if run.kind in CHANGING and not isinstance(run.result, events.BackupReport | events.PassReport):
             self.volume_summaries.doubt()  # what it changed on the volume before it ended was not told
         if self.volume_summaries.doubted:
             self.survey.doubt(time.monotonic())

@@ -14,31 +14,8 @@ import structlog
 
 from backup_agent.catalog import set_uses
 from backup_agent.core.reasons import Failure, Reason
-from backup_agent.core.requests import tasks
+from backup_agent.core.requests import events, tasks
 from backup_agent.core.requests.answers import Answer, Outcome, PlaceResult
-from backup_agent.core.requests.events import (
-    ArtifactDamaged,
-    ArtifactDeleted,
-    ArtifactHealed,
-    ArtifactNotHealed,
-    ArtifactNotRead,
-    ArtifactVerified,
-    CopiesNotCounted,
-    CopiesOwed,
-    CopyReport,
-    NothingRecorded,
-    PassReport,
-    PlaceJudged,
-    Progress,
-    ReadingBegun,
-    ReadingEvent,
-    SliceEvent,
-    SliceProgress,
-    StraysFound,
-    SummaryFailed,
-    SummaryTold,
-    VolumeEvent,
-)
 from backup_agent.settings.model import VOLUME, Settings
 from backup_agent.settings.reload import Reloader
 from backup_agent.supervisor.children.runs import Run, Runs
@@ -90,7 +67,7 @@ class Maintenance:
         """Pass -> the artifact that it reads."""
         self._interrupted: dict[tuple[str, str], Counter[str]] = {}
         """Request and place -> artifact -> how often a backup has interrupted its reading."""
-        self._strays: dict[str, StraysFound] = {}
+        self._strays: dict[str, events.StraysFound] = {}
 
     @property
     def settings(self) -> Settings:
@@ -193,7 +170,7 @@ class Maintenance:
             if kind == "copy":
                 self.copy_refused(place, failure)
             else:
-                self._conclude(task.run, PassReport(result=PlaceResult().failed(failure)), 0.0)
+                self._conclude(task.run, events.PassReport(result=PlaceResult().failed(failure)), 0.0)
 
     def _copy_task(self, destination: str) -> tasks.CopyTask:
         return tasks.CopyTask(
@@ -242,31 +219,31 @@ class Maintenance:
 
     # What children tell
 
-    def told_of_volume(self, event: VolumeEvent) -> None:
+    def told_of_volume(self, event: events.VolumeEvent) -> None:
         """Take an event that tells what is on the volume now, or that it cannot be told."""
         match event:
-            case SummaryTold():
+            case events.SummaryTold():
                 self.volume_summaries.take(event.summary)
-            case NothingRecorded():
+            case events.NothingRecorded():
                 self.volume_summaries.gone(event.set, event.database)
-            case CopiesNotCounted():
+            case events.CopiesNotCounted():
                 self.volume_summaries.uncounted(event.destination, time.monotonic())
                 log.warning("owed copies not counted", destination=event.destination, error=event.error)
-            case SummaryFailed():
+            case events.SummaryFailed():
                 self.volume_summaries.doubt()
                 log.warning("summary not told", set=event.set, database=event.database, error=event.error)
-            case CopiesOwed():
+            case events.CopiesOwed():
                 self.volume_summaries.owes(event)
             case _:
                 assert_never(event)
 
-    def told_by_retention(self, place: str, event: ArtifactDeleted | StraysFound) -> None:
+    def told_by_retention(self, place: str, event: events.ArtifactDeleted | events.StraysFound) -> None:
         """Take an event of a pass of retention; what does not fit at a place is logged when it is news."""
         match event:
-            case ArtifactDeleted():
+            case events.ArtifactDeleted():
                 self.counters.pruned(event.place, event.bytes)
                 log.info("artifact deleted", place=event.place, key=event.key, bytes=event.bytes, reason=event.reason)
-            case StraysFound():
+            case events.StraysFound():
                 before, self._strays[place] = self._strays.get(place), event
                 found = {kind: keys for kind, keys in event.model_dump(exclude={"event"}).items() if keys}
                 if event != before and found:
@@ -274,31 +251,31 @@ class Maintenance:
             case _:
                 assert_never(event)
 
-    def told_by_reading(self, name: str, event: ReadingEvent) -> None:
+    def told_by_reading(self, name: str, event: events.ReadingEvent) -> None:
         """Take an event of reading again."""
         match event:
-            case PlaceJudged():
+            case events.PlaceJudged():
                 self._judged(event)
-            case SliceProgress() | ReadingBegun():
+            case events.SliceProgress() | events.ReadingBegun():
                 self._slice_told(name, event)
-            case ArtifactDamaged():
+            case events.ArtifactDamaged():
                 self.maintenance_queue.mark(event.place, event.key)
                 self.counters.damaged(event.place)
                 log.error("artifact damaged", place=event.place, artifact=event.key, found=event.found)
-            case ArtifactVerified():
+            case events.ArtifactVerified():
                 self.counters.verified(event.place)
-            case ArtifactHealed():
+            case events.ArtifactHealed():
                 self.maintenance_queue.unmark(event.place, event.key)
                 self.counters.healed(event.place)
                 log.warning("artifact healed", place=event.place, artifact=event.key, sources=event.sources)
-            case ArtifactNotHealed():
+            case events.ArtifactNotHealed():
                 log.error("artifact not healed", place=event.place, artifact=event.key, error=event.error)
-            case ArtifactNotRead():
+            case events.ArtifactNotRead():
                 log.warning("artifact not read", place=event.place, artifact=event.key, error=event.error)
             case _:
                 assert_never(event)
 
-    def _judged(self, told: PlaceJudged) -> None:
+    def _judged(self, told: events.PlaceJudged) -> None:
         """Take what a slice found at a place, and log what of it is news."""
         for what in self.maintenance_queue.judged(told.place, told.keys, told.unreadable, told.unrestorable):
             if what == "chain broken":
@@ -307,12 +284,12 @@ class Maintenance:
                 found = {why: keys[:MOST_LOGGED] for why, keys in told.unreadable.items() if keys}
                 log.warning(what, place=told.place, found=found)
 
-    def _slice_told(self, name: str, event: SliceEvent) -> None:
+    def _slice_told(self, name: str, event: events.SliceEvent) -> None:
         """Take how far a slice of a request is."""
         wish = self._wishes.get(name)
         if wish is None:
             return
-        if isinstance(event, ReadingBegun):
+        if isinstance(event, events.ReadingBegun):
             self._reading[name] = event.key
             return
         self._reading.pop(name, None)
@@ -328,7 +305,7 @@ class Maintenance:
             )
         self.maintenance_queue.progressed(wish, event.model_dump(exclude={"event"}), time.monotonic())
 
-    def read_on(self, name: str, event: Progress) -> None:
+    def read_on(self, name: str, event: events.Progress) -> None:
         """Take how many bytes a slice of a request has read."""
         wish = self._wishes.get(name)
         if wish is not None and wish.kind == "verify":
@@ -342,17 +319,17 @@ class Maintenance:
         wish = self._wishes.get(name)
         if wish is None:
             return
-        told = run.result if isinstance(run.result, PassReport) else None
+        told = run.result if isinstance(run.result, events.PassReport) else None
         reading = self._reading.pop(name, None)
         if name in self._gave_way or (wish.kind == "verify" and run.ending is Reason.INTERRUPTED):
             self._gave_way.discard(name)
             if self._slice_ended(name, wish, told, reading):
                 return
         if told is None and run.ending is not None:
-            told = PassReport(result=self._so_far(wish).failed(_ended(wish)))
+            told = events.PassReport(result=self._so_far(wish).failed(_ended(wish)))
         elif told is None:
             text = f"the pass over {wish.place} ended without a report (exit code {code})"
-            told = PassReport(result=self._so_far(wish).failed(Failure(Reason.INTERNAL, text)))
+            told = events.PassReport(result=self._so_far(wish).failed(Failure(Reason.INTERNAL, text)))
         elif run.ending is not None and told.result.outcome is Outcome.WAITING:
             told = told.model_copy(update={"result": told.result.failed(_ended(wish))})
         self._conclude(name, told, time.monotonic() - run.started)
@@ -362,7 +339,7 @@ class Maintenance:
         answer = self.maintenance_queue.find(wish.request)
         return answer.places[wish.place] if answer is not None else PlaceResult()
 
-    def _slice_ended(self, name: str, wish: Wish, told: PassReport | None, reading: str | None) -> bool:
+    def _slice_ended(self, name: str, wish: Wish, told: events.PassReport | None, reading: str | None) -> bool:
         """Take the end of reading that gave way, or ended with the agent; return whether it goes on later."""
         if wish.request is None:
             self._wishes.pop(name)
@@ -376,7 +353,7 @@ class Maintenance:
         self.maintenance_queue.slice_ended(wish, told.result if told is not None else None, utc_now())
         return True
 
-    def _conclude(self, name: str, told: PassReport, seconds: float) -> None:
+    def _conclude(self, name: str, told: events.PassReport, seconds: float) -> None:
         wish, result = self._wishes.pop(name), told.result
         monotonic, now = time.monotonic(), utc_now()
         answer = self.maintenance_queue.find(wish.request)
@@ -421,7 +398,7 @@ class Maintenance:
     def _copied(self, run: Run, code: int) -> None:
         place = run.destination or ""
         told = run.result
-        if not isinstance(told, CopyReport):
+        if not isinstance(told, events.CopyReport):
             text = f"copying ended without a report (exit code {code})"
             self.copy_refused(place, Failure(Reason.INTERNAL, text))
             return
