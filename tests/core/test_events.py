@@ -120,7 +120,7 @@ def test_unknown_fields_of_an_event_are_ignored() -> None:
         pytest.param(b"\xff\x00{", "", id="no UTF-8"),
         pytest.param(b"[1]", "", id="a list"),
         pytest.param(b"{}", "", id="without a kind"),
-        pytest.param(b"[" * 100_000, "", id="deep"),
+        pytest.param(b"[" * 40_000, "", id="deep"),
         pytest.param(b'{"event":7}', "7", id="a number for a kind"),
         pytest.param(b'{"event":"invented_later","size":1}', "invented_later", id="of a newer child"),
         pytest.param(b'{"event":"' + b"x" * 5000 + b'"}', "x" * 40, id="a long name"),
@@ -128,6 +128,14 @@ def test_unknown_fields_of_an_event_are_ignored() -> None:
 )
 def test_what_is_no_event_of_this_version_is_unknown(line: bytes, kind: str) -> None:
     assert parse(line) == UnknownEvent(kind)
+
+
+def test_a_line_with_too_many_values_is_not_read() -> None:
+    line = b'{"event":"rows","copies":[' + b"7," * 500_000 + b"7]}"
+    event = parse(line)
+
+    assert isinstance(event, MalformedEvent)
+    assert str(event.error) == "more than 50000 values: it was not read"
 
 
 @pytest.mark.parametrize(

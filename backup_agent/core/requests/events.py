@@ -9,10 +9,14 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from backup_agent.core.artifacts.records import TooManyValuesError, few_values
 from backup_agent.core.artifacts.summary import DatabaseSummary
 from backup_agent.core.neo4j.topology import AddressText, Copy, DatabaseName, VersionText
 from backup_agent.core.reasons import Failure
 from backup_agent.core.requests.answers import DatabaseResult, Execution, PlaceResult
+
+MOST_VALUES = 50_000
+"""The most values of a line, roughly: a line of 1 MiB has 20,000 keys of artifacts at the most."""
 
 LONGEST_KIND = 40
 """Characters that are kept of an unknown event's name."""
@@ -345,10 +349,10 @@ class UnknownEvent:
 
 @dataclass(frozen=True)
 class MalformedEvent:
-    """An event of a known kind that cannot be understood."""
+    """An event of a known kind that cannot be understood, or a line with too many values to be read (no kind)."""
 
     kind: str
-    error: ValidationError
+    error: ValueError
 
 
 _EVENTS: TypeAdapter[Event] = TypeAdapter(Event, config=ConfigDict(defer_build=True))
@@ -357,7 +361,9 @@ _EVENTS: TypeAdapter[Event] = TypeAdapter(Event, config=ConfigDict(defer_build=T
 def parse(line: bytes) -> Event | UnknownEvent | MalformedEvent:
     """Read what a line of a child's stdout tells."""
     try:
-        return _EVENTS.validate_json(line)
+        return _EVENTS.validate_json(few_values(line, MOST_VALUES))
+    except TooManyValuesError as error:
+        return MalformedEvent("", error)
     except ValidationError as error:
         fault = error.errors(include_url=False, include_input=False)[0]
         if fault["loc"]:
