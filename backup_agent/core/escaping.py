@@ -1,7 +1,7 @@
-"""Text for a shell, for Cypher and for a terminal: one function for each, used wherever a value becomes part of them.
+"""Escape text for a shell, for Cypher and for a terminal.
 
-Names, reasons and program output come from people, from other programs and from storage that others can write to. A
-value that is printed as it is runs as a command when the line is pasted, or moves the cursor over the line above it.
+Names, reasons and program output come from users, other programs and shared storage. Without escaping, a value could
+run as a command when a printed line is pasted into a shell, or overwrite other lines of the terminal.
 """
 
 import json
@@ -12,22 +12,22 @@ _ELLIPSIS = "…"
 _INVISIBLE = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U0001bca0-\U0001bca3\U000e0000-\U000e0fff]"
 )
-"""Characters without a width that `str.isprintable` takes for printable (Unicode: Default_Ignorable_Code_Point)."""
+"""Characters without a width that `str.isprintable` accepts (Unicode: Default_Ignorable_Code_Point)."""
 
 
 def shell_word(text: str) -> str:
-    r"""Return text as one word of a POSIX shell, always in single quotes. Raise ValueError for a NUL character.
+    r"""Quote text as one word of a POSIX shell, always in single quotes. Raise ValueError if it contains NUL.
 
     >>> print(shell_word("orders"), shell_word("it's $(id)"))
     'orders' 'it'\''s $(id)'
     """
     if "\0" in text:
-        raise ValueError("no word of a shell can hold a NUL character")
+        raise ValueError("a word of a shell cannot contain a NUL character")
     return "'" + text.replace("'", "'\\''") + "'"
 
 
 def shell_comment(text: str) -> str:
-    r"""Return text as one comment line of a shell: nothing in it can end the comment.
+    r"""Return text as a comment line of a shell. Newlines are escaped, so text cannot end the comment.
 
     >>> shell_comment("orders\nid")
     '# orders\\nid'
@@ -36,26 +36,26 @@ def shell_comment(text: str) -> str:
 
 
 def cypher_name(text: str) -> str:
-    r"""Return text as a name in Cypher, always in backticks. Raise ValueError for a backslash, which no database has.
+    r"""Quote text as a name in Cypher, always in backticks. Raise ValueError if it contains a backslash.
 
-    Neo4j writes administration commands out and parses them again, without escaping a backslash: 2026.09.0 takes
-    `\u0060` in a name for the closing backtick, however the first text had escaped it.
+    Neo4j formats administration commands and parses them again without escaping backslashes, so that 2026.09.0 reads
+    `\u0060` in a name as the closing backtick, however it was escaped. Names of databases have no backslash.
 
     >>> print(cypher_name("orders"), cypher_name("a`b"))
     `orders` `a``b`
     """
     if "\\" in text:
-        raise ValueError(f"no name in Cypher may hold a backslash (got {quoted(text)})")
+        raise ValueError(f"a name in Cypher must not contain a backslash (got {quoted(text)})")
     return "`" + text.replace("`", "``") + "`"
 
 
 _BACKSLASH = "\\u005C"
-"""A backslash in a string. Neo4j 5 and later replace `\\uXXXX` before they parse, and do not look again at what it
-stands for; so no backslash that is written this way begins an escape of the value's own."""
+"""A backslash in a Cypher string. Neo4j 5 and later replace `\\uXXXX` before parsing and do not scan the result again,
+so a backslash in this form never begins an escape sequence."""
 
 
 def cypher_string(text: str) -> str:
-    r"""Return text as a string in Cypher, always in single quotes.
+    r"""Quote text as a string in Cypher, always in single quotes.
 
     >>> print(cypher_string("orders"), cypher_string("it's"))
     'orders' 'it\'s'
@@ -64,10 +64,10 @@ def cypher_string(text: str) -> str:
 
 
 def printable(text: str) -> str:
-    r"""Return text for one line of a terminal or a console log: control characters are shown as escapes.
+    r"""Return text for one line of a terminal or console log, with special characters as escape sequences.
 
-    These are C0 with tab and newline, DEL, C1, line and paragraph separators, what has no width or turns the direction
-    of text, and halves of surrogate pairs, which cannot be encoded.
+    Escaped are control characters (C0 including tab and newline, DEL, C1), line and paragraph separators, characters
+    that have no width or change the direction of text, and lone surrogates, which cannot be encoded.
 
     >>> printable("a\x1b[2Kb\n"), printable("Zoë")
     ('a\\x1b[2Kb\\n', 'Zoë')
@@ -78,7 +78,7 @@ def printable(text: str) -> str:
 
 
 def printable_lines(text: str) -> str:
-    r"""Return text of several lines for a terminal: as `printable`, but its newlines are kept.
+    r"""Like `printable`, but for text of several lines: newlines are kept.
 
     >>> printable_lines("a\nb\r")
     'a\nb\\r'
@@ -87,7 +87,7 @@ def printable_lines(text: str) -> str:
 
 
 def printable_json(document: str) -> str:
-    r"""Return a JSON document for a terminal: as `printable_lines`, but with the escapes of JSON.
+    r"""Like `printable_lines`, but for a JSON document: escape sequences are those of JSON.
 
     >>> printable_json('{"a": "\u202e\x7f"}')
     '{"a": "\\u202e\\u007f"}'
@@ -96,7 +96,7 @@ def printable_json(document: str) -> str:
 
 
 def shortened(text: str, longest: int) -> str:
-    """Return text of at most `longest` characters: the middle is cut out if it has more.
+    """Shorten text to at most `longest` characters by cutting out its middle.
 
     >>> shortened("orders", 6), shortened("orders-of-2026", 9)
     ('orders', 'orde…2026')
@@ -108,13 +108,13 @@ def shortened(text: str, longest: int) -> str:
 
 
 def quoted(value: object, longest: int = 80) -> str:
-    r"""Return a value of unknown origin for an error message: in quotes, printable and cut in the middle.
+    r"""Format an untrusted value for an error message: quoted, printable, and shortened to `longest` characters.
 
     >>> quoted("../x\n"), quoted(7)
     ("'../x\\n'", '7')
     """
     if isinstance(value, str):
-        # Cut first: a refused value may be very long.
+        # Shorten first, since the value may be very long.
         return "'" + printable(shortened(value, longest)) + "'"
     return shortened(printable(repr(value)), longest)
 

@@ -1,7 +1,7 @@
-"""Reading JSON that comes from outside, with its depth bounded before any value is built.
+"""Read JSON from untrusted sources. Its nesting depth is checked before it is parsed.
 
-Python 3.11 raises RecursionError for deep nesting, 3.14 builds it and fails later. Pydantic's own parser refuses more
-than 200 levels with a ValidationError, so `model_validate_json` needs no guard.
+For deeply nested JSON, Python 3.11 raises RecursionError, and Python 3.14 builds values that fail later. Pydantic's
+parser raises ValidationError beyond 200 levels, so `model_validate_json` needs no such check.
 """
 
 import json
@@ -10,26 +10,26 @@ from collections.abc import Callable
 from typing import Any
 
 DEEPEST = 64
-"""Levels of lists and mappings in a document, JSON or YAML. Real documents have about ten."""
+"""Most levels of lists and mappings in a JSON or YAML document. Real documents have about ten."""
 
 _STRING_OR_BRACKET = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[{]|[\]}]', re.DOTALL)
 
 
 class NestingError(ValueError):
-    """The document is nested deeper than DEEPEST."""
+    """A document is nested deeper than DEEPEST levels."""
 
     def __init__(self) -> None:
         super().__init__(f"nested more than {DEEPEST} levels deep")
 
 
 def read_json(data: bytes, pairs: Callable[[list[tuple[str, Any]]], Any] | None = None) -> Any:  # noqa: ANN401  any JSON value
-    """Read JSON in UTF-8; raise ValueError if it is not JSON, NestingError if it is nested too deep.
+    """Parse JSON in UTF-8. Raise ValueError if it is not valid, or NestingError if it is nested too deep.
 
-    `pairs` makes each object from its keys and values, as `object_pairs_hook` of `json.loads` does.
+    `pairs` is passed to `json.loads` as `object_pairs_hook`.
     """
     if data.count(b"[") + data.count(b"{") > DEEPEST:
         _check_depth(data)
-    return json.loads(data.decode(), object_pairs_hook=pairs)  # noqa: TID251  this is the one
+    return json.loads(data.decode(), object_pairs_hook=pairs)  # noqa: TID251  the only allowed call
 
 
 def _check_depth(data: bytes) -> None:

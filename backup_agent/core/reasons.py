@@ -1,6 +1,6 @@
-"""Why something did not end as asked: one closed list, used alike by answers, metrics and logs.
+"""Reasons for failures and warnings: the closed list that answers, metrics and logs share.
 
-A newcomer would add a word where a failure is met. Do not: pick one from `Reason`, and let `HINTS` say what to do.
+Code that detects a failure uses a member of this list. `HINTS` tells users what to do.
 """
 
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from enum import StrEnum
 
 
 class Reason(StrEnum):
-    """The closed list. Values are what users, metrics and logs see."""
+    """Why a request did not succeed as asked. The values appear in answers, metrics and logs."""
 
     SOURCE_UNREACHABLE = "source_unreachable"
     NO_SUCH_DATABASE = "no_such_database"
@@ -45,45 +45,45 @@ class Reason(StrEnum):
 ABOUT_ONE_ARTIFACT = frozenset(
     {Reason.ALREADY_EXISTS, Reason.CHAIN_BROKEN, Reason.CHECKSUM_MISMATCH, Reason.NO_ARTIFACT, Reason.UNREADABLE}
 )
-"""Reasons for which one artifact is not copied, though the destination answers and takes others."""
+"""Reasons why one artifact is not copied although the destination accepts others."""
 
 HINTS: dict[Reason, str] = {
     Reason.SOURCE_UNREACHABLE: (
         "check that the servers run with server.backup.enabled=true and server.backup.listen_address=0.0.0.0:6362 "
         "(its default is 127.0.0.1), and that a network policy lets this pod reach port 6362 and Bolt"
     ),
-    Reason.NO_SUCH_DATABASE: "SHOW DATABASES names what exists; a role without ACCESS sees `system` alone",
+    Reason.NO_SUCH_DATABASE: "list the databases with SHOW DATABASES; a role without ACCESS sees only `system`",
     Reason.DISCOVERY_STALE: (
-        "Bolt has not answered for longer than neo4j.max_topology_age: check neo4j.uri and the password file"
+        "check neo4j.uri and the password file: Bolt has not answered for longer than neo4j.max_topology_age"
     ),
     Reason.CHAIN_BROKEN: "take a FULL; if it happens often, raise db.tx_log.rotation.retention_policy on the servers",
-    Reason.NO_ARTIFACT: "neo4j-admin left no artifact: its last lines are in `error`",
-    Reason.BAD_ARTIFACT: "what neo4j-admin wrote cannot be restored; it lies in .aside for inspection",
+    Reason.NO_ARTIFACT: "see `error` for the last lines of neo4j-admin, which wrote no artifact",
+    Reason.BAD_ARTIFACT: "inspect the artifact in .aside: it cannot be restored",
     Reason.ADMIN_MISSING: "set neo4j.admin, $NEO4J_HOME or PATH so that neo4j-admin of the servers' version is found",
-    Reason.ADMIN_CRASHED: "neo4j-admin's last lines are in `error`",
-    Reason.DISK_FULL: "enlarge the volume, or keep less: see `retention` and `backup-agent list`",
+    Reason.ADMIN_CRASHED: "see `error` for the last lines of neo4j-admin",
+    Reason.DISK_FULL: "enlarge the volume, or keep fewer artifacts (`retention` in the settings, `backup-agent list`)",
     Reason.OUT_OF_MEMORY: "raise the memory limit of the pod, or lower neo4j.heap",
     Reason.TIMEOUT: "raise limits.run_timeout, or find out what slows the servers",
-    Reason.STALLED: "neither output nor bytes for limits.stall_timeout: look at the server's debug.log",
-    Reason.CANCELLED: "a cancel request ended it",
-    Reason.INTERRUPTED: "the agent's pod was ended in the middle; if that repeats, its memory limit may be too small",
-    Reason.STORAGE_UNREACHABLE: "check endpoint_url, DNS and network policy of the destination; the copy is retried",
+    Reason.STALLED: "look at the server's debug.log: the backup made no progress for limits.stall_timeout",
+    Reason.CANCELLED: "a cancel request stopped it",
+    Reason.INTERRUPTED: "the agent's pod was stopped during the run; if this repeats, raise its memory limit",
+    Reason.STORAGE_UNREACHABLE: "check endpoint_url, DNS and network policies for the destination; the copy is retried",
     Reason.STORAGE_AUTH: "check the credentials and the bucket's policy; the copy is retried",
     Reason.STORAGE_THROTTLED: "the store asks for fewer requests; the copy is retried",
-    Reason.CHECKSUM_MISMATCH: "what is stored is not what was read back: look at the volume's health",
-    Reason.ALREADY_EXISTS: "another object has this name, and is not overwritten: find out who wrote it",
-    Reason.UNREADABLE: "a record, mark or note cannot be read: `backup-agent catalog diff` names it",
+    Reason.CHECKSUM_MISMATCH: "check the volume for errors: stored content differs from what was written",
+    Reason.ALREADY_EXISTS: "find out which program wrote the object of this name; it is not overwritten",
+    Reason.UNREADABLE: "a record, mark or note cannot be read: `backup-agent catalog diff` shows which",
     Reason.NOTHING_VERIFIED: (
-        "artifacts are there, and none was verified: `backup-agent verify --all` reads them; "
-        "`backup-agent catalog diff` names what cannot be read"
+        "there are artifacts, but none was verified: run `backup-agent verify --all`; "
+        "`backup-agent catalog diff` shows what cannot be read"
     ),
-    Reason.ARCHIVED: "the object is in an archive storage class: restore it in the bucket first, then ask again",
-    Reason.FOREIGN_ROOT: "another cluster's agent owns this place: give this one a root or prefix of its own",
-    Reason.CLOCK: "set the clock of the node",
-    Reason.NOT_FOUND: "`backup-agent status` and `backup-agent list` show what exists",
-    Reason.NO_AGENT: "start the agent; `backup-agent list` works without it",
-    Reason.INVALID_REQUEST: "`backup-agent schema request` prints what a request may say",
-    Reason.EXPIRED: "ask again, with a later `not_after` or none, once the agent starts what is asked for",
+    Reason.ARCHIVED: "restore the object from its archive storage class, then send the request again",
+    Reason.FOREIGN_ROOT: "another cluster's agent owns this place: configure another root or prefix for this agent",
+    Reason.CLOCK: "correct the clock of the node",
+    Reason.NOT_FOUND: "see `backup-agent status` and `backup-agent list` for what exists",
+    Reason.NO_AGENT: "start the agent; `backup-agent list` also works without it",
+    Reason.INVALID_REQUEST: "see `backup-agent schema request` for the fields of a request",
+    Reason.EXPIRED: "send the request again with a later `not_after`, or without it",
     Reason.COPIES_OWED: "the backup is safe on the volume; the copy is retried until it succeeds",
     Reason.INTERNAL: "please report this with the log of the run",
 }
@@ -91,20 +91,22 @@ HINTS: dict[Reason, str] = {
 
 @dataclass(frozen=True)
 class Failure:
-    """What went wrong: `reason` for machines, `error` (one or more lines, no secrets) and `hint` for people."""
+    """A failure as it is reported to users."""
 
     reason: Reason
     error: str
+    """Description in one or more lines, without secrets."""
     hint: str = ""
+    """What to do, if more specific than the hint of the reason."""
 
     @property
     def advice(self) -> str:
-        """The hint to show: this failure's own, else its reason's."""
+        """The hint to show: that of the failure, or else that of the reason."""
         return self.hint or HINTS[self.reason]
 
 
 class BackupError(Exception):
-    """A failure on its way to whoever answers for it."""
+    """An error that carries a `Failure`."""
 
     def __init__(self, reason: Reason, error: str, hint: str = "") -> None:
         super().__init__(error)
@@ -112,8 +114,8 @@ class BackupError(Exception):
 
 
 class PermanentError(BackupError):
-    """Trying again will not help."""
+    """An error that a retry cannot fix."""
 
 
 class TransientError(BackupError):
-    """May pass by itself; whoever owns the retry (one layer only) tries again."""
+    """An error that may pass. Exactly one layer retries the operation."""

@@ -1,4 +1,4 @@
-"""Text for a shell, for Cypher and for a terminal keeps its value, and does nothing else there."""
+"""Escaped text keeps its value in a shell, in Cypher and on a terminal, and has no other effect."""
 
 import doctest
 import json
@@ -19,20 +19,20 @@ PIECES += ["\u00ad", "\u3164", "\ufe0f", "\U000e0041", "\ud800", "a", "é", "\\"
 TERMINAL = st.lists(st.sampled_from(PIECES) | st.text(max_size=3)).map("".join)
 
 
-def test_the_examples_hold() -> None:
+def test_the_examples_in_the_docstrings_are_correct() -> None:
     assert doctest.testmod(escaping).failed == 0
 
 
 @given(TEXTS)
 @settings(max_examples=examples(50), deadline=None)
-def test_a_shell_gets_a_word_as_it_is(text: str) -> None:
+def test_a_shell_reads_a_quoted_word_as_its_text(text: str) -> None:
     script = f"printf %s {escaping.shell_word(text)}"
     ran = subprocess.run(["sh", "-c", script], capture_output=True, check=True)
 
     assert (ran.stdout, ran.stderr) == (text.encode(), b"")
 
 
-def test_a_word_without_an_end_is_refused() -> None:
+def test_a_word_with_a_nul_character_is_refused() -> None:
     with pytest.raises(ValueError, match="NUL"):
         escaping.shell_word("a\0b")
 
@@ -51,19 +51,19 @@ def parsed(written: str, mark: str) -> str:
 
 @given(NAMES, TEXTS)
 @settings(max_examples=examples(100))
-def test_cypher_gets_a_name_and_a_string_as_they_are(name: str, text: str) -> None:
+def test_cypher_reads_a_quoted_name_and_string_as_their_text(name: str, text: str) -> None:
     assert parsed(cypher_name(name), "`") == name
     assert parsed(cypher_string(text), "'") == text
 
 
-def test_a_name_that_neo4j_itself_would_misread_is_refused() -> None:
+def test_a_name_with_a_backslash_is_refused() -> None:
     with pytest.raises(ValueError, match="backslash"):
         cypher_name("a\\u0060")
 
 
 @given(TERMINAL)
 @settings(max_examples=examples(100))
-def test_a_terminal_gets_nothing_that_moves_hides_or_turns_text(text: str) -> None:
+def test_printable_text_cannot_move_the_cursor_or_hide_text(text: str) -> None:
     for shown in (printable(text), quoted(text)):
         assert shown.isprintable()
         assert not re.search("[\u3164\ufe0f]", shown)
@@ -73,19 +73,19 @@ def test_a_terminal_gets_nothing_that_moves_hides_or_turns_text(text: str) -> No
 
 @given(st.text("abcé -/._\\'", max_size=40))
 @settings(max_examples=examples(50))
-def test_ordinary_text_is_shown_as_it_is(text: str) -> None:
+def test_ordinary_text_is_not_changed(text: str) -> None:
     assert printable(text) == printable_lines(text) == text
 
 
 @given(st.dictionaries(TERMINAL, TERMINAL, max_size=3))
 @settings(max_examples=examples(100))
-def test_json_for_a_terminal_is_the_same_json(value: dict[str, str]) -> None:
+def test_printable_json_has_the_same_value(value: dict[str, str]) -> None:
     document = printable_json(json.dumps(value, ensure_ascii=False, indent=1))
 
     assert json.loads(document) == value
     assert all(line.isprintable() for line in document.split("\n"))
 
 
-def test_what_is_quoted_is_cut() -> None:
+def test_a_long_quoted_value_is_shortened() -> None:
     assert len(quoted("x" * 5000)) == 82
     assert len(quoted(["x" * 5000])) == 80

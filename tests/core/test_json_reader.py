@@ -1,4 +1,4 @@
-"""Documents from outside: nesting is bounded before anything is built, whatever else the text is."""
+"""Reading untrusted JSON: the nesting depth is checked before any value is built."""
 
 import json
 import sys
@@ -25,15 +25,15 @@ def nested(levels: int, opening: str = "[", closing: str = "]") -> bytes:
 @pytest.mark.parametrize(
     "document",
     [
-        pytest.param(b"[" * 100_000, id="brackets that stay open"),
-        pytest.param(nested(100_000), id="brackets that are closed"),
+        pytest.param(b"[" * 100_000, id="open brackets"),
+        pytest.param(nested(100_000), id="closed brackets"),
         pytest.param(nested(30_000, '{"a":', "}"), id="objects"),
         pytest.param(nested(DEEPEST + 1), id="one level too many"),
         pytest.param(b'["\\"", "[", "' + b'"' + b"[" * DEEPEST, id="after strings with brackets and quotes in them"),
         pytest.param(b'"' + b"[" * 10 + b'" ' + nested(DEEPEST + 1), id="after something else"),
     ],
 )
-def test_what_is_nested_too_deep_is_refused_at_once(document: bytes) -> None:
+def test_a_document_that_is_nested_too_deep_is_refused_at_once(document: bytes) -> None:
     begun = time.process_time()
     with pytest.raises(NestingError, match="nested more than 64 levels deep"):
         read_json(document)
@@ -49,11 +49,11 @@ def test_what_is_nested_too_deep_is_refused_at_once(document: bytes) -> None:
         pytest.param(b"[" + b"[],{}," * 10_000 + b"0]", id="many beside each other"),
     ],
 )
-def test_what_is_not_deep_is_read(document: bytes) -> None:
+def test_a_document_that_is_not_too_deep_is_read(document: bytes) -> None:
     assert read_json(document) == json.loads(document)
 
 
-def test_a_long_string_full_of_escapes_takes_neither_time_nor_stack() -> None:
+def test_a_long_string_of_escape_sequences_needs_little_time_and_stack() -> None:
     text = '\\"[' * 200_000
     begun = time.process_time()
 
@@ -61,14 +61,14 @@ def test_a_long_string_full_of_escapes_takes_neither_time_nor_stack() -> None:
     assert time.process_time() - begun < 1
 
 
-def test_what_is_no_json_in_utf_8_is_a_value_error() -> None:
+def test_invalid_json_and_invalid_utf_8_raise_value_error() -> None:
     for document in (b"", b"{", b"\xff", b'["' + b"[" * 100, b"]" * 100):
         with pytest.raises(ValueError, match=r".") as caught:
             read_json(document)
         assert not isinstance(caught.value, NestingError)
 
 
-def test_objects_are_made_as_the_caller_says() -> None:
+def test_objects_are_built_by_the_given_function() -> None:
     assert read_json(b'{"a": 1, "a": 2}', list) == [("a", 1), ("a", 2)]
 
 
@@ -79,7 +79,7 @@ values = st.recursive(
 
 
 @given(values, st.integers(0, 2 * DEEPEST))
-def test_any_value_is_read_as_json_reads_it_unless_it_is_too_deep(value: Any, levels: int) -> None:
+def test_any_value_is_read_as_by_json_unless_it_is_too_deep(value: Any, levels: int) -> None:
     for _ in range(levels):
         value = [value]
     text = json.dumps(value)
@@ -92,8 +92,8 @@ def test_any_value_is_read_as_json_reads_it_unless_it_is_too_deep(value: Any, le
 
 
 @pytest.mark.parametrize("kind", [Answer, Damage, Hold, Lease, Owner, Record, Topology])
-def test_pydantic_refuses_deep_json_by_itself(kind: Any) -> None:
-    """Its parser bounds the depth at 200 levels: an unknown key and a wrong value may hide no more."""
+def test_pydantic_refuses_deeply_nested_json(kind: Any) -> None:
+    """Pydantic's parser allows 200 levels, also in unknown keys and in values of a wrong type."""
     for document in (
         b"[" * 100_000,
         nested(100_000),
