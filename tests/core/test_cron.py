@@ -37,41 +37,43 @@ def due(expression: str, timezone: str, start: str, count: int) -> list[str]:
         pytest.param("0 3 * * sun", "UTC", "2026-11-23T00:00", ["11-29 03:00", "12-06 03:00"], id="SUN-is-Sunday"),
         pytest.param("0 3 * * 1", "UTC", "2026-11-23T04:00", ["11-30 03:00", "12-07 03:00"], id="1-is-Monday"),
         pytest.param("0 3 13 * 5", "UTC", "2026-11-01T00:00", ["11-06 03:00", "11-13 03:00", "11-20 03:00", "11-27 03:00", "12-04 03:00", "12-11 03:00", "12-13 03:00"], id="day-of-month-or-weekday"),
-        pytest.param("0 3 * * 5", "UTC", "2026-11-12T00:00", ["11-13 03:00", "11-20 03:00"], id="a-star-leaves-the-weekday-alone"),
+        pytest.param("0 3 * * 5", "UTC", "2026-11-12T00:00", ["11-13 03:00", "11-20 03:00"], id="a-starred-day-of-month-does-not-count"),
         pytest.param("0 3 L * *", "UTC", "2027-01-31T04:00", ["02-28 03:00", "03-31 03:00"], id="last-day-of-month"),
         pytest.param("@daily", "UTC", "2026-11-22T02:00", ["11-23 00:00", "11-24 00:00"], id="@daily"),
         pytest.param("@midnight", "UTC", "2026-11-22T02:00", ["11-23 00:00"], id="@midnight"),
         pytest.param("@hourly", "UTC", "2026-11-22T02:00", ["11-22 03:00", "11-22 04:00"], id="@hourly"),
         pytest.param("@weekly", "UTC", "2026-11-23T02:00", ["11-29 00:00"], id="@weekly"),
         pytest.param("@monthly", "UTC", "2026-11-22T02:00", ["12-01 00:00"], id="@monthly"),
-        pytest.param(" @Yearly ", "UTC", "2026-11-22T02:00", ["01-01 00:00"], id="@yearly-however-written"),
+        pytest.param(" @Yearly ", "UTC", "2026-11-22T02:00", ["01-01 00:00"], id="@yearly-in-any-case-and-with-spaces"),
         pytest.param("0 0 29 2 *", "UTC", "2026-11-22T02:00", ["02-29 00:00", "02-29 00:00"], id="leap-day"),
-        pytest.param("30 2 * * *", BERLIN, "2027-03-27T12:00", ["03-28 01:00", "03-29 00:30"], id="spring-gap-runs-once-after-it"),
+        pytest.param("30 2 * * *", BERLIN, "2027-03-27T12:00", ["03-28 01:00", "03-29 00:30"], id="time-in-the-spring-gap-runs-once-after-it"),
         pytest.param("0,30 2 * * *", BERLIN, "2027-03-27T12:00", ["03-28 01:00", "03-29 00:00"], id="two-times-in-the-gap-are-one-run"),
         pytest.param("*/30 2 * * *", BERLIN, "2027-03-27T12:00", ["03-28 01:00", "03-29 00:00"], id="a-starred-minute-is-not-lost-in-the-gap"),
         pytest.param("0 */2 * * *", BERLIN, "2027-03-27T23:30", ["03-28 01:00", "03-28 02:00"], id="every-second-hour-is-not-lost-in-the-gap"),
-        pytest.param("0 3 * * *", BERLIN, "2027-03-27T12:00", ["03-28 01:00", "03-29 01:00"], id="the-end-of-the-gap-itself"),
+        pytest.param("0 3 * * *", BERLIN, "2027-03-27T12:00", ["03-28 01:00", "03-29 01:00"], id="end-of-the-gap"),
         pytest.param("30 2 * * *", BERLIN, "2027-10-30T12:00", ["10-31 00:30", "11-01 01:30"], id="autumn-runs-once"),
-        pytest.param("30 2 * * *", BERLIN, "2027-10-31T00:45", ["11-01 01:30"], id="autumn-not-again-when-started-in-between"),
-        pytest.param("30 2 * * *", BERLIN, "2027-10-31T01:10", ["11-01 01:30"], id="autumn-not-again-when-started-in-the-second-pass"),
+        pytest.param("30 2 * * *", BERLIN, "2027-10-31T00:45", ["11-01 01:30"], id="autumn-not-again-after-the-first-occurrence"),
+        pytest.param("30 2 * * *", BERLIN, "2027-10-31T01:10", ["11-01 01:30"], id="autumn-not-again-in-the-repeated-hour"),
         pytest.param("0 * * * *", BERLIN, "2027-10-30T23:30", ["10-31 00:00", "10-31 01:00", "10-31 02:00"], id="hourly-through-autumn"),
-        pytest.param("0 0-23 * * *", BERLIN, "2027-10-30T23:30", ["10-31 00:00", "10-31 01:00", "10-31 02:00"], id="hourly-however-written"),
+        pytest.param("0 0-23 * * *", BERLIN, "2027-10-30T23:30", ["10-31 00:00", "10-31 01:00", "10-31 02:00"], id="hourly-without-a-star"),
         pytest.param("0 * * * *", BERLIN, "2027-03-27T23:30", ["03-28 00:00", "03-28 01:00", "03-28 02:00"], id="hourly-through-spring"),
         pytest.param("*/30 * * * *", BERLIN, "2027-10-31T00:15", ["10-31 00:30", "10-31 01:00", "10-31 01:30", "10-31 02:00"], id="half-hourly-through-autumn"),
         pytest.param("40 * * * *", "Australia/Lord_Howe", "2026-10-03T15:00", ["10-03 15:10", "10-03 15:40", "10-03 16:40"], id="a-shift-of-half-an-hour"),
     ],
 )  # fmt: skip
-def test_cron_means_cron(expression: str, timezone: str, start: str, expected: list[str]) -> None:
+def test_due_times_of_an_expression_in_a_time_zone(
+    expression: str, timezone: str, start: str, expected: list[str]
+) -> None:
     assert due(expression, timezone, start, len(expected)) == expected
 
 
 @pytest.mark.parametrize(
-    ("expression", "complaint"),
+    ("expression", "error"),
     [
-        pytest.param("0 0 31 2 *", "due some day: this one never is", id="31-February"),
-        pytest.param("0 0 30,31 2 *", "due some day: this one never is", id="30-or-31-February"),
-        pytest.param("0 0 31 4,6,9,11 */2", "due some day: this one never is", id="31-of-a-short-month"),
-        pytest.param("0 0 */29 2 1L", "due some day: this one never is", id="the-last-Monday-and-the-first"),
+        pytest.param("0 0 31 2 *", "due on some day, which this one never is", id="31-February"),
+        pytest.param("0 0 30,31 2 *", "due on some day, which this one never is", id="30-or-31-February"),
+        pytest.param("0 0 31 4,6,9,11 */2", "due on some day, which this one never is", id="31-of-a-short-month"),
+        pytest.param("0 0 */29 2 1L", "due on some day, which this one never is", id="the-last-Monday-and-the-first"),
         pytest.param("0 2 * *", "five fields: minute", id="four-fields"),
         pytest.param("0 0 2 * * *", "five fields: minute", id="seconds"),
         pytest.param("TZ=Europe/Berlin 0 2 * * *", "five fields: minute", id="zone-in-the-expression"),
@@ -89,11 +91,11 @@ def test_cron_means_cron(expression: str, timezone: str, start: str, expected: l
         pytest.param("* " * 101, "at most 200 characters", id="too-long"),
     ],
 )
-def test_what_is_no_cron_expression_or_never_due_is_refused(expression: str, complaint: str) -> None:
+def test_an_invalid_or_never_due_expression_is_refused(expression: str, error: str) -> None:
     with pytest.raises(CronError, match=r".") as refused:
         Cron.parse(expression)
 
-    assert complaint in str(refused.value)
+    assert error in str(refused.value)
 
 
 @pytest.mark.parametrize("timezone", ["Europe/Nowhere", "", "Europe", "../UTC", "/etc/passwd", "localtime", "UTC\0"])
@@ -107,7 +109,7 @@ def test_an_unknown_time_zone_is_refused(timezone: str) -> None:
     [
         pytest.param("0 2 * * *", timedelta(days=1), timedelta(days=1), id="nightly"),
         pytest.param("15 * * * *", timedelta(hours=1), timedelta(hours=1), id="hourly"),
-        pytest.param("*/7 * * * *", timedelta(minutes=4), timedelta(minutes=7), id="seven-does-not-divide-sixty"),
+        pytest.param("*/7 * * * *", timedelta(minutes=4), timedelta(minutes=7), id="every-seven-minutes"),
         pytest.param("0 2 * * 1-5", timedelta(days=1), timedelta(days=3), id="not-on-weekends"),
         pytest.param(
             "*/5 9-17 * * 1-5", timedelta(minutes=5), timedelta(days=2, hours=15, minutes=5), id="office-hours"
@@ -118,17 +120,15 @@ def test_an_unknown_time_zone_is_refused(timezone: str) -> None:
         pytest.param("0 0 29 2 *", timedelta(days=1461), timedelta(days=1461), id="leap-days"),
     ],
 )
-def test_the_gaps_between_runs_are_those_of_a_whole_calendar(
-    expression: str, shortest: timedelta, longest: timedelta
-) -> None:
+def test_gaps_cover_a_whole_calendar(expression: str, shortest: timedelta, longest: timedelta) -> None:
     assert Cron.parse(expression).gaps(date(2026, 1, 3)) == (shortest, longest)
 
 
-def test_a_cron_reads_back_as_expression_and_zone() -> None:
+def test_the_text_of_a_cron_has_expression_and_zone() -> None:
     assert str(Cron.parse("0 2 * * *", BERLIN)) == "0 2 * * * Europe/Berlin"
 
 
-# The oracle: the same rules written the slow way, from sets instead of text, and minute by minute.
+# The oracle applies the same rules in a slow and simple way: to sets instead of text, minute by minute.
 
 
 @dataclass(frozen=True)
@@ -143,31 +143,31 @@ class Wanted:
         fields = [",".join(map(str, sorted(part))) for part in (self.minutes, self.hours, self.weekdays)]
         return Cron.parse(f"{fields[0]} {fields[1]} * * {fields[2]}", self.zone)
 
-    def shows(self, wall: datetime) -> bool:
-        return wall.minute in self.minutes and wall.hour in self.hours and wall.isoweekday() in self.weekdays
+    def matches(self, local: datetime) -> bool:
+        return local.minute in self.minutes and local.hour in self.hours and local.isoweekday() in self.weekdays
 
     def due_between(self, start: datetime, end: datetime) -> list[datetime]:
         moment = (start - timedelta(hours=30)).replace(second=0)
-        highest = self._wall(moment)
+        highest = self._local(moment)
         found = []
         while (moment := moment + MINUTE) <= end:
-            wall = self._wall(moment)
+            local = self._local(moment)
             if len(self.hours) == 24:
-                reached = [wall]
-            else:  # none in autumn's second pass, a whole gap at once in spring
-                reached = [highest + MINUTE * step for step in range(1, (wall - highest) // MINUTE + 1)]
-            if any(map(self.shows, reached)) and moment > start:
+                reached = [local]
+            else:  # no time while autumn's hour is repeated, all times of the gap at once in spring
+                reached = [highest + MINUTE * step for step in range(1, (local - highest) // MINUTE + 1)]
+            if any(map(self.matches, reached)) and moment > start:
                 found.append(moment)
-            highest = max(highest, wall)
+            highest = max(highest, local)
         return found
 
-    def _wall(self, moment: datetime) -> datetime:
+    def _local(self, moment: datetime) -> datetime:
         return moment.astimezone(ZoneInfo(self.zone)).replace(tzinfo=None)
 
 
 @cache
 def shifts(zone: str) -> list[datetime]:
-    """Moments of 2026 to 2028, each less than six hours after a zone has moved its clocks."""
+    """Return times from 2026 to 2028, each less than six hours after a change of the zone's UTC offset."""
     info = ZoneInfo(zone)
     moment, found = utc("2026-01-01T00:00"), []
     while moment.year < 2029:
@@ -194,7 +194,7 @@ def cases(draw: st.DrawFn) -> tuple[Wanted, datetime]:
 
 @settings(deadline=None, max_examples=examples(40))
 @given(cases())
-def test_due_times_are_those_of_the_slow_way_in_every_zone(case: tuple[Wanted, datetime]) -> None:
+def test_due_times_match_the_oracle_in_every_zone(case: tuple[Wanted, datetime]) -> None:
     wanted, start = case
     end = start + timedelta(hours=12)
 
@@ -203,7 +203,7 @@ def test_due_times_are_those_of_the_slow_way_in_every_zone(case: tuple[Wanted, d
 
 @settings(deadline=None, max_examples=examples(40))
 @given(cases())
-def test_the_previous_due_time_is_the_one_whose_next_is_later(case: tuple[Wanted, datetime]) -> None:
+def test_the_due_time_after_the_previous_one_is_in_the_future(case: tuple[Wanted, datetime]) -> None:
     wanted, moment = case
     previous = wanted.cron.previous_or_at(moment)
 
@@ -213,8 +213,8 @@ def test_the_previous_due_time_is_the_one_whose_next_is_later(case: tuple[Wanted
 
 @settings(deadline=None, max_examples=examples(40))
 @given(cases())
-def test_cronsim_agrees_where_it_follows_the_same_rule(case: tuple[Wanted, datetime]) -> None:
-    """Without stars cronsim too runs spring's time after the gap, and autumn's once."""
+def test_cronsim_agrees_for_expressions_that_are_not_hourly(case: tuple[Wanted, datetime]) -> None:
+    """Without stars, cronsim also runs a missing time after the gap, and a repeated time once."""
     wanted, moment = case
     assume(len(wanted.hours) < 24)
     ours = wanted.cron.next_after(moment)
@@ -224,7 +224,7 @@ def test_cronsim_agrees_where_it_follows_the_same_rule(case: tuple[Wanted, datet
 
 
 @given(st.text(max_size=40) | st.text(alphabet="0123456789*/,-#L@ SUNMON", max_size=30))
-def test_any_text_is_a_cron_expression_or_is_refused(text: str) -> None:
+def test_any_text_is_parsed_or_raises_cron_error(text: str) -> None:
     now = utc("2026-11-23T02:00")
     with suppress(CronError):
         assert Cron.parse(text).next_after(now) > now

@@ -30,7 +30,7 @@ def nested(levels: int, opening: str = "[", closing: str = "]") -> bytes:
         pytest.param(nested(30_000, '{"a":', "}"), id="objects"),
         pytest.param(nested(DEEPEST + 1), id="one level too many"),
         pytest.param(b'["\\"", "[", "' + b'"' + b"[" * DEEPEST, id="after strings with brackets and quotes in them"),
-        pytest.param(b'"' + b"[" * 10 + b'" ' + nested(DEEPEST + 1), id="after something else"),
+        pytest.param(b'"' + b"[" * 10 + b'" ' + nested(DEEPEST + 1), id="after another value"),
     ],
 )
 def test_a_document_that_is_nested_too_deep_is_refused_at_once(document: bytes) -> None:
@@ -44,9 +44,9 @@ def test_a_document_that_is_nested_too_deep_is_refused_at_once(document: bytes) 
 @pytest.mark.parametrize(
     "document",
     [
-        pytest.param(nested(DEEPEST), id="as deep as may be"),
+        pytest.param(nested(DEEPEST), id="as deep as allowed"),
         pytest.param(json.dumps(["[" * 1000, "{\\" * 1000, '"[' * 1000]).encode(), id="brackets in strings"),
-        pytest.param(b"[" + b"[],{}," * 10_000 + b"0]", id="many beside each other"),
+        pytest.param(b"[" + b"[],{}," * 10_000 + b"0]", id="many side by side"),
     ],
 )
 def test_a_document_that_is_not_too_deep_is_read(document: bytes) -> None:

@@ -1,4 +1,4 @@
-"""Whose a place is."""
+"""To whom a place belongs."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -19,27 +19,29 @@ def changed(**changes: Any) -> Owner:
 @pytest.mark.parametrize(
     ("found", "owned_before", "expected"),
     [
-        pytest.param(None, False, Ownership.VACANT, id="nobody's"),
-        pytest.param(None, True, Ownership.VACANT, id="somebody deleted what we wrote"),
+        pytest.param(None, False, Ownership.VACANT, id="no owner"),
+        pytest.param(None, True, Ownership.VACANT, id="no owner, ours before"),
         pytest.param(OURS, True, Ownership.OURS, id="ours"),
-        pytest.param(changed(system_id=None, namespace=None), False, Ownership.OURS, id="ours, not yet all known"),
-        pytest.param(changed(agent="demo-backup-0-xyz:/backups"), True, Ownership.OURS, id="ours, by a former pod"),
-        pytest.param(changed(system_id="S2"), True, Ownership.FOREIGN, id="a clone of the volume, another cluster"),
-        pytest.param(changed(namespace="staging"), True, Ownership.FOREIGN, id="a clone of the volume, elsewhere"),
-        pytest.param(changed(cluster="other"), True, Ownership.FOREIGN, id="another cluster's volume"),
-        pytest.param(changed(id="b", system_id="S2"), False, Ownership.FOREIGN, id="two clusters of one name"),
-        pytest.param(changed(id="b", system_id=None), False, Ownership.FOREIGN, id="another, its system id not known"),
-        pytest.param(changed(id="b"), False, Ownership.LOST, id="our cluster's, its volume gone"),
-        pytest.param(changed(id="b", namespace=None), False, Ownership.LOST, id="our cluster's, namespace not known"),
-        pytest.param(changed(id="b", namespace="x"), False, Ownership.FOREIGN, id="our cluster's, copied elsewhere"),
-        pytest.param(changed(id="b"), True, Ownership.FOREIGN, id="taken over from us"),
+        pytest.param(changed(system_id=None, namespace=None), False, Ownership.OURS, id="ours, with unknown facts"),
+        pytest.param(changed(agent="demo-backup-0-xyz:/backups"), True, Ownership.OURS, id="ours, of an earlier pod"),
+        pytest.param(changed(system_id="S2"), True, Ownership.FOREIGN, id="cloned volume, another cluster"),
+        pytest.param(changed(namespace="staging"), True, Ownership.FOREIGN, id="cloned volume, another namespace"),
+        pytest.param(changed(cluster="other"), True, Ownership.FOREIGN, id="another cluster"),
+        pytest.param(changed(id="b", system_id="S2"), False, Ownership.FOREIGN, id="another cluster of the same name"),
+        pytest.param(changed(id="b", system_id=None), False, Ownership.FOREIGN, id="another volume, unknown system id"),
+        pytest.param(changed(id="b"), False, Ownership.LOST, id="our cluster, another volume"),
+        pytest.param(changed(id="b", namespace=None), False, Ownership.LOST, id="our cluster, unknown namespace"),
+        pytest.param(changed(id="b", namespace="x"), False, Ownership.FOREIGN, id="our cluster, another namespace"),
+        pytest.param(changed(id="b"), True, Ownership.FOREIGN, id="taken over from this volume"),
     ],
 )
-def test_whose_a_place_is(found: Owner | None, owned_before: bool, expected: Ownership) -> None:
+def test_a_place_belongs_to_the_owner_that_its_facts_match(
+    found: Owner | None, owned_before: bool, expected: Ownership
+) -> None:
     assert standing(found, OURS, owned_before=owned_before) is expected
 
 
-def test_without_a_known_system_id_nothing_is_adopted() -> None:
+def test_without_a_known_system_id_a_place_is_not_adopted() -> None:
     assert standing(changed(id="b"), changed(system_id=None), owned_before=False) is Ownership.FOREIGN
 
 
@@ -47,23 +49,23 @@ def test_without_a_known_system_id_nothing_is_adopted() -> None:
     ("change", "expected"),
     [({}, True), ({"agent": "demo-backup-1:/backups"}, False), ({"agent": None}, False), ({"namespace": "x"}, False)],
 )
-def test_an_agent_of_the_same_pod_cannot_be_alive_beside_this_one(change: dict[str, Any], expected: bool) -> None:
+def test_the_same_agent_has_the_same_pod_and_namespace(change: dict[str, Any], expected: bool) -> None:
     assert is_same_agent(changed(id="b", **change), OURS) is expected
 
 
-def test_a_side_is_named_by_what_is_known_of_it() -> None:
+def test_an_owner_is_described_by_its_known_facts() -> None:
     assert str(OURS) == "a (cluster demo, namespace prod, system database S1, demo-backup-0:/backups)"
     assert str(Owner(id="b", cluster="demo")) == "b (cluster demo)"
 
 
-def test_what_is_newly_known_is_added_and_nothing_forgotten() -> None:
+def test_new_facts_are_added_and_known_facts_are_kept() -> None:
     old = Owner(id="a", cluster="demo", system_id="S1")
     new = Owner(id="a", cluster="demo", namespace="prod")
 
     assert old.knowing(new) == Owner(id="a", cluster="demo", namespace="prod", system_id="S1")
 
 
-def test_an_owner_is_read_as_it_was_written() -> None:
+def test_an_owner_survives_a_round_trip_through_json() -> None:
     assert Owner.from_json(OURS.to_json()) == OURS
 
 
@@ -75,6 +77,6 @@ def test_an_owner_is_read_as_it_was_written() -> None:
         pytest.param((Copy(database="system"), Copy(database="system", database_id="S")), "S", id="by one server"),
     ],
 )
-def test_the_system_id_is_that_of_the_database_system(copies: tuple[Copy, ...], expected: str | None) -> None:
+def test_the_system_id_comes_from_the_topology(copies: tuple[Copy, ...], expected: str | None) -> None:
     assert system_id(Topology(seen=SEEN, copies=copies)) == expected
     assert system_id(None) is None

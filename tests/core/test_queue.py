@@ -1,4 +1,4 @@
-"""Which backups may start."""
+"""Which waiting backups may start."""
 
 import pytest
 from hypothesis import given
@@ -15,26 +15,26 @@ def job(name: str, attempts: int = 0, set_name: str = "default") -> Job:
 @pytest.mark.parametrize(
     ("waiting", "running", "parallel", "expected"),
     [
-        pytest.param("A/x B/y", "", 1, "A/x", id="the first first"),
+        pytest.param("A/x B/y", "", 1, "A/x", id="in order"),
         pytest.param("A/x B/y", "C/z", 1, "", id="no slot"),
         pytest.param("A/x B/y", "C/z", 2, "A/x", id="one slot"),
-        pytest.param("B/x B/y", "A/x", 2, "B/y", id="never two for one database"),
-        pytest.param("A/x B/x", "", 2, "A/x", id="nor both from the queue"),
-        pytest.param("A/x+ B/y", "", 2, "B/y", id="a second attempt comes after the others"),
-        pytest.param("A/x+", "B/y", 2, "", id="and waits until nothing else runs"),
-        pytest.param("A/x+ B/y+", "", 2, "A/x+", id="and runs alone"),
-        pytest.param("B/y", "A/x+", 2, "", id="so that nothing joins it"),
+        pytest.param("B/x B/y", "A/x", 2, "B/y", id="one per database"),
+        pytest.param("A/x B/x", "", 2, "A/x", id="one per database, both waiting"),
+        pytest.param("A/x+ B/y", "", 2, "B/y", id="a second attempt comes last"),
+        pytest.param("A/x+", "B/y", 2, "", id="a second attempt waits for running jobs"),
+        pytest.param("A/x+ B/y+", "", 2, "A/x+", id="a second attempt runs alone"),
+        pytest.param("B/y", "A/x+", 2, "", id="nothing starts beside a second attempt"),
         pytest.param("", "", 3, "", id="nothing waits"),
     ],
 )
-def test_what_may_start(waiting: str, running: str, parallel: int, expected: str) -> None:
+def test_jobs_that_may_start(waiting: str, running: str, parallel: int, expected: str) -> None:
     def jobs(text: str) -> list[Job]:
         return [job(name.rstrip("+"), attempts=name.count("+")) for name in text.split()]
 
     assert tuple(jobs(expected)) == may_start(jobs(waiting), jobs(running), parallel)
 
 
-def test_one_database_in_two_sets_is_two_things() -> None:
+def test_a_database_in_two_sets_may_be_backed_up_twice_at_once() -> None:
     assert len(may_start([job("A/x", set_name="a"), job("B/x", set_name="b")], [], 2)) == 2
 
 
@@ -48,7 +48,7 @@ jobs = st.builds(
 
 
 @given(st.lists(jobs, unique=True), st.lists(jobs, unique_by=lambda one: (one.set, one.database)), st.integers(1, 4))
-def test_whatever_waits_the_rules_hold(waiting: list[Job], running: list[Job], parallel: int) -> None:
+def test_the_rules_hold_for_any_queue(waiting: list[Job], running: list[Job], parallel: int) -> None:
     started = may_start(waiting, running, parallel)
     after = [*running, *started]
 
@@ -60,5 +60,5 @@ def test_whatever_waits_the_rules_hold(waiting: list[Job], running: list[Job], p
 
 
 @given(st.lists(jobs, unique=True, min_size=1), st.integers(1, 4))
-def test_something_starts_where_nothing_runs(waiting: list[Job], parallel: int) -> None:
+def test_a_job_starts_if_no_other_runs(waiting: list[Job], parallel: int) -> None:
     assert may_start(waiting, [], parallel)

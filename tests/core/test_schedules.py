@@ -45,19 +45,19 @@ HOURLY = "15 * * * *"
     [
         pytest.param(nightly(), "22T02:00", "23T01:59:59", False, (DueOutcome.NOT_DUE, None, 0, 0), id="not-yet"),
         pytest.param(nightly(), "22T02:00", "23T02:00:00", False, (DueOutcome.SUBMIT, "23T02:00", 0, 0), id="due"),
-        pytest.param(nightly(), "23T02:00", "23T02:00:00", False, (DueOutcome.NOT_DUE, None, 0, 0), id="rung-twice"),
+        pytest.param(nightly(), "23T02:00", "23T02:00:00", False, (DueOutcome.NOT_DUE, None, 0, 0), id="asked-twice"),
         pytest.param(nightly(), "22T02:00", "23T02:01:59", False, (DueOutcome.SUBMIT, "23T02:00", 0, 0), id="within-the-grace"),
         pytest.param(nightly(), "22T02:00", "23T09:00", False, (DueOutcome.SUBMIT_LATE, "23T02:00", 0, 0), id="missed-while-down-one-run"),
         pytest.param(nightly(), "19T02:00", "23T09:00", False, (DueOutcome.SUBMIT_LATE, "23T02:00", 3, 0), id="missed-four-while-down-one-run-for-the-latest"),
         pytest.param(nightly(misfire=SKIP), "19T02:00", "23T09:00", False, (DueOutcome.SKIPPED, None, 4, 0), id="missed-while-down-skip"),
-        pytest.param(nightly(misfire=SKIP), "19T02:00", "23T02:01", False, (DueOutcome.SUBMIT, "23T02:00", 3, 0), id="skip-takes-the-one-that-is-in-time"),
+        pytest.param(nightly(misfire=SKIP), "19T02:00", "23T02:01", False, (DueOutcome.SUBMIT, "23T02:00", 3, 0), id="skip-runs-the-one-that-is-in-time"),
         pytest.param(nightly(HOURLY), "23T01:15", "23T02:15", True, (DueOutcome.COALESCED, None, 0, 1), id="coalesced-while-one-waits"),
         pytest.param(nightly(HOURLY), "23T01:15", "23T04:20", True, (DueOutcome.COALESCED, None, 0, 3), id="three-coalesced-while-one-waits"),
         pytest.param(nightly(suspend=True), "20T02:00", "23T02:00", False, (DueOutcome.SUSPENDED, None, 0, 0), id="suspended"),
         pytest.param(nightly("0 2 * * 0"), "15T02:00", "22T02:00", False, (DueOutcome.SUBMIT, "22T02:00", 0, 0), id="sunday"),
     ],
 )  # fmt: skip
-def test_a_ring_is_decided_by_timetable_and_what_was_handled(
+def test_a_decision_depends_on_the_timetable_and_the_handled_due_times(
     timetable: Timetable, through: str, now: str, waiting: bool, expected: tuple[DueOutcome, str | None, int, int]
 ) -> None:
     decision = decide(timetable, handled(utc(through), timetable), utc(now), waiting=waiting)
@@ -67,29 +67,29 @@ def test_a_ring_is_decided_by_timetable_and_what_was_handled(
     assert decision.due == (utc(due) if due else None)
 
 
-def test_a_schedule_never_seen_before_has_missed_nothing() -> None:
+def test_a_new_schedule_has_missed_no_due_time() -> None:
     first = decide(nightly("* * * * *"), None, utc("23T09:00:30"))
 
     assert (first.outcome, first.due, first.missed) == (DueOutcome.FIRST_SEEN, None, 0)
     assert decide(nightly("* * * * *"), first.handled, utc("23T09:01")).due == utc("23T09:01")
 
 
-def test_a_changed_expression_has_missed_nothing() -> None:
-    """Changed at three in the afternoon from two at night to two in the afternoon: the next run is tomorrow's."""
+def test_a_changed_expression_has_missed_no_due_time() -> None:
+    """Changed at 15:00 from 02:00 to 14:00, the schedule runs the next day."""
     changed = decide(nightly("0 14 * * *"), handled(utc("23T02:00")), utc("23T15:00"))
 
     assert changed.outcome is DueOutcome.FIRST_SEEN
     assert decide(nightly("0 14 * * *"), changed.handled, utc("23T15:01")).outcome is DueOutcome.NOT_DUE
 
 
-def test_what_passes_while_suspended_is_not_made_up_for() -> None:
+def test_due_times_of_a_suspended_schedule_do_not_run_later() -> None:
     suspended = decide(nightly(suspend=True), handled(utc("20T02:00")), utc("23T09:00"))
 
     assert decide(nightly(), suspended.handled, utc("23T09:01")).outcome is DueOutcome.NOT_DUE
     assert decide(nightly(), suspended.handled, utc("24T02:00")).outcome is DueOutcome.SUBMIT
 
 
-def test_a_leap_of_the_clock_by_a_century_is_decided_at_once() -> None:
+def test_a_jump_of_the_clock_by_a_century_is_handled_at_once() -> None:
     decision = decide(
         nightly("* * * * *"), handled(utc("23T02:00"), nightly("* * * * *")), utc("23T02:00").replace(year=2126)
     )
@@ -100,7 +100,7 @@ def test_a_leap_of_the_clock_by_a_century_is_decided_at_once() -> None:
 JITTERED = nightly(jitter=timedelta(minutes=10), seed="demo")
 
 
-def test_jitter_is_the_same_for_the_same_due_time_and_spreads_the_others() -> None:
+def test_jitter_is_constant_for_a_due_time_and_differs_between_due_times() -> None:
     dues = [utc("01T02:00") + DAY * n for n in range(200)]
     delays = [JITTERED.start(due) - due for due in dues]
 
@@ -109,14 +109,14 @@ def test_jitter_is_the_same_for_the_same_due_time_and_spreads_the_others() -> No
     assert len(set(delays)) > 100
 
 
-def test_two_clusters_with_the_same_schedule_do_not_start_together() -> None:
+def test_clusters_with_the_same_schedule_start_at_different_times() -> None:
     other = nightly(jitter=timedelta(minutes=10), seed="other")
     dues = [utc("01T02:00") + DAY * n for n in range(20)]
 
     assert [JITTERED.start(due) for due in dues] != [other.start(due) for due in dues]
 
 
-def test_a_due_time_starts_with_its_jitter_and_not_before() -> None:
+def test_a_due_time_starts_after_its_jitter() -> None:
     due = utc("23T02:00")
     start = JITTERED.start(due)
     before = handled(utc("22T02:00"))
@@ -128,14 +128,14 @@ def test_a_due_time_starts_with_its_jitter_and_not_before() -> None:
     assert decide(JITTERED, before, start + GRACE + SECOND).outcome is DueOutcome.SUBMIT_LATE
 
 
-def test_a_due_time_whose_start_is_still_to_come_does_not_hide_the_one_before() -> None:
+def test_a_due_time_that_waits_for_its_jitter_does_not_hide_the_previous_one() -> None:
     start = JITTERED.start(utc("23T02:00"))
     decision = decide(JITTERED, handled(utc("21T02:00")), start - SECOND)
 
     assert (decision.outcome, decision.due) == (DueOutcome.SUBMIT_LATE, utc("22T02:00"))
 
 
-def test_next_runs_are_those_of_all_schedules_soonest_first() -> None:
+def test_next_runs_are_those_of_all_schedules_in_order_of_time() -> None:
     timetables = {
         "nightly": nightly(),
         "hourly": Timetable("hourly", Cron.parse(HOURLY)),
@@ -151,39 +151,39 @@ def test_next_runs_are_those_of_all_schedules_soonest_first() -> None:
     ]
 
 
-def test_a_run_that_waits_for_its_jitter_is_still_to_come() -> None:
+def test_a_run_that_waits_for_its_jitter_is_a_next_run() -> None:
     start = JITTERED.start(utc("23T02:00"))
 
     assert next(JITTERED.runs_after(start - SECOND)) == ("nightly", utc("23T02:00"), start)
     assert next(JITTERED.runs_after(start)).due == utc("24T02:00")
 
 
-def test_no_schedules_have_no_next_runs() -> None:
+def test_without_schedules_there_are_no_next_runs() -> None:
     assert next_runs({}, utc("23T00:00"), 5) == ()
 
 
-def test_the_expected_interval_of_workdays_spans_the_weekend() -> None:
+def test_the_expected_interval_of_workdays_includes_the_weekend() -> None:
     assert expected_interval(Cron.parse("0 2 * * 1-5"), utc("23T02:00")) == 3 * DAY
 
 
-def test_a_request_id_is_the_schedule_and_the_due_time_in_utc() -> None:
+def test_a_request_id_has_the_schedule_and_the_due_time_in_utc() -> None:
     assert request_id("nightly", utc("23T02:00")) == "nightly@20261123T020000Z"
 
 
-# The life of a schedule: a spool that knows its ids, and a clock that goes where it likes.
+# A schedule over time, with a spool that remembers request ids and a clock that may be wrong.
 
 
 class Life:
-    """Rings a schedule at moments of its choosing, and keeps what a spool would keep."""
+    """A schedule that is asked at given times, with the state of its spool."""
 
     def __init__(self, timetable: Timetable, start: datetime) -> None:
         self.timetable = timetable
         self.decisions: list[DueDecision] = []
         self.handled: Handled | None = None
         self.ran: list[datetime] = []
-        self.ring(start)
+        self.ask(start)
 
-    def ring(self, now: datetime, *, waiting: bool = False) -> DueDecision:
+    def ask(self, now: datetime, *, waiting: bool = False) -> DueDecision:
         decision = decide(self.timetable, self.handled, now, waiting=waiting)
         self.handled = decision.handled
         self.decisions.append(decision)
@@ -191,46 +191,46 @@ class Life:
             self.ran.append(decision.due)
         return decision
 
-    def rings(self, start: datetime, end: datetime, every: timedelta = timedelta(minutes=10)) -> None:
+    def ask_every(self, start: datetime, end: datetime, every: timedelta = timedelta(minutes=10)) -> None:
         while start <= end:
-            self.ring(start)
+            self.ask(start)
             start += every
 
 
 def test_a_clock_set_back_over_a_due_time_does_not_run_it_again() -> None:
     life = Life(nightly(), utc("22T12:00"))
-    life.rings(utc("23T01:58"), utc("23T02:01"), every=timedelta(seconds=30))
+    life.ask_every(utc("23T01:58"), utc("23T02:01"), every=timedelta(seconds=30))
     before = list(life.decisions)
-    life.rings(utc("23T01:30"), utc("23T02:30"), every=timedelta(seconds=30))
+    life.ask_every(utc("23T01:30"), utc("23T02:30"), every=timedelta(seconds=30))
 
     assert life.ran == [utc("23T02:00")]
     assert {decision.outcome for decision in life.decisions[len(before) :]} == {DueOutcome.NOT_DUE}
 
 
-def test_a_clock_set_back_by_days_runs_no_due_time_again() -> None:
+def test_a_clock_set_back_by_days_does_not_run_due_times_again() -> None:
     life = Life(nightly(), utc("19T12:00"))
-    life.rings(utc("20T00:00"), utc("23T12:00"))
-    life.rings(utc("20T12:00"), utc("24T12:00"))
+    life.ask_every(utc("20T00:00"), utc("23T12:00"))
+    life.ask_every(utc("20T12:00"), utc("24T12:00"))
 
     assert life.ran == [utc("20T02:00"), utc("21T02:00"), utc("22T02:00"), utc("23T02:00"), utc("24T02:00")]
 
 
 @pytest.mark.parametrize("misfire", Misfire)
-def test_a_clock_that_leaps_ahead_and_comes_back_does_not_silence_the_schedule(misfire: Misfire) -> None:
+def test_a_clock_that_jumps_ahead_and_back_does_not_stop_the_schedule(misfire: Misfire) -> None:
     life = Life(nightly(misfire=misfire), utc("22T12:00"))
-    life.ring(utc("22T12:00").replace(year=2036))
+    life.ask(utc("22T12:00").replace(year=2036))
     life.ran.clear()
-    life.rings(utc("22T12:10"), utc("25T12:00"))
+    life.ask_every(utc("22T12:10"), utc("25T12:00"))
 
     assert life.ran == [utc("23T02:00"), utc("24T02:00"), utc("25T02:00")]
 
 
-def test_a_clock_that_comes_back_just_before_a_due_time_still_runs_it() -> None:
-    """The ring that first sees the right time again may be the one for the due time itself."""
+def test_a_clock_that_is_corrected_at_a_due_time_still_runs_it() -> None:
+    """The timer may ask for the first time after the correction at the due time itself."""
     life = Life(nightly(), utc("22T12:00"))
-    life.ring(utc("22T12:00").replace(year=2036))
+    life.ask(utc("22T12:00").replace(year=2036))
 
-    assert life.ring(utc("23T02:00:01")).due == utc("23T02:00")
+    assert life.ask(utc("23T02:00:01")).due == utc("23T02:00")
 
 
 @settings(deadline=None, max_examples=examples(40))
@@ -251,7 +251,7 @@ def test_every_due_time_ends_exactly_once(
         now += timedelta(seconds=seconds)
         before = life.handled
         life.timetable = nightly(expression, misfire, jitter=timedelta(seconds=jitter), suspend=suspend)
-        if life.ring(now, waiting=waiting).outcome is DueOutcome.SUSPENDED:
+        if life.ask(now, waiting=waiting).outcome is DueOutcome.SUSPENDED:
             assert before is not None
             assert life.handled is not None
             suspended += sum(before.through < due <= life.handled.through for due in dues(table, start, now))

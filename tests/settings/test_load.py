@@ -80,7 +80,7 @@ def faults(text: str, **environ: str) -> list[str]:
         pytest.param("schedules: {a b: {cron: '@daily'}}", "schedules.a b: expected a name of at most 63 letters, digits, '.', '_' and '-', the first no sign (got \"a b\")", id="schedule-name"),
         pytest.param("schedules: {n: {}}", "schedules.n.cron: required, such as 0 2 * * *", id="no-cron"),
         pytest.param("schedules: {n: {cron: 0 2 * *}}", 'schedules.n.cron: expected five fields: minute, hour, day of month, month, weekday (got "0 2 * *")', id="cron"),
-        pytest.param("schedules: {n: {cron: 0 0 31 2 *}}", 'schedules.n.cron: expected an expression that is due some day: this one never is (got "0 0 31 2 *")', id="never-due"),
+        pytest.param("schedules: {n: {cron: 0 0 31 2 *}}", 'schedules.n.cron: expected an expression that is due on some day, which this one never is (got "0 0 31 2 *")', id="never-due"),
         pytest.param("schedules: {n: {cron: '@reboot'}}", 'schedules.n.cron: expected five fields, or one of @hourly, @daily, @midnight, @weekly, @monthly, @yearly, @annually (got "@reboot")', id="@reboot"),
         pytest.param("schedules: {n: {cron: '@daily', type: full}}", 'schedules.n.type: expected FULL, DIFF or AUTO (got "full")', id="type"),
         pytest.param("schedules: {n: {cron: '@daily', misfire: never}}", 'schedules.n.misfire: expected run_once or skip (got "never")', id="misfire"),

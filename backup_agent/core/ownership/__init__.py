@@ -1,1 +1,1 @@
-"""Whose a place is: its owner and its lease."""
+"""Ownership of places: owners and leases."""

@@ -1,8 +1,8 @@
-"""Whose turn it is at a destination: the lease that stands there, and when it may be taken.
+"""Leases: which agent may write at a destination, and when another may take over.
 
-A newcomer would compare times that two machines wrote down. No clock but the taker's own counts: a lease that has not
-changed while the taker watched it for three of its periods has a holder that is dead or has stopped; a holder that
-could not renew it for two periods takes it for lost. The period between is the safety margin.
+Clocks of different machines are never compared. An agent takes a lease if it has not changed for three periods of the
+agent's own clock: then its holder has died or stopped. A holder that could not renew its lease for two periods treats
+it as lost. The third period is a safety margin.
 """
 
 from enum import StrEnum
@@ -16,30 +16,30 @@ PERIOD = 15.0
 """Seconds between two renewals."""
 
 HOLD_PERIODS = 2
-"""How long a holder may count on a renewal, from before it was sent."""
+"""Periods for which a renewal is valid, from before it was sent."""
 
 TAKE_PERIODS = 3
-"""How long a lease must not have changed before another takes it."""
+"""Periods for which a lease must not have changed before another agent may take it."""
 
 
 class Lease(StoredValue):
-    """The object at `<prefix>/<cluster>/.agent/lease.json`. Each time it is written it is another."""
+    """The object `<prefix>/<cluster>/.agent/lease.json`. No two writes of it have the same content."""
 
-    holder: str = Field(description="id of the owner whose agent holds it")
-    agent: str = Field(description="where that agent runs, for people")
-    token: str = Field(description="drawn at each change of hands")
-    number: int = Field(ge=1, description="one more at each change of hands: the fencing number in records")
-    renewal: int = Field(ge=0, description="one more each time it is written under this token")
+    holder: str = Field(description="id of the owner whose agent holds the lease")
+    agent: str = Field(description="description of that owner, for messages")
+    token: str = Field(description="random value of each takeover")
+    number: int = Field(ge=1, description="incremented at each takeover: the fencing number in records")
+    renewal: int = Field(ge=0, description="incremented at each write with the same token")
     period: float = Field(gt=0, description="seconds between two renewals")
-    seat: str = Field(description="the file whose flock the holder's processes hold: boot id, device, inode")
+    seat: str = Field(description="file that the holder's processes lock with flock: boot id, device, inode")
     released: bool = False
 
     def renewed(self) -> Self:
-        """Return the lease as its holder writes it next."""
+        """Return the lease with the next renewal number."""
         return self.model_copy(update={"renewal": self.renewal + 1})
 
     def given_up(self) -> Self:
-        """Return the lease as its holder leaves it: anybody may take it at once."""
+        """Return the lease marked as released, so that any agent may take it at once."""
         return self.model_copy(update={"renewal": self.renewal + 1, "released": True})
 
 
@@ -49,16 +49,16 @@ class TakeoverGround(StrEnum):
     VACANT = "vacant"
     RELEASED = "released"
     LEFT = "left"
-    """Its holder's processes held the flock of this very file, and nobody holds it now: they are dead."""
+    """The lease names this agent's own seat, whose flock is free: the processes that held the lease are dead."""
     SILENT = "silent"
-    """It has not changed for three periods of our own clock."""
+    """The lease has not changed for three periods."""
 
 
 def ground(found: Lease | None, *, seat: str, unchanged: float) -> TakeoverGround | None:
-    """Return why a lease may be taken, None where it may not.
+    """Return why a lease may be taken, or None if it must not be taken.
 
-    `seat` is our own, and free: no other process of this agent holds its flock. `unchanged` is how many seconds the
-    lease is known to stand as it is, by our own clock.
+    `seat` is this agent's own, and no other process holds its flock. `unchanged` is the number of seconds for which the
+    lease is known not to have changed.
     """
     if found is None:
         return TakeoverGround.VACANT

@@ -1,7 +1,7 @@
-"""Whose a place is: what `owner.json` says there, held against what this agent knows of itself.
+"""Owners: to which agent a place belongs, according to `owner.json`.
 
-The id alone does not tell: a volume that was cloned has the same one. Therefore the cluster's name, the namespace and
-the id of the database `system` are compared as well, each where both sides know it.
+The id alone is not enough, since a cloned volume has the same id. Therefore the cluster's name, the namespace and the
+databaseID of `system` are compared as well, each if both sides know it.
 """
 
 from enum import StrEnum
@@ -16,16 +16,16 @@ SYSTEM = "system"
 
 
 class Owner(StoredValue):
-    """The object `owner.json` at a storage root and at each prefix."""
+    """The object `owner.json` at a storage root and at each prefix of a destination."""
 
-    id: str = Field(min_length=1, description="random, drawn at first use and kept on the volume")
+    id: str = Field(min_length=1, description="random id, made at first use and stored on the volume")
     cluster: str
-    namespace: str | None = Field(default=None, description="the pod's, where it is known ($POD_NAMESPACE)")
-    system_id: str | None = Field(default=None, description="databaseID of `system`; null until the cluster told it")
+    namespace: str | None = Field(default=None, description="namespace of the pod ($POD_NAMESPACE), if known")
+    system_id: str | None = Field(default=None, description="databaseID of `system`, if known")
     agent: str | None = Field(default=None, description="host name and storage root of the agent")
 
     def __str__(self) -> str:
-        """Name this side in a message."""
+        """Return a description for messages."""
         facts = (
             f"cluster {self.cluster}",
             f"namespace {self.namespace}" if self.namespace else "",
@@ -35,23 +35,26 @@ class Owner(StoredValue):
         return f"{self.id} ({', '.join(fact for fact in facts if fact)})"
 
     def knowing(self, other: Self) -> Self:
-        """Return this owner as `other`, the same one, knows it: what it does not know stays."""
+        """Return this owner with the facts that `other` knows. Facts unknown to `other` are kept."""
         facts = other.model_dump(exclude={"schema_"}, exclude_none=True)
         return self.model_copy(update=facts)
 
 
 class Ownership(StrEnum):
-    """What a place is to this agent."""
+    """To whom a place belongs, seen from this agent."""
 
     VACANT = "vacant"
     OURS = "ours"
     LOST = "lost"
-    """It was this cluster's, under another volume's id: copies may adopt it without being asked, deletion waits."""
+    """The place belongs to this cluster, but to another volume. It may be adopted for copies, but not for deletion."""
     FOREIGN = "foreign"
 
 
 def standing(found: Owner | None, ours: Owner, *, owned_before: bool) -> Ownership:
-    """Judge a place. `owned_before`: this volume's agent has owned it, so whoever stands there took it over."""
+    """Return to whom a place belongs.
+
+    `owned_before` tells whether the place once belonged to this volume's id. A different owner then took it over.
+    """
     if found is None:
         return Ownership.VACANT
     if found.cluster != ours.cluster or _differ(found.namespace, ours.namespace):
@@ -65,12 +68,12 @@ def standing(found: Owner | None, ours: Owner, *, owned_before: bool) -> Ownersh
 
 
 def is_same_agent(found: Owner, ours: Owner) -> bool:
-    """Tell whether the former owner's agent cannot be alive: it was in our pod, and Kubernetes runs one of a name."""
+    """Return whether the previous owner ran in this pod and so cannot be running: pod names are unique."""
     return found.agent is not None and found.agent == ours.agent and found.namespace == ours.namespace
 
 
 def system_id(topology: Topology | None) -> str | None:
-    """Return the databaseID of `system`, where the cluster has told it."""
+    """Return the databaseID of `system`, or None if it is not known."""
     copies = topology.databases().get(SYSTEM, ()) if topology else ()
     return next((copy.database_id for copy in copies if copy.database_id), None)
 

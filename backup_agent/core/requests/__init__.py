@@ -1,1 +1,1 @@
-"""Requests, their answers, the queue, schedules, and the tasks of the child processes."""
+"""Requests and their answers, the queue, schedules, and the tasks of child processes."""

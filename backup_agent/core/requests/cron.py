@@ -1,12 +1,16 @@
-"""When a cron expression is due: the only home of cronsim.
+"""Compute when a cron expression is due.
 
-cronsim answers for a wall clock that never changes; what daylight saving does to it is decided here. Three traps:
+This is the only module that uses cronsim. cronsim works on local times without daylight saving, so this module applies
+it:
 
-- "Every hour" is told by the set of hours, not by a star: `0 0-23 * * *` means `0 * * * *`, while `*/30 2 * * *` and
-  `0 */2 * * *` name hours of a day. cron(8), and cronsim with it, look at the star and lose such a run in spring.
-- A time that spring skips is due when the gap ends; a time that autumn repeats is due the first time. What runs in
-  every hour runs in every hour of UTC, the repeated one too.
-- Two aware datetimes of one zone compare by wall clock. Only UTC leaves this module, and only UTC is compared.
+- A time that does not exist when clocks go forward is due at the end of the gap. A time that is repeated when clocks go
+  back is due the first time only. An expression that is due in every hour is due in every hour of UTC, including the
+  repeated one.
+- Whether an expression is due in every hour depends on its set of hours: `0 0-23 * * *` means the same as `0 * * * *`,
+  but `*/30 2 * * *` and `0 */2 * * *` do not run in every hour. cron(8) and cronsim look for a star instead, and so
+  lose a run of the latter two in spring.
+- Python compares two aware datetimes of the same zone by their local times. Therefore only times in UTC are compared
+  and returned.
 """
 
 from collections.abc import Iterator
@@ -37,40 +41,40 @@ FIELDS = (
 )
 
 LONGEST_EXPRESSION = 200
-NEVER_DUE = "an expression that is due some day: this one never is"
+NEVER_DUE = "an expression that is due on some day, which this one never is"
 
-# Zones move their clocks by an hour at most today (Antarctica/Troll: two). More than this is a moved date line.
 LARGEST_SHIFT = timedelta(hours=3)
+"""Largest change of UTC offset for daylight saving. Today it is one hour, or two for Antarctica/Troll."""
 
-# References for questions that have no `now`: any 29 February on any weekday follows within 40 years.
+# Start of searches that do not depend on the current time. Within 40 years, 29 February falls on every weekday.
 SOME_DAY = date(2000, 1, 1)
-SOME_MIDNIGHT = datetime(2000, 1, 1)  # noqa: DTZ001  a wall clock
+SOME_MIDNIGHT = datetime(2000, 1, 1)  # noqa: DTZ001  a local time
 
 
 class CronError(ValueError):
-    """No expression, or no zone. Its text is what was expected; what was found is for the caller to show."""
+    """An invalid cron expression or time zone. The message says what was expected; callers add what was found."""
 
 
 class Gaps(NamedTuple):
-    """How far apart two runs can be, by the wall clock."""
+    """Shortest and longest time between two consecutive runs, in local time."""
 
     shortest: timedelta
     longest: timedelta
 
 
 def zone(name: str) -> ZoneInfo:
-    """Return an IANA time zone; raise CronError where there is none of that name."""
+    """Return an IANA time zone. Raise CronError if there is none of that name."""
     try:
-        if name != "localtime":  # the machine's own, found by some tz databases: not a name that means anything here
+        if name != "localtime":  # some time zone databases have this entry for the zone of the machine
             return ZoneInfo(name)
-    except (ValueError, OSError, KeyError):  # KeyError: ZoneInfoNotFoundError. OSError: "Europe" is a folder
+    except (ValueError, OSError, KeyError):  # KeyError: ZoneInfoNotFoundError; OSError: "Europe" is a folder
         pass
     raise CronError("an IANA time zone such as Europe/Berlin or UTC")
 
 
 @dataclass(frozen=True)
 class Cron:
-    """A cron expression in a time zone. Made by `parse`, which refuses what would never be due."""
+    """A cron expression in a time zone, as made by `parse`."""
 
     expression: str
     timezone: str
@@ -80,7 +84,7 @@ class Cron:
 
     @classmethod
     def parse(cls, expression: str, timezone: str = "UTC") -> Self:
-        """Read five fields or a nickname (`@daily`); raise CronError for what is none, or never due."""
+        """Parse five fields or a nickname (`@daily`). Raise CronError if they are not valid or never due."""
         fields = NICKNAMES.get(expression.strip().lower(), expression).split()
         if len(expression) > LONGEST_EXPRESSION:
             raise CronError(f"at most {LONGEST_EXPRESSION} characters")
@@ -89,7 +93,7 @@ class Cron:
         if len(fields) != len(FIELDS):
             raise CronError("five fields: minute, hour, day of month, month, weekday")
         parsed = _parsed(fields)
-        # Stars in minute and hour have done their work; spelled out, no one reads a meaning into them again.
+        # Written as lists, because cronsim treats stars in minute and hour specially.
         fields[0] = ",".join(str(minute) for minute in sorted(parsed.minutes))
         fields[1] = ",".join(str(hour) for hour in sorted(parsed.hours))
         every_hour = len(parsed.hours) == 24  # noqa: PLR2004  hours of a day
@@ -98,46 +102,46 @@ class Cron:
         return cls(expression, timezone, " ".join(fields), zone(timezone), every_hour)
 
     def next_after(self, moment: datetime) -> datetime:
-        """Return the first due time after a moment, in UTC."""
-        wall = moment.astimezone(self._zone).replace(tzinfo=None)
-        # A wall time not after this one is due, the first time, not after this moment: so none is skipped.
-        passes = map(self._first_pass, CronSim(self._fields, wall))
-        first = next(due for due in passes if due is not None and due > moment)
-        return min([first, *self._second_pass(wall, moment)])
+        """Return the first due time after `moment`, in UTC."""
+        local = moment.astimezone(self._zone).replace(tzinfo=None)
+        # The search may start here, because earlier local times first occur at or before `moment`.
+        occurrences = map(self._first_occurrence, CronSim(self._fields, local))
+        first = next(due for due in occurrences if due is not None and due > moment)
+        return min([first, *self._repeated_occurrence(local, moment)])
 
     def previous_or_at(self, moment: datetime) -> datetime:
-        """Return the last due time that is not after a moment, in UTC."""
+        """Return the last due time at or before `moment`, in UTC."""
         back = timedelta(minutes=1)
         while (found := self.next_after(moment - back)) > moment:
             back *= 2
         nothing_after = moment
         while (later := self.next_after(found)) <= moment:
             middle = later + (nothing_after - later) / 2
-            leap = self.next_after(middle)
-            if leap <= moment:
-                found = leap
+            candidate = self.next_after(middle)
+            if candidate <= moment:
+                found = candidate
             else:
                 found, nothing_after = later, middle
         return found
 
     def after(self, moment: datetime) -> Iterator[datetime]:
-        """Yield every due time after a moment, in UTC, without end."""
+        """Yield every due time after `moment`, in UTC, without end."""
         while True:
             moment = self.next_after(moment)
             yield moment
 
     def gaps(self, start: date = SOME_DAY) -> Gaps:
-        """Return the shortest and longest time between two runs, over the two years from a day.
+        """Return the shortest and longest time between two consecutive runs in the two years after `start`.
 
-        By the wall clock: a night in which the clock is moved may add or take an hour. Two years, so that the way
-        round a whole calendar is among them; longer where two days of runs are further apart (29 February).
+        Changes of daylight saving are ignored. The period is longer than two years if it contains only one day with
+        runs (29 February).
         """
         parsed = CronSim(self._fields, SOME_MIDNIGHT)
         times = sorted(timedelta(hours=hour, minutes=minute) for hour in parsed.hours for minute in parsed.minutes)
         between = [later - earlier for earlier, later in pairwise(times)]
         days: list[date] = []
         day = start
-        while len(days) < 2 or day - start < timedelta(days=2 * 366):  # noqa: PLR2004  a gap has two ends
+        while len(days) < 2 or day - start < timedelta(days=2 * 366):  # noqa: PLR2004  a gap lies between two days
             if day.month in parsed.months and parsed.match_day(day):
                 days.append(day)
             day += timedelta(days=1)
@@ -148,31 +152,30 @@ class Cron:
     def __str__(self) -> str:
         return f"{self.expression} {self.timezone}"
 
-    def _first_pass(self, wall: datetime) -> datetime | None:
-        """Return, in UTC, when a wall time is due the first time; None where it is left out."""
-        shown = wall
-        while not self._exists(shown):
+    def _first_occurrence(self, local: datetime) -> datetime | None:
+        """Return when a local time is due for the first time, in UTC, or None if it does not exist and is not due."""
+        while not self._exists(local):
             if self._every_hour:
                 return None
-            shown += timedelta(minutes=1)  # to the end of the gap
-        return self._instant(shown, fold=0)
+            local += timedelta(minutes=1)  # to the end of the gap
+        return self._to_utc(local, fold=0)
 
-    def _second_pass(self, wall: datetime, moment: datetime) -> Iterator[datetime]:
-        """Yield the next due time that autumn shows for the second time, where one is near."""
+    def _repeated_occurrence(self, local: datetime, moment: datetime) -> Iterator[datetime]:
+        """Yield the next due time within LARGEST_SHIFT that is the second occurrence of a local time, if any."""
         if not self._every_hour or self._offset(moment - LARGEST_SHIFT) <= self._offset(moment + LARGEST_SHIFT):
             return
-        near = CronSim(self._fields, wall - LARGEST_SHIFT)
-        for due in takewhile(lambda due: due <= wall + LARGEST_SHIFT, near):
-            second = self._instant(due, fold=1)
-            if second > self._instant(due, fold=0) and second > moment:
+        near = CronSim(self._fields, local - LARGEST_SHIFT)
+        for due in takewhile(lambda due: due <= local + LARGEST_SHIFT, near):
+            second = self._to_utc(due, fold=1)
+            if second > self._to_utc(due, fold=0) and second > moment:
                 yield second
                 return
 
-    def _instant(self, wall: datetime, *, fold: int) -> datetime:
-        return wall.replace(tzinfo=self._zone, fold=fold).astimezone(UTC)
+    def _to_utc(self, local: datetime, *, fold: int) -> datetime:
+        return local.replace(tzinfo=self._zone, fold=fold).astimezone(UTC)
 
-    def _exists(self, wall: datetime) -> bool:
-        return self._instant(wall, fold=0).astimezone(self._zone).replace(tzinfo=None) == wall
+    def _exists(self, local: datetime) -> bool:
+        return self._to_utc(local, fold=0).astimezone(self._zone).replace(tzinfo=None) == local
 
     def _offset(self, moment: datetime) -> timedelta:
         return moment.astimezone(self._zone).utcoffset() or timedelta(0)
@@ -182,11 +185,11 @@ def _parsed(fields: list[str]) -> CronSim:
     try:
         return CronSim(" ".join(fields), SOME_MIDNIGHT)
     except CronSimError:
-        for place, (name, allowed) in enumerate(FIELDS):
-            alone = ["*" if other != place else text for other, text in enumerate(fields)]
+        for index, (name, allowed) in enumerate(FIELDS):
+            alone = ["*" if other != index else text for other, text in enumerate(fields)]
             if not _is_cron(alone):
                 raise CronError(f"{allowed} as {name}") from None
-        raise CronError(NEVER_DUE) from None  # cronsim refuses 31 February in the words for day 32
+        raise CronError(NEVER_DUE) from None  # every field is valid, but the date never exists, such as 31 February
 
 
 def _is_cron(fields: list[str]) -> bool:

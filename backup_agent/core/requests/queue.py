@@ -1,8 +1,8 @@
-"""Which backups may start now, out of all that wait.
+"""Choose which waiting backups may start now.
 
-The unit is a job: one database of one request. `parallel` counts jobs over all requests; never two for one set and
-database; a job tried again after an interruption comes after all others and runs alone, because what ended it may
-have been its own appetite for memory.
+A job is the backup of one database for one request. At most `parallel` jobs run at the same time, and never two for the
+same set and database. A job with an interrupted attempt starts after all others and runs alone, because the cause may
+have been a lack of memory.
 """
 
 from collections.abc import Iterable, Sequence
@@ -11,13 +11,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Job:
-    """One database of one request, waiting or running."""
+    """The backup of one database for one request, waiting or running."""
 
     request: str
+    """Id of the request."""
     set: str
     database: str
     attempts: int = 0
-    """Attempts that ended without a verdict."""
+    """Number of attempts that ended without a verdict."""
 
     @property
     def again(self) -> bool:
@@ -26,21 +27,22 @@ class Job:
 
 
 def may_start(waiting: Iterable[Job], running: Sequence[Job], parallel: int) -> tuple[Job, ...]:
-    """Return the waiting jobs that may start now, in the order they should.
+    """Return the waiting jobs that may start now, in their order.
 
-    `waiting` is in the order of the requests. Example with parallel=2, running A/orders, waiting B/orders, B/stock,
-    C/orders again: B/stock starts; B/orders waits for A; C's second attempt waits until nothing else runs.
+    `waiting` is in the order of the requests. Example: parallel=2, A/orders is running, and B/orders, B/stock and a
+    second attempt of C/orders are waiting. B/stock starts, B/orders waits for A/orders, and C/orders waits until no
+    other job runs.
     """
     started: list[Job] = []
-    taken = {(job.set, job.database) for job in running}
+    occupied = {(job.set, job.database) for job in running}
     alone = any(job.again for job in running)
     for job in sorted(waiting, key=lambda job: job.again):
         busy = len(running) + len(started)
         if alone or busy >= parallel or (job.again and busy):
             break
-        if (job.set, job.database) in taken:
+        if (job.set, job.database) in occupied:
             continue
         started.append(job)
-        taken.add((job.set, job.database))
+        occupied.add((job.set, job.database))
         alone = job.again
     return tuple(started)

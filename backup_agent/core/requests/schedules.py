@@ -1,9 +1,9 @@
-"""What a schedule does at a moment: submit a request, or not, and why.
+"""Decide whether a schedule submits a request now.
 
-The timer only rings; it may ring late, twice or for nothing. Everything is decided here from three facts: the
-timetable, what was handled before (kept on the volume for good), and `now`. Every due time ends exactly once as
-submitted, missed, coalesced or suspended; the request's id is made of the due time, so that submitting it twice, as
-after a crash or with a clock set back, is one run.
+The decision depends on the timetable, on the due times handled before (stored on the volume), and on `now`. A timer may
+ask too late, twice, or without need. Every due time ends exactly once as submitted, missed, coalesced or suspended. The
+id of a request contains its due time, so a request that is submitted twice, after a crash or because a clock was set
+back, runs only once.
 """
 
 from collections.abc import Iterator, Mapping
@@ -19,54 +19,56 @@ from backup_agent.core.artifacts.records import Value
 from backup_agent.core.requests.cron import Cron
 
 GRACE = timedelta(minutes=2)
-"""A start later than this after due time and jitter is a misfire: longer than a heartbeat of the timer and a restart
-of the pod, shorter than anything a user would call late."""
+"""Delay after due time and jitter beyond which a start is a misfire. A timer's interval and a restart of the pod are
+shorter."""
 
 COUNTED = 1000
-"""Due times counted at once: a clock that leaps a century must not keep the agent counting minutes."""
+"""Most due times counted at once, so that a large jump of the clock does not keep the agent busy."""
 
 
 class Misfire(StrEnum):
-    """What to do about due times that passed unnoticed: one run for all of them, or none."""
+    """What to do if due times passed while the agent did not run: submit one request for all of them, or none."""
 
     RUN_ONCE = "run_once"
     SKIP = "skip"
 
 
 class DueOutcome(StrEnum):
-    """What was decided."""
+    """What a schedule does now."""
 
     NOT_DUE = "not_due"
     FIRST_SEEN = "first_seen"
-    """New, or its expression has changed: it has missed nothing."""
+    """The schedule is new or its expression has changed, so no due time was missed."""
     SUBMIT = "submit"
     SUBMIT_LATE = "submit_late"
     SKIPPED = "skipped"
     COALESCED = "coalesced"
-    """A request of this schedule still waits, and serves this due time as well."""
+    """A request of this schedule is still waiting and also serves this due time."""
     SUSPENDED = "suspended"
 
 
 class Handled(Value):
-    """How far a schedule has been handled: what is kept for good, `null` for one never seen."""
+    """The due times of a schedule that were handled, as stored on the volume."""
 
     through: datetime
-    """Due times up to this one, itself included, are settled."""
+    """Last handled due time; earlier ones are handled as well."""
     cron: str
-    """Expression and zone it holds for: another expression has missed nothing."""
+    """Expression and time zone to which `through` applies."""
 
 
 class ComingRun(NamedTuple):
-    """A coming run: when the schedule says, and when it starts with its jitter."""
+    """A future run of a schedule."""
 
     schedule: str
     due: datetime
+    """Time according to the cron expression."""
     start: datetime
+    """Due time plus jitter."""
 
 
 @dataclass(frozen=True)
 class Timetable:
-    """When a schedule is due, and what becomes of due times that passed."""
+    """When a schedule is due, and what to do about missed due times."""
 
     name: str
     cron: Cron
@@ -74,16 +76,16 @@ class Timetable:
     jitter: timedelta = timedelta(0)
     suspend: bool = False
     seed: str = ""
-    """What tells this agent's jitter from that of others, so that clusters do not start together: the cluster."""
+    """Name of the cluster, which makes the jitter differ between clusters."""
 
     def start(self, due: datetime) -> datetime:
-        """Return when a due time starts: up to `jitter` later, in whole seconds, always the same for the same one."""
+        """Return the due time plus a jitter in whole seconds, which is the same at each call for this due time."""
         spread = int(self.jitter.total_seconds()) + 1
         digest = sha256(f"{self.seed}/{request_id(self.name, due)}".encode()).digest()
         return due + timedelta(seconds=int.from_bytes(digest[:8]) % spread)
 
     def runs_after(self, now: datetime) -> Iterator[ComingRun]:
-        """Return the runs that start after a moment, without end; none where the schedule is suspended."""
+        """Iterate over the runs that start after `now`, without end. A suspended schedule has none."""
         dues = iter(()) if self.suspend else self.cron.after(now - self.jitter)
         runs = (ComingRun(self.name, due, self.start(due)) for due in dues)
         return (run for run in runs if run.start > now)
@@ -91,32 +93,32 @@ class Timetable:
 
 @dataclass(frozen=True)
 class DueDecision:
-    """What to do, what to count, and what to keep."""
+    """What a schedule does now, with the state to store."""
 
     outcome: DueOutcome
     handled: Handled
-    """To be kept, after the request stands in the spool."""
+    """State to store once the request is in the spool."""
     due: datetime | None = None
-    """The due time to submit a request for."""
+    """Due time for which to submit a request."""
     missed: int = 0
-    """Due times that get no request: they passed while nobody looked. At most 1000 are counted at once."""
+    """Number of due times that passed without a request, at most COUNTED."""
     coalesced: int = 0
-    """Due times that a waiting request serves; counted likewise."""
+    """Number of due times that a waiting request serves, at most COUNTED."""
 
 
 def decide(timetable: Timetable, handled: Handled | None, now: datetime, *, waiting: bool = False) -> DueDecision:
-    """Return what a schedule does now. `waiting`: a request of it stands in the queue and has not started.
+    """Decide what a schedule does now. `waiting` tells whether a request of the schedule has not started yet.
 
-    A clock set back leaves `handled` in the future. Where that is the very next due time, it has been run and is
-    left alone. Where it is a later one, the clock had been wrong: waiting for it could silence the schedule for
-    years, so due times count from now again; those that were run before have ids that the spool knows.
+    If a clock is set back, `handled` may be in the future. If it is the next due time, that has run and does not run
+    again. If it is a later one, the clock was wrong before, and waiting for `handled` could stop the schedule for
+    years. Due times then count from now; if some of them have run, the spool knows the ids of their requests.
     """
     cron = timetable.cron
     if handled is None or handled.cron != str(cron):
         return DueDecision(DueOutcome.FIRST_SEEN, Handled(through=now.astimezone(UTC), cron=str(cron)))
     through = handled.through
     if through > now and cron.next_after(now) < through:
-        # Not from `now` itself: the ring that noticed may be the one for a due time of this minute.
+        # A due time of this minute may not have run yet.
         through = (now - GRACE - timetable.jitter).astimezone(UTC)
     latest = _latest_started(timetable, through, now)
     if latest is None:
@@ -136,7 +138,7 @@ def decide(timetable: Timetable, handled: Handled | None, now: datetime, *, wait
 
 
 def request_id(schedule: str, due: datetime) -> str:
-    """Return the id of the request that a due time makes. No dropped file can take it: their ids hold no `@`.
+    """Return the id of the request for a due time. Ids of dropped files cannot be equal, since they contain no `@`.
 
     >>> request_id("nightly", datetime(2026, 11, 23, 2, 0, tzinfo=UTC))
     'nightly@20261123T020000Z'
@@ -145,22 +147,22 @@ def request_id(schedule: str, due: datetime) -> str:
 
 
 def next_runs(timetables: Mapping[str, Timetable], now: datetime, count: int) -> tuple[ComingRun, ...]:
-    """Return the next runs of all schedules together, soonest first."""
+    """Return the next `count` runs of all schedules, in order of time."""
     coming = merge(*(timetable.runs_after(now) for timetable in timetables.values()), key=lambda run: run.start)
     return tuple(islice(coming, count))
 
 
 def expected_interval(cron: Cron, now: datetime) -> timedelta:
-    """Return the longest time between two runs in the years from now: what "too old" is measured by.
+    """Return the longest time between two runs, by which the age of a backup is judged.
 
-    Monday to Friday at two means three days, not one: nothing is late on a Sunday.
+    For example, it is three days for a schedule that runs from Monday to Friday.
     """
     return cron.gaps(now.date()).longest
 
 
 def _latest_started(timetable: Timetable, through: datetime, now: datetime) -> datetime | None:
-    """Return the last due time that is not handled and whose start has come, or None."""
-    if timetable.cron.next_after(through) > now:  # nearly every ring, and the cheaper question
+    """Return the last due time after `through` whose start is not after `now`, or None."""
+    if timetable.cron.next_after(through) > now:  # the common case, which is cheap to detect
         return None
     due = timetable.cron.previous_or_at(now)
     while due > through:
