@@ -1,4 +1,4 @@
-"""Histories and policies by number, each the same every time, and how a plan is held against the oracle."""
+"""Random histories and policies, reproducible by their seed, and the comparison of plans with the oracle."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -20,7 +20,7 @@ ZONES = {
     "America/St_Johns": datetime(2006, 10, 29, 1, tzinfo=UTC),
     "America/Santiago": datetime(2026, 4, 5, 1, tzinfo=UTC),
 }
-"""Zone -> shortly before something odd: clocks go back, forward, by half an hour, at midnight, past a whole day; a year."""
+"""Zone -> a time shortly before the end of a year or a month, or before an unusual change of the UTC offset."""
 
 STEPS = (
     timedelta(seconds=1), timedelta(minutes=7), timedelta(minutes=30), timedelta(hours=1), timedelta(hours=6),
@@ -29,7 +29,7 @@ STEPS = (
 
 
 def case(seed: int) -> Asked:
-    """Return the case of that number."""
+    """Return the case of a seed."""
     random = Random(seed)
     zone = random.choice(list(ZONES))
     groups = random.choice((1, 1, 1, 1, 2, 3))
@@ -53,7 +53,7 @@ def case(seed: int) -> Asked:
 
 
 def history(random: Random, set_name: str, database: str, start: datetime) -> Iterator[Entry]:
-    """Yield a run of backups, most of them in order; with holes, clocks set back, other databases, records that lie."""
+    """Yield backups, most of them in order, some with holes, wrong clocks, another database or a wrong parent."""
     taken, end = start, 10
     step = random.choice(STEPS)
     version = random.choice(("5.26.31", "2025.11.0", "2026.01.4", "2026.02.0", "2026.09.0", None))
@@ -92,7 +92,7 @@ def history(random: Random, set_name: str, database: str, start: datetime) -> It
 
 
 def policy(random: Random, zone: str) -> dict[str, Any]:
-    """Return a policy's keys."""
+    """Return the fields of a policy."""
     rules = dict.fromkeys(("last", "hourly", "daily", "weekly", "monthly", "yearly"))
     chosen = {rule: random.choice((1, 1, 2, 3, 5)) for rule in rules if random.random() < 0.35}
     return {
@@ -107,7 +107,7 @@ def policy(random: Random, zone: str) -> dict[str, Any]:
 
 
 def some(random: Random, entries: list[Entry], share: float) -> frozenset[str]:
-    """Return keys: most often none."""
+    """Return the keys of some artifacts, and most often none."""
     return (
         frozenset(entry.key for entry in entries if random.random() < share) if random.random() < 0.3 else frozenset()
     )
@@ -123,11 +123,11 @@ def planned(asked: Asked) -> Plan:
 
 
 def faults(asked: Asked) -> list[str]:
-    """Return where a plan differs from what the oracle says, and what of the invariants it breaks."""
+    """Return the differences between a plan and the oracle, and the invariants that the plan violates."""
     found = planned(asked)
     wanted = expected(asked)
     deleted = [deletion.key for deletion in found.delete]
-    reasons = {key: {ground.rule.value for ground in grounds} for key, grounds in found.keep.items()}
+    reasons = {key: {reason.rule.value for reason in kept} for key, kept in found.keep.items()}
     differences = {
         "kept": (reasons, wanted.keep),
         "deleted": ({deletion.key: deletion.fate.value for deletion in found.delete}, wanted.delete),
@@ -141,7 +141,7 @@ def faults(asked: Asked) -> list[str]:
         if mine != theirs
     ]
     if len(set(deleted)) != len(deleted) or set(deleted) | set(found.keep) != {entry.key for entry in asked.entries}:
-        texts.append("not everything is kept or deleted, once")
+        texts.append("not every artifact is either kept or deleted exactly once")
     for group in {(entry.set, entry.database) for entry in asked.entries}:
         entries = [entry for entry in asked.entries if (entry.set, entry.database) == group]
         texts += unsafe(entries, deleted, asked, found)
@@ -149,22 +149,22 @@ def faults(asked: Asked) -> list[str]:
 
 
 def unsafe(entries: list[Entry], deleted: list[str], asked: Asked, found: Plan) -> Iterator[str]:
-    """Yield what is left without what it needs, at any moment of the deletion."""
+    """Yield the artifacts that lack one they need, at any moment of the deletion."""
     everything = Artifacts(entries)
     left = Artifacts((entry for entry in entries if entry.key in found.keep), asked.damaged)
     for entry in left.entries:
         if entry.key not in found.broken and not left.good(entry):
-            yield f"{entry.key} is kept, and cannot be restored any more"
+            yield f"{entry.key} is kept but cannot be restored any more"
     place = {key: number for number, key in enumerate(deleted)}
     never = len(deleted)
     for entry in entries:
         for parent in everything.may_need(entry):
             if place.get(parent.key, never) < place.get(entry.key, never):
-                yield f"{parent.key} goes before {entry.key}, which may need it"
+                yield f"{parent.key} is deleted before {entry.key}, which may need it"
 
 
 def _but(these: Any, those: Any) -> Any:
-    """Return what differs."""
+    """Return the part of `these` that is not in `those`."""
     if isinstance(these, dict):
         return {key: value for key, value in these.items() if those.get(key) != value}
     return these - those

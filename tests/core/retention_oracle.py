@@ -1,7 +1,7 @@
-"""What retention keeps, a second time: slow, obvious, and from the sentences of docs/retention.md alone.
+"""An independent implementation of retention: slow, simple, and written from docs/retention.md alone.
 
-Nothing of the plan or of the chains is used. Each question is asked of every artifact anew, each answer is looked for
-among all. Words of reasons are the plan's.
+It uses neither `plan` nor `chains`, except for the names of rules and fates. Each answer is computed anew for every
+artifact, from all artifacts.
 """
 
 from collections.abc import Collection, Iterable
@@ -17,7 +17,7 @@ COUNTED = ("last", "hourly", "daily", "weekly", "monthly", "yearly")
 
 @dataclass(frozen=True)
 class Asked:
-    """Everything a plan is made from."""
+    """The arguments of a plan."""
 
     entries: tuple[Entry, ...]
     policy: dict[str, Any]
@@ -32,7 +32,7 @@ class Asked:
 
 @dataclass
 class Expected:
-    """What a plan must come to."""
+    """The contents that a plan must have."""
 
     keep: dict[str, set[str]] = field(default_factory=dict)
     delete: dict[str, str] = field(default_factory=dict)
@@ -42,7 +42,7 @@ class Expected:
 
 
 class Artifacts:
-    """The artifacts of one set and database that are there."""
+    """The artifacts of one set and database."""
 
     def __init__(self, entries: Iterable[Entry], damaged: Collection[str] = ()) -> None:
         self.entries = list(entries)
@@ -54,12 +54,12 @@ class Artifacts:
         return next((entry for entry in self.entries if entry.key == key), None)
 
     def stated(self, child: Entry) -> Entry | None:
-        """The parent that the record names, if it is there and the ranges do not speak against it."""
+        """Return the parent that the record names, if it exists and the append indexes fit."""
         parent = self.named(child.parent)
         return parent if parent and continues(parent, child, overlap=not before_overlap(child)) else None
 
     def restored_through(self, child: Entry) -> list[Entry]:
-        """What it may be restored on top of."""
+        """Return the artifacts on top of which a differential can be restored."""
         if child.key not in self._through:
             self._through[child.key] = self._find_through(child)
         return self._through[child.key]
@@ -85,7 +85,7 @@ class Artifacts:
         return found
 
     def may_need(self, child: Entry) -> list[Entry]:
-        """What whoever deletes must spare for its sake: in doubt all that may be meant."""
+        """Return every artifact that a differential may continue, which deletion must spare."""
         if child.full or is_empty(child):
             return self.restored_through(child)
         stated = self.stated(child)
@@ -94,7 +94,7 @@ class Artifacts:
         return [entry for entry in self.entries if continues(entry, child, overlap=True)]
 
     def anchor(self, empty: Entry) -> Entry | None:
-        """What an empty differential marks the state of: of this all is needed, and nothing more."""
+        """Return the artifact that an empty differential continues."""
         if empty.parent is not None:
             return self.stated(empty)
         earlier = [one for one in self.same_line(empty) if not is_empty(one) and one.taken <= empty.taken]
@@ -104,14 +104,14 @@ class Artifacts:
         return [one for one in self.entries if line(one) == line(entry)]
 
     def good(self, entry: Entry) -> bool:
-        """Whether it can be restored from what is there."""
+        """Return whether an artifact can be restored."""
         if entry.key not in self._good:
-            way = entry.full or any(self.good(parent) for parent in self.restored_through(entry))
-            self._good[entry.key] = way and entry.key not in self._damaged
+            restorable = entry.full or any(self.good(parent) for parent in self.restored_through(entry))
+            self._good[entry.key] = restorable and entry.key not in self._damaged
         return self._good[entry.key]
 
     def full_of(self, entry: Entry) -> str:
-        """The full that its restore begins with."""
+        """Return the key of the full with which a restore begins."""
         if entry.full:
             return entry.key
         parents = [parent for parent in self.restored_through(entry) if self.good(parent)]
@@ -132,7 +132,7 @@ def line(entry: Entry) -> tuple[str, str]:
 
 
 def before_overlap(entry: Entry) -> bool:
-    """Whether it is known to be of a version older than 2026.02."""
+    """Return whether the version is known to be older than 2026.02."""
     if entry.version is None:
         return False
     year, month = entry.version.split(".")[:2]
@@ -153,7 +153,7 @@ def continues(parent: Entry, child: Entry, *, overlap: bool) -> bool:
 
 
 def bucket(rule: str, entry: Entry, zone: str) -> object:
-    """What a rule counts: points, or the hours, days, weeks, months, years of a zone."""
+    """Return what a rule counts: the point, or its hour, day, week, month or year in a zone."""
     local = entry.taken.astimezone(ZoneInfo(zone))
     day = local.date()
     return {
@@ -167,13 +167,13 @@ def bucket(rule: str, entry: Entry, zone: str) -> object:
 
 
 def expected(asked: Asked) -> Expected:
-    """Say what a plan must come to."""
+    """Return the contents that a plan must have."""
     answer = Expected()
     for set_name in {entry.set for entry in asked.entries}:
         of_set = [entry for entry in asked.entries if entry.set == set_name]
         going: dict[str, str] = {}
         for database in {entry.database for entry in of_set}:
-            going |= one_database(asked, [entry for entry in of_set if entry.database == database], answer)
+            going |= add_database(asked, [entry for entry in of_set if entry.database == database], answer)
         if len(going) > asked.policy["max_delete_share"] * len(of_set) and not asked.force:
             answer.refused.add(set_name)
             answer.keep |= {key: {"refused"} for key in going}
@@ -182,21 +182,21 @@ def expected(asked: Asked) -> Expected:
     return answer
 
 
-def one_database(asked: Asked, entries: list[Entry], answer: Expected) -> dict[str, str]:
-    """Add what is kept to the answer; return what would go, and why."""
+def add_database(asked: Asked, entries: list[Entry], answer: Expected) -> dict[str, str]:
+    """Add the kept artifacts to the answer. Return the deleted ones with their fates."""
     policy = asked.policy
     artifacts = Artifacts(entries, asked.damaged)
     good = [entry for entry in entries if artifacts.good(entry)]
     since = asked.forgotten.get(entries[0].database)
     forgotten = [entry for entry in entries if since and entry.taken <= since]
     future = [entry for entry in entries if entry.taken > asked.now]
-    judged = [entry for entry in entries if entry not in forgotten and entry not in future]
-    points = [entry for entry in judged if entry in good]
+    candidates = [entry for entry in entries if entry not in forgotten and entry not in future]
+    points = [entry for entry in candidates if entry in good]
     newest = max(points, key=order, default=None)
-    reasons = {entry.key: said_of(entry, asked) for entry in entries}
+    reasons = {entry.key: protections(entry, asked) for entry in entries}
     for entry in future:
         reasons[entry.key].add("future")
-    for entry in judged if any(policy[rule] for rule in (*COUNTED, "within")) else ():
+    for entry in candidates if any(policy[rule] for rule in (*COUNTED, "within")) else ():
         mine = reasons[entry.key]
         picked = rules_that_pick(entry, points, newest, policy)
         if entry in good:
@@ -230,8 +230,8 @@ def one_database(asked: Asked, entries: list[Entry], answer: Expected) -> dict[s
     }
 
 
-def said_of(entry: Entry, asked: Asked) -> set[str]:
-    """What was said of it, whatever the rules say."""
+def protections(entry: Entry, asked: Asked) -> set[str]:
+    """Return the reasons that do not depend on the rules."""
     found = {
         "no_policy": not any(asked.policy[rule] for rule in (*COUNTED, "within")),
         "held": entry.key in asked.held,
@@ -242,7 +242,7 @@ def said_of(entry: Entry, asked: Asked) -> set[str]:
 
 
 def rules_that_pick(entry: Entry, points: list[Entry], newest: Entry | None, policy: dict[str, Any]) -> set[str]:
-    """The rules that keep it: of each of the newest buckets with a good point, what no good point follows."""
+    """Return the rules that pick an artifact: it is the newest in one of the newest buckets with restorable points."""
     found = set()
     newer = [point for point in points if order(point) > order(entry)]
     for rule in COUNTED:
@@ -256,6 +256,6 @@ def rules_that_pick(entry: Entry, points: list[Entry], newest: Entry | None, pol
 
 
 def ends_one_of_the_newest_chains(entry: Entry, points: list[Entry], artifacts: Artifacts, count: int) -> bool:
-    """Whether it is the newest point of its full, and fewer fulls than that many have a newer one."""
+    """Return whether an artifact is the newest point of one of the `count` newest fulls."""
     newer = {artifacts.full_of(point) for point in points if order(point) > order(entry)}
     return artifacts.full_of(entry) not in newer and len(newer) < count
