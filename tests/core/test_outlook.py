@@ -110,7 +110,7 @@ def test_a_few_missed_backups_do_not_change_the_pace() -> None:
         pytest.param("F0", {"count": 1}, "no date: with fewer than two restore points the pace is unknown", id="one point"),
         pytest.param(
             "D2", {"count": 4},
-            "no date: it belongs to the newest chain, and there is only one full to tell when the next is due", id="one full",
+            "no date: it belongs to the newest chain, and one full alone does not tell when the next is due", id="one full",
         ),
         pytest.param("D6", {"damaged": ["default/orders/D6"]}, "needed by an artifact kept as daily until 2026-10-15", id="damaged"),
         pytest.param(

@@ -1,10 +1,11 @@
 """Chains: a full and the differentials that continue it, determined from the artifacts' headers.
 
-The parent of a differential is not always the artifact taken before it. With F1 [1-10], D1 [11-15], F2 [1-20] and
-D2 [21-25], D2 continues F2, and D1 is the end of F1's chain. The numbers are append indexes, F is a full, D a
-differential. Since Neo4j 2026.02 the first differential after a full may overlap it: with D2 [16-25], both F1, D1, D2
-and F2, D2 are chains. In older versions a full always ends the chain before it. An empty differential [0-0] states that
-there were no new transactions: it may continue any artifact, and no artifact continues it.
+The parent of a differential is not always the artifact taken before it. In these examples F is a full, D a
+differential, and the numbers are append indexes. After F1 [1-10], D1 [11-15] and F2 [1-20], D2 [21-25] continues F2,
+and D1 is the end of F1's chain. Since Neo4j 2026.02 the first differential after a full may overlap it: with D2
+[16-25], both F1, D1, D2 and F2, D2 are chains. In older versions a full always ends the chain before it. An empty
+differential [0-0] states that there were no new transactions: it may continue any artifact, and no artifact continues
+it.
 """
 
 from bisect import bisect_left, bisect_right

@@ -97,9 +97,7 @@ def until(planned: Plan, key: str, records: Iterable[Record | Entry], policy: Po
     newest = points[-1]
     live = any(entry.key == newest.key for entry in dependants)
     if live and pace.fulls is None:
-        return Outlook(
-            "no date: it belongs to the newest chain, and there is only one full to tell when the next is due"
-        )
+        return Outlook("no date: it belongs to the newest chain, and one full alone does not tell when the next is due")
     prediction = _Prediction(points, {point.key: ancestry.roots[point.key] for point in points}, pace, policy)
     last = max((*dependants, *(prediction.live_links if live else ())), key=prediction.end)
     when, rule = prediction.end(last)

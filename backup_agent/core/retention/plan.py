@@ -131,7 +131,7 @@ class Plan:
     keep: Mapping[str, tuple[KeepReason, ...]]
     """Key -> all reasons to keep it, ordered by set, database and time."""
     delete: tuple[PlannedDeletion, ...]
-    """Deletions in an order that never leaves an artifact without one it needs, even if they are cut short."""
+    """Deletions in order. If they stop at any point, no remaining artifact lacks one it needs."""
     refused: tuple[RefusedSet, ...] = ()
     broken: Mapping[str, Fate] = field(default_factory=dict)
     """Key -> DAMAGED or INCOMPLETE, for kept and deleted artifacts that are not restore points."""
@@ -223,12 +223,12 @@ def _garbage_collection_paused() -> Iterator[None]:
 
     Planning makes no reference cycles. With a million entries, collection would take a third of the time.
     """
-    was = gc.isenabled()
+    enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        if was:
+        if enabled:
             gc.enable()
 
 
