@@ -1,10 +1,12 @@
 """Stores to test, each fresh: one in memory, one on a volume, one in a real S3 server."""
 
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import botocore.loaders
 import pytest
 
 from backup_agent.stores.local import LocalStore
@@ -19,6 +21,14 @@ POOR_STORE = (
     Fault("", "strip", code="^x-amz-checksum", times=None),
 )
 """Makes of the server one that has neither conditional writes nor checksums to tell."""
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _descriptions_of_s3_are_read_once() -> Iterator[None]:
+    """Each client would read botocore's descriptions anew, which is most of what one costs: a process makes hundreds here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("botocore.session.create_loader", cache(botocore.loaders.create_loader))
+        yield
 
 
 @pytest.fixture
