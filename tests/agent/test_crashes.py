@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -22,15 +23,24 @@ ENOUGH = 400
 SHARES = 6
 
 
-def crash(live: Live, module: str, step: int, who: str) -> bool:
+class Death(NamedTuple):
+    """Which process dies, with which others, and among which of its steps the one is chosen (sitecustomize.py)."""
+
+    module: str
+    who: str
+    among: str
+
+
+def crash(live: Live, death: Death, step: int) -> bool:
     """Let the agent take a backup of `orders` and die at a step; tell whether it got that far."""
     once = live.folder / "crashed"
     live.start(
         ready=False,
         PYTHONPATH=str(CRASHING),
-        CRASH_IN=module,
+        CRASH_IN=death.module,
         CRASH_AT=str(step),
-        CRASH_WHO=who,
+        CRASH_AMONG=death.among,
+        CRASH_WHO=death.who,
         CRASH_ONCE=str(once),
         CRASH_BELOW=str(live.folder),
     )
@@ -70,13 +80,13 @@ def check_invariants(live: Live) -> None:
     assert os.listdir(spool / "done") == ["one.json"]
 
 
-def survive(tmp_path: Path, module: str, step: int, who: str) -> bool:
+def survive(tmp_path: Path, death: Death, step: int) -> bool:
     """Crash at one step, start again, check; tell whether the step was reached."""
     with Live(tmp_path) as live:
         live.at_once = True
-        reached = crash(live, module, step, who)
+        reached = crash(live, death, step)
         assert live.process is not None
-        if module == "backup_agent.supervisor" and live.process.poll() is None:
+        if death.module == SUPERVISOR and live.process.poll() is None:
             live.kill()  # it may have counted further than its answer
         if live.process.poll() is not None:
             live.start()
@@ -90,28 +100,43 @@ def survive(tmp_path: Path, module: str, step: int, who: str) -> bool:
         return reached
 
 
-LEAST = {"backup_agent.supervisor": 60, "backup_agent.jobs.backup": 20}
+SUPERVISOR, BACKUP = "backup_agent.supervisor", "backup_agent.jobs.backup"
+
+LEAST = {(SUPERVISOR, "every"): 60, (BACKUP, "every"): 20, (SUPERVISOR, "kinds"): 12, (BACKUP, "kinds"): 12}
 """Steps that each surely has: fewer mean that the counting is broken."""
 
+# The nightly ones go through every step. In every run, one step of each kind: each write of the table "Orders" of docs/design.md.
 CASES = [
-    pytest.param(module, who, share, id=f"{module.rpartition('.')[2]}-{who}-{share}")
-    for module in LEAST
-    for who in ("self", "all")
-    for share in range(SHARES)
-    # All at once at a step of the supervisor is nearly the supervisor alone: every fourth step will do.
-    if not (module == "backup_agent.supervisor" and who == "all" and share > 0)
+    *(
+        pytest.param(Death(module, who, "kinds"), 0, 1, id=f"{module.rpartition('.')[2]}-{who}-one of each kind")
+        for module, who in ((SUPERVISOR, "self"), (BACKUP, "self"), (BACKUP, "all"))
+    ),
+    *(
+        pytest.param(
+            Death(module, who, "every"),
+            share,
+            SHARES,
+            id=f"{module.rpartition('.')[2]}-{who}-{share}",
+            marks=pytest.mark.nightly,
+        )
+        for module in (SUPERVISOR, BACKUP)
+        for who in ("self", "all")
+        for share in range(SHARES)
+        # All at once at a step of the supervisor is nearly the supervisor alone: every sixth step will do.
+        if not (module == SUPERVISOR and who == "all" and share > 0)
+    ),
 ]
 
 
-@pytest.mark.parametrize(("module", "who", "share"), CASES)
-def test_killed_at_any_step_the_backup_is_answered_once(tmp_path: Path, module: str, who: str, share: int) -> None:
+@pytest.mark.parametrize(("death", "share", "shares"), CASES)
+def test_killed_at_any_step_the_backup_is_answered_once(tmp_path: Path, death: Death, share: int, shares: int) -> None:
     """The steps are dealt out to shares, so that they run in parallel."""
     last = share
-    for step in range(share, ENOUGH, SHARES):
+    for step in range(share, ENOUGH, shares):
         last = step
-        reached = survive(tmp_path / str(step), module, step, who)
+        reached = survive(tmp_path / str(step), death, step)
         shutil.rmtree(tmp_path / str(step))
         if not reached:
             break
 
-    assert LEAST[module] < last < ENOUGH - SHARES
+    assert LEAST[death.module, death.among] < last < ENOUGH - shares

@@ -7,17 +7,19 @@ import pytest
 from tests.agent.kills import storm
 from tests.components.seaweedfs import SeaweedFS
 
-KILLS = 200
-SHARES = 4
+STORMS = [
+    pytest.param(0, 20, id="a short storm"),
+    *(pytest.param(seed, 50, id=f"storm {seed}", marks=pytest.mark.nightly) for seed in range(1, 5)),
+]
 
 
-@pytest.mark.parametrize("seed", range(SHARES))
+@pytest.mark.parametrize(("seed", "kills"), STORMS)
 def test_killed_at_random_nothing_is_lost_and_nothing_kept_is_broken(
-    tmp_path: Path, seaweedfs: SeaweedFS, seed: int
+    tmp_path: Path, seaweedfs: SeaweedFS, seed: int, kills: int
 ) -> None:
-    figures = storm(tmp_path / "storm", seaweedfs, seed, KILLS // SHARES)
+    figures = storm(tmp_path / "storm", seaweedfs, seed, kills)
 
     assert figures.faults == []
-    assert figures.kills == KILLS // SHARES
+    assert figures.kills == kills
     assert figures.killed["backup"] > 0
     assert figures.copied > 0

@@ -7,7 +7,14 @@ import pytest
 from tests.jobs.killed import Dying
 
 
-@pytest.fixture(name="dying", scope="module")
-def _dying() -> Iterator[Dying]:
-    with Dying() as dying:
+@pytest.fixture(
+    name="dying",
+    scope="module",
+    params=[
+        pytest.param(True, id="one step of each kind"),
+        pytest.param(False, id="every step", marks=pytest.mark.nightly),
+    ],
+)
+def _dying(request: pytest.FixtureRequest) -> Iterator[Dying]:
+    with Dying(kinds=request.param) as dying:
         yield dying

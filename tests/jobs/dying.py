@@ -7,6 +7,7 @@ A hundred deaths then cost what ten started interpreters do. One line of JSON on
     environ variables to set
     below   the folder whose changes count, beside what is sent to a store
     at      number of the change before which it dies, from 0; null: it lives
+    kinds   true: of the changes of one kind, the first alone counts
 
     died, code, told (what it printed)
 """
@@ -24,6 +25,9 @@ CHANGES = {"os.rename", "os.link", "os.remove", "os.rmdir", "os.mkdir", "os.trun
 """Audit events of CPython that stand for the steps, beside files opened to be written and requests that change."""
 
 REQUESTS = (b"PUT ", b"POST ", b"DELETE ")
+
+NUMBERS = str.maketrans("", "", "0123456789abcdef-")
+"""What differs between two changes of one kind: times, process ids, counters and random names."""
 
 PRELOADED = ("prune", "copy", "survey", "verify")
 
@@ -66,7 +70,7 @@ def be(order: dict[str, Any], stdin: int, stdout: int) -> None:
     sys.stdin = os.fdopen(0, "r", closefd=False)
     os.environ.update(order.get("environ", {}))
     if order["at"] is not None:
-        sys.addaudithook(Death(order["at"], order["below"]))
+        sys.addaudithook(Death(order["at"], order["below"], kinds=order["kinds"]))
     code = 1
     try:
         call = order["call"]
@@ -102,16 +106,26 @@ def mark(call: str, task: dict[str, Any]) -> int:
 class Death:
     """An audit hook that kills its own process before the n-th change."""
 
-    def __init__(self, at: int, below: str) -> None:
+    def __init__(self, at: int, below: str, *, kinds: bool) -> None:
         self._left = at
         self._below = below
+        self._kinds: set[str] | None = set() if kinds else None
 
     def __call__(self, event: str, args: tuple[Any, ...]) -> None:
-        changes = event in CHANGES or (event == "http.client.send" and bytes(args[1]).startswith(REQUESTS))
-        if changes or (event == "open" and self._writes(*args)):
+        sent = bytes(args[1]).partition(b" HTTP")[0] if event == "http.client.send" else b""
+        changes = event in CHANGES or sent.startswith(REQUESTS)
+        if (changes or (event == "open" and self._writes(*args))) and self._is_new(f"{event} {sent or args[:2]!r}"):
             if self._left == 0:
                 os.kill(os.getpid(), signal.SIGKILL)
             self._left -= 1
+
+    def _is_new(self, change: str) -> bool:
+        if self._kinds is None:
+            return True
+        kind = change.translate(NUMBERS)
+        known = kind in self._kinds
+        self._kinds.add(kind)
+        return not known
 
     def _writes(self, path: object, _mode: object, flags: object) -> bool:
         # Stores open names beside an open folder, so a relative one counts as well.

@@ -21,7 +21,10 @@ LONGEST = 600
 
 
 class Dying:
-    """The program whose forks die (dying.py)."""
+    """The program whose forks die (dying.py), at every step or at one of each kind."""
+
+    def __init__(self, *, kinds: bool) -> None:
+        self.kinds = kinds
 
     def __enter__(self) -> Self:
         environ = {**os.environ, **KEYS, "AWS_EC2_METADATA_DISABLED": "true", "PYDANTIC_DISABLE_PLUGINS": "__all__"}
@@ -40,7 +43,7 @@ class Dying:
     def order(self, call: str | list[str], world: World, at: int | None, task: dict[str, Any]) -> dict[str, Any]:
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        order = {"call": call, "task": task, "at": at, "below": str(world.root)}
+        order = {"call": call, "task": task, "at": at, "kinds": self.kinds, "below": str(world.root)}
         self.process.stdin.write(json.dumps(order).encode() + b"\n")
         self.process.stdin.flush()
         ended: dict[str, Any] = json.loads(self.process.stdout.readline())

@@ -63,14 +63,14 @@ def pruned_at_each_step(places: Places, dying: Dying, share: int) -> int:
 def test_retention_killed_at_any_step_breaks_nothing_and_is_ended_by_the_next_pass(
     tmp_path: Path, dying: Dying, share: int
 ) -> None:
-    assert pruned_at_each_step(Places(tmp_path, None), dying, share) > 60
+    assert pruned_at_each_step(Places(tmp_path, None), dying, share) > (0 if dying.kinds else 60)
 
 
 @pytest.mark.parametrize("share", range(SHARES))
 def test_retention_of_a_bucket_killed_at_any_step_breaks_nothing_and_is_ended_by_the_next_pass(
     tmp_path: Path, dying: Dying, seaweedfs: SeaweedFS, share: int
 ) -> None:
-    assert pruned_at_each_step(Places(tmp_path, seaweedfs), dying, share) > 60
+    assert pruned_at_each_step(Places(tmp_path, seaweedfs), dying, share) > (0 if dying.kinds else 60)
 
 
 def test_a_copy_killed_at_any_step_breaks_nothing_leaves_no_lease_and_is_ended_by_the_next_pass(
@@ -104,8 +104,8 @@ def test_a_copy_killed_at_any_step_breaks_nothing_leaves_no_lease_and_is_ended_b
         if not died:
             break
 
-    assert step > 40
-    assert orphans > 5
+    assert step > (0 if dying.kinds else 40)
+    assert orphans > (0 if dying.kinds else 5)
 
 
 @pytest.mark.parametrize("what", ["record and file", "file"])
@@ -133,7 +133,7 @@ def test_a_copy_killed_at_any_step_never_shows_a_differential_without_the_full_t
         assert list(broken(seen, world.kept)) == []
         if not died:
             break
-    assert step > 20
+    assert step > (0 if dying.kinds else 20)
 
 
 def test_a_copy_that_was_cut_off_and_is_not_wanted_any_more_goes_after_its_grace(

@@ -77,5 +77,5 @@ def test_healing_killed_at_any_step_loses_nothing_and_is_ended_by_the_next_pass(
         if not died:
             break
 
-    assert marked_before > 3
-    assert healed_before > 1
+    assert marked_before > (0 if dying.kinds else 3)
+    assert healed_before > (0 if dying.kinds else 1)

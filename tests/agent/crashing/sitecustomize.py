@@ -5,6 +5,7 @@ audit events of CPython stand for the steps: each rename, link, write, removal a
 
     CRASH_IN     module whose process is meant: backup_agent (the supervisor), backup_agent.jobs.backup …
     CRASH_AT     number of the change before which it dies, from 0
+    CRASH_AMONG  every: each change counts; kinds: the first of each kind that a reader of the files can see
     CRASH_WHO    self, or all: it and every process of the agent at once
     CRASH_ONCE   a file that is made at the death: where it exists, nothing dies
     CRASH_BELOW  the folder whose changes count
@@ -26,6 +27,12 @@ CHANGES = {
     "subprocess.Popen",
     "shutil.rmtree",
 }
+
+SEEN = CHANGES - {"os.mkdir"}
+"""Those that a reader of the files can see. A file that is opened is a temporary one, and seen when it is renamed or linked."""
+
+NUMBERS = str.maketrans("", "", "0123456789abcdef-")
+"""What differs between two changes of one kind: times, process ids, counters and random names."""
 
 
 def _is_meant() -> bool:
@@ -59,11 +66,21 @@ def _is_of_the_agent(pid: str) -> bool:
 
 def _install() -> None:
     left = int(os.environ["CRASH_AT"])
+    kinds: set[str] | None = set() if os.environ["CRASH_AMONG"] == "kinds" else None
     dying = False
+
+    def counts(event: str, args: tuple[object, ...]) -> bool:
+        if kinds is None:
+            return event in CHANGES or (event == "open" and _writes(args))
+        kind = f"{event} {args[:2]}".translate(NUMBERS)
+        if event not in SEEN or kind in kinds:
+            return False
+        kinds.add(kind)
+        return True
 
     def hook(event: str, args: tuple[object, ...]) -> None:
         nonlocal left, dying
-        if dying or not (event in CHANGES or (event == "open" and _writes(args))):
+        if dying or not counts(event, args):
             return
         if left > 0:
             left -= 1
