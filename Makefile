@@ -6,12 +6,14 @@ UV ?= uv
 VENV := .venv
 DEMO_VENV := .venv-demo
 PYTEST := $(VENV)/bin/python -m pytest -n 2 --dist loadgroup
+FAST := -m "not components and not process and not nightly" --hypothesis-profile=fast
 
 # Hundreds of agents are started here: where the environment forbids to keep bytecode, each would compile all it imports.
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check format lint types layers house test coverage test-fast api-server demo lock bench
+.PHONY: help setup check format lint types layers house components test coverage test-fast nightly long pythons api-server million
+.PHONY: demo lock bench
 
 help:  ## list the targets
 	@awk -F ':.*## *' '/^[a-z-]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' Makefile
@@ -35,19 +37,36 @@ layers: setup
 house: setup
 	$(VENV)/bin/python -m pytest -q tests/test_house.py
 
-test: setup  ## every test, real servers included (fetched once into the user's cache folder)
+components: setup
 	$(VENV)/bin/python -m tests.components.fetch
-	$(PYTEST) -m "not api_server" --durations=40 --durations-min=5
+
+test: components  ## the tests of every change, real servers included (fetched once into the user's cache folder); CI runs these
+	$(PYTEST) -m "not nightly and not api_server" --durations=40 --durations-min=5
 
 coverage: setup  ## every line and branch of the pure core, by the core's own tests alone
 	$(PYTEST) tests/core --cov=backup_agent.core --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=100
 
 test-fast: setup  ## the tests that need nothing but Python and no patience, laws with a tenth of their cases
-	$(PYTEST) -m "not components and not process" --hypothesis-profile=fast
+	$(PYTEST) $(FAST)
+
+nightly: long pythons api-server million  ## all that `make test` leaves out, in hours (`make -k nightly` goes on after a fault)
+
+long: components  ## every step and every storm of kills, of which `make test` runs a chosen few
+	$(PYTEST) -m nightly --durations=40 --durations-min=5
+
+pythons: setup  ## the fast tests on each of Python 3.12 to 3.14 that this machine has
+	@found=$$($(VENV)/bin/python -m tests.components.pythons) || exit; failed=; \
+	for python in $$found; do \
+	    echo "$$python"; "$$python" -m pytest -p no:cacheprovider -n 2 --dist loadgroup $(FAST) || failed="$$failed $$python"; \
+	done; \
+	[ -z "$$failed" ] || { echo "failed:$$failed" >&2; exit 1; }
 
 api-server: setup  ## what is rendered, in a real API server: built once by Go (12 min of a core), then 8 min of tests
 	$(VENV)/bin/python -m tests.components.kubernetes
 	$(VENV)/bin/python -m pytest tests/k8s/test_api_server.py
+
+million: setup  ## a million plans of retention against the independent oracle
+	$(VENV)/bin/python bench/retention.py
 
 demo: $(DEMO_VENV)/.from-lock  ## a day of the agent on this machine, its cluster simulated
 	$(DEMO_VENV)/bin/backup-agent demo $(DEMO_OPTIONS)

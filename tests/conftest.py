@@ -43,7 +43,7 @@ PROCESSES = (
     "test_bench.py",
     "test_install.py",
 )
-"""Folders and files whose tests start programs and wait for them."""
+"""Folders and files whose tests start programs and wait for them; elsewhere single tests are marked."""
 
 
 class _MissingComponents:

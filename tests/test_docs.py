@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import tomllib
 from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
@@ -13,10 +15,14 @@ from backup_agent import __version__
 from backup_agent.cli import main
 from backup_agent.core.artifacts.records import BackupType
 from backup_agent.core.requests.request import BUILT, RESERVED, TAKES, Action, Request
+from tests.components import pythons
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 COMMANDS_PAGE = (ROOT / "docs" / "commands.md").read_text()
+MAKEFILE = (ROOT / "Makefile").read_text()
+TARGETS = dict(re.findall(r"^([a-z-]+):([^#\n]*)", MAKEFILE, re.MULTILINE))
+"""What each target of the Makefile needs."""
 SECTIONS = dict(re.findall(r"^## (\S+)\n(.*?)(?=^## |\Z)", COMMANDS_PAGE, re.MULTILINE | re.DOTALL))
 EVERYWHERE = {"--config", "--json"}
 """Options that the page tells of once, for all commands."""
@@ -112,11 +118,42 @@ def test_the_readme_names_the_actions_that_take_a_field_if_it_names_any() -> Non
 
 
 def test_make_targets_of_the_readme_exist() -> None:
-    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     named = set(re.findall(r"(?:^    |`)make ([a-z-]+)", README, re.MULTILINE))
 
     assert named
-    assert named <= targets
+    assert named <= TARGETS.keys()
+
+
+def test_make_help_lists_each_part_of_the_nightly_run_and_the_page_of_results_has_a_line_for_it() -> None:
+    listed = subprocess.run(("make", "help"), cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    parts = TARGETS["nightly"].split()
+    told = re.findall(r"^\| `make ([a-z-]+)` \|", (ROOT / "bench" / "nightly.md").read_text(), re.MULTILINE)
+
+    assert parts == told
+    assert {"test", "nightly", *parts} <= {line.split()[0] for line in listed.splitlines()}
+
+
+def test_what_make_test_leaves_out_is_a_part_of_the_nightly_run() -> None:
+    def recipe(target: str) -> str:
+        return re.search(rf"^{target}:.*\n((?:\t.*\n)+)", MAKEFILE, re.MULTILINE)[1]  # type: ignore[index]  # it is there
+
+    assert '-m "not nightly and not api_server"' in recipe("test")
+    assert "-m nightly" in recipe("long")
+    assert "tests/k8s/test_api_server.py" in recipe("api-server")
+    assert {"long", "api-server"} <= set(TARGETS["nightly"].split())
+
+
+def test_the_versions_of_python_are_the_same_everywhere() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    versions = [re.search(r"3\.\d+$", one)[0] for one in project["classifiers"]]  # type: ignore[index]  # they are versions
+    names = re.search(r"for name in ((?:python3\.\d+ )+)", (ROOT / "container" / "Containerfile").read_text())
+
+    assert versions == ["3.11", *pythons.VERSIONS]
+    assert project["requires-python"] == f">={versions[0]}"
+    assert f"Python {versions[0]} to {versions[-1]}" in README
+    assert f"Python {versions[1]} to {versions[-1]}" in MAKEFILE
+    assert names is not None
+    assert sorted(names[1].split()) == [f"python{version}" for version in versions]
 
 
 @pytest.mark.parametrize("page", ["README.md", *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))])

@@ -601,6 +601,7 @@ def bombs() -> dict[str, bytes]:
     }
 
 
+@pytest.mark.process
 def test_headers_of_harmed_files_cost_a_second_and_4_mebibytes_at_most(tmp_path: Path) -> None:
     random_source = random.Random(20261123)
     for name, content in bombs().items():
@@ -628,6 +629,7 @@ def test_headers_of_harmed_files_cost_a_second_and_4_mebibytes_at_most(tmp_path:
     assert memory < 4
 
 
+@pytest.mark.process
 def test_a_pass_over_a_bomb_holds_little_of_it(tmp_path: Path) -> None:
     entry = block(size=1 << 28)
     packed = io.BytesIO()
@@ -669,6 +671,7 @@ class TestCommand:
         assert facts["files"] == [{"name": NAME, "size": len(content), "sha256": sha256(content)}]
         assert facts["problems"] == []
 
+    @pytest.mark.process
     def test_the_header_alone_says_nothing_of_the_rest(self, path: Path) -> None:
         store = {"neostore": random.Random(1).randbytes(2 * CHUNK)}
         done = self.run("--header", str(put(path, writer.artifact(inside=writer.tar(store))[:-4])))

@@ -56,6 +56,7 @@ def test_what_destroys_needs_a_yes_where_there_is_no_terminal(place: Place, word
     assert dropped(place) == []
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("words", DESTRUCTIVE)
 @pytest.mark.parametrize("answer", ["n", "y"])
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
@@ -150,6 +151,7 @@ os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
 """
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(("number", "code"), SIGNALS)
 @pytest.mark.parametrize("words", [["prune", "--yes"], ["pause"]], ids=" ".join)
 def test_an_interruption_takes_back_what_no_agent_has_taken(
@@ -164,6 +166,7 @@ def test_an_interruption_takes_back_what_no_agent_has_taken(
     assert [path.name for path in place.requests.iterdir()] == [".spool"]
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(("number", "code"), SIGNALS)
 def test_an_interruption_says_how_to_cancel_what_has_been_taken(
     place: Place, number: signal.Signals, code: int
@@ -185,6 +188,7 @@ def test_an_interruption_says_how_to_cancel_what_has_been_taken(
     assert f"its answer: backup-agent show '{identity}'\n" in err
 
 
+@pytest.mark.process
 def test_a_reader_that_goes_away_takes_the_request_back(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     def gone(*_: object, **__: object) -> None:
         raise BrokenPipeError

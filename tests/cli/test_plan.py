@@ -99,6 +99,7 @@ def test_forgetting_shows_first_what_will_go(kept: Place) -> None:
     assert json.loads(request.read_text())["action"] == "forget"
 
 
+@pytest.mark.process
 def test_a_place_that_cannot_be_read_does_not_hinder_forgetting(kept: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "any")

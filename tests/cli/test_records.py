@@ -259,6 +259,7 @@ def test_an_error_moves_nothing(place: Place) -> None:
     assert all(line.isprintable() for line in (refused.err + wrong.err).splitlines())
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("command", [("list",), ("catalog", "diff"), ("plan",)], ids=" ".join)
 def test_a_huge_record_is_told_as_unreadable_and_takes_no_memory(place: Place, command: tuple[str, ...]) -> None:
     place.record()

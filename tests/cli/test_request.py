@@ -190,6 +190,7 @@ def fails(reason: Reason) -> Change:
     return lambda answer: answer.with_result("orders", DatabaseResult().failed(failure, TAKEN)).concluded(TAKEN)
 
 
+@pytest.mark.process
 @pytest.mark.usefixtures("present")
 @pytest.mark.parametrize(
     ("last", "code", "said"),
@@ -264,6 +265,7 @@ def test_an_answer_waited_for_is_json_for_programs(place: Place) -> None:
     assert Answer.model_validate(result.json).state is State.SUCCEEDED
 
 
+@pytest.mark.process
 def test_what_there_is_of_an_answer_is_shown_when_the_time_is_up(place: Place) -> None:
     with answering(place, runs, copies):
         result = place.run("request", "--wait", "--timeout", "1", "--id", "x")
@@ -273,6 +275,7 @@ def test_what_there_is_of_an_answer_is_shown_when_the_time_is_up(place: Place) -
     assert "; backup-agent cancel 'x' ends it\n" in result.err
 
 
+@pytest.mark.process
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_on_a_terminal_one_line_tells_of_the_progress(place: Place) -> None:
     shown = threading.Event()
@@ -302,6 +305,7 @@ main.main()
 """
 
 
+@pytest.mark.process
 def test_ctrl_c_ends_the_waiting_and_not_the_request(place: Place) -> None:
     with (
         answering(place, runs, copies),

@@ -197,6 +197,7 @@ def hostile_record(hour: int, set_name: str, database: str, file: str) -> Record
     return one.model_copy(update={"set": set_name, "database": database, "key": key, "files": files})
 
 
+@pytest.mark.process
 @given(
     names=st.tuples(TEXTS, TEXTS, NAMES, TEXTS),
     options=st.tuples(TEXTS, TEXTS, TEXTS),

@@ -117,6 +117,7 @@ def test_a_folder_that_cannot_be_read_is_named(place: Place) -> None:
     assert result.err.startswith(f"backup-agent: {place.root}: there is no such folder\nHINT: ")
 
 
+@pytest.mark.process
 def test_a_reader_that_goes_away_sees_no_stack_trace(place: Place) -> None:
     reader, writer = os.pipe()
     with subprocess.Popen(
@@ -132,6 +133,7 @@ def test_a_reader_that_goes_away_sees_no_stack_trace(place: Place) -> None:
     assert (process.returncode, err) == (141, "")
 
 
+@pytest.mark.process
 def test_a_reader_that_goes_away_before_a_complaint_sees_no_stack_trace(place: Place) -> None:
     reader, writer = os.pipe()
     with subprocess.Popen(
@@ -153,6 +155,7 @@ sys.stdin.read()
 """
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)], ids=str
 )

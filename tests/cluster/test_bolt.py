@@ -246,6 +246,7 @@ def test_what_goes_wrong_is_told(
     assert error.failure.advice
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("do", ["hang_before_handshake", "hang", "hang_in_answer"])
 @pytest.mark.parametrize("scheme", ["bolt", "neo4j"])
 def test_a_server_that_hangs_is_left_at_the_deadline(bolt_server: Start, scheme: str, do: str) -> None:
@@ -275,6 +276,7 @@ def test_routes_that_lead_nowhere_are_left_for_the_given_server(bolt_server: Sta
     assert set(found.topology.databases()) == {"neo4j", "orders", "system"}
 
 
+@pytest.mark.process
 def test_routes_that_hang_are_left_for_the_given_server(bolt_server: Start) -> None:
     cluster = three_servers()
     silent = socket.create_server(("127.0.0.1", 0))
@@ -287,6 +289,7 @@ def test_routes_that_hang_are_left_for_the_given_server(bolt_server: Start) -> N
     assert set(found.topology.databases()) == {"neo4j", "orders", "system"}
 
 
+@pytest.mark.process
 def test_what_is_only_nice_to_know_costs_nothing_else(bolt_server: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("backup_agent.cluster.bolt.EXTRAS_SECONDS", 0.7)
     faults = (

@@ -76,6 +76,7 @@ def test_what_cannot_be_connected_to_at_all_is_told() -> None:
     assert "cannot be connected to" in text
 
 
+@pytest.mark.process
 def test_many_silent_addresses_cost_no_more_than_one(silent: str, listening: str) -> None:
     others = [f"127.0.0.{number}:{silent.rpartition(':')[2]}" for number in range(2, 20)]
     began = time.monotonic()

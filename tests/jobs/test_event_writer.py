@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 CHILD = """
 import sys
 from pathlib import Path
@@ -24,6 +26,7 @@ except OSError:
 TASK = b'{"open_runs": [], "settings": {"cluster": "demo", "neo4j": {"uri": "neo4j://demo:7687"}}}'
 
 
+@pytest.mark.process
 def test_a_child_that_nobody_hears_any_more_tidies_nothing_away(tmp_path: Path) -> None:
     tidied = tmp_path / "tidied"
     child = subprocess.Popen(

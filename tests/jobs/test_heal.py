@@ -231,6 +231,7 @@ def test_nothing_is_replaced_by_bytes_that_rotted_after_their_proof(world: World
     assert world.stores["offsite"].read(record.key, LIMIT) == left
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("place", ["local", "offsite"])
 def test_healing_keeps_to_the_bandwidth_of_reading(world: World, place: str) -> None:
     """It reads the damaged one, the good one, that one again as it is put in its place, and what then stands there."""

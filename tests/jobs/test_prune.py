@@ -438,6 +438,7 @@ def test_what_cannot_be_deleted_ends_its_own_databases_turn_and_no_others(volume
     assert (volume.root / stuck / "theirs").exists()
 
 
+@pytest.mark.process
 def test_a_huge_record_or_mark_blocks_its_own_database_and_takes_no_memory(volume: Place) -> None:
     """A gibibyte each, of holes: the mark and the record of two databases that nobody wrote."""
     other = FilledStore(volume.store).add(a_record(24 * -400, database="other"))

@@ -145,6 +145,7 @@ def test_what_the_listing_misses_is_told_at_once_and_read_first(tmp_path: Path) 
     assert next(event["key"] for event in read if event["event"] in ("damaged", "verified")) == records[2].key
 
 
+@pytest.mark.process
 def test_reading_keeps_to_its_bandwidth(tmp_path: Path) -> None:
     """The first block goes at once, and each waits for those before it."""
     *before, _ = [put(tmp_path, hour) for hour in range(4)]
@@ -337,6 +338,7 @@ def test_all_is_read_also_what_is_not_due_and_marked_where_it_is_damaged(tmp_pat
     assert result["read_size"] == result["size"] == sum(record.size for record in records)
 
 
+@pytest.mark.process
 def test_how_much_there_is_to_read_and_how_long_it_may_take_is_told_before_the_first_byte(tmp_path: Path) -> None:
     records = [put(tmp_path, hour) for hour in range(3)]
     size = sum(record.size for record in records)

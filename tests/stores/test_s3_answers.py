@@ -186,6 +186,7 @@ STARTS = {
 }
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("operation", "start"),
     [

@@ -124,6 +124,7 @@ def test_no_secret_gets_into_an_error(error: Exception) -> None:
     assert "hunter2" not in repr(failure.failure) + str(failure)
 
 
+@pytest.mark.process
 def test_a_store_that_is_not_there_is_unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("backup_agent.stores.s3.bucket._ATTEMPTS", 1)
     port = Port.reserve()

@@ -158,6 +158,7 @@ def test_an_address_that_is_not_of_this_host_is_named_too() -> None:
 # Slow clients
 
 
+@pytest.mark.process
 def test_a_client_that_sends_byte_by_byte_is_cut_off_after_its_time(serve: Serve) -> None:
     begun = time.monotonic()
     with connected(serve(patience=PATIENCE)) as client:
@@ -177,6 +178,7 @@ def test_a_client_that_sends_byte_by_byte_is_cut_off_after_its_time(serve: Serve
     assert time.monotonic() - begun >= PATIENCE
 
 
+@pytest.mark.process
 def test_a_client_that_does_not_read_is_cut_off_after_its_time(serve: Serve) -> None:
     body = b"x" * 50_000_000
     port = serve(lambda: ("text/plain", body), patience=PATIENCE)
@@ -205,6 +207,7 @@ def open_connections(port: int) -> list[str]:
 # Floods
 
 
+@pytest.mark.process
 def test_clients_without_number_take_neither_threads_nor_descriptors_without_number(serve: Serve) -> None:
     port = serve()
     before = threading.active_count()
@@ -217,6 +220,7 @@ def test_clients_without_number_take_neither_threads_nor_descriptors_without_num
         assert ask(port, "/livez") == (200, b"ok\n")
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     "first",
     [b"", b"GET /livez HTTP/1.1\r\nX: ", b"GET /status.json HTTP/1.1\r\n\r\n"],

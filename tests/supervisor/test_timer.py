@@ -66,6 +66,7 @@ def running(heartbeat: timedelta, **timetables: Timetable) -> Iterator[tuple[Tim
         timer.stop()
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("table", "due"),
     [
@@ -85,6 +86,7 @@ def test_a_schedule_rings_when_it_is_due(table: Timetable, due: str) -> None:
         assert utc(due) <= moment < utc(due) + timedelta(seconds=5)
 
 
+@pytest.mark.process
 def test_a_schedule_rings_when_its_jitter_is_over() -> None:
     table = timetable("0 2 * * *", jitter=timedelta(minutes=10), seed="demo")
     start = table.start(utc("2026-11-23T02:00"))
