@@ -71,7 +71,8 @@ def ask(settings: Settings) -> Any:  # noqa: ANN401  the JSON of Status
 
 def _cause(error: Exception) -> str:
     if isinstance(error, urllib.error.HTTPError):
-        return f"HTTP {error.code}"
+        with error:  # it holds the answer's body
+            return f"HTTP {error.code}"
     cause = getattr(error, "reason", error)
     return quoting.shown(cause if isinstance(cause, Exception) else error)
 

@@ -168,7 +168,8 @@ class Live:
             with urllib.request.urlopen(url, timeout=5) as reply:
                 return reply.status, reply.read().decode()
         except urllib.error.HTTPError as error:
-            return error.code, error.read().decode()
+            with error:
+                return error.code, error.read().decode()
 
     def status(self) -> dict[str, Any]:
         content: dict[str, Any] = json.loads(self.get("/status.json")[1])

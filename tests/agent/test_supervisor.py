@@ -166,8 +166,9 @@ def test_probes_have_a_port_of_their_own(live: Live) -> None:
     for port, served, refused in ((live.port, "/metrics", "/livez"), (live.probes_port, "/livez", "/metrics")):
         with urllib.request.urlopen(f"http://127.0.0.1:{port}{served}", timeout=10) as reply:
             assert reply.status == 200
-        with pytest.raises(urllib.error.HTTPError, match="404"):
+        with pytest.raises(urllib.error.HTTPError, match="404") as told:
             urllib.request.urlopen(f"http://127.0.0.1:{port}{refused}", timeout=10)
+        told.value.close()
 
 
 def _nowhere() -> dict[str, object]:
