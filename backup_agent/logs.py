@@ -7,6 +7,7 @@ a line holds no control character of theirs, and no value can begin a line of it
 
 import json
 import logging
+import os
 import sys
 from contextlib import suppress
 from typing import Any, TextIO, cast
@@ -42,6 +43,14 @@ def configure(style: str, level: str, **bound: str) -> None:
     logging.basicConfig(level=logging.WARNING, handlers=[_ToStructlog()], force=True)
     structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(**bound)
+
+
+def end() -> None:
+    """Lose what could not be written. Python would try once more as it ends, and exit with 120."""
+    try:
+        sys.stderr.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 
 def _as_printable(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:

@@ -45,4 +45,6 @@ def _complain(text: str) -> None:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))
+    code = main(sys.argv[1:])
+    logs.end()
+    raise SystemExit(code)

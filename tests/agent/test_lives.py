@@ -73,7 +73,9 @@ def test_a_run_whose_supervisor_is_killed_ends_within_seconds(live: Live) -> Non
 @pytest.mark.parametrize("redirected", ["2>/dev/full", "<&- >&- 2>&-"], ids=["no-room-for-the-log", "all-closed"])
 def test_nobody_need_read_what_the_agent_says(live: Live, redirected: str) -> None:
     live.write_settings()
-    command = [sys.executable, "-m", "backup_agent", "run", "--config", str(live.config)]
+    # Unbuffered, nothing would be left to be written at the end.
+    python = ["env", "--unset=PYTHONUNBUFFERED", sys.executable]
+    command = [*python, "-m", "backup_agent", "run", "--config", str(live.config)]
     with subprocess.Popen(["sh", "-c", f'exec "$@" {redirected}', "sh", *command]) as process:
         try:
             until(live.requests.is_dir, "requests folder")
