@@ -11,8 +11,7 @@ WARNED = ("succeeded_with_warnings", "copies_owed")
 
 def destination(seaweedfs: SeaweedFS, tmp_path: Path, **more: Any) -> dict[str, Any]:
     """Return the settings of a destination whose prefix is the test's own."""
-    place = {"type": "s3", "bucket": BUCKET, "endpoint_url": seaweedfs.endpoint_url, "path_style": True}
-    return {**place, "prefix": tmp_path.name, "region": "us-east-1", **more}
+    return {"type": "s3", **seaweedfs.place(tmp_path.name), **more}
 
 
 def stored(seaweedfs: SeaweedFS, tmp_path: Path) -> dict[str, Any]:

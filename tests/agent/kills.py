@@ -89,7 +89,6 @@ class Storm:
         self.live = Live(folder)
         self.client = server.client()
         self.prefix = f"{folder.parent.name}-{folder.name}-{seed}"
-        there = {"bucket": BUCKET, "endpoint_url": server.endpoint_url, "path_style": True, "region": "us-east-1"}
         policy = {"last": NEWEST, "max_delete_share": 1}
         self.live.settings |= {
             "sets": list(DECLARED),
@@ -99,7 +98,7 @@ class Storm:
             "log": {"format": "json", "level": "info"},
         }
         self.live.settings["storage"]["destinations"] = {
-            "offsite": {"type": "s3", **there, "prefix": self.prefix, "retention": policy}
+            "offsite": {"type": "s3", **server.place(self.prefix), "retention": policy}
         }
         self.live.environ = {**KEYS, "PYDANTIC_DISABLE_PLUGINS": "__all__"}
         self.figures = Figures()

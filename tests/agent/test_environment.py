@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.agent.live import PASSWORD, Live
-from tests.components.seaweedfs import ADMIN, BUCKET, SeaweedFS
+from tests.components.seaweedfs import ADMIN, SeaweedFS
 
 BOLT = frozenset({"NEO4J_PASSWORD"})
 CLOUD = frozenset({"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "VAULT_TOKEN"})
@@ -16,16 +16,7 @@ SETTING = "BACKUP_AGENT_CHAIN__MAX_LINKS"
 def test_no_process_has_a_secret_that_it_does_not_need(live: Live, seaweedfs: SeaweedFS, tmp_path: Path) -> None:
     seen = tmp_path / "environments"
     seen.mkdir()
-    live.settings["storage"]["destinations"] = {
-        "offsite": {
-            "bucket": BUCKET,
-            "prefix": tmp_path.name,
-            "endpoint_url": seaweedfs.endpoint_url,
-            "region": "us-east-1",
-            "path_style": True,
-            "retention": {"last": 1},
-        }
-    }
+    live.settings["storage"]["destinations"] = {"offsite": {**seaweedfs.place(tmp_path.name), "retention": {"last": 1}}}
     live.settings["neo4j"].pop("password_file")
     live.environ = {
         "AWS_ACCESS_KEY_ID": ADMIN.access_key,

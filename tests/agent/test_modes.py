@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.agent.live import Live
-from tests.components.seaweedfs import ADMIN, BUCKET, SeaweedFS
+from tests.components.seaweedfs import KEYS, SeaweedFS
 from tests.polling import until
 
 FIRST, SECOND, GROUP = 64001, 64002, 64100
@@ -33,17 +33,9 @@ def open_to_others(*tops: Path) -> list[str]:
 def test_nothing_is_left_for_other_users_by_a_run_that_does_everything(
     live: Live, seaweedfs: SeaweedFS, tmp_path: Path
 ) -> None:
-    live.settings["storage"]["destinations"] = {
-        "offsite": {
-            "bucket": BUCKET,
-            "prefix": tmp_path.name,
-            "endpoint_url": seaweedfs.endpoint_url,
-            "region": "us-east-1",
-            "path_style": True,
-        }
-    }
+    live.settings["storage"]["destinations"] = {"offsite": seaweedfs.place(tmp_path.name)}
     live.settings["retention"] = {"last": 2}
-    live.environ = {"AWS_ACCESS_KEY_ID": ADMIN.access_key, "AWS_SECRET_ACCESS_KEY": ADMIN.secret_key}
+    live.environ = KEYS
     live.start()
     live.fault({"do": "hang", "command": "backup", "database": "orders"})
     live.drop("hanging.request", id="hanging", database="orders")

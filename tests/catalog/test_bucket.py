@@ -21,12 +21,8 @@ from tests.components.seaweedfs import ADMIN, BUCKET, SeaweedFS
 
 @pytest.fixture(name="bucket")
 def _bucket(seaweedfs: SeaweedFS, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FilledStore:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", ADMIN.access_key)
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", ADMIN.secret_key)
-    endpoint = seaweedfs.endpoint_url
-    return FilledStore(
-        S3Store(bucket=BUCKET, prefix=tmp_path.name, endpoint_url=endpoint, region="us-east-1", path_style=True)
-    )
+    ADMIN.use(monkeypatch)
+    return FilledStore(S3Store(**seaweedfs.place(tmp_path.name)))
 
 
 def test_a_bucket_is_cataloged_as_a_volume_is(bucket: FilledStore, tmp_path: Path) -> None:

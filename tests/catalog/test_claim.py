@@ -5,7 +5,6 @@ import json
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ from backup_agent.catalog.claim import check_volume
 from backup_agent.catalog.places import adopt_place, hold_place, this_volume
 from backup_agent.catalog.tenure import Held
 from backup_agent.cluster.memory import remember
-from backup_agent.core.neo4j.topology import Copy, Topology
 from backup_agent.core.ownership.owner import Owner
 from backup_agent.core.reasons import BackupError, PermanentError, Reason
 from backup_agent.durable import LIMIT
@@ -25,7 +23,7 @@ from backup_agent.stores.local import LocalStore
 from backup_agent.stores.memory import MemoryStore
 from backup_agent.stores.store import Store
 from tests import memory
-from tests.builders import settings_with
+from tests.builders import a_copy, a_topology, settings_with
 from tests.stores.faulty import Does, Fault, FaultyStore
 
 PERIOD = 0.05
@@ -47,8 +45,7 @@ class Agent:
 
     def knows(self, system: str | None) -> "Agent":
         if system is not None:
-            copies = (Copy(database="system", database_id=system),)
-            remember(self.root, Topology(seen=datetime(2026, 11, 23, tzinfo=UTC), copies=copies))
+            remember(self.root, a_topology(a_copy(database="system", database_id=system)))
         return self
 
     def hold(self, store: Store, wait: float = 0) -> Held:

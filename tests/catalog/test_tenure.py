@@ -106,16 +106,8 @@ def _agents(request: pytest.FixtureRequest, tmp_path: Path, time_: VirtualTime) 
 
 
 def s3_store(seaweedfs: SeaweedFS, prefix: str, monkeypatch: pytest.MonkeyPatch) -> S3Store:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", ADMIN.access_key)
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", ADMIN.secret_key)
-    return S3Store(
-        bucket=BUCKET,
-        prefix=prefix,
-        endpoint_url=seaweedfs.endpoint_url,
-        region="us-east-1",
-        path_style=True,
-        name="offsite",
-    )
+    ADMIN.use(monkeypatch)
+    return S3Store(**seaweedfs.place(prefix), name="offsite")
 
 
 at_each_kind_of_store = pytest.mark.parametrize(

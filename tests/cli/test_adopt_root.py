@@ -75,10 +75,8 @@ def test_a_place_that_is_not_in_the_settings_is_said_so(place: Place) -> None:
 def test_a_destination_is_taken_over(
     place: Place, seaweedfs: SeaweedFS, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", ADMIN.access_key)
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", ADMIN.secret_key)
-    where = {"bucket": BUCKET, "endpoint_url": seaweedfs.endpoint_url, "region": "us-east-1", "path_style": True}
-    place.settings["storage"]["destinations"] = {"offsite": {**where, "prefix": tmp_path.name}}
+    ADMIN.use(monkeypatch)
+    place.settings["storage"]["destinations"] = {"offsite": seaweedfs.place(tmp_path.name)}
     there = {"schema": 1, "id": "z", "cluster": "demo", "system_id": "Z"}
     key = f"{tmp_path.name}/demo/owner.json"
     seaweedfs.client().put_object(Bucket=BUCKET, Key=key, Body=json.dumps(there).encode())

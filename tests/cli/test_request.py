@@ -22,7 +22,7 @@ from backup_agent.core.requests.answers import Answer, DatabaseResult, Outcome, 
 from backup_agent.supervisor.requests.presence import Presence
 from tests.builders import TAKEN, a_spool
 from tests.cli.conftest import Place, on_a_terminal, read
-from tests.polling import PATIENCE
+from tests.polling import PATIENCE, until
 
 WAIT = ("--wait", "--timeout", f"{PATIENCE:g}")
 
@@ -148,13 +148,10 @@ Change = Callable[[Answer], Answer]
 def answering(place: Place, *changes: Change) -> Iterator[None]:
     """Take the next request as the agent does, and save each change of its answer in turn."""
     spool = a_spool(place.requests, place.root)
-    over = threading.Event()
 
     def serve() -> None:
-        while not (names := spool.dropped.ripe(time.monotonic())):
-            if over.wait(0.02):
-                return
-        taken = spool.take(names[0], datetime.now(UTC))
+        name, *_ = until(lambda: spool.dropped.ripe(time.monotonic()), "dropped request")
+        taken = spool.take(name, datetime.now(UTC))
         assert taken is not None
         answer = taken.answer
         for change in changes:
@@ -166,7 +163,6 @@ def answering(place: Place, *changes: Change) -> Iterator[None]:
     try:
         yield
     finally:
-        over.set()
         thread.join(PATIENCE)
 
 

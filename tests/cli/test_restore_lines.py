@@ -124,14 +124,9 @@ def test_a_place_that_is_not_there_is_said_so(place: Place) -> None:
 
 @pytest.fixture(name="bucket")
 def _bucket(place: Place, seaweedfs: SeaweedFS, monkeypatch: pytest.MonkeyPatch) -> S3Store:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", ADMIN.access_key)
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", ADMIN.secret_key)
-    where: dict[str, Any] = {
-        "bucket": BUCKET, "prefix": place.folder.name, "endpoint_url": seaweedfs.endpoint_url, "region": "us-east-1",
-        "path_style": True,
-    }  # fmt: skip
-    place.settings["storage"]["destinations"] = {"offsite": {"type": "s3", **where}}
-    return S3Store(**{**where, "prefix": f"{place.folder.name}/demo"})
+    ADMIN.use(monkeypatch)
+    place.settings["storage"]["destinations"] = {"offsite": {"type": "s3", **seaweedfs.place(place.folder.name)}}
+    return S3Store(**seaweedfs.place(f"{place.folder.name}/demo"))
 
 
 def copy(place: Place, bucket: S3Store, *records: Record) -> None:

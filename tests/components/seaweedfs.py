@@ -16,6 +16,7 @@ from typing import Any, Self
 import boto3
 import botocore.config
 import botocore.exceptions
+import pytest
 import trustme
 
 from tests.components.cache import MissingComponentError
@@ -29,6 +30,11 @@ class Identity:
 
     access_key: str
     secret_key: str
+
+    def use(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Put the key into the environment, where stores find it."""
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", self.access_key)
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", self.secret_key)
 
 
 ADMIN = Identity("AKADMIN", "SKADMIN-for-tests-only")
@@ -81,6 +87,16 @@ class SeaweedFS(Server):
     def endpoint_url(self) -> str:
         """Where S3 clients go: over TLS where it was asked for."""
         return f"https://localhost:{self._https}" if self.ca_file else f"http://127.0.0.1:{self._s3}"
+
+    def place(self, prefix: str) -> dict[str, Any]:
+        """Return where a prefix of `BUCKET` is: the settings of a destination, and the arguments of a store."""
+        return {
+            "bucket": BUCKET,
+            "prefix": prefix,
+            "endpoint_url": self.endpoint_url,
+            "region": "us-east-1",
+            "path_style": True,
+        }
 
     @property
     def port(self) -> int:

@@ -2,9 +2,9 @@
 
     F1[1-10] D1[11-15]<F1 test/people/D2[16-20]:b/1.2@5.26.31~30
 
-`[1-10]` is the range of append indexes, and what may follow it: `<F1` the recorded parent, `:b` another database id,
-`/1.2` the end of the store id, `@5.26.31` the version of neo4j-admin (`@none`: unknown), `~30` the hour after the
-start. In front may stand the database, or the set and the database.
+`[1-10]` is the range of append indexes. `<F1` is the recorded parent, `:b` another database id, `/1.2` the end of the
+store id, `@5.26.31` the version of neo4j-admin (`@none`: unknown), `~30` the hour after the start. The set and the
+database, or the database alone, may come before the name.
 """
 
 import re

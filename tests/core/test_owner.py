@@ -1,15 +1,14 @@
 """To whom a place belongs."""
 
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from backup_agent.core.neo4j.topology import Copy, Topology
+from backup_agent.core.neo4j.topology import Copy
 from backup_agent.core.ownership.owner import Owner, Ownership, is_same_agent, standing, system_id
+from tests.builders import a_topology
 
 OURS = Owner(id="a", cluster="demo", namespace="prod", system_id="S1", agent="demo-backup-0:/backups")
-SEEN = datetime(2026, 11, 23, 2, tzinfo=UTC)
 
 
 def changed(**changes: Any) -> Owner:
@@ -78,5 +77,5 @@ def test_an_owner_survives_a_round_trip_through_json() -> None:
     ],
 )
 def test_the_system_id_comes_from_the_topology(copies: tuple[Copy, ...], expected: str | None) -> None:
-    assert system_id(Topology(seen=SEEN, copies=copies)) == expected
+    assert system_id(a_topology(*copies)) == expected
     assert system_id(None) is None

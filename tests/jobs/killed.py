@@ -65,8 +65,7 @@ class Places:
         if self.server is None:
             return fill(World(root))
         prefix = f"{self.folder.name}-{number}"
-        there = {"bucket": BUCKET, "endpoint_url": self.server.endpoint_url, "path_style": True, "region": "us-east-1"}
-        destination = {"type": "s3", **there, "prefix": prefix, "retention": RETENTION}
+        destination = {"type": "s3", **self.server.place(prefix), "retention": RETENTION}
 
         def put(key: str, data: bytes) -> None:
             assert self.client is not None

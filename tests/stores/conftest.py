@@ -13,7 +13,7 @@ from backup_agent.stores.local import LocalStore
 from backup_agent.stores.memory import MemoryStore
 from backup_agent.stores.s3 import S3Store
 from backup_agent.stores.store import Store
-from tests.components.seaweedfs import ADMIN, BUCKET, Identity, SeaweedFS
+from tests.components.seaweedfs import ADMIN, Identity, SeaweedFS
 from tests.stores.fault_proxy import Fault, FaultProxy
 
 POOR_STORE = (
@@ -35,18 +35,14 @@ def _descriptions_of_s3_are_read_once() -> Iterator[None]:
 def credentials(monkeypatch: pytest.MonkeyPatch) -> Callable[[Identity], None]:
     """Become an identity of the server, by the first link of boto3's chain."""
 
-    def become(identity: Identity) -> None:
-        monkeypatch.setenv("AWS_ACCESS_KEY_ID", identity.access_key)
-        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", identity.secret_key)
-
     # What this machine has of its own must not decide a test.
     for name in ("AWS_CA_BUNDLE", "AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_REGION", "AWS_DEFAULT_REGION"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_CONFIG_FILE", "/dev/null")
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    become(ADMIN)
-    return become
+    ADMIN.use(monkeypatch)
+    return lambda identity: identity.use(monkeypatch)
 
 
 @pytest.fixture
@@ -64,16 +60,7 @@ def s3_store(
     """Make a store in the real server; arguments change it."""
 
     def make(**changes: Any) -> S3Store:
-        return S3Store(
-            **{
-                "bucket": BUCKET,
-                "prefix": prefix,
-                "endpoint_url": seaweedfs.endpoint_url,
-                "region": "us-east-1",
-                "path_style": True,
-                **changes,
-            }
-        )
+        return S3Store(**{**seaweedfs.place(prefix), **changes})
 
     return make
 
