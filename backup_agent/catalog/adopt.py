@@ -24,14 +24,14 @@ from backup_agent.catalog import volume_records
 from backup_agent.catalog.damage_marks import damaged
 from backup_agent.catalog.journal import Doing, Journal
 from backup_agent.core.artifacts.chains import TypeReason, parent_of
-from backup_agent.core.artifacts.names import DATABASE, SET, artifact_key, artifact_name, misnamed, record_key
+from backup_agent.core.artifacts.keys import ARTIFACT_SUFFIX, RECORD_SUFFIX, artifact_key, database_key, record_key
+from backup_agent.core.artifacts.names import DATABASE, SET, artifact_name, misnamed
 from backup_agent.core.artifacts.parts import part_size
 from backup_agent.core.artifacts.records import BackupType, Header, Record
 from backup_agent.core.reasons import BackupError, PermanentError, Reason
 from backup_agent.settings.model import DEFAULT_SET, VOLUME, Settings
 from backup_agent.stores.local import LocalStore
 
-SUFFIX = ".backup"
 REQUEST = "catalog adopt"
 """Stands for the request in the record: no id of one can be this."""
 
@@ -115,8 +115,13 @@ class Adopting:
             there = set(names)
             for name in sorted(names):
                 path = Path(folder, name)
-                if name.endswith(SUFFIX) and not name.startswith(".") and path.is_file() and not path.is_symlink():
-                    beside = name + volume_records.ARTIFACT_RECORD.removeprefix(SUFFIX)
+                if (
+                    name.endswith(ARTIFACT_SUFFIX)
+                    and not name.startswith(".")
+                    and path.is_file()
+                    and not path.is_symlink()
+                ):
+                    beside = name + RECORD_SUFFIX
                     if not (beside in there and path.is_relative_to(self._root)):
                         yield path
 
@@ -224,7 +229,7 @@ class Adopting:
             raise PermanentError(
                 Reason.CHAIN_BROKEN,
                 f"this differential holds {header.lowest} to {header.highest}, and nothing that it could continue is "
-                f"recorded in {one.set}/{header.database}",
+                f"recorded in {database_key(one.set, header.database)}",
             )
         return parent
 

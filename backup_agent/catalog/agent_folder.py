@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from backup_agent import durable
+from backup_agent.core.artifacts.keys import artifact_key
 
 OWN = ".agent"
 
@@ -27,4 +28,4 @@ def keys_below(folder: Path) -> Iterator[str]:
         for database in durable.folders(folder / set_name):
             for name in durable.names(folder / set_name / database):
                 if not name.startswith(durable.TEMPORARY):
-                    yield f"{set_name}/{database}/{name}"
+                    yield artifact_key(set_name, database, name)

@@ -19,8 +19,8 @@ from backup_agent.catalog.index import IndexLine, Known, Rewriting, lines_of
 from backup_agent.core.artifacts.chains import Ancestry
 from backup_agent.core.artifacts.drift import Finding, Folder, Kind, ListedKey, folders
 from backup_agent.core.artifacts.entries import Entry
+from backup_agent.core.artifacts.keys import damage_key, database_prefix, hold_key, record_key, set_prefix, split_key
 from backup_agent.core.artifacts.marks import Damage, Hold, Mark
-from backup_agent.core.artifacts.names import damage_key, hold_key, record_key
 from backup_agent.core.artifacts.records import LARGEST
 from backup_agent.core.reasons import PermanentError, Reason
 from backup_agent.stores.local import LocalStore
@@ -75,7 +75,7 @@ class Contents:
     def is_of(self, database: str) -> bool:
         """Tell whether these holdings, which are those of one folder, belong to a database."""
         keys = (*self.entries, *(one.key for one in self.orphans), *(one.key for one in self.unreadable))
-        return any(key.split("/")[1] == database for key in keys)
+        return any(split_key(key).database == database for key in keys)
 
     def only(self, keys: Collection[str]) -> "Contents":
         """Return what there is of some artifacts, the gaps of their chains left out."""
@@ -168,7 +168,7 @@ def by_database(
 
 def of_database(store: Store, index: Path, set_name: str, database: str) -> Contents:
     """Return what stands in one database's folder; the index is only read, and says nothing of what has changed."""
-    prefix = f"{set_name}/{database}/"
+    prefix = database_prefix(set_name, database)
     known = lines_of(index, prefix)
     listed = (ListedKey(one.key, one.size) for one in store.list(prefix))
     with ThreadPoolExecutor(_READERS, thread_name_prefix="record") as pool:
@@ -201,7 +201,7 @@ def together(parts: Iterable[Contents]) -> Contents:
 
 def _listing(store: Store, sets: Collection[str] | None) -> Iterator[ListedKey]:
     # Sets in the order of their keys, as one listing of them all would have them: a-b/ before a/.
-    prefixes = [""] if sets is None else sorted(f"{name}/" for name in sets)
+    prefixes = [""] if sets is None else sorted(map(set_prefix, sets))
     return (ListedKey(one.key, one.size) for prefix in prefixes for one in store.list(prefix))
 
 

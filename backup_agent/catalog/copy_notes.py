@@ -7,12 +7,14 @@ a destination that was pointed elsewhere owes everything again.
 
 from collections.abc import Iterable, Iterator
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 
 from backup_agent import durable
 from backup_agent.catalog.agent_folder import keys_below, place_folder
 from backup_agent.core.artifacts.chains import Member, as_entry
 from backup_agent.core.artifacts.entries import Entry
+from backup_agent.core.artifacts.keys import name_of
 from backup_agent.core.artifacts.records import Record
 
 GIVEN_UP = b"given up\n"
@@ -55,19 +57,13 @@ class CopyNotes:
 
     def owed(self, records: Iterable[Member]) -> tuple[Member, ...]:
         """Return the records without a copy, in the order they must be copied: a parent before what continues it."""
-        noted: dict[str, set[str]] = {}
-        missing: list[Member] = []
-        for record in records:
-            folder, _, name = record.key.rpartition("/")
-            if folder not in noted:
-                noted[folder] = self._noted(folder)
-            if name not in noted[folder]:
-                missing.append(record)
+        noted = cache(self._noted)
+        missing = [record for record in records if name_of(record.key) not in noted(record.set, record.database)]
         return tuple(sorted(missing, key=_order))
 
-    def _noted(self, folder: str) -> set[str]:
-        """Return the names noted below `<set>/<database>`: one listing, however many are asked for."""
-        return set(durable.names(self._folder / folder))
+    def _noted(self, set_name: str, database: str) -> set[str]:
+        """Return the names that are noted of one database: one listing, however many are asked for."""
+        return set(durable.names(self._folder / set_name / database))
 
 
 def _order(record: Record | Entry) -> tuple[datetime, bool, str]:

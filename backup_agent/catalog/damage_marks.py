@@ -7,17 +7,17 @@ from datetime import datetime
 from pathlib import Path
 
 from backup_agent import durable
+from backup_agent.core.artifacts.keys import ARTIFACT_SUFFIX, DAMAGE_SUFFIX, artifact_key, damage_key
 from backup_agent.core.artifacts.marks import Damage
-from backup_agent.core.artifacts.names import DAMAGE_SUFFIX, damage_key
 from backup_agent.core.reasons import PermanentError, Reason
 from backup_agent.stores.store import Store
 
 
 def damaged(root: Path, set_name: str, database: str) -> frozenset[str]:
     """Return the keys of the artifacts of one database on the volume that are marked as damaged."""
-    ending = f".backup{DAMAGE_SUFFIX}"
+    ending = ARTIFACT_SUFFIX + DAMAGE_SUFFIX
     marks = (name for name in durable.names(root / set_name / database) if name.endswith(ending))
-    return frozenset(f"{set_name}/{database}/{name.removesuffix(DAMAGE_SUFFIX)}" for name in marks)
+    return frozenset(artifact_key(set_name, database, name.removesuffix(DAMAGE_SUFFIX)) for name in marks)
 
 
 def mark(store: Store, key: str, *, found: str, file: str | None, now: datetime) -> None:

@@ -11,7 +11,7 @@ from backup_agent.catalog import volume_records
 from backup_agent.catalog.contents import Contents, by_database
 from backup_agent.catalog.index import faults
 from backup_agent.core.artifacts.drift import Finding, Kind, ListedKey
-from backup_agent.core.artifacts.names import artifact_key, record_key
+from backup_agent.core.artifacts.keys import artifact_key, record_key
 from backup_agent.core.artifacts.records import LARGEST
 from backup_agent.core.reasons import PermanentError, Reason
 from backup_agent.stores.store import Store

@@ -13,8 +13,8 @@ from backup_agent import durable
 from backup_agent.catalog.agent_folder import keys_below, place_folder
 from backup_agent.catalog.copy_notes import CopyNotes
 from backup_agent.catalog.journal import Journal
+from backup_agent.core.artifacts.keys import hold_key, record_key
 from backup_agent.core.artifacts.marks import Hold
-from backup_agent.core.artifacts.names import hold_key, record_key
 from backup_agent.core.reasons import PermanentError, Reason
 
 RELEASED = b"released\n"

@@ -24,6 +24,7 @@ from zlib import crc32
 from backup_agent import durable
 from backup_agent.catalog.agent_folder import place_folder
 from backup_agent.core.artifacts.entries import Entry
+from backup_agent.core.artifacts.keys import database_of
 from backup_agent.core.artifacts.records import Record
 from backup_agent.core.json_reader import read_json
 from backup_agent.settings.model import VOLUME, Settings
@@ -78,7 +79,7 @@ class IndexLine(NamedTuple):
             key, record_size, full, taken, finished, lowest, highest, database_id, store_id, parent, version, *rest = (
                 read_json(text)
             )
-            set_name, database, _ = key.split("/")
+            set_name, database = database_of(key)
             # By position, in the order of its fields: by name takes twice as long.
             entry = Entry(
                 key,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from backup_agent.catalog.contents import Unreadable, by_database
 from backup_agent.catalog.copy_notes import CopyNotes
-from backup_agent.core.artifacts.names import record_key
+from backup_agent.core.artifacts.keys import record_key
 from backup_agent.stores.store import Store
 
 

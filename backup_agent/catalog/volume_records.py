@@ -8,10 +8,11 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from backup_agent import durable, quoting
-from backup_agent.core.artifacts.names import DATABASE, RECORD_SUFFIX, SET
+from backup_agent.core.artifacts.keys import ARTIFACT_SUFFIX, RECORD_SUFFIX, artifact_key
+from backup_agent.core.artifacts.names import DATABASE, SET
 from backup_agent.core.artifacts.records import LARGEST, Record
 
-ARTIFACT_RECORD = ".backup" + RECORD_SUFFIX
+ARTIFACT_RECORD = ARTIFACT_SUFFIX + RECORD_SUFFIX
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ def of_database(root: Path, set_name: str, database: str) -> Recorded:
     records: list[Record] = []
     unreadable: list[str] = []
     for name in (name for name in durable.names(folder) if name.endswith(ARTIFACT_RECORD)):
-        key = f"{set_name}/{database}/{name}"
+        key = artifact_key(set_name, database, name)
         try:
             if stat.S_ISREG((folder / name).lstat().st_mode):
                 records.append(parse(durable.read(folder / name, LARGEST), key.removesuffix(RECORD_SUFFIX)))

@@ -13,7 +13,7 @@ from backup_agent.catalog.index import index_of
 from backup_agent.catalog.places import open_place
 from backup_agent.cli import printing
 from backup_agent.cli.configured import json_option, loaded, settings_option
-from backup_agent.core.artifacts.names import record_key
+from backup_agent.core.artifacts.keys import record_key
 from backup_agent.core.artifacts.records import LARGEST, Record
 from backup_agent.core.reasons import PermanentError, Reason
 from backup_agent.settings.model import VOLUME, Settings

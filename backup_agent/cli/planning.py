@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from backup_agent.catalog.contents import Contents, survey
 from backup_agent.catalog.places import open_place
 from backup_agent.cli import printing
+from backup_agent.core.artifacts.keys import split_key
 from backup_agent.core.requests.answers import PlaceResult
 from backup_agent.core.requests.tasks import PruneTask
 from backup_agent.core.retention.plan import Plan
@@ -46,7 +47,7 @@ class PlacePreview:
         """Return it with one database's artifacts alone."""
 
         def its(key: str) -> bool:
-            return key.split("/")[1] == database
+            return split_key(key).database == database
 
         return replace(
             self,

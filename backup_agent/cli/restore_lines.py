@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from textwrap import wrap
 
-from backup_agent.core.artifacts.names import artifact_key
+from backup_agent.core.artifacts.keys import artifact_key
 from backup_agent.core.artifacts.records import Record
 from backup_agent.core.capabilities import OLDEST, Version
 from backup_agent.core.escaping import cypher_name, cypher_string, printable, shell_comment, shell_word

@@ -15,7 +15,7 @@ from backup_agent.catalog.places import open_place
 from backup_agent.cli import answers, printing, restore_lines
 from backup_agent.cli.configured import json_option, loaded, settings_option
 from backup_agent.core.artifacts.chains import Ancestry, chains
-from backup_agent.core.artifacts.names import RECORD_SUFFIX, record_key
+from backup_agent.core.artifacts.keys import RECORD_SUFFIX, is_key, name_of, record_key, split_key
 from backup_agent.core.artifacts.records import LARGEST as LARGEST_RECORD
 from backup_agent.core.artifacts.records import Record
 from backup_agent.core.reasons import BackupError, Failure, PermanentError, Reason
@@ -73,7 +73,7 @@ def _record(settings: Settings, what: str) -> Record | None:
         recorded = volume_records.of_database(root, *folder)
         found += [record for record in recorded.records if named in (record.key, record.files[0].name)]
         for fault in recorded.unreadable:
-            if named in (key := fault.partition(RECORD_SUFFIX)[0], key.rsplit("/", 1)[1]):
+            if named in (key := fault.partition(RECORD_SUFFIX)[0], name_of(key)):
                 raise PermanentError(
                     Reason.UNREADABLE, f"its record cannot be read: {fault}", "look at the volume's health"
                 )
@@ -166,9 +166,9 @@ def _chain_at(place: str, settings: Settings, what: str) -> tuple[tuple[Record, 
     """Return what a point needs at one place, in its order; raise BackupError where that is not all there, or sound."""
     store = open_place(place, settings)
     named = what.removeprefix(f"{settings.storage.root}/").removesuffix(RECORD_SUFFIX)
-    sets = {named.partition("/")[0]} if "/" in named else None
+    sets = {split_key(named).set} if is_key(named) else None
     parts = by_database(store, index_of(place, settings), sets=sets, writes=False)
-    found = [(part, key) for part in parts for key in part.entries if named in (key, key.rpartition("/")[2])]
+    found = [(part, key) for part in parts for key in part.entries if named in (key, name_of(key))]
     if not found:
         raise PermanentError(
             Reason.NOT_FOUND,

@@ -13,6 +13,7 @@ import click
 from backup_agent import quoting
 from backup_agent.cli import printing
 from backup_agent.cli.configured import json_option, loaded, settings_option
+from backup_agent.core.artifacts.keys import database_key
 from backup_agent.core.json_reader import read_json
 from backup_agent.core.reasons import Reason, TransientError
 from backup_agent.settings.model import Settings
@@ -114,7 +115,7 @@ def _agent(status: dict[str, Any], now: datetime) -> Iterator[str]:
     yield f"queue: {printing.counted(status['queue_depth'], 'request', 'requests')}{oldest}"
     for run in status["running"]:
         done = f", {printing.size(run['bytes'])}" if "bytes" in run else ""
-        what = f"{run['set']}/{run['database']}" if "database" in run else run.get("destination", "")
+        what = database_key(run["set"], run["database"]) if "database" in run else run.get("destination", "")
         words = " ".join(word for word in (run["kind"], what, run.get("stage", "")) if word)
         yield f"running: {words}, for {run['seconds']:.0f} s{done}"
     for place, one in status["places"].items():
@@ -169,7 +170,7 @@ def _databases(status: dict[str, Any], now: datetime) -> Iterator[list[str]]:
     """Yield a row a database, those with nothing but failures last."""
     attempts = dict(status["attempts"])
     for one in status.get("databases", ()):
-        name = f"{one['set']}/{one['database']}"
+        name = database_key(one["set"], one["database"])
         last = max((_moment(text) for text in one["last_success"].values()), default=None)
         yield [
             name,

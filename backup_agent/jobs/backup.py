@@ -23,7 +23,7 @@ from backup_agent.catalog.space import space
 from backup_agent.catalog.volume_records import Recorded, parse
 from backup_agent.core.artifacts.chains import ChainLimits, TypeDecision, TypeReason, decide, live_chain, parent_of
 from backup_agent.core.artifacts.entries import Entry
-from backup_agent.core.artifacts.names import record_key
+from backup_agent.core.artifacts.keys import record_key
 from backup_agent.core.artifacts.records import LARGEST as LARGEST_RECORD
 from backup_agent.core.artifacts.records import BackupType, Record
 from backup_agent.core.capabilities import newest

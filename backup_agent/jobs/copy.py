@@ -27,7 +27,7 @@ from backup_agent.catalog.places import hold_place, open_place
 from backup_agent.catalog.tenure import Held
 from backup_agent.core.artifacts.chains import Ancestry, everything_needed
 from backup_agent.core.artifacts.entries import Entry
-from backup_agent.core.artifacts.names import record_key
+from backup_agent.core.artifacts.keys import record_key
 from backup_agent.core.artifacts.records import LARGEST, Record
 from backup_agent.core.neo4j.verdict import EndedBy
 from backup_agent.core.reasons import ABOUT_ONE_ARTIFACT, BackupError, Failure, PermanentError, Reason, TransientError

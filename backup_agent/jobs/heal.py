@@ -13,7 +13,7 @@ from backup_agent import durable
 from backup_agent.catalog.places import Opened
 from backup_agent.catalog.space import space
 from backup_agent.catalog.tenure import Held
-from backup_agent.core.artifacts.names import artifact_key, damage_key
+from backup_agent.core.artifacts.keys import artifact_key, damage_key
 from backup_agent.core.artifacts.records import ArtifactFile, Record
 from backup_agent.core.reasons import BackupError, Failure, PermanentError, Reason
 from backup_agent.jobs.reread import OnBytes, WrongError, contents, is_bad_block, reread, wrong_file

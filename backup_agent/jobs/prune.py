@@ -24,8 +24,7 @@ from backup_agent.catalog.journal import Doing, Intent, Journal
 from backup_agent.catalog.places import hold_place, open_place
 from backup_agent.catalog.set_uses import uses
 from backup_agent.catalog.tenure import Held
-from backup_agent.core.artifacts.drift import artifact_of
-from backup_agent.core.artifacts.names import damage_key, hold_key, record_key
+from backup_agent.core.artifacts.keys import artifact_of, damage_key, hold_key, record_key
 from backup_agent.core.reasons import BackupError, Failure, PermanentError, Reason
 from backup_agent.core.requests.answers import Deletion, Outcome, PlaceResult
 from backup_agent.core.requests.events import ArtifactDeleted, NothingRecorded, PassReport, StraysFound, Warned

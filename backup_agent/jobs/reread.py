@@ -17,7 +17,7 @@ from backup_agent.artifact.cursor import CHUNK, Cursor, DamagedError
 from backup_agent.artifact.files import LEAD
 from backup_agent.artifact.reading import judge
 from backup_agent.artifact.zstd import UnknownFormatError
-from backup_agent.core.artifacts.names import artifact_key
+from backup_agent.core.artifacts.keys import artifact_key
 from backup_agent.core.artifacts.records import ArtifactFile, Record
 from backup_agent.core.reasons import BackupError, PermanentError, Reason, TransientError
 from backup_agent.stores.store import Store

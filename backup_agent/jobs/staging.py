@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from backup_agent.core.artifacts.names import ARTIFACT, PART, RECORD_SUFFIX
+from backup_agent.core.artifacts.keys import RECORD_SUFFIX
+from backup_agent.core.artifacts.names import ARTIFACT, PART
 from backup_agent.core.artifacts.records import Record
 
 STAGING = ".staging"

@@ -29,8 +29,7 @@ from backup_agent.catalog.places import Opened, hold_place, opening
 from backup_agent.catalog.tenure import Held
 from backup_agent.catalog.verified import ReadingLine, ReadOutcome, RequestReadings, SliceState, Verified
 from backup_agent.core.artifacts.chains import Ancestry, everything_needed
-from backup_agent.core.artifacts.drift import artifact_of
-from backup_agent.core.artifacts.names import damage_key, is_record_key, record_key
+from backup_agent.core.artifacts.keys import artifact_of, damage_key, is_record_key, record_key
 from backup_agent.core.artifacts.records import LARGEST, Record
 from backup_agent.core.escaping import shell_word
 from backup_agent.core.reasons import BackupError, Failure, PermanentError, Reason, TransientError

@@ -7,7 +7,7 @@ no store id, so such an artifact continues a chain by database id and transactio
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 from uuid import UUID
 
@@ -48,7 +48,7 @@ def inspect(
         on_line=hear,
     )
     for row in table(rows):
-        if unquote(urlsplit(row.get("FILE", "")).path).rpartition("/")[2] == artifact.name:
+        if PurePosixPath(unquote(urlsplit(row.get("FILE", "")).path)).name == artifact.name:
             try:
                 return _header(row, magic)
             except (KeyError, ValueError) as error:

@@ -5,6 +5,7 @@ Names with a leading dot are the agent's own. They can be written and read, and 
 
 import re
 
+from backup_agent.core.artifacts.keys import segments
 from backup_agent.core.reasons import PermanentError, Reason
 
 LONGEST_KEY = 900
@@ -18,7 +19,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 def parts_of(key: str) -> tuple[str, ...]:
     """Return the parts of a key; raise `PermanentError`, reason `invalid_request`, where it is none."""
-    parts = tuple(key.split("/"))
+    parts = segments(key)
     if fault := _fault(key, parts):
         raise PermanentError(
             Reason.INVALID_REQUEST,
@@ -35,7 +36,7 @@ def is_listed(key: str) -> bool:
     """
     if _PLAIN.fullmatch(key) and key != "lost+found":
         return True
-    parts = tuple(key.split("/"))
+    parts = segments(key)
     return not _fault(key, parts) and not any(part.startswith(".") or part == "lost+found" for part in parts)
 
 

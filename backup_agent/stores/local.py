@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from backup_agent import durable
+from backup_agent.core.artifacts.keys import segments
 from backup_agent.core.artifacts.records import ArtifactFile
 from backup_agent.core.reasons import BackupError, PermanentError, Reason, TransientError
 from backup_agent.durable import CANNOT_LINK, FILE, FOLDER, SHARED, TEMPORARY, open_regular, share
@@ -162,7 +163,7 @@ class LocalStore:
     def list(self, prefix: str = "") -> Iterator[Stored]:
         """Yield everything below a prefix, in the order of the keys; links and special files are not shown."""
         # Only the prefix's folders are walked; what follows its last slash is the beginning of names.
-        start = prefix.rpartition("/")[0]
+        start = "/".join(segments(prefix)[:-1])
         try:
             with self._classified("list", prefix):
                 if not start:

@@ -4,8 +4,8 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from backup_agent.core.artifacts.keys import damage_key, hold_key, record_key
 from backup_agent.core.artifacts.marks import Damage, Hold
-from backup_agent.core.artifacts.names import damage_key, hold_key, record_key
 from backup_agent.core.artifacts.records import Record
 from backup_agent.stores.store import Store
 from tests.builders import TAKEN, content

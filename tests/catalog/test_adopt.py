@@ -19,7 +19,8 @@ from backup_agent.catalog.damage_marks import mark
 from backup_agent.catalog.diff import diff
 from backup_agent.catalog.journal import Doing, Intent, Journal
 from backup_agent.core.artifacts.chains import live_chain
-from backup_agent.core.artifacts.names import artifact_name, record_key
+from backup_agent.core.artifacts.keys import record_key
+from backup_agent.core.artifacts.names import artifact_name
 from backup_agent.core.artifacts.records import Record
 from backup_agent.settings.model import Settings
 from backup_agent.stores.local import LocalStore

@@ -10,7 +10,7 @@ from backup_agent.catalog.copy_notes import CopyNotes
 from backup_agent.catalog.diff import diff
 from backup_agent.catalog.rebuild import rebuild
 from backup_agent.core.artifacts.drift import Kind
-from backup_agent.core.artifacts.names import hold_key, record_key
+from backup_agent.core.artifacts.keys import hold_key, record_key
 from backup_agent.stores.local import LocalStore
 from backup_agent.stores.s3 import S3Store
 from tests import memory

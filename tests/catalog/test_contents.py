@@ -11,7 +11,7 @@ from backup_agent.catalog.contents import Contents, by_database, of_database, su
 from backup_agent.catalog.index import HEAD, forget
 from backup_agent.core.artifacts.drift import Kind, ListedKey
 from backup_agent.core.artifacts.entries import Entry
-from backup_agent.core.artifacts.names import damage_key, hold_key, record_key
+from backup_agent.core.artifacts.keys import damage_key, hold_key, record_key
 from backup_agent.core.artifacts.records import Record
 from backup_agent.core.reasons import BackupError, Reason, TransientError
 from backup_agent.stores.local import LocalStore

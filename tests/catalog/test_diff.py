@@ -11,7 +11,7 @@ from backup_agent.catalog.diff import diff
 from backup_agent.catalog.index import HEAD
 from backup_agent.catalog.rebuild import rebuild
 from backup_agent.core.artifacts.drift import Kind
-from backup_agent.core.artifacts.names import record_key
+from backup_agent.core.artifacts.keys import record_key
 from backup_agent.core.artifacts.records import Record
 from backup_agent.core.reasons import BackupError, Reason, TransientError
 from backup_agent.stores.local import LocalStore

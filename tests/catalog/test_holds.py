@@ -8,8 +8,8 @@ import pytest
 from backup_agent.catalog.holds import WantedHolds, hold, release
 from backup_agent.catalog.journal import Doing, Intent, Journal
 from backup_agent.catalog.tenure import Held
+from backup_agent.core.artifacts.keys import hold_key, record_key
 from backup_agent.core.artifacts.marks import Hold
-from backup_agent.core.artifacts.names import hold_key, record_key
 from backup_agent.core.reasons import PermanentError
 from backup_agent.jobs.prune import Place, delete
 from backup_agent.stores.local import LocalStore

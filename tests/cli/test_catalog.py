@@ -10,7 +10,7 @@ import pytest
 from backup_agent.catalog import places, root_lock
 from backup_agent.catalog.copy_notes import CopyNotes
 from backup_agent.catalog.index import index_of
-from backup_agent.core.artifacts.names import record_key
+from backup_agent.core.artifacts.keys import record_key
 from backup_agent.settings.load import load
 from backup_agent.stores.local import LocalStore
 from tests.artifact.writer import Written, artifact

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from backup_agent.catalog.copy_notes import CopyNotes
-from backup_agent.core.artifacts.names import damage_key, record_key
+from backup_agent.core.artifacts.keys import damage_key, record_key
 from backup_agent.core.artifacts.records import Record
 from backup_agent.settings.model import Settings
 from backup_agent.stores.s3 import S3Store

@@ -1,8 +1,6 @@
 """Classification of listed keys, and their comparison with records."""
 
-import pytest
-
-from backup_agent.core.artifacts.drift import Finding, Folder, Kind, ListedKey, artifact_of, folder_of, folders
+from backup_agent.core.artifacts.drift import Finding, Folder, Kind, ListedKey, folders
 
 FULL = "default/orders/orders-2026-11-23T02-00-00.backup"
 
@@ -11,38 +9,6 @@ def folder(*keys: str) -> Folder:
     (one,) = folders(ListedKey(key, len(key)) for key in sorted(keys))
     assert isinstance(one, Folder)
     return one
-
-
-@pytest.mark.parametrize(
-    ("key", "expected"),
-    [
-        (FULL, "default/orders/"),
-        ("default/orders/deep/er.backup", "default/orders/"),
-        ("default/orders", ""),
-        ("owner.json", ""),
-        ("default/_x/y", ""),
-        (".agent/orders/y", ""),
-        ("a//y", ""),
-        ("//y", ""),
-    ],
-)
-def test_a_key_belongs_to_the_folder_of_a_database_or_to_none(key: str, expected: str) -> None:
-    assert folder_of(key) == expected
-
-
-@pytest.mark.parametrize(
-    ("key", "expected"),
-    [
-        (FULL, FULL),
-        (f"{FULL}.1", FULL),
-        (f"{FULL}.1.2", f"{FULL}.1.2"),
-        (f"{FULL}.x", f"{FULL}.x"),
-        (f"{FULL}.²", f"{FULL}.²"),
-        ("a/b/notes.1", "a/b/notes.1"),
-    ],
-)
-def test_a_part_belongs_to_its_manifest(key: str, expected: str) -> None:
-    assert artifact_of(key) == expected
 
 
 def test_keys_are_classified_by_their_suffix() -> None:

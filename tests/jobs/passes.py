@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from backup_agent.artifact.reading import read_through
-from backup_agent.core.artifacts.names import artifact_name, record_key
+from backup_agent.core.artifacts.keys import record_key
+from backup_agent.core.artifacts.names import artifact_name
 from backup_agent.core.artifacts.records import Record
 from backup_agent.core.requests.tasks import VerifyTask
 from backup_agent.jobs.event_writer import EventWriter

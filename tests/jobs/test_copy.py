@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from backup_agent.catalog.tenure import Held, HeldByAnotherError
-from backup_agent.core.artifacts.names import record_key
+from backup_agent.core.artifacts.keys import record_key
 from backup_agent.core.artifacts.records import ArtifactFile, BackupType, Record
 from backup_agent.core.reasons import Failure, Reason
 from backup_agent.core.requests.tasks import BackupTask, CopyTask

@@ -12,7 +12,7 @@ import pytest
 
 from backup_agent.artifact.reading import read_through
 from backup_agent.catalog.tenure import KEY
-from backup_agent.core.artifacts.names import damage_key, record_key
+from backup_agent.core.artifacts.keys import damage_key, record_key
 from backup_agent.core.artifacts.records import Record
 from backup_agent.core.ownership.lease import Lease
 from backup_agent.core.reasons import Reason

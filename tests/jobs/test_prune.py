@@ -16,8 +16,8 @@ from backup_agent.catalog.holds import WantedHolds, hold
 from backup_agent.catalog.journal import Doing, Intent
 from backup_agent.catalog.set_uses import note_use
 from backup_agent.catalog.tenure import Held, HeldByAnotherError
+from backup_agent.core.artifacts.keys import hold_key, record_key
 from backup_agent.core.artifacts.marks import Hold
-from backup_agent.core.artifacts.names import hold_key, record_key
 from backup_agent.core.artifacts.records import Record
 from backup_agent.core.reasons import PermanentError, Reason, TransientError
 from backup_agent.core.requests.tasks import PruneTask

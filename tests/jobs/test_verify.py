@@ -12,8 +12,8 @@ from backup_agent.catalog.contents import of_database, survey
 from backup_agent.catalog.copy_notes import CopyNotes
 from backup_agent.catalog.index import index_path
 from backup_agent.catalog.journal import Doing, Intent, Journal
+from backup_agent.core.artifacts.keys import damage_key, record_key
 from backup_agent.core.artifacts.marks import Damage
-from backup_agent.core.artifacts.names import damage_key, record_key
 from backup_agent.core.artifacts.records import BackupType, Record
 from backup_agent.core.reasons import PermanentError, Reason, TransientError
 from backup_agent.settings.model import Destination

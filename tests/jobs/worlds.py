@@ -9,8 +9,9 @@ from typing import Any
 
 from backup_agent.catalog.agent_folder import place_folder
 from backup_agent.catalog.journal import Doing, Intent
+from backup_agent.core.artifacts.keys import damage_key, hold_key, record_key
 from backup_agent.core.artifacts.marks import Damage, Hold
-from backup_agent.core.artifacts.names import artifact_name, damage_key, hold_key, record_key
+from backup_agent.core.artifacts.names import artifact_name
 from backup_agent.settings.model import Settings
 from tests.builders import a_header, a_record, content, settings_tree
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from threading import Event, Lock
 from typing import BinaryIO, TypeVar
 
-from backup_agent.core.artifacts.names import is_record_key
+from backup_agent.core.artifacts.keys import is_record_key
 from backup_agent.core.artifacts.records import ArtifactFile, Record
 from backup_agent.core.reasons import PermanentError, Reason, TransientError
 from backup_agent.durable import LIMIT

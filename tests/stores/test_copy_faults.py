@@ -15,7 +15,8 @@ import pytest
 
 from backup_agent.catalog import claim, tenure
 from backup_agent.catalog.copy_notes import CopyNotes
-from backup_agent.core.artifacts.names import artifact_name, record_key
+from backup_agent.core.artifacts.keys import record_key
+from backup_agent.core.artifacts.names import artifact_name
 from backup_agent.core.artifacts.records import Record
 from backup_agent.core.ownership.lease import Lease
 from backup_agent.core.ownership.owner import Owner

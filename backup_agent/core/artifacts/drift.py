@@ -8,13 +8,20 @@ deleted, when the agent crashed. All other files are foreign: they are reported 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import lru_cache
 from itertools import groupby
 from typing import NamedTuple
 
-from backup_agent.core.artifacts.names import ARTIFACT, DAMAGE_SUFFIX, DATABASE, HOLD_SUFFIX, RECORD_SUFFIX, SET
+from backup_agent.core.artifacts.keys import (
+    ARTIFACT_SUFFIX,
+    DAMAGE_SUFFIX,
+    HOLD_SUFFIX,
+    RECORD_SUFFIX,
+    artifact_of,
+    prefix_of,
+    split_key,
+)
+from backup_agent.core.artifacts.names import ARTIFACT
 
-ARTIFACT_SUFFIX = ".backup"
 _RECORD = ARTIFACT_SUFFIX + RECORD_SUFFIX
 _HOLD = ARTIFACT_SUFFIX + HOLD_SUFFIX
 _DAMAGE = ARTIFACT_SUFFIX + DAMAGE_SUFFIX
@@ -85,50 +92,24 @@ class Folder:
         """Return the orphans and the foreign files in `files`, given the files that readable records claim."""
         orphans: list[ListedKey] = []
         foreign: list[ListedKey] = []
-        database = self.prefix.split("/")[1]
         for key, size in self.files.items():
             artifact = artifact_of(key)
             unreadable_record = artifact in self.records and artifact not in claimed
             if key in claimed or unreadable_record:
                 continue
-            name = ARTIFACT.fullmatch(artifact.rpartition("/")[2])
-            (orphans if name and name["database"] == database else foreign).append(ListedKey(key, size))
+            _, database, name = split_key(artifact)
+            named = ARTIFACT.fullmatch(name)
+            (orphans if named and named["database"] == database else foreign).append(ListedKey(key, size))
         return tuple(orphans), tuple(foreign)
 
 
 def folders(listing: Iterable[ListedKey]) -> Iterator[Folder | ListedKey]:
     """Group a listing, sorted by key, into folders of databases. Yield keys outside of folders as they are."""
-    for prefix, keys in groupby(listing, key=lambda listed: folder_of(listed.key)):
+    for prefix, keys in groupby(listing, key=lambda listed: prefix_of(listed.key)):
         if prefix:
             yield _folder(prefix, keys)
         else:
             yield from (listed for listed in keys if listed.key not in OWN)
-
-
-def folder_of(key: str) -> str:
-    """Return `<set>/<database>/` of a key in the folder of a database, or an empty string for other keys.
-
-    >>> folder_of("default/orders/orders-2026-11-23T02-00-00.backup"), folder_of("default/notes.txt")
-    ('default/orders/', '')
-    """
-    prefix = key[: key.find("/", key.find("/") + 1) + 1]
-    return prefix if _is_folder(prefix) else ""
-
-
-@lru_cache(maxsize=1024)
-def _is_folder(prefix: str) -> bool:
-    set_name, _, database = prefix.rstrip("/").partition("/")
-    return bool(SET.fullmatch(set_name) and DATABASE.fullmatch(database))
-
-
-def artifact_of(key: str) -> str:
-    """Return the key of the artifact to which a file belongs: of a part, the key of its manifest.
-
-    >>> artifact_of("default/orders/orders-2026-11-23T02-00-00.backup.12")
-    'default/orders/orders-2026-11-23T02-00-00.backup'
-    """
-    stem, _, number = key.rpartition(".")
-    return stem if number.isdecimal() and number.isascii() and stem.endswith(ARTIFACT_SUFFIX) else key
 
 
 def _folder(prefix: str, listing: Iterable[ListedKey]) -> Folder:

@@ -1,4 +1,4 @@
-"""The names of sets, requests and artifacts, and the keys they make below a storage root.
+"""The names of sets, databases, requests and artifacts.
 
 A database name may hold dots and dashes (`sales-2024.q1`), so an artifact's name is always read from the right.
 """
@@ -27,10 +27,6 @@ STAMP = "%Y-%m-%dT%H-%M-%S"
 LOCAL_TIME = timedelta(hours=26)
 """How far the time in an artifact's name may be from its header's, which is UTC. neo4j-admin writes the client's local
 time, up to 14 hours away from UTC; the rest is for a name that was chosen long before the header was written."""
-
-RECORD_SUFFIX = ".json"
-HOLD_SUFFIX = ".hold.json"
-DAMAGE_SUFFIX = ".damaged.json"
 
 
 def command_id(now: datetime, process: int) -> str:
@@ -65,40 +61,6 @@ def misnamed(name: str, database: str, taken: datetime) -> str | None:
     if abs(stamp - taken) > LOCAL_TIME:
         return f"{quoted(name)} is of another time than its header, which says {taken.astimezone(UTC):{STAMP}} UTC"
     return None
-
-
-def artifact_key(set_name: str, database: str, name: str) -> str:
-    """Return an artifact's key: its path below a storage root, the same on the volume and in S3."""
-    return f"{set_name}/{database}/{name}"
-
-
-def record_key(artifact: str) -> str:
-    """Return the key of the record that stands beside an artifact.
-
-    >>> record_key("default/orders/orders-2026-11-23T02-00-00.backup")
-    'default/orders/orders-2026-11-23T02-00-00.backup.json'
-    """
-    return artifact + RECORD_SUFFIX
-
-
-def hold_key(artifact: str) -> str:
-    """Return the key of the mark that keeps an artifact from being deleted."""
-    return artifact + HOLD_SUFFIX
-
-
-def damage_key(artifact: str) -> str:
-    """Return the key of the mark that says an artifact is damaged."""
-    return artifact + DAMAGE_SUFFIX
-
-
-def is_record_key(key: str) -> bool:
-    """Tell whether a key names a record (and not an answer, a hold or a stranger's file)."""
-    parts = key.split("/")
-    return (
-        len(parts) == 3  # noqa: PLR2004  <set>/<database>/<record>
-        and key.endswith(".backup" + RECORD_SUFFIX)
-        and not any(part.startswith(".") for part in parts)
-    )
 
 
 def _moment(stamp: str) -> datetime | None:

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
+from backup_agent.core.artifacts.keys import artifact_key, database_key, name_of
 from backup_agent.core.artifacts.names import ARTIFACT, DATABASE, PART, SET, misnamed
 from backup_agent.core.escaping import quoted
 
@@ -143,13 +144,13 @@ class Record(StoredValue):
         first, *parts = (file.name for file in self.files)
         if fault := misnamed(first, self.database, self.header.taken):
             raise ValueError(f"file {fault}")
-        if self.key != f"{self.set}/{self.database}/{first}":
-            raise ValueError(f"key {quoted(self.key)} does not name {self.set}/{self.database}/{first}")
+        if self.key != (key := artifact_key(self.set, self.database, first)):
+            raise ValueError(f"key {quoted(self.key)} does not name {key}")
         for name in parts:
             if not ((part := PART.fullmatch(name)) and part["manifest"] == first):
                 raise ValueError(f"file {quoted(name)} is no part of {quoted(first)}")
         if self.parent is not None and not _is_key(self.parent, self.set, self.database):
-            raise ValueError(f"parent {quoted(self.parent)} is no artifact of {self.set}/{self.database}")
+            raise ValueError(f"parent {quoted(self.parent)} is no artifact of {database_key(self.set, self.database)}")
         if self.header.full != (self.type is BackupType.FULL):
             raise ValueError(f"type {self.type.value} is not what the header says")
         return self
@@ -172,6 +173,5 @@ class Record(StoredValue):
 
 def _is_key(key: str, set_name: str, database: str) -> bool:
     """Tell whether a key is that of an artifact of a database in a set."""
-    folder, _, name = key.rpartition("/")
-    named = ARTIFACT.fullmatch(name)
-    return folder == f"{set_name}/{database}" and named is not None and named["database"] == database
+    named = ARTIFACT.fullmatch(name_of(key))
+    return named is not None and named["database"] == database and key == artifact_key(set_name, database, named[0])

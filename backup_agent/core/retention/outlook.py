@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 
 from backup_agent.core.artifacts.chains import Ancestry, as_entry
 from backup_agent.core.artifacts.entries import Entry
+from backup_agent.core.artifacts.keys import database_of
 from backup_agent.core.artifacts.records import Record
 from backup_agent.core.retention.plan import COUNTED, Fate, Plan, Policy, Rule, span
 
@@ -80,9 +81,9 @@ def until(planned: Plan, key: str, records: Iterable[Record | Entry], policy: Po
     """
     if key not in planned.keep:
         return Outlook(f"deleted when the plan is carried out: {planned.why(key)[0]}")
-    group = key.rsplit("/", 1)[0]
+    group = database_of(key)
     damaged = {broken for broken, fate in planned.broken.items() if fate is Fate.DAMAGED}
-    entries = (entry for entry in map(as_entry, records) if f"{entry.set}/{entry.database}" == group)
+    entries = (entry for entry in map(as_entry, records) if (entry.set, entry.database) == group)
     ancestry = Ancestry(entries, damaged)
     dependants = [entry for entry in _dependants(ancestry, key) if entry.key in planned.keep]
     for entry in dependants:

@@ -19,6 +19,7 @@ from zoneinfo import ZoneInfo
 
 from backup_agent.core.artifacts.chains import Ancestry, as_entry
 from backup_agent.core.artifacts.entries import Entry
+from backup_agent.core.artifacts.keys import database_of
 from backup_agent.core.artifacts.records import Record
 
 Group = tuple[str, str]
@@ -508,7 +509,7 @@ def _sets(records: Iterable[Record | Entry]) -> dict[str, dict[str, list[Entry]]
 def _by_group(keys: Iterable[str]) -> dict[Group, set[str]]:
     found: dict[Group, set[str]] = defaultdict(set)
     for key in keys:
-        found[_group(key)].add(key)
+        found[database_of(key)].add(key)
     return found
 
 
@@ -519,15 +520,10 @@ def _protections(
     found: dict[Group, list[tuple[str | None, Rule]]] = defaultdict(list)
     for rule, names in ((Rule.HELD, held), (Rule.OWED, owed)):
         for name in names:
-            found[_group(name)].append((name, rule))
+            found[database_of(name)].append((name, rule))
     for group in unreadable:
         found[group].append((None, Rule.UNREADABLE))
     return found
-
-
-def _group(key: str) -> Group:
-    set_name, database, _ = key.split("/")
-    return set_name, database
 
 
 def span(time: timedelta) -> str:

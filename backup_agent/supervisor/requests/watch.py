@@ -76,7 +76,7 @@ class Bell(FileSystemEventHandler):
     def on_any_event(self, event: FileSystemEvent) -> None:
         """Ring for what may be a request (watchdog's hook)."""
         path = event.dest_path if event.event_type == "moved" else event.src_path
-        if isinstance(event, TELLING) and is_request_name(os.fsdecode(path).rsplit("/", 1)[-1]):
+        if isinstance(event, TELLING) and is_request_name(Path(os.fsdecode(path)).name):
             self._ring()
 
 

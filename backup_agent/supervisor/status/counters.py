@@ -3,6 +3,7 @@
 from collections.abc import Collection
 from datetime import datetime
 
+from backup_agent.core.artifacts.keys import database_key, split_database_key
 from backup_agent.core.artifacts.records import BackupType
 from backup_agent.core.reasons import Reason
 from backup_agent.core.requests.answers import Answer, DatabaseResult, Outcome
@@ -80,23 +81,25 @@ class Counters:
             self._metrics.promotions.labels(reason=result.type_reason or "", **labels).inc()
         for stage, seconds in result.stages.items():
             self._metrics.stages.labels(stage=stage).observe(seconds)
-        self._attempted(f"{set_name}/{database}", result, now)
+        self._attempted(database_key(set_name, database), result, now)
 
     @property
     def databases(self) -> set[str]:
         """Databases with a known attempt."""
-        return {key.partition("/")[2] for key in self.attempts}
+        return {split_database_key(key)[1] for key in self.attempts}
 
     def forget(self, database: str) -> None:
         """Remove the attempts at a database that was dropped for good."""
-        self.attempts = {key: attempt for key, attempt in self.attempts.items() if key.partition("/")[2] != database}
+        self.attempts = {
+            key: attempt for key, attempt in self.attempts.items() if split_database_key(key)[1] != database
+        }
 
     def expire(self, declared: Collection[str], before: datetime) -> None:
         """Forget older attempts at sets that nobody declared: else a failure there would be told for ever."""
         self.attempts = {
             key: attempt
             for key, attempt in self.attempts.items()
-            if key.partition("/")[0] in declared or attempt.at >= before
+            if split_database_key(key)[0] in declared or attempt.at >= before
         }
 
     def _attempted(self, key: str, result: DatabaseResult, now: datetime) -> None:

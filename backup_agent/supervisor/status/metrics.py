@@ -18,6 +18,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import CounterMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from backup_agent.core.artifacts.keys import split_database_key
 from backup_agent.supervisor.status.model import Status
 
 PREFIX = "neo4j_backup"
@@ -205,7 +206,7 @@ def _databases(status: Status) -> Iterator[Metric]:
     attempt = _gauge("last_attempt_timestamp_seconds", "When a backup last ended, since the agent started.", key)
     failure = _gauge("last_failure_timestamp_seconds", "When a backup last failed, by why.", (*key, "reason"))
     for name, last in status.attempts.items():
-        set_name, database = name.split("/", 1)
+        set_name, database = split_database_key(name)
         labels = (status.cluster, set_name, database)
         attempt.add_metric(labels, last.at.timestamp())
         if last.failed_at is not None:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from backup_agent.catalog import holds
+from backup_agent.core.artifacts.keys import RECORD_SUFFIX, is_key
 from backup_agent.core.artifacts.marks import Hold
-from backup_agent.core.artifacts.names import RECORD_SUFFIX
 from backup_agent.core.reasons import BackupError, Failure, PermanentError, Reason
 from backup_agent.core.requests.answers import Answer, State
 from backup_agent.core.requests.request import Action
@@ -140,8 +140,7 @@ class Actions:
         """Return the key of an artifact that may be given as a path below the root, or as its record's."""
         root = f"{self._storage.root}/"
         key = artifact.removeprefix(root).removesuffix(RECORD_SUFFIX)
-        parts = key.split("/")
-        if len(parts) != 3 or any(part.startswith(".") or not part for part in parts):  # noqa: PLR2004  set, database, name
+        if not is_key(key):
             raise PermanentError(
                 Reason.INVALID_REQUEST,
                 f"artifact: a key expected, <set>/<database>/<artifact> (got {artifact!r})",
