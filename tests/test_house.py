@@ -50,6 +50,9 @@ HOMES: dict[str, tuple[str, ...]] = {
 }
 """Where each outside library may be imported: a module, or a room that is about nothing else."""
 
+STORE_OPENERS = {"store", "open_destination", "import_module"}
+"""What opens the store of a place: a destination's client library is loaded then, which no linter sees."""
+
 BROAD_HANDLERS = {
     "backup_agent/jobs/backup.py:main": "around a run: whatever went wrong, it is answered",
     "backup_agent/supervisor/agent.py:_step": "around the loop: one bad message must not end the agent",
@@ -227,6 +230,19 @@ def test_each_outside_library_has_one_home() -> None:
     ]
 
     assert not strangers, _lines(strangers)
+
+
+def test_the_supervisor_opens_no_store() -> None:
+    found = [
+        f"{path}:{node.lineno} uses {name}"
+        for path, tree in modules()
+        if path.startswith("backup_agent/supervisor/")
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Name | ast.Attribute)
+        and (name := getattr(node, "attr", getattr(node, "id", None))) in STORE_OPENERS
+    ]
+
+    assert not found, _lines(found)
 
 
 def broad_handlers(tree: ast.Module) -> Iterator[str]:

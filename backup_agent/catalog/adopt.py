@@ -22,7 +22,8 @@ from backup_agent.artifact.header import read_header
 from backup_agent.artifact.reading import Reading, read_through
 from backup_agent.catalog import volume_records
 from backup_agent.catalog.damage_marks import damaged
-from backup_agent.catalog.journal import Doing, Journal
+from backup_agent.catalog.journal import Doing
+from backup_agent.catalog.place import place_of
 from backup_agent.core.artifacts.chains import TypeReason, parent_of
 from backup_agent.core.artifacts.keys import ARTIFACT_SUFFIX, RECORD_SUFFIX, artifact_key, database_key, record_key
 from backup_agent.core.artifacts.names import DATABASE, SET, artifact_name, misnamed
@@ -30,7 +31,6 @@ from backup_agent.core.artifacts.parts import part_size
 from backup_agent.core.artifacts.records import BackupType, Header, Record
 from backup_agent.core.reasons import BackupError, PermanentError, Reason
 from backup_agent.settings.model import DEFAULT_SET, VOLUME, Settings
-from backup_agent.stores.local import LocalStore
 
 REQUEST = "catalog adopt"
 """Stands for the request in the record: no id of one can be this."""
@@ -83,10 +83,9 @@ class Adopting:
     _members: dict[tuple[str, str], dict[str, Record]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Derive the places."""
-        self._root = self.settings.storage.root
-        self._store = LocalStore(self._root, VOLUME)
-        self._journal = Journal(self._root, VOLUME, VOLUME)
+        """Find the volume."""
+        self._volume = place_of(VOLUME, self.settings)
+        self._root, self._journal = self._volume.root, self._volume.journal
 
     def run(self) -> Iterator[Result]:
         """Take in what can be taken in, a parent before what continues it; yield what became of each.
@@ -242,10 +241,10 @@ class Adopting:
         """Give the files their place, then record them: data first, record second (invariant 1)."""
         paths = locate(one.path).paths
         keys = tuple(artifact_key(record.set, record.database, file.name) for file in record.files)
-        self._journal.begin_publishing(self._store, record.key, keys, self.now)
+        self._journal.begin_publishing(self._volume.store, record.key, keys, self.now)
         for path, key, file in zip(paths, keys, record.files, strict=True):
-            self._store.put_artifact(key, path, file.model_copy(update={"name": path.name}), lambda _count: None)
-        self._store.create(record_key(record.key), record.to_json())
+            self._volume.store.put_artifact(key, path, file.model_copy(update={"name": path.name}), lambda _count: None)
+        self._volume.store.create(record_key(record.key), record.to_json())
         self._journal.done(record.key)
 
 

@@ -1,17 +1,16 @@
 """Which artifacts have their copy at a destination, as far as this volume knows.
 
 A note below `<root>/.agent/copied/` says that a copy was confirmed. It only saves asking: the truth is the record at
-the destination, and where the notes are lost, the next copy finds it there. Notes are kept per bucket and prefix, so
-a destination that was pointed elsewhere owes everything again.
+the destination, and if the notes are lost, the next copy finds it there. Notes belong to a place (catalog.place), so a
+destination that was pointed elsewhere owes everything again.
 """
 
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from functools import cache
-from pathlib import Path
 
 from backup_agent import durable
-from backup_agent.catalog.agent_folder import keys_below, place_folder
+from backup_agent.catalog.note_folder import NoteFolder
 from backup_agent.core.artifacts.chains import Member, as_entry
 from backup_agent.core.artifacts.entries import Entry
 from backup_agent.core.artifacts.keys import name_of
@@ -21,39 +20,28 @@ GIVEN_UP = b"given up\n"
 """What stands in the note on a copy that is not wanted any more, or was deleted there; in any other stands nothing."""
 
 
-class CopyNotes:
-    """The notes on one destination. `identity` is where it is (endpoint, bucket, prefix), in any stable form."""
-
-    def __init__(self, root: Path, destination: str, identity: str) -> None:
-        """Nothing is made on disk before the first note."""
-        self._folder = place_folder(root, "copied", destination, identity)
+class CopyNotes(NoteFolder):
+    """The notes on one destination."""
 
     def has(self, key: str) -> bool:
         """Tell whether the copy of an artifact was confirmed."""
-        try:
-            return durable.read(self._folder / key) != GIVEN_UP
-        except FileNotFoundError:
-            return False
+        return self._read(key) not in (None, GIVEN_UP)
 
     def add(self, key: str) -> None:
         """Note that the copy of an artifact was confirmed."""
-        note = self._folder / key
-        note.parent.mkdir(parents=True, exist_ok=True)
-        durable.write(note, b"", sync=False)
+        self._write(key, b"", sync=False)
 
     def give_up(self, key: str) -> None:
         """Note that an artifact is to have no copy, because somebody or the policy said so: it is owed no more."""
-        note = self._folder / key
-        note.parent.mkdir(parents=True, exist_ok=True)
-        durable.write(note, GIVEN_UP)
+        self._write(key, GIVEN_UP)
 
     def strike(self, key: str) -> None:
         """Take a note away: the copy is owed, whatever was noted."""
-        (self._folder / key).unlink(missing_ok=True)
+        self._remove(key)
 
     def noted(self) -> Iterator[str]:
         """Yield the keys of all artifacts that have a note, also those that are given up (`has` tells)."""
-        yield from keys_below(self._folder)
+        yield from self._keys()
 
     def owed(self, records: Iterable[Member]) -> tuple[Member, ...]:
         """Return the records without a copy, in the order they must be copied: a parent before what continues it."""

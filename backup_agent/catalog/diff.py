@@ -5,11 +5,11 @@ An index that only lags is no drift: what it lacks is read from the records when
 
 import hashlib
 from collections.abc import Iterator
-from pathlib import Path
 
 from backup_agent.catalog import volume_records
 from backup_agent.catalog.contents import Contents, by_database
 from backup_agent.catalog.index import faults
+from backup_agent.catalog.place import Place
 from backup_agent.core.artifacts.drift import Finding, Kind, ListedKey
 from backup_agent.core.artifacts.keys import artifact_key, record_key
 from backup_agent.core.artifacts.records import LARGEST
@@ -19,20 +19,20 @@ from backup_agent.stores.store import Store
 _BLOCK = 1024 * 1024
 
 
-def diff(store: Store, index: Path, *, checksums: bool = False) -> Iterator[Finding]:
+def diff(place: Place, *, checksums: bool = False) -> Iterator[Finding]:
     """Yield what does not fit at a place, one database after the other.
 
     Every record is read, whatever the index says; with `checksums` every artifact too. Raise what the store does where
     it cannot be read: what is not known is not called drift.
     """
-    for fault in faults(index):
-        yield Finding(Kind.INDEX_DIFFERS, index.name, f"the index: {fault}")
-    for holdings in by_database(store, index, trust=False, writes=False):
+    for fault in faults(place.index):
+        yield Finding(Kind.INDEX_DIFFERS, place.index.name, f"the index: {fault}")
+    for holdings in by_database(place.store, place.index, trust=False, writes=False):
         yield from _known(holdings)
         if checksums:
             for key in holdings.entries:
                 if key not in holdings.without_artifact:
-                    yield from _changed(store, key)
+                    yield from _changed(place.store, key)
 
 
 def _known(holdings: Contents) -> Iterator[Finding]:

@@ -22,12 +22,10 @@ from typing import BinaryIO, NamedTuple, Self
 from zlib import crc32
 
 from backup_agent import durable
-from backup_agent.catalog.agent_folder import place_folder
 from backup_agent.core.artifacts.entries import Entry
 from backup_agent.core.artifacts.keys import database_of
 from backup_agent.core.artifacts.records import Record
 from backup_agent.core.json_reader import read_json
-from backup_agent.settings.model import VOLUME, Settings
 
 HEAD = b'{"index":1}\n'
 """The first line: an index of another format is made anew."""
@@ -107,17 +105,6 @@ class Known(NamedTuple):
     line: IndexLine
     offset: int
     length: int
-
-
-def index_path(root: Path, place: str, identity: str) -> Path:
-    """Return where the index of a place stands, of which the volume's identity is its name, `local`."""
-    return place_folder(root, "catalog", place, identity)
-
-
-def index_of(place: str, settings: Settings) -> Path:
-    """Return where the index of a place stands: `local`, or a destination of the settings."""
-    identity = place if place == VOLUME else settings.storage.destinations[place].identity
-    return index_path(settings.storage.root, place, identity)
 
 
 def forget(index: Path, keys: Collection[str]) -> None:

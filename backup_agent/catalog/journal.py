@@ -8,12 +8,11 @@ from collections.abc import Iterator
 from contextlib import suppress
 from datetime import datetime
 from enum import StrEnum
-from pathlib import Path
 
 from pydantic import Field
 
 from backup_agent import durable
-from backup_agent.catalog.agent_folder import keys_below, place_folder
+from backup_agent.catalog.note_folder import NoteFolder
 from backup_agent.core.artifacts.records import StoredValue
 from backup_agent.core.reasons import PermanentError
 from backup_agent.stores.store import Store
@@ -35,18 +34,12 @@ class Intent(StoredValue):
     since: datetime
 
 
-class Journal:
+class Journal(NoteFolder):
     """The intents at one place."""
-
-    def __init__(self, root: Path, place: str, identity: str) -> None:
-        """Nothing is made on disk before the first intent."""
-        self._folder = place_folder(root, "journal", place, identity)
 
     def begin(self, intent: Intent) -> None:
         """Write down what comes next; durably, before it begins."""
-        path = self._folder / intent.key
-        path.parent.mkdir(parents=True, exist_ok=True)
-        durable.write(path, intent.to_json())
+        self._write(intent.key, intent.to_json())
 
     def begin_publishing(self, store: Store, key: str, files: tuple[str, ...], now: datetime) -> None:
         """Write down which files of an artifact are about to be put.
@@ -65,24 +58,23 @@ class Journal:
         return intent is not None and intent.doing is Doing.DELETING
 
     def _intent(self, key: str) -> Intent | None:
-        try:
-            return Intent.from_json(durable.read(self._folder / key))
-        except (FileNotFoundError, durable.RefusedFileError, ValueError):
-            return None
+        """Return an intent; None if there is none that can be read."""
+        with suppress(durable.RefusedFileError, ValueError):
+            content = self._read(key)
+            return None if content is None else Intent.from_json(content)
+        return None
 
     def done(self, key: str) -> None:
         """Strike out an intent."""
-        (self._folder / key).unlink(missing_ok=True)
+        self._remove(key)
 
     def __iter__(self) -> Iterator[Intent]:
         """Yield what was begun and not done, in the order of the keys. One that cannot be read is left out."""
-        for key in keys_below(self._folder):
-            with suppress(FileNotFoundError, durable.RefusedFileError, ValueError):
-                yield Intent.from_json(durable.read(self._folder / key))
+        yield from filter(None, map(self._intent, self._keys()))
 
 
 def _is_free(store: Store, key: str) -> bool:
-    """Tell whether nothing stands under a key; who may not look (S3 without the right to list) does not know."""
+    """Tell whether nothing stands under a key; who may not look there does not know."""
     try:
         return store.stat(key) is None
     except PermanentError:

@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import Field
 
 from backup_agent import durable
-from backup_agent.catalog.agent_folder import OWN
+from backup_agent.catalog.place import OWN
 from backup_agent.core.artifacts.records import StoredValue
 
 MOST = 100

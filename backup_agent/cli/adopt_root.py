@@ -6,11 +6,11 @@ import click
 
 from backup_agent import durable
 from backup_agent.catalog import claim
-from backup_agent.catalog.places import adopt_place, open_place, standing_of, this_volume
+from backup_agent.catalog.place import Place, all_places, place_of
+from backup_agent.catalog.place_ownership import adopt_place, standing_of, this_volume
 from backup_agent.cli import printing
 from backup_agent.cli.configured import json_option, loaded, settings_option
 from backup_agent.core.ownership.owner import Ownership
-from backup_agent.settings.model import VOLUME, Settings
 from backup_agent.supervisor import mounts
 
 REFUSED = 4
@@ -38,8 +38,8 @@ def command(context: click.Context, place: str | None, yes: bool, as_json: bool)
     """
     settings = loaded(context).settings
     mounts.check_volume_mounted(settings.storage.root, settings.storage.require_volume, os.environ)
-    places = (place,) if place else (VOLUME, *settings.storage.destinations)
-    told = [_look(name, settings, yes=yes) for name in places]
+    places = (place_of(place, settings),) if place else all_places(settings)
+    told = [_look(one, yes=yes) for one in places]
     if as_json:
         printing.as_json({"places": told})
     else:
@@ -52,18 +52,17 @@ def command(context: click.Context, place: str | None, yes: bool, as_json: bool)
 
 
 @durable.closed_to_others()
-def _look(name: str, settings: Settings, *, yes: bool) -> dict[str, object]:
+def _look(place: Place, *, yes: bool) -> dict[str, object]:
     """Return whose a place is, after it was adopted where that was wanted."""
-    store = open_place(name, settings)
-    volume = this_volume(settings)
-    if name == VOLUME and volume.foreign is not None:
-        stands, found = Ownership.FOREIGN, claim.look(store)
+    volume = this_volume(place.settings)
+    if place.is_volume and volume.foreign is not None:
+        stands, found = Ownership.FOREIGN, claim.look(place.store)
     else:
-        stands, found = standing_of(name, settings, store, volume)
+        stands, found = standing_of(place, volume)
     adopted = yes and stands in (Ownership.FOREIGN, Ownership.LOST)
     if adopted:
         # Else a clone would go on under the original's id.
-        ours = volume.ours.model_copy(update={"id": claim.new_id()}) if name == VOLUME else volume.ours
-        adopt_place(name, settings, store, ours)
+        ours = volume.ours.model_copy(update={"id": claim.new_id()}) if place.is_volume else volume.ours
+        adopt_place(place, ours)
     facts = {"standing": stands.value, "said": _SAID[stands], "adopted": adopted}
-    return {"place": name, "owner": str(found.owner) if found.owner else found.fault or None, **facts}
+    return {"place": place.name, "owner": str(found.owner) if found.owner else found.fault or None, **facts}

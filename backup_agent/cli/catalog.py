@@ -11,10 +11,8 @@ import click
 from backup_agent import durable
 from backup_agent.catalog import claim, root_lock
 from backup_agent.catalog.adopt import Adopting, AdoptOutcome, Result
-from backup_agent.catalog.copy_notes import CopyNotes
 from backup_agent.catalog.diff import diff
-from backup_agent.catalog.index import index_of
-from backup_agent.catalog.places import open_place
+from backup_agent.catalog.place import Place, place_of
 from backup_agent.catalog.rebuild import rebuild
 from backup_agent.cli import printing
 from backup_agent.cli.configured import json_option, loaded, settings_option
@@ -64,21 +62,17 @@ def command(
         raise click.UsageError(f"catalog {what} takes no --{names.get(one := min(wrong), one)}", context)
     settings = loaded(context).settings
     if what == "rebuild":
-        return _rebuild(settings, place or VOLUME, as_json=as_json)
+        return _rebuild(place_of(place or VOLUME, settings), as_json=as_json)
     if what == "diff":
-        return _diff(settings, place or VOLUME, checksums=checksums, as_json=as_json)
+        return _diff(place_of(place or VOLUME, settings), checksums=checksums, as_json=as_json)
     return _adopt(settings, source, set_name, dry_run=dry_run, as_json=as_json)
 
 
 @durable.closed_to_others()
-def _rebuild(settings: Settings, place: str, *, as_json: bool) -> int:
-    store = open_place(place, settings)
-    root = settings.storage.root
-    destination = settings.storage.destinations.get(place)
-    notes = CopyNotes(root, place, destination.identity) if destination else None
-    index = index_of(place, settings)
+def _rebuild(place: Place, *, as_json: bool) -> int:
+    index = place.index
     try:
-        rebuilt = rebuild(store, index, root=root, notes=notes)
+        rebuilt = rebuild(place)
     except OSError as error:
         what = "the index" if error.filename in (None, str(index)) else str(error.filename)
         raise PermanentError(
@@ -88,10 +82,10 @@ def _rebuild(settings: Settings, place: str, *, as_json: bool) -> int:
         ) from error
     faults = [str(fault) for fault in rebuilt.unreadable]
     if as_json:
-        told = {"place": place, "artifacts": rebuilt.artifacts, "noted": rebuilt.noted, "unreadable": faults}
+        told = {"place": place.name, "artifacts": rebuilt.artifacts, "noted": rebuilt.noted, "unreadable": faults}
         printing.as_json({**told, "index": str(index)})
     else:
-        printing.line(f"{place}: {printing.counted(rebuilt.artifacts, 'artifact', 'artifacts')} in {index}")
+        printing.line(f"{place.name}: {printing.counted(rebuilt.artifacts, 'artifact', 'artifacts')} in {index}")
         for key in rebuilt.noted:
             printing.line(f"not owed, already stored: {key}")
         for fault in faults:
@@ -99,17 +93,17 @@ def _rebuild(settings: Settings, place: str, *, as_json: bool) -> int:
     return 3 if faults else 0
 
 
-def _diff(settings: Settings, place: str, *, checksums: bool, as_json: bool) -> int:
-    found = list(diff(open_place(place, settings), index_of(place, settings), checksums=checksums))
+def _diff(place: Place, *, checksums: bool, as_json: bool) -> int:
+    found = list(diff(place, checksums=checksums))
     if as_json:
-        printing.as_json({"place": place, "findings": [one._asdict() for one in found]})
+        printing.as_json({"place": place.name, "findings": [one._asdict() for one in found]})
     elif found:
         printing.table(
             ["FINDING", "WHERE", "WHAT"], [[one.kind.value.replace("_", " "), one.key, one.text] for one in found]
         )
     else:
         read = "every record and every checksum" if checksums else "every record and every size"
-        printing.line(f"{place}: {read} fits what is stored")
+        printing.line(f"{place.name}: {read} fits what is stored")
     return 3 if found else 0
 
 

@@ -8,15 +8,13 @@ import click
 
 from backup_agent.catalog import volume_records
 from backup_agent.catalog.contents import by_database, of_database
-from backup_agent.catalog.copy_notes import CopyNotes
-from backup_agent.catalog.index import index_of
-from backup_agent.catalog.places import open_place
+from backup_agent.catalog.place import Place, destinations, place_of
 from backup_agent.cli import printing
 from backup_agent.cli.configured import json_option, loaded, settings_option
 from backup_agent.core.artifacts.keys import record_key
 from backup_agent.core.artifacts.records import LARGEST, Record
 from backup_agent.core.reasons import PermanentError, Reason
-from backup_agent.settings.model import VOLUME, Settings
+from backup_agent.settings.model import VOLUME
 from backup_agent.stores.store import Store, TooLargeError
 
 READERS = 8
@@ -45,11 +43,12 @@ def command(context: click.Context, place: str, set_name: str | None, database: 
         raise PermanentError(
             Reason.NOT_FOUND, f"{root}: there is no such folder", "run this where the volume is, or set storage.root"
         )
-    others = _others(place, settings)
+    at = place_of(place, settings)
+    others = _others(at)
     found: list[Record] = []
     faults: list[str] = []
     unrestorable: dict[str, str] = {}
-    parts = _on_volume(settings, set_name, database) if place == VOLUME else _at(place, settings, set_name, database)
+    parts = _on_volume(at, set_name, database) if at.is_volume else _at(at, set_name, database)
     for recorded, lost in parts:
         found += recorded.records
         faults += recorded.unreadable
@@ -70,29 +69,28 @@ def command(context: click.Context, place: str, set_name: str | None, database: 
         )
     else:
         of = "".join(f", {kind} {name}" for kind, name in (("set", set_name), ("database", database)) if name)
-        _print(f"{root if place == VOLUME else place}{of}", found, others, unrestorable)
+        _print(f"{root if at.is_volume else place}{of}", found, others, unrestorable)
         for fault in faults:
             printing.line(f"unreadable: {fault}", err=True)
     return 3 if faults else 0
 
 
-def _on_volume(settings: Settings, set_name: str | None, database: str | None) -> Iterator[_Part]:
-    root, store, index = settings.storage.root, open_place(VOLUME, settings), index_of(VOLUME, settings)
-    for folder in volume_records.databases(root):
+def _on_volume(place: Place, set_name: str | None, database: str | None) -> Iterator[_Part]:
+    for folder in volume_records.databases(place.root):
         if _wanted(*folder, set_name, database):
-            yield volume_records.of_database(root, *folder), of_database(store, index, *folder).unrestorable
+            unrestorable = of_database(place.store, place.index, *folder).unrestorable
+            yield volume_records.of_database(place.root, *folder), unrestorable
 
 
-def _at(place: str, settings: Settings, set_name: str | None, database: str | None) -> Iterator[_Part]:
+def _at(place: Place, set_name: str | None, database: str | None) -> Iterator[_Part]:
     """Yield what is recorded at a destination, as its records say it: the index only tells where they are."""
-    store = open_place(place, settings)
     sets = {set_name} if set_name else None
     with ThreadPoolExecutor(READERS, thread_name_prefix="record") as pool:
-        for holdings in by_database(store, index_of(place, settings), sets=sets, writes=False):
+        for holdings in by_database(place.store, place.index, sets=sets, writes=False):
             keys = [one.key for one in holdings.entries.values() if _wanted(one.set, one.database, set_name, database)]
             read: list[Record] = []
             faults = [str(one) for one in holdings.unreadable]
-            for found in pool.map(partial(_read, store), keys):
+            for found in pool.map(partial(_read, place.store), keys):
                 if isinstance(found, Record):
                     read.append(found)
                 elif found is not None:
@@ -114,15 +112,12 @@ def _wanted(of_set: str, of_database: str, set_name: str | None, database: str |
     return (set_name or of_set) == of_set and (database or of_database).lower() == of_database
 
 
-def _others(place: str, settings: Settings) -> dict[str, Callable[[str], bool]]:
+def _others(place: Place) -> dict[str, Callable[[str], bool]]:
     """Return the places beside the one that is listed, each with what tells whether it has an artifact."""
-    root = settings.storage.root
     there: dict[str, Callable[[str], bool]] = {
-        name: CopyNotes(root, name, one.identity).has
-        for name, one in settings.storage.destinations.items()
-        if name != place
+        one.name: one.copy_notes.has for one in destinations(place.settings) if one.name != place.name
     }
-    return there if place == VOLUME else {VOLUME: lambda key: (root / record_key(key)).exists(), **there}
+    return there if place.is_volume else {VOLUME: lambda key: (place.root / record_key(key)).exists(), **there}
 
 
 def _copies(record: Record, others: dict[str, Callable[[str], bool]]) -> dict[str, str]:

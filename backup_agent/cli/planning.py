@@ -4,13 +4,13 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from backup_agent.catalog.contents import Contents, survey
-from backup_agent.catalog.places import open_place
+from backup_agent.catalog.place import Place, place_of
 from backup_agent.cli import printing
 from backup_agent.core.artifacts.keys import split_key
 from backup_agent.core.requests.answers import PlaceResult
 from backup_agent.core.requests.tasks import PruneTask
 from backup_agent.core.retention.plan import Plan
-from backup_agent.jobs.prune import Place, apply_policy, expire_adhoc, told_of
+from backup_agent.jobs.prune import apply_policy, expire_adhoc, told_of
 from backup_agent.settings.model import Settings
 from backup_agent.supervisor.work.orders import Orders
 
@@ -82,7 +82,7 @@ def planned(name: str, settings: Settings, *, force: bool = False, forgotten: st
 
     The clock is not judged: what may be deleted by it, only a pass finds out. Raise BackupError, OSError.
     """
-    place = Place(name, open_place(name, settings), settings)
+    place = place_of(name, settings)
     found = survey(place.store)
     standing = Orders(settings.storage.root / ".agent" / "standing.json")
     standing.load()

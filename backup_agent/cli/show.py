@@ -9,9 +9,7 @@ import click
 from backup_agent import durable, quoting
 from backup_agent.catalog import volume_records
 from backup_agent.catalog.contents import by_database, of_database
-from backup_agent.catalog.copy_notes import CopyNotes
-from backup_agent.catalog.index import index_of
-from backup_agent.catalog.places import open_place
+from backup_agent.catalog.place import Place, all_places, destinations, place_of
 from backup_agent.cli import answers, printing, restore_lines
 from backup_agent.cli.configured import json_option, loaded, settings_option
 from backup_agent.core.artifacts.chains import Ancestry, chains
@@ -22,7 +20,6 @@ from backup_agent.core.reasons import BackupError, Failure, PermanentError, Reas
 from backup_agent.core.requests.answers import LARGEST as LARGEST_ANSWER
 from backup_agent.core.requests.answers import Answer
 from backup_agent.settings.model import VOLUME, Settings
-from backup_agent.stores.local import LocalStore
 from backup_agent.stores.store import Store
 
 
@@ -117,15 +114,12 @@ def _show_answer(answer: Answer) -> None:
 
 
 def _show_record(settings: Settings, record: Record, *, as_json: bool) -> None:
-    root = settings.storage.root
-    copies = {
-        name: "stored" if CopyNotes(root, name, one.identity).has(record.key) else "not stored"
-        for name, one in settings.storage.destinations.items()
-    }
-    siblings = volume_records.of_database(root, record.set, record.database).records
+    volume = place_of(VOLUME, settings)
+    copies = {one.name: "stored" if one.copy_notes.has(record.key) else "not stored" for one in destinations(settings)}
+    siblings = volume_records.of_database(volume.root, record.set, record.database).records
     chain = next((chain for chain in chains(siblings) if record in chain.records), None)
     links = [link.key for link in chain.records] if chain else [record.key]
-    standing = of_database(LocalStore(root, VOLUME), index_of(VOLUME, settings), record.set, record.database)
+    standing = of_database(volume.store, volume.index, record.set, record.database)
     fault = standing.unrestorable.get(record.key)
     if as_json:
         told = {"copies": copies, "chain": links, "fault": fault}
@@ -152,9 +146,9 @@ def _show_restoring(
 def _restorable(settings: Settings, what: str, place: str | None) -> tuple[str, tuple[Record, ...], Record]:
     """Return the place, the chain from its full to the point, and the record; raise what is wrong at each place."""
     failures: list[Failure] = []
-    for name in (VOLUME, *settings.storage.destinations) if place is None else (place,):
+    for one in all_places(settings) if place is None else (place_of(place, settings),):
         try:
-            return (name, *_chain_at(name, settings, what))
+            return (one.name, *_chain_at(one, what))
         except BackupError as error:
             failures.append(error.failure)
     # Where it is recorded and cannot be had says more than where it is not.
@@ -162,17 +156,17 @@ def _restorable(settings: Settings, what: str, place: str | None) -> tuple[str, 
     raise PermanentError(first.reason, "\n".join(one.error for one in failures), first.advice)
 
 
-def _chain_at(place: str, settings: Settings, what: str) -> tuple[tuple[Record, ...], Record]:
+def _chain_at(place: Place, what: str) -> tuple[tuple[Record, ...], Record]:
     """Return what a point needs at one place, in its order; raise BackupError where that is not all there, or sound."""
-    store = open_place(place, settings)
-    named = what.removeprefix(f"{settings.storage.root}/").removesuffix(RECORD_SUFFIX)
+    store = place.store
+    named = what.removeprefix(f"{place.root}/").removesuffix(RECORD_SUFFIX)
     sets = {split_key(named).set} if is_key(named) else None
-    parts = by_database(store, index_of(place, settings), sets=sets, writes=False)
+    parts = by_database(store, place.index, sets=sets, writes=False)
     found = [(part, key) for part in parts for key in part.entries if named in (key, name_of(key))]
     if not found:
         raise PermanentError(
             Reason.NOT_FOUND,
-            f"{place}: no artifact {what} is recorded there",
+            f"{place.name}: no artifact {what} is recorded there",
             "`backup-agent list` shows what is on the volume",
         )
     if len(found) > 1:
@@ -188,7 +182,7 @@ def _chain_at(place: str, settings: Settings, what: str) -> tuple[tuple[Record, 
     if key not in ancestry.roots or point is None:
         raise PermanentError(
             Reason.CHAIN_BROKEN,
-            f"{place}: {key} cannot be restored from there: a part of its chain is missing or damaged",
+            f"{place.name}: {key} cannot be restored from there: a part of its chain is missing or damaged",
             "`backup-agent list` shows others; `backup-agent verify --heal` fetches what another place has",
         )
     way = [point]
@@ -229,17 +223,16 @@ def _seed(
     if source.is_bucket:
         return source
     unasked: restore_lines.ChainSource | None = None
-    for name, one in settings.storage.destinations.items():
-        notes = CopyNotes(settings.storage.root, name, one.identity)
-        if not all(notes.has(record.key) for record in chain):
+    for place in destinations(settings):
+        if not all(place.copy_notes.has(record.key) for record in chain):
             continue
         try:
-            _chain_at(name, settings, chain[-1].key)
+            _chain_at(place, chain[-1].key)
         except BackupError as error:
             if error.failure.reason not in (Reason.CHAIN_BROKEN, Reason.NOT_FOUND, Reason.UNREADABLE):
-                unasked = unasked or replace(_source(settings, name), unasked=True)
+                unasked = unasked or replace(_source(settings, place.name), unasked=True)
         else:
-            return _source(settings, name)
+            return _source(settings, place.name)
     return unasked
 
 

@@ -15,10 +15,8 @@ from pathlib import Path
 from backup_agent import durable, quoting
 from backup_agent.artifact.reading import Reading
 from backup_agent.catalog.contents import Contents, of_database
-from backup_agent.catalog.copy_notes import CopyNotes
-from backup_agent.catalog.index import index_of
-from backup_agent.catalog.journal import Journal
-from backup_agent.catalog.places import this_volume
+from backup_agent.catalog.place import place_of
+from backup_agent.catalog.place_ownership import this_volume
 from backup_agent.catalog.space import space
 from backup_agent.catalog.volume_records import Recorded, parse
 from backup_agent.core.artifacts.chains import ChainLimits, TypeDecision, TypeReason, decide, live_chain, parent_of
@@ -41,7 +39,6 @@ from backup_agent.jobs.stages import Stages
 from backup_agent.jobs.staging import Staging, found, left_since, put_aside
 from backup_agent.jobs.summaries import tell_summary
 from backup_agent.settings.model import VOLUME, Settings
-from backup_agent.stores.local import LocalStore
 
 
 @dataclass
@@ -60,10 +57,11 @@ class BackupRun:
     """Why the live chain is not continued: what of it is no restore point, or behind a hole, and what is wrong."""
 
     def __post_init__(self) -> None:
-        """Derive the places."""
-        self.root = self.settings.storage.root
+        """Find the volume."""
+        self.volume = place_of(VOLUME, self.settings)
+        self.root = self.volume.root
         self.stages = Stages(self.teller)
-        self.store = LocalStore(self.root)
+        self.store = self.volume.store
         self.staging = self.staging_of(self.task.run)
 
     def staging_of(self, run: str) -> Staging:
@@ -89,7 +87,7 @@ def back_up(run: BackupRun) -> DatabaseResult:
     Raise BackupError where no verified artifact comes of it.
     """
     run.stages.enter("plan")
-    standing = of_database(run.store, index_of(VOLUME, run.settings), run.task.set, run.task.database)
+    standing = of_database(run.store, run.volume.index, run.task.set, run.task.database)
     record = recorded_before(run, standing)
     if record is None:
         recorded = restorable(run, standing)
@@ -352,7 +350,7 @@ def publish(run: BackupRun, judged: Judgement, recorded: Recorded) -> Record:
     """Link the artifact into its chain's folder, then record it: data first, record second (invariant 1)."""
     record = _record(run, judged, recorded).bounded()
     keys = tuple(f"{record.set}/{record.database}/{file.name}" for file in record.files)
-    journal = Journal(run.root, VOLUME, VOLUME)
+    journal = run.volume.journal
     journal.begin_publishing(run.store, record.key, keys, datetime.now(UTC))
     for key, file in zip(keys, record.files, strict=True):
         run.store.put_artifact(key, judged.path.parent / file.name, file, lambda _count: None)
@@ -444,7 +442,7 @@ def copy_to_all(run: BackupRun, record: Record) -> dict[str, str]:
             settings=run.task.settings,
         )
         failure = copy.in_child(task, run.root, run.teller, run.cancel, stall=run.settings.limits.stall_timeout)
-        notes = CopyNotes(run.root, destination, run.settings.storage.destinations[destination].identity)
+        notes = place_of(destination, run.settings).copy_notes
         copies[destination] = "stored" if failure is None or notes.has(record.key) else "owed"
         if failure is not None:
             run.copy_failures[destination] = failure

@@ -3,9 +3,9 @@
 Copies go parents first, and a record is written at a destination only if everything that its point needs is there,
 records and files. The destination is asked for that, before the first byte is sent and again before the record is
 written: notes are not enough, since others can delete there. What is missing is copied first. If it cannot be copied,
-the differential is not published, and stays owed. The destination is held (run.places) from the first copy to the last,
-and its lease is checked while an artifact is sent and before each record: an agent that has lost the lease ends its
-upload and writes no record.
+the differential is not published, and stays owed. The destination is held (catalog.place_ownership) from
+the first copy to the last, and its lease is checked while an artifact is sent and before each record: an agent that has
+lost the lease ends its upload and writes no record.
 """
 
 import os
@@ -20,10 +20,8 @@ from pathlib import Path
 from backup_agent import durable
 from backup_agent.catalog import volume_records
 from backup_agent.catalog.contents import of_database
-from backup_agent.catalog.copy_notes import CopyNotes
-from backup_agent.catalog.index import index_of
-from backup_agent.catalog.journal import Journal
-from backup_agent.catalog.places import hold_place, open_place
+from backup_agent.catalog.place import Place, place_of
+from backup_agent.catalog.place_ownership import hold_place
 from backup_agent.catalog.tenure import Held
 from backup_agent.core.artifacts.chains import Ancestry, everything_needed
 from backup_agent.core.artifacts.entries import Entry
@@ -37,8 +35,7 @@ from backup_agent.core.requests.tasks import CopyTask
 from backup_agent.jobs.event_writer import EventWriter, begin
 from backup_agent.neo4j_admin import process
 from backup_agent.processes import LOCK_DESCRIPTOR
-from backup_agent.settings.model import VOLUME, Settings
-from backup_agent.stores.local import LocalStore
+from backup_agent.settings.model import VOLUME
 from backup_agent.stores.store import Store, TooLargeError
 
 TASK = "BACKUP_AGENT_COPY"
@@ -50,16 +47,15 @@ LONGEST = timedelta(days=7)
 class Copying:
     """One pass over what is owed to one destination."""
 
-    def __init__(self, task: CopyTask, settings: Settings, store: Store, teller: EventWriter) -> None:
-        """`store` is the destination."""
+    def __init__(self, task: CopyTask, place: Place, teller: EventWriter) -> None:
+        """`place` is the destination."""
         self._task = task
-        self._root = settings.storage.root
-        identity = settings.storage.destinations[task.destination].identity
-        self._notes = CopyNotes(self._root, task.destination, identity)
-        self._journal = Journal(self._root, task.destination, identity)
-        self._store = store
+        self._place = place
+        self._root = place.root
+        self._notes = place.copy_notes
+        self._journal = place.journal
+        self._store = place.store
         self._teller = teller
-        self._settings = settings
         self._seen: set[str] = set()
         """Artifacts whose record stands there, as this pass saw it."""
         self.copied = 0
@@ -75,7 +71,7 @@ class Copying:
             for entries in self._databases():
                 if held is None and first is None and self._notes.owed(entries):
                     try:
-                        held = stack.enter_context(hold_place(self._task.destination, self._settings, self._store))
+                        held = stack.enter_context(hold_place(self._place))
                         for notice in held.notices:
                             self._teller.tell(Warned(text="destination held", because=notice))
                     except BackupError as error:
@@ -92,10 +88,10 @@ class Copying:
 
     def _databases(self) -> Iterator[tuple[Entry, ...]]:
         """Yield what is recorded of each database on the volume, by the index: a record may tell thousands of parts."""
-        volume, index = LocalStore(self._root, VOLUME), index_of(VOLUME, self._settings)
+        volume = place_of(VOLUME, self._place.settings)
         for set_name, database in volume_records.databases(self._root):
             if set_name in self._task.sets and self._task.database in (None, database):
-                standing = of_database(volume, index, set_name, database)
+                standing = of_database(volume.store, volume.index, set_name, database)
                 if standing.entries:
                     yield tuple(standing.entries.values())
 
@@ -339,8 +335,7 @@ def main() -> None:
     """Run as a child: of the supervisor with the task on stdin, of a run with the task in the environment."""
     task, settings, teller = begin(CopyTask, os.environ.get(TASK))
     try:
-        store = open_place(task.destination, settings)
-        copying = Copying(task, settings, store, teller)
+        copying = Copying(task, place_of(task.destination, settings), teller)
         failure = copying.copy_all()
     except BackupError as error:
         teller.tell(CopyReport(copied=0, failure=error.failure))

@@ -10,7 +10,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from backup_agent import durable
-from backup_agent.catalog.places import Opened
+from backup_agent.catalog.place import Place
 from backup_agent.catalog.space import space
 from backup_agent.catalog.tenure import Held
 from backup_agent.core.artifacts.keys import artifact_key, damage_key
@@ -18,7 +18,6 @@ from backup_agent.core.artifacts.records import ArtifactFile, Record
 from backup_agent.core.reasons import BackupError, Failure, PermanentError, Reason
 from backup_agent.jobs.reread import OnBytes, WrongError, contents, is_bad_block, reread, wrong_file
 from backup_agent.jobs.staging import Staging
-from backup_agent.settings.model import VOLUME, Settings
 
 
 class _NoGoodCopyError(Exception):
@@ -32,14 +31,14 @@ class _NoGoodCopyError(Exception):
 class Healing:
     """Heals artifacts of one place from all others, one at a time."""
 
-    def __init__(self, place: str, settings: Settings, opened: Opened, on_bytes: OnBytes) -> None:
+    def __init__(self, place: Place, others: tuple[Place, ...], on_bytes: OnBytes) -> None:
         """No other place is opened before it is needed."""
-        self._place = place
-        self._store = opened(place)
-        self._others = tuple(name for name in (VOLUME, *settings.storage.destinations) if name != place)
-        self._opened = opened
-        self._root = settings.storage.root
-        self._staging = Staging(self._root, f"heal-{place}", "", "")  # so that the next finds what a death has left
+        self._place = place.name
+        self._store = place.store
+        self._others = others
+        self._root = place.root
+        # The same name each time: what a killed pass has left there is found by the next.
+        self._staging = Staging(self._root, f"heal-{place.name}", "", "")
         self._on_bytes = on_bytes
 
     def heal(self, record: Record, held: Held) -> tuple[str, ...]:
@@ -75,34 +74,34 @@ class Healing:
         """Replace one file; return the place that its bytes came from."""
         key = artifact_key(record.set, record.database, file.name)
         refused: list[Failure] = []
-        for name in self._others:
+        for other in self._others:
             try:
-                with self._proven(name, record, file) as path:
+                with self._proven(other, record, file) as path:
                     self._store.replace_artifact(key, path, file, self._on_bytes, held.confirm)
             except _NoGoodCopyError as error:
                 refused.append(error.failure)
             else:
-                return name
+                return other.name
         raise self._hopeless(key, refused)
 
     @contextmanager
-    def _proven(self, name: str, record: Record, file: ArtifactFile) -> Iterator[Path]:
+    def _proven(self, other: Place, record: Record, file: ArtifactFile) -> Iterator[Path]:
         """Give a file on the volume whose bytes are as recorded; raise _NoGoodCopyError where the place has none."""
         try:
-            yield self._prove(name, record, file)
+            yield self._prove(other, record, file)
         finally:
             self._staging.remove()
 
-    def _prove(self, name: str, record: Record, file: ArtifactFile) -> Path:
+    def _prove(self, other: Place, record: Record, file: ArtifactFile) -> Path:
         try:
-            with closing(contents(self._opened(name), record, file, self._on_bytes)) as content:
-                if name != VOLUME:
+            with closing(contents(other.store, record, file, self._on_bytes)) as content:
+                if not other.is_volume:
                     return self._fetch(content, file)
                 for _ in content:
                     pass
             return self._root / artifact_key(record.set, record.database, file.name)
         except WrongError as error:
-            found = Failure(Reason.CHECKSUM_MISMATCH, f"{name}: {error.wrong.found}")
+            found = Failure(Reason.CHECKSUM_MISMATCH, f"{other.name}: {error.wrong.found}")
             raise _NoGoodCopyError(found) from error
         except BackupError as error:
             raise _NoGoodCopyError(error.failure) from error

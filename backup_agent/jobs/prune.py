@@ -17,11 +17,10 @@ from typing import NamedTuple, Self
 from backup_agent import durable
 from backup_agent.catalog import volume_records
 from backup_agent.catalog.contents import Contents, Unreadable, survey
-from backup_agent.catalog.copy_notes import CopyNotes
-from backup_agent.catalog.holds import WantedHolds
-from backup_agent.catalog.index import forget, index_of
-from backup_agent.catalog.journal import Doing, Intent, Journal
-from backup_agent.catalog.places import hold_place, open_place
+from backup_agent.catalog.index import forget
+from backup_agent.catalog.journal import Doing, Intent
+from backup_agent.catalog.place import OWN, Place, destinations, place_of
+from backup_agent.catalog.place_ownership import hold_place
 from backup_agent.catalog.set_uses import uses
 from backup_agent.catalog.tenure import Held
 from backup_agent.core.artifacts.keys import artifact_of, damage_key, hold_key, record_key
@@ -31,10 +30,9 @@ from backup_agent.core.requests.events import ArtifactDeleted, NothingRecorded, 
 from backup_agent.core.requests.schedules import expected_interval
 from backup_agent.core.requests.tasks import PruneTask
 from backup_agent.core.retention.clock import BOOT_ID, SHOWN_SECONDS, ClockReading, ClockSighting, Gap, Shown, distrust
-from backup_agent.core.retention.plan import Plan, Policy, expired_sets, plan
+from backup_agent.core.retention.plan import Plan, expired_sets, plan
 from backup_agent.jobs.event_writer import EventWriter, begin
 from backup_agent.jobs.summaries import tell_summary
-from backup_agent.settings.model import VOLUME, Settings
 from backup_agent.stores.store import Store
 
 BATCH = 100
@@ -45,37 +43,6 @@ SHOWN = 1000
 
 NAMED = 20
 """Records that cannot be read, named in an answer."""
-
-
-@dataclass(frozen=True)
-class Place:
-    """One place and what is known of it on the volume."""
-
-    name: str
-    store: Store
-    settings: Settings
-
-    @property
-    def root(self) -> Path:
-        """The storage root."""
-        return self.settings.storage.root
-
-    @property
-    def identity(self) -> str:
-        """Where it is."""
-        return VOLUME if self.name == VOLUME else self.settings.storage.destinations[self.name].identity
-
-    @property
-    def journal(self) -> Journal:
-        """What was begun here."""
-        return Journal(self.root, self.name, self.identity)
-
-    @property
-    def policy(self) -> Policy:
-        """What is kept here."""
-        storage = self.settings.storage
-        found = self.settings.retention if self.name == VOLUME else storage.destinations[self.name].retention
-        return Policy.of(dict(found) if found else None)
 
 
 @dataclass(frozen=True)
@@ -129,16 +96,16 @@ class Clock:
 
     @staticmethod
     def _file(place: Place) -> Path:
-        return place.root / ".agent" / "clock.json"
+        return place.root / OWN / "clock.json"
 
 
 def prune(task: PruneTask, place: Place, teller: EventWriter) -> PlaceResult:
     """Apply retention at one place, in the order that is safe; raise BackupError where nothing may be deleted."""
     now = datetime.now(UTC)
-    with hold_place(place.name, place.settings, place.store) as held:
+    with hold_place(place) as held:
         for notice in held.notices:
             teller.tell(Warned(text="place held", because=notice))
-        found = with_what_lags(survey(place.store, index_of(place.name, place.settings)), place.store)
+        found = with_what_lags(survey(place.store, place.index), place.store)
         tell_strays(found, place, teller)
         clock = Clock.of(place, task, found)
         if held.may_delete and not task.dry_run:
@@ -185,7 +152,7 @@ def apply_policy(task: PruneTask, found: Contents, place: Place, now: datetime) 
     """Return the plan for the sets that are kept for good; at a destination those are all."""
     declared = place.settings.declared_sets
     return plan(
-        [one for one in found.entries.values() if place.name != VOLUME or one.set in declared],
+        [one for one in found.entries.values() if not place.is_volume or one.set in declared],
         place.policy,
         now,
         held=_held(found, place),
@@ -199,7 +166,7 @@ def apply_policy(task: PruneTask, found: Contents, place: Place, now: datetime) 
 
 def expire_adhoc(found: Contents, place: Place, now: datetime) -> tuple[Plan, ...]:
     """Return the plan for the ad hoc sets, which stand on the volume alone."""
-    if place.name != VOLUME:
+    if not place.is_volume:
         return ()
     settings = place.settings
     return (
@@ -277,7 +244,7 @@ def carry_out(
                 left = len(deletions) - start
                 break
             held.confirm()
-            forget(index_of(place.name, place.settings), {one.key for one in batch})
+            forget(place.index, {one.key for one in batch})
             for one in batch:
                 folder = one.key.rpartition("/")[0]
                 if folder in stuck:  # what it needs must not go before it
@@ -318,7 +285,7 @@ def delete(place: Place, held: Held, key: str, files: tuple[str, ...]) -> bool:
 
 def held_now(place: Place, key: str) -> bool:
     """Tell whether somebody holds an artifact: by a mark, which a listing may not have shown, or by a wish."""
-    if place.name != VOLUME and WantedHolds(place.root, place.name, place.identity).wants(key):
+    if not place.is_volume and place.wanted_holds.wants(key):
         return True
     return place.store.stat(hold_key(key)) is not None
 
@@ -327,14 +294,14 @@ def _delete_data(place: Place, held: Held, key: str, files: tuple[str, ...], doi
     for file in (*reversed(files), damage_key(key), hold_key(key)):
         held.check()
         place.store.delete(file)
-    if place.name == VOLUME:
+    if place.is_volume:
         # Before the intent goes: else a crash would leave the empty folders of a set for ever.
         for folder in ((place.root / key).parent, (place.root / key).parent.parent):
             with suppress(OSError):  # something else lies in it
                 folder.rmdir()
     elif doing is Doing.DELETING:
         # Else the note would go on saying that a copy is there, to be held or restored from.
-        CopyNotes(place.root, place.name, place.identity).give_up(key)
+        place.copy_notes.give_up(key)
     place.journal.done(key)
 
 
@@ -368,9 +335,9 @@ def put_marks(found: Contents, place: Place, held: Held, teller: EventWriter) ->
 
     One that cannot be put stays wanted, which keeps its artifact all the same, and is told.
     """
-    if place.name == VOLUME:
+    if place.is_volume:
         return
-    wanted = WantedHolds(place.root, place.name, place.identity)
+    wanted = place.wanted_holds
     for key, hold in wanted:
         held.check()
         try:
@@ -390,13 +357,13 @@ def put_marks(found: Contents, place: Place, held: Held, teller: EventWriter) ->
 
 def give_up_owed(task: PruneTask, place: Place) -> int | None:
     """Give up the copies that are owed to a destination, because somebody said so; return how many."""
-    if task.drop_owed is None or place.name != VOLUME:
+    if task.drop_owed is None or not place.is_volume:
         return None
     if task.drop_owed not in place.settings.storage.destinations:
         raise PermanentError(Reason.NOT_FOUND, f"drop_owed: there is no destination {task.drop_owed!r}")
     if task.dry_run:
         return None
-    notes = CopyNotes(place.root, task.drop_owed, place.settings.storage.destinations[task.drop_owed].identity)
+    notes = place_of(task.drop_owed, place.settings).copy_notes
     count = 0
     for set_name, database in volume_records.databases(place.root):
         if set_name in place.settings.declared_sets:
@@ -421,7 +388,7 @@ def tell_strays(found: Contents, place: Place, teller: EventWriter) -> None:
 
 def tell_summaries(folders: Iterable[tuple[str, ...]], place: Place, teller: EventWriter) -> None:
     """Tell what stands on the volume now of each database that lost something."""
-    if place.name != VOLUME:
+    if not place.is_volume:
         return
     for set_name, database in sorted(folders):
         if not tell_summary(set_name, database, place.settings, teller):
@@ -431,8 +398,8 @@ def tell_summaries(folders: Iterable[tuple[str, ...]], place: Place, teller: Eve
 def _held(found: Contents, place: Place) -> set[str]:
     """Return what is held: here, and where a hold is wanted that is not here yet."""
     held = set(found.holds) | {one.artifact for one in found.unreadable if one.key == hold_key(one.artifact)}
-    if place.name != VOLUME:
-        held |= {key for key, hold in WantedHolds(place.root, place.name, place.identity) if hold is not None}
+    if not place.is_volume:
+        held |= {key for key, hold in place.wanted_holds if hold is not None}
     return held
 
 
@@ -447,14 +414,14 @@ def _left_alone(found: Contents) -> set[tuple[str, str]]:
 
 def _owed(found: Contents, place: Place, *, given_up: str | None = None) -> set[str]:
     """Return what is kept because a copy of it is owed to a destination, but for the one whose copies are given up."""
-    if place.name != VOLUME:
+    if not place.is_volume:
         return set()
     kept = [one for one in found.entries.values() if one.set in place.settings.declared_sets]
     return {
         one.key
-        for name, destination in place.settings.storage.destinations.items()
-        if name != given_up
-        for one in CopyNotes(place.root, name, destination.identity).owed(kept)
+        for destination in destinations(place.settings)
+        if destination.name != given_up
+        for one in destination.copy_notes.owed(kept)
     }
 
 
@@ -485,7 +452,7 @@ def main() -> None:
     """Run as a child: the task on stdin, events on stdout, the result the last of them."""
     task, settings, teller = begin(PruneTask)
     try:
-        result = prune(task, Place(task.place, open_place(task.place, settings), settings), teller)
+        result = prune(task, place_of(task.place, settings), teller)
     except BackupError as error:
         result = PlaceResult().failed(error.failure)
     except OSError as error:

@@ -12,8 +12,8 @@ from pathlib import Path
 from backup_agent import durable
 from backup_agent.catalog import volume_records
 from backup_agent.catalog.contents import Contents, by_database
-from backup_agent.catalog.index import index_path
-from backup_agent.catalog.places import this_volume
+from backup_agent.catalog.place import Place, destinations, place_of
+from backup_agent.catalog.place_ownership import this_volume
 from backup_agent.catalog.space import allows_hard_links
 from backup_agent.core.reasons import BackupError, Failure, Reason
 from backup_agent.core.requests.events import PutAside, RecordUnreadable, Surveyed, SurveyFailed, VolumeTested, Warned
@@ -22,16 +22,14 @@ from backup_agent.jobs import file_modes, staging
 from backup_agent.jobs.event_writer import EventWriter, begin
 from backup_agent.jobs.summaries import tell_summary_of
 from backup_agent.settings.model import VOLUME, Settings
-from backup_agent.stores.local import LocalStore
 
 MOST_WARNINGS = 20
 """Told of one database: a volume that lost a folder would fill the log. `catalog diff` tells all."""
 
 
-def survey(
-    root: Path, open_runs: Collection[str], notes: dict[str, str], copied_sets: Collection[str], teller: EventWriter
-) -> None:
+def survey(volume: Place, open_runs: Collection[str], teller: EventWriter) -> None:
     """Tell what the volume allows, what was put aside, and one summary a set and database."""
+    root, index = volume.root, volume.index
     teller.tell(VolumeTested(hard_links=allows_hard_links(root)))
     now = datetime.now(UTC)
     for run in staging.left(root):
@@ -40,17 +38,14 @@ def survey(
                 teller.tell(PutAside(run=run, name=name))
     for folder in volume_records.databases(root):
         durable.remove_temporaries(root.joinpath(*folder))
-    index = index_path(root, VOLUME, VOLUME)
     if index.parent.is_dir():
         durable.remove_temporaries(index.parent)
-    for holdings in by_database(LocalStore(root), index):
-        tell(root, holdings, notes, copied_sets, teller)
+    for holdings in by_database(volume.store, index):
+        tell(holdings, volume.settings, teller)
     teller.tell(Surveyed())
 
 
-def tell(
-    root: Path, holdings: Contents, notes: dict[str, str], copied_sets: Collection[str], teller: EventWriter
-) -> None:
+def tell(holdings: Contents, settings: Settings, teller: EventWriter) -> None:
     """Tell the summary of one database's folder, and what is wrong in it."""
     for fault in holdings.unreadable:
         teller.tell(RecordUnreadable(fault=str(fault)))
@@ -59,8 +54,8 @@ def tell(
         teller.tell(Warned(text="catalog drifted", because=f"{finding.key}: {finding.text}"))
     if holdings.entries:
         entries = tuple(holdings.entries.values())
-        wanted = notes if entries[0].set in copied_sets else {}
-        tell_summary_of(root, entries, holdings.unsound.keys(), wanted, teller)
+        wanted = destinations(settings) if entries[0].set in settings.declared_sets else ()
+        tell_summary_of(entries, holdings.unsound.keys(), wanted, teller)
 
 
 def clear(root: Path, run: str, now: datetime) -> tuple[str, ...]:
@@ -91,12 +86,11 @@ def main() -> None:
     task, settings, teller = begin(SurveyTask)
     close_to_others(settings, teller)
     gc.disable()  # a tenth of the time with a hundred thousand records, and nothing here makes cycles
-    notes = {name: one.identity for name, one in settings.storage.destinations.items()}
     try:
         foreign = this_volume(settings).foreign
         if foreign is not None:
             teller.tell(Warned(text="volume belongs to another agent", because=foreign.error))
-        survey(settings.storage.root, task.open_runs, notes, settings.declared_sets, teller)
+        survey(place_of(VOLUME, settings), task.open_runs, teller)
     except BackupError as error:
         _fail(error.failure, teller)
     except OSError as error:

@@ -6,8 +6,8 @@ artifact is read whole or once more: a SHA-256 cannot be taken up in its middle.
 listing and index; of all records only those of what is read are opened.
 
 A request for more than one artifact (all, a database, a chain) is read in slices as well. What became of each artifact
-is noted for the request (catalog.verified.Asked), so that the next slice goes on there, also after a restart. The
-result of a pass says what was not read, and why: every other artifact was read.
+is noted for the request (catalog.reread_log), so that the next slice goes on there, also after a restart. The result
+of a pass says what was not read, and why: every other artifact was read.
 """
 
 import threading
@@ -23,11 +23,10 @@ from typing import Any
 from backup_agent.catalog import damage_marks, volume_records
 from backup_agent.catalog.contents import Contents, by_database, of_database
 from backup_agent.catalog.copy_notes import CopyNotes
-from backup_agent.catalog.index import index_of
-from backup_agent.catalog.journal import Journal
-from backup_agent.catalog.places import Opened, hold_place, opening
+from backup_agent.catalog.place import Place, all_places, place_of
+from backup_agent.catalog.place_ownership import hold_place
+from backup_agent.catalog.reread_log import ReadingLine, ReadOutcome, RequestReadings, SliceState
 from backup_agent.catalog.tenure import Held
-from backup_agent.catalog.verified import ReadingLine, ReadOutcome, RequestReadings, SliceState, Verified
 from backup_agent.core.artifacts.chains import Ancestry, everything_needed
 from backup_agent.core.artifacts.keys import artifact_of, damage_key, is_record_key, record_key
 from backup_agent.core.artifacts.records import LARGEST, Record
@@ -52,7 +51,7 @@ from backup_agent.jobs.event_writer import EventWriter, begin, cancel_on_sigterm
 from backup_agent.jobs.heal import Healing
 from backup_agent.jobs.reread import Wrong, is_bad_block, reread
 from backup_agent.jobs.summaries import tell_summary
-from backup_agent.settings.model import VOLUME, Settings
+from backup_agent.settings.model import VOLUME
 from backup_agent.stores.part_body import Throttle
 
 ENOUGH_ERRORS = 3
@@ -159,30 +158,27 @@ class Verifying:
     """One pass over one place."""
 
     def __init__(
-        self, task: VerifyTask, settings: Settings, opened: Opened, teller: EventWriter, cancel: threading.Event
+        self, task: VerifyTask, place: Place, others: tuple[Place, ...], teller: EventWriter, cancel: threading.Event
     ) -> None:
-        """`cancel` ends the pass where it stands."""
+        """`others` are the places to heal from; `cancel` ends the pass where it stands."""
         self._task = task
-        self._settings = settings
-        self._store = opened(task.place)
+        self._place = place
+        self._settings = settings = place.settings
+        self._store = place.store
         self._teller = teller
         self._cancel = cancel
         self._ends = time.monotonic() + task.seconds
         bandwidth = settings.verify.bandwidth
         self._throttle = Throttle(bandwidth) if bandwidth else None
-        destination = settings.storage.destinations.get(task.place)
-        identity = VOLUME if destination is None else destination.identity
-        self._readings = Verified(settings.storage.root, task.place, identity)
-        self._notes = None if destination is None else CopyNotes(settings.storage.root, task.place, identity)
-        self._journal = Journal(settings.storage.root, task.place, identity)
-        self._healing = Healing(task.place, settings, opened, self._on_bytes)
+        self._readings = place.reread_log
+        self._journal = place.journal
+        self._healing = Healing(place, others, self._on_bytes)
         self._holding = ExitStack()
         self._held: Held | None = None
         self._standing = PlaceArtifacts()
         self._found = PassFindings()
         self._not_read: dict[NotRead, dict[str, int]] = defaultdict(dict)
         """Why -> artifact -> bytes."""
-        self._identity = identity
         self._bytes = 0
         """Read since the pass began, also twice."""
         self._began = time.monotonic()
@@ -231,9 +227,9 @@ class Verifying:
     def _read_what_is_due(self) -> None:
         """Read a slice; before it, where that is asked, heal all that is known to be damaged or missing."""
         now = datetime.now(UTC)
-        self._look(by_database(self._store, index_of(self._task.place, self._settings), writes=False), now)
-        if self._notes is not None:
-            self._owe_again(self._notes)
+        self._look(by_database(self._store, self._place.index, writes=False), now)
+        if not self._place.is_volume:
+            self._owe_again(self._place.copy_notes)
         if self._task.heal:
             for key in sorted(self._standing.damaged, key=lambda each: (each in self._unread, each)):
                 if not self._given_up:
@@ -319,16 +315,15 @@ class Verifying:
 
     def _asked(self) -> RequestReadings:
         """Return what earlier slices of the request have done."""
-        task, root = self._task, self._settings.storage.root
         try:
-            return RequestReadings(root, task.place, self._identity, task.request or task.run)
+            return self._place.request_readings(self._task.request or self._task.run)
         except OSError as error:
             text = f"{error.filename}: what was read before cannot be looked up: {error.strerror}"
             raise PermanentError(Reason.STORAGE_UNREACHABLE, text, "look at the health of the volume") from error
 
     def _chosen(self, now: datetime) -> dict[str, KeptArtifact]:
         """Return what a request names; raise PermanentError if nothing of it is there."""
-        task, index = self._task, index_of(self._task.place, self._settings)
+        task, index = self._task, self._place.index
         if task.chain:
             return self._chain(task.artifact or "", now)
         parts = by_database(self._store, index, writes=False)
@@ -349,7 +344,7 @@ class Verifying:
         """Return an artifact and everything that it needs; what of that is not recorded there is an error."""
         self._known_record(key)
         set_name, database, _ = key.split("/")
-        part = of_database(self._store, index_of(self._task.place, self._settings), set_name, database)
+        part = of_database(self._store, self._place.index, set_name, database)
         if key not in part.entries:
             raise PermanentError(Reason.NOT_FOUND, f"{self._task.place}: {key} was deleted a moment ago")
         ancestry = Ancestry(part.entries.values())
@@ -589,7 +584,7 @@ class Verifying:
     def _hold(self) -> Held:
         """Hold the place from the first thing that is written there to the end of the pass."""
         if self._held is None:
-            self._held = self._holding.enter_context(hold_place(self._task.place, self._settings, self._store))
+            self._held = self._holding.enter_context(hold_place(self._place))
             for notice in self._held.notices:
                 self._teller.tell(Warned(text="place held", because=notice))
         return self._held
@@ -652,7 +647,7 @@ class Verifying:
 
     def _judge_chains_again(self) -> None:
         """Look again at the chains of databases of which something was found damaged, or was healed."""
-        index = index_of(self._task.place, self._settings)
+        index = self._place.index
         for folder in sorted({key.rpartition("/")[0] for key in (*self._found.damaged, *self._found.healed)}):
             set_name, _, database = folder.partition("/")
             before = [key for key in self._standing.gaps if key.rpartition("/")[0] == folder]
@@ -791,7 +786,9 @@ def main() -> None:
     task, settings, teller = begin(VerifyTask)
     cancel = cancel_on_sigterm()
     try:
-        Verifying(task, settings, opening(settings), teller, cancel).run()
+        place = place_of(task.place, settings)
+        others = tuple(one for one in all_places(settings) if one.name != place.name)
+        Verifying(task, place, others, teller, cancel).run()
     except BackupError as error:
         teller.tell(PassReport(result=PlaceResult().failed(error.failure)))
 

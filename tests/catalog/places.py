@@ -3,12 +3,15 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from backup_agent.catalog.place import Place, place_of
 from backup_agent.core.artifacts.keys import damage_key, hold_key, record_key
 from backup_agent.core.artifacts.marks import Damage, Hold
 from backup_agent.core.artifacts.records import Record
+from backup_agent.settings.model import VOLUME
 from backup_agent.stores.store import Store
-from tests.builders import TAKEN, content
+from tests.builders import TAKEN, content, settings_with
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,20 @@ class FilledStore:
         mark = Damage(key=record.key, since=TAKEN, found="SHA-256 differs")
         self.put(damage_key(record.key), mark.to_json())
         return mark
+
+
+def place_at(root: Path, name: str = VOLUME, store: Store | None = None, **settings: Any) -> Place:
+    """Return a place whose storage root is a folder, with another store if one is given."""
+    destinations = {} if name == VOLUME else {name: {"bucket": "backups"}}
+    given = settings_with(**{"storage": {"root": str(root), "destinations": destinations}, **settings})
+    return with_store(place_of(name, given), store)
+
+
+def with_store(place: Place, store: Store | None) -> Place:
+    """Let a place have another store than the one that its settings name."""
+    if store is not None:
+        vars(place)["store"] = store
+    return place
 
 
 def newer(data: bytes) -> bytes:

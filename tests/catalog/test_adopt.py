@@ -17,7 +17,7 @@ from backup_agent.catalog import volume_records
 from backup_agent.catalog.adopt import Adopting, AdoptOutcome, Result
 from backup_agent.catalog.damage_marks import mark
 from backup_agent.catalog.diff import diff
-from backup_agent.catalog.journal import Doing, Intent, Journal
+from backup_agent.catalog.journal import Doing, Intent
 from backup_agent.core.artifacts.chains import live_chain
 from backup_agent.core.artifacts.keys import record_key
 from backup_agent.core.artifacts.names import artifact_name
@@ -26,7 +26,7 @@ from backup_agent.settings.model import Settings
 from backup_agent.stores.local import LocalStore
 from tests.artifact.writer import Written, artifact, split
 from tests.builders import settings_with
-from tests.catalog.places import tree
+from tests.catalog.places import place_at, tree
 
 NOW = datetime(2026, 12, 1, tzinfo=UTC)
 TAKEN = datetime(2026, 11, 23, 2, 0, tzinfo=UTC)
@@ -89,7 +89,7 @@ def test_a_plain_folder_becomes_a_chain(world: World) -> None:
     chain = live_chain(recorded.values())
     assert chain is not None
     assert [record.key for record in chain.records] == [key(FULL), key(DIFF), key(SECOND)]
-    assert list(diff(LocalStore(world.root), world.folder / "index", checksums=True)) == []
+    assert list(diff(place_at(world.root), checksums=True)) == []
 
 
 def test_the_record_tells_of_the_artifact_and_not_of_the_adopting(world: World) -> None:
@@ -188,7 +188,7 @@ def test_a_split_artifact_is_taken_in_with_its_parts(world: World) -> None:
     record = world.recorded()[key(FULL)]
     stem = record.files[0].name
     assert [file.name for file in record.files] == [stem, *(f"{stem}.{n}" for n in range(1, len(parts)))]
-    assert list(diff(LocalStore(world.root), world.folder / "index", checksums=True)) == []
+    assert list(diff(place_at(world.root), checksums=True)) == []
 
 
 def damaged_content() -> bytes:
@@ -290,7 +290,7 @@ def test_only_a_second_name_is_written_down_as_the_agents_own(world: World, monk
         with pytest.raises(KeyboardInterrupt):
             world.adopt(source)
 
-    assert [(one.key, one.doing) for one in Journal(world.root, "local", "local")] == [(key(FULL), Doing.PUBLISHING)]
+    assert [(one.key, one.doing) for one in place_at(world.root).journal] == [(key(FULL), Doing.PUBLISHING)]
 
 
 def test_adopting_again_adopts_nothing(world: World) -> None:
@@ -338,7 +338,7 @@ def test_a_strangers_file_in_the_place_is_not_overwritten(world: World) -> None:
     assert result.became is AdoptOutcome.REFUSED
     assert strange.read_bytes() == b"strange"
     assert world.recorded() == {}
-    assert list(Journal(world.root, "local", "local")) == []  # what stands there is removed after a while
+    assert list(place_at(world.root).journal) == []  # what stands there is removed after a while
 
 
 def test_a_record_that_cannot_be_read_is_not_overwritten(world: World) -> None:
@@ -353,7 +353,7 @@ def test_a_record_that_cannot_be_read_is_not_overwritten(world: World) -> None:
 
 def test_what_the_agent_was_deleting_is_not_taken_in_again(world: World) -> None:
     world.put("backups/default/orders")
-    journal = Journal(world.root, "local", "local")
+    journal = place_at(world.root).journal
     journal.begin(Intent(key=key(FULL), doing=Doing.DELETING, files=(key(FULL),), since=NOW))
 
     (result,) = world.adopt()
@@ -462,8 +462,8 @@ def test_killed_at_any_step_the_next_adopting_finishes(tmp_path: Path) -> None:
         assert set(world.recorded()) == {
             key(FULL), key(DIFF), key(replace(FULL, database=b"customers"), "old"),
         }  # fmt: skip
-        assert list(diff(LocalStore(world.root), tmp_path / "none", checksums=True))[2:] == []
-        assert list(Journal(world.root, "local", "local")) == []
+        assert list(diff(place_at(world.root), checksums=True))[2:] == []
+        assert list(place_at(world.root).journal) == []
         after = tree(world.root)
         assert {name: after[name] for name in before} == before
         step += 1

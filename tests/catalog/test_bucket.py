@@ -6,7 +6,6 @@ import pytest
 from botocore.response import StreamingBody
 
 from backup_agent.catalog.contents import survey
-from backup_agent.catalog.copy_notes import CopyNotes
 from backup_agent.catalog.diff import diff
 from backup_agent.catalog.rebuild import rebuild
 from backup_agent.core.artifacts.drift import Kind
@@ -15,7 +14,7 @@ from backup_agent.stores.local import LocalStore
 from backup_agent.stores.s3 import S3Store
 from tests import memory
 from tests.builders import a_record
-from tests.catalog.places import FilledStore
+from tests.catalog.places import FilledStore, place_at
 from tests.components.seaweedfs import ADMIN, BUCKET, SeaweedFS
 
 
@@ -35,17 +34,17 @@ def test_a_bucket_is_cataloged_as_a_volume_is(bucket: FilledStore, tmp_path: Pat
         volume.add(record)
         bucket.add(record)
     hold = bucket.hold(records[0])
-    kept, anew = tmp_path / "kept", tmp_path / "anew"
+    offsite = place_at(root, "offsite", bucket.store)
+    kept, anew = tmp_path / "kept", offsite.index
 
     found = survey(bucket.store, kept)
-    notes = CopyNotes(root, "offsite", "here")
-    rebuilt = rebuild(bucket.store, anew, root=root, notes=notes)
+    rebuilt = rebuild(offsite)
 
     assert found.entries == survey(volume.store).entries
     assert found.holds == {records[0].key: hold}
     assert anew.read_bytes() == kept.read_bytes()
     assert set(rebuilt.noted) == {record.key for record in records}
-    assert list(diff(bucket.store, kept, checksums=True)) == []
+    assert list(diff(offsite, checksums=True)) == []
 
     bucket.store.delete(records[3].key)
     bucket.store.delete(record_key(records[4].key))
@@ -53,7 +52,7 @@ def test_a_bucket_is_cataloged_as_a_volume_is(bucket: FilledStore, tmp_path: Pat
     bucket.put(records[5].key, b"x" * records[5].files[0].size)
     after = survey(bucket.store, kept)
 
-    assert {one.kind for one in diff(bucket.store, anew, checksums=True)} == {
+    assert {one.kind for one in diff(offsite, checksums=True)} == {
         Kind.RECORD_WITHOUT_ARTIFACT,
         Kind.ARTIFACT_WITHOUT_RECORD,
         Kind.VANISHED,

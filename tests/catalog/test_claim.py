@@ -12,7 +12,8 @@ import pytest
 
 from backup_agent.catalog import claim, tenure
 from backup_agent.catalog.claim import check_volume
-from backup_agent.catalog.places import adopt_place, hold_place, this_volume
+from backup_agent.catalog.place import place_of
+from backup_agent.catalog.place_ownership import adopt_place, hold_place, this_volume
 from backup_agent.catalog.tenure import Held
 from backup_agent.cluster.memory import remember
 from backup_agent.core.ownership.owner import Owner
@@ -24,6 +25,7 @@ from backup_agent.stores.memory import MemoryStore
 from backup_agent.stores.store import Store
 from tests import memory
 from tests.builders import a_copy, a_topology, settings_with
+from tests.catalog.places import with_store
 from tests.stores.faulty import Does, Fault, FaultyStore
 
 PERIOD = 0.05
@@ -49,7 +51,7 @@ class Agent:
         return self
 
     def hold(self, store: Store, wait: float = 0) -> Held:
-        with hold_place("offsite", self.settings, store, wait=wait, period=PERIOD) as held:
+        with hold_place(with_store(place_of("offsite", self.settings), store), wait=wait, period=PERIOD) as held:
             held.check()
             return held
 
@@ -149,7 +151,7 @@ def test_a_full_volume_that_never_had_an_id_may_be_freed_and_publishes_nothing(
 
     monkeypatch.setattr("backup_agent.stores.local.LocalStore.swap", full)
     agent = make()
-    with hold_place("local", agent.settings, MemoryStore()) as held:
+    with hold_place(place_of("local", agent.settings)) as held:
         assert held.may_delete
     with pytest.raises(PermanentError) as refused:
         agent.hold(MemoryStore())
@@ -260,7 +262,7 @@ def test_an_empty_volume_deletes_nothing_where_another_volume_was_until_a_person
     assert (failure.reason, before in failure.error) == (Reason.FOREIGN_ROOT, True)
     assert "adopt-root --yes --place offsite" in failure.hint
 
-    adopt_place("offsite", agent.settings, store, this_volume(agent.settings).ours)
+    adopt_place(with_store(place_of("offsite", agent.settings), store), this_volume(agent.settings).ours)
 
     assert agent.hold(store).may_delete
 
@@ -313,7 +315,7 @@ def test_without_the_system_id_a_lost_volume_is_followed_only_when_told(make: Ca
     former.hold(store)
     assert "adopt-root" in refusal_hint(agent, store)
 
-    adopt_place("offsite", agent.settings, store, this_volume(agent.settings).ours)
+    adopt_place(with_store(place_of("offsite", agent.settings), store), this_volume(agent.settings).ours)
 
     agent.hold(store)
     refusal(former, store)
@@ -393,7 +395,7 @@ def test_a_store_without_conditional_writes_is_not_adopted_from_another_pod(make
 
 def test_the_volume_itself_needs_no_lease(make: Callable[..., Agent]) -> None:
     agent = make()
-    with hold_place("local", agent.settings, MemoryStore("local")) as held:
+    with hold_place(place_of("local", agent.settings)) as held:
         held.check()
         held.confirm()
 

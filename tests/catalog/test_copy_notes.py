@@ -7,13 +7,14 @@ import pytest
 from backup_agent.catalog.copy_notes import CopyNotes
 from backup_agent.core.artifacts.entries import Entry
 from tests.builders import a_record
+from tests.catalog.places import place_at
 
 FULL, DIFF, LATER = a_record(0), a_record(1), a_record(2)
 
 
 @pytest.fixture(name="notes")
 def _notes(tmp_path: Path) -> CopyNotes:
-    return CopyNotes(tmp_path, "offsite", "here")
+    return place_at(tmp_path, "offsite").copy_notes
 
 
 def owed(notes: CopyNotes) -> list[str]:
@@ -37,7 +38,7 @@ def test_what_was_given_up_is_owed_no_more_and_has_no_copy(notes: CopyNotes, tmp
 
     assert owed(notes) == [FULL.key, LATER.key]
     assert not notes.has(DIFF.key)
-    assert not CopyNotes(tmp_path, "offsite", "here").has(DIFF.key)
+    assert not place_at(tmp_path, "offsite").copy_notes.has(DIFF.key)
 
 
 def test_a_copy_that_comes_after_all_counts(notes: CopyNotes) -> None:
@@ -51,5 +52,5 @@ def test_a_copy_that_comes_after_all_counts(notes: CopyNotes) -> None:
 def test_what_was_given_up_at_one_place_is_owed_to_another(notes: CopyNotes, tmp_path: Path) -> None:
     notes.give_up(DIFF.key)
 
-    assert DIFF.key in owed(CopyNotes(tmp_path, "mirror", "here"))
-    assert DIFF.key in owed(CopyNotes(tmp_path, "offsite", "there"))
+    assert DIFF.key in owed(place_at(tmp_path, "mirror").copy_notes)
+    assert DIFF.key in owed(place_at(tmp_path, "offsite", cluster="other").copy_notes)

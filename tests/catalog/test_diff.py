@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from backup_agent.catalog.contents import survey
-from backup_agent.catalog.copy_notes import CopyNotes
 from backup_agent.catalog.diff import diff
 from backup_agent.catalog.index import HEAD
+from backup_agent.catalog.place import Place
 from backup_agent.catalog.rebuild import rebuild
 from backup_agent.core.artifacts.drift import Kind
 from backup_agent.core.artifacts.keys import record_key
@@ -17,7 +17,7 @@ from backup_agent.core.reasons import BackupError, Reason, TransientError
 from backup_agent.stores.local import LocalStore
 from backup_agent.stores.memory import MemoryStore
 from tests.builders import a_record, content
-from tests.catalog.places import FilledStore, newer, tree
+from tests.catalog.places import FilledStore, newer, place_at, tree
 
 
 @pytest.fixture(name="place")
@@ -27,9 +27,15 @@ def _place(tmp_path: Path) -> FilledStore:
     return FilledStore(LocalStore(root))
 
 
+@pytest.fixture(name="at")
+def _at(place: FilledStore, tmp_path: Path) -> Place:
+    return place_at(tmp_path / "root", store=place.store)
+
+
 @pytest.fixture(name="index")
-def _index(tmp_path: Path) -> Path:
-    return tmp_path / "index"
+def _index(at: Place) -> Path:
+    at.index.parent.mkdir(parents=True)
+    return at.index
 
 
 def flipped(record: Record) -> bytes:
@@ -64,7 +70,7 @@ SPOILERS: dict[str, tuple[Callable[[FilledStore, Record], None], Kind, str]] = {
 
 @pytest.mark.parametrize("name", SPOILERS)
 def test_each_drift_is_found_and_nothing_is_repaired(
-    place: FilledStore, index: Path, tmp_path: Path, name: str
+    place: FilledStore, at: Place, index: Path, tmp_path: Path, name: str
 ) -> None:
     spoil, kind, key = SPOILERS[name]
     record = place.add(a_record(0, parts=1))
@@ -73,12 +79,12 @@ def test_each_drift_is_found_and_nothing_is_repaired(
     spoil(place, record)
     before = tree(tmp_path)
 
-    found = [(one.kind, one.key) for one in diff(place.store, index, checksums=True)]
+    found = [(one.kind, one.key) for one in diff(at, checksums=True)]
 
     assert (kind, key.format(key=record.key)) in found
     assert {one for one, _ in found} <= {kind, Kind.ARTIFACT_WITHOUT_RECORD, Kind.VANISHED, Kind.CHAIN_BROKEN}
     assert tree(tmp_path) == before
-    assert [(one.kind, one.key) for one in diff(place.store, index, checksums=True)] == found
+    assert [(one.kind, one.key) for one in diff(at, checksums=True)] == found
 
 
 @pytest.mark.parametrize(
@@ -92,115 +98,114 @@ def test_each_drift_is_found_and_nothing_is_repaired(
 )
 @pytest.mark.parametrize("warm", [False, True], ids=["without an index", "with one"])
 def test_a_chain_with_a_hole_is_told_of_each_artifact_that_cannot_be_restored(
-    place: FilledStore, index: Path, spoil: Callable[[FilledStore, Record], None], *, warm: bool
+    place: FilledStore, at: Place, index: Path, spoil: Callable[[FilledStore, Record], None], *, warm: bool
 ) -> None:
     full, first, second = (place.add(a_record(hour)) for hour in range(3))
     if warm:
         survey(place.store, index)
     spoil(place, full)
 
-    found = {one.key: one.text for one in diff(place.store, index) if one.kind is Kind.CHAIN_BROKEN}
+    found = {one.key: one.text for one in diff(at) if one.kind is Kind.CHAIN_BROKEN}
 
     assert found.keys() == {first.key, second.key}
 
 
 @pytest.mark.parametrize("warm", [False, True], ids=["without an index", "with one"])
-def test_what_fits_is_no_drift(place: FilledStore, index: Path, *, warm: bool) -> None:
+def test_what_fits_is_no_drift(place: FilledStore, at: Place, index: Path, *, warm: bool) -> None:
     one = place.add(a_record(0, parts=2))
     place.hold(one)
     place.damage(one)
     if warm:
         survey(place.store, index)
 
-    assert list(diff(place.store, index, checksums=True)) == []
+    assert list(diff(at, checksums=True)) == []
 
 
-def test_an_index_that_only_lags_is_no_drift(place: FilledStore, index: Path) -> None:
+def test_an_index_that_only_lags_is_no_drift(place: FilledStore, at: Place, index: Path) -> None:
     place.add(a_record(0))
     survey(place.store, index)
     place.add(a_record(1))
 
-    assert list(diff(place.store, index)) == []
+    assert list(diff(at)) == []
 
 
-def test_a_garbled_index_is_drift(place: FilledStore, index: Path) -> None:
+def test_a_garbled_index_is_drift(place: FilledStore, at: Place, index: Path) -> None:
     place.add(a_record(0))
     index.write_bytes(HEAD + b"garbled\n")
 
-    assert [(one.kind, one.text) for one in diff(place.store, index)] == [
-        (Kind.INDEX_DIFFERS, "the index: line 2 cannot be read")
-    ]
+    assert [(one.kind, one.text) for one in diff(at)] == [(Kind.INDEX_DIFFERS, "the index: line 2 cannot be read")]
 
 
-def test_checksums_are_compared_only_where_they_are_asked_for(place: FilledStore, index: Path) -> None:
+def test_checksums_are_compared_only_where_they_are_asked_for(place: FilledStore, at: Place) -> None:
     record = place.add(a_record(0))
     place.put(record.key, flipped(record))
 
-    assert list(diff(place.store, index)) == []
-    assert [one.kind for one in diff(place.store, index, checksums=True)] == [Kind.CHECKSUM_CHANGED]
+    assert list(diff(at)) == []
+    assert [one.kind for one in diff(at, checksums=True)] == [Kind.CHECKSUM_CHANGED]
 
 
-def test_a_place_that_does_not_answer_is_an_error_and_no_drift(index: Path) -> None:
+def test_a_place_that_does_not_answer_is_an_error_and_no_drift(tmp_path: Path) -> None:
     class Mute(MemoryStore):
         def read(self, key: str, limit: int) -> bytes:  # noqa: ARG002  a store's method
             raise TransientError(Reason.STORAGE_UNREACHABLE, f"{key}: no answer")
 
     place = FilledStore(Mute())
     place.add(a_record(0))
+    at = place_at(tmp_path, store=place.store)
 
     with pytest.raises(BackupError, match="no answer"):
-        list(diff(place.store, index))
+        list(diff(at))
 
 
-def test_a_rebuilt_index_has_the_same_bytes_and_no_drift_left(place: FilledStore, index: Path, tmp_path: Path) -> None:
+def test_a_rebuilt_index_has_the_same_bytes_and_no_drift_left(place: FilledStore, at: Place, index: Path) -> None:
     for hour in range(30):
         place.add(a_record(hour, parts=hour % 3))
         survey(place.store, index)
     kept = index.read_bytes()
     index.unlink()
 
-    rebuilt = rebuild(place.store, index, root=tmp_path / "root", notes=None)
+    rebuilt = rebuild(at)
 
     assert index.read_bytes() == kept
     assert (rebuilt.artifacts, rebuilt.unreadable, rebuilt.noted) == (30, (), ())
 
 
-def test_rebuilding_believes_no_line_of_the_old_index(place: FilledStore, index: Path, tmp_path: Path) -> None:
+def test_rebuilding_believes_no_line_of_the_old_index(place: FilledStore, at: Place, index: Path) -> None:
     record = place.add(a_record(0))
     survey(place.store, index)
     place.put(record_key(record.key), tampered(record))
     assert next(iter(survey(place.store, index).entries.values())).highest == 10
 
-    rebuild(place.store, index, root=tmp_path / "root", notes=None)
+    rebuild(at)
 
     assert next(iter(survey(place.store, index).entries.values())).highest == 11
-    assert list(diff(place.store, index)) == []
+    assert list(diff(at)) == []
 
 
-def test_rebuilding_a_destination_restores_the_notes_on_whole_copies(
-    place: FilledStore, tmp_path: Path, index: Path
-) -> None:
-    bucket, root = FilledStore(MemoryStore()), tmp_path / "root"
+def test_rebuilding_a_destination_restores_the_notes_on_whole_copies(place: FilledStore, tmp_path: Path) -> None:
+    bucket = FilledStore(MemoryStore())
+    offsite = place_at(tmp_path / "root", "offsite", bucket.store)
     copied, cut, owed = (place.add(a_record(hour)) for hour in range(3))
     bucket.add(copied)
     bucket.add(cut)
     bucket.put(cut.key, b"short")
     gone = bucket.add(a_record(5))  # on the volume no more
-    notes = CopyNotes(root, "offsite", "s3:/backups/")
+    notes = offsite.copy_notes
 
-    rebuilt = rebuild(bucket.store, index, root=root, notes=notes)
+    rebuilt = rebuild(offsite)
 
     assert rebuilt.noted == (copied.key,)
     assert [record.key for record in notes.owed([owed, cut, copied])] == [cut.key, owed.key]
     assert notes.has(gone.key)  # else nobody could hold it
-    assert rebuild(bucket.store, index, root=root, notes=notes).noted == ()
+    assert rebuild(offsite).noted == ()
 
 
-def test_rebuilding_takes_no_note_away(place: FilledStore, tmp_path: Path, index: Path) -> None:
+def test_rebuilding_takes_no_note_away(place: FilledStore, tmp_path: Path) -> None:
     record = place.add(a_record(0))
-    notes = CopyNotes(tmp_path / "root", "offsite", "s3:/backups/")
+    offsite = place_at(tmp_path / "root", "offsite", MemoryStore())
+    notes = offsite.copy_notes
     notes.add(record.key)
 
-    rebuild(MemoryStore(), index, root=tmp_path / "root", notes=notes)
+    rebuild(offsite)
 
     assert notes.has(record.key)

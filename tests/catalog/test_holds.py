@@ -5,15 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from backup_agent.catalog.holds import WantedHolds, hold, release
-from backup_agent.catalog.journal import Doing, Intent, Journal
+from backup_agent.catalog.holds import hold, release
+from backup_agent.catalog.journal import Doing, Intent
 from backup_agent.catalog.tenure import Held
 from backup_agent.core.artifacts.keys import hold_key, record_key
 from backup_agent.core.artifacts.marks import Hold
 from backup_agent.core.reasons import PermanentError
-from backup_agent.jobs.prune import Place, delete
-from backup_agent.stores.local import LocalStore
-from tests.builders import settings_with
+from backup_agent.jobs.prune import delete
+from tests.catalog.places import place_at
 
 KEY = "default/orders/orders-2026-11-23T02-00-00.backup"
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -29,29 +28,25 @@ def _root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def place(root: Path) -> Place:
-    return Place("local", LocalStore(root), settings_with(storage={"root": str(root)}))
-
-
 def test_what_was_held_after_the_plan_is_not_deleted(root: Path) -> None:
-    hold(root, {}, WANTED)
+    hold(place_at(root).settings, WANTED)
 
-    assert not delete(place(root), Held(), KEY, (KEY,))
+    assert not delete(place_at(root), Held(), KEY, (KEY,))
     assert (root / KEY).exists()
     assert (root / record_key(KEY)).exists()
-    assert list(place(root).journal) == []
+    assert list(place_at(root).journal) == []
 
 
 def test_what_is_being_deleted_cannot_be_held(root: Path) -> None:
-    Journal(root, "local", "local").begin(Intent(key=KEY, doing=Doing.DELETING, files=(KEY,), since=NOW))
+    place_at(root).journal.begin(Intent(key=KEY, doing=Doing.DELETING, files=(KEY,), since=NOW))
 
     with pytest.raises(PermanentError, match="being deleted at local just now"):
-        hold(root, {}, WANTED)
+        hold(place_at(root).settings, WANTED)
     assert not (root / hold_key(KEY)).exists()
 
 
 def test_what_is_wanted_while_an_earlier_wish_is_carried_out_stays_to_be_done(root: Path) -> None:
-    wanted = WantedHolds(root, "offsite", "s3://backups")
+    wanted = place_at(root, "offsite").wanted_holds
     wanted.release(KEY)
     [(key, earlier)] = wanted
     wanted.hold(WANTED)
@@ -63,8 +58,8 @@ def test_what_is_wanted_while_an_earlier_wish_is_carried_out_stays_to_be_done(ro
 
 
 def test_what_was_released_is_deleted_whole(root: Path) -> None:
-    hold(root, {}, WANTED)
-    release(root, {}, KEY)
+    hold(place_at(root).settings, WANTED)
+    release(place_at(root).settings, KEY)
 
-    assert delete(place(root), Held(), KEY, (KEY,))
+    assert delete(place_at(root), Held(), KEY, (KEY,))
     assert not (root / "default").exists()

@@ -10,9 +10,7 @@ from typing import Any
 import pytest
 
 from backup_agent.catalog import volume_records
-from backup_agent.catalog.copy_notes import CopyNotes
 from backup_agent.catalog.damage_marks import damaged
-from backup_agent.catalog.holds import WantedHolds
 from backup_agent.catalog.journal import Journal
 from backup_agent.core.reasons import BackupError, PermanentError, Reason
 from backup_agent.durable import RefusedFileError
@@ -20,6 +18,7 @@ from backup_agent.stores.local import LocalStore
 from backup_agent.stores.memory import MemoryStore
 from backup_agent.stores.store import Stored
 from tests.builders import a_record
+from tests.catalog.places import place_at
 
 KEY = "default/orders/orders-2026-11-23T02-00-00.backup"
 FILES = (KEY, f"{KEY}.1")
@@ -28,7 +27,7 @@ NOW = datetime(2026, 11, 23, 3, tzinfo=UTC)
 
 @pytest.fixture(name="journal")
 def _journal(tmp_path: Path) -> Journal:
-    return Journal(tmp_path, "local", "local")
+    return place_at(tmp_path).journal
 
 
 def named(journal: Journal) -> list[tuple[str, ...]]:
@@ -76,8 +75,8 @@ def test_notes_and_marks_that_cannot_be_listed_are_an_error_and_not_absent(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: int
 ) -> None:
     (tmp_path / "default" / "orders").mkdir(parents=True)
-    journal, notes = Journal(tmp_path, "local", "local"), CopyNotes(tmp_path, "local", "local")
-    wanted = WantedHolds(tmp_path, "local", "local")
+    place = place_at(tmp_path, "offsite")
+    journal, notes, wanted = place.journal, place.copy_notes, place.wanted_holds
     for folder in (one._folder for one in (journal, notes, wanted)):
         (folder / "default" / "orders").mkdir(parents=True)
     listdir, scandir = os.listdir, os.scandir
@@ -110,16 +109,16 @@ def test_notes_and_marks_that_cannot_be_listed_are_an_error_and_not_absent(
 
 
 @pytest.mark.parametrize("plant", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")], ids=["FIFO", "link"])
-def test_a_note_that_is_no_regular_file_is_not_waited_for(
-    tmp_path: Path, journal: Journal, plant: Callable[[Path], None]
-) -> None:
-    for one in (Journal, CopyNotes, WantedHolds):
-        path = one(tmp_path, "local", "local")._folder / KEY
+def test_a_note_that_is_no_regular_file_is_not_waited_for(tmp_path: Path, plant: Callable[[Path], None]) -> None:
+    place = place_at(tmp_path, "offsite")
+    journal = place.journal
+    for one in (journal, place.copy_notes, place.wanted_holds):
+        path = one._folder / KEY
         path.parent.mkdir(parents=True)
         plant(path)
 
     assert (named(journal), journal.deletes(KEY)) == ([], False)
     with pytest.raises(RefusedFileError):
-        CopyNotes(tmp_path, "local", "local").has(KEY)
+        place.copy_notes.has(KEY)
     with pytest.raises(RefusedFileError):
-        WantedHolds(tmp_path, "local", "local").wants(KEY)
+        place.wanted_holds.wants(KEY)

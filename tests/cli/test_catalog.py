@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from backup_agent.catalog import places, root_lock
-from backup_agent.catalog.copy_notes import CopyNotes
-from backup_agent.catalog.index import index_of
+from backup_agent.catalog import place as place_module
+from backup_agent.catalog import root_lock
+from backup_agent.catalog.place import place_of
 from backup_agent.core.artifacts.keys import record_key
 from backup_agent.settings.load import load
 from backup_agent.stores.local import LocalStore
@@ -34,7 +34,7 @@ def _bucket(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fi
     place.settings["storage"]["destinations"] = {"offsite": {"type": "s3", "bucket": "backups"}}
     folder = tmp_path / "bucket"
     folder.mkdir()
-    monkeypatch.setattr(places, "_destination", lambda name, _one, _cluster: LocalStore(folder, name))
+    monkeypatch.setattr(place_module, "open_destination", lambda name, _one, _cluster: LocalStore(folder, name))
     return FilledStore(LocalStore(folder))
 
 
@@ -71,7 +71,7 @@ def test_drift_is_a_table_or_json_and_exits_3(place: Place, volume: FilledStore)
 
 def test_an_index_is_rebuilt_from_the_records_alone(place: Place, volume: FilledStore) -> None:
     volume.add(a_record(0))
-    index = index_of("local", load(place.config, {}).settings)
+    index = place_of("local", load(place.config, {}).settings).index
 
     result = place.run("catalog", "rebuild")
     first = index.read_bytes()
@@ -88,7 +88,7 @@ def test_an_index_that_cannot_be_written_makes_a_rebuild_fail(
     place: Place, volume: FilledStore, obstacle: str, *, as_json: bool
 ) -> None:
     volume.add(a_record(0))
-    index = index_of("local", load(place.config, {}).settings)
+    index = place_of("local", load(place.config, {}).settings).index
     if obstacle == "a folder that takes no file":
         index.mkdir(parents=True)
     else:
@@ -119,7 +119,7 @@ def test_copies_that_a_destination_has_are_owed_no_more(place: Place, volume: Fi
     result = place.run("catalog", "rebuild", "--place", "offsite")
 
     assert result.out.splitlines()[1:] == [f"not owed, already stored: {copied.key}"]
-    notes = CopyNotes(place.root, "offsite", settings.storage.destinations["offsite"].identity)
+    notes = place_of("offsite", settings).copy_notes
     assert [record.key for record in notes.owed([copied, owed])] == [owed.key]
     assert place.run("catalog", "diff", "--place", "offsite").code == 0
 

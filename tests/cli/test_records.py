@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from backup_agent.catalog.copy_notes import CopyNotes
+from backup_agent.catalog.place import place_of
 from backup_agent.core.reasons import Failure, Reason
 from backup_agent.core.requests.answers import Answer, DatabaseResult, Deletion, Outcome, PlaceResult, State
 from backup_agent.settings.load import load
@@ -53,8 +53,7 @@ def test_a_copy_is_shown_where_it_was_confirmed(place: Place) -> None:
     assert place.run("list", "--json").json["artifacts"][0]["copies"] == {"offsite": "not stored"}
     assert "offsite: not stored" in place.run("show", record.key).out
 
-    destination = load(place.config, {}).settings.storage.destinations["offsite"]
-    CopyNotes(place.root, "offsite", destination.identity).add(record.key)
+    place_of("offsite", load(place.config, {}).settings).copy_notes.add(record.key)
 
     assert "  offsite  " in place.run("list").out.splitlines()[1]
     assert place.run("show", record.key, "--json").json["copies"] == {"offsite": "stored"}

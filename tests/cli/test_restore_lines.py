@@ -1,11 +1,10 @@
 """`show --restore`: the lines for 3 a.m., from the first place that has all it needs, or a plain no."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from backup_agent.catalog.copy_notes import CopyNotes
+from backup_agent.catalog.place import place_of
 from backup_agent.core.artifacts.keys import damage_key, record_key
 from backup_agent.core.artifacts.records import Record
 from backup_agent.settings.model import Settings
@@ -131,13 +130,13 @@ def _bucket(place: Place, seaweedfs: SeaweedFS, monkeypatch: pytest.MonkeyPatch)
 
 def copy(place: Place, bucket: S3Store, *records: Record) -> None:
     """Copy artifacts to the bucket, and note it on the volume, as the agent does."""
-    identity = Settings.model_validate(place.settings).storage.destinations["offsite"].identity
+    notes = place_of("offsite", Settings.model_validate(place.settings)).copy_notes
     for record in records:
         for file in record.files:
             key = f"{record.set}/{record.database}/{file.name}"
             bucket.put_artifact(key, place.root / key, file, ignore)
         bucket.create(record_key(record.key), record.to_json())
-        CopyNotes(place.root, "offsite", identity).add(record.key)
+        notes.add(record.key)
 
 
 def test_what_is_in_a_bucket_alone_is_fetched_from_there(place: Place, bucket: S3Store) -> None:
@@ -174,8 +173,7 @@ def test_a_place_that_is_asked_for_is_taken_though_the_volume_has_all(place: Pla
 def test_a_copy_that_was_given_up_is_no_seed(place: Place, bucket: S3Store) -> None:
     full, differential = chain(place)
     copy(place, bucket, full)
-    identity = Settings.model_validate(place.settings).storage.destinations["offsite"].identity
-    CopyNotes(Path(place.root), "offsite", identity).give_up(differential.key)
+    place_of("offsite", Settings.model_validate(place.settings)).copy_notes.give_up(differential.key)
 
     assert "seedURI" not in place.run("show", "--restore", differential.key).out
 

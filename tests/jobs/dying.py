@@ -92,14 +92,12 @@ def mark(call: str, task: dict[str, Any]) -> int:
     """Hold or release an artifact, as the supervisor does."""
     holds = importlib.import_module("backup_agent.catalog.holds")
     settings = importlib.import_module("backup_agent.settings.model").Settings.model_validate(task["settings"])
-    root = settings.storage.root
-    identities = {name: one.identity for name, one in settings.storage.destinations.items()}
     if call == "release":
-        holds.release(root, identities, task["artifact"])
+        holds.release(settings, task["artifact"])
         return 0
     hold = importlib.import_module("backup_agent.core.artifacts.marks").Hold
     wanted = hold(key=task["artifact"], since="2026-11-23T12:00:00Z", reason="audit", request="h")
-    holds.hold(root, identities, wanted)
+    holds.hold(settings, wanted)
     return 0
 
 

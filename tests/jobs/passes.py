@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from backup_agent.artifact.reading import read_through
+from backup_agent.catalog.place import all_places
 from backup_agent.core.artifacts.keys import record_key
 from backup_agent.core.artifacts.names import artifact_name
 from backup_agent.core.artifacts.records import Record
@@ -19,6 +20,7 @@ from backup_agent.stores.local import LocalStore
 from backup_agent.stores.store import Store
 from tests.artifact.writer import Written, artifact
 from tests.builders import a_record, settings_with
+from tests.catalog.places import with_store
 
 LONG_AGO = datetime(2026, 1, 1, 2, 0, tzinfo=UTC)
 
@@ -55,7 +57,10 @@ def verify_at(
     told: list[dict[str, Any]] = []
     teller = EventWriter(lambda line: told.append(json.loads(line)))
     cancel = cancel or threading.Event()
-    Verifying(task, settings_with(storage=storage, **(settings or {})), lambda name: stores[name], teller, cancel).run()
+    places = all_places(settings_with(storage=storage, **(settings or {})))
+    opened = [with_store(one, stores.get(one.name)) for one in places]
+    place, *others = sorted(opened, key=lambda one: one.name != task.place)
+    Verifying(task, place, tuple(others), teller, cancel).run()
     return told
 
 

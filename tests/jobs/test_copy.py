@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from backup_agent.catalog.place import place_of
 from backup_agent.catalog.tenure import Held, HeldByAnotherError
 from backup_agent.core.artifacts.keys import record_key
 from backup_agent.core.artifacts.records import ArtifactFile, BackupType, Record
@@ -21,6 +22,7 @@ from backup_agent.jobs.copy import Copying
 from backup_agent.jobs.event_writer import EventWriter
 from backup_agent.stores.memory import MemoryStore
 from backup_agent.stores.store import Progress, Stored
+from tests.catalog.places import with_store
 from tests.jobs.outside import broken, faults
 from tests.jobs.passes import put
 from tests.jobs.worlds import World
@@ -72,7 +74,7 @@ def copied(world: World, store: MemoryStore) -> tuple[Failure | None, list[dict[
     told: list[dict[str, Any]] = []
     teller = EventWriter(lambda line: told.append(json.loads(line)))
     task = CopyTask(run="copy-1", destination="offsite", sets=("default",), settings={})
-    failure = Copying(task, world.settings, store, teller).copy_all()
+    failure = Copying(task, with_store(place_of("offsite", world.settings), store), teller).copy_all()
     return failure, [event for event in told if event["event"] == "warning"]
 
 

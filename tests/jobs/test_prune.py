@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from backup_agent.catalog.contents import survey
-from backup_agent.catalog.copy_notes import CopyNotes
-from backup_agent.catalog.holds import WantedHolds, hold
+from backup_agent.catalog.holds import hold
 from backup_agent.catalog.journal import Doing, Intent
+from backup_agent.catalog.place import Place, place_of
 from backup_agent.catalog.set_uses import note_use
 from backup_agent.catalog.tenure import Held, HeldByAnotherError
 from backup_agent.core.artifacts.keys import hold_key, record_key
@@ -23,12 +23,11 @@ from backup_agent.core.reasons import PermanentError, Reason, TransientError
 from backup_agent.core.requests.tasks import PruneTask
 from backup_agent.core.retention.clock import ClockReading, ClockSighting, Shown
 from backup_agent.jobs.event_writer import EventWriter
-from backup_agent.jobs.prune import Place, apply_policy, carry_out, prune
-from backup_agent.stores.local import LocalStore
+from backup_agent.jobs.prune import apply_policy, carry_out, prune
 from backup_agent.stores.memory import MemoryStore
 from tests import memory
 from tests.builders import a_record, settings_with
-from tests.catalog.places import FilledStore
+from tests.catalog.places import FilledStore, with_store
 
 
 def full(set_name: str, day: int) -> Record:
@@ -46,8 +45,8 @@ def _volume(tmp_path: Path) -> Place:
         retention={"last": 1},
         storage={"root": str(tmp_path / "root"), "destinations": {"offsite": {"bucket": "backups"}}},
     )
-    place = Place("local", LocalStore(settings.storage.root, "local"), settings)
-    notes = CopyNotes(place.root, "offsite", settings.storage.destinations["offsite"].identity)
+    place = place_of("local", settings)
+    notes = place_of("offsite", settings).copy_notes
     for set_name, count in (("default", 4), ("weekly", 2)):
         for day in range(count):
             record = FilledStore(place.store).add(full(set_name, day))
@@ -107,12 +106,11 @@ def test_the_digest_is_that_of_what_goes_so_the_refused_do_not_change_it(volume:
 
 
 def test_what_is_owed_is_kept_until_it_is_given_up(volume: Place) -> None:
-    settings = volume.settings.storage.destinations["offsite"]
     oldest = full("weekly", 0).key
     (next((volume.root / ".agent" / "copied").iterdir()) / oldest).unlink()
     kept, _ = applied(volume, dry_run=True)
     rehearsed, _ = applied(volume, dry_run=True, drop_owed="offsite", force=True)
-    notes = CopyNotes(volume.root, "offsite", settings.identity)
+    notes = place_of("offsite", volume.settings).copy_notes
     owed_before = [one.key for one in notes.owed([full("weekly", 0)])]
     result, _ = applied(volume, drop_owed="offsite", force=True)
 
@@ -150,12 +148,12 @@ def test_a_file_that_only_looks_like_a_part_of_a_recorded_artifact_is_left_and_k
 
 def test_a_hold_whose_place_is_taken_stays_wanted_and_stops_no_pass(volume: Place) -> None:
     there = MemoryStore("offsite")
-    offsite = Place("offsite", there, volume.settings)
+    offsite = with_store(place_of("offsite", volume.settings), there)
     for day in range(2):
         FilledStore(there).add(full("default", day))
     key = full("default", 0).key
     there.create(hold_key(key), b"theirs")
-    wanted = WantedHolds(volume.root, "offsite", offsite.identity)
+    wanted = offsite.wanted_holds
     wanted.hold(Hold(key=key, since=datetime.now(UTC), reason="audit", request="h"))
     told: list[dict[str, Any]] = []
     task = PruneTask(run="prune-1", place="offsite", settings={})
@@ -225,7 +223,7 @@ def test_that_the_clock_was_set_is_told_by_the_first_pass_that_would_delete_by_i
     idle = volume.settings.model_copy(update={"retention": None})
     prune(
         PruneTask(run="prune-1", place="local", settings={}),
-        Place("local", volume.store, idle),
+        place_of("local", idle),
         EventWriter(lambda _: None),
     )
     with pytest.raises(PermanentError, match="was set forward by 30 days") as refused:
@@ -274,7 +272,7 @@ def test_the_volume_goes_by_what_a_destinations_clock_showed(
 
     prune(
         PruneTask(run="prune-1", place="offsite", settings={}),
-        Place("offsite", Elsewhere(), volume.settings),
+        with_store(place_of("offsite", volume.settings), Elsewhere()),
         EventWriter(lambda _: None),
     )
     kept = volume.root / ".agent" / "clock.json"
@@ -396,12 +394,12 @@ def test_what_was_held_since_the_plan_keeps_what_it_needs_too(volume: Place) -> 
     for one, lowest, highest in ((base, 1, 10), (link, 11, 20), (newer, 1, 30)):
         header = one.header.model_copy(update={"lowest": lowest, "highest": highest})
         FilledStore(volume.store).add(one.model_copy(update={"header": header}))
-        CopyNotes(volume.root, "offsite", volume.settings.storage.destinations["offsite"].identity).add(one.key)
+        place_of("offsite", volume.settings).copy_notes.add(one.key)
     found = survey(volume.store)
     task = PruneTask(run="prune-1", place="local", force=True, settings={})
     planned = apply_policy(task, found, volume, datetime.now(UTC))
     assert [one.key for one in planned.delete][-3:] == [link.key, base.key, full("weekly", 0).key]
-    hold(volume.root, {}, Hold(key=link.key, since=datetime.now(UTC), reason="audit", request="h"))
+    hold(volume.settings, Hold(key=link.key, since=datetime.now(UTC), reason="audit", request="h"))
     done = carry_out([planned], found, volume, Held(), EventWriter(lambda _: None))
 
     assert (done.deleted, done.failure) == (4, None)

@@ -8,22 +8,24 @@ from typing import Any
 
 import pytest
 
-from backup_agent.catalog.agent_folder import place_folder
-from backup_agent.catalog.copy_notes import CopyNotes
-from backup_agent.catalog.index import index_path
+from backup_agent.catalog.place import Place, place_of
 from backup_agent.jobs.event_writer import EventWriter
 from backup_agent.jobs.summaries import tell_summary
 from backup_agent.jobs.survey import MOST_WARNINGS, survey
 from backup_agent.stores.local import LocalStore
 from tests.builders import a_record, settings_with
-from tests.catalog.places import FilledStore
-
-NOTES = {"offsite": "s3:/backups/"}
+from tests.catalog.places import FilledStore, place_at
 
 
-def told(root: Path, kind: str, **options: Any) -> list[dict[str, Any]]:
+def volume(root: Path, *destinations: str) -> Place:
+    """Return a volume with copies at some destinations."""
+    storage = {"root": str(root), "destinations": {name: {"bucket": name} for name in destinations}}
+    return place_at(root, storage=storage, schedules={})
+
+
+def told(root: Path, kind: str, *destinations: str) -> list[dict[str, Any]]:
     lines: list[str] = []
-    survey(root, (), NOTES, options.get("copied_sets", ("default",)), EventWriter(lines.append))
+    survey(volume(root, *destinations or ("offsite",)), (), EventWriter(lines.append))
     found = [event for event in map(json.loads, lines) if event["event"] == kind]
     return [event["summary"] for event in found] if kind == "summary" else found
 
@@ -36,7 +38,7 @@ def test_a_summary_is_the_same_with_and_without_the_index(tmp_path: Path) -> Non
 
     first = told(tmp_path, "summary")
 
-    assert index_path(tmp_path, "local", "local").exists()
+    assert volume(tmp_path).index.exists()
     assert told(tmp_path, "summary") == first
     assert [(one["set"], one["database"], one["artifacts"], one["chain_links"]) for one in first] == [
         ("default", "orders", 4, 4), ("test", "customers", 1, 1),
@@ -47,7 +49,7 @@ def test_copies_are_owed_until_they_are_noted_and_by_declared_sets_alone(tmp_pat
     place = FilledStore(LocalStore(tmp_path))
     one, _ = place.add(a_record(0)), place.add(a_record(1))
     place.add(a_record(0, set_name="adhoc"))
-    CopyNotes(tmp_path, "offsite", NOTES["offsite"]).add(one.key)
+    place_of("offsite", volume(tmp_path, "offsite").settings).copy_notes.add(one.key)
 
     assert {summary["set"]: summary["owed"] for summary in told(tmp_path, "summary")} == {
         "default": {"offsite": 1},
@@ -58,14 +60,14 @@ def test_copies_are_owed_until_they_are_noted_and_by_declared_sets_alone(tmp_pat
 def test_where_notes_on_one_destination_cannot_be_read_its_copies_are_uncounted_and_others_are_counted(
     tmp_path: Path,
 ) -> None:
-    identities = {**NOTES, "other": "s3:/other/"}
+    both = volume(tmp_path, "offsite", "other")
     place = FilledStore(LocalStore(tmp_path))
     place.add(a_record(0))
-    broken = place_folder(tmp_path, "copied", "offsite", NOTES["offsite"]) / "default" / "orders"
+    broken = place_of("offsite", both.settings).copy_notes._folder / "default" / "orders"
     broken.parent.mkdir(parents=True)
     broken.write_text("no folder")
     lines: list[str] = []
-    survey(tmp_path, (), identities, ("default",), EventWriter(lines.append))
+    survey(both, (), EventWriter(lines.append))
     events = [json.loads(line) for line in lines]
 
     assert [one["summary"]["owed"] for one in events if one["event"] == "summary"] == [{"other": 1}]
@@ -90,7 +92,7 @@ def test_a_summary_that_cannot_be_made_is_told_to_be_missing(tmp_path: Path, mon
 def test_what_has_gone_and_what_is_not_as_recorded_is_told(tmp_path: Path) -> None:
     place = FilledStore(LocalStore(tmp_path))
     gone, missing, damaged = place.add(a_record(0)), place.add(a_record(1)), place.add(a_record(2))
-    survey(tmp_path, (), {}, (), EventWriter(lambda _line: None))
+    survey(volume(tmp_path), (), EventWriter(lambda _line: None))
     place.remove(gone)
     place.store.delete(missing.key)
     place.damage(damaged)
@@ -120,10 +122,10 @@ def test_a_record_that_cannot_be_read_is_told(tmp_path: Path) -> None:
 
 
 def test_what_a_killed_survey_left_of_its_index_goes(tmp_path: Path) -> None:
-    folder = index_path(tmp_path, "local", "local").parent
+    folder = volume(tmp_path).index.parent
     folder.mkdir(parents=True)
     (folder / ".tmp-4711-local").write_bytes(b"half")
 
-    survey(tmp_path, (), {}, (), EventWriter(lambda _line: None))
+    survey(volume(tmp_path), (), EventWriter(lambda _line: None))
 
-    assert [path.name for path in folder.iterdir()] == [index_path(tmp_path, "local", "local").name]
+    assert [path.name for path in folder.iterdir()] == [volume(tmp_path).index.name]

@@ -9,16 +9,14 @@ from typing import Any
 import pytest
 
 from backup_agent.catalog.contents import of_database, survey
-from backup_agent.catalog.copy_notes import CopyNotes
-from backup_agent.catalog.index import index_path
-from backup_agent.catalog.journal import Doing, Intent, Journal
+from backup_agent.catalog.journal import Doing, Intent
 from backup_agent.core.artifacts.keys import damage_key, record_key
 from backup_agent.core.artifacts.marks import Damage
 from backup_agent.core.artifacts.records import BackupType, Record
 from backup_agent.core.reasons import PermanentError, Reason, TransientError
-from backup_agent.settings.model import Destination
 from backup_agent.stores.local import LocalStore
 from backup_agent.stores.memory import MemoryStore
+from tests.catalog.places import place_at
 from tests.jobs.passes import LONG_AGO, Blocks, events, judged, put, verify, verify_at
 
 
@@ -120,7 +118,7 @@ def test_a_log_that_a_crash_has_cut_is_read_to_its_last_whole_line(tmp_path: Pat
 
 def test_a_pass_opens_the_records_of_what_it_reads_alone(tmp_path: Path) -> None:
     records = [put(tmp_path, hour) for hour in range(5)]
-    survey(LocalStore(tmp_path), index_path(tmp_path, "local", "local"))
+    survey(LocalStore(tmp_path), place_at(tmp_path).index)
     opened: list[str] = []
 
     class Counting(LocalStore):
@@ -159,7 +157,7 @@ def test_reading_keeps_to_its_bandwidth(tmp_path: Path) -> None:
 
 def test_a_record_that_cannot_be_read_is_told_and_hinders_nothing(tmp_path: Path) -> None:
     records = [put(tmp_path, hour) for hour in range(3)]
-    survey(LocalStore(tmp_path), index_path(tmp_path, "local", "local"))
+    survey(LocalStore(tmp_path), place_at(tmp_path).index)
     path = tmp_path / record_key(records[0].key)
     path.write_bytes(path.read_bytes()[:-2] + b"x\n")
     told = verify(tmp_path)
@@ -190,8 +188,9 @@ def test_the_summary_of_a_damaged_database_is_told_anew(tmp_path: Path) -> None:
 )
 def test_a_copy_that_is_gone_from_a_destination_is_owed_again(tmp_path: Path, fate: str, owed: int) -> None:
     record, offsite = put(tmp_path), MemoryStore("offsite")
-    identity = Destination(bucket="offsite").identity
-    notes, journal = CopyNotes(tmp_path, "offsite", identity), Journal(tmp_path, "offsite", identity)
+    destinations = {"offsite": {"bucket": "offsite"}}
+    place = place_at(tmp_path, "offsite", storage={"root": str(tmp_path), "destinations": destinations})
+    notes, journal = place.copy_notes, place.journal
     notes.add(record.key)
     if fate in ("there", "record deleted"):
         offsite.put_artifact(record.key, tmp_path / record.key, record.files[0], lambda _: None)
@@ -305,9 +304,7 @@ def test_data_without_a_record_is_a_warning_unless_the_agent_is_about_to_put_or_
     ours, strange, sound = (put(tmp_path, hour) for hour in range(3))
     for record in (ours, strange):
         (tmp_path / record_key(record.key)).unlink()
-    Journal(tmp_path, "local", "local").begin(
-        Intent(key=ours.key, doing=Doing.DELETING, files=(ours.key,), since=LONG_AGO)
-    )
+    place_at(tmp_path).journal.begin(Intent(key=ours.key, doing=Doing.DELETING, files=(ours.key,), since=LONG_AGO))
     told = verify(tmp_path, request="v")
 
     assert events(told, "verified") == [sound.key]

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from backup_agent.catalog.agent_folder import place_folder
 from backup_agent.catalog.journal import Doing, Intent
+from backup_agent.catalog.place import place_of
 from backup_agent.core.artifacts.keys import damage_key, hold_key, record_key
 from backup_agent.core.artifacts.marks import Damage, Hold
 from backup_agent.core.artifacts.names import artifact_name
@@ -90,8 +90,7 @@ class World:
 
     def note(self, kind: str, key: str, data: bytes) -> None:
         """Put a note about the place on the volume."""
-        there = self.settings.storage.destinations.get(self.place)
-        path = place_folder(self.root, kind, self.place, there.identity if there else "local") / key
+        path = place_of(self.place, self.settings)._folder(kind) / key
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
 

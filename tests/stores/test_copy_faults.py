@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from backup_agent.catalog import claim, tenure
-from backup_agent.catalog.copy_notes import CopyNotes
+from backup_agent.catalog.place import place_of
 from backup_agent.core.artifacts.keys import record_key
 from backup_agent.core.artifacts.names import artifact_name
 from backup_agent.core.artifacts.records import Record
@@ -28,6 +28,7 @@ from backup_agent.jobs.event_writer import EventWriter
 from backup_agent.stores.memory import MemoryStore
 from backup_agent.stores.store import Store
 from tests.builders import TAKEN, a_header, a_record, settings_with
+from tests.catalog.places import with_store
 from tests.stores.faulty import Does, Fault, FaultyStore, KilledError, violations
 from tests.stores.files import describe
 
@@ -63,12 +64,11 @@ class Volume:
         told: list[dict[str, Any]] = []
         task = CopyTask(run="copy-1", destination="offsite", sets=("default",), settings={})
         teller = EventWriter(lambda line: told.append(json.loads(line)))
-        return Copying(task, self.settings, store, teller).copy_all(), told
+        return Copying(task, with_store(place_of("offsite", self.settings), store), teller).copy_all(), told
 
     @property
     def owed(self) -> int:
-        identity = self.settings.storage.destinations["offsite"].identity
-        return len(CopyNotes(self.root, "offsite", identity).owed(self.records))
+        return len(place_of("offsite", self.settings).copy_notes.owed(self.records))
 
 
 @pytest.fixture

@@ -12,17 +12,18 @@ from typing import Any
 
 import pytest
 
-from backup_agent.catalog.copy_notes import CopyNotes
 from backup_agent.catalog.journal import Doing
+from backup_agent.catalog.place import place_of
 from backup_agent.core.reasons import BackupError
 from backup_agent.core.requests.answers import Outcome, PlaceResult
 from backup_agent.core.requests.tasks import PruneTask
 from backup_agent.durable import LIMIT
 from backup_agent.jobs.event_writer import EventWriter
-from backup_agent.jobs.prune import Place, prune
+from backup_agent.jobs.prune import prune
 from backup_agent.settings.model import VOLUME
 from backup_agent.stores.local import LocalStore
 from backup_agent.stores.memory import MemoryStore
+from tests.catalog.places import with_store
 from tests.examples import HOUSE, examples
 from tests.jobs.outside import begun, broken, faults, records
 from tests.jobs.worlds import RETENTION, World, small
@@ -50,7 +51,7 @@ class Pruned:
         self.store = FaultyStore(LocalStore(root, VOLUME) if name == VOLUME else MemoryStore(name))
         destinations = {} if name == VOLUME else {name: {"bucket": "backups", "retention": RETENTION}}
         self.world = small(World(root, name, destinations, self.store.inner.create))
-        self.place = Place(name, self.store, self.world.settings)
+        self.place = with_store(place_of(name, self.world.settings), self.store)
 
     def prune(self) -> PlaceResult:
         self.told: list[dict[str, Any]] = []
@@ -196,7 +197,7 @@ def test_a_deletion_that_a_later_pass_ends_is_told(tmp_path: Path) -> None:
 
 def test_what_is_deleted_at_a_destination_is_not_said_to_be_there_any_more_and_is_not_owed(tmp_path: Path) -> None:
     pruned = Pruned(tmp_path, "offsite")
-    notes = CopyNotes(pruned.world.root, "offsite", pruned.place.identity)
+    notes = pruned.place.copy_notes
     for key in pruned.world.going + pruned.world.kept:
         notes.add(key)
     pruned.prune()

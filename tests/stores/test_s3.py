@@ -12,13 +12,15 @@ from typing import Any
 import pytest
 import trustme
 
-from backup_agent.catalog.places import hold_place
+from backup_agent.catalog.place import place_of
+from backup_agent.catalog.place_ownership import hold_place
 from backup_agent.core.reasons import BackupError, PermanentError, Reason, TransientError
 from backup_agent.durable import LIMIT
 from backup_agent.stores.part_body import PartBody
 from backup_agent.stores.s3 import S3Store
 from backup_agent.stores.store import Seen
 from tests.builders import settings_with
+from tests.catalog.places import with_store
 from tests.components.seaweedfs import BUCKET, WRITE_ONLY, Identity, SeaweedFS
 from tests.stores.conftest import POOR_STORE
 from tests.stores.fault_proxy import Fault, FaultProxy
@@ -498,10 +500,10 @@ def test_holding_a_place_costs_five_requests_one_of_which_a_copy_makes_anyway(
     s3_store: Callable[..., S3Store], proxy: FaultProxy, tmp_path: Path
 ) -> None:
     storage = {"root": str(tmp_path), "destinations": {"offsite": {"bucket": BUCKET}}}
-    settings = settings_with(storage=storage)
+    offsite = place_of("offsite", settings_with(storage=storage))
     for _ in range(2):
         proxy.heal()
-        with hold_place("offsite", settings, s3_store(endpoint_url=proxy.endpoint_url, name="offsite")) as held:
+        with hold_place(with_store(offsite, s3_store(endpoint_url=proxy.endpoint_url, name="offsite"))) as held:
             held.check()
 
     assert held.number == 2

@@ -14,14 +14,16 @@ import pytest
 
 from backup_agent.catalog.diff import diff
 from backup_agent.catalog.index import HEAD
+from backup_agent.catalog.place import place_of
 from backup_agent.catalog.rebuild import rebuild
 from backup_agent.core.reasons import BackupError, PermanentError, Reason, TransientError
 from backup_agent.core.requests.tasks import PruneTask
 from backup_agent.jobs.event_writer import EventWriter
-from backup_agent.jobs.prune import Place, prune
+from backup_agent.jobs.prune import prune
 from backup_agent.stores.s3 import S3Store
 from backup_agent.stores.store import Store, TooLargeError
 from tests.builders import settings_with
+from tests.catalog.places import with_store
 from tests.stores.files import KEY
 from tests.stores.odd_server import OddServer, head, page, truncated, whole
 
@@ -108,23 +110,25 @@ def test_a_listing_that_is_not_whole_reaches_no_index_no_diff_and_no_retention(
     server = serve(
         lambda path: whole(answer(path)) if asked(path, "list-type") else whole(b"", 404)  # all else is not there
     )
-    (tmp_path / "index").write_bytes(HEAD)
     destination = {"bucket": "bucket", "retention": {"last": 1}}
     settings = settings_with(storage={"root": str(tmp_path), "destinations": {"s3": destination}})
+    place = place_of("s3", settings)
+    place.index.parent.mkdir(parents=True)
+    place.index.write_bytes(HEAD)
     told: list[str] = []
 
     for attempt in (
-        lambda: rebuild(store_at(server), tmp_path / "index", root=tmp_path, notes=None),
-        lambda: list(diff(store_at(server), tmp_path / "index")),
+        lambda: rebuild(with_store(place, store_at(server))),
+        lambda: list(diff(with_store(place, store_at(server)))),
         lambda: prune(
             PruneTask(run="prune-1", place="s3", settings={}),
-            Place("s3", cast("Store", _Unowned(store_at(server))), settings),
+            with_store(place, cast("Store", _Unowned(store_at(server)))),
             EventWriter(told.append),
         ),
     ):
         with pytest.raises(BackupError, match="the listing is not whole"):
             attempt()
-    assert (tmp_path / "index").read_bytes() == HEAD
+    assert place.index.read_bytes() == HEAD
     assert "pruned" not in {json.loads(line)["event"] for line in told}
 
 

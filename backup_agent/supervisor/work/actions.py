@@ -13,7 +13,6 @@ from backup_agent.core.artifacts.marks import Hold
 from backup_agent.core.reasons import BackupError, Failure, PermanentError, Reason
 from backup_agent.core.requests.answers import Answer, State
 from backup_agent.core.requests.request import Action
-from backup_agent.settings.model import Storage
 from backup_agent.settings.reload import Reloader
 from backup_agent.supervisor.children.runs import Runs
 from backup_agent.supervisor.requests.spool import Spool
@@ -124,11 +123,11 @@ class Actions:
             requested_by=asked.requested_by,
             request=answer.id,
         )
-        return self._marked(holds.hold(self._storage.root, self._identities, hold))
+        return self._marked(holds.hold(self.reloader.settings, hold))
 
     def _release(self, answer: Answer) -> dict[str, str]:
         key = self._key(answer.asked.artifact or "")
-        return self._marked(holds.release(self._storage.root, self._identities, key))
+        return self._marked(holds.release(self.reloader.settings, key))
 
     def _marked(self, became: dict[str, str]) -> dict[str, str]:
         """Let the passes that put marks at destinations come soon."""
@@ -138,7 +137,7 @@ class Actions:
 
     def _key(self, artifact: str) -> str:
         """Return the key of an artifact that may be given as a path below the root, or as its record's."""
-        root = f"{self._storage.root}/"
+        root = f"{self.reloader.settings.storage.root}/"
         key = artifact.removeprefix(root).removesuffix(RECORD_SUFFIX)
         if not is_key(key):
             raise PermanentError(
@@ -147,14 +146,6 @@ class Actions:
                 "`backup-agent list` shows the keys",
             )
         return key
-
-    @property
-    def _storage(self) -> Storage:
-        return self.reloader.settings.storage
-
-    @property
-    def _identities(self) -> dict[str, str]:
-        return {name: one.identity for name, one in self._storage.destinations.items()}
 
 
 def _order(answer: Answer, now: datetime) -> Order:

@@ -1,8 +1,9 @@
-"""When each artifact of a place was last read again and found sound, so that a restart goes on where it was.
+"""The log of re-readings: when each artifact of a place was last read again and found sound.
 
-Below `<root>/.agent/verified/<place>@<where>/`: `log` has a line a reading, and the last of an artifact counts;
-`state.json` is what the last slice came to. Both only save reading: what is lost is read once more. `asked/<request>`
-is what has been done for a request that is read in slices: it must be written, or the request would never end.
+After a restart reading goes on where it was. Below `<root>/.agent/verified/<place>@<where>/`, `log` has a line for each
+reading, and the last line of an artifact counts; `state.json` is what the last slice came to. Both only save reading:
+what is lost is read once more. `asked/<request>` is what has been done for a request that is read in slices: it must be
+written, or the request would never end.
 """
 
 import errno
@@ -16,7 +17,6 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from backup_agent import durable
-from backup_agent.catalog.agent_folder import place_folder
 from backup_agent.core.artifacts.records import Value
 from backup_agent.core.reasons import Reason
 from backup_agent.core.requests.answers import NotRead
@@ -72,9 +72,9 @@ class ReadingLine(Value):
 class RequestReadings:
     """What has been done for one request at one place, kept over restarts: a line an artifact, the last one counts."""
 
-    def __init__(self, root: Path, place: str, identity: str, request: str) -> None:
+    def __init__(self, folder: Path, request: str) -> None:
         """Read what earlier slices have done, without a line that a crash cut; raise OSError if it cannot be read."""
-        self._path = place_folder(root, "verified", place, identity) / "asked" / request
+        self._path = folder / "asked" / request
         self.lines: dict[str, ReadingLine] = {}
         with suppress(FileNotFoundError, NotADirectoryError):
             for raw in _whole_lines(self._path):
@@ -100,12 +100,12 @@ class RequestReadings:
                     path.unlink()
 
 
-class Verified:
-    """The readings of one place. `identity` is where it is, in any stable form."""
+class RereadLog:
+    """The re-readings of one place."""
 
-    def __init__(self, root: Path, place: str, identity: str) -> None:
+    def __init__(self, folder: Path) -> None:
         """Nothing is made on disk before the first reading."""
-        self._folder = place_folder(root, "verified", place, identity)
+        self._folder = folder
         self._log = self._folder / "log"
         self._lines = 0
         self.times: dict[str, datetime] = self._load()

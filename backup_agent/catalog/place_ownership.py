@@ -1,30 +1,25 @@
-"""The places artifacts stand at: the volume, whose name is `local`, and each destination of the settings.
+"""Whose a place is, and holding it: what is done before anything is published or deleted there.
 
-Only a child that opens a destination has boto3 in memory. Opening is for whoever reads; who publishes or deletes holds
-the place as well (`hold_place`): that is where another's is found out.
+Reading needs none of this. Who publishes or deletes holds the place (`hold_place`): that finds out whether it belongs
+to another agent.
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 
 from backup_agent import durable
 from backup_agent.catalog import claim, tenure
-from backup_agent.catalog.agent_folder import place_folder
+from backup_agent.catalog.place import Place
 from backup_agent.catalog.tenure import Held
 from backup_agent.cluster.memory import recall
 from backup_agent.core.ownership.lease import PERIOD
 from backup_agent.core.ownership.owner import Owner, Ownership, is_same_agent, standing, system_id
 from backup_agent.core.reasons import Failure, PermanentError, Reason, TransientError
-from backup_agent.settings.model import VOLUME, Destination, Settings
-from backup_agent.stores.local import LocalStore
+from backup_agent.settings.model import VOLUME, Settings
 from backup_agent.stores.store import ConflictError, Store
-
-Opened = Callable[[str], Store]
-"""Gives the store of a place, by its name: the same one each time."""
 
 _OWNED = "owned"
 """Says that this volume's agent has owned a place: whoever is found there later took it over, and is not adopted."""
@@ -36,38 +31,21 @@ A new, empty volume may also be one that was mounted by mistake, so until a pers
 """
 
 
-def open_place(name: str, settings: Settings) -> Store:
-    """Return the store of a place; raise PermanentError where there is none of that name, or its options cannot be."""
-    if name == VOLUME:
-        return LocalStore(settings.storage.root, VOLUME)
-    if name not in settings.storage.destinations:
-        known = ", ".join((VOLUME, *settings.storage.destinations))
-        raise PermanentError(Reason.NOT_FOUND, f"{name}: there is no such place; the settings have {known}")
-    return _destination(name, settings.storage.destinations[name], settings.cluster)
-
-
-def opening(settings: Settings) -> Opened:
-    """Return what opens the places of the settings, each when it is first asked for."""
-    return cache(lambda name: open_place(name, settings))
-
-
 @contextmanager
-def hold_place(
-    name: str, settings: Settings, store: Store, *, wait: float = 0.0, period: float = PERIOD
-) -> Iterator[Held]:
+def hold_place(place: Place, *, wait: float = 0.0, period: float = PERIOD) -> Iterator[Held]:
     """Hold a place, to publish or delete there: it must be ours, and its lease in our hands.
 
     The volume needs no lease: its flock is held by every process of a run. Raise BackupError, `foreign_root`, naming
     both sides, where the place or the volume is another's, or where another agent holds the lease for longer than
     `wait` seconds. What may be deleted is in what is given: `may_delete`, `no_deletion`.
     """
-    volume = this_volume(settings)
-    if volume.foreign is not None and (name != VOLUME or volume.no_deletion is not None):
+    volume = this_volume(place.settings)
+    name, store, folder = place.name, place.store, place.lease_folder
+    if volume.foreign is not None and (not place.is_volume or volume.no_deletion is not None):
         raise _permanent(volume.foreign)
-    if name == VOLUME:
+    if place.is_volume:
         yield Held(no_deletion=volume.no_deletion)
         return
-    folder = _folder(name, settings)
     found = claim.look(store)
     stands = _standing(name, found, volume.ours, folder)
     lost = stands is Ownership.LOST
@@ -93,7 +71,7 @@ def hold_place(
     if lost:
         _note(folder, _ADOPTED_FROM, former)
     _settle(name, store, found, volume.ours, folder)
-    vouched = settings.storage.destinations[name].single_writer
+    vouched = place.destination is not None and place.destination.single_writer
     unguarded = None if vouched else _without_conditions(name)
     notices = (unguarded.error,) if unguarded else ()
     yield Held(no_deletion=no_deletion or unguarded, notices=(*adopted, *notices))
@@ -111,15 +89,13 @@ def this_volume(settings: Settings) -> claim.VolumeOwner:
     )
 
 
-def standing_of(
-    name: str, settings: Settings, store: Store, volume: claim.VolumeOwner
-) -> tuple[Ownership, claim.FoundOwner]:
+def standing_of(place: Place, volume: claim.VolumeOwner) -> tuple[Ownership, claim.FoundOwner]:
     """Return whose a place is, as this agent sees it, and the owner that was found there.
 
     A place that was taken over from a lost volume stays LOST until `adopt_place`.
     """
-    found = claim.look(store)
-    folder = None if name == VOLUME else _folder(name, settings)
+    found = claim.look(place.store)
+    folder = None if place.is_volume else place.lease_folder
     if found.fault and found.owner is None:
         return Ownership.FOREIGN, found
     stands = standing(found.owner, volume.ours, owned_before=folder is None or (folder / _OWNED).exists())
@@ -127,11 +103,11 @@ def standing_of(
     return Ownership.LOST if unconfirmed else stands, found
 
 
-def adopt_place(name: str, settings: Settings, store: Store, ours: Owner) -> None:
+def adopt_place(place: Place, ours: Owner) -> None:
     """Take over a place, whoever owns it. Raise BackupError."""
-    claim.adopt(store, ours)
-    if name != VOLUME:
-        folder = _folder(name, settings)
+    claim.adopt(place.store, ours)
+    if not place.is_volume:
+        folder = place.lease_folder
         _note_owned(folder)
         with tenure.noting(folder), suppress(FileNotFoundError):
             (folder / _ADOPTED_FROM).unlink()
@@ -183,12 +159,6 @@ def _unconfirmed(name: str, former: str) -> Failure:
     )
 
 
-def _folder(name: str, settings: Settings) -> Path:
-    """Return where this volume keeps what it knows of a destination's owner and lease."""
-    one = settings.storage.destinations[name]
-    return place_folder(settings.storage.root, "leases", name, f"{one.identity}/{settings.cluster}")
-
-
 def _without_conditions(name: str) -> Failure:
     return Failure(
         Reason.FOREIGN_ROOT,
@@ -200,26 +170,3 @@ def _without_conditions(name: str) -> Failure:
 
 def _permanent(failure: Failure) -> PermanentError:
     return PermanentError(failure.reason, failure.error, failure.hint)
-
-
-def _destination(name: str, one: Destination, cluster: str) -> Store:
-    """Return the store of a destination; raise PermanentError where its options cannot be."""
-    from backup_agent.stores.s3 import S3Store, check_put_options  # noqa: PLC0415  boto3 lives in this child alone
-
-    faults = check_put_options(one.put_options)
-    if faults:
-        where = f"storage.destinations.{name}.put_options"
-        text = "\n".join(f"{where}: {fault}" for fault in faults)
-        raise PermanentError(Reason.INVALID_REQUEST, text, f"mend {where} in the settings")
-    return S3Store(
-        bucket=one.bucket,
-        prefix=f"{one.prefix}/{cluster}" if one.prefix else cluster,
-        endpoint_url=one.endpoint_url,
-        region=one.region,
-        path_style=one.path_style,
-        ca_file=one.ca_file,
-        bandwidth=one.bandwidth,
-        put_options=one.put_options,
-        name=name,
-        single_writer=one.single_writer,
-    )

@@ -1,0 +1,41 @@
+"""A folder on the volume with one small file per key: the form of the copy notes, the wanted holds and the journal."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from backup_agent import durable
+from backup_agent.core.artifacts.keys import artifact_key
+
+
+class NoteFolder:
+    """The notes of one kind about one place, by the keys of artifacts."""
+
+    def __init__(self, folder: Path) -> None:
+        """Nothing is made on disk before the first note."""
+        self._folder = folder
+
+    def _write(self, key: str, content: bytes, *, sync: bool = True) -> None:
+        path = self._folder / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        durable.write(path, content, sync=sync)
+
+    def _read(self, key: str) -> bytes | None:
+        """Return a note; None if there is none."""
+        try:
+            return durable.read(self._folder / key)
+        except FileNotFoundError:
+            return None
+
+    def _remove(self, key: str) -> None:
+        (self._folder / key).unlink(missing_ok=True)
+
+    def _keys(self) -> Iterator[str]:
+        """Yield the keys of all notes, in their order; none if the folder does not exist. Raise OSError.
+
+        A folder that cannot be read is an error: otherwise a part of the notes would be taken for all of them.
+        """
+        for set_name in durable.folders(self._folder):
+            for database in durable.folders(self._folder / set_name):
+                for name in durable.names(self._folder / set_name / database):
+                    if not name.startswith(durable.TEMPORARY):
+                        yield artifact_key(set_name, database, name)
