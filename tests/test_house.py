@@ -50,7 +50,7 @@ HOMES: dict[str, tuple[str, ...]] = {
 }
 """Where each outside library may be imported: a module, or a room that is about nothing else."""
 
-STORE_OPENERS = {"store", "open_destination", "import_module"}
+STORE_OPENERS = {"store", "kind_of", "import_module"}
 """What opens the store of a place: a destination's client library is loaded then, which no linter sees."""
 
 BROAD_HANDLERS = {

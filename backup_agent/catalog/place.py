@@ -12,8 +12,8 @@ from backup_agent.catalog.wanted_holds import WantedHolds
 from backup_agent.core.reasons import PermanentError, Reason
 from backup_agent.core.retention.plan import Policy
 from backup_agent.settings.model import VOLUME, Destination, Settings
+from backup_agent.stores.kind import kind_of
 from backup_agent.stores.local import LocalStore
-from backup_agent.stores.opening import open_destination
 from backup_agent.stores.store import Store
 
 OWN = ".agent"
@@ -69,7 +69,7 @@ class Place:
         """What is kept there. Raise PermanentError if the settings of a destination are refused."""
         if self.destination is None:
             return LocalStore(self.root, VOLUME)
-        return open_destination(self.name, self.destination, self.settings.cluster)
+        return kind_of(self.destination).open_store(self.name, self.destination, self.settings.cluster)
 
     @property
     def index(self) -> Path:

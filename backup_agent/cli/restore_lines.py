@@ -15,6 +15,7 @@ from backup_agent.core.artifacts.records import Record
 from backup_agent.core.capabilities import OLDEST, Version
 from backup_agent.core.escaping import cypher_name, cypher_string, printable, shell_comment, shell_word
 from backup_agent.core.reasons import PermanentError, Reason
+from backup_agent.stores.kind import RestoreAccess
 
 _AGGREGATE_RENAMED = Version(2025, 1)
 _SOURCE_DATABASE = Version(2025, 2)
@@ -34,18 +35,11 @@ class ChainSource:
 
     place: str
     root: str
-    """The storage root; or `s3://<bucket>/<prefix>/<cluster>`."""
-    endpoint_url: str | None = None
-    region: str | None = None
-    ca_file: str | None = None
-    path_style: bool = False
+    """The storage root; of a destination its URI."""
+    access: RestoreAccess | None = None
+    """How a destination is read; None for the volume."""
     unasked: bool = False
-    """It could not be asked whether the chain is still there, and undamaged."""
-
-    @property
-    def is_bucket(self) -> bool:
-        """Whether it is one, and not a folder."""
-        return self.root.startswith("s3://")
+    """Whether the destination could not be asked whether the chain is still there, and undamaged."""
 
 
 @dataclass(frozen=True)
@@ -92,8 +86,8 @@ def steps(
 ) -> tuple[RestoreStep, ...]:
     """Return how the last artifact of a chain is restored.
 
-    `chain` goes from the full to the point, and `source` holds all of it; `seed` is a bucket that does, which the
-    servers of a cluster may read for themselves. `version` is that of neo4j-admin and of the servers that restore.
+    `chain` goes from the full to the point, and `source` has all of it; `seed` is a destination that has it too, which
+    the servers of a cluster may read themselves. `version` is that of neo4j-admin and of the servers that restore.
     """
     point = chain[-1]
     if point.database == "system":
@@ -102,7 +96,7 @@ def steps(
         _caution(point),
         *_fetch(chain, source),
         *_standalone(point, version),
-        *(_from_bucket(chain, seed, version) if seed else ()),
+        *(_from_seed(chain, seed, version) if seed else ()),
         *_from_one_server(point, version),
         _watch(point),
     )
@@ -141,15 +135,16 @@ def _fetch(chain: Sequence[Record], source: ChainSource) -> tuple[RestoreStep, .
     files = [
         (f"{source.root}/{artifact_key(one.set, one.database, file.name)}", file) for one in chain for file in one.files
     ]
-    style = ("aws configure set default.s3.addressing_style path",) if source.path_style else ()
+    setup = source.access.setup if source.access else ()
+    copy = source.access.fetch if source.access else "cp --"
     size = sum(file.size for _, file in files)
     make = 'FOLDER=$(mktemp -d "$PWD/restore.XXXXXX")  # needs room for the chain and the database'
-    verb = "Fetch" if source.is_bucket else "Copy"
+    verb = "Fetch" if source.access else "Copy"
     return (
         RestoreStep(
             f"{verb} the chain from {source.place}, in its order, into an empty folder where neo4j-admin runs, as the "
             f"user that runs Neo4j: no other may look into it ({len(chain)} artifacts, {size} bytes)",
-            (make, *style, *(f'{_copy(source)} {shell_word(where)} "$FOLDER/"' for where, _ in files)),
+            (make, *setup, *(f'{copy} {shell_word(where)} "$FOLDER/"' for where, _ in files)),
         ),
         RestoreStep(
             "Check it: go on only if every line says OK",
@@ -160,17 +155,6 @@ def _fetch(chain: Sequence[Record], source: ChainSource) -> tuple[RestoreStep, .
             ),
         ),
     )
-
-
-def _copy(source: ChainSource) -> str:
-    if not source.is_bucket:
-        return "cp --"
-    options = (
-        ("--endpoint-url", source.endpoint_url),
-        ("--region", source.region),
-        ("--ca-bundle", source.ca_file),
-    )
-    return " ".join(("aws s3 cp", *(f"{name} {shell_word(value)}" for name, value in options if value)))
 
 
 def _standalone(point: Record, version: Version) -> Iterator[RestoreStep]:
@@ -200,15 +184,11 @@ def _standalone(point: Record, version: Version) -> Iterator[RestoreStep]:
     yield _metadata(point.database)
 
 
-def _from_bucket(chain: Sequence[Record], seed: ChainSource, version: Version) -> Iterator[RestoreStep]:
+def _from_seed(chain: Sequence[Record], seed: ChainSource, version: Version) -> Iterator[RestoreStep]:
     point = chain[-1]
     name, uri = cypher_name(point.database), cypher_string(f"{seed.root}/{point.key}")
     procedure = "dbms.recreateDatabase" if version >= _RECREATE_RENAMED else "dbms.cluster.recreateDatabase"
-    needs = ["credentials that may read and list the bucket"]
-    if seed.region:
-        needs.append(f"AWS_REGION={shell_word(seed.region)}")
-    if seed.endpoint_url:
-        needs.append(f"AWS_ENDPOINT_URL_S3={shell_word(seed.endpoint_url)}")
+    needs = [*(seed.access.server_needs if seed.access else ())]
     if version < _CLOUD_SEED_ALONE:
         # Of the two only this one is known to find the chain that a differential ends.
         needs.append("dbms.databases.seed_from_uri_providers=CloudSeedProvider (its default has S3SeedProvider first)")

@@ -20,6 +20,7 @@ from backup_agent.core.reasons import BackupError, Failure, PermanentError, Reas
 from backup_agent.core.requests.answers import LARGEST as LARGEST_ANSWER
 from backup_agent.core.requests.answers import Answer
 from backup_agent.settings.model import VOLUME, Settings
+from backup_agent.stores.kind import kind_of
 from backup_agent.stores.store import Store
 
 
@@ -134,21 +135,21 @@ def _show_restoring(
     """Print how an artifact is restored, from the first place that has all it needs; raise BackupError where none."""
     at, chain, record = _restorable(settings, what, place)
     version = restore_lines.version_of(record, neo4j_version)
-    source = _source(settings, at)
-    found = restore_lines.steps(chain, source=source, seed=_seed(settings, source, chain), version=version)
+    source = _source(at)
+    found = restore_lines.steps(chain, source=source, seed=_seed(at, chain), version=version)
     if as_json:
         steps = [asdict(step) for step in found]
-        printing.as_json({"artifact": record.key, "place": at, "version": str(version), "steps": steps})
+        printing.as_json({"artifact": record.key, "place": at.name, "version": str(version), "steps": steps})
     else:
         printing.block(restore_lines.script(record, found, source=source, version=version))
 
 
-def _restorable(settings: Settings, what: str, place: str | None) -> tuple[str, tuple[Record, ...], Record]:
+def _restorable(settings: Settings, what: str, place: str | None) -> tuple[Place, tuple[Record, ...], Record]:
     """Return the place, the chain from its full to the point, and the record; raise what is wrong at each place."""
     failures: list[Failure] = []
     for one in all_places(settings) if place is None else (place_of(place, settings),):
         try:
-            return (one.name, *_chain_at(one, what))
+            return (one, *_chain_at(one, what))
         except BackupError as error:
             failures.append(error.failure)
     # Where it is recorded and cannot be had says more than where it is not.
@@ -199,40 +200,33 @@ def _read(store: Store, key: str) -> Record:
         raise PermanentError(Reason.UNREADABLE, text, "look at the health of that place") from None
 
 
-def _source(settings: Settings, place: str) -> restore_lines.ChainSource:
-    if place == VOLUME:
-        return restore_lines.ChainSource(VOLUME, str(settings.storage.root))
-    one = settings.storage.destinations[place]
-    return restore_lines.ChainSource(
-        place,
-        "/".join(part for part in (f"s3://{one.bucket}", one.prefix, settings.cluster) if part),
-        endpoint_url=one.endpoint_url,
-        region=one.region,
-        ca_file=str(one.ca_file) if one.ca_file else None,
-        path_style=one.path_style,
-    )
+def _source(place: Place) -> restore_lines.ChainSource:
+    one = place.destination
+    if one is None:
+        return restore_lines.ChainSource(place.name, str(place.root))
+    access = kind_of(one).restore_access(one, place.settings.cluster)
+    return restore_lines.ChainSource(place.name, access.uri, access)
 
 
-def _seed(
-    settings: Settings, source: restore_lines.ChainSource, chain: tuple[Record, ...]
-) -> restore_lines.ChainSource | None:
-    """Return a bucket that has the whole chain, undamaged as far as is known there; None where there is none.
+def _seed(place: Place, chain: tuple[Record, ...]) -> restore_lines.ChainSource | None:
+    """Return a destination that has the whole chain, undamaged as far as is known there; None if there is none.
 
-    The volume's notes say where to look. A bucket that cannot be asked from here is the last choice, and says so.
+    `place` is where the chain was found. The volume's notes say where else to look. A destination that cannot be asked
+    from here is the last choice, and says so.
     """
-    if source.is_bucket:
-        return source
+    if not place.is_volume:
+        return _source(place)
     unasked: restore_lines.ChainSource | None = None
-    for place in destinations(settings):
-        if not all(place.copy_notes.has(record.key) for record in chain):
+    for other in destinations(place.settings):
+        if not all(other.copy_notes.has(record.key) for record in chain):
             continue
         try:
-            _chain_at(place, chain[-1].key)
+            _chain_at(other, chain[-1].key)
         except BackupError as error:
             if error.failure.reason not in (Reason.CHAIN_BROKEN, Reason.NOT_FOUND, Reason.UNREADABLE):
-                unasked = unasked or replace(_source(settings, place.name), unasked=True)
+                unasked = unasked or replace(_source(other), unasked=True)
         else:
-            return _source(settings, place.name)
+            return _source(other)
     return unasked
 
 

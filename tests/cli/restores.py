@@ -1,20 +1,31 @@
 """What is restored in the golden files. `python -m tests.cli.restores` writes them anew: read each line again then."""
 
 from pathlib import Path
+from typing import Any
 
 from backup_agent.cli.restore_lines import ChainSource, script, steps
 from backup_agent.core.artifacts.names import artifact_name
 from backup_agent.core.artifacts.records import ArtifactFile, Record
 from backup_agent.core.capabilities import Version
+from backup_agent.settings.model import Destination
+from backup_agent.stores.s3 import restore_access
 from tests.builders import a_header, a_record
 
 GOLDEN = Path(__file__).with_name("golden")
 
 VOLUME = ChainSource("local", "/backups")
-AWS = ChainSource("offsite", "s3://backups/neo4j/demo", region="eu-central-1")
-OWN = ChainSource(
-    "offsite",
-    "s3://backups/neo4j/demo",
+
+
+def in_bucket(place: str = "offsite", cluster: str = "demo", **destination: Any) -> ChainSource:
+    """Return a source in a bucket."""
+    access = restore_access(Destination(**destination), cluster)
+    return ChainSource(place, access.uri, access)
+
+
+AWS = in_bucket(bucket="backups", prefix="neo4j", region="eu-central-1")
+OWN = in_bucket(
+    bucket="backups",
+    prefix="neo4j",
     endpoint_url="https://s3.example.com:9000",
     region="us-east-1",
     ca_file="/etc/backup-agent/ca.pem",

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from backup_agent.catalog import place as place_module
 from backup_agent.catalog import root_lock
 from backup_agent.catalog.place import place_of
 from backup_agent.core.artifacts.keys import record_key
 from backup_agent.settings.load import load
+from backup_agent.stores import s3
 from backup_agent.stores.local import LocalStore
 from tests.artifact.writer import Written, artifact
 from tests.builders import TAKEN, a_record
@@ -34,7 +34,7 @@ def _bucket(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fi
     place.settings["storage"]["destinations"] = {"offsite": {"type": "s3", "bucket": "backups"}}
     folder = tmp_path / "bucket"
     folder.mkdir()
-    monkeypatch.setattr(place_module, "open_destination", lambda name, _one, _cluster: LocalStore(folder, name))
+    monkeypatch.setattr(s3, "open_store", lambda name, _one, _cluster: LocalStore(folder, name))
     return FilledStore(LocalStore(folder))
 
 

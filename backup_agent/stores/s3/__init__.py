@@ -1,11 +1,13 @@
 """The S3 store: the only room that imports boto3 and botocore. The supervisor must never import it."""
 
+from backup_agent.core.escaping import shell_word
 from backup_agent.core.reasons import PermanentError, Reason
 from backup_agent.settings.model import Destination
+from backup_agent.stores.kind import RestoreAccess
 from backup_agent.stores.s3.options import check_put_options
 from backup_agent.stores.s3.store import S3Store
 
-__all__ = ["S3Store", "check_put_options", "open_store"]
+__all__ = ["S3Store", "check_put_options", "open_store", "restore_access"]
 
 
 def open_store(name: str, destination: Destination, cluster: str) -> S3Store:
@@ -16,7 +18,7 @@ def open_store(name: str, destination: Destination, cluster: str) -> S3Store:
         raise PermanentError(Reason.INVALID_REQUEST, text, f"mend {where} in the settings")
     return S3Store(
         bucket=destination.bucket,
-        prefix=f"{destination.prefix}/{cluster}" if destination.prefix else cluster,
+        prefix=_prefix(destination, cluster),
         endpoint_url=destination.endpoint_url,
         region=destination.region,
         path_style=destination.path_style,
@@ -26,3 +28,23 @@ def open_store(name: str, destination: Destination, cluster: str) -> S3Store:
         name=name,
         single_writer=destination.single_writer,
     )
+
+
+def restore_access(destination: Destination, cluster: str) -> RestoreAccess:
+    """Return how the artifacts in a bucket are read by the AWS command line, and by a Neo4j server."""
+    region, endpoint, ca_file = destination.region, destination.endpoint_url, destination.ca_file
+    options = (("--endpoint-url", endpoint), ("--region", region), ("--ca-bundle", ca_file and str(ca_file)))
+    variables = (("AWS_REGION", region), ("AWS_ENDPOINT_URL_S3", endpoint))
+    return RestoreAccess(
+        uri=f"s3://{destination.bucket}/{_prefix(destination, cluster)}",
+        fetch=" ".join(("aws s3 cp", *(f"{name} {shell_word(value)}" for name, value in options if value))),
+        setup=("aws configure set default.s3.addressing_style path",) if destination.path_style else (),
+        server_needs=(
+            "credentials that may read and list the bucket",
+            *(f"{name}={shell_word(value)}" for name, value in variables if value),
+        ),
+    )
+
+
+def _prefix(destination: Destination, cluster: str) -> str:
+    return f"{destination.prefix}/{cluster}" if destination.prefix else cluster

@@ -1,0 +1,41 @@
+"""The kinds of store that a destination may have: what the module of each kind offers, and how it is found.
+
+A new kind is a module of this package, a settings type whose `type` is the name of that module, and a line in the
+contract suite. The module is loaded when it is first needed, and its client library with it.
+"""
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Protocol, cast
+
+from backup_agent.settings.model import Destination
+from backup_agent.stores.store import Store
+
+
+@dataclass(frozen=True)
+class RestoreAccess:
+    """How a person and a Neo4j server read the artifacts of a destination, for the lines of a restore."""
+
+    uri: str
+    """Where the keys begin: `<uri>/<key>` is an artifact, also as a seedURI."""
+    fetch: str
+    """The shell command that copies a file when a URI and a folder follow it."""
+    setup: tuple[str, ...] = ()
+    """Shell lines that are run once before it."""
+    server_needs: tuple[str, ...] = ()
+    """What each server needs to read the URI itself."""
+
+
+class StoreKind(Protocol):
+    """What the module of a kind offers."""
+
+    def open_store(self, name: str, destination: Destination, cluster: str) -> Store:
+        """Return the store of a destination; raise PermanentError if its settings are refused."""
+
+    def restore_access(self, destination: Destination, cluster: str) -> RestoreAccess:
+        """Say how its artifacts are read without the agent."""
+
+
+def kind_of(destination: Destination) -> StoreKind:
+    """Return the module of a destination's kind."""
+    return cast("StoreKind", import_module(f"backup_agent.stores.{destination.type}"))
