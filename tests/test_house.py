@@ -245,6 +245,42 @@ def test_the_supervisor_opens_no_store() -> None:
     assert not found, _lines(found)
 
 
+STORE_KINDS = re.compile(r"\bs3|s3\b|boto|bucket|\baws", re.IGNORECASE)
+"""What names one kind of store: S3."""
+
+KINDS_NAMED = {
+    "backup_agent/cli/demo.py": "what the demo runs, for a person",
+    "backup_agent/cli/restore_lines.py": "a provider of Neo4j's, by its name",
+    "backup_agent/core/artifacts/parts.py": "a file is cut for the upload while it is read, by the limits of S3",
+    "backup_agent/core/neo4j/command.py": "variables that are secrets, by their prefixes",
+    "backup_agent/core/retention/": "buckets of time, as retention has them",
+    "backup_agent/demo/": "it runs an S3 server",
+    "backup_agent/k8s/": "the spec of a cluster: credentials and certificates of its pods",
+    "backup_agent/settings/": "the settings type, and where its credentials belong, for a person",
+    "backup_agent/stores/": "the home of the stores",
+    "backup_agent/supervisor/children/environment.py": "variables that are secrets, by their prefixes",
+    "backup_agent/supervisor/status/metrics.py": "buckets of a histogram",
+}
+"""Where a kind of store may be named, and why."""
+
+
+def test_a_kind_of_store_is_named_at_its_home_and_where_a_person_must_read_it() -> None:
+    found = [
+        f"{path}:{number}: {line.strip()[:100]}"
+        for path, _ in modules()
+        if not path.startswith(tuple(KINDS_NAMED))
+        for number, line in enumerate((ROOT / path).read_text().splitlines(), start=1)
+        if STORE_KINDS.search(line)
+    ]
+    unused = [
+        place
+        for place in KINDS_NAMED
+        if not any(path.startswith(place) and STORE_KINDS.search((ROOT / path).read_text()) for path, _ in modules())
+    ]
+
+    assert not (found := found + unused), _lines(found)
+
+
 def broad_handlers(tree: ast.Module) -> Iterator[str]:
     """Yield the name of each function that catches everything."""
     for function in ast.walk(tree):

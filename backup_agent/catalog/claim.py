@@ -120,7 +120,7 @@ def foreign(place: str, found: FoundOwner, ours: Owner) -> Failure:
     return Failure(
         Reason.FOREIGN_ROOT,
         f"{place}: it belongs to {found.owner}, this is {ours}",
-        f"give this cluster a root, bucket or prefix of its own; where the other one is gone for good, take over by "
+        f"give this cluster a storage root or a prefix of its own; where the other one is gone for good, take over by "
         f"`backup-agent adopt-root --yes --place {shell_word(place)}`",
     )
 

@@ -27,7 +27,7 @@ from backup_agent.stores.local import LocalStore
 from backup_agent.stores.store import Store
 
 _READERS = 8
-"""Records read at once where each is a request that waits for its answer: from S3. On a volume one thread is faster."""
+"""Records read at once at a destination, where each read waits for an answer. On the volume one thread is faster."""
 _AHEAD = 256
 _SMALL = 64 * 1024
 _LARGE = Lock()

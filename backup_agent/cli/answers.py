@@ -8,12 +8,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from backup_agent.cli import printing
-from backup_agent.core.escaping import shell_word
+from backup_agent.core.escaping import first_few, shell_word
 from backup_agent.core.reasons import Reason
 from backup_agent.core.requests.answers import Answer, DatabaseResult, NotRead, Outcome, PlaceResult, State
-
-SHOWN = 5
-"""Artifacts that are named for one reason of not having been read; `--json` names more."""
 
 SHORT = 360.0
 """Seconds that are less than a tenth of an hour."""
@@ -100,13 +97,9 @@ def _place(name: str, result: PlaceResult) -> Iterator[str]:
         yield from (f"  healed: {key}" for key in result.healed)
         for one in result.not_read:
             known = f", {printing.size(one.size)}" if one.size else ""
-            keys = "" if one.why in COUNTED_ONLY else ": " + _first(one.keys, one.artifacts)
+            keys = "" if one.why in COUNTED_ONLY else ": " + first_few(one.keys, one.artifacts)
             yield f"  not read, {one.why.value.replace('_', ' ')}: {one.artifacts}{known}{keys}"
         yield from (f"  WARNING: {warning}" for warning in result.warnings)
-
-
-def _first(keys: tuple[str, ...], count: int) -> str:
-    return ", ".join(keys[:SHOWN]) + (", …" if count > SHOWN else "")
 
 
 def _planned(result: PlaceResult) -> str:

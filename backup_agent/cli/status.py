@@ -14,7 +14,9 @@ from backup_agent import quoting
 from backup_agent.cli import printing
 from backup_agent.cli.configured import json_option, loaded, settings_option
 from backup_agent.core.artifacts.keys import database_key
+from backup_agent.core.escaping import first_few
 from backup_agent.core.json_reader import read_json
+from backup_agent.core.neo4j import topology
 from backup_agent.core.reasons import Reason, TransientError
 from backup_agent.settings.model import Settings
 
@@ -24,9 +26,6 @@ ANSWERS = "answers"
 
 LARGEST = 64 * 2**20
 """The most bytes of a status: some thousand databases take a few MiB."""
-SHOWN = 5
-"""Damaged artifacts that are named; `--json` has them all."""
-
 LONGEST_NAME = 64
 """Characters of a name in a table: one long name must not push the columns of every row apart."""
 
@@ -54,7 +53,7 @@ def ask(settings: Settings) -> Any:  # noqa: ANN401  the JSON of Status
     """Return /status.json of the agent of these settings; raise TransientError where it does not answer."""
     host, port = settings.http.listen_address
     host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)  # noqa: S104  where it listens
-    url = f"http://{f'[{host}]' if ':' in host else host}:{port}/status.json"
+    url = f"http://{topology.join(host, port)}/status.json"
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # $http_proxy does not know this pod
     try:
         with direct.open(url, timeout=PATIENCE_SECONDS) as reply:
@@ -154,16 +153,12 @@ def _place(place: str, one: dict[str, Any]) -> Iterator[str]:
     if "blocked" in one:
         yield f"RETENTION BLOCKED at {place} ({one['blocked']}): {one.get('error', 'no more is known')}"
     if damaged := one.get("damaged"):
-        yield f"DAMAGED at {place} ({len(damaged)}): {_first(damaged)}"
+        yield f"DAMAGED at {place} ({len(damaged)}): {first_few(damaged)}"
     for why, keys in one.get("unreadable", {}).items():
         if keys:
-            yield f"NOT VERIFIABLE at {place}, {why.replace('_', ' ')} ({len(keys)}): {_first(keys)}"
+            yield f"NOT VERIFIABLE at {place}, {why.replace('_', ' ')} ({len(keys)}): {first_few(keys)}"
     if broken := one.get("unrestorable"):
-        yield f"CHAIN BROKEN at {place}, cannot be restored ({len(broken)}): {_first(broken)}"
-
-
-def _first(keys: list[str]) -> str:
-    return ", ".join(keys[:SHOWN]) + (", …" if len(keys) > SHOWN else "")
+        yield f"CHAIN BROKEN at {place}, cannot be restored ({len(broken)}): {first_few(broken)}"
 
 
 def _databases(status: dict[str, Any], now: datetime) -> Iterator[list[str]]:

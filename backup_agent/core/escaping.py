@@ -6,8 +6,12 @@ run as a command when a printed line is pasted into a shell, or overwrite other 
 
 import json
 import re
+from collections.abc import Collection
+from itertools import islice
 
 _ELLIPSIS = "…"
+_FEW = 5
+"""Names that a sentence lists."""
 
 _INVISIBLE = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U0001bca0-\U0001bca3\U000e0000-\U000e0fff]"
@@ -125,3 +129,13 @@ def _is_printable(char: str) -> bool:
 
 def _escaped(match: re.Match[str]) -> str:
     return ascii(match[0])[1:-1]
+
+
+def first_few(names: Collection[str], total: int | None = None) -> str:
+    """Return the first few of some names as a list in a sentence. `total` is how many there are, if not all are given.
+
+    >>> first_few(["a", "b"]), first_few("abcdefg"), first_few(["a"], total=6)
+    ('a, b', 'a, b, c, d, e, …', 'a, …')
+    """
+    more = (len(names) if total is None else total) > _FEW
+    return ", ".join((*islice(names, _FEW), *([_ELLIPSIS] if more else [])))

@@ -68,7 +68,7 @@ HINTS: dict[Reason, str] = {
     Reason.CANCELLED: "a cancel request stopped it",
     Reason.INTERRUPTED: "the agent's pod was stopped during the run; if this repeats, raise its memory limit",
     Reason.STORAGE_UNREACHABLE: "check endpoint_url, DNS and network policies for the destination; the copy is retried",
-    Reason.STORAGE_AUTH: "check the credentials and the bucket's policy; the copy is retried",
+    Reason.STORAGE_AUTH: "check the credentials and what they permit at the destination; the copy is retried",
     Reason.STORAGE_THROTTLED: "the store asks for fewer requests; the copy is retried",
     Reason.CHECKSUM_MISMATCH: "check the volume for errors: stored content differs from what was written",
     Reason.ALREADY_EXISTS: "find out which program wrote the object of this name; it is not overwritten",

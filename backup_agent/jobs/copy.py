@@ -1,4 +1,4 @@
-"""Copying what is owed to one destination: a child, since boto3 must never be in memory beside a JVM.
+"""Copying what is owed to one destination: a child, since a client library must never be in memory beside a JVM.
 
 Copies go parents first, and a record is written at a destination only if everything that its point needs is there,
 records and files. The destination is asked for that, before the first byte is sent and again before the record is

@@ -135,7 +135,7 @@ def _opened(store: Store, key: str, file: ArtifactFile) -> BinaryIO:
         if error.failure.reason is not Reason.NOT_FOUND:
             raise
         raise WrongError(Wrong("its file is missing", file.name)) from error
-    with suppress(OSError):  # an object in S3 has no descriptor
+    with suppress(OSError):  # an object at a destination has no descriptor
         # The disk is to be read, not what the kernel remembers of it.
         os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
     return stream

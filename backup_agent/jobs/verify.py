@@ -30,7 +30,7 @@ from backup_agent.catalog.tenure import Held
 from backup_agent.core.artifacts.chains import Ancestry, everything_needed
 from backup_agent.core.artifacts.keys import artifact_of, damage_key, is_record_key, record_key
 from backup_agent.core.artifacts.records import LARGEST, Record
-from backup_agent.core.escaping import shell_word
+from backup_agent.core.escaping import first_few, shell_word
 from backup_agent.core.reasons import BackupError, Failure, PermanentError, Reason, TransientError
 from backup_agent.core.requests.answers import NotRead, Outcome, PlaceResult, Unread
 from backup_agent.core.requests.events import (
@@ -56,9 +56,6 @@ from backup_agent.stores.part_body import Throttle
 
 ENOUGH_ERRORS = 3
 """Artifacts in a row that cannot be read: the place is down, and the rest need not be tried."""
-
-SHOWN = 5
-"""Artifacts that a warning names; `catalog diff` names them all."""
 
 LISTED = 20
 """Artifacts that an answer names for one reason of not having been read."""
@@ -407,12 +404,12 @@ class Verifying:
         self._note_unrecorded()
         if interrupted := self._not_read[NotRead.INTERRUPTED]:
             self._found.warnings.append(
-                f"{self._task.place}: not read, since backups have interrupted it each time: {_shown(interrupted)}; "
+                f"{self._task.place}: not read, since backups have interrupted it each time: {first_few(interrupted)}; "
                 f"ask again when no backup is due, or raise verify.bandwidth"
             )
 
     def _owe_again(self, notes: CopyNotes) -> None:
-        """Let copies be owed that were confirmed and are gone: others can empty a bucket, or a lifecycle rule does."""
+        """Let copies be owed that were confirmed and are gone: others can delete there, or a lifecycle rule does."""
         there = self._standing.sound.keys() | self._standing.marked
         gone: list[str] = []
         for key in notes.noted():
@@ -424,7 +421,7 @@ class Verifying:
         for set_name, database in sorted({(one[0], one[1]) for one in (key.split("/") for key in gone)}):
             tell_summary(set_name, database, self._settings, self._teller)
         if gone:
-            text = f"gone from {self._task.place}, not by the agent, and owed again ({len(gone)}): {_shown(gone)}"
+            text = f"gone from {self._task.place}, not by the agent, and owed again ({len(gone)}): {first_few(gone)}"
             self._teller.tell(Warned(text="copies are gone", because=text))
             self._found.warnings.append(text)
 
@@ -634,15 +631,15 @@ class Verifying:
     def _warn_of_standing(self) -> None:
         place, standing, warnings = self._task.place, self._standing, self._found.warnings
         if known := sorted(self._not_read[NotRead.KNOWN_DAMAGED]):
-            warnings.append(f"{place}: artifacts known to be damaged or missing ({len(known)}): {_shown(known)}")
+            warnings.append(f"{place}: artifacts known to be damaged or missing ({len(known)}): {first_few(known)}")
         if standing.unreadable:
-            shown = _shown(f"{key} ({fault})" for key, fault in sorted(standing.unreadable.items()))
+            shown = first_few([f"{key} ({fault})" for key, fault in sorted(standing.unreadable.items())])
             warnings.append(f"{place}: records or marks that cannot be read ({len(standing.unreadable)}): {shown}")
         if standing.unrecorded:
-            shown = _shown(sorted(standing.unrecorded))
+            shown = first_few(sorted(standing.unrecorded))
             warnings.append(f"{place}: artifacts without a record, not verified ({len(standing.unrecorded)}): {shown}")
         if standing.gaps:
-            shown = _shown(f"{key} ({gap})" for key, gap in sorted(standing.gaps.items()))
+            shown = first_few([f"{key} ({gap})" for key, gap in sorted(standing.gaps.items())])
             warnings.append(f"{place}: artifacts that cannot be restored from there ({len(standing.gaps)}): {shown}")
 
     def _judge_chains_again(self) -> None:
@@ -773,12 +770,6 @@ def _why(failure: Failure) -> NotRead:
 def _is_of_the_place(error: BackupError) -> bool:
     """Tell whether reading failed because of the place, which may be down, and not because of the artifact."""
     return isinstance(error, TransientError) and not is_bad_block(error)
-
-
-def _shown(keys: Iterable[str]) -> str:
-    """Return the first few of some keys, for a warning."""
-    listed = list(keys)
-    return ", ".join(listed[:SHOWN]) + (", …" if len(listed) > SHOWN else "")
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""The supervisor: small, long-lived, owns all state. It imports neither neo4j nor boto3: its children do."""
+"""The supervisor: small, long-lived, owns all state. Its children alone import the libraries of Neo4j and of stores."""
 
 import sys
 

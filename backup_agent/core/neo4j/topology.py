@@ -19,7 +19,7 @@ from pydantic.dataclasses import dataclass
 
 from backup_agent.core.artifacts.names import DATABASE
 from backup_agent.core.artifacts.records import Value
-from backup_agent.core.escaping import quoted
+from backup_agent.core.escaping import first_few, quoted
 from backup_agent.core.reasons import PermanentError, Reason
 
 ONLINE = "online"
@@ -40,7 +40,6 @@ MOST_COPIES = 20_000
 MOST_SERVERS = 1_000
 MOST_ALIASES = 20_000
 MOST_VERSIONS = 100
-SHOWN_REFUSALS = 5
 
 ADDRESS = re.compile(
     r"(?:[A-Za-z0-9_][A-Za-z0-9_.-]{0,252}|\[[0-9A-Fa-f:.]{2,45}(?:%[A-Za-z0-9]{1,32})?\])(?::[0-9]{1,5})?"
@@ -137,11 +136,7 @@ class Refusals:
 
     def notes(self) -> tuple[str, ...]:
         """Return a line a kind, of bounded length and printable."""
-        return tuple(
-            f"{len(values)} {kind}: {', '.join(list(values)[:SHOWN_REFUSALS])}"
-            + (", …" if len(values) > SHOWN_REFUSALS else "")
-            for kind, values in self._found.items()
-        )
+        return tuple(f"{len(values)} {kind}: {first_few(values)}" for kind, values in self._found.items())
 
 
 REFUSED_DATABASES = "names of databases refused (letters, digits, '.' and '-', at most 128), so they are not backed up"

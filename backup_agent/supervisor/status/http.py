@@ -21,6 +21,7 @@ from http import HTTPStatus
 
 import structlog
 
+from backup_agent.core.neo4j import topology
 from backup_agent.core.reasons import PermanentError, Reason
 from backup_agent.supervisor.status.model import Status
 
@@ -313,11 +314,10 @@ def _listener(setting: str, host: str, port: int) -> socket.socket:
     try:
         listener = socket.create_server((host, port), family=family, backlog=BACKLOG, dualstack_ipv6=both)
     except OSError as error:
-        shown = f"[{host}]" if ":" in host else host
         cause = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
         raise PermanentError(
             Reason.INTERNAL,
-            f"{setting}: cannot listen on {shown}:{port}: {cause}",
+            f"{setting}: cannot listen on {topology.join(host, port)}: {cause}",
             f"end the process that listens there, or set {setting} to a free port",
         ) from None
     listener.setblocking(False)
