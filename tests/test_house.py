@@ -1,6 +1,7 @@
 """The house's own rules, where no linter knows them. Exceptions stand here, each with its reason."""
 
 import ast
+import itertools
 import re
 import subprocess
 import sys
@@ -89,7 +90,7 @@ OPENS = {
     "backup_agent/processes.py:_stat": "/proc",
     "backup_agent/processes.py:left_behind": "/proc",
     "backup_agent/jobs/heal.py:_fetch": "a new file of its own",
-    "backup_agent/jobs/prune.py:of": "/proc",
+    "backup_agent/jobs/clock_trust.py:of": "/proc",
     "backup_agent/jobs/reread.py:_opened": "an artifact in a store, read in chunks",
     "backup_agent/stores/local.py:_open_folder": "a folder, not through a link",
     "backup_agent/stores/local.py:_open_root": "a folder",
@@ -240,6 +241,44 @@ def test_the_supervisor_opens_no_store() -> None:
         for node in ast.walk(tree)
         if isinstance(node, ast.Name | ast.Attribute)
         and (name := getattr(node, "attr", getattr(node, "id", None))) in STORE_OPENERS
+    ]
+
+    assert not found, _lines(found)
+
+
+KEYS = "backup_agent/core/artifacts/keys.py"
+SPLITTERS = {"split", "rsplit", "partition", "rpartition"}
+
+
+def splits_a_key(node: ast.AST) -> bool:
+    """Tell whether an expression takes a text apart at each "/", as `key.split("/")` does."""
+    return (
+        isinstance(node, ast.Call)
+        and getattr(node.func, "attr", None) in SPLITTERS
+        and bool(node.args)
+        and isinstance(node.args[0], ast.Constant)
+        and node.args[0].value == "/"
+    )
+
+
+def makes_a_key(node: ast.AST) -> bool:
+    """Tell whether an expression puts a "/" behind the name of a set, as f"{record.set}/{record.database}" does."""
+    return isinstance(node, ast.JoinedStr) and any(
+        isinstance(part, ast.FormattedValue)
+        and re.search(r"\bset(_name)?\b", ast.unparse(part.value))
+        and isinstance(after, ast.Constant)
+        and str(after.value).startswith("/")
+        for part, after in itertools.pairwise(node.values)
+    )
+
+
+def test_keys_are_made_and_taken_apart_in_one_module() -> None:
+    found = [
+        f"{path}:{node.lineno}: {ast.unparse(node)}"
+        for path, tree in modules()
+        if path != KEYS
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call | ast.JoinedStr) and (splits_a_key(node) or makes_a_key(node))
     ]
 
     assert not found, _lines(found)

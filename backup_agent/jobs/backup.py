@@ -21,7 +21,7 @@ from backup_agent.catalog.space import space
 from backup_agent.catalog.volume_records import Recorded, parse
 from backup_agent.core.artifacts.chains import ChainLimits, TypeDecision, TypeReason, decide, live_chain, parent_of
 from backup_agent.core.artifacts.entries import Entry
-from backup_agent.core.artifacts.keys import record_key
+from backup_agent.core.artifacts.keys import artifact_key, record_key
 from backup_agent.core.artifacts.records import LARGEST as LARGEST_RECORD
 from backup_agent.core.artifacts.records import BackupType, Record
 from backup_agent.core.capabilities import newest
@@ -349,12 +349,12 @@ def check_space(run: BackupRun, recorded: Recorded, type_: BackupType) -> None:
 def publish(run: BackupRun, judged: Judgement, recorded: Recorded) -> Record:
     """Link the artifact into its chain's folder, then record it: data first, record second (invariant 1)."""
     record = _record(run, judged, recorded).bounded()
-    keys = tuple(f"{record.set}/{record.database}/{file.name}" for file in record.files)
+    keys = tuple(artifact_key(record.set, record.database, file.name) for file in record.files)
     journal = run.volume.journal
     journal.begin_publishing(run.store, record.key, keys, datetime.now(UTC))
     for key, file in zip(keys, record.files, strict=True):
         run.store.put_artifact(key, judged.path.parent / file.name, file, lambda _count: None)
-    run.store.create(record.key + ".json", record.to_json())
+    run.store.create(record_key(record.key), record.to_json())
     journal.done(record.key)
     run.teller.tell(ArtifactStored(place="volume", type=record.type.value, bytes=record.size))
     return record
@@ -365,7 +365,7 @@ def _record(run: BackupRun, judged: Judgement, recorded: Recorded) -> Record:
     admin_version = run.execution.admin_version
     parent = None if header.full else parent_of(header, recorded.records, admin_version)
     return Record(
-        key=f"{task.set}/{task.database}/{judged.path.name}",
+        key=artifact_key(task.set, task.database, judged.path.name),
         cluster=run.settings.cluster,
         set=task.set,
         database=task.database,

@@ -25,7 +25,7 @@ from backup_agent.catalog.place_ownership import hold_place
 from backup_agent.catalog.tenure import Held
 from backup_agent.core.artifacts.chains import Ancestry, everything_needed
 from backup_agent.core.artifacts.entries import Entry
-from backup_agent.core.artifacts.keys import record_key
+from backup_agent.core.artifacts.keys import artifact_key, database_prefix, record_key
 from backup_agent.core.artifacts.records import LARGEST, Record
 from backup_agent.core.neo4j.verdict import EndedBy
 from backup_agent.core.reasons import ABOUT_ONE_ARTIFACT, BackupError, Failure, PermanentError, Reason, TransientError
@@ -182,7 +182,7 @@ class Copying:
                 self._teller.progress(done, record.size)
 
             folder = self._root / record.set / record.database
-            keys = tuple(f"{record.set}/{record.database}/{file.name}" for file in record.files)
+            keys = tuple(artifact_key(record.set, record.database, file.name) for file in record.files)
             # A copy that is cut off may be given up: then this says whose orphan it is. A full volume only lacks that.
             with suppress(OSError):
                 self._journal.begin_publishing(self._store, record.key, keys, datetime.now(UTC))
@@ -271,7 +271,7 @@ class _Folder:
     def __init__(self, store: Store, set_name: str, database: str) -> None:
         """Nothing is asked yet."""
         self._store = store
-        self._prefix = f"{set_name}/{database}/"
+        self._prefix = database_prefix(set_name, database)
 
     @cached_property
     def _sizes(self) -> dict[str, int]:

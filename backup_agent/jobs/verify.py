@@ -28,7 +28,7 @@ from backup_agent.catalog.place_ownership import hold_place
 from backup_agent.catalog.reread_log import ReadingLine, ReadOutcome, RequestReadings, SliceState
 from backup_agent.catalog.tenure import Held
 from backup_agent.core.artifacts.chains import Ancestry, everything_needed
-from backup_agent.core.artifacts.keys import artifact_of, damage_key, is_record_key, record_key
+from backup_agent.core.artifacts.keys import artifact_of, damage_key, database_of, is_record_key, record_key, split_key
 from backup_agent.core.artifacts.records import LARGEST, Record
 from backup_agent.core.escaping import first_few, shell_word
 from backup_agent.core.reasons import BackupError, Failure, PermanentError, Reason, TransientError
@@ -340,7 +340,7 @@ class Verifying:
     def _chain(self, key: str, now: datetime) -> dict[str, KeptArtifact]:
         """Return an artifact and everything that it needs; what of that is not recorded there is an error."""
         self._known_record(key)
-        set_name, database, _ = key.split("/")
+        set_name, database = database_of(key)
         part = of_database(self._store, self._place.index, set_name, database)
         if key not in part.entries:
             raise PermanentError(Reason.NOT_FOUND, f"{self._task.place}: {key} was deleted a moment ago")
@@ -418,7 +418,7 @@ class Verifying:
             if key not in there and self._is_gone(key, notes):
                 notes.strike(key)
                 gone.append(key)
-        for set_name, database in sorted({(one[0], one[1]) for one in (key.split("/") for key in gone)}):
+        for set_name, database in sorted(set(map(database_of, gone))):
             tell_summary(set_name, database, self._settings, self._teller)
         if gone:
             text = f"gone from {self._task.place}, not by the agent, and owed again ({len(gone)}): {first_few(gone)}"
@@ -432,7 +432,7 @@ class Verifying:
         may have come since the listing.
         """
         return (
-            key.partition("/")[0] in self._settings.declared_sets
+            split_key(key).set in self._settings.declared_sets
             and (self._settings.storage.root / record_key(key)).exists()
             and self._store.stat(record_key(key)) is None
             and not self._journal.deletes(key)
@@ -645,9 +645,8 @@ class Verifying:
     def _judge_chains_again(self) -> None:
         """Look again at the chains of databases of which something was found damaged, or was healed."""
         index = self._place.index
-        for folder in sorted({key.rpartition("/")[0] for key in (*self._found.damaged, *self._found.healed)}):
-            set_name, _, database = folder.partition("/")
-            before = [key for key in self._standing.gaps if key.rpartition("/")[0] == folder]
+        for set_name, database in sorted(set(map(database_of, (*self._found.damaged, *self._found.healed)))):
+            before = [key for key in self._standing.gaps if database_of(key) == (set_name, database)]
             for key in before:
                 del self._standing.gaps[key]
             part = of_database(self._store, index, set_name, database)
@@ -656,8 +655,7 @@ class Verifying:
     def _tell_result(self, due: Slice | None, remaining: int) -> None:
         """Tell what the pass came to; without `due` it was a slice of a request, after which `remaining` are left."""
         if self._task.place == VOLUME:
-            for folder in sorted({key.rpartition("/")[0] for key in (*self._found.damaged, *self._found.healed)}):
-                set_name, _, database = folder.partition("/")
+            for set_name, database in sorted(set(map(database_of, (*self._found.damaged, *self._found.healed)))):
                 tell_summary(set_name, database, self._settings, self._teller)
         oldest = min((one.verified for one in self._standing.sound.values()), default=None)
         whole = self._task.artifact is None and self._task.database is None

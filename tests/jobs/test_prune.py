@@ -23,7 +23,8 @@ from backup_agent.core.reasons import PermanentError, Reason, TransientError
 from backup_agent.core.requests.tasks import PruneTask
 from backup_agent.core.retention.clock import ClockReading, ClockSighting, Shown
 from backup_agent.jobs.event_writer import EventWriter
-from backup_agent.jobs.prune import apply_policy, carry_out, prune
+from backup_agent.jobs.prune import carry_out, prune
+from backup_agent.jobs.prune_plan import apply_policy
 from backup_agent.stores.memory import MemoryStore
 from tests import memory
 from tests.builders import a_record, settings_with

@@ -1,0 +1,88 @@
+"""Whether the clock of this machine can be trusted with deleting: compared with other clocks and with the last pass."""
+
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Self
+
+from backup_agent import durable
+from backup_agent.catalog.contents import Contents
+from backup_agent.catalog.place import OWN, Place
+from backup_agent.core.artifacts.keys import database_key
+from backup_agent.core.reasons import Failure
+from backup_agent.core.requests.schedules import expected_interval
+from backup_agent.core.requests.tasks import PruneTask
+from backup_agent.core.retention.clock import BOOT_ID, SHOWN_SECONDS, ClockReading, ClockSighting, Gap, Shown, distrust
+
+
+@dataclass(frozen=True)
+class PassClock:
+    """The clock of this machine, and whether it can be trusted with deleting."""
+
+    reading: ClockReading
+    before: ClockReading | None
+    """That of the pass before."""
+    shown: dict[str, Shown]
+    """What the destinations' clocks showed, this one's just now: the volume has none of its own."""
+    reference: datetime | None
+    """What another clock shows now, if one is known."""
+    wrong: Failure | None
+    """Why nothing may be deleted by it."""
+
+    @classmethod
+    def of(cls, place: Place, task: PruneTask, found: Contents) -> Self:
+        """Hold it against the other clocks, and against what it showed in the pass before."""
+        now, monotonic = datetime.now(UTC), time.clock_gettime(time.CLOCK_BOOTTIME)
+        reading = ClockReading(now=now, monotonic=monotonic, boot=Path(BOOT_ID).read_text().strip())
+        last = None
+        with suppress(OSError, ValueError):
+            last = ClockSighting.model_validate_json(durable.read(cls._file(place)))
+        known = last.shown if last and last.reading.boot == reading.boot else {}
+        shown = {name: one for name, one in known.items() if monotonic - one.monotonic < SHOWN_SECONDS}
+        if (told := place.store.now()) is not None:
+            shown[place.name] = Shown(now=told, monotonic=monotonic)
+        references = {f"{name}'s clock": one.by(monotonic) for name, one in shown.items()}
+        if task.server_clock is not None:
+            references["datetime() of the server"] = task.server_clock.by(monotonic)
+        before = last.reading if last else None
+        wrong = distrust(reading, references, last=before, gaps=_gaps(found, place, now))
+        return cls(reading, before, shown, next(iter(references.values()), None), wrong)
+
+    def keep(self, place: Place, *, idle: bool) -> None:
+        """Let the next pass compare with this one.
+
+        A reading that is not trusted is not kept, or the next pass would find no jump: instead of it the other clock's
+        is, if one is known. A pass that has nothing to delete leaves it to the next to say that the clock was set.
+        """
+        reading = self.reading
+        if self.wrong and self.before and (idle or self.reference is None):
+            reading = self.before
+        elif self.wrong and self.reference is not None:
+            reading = self.reading.model_copy(update={"now": self.reference})
+        with suppress(OSError):  # a full volume must not hinder what frees it
+            durable.write(
+                self._file(place), ClockSighting(reading=reading, shown=self.shown).model_dump_json().encode()
+            )
+
+    @staticmethod
+    def _file(place: Place) -> Path:
+        return place.root / OWN / "clock.json"
+
+
+def _gaps(found: Contents, place: Place, now: datetime) -> Iterator[Gap]:
+    """Yield the time between the two newest points of each database whose set has a schedule."""
+    expected: dict[str, timedelta] = {}
+    for timetable_name, timetable in place.settings.timetables().items():
+        path = place.settings.schedules[timetable_name].path
+        interval = expected_interval(timetable.cron, now)
+        expected[path] = min(expected.get(path, interval), interval)
+    taken: dict[tuple[str, str], list[datetime]] = {}
+    for one in found.entries.values():
+        taken.setdefault((one.set, one.database), []).append(one.taken)
+    for (set_name, database), moments in taken.items():
+        if set_name in expected and len(moments) > 1:
+            before, newest = sorted(moments)[-2:]
+            yield Gap(database_key(set_name, database), before, newest, expected[set_name])

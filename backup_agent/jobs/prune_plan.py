@@ -1,0 +1,133 @@
+"""What retention does at a place, as a plan: made from what is there, by the pass and by the commands that show it."""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import datetime
+
+from backup_agent.catalog.contents import Contents, Unreadable
+from backup_agent.catalog.place import Place, destinations
+from backup_agent.catalog.set_uses import uses
+from backup_agent.core.artifacts.keys import artifact_of, database_key, database_of, hold_key, record_key
+from backup_agent.core.reasons import Failure, Reason
+from backup_agent.core.requests.answers import Deletion, Outcome, PlaceResult
+from backup_agent.core.requests.tasks import PruneTask
+from backup_agent.core.retention.plan import Plan, expired_sets, plan
+from backup_agent.stores.store import Store
+
+SHOWN = 1000
+"""Deletions that an answer repeats."""
+
+NAMED = 20
+"""Records that cannot be read, named in an answer."""
+
+
+def with_what_lags(found: Contents, store: Store) -> Contents:
+    """Return what stands there with the records that a listing has not shown yet, though it has shown their data.
+
+    They count as unreadable: nothing of their databases goes, or a full might go before what continues it.
+    """
+    hidden = [
+        Unreadable(record_key(artifact), artifact, "it stands there, and the listing does not show it yet")
+        for artifact in sorted({artifact_of(one.key) for one in found.orphans} - found.entries.keys())
+        if store.stat(record_key(artifact)) is not None
+    ]
+    return replace(found, unreadable=(*found.unreadable, *hidden)) if hidden else found
+
+
+def apply_policy(task: PruneTask, found: Contents, place: Place, now: datetime) -> Plan:
+    """Return the plan for the sets that are kept for good; at a destination those are all."""
+    declared = place.settings.declared_sets
+    return plan(
+        [one for one in found.entries.values() if not place.is_volume or one.set in declared],
+        place.policy,
+        now,
+        held=_held(found, place),
+        damaged=_unsound(found),
+        unreadable=_left_alone(found),
+        owed=_owed(found, place, given_up=task.drop_owed),
+        forgotten=task.forgotten,
+        force=task.force,
+    )
+
+
+def expire_adhoc(found: Contents, place: Place, now: datetime) -> tuple[Plan, ...]:
+    """Return the plan for the ad hoc sets, which stand on the volume alone."""
+    if not place.is_volume:
+        return ()
+    settings = place.settings
+    return (
+        expired_sets(
+            found.entries.values(),
+            settings.declared_sets,
+            settings.limits.keep_adhoc,
+            now,
+            used=_used(found, place, now),
+            held=_held(found, place),
+            damaged=_unsound(found),
+            unreadable=_left_alone(found),
+        ),
+    )
+
+
+def told_of(planned: Iterable[Plan], place: Place, found: Contents) -> PlaceResult:
+    """Return what the plans come to, as an answer shows it: refused sets make it fail, and nothing of them goes."""
+    plans = tuple(planned)
+    deletions = [one for each in plans for one in each.delete]
+    digest = hashlib.sha256("\n".join((place.name, *(one.key for one in deletions))).encode()).hexdigest()[:16]
+    refused = [str(one) for each in plans for one in each.refused]
+    warnings = [f"{key}: taken in the future, and kept" for each in plans for key in each.future]
+    warnings += [
+        f"{one}; nothing of {database_key(*database_of(one.artifact))} goes" for one in found.unreadable[:NAMED]
+    ]
+    result = PlaceResult(
+        outcome=Outcome.SUCCEEDED_WITH_WARNINGS if warnings else Outcome.SUCCEEDED,
+        plan=digest,
+        kept=sum(len(each.keep) for each in plans),
+        deletions=tuple(Deletion(key=one.key, size=one.size, reason=str(one)) for one in deletions[:SHOWN]),
+        warnings=tuple(warnings),
+    )
+    if not refused:
+        return result
+    hint = (
+        "look at the policy, and at what would go by `backup-agent plan --force` with --place; "
+        "`backup-agent prune --force --plan ID` does it all the same"
+    )
+    return result.failed(Failure(Reason.INVALID_REQUEST, "\n".join(refused), hint))
+
+
+def _held(found: Contents, place: Place) -> set[str]:
+    """Return what is held: here, and where a hold is wanted that is not here yet."""
+    held = set(found.holds) | {one.artifact for one in found.unreadable if one.key == hold_key(one.artifact)}
+    if not place.is_volume:
+        held |= {key for key, hold in place.wanted_holds if hold is not None}
+    return held
+
+
+def _unsound(found: Contents) -> set[str]:
+    return {*found.damages, *found.without_artifact}
+
+
+def _left_alone(found: Contents) -> set[tuple[str, str]]:
+    """Return the databases of which something cannot be read: a newer agent may know better what they need."""
+    return {database_of(one.artifact) for one in found.unreadable}
+
+
+def _owed(found: Contents, place: Place, *, given_up: str | None = None) -> set[str]:
+    """Return what is kept because a copy of it is owed to a destination, but for the one whose copies are given up."""
+    if not place.is_volume:
+        return set()
+    kept = [one for one in found.entries.values() if one.set in place.settings.declared_sets]
+    return {
+        one.key
+        for destination in destinations(place.settings)
+        if destination.name != given_up
+        for one in destination.copy_notes.owed(kept)
+    }
+
+
+def _used(found: Contents, place: Place, now: datetime) -> dict[str, datetime]:
+    """Return when each ad hoc set was last asked for, as far as that is known."""
+    noted = uses(place.root, now)
+    sets = {one.set for one in found.entries.values()} - place.settings.declared_sets
+    return {name: at for name in sets if (at := noted.of(name)) is not None}
