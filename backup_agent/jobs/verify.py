@@ -12,33 +12,20 @@ of a pass says what was not read, and why: every other artifact was read.
 
 import threading
 import time
-from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from concurrent.futures import CancelledError
-from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
-from backup_agent.catalog import damage_marks, volume_records
 from backup_agent.catalog.contents import Contents, by_database, of_database
 from backup_agent.catalog.copy_notes import CopyNotes
 from backup_agent.catalog.place import Place, all_places, place_of
-from backup_agent.catalog.place_ownership import hold_place
 from backup_agent.catalog.reread_log import ReadingLine, ReadOutcome, RequestReadings, SliceState
-from backup_agent.catalog.tenure import Held
 from backup_agent.core.artifacts.chains import Ancestry, everything_needed
-from backup_agent.core.artifacts.keys import artifact_of, damage_key, database_of, is_record_key, record_key, split_key
-from backup_agent.core.artifacts.records import LARGEST, Record
-from backup_agent.core.escaping import first_few, shell_word
-from backup_agent.core.reasons import BackupError, Failure, PermanentError, Reason, TransientError
+from backup_agent.core.artifacts.keys import artifact_of, damage_key, database_of, record_key, split_key
+from backup_agent.core.escaping import first_few
+from backup_agent.core.reasons import BackupError, Failure, PermanentError, Reason
 from backup_agent.core.requests.answers import NotRead, Outcome, PlaceResult, Unread
 from backup_agent.core.requests.events import (
-    ArtifactDamaged,
-    ArtifactHealed,
-    ArtifactNotHealed,
-    ArtifactNotRead,
-    ArtifactVerified,
     PassReport,
     PlaceJudged,
     ReadingBegun,
@@ -46,109 +33,18 @@ from backup_agent.core.requests.events import (
     Warned,
 )
 from backup_agent.core.requests.tasks import VerifyTask
-from backup_agent.core.retention.scrub import NEVER, KeptArtifact, Slice, estimated_seconds, next_slice, verified
+from backup_agent.core.retention.scrub import NEVER, KeptArtifact, Slice, estimated_seconds, next_slice
 from backup_agent.jobs.event_writer import EventWriter, begin, cancel_on_sigterm
-from backup_agent.jobs.heal import Healing
-from backup_agent.jobs.reread import Wrong, is_bad_block, reread
 from backup_agent.jobs.summaries import tell_summary
+from backup_agent.jobs.verify_artifact import ENOUGH_ERRORS, ArtifactVerifier
+from backup_agent.jobs.verify_findings import RequestScope, why_not_read
 from backup_agent.settings.model import VOLUME
-from backup_agent.stores.part_body import Throttle
-
-ENOUGH_ERRORS = 3
-"""Artifacts in a row that cannot be read: the place is down, and the rest need not be tried."""
 
 LISTED = 20
 """Artifacts that an answer names for one reason of not having been read."""
 
-MEASURED_SECONDS = 1.0
-"""A slice that has read for a shorter time tells nothing of the throughput."""
-
 IDLE = timedelta(hours=1)
 """When to ask again where nothing is kept, or nothing is to be read."""
-
-
-@dataclass
-class PlaceArtifacts:
-    """The artifacts at the place: what a slice needs of each, and which ones are not restore points."""
-
-    sound: dict[str, KeptArtifact] = field(default_factory=dict)
-    """All that are not marked."""
-    marked: set[str] = field(default_factory=set)
-    missing: set[str] = field(default_factory=set)
-    """Artifacts of which the listing lacks a file, or has another size of one."""
-    sizes: dict[str, int] = field(default_factory=dict)
-    """Bytes of the marked artifacts."""
-    unreadable: dict[str, str] = field(default_factory=dict)
-    """Keys of records and marks that cannot be read -> what is wrong with them."""
-    unrecorded: dict[str, int] = field(default_factory=dict)
-    """Artifacts without a record, by the names of their files -> bytes."""
-    gaps: dict[str, str] = field(default_factory=dict)
-    """Artifacts that cannot be restored, since something that they need is missing or damaged -> what."""
-
-    def add(self, part: Contents, read: Mapping[str, datetime], now: datetime) -> None:
-        """Take one database's folder. The name of a mark is enough, whether it can be read or not."""
-        unreadable = {one.artifact for one in part.unreadable if one.key == damage_key(one.artifact)}
-        marked = part.damages.keys() | unreadable
-        self.marked |= marked
-        self.missing |= part.without_artifact.keys()
-        self.unreadable |= {one.key: one.fault for one in part.unreadable}
-        self.gaps |= {key: finding.text for key, finding in part.gaps.items()}
-        for found in part.orphans:
-            artifact = artifact_of(found.key)
-            self.unrecorded[artifact] = self.unrecorded.get(artifact, 0) + found.size
-        for key, entry in part.entries.items():
-            if key in marked:
-                self.sizes[key] = entry.size
-            else:
-                # That something is missing is known before it is read: it is read before all else.
-                at = NEVER if key in self.missing else verified(entry.finished, read.get(key), now)
-                self.sound[key] = KeptArtifact(key, entry.size, at)
-
-    @property
-    def damaged(self) -> list[str]:
-        """All that are no restore points."""
-        return sorted(self.marked | self.missing)
-
-    @property
-    def recorded(self) -> dict[str, KeptArtifact]:
-        """All recorded artifacts, marked or not; those known to be damaged or missing come first."""
-        return {key: KeptArtifact(key, size, NEVER) for key, size in self.sizes.items()} | self.sound
-
-    @property
-    def unreadable_records(self) -> list[str]:
-        """Artifacts whose record cannot be read."""
-        return sorted(key.removesuffix(".json") for key in self.unreadable if is_record_key(key))
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether nothing is there that could be verified."""
-        return not (self.sound or self.marked or self.unreadable_records or self.unrecorded)
-
-
-@dataclass
-class PassFindings:
-    """What one pass has come to."""
-
-    verified: int = 0
-    damaged: list[str] = field(default_factory=list)
-    """Found so, or asked to be healed in vain."""
-    healed: list[str] = field(default_factory=list)
-    errors: list[Failure] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    unread: int = 0
-    """How many in a row could not be read."""
-    read: int = 0
-    """Bytes, as the slice counts them."""
-    done: set[str] = field(default_factory=set)
-    """Artifacts that were read, or have gone meanwhile."""
-    gone: set[str] = field(default_factory=set)
-    """Artifacts that were deleted meanwhile."""
-    failures: dict[str, Failure] = field(default_factory=dict)
-    """Artifacts that could not be read, and why."""
-
-
-class UnreadableRecordError(PermanentError):
-    """A record that is there and cannot be read."""
 
 
 class Verifying:
@@ -160,34 +56,21 @@ class Verifying:
         """`others` are the places to heal from; `cancel` ends the pass where it stands."""
         self._task = task
         self._place = place
-        self._settings = settings = place.settings
+        self._settings = place.settings
         self._store = place.store
         self._teller = teller
         self._cancel = cancel
         self._ends = time.monotonic() + task.seconds
-        bandwidth = settings.verify.bandwidth
-        self._throttle = Throttle(bandwidth) if bandwidth else None
-        self._readings = place.reread_log
         self._journal = place.journal
-        self._healing = Healing(place, others, self._on_bytes)
-        self._holding = ExitStack()
-        self._held: Held | None = None
-        self._standing = PlaceArtifacts()
-        self._found = PassFindings()
-        self._not_read: dict[NotRead, dict[str, int]] = defaultdict(dict)
-        """Why -> artifact -> bytes."""
-        self._bytes = 0
-        """Read since the pass began, also twice."""
-        self._began = time.monotonic()
-        self._scope: _Scope | None = None
-        state = self._readings.state()
-        self._unread = set(state.unread if state else ())
-        """Artifacts that could not be read when they were last tried."""
+        self._reader = ArtifactVerifier(task, place, others, teller, cancel)
+        self._readings = self._reader.readings
+        self._standing = self._reader.standing
+        self._found = self._reader.found
 
     def run(self) -> None:
         """Read what is asked for, or what is due; tell the result. Raise BackupError where the place cannot be read."""
         task = self._task
-        with self._holding:
+        with self._reader.holding:
             if task.all or task.database is not None or task.chain:
                 self._read_scope()
             elif task.artifact is None:
@@ -197,29 +80,12 @@ class Verifying:
 
     def _read_one(self, key: str) -> None:
         """Read one artifact again, whether it is marked or not."""
-        record = self._known_record(key)
+        record = self._reader.known_record(key)
         if self._store.stat(damage_key(key)) is not None:
             self._standing.marked.add(key)
-        self._verify(KeptArtifact(key, record.size, NEVER), record)
+        self._reader.verify(KeptArtifact(key, record.size, NEVER), record)
         self._note_failures({key: record.size})
         self._tell_result(Slice((), 0, 0), remaining=0)
-
-    def _known_record(self, key: str) -> Record:
-        """Return the record of an artifact that was named; raise PermanentError if it has none that can be read."""
-        record = self._record(key) if is_record_key(record_key(key)) else None
-        if record is not None:
-            return record
-        if is_record_key(record_key(key)) and self._store.stat(key) is not None:
-            raise PermanentError(
-                Reason.NOTHING_VERIFIED,
-                f"{self._task.place}: {key} is there without a record: nothing says what its content should be",
-                "`backup-agent catalog adopt` takes in what is sound, on the volume",
-            )
-        raise PermanentError(
-            Reason.NOT_FOUND,
-            f"{self._task.place}: no artifact {key} is recorded there",
-            "write the whole key, <set>/<database>/<artifact>, as `backup-agent list` shows it",
-        )
 
     def _read_what_is_due(self) -> None:
         """Read a slice; before it, where that is asked, heal all that is known to be damaged or missing."""
@@ -228,17 +94,17 @@ class Verifying:
         if not self._place.is_volume:
             self._owe_again(self._place.copy_notes)
         if self._task.heal:
-            for key in sorted(self._standing.damaged, key=lambda each: (each in self._unread, each)):
-                if not self._given_up:
-                    self._verify(KeptArtifact(key, 0, NEVER))
+            for key in sorted(self._standing.damaged, key=lambda each: (each in self._reader.unread, each)):
+                if not self._reader.given_up:
+                    self._reader.verify(KeptArtifact(key, 0, NEVER))
             self._found.unread = 0
         due = self._due(now)
         remaining = len(due.artifacts)
         for one in due.artifacts:
-            if self._given_up or self._time_is_over:
+            if self._reader.given_up or self._time_is_over:
                 break
-            remaining -= self._verify(one)
-        self._leave(SliceState(started=now, read=self._found.read, pace=due.pace, rate=self._rate))
+            remaining -= self._reader.verify(one)
+        self._leave(SliceState(started=now, read=self._found.read, pace=due.pace, rate=self._reader.rate))
         self._account_for_due(due)
         self._tell_standing()
         self._warn_of_standing()
@@ -266,22 +132,22 @@ class Verifying:
                 why = NotRead.KNOWN_DAMAGED
             else:
                 why = NotRead.NOT_REACHED if key in chosen else NotRead.NOT_DUE
-            self._not_read[why][key] = one.size
+            self._found.not_read[why][key] = one.size
         self._note_failures({key: one.size for key, one in self._standing.recorded.items()})
         self._note_unrecorded()
 
     def _note_failures(self, sizes: Mapping[str, int]) -> None:
         for key, failure in self._found.failures.items():
-            self._not_read[_why(failure)][key] = sizes.get(key, 0)
+            self._found.not_read[why_not_read(failure)][key] = sizes.get(key, 0)
 
     def _note_unrecorded(self) -> None:
-        self._not_read[NotRead.RECORD_UNREADABLE] |= dict.fromkeys(self._standing.unreadable_records, 0)
-        self._not_read[NotRead.NO_RECORD] |= self._standing.unrecorded
+        self._found.not_read[NotRead.RECORD_UNREADABLE] |= dict.fromkeys(self._standing.unreadable_records, 0)
+        self._found.not_read[NotRead.NO_RECORD] |= self._standing.unrecorded
 
     def _read_scope(self) -> None:
         """Read a slice of what a request names; tell first how much that is, and how long it may take."""
         now = datetime.now(UTC)
-        scope = self._scope = _Scope(self._chosen(now), self._asked())
+        scope = self._reader.scope = RequestScope(self._chosen(now), self._asked())
         scope.asked.keep_only({*self._task.open_requests, self._task.request or self._task.run})
         self._take_up(scope)
         state = self._readings.state()
@@ -291,10 +157,10 @@ class Verifying:
         self._teller.tell(SliceProgress(**scope.told()))
         for number, one in enumerate(scope.left(self._standing, self._task.set_aside)):
             # One is always read, however long the listing took: else the request would never end.
-            if self._given_up or (number and self._time_is_over):
+            if self._reader.given_up or (number and self._time_is_over):
                 break
             self._teller.tell(ReadingBegun(key=one.key))
-            if not (self._verify(one) or one.key in self._found.failures):
+            if not (self._reader.verify(one) or one.key in self._found.failures):
                 break  # ended in the middle: it is read again by the next slice
             if not self._note_became(scope, one):
                 break
@@ -302,7 +168,7 @@ class Verifying:
             self._teller.tell(SliceProgress(**scope.told()))
         before = self._readings.state()
         if before is not None:
-            self._leave(before.model_copy(update={"rate": self._rate or before.rate}))
+            self._leave(before.model_copy(update={"rate": self._reader.rate or before.rate}))
         self._account_for_scope(scope)
         if self._task.all:
             self._tell_standing()
@@ -339,7 +205,7 @@ class Verifying:
 
     def _chain(self, key: str, now: datetime) -> dict[str, KeptArtifact]:
         """Return an artifact and everything that it needs; what of that is not recorded there is an error."""
-        self._known_record(key)
+        self._reader.known_record(key)
         set_name, database = database_of(key)
         part = of_database(self._store, self._place.index, set_name, database)
         if key not in part.entries:
@@ -350,12 +216,12 @@ class Verifying:
         for one in needed:
             if one not in part.entries:
                 if one not in self._standing.unreadable_records:
-                    self._not_read[NotRead.NOT_RECORDED][one] = 0
+                    self._found.not_read[NotRead.NOT_RECORDED][one] = 0
                 text = f"{self._task.place}: {key} needs {one}, which is not recorded there or cannot be read"
                 self._found.errors.append(Failure(Reason.CHAIN_BROKEN, text))
         return self._standing.recorded
 
-    def _take_up(self, scope: "_Scope") -> None:
+    def _take_up(self, scope: RequestScope) -> None:
         """Go on with what earlier slices of the request have found."""
         found, asked = self._found, scope.asked
         found.verified = len(asked.keys(ReadOutcome.VERIFIED))
@@ -364,20 +230,20 @@ class Verifying:
         for key in asked.keys(ReadOutcome.UNREAD):
             line = asked.lines[key]
             failure = Failure(line.reason or Reason.INTERNAL, line.error or "")
-            self._not_read[line.why or NotRead.UNREADABLE][key] = line.size
+            self._found.not_read[line.why or NotRead.UNREADABLE][key] = line.size
             if line.why is NotRead.ARCHIVED:
                 found.warnings.append(failure.error)
             else:
                 found.errors.append(failure)
 
-    def _note_became(self, scope: "_Scope", one: KeptArtifact) -> bool:
+    def _note_became(self, scope: RequestScope, one: KeptArtifact) -> bool:
         """Note what became of an artifact; return whether it could be noted, since the request would else never end."""
         found = self._found
         line = ReadingLine(key=one.key, became=ReadOutcome.VERIFIED, size=one.size)
         if failure := found.failures.get(one.key):
             changes = {
                 "became": ReadOutcome.UNREAD,
-                "why": _why(failure),
+                "why": why_not_read(failure),
                 "reason": failure.reason,
                 "error": failure.error,
             }
@@ -396,13 +262,13 @@ class Verifying:
             return False
         return True
 
-    def _account_for_scope(self, scope: "_Scope") -> None:
+    def _account_for_scope(self, scope: RequestScope) -> None:
         for one in scope.remaining(()):
             why = NotRead.INTERRUPTED if one.key in self._task.set_aside else NotRead.NOT_REACHED
-            self._not_read[why][one.key] = one.size
+            self._found.not_read[why][one.key] = one.size
         self._note_failures({key: one.size for key, one in scope.chosen.items()})
         self._note_unrecorded()
-        if interrupted := self._not_read[NotRead.INTERRUPTED]:
+        if interrupted := self._found.not_read[NotRead.INTERRUPTED]:
             self._found.warnings.append(
                 f"{self._task.place}: not read, since backups have interrupted it each time: {first_few(interrupted)}; "
                 f"ask again when no backup is due, or raise verify.bandwidth"
@@ -413,7 +279,7 @@ class Verifying:
         there = self._standing.sound.keys() | self._standing.marked
         gone: list[str] = []
         for key in notes.noted():
-            if self._given_up or self._time_is_over:
+            if self._reader.given_up or self._time_is_over:
                 break
             if key not in there and self._is_gone(key, notes):
                 notes.strike(key)
@@ -444,10 +310,10 @@ class Verifying:
         if period is None:
             return Slice((), 0, 0)
         self._readings.keep_only(self._standing.sound.keys() | self._standing.marked)
-        self._unread &= self._standing.sound.keys()
-        again = tuple(self._standing.sound[key] for key in sorted(self._unread))
+        self._reader.unread &= self._standing.sound.keys()
+        again = tuple(self._standing.sound[key] for key in sorted(self._reader.unread))
         due = next_slice(
-            (one for one in self._standing.sound.values() if one.key not in self._unread), now, period=period
+            (one for one in self._standing.sound.values() if one.key not in self._reader.unread), now, period=period
         )
         state = self._readings.state()
         rests = state is not None and state.started <= now < state.done.rests_until(due.pace) and not due.late
@@ -461,154 +327,13 @@ class Verifying:
             state = before
         elif before is not None and state.rate is None:
             state = state.model_copy(update={"rate": before.rate})
-        unread = tuple(sorted(self._unread))
+        unread = tuple(sorted(self._reader.unread))
         if self._found.read or unread != (before.unread if before else ()):
             self._readings.leave(state.model_copy(update={"unread": unread}))
-
-    def _verify(self, one: KeptArtifact, record: Record | None = None) -> bool:
-        """Read one artifact again, and heal it where that is asked; tell whether it could be read."""
-        try:
-            record = record or self._record(one.key)
-            if record is None:
-                self._found.gone.add(one.key)
-            else:
-                self._judge(record)
-            self._found.unread = 0
-            self._found.read += one.cost
-            self._found.done.add(one.key)
-            self._unread.discard(one.key)
-        except CancelledError:
-            return False
-        except BackupError as error:
-            self._found.failures[one.key] = error.failure
-            if error.failure.reason is Reason.ARCHIVED:
-                self._found.warnings.append(error.failure.error)
-            else:
-                self._found.errors.append(error.failure)
-            self._found.unread += self._scope is None or _is_of_the_place(error)
-            self._unread.add(one.key)
-            self._teller.tell(ArtifactNotRead(place=self._task.place, key=one.key, error=error.failure.error))
-            return False
-        return True
-
-    def _record(self, key: str) -> Record | None:
-        """Return a record; None where it has been deleted. Raise PermanentError where it cannot be read."""
-        try:
-            return volume_records.parse(self._store.read(record_key(key), LARGEST), key)
-        except ValueError as error:
-            raise UnreadableRecordError(
-                Reason.UNREADABLE,
-                f"{self._task.place}: {record_key(key)} cannot be read: {error}",
-                "`backup-agent catalog diff` tells more; run the newest agent",
-            ) from error
-        except PermanentError as error:
-            if error.failure.reason is Reason.NOT_FOUND:
-                return None
-            raise
-
-    def _judge(self, record: Record) -> None:
-        key, marked = record.key, record.key in self._standing.marked
-        if not (marked and self._task.heal):
-            try:
-                wrong = self._reread(record)
-            except BackupError as error:
-                if not (self._task.heal and is_bad_block(error)):
-                    raise
-                self._heal(record)
-                return
-            if wrong is None:
-                self._sound(record)
-                if marked:
-                    self._found.warnings.append(
-                        f"{key}: as recorded now, and marked as damaged before: "
-                        f"`backup-agent verify --heal {shell_word(key)}` takes the mark away, once it is read as "
-                        f"recorded again"
-                    )
-                return
-            if self._store.stat(record_key(key)) is None:
-                self._found.gone.add(key)
-                return
-            self._damaged(record, wrong)
-        if self._task.heal:
-            self._heal(record)
-
-    def _reread(self, record: Record) -> Wrong | None:
-        """Read twice before anything is called damaged: what is altered on the way is not altered where it stands."""
-        return reread(self._store, record, self._on_bytes) and reread(self._store, record, self._on_bytes)
-
-    def _sound(self, record: Record) -> None:
-        now = datetime.now(UTC)
-        self._readings.note(record.key, now)
-        self._standing.missing.discard(record.key)
-        if record.key in self._standing.sound:
-            self._standing.sound[record.key] = KeptArtifact(record.key, record.size, now)
-        self._found.verified += 1
-        self._teller.tell(ArtifactVerified(place=self._task.place, key=record.key))
-
-    def _damaged(self, record: Record, wrong: Wrong) -> None:
-        """Mark an artifact, while the place is held. What cannot be marked is told all the same."""
-        self._standing.sound.pop(record.key, None)
-        self._found.damaged.append(record.key)
-        try:
-            held = self._hold()
-            held.check()
-            damage_marks.mark(self._store, record.key, found=wrong.found, file=wrong.file, now=datetime.now(UTC))
-        except BackupError as error:
-            self._found.errors.append(error.failure)
-        if record.key not in self._standing.marked:
-            self._teller.tell(ArtifactDamaged(place=self._task.place, key=record.key, found=wrong.found))
-        self._standing.marked.add(record.key)
-
-    def _heal(self, record: Record) -> None:
-        key = record.key
-        if key not in self._found.damaged:
-            self._found.damaged.append(key)
-        try:
-            sources = self._healing.heal(record, self._hold())
-        except BackupError as error:
-            self._found.errors.append(error.failure)
-            self._teller.tell(ArtifactNotHealed(place=self._task.place, key=key, error=error.failure.error))
-            return
-        now = datetime.now(UTC)
-        self._readings.note(key, now)
-        self._standing.marked.discard(key)
-        self._standing.missing.discard(key)
-        self._standing.sound[key] = KeptArtifact(key, record.size, now)
-        self._found.damaged.remove(key)
-        self._found.healed.append(key)
-        self._teller.tell(ArtifactHealed(place=self._task.place, key=key, sources=sources))
-
-    def _hold(self) -> Held:
-        """Hold the place from the first thing that is written there to the end of the pass."""
-        if self._held is None:
-            self._held = self._holding.enter_context(hold_place(self._place))
-            for notice in self._held.notices:
-                self._teller.tell(Warned(text="place held", because=notice))
-        return self._held
-
-    def _on_bytes(self, count: int) -> None:
-        if self._cancel.is_set():
-            raise CancelledError
-        self._bytes += count
-        if self._scope is not None:
-            scope = self._scope
-            self._teller.progress(min(scope.read_before + self._bytes, scope.size), scope.size)
-        if self._throttle:
-            self._throttle.wait(count)
-
-    @property
-    def _given_up(self) -> bool:
-        return self._cancel.is_set() or self._found.unread >= ENOUGH_ERRORS
 
     @property
     def _time_is_over(self) -> bool:
         return time.monotonic() >= self._ends
-
-    @property
-    def _rate(self) -> float | None:
-        """Bytes read a second; None if too little was read to tell."""
-        seconds = time.monotonic() - self._began
-        return self._bytes / seconds if self._bytes and seconds >= MEASURED_SECONDS else None
 
     def _tell_standing(self) -> None:
         """Tell which artifacts are damaged, which cannot be read, and which need something missing or damaged."""
@@ -616,7 +341,7 @@ class Verifying:
         self._judge_chains_again()
         unreadable = {
             NotRead.RECORD_UNREADABLE.value: tuple(sorted(standing.unreadable)),
-            NotRead.UNREADABLE.value: tuple(sorted(self._unread)),
+            NotRead.UNREADABLE.value: tuple(sorted(self._reader.unread)),
             NotRead.NO_RECORD.value: tuple(sorted(standing.unrecorded)),
         }
         self._teller.tell(
@@ -630,7 +355,7 @@ class Verifying:
 
     def _warn_of_standing(self) -> None:
         place, standing, warnings = self._task.place, self._standing, self._found.warnings
-        if known := sorted(self._not_read[NotRead.KNOWN_DAMAGED]):
+        if known := sorted(self._found.not_read[NotRead.KNOWN_DAMAGED]):
             warnings.append(f"{place}: artifacts known to be damaged or missing ({len(known)}): {first_few(known)}")
         if standing.unreadable:
             shown = first_few([f"{key} ({fault})" for key, fault in sorted(standing.unreadable.items())])
@@ -668,7 +393,7 @@ class Verifying:
         )
 
     def _result(self, remaining: int) -> PlaceResult:
-        found, scope = self._found, self._scope
+        found, scope = self._found, self._reader.scope
         result = PlaceResult(
             outcome=Outcome.SUCCEEDED_WITH_WARNINGS if found.warnings else Outcome.SUCCEEDED,
             verified=found.verified,
@@ -676,7 +401,7 @@ class Verifying:
             healed=tuple(found.healed),
             not_read=tuple(
                 Unread(why=why, artifacts=len(keys), size=sum(keys.values()), keys=tuple(sorted(keys)[:LISTED]))
-                for why, keys in self._not_read.items()
+                for why, keys in found.not_read.items()
                 if keys
             ),
             warnings=tuple(found.warnings),
@@ -708,66 +433,11 @@ class Verifying:
 
     def _next_seconds(self, due: Slice, remaining: int, now: datetime) -> float:
         state = self._readings.state()
-        if remaining > len(self._unread):
+        if remaining > len(self._reader.unread):
             return 60.0
-        if state is None or self._unread:
+        if state is None or self._reader.unread:
             return IDLE.total_seconds()
         return max(60.0, (state.done.rests_until(due.pace) - now).total_seconds())
-
-
-@dataclass
-class _Scope:
-    """What a request names at a place, and what has become of it so far."""
-
-    chosen: dict[str, KeptArtifact]
-    asked: RequestReadings
-    estimated_seconds: float | None = None
-    stopped: bool = False
-    """What is read cannot be noted any more: no slice follows."""
-
-    def __post_init__(self) -> None:
-        """Count what there is, and what earlier slices have dealt with."""
-        done = [one.size for key, one in self.chosen.items() if key in self.asked.lines]
-        self.size = sum(one.size for one in self.chosen.values())
-        self.read, self.read_size = len(done), sum(done)
-        self.read_before = self.read_size
-
-    def count(self, one: KeptArtifact) -> None:
-        """Count an artifact that has been dealt with."""
-        self.read += 1
-        self.read_size += one.size
-
-    def remaining(self, without: Iterable[str]) -> list[KeptArtifact]:
-        """Return what has not been dealt with yet, and is not among some artifacts."""
-        left_out = set(without)
-        return [one for key, one in self.chosen.items() if key not in self.asked.lines and key not in left_out]
-
-    def left(self, standing: PlaceArtifacts, without: Iterable[str]) -> list[KeptArtifact]:
-        """Return what remains in reading order: known to be damaged or missing first, then the longest unread."""
-        known = standing.marked | standing.missing
-        return sorted(self.remaining(without), key=lambda one: (one.key not in known, one.verified, one.key))
-
-    def told(self) -> dict[str, Any]:
-        """Return how much there is to read, and how far that is, as an answer says it."""
-        return {
-            "artifacts": len(self.chosen),
-            "size": self.size,
-            "read": self.read,
-            "read_size": self.read_size,
-            "estimated_seconds": self.estimated_seconds and round(self.estimated_seconds, 1),
-        }
-
-
-def _why(failure: Failure) -> NotRead:
-    """Return why an artifact could not be read."""
-    if failure.reason is Reason.ARCHIVED:
-        return NotRead.ARCHIVED
-    return NotRead.RECORD_UNREADABLE if failure.reason is Reason.UNREADABLE else NotRead.UNREADABLE
-
-
-def _is_of_the_place(error: BackupError) -> bool:
-    """Tell whether reading failed because of the place, which may be down, and not because of the artifact."""
-    return isinstance(error, TransientError) and not is_bad_block(error)
 
 
 def main() -> None:
