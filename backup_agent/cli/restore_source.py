@@ -1,0 +1,102 @@
+"""Where an artifact can be restored from: a place that has its chain, and one that servers can read themselves."""
+
+from dataclasses import replace
+
+from backup_agent.catalog import volume_records
+from backup_agent.catalog.contents import by_database
+from backup_agent.catalog.place import Place, all_places, destinations, place_of
+from backup_agent.cli.restore_lines import ChainSource
+from backup_agent.core.artifacts.chains import Ancestry
+from backup_agent.core.artifacts.keys import RECORD_SUFFIX, is_key, name_of, record_key, split_key
+from backup_agent.core.artifacts.records import LARGEST, Record
+from backup_agent.core.reasons import BackupError, Failure, PermanentError, Reason
+from backup_agent.settings.model import Settings
+from backup_agent.stores.kind import kind_of
+from backup_agent.stores.store import Store
+
+
+def restorable(settings: Settings, what: str, place: str | None) -> tuple[Place, tuple[Record, ...], Record]:
+    """Return the place, the chain from its full to the point, and the record; raise what is wrong at each place."""
+    failures: list[Failure] = []
+    for one in all_places(settings) if place is None else (place_of(place, settings),):
+        try:
+            return (one, *_chain_at(one, what))
+        except BackupError as error:
+            failures.append(error.failure)
+    # Where it is recorded and cannot be had says more than where it is not.
+    first = next((one for one in failures if one.reason is not Reason.NOT_FOUND), failures[0])
+    raise PermanentError(first.reason, "\n".join(one.error for one in failures), first.advice)
+
+
+def _chain_at(place: Place, what: str) -> tuple[tuple[Record, ...], Record]:
+    """Return what a point needs at one place, in its order; raise BackupError where that is not all there, or sound."""
+    store = place.store
+    named = what.removeprefix(f"{place.root}/").removesuffix(RECORD_SUFFIX)
+    sets = {split_key(named).set} if is_key(named) else None
+    parts = by_database(store, place.index, sets=sets, writes=False)
+    found = [(part, key) for part in parts for key in part.entries if named in (key, name_of(key))]
+    if not found:
+        raise PermanentError(
+            Reason.NOT_FOUND,
+            f"{place.name}: no artifact {what} is recorded there",
+            "`backup-agent list` shows what is on the volume",
+        )
+    if len(found) > 1:
+        keys = ", ".join(key for _, key in found)
+        raise PermanentError(
+            Reason.INVALID_REQUEST, f"{what}: several artifacts have that name: {keys}", "give the whole key"
+        )
+    ((part, key),) = found
+    ancestry = Ancestry(part.entries.values(), part.unsound)
+    # An empty differential holds nothing: the point is what it was taken after, and nothing that came later.
+    entry = part.entries[key]
+    point = ancestry.anchor(entry) if entry.empty else entry
+    if key not in ancestry.roots or point is None:
+        raise PermanentError(
+            Reason.CHAIN_BROKEN,
+            f"{place.name}: {key} cannot be restored from there: a part of its chain is missing or damaged",
+            "`backup-agent list` shows others; `backup-agent verify --heal` fetches what another place has",
+        )
+    way = [point]
+    while parents := ancestry.parents(way[0]):
+        way.insert(0, parents[0])
+    return tuple(_record(store, one.key) for one in way), _record(store, key)
+
+
+def _record(store: Store, key: str) -> Record:
+    try:
+        return volume_records.parse(store.read(record_key(key), LARGEST), key)
+    except ValueError as error:
+        text = f"{store.name}: {record_key(key)} cannot be read: {error}"
+        raise PermanentError(Reason.UNREADABLE, text, "look at the health of that place") from None
+
+
+def source_of(place: Place) -> ChainSource:
+    """Return a place as the lines of a restore name it."""
+    one = place.destination
+    if one is None:
+        return ChainSource(place.name, str(place.root))
+    access = kind_of(one).restore_access(one, place.settings.cluster)
+    return ChainSource(place.name, access.uri, access)
+
+
+def seed_for(place: Place, chain: tuple[Record, ...]) -> ChainSource | None:
+    """Return a destination that has the whole chain, undamaged as far as is known there; None if there is none.
+
+    `place` is where the chain was found. The volume's notes say where else to look. A destination that cannot be asked
+    from here is the last choice, and says so.
+    """
+    if not place.is_volume:
+        return source_of(place)
+    unasked: ChainSource | None = None
+    for other in destinations(place.settings):
+        if not all(other.copy_notes.has(record.key) for record in chain):
+            continue
+        try:
+            _chain_at(other, chain[-1].key)
+        except BackupError as error:
+            if error.failure.reason not in (Reason.CHAIN_BROKEN, Reason.NOT_FOUND, Reason.UNREADABLE):
+                unasked = unasked or replace(source_of(other), unasked=True)
+        else:
+            return source_of(other)
+    return unasked
