@@ -87,6 +87,7 @@ def test_the_retention_plan_is_measured() -> None:
     assert re.search(r" 400 unstated +\d+\.\d\d s", printed)
 
 
+@pytest.mark.nightly
 @pytest.mark.components
 def test_random_kills_are_counted() -> None:
     printed = run("kills.py", "--kills", "2", "--each", "1")

@@ -5,6 +5,8 @@ from datetime import UTC, datetime, timedelta
 from operator import methodcaller
 from pathlib import Path
 
+import pytest
+
 from backup_agent.standins import cluster as simulated
 from backup_agent.standins.cluster import BoltFault, User
 from tests.agent.live import PASSWORD, Live
@@ -110,6 +112,7 @@ def test_a_wrong_password_is_tried_once_and_mended_by_the_next_reading(live: Liv
     assert live.ask(databases=["ord*"])["state"] == "succeeded"
 
 
+@pytest.mark.nightly
 def test_a_hanging_cluster_ends_in_an_answer(live: Live) -> None:
     live.settings["neo4j"]["servers"] = servers(live)
     live.change(lambda cluster: cluster.with_bolt_faults(BoltFault(do="hang", statement="SHOW DATABASES")))

@@ -77,6 +77,7 @@ def test_a_server_does_not_outlive_tests_that_are_killed(tmp_path: Path, number:
     assert ended
 
 
+@pytest.mark.nightly
 def test_seaweedfs_keeps_what_it_acknowledged_across_a_kill(seaweedfs: SeaweedFS) -> None:
     client = seaweedfs.client()
     client.put_object(Bucket=BUCKET, Key="kept", Body=b"content")

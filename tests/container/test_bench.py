@@ -12,6 +12,7 @@ from tests.components.seaweedfs import SeaweedFS
 from tests.container.conftest import VERSION
 
 
+@pytest.mark.nightly
 @pytest.mark.usefixtures("image")
 def test_the_whole_pod_is_measured(
     podman: Podman, seaweedfs: SeaweedFS, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -85,6 +85,7 @@ def gone(folder: Path) -> bool:
     return not processes(folder)
 
 
+@pytest.mark.nightly
 @pytest.mark.components  # it needs none, but a whole day is too long for the working day's tests
 def test_without_the_extra_the_day_goes_on_on_the_volume_and_stays_up_until_ctrl_c(tmp_path: Path) -> None:
     folder = tmp_path / "demo"
