@@ -135,7 +135,7 @@ def test_with_the_extra_the_day_has_copies_in_a_real_s3_server(tmp_path: Path) -
     assert answers[7]["reason"] == "checksum_mismatch"
     assert answers[8]["places"]["local"]["healed"] == [answers[6]["databases"]["orders"]["artifact"]]
     shown = "".join(line["output"] for line in (line["shown"] for line in told if "shown" in line))
-    assert "more than the share of 0.5" in shown
+    assert "more than max_delete_share (0.5) allows" in shown
     assert "5 deleted" in shown
     assert "neo4j-admin database restore" in shown
     assert answers[0]["databases"]["orders"]["copies"] == {"offsite": "stored"}
