@@ -107,7 +107,7 @@ class DueDecision:
 
 
 def decide(timetable: Timetable, handled: Handled | None, now: datetime, *, waiting: bool = False) -> DueDecision:
-    """Decide what a schedule does now. `waiting` tells whether a request of the schedule has not started yet.
+    """Decide what a schedule does now. `waiting` tells whether the queue holds a request of the schedule.
 
     If a clock is set back, `handled` may be in the future. If it is the next due time, that has run and does not run
     again. If it is a later one, the clock was wrong before, and waiting for `handled` could stop the schedule for
@@ -138,7 +138,7 @@ def decide(timetable: Timetable, handled: Handled | None, now: datetime, *, wait
 
 
 def request_id(schedule: str, due: datetime) -> str:
-    """Return the id of the request for a due time. Ids of dropped files cannot be equal, since they contain no `@`.
+    """Return the id of the request for a due time. Ids of dropped files contain no `@`, so they cannot collide with it.
 
     >>> request_id("nightly", datetime(2026, 11, 23, 2, 0, tzinfo=UTC))
     'nightly@20261123T020000Z'
