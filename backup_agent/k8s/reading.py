@@ -11,7 +11,7 @@ from backup_agent.k8s import agent_settings
 from backup_agent.k8s.neo4j_conf import MANAGED, MOST_HEAP, memory_faults
 from backup_agent.k8s.spec import Server, Spec, memory_bytes
 from backup_agent.settings.faults import Fault, SettingsError, faults_of
-from backup_agent.settings.model import RULES
+from backup_agent.settings.section import RULES
 from backup_agent.settings.yaml_reader import YamlError, read_yaml
 
 ELSEWHERE = (

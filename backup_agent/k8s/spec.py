@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, ValidationInfo, field_validator, model_validator
 
 from backup_agent.settings.grammar import PositiveDuration
-from backup_agent.settings.model import Section
+from backup_agent.settings.section import Section
 
 MEMORY_UNITS = {"Mi": 1024**2, "Gi": 1024**3, "Ti": 1024**4}
 

@@ -13,7 +13,8 @@ from typing import Any, get_args
 
 from pydantic import ValidationError
 
-from backup_agent.settings.model import Section, Settings
+from backup_agent.settings.model import Settings
+from backup_agent.settings.section import Section
 
 SECRET = re.compile(r"pass|secret|token|credential|key", re.IGNORECASE)
 LONGEST_SHOWN = 60

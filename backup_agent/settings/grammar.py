@@ -29,7 +29,6 @@ _HOST = re.compile(
 )
 _PLACEHOLDER = re.compile(r"\{(host|name|server_id)\}")
 _INCLUDE_METADATA = re.compile(r"all|none|roles|users(=[^,\s]+(,[^,\s]+)*)?")
-_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]|arn:[A-Za-z0-9:/_-]{1,200}")
 _PREFIX = re.compile(r"(?!.*(^|/)\.{1,2}(/|$))[A-Za-z0-9!_.*'()-]+(/[A-Za-z0-9!_.*'()-]+)*")
 _DESTINATION = re.compile(r"[a-z0-9][a-z0-9_-]{0,30}")
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
@@ -105,7 +104,9 @@ def _absolute(value: object) -> Path:
     return path
 
 
-def _shaped(shape: re.Pattern[str], expected: str) -> AfterValidator:
+def shaped(shape: re.Pattern[str], expected: str) -> AfterValidator:
+    """Return a validator of text that has a shape; `expected` says which in words."""
+
     def check(value: str) -> str:
         if not shape.fullmatch(value):
             raise ValueError(expected)
@@ -242,15 +243,14 @@ BackupAddresses = Annotated[
     WithJsonSchema({"anyOf": [{"type": "object", "additionalProperties": _TEXT}, _TEXT, {"type": "null"}]}),
 ]
 Endpoint = Annotated[str, AfterValidator(_endpoint)]
-Bucket = Annotated[str, _shaped(_BUCKET, "the name of a bucket, or an access point's ARN")]
-Prefix = Annotated[str, _shaped(_PREFIX, "names with '/' between them and at neither end, such as neo4j")]
-IncludeMetadata = Annotated[str, _shaped(_INCLUDE_METADATA, "all, none, roles, users, or users=NAME,NAME")]
+Prefix = Annotated[str, shaped(_PREFIX, "names with '/' between them and at neither end, such as neo4j")]
+IncludeMetadata = Annotated[str, shaped(_INCLUDE_METADATA, "all, none, roles, users, or users=NAME,NAME")]
 DatabaseGlob = Annotated[str, AfterValidator(_database_glob)]
 DatabaseGlobs = Annotated[tuple[DatabaseGlob, ...], AfterValidator(_database_globs)]
-SetName = Annotated[str, _shaped(SET, "the name of a set alone, such as test: letters, digits, '.', '_' and '-'")]
+SetName = Annotated[str, shaped(SET, "the name of a set alone, such as test: letters, digits, '.', '_' and '-'")]
 DestinationName = Annotated[
-    str, _shaped(_DESTINATION, "a name of at most 31 lower-case letters, digits, '_' and '-', the first no sign")
+    str, shaped(_DESTINATION, "a name of at most 31 lower-case letters, digits, '_' and '-', the first no sign")
 ]
-Label = Annotated[str, _shaped(_LABEL, "a name of at most 63 letters, digits, '.', '_' and '-', the first no sign")]
+Label = Annotated[str, shaped(_LABEL, "a name of at most 63 letters, digits, '.', '_' and '-', the first no sign")]
 CronText = Annotated[str, AfterValidator(_cron)]
 Zone = Annotated[str, AfterValidator(_zone)]

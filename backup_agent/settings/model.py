@@ -4,14 +4,13 @@ A check of two keys together stands in the later one of the two, as a field vali
 whole model only when nothing else is wrong, and then faults would come in two rounds.
 """
 
-import re
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, JsonValue, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
-from backup_agent.core.artifacts.records import BackupType, Value
+from backup_agent.core.artifacts.records import BackupType
 from backup_agent.core.requests.cron import Cron
 from backup_agent.core.requests.schedules import Misfire, Timetable
 from backup_agent.settings.grammar import (
@@ -19,23 +18,22 @@ from backup_agent.settings.grammar import (
     Address,
     BackupAddresses,
     BoltUri,
-    Bucket,
     CronText,
     DatabaseGlobs,
     DestinationName,
     Duration,
-    Endpoint,
     IncludeMetadata,
     Label,
     Listen,
     PositiveDuration,
-    Prefix,
     SetName,
     Size,
     Zone,
     split_address,
     written_duration,
 )
+from backup_agent.settings.s3 import S3Destination
+from backup_agent.settings.section import Count, Retention, Section
 
 RESTART_ONLY = ("cluster", "requests", "storage.root", "http")
 """Keys whose change waits for a restart."""
@@ -45,16 +43,7 @@ DEFAULT_SET = "default"
 VOLUME = "local"
 """The name of the volume among the places where artifacts stand; no destination has it."""
 
-Share = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=1)]
 Port = Annotated[int, Field(ge=1, le=65535)]
-
-
-class Section(Value):
-    """Keys that belong together."""
-
-    # What was found may be a secret in the wrong place: only `faults` decides what is shown of it.
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 class BackupTls(Section):
@@ -144,93 +133,8 @@ class Neo4j(Section):
         return value
 
 
-RULES = ("last", "hourly", "daily", "weekly", "monthly", "yearly", "within")
-"""Keys of `retention` that pick points. Without one everything is kept, whatever else is set."""
-
-
-class Retention(Section):
-    """Which restore points are kept; what they need is kept with them. Nothing set: everything is kept."""
-
-    last: Count | None = Field(None, description="newest points kept", examples=[7])
-    hourly: Count | None = Field(None, description="hours of which the newest point is kept", examples=[24])
-    daily: Count | None = Field(None, description="days of which the newest point is kept", examples=[14])
-    weekly: Count | None = Field(None, description="weeks of which the newest point is kept", examples=[8])
-    monthly: Count | None = Field(None, description="months of which the newest point is kept", examples=[12])
-    yearly: Count | None = Field(None, description="years of which the newest point is kept", examples=[3])
-    within: PositiveDuration | None = Field(
-        None, description="every point this close to the newest is kept", examples=["48h"]
-    )
-    min_chains: Count = Field(1, description="restorable chains that no rule goes below")
-    min_age: Duration = Field(timedelta(0), description="nothing younger is deleted")
-    timezone: Zone = Field(
-        "UTC", description="IANA zone in which days, weeks, months are cut", examples=["Europe/Berlin"]
-    )
-    max_delete_share: Share = Field(0.5, description="a plan that deletes more of a set than this share is refused")
-
-    @property
-    def picks(self) -> bool:
-        """Whether a rule picks points, so that anything is ever deleted."""
-        return any(getattr(self, rule) is not None for rule in RULES)
-
-
-PUT_OPTIONS = frozenset(
-    {
-        "ACL", "BucketKeyEnabled", "CacheControl", "ContentDisposition", "ContentEncoding", "ContentLanguage",
-        "ContentType", "ExpectedBucketOwner", "Expires", "GrantFullControl", "GrantRead", "GrantReadACP",
-        "GrantWriteACP", "Metadata", "ObjectLockEventHold", "ObjectLockEventHoldDurationDays",
-        "ObjectLockEventHoldDurationYears", "ObjectLockLegalHoldStatus", "ObjectLockMode", "ObjectLockRetainUntilDate",
-        "RequestPayer", "SSEKMSEncryptionContext", "SSEKMSKeyId", "ServerSideEncryption", "StorageClass", "Tagging",
-        "WebsiteRedirectLocation",
-    }
-)  # fmt: skip
-"""The keys that `put_options` may have: how an object is stored, but not its name or its content."""
-
-
-class Destination(Section):
-    """One place in S3 that artifacts are copied to."""
-
-    type: Literal["s3"] = Field("s3", description="kind of store")
-    bucket: Bucket = Field(description="name of the bucket", examples=["backups"])
-    prefix: Prefix | None = Field(None, description="keys are <prefix>/<cluster>/…", examples=["neo4j"])
-    endpoint_url: Endpoint | None = Field(
-        None, description="the store's address where it is not AWS", examples=["https://s3.example.com"]
-    )
-    region: Label | None = Field(None, description="without it as boto3 finds it", examples=["eu-central-1"])
-    path_style: bool = Field(False, description="bucket in the path instead of the host name, as most own servers need")
-    ca_file: AbsolutePath | None = Field(
-        None, description="own CA certificates of the endpoint", examples=["/run/secrets/s3/ca.crt"]
-    )
-    bandwidth: Size | None = Field(None, description="most bytes uploaded in a second", examples=["50MiB"])
-    single_writer: bool = Field(
-        False,
-        description="promise that nobody else writes here: allows deletion where the store has no conditional writes",
-    )
-    put_options: dict[str, JsonValue] = Field(
-        {},
-        description="options of every object, by boto3's names: encryption, storage class, tags, ACL, object lock",
-        examples=[{"ServerSideEncryption": "AES256"}],
-    )
-    retention: Retention | None = Field(None, description="what is kept here; without it everything")
-
-    @field_validator("put_options")
-    @classmethod
-    def _are_options(cls, value: dict[str, Any]) -> dict[str, Any]:
-        if any(name.startswith(("SSECustomer", "CopySourceSSECustomer")) for name in value):
-            raise ValueError(
-                "no SSECustomer… option: the settings hold no keys; ServerSideEncryption and SSEKMSKeyId work"
-            )
-        if refused := sorted(value.keys() - PUT_OPTIONS):
-            named = ", ".join(name for name in refused if re.fullmatch(r"[A-Za-z0-9_]{1,40}", name)) or "such keys"
-            raise ValueError(
-                f"no {named}: allowed are {', '.join(sorted(PUT_OPTIONS))}; the agent itself sets where an object is "
-                "stored, its content, checksums, conditions and upload"
-            )
-        return value
-
-    @property
-    def identity(self) -> str:
-        """Where it is, in a stable form: two destinations of the same identity are one place."""
-        return f"{self.type}:{self.endpoint_url or ''}/{self.bucket}/{self.prefix or ''}"
+Destination = S3Destination
+"""The settings types of all kinds of destination; with a second kind their union, told apart by `type`."""
 
 
 class Storage(Section):
@@ -242,7 +146,7 @@ class Storage(Section):
     require_volume: Literal["auto", "always", "never"] = Field(
         "auto", description="whether the root must be on a mounted volume, checked at start; auto: in a container"
     )
-    destinations: dict[DestinationName, Destination] = Field({}, description="places in S3 with a copy, by name")
+    destinations: dict[DestinationName, Destination] = Field({}, description="places with a copy, by name")
 
     @field_validator("destinations")
     @classmethod
@@ -252,7 +156,7 @@ class Storage(Section):
         names: dict[str, str] = {}
         for name, destination in value.items():
             if (other := names.setdefault(destination.identity, name)) != name:
-                raise ValueError(f"another bucket or prefix for {name}: {other} is the same place")
+                raise ValueError(f"another place for {name}: {other} is the same place")
         return value
 
 

@@ -10,7 +10,8 @@ from backup_agent.catalog.space import Space, space
 from backup_agent.core.artifacts.summary import DatabaseSummary
 from backup_agent.core.requests.queue import Job
 from backup_agent.core.requests.schedules import expected_interval, next_runs
-from backup_agent.settings.model import RULES, VOLUME, Settings
+from backup_agent.settings.model import VOLUME, Settings
+from backup_agent.settings.section import RULES
 from backup_agent.supervisor.children.runs import Runs
 from backup_agent.supervisor.parts import Parts
 from backup_agent.supervisor.schedules.calendar import Calendar

@@ -7,7 +7,7 @@ from backup_agent.cli.restore_lines import ChainSource, script, steps
 from backup_agent.core.artifacts.names import artifact_name
 from backup_agent.core.artifacts.records import ArtifactFile, Record
 from backup_agent.core.capabilities import Version
-from backup_agent.settings.model import Destination
+from backup_agent.settings.s3 import S3Destination
 from backup_agent.stores.s3 import restore_access
 from tests.builders import a_header, a_record
 
@@ -18,7 +18,7 @@ VOLUME = ChainSource("local", "/backups")
 
 def in_bucket(place: str = "offsite", cluster: str = "demo", **destination: Any) -> ChainSource:
     """Return a source in a bucket."""
-    access = restore_access(Destination(**destination), cluster)
+    access = restore_access(S3Destination(**destination), cluster)
     return ChainSource(place, access.uri, access)
 
 

@@ -15,7 +15,7 @@ from backup_agent.core.artifacts.records import ArtifactFile, Record
 from backup_agent.core.capabilities import Version
 from backup_agent.core.escaping import cypher_name, cypher_string
 from backup_agent.core.reasons import PermanentError, Reason
-from backup_agent.settings.model import Destination
+from backup_agent.settings.s3 import S3Destination
 from backup_agent.stores.s3 import restore_access
 from tests.cli.restores import CASES, GOLDEN, VOLUME, record, text
 from tests.core.hostile import CANARY, NAMES, TEXTS
@@ -213,7 +213,7 @@ def test_each_printed_line_gets_the_values_as_they_are_and_runs_nothing_else(
     root, set_name, database, file = names
     endpoint, region, ca_file = options
     # Past the checks of the settings: what they refuse must run nothing either.
-    given = Destination.model_construct(bucket=root, endpoint_url=endpoint, region=region, ca_file=ca_file)  # type: ignore[arg-type]  # any text
+    given = S3Destination.model_construct(bucket=root, endpoint_url=endpoint, region=region, ca_file=ca_file)  # type: ignore[arg-type]  # any text
     access = restore_access(given, "demo")
     source = ChainSource(root, access.uri, access) if bucket else ChainSource(root, f"/{root}")
     chain = [hostile_record(2, set_name, database, file), hostile_record(3, set_name, database, file)]

@@ -54,7 +54,7 @@ def faults(text: str, **environ: str) -> list[str]:
         pytest.param("requests: /backups/requests", 'requests: expected a folder outside storage.root, /backups: inside it would be taken for a set (got "/backups/requests")', id="requests-in-the-default-root"),
         pytest.param("storage: {destinations: {local: {bucket: backups}}}", "storage.destinations: expected another name than local: that is the volume (got a mapping)", id="a-destination-called-local"),
         pytest.param("storage: {destinations: {Off Site: {bucket: backups}}}", "storage.destinations.Off Site: expected a name of at most 31 lower-case letters, digits, '_' and '-', the first no sign (got \"Off Site\")", id="destination-name"),
-        pytest.param("storage: {destinations: {a: {bucket: backups}, b: {bucket: backups}}}", "storage.destinations: expected another bucket or prefix for b: a is the same place (got a mapping)", id="one-place-twice"),
+        pytest.param("storage: {destinations: {a: {bucket: backups}, b: {bucket: backups}}}", "storage.destinations: expected another place for b: a is the same place (got a mapping)", id="one-place-twice"),
         pytest.param("storage: {destinations: {a: {}}}", "storage.destinations.a.bucket: required, such as backups", id="no-bucket"),
         pytest.param("storage: {destinations: {a: {bucket: b}}}", "storage.destinations.a.bucket: expected the name of a bucket, or an access point's ARN (got \"b\")", id="bucket"),
         pytest.param("storage: {destinations: {a: {bucket: bbb, prefix: /x}}}", "storage.destinations.a.prefix: expected names with '/' between them and at neither end, such as neo4j (got \"/x\")", id="prefix"),

@@ -2,14 +2,14 @@
 
 import pytest
 
-from backup_agent.settings.model import Destination
+from backup_agent.settings.s3 import S3Destination
 from backup_agent.stores import s3
 from backup_agent.stores.kind import StoreKind, kind_of
 
-KINDS: list[tuple[Destination, StoreKind]] = [(Destination(bucket="backups"), s3)]
+KINDS: list[tuple[S3Destination, StoreKind]] = [(S3Destination(bucket="backups"), s3)]
 """A destination of each kind, and its module: the type checker compares the module with what a kind offers."""
 
 
 @pytest.mark.parametrize(("destination", "module"), KINDS)
-def test_the_module_of_a_destination_is_found_by_its_type(destination: Destination, module: StoreKind) -> None:
+def test_the_module_of_a_destination_is_found_by_its_type(destination: S3Destination, module: StoreKind) -> None:
     assert kind_of(destination) is module

@@ -2,7 +2,7 @@
 
 from backup_agent.core.escaping import shell_word
 from backup_agent.core.reasons import PermanentError, Reason
-from backup_agent.settings.model import Destination
+from backup_agent.settings.s3 import S3Destination
 from backup_agent.stores.kind import RestoreAccess
 from backup_agent.stores.s3.options import check_put_options
 from backup_agent.stores.s3.store import S3Store
@@ -10,7 +10,7 @@ from backup_agent.stores.s3.store import S3Store
 __all__ = ["S3Store", "check_put_options", "open_store", "restore_access"]
 
 
-def open_store(name: str, destination: Destination, cluster: str) -> S3Store:
+def open_store(name: str, destination: S3Destination, cluster: str) -> S3Store:
     """Return the store of a destination; raise PermanentError if its `put_options` are refused."""
     if faults := check_put_options(destination.put_options):
         where = f"storage.destinations.{name}.put_options"
@@ -30,7 +30,7 @@ def open_store(name: str, destination: Destination, cluster: str) -> S3Store:
     )
 
 
-def restore_access(destination: Destination, cluster: str) -> RestoreAccess:
+def restore_access(destination: S3Destination, cluster: str) -> RestoreAccess:
     """Return how the artifacts in a bucket are read by the AWS command line, and by a Neo4j server."""
     region, endpoint, ca_file = destination.region, destination.endpoint_url, destination.ca_file
     options = (("--endpoint-url", endpoint), ("--region", region), ("--ca-bundle", ca_file and str(ca_file)))
@@ -46,5 +46,5 @@ def restore_access(destination: Destination, cluster: str) -> RestoreAccess:
     )
 
 
-def _prefix(destination: Destination, cluster: str) -> str:
+def _prefix(destination: S3Destination, cluster: str) -> str:
     return f"{destination.prefix}/{cluster}" if destination.prefix else cluster

@@ -1,0 +1,76 @@
+"""A destination in S3: the settings of the kind of store whose `type` is `s3`."""
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, JsonValue, field_validator
+
+from backup_agent.settings.grammar import AbsolutePath, Endpoint, Label, Prefix, Size, shaped
+from backup_agent.settings.section import Retention, Section
+
+Bucket = Annotated[
+    str,
+    shaped(
+        re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]|arn:[A-Za-z0-9:/_-]{1,200}"),
+        "the name of a bucket, or an access point's ARN",
+    ),
+]
+
+PUT_OPTIONS = frozenset(
+    {
+        "ACL", "BucketKeyEnabled", "CacheControl", "ContentDisposition", "ContentEncoding", "ContentLanguage",
+        "ContentType", "ExpectedBucketOwner", "Expires", "GrantFullControl", "GrantRead", "GrantReadACP",
+        "GrantWriteACP", "Metadata", "ObjectLockEventHold", "ObjectLockEventHoldDurationDays",
+        "ObjectLockEventHoldDurationYears", "ObjectLockLegalHoldStatus", "ObjectLockMode", "ObjectLockRetainUntilDate",
+        "RequestPayer", "SSEKMSEncryptionContext", "SSEKMSKeyId", "ServerSideEncryption", "StorageClass", "Tagging",
+        "WebsiteRedirectLocation",
+    }
+)  # fmt: skip
+"""The keys that `put_options` may have: how an object is stored, but not its name or its content."""
+
+
+class S3Destination(Section):
+    """One place in S3 that artifacts are copied to."""
+
+    type: Literal["s3"] = Field("s3", description="kind of store")
+    bucket: Bucket = Field(description="name of the bucket", examples=["backups"])
+    prefix: Prefix | None = Field(None, description="keys are <prefix>/<cluster>/…", examples=["neo4j"])
+    endpoint_url: Endpoint | None = Field(
+        None, description="the store's address where it is not AWS", examples=["https://s3.example.com"]
+    )
+    region: Label | None = Field(None, description="without it as boto3 finds it", examples=["eu-central-1"])
+    path_style: bool = Field(False, description="bucket in the path instead of the host name, as most own servers need")
+    ca_file: AbsolutePath | None = Field(
+        None, description="own CA certificates of the endpoint", examples=["/run/secrets/s3/ca.crt"]
+    )
+    bandwidth: Size | None = Field(None, description="most bytes uploaded in a second", examples=["50MiB"])
+    single_writer: bool = Field(
+        False,
+        description="promise that nobody else writes here: allows deletion where the store has no conditional writes",
+    )
+    put_options: dict[str, JsonValue] = Field(
+        {},
+        description="options of every object, by boto3's names: encryption, storage class, tags, ACL, object lock",
+        examples=[{"ServerSideEncryption": "AES256"}],
+    )
+    retention: Retention | None = Field(None, description="what is kept here; without it everything")
+
+    @field_validator("put_options")
+    @classmethod
+    def _are_options(cls, value: dict[str, Any]) -> dict[str, Any]:
+        if any(name.startswith(("SSECustomer", "CopySourceSSECustomer")) for name in value):
+            raise ValueError(
+                "no SSECustomer… option: the settings hold no keys; ServerSideEncryption and SSEKMSKeyId work"
+            )
+        if refused := sorted(value.keys() - PUT_OPTIONS):
+            named = ", ".join(name for name in refused if re.fullmatch(r"[A-Za-z0-9_]{1,40}", name)) or "such keys"
+            raise ValueError(
+                f"no {named}: allowed are {', '.join(sorted(PUT_OPTIONS))}; the agent itself sets where an object is "
+                "stored, its content, checksums, conditions and upload"
+            )
+        return value
+
+    @property
+    def identity(self) -> str:
+        """Where it is, in a stable form: two destinations of the same identity are one place."""
+        return f"{self.type}:{self.endpoint_url or ''}/{self.bucket}/{self.prefix or ''}"
