@@ -14,7 +14,7 @@ from backup_agent import durable
 from backup_agent.catalog import claim, tenure
 from backup_agent.catalog.place import Place
 from backup_agent.catalog.tenure import Held
-from backup_agent.cluster.memory import recall
+from backup_agent.cluster.saved_topology import load_topology
 from backup_agent.core.ownership.lease import PERIOD
 from backup_agent.core.ownership.owner import Owner, Ownership, is_same_agent, standing, system_id
 from backup_agent.core.reasons import Failure, PermanentError, Reason, TransientError
@@ -84,7 +84,7 @@ def this_volume(settings: Settings) -> claim.VolumeOwner:
         root,
         settings.cluster,
         namespace=os.environ.get(claim.NAMESPACE) or None,
-        system_id=system_id(recall(root)),
+        system_id=system_id(load_topology(root)),
         name=VOLUME,
     )
 

@@ -18,9 +18,9 @@ from typing import Any
 
 from backup_agent import quoting
 from backup_agent.cluster import bolt
-from backup_agent.cluster.memory import recall
 from backup_agent.cluster.probe import probe
 from backup_agent.cluster.rows import ALIASES, BACKUP_ADDRESSES, COPIES, REACHABLE, told
+from backup_agent.cluster.saved_topology import load_topology
 from backup_agent.core.neo4j.topology import Addressing, Topology, addresses
 from backup_agent.core.reasons import BackupError, PermanentError
 from backup_agent.core.requests.events import DiscoveryFailed, TopologyRows, TopologyTold
@@ -50,7 +50,7 @@ def discover(task: DiscoverTask, environ: Mapping[str, str]) -> Iterator[Topolog
     try:
         found = bolt.discover(_endpoint(settings, environ), timeout=task.timeout)
     except BackupError as error:
-        reachable = _reachable(recall(Path(task.root)) if task.root else None, addressing)
+        reachable = _reachable(load_topology(Path(task.root)) if task.root else None, addressing)
         yield from told({REACHABLE: reachable.items()})
         yield DiscoveryFailed(
             failure=error.failure,

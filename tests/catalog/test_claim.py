@@ -15,7 +15,7 @@ from backup_agent.catalog.claim import check_volume
 from backup_agent.catalog.place import place_of
 from backup_agent.catalog.place_ownership import adopt_place, hold_place, this_volume
 from backup_agent.catalog.tenure import Held
-from backup_agent.cluster.memory import remember
+from backup_agent.cluster.saved_topology import save_topology
 from backup_agent.core.ownership.owner import Owner
 from backup_agent.core.reasons import BackupError, PermanentError, Reason
 from backup_agent.durable import LIMIT
@@ -47,7 +47,7 @@ class Agent:
 
     def knows(self, system: str | None) -> "Agent":
         if system is not None:
-            remember(self.root, a_topology(a_copy(database="system", database_id=system)))
+            save_topology(self.root, a_topology(a_copy(database="system", database_id=system)))
         return self
 
     def hold(self, store: Store, wait: float = 0) -> Held:

@@ -11,9 +11,10 @@ from queue import SimpleQueue
 from typing import Any
 
 import pytest
+from backup_agent.cluster.memory import FILE, LARGEST
 
-from backup_agent.cluster.memory import FILE, LARGEST, recall, remember
 from backup_agent.cluster.rows import Rows
+from backup_agent.cluster.saved_topology import FILE, LARGEST, load_topology, save_topology
 from backup_agent.core.neo4j.topology import Copy, Topology
 from backup_agent.core.reasons import Failure
 from backup_agent.core.requests.events import DiscoveryFailed, TopologyRows, TopologyTold, parse
@@ -110,7 +111,7 @@ def test_it_fails_with_reason_and_hint_and_without_the_secret(bolt_server: Start
 def test_without_bolt_it_tries_the_addresses_it_knows(bolt_server: Start, child: Child, tmp_path: Path) -> None:
     server = bolt_server(three_servers().with_bolt_faults(BoltFault("refuse")))
     last = Topology(seen="2026-11-23T02:00:00Z", copies=(Copy(database="orders", address="127.0.0.1:7687"),))
-    remember(tmp_path, last)
+    save_topology(tmp_path, last)
 
     process = child({**asking(server.uri(), servers=["127.0.0.1:1"], backup_port=2), "root": str(tmp_path)})
     found = answer(process)
@@ -177,5 +178,5 @@ def test_1500_databases_of_three_copies_reach_the_supervisor_and_its_volume(bolt
     assert known.current is not None
     assert len(known.current.copies) == 3 * (MANY + 1)
     assert set(known.current.databases()) == {*names, "system"}
-    assert recall(tmp_path) == known.current
+    assert load_topology(tmp_path) == known.current
     assert (tmp_path / FILE).stat().st_size < LARGEST

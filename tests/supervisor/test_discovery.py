@@ -7,8 +7,8 @@ from typing import Any
 
 from structlog.testing import capture_logs
 
-from backup_agent.cluster.memory import recall
 from backup_agent.cluster.rows import COPIES, told
+from backup_agent.cluster.saved_topology import load_topology
 from backup_agent.core.neo4j.topology import Copy
 from backup_agent.core.reasons import Failure, Reason
 from backup_agent.core.requests.events import TopologyRows, TopologyTold
@@ -55,7 +55,7 @@ def test_what_vanishes_is_missing_until_it_returns_also_on_the_volume(tmp_path: 
 
     assert known.last
     assert known.last.missing == ("orders",)
-    assert recall(tmp_path) == known.last
+    assert load_topology(tmp_path) == known.last
     answer(known, "orders", "system")
     assert not known.last.missing
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import structlog
 
-from backup_agent.cluster.memory import recall, remember
 from backup_agent.cluster.rows import ALIASES, BACKUP_ADDRESSES, COPIES, REACHABLE, IncompleteError, Rows
+from backup_agent.cluster.saved_topology import load_topology, save_topology
 from backup_agent.core.neo4j.selection import Knowledge, Selection, select
 from backup_agent.core.neo4j.topology import Addressing, BackupSource, Topology, sources
 from backup_agent.core.reasons import HINTS, Failure, Reason
@@ -50,7 +50,7 @@ class Discovery:
 
     def load(self) -> None:
         """Read the topology an earlier life has kept."""
-        self.last = recall(self.root)
+        self.last = load_topology(self.root)
 
     def fresh(self, monotonic: float) -> bool:
         """Tell whether the cluster was asked a moment ago."""
@@ -112,7 +112,7 @@ class Discovery:
     def _remember(self, topology: Topology) -> Topology:
         """Keep a topology on the volume too, where that takes it: a full one must not make the cluster unknown."""
         try:
-            remember(self.root, topology)
+            save_topology(self.root, topology)
         except OSError as error:
             log.warning("topology not kept", error=str(error))
         return topology
@@ -121,7 +121,7 @@ class Discovery:
         """Miss a database no more. Raise OSError."""
         if self.last is not None:
             kept = self.last.forgetting(database)
-            remember(self.root, kept)
+            save_topology(self.root, kept)
             self.last = kept
             self.current = self.current.forgetting(database) if self.current else None
         self.missing = tuple(name for name in self.missing if name != database)

@@ -1,11 +1,11 @@
-"""The last topology on the volume."""
+"""The last topology, saved on the volume."""
 
 import os
 from pathlib import Path
 
 import pytest
 
-from backup_agent.cluster.memory import FILE, LARGEST, recall, remember
+from backup_agent.cluster.saved_topology import FILE, LARGEST, load_topology, save_topology
 from backup_agent.core.neo4j.topology import MOST_ALIASES, MOST_COPIES, Copy, Topology
 from tests.builders import a_copy, a_topology
 
@@ -14,10 +14,10 @@ def topology(*databases: str) -> Topology:
     return a_topology(*(a_copy(database=database) for database in databases))
 
 
-def test_what_is_remembered_is_recalled(tmp_path: Path) -> None:
-    remember(tmp_path, topology("orders", "system"))
+def test_a_saved_topology_is_loaded(tmp_path: Path) -> None:
+    save_topology(tmp_path, topology("orders", "system"))
 
-    assert recall(tmp_path) == topology("orders", "system")
+    assert load_topology(tmp_path) == topology("orders", "system")
     assert [path.name for path in (tmp_path / ".agent").iterdir()] == ["topology.json"]
 
 
@@ -27,21 +27,21 @@ def test_a_damaged_file_is_no_topology(tmp_path: Path, content: bytes | None) ->
         (tmp_path / ".agent").mkdir()
         (tmp_path / FILE).write_bytes(content)
 
-    assert recall(tmp_path) is None
-    remember(tmp_path, topology("orders"))
-    assert recall(tmp_path) == topology("orders")
+    assert load_topology(tmp_path) is None
+    save_topology(tmp_path, topology("orders"))
+    assert load_topology(tmp_path) == topology("orders")
 
 
-def test_a_volume_that_refuses_keeps_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    remember(tmp_path, topology("orders"))
+def test_a_failed_write_leaves_the_earlier_topology(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_topology(tmp_path, topology("orders"))
 
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
-        remember(tmp_path, topology("orders", "hr"))
-    assert recall(tmp_path) == topology("orders")
+        save_topology(tmp_path, topology("orders", "hr"))
+    assert load_topology(tmp_path) == topology("orders")
     assert [path.name for path in (tmp_path / ".agent").iterdir()] == ["topology.json"]
 
 
@@ -51,7 +51,7 @@ def test_the_largest_topology_is_smaller_than_what_is_read(tmp_path: Path) -> No
         role="r" * 64, status="s" * 64, writer=False, last_committed_txn=2**62, replication_lag=-(2**62),
     )  # fmt: skip
     names = ["d" * 122 + f"{number:06d}" for number in range(MOST_ALIASES)]
-    remember(
+    save_topology(
         tmp_path,
         a_topology(*(longest,) * MOST_COPIES, aliases=dict.fromkeys(names, "d" * 128), missing=tuple(names)),
     )

@@ -1,0 +1,29 @@
+"""The last topology, saved on the volume for the time when Bolt does not answer.
+
+The file is replaced as a whole. If it cannot be read, there is no saved topology until Bolt answers again.
+"""
+
+from pathlib import Path
+
+from backup_agent import durable
+from backup_agent.core.neo4j.topology import Topology
+
+FILE = ".agent/topology.json"
+LARGEST = 32 * 2**20
+"""The largest file in bytes that is read. It has room for every topology within the limits of core.topology (MOST_…).
+The topology of 1,500 databases with three copies each takes 1.5 MB."""
+
+
+def load_topology(root: Path) -> Topology | None:
+    """Return the topology saved below a storage root, or None if there is none or it cannot be read."""
+    try:
+        return Topology.model_validate_json(durable.read(root / FILE, LARGEST))
+    except (OSError, ValueError):
+        return None
+
+
+def save_topology(root: Path, topology: Topology) -> None:
+    """Save a topology. Raise OSError if it cannot be written; the file then still holds the earlier one."""
+    path = root / FILE
+    path.parent.mkdir(exist_ok=True)
+    durable.write(path, topology.model_dump_json(exclude_none=True).encode() + b"\n")
