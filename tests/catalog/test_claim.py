@@ -21,12 +21,12 @@ from backup_agent.core.reasons import BackupError, PermanentError, Reason
 from backup_agent.durable import LIMIT
 from backup_agent.settings.model import Settings
 from backup_agent.stores.local import LocalStore
-from backup_agent.stores.memory import MemoryStore
 from backup_agent.stores.store import Store
 from tests import memory
 from tests.builders import a_copy, a_topology, settings_with
 from tests.catalog.places import with_store
 from tests.stores.faulty import Does, Fault, FaultyStore
+from tests.stores.memory_store import MemoryStore
 
 PERIOD = 0.05
 NEWER = {"schema": 2, "cluster": "demo", "shape": "of things to come"}

@@ -15,10 +15,10 @@ from backup_agent.core.artifacts.keys import damage_key, hold_key, record_key
 from backup_agent.core.artifacts.records import Record
 from backup_agent.core.reasons import BackupError, Reason, TransientError
 from backup_agent.stores.local import LocalStore
-from backup_agent.stores.memory import MemoryStore
 from backup_agent.stores.store import Store
 from tests.builders import a_record, content
 from tests.catalog.places import FilledStore, newer
+from tests.stores.memory_store import MemoryStore
 
 STORES: dict[str, Callable[[Path], Store]] = {
     "memory": lambda _folder: MemoryStore(),

@@ -15,9 +15,9 @@ from backup_agent.core.artifacts.keys import record_key
 from backup_agent.core.artifacts.records import Record
 from backup_agent.core.reasons import BackupError, Reason, TransientError
 from backup_agent.stores.local import LocalStore
-from backup_agent.stores.memory import MemoryStore
 from tests.builders import a_record, content
 from tests.catalog.places import FilledStore, newer, place_at, tree
+from tests.stores.memory_store import MemoryStore
 
 
 @pytest.fixture(name="place")

@@ -15,9 +15,9 @@ from backup_agent.catalog import index as module
 from backup_agent.catalog.contents import survey
 from backup_agent.catalog.index import HEAD, IndexLine, faults, lines_of, sealed
 from backup_agent.core.artifacts.records import Record
-from backup_agent.stores.memory import MemoryStore
 from tests.builders import a_record
 from tests.catalog.places import FilledStore
+from tests.stores.memory_store import MemoryStore
 
 times = st.integers(0, 200_000_000_000_000).map(
     lambda count: datetime(1971, 1, 1, tzinfo=UTC) + timedelta(milliseconds=count)

@@ -15,10 +15,10 @@ from backup_agent.catalog.journal import Journal
 from backup_agent.core.reasons import BackupError, PermanentError, Reason
 from backup_agent.durable import RefusedFileError
 from backup_agent.stores.local import LocalStore
-from backup_agent.stores.memory import MemoryStore
 from backup_agent.stores.store import Stored
 from tests.builders import a_record
 from tests.catalog.places import place_at
+from tests.stores.memory_store import MemoryStore
 
 KEY = "default/orders/orders-2026-11-23T02-00-00.backup"
 FILES = (KEY, f"{KEY}.1")

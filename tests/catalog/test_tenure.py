@@ -28,12 +28,12 @@ from backup_agent.core.ownership.owner import Owner
 from backup_agent.core.reasons import Failure, PermanentError, Reason, TransientError
 from backup_agent.durable import LIMIT
 from backup_agent.stores.local import LocalStore
-from backup_agent.stores.memory import MemoryStore
 from backup_agent.stores.s3 import S3Store
 from backup_agent.stores.store import Store
 from tests.catalog.virtual_time import VirtualTime
 from tests.components.seaweedfs import ADMIN, BUCKET, SeaweedFS
 from tests.stores.faulty import Does, Fault, FaultyStore
+from tests.stores.memory_store import MemoryStore
 
 PERIOD = 8.0
 LOOK = PERIOD / 4

@@ -20,12 +20,12 @@ from backup_agent.durable import LIMIT
 from backup_agent.jobs.backup import BackupRun, result
 from backup_agent.jobs.copy import Copying
 from backup_agent.jobs.event_writer import EventWriter
-from backup_agent.stores.memory import MemoryStore
 from backup_agent.stores.store import Progress, Stored
 from tests.catalog.places import with_store
 from tests.jobs.outside import broken, faults
 from tests.jobs.passes import put
 from tests.jobs.worlds import World
+from tests.stores.memory_store import MemoryStore
 
 
 def test_a_copy_that_slept_through_a_takeover_is_sent_no_further(

@@ -18,11 +18,11 @@ from backup_agent.core.ownership.lease import Lease
 from backup_agent.core.reasons import Reason
 from backup_agent.durable import LIMIT
 from backup_agent.stores.local import LocalStore
-from backup_agent.stores.memory import MemoryStore
 from backup_agent.stores.store import Store, Stored
 from tests.artifact.writer import artifact, split
 from tests.jobs.passes import Blocks, events, judged, put, verify_at
 from tests.stores.faulty import WRITES, Does, Fault, FaultyStore, KilledError
+from tests.stores.memory_store import MemoryStore
 
 
 @dataclass

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from backup_agent.stores.memory import MemoryStore
 
 from backup_agent.catalog.contents import survey
 from backup_agent.catalog.holds import hold
@@ -23,12 +24,12 @@ from backup_agent.core.reasons import PermanentError, Reason, TransientError
 from backup_agent.core.requests.tasks import PruneTask
 from backup_agent.core.retention.clock import ClockReading, ClockSighting, Shown
 from backup_agent.jobs.event_writer import EventWriter
-from backup_agent.jobs.prune import carry_out, prune
+from backup_agent.jobs.prune import Place, apply_policy, carry_out, prune
 from backup_agent.jobs.prune_plan import apply_policy
-from backup_agent.stores.memory import MemoryStore
 from tests import memory
 from tests.builders import a_record, settings_with
 from tests.catalog.places import FilledStore, with_store
+from tests.stores.memory_store import MemoryStore
 
 
 def full(set_name: str, day: int) -> Record:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from backup_agent.stores.memory import MemoryStore
 
 from backup_agent.catalog.contents import of_database, survey
 from backup_agent.catalog.journal import Doing, Intent
@@ -15,9 +16,9 @@ from backup_agent.core.artifacts.marks import Damage
 from backup_agent.core.artifacts.records import BackupType, Record
 from backup_agent.core.reasons import PermanentError, Reason, TransientError
 from backup_agent.stores.local import LocalStore
-from backup_agent.stores.memory import MemoryStore
 from tests.catalog.places import place_at
 from tests.jobs.passes import LONG_AGO, Blocks, events, judged, put, verify, verify_at
+from tests.stores.memory_store import MemoryStore
 
 
 def test_what_is_as_recorded_is_verified_and_not_read_again_at_once(tmp_path: Path) -> None:

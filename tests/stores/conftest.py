@@ -10,11 +10,11 @@ import botocore.loaders
 import pytest
 
 from backup_agent.stores.local import LocalStore
-from backup_agent.stores.memory import MemoryStore
 from backup_agent.stores.s3 import S3Store
 from backup_agent.stores.store import Store
 from tests.components.seaweedfs import ADMIN, Identity, SeaweedFS
 from tests.stores.fault_proxy import Fault, FaultProxy
+from tests.stores.memory_store import MemoryStore
 
 POOR_STORE = (
     Fault("if-(none-)?match", "refuse", status=501, code="NotImplemented", times=None),

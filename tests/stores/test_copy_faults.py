@@ -25,12 +25,12 @@ from backup_agent.core.requests.tasks import CopyTask
 from backup_agent.durable import LIMIT
 from backup_agent.jobs.copy import Copying
 from backup_agent.jobs.event_writer import EventWriter
-from backup_agent.stores.memory import MemoryStore
 from backup_agent.stores.store import Store
 from tests.builders import TAKEN, a_header, a_record, settings_with
 from tests.catalog.places import with_store
 from tests.stores.faulty import Does, Fault, FaultyStore, KilledError, violations
 from tests.stores.files import describe
+from tests.stores.memory_store import MemoryStore
 
 OPERATIONS = {"list": 1, "look": 5, "swap": 3, "stat": 4, "put_artifact": 4, "create": 3}
 """How often a pass over this volume calls each, at least; that it calls no other is tested."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from backup_agent.stores.memory import MemoryStore
 
 from backup_agent.catalog.journal import Doing
 from backup_agent.catalog.place import place_of
@@ -22,12 +23,12 @@ from backup_agent.jobs.event_writer import EventWriter
 from backup_agent.jobs.prune import prune
 from backup_agent.settings.model import VOLUME
 from backup_agent.stores.local import LocalStore
-from backup_agent.stores.memory import MemoryStore
 from tests.catalog.places import with_store
 from tests.examples import HOUSE, examples
 from tests.jobs.outside import begun, broken, faults, records
 from tests.jobs.worlds import RETENTION, World, small
 from tests.stores.faulty import Does, Fault, FaultyStore, KilledError
+from tests.stores.memory_store import MemoryStore
 
 OPERATIONS = {
     "offsite": ("look", "swap", "list", "read", "stat", "create", "delete", "now"),

@@ -1,4 +1,4 @@
-"""A store in memory, for tests of whoever uses a store; it passes the same contract suite as the others."""
+"""A store in memory, for tests of what uses a store. It passes the same contract suite as the stores of the product."""
 
 import hashlib
 import io
