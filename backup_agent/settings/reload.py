@@ -10,7 +10,7 @@ from operator import attrgetter
 from pathlib import Path
 
 from backup_agent.settings.faults import SettingsError
-from backup_agent.settings.load import Loaded, digest, in_force, load, parse, read
+from backup_agent.settings.load import Loaded, digest, load, parse, read
 from backup_agent.settings.model import RESTART_ONLY, Settings
 
 
@@ -24,8 +24,6 @@ class Change:
     """All that is wrong with the file, by lines; None where it is in force."""
     waiting: tuple[str, ...] = ()
     """Keys whose new value waits for a restart."""
-    changed: tuple[str, ...] = ()
-    """Paths whose value in force is another than before."""
 
     @property
     def settings(self) -> Settings:
@@ -63,11 +61,8 @@ class Reloader:
             return self._refused(error, seen)
         self._seen = seen
         loaded, waiting = _kept_until_restart(self.loaded, new)
-        before = {entry.path: entry.value for entry in in_force(self.loaded)}
-        after = {entry.path: entry.value for entry in in_force(loaded)}
-        changed = tuple(path for path in sorted({*before, *after}) if before.get(path) != after.get(path))
         self.loaded = loaded
-        return Change(loaded, waiting=waiting, changed=changed)
+        return Change(loaded, waiting=waiting)
 
     def _refused(self, error: SettingsError, seen: str) -> Change | None:
         """Tell of a fault once: the same content, or the same trouble in reading it, is no news."""
