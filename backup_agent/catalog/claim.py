@@ -107,8 +107,7 @@ def adopt(store: Store, ours: Owner) -> Owner | None:
     for _ in range(TRIES):
         found = look(store)
         if found.newer:
-            failure = unreadable(store.name, found)
-            raise PermanentError(failure.reason, failure.error, failure.hint)
+            raise PermanentError.of(unreadable(store.name, found))
         with suppress(ConflictError):
             store.swap(KEY, ours.to_json(), found.version)
             return found.owner

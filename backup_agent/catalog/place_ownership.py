@@ -42,7 +42,7 @@ def hold_place(place: Place, *, wait: float = 0.0, period: float = PERIOD) -> It
     volume = this_volume(place.settings)
     name, store, folder = place.name, place.store, place.lease_folder
     if volume.foreign is not None and (not place.is_volume or volume.no_deletion is not None):
-        raise _permanent(volume.foreign)
+        raise PermanentError.of(volume.foreign)
     if place.is_volume:
         yield Held(no_deletion=volume.no_deletion)
         return
@@ -67,7 +67,7 @@ def hold_place(place: Place, *, wait: float = 0.0, period: float = PERIOD) -> It
             yield replace(held, notices=adopted)
         return
     if other_agent:
-        raise _permanent(claim.foreign(name, found, volume.ours))
+        raise PermanentError.of(claim.foreign(name, found, volume.ours))
     if lost:
         _note(folder, _ADOPTED_FROM, former)
     _settle(name, store, found, volume.ours, folder)
@@ -117,10 +117,10 @@ def adopt_place(place: Place, ours: Owner) -> None:
 def _standing(name: str, found: claim.FoundOwner, ours: Owner, folder: Path) -> Ownership:
     """Judge a destination; raise PermanentError where it is another's."""
     if found.fault and found.owner is None:
-        raise _permanent(claim.unreadable(name, found))
+        raise PermanentError.of(claim.unreadable(name, found))
     stands = standing(found.owner, ours, owned_before=(folder / _OWNED).exists())
     if stands is Ownership.FOREIGN:
-        raise _permanent(claim.foreign(name, found, ours))
+        raise PermanentError.of(claim.foreign(name, found, ours))
     return stands
 
 
@@ -166,7 +166,3 @@ def _without_conditions(name: str) -> Failure:
         f"deleted there",
         f"set storage.destinations.{name}.single_writer: true if nobody else ever writes there",
     )
-
-
-def _permanent(failure: Failure) -> PermanentError:
-    return PermanentError(failure.reason, failure.error, failure.hint)

@@ -116,6 +116,11 @@ class BackupError(Exception):
 class PermanentError(BackupError):
     """An error that a retry cannot fix."""
 
+    @staticmethod
+    def of(failure: Failure) -> "PermanentError":
+        """Return the error that raises a failure."""
+        return PermanentError(failure.reason, failure.error, failure.hint)
+
 
 class TransientError(BackupError):
     """An error that may pass. Exactly one layer retries the operation."""

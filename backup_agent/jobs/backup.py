@@ -263,7 +263,7 @@ def _after_failure(run: BackupRun, verdict: Verdict, looked: list[Looked]) -> Ty
     """Return the FULL that follows a differential that cannot be had; raise the failure of anything else."""
     failure = verdict.failure or Failure(Reason.INTERNAL, "no verdict")
     if verdict.outcome is not Judged.NEEDS_FULL:
-        raise PermanentError(failure.reason, failure.error, failure.hint)
+        raise PermanentError.of(failure)
     if run.task.promote == "at_next_full":
         hint = "the schedule says `promote: at_next_full`: the next FULL begins a new chain"
         raise PermanentError(failure.reason, failure.error, hint)

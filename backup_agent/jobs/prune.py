@@ -64,7 +64,7 @@ def prune(task: PruneTask, place: Place, teller: EventWriter) -> PlaceResult:
             return result
         failure = held.no_deletion or clock.wrong
         if failure is not None:
-            raise PermanentError(failure.reason, failure.error, failure.hint)
+            raise PermanentError.of(failure)
         done = carry_out(planned, found, place, held, teller, seconds=task.seconds)
         result = result.model_copy(update={"deleted": done.deleted, "freed": done.freed, "left": done.left or None})
         return result.failed(done.failure) if done.failure else result

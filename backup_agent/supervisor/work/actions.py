@@ -50,7 +50,7 @@ class Actions:
         failure = answer.expired(now)
         try:
             if failure is not None:
-                raise PermanentError(failure.reason, failure.error, failure.hint)
+                raise PermanentError.of(failure)
             answer = self._do(answer, now)
         except BackupError as error:
             answer = answer.becomes(State.FAILED, now, error.failure)
