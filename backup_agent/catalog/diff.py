@@ -16,8 +16,6 @@ from backup_agent.core.artifacts.records import LARGEST
 from backup_agent.core.reasons import PermanentError, Reason
 from backup_agent.stores.store import Store
 
-_BLOCK = 1024 * 1024
-
 
 def diff(place: Place, *, checksums: bool = False) -> Iterator[Finding]:
     """Yield what does not fit at a place, one database after the other.
@@ -62,7 +60,8 @@ def _changed(store: Store, artifact: str) -> Iterator[Finding]:
     for file in record.files:
         key = artifact_key(record.set, record.database, file.name)
         try:
-            found = _sha256(store, key)
+            with store.open(key) as content:
+                found = hashlib.file_digest(content, "sha256").hexdigest()
         except PermanentError as error:
             if error.failure.reason is not Reason.NOT_FOUND:
                 raise
@@ -70,11 +69,3 @@ def _changed(store: Store, artifact: str) -> Iterator[Finding]:
             continue
         if found != file.sha256:
             yield Finding(Kind.CHECKSUM_CHANGED, key, f"SHA-256 {file.sha256} was recorded, it has {found}")
-
-
-def _sha256(store: Store, key: str) -> str:
-    digest = hashlib.sha256()
-    with store.open(key) as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()

@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Generator
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import BinaryIO
+from io import BufferedIOBase
 
 from backup_agent.artifact.cursor import CHUNK, Cursor, DamagedError
 from backup_agent.artifact.files import LEAD
@@ -128,7 +128,7 @@ def contents(store: Store, record: Record, file: ArtifactFile, on_bytes: OnBytes
         raise WrongError(Wrong(f"SHA-256 {file.sha256} was recorded, it has {digest.hexdigest()}", file.name))
 
 
-def _opened(store: Store, key: str, file: ArtifactFile) -> BinaryIO:
+def _opened(store: Store, key: str, file: ArtifactFile) -> BufferedIOBase:
     try:
         stream = store.open(key)
     except PermanentError as error:
@@ -141,7 +141,7 @@ def _opened(store: Store, key: str, file: ArtifactFile) -> BinaryIO:
     return stream
 
 
-def _read(store: Store, stream: BinaryIO, key: str) -> bytes:
+def _read(store: Store, stream: BufferedIOBase, key: str) -> bytes:
     try:
         return stream.read(CHUNK)
     except OSError as error:

@@ -13,8 +13,8 @@ import secrets
 import stat as modes
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from io import BufferedIOBase
 from pathlib import Path
-from typing import BinaryIO
 
 from backup_agent import durable
 from backup_agent.core.artifacts.keys import segments
@@ -144,7 +144,7 @@ class LocalStore:
             except durable.TooLargeError:
                 raise TooLargeError(self._where(key), limit, _version_of(file)) from None
 
-    def open(self, key: str) -> BinaryIO:
+    def open(self, key: str) -> BufferedIOBase:
         """Return an artifact's file for reading from its start."""
         with self._at(key, "open") as (folder, name):
             return _open_file(folder, name)
@@ -212,7 +212,10 @@ class LocalStore:
         with _open_file(folder, name) as existing:
             found, ours = os.fstat(existing.fileno()), os.fstat(source)
             linked = (found.st_dev, found.st_ino) == (ours.st_dev, ours.st_ino)
-            if not linked and (found.st_size != file.size or _sha256_of(existing) != file.sha256):
+            same = linked or (
+                found.st_size == file.size and hashlib.file_digest(existing, "sha256").hexdigest() == file.sha256
+            )
+            if not same:
                 raise other_content(self._where(key))
             os.fsync(existing.fileno())
 
@@ -289,7 +292,7 @@ def _open_folder(parent: int, name: str, *, create: bool) -> int:
     return os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=parent)
 
 
-def _open_file(folder: int, name: str) -> BinaryIO:
+def _open_file(folder: int, name: str) -> BufferedIOBase:
     return os.fdopen(open_regular(name, folder=folder), "rb")
 
 
@@ -311,7 +314,7 @@ def _version_at(folder: int, name: str) -> str | None:
         return None
 
 
-def _version_of(file: BinaryIO) -> str:
+def _version_of(file: BufferedIOBase) -> str:
     """Return a version that changes with the content; for a large file, inode, size and time of change."""
     facts = os.fstat(file.fileno())
     if facts.st_size > _LARGEST_COMPARED:
@@ -411,13 +414,6 @@ def _copy(source: int, target: int | None, progress: Progress) -> str:
             _write(target, buffer[:count])
         offset += count
         progress(count)
-    return digest.hexdigest()
-
-
-def _sha256_of(file: BinaryIO) -> str:
-    digest = hashlib.sha256()
-    while block := file.read(_BLOCK):
-        digest.update(block)
     return digest.hexdigest()
 
 

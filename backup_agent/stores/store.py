@@ -8,8 +8,9 @@ agent's own: they can be written and read, and are not listed.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from io import BufferedIOBase
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Protocol
 
 from backup_agent.core.artifacts.records import ArtifactFile
 from backup_agent.core.reasons import PermanentError, Reason, TransientError
@@ -136,7 +137,7 @@ class Store(Protocol):
         """
         ...
 
-    def open(self, key: str) -> BinaryIO:
+    def open(self, key: str) -> BufferedIOBase:
         """Return an artifact's file for reading from its start; `not_found` as for `read`."""
         ...
 

@@ -4,9 +4,10 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from io import BufferedIOBase
 from itertools import product
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import pytest
 
@@ -257,7 +258,7 @@ def test_healing_that_is_cancelled_leaves_mark_and_copy(world: World, place: str
     class Cancelling(FaultyStore):
         """Somebody cancels as soon as the good copy is opened."""
 
-        def open(self, key: str) -> BinaryIO:
+        def open(self, key: str) -> BufferedIOBase:
             cancel.set()
             return super().open(key)
 

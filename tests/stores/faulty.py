@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from io import BufferedIOBase
 from pathlib import Path
 from threading import Event, Lock
-from typing import BinaryIO, TypeVar
+from typing import TypeVar
 
 from backup_agent.core.artifacts.keys import is_record_key
 from backup_agent.core.artifacts.records import ArtifactFile, Record
@@ -110,7 +111,7 @@ class FaultyStore:
     def read(self, key: str, limit: int) -> bytes:
         return self._call("read", lambda: self.inner.read(key, limit))
 
-    def open(self, key: str) -> BinaryIO:
+    def open(self, key: str) -> BufferedIOBase:
         return self._call("open", lambda: self.inner.open(key))
 
     def stat(self, key: str) -> Stored | None:

@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Lock
-from typing import BinaryIO
 
 from backup_agent.core.artifacts.parts import whole_digest
 from backup_agent.core.artifacts.records import ArtifactFile
@@ -83,7 +82,7 @@ class MemoryStore:
             raise self._absent(key)
         return seen.content
 
-    def open(self, key: str) -> BinaryIO:
+    def open(self, key: str) -> io.BufferedIOBase:
         """Return an artifact's file for reading from its start."""
         parts_of(key)
         with self._lock:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 from backup_agent.core.artifacts.parts import whole_digest
 from backup_agent.core.artifacts.records import ArtifactFile
@@ -174,7 +174,7 @@ class S3Store:
         """Return a small object, compared with its digest where the store keeps one."""
         return self._content(key, limit, ChecksumMode="ENABLED")
 
-    def open(self, key: str) -> BinaryIO:
+    def open(self, key: str) -> io.BufferedIOBase:
         """Return an artifact's file for reading from its start."""
         parts_of(key)
         body = self._bucket.call("GetObject", key)["Body"]
@@ -219,7 +219,7 @@ class S3Store:
             return found
         if found.size == upload.file.size:  # cut in other parts, or stored without a digest
             with self.open(upload.key) as content:
-                if _sha256_of(content) == upload.file.sha256:
+                if hashlib.file_digest(content, "sha256").hexdigest() == upload.file.sha256:
                     return found
         raise other_content(self._bucket.where(upload.key))
 
@@ -283,13 +283,6 @@ class _Download(io.RawIOBase):
     def close(self) -> None:
         self._body.close()
         super().close()
-
-
-def _sha256_of(content: BinaryIO) -> str:
-    digest = hashlib.sha256()
-    while block := content.read(_BLOCK):
-        digest.update(block)
-    return digest.hexdigest()
 
 
 def _digest_in(head: dict[str, Any]) -> str | None:
