@@ -13,7 +13,7 @@ from backup_agent.core.artifacts.records import BackupType, Header
 from backup_agent.core.capabilities import Capabilities, Version, other_line
 from backup_agent.core.json_reader import read_json
 from backup_agent.core.neo4j import command
-from backup_agent.core.neo4j.command import BackupTls, Launch
+from backup_agent.core.neo4j.command import Launch
 from backup_agent.core.neo4j.progress import Stage, Transcript, patience
 from backup_agent.core.neo4j.verdict import Completed, did_not_start
 from backup_agent.neo4j_admin import configuration, inspection, process, program
@@ -102,7 +102,7 @@ class Admin:
             launch=one.launch,
             parallel=invocation.parallel,
         )
-        configuration.write(invocation.conf, memory, self._tls())
+        configuration.write(invocation.conf, memory, self.settings.backup_tls)
         told = Transcript()
 
         def on_line(line: str) -> None:
@@ -141,17 +141,6 @@ class Admin:
             pass_fds=_lock(self.environ),
         )
         return CallResult(completed, told, one.launch.value, started)
-
-    def _tls(self) -> BackupTls | None:
-        given = self.settings.backup_tls
-        if given is None:
-            return None
-        return BackupTls(
-            ca_file=str(given.ca_file),
-            cert_file=str(given.cert_file),
-            key_file=str(given.key_file),
-            verify_hostname=given.verify_hostname,
-        )
 
 
 def _lock(environ: Mapping[str, str]) -> tuple[int, ...]:

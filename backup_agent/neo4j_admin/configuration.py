@@ -7,8 +7,9 @@ import os
 from pathlib import Path
 
 from backup_agent import durable
-from backup_agent.core.neo4j.command import BackupTls, Memory, conf_lines
+from backup_agent.core.neo4j.command import Memory, size_text
 from backup_agent.core.reasons import PermanentError, Reason
+from backup_agent.settings.model import BackupTls
 
 
 def write(folder: Path, memory: Memory, backup_tls: BackupTls | None = None) -> None:
@@ -23,7 +24,7 @@ def write(folder: Path, memory: Memory, backup_tls: BackupTls | None = None) -> 
         trusted = folder / "tls" / "trusted"
         trusted.mkdir(parents=True, exist_ok=True)
         try:
-            (trusted / "ca.crt").write_bytes(durable.read(Path(backup_tls.ca_file), follow=True))
+            (trusted / "ca.crt").write_bytes(durable.read(backup_tls.ca_file, follow=True))
             for key_or_certificate in (backup_tls.cert_file, backup_tls.key_file):
                 os.close(durable.open_regular(key_or_certificate, follow=True))
         except OSError as error:
@@ -32,5 +33,35 @@ def write(folder: Path, memory: Memory, backup_tls: BackupTls | None = None) -> 
                 f"neo4j.backup_tls: {error.filename} cannot be read: {error.strerror}",
                 "a client of the backup port needs all three: ca_file, cert_file and key_file",
             ) from error
-    lines = conf_lines(str(folder), memory, backup_tls)
+    lines = conf_lines(folder, memory, backup_tls)
     (folder / "neo4j.conf").write_text("".join(f"{line}\n" for line in lines))
+
+
+def conf_lines(folder: Path, memory: Memory, backup_tls: BackupTls | None = None) -> tuple[str, ...]:
+    """Return the lines of neo4j.conf in a folder, which must hold `tls/trusted/` if TLS is used.
+
+    neo4j-admin exits with 70 at an unknown key, so the file has only the keys that it needs. Certificate and key are
+    named, not copied: the volume never holds a key. (Keys and folders were tried with SslPolicyLoader of 5.26.31 and
+    2026.09.0: a client, too, must have both certificate and key.)
+    """
+    values = {"server.directories.logs": f"{folder}/logs"}  # the default is in $NEO4J_HOME, which may be read-only
+    if memory.pagecache is not None:
+        values["server.memory.pagecache.size"] = size_text(memory.pagecache)
+    if backup_tls is not None:
+        policy = "dbms.ssl.policy.backup"
+        values |= {
+            f"{policy}.enabled": "true",
+            f"{policy}.base_directory": f"{folder}/tls",
+            f"{policy}.trusted_dir": f"{folder}/tls/trusted",
+            f"{policy}.public_certificate": str(backup_tls.cert_file),
+            f"{policy}.private_key": str(backup_tls.key_file),
+            f"{policy}.verify_hostname": str(backup_tls.verify_hostname).lower(),
+        }
+    return tuple(f"{key}={_conf_value(key, value)}" for key, value in values.items())
+
+
+def _conf_value(key: str, value: str) -> str:
+    # Neo4j reads a backslash in a path as a slash, and a line break as the end of the setting. Blanks and # are safe.
+    if value != value.strip() or not value.isprintable() or "\\" in value:
+        raise PermanentError(Reason.INTERNAL, f"{key}: cannot be written into neo4j.conf (got {value!r})")
+    return value

@@ -8,11 +8,9 @@ from backup_agent.core.artifacts.records import BackupType
 from backup_agent.core.capabilities import Capabilities, Version
 from backup_agent.core.neo4j.command import (
     MIB,
-    BackupTls,
     Launch,
     Memory,
     backup_argv,
-    conf_lines,
     direct_argv,
     environment,
     inspect_argv,
@@ -278,30 +276,3 @@ def test_the_environment_is_passed_on_without_possible_secrets() -> None:
 
 def test_unknown_home_and_heap_are_not_set() -> None:
     assert environment({}, conf="/run/conf").keys() == {"TZ", "LC_ALL", "MALLOC_ARENA_MAX", "NEO4J_CONF"}
-
-
-def test_the_configuration_without_tls_has_two_lines() -> None:
-    assert conf_lines("/run/conf", Memory(64 * MIB, 8 * MIB)) == (
-        "server.directories.logs=/run/conf/logs",
-        "server.memory.pagecache.size=8m",
-    )
-
-
-def test_the_configuration_has_the_paths_of_the_client_certificate() -> None:
-    tls = BackupTls(ca_file="/tls/ca.crt", cert_file="/tls/tls.crt", key_file="/tls/tls.key", verify_hostname=False)
-
-    assert conf_lines("/run/conf", Memory(None, None), tls) == (
-        "server.directories.logs=/run/conf/logs",
-        "dbms.ssl.policy.backup.enabled=true",
-        "dbms.ssl.policy.backup.base_directory=/run/conf/tls",
-        "dbms.ssl.policy.backup.trusted_dir=/run/conf/tls/trusted",
-        "dbms.ssl.policy.backup.public_certificate=/tls/tls.crt",
-        "dbms.ssl.policy.backup.private_key=/tls/tls.key",
-        "dbms.ssl.policy.backup.verify_hostname=false",
-    )
-
-
-@pytest.mark.parametrize("path", ["/tls/key\nserver.x=1", "/tls/a\\b", "/tls/key ", "/tls/\x00"])
-def test_a_path_that_neo4j_would_misread_is_refused(path: str) -> None:
-    with pytest.raises(PermanentError, match=r"private_key: cannot be written into neo4j\.conf"):
-        conf_lines("/run/conf", Memory(None, None), BackupTls("/tls/ca", "/tls/cert", path))

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from backup_agent.core.neo4j.command import MIB, BackupTls, Memory
+from backup_agent.core.neo4j.command import MIB, Memory
 from backup_agent.core.reasons import PermanentError, Reason
-from backup_agent.neo4j_admin.configuration import write
+from backup_agent.neo4j_admin.configuration import conf_lines, write
+from backup_agent.settings.model import BackupTls
 
 SMALL = Memory(64 * MIB, 8 * MIB)
 
@@ -15,7 +16,7 @@ SMALL = Memory(64 * MIB, 8 * MIB)
 def tls(tmp_path: Path) -> BackupTls:
     for name in ("ca", "cert", "key"):
         (tmp_path / name).write_text(f"-----BEGIN {name}-----\n")
-    return BackupTls(str(tmp_path / "ca"), str(tmp_path / "cert"), str(tmp_path / "key"))
+    return BackupTls(ca_file=tmp_path / "ca", cert_file=tmp_path / "cert", key_file=tmp_path / "key")
 
 
 def test_the_folder_is_closed_to_other_users_and_holds_what_the_lines_name(tmp_path: Path, tls: BackupTls) -> None:
@@ -27,7 +28,7 @@ def test_the_folder_is_closed_to_other_users_and_holds_what_the_lines_name(tmp_p
     assert stat.S_IMODE(conf.stat().st_mode) & 0o007 == 0
     assert Path(lines["dbms.ssl.policy.backup.trusted_dir"], "ca.crt").read_text() == "-----BEGIN ca-----\n"
     assert Path(lines["server.directories.logs"]).is_dir()
-    assert lines["dbms.ssl.policy.backup.private_key"] == tls.key_file
+    assert lines["dbms.ssl.policy.backup.private_key"] == str(tls.key_file)
 
 
 def test_no_key_is_ever_copied_onto_the_volume(tmp_path: Path, tls: BackupTls) -> None:
@@ -40,7 +41,7 @@ def test_no_key_is_ever_copied_onto_the_volume(tmp_path: Path, tls: BackupTls) -
 
 def test_a_rotated_ca_serves_the_next_run(tmp_path: Path, tls: BackupTls) -> None:
     write(tmp_path / "first", SMALL, tls)
-    Path(tls.ca_file).write_text("new")
+    tls.ca_file.write_text("new")
 
     write(tmp_path / "second", SMALL, tls)
 
@@ -81,3 +82,37 @@ def test_the_files_of_the_policy_may_be_links_as_kubernetes_mounts_them(tmp_path
     write(tmp_path / "conf", SMALL, tls)
 
     assert (tmp_path / "conf" / "tls" / "trusted" / "ca.crt").is_file()
+
+
+def test_the_configuration_without_tls_is_two_lines() -> None:
+    assert conf_lines(Path("/run/conf"), Memory(64 * MIB, 8 * MIB)) == (
+        "server.directories.logs=/run/conf/logs",
+        "server.memory.pagecache.size=8m",
+    )
+
+
+def test_the_configuration_names_the_client_certificate_and_does_not_copy_it() -> None:
+    tls = BackupTls(
+        ca_file=Path("/tls/ca.crt"),
+        cert_file=Path("/tls/tls.crt"),
+        key_file=Path("/tls/tls.key"),
+        verify_hostname=False,
+    )
+
+    assert conf_lines(Path("/run/conf"), Memory(None, None), tls) == (
+        "server.directories.logs=/run/conf/logs",
+        "dbms.ssl.policy.backup.enabled=true",
+        "dbms.ssl.policy.backup.base_directory=/run/conf/tls",
+        "dbms.ssl.policy.backup.trusted_dir=/run/conf/tls/trusted",
+        "dbms.ssl.policy.backup.public_certificate=/tls/tls.crt",
+        "dbms.ssl.policy.backup.private_key=/tls/tls.key",
+        "dbms.ssl.policy.backup.verify_hostname=false",
+    )
+
+
+@pytest.mark.parametrize("path", ["/tls/key\nserver.x=1", "/tls/a\\b", "/tls/key "])
+def test_a_path_that_would_be_another_setting_is_refused(path: str) -> None:
+    tls = BackupTls(ca_file=Path("/tls/ca"), cert_file=Path("/tls/cert"), key_file=Path(path))
+
+    with pytest.raises(PermanentError, match=r"private_key: cannot be written into neo4j\.conf"):
+        conf_lines(Path("/run/conf"), Memory(None, None), tls)

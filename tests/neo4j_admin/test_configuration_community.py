@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import trustme
 
-from backup_agent.core.neo4j.command import MIB, BackupTls, Memory
+from backup_agent.core.neo4j.command import MIB, Memory
 from backup_agent.neo4j_admin.configuration import write
+from backup_agent.settings.model import BackupTls
 from tests.components.java import compile_java, java_home
 from tests.components.neo4j_community import CommunityHome
 
@@ -27,7 +28,7 @@ def test_neo4j_loads_the_client_policy_of_the_backup_port(
     authority.cert_pem.write_to_path(files["ca # 1.crt"])
     files["tls.crt"].write_bytes(b"".join(pem.bytes() for pem in client.cert_chain_pems))
     client.private_key_pem.write_to_path(files["tls.key"])
-    tls = BackupTls(str(files["ca # 1.crt"]), str(files["tls.crt"]), str(files["tls.key"]))
+    tls = BackupTls(ca_file=files["ca # 1.crt"], cert_file=files["tls.crt"], key_file=files["tls.key"])
     write(tmp_path / "the conf", Memory(64 * MIB, 8 * MIB), tls)
 
     done = subprocess.run(

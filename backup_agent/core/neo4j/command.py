@@ -1,4 +1,4 @@
-"""How neo4j-admin is called: arguments, environment, configuration and memory.
+"""How neo4j-admin is called: arguments, environment and memory.
 
 The environment of the child process contains no variable that may be a secret, since neo4j-admin writes its environment
 into crash reports. Options are always written with `=` and the database comes last, because an option that accepts
@@ -220,43 +220,3 @@ def environment(
     if heap is not None:
         result["HEAP_SIZE"] = size_text(heap)
     return result
-
-
-@dataclass(frozen=True)
-class BackupTls:
-    """Paths of the PEM files for a TLS client of the servers' dbms.ssl.policy.backup."""
-
-    ca_file: str
-    cert_file: str
-    key_file: str
-    verify_hostname: bool = True
-
-
-def conf_lines(conf: str, memory: Memory, backup_tls: BackupTls | None = None) -> tuple[str, ...]:
-    """Return the lines of neo4j.conf in the folder `conf`. With TLS, the folder must contain `tls/trusted/`.
-
-    neo4j-admin exits with 70 if it finds an unknown key, so only needed keys are set. Certificate and key are referred
-    to by their paths, so that no key is copied to the volume. A client needs both (tried with SslPolicyLoader of
-    5.26.31 and 2026.09.0).
-    """
-    values = {"server.directories.logs": f"{conf}/logs"}  # the default $NEO4J_HOME/logs may be read-only
-    if memory.pagecache is not None:
-        values["server.memory.pagecache.size"] = size_text(memory.pagecache)
-    if backup_tls is not None:
-        policy = "dbms.ssl.policy.backup"
-        values |= {
-            f"{policy}.enabled": "true",
-            f"{policy}.base_directory": f"{conf}/tls",
-            f"{policy}.trusted_dir": f"{conf}/tls/trusted",
-            f"{policy}.public_certificate": backup_tls.cert_file,
-            f"{policy}.private_key": backup_tls.key_file,
-            f"{policy}.verify_hostname": str(backup_tls.verify_hostname).lower(),
-        }
-    return tuple(f"{key}={_conf_value(key, value)}" for key, value in values.items())
-
-
-def _conf_value(key: str, value: str) -> str:
-    # Neo4j replaces a backslash in a path by a slash, and a newline starts another setting. Spaces and # are safe.
-    if value != value.strip() or not value.isprintable() or "\\" in value:
-        raise PermanentError(Reason.INTERNAL, f"{key}: cannot be written into neo4j.conf (got {value!r})")
-    return value
