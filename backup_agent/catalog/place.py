@@ -62,7 +62,7 @@ class Place:
     def policy(self) -> Policy:
         """Which restore points are kept there."""
         retention = self.settings.retention if self.destination is None else self.destination.retention
-        return Policy.of(dict(retention) if retention else None)
+        return retention or Policy()
 
     @cached_property
     def store(self) -> Store:

@@ -11,7 +11,7 @@ from backup_agent.k8s import agent_settings
 from backup_agent.k8s.neo4j_conf import MANAGED, MOST_HEAP, memory_faults
 from backup_agent.k8s.spec import Server, Spec, memory_bytes
 from backup_agent.settings.faults import Fault, SettingsError, faults_of
-from backup_agent.settings.section import RULES
+from backup_agent.settings.section import Retention
 from backup_agent.settings.yaml_reader import YamlError, read_yaml
 
 ELSEWHERE = (
@@ -95,7 +95,10 @@ def _more_faults(spec: Spec | None, tree: dict[str, Any]) -> tuple[Fault, ...]:
             found += (Fault("backup.settings.retention", f"required: {KEPT}"),)
         if keeps and not _picks(given["retention"]):
             found += (
-                Fault("backup.settings.retention", f"it keeps everything without one of {', '.join(RULES)}; {KEPT}"),
+                Fault(
+                    "backup.settings.retention",
+                    f"it keeps everything without one of {', '.join(Retention.RULES)}; {KEPT}",
+                ),
             )
         if keeps and backup.get("keep_everything") is True:
             found += (Fault("backup.keep_everything", "not both this and backup.settings.retention"),)
@@ -104,7 +107,7 @@ def _more_faults(spec: Spec | None, tree: dict[str, Any]) -> tuple[Fault, ...]:
 
 def _picks(retention: object) -> bool:
     # What is no mapping is told of by the agent's own model.
-    return not isinstance(retention, dict) or any(retention.get(rule) is not None for rule in RULES)
+    return not isinstance(retention, dict) or any(retention.get(rule) is not None for rule in Retention.RULES)
 
 
 def _section(tree: dict[str, Any], key: str) -> dict[str, Any]:

@@ -11,7 +11,6 @@ from backup_agent.core.artifacts.summary import DatabaseSummary
 from backup_agent.core.requests.queue import Job
 from backup_agent.core.requests.schedules import expected_interval, next_runs
 from backup_agent.settings.model import VOLUME, Settings
-from backup_agent.settings.section import RULES
 from backup_agent.supervisor.children.runs import Runs
 from backup_agent.supervisor.parts import Parts
 from backup_agent.supervisor.schedules.calendar import Calendar
@@ -167,20 +166,15 @@ def retention(settings: Settings) -> str:
     """Say what is deleted."""
     policies = {VOLUME: settings.retention}
     policies |= {name: one.retention for name, one in settings.storage.destinations.items()}
-    kept = [name for name, policy in policies.items() if policy is None or not policy.picks]
-    if len(kept) == len(policies):
+    rules = {name: policy.rules if policy else {} for name, policy in policies.items()}
+    if not any(rules.values()):
         return "nothing is deleted: no `retention` is set"
-    told = "; ".join(
-        f"{name}: "
-        + ", ".join(
-            f"{rule} {value}"
-            for rule, value in policy.model_dump(mode="json").items()
-            if rule in RULES and value is not None
-        )
-        for name, policy in policies.items()
-        if policy is not None and name not in kept
-    )
-    return told + "".join(f"; {name}: nothing is deleted" for name in kept)
+    told = [
+        f"{name}: {', '.join(f'{rule} {value}' for rule, value in found.items())}"
+        for name, found in rules.items()
+        if found
+    ]
+    return "; ".join([*told, *(f"{name}: nothing is deleted" for name, found in rules.items() if not found)])
 
 
 def places(maintenance_queue: MaintenanceQueue) -> dict[str, PlaceStatus]:

@@ -11,7 +11,6 @@ from queue import SimpleQueue
 from typing import Any
 
 import pytest
-from backup_agent.cluster.memory import FILE, LARGEST
 
 from backup_agent.cluster.rows import Rows
 from backup_agent.cluster.saved_topology import FILE, LARGEST, load_topology, save_topology

@@ -116,7 +116,7 @@ def some(random: Random, entries: list[Entry], share: float) -> frozenset[str]:
 def planned(asked: Asked) -> Plan:
     """Return the plan of a case."""
     return plan(
-        asked.entries, Policy.of(asked.policy), asked.now, held=asked.held, damaged=asked.damaged,
+        asked.entries, Policy(**asked.policy), asked.now, held=asked.held, damaged=asked.damaged,
         unreadable=asked.unreadable,
         owed=asked.owed, forgotten=asked.forgotten, force=asked.force,
     )  # fmt: skip

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from backup_agent.core.artifacts.entries import Entry
 from backup_agent.core.retention.plan import Fate, Plan, PlannedDeletion, Policy, Rule, expired_sets, plan
-from backup_agent.settings.section import Retention
 from tests.builders import an_entry, record_of
 from tests.core.letters import START, entries, names
 from tests.core.retention_cases import case, faults
@@ -340,18 +339,10 @@ def test_buckets_follow_the_time_zone_of_the_policy(
     assert [place for place, one in enumerate(made_) if one.key in planned.keep] == kept_places
 
 
-def test_a_policy_has_every_field_of_the_settings() -> None:
-    section = Retention.model_validate({"last": 7, "within": "48h", "min_age": "3d", "timezone": "Europe/Berlin"})
-
-    assert Policy.of(dict(section)) == Policy(last=7, within=2 * DAY, min_age=3 * DAY, timezone="Europe/Berlin")
-    assert Policy.of(dict(Retention())) == Policy.of(None) == Policy()
-    assert set(Policy.__dataclass_fields__) == set(Retention.model_fields)
-
-
-def test_a_policy_refuses_negative_counts() -> None:
-    assert Policy(last=0, daily=0).empty
-    with pytest.raises(ValueError, match=r"daily: expected 0 or more \(got -1\)"):
-        Policy(daily=-1)
+@pytest.mark.parametrize("wrong", [{"daily": 0}, {"within": timedelta(0)}, {"min_chains": 0}, {"max_delete_share": 0}])
+def test_a_rule_that_would_keep_nothing_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        Policy(**wrong)
 
 
 def test_durations_are_written_as_in_the_settings() -> None:
@@ -452,7 +443,7 @@ def test_the_order_of_the_artifacts_does_not_matter(seed: int) -> None:
     shuffled = Random(seed).sample(asked.entries, len(asked.entries))
 
     one, other = (
-        plan(order, Policy.of(asked.policy), asked.now, damaged=asked.damaged) for order in (asked.entries, shuffled)
+        plan(order, Policy(**asked.policy), asked.now, damaged=asked.damaged) for order in (asked.entries, shuffled)
     )
 
     assert one == other
@@ -462,7 +453,7 @@ def test_the_order_of_the_artifacts_does_not_matter(seed: int) -> None:
 @given(st.integers(0, 2**64))
 def test_after_a_plan_is_carried_out_the_next_deletes_nothing(seed: int) -> None:
     asked = case(seed)
-    policy = Policy.of(asked.policy)
+    policy = Policy(**asked.policy)
     left = [one for one in asked.entries if one.key in plan(asked.entries, policy, asked.now, force=True).keep]
 
     assert plan(left, policy, asked.now, force=True).delete == ()
@@ -472,7 +463,7 @@ def test_after_a_plan_is_carried_out_the_next_deletes_nothing(seed: int) -> None
 @given(st.integers(0, 2**64), st.data())
 def test_after_a_plan_is_cut_short_the_next_keeps_the_same_artifacts(seed: int, data: st.DataObject) -> None:
     asked = case(seed)
-    policy = Policy.of(asked.policy)
+    policy = Policy(**asked.policy)
     first = plan(asked.entries, policy, asked.now, force=True)
     done = {deletion.key for deletion in first.delete[: data.draw(st.integers(0, len(first.delete)))]}
     second = plan([one for one in asked.entries if one.key not in done], policy, asked.now, force=True)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from backup_agent.stores.memory import MemoryStore
 
 from backup_agent.catalog.contents import survey
 from backup_agent.catalog.holds import hold
@@ -24,7 +23,7 @@ from backup_agent.core.reasons import PermanentError, Reason, TransientError
 from backup_agent.core.requests.tasks import PruneTask
 from backup_agent.core.retention.clock import ClockReading, ClockSighting, Shown
 from backup_agent.jobs.event_writer import EventWriter
-from backup_agent.jobs.prune import Place, apply_policy, carry_out, prune
+from backup_agent.jobs.prune import carry_out, prune
 from backup_agent.jobs.prune_plan import apply_policy
 from tests import memory
 from tests.builders import a_record, settings_with

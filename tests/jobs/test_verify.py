@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from backup_agent.stores.memory import MemoryStore
 
 from backup_agent.catalog.contents import of_database, survey
 from backup_agent.catalog.journal import Doing, Intent

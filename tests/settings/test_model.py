@@ -74,13 +74,17 @@ def test_a_timetable_knows_its_schedule_and_its_cluster() -> None:
 
 
 @pytest.mark.parametrize(
-    ("retention", "picks"), [({"last": 3}, True), ({"within": "48h"}, True), ({"min_chains": 2, "last": None}, False)]
+    ("retention", "rules"),
+    [
+        ({"within": "48h", "last": 3, "timezone": "Europe/Berlin"}, {"last": 3, "within": "2d"}),
+        ({"min_chains": 2, "last": None}, {}),
+    ],
 )
-def test_a_policy_without_a_rule_deletes_nothing(retention: dict[str, Any], picks: bool) -> None:
+def test_a_policy_names_its_rules_as_they_are_written(retention: dict[str, Any], rules: dict[str, Any]) -> None:
     found = settings_with(retention=retention).retention
 
     assert found is not None
-    assert found.picks == picks
+    assert found.rules == rules
 
 
 def test_destinations_are_told_apart_by_where_they_are() -> None:

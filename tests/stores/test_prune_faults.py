@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from backup_agent.stores.memory import MemoryStore
 
 from backup_agent.catalog.journal import Doing
 from backup_agent.catalog.place import place_of

@@ -14,13 +14,15 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from operator import attrgetter
-from typing import Any, NamedTuple, Self
+from typing import Annotated, Any, ClassVar, NamedTuple
 from zoneinfo import ZoneInfo
+
+from pydantic import Field
 
 from backup_agent.core.artifacts.chains import Ancestry, as_entry
 from backup_agent.core.artifacts.entries import Entry
 from backup_agent.core.artifacts.keys import database_of
-from backup_agent.core.artifacts.records import Record
+from backup_agent.core.artifacts.records import Record, Value
 
 Group = tuple[str, str]
 """A set and a database. Each rule counts the points of one group."""
@@ -155,38 +157,6 @@ def _unknown(key: str) -> tuple[str, ...]:
     raise KeyError(key)
 
 
-@dataclass(frozen=True)
-class Policy:
-    """The `retention` section of the settings. If no rule picks points, everything is kept."""
-
-    last: int | None = None
-    hourly: int | None = None
-    daily: int | None = None
-    weekly: int | None = None
-    monthly: int | None = None
-    yearly: int | None = None
-    within: timedelta | None = None
-    min_chains: int = 1
-    min_age: timedelta = timedelta(0)
-    timezone: str = "UTC"
-    max_delete_share: float = 0.5
-
-    @classmethod
-    def of(cls, retention: Mapping[str, Any] | None) -> Self:
-        """Make a policy from `dict(settings.retention)`, or an empty policy from None."""
-        return cls(**retention) if retention else cls()
-
-    def __post_init__(self) -> None:
-        for name in (*COUNTED, Rule.MIN_CHAINS):
-            if (getattr(self, name) or 0) < 0:
-                raise ValueError(f"{name.value}: expected 0 or more (got {getattr(self, name)})")
-
-    @property
-    def empty(self) -> bool:
-        """Whether no rule picks points, so that nothing is deleted."""
-        return not any(getattr(self, name) for name in (*COUNTED, Rule.WITHIN))
-
-
 def _week(local: datetime) -> str:
     year, week, _ = local.isocalendar()
     return f"{year}-W{week:02}"
@@ -203,6 +173,35 @@ COUNTED: Mapping[Rule, Callable[[Entry, datetime], str]] = {
 }
 """Rule -> function from a point and its local time to its bucket. `daily: 14` keeps the newest point of the 14 newest
 buckets that hold a restorable point."""
+
+
+_Count = Annotated[int, Field(ge=1)]
+
+
+class Policy(Value):
+    """Which restore points are kept; what they need is kept with them. Without a rule all are kept."""
+
+    RULES: ClassVar[tuple[Rule, ...]] = (*COUNTED, Rule.WITHIN)
+    """The keys that pick points."""
+
+    last: _Count | None = Field(None, description="newest points kept", examples=[7])
+    hourly: _Count | None = Field(None, description="hours of which the newest point is kept", examples=[24])
+    daily: _Count | None = Field(None, description="days of which the newest point is kept", examples=[14])
+    weekly: _Count | None = Field(None, description="weeks of which the newest point is kept", examples=[8])
+    monthly: _Count | None = Field(None, description="months of which the newest point is kept", examples=[12])
+    yearly: _Count | None = Field(None, description="years of which the newest point is kept", examples=[3])
+    within: Annotated[timedelta, Field(gt=timedelta(0))] | None = None
+    min_chains: _Count = Field(1, description="restorable chains that no rule goes below")
+    min_age: timedelta = timedelta(0)
+    timezone: str = "UTC"
+    max_delete_share: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = Field(
+        0.5, description="a plan that deletes more of a set than this share is refused"
+    )
+
+    @property
+    def rules(self) -> dict[str, Any]:
+        """The rules that pick points, as they are written; without one nothing is ever deleted."""
+        return self.model_dump(mode="json", include={*map(str, self.RULES)}, exclude_none=True)
 
 
 DAY_OR_LONGER = frozenset({Rule.DAILY, Rule.WEEKLY, Rule.MONTHLY, Rule.YEARLY})
@@ -384,7 +383,7 @@ def _keep(
 
 def _policy_reasons(points: _Points, policy: Policy) -> Iterator[tuple[str, KeepReason]]:
     """Yield the keys that the policy keeps, each with a reason; an empty policy keeps all."""
-    if policy.empty:
+    if not policy.rules:
         for entry in points.entries:
             yield entry.key, KeepReason(Rule.NO_POLICY)
         return
