@@ -23,7 +23,7 @@ class EndedError(DamagedError):
     """The bytes ended before the field did."""
 
 
-class Source(Protocol):
+class ByteSource(Protocol):
     """Where bytes come from."""
 
     def read(self, size: int, /) -> bytes:
@@ -34,7 +34,7 @@ class Source(Protocol):
 class Cursor:
     """A place in a stream of bytes. It is itself a source: of what was not taken yet."""
 
-    def __init__(self, source: Source, name: str, unit: str = "byte", *, ask: int = CHUNK) -> None:
+    def __init__(self, source: ByteSource, name: str, unit: str = "byte", *, ask: int = CHUNK) -> None:
         self.name = name
         self.offset = 0
         self._unit = unit

@@ -34,7 +34,7 @@ _COUNTS = 4 + 8 + 8
 
 
 @dataclass(frozen=True)
-class Reading:
+class ArtifactReading:
     """What the pass found. That there is one means that the artifact is sound: damage is raised."""
 
     header: Header
@@ -45,7 +45,7 @@ class Reading:
     """What is odd, and no reason to throw the artifact away."""
 
 
-def read_through(path: Path, *, part_size: PartSize | None = None, progress: Progress | None = None) -> Reading:
+def read_through(path: Path, *, part_size: PartSize | None = None, progress: Progress | None = None) -> ArtifactReading:
     """Read the artifact at `path`, all of its files, once and to the end.
 
     A full must be a whole tar in a whole container. Of a differential only container and header are judged, since what
@@ -64,7 +64,7 @@ def read_through(path: Path, *, part_size: PartSize | None = None, progress: Pro
         finally:
             content.close()
         more = tuple(f"{name} belongs to no artifact: it lies beyond the manifest's parts" for name in files.left_over)
-        return Reading(header=header, files=checksums.finish(), raw_size=raw_size, problems=problems + more)
+        return ArtifactReading(header=header, files=checksums.finish(), raw_size=raw_size, problems=problems + more)
 
 
 def digest(

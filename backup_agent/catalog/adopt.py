@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from backup_agent.artifact.files import locate
 from backup_agent.artifact.header import read_header
-from backup_agent.artifact.reading import Reading, read_through
+from backup_agent.artifact.reading import ArtifactReading, read_through
 from backup_agent.catalog import volume_records
 from backup_agent.catalog.damage_marks import damaged
 from backup_agent.catalog.journal import Doing
@@ -193,7 +193,7 @@ class Adopting:
     def _is_being_deleted(self, key: str) -> bool:
         return any(intent.key == key and intent.doing is Doing.DELETING for intent in self._journal)
 
-    def _record(self, one: _Candidate, reading: Reading, members: dict[str, Record]) -> Record:
+    def _record(self, one: _Candidate, reading: ArtifactReading, members: dict[str, Record]) -> Record:
         """Return the record of an artifact; raise PermanentError for a differential that continues nothing."""
         header = reading.header
         parent = None if header.full else self._parent(one, header, members)
@@ -248,7 +248,7 @@ class Adopting:
         self._journal.done(record.key)
 
 
-def _equal(reading: Reading, members: Iterable[Record]) -> Record | None:
+def _equal(reading: ArtifactReading, members: Iterable[Record]) -> Record | None:
     """Return the record of the same content, under whatever name."""
     content = [file.sha256 for file in reading.files]
     return next(

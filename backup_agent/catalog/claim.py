@@ -16,7 +16,7 @@ from backup_agent.core.json_reader import read_json
 from backup_agent.core.ownership.owner import Owner, Ownership, standing
 from backup_agent.core.reasons import BackupError, Failure, PermanentError, Reason
 from backup_agent.stores.local import LocalStore
-from backup_agent.stores.store import ConflictError, Seen, Store, TooLargeError
+from backup_agent.stores.store import ConflictError, ObjectTooLargeError, Store, VersionedObject
 
 KEY = "owner.json"
 NAMESPACE = "POD_NAMESPACE"
@@ -82,7 +82,7 @@ def look(store: Store) -> FoundOwner:
     """Read who owns a place."""
     try:
         seen = store.look(KEY, durable.LIMIT)
-    except TooLargeError as error:
+    except ObjectTooLargeError as error:
         return FoundOwner(error.version, None, f"is larger than {durable.LIMIT} bytes")
     if seen is None:
         return FoundOwner()
@@ -141,7 +141,7 @@ def agent_at(root: Path) -> str:
     return f"{os.uname().nodename}:{root}"
 
 
-def _as_far_as_understood(seen: Seen) -> FoundOwner:
+def _as_far_as_understood(seen: VersionedObject) -> FoundOwner:
     """Return what is to be known of what this version did not write."""
     try:
         fields = read_json(seen.content)

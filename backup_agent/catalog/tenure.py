@@ -28,7 +28,7 @@ from backup_agent.core.artifacts.records import Value
 from backup_agent.core.ownership.lease import HOLD_PERIODS, PERIOD, TAKE_PERIODS, Lease, ground
 from backup_agent.core.ownership.owner import Owner
 from backup_agent.core.reasons import BackupError, Failure, PermanentError, Reason, TransientError
-from backup_agent.stores.store import ConflictError, Store, TooLargeError
+from backup_agent.stores.store import ConflictError, ObjectTooLargeError, Store
 
 KEY = ".agent/lease.json"
 TRIES = 3
@@ -338,7 +338,7 @@ class Tenure:
         since = time.monotonic()
         try:
             seen = self._store.look(KEY, durable.LIMIT)
-        except TooLargeError as error:
+        except ObjectTooLargeError as error:
             raise self._strange() from error
         if seen is None:
             # The number of what is gone is not used again.

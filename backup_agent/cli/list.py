@@ -15,7 +15,7 @@ from backup_agent.core.artifacts.keys import record_key
 from backup_agent.core.artifacts.records import LARGEST, Record
 from backup_agent.core.reasons import PermanentError, Reason
 from backup_agent.settings.model import VOLUME
-from backup_agent.stores.store import Store, TooLargeError
+from backup_agent.stores.store import ObjectTooLargeError, Store
 
 READERS = 8
 """Records read at once at a destination, where each is a request that waits for its answer."""
@@ -104,7 +104,7 @@ def _read(store: Store, key: str) -> Record | str | None:
     try:
         seen = store.look(record_key(key), LARGEST)
         return None if seen is None else volume_records.parse(seen.content, key)
-    except (TooLargeError, ValueError) as error:
+    except (ObjectTooLargeError, ValueError) as error:
         return f"{record_key(key)}: {error}"
 
 

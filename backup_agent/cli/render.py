@@ -12,7 +12,7 @@ from backup_agent.k8s import manifests
 from backup_agent.k8s.names import server_name
 from backup_agent.k8s.notes import notes
 from backup_agent.k8s.reading import read
-from backup_agent.k8s.spec import Spec
+from backup_agent.k8s.spec import ClusterSpec
 from backup_agent.settings.yaml_reader import YamlError, read_yaml
 
 KUSTOMIZATION = "Kustomization"
@@ -50,7 +50,7 @@ def command(spec: BinaryIO, out: str, running: int | None, as_json: bool) -> int
     return 0
 
 
-def _running(folder: Path, spec: Spec) -> int | None:
+def _running(folder: Path, spec: ClusterSpec) -> int | None:
     """Return how many servers the objects in the folder ask for."""
     standing = _standing(folder / f"statefulset-{server_name(spec)}.yaml").get("spec")
     replicas = standing.get("replicas") if isinstance(standing, dict) else None

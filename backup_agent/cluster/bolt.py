@@ -319,7 +319,7 @@ def _where(uri: str) -> str:
 
 
 @dataclass(frozen=True)
-class _Row:
+class _Case:
     """What one kind of failure means. `text` may name {where}, {user}, {ca_file} and {what} (`_said`)."""
 
     matches: Callable[[BaseException], bool]
@@ -361,109 +361,109 @@ _TLS_HINT = (
 
 _FAILURES = (
     # What the server answered.
-    _Row(
+    _Case(
         _code("Neo.ClientError.Security.AuthenticationRateLimit"),
         LoginRefusedError,
         "{where} refused the login of {user!r}: too many wrong passwords, the account is locked for a while",
         _LOGIN_HINT,
     ),
-    _Row(
+    _Case(
         _code("Neo.ClientError.Security.CredentialsExpired"),
         LoginRefusedError,
         "{where} refused the login of {user!r}: its password has to be changed first",
         "ALTER CURRENT USER SET PASSWORD, or ALTER USER … CHANGE NOT REQUIRED",
     ),
-    _Row(
+    _Case(
         _raised(AuthError),
         LoginRefusedError,
         "{where} refused the login of {user!r}: wrong user name or password",
         _LOGIN_HINT,
     ),
-    _Row(
+    _Case(
         _code("Neo.ClientError.Security."),
         LoginRefusedError,
         "{where} lets {user!r} in but not ask for databases: {what}",
         "grant its role what backup_agent/cluster/role.cypher grants",
     ),
     # Elections, start-up, a server going away: the driver has retried for a while.
-    _Row(
+    _Case(
         _code("Neo.TransientError.", "Neo.ClientError.Cluster.NotALeader", "Neo.DatabaseError."),
         TransientError,
         "{where} cannot answer now: {what}",
         "the database `system` may be starting or electing its leader: SHOW SERVERS, debug.log",
     ),
-    _Row(
+    _Case(
         _raised(WriteServiceUnavailable, ReadServiceUnavailable),
         TransientError,
         "{where} knows no leader at the moment: {what}",
         "the servers may be electing one, or have lost their majority: SHOW SERVERS",
     ),
-    _Row(_raised(Neo4jError), PermanentError, "{where} refused the question: {what}", "is it a Neo4j 5.26 or newer?"),
+    _Case(_raised(Neo4jError), PermanentError, "{where} refused the question: {what}", "is it a Neo4j 5.26 or newer?"),
     # TLS. Numbers: X509_V_ERR_* of OpenSSL's x509_vfy.h.
-    _Row(
+    _Case(
         _certificate(10),
         PermanentError,
         "the certificate of {where} has expired",
         "renew it on the servers (dbms.ssl.policy.bolt)",
     ),
-    _Row(_certificate(9), PermanentError, "the certificate of {where} is not valid yet", "set the clock of the node"),
-    _Row(
+    _Case(_certificate(9), PermanentError, "the certificate of {where} is not valid yet", "set the clock of the node"),
+    _Case(
         _certificate(62, 64),
         PermanentError,
         "the certificate of {where} names other hosts: {what}",
         "name the host of neo4j.uri in the certificate's subjectAltName, or use a name that stands there",
     ),
-    _Row(
+    _Case(
         _certificate(2, 18, 19, 20, 21),
         PermanentError,
         "the certificate of {where} is from a CA that is not trusted here",
         "set neo4j.ca_file to the CA's certificate, and use the +s form of neo4j.uri",
     ),
-    _Row(_certificate(), PermanentError, "the certificate of {where} was refused: {what}", _TLS_HINT),
-    _Row(
+    _Case(_certificate(), PermanentError, "the certificate of {where} was refused: {what}", _TLS_HINT),
+    _Case(
         _says("no certificate or crl found"),
         PermanentError,
         "neo4j.ca_file {ca_file} holds no certificate",
         "it must be PEM: -----BEGIN CERTIFICATE-----",
     ),
-    _Row(
+    _Case(
         _raised(FileNotFoundError, IsADirectoryError, PermissionError, durable.RefusedFileError),
         PermanentError,
         "neo4j.ca_file {ca_file} cannot be read: {what}",
         "mount the CA's certificate there",
     ),
     # Something there that speaks another language.
-    _Row(
+    _Case(
         _says("looks like HTTP"),
         PermanentError,
         "{where} answers in HTTP, not Bolt",
         "neo4j.uri wants the Bolt port, 7687 by default, not 7474",
     ),
-    _Row(_raised(UnsupportedServerProduct), PermanentError, "{where} is no Neo4j server: {what}"),
-    _Row(_raised(ConfigurationError), PermanentError, "neo4j.uri cannot be used: {what}"),
-    _Row(_raised(TimeoutError), TransientError, "{where} does not answer: no reply in time"),
-    _Row(_raised(ssl.SSLError), PermanentError, "{where} and TLS do not go together: {what}", _TLS_HINT),
-    _Row(
+    _Case(_raised(UnsupportedServerProduct), PermanentError, "{where} is no Neo4j server: {what}"),
+    _Case(_raised(ConfigurationError), PermanentError, "neo4j.uri cannot be used: {what}"),
+    _Case(_raised(TimeoutError), TransientError, "{where} does not answer: no reply in time"),
+    _Case(_raised(ssl.SSLError), PermanentError, "{where} and TLS do not go together: {what}", _TLS_HINT),
+    _Case(
         _says("incomplete handshake"),
         TransientError,
         "{where} hung up before the first word",
         "a server that wants TLS does so when spoken to in plain, one that is starting too: " + _TLS_HINT,
     ),
     # Nobody there.
-    _Row(
+    _Case(
         _raised(socket.gaierror),
         TransientError,
         "the host name of {where} does not resolve: {what}",
         "check neo4j.uri and DNS: the client service is <cluster>-client, without ready servers it may have no address",
     ),
-    _Row(
+    _Case(
         _raised(ConnectionRefusedError),
         TransientError,
         "{where} refused the connection: nothing listens there",
         "are the servers up, and is 7687 the port of the client service?",
     ),
-    _Row(_raised(ConnectionError), TransientError, "{where} broke the connection off: {what}"),
-    _Row(_raised(DriverError, OSError, ValueError), TransientError, "{where} cannot be asked: {what}"),
+    _Case(_raised(ConnectionError), TransientError, "{where} broke the connection off: {what}"),
+    _Case(_raised(DriverError, OSError, ValueError), TransientError, "{where} cannot be asked: {what}"),
 )
 """First row that matches any link of an error's chain of causes decides. All are reason `source_unreachable`."""
 

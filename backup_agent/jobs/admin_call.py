@@ -18,7 +18,7 @@ from backup_agent.core.neo4j.progress import Stage, Transcript, patience
 from backup_agent.core.neo4j.verdict import Completed, did_not_start
 from backup_agent.neo4j_admin import configuration, inspection, process, program
 from backup_agent.neo4j_admin.cgroup import memory_limit
-from backup_agent.neo4j_admin.program import Program
+from backup_agent.neo4j_admin.program import AdminProgram
 from backup_agent.settings.model import Neo4j
 
 
@@ -54,7 +54,7 @@ class CallResult:
 class Admin:
     """The neo4j-admin of this run."""
 
-    programs: tuple[Program, ...]
+    programs: tuple[AdminProgram, ...]
     version: Version | None
     capabilities: Capabilities
     settings: Neo4j
@@ -93,7 +93,7 @@ class Admin:
         return inspection.inspect(artifact, magic, one, self.capabilities, memory, env=env, cancel=cancel)
 
     def _run(
-        self, one: Program, invocation: Invocation, cancel: threading.Event, enter: Callable[[str], None]
+        self, one: AdminProgram, invocation: Invocation, cancel: threading.Event, enter: Callable[[str], None]
     ) -> CallResult:
         memory = command.memory(
             memory_limit(),
@@ -148,7 +148,7 @@ def _lock(environ: Mapping[str, str]) -> tuple[int, ...]:
     return (int(descriptor),) if descriptor else ()
 
 
-def _version(one: Program, environ: Mapping[str, str], own: Path, cancel: threading.Event) -> Version | None:
+def _version(one: AdminProgram, environ: Mapping[str, str], own: Path, cancel: threading.Event) -> Version | None:
     """Return the version, as it was told before in this life of the supervisor, or by asking."""
     if one.version is not None:
         return one.version

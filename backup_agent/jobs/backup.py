@@ -13,13 +13,13 @@ from functools import partial
 from pathlib import Path
 
 from backup_agent import durable, quoting
-from backup_agent.artifact.reading import Reading
+from backup_agent.artifact.reading import ArtifactReading
 from backup_agent.catalog.contents import Contents, of_database
 from backup_agent.catalog.place import place_of
 from backup_agent.catalog.place_ownership import this_volume
 from backup_agent.catalog.space import space
 from backup_agent.catalog.volume_records import Recorded, parse
-from backup_agent.core.artifacts.chains import ChainLimits, TypeDecision, TypeReason, decide, live_chain, parent_of
+from backup_agent.core.artifacts.chains import TypeDecision, TypeReason, decide, live_chain, parent_of
 from backup_agent.core.artifacts.entries import Entry
 from backup_agent.core.artifacts.keys import artifact_key, record_key
 from backup_agent.core.artifacts.records import LARGEST as LARGEST_RECORD
@@ -74,7 +74,7 @@ class Judgement:
     """An artifact that passed the verdict, with what is needed to record it."""
 
     path: Path
-    reading: Reading
+    reading: ArtifactReading
     decision: TypeDecision
     warnings: tuple[str, ...]
     taken: CallResult | None = None
@@ -247,13 +247,13 @@ def _await_a_second_of_its_own(run: BackupRun, recorded: Recorded) -> None:
 
 
 def _decide(run: BackupRun, recorded: Recorded) -> TypeDecision:
-    task, limits = run.task, run.settings.chain
+    task = run.task
     return decide(
         task.type,
         live_chain(recorded.records),
         database_id=task.database_id,
         version=newest(task.server_versions),
-        limits=ChainLimits(limits.max_links, limits.max_age, limits.max_diff_share),
+        limits=run.settings.chain,
         now=datetime.now(UTC),
         broken=bool(run.broken),
     )
@@ -284,7 +284,7 @@ def _after_no_link(run: BackupRun, error: PermissionError) -> TypeDecision:
     return TypeDecision(BackupType.FULL, TypeReason.DIFF_FAILED)
 
 
-def _as_taken(decision: TypeDecision, reading: Reading) -> TypeDecision:
+def _as_taken(decision: TypeDecision, reading: ArtifactReading) -> TypeDecision:
     """Return the decision as it came out: neo4j-admin may take a full where a differential was asked for."""
     if decision.type is BackupType.DIFF and reading.header.full:
         return replace(decision, type=BackupType.FULL, reason=TypeReason.DIFF_FAILED)

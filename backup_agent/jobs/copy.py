@@ -36,7 +36,7 @@ from backup_agent.jobs.event_writer import EventWriter, begin
 from backup_agent.neo4j_admin import process
 from backup_agent.processes import LOCK_DESCRIPTOR
 from backup_agent.settings.model import VOLUME
-from backup_agent.stores.store import Store, TooLargeError
+from backup_agent.stores.store import ObjectTooLargeError, Store
 
 TASK = "BACKUP_AGENT_COPY"
 """Holds the task where a run starts the copy: a program that a run starts has no stdin. Nothing in it is secret."""
@@ -150,7 +150,7 @@ class Copying:
             if seen is None:
                 raise self._gap(entry, key, "it is neither on the volume nor there")
             return volume_records.parse(seen.content, key)
-        except (TooLargeError, ValueError) as error:
+        except (ObjectTooLargeError, ValueError) as error:
             raise self._gap(entry, key, f"its record there cannot be read: {error}") from error
 
     def _gap(self, entry: Entry, key: str, why: str) -> PermanentError:
@@ -230,7 +230,7 @@ class Copying:
             if seen is None:
                 return False
             found = Record.from_json(seen.content)
-        except (TooLargeError, ValueError):
+        except (ObjectTooLargeError, ValueError):
             found = None
         if found is None or found.model_copy(update={"fencing": record.fencing}) != record:
             raise PermanentError(
@@ -261,7 +261,7 @@ class _Needs:
         try:
             seen = self._store.look(record_key(key), LARGEST)
             return Entry.of(volume_records.parse(seen.content, key)) if seen else None
-        except (TooLargeError, ValueError):
+        except (ObjectTooLargeError, ValueError):
             return None
 
 

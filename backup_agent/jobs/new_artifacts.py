@@ -6,7 +6,7 @@ from pathlib import Path
 
 from backup_agent.artifact.files import open_file
 from backup_agent.artifact.header import read_header
-from backup_agent.artifact.reading import Reading, digest, read_through
+from backup_agent.artifact.reading import ArtifactReading, digest, read_through
 from backup_agent.artifact.zstd import UnknownFormatError
 from backup_agent.core.artifacts.chains import Chain, Objection, TypeReason, continues
 from backup_agent.core.artifacts.parts import part_size
@@ -24,7 +24,7 @@ class Looked:
 
     path: Path
     found: NewArtifact
-    reading: Reading | None = None
+    reading: ArtifactReading | None = None
     objection: Objection | None = None
     """Why a sound differential does not continue the chain."""
 
@@ -53,7 +53,7 @@ class Looking:
             return Looked(path, NewArtifact(path.name, Condition.DAMAGED, _header(path), error.failure.error))
         return self._sound(path, reading)
 
-    def _sound(self, path: Path, reading: Reading) -> Looked:
+    def _sound(self, path: Path, reading: ArtifactReading) -> Looked:
         objection = None if reading.header.full else self._objection(reading.header)
         broken = objection.text if objection else None
         found = NewArtifact(path.name, Condition.SOUND, reading.header, warnings=reading.problems, chain_break=broken)
@@ -72,7 +72,7 @@ class Looking:
         except BackupError:
             return unreadable
         warning = f"{error.failure.error}: its container was not walked; neo4j-admin read its header"
-        return self._sound(path, Reading(header, files, raw_size=0, problems=(warning,)))
+        return self._sound(path, ArtifactReading(header, files, raw_size=0, problems=(warning,)))
 
     def _objection(self, header: Header) -> Objection | None:
         if self.chain is None:

@@ -21,7 +21,7 @@ from backup_agent.k8s.names import (
     client_name,
     server_hosts,
 )
-from backup_agent.k8s.spec import Spec
+from backup_agent.k8s.spec import ClusterSpec
 from backup_agent.settings.faults import Fault, faults_of
 from backup_agent.settings.model import Settings
 
@@ -48,7 +48,7 @@ WRITTEN = {
 S3_CA_FILE = f"{SECRETS}/s3-ca/ca.crt"
 
 
-def faults(spec: Spec | None, given: dict[str, Any]) -> tuple[Fault, ...]:
+def faults(spec: ClusterSpec | None, given: dict[str, Any]) -> tuple[Fault, ...]:
     """Return what is wrong with the settings in a spec; `spec` is None where the rest of it is faulty itself."""
     twice = tuple(Fault(f"{BELOW}.{path}", f"leave it out: {reason}") for path, reason in _written_twice(given))
     try:
@@ -60,12 +60,12 @@ def faults(spec: Spec | None, given: dict[str, Any]) -> tuple[Fault, ...]:
     return twice
 
 
-def settings(spec: Spec) -> Settings:
+def settings(spec: ClusterSpec) -> Settings:
     """Return the agent's settings; raise ValidationError where `faults` finds some."""
     return Settings.model_validate_json(json.dumps(_completed(spec, spec.backup.settings)), strict=True)
 
 
-def document(spec: Spec) -> dict[str, Any]:
+def document(spec: ClusterSpec) -> dict[str, Any]:
     """Return the settings file: what is set, and every schedule in full."""
     checked = settings(spec)
     schedules = {name: one.model_dump(mode="json", exclude_none=True) for name, one in checked.schedules.items()}
@@ -91,7 +91,7 @@ def _destinations(given: dict[str, Any]) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _completed(spec: Spec | None, given: dict[str, Any]) -> dict[str, Any]:
+def _completed(spec: ClusterSpec | None, given: dict[str, Any]) -> dict[str, Any]:
     """Return the settings with what follows from the spec; what is no mapping is left as it is, to be told of."""
     follows = _follows(spec) if spec else {"cluster": "demo", "neo4j": {"uri": "neo4j://demo-client:7687"}}
     found = copy.deepcopy(given)
@@ -108,7 +108,7 @@ def _completed(spec: Spec | None, given: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _follows(spec: Spec) -> dict[str, Any]:
+def _follows(spec: ClusterSpec) -> dict[str, Any]:
     bolt, backup = spec.tls.bolt, spec.tls.backup
     neo4j: dict[str, Any] = {
         "uri": f"{'neo4j+s' if bolt else 'neo4j'}://{client_name(spec)}:{BOLT}",

@@ -32,13 +32,13 @@ from backup_agent.k8s.pods import (
     secret_volume,
     service_account,
 )
-from backup_agent.k8s.spec import SMALLEST_AGENT, Spec
+from backup_agent.k8s.spec import SMALLEST_AGENT, ClusterSpec
 
 AIR = timedelta(seconds=30)
 """What a run's end takes beside limits.shutdown_grace, before the kubelet kills."""
 
 
-def objects(spec: Spec, settings_file: str) -> list[Object]:
+def objects(spec: ClusterSpec, settings_file: str) -> list[Object]:
     """Return everything of the agent but its NetworkPolicy."""
     found = [
         stateful_set(spec),
@@ -49,7 +49,7 @@ def objects(spec: Spec, settings_file: str) -> list[Object]:
     return [*found, service_monitor(spec)] if spec.monitoring.service_monitor else found
 
 
-def stateful_set(spec: Spec) -> Object:
+def stateful_set(spec: ClusterSpec) -> Object:
     """Return the StatefulSet."""
     grace = agent_settings.settings(spec).limits.shutdown_grace + AIR
     return {
@@ -80,7 +80,7 @@ def stateful_set(spec: Spec) -> Object:
     }
 
 
-def config_map(spec: Spec, settings_file: str) -> Object:
+def config_map(spec: ClusterSpec, settings_file: str) -> Object:
     """Return the ConfigMap with the agent's settings file."""
     return {
         "apiVersion": "v1",
@@ -90,7 +90,7 @@ def config_map(spec: Spec, settings_file: str) -> Object:
     }
 
 
-def service(spec: Spec) -> Object:
+def service(spec: ClusterSpec) -> Object:
     """Return the Service for metrics and the pod's name. An agent that is not ready still says why in its metrics."""
     return {
         "apiVersion": "v1",
@@ -106,7 +106,7 @@ def service(spec: Spec) -> Object:
     }
 
 
-def service_monitor(spec: Spec) -> Object:
+def service_monitor(spec: ClusterSpec) -> Object:
     """Return the Prometheus operator's order to scrape the agent."""
     monitor = metadata(spec, backup_name(spec), BACKUP)
     monitor["labels"] = {**spec.monitoring.labels, **monitor["labels"]}
@@ -122,7 +122,7 @@ def service_monitor(spec: Spec) -> Object:
     }
 
 
-def _container(spec: Spec) -> Object:
+def _container(spec: ClusterSpec) -> Object:
     return {
         "name": "backup",
         "image": spec.backup.image,
@@ -148,7 +148,7 @@ def _probe(path: str) -> Object:
     return {"httpGet": {"path": path, "port": "probes", "scheme": "HTTP"}, "timeoutSeconds": 10}
 
 
-def _environment(spec: Spec) -> list[Object]:
+def _environment(spec: ClusterSpec) -> list[Object]:
     # neo4j-admin of the Enterprise Edition asks for it too.
     found: list[Object] = [
         {"name": "NEO4J_ACCEPT_LICENSE_AGREEMENT", "value": spec.accept_license},
@@ -163,7 +163,7 @@ def _environment(spec: Spec) -> list[Object]:
     return sorted(found, key=lambda one: str(one["name"]))
 
 
-def _mounts(spec: Spec) -> list[Object]:
+def _mounts(spec: ClusterSpec) -> list[Object]:
     found = [
         mount("backup-requests", REQUESTS),
         mount("backup-storage", BACKUPS),
@@ -177,7 +177,7 @@ def _mounts(spec: Spec) -> list[Object]:
     return sorted(found, key=lambda one: str(one["name"]))
 
 
-def _volumes(spec: Spec) -> list[Object]:
+def _volumes(spec: ClusterSpec) -> list[Object]:
     auth = spec.agent_auth
     found: list[Object] = [
         {"name": "config", "configMap": {"name": backup_name(spec), "defaultMode": 0o444}},
@@ -194,7 +194,7 @@ def _volumes(spec: Spec) -> list[Object]:
     return sorted(found, key=lambda one: str(one["name"]))
 
 
-def _secrets(spec: Spec) -> dict[str, tuple[str, tuple[str, ...]]]:
+def _secrets(spec: ClusterSpec) -> dict[str, tuple[str, tuple[str, ...]]]:
     """Return name and keys of the Secrets that the spec adds, by volume. Of the servers' only the CA, never the key."""
     found: dict[str, tuple[str, tuple[str, ...]]] = {}
     if spec.tls.bolt and spec.tls.bolt.own_ca:

@@ -7,7 +7,7 @@ import yaml
 
 from backup_agent.k8s import agent_settings, backup, network, server
 from backup_agent.k8s.names import Object
-from backup_agent.k8s.spec import Spec
+from backup_agent.k8s.spec import ClusterSpec
 
 _PLAIN = re.compile(r"[A-Za-z/][A-Za-z0-9/._-]*")
 _WORDS = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null", "nan", "inf"})
@@ -39,14 +39,14 @@ def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
 _Dumper.add_representer(str, _text)
 
 
-def objects(spec: Spec) -> list[Object]:
+def objects(spec: ClusterSpec) -> list[Object]:
     """Return all objects, by kind and name."""
     settings_file = to_yaml(agent_settings.document(spec))
     found = [*server.objects(spec), *backup.objects(spec, settings_file), *network.objects(spec)]
     return sorted(found, key=lambda one: (one["kind"], one["metadata"]["name"]))
 
 
-def files(spec: Spec) -> dict[str, str]:
+def files(spec: ClusterSpec) -> dict[str, str]:
     """Return the files of a folder: an object each, and a Kustomization that lists them.
 
     Kustomize knows that name without an ending, and `kubectl apply -f FOLDER` passes over it.
@@ -60,7 +60,7 @@ def files(spec: Spec) -> dict[str, str]:
     return {**manifests, "Kustomization": to_yaml(kustomization)}
 
 
-def stream(spec: Spec) -> str:
+def stream(spec: ClusterSpec) -> str:
     """Return all objects as one text, as `kubectl apply -f -` takes it."""
     return "---\n".join(to_yaml(one) for one in objects(spec))
 

@@ -6,7 +6,7 @@ servers and agent). So nothing may select by that label alone: a Service that di
 
 from typing import Any
 
-from backup_agent.k8s.spec import Spec
+from backup_agent.k8s.spec import ClusterSpec
 
 Object = dict[str, Any]
 """A Kubernetes object, or a part of one, as JSON has it."""
@@ -26,42 +26,42 @@ CONFIG = "/etc/backup-agent"
 SECRETS = "/run/secrets"
 
 
-def server_name(spec: Spec) -> str:
+def server_name(spec: ClusterSpec) -> str:
     """Of the StatefulSet, and of all that belongs to it alone."""
     return f"{spec.cluster}-server"
 
 
-def backup_name(spec: Spec) -> str:
+def backup_name(spec: ClusterSpec) -> str:
     """Of the agent's StatefulSet, and of all that belongs to it alone."""
     return f"{spec.cluster}-backup"
 
 
-def client_name(spec: Spec) -> str:
+def client_name(spec: ClusterSpec) -> str:
     """Of the Service that clients connect to."""
     return f"{spec.cluster}-client"
 
 
-def headless_name(spec: Spec) -> str:
+def headless_name(spec: ClusterSpec) -> str:
     """Of the Service that gives each server its DNS name."""
     return f"{spec.cluster}-headless"
 
 
-def server_domain(spec: Spec) -> str:
+def server_domain(spec: ClusterSpec) -> str:
     """Return what follows the pod's name in a server's DNS name."""
     return f"{headless_name(spec)}.{spec.namespace}.svc.{spec.cluster_domain}"
 
 
-def server_hosts(spec: Spec) -> list[str]:
+def server_hosts(spec: ClusterSpec) -> list[str]:
     """Return the DNS names of all servers."""
     return [f"{server_name(spec)}-{number}.{server_domain(spec)}" for number in range(spec.topology.servers)]
 
 
-def selector(spec: Spec, component: str) -> dict[str, str]:
+def selector(spec: ClusterSpec, component: str) -> dict[str, str]:
     """Return the labels that select the pods of a component."""
     return {CLUSTER: spec.cluster, COMPONENT: component}
 
 
-def claim_labels(spec: Spec, component: str) -> dict[str, str]:
+def claim_labels(spec: ClusterSpec, component: str) -> dict[str, str]:
     """Return the labels of a claim's template: none that changes with an upgrade or that another controller uses.
 
     `app.kubernetes.io/name` and `instance` are missing on purpose. By name `neo4j` and the instance the operator's
@@ -75,7 +75,7 @@ def claim_labels(spec: Spec, component: str) -> dict[str, str]:
     }
 
 
-def labels(spec: Spec, component: str) -> dict[str, str]:
+def labels(spec: ClusterSpec, component: str) -> dict[str, str]:
     """Return the labels of an object."""
     return {
         **claim_labels(spec, component),
@@ -85,7 +85,7 @@ def labels(spec: Spec, component: str) -> dict[str, str]:
     }
 
 
-def metadata(spec: Spec, name: str, component: str, annotations: dict[str, str] | None = None) -> Object:
+def metadata(spec: ClusterSpec, name: str, component: str, annotations: dict[str, str] | None = None) -> Object:
     """Return the metadata of an object."""
     found: Object = {"name": name, "namespace": spec.namespace, "labels": labels(spec, component)}
     return {**found, "annotations": dict(annotations)} if annotations else found

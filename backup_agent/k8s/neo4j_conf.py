@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 from backup_agent.k8s.names import BACKUP_PORT, BOLT, DISCOVERY, HTTP, HTTPS, RAFT, ROUTING, server_hosts
-from backup_agent.k8s.spec import Spec, Tls, memory_bytes
+from backup_agent.k8s.spec import Certificate, ClusterSpec, memory_bytes
 
 LAST_5 = (5, 26)
 ADVERTISED_BACKUP = (2025, 5)
@@ -85,19 +85,19 @@ MANAGED = frozenset(
 """Settings of any version that follow from the spec, beside the TLS policies."""
 
 
-def advertised(spec: Spec) -> dict[str, int | None]:
+def advertised(spec: ClusterSpec) -> dict[str, int | None]:
     """Return the settings of advertised addresses that this version knows, with their ports."""
     unknown = () if spec.at >= ADVERTISED_BACKUP else ("server.backup.advertised_address",)
     return {name: port for name, port in ADVERTISED.items() if name not in unknown}
 
 
-def settings(spec: Spec) -> dict[str, str]:
+def settings(spec: ClusterSpec) -> dict[str, str]:
     """Return all settings but the options of the JVM, those of `server.config` among them."""
     own = {key: _written(value) for key, value in spec.server.config.items()}
     return {**_defaults(spec), **own, **managed(spec)}
 
 
-def managed(spec: Spec) -> dict[str, str]:
+def managed(spec: ClusterSpec) -> dict[str, str]:
     """Return the settings that follow from the spec and nobody writes beside it."""
     return {
         "server.default_listen_address": "0.0.0.0",  # noqa: S104  NetworkPolicy says who gets through
@@ -119,13 +119,13 @@ def managed(spec: Spec) -> dict[str, str]:
     }
 
 
-def text(spec: Spec) -> str:
+def text(spec: ClusterSpec) -> str:
     """Return the file."""
     lines = [f"{key}={value}" for key, value in sorted(settings(spec).items())]
     return "\n".join([*lines, *(f"server.jvm.additional={option}" for option in _jvm(spec)), ""])
 
 
-def lasting(spec: Spec) -> str:
+def lasting(spec: ClusterSpec) -> str:
     """Return what of the file asks for a restart when it changes.
 
     Neither the list of servers does, which a running server knows from its peers, nor what counts at the first start
@@ -135,7 +135,7 @@ def lasting(spec: Spec) -> str:
     return "\n".join(line for line in text(spec).splitlines() if not line.startswith(passing))
 
 
-def _discovery(spec: Spec) -> dict[str, str]:
+def _discovery(spec: ClusterSpec) -> dict[str, str]:
     endpoints = ",".join(f"{host}:{DISCOVERY}" for host in server_hosts(spec))
     old = spec.at == LAST_5
     return {
@@ -149,7 +149,7 @@ def _discovery(spec: Spec) -> dict[str, str]:
     }
 
 
-def _defaults(spec: Spec) -> dict[str, str]:
+def _defaults(spec: ClusterSpec) -> dict[str, str]:
     """Return what `server.config` may change."""
     balanced = {"dbms.routing.default_router": "SERVER"}  # clients outside cannot reach the servers' own names
     return {
@@ -225,13 +225,13 @@ def size_of(value: object) -> int | None:
     return int(found[1]) * 1024 ** (" kmgtp".index((found[2] or " ").lower())) if found else None
 
 
-def _seed_providers(spec: Spec) -> str:
+def _seed_providers(spec: ClusterSpec) -> str:
     """From S3 by the first; from the agent over HTTP by the second. S3SeedProvider is deprecated, and wants keys."""
     providers = ["CloudSeedProvider", "URLConnectionSeedProvider"]
     return ",".join([*providers, "ServerSeedProvider"] if spec.at >= SERVER_SEEDS else providers)
 
 
-def policies(spec: Spec) -> dict[str, Tls]:
+def policies(spec: ClusterSpec) -> dict[str, Certificate]:
     """Return the certificates that the spec gives, by scope."""
     scopes = {scope: getattr(spec.tls, scope) for scope in ("backup", "bolt", "cluster", "https")}
     return {scope: tls for scope, tls in scopes.items() if tls is not None}
@@ -241,7 +241,7 @@ MUTUAL = ("backup", "cluster")
 """Scopes where both sides show a certificate, and each looks at the other's."""
 
 
-def _tls(spec: Spec) -> dict[str, str]:
+def _tls(spec: ClusterSpec) -> dict[str, str]:
     given = policies(spec)
     found = {"server.bolt.tls_level": "REQUIRED" if "bolt" in given else "DISABLED"}
     for scope in given:
@@ -259,7 +259,7 @@ def _tls(spec: Spec) -> dict[str, str]:
     return found
 
 
-def _jvm(spec: Spec) -> tuple[str, ...]:
+def _jvm(spec: ClusterSpec) -> tuple[str, ...]:
     s3 = spec.server.s3
     path_style = ("-Daws.s3.forcePathStyle=true",) if s3 and s3.path_style else ()
     own = spec.server.jvm_additional

@@ -24,10 +24,10 @@ from backup_agent.k8s.names import (
     selector,
     server_name,
 )
-from backup_agent.k8s.spec import Peer, Spec
+from backup_agent.k8s.spec import ClusterSpec, Peer
 
 
-def objects(spec: Spec) -> list[Object]:
+def objects(spec: ClusterSpec) -> list[Object]:
     """Return both policies."""
     servers, agent = _pods(spec, SERVER), _pods(spec, BACKUP)
     clients = spec.network.clients
@@ -50,7 +50,7 @@ def objects(spec: Spec) -> list[Object]:
     ]
 
 
-def _policy(spec: Spec, name: str, component: str, ingress: list[Object]) -> Object:
+def _policy(spec: ClusterSpec, name: str, component: str, ingress: list[Object]) -> Object:
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
@@ -68,7 +68,7 @@ def _rule(ports: Iterable[int], sources: list[Object] | None) -> Object:
     return found if sources is None else {"from": sources, **found}
 
 
-def _pods(spec: Spec, component: str) -> Object:
+def _pods(spec: ClusterSpec, component: str) -> Object:
     return {"podSelector": {"matchLabels": selector(spec, component)}}
 
 

@@ -3,7 +3,7 @@
 from backup_agent.k8s import agent_settings
 from backup_agent.k8s.names import backup_name, client_name, server_domain, server_hosts, server_name
 from backup_agent.k8s.neo4j_conf import MUTUAL, policies
-from backup_agent.k8s.spec import SMALLEST_AGENT, Auth, Spec, memory_bytes
+from backup_agent.k8s.spec import SMALLEST_AGENT, Auth, ClusterSpec, memory_bytes
 
 DEALLOCATION = """{running} servers become {wanted}: {going} must give up what they host before these
 objects are applied, or databases lose copies, and perhaps their majority. On the system database, in this order:
@@ -19,7 +19,7 @@ objects are applied, or databases lose copies, and perhaps their majority. On th
 """The steps of the manual (clustering, managing servers)."""
 
 
-def notes(spec: Spec, running: int | None = None) -> list[str]:
+def notes(spec: ClusterSpec, running: int | None = None) -> list[str]:
     """Return what to tell; `running` is the number of servers before this spec, where it is known."""
     return [
         *_shrinking(spec, running),
@@ -31,7 +31,7 @@ def notes(spec: Spec, running: int | None = None) -> list[str]:
     ]
 
 
-def _shrinking(spec: Spec, running: int | None) -> list[str]:
+def _shrinking(spec: ClusterSpec, running: int | None) -> list[str]:
     wanted = spec.topology.servers
     if running is None or running <= wanted:
         return []
@@ -44,7 +44,7 @@ def _shrinking(spec: Spec, running: int | None) -> list[str]:
     return [DEALLOCATION.format(running=running, wanted=wanted, **facts)]
 
 
-def _secrets(spec: Spec) -> list[str]:
+def _secrets(spec: ClusterSpec) -> list[str]:
     wanted: dict[str, set[str]] = {}
 
     def add(name: str, *keys: str) -> None:
@@ -66,7 +66,7 @@ def _secrets(spec: Spec) -> list[str]:
     return [f"needed in namespace {spec.namespace}, and not rendered: Secrets {listed}"]
 
 
-def _certificates(spec: Spec) -> list[str]:
+def _certificates(spec: ClusterSpec) -> list[str]:
     hosts = f"*.{server_domain(spec)}"
     names = {
         "bolt": (client_name(spec), f"{client_name(spec)}.{spec.namespace}.svc.{spec.cluster_domain}", hosts),
@@ -80,7 +80,7 @@ def _certificates(spec: Spec) -> list[str]:
     return found
 
 
-def _kept(spec: Spec) -> list[str]:
+def _kept(spec: ClusterSpec) -> list[str]:
     settings = agent_settings.settings(spec)
     found = []
     if spec.backup.keep_everything:
@@ -95,7 +95,7 @@ def _kept(spec: Spec) -> list[str]:
     return found
 
 
-def _memory(spec: Spec) -> list[str]:
+def _memory(spec: ClusterSpec) -> list[str]:
     settings, limit = agent_settings.settings(spec), memory_bytes(spec.backup.memory)
     share = limit // settings.limits.parallel
     asked = sum(size for size in (settings.neo4j.heap, settings.neo4j.pagecache) if size is not None)
@@ -113,7 +113,7 @@ def _memory(spec: Spec) -> list[str]:
     return found
 
 
-def _versions(spec: Spec) -> list[str]:
+def _versions(spec: ClusterSpec) -> list[str]:
     image = spec.server.image
     if image is None or spec.version in image:
         return []

@@ -1,7 +1,7 @@
 """What both pods have alike: the profile `restricted`, an account without a token, claims that outlive them."""
 
 from backup_agent.k8s.names import USER, Object, claim_labels, metadata
-from backup_agent.k8s.spec import Claim, Memory, Placement, Spec
+from backup_agent.k8s.spec import Claim, ClusterSpec, Memory, Placement
 
 RESTRICTED: Object = {
     "runAsNonRoot": True,
@@ -25,7 +25,7 @@ SECRET_MODE = 0o440
 """Readable by the group, which is the pod's fsGroup; by nobody else."""
 
 
-def pod(spec: Spec, name: str, placement: Placement, grace: int) -> Object:
+def pod(spec: ClusterSpec, name: str, placement: Placement, grace: int) -> Object:
     """Return what every pod's spec begins with; `grace` is in seconds."""
     found: Object = {
         "automountServiceAccountToken": False,
@@ -56,7 +56,7 @@ def resources(cpu: str, cpu_limit: str | None, request: Memory, limit: Memory) -
     return {"requests": {"cpu": cpu, "memory": request}, "limits": limits}
 
 
-def service_account(spec: Spec, name: str, component: str, annotations: dict[str, str]) -> Object:
+def service_account(spec: ClusterSpec, name: str, component: str, annotations: dict[str, str]) -> Object:
     """Return an account that may do nothing, and has no token; annotations give it an identity at the cloud."""
     return {
         "apiVersion": "v1",
@@ -66,7 +66,7 @@ def service_account(spec: Spec, name: str, component: str, annotations: dict[str
     }
 
 
-def claim_template(spec: Spec, name: str, component: str, claim: Claim) -> Object:
+def claim_template(spec: ClusterSpec, name: str, component: str, claim: Claim) -> Object:
     """Return a claim's template. It can never be changed, so nothing stands in it that changes with an upgrade."""
     wanted: Object = {
         "accessModes": [claim.access_mode],

@@ -1,4 +1,4 @@
-"""Reading a spec: YAML text to a Spec, or every fault at once with its path and what to write instead."""
+"""Reading a spec: YAML text to a ClusterSpec, or every fault at once with its path and what to write instead."""
 
 import json
 import re
@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from backup_agent.k8s import agent_settings
 from backup_agent.k8s.neo4j_conf import MANAGED, MOST_HEAP, memory_faults
-from backup_agent.k8s.spec import Server, Spec, memory_bytes
+from backup_agent.k8s.spec import ClusterSpec, ServerSpec, memory_bytes
 from backup_agent.settings.faults import Fault, SettingsError, faults_of
 from backup_agent.settings.section import Retention
 from backup_agent.settings.yaml_reader import YamlError, read_yaml
@@ -40,7 +40,7 @@ KEPT = (
 )
 
 
-def read(content: bytes, source: str) -> Spec:
+def read(content: bytes, source: str) -> ClusterSpec:
     """Return the spec; raise SpecError with every fault."""
     try:
         tree = read_yaml(content)
@@ -55,11 +55,11 @@ def read(content: bytes, source: str) -> Spec:
     return spec
 
 
-def _checked(tree: dict[str, Any]) -> tuple[Spec | None, tuple[Fault, ...]]:
+def _checked(tree: dict[str, Any]) -> tuple[ClusterSpec | None, tuple[Fault, ...]]:
     try:
-        return Spec.model_validate_json(json.dumps(tree), strict=True), ()
+        return ClusterSpec.model_validate_json(json.dumps(tree), strict=True), ()
     except ValidationError as error:
-        return None, tuple(_instead(fault, tree) for fault in faults_of(error, {}, Spec, ELSEWHERE))
+        return None, tuple(_instead(fault, tree) for fault in faults_of(error, {}, ClusterSpec, ELSEWHERE))
 
 
 def _instead(fault: Fault, tree: dict[str, Any]) -> Fault:
@@ -79,14 +79,14 @@ def _instead(fault: Fault, tree: dict[str, Any]) -> Fault:
     return fault
 
 
-def _more_faults(spec: Spec | None, tree: dict[str, Any]) -> tuple[Fault, ...]:
+def _more_faults(spec: ClusterSpec | None, tree: dict[str, Any]) -> tuple[Fault, ...]:
     """Return what no single key shows. The parts that are sound in themselves are looked at even if others are not."""
     backup, server = _section(tree, "backup"), _section(tree, "server")
     given, config = backup.get("settings", {}), server.get("config", {})
     found: tuple[Fault, ...] = ()
     if isinstance(config, dict):
         found += tuple(_config_faults(config))
-        found += tuple(_memory_faults(config, server.get("memory", Server.model_fields["memory"].default)))
+        found += tuple(_memory_faults(config, server.get("memory", ServerSpec.model_fields["memory"].default)))
     found += tuple(_heap_options(server.get("jvm_additional")))
     if isinstance(given, dict):
         found += agent_settings.faults(spec, given)

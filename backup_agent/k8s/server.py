@@ -37,7 +37,7 @@ from backup_agent.k8s.pods import (
     secret_volume,
     service_account,
 )
-from backup_agent.k8s.spec import Spec
+from backup_agent.k8s.spec import ClusterSpec
 
 HOME = "/var/lib/neo4j"
 
@@ -47,7 +47,7 @@ DIGEST = "neo4j.com/config-digest"
 """Annotation of the pods: a change of what asks for a restart restarts them, one after the other."""
 
 
-def objects(spec: Spec) -> list[Object]:
+def objects(spec: ClusterSpec) -> list[Object]:
     """Return everything of the servers but their NetworkPolicy."""
     return [
         stateful_set(spec),
@@ -59,12 +59,12 @@ def objects(spec: Spec) -> list[Object]:
     ]
 
 
-def image(spec: Spec) -> str:
+def image(spec: ClusterSpec) -> str:
     """Return the servers' image."""
     return spec.server.image or f"neo4j:{spec.version}-enterprise"
 
 
-def stateful_set(spec: Spec) -> Object:
+def stateful_set(spec: ClusterSpec) -> Object:
     """Return the StatefulSet. Its template does not depend on the number of servers."""
     template_labels = {**labels(spec, SERVER), "app.kubernetes.io/version": spec.version}
     digest = hashlib.sha256(neo4j_conf.lasting(spec).encode()).hexdigest()[:32]
@@ -96,7 +96,7 @@ def stateful_set(spec: Spec) -> Object:
     }
 
 
-def environment(spec: Spec) -> list[Object]:
+def environment(spec: ClusterSpec) -> list[Object]:
     """Return the environment. POD_NAME and PASSWORD stand first: Kubernetes expands only what stands before."""
     host = f"$(POD_NAME).{server_domain(spec)}"
     found: list[Object] = [
@@ -121,18 +121,18 @@ def environment(spec: Spec) -> list[Object]:
     return found
 
 
-def ports(spec: Spec) -> dict[str, int]:
+def ports(spec: ClusterSpec) -> dict[str, int]:
     """Return the ports that a server listens on, by name."""
     web = {"https": HTTPS} if spec.tls.https else {"http": HTTP}
     return {"bolt": BOLT, **web, "cluster": DISCOVERY, "raft": RAFT, "routing": ROUTING, "backup": BACKUP_PORT}
 
 
-def client_ports(spec: Spec) -> dict[str, int]:
+def client_ports(spec: ClusterSpec) -> dict[str, int]:
     """Return the ports that clients use, by name."""
     return {name: port for name, port in ports(spec).items() if name in {"bolt", "http", "https"}}
 
 
-def config_map(spec: Spec) -> Object:
+def config_map(spec: ClusterSpec) -> Object:
     """Return the ConfigMap with neo4j.conf."""
     return {
         "apiVersion": "v1",
@@ -142,7 +142,7 @@ def config_map(spec: Spec) -> Object:
     }
 
 
-def client_service(spec: Spec) -> Object:
+def client_service(spec: ClusterSpec) -> Object:
     """Return the Service for clients: servers that are ready, and never the agent."""
     wanted: Object = {
         "type": spec.client_service.type,
@@ -159,7 +159,7 @@ def client_service(spec: Spec) -> Object:
     }
 
 
-def headless_service(spec: Spec) -> Object:
+def headless_service(spec: ClusterSpec) -> Object:
     """Return the Service that names each server, ready or not: they must find each other before any is ready."""
     return {
         "apiVersion": "v1",
@@ -175,7 +175,7 @@ def headless_service(spec: Spec) -> Object:
     }
 
 
-def disruption_budget(spec: Spec) -> Object:
+def disruption_budget(spec: ClusterSpec) -> Object:
     """Return the budget: a drained node takes one server at a time, so a majority stays."""
     return {
         "apiVersion": "policy/v1",
@@ -185,7 +185,7 @@ def disruption_budget(spec: Spec) -> Object:
     }
 
 
-def _seconds(spec: Spec) -> int:
+def _seconds(spec: ClusterSpec) -> int:
     return int(spec.server.termination_grace.total_seconds())
 
 
@@ -193,7 +193,7 @@ def _service_port(name: str, port: int) -> Object:
     return {"name": name, "port": port, "protocol": "TCP", "targetPort": name}
 
 
-def _container(spec: Spec) -> Object:
+def _container(spec: ClusterSpec) -> Object:
     # Bolt opens when the server has joined its cluster and its system database is there.
     bolt: Object = {"tcpSocket": {"port": "bolt"}}
     return {
@@ -215,7 +215,7 @@ def _container(spec: Spec) -> Object:
     }
 
 
-def _mounts(spec: Spec) -> list[Object]:
+def _mounts(spec: ClusterSpec) -> list[Object]:
     found = [
         mount("config", "/conf", read_only=True),
         mount("data", "/data"),
@@ -232,7 +232,7 @@ def _mounts(spec: Spec) -> list[Object]:
     return sorted(found, key=lambda one: str(one["name"]))
 
 
-def _volumes(spec: Spec) -> list[Object]:
+def _volumes(spec: ClusterSpec) -> list[Object]:
     # The entrypoint copies the file with its mode, and then adds to it: the owner must be able to write.
     found: list[Object] = [
         {"name": "config", "configMap": {"name": server_name(spec), "defaultMode": 0o640}},
@@ -251,7 +251,7 @@ def _volumes(spec: Spec) -> list[Object]:
     return sorted(found, key=lambda one: str(one["name"]))
 
 
-def _spread(spec: Spec) -> Object:
+def _spread(spec: ClusterSpec) -> Object:
     """Return where a server may run beside the others: different nodes, and different zones if there are several.
 
     `require` is anti-affinity. A topology spread constraint compares counts: with one node that fits, or once every

@@ -163,7 +163,7 @@ def _accepted(value: object) -> object:
     return "yes" if value is True else value
 
 
-class Topology(Section):
+class TopologySpec(Section):
     """How many servers, and on how many of them a database starts. Servers are all alike: Neo4j gives out the roles."""
 
     servers: Annotated[int, Field(ge=1, le=100)] = Field(3, description="number of servers", examples=[5])
@@ -226,19 +226,19 @@ class AgentAuth(Section):
     password_key: Key = Field("password", description="key of the password")
 
 
-class Tls(Section):
+class Certificate(Section):
     """A Secret with tls.crt, tls.key and, of an own CA, ca.crt, as cert-manager writes it."""
 
     secret: ObjectName = Field(description="its name", examples=["demo-tls"])
 
 
-class BoltTls(Tls):
+class BoltCertificate(Certificate):
     """The certificate that clients are shown. It must name <cluster>-client and the servers (see `render`'s notes)."""
 
     own_ca: bool = Field(True, description="whether the agent checks it against ca.crt of the Secret, or public CAs")
 
 
-class BackupTls(Tls):
+class BackupCertificate(Certificate):
     """The certificate of the backup port. Servers then let in who has a certificate of the same CA, and nobody else."""
 
     agent_secret: ObjectName = Field(
@@ -246,13 +246,13 @@ class BackupTls(Tls):
     )
 
 
-class TlsPolicies(Section):
+class Certificates(Section):
     """Certificates by what they are for; what is left out is spoken in plain."""
 
-    bolt: BoltTls | None = Field(None, description="clients' connections, and the agent's")
-    https: Tls | None = Field(None, description="HTTPS on 7473 in place of HTTP on 7474")
-    cluster: Tls | None = Field(None, description="servers among themselves; every server checks the other's")
-    backup: BackupTls | None = Field(None, description="the backup port")
+    bolt: BoltCertificate | None = Field(None, description="clients' connections, and the agent's")
+    https: Certificate | None = Field(None, description="HTTPS on 7473 in place of HTTP on 7474")
+    cluster: Certificate | None = Field(None, description="servers among themselves; every server checks the other's")
+    backup: BackupCertificate | None = Field(None, description="the backup port")
 
 
 class Claim(Section):
@@ -323,7 +323,7 @@ class AgentS3(S3Access):
     )
 
 
-class Server(Section):
+class ServerSpec(Section):
     """The servers: one StatefulSet <cluster>-server."""
 
     image: Image | None = Field(None, description="without it neo4j:<version>-enterprise")
@@ -396,7 +396,7 @@ class Monitoring(Section):
     interval: PositiveDuration = Field("30s", description="between two scrapes", validate_default=True)
 
 
-class Backup(Section):
+class AgentSpec(Section):
     """The agent: one pod <cluster>-backup-0."""
 
     image: Image = Field(
@@ -426,7 +426,7 @@ class Backup(Section):
     )
 
 
-class Spec(Section):
+class ClusterSpec(Section):
     """The whole file."""
 
     cluster: ClusterName = Field(description="name of the cluster; all objects begin with it", examples=["demo"])
@@ -439,16 +439,16 @@ class Spec(Section):
         description="that you accept Neo4j's commercial license (yes) or its evaluation license (eval)",
         examples=["yes"],
     )
-    topology: Topology = Field(Topology(), description="how many servers")
+    topology: TopologySpec = Field(TopologySpec(), description="how many servers")
     auth: Auth = Field(description="the initial account", examples=["{secret: demo-auth}"])
-    tls: TlsPolicies = Field(TlsPolicies(), description="certificates")
+    tls: Certificates = Field(Certificates(), description="certificates")
     image_pull_secrets: tuple[ObjectName, ...] = Field((), description="Secrets for the registry of the images")
     image_pull_policy: Literal["IfNotPresent", "Always"] = Field("IfNotPresent", description="of both images")
-    server: Server = Field(description="the servers", examples=["{data: {size: 100Gi}}"])
+    server: ServerSpec = Field(description="the servers", examples=["{data: {size: 100Gi}}"])
     client_service: ClientService = Field(ClientService(), description="the Service that clients connect to")
     network: Network = Field(Network(), description="who may connect")
     monitoring: Monitoring = Field(Monitoring(), description="objects of the Prometheus operator")
-    backup: Backup = Field(description="the agent", examples=["{image: …, storage: {size: 200Gi}}"])
+    backup: AgentSpec = Field(description="the agent", examples=["{image: …, storage: {size: 200Gi}}"])
 
     @property
     def at(self) -> tuple[int, ...]:
@@ -463,4 +463,4 @@ class Spec(Section):
 
 def schema() -> dict[str, Any]:
     """Return the JSON Schema of the spec."""
-    return Spec.model_json_schema()
+    return ClusterSpec.model_json_schema()

@@ -16,7 +16,7 @@ from backup_agent.core.capabilities import Capabilities
 from backup_agent.core.neo4j.command import Memory, inspect_argv
 from backup_agent.core.reasons import PermanentError, Reason
 from backup_agent.neo4j_admin import process
-from backup_agent.neo4j_admin.program import Program
+from backup_agent.neo4j_admin.program import AdminProgram
 
 _INSPECTING = timedelta(minutes=5)
 _ROWS = 1000
@@ -25,7 +25,7 @@ _ROWS = 1000
 def inspect(
     artifact: Path,
     magic: str,
-    program: Program,
+    program: AdminProgram,
     capabilities: Capabilities,
     memory: Memory,
     *,

@@ -33,7 +33,7 @@ _ASKING = timedelta(minutes=3)  # two JVMs take 4 s of a core, and a pod may hav
 
 
 @dataclass(frozen=True)
-class Program:
+class AdminProgram:
     """One way to start neo4j-admin: a script (or whatever `neo4j.admin` names), or java with the class."""
 
     launch: Launch
@@ -52,7 +52,7 @@ class Program:
         return direct_argv(self.path, self.home, jvm_flags(memory, self.java))
 
 
-def find(admin: Path | None, launch: Launch, environ: Mapping[str, str]) -> tuple[Program, ...]:
+def find(admin: Path | None, launch: Launch, environ: Mapping[str, str]) -> tuple[AdminProgram, ...]:
     """Return the ways to start neo4j-admin, to be tried in this order.
 
     `admin` (settings: neo4j.admin) is run as it is, whatever `launch` says. Else $NEO4J_HOME counts, then PATH. Raise
@@ -63,23 +63,23 @@ def find(admin: Path | None, launch: Launch, environ: Mapping[str, str]) -> tupl
         fault = _fault(admin)
         if fault:
             raise PermanentError(Reason.ADMIN_MISSING, f"neo4j.admin: {admin}: {fault}")
-        return (Program(Launch.SCRIPT, str(admin.absolute()), given),)
+        return (AdminProgram(Launch.SCRIPT, str(admin.absolute()), given),)
 
     script, looked = _script(home, environ)
     if home is None and script is not None:
         home = str(script.resolve().parent.parent)
-    scripts = () if script is None else (Program(Launch.SCRIPT, str(script.absolute()), given),)
+    scripts = () if script is None else (AdminProgram(Launch.SCRIPT, str(script.absolute()), given),)
     if launch is Launch.SCRIPT:
         return scripts or _nowhere(looked)
     direct = _direct(home, environ)
-    if isinstance(direct, Program):
+    if isinstance(direct, AdminProgram):
         return (direct,) if launch is Launch.DIRECT else (direct, *scripts)
     if launch is Launch.DIRECT:
         raise PermanentError(Reason.ADMIN_MISSING, f"neo4j.launch is direct, but {direct}")
     return scripts or _nowhere((*looked, direct))
 
 
-def version(program: Program, *, env: Mapping[str, str], cwd: Path, cancel: threading.Event) -> Version | None:
+def version(program: AdminProgram, *, env: Mapping[str, str], cwd: Path, cancel: threading.Event) -> Version | None:
     """Return the program's version, asking it where need be; None where it does not tell, whatever the cause.
 
     Raise PermanentError (admin_missing) where it cannot be started.
@@ -91,7 +91,7 @@ def version(program: Program, *, env: Mapping[str, str], cwd: Path, cancel: thre
     return Version.parse("\n".join(completed.last_lines))
 
 
-def _nowhere(looked: tuple[str, ...]) -> tuple[Program, ...]:
+def _nowhere(looked: tuple[str, ...]) -> tuple[AdminProgram, ...]:
     raise PermanentError(Reason.ADMIN_MISSING, f"{NAME} is not found: {'; '.join(looked)}")
 
 
@@ -119,7 +119,7 @@ def _fault(program: Path) -> str | None:
     return None if os.access(program, os.X_OK) else "not executable"
 
 
-def _direct(home: str | None, environ: Mapping[str, str]) -> Program | str:
+def _direct(home: str | None, environ: Mapping[str, str]) -> AdminProgram | str:
     """Return the direct start below a home, or why there is none."""
     if home is None:
         return "NEO4J_HOME is not set"
@@ -135,7 +135,7 @@ def _direct(home: str | None, environ: Mapping[str, str]) -> Program | str:
     major = _java_version(java, environ)
     if major < needed:
         return f"{java} is Java {major or 'of an unknown version'}, and {library} needs {needed}"
-    return Program(Launch.DIRECT, str(java.absolute()), home, major, _kernel_version(library))
+    return AdminProgram(Launch.DIRECT, str(java.absolute()), home, major, _kernel_version(library))
 
 
 def _jars(library: Path) -> Iterator[Path]:

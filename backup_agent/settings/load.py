@@ -32,7 +32,7 @@ Keys = tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class Entry:
+class SettingInForce:
     """One value in force: as the file would have it, and where it came from."""
 
     path: str
@@ -120,10 +120,10 @@ def digest(content: bytes) -> str:
     return sha256(content).hexdigest()
 
 
-def in_force(loaded: Loaded) -> list[Entry]:
+def in_force(loaded: Loaded) -> list[SettingInForce]:
     """Return every value in force, in the order of the model, with its origin."""
     paths = ((".".join(keys), value) for keys, value in _leaves(loaded.settings))
-    return [Entry(path, value, loaded.provenance.get(path, FROM_DEFAULT)) for path, value in paths]
+    return [SettingInForce(path, value, loaded.provenance.get(path, FROM_DEFAULT)) for path, value in paths]
 
 
 def _variables(environ: Mapping[str, str]) -> list[tuple[Keys, str]]:

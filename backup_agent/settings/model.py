@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
+from backup_agent.core.artifacts.chains import ChainLimits
 from backup_agent.core.artifacts.records import BackupType
 from backup_agent.core.requests.cron import Cron
 from backup_agent.core.requests.schedules import Misfire, Timetable
@@ -33,7 +34,7 @@ from backup_agent.settings.grammar import (
     written_duration,
 )
 from backup_agent.settings.s3 import S3Destination
-from backup_agent.settings.section import Count, Retention, Section
+from backup_agent.settings.section import Retention, Section
 
 RESTART_ONLY = ("cluster", "requests", "storage.root", "http")
 """Keys whose change waits for a restart."""
@@ -150,7 +151,7 @@ class Storage(Section):
 
     @field_validator("destinations")
     @classmethod
-    def _are_different_places(cls, value: dict[str, Destination]) -> dict[str, Destination]:
+    def _are_different_places(cls, value: dict[str, S3Destination]) -> dict[str, S3Destination]:
         if VOLUME in value:
             raise ValueError(f"another name than {VOLUME}: that is the volume")
         names: dict[str, str] = {}
@@ -160,14 +161,10 @@ class Storage(Section):
         return value
 
 
-class Chain(Section):
+class ChainSection(ChainLimits, Section):
     """When a differential is refused and a full backup taken instead."""
 
-    max_links: Count = Field(24, description="most differentials after a full backup")
     max_age: PositiveDuration = Field(timedelta(days=7), description="longest time since the full backup")
-    max_diff_share: Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)] = Field(
-        0.5, description="most bytes of differentials together, as a share of the full backup's"
-    )
 
 
 class Verify(Section):
@@ -305,7 +302,9 @@ class Settings(Section):
         "/backup-requests", description="folder that requests are dropped into", validate_default=True
     )
     retention: Retention | None = Field(None, description="what is kept below storage.root; without it everything")
-    chain: Chain = Field(Chain(), description="when a differential is refused and a full backup taken instead")
+    chain: ChainSection = Field(
+        ChainSection(), description="when a differential is refused and a full backup taken instead"
+    )
     verify: Verify = Field(Verify(), description="reading again what is kept")
     schedules: dict[Label, Schedule] = Field(
         {"default": Schedule(cron="0 2 * * *", type=BackupType.FULL)},

@@ -23,7 +23,14 @@ from backup_agent.core.reasons import BackupError, PermanentError, Reason, Trans
 from backup_agent.durable import CANNOT_LINK, FILE, FOLDER, SHARED, TEMPORARY, open_regular, share
 from backup_agent.stores.keys import is_listed, other_content, parts_of
 from backup_agent.stores.source import open_source, source_changed
-from backup_agent.stores.store import ConflictError, Permit, Progress, Seen, Stored, TooLargeError
+from backup_agent.stores.store import (
+    ConflictError,
+    ObjectTooLargeError,
+    Permit,
+    Progress,
+    StoredObject,
+    VersionedObject,
+)
 
 _BLOCK = 1024 * 1024
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -68,7 +75,7 @@ class LocalStore:
     def now(self) -> None:
         """Return nothing: a volume has no clock but ours."""
 
-    def put_artifact(self, key: str, source: Path, file: ArtifactFile, progress: Progress) -> Stored:
+    def put_artifact(self, key: str, source: Path, file: ArtifactFile, progress: Progress) -> StoredObject:
         """Store a file: a hard link where `source` is on the same file system, else a copy; see `Store`.
 
         A link moves no bytes, so only the size is compared; a copy is hashed as it is written.
@@ -80,11 +87,11 @@ class LocalStore:
                 self._must_hold(key, folder, name, descriptor, file)
                 progress(file.size)
             os.fsync(folder)
-        return Stored(key, file.size)
+        return StoredObject(key, file.size)
 
     def replace_artifact(
         self, key: str, source: Path, file: ArtifactFile, progress: Progress, permit: Permit
-    ) -> Stored:
+    ) -> StoredObject:
         """Put a file in the place of whatever stands under the key: a second name of `source`, or a copy.
 
         The file that stood there is not written to: another name of it, as `catalog adopt` leaves, keeps its bytes.
@@ -97,7 +104,7 @@ class LocalStore:
             permit()
             os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
             os.fsync(folder)
-        return Stored(key, file.size)
+        return StoredObject(key, file.size)
 
     def create(self, key: str, content: bytes) -> None:
         """Store a small object that must not exist yet."""
@@ -114,7 +121,7 @@ class LocalStore:
                     os.fsync(existing.fileno())
             os.fsync(folder)
 
-    def look(self, key: str, limit: int) -> Seen | None:
+    def look(self, key: str, limit: int) -> VersionedObject | None:
         """Return a small object with its version, or None."""
         try:
             content = self.read(key, limit)
@@ -122,7 +129,7 @@ class LocalStore:
             if error.failure.reason is Reason.NOT_FOUND:
                 return None
             raise
-        return Seen(content, _version(content))
+        return VersionedObject(content, _version(content))
 
     def swap(self, key: str, content: bytes, version: str | None) -> str:
         """Replace a small object if it is still of that version."""
@@ -142,14 +149,14 @@ class LocalStore:
             try:
                 return durable.read_open(file.fileno(), limit)
             except durable.TooLargeError:
-                raise TooLargeError(self._where(key), limit, _version_of(file)) from None
+                raise ObjectTooLargeError(self._where(key), limit, _version_of(file)) from None
 
     def open(self, key: str) -> BufferedIOBase:
         """Return an artifact's file for reading from its start."""
         with self._at(key, "open") as (folder, name):
             return _open_file(folder, name)
 
-    def stat(self, key: str) -> Stored | None:
+    def stat(self, key: str) -> StoredObject | None:
         """Return what stands under the key, or None."""
         try:
             with self._at(key, "look at") as (folder, name):
@@ -158,9 +165,9 @@ class LocalStore:
             if error.failure.reason is Reason.NOT_FOUND:
                 return None
             raise
-        return Stored(key, found.st_size) if modes.S_ISREG(found.st_mode) else None
+        return StoredObject(key, found.st_size) if modes.S_ISREG(found.st_mode) else None
 
-    def list(self, prefix: str = "") -> Iterator[Stored]:
+    def list(self, prefix: str = "") -> Iterator[StoredObject]:
         """Yield everything below a prefix, in the order of the keys; links and special files are not shown."""
         # Only the prefix's folders are walked; what follows its last slash is the beginning of names.
         start = "/".join(segments(prefix)[:-1])
@@ -219,7 +226,7 @@ class LocalStore:
                 raise other_content(self._where(key))
             os.fsync(existing.fileno())
 
-    def _walk(self, folder: int, above: str, prefix: str) -> Iterator[Stored]:
+    def _walk(self, folder: int, above: str, prefix: str) -> Iterator[StoredObject]:
         """Yield what lies in an open folder, and close it; `above` is its own key with a slash."""
         try:
             # A folder sorts as its name with a slash, so that the walk goes in the order of whole keys: a-b, a/b, a0.
@@ -236,7 +243,7 @@ class LocalStore:
                     if name.endswith("/"):
                         yield from self._walk(_open_folder(folder, name[:-1], create=False), key, prefix)
                     elif modes.S_ISREG((found := os.stat(name, dir_fd=folder, follow_symlinks=False)).st_mode):
-                        yield Stored(key, found.st_size)
+                        yield StoredObject(key, found.st_size)
         finally:
             os.close(folder)
 

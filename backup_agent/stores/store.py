@@ -23,7 +23,7 @@ Permit = Callable[[], None]
 
 
 @dataclass(frozen=True)
-class Stored:
+class StoredObject:
     """What stands under a key."""
 
     key: str
@@ -34,7 +34,7 @@ class Stored:
 
 
 @dataclass(frozen=True)
-class Seen:
+class VersionedObject:
     """A small object as it was looked at."""
 
     content: bytes
@@ -42,11 +42,11 @@ class Seen:
     """The store's own name for this state of the object (S3's ETag): another content has another one."""
 
 
-class TooLargeError(PermanentError):
+class ObjectTooLargeError(PermanentError):
     """A small object has more bytes than its kind may have: it was not read, and the agent did not write it."""
 
     def __init__(self, where: str, limit: int, version: str) -> None:
-        """`version` is that of `Seen`: an object that is too large can still be replaced by `swap`."""
+        """`version` is that of `VersionedObject`: an object that is too large can still be replaced by `swap`."""
         super().__init__(
             Reason.UNREADABLE,
             f"{where} is larger than {limit} bytes, and was not read",
@@ -85,7 +85,7 @@ class Store(Protocol):
         """Return what time it is by the store's own clock, to the second; None where it has none but ours."""
         ...
 
-    def put_artifact(self, key: str, source: Path, file: ArtifactFile, progress: Progress) -> Stored:
+    def put_artifact(self, key: str, source: Path, file: ArtifactFile, progress: Progress) -> StoredObject:
         """Store a file of an artifact, durably, and return what now stands there.
 
         `file` tells size and digests as they were read; a source that has changed since is refused with
@@ -98,7 +98,7 @@ class Store(Protocol):
 
     def replace_artifact(
         self, key: str, source: Path, file: ArtifactFile, progress: Progress, permit: Permit
-    ) -> Stored:
+    ) -> StoredObject:
         """Put a file in the place of whatever stands under the key, or of nothing; durably and atomically.
 
         As `put_artifact`, but that every byte of the source is proven by the digests in `file`, here also where a hard
@@ -114,10 +114,10 @@ class Store(Protocol):
         """
         ...
 
-    def look(self, key: str, limit: int) -> Seen | None:
+    def look(self, key: str, limit: int) -> VersionedObject | None:
         """Return a small object of at most `limit` bytes with its version, or None if it does not exist.
 
-        Raise `TooLargeError` if it is larger, as `read` does: never more than the limit is held in memory.
+        Raise `ObjectTooLargeError` if it is larger, as `read` does: never more than the limit is held in memory.
         """
         ...
 
@@ -133,7 +133,7 @@ class Store(Protocol):
     def read(self, key: str, limit: int) -> bytes:
         """Return a small object of at most `limit` bytes.
 
-        Raise `PermanentError`, reason `not_found`, if it does not exist, and `TooLargeError` if it is larger.
+        Raise `PermanentError`, reason `not_found`, if it does not exist, and `ObjectTooLargeError` if it is larger.
         """
         ...
 
@@ -141,11 +141,11 @@ class Store(Protocol):
         """Return an artifact's file for reading from its start; `not_found` as for `read`."""
         ...
 
-    def stat(self, key: str) -> Stored | None:
+    def stat(self, key: str) -> StoredObject | None:
         """Return what stands under the key, or None."""
         ...
 
-    def list(self, prefix: str = "") -> Iterator[Stored]:
+    def list(self, prefix: str = "") -> Iterator[StoredObject]:
         """Yield everything below a prefix, in the order of the keys."""
         ...
 

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from backup_agent.artifact import files as artifact_files
 from backup_agent.artifact.cursor import CHUNK
 from backup_agent.artifact.header import DamagedError, UnknownFormatError, read_header
-from backup_agent.artifact.reading import Reading, digest, read_through
+from backup_agent.artifact.reading import ArtifactReading, digest, read_through
 from backup_agent.core.reasons import PermanentError, Reason, TransientError
 from tests.artifact import writer
 from tests.artifact.writer import Written
@@ -525,7 +525,7 @@ def test_law_harm_is_read_as_the_same_facts_or_refused_with_a_reason(
         content = harm(content, kind, at, amount) or b"B"
     put(path, content)
 
-    found: Reading | PermanentError
+    found: ArtifactReading | PermanentError
     try:
         found = read_through(path)
     except PermanentError as error:

@@ -15,7 +15,7 @@ from backup_agent.catalog.journal import Journal
 from backup_agent.core.reasons import BackupError, PermanentError, Reason
 from backup_agent.durable import RefusedFileError
 from backup_agent.stores.local import LocalStore
-from backup_agent.stores.store import Stored
+from backup_agent.stores.store import StoredObject
 from tests.builders import a_record
 from tests.catalog.places import place_at
 from tests.stores.memory_store import MemoryStore
@@ -62,7 +62,7 @@ def test_where_everything_lies_there_nothing_is_written_down(journal: Journal) -
 
 def test_who_may_not_look_claims_nothing(journal: Journal) -> None:
     class Blind(MemoryStore):
-        def stat(self, key: str) -> Stored | None:
+        def stat(self, key: str) -> StoredObject | None:
             raise PermanentError(Reason.STORAGE_AUTH, f"403: {key}")
 
     journal.begin_publishing(Blind(), KEY, FILES, NOW)

@@ -20,7 +20,7 @@ from backup_agent.durable import LIMIT
 from backup_agent.jobs.backup import BackupRun, result
 from backup_agent.jobs.copy import Copying
 from backup_agent.jobs.event_writer import EventWriter
-from backup_agent.stores.store import Progress, Stored
+from backup_agent.stores.store import Progress, StoredObject
 from tests.catalog.places import with_store
 from tests.jobs.outside import broken, faults
 from tests.jobs.passes import put
@@ -42,7 +42,7 @@ def test_a_copy_that_slept_through_a_takeover_is_sent_no_further(
     class Sleeping(MemoryStore):
         """Stops in the middle of an artifact, while another agent takes the lease."""
 
-        def put_artifact(self, key: str, source: Path, file: ArtifactFile, progress: Progress) -> Stored:
+        def put_artifact(self, key: str, source: Path, file: ArtifactFile, progress: Progress) -> StoredObject:
             nonlocal lost
             progress(1)
             lost = True
@@ -156,7 +156,7 @@ def test_a_full_that_goes_while_its_differential_is_sent_keeps_the_differential_
     class Emptied(MemoryStore):
         """Loses the full as soon as the differential's data has arrived."""
 
-        def put_artifact(self, key: str, source: Path, file: ArtifactFile, progress: Progress) -> Stored:
+        def put_artifact(self, key: str, source: Path, file: ArtifactFile, progress: Progress) -> StoredObject:
             stored = super().put_artifact(key, source, file, progress)
             if key == link:
                 self.delete(record_key(full))

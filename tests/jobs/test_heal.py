@@ -19,7 +19,7 @@ from backup_agent.core.ownership.lease import Lease
 from backup_agent.core.reasons import Reason
 from backup_agent.durable import LIMIT
 from backup_agent.stores.local import LocalStore
-from backup_agent.stores.store import Store, Stored
+from backup_agent.stores.store import Store, StoredObject
 from tests.artifact.writer import artifact, split
 from tests.jobs.passes import Blocks, events, judged, put, verify_at
 from tests.stores.faulty import WRITES, Does, Fault, FaultyStore, KilledError
@@ -276,7 +276,7 @@ def test_a_place_that_alters_what_it_is_given_keeps_its_mark(world: World) -> No
     world.spoil("offsite", record.key)
 
     class Altering(FaultyStore):
-        def replace_artifact(self, key: str, *rest: Any) -> Stored:
+        def replace_artifact(self, key: str, *rest: Any) -> StoredObject:
             stored = super().replace_artifact(key, *rest)
             content = self.inner.read(key, LIMIT)
             self.inner.delete(key)
@@ -299,7 +299,7 @@ def test_an_agent_that_has_lost_the_lease_meanwhile_replaces_nothing(world: Worl
     class Robbed(FaultyStore):
         """Another agent takes the lease while the upload is under way."""
 
-        def replace_artifact(self, key: str, *rest: Any) -> Stored:
+        def replace_artifact(self, key: str, *rest: Any) -> StoredObject:
             lease = Lease.from_json(self.inner.read(KEY, LIMIT))
             self.inner.delete(KEY)
             self.inner.create(KEY, lease.model_copy(update={"token": "theirs", "number": lease.number + 1}).to_json())
@@ -345,7 +345,7 @@ def test_an_artifact_on_bad_blocks_is_healed_when_that_is_asked_and_not_marked_f
     class OldInode(Blocks):
         """The bad blocks are the file's that stood there: a new one has others."""
 
-        def replace_artifact(self, key: str, *rest: Any) -> Stored:
+        def replace_artifact(self, key: str, *rest: Any) -> StoredObject:
             stored = super().replace_artifact(key, *rest)
             self.bad.discard(key)
             return stored

@@ -6,7 +6,7 @@ from backup_agent.cli.main import code
 from backup_agent.k8s import manifests
 from backup_agent.k8s.names import Object
 from backup_agent.k8s.reading import read
-from backup_agent.k8s.spec import Spec
+from backup_agent.k8s.spec import ClusterSpec
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "k8s"
@@ -32,17 +32,17 @@ def text(name: str) -> str:
     return (GOLDEN / f"{name}.spec.yaml").read_text()
 
 
-def spec(name: str) -> Spec:
+def spec(name: str) -> ClusterSpec:
     """Return a spec."""
     return parsed(text(name))
 
 
-def parsed(content: str) -> Spec:
+def parsed(content: str) -> ClusterSpec:
     """Return the spec that a text says."""
     return read(content.encode(), "spec.yaml")
 
 
-def rendered(found: Spec) -> dict[str, Object]:
+def rendered(found: ClusterSpec) -> dict[str, Object]:
     """Return the objects of a spec, by kind and name."""
     return {f"{one['kind']}/{one['metadata']['name']}": one for one in manifests.objects(found)}
 

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 
 from backup_agent.k8s import manifests
 from backup_agent.k8s.reading import SpecError
-from backup_agent.k8s.spec import Spec
+from backup_agent.k8s.spec import ClusterSpec
 from tests.components.kubernetes import NODE, OTHER_NODE, Json, Kubelet, Kubernetes, RefusedError, built
 from tests.examples import examples
 from tests.k8s.specs import EXAMPLE, NAMES, parsed, spec, text
@@ -58,7 +58,7 @@ def _known(kubernetes: Kubernetes, path: str) -> Json | None:
         return None
 
 
-def apply(kubernetes: Kubernetes, found: Spec, *options: str) -> subprocess.CompletedProcess[str]:
+def apply(kubernetes: Kubernetes, found: ClusterSpec, *options: str) -> subprocess.CompletedProcess[str]:
     """Apply what a spec renders, as the pages say it; whatever the server warns of is a fault."""
     done = kubernetes.kubectl("apply", "--server-side", *options, "-f", "-", stdin=manifests.stream(found))
     assert done.returncode == 0, done.stderr
@@ -66,7 +66,7 @@ def apply(kubernetes: Kubernetes, found: Spec, *options: str) -> subprocess.Comp
     return done
 
 
-def example(namespace: str, image: str = IMAGE, **topology: int) -> Spec:
+def example(namespace: str, image: str = IMAGE, **topology: int) -> ClusterSpec:
     """Return the example's spec in a namespace, a few of its keys changed."""
     tree = yaml.safe_load((EXAMPLE / "spec.yaml").read_text())
     tree["namespace"] = namespace
@@ -85,7 +85,7 @@ def refusals(kubernetes: Kubernetes, namespace: str) -> list[str]:
     return sorted({item["message"] for item in items if item["type"] == "Warning"})
 
 
-def wait_for_pods(kubernetes: Kubernetes, found: Spec) -> dict[str, Json]:
+def wait_for_pods(kubernetes: Kubernetes, found: ClusterSpec) -> dict[str, Json]:
     """Wait until the controller has made every pod of a spec, and a node has said that it runs."""
     kubelet = Kubelet(kubernetes, found.namespace)
     wanted = {f"{found.cluster}-backup-0", *(f"{found.cluster}-server-{n}" for n in range(found.topology.servers))}
@@ -260,7 +260,7 @@ def test_applying_it_again_changes_nothing(name: str, kubernetes: Kubernetes, na
     assert (difference.returncode, difference.stdout) == (0, "")
 
 
-def as_written(kubernetes: Kubernetes, found: Spec) -> dict[str, tuple[int, str]]:
+def as_written(kubernetes: Kubernetes, found: ClusterSpec) -> dict[str, tuple[int, str]]:
     """Return generation and time of the last change by kubectl, by object: status is the controllers'."""
     done = kubernetes.kubectl("get", "-f", "-", "-o", "json", "--show-managed-fields", stdin=manifests.stream(found))
     return {
@@ -293,7 +293,7 @@ def test_an_update_of_the_servers_takes_one_at_a_time_the_last_first(kubernetes:
     path = f"/api/v1/namespaces/{namespace}/pods?labelSelector=neo4j.com/component=server"
     kubelet = Kubelet(kubernetes, namespace)
 
-    def applied(found: Spec) -> None:
+    def applied(found: ClusterSpec) -> None:
         hurried = manifests.stream(found).replace("minReadySeconds: 30", "minReadySeconds: 1")
         assert kubernetes.kubectl("apply", "--server-side", "-f", "-", stdin=hurried).returncode == 0
 
@@ -462,6 +462,6 @@ def test_what_the_server_would_refuse_is_a_fault_of_the_spec(kubernetes: Kuberne
     assert len(done.stdout.splitlines()) == len(sent) > 1000
 
 
-def documents(found: Spec, namespace: str) -> list[str]:
+def documents(found: ClusterSpec, namespace: str) -> list[str]:
     """Return each rendered object as text, in that namespace."""
     return manifests.stream(found.model_copy(update={"namespace": namespace})).split("---\n")

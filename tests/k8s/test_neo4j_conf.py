@@ -5,17 +5,17 @@ import json
 import pytest
 
 from backup_agent.k8s import neo4j_conf, server
-from backup_agent.k8s.spec import Spec
+from backup_agent.k8s.spec import ClusterSpec
 from tests.k8s.specs import NAMES, SMALLEST, parsed, spec
 
 HOST = "demo-server-{}.demo-headless.default.svc.cluster.local"
 
 
-def of_version(version: str, servers: int = 3) -> Spec:
+def of_version(version: str, servers: int = 3) -> ClusterSpec:
     return parsed(SMALLEST.replace("2026.09.0", version) + f"topology: {{servers: {servers}}}\n")
 
 
-def with_servers(name: str, servers: int) -> Spec:
+def with_servers(name: str, servers: int) -> ClusterSpec:
     found = spec(name)
     return found.model_copy(update={"topology": found.topology.model_copy(update={"servers": servers})})
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from backup_agent.k8s import neo4j_conf, server
-from backup_agent.k8s.spec import Spec
+from backup_agent.k8s.spec import ClusterSpec
 from tests.components.neo4j_community import CommunityHome
 from tests.k8s.specs import parsed, text
 
@@ -23,7 +23,7 @@ ENTERPRISE = (
 """What the Community Edition does not know. Their names are those of the manual, and no Neo4j here has read them."""
 
 
-def from_environment(spec: Spec) -> list[str]:
+def from_environment(spec: ClusterSpec) -> list[str]:
     """Return the settings that the entrypoint of Neo4j's image makes of a server's environment."""
     return [
         one["name"].removeprefix("NEO4J_").replace("_", ".").replace("..", "_")

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from backup_agent.k8s.names import Object
-from backup_agent.k8s.spec import Spec
+from backup_agent.k8s.spec import ClusterSpec
 from tests.k8s.specs import SMALLEST, parsed, rendered
 
 PORTS = {"server": (7687, 7473, 7474, 6000, 7000, 7688, 6362, 2004), "backup": (8080, 8081, 8083, 6362)}
@@ -45,7 +45,7 @@ def reaches(policy: Object, source: str, port: int) -> bool:
     )
 
 
-def matrix(spec: Spec) -> dict[str, dict[str, set[int]]]:
+def matrix(spec: ClusterSpec) -> dict[str, dict[str, set[int]]]:
     """Return the ports of servers and agent that each source reaches."""
     found = rendered(spec)
     return {

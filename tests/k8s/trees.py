@@ -6,7 +6,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from backup_agent.k8s.reading import read
-from backup_agent.k8s.spec import Spec
+from backup_agent.k8s.spec import ClusterSpec
 
 names = st.from_regex(r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?", fullmatch=True)
 secrets = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,20}[a-z0-9])?", fullmatch=True)
@@ -102,6 +102,6 @@ trees = st.fixed_dictionaries(
 )
 
 
-def read_tree(tree: dict[str, Any]) -> Spec:
+def read_tree(tree: dict[str, Any]) -> ClusterSpec:
     """Return the spec that a tree says."""
     return read(json.dumps(tree).encode(), "spec.yaml")

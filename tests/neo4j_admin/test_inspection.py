@@ -10,7 +10,7 @@ from backup_agent.core.capabilities import Capabilities, Version
 from backup_agent.core.neo4j.command import Launch, Memory
 from backup_agent.core.reasons import PermanentError, Reason
 from backup_agent.neo4j_admin.inspection import inspect, table
-from backup_agent.neo4j_admin.program import Program
+from backup_agent.neo4j_admin.program import AdminProgram
 
 # As Neo4j's manual shows them: 5.26, and 2025.09 with both younger columns.
 OLD = """\
@@ -33,7 +33,7 @@ def ask(folder: Path, output: str, name: str, code: int = 0) -> Header:
     return inspect(
         folder / name,
         "BZV9",
-        Program(Launch.SCRIPT, str(program)),
+        AdminProgram(Launch.SCRIPT, str(program)),
         Capabilities.of(Version(5, 26, 31)),
         Memory(None, None),
         env={"PATH": "/usr/bin:/bin"},

@@ -8,7 +8,7 @@ import pytest
 from backup_agent.core.capabilities import Version
 from backup_agent.core.neo4j.command import MIB, Launch, Memory, environment
 from backup_agent.core.reasons import PermanentError, Reason
-from backup_agent.neo4j_admin.program import Program, find, version
+from backup_agent.neo4j_admin.program import AdminProgram, find, version
 
 SMALL = Memory(64 * MIB, 8 * MIB)
 
@@ -71,11 +71,11 @@ def machine(tmp_path: Path) -> Machine:
 def test_one_jvm_comes_first_and_the_script_stands_by(machine: Machine) -> None:
     direct, script = find(None, Launch.AUTO, machine.environ())
 
-    assert direct == Program(Launch.DIRECT, str(machine.java), str(machine.home), 21, Version(2026, 9))
+    assert direct == AdminProgram(Launch.DIRECT, str(machine.java), str(machine.home), 21, Version(2026, 9))
     assert direct.argv(SMALL)[0] == str(machine.java)
     assert direct.argv(SMALL)[-3:] == ("-cp", f"{machine.home}/lib/*", "org.neo4j.cli.AdminTool")
     assert "-Xmx64m" in direct.argv(SMALL)
-    assert script == Program(Launch.SCRIPT, str(machine.script), str(machine.home))
+    assert script == AdminProgram(Launch.SCRIPT, str(machine.script), str(machine.home))
     assert script.argv(SMALL) == (str(machine.script),)
 
 
@@ -89,8 +89,8 @@ def test_a_path_in_settings_is_run_as_it_is(machine: Machine, tmp_path: Path, mo
     monkeypatch.chdir(tmp_path)
 
     for launch in Launch:
-        assert find(own, launch, machine.environ()) == (Program(Launch.SCRIPT, str(own), str(machine.home)),)
-    assert find(Path("own/admin"), Launch.AUTO, {}) == (Program(Launch.SCRIPT, str(own)),)
+        assert find(own, launch, machine.environ()) == (AdminProgram(Launch.SCRIPT, str(own), str(machine.home)),)
+    assert find(Path("own/admin"), Launch.AUTO, {}) == (AdminProgram(Launch.SCRIPT, str(own)),)
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_without_a_home_the_script_on_the_path_tells_it(machine: Machine, tmp_pa
     direct, script = find(None, Launch.AUTO, environ)
 
     assert (direct.launch, direct.home) == (Launch.DIRECT, str(machine.home))
-    assert script == Program(Launch.SCRIPT, str(link), None)
+    assert script == AdminProgram(Launch.SCRIPT, str(link), None)
 
 
 def test_java_comes_from_the_path_where_there_is_no_java_home(machine: Machine) -> None:
@@ -195,13 +195,13 @@ def test_without_anything_set_the_hint_names_what_to_set() -> None:
     assert "neo4j.admin" in missing.value.failure.advice
 
 
-def ask(program: Program, folder: Path) -> Version | None:
+def ask(program: AdminProgram, folder: Path) -> Version | None:
     env = environment({"PATH": "/usr/bin:/bin"}, conf=str(folder), home=program.home)
     return version(program, env=env, cwd=folder, cancel=threading.Event())
 
 
 def test_a_script_is_asked_for_its_version(machine: Machine, tmp_path: Path) -> None:
-    assert ask(Program(Launch.SCRIPT, str(machine.script)), tmp_path) == Version(5, 26, 31)
+    assert ask(AdminProgram(Launch.SCRIPT, str(machine.script)), tmp_path) == Version(5, 26, 31)
 
 
 def test_a_version_known_from_the_jars_is_not_asked_for(machine: Machine, tmp_path: Path) -> None:
@@ -215,13 +215,13 @@ def test_a_version_known_from_the_jars_is_not_asked_for(machine: Machine, tmp_pa
 def test_a_program_that_does_not_tell_its_version_may_still_work(tmp_path: Path, script: str) -> None:
     program = executable(tmp_path / "neo4j-admin", script)
 
-    assert ask(Program(Launch.SCRIPT, str(program)), tmp_path) is None
+    assert ask(AdminProgram(Launch.SCRIPT, str(program)), tmp_path) is None
 
 
 def test_a_program_that_has_gone_since_is_missing(machine: Machine, tmp_path: Path) -> None:
     machine.script.unlink()
 
     with pytest.raises(PermanentError) as missing:
-        ask(Program(Launch.SCRIPT, str(machine.script)), tmp_path)
+        ask(AdminProgram(Launch.SCRIPT, str(machine.script)), tmp_path)
 
     assert missing.value.failure.reason is Reason.ADMIN_MISSING

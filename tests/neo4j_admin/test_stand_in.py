@@ -17,7 +17,7 @@ from backup_agent.core.neo4j.verdict import Completed, EndedBy, NextStep, Verdic
 from backup_agent.core.reasons import Reason
 from backup_agent.neo4j_admin.configuration import write
 from backup_agent.neo4j_admin.process import run
-from backup_agent.neo4j_admin.program import Program, find, version
+from backup_agent.neo4j_admin.program import AdminProgram, find, version
 from backup_agent.standins import cluster
 from backup_agent.standins.neo4j_admin import install
 from tests.components.java import java_home
@@ -36,7 +36,7 @@ class Attempt:
 
 
 def take(
-    program: Program,
+    program: AdminProgram,
     folder: Path,
     environ: Mapping[str, str],
     *,
@@ -93,12 +93,12 @@ class Place:
 
     folder: Path
     cluster: Path
-    program: Program
+    program: AdminProgram
 
     def fault(self, **fault: Any) -> None:
         cluster.save(cluster.load(self.cluster).with_faults({"command": "backup"} | fault), self.cluster)
 
-    def take(self, program: Program | None = None, **changes: Any) -> Attempt:
+    def take(self, program: AdminProgram | None = None, **changes: Any) -> Attempt:
         environ = {"PATH": "/usr/bin:/bin", "NEO4J_PASSWORD": "hush"}
         return take(program or self.program, self.folder, environ, **changes)
 
@@ -220,12 +220,12 @@ def test_odd_output_harms_nobody(place: Place) -> None:
     assert all(line.isprintable() and len(line) < 5000 for line in attempt.completed.last_lines)
 
 
-def script(folder: Path, text: str) -> Program:
+def script(folder: Path, text: str) -> AdminProgram:
     folder.mkdir()
     path = folder / "program"
     path.write_text(f"#!/bin/sh\n{text}\n")
     path.chmod(0o755)
-    return Program(Launch.SCRIPT, str(path))
+    return AdminProgram(Launch.SCRIPT, str(path))
 
 
 def test_a_program_that_does_not_tell_its_version_is_given_plain_options(place: Place, tmp_path: Path) -> None:
@@ -258,8 +258,8 @@ class Real:
 
     version: str
     environ: Mapping[str, str]
-    direct: Program
-    script: Program
+    direct: AdminProgram
+    script: AdminProgram
 
 
 @pytest.fixture

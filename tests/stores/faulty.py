@@ -18,7 +18,7 @@ from backup_agent.core.artifacts.keys import is_record_key
 from backup_agent.core.artifacts.records import ArtifactFile, Record
 from backup_agent.core.reasons import PermanentError, Reason, TransientError
 from backup_agent.durable import LIMIT
-from backup_agent.stores.store import Permit, Progress, Seen, Store, Stored
+from backup_agent.stores.store import Permit, Progress, Store, StoredObject, VersionedObject
 
 Result = TypeVar("Result")
 
@@ -65,7 +65,7 @@ class FaultyStore:
         self._ended = Event()
         self._lock = Lock()
         self._young: set[str] = set()
-        self._ghosts: dict[str, Stored] = {}
+        self._ghosts: dict[str, StoredObject] = {}
         self.list_lags = False
 
     def end(self) -> None:
@@ -88,20 +88,20 @@ class FaultyStore:
     def now(self) -> datetime | None:
         return self._call("now", self.inner.now)
 
-    def put_artifact(self, key: str, source: Path, file: ArtifactFile, progress: Progress) -> Stored:
+    def put_artifact(self, key: str, source: Path, file: ArtifactFile, progress: Progress) -> StoredObject:
         self._note_young(key)
         return self._call("put_artifact", lambda: self.inner.put_artifact(key, source, file, progress))
 
     def replace_artifact(
         self, key: str, source: Path, file: ArtifactFile, progress: Progress, permit: Permit
-    ) -> Stored:
+    ) -> StoredObject:
         return self._call("replace_artifact", lambda: self.inner.replace_artifact(key, source, file, progress, permit))
 
     def create(self, key: str, content: bytes) -> None:
         self._note_young(key)
         self._call("create", lambda: self.inner.create(key, content))
 
-    def look(self, key: str, limit: int) -> Seen | None:
+    def look(self, key: str, limit: int) -> VersionedObject | None:
         return self._call("look", lambda: self.inner.look(key, limit))
 
     def swap(self, key: str, content: bytes, version: str | None) -> str:
@@ -114,10 +114,10 @@ class FaultyStore:
     def open(self, key: str) -> BufferedIOBase:
         return self._call("open", lambda: self.inner.open(key))
 
-    def stat(self, key: str) -> Stored | None:
+    def stat(self, key: str) -> StoredObject | None:
         return self._call("stat", lambda: self.inner.stat(key))
 
-    def list(self, prefix: str = "") -> Iterator[Stored]:
+    def list(self, prefix: str = "") -> Iterator[StoredObject]:
         """Yield what is there; where the list lags, what was there before: new keys hidden, deleted ones shown."""
         found = self._call("list", lambda: {stored.key: stored for stored in self.inner.list(prefix)})
         if self.list_lags:

@@ -12,7 +12,14 @@ from backup_agent.core.artifacts.records import ArtifactFile
 from backup_agent.core.reasons import PermanentError, Reason
 from backup_agent.stores.keys import is_listed, other_content, parts_of
 from backup_agent.stores.source import open_source, source_changed
-from backup_agent.stores.store import ConflictError, Permit, Progress, Seen, Stored, TooLargeError
+from backup_agent.stores.store import (
+    ConflictError,
+    ObjectTooLargeError,
+    Permit,
+    Progress,
+    StoredObject,
+    VersionedObject,
+)
 
 
 class MemoryStore:
@@ -28,16 +35,16 @@ class MemoryStore:
     def now(self) -> None:
         """Return nothing: there is no clock but ours."""
 
-    def put_artifact(self, key: str, source: Path, file: ArtifactFile, progress: Progress) -> Stored:
+    def put_artifact(self, key: str, source: Path, file: ArtifactFile, progress: Progress) -> StoredObject:
         """Store a file whose content is what `file` says; see `Store`."""
         content = _proven(source, file)
         self.create(key, content)
         progress(len(content))
-        return Stored(key, file.size, whole_digest(file.sha256))
+        return StoredObject(key, file.size, whole_digest(file.sha256))
 
     def replace_artifact(
         self, key: str, source: Path, file: ArtifactFile, progress: Progress, permit: Permit
-    ) -> Stored:
+    ) -> StoredObject:
         """Put a file in the place of whatever stands under the key."""
         parts_of(key)
         content = _proven(source, file)
@@ -45,7 +52,7 @@ class MemoryStore:
         with self._lock:
             self._objects[key] = content
         progress(len(content))
-        return Stored(key, file.size, whole_digest(file.sha256))
+        return StoredObject(key, file.size, whole_digest(file.sha256))
 
     def create(self, key: str, content: bytes) -> None:
         """Store a small object that must not exist yet."""
@@ -54,7 +61,7 @@ class MemoryStore:
             if self._objects.setdefault(key, content) != content:
                 raise other_content(f"{self.name}: {key}")
 
-    def look(self, key: str, limit: int) -> Seen | None:
+    def look(self, key: str, limit: int) -> VersionedObject | None:
         """Return a small object with its version, or None."""
         parts_of(key)
         with self._lock:
@@ -62,8 +69,8 @@ class MemoryStore:
         if content is None:
             return None
         if len(content) > limit:
-            raise TooLargeError(f"{self.name}: {key}", limit, _version(content))
-        return Seen(content, _version(content))
+            raise ObjectTooLargeError(f"{self.name}: {key}", limit, _version(content))
+        return VersionedObject(content, _version(content))
 
     def swap(self, key: str, content: bytes, version: str | None) -> str:
         """Replace a small object if it is still of that version."""
@@ -93,22 +100,22 @@ class MemoryStore:
     def _absent(self, key: str) -> PermanentError:
         return PermanentError(Reason.NOT_FOUND, f"{self.name}: there is no {key}")
 
-    def stat(self, key: str) -> Stored | None:
+    def stat(self, key: str) -> StoredObject | None:
         """Return what stands under the key, or None."""
         parts_of(key)
         with self._lock:
             content = self._objects.get(key)
         if content is None:
             return None
-        return Stored(key, len(content), whole_digest(hashlib.sha256(content).hexdigest()))
+        return StoredObject(key, len(content), whole_digest(hashlib.sha256(content).hexdigest()))
 
-    def list(self, prefix: str = "") -> Iterator[Stored]:
+    def list(self, prefix: str = "") -> Iterator[StoredObject]:
         """Yield everything below a prefix, in the order of the keys."""
         with self._lock:
             sizes = {key: len(content) for key, content in self._objects.items() if key.startswith(prefix)}
         for key in sorted(sizes):
             if is_listed(key):
-                yield Stored(key, sizes[key])
+                yield StoredObject(key, sizes[key])
 
     def delete(self, key: str) -> None:
         """Remove a key; one that does not exist is no error."""

@@ -9,7 +9,7 @@ import pytest
 
 from backup_agent.core.reasons import BackupError, PermanentError, Reason
 from backup_agent.durable import LIMIT
-from backup_agent.stores.store import ConflictError, Store, TooLargeError
+from backup_agent.stores.store import ConflictError, ObjectTooLargeError, Store
 from tests.stores.files import KEY, MIB, PART, ignore, make
 
 OWN = ".agent/lease.json"
@@ -297,7 +297,7 @@ def test_an_object_larger_than_the_limit_is_not_read_and_can_be_replaced_by_its_
 
     assert store.read(OWN, 1001) == b"x" * 1001
     for read in (store.read, store.look):
-        with pytest.raises(TooLargeError, match="larger than 1000 bytes") as refused:
+        with pytest.raises(ObjectTooLargeError, match="larger than 1000 bytes") as refused:
             read(OWN, 1000)
     assert refused.value.failure.reason is Reason.UNREADABLE
     store.swap(OWN, b"small", refused.value.version)

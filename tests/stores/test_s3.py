@@ -18,7 +18,7 @@ from backup_agent.core.reasons import BackupError, PermanentError, Reason, Trans
 from backup_agent.durable import LIMIT
 from backup_agent.stores.part_body import PartBody
 from backup_agent.stores.s3 import S3Store
-from backup_agent.stores.store import Seen
+from backup_agent.stores.store import VersionedObject
 from tests.builders import settings_with
 from tests.catalog.places import with_store
 from tests.components.seaweedfs import BUCKET, WRITE_ONLY, Identity, SeaweedFS
@@ -520,7 +520,7 @@ def test_swapping_with_a_lost_answer_succeeds(behind_proxy: S3Store, proxy: Faul
 
     second = behind_proxy.swap(KEY, b"2", first)
 
-    assert behind_proxy.look(KEY, LIMIT) == Seen(b"2", second)
+    assert behind_proxy.look(KEY, LIMIT) == VersionedObject(b"2", second)
 
 
 def test_what_is_swapped_is_readable_at_once_whatever_artifacts_are_stored_as(s3_store: Callable[..., S3Store]) -> None:

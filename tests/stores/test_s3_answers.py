@@ -21,7 +21,7 @@ from backup_agent.core.requests.tasks import PruneTask
 from backup_agent.jobs.event_writer import EventWriter
 from backup_agent.jobs.prune import prune
 from backup_agent.stores.s3 import S3Store
-from backup_agent.stores.store import Store, TooLargeError
+from backup_agent.stores.store import ObjectTooLargeError, Store
 from tests.builders import settings_with
 from tests.catalog.places import with_store
 from tests.stores.files import KEY
@@ -161,9 +161,9 @@ def test_of_an_object_that_is_too_large_by_its_head_nothing_is_read(serve: Answe
 
     server = serve(answer)
 
-    with pytest.raises(TooLargeError, match="larger than 1000 bytes") as refused:
+    with pytest.raises(ObjectTooLargeError, match="larger than 1000 bytes") as refused:
         store_at(server).read(KEY, 1000)
-    with pytest.raises(TooLargeError):
+    with pytest.raises(ObjectTooLargeError):
         store_at(server).look(KEY, 1000)
     assert refused.value.version == '"1"'
     assert server.sent < 2 * size // 10  # what the sockets hold
@@ -177,7 +177,7 @@ def test_of_an_object_without_end_no_more_than_the_limit_is_kept(serve: Answerin
 
     server = serve(answer)
 
-    with pytest.raises(TooLargeError, match="larger than 1000 bytes"):
+    with pytest.raises(ObjectTooLargeError, match="larger than 1000 bytes"):
         store_at(server).read(KEY, 1000)
 
 

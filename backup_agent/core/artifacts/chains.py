@@ -19,8 +19,10 @@ from itertools import accumulate, pairwise
 from operator import attrgetter
 from typing import Generic, Literal, TypeVar
 
+from pydantic import Field
+
 from backup_agent.core.artifacts.entries import Entry
-from backup_agent.core.artifacts.records import BackupType, Header, Record
+from backup_agent.core.artifacts.records import BackupType, Header, Record, Value
 from backup_agent.core.capabilities import may_overlap, same_line
 
 Member = TypeVar("Member", bound=Record | Entry)
@@ -90,14 +92,18 @@ class Chain(Generic[Member]):
         return sum(record.size for record in self.links)
 
 
-@dataclass(frozen=True)
-class ChainLimits:
+class ChainLimits(Value):
     """Limits beyond which a new full is taken (`chain` in the settings)."""
 
-    max_links: int
-    max_age: timedelta
-    max_diff_share: float
-    """Size of all links divided by the size of the full."""
+    max_links: int = Field(24, ge=1, description="most differentials after a full backup")
+    max_age: timedelta = timedelta(days=7)
+    max_diff_share: float = Field(
+        0.5,
+        gt=0,
+        le=100,
+        allow_inf_nan=False,
+        description="most bytes of differentials together, as a share of the full backup's",
+    )
 
 
 @dataclass(frozen=True)

@@ -42,12 +42,12 @@ def cut(size: int, part_size: int) -> tuple[Part, ...]:
 
 
 def whole_digest(sha256: str) -> str:
-    """Return `Stored.digest` of an object that was uploaded in one request."""
+    """Return `StoredObject.digest` of an object that was uploaded in one request."""
     return f"sha256:{sha256}"
 
 
 def composite_digest(parts: Iterable[str]) -> str:
-    """Return `Stored.digest` of an object that was uploaded in parts, given the SHA-256 of each part in hex.
+    """Return `StoredObject.digest` of an object that was uploaded in parts, given the SHA-256 of each part in hex.
 
     As in S3, the composite digest is the SHA-256 of the concatenated digests.
     """

@@ -30,7 +30,7 @@ from backup_agent import durable, quoting
 from backup_agent.core.reasons import BackupError, PermanentError, Reason, TransientError
 from backup_agent.stores.part_body import PartBody, SendingStoppedError
 from backup_agent.stores.s3 import failures
-from backup_agent.stores.store import Seen, TooLargeError
+from backup_agent.stores.store import ObjectTooLargeError, VersionedObject
 
 Answer = dict[str, Any]
 """What botocore makes of a response: its shape is in S3's reference, botocore has no types."""
@@ -249,13 +249,13 @@ class Bucket:
             return act()
         return self._in_time(operation, key, act)
 
-    def small(self, key: str, limit: int, refusals: tuple[str, ...], **parameters: object) -> Seen | None:
+    def small(self, key: str, limit: int, refusals: tuple[str, ...], **parameters: object) -> VersionedObject | None:
         """Return an object of at most `limit` bytes with its ETag; None if one of `refusals` came.
 
-        Raise TooLargeError if it is larger. No more than a byte beyond the limit is read of it.
+        Raise ObjectTooLargeError if it is larger. No more than a byte beyond the limit is read of it.
         """
 
-        def read() -> Seen | None:
+        def read() -> VersionedObject | None:
             answer, refused = self._act("GetObject", key, refusals, Key=self.prefix + key, **parameters)
             if refused:
                 return None
@@ -266,8 +266,8 @@ class Bucket:
                     content += block
                     large = len(content) > limit
             if large:
-                raise TooLargeError(self.where(key), limit, self.told(answer, "ETag", key))
-            return Seen(bytes(content), self.told(answer, "ETag", key))
+                raise ObjectTooLargeError(self.where(key), limit, self.told(answer, "ETag", key))
+            return VersionedObject(bytes(content), self.told(answer, "ETag", key))
 
         return self._in_time("GetObject", key, read)
 

@@ -25,7 +25,14 @@ from backup_agent.stores.s3.bucket import ABSENT, EXISTS, PROBE, RACE, Bucket, w
 from backup_agent.stores.s3.sending import Sending
 from backup_agent.stores.s3.upload import Upload
 from backup_agent.stores.source import open_source
-from backup_agent.stores.store import ConflictError, Permit, Progress, Seen, Stored, TooLargeError
+from backup_agent.stores.store import (
+    ConflictError,
+    ObjectTooLargeError,
+    Permit,
+    Progress,
+    StoredObject,
+    VersionedObject,
+)
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -89,7 +96,7 @@ class S3Store:
         """Return the store's time, as its answers tell it."""
         return self._bucket.now()
 
-    def put_artifact(self, key: str, source: Path, file: ArtifactFile, progress: Progress) -> Stored:
+    def put_artifact(self, key: str, source: Path, file: ArtifactFile, progress: Progress) -> StoredObject:
         """Store a file of an artifact, resuming an upload that was cut off; see `Store`.
 
         A resumed upload keeps the put_options it was begun with.
@@ -105,7 +112,7 @@ class S3Store:
 
     def replace_artifact(
         self, key: str, source: Path, file: ArtifactFile, progress: Progress, permit: Permit
-    ) -> Stored:
+    ) -> StoredObject:
         """Put a file in the place of whatever stands under the key. A versioned bucket keeps the old version."""
         parts_of(key)
         with open_source(source, file) as descriptor:
@@ -130,10 +137,10 @@ class S3Store:
         """Tell whether an object has this very content."""
         try:
             return self.read(key, len(content)) == content
-        except TooLargeError:
+        except ObjectTooLargeError:
             return False
 
-    def look(self, key: str, limit: int) -> Seen | None:
+    def look(self, key: str, limit: int) -> VersionedObject | None:
         """Return a small object with its ETag, or None."""
         parts_of(key)
         return self._bucket.small(key, limit, ABSENT, ChecksumMode="ENABLED")
@@ -157,14 +164,14 @@ class S3Store:
         )
         return etag
 
-    def _looked_at(self, key: str) -> Seen | None:
+    def _looked_at(self, key: str) -> VersionedObject | None:
         """Return an object that is about to be replaced, without its content if it is not small."""
         try:
             return self.look(key, LIMIT)
-        except TooLargeError as error:
-            return Seen(b"", error.version)
+        except ObjectTooLargeError as error:
+            return VersionedObject(b"", error.version)
 
-    def _swapped_before(self, key: str, content: bytes, found: Seen | None) -> str:
+    def _swapped_before(self, key: str, content: bytes, found: VersionedObject | None) -> str:
         """Return the version of the object that was found, if it has this content."""
         if found is None or found.content != content:
             raise ConflictError(self._bucket.where(key))
@@ -180,30 +187,30 @@ class S3Store:
         body = self._bucket.call("GetObject", key)["Body"]
         return io.BufferedReader(_Download(body, lambda: self._bucket.classified("GetObject", key)), _BLOCK)
 
-    def stat(self, key: str) -> Stored | None:
+    def stat(self, key: str) -> StoredObject | None:
         """Return what stands under the key, with the store's own digest, or None.
 
         HEAD is answered without words: a bucket that is missing looks like a key that is. Writing to it says more.
         """
         parts_of(key)
         head, absent = self._bucket.ask("HeadObject", key, ABSENT, ChecksumMode="ENABLED")
-        return None if absent else Stored(key, self._bucket.told(head, "ContentLength", key), _digest_in(head))
+        return None if absent else StoredObject(key, self._bucket.told(head, "ContentLength", key), _digest_in(head))
 
-    def list(self, prefix: str = "") -> Iterator[Stored]:
+    def list(self, prefix: str = "") -> Iterator[StoredObject]:
         """Yield everything below a prefix, in the order of the keys; 100,000 keys take 20 MiB until it is through."""
         listed = (
             (found["Key"].removeprefix(self._bucket.prefix), found["Size"]) for found in self._bucket.objects(prefix)
         )
         # S3 lists in the order of the bytes, SeaweedFS folder by folder (a/b before a-b).
         for key, size in sorted(entry for entry in listed if is_listed(entry[0])):
-            yield Stored(key, size)
+            yield StoredObject(key, size)
 
     def delete(self, key: str) -> None:
         """Remove a key; one that does not exist is no error. A versioned bucket keeps the old version."""
         parts_of(key)
         self._bucket.ask("DeleteObject", key, ABSENT)
 
-    def _already_there(self, upload: Upload) -> Stored | None:
+    def _already_there(self, upload: Upload) -> StoredObject | None:
         """Return what stands under the key if it is this content, None if nothing does; raise for other content."""
         try:
             found = self.stat(upload.key)
@@ -223,7 +230,7 @@ class S3Store:
                     return found
         raise other_content(self._bucket.where(upload.key))
 
-    def _confirm(self, upload: Upload) -> Stored:
+    def _confirm(self, upload: Upload) -> StoredObject:
         """Return what stands under the key after an upload; raise unless it is what was sent."""
         found = self.stat(upload.key)
         if found is None:
@@ -286,7 +293,7 @@ class _Download(io.RawIOBase):
 
 
 def _digest_in(head: dict[str, Any]) -> str | None:
-    """Return `Stored.digest` of what HEAD says."""
+    """Return `StoredObject.digest` of what HEAD says."""
     checksum: str = head.get("ChecksumSHA256", "")
     if not checksum:
         return None

@@ -25,7 +25,7 @@ class Upload:
 
     @property
     def digest(self) -> str:
-        """What `Stored.digest` will be."""
+        """What `StoredObject.digest` will be."""
         return composite_digest(self._digests) if len(self.parts) > 1 else whole_digest(self.file.sha256)
 
     def digest_of(self, part: Part) -> str:
