@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
@@ -448,6 +449,14 @@ def test_modules_are_named_after_what_they_are_about() -> None:
     vague = {"utils", "util", "helpers", "helper", "common", "manager", "misc", "base"}
 
     assert [path for path in tracked() if path.suffix == ".py" and path.stem in vague] == []
+
+
+def test_no_two_classes_of_the_product_share_a_name() -> None:
+    counts = Counter(
+        node.name for _, tree in modules() for node in ast.iter_child_nodes(tree) if isinstance(node, ast.ClassDef)
+    )
+
+    assert [name for name, count in counts.items() if count > 1] == []
 
 
 def test_every_silenced_checker_says_which_rule_and_why() -> None:

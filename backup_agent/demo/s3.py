@@ -21,7 +21,7 @@ def program() -> Path | None:
     return weed if weed.exists() else None
 
 
-class Server:
+class S3Server:
     """SeaweedFS on ports of its own, with one bucket."""
 
     def __init__(self, weed: Path, folder: Path) -> None:

@@ -63,7 +63,7 @@ class World:
         self._agent: Program | None = None
         self._zone = _zone(datetime.now(UTC))
         weed = s3.program()
-        self.s3 = s3.Server(weed, folder / "s3") if weed else None
+        self.s3 = s3.S3Server(weed, folder / "s3") if weed else None
 
     def start_cluster(self) -> None:
         """Start Bolt and, where there is one, S3."""

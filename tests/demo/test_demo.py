@@ -200,7 +200,7 @@ def test_a_folder_that_holds_something_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_commands_of_the_one_who_looks_find_the_keys_in_a_file(tmp_path: Path) -> None:
-    server, found = s3.Server(Path("weed"), tmp_path), ConfigParser()
+    server, found = s3.S3Server(Path("weed"), tmp_path), ConfigParser()
     server.write_credentials(tmp_path / "credentials")
     found.read(tmp_path / "credentials")
 
