@@ -3,7 +3,7 @@
 from backup_agent.k8s import agent_settings
 from backup_agent.k8s.names import backup_name, client_name, server_domain, server_hosts, server_name
 from backup_agent.k8s.neo4j_conf import MUTUAL, policies
-from backup_agent.k8s.spec import SMALLEST_AGENT, Auth, ClusterSpec, memory_bytes
+from backup_agent.k8s.spec import SMALLEST_AGENT, ClusterSpec, memory_bytes
 
 DEALLOCATION = """{running} servers become {wanted}: {going} must give up what they host before these
 objects are applied, or databases lose copies, and perhaps their majority. On the system database, in this order:
@@ -51,8 +51,7 @@ def _secrets(spec: ClusterSpec) -> list[str]:
         wanted.setdefault(name, set()).update(keys)
 
     add(spec.auth.secret, spec.auth.password_key)
-    account: Auth = Auth.model_validate(spec.agent_auth.model_dump())
-    add(account.secret, account.username_key, account.password_key)
+    add(spec.agent_auth.secret, spec.agent_auth.username_key, spec.agent_auth.password_key)
     for scope, tls in policies(spec).items():
         add(tls.secret, "tls.crt", "tls.key", *(("ca.crt",) if scope in MUTUAL else ()))
     if spec.tls.bolt and spec.tls.bolt.own_ca:

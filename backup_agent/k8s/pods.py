@@ -42,11 +42,7 @@ def pod(spec: ClusterSpec, name: str, placement: Placement, grace: int) -> Objec
     if placement.priority_class:
         found["priorityClassName"] = placement.priority_class
     if placement.tolerations:
-        names = {"toleration_seconds": "tolerationSeconds"}
-        found["tolerations"] = [
-            {names.get(key, key): value for key, value in one.model_dump(exclude_none=True).items()}
-            for one in placement.tolerations
-        ]
+        found["tolerations"] = list(placement.tolerations)
     return found
 
 

@@ -18,7 +18,6 @@ MEMORY_UNITS = {"Mi": 1024**2, "Gi": 1024**3, "Ti": 1024**4}
 _QUANTITY = re.compile(rf"([1-9][0-9]{{0,8}})({'|'.join(MEMORY_UNITS)})")
 _CPU = re.compile(r"[1-9][0-9]{0,4}m|[1-9][0-9]{0,2}(\.[0-9]{1,3})?|0\.[0-9]{0,2}[1-9]")
 _DNS_LABEL = re.compile(r"[a-z]([a-z0-9-]*[a-z0-9])?")
-_NAMESPACE = re.compile(r"(?=.{1,63}$)[a-z0-9]([a-z0-9-]*[a-z0-9])?")
 _SUBDOMAIN = r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*"
 _OBJECT_NAME = re.compile(rf"(?=.{{1,253}}$){_SUBDOMAIN}")
 _KEY = re.compile(r"(?!\.(\.|$))[A-Za-z0-9._-]{1,253}")
@@ -78,22 +77,6 @@ def _quantity(value: str) -> str:
     return value
 
 
-def cores(value: str) -> float:
-    """Return a number of cores.
-
-    >>> cores("100m"), cores("1.5")
-    (0.1, 1.5)
-    """
-    return int(value[:-1]) / 1000 if value.endswith("m") else float(value)
-
-
-def _no_less_than_the_request(value: str | None, info: ValidationInfo) -> str | None:
-    # Kubernetes refuses such a pod, and the StatefulSet would never get one.
-    if value is not None and "cpu" in info.data and cores(value) < cores(info.data["cpu"]):
-        raise ValueError(f"no less than the request, cpu, which is {info.data['cpu']}")
-    return value
-
-
 def _cidr(value: str) -> str:
     # As Kubernetes wants it: neither a mask of addresses nor a zone, which Python takes, nor IPv4 in the dress of IPv6.
     expected = "a range of addresses in its usual form, such as 10.0.0.0/8 or 2001:db8::/32"
@@ -121,7 +104,6 @@ ClusterName = Annotated[
     Field(max_length=LONGEST_NAME, json_schema_extra={"pattern": f"^{_DNS_LABEL.pattern}$"}),
     _shaped(_DNS_LABEL, "lower-case letters, digits and '-', a letter first and no '-' at the end"),
 ]
-Namespace = Annotated[str, _shaped(_NAMESPACE, "the name of a namespace: lower-case letters, digits and '-'")]
 ObjectName = Annotated[str, _shaped(_OBJECT_NAME, "the name of an object: lower-case letters, digits, '-' and '.'")]
 Key = Annotated[str, _shaped(_KEY, "a key of the Secret: letters, digits, '.', '_' and '-'")]
 Version = Annotated[
@@ -136,7 +118,6 @@ Cpu = Annotated[
     _shaped(_CPU, 'a number of cores, such as "500m" or "2"'),
 ]
 Memory = Annotated[str, AfterValidator(_quantity)]
-CpuLimit = Annotated[Cpu | None, AfterValidator(_no_less_than_the_request)]
 LabelName = Annotated[str, _shaped(_LABEL_NAME, "the name of a label or annotation, such as example.com/team")]
 LabelValue = Annotated[str, _shaped(_LABEL_VALUE, "at most 63 letters, digits, '.', '_' and '-'")]
 Labels = dict[LabelName, LabelValue]
@@ -210,18 +191,10 @@ def primaries_of(servers: int, asked: int | None) -> int:
     return asked or (3 if servers >= 3 else 1)  # noqa: PLR2004  the least that survives a loss
 
 
-class Auth(Section):
-    """The Secret with the initial account of the servers."""
+class LoginSecret(Section):
+    """A Secret with the name and password of an account of Neo4j."""
 
-    secret: ObjectName = Field(description="its name; it must be there before the servers", examples=["demo-auth"])
-    username_key: Key = Field("username", description="key of the user name, which must be neo4j")
-    password_key: Key = Field("password", description="key of the password: 8 signs or more, no '/', no '-' first")
-
-
-class AgentAuth(Section):
-    """The Secret with the account that the agent logs in with over Bolt."""
-
-    secret: ObjectName = Field(description="its name", examples=["demo-backup-auth"])
+    secret: ObjectName = Field(description="its name", examples=["demo-auth"])
     username_key: Key = Field("username", description="key of the user name")
     password_key: Key = Field("password", description="key of the password")
 
@@ -265,31 +238,15 @@ class Claim(Section):
     )
 
 
-class Toleration(Section):
-    """As Kubernetes has it."""
-
-    key: LabelName | None = Field(None, description="name of the taint")
-    operator: Literal["Equal", "Exists"] | None = Field(None, description="how it is compared")
-    value: LabelValue | None = Field(None, description="value of the taint")
-    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = Field(None, description="what it prevents")
-    toleration_seconds: Annotated[int, Field(ge=0)] | None = Field(None, description="how long NoExecute is tolerated")
-
-    @model_validator(mode="after")
-    def _is_one_that_kubernetes_takes(self) -> Self:
-        if self.operator == "Exists" and self.value is not None:
-            raise ValueError("no value where operator is Exists")
-        if not self.key and self.operator != "Exists":
-            raise ValueError("a key, or operator: Exists for any")
-        if self.toleration_seconds is not None and self.effect != "NoExecute":
-            raise ValueError("effect: NoExecute beside toleration_seconds")
-        return self
-
-
 class Placement(Section):
     """Where pods may go."""
 
     node_selector: Labels = Field({}, description="labels that a node must have")
-    tolerations: tuple[Toleration, ...] = Field((), description="taints that are tolerated")
+    tolerations: tuple[dict[str, JsonValue], ...] = Field(
+        (),
+        description="tolerations of the pods, as Kubernetes has them",
+        examples=[[{"key": "example.com/graphs", "operator": "Exists"}]],
+    )
     priority_class: ObjectName | None = Field(None, description="name of a PriorityClass")
 
 
@@ -331,7 +288,7 @@ class ServerSpec(Section):
         "4Gi", description="request and limit; heap and page cache follow from it"
     )
     cpu: Cpu = Field("1", description="request")
-    cpu_limit: CpuLimit = Field(None, description="without it none")
+    cpu_limit: Cpu | None = Field(None, description="without it none")
     data: Claim = Field(description="the claim for /data", examples=["{size: 100Gi}"])
     config: dict[SettingName, SettingValue] = Field(
         {}, description="more of neo4j.conf; what follows from the spec is a fault here"
@@ -353,13 +310,6 @@ class ClientService(Section):
     type: Literal["ClusterIP", "LoadBalancer"] = Field("ClusterIP", description="kind of Service")
     annotations: Annotations = Field({}, description="of the Service")
     source_ranges: tuple[Cidr, ...] = Field((), description="who may use the load balancer; none: everybody")
-
-    @field_validator("source_ranges")
-    @classmethod
-    def _are_of_a_load_balancer(cls, value: object, info: ValidationInfo) -> object:
-        if value and info.data.get("type") == "ClusterIP":
-            raise ValueError("type: LoadBalancer beside them; for pods of the cluster there is network.clients")
-        return value
 
 
 class Peer(Section):
@@ -403,12 +353,14 @@ class AgentSpec(Section):
         description="built from container/Containerfile on the servers' version of Neo4j",
         examples=["registry.example.com/neo4j-backup-agent:0.1.0-2026.09.0"],
     )
-    auth: AgentAuth | None = Field(None, description="an account of its own; without it that of the servers")
+    auth: LoginSecret | None = Field(
+        None, description="Secret with an account of the agent's own; without it the agent uses that of the servers"
+    )
     memory: Annotated[Memory, _at_least(SMALLEST_AGENT)] = Field(
         "1Gi", description="limit; heap and page cache of neo4j-admin follow from it"
     )
     cpu: Cpu = Field("100m", description="request")
-    cpu_limit: CpuLimit = Field(None, description="without it none")
+    cpu_limit: Cpu | None = Field(None, description="without it none")
     storage: Claim = Field(description="the claim for /backups", examples=["{size: 200Gi}"])
     requests: Claim = Field(Claim(size="1Gi"), description="the claim for /backup-requests")
     keep_everything: bool = Field(
@@ -430,7 +382,7 @@ class ClusterSpec(Section):
     """The whole file."""
 
     cluster: ClusterName = Field(description="name of the cluster; all objects begin with it", examples=["demo"])
-    namespace: Namespace = Field("default", description="namespace of all objects")
+    namespace: ObjectName = Field("default", description="namespace of all objects")
     cluster_domain: Annotated[ObjectName, Field(max_length=LONGEST_DOMAIN)] = Field(
         "cluster.local", description="DNS domain of the Kubernetes cluster"
     )
@@ -440,7 +392,11 @@ class ClusterSpec(Section):
         examples=["yes"],
     )
     topology: TopologySpec = Field(TopologySpec(), description="how many servers")
-    auth: Auth = Field(description="the initial account", examples=["{secret: demo-auth}"])
+    auth: LoginSecret = Field(
+        description="Secret with the initial account; it must exist before the servers, the user name must be neo4j, "
+        "the password have 8 characters or more, no '/', and no '-' first",
+        examples=["{secret: demo-auth}"],
+    )
     tls: Certificates = Field(Certificates(), description="certificates")
     image_pull_secrets: tuple[ObjectName, ...] = Field((), description="Secrets for the registry of the images")
     image_pull_policy: Literal["IfNotPresent", "Always"] = Field("IfNotPresent", description="of both images")
@@ -456,8 +412,8 @@ class ClusterSpec(Section):
         return tuple(int(number) for number in self.version.split(".")[:2])
 
     @property
-    def agent_auth(self) -> Auth | AgentAuth:
-        """Whose account the agent has."""
+    def agent_auth(self) -> LoginSecret:
+        """The account with which the agent logs in."""
         return self.backup.auth or self.auth
 
 
