@@ -101,8 +101,8 @@ _VARIABLES = {
 class Bucket:
     """Calls S3's operations on keys below a prefix.
 
-    `options` go to every operation that knows them: ServerSideEncryption to what begins an object, SSECustomerKey to
-    reading it as well, RequestPayer to all.
+    `options` go to every operation that has a parameter of that name: ServerSideEncryption to those that create an
+    object, RequestPayer to all.
     """
 
     def __init__(

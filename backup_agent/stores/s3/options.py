@@ -1,16 +1,13 @@
-"""The put_options of a destination, held against boto3's own description of S3."""
+"""Check the values of a destination's put_options against boto3's own description of S3.
 
-import difflib
-import re
+The settings allow names of S3 alone (`PUT_OPTIONS`), without asking boto3, which the supervisor must not import.
+"""
+
 from datetime import datetime
 from typing import Any
 
 from backup_agent.stores.s3.bucket import Parameter, parameters_of
 
-_OWN_PARAMETERS = re.compile(
-    r"Bucket|Key|Body|ContentLength|ContentMD5|Checksum.*|If(None)?Match|UploadId|MultipartUpload|WriteOffsetBytes"
-)
-"""What the agent sets itself, or what would break it; the rest of put_options goes to the store as it is."""
 _TYPES: dict[str, tuple[type | tuple[type, ...], str]] = {
     "string": (str, "a string"),
     "boolean": (bool, "true or false"),
@@ -22,31 +19,24 @@ _TYPES: dict[str, tuple[type | tuple[type, ...], str]] = {
 
 
 def check_put_options(options: dict[str, Any]) -> list[str]:
-    """Return the faults of a destination's put_options, by boto3's own description of S3; no value is quoted.
+    """Return the faults of a destination's put_options. No value is quoted.
 
-    >>> check_put_options({"StorageClas": "GLACIER"})
-    ['StorageClas: S3 knows no such option (did you mean StorageClass?)']
+    >>> check_put_options({"BucketKeyEnabled": "yes"})
+    ['BucketKeyEnabled: true or false expected (got str)']
     """
     if not options:
-        return []  # most have none, and the description takes longer to read than all else that opens a place
-    puts, uploads = parameters_of("PutObject"), parameters_of("CreateMultipartUpload")
-    known = sorted(name for name in puts if name in uploads and not _OWN_PARAMETERS.fullmatch(name))
-    faults = []
-    for name, value in options.items():
-        if name in known:
-            if expected := _misfit(name, puts[name], value):
-                faults.append(f"{name}: {expected} expected (got {type(value).__name__})")
-        elif _OWN_PARAMETERS.fullmatch(name):
-            faults.append(f"{name}: the agent sets it itself: leave it out")
-        else:
-            near = difflib.get_close_matches(name, known, 1)
-            faults.append(f"{name}: S3 knows no such option" + (f" (did you mean {near[0]}?)" if near else ""))
-    return faults
+        return []  # most destinations have none, and reading the description takes long
+    parameters = parameters_of("PutObject")
+    return [
+        f"{name}: {expected} expected (got {type(value).__name__})"
+        for name, value in options.items()
+        if (expected := _misfit(name, parameters[name], value))
+    ]
 
 
 def _misfit(name: str, parameter: Parameter, value: object) -> str:
-    """Return what an option should be, or nothing where it is that."""
-    if parameter.choices and name != "StorageClass":  # stores other than AWS have classes of their own
+    """Return what an option should be, or an empty string if it is valid."""
+    if parameter.choices and name != "StorageClass":  # other stores than AWS have classes of their own
         return "" if value in parameter.choices else f"one of {', '.join(parameter.choices)}"
     kind, expected = _TYPES[parameter.type]
     if isinstance(value, dict) and kind is dict:
