@@ -172,22 +172,39 @@ def write(path: Path, content: bytes, *, sync: bool = True) -> None:
 
 
 def create(path: Path, content: bytes) -> None:
-    """Write a file that must not exist yet, atomically and durably. Raise FileExistsError or another OSError.
-
-    `rename` would overwrite, so the name is made by a link. Where links are refused, a look comes before the rename.
-    """
+    """Write a file that must not exist yet, atomically and durably. Raise FileExistsError or another OSError."""
     temporary = _write_beside(path, content, sync=True)
     try:
-        os.link(temporary, path)
-    except OSError as error:
-        if error.errno not in CANNOT_LINK:
-            raise
-        if path.exists():
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
-        temporary.rename(path)
+        publish(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
     sync_folder(path.parent)
+
+
+def publish(temporary: Path | str, name: Path | str, folder: int | None = None) -> None:
+    """Give a finished file its name; raise FileExistsError if the name is taken. The temporary name may be left.
+
+    `rename` would overwrite, so the name is made by a hard link. If links are refused, a look comes before the rename:
+    that is not atomic, and is enough, since one agent owns a folder at a time (flock). `folder` is the descriptor that
+    relative paths start from.
+    """
+    try:
+        os.link(temporary, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in CANNOT_LINK:
+            raise
+        if exists(name, folder):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(name)) from None
+        os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+
+
+def exists(name: Path | str, folder: int | None = None) -> bool:
+    """Tell whether a name exists, also as a symbolic link that leads nowhere."""
+    try:
+        os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 @contextmanager

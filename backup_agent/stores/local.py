@@ -113,7 +113,7 @@ class LocalStore:
                 with _temporary(folder) as (temporary, descriptor):
                     _write(descriptor, content)
                     os.fsync(descriptor)
-                    _publish(folder, temporary, name)
+                    durable.publish(temporary, name, folder)
             except FileExistsError:
                 with _open_file(folder, name) as existing:
                     if existing.read(len(content) + 1) != content:
@@ -207,12 +207,12 @@ class LocalStore:
         else:
             progress(file.size)
             return
-        if _exists(folder, name):  # said before a copy of many GiB, not after it
+        if durable.exists(name, folder):  # said before a copy of many GiB, not after it
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), name)
         with _temporary(folder, SHARED) as (temporary, target):
             _must_be(source, file, _copy(descriptor, target, progress))
             os.fsync(target)
-            _publish(folder, temporary, name)
+            durable.publish(temporary, name, folder)
 
     def _must_hold(self, key: str, folder: int, name: str, source: int, file: ArtifactFile) -> None:
         """Raise unless the file under a name is this very content."""
@@ -384,30 +384,6 @@ def _second_name(folder: int, source: Path, descriptor: int, file: ArtifactFile,
 def _must_be(source: Path, file: ArtifactFile, sha256: str) -> None:
     if sha256 != file.sha256:
         raise source_changed(source, f"SHA-256 {file.sha256} was read, it has {sha256}")
-
-
-def _publish(folder: int, temporary: str, name: str) -> None:
-    """Give a finished file its name; raise FileExistsError where the name is taken.
-
-    `rename` would overwrite, so the name is made by a link. Where links are refused, a look comes before the rename:
-    not atomic, and enough, since one agent owns a root at a time (flock).
-    """
-    try:
-        os.link(temporary, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
-    except OSError as error:
-        if error.errno not in CANNOT_LINK:
-            raise
-        if _exists(folder, name):
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), name) from None
-        os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
-
-
-def _exists(folder: int, name: str) -> bool:
-    try:
-        os.stat(name, dir_fd=folder, follow_symlinks=False)
-    except FileNotFoundError:
-        return False
-    return True
 
 
 def _copy(source: int, target: int | None, progress: Progress) -> str:
