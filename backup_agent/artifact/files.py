@@ -8,13 +8,14 @@ A manifest alone is no backup: whatever copies, checks or deletes an artifact do
 
 import errno
 import os
-import stat
 import struct
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from backup_agent import durable
 from backup_agent.artifact.cursor import DamagedError
 from backup_agent.core.reasons import BackupError, PermanentError, Reason, TransientError
 
@@ -62,7 +63,7 @@ def locate(path: Path) -> Files:
     Raise DamagedError where a split artifact is not complete, or `path` is a part of one; NOT_FOUND, STORAGE_AUTH or a
     TransientError where a file cannot be read.
     """
-    with open_file(path) as file, reading(path):
+    with open_file(path) as file, classified(path):
         start = file.read(_SPLIT.size + 1)
     if start[:4] == _PART:
         raise DamagedError(f"{path.name}, at byte 0", "this is one part of a split artifact: name its manifest instead")
@@ -83,7 +84,7 @@ def locate(path: Path) -> Files:
 
 def _check_part(manifest: Path, part: Path, index: int, count: int, mark: bytes) -> None:
     try:
-        with open_file(part) as file, reading(part):
+        with open_file(part) as file, classified(part):
             start = file.read(_SPLIT.size)
     except PermanentError as error:
         if error.failure.reason is not Reason.NOT_FOUND:
@@ -124,7 +125,7 @@ class Content:
 
     def _read(self, files: Files) -> Generator[bytes]:
         for path in files.paths:
-            with open_file(path) as file, reading(path):
+            with open_file(path) as file, classified(path):
                 size = os.fstat(file.fileno()).st_size
                 os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_SEQUENTIAL)
                 self._on_file(path, size)
@@ -140,58 +141,27 @@ class Content:
 
 
 def open_file(path: Path) -> BinaryIO:
-    """Open a regular file for reading, unbuffered. Raise DamagedError for a link, FIFO, device or folder.
+    """Open a regular file for reading, unbuffered. Raise DamagedError for a link, FIFO, device or directory.
 
     Neo4j writes regular files only. A link could lead out of the volume, and a FIFO would block the reader.
     """
-    with reading(path):
+    with classified(path):
         try:
-            file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        except OSError as error:
-            # ELOOP: a symbolic link. ENXIO: a socket, or a device without a driver.
-            if error.errno in (errno.ELOOP, errno.ENXIO):
-                raise DamagedError(path.name, f"not a regular file: {_kind(path)}") from error
-            raise
-        mode = os.fstat(file).st_mode
-        if not stat.S_ISREG(mode):
-            os.close(file)
-            raise DamagedError(path.name, f"not a regular file: {_KINDS.get(stat.S_IFMT(mode), 'a special file')}")
-        return open(file, "rb", buffering=0)  # noqa: PTH123  a descriptor, and the caller closes it
+            return open(durable.open_regular(path), "rb", buffering=0)  # noqa: PTH123  a descriptor, and the caller closes it
+        except durable.RefusedFileError as error:
+            raise DamagedError(path.name, str(error.strerror)) from error
 
 
-_KINDS = {
-    stat.S_IFLNK: "a symbolic link",
-    stat.S_IFIFO: "a FIFO",
-    stat.S_IFSOCK: "a socket",
-    stat.S_IFDIR: "a folder",
-    stat.S_IFCHR: "a device",
-    stat.S_IFBLK: "a device",
-}
-
-
-def _kind(path: Path) -> str:
-    """Return what kind of file a path names, in words."""
+@contextmanager
+def classified(path: Path) -> Iterator[None]:
+    """Turn what the operating system says of a file into the agent's errors."""
     try:
-        return _KINDS.get(stat.S_IFMT(path.lstat().st_mode), "a special file")
-    except OSError:
-        return "a special file"
+        yield
+    except OSError as error:
+        raise _error_of(path, error) from error
 
 
-class reading:  # noqa: N801  reads as a sentence: with reading(path)
-    """Turn what the system says about a file into the agent's errors."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: object, trace: object) -> None:
-        if isinstance(error, OSError):
-            raise _classified(self._path, error) from error
-
-
-def _classified(path: Path, error: OSError) -> BackupError:
+def _error_of(path: Path, error: OSError) -> BackupError:
     text = f"{path.name} cannot be read: {error.strerror}"
     if reason := _PERMANENT.get(error.errno or 0):
         return PermanentError(reason, text, "check the path, and that the agent's user may read it")

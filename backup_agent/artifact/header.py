@@ -24,8 +24,6 @@ from backup_agent.artifact.files import Content, locate
 from backup_agent.artifact.zstd import Frame, UnknownFormatError
 from backup_agent.core.artifacts.records import Header
 
-__all__ = ["DamagedError", "UnknownFormatError", "read_header"]
-
 _LOOKED_AT = 1 << 18  # packed bytes: the fields are a kilobyte at most, and a zstd block is 128 KiB at most
 _ASK = 1 << 14
 _MARK = b"zstd"

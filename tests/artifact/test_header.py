@@ -13,7 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backup_agent.artifact.header import DamagedError, UnknownFormatError, read_header
+from backup_agent.artifact.cursor import DamagedError
+from backup_agent.artifact.header import read_header
+from backup_agent.artifact.zstd import UnknownFormatError
 from backup_agent.core.reasons import PermanentError, Reason
 from tests.artifact import writer
 from tests.artifact.writer import SECRET, Written
@@ -235,7 +237,7 @@ def test_a_folder_and_a_pipe_are_refused_without_waiting(tmp_path: Path) -> None
     (tmp_path / "folder.backup").mkdir()
 
     for name in ("pipe.backup", "folder.backup"):
-        with pytest.raises(DamagedError, match=f"{name}: not a regular file"):
+        with pytest.raises(DamagedError, match=f"{name}: a .*, not a regular file"):
             read_header(tmp_path / name)
 
 
@@ -258,7 +260,7 @@ class TestSplit:
             pytest.param(lambda parts: parts[2].write_bytes(bytes(99)), rf"{NAME}.2, at byte 0: a part's header", id="magic"),
             pytest.param(lambda parts: parts[1].rename(parts[2]), f"{NAME}: part 1 of 4 is missing", id="moved"),
             pytest.param(
-                lambda parts: (parts[2].unlink(), parts[2].mkdir()), f"{NAME}.2: not a regular file", id="folder"
+                lambda parts: (parts[2].unlink(), parts[2].mkdir()), f"{NAME}.2: a directory, not a regular file", id="folder"
             ),
             pytest.param(
                 lambda parts: parts[2].write_bytes(parts[1].read_bytes()), "part 2 expected, found part 1", id="index"
@@ -284,7 +286,7 @@ class TestSplit:
         parts[1].unlink()
         parts[1].symlink_to(parts[1])
 
-        with pytest.raises(PermanentError, match=f"{NAME}.1: not a regular file: a symbolic link"):
+        with pytest.raises(PermanentError, match=f"{NAME}.1: a symbolic link, not a regular file"):
             read_header(path)
 
 

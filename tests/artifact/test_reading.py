@@ -19,9 +19,10 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from backup_agent.artifact import files as artifact_files
-from backup_agent.artifact.cursor import CHUNK
-from backup_agent.artifact.header import DamagedError, UnknownFormatError, read_header
+from backup_agent.artifact.cursor import CHUNK, DamagedError
+from backup_agent.artifact.header import read_header
 from backup_agent.artifact.reading import ArtifactReading, digest, read_through
+from backup_agent.artifact.zstd import UnknownFormatError
 from backup_agent.core.reasons import PermanentError, Reason, TransientError
 from tests.artifact import writer
 from tests.artifact.writer import Written
@@ -360,7 +361,7 @@ def test_a_file_of_an_artifact_that_is_no_regular_file_is_damage(path: Path, ind
         targets = {"link": other, "dangling link": one.with_name("nothing"), "device": Path("/dev/zero")}
         one.symlink_to(targets[kind])
 
-    with pytest.raises(DamagedError, match=f"{one.name}: not a regular file: a (symbolic link|FIFO)"):
+    with pytest.raises(DamagedError, match=f"{one.name}: a (symbolic link|FIFO), not a regular file"):
         read_through(path)
 
 
@@ -483,7 +484,7 @@ def test_a_file_that_shrinks_while_it_is_read_is_damage(path: Path) -> None:
 def test_what_the_system_says_of_a_file_is_classified(
     path: Path, number: int, kind: type[Exception], reason: Reason
 ) -> None:
-    with pytest.raises(kind) as error, artifact_files.reading(path):
+    with pytest.raises(kind) as error, artifact_files.classified(path):
         raise OSError(number, os.strerror(number))
 
     assert error.value.failure.reason is reason  # type: ignore[attr-defined]  # both kinds are a BackupError
