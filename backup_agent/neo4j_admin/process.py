@@ -41,12 +41,9 @@ _FRAME = re.compile(r"\s+at \S+\(.*\)|\s+\.\.\. \d+ (?:more|common frames omitte
 
 
 class Lines:
-    """Makes printable lines of bounded length out of bytes, without the secrets."""
+    """Turns bytes into printable lines of bounded length."""
 
-    def __init__(self, secrets: Sequence[str] = ()) -> None:
-        self._secrets = sorted(filter(None, secrets), key=len, reverse=True)
-        # Enough that a secret across the cut is seen whole, and a character of four bytes too.
-        self._room = 4 * (LINE_KEPT + max(map(len, self._secrets), default=0))
+    def __init__(self) -> None:
         self._begun = bytearray()
         self._dropped = 0
 
@@ -63,7 +60,7 @@ class Lines:
         begun, dropped = bytes(self._begun), self._dropped
         self._begun.clear()
         self._dropped = 0
-        text = self._clean(begun.decode(errors="replace"))
+        text = _clean(begun.decode(errors="replace"))
         dropped += max(0, len(text) - LINE_KEPT)
         text = text[:LINE_KEPT].rstrip()
         if dropped:
@@ -72,16 +69,14 @@ class Lines:
             yield text
 
     def _add(self, piece: bytes) -> None:
-        kept = piece[: self._room - len(self._begun)]
+        kept = piece[: 4 * LINE_KEPT - len(self._begun)]  # a character takes up to four bytes
         self._begun += kept
         self._dropped += len(piece) - len(kept)
 
-    def _clean(self, text: str) -> str:
-        text = _PICKED_UP.sub(r"\1", _ESCAPE.sub("", text)).replace("\t", "    ")
-        text = "".join(letter for letter in text if letter.isprintable())
-        for secret in self._secrets:
-            text = text.replace(secret, "***")
-        return text
+
+def _clean(text: str) -> str:
+    text = _PICKED_UP.sub(r"\1", _ESCAPE.sub("", text)).replace("\t", "    ")
+    return "".join(letter for letter in text if letter.isprintable())
 
 
 def run(
@@ -94,14 +89,13 @@ def run(
     stall: Callable[[], timedelta] | None = None,
     on_line: Callable[[str], None] = lambda _: None,
     measure: Callable[[], int] = lambda: 0,
-    secrets: Sequence[str] = (),
     pass_fds: Sequence[int] = (),
     grace: float = _GRACE,
     clock: Callable[[], float] = time.monotonic,
 ) -> Completed:
     """Run a program in a process group of its own, within our session, and return how it ended.
 
-    Both its streams come to `on_line` as one, line by line: printable, cut, without `secrets`. `measure`, asked about
+    Both its streams come to `on_line` as one, line by line: printable and cut. `measure`, asked about
     once a second, is any number that changes while work is done, such as bytes written; `stall` tells how long both a
     line and such a change may be missing, at this moment. On timeout, stall or cancel the group gets SIGTERM, and
     SIGKILL `grace` seconds later. Whatever happens, errors of the callables included, the group is gone afterwards.
@@ -114,7 +108,7 @@ def run(
     began = clock()
     with _start(argv, env, cwd, pass_fds) as process:
         try:
-            with _Output(process, Lines(secrets), on_line) as output:
+            with _Output(process, Lines(), on_line) as output:
                 ended_by = _follow(process, output, _Watch(clock, timeout, stall, measure), cancel)
                 if ended_by is not None:
                     _end(process, output, clock() + grace, clock)

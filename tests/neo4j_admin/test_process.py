@@ -289,16 +289,6 @@ def test_odd_bytes_come_out_printable(start: Callable[..., Completed]) -> None:
     assert start(script).last_lines == ("a\ufffd\ufffdbc", "red bell", "10%", "20%", "t    ab", "döne")
 
 
-def test_secrets_are_masked_even_across_the_cut(start: Callable[..., Completed]) -> None:
-    completed = start(
-        f"print('password hush-hush and hush'); print('x' * {LINE_KEPT - 3} + 'hush-hush' + 'y' * 100)",
-        secrets=("hush", "hush-hush", ""),
-    )
-
-    assert completed.last_lines[0] == "password *** and ***"
-    assert completed.last_lines[1].startswith("x" * (LINE_KEPT - 3) + "*** … (")
-
-
 def test_what_the_jvm_repeats_of_its_environment_is_left_out(start: Callable[..., Completed]) -> None:
     completed = start("print('Picked up JAVA_TOOL_OPTIONS: -Djavax.net.ssl.trustStorePassword=changeit')")
 
@@ -418,14 +408,13 @@ def test_a_system_without_room_for_a_process_may_have_it_later(
     assert refused.value.failure.reason is Reason.OUT_OF_MEMORY
 
 
-@given(st.lists(st.binary(max_size=200), max_size=20), st.sampled_from(["hush", "\x1b[31m", "x"]))
-def test_lines_from_any_bytes_are_printable_bounded_and_without_the_secret(chunks: list[bytes], secret: str) -> None:
-    lines = Lines((secret,))
+@given(st.lists(st.binary(max_size=200), max_size=20))
+def test_lines_from_any_bytes_are_printable_and_bounded(chunks: list[bytes]) -> None:
+    lines = Lines()
 
     made = [line for chunk in chunks for line in lines.feed(chunk)] + list(lines.end())
 
     assert all(line.isprintable() and line.strip() and len(line) <= LINE_KEPT + 40 for line in made)
-    assert not any(secret in line for line in made)
 
 
 @given(st.text(alphabet="ab \n\r", max_size=100), st.lists(st.integers(0, 100)))
