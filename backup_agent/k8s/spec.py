@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, ValidationInfo, field_validator, model_validator
 
-from backup_agent.settings.grammar import PositiveDuration
+from backup_agent.settings.grammar import PositiveDuration, shaped
 from backup_agent.settings.section import Section
 
 MEMORY_UNITS = {"Mi": 1024**2, "Gi": 1024**3, "Ti": 1024**4}
@@ -44,15 +44,6 @@ LONGEST_DOMAIN = 84
 SMALLEST_SERVER = "2Gi"
 SMALLEST_AGENT = "256Mi"
 """The smallest profile that is measured (docs/kubernetes.md): a heap of 64 MiB, the page cache at its least."""
-
-
-def _shaped(shape: re.Pattern[str], expected: str) -> AfterValidator:
-    def check(value: str) -> str:
-        if not shape.fullmatch(value):
-            raise ValueError(expected)
-        return value
-
-    return AfterValidator(check)
 
 
 def _number_as_text(value: object) -> object:
@@ -102,29 +93,29 @@ def _at_least(smallest: str) -> AfterValidator:
 ClusterName = Annotated[
     str,
     Field(max_length=LONGEST_NAME, json_schema_extra={"pattern": f"^{_DNS_LABEL.pattern}$"}),
-    _shaped(_DNS_LABEL, "lower-case letters, digits and '-', a letter first and no '-' at the end"),
+    shaped(_DNS_LABEL, "lower-case letters, digits and '-', a letter first and no '-' at the end"),
 ]
-ObjectName = Annotated[str, _shaped(_OBJECT_NAME, "the name of an object: lower-case letters, digits, '-' and '.'")]
-Key = Annotated[str, _shaped(_KEY, "a key of the Secret: letters, digits, '.', '_' and '-'")]
+ObjectName = Annotated[str, shaped(_OBJECT_NAME, "the name of an object: lower-case letters, digits, '-' and '.'")]
+Key = Annotated[str, shaped(_KEY, "a key of the Secret: letters, digits, '.', '_' and '-'")]
 Version = Annotated[
     str,
     Field(json_schema_extra={"pattern": f"^({_VERSION.pattern})$"}),
-    _shaped(_VERSION, "a version of Neo4j: 5.26.x, or 2025.01 and later"),
+    shaped(_VERSION, "a version of Neo4j: 5.26.x, or 2025.01 and later"),
 ]
-Image = Annotated[str, _shaped(_IMAGE, "the name of an image, such as neo4j:2026.09.0-enterprise")]
+Image = Annotated[str, shaped(_IMAGE, "the name of an image, such as neo4j:2026.09.0-enterprise")]
 Cpu = Annotated[
     str,
     BeforeValidator(_number_as_text, json_schema_input_type=str | float),
-    _shaped(_CPU, 'a number of cores, such as "500m" or "2"'),
+    shaped(_CPU, 'a number of cores, such as "500m" or "2"'),
 ]
 Memory = Annotated[str, AfterValidator(_quantity)]
-LabelName = Annotated[str, _shaped(_LABEL_NAME, "the name of a label or annotation, such as example.com/team")]
-LabelValue = Annotated[str, _shaped(_LABEL_VALUE, "at most 63 letters, digits, '.', '_' and '-'")]
+LabelName = Annotated[str, shaped(_LABEL_NAME, "the name of a label or annotation, such as example.com/team")]
+LabelValue = Annotated[str, shaped(_LABEL_VALUE, "at most 63 letters, digits, '.', '_' and '-'")]
 Labels = dict[LabelName, LabelValue]
 Annotations = dict[LabelName, str]
 Cidr = Annotated[str, AfterValidator(_cidr)]
-JvmOption = Annotated[str, _shaped(_JVM_OPTION, "one option of java, such as -XX:+UseZGC")]
-SettingName = Annotated[str, _shaped(_SETTING, "the name of a setting of neo4j.conf")]
+JvmOption = Annotated[str, shaped(_JVM_OPTION, "one option of java, such as -XX:+UseZGC")]
+SettingName = Annotated[str, shaped(_SETTING, "the name of a setting of neo4j.conf")]
 
 
 def _one_line(value: object) -> object:
@@ -258,7 +249,7 @@ class S3Access(Section):
         description="Secret with the key `credentials`: a file as ~/.aws/credentials is",
         examples=["demo-backup-s3"],
     )
-    region: Annotated[str, _shaped(_REGION, "the name of a region, such as eu-central-1")] | None = Field(
+    region: Annotated[str, shaped(_REGION, "the name of a region, such as eu-central-1")] | None = Field(
         None, description="AWS_REGION of the pods", examples=["eu-central-1"]
     )
 
@@ -266,7 +257,7 @@ class S3Access(Section):
 class ServerS3(S3Access):
     """The servers' own, read-only identity: at a restore they fetch their seed themselves."""
 
-    endpoint_url: Annotated[str, _shaped(_ENDPOINT, "http:// or https:// with host and port")] | None = Field(
+    endpoint_url: Annotated[str, shaped(_ENDPOINT, "http:// or https:// with host and port")] | None = Field(
         None, description="the store's address where it is not AWS", examples=["https://s3.example.com"]
     )
     path_style: bool = Field(False, description="bucket in the path instead of the host name")

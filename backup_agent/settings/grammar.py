@@ -15,6 +15,7 @@ from pydantic import AfterValidator, PlainSerializer, PlainValidator, Validation
 
 from backup_agent.core.artifacts.names import DATABASE_GLOB, SET
 from backup_agent.core.requests.cron import Cron, zone
+from backup_agent.core.retention.plan import written_duration
 
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 BYTES = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3, "TiB": 1024**4}
@@ -49,15 +50,6 @@ def duration(value: object) -> timedelta:
     return timedelta(seconds=int(found[1]) * SECONDS[found[2]])
 
 
-def written_duration(value: timedelta) -> str:
-    """Write a duration as the settings file has it.
-
-    >>> written_duration(timedelta(hours=36))
-    '36h'
-    """
-    return _written(int(value.total_seconds()), SECONDS, "s")
-
-
 def size(value: object) -> int:
     """Read a size in bytes.
 
@@ -76,19 +68,13 @@ def _size_or_bytes(value: object, info: ValidationInfo) -> int:
 
 
 def written_size(value: int) -> str:
-    """Write a size as the settings file has it.
+    """Return a size as the settings file has it, in the largest unit that leaves no rest.
 
     >>> written_size(52428800)
     '50MiB'
     """
-    return _written(value, BYTES, "B")
-
-
-def _written(value: int, units: dict[str, int], smallest: str) -> str:
-    """The largest unit that leaves no rest."""
-    fitting = [unit for unit, worth in units.items() if value and value % worth == 0]
-    unit = fitting[-1] if fitting else smallest
-    return f"{value // units[unit]}{unit}"
+    unit = next(unit for unit, worth in reversed(BYTES.items()) if value % worth == 0)
+    return f"{value // BYTES[unit]}{unit}"
 
 
 def _longer_than_nothing(value: timedelta) -> timedelta:

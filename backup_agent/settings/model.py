@@ -14,6 +14,7 @@ from backup_agent.core.artifacts.chains import ChainLimits
 from backup_agent.core.artifacts.records import BackupType
 from backup_agent.core.requests.cron import Cron
 from backup_agent.core.requests.schedules import Misfire, Timetable
+from backup_agent.core.retention.plan import written_duration
 from backup_agent.settings.grammar import (
     AbsolutePath,
     Address,
@@ -31,7 +32,6 @@ from backup_agent.settings.grammar import (
     Size,
     Zone,
     split_address,
-    written_duration,
 )
 from backup_agent.settings.s3 import S3Destination
 from backup_agent.settings.section import Retention, Section

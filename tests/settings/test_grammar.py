@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backup_agent.settings.grammar import duration, size, split_address, written_duration, written_size
+from backup_agent.core.retention.plan import written_duration
+from backup_agent.settings.grammar import duration, size, split_address, written_size
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from botocore import exceptions
 
 from backup_agent.core.reasons import BackupError, PermanentError, Reason, TransientError
 from backup_agent.durable import LIMIT
-from backup_agent.settings.model import PUT_OPTIONS
+from backup_agent.settings.s3 import PUT_OPTIONS
 from backup_agent.stores.s3 import S3Store, check_put_options
 from backup_agent.stores.s3.bucket import _failure_of, parameters_of
 from backup_agent.stores.s3.store import _digest_in

@@ -17,7 +17,7 @@ from backup_agent.core.artifacts.chains import Ancestry, as_entry
 from backup_agent.core.artifacts.entries import Entry
 from backup_agent.core.artifacts.keys import database_of
 from backup_agent.core.artifacts.records import Record
-from backup_agent.core.retention.plan import COUNTED, Fate, Plan, Policy, Rule, span
+from backup_agent.core.retention.plan import COUNTED, Fate, Plan, Policy, Rule, written_duration
 
 PINNED = frozenset(
     {
@@ -58,8 +58,8 @@ class Pace(NamedTuple):
     """Time between two fulls; None if there is only one."""
 
     def __str__(self) -> str:
-        fulls = f", a full every {span(self.fulls)}" if self.fulls else ""
-        return f"backups continue at their pace: a point every {span(self.points)}{fulls}"
+        fulls = f", a full every {written_duration(self.fulls)}" if self.fulls else ""
+        return f"backups continue at their pace: a point every {written_duration(self.points)}{fulls}"
 
 
 @dataclass(frozen=True)

@@ -408,7 +408,7 @@ def _rule_reasons(points: _Points, policy: Policy) -> Iterator[tuple[str, KeepRe
         day = local.date()
         reasons = []
         if policy.within and within:
-            reasons.append(KeepReason(Rule.WITHIN, f"{span(policy.within)} of the newest"))
+            reasons.append(KeepReason(Rule.WITHIN, f"{written_duration(policy.within)} of the newest"))
         for rule, limit, bucket_of, filled in states:
             if day == last_day and rule in DAY_OR_LONGER:
                 break
@@ -444,7 +444,7 @@ def _floor_reasons(points: _Points, policy: Policy) -> Iterator[tuple[str, KeepR
         oldest = points.newest.taken - policy.min_age
         for point in points.candidates:
             if point.taken > oldest:
-                yield point.key, KeepReason(Rule.MIN_AGE, span(policy.min_age))
+                yield point.key, KeepReason(Rule.MIN_AGE, written_duration(policy.min_age))
 
 
 def _keep_parents(points: _Points, kept: dict[str, list[KeepReason]]) -> None:
@@ -525,10 +525,14 @@ def _protections(
     return found
 
 
-def span(time: timedelta) -> str:
-    """Format a duration as in the settings: a whole number with the largest unit that fits, such as `90m`."""
-    seconds = int(time.total_seconds())
+def written_duration(value: timedelta) -> str:
+    """Format a duration as in the settings: a whole number with the largest unit that fits.
+
+    >>> written_duration(timedelta(minutes=90)), written_duration(timedelta(0))
+    ('90m', '0s')
+    """
+    seconds = int(value.total_seconds())
     for unit, size in (("d", 86_400), ("h", 3_600), ("m", 60)):
-        if seconds % size == 0:
+        if seconds and seconds % size == 0:
             return f"{seconds // size}{unit}"
     return f"{seconds}s"
