@@ -1,1 +1,1 @@
-"""Where artifacts stand: one interface, a module a store. Stores do not know each other."""
+"""Stores of artifacts: one interface, and a module for each store. Stores do not import each other."""

@@ -1,4 +1,4 @@
-"""Which keys a store takes: those that mean the same on every store and never leave its root.
+"""Which keys a store accepts: those that mean the same on every store and never leave its root.
 
 Names with a leading dot are the agent's own. They can be written and read, and are never listed.
 """
@@ -13,26 +13,26 @@ LONGEST_KEY = 900
 LONGEST_PART = 255
 """Bytes; what Linux file systems take."""
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
-"""A name that needs no closer look, as most of a listing's do."""
+"""A name that is valid without a closer look, as most names of a listing are."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def parts_of(key: str) -> tuple[str, ...]:
-    """Return the parts of a key; raise `PermanentError`, reason `invalid_request`, where it is none."""
+    """Return the parts of a key; raise `PermanentError`, reason `invalid_request`, if it is not valid."""
     parts = segments(key)
     if fault := _fault(key, parts):
         raise PermanentError(
             Reason.INVALID_REQUEST,
-            f"{key!r} is no key of a store: {fault}",
+            f"{key!r} is not a valid key of a store: {fault}",
             "a key is <set>/<database>/<name>, without '..', without a '/' at either end",
         )
     return parts
 
 
 def is_listed(key: str) -> bool:
-    """Tell whether a listing shows this key: a valid one, no part of which has a leading dot.
+    """Tell whether a listing shows this key: it is valid, and no part of it has a leading dot.
 
-    The `lost+found` of a file system is left out too: only root may look into it.
+    The `lost+found` of a file system is left out too: only root may read it.
     """
     if _PLAIN.fullmatch(key) and key != "lost+found":
         return True
@@ -41,11 +41,11 @@ def is_listed(key: str) -> bool:
 
 
 def other_content(where: str) -> PermanentError:
-    """Return the error for a key under which something else stands; what stands is left alone."""
+    """Return the error for a key that holds other content. The object is left as it is."""
     return PermanentError(
         Reason.ALREADY_EXISTS,
         f"{where} exists with other content, and is not overwritten",
-        "find out who wrote it; two agents may share this place, or an altered upload may stand there",
+        "find out who wrote it; two agents may share this place, or it may be an altered upload",
     )
 
 
@@ -55,9 +55,9 @@ def _fault(key: str, parts: tuple[str, ...]) -> str:
     except UnicodeEncodeError:
         return "it is not valid Unicode"
     if _CONTROL.search(key):
-        return "it holds a control character"
+        return "it contains a control character"
     if "\\" in key:
-        return "it holds a backslash, which SeaweedFS takes for a slash"
+        return "it contains a backslash, which SeaweedFS treats as a slash"
     if len(encoded) > LONGEST_KEY:
         return f"it is longer than {LONGEST_KEY} bytes"
     for part in parts:

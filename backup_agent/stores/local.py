@@ -1,8 +1,8 @@
-"""A store on a mounted volume: files below one root, published whole by a hard link or not at all.
+"""A store on a mounted volume: files below one root, each published as a whole by a hard link.
 
-Nothing is ever renamed over something else but what is swapped or replaced by name, no symbolic link below the root is
-followed, and the root itself is never made: where a volume is not mounted, an empty folder in its place must not be
-filled. What a crash leaves is a temporary file (`durable.TEMPORARY`), which no listing shows.
+Only `swap` and `replace_artifact` rename a file over another. No symbolic link below the root is followed. The root is
+never created: if the volume is not mounted, the empty folder at its mount point must not be filled. A crash leaves at
+most a temporary file (`durable.TEMPORARY`), which no listing shows.
 """
 
 import errno
@@ -38,15 +38,15 @@ _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 _LARGEST_COMPARED = 16 * 1024 * 1024
 """The most bytes of an object that `swap` compares by its content."""
 _SWAP_LOCK = ".swap-lock"
-"""Held while a file is compared and replaced: a rename has no condition. It stays, beside what was swapped."""
+"""Lock file that is held while a file is compared and replaced, since a rename has no condition. It is not removed."""
 
-_LINK_IN_THE_WAY = "remove what stands there: below a storage root are folders and files only, no symbolic links"
+_LINK_IN_THE_WAY = "remove it: below a storage root are folders and files only, no symbolic links"
 
 _FAULTS: dict[int, tuple[type[BackupError], Reason, str]] = {
     errno.ENOENT: (PermanentError, Reason.NOT_FOUND, ""),
     errno.ENOSPC: (PermanentError, Reason.DISK_FULL, ""),
     errno.EDQUOT: (PermanentError, Reason.DISK_FULL, "raise the volume's quota, or keep less"),
-    errno.EFBIG: (PermanentError, Reason.DISK_FULL, "the file system takes no file of this size"),
+    errno.EFBIG: (PermanentError, Reason.DISK_FULL, "the file system does not support files of this size"),
     errno.EACCES: (PermanentError, Reason.STORAGE_AUTH, "check owner and mode of the volume (fsGroup)"),
     errno.EPERM: (PermanentError, Reason.STORAGE_AUTH, "check owner, mode and attributes of the volume (fsGroup)"),
     errno.EROFS: (
@@ -55,8 +55,12 @@ _FAULTS: dict[int, tuple[type[BackupError], Reason, str]] = {
         "the volume is mounted read-only: its file system may be damaged",
     ),
     errno.ELOOP: (PermanentError, Reason.STORAGE_UNREACHABLE, _LINK_IN_THE_WAY),
-    errno.ENOTDIR: (PermanentError, Reason.STORAGE_UNREACHABLE, _LINK_IN_THE_WAY),  # what O_DIRECTORY says of a link
-    errno.EISDIR: (PermanentError, Reason.STORAGE_UNREACHABLE, "no regular file stands there: move it away"),
+    errno.ENOTDIR: (
+        PermanentError,
+        Reason.STORAGE_UNREACHABLE,
+        _LINK_IN_THE_WAY,
+    ),  # of a symbolic link, with O_DIRECTORY
+    errno.EISDIR: (PermanentError, Reason.STORAGE_UNREACHABLE, "it is not a regular file: move it away"),
     errno.EIO: (TransientError, Reason.STORAGE_UNREACHABLE, "look at the volume's health and the kernel's log"),
     errno.ESTALE: (TransientError, Reason.STORAGE_UNREACHABLE, "the NFS mount is stale: start the pod again"),
     errno.EMFILE: (TransientError, Reason.INTERNAL, "too many open files"),
@@ -64,7 +68,7 @@ _FAULTS: dict[int, tuple[type[BackupError], Reason, str]] = {
 
 
 class LocalStore:
-    """Keeps files below `root`, which must exist."""
+    """Stores files below `root`, which must exist."""
 
     conditional_writes = True
 
@@ -73,12 +77,12 @@ class LocalStore:
         self._root = root
 
     def now(self) -> None:
-        """Return nothing: a volume has no clock but ours."""
+        """Return None: a volume has no clock but ours."""
 
     def put_artifact(self, key: str, source: Path, file: ArtifactFile, progress: Progress) -> StoredObject:
-        """Store a file: a hard link where `source` is on the same file system, else a copy; see `Store`.
+        """Store a file: as a hard link if `source` is on the same file system, else as a copy; see `Store`.
 
-        A link moves no bytes, so only the size is compared; a copy is hashed as it is written.
+        A link copies no bytes, so only the size is compared; a copy is hashed as it is written.
         """
         with self._at(key, "store", create=True) as (folder, name), open_source(source, file) as descriptor:
             try:
@@ -92,9 +96,9 @@ class LocalStore:
     def replace_artifact(
         self, key: str, source: Path, file: ArtifactFile, progress: Progress, permit: Permit
     ) -> StoredObject:
-        """Put a file in the place of whatever stands under the key: a second name of `source`, or a copy.
+        """Store a file under a key whether or not the key exists: as a second name of `source`, or as a copy.
 
-        The file that stood there is not written to: another name of it, as `catalog adopt` leaves, keeps its bytes.
+        The replaced file is not written to: if it has another name, as `catalog adopt` leaves, that keeps its bytes.
         """
         with (
             self._at(key, "replace", create=True) as (folder, name),
@@ -132,7 +136,7 @@ class LocalStore:
         return VersionedObject(content, _version(content))
 
     def swap(self, key: str, content: bytes, version: str | None) -> str:
-        """Replace a small object if it is still of that version."""
+        """Replace a small object if it still has that version."""
         with self._at(key, "replace", create=True) as (folder, name), _locked(folder):
             if not _holds(folder, name, content) and _version_at(folder, name) != version:
                 raise ConflictError(self._where(key))
@@ -157,7 +161,7 @@ class LocalStore:
             return _open_file(folder, name)
 
     def stat(self, key: str) -> StoredObject | None:
-        """Return what stands under the key, or None."""
+        """Return the object under a key, or None if there is none."""
         try:
             with self._at(key, "look at") as (folder, name):
                 found = os.stat(name, dir_fd=folder, follow_symlinks=False)
@@ -168,8 +172,8 @@ class LocalStore:
         return StoredObject(key, found.st_size) if modes.S_ISREG(found.st_mode) else None
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
-        """Yield everything below a prefix, in the order of the keys; links and special files are not shown."""
-        # Only the prefix's folders are walked; what follows its last slash is the beginning of names.
+        """Yield the objects whose keys begin with a prefix, in order. Links and special files are not listed."""
+        # Only the folders of the prefix are walked; the rest after its last slash is the beginning of names.
         start = "/".join(segments(prefix)[:-1])
         try:
             with self._classified("list", prefix):
@@ -179,7 +183,7 @@ class LocalStore:
                     with self._at(start, "list") as (parent, name):
                         yield from self._walk(_open_folder(parent, name, create=False), start + "/", prefix)
         except PermanentError as error:
-            # Nothing lies below a file, and what lies behind a link is not shown.
+            # There is nothing below a file, and what is behind a link is not listed.
             if error.failure.reason is not Reason.NOT_FOUND and not isinstance(error.__cause__, NotADirectoryError):
                 raise
 
@@ -196,9 +200,9 @@ class LocalStore:
     def _put(
         self, folder: int, name: str, source: Path, descriptor: int, file: ArtifactFile, progress: Progress
     ) -> None:
-        """Link or copy; raise FileExistsError where the name is taken."""
+        """Link or copy; raise FileExistsError if the name is taken."""
         share(descriptor)
-        os.fsync(descriptor)  # neo4j-admin wrote it: nobody has said yet that it is on the disk
+        os.fsync(descriptor)  # neo4j-admin wrote it, and does not sync it
         try:
             os.link(source, name, dst_dir_fd=folder, follow_symlinks=False)
         except OSError as error:
@@ -207,7 +211,7 @@ class LocalStore:
         else:
             progress(file.size)
             return
-        if durable.exists(name, folder):  # said before a copy of many GiB, not after it
+        if durable.exists(name, folder):  # found before a copy of many GiB, not after it
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), name)
         with _temporary(folder, SHARED) as (temporary, target):
             _must_be(source, file, _copy(descriptor, target, progress))
@@ -215,7 +219,7 @@ class LocalStore:
             durable.publish(temporary, name, folder)
 
     def _must_hold(self, key: str, folder: int, name: str, source: int, file: ArtifactFile) -> None:
-        """Raise unless the file under a name is this very content."""
+        """Raise unless the file of a name has this content."""
         with _open_file(folder, name) as existing:
             found, ours = os.fstat(existing.fileno()), os.fstat(source)
             linked = (found.st_dev, found.st_ino) == (ours.st_dev, ours.st_ino)
@@ -227,9 +231,9 @@ class LocalStore:
             os.fsync(existing.fileno())
 
     def _walk(self, folder: int, above: str, prefix: str) -> Iterator[StoredObject]:
-        """Yield what lies in an open folder, and close it; `above` is its own key with a slash."""
+        """Yield the objects below an open folder, and close it; `above` is the folder's key with a slash."""
         try:
-            # A folder sorts as its name with a slash, so that the walk goes in the order of whole keys: a-b, a/b, a0.
+            # A folder is sorted as its name with a slash, so that the walk yields whole keys in order: a-b, a/b, a0.
             names = sorted(
                 entry.name + "/" * entry.is_dir(follow_symlinks=False)
                 for entry in os.scandir(folder)
@@ -249,7 +253,7 @@ class LocalStore:
 
     @contextmanager
     def _at(self, key: str, verb: str, *, create: bool = False) -> Iterator[tuple[int, str]]:
-        """Open the folder of a key, link by link and never through a symbolic one; give it and the file's name."""
+        """Open the folder of a key, without following symbolic links; yield its descriptor and the file's name."""
         *folders, name = parts_of(key)
         with self._classified(verb, key):
             descriptor = self._open_root()
@@ -268,8 +272,8 @@ class LocalStore:
         except (FileNotFoundError, NotADirectoryError):
             raise PermanentError(
                 Reason.STORAGE_UNREACHABLE,
-                f"{self.name}: the folder {self._root} is not there",
-                "check that the volume is mounted there (storage.root); the agent does not make it",
+                f"{self.name}: the folder {self._root} does not exist",
+                "check that the volume is mounted there (storage.root); the agent does not create it",
             ) from None
 
     @contextmanager
@@ -277,7 +281,7 @@ class LocalStore:
         try:
             yield
         except OSError as error:
-            # What is not in the table is no fault that is known to pass.
+            # An errno that is not in the table is not known to pass.
             kind, reason, hint = _FAULTS.get(error.errno or 0, (PermanentError, Reason.INTERNAL, ""))
             raise kind(
                 reason, f"{self.name}: cannot {verb} {self._root / key}: {error.strerror or error}", hint
@@ -293,7 +297,7 @@ def _open_folder(parent: int, name: str, *, create: bool) -> int:
     except FileNotFoundError:
         if not create:
             raise
-    with suppress(FileExistsError):  # another thread was quicker
+    with suppress(FileExistsError):  # another thread was faster
         os.mkdir(name, FOLDER & 0o777, dir_fd=parent)
     os.fsync(parent)
     return os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=parent)
@@ -304,7 +308,7 @@ def _open_file(folder: int, name: str) -> BufferedIOBase:
 
 
 def _holds(folder: int, name: str, content: bytes) -> bool:
-    """Tell whether a file has this very content."""
+    """Tell whether a file exists with this content."""
     try:
         with _open_file(folder, name) as file:
             return file.read(len(content) + 1) == content
@@ -322,7 +326,7 @@ def _version_at(folder: int, name: str) -> str | None:
 
 
 def _version_of(file: BufferedIOBase) -> str:
-    """Return a version that changes with the content; for a large file, inode, size and time of change."""
+    """Return a version that changes with the content; for a large file, made of inode, size and modification time."""
     facts = os.fstat(file.fileno())
     if facts.st_size > _LARGEST_COMPARED:
         return f"{facts.st_ino}-{facts.st_size}-{facts.st_mtime_ns}"
@@ -332,7 +336,7 @@ def _version_of(file: BufferedIOBase) -> str:
 
 @contextmanager
 def _locked(folder: int) -> Iterator[None]:
-    """Keep every other swap in a folder waiting."""
+    """Block every other swap in a folder."""
     descriptor = open_regular(_SWAP_LOCK, os.O_RDWR | os.O_CREAT, mode=SHARED, folder=folder)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -343,7 +347,7 @@ def _locked(folder: int) -> Iterator[None]:
 
 @contextmanager
 def _temporary(folder: int, mode: int = FILE) -> Iterator[tuple[str, int]]:
-    """Give a new file beside the target, and remove that name in the end, whatever happened."""
+    """Yield name and descriptor of a new file in a folder; in the end remove that name, whatever happened."""
     name = f"{TEMPORARY}{secrets.token_hex(8)}"
     descriptor = os.open(name, _CREATE, mode, dir_fd=folder)
     try:
@@ -356,7 +360,7 @@ def _temporary(folder: int, mode: int = FILE) -> Iterator[tuple[str, int]]:
 
 @contextmanager
 def _second_name(folder: int, source: Path, descriptor: int, file: ArtifactFile, progress: Progress) -> Iterator[str]:
-    """Give a file proven byte for byte, and durable, another name in a folder; it is removed in the end."""
+    """Yield a temporary name in a folder of a file whose bytes are compared and durable; remove the name in the end."""
     name = f"{TEMPORARY}{secrets.token_hex(8)}"
     share(descriptor)
     try:
@@ -372,7 +376,7 @@ def _second_name(folder: int, source: Path, descriptor: int, file: ArtifactFile,
     try:
         linked, opened = os.stat(name, dir_fd=folder, follow_symlinks=False), os.fstat(descriptor)
         if (linked.st_dev, linked.st_ino) != (opened.st_dev, opened.st_ino):
-            raise source_changed(source, "another file has taken its name")
+            raise source_changed(source, "another file has its name now")
         _must_be(source, file, _copy(descriptor, None, progress))
         os.fsync(descriptor)
         yield name
@@ -387,7 +391,7 @@ def _must_be(source: Path, file: ArtifactFile, sha256: str) -> None:
 
 
 def _copy(source: int, target: int | None, progress: Progress) -> str:
-    """Copy all bytes, or only read them where there is no target; return their SHA-256."""
+    """Copy all bytes, or only read them if there is no target; return their SHA-256."""
     digest = hashlib.sha256()
     buffer = memoryview(bytearray(_BLOCK))
     offset = 0

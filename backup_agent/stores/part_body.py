@@ -1,7 +1,7 @@
-"""One part of a file as the body of a request: read as it is sent, never held in memory, at most so fast.
+"""One part of a file as the body of a request: read as it is sent, never held in memory, with a limited rate.
 
-botocore wants something with `read`, `seek` and `tell`, reads it again from its start when it repeats a request, and
-takes an exception raised here for a broken connection, which it repeats as well. Only `CancelledError` gets through.
+botocore requires `read`, `seek` and `tell`. It reads the body again from its start when it repeats a request, and also
+repeats a request after an exception raised here, as if the connection had broken. Only `CancelledError` is passed on.
 """
 
 import os
@@ -17,12 +17,11 @@ from backup_agent.stores.source import source_changed
 from backup_agent.stores.store import Progress
 
 BLOCK = 256 * 1024
-"""Bytes sent at once. The 16 KiB that urllib3 asks for cost 1.17 CPU seconds a GiB and not 0.70; 1 MiB gains no more.
-"""
+"""Bytes sent at once. With the 16 KiB that urllib3 asks for, a GiB costs 1.17 CPU seconds instead of 0.70."""
 
 
 class SendingStoppedError(CancelledError):
-    """Ends a request from within its body, for a reason of its own."""
+    """Ends a request from within its body; `because` is the error to raise for it."""
 
     def __init__(self, because: BackupError) -> None:
         super().__init__(str(because))
@@ -30,7 +29,7 @@ class SendingStoppedError(CancelledError):
 
 
 class Throttle:
-    """Spreads the bytes of all threads over time: `rate` bytes a second, and no burst after a pause."""
+    """Limits all threads together to `rate` bytes a second, without a burst after a pause."""
 
     def __init__(
         self, rate: int, clock: Callable[[], float] = time.monotonic, sleep: Callable[[float], object] = time.sleep
@@ -40,7 +39,7 @@ class Throttle:
         self._sleep = sleep
         self._free_at = clock()
         self._lock = Lock()
-        # What passes in a quarter second: a server that sees nothing for long hangs up.
+        # The bytes of a quarter second: a server closes a connection on which nothing comes for long.
         self.block = max(1, min(BLOCK, rate // 4))
 
     def wait(self, count: int) -> None:
@@ -92,7 +91,7 @@ class PartBody:
     def read(self, _size: int = -1) -> memoryview:
         """Return the next block, valid until the next call; empty at the end.
 
-        The size asked for is not heeded: urllib3 asks for 16 KiB and sends what it gets.
+        The size asked for is ignored: urllib3 asks for 16 KiB and sends what it gets.
         """
         wanted = min(len(self._buffer), self._part.size - self._position)
         if wanted == 0:
@@ -113,7 +112,7 @@ class PartBody:
         if self._throttle:
             self._throttle.wait(count)
         self._position += count
-        if self._position > self._reported:  # what is sent again is not stored twice
+        if self._position > self._reported:  # bytes that are sent again are counted once
             try:
                 self._progress(self._position - self._reported)
             except BackupError as error:

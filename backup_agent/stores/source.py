@@ -1,4 +1,4 @@
-"""The file that is to be stored: opened once, and refused when it is no longer what was read."""
+"""The file that is to be stored: opened once, and refused if it has changed since it was read."""
 
 import os
 import stat
@@ -13,7 +13,7 @@ from backup_agent.core.reasons import PermanentError, Reason
 
 @contextmanager
 def open_source(source: Path, file: ArtifactFile) -> Iterator[int]:
-    """Open the file that `file` describes; raise if it is gone, no regular file, or of another size."""
+    """Open the file that `file` describes; raise if it is missing, is not a regular file, or has another size."""
     try:
         descriptor = durable.open_regular(source)
     except OSError as error:
@@ -33,7 +33,7 @@ def open_source(source: Path, file: ArtifactFile) -> Iterator[int]:
 
 
 def source_changed(source: Path, found: str) -> PermanentError:
-    """Return the error for a source that is no longer what was read."""
+    """Return the error for a source that has changed since it was read."""
     return PermanentError(
         Reason.CHECKSUM_MISMATCH,
         f"{source} has changed since it was read: {found}",

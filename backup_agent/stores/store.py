@@ -1,8 +1,8 @@
-"""What a store promises. The contract suite in tests/stores runs over every store.
+"""The interface of a store. The contract suite in tests/stores runs over every store.
 
-Keys are paths below the store's root, `/` between parts, never starting with one: `default/orders/orders-….backup`;
-what is no key (stores/keys.py) is refused by every method, reason `invalid_request`. Names with a leading dot are the
-agent's own: they can be written and read, and are not listed.
+A key is a path below the store's root, with `/` between its parts and none at the start:
+`default/orders/orders-….backup`. Every method refuses an invalid key (stores/keys.py), reason `invalid_request`. Names
+with a leading dot are the agent's own: they can be written and read, and are not listed.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,101 +16,101 @@ from backup_agent.core.artifacts.records import ArtifactFile
 from backup_agent.core.reasons import PermanentError, Reason, TransientError
 
 Progress = Callable[[int], None]
-"""Called with the bytes stored since the last call; it may raise BackupError or CancelledError to end the storing."""
+"""Called with the number of bytes stored since the last call. It may raise BackupError or CancelledError to stop."""
 
 Permit = Callable[[], None]
-"""Called right before something is replaced; it raises where that is allowed no more."""
+"""Called right before an object is replaced. It raises if replacing is no longer allowed."""
 
 
 @dataclass(frozen=True)
 class StoredObject:
-    """What stands under a key."""
+    """What a store knows of an object without reading it."""
 
     key: str
     size: int
     digest: str | None = None
-    """What the store itself says of the content, where it does: `sha256:<hex>`, or `sha256-parts:<base64>-<n>` (S3's
+    """The store's own digest of the content, if it keeps one: `sha256:<hex>`, or `sha256-parts:<base64>-<n>` (S3's
     composite of part digests)."""
 
 
 @dataclass(frozen=True)
 class VersionedObject:
-    """A small object as it was looked at."""
+    """The content of a small object, with its version."""
 
     content: bytes
     version: str
-    """The store's own name for this state of the object (S3's ETag): another content has another one."""
+    """The store's name for this state of the object (S3's ETag). Another content has another version."""
 
 
 class ObjectTooLargeError(PermanentError):
-    """A small object has more bytes than its kind may have: it was not read, and the agent did not write it."""
+    """An object has more bytes than its kind may have. It was not read, and the agent did not write it."""
 
     def __init__(self, where: str, limit: int, version: str) -> None:
-        """`version` is that of `VersionedObject`: an object that is too large can still be replaced by `swap`."""
+        """`version` is that of the object, so that `swap` can replace an object that is too large to be read."""
         super().__init__(
             Reason.UNREADABLE,
             f"{where} is larger than {limit} bytes, and was not read",
-            "the agent writes no object of this size there: find out who did, and remove it",
+            "the agent writes no object of this size there: find out who wrote it, and remove it",
         )
         self.version = version
 
 
 class ConflictError(TransientError):
-    """Somebody else has changed an object since it was looked at; what stands there now was left alone."""
+    """Another process has changed an object since it was read. The object is left as it is."""
 
     def __init__(self, where: str) -> None:
         super().__init__(
-            Reason.FOREIGN_ROOT, f"{where} was changed by somebody else meanwhile", "two agents may share this place"
+            Reason.FOREIGN_ROOT, f"{where} was changed by another process meanwhile", "two agents may share this place"
         )
 
 
 class Store(Protocol):
     """A place for artifacts and their records.
 
-    Every method raises `PermanentError` or `TransientError` (core.reasons), classified where the store meets the
-    world, and nothing else. Retrying is the caller's affair, except what a client library does by itself.
+    Every method raises `PermanentError` or `TransientError` (core.reasons) and nothing else. The caller decides
+    whether to retry, except for the retries that a client library makes by itself.
     """
 
     name: str
 
     @property
     def conditional_writes(self) -> bool:
-        """Whether of several who `create` or `swap` the same key at the same time exactly one wins.
+        """Whether exactly one of several concurrent calls of `create` or `swap` for one key succeeds.
 
-        Where False, they look first and write then. The first question may cost requests.
+        If not, these methods look first and then write. Reading this property for the first time may cost requests.
         """
         ...
 
     def now(self) -> datetime | None:
-        """Return what time it is by the store's own clock, to the second; None where it has none but ours."""
+        """Return the time of the store's own clock, to the second; None if it has no clock but ours."""
         ...
 
     def put_artifact(self, key: str, source: Path, file: ArtifactFile, progress: Progress) -> StoredObject:
-        """Store a file of an artifact, durably, and return what now stands there.
+        """Store a file of an artifact, atomically and durably, and return the stored object.
 
-        `file` tells size and digests as they were read; a source that has changed since is refused with
-        `checksum_mismatch` (a hard link moves no bytes: there the size alone is compared). Atomic: the key holds all of
-        it or nothing. The same content again is a success; other content under the key stays, `checksum_mismatch`.
-        Resumes an upload of the same content that a crash cut off. `progress` may be called by several threads, one
-        at a time; its counts add up to the size.
+        `file` has the size and the digests that were read. A source that has changed since then is refused, reason
+        `checksum_mismatch` (only its size is compared if it is stored by a hard link, which copies no bytes). If the
+        key already holds the same content, this succeeds; if it holds other content, that is left as it is, reason
+        `checksum_mismatch`. An upload of the same content that a crash has interrupted is resumed. `progress` may be
+        called by several threads, one at a time; its counts add up to the size.
         """
         ...
 
     def replace_artifact(
         self, key: str, source: Path, file: ArtifactFile, progress: Progress, permit: Permit
     ) -> StoredObject:
-        """Put a file in the place of whatever stands under the key, or of nothing; durably and atomically.
+        """Store a file under a key whether or not the key exists, atomically and durably.
 
-        As `put_artifact`, but that every byte of the source is proven by the digests in `file`, here also where a hard
-        link moves none, and that `permit` is called, before what stands there is touched.
+        Like `put_artifact`, but every byte of the source is compared with the digests in `file`, also if it is stored
+        by a hard link; and `permit` is called before the existing object is changed.
         """
         ...
 
     def create(self, key: str, content: bytes) -> None:
         """Store a small object that must not exist yet, durably and atomically.
 
-        The same content again is a success (a crash may have come after the write); other content under the key
-        raises `PermanentError`, reason `checksum_mismatch`.
+        If the key already holds the same content, this succeeds: a crash may have come after the write. Raise
+        `PermanentError`, reason `checksum_mismatch`, if it holds other content.
         """
         ...
 
@@ -122,11 +122,11 @@ class Store(Protocol):
         ...
 
     def swap(self, key: str, content: bytes, version: str | None) -> str:
-        """Replace a small object, durably and atomically, if it is still of that version; return its new version.
+        """Replace a small object, atomically and durably, if it still has that version; return its new version.
 
-        None stands for an object that must not exist. Raise `ConflictError` where it is otherwise, unless this very
-        content stands there already: the answer to an earlier try was lost, then. So whoever swaps writes each time
-        something that nobody else could have written.
+        With version None the object must not exist yet. Raise `ConflictError` if another version exists, unless its
+        content is the new one: then the answer to an earlier try was lost. So each caller must write content that no
+        other process could have written.
         """
         ...
 
@@ -142,11 +142,11 @@ class Store(Protocol):
         ...
 
     def stat(self, key: str) -> StoredObject | None:
-        """Return what stands under the key, or None."""
+        """Return the object under a key, or None if there is none."""
         ...
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
-        """Yield everything below a prefix, in the order of the keys."""
+        """Yield the objects whose keys begin with a prefix, in the order of the keys."""
         ...
 
     def delete(self, key: str) -> None:

@@ -1,6 +1,7 @@
-"""The part of a bucket below one prefix, and the only home of boto3: what goes wrong leaves here as a store's error.
+"""The part of a bucket below one prefix, and the only module that calls boto3. Its errors leave as a store's errors.
 
-A newcomer would let an exception of botocore's out, or quote one that holds a secret: `_failure_of` is the only way.
+No exception of botocore may leave this module, and none may be quoted, since it may contain a secret: `_failure_of`
+turns each into an error of the agent.
 """
 
 import hashlib
@@ -33,7 +34,7 @@ from backup_agent.stores.s3 import failures
 from backup_agent.stores.store import ObjectTooLargeError, VersionedObject
 
 Answer = dict[str, Any]
-"""What botocore makes of a response: its shape is in S3's reference, botocore has no types."""
+"""A response as botocore returns it. Its shape is in S3's reference; botocore has no types."""
 
 Result = TypeVar("Result")
 
@@ -55,7 +56,7 @@ DENIED = ("AccessDenied", "403", "MethodNotAllowed", "405", *UNCONDITIONAL)
 RACE = "ConditionalRequestConflict"
 
 _EXCEPTIONS: tuple[tuple[type[Exception], failures.Meaning], ...] = (
-    # In this order: the first class that fits decides.
+    # The first class that matches decides.
     (exceptions.NoCredentialsError, failures.CREDENTIALS),
     (exceptions.PartialCredentialsError, failures.CREDENTIALS),
     (exceptions.ProfileNotFound, failures.CREDENTIALS),
@@ -70,7 +71,7 @@ _EXCEPTIONS: tuple[tuple[type[Exception], failures.Meaning], ...] = (
     (exceptions.FlexibleChecksumError, failures.ALTERED),
     (exceptions.IncompleteReadError, failures.PASSES),
     (exceptions.ConnectionError, failures.PASSES),  # refused, no such host, timeouts, proxies
-    (exceptions.HTTPClientError, failures.PASSES),  # the connection broke, or something that urllib3 has no name for
+    (exceptions.HTTPClientError, failures.PASSES),  # a broken connection, or an error that urllib3 does not name
     (exceptions.ParamValidationError, failures.OPTIONS),
     (exceptions.BaseEndpointResolverError, failures.ENDPOINT),
     (exceptions.EndpointProviderError, failures.ENDPOINT),
@@ -83,13 +84,13 @@ _EXCEPTIONS: tuple[tuple[type[Exception], failures.Meaning], ...] = (
 )
 
 DEADLINE = 300.0
-"""Seconds for one small request with all its repetitions and its whole answer: some four times what a slow store needs.
+"""Seconds for one small request with all its retries and its whole answer: about four times what a slow store needs.
 
-The timeouts of botocore are for one read of the socket each: a store that sends a byte a second would hold us for ever.
+Each timeout of botocore is for one read of the socket: a store that sends a byte a second would block for ever.
 """
 
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/+=-]{0,99}")
-"""An error code or a request id as stores send them; anything else is not quoted."""
+"""The form of error codes and request ids that stores send. Any other text is not quoted."""
 _UNSENDABLE = re.compile(r"[^\x21-\x7e]")
 _VARIABLES = {
     "access key": "AWS_ACCESS_KEY_ID",
@@ -124,8 +125,8 @@ class Bucket:
         self._told_at: tuple[datetime, float] | None = None
         with self.classified("connect", ""):
             if ca_file:
-                durable.read(ca_file, follow=True)  # a FIFO would be waited for
-                ssl.create_default_context(cafile=ca_file)  # boto3 takes an absent file for a broken connection
+                durable.read(ca_file, follow=True)  # refuses a FIFO, which boto3 would wait for
+                ssl.create_default_context(cafile=ca_file)  # boto3 reports a missing file as a broken connection
             session = boto3.session.Session()
             with self._obtaining_credentials():
                 self._credentials = session.get_credentials()
@@ -139,14 +140,14 @@ class Bucket:
                     connect_timeout=_CONNECT_TIMEOUT,
                     read_timeout=_READ_TIMEOUT,
                     max_pool_connections=_CONNECTIONS,
-                    # boto3 would else frame bodies with a CRC32 trailer, which some stores keep in the object
+                    # Otherwise boto3 frames bodies with a CRC32 trailer, which some stores keep in the object
                     # (boto/boto3#4435).
                     request_checksum_calculation="when_required",
                     response_checksum_validation="when_required",
                     s3={
                         "addressing_style": "path" if path_style else "auto",
-                        # Signing a body means hashing it again, 0.7 CPU seconds a GiB. Its known SHA-256 goes along as
-                        # x-amz-checksum-sha256, a signed header: the body is bound to the signature all the same.
+                        # Signing a body means hashing it again, 0.7 CPU seconds a GiB. Its known SHA-256 is sent as
+                        # x-amz-checksum-sha256, a signed header, so the signature covers the body all the same.
                         "payload_signing_enabled": False,
                     },
                 ),
@@ -156,10 +157,10 @@ class Bucket:
 
     @cached_property
     def creates_conditionally(self) -> bool:
-        """Whether the store heeds `If-None-Match: *`, asked once with an object of the agent's own.
+        """Whether the store honours `If-None-Match: *`, tried once with an object of the agent's own.
 
-        One request where the object is there from an earlier life. A store that takes the second write as well ignores
-        the condition, and got the same content twice.
+        This takes one request if the object exists from an earlier try. A store that accepts the second write too
+        ignores the condition; it has then stored the same content twice.
         """
         for _ in range(2):
             _, refused = self.ask(
@@ -171,7 +172,7 @@ class Bucket:
 
     @cached_property
     def swaps_conditionally(self) -> bool:
-        """Whether the store heeds `If-Match` too, asked once: there are stores that know the one and not the other."""
+        """Whether the store honours `If-Match` too, tried once: some stores know only the other condition."""
         if not self.creates_conditionally:
             return False
         _, refused = self.ask(
@@ -181,27 +182,27 @@ class Bucket:
 
     @property
     def if_absent(self) -> Answer:
-        """The parameters of a write that must not overwrite; none where the store would not heed them."""
+        """The parameters of a write that must not overwrite; none if the store would ignore them."""
         return {"IfNoneMatch": "*"} if self.creates_conditionally else {}
 
     def now(self) -> datetime | None:
-        """Return the store's time: that of its last answer, and what has passed since; it is asked where none came."""
+        """Return the store's time, from its last answer and the time since. Without an answer yet, ask the store."""
         if self._told_at is None:
             self.ask("HeadObject", PROBE, ABSENT)
         if self._told_at is None:
-            return None  # an answer without a Date: something before the store cut it off
+            return None  # an answer without a Date: a proxy removed it
         date, monotonic = self._told_at
         return date + timedelta(seconds=time.monotonic() - monotonic)
 
     def _answered(self, response_dict: Answer | None, **_: object) -> None:
-        """Note the time of an answer, whatever it says."""
+        """Remember the time of an answer, also of an error."""
         if date := (response_dict or {}).get("headers", {}).get("date"):
             with suppress(ValueError):
                 self._told_at = (parsedate_to_datetime(date).astimezone(UTC), time.monotonic())
 
     @contextmanager
     def _obtaining_credentials(self) -> Iterator[None]:
-        """Raise PermanentError for what a source of credentials raises: neither endpoint nor CA file is at fault."""
+        """Raise PermanentError for an error of a source of credentials: neither endpoint nor CA file is at fault."""
         try:
             yield
         except (ValueError, OSError) as error:
@@ -239,12 +240,12 @@ class Bucket:
                 )
 
     def ask(self, operation: str, key: str, refusals: tuple[str, ...], **parameters: object) -> tuple[Answer, str]:
-        """Call an operation; return its answer, or nothing and which of `refusals` came: those the caller can take.
+        """Call an operation; return its answer, or an empty one with the error code if that is among `refusals`.
 
-        A parameter that is None takes the option of that name away.
+        A parameter that is None removes the option of that name.
         """
         act = partial(self._act, operation, key, refusals, Key=self.prefix + key, **parameters)
-        # Bytes of an artifact take their time, and may be throttled; a large upload is put together for minutes.
+        # Sending an artifact may take long and be throttled; a store completes a large upload for minutes.
         if isinstance(parameters.get("Body"), PartBody) or operation == "CompleteMultipartUpload":
             return act()
         return self._in_time(operation, key, act)
@@ -287,7 +288,7 @@ class Bucket:
     def _in_time(self, operation: str, key: str, act: Callable[[], Result]) -> Result:
         """Return what `act` returns; raise TransientError if it has not ended by the deadline.
 
-        It runs in a thread, which is left behind then: nothing else ends a read that gets a byte now and then.
+        It runs in a thread, which is then abandoned: nothing else ends a read that gets a byte now and then.
         """
         outcome: Future[Result] = Future()
 
@@ -360,7 +361,7 @@ class Bucket:
 
     @contextmanager
     def classified(self, operation: str, key: str) -> Iterator[None]:
-        """Turn what botocore raises into what a store may raise."""
+        """Turn errors of botocore into errors of a store."""
         try:
             yield
         except SendingStoppedError as stopped:
@@ -376,7 +377,7 @@ class Bucket:
         return answer[name]
 
     def where(self, key: str) -> str:
-        """Return how a key is called in messages."""
+        """Return the name of a key in messages."""
         return f"{self._store}: s3://{self._bucket}/{self.prefix}{key}"
 
     def _known_to(self, operation: str) -> Answer:
@@ -385,13 +386,13 @@ class Bucket:
 
 
 def whole(content: bytes) -> Answer:
-    """Return the parameters that make a small object of some content."""
+    """Return the parameters that store a small object with some content."""
     return {"Body": content, "ChecksumSHA256": b64encode(hashlib.sha256(content).digest()).decode()}
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """What botocore's model of S3 says of a parameter."""
+    """Type and allowed values of a parameter, from botocore's model of S3."""
 
     type: str
     choices: tuple[str, ...]
@@ -407,14 +408,14 @@ def parameters_of(operation: str) -> dict[str, Parameter]:
 
 
 def code_of(error: BaseException | None) -> str:
-    """Return the store's error code (the HTTP status where it sent none); nothing where it is no answer of a store."""
+    """Return the store's error code (the HTTP status if it sent none); empty if the error is not a store's answer."""
     if isinstance(error, exceptions.ClientError):
         return str(error.response.get("Error", {}).get("Code", ""))
     return ""
 
 
 def _failure_of(doing: str, error: Exception) -> BackupError:
-    """Return what a store raises for what botocore raised; `doing` says on which object it did what."""
+    """Return the store's error for an error of botocore; `doing` names the object and the operation."""
     if isinstance(error, exceptions.ClientError):
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         meaning = failures.meaning_of(code_of(error), status)
@@ -428,9 +429,9 @@ def _failure_of(doing: str, error: Exception) -> BackupError:
 
 
 def _refusal(error: exceptions.ClientError) -> str:
-    """Return what may be quoted of a refusal: code, status and request id.
+    """Return what may be quoted of an error answer: code, status and request id.
 
-    The store's message is left out: stores quote keys, tokens and headers there. Its log has it, under the request id.
+    The message is left out, since stores quote keys, tokens and headers in it. The request id finds it in their logs.
     """
     about = error.response.get("ResponseMetadata", {})
     status, code, request = about.get("HTTPStatusCode"), code_of(error), str(about.get("RequestId", ""))
@@ -442,7 +443,7 @@ def _refusal(error: exceptions.ClientError) -> str:
 
 
 def _kind_of(error: Exception) -> str:
-    """Return what may be quoted of what botocore raised: its kind, and what the system said beneath it."""
+    """Return what may be quoted of an error of botocore: its class, and the error of the system that caused it."""
     if isinstance(error, OSError):
         return f"{error.filename}: {quoting.shown(error)}" if error.filename else quoting.shown(error)
     said = next((one.strerror for one in _beneath(error) if isinstance(one, OSError) and one.errno is not None), None)

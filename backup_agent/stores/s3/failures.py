@@ -1,6 +1,6 @@
-"""What an answer of an S3 store means that is none of success: tables from error codes and HTTP statuses to reasons.
+"""Meaning of the error answers of an S3 store: tables from error codes and HTTP statuses to reasons.
 
-A missing bucket is `storage_unreachable` and never `not_found`, which callers read as "this key is not there".
+A missing bucket is `storage_unreachable` and never `not_found`, which callers read as "this key does not exist".
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from backup_agent.core.reasons import BackupError, PermanentError, Reason, Trans
 
 @dataclass(frozen=True)
 class Meaning:
-    """How a refusal is to be taken."""
+    """The kind of error, its reason and its hint."""
 
     kind: type[BackupError]
     reason: Reason
@@ -18,13 +18,15 @@ class Meaning:
 
 
 NOT_FOUND = Meaning(PermanentError, Reason.NOT_FOUND)
-KEY = Meaning(
-    PermanentError, Reason.STORAGE_AUTH, "check the access key: boto3's own chain found one the store refuses"
+KEY = Meaning(PermanentError, Reason.STORAGE_AUTH, "check the access key: the store refuses the one that boto3 found")
+POLICY = Meaning(
+    PermanentError, Reason.STORAGE_AUTH, "the bucket's policy or the permissions of the access key do not allow it"
 )
-POLICY = Meaning(PermanentError, Reason.STORAGE_AUTH, "the bucket's policy or the key's rights do not allow it")
 ARCHIVE = Meaning(PermanentError, Reason.ARCHIVED)
-ENCRYPTION = Meaning(PermanentError, Reason.STORAGE_AUTH, "check the KMS key in put_options and the rights to use it")
-BUCKET = Meaning(PermanentError, Reason.STORAGE_UNREACHABLE, "make the bucket, or correct the destination's `bucket`")
+ENCRYPTION = Meaning(
+    PermanentError, Reason.STORAGE_AUTH, "check the KMS key in put_options and the permission to use it"
+)
+BUCKET = Meaning(PermanentError, Reason.STORAGE_UNREACHABLE, "create the bucket, or correct the destination's `bucket`")
 PLACE = Meaning(
     PermanentError, Reason.STORAGE_UNREACHABLE, "set the destination's `region` and `endpoint_url` to the bucket's"
 )
@@ -39,18 +41,22 @@ ENDPOINT = Meaning(
 )
 OPTIONS = Meaning(PermanentError, Reason.INVALID_REQUEST, "check the destination's `put_options`")
 CREDENTIALS = Meaning(
-    PermanentError, Reason.STORAGE_AUTH, "give the pod credentials by a way that boto3 knows: environment, files, IRSA"
+    PermanentError,
+    Reason.STORAGE_AUTH,
+    "give the pod credentials in a way that boto3 supports: environment, files, IRSA",
 )
-CREDENTIALS_PASS = Meaning(TransientError, Reason.STORAGE_AUTH, "the place the credentials come from does not answer")
+CREDENTIALS_PASS = Meaning(TransientError, Reason.STORAGE_AUTH, "the source of the credentials does not answer")
 CERTIFICATE = Meaning(
     PermanentError,
     Reason.STORAGE_UNREACHABLE,
     "set the destination's `ca_file` to the CA that signed the store's certificate",
 )
-ALTERED = Meaning(TransientError, Reason.CHECKSUM_MISMATCH, "bytes were altered on the way, or in the store")
+ALTERED = Meaning(TransientError, Reason.CHECKSUM_MISMATCH, "bytes were altered on the way to the store, or in it")
 UNKNOWN = Meaning(PermanentError, Reason.INTERNAL)
 REQUEST = Meaning(
-    PermanentError, Reason.INVALID_REQUEST, "the store takes no such request: check `put_options` and `endpoint_url`"
+    PermanentError,
+    Reason.INVALID_REQUEST,
+    "the store does not accept this request: check `put_options` and `endpoint_url`",
 )
 
 CODES: dict[str, Meaning] = {
@@ -102,16 +108,16 @@ CODES: dict[str, Meaning] = {
     "ConditionalRequestConflict": PASSES,  # another write of this key at the same moment
     "IncompleteBody": PASSES,
     "InternalError": PASSES,
-    "InvalidPart": PASSES,  # an upload that lost a part: the next try begins anew
+    "InvalidPart": PASSES,  # an upload that lost a part: the next try starts again
     "InvalidPartOrder": PASSES,
-    "NoSuchUpload": PASSES,  # ended by somebody else, a lifecycle rule perhaps
+    "NoSuchUpload": PASSES,  # aborted by another client, perhaps by a lifecycle rule
     "OperationAborted": PASSES,
     "RequestTimeout": PASSES,
     "ServiceUnavailable": PASSES,
 }
 
 STATUSES: dict[int, Meaning] = {
-    # HEAD has no body and therefore no code; a load balancer in front of the store has a page of its own.
+    # HEAD has no body and therefore no code; a load balancer in front of the store answers with its own page.
     301: PLACE,
     307: PASSES,
     401: KEY,
@@ -127,5 +133,5 @@ _SERVER_FAULT = 500
 
 
 def meaning_of(code: str, status: int) -> Meaning:
-    """Return how to take a refusal: by its code, else by the HTTP status."""
+    """Return the meaning of an error answer, by its code or else by its HTTP status."""
     return CODES.get(code) or STATUSES.get(status) or (PASSES if status >= _SERVER_FAULT else REQUEST)

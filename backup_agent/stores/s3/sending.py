@@ -1,9 +1,10 @@
-"""Sending a file to S3: as one object, or in parts, of which those that an earlier attempt left are not sent again.
+"""Sending a file to S3: as one object, or in parts. Parts that an earlier attempt has sent are not sent again.
 
-An upload is *ours* when it is for exactly the key that is being stored, below this store's prefix, and was begun for
-SHA-256 (or the store does not say for what, as SeaweedFS). One agent owns a prefix, and a key carries its database and
-second, so nobody else begins one under it. Any other upload in the bucket is foreign and never touched. What crashes
-leave under keys that are never stored again is for a lifecycle rule of the bucket (AbortIncompleteMultipartUpload).
+An upload is the agent's own if it is for exactly the key that is being stored, below this store's prefix, and was
+created for SHA-256 (or the store does not name its algorithm, as SeaweedFS). One agent owns a prefix, and a key has the
+database and the second in it, so no other client creates an upload for it. All other uploads in the bucket are left
+alone. Uploads that a crash leaves for keys that are never stored again are removed by a lifecycle rule of the bucket
+(AbortIncompleteMultipartUpload).
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,13 +20,13 @@ from backup_agent.stores.s3.upload import Upload, base64_of
 from backup_agent.stores.store import Permit, Progress
 
 SENDERS = 2
-"""Parts in flight. One takes the same CPU, and waits a round trip after each part; more gain nothing here."""
+"""Parts sent at the same time. A single one would wait a round trip after each part; more than two gain nothing."""
 
 
 class Sending:
-    """One file on its way into a bucket.
+    """Sends one file to a bucket.
 
-    With `permit` it replaces what stands under its key: asked when all is proven, right before the write that counts.
+    With `permit` it replaces an existing object: `permit` is called right before the write that replaces it.
     """
 
     def __init__(
@@ -45,7 +46,7 @@ class Sending:
         self._stop = Event()
 
     def send(self) -> None:
-        """Send the file. Whether it stands there now is for the caller to ask: a lost answer looks like a failure."""
+        """Send the file. The caller must check that it is stored: a lost answer looks like a failure."""
         if len(self._upload.parts) > 1:
             self._send_in_parts()
         else:
@@ -55,7 +56,7 @@ class Sending:
         part = Part(1, 0, self._upload.file.size)
         condition = self._bucket.if_absent if self._permit is None else {}
         if self._permit is not None:
-            self._upload.must_be_unchanged(part)  # a store that compares no checksum would take other bytes
+            self._upload.must_be_unchanged(part)  # a store that compares no checksum would accept other bytes
             self._permit()
         with self._judging_the_file(part):
             answer, _ = self._bucket.ask(
@@ -78,14 +79,14 @@ class Sending:
         try:
             self._send_parts(upload_id, sent)
         except BackupError as error:
-            # Nobody resumes what changed, nor what another agent's place has no use for.
+            # The upload of a changed file, or to the place of another agent, is never resumed.
             if error.failure.reason in (Reason.CHECKSUM_MISMATCH, Reason.FOREIGN_ROOT):
                 self._abort(upload_id)
             raise
         self._complete(upload_id, [sent[part.number] for part in self._upload.parts])
 
     def _send_parts(self, upload_id: str, sent: dict[int, Answer]) -> None:
-        """Send what is not in `sent` yet, and add it there."""
+        """Send the parts that are not in `sent` yet, and add them there."""
         with ThreadPoolExecutor(SENDERS) as pool:
             sending = {
                 part.number: pool.submit(self._send_part, upload_id, part)
@@ -125,20 +126,20 @@ class Sending:
                 **completing,
                 **condition,
             )
-            if refused in UNCONDITIONAL:  # there are stores that know conditions for PutObject alone
+            if refused in UNCONDITIONAL:  # some stores know conditions for PutObject alone
                 self._bucket.ask("CompleteMultipartUpload", key, GONE, **completing)
         except BackupError as error:
             if code_of(error.__cause__) in {"InvalidPart", "InvalidPartOrder", "BadDigest"}:
-                self._abort(upload_id)  # so that the next try does not resume what cannot be completed
+                self._abort(upload_id)  # so that the next try does not resume an upload that cannot be completed
             raise
         if refused in EXISTS:
             self._abort(upload_id)
 
     def _resumable(self) -> tuple[str, dict[int, Answer]]:
-        """Return the own upload that has most of this content, and what it has; abort the other own ones.
+        """Return the agent's own upload with most parts of this file, and these parts; abort its other uploads.
 
-        A part counts when the store's checksum, or where it lists none the MD5 in its ETag, is that of the file's part.
-        One that does not count is sent again, which replaces it.
+        A part is valid if the store's checksum (without one, the MD5 in its ETag) is that of the file's part. Any other
+        part is sent again, which replaces it.
         """
         found = {upload_id: self._parts_of(upload_id) for upload_id in self._own_uploads()}
         best = max(
@@ -169,12 +170,12 @@ class Sending:
         return found
 
     def _abort(self, upload_id: str) -> None:
-        # What cannot be aborted only costs room until a lifecycle rule takes it.
+        # An upload that cannot be aborted only uses space until a lifecycle rule removes it.
         self._bucket.ask("AbortMultipartUpload", self._upload.key, (*GONE, *DENIED), UploadId=upload_id)
 
     @contextmanager
     def _allowed_to_lack(self) -> Iterator[None]:
-        """Go on without the right, or the operation, to list uploads: after a crash they begin anew, then."""
+        """Go on if listing uploads is not permitted or not supported: after a crash, uploads then start again."""
         try:
             yield
         except BackupError as error:
@@ -192,13 +193,13 @@ class Sending:
             self._progress(count)
 
     def _check_if_the_store_did_not(self, answer: Answer, part: Part) -> None:
-        # A store with checksums says which one it compared.
+        # A store with checksums returns the one that it compared.
         if "ChecksumSHA256" not in answer:
             self._upload.must_be_unchanged(part)
 
     @contextmanager
     def _judging_the_file(self, part: Part) -> Iterator[None]:
-        """Say who is to blame where the store refuses a checksum: the file, or the way to the store."""
+        """If the store refuses a checksum, find out whether the file has changed or the bytes on their way."""
         try:
             yield
         except PermanentError as error:

@@ -1,8 +1,8 @@
-"""The S3 store: what is sent is asked for again before it counts as stored.
+"""The S3 store. An object counts as stored only after the store has confirmed it.
 
-An answer of 200 is not yet a stored object: HEAD is asked for size and digest, and where a store gives no digest (not
-every one has S3's checksums) ranges are read back and compared with the file. boto3's own transfer manager is not used:
-it can neither resume an upload nor send a checksum that is already known. Repeating a request is boto3's affair alone.
+An answer of 200 is not enough: HEAD is asked for size and digest, and if the store has no digest (some lack S3's
+checksums), ranges are read back and compared with the file. boto3's transfer manager is not used, since it can neither
+resume an upload nor send a checksum that is already known. Only boto3 repeats requests.
 """
 
 import hashlib
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 
 _BLOCK = 1024 * 1024
 _READ_BACK = 16
-"""Ranges compared where the store gives no digest, spread evenly, both ends among them: a cut tail shows there, and a
-body that holds the framing of its own transfer (boto/boto3#4435)."""
+"""Ranges compared if the store has no digest. They are spread evenly and include both ends, which shows a truncated
+object and one that contains the framing of its transfer (boto/boto3#4435)."""
 _READ_BACK_SIZE = 64 * 1024
 _CHANGES_OFTEN = {
     "StorageClass": None,
@@ -48,15 +48,15 @@ _CHANGES_OFTEN = {
     "ObjectLockRetainUntilDate": None,
     "ObjectLockLegalHoldStatus": None,
 }
-"""Options that are meant for artifacts: an object that is swapped must be readable at once, and lock nothing."""
+"""Options for artifacts alone: an object that is swapped must be readable at once, and must not be locked."""
 
 
 class S3Store:
     """Keeps objects below `prefix` (`<prefix>/<cluster>`) in a bucket.
 
-    Credentials come by boto3's own chain: environment, files, IRSA, instance. `bandwidth` is bytes a second for
-    artifacts; `put_options` are parameters of PutObject and CreateMultipartUpload, whose faults `check_put_options`
-    finds. `single_writer` is what the operator vouches for where `conditional_writes` is False.
+    boto3 finds the credentials: environment, files, IRSA, instance. `bandwidth` is bytes a second for artifacts;
+    `put_options` are parameters of PutObject and CreateMultipartUpload, whose faults `check_put_options` finds.
+    `single_writer` is the operator's promise that no other client writes here, if `conditional_writes` is False.
     """
 
     def __init__(
@@ -89,17 +89,17 @@ class S3Store:
 
     @property
     def conditional_writes(self) -> bool:
-        """Whether the store refuses to overwrite when told so; the first look costs two or three requests."""
+        """Whether the store honours conditions of writes; the first read costs two or three requests."""
         return self._bucket.swaps_conditionally
 
     def now(self) -> datetime | None:
-        """Return the store's time, as its answers tell it."""
+        """Return the store's time, from the Date of its answers."""
         return self._bucket.now()
 
     def put_artifact(self, key: str, source: Path, file: ArtifactFile, progress: Progress) -> StoredObject:
-        """Store a file of an artifact, resuming an upload that was cut off; see `Store`.
+        """Store a file of an artifact, resuming an interrupted upload; see `Store`.
 
-        A resumed upload keeps the put_options it was begun with.
+        A resumed upload keeps the put_options it was created with.
         """
         parts_of(key)
         with open_source(source, file) as descriptor:
@@ -113,7 +113,7 @@ class S3Store:
     def replace_artifact(
         self, key: str, source: Path, file: ArtifactFile, progress: Progress, permit: Permit
     ) -> StoredObject:
-        """Put a file in the place of whatever stands under the key. A versioned bucket keeps the old version."""
+        """Store a file under a key whether or not the key exists. A versioned bucket keeps the old version."""
         parts_of(key)
         with open_source(source, file) as descriptor:
             upload = Upload(key, source, descriptor, file)
@@ -121,7 +121,7 @@ class S3Store:
             return self._confirm(upload)
 
     def create(self, key: str, content: bytes) -> None:
-        """Store a small object that must not exist yet: by a conditional write; where there are none, after a look."""
+        """Store a small object that must not exist yet: by a conditional write, or else after a look."""
         parts_of(key)
         exists = not self._bucket.creates_conditionally and self.stat(key) is not None
         answer, refused = (
@@ -129,12 +129,12 @@ class S3Store:
             if exists
             else self._bucket.ask("PutObject", key, EXISTS, **whole(content), **self._bucket.if_absent)
         )
-        # A store with checksums says which one it compared.
+        # A store with checksums returns the one that it compared.
         if (refused or "ChecksumSHA256" not in answer) and not self._holds(key, content):
             raise other_content(self._bucket.where(key))
 
     def _holds(self, key: str, content: bytes) -> bool:
-        """Tell whether an object has this very content."""
+        """Tell whether an object has this content."""
         try:
             return self.read(key, len(content)) == content
         except ObjectTooLargeError:
@@ -146,14 +146,14 @@ class S3Store:
         return self._bucket.small(key, limit, ABSENT, ChecksumMode="ENABLED")
 
     def swap(self, key: str, content: bytes, version: str | None) -> str:
-        """Replace a small object if its ETag is still that; where nothing is conditional, after a look."""
+        """Replace a small object if it still has that ETag: by a conditional write, or else after a look."""
         parts_of(key)
         condition: dict[str, str] = {}
         if self.conditional_writes:
             condition = {"IfNoneMatch": "*"} if version is None else {"IfMatch": version}
         elif (found.version if (found := self._looked_at(key)) else None) != version:
             return self._swapped_before(key, content, found)
-        # AWS says 404 to a condition on what is gone, 409 to a race.
+        # AWS answers 404 if the object is gone, and 409 to a race.
         answer, refused = self._bucket.ask(
             "PutObject", key, (*EXISTS, *ABSENT, RACE), **whole(content), **_CHANGES_OFTEN, **condition
         )
@@ -165,20 +165,20 @@ class S3Store:
         return etag
 
     def _looked_at(self, key: str) -> VersionedObject | None:
-        """Return an object that is about to be replaced, without its content if it is not small."""
+        """Return an object that is about to be replaced, without its content if it is large."""
         try:
             return self.look(key, LIMIT)
         except ObjectTooLargeError as error:
             return VersionedObject(b"", error.version)
 
     def _swapped_before(self, key: str, content: bytes, found: VersionedObject | None) -> str:
-        """Return the version of the object that was found, if it has this content."""
+        """Return the version of the object that was found; raise ConflictError unless it has this content."""
         if found is None or found.content != content:
             raise ConflictError(self._bucket.where(key))
         return found.version
 
     def read(self, key: str, limit: int) -> bytes:
-        """Return a small object, compared with its digest where the store keeps one."""
+        """Return a small object, compared with its digest if the store keeps one."""
         return self._content(key, limit, ChecksumMode="ENABLED")
 
     def open(self, key: str) -> io.BufferedIOBase:
@@ -188,16 +188,16 @@ class S3Store:
         return io.BufferedReader(_Download(body, lambda: self._bucket.classified("GetObject", key)), _BLOCK)
 
     def stat(self, key: str) -> StoredObject | None:
-        """Return what stands under the key, with the store's own digest, or None.
+        """Return the object under a key, with the store's own digest, or None if there is none.
 
-        HEAD is answered without words: a bucket that is missing looks like a key that is. Writing to it says more.
+        The answer to HEAD has no error code: a missing bucket looks like a missing key. A write tells them apart.
         """
         parts_of(key)
         head, absent = self._bucket.ask("HeadObject", key, ABSENT, ChecksumMode="ENABLED")
         return None if absent else StoredObject(key, self._bucket.told(head, "ContentLength", key), _digest_in(head))
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
-        """Yield everything below a prefix, in the order of the keys; 100,000 keys take 20 MiB until it is through."""
+        """Yield the objects whose keys begin with a prefix, in order; 100,000 keys take 20 MiB until the end."""
         listed = (
             (found["Key"].removeprefix(self._bucket.prefix), found["Size"]) for found in self._bucket.objects(prefix)
         )
@@ -211,14 +211,14 @@ class S3Store:
         self._bucket.ask("DeleteObject", key, ABSENT)
 
     def _already_there(self, upload: Upload) -> StoredObject | None:
-        """Return what stands under the key if it is this content, None if nothing does; raise for other content."""
+        """Return the object under the key if it has this content, None if there is none; raise for other content."""
         try:
             found = self.stat(upload.key)
         except PermanentError as error:
             if error.failure.reason is not Reason.STORAGE_AUTH:
                 raise
-            # Without the right to list, 403 is what HEAD says of an absent key. Of one that is there it must say more,
-            # else nothing could be confirmed: better known before gigabytes are sent. A write that is refused says why.
+            # Without permission to list, HEAD answers 403 for a missing key. If it does so for an existing one too, no
+            # object could be confirmed, which is better known before gigabytes are sent. A refused write says why.
             _ = self._bucket.creates_conditionally
             self.stat(PROBE)
             return None
@@ -231,7 +231,7 @@ class S3Store:
         raise other_content(self._bucket.where(upload.key))
 
     def _confirm(self, upload: Upload) -> StoredObject:
-        """Return what stands under the key after an upload; raise unless it is what was sent."""
+        """Return the object after its upload; raise unless it is what was sent."""
         found = self.stat(upload.key)
         if found is None:
             raise TransientError(
@@ -246,7 +246,7 @@ class S3Store:
         return found
 
     def _read_back(self, upload: Upload) -> None:
-        """Compare ranges of an object with the file it was made of."""
+        """Compare ranges of an object with the file that was sent."""
         last = max(0, upload.file.size - _READ_BACK_SIZE)
         for offset in sorted({last * step // (_READ_BACK - 1) for step in range(_READ_BACK)}):
             expected = os.pread(upload.descriptor, _READ_BACK_SIZE, offset)
@@ -258,19 +258,19 @@ class S3Store:
         parts_of(key)
         found = self._bucket.small(key, limit, (), **parameters)
         if found is None:
-            raise TypeError("an object that is absent was to be refused")
+            raise TypeError("a missing object must raise an error")
         return found.content
 
     def _altered(self, upload: Upload, found: str) -> PermanentError:
         return PermanentError(
             Reason.CHECKSUM_MISMATCH,
             f"{self._bucket.where(upload.key)} is not what was sent: {found}",
-            "the store, or something before it, alters objects; no record names this one: look at it, and delete it",
+            "the store, or a proxy before it, alters objects; no record names this one: look at it, and delete it",
         )
 
 
 class _Download(io.RawIOBase):
-    """An object's body whose faults are a store's."""
+    """The body of an object, whose errors become errors of a store."""
 
     def __init__(self, body: io.IOBase, classified: Callable[[], AbstractContextManager[None]]) -> None:
         super().__init__()
@@ -293,12 +293,12 @@ class _Download(io.RawIOBase):
 
 
 def _digest_in(head: dict[str, Any]) -> str | None:
-    """Return `StoredObject.digest` of what HEAD says."""
+    """Return `StoredObject.digest` from the answer to HEAD."""
     checksum: str = head.get("ChecksumSHA256", "")
     if not checksum:
         return None
     if "-" in checksum:  # a composite: the number of parts follows, and base64 has no dash
         return f"sha256-parts:{checksum}"
-    # S3 has SHA-256 of a whole object only where it came in one. moto leaves the number off, and has it in the ETag.
+    # S3 has the SHA-256 of a whole object only if it was sent in one. moto has the number of parts in the ETag alone.
     _, _, parts = head.get("ETag", "").strip('"').partition("-")
     return f"sha256-parts:{checksum}-{parts}" if parts.isdecimal() else whole_digest(b64decode(checksum).hex())

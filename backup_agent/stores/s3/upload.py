@@ -1,4 +1,4 @@
-"""A file to be sent to S3: what was read of it, how it is cut, and whether it is still the same."""
+"""A file to be sent to S3: its digests, its parts, and whether it has changed since it was read."""
 
 import hashlib
 from base64 import b64encode
@@ -12,7 +12,7 @@ from backup_agent.stores.source import source_changed
 
 
 class Upload:
-    """An open file and its digests, the same ones that the record will hold."""
+    """An open file and its digests, which the record will contain too."""
 
     def __init__(self, key: str, source: Path, descriptor: int, file: ArtifactFile) -> None:
         self.key = key
@@ -20,12 +20,12 @@ class Upload:
         self.descriptor = descriptor
         self.file = file
         self.parts = cut(file.size, file.part_size or part_size(file.size))
-        # The reading pass leaves the digests of the parts. What comes without them is read once more.
+        # The reading pass has made the digests of the parts. A file without them is read once more.
         self._digests = file.parts if len(file.parts) == len(self.parts) > 1 else self._read_parts()
 
     @property
     def digest(self) -> str:
-        """What `StoredObject.digest` will be."""
+        """The `StoredObject.digest` to expect."""
         return composite_digest(self._digests) if len(self.parts) > 1 else whole_digest(self.file.sha256)
 
     def digest_of(self, part: Part) -> str:
@@ -33,12 +33,12 @@ class Upload:
         return self._digests[part.number - 1]
 
     def must_be_unchanged(self, part: Part) -> None:
-        """Raise `checksum_mismatch` unless a part of the file still has the digest that was read."""
+        """Raise PermanentError, reason `checksum_mismatch`, if a part of the file has changed since it was read."""
         if self._hash(part, hashlib.sha256()) != self.digest_of(part):
             raise source_changed(self.source, f"bytes {part.offset} to {part.offset + part.size} differ")
 
     def has_sent(self, listed: dict[str, Any]) -> bool:
-        """Tell whether a part that the store lists is the file's."""
+        """Tell whether a part that the store lists has the content of the file's part."""
         number = listed["PartNumber"]
         if number > len(self.parts) or listed["Size"] != self.parts[number - 1].size:
             return False
@@ -49,7 +49,7 @@ class Upload:
         return bool(listed["ETag"].strip('"') == self._hash(part, hashlib.md5(usedforsecurity=False)))
 
     def completed(self, number: int, etag: str) -> dict[str, Any]:
-        """Return what CompleteMultipartUpload wants to hear of a part."""
+        """Return the entry of a part in CompleteMultipartUpload."""
         return {"PartNumber": number, "ETag": etag, "ChecksumSHA256": base64_of(self._digests[number - 1])}
 
     def _read_parts(self) -> tuple[str, ...]:
@@ -73,5 +73,5 @@ class Upload:
 
 
 def base64_of(sha256: str) -> str:
-    """Return a digest as S3 writes it."""
+    """Return a hexadecimal digest in base64, as S3 writes it."""
     return b64encode(bytes.fromhex(sha256)).decode()
