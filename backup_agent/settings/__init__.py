@@ -1,4 +1,4 @@
-"""The settings: one YAML file and the environment, checked as a whole, never holding a secret.
+"""The settings: one YAML file and the environment, checked as a whole. They contain no secrets.
 
-`model` says what may stand there, `load` reads it, `faults` says what is wrong with it, `reload` reads it again.
+`model` defines the keys, `load` reads them, `faults` describes what is wrong, `reload` reads a changed file again.
 """

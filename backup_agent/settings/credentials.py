@@ -1,6 +1,6 @@
-"""Who the agent is to Neo4j: read from files at each use, so that a rotated password serves the next run.
+"""The agent's account at Neo4j. It is read from files at each use, so that the next run uses a rotated password.
 
-Nothing here is ever part of the settings, and a Credentials shows no password when it is printed.
+Credentials are never part of the settings, and the repr of `Credentials` shows no password.
 """
 
 from collections.abc import Mapping
@@ -27,9 +27,9 @@ class Credentials:
 
 
 def credentials(neo4j: Neo4j, environ: Mapping[str, str]) -> Credentials:
-    """Read name and password; raise PermanentError (`source_unreachable`) that names the file or variable at fault.
+    """Read name and password. Raise PermanentError (`source_unreachable`) that names the faulty file or variable.
 
-    The password is that of `password_file`, else that of NEO4J_PASSWORD.
+    The password is in `password_file`, or else in the variable NEO4J_PASSWORD.
     """
     username = _secret(neo4j.username_file, "neo4j.username_file") if neo4j.username_file else neo4j.username
     if neo4j.password_file:
@@ -40,13 +40,13 @@ def credentials(neo4j: Neo4j, environ: Mapping[str, str]) -> Credentials:
         return Credentials(username, password)
     raise PermanentError(
         Reason.SOURCE_UNREACHABLE,
-        f"no password for Bolt: neo4j.password_file is not set, and {PASSWORD_VARIABLE} neither",
-        "mount the secret of the cluster and name its file in neo4j.password_file",
+        f"no password for Bolt: neither neo4j.password_file nor {PASSWORD_VARIABLE} is set",
+        "mount the secret of the cluster and set neo4j.password_file to its file",
     )
 
 
 def _secret(path: Path, key: str) -> str:
-    """Return the content of a file, without the newline that editors and `echo` put at its end."""
+    """Return the content of a file, without the newline that editors and `echo` add at its end."""
     try:
         text = durable.read(path, LARGEST_SECRET, follow=True).decode().removesuffix("\n").removesuffix("\r")
     except durable.TooLargeError:

@@ -1,7 +1,7 @@
-"""What is wrong with the settings: every fault at once, each with its path, what was expected and what was found.
+"""What is wrong with the settings: all faults at once, each with its path, what was expected and what was found.
 
-What was found may be a secret in the wrong place (`password_file: hunter2`). So a value is shown only where neither
-its key nor the value itself looks like one, and never a whole list or mapping.
+The value that was found may be a secret in the wrong place (`password_file: hunter2`). So it is shown only if neither
+the key nor the value looks like a secret, and a list or mapping is never shown.
 """
 
 import json
@@ -19,17 +19,17 @@ from backup_agent.settings.section import Section
 SECRET = re.compile(r"pass|secret|token|credential|key", re.IGNORECASE)
 LONGEST_SHOWN = 60
 MOST_SHOWN = 100
-"""Faults that an error's text has a line for: the rest is counted."""
+"""Faults that the text of an error lists; further ones are only counted."""
 NOT_SHOWN = "not shown: it may be a secret"
-ELSEWHERE = "a password stands in the file that neo4j.password_file names, S3 credentials where boto3 looks for them"
+ELSEWHERE = "a password belongs into the file that neo4j.password_file names, S3 credentials where boto3 looks for them"
 
 EXPECTED = {
-    # pydantic's kind of error (two are split below): what should stand there, with its context filled in
+    # pydantic's kind of error (`_expected` splits two of them) -> what is expected, with pydantic's context filled in
     "value_error": "{error}",
     "string_type": "text",
     "string_unquoted": "text, in quotes",
     "string_too_short": "some text",
-    "string_too_long": "at most {max_length} signs",
+    "string_too_long": "at most {max_length} characters",
     "int_type": "a whole number",
     "int_from_float": "a whole number",
     "float_type": "a number",
@@ -50,7 +50,7 @@ Path = tuple[str | int, ...]
 
 @dataclass(frozen=True)
 class Fault:
-    """One fault. `origin` names the environment variable it came from."""
+    """One fault. `origin` names the environment variable that has the value, if it is not from the file."""
 
     path: str
     text: str
@@ -62,7 +62,7 @@ class Fault:
 
 
 class SettingsError(Exception):
-    """The settings cannot be used. Its text has a line for each fault, up to MOST_SHOWN."""
+    """The settings cannot be used. The text has a line for each fault, up to MOST_SHOWN."""
 
     def __init__(self, source: str, faults: tuple[Fault, ...]) -> None:
         count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
@@ -80,15 +80,15 @@ def faults_of(
     root: type[Section] = Settings,
     elsewhere: str = ELSEWHERE,
 ) -> tuple[Fault, ...]:
-    """Return pydantic's findings as faults. `origins` names the environment variable that set a path.
+    """Return pydantic's errors as faults. `origins` maps a path to the environment variable that set it.
 
-    `root` is the model of the whole file, `elsewhere` says where its secrets are instead.
+    `root` is the model of the whole file, `elsewhere` says where its secrets belong.
     """
     return tuple(_fault(dict(details), origins, root, elsewhere) for details in error.errors(include_url=False))
 
 
 def dotted(path: Path) -> str:
-    """Return a path as it is written in messages.
+    """Return a path as messages show it.
 
     >>> dotted(("neo4j", "servers", 0))
     'neo4j.servers[0]'
@@ -97,7 +97,7 @@ def dotted(path: Path) -> str:
 
 
 def shown(path: Path, value: object) -> str:
-    """Return a value that was found, or what kind of thing it is where it must not be shown."""
+    """Return a value as messages show it, or its kind if it must not be shown."""
     if isinstance(value, Mapping):
         return "a mapping"
     if isinstance(value, list | tuple):
@@ -105,7 +105,9 @@ def shown(path: Path, value: object) -> str:
     if value is None or isinstance(value, bool):
         return json.dumps(value)
     text = str(value)
-    if any(SECRET.search(str(part)) for part in path) or text.find("@") > 0:  # `@daily` is none, `user:pass@host` is
+    if (
+        any(SECRET.search(str(part)) for part in path) or text.find("@") > 0
+    ):  # `user:pass@host` may be a secret, `@daily` is not
         return NOT_SHOWN
     if len(text) > LONGEST_SHOWN:
         text = text[:LONGEST_SHOWN] + "…"
@@ -158,7 +160,7 @@ def _required(path: Path, root: type[Section]) -> str:
 
 
 def _section(path: Path, root: type[Section]) -> type[Section] | None:
-    """Return the section at a path, walking the annotations of the model."""
+    """Return the section at a path, found by the annotations of the model."""
     section: type[Section] | None = root
     steps = iter(path)
     for step in steps:
@@ -171,7 +173,7 @@ def _section(path: Path, root: type[Section]) -> type[Section] | None:
 
 
 def _kinds(annotation: object) -> Iterator[object]:
-    """Yield an annotation, what it is made of, and `dict` where it is a mapping."""
+    """Yield an annotation and its parts, and `dict` if it is a mapping."""
     yield annotation
     if getattr(annotation, "__origin__", None) is dict:
         yield dict

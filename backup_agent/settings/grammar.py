@@ -1,7 +1,7 @@
 """How single values are written: `15m`, `50MiB`, `/backups`, `host:6362`.
 
-Strict on purpose: one number, one unit. `1h30` or `50M` would be a guess, and a wrong guess about a deadline is found
-at night. Each refusal is a ValueError that says what is expected; what was found is added where faults are told.
+Strict on purpose: one number and one unit. The meaning of `1h30` or `50M` would be a guess, and a wrong guess about a
+deadline is noticed at night. Each refusal is a ValueError that says what is expected; `faults` adds what was found.
 """
 
 import re
@@ -63,12 +63,12 @@ def size(value: object) -> int:
 
 
 def _size_or_bytes(value: object, info: ValidationInfo) -> int:
-    # In a file a bare number would be a guess; in Python it is what a size is.
+    # In a file the unit of a bare number would be a guess; in Python a size is a number of bytes.
     return value if info.mode == "python" and type(value) is int and value > 0 else size(value)
 
 
 def written_size(value: int) -> str:
-    """Return a size as the settings file has it, in the largest unit that leaves no rest.
+    """Return a size as the settings file has it, in the largest unit that divides it.
 
     >>> written_size(52428800)
     '50MiB'
@@ -102,7 +102,7 @@ def shaped(shape: re.Pattern[str], expected: str) -> AfterValidator:
 
 
 def split_address(value: str) -> tuple[str, int | None]:
-    """Return host and port of `host`, `host:port` or `[v6]:port`; raise ValueError where it is none of them."""
+    """Return host and port of `host`, `host:port` or `[v6]:port`; raise ValueError for anything else."""
     found = re.fullmatch(r"(\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<host>[^\[\]:/@\s]+))(:(?P<port>[0-9]{1,5}))?", value)
     if not found or (found["port"] and int(found["port"]) > _LAST_PORT):
         raise ValueError
@@ -174,7 +174,7 @@ def _backup_addresses(value: object) -> dict[str, str] | str | None:
             _address(_PLACEHOLDER.sub("x", address) if template else address)
         except ValueError:
             raise ValueError(expected) from None
-    return value  # type: ignore[return-value]  # looked at above
+    return value  # type: ignore[return-value]  # checked above
 
 
 def _cron(value: str) -> str:
@@ -194,7 +194,7 @@ def _database_glob(value: str) -> str:
 
 def _database_globs(value: tuple[str, ...]) -> tuple[str, ...]:
     if not any(not glob.startswith("!") for glob in value):
-        raise ValueError('at least one name or glob that takes something in, such as "*"')
+        raise ValueError('at least one name or glob without "!", such as "*"')
     return value
 
 
@@ -203,7 +203,7 @@ _TEXT = {"type": "string"}
 _DURATION_SCHEMA = WithJsonSchema({**_TEXT, "pattern": f"^{_DURATION.pattern}$"})
 _WRITTEN_DURATION = PlainSerializer(written_duration, return_type=str)
 
-# The serializer comes last in each: JSON Schema takes the default's form from there only.
+# The serializer comes last in each, since JSON Schema takes the form of the default from there only.
 Duration = Annotated[timedelta, PlainValidator(duration), _DURATION_SCHEMA, _WRITTEN_DURATION]
 PositiveDuration = Annotated[
     timedelta, PlainValidator(duration), AfterValidator(_longer_than_nothing), _DURATION_SCHEMA, _WRITTEN_DURATION
@@ -229,14 +229,19 @@ BackupAddresses = Annotated[
     WithJsonSchema({"anyOf": [{"type": "object", "additionalProperties": _TEXT}, _TEXT, {"type": "null"}]}),
 ]
 Endpoint = Annotated[str, AfterValidator(_endpoint)]
-Prefix = Annotated[str, shaped(_PREFIX, "names with '/' between them and at neither end, such as neo4j")]
+Prefix = Annotated[str, shaped(_PREFIX, "names with '/' between them but not at either end, such as neo4j")]
 IncludeMetadata = Annotated[str, shaped(_INCLUDE_METADATA, "all, none, roles, users, or users=NAME,NAME")]
 DatabaseGlob = Annotated[str, AfterValidator(_database_glob)]
 DatabaseGlobs = Annotated[tuple[DatabaseGlob, ...], AfterValidator(_database_globs)]
 SetName = Annotated[str, shaped(SET, "the name of a set alone, such as test: letters, digits, '.', '_' and '-'")]
 DestinationName = Annotated[
-    str, shaped(_DESTINATION, "a name of at most 31 lower-case letters, digits, '_' and '-', the first no sign")
+    str,
+    shaped(
+        _DESTINATION, "a name of at most 31 lower-case letters, digits, '_' and '-', beginning with a letter or digit"
+    ),
 ]
-Label = Annotated[str, shaped(_LABEL, "a name of at most 63 letters, digits, '.', '_' and '-', the first no sign")]
+Label = Annotated[
+    str, shaped(_LABEL, "a name of at most 63 letters, digits, '.', '_' and '-', beginning with a letter or digit")
+]
 CronText = Annotated[str, AfterValidator(_cron)]
 Zone = Annotated[str, AfterValidator(_zone)]

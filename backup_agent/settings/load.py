@@ -1,4 +1,4 @@
-"""Reading the settings: file, environment, defaults, and where each value came from."""
+"""Reading the settings from file, environment and defaults, with the origin of each value."""
 
 import copy
 import json
@@ -21,7 +21,7 @@ PREFIX = "BACKUP_AGENT_"
 PATH_VARIABLE = PREFIX + "CONFIG"
 
 DEEPEST_KEY = 16
-"""Keys that the name of a variable may have, one inside the other."""
+"""The most nested keys in the name of a variable."""
 
 LONGEST_ORIGIN = 200
 
@@ -33,7 +33,7 @@ Keys = tuple[str, ...]
 
 @dataclass(frozen=True)
 class SettingInForce:
-    """One value in force: as the file would have it, and where it came from."""
+    """One value in force: as the file would have it, with its origin."""
 
     path: str
     value: Any
@@ -43,15 +43,15 @@ class SettingInForce:
 
 @dataclass(frozen=True)
 class Loaded:
-    """Settings in force, with the place each value came from."""
+    """Settings in force, with the origin of each value."""
 
     settings: Settings
     provenance: dict[str, str]
     """Origin of each value in force, by path."""
     digest: str
-    """SHA-256 of the file's content; of nothing where there is none."""
+    """SHA-256 of the file's content; of empty content if there is no file."""
     source: str
-    """What was read, for messages."""
+    """The name of the file, for messages."""
 
 
 def load(path: Path | None, environ: Mapping[str, str]) -> Loaded:
@@ -64,7 +64,7 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Loaded:
 
 
 def read(path: Path | None, environ: Mapping[str, str]) -> tuple[Path, bytes]:
-    """Return the settings file and its content, empty where the last resort does not exist; raise SettingsError."""
+    """Return the file and its content, which is empty if the default file does not exist; raise SettingsError."""
     named = path or (Path(environ[PATH_VARIABLE]) if environ.get(PATH_VARIABLE) else None)
     file = named or DEFAULT_PATH
     try:
@@ -90,7 +90,7 @@ def parse(content: bytes, environ: Mapping[str, str], source: str) -> Loaded:
     if not isinstance(written, dict):
         raise SettingsError(source, (Fault("", "expected keys and values, such as cluster: demo"),))
 
-    # An empty section, so that what is missing is told as neo4j.uri, which one can look up.
+    # With an empty section the fault names the missing key neo4j.uri, not only `neo4j`.
     merged = {"neo4j": {}, **copy.deepcopy(written)}
     origins: dict[Keys, str] = {}
     faults: tuple[Fault, ...] = ()
@@ -103,7 +103,7 @@ def parse(content: bytes, environ: Mapping[str, str], source: str) -> Loaded:
         try:
             origins[_put(merged, keys, read_yaml(environ[variable].encode(errors="replace")))] = origin
         except YamlError as error:
-            faults += (Fault("", f"{error}; a value with such signs wants quotes inside the variable", origin),)
+            faults += (Fault("", f"{error}; a value with such characters needs quotes inside the variable", origin),)
     try:
         settings = Settings.model_validate_json(json.dumps(merged), strict=True)
     except ValidationError as error:
@@ -116,7 +116,7 @@ def parse(content: bytes, environ: Mapping[str, str], source: str) -> Loaded:
 
 
 def digest(content: bytes) -> str:
-    """Return what tells one content of the file from another."""
+    """Return a digest of the file's content, to find out whether it has changed."""
     return sha256(content).hexdigest()
 
 
@@ -127,9 +127,9 @@ def in_force(loaded: Loaded) -> list[SettingInForce]:
 
 
 def _variables(environ: Mapping[str, str]) -> list[tuple[Keys, str]]:
-    """Return the variables that set a key, whole sections before what stands in them.
+    """Return the variables that set a key, those of whole sections before those of their keys.
 
-    A name without `__` that is no key is nobody's: Kubernetes sets BACKUP_AGENT_SERVICE_HOST and its like.
+    A name without `__` that is not a key is ignored: Kubernetes sets BACKUP_AGENT_SERVICE_HOST and the like.
     """
     found = []
     for variable in environ:
@@ -140,7 +140,7 @@ def _variables(environ: Mapping[str, str]) -> list[tuple[Keys, str]]:
 
 
 def _put(tree: dict[str, Any], keys: Keys, value: object) -> Keys:
-    """Set a value in the tree; return the keys as the tree has them: OFF_SITE is `off-site` where that stands there."""
+    """Set a value in the tree; return the keys as the tree has them: OFF_SITE is `off-site` if the tree has that."""
     *parents, last = keys
     actual: Keys = ()
     for key in parents:

@@ -1,7 +1,7 @@
-"""What the settings file may say: every key, its type, its default. Attribute names are the keys of the file.
+"""The settings file: every key with its type and default. Attribute names are the keys of the file.
 
-A check of two keys together stands in the later one of the two, as a field validator: pydantic runs a check of the
-whole model only when nothing else is wrong, and then faults would come in two rounds.
+A check of two keys together is a field validator of the later one: pydantic runs a check of the whole model only if
+nothing else is wrong, and a user would see the faults in two rounds.
 """
 
 from datetime import timedelta
@@ -37,12 +37,12 @@ from backup_agent.settings.s3 import S3Destination
 from backup_agent.settings.section import Retention, Section
 
 RESTART_ONLY = ("cluster", "requests", "storage.root", "http")
-"""Keys whose change waits for a restart."""
+"""Keys that change only at a restart."""
 
 DEFAULT_SET = "default"
 
 VOLUME = "local"
-"""The name of the volume among the places where artifacts stand; no destination has it."""
+"""The name of the volume among the places with artifacts. No destination has this name."""
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 
@@ -122,7 +122,7 @@ class Neo4j(Section):
     @classmethod
     def _not_beside_a_program(cls, value: str, info: ValidationInfo) -> str:
         if value == "direct" and info.data.get("admin") is not None:
-            raise ValueError("no neo4j.admin beside it, which is run as it is: set $NEO4J_HOME, or launch: script")
+            raise ValueError("no neo4j.admin beside it, since that is run as it is: set $NEO4J_HOME, or launch: script")
         return value
 
     @field_validator("ca_file")
@@ -130,7 +130,7 @@ class Neo4j(Section):
     def _for_a_verified_connection(cls, value: object, info: ValidationInfo) -> object:
         uri = info.data.get("uri")
         if value is not None and uri is not None and "+s:" not in uri:
-            raise ValueError("a neo4j+s:// or bolt+s:// uri beside it: no other is held against a CA")
+            raise ValueError("a neo4j+s:// or bolt+s:// uri beside it: no other scheme checks a CA")
         return value
 
 
@@ -153,7 +153,7 @@ class Storage(Section):
     @classmethod
     def _are_different_places(cls, value: dict[str, S3Destination]) -> dict[str, S3Destination]:
         if VOLUME in value:
-            raise ValueError(f"another name than {VOLUME}: that is the volume")
+            raise ValueError(f"another name than {VOLUME}, which is the volume's")
         names: dict[str, str] = {}
         for name, destination in value.items():
             if (other := names.setdefault(destination.identity, name)) != name:
@@ -168,7 +168,7 @@ class ChainSection(ChainLimits, Section):
 
 
 class Verify(Section):
-    """Reading again what is kept, so that damage is known before a restore."""
+    """Reading artifacts again, so that damage is found before a restore."""
 
     every: PositiveDuration | None = Field(
         timedelta(days=30), description="each artifact is read again once in this time, at each place; null: never"
@@ -209,7 +209,7 @@ class Schedule(Section):
         return value
 
     def timetable(self, name: str, cluster: str) -> Timetable:
-        """Return when this schedule is due."""
+        """Return the times at which this schedule is due."""
         return Timetable(
             name=name,
             cron=Cron.parse(self.cron, self.timezone),
@@ -221,7 +221,7 @@ class Schedule(Section):
 
 
 class Limits(Section):
-    """How much, how long."""
+    """Limits of time, number and size."""
 
     parallel: Annotated[int, Field(ge=1, le=64)] = Field(1, description="neo4j-admin processes at once")
     run_timeout: PositiveDuration = Field(timedelta(hours=6), description="a run of one database is ended after this")
@@ -244,7 +244,7 @@ class Limits(Section):
 
 
 class Http(Section):
-    """The agent's own servers. Probes have a port of their own: a flood of requests at the other ends no pod."""
+    """The agent's own servers. Probes have their own port, so that a flood of requests to the other ends no pod."""
 
     listen: Listen = Field("0.0.0.0:8080", description="host:port of /metrics and /status.json; port 0 is any free one")
     probes: Listen = Field(
@@ -278,7 +278,7 @@ def _host_and_port(address: str) -> tuple[str, int]:
 
 
 class Log(Section):
-    """What the log looks like."""
+    """Format and level of the log."""
 
     format: Literal["auto", "json", "console"] = Field(
         "auto", description="auto: console on a terminal, else JSON lines"
@@ -318,14 +318,14 @@ class Settings(Section):
     @classmethod
     def _is_outside_the_root(cls, value: Path, info: ValidationInfo) -> Path:
         if "storage" in info.data and value.is_relative_to(root := info.data["storage"].root):
-            raise ValueError(f"a folder outside storage.root, {root}: inside it would be taken for a set")
+            raise ValueError(f"a folder outside storage.root, {root}: inside, it would look like a set")
         return value
 
     @property
     def declared_sets(self) -> frozenset[str]:
-        """The sets that are kept for good and copied: all others are ad hoc."""
+        """The sets that are kept permanently and copied. All others are ad hoc."""
         return frozenset({DEFAULT_SET, *self.sets, *(schedule.path for schedule in self.schedules.values())})
 
     def timetables(self) -> dict[str, Timetable]:
-        """Return when each schedule is due, by name."""
+        """Return the timetable of each schedule, by name."""
         return {name: schedule.timetable(name, self.cluster) for name, schedule in self.schedules.items()}

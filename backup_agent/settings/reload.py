@@ -1,7 +1,7 @@
-"""Reading the settings again when the file has changed; a faulty file leaves the last good settings in force.
+"""Reading the settings again after the file has changed. After a faulty change the last good settings stay in force.
 
-Compared by content: a ConfigMap is swapped by a symlink, and its mtime says when the kubelet wrote it. No clock and
-no thread: whoever owns the settings calls `check` as often as suits it.
+Files are compared by content: a ConfigMap is replaced by a symbolic link, and its mtime says when the kubelet wrote it.
+There is no clock and no thread: the caller calls `check` as often as it needs to.
 """
 
 from collections.abc import Mapping
@@ -16,14 +16,14 @@ from backup_agent.settings.model import RESTART_ONLY, Settings
 
 @dataclass(frozen=True)
 class Change:
-    """What a change of the file comes to."""
+    """The effect of a changed file."""
 
     loaded: Loaded
-    """In force from now on; the last good ones where there is a fault."""
+    """The settings in force; the last good ones if there is a fault."""
     fault: str | None = None
-    """All that is wrong with the file, by lines; None where it is in force."""
+    """All faults of the file, one a line; None if the file is in force."""
     waiting: tuple[str, ...] = ()
-    """Keys whose new value waits for a restart."""
+    """Keys whose new value takes effect at a restart."""
 
     @property
     def settings(self) -> Settings:
@@ -32,10 +32,10 @@ class Change:
 
 
 class Reloader:
-    """One settings file and what of it is in force."""
+    """One settings file, with the settings in force."""
 
     def __init__(self, path: Path | None, environ: Mapping[str, str]) -> None:
-        """Read the file: what it says now is in force. Raise SettingsError where it is faulty."""
+        """Read the file and put it in force. Raise SettingsError if it is faulty."""
         self._path = path
         self._environ = dict(environ)
         self.loaded = load(path, environ)
@@ -47,7 +47,7 @@ class Reloader:
         return self.loaded.settings
 
     def check(self) -> Change | None:
-        """Read the file again; return None where it says what it said at the last call."""
+        """Read the file again; return None if it has not changed since the last call."""
         try:
             file, content = read(self._path, self._environ)
         except SettingsError as error:
@@ -65,7 +65,7 @@ class Reloader:
         return Change(loaded, waiting=waiting)
 
     def _refused(self, error: SettingsError, seen: str) -> Change | None:
-        """Tell of a fault once: the same content, or the same trouble in reading it, is no news."""
+        """Report a fault once: return None for the same content, or the same error in reading it, as before."""
         if seen == self._seen:
             return None
         self._seen = seen
@@ -73,7 +73,7 @@ class Reloader:
 
 
 def _kept_until_restart(old: Loaded, new: Loaded) -> tuple[Loaded, tuple[str, ...]]:
-    """Return the new settings with the old values of RESTART_ONLY, and those of them that differ."""
+    """Return the new settings with the old values of RESTART_ONLY, and the keys of those that differ."""
     before, after = old.settings, new.settings
     settings = after.model_copy(
         update={

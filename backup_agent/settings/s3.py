@@ -26,11 +26,11 @@ PUT_OPTIONS = frozenset(
         "WebsiteRedirectLocation",
     }
 )  # fmt: skip
-"""The keys that `put_options` may have: how an object is stored, but not its name or its content."""
+"""The keys that `put_options` may have. They say how an object is stored, not its name or content."""
 
 
 class S3Destination(Section):
-    """One place in S3 that artifacts are copied to."""
+    """A place in S3 to which artifacts are copied."""
 
     type: Literal["s3"] = Field("s3", description="kind of store")
     bucket: Bucket = Field(description="name of the bucket", examples=["backups"])
@@ -72,5 +72,5 @@ class S3Destination(Section):
 
     @property
     def identity(self) -> str:
-        """Where it is, in a stable form: two destinations of the same identity are one place."""
+        """The place in a stable form: two destinations with the same identity are one place."""
         return f"{self.type}:{self.endpoint_url or ''}/{self.bucket}/{self.prefix or ''}"

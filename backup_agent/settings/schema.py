@@ -1,4 +1,4 @@
-"""The settings file as JSON Schema, for editors and for `backup-agent schema config`. Not needed to run."""
+"""The JSON Schema of the settings file, for editors and for `backup-agent schema config`. The agent does not use it."""
 
 from datetime import timedelta
 from typing import Any
@@ -10,7 +10,7 @@ from backup_agent.settings.model import Settings
 
 
 class _AsWritten(GenerateJsonSchema):
-    """Shows defaults as the file has them: pydantic would write seven days as P7D."""
+    """Writes defaults as the file has them: pydantic would write seven days as P7D."""
 
     def encode_default(self, dft: Any) -> Any:  # noqa: ANN401  pydantic's signature
         return written_duration(dft) if isinstance(dft, timedelta) else super().encode_default(dft)

@@ -15,7 +15,7 @@ Count = Annotated[int, Field(ge=1)]
 class Section(Value):
     """Keys that belong together."""
 
-    # What was found may be a secret in the wrong place: only `faults` decides what is shown of it.
+    # A value may be a secret in the wrong place: only `faults` decides what is shown of it.
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 

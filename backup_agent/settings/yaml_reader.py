@@ -1,6 +1,6 @@
-"""Reading YAML as if it were JSON: no dates, no tags, no key twice, and bounded in size and depth.
+"""Reading YAML as if it were JSON: no dates, no tags, no duplicate keys, and a bounded size and depth.
 
-A YAML parser would read `2026-01-01` as a date, and silently take the second of two equal keys. Aliases and merge keys
+A YAML parser would read `2026-01-01` as a date, and silently use the second of two equal keys. Aliases and merge keys
 let a few hundred bytes expand to billions of values, so each counts as much as the value that it names.
 """
 
@@ -23,7 +23,7 @@ LARGEST = 256 * 1024
 
 VALUE = 12
 MOST = 256 * 1024
-"""The most that all values may weigh: each weighs its text and VALUE bytes, an alias as much as what it names."""
+"""The most that all values together may weigh. A value weighs its text and VALUE bytes, an alias the value it names."""
 
 LONGEST_NUMBER = 64
 
@@ -32,15 +32,15 @@ NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 
 
 _FOREIGN = re.compile(r"""('<[a-z ]+>'|'[^'"]{1,3}')|['"].*""", re.DOTALL)
-"""What a parser quotes: its own words, or (without a group) words that may be the file's."""
+"""Quotations in a parser's message: its own words (in a group), or words that may be from the file."""
 
 
 class YamlError(Exception):
-    """The text is not YAML that can hold settings. The message says where, and quotes nothing: it may be a secret."""
+    """The text is not YAML that can be settings. The message says where, and quotes nothing: it may be a secret."""
 
 
 def read_yaml(content: bytes) -> Any:  # noqa: ANN401  any JSON value
-    """Read YAML as JSON would have it; raise YamlError."""
+    """Return the value of a YAML document that JSON could express too; raise YamlError for any other."""
     if len(content) > LARGEST:
         raise YamlError(f"expected at most {LARGEST} bytes (got {len(content)})")
     try:
@@ -48,7 +48,7 @@ def read_yaml(content: bytes) -> Any:  # noqa: ANN401  any JSON value
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        # A quoted word may be from the file (an alias, a tag); `<block end>` and single signs are the parser's own.
+        # A quoted word may be from the file (an alias, a tag); `<block end>` and single characters are the parser's.
         problem = _FOREIGN.sub(lambda found: found[1] or "(not shown)", error.problem or "not YAML")
         raise YamlError(f"{place}{problem}") from None
     except yaml.reader.ReaderError as error:
@@ -60,7 +60,7 @@ def read_yaml(content: bytes) -> Any:  # noqa: ANN401  any JSON value
 
 
 class _Events:
-    """The parser's events one by one; the document is refused at the first event beyond a limit.
+    """The parser's events, one by one. The document is refused at the first event beyond a limit.
 
     PyYAML's composer and constructor work on these events, so neither builds more than the limits allow.
     """
@@ -70,13 +70,13 @@ class _Events:
         self.check_event = self._parser.check_event
         self.peek_event = self._parser.peek_event
         self._open: list[tuple[str | None, int]] = []
-        """Lists and mappings that are not closed: anchor, and the weight of all that came before."""
+        """Lists and mappings that are not closed yet: their anchor, and the weight of everything before them."""
         self._weight = 0
         self._weights: dict[str, int] = {}
-        """What the value of each anchor weighs."""
+        """Anchor -> weight of its value."""
 
     def get_event(self) -> yaml.Event:
-        """Return the next event; raise MarkedYAMLError if the document is too deep or too heavy by it."""
+        """Return the next event; raise MarkedYAMLError if it makes the document too deep or too heavy."""
         event: yaml.Event = self._parser.get_event()
         match event:
             case yaml.AliasEvent():
@@ -107,7 +107,7 @@ class _Events:
 
 
 class _Loader(_Events, Composer, SafeConstructor, Resolver):
-    """YAML without dates and without a key twice."""
+    """A loader of YAML without dates and without duplicate keys."""
 
     def __init__(self, content: bytes) -> None:
         _Events.__init__(self, content)
@@ -116,14 +116,14 @@ class _Loader(_Events, Composer, SafeConstructor, Resolver):
         Resolver.__init__(self)
 
     def compose_scalar_node(self, anchor: Any) -> yaml.ScalarNode:  # noqa: ANN401  an anchor or None
-        """Compose a scalar, refusing numbers so long that reading them takes seconds."""
+        """Compose a scalar; refuse a number so long that reading it takes seconds."""
         node: yaml.ScalarNode = super().compose_scalar_node(anchor)
         if node.tag in NUMBERS and len(node.value) > LONGEST_NUMBER:
-            raise _refusal(node, f"a number of more than {LONGEST_NUMBER} signs: put text in quotes")
+            raise _refusal(node, f"a number of more than {LONGEST_NUMBER} characters: put text in quotes")
         return node
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:  # noqa: ANN401  an anchor or None
-        """Compose a mapping, refusing keys that are not text and keys that are given twice."""
+        """Compose a mapping; refuse keys that are not text, and duplicate keys."""
         node: yaml.MappingNode = super().compose_mapping_node(anchor)
         seen = set()
         for key, _ in node.value:

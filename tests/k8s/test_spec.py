@@ -34,7 +34,7 @@ def faults(content: bytes) -> tuple[Fault, ...]:
     ("path", "value", "said"),
     [
         pytest.param("cluster", "Demo", "cluster: expected lower-case", id="cluster"),
-        pytest.param("cluster", "d" * 41, "cluster: expected at most 40 signs", id="long-cluster"),
+        pytest.param("cluster", "d" * 41, "cluster: expected at most 40 characters", id="long-cluster"),
         pytest.param("cluster", "1st", "cluster: expected lower-case", id="service-name-begins-with-a-letter"),
         pytest.param("version", 5.26, "version: expected text, in quotes", id="version-read-as-number"),
         pytest.param("version", "5.25.1", "version: expected a version of Neo4j: 5.26.x, or 2025.01", id="old-version"),

@@ -70,7 +70,7 @@ def test_a_fifo_is_no_password_file_and_is_not_waited_for(tmp_path: Path) -> Non
 
 
 def test_no_password_at_all_is_an_error_that_says_where_to_put_it() -> None:
-    with pytest.raises(PermanentError, match=r"neo4j\.password_file is not set") as refused:
+    with pytest.raises(PermanentError, match=r"neither neo4j\.password_file nor NEO4J_PASSWORD is set") as refused:
         credentials(neo4j(), {"NEO4J_PASSWORD": ""})
 
     assert refused.value.failure.reason is Reason.SOURCE_UNREACHABLE
