@@ -1,4 +1,4 @@
-"""`python -m backup_agent.artifact FILE`: what an artifact is, as JSON. For the DBA who holds a file and no agent."""
+"""`python -m backup_agent.artifact FILE`: print what an artifact is, as JSON. For a DBA with a file and no agent."""
 
 import argparse
 import json
@@ -11,7 +11,7 @@ from backup_agent.core.reasons import BackupError
 
 
 def main(arguments: list[str]) -> None:
-    """Print the facts, or end with the error's text and code 1."""
+    """Print the facts, or exit with the error's text and code 1."""
     parser = argparse.ArgumentParser(prog="python -m backup_agent.artifact", description=__doc__)
     parser.add_argument("file", type=Path, help="a .backup; of a split artifact the manifest")
     parser.add_argument("--header", action="store_true", help="read the header alone, not the whole artifact")

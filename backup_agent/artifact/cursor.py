@@ -1,7 +1,7 @@
-"""Takes exact fields from a stream of bytes, and says where it stands when they are not there.
+"""Reads exact fields from a stream of bytes; an error names the offset.
 
-What was found is shown only where the caller asks for it: behind the header's fields may stand a script with
-password hashes.
+An error does not show the bytes that were found, unless the caller adds them: the header may be followed by a script
+with password hashes.
 """
 
 from typing import Protocol
@@ -9,11 +9,11 @@ from typing import Protocol
 from backup_agent.core.reasons import PermanentError, Reason
 
 CHUNK = 1 << 20
-"""Bytes asked of a source at a time: few calls, and still nothing beside the memory of a pod."""
+"""Bytes read from a source at once: few calls, and little memory."""
 
 
 class DamagedError(PermanentError):
-    """The artifact is not what its own format promises."""
+    """The artifact does not conform to its own format."""
 
     def __init__(self, where: str, text: str) -> None:
         super().__init__(Reason.BAD_ARTIFACT, f"{where}: {text}")
@@ -24,15 +24,15 @@ class EndedError(DamagedError):
 
 
 class ByteSource(Protocol):
-    """Where bytes come from."""
+    """A source of bytes."""
 
     def read(self, size: int, /) -> bytes:
-        """Return the next bytes, about `size` of them; nothing at the end."""
+        """Return the next bytes, about `size` of them; none at the end."""
         ...
 
 
 class Cursor:
-    """A place in a stream of bytes. It is itself a source: of what was not taken yet."""
+    """A position in a stream of bytes. It is itself a source, of the bytes that follow."""
 
     def __init__(self, source: ByteSource, name: str, unit: str = "byte", *, ask: int = CHUNK) -> None:
         self.name = name
@@ -45,15 +45,15 @@ class Cursor:
 
     @property
     def where(self) -> str:
-        """Where the cursor stands, in words: `orders-….backup, at byte 4`."""
+        """The position in words: `orders-….backup, at byte 4`."""
         return self.place(self.offset)
 
     def place(self, offset: int) -> str:
-        """Put an offset of this stream in words."""
+        """Return an offset of this stream in words."""
         return f"{self.name}, at {self._unit} {offset}"
 
     def take(self, size: int, what: str) -> bytes:
-        """Return exactly `size` bytes (callers bound it); raise EndedError where there are fewer."""
+        """Return exactly `size` bytes (callers bound it); raise EndedError if there are fewer."""
         found = self.peek(size)
         if len(found) < size:
             raise EndedError(self.where, f"{what} expected ({size} bytes), and the file ends after {len(found)}")
@@ -61,7 +61,7 @@ class Cursor:
         return found
 
     def peek(self, size: int) -> bytes:
-        """Return the next `size` bytes, fewer at the end, without going on."""
+        """Return the next `size` bytes, fewer at the end, and stay at the position."""
         while len(self._chunk) - self._at < size:
             more = self._source.read(self._ask)
             if not more:
@@ -71,7 +71,7 @@ class Cursor:
         return self._chunk[self._at : self._at + size]
 
     def skip(self, size: int, what: str) -> None:
-        """Go on by `size` bytes, however many, without holding them; raise EndedError where there are fewer."""
+        """Skip `size` bytes, however many, without keeping them in memory; raise EndedError if there are fewer."""
         where, left = self.where, size
         while left:
             if self._at == len(self._chunk):
@@ -83,7 +83,7 @@ class Cursor:
             left -= step
 
     def read(self, size: int, /) -> bytes:
-        """Return what is at hand, else what the source gives next; nothing at the end."""
+        """Return the bytes in the buffer, or else the next ones of the source; none at the end."""
         if self._at == len(self._chunk):
             self._chunk, self._at = self._source.read(size), 0
         rest = self._chunk[self._at :] if self._at else self._chunk

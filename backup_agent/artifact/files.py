@@ -3,7 +3,7 @@
     NAME.backup     "SMV1" int32 parts  uuid16      24 bytes, nothing else
     NAME.backup.k   "SDV1" int32 k      uuid16      then the next bytes of the artifact; k from 1
 
-A manifest alone is no backup: whatever copies, checks or deletes an artifact does it to all of its files.
+A manifest alone is not a backup: copying, checking or deleting an artifact means all of its files.
 """
 
 import errno
@@ -23,7 +23,7 @@ _SPLIT = struct.Struct(">4si16s")
 _MANIFEST, _PART = b"SMV1", b"SDV1"
 
 LEAD = _SPLIT.size
-"""Bytes at the start of each file of a split artifact that are not its content."""
+"""Bytes at the start of each file of a split artifact that are not content."""
 
 _MOST_PARTS = 10_000  # a part is 1 GiB or more, and this many are looked at before anything is read
 
@@ -34,17 +34,17 @@ _PERMANENT = {
     errno.EACCES: Reason.STORAGE_AUTH,
     errno.EPERM: Reason.STORAGE_AUTH,
 }
-"""What an errno of a file means. The rest (EIO, ESTALE, EMFILE …) is a volume or a moment that may recover."""
+"""errno -> reason of a permanent error. All others (EIO, ESTALE, EMFILE …) may pass."""
 
 
 @dataclass(frozen=True)
 class Files:
-    """The files of one artifact in the order of their content, and the bytes at each one's start that are not."""
+    """The files of one artifact in the order of their content. Each begins with `lead` bytes that are not content."""
 
     paths: tuple[Path, ...]
     lead: int
     left_over: tuple[str, ...] = ()
-    """Names beside it that look like further parts and are none."""
+    """Names of files that look like further parts and do not belong to the artifact."""
 
     @property
     def name(self) -> str:
@@ -60,8 +60,8 @@ class Files:
 def locate(path: Path) -> Files:
     """Find the files that belong to the artifact at `path`.
 
-    Raise DamagedError where a split artifact is not complete, or `path` is a part of one; NOT_FOUND, STORAGE_AUTH or a
-    TransientError where a file cannot be read.
+    Raise DamagedError if a split artifact is incomplete or `path` is one of its parts; NOT_FOUND, STORAGE_AUTH or a
+    TransientError if a file cannot be read.
     """
     with open_file(path) as file, classified(path):
         start = file.read(_SPLIT.size + 1)
@@ -101,7 +101,7 @@ def _check_part(manifest: Path, part: Path, index: int, count: int, mark: bytes)
 
 
 class Content:
-    """A source of an artifact's bytes, its parts joined. `on_file` and `on_bytes` are told all that is read."""
+    """A source of an artifact's bytes, its parts joined. It calls `on_file` and `on_bytes` with all that it reads."""
 
     def __init__(
         self,
@@ -120,7 +120,7 @@ class Content:
         return next(self._chunks, b"")
 
     def close(self) -> None:
-        """Close the file that is open; reading on gives nothing."""
+        """Close the open file. Reading on returns no bytes."""
         self._chunks.close()
 
     def _read(self, files: Files) -> Generator[bytes]:
@@ -154,7 +154,7 @@ def open_file(path: Path) -> BinaryIO:
 
 @contextmanager
 def classified(path: Path) -> Iterator[None]:
-    """Turn what the operating system says of a file into the agent's errors."""
+    """Turn OSErrors of a file into the agent's errors."""
     try:
         yield
     except OSError as error:

@@ -1,15 +1,15 @@
-"""Reads what an artifact says of itself, in milliseconds and without a JVM.
+"""Reads the header of an artifact, in milliseconds and without a JVM.
 
-All integers are big-endian. Where the header stands depends on the magic:
+All integers are big-endian. The place of the header depends on the magic:
 
     BTV1  header, tar                       BZV1  zstd{ "zstd", header, counts, tar }
     BTV2  02, header, map, tar              BZV2  zstd{ "zstd", 02, header, map, counts, tar }
                                             BZV3  02, header, map, zstd{ "zstd", counts, tar }
 
-`header` is store id, database id, name, time, range and flags; `map` holds more facts by name, among them the script
-that restores users: it may be of any length and hold password hashes, so it is passed over, never kept, never shown.
-With one length wrong any later field may be read out of it, so errors show no content at all.
-`counts` are of files and bytes; 5.26 may write 0 for both. BZV3 is in no released version: its order is the source's.
+`header` is store id, database id, name, time, range and flags. `map` has more facts by name, among them the script
+that restores users: it may have any length and contain password hashes, so it is skipped, never kept and never shown.
+If one length is wrong, any later field may be read from that script, so errors show no content at all.
+`counts` are of files and bytes; 5.26 may write 0 for both. No release writes BZV3; its order is from the source.
 """
 
 from collections.abc import Mapping
@@ -39,7 +39,7 @@ _LONGEST_KEY = 256
 
 @dataclass(frozen=True)
 class Layout:
-    """What stands where behind a magic."""
+    """The order of the parts behind a magic."""
 
     version: int
     frame: bool
@@ -60,8 +60,8 @@ LAYOUTS: Mapping[bytes, Layout] = MappingProxyType(
 def read_header(path: Path) -> Header:
     """Read the header of the artifact at `path` (of a split one: at its manifest, and all parts must be there).
 
-    Raise UnknownFormatError for a format not listed here, DamagedError where the bytes are not what the format says,
-    both `bad_artifact`; and what `files.locate` raises. Reads 256 KiB of the artifact at most.
+    Raise UnknownFormatError for a format not listed here and DamagedError if the bytes do not conform to the format,
+    both `bad_artifact`; and what `files.locate` raises. At most 256 KiB of the artifact are read.
     """
     files = locate(path)
     content = Content(files)
@@ -102,7 +102,7 @@ def read_magic(packed: Cursor) -> tuple[str, Layout]:
 
 
 def open_frame(packed: Cursor, ask: int = CHUNK) -> tuple[Cursor, Frame]:
-    """Open the zstd frame at the cursor and step over the mark inside; `ask` as for a cursor."""
+    """Open the zstd frame at the cursor and skip the mark inside; `ask` as for a cursor."""
     frame = Frame(packed, ask)
     inside = Cursor(frame, packed.name, "unpacked byte", ask=ask)
     _expect(inside, _MARK, "the mark 'zstd'")
@@ -110,7 +110,7 @@ def open_frame(packed: Cursor, ask: int = CHUNK) -> tuple[Cursor, Frame]:
 
 
 def read_fields(cursor: Cursor, magic: str, layout: Layout) -> Header:
-    """Read the fields every version has, from store id to flags."""
+    """Read the fields that every version has, from store id to flags."""
     where = cursor.where
     if layout.version > 1 and (version := cursor.take(1, "the header's version")) != _VERSION:
         raise UnknownFormatError(where, f"header version 2 expected, found {version[0]}")
@@ -139,7 +139,7 @@ def read_fields(cursor: Cursor, magic: str, layout: Layout) -> Header:
 
 
 def skip_map(cursor: Cursor) -> None:
-    """Step over the facts by name, without holding any."""
+    """Skip the map of facts, without keeping any."""
     entries = _length(cursor, "the number of metadata entries", _MOST_ENTRIES)
     for _ in range(entries):
         cursor.skip(_length(cursor, "the length of a metadata key", _LONGEST_KEY), "a metadata key")

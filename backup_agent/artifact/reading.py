@@ -1,10 +1,10 @@
 """The one reading pass over a finished artifact: checksums, header, and the proof that the container is whole.
 
-Neo4j's own `load` takes an artifact whose tail is missing, and one with a flipped byte. Nothing else in the world would
-notice before the restore; so a file is read once, and what is learned from it is learned then.
+Neo4j's own `load` accepts an artifact whose tail is missing, and one with a flipped byte. Without this pass, nothing
+would notice before a restore. Each file is read once, and everything is found out in that pass.
 
-The decoder runs in the calling thread and pulls the bytes; SHA-256 of files and of upload parts follow a few chunks
-behind in a thread each (all let go of the interpreter's lock): two cores are busy, and a small memory is enough.
+The decoder runs in the calling thread and reads the bytes. The SHA-256 of files and of upload parts are computed in a
+thread each, a few chunks behind. All three release the interpreter's lock: two cores are busy, with little memory.
 """
 
 import hashlib
@@ -35,25 +35,25 @@ _COUNTS = 4 + 8 + 8
 
 @dataclass(frozen=True)
 class ArtifactReading:
-    """What the pass found. That there is one means that the artifact is sound: damage is raised."""
+    """The result of the pass over an artifact without damage: damage is raised."""
 
     header: Header
     files: tuple[ArtifactFile, ...]
     raw_size: int
     """Bytes behind the magic, unpacked: header and tar."""
     problems: tuple[str, ...] = ()
-    """What is odd, and no reason to throw the artifact away."""
+    """Oddities that are no reason to reject the artifact."""
 
 
 def read_through(path: Path, *, part_size: PartSize | None = None, progress: Progress | None = None) -> ArtifactReading:
     """Read the artifact at `path`, all of its files, once and to the end.
 
-    A full must be a whole tar in a whole container. Of a differential only container and header are judged, since what
-    stands inside one is not known: an unknown inside is a problem, listed. `part_size` asks for checksums of the parts
-    that the file would be uploaded in; a file that fits in one has none beside its own.
+    A full must be a whole tar in a whole container. Of a differential only container and header are checked, since the
+    format of its content is not known: unknown content is listed as a problem. With `part_size` there are checksums of
+    the parts in which a file would be uploaded, unless it fits in one part.
 
-    Raise DamagedError or UnknownFormatError as soon as either is certain, both `bad_artifact`; for an unknown format
-    `digest` still tells the checksums. Raise what `files.locate` does.
+    Raise DamagedError or UnknownFormatError as soon as either is certain, both `bad_artifact`; `digest` returns the
+    checksums of an unknown format too. Raise what `files.locate` raises.
     """
     files = locate(path)
     with _checksums(part_size, progress) as checksums:
@@ -70,7 +70,7 @@ def read_through(path: Path, *, part_size: PartSize | None = None, progress: Pro
 def digest(
     path: Path, *, part_size: PartSize | None = None, progress: Progress | None = None
 ) -> tuple[ArtifactFile, ...]:
-    """Read the same files for their checksums alone, whatever their content; raise what `files.locate` does."""
+    """Return the checksums of the files of an artifact of any format; raise what `files.locate` raises."""
     files = locate(path)
     with _checksums(part_size, progress) as checksums:
         _drain(Content(Files(files.paths, lead=0), checksums.begin, checksums.add))
@@ -78,9 +78,9 @@ def digest(
 
 
 def judge(packed: Cursor) -> tuple[Header, int, tuple[str, ...]]:
-    """Read an artifact, its parts joined, to its end; return header, size unpacked and problems.
+    """Read an artifact, its parts joined, to its end; return its header, its unpacked size and its problems.
 
-    Raise as `read_through` does. Whoever has the bytes from elsewhere than a path takes their checksums on the way.
+    Raise as `read_through` does. This makes no checksums: a caller that reads the bytes from a store does that.
     """
     magic, layout = read_magic(packed)
     inside, frame = open_frame(packed) if layout.header_in_frame else (packed, None)
@@ -95,7 +95,7 @@ def judge(packed: Cursor) -> tuple[Header, int, tuple[str, ...]]:
     try:
         _walk_inside(inside, header, layout)
     except tar.InsideError as error:
-        # Nothing but the tar tells that an unpacked file is whole: one that began as a tar has to end as one.
+        # Only the tar shows whether an uncompressed file is whole: a file that begins as a tar must end as one.
         if header.full or (frame is None and error.entries):
             raise
         problems.append(f"the inside of this differential is unknown: {error}")
@@ -130,7 +130,7 @@ def _drain(source: Cursor | Content) -> None:
 
 
 class _Lane:
-    """A thread that works through what it is given, in order and never far behind."""
+    """A thread that processes chunks in order and is never far behind."""
 
     def __init__(self, name: str) -> None:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix=name)
@@ -179,7 +179,7 @@ class _Parts:
 
 
 class _Checksums:
-    """Gathers the checksums of files as their bytes come by."""
+    """Computes the checksums of files while their bytes are read."""
 
     def __init__(self, part_size: PartSize | None, progress: Progress | None, whole: _Lane, parts: _Lane) -> None:
         self._part_size = part_size

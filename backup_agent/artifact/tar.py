@@ -1,8 +1,8 @@
 """Walks a tar to its end marker without unpacking it.
 
-Python's `tarfile` is no judge: it takes a file that ends where an entry begins for a whole one, and a broken header
-behind the first for the end. It also extracts whatever an entry names: an artifact of Neo4j holds regular files and
-folders with relative names only, so any other entry is refused here, in a full and in a differential alike.
+Python's `tarfile` is too lenient: it accepts a file that ends where an entry begins, and treats a broken header after
+the first one as the end. It also extracts every entry, whatever its name. An artifact of Neo4j has regular files and
+folders with relative names only, so any other entry is refused here, in a full and in a differential.
 """
 
 import struct
@@ -38,18 +38,18 @@ _SPECIAL = {
 _RENAMING = (b"path", b"linkpath", b"size")
 """Keys that are refused in a global header: they would apply to every later entry."""
 _SPARSE = b"GNU.sparse."
-"""A sparse file has a name and a size of its own, in keys that begin so."""
+"""The beginning of the keys that hold name and size of a sparse file."""
 _EXTENDED_LIMIT = 1 << 16  # a name, a size and some times are a few hundred bytes
 _MOST_DIGITS = 19
 
 
 class InsideError(DamagedError):
-    """What stands behind the header is no whole tar."""
+    """The bytes behind the header are not a whole tar."""
 
     def __init__(self, where: str, text: str, entries: int) -> None:
         super().__init__(where, text)
         self.entries = entries
-        """How many entries were met: with none, it may never have been a tar."""
+        """The number of entries before the error: with none, the bytes may never have been a tar."""
 
 
 class UnsafeError(DamagedError):
@@ -71,7 +71,7 @@ def walk(cursor: Cursor) -> int:
             entries += 1
             if size is None:
                 raise InsideError(cursor.where, f"tar entry {entries} states no valid size", entries)
-            if kind in _NOTES:  # they precede the entry that they describe
+            if kind in _NOTES:  # these precede the entry that they describe
                 extended = extended.noted(kind, _content(cursor, size, entries), cursor, entries)
                 continue
             name = _name(block) if extended.name is None else extended.name
@@ -117,7 +117,7 @@ def _fault_of(name: bytes) -> str | None:
 def _is_header(block: bytes) -> bool:
     stated = _octal(block[_CHECKSUM])
     rest = block[: _CHECKSUM.start] + b" " * 8 + block[_CHECKSUM.stop :]
-    # Both sums are legal: some writers added signed bytes.
+    # Both sums are valid: some writers added signed bytes.
     return stated is not None and (stated == sum(rest) or stated == sum(struct.unpack(f"{_BLOCK}b", rest)))
 
 
@@ -135,13 +135,13 @@ def _octal(field: bytes) -> int | None:
 
 @dataclass(frozen=True)
 class _Extended:
-    """What extended headers state for the next entry: its size (from 8 GiB on) and its name."""
+    """Size (from 8 GiB on) and name of the next entry, from extended headers."""
 
     size: int | None = None
     name: bytes | None = None
 
     def noted(self, kind: bytes, content: bytes, cursor: Cursor, entries: int) -> "_Extended":
-        """Return what is stated after another header of this kind and content."""
+        """Return the same with what another header of this kind and content states."""
         if kind == _LONG_NAME:
             return _Extended(self.size, content.rstrip(b"\0"))
         if kind == _LONG_LINK:

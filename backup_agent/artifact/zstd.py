@@ -1,9 +1,9 @@
 """Unpacks the one zstd frame of an artifact and proves that it is whole. The home of `zstandard`.
 
-The library's `stream_reader` bounds what it gives at a time, but says nothing about a frame that was cut;
-`decompressobj` tells the end, but gives all that its input unpacks to, which for a crafted file is anything. So the
-frame's own skeleton (RFC 8878: header, blocks, checksum) is walked beside the decoder: a few bytes of arithmetic a
-block, exact about the end, and the decoder compares the checksum.
+The library's `stream_reader` bounds what it returns at once, but does not report a truncated frame; `decompressobj`
+reports the end, but returns all that its input unpacks to, which a crafted file can make arbitrarily large. So the
+structure of the frame (RFC 8878: header, blocks, checksum) is followed beside the decoder, which needs little
+arithmetic for each block and finds the exact end; the decoder compares the checksum.
 """
 
 from typing import IO, cast
@@ -14,7 +14,7 @@ from backup_agent.artifact.cursor import CHUNK, Cursor, DamagedError
 from backup_agent.core.reasons import PermanentError, Reason
 
 WINDOW_LIMIT = 1 << 27
-"""zstd's own default limit for streams. The decoder maps that much and touches what the content reaches."""
+"""zstd's own default limit for streams. The decoder maps that much memory, and uses as much as the content needs."""
 
 _MAGIC = b"\x28\xb5\x2f\xfd"
 _BLOCK_LIMIT = 1 << 17
@@ -24,43 +24,43 @@ _CHECKSUM = 4
 
 
 class UnknownFormatError(PermanentError):
-    """Not damaged as far as one can see, but nothing this reader knows: `neo4j-admin backup inspect` may."""
+    """The format is unknown to this reader, and may be known to `neo4j-admin backup inspect`."""
 
     def __init__(self, where: str, text: str) -> None:
         super().__init__(Reason.BAD_ARTIFACT, f"{where}: {text}")
 
 
 class Frame:
-    """A source of what the frame unpacks to. Its end is reached only where frame and checksum are whole."""
+    """A source of the unpacked bytes of a frame. Its end is reached only if frame and checksum are whole."""
 
     def __init__(self, packed: Cursor, ask: int) -> None:
         self._skeleton = _Skeleton(packed)
         self._decoder = zstandard.ZstdDecompressor(max_window_size=WINDOW_LIMIT).stream_reader(
-            cast("IO[bytes]", self._skeleton),  # of which the library calls `read` alone
+            cast("IO[bytes]", self._skeleton),  # the library calls only `read`
             read_size=ask,
             read_across_frames=False,
         )
 
     @property
     def checked(self) -> bool:
-        """Whether the frame carries a checksum: without one its end proves its length only."""
+        """Whether the frame has a checksum: without one its end proves its length only."""
         return self._skeleton.checksum > 0
 
     def read(self, size: int, /) -> bytes:
-        """Return up to `size` unpacked bytes; raise DamagedError where the frame is cut or its content broken."""
+        """Return up to `size` unpacked bytes; raise DamagedError if the frame is truncated or its content broken."""
         try:
             return self._decoder.read(size)
         except zstandard.ZstdError as error:
             raise DamagedError(self._skeleton.where, f"the zstd frame does not unpack: {error}") from error
 
     def finish(self) -> None:
-        """After all was read, raise DamagedError where anything follows the frame."""
+        """Raise DamagedError if anything follows the frame; call this after everything was read."""
         if self._skeleton.behind():
             raise DamagedError(self._skeleton.where, "the zstd frame ends here, and the file goes on")
 
 
 class _Skeleton:
-    """Hands a frame's bytes to the decoder and keeps count of header, blocks and checksum on the way."""
+    """Passes a frame's bytes to the decoder and follows header, blocks and checksum."""
 
     def __init__(self, packed: Cursor) -> None:
         self.checksum = 0
@@ -79,7 +79,7 @@ class _Skeleton:
         return self._packed.place(self._offset)
 
     def read(self, size: int, /) -> bytes:
-        """Return the next bytes of the frame and none behind it."""
+        """Return the next bytes of the frame, and none that follow it."""
         if self._ended:
             return b""
         chunk = self._packed.read(size)
@@ -103,7 +103,7 @@ class _Skeleton:
         return f"in block {self._blocks}"
 
     def _walk(self, chunk: bytes) -> int:
-        """Follow the frame through a chunk; return where in it the frame ends, else the chunk's length."""
+        """Follow the frame through a chunk; return the offset of the frame's end in it, or else the chunk's length."""
         at, size = 0, len(chunk)
         while at < size and not self._ended:
             if self._left:
@@ -120,7 +120,7 @@ class _Skeleton:
         return at
 
     def _header(self) -> None:
-        """Read the header just gathered: the frame's (in two steps, its length is in its fifth byte), or a block's."""
+        """Read a complete header: the frame's (in two steps, since its fifth byte has its length), or a block's."""
         piece = self._piece
         if self._wanted == _MINIMUM_HEADER:
             self._wanted = _frame_header_length(piece, self.where)
@@ -152,7 +152,7 @@ def _frame_header_length(start: bytes, where: str) -> int:
 
 
 def _window(header: bytes) -> int:
-    """Return the bytes a decoder must remember."""
+    """Return the bytes that a decoder must keep in memory."""
     descriptor = header[4]
     if descriptor >> 5 & 1:  # a single segment: all of the content
         size = (1, 2, 4, 8)[descriptor >> 6]

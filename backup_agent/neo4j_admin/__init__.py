@@ -1,1 +1,1 @@
-"""Running neo4j-admin: finding it, starting it, watching it, ending it. What it was told is decided in core."""
+"""Running neo4j-admin: finding, starting, watching and ending it. The core decides on its arguments."""

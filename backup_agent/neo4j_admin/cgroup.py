@@ -1,7 +1,7 @@
-"""The memory limit of our container, which the JVM is sized by.
+"""The memory limit of the container, from which the memory of the JVM follows.
 
-A newcomer would read /sys/fs/cgroup/memory.max and be right in most pods. Outside a cgroup namespace, on cgroup v1, or
-where a parent (the pod) is limited and the container is not, the lowest limit on the way up to the root counts.
+In most pods /sys/fs/cgroup/memory.max is the limit. Outside a cgroup namespace, on cgroup v1, or if a parent (the pod)
+is limited and the container is not, the lowest limit of the group and its parents counts.
 """
 
 from collections.abc import Iterator
@@ -14,13 +14,13 @@ _UNLIMITED = 1 << 60
 
 
 def memory_limit(root: Path = ROOT) -> int | None:
-    """Return the memory limit in bytes, or None where there is none or it cannot be read."""
+    """Return the memory limit in bytes, or None if there is none or it cannot be read."""
     limits = [limit for file in _files(root) if (limit := _read(file)) is not None]
     return min(limits, default=None)
 
 
 def _files(root: Path) -> Iterator[Path]:
-    """Yield the files that may hold a limit of ours."""
+    """Yield the files that may contain a limit of this process."""
     mounts = root / "sys/fs/cgroup"
     for line in _lines(root / "proc/self/cgroup"):
         # hierarchy:controllers:path (cgroups(7)); v2 has hierarchy 0 and no controllers.
@@ -32,7 +32,7 @@ def _files(root: Path) -> Iterator[Path]:
             folder, name = mounts / "memory", "memory.limit_in_bytes"
         else:
             continue
-        # In a container the path may be the host's, and the container's own group mounted at the root: both are tried.
+        # In a container the path may be the host's, while its own group is mounted at the root: both are tried.
         for part in (PurePosixPath(path), *PurePosixPath(path).parents):
             yield folder / str(part).lstrip("/") / name
 
@@ -46,7 +46,7 @@ def _lines(file: Path) -> list[str]:
 
 def _read(file: Path) -> int | None:
     word = next(iter(_lines(file)), "").strip()
-    if not word.isdecimal():  # "max", or not there
+    if not word.isdecimal():  # "max", or an absent file
         return None
     limit = int(word)
     return limit if 0 < limit < _UNLIMITED else None

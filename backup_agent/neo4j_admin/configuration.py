@@ -1,6 +1,6 @@
 """The configuration folder of one run (NEO4J_CONF): page cache, logs, and the TLS policy of the backup port.
 
-Each run writes its own, so that a rotated certificate serves the next run and no two runs share one.
+Each run writes its own, so that the next run uses a rotated certificate and no two runs share a folder.
 """
 
 import os
@@ -13,10 +13,10 @@ from backup_agent.settings.model import BackupTls
 
 
 def write(folder: Path, memory: Memory, backup_tls: BackupTls | None = None) -> None:
-    """Write the configuration into a folder that only the agent's user and group can read; it may be there already.
+    """Write the configuration into a folder that only the agent's user and group can read; the folder may exist.
 
-    Raise PermanentError (source_unreachable) where a file of `backup_tls` cannot be read: neo4j-admin would say so
-    with a stack trace.
+    Raise PermanentError (source_unreachable) if a file of `backup_tls` cannot be read: neo4j-admin would print a stack
+    trace instead.
     """
     folder.mkdir(mode=0o770, exist_ok=True)
     (folder / "logs").mkdir(exist_ok=True)

@@ -1,7 +1,7 @@
-"""What `neo4j-admin backup inspect` says of an artifact whose format our own reader does not know.
+"""The header of an artifact whose format the agent's reader does not know, from `neo4j-admin backup inspect`.
 
-Cells are found by the column's name: columns came (RECOVERED 2025.06) and went (STORE ID HASH) with versions. It tells
-no store id, so such an artifact continues a chain by database id and transactions alone.
+Cells are found by the names of columns, which versions have added (RECOVERED 2025.06) and removed (STORE ID HASH). The
+table has no store id, so such an artifact continues a chain by database id and transactions alone.
 """
 
 import threading
@@ -32,7 +32,7 @@ def inspect(
     env: Mapping[str, str],
     cancel: threading.Event,
 ) -> Header:
-    """Return what neo4j-admin reads in an artifact's header; raise PermanentError (bad_artifact) where it cannot."""
+    """Return the header that neo4j-admin reads; raise PermanentError (bad_artifact) if it cannot read one."""
     rows: list[str] = []
 
     def hear(line: str) -> None:
@@ -62,7 +62,7 @@ def inspect(
 
 
 def table(lines: Iterable[str]) -> Iterator[dict[str, str]]:
-    """Yield the rows of a table as name of column to cell."""
+    """Yield the rows of a table as mappings from the name of a column to its cell."""
     names: list[str] | None = None
     for line in lines:
         cells = [cell.strip() for cell in line.strip().strip("|").split("|")]

@@ -1,8 +1,9 @@
-"""Running a program to its end, whatever that end is, and leaving nothing of it behind.
+"""Running a program to its end, however it ends, and leaving none of its processes behind.
 
-This is the agent's one place below a run that starts programs. What is easily got wrong: the script forks a second
-JVM, so signals go to the group; a child's group is killed before the child is reaped, while its id cannot be another's;
-a program that closes its output, or writes two megabytes without a line's end, must neither hang us nor fill memory.
+This is the only module below a run that starts programs. The script of neo4j-admin forks a second JVM, so signals go to
+the process group. The group is killed before the child is reaped, while its id cannot belong to another group. A
+program that closes its output, or writes two megabytes without a line break, must neither block the agent nor fill its
+memory.
 """
 
 import errno
@@ -27,16 +28,16 @@ LAST_LINES = 25
 LINE_KEPT = 4096
 """Characters of a line that are kept; the rest is counted."""
 
-_TICK = 0.2  # how long a cancel may go unnoticed
-_GRACE = 3.0  # from SIGTERM to SIGKILL: a cancel is promised within five seconds
-_DRAIN = 1.0  # how long output of a program that has ended is waited for, where someone still holds its pipe
+_TICK = 0.2  # seconds until a cancel is noticed
+_GRACE = 3.0  # seconds from SIGTERM to SIGKILL: a cancel takes at most five
+_DRAIN = 1.0  # seconds to wait for output after the program has ended, if another process still has its pipe
 _CHUNK = 65536
 
 # Terminal sequences: CSI, OSC, and the two-character ones.
 _ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
-# The JVM repeats these variables, which may hold a trust store's password.
+# The JVM prints these variables, which may contain the password of a trust store.
 _PICKED_UP = re.compile(r"(Picked up \w+):.*")
-# Frames of a Java stack trace would push its causes out of the last lines.
+# Frames of a Java stack trace would displace its causes from the last lines.
 _FRAME = re.compile(r"\s+at \S+\(.*\)|\s+\.\.\. \d+ (?:more|common frames omitted)")
 
 
@@ -48,7 +49,7 @@ class Lines:
         self._dropped = 0
 
     def feed(self, data: bytes) -> Iterator[str]:
-        """Yield the lines that these bytes end; a carriage return ends one as well (progress on one line)."""
+        """Yield the lines that these bytes complete. A carriage return ends a line too (progress on one line)."""
         *ended, rest = data.replace(b"\r", b"\n").split(b"\n")
         for piece in ended:
             self._add(piece)
@@ -56,7 +57,7 @@ class Lines:
         self._add(rest)
 
     def end(self) -> Iterator[str]:
-        """Yield the line begun, if there is one."""
+        """Yield the incomplete line, if there is one."""
         begun, dropped = bytes(self._begun), self._dropped
         self._begun.clear()
         self._dropped = 0
@@ -93,15 +94,15 @@ def run(
     grace: float = _GRACE,
     clock: Callable[[], float] = time.monotonic,
 ) -> Completed:
-    """Run a program in a process group of its own, within our session, and return how it ended.
+    """Run a program in its own process group, within the agent's session, and return how it ended.
 
-    Both its streams come to `on_line` as one, line by line: printable and cut. `measure`, asked about
-    once a second, is any number that changes while work is done, such as bytes written; `stall` tells how long both a
-    line and such a change may be missing, at this moment. On timeout, stall or cancel the group gets SIGTERM, and
-    SIGKILL `grace` seconds later. Whatever happens, errors of the callables included, the group is gone afterwards.
+    `on_line` gets the lines of both output streams, printable and shortened. `measure` is called about once a second
+    and returns any number that changes while work is done, such as bytes written. `stall` returns how long both a line
+    and such a change may be missing now. On timeout, stall or cancel the group gets SIGTERM, and `grace` seconds later
+    SIGKILL. Whatever happens, also if a callable raises, no process of the group is left.
 
-    Raise PermanentError (admin_missing) where it cannot be started, TransientError where the system lacks memory or
-    process ids for it.
+    Raise PermanentError (admin_missing) if the program cannot be started, and TransientError if the system lacks memory
+    or process ids for it.
     """
     if cancel.is_set():
         return Completed(exit_code=None, ended_by=EndedBy.CANCELLED)
@@ -129,7 +130,7 @@ def run(
 def _follow(
     process: subprocess.Popen[bytes], output: "_Output", watch: "_Watch", cancel: threading.Event
 ) -> EndedBy | None:
-    """Read along until the program ends by itself, or return why it must be ended."""
+    """Read the output until the program ends by itself, or return why it must be ended."""
     while not _has_ended(process):
         if output.read(_TICK):
             watch.heard()
@@ -140,7 +141,7 @@ def _follow(
 
 
 class _Output:
-    """The program's streams, read without ever blocking for longer than told."""
+    """The program's output, read without blocking for longer than a given time."""
 
     def __init__(self, process: subprocess.Popen[bytes], lines: Lines, on_line: Callable[[str], None]) -> None:
         assert process.stdout is not None  # noqa: S101  for the type checker: it is a pipe
@@ -153,8 +154,8 @@ class _Output:
         self._open = True
         os.set_blocking(self._pipe.fileno(), False)
         self._ending: int | None = None
-        # Tells the end at once, also where the pipe is closed before it or held by others after it. Old seccomp
-        # profiles forbid it: then the end is seen within a tick.
+        # This shows the end at once, also if the pipe is closed earlier or kept open by another process. Old seccomp
+        # profiles forbid it: then the end is noticed within a tick.
         with suppress(OSError):
             self._ending = os.pidfd_open(process.pid)
             self._selector.register(self._ending, selectors.EVENT_READ)
@@ -168,7 +169,7 @@ class _Output:
             os.close(self._ending)
 
     def read(self, wait: float) -> bool:
-        """Read what comes within `wait` seconds or until the program ends, and tell whether anything did."""
+        """Read output for `wait` seconds or until the program ends, and tell whether there was any."""
         ready = [key.fileobj for key, _ in self._selector.select(wait)]
         if self._pipe not in ready:
             return False
@@ -181,7 +182,7 @@ class _Output:
         return bool(data)
 
     def drain(self, clock: Callable[[], float]) -> None:
-        """Read the rest: to its end, or for a moment where someone outside the group holds the pipe."""
+        """Read the rest of the output, for a moment only if a process outside the group has the pipe."""
         if self._ending is not None:
             self._selector.unregister(self._ending)
         until = clock() + _DRAIN
@@ -197,7 +198,7 @@ class _Output:
 
 
 class _Watch:
-    """Tells when a program has had its time, or shows no life."""
+    """Finds out whether a program has exceeded its time or has stalled."""
 
     def __init__(
         self,
@@ -214,11 +215,11 @@ class _Watch:
         self._measured = 0
 
     def heard(self) -> None:
-        """A line, or a part of one, has come."""
+        """Note that there was output."""
         self._alive = self._clock()
 
     def verdict(self) -> EndedBy | None:
-        """Return why the program is to be ended now, or None."""
+        """Return why the program must be ended now, or None."""
         now = self._clock()
         if now >= self._deadline:
             return EndedBy.TIMEOUT
@@ -250,24 +251,26 @@ def _start(argv: Sequence[str], env: Mapping[str, str], cwd: Path, pass_fds: Seq
                 Reason.OUT_OF_MEMORY, f"{argv[0]}: cannot be started: {error.strerror}", "raise the pod's limits"
             ) from error
         if error.filename == str(cwd):
-            raise PermanentError(Reason.INTERNAL, f"{cwd}: cannot work in this folder: {error.strerror}") from error
+            raise PermanentError(
+                Reason.INTERNAL, f"{cwd}: cannot be used as working directory: {error.strerror}"
+            ) from error
         raise PermanentError(
             Reason.ADMIN_MISSING, f"{argv[0]}: it, or the interpreter it names, cannot be started: {error.strerror}"
         ) from error
 
 
 def _has_ended(process: subprocess.Popen[bytes]) -> bool:
-    """Tell whether it has ended, and leave it unreaped: its id, which is its group's, stays its own till then."""
+    """Tell whether a process has ended, without reaping it: until then no other process or group can get its id."""
     return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
 def _end(process: subprocess.Popen[bytes], output: _Output, until: float, clock: Callable[[], float]) -> None:
-    """Ask the group to end and wait for it, reading on: a full pipe would keep it from ending."""
+    """Ask the group to end and wait for it. Reading goes on, since a full pipe would keep it from ending."""
     os.killpg(process.pid, signal.SIGTERM)
     while not _has_ended(process) and clock() < until:
         output.read(_TICK)
 
 
 def _kill_group(process: subprocess.Popen[bytes]) -> None:
-    if process.returncode is None:  # not reaped, so the group's id is still its own
+    if process.returncode is None:  # not reaped, so no other group can have its id
         os.killpg(process.pid, signal.SIGKILL)

@@ -1,8 +1,8 @@
 """Finding neo4j-admin, its version, and the way to start it.
 
-The script is two JVMs, of which the first only waits; the class called directly is one, with half the memory and the
-same text and exit codes. Whether that can work is read from the jars, without starting anything: is the class there,
-for which Java was it compiled, which version says the kernel's manifest (that is what `--version` prints).
+The script starts two JVMs, of which the first only waits. Calling the class directly takes one JVM and half the memory,
+with the same output and exit codes. Whether this is possible is read from the jars, without starting anything: whether
+the class exists, for which Java it was compiled, and the version in the kernel's manifest (which `--version` prints).
 """
 
 import os
@@ -34,7 +34,7 @@ _ASKING = timedelta(minutes=3)  # two JVMs take 4 s of a core, and a pod may hav
 
 @dataclass(frozen=True)
 class AdminProgram:
-    """One way to start neo4j-admin: a script (or whatever `neo4j.admin` names), or java with the class."""
+    """One way to start neo4j-admin: a script (or the program of `neo4j.admin`), or java with the class."""
 
     launch: Launch
     path: str
@@ -43,20 +43,20 @@ class AdminProgram:
     java: int = 0
     """Major version of Java, of a direct start."""
     version: Version | None = None
-    """Where it is known without asking."""
+    """The version, if it is known without running the program."""
 
     def argv(self, memory: Memory) -> tuple[str, ...]:
-        """Return the words that stand before the command."""
+        """Return the arguments before the command of neo4j-admin."""
         if self.launch is Launch.SCRIPT or self.home is None:
             return (self.path,)
         return direct_argv(self.path, self.home, jvm_flags(memory, self.java))
 
 
 def find(admin: Path | None, launch: Launch, environ: Mapping[str, str]) -> tuple[AdminProgram, ...]:
-    """Return the ways to start neo4j-admin, to be tried in this order.
+    """Return the ways to start neo4j-admin, in the order to try.
 
-    `admin` (settings: neo4j.admin) is run as it is, whatever `launch` says. Else $NEO4J_HOME counts, then PATH. Raise
-    PermanentError (admin_missing) that names where it looked.
+    `admin` (settings: neo4j.admin) is run as it is, whatever `launch` is. Without it neo4j-admin is looked for in
+    $NEO4J_HOME, then in PATH. Raise PermanentError (admin_missing) that names these places.
     """
     given = home = str(Path(environ["NEO4J_HOME"]).absolute()) if environ.get("NEO4J_HOME") else None
     if admin is not None:
@@ -80,9 +80,9 @@ def find(admin: Path | None, launch: Launch, environ: Mapping[str, str]) -> tupl
 
 
 def version(program: AdminProgram, *, env: Mapping[str, str], cwd: Path, cancel: threading.Event) -> Version | None:
-    """Return the program's version, asking it where need be; None where it does not tell, whatever the cause.
+    """Return the program's version, by running it if needed; None if it prints none, for whatever reason.
 
-    Raise PermanentError (admin_missing) where it cannot be started.
+    Raise PermanentError (admin_missing) if it cannot be started.
     """
     if program.version is not None:
         return program.version
@@ -96,7 +96,7 @@ def _nowhere(looked: tuple[str, ...]) -> tuple[AdminProgram, ...]:
 
 
 def _script(home: str | None, environ: Mapping[str, str]) -> tuple[Path | None, tuple[str, ...]]:
-    """Return the script, or where it was looked for in vain."""
+    """Return the script, or the places where it was not found."""
     looked = []
     if home is None:
         looked.append("NEO4J_HOME is not set")
@@ -113,22 +113,22 @@ def _script(home: str | None, environ: Mapping[str, str]) -> tuple[Path | None, 
 
 def _fault(program: Path) -> str | None:
     if not program.exists():
-        return "not there"
+        return "does not exist"
     if not program.is_file():
-        return "no file"
-    return None if os.access(program, os.X_OK) else "not executable"
+        return "is not a file"
+    return None if os.access(program, os.X_OK) else "is not executable"
 
 
 def _direct(home: str | None, environ: Mapping[str, str]) -> AdminProgram | str:
-    """Return the direct start below a home, or why there is none."""
+    """Return the direct start of the installation `home`, or why it is not possible."""
     if home is None:
         return "NEO4J_HOME is not set"
     library = Path(home, "lib")
     if os.pathsep in home:
-        return f"{library} cannot stand on a class path"
+        return f"{library} cannot be on a class path"
     needed = next(filter(None, map(_java_of_class, _jars(library))), None)
     if needed is None:
-        return f"no jar in {library} holds {ADMIN_CLASS}"
+        return f"no jar in {library} contains {ADMIN_CLASS}"
     java = _java(environ)
     if java is None:
         return f"no java is found by JAVA_HOME ({environ.get('JAVA_HOME', 'not set')}) or PATH"
@@ -139,13 +139,13 @@ def _direct(home: str | None, environ: Mapping[str, str]) -> AdminProgram | str:
 
 
 def _jars(library: Path) -> Iterator[Path]:
-    """Yield the jars, the one that holds the class in all versions known first: there are two hundred."""
+    """Yield the jars: first the one that contains the class in all known versions, since there are two hundred."""
     jars = sorted(library.glob("*.jar"))
     yield from sorted(jars, key=lambda jar: not jar.name.startswith("neo4j-command-line-"))
 
 
 def _java_of_class(jar: Path) -> int | None:
-    """Return which Java the class in a jar was compiled for, or None where the jar does not hold it."""
+    """Return the version of Java for which the class in a jar was compiled, or None if the jar has no such class."""
     try:
         with zipfile.ZipFile(jar) as archive, archive.open(_CLASS_FILE) as content:
             head = content.read(8)  # magic, minor, major: two big-endian bytes each but the magic's four
@@ -167,14 +167,14 @@ def _kernel_version(library: Path) -> Version | None:
 
 
 def _java(environ: Mapping[str, str]) -> Path | None:
-    """Return the java that the script would take."""
+    """Return the java that the script would use."""
     home = environ.get("JAVA_HOME")
     found = shutil.which("java", path=f"{home}/bin" if home else environ.get("PATH", os.defpath))
     return Path(found) if found else None
 
 
 def _java_version(java: Path, environ: Mapping[str, str]) -> int:
-    """Return java's major version, from the JDK's own file where there is one; 0 where it cannot be told."""
+    """Return the major version of java, from the JDK's `release` file or by asking java; 0 if it is unknown."""
     try:
         text = durable.read(java.resolve().parent.parent / "release").decode(errors="replace")
     except OSError:

@@ -91,7 +91,7 @@ class Store(Protocol):
         `file` has the size and the digests that were read. A source that has changed since then is refused, reason
         `checksum_mismatch` (only its size is compared if it is stored by a hard link, which copies no bytes). If the
         key already holds the same content, this succeeds; if it holds other content, that is left as it is, reason
-        `checksum_mismatch`. An upload of the same content that a crash has interrupted is resumed. `progress` may be
+        `already_exists`. An upload of the same content that a crash has interrupted is resumed. `progress` may be
         called by several threads, one at a time; its counts add up to the size.
         """
         ...
@@ -110,7 +110,7 @@ class Store(Protocol):
         """Store a small object that must not exist yet, durably and atomically.
 
         If the key already holds the same content, this succeeds: a crash may have come after the write. Raise
-        `PermanentError`, reason `checksum_mismatch`, if it holds other content.
+        `PermanentError`, reason `already_exists`, if it holds other content.
         """
         ...
 

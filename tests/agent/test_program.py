@@ -11,9 +11,9 @@ from tests.agent.live import Live
 @pytest.mark.parametrize(
     ("spoil", "word"),
     [
-        pytest.param(lambda admin: admin.unlink(), "not there", id="missing"),
-        pytest.param(lambda admin: admin.chmod(0o644), "not executable", id="not executable"),
-        pytest.param(lambda admin: (admin.unlink(), admin.mkdir()), "no file", id="a directory"),
+        pytest.param(lambda admin: admin.unlink(), "does not exist", id="missing"),
+        pytest.param(lambda admin: admin.chmod(0o644), "is not executable", id="not executable"),
+        pytest.param(lambda admin: (admin.unlink(), admin.mkdir()), "is not a file", id="a directory"),
         pytest.param(lambda admin: admin.write_text("#!/nowhere/java\n"), "cannot be started", id="no interpreter"),
     ],
 )

@@ -388,7 +388,7 @@ def test_a_program_that_cannot_be_started_is_missing(tmp_path: Path, content: st
 
 
 def test_a_folder_that_is_gone_is_not_the_programs_fault(tmp_path: Path) -> None:
-    with pytest.raises(PermanentError, match="cannot work in this folder") as refused:
+    with pytest.raises(PermanentError, match="cannot be used as working directory") as refused:
         run(("true",), env={"PATH": "/usr/bin"}, cwd=tmp_path / "gone", timeout=LONG, cancel=threading.Event())
 
     assert refused.value.failure.reason is Reason.INTERNAL

@@ -96,9 +96,9 @@ def test_a_path_in_settings_is_run_as_it_is(machine: Machine, tmp_path: Path, mo
 @pytest.mark.parametrize(
     ("spoil", "fault"),
     [
-        (lambda path: path.unlink(), "not there"),
-        (lambda path: path.chmod(0o644), "not executable"),
-        (lambda path: (path.unlink(), path.mkdir()), "no file"),
+        (lambda path: path.unlink(), "does not exist"),
+        (lambda path: path.chmod(0o644), "is not executable"),
+        (lambda path: (path.unlink(), path.mkdir()), "is not a file"),
     ],
     ids=["absent", "mode", "folder"],
 )
@@ -155,7 +155,7 @@ def test_a_version_that_no_manifest_tells_is_left_open(machine: Machine) -> None
 @pytest.mark.parametrize(
     ("spoil", "why"),
     [
-        (lambda it: (it.home / "lib/neo4j-command-line-2026.09.0.jar").unlink(), r"no jar in \S+/lib holds org\.neo4j"),
+        (lambda it: (it.home / "lib/neo4j-command-line-2026.09.0.jar").unlink(), r"no jar in \S+/lib contains org\.neo4j"),
         (lambda it: it.release('JAVA_VERSION="17.0.15"'), r"is Java 17, and \S+/lib needs 21"),
         (lambda it: it.release("nothing of it"), r"is Java of an unknown version, and"),
         (lambda it: it.java.unlink(), r"no java is found by JAVA_HOME \(\S+/jdk\) or PATH"),
@@ -185,7 +185,7 @@ def test_what_is_nowhere_is_refused_with_the_places_looked_at(tmp_path: Path, la
         find(None, launch, {"NEO4J_HOME": str(tmp_path), "PATH": "/nowhere"})
 
     assert missing.value.failure.reason is Reason.ADMIN_MISSING
-    assert f"{tmp_path}/bin/neo4j-admin: not there; PATH holds none (/nowhere)" in missing.value.failure.error
+    assert f"{tmp_path}/bin/neo4j-admin: does not exist; PATH holds none (/nowhere)" in missing.value.failure.error
 
 
 def test_without_anything_set_the_hint_names_what_to_set() -> None:
