@@ -1,12 +1,11 @@
-"""The child that discovers: a task of one JSON line in, events out with what Bolt said, then over.
+"""The discovery child: it reads its task, one JSON line, writes events with the answers of Bolt, and exits.
 
-In: `DiscoverTask`. Out: `TopologyRows`, then `TopologyTold` and exit code 0, or `DiscoveryFailed` and exit code 1. What
-is reachable was tried by a TCP connection to each backup address; without Bolt, to those of the last topology and the
-static list.
+In: `DiscoverTask`. Out: `TopologyRows`, then `TopologyTold` and exit code 0, or `DiscoveryFailed` and exit code 1.
+`reachable` is the result of a TCP connect to each backup address; if Bolt does not answer, these are the addresses of
+the last topology and of the static list.
 
-Standard input is its lifeline: whoever started it holds it open, and when it ends so does this process, answered or
-not. Threads may hang in a read for ever, and the driver's 44 MiB are given back by nothing but an exit: it leaves by
-`os._exit`.
+The parent keeps standard input open. When it is closed, this process exits, whether it has answered or not. Threads may
+block in a read for ever, and only an exit frees the 44 MiB of the driver, so the process ends by `os._exit`.
 """
 
 import os
@@ -29,11 +28,11 @@ from backup_agent.settings.credentials import credentials
 from backup_agent.settings.model import Neo4j
 
 STDIN = 0
-"""Read by its descriptor: a thread that waits within a buffered file holds its lock, and nobody gets past that."""
+"""The descriptor of standard input. A thread that waits in a buffered file would hold its lock and block the exit."""
 
 
 def main() -> int:
-    """Do what the first line asks, write the answer, and return the exit code."""
+    """Answer the request on the first line, and return the exit code."""
     quoting.guard_stderr()
     task = DiscoverTask.model_validate_json(_first_line())
     threading.Thread(target=_end_with_the_lifeline, name="lifeline", daemon=True).start()
@@ -44,7 +43,7 @@ def main() -> int:
 
 
 def discover(task: DiscoverTask, environ: Mapping[str, str]) -> Iterator[TopologyRows | TopologyTold | DiscoveryFailed]:
-    """Ask Bolt, then try the backup addresses: those of the answer, or without one those of the last topology."""
+    """Ask Bolt, then connect to the backup addresses of the answer, or without an answer of the last topology."""
     settings = Neo4j.model_validate(task.settings["neo4j"])
     addressing = Addressing.model_validate(settings.model_dump(include=set(Addressing.model_fields)))
     try:
@@ -81,7 +80,7 @@ def _reachable(topology: Topology | None, addressing: Addressing) -> dict[str, s
 
 
 def _endpoint(settings: Neo4j, environ: Mapping[str, str]) -> bolt.Endpoint:
-    """Read the credentials, now: they may have been rotated since the last time."""
+    """Return the address and the credentials, which are read now: they may have been rotated."""
     login = credentials(settings, environ)
     return bolt.Endpoint(
         uri=settings.uri,

@@ -1,9 +1,9 @@
-"""Ask a cluster over Bolt what it holds and where: the one home of the Neo4j driver.
+"""Asking a cluster over Bolt for its databases and servers: the only module that imports the Neo4j driver.
 
-A newcomer would trust the driver's timeouts. It has none on reading: a server that accepts, then says nothing, holds
-it for ever. So every conversation runs in a thread of its own and is left behind at the deadline; whoever called is
-a short-lived process and ends with `os._exit`. What is essential (SHOW DATABASES) is asked first and alone; all else
-may fail without harm. Codes and columns: Neo4j operations manual and status codes, met on Community 5.26 and 2026.09.
+The driver has no timeout for reading: a server that accepts a connection and then sends nothing blocks it for ever. So
+every conversation runs in its own thread, which is abandoned at the deadline; the calling process is short-lived and
+ends by `os._exit`. SHOW DATABASES is essential and is asked first and alone; all other questions may fail without harm.
+Codes and columns are from Neo4j's operations manual and status codes, and were seen on Community 5.26 and 2026.09.
 """
 
 import logging
@@ -51,7 +51,7 @@ from backup_agent.core.reasons import BackupError, PermanentError, Reason, Trans
 
 Answer = TypeVar("Answer")
 
-logging.getLogger("neo4j").addHandler(logging.NullHandler())  # else each retry is a line on stderr
+logging.getLogger("neo4j").addHandler(logging.NullHandler())  # otherwise each retry is a line on stderr
 
 DATABASES = (
     "SHOW DATABASES YIELD name, type, role, writer, address, serverID, databaseID, currentStatus, "
@@ -72,7 +72,7 @@ COLUMNS = {
 """Field of a Copy -> column of SHOW DATABASES."""
 
 MOST_ROWS = max(MOST_COPIES, MOST_ALIASES) + 1
-"""Rows of an answer that are read. One more than is taken tells that there are too many."""
+"""The most rows of an answer that are read. One more than the limit shows that there are too many."""
 
 ALIASES = "SHOW ALIASES FOR DATABASE YIELD name, database"
 COMPONENTS = "CALL dbms.components() YIELD name, versions"
@@ -80,25 +80,25 @@ SETTINGS = f"SHOW SETTINGS '{ADVERTISED_BACKUP}', '{ADVERTISED_DEFAULT}' YIELD n
 CLOCK = "RETURN datetime() AS now"
 
 KERNEL = "Neo4j Kernel"
-"""The row of dbms.components() that counts: since 2025.05 another lists the versions of Cypher."""
+"""The row of dbms.components() with the version: since 2025.05 another row has the versions of Cypher."""
 
 CONNECT_SECONDS = 5.0
-"""For one TCP connection and its handshake."""
+"""Timeout of one TCP connection and its handshake."""
 
 RETRY_SECONDS = 3.0
-"""For the driver's own retries of what may pass (a leader switch, `system` not up yet). Its default is 30, and it
-counts a refused connection and a bad certificate among what may pass."""
+"""Time for the driver's own retries of errors that may pass (a leader switch, `system` not started yet). Its default is
+30, and the driver also retries after a refused connection or a bad certificate."""
 
 EXTRAS_SECONDS = 6.0
-"""For everything that is only nice to know, after the databases are known."""
+"""Time for all optional questions, after the databases are known."""
 
 ROUTED_SHARE = 0.5
-"""Of the time there is, how much a routed attempt may use: the direct one needs some as well."""
+"""The share of the time that a routed attempt may use: the direct one needs some too."""
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where and as whom to ask. `ca_file` counts with the `+s` schemes."""
+    """Address and account. `ca_file` is used with the `+s` schemes."""
 
     uri: str
     username: str
@@ -109,29 +109,29 @@ class Endpoint:
 
 @dataclass(frozen=True)
 class Discovered:
-    """What a cluster said of itself."""
+    """The answers of a cluster."""
 
     topology: Topology
     clock_offset_seconds: float | None = None
-    """The server's clock minus ours; None where no database could be asked."""
+    """The server's clock minus ours; None if no database could be asked."""
     notes: tuple[str, ...] = ()
-    """What could not be asked or is not taken, and why: for log and status."""
+    """Questions without an answer and databases that are refused, with the reasons: for log and status."""
     refused: int = 0
-    """Databases that are listed under names that are not taken."""
+    """The number of listed databases whose names are refused."""
 
 
 class LoginRefusedError(PermanentError):
-    """The server knows us and says no. Asking again could lock the account: not done in the same run."""
+    """The server refuses the account. It is not tried again in the same run, since that could lock the account."""
 
 
 def discover(endpoint: Endpoint, *, timeout: float = 30.0) -> Discovered:
-    """Return what the cluster at `endpoint` holds, within `timeout` seconds.
+    """Return databases and servers of the cluster at `endpoint`, within `timeout` seconds.
 
-    Where a routed conversation fails for any reason but the login, the server at the given address is asked directly.
+    If a routed conversation fails for any reason but the login, the server at the given address is asked directly.
     Raise PermanentError or TransientError, reason `source_unreachable`.
     """
     deadline = time.monotonic() + timeout
-    # Threads left behind must hold nobody: no `with`, which would wait for them.
+    # No `with`, which would wait for abandoned threads.
     pool = ThreadPoolExecutor(max_workers=32, thread_name_prefix="bolt")
     try:
         uri, listing = _databases(endpoint, pool, deadline)
@@ -141,7 +141,7 @@ def discover(endpoint: Endpoint, *, timeout: float = 30.0) -> Discovered:
 
 
 def _databases(endpoint: Endpoint, pool: ThreadPoolExecutor, deadline: float) -> tuple[str, Listing]:
-    """Ask for the databases; return them, and the URI under which the answer came."""
+    """Ask for the databases; return them, with the URI that gave the answer."""
     direct = _direct(endpoint.uri)
     share = 1.0 if direct is None else ROUTED_SHARE
     try:
@@ -159,7 +159,7 @@ def _databases(endpoint: Endpoint, pool: ThreadPoolExecutor, deadline: float) ->
 def _with_extras(
     endpoint: Endpoint, uri: str, listing: Listing, pool: ThreadPoolExecutor, deadline: float
 ) -> Discovered:
-    """Add what is nice to know: aliases, versions, clock, and each server's own word on its backup address."""
+    """Add the optional answers: aliases, versions, clock, and each server's own backup address."""
     copies, refusals = listing
     scheme = (_direct(uri) or uri).split("://")[0]
     servers = sorted({copy.address for copy in copies if copy.address is not None})
@@ -198,7 +198,7 @@ def _with_extras(
 
 
 def _converse(endpoint: Endpoint, uri: str, ask: Callable[[neo4j.Driver], Answer], *, retry: float = 0.0) -> Answer:
-    """Open a driver, ask, close it; raise what `classify` makes of a failure."""
+    """Open a driver, ask, and close it; raise a failure as `classify` returns it."""
     try:
         with _driver(endpoint, uri, retry) as driver:
             return ask(driver)
@@ -207,8 +207,8 @@ def _converse(endpoint: Endpoint, uri: str, ask: Callable[[neo4j.Driver], Answer
 
 
 def _driver(endpoint: Endpoint, uri: str, retry: float) -> neo4j.Driver:
-    """Make a driver for any of the six schemes."""
-    # The driver refuses an own CA together with `+s`, and takes it with the plain scheme and `encrypted`.
+    """Open a driver for any of the six schemes."""
+    # The driver refuses an own CA together with `+s`, and accepts it with the plain scheme and `encrypted`.
     trust: dict[str, Any] = {}
     scheme, rest = uri.split("://", 1) if "://" in uri else ("", uri)
     if endpoint.ca_file is not None and scheme.endswith("+s"):
@@ -229,8 +229,8 @@ def _driver(endpoint: Endpoint, uri: str, retry: float) -> neo4j.Driver:
 
 
 def _rows(driver: neo4j.Driver, statement: str, database: str = "system") -> list[neo4j.Record]:
-    """Ask a statement; return its rows, and no more of them than anything here expects."""
-    # Any server knows the answer; a reader answers also while the leader is being elected.
+    """Run a statement; return its rows, at most MOST_ROWS."""
+    # Any server has the answer, and a reader answers also during the election of a leader.
     return driver.execute_query(
         statement,
         database_=database,
@@ -240,7 +240,7 @@ def _rows(driver: neo4j.Driver, statement: str, database: str = "system") -> lis
 
 
 def _show_databases(driver: neo4j.Driver) -> Listing:
-    # A session of our own first: execute_query would retry a refused connection like a leader switch, and tell late.
+    # First in a session: execute_query would retry a refused connection like a leader switch, and so fail late.
     try:
         with driver.session(database="system", default_access_mode=neo4j.READ_ACCESS) as session:
             return listed(map(_copy_fields, session.run(DATABASES)))
@@ -263,12 +263,12 @@ def _versions(driver: neo4j.Driver) -> tuple[object, ...]:
 
 
 def _visit(driver: neo4j.Driver) -> tuple[dict[str, str | None], tuple[object, ...]]:
-    """Ask one server for its own settings (SHOW SETTINGS speaks of the server that runs it) and version."""
+    """Ask one server for its own settings (SHOW SETTINGS returns those of the server that runs it) and version."""
     return {row["name"]: row["value"] for row in _rows(driver, SETTINGS)}, _versions(driver)
 
 
 def _clock_offset(driver: neo4j.Driver, database: str) -> float:
-    """Return the server's clock minus ours. Asked of an ordinary database: `system` computes nothing."""
+    """Return the server's clock minus ours. An ordinary database is asked, since `system` evaluates no expressions."""
     _rows(driver, CLOCK, database)  # the first query pays for routing and login
     before = datetime.now(UTC)
     [row] = _rows(driver, CLOCK, database)
@@ -285,12 +285,12 @@ def _by(future: Future[Answer], deadline: float, uri: str) -> Answer:
         raise TransientError(
             Reason.SOURCE_UNREACHABLE,
             f"{_where(uri)} gave no answer within {seconds:.0f} s",
-            "the server hangs, or something between drops packets: see its debug.log, load balancers, policies, DNS",
+            "the server hangs, or packets are dropped on the way: see its debug.log, load balancers, policies, DNS",
         ) from None
 
 
 def _or_note(future: Future[Answer], what: str, notes: list[str]) -> Answer | None:
-    """Return what a conversation brought, or None and a note on why not."""
+    """Return the answer of a conversation; without one, add a note why, and return None."""
     try:
         return future.result(0)
     except FutureTimeoutError:
@@ -305,12 +305,12 @@ def _left(deadline: float) -> float:
 
 
 def _direct(uri: str) -> str | None:
-    """Return the `bolt` form of a `neo4j` URI: the same server, without its routing table."""
+    """Return the `bolt` form of a `neo4j` URI, which asks the same server without its routing table."""
     return f"bolt{uri.removeprefix('neo4j')}" if uri.startswith("neo4j") else None
 
 
 def _where(uri: str) -> str:
-    """Return host:port alone: a URI may carry what must not be shown."""
+    """Return host:port alone: other parts of a URI may be secret."""
     parts = urlsplit(uri)
     try:
         return join(parts.hostname or "", parts.port or 7687)
@@ -320,7 +320,7 @@ def _where(uri: str) -> str:
 
 @dataclass(frozen=True)
 class _Case:
-    """What one kind of failure means. `text` may name {where}, {user}, {ca_file} and {what} (`_said`)."""
+    """The meaning of one kind of failure. `text` may contain {where}, {user}, {ca_file} and {what} (`_said`)."""
 
     matches: Callable[[BaseException], bool]
     error: type[BackupError]
@@ -329,7 +329,7 @@ class _Case:
 
 
 def _code(*codes: str) -> Callable[[BaseException], bool]:
-    """Match what a server answered, by its status code; one that ends in a dot stands for all below it."""
+    """Match a server's error by its status code; a code that ends in a dot matches all that begin with it."""
     return lambda error: (
         isinstance(error, Neo4jError)
         and any(error.code == code or (code.endswith(".") and str(error.code).startswith(code)) for code in codes)
@@ -341,14 +341,14 @@ def _raised(*kinds: type[BaseException]) -> Callable[[BaseException], bool]:
 
 
 def _certificate(*numbers: int) -> Callable[[BaseException], bool]:
-    """Match a certificate that OpenSSL refused, by its X509_V_ERR number; none: any."""
+    """Match a certificate that OpenSSL refused, by its X509_V_ERR number; without numbers, any."""
     return lambda error: (
         isinstance(error, ssl.SSLCertVerificationError) and (not numbers or error.verify_code in numbers)
     )
 
 
 def _says(text: str) -> Callable[[BaseException], bool]:
-    """Match the driver's own words, where it has no type for them."""
+    """Match a message of the driver that has no type of its own."""
     return lambda error: text in str(error)
 
 
@@ -356,11 +356,11 @@ _STATUS_CODE = re.compile(r"Neo(\.[A-Za-z0-9]{1,60}){3}")
 
 _LOGIN_HINT = "check neo4j.username and neo4j.password_file; a refused login is not tried again in this run"
 _TLS_HINT = (
-    "where the server wants TLS use the +s form with neo4j.ca_file for an own CA, else the plain form of neo4j.uri"
+    "if the server requires TLS use the +s form, with neo4j.ca_file for an own CA; else the plain form of neo4j.uri"
 )
 
 _FAILURES = (
-    # What the server answered.
+    # Errors of the server.
     _Case(
         _code("Neo.ClientError.Security.AuthenticationRateLimit"),
         LoginRefusedError,
@@ -370,7 +370,7 @@ _FAILURES = (
     _Case(
         _code("Neo.ClientError.Security.CredentialsExpired"),
         LoginRefusedError,
-        "{where} refused the login of {user!r}: its password has to be changed first",
+        "{where} refused the login of {user!r}: its password must be changed first",
         "ALTER CURRENT USER SET PASSWORD, or ALTER USER … CHANGE NOT REQUIRED",
     ),
     _Case(
@@ -382,8 +382,8 @@ _FAILURES = (
     _Case(
         _code("Neo.ClientError.Security."),
         LoginRefusedError,
-        "{where} lets {user!r} in but not ask for databases: {what}",
-        "grant its role what backup_agent/cluster/role.cypher grants",
+        "{where} does not let {user!r} list databases: {what}",
+        "grant its role the privileges in backup_agent/cluster/role.cypher",
     ),
     # Elections, start-up, a server going away: the driver has retried for a while.
     _Case(
@@ -398,7 +398,7 @@ _FAILURES = (
         "{where} knows no leader at the moment: {what}",
         "the servers may be electing one, or have lost their majority: SHOW SERVERS",
     ),
-    _Case(_raised(Neo4jError), PermanentError, "{where} refused the question: {what}", "is it a Neo4j 5.26 or newer?"),
+    _Case(_raised(Neo4jError), PermanentError, "{where} refused the statement: {what}", "is it a Neo4j 5.26 or newer?"),
     # TLS. Numbers: X509_V_ERR_* of OpenSSL's x509_vfy.h.
     _Case(
         _certificate(10),
@@ -411,7 +411,7 @@ _FAILURES = (
         _certificate(62, 64),
         PermanentError,
         "the certificate of {where} names other hosts: {what}",
-        "name the host of neo4j.uri in the certificate's subjectAltName, or use a name that stands there",
+        "add the host of neo4j.uri to the certificate's subjectAltName, or use a name that it has",
     ),
     _Case(
         _certificate(2, 18, 19, 20, 21),
@@ -423,7 +423,7 @@ _FAILURES = (
     _Case(
         _says("no certificate or crl found"),
         PermanentError,
-        "neo4j.ca_file {ca_file} holds no certificate",
+        "neo4j.ca_file {ca_file} contains no certificate",
         "it must be PEM: -----BEGIN CERTIFICATE-----",
     ),
     _Case(
@@ -432,29 +432,29 @@ _FAILURES = (
         "neo4j.ca_file {ca_file} cannot be read: {what}",
         "mount the CA's certificate there",
     ),
-    # Something there that speaks another language.
+    # Servers of other protocols.
     _Case(
         _says("looks like HTTP"),
         PermanentError,
         "{where} answers in HTTP, not Bolt",
-        "neo4j.uri wants the Bolt port, 7687 by default, not 7474",
+        "neo4j.uri must have the Bolt port, 7687 by default, not 7474",
     ),
-    _Case(_raised(UnsupportedServerProduct), PermanentError, "{where} is no Neo4j server: {what}"),
+    _Case(_raised(UnsupportedServerProduct), PermanentError, "{where} is not a Neo4j server: {what}"),
     _Case(_raised(ConfigurationError), PermanentError, "neo4j.uri cannot be used: {what}"),
     _Case(_raised(TimeoutError), TransientError, "{where} does not answer: no reply in time"),
-    _Case(_raised(ssl.SSLError), PermanentError, "{where} and TLS do not go together: {what}", _TLS_HINT),
+    _Case(_raised(ssl.SSLError), PermanentError, "TLS with {where} failed: {what}", _TLS_HINT),
     _Case(
         _says("incomplete handshake"),
         TransientError,
-        "{where} hung up before the first word",
-        "a server that wants TLS does so when spoken to in plain, one that is starting too: " + _TLS_HINT,
+        "{where} closed the connection before the handshake",
+        "a server that requires TLS does so on a plain connection, and so does one that is starting: " + _TLS_HINT,
     ),
-    # Nobody there.
+    # No server.
     _Case(
         _raised(socket.gaierror),
         TransientError,
         "the host name of {where} does not resolve: {what}",
-        "check neo4j.uri and DNS: the client service is <cluster>-client, without ready servers it may have no address",
+        "check neo4j.uri and DNS: the client service is <cluster>-client; without ready servers it may have no address",
     ),
     _Case(
         _raised(ConnectionRefusedError),
@@ -462,14 +462,14 @@ _FAILURES = (
         "{where} refused the connection: nothing listens there",
         "are the servers up, and is 7687 the port of the client service?",
     ),
-    _Case(_raised(ConnectionError), TransientError, "{where} broke the connection off: {what}"),
+    _Case(_raised(ConnectionError), TransientError, "{where} broke the connection: {what}"),
     _Case(_raised(DriverError, OSError, ValueError), TransientError, "{where} cannot be asked: {what}"),
 )
-"""First row that matches any link of an error's chain of causes decides. All are reason `source_unreachable`."""
+"""The first row that matches an error or one of its causes decides. The reason is always `source_unreachable`."""
 
 
 def classify(error: Exception, endpoint: Endpoint, uri: str) -> BackupError:
-    """Return what a failure of the driver means, in words that carry no secret."""
+    """Return the agent's error for a failure of the driver, without secrets in its text."""
     links = tuple(_causes(error))
     for row in _FAILURES:
         for link in links:
@@ -485,7 +485,7 @@ def classify(error: Exception, endpoint: Endpoint, uri: str) -> BackupError:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Walk an error and what caused it, groups included (a routing table is tried on several servers)."""
+    """Yield an error and its causes, including groups (a routing table is asked of several servers)."""
     yield error
     members = error.exceptions if isinstance(error, BaseExceptionGroup) else ()
     for cause in (error.__cause__, *members):
@@ -494,9 +494,9 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def _said(error: BaseException) -> str:
-    """Return what may be quoted of a failure: a server's status code, what the system said, else its kind alone.
+    """Return what may be quoted of a failure: a server's status code, the system's message, or else its kind alone.
 
-    The driver's message may contain its input, and a server's message anything at all.
+    The driver's message may contain its input, and a server's message anything.
     """
     if isinstance(error, Neo4jError):
         code = str(error.code)

@@ -1,7 +1,7 @@
-"""Try a TCP connection to each backup address, to order them and to explain a failure before neo4j-admin meets it.
+"""Trying a TCP connection to each backup address, to order them and to explain a failure before neo4j-admin fails.
 
-It never decides: a server that does not answer here still goes to `--from`, behind the others. Nothing is sent, so
-TLS and what listens there stay unknown.
+A server that does not answer is still passed to `--from`, after the others. Nothing is sent, so neither TLS nor the
+kind of server is checked.
 """
 
 import socket
@@ -17,12 +17,12 @@ WORKERS = 32
 
 
 def probe(addresses: Iterable[str], *, timeout: float = SECONDS) -> dict[str, str | None]:
-    """Return address (host:port) -> None where something listens, else why not; within about `timeout` seconds.
+    """Return address (host:port) -> None if a server listens, or else why not; within about `timeout` seconds.
 
-    Looking up a name cannot be interrupted: threads that still do are left behind.
+    Resolving a name cannot be interrupted: threads that still do so are abandoned.
     """
     wanted = tuple(dict.fromkeys(addresses))
-    # A wave for each WORKERS addresses, so that a hundred dead servers cost each its own time and not the others'.
+    # WORKERS addresses are tried at a time. The deadline grows with the number of such waves.
     deadline = time.monotonic() + timeout * (1 + len(wanted) // WORKERS) + 0.5
     pool = ThreadPoolExecutor(max_workers=WORKERS, thread_name_prefix="probe")
     try:

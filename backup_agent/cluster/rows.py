@@ -1,7 +1,7 @@
-"""How the discovering child tells what it found: rows, some a line, and at last an event that counts them.
+"""The format of the discovery child's answer: lines with some rows each, and a last event that counts the rows.
 
-A topology of 1,500 databases is longer than a line may be, and part of one would look like databases that are gone. So
-each line is short, and what is counted must have come.
+A topology of 1,500 databases is longer than a line may be, and in a part of it databases would seem to be gone. So each
+line is short, and the number of rows must be the one in the last event.
 """
 
 import sys
@@ -14,7 +14,7 @@ from backup_agent.core.neo4j.topology import MOST_ALIASES, MOST_COPIES, MOST_SER
 from backup_agent.core.requests.events import TopologyRows
 
 A_LINE = 100
-"""Rows of an event: some 30 KB of usual ones, and 150 KB of the longest. Each event is a step of the agent's loop."""
+"""Rows of an event: about 30 KB, at most 150 KB. Each event is a step of the agent's loop."""
 
 COPIES, ALIASES, BACKUP_ADDRESSES, REACHABLE = "copies", "aliases", "backup_addresses", "reachable"
 """Kinds of rows, by their fields in `TopologyRows`."""
@@ -25,15 +25,15 @@ MOST = {
     BACKUP_ADDRESSES: MOST_SERVERS,
     REACHABLE: 2 * MOST_SERVERS,
 }
-"""Kind of row -> how many there may be."""
+"""Kind of row -> the most rows of this kind."""
 
 
 class IncompleteError(ValueError):
-    """Not all rows have come, or more than were counted."""
+    """Rows are missing, or there are more than the last event says."""
 
 
 def told(rows: Mapping[str, Iterable[Any]]) -> Iterator[TopologyRows]:
-    """Yield the events that tell the rows of each kind."""
+    """Yield the events with the rows of each kind."""
     for kind, found in rows.items():
         remaining = iter(found)
         while batch := tuple(islice(remaining, A_LINE)):
@@ -41,21 +41,21 @@ def told(rows: Mapping[str, Iterable[Any]]) -> Iterator[TopologyRows]:
 
 
 class Rows:
-    """The rows that have come so far."""
+    """The rows received so far."""
 
     def __init__(self) -> None:
-        """Nothing has come yet."""
+        """Begin without any rows."""
         self._rows: dict[str, list[Any]] = {kind: [] for kind in MOST}
         self._fault: str | None = None
 
     def take(self, event: TopologyRows) -> None:
-        """Take the rows of an event; too many of them are told by `complete`."""
+        """Add the rows of an event. If there are too many, `complete` raises the error."""
         for kind, known in self._rows.items():
             rows = getattr(event, kind)
             if len(known) + len(rows) > MOST[kind]:
                 self._fault = self._fault or f"more than {MOST[kind]} {kind}"
             else:
-                # Few of the strings differ, and each line has made its own.
+                # Most strings are equal, but each line has its own objects.
                 known.extend(map(_interned, rows) if kind == COPIES else rows)
 
     def complete(self, counts: Mapping[str, int]) -> dict[str, list[Any]]:
@@ -64,7 +64,7 @@ class Rows:
             raise IncompleteError(self._fault)
         for kind, rows in self._rows.items():
             if len(rows) != counts.get(kind, 0):
-                raise IncompleteError(f"{len(rows)} of {counts.get(kind, 0)} {kind} have come")
+                raise IncompleteError(f"{len(rows)} of {counts.get(kind, 0)} {kind} were received")
         return self._rows
 
 

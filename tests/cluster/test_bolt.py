@@ -216,11 +216,11 @@ def test_a_wrong_password_is_tried_once(bolt_server: Start) -> None:
     [
         pytest.param(BoltFault("rate_limit"), LoginRefusedError, "too many wrong passwords", id="locked-account"),
         pytest.param(
-            BoltFault("credentials_expired"), LoginRefusedError, "has to be changed first", id="expired-password"
+            BoltFault("credentials_expired"), LoginRefusedError, "must be changed first", id="expired-password"
         ),
-        pytest.param(BoltFault("forbidden"), LoginRefusedError, "lets 'agent' in but not ask", id="forbidden"),
+        pytest.param(BoltFault("forbidden"), LoginRefusedError, "does not let 'agent' list", id="forbidden"),
         pytest.param(BoltFault("unavailable"), TransientError, "DatabaseUnavailable", id="system-not-up"),
-        pytest.param(BoltFault("unsupported"), PermanentError, "refused the question", id="unsupported"),
+        pytest.param(BoltFault("unsupported"), PermanentError, "refused the statement", id="unsupported"),
         pytest.param(
             BoltFault("fail", code="Neo.ClientError.Cluster.NotALeader", message="No leader"),
             TransientError,
@@ -434,7 +434,7 @@ def test_a_server_without_tls_is_told(bolt_server: Start, ca_file: str) -> None:
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [pytest.param(None, "cannot be read", id="absent"), pytest.param("junk", "holds no certificate", id="junk")],
+    [pytest.param(None, "cannot be read", id="absent"), pytest.param("junk", "contains no certificate", id="junk")],
 )
 def test_a_ca_file_that_is_none_is_told(tmp_path: Path, content: str | None, words: str) -> None:
     path = tmp_path / "ca.pem"
@@ -468,7 +468,7 @@ def test_a_uri_that_is_none_is_told_without_what_it_hides(uri: str) -> None:
         pytest.param(
             ServiceUnavailable("out of luck"), TransientError, "cannot be asked: ServiceUnavailable", id="anything-else"
         ),
-        pytest.param(ConnectionResetError("reset"), TransientError, "broke the connection off", id="reset"),
+        pytest.param(ConnectionResetError("reset"), TransientError, "broke the connection", id="reset"),
     ],
 )
 def test_other_failures_are_classified(error: Exception, kind: type[BackupError], words: str) -> None:

@@ -51,8 +51,8 @@ def test_equal_texts_are_kept_once() -> None:
 @pytest.mark.parametrize(
     ("event", "counts", "fault"),
     [
-        pytest.param({COPIES: [COPY]}, {COPIES: 2}, "1 of 2 copies have come", id="too few"),
-        pytest.param({COPIES: [COPY]}, {}, "1 of 0 copies have come", id="too many"),
+        pytest.param({COPIES: [COPY]}, {COPIES: 2}, "1 of 2 copies were received", id="too few"),
+        pytest.param({COPIES: [COPY]}, {}, "1 of 0 copies were received", id="too many"),
         pytest.param({REACHABLE: [("a", None)] * 3000}, {}, "more than 2000 reachable", id="a flood"),
     ],
 )

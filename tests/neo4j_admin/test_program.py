@@ -155,7 +155,10 @@ def test_a_version_that_no_manifest_tells_is_left_open(machine: Machine) -> None
 @pytest.mark.parametrize(
     ("spoil", "why"),
     [
-        (lambda it: (it.home / "lib/neo4j-command-line-2026.09.0.jar").unlink(), r"no jar in \S+/lib contains org\.neo4j"),
+        (
+            lambda it: (it.home / "lib/neo4j-command-line-2026.09.0.jar").unlink(),
+            r"no jar in \S+/lib contains org\.neo4j",
+        ),
         (lambda it: it.release('JAVA_VERSION="17.0.15"'), r"is Java 17, and \S+/lib needs 21"),
         (lambda it: it.release("nothing of it"), r"is Java of an unknown version, and"),
         (lambda it: it.java.unlink(), r"no java is found by JAVA_HOME \(\S+/jdk\) or PATH"),

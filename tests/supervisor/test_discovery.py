@@ -71,7 +71,7 @@ def test_a_topology_of_which_a_part_is_missing_is_not_taken(tmp_path: Path) -> N
     assert known.failure
     assert (known.failure.reason, known.failure.error) == (
         Reason.SOURCE_UNREACHABLE,
-        "the topology is incomplete, and not used: 2 of 3 copies have come",
+        "the topology is incomplete, and not used: 2 of 3 copies were received",
     )
 
 
