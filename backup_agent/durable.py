@@ -1,7 +1,7 @@
-"""Small files: written whole or not at all, also across a crash, and read within a known bound.
+"""Small files: written atomically and durably, and read within a limit.
 
-Every write is: temp beside the target, write, fsync, rename, fsync the folder. Leave one step out and a power cut can
-show an empty file under the final name.
+Every write makes a temporary file beside the target, writes, syncs and renames it, and syncs the folder. Without one of
+these steps a power failure could leave an empty file under the final name.
 
 Every read opens a regular file and nothing else, does not wait for a writer, and keeps no more than a limit in memory.
 Other users may write to the requests folder and to the storage root: a FIFO, a device, a link or a huge file under a
@@ -17,24 +17,25 @@ from itertools import count
 from pathlib import Path
 
 UMASK = 0o007
-"""Of every process of the agent: its group may do what it may, and other users nothing."""
+"""The umask of every process of the agent: the group has the rights of the user, and other users have none."""
 
 FILE, SHARED, FOLDER = 0o640, 0o660, 0o2770
-"""Modes: of a file that is replaced and never changed; of artifacts and locks; of folders.
+"""Modes of files that are replaced and never changed, of artifacts and locks, and of folders.
 
-The group is what the agent keeps when its user changes (Kubernetes' fsGroup). Writable for the group are files that a
-later user must open for writing, and artifacts: the kernel lets a user hard-link another user's file only if that user
-may write it (fs.protected_hardlinks), and a chain is staged by links. A folder's group goes on to what is made in it.
+The agent keeps its group when its user changes (Kubernetes' fsGroup). The group may write files that a later user must
+open for writing, and artifacts: the kernel lets a user hard-link another user's file only if the user may write it
+(fs.protected_hardlinks), and a chain is staged by links. New files in a folder get the folder's group.
 """
 
 TEMPORARY = ".tmp-"
-"""What the name of a file under way begins with. The next life of the agent may remove them."""
+"""The beginning of the names of incomplete files. The agent may remove them at its next start."""
 
 CANNOT_LINK = frozenset({errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
-"""Another file system, or one that has no hard links (EPERM on vfat and some network ones), or too many of them."""
+"""errnos of a hard link to another file system, on one without hard links (EPERM on vfat and some network file
+systems), or with too many links."""
 
 LIMIT = 2**20
-"""The most bytes of a small file whose kind has no limit of its own."""
+"""The most bytes of a small file, if its kind has no limit of its own."""
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -52,11 +53,11 @@ _number = count()
 
 
 class RefusedFileError(OSError):
-    """The file exists, and is not read: it is not a regular file, or it is larger than its kind may be."""
+    """The file exists and is refused: it is not a regular file, or it is too large."""
 
 
 class TooLargeError(RefusedFileError):
-    """The file has more bytes than its kind may have."""
+    """The file has more bytes than the limit of its kind."""
 
     def __init__(self, path: Path | str, limit: int) -> None:
         super().__init__(errno.EFBIG, f"larger than {limit} bytes", str(path))
@@ -65,7 +66,7 @@ class TooLargeError(RefusedFileError):
 def read(path: Path, limit: int = LIMIT, *, follow: bool = False) -> bytes:
     """Return the content of a regular file of at most `limit` bytes; raise RefusedFileError or another OSError.
 
-    With `follow` the path may be a symbolic link, as files of a mounted Secret or ConfigMap are.
+    With `follow` the path may be a symbolic link, like the files of a mounted Secret or ConfigMap.
     """
     descriptor = open_regular(path, follow=follow)
     try:
@@ -100,7 +101,7 @@ def open_regular(
 ) -> int:
     """Open a regular file and return its descriptor; raise RefusedFileError for anything else, or another OSError.
 
-    A symbolic link is refused unless `follow` is given. Nothing is waited for: a FIFO without a writer is refused too.
+    A symbolic link is refused unless `follow` is given. This never blocks: a FIFO without a writer is refused too.
     `folder` is the descriptor that a relative path starts from.
     """
     flags |= os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY | (0 if follow else os.O_NOFOLLOW)
@@ -119,7 +120,7 @@ def open_regular(
 
 
 def _kind(path: Path | str, folder: int | None, *, follow: bool) -> str:
-    """Return what kind of file a path names; empty if it is a regular file or cannot be looked at."""
+    """Return the kind of file at a path; empty if it is a regular file or the kind is unknown."""
     with suppress(OSError):
         found = os.stat(path, dir_fd=folder, follow_symlinks=follow).st_mode
         return "" if stat.S_ISREG(found) else _named(found)
@@ -136,7 +137,7 @@ def _refused(path: Path | str, kind: str) -> RefusedFileError:
 
 
 def names(folder: Path) -> list[str]:
-    """Return the sorted names in a folder, none if it does not exist. Raise OSError if it cannot be read.
+    """Return the sorted names in a folder, or none if it does not exist. Raise OSError if it cannot be read.
 
     `Path.glob` would show an unreadable folder as empty.
     """
@@ -147,17 +148,17 @@ def names(folder: Path) -> list[str]:
 
 
 def folders(folder: Path) -> list[str]:
-    """Return the names of the folders in a folder, as `names` does."""
+    """Return the sorted names of the folders in a folder, none if it does not exist. Raise OSError as `names` does."""
     return [name for name in names(folder) if (folder / name).is_dir()]
 
 
 def is_full(error: OSError) -> bool:
-    """Tell whether a volume, or the quota on it, takes no more bytes or no more files."""
+    """Tell whether an error means that a volume or quota has no space for more bytes or files."""
     return error.errno in _FULL
 
 
 def write(path: Path, content: bytes, *, sync: bool = True) -> None:
-    """Replace a file by new content, atomically; durably too unless `sync` is off. Raise OSError that names `path`."""
+    """Replace the content of a file, atomically and, unless `sync` is off, durably. Raise OSError that names `path`."""
     try:
         temporary = _write_beside(path, content, sync=sync)
         try:
@@ -209,7 +210,7 @@ def exists(name: Path | str, folder: int | None = None) -> bool:
 
 @contextmanager
 def closed_to_others() -> Iterator[None]:
-    """Make files and folders for the agent's user and group alone: for a command that inherits a person's umask."""
+    """Create files and folders for the agent's user and group alone, in a command that inherits a person's umask."""
     before = os.umask(UMASK)
     try:
         yield
@@ -218,7 +219,7 @@ def closed_to_others() -> Iterator[None]:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder for the agent's user and group alone, with its parents; leave one that exists as it is."""
+    """Create a folder for the agent's user and group alone, with its parents. An existing folder is left as it is."""
     try:
         folder.mkdir(parents=True)
     except FileExistsError:
@@ -229,7 +230,7 @@ def make_folder(folder: Path) -> None:
 
 
 def share(file: int) -> None:
-    """Let the agent's user and group alone read and write an open file. A file of another user is left as it is."""
+    """Let only the agent's user and group read and write an open file. A file of another user is left as it is."""
     with suppress(PermissionError):
         if os.fstat(file).st_mode & 0o777 != SHARED:
             os.fchmod(file, SHARED)
@@ -245,7 +246,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def remove_temporaries(folder: Path) -> None:
-    """Remove what an earlier life left half written in a folder. What may not be removed is not of that."""
+    """Remove incomplete files that an earlier process of the agent left in a folder. Files of others are left."""
     for entry in os.scandir(folder):
         if entry.name.startswith(TEMPORARY):
             with suppress(FileNotFoundError, IsADirectoryError, PermissionError):

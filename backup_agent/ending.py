@@ -1,8 +1,8 @@
-"""Signals that ask the agent to end, held back while it starts.
+"""Signals that ask the agent to end, blocked while it starts.
 
-The kernel drops a signal that process 1 of a container neither handles nor blocks, and `exec` takes the handlers away.
-So a SIGTERM during the start would be lost, and the pod would live until SIGKILL. A blocked one waits, across `exec`
-too. This module is imported before anything else, and itself imports next to nothing.
+The kernel discards a signal that process 1 of a container neither handles nor blocks, and `exec` removes the handlers.
+So a SIGTERM during the start would be lost, and the pod would run until SIGKILL. A blocked signal stays pending, also
+across `exec`. This module is imported before all others, and itself imports next to nothing.
 """
 
 import signal
@@ -11,10 +11,10 @@ ENDING = (signal.SIGTERM, signal.SIGINT)
 
 
 def hold() -> None:
-    """Let the signals wait. Programs that are started meanwhile would inherit this: start none before `release`."""
+    """Block the signals. Start no program before `release`, since it would inherit the mask."""
     signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
 
 
 def release() -> None:
-    """Let the signals through, those that have come meanwhile too."""
+    """Unblock the signals; those that are pending are delivered."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)

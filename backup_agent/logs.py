@@ -1,8 +1,8 @@
 """The log: structlog, on stderr; console on a terminal, JSON otherwise.
 
-Events are short, lower case and constant; everything else is a field. Nothing secret is ever a field: settings hold
-paths to secrets, and neo4j-admin never gets them. Names, reasons and program output come from outside: in either format
-a line holds no control character of theirs, and no value can begin a line of its own.
+Events are short, lower case and constant; everything else is a field. No field is ever secret: settings contain paths
+to secrets, and neo4j-admin never gets them. Names, reasons and program output come from outside: in both formats their
+control characters are escaped, and no value can begin a line of its own.
 """
 
 import json
@@ -19,7 +19,7 @@ from backup_agent.core.escaping import printable, printable_lines
 
 
 def configure(style: str, level: str, **bound: str) -> None:
-    """Set the log up. `style` is auto, json or console; `bound` stands in every line."""
+    """Set up the log. `style` is auto, json or console; the fields `bound` are in every line."""
     console = style == "console" or (style == "auto" and sys.stderr.isatty())
     renderer: structlog.typing.Processor = (
         structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
@@ -39,7 +39,7 @@ def configure(style: str, level: str, **bound: str) -> None:
         logger_factory=structlog.WriteLoggerFactory(cast("TextIO", _Stderr())),
         cache_logger_on_first_use=False,
     )
-    # Libraries (APScheduler, watchdog) speak by the standard library: their warnings go the same way.
+    # Libraries (APScheduler, watchdog) log by the standard library: their warnings go to the same log.
     logging.basicConfig(level=logging.WARNING, handlers=[_ToStructlog()], force=True)
     structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(**bound)
@@ -54,21 +54,21 @@ def end() -> None:
 
 
 def _as_printable(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    """Show what is not printable as escapes, in every field; the line breaks of a traceback alone are kept."""
+    """Escape characters that are not printable in every field, except the line breaks of a traceback."""
     return {
         printable(key): printable_lines(value) if key == "exception" else _shown(value) for key, value in event.items()
     }
 
 
 def _shown(value: object) -> object:
-    """Return a value as the console shows it: a container as its repr."""
+    """Return a value as the console shows it; a container as its repr."""
     if value is None or isinstance(value, bool | int | float):
         return value
     return printable(value) if isinstance(value, str) else _Repr(printable(repr(value)))
 
 
 class _Repr:
-    """A value that is shown as this text: in quotes, a container would look like a string."""
+    """A value whose repr is a given text: a container in quotes would look like a string."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -78,7 +78,7 @@ class _Repr:
 
 
 def _ascii_json(event: Any, **options: Any) -> str:  # noqa: ANN401  json.dumps
-    """Return JSON in ASCII; json.dumps escapes all that is not printable but DEL."""
+    """Return JSON in ASCII. json.dumps escapes all characters that are not printable except DEL."""
     return json.dumps(event, **options).replace("\x7f", "\\u007f")
 
 
@@ -87,21 +87,21 @@ def _traceback(exc_info: structlog.typing.ExcInfo) -> str:
 
 
 class _Stderr:
-    """Standard error, where what cannot be written is lost: a full disk, or a reader that has gone, ends no backup."""
+    """Standard error. What cannot be written is lost, so that a full disk or a closed pipe ends no backup."""
 
     def write(self, text: str) -> None:
-        """Write what can be written."""
+        """Write as much as possible."""
         with suppress(OSError):
             sys.stderr.write(text)
 
     def flush(self) -> None:
-        """Hand it on, where it is taken."""
+        """Flush, if possible."""
         with suppress(OSError):
             sys.stderr.flush()
 
 
 class _ToStructlog(logging.Handler):
-    """Hands on what libraries log."""
+    """Passes the log records of libraries to structlog."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Log a record as an event of its library."""

@@ -1,7 +1,7 @@
-"""Finding and ending the processes of a run, however deep it forked and whoever adopted them.
+"""Finding and ending the processes of a run, even if they were forked by others or adopted by another process.
 
-Every process of a run carries `MARK` in its environment, so that a new life of the agent finds what an earlier one
-left. The mark names the supervisor by process id and start time, since ids alone are used again.
+Every process of a run has `MARK` in its environment, so that a new supervisor finds the processes of an earlier one.
+The mark names the supervisor by process id and start time, since ids are reused.
 """
 
 import os
@@ -14,13 +14,13 @@ MARK = "BACKUP_AGENT_RUN"
 """`<supervisor's pid>:<its start in clock ticks>:<storage root>`, in the environment of every process of a run."""
 
 LOCK_DESCRIPTOR = "BACKUP_AGENT_LOCK"
-"""Number of the descriptor that holds the storage root's lock, handed down to every process of a run."""
+"""The descriptor that holds the lock of the storage root, inherited by every process of a run."""
 
 PROC = Path("/proc")
 
 
 def send(pid: int, number: signal.Signals) -> None:
-    """Send a signal to a process that may have gone."""
+    """Send a signal to a process that may have ended."""
     try:
         os.kill(pid, number)
     except ProcessLookupError:
@@ -28,12 +28,12 @@ def send(pid: int, number: signal.Signals) -> None:
 
 
 def mark(supervisor: int, root: str) -> str:
-    """Return the mark that processes of a supervisor's runs carry."""
+    """Return the mark of the processes in a supervisor's runs."""
     return f"{supervisor}:{start_of(supervisor)}:{root}"
 
 
 def start_of(pid: int) -> int | None:
-    """Return when a process started, in clock ticks since boot; None where there is none (proc(5), field 22)."""
+    """Return when a process started, in clock ticks since boot (proc(5), field 22); None if it does not exist."""
     fields = _stat(pid)
     return None if fields is None else int(fields[19])
 
@@ -47,7 +47,7 @@ def session(leader: int) -> Iterator[int]:
 
 
 def left_behind(root: str) -> Iterator[int]:
-    """Yield the processes of runs below a root whose supervisor is no more."""
+    """Yield the processes of runs below a root whose supervisor has ended."""
     for pid in _pids():
         try:
             environment = (PROC / str(pid) / "environ").read_bytes().split(b"\0")
@@ -63,7 +63,7 @@ def left_behind(root: str) -> Iterator[int]:
 
 
 def end_left_behind(root: str) -> int:
-    """Kill what an earlier life left running below a root; return how many processes that were."""
+    """Kill the processes that an earlier supervisor left below a root; return their number."""
     ended = 0
     while pids := list(left_behind(root)):
         for pid in pids:
@@ -75,7 +75,7 @@ def end_left_behind(root: str) -> int:
 
 
 def reap_orphans(own: set[int]) -> int:
-    """As process 1: collect children that nobody waits for. `own` are those that somebody does."""
+    """As process 1, reap adopted children and return their number. The children in `own` are reaped elsewhere."""
     reaped = 0
     for pid in _pids():
         fields = _stat(pid)
@@ -90,7 +90,7 @@ def reap_orphans(own: set[int]) -> int:
 
 
 def _await_end(pid: int) -> None:
-    """Wait until a process that is not a child has gone, for two seconds at the most."""
+    """Wait until a process that is not a child has ended, at most two seconds."""
     try:
         descriptor = os.pidfd_open(pid)
     except ProcessLookupError:

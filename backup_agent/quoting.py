@@ -1,8 +1,7 @@
-"""What may be quoted of an error that another library raised: its kind, and words that hold nothing of its input.
+"""What may be quoted of an error of another library: its kind, and text that contains nothing of its input.
 
-A parser, a driver or an HTTP client may put into the text of its exception what it was given: a line of a file, a
-header with a token, a password. So no such text goes into a failure, an answer or the log, unless its kind is named
-here as harmless.
+A parser, a driver or an HTTP client may put its input into the text of an exception: a line of a file, a header with a
+token, a password. So no such text goes into a failure, an answer or the log, unless its kind is listed as harmless.
 """
 
 import json
@@ -20,7 +19,7 @@ from backup_agent.core.json_reader import NestingError
 from backup_agent.core.reasons import BackupError
 
 MANY = 100
-"""The most faults of one document that are looked at; more are only counted: each takes memory."""
+"""The most faults of one document that are described. More are only counted, since each takes memory."""
 
 _ABOUT_CODE = (
     TypeError,
@@ -34,7 +33,7 @@ _ABOUT_CODE = (
     MemoryError,
     RecursionError,
 )
-"""Their texts name types and names of the program."""
+"""Errors whose texts contain only types and names of the program."""
 
 _HARMLESS = frozenset(
     {
@@ -46,13 +45,14 @@ _HARMLESS = frozenset(
         "greater_than", "greater_than_equal", "less_than", "less_than_equal",
     }
 )  # fmt: skip
-"""Kinds of pydantic whose message says what is expected, and not what was found; `value_error` is in our own words."""
+"""Kinds of pydantic's errors whose message says what is expected and not what was found. The text of `value_error` is
+the agent's own."""
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,39}")
 
 
 def shown(error: BaseException) -> str:
-    """Return in one line what may be quoted of any error.
+    """Return what may be quoted of an error, in one line.
 
     >>> shown(ValueError("Invalid header value b'TOKEN'"))
     'ValueError'
@@ -77,7 +77,7 @@ def shown(error: BaseException) -> str:
 
 
 def traced(error: BaseException) -> str:
-    """Return the traceback of an error and of what led to it, each with what may be said of it."""
+    """Return the tracebacks of an error and of its causes, each with what may be quoted of it."""
     return "\nled to\n".join(
         "".join(traceback.format_tb(one.__traceback__)) + _with_kind(one) for one in reversed(tuple(_chain(error)))
     )
