@@ -1,5 +1,5 @@
-"""The companion that renders: from one spec of a cluster to its Kubernetes objects, as values.
+"""The renderer: it makes the Kubernetes objects of a cluster from one spec, as values.
 
-`spec` says what may stand in the spec, `reading` checks it, `manifests` puts the objects together. Nothing here reads
-a file, asks an API server, or is imported by the agent.
+`spec` defines the keys of a spec, `reading` checks them, `manifests` collects the objects. This room reads no files and
+asks no API server, and the agent does not import it.
 """

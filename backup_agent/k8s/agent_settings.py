@@ -1,4 +1,4 @@
-"""The agent's settings file: what the spec gives, what follows from it, and the schedules written out.
+"""The agent's settings file: the settings in the spec, those that follow from the spec, and all schedules in full.
 
 It is checked with the agent's own model, so that a mistake is found here and not by a pod that does not start.
 """
@@ -33,9 +33,9 @@ WRITTEN = {
     "http": f"the Service names port {AGENT_HTTP}, the probes port {AGENT_PROBES}",
     "storage.root": f"it is {BACKUPS}, the claim of backup.storage",
     "neo4j.uri": "it follows from cluster and tls.bolt",
-    "neo4j.username": "it stands in the Secret of auth, or of backup.auth",
-    "neo4j.username_file": "it stands in the Secret of auth, or of backup.auth",
-    "neo4j.password_file": "it stands in the Secret of auth, or of backup.auth",
+    "neo4j.username": "it is in the Secret of auth, or of backup.auth",
+    "neo4j.username_file": "it is in the Secret of auth, or of backup.auth",
+    "neo4j.password_file": "it is in the Secret of auth, or of backup.auth",
     "neo4j.ca_file": "it follows from tls.bolt",
     "neo4j.backup_port": f"it is {BACKUP_PORT}, where the servers listen",
     "neo4j.servers": "they follow from topology.servers",
@@ -43,13 +43,13 @@ WRITTEN = {
     "neo4j.backup_tls": "it follows from tls.backup",
     "neo4j.additional_config": "no such file is mounted",
 }
-"""Keys of the settings that render writes itself, and where they come from."""
+"""Keys of the settings that the renderer sets itself -> where their values come from."""
 
 S3_CA_FILE = f"{SECRETS}/s3-ca/ca.crt"
 
 
 def faults(spec: ClusterSpec | None, given: dict[str, Any]) -> tuple[Fault, ...]:
-    """Return what is wrong with the settings in a spec; `spec` is None where the rest of it is faulty itself."""
+    """Return the faults of the settings in a spec; `spec` is None if the rest of the spec is faulty."""
     twice = tuple(Fault(f"{BELOW}.{path}", f"leave it out: {reason}") for path, reason in _written_twice(given))
     try:
         Settings.model_validate_json(json.dumps(_completed(spec, given)), strict=True)
@@ -61,12 +61,12 @@ def faults(spec: ClusterSpec | None, given: dict[str, Any]) -> tuple[Fault, ...]
 
 
 def settings(spec: ClusterSpec) -> Settings:
-    """Return the agent's settings; raise ValidationError where `faults` finds some."""
+    """Return the agent's settings; raise ValidationError if they have faults."""
     return Settings.model_validate_json(json.dumps(_completed(spec, spec.backup.settings)), strict=True)
 
 
 def document(spec: ClusterSpec) -> dict[str, Any]:
-    """Return the settings file: what is set, and every schedule in full."""
+    """Return the settings file: all values that are set, and every schedule in full."""
     checked = settings(spec)
     schedules = {name: one.model_dump(mode="json", exclude_none=True) for name, one in checked.schedules.items()}
     return {**checked.model_dump(mode="json", exclude_unset=True), "schedules": schedules}
@@ -92,7 +92,7 @@ def _destinations(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _completed(spec: ClusterSpec | None, given: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings with what follows from the spec; what is no mapping is left as it is, to be told of."""
+    """Return the settings with the values that follow from the spec. A section that is not a mapping stays faulty."""
     follows = _follows(spec) if spec else {"cluster": "demo", "neo4j": {"uri": "neo4j://demo-client:7687"}}
     found = copy.deepcopy(given)
     for key, value in follows.items():
@@ -102,7 +102,7 @@ def _completed(spec: ClusterSpec | None, given: dict[str, Any]) -> dict[str, Any
             found[key] |= value
     if spec and spec.backup.s3 and spec.backup.s3.ca_config_map:
         for destination in _destinations(found).values():
-            # AWS itself is looked at by public CAs, in whose place this file would stand.
+            # This file would replace the public CAs, which check AWS itself.
             if isinstance(destination, dict) and destination.get("endpoint_url"):
                 destination["ca_file"] = S3_CA_FILE
     return found

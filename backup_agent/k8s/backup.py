@@ -1,6 +1,6 @@
 """The agent: a StatefulSet of one pod, its configuration, Service, account and ServiceMonitor.
 
-A StatefulSet ends the old pod before it makes the new one, so an update never runs two agents. Settings are not part
+A StatefulSet ends the old pod before it creates the new one, so an update never runs two agents. Settings are not part
 of the pod: the agent reads a changed ConfigMap by itself.
 """
 
@@ -34,12 +34,12 @@ from backup_agent.k8s.pods import (
 )
 from backup_agent.k8s.spec import SMALLEST_AGENT, ClusterSpec
 
-AIR = timedelta(seconds=30)
-"""What a run's end takes beside limits.shutdown_grace, before the kubelet kills."""
+TERMINATION_MARGIN = timedelta(seconds=30)
+"""Time added to limits.shutdown_grace in terminationGracePeriodSeconds."""
 
 
 def objects(spec: ClusterSpec, settings_file: str) -> list[Object]:
-    """Return everything of the agent but its NetworkPolicy."""
+    """Return all objects of the agent except its NetworkPolicy."""
     found = [
         stateful_set(spec),
         config_map(spec, settings_file),
@@ -51,7 +51,7 @@ def objects(spec: ClusterSpec, settings_file: str) -> list[Object]:
 
 def stateful_set(spec: ClusterSpec) -> Object:
     """Return the StatefulSet."""
-    grace = agent_settings.settings(spec).limits.shutdown_grace + AIR
+    grace = agent_settings.settings(spec).limits.shutdown_grace + TERMINATION_MARGIN
     return {
         "apiVersion": "apps/v1",
         "kind": "StatefulSet",
@@ -59,7 +59,7 @@ def stateful_set(spec: ClusterSpec) -> Object:
         "spec": {
             "replicas": 1,
             "serviceName": backup_name(spec),
-            # With OrderedReady a pod that never gets ready is not replaced by its own mend.
+            # With OrderedReady a pod that never becomes ready is not replaced by a corrected one.
             "podManagementPolicy": "Parallel",
             "updateStrategy": {"type": "RollingUpdate"},
             "persistentVolumeClaimRetentionPolicy": KEPT_CLAIMS,
@@ -91,7 +91,7 @@ def config_map(spec: ClusterSpec, settings_file: str) -> Object:
 
 
 def service(spec: ClusterSpec) -> Object:
-    """Return the Service for metrics and the pod's name. An agent that is not ready still says why in its metrics."""
+    """Return the Service for metrics and for the pod's name. The metrics of an agent that is not ready say why."""
     return {
         "apiVersion": "v1",
         "kind": "Service",
@@ -107,7 +107,7 @@ def service(spec: ClusterSpec) -> Object:
 
 
 def service_monitor(spec: ClusterSpec) -> Object:
-    """Return the Prometheus operator's order to scrape the agent."""
+    """Return the ServiceMonitor, by which the Prometheus operator scrapes the agent."""
     monitor = metadata(spec, backup_name(spec), BACKUP)
     monitor["labels"] = {**spec.monitoring.labels, **monitor["labels"]}
     interval = f"{int(spec.monitoring.interval.total_seconds())}s"
@@ -135,8 +135,8 @@ def _container(spec: ClusterSpec) -> Object:
         ],
         "resources": resources(spec.backup.cpu, spec.backup.cpu_limit, SMALLEST_AGENT, spec.backup.memory),
         "securityContext": RESTRICTED_CONTAINER,
-        # All three ask the supervisor alone, from memory. At a tenth of a core a start takes a quarter of a minute, and
-        # longer beside a volume with many records.
+        # The supervisor answers all three from memory. At a tenth of a core a start takes a quarter of a minute, and
+        # longer with many records on the volume.
         "startupProbe": {**_probe("/livez"), "periodSeconds": 5, "failureThreshold": 120},
         "readinessProbe": {**_probe("/readyz"), "periodSeconds": 15, "failureThreshold": 4},
         "livenessProbe": {**_probe("/livez"), "periodSeconds": 30, "failureThreshold": 6},
@@ -149,10 +149,10 @@ def _probe(path: str) -> Object:
 
 
 def _environment(spec: ClusterSpec) -> list[Object]:
-    # neo4j-admin of the Enterprise Edition asks for it too.
+    # neo4j-admin of the Enterprise Edition requires it too.
     found: list[Object] = [
         {"name": "NEO4J_ACCEPT_LICENSE_AGREEMENT", "value": spec.accept_license},
-        # Written into owner.json: a clone of the volume in another namespace is told from this one.
+        # It is written to owner.json, which distinguishes a clone of the volume in another namespace.
         {"name": "POD_NAMESPACE", "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.namespace"}}},
     ]
     s3 = spec.backup.s3
@@ -195,7 +195,7 @@ def _volumes(spec: ClusterSpec) -> list[Object]:
 
 
 def _secrets(spec: ClusterSpec) -> dict[str, tuple[str, tuple[str, ...]]]:
-    """Return name and keys of the Secrets that the spec adds, by volume. Of the servers' only the CA, never the key."""
+    """Return name and keys of the Secrets that the spec adds, by volume. From the servers' Secrets come only CAs."""
     found: dict[str, tuple[str, tuple[str, ...]]] = {}
     if spec.tls.bolt and spec.tls.bolt.own_ca:
         found["bolt-ca"] = (spec.tls.bolt.secret, ("ca.crt",))

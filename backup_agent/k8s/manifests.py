@@ -11,13 +11,13 @@ from backup_agent.k8s.spec import ClusterSpec
 
 _PLAIN = re.compile(r"[A-Za-z/][A-Za-z0-9/._-]*")
 _WORDS = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null", "nan", "inf"})
-"""What one YAML reader or another takes for something else than text."""
+"""Words that some YAML reader does not read as text."""
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes whatever a reader of YAML 1.1 or 1.2 might take for a number or a word of its own.
+    """Quotes all text that a reader of YAML 1.1 or 1.2 might read as a number or a keyword.
 
-    PyYAML leaves `1e3` bare, a piece of text to itself and a number to Kubernetes.
+    PyYAML writes `1e3` without quotes, since it reads that as text; Kubernetes reads it as a number.
     """
 
     def ignore_aliases(self, data: Any) -> bool:  # noqa: ANN401  PyYAML's signature

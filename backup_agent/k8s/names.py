@@ -1,7 +1,7 @@
-"""Names, labels, ports and paths that several objects share: each is said once, here.
+"""Names, labels, ports and paths that several objects share, each defined once.
 
-The backup pod carries the cluster's label, as its users know it (`kubectl get pods -l neo4j.com/cluster=demo` lists
-servers and agent). So nothing may select by that label alone: a Service that did would send clients to the agent.
+The backup pod has the cluster's label, as users expect (`kubectl get pods -l neo4j.com/cluster=demo` lists servers and
+agent). So no object may select by that label alone: such a Service would send clients to the agent.
 """
 
 from typing import Any
@@ -27,27 +27,27 @@ SECRETS = "/run/secrets"
 
 
 def server_name(spec: ClusterSpec) -> str:
-    """Of the StatefulSet, and of all that belongs to it alone."""
+    """Return the name of the servers' StatefulSet, and of all objects that belong to it alone."""
     return f"{spec.cluster}-server"
 
 
 def backup_name(spec: ClusterSpec) -> str:
-    """Of the agent's StatefulSet, and of all that belongs to it alone."""
+    """Return the name of the agent's StatefulSet, and of all objects that belong to it alone."""
     return f"{spec.cluster}-backup"
 
 
 def client_name(spec: ClusterSpec) -> str:
-    """Of the Service that clients connect to."""
+    """Return the name of the Service for clients."""
     return f"{spec.cluster}-client"
 
 
 def headless_name(spec: ClusterSpec) -> str:
-    """Of the Service that gives each server its DNS name."""
+    """Return the name of the Service that gives each server its DNS name."""
     return f"{spec.cluster}-headless"
 
 
 def server_domain(spec: ClusterSpec) -> str:
-    """Return what follows the pod's name in a server's DNS name."""
+    """Return the part of a server's DNS name after the name of its pod."""
     return f"{headless_name(spec)}.{spec.namespace}.svc.{spec.cluster_domain}"
 
 
@@ -62,7 +62,7 @@ def selector(spec: ClusterSpec, component: str) -> dict[str, str]:
 
 
 def claim_labels(spec: ClusterSpec, component: str) -> dict[str, str]:
-    """Return the labels of a claim's template: none that changes with an upgrade or that another controller uses.
+    """Return the labels of a claim's template, without any that an upgrade changes or another controller uses.
 
     `app.kubernetes.io/name` and `instance` are missing on purpose. By name `neo4j` and the instance the operator's
     finalizer selects the claims that it deletes with its custom resource. The StatefulSet controller adds the

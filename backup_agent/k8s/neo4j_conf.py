@@ -1,8 +1,8 @@
 """neo4j.conf of the servers, by version.
 
-Neo4j refuses to start on a setting that it does not know, so each version gets its own names. The file is the same for
-all servers: what differs, the advertised addresses, comes from each pod's environment (`server.environment`). It holds
-the number of servers, but a change of that number restarts none: see `lasting`.
+Neo4j does not start with a setting that it does not know, so each version gets its own names. The file is the same for
+all servers: the advertised addresses, which differ, come from each pod's environment (`server.environment`). It depends
+on the number of servers, but a change of that number restarts no server: see `lasting`.
 """
 
 import re
@@ -15,13 +15,13 @@ LAST_5 = (5, 26)
 ADVERTISED_BACKUP = (2025, 5)
 """First version with server.backup.advertised_address (manual, configuration settings)."""
 SERVER_SEEDS = (2026, 4)
-"""First version that knows ServerSeedProvider; named to an older one it prevents the start."""
+"""First version that knows ServerSeedProvider. With that setting an older version does not start."""
 
 TLS_FOLDER = "/run/secrets/tls"
 
 MIB = 1024 * 1024
 
-# The lines of the neo4j.conf that Neo4j ships, which ours takes the place of.
+# The lines of the neo4j.conf that Neo4j ships, which the rendered one replaces.
 JVM = (
     "-XX:+UseG1GC",
     "-XX:-OmitStackTraceInFastThrow",
@@ -54,7 +54,7 @@ ADVERTISED = {
 }
 
 ENDPOINTS = {True: "dbms.cluster.discovery.v2.endpoints", False: "dbms.cluster.endpoints"}
-"""Where the servers are listed: by whether the version is 5.26."""
+"""Whether the version is 5.26 -> the setting that lists the servers."""
 
 MANAGED = frozenset(
     {
@@ -82,23 +82,23 @@ MANAGED = frozenset(
         "server.routing.listen_address",
     }
 )
-"""Settings of any version that follow from the spec, beside the TLS policies."""
+"""Settings of any version that follow from the spec, in addition to the TLS policies."""
 
 
 def advertised(spec: ClusterSpec) -> dict[str, int | None]:
-    """Return the settings of advertised addresses that this version knows, with their ports."""
+    """Return the settings for advertised addresses that this version knows, with their ports."""
     unknown = () if spec.at >= ADVERTISED_BACKUP else ("server.backup.advertised_address",)
     return {name: port for name, port in ADVERTISED.items() if name not in unknown}
 
 
 def settings(spec: ClusterSpec) -> dict[str, str]:
-    """Return all settings but the options of the JVM, those of `server.config` among them."""
+    """Return all settings, including those of `server.config`, except the options of the JVM."""
     own = {key: _written(value) for key, value in spec.server.config.items()}
     return {**_defaults(spec), **own, **managed(spec)}
 
 
 def managed(spec: ClusterSpec) -> dict[str, str]:
-    """Return the settings that follow from the spec and nobody writes beside it."""
+    """Return the settings that follow from the spec and that `server.config` must not have."""
     return {
         "server.default_listen_address": "0.0.0.0",  # noqa: S104  NetworkPolicy says who gets through
         "server.bolt.listen_address": f":{BOLT}",
@@ -110,7 +110,7 @@ def managed(spec: ClusterSpec) -> dict[str, str]:
         "server.cluster.raft.listen_address": f":{RAFT}",
         "server.routing.listen_address": f":{ROUTING}",
         "server.backup.enabled": "true",
-        # In full: this one does not inherit the default address, and is 127.0.0.1 where it is not set.
+        # In full: this setting does not inherit the default address, and its own default is 127.0.0.1.
         "server.backup.listen_address": f"0.0.0.0:{BACKUP_PORT}",
         "server.directories.data": "/data",
         "dbms.databases.seed_from_uri_providers": _seed_providers(spec),
@@ -120,16 +120,16 @@ def managed(spec: ClusterSpec) -> dict[str, str]:
 
 
 def text(spec: ClusterSpec) -> str:
-    """Return the file."""
+    """Return the content of the file."""
     lines = [f"{key}={value}" for key, value in sorted(settings(spec).items())]
     return "\n".join([*lines, *(f"server.jvm.additional={option}" for option in _jvm(spec)), ""])
 
 
 def lasting(spec: ClusterSpec) -> str:
-    """Return what of the file asks for a restart when it changes.
+    """Return the lines of the file whose change requires a restart.
 
-    Neither the list of servers does, which a running server knows from its peers, nor what counts at the first start
-    alone: so growing restarts nobody.
+    The list of servers does not, since a running server knows it from its peers; nor do settings of the first start. So
+    more servers restart no server.
     """
     passing = (*_discovery(spec), "initial.")
     return "\n".join(line for line in text(spec).splitlines() if not line.startswith(passing))
@@ -150,11 +150,11 @@ def _discovery(spec: ClusterSpec) -> dict[str, str]:
 
 
 def _defaults(spec: ClusterSpec) -> dict[str, str]:
-    """Return what `server.config` may change."""
+    """Return the settings that `server.config` may change."""
     balanced = {"dbms.routing.default_router": "SERVER"}  # clients outside cannot reach the servers' own names
     return {
         **memory(spec.server.config, memory_bytes(spec.server.memory)),
-        # It would write files into a folder of the image, which is read-only.
+        # The files would be written to a folder of the image, which is read-only.
         "server.metrics.csv.enabled": "false",
         **(balanced if spec.client_service.type == "LoadBalancer" else {}),
     }
@@ -167,18 +167,18 @@ INITIAL_HEAP, MOST_HEAP, PAGECACHE = (
 )
 
 LARGEST_HEAP = 31 * 1024 * MIB
-"""Largest heap that is chosen: from about 32 GiB on the JVM has no compressed references and holds less."""
+"""Largest heap that is chosen: from about 32 GiB on the JVM has no compressed references, and less fits into it."""
 
 SMALLEST_SHARE = 128 * MIB
-"""Least that heap and page cache are each given."""
+"""The least heap and the least page cache."""
 
 
 def memory(config: Mapping[str, object], limit: int) -> dict[str, str]:
     """Return heap and page cache of a server with `limit` bytes, as far as `config` does not set them.
 
-    Half of the memory is heap and a quarter page cache; an eighth at least stays for what the JVM takes beside them. A
-    value in `config` moves the others: Neo4j refuses to start with an initial heap above the largest one, and with a
-    heap and page cache that do not fit together.
+    Half of the memory is heap and a quarter is page cache; at least an eighth is left for the other memory of the JVM.
+    A value in `config` changes the others: Neo4j does not start with an initial heap above the largest one, or with a
+    heap and a page cache that together do not fit.
     """
     heap, pagecache = (size_of(config.get(key)) for key in (MOST_HEAP, PAGECACHE))
     if MOST_HEAP not in config:
@@ -226,7 +226,7 @@ def size_of(value: object) -> int | None:
 
 
 def _seed_providers(spec: ClusterSpec) -> str:
-    """From S3 by the first; from the agent over HTTP by the second. S3SeedProvider is deprecated, and wants keys."""
+    """The first is for S3, the second for the agent over HTTP. S3SeedProvider is deprecated, and requires keys."""
     providers = ["CloudSeedProvider", "URLConnectionSeedProvider"]
     return ",".join([*providers, "ServerSeedProvider"] if spec.at >= SERVER_SEEDS else providers)
 
@@ -238,7 +238,7 @@ def policies(spec: ClusterSpec) -> dict[str, Certificate]:
 
 
 MUTUAL = ("backup", "cluster")
-"""Scopes where both sides show a certificate, and each looks at the other's."""
+"""Scopes in which both sides have a certificate, and each checks the other's."""
 
 
 def _tls(spec: ClusterSpec) -> dict[str, str]:
@@ -263,7 +263,7 @@ def _jvm(spec: ClusterSpec) -> tuple[str, ...]:
     s3 = spec.server.s3
     path_style = ("-Daws.s3.forcePathStyle=true",) if s3 and s3.path_style else ()
     own = spec.server.jvm_additional
-    # Two collectors at once are refused by java.
+    # Java refuses two garbage collectors.
     other = any(re.fullmatch(r"-XX:\+Use\w+GC", option) for option in own)
     return (*(option for option in JVM if not (other and option == "-XX:+UseG1GC")), *path_style, *own)
 

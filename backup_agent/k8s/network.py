@@ -1,7 +1,7 @@
-"""Who may connect to whom, as NetworkPolicies.
+"""Which pods may connect to which, as NetworkPolicies.
 
-Neo4j asks nobody for a password on 6000 and 6362: whoever reaches them copies every database. So the first is for the
-servers alone, the second for the agent alone. They hold only where the cluster's network enforces NetworkPolicy.
+Neo4j asks for no password on 6000 and 6362: a client that reaches them can copy every database. So the first is open to
+the servers alone, the second to the agent alone. This works only if the cluster's network enforces NetworkPolicy.
 """
 
 from collections.abc import Iterable
@@ -34,12 +34,12 @@ def objects(spec: ClusterSpec) -> list[Object]:
     to_servers = [
         _rule((DISCOVERY, RAFT, ROUTING), [servers]),
         _rule((BACKUP_PORT,), [agent]),
-        # Without `from` everybody; with an empty one, too: so nobody is no rule at all.
+        # A rule without `from`, or with an empty one, allows all clients: to allow none, there is no rule.
         *([_rule((BOLT, HTTPS, HTTP), None)] if clients is None else []),
         *([_rule((BOLT, HTTPS, HTTP), _peers(clients))] if clients else []),
         *([] if clients is None else [_rule((BOLT,), [agent])]),
     ]
-    # No rule names the probes' port: the kubelet of the pod's own node is always let through, and no other client asks.
+    # No rule has the port of the probes: the kubelet of the pod's own node is always allowed, and no other client asks.
     to_agent = [
         *([_rule((AGENT_HTTP,), _peers(spec.network.prometheus))] if spec.network.prometheus else []),
         _rule((AGENT_ARTIFACTS,), [servers]),

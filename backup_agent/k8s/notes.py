@@ -1,4 +1,4 @@
-"""What a person has to know or do beside applying the objects: Secrets, names in certificates, servers to take away."""
+"""What a person must know or do in addition to applying the objects: Secrets, certificates, removing servers."""
 
 from backup_agent.k8s import agent_settings
 from backup_agent.k8s.names import backup_name, client_name, server_domain, server_hosts, server_name
@@ -20,7 +20,7 @@ objects are applied, or databases lose copies, and perhaps their majority. On th
 
 
 def notes(spec: ClusterSpec, running: int | None = None) -> list[str]:
-    """Return what to tell; `running` is the number of servers before this spec, where it is known."""
+    """Return the notes; `running` is the number of servers before this spec, if it is known."""
     return [
         *_shrinking(spec, running),
         *_secrets(spec),

@@ -1,4 +1,4 @@
-"""What both pods have alike: the profile `restricted`, an account without a token, claims that outlive them."""
+"""Parts that both pods share: the profile `restricted`, an account without a token, claims that outlive the pods."""
 
 from backup_agent.k8s.names import USER, Object, claim_labels, metadata
 from backup_agent.k8s.spec import Claim, ClusterSpec, Memory, Placement
@@ -8,7 +8,7 @@ RESTRICTED: Object = {
     "runAsUser": USER,
     "runAsGroup": USER,
     "fsGroup": USER,
-    # Else the kubelet walks the whole volume at each start.
+    # Otherwise the kubelet walks the whole volume at each start.
     "fsGroupChangePolicy": "OnRootMismatch",
     "seccompProfile": {"type": "RuntimeDefault"},
 }
@@ -22,14 +22,14 @@ RESTRICTED_CONTAINER: Object = {
 }
 
 SECRET_MODE = 0o440
-"""Readable by the group, which is the pod's fsGroup; by nobody else."""
+"""Readable by the group alone, which is the pod's fsGroup."""
 
 
 def pod(spec: ClusterSpec, name: str, placement: Placement, grace: int) -> Object:
-    """Return what every pod's spec begins with; `grace` is in seconds."""
+    """Return the part of a pod's spec that all pods share; `grace` is in seconds."""
     found: Object = {
         "automountServiceAccountToken": False,
-        # A Service called neo4j-… would become variables NEO4J_…, which Neo4j's image takes for settings.
+        # A Service named neo4j-… would become variables NEO4J_…, which Neo4j's image reads as settings.
         "enableServiceLinks": False,
         "securityContext": RESTRICTED,
         "serviceAccountName": name,
@@ -47,13 +47,13 @@ def pod(spec: ClusterSpec, name: str, placement: Placement, grace: int) -> Objec
 
 
 def resources(cpu: str, cpu_limit: str | None, request: Memory, limit: Memory) -> Object:
-    """Return a container's resources; no limit of CPU unless asked for: it slows down and protects nobody."""
+    """Return a container's resources, without a limit of CPU by default: it slows down and protects nothing."""
     limits = {"memory": limit} | ({"cpu": cpu_limit} if cpu_limit else {})
     return {"requests": {"cpu": cpu, "memory": request}, "limits": limits}
 
 
 def service_account(spec: ClusterSpec, name: str, component: str, annotations: dict[str, str]) -> Object:
-    """Return an account that may do nothing, and has no token; annotations give it an identity at the cloud."""
+    """Return an account without permissions and token; annotations give it an identity at a cloud provider."""
     return {
         "apiVersion": "v1",
         "kind": "ServiceAccount",
@@ -63,7 +63,7 @@ def service_account(spec: ClusterSpec, name: str, component: str, annotations: d
 
 
 def claim_template(spec: ClusterSpec, name: str, component: str, claim: Claim) -> Object:
-    """Return a claim's template. It can never be changed, so nothing stands in it that changes with an upgrade."""
+    """Return a claim's template. It can never be changed, so it contains nothing that an upgrade changes."""
     wanted: Object = {
         "accessModes": [claim.access_mode],
         "resources": {"requests": {"storage": claim.size}},
@@ -71,7 +71,7 @@ def claim_template(spec: ClusterSpec, name: str, component: str, claim: Claim) -
     }
     if claim.storage_class:
         wanted["storageClassName"] = claim.storage_class
-    # Kind and version are what the API server fills in: written here, nothing differs when it is compared.
+    # The API server fills in kind and version. With them here, a comparison shows no difference.
     return {
         "apiVersion": "v1",
         "kind": "PersistentVolumeClaim",
@@ -81,13 +81,13 @@ def claim_template(spec: ClusterSpec, name: str, component: str, claim: Claim) -
 
 
 def secret_volume(name: str, secret: str, keys: dict[str, str]) -> Object:
-    """Return a volume with some keys of a Secret, by the file they become; the others stay where they are."""
+    """Return a volume with some keys of a Secret; `keys` maps a file to its key. Other keys are not mounted."""
     items = [{"key": key, "path": path} for path, key in sorted(keys.items())]
     return {"name": name, "secret": {"secretName": secret, "defaultMode": SECRET_MODE, "items": items}}
 
 
 def scratch(name: str, limit: str) -> Object:
-    """Return a volume for what nobody misses."""
+    """Return a volume for temporary files."""
     return {"name": name, "emptyDir": {"sizeLimit": limit}}
 
 

@@ -1,4 +1,4 @@
-"""Reading a spec: YAML text to a ClusterSpec, or every fault at once with its path and what to write instead."""
+"""Reading a spec from YAML. The error has all faults at once, each with its path and what to write instead."""
 
 import json
 import re
@@ -63,7 +63,7 @@ def _checked(tree: dict[str, Any]) -> tuple[ClusterSpec | None, tuple[Fault, ...
 
 
 def _instead(fault: Fault, tree: dict[str, Any]) -> Fault:
-    """Say what to write instead of a key of the operator that this renderer's users may come from."""
+    """Return the fault of a key of the predecessor, the operator, with what to write instead."""
     topology, _, role = fault.path.partition(".")
     if topology == "topology" and role in ROLES:
         asked = tree["topology"]
@@ -80,7 +80,7 @@ def _instead(fault: Fault, tree: dict[str, Any]) -> Fault:
 
 
 def _more_faults(spec: ClusterSpec | None, tree: dict[str, Any]) -> tuple[Fault, ...]:
-    """Return what no single key shows. The parts that are sound in themselves are looked at even if others are not."""
+    """Return the faults of several keys together. Valid sections are checked even if other sections are not valid."""
     backup, server = _section(tree, "backup"), _section(tree, "server")
     given, config = backup.get("settings", {}), server.get("config", {})
     found: tuple[Fault, ...] = ()
@@ -106,7 +106,7 @@ def _more_faults(spec: ClusterSpec | None, tree: dict[str, Any]) -> tuple[Fault,
 
 
 def _picks(retention: object) -> bool:
-    # What is no mapping is told of by the agent's own model.
+    # The agent's own model reports what is not a mapping.
     return not isinstance(retention, dict) or any(retention.get(rule) is not None for rule in Retention.RULES)
 
 
@@ -123,7 +123,7 @@ _HEAP_OPTION = re.compile(
 def _memory_faults(config: dict[str, Any], memory: object) -> Iterator[Fault]:
     try:
         limit = memory_bytes(memory) if isinstance(memory, str) else None
-    except ValueError:  # the model tells of it
+    except ValueError:  # the model reports it
         return
     if limit is not None:
         yield from (Fault(f"{CONFIG}.{key}", text) for key, text in memory_faults(config, limit))

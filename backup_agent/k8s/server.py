@@ -1,7 +1,7 @@
-"""The servers: a StatefulSet of pods that are all alike, its Services, configuration, account and disruption budget.
+"""The servers: a StatefulSet of identical pods, its Services, configuration, account and disruption budget.
 
-The image's own entrypoint starts Neo4j: it copies /conf, adds the settings that the environment gives, sets the first
-password. It runs as 7474 on a read-only root file system because what it writes to is a volume each.
+The entrypoint of Neo4j's image copies /conf, adds the settings from the environment, sets the first password and starts
+Neo4j. It runs as 7474 on a read-only root file system, since every folder that it writes to is a volume.
 """
 
 import hashlib
@@ -44,11 +44,11 @@ HOME = "/var/lib/neo4j"
 NODE, ZONE = "kubernetes.io/hostname", "topology.kubernetes.io/zone"
 
 DIGEST = "neo4j.com/config-digest"
-"""Annotation of the pods: a change of what asks for a restart restarts them, one after the other."""
+"""Annotation of the pods with a digest of the settings that require a restart: its change restarts them in turn."""
 
 
 def objects(spec: ClusterSpec) -> list[Object]:
-    """Return everything of the servers but their NetworkPolicy."""
+    """Return all objects of the servers except their NetworkPolicy."""
     return [
         stateful_set(spec),
         config_map(spec),
@@ -75,10 +75,10 @@ def stateful_set(spec: ClusterSpec) -> Object:
         "spec": {
             "replicas": spec.topology.servers,
             "serviceName": headless_name(spec),
-            # All at once: the first of a new cluster wait for each other. Updates go one by one all the same.
+            # All at once, since the first servers of a new cluster wait for each other. Updates still go one by one.
             "podManagementPolicy": "Parallel",
             "updateStrategy": {"type": "RollingUpdate"},
-            # Bolt answers before every database is back: an update gives it half a minute more.
+            # Bolt answers before every database is available: an update waits half a minute more.
             "minReadySeconds": 30,
             "persistentVolumeClaimRetentionPolicy": KEPT_CLAIMS,
             "selector": {"matchLabels": selector(spec, SERVER)},
@@ -97,7 +97,7 @@ def stateful_set(spec: ClusterSpec) -> Object:
 
 
 def environment(spec: ClusterSpec) -> list[Object]:
-    """Return the environment. POD_NAME and PASSWORD stand first: Kubernetes expands only what stands before."""
+    """Return the environment. POD_NAME and PASSWORD come first: Kubernetes expands only earlier variables."""
     host = f"$(POD_NAME).{server_domain(spec)}"
     found: list[Object] = [
         {"name": "POD_NAME", "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.name"}}},
@@ -143,7 +143,7 @@ def config_map(spec: ClusterSpec) -> Object:
 
 
 def client_service(spec: ClusterSpec) -> Object:
-    """Return the Service for clients: servers that are ready, and never the agent."""
+    """Return the Service for clients, which selects servers that are ready and never the agent."""
     wanted: Object = {
         "type": spec.client_service.type,
         "selector": selector(spec, SERVER),
@@ -160,7 +160,7 @@ def client_service(spec: ClusterSpec) -> Object:
 
 
 def headless_service(spec: ClusterSpec) -> Object:
-    """Return the Service that names each server, ready or not: they must find each other before any is ready."""
+    """Return the Service that names each server, ready or not: servers must find each other before they are ready."""
     return {
         "apiVersion": "v1",
         "kind": "Service",
@@ -176,7 +176,7 @@ def headless_service(spec: ClusterSpec) -> Object:
 
 
 def disruption_budget(spec: ClusterSpec) -> Object:
-    """Return the budget: a drained node takes one server at a time, so a majority stays."""
+    """Return the disruption budget: a drain stops one server at a time, so that a majority is left."""
     return {
         "apiVersion": "policy/v1",
         "kind": "PodDisruptionBudget",
@@ -194,7 +194,7 @@ def _service_port(name: str, port: int) -> Object:
 
 
 def _container(spec: ClusterSpec) -> Object:
-    # Bolt opens when the server has joined its cluster and its system database is there.
+    # Bolt opens after the server has joined its cluster and its system database has started.
     bolt: Object = {"tcpSocket": {"port": "bolt"}}
     return {
         "name": "neo4j",
@@ -206,10 +206,10 @@ def _container(spec: ClusterSpec) -> Object:
         ],
         "resources": resources(spec.server.cpu, spec.server.cpu_limit, spec.server.memory, spec.server.memory),
         "securityContext": RESTRICTED_CONTAINER,
-        # An hour: after a crash it may have much to recover, and killing it would begin that anew.
+        # An hour: after a crash the recovery may take long, and killing the server would start it again.
         "startupProbe": {**bolt, "periodSeconds": 10, "timeoutSeconds": 5, "failureThreshold": 360},
         "readinessProbe": {**bolt, "periodSeconds": 5, "timeoutSeconds": 5, "failureThreshold": 4},
-        # Ten minutes: a long collection or a checkpoint is no death.
+        # Ten minutes: a long garbage collection or checkpoint must not end a server.
         "livenessProbe": {**bolt, "periodSeconds": 30, "timeoutSeconds": 10, "failureThreshold": 20},
         "volumeMounts": _mounts(spec),
     }
@@ -233,7 +233,7 @@ def _mounts(spec: ClusterSpec) -> list[Object]:
 
 
 def _volumes(spec: ClusterSpec) -> list[Object]:
-    # The entrypoint copies the file with its mode, and then adds to it: the owner must be able to write.
+    # The entrypoint copies the file with its mode and then appends to it: the owner must be able to write.
     found: list[Object] = [
         {"name": "config", "configMap": {"name": server_name(spec), "defaultMode": 0o640}},
         scratch("logs", "2Gi"),

@@ -1,7 +1,7 @@
-"""What the spec of a cluster may say: every key, its type, its default.
+"""The spec of a cluster: every key with its type and default.
 
-It names Secrets and never holds one. What the agent's own settings file says stands below `backup.settings`, in the
-words of docs/settings.md; what follows from the rest of the spec is filled in, and a fault where it is written twice.
+A spec contains names of Secrets and no secret. `backup.settings` is the agent's settings file (docs/settings.md)
+without the keys that follow from the rest of the spec: those are added, and a fault if they are written there.
 """
 
 import re
@@ -22,7 +22,7 @@ _SUBDOMAIN = r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*"
 _OBJECT_NAME = re.compile(rf"(?=.{{1,253}}$){_SUBDOMAIN}")
 _KEY = re.compile(r"(?!\.(\.|$))[A-Za-z0-9._-]{1,253}")
 _VERSION = re.compile(r"5\.26(\.[0-9]{1,3})?|20(2[5-9]|[3-9][0-9])\.(0[1-9]|1[0-2])(\.[0-9]{1,3})?")
-# Host and port, path, tag, digest: what a kubelet takes (the grammar of the distribution project's references).
+# Host and port, path, tag, digest: what a kubelet accepts (the grammar of the distribution project's references).
 _IMAGE = re.compile(
     r"(?=.{1,512}$)([A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]{1,5})?/)?"
     r"[a-z0-9]+([._-]+[a-z0-9]+)*(/[a-z0-9]+([._-]+[a-z0-9]+)*)*"
@@ -36,10 +36,10 @@ _REGION = re.compile(r"[a-z0-9-]{1,63}")
 _ENDPOINT = re.compile(r"https?://[A-Za-z0-9.-]{1,253}(:[0-9]{1,5})?/?")
 
 LONGEST_NAME = 40
-"""Of a cluster. StatefulSets are <name>-server, and their pods carry a label of that and a hash: 63 in all."""
+"""The longest name of a cluster. StatefulSets are <name>-server; a label of their pods adds a hash: 63 in all."""
 
 LONGEST_DOMAIN = 84
-"""What the longest names leave of the 253 signs that a server's name in DNS may have."""
+"""The longest DNS domain: a server's DNS name may have 253 characters, and the other parts need the rest."""
 
 SMALLEST_SERVER = "2Gi"
 SMALLEST_AGENT = "256Mi"
@@ -69,7 +69,7 @@ def _quantity(value: str) -> str:
 
 
 def _cidr(value: str) -> str:
-    # As Kubernetes wants it: neither a mask of addresses nor a zone, which Python takes, nor IPv4 in the dress of IPv6.
+    # As Kubernetes requires it: without a netmask or a zone, which Python accepts, and without IPv4-mapped IPv6.
     expected = "a range of addresses in its usual form, such as 10.0.0.0/8 or 2001:db8::/32"
     try:
         network = ip_network(value)
@@ -119,7 +119,7 @@ SettingName = Annotated[str, shaped(_SETTING, "the name of a setting of neo4j.co
 
 
 def _one_line(value: object) -> object:
-    # Before the union: each branch of it would tell a fault of its own.
+    # Before the union, of which each branch would report its own fault.
     if not isinstance(value, bool | int | float | str) or re.search(r"[\r\n\0]", str(value)):
         raise ValueError("one line of text, a number, true or false")
     return value
@@ -136,7 +136,7 @@ def _accepted(value: object) -> object:
 
 
 class TopologySpec(Section):
-    """How many servers, and on how many of them a database starts. Servers are all alike: Neo4j gives out the roles."""
+    """How many servers, and on how many of them a database starts. Servers are identical: Neo4j assigns the roles."""
 
     servers: Annotated[int, Field(ge=1, le=100)] = Field(3, description="number of servers", examples=[5])
     default_primaries: Annotated[int, Field(ge=1, le=11)] | None = Field(
@@ -173,13 +173,13 @@ class TopologySpec(Section):
 
     @property
     def primaries(self) -> int:
-        """Primaries of a new database."""
+        """The number of primaries of a new database."""
         return primaries_of(self.servers, self.default_primaries)
 
 
 def primaries_of(servers: int, asked: int | None) -> int:
-    """Return the primaries of a new database: two are no better than one, since a write needs both."""
-    return asked or (3 if servers >= 3 else 1)  # noqa: PLR2004  the least that survives a loss
+    """Return the number of primaries of a new database: two are no better than one, since a write needs both."""
+    return asked or (3 if servers >= 3 else 1)  # noqa: PLR2004  the fewest that survive the loss of one
 
 
 class LoginSecret(Section):
@@ -191,19 +191,19 @@ class LoginSecret(Section):
 
 
 class Certificate(Section):
-    """A Secret with tls.crt, tls.key and, of an own CA, ca.crt, as cert-manager writes it."""
+    """A Secret with tls.crt, tls.key and, for an own CA, ca.crt, as cert-manager writes it."""
 
     secret: ObjectName = Field(description="its name", examples=["demo-tls"])
 
 
 class BoltCertificate(Certificate):
-    """The certificate that clients are shown. It must name <cluster>-client and the servers (see `render`'s notes)."""
+    """The certificate for clients. It must name <cluster>-client and the servers (see the notes of `render`)."""
 
     own_ca: bool = Field(True, description="whether the agent checks it against ca.crt of the Secret, or public CAs")
 
 
 class BackupCertificate(Certificate):
-    """The certificate of the backup port. Servers then let in who has a certificate of the same CA, and nobody else."""
+    """The certificate of the backup port. Servers then accept only clients with a certificate of the same CA."""
 
     agent_secret: ObjectName = Field(
         description="Secret with the agent's own tls.crt, tls.key and ca.crt", examples=["demo-backup-tls"]
@@ -211,7 +211,7 @@ class BackupCertificate(Certificate):
 
 
 class Certificates(Section):
-    """Certificates by what they are for; what is left out is spoken in plain."""
+    """Certificates by use. A connection without a certificate is not encrypted."""
 
     bolt: BoltCertificate | None = Field(None, description="clients' connections, and the agent's")
     https: Certificate | None = Field(None, description="HTTPS on 7473 in place of HTTP on 7474")
@@ -220,7 +220,7 @@ class Certificates(Section):
 
 
 class Claim(Section):
-    """A claim on a volume. Kubernetes lets nobody change it in a StatefulSet that stands."""
+    """A claim on a volume. In an existing StatefulSet it cannot be changed."""
 
     size: Memory = Field(description="size of the volume", examples=["100Gi"])
     storage_class: ObjectName | None = Field(None, description="without it the cluster's default")
@@ -242,7 +242,7 @@ class Placement(Section):
 
 
 class S3Access(Section):
-    """Who the pods are to S3. With IRSA nothing of this is needed but the annotation of the service account."""
+    """The identity of the pods at S3. With IRSA only the annotation of the service account is needed."""
 
     credentials_secret: ObjectName | None = Field(
         None,
@@ -255,7 +255,7 @@ class S3Access(Section):
 
 
 class ServerS3(S3Access):
-    """The servers' own, read-only identity: at a restore they fetch their seed themselves."""
+    """The servers' own, read-only identity: at a restore they fetch the seed themselves."""
 
     endpoint_url: Annotated[str, shaped(_ENDPOINT, "http:// or https:// with host and port")] | None = Field(
         None, description="the store's address where it is not AWS", examples=["https://s3.example.com"]
