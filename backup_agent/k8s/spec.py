@@ -185,7 +185,7 @@ def primaries_of(servers: int, asked: int | None) -> int:
 class LoginSecret(Section):
     """A Secret with the name and password of an account of Neo4j."""
 
-    secret: ObjectName = Field(description="its name", examples=["demo-auth"])
+    secret: ObjectName = Field(description="name of the Secret", examples=["demo-auth"])
     username_key: Key = Field("username", description="key of the user name")
     password_key: Key = Field("password", description="key of the password")
 
@@ -193,7 +193,7 @@ class LoginSecret(Section):
 class Certificate(Section):
     """A Secret with tls.crt, tls.key and, for an own CA, ca.crt, as cert-manager writes it."""
 
-    secret: ObjectName = Field(description="its name", examples=["demo-tls"])
+    secret: ObjectName = Field(description="name of the Secret", examples=["demo-tls"])
 
 
 class BoltCertificate(Certificate):
@@ -225,7 +225,7 @@ class Claim(Section):
     size: Memory = Field(description="size of the volume", examples=["100Gi"])
     storage_class: ObjectName | None = Field(None, description="without it the cluster's default")
     access_mode: Literal["ReadWriteOnce", "ReadWriteOncePod"] = Field(
-        "ReadWriteOnce", description="ReadWriteOncePod where the driver has it: then no second pod can ever mount it"
+        "ReadWriteOnce", description="ReadWriteOncePod if the driver supports it: then no second pod can ever mount it"
     )
 
 
@@ -258,7 +258,7 @@ class ServerS3(S3Access):
     """The servers' own, read-only identity: at a restore they fetch the seed themselves."""
 
     endpoint_url: Annotated[str, shaped(_ENDPOINT, "http:// or https:// with host and port")] | None = Field(
-        None, description="the store's address where it is not AWS", examples=["https://s3.example.com"]
+        None, description="the store's address, if it is not AWS", examples=["https://s3.example.com"]
     )
     path_style: bool = Field(False, description="bucket in the path instead of the host name")
 
@@ -278,16 +278,18 @@ class ServerSpec(Section):
     memory: Annotated[Memory, _at_least(SMALLEST_SERVER)] = Field(
         "4Gi", description="request and limit; heap and page cache follow from it"
     )
-    cpu: Cpu = Field("1", description="request")
-    cpu_limit: Cpu | None = Field(None, description="without it none")
+    cpu: Cpu = Field("1", description="CPU request")
+    cpu_limit: Cpu | None = Field(None, description="CPU limit; without it none")
     data: Claim = Field(description="the claim for /data", examples=["{size: 100Gi}"])
     config: dict[SettingName, SettingValue] = Field(
-        {}, description="more of neo4j.conf; what follows from the spec is a fault here"
+        {}, description="more settings of neo4j.conf; those that follow from the spec are faults here"
     )
     jvm_additional: tuple[JvmOption, ...] = Field((), description="more options of the JVM", examples=[["-XX:+UseZGC"]])
     s3: ServerS3 | None = Field(None, description="read-only access to the backups, for restores")
     service_account_annotations: Annotations = Field(
-        {}, description="of the servers' service account", examples=[{"eks.amazonaws.com/role-arn": "arn:aws:iam::…"}]
+        {},
+        description="annotations of the servers' service account",
+        examples=[{"eks.amazonaws.com/role-arn": "arn:aws:iam::…"}],
     )
     placement: Placement = Field(Placement(), description="where the servers may go")
     termination_grace: PositiveDuration = Field(
@@ -299,14 +301,16 @@ class ClientService(Section):
     """The Service <cluster>-client."""
 
     type: Literal["ClusterIP", "LoadBalancer"] = Field("ClusterIP", description="kind of Service")
-    annotations: Annotations = Field({}, description="of the Service")
-    source_ranges: tuple[Cidr, ...] = Field((), description="who may use the load balancer; none: everybody")
+    annotations: Annotations = Field({}, description="annotations of the Service")
+    source_ranges: tuple[Cidr, ...] = Field(
+        (), description="address ranges that may use the load balancer; without it all"
+    )
 
 
 class Peer(Section):
     """Pods, or a range of addresses. Pods without `namespaces` are those of the cluster's own namespace."""
 
-    namespaces: Labels | None = Field(None, description="labels of namespaces; {} is all of them")
+    namespaces: Labels | None = Field(None, description="labels of namespaces; {} selects all")
     pods: Labels | None = Field(None, description="labels of pods; without it all pods of the namespaces")
     cidr: Cidr | None = Field(None, description="a range of addresses, instead of both")
 
@@ -321,11 +325,11 @@ class Network(Section):
     """Who may connect."""
 
     clients: tuple[Peer, ...] | None = Field(
-        None, description="who may use Bolt and HTTP(S) beside the agent; without it everybody"
+        None, description="clients that may use Bolt and HTTP(S) in addition to the agent; without it all"
     )
     prometheus: tuple[Peer, ...] = Field(
         (Peer(namespaces={}, pods={"app.kubernetes.io/name": "prometheus"}),),
-        description="who may read the agent's metrics; without it pods of Prometheus in any namespace",
+        description="clients that may read the agent's metrics; without it pods of Prometheus in any namespace",
     )
 
 
@@ -333,7 +337,7 @@ class Monitoring(Section):
     """Objects of the Prometheus operator."""
 
     service_monitor: bool = Field(False, description="render a ServiceMonitor; its kind must be known to the cluster")
-    labels: Labels = Field({}, description="of the ServiceMonitor", examples=[{"release": "prometheus"}])
+    labels: Labels = Field({}, description="labels of the ServiceMonitor", examples=[{"release": "prometheus"}])
     interval: PositiveDuration = Field("30s", description="between two scrapes", validate_default=True)
 
 
@@ -350,8 +354,8 @@ class AgentSpec(Section):
     memory: Annotated[Memory, _at_least(SMALLEST_AGENT)] = Field(
         "1Gi", description="limit; heap and page cache of neo4j-admin follow from it"
     )
-    cpu: Cpu = Field("100m", description="request")
-    cpu_limit: Cpu | None = Field(None, description="without it none")
+    cpu: Cpu = Field("100m", description="CPU request")
+    cpu_limit: Cpu | None = Field(None, description="CPU limit; without it none")
     storage: Claim = Field(description="the claim for /backups", examples=["{size: 200Gi}"])
     requests: Claim = Field(Claim(size="1Gi"), description="the claim for /backup-requests")
     keep_everything: bool = Field(
@@ -359,7 +363,9 @@ class AgentSpec(Section):
     )
     s3: AgentS3 | None = Field(None, description="access to the destinations")
     service_account_annotations: Annotations = Field(
-        {}, description="of the agent's service account", examples=[{"eks.amazonaws.com/role-arn": "arn:aws:iam::…"}]
+        {},
+        description="annotations of the agent's service account",
+        examples=[{"eks.amazonaws.com/role-arn": "arn:aws:iam::…"}],
     )
     placement: Placement = Field(Placement(), description="where the agent may go")
     settings: dict[str, JsonValue] = Field(
@@ -390,10 +396,12 @@ class ClusterSpec(Section):
     )
     tls: Certificates = Field(Certificates(), description="certificates")
     image_pull_secrets: tuple[ObjectName, ...] = Field((), description="Secrets for the registry of the images")
-    image_pull_policy: Literal["IfNotPresent", "Always"] = Field("IfNotPresent", description="of both images")
+    image_pull_policy: Literal["IfNotPresent", "Always"] = Field(
+        "IfNotPresent", description="pull policy of both images"
+    )
     server: ServerSpec = Field(description="the servers", examples=["{data: {size: 100Gi}}"])
     client_service: ClientService = Field(ClientService(), description="the Service that clients connect to")
-    network: Network = Field(Network(), description="who may connect")
+    network: Network = Field(Network(), description="which pods and addresses may connect")
     monitoring: Monitoring = Field(Monitoring(), description="objects of the Prometheus operator")
     backup: AgentSpec = Field(description="the agent", examples=["{image: …, storage: {size: 200Gi}}"])
 

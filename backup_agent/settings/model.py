@@ -50,9 +50,9 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 class BackupTls(Section):
     """The client side of dbms.ssl.policy.backup."""
 
-    ca_file: AbsolutePath = Field(description="CA certificates that the servers' backup certificates are held against")
+    ca_file: AbsolutePath = Field(description="CA certificates that check the servers' backup certificates")
     # Both are mandatory, even for a client: Neo4j 5.26.31 and 2026.09.0 load no policy without them.
-    cert_file: AbsolutePath = Field(description="own certificate, which servers with client authentication look at")
+    cert_file: AbsolutePath = Field(description="own certificate, which servers with client authentication check")
     key_file: AbsolutePath = Field(description="its private key")
     verify_hostname: bool = Field(True, description="whether a server's certificate must name its host")
 
@@ -99,7 +99,7 @@ class Neo4j(Section):
         examples=["/opt/neo4j/bin/neo4j-admin"],
     )
     launch: Literal["auto", "script", "direct"] = Field(
-        "auto", description="direct: neo4j-admin's class as one JVM; script: two; auto: direct where it starts"
+        "auto", description="direct: neo4j-admin's class in one JVM; script: two JVMs; auto: direct if it starts"
     )
     heap: Size | None = Field(
         None, description="heap of neo4j-admin; without it derived from the memory limit", examples=["96MiB"]
@@ -108,7 +108,8 @@ class Neo4j(Section):
         None, description="page cache of neo4j-admin; without it derived from the memory limit", examples=["16MiB"]
     )
     max_topology_age: PositiveDuration = Field(
-        timedelta(hours=24), description="how long the last topology stands in for Bolt before backups by glob fail"
+        timedelta(hours=24),
+        description="how long the last topology is used if Bolt does not answer, before backups by glob fail",
     )
 
     @field_validator("username_file")
@@ -174,7 +175,7 @@ class Verify(Section):
         timedelta(days=30), description="each artifact is read again once in this time, at each place; null: never"
     )
     bandwidth: Size | None = Field(
-        "50MiB", description="most bytes read in a second", examples=["10MiB"], validate_default=True
+        "50MiB", description="most bytes read per second", examples=["10MiB"], validate_default=True
     )
 
 
@@ -192,11 +193,11 @@ class Schedule(Section):
     path: SetName = Field(DEFAULT_SET, description="the set the artifacts belong to", examples=["weekly"])
     misfire: Misfire = Field(Misfire.RUN_ONCE, description="what to do about runs missed while the agent was down")
     jitter: Duration = Field(
-        timedelta(0), description="start up to this much later, so that clusters do not start together"
+        timedelta(0), description="start up to this much later, so that clusters do not all start at once"
     )
-    suspend: bool = Field(False, description="take no runs, and make up for none")
+    suspend: bool = Field(False, description="start no runs, and do not make up for missed ones")
     promote: Literal["now", "at_next_full"] = Field(
-        "now", description="where a differential cannot be taken: a full backup at once, or none until the next one due"
+        "now", description="if a differential cannot be taken: a full backup at once, or none until the next one is due"
     )
 
     @field_validator("jitter")
@@ -223,7 +224,7 @@ class Schedule(Section):
 class Limits(Section):
     """Limits of time, number and size."""
 
-    parallel: Annotated[int, Field(ge=1, le=64)] = Field(1, description="neo4j-admin processes at once")
+    parallel: Annotated[int, Field(ge=1, le=64)] = Field(1, description="neo4j-admin processes at the same time")
     run_timeout: PositiveDuration = Field(timedelta(hours=6), description="a run of one database is ended after this")
     stall_timeout: PositiveDuration = Field(
         timedelta(minutes=15), description="a run is ended after this long without output or bytes"
@@ -232,10 +233,10 @@ class Limits(Section):
         timedelta(days=30), description="answers and finished requests are kept this long"
     )
     keep_adhoc: PositiveDuration = Field(
-        timedelta(days=7), description="sets that are declared nowhere are kept this long"
+        timedelta(days=7), description="ad hoc sets are kept this long after their last use"
     )
     keep_orphans: PositiveDuration = Field(
-        timedelta(days=1), description="files of the agent's own that no record names are kept this long"
+        timedelta(days=1), description="orphans are kept this long: files of the agent without a record"
     )
     prune_every: PositiveDuration = Field(
         timedelta(hours=1), description="retention is applied after each success, and at least this often"
@@ -283,7 +284,7 @@ class Log(Section):
     format: Literal["auto", "json", "console"] = Field(
         "auto", description="auto: console on a terminal, else JSON lines"
     )
-    level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severity written")
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="lowest level that is written")
 
 
 class Settings(Section):
@@ -294,7 +295,7 @@ class Settings(Section):
     databases: DatabaseGlobs = Field(("*",), description='what "all" means: names, globs, "!name" excludes')
     sets: tuple[SetName, ...] = Field(
         (),
-        description="names of sets that requests may use for good, beside `default` and those of schedules",
+        description="names of sets that requests may use permanently, in addition to `default` and those of schedules",
         examples=[["before-release"]],
     )
     storage: Storage = Field(Storage(), description="where artifacts are kept")
@@ -305,14 +306,14 @@ class Settings(Section):
     chain: ChainSection = Field(
         ChainSection(), description="when a differential is refused and a full backup taken instead"
     )
-    verify: Verify = Field(Verify(), description="reading again what is kept")
+    verify: Verify = Field(Verify(), description="reading artifacts again")
     schedules: dict[Label, Schedule] = Field(
         {"default": Schedule(cron="0 2 * * *", type=BackupType.FULL)},
         description="when to back up what, by name; `{}` for nothing but requests",
     )
-    limits: Limits = Field(Limits(), description="how much, how long")
+    limits: Limits = Field(Limits(), description="limits of time, number and size")
     http: Http = Field(Http(), description="the agent's own servers")
-    log: Log = Field(Log(), description="what the log looks like")
+    log: Log = Field(Log(), description="format and level of the log")
 
     @field_validator("requests")
     @classmethod

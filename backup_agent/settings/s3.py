@@ -36,17 +36,17 @@ class S3Destination(Section):
     bucket: Bucket = Field(description="name of the bucket", examples=["backups"])
     prefix: Prefix | None = Field(None, description="keys are <prefix>/<cluster>/…", examples=["neo4j"])
     endpoint_url: Endpoint | None = Field(
-        None, description="the store's address where it is not AWS", examples=["https://s3.example.com"]
+        None, description="the store's address, if it is not AWS", examples=["https://s3.example.com"]
     )
     region: Label | None = Field(None, description="without it as boto3 finds it", examples=["eu-central-1"])
     path_style: bool = Field(False, description="bucket in the path instead of the host name, as most own servers need")
     ca_file: AbsolutePath | None = Field(
         None, description="own CA certificates of the endpoint", examples=["/run/secrets/s3/ca.crt"]
     )
-    bandwidth: Size | None = Field(None, description="most bytes uploaded in a second", examples=["50MiB"])
+    bandwidth: Size | None = Field(None, description="most bytes uploaded per second", examples=["50MiB"])
     single_writer: bool = Field(
         False,
-        description="promise that nobody else writes here: allows deletion where the store has no conditional writes",
+        description="promise that no other client writes here: allows deletion in a store without conditional writes",
     )
     put_options: dict[str, JsonValue] = Field(
         {},
