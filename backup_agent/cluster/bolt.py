@@ -49,7 +49,7 @@ from backup_agent.core.neo4j.topology import (
 )
 from backup_agent.core.reasons import BackupError, PermanentError, Reason, TransientError
 
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
 logging.getLogger("neo4j").addHandler(logging.NullHandler())  # otherwise each retry is a line on stderr
 
@@ -197,7 +197,7 @@ def _with_extras(
     )
 
 
-def _converse(endpoint: Endpoint, uri: str, ask: Callable[[neo4j.Driver], Answer], *, retry: float = 0.0) -> Answer:
+def _converse(endpoint: Endpoint, uri: str, ask: Callable[[neo4j.Driver], Result], *, retry: float = 0.0) -> Result:
     """Open a driver, ask, and close it; raise a failure as `classify` returns it."""
     try:
         with _driver(endpoint, uri, retry) as driver:
@@ -277,7 +277,7 @@ def _clock_offset(driver: neo4j.Driver, database: str) -> float:
     return (there - (before + (after - before) / 2)).total_seconds()
 
 
-def _by(future: Future[Answer], deadline: float, uri: str) -> Answer:
+def _by(future: Future[Result], deadline: float, uri: str) -> Result:
     seconds = _left(deadline)
     try:
         return future.result(seconds)
@@ -289,7 +289,7 @@ def _by(future: Future[Answer], deadline: float, uri: str) -> Answer:
         ) from None
 
 
-def _or_note(future: Future[Answer], what: str, notes: list[str]) -> Answer | None:
+def _or_note(future: Future[Result], what: str, notes: list[str]) -> Result | None:
     """Return the answer of a conversation; without one, add a note why, and return None."""
     try:
         return future.result(0)

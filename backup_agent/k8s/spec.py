@@ -97,7 +97,7 @@ ClusterName = Annotated[
 ]
 ObjectName = Annotated[str, shaped(_OBJECT_NAME, "the name of an object: lower-case letters, digits, '-' and '.'")]
 Key = Annotated[str, shaped(_KEY, "a key of the Secret: letters, digits, '.', '_' and '-'")]
-Version = Annotated[
+Neo4jVersion = Annotated[
     str,
     Field(json_schema_extra={"pattern": f"^({_VERSION.pattern})$"}),
     shaped(_VERSION, "a version of Neo4j: 5.26.x, or 2025.01 and later"),
@@ -383,7 +383,7 @@ class ClusterSpec(Section):
     cluster_domain: Annotated[ObjectName, Field(max_length=LONGEST_DOMAIN)] = Field(
         "cluster.local", description="DNS domain of the Kubernetes cluster"
     )
-    version: Version = Field(description="version of Neo4j on the servers", examples=["2026.09.0"])
+    version: Neo4jVersion = Field(description="version of Neo4j on the servers", examples=["2026.09.0"])
     accept_license: Annotated[Literal["yes", "eval"], BeforeValidator(_accepted)] = Field(
         description="that you accept Neo4j's commercial license (yes) or its evaluation license (eval)",
         examples=["yes"],

@@ -44,7 +44,7 @@ EXPECTED = {
     "less_than_equal": "at most {le:g}",
 }
 
-Path = tuple[str | int, ...]
+KeyPath = tuple[str | int, ...]
 """Keys and list positions from the top of the file."""
 
 
@@ -87,7 +87,7 @@ def faults_of(
     return tuple(_fault(dict(details), origins, root, elsewhere) for details in error.errors(include_url=False))
 
 
-def dotted(path: Path) -> str:
+def dotted(path: KeyPath) -> str:
     """Return a path as messages show it.
 
     >>> dotted(("neo4j", "servers", 0))
@@ -96,7 +96,7 @@ def dotted(path: Path) -> str:
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix(".")
 
 
-def shown(path: Path, value: object) -> str:
+def shown(path: KeyPath, value: object) -> str:
     """Return a value as messages show it, or its kind if it must not be shown."""
     if isinstance(value, Mapping):
         return "a mapping"
@@ -142,7 +142,7 @@ def _expected(details: Mapping[str, Any]) -> str:
     return EXPECTED.get(kind, "something else").format(**context)
 
 
-def _unknown(path: Path, root: type[Section], elsewhere: str) -> str:
+def _unknown(path: KeyPath, root: type[Section], elsewhere: str) -> str:
     *parents, key = path
     section = _section(tuple(parents), root)
     known = sorted(section.model_fields) if section else []
@@ -152,14 +152,14 @@ def _unknown(path: Path, root: type[Section], elsewhere: str) -> str:
     return f"unknown key: did you mean {near[0]}?" if near else f"unknown key: known here are {', '.join(known)}"
 
 
-def _required(path: Path, root: type[Section]) -> str:
+def _required(path: KeyPath, root: type[Section]) -> str:
     *parents, key = path
     section = _section(tuple(parents), root)
     examples = section.model_fields[str(key)].examples if section else None
     return "required" + (f", such as {examples[0]}" if examples else "")
 
 
-def _section(path: Path, root: type[Section]) -> type[Section] | None:
+def _section(path: KeyPath, root: type[Section]) -> type[Section] | None:
     """Return the section at a path, found by the annotations of the model."""
     section: type[Section] | None = root
     steps = iter(path)

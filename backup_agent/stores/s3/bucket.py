@@ -33,7 +33,7 @@ from backup_agent.stores.part_body import PartBody, SendingStoppedError
 from backup_agent.stores.s3 import failures
 from backup_agent.stores.store import ObjectTooLargeError, VersionedObject
 
-Answer = dict[str, Any]
+Response = dict[str, Any]
 """A response as botocore returns it. Its shape is in S3's reference; botocore has no types."""
 
 Result = TypeVar("Result")
@@ -116,7 +116,7 @@ class Bucket:
         region: str | None,
         path_style: bool,
         ca_file: Path | None,
-        options: Answer,
+        options: dict[str, Any],
     ) -> None:
         self.prefix = f"{prefix.strip('/')}/".lstrip("/")
         self._store = store
@@ -181,7 +181,7 @@ class Bucket:
         return bool(refused) and refused not in UNCONDITIONAL
 
     @property
-    def if_absent(self) -> Answer:
+    def if_absent(self) -> dict[str, Any]:
         """The parameters of a write that must not overwrite; none if the store would ignore them."""
         return {"IfNoneMatch": "*"} if self.creates_conditionally else {}
 
@@ -194,7 +194,7 @@ class Bucket:
         date, monotonic = self._told_at
         return date + timedelta(seconds=time.monotonic() - monotonic)
 
-    def _answered(self, response_dict: Answer | None, **_: object) -> None:
+    def _answered(self, response_dict: Response | None, **_: object) -> None:
         """Remember the time of an answer, also of an error."""
         if date := (response_dict or {}).get("headers", {}).get("date"):
             with suppress(ValueError):
@@ -239,7 +239,7 @@ class Bucket:
                     "set it again without that character; `echo` and editors add a newline, `printf %s` does not",
                 )
 
-    def ask(self, operation: str, key: str, refusals: tuple[str, ...], **parameters: object) -> tuple[Answer, str]:
+    def ask(self, operation: str, key: str, refusals: tuple[str, ...], **parameters: object) -> tuple[Response, str]:
         """Call an operation; return its answer, or an empty one with the error code if that is among `refusals`.
 
         A parameter that is None removes the option of that name.
@@ -272,11 +272,13 @@ class Bucket:
 
         return self._in_time("GetObject", key, read)
 
-    def _act(self, operation: str, key: str, refusals: tuple[str, ...], /, **parameters: object) -> tuple[Answer, str]:
+    def _act(
+        self, operation: str, key: str, refusals: tuple[str, ...], /, **parameters: object
+    ) -> tuple[Response, str]:
         given = {**self._known_to(operation), **parameters}
         with self.classified(operation, key):
             try:
-                answer: Answer = getattr(self._client, xform_name(operation))(
+                answer: Response = getattr(self._client, xform_name(operation))(
                     Bucket=self._bucket, **{name: value for name, value in given.items() if value is not None}
                 )
             except exceptions.ClientError as error:
@@ -310,11 +312,11 @@ class Bucket:
                 "the store, or something before it, answers too slowly: look at its health and at the network",
             ) from None
 
-    def call(self, operation: str, key: str, **parameters: object) -> Answer:
+    def call(self, operation: str, key: str, **parameters: object) -> Response:
         """Call an operation that must succeed."""
         return self.ask(operation, key, (), **parameters)[0]
 
-    def objects(self, prefix: str) -> Iterator[Answer]:
+    def objects(self, prefix: str) -> Iterator[Response]:
         """Yield all objects below a prefix; raise TransientError if the listing is not whole.
 
         An object that a listing omits would be taken for deleted. So the pages are not left to botocore, which takes a
@@ -347,7 +349,7 @@ class Bucket:
             "nothing is decided by half a listing; look at the store, and at proxies before it",
         )
 
-    def pages(self, operation: str, key: str, name: str, **parameters: object) -> Iterator[Answer]:
+    def pages(self, operation: str, key: str, name: str, **parameters: object) -> Iterator[Response]:
         """Yield what a listing of uploads or parts has under `name`. One that is not whole costs sending again."""
         about = {"Key" if operation == "ListParts" else "Prefix": self.prefix + key}
         with self.classified(operation, key):
@@ -369,7 +371,7 @@ class Bucket:
         except (exceptions.ClientError, exceptions.BotoCoreError, ValueError, OSError) as error:
             raise _failure_of(f"{self.where(key)}: {operation}", error) from error
 
-    def told(self, answer: Answer, name: str, key: str) -> Any:  # noqa: ANN401  what botocore makes of it
+    def told(self, answer: Response, name: str, key: str) -> Any:  # noqa: ANN401  what botocore makes of it
         """Return a field of an answer that every store sends; raise TransientError if it is missing."""
         if name not in answer:
             text = f"{self.where(key)}: the answer has no {name}"
@@ -380,12 +382,12 @@ class Bucket:
         """Return the name of a key in messages."""
         return f"{self._store}: s3://{self._bucket}/{self.prefix}{key}"
 
-    def _known_to(self, operation: str) -> Answer:
+    def _known_to(self, operation: str) -> dict[str, Any]:
         known = self._client.meta.service_model.operation_model(operation).input_shape.members
         return {name: value for name, value in self._options.items() if name in known}
 
 
-def whole(content: bytes) -> Answer:
+def whole(content: bytes) -> dict[str, Any]:
     """Return the parameters that store a small object with some content."""
     return {"Body": content, "ChecksumSHA256": b64encode(hashlib.sha256(content).digest()).decode()}
 

@@ -15,7 +15,7 @@ from threading import Event, Lock
 from backup_agent.core.artifacts.parts import Part
 from backup_agent.core.reasons import BackupError, PermanentError, Reason, TransientError
 from backup_agent.stores.part_body import PartBody, Throttle
-from backup_agent.stores.s3.bucket import DENIED, EXISTS, GONE, UNCONDITIONAL, Answer, Bucket, code_of
+from backup_agent.stores.s3.bucket import DENIED, EXISTS, GONE, UNCONDITIONAL, Bucket, Response, code_of
 from backup_agent.stores.s3.upload import Upload, base64_of
 from backup_agent.stores.store import Permit, Progress
 
@@ -85,7 +85,7 @@ class Sending:
             raise
         self._complete(upload_id, [sent[part.number] for part in self._upload.parts])
 
-    def _send_parts(self, upload_id: str, sent: dict[int, Answer]) -> None:
+    def _send_parts(self, upload_id: str, sent: dict[int, Response]) -> None:
         """Send the parts that are not in `sent` yet, and add them there."""
         with ThreadPoolExecutor(SENDERS) as pool:
             sending = {
@@ -100,7 +100,7 @@ class Sending:
                 self._stop.set()  # the other parts need not go on once one has failed
                 pool.shutdown(wait=False, cancel_futures=True)
 
-    def _send_part(self, upload_id: str, part: Part) -> Answer:
+    def _send_part(self, upload_id: str, part: Part) -> Response:
         with self._judging_the_file(part):
             answer = self._bucket.call(
                 "UploadPart",
@@ -113,7 +113,7 @@ class Sending:
         self._check_if_the_store_did_not(answer, part)
         return self._upload.completed(part.number, answer["ETag"])
 
-    def _complete(self, upload_id: str, parts: Sequence[Answer]) -> None:
+    def _complete(self, upload_id: str, parts: Sequence[Response]) -> None:
         key, completing = self._upload.key, {"UploadId": upload_id, "MultipartUpload": {"Parts": parts}}
         condition = self._bucket.if_absent if self._permit is None else {}
         if self._permit is not None:
@@ -135,7 +135,7 @@ class Sending:
         if refused in EXISTS:
             self._abort(upload_id)
 
-    def _resumable(self) -> tuple[str, dict[int, Answer]]:
+    def _resumable(self) -> tuple[str, dict[int, Response]]:
         """Return the agent's own upload with most parts of this file, and these parts; abort its other uploads.
 
         A part is valid if the store's checksum (without one, the MD5 in its ETag) is that of the file's part. Any other
@@ -161,8 +161,8 @@ class Sending:
             )
         return found
 
-    def _parts_of(self, upload_id: str) -> dict[int, Answer]:
-        found: dict[int, Answer] = {}
+    def _parts_of(self, upload_id: str) -> dict[int, Response]:
+        found: dict[int, Response] = {}
         with self._allowed_to_lack():
             for part in self._bucket.pages("ListParts", self._upload.key, "Parts", UploadId=upload_id):
                 if self._upload.has_sent(part):
@@ -192,7 +192,7 @@ class Sending:
         with self._progress_lock:
             self._progress(count)
 
-    def _check_if_the_store_did_not(self, answer: Answer, part: Part) -> None:
+    def _check_if_the_store_did_not(self, answer: Response, part: Part) -> None:
         # A store with checksums returns the one that it compared.
         if "ChecksumSHA256" not in answer:
             self._upload.must_be_unchanged(part)
