@@ -42,7 +42,7 @@ def _same_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", PLANTED)
-def test_what_is_no_regular_file_is_refused_at_once_and_named(tmp_path: Path, name: str) -> None:
+def test_a_file_that_is_not_regular_is_refused_at_once_and_named(tmp_path: Path, name: str) -> None:
     plant, kind = PLANTED[name]
     plant(tmp_path / "x")
 
@@ -51,7 +51,7 @@ def test_what_is_no_regular_file_is_refused_at_once_and_named(tmp_path: Path, na
 
 
 @pytest.mark.parametrize("name", PLANTED)
-def test_what_is_no_regular_file_is_not_opened_for_writing(tmp_path: Path, name: str) -> None:
+def test_a_file_that_is_not_regular_is_not_opened_for_writing(tmp_path: Path, name: str) -> None:
     plant, kind = PLANTED[name]
     plant(tmp_path / "x")
 
@@ -61,7 +61,7 @@ def test_what_is_no_regular_file_is_not_opened_for_writing(tmp_path: Path, name:
     assert not (tmp_path / "nowhere").exists()
 
 
-def test_a_link_is_followed_where_that_is_asked_for(tmp_path: Path) -> None:
+def test_a_link_is_followed_if_asked_for(tmp_path: Path) -> None:
     (tmp_path / "..data").mkdir()
     (tmp_path / "..data" / "password").write_bytes(b"secret")
     (tmp_path / "password").symlink_to("..data/password")

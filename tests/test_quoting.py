@@ -71,7 +71,7 @@ def test_a_traceback_names_places_and_kinds_and_quotes_nothing(name: str) -> Non
     assert "PermanentError: it cannot be read" in text
 
 
-def test_what_is_harmless_is_said() -> None:
+def test_harmless_text_is_quoted() -> None:
     assert quoting.shown(raised("not JSON")) == "not JSON: line 1, column 7"
     assert quoting.shown(raised("a value")).startswith("count: Input should be a valid integer")
     assert quoting.shown(raised("an unknown key")) == "(not shown): Extra inputs are not permitted"
@@ -82,7 +82,7 @@ def test_what_is_harmless_is_said() -> None:
     assert quoting.shown(PermanentError(Reason.INTERNAL, "two\nlines")) == "two lines"
 
 
-def test_of_a_document_full_of_faults_the_number_alone_is_told() -> None:
+def test_of_a_document_full_of_faults_only_the_number_is_quoted() -> None:
     with pytest.raises(ValueError) as caught:  # noqa: PT011  pydantic's
         Model.model_validate({f"x{number}": 1 for number in range(1000)})
 

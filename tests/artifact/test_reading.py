@@ -138,14 +138,14 @@ def test_a_cut_packed_artifact_is_damage(path: Path, magic: str, flags: int) -> 
             read_through(put(path, content[:length]))
 
 
-def test_a_missing_checksum_is_told_as_one(path: Path) -> None:
+def test_a_missing_checksum_is_reported(path: Path) -> None:
     content = writer.artifact()
 
     with pytest.raises(DamagedError, match=f"at byte {len(content) - 4}: the zstd frame is cut off in its checksum"):
         read_through(put(path, content[:-4]))
 
 
-def test_a_cut_between_blocks_is_told_by_block_and_place(path: Path) -> None:
+def test_the_error_of_a_cut_between_blocks_has_block_and_offset(path: Path) -> None:
     content = writer.artifact(inside=writer.tar({"neostore": random.Random(1).randbytes(300_000)}))
 
     with pytest.raises(DamagedError, match="at byte 150000: the zstd frame is cut off in block 2: the file ends here"):
@@ -349,7 +349,7 @@ def test_relative_names_of_any_length_are_sound(path: Path, layout: int) -> None
 
 @pytest.mark.parametrize("kind", ["link", "dangling link", "fifo", "device"])
 @pytest.mark.parametrize("index", [0, 1], ids=["the artifact", "a part"])
-def test_a_file_of_an_artifact_that_is_no_regular_file_is_damage(path: Path, index: int, kind: str) -> None:
+def test_a_file_of_an_artifact_that_is_not_regular_is_damage(path: Path, index: int, kind: str) -> None:
     content = writer.artifact()
     parts = writer.split(path, content, 24 + -(-len(content) // 2)) if index else [put(path, content)]
     one = parts[index]
@@ -402,7 +402,7 @@ def test_a_full_without_files_is_damage(path: Path) -> None:
 @pytest.mark.parametrize(
     ("magic", "harmful"), [("BZV1", True), ("BZV2", True), ("BZV3", False)], ids=["BZV1", "BZV2", "BZV3"]
 )
-def test_the_counts_before_the_tar_are_needed_where_they_are_known_to_stand(
+def test_the_counts_before_the_tar_are_required_in_formats_that_have_them(
     path: Path, magic: str, harmful: bool
 ) -> None:
     put(path, writer.artifact(Written(magic=magic), sized=False))
@@ -481,9 +481,7 @@ def test_a_file_that_shrinks_while_it_is_read_is_damage(path: Path) -> None:
     ],
     ids=errno.errorcode.get,
 )
-def test_what_the_system_says_of_a_file_is_classified(
-    path: Path, number: int, kind: type[Exception], reason: Reason
-) -> None:
+def test_an_error_of_the_system_is_classified(path: Path, number: int, kind: type[Exception], reason: Reason) -> None:
     with pytest.raises(kind) as error, artifact_files.classified(path):
         raise OSError(number, os.strerror(number))
 
@@ -673,7 +671,7 @@ class TestCommand:
         assert facts["problems"] == []
 
     @pytest.mark.process
-    def test_the_header_alone_says_nothing_of_the_rest(self, path: Path) -> None:
+    def test_reading_the_header_does_not_check_the_rest(self, path: Path) -> None:
         store = {"neostore": random.Random(1).randbytes(2 * CHUNK)}
         done = self.run("--header", str(put(path, writer.artifact(inside=writer.tar(store))[:-4])))
 

@@ -149,7 +149,7 @@ def test_a_role_without_access_sees_system_alone(bolt_server: Start) -> None:
     assert found.clock_offset_seconds is None
 
 
-def test_each_server_tells_its_own_backup_address(bolt_server: Start) -> None:
+def test_each_server_returns_its_own_backup_address(bolt_server: Start) -> None:
     cluster = (
         three_servers()
         .with_settings("server-0", {"server.backup.advertised_address": "internal-0:6400"})
@@ -175,7 +175,7 @@ def test_settings_that_are_not_granted_are_no_error(bolt_server: Start) -> None:
 
 
 @pytest.mark.parametrize("version", ["5.26.31", "2026.09.0"])
-def test_a_community_server_is_no_error(bolt_server: Start, version: str) -> None:
+def test_a_community_server_is_not_an_error(bolt_server: Start, version: str) -> None:
     cluster = three_servers(version)
     server = bolt_server(dataclasses.replace(cluster, bolt=dataclasses.replace(cluster.bolt, edition="community")))
 
@@ -232,7 +232,7 @@ def test_a_wrong_password_is_tried_once(bolt_server: Start) -> None:
         pytest.param(BoltFault("reset"), TransientError, "", id="reset"),
     ],
 )
-def test_what_goes_wrong_is_told(
+def test_every_failure_has_its_error(
     bolt_server: Start, monkeypatch: pytest.MonkeyPatch, fault: BoltFault, kind: type[BackupError], words: str
 ) -> None:
     monkeypatch.setattr("backup_agent.cluster.bolt.RETRY_SECONDS", 0.1)
@@ -268,7 +268,7 @@ def test_what_passes_is_waited_for(bolt_server: Start) -> None:
     assert set(ask(server, "bolt").topology.databases()) == {"neo4j", "orders", "system"}
 
 
-def test_routes_that_lead_nowhere_are_left_for_the_given_server(bolt_server: Start) -> None:
+def test_if_the_routes_lead_nowhere_the_given_server_is_asked(bolt_server: Start) -> None:
     server = bolt_server(three_servers().with_bolt_faults(BoltFault("dead_routes")))
 
     found = ask(server)
@@ -395,7 +395,7 @@ def test_an_own_ca_is_trusted(
     ],
 )
 @pytest.mark.parametrize("scheme", ["bolt+s", "neo4j+s"])
-def test_a_bad_certificate_is_told(
+def test_a_bad_certificate_is_an_error(
     bolt_server: Start,
     authority: trustme.CA,
     ca_file: str,
@@ -424,7 +424,7 @@ def test_a_server_that_wants_tls_hangs_up_on_plain_bolt(
     assert "+s" in error.failure.hint
 
 
-def test_a_server_without_tls_is_told(bolt_server: Start, ca_file: str) -> None:
+def test_a_server_without_tls_is_an_error(bolt_server: Start, ca_file: str) -> None:
     server = bolt_server(three_servers())
 
     with pytest.raises(BackupError, match=server.addresses["server-0"]) as caught:
@@ -436,7 +436,7 @@ def test_a_server_without_tls_is_told(bolt_server: Start, ca_file: str) -> None:
     ("content", "words"),
     [pytest.param(None, "cannot be read", id="absent"), pytest.param("junk", "contains no certificate", id="junk")],
 )
-def test_a_ca_file_that_is_none_is_told(tmp_path: Path, content: str | None, words: str) -> None:
+def test_an_invalid_ca_file_of_bolt_is_an_error(tmp_path: Path, content: str | None, words: str) -> None:
     path = tmp_path / "ca.pem"
     if content is not None:
         path.write_text(content)
@@ -445,7 +445,7 @@ def test_a_ca_file_that_is_none_is_told(tmp_path: Path, content: str | None, wor
         discover(Endpoint("neo4j+s://127.0.0.1:1", "agent", PASSWORD, ca_file=str(path)), timeout=5)
 
 
-def test_a_fifo_is_no_ca_file_and_is_not_waited_for(tmp_path: Path) -> None:
+def test_a_fifo_is_refused_as_ca_file_without_waiting(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "ca.pem")
 
     with pytest.raises(PermanentError, match="cannot be read: a FIFO, not a regular file"):
@@ -453,7 +453,7 @@ def test_a_fifo_is_no_ca_file_and_is_not_waited_for(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("uri", ["http+neo4j://x", "x", "bolt://agent:sesame-open-42@x:1"])
-def test_a_uri_that_is_none_is_told_without_what_it_hides(uri: str) -> None:
+def test_the_error_of_an_invalid_uri_shows_no_secret(uri: str) -> None:
     with pytest.raises(PermanentError, match=r"neo4j\.uri cannot be used") as caught:
         discover(Endpoint(uri, "agent", "other"), timeout=5)
     assert PASSWORD not in caught.value.failure.error
@@ -478,7 +478,7 @@ def test_other_failures_are_classified(error: Exception, kind: type[BackupError]
     assert words in found.failure.error
 
 
-def test_what_is_no_failure_of_the_driver_is_not_hidden() -> None:
+def test_an_error_that_is_not_the_drivers_is_not_hidden() -> None:
     with pytest.raises(ZeroDivisionError):
         classify(ZeroDivisionError(), Endpoint("bolt://server-0", "agent", PASSWORD), "bolt://server-0")
 
@@ -497,7 +497,7 @@ def test_no_word_of_the_driver_or_of_a_server_is_quoted(kind: type[Exception], s
     assert secret not in repr(Endpoint("bolt://server-0", "agent", secret))
 
 
-def test_the_code_that_a_server_sends_is_quoted_where_it_is_one() -> None:
+def test_a_servers_status_code_is_quoted_if_it_is_valid() -> None:
     def error(code: str) -> Neo4jError:
         return Neo4jError._hydrate_neo4j(code=code, message=f"it is {PASSWORD}")
 
@@ -538,9 +538,7 @@ def test_a_server_with_an_address_of_its_own_making_has_none(bolt_server: Start)
     assert server.addresses["server-0"] not in ask(server).topology.backup_addresses
 
 
-def test_more_copies_than_are_taken_is_an_error_that_says_so(
-    bolt_server: Start, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_more_copies_than_the_limit_are_an_error(bolt_server: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("backup_agent.core.neo4j.topology.MOST_COPIES", 8)
 
     error = failure(bolt_server(three_servers()))

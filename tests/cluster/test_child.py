@@ -120,7 +120,7 @@ def test_without_bolt_it_tries_the_addresses_it_knows(bolt_server: Start, child:
     assert "refused" in found["reachable"][1][1]
 
 
-def test_a_password_file_that_is_not_there_is_told(bolt_server: Start, child: Child, tmp_path: Path) -> None:
+def test_a_missing_password_file_is_an_error(bolt_server: Start, child: Child, tmp_path: Path) -> None:
     server = bolt_server(three_servers())
 
     process = child(asking(server.uri(), password_file=str(tmp_path / "absent"), username="agent"))

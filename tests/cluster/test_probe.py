@@ -54,7 +54,7 @@ def test_a_refusal_names_the_setting_that_is_mostly_behind_it(refusing: str) -> 
     assert "127.0.0.1 by default" in text
 
 
-def test_silence_is_given_up_and_told(silent: str) -> None:
+def test_a_server_that_does_not_answer_is_reported(silent: str) -> None:
     text = probe([silent], timeout=0.3)[silent]
 
     assert text is not None
@@ -62,14 +62,14 @@ def test_silence_is_given_up_and_told(silent: str) -> None:
     assert "server.backup.listen_address" in text
 
 
-def test_a_name_that_does_not_resolve_is_told() -> None:
+def test_a_name_that_does_not_resolve_is_reported() -> None:
     text = probe(["no-such-host.invalid:6362"], timeout=15)["no-such-host.invalid:6362"]
 
     assert text is not None
     assert "does not resolve" in text
 
 
-def test_what_cannot_be_connected_to_at_all_is_told() -> None:
+def test_an_address_that_cannot_be_connected_to_is_reported() -> None:
     text = probe(["255.255.255.255:6362"])["255.255.255.255:6362"]
 
     assert text is not None

@@ -26,7 +26,7 @@ def heard(events: Iterable[TopologyRows]) -> Rows:
 
 
 @pytest.mark.parametrize("count", [0, 1, 100, 101, 4500])
-def test_what_is_told_is_heard(count: int) -> None:
+def test_all_rows_that_are_sent_are_received(count: int) -> None:
     pairs = [(f"a{number}", "orders") for number in range(count)]
     found = heard(told({COPIES: [COPY] * count, ALIASES: pairs}))
 
@@ -56,7 +56,7 @@ def test_equal_texts_are_kept_once() -> None:
         pytest.param({REACHABLE: [("a", None)] * 3000}, {}, "more than 2000 reachable", id="a flood"),
     ],
 )
-def test_what_is_not_all_of_it_is_refused(event: dict[str, Any], counts: dict[str, int], fault: str) -> None:
+def test_an_incomplete_answer_is_refused(event: dict[str, Any], counts: dict[str, int], fault: str) -> None:
     found = heard([TopologyRows.model_validate(event)])
 
     with pytest.raises(IncompleteError, match=fault):

@@ -22,7 +22,7 @@ def test_a_saved_topology_is_loaded(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [None, b"", b"{", b'{"seen": "yesterday"}', b"\xff\xfe"])
-def test_a_damaged_file_is_no_topology(tmp_path: Path, content: bytes | None) -> None:
+def test_without_a_readable_file_there_is_no_topology(tmp_path: Path, content: bytes | None) -> None:
     if content is not None:
         (tmp_path / ".agent").mkdir()
         (tmp_path / FILE).write_bytes(content)

@@ -54,7 +54,7 @@ def test_aws_is_looked_at_by_public_certificates_beside_a_store_with_its_own() -
     assert {name for name, destination in found.items() if "ca_file" in destination} == {"own"}
 
 
-def test_the_schedule_that_nobody_wrote_is_written_out() -> None:
+def test_the_default_schedule_is_written_out() -> None:
     found = yaml.safe_load(settings_file(rendered(parsed(SMALLEST)), "demo"))
 
     assert {"cron": "0 2 * * *", "timezone": "UTC", "type": "FULL"}.items() <= found["schedules"]["default"].items()
@@ -70,13 +70,13 @@ def test_the_kubelet_waits_longer_than_the_agent_gives_its_runs() -> None:
     assert pod(found, "shop-backup")["spec"]["terminationGracePeriodSeconds"] == 10 * 60 + 30
 
 
-def test_a_change_of_the_settings_is_no_change_of_the_pod() -> None:
+def test_a_change_of_the_settings_does_not_change_the_pod() -> None:
     more = SMALLEST + "  settings: {databases: [orders]}\n"
 
     assert pod(rendered(parsed(SMALLEST)), "demo-backup") == pod(rendered(parsed(more)), "demo-backup")
 
 
-def test_the_agent_carries_the_labels_of_its_cluster_and_is_no_endpoint_of_its_clients() -> None:
+def test_the_agent_has_the_labels_of_its_cluster_and_is_not_an_endpoint_for_clients() -> None:
     found = rendered(parsed(SMALLEST))
     labels = pod(found, "demo-backup")["metadata"]["labels"]
 
@@ -101,7 +101,7 @@ def test_the_agent_sees_certificates_of_the_servers_but_no_key() -> None:
     assert "shop-backup-tls" not in keys
 
 
-def test_the_agent_is_told_its_namespace_under_the_name_that_it_reads() -> None:
+def test_the_agent_gets_its_namespace_in_the_variable_that_it_reads() -> None:
     environment = pod(rendered(parsed(SMALLEST)), "demo-backup")["spec"]["containers"][0]["env"]
     given = {one["name"]: one["valueFrom"]["fieldRef"]["fieldPath"] for one in environment if "valueFrom" in one}
 
@@ -135,7 +135,7 @@ def test_requests_have_a_claim_of_their_own() -> None:
     assert [claim["metadata"]["name"] for claim in claims] == ["backup-requests", "backup-storage"]
 
 
-def test_a_claim_says_nothing_that_an_upgrade_changes() -> None:
+def test_a_claim_contains_nothing_that_an_upgrade_changes() -> None:
     old, new = (
         rendered(parsed(SMALLEST.replace("2026.09.0", version)))["StatefulSet/demo-server"]["spec"]
         for version in ("2025.05.0", "2026.09.0")

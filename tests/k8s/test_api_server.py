@@ -155,7 +155,7 @@ def test_a_quota_of_memory_and_processors_that_are_asked_for_is_kept(kubernetes:
     assert len(wait_for_pods(kubernetes, example(namespace))) == 4
 
 
-def test_a_claim_grows_as_the_page_says_and_restarts_nobody(kubernetes: Kubernetes, namespace: str) -> None:
+def test_a_claim_grows_as_the_page_describes_without_a_restart(kubernetes: Kubernetes, namespace: str) -> None:
     found = example(namespace)
     larger = found.backup.storage.model_copy(update={"size": "400Gi"})
     grown = found.model_copy(update={"backup": found.backup.model_copy(update={"storage": larger})})
@@ -225,7 +225,7 @@ def test_a_lost_claim_is_replaced_as_the_runbook_says(kubernetes: Kubernetes, na
     assert kubernetes.request("GET", claim)["metadata"]["uid"] != lost
 
 
-def test_a_lost_node_gives_up_its_agent_once_a_person_has_said_that_it_is_off(
+def test_the_agent_of_a_lost_node_starts_elsewhere_after_the_node_is_tainted(
     kubernetes: Kubernetes, namespace: str
 ) -> None:
     apply(kubernetes, example(namespace))
@@ -287,7 +287,9 @@ def test_more_servers_restart_none(kubernetes: Kubernetes, namespace: str) -> No
     assert stateful_set(kubernetes, namespace, "demo-server")["status"]["updateRevision"] == revision
 
 
-def test_an_update_of_the_servers_takes_one_at_a_time_the_last_first(kubernetes: Kubernetes, namespace: str) -> None:
+def test_an_update_replaces_one_server_at_a_time_beginning_with_the_last(
+    kubernetes: Kubernetes, namespace: str
+) -> None:
     old = example(namespace)
     new = old.model_copy(update={"version": "2026.10.0"})
     path = f"/api/v1/namespaces/{namespace}/pods?labelSelector=neo4j.com/component=server"
@@ -372,7 +374,7 @@ def test_clients_are_sent_to_servers_alone_and_prometheus_to_the_agent(kubernete
         until(lambda service=service, pods=pods: endpoints(service) == pods, f"endpoints of {service}")  # type: ignore[misc]  # bound now
 
 
-def test_a_drain_takes_one_server_at_a_time(kubernetes: Kubernetes, namespace: str) -> None:
+def test_a_drain_stops_one_server_at_a_time(kubernetes: Kubernetes, namespace: str) -> None:
     apply(kubernetes, example(namespace))
     wait_for_pods(kubernetes, example(namespace))
     budget = f"/apis/policy/v1/namespaces/{namespace}/poddisruptionbudgets/demo-server"

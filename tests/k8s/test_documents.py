@@ -40,7 +40,7 @@ def rows(section: dict[str, Any], prefix: str = "") -> Iterator[str]:
             yield from rows(SCHEMA["$defs"][part], f"{prefix}{name}{step}")
 
 
-def test_the_page_tells_of_every_key_what_the_schema_tells() -> None:
+def test_the_page_describes_every_key_as_the_schema_does() -> None:
     assert re.findall(r"^\| `.*\|$", PAGE, re.MULTILINE) == list(rows(SCHEMA))
 
 
@@ -49,7 +49,7 @@ def test_the_page_tells_of_every_key_what_the_schema_tells() -> None:
     re.findall(r"^\| (\d+[GM]i)(?: \(default\))? \| (\d+) MiB \| (\d+) MiB \|", KUBERNETES, re.MULTILINE),
     ids=str,
 )
-def test_the_sizing_table_says_what_the_agent_does(row: tuple[str, str, str]) -> None:
+def test_the_sizing_table_is_true(row: tuple[str, str, str]) -> None:
     limit, heap, pagecache = row
     found = memory(memory_bytes(limit), None, None)
 

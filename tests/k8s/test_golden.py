@@ -7,11 +7,11 @@ from tests.k8s.specs import EXAMPLE, GOLDEN, NAMES, SMALLEST, parsed, spec
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_spec_renders_what_stands_beside_it(name: str) -> None:
+def test_a_spec_renders_its_golden_file(name: str) -> None:
     assert (GOLDEN / f"{name}.yaml").read_text() == manifests.stream(spec(name))
 
 
-def test_the_smallest_spec_stands_there_whole() -> None:
+def test_the_smallest_spec_is_in_the_golden_files() -> None:
     assert (GOLDEN / "smallest.spec.yaml").read_text() == SMALLEST
 
 

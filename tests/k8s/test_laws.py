@@ -26,7 +26,7 @@ def test_the_laws_hold_for_any_spec(tree: dict[str, Any]) -> None:
 
 @given(trees)
 @settings(deadline=None, max_examples=examples(15), suppress_health_check=[HealthCheck.too_slow])
-def test_the_text_says_what_the_objects_say_and_is_the_same_each_time(tree: dict[str, Any]) -> None:
+def test_the_text_is_that_of_the_objects_and_always_the_same(tree: dict[str, Any]) -> None:
     first = manifests.stream(read_tree(tree))
     turned = dict(reversed(tree.items()))
 
@@ -35,7 +35,7 @@ def test_the_text_says_what_the_objects_say_and_is_the_same_each_time(tree: dict
 
 
 @pytest.mark.parametrize("value", ["1e3", "y", "off", "0x1F", "12:30", "1_000", "~", "null", ".5", "7215e83"])
-def test_what_another_reader_takes_for_no_text_stands_in_quotes(value: str) -> None:
+def test_text_that_another_reader_would_not_read_as_text_is_quoted(value: str) -> None:
     assert manifests.to_yaml({"name": value}) == f'name: "{value}"\n'
 
 

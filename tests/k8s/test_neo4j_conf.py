@@ -74,7 +74,7 @@ def test_discovery_lists_every_server_by_name_on_port_6000(version: str, setting
 
 
 @pytest.mark.parametrize(("version", "known"), [("5.26.31", False), ("2025.04.0", False), ("2025.05.0", True)])
-def test_a_backup_address_is_advertised_where_the_version_knows_how(version: str, *, known: bool) -> None:
+def test_a_backup_address_is_advertised_if_the_version_supports_it(version: str, *, known: bool) -> None:
     assert ("server.backup.advertised_address" in neo4j_conf.advertised(of_version(version))) is known
 
 
@@ -97,7 +97,7 @@ def test_backups_are_served_to_other_hosts() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_whoever_writes_settings_beside_the_spec_is_told_of_each_that_follows_from_it(name: str) -> None:
+def test_every_written_setting_that_follows_from_the_spec_is_a_fault(name: str) -> None:
     follow = {key for key in neo4j_conf.managed(spec(name)) if not key.startswith("dbms.ssl.policy.")}
 
     assert follow <= neo4j_conf.MANAGED

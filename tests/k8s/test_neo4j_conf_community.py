@@ -45,7 +45,7 @@ def test_the_environment_becomes_the_settings_of_advertised_addresses() -> None:
 
 
 @pytest.mark.components
-def test_neo4j_takes_every_setting_that_it_knows(
+def test_neo4j_accepts_every_setting_that_it_knows(
     community_home: Callable[[str], CommunityHome], neo4j_version: str
 ) -> None:
     home = community_home(neo4j_version)

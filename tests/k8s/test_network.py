@@ -95,13 +95,13 @@ def test_each_port_is_for_whom_it_is() -> None:
         pytest.param("[{cidr: 10.0.0.0/8}]", {"agent": {7687, 6362}, "server": {6000, 7000, 7688}}, id="addresses"),
     ],
 )
-def test_where_clients_are_named_nobody_else_but_the_agent_gets_in(clients: str, expected: dict[str, set[int]]) -> None:
+def test_if_clients_are_named_only_they_and_the_agent_may_connect(clients: str, expected: dict[str, set[int]]) -> None:
     found = matrix(parsed(SMALLEST + f"network: {{clients: {clients}}}\n"))["server"]
 
     assert {source: ports for source, ports in found.items() if ports} == expected
 
 
-def test_where_no_prometheus_is_named_nobody_reads_metrics() -> None:
+def test_if_no_prometheus_is_named_no_client_may_read_metrics() -> None:
     found = matrix(parsed(SMALLEST + "network: {prometheus: []}\n"))["backup"]
 
     assert {source for source, ports in found.items() if 8080 in ports} == set()

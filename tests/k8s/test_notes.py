@@ -19,7 +19,7 @@ from tests.k8s.specs import SMALLEST, parsed
         pytest.param("1Gi", "{neo4j: {heap: 512MiB}, limits: {parallel: 2}}", "do not fit", id="two-heaps-too-large"),
     ],
 )
-def test_memory_that_will_not_do_is_told(memory: str, settings: str, said: str | None) -> None:
+def test_too_little_memory_is_noted(memory: str, settings: str, said: str | None) -> None:
     found = notes(parsed(f"{SMALLEST}  memory: {memory}\n  settings: {settings}\n"))
     told = [note for note in found if "backup.memory" in note]
 

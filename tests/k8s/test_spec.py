@@ -121,7 +121,7 @@ def faults(content: bytes) -> tuple[Fault, ...]:
         pytest.param("backup/settings", {"storage": {"root": "/x"}}, "it is /backups", id="root"),
     ],
 )  # fmt: skip
-def test_a_fault_is_told_with_its_path_and_what_to_write(path: str, value: Any, said: str) -> None:
+def test_a_fault_has_its_path_and_what_to_write(path: str, value: Any, said: str) -> None:
     assert said in "\n".join(str(fault) for fault in faults(changed(path, value)))
 
 
@@ -132,7 +132,7 @@ def test_a_value_that_may_be_of_several_types_has_one_fault(value: Any) -> None:
     assert str(fault).startswith("server.config.a.b: expected one line of text, a number, true or false")
 
 
-def test_all_faults_of_spec_and_settings_are_told_at_once() -> None:
+def test_all_faults_of_spec_and_settings_are_reported_at_once() -> None:
     tree = yaml.safe_load(SMALLEST) | {"cluster": "Demo", "namespace": "?"}
     tree["server"]["config"] = {"server.backup.enabled": False}
     tree["backup"] = {"memory": "1Mi", "settings": {"chain": {"max_links": 0}, "neo4j": {"launch": "?"}}}
@@ -166,7 +166,7 @@ def test_no_fault_repeats_what_may_be_a_secret() -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"- a", b"a: [", b"\xff", b"a: 1\na: 2"], ids=repr)
-def test_what_is_no_mapping_is_refused(content: bytes) -> None:
+def test_a_spec_that_is_not_a_mapping_is_refused(content: bytes) -> None:
     assert len(faults(content)) == 1
 
 
@@ -179,14 +179,14 @@ def test_a_bare_yes_is_an_answer_to_the_question_of_the_license() -> None:
     assert parsed(SMALLEST.replace('"eval"', "yes")).accept_license == "yes"
 
 
-def test_the_settings_of_the_agent_may_be_changed_where_nothing_follows_from_the_spec() -> None:
+def test_settings_of_the_agent_that_do_not_follow_from_the_spec_may_be_changed() -> None:
     found = read(changed("backup/settings", {"neo4j": {"include_metadata": "none"}}), "spec.yaml")
 
     assert found.backup.settings["neo4j"] == {"include_metadata": "none"}
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_key_of_a_spec_stands_in_the_schema(name: str) -> None:
+def test_every_key_of_a_spec_is_in_the_schema(name: str) -> None:
     jsonschema = pytest.importorskip("jsonschema")
     tree = json.loads(json.dumps(yaml.safe_load(text(name))))
     tree["accept_license"] = "yes"

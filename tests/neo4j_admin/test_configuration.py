@@ -66,7 +66,7 @@ def test_without_tls_there_is_the_file_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["ca", "cert", "key"])
-def test_a_fifo_is_no_file_of_the_policy_and_is_not_waited_for(tmp_path: Path, tls: BackupTls, name: str) -> None:
+def test_a_fifo_is_refused_as_file_of_the_policy_without_waiting(tmp_path: Path, tls: BackupTls, name: str) -> None:
     (tmp_path / name).unlink()
     os.mkfifo(tmp_path / name)
 

@@ -89,5 +89,5 @@ def test_what_neo4j_admin_does_not_tell_is_a_bad_artifact(
     assert refused.value.failure.reason is Reason.BAD_ARTIFACT
 
 
-def test_a_line_that_is_no_row_of_the_table_is_passed_over() -> None:
+def test_a_line_that_is_not_a_row_of_the_table_is_skipped() -> None:
     assert list(table(["| A | B |", "| 1 | 2 |", "| 1 |", "| 3 | 4 |"])) == [{"A": "1", "B": "2"}, {"A": "3", "B": "4"}]

@@ -55,7 +55,7 @@ class Watched:
 
 
 @pytest.mark.parametrize("code", [0, 1, 64, 137])
-def test_an_exit_code_is_told(start: Callable[..., Completed], code: int) -> None:
+def test_an_exit_code_is_returned(start: Callable[..., Completed], code: int) -> None:
     completed = start(f"import sys; print('well'); print('ill', file=sys.stderr, flush=True); sys.exit({code})")
 
     assert (completed.exit_code, completed.signal, completed.ended_by) == (code, None, None)
@@ -63,7 +63,7 @@ def test_an_exit_code_is_told(start: Callable[..., Completed], code: int) -> Non
     assert 0 < completed.duration < 60
 
 
-def test_the_signal_that_ended_it_is_told(start: Callable[..., Completed]) -> None:
+def test_the_signal_that_ended_it_is_returned(start: Callable[..., Completed]) -> None:
     completed = start("import os; print('so far', flush=True); os.kill(os.getpid(), 9)")
 
     assert (completed.exit_code, completed.signal, completed.ended_by) == (None, 9, None)
@@ -202,7 +202,7 @@ def test_it_runs_in_a_group_of_its_own_in_our_session(start: Callable[..., Compl
     assert completed.last_lines == (f"True {os.getsid(0)}",)
 
 
-def test_it_has_no_standard_input_even_where_we_have_one(start: Callable[..., Completed]) -> None:
+def test_it_has_no_standard_input_even_if_the_agent_has(start: Callable[..., Completed]) -> None:
     reads, writes = os.pipe()
     os.write(writes, b"ours\n")
     os.close(writes)
@@ -231,7 +231,7 @@ def test_it_gets_the_given_environment_and_descriptors_alone(start: Callable[...
     assert completed.last_lines == ("['TZ']", f"[{str(tmp_path / 'lock')!r}]")
 
 
-def test_output_closed_early_is_no_end(start: Callable[..., Completed]) -> None:
+def test_closing_the_output_early_does_not_end_it(start: Callable[..., Completed]) -> None:
     script = "import os, sys, time; print('x', flush=True); os.close(1); os.close(2); time.sleep(0.5); os._exit(7)"
 
     completed = start(script)
@@ -252,7 +252,7 @@ def test_output_closed_early_does_not_deafen_the_cancel(start: Callable[..., Com
     assert completed.ended_by is EndedBy.CANCELLED
 
 
-def test_where_pidfd_is_forbidden_the_end_is_seen_all_the_same(
+def test_without_pidfd_the_end_is_still_noticed(
     start: Callable[..., Completed], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def forbidden(_pid: int) -> int:

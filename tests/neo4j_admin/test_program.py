@@ -68,7 +68,7 @@ def machine(tmp_path: Path) -> Machine:
     return Machine(tmp_path)
 
 
-def test_one_jvm_comes_first_and_the_script_stands_by(machine: Machine) -> None:
+def test_one_jvm_is_tried_before_the_script(machine: Machine) -> None:
     direct, script = find(None, Launch.AUTO, machine.environ())
 
     assert direct == AdminProgram(Launch.DIRECT, str(machine.java), str(machine.home), 21, Version(2026, 9))
@@ -114,7 +114,7 @@ def test_a_path_in_settings_that_cannot_run_is_refused(
     assert missing.value.failure.error == f"neo4j.admin: {machine.script}: {fault}"
 
 
-def test_without_a_home_the_script_on_the_path_tells_it(machine: Machine, tmp_path: Path) -> None:
+def test_without_a_home_the_script_on_the_path_is_in_it(machine: Machine, tmp_path: Path) -> None:
     (tmp_path / "bin").mkdir()
     link = tmp_path / "bin/neo4j-admin"
     link.symlink_to(machine.script)
@@ -126,7 +126,7 @@ def test_without_a_home_the_script_on_the_path_tells_it(machine: Machine, tmp_pa
     assert script == AdminProgram(Launch.SCRIPT, str(link), None)
 
 
-def test_java_comes_from_the_path_where_there_is_no_java_home(machine: Machine) -> None:
+def test_without_java_home_java_is_found_on_the_path(machine: Machine) -> None:
     environ = machine.environ(PATH=str(machine.java.parent))
     del environ["JAVA_HOME"]
 
@@ -140,13 +140,13 @@ def test_the_class_is_found_in_any_jar(machine: Machine) -> None:
     assert find(None, Launch.DIRECT, machine.environ())[0].launch is Launch.DIRECT
 
 
-def test_java_itself_is_asked_for_its_version_where_no_file_tells_it(machine: Machine) -> None:
+def test_without_a_release_file_java_is_asked_for_its_version(machine: Machine) -> None:
     machine.release(None)
 
     assert find(None, Launch.DIRECT, machine.environ())[0].java == 21
 
 
-def test_a_version_that_no_manifest_tells_is_left_open(machine: Machine) -> None:
+def test_without_a_manifest_the_version_is_unknown(machine: Machine) -> None:
     jar(machine.home / "lib/neo4j-kernel-2026.09.0.jar")
 
     assert find(None, Launch.DIRECT, machine.environ())[0].version is None
@@ -165,7 +165,7 @@ def test_a_version_that_no_manifest_tells_is_left_open(machine: Machine) -> None
     ],
     ids=["no class", "old java", "unknown java", "no java"],
 )
-def test_where_one_jvm_cannot_work_the_script_is_used(
+def test_if_one_jvm_is_not_possible_the_script_is_used(
     machine: Machine, spoil: Callable[[Machine], object], why: str
 ) -> None:
     spoil(machine)
@@ -183,7 +183,7 @@ def test_a_home_that_cannot_stand_on_a_class_path_is_not_started_directly(tmp_pa
 
 
 @pytest.mark.parametrize("launch", [Launch.AUTO, Launch.SCRIPT])
-def test_what_is_nowhere_is_refused_with_the_places_looked_at(tmp_path: Path, launch: Launch) -> None:
+def test_the_error_of_a_missing_program_names_the_places_searched(tmp_path: Path, launch: Launch) -> None:
     with pytest.raises(PermanentError) as missing:
         find(None, launch, {"NEO4J_HOME": str(tmp_path), "PATH": "/nowhere"})
 

@@ -119,7 +119,7 @@ def reason(attempt: Attempt) -> Reason | None:
     return attempt.verdict.failure.reason if attempt.verdict.failure else None
 
 
-def test_a_full_is_taken_and_its_story_told(place: Place) -> None:
+def test_a_full_is_taken_and_its_steps_are_logged(place: Place) -> None:
     attempt = place.take()
 
     assert attempt.completed.exit_code == 0, attempt.completed.last_lines
@@ -177,7 +177,9 @@ def test_how_the_program_fails_is_understood(place: Place, do: str, expected: se
     ],
     ids=["database", "server"],
 )
-def test_what_is_not_there_is_told_apart(place: Place, changes: dict[str, Any], expected: Reason) -> None:
+def test_missing_database_and_missing_server_are_distinguished(
+    place: Place, changes: dict[str, Any], expected: Reason
+) -> None:
     attempt = place.take(**changes)
 
     assert reason(attempt) is expected, attempt
@@ -211,7 +213,7 @@ def test_a_cancel_ends_it(place: Place) -> None:
     assert attempt.completed.ended_by is EndedBy.CANCELLED
 
 
-def test_odd_output_harms_nobody(place: Place) -> None:
+def test_odd_output_does_no_harm(place: Place) -> None:
     place.fault(do="odd_output")
 
     attempt = place.take()
@@ -269,7 +271,7 @@ def real(community_home: Callable[[str], CommunityHome], neo4j_version: str) -> 
     return Real(neo4j_version, environ, *find(None, Launch.AUTO, environ))
 
 
-def test_the_real_program_tells_the_version_that_its_jars_tell(real: Real, tmp_path: Path) -> None:
+def test_the_real_program_has_the_version_of_its_jars(real: Real, tmp_path: Path) -> None:
     write(tmp_path / "conf", memory(None, None, None))
     env = environment(real.environ, conf=str(tmp_path / "conf"), home=real.direct.home)
 

@@ -13,7 +13,7 @@ def neo4j(**keys: Any) -> Neo4j:
     return Neo4j.model_validate({"uri": "neo4j://x:7687", **keys})
 
 
-def test_the_password_stands_in_a_file_and_is_read_at_each_use(tmp_path: Path) -> None:
+def test_the_password_is_read_from_a_file_at_each_use(tmp_path: Path) -> None:
     file = tmp_path / "password"
     file.write_text("first\n")
     settings = neo4j(password_file=file)
@@ -34,7 +34,7 @@ def test_the_name_may_stand_in_a_file(tmp_path: Path) -> None:
     assert credentials(neo4j(username_file=tmp_path / "username"), {"NEO4J_PASSWORD": "x"}).username == "backup"
 
 
-def test_only_the_newline_at_the_end_is_no_part_of_a_password(tmp_path: Path) -> None:
+def test_only_a_newline_at_the_end_is_not_part_of_a_password(tmp_path: Path) -> None:
     (tmp_path / "password").write_text(" a b \r\n")
 
     assert credentials(neo4j(password_file=tmp_path / "password"), {}).password == " a b "
@@ -62,14 +62,14 @@ def test_a_password_file_may_be_a_link_as_kubernetes_mounts_it(tmp_path: Path) -
     assert credentials(neo4j(password_file=tmp_path / "password"), {}).password == "hunter2"
 
 
-def test_a_fifo_is_no_password_file_and_is_not_waited_for(tmp_path: Path) -> None:
+def test_a_fifo_is_refused_as_password_file_without_waiting(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "password")
 
     with pytest.raises(PermanentError, match="a fifo, not a regular file"):
         credentials(neo4j(password_file=tmp_path / "password"), {})
 
 
-def test_no_password_at_all_is_an_error_that_says_where_to_put_it() -> None:
+def test_without_a_password_the_error_says_where_to_put_it() -> None:
     with pytest.raises(PermanentError, match=r"neither neo4j\.password_file nor NEO4J_PASSWORD is set") as refused:
         credentials(neo4j(), {"NEO4J_PASSWORD": ""})
 
@@ -86,7 +86,7 @@ def test_no_password_at_all_is_an_error_that_says_where_to_put_it() -> None:
         (b"x" * 70000, "too large"),
     ],
 )
-def test_a_password_file_that_is_none_is_named(tmp_path: Path, content: bytes | None, fault: str) -> None:
+def test_a_password_file_that_cannot_be_read_is_named(tmp_path: Path, content: bytes | None, fault: str) -> None:
     file = tmp_path / "password"
     if content is not None:
         file.write_bytes(content)

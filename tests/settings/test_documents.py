@@ -87,7 +87,7 @@ def test_the_document_has_a_row_for_every_key_and_for_no_other() -> None:
 
 
 @pytest.mark.parametrize("key", sorted(KEYS))
-def test_the_document_tells_the_default(key: str) -> None:
+def test_the_document_has_the_default(key: str) -> None:
     told = ROWS[key]["default"]
     read = {"required": {}, "-": {"default": None}}.get(told, {"default": yaml.safe_load(told.strip("`"))})
 

@@ -26,7 +26,7 @@ def test_a_duration_is_a_number_and_a_unit(text: str, expected: timedelta) -> No
 @pytest.mark.parametrize(
     "text", ["", "90", "15 m", "1h30m", "1.5h", "-1h", "5M", "5w", "m", "36501d", "9" * 13 + "s", 90, None, "٣h"]
 )
-def test_what_is_no_duration_is_refused(text: object) -> None:
+def test_an_invalid_duration_is_refused(text: object) -> None:
     with pytest.raises(ValueError, match="15m"):
         duration(text)
 
@@ -40,7 +40,7 @@ def test_a_size_is_a_number_and_a_unit(text: str, expected: int) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "50", "50M", "50MB", "512m", "50 MiB", "0MiB", "1.5GiB", "-1B", 50, None])
-def test_what_is_no_size_is_refused(text: object) -> None:
+def test_an_invalid_size_is_refused(text: object) -> None:
     with pytest.raises(ValueError, match="512MiB"):
         size(text)
 
@@ -103,6 +103,6 @@ def test_an_address_has_a_host_and_maybe_a_port(text: str, expected: tuple[str, 
         "x" * 254,
     ],
 )
-def test_what_is_no_address_is_refused(text: str) -> None:
+def test_an_invalid_address_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r".*"):
         split_address(text)

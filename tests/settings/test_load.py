@@ -88,7 +88,7 @@ def faults(text: str, **environ: str) -> list[str]:
         pytest.param("schedules: {n: {cron: '*/30 * * * *', jitter: 30m}}", 'schedules.n.jitter: expected less than the 30m between two runs (got "30m")', id="jitter"),
     ],
 )  # fmt: skip
-def test_a_fault_says_where_what_was_expected_and_what_was_found(text: str, expected: str | None) -> None:
+def test_a_fault_has_its_path_what_was_expected_and_what_was_found(text: str, expected: str | None) -> None:
     base = "" if text.startswith(("cluster", "clutser", "[")) or not text else LEAST
     if expected is None:
         assert loaded(text + "\nneo4j: {uri: 'bolt://x'}").settings.cluster == "2026-11-23"
@@ -117,7 +117,7 @@ def test_a_fault_says_where_what_was_expected_and_what_was_found(text: str, expe
         pytest.param("uri: bolt://x, username: ''", None, id="no-name"),
     ],
 )  # fmt: skip
-def test_a_fault_in_the_neo4j_section_says_the_same(text: str, expected: str | None) -> None:
+def test_a_fault_in_the_neo4j_section_does_so_too(text: str, expected: str | None) -> None:
     found = faults(f"cluster: demo\nneo4j: {{{text}}}")
 
     assert len(found) == 1
@@ -133,7 +133,7 @@ def test_backup_addresses_are_a_map_or_a_template(value: str) -> None:
     )
 
 
-def test_all_faults_are_told_at_once() -> None:
+def test_all_faults_are_reported_at_once() -> None:
     found = faults(
         "neo4j: {uri: ftp://x, launch: fast}\nlimits: {parallel: 0}\nschedules: {a: {cron: x, timezone: y, z: 1}}",
         BACKUP_AGENT_HTTP__LISTEN="nowhere",
@@ -182,7 +182,7 @@ def test_the_error_text_has_a_line_for_each_fault_and_names_the_file() -> None:
         pytest.param("a: 0x" + "f" * 100_000, "line 1, column 4: a number of more than 64 characters: put text in quotes", id="a-long-number"),
     ],
 )  # fmt: skip
-def test_what_is_no_yaml_is_told_with_line_and_column(text: str, expected: str) -> None:
+def test_invalid_yaml_is_reported_with_line_and_column(text: str, expected: str) -> None:
     (fault,) = faults(text)
 
     assert fault.startswith(expected)
@@ -249,7 +249,7 @@ def test_a_variable_names_no_key_deeper_than_any_key_is() -> None:
     assert len(fault) < 300
 
 
-def test_of_many_faults_the_first_hundred_are_told() -> None:
+def test_of_many_faults_the_first_hundred_are_listed() -> None:
     with pytest.raises(SettingsError) as refused:
         loaded(LEAST + "databases: [" + "[]," * 1000 + "]")
 
@@ -398,7 +398,7 @@ def test_a_whole_section_from_a_variable_is_changed_by_variables_below_it() -> N
     assert (found.retention.daily, found.retention.weekly) == (5, 2)
 
 
-def test_a_value_that_is_no_yaml_names_its_variable() -> None:
+def test_a_value_that_is_not_yaml_names_its_variable() -> None:
     (fault,) = faults(LEAST, BACKUP_AGENT_SCHEDULES__N__CRON="*/5 * * * *")
 
     assert fault.startswith("environment BACKUP_AGENT_SCHEDULES__N__CRON: line 1, column 2:")
@@ -408,7 +408,7 @@ def test_a_value_that_is_no_yaml_names_its_variable() -> None:
 # Where values come from
 
 
-def test_every_value_in_force_knows_where_it_came_from() -> None:
+def test_every_value_in_force_has_its_origin() -> None:
     text = (
         LEAST
         + "limits: {parallel: 2}\nretention: {daily: 3}\nstorage: {destinations: {a: {bucket: bbb, put_options: {Tagging: x=y}}}}"
@@ -454,7 +454,7 @@ def test_a_named_file_must_exist(tmp_path: Path) -> None:
             load(path, environ)
 
 
-def test_a_folder_is_no_settings_file(tmp_path: Path) -> None:
+def test_a_folder_is_refused_as_settings_file(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="cannot be read: a directory, not a regular file"):
         load(tmp_path, {})
 

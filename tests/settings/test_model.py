@@ -87,7 +87,7 @@ def test_a_policy_names_its_rules_as_they_are_written(retention: dict[str, Any],
     assert found.rules == rules
 
 
-def test_destinations_are_told_apart_by_where_they_are() -> None:
+def test_destinations_are_identified_by_their_place() -> None:
     places = settings_with(
         storage={"destinations": {"a": {"bucket": "aaa"}, "b": {"bucket": "aaa", "prefix": "b"}}}
     ).storage

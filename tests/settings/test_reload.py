@@ -19,7 +19,7 @@ def test_nothing_to_start_with_is_an_error(tmp_path: Path) -> None:
         Reloader(tmp_path / "none", {})
 
 
-def test_the_same_content_is_no_change_whenever_it_was_written(file: Path) -> None:
+def test_writing_the_same_content_again_is_not_a_change(file: Path) -> None:
     reloader = Reloader(file, {})
     file.unlink()
     file.write_text(LEAST)
@@ -55,7 +55,7 @@ def test_a_config_map_swapped_by_its_symlink_is_noticed(tmp_path: Path) -> None:
     assert change.settings.limits.parallel == 2
 
 
-def test_a_faulty_file_leaves_the_last_good_settings_in_force_and_is_told_once(file: Path) -> None:
+def test_a_faulty_file_leaves_the_last_good_settings_in_force_and_is_reported_once(file: Path) -> None:
     reloader = Reloader(file, {})
     file.write_text(LEAST + "limits: {parallel: 0}\nfrob: 1\n")
     change = reloader.check()

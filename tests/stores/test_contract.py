@@ -86,7 +86,7 @@ def test_another_artifact_under_the_key_is_refused_and_the_first_one_kept(
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("before", [None, 3, 2 * PART])
-def test_an_artifact_replaces_whatever_stands_under_its_key(
+def test_an_artifact_replaces_any_object_under_its_key(
     store: Store, tmp_path: Path, size: int, before: int | None
 ) -> None:
     if before is not None:
@@ -147,7 +147,7 @@ def test_a_source_whose_size_has_changed_is_refused_and_nothing_stored(
     assert store.stat(KEY) is None
 
 
-def test_a_source_that_is_gone_is_said_so(store: Store, tmp_path: Path) -> None:
+def test_a_missing_source_is_an_error(store: Store, tmp_path: Path) -> None:
     file = make(tmp_path / "source", 3)
     (tmp_path / "source").unlink()
 
@@ -267,11 +267,11 @@ def test_of_many_who_swap_the_same_version_one_wins(store: Store, request: pytes
     assert [b"%d" % number for number in winners] == [store.read(OWN, LIMIT)]
 
 
-def test_a_store_says_whether_its_writes_are_conditional(store: Store, request: pytest.FixtureRequest) -> None:
+def test_a_store_knows_whether_its_writes_are_conditional(store: Store, request: pytest.FixtureRequest) -> None:
     assert store.conditional_writes == ("without conditional" not in request.node.name)
 
 
-def test_a_stores_clock_is_asked_where_it_has_one(store: Store, request: pytest.FixtureRequest) -> None:
+def test_a_store_with_a_clock_returns_its_time(store: Store, request: pytest.FixtureRequest) -> None:
     now = store.now()
 
     assert (now is not None) == ("s3" in request.node.name)
@@ -282,7 +282,7 @@ def test_a_stores_clock_is_asked_where_it_has_one(store: Store, request: pytest.
 @pytest.mark.parametrize(
     "read", [lambda store: store.read(KEY, LIMIT), lambda store: store.open(KEY)], ids=["read", "open"]
 )
-def test_what_is_not_there_is_not_found(store: Store, read: Callable[[Store], object]) -> None:
+def test_a_missing_object_is_not_found(store: Store, read: Callable[[Store], object]) -> None:
     with pytest.raises(PermanentError) as refused:
         read(store)
 
@@ -310,7 +310,7 @@ def test_an_object_without_content_is_read_whatever_the_limit(store: Store) -> N
     assert store.read(KEY, 0) == b""
 
 
-def test_a_part_of_a_key_is_no_key(store: Store) -> None:
+def test_a_part_of_a_key_is_not_a_key(store: Store) -> None:
     store.create(KEY, b"x")
 
     assert store.stat("default/orders") is None
@@ -388,7 +388,7 @@ def test_odd_keys_come_back_as_they_went(store: Store, key: str) -> None:
     assert store.stat(key) is None
 
 
-def test_what_is_no_key_is_refused_by_every_method(store: Store, tmp_path: Path) -> None:
+def test_an_invalid_key_is_refused_by_every_method(store: Store, tmp_path: Path) -> None:
     file = make(tmp_path / "source", 1)
     methods: dict[str, Callable[[str], object]] = {
         "put_artifact": lambda key: store.put_artifact(key, tmp_path / "source", file, ignore),

@@ -111,7 +111,7 @@ def test_a_pass_that_owes_nothing_asks_nothing(volume: Volume) -> None:
 @pytest.mark.parametrize(
     ("operation", "nth"), [(operation, nth + 1) for operation, count in OPERATIONS.items() for nth in range(count)]
 )
-def test_whatever_goes_wrong_what_stands_there_is_right_and_the_next_pass_completes_it(
+def test_after_any_failure_the_destination_is_right_and_the_next_pass_completes_it(
     volume: Volume, operation: str, nth: int, does: Does
 ) -> None:
     store = FaultyStore(MemoryStore("offsite"), Fault(operation, does, nth))
@@ -140,7 +140,7 @@ def _run(volume: Volume, store: FaultyStore, does: Does) -> None:
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_a_failure_owes_and_says_so(volume: Volume, operation: str) -> None:
+def test_after_a_failure_the_copy_is_owed_and_reported(volume: Volume, operation: str) -> None:
     store = FaultyStore(MemoryStore("offsite"), Fault(operation, Does.FAIL, lasting=True))
     failure, told = volume.copy(store)
 
@@ -215,7 +215,7 @@ def test_what_another_has_put_there_is_not_overwritten_and_holds_back_only_what_
 
 
 @pytest.mark.parametrize("theirs", ["lease", "place"])
-def test_where_another_holds_the_lease_or_the_place_all_is_owed_and_both_sides_named(
+def test_if_another_agent_has_the_lease_or_the_place_all_is_owed_and_both_are_named(
     volume: Volume, theirs: str
 ) -> None:
     store = MemoryStore("offsite")
@@ -254,7 +254,7 @@ def test_a_lease_that_is_lost_during_an_upload_gets_no_record(volume: Volume) ->
     assert volume.owed == 3
 
 
-def test_what_a_differential_needs_and_somebody_deleted_there_is_copied_again_before_it(volume: Volume) -> None:
+def test_a_parent_that_was_deleted_at_the_destination_is_copied_again_before_its_differential(volume: Volume) -> None:
     store = MemoryStore("offsite")
     volume.copy(store)
     for stored in list(store.list("default/")):

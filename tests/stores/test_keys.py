@@ -26,7 +26,7 @@ NO_KEYS = [
 
 
 @pytest.mark.parametrize("key", NO_KEYS)
-def test_what_is_no_key_is_refused_and_never_listed(key: str) -> None:
+def test_an_invalid_key_is_refused_and_never_listed(key: str) -> None:
     with pytest.raises(PermanentError) as refused:
         parts_of(key)
 

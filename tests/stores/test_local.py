@@ -77,7 +77,7 @@ def test_across_file_systems_an_artifact_is_a_copy(store: LocalStore, root: Path
 
 
 @pytest.mark.parametrize("number", [errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.EXDEV], ids=errno.errorcode.get)
-def test_where_links_are_refused_everything_works_by_copies(
+def test_without_hard_links_the_store_copies(
     store: LocalStore, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     refuse_links(monkeypatch, number)
@@ -122,7 +122,7 @@ def test_an_other_artifact_is_refused_before_it_is_copied(
     assert reported == []
 
 
-def test_a_full_volume_is_said_so_and_left_clean(small_volume: Path, tmp_path: Path) -> None:
+def test_a_full_volume_is_an_error_and_left_clean(small_volume: Path, tmp_path: Path) -> None:
     store = LocalStore(small_volume)
     file = make(tmp_path / "source", 2 * MIB)
 
@@ -144,7 +144,7 @@ def test_a_volume_without_inodes_is_full(small_volume: Path) -> None:
     assert refused.value.failure.reason is Reason.DISK_FULL
 
 
-def test_a_volume_that_was_made_read_only_is_said_so(small_volume: Path) -> None:
+def test_a_volume_that_became_read_only_is_an_error(small_volume: Path) -> None:
     subprocess.run(("mount", "-o", "remount,ro", small_volume), check=True)
 
     with pytest.raises(PermanentError) as refused:
@@ -155,7 +155,7 @@ def test_a_volume_that_was_made_read_only_is_said_so(small_volume: Path) -> None
 
 
 @pytest.mark.parametrize("method", ["create", "read", "stat", "list", "delete"])
-def test_where_the_volume_is_not_mounted_nothing_is_made_or_taken_for_empty(tmp_path: Path, method: str) -> None:
+def test_an_unmounted_volume_is_an_error_and_nothing_is_created(tmp_path: Path, method: str) -> None:
     store = LocalStore(tmp_path / "absent", name="volume")
     calls: dict[str, Callable[[], object]] = {
         "create": lambda: store.create(KEY, b"x"),
@@ -212,7 +212,7 @@ def test_a_symbolic_link_under_the_key_is_neither_read_nor_replaced(
     assert (tmp_path / "outside").read_bytes() == b"outside"
 
 
-def test_a_symbolic_link_is_no_source(store: LocalStore, root: Path, tmp_path: Path) -> None:
+def test_a_symbolic_link_is_refused_as_source(store: LocalStore, root: Path, tmp_path: Path) -> None:
     file = make(tmp_path / "real", 5)
     (tmp_path / "source").symlink_to(tmp_path / "real")
 
@@ -224,7 +224,7 @@ def test_a_symbolic_link_is_no_source(store: LocalStore, root: Path, tmp_path: P
 
 
 @pytest.mark.parametrize("kind", ["folder", "fifo"])
-def test_what_is_no_regular_file_is_no_object(store: LocalStore, root: Path, kind: str) -> None:
+def test_a_file_that_is_not_regular_is_not_an_object(store: LocalStore, root: Path, kind: str) -> None:
     (root / KEY).parent.mkdir(parents=True)
     if kind == "folder":
         (root / KEY).mkdir()
@@ -239,7 +239,7 @@ def test_what_is_no_regular_file_is_no_object(store: LocalStore, root: Path, kin
         store.create(KEY, b"x")
 
 
-def test_a_fifo_is_no_source_and_holds_nobody_up(store: LocalStore, tmp_path: Path) -> None:
+def test_a_fifo_is_refused_as_source_without_waiting(store: LocalStore, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "source")
 
     with pytest.raises(PermanentError):

@@ -76,7 +76,7 @@ def test_a_file_that_ends_too_early_has_changed(source: Path, descriptor: int) -
     assert stopped.value.because.failure.reason is Reason.CHECKSUM_MISMATCH
 
 
-def test_a_file_that_cannot_be_read_is_said_so(source: Path, tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_read_is_an_error(source: Path, tmp_path: Path) -> None:
     folder = os.open(tmp_path, os.O_RDONLY)
 
     with pytest.raises(SendingStoppedError) as stopped:

@@ -161,7 +161,7 @@ def test_a_listing_that_still_shows_what_is_gone_changes_nothing(tmp_path: Path,
 
 
 @pytest.mark.parametrize("operation", ["look", "swap", "list", "read", "now"])
-def test_what_cannot_be_asked_deletes_nothing_and_says_so(tmp_path: Path, operation: str) -> None:
+def test_a_store_that_does_not_answer_loses_nothing_and_is_reported(tmp_path: Path, operation: str) -> None:
     pruned = Pruned(tmp_path, "offsite")
     before = pruned.seen()
     pruned.store.faults = [Fault(operation, Does.FAIL, lasting=True)]
@@ -182,7 +182,7 @@ def test_the_lease_of_a_pass_that_failed_is_given_up(tmp_path: Path) -> None:
     assert json.loads(pruned.store.inner.read(".agent/lease.json", LIMIT))["released"]
 
 
-def test_a_deletion_that_a_later_pass_ends_is_told(tmp_path: Path) -> None:
+def test_a_deletion_that_a_later_pass_completes_is_reported(tmp_path: Path) -> None:
     pruned = Pruned(tmp_path, VOLUME)
     (gone,) = (key for key in pruned.world.going if key not in records(pruned.seen()))
     pruned.store.inner.delete(gone)
@@ -195,7 +195,7 @@ def test_a_deletion_that_a_later_pass_ends_is_told(tmp_path: Path) -> None:
     assert [(one["set"], one["database"]) for one in summaries] == [("default", "orders")]
 
 
-def test_what_is_deleted_at_a_destination_is_not_said_to_be_there_any_more_and_is_not_owed(tmp_path: Path) -> None:
+def test_an_artifact_deleted_at_a_destination_has_no_copy_note_and_is_not_owed(tmp_path: Path) -> None:
     pruned = Pruned(tmp_path, "offsite")
     notes = pruned.place.copy_notes
     for key in pruned.world.going + pruned.world.kept:

@@ -104,7 +104,7 @@ def test_each_part_is_sent_once(behind_proxy: S3Store, proxy: FaultProxy, source
     assert sum(seen.body for seen in proxy.seen if "partNumber" in seen.line) == SOURCE_SIZE
 
 
-def test_what_stands_there_already_is_not_sent_again(behind_proxy: S3Store, proxy: FaultProxy, source: Path) -> None:
+def test_an_artifact_that_exists_is_not_sent_again(behind_proxy: S3Store, proxy: FaultProxy, source: Path) -> None:
     behind_proxy.put_artifact(KEY, source, describe(source), ignore)
     proxy.heal()
 
@@ -252,7 +252,7 @@ def test_killed_while_it_uploads_it_sends_only_what_is_missing_next_time(
         pytest.param(Reason.STORAGE_UNREACHABLE, 1, id="to be resumed"),
     ],
 )
-def test_an_upload_ends_where_its_progress_is_refused(
+def test_an_upload_ends_if_its_progress_callback_raises(
     s3_store: Callable[..., S3Store],
     source: Path,
     open_uploads: Callable[[], list[str]],
@@ -368,7 +368,7 @@ def test_a_source_that_changed_after_it_was_read_is_refused_by_the_store(
 
 
 @pytest.mark.parametrize("size", [100, SOURCE_SIZE], ids=["in one", "in parts"])
-def test_where_the_store_compares_nothing_the_source_is_compared_here(
+def test_if_the_store_compares_no_checksum_the_agent_compares_the_source(
     behind_proxy: S3Store, proxy: FaultProxy, tmp_path: Path, size: int
 ) -> None:
     file = make(tmp_path / "source", size, seed=1)
@@ -563,7 +563,7 @@ def test_a_download_that_breaks_off_is_transient(behind_proxy: S3Store, proxy: F
     ],
 )
 @pytest.mark.parametrize("size", [10, SOURCE_SIZE], ids=["in one", "in parts"])
-def test_a_refused_upload_says_why(
+def test_the_error_of_a_refused_upload_has_the_cause(
     s3_store: Callable[..., S3Store],
     credentials: Callable[[Identity], None],
     tmp_path: Path,
@@ -588,7 +588,7 @@ def test_a_refused_upload_says_why(
     assert sent == []
 
 
-def test_where_writing_is_refused_nothing_is_sent(
+def test_if_writing_is_refused_nothing_is_sent(
     s3_store: Callable[..., S3Store], seaweedfs: SeaweedFS, source: Path
 ) -> None:
     client = seaweedfs.client()

@@ -198,7 +198,7 @@ STARTS = {
         *((operation, "in the headers") for operation in ("look", "list", "stat", "swap", "create", "delete")),
     ],
 )
-def test_a_store_that_sends_byte_by_byte_holds_nobody(
+def test_a_store_that_sends_byte_by_byte_does_not_block(
     serve: Answering, monkeypatch: pytest.MonkeyPatch, operation: str, start: str
 ) -> None:
     monkeypatch.setattr("backup_agent.stores.s3.bucket.DEADLINE", 0.3)
@@ -226,7 +226,7 @@ def test_a_store_that_sends_byte_by_byte_holds_nobody(
     assert time.monotonic() - began < 10
 
 
-def test_a_store_that_is_too_slow_is_said_to_be(serve: Answering, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_is_too_slow_is_an_error(serve: Answering, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("backup_agent.stores.s3.bucket.DEADLINE", 0.3)
 
     def answer(_: str) -> Iterator[bytes]:
@@ -294,7 +294,7 @@ def test_a_credential_of_a_file_is_named_by_its_source(
         pytest.param(f"/nowhere/{SECRET}", "the source of the credentials failed: FileNotFoundError", id="no program"),
     ],
 )
-def test_a_source_of_credentials_that_fails_by_itself_is_told_to_be_one(
+def test_a_failing_source_of_credentials_is_named(
     serve: Answering, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, process: str | None, told: str
 ) -> None:
     for variable in BROKEN:
@@ -317,7 +317,7 @@ def test_a_source_of_credentials_that_fails_by_itself_is_told_to_be_one(
 @pytest.mark.parametrize(
     "code", ["AccessDenied", "SignatureDoesNotMatch", "InvalidToken", "NoSuchBucket", "SlowDown", SECRET]
 )
-def test_nothing_that_a_store_says_but_its_code_is_quoted(serve: Answering, code: str) -> None:
+def test_of_a_stores_error_only_the_code_is_quoted(serve: Answering, code: str) -> None:
     body = (
         f"<Error><Code>{code if code != SECRET else ' '.join(SECRET)}</Code><Message>you signed {SECRET}</Message>"
         f"<RequestId>{SECRET} and more</RequestId><Token-0>{SECRET}</Token-0></Error>"
@@ -333,7 +333,7 @@ def test_nothing_that_a_store_says_but_its_code_is_quoted(serve: Answering, code
     assert "HTTP 403" in refused.value.failure.error
 
 
-def test_the_id_of_a_refused_request_is_said_so_that_the_stores_log_can_be_searched(serve: Answering) -> None:
+def test_the_error_of_a_refused_request_has_its_id_for_the_stores_log(serve: Answering) -> None:
     body = b"<Error><Code>AccessDenied</Code><Message>no</Message></Error>"
     store = store_at(serve(lambda _: whole(body, 403, x_amz_request_id="4442587FB7D0A2F9")))
 

@@ -139,7 +139,7 @@ def test_a_store_that_is_not_there_is_unreachable(monkeypatch: pytest.MonkeyPatc
     assert f"s3://bucket/demo/{KEY}" in refused.value.failure.error
 
 
-def test_without_credentials_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_credentials_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     store = S3Store(bucket="bucket", prefix="demo", endpoint_url="http://127.0.0.1:1", region="x")
 
@@ -150,7 +150,7 @@ def test_without_credentials_that_is_said(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.parametrize("endpoint_url", ["nonsense", "http://", "https://exa mple"])
-def test_an_endpoint_that_is_none_is_said(endpoint_url: str) -> None:
+def test_an_invalid_endpoint_is_an_error(endpoint_url: str) -> None:
     with pytest.raises(PermanentError) as refused:
         S3Store(bucket="bucket", prefix="demo", endpoint_url=endpoint_url, region="x").stat(KEY)
 
@@ -159,7 +159,7 @@ def test_an_endpoint_that_is_none_is_said(endpoint_url: str) -> None:
 
 
 @pytest.mark.parametrize("content", [None, b"no certificate"], ids=["absent", "no certificate"])
-def test_a_ca_file_that_is_none_is_said_at_once(tmp_path: Path, content: bytes | None) -> None:
+def test_an_invalid_ca_file_is_an_error_at_once(tmp_path: Path, content: bytes | None) -> None:
     if content:
         (tmp_path / "ca.pem").write_bytes(content)
 
@@ -169,7 +169,7 @@ def test_a_ca_file_that_is_none_is_said_at_once(tmp_path: Path, content: bytes |
     assert "ca_file" in refused.value.failure.advice
 
 
-def test_a_fifo_is_no_ca_file_and_is_not_waited_for(tmp_path: Path) -> None:
+def test_a_fifo_is_refused_as_ca_file_without_waiting(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "ca.pem")
 
     with pytest.raises(PermanentError, match="a FIFO, not a regular file"):
@@ -214,7 +214,7 @@ def test_options_as_boto3_describes_them_have_no_fault(options: dict[str, Any]) 
     ],
     ids=str,
 )
-def test_every_fault_of_the_options_is_said_at_once(options: dict[str, Any], faults: list[str]) -> None:
+def test_all_faults_of_the_options_are_reported_at_once(options: dict[str, Any], faults: list[str]) -> None:
     found = check_put_options(options)
 
     assert len(found) == len(faults)
