@@ -1,4 +1,4 @@
-"""Stand-ins for what cannot be had freely: Neo4j Enterprise's neo4j-admin and its cluster over Bolt.
+"""Stand-ins for what is not freely available: Neo4j Enterprise's `neo4j-admin` and a cluster that speaks Bolt.
 
-Each is honest about being one. The agent never imports this room; only the demo does, when it is called.
+The output of each stand-in says that it is one. Only the demo and the tests import this package, never the agent.
 """

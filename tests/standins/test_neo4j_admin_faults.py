@@ -320,7 +320,7 @@ def test_a_misspelt_fault_is_no_silent_success(simulation: Simulation) -> None:
     done = simulation.backup()
 
     assert done.returncode == 99
-    assert "`do` is one of exit_1," in done.stderr
+    assert "`do` must be one of exit_1," in done.stderr
 
 
 def test_a_full_disk_is_told_as_java_tells_it(simulation: Simulation) -> None:

@@ -1,4 +1,4 @@
-"""The executable: `python -m backup_agent.standins.neo4j_admin ARGS`, or what `install` wrote."""
+"""Entry point of `python -m backup_agent.standins.neo4j_admin ARGS` and of the executable that `install` writes."""
 
 import os
 import signal
@@ -15,12 +15,12 @@ from backup_agent.standins.neo4j_admin.faults import Faults
 
 
 def main(argv: list[str], folder: str, version: str | None = None) -> None:
-    """Carry out one command line and end the process with its exit code."""
+    """Run one command line and end the process with its exit code."""
     signal.signal(signal.SIGTERM, lambda *_: leave(Exit.TERMINATED))
     cluster = simulated.load(Path(folder))
     text = version or cluster.version
-    own = versions.parse(text)
-    context = Context(own, cluster, Path(folder), Console(own), Arguments(BACKUP, {}, {}), os.environ)
+    parsed = versions.parse(text)
+    context = Context(parsed, cluster, Path(folder), Console(parsed), Arguments(BACKUP, {}, {}), os.environ)
     faults.check(cluster.faults)
     try:
         code = _run(command_line.expanded(argv), context, text)
@@ -41,7 +41,7 @@ def _run(argv: list[str], context: Context, text: str) -> int:
         injected = faults.take(context.folder, context.cluster.faults, command="version")
         _misbehave(context.console, injected)
         context.console.out(f"neo4j {text}" if argv[0] == "version" else text)
-        return _ended(injected)
+        return _exit_code(injected)
     command = command_line.find(argv, context.version)
     rest = argv[len(command.words) :]
     if "-h" in rest or "--help" in rest:
@@ -62,7 +62,7 @@ def _command(context: Context) -> int:
     if arguments.command is INSPECT:
         injected = faults.take(context.folder, context.cluster.faults, command="inspect")
         _misbehave(context.console, injected)
-        return inspection.run(context) or _ended(injected)
+        return inspection.run(context) or _exit_code(injected)
     inspect_path = arguments.text("--inspect-path")
     if inspect_path is not None:
         configuration.check(context.environment.get("NEO4J_CONF"), arguments.text("--additional-config"))
@@ -71,7 +71,7 @@ def _command(context: Context) -> int:
 
 
 def _misbehave(console: Console, injected: Faults) -> None:
-    """Carry out what may go wrong with a command that takes no backup."""
+    """Apply the faults that can hit a command other than `database backup`."""
     for stage in faults.STAGES:
         injected.reach(stage)
     if fault := injected.get("odd_output"):
@@ -82,12 +82,12 @@ def _misbehave(console: Console, injected: Faults) -> None:
         raise CommandError(fault.text("message", "injected by the stand-in"))
 
 
-def _ended(injected: Faults) -> int:
+def _exit_code(injected: Faults) -> int:
     fault = injected.get("exit_code")
     return int(fault.number("code", 0)) if fault else Exit.OK
 
 
 if __name__ == "__main__":
     if CLUSTER not in os.environ:
-        sys.exit(f"neo4j-admin stand-in: {CLUSTER} names the folder of the simulated cluster; it is not set")
+        sys.exit(f"neo4j-admin stand-in: {CLUSTER} is not set: set it to the folder of the simulated cluster")
     main(sys.argv[1:], os.environ[CLUSTER])

@@ -1,8 +1,8 @@
-"""The command line of `neo4j-admin`, as tables by version, and picocli's manners in reading it.
+"""The command line of `neo4j-admin`: tables of commands and options by version, and a parser that imitates picocli.
 
-A newcomer would let argparse do this. picocli differs where an agent gets it wrong: `--from a:1 orders` takes `orders`
-for a second server (with `=` it does not), `--compress` may stand alone or take a value, values ignore case, an option
-given twice is refused. Texts of refusals are those of real Community 5.26.31 and 2026.09.0.
+argparse is not used because picocli differs from it: `--from a:1 orders` reads `orders` as a second server
+(`--from=a:1 orders` does not), `--compress` takes an optional value, values ignore case, and a repeated option is an
+error. Error messages are those of Neo4j Community 5.26.31 and 2026.09.0.
 """
 
 import re
@@ -25,7 +25,7 @@ EPILOGUE = (
 
 @dataclass(frozen=True)
 class Option:
-    """One option. `kind`: flag (no value), switch ([=true|false]), value, list (greedy, comma-separated)."""
+    """One option. Its `kind` is flag (no value), switch ([=true|false]), value, or list (greedy, comma-separated)."""
 
     name: str
     kind: str
@@ -38,7 +38,7 @@ class Option:
 
     @property
     def usage(self) -> str:
-        """The option as a synopsis shows it."""
+        """The option as shown in a synopsis."""
         return {
             "flag": self.name,
             "switch": f"{self.name}[=true|false]",
@@ -49,7 +49,7 @@ class Option:
 
 @dataclass(frozen=True)
 class Command:
-    """One command with its options, of all versions."""
+    """One command and the options of all its versions."""
 
     words: tuple[str, ...]
     text: str
@@ -59,13 +59,13 @@ class Command:
     since: Version = ()
 
     def options_of(self, version: Version) -> dict[str, Option]:
-        """Return the options this command has in a version, by name."""
+        """Return the options of one version, by name."""
         return {option.name: option for option in self.options if option.since <= version < option.until}
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """What was asked: values by option name, lists by option name, and parameters."""
+    """A parsed command line: values by option name, lists by option name, and positional parameters."""
 
     command: Command
     values: dict[str, str | bool]
@@ -73,12 +73,12 @@ class Arguments:
     parameters: tuple[str, ...] = ()
 
     def text(self, name: str) -> str | None:
-        """Return the value of an option, or None."""
+        """Return the value of an option; None if it was not given."""
         value = self.values.get(name)
         return value if isinstance(value, str) else None
 
     def on(self, name: str, *, default: bool = False) -> bool:
-        """Return whether a flag or switch is on."""
+        """Tell whether a flag or switch is on."""
         return self.values.get(name, default) is True
 
 
@@ -123,7 +123,7 @@ INSPECT = Command(
         Option("--format", "value", "Format of the output.", "<value>", choices=("JSON", "TABULAR"), default="TABULAR"),
         Option("--latest-backup", "flag", "Show only the latest backup."),
         Option("--latest-chain", "flag", "List the chain that ends with the latest backup."),
-        # Ignored since 2025.07, but still read.
+        # Accepted but without effect since 2025.07.
         Option("--show-metadata", "flag", "Show the metadata of the backups."),
     ),
     "<backup-path>",
@@ -137,11 +137,11 @@ ELSEWHERE = {
     "dbms": ("set-initial-password", "unbind-system-db"),
     "server": ("license", "unbind"),
 }
-"""Commands of the real one that the stand-in refuses, saying so."""
+"""Commands of Neo4j that the stand-in rejects as not simulated."""
 
 
 def find(argv: list[str], version: Version) -> Command:
-    """Return the command that argv names; raise CommandError as the real one refuses an unknown one."""
+    """Return the command that `argv` begins with. Raise CommandError if it is unknown, as Neo4j does."""
     for command in COMMANDS:
         if tuple(argv[: len(command.words)]) == command.words and version >= command.since:
             return command
@@ -151,13 +151,13 @@ def find(argv: list[str], version: Version) -> Command:
         raise CommandError(f"The stand-in has no '{category} {argv[1]}': use a real Neo4j for it")
     if not known:
         raise unmatched(argv, 0, tuple(ELSEWHERE))
-    ours = (command.words[1] for command in COMMANDS if command.words[0] == category and version >= command.since)
-    raise unmatched(argv, 1, (*known, *ours))
+    simulated = (command.words[1] for command in COMMANDS if command.words[0] == category and version >= command.since)
+    raise unmatched(argv, 1, (*known, *simulated))
 
 
 def unmatched(argv: list[str], index: int, known: tuple[str, ...]) -> CommandError:
-    """Return the refusal of an unknown command."""
-    import difflib  # noqa: PLC0415  only a typo needs it, and every start would pay for it
+    """Return the error for an unknown command, with similar known ones."""
+    import difflib  # noqa: PLC0415  needed for typos only; a global import would slow every start
 
     left = ", ".join(f"'{argument}'" for argument in argv[index:])
     near = difflib.get_close_matches(argv[index] if index < len(argv) else "", known, n=2, cutoff=0.4)
@@ -168,8 +168,8 @@ def unmatched(argv: list[str], index: int, known: tuple[str, ...]) -> CommandErr
 
 
 def expanded(argv: list[str]) -> list[str]:
-    """Replace each `@file` by the words in that file; where there is none, the argument stays as it is."""
-    import shlex  # noqa: PLC0415  few calls have such a file
+    """Replace each `@file` by the words in that file, if it exists; `@@text` becomes `@text`."""
+    import shlex  # noqa: PLC0415  needed by few calls; a global import would slow every start
 
     found: list[str] = []
     for argument in argv:
@@ -184,7 +184,7 @@ def expanded(argv: list[str]) -> list[str]:
 
 
 def parse(command: Command, argv: list[str], version: Version) -> Arguments:
-    """Read what follows a command's words; raise CommandError (64) as picocli refuses."""
+    """Parse the arguments of a command. Raise CommandError with exit code 64 if picocli would reject them."""
     options = command.options_of(version)
     values: dict[str, str | bool] = {}
     lists: dict[str, list[str]] = {}
@@ -221,7 +221,7 @@ def parse(command: Command, argv: list[str], version: Version) -> Arguments:
 
 
 def _following(option: Option, words: deque[str]) -> list[str]:
-    """Take an option's detached values: one, or for a list all words up to the next option."""
+    """Remove an option's values from `words`: one word, or for a list all words up to the next option."""
     if not words:
         raise _usage(f"Missing required parameter for option '{option.name}'{_labelled(option)}")
     if _is_option(words[0]):
@@ -257,7 +257,7 @@ def _labelled(option: Option) -> str:
 
 
 def database_names(parameters: tuple[str, ...]) -> tuple[str, ...]:
-    """Return names and patterns in lower case, as Neo4j keeps them; raise CommandError where one cannot be a name."""
+    """Return names and patterns in lower case, as Neo4j stores them. Raise CommandError if one is not a valid name."""
     for index, name in enumerate(parameters):
         if not NAME.fullmatch(name):
             place = f"Invalid value for positional parameter at index {index} (<database>)"
@@ -270,17 +270,17 @@ def database_names(parameters: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def missing(what: str) -> CommandError:
-    """Return the refusal of a call that lacks something."""
+    """Return the error for a missing option or parameter."""
     return _usage(f"Missing required {what}")
 
 
 def invalid(option: str, why: str) -> CommandError:
-    """Return the refusal of an option's value."""
+    """Return the error for an invalid value of an option."""
     return _usage(f"Invalid value for option '{option}': {why}")
 
 
 def exclusive(first: str, second: str) -> CommandError:
-    """Return the refusal of two options together."""
+    """Return the error for two options that exclude each other."""
     return _usage(f"Error: {first}, {second} are mutually exclusive (specify only one)")
 
 
@@ -289,8 +289,8 @@ def _usage(message: str) -> CommandError:
 
 
 def help_text(command: Command, version: Version) -> str:
-    """Return a command's help, in the layout of the real one's."""
-    import textwrap  # noqa: PLC0415  only help and refusals need it
+    """Return a command's help in Neo4j's layout."""
+    import textwrap  # noqa: PLC0415  needed for help and errors only; a global import would slow every start
 
     options = command.options_of(version)
     ordered = sorted(options.values(), key=lambda option: (option.kind in ("value", "list"), option.name))
@@ -320,11 +320,11 @@ def help_text(command: Command, version: Version) -> str:
 def _row(name: str, text: str) -> str:
     indent = "\n" + " " * 26
     body = text.replace("\n", indent)
-    return f"  {name}{indent}{body}" if len(name) > 22 else f"  {name:<24}{body}"  # noqa: PLR2004  column of the texts
+    return f"  {name}{indent}{body}" if len(name) > 22 else f"  {name:<24}{body}"  # noqa: PLR2004  the column in which the texts begin
 
 
 def root_help() -> str:
-    """Return what `neo4j-admin` without a command prints."""
+    """Return the text that `neo4j-admin` prints if it is called without a command."""
     return f"""Usage: neo4j-admin [-hV] [--expand-commands] [--verbose] [COMMAND]
 Neo4j database administration tool.
       --expand-commands   Allow command expansion in config value evaluation.

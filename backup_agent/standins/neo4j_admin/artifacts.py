@@ -1,7 +1,7 @@
-"""Neo4j's backup artifacts, written and read: header, container, parts.
+"""Write and read Neo4j's backup artifacts: header, container, parts.
 
-The bytes are those of Neo4j's own writer classes (tests/standins/golden). All integers are big-endian. A newcomer would
-look for the `zstd` mark and the sizes in an uncompressed artifact too: `BTV2` has neither.
+The bytes equal those of Neo4j's own writer classes (tests/standins/golden). All integers are big-endian. Uncompressed
+artifacts (`BTV2`) have neither the `zstd` mark nor the sizes.
 """
 
 import contextlib
@@ -30,19 +30,19 @@ RECOVERED, COMPRESSED_FLAG, FULL = 1, 2, 4
 METADATA = "metadataScript"
 GZIPPED_METADATA = "compressedMetadataScript"
 JAVA_GZIP = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
-"""A gzip header as Java writes it: no time, no level, no system."""
+"""A gzip header as Java writes it: no time, no compression level, unknown operating system."""
 MTIME = 946684800
-"""2000-01-01, the date of every entry on 2026.09."""
+"""The modification time of every entry on 2026.09: 2000-01-01, in seconds since 1970."""
 BLOCK = 1 << 20
 
 
 class NotAnArtifactError(Exception):
-    """A file that is no artifact, with what Neo4j would say about it."""
+    """The file is not an artifact; the message is Neo4j's."""
 
 
 @dataclass(frozen=True)
 class StoreId:
-    """Which store it is: bytes as they stand in headers and in transaction logs."""
+    """The id of a store, as headers and transaction logs hold it."""
 
     created: int
     random: int
@@ -52,7 +52,7 @@ class StoreId:
     minor: int = 1
 
     def to_bytes(self) -> bytes:
-        """Return the header's form."""
+        """Return the bytes of the id in a header."""
         engine, name = self.engine.encode(), self.format.encode()
         return b"".join(
             (
@@ -66,41 +66,41 @@ class StoreId:
 
     @classmethod
     def read(cls, stream: "Reader") -> "StoreId":
-        """Read the header's form."""
+        """Read an id from a header."""
         stream.byte()
         created, random = stream.long(), stream.long()
         return cls(created, random, stream.short_text(), stream.short_text(), stream.byte(), stream.byte())
 
 
 class Reader:
-    """Numbers and texts from a stream, in Java's order."""
+    """Reads numbers and texts from a stream in Java's byte order."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
 
     def exactly(self, count: int) -> bytes:
-        """Read that many bytes; raise NotAnArtifactError at the end of the stream."""
+        """Read `count` bytes. Raise NotAnArtifactError if the stream ends before."""
         data = self._stream.read(count)
         if len(data) < count:
             raise NotAnArtifactError("Unexpected end of stream")
         return data
 
     def byte(self) -> int:
-        """Read one byte."""
+        """Read one byte as an unsigned integer."""
         return self.exactly(1)[0]
 
     def long(self) -> int:
-        """Read eight bytes."""
+        """Read eight bytes as a signed integer."""
         return int.from_bytes(self.exactly(8), signed=True)
 
     def short_text(self) -> str:
-        """Read a text behind its length in one byte."""
+        """Read a length of one byte, then a text of that length."""
         return self.exactly(self.byte()).decode()
 
 
 @dataclass(frozen=True)
 class Header:
-    """What an artifact says of itself. `taken` is in seconds since 1970, UTC."""
+    """The header of an artifact. `taken` is in seconds since 1970, UTC."""
 
     database: str
     database_id: uuid.UUID
@@ -142,7 +142,7 @@ class Header:
 
     @classmethod
     def read(cls, stream: Reader) -> "Header":
-        """Read a header up to the metadata, which nothing here needs."""
+        """Read a header without its metadata."""
         store = StoreId.read(stream)
         database_id = uuid.UUID(bytes=stream.exactly(stream.byte()))
         database = stream.short_text()
@@ -162,7 +162,7 @@ class Header:
 
 
 def metadata(script: str, *, gzipped: bool) -> dict[str, bytes]:
-    """Return the header's entry for a script: plain as on 5.26, gzipped as on 2026.09."""
+    """Return the header's metadata for a script: plain as on 5.26, gzipped as on 2026.09."""
     data = script.encode()
     if not gzipped:
         return {METADATA: data}
@@ -172,7 +172,7 @@ def metadata(script: str, *, gzipped: bool) -> dict[str, bytes]:
 
 
 def read_header(path: Path) -> Header:
-    """Read the header of an artifact, whole or in parts; raise NotAnArtifactError where it is none."""
+    """Read the header of an artifact, whole or in parts. Raise NotAnArtifactError if the file is not an artifact."""
     with contextlib.ExitStack() as files:
         stream: BinaryIO = files.enter_context(path.open("rb"))
         magic = stream.read(4)
@@ -198,7 +198,7 @@ def read_header(path: Path) -> Header:
 
 @dataclass(frozen=True)
 class Entry:
-    """One file of a store. Its content is made when it is written, block by block."""
+    """One file of a store. `blocks` generates its content while it is written."""
 
     name: str
     size: int
@@ -206,15 +206,15 @@ class Entry:
 
 
 class Output(Protocol):
-    """Where an artifact's bytes go."""
+    """A writable binary stream."""
 
     def write(self, data: bytes, /) -> int:
-        """Take bytes; return how many."""
+        """Write the data and return the number of bytes written."""
         ...
 
 
 class Parts:
-    """An artifact in parts: a manifest under its name, and numbered files that each hold at most `limit` bytes."""
+    """Writes an artifact in parts: a manifest under its name, and numbered files of at most `limit` bytes each."""
 
     def __init__(self, path: Path, limit: int) -> None:
         self._path = path
@@ -225,7 +225,7 @@ class Parts:
         self._file: BinaryIO | None = None
 
     def write(self, data: bytes, /) -> int:
-        """Write on, in as many parts as it takes."""
+        """Append data and begin new parts as needed."""
         view = memoryview(data)
         while view:
             if self._left == 0 or self._file is None:
@@ -236,7 +236,7 @@ class Parts:
         return len(data)
 
     def close(self) -> None:
-        """Write the manifest, which says how many parts there are."""
+        """Write the manifest, which holds the number of parts."""
         if self._file is not None:
             self._file.close()
         with self._path.open("xb") as manifest:
@@ -246,7 +246,7 @@ class Parts:
         if self._file is not None:
             self._file.close()
         self._number += 1
-        file = Path(f"{self._path}.{self._number}").open("xb")  # noqa: SIM115  lives until the next part begins
+        file = Path(f"{self._path}.{self._number}").open("xb")  # noqa: SIM115  closed when the next part begins
         file.write(PART_HEADER.pack(PART, self._number, self._id))
         self._left = self._limit - PART_HEADER.size
         return file
@@ -261,7 +261,7 @@ def write(
     counted: bool = True,
     half_way: Callable[[], None] | None = None,
 ) -> None:
-    """Write an artifact. `half_way` is called once, when half of the store's bytes have reached the output."""
+    """Write an artifact. Call `half_way` once, after half of the store's bytes were written to the output."""
     total = sum(entry.size for entry in entries)
     counts = (len(entries), total) if counted else (0, 0)
     start = HEADER_VERSION + header.to_bytes()
@@ -305,7 +305,7 @@ def _tar(entries: tuple[Entry, ...], prefix: str, half: int, half_way: Callable[
 
 
 def flip_byte(path: Path) -> None:
-    """Turn over one byte in the middle of a file."""
+    """Invert all bits of the byte in the middle of a file."""
     with path.open("r+b") as file:
         file.seek(path.stat().st_size // 2)
         old = file.read(1)

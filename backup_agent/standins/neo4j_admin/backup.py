@@ -1,8 +1,8 @@
 """`neo4j-admin database backup` against a simulated cluster.
 
-One database after the other: find a server, choose FULL or DIFF, write the artifact. A newcomer would expect exit 0
-wherever all artifacts were written: a server that did not answer makes it 1 all the same, as the manual says. Where
-the real one stages a whole store below `--temp-path`, the stand-in leaves an almost empty folder there.
+For each database: find a server, choose FULL or DIFF, write the artifact. If a server did not answer, the exit code is
+1 even if all artifacts were written, as Neo4j's manual says. Neo4j stages a whole store below `--temp-path`; the
+stand-in makes a folder with one empty file there and removes it at the end.
 """
 
 import errno
@@ -33,9 +33,9 @@ CLOCK = "clock"
 METADATA_KINDS = ("NONE", "ALL", "USERS", "ROLES")
 USERS_FILTER_SINCE: Version = (2025, 10)
 GZIPPED_METADATA_SINCE: Version = (2026,)
-"""5.26.31 writes it plain, 2026.09.0 gzipped; where between is a guess."""
+"""5.26.31 writes metadata plain, 2026.09.0 gzipped; the version of the change is a guess."""
 BARE_NAMES_SINCE: Version = (2025,)
-"""5.26.31 puts ./ before entry names, 2026.09.0 does not; where between is a guess."""
+"""5.26.31 puts `./` before entry names, 2026.09.0 does not; the version of the change is a guess."""
 NO_FULL = (
     "Differential backups require that a full backup of the same database exists in the folder defined in --to-path."
 )
@@ -43,12 +43,12 @@ NOTICED_AT_PLANNING = frozenset({"logs_pruned", "empty_diff", "gap", "overlap"})
 
 
 class DatabaseError(Exception):
-    """One database cannot be backed up; the others go on."""
+    """One database cannot be backed up. The command continues with the others."""
 
 
 @dataclass(frozen=True)
 class Context:
-    """What one invocation works with."""
+    """The input and output of one invocation."""
 
     version: Version
     cluster: Cluster
@@ -59,7 +59,7 @@ class Context:
 
     @property
     def now(self) -> float:
-        """Seconds since 1970: the simulated clock, else the machine's."""
+        """The time of the simulated clock, or else of the machine's, in seconds since 1970."""
         with suppress(FileNotFoundError):
             text = (self.folder / CLOCK).read_text(encoding="utf-8").strip()
             return datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()
@@ -68,7 +68,7 @@ class Context:
 
 @dataclass(frozen=True)
 class Source:
-    """A server that will serve a backup."""
+    """The server and the copy of the database from which a backup is taken."""
 
     address: str
     server: Server
@@ -77,18 +77,18 @@ class Source:
 
     @property
     def last_transaction(self) -> int:
-        """The last transaction this server has; a copy that lags has fewer."""
+        """The last transaction of the copy; a negative `lag` lowers it."""
         return max(self.database.last_transaction + self.copy.lag, 1)
 
     @property
     def id(self) -> str:
-        """The database as log lines name it."""
+        """The database's name in Neo4j's log lines."""
         return f"DatabaseId{{{self.database.internal_id[:8]}[{self.database.name}]}}"
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What to take: a FULL, or a DIFF from `lowest` to `highest` (both 0: empty)."""
+    """The artifact to write: a FULL, or a DIFF of the transactions `lowest` to `highest` (both 0 if it is empty)."""
 
     full: bool
     lowest: int
@@ -97,14 +97,14 @@ class Plan:
 
 @dataclass
 class Servers:
-    """The servers asked, and those that did not answer."""
+    """The servers of `--from`. `silent` holds the addresses that did not answer."""
 
     context: Context
     addresses: list[str]
     silent: list[str] = field(default_factory=list)
 
     def contact(self, address: str) -> Server | None:
-        """Return the server that listens there, if it is up; say so once where none answers."""
+        """Return the server at an address. Warn once and return None if no server answers there."""
         for server in self.context.cluster.servers:
             if _normal(server.backup) == _normal(address) and server.up:
                 return server
@@ -114,11 +114,11 @@ class Servers:
         return None
 
     def reachable(self) -> list[Server]:
-        """Contact all."""
+        """Return the servers that answer."""
         return [server for server in map(self.contact, self.addresses) if server is not None]
 
     def source(self, database: Database) -> Source | None:
-        """Return the first server that can serve a database."""
+        """Return the first server that has the database online; None if there is none."""
         for address in self._order(database):
             server = self.contact(address)
             copies = [copy for copy in database.copies if server and copy.server == server.name]
@@ -135,7 +135,7 @@ class Servers:
 
 
 def run(context: Context) -> int:
-    """Back up what was asked for; raise CommandError where the command fails, or succeeds with problems."""
+    """Back up the requested databases. Raise CommandError if one failed or a server did not answer."""
     names = command_line.database_names(context.arguments.parameters)
     _metadata_kind(context)
     addresses = [_with_port(address) for address in context.arguments.lists.get("--from", [DEFAULT_SERVER])]
@@ -168,7 +168,7 @@ def run(context: Context) -> int:
 
 
 def _databases(names: tuple[str, ...], servers: Servers, failed: dict[str, str]) -> list[str]:
-    """Replace patterns by the databases that reachable servers hold; composite ones are never matched."""
+    """Replace patterns by the matching databases on reachable servers. Composite databases never match."""
     found: list[str] = []
     for name in names:
         if "*" not in name and "?" not in name:
@@ -185,17 +185,17 @@ def _databases(names: tuple[str, ...], servers: Servers, failed: dict[str, str])
             if not matching:
                 failed[name] = f"Pattern '{name}' did not match any database"
                 servers.context.console.error(failed[name])
-        found += [one for one in matching if one not in found]
+        found += [database for database in matching if database not in found]
     return found
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one database went: `good` is false where a server is said to have been unreachable."""
+    """The result of one database. `good` is false if a server is to be reported as unreachable."""
 
     good: bool = True
     exit_code: int | None = None
-    """Ends the command with this code, whatever else happened."""
+    """Exit code of the command, whatever else happened; None to derive it."""
 
 
 def _back_up(name: str, servers: Servers, target: Path, staging: Path) -> Outcome:
@@ -223,14 +223,14 @@ def _back_up(name: str, servers: Servers, target: Path, staging: Path) -> Outcom
     if "exit_0_without_artifact" in injected:
         console.error(f"Failed to back up database '{name}': com.neo4j.causalclustering.catchup.CatchUpClientException")
         return Outcome(exit_code=Exit.OK)
-    workplace = staging / f"backup-{uuid.uuid4().hex[:8]}"
-    workplace.mkdir()
-    (workplace / "neostore").touch()
+    folder = staging / f"backup-{uuid.uuid4().hex[:8]}"
+    folder.mkdir()
+    (folder / "neostore").touch()
     try:
         _copy(context, source, store, plan, target, injected)
     finally:
-        (workplace / "neostore").unlink()
-        workplace.rmdir()
+        (folder / "neostore").unlink()
+        folder.rmdir()
     injected.reach("end")
     forced = injected.get("exit_code")
     return Outcome("exit_1_with_artifact" not in injected, int(forced.number("code", 0)) if forced else None)
@@ -272,8 +272,8 @@ def _plan(context: Context, source: Source, store: stores.Store, target: Path, i
 
 
 def _differential(context: Context, source: Source, store: stores.Store, target: Path, injected: Faults) -> Plan:
-    found, strangers = chains.scan(target)
-    for path, why in strangers:
+    found, unreadable = chains.scan(target)
+    for path, why in unreadable:
         context.console.warn(f"Ignoring {path}: {why}")
     parent = chains.parent(
         found,
@@ -353,7 +353,7 @@ def _copy(context: Context, source: Source, store: stores.Store, plan: Plan, tar
 
 
 def _entries(database: Database, store: stores.Store, plan: Plan) -> tuple[Entry, ...]:
-    """Return what goes into the artifact. A DIFF's share of the size asked for is its share of all transactions."""
+    """Return the files of the artifact. The size of a DIFF is proportional to its share of all transactions."""
     files, size = store.entries, database.store_bytes
     if not plan.full:
         files = store.logs if plan.highest else ()
@@ -394,7 +394,7 @@ def _write(context: Context, path: Path, header: Header, entries: tuple[Entry, .
 
 
 class _Slow:
-    """A file that takes only so many bytes in a second."""
+    """A file that is written at a limited rate."""
 
     def __init__(self, file: BinaryIO, injected: Faults) -> None:
         fault = injected.get("slow")
@@ -433,7 +433,7 @@ def _wrong(header: Header, injected: Faults) -> Header:
 
 
 def odd_output(console: Console, fault: faults.Fault) -> None:
-    """Print what no parser expects."""
+    """Print output that is hard to parse: see the fault `odd_output`."""
     console.out_bytes(b"\xff\xfe not \xc3( UTF-8 \x00\n")
     console.out_bytes(b"\x1b[31mred\x1b[0m \x1b]0;title\x07\n10%\r20%\r30%\n")
     console.out_bytes(b"x" * int(fault.number("bytes", 2 << 20)) + b"\n")
@@ -443,7 +443,7 @@ def odd_output(console: Console, fault: faults.Fault) -> None:
 
 
 def _metadata(context: Context, database: Database) -> dict[str, bytes]:
-    """Return the script that restores users and roles: invented ones, with what looks like a password's hash."""
+    """Return a script that restores made-up users and roles, with text in the form of a password hash."""
     kind = _metadata_kind(context)
     if kind == "NONE" or database.type == "system":
         return {}

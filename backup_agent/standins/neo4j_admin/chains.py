@@ -1,9 +1,9 @@
-"""Chains as `neo4j-admin` sees them: by what headers in one folder say, never by file names, never in sub-folders.
+"""Chains as `neo4j-admin` finds them: from the headers of one folder, without file names and sub-folders.
 
-A newcomer would take the newest artifact for the parent. It must belong to a chain that starts with a FULL of the same
-database id and store id; and empty differentials (0 to 0) are never a parent. From 2026.02 a FULL taken between two
-differentials breaks nothing: the next differential goes on where the last one ended, so it overlaps the FULL. (That
-the default does so is read out of the manual's "Scheduling for RPO and RTO".)
+The parent of a differential must belong to a chain that begins with a FULL of the same database id and store id. An
+empty differential (0 to 0) is never a parent. From 2026.02 on, a FULL between two differentials does not interrupt the
+chain: the next differential starts where the last one ended, so it overlaps the FULL. That this is the default is
+inferred from "Scheduling for RPO and RTO" in Neo4j's manual.
 """
 
 from dataclasses import dataclass
@@ -18,40 +18,40 @@ OVERLAP_SINCE: Version = (2026, 2)
 
 @dataclass(frozen=True)
 class Artifact:
-    """An artifact in the folder."""
+    """An artifact of a folder."""
 
     path: Path
     header: Header
 
     @property
     def age(self) -> tuple[int, int, str]:
-        """Sorts older before newer."""
+        """The sort key from older to newer artifacts."""
         return (self.header.taken, self.header.highest, self.path.name)
 
 
 @dataclass(frozen=True)
 class Parent:
-    """What a differential continues, and the transaction it starts with."""
+    """The artifact that a differential continues. `first` is the first transaction of the differential."""
 
     artifact: Artifact
     first: int
     after_full: int
-    """Where it would start without overlap, should the logs not reach back to `first`."""
+    """The first transaction without overlap, used if the server's logs no longer hold `first`."""
 
 
 def scan(folder: Path) -> tuple[list[Artifact], list[tuple[Path, str]]]:
-    """Read the headers of a folder's artifacts, oldest first; return with them what could not be read, and why."""
-    artifacts, strangers = [], []
+    """Return the artifacts of a folder, oldest first, and the files that could not be read, each with the reason."""
+    artifacts, unreadable = [], []
     for path in sorted(folder.glob(f"*{SUFFIX}")):
         try:
             artifacts.append(Artifact(path, read_header(path)))
         except (NotAnArtifactError, OSError) as error:
-            strangers.append((path, str(error)))
-    return sorted(artifacts, key=lambda artifact: artifact.age), strangers
+            unreadable.append((path, str(error)))
+    return sorted(artifacts, key=lambda artifact: artifact.age), unreadable
 
 
 def continues(later: Header, earlier: Header, version: Version) -> bool:
-    """Tell whether a differential can be applied right after another artifact of its database and store."""
+    """Tell whether `later` is a differential that can be applied directly after `earlier`."""
     if (later.database_id, later.store) != (earlier.database_id, earlier.store) or later.full or earlier.empty:
         return False
     if later.lowest == earlier.highest + 1:
@@ -60,25 +60,25 @@ def continues(later: Header, earlier: Header, version: Version) -> bool:
 
 
 def chained(artifacts: list[Artifact], version: Version) -> list[Artifact]:
-    """Return those artifacts that lead back to a FULL without a hole, empty ones left out, oldest first."""
+    """Return the artifacts that lead back to a FULL without a gap, oldest first, without empty differentials."""
     found: list[Artifact] = []
     for artifact in artifacts:
         header = artifact.header
-        if header.full or any(continues(header, one.header, version) for one in found):
+        if header.full or any(continues(header, earlier.header, version) for earlier in found):
             found.append(artifact)
     return found
 
 
-def parent(  # what a parent depends on is named, not bundled
+def parent(
     artifacts: list[Artifact], database_id: UUID, store: StoreId, version: Version, *, prefer_diff: bool
 ) -> Parent | None:
-    """Choose what a differential continues; None where the folder has no usable chain."""
-    ours = [one for one in artifacts if (one.header.database_id, one.header.store) == (database_id, store)]
-    usable = chained(ours, version)
+    """Choose the parent of the next differential; None if the folder has no usable chain."""
+    matching = [found for found in artifacts if (found.header.database_id, found.header.store) == (database_id, store)]
+    usable = chained(matching, version)
     if not usable:
         return None
     newest = usable[-1]
-    diffs = [one for one in usable if not one.header.full]
+    diffs = [artifact for artifact in usable if not artifact.header.full]
     after = newest.header.highest + 1
     if not diffs or newest is diffs[-1]:
         return Parent(newest, after, after)
@@ -92,9 +92,13 @@ def parent(  # what a parent depends on is named, not bundled
 
 
 def latest_chain(artifacts: list[Artifact], end: Artifact, version: Version) -> list[Artifact]:
-    """Return the chain that ends with an artifact, FULL first, as far back as it can be followed."""
+    """Return the chain that ends with `end`, FULL first, as far back as it can be followed."""
     chain = [end]
-    older = [one for one in artifacts if one.age < end.age and one.header.database_id == end.header.database_id]
+    older = [
+        artifact
+        for artifact in artifacts
+        if artifact.age < end.age and artifact.header.database_id == end.header.database_id
+    ]
     link = end
     while older and not link.header.full:
         before = older.pop()

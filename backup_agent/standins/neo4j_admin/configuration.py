@@ -1,7 +1,7 @@
-"""The settings files a real `neo4j-admin database backup` reads, checked for settings that Neo4j does not know.
+"""Check the settings files that `neo4j-admin database backup` reads for settings that Neo4j does not know.
 
-A newcomer would refuse a missing NEO4J_CONF. Real Community (5.26.31, 2026.09.0) goes on without it; what it does not
-forgive is an unknown key. Only the first word of a key is checked here, and whole keys of TLS policies.
+Neo4j Community (5.26.31, 2026.09.0) continues if the folder NEO4J_CONF does not exist, and fails if a key is unknown.
+This check compares the first word of each key only, and the whole keys of TLS policies.
 """
 
 import re
@@ -30,7 +30,7 @@ POLICY_SETTINGS = (
 
 
 def check(folder: str | None, additional: str | None) -> None:
-    """Raise CommandError as the real one does, where a settings file is missing or names an unknown setting."""
+    """Raise CommandError if the file `additional` is missing or a settings file has an unknown setting."""
     if additional is not None and not Path(additional).is_file():
         raise CommandError(f"File {additional} does not exist")
     files = [Path(folder) / name for name in FILES] if folder else []

@@ -1,7 +1,6 @@
-"""What the stand-in says and how it ends: log lines on stdout, failures on stderr, exit codes.
+"""The stand-in's output: log lines on stdout, failures on stderr, exit codes.
 
-A newcomer would merge the two streams or trust the wording. Layouts are as real Community 5.26.31 and 2026.09.0 print
-them; the logger's name is what an operator saw on 5.26.
+Layouts are those of Neo4j Community 5.26.31 and 2026.09.0; the logger's name was reported by an operator of 5.26.
 """
 
 import enum
@@ -11,24 +10,24 @@ import time
 from backup_agent.standins.neo4j_admin.versions import Version
 
 FRAMED_SINCE: Version = (2026,)
-"""5.26.31 does not frame a failure, 2026.09.0 does; where between is a guess."""
+"""5.26.31 prints failures without a frame, 2026.09.0 with one; the version of the change is a guess."""
 RULE = "-" * 53
 VERBOSE = "Run with '--verbose' for a more detailed error message."
 
 
 class Exit(enum.IntEnum):
-    """Exit codes, as real Community ends with them."""
+    """Exit codes of Neo4j Community."""
 
     OK = 0
     FAILED = 1
     UNKNOWN_COMMAND = 2
     USAGE = 64
     SOFTWARE = 70
-    TERMINATED = 143  # a JVM's answer to SIGTERM
+    TERMINATED = 143  # a JVM after SIGTERM
 
 
 class CommandError(Exception):
-    """A command failed in a way the real one would word: message on stderr, exit 1 unless said otherwise."""
+    """A failure that Neo4j reports on stderr, and its exit code."""
 
     def __init__(self, *paragraphs: str, exit_code: Exit = Exit.FAILED, framed: bool = True) -> None:
         super().__init__(*paragraphs)
@@ -38,21 +37,21 @@ class CommandError(Exception):
 
 
 class Console:
-    """The two streams of one invocation."""
+    """Stdout and stderr of one invocation."""
 
     def __init__(self, version: Version) -> None:
         self._version = version
 
     def info(self, text: str) -> None:
-        """Log one line on stdout."""
+        """Log a line on stdout."""
         self._log("INFO ", text)
 
     def warn(self, text: str) -> None:
-        """Log one warning on stdout."""
+        """Log a warning on stdout."""
         self._log("WARN ", text)
 
     def error(self, text: str) -> None:
-        """Log one error on stdout, where the real one's logger writes them too."""
+        """Log an error on stdout, as Neo4j's logger does."""
         self._log("ERROR", text)
 
     def out(self, text: str) -> None:
@@ -60,7 +59,7 @@ class Console:
         self.out_bytes(text.encode(errors="surrogateescape") + b"\n")
 
     def out_bytes(self, data: bytes) -> None:
-        """Write bytes on stdout; a reader that has gone away is not our trouble, as in a JVM."""
+        """Write bytes to stdout. Ignore a closed pipe, as a JVM does."""
         self._write(1, data)
 
     def err(self, text: str) -> None:
@@ -68,19 +67,19 @@ class Console:
         self._write(2, text.encode(errors="surrogateescape") + b"\n")
 
     def failure(self, error: CommandError) -> None:
-        """Say why the command failed, as its version says it."""
+        """Print why the command failed, in the layout of the version."""
         if error.exit_code is Exit.UNKNOWN_COMMAND:
             self.err(error.paragraphs[0])
             return
         if error.framed and self._version >= FRAMED_SINCE:
             self.err("\n".join((RULE, "Command Failed", "\n\n".join(error.paragraphs), RULE)))
         else:
-            # 5.26 tells the cause on stdout alone, but for what it finds before the command starts.
+            # 5.26 prints causes on stdout only, except those found before the command starts.
             text = ": ".join(error.paragraphs) if not error.framed else error.paragraphs[0]
             self.err(f"{text}\n{VERBOSE}")
 
     def stack_trace(self, exception: str) -> None:
-        """Print what an exception nobody caught looks like on 5.26."""
+        """Print an uncaught exception as 5.26 does."""
         frames = (
             "com.neo4j.backup.OnlineBackupCommand.execute(OnlineBackupCommand.java:1)",
             "org.neo4j.cli.AbstractCommand.call(AbstractCommand.java:92)",
@@ -105,5 +104,5 @@ class Console:
 
 
 def leave(code: int) -> None:
-    """End at once, as a JVM does: nothing is cleaned up."""
+    """End the process at once without cleaning up, as a JVM does."""
     os._exit(code)

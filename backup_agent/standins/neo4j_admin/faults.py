@@ -1,10 +1,10 @@
-"""What the stand-in does wrong on purpose: the `faults` of cluster.json.
+"""Faults that the stand-in injects: the list `faults` of cluster.json.
 
 A fault is `{"command": "backup", "database": "orders", "server": "server-0:6362", "type": "DIFF", "times": 1,
-"do": "crash_137"}`; each field but `do` may be left out or null, which means any (`times`: for ever). `type` matches
-the type asked for or the one that is taken. A newcomer would be surprised that a fault is remembered by its content:
-saving the same fault again does not make it fire again, unless it carries another `"id"`. All that match at once
-are done together. `at` moves crashes and hangs to another of STAGES.
+"do": "crash_137"}`. Each field except `do` may be missing or null, which means any value, and for `times` no limit.
+`type` matches the requested type or the type of the artifact. All faults that match are injected together. `at` moves
+a crash or a hang to another of STAGES. Faults are counted by their content: if a used-up fault is saved again, it
+fires again only with another `"id"`.
 """
 
 import fcntl
@@ -21,36 +21,36 @@ from backup_agent.standins.neo4j_admin.console import leave
 
 KINDS = {
     "exit_1": "fail with `message`; nothing is written",
-    "exit_1_with_artifact": "write a good artifact, say that a server could not be reached, exit 1",
-    "exit_0_without_artifact": "say an exception happened, write nothing, exit 0",
-    "exit_70": "an exception nobody caught",
-    "exit_code": "write a good artifact and end with `code`",
-    "crash_137": "SIGKILL itself, by default with half of the artifact written",
-    "hang": "neither output nor bytes; SIGTERM ends it",
-    "hang_ignoring_sigterm": "the same, and SIGTERM does not",
-    "two_processes": "do the work in a child, as the script's second JVM does; only a signal to the group ends both",
+    "exit_1_with_artifact": "write a good artifact, report an unreachable server, exit 1",
+    "exit_0_without_artifact": "print an exception, write nothing, exit 0",
+    "exit_70": "end with an uncaught exception",
+    "exit_code": "write a good artifact and exit with `code`",
+    "crash_137": "kill itself with SIGKILL, by default after half of the artifact is written",
+    "hang": "stop writing and printing until SIGTERM",
+    "hang_ignoring_sigterm": "stop writing and printing, and ignore SIGTERM",
+    "two_processes": "work in a child process, as the script's second JVM does; only a signal to the group ends both",
     "slow_checkpoint": "wait `seconds` (2) before the first byte",
     "slow_recovery": "wait `seconds` (2) between the copy and the artifact",
-    "slow": "write `bytes_per_second` (1 MiB)",
-    "no_space": "run out of disk half-way",
-    "truncated": "cut off the last `bytes` (4)",
-    "cut_in_half": "cut off the second half",
-    "corrupt_byte": "turn over a byte in the middle",
-    "empty_file": "leave an artifact of no bytes",
-    "unknown_magic": "write `magic` (BZV3) for the first four bytes",
+    "slow": "write the artifact at `bytes_per_second` (1 MiB)",
+    "no_space": "fail with a full disk after half of the artifact",
+    "truncated": "cut off the last `bytes` (4) of the artifact",
+    "cut_in_half": "cut off the second half of the artifact",
+    "corrupt_byte": "invert a byte in the middle of the artifact",
+    "empty_file": "write an empty file as the artifact",
+    "unknown_magic": "write `magic` (BZV3) over the first four bytes",
     "leftover_partial": "fail, and leave half of the artifact under its final name",
-    "wrong_database": "name `name` (another) in the header",
-    "wrong_database_id": "another database id in the header",
-    "wrong_store_id": "another store id in the header",
+    "wrong_database": "write the database name `name` (another) into the header",
+    "wrong_database_id": "write another database id into the header",
+    "wrong_store_id": "write another store id into the header",
     "unrecovered": "leave a full backup unrecovered",
-    "logs_pruned": "the server no longer has the transactions a differential needs",
+    "logs_pruned": "report that the server no longer has the transactions a differential needs",
     "gap": "start a differential `transactions` (1) too late",
     "overlap": "start a differential `transactions` (1) too early",
-    "empty_diff": "find nothing new",
-    "artifact_exists": "find the artifact's name taken",
-    "no_counts": "say 0 files and 0 bytes in an artifact that has some, as 5.26's dumper can",
-    "split_parts": "write parts of `part_bytes` (65536)",
-    "odd_output": "bytes that are no text, a line of 2 MiB, colours, carriage returns, a last line without end",
+    "empty_diff": "write an empty differential",
+    "artifact_exists": "find that a file with the artifact's name exists",
+    "no_counts": "write 0 files and 0 bytes into the counts, as 5.26's dumper can",
+    "split_parts": "write the artifact in parts of `part_bytes` (65536)",
+    "odd_output": "print invalid UTF-8, a line of 2 MiB, colours, carriage returns, a last line without line end",
 }
 STAGES = ("start", "checkpoint", "copy", "artifact", "end")
 DEFAULT_STAGE = {"crash_137": "copy", "hang": "checkpoint", "hang_ignoring_sigterm": "checkpoint"}
@@ -59,28 +59,28 @@ COUNTS = "neo4j-admin.faults.json"
 
 @dataclass(frozen=True)
 class Fault:
-    """One fault that fires now."""
+    """One fault to inject now."""
 
     do: str
     fields: Mapping[str, Any]
 
     def number(self, name: str, default: float) -> float:
-        """Return a field that is a number."""
+        """Return the value of a field as a number."""
         return float(self.fields.get(name, default))
 
     def text(self, name: str, default: str) -> str:
-        """Return a field that is a text."""
+        """Return the value of a field as text."""
         return str(self.fields.get(name, default))
 
 
 class Faults:
-    """Those faults that fire for one database (or one command)."""
+    """The faults to inject for one database or one command."""
 
     def __init__(self, fired: tuple[Fault, ...] = ()) -> None:
         self._fired = {fault.do: fault for fault in fired}
 
     def get(self, do: str) -> Fault | None:
-        """Return the fault of a kind."""
+        """Return the fault of a kind; None if there is none."""
         return self._fired.get(do)
 
     def __contains__(self, do: str) -> bool:
@@ -88,13 +88,13 @@ class Faults:
 
     @property
     def stops_half_way(self) -> bool:
-        """Whether something happens while the artifact is being written."""
+        """Whether a fault strikes while the artifact is written."""
         return any(do in self for do in ("no_space", "leftover_partial")) or any(
             self._stage(do) == "copy" for do in DEFAULT_STAGE
         )
 
     def reach(self, stage: str) -> None:
-        """Crash or hang where a fault says so."""
+        """Crash or hang if a fault names this stage."""
         if self._stage("crash_137") == stage:
             os.kill(os.getpid(), signal.SIGKILL)
         if self._stage("hang_ignoring_sigterm") == stage:
@@ -109,18 +109,18 @@ class Faults:
 
 
 def hang() -> None:
-    """Do nothing until a signal ends it."""
+    """Wait until a signal ends the process."""
     while True:
         signal.pause()
 
 
 def wait(seconds: float) -> None:
-    """Let time pass."""
+    """Sleep."""
     time.sleep(seconds)
 
 
 def split_process() -> None:
-    """Go on in a child; the parent waits, and ends as the child ended. A signal to the parent ends the parent alone."""
+    """Continue in a child process. The parent waits and exits like the child; a signal to it does not end the child."""
     child = os.fork()
     if child == 0:
         return
@@ -139,7 +139,7 @@ def take(
     types: tuple[str, ...] = (),
     only: frozenset[str] = frozenset(KINDS),
 ) -> Faults:
-    """Return the faults that fire here and now, and count them."""
+    """Return the faults to inject now, and count them."""
     wanted = [
         fault
         for fault in faults
@@ -149,15 +149,17 @@ def take(
         and fault.get("server") in (None, server)
         and (fault.get("type") is None or str(fault["type"]).upper() in types)
     ]
-    return Faults(tuple(Fault(str(one["do"]), one) for one in _counted(folder, wanted))) if wanted else Faults()
+    fired = _counted(folder, wanted) if wanted else []
+    return Faults(tuple(Fault(str(fault["do"]), fault) for fault in fired))
 
 
 def check(faults: tuple[Mapping[str, Any], ...]) -> None:
-    """End at once where a fault is misspelt: a test that injects nothing must not pass."""
+    """Exit with 99 if a fault is misspelt: a test must not pass because its fault was never injected."""
     for fault in faults:
         if fault.get("do") not in KINDS or fault.get("at", "copy") not in STAGES:
             text = (
-                f"stand-in: {json.dumps(dict(fault))}: `do` is one of {', '.join(KINDS)}; `at` of {', '.join(STAGES)}\n"
+                f"stand-in: invalid fault {json.dumps(dict(fault))}: `do` must be one of {', '.join(KINDS)}; `at` one "
+                f"of {', '.join(STAGES)}\n"
             )
             os.write(2, text.encode())
             leave(99)

@@ -1,8 +1,8 @@
-"""`neo4j-admin backup inspect`, and `database backup --inspect-path`: what headers say, as a table or as JSON.
+"""`neo4j-admin backup inspect` and `database backup --inspect-path`: headers as a table or as JSON.
 
-A newcomer would parse columns by place: they came and went with versions. Before 2025.07 only file names are listed
-unless `--show-metadata` is given. Without `--empty` a chain that ends with empty differentials ends earlier. Of the
-JSON's keys only `uri` is known; the rest are guesses. So is where `STORE ID HASH` was shown (2025.09 to 2025.12).
+The columns differ by version. Before 2025.07 only file names are listed unless `--show-metadata` is given. Without
+`--empty`, empty differentials at the end of a chain are left out. Guessed: all keys of the JSON except `uri`, and the
+versions with the column `STORE ID HASH` (2025.09 to 2025.12).
 """
 
 import json
@@ -28,7 +28,7 @@ Column = tuple[str, Callable[[Artifact], str]]
 
 
 def run(context: Context) -> Exit:
-    """Carry out `backup inspect`."""
+    """Run `backup inspect`."""
     arguments = context.arguments
     if not arguments.parameters:
         raise command_line.missing("parameter: '<backup-path>'")
@@ -48,7 +48,7 @@ def run(context: Context) -> Exit:
 
 
 def run_inspect_path(context: Context, path: str) -> Exit:
-    """Carry out `database backup --inspect-path`: the old eight columns, all artifacts."""
+    """Run `database backup --inspect-path`, which lists all artifacts in the eight columns of 5.26."""
     found, _ = _found(path)
     context.console.out(table(_newest_first(found), _columns((5, 26), time_name="TIME", bare=False)))
     return Exit.OK
@@ -59,12 +59,16 @@ def _selected(context: Context, path: str) -> list[Artifact]:
     found, asked = _found(path)
     database = arguments.text("--database")
     if database is not None:
-        found = [one for one in found if one.header.database == database.lower()]
+        found = [artifact for artifact in found if artifact.header.database == database.lower()]
     if not arguments.on("--empty"):
-        found = [one for one in found if not one.header.empty]
+        found = [artifact for artifact in found if not artifact.header.empty]
     if asked is not None:
-        found = [one for one in found if one.age <= asked.age and one.header.database_id == asked.header.database_id]
-    newest = {one.header.database_id: one for one in found}
+        found = [
+            artifact
+            for artifact in found
+            if artifact.age <= asked.age and artifact.header.database_id == asked.header.database_id
+        ]
+    newest = {artifact.header.database_id: artifact for artifact in found}
     if arguments.on("--latest-chain"):
         rows = [link for end in newest.values() for link in chains.latest_chain(found, end, context.version)]
         full_first = asked is None and context.version >= FULL_FIRST_SINCE
@@ -75,7 +79,7 @@ def _selected(context: Context, path: str) -> list[Artifact]:
 
 
 def _found(path: str) -> tuple[list[Artifact], Artifact | None]:
-    """Return the artifacts of the folder, and the one that was named, if a file was."""
+    """Return the artifacts of the folder, and the artifact at `path` if it is a file."""
     if path.startswith(CLOUD):
         raise CommandError(f"The stand-in reads local folders only, not '{path}'")
     named = Path(path).absolute()
@@ -85,9 +89,9 @@ def _found(path: str) -> tuple[list[Artifact], Artifact | None]:
         asked = None if named.is_dir() else Artifact(named, read_header(named))
     except NotAnArtifactError as error:
         raise CommandError("Failed to list archive files", str(error)) from error
-    found, strangers = chains.scan(named if asked is None else named.parent)
-    if strangers and asked is None:
-        raise CommandError("Failed to list archive files", *(f"{file}: {why}" for file, why in strangers))
+    found, unreadable = chains.scan(named if asked is None else named.parent)
+    if unreadable and asked is None:
+        raise CommandError("Failed to list archive files", *(f"{file}: {why}" for file, why in unreadable))
     return found, asked
 
 
@@ -121,7 +125,7 @@ def _columns(version: Version, *, time_name: str, bare: bool) -> list[Column]:
 
 
 def table(rows: list[Artifact], columns: list[Column]) -> str:
-    """Return rows as the real one prints them: cells to the right, between bars."""
+    """Return a table in Neo4j's layout: right-aligned cells between bars."""
     cells = [[name for name, _ in columns], *([cell(row) for _, cell in columns] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return "\n".join(

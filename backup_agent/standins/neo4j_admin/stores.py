@@ -1,7 +1,7 @@
-"""The stores inside artifacts: templates made by real Neo4j Community, and padding where a size is asked for.
+"""The stores in artifacts: templates written by Neo4j Community, and padding of a given size.
 
-A newcomer would think each simulated database has a store of its own: all of one version share a template, store id
-included, and `system` has its own. tests/standins/make_store_templates.py rebuilds the templates.
+All databases of a version share one template with its store id, except `system`, which has a template of its own.
+tests/standins/make_store_templates.py rebuilds the templates.
 """
 
 import io
@@ -21,27 +21,27 @@ from backup_agent.standins.neo4j_admin.versions import Version
 TEMPLATES = Path(__file__).parents[1] / "store_templates"
 LOGS = re.compile(r"(?:neostore\.transaction\.db|checkpoint)\.\d+")
 STORE_ID_AT = 0x18
-"""Where a transaction log holds the store id (measured on 5.26.31 and 2026.09.0)."""
+"""Offset of the store id in a transaction log, in bytes (measured on 5.26.31 and 2026.09.0)."""
 PADDING = "stand-in.padding"
 POOL = 4
-"""Random blocks that padding repeats: further apart than zstd's window at the level used, so it does not shrink."""
+"""Number of random blocks that padding repeats: so many that zstd's window holds no repetition to compress."""
 
 
 @dataclass(frozen=True)
 class Store:
-    """A store as files."""
+    """A store: its id and its files."""
 
     id: StoreId
     entries: tuple[Entry, ...]
 
     @property
     def logs(self) -> tuple[Entry, ...]:
-        """The transaction logs: what a differential holds, as far as is known."""
+        """The transaction logs: the content of a simulated differential."""
         return tuple(entry for entry in self.entries if LOGS.fullmatch(entry.name))
 
 
 def template(version: Version, *, system: bool) -> Store:
-    """Return the store of a version's line: 5.26.31 for all of 5, 2026.09.0 for what came after."""
+    """Return the template for a version: that of 5.26.31 for 5.x, that of 2026.09.0 for all later versions."""
     line = "5.26.31" if version < (2025,) else "2026.09.0"
     path = TEMPLATES / line / ("system.tar.zst" if system else "standard.tar.zst")
     data = zstandard.ZstdDecompressor().decompress(path.read_bytes())
@@ -56,7 +56,7 @@ def template(version: Version, *, system: bool) -> Store:
 
 
 def padding(name: str, size: int) -> Entry:
-    """Return a file of incompressible bytes, the same for the same name."""
+    """Return a file of incompressible bytes that depend on `name` and `size` only."""
     return Entry(PADDING, size, partial(_noise, name, size))
 
 
