@@ -1,4 +1,4 @@
-"""A day of the agent on one laptop: the real agent, against the stand-ins for Neo4j Enterprise, with a real S3 server.
+"""The demo: a day of the real agent on one machine, with stand-ins for Neo4j Enterprise and a real S3 server.
 
-This is the only room that knows the stand-ins.
+Only this package of the agent imports the stand-ins.
 """

@@ -1,4 +1,4 @@
-"""A program of the demo: it ends with the demo, however that ends."""
+"""A program that the demo starts and that ends with the demo, also if the demo is killed."""
 
 import os
 import signal
@@ -8,15 +8,15 @@ from contextlib import suppress
 from pathlib import Path
 
 GUARDED = 'exec 3<&0; (read -r _ <&3; kill -KILL -$$) & exec "$@" </dev/null 3<&-'
-"""A shell that becomes the program. Standard input is a pipe from the demo: when that is gone, a guard in the
-program's group reads its end and kills the group."""
+"""A shell command that becomes the program. Its stdin is a pipe from the demo: when the demo ends, a background process
+of the program's group reads the end of the pipe and kills the group."""
 
 
 class Program:
-    """One running program, in a group of its own: Ctrl-C reaches the demo alone, which then ends it in good order."""
+    """One running program. It has a process group of its own, so that Ctrl-C reaches only the demo."""
 
     def __init__(self, argv: Sequence[str], log: Path, environment: Mapping[str, str] | None = None) -> None:
-        """Start it, its output appended to a log."""
+        """Start the program and append its output to a log."""
         with log.open("ab") as output:
             self._process = subprocess.Popen(
                 ["sh", "-c", GUARDED, "sh", *argv],
@@ -29,18 +29,18 @@ class Program:
 
     @property
     def running(self) -> bool:
-        """Whether it is still there."""
+        """Whether the program is still running."""
         return self._process.poll() is None
 
     def end(self, *, grace: float) -> None:
-        """Ask it to end, and kill what is left of it after `grace` seconds."""
+        """Send SIGTERM, and kill the process group after at most `grace` seconds."""
         self._send(signal.SIGTERM)
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(grace)
         self.kill()
 
     def kill(self) -> None:
-        """Kill the whole group, guard included."""
+        """Kill the whole process group."""
         self._send(signal.SIGKILL)
         self._process.wait()
         if self._process.stdin is not None:

@@ -1,4 +1,4 @@
-"""The S3 server of the demo: SeaweedFS, out of the extra `demo`; without it the demo goes on with the volume alone."""
+"""The S3 server of the demo: SeaweedFS from the extra `demo`. Without it the demo has no destination."""
 
 import os
 import secrets
@@ -12,11 +12,11 @@ from backup_agent.core.reasons import BackupError
 from backup_agent.demo.program import Program
 
 BUCKET = "neo4j-backups"
-PATIENCE_SECONDS = 60.0
+TIMEOUT_SECONDS = 60.0
 
 
 def program() -> Path | None:
-    """Return SeaweedFS's program, or None where the extra is not installed."""
+    """Return the path of SeaweedFS's program; None if the extra is not installed."""
     weed = Path(sysconfig.get_path("scripts")) / "weed"
     return weed if weed.exists() else None
 
@@ -25,7 +25,7 @@ class S3Server:
     """SeaweedFS on ports of its own, with one bucket."""
 
     def __init__(self, weed: Path, folder: Path) -> None:
-        """Nothing is started yet. The keys are made for this one server."""
+        """Choose ports and make new credentials. `start` starts the server."""
         self._weed = weed
         self._folder = folder
         self.credentials = {
@@ -37,11 +37,11 @@ class S3Server:
 
     @property
     def endpoint_url(self) -> str:
-        """Where clients go."""
+        """The URL for clients."""
         return f"http://127.0.0.1:{self._ports[0]}"
 
     def start(self) -> None:
-        """Start it; return when it has stored something. Raise BackupError where it does not come to that."""
+        """Start the server and wait until it has stored an object. Raise BackupError if that fails."""
         s3, master, volume, filer = self._ports
         self._folder.mkdir(parents=True, exist_ok=True)
         self._program = Program(
@@ -70,11 +70,11 @@ class S3Server:
         self._await_a_put()
 
     def _await_a_put(self) -> None:
-        """Its port answers before a bucket can be written to, so wait for a put."""
-        from backup_agent.stores.s3 import S3Store  # noqa: PLC0415  boto3 takes as long as the server's start
+        # The port answers before the bucket can be written to.
+        from backup_agent.stores.s3 import S3Store  # noqa: PLC0415  boto3 is imported while the server starts
 
         os.environ.update(self.credentials)
-        until = time.monotonic() + PATIENCE_SECONDS
+        until = time.monotonic() + TIMEOUT_SECONDS
         while True:
             try:
                 S3Store(bucket=BUCKET, prefix="probe", endpoint_url=self.endpoint_url, path_style=True).create(
@@ -88,25 +88,25 @@ class S3Server:
                 return
 
     def write_credentials(self, path: Path) -> None:
-        """Write the keys as ~/.aws/credentials has them, for commands that somebody starts himself."""
+        """Write the credentials in the form of ~/.aws/credentials, for commands that the user starts."""
         path.touch(mode=0o600)
         path.write_text("[default]\n" + "".join(f"{name.lower()} = {key}\n" for name, key in self.credentials.items()))
 
     def stop(self) -> None:
-        """End it; what it has acknowledged stays."""
+        """End the server. Its data stays on disk."""
         if self._program is not None:
             self._program.kill()
             self._program = None
 
 
 def _free_ports(count: int) -> list[int]:
-    """Return ports that nobody listens on now; each leaves room for the gRPC port 10,000 above it."""
+    """Return ports that are free now. SeaweedFS also uses the port 10,000 above each, for gRPC."""
     with ExitStack() as held:
         found: list[int] = []
         while len(found) < count:
-            one = held.enter_context(socket.socket())
-            one.bind(("127.0.0.1", 0))
-            port = one.getsockname()[1]
+            probe = held.enter_context(socket.socket())
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
             if port + 10_000 < 65_536:  # noqa: PLR2004  the largest port
                 found.append(port)
         return found

@@ -1,4 +1,4 @@
-"""What the demo runs in: a folder, a simulated cluster, a neo4j-admin, the agent itself."""
+"""The surroundings of the demo: a folder, a simulated cluster, a stand-in for neo4j-admin, and the agent."""
 
 import json
 import os
@@ -25,25 +25,25 @@ Found = TypeVar("Found")
 
 DATABASES = ("orders", "customers")
 STORE_BYTES = 8 * 1024 * 1024
-PATIENCE_SECONDS = 90.0
+TIMEOUT_SECONDS = 90.0
 FINAL = ("succeeded", "succeeded_with_warnings", "failed", "cancelled", "rejected")
 END_SECONDS = 30.0
 NIGHT = "0 2 * * *"
 ZONES = ("Europe/Berlin", "America/New_York")
 
 DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-"""Asks this machine itself, whatever $http_proxy says."""
+"""An HTTP client that ignores `http_proxy`."""
 
 
 class DemoError(Exception):
-    """Something did not come in time, or was not what the day is about."""
+    """A result of the demo did not come in time or was not as expected."""
 
 
 class World:
-    """The folder and all that runs in it. `close` ends everything."""
+    """The folder of the demo and the programs that run in it. `close` ends all of them."""
 
     def __init__(self, folder: Path) -> None:
-        """Make the folder; nothing runs yet."""
+        """Make the folder without starting a program."""
         self.folder = folder
         self.requests = folder / "backup-requests"
         self.root = folder / "backups"
@@ -66,18 +66,18 @@ class World:
         self.s3 = s3.S3Server(weed, folder / "s3") if weed else None
 
     def start_cluster(self) -> None:
-        """Start Bolt and, where there is one, S3."""
+        """Start the Bolt servers and, if SeaweedFS is installed, the S3 server."""
         self._bolt.start()
         self._bolt_up = True
         if self.s3 is not None:
             self.s3.start()
 
     def change(self, change: Callable[[simulated.Cluster], simulated.Cluster]) -> None:
-        """Change the simulated cluster."""
+        """Save a changed simulated cluster."""
         simulated.save(change(simulated.load(self._cluster)), self._cluster)
 
     def write_settings(self, listen: str, probes: str, retention: dict[str, Any] | None = None) -> str:
-        """Write the settings file, as a user would, and return its text."""
+        """Write the settings file and return its text."""
         self.listen, self.probes = listen, probes
         password = self.folder / "password"
         password.write_text("demo-password\n")
@@ -89,15 +89,15 @@ class World:
                 "uri": self._bolt.uri("server-0", scheme="neo4j"),
                 "password_file": str(password),
                 "admin": str(self._admin),
-                # The simulated servers share one host, so their backup addresses are told by hand.
+                # The simulated servers share one host, so each backup port needs to be named.
                 "backup_addresses": {server.id: server.backup for server in servers},
             },
             "requests": str(self.requests),
-            # The folder is a laptop's, or that of a container without a volume.
+            # The folder need not be a mounted volume.
             "storage": {"root": str(self.root), "require_volume": "never", "destinations": destinations},
             "schedules": {
                 "nightly": {"cron": NIGHT, "timezone": self._zone, "type": "FULL"},
-                # Half an hour from now: the day is told before.
+                # Half an hour from now, after the demo's end.
                 "hourly": {"cron": f"{(datetime.now(UTC).minute + 30) % 60} * * * *", "type": "DIFF"},
             },
             "http": {"listen": listen, "probes": probes},
@@ -109,7 +109,7 @@ class World:
         return text
 
     def pretend_it_was_down_at_night(self) -> None:
-        """Let the agent find that it has handled nothing of the nightly schedule since yesterday."""
+        """Write a state file by which the nightly schedule was last handled a day ago."""
         state = self.root / ".agent" / "schedules.json"
         state.parent.mkdir(exist_ok=True)
         through = datetime.now(UTC) - timedelta(days=1)
@@ -117,7 +117,7 @@ class World:
         state.write_text(json.dumps({"schema": 1, "schedules": handled}))
 
     def start_agent(self) -> None:
-        """Start `backup-agent run`; return when it is ready."""
+        """Start `backup-agent run` and wait until it is ready."""
         self._agent = Program(
             [sys.executable, "-m", "backup_agent", "run", "--config", str(self.config)],
             self.log,
@@ -126,7 +126,7 @@ class World:
         self.until(self._ready, "the agent is ready")
 
     def command(self, *arguments: str) -> str:
-        """Return what a command of the agent prints."""
+        """Run a command of the agent and return its stdout and stderr."""
         done = subprocess.run(
             [sys.executable, "-m", "backup_agent", "--config", str(self.config), *arguments],
             capture_output=True,
@@ -136,12 +136,12 @@ class World:
         return done.stdout + done.stderr
 
     def echo(self, name: str, content: str) -> None:
-        """Drop a request exactly as `kubectl exec … sh -c 'echo … >'` does."""
+        """Drop a request as `kubectl exec … sh -c 'echo … >'` does."""
         (self.requests / _answer_name(name)).unlink(missing_ok=True)
         subprocess.run(["sh", "-c", 'echo "$1" > "$2"', "sh", content, str(self.requests / name)], check=True)
 
     def answer(self, name: str, *, final: bool = True) -> dict[str, Any]:
-        """Return the answer beside a request, by default the last one."""
+        """Wait for the answer to a request and return it. Unless `final`, an intermediate answer suffices."""
 
         def look() -> dict[str, Any] | None:
             try:
@@ -150,20 +150,20 @@ class World:
                 return None
             return answer if not final or answer["state"] in FINAL else None
 
-        return self.until(look, f"the answer to {name}")
+        return self.until(look, f"{name} is answered")
 
     def scheduled(self, schedule: str) -> dict[str, Any]:
-        """Return the last answer to a schedule's newest request."""
+        """Wait for the final answer to the newest request of a schedule and return it."""
 
         def look() -> dict[str, Any] | None:
             found = sorted((self.requests / "answers").glob(f"{schedule}@*.json"))
             answer: dict[str, Any] | None = json.loads(found[-1].read_bytes()) if found else None
             return answer if answer and answer["state"] in FINAL else None
 
-        return self.until(look, f"the answer to schedule {schedule}")
+        return self.until(look, f"schedule {schedule} is answered")
 
-    def turn_a_bit(self, artifact: str) -> None:
-        """Change an artifact in the middle, as a bad disk does: neither size nor time tell of it."""
+    def flip_a_bit(self, artifact: str) -> None:
+        """Flip a bit in the middle of an artifact, as a bad disk does: size and modification time stay."""
         file = self.root / artifact
         before = file.stat()
         with file.open("r+b") as content:
@@ -174,7 +174,7 @@ class World:
         os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
 
     def source(self, artifact: str) -> str:
-        """Return the name of the server that an artifact came from, as its record says."""
+        """Return the name of the server from which an artifact was taken, according to its record."""
         record = json.loads((self.root / f"{artifact}.json").read_bytes())
         return str(record["source"]).partition(":")[0]
 
@@ -185,16 +185,16 @@ class World:
         return status
 
     def until(self, look: Callable[[], Found | None], what: str) -> Found:
-        """Return what `look` finds; raise DemoError where it takes too long."""
-        end = time.monotonic() + PATIENCE_SECONDS
+        """Call `look` until it returns a true value, and return that. Raise DemoError after a timeout."""
+        end = time.monotonic() + TIMEOUT_SECONDS
         while time.monotonic() < end:
             found = look()
             if found:
                 return found
             if self._agent is not None and not self._agent.running:
-                raise DemoError(f"the agent has ended before {what}: see {self.log}")
+                raise DemoError(f"the agent ended while waiting until {what}; its log is {self.log}")
             time.sleep(0.05)
-        raise DemoError(f"waited in vain until {what}; the agent's log is {self.log}")
+        raise DemoError(f"timeout while waiting until {what}; the agent's log is {self.log}")
 
     def _ready(self) -> bool:
         try:
@@ -204,7 +204,7 @@ class World:
             return False
 
     def close(self) -> None:
-        """End everything that was started."""
+        """End all programs that were started."""
         if self._agent is not None:
             self._agent.end(grace=END_SECONDS)
         if self.s3 is not None:
@@ -214,7 +214,7 @@ class World:
 
 
 def _zone(now: datetime) -> str:
-    """Return a time zone whose night is not now: the nightly run is to come once, when the agent starts."""
+    """Return a time zone in which 02:00 is not near, so that the nightly run starts once, with the agent."""
     return next(zone for zone in ZONES if now.astimezone(ZoneInfo(zone)).hour not in (1, 2))
 
 

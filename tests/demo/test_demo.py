@@ -1,4 +1,4 @@
-"""The demo as its user sees it: what is told, what is left, and that nothing stays behind."""
+"""The demo as its user sees it: its output, the files it leaves, and that all its processes end."""
 
 import json
 import os
@@ -20,37 +20,37 @@ from backup_agent.demo.program import Program
 from backup_agent.demo.world import DemoError
 from tests.polling import until
 
-PATIENCE = 240.0
+TIMEOUT = 240.0
 PLAIN = "from backup_agent.demo import s3; s3.program = lambda: None; from backup_agent.cli import main; main.main()"
-"""The demo of an install without the extra: there is no SeaweedFS."""
+"""Runs the demo as if the extra `demo`, which holds SeaweedFS, were not installed."""
 
 PARTS = [
     "02:00 has passed",
-    "Somebody drops a request",
+    "A user drops a request",
     "Orders come in",
-    "which served that backup, fails",
+    "the source of that backup, fails",
     "have pruned their logs",
-    "S3 goes away",
-    "neo4j-admin breaks on one database",
-    "A disk turns a bit over",
+    "S3 fails",
+    "neo4j-admin fails for one database",
+    "A bit flips on the disk",
     "Retention would delete more than half",
-    "At three in the morning",
+    "Restore: the commands",
     "A request with a typo",
-    "What the agent has now",
+    "The state of the agent at the end",
 ]
 
 
 @contextmanager
 def demo(*arguments: str, plain: bool = False) -> Iterator[subprocess.Popen[str]]:
-    """Start the demo beside settings, credentials and proxies of its user's own."""
+    """Start the demo in an environment with settings, credentials and a proxy of its user."""
     program = ["-c", PLAIN] if plain else ["-m", "backup_agent"]
-    strangers = {"BACKUP_AGENT_CLUSTER": "mine", "AWS_SESSION_TOKEN": "mine", "http_proxy": "http://127.0.0.1:1"}
+    foreign = {"BACKUP_AGENT_CLUSTER": "mine", "AWS_SESSION_TOKEN": "mine", "http_proxy": "http://127.0.0.1:1"}
     with subprocess.Popen(
         [sys.executable, *program, "demo", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env={**os.environ, **strangers},
+        env={**os.environ, **foreign},
     ) as process:
         try:
             yield process
@@ -59,17 +59,17 @@ def demo(*arguments: str, plain: bool = False) -> Iterator[subprocess.Popen[str]
 
 
 def read(process: subprocess.Popen[str], until: str) -> str:
-    """Return what is told, up to a line that has some words."""
+    """Return the output up to the first line that contains a text."""
     assert process.stdout is not None
-    said = ""
+    output = ""
     while until not in (line := process.stdout.readline()):
-        said += line
-        assert line, said
-    return said + line
+        output += line
+        assert line, output
+    return output + line
 
 
 def processes(folder: Path) -> list[str]:
-    """Return the command lines that name a folder."""
+    """Return the command lines of the running processes that name a folder."""
     found = []
     for entry in Path("/proc").glob("[0-9]*/cmdline"):
         try:
@@ -81,44 +81,44 @@ def processes(folder: Path) -> list[str]:
     return found
 
 
-def gone(folder: Path) -> bool:
+def all_ended(folder: Path) -> bool:
     return not processes(folder)
 
 
 @pytest.mark.nightly
-@pytest.mark.components  # it needs none, but a whole day is too long for the working day's tests
-def test_without_the_extra_the_day_goes_on_on_the_volume_and_stays_up_until_ctrl_c(tmp_path: Path) -> None:
+@pytest.mark.components  # it needs none, but it is too slow for test-fast
+def test_without_the_extra_the_demo_uses_the_volume_alone_and_stays_up_until_ctrl_c(tmp_path: Path) -> None:
     folder = tmp_path / "demo"
     with demo("--dir", str(folder), plain=True) as process:
-        said = read(process, "## The agent stays up until Ctrl-C")
+        output = read(process, "## The agent stays up until Ctrl-C")
         metrics = read(process, "/metrics").split()[2]
         with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(metrics, timeout=30) as reply:
             assert b"neo4j_backup_" in reply.read()
         process.send_signal(signal.SIGINT)
-        rest, _ = process.communicate(timeout=PATIENCE)
+        rest, _ = process.communicate(timeout=TIMEOUT)
 
-    assert process.returncode == 0, said + rest
-    assert "SIMULATED" in said.splitlines()[0]
-    assert "Without the extra `demo` there is no S3 server" in said
-    assert [part for part in PARTS if part not in said] == ["S3 goes away", "A disk turns a bit over"]
+    assert process.returncode == 0, output + rest
+    assert "SIMULATED" in output.splitlines()[0]
+    assert "Without the extra `demo` there is no S3 server" in output
+    assert [part for part in PARTS if part not in output] == ["S3 fails", "A bit flips on the disk"]
     log = (folder / "agent.log").read_text()
     assert "agent stopped" in log
-    assert "Traceback" not in said + rest + log
+    assert "Traceback" not in output + rest + log
     assert "succeeded" in json.loads((folder / "backup-requests" / "backup.status.json").read_text())["state"]
     assert list((folder / "backups" / "default" / "orders").glob("*.backup"))
-    assert gone(folder)
+    assert all_ended(folder)
 
 
 @pytest.mark.components
-def test_with_the_extra_the_day_has_copies_in_a_real_s3_server(tmp_path: Path) -> None:
+def test_with_the_extra_the_demo_copies_to_a_real_s3_server(tmp_path: Path) -> None:
     folder = tmp_path / "demo"
     with demo("--once", "--json", "--dir", str(folder)) as process:
-        out, _ = process.communicate(timeout=PATIENCE)
+        out, _ = process.communicate(timeout=TIMEOUT)
     assert process.returncode == 0, out
 
-    told = [json.loads(line) for line in out.splitlines()]
-    parts = [line["part"] for line in told if "part" in line]
-    answers = [line["answer"] for line in told if "answer" in line]
+    events = [json.loads(line) for line in out.splitlines()]
+    parts = [line["part"] for line in events if "part" in line]
+    answers = [line["answer"] for line in events if "answer" in line]
     assert [words for words, part in zip(PARTS, parts, strict=True) if words not in part] == []
     assert [answer["state"] for answer in answers] == [
         "succeeded",
@@ -134,19 +134,19 @@ def test_with_the_extra_the_day_has_copies_in_a_real_s3_server(tmp_path: Path) -
     ]
     assert answers[7]["reason"] == "checksum_mismatch"
     assert answers[8]["places"]["local"]["healed"] == [answers[6]["databases"]["orders"]["artifact"]]
-    shown = "".join(line["output"] for line in (line["shown"] for line in told if "shown" in line))
+    shown = "".join(line["output"] for line in (line["shown"] for line in events if "shown" in line))
     assert "more than max_delete_share (0.5) allows" in shown
     assert "5 deleted" in shown
     assert "neo4j-admin database restore" in shown
     assert answers[0]["databases"]["orders"]["copies"] == {"offsite": "stored"}
     assert answers[5]["databases"]["customers"]["copies"] == {"offsite": "owed"}
-    assert "SIMULATED" in told[0]["note"]
-    assert "SeaweedFS" in told[1]["note"]
-    assert gone(folder)
+    assert "SIMULATED" in events[0]["note"]
+    assert "SeaweedFS" in events[1]["note"]
+    assert all_ended(folder)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
-def test_a_signal_in_the_middle_of_the_day_ends_everything(tmp_path: Path, number: signal.Signals) -> None:
+def test_a_signal_during_the_demo_ends_all_its_processes(tmp_path: Path, number: signal.Signals) -> None:
     folder = tmp_path / "demo"
     with demo("--dir", str(folder), plain=True) as process:
         read(process, "## 02:00")
@@ -156,10 +156,10 @@ def test_a_signal_in_the_middle_of_the_day_ends_everything(tmp_path: Path, numbe
 
     assert process.returncode == 130
     assert "Traceback" not in rest
-    until(lambda: gone(folder), "end of what the agent had under way")
+    until(lambda: all_ended(folder), "end of the agent's child processes")
 
 
-def test_a_program_dies_with_the_demo_also_where_that_is_killed(tmp_path: Path) -> None:
+def test_a_program_ends_with_the_demo_even_if_the_demo_is_killed(tmp_path: Path) -> None:
     script = (
         "import os, signal; from pathlib import Path; from backup_agent.demo.program import Program\n"
         f"p = Program(['sleep', '600'], Path('{tmp_path}/log'))\n"
@@ -178,7 +178,7 @@ def alive(pid: int) -> bool:
     return state != "Z"
 
 
-def test_a_program_that_does_not_end_when_asked_is_killed(tmp_path: Path) -> None:
+def test_a_program_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
     program = Program(["sh", "-c", "trap '' TERM; echo ready; while :; do sleep 0.1; done"], tmp_path / "log")
     until(lambda: (tmp_path / "log").read_text() == "ready\n", "program")
     assert program.running
@@ -190,7 +190,7 @@ def test_a_program_that_does_not_end_when_asked_is_killed(tmp_path: Path) -> Non
     assert time.monotonic() - begun < 10
 
 
-def test_a_folder_that_holds_something_is_left_alone(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_empty_is_refused_and_unchanged(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("")
     with demo("--once", "--dir", str(tmp_path), plain=True) as process:
         out, _ = process.communicate(timeout=60)
@@ -199,7 +199,7 @@ def test_a_folder_that_holds_something_is_left_alone(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
-def test_commands_of_the_one_who_looks_find_the_keys_in_a_file(tmp_path: Path) -> None:
+def test_the_credentials_are_written_to_a_private_file_for_the_users_commands(tmp_path: Path) -> None:
     server, found = s3.S3Server(Path("weed"), tmp_path), ConfigParser()
     server.write_credentials(tmp_path / "credentials")
     found.read(tmp_path / "credentials")
@@ -208,9 +208,9 @@ def test_commands_of_the_one_who_looks_find_the_keys_in_a_file(tmp_path: Path) -
     assert (tmp_path / "credentials").stat().st_mode & 0o077 == 0
 
 
-def test_another_port_is_taken_where_8080_is_busy() -> None:
+def test_another_port_is_used_if_8080_is_busy() -> None:
     with socket.socket() as holder:
-        with suppress(OSError):  # somebody else holds it: just as well
+        with suppress(OSError):  # the port is already in use
             holder.bind(("127.0.0.1", day.PORT))
         host, _, port = day._listen(day.PORT).partition(":")
 
@@ -218,7 +218,7 @@ def test_another_port_is_taken_where_8080_is_busy() -> None:
     assert int(port) != day.PORT
 
 
-def test_a_folder_of_its_own_is_removed_unless_the_day_failed() -> None:
+def test_a_temporary_folder_is_removed_unless_the_demo_failed() -> None:
     with day._folder(None) as place:
         assert place.is_dir()
     assert not place.exists()
