@@ -112,9 +112,9 @@ def test_a_datetime_is_seconds_in_utc_nanoseconds_and_offset(naive: datetime, of
     ("value", "words"),
     [
         (1 << 63, "64 bits"),
-        (object(), "no form for object"),
-        (datetime(2026, 1, 1), "no form for datetime"),  # noqa: DTZ001  that it has no zone is the point
-        ({1, 2}, "no form for set"),
+        (object(), "type object is not supported"),
+        (datetime(2026, 1, 1), "type datetime is not supported"),  # noqa: DTZ001  a naive datetime is the point
+        ({1, 2}, "type set is not supported"),
     ],
     ids=["too large", "object", "datetime without a zone", "set"],
 )
@@ -126,11 +126,11 @@ def test_a_value_bolt_has_no_form_for_is_refused(value: Any, words: str) -> None
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        ("", "cut"),
-        ("0101", "1 bytes behind"),
+        ("", "incomplete data"),
+        ("0101", "1 bytes after the value"),
         ("c4", "unknown marker 0xC4"),
         ("81ff", "not UTF-8"),
-        ("a10101", "a key that is no text"),
+        ("a10101", "a key is not a text"),
         ("91" * (MAX_DEPTH + 2), "nested deeper"),
     ],
 )

@@ -1,7 +1,7 @@
-"""A scripted Bolt server: answers the few statements a backup agent asks as an Enterprise cluster would.
+"""A Bolt server that answers the few statements of a backup agent as an Enterprise cluster would.
 
-It is a stand-in, written from Neo4j's manuals and from what real Community servers answered: no Enterprise server has
-ever been compared with it. It holds no data and runs no Cypher; see `grammar` for the statements it knows.
+It is a stand-in, written from Neo4j's manuals and the answers of Neo4j Community; it was never compared with an
+Enterprise server. It holds no data and runs no Cypher: `grammar` lists the statements that it supports.
 
     with BoltServer(folder) as server:               # one listener for each server of folder/cluster.json
         neo4j.GraphDatabase.driver(server.uri("server-0", scheme="neo4j"))

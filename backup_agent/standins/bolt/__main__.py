@@ -1,6 +1,6 @@
-"""`python -m backup_agent.standins.bolt`: serve a simulated cluster until told to stop.
+"""`python -m backup_agent.standins.bolt`: serve a simulated cluster until SIGTERM or SIGINT.
 
-The first line on stdout is `{"addresses": {"server-0": "127.0.0.1:7687", ...}}`, once every port is open.
+Prints the line `{"addresses": {"server-0": "127.0.0.1:7687", ...}}` when every port is open.
 """
 
 import argparse
@@ -19,15 +19,19 @@ def main() -> None:
         description="A stand-in for the Bolt side of a Neo4j Enterprise cluster. It holds no data.",
     )
     parser.add_argument("--cluster", type=Path, required=True, metavar="FOLDER", help="folder with cluster.json")
-    parser.add_argument("--listen", metavar="HOST:PORT", help="where the first server, or --server, listens")
-    parser.add_argument("--server", metavar="NAME", help="serve this one alone")
+    parser.add_argument("--listen", metavar="HOST:PORT", help="address of the first server, or of --server")
+    parser.add_argument("--server", metavar="NAME", help="serve only this server")
     parser.add_argument("--tls-cert", type=Path, metavar="FILE", help="certificate chain, PEM")
-    parser.add_argument("--tls-key", type=Path, metavar="FILE", help="its key, PEM")
-    asked = parser.parse_args()
+    parser.add_argument("--tls-key", type=Path, metavar="FILE", help="key of the certificate, PEM")
+    arguments = parser.parse_args()
     ends = {signal.SIGTERM, signal.SIGINT}
     signal.pthread_sigmask(signal.SIG_BLOCK, ends)  # before the thread starts, which inherits it
     with BoltServer(
-        asked.cluster, listen=asked.listen, only=asked.server, certificate=asked.tls_cert, key=asked.tls_key
+        arguments.cluster,
+        listen=arguments.listen,
+        only=arguments.server,
+        certificate=arguments.tls_cert,
+        key=arguments.tls_key,
     ) as server:
         sys.stdout.write(json.dumps({"addresses": server.addresses}) + "\n")
         sys.stdout.flush()

@@ -1,7 +1,7 @@
-"""One Bolt connection, from handshake to goodbye (neo4j.com/docs/bolt: handshake, messages, server state).
+"""One Bolt connection, from handshake to GOODBYE (neo4j.com/docs/bolt: handshake, messages, server state).
 
-Requests are answered strictly in turn, so a client may send several at once. After a FAILURE everything is IGNORED
-until RESET: that is what makes sending ahead safe, and what a newcomer would forget.
+Requests are answered in order, so a client may send several at once. After a FAILURE all requests up to RESET are
+answered with IGNORED, so requests that were sent in advance do no harm.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ from backup_agent.standins.cluster import BoltFault, Cluster, User
 
 MAGIC = b"\x60\x60\xb0\x17"
 MANIFEST = b"\x00\x00\x01\xff"
-"""Proposed by a client that would rather choose from the server's versions (manifest handshake, version 1)."""
+"""Proposal of a client that asks for the list of the server's versions (manifest handshake, version 1)."""
 Version = tuple[int, int]
 
 SUCCESS, RECORD, IGNORED, FAILURE = 0x70, 0x71, 0x7E, 0x7F
@@ -50,7 +50,7 @@ ROUTING_TABLE_SECONDS = 300
 
 
 class State(Enum):
-    """Where the conversation stands."""
+    """The state of a connection."""
 
     CONNECTED = auto()
     AUTHENTICATION = auto()
@@ -58,41 +58,41 @@ class State(Enum):
     FAILED = auto()
 
 
-class Gone(Exception):  # noqa: N818  no error: the conversation is over
-    """The connection ends here."""
+class Disconnect(Exception):  # noqa: N818  not an error
+    """The connection is to be closed."""
 
 
 @dataclass
 class Stream:
-    """Rows not pulled yet, and what goes wrong while they are."""
+    """The rows of a statement that were not pulled yet, and the faults to inject while they are sent."""
 
     rows: list[tuple[Any, ...]]
     kind: str
-    """What the summary calls the statement: `s` for administration, `r` for reading."""
+    """Type of the statement in its summary: `s` for administration, `r` for reading."""
     database: str
     faults: tuple[BoltFault, ...]
 
 
 class Host(Protocol):
-    """What a conversation needs of the server it runs in."""
+    """The interface of the server that owns a conversation."""
 
     def current(self) -> Cluster:
-        """Return the cluster as it is now; raise ValueError where its file is broken."""
+        """Return the current cluster. Raise ValueError if its file is invalid."""
 
     def shown_addresses(self) -> Mapping[str, str]:
         """Return the servers' Bolt addresses by name."""
 
     def strike(self, moment: Moment, server: str, statement: str = "") -> tuple[BoltFault, ...]:
-        """Return the faults that strike now."""
+        """Return the faults to inject now."""
 
     def log_in(self, server: str, token: Mapping[str, Any]) -> User:
-        """Check credentials; raise Refused."""
+        """Return the user with these credentials. Raise Refused if there is none."""
 
     def heard(self, server: str, user: str, database: str, text: str) -> None:
-        """Remember a statement."""
+        """Add a statement to the list of received ones."""
 
     def move_leader(self, fault: BoltFault) -> None:
-        """Change who leads a database."""
+        """Change the leader of a database."""
 
     @property
     def dead_address(self) -> str:
@@ -100,7 +100,7 @@ class Host(Protocol):
 
 
 class Conversation:
-    """Answers one client on behalf of one server of the cluster."""
+    """The server's side of one connection to one server of the cluster."""
 
     def __init__(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, host: Host, server: str, number: int
@@ -115,32 +115,32 @@ class Conversation:
         self.state = State.CONNECTED
         self.user: User | None = None
         self.transaction: str | None = None
-        """The database of the open transaction."""
+        """Database of the open transaction; None if there is none."""
         self.streams: dict[int, Stream] = {}
         self.last_stream = -1
 
     async def run(self) -> None:
-        """Talk until either side ends it; raise ConnectionError, EOFError or PackStreamError on a broken client."""
+        """Serve until either side disconnects. Raise ConnectionError, EOFError or PackStreamError on a client error."""
         self.version = await self._agree()
         try:
             while True:
                 await self._serve(unpack(await self._receive()))
                 await self.writer.drain()
-        except Gone:
+        except Disconnect:
             return
 
     async def _agree(self) -> Version:
         offered = _versions(self.neo4j)
         opening = await self.reader.readexactly(20)
         if opening[:4] != MAGIC:
-            raise PackStreamError("no Bolt client")
+            raise PackStreamError("the client does not speak Bolt")
         proposals = [opening[at : at + 4] for at in range(4, 20, 4)]
         if MANIFEST in proposals:
             ranges = [bytes((0, low, minor, major)) for major, minor, low in offered]
             self.writer.write(MANIFEST + bytes((len(ranges),)) + b"".join(ranges) + b"\x00")
             chosen = await self.reader.readexactly(4)
             while (await self.reader.readexactly(1))[0] & 0x80:
-                pass  # capabilities: none are known, a varint of any length is read over
+                pass  # skip the capabilities, a varint of any length
             return chosen[3], chosen[2]
         ours = {(major, minor - step) for major, minor, low in offered for step in range(low + 1)}
         for _, low, minor, major in proposals:
@@ -150,7 +150,7 @@ class Conversation:
                     return major, minor - step
         self.writer.write(bytes(4))
         await self.writer.drain()
-        raise ConnectionError("no version in common")
+        raise ConnectionError("the client offers no supported Bolt version")
 
     async def _receive(self) -> bytes:
         message = bytearray()
@@ -160,28 +160,30 @@ class Conversation:
                 return bytes(message)
             message += await self.reader.readexactly(size)
             if len(message) > LARGEST_REQUEST:
-                raise PackStreamError("a request larger than anybody sends")
+                raise PackStreamError(f"request larger than {LARGEST_REQUEST} bytes")
 
     async def _serve(self, request: object) -> None:
         if not isinstance(request, Structure) or request.tag not in REQUESTS:
-            raise PackStreamError("no request of Bolt")
+            raise PackStreamError("not a Bolt request")
         states, serve = REQUESTS[request.tag]
         if self.state is State.FAILED and State.FAILED not in states:
             self._send(IGNORED, {})
             return
         try:
             if self.state not in states:
-                self._refuse_for_good("Neo.ClientError.Request.Invalid", f"not in state {self.state.name.lower()}")
+                self._refuse_and_disconnect(
+                    "Neo.ClientError.Request.Invalid", f"not in state {self.state.name.lower()}"
+                )
             metadata = await serve(self, request.fields)
         except Refused as refused:
             await self._fail(refused.failure)
-        except ValueError as error:  # cluster.json is broken: whoever wrote it should read so
+        except ValueError as error:  # cluster.json is invalid
             await self._fail(Failure("Neo.DatabaseError.General.UnknownError", str(error)))
         else:
             self._send(SUCCESS, metadata)
 
     async def hello(self, fields: Sequence[Any]) -> dict[str, Any]:
-        """HELLO: say who we are; before 5.1 it brings the credentials as well."""
+        """HELLO: identify the server. Before Bolt 5.1 the request also holds the credentials."""
         if self.version < LOGON_SINCE:
             self.user = self.host.log_in(self.server, fields[0])
             self.state = State.READY
@@ -205,28 +207,28 @@ class Conversation:
         return {"advertised_address": self.host.shown_addresses()[self.server]}
 
     async def logoff(self, _fields: Sequence[Any]) -> dict[str, Any]:
-        """LOGOFF: another user may log on."""
+        """LOGOFF: wait for another LOGON."""
         self.state = State.AUTHENTICATION
         return {}
 
     async def goodbye(self, _fields: Sequence[Any]) -> NoReturn:
-        """GOODBYE: end without an answer."""
-        raise Gone
+        """GOODBYE: disconnect without an answer."""
+        raise Disconnect
 
     async def reset(self, _fields: Sequence[Any]) -> dict[str, Any]:
-        """RESET: forget transaction, rows and failure."""
+        """RESET: discard the transaction, the rows and the failure."""
         self.transaction = None
         self.streams.clear()
         self.state = State.READY
         return {}
 
     async def telemetry(self, _fields: Sequence[Any]) -> dict[str, Any]:
-        """TELEMETRY: taken, not kept."""
+        """TELEMETRY: accept and ignore."""
         return {}
 
     async def route(self, fields: Sequence[Any]) -> dict[str, Any]:
-        """ROUTE: which servers read, write and route for a database. Answered with an expired password as well."""
-        extra = fields[2] if len(fields) > 2 and isinstance(fields[2], dict) else {}  # noqa: PLR2004  Bolt 4.3 has text
+        """ROUTE: return the routing table of a database. This works with an expired password too."""
+        extra = fields[2] if len(fields) > 2 and isinstance(fields[2], dict) else {}  # noqa: PLR2004  Bolt 4.3 sends a text here
         name = extra.get("db") or DEFAULT_DATABASE
         for fault in self.host.strike(Moment.ROUTE, self.server):
             dead = list(fault.addresses) or [self.host.dead_address]
@@ -247,13 +249,13 @@ class Conversation:
     async def begin(self, fields: Sequence[Any]) -> dict[str, Any]:
         """BEGIN: open a transaction on a database."""
         if self.transaction is not None:
-            self._refuse_for_good("Neo.ClientError.Request.Invalid", "a transaction is open")
+            self._refuse_and_disconnect("Neo.ClientError.Request.Invalid", "a transaction is open")
         self._need_fresh_password()
         self.transaction = self._database(fields[0])
         return {}
 
     async def run_statement(self, fields: Sequence[Any]) -> dict[str, Any]:
-        """RUN: answer a statement; the rows wait for PULL."""
+        """RUN: run a statement and keep its rows for PULL."""
         text, parameters, extra = fields
         database = self.transaction or self._database(extra)
         user = self.user or User("", "")
@@ -262,7 +264,7 @@ class Conversation:
         self._need_fresh_password()
         asked = self._asked(database, user)
         for fault in faults:
-            asked = await self._suffer(fault, asked, text)
+            asked = await self._inject(fault, asked, text)
         answered = answer(asked, text, parameters)
         for fault in faults:
             if fault.do == "move_leader":
@@ -271,17 +273,17 @@ class Conversation:
         return self._opened(Stream(list(answered.rows), kind, database, faults), answered.fields)
 
     async def commit(self, _fields: Sequence[Any]) -> dict[str, Any]:
-        """COMMIT: nothing was written, so nothing happens."""
+        """COMMIT: end the transaction."""
         self._end_transaction()
         return {"bookmark": f"FB:simulated-{self.number}"}
 
     async def rollback(self, _fields: Sequence[Any]) -> dict[str, Any]:
-        """ROLLBACK: the same."""
+        """ROLLBACK: end the transaction."""
         self._end_transaction()
         return {}
 
     async def pull(self, fields: Sequence[Any]) -> dict[str, Any]:
-        """PULL: send rows, all or as many as asked for."""
+        """PULL: send all remaining rows, or the requested number."""
         stream, count = self._stream(fields)
         sent, stream.rows = stream.rows[:count], stream.rows[count:]
         broken = next((fault for fault in stream.faults if fault.do in ("hang_in_answer", "close_in_answer")), None)
@@ -291,13 +293,13 @@ class Conversation:
             await self.writer.drain()
             if broken.do == "hang_in_answer":
                 await self._hang()
-            raise Gone
+            raise Disconnect
         for row in sent:
             self._send(RECORD, list(row))
         return self._pulled(stream)
 
     async def discard(self, fields: Sequence[Any]) -> dict[str, Any]:
-        """DISCARD: drop rows, all or as many as asked for."""
+        """DISCARD: drop all remaining rows, or the requested number."""
         stream, count = self._stream(fields)
         stream.rows = stream.rows[count:]
         return self._pulled(stream)
@@ -318,7 +320,7 @@ class Conversation:
             user=user,
         )
 
-    async def _suffer(self, fault: BoltFault, asked: Asked, text: str) -> Asked:
+    async def _inject(self, fault: BoltFault, asked: Asked, text: str) -> Asked:
         title = " ".join(text.split()[:2]).upper()
         match fault.do:
             case "delay":
@@ -354,14 +356,16 @@ class Conversation:
         number = fields[0].get("qid", -1)
         stream = self.streams.get(self.last_stream if number < 0 else number)
         if stream is None:
-            self._refuse_for_good("Neo.ClientError.Request.Invalid", "no rows are open")
+            self._refuse_and_disconnect("Neo.ClientError.Request.Invalid", "no rows are open")
         count = fields[0].get("n", -1)
         return stream, len(stream.rows) if count < 0 else count
 
     def _pulled(self, stream: Stream) -> dict[str, Any]:
         if stream.rows:
             return {"has_more": True}
-        self.streams = {number: each for number, each in self.streams.items() if each is not stream}
+        self.streams = {
+            number: open_stream for number, open_stream in self.streams.items() if open_stream is not stream
+        }
         metadata: dict[str, Any] = {"type": stream.kind, "t_last": 0, "db": stream.database}
         if self.version >= STATUSES_SINCE:
             metadata["statuses"] = [DONE]
@@ -371,7 +375,7 @@ class Conversation:
 
     def _end_transaction(self) -> None:
         if self.transaction is None:
-            self._refuse_for_good("Neo.ClientError.Request.Invalid", "no transaction is open")
+            self._refuse_and_disconnect("Neo.ClientError.Request.Invalid", "no transaction is open")
         self.transaction = None
         self.streams.clear()
 
@@ -379,19 +383,19 @@ class Conversation:
         if self.user and self.user.password_expired:
             raise Refused(CREDENTIALS_EXPIRED)
 
-    def _refuse_for_good(self, code: str, message: str) -> NoReturn:
-        """Refuse a request no right client sends here; the connection ends, as it would in Neo4j."""
+    def _refuse_and_disconnect(self, code: str, message: str) -> NoReturn:
+        """Refuse a request that violates the protocol. `_fail` then closes the connection, as Neo4j does."""
         self.user = None
         raise Refused(Failure(code, message, "08N06"))
 
     async def _hang(self) -> NoReturn:
-        """Say nothing more until the client has gone."""
+        """Send nothing until the client disconnects."""
         while await self.reader.read(LARGEST_CHUNK):
             pass
-        raise Gone
+        raise Disconnect
 
     async def _fail(self, failure: Failure) -> None:
-        """Send a failure; who has not logged in has no second try on this connection."""
+        """Send a failure. Disconnect if the client is not logged in."""
         self.state = State.FAILED
         metadata: dict[str, Any] = {"message": failure.message}
         if self.version < GQL_SINCE:
@@ -405,7 +409,7 @@ class Conversation:
         self._send(FAILURE, metadata)
         if self.user is None:
             await self.writer.drain()
-            raise Gone
+            raise Disconnect
 
     def _send(self, tag: int, field: object) -> None:
         self.writer.write(_chunked(tag, field))
@@ -428,19 +432,19 @@ REQUESTS: Mapping[int, tuple[tuple[State, ...], Serve]] = {
     0x6A: ((State.AUTHENTICATION,), Conversation.logon),
     0x6B: ((State.READY,), Conversation.logoff),
 }
-"""Tag -> in which states it may come, and who answers it."""
+"""Tag of a request -> states in which it is allowed, and its handler."""
 
 
 def _now() -> datetime:
-    """Return the clock as datetime() tells it: in milliseconds."""
+    """Return the time as Cypher's datetime() does, in whole milliseconds."""
     now = datetime.now(UTC)
     return now.replace(microsecond=now.microsecond // 1000 * 1000)
 
 
 def _versions(neo4j: str) -> tuple[tuple[int, int, int], ...]:
-    """Return the Bolt versions a server speaks: major, newest minor, and how many minors below it.
+    """Return the Bolt versions of a server: major, newest minor, and the number of older minors.
 
-    As 5.26.31 and 2026.09.0 offered them, but for 4.4; where in between 6.x began was not looked up.
+    These are the versions that 5.26.31 and 2026.09.0 offer, without 4.4. The first version with Bolt 6 is a guess.
     """
     five = ((5, 4, 4), (5, 8, 2))
     return five if neo4j.startswith(("5.", "2025.")) else (*five, (6, 1, 1))

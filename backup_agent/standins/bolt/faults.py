@@ -1,8 +1,8 @@
-"""What the server can be told to do wrong, when, and which error that is.
+"""Faults that the Bolt server injects, when it does so, and the errors it then sends.
 
-A fault stands in `cluster.json` under `bolt.faults` and holds from the next connection, login, route or statement on.
-One with `times` is used up; the count is kept by the running server, per fault as written, so that the same fault
-saved again is still used up: change any of its fields to arm it anew.
+Faults are listed in `cluster.json` under `bolt.faults` and apply from the next connection, login, route or statement
+on. A fault with `times` is injected that often. The running server counts faults by their content: if a used-up fault
+is saved again, it strikes again only if one of its fields differs.
 """
 
 from collections import Counter
@@ -22,39 +22,39 @@ class Moment(StrEnum):
 
 
 KINDS = {
-    "refuse": Moment.ACCEPT,  # nobody listens: connection refused
-    "reset": Moment.ACCEPT,  # accepted and dropped at once, as a service without a pod behind it does
-    "hang_before_handshake": Moment.ACCEPT,  # accepted, then silence: a server in a long garbage collection
+    "refuse": Moment.ACCEPT,  # the port is closed: connection refused
+    "reset": Moment.ACCEPT,  # accept the connection and reset it at once, as a service without a pod does
+    "hang_before_handshake": Moment.ACCEPT,  # accept the connection and send nothing, as in a long garbage collection
     "unauthorized": Moment.LOGIN,
     "rate_limit": Moment.LOGIN,
     "credentials_expired": Moment.STATEMENT,  # the login succeeds, every statement is refused
-    "dead_routes": Moment.ROUTE,  # the table names `addresses`, or without them one that refuses
+    "dead_routes": Moment.ROUTE,  # the routing table names `addresses`, by default one that refuses connections
     "forbidden": Moment.STATEMENT,
     "unavailable": Moment.STATEMENT,
-    "unsupported": Moment.STATEMENT,  # the words of a Community server of that version
-    "fail": Moment.STATEMENT,  # `code` and `message`
-    "hang": Moment.STATEMENT,  # no answer at all
-    "hang_in_answer": Moment.STATEMENT,  # half of the rows' bytes, then silence
-    "close_in_answer": Moment.STATEMENT,  # half of the rows' bytes, then the connection is gone
-    "delay": Moment.STATEMENT,  # the answer comes `seconds` later
-    "move_leader": Moment.STATEMENT,  # answers, then `to` leads `database`
-    "clock": Moment.STATEMENT,  # datetime() is `seconds` off
+    "unsupported": Moment.STATEMENT,  # the error of a Community server of the same version
+    "fail": Moment.STATEMENT,  # an error with `code` and `message`
+    "hang": Moment.STATEMENT,  # send no answer
+    "hang_in_answer": Moment.STATEMENT,  # send half of the rows' bytes, then nothing
+    "close_in_answer": Moment.STATEMENT,  # send half of the rows' bytes, then disconnect
+    "delay": Moment.STATEMENT,  # answer `seconds` later
+    "move_leader": Moment.STATEMENT,  # answer, then make `to` the leader of `database`
+    "clock": Moment.STATEMENT,  # shift datetime() by `seconds`
 }
 
 
 @dataclass(frozen=True)
 class Failure:
-    """An error as Neo4j reports it: its code, its text, and since Bolt 5.7 a GQL status, by the server's version."""
+    """An error that Neo4j reports: its code, its message, and since Bolt 5.7 its GQL status."""
 
     code: str
     message: str
     gql_status: str = "50N42"
     gql_status_5: str = "50N42"
-    """What 5.26 says: mostly "no status yet"."""
+    """GQL status on 5.26, where most errors have the generic 50N42."""
 
 
-class Refused(Exception):  # noqa: N818  Bolt's word is FAILURE: it is sent, and the conversation goes on
-    """A statement or a login ends with a failure."""
+class Refused(Exception):  # noqa: N818  sent to the client as FAILURE; the conversation continues
+    """A request is answered with a failure."""
 
     def __init__(self, failure: Failure) -> None:
         super().__init__(failure.message)
@@ -81,12 +81,12 @@ CREDENTIALS_EXPIRED = Failure(
 
 
 def forbidden(statement: str) -> Failure:
-    """Return the refusal of a statement the user has no grant for."""
+    """Return the error for a statement that the user may not run."""
     return Failure("Neo.ClientError.Security.Forbidden", f"Permission denied for {statement}.", "42NFF")
 
 
 def unavailable(database: str) -> Failure:
-    """Return the error of a database that is not up (yet)."""
+    """Return the error for a database that is not available."""
     return Failure(
         "Neo.TransientError.General.DatabaseUnavailable",
         f"Database '{database}' is unavailable.",
@@ -95,7 +95,7 @@ def unavailable(database: str) -> Failure:
 
 
 def unsupported(statement: str, version: tuple[int, int]) -> Failure:
-    """Return a Community server's answer to an Enterprise command (seen on 5.26.31 and 2026.09.0)."""
+    """Return the error of a Community server for an Enterprise command (seen on 5.26.31 and 2026.09.0)."""
     title = "NotSystemDatabaseError" if version < (2025, 1) else "UnsupportedAdministrationCommand"
     return Failure(
         f"Neo.ClientError.Statement.{title}",
@@ -105,7 +105,7 @@ def unsupported(statement: str, version: tuple[int, int]) -> Failure:
 
 
 class FaultCount:
-    """Which faults strike, and how often each has."""
+    """Selects the faults to inject and counts how often each was injected."""
 
     def __init__(self) -> None:
         self.used: Counter[BoltFault] = Counter()
@@ -113,11 +113,11 @@ class FaultCount:
     def take(
         self, faults: tuple[BoltFault, ...], moment: Moment, *, server: str, statement: str = ""
     ) -> tuple[BoltFault, ...]:
-        """Return the faults that strike now, and count them; raise ValueError for a kind that does not exist."""
+        """Return the faults to inject now, and count them. Raise ValueError if a kind is unknown."""
         striking = []
         for fault in faults:
             if fault.do not in KINDS:
-                raise ValueError(f'bolt.faults: no kind "{fault.do}"; there are {", ".join(KINDS)}')
+                raise ValueError(f'bolt.faults: unknown kind "{fault.do}": use one of {", ".join(KINDS)}')
             if (
                 KINDS[fault.do] is moment
                 and fault.server in (None, server)

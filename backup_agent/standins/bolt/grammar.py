@@ -1,6 +1,6 @@
-"""The few statements an operator's tool sends, read word by word: whitespace, case and a closing semicolon are free.
+"""Parser for the few supported statements. Whitespace, case and a final semicolon do not matter.
 
-Not Cypher: what is not one of these shapes raises `Unknown`, and the server answers with a syntax error.
+Any other statement raises `Unknown`, which the server answers with a syntax error. The supported forms are:
 
     SHOW DATABASES | DATABASE name | SERVERS | SETTINGS ["a", 'b' | $names] | ALIASES FOR DATABASE    [tail]
     CALL procedure()                                                                                 [tail]
@@ -26,13 +26,13 @@ TOKEN = re.compile(
 )
 
 
-class Unknown(Exception):  # noqa: N818  no error: the server's answer follows from it
-    """The text is none of the statements known here."""
+class Unknown(Exception):  # noqa: N818  sent to the client as a syntax error
+    """The text is not one of the supported statements."""
 
 
 @dataclass(frozen=True)
 class Token:
-    """One word, literal or mark."""
+    """One word, literal or punctuation mark."""
 
     kind: str
     text: str
@@ -40,7 +40,7 @@ class Token:
 
 @dataclass(frozen=True)
 class Tail:
-    """What is taken of a table. `columns` pairs a column with the name it goes by; None is the default ones."""
+    """The selection from a table. `columns` pairs columns with their aliases; None stands for the default columns."""
 
     columns: tuple[tuple[str, str], ...] | None = None
     everything: bool = False
@@ -49,23 +49,23 @@ class Tail:
 
 @dataclass(frozen=True)
 class Statement:
-    """A statement that was understood. `subject` is such as DATABASES, or the procedure's name."""
+    """A parsed statement. `subject` is a keyword such as DATABASES, or the name of a procedure."""
 
     verb: str
     subject: str = ""
     names: tuple[str, ...] = ()
     tail: Tail = Tail()
     items: tuple[tuple[Any, str], ...] = field(default=())
-    """Of a bare RETURN: value or function, and the column's name."""
+    """Values or functions of a bare RETURN, each with the name of its column."""
 
     @property
     def title(self) -> str:
-        """The words the statement begins with, as error texts name it."""
+        """The first words of the statement, as used in error messages."""
         return f"{self.verb} {self.subject}{' FOR DATABASE' if self.subject == 'ALIASES' else ''}"
 
 
 def parse(text: str, parameters: Mapping[str, Any]) -> Statement:
-    """Read a statement; raise Unknown where it is none of those above."""
+    """Parse a statement. Raise Unknown if it is not one of the supported ones."""
     words = Words(_tokens(text), parameters)
     if words.take("SHOW"):
         statement = _show(words)
@@ -83,14 +83,14 @@ def parse(text: str, parameters: Mapping[str, Any]) -> Statement:
 
 
 class Words:
-    """The tokens not read yet."""
+    """The tokens that were not parsed yet."""
 
     def __init__(self, tokens: list[Token], parameters: Mapping[str, Any]) -> None:
         self.tokens = tokens
         self.parameters = parameters
 
     def take(self, *texts: str) -> bool:
-        """Take these words if they come next."""
+        """Remove these words and return True if they come next."""
         ahead = self.tokens[: len(texts)]
         if len(ahead) < len(texts) or any(
             token.kind not in ("word", "mark") or token.text.upper() != text
@@ -101,18 +101,18 @@ class Words:
         return True
 
     def need(self, text: str) -> None:
-        """Take a word that must come next."""
+        """Remove a word. Raise Unknown if another comes next."""
         if not self.take(text):
             raise Unknown(f"{text} expected")
 
     def name(self) -> str:
-        """Take a name, quoted or not."""
+        """Remove and return a name, quoted or not."""
         if not self.tokens or self.tokens[0].kind not in ("word", "quoted"):
             raise Unknown("a name expected")
         return self.tokens.pop(0).text
 
     def value(self) -> Any:  # noqa: ANN401  any literal or parameter
-        """Take a literal or a parameter."""
+        """Remove a literal or a parameter and return its value."""
         token = self.tokens.pop(0) if self.tokens else Token("end", "")
         if token.kind == "text":
             return re.sub(r"\\(.)", r"\1", token.text[1:-1])
@@ -125,17 +125,17 @@ class Words:
         raise Unknown("a value expected")
 
     def at(self, *kinds: str) -> bool:
-        """Tell whether a token of these kinds comes next."""
+        """Tell whether a token of one of these kinds comes next."""
         return bool(self.tokens) and self.tokens[0].kind in kinds
 
     def at_tail(self) -> bool:
-        """Tell whether the tail, or the end, comes next."""
+        """Tell whether the tail or the end of the statement comes next."""
         return not self.tokens or (self.at("word") and self.tokens[0].text.upper() in ("YIELD", "WHERE", "RETURN"))
 
     def end(self) -> None:
-        """Raise Unknown when anything is left."""
+        """Raise Unknown if tokens are left."""
         if self.tokens:
-            raise Unknown(f"nothing expected at {self.tokens[0].text}")
+            raise Unknown(f"unexpected {self.tokens[0].text}")
 
 
 LITERALS = {"TRUE": True, "FALSE": False, "NULL": None}
@@ -172,7 +172,7 @@ def _show(words: Words) -> Statement:
         if not (words.take("DATABASE") or words.take("DATABASES")):
             raise Unknown("DATABASE expected")
         return Statement("SHOW", "ALIASES", names, _tail(words))
-    raise Unknown("nothing known to show")
+    raise Unknown("unknown SHOW command")
 
 
 def _database_name(words: Words) -> str:
@@ -207,7 +207,7 @@ def _tail(words: Words) -> Tail:
         else:
             yielded = {alias: column for column, alias in columns}
             if any(name not in yielded for name, _ in returned):
-                raise Unknown("RETURN names what was not yielded")
+                raise Unknown("RETURN names a column that was not yielded")
             columns = tuple((yielded[name], alias) for name, alias in returned)
     return Tail(columns, everything, tuple(where))
 
@@ -241,4 +241,4 @@ def _items(words: Words) -> tuple[tuple[Any, str], ...]:
 
 
 DATETIME = object()
-"""In a bare RETURN: the server's clock, read when the statement runs."""
+"""Stands in a bare RETURN for the server's time at which the statement runs."""

@@ -1,8 +1,8 @@
-"""PackStream, the binary form of Bolt's values (neo4j.com/docs/bolt: packstream).
+"""PackStream, the binary encoding of Bolt's values (neo4j.com/docs/bolt: packstream).
 
-Sizes and integers are big-endian, and the smallest form is always taken, as Neo4j does. A structure is a tag and its
-fields: messages are structures, and so are dates. Only what an administration command answers with is packed from a
-Python type; nodes, points and durations are not.
+Sizes and integers are big-endian and use the smallest encoding, as Neo4j's do. A structure is a tag and its fields;
+messages and dates are structures. `pack` supports the types in answers of administration commands: nodes, points and
+durations are not among them.
 """
 
 import itertools
@@ -13,16 +13,16 @@ from datetime import datetime, timedelta
 from typing import Any
 
 ZONED_DATETIME = 0x49
-"""Since Bolt 5: seconds since 1970 in UTC, nanoseconds, offset in seconds."""
+"""Tag of a date since Bolt 5. Its fields: seconds since 1970 in UTC, nanoseconds, offset in seconds."""
 MAX_DEPTH = 64
-"""Deeper nesting is refused: nobody sends it, and Python's own stack is not endless."""
+"""Largest accepted nesting, so that a message cannot exhaust Python's stack."""
 EPOCH = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
 SIZED = (("B", 0xFF), ("H", 0xFFFF), ("I", 0xFFFFFFFF))
 INTEGERS = ((0xC8, "b", 7), (0xC9, "h", 15), (0xCA, "i", 31), (0xCB, "q", 63))
 
 
 class PackStreamError(ValueError):
-    """The bytes are no PackStream, or the value has no form in it."""
+    """The bytes are not valid PackStream, or the value cannot be encoded."""
 
 
 @dataclass(frozen=True)
@@ -34,17 +34,17 @@ class Structure:
 
 
 def pack(value: object) -> bytes:
-    """Return the bytes of one value; raise PackStreamError for a type or an integer Bolt has no form for."""
+    """Return the encoding of one value. Raise PackStreamError if its type or size is not supported."""
     out = bytearray()
     _pack(value, out)
     return bytes(out)
 
 
 def unpack(data: bytes) -> Any:  # noqa: ANN401  any value of Bolt
-    """Return the one value the bytes hold; raise PackStreamError when they are cut, or go on behind it."""
+    """Return the value encoded by `data`. Raise PackStreamError if bytes are missing, invalid or left over."""
     value, end = _unpack(data, 0, 0)
     if end != len(data):
-        raise PackStreamError(f"{len(data) - end} bytes behind the value")
+        raise PackStreamError(f"{len(data) - end} bytes after the value")
     return value
 
 
@@ -84,7 +84,7 @@ def _pack_many(value: object, out: bytearray) -> None:
             _pack_size(len(value), out, tiny=0x90, sized=0xD4)
             items = value
         case _:
-            raise PackStreamError(f"no form for {type(value).__name__}")
+            raise PackStreamError(f"type {type(value).__name__} is not supported")
     for item in items:
         _pack(item, out)
 
@@ -110,7 +110,7 @@ def _pack_size(size: int, out: bytearray, *, tiny: int | None, sized: int) -> No
             out.append(sized + step)
             out += struct.pack(f">{form}", size)
             return
-    raise PackStreamError(f"{size} is more than 32 bits can count")
+    raise PackStreamError(f"size {size} does not fit 32 bits")
 
 
 def _zoned(value: datetime) -> Structure:
@@ -143,7 +143,7 @@ def _unpack(data: bytes, at: int, depth: int) -> tuple[Any, int]:
     if kind == "map":
         items, at = _unpack_list(data, at, 2 * size, depth)
         if not all(isinstance(key, str) for key in items[::2]):
-            raise PackStreamError("a key that is no text")
+            raise PackStreamError("a key is not a text")
         return dict(zip(items[::2], items[1::2], strict=True)), at
     raw = _take(data, at, size)
     if kind == "bytes":
@@ -151,7 +151,7 @@ def _unpack(data: bytes, at: int, depth: int) -> tuple[Any, int]:
     try:
         return raw.decode(), at + size
     except UnicodeDecodeError as error:
-        raise PackStreamError(f"text that is not UTF-8: {error}") from error
+        raise PackStreamError(f"a text is not UTF-8: {error}") from error
 
 
 def _unpack_list(data: bytes, at: int, size: int, depth: int) -> tuple[list[Any], int]:
@@ -176,7 +176,7 @@ def _sized(data: bytes, marker: int, at: int) -> tuple[str, int, int]:
 def _take(data: bytes, at: int, size: int) -> bytes:
     taken = data[at : at + size]
     if len(taken) < size:
-        raise PackStreamError(f"cut: {size} bytes expected at {at}, {len(taken)} there")
+        raise PackStreamError(f"incomplete data: {size} bytes expected at offset {at}, {len(taken)} found")
     return taken
 
 

@@ -1,7 +1,7 @@
-"""The running server: one listener for each server of the simulated cluster, in a thread of its own.
+"""The Bolt listeners, one for each server of the simulated cluster, in one thread.
 
-A server that is down must refuse connections and get its port back later, so each port stays reserved by a second
-socket that is bound and never listens: connecting to it is refused, and nobody else is given the port.
+Connections to a server that is down must be refused, and its port must still be free when it is up again. So a second
+socket is bound to each port and never listens: connections are refused, and no other process gets the port.
 """
 
 import asyncio
@@ -22,10 +22,10 @@ from backup_agent.standins.bolt.faults import RATE_LIMIT, UNAUTHORIZED, FaultCou
 from backup_agent.standins.bolt.statements import EVERYBODY
 from backup_agent.standins.cluster import FILE, BoltFault, Cluster, User, load, save
 
-LOOK_SECONDS = 0.05
-"""How soon a change made by another process opens or closes a port; statements see it at once."""
+POLL_SECONDS = 0.05
+"""Interval at which cluster.json is checked for changes that open or close ports. Statements see changes at once."""
 MAX_FAILED_LOGINS = 3
-"""In a row, per user and server; then even the right password waits (dbms.security.auth_max_failed_attempts)."""
+"""Failed logins in a row, per user and server, after which the user is locked (auth_max_failed_attempts)."""
 LOCK_SECONDS = 5.0
 TLS_HANDSHAKE_SECONDS = 10.0
 ANSWER_SECONDS = 10.0
@@ -34,7 +34,7 @@ RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 @dataclass(frozen=True)
 class Login:
-    """One attempt to log in."""
+    """One login attempt."""
 
     server: str
     user: str
@@ -43,7 +43,7 @@ class Login:
 
 @dataclass(frozen=True)
 class Heard:
-    """One statement that arrived, answered or not."""
+    """One received statement."""
 
     server: str
     user: str
@@ -53,7 +53,7 @@ class Heard:
 
 @dataclass
 class FailedLogins:
-    """How often in a row a user was refused, and when last, on the monotonic clock."""
+    """Failed logins of a user in a row. `last` is the time of the last one on the monotonic clock."""
 
     count: int = 0
     last: float = 0.0
@@ -62,8 +62,8 @@ class FailedLogins:
 class BoltServer:
     """Serves the simulated cluster of a folder. Use as a context manager.
 
-    `listen` is host:port for the first server (the client service, so to say), or for the one named by `only`; all
-    others listen where `cluster.json` says. With `only`, the rest is left to other processes and needs fixed ports.
+    `listen` is the host:port of the first server, or of the server `only`; all others listen at their address in
+    `cluster.json`. With `only`, other processes serve the other servers, which then need fixed ports.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class BoltServer:
         self._listeners: dict[str, tuple[socket.socket, asyncio.Task[None]]] = {}
         self._conversations: dict[asyncio.Task[None], str] = {}
         self._watch: asyncio.Task[None] | None = None
-        self._following = asyncio.Lock()
+        self._updating_ports = asyncio.Lock()
         self._faults = FaultCount()
         self._failed_logins: dict[tuple[str, str], FailedLogins] = {}
         self._logins: list[Login] = []
@@ -104,7 +104,7 @@ class BoltServer:
         self.stop()
 
     def start(self) -> None:
-        """Listen; return when every server that is up can be connected to. Raise OSError where a port is taken."""
+        """Listen for every server that is up. Raise OSError if a port is in use."""
         self._thread.start()
         try:
             self._call(self._start())
@@ -113,7 +113,7 @@ class BoltServer:
             raise
 
     def stop(self) -> None:
-        """Close every connection and port."""
+        """Close all connections and ports."""
         self._call(self._stop())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(ANSWER_SECONDS)
@@ -123,52 +123,52 @@ class BoltServer:
 
     @property
     def cluster(self) -> Cluster:
-        """The cluster as its file says now."""
+        """The cluster, read from its file."""
         return load(self.folder)
 
     def change(self, cluster: Cluster) -> None:
-        """Save a new cluster; return when the ports have followed."""
+        """Save a changed cluster, and open and close ports accordingly."""
         save(cluster, self.folder)
-        self._call(self._follow())
+        self._call(self._update_ports())
 
     @property
     def addresses(self) -> Mapping[str, str]:
-        """The servers' real Bolt addresses, by name."""
+        """The Bolt addresses of the served servers, by name."""
         return dict(self._addresses)
 
     def uri(self, server: str | None = None, *, scheme: str = "bolt") -> str:
-        """Return what to hand to a driver; without a name, that of the first server."""
+        """Return the URI of a server, by default of the first."""
         return f"{scheme}://{self._addresses[server or next(iter(self._addresses))]}"
 
     @property
     def logins(self) -> tuple[Login, ...]:
-        """Every attempt to log in, oldest first."""
+        """All login attempts, oldest first."""
         return tuple(self._logins)
 
     @property
     def statements(self) -> tuple[Heard, ...]:
-        """Every statement that arrived, oldest first."""
+        """All received statements, oldest first."""
         return tuple(self._heard)
 
     @property
     def dead_address(self) -> str:
-        """An address of our own where nobody will ever listen."""
+        """An address that refuses every connection."""
         return _shown(self._dead)
 
     def current(self) -> Cluster:
-        """Return the cluster, read afresh."""
+        """Return the cluster, read from its file."""
         return load(self.folder)
 
     def shown_addresses(self) -> Mapping[str, str]:
-        """Return the address each server goes by: the real one, or for a server not served here the written one."""
+        """Return each server's Bolt address, for a server of another process the one in `cluster.json`."""
         return {server.name: self._addresses.get(server.name, server.bolt) for server in self.current().servers}
 
     def strike(self, moment: Moment, server: str, statement: str = "") -> tuple[BoltFault, ...]:
-        """Return the faults that strike now, and count them."""
+        """Return the faults to inject now, and count them."""
         return self._faults.take(self.current().bolt.faults, moment, server=server, statement=statement)
 
     def log_in(self, server: str, token: Mapping[str, Any]) -> User:
-        """Return who that is; raise Refused."""
+        """Return the user with these credentials. Raise Refused if there is none."""
         name = str(token.get("principal", ""))
         try:
             user = self._checked(server, name, str(token.get("credentials", "")))
@@ -179,11 +179,11 @@ class BoltServer:
         return user
 
     def heard(self, server: str, user: str, database: str, text: str) -> None:
-        """Remember a statement."""
+        """Add a statement to the list of received ones."""
         self._heard.append(Heard(server, user, database, text))
 
     def move_leader(self, fault: BoltFault) -> None:
-        """Let another server lead; raise ValueError where the fault does not say which."""
+        """Make another server the leader. Raise ValueError if the fault lacks the database or the server."""
         cluster = self.current()
         if fault.database is None or fault.to is None:
             raise ValueError("bolt.faults: move_leader needs database and to")
@@ -211,29 +211,29 @@ class BoltServer:
         asyncio.run_coroutine_threadsafe(work, self._loop).result(ANSWER_SECONDS)
 
     async def _start(self) -> None:
-        await self._follow()
-        self._watch = asyncio.create_task(self._look())
+        await self._update_ports()
+        self._watch = asyncio.create_task(self._poll())
 
     async def _stop(self) -> None:
         if self._watch:
-            await _ended(self._watch)
+            await _cancel(self._watch)
         for name in list(self._listeners):
             await self._close(name)
         for conversation in list(self._conversations):
-            await _ended(conversation)
-        await asyncio.sleep(0)  # closed transports say goodbye in the loop's next turn
+            await _cancel(conversation)
+        await asyncio.sleep(0)  # transports close in the loop's next turn
 
-    async def _look(self) -> None:
+    async def _poll(self) -> None:
         known = self._signature()
         while True:
-            await asyncio.sleep(LOOK_SECONDS)
-            with contextlib.suppress(OSError, ValueError):  # a broken file is told to whoever asks a statement
+            await asyncio.sleep(POLL_SECONDS)
+            with contextlib.suppress(OSError, ValueError):  # an invalid file is reported by statements
                 if known != (known := self._signature()):
-                    await self._follow()
+                    await self._update_ports()
 
-    async def _follow(self) -> None:
-        """Open and close ports so that they fit the cluster."""
-        async with self._following:
+    async def _update_ports(self) -> None:
+        """Open and close ports according to the cluster."""
+        async with self._updating_ports:
             cluster = self.current()
             self._reserve(cluster)
             refusing = [fault.server for fault in cluster.bolt.faults if fault.do == "refuse"]
@@ -244,14 +244,16 @@ class BoltServer:
                 else:
                     await self._close(name)
                 if name not in up:
-                    for conversation in [each for each, server in self._conversations.items() if server == name]:
-                        await _ended(conversation)
+                    for conversation in [
+                        conversation for conversation, server in self._conversations.items() if server == name
+                    ]:
+                        await _cancel(conversation)
 
     def _reserve(self, cluster: Cluster) -> None:
         served = [server for server in cluster.servers if self._only in (None, server.name)]
-        for place, server in enumerate(served):
+        for position, server in enumerate(served):
             if server.name not in self._reserved:
-                host, port = _split(self._listen if self._listen and place == 0 else server.bolt)
+                host, port = _split(self._listen if self._listen and position == 0 else server.bolt)
                 self._reserved[server.name] = _bound(host, port)
                 self._addresses[server.name] = _shown(self._reserved[server.name])
 
@@ -264,7 +266,7 @@ class BoltServer:
     async def _close(self, name: str) -> None:
         if name in self._listeners:
             listener, accepting = self._listeners.pop(name)
-            await _ended(accepting)
+            await _cancel(accepting)
             listener.close()
 
     async def _accept(self, name: str, listener: socket.socket) -> None:
@@ -276,7 +278,7 @@ class BoltServer:
 
     async def _converse(self, name: str, client: socket.socket) -> None:
         loop = asyncio.get_running_loop()
-        # A client that breaks off or talks nonsense is its own affair, and a broken cluster.json is told to statements.
+        # Errors of clients are not reported; an invalid cluster.json is reported by statements.
         with client, contextlib.suppress(OSError, EOFError, ValueError):
             for fault in self.strike(Moment.ACCEPT, name):
                 if fault.do == "hang_before_handshake":
@@ -303,12 +305,12 @@ class BoltServer:
                 transport.abort()
 
     def _signature(self) -> tuple[int, ...]:
-        """Return what changes whenever the file is replaced."""
+        """Return a value that changes whenever the file is replaced."""
         found = (self.folder / FILE).stat()
         return found.st_ino, found.st_mtime_ns, found.st_size
 
 
-async def _ended(task: asyncio.Task[None]) -> None:
+async def _cancel(task: asyncio.Task[None]) -> None:
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await task
