@@ -91,7 +91,7 @@ def test_without_the_extra_the_demo_uses_the_volume_alone_and_stays_up_until_ctr
     folder = tmp_path / "demo"
     with demo("--dir", str(folder), plain=True) as process:
         output = read(process, "## The agent stays up until Ctrl-C")
-        metrics = read(process, "/metrics").split()[2]
+        metrics = read(process, "/metrics").split()[1]
         with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(metrics, timeout=30) as reply:
             assert b"neo4j_backup_" in reply.read()
         process.send_signal(signal.SIGINT)

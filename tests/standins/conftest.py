@@ -1,4 +1,4 @@
-"""A simulated cluster with its neo4j-admin, each test its own."""
+"""Fixtures: a simulated cluster with its neo4j-admin for each test."""
 
 import os
 import signal
@@ -21,12 +21,12 @@ from backup_agent.standins.neo4j_admin.artifacts import Header, read_header
 from backup_agent.standins.neo4j_admin.backup import CLOCK
 from tests.standins.served import Served
 
-START = datetime(2026, 11, 23, 2, 0, 0)  # noqa: DTZ001  the stand-in's clock file is UTC and says no zone
+START = datetime(2026, 11, 23, 2, 0, 0)  # noqa: DTZ001  the stand-in's clock file holds UTC without a zone
 
 
 @dataclass(frozen=True)
 class Simulation:
-    """Three servers with `neo4j`, `orders` and `system`, the program, and a folder for artifacts."""
+    """A cluster of three servers with `neo4j`, `orders` and `system`, its neo4j-admin, and a folder for artifacts."""
 
     folder: Path
     program: Path
@@ -39,9 +39,9 @@ class Simulation:
         )  # fmt: skip
 
     def run(self, *arguments: str, version: str | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
-        """Run neo4j-admin with nothing in its environment but what is given.
+        """Run neo4j-admin in an environment of the given variables only.
 
-        It is forked from the test's own process, at a tenth of a start's cost; `command` starts the installed program.
+        It runs in a fork of the test process, which takes a tenth of the time of starting the program of `command`.
         """
         with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
             child = os.fork()
@@ -65,12 +65,12 @@ class Simulation:
         return subprocess.CompletedProcess(arguments, code, *texts)
 
     def backup(self, *options: str, **which: str) -> subprocess.CompletedProcess[str]:
-        """Take a backup, a minute after the one before."""
+        """Take a backup, dated a minute after the last one."""
         self.later()
         return self.run(*self.command(*options, **which)[1:])
 
     def artifact(self, *options: str, **which: str) -> tuple[Path, Header]:
-        """Take a backup that must succeed with one artifact; return its path and header."""
+        """Take a backup that must write exactly one artifact; return its path and header."""
         before = set(self.target.iterdir())
         done = self.backup(*options, **which)
         assert done.returncode == 0, done.stdout + done.stderr
@@ -78,31 +78,31 @@ class Simulation:
         return path, read_header(path)
 
     def change(self, change: Callable[[cluster.Cluster], cluster.Cluster]) -> None:
-        """Save another cluster."""
+        """Save a changed cluster."""
         cluster.save(change(cluster.load(self.folder)), self.folder)
 
     def commit(self, count: int, database: str = "orders") -> None:
-        """Let the cluster go on."""
-        self.change(lambda one: one.with_transactions(database, count))
+        """Commit transactions in a database."""
+        self.change(lambda current: current.with_transactions(database, count))
 
     def fault(self, do: str, **fields: Any) -> None:
-        """Let the next backups go wrong."""
-        self.change(lambda one: one.with_faults({"command": "backup", "do": do, **fields}))
+        """Inject a fault into the next backups."""
+        self.change(lambda current: current.with_faults({"command": "backup", "do": do, **fields}))
 
     def later(self) -> None:
-        """Put the clock on by a minute."""
+        """Advance the clock by a minute."""
         clock = self.folder / CLOCK
         now = datetime.fromisoformat(clock.read_text()) if clock.exists() else START
         clock.write_text((now + timedelta(minutes=1)).isoformat())
 
 
 def create(version: str, folder: Path) -> Simulation:
-    """Make a simulation of a version below a folder."""
-    inside, target = folder / "cluster", folder / "backups"
-    inside.mkdir()
+    """Create a simulation of a Neo4j version below a folder."""
+    simulated, target = folder / "cluster", folder / "backups"
+    simulated.mkdir()
     target.mkdir()
-    cluster.save(cluster.three_servers(version), inside)
-    return Simulation(inside, install(folder, inside), target)
+    cluster.save(cluster.three_servers(version), simulated)
+    return Simulation(simulated, install(folder, simulated), target)
 
 
 @pytest.fixture
@@ -118,11 +118,11 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Served]]:
 
 @pytest.fixture
 def simulate(tmp_path: Path) -> Callable[[str], Simulation]:
-    """Make the test's own simulation, of a version."""
+    """Return a function that creates the test's simulation, of a given version."""
     return lambda version: create(version, tmp_path)
 
 
 @pytest.fixture
 def simulation(simulate: Callable[[str], Simulation]) -> Simulation:
-    """The newest version."""
+    """Create a simulation of the newest version."""
     return simulate("2026.09.0")

@@ -1,11 +1,11 @@
-"""Rebuild the store templates of the neo4j-admin stand-in from real Neo4j Community homes.
+"""Rebuild the store templates of the neo4j-admin stand-in from Neo4j Community.
 
     python -m tests.standins.make_store_templates HOME [HOME ...]
 
 HOME is a folder whose `lib/` holds the jars of one Community version (two Maven artifacts: neo4j-server, then neo4j).
-JAVA_HOME names a Java that version runs on; where versions need different ones, run the script once for each. A
-template is the tar that `database dump` writes, entries sorted and without owners or dates, compressed; nothing else
-is changed, so `load`, `check` and the server accept it as it was.
+JAVA_HOME is a Java for that version; run the script once for each version that needs another Java. A template is the
+tar that `database dump` writes, with sorted entries and without owners and dates, compressed. Everything else stays,
+so Neo4j can load it.
 """
 
 import argparse
@@ -28,7 +28,7 @@ TEMPLATES = Path(__file__).parents[2] / "backup_agent" / "standins" / "store_tem
 PASSWORD = "store-template"
 MAGIC = b"DZV1"
 SIZES = 4 + 8 + 8
-"""Bytes between the `zstd` mark and the tar of a dump: int version, long files, long bytes."""
+"""Bytes between the `zstd` mark and the tar of a dump: version, number of files, number of bytes."""
 
 ORDERS = """
 UNWIND range(1, 12) AS number
@@ -37,7 +37,7 @@ CREATE (:Order {number: number, total: number * 9.5})<-[:PLACED]-(:Person {name:
 
 
 def main() -> None:
-    """Make both templates of each home."""
+    """Write both templates of each home."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("homes", nargs="+", type=Path)
     for home in parser.parse_args().homes:
@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def make(home: Path, scratch: Path) -> None:
-    """Run a server of this home once, put data in, and keep what it dumps."""
+    """Run a server of this home, write data, dump its databases, and save the dumps as templates."""
     bolt = free_port()
     (scratch / "lib").symlink_to(home / "lib")
     for folder in ("conf", "data", "logs", "run", "dumps"):
@@ -63,11 +63,11 @@ def make(home: Path, scratch: Path) -> None:
         target = TEMPLATES / version / f"{template}.tar.zst"
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(packed(scratch / "dumps" / f"{database}.dump"))
-        print(f"{target}: {target.stat().st_size} bytes")  # noqa: T201  a script says what it made
+        print(f"{target}: {target.stat().st_size} bytes")  # noqa: T201  the output of the script
 
 
 def conf(bolt: int, version: str) -> str:
-    """Return settings that keep the server small, on this machine, and silent towards any network."""
+    """Return settings for little memory, loopback ports and no network traffic."""
     lines = [
         f"server.bolt.listen_address=127.0.0.1:{bolt}",
         "server.http.enabled=false",
@@ -83,7 +83,7 @@ def conf(bolt: int, version: str) -> str:
 
 
 def java(scratch: Path, *arguments: str) -> list[str]:
-    """Return the command line of a small JVM over this home's jars."""
+    """Return the command line of a small JVM with the jars of this home."""
     home = os.environ.get("JAVA_HOME")
     program = str(Path(home) / "bin" / "java") if home else "java"
     small = ["-Xmx192m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "--add-opens=java.base/java.nio=ALL-UNNAMED"]
@@ -91,7 +91,7 @@ def java(scratch: Path, *arguments: str) -> list[str]:
 
 
 def admin(scratch: Path, *arguments: str) -> str:
-    """Run neo4j-admin directly, in one JVM, and return what it printed."""
+    """Run neo4j-admin in one JVM and return its stdout."""
     done = subprocess.run(
         java(scratch, "org.neo4j.cli.AdminTool", *arguments),
         env=os.environ | {"NEO4J_HOME": str(scratch), "NEO4J_CONF": str(scratch / "conf")},
@@ -106,7 +106,7 @@ def admin(scratch: Path, *arguments: str) -> str:
 
 @contextmanager
 def server(scratch: Path, version: str) -> Iterator[None]:
-    """Hold a server of this home running, and stop it cleanly."""
+    """Run a server of this home."""
     entry = "org.neo4j.server.CommunityEntryPoint" if version.startswith("5.") else "org.neo4j.server.Neo4jCommunity"
     folders = [f"--home-dir={scratch}", f"--config-dir={scratch / 'conf'}", "--console-mode"]
     with (scratch / "logs" / "console").open("wb") as console:
@@ -120,7 +120,7 @@ def server(scratch: Path, version: str) -> Iterator[None]:
 
 @contextmanager
 def connected(bolt: int) -> Iterator[neo4j.Driver]:
-    """Open a driver as soon as the server answers queries; the port opens earlier."""
+    """Connect a driver when the server answers queries, which is later than its port opens."""
     with neo4j.GraphDatabase.driver(f"bolt://127.0.0.1:{bolt}", auth=("neo4j", PASSWORD)) as driver:
         until(lambda: answers(driver), "server that answers queries", 90, pause=0.5)
         yield driver
@@ -136,7 +136,7 @@ def answers(driver: neo4j.Driver) -> bool:
 
 
 def packed(dump: Path) -> bytes:
-    """Return a dump's files as a sorted tar without owners and dates, compressed as far as zstd goes."""
+    """Return the files of a dump as a sorted tar without owners and dates, compressed at zstd's highest level."""
     data = dump.read_bytes()
     if not data.startswith(MAGIC):
         raise SystemExit(f"{dump}: a zstd dump starts with {MAGIC!r}, this one with {data[:4]!r}")
@@ -154,7 +154,7 @@ def packed(dump: Path) -> bytes:
 
 
 def free_port() -> int:
-    """Return a port of this machine that was free a moment ago."""
+    """Return a free port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -29,18 +29,18 @@ VALUES = some.recursive(
 
 
 brief = settings(max_examples=examples(50), deadline=None, suppress_health_check=[HealthCheck.too_slow])
-"""Drawing nested values is slow on a busy machine; that is no fault of theirs."""
+"""Without deadline and health check, as nested values are slow to generate on a busy machine."""
 
 
 @brief
 @given(VALUES)
-def test_what_was_packed_is_unpacked(value: Any) -> None:
+def test_unpacking_restores_the_packed_value(value: Any) -> None:
     assert unpack(pack(value)) == value
 
 
 @brief
 @given(VALUES, some.data())
-def test_cut_bytes_are_refused(value: Any, data: some.DataObject) -> None:
+def test_incomplete_bytes_are_refused(value: Any, data: some.DataObject) -> None:
     whole = pack(value)
     cut = whole[: data.draw(some.integers(0, len(whole) - 1))]
 
@@ -50,7 +50,7 @@ def test_cut_bytes_are_refused(value: Any, data: some.DataObject) -> None:
 
 @brief
 @given(some.binary())
-def test_odd_bytes_are_a_value_or_refused(data: bytes) -> None:
+def test_arbitrary_bytes_are_unpacked_or_refused(data: bytes) -> None:
     with contextlib.suppress(PackStreamError):
         unpack(data)
 
@@ -87,23 +87,23 @@ def test_odd_bytes_are_a_value_or_refused(data: bytes) -> None:
     ],
     ids=lambda value: repr(value)[:20],
 )
-def test_the_smallest_form_is_taken(value: Any, expected: str) -> None:
+def test_values_are_packed_in_the_smallest_encoding(value: Any, expected: str) -> None:
     assert pack(value).hex() == expected
 
 
-@pytest.mark.parametrize("size", [0xFFFF, 0x1_0000], ids=["two bytes count it", "four bytes count it"])
-def test_long_values_come_back(size: int) -> None:
+@pytest.mark.parametrize("size", [0xFFFF, 0x1_0000], ids=["size in two bytes", "size in four bytes"])
+def test_long_values_are_packed_and_unpacked(size: int) -> None:
     assert unpack(pack(["x" * size, b"x" * size, [1] * size])) == ["x" * size, b"x" * size, [1] * size]
 
 
 @brief
 @given(some.datetimes(min_value=datetime(1, 1, 3), max_value=datetime(9998, 1, 1)), some.integers(-86_000, 86_000))  # noqa: DTZ001  the zone is added below
-def test_a_datetime_is_seconds_in_utc_nanoseconds_and_offset(naive: datetime, offset: int) -> None:
+def test_a_datetime_is_packed_as_seconds_in_utc_nanoseconds_and_offset(naive: datetime, offset: int) -> None:
     value = naive.replace(tzinfo=timezone(timedelta(seconds=offset)))
 
-    seconds, nanoseconds, told = unpack(pack(value)).fields
+    seconds, nanoseconds, unpacked_offset = unpack(pack(value)).fields
 
-    assert told == offset
+    assert unpacked_offset == offset
     assert datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds, microseconds=nanoseconds // 1000) == value
     assert 0 <= nanoseconds < 1_000_000_000
 
@@ -118,7 +118,7 @@ def test_a_datetime_is_seconds_in_utc_nanoseconds_and_offset(naive: datetime, of
     ],
     ids=["too large", "object", "datetime without a zone", "set"],
 )
-def test_a_value_bolt_has_no_form_for_is_refused(value: Any, words: str) -> None:
+def test_an_unsupported_value_is_refused(value: Any, words: str) -> None:
     with pytest.raises(PackStreamError, match=words):
         pack(value)
 
@@ -134,6 +134,6 @@ def test_a_value_bolt_has_no_form_for_is_refused(value: Any, words: str) -> None
         ("91" * (MAX_DEPTH + 2), "nested deeper"),
     ],
 )
-def test_bytes_that_are_no_packstream_are_refused(data: str, words: str) -> None:
+def test_invalid_packstream_is_refused(data: str, words: str) -> None:
     with pytest.raises(PackStreamError, match=words):
         unpack(bytes.fromhex(data))

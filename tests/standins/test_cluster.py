@@ -24,7 +24,7 @@ def leader(cluster: Cluster, database: str) -> str | None:
     return next((copy.server for copy in cluster.database(database).copies if copy.writer), None)
 
 
-def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
+def test_a_saved_cluster_can_be_loaded(tmp_path: Path) -> None:
     cluster = (
         five_servers()
         .with_database_added(new_database("library", [Copy("server-0")], type="composite", constituents=("library.a",)))
@@ -40,7 +40,7 @@ def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
     assert load(tmp_path) == cluster
 
 
-def test_the_file_has_the_form_both_stand_ins_agreed_on(tmp_path: Path) -> None:
+def test_the_file_has_the_fields_that_both_stand_ins_read(tmp_path: Path) -> None:
     save(three_servers(databases=["orders"]), tmp_path)
 
     data = json.loads((tmp_path / FILE).read_text())
@@ -61,7 +61,7 @@ def test_the_file_has_the_form_both_stand_ins_agreed_on(tmp_path: Path) -> None:
     assert set(data["databases"][0]["copies"][0]) == {"server", "role", "writer", "status", "lag"}
 
 
-def test_a_file_with_the_bare_minimum_is_enough(tmp_path: Path) -> None:
+def test_a_file_with_the_required_fields_only_can_be_loaded(tmp_path: Path) -> None:
     (tmp_path / FILE).write_text('{"version": "5.26.0", "servers": [], "databases": []}')
 
     assert load(tmp_path) == Cluster("5.26.0", (), ())
@@ -70,7 +70,7 @@ def test_a_file_with_the_bare_minimum_is_enough(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "text", ["{", "[]", '{"version": "5.26.0"}', '{"version": "1", "servers": [{"x": 1}], "databases": []}']
 )
-def test_a_broken_file_is_named(tmp_path: Path, text: str) -> None:
+def test_the_error_for_an_invalid_file_names_the_file(tmp_path: Path, text: str) -> None:
     (tmp_path / FILE).write_text(text)
 
     with pytest.raises(ValueError, match=r"cluster\.json: not a simulated cluster"):
@@ -84,7 +84,7 @@ def test_saving_leaves_one_file(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == [FILE]
 
 
-def test_ids_are_made_from_names_and_unlike_each_other() -> None:
+def test_ids_are_derived_from_names_and_unique() -> None:
     first, again = three_servers(), five_servers()
 
     assert first.database("orders").database_id == again.database("orders").database_id
@@ -101,49 +101,49 @@ def test_a_database_id_is_64_upper_hex_digits() -> None:
 
 
 @pytest.mark.parametrize("build", [one_server, three_servers, five_servers])
-def test_every_database_has_one_leader_and_all_of_them_are_primaries(build: Callable[[], Cluster]) -> None:
+def test_every_database_has_one_leader_which_is_a_primary(build: Callable[[], Cluster]) -> None:
     for database in build().databases:
         assert [copy.role for copy in database.copies if copy.writer] == ["primary"]
 
 
-def test_a_moved_leader_is_the_only_one() -> None:
+def test_a_database_has_one_leader_after_the_leader_has_moved() -> None:
     moved = three_servers().with_leader("orders", "server-0")
 
     assert [copy.server for copy in moved.database("orders").copies if copy.writer] == ["server-0"]
 
 
-def test_a_stopped_leader_is_followed_by_another_primary() -> None:
+def test_another_primary_becomes_leader_if_the_leaders_server_goes_down() -> None:
     cluster = five_servers().with_leader("orders", "server-0").with_server_down("server-0")
 
     assert leader(cluster, "orders") == "server-1"
 
 
-def test_without_a_majority_of_primaries_nobody_leads() -> None:
+def test_without_a_majority_of_primaries_there_is_no_leader() -> None:
     cluster = three_servers().with_server_down("server-0").with_server_down("server-1")
 
     assert {leader(cluster, database.name) for database in cluster.databases} == {None}
 
 
-def test_the_majority_is_back_with_the_server_that_was_missing() -> None:
+def test_there_is_a_leader_again_when_the_majority_is_back() -> None:
     cluster = three_servers().with_server_down("server-0").with_server_down("server-1").with_server_up("server-1")
 
     assert leader(cluster, "orders") in {"server-1", "server-2"}
 
 
-def test_a_server_that_comes_back_follows() -> None:
+def test_a_former_leader_is_a_follower_when_its_server_is_up_again() -> None:
     cluster = three_servers().with_leader("orders", "server-0").with_server_down("server-0").with_server_up("server-0")
 
     assert leader(cluster, "orders") == "server-1"
 
 
-def test_a_composite_database_gets_no_leader() -> None:
+def test_a_composite_database_has_no_leader() -> None:
     composite = new_database("library", [Copy(f"server-{number}") for number in range(3)], type="composite")
     cluster = three_servers().with_database_added(composite).with_server_down("server-0")
 
     assert leader(cluster, "library") is None
 
 
-def test_a_recreated_database_has_its_name_and_nothing_else() -> None:
+def test_a_recreated_database_keeps_only_its_name() -> None:
     before = three_servers().with_transactions("orders", 30)
     after = before.with_database_recreated("orders")
 
@@ -152,18 +152,18 @@ def test_a_recreated_database_has_its_name_and_nothing_else() -> None:
     assert after.database("orders").last_transaction == 1
 
 
-def test_transactions_advance() -> None:
+def test_added_transactions_raise_the_last_transaction() -> None:
     assert three_servers().with_transactions("orders", 5).database("orders").last_transaction == 17
 
 
-def test_a_dropped_database_takes_its_aliases_along() -> None:
+def test_dropping_a_database_drops_its_aliases() -> None:
     cluster = three_servers().with_alias("shop", "orders").with_alias("main", "neo4j").with_database_dropped("orders")
 
     assert [alias.name for alias in cluster.aliases] == ["main"]
     assert [database.name for database in cluster.databases] == ["system", "neo4j"]
 
 
-def test_a_database_that_is_not_there_is_named_with_those_that_are() -> None:
+def test_the_error_for_an_unknown_database_lists_the_known_ones() -> None:
     with pytest.raises(KeyError, match="nope: not one of system, neo4j, orders"):
         three_servers().with_transactions("nope", 1)
 

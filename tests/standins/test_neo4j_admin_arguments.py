@@ -1,4 +1,4 @@
-"""The stand-in reads its command line as picocli does, by version."""
+"""The stand-in parses its command line as picocli does; options depend on the version."""
 
 from collections.abc import Callable
 
@@ -27,7 +27,7 @@ def read(*argv: str, command: Command = BACKUP, version: Version = NEWEST) -> Ar
         ("--skip-recovery=true", "5.26.31", "2025.11.0"),
     ],
 )
-def test_an_option_is_unknown_before_its_version(option: str, last_without: str, first_with: str) -> None:
+def test_an_option_is_unknown_in_versions_before_its_first(option: str, last_without: str, first_with: str) -> None:
     with pytest.raises(CommandError, match=f"Unknown option: '{option}'") as refused:
         read(option, version=version_of(last_without))
 
@@ -44,7 +44,7 @@ def test_an_option_is_unknown_before_its_version(option: str, last_without: str,
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("version", ["5.24.0", "5.26.31", "2025.01.0", "2026.09.0"])
-def test_the_old_options_are_known_to_every_version(option: str, version: str) -> None:
+def test_older_options_are_known_in_every_version(option: str, version: str) -> None:
     assert read(option, version=version_of(version))
 
 
@@ -60,7 +60,9 @@ def test_the_old_options_are_known_to_every_version(option: str, version: str) -
         pytest.param(["x", "y"], ("x", "y"), None, id="several-databases"),
     ],
 )
-def test_a_list_without_equals_is_greedy(argv: list[str], parameters: tuple[str, ...], sources: list[str]) -> None:
+def test_a_list_option_without_equals_sign_takes_all_following_words(
+    argv: list[str], parameters: tuple[str, ...], sources: list[str]
+) -> None:
     arguments = read(*argv)
 
     assert (parameters, sources) == (arguments.parameters, arguments.lists.get("--from"))
@@ -76,7 +78,7 @@ def test_a_list_without_equals_is_greedy(argv: list[str], parameters: tuple[str,
         (["--compress", "--verbose"], True, ()),
     ],
 )
-def test_a_switch_may_stand_alone_or_take_a_value(argv: list[str], on: bool, parameters: tuple[str, ...]) -> None:
+def test_a_switch_takes_an_optional_value(argv: list[str], on: bool, parameters: tuple[str, ...]) -> None:
     arguments = read(*argv)
 
     assert (on, parameters) == (arguments.values["--compress"], arguments.parameters)
@@ -94,7 +96,7 @@ def test_a_switch_may_stand_alone_or_take_a_value(argv: list[str], on: bool, par
         (["--to-path", "--verbose"], "Expected parameter for option '--to-path' but found '--verbose'"),
     ],
 )
-def test_a_wrong_option_is_a_usage_error(argv: list[str], message: str) -> None:
+def test_an_invalid_option_is_a_usage_error(argv: list[str], message: str) -> None:
     with pytest.raises(CommandError, match=message) as refused:
         read(*argv)
 
@@ -122,7 +124,7 @@ def test_an_unknown_command_is_refused(argv: list[str], version: str, exit_code:
     assert refused.value.exit_code == exit_code
 
 
-def test_an_argument_file_is_put_in_place(simulation: Simulation) -> None:
+def test_an_argument_file_is_replaced_by_its_words(simulation: Simulation) -> None:
     file = simulation.folder / "arguments"
     file.write_text("--type=FULL # all of it\n'orders' --from=a:1\n")
 
@@ -133,25 +135,25 @@ def test_an_argument_file_is_put_in_place(simulation: Simulation) -> None:
     ("arguments", "out"),
     [(["--version"], "5.26.31\n"), (["-V"], "5.26.31\n"), (["version"], "neo4j 5.26.31\n")],
 )
-def test_the_version_is_told(simulate: Callable[[str], Simulation], arguments: list[str], out: str) -> None:
+def test_the_version_is_printed(simulate: Callable[[str], Simulation], arguments: list[str], out: str) -> None:
     done = simulate("5.26.31").run(*arguments)
 
     assert (0, out, "") == (done.returncode, done.stdout, done.stderr)
 
 
-def test_without_a_command_help_is_shown_and_it_is_a_usage_error(simulation: Simulation) -> None:
+def test_a_call_without_command_is_a_usage_error_and_help_is_not(simulation: Simulation) -> None:
     assert simulation.run().returncode == Exit.USAGE
     assert simulation.run("--help").returncode == 0
 
 
-def test_help_says_that_it_is_a_stand_in(simulation: Simulation) -> None:
+def test_the_help_says_that_the_program_is_a_stand_in(simulation: Simulation) -> None:
     for arguments in (["--help"], ["database", "backup", "--help"], ["backup", "inspect", "-h"]):
         done = simulation.run(*arguments)
 
         assert (done.returncode, "This is a stand-in" in done.stdout) == (0, True)
 
 
-def test_a_usage_error_is_told_on_stderr_with_the_usage(simulation: Simulation) -> None:
+def test_a_usage_error_is_printed_on_stderr_with_the_usage(simulation: Simulation) -> None:
     done = simulation.run("database", "backup", "--bogus")
 
     assert (done.returncode, done.stdout) == (64, "")

@@ -1,7 +1,7 @@
-"""The stand-in's artifacts are, byte for byte, what Neo4j's own writer classes write.
+"""The stand-in's artifacts equal, byte for byte, those of Neo4j's own writer classes.
 
-golden/headers.json was written by tests/community/ArtifactWriter.java with the jars of 5.26.31 and 2026.09.0: all that
-stands between an artifact's magic (and `zstd` mark) and its sizes or tar.
+golden/headers.json was written by tests/community/ArtifactWriter.java with the jars of 5.26.31 and 2026.09.0. It holds
+the bytes between an artifact's magic (and `zstd` mark) and its sizes or tar.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ ID = uuid.UUID("5c34d31c-0d3e-4ba6-8bd1-c7e4f3f7a1b2")
 
 
 def unpacked(path: Path) -> bytes:
-    """Return what follows the magic, unpacked."""
+    """Return the decompressed content of an artifact after its magic."""
     data = path.read_bytes()
     if data.startswith(b"BTV2"):
         return data[4:]
@@ -40,7 +40,7 @@ def unpacked(path: Path) -> bytes:
 
 
 def files(path: Path) -> dict[str, bytes]:
-    """Return the names and contents of an artifact's files."""
+    """Return the contents of an artifact's files by name."""
     inside = unpacked(path)
     start = inside.index(b"ustar") - 257
     with tarfile.open(fileobj=io.BytesIO(inside[start:])) as tar:
@@ -67,7 +67,7 @@ def test_a_header_has_the_bytes_that_neo4j_writes(case: dict[str, Any]) -> None:
     assert case["magic"].encode() == (artifacts.COMPRESSED if case["compressed"] else artifacts.PLAIN)
 
 
-def test_the_header_of_the_upstream_vector_has_its_digest() -> None:
+def test_the_header_of_neo4js_own_test_has_the_digest_given_there() -> None:
     header = Header(
         "foo",
         uuid.UUID(int=1),
@@ -97,13 +97,13 @@ def test_the_header_of_the_upstream_vector_has_its_digest() -> None:
         recovered=st.booleans(),
     )
 )
-def test_a_header_reads_back_as_it_was_written(header: Header) -> None:
+def test_a_written_header_can_be_read(header: Header) -> None:
     assert Header.read(artifacts.Reader(io.BytesIO(header.to_bytes()))) == header
 
 
 @pytest.mark.parametrize(("version", "prefix"), [((5, 26, 31), "./"), ((2026, 9, 0), "")])
 @pytest.mark.parametrize("compressed", [True, False])
-def test_an_artifact_holds_a_real_store_behind_its_sizes(
+def test_an_artifact_holds_its_header_its_sizes_and_a_real_store(
     tmp_path: Path, version: tuple[int, ...], prefix: str, compressed: bool
 ) -> None:
     store = stores.template(version, system=False)
@@ -121,13 +121,13 @@ def test_an_artifact_holds_a_real_store_behind_its_sizes(
     assert content[f"{prefix}neostore.transaction.db.0"][stores.STORE_ID_AT :].startswith(store.id.to_bytes())
 
 
-def test_templates_of_system_and_of_others_are_different_stores() -> None:
+def test_each_template_is_a_different_store() -> None:
     ids = {stores.template(version, system=system).id for version in ((5, 26), (2026, 9)) for system in (True, False)}
 
     assert len(ids) == 4
 
 
-def test_padding_has_the_size_asked_for_and_does_not_shrink() -> None:
+def test_padding_has_the_given_size_and_cannot_be_compressed() -> None:
     entry = stores.padding("orders", 6_500_001)
     blocks = list(entry.blocks())
     packed = zstandard.ZstdCompressor(level=3).compress(b"".join(blocks))
@@ -138,9 +138,9 @@ def test_padding_has_the_size_asked_for_and_does_not_shrink() -> None:
     assert blocks == list(stores.padding("orders", 6_500_001).blocks())
 
 
-@settings(deadline=None)  # it writes files
+@settings(deadline=None)  # it writes files, which may be slow
 @given(st.lists(st.binary(max_size=200), max_size=20), st.integers(25, 90))
-def test_parts_joined_are_the_artifact(
+def test_the_joined_parts_equal_the_artifact(
     tmp_path_factory: pytest.TempPathFactory, blocks: list[bytes], limit: int
 ) -> None:
     path = tmp_path_factory.mktemp("parts") / "x.backup"
@@ -171,7 +171,7 @@ def test_parts_joined_are_the_artifact(
         (b"BTV2\x02\x01\x00", "Unexpected end of stream"),
     ],
 )
-def test_what_is_no_artifact_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
+def test_a_file_that_is_not_an_artifact_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "x.backup"
     path.write_bytes(content)
 
@@ -179,7 +179,7 @@ def test_what_is_no_artifact_is_refused(tmp_path: Path, content: bytes, message:
         artifacts.read_header(path)
 
 
-def test_a_full_holds_the_store_and_a_differential_its_logs(simulation: Simulation) -> None:
+def test_a_full_holds_the_store_and_a_differential_the_transaction_logs(simulation: Simulation) -> None:
     full, _ = simulation.artifact("--type=FULL")
     simulation.commit(3)
     diff, _ = simulation.artifact("--type=DIFF")
@@ -191,7 +191,7 @@ def test_a_full_holds_the_store_and_a_differential_its_logs(simulation: Simulati
 
 
 @pytest.mark.parametrize(("version", "name"), [("5.26.31", "./neostore"), ("2026.09.0", "neostore")])
-def test_entries_are_named_as_their_version_does(
+def test_the_names_of_entries_depend_on_the_version(
     simulate: Callable[[str], Simulation], version: str, name: str
 ) -> None:
     path, _ = simulate(version).artifact()
@@ -199,8 +199,8 @@ def test_entries_are_named_as_their_version_does(
     assert name in files(path)
 
 
-def test_the_size_asked_for_is_that_of_the_artifact(simulation: Simulation) -> None:
-    simulation.change(lambda one: one.with_database("orders", store_bytes=3_000_000, last_transaction=30))
+def test_the_artifact_has_the_configured_size(simulation: Simulation) -> None:
+    simulation.change(lambda cluster: cluster.with_database("orders", store_bytes=3_000_000, last_transaction=30))
     full, _ = simulation.artifact()
     simulation.commit(30)
     diff, _ = simulation.artifact()
@@ -210,13 +210,13 @@ def test_the_size_asked_for_is_that_of_the_artifact(simulation: Simulation) -> N
 
 
 @pytest.mark.parametrize("kind", ["none", "all", "users", "roles"])
-def test_metadata_is_in_the_header_as_asked(simulation: Simulation, kind: str) -> None:
+def test_the_header_holds_the_requested_metadata(simulation: Simulation, kind: str) -> None:
     path, _ = simulation.artifact("--compress=false", f"--include-metadata={kind}")
 
     assert (b"compressedMetadataScript" in path.read_bytes()) == (kind != "none")
 
 
-def test_metadata_of_system_is_ignored(simulation: Simulation) -> None:
+def test_an_artifact_of_system_holds_no_metadata(simulation: Simulation) -> None:
     path, _ = simulation.artifact("--compress=false", "--include-metadata=all", database="system")
 
     assert b"compressedMetadataScript" not in path.read_bytes()

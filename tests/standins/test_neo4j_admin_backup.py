@@ -1,4 +1,4 @@
-"""The stand-in's `database backup`: servers, databases, refusals, streams and exit codes."""
+"""The stand-in's `database backup`: servers, databases, errors, output and exit codes."""
 
 import os
 import re
@@ -23,24 +23,24 @@ def databases(folder: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("version", ["5.26.31", "2025.06.0", "2026.09.0"])
-def test_a_full_tells_its_story_on_stdout(simulate: Callable[[str], Simulation], version: str) -> None:
+def test_a_full_logs_its_steps_on_stdout(simulate: Callable[[str], Simulation], version: str) -> None:
     simulation = simulate(version)
     done = simulation.backup("--type=FULL")
     lines = [LINE.fullmatch(line) for line in done.stdout.splitlines()]
 
     assert (done.returncode, done.stderr) == (0, "")
-    story = [re.sub(r"took \d+ms", "took", line["text"]) for line in lines if line]
-    assert len(story) == len(lines)
-    assert story[:4] == [
+    texts = [re.sub(r"took \d+ms", "took", line["text"]) for line in lines if line]
+    assert len(texts) == len(lines)
+    assert texts[:4] == [
         "Starting backup of database 'orders' from servers: [server-0:6362]",
         "Start backup of database 'orders'.",
         "Using remote server server-0:6362 for backup of database 'orders'.",
         "Start full backup of database 'orders'.",
     ]
-    assert story[-1] == "Finished artifact creation 'orders-2026-11-23T02-01-00.backup' for database 'orders', took."
+    assert texts[-1] == "Finished artifact creation 'orders-2026-11-23T02-01-00.backup' for database 'orders', took."
 
 
-def test_an_idle_database_is_told_by_its_id(simulation: Simulation) -> None:
+def test_a_database_without_new_transactions_is_logged_by_its_id(simulation: Simulation) -> None:
     _, header = simulation.artifact()
     done = simulation.backup()
 
@@ -51,7 +51,7 @@ def test_an_idle_database_is_told_by_its_id(simulation: Simulation) -> None:
 @pytest.mark.parametrize(
     ("zone", "stamp"), [("UTC", "2026-11-23T02-01-00"), ("Asia/Tokyo", "2026-11-23T11-01-00")], ids=["UTC", "Tokyo"]
 )
-def test_the_name_has_local_time_and_the_header_utc(simulation: Simulation, zone: str, stamp: str) -> None:
+def test_the_file_name_holds_local_time_and_the_header_utc(simulation: Simulation, zone: str, stamp: str) -> None:
     simulation.later()
     simulation.run(*simulation.command()[1:], TZ=zone)
     (path,) = simulation.target.iterdir()
@@ -60,7 +60,7 @@ def test_the_name_has_local_time_and_the_header_utc(simulation: Simulation, zone
     assert read_header(path).taken == 1795399260  # 2026-11-23T02:01:00Z
 
 
-def test_two_backups_within_a_second_collide(simulation: Simulation) -> None:
+def test_the_second_backup_within_a_second_fails(simulation: Simulation) -> None:
     path, _ = simulation.artifact()
     kept = path.read_bytes()
     done = simulation.run(*simulation.command()[1:])
@@ -80,7 +80,7 @@ def test_two_backups_within_a_second_collide(simulation: Simulation) -> None:
         ),
     ],
 )
-def test_a_failure_is_framed_as_its_version_does(
+def test_a_failure_is_printed_in_the_layout_of_the_version(
     simulate: Callable[[str], Simulation], version: str, expected: str
 ) -> None:
     done = simulate(version).backup(database="nope")
@@ -89,14 +89,14 @@ def test_a_failure_is_framed_as_its_version_does(
     assert "Failed to back up database 'nope': Database does not exist: nope" in done.stdout
 
 
-def test_one_database_after_the_other_and_one_failure_stops_none(simulation: Simulation) -> None:
+def test_the_failure_of_one_database_does_not_stop_the_others(simulation: Simulation) -> None:
     done = simulation.backup("neo4j", "nope")
 
     assert done.returncode == 1
     assert databases(simulation.target) == {"neo4j", "orders"}
 
 
-def test_no_database_named_means_neo4j(simulation: Simulation) -> None:
+def test_the_default_database_is_neo4j(simulation: Simulation) -> None:
     simulation.run("database", "backup", "--from=server-0:6362", f"--to-path={simulation.target}")
 
     assert databases(simulation.target) == {"neo4j"}
@@ -121,7 +121,7 @@ def test_a_pattern_that_matches_nothing_fails(simulation: Simulation) -> None:
 @pytest.mark.parametrize(
     ("sources", "exit_code", "used"),
     [
-        pytest.param("server-1:6362,server-2:6362", 0, "server-1:6362", id="the-first-serves"),
+        pytest.param("server-1:6362,server-2:6362", 0, "server-1:6362", id="the-first-is-used"),
         pytest.param("SERVER-1:6362", 0, "SERVER-1:6362", id="names-ignore-case"),
         pytest.param("server-1", 0, "server-1:6362", id="the-port-has-a-default"),
         pytest.param("server-0:6362,server-1:6362", 1, "server-1:6362", id="one-is-down"),
@@ -130,10 +130,10 @@ def test_a_pattern_that_matches_nothing_fails(simulation: Simulation) -> None:
         pytest.param("server-1:6000,server-2:6362", 1, "server-2:6362", id="a-wrong-port-is-unknown"),
     ],
 )
-def test_servers_are_tried_in_order_and_a_silent_one_makes_it_1(
+def test_servers_are_tried_in_order_and_one_without_answer_makes_the_exit_code_1(
     simulation: Simulation, sources: str, exit_code: int, used: str
 ) -> None:
-    simulation.change(lambda one: one.with_server_down("server-0"))
+    simulation.change(lambda cluster: cluster.with_server_down("server-0"))
     done = simulation.backup(source=sources)
 
     assert (done.returncode, databases(simulation.target)) == (exit_code, {"orders"})
@@ -141,23 +141,25 @@ def test_servers_are_tried_in_order_and_a_silent_one_makes_it_1(
     assert ("Backup succeeded but encountered problems" in done.stderr) == (exit_code == 1)
 
 
-def test_where_no_server_answers_nothing_is_written(simulation: Simulation) -> None:
+def test_nothing_is_written_if_no_server_answers(simulation: Simulation) -> None:
     done = simulation.backup(source="nowhere:1,nobody:2")
 
     assert (done.returncode, list(simulation.target.iterdir())) == (1, [])
     assert "No server could be reached: nowhere:1, nobody:2: Connection refused" in done.stdout
 
 
-def test_without_from_the_local_server_is_asked(simulation: Simulation) -> None:
-    simulation.change(lambda one: one.with_server("server-1", backup="127.0.0.1:6362"))
+def test_the_default_source_is_the_local_server(simulation: Simulation) -> None:
+    simulation.change(lambda cluster: cluster.with_server("server-1", backup="127.0.0.1:6362"))
     done = simulation.run("database", "backup", f"--to-path={simulation.target}", "orders")
 
     assert done.returncode == 0
     assert "Using remote server localhost:6362" in done.stdout
 
 
-def test_a_server_that_does_not_host_the_database_is_passed_over(simulation: Simulation) -> None:
-    simulation.change(lambda one: one.with_database_added(new_database("sales", [Copy("server-2", writer=True)])))
+def test_a_server_that_does_not_host_the_database_is_skipped(simulation: Simulation) -> None:
+    simulation.change(
+        lambda cluster: cluster.with_database_added(new_database("sales", [Copy("server-2", writer=True)]))
+    )
     done = simulation.backup(database="sales", source="server-0:6362,server-2:6362")
 
     assert done.returncode == 0
@@ -165,7 +167,7 @@ def test_a_server_that_does_not_host_the_database_is_passed_over(simulation: Sim
 
 
 def test_an_offline_database_cannot_be_backed_up(simulation: Simulation) -> None:
-    simulation.change(lambda one: one.with_status("orders", "offline"))
+    simulation.change(lambda cluster: cluster.with_status("orders", "offline"))
 
     assert simulation.backup().returncode == 1
     assert simulation.backup(database="*").returncode == 0
@@ -174,8 +176,8 @@ def test_an_offline_database_cannot_be_backed_up(simulation: Simulation) -> None
 
 def test_aliases_and_composite_databases_are_refused(simulation: Simulation) -> None:
     copies = [Copy("server-0", writer=True)]
-    simulation.change(lambda one: one.with_alias("shop", "orders"))
-    simulation.change(lambda one: one.with_database_added(new_database("all", copies, type="composite")))
+    simulation.change(lambda cluster: cluster.with_alias("shop", "orders"))
+    simulation.change(lambda cluster: cluster.with_database_added(new_database("all", copies, type="composite")))
 
     assert "aliases cannot be backed up" in simulation.backup(database="shop").stdout
     assert "composite databases cannot be backed up" in simulation.backup(database="all").stdout
@@ -183,10 +185,10 @@ def test_aliases_and_composite_databases_are_refused(simulation: Simulation) -> 
     assert "Pattern 'a*' did not match any database" in simulation.backup(database="a*").stdout
 
 
-def test_the_dbms_picks_secondaries_then_followers(simulation: Simulation) -> None:
-    simulation.change(lambda one: one.with_leader("orders", "server-0"))
+def test_remote_address_resolution_prefers_secondaries_then_followers(simulation: Simulation) -> None:
+    simulation.change(lambda cluster: cluster.with_leader("orders", "server-0"))
     follower = simulation.backup("--remote-address-resolution", source="server-0:6362")
-    simulation.change(lambda one: one.with_copy("orders", "server-2", role="secondary"))
+    simulation.change(lambda cluster: cluster.with_copy("orders", "server-2", role="secondary"))
     secondary = simulation.backup("--remote-address-resolution=true", source="server-0:6362")
 
     assert "Using remote server server-1:6362" in follower.stdout
@@ -209,7 +211,7 @@ def test_the_dbms_picks_secondaries_then_followers(simulation: Simulation) -> No
         pytest.param(["--to-path=.", "a,b"], 64, "Database name 'a,b' contains illegal", id="no-comma-list"),
     ],
 )
-def test_what_cannot_be_done_is_refused(
+def test_invalid_arguments_of_backup_are_refused(
     simulation: Simulation, options: list[str], exit_code: int, message: str
 ) -> None:
     done = simulation.run("database", "backup", *options)
@@ -218,11 +220,11 @@ def test_what_cannot_be_done_is_refused(
     assert message in done.stderr
 
 
-def test_users_are_filtered_from_2025_10_on(simulate: Callable[[str], Simulation]) -> None:
+def test_the_filter_for_users_is_known_from_2025_10_on(simulate: Callable[[str], Simulation]) -> None:
     simulation = simulate("2025.10.0")
     assert simulation.backup("--include-metadata=users=alice").returncode == 0
 
-    simulation.change(lambda one: type(one)(**{**vars(one), "version": "2025.09.0"}))
+    simulation.change(lambda cluster: type(cluster)(**{**vars(cluster), "version": "2025.09.0"}))
     assert simulation.backup("--include-metadata=users=alice").returncode == 64
 
 
@@ -244,11 +246,11 @@ def test_an_unknown_setting_fails_the_command(simulation: Simulation, file: str,
     assert (f"Failed to read config {simulation.folder / file}: Unrecognized setting" in done.stderr) != known
 
 
-def test_a_settings_folder_that_is_not_there_is_no_error(simulation: Simulation) -> None:
+def test_a_missing_settings_folder_is_not_an_error(simulation: Simulation) -> None:
     assert simulation.run(*simulation.command()[1:], NEO4J_CONF="/nowhere").returncode == 0
 
 
-def test_the_temp_folder_is_empty_again_afterwards(simulation: Simulation, tmp_path: Path) -> None:
+def test_the_temp_folder_is_empty_after_a_backup(simulation: Simulation, tmp_path: Path) -> None:
     staging = tmp_path / "staging"
     staging.mkdir()
 
@@ -256,11 +258,11 @@ def test_the_temp_folder_is_empty_again_afterwards(simulation: Simulation, tmp_p
     assert list(staging.iterdir()) == []
 
 
-def test_an_unrecovered_full_says_so(simulation: Simulation) -> None:
+def test_the_header_of_an_unrecovered_full_says_so(simulation: Simulation) -> None:
     assert not simulation.artifact("--type=FULL", "--skip-recovery")[1].recovered
 
 
-def test_nothing_heavy_is_loaded(simulation: Simulation) -> None:
+def test_the_program_imports_no_large_library(simulation: Simulation) -> None:
     heavy = {"pydantic", "neo4j", "boto3", "yaml", "click", "asyncio", "argparse", "subprocess"}
     launcher = simulation.program.read_text()
     start = launcher.replace("main(sys.argv[1:]", "print(*sys.modules, file=sys.stderr); main(sys.argv[1:]")
@@ -272,7 +274,7 @@ def test_nothing_heavy_is_loaded(simulation: Simulation) -> None:
     assert loaded & heavy == set()
 
 
-def test_the_module_runs_too(simulation: Simulation) -> None:
+def test_the_program_can_be_started_as_a_module(simulation: Simulation) -> None:
     done = subprocess.run(
         (sys.executable, "-m", "backup_agent.standins.neo4j_admin", "--version"),
         env={**os.environ, "NEO4J_ADMIN_STANDIN_CLUSTER": str(simulation.folder)},

@@ -1,4 +1,4 @@
-"""Each fault does what its name says, as often as it says, and to whom."""
+"""Each fault has its documented effect, as often as stated, on the stated database, server and type."""
 
 import errno
 import fcntl
@@ -36,7 +36,7 @@ def written(simulation: Simulation) -> list[Path]:
         pytest.param({"do": "exit_code", "code": 77}, 77, 1, "", id="exit_code"),
         pytest.param({"do": "crash_137"}, -9, 1, "", id="crash"),
         pytest.param({"do": "crash_137", "at": "start"}, -9, 0, "", id="crash-at-start"),
-        pytest.param({"do": "crash_137", "at": "artifact"}, -9, 1, "", id="crash-behind-the-artifact"),
+        pytest.param({"do": "crash_137", "at": "artifact"}, -9, 1, "", id="crash-after-the-artifact"),
         pytest.param({"do": "crash_137", "at": "end"}, -9, 1, "Finished artifact creation", id="crash-at-end"),
         pytest.param({"do": "no_space"}, 1, 1, "No space left on device", id="no_space"),
         pytest.param({"do": "leftover_partial"}, 1, 1, "Connection reset by peer", id="leftover"),
@@ -45,7 +45,7 @@ def written(simulation: Simulation) -> list[Path]:
         pytest.param({"do": "two_processes"}, 0, 1, "Finished artifact creation", id="two-processes"),
     ],
 )
-def test_how_a_fault_ends(
+def test_a_fault_ends_the_command_with_its_exit_code_artifacts_and_message(
     simulation: Simulation, fault: dict[str, Any], exit_code: int, artifacts: int, text: str
 ) -> None:
     simulation.fault(**fault)
@@ -57,7 +57,7 @@ def test_how_a_fault_ends(
 
 @pytest.mark.parametrize("do", ["crash_137", "no_space", "leftover_partial"])
 @pytest.mark.parametrize("compress", ["true", "false"])
-def test_what_is_left_half_way_is_half_an_artifact(simulation: Simulation, do: str, compress: str) -> None:
+def test_a_fault_during_the_copy_leaves_half_an_artifact(simulation: Simulation, do: str, compress: str) -> None:
     whole = simulation.artifact("--type=FULL", f"--compress={compress}")[0].stat().st_size
     simulation.fault(do)
     simulation.backup("--type=FULL", f"--compress={compress}")
@@ -67,7 +67,7 @@ def test_what_is_left_half_way_is_half_an_artifact(simulation: Simulation, do: s
     assert read_header(left).full
 
 
-def test_a_cut_frame_has_no_end(simulation: Simulation) -> None:
+def test_a_truncated_artifact_has_an_incomplete_frame(simulation: Simulation) -> None:
     simulation.fault("truncated")
     path, _ = simulation.artifact()
     unpacking = zstandard.ZstdDecompressor().decompressobj()
@@ -90,7 +90,7 @@ def test_a_damaged_artifact_does_not_unpack(simulation: Simulation, do: str) -> 
     assert not unpacking.eof
 
 
-def test_a_magic_that_nobody_knows(simulation: Simulation) -> None:
+def test_an_artifact_can_have_an_unknown_magic(simulation: Simulation) -> None:
     simulation.fault("unknown_magic")
     done = simulation.backup()
 
@@ -99,7 +99,7 @@ def test_a_magic_that_nobody_knows(simulation: Simulation) -> None:
         read_header(written(simulation)[0])
 
 
-def test_a_header_may_lie(simulation: Simulation) -> None:
+def test_a_header_can_hold_wrong_values(simulation: Simulation) -> None:
     _, honest = simulation.artifact("--type=FULL")
     simulation.fault("wrong_database")
     _, database = simulation.artifact("--type=FULL")
@@ -120,7 +120,9 @@ def test_a_header_may_lie(simulation: Simulation) -> None:
 @pytest.mark.parametrize(
     ("do", "expected"), [("gap", (14, 15)), ("overlap", (12, 15)), ("empty_diff", (0, 0)), ("logs_pruned", (1, 15))]
 )
-def test_a_differential_may_start_elsewhere(simulation: Simulation, do: str, expected: tuple[int, int]) -> None:
+def test_a_fault_changes_the_range_of_a_differential(
+    simulation: Simulation, do: str, expected: tuple[int, int]
+) -> None:
     simulation.artifact()
     simulation.commit(3)
     simulation.fault(do, type="DIFF")
@@ -129,19 +131,19 @@ def test_a_differential_may_start_elsewhere(simulation: Simulation, do: str, exp
     assert (header.lowest, header.highest) == expected
 
 
-def test_parts_are_found_through_their_manifest(simulation: Simulation) -> None:
+def test_an_artifact_in_parts_is_read_through_its_manifest(simulation: Simulation) -> None:
     simulation.fault("split_parts", part_bytes=2000)
     simulation.backup()
     manifest, *parts = written(simulation)
 
     assert (manifest.stat().st_size, len(parts)) == (24, 3)
     assert read_header(manifest).database == "orders"
-    simulation.change(lambda one: one.with_faults())
+    simulation.change(lambda cluster: cluster.with_faults())
     simulation.commit(1)
     assert not simulation.artifact("--type=DIFF")[1].full
 
 
-def test_an_artifact_may_say_that_it_holds_no_files(simulation: Simulation) -> None:
+def test_the_counts_in_an_artifact_can_be_zero(simulation: Simulation) -> None:
     simulation.fault("no_counts")
     path, _ = simulation.artifact()
 
@@ -150,7 +152,7 @@ def test_an_artifact_may_say_that_it_holds_no_files(simulation: Simulation) -> N
     )
 
 
-def test_odd_output_is_no_text(simulation: Simulation) -> None:
+def test_odd_output_cannot_be_decoded(simulation: Simulation) -> None:
     simulation.fault("odd_output")
     done = subprocess.run(simulation.command(), cwd=simulation.folder, capture_output=True, timeout=30, check=True)
 
@@ -160,7 +162,7 @@ def test_odd_output_is_no_text(simulation: Simulation) -> None:
         done.stdout.decode()
 
 
-def test_a_slow_one_takes_its_time(simulation: Simulation) -> None:
+def test_a_slow_backup_is_written_at_the_given_rate(simulation: Simulation) -> None:
     simulation.fault("slow", bytes_per_second=20_000)
     before = time.monotonic()
     path, _ = simulation.artifact()
@@ -169,7 +171,7 @@ def test_a_slow_one_takes_its_time(simulation: Simulation) -> None:
 
 
 @pytest.mark.parametrize(("do", "behind"), [("slow_checkpoint", "Start full"), ("slow_recovery", "Start recovering")])
-def test_a_stage_without_bytes_may_take_long(simulation: Simulation, do: str, behind: str) -> None:
+def test_a_stage_without_output_can_be_slow(simulation: Simulation, do: str, behind: str) -> None:
     simulation.fault(do, seconds=0.5)
     lines = simulation.backup("--type=FULL").stdout.splitlines()
     (at,) = [number for number, line in enumerate(lines) if behind in line]
@@ -180,7 +182,7 @@ def test_a_stage_without_bytes_may_take_long(simulation: Simulation, do: str, be
 
 @contextmanager
 def hanging(simulation: Simulation, until: str) -> Iterator[subprocess.Popen[str]]:
-    """Start a backup that hangs behind a line."""
+    """Start a backup that hangs after it has printed a line."""
     process = subprocess.Popen(
         simulation.command("--type=FULL"), cwd=simulation.folder, stdout=subprocess.PIPE, text=True, process_group=0
     )
@@ -196,7 +198,7 @@ def hanging(simulation: Simulation, until: str) -> Iterator[subprocess.Popen[str
         process.wait()
 
 
-def test_a_hanging_one_ends_on_sigterm_as_a_jvm_does(simulation: Simulation) -> None:
+def test_a_hanging_backup_ends_on_sigterm_with_143(simulation: Simulation) -> None:
     simulation.fault("hang")
     with hanging(simulation, "Start full backup") as process:
         process.terminate()
@@ -205,7 +207,7 @@ def test_a_hanging_one_ends_on_sigterm_as_a_jvm_does(simulation: Simulation) -> 
     assert written(simulation) == []
 
 
-def test_a_kill_leaves_the_partial_artifact_and_the_staging_folder(simulation: Simulation, tmp_path: Path) -> None:
+def test_sigterm_leaves_the_partial_artifact_and_the_staging_folder(simulation: Simulation, tmp_path: Path) -> None:
     staging = tmp_path / "staging"
     staging.mkdir()
     simulation.fault("hang", at="copy")
@@ -219,17 +221,17 @@ def test_a_kill_leaves_the_partial_artifact_and_the_staging_folder(simulation: S
     assert len(list(staging.iterdir())) == 1
 
 
-def test_a_failed_backup_is_kept_on_demand(simulation: Simulation) -> None:
+def test_keep_failed_keeps_a_failed_backup(simulation: Simulation) -> None:
     simulation.fault("no_space")
     simulation.backup("--keep-failed")
 
     assert [path.is_dir() for path in written(simulation)] == [True, False]
 
 
-def test_a_stubborn_one_ends_on_sigkill_alone(simulation: Simulation) -> None:
+def test_a_backup_that_ignores_sigterm_ends_on_sigkill(simulation: Simulation) -> None:
     simulation.fault("hang_ignoring_sigterm")
     with hanging(simulation, "Start full backup") as process:
-        # The line is printed before the signal is ignored: wait until the process says that it ignores it.
+        # The line is printed before the signal is ignored, so wait until the process ignores it.
         status = Path(f"/proc/{process.pid}/status")
         while not _ignores(status, signal.SIGTERM):
             assert process.poll() is None
@@ -246,9 +248,9 @@ def _ignores(status: Path, number: int) -> bool:
     return bool(int(mask, 16) >> (number - 1) & 1)
 
 
-def test_the_second_process_outlives_the_first_unless_the_group_is_ended(simulation: Simulation) -> None:
+def test_the_second_process_outlives_the_first_until_the_group_gets_a_signal(simulation: Simulation) -> None:
     hang, split = ({"command": "backup", "do": do} for do in ("hang", "two_processes"))
-    simulation.change(lambda one: one.with_faults(hang, split))
+    simulation.change(lambda cluster: cluster.with_faults(hang, split))
     with hanging(simulation, "Start full backup") as process:
         process.terminate()
         first = process.wait(10)
@@ -256,33 +258,33 @@ def test_the_second_process_outlives_the_first_unless_the_group_is_ended(simulat
         os.killpg(process.pid, signal.SIGTERM)
 
         assert first == 143
-        # The second one held the pipe open: its end is the pipe's end.
+        # The second process has the pipe open until it ends.
         assert process.stdout.read() == ""
 
 
 @pytest.mark.parametrize(
-    ("narrowed", "options", "fires"),
+    ("fields", "options", "strikes"),
     [
         pytest.param({}, {}, True, id="any"),
         pytest.param({"database": "orders"}, {}, True, id="database"),
         pytest.param({"database": "neo4j"}, {}, False, id="another-database"),
         pytest.param({"server": "server-0:6362"}, {}, True, id="server"),
         pytest.param({"server": "server-1:6362"}, {}, False, id="another-server"),
-        pytest.param({"type": "AUTO"}, {}, True, id="type-asked-for"),
-        pytest.param({"type": "FULL"}, {}, True, id="type-taken"),
+        pytest.param({"type": "AUTO"}, {}, True, id="requested-type"),
+        pytest.param({"type": "FULL"}, {}, True, id="type-of-the-artifact"),
         pytest.param({"type": "DIFF"}, {}, False, id="another-type"),
         pytest.param({"command": "inspect"}, {}, False, id="another-command"),
     ],
 )
-def test_a_fault_fires_where_it_says(
-    simulation: Simulation, narrowed: dict[str, Any], options: dict[str, str], fires: bool
+def test_a_fault_strikes_only_what_its_fields_match(
+    simulation: Simulation, fields: dict[str, Any], options: dict[str, str], strikes: bool
 ) -> None:
-    simulation.fault("exit_70", **narrowed)
+    simulation.fault("exit_70", **fields)
 
-    assert (simulation.backup(**options).returncode == 70) == fires
+    assert (simulation.backup(**options).returncode == 70) == strikes
 
 
-def test_a_fault_fires_as_often_as_it_says(simulation: Simulation) -> None:
+def test_a_fault_strikes_as_often_as_its_times(simulation: Simulation) -> None:
     simulation.fault("exit_70", times=2)
 
     assert [simulation.backup("--type=FULL").returncode for _ in range(3)] == [70, 70, 0]
@@ -290,7 +292,7 @@ def test_a_fault_fires_as_often_as_it_says(simulation: Simulation) -> None:
     assert simulation.backup("--type=FULL").returncode == 70
 
 
-def test_one_process_at_a_time_counts_a_fault(simulation: Simulation) -> None:
+def test_faults_are_counted_under_a_lock(simulation: Simulation) -> None:
     simulation.fault("exit_70", times=1)
     with (simulation.folder / faults.COUNTS).open("a") as counts:
         fcntl.flock(counts, fcntl.LOCK_EX)
@@ -307,7 +309,7 @@ def test_one_process_at_a_time_counts_a_fault(simulation: Simulation) -> None:
 @pytest.mark.parametrize(
     ("do", "exit_code"), [("exit_1", 1), ("exit_70", 70), ("crash_137", -9), ("exit_code", 5), ("odd_output", 0)]
 )
-def test_other_commands_go_wrong_too(
+def test_faults_strike_other_commands_too(
     simulation: Simulation, command: str, arguments: list[str], do: str, exit_code: int
 ) -> None:
     simulation.fault(do, command=command, code=5)
@@ -315,7 +317,7 @@ def test_other_commands_go_wrong_too(
     assert simulation.run(*arguments).returncode == exit_code
 
 
-def test_a_misspelt_fault_is_no_silent_success(simulation: Simulation) -> None:
+def test_a_misspelt_fault_fails_the_command(simulation: Simulation) -> None:
     simulation.fault("exit_seventy")
     done = simulation.backup()
 
@@ -323,9 +325,9 @@ def test_a_misspelt_fault_is_no_silent_success(simulation: Simulation) -> None:
     assert "`do` must be one of exit_1," in done.stderr
 
 
-def test_a_full_disk_is_told_as_java_tells_it(simulation: Simulation) -> None:
-    """No fault: the limit on a file's size is the nearest to a full disk that needs no root."""
-    simulation.change(lambda one: one.with_database("orders", store_bytes=3 << 20))
+def test_a_full_disk_is_reported_as_an_io_exception(simulation: Simulation) -> None:
+    """A limit of the file size stands in for a full disk, which would need root."""
+    simulation.change(lambda cluster: cluster.with_database("orders", store_bytes=3 << 20))
     simulation.later()
 
     def limit() -> None:
@@ -340,7 +342,7 @@ def test_a_full_disk_is_told_as_java_tells_it(simulation: Simulation) -> None:
     assert f"java.io.IOException: {os.strerror(errno.EFBIG)}" in done.stdout
 
 
-def test_a_reader_that_goes_away_does_not_end_it(simulation: Simulation) -> None:
+def test_a_closed_pipe_does_not_end_the_backup(simulation: Simulation) -> None:
     simulation.later()
     process = subprocess.Popen(simulation.command(), cwd=simulation.folder, stdout=subprocess.PIPE)
     assert process.stdout
@@ -350,7 +352,7 @@ def test_a_reader_that_goes_away_does_not_end_it(simulation: Simulation) -> None
     assert len(written(simulation)) == 1
 
 
-def test_every_kind_of_fault_is_tried(request: pytest.FixtureRequest) -> None:
+def test_every_kind_of_fault_is_tested(request: pytest.FixtureRequest) -> None:
     source = request.path.read_text()
 
     assert [kind for kind in faults.KINDS if f'"{kind}"' not in source] == []

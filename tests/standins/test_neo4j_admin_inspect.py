@@ -1,4 +1,4 @@
-"""The stand-in's `backup inspect` and `--inspect-path`, by version."""
+"""The stand-in's `backup inspect` and `--inspect-path`; columns depend on the version."""
 
 import json
 from collections.abc import Callable
@@ -15,13 +15,13 @@ def cells(table: str) -> list[list[str]]:
 
 
 def names(table: str) -> list[str]:
-    """Return the minutes in the names of the files listed."""
+    """Return the minutes in the names of the listed files."""
     return [row[0].removesuffix(".backup").split("-")[-2] for row in cells(table)[1:]]
 
 
 @pytest.fixture(scope="module")
 def chain(tmp_path_factory: pytest.TempPathFactory) -> Simulation:
-    """A FULL, two differentials and an empty one of orders, then a FULL of neo4j, at minutes 1 to 5; only read it."""
+    """Create a FULL, two differentials and an empty one of orders, and a FULL of neo4j, at minutes 1 to 5. Read only."""
     simulation = create("2026.09.0", tmp_path_factory.mktemp("chain"))
     for transactions in (2, 2, 0):
         simulation.artifact()
@@ -43,7 +43,7 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Simulation:
         ("2026.09.0", [], [*COLUMNS, "RECOVERED"]),
     ],
 )
-def test_columns_came_with_versions(
+def test_the_columns_depend_on_the_version(
     simulate: Callable[[str], Simulation], version: str, options: list[str], columns: list[str]
 ) -> None:
     simulation = simulate(version)
@@ -53,7 +53,7 @@ def test_columns_came_with_versions(
     assert (done.returncode, cells(done.stdout)[0]) == (0, columns)
 
 
-def test_a_row_says_what_the_header_says_and_cells_stand_to_the_right(simulation: Simulation) -> None:
+def test_a_row_shows_the_header_in_right_aligned_cells(simulation: Simulation) -> None:
     path, header = simulation.artifact()
     simulation.commit(3)
     simulation.artifact()
@@ -80,20 +80,22 @@ def test_a_row_says_what_the_header_says_and_cells_stand_to_the_right(simulation
         ),
     ],
 )
-def test_what_is_listed(chain: Simulation, version: str, options: list[str], listed: list[str]) -> None:
+def test_the_options_select_and_order_the_listed_artifacts(
+    chain: Simulation, version: str, options: list[str], listed: list[str]
+) -> None:
     done = chain.run("backup", "inspect", *options, str(chain.target), version=version)
 
     assert names(done.stdout) == listed
 
 
-def test_a_file_ends_its_chain(chain: Simulation) -> None:
+def test_inspecting_a_file_lists_its_chain_up_to_that_file(chain: Simulation) -> None:
     second = sorted(chain.target.glob("orders-*"))[1]
 
     assert names(chain.run("backup", "inspect", str(second)).stdout) == ["02"]
     assert names(chain.run("backup", "inspect", "--latest-chain", str(second)).stdout) == ["02", "01"]
 
 
-def test_json_has_a_uri_for_each(simulation: Simulation) -> None:
+def test_json_has_the_uri_of_each_artifact(simulation: Simulation) -> None:
     path, _ = simulation.artifact()
     done = simulation.run("backup", "inspect", "--format=json", str(simulation.target))
 
@@ -101,7 +103,7 @@ def test_json_has_a_uri_for_each(simulation: Simulation) -> None:
     assert [row["full"] for row in json.loads(done.stdout)] == [True]
 
 
-def test_the_old_option_has_the_old_eight_columns(chain: Simulation) -> None:
+def test_inspect_path_shows_the_eight_columns_of_5_26(chain: Simulation) -> None:
     done = chain.run("database", "backup", f"--inspect-path={chain.target}")
 
     assert cells(done.stdout)[0] == [column.replace(" (UTC)", "") for column in COLUMNS]
@@ -119,7 +121,7 @@ def test_the_old_option_has_the_old_eight_columns(chain: Simulation) -> None:
         (["--format=XML", "x"], 64, "expected one of [JSON, TABULAR]"),
     ],
 )
-def test_what_cannot_be_inspected_is_refused(
+def test_invalid_arguments_of_inspect_are_refused(
     simulation: Simulation, options: list[str], exit_code: int, message: str
 ) -> None:
     done = simulation.run("backup", "inspect", *options)
@@ -128,7 +130,7 @@ def test_what_cannot_be_inspected_is_refused(
     assert message in done.stderr
 
 
-def test_a_stranger_in_the_folder_fails_the_command(simulation: Simulation) -> None:
+def test_inspect_fails_if_the_folder_holds_a_file_that_is_not_an_artifact(simulation: Simulation) -> None:
     simulation.artifact()
     (simulation.target / "junk.backup").write_bytes(b"BZV3....")
     done = simulation.run("backup", "inspect", str(simulation.target))
