@@ -1,8 +1,8 @@
-"""Memory and processor of the idle supervisor, with everything live: schedules, watch, HTTP, one backup behind it.
+"""Measure the memory and processor time of the idle supervisor with schedules, watch and HTTP, after one backup.
 
-Run by hand: `python bench/idle.py [--seconds 60] [--scrape 15]`. Processor time is the kernel's own count for the
-process, so a busy machine changes it little. `--scrape` reads /metrics and /livez meanwhile, as Prometheus and a
-kubelet do.
+Run by hand: `python bench/idle.py [--seconds 60] [--scrape 15]`. The kernel counts the processor time of the process,
+so other load has little influence. With `--scrape`, /metrics and /livez are requested at that interval, as Prometheus
+and a kubelet do.
 """
 
 import sys
@@ -26,7 +26,7 @@ SCHEDULES = {
 
 @dataclass(frozen=True)
 class Memory:
-    """A process's memory in MiB, and its threads."""
+    """Memory of a process in MiB, and its number of threads."""
 
     rss: float
     pss: float
@@ -36,7 +36,7 @@ class Memory:
 
     @classmethod
     def of(cls, pid: int) -> "Memory":
-        """Read it from /proc (proc(5))."""
+        """Read the memory of a process from /proc."""
         facts: dict[str, int] = {}
         for name in ("smaps_rollup", "status"):
             for line in Path(f"/proc/{pid}/{name}").read_text().splitlines():
@@ -55,7 +55,7 @@ def get(live: Live, path: str) -> int:
 
 
 def idle(live: Live, pid: int, seconds: float, scrape: float) -> tuple[float, Memory]:
-    """Return the share of a processor used over a time, and the memory at its end."""
+    """Return the share of a processor that a process uses in `seconds`, and its memory afterwards."""
     used, begun = processor_seconds(pid), time.monotonic()
     while (left := begun + seconds - time.monotonic()) > 0:
         if scrape:
@@ -69,7 +69,7 @@ def main() -> None:
     parser = options(__doc__)
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--settle", type=float, default=10, help="seconds between the backup and the measurement")
-    parser.add_argument("--scrape", type=float, default=0, help="seconds between scrapes meanwhile; 0 is none")
+    parser.add_argument("--scrape", type=float, default=0, help="seconds between scrapes; 0 for none")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="bench-idle-") as name:
         folder = Path(name)
@@ -86,10 +86,10 @@ def main() -> None:
             share, memory = idle(live, pid, chosen.seconds, chosen.scrape)
         print(machine(interpreter))
         scraped = f"scraped every {chosen.scrape:g} s" if chosen.scrape else "not scraped"
-        print(f"one backup, /metrics {page} bytes, then {chosen.seconds:g} s idle, {scraped}")
+        print(f"after one backup: /metrics {page} bytes, {chosen.seconds:g} s idle, {scraped}")
         print(
             f"RSS {memory.rss:.1f} MiB (target 45), PSS {memory.pss:.1f}, private {memory.private:.1f}, "
-            f"peak {memory.peak:.1f}, at its start {start.rss:.1f}; {memory.threads} threads"
+            f"peak {memory.peak:.1f}, at the start {start.rss:.1f}; {memory.threads} threads"
         )
         print(f"processor {share * 100:.3f} % of a core (target 0.1)")
 

@@ -1,10 +1,10 @@
-"""Ten thousand random kills under load: requests lost, records without their artifact, kept points that are broken.
+"""Count lost requests, records without artifacts and broken restore points after 10,000 random kills under load.
 
-Run by hand: `python bench/kills.py [--kills 10000] [--seed 0] [--agents 2] [--each 50]`. Agents live side by side, each
-in a folder of its own with a real S3 server, and every process of one is killed at once, at a random moment of its
-start, of its work, or after an answer. After `--each` kills it comes to rest, and everything must be answered. A line
-an agent; its seed makes that one again by `--kills 50 --seed SEED`. SIGTERM or ^C ends it with the figures so far.
-It ends with 1 where anything was found.
+Run by hand: `python bench/kills.py [--kills 10000] [--seed 0] [--agents 2] [--each 50]`. Several agents run at the same
+time, each in its own folder, with a real S3 server. All processes of an agent are killed together at a random moment of
+its start, during its work, or after an answer. After `--each` kills the agent runs until it is idle; then every request
+must be answered. One line is printed for each agent; `--kills 50 --seed SEED` repeats it. SIGTERM or ^C ends the
+benchmark with the figures so far. Exits with 1 if a fault was found.
 """
 
 import argparse
@@ -29,9 +29,11 @@ SHOWN = 5
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=10_000)
-    parser.add_argument("--seed", type=int, default=0, help="of the first agent; the next has the next")
-    parser.add_argument("--agents", type=int, default=2, help="how many live at a time")
-    parser.add_argument("--each", type=int, default=50, help="kills until an agent comes to rest")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="seed of the first agent; each further agent has the next number"
+    )
+    parser.add_argument("--agents", type=int, default=2, help="number of agents at the same time")
+    parser.add_argument("--each", type=int, default=50, help="kills of each agent")
     chosen = parser.parse_args()
     print(
         f"CPython {platform.python_version()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, "

@@ -1,7 +1,7 @@
-"""What a benchmark of the whole agent runs on: the machine, its versions, and the agent as an image holds it.
+"""Shared functions of the benchmarks of the whole agent: describe the machine, install and run the agent.
 
-In the development environment the agent would look worse than it is: structlog imports `rich` wherever that is
-installed (3.5 MiB), and an editable installation makes each process pay for its finder.
+The agent is installed as in its image. In the development environment it would need more memory and time: structlog
+imports `rich` if that is installed (3.5 MiB), and an editable installation slows the start of each process.
 """
 
 import argparse
@@ -34,32 +34,32 @@ print(json.dumps({"CPython": platform.python_version(), **{name: metadata.versio
 
 
 def options(description: str | None) -> argparse.ArgumentParser:
-    """Return a parser with the options that all of these have."""
+    """Return a parser with the shared options."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--venv", type=Path, help="a clean environment to keep; made where it is not there yet")
-    parser.add_argument("--python", type=Path, help="an interpreter that has the agent, instead of a clean environment")
+    parser.add_argument("--venv", type=Path, help="a clean virtual environment to keep; created if it does not exist")
+    parser.add_argument("--python", type=Path, help="an interpreter with the agent, instead of a clean environment")
     return parser
 
 
 def python(chosen: argparse.Namespace, folder: Path) -> Path:
-    """Return the interpreter that runs the agent: of a virtual environment with the locked packages and a copy of it.
+    """Return the interpreter of a virtual environment with the locked packages and a copy of the agent.
 
-    A copy, so that an edit of the sources in the middle of a benchmark changes nothing.
+    The agent is copied so that editing the sources during a benchmark has no effect.
     """
     if chosen.python is not None:
         return Path(chosen.python).absolute()
-    place: Path = (chosen.venv or folder / "venv").absolute()
-    interpreter = place / "bin" / "python"
+    environment: Path = (chosen.venv or folder / "venv").absolute()
+    interpreter = environment / "bin" / "python"
     if not interpreter.exists():
-        venv.create(place, with_pip=True)
+        venv.create(environment, with_pip=True)
         lock = ROOT / "requirements.lock"
         pip = (interpreter, "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
         subprocess.run((*pip, "--require-hashes", "--no-deps", "--only-binary", ":all:", "-r", lock), check=True)
-    packages = place / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
+    packages = environment / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
     agent = packages / "backup_agent"
     shutil.rmtree(agent, ignore_errors=True)
     shutil.copytree(ROOT / "backup_agent", agent, ignore=shutil.ignore_patterns("__pycache__"))
-    for level in (0, 2):  # as in the image: children run without, the supervisor with -OO
+    for level in (0, 2):  # as in the image: children run without -O, the supervisor with -OO
         compileall.compile_dir(packages, quiet=2, optimize=level)
     return interpreter
 
@@ -68,11 +68,13 @@ def python(chosen: argparse.Namespace, folder: Path) -> Path:
 def running(
     live: Live, interpreter: Path, environ: Mapping[str, str] | None = None, *, one_processor: bool = False
 ) -> Iterator[int]:
-    """Run the agent by that interpreter until it is ready and idle; yield its process id."""
+    """Start the agent with an interpreter, wait until it is ready and idle, and yield its process id."""
     before = os.sched_getaffinity(0)
-    with live, mock.patch.object(sys, "executable", str(interpreter)):  # the stand-in keeps this process's own
+    with live, mock.patch.object(sys, "executable", str(interpreter)):  # the stand-in uses this process's interpreter
         if one_processor:
-            os.sched_setaffinity(0, {max(before)})  # of this thread: the agent inherits it, the servers' threads do not
+            os.sched_setaffinity(
+                0, {max(before)}
+            )  # for this thread: the agent inherits it, the servers' threads do not
         try:
             live.start(ready=True, **(environ or {}))
         finally:
@@ -85,12 +87,12 @@ def running(
 
 
 def processor_seconds(pid: int) -> float:
-    """Return what a process and its ended threads have used, to the nanosecond (clock_getcpuclockid(3))."""
+    """Return the processor time of a process and its ended threads (clock_getcpuclockid(3))."""
     return time.clock_gettime((~pid << 3) | 2)
 
 
 def machine(interpreter: Path) -> str:
-    """Return a line on the versions, and one on the machine and how busy it is."""
+    """Return a line with the versions and a line with the machine and its load."""
     found = subprocess.run((interpreter, "-c", VERSIONS), capture_output=True, text=True, check=True).stdout
     versions = ", ".join(f"{name} {version}" for name, version in json.loads(found).items())
     models = (row for row in Path("/proc/cpuinfo").read_text().splitlines() if row.startswith("model name"))

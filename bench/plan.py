@@ -1,8 +1,8 @@
-"""The retention plan over 100,000 and 1,000,000 artifacts: seconds, seconds a million, and memory.
+"""Measure the time and memory of the retention plan over 100,000 and 1,000,000 artifacts.
 
-Run by hand: `python bench/plan.py [--artifacts 100000,1000000] [--databases 100]`. Each figure is a process of its own.
-The histories are hourly differentials and a daily full; `one` is all in one database, `unstated` names no parents,
-so that each has to be looked for.
+Run by hand: `python bench/plan.py [--artifacts 100000,1000000] [--databases 100]`. Each figure is measured in a process
+of its own. The artifacts are hourly differentials and a daily full of each database. With `one` all belong to one
+database; with `unstated` no parents are recorded, so the plan has to find them.
 """
 
 import argparse
@@ -27,7 +27,7 @@ HISTORIES = ("many", "one", "unstated")
 
 
 def history(artifacts: int, databases: int, *, stated: bool) -> Iterator[Entry]:
-    """Yield that many artifacts as a listing has them, a database after the other: daily a full, else differentials."""
+    """Yield the artifacts of one database after the other: a full at the first hour of a day, else a differential."""
     parents: dict[int, str] = {}
     each = max(1, artifacts // databases)
     for number in range(artifacts):
@@ -54,7 +54,7 @@ def history(artifacts: int, databases: int, *, stated: bool) -> Iterator[Entry]:
 
 
 def measure(artifacts: int, databases: int, kind: str) -> None:
-    """Print what one plan takes."""
+    """Print the time and memory of one plan."""
     entries = list(history(artifacts, 1 if kind == "one" else databases, stated=kind != "unstated"))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     started, used = time.perf_counter(), time.process_time()
@@ -63,14 +63,15 @@ def measure(artifacts: int, databases: int, kind: str) -> None:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(
         f"{artifacts:>9} {kind:8} {wall:6.2f} s ({processor:.2f} s CPU, {processor / artifacts * 1e6:.2f} a million), "
-        f"peak {peak:.0f} MiB of which the entries {before:.0f}; {len(planned.keep)} kept, {len(planned.delete)} go",
+        f"peak {peak:.0f} MiB of which the entries {before:.0f}, "
+        f"{len(planned.keep)} kept, {len(planned.delete)} deleted",
         flush=True,
     )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--artifacts", default="100000,1000000", help="how many, with commas")
+    parser.add_argument("--artifacts", default="100000,1000000", help="numbers of artifacts, separated by commas")
     parser.add_argument("--databases", type=int, default=100)
     parser.add_argument("--measure", choices=HISTORIES, help=argparse.SUPPRESS)
     chosen = parser.parse_args()

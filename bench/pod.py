@@ -1,14 +1,14 @@
-"""What the whole pod takes, agent, JVM and upload, under a hard limit of 256 MiB and a tenth of a core.
+"""Measure the whole pod, agent, JVM and upload, under a hard limit of 256 MiB and a tenth of a core.
 
-Run by hand, as root: `python bench/pod.py [--version 2026.09.0] [--mebibytes 1024]`; `--memory`, `--cpus`, `--launch`
-set what is 256m, 0.1 and direct. It builds the agent's image on Debian and Neo4j Community, runs it by podman with a
-read-only root and everything live (watch, schedules, metrics, a destination in SeaweedFS outside), drops the seed's
-request, and asks /livez every five seconds as a kubelet does.
+Run by hand, as root: `python bench/pod.py [--version 2026.09.0] [--mebibytes 1024]`; `--memory`, `--cpus` and
+`--launch` replace 256m, 0.1 and direct. It builds the agent's image on Debian and Neo4j Community and runs it with
+podman, with a read-only root, watch, schedules, metrics and a destination in SeaweedFS outside the container. It then
+drops a request for a FULL and requests /livez every five seconds as a kubelet does.
 
-Enterprise cannot be had here. In its place a command in Community's own neo4j-admin copies a real store to the staging
-folder, opens it with a page cache, and packs it with Neo4j's classes (tests/container/BackupCommand.java). What is not
-there is the network side (Netty, the catchup protocol) and a recovery that has something to do: the room that is left
-below the limit, printed last, is what these may take.
+Neo4j Enterprise is not available for this. Instead a command in Community's neo4j-admin copies a real store to the
+staging folder, opens it with a page cache, and packs it with Neo4j's classes (tests/container/BackupCommand.java). It
+has no network side (Netty, the catchup protocol) and no recovery of an unclean store. The memory left below the limit,
+which is printed last, is available for these.
 """
 
 import argparse
@@ -33,15 +33,15 @@ from tests.container.pod import DATABASE, Cgroup, Pod
 
 MIB = 1 << 20
 NODE_BYTES = 1082
-"""What a node with 900 random characters takes in a store."""
+"""Size of a node with 900 random characters in a store."""
 REQUEST = 'echo "{\\"path\\":\\"default\\",\\"type\\":\\"FULL\\"}" > /backup-requests/backup.request'
 SIDECAR_MIB, SIDECAR_MILLICPU = 512, 200
-"""What the predecessor asks for beside each server."""
+"""Memory and processor that the agent's predecessor requests for each server."""
 
 
 @dataclass
 class Watch:
-    """Looks at a container until it is told to stop."""
+    """Samples the memory and the probe of a container while the context is open."""
 
     cgroup: Cgroup
     pod: Pod
@@ -81,7 +81,7 @@ class Watch:
 
 
 def make_store(version: str, mebibytes: int, stores: Path, folder: Path) -> int:
-    """Import a store of about that size, where the stand-in looks for it; return its bytes."""
+    """Import a store of about the given size into the stand-in's folder; return its size in bytes."""
     home = CommunityHome.create(version, folder / "home")
     noise = random.Random("store")
     rows = folder / "nodes.csv"
@@ -91,7 +91,7 @@ def make_store(version: str, mebibytes: int, stores: Path, folder: Path) -> int:
     options = ("--overwrite-destination=true", f"--nodes=Person={rows}", "--max-off-heap-memory=1G")
     done = home.admin("database", "import", "full", *options, DATABASE, flags=("-Xmx1g",))
     if done.returncode != 0:
-        raise SystemExit(f"no store could be imported:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+        raise SystemExit(f"the import of a store failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
     for kind in ("databases", "transactions"):
         (stores / kind).mkdir()
         shutil.move(home.folder / "data" / kind / DATABASE, stores / kind / DATABASE)
@@ -107,7 +107,7 @@ def run(podman: Podman, chosen: argparse.Namespace, folder: Path, s3: SeaweedFS)
         pod.start(*limits, environment={"BACKUP_AGENT_NEO4J__LAUNCH": chosen.launch})
         ready = time.monotonic() - begun
         cgroup = pod.cgroup
-        idle, held_back = cgroup.anonymous(), cgroup.throttled_seconds()
+        idle, throttled = cgroup.anonymous(), cgroup.throttled_seconds()
         begun = time.monotonic()
         with Watch(cgroup, pod) as watch:
             pod.sh(REQUEST)
@@ -116,16 +116,16 @@ def run(podman: Podman, chosen: argparse.Namespace, folder: Path, s3: SeaweedFS)
         report(chosen, answer)
         limit = int(chosen.memory.rstrip("m")) * MIB
         print(
-            f"ready {ready:.0f} s after its start; {size / MIB:.0f} MiB of store backed up and uploaded in {took:.0f} s"
+            f"ready {ready:.0f} s after the start; store of {size / MIB:.0f} MiB backed up and uploaded in {took:.0f} s"
         )
-        print(f"held back by the limit of {chosen.cpus} cores for {cgroup.throttled_seconds() - held_back:.0f} s")
-        print(f"OOM kills {cgroup.oom_kills()}, charged at most {cgroup.peak() / MIB:.0f} MiB, the page cache included")
-        print(f"anonymous memory {idle / MIB:.0f} MiB idle, at most {watch.anonymous / MIB:.0f} MiB, then held by")
+        print(f"throttled by the limit of {chosen.cpus} cores for {cgroup.throttled_seconds() - throttled:.0f} s")
+        print(f"OOM kills {cgroup.oom_kills()}, charged at most {cgroup.peak() / MIB:.0f} MiB including the page cache")
+        print(f"anonymous memory {idle / MIB:.0f} MiB idle, at most {watch.anonymous / MIB:.0f} MiB, of which")
         for name, held in sorted(watch.processes.items(), key=lambda row: -row[1]):
             print(f"    {held / MIB:6.1f} MiB  {name}")
         slowest = max(watch.probes, default=0)
-        print(f"/livez asked {len(watch.probes)} times, slowest {slowest:.2f} s, {watch.failed_probes} failed")
-        print(f"room below the limit of {chosen.memory}: {(limit - watch.anonymous) / MIB:.0f} MiB")
+        print(f"/livez requested {len(watch.probes)} times, slowest {slowest:.2f} s, {watch.failed_probes} failed")
+        print(f"left below the limit of {chosen.memory}: {(limit - watch.anonymous) / MIB:.0f} MiB")
         if chosen.show_log:
             print(pod.log())
 
@@ -143,7 +143,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--version", choices=NEO4J_VERSIONS, default=NEO4J_VERSIONS[-1])
     parser.add_argument("--mebibytes", type=int, default=1024, help="size of the store")
-    parser.add_argument("--memory", default="256m", help="hard limit, in MiB: 256m")
+    parser.add_argument("--memory", default="256m", help="hard limit in MiB, such as 256m")
     parser.add_argument("--cpus", default="0.1", help="limit in cores")
     parser.add_argument("--launch", choices=("direct", "script"), default="direct")
     parser.add_argument("--show-log", action="store_true", help="print the agent's log at the end")
@@ -158,8 +158,8 @@ def main() -> None:
             s3.stop()
     print(f"{platform.system()} {platform.release()}, podman with runc")
     for servers in (3, 5, 7):
-        ours = f"{SIDECAR_MIB * servers} MiB and {SIDECAR_MILLICPU * servers}m CPU asked for, against 256 MiB and 100m"
-        print(f"the predecessor's sidecars of {servers} servers: {ours}")
+        requested = f"{SIDECAR_MIB * servers} MiB and {SIDECAR_MILLICPU * servers}m CPU requested"
+        print(f"the predecessor's sidecars of {servers} servers: {requested}, compared with 256 MiB and 100m")
 
 
 if __name__ == "__main__":

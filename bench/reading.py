@@ -1,7 +1,7 @@
-"""The reading pass against `sha256sum` and `zstd -t` one after the other, and a header read against a JVM's.
+"""Compare the reading pass with `sha256sum` plus `zstd -t`, and reading a header with a JVM that does so.
 
-Run by hand: `python bench/reading.py [--mebibytes 1024] [--rounds 3]`. Makes its own artifact, random and repetitive
-content in equal shares, and removes it.
+Run by hand: `python bench/reading.py [--mebibytes 1024] [--rounds 3]`. The benchmark writes an artifact of random and
+repetitive content in equal parts, and removes it at the end.
 """
 
 import argparse
@@ -32,18 +32,18 @@ from tests.artifact import writer
 MIB = 1 << 20
 
 JVM_SECONDS = 1.45
-"""`neo4j-admin database load --info` of 5.26.31 as one JVM, measured on this kind of machine."""
+"""Time of `neo4j-admin database load --info` of 5.26.31 in one JVM, measured on the machine of bench/README.md."""
 
 
 class Store(io.RawIOBase):
-    """A store file of a given size: half of each mebibyte random, half of it a record repeated."""
+    """A store file of a given size. Half of each block is random, half repeats one record."""
 
     def __init__(self, size: int) -> None:
         self._left = size
         self._random = random.Random(5)
 
     def read(self, size: int = -1) -> bytes:
-        """Return the next bytes; `tarfile` always says how many."""
+        """Return the next `size` bytes."""
         size = min(size, self._left)
         self._left -= size
         half = size // 2
@@ -51,7 +51,7 @@ class Store(io.RawIOBase):
 
 
 def make(path: Path, mebibytes: int) -> int:
-    """Write an artifact of about `mebibytes` packed; return the bytes it unpacks to."""
+    """Write an artifact of about `mebibytes`; return its decompressed size in bytes."""
     raw = mebibytes * MIB * 2
     with path.open("wb") as file:
         file.write(b"BZV2")
@@ -68,7 +68,7 @@ def make(path: Path, mebibytes: int) -> int:
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds of the wall clock and of processors; the second says more on a busy machine."""
+    """Wall time and processor time in seconds. On a busy machine processor time is more precise."""
 
     wall: float
     processors: float
@@ -81,7 +81,7 @@ class Cost:
 
 
 def cost(work: Callable[[], object], rounds: int) -> Cost:
-    """Return the medians over some rounds."""
+    """Return the median costs of several rounds."""
     walls, processors = [], []
     for _ in range(rounds):
         wall, used = time.perf_counter(), sum(os.times()[:4])
@@ -99,12 +99,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--mebibytes", type=int, default=1024)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--dir", type=Path, help="where the artifact is made")
-    asked = parser.parse_args()
-    with tempfile.TemporaryDirectory(dir=asked.dir) as folder:
+    parser.add_argument("--dir", type=Path, help="folder for the artifact")
+    chosen = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=chosen.dir) as folder:
         path = Path(folder) / "orders-2026-11-23T02-00-00.backup"
-        raw = make(path, asked.mebibytes)
-        frame = path.with_name("frame.zst")  # zstd wants the frame alone
+        raw = make(path, chosen.mebibytes)
+        frame = path.with_name("frame.zst")  # zstd reads the frame without the magic
         with path.open("rb") as source, frame.open("wb") as target:
             source.seek(4)
             while chunk := source.read(MIB):
@@ -113,23 +113,23 @@ def main() -> None:
         library = f"zstandard {zstandard.__version__} (zstd {'.'.join(map(str, zstandard.ZSTD_VERSION))})"
         print(f"CPython {platform.python_version()}, {library}, {platform.platform()}, {os.cpu_count()} cores")
         print(f"{version('sha256sum', '--version')}; {version('zstd', '--version')}")
-        print(f"artifact: {size / MIB:.0f} MiB, unpacked {raw / MIB:.0f} MiB; median of {asked.rounds}")
+        print(f"artifact: {size / MIB:.0f} MiB, decompressed {raw / MIB:.0f} MiB; median of {chosen.rounds}")
 
         def run(*argv: str) -> Callable[[], object]:
             return lambda: subprocess.run(argv, check=True, capture_output=True)
 
-        whole = cost(run("sha256sum", str(path)), asked.rounds)
-        test = cost(run("zstd", "-t", "-q", str(frame)), asked.rounds)
-        plain = cost(lambda: read_through(path), asked.rounds)
-        parts = cost(lambda: read_through(path, part_size=part_size), asked.rounds)
-        header = cost(lambda: [read_header(path) for _ in range(100)], asked.rounds).wall / 100
-        process = cost(run(sys.executable, "-m", "backup_agent.artifact", "--header", str(path)), asked.rounds).wall
-        print(f"sha256sum {whole}, zstd -t {test}, one after the other {whole + test}")
+        whole = cost(run("sha256sum", str(path)), chosen.rounds)
+        test = cost(run("zstd", "-t", "-q", str(frame)), chosen.rounds)
+        plain = cost(lambda: read_through(path), chosen.rounds)
+        parts = cost(lambda: read_through(path, part_size=part_size), chosen.rounds)
+        header = cost(lambda: [read_header(path) for _ in range(100)], chosen.rounds).wall / 100
+        process = cost(run(sys.executable, "-m", "backup_agent.artifact", "--header", str(path)), chosen.rounds).wall
+        print(f"sha256sum {whole}, zstd -t {test}, both {whole + test}")
         print(f"reading pass {plain}; with the checksums of {part_size(size) // MIB} MiB parts {parts}")
-        print(f"the latter takes {parts.wall / (whole + test).wall:.2f} of the time of both")
+        print(f"the latter takes {parts.wall / (whole + test).wall:.2f} of the time of both programs")
         print(f"header {header * 1e3:.2f} ms, {JVM_SECONDS / header:.0f} times faster than {JVM_SECONDS} s")
-        print(f"the same as a process {process * 1e3:.0f} ms, {JVM_SECONDS / process:.0f} times faster")
-        print(f"memory at most {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB")
+        print(f"header in a new process {process * 1e3:.0f} ms, {JVM_SECONDS / process:.0f} times faster")
+        print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""The retention plan against an independent oracle: 1,000,000 generated cases, time zones and DST included.
+"""Compare the retention plan with an independent oracle in 1,000,000 generated cases with time zones and DST.
 
-Run by hand: `python bench/retention.py [--cases 1000000] [--first 0] [--processes 2]`. A case is its number:
-one that fails is printed, and made again by `--first NUMBER --cases 1`. CI runs the first 20,000.
+Run by hand: `python bench/retention.py [--cases 1000000] [--first 0] [--processes 2]`. Each case is generated from its
+number. The numbers of cases that differ are printed; `--first NUMBER --cases 1` repeats one. CI runs the first 20,000.
 """
 
 import argparse
@@ -21,7 +21,7 @@ BATCH = 1000
 
 
 def check(first: int, end: int) -> tuple[dict[int, list[str]], float]:
-    """Return what is wrong, by the number of the case, and the processor's seconds."""
+    """Return the differences by case number, and the processor time in seconds."""
     started = time.process_time()
     found = {number: texts for number in range(first, end) if (texts := faults(case(number)))}
     return found, time.process_time() - started

@@ -1,14 +1,15 @@
-"""What a run of 1 GiB costs beyond `neo4j-admin`, the upload, and one reading pass: the agent's share.
+"""Measure the agent's share of a 1 GiB run: its cost without `neo4j-admin`, the upload and one reading pass.
 
-Run by hand: `python bench/share.py [--mebibytes 1024] [--rounds 3] [--version 2026.09.0]`. The whole is what the
-supervisor and every process below it used, from the request dropped to its answer. Three things are taken from it:
-`neo4j-admin` as it was in that run; one plain upload of the same artifact by the agent's S3 store, as a process of its
-own; one reading pass with the checksums of the upload's parts, likewise. What remains is asking the cluster, planning,
-judging, recording, watching.
+Run by hand: `python bench/share.py [--mebibytes 1024] [--rounds 3] [--version 2026.09.0]`. The cost of the whole run is
+that of the supervisor and its child processes from dropping the request to its answer. Three costs are subtracted:
+`neo4j-admin` in that run; an upload of the same artifact by the agent's S3 store, in a process of its own; and a
+reading pass with the checksums of the upload's parts, also in a process of its own. The remainder is the cost of
+discovery, planning, the verdict, the record and watching.
 
-With `--version`, neo4j-admin is a real JVM: Community's of that version, started directly, whose `database backup` is
-tests/container/BackupCommand.java (a real store is copied, opened with a page cache, and packed by Neo4j's classes).
-Without, it is the stand-in, which writes a gibibyte of noise with a thirtieth of that work: the share is the larger.
+With `--version`, neo4j-admin is a JVM of Neo4j Community of that version, started directly, with the command
+tests/container/BackupCommand.java as `database backup`: it copies a real store, opens it with a page cache, and packs
+it with Neo4j's classes. Otherwise it is the stand-in, which writes 1 GiB of noise at a thirtieth of that cost, so the
+agent's share is larger.
 """
 
 import json
@@ -60,7 +61,7 @@ read_through(Path(sys.argv[1]), part_size=part_size)
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds of processors and of the wall clock."""
+    """Processor time and wall time in seconds."""
 
     cpu: float
     wall: float
@@ -77,7 +78,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class Round:
-    """One run, and what its parts cost alone. `supervisor` and `asking` are processor seconds of the whole."""
+    """The costs of one run and of its parts. `supervisor` and `asking` are parts of `whole`, in processor seconds."""
 
     whole: Cost
     supervisor: float
@@ -93,12 +94,12 @@ class Round:
         return self.whole - self.admin - self.upload - self.reading
 
 
-def noting(program: Path, wrapper: Path, noted: Path) -> Path:
-    """Write a program that calls another and notes what each call of it cost."""
+def recording(program: Path, wrapper: Path, recorded: Path) -> Path:
+    """Write a program that calls another and records the cost of each call."""
     wrapper.parent.mkdir(parents=True, exist_ok=True)
     wrapper.write_text(
         f'#!/bin/sh\nbegun=$(date +%s.%N)\n{shlex.quote(str(program))} "$@"\ncode=$?\n'
-        f"{{ echo $begun $(date +%s.%N); times; }} >> {shlex.quote(str(noted))}\nexit $code\n"
+        f"{{ echo $begun $(date +%s.%N); times; }} >> {shlex.quote(str(recorded))}\nexit $code\n"
     )
     wrapper.chmod(0o755)
     return wrapper
@@ -106,14 +107,14 @@ def noting(program: Path, wrapper: Path, noted: Path) -> Path:
 
 @dataclass(frozen=True)
 class RealAdmin:
-    """A home of Neo4j Community whose neo4j-admin has `database backup`, and a store for it."""
+    """A home of Neo4j Community whose neo4j-admin has the command `database backup`, and a store for it."""
 
     home: Path
     stores: Path
 
     @classmethod
     def create(cls, version: str, mebibytes: int, folder: Path) -> Self:
-        """Make both; the store takes some minutes."""
+        """Create the home and the store, which takes some minutes."""
         stores = folder / "stores"
         stores.mkdir(parents=True)
         make_store(version, mebibytes, stores, folder)
@@ -125,19 +126,19 @@ class RealAdmin:
         stand_in(version, home / "lib" / "stand-in-of-backup.jar", folder)
         return cls(home, stores)
 
-    def install(self, live: Live, noted: Path) -> None:
-        """Let an agent start it, by a java that notes what it cost."""
+    def install(self, live: Live, recorded: Path) -> None:
+        """Configure an agent to start this neo4j-admin with a `java` that records its cost."""
         java = live.folder / "java"
-        noting(java_home() / "bin" / "java", java / "bin" / "java", noted)
+        recording(java_home() / "bin" / "java", java / "bin" / "java", recorded)
         shutil.copyfile(java_home() / "release", java / "release")
         live.environ = {"JAVA_HOME": str(java), "NEO4J_HOME": str(self.home), "STANDIN_STORES": str(self.stores)}
         live.write_settings(neo4j={**live.settings["neo4j"], "admin": None, "launch": "direct"})
 
 
-def noted_cost(noted: Path) -> Cost:
-    """Return the sum of the calls noted: begin and end, then the two lines of `times`: own, and children's."""
+def recorded_cost(recorded: Path) -> Cost:
+    """Return the sum of the recorded calls: for each, begin and end, then the shell's two lines of `times`."""
     cost = Cost(0, 0)
-    rows = noted.read_text().splitlines()
+    rows = recorded.read_text().splitlines()
     for moments, *used in zip(*(rows[number::3] for number in range(3)), strict=True):
         begun, ended = map(float, moments.split())
         minutes = [value.rstrip("s").split("m") for row in used for value in row.split()]
@@ -146,25 +147,25 @@ def noted_cost(noted: Path) -> Cost:
 
 
 def used_so_far(pid: int) -> tuple[float, float]:
-    """Return processor seconds: of a process, and of all it has waited for, their children included (proc(5))."""
+    """Return the processor seconds of a process, and of its ended descendants (proc(5))."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return processor_seconds(pid), (int(fields[13]) + int(fields[14])) / TICKS
 
 
 def alone(*argv: str) -> Cost:
-    """Return what a process costs."""
+    """Run a process and return its cost."""
     took = measure(argv, {"PATH": os.environ["PATH"], **CREDENTIALS})
     return Cost(took.cpu, took.wall)
 
 
 def one_round(folder: Path, size: int, endpoint_url: str, interpreter: Path, admin: RealAdmin | None) -> Round:
-    """Take one backup in a fresh world, so that the cluster is asked; then measure its parts alone."""
+    """Take one backup with a new agent, which has to ask the cluster, then measure its parts separately."""
     live = Live(folder, three_servers(databases=(DATABASE,)).with_database(DATABASE, store_bytes=size))
-    noted = live.folder / "cost"
+    recorded = live.folder / "cost"
     if admin is not None:
-        admin.install(live, noted)
+        admin.install(live, recorded)
     else:
-        program = noting(live.admin, live.folder / "neo4j-admin", noted)
+        program = recording(live.admin, live.folder / "neo4j-admin", recorded)
         live.write_settings(neo4j={**live.settings["neo4j"], "admin": str(program)})
     destination = {
         "type": "s3",
@@ -178,9 +179,9 @@ def one_round(folder: Path, size: int, endpoint_url: str, interpreter: Path, adm
         own, children = used_so_far(pid)
         begun = time.monotonic()
         live.drop("x.request", database=DATABASE, type="FULL")
-        # The child that ends first is the one that asks the cluster.
+        # Discovery is the first child process to end.
         asking = until(lambda: used_so_far(pid)[1] - children, "end of a child", patience=120)
-        # By the log: reading the answer over and over would be told to the agent, which watches its folder.
+        # Watch the log: reading the answer again and again would wake the agent, which watches that folder.
         until(lambda: live.events("request answered"), "answer", patience=3600)
         wall = time.monotonic() - begun
         own, children = (after - before for after, before in zip(used_so_far(pid), (own, children), strict=True))
@@ -197,7 +198,7 @@ def one_round(folder: Path, size: int, endpoint_url: str, interpreter: Path, adm
         whole=Cost(own + children, wall),
         supervisor=own,
         asking=asking,
-        admin=noted_cost(noted),
+        admin=recorded_cost(recorded),
         upload=alone(str(interpreter), "-c", AGENT, *place),
         reading=alone(str(interpreter), "-c", READ, str(artifact)),
         stages=result["stages"],
@@ -205,30 +206,33 @@ def one_round(folder: Path, size: int, endpoint_url: str, interpreter: Path, adm
 
 
 def report(mebibytes: int, rounds: Sequence[Round]) -> None:
-    def middle(which: Callable[[Round], Cost]) -> Cost:
-        costs = [which(one) for one in rounds]
-        return Cost(statistics.median(one.cpu for one in costs), statistics.median(one.wall for one in costs))
+    def median(which: Callable[[Round], Cost]) -> Cost:
+        costs = [which(measured) for measured in rounds]
+        return Cost(
+            statistics.median(measured.cpu for measured in costs),
+            statistics.median(measured.wall for measured in costs),
+        )
 
-    whole, rest = middle(lambda one: one.whole), middle(lambda one: one.rest)
-    supervisor = statistics.median(one.supervisor for one in rounds)
-    asking = statistics.median(one.asking for one in rounds)
+    whole, rest = median(lambda measured: measured.whole), median(lambda measured: measured.rest)
+    supervisor = statistics.median(measured.supervisor for measured in rounds)
+    asking = statistics.median(measured.asking for measured in rounds)
     print(f"one FULL of {mebibytes} MiB and its copy in SeaweedFS, median of {len(rounds)}")
     print(f"whole run      {whole}")
-    print(f"neo4j-admin    {middle(lambda one: one.admin)}")
-    print(f"upload alone   {middle(lambda one: one.upload)}")
-    print(f"reading alone  {middle(lambda one: one.reading)}")
+    print(f"neo4j-admin    {median(lambda measured: measured.admin)}")
+    print(f"upload         {median(lambda measured: measured.upload)}")
+    print(f"reading pass   {median(lambda measured: measured.reading)}")
     print(f"agent's share  {rest}: {rest.cpu / whole.cpu:.1%} of the processor time (target 3 %)")
     others = rest.cpu - supervisor - asking
-    print(f"  supervisor {supervisor:.2f} s, asking the cluster {asking:.2f} s, the run and its copy {others:.2f} s")
+    print(f"  supervisor {supervisor:.2f} s, discovery {asking:.2f} s, the run and its copy {others:.2f} s")
     stages = ", ".join(f"{stage} {seconds:.2f}" for stage, seconds in rounds[-1].stages.items())
-    print(f"  stages of the last by the wall clock: {stages}")
+    print(f"  wall times of the last run's stages: {stages}")
 
 
 def main() -> None:
     parser = options(__doc__)
     parser.add_argument("--mebibytes", type=int, default=1024)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--version", choices=NEO4J_VERSIONS, help="neo4j-admin is a JVM of this version")
+    parser.add_argument("--version", choices=NEO4J_VERSIONS, help="use a JVM of this version as neo4j-admin")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="bench-share-") as name:
         folder = Path(name)

@@ -1,7 +1,7 @@
-"""The agent's start on a volume with many records: until it knows them all and is ready, and what memory that takes.
+"""Measure the time and memory of the agent's start on a volume with many records.
 
-Run by hand: `python bench/start.py [--records 100000] [--databases 20]`. The first start makes the index of the catalog
-from the records, the second reads it. Artifacts are empty files of the recorded size.
+Run by hand: `python bench/start.py [--records 100000] [--databases 20]`. The first start creates the index from the
+records, the second start reads it. Artifacts are sparse files of the recorded size.
 """
 
 import sys
@@ -23,12 +23,12 @@ from tests.agent.live import Live
 
 BEGUN = datetime(2025, 1, 1, tzinfo=UTC)
 LINKS = 24
-"""Artifacts of a chain."""
+"""Number of artifacts in a chain."""
 SIZE = 1 << 20
 
 
 def record(database: str, number: int) -> Record:
-    """Return the record of the n-th hourly backup of a database: a full, then differentials that continue it."""
+    """Return the record of the hourly backup with this number: a full at the start of a chain, else a differential."""
     taken = BEGUN + timedelta(hours=number)
     full = number % LINKS == 0
     name = artifact_name(database, taken)
@@ -67,8 +67,8 @@ def record(database: str, number: int) -> Record:
 
 
 def fill(root: Path, records: int, databases: int) -> None:
-    for one in range(databases):
-        database = f"db{one:03}"
+    for index in range(databases):
+        database = f"db{index:03}"
         folder = root / "default" / database
         folder.mkdir(parents=True)
         for number in range(records // databases):
@@ -87,7 +87,7 @@ def memory(pid: int, name: str) -> float:
 
 @contextmanager
 def peak_of(module: str) -> Iterator[list[float]]:
-    """Yield what grows meanwhile: the peaks of memory of the processes of a module, in MiB."""
+    """Yield a list to which the memory peaks of a module's processes are appended, in MiB."""
     peaks: list[float] = []
     over = threading.Event()
 
@@ -108,19 +108,19 @@ def peak_of(module: str) -> Iterator[list[float]]:
 
 
 class Timed(Live):
-    """An agent that is timed until it is ready. Retention's first pass, which `running` waits for too, comes after."""
+    """An agent that records when it is ready. `running` also waits for the first pass, which comes later."""
 
     ready_at = 0.0
 
     def start(self, *, ready: bool = True, **environ: str) -> "Timed":
-        """Start it, and note when it is ready."""
+        """Start the agent and record the time at which it is ready."""
         super().start(ready=ready, **environ)
         self.ready_at = time.monotonic()
         return self
 
 
 def start(folder: Path, volume: Path, interpreter: Path) -> str:
-    """Start the agent and say what that took."""
+    """Start the agent and return its time and memory as text."""
     live = Timed(folder)
     live.root = volume
     live.write_settings(storage={"root": str(volume)}, schedules={}, log={"format": "json", "level": "info"})
@@ -144,7 +144,7 @@ def main() -> None:
         second = start(folder / "second", folder / "volume", interpreter)
         print(machine(interpreter))
         print(f"{chosen.records} records of {chosen.databases} databases; targets: 5 s, supervisor 60 MiB")
-        print(f"without index: {first}\nwith its index: {second}")
+        print(f"without index: {first}\nwith index: {second}")
 
 
 if __name__ == "__main__":

