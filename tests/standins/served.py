@@ -1,4 +1,4 @@
-"""A simulated cluster that is served over Bolt, and what Neo4j's real driver is told there."""
+"""Shared classes of the Bolt stand-in's tests: a served cluster with Neo4j's driver, and a raw Bolt client."""
 
 import contextlib
 import socket
@@ -34,7 +34,7 @@ def connected(uri: str, **options: Any) -> Iterator[neo4j.Driver]:
 
 
 class Served:
-    """A cluster that is served out of a folder. Use as a context manager."""
+    """A simulated cluster that is served over Bolt. Use as a context manager."""
 
     def __init__(self, folder: Path, cluster: Cluster, **options: Any) -> None:
         save(cluster, folder)
@@ -50,16 +50,16 @@ class Served:
         self._stack.close()
 
     def driver(self, server: str = "server-0", scheme: str = "bolt", **options: Any) -> neo4j.Driver:
-        """Return a driver of its own, closed at the end."""
+        """Return a new driver, which is closed at the end of the context."""
         return self._stack.enter_context(connected(self.server.uri(server, scheme=scheme), **options))
 
     def ask(self, statement: str, database: str = "system", server: str = "server-0", **parameters: Any) -> list[Row]:
-        """Return the rows of a statement."""
+        """Run a statement and return its rows."""
         records = self.driver(server).execute_query(statement, parameters, database_=database).records
         return [record.data() for record in records]
 
     def columns(self, statement: str) -> list[str]:
-        """Return the names of the columns of a statement."""
+        """Run a statement and return the names of its columns."""
         return list(self.driver().execute_query(statement, database_="system").keys)
 
     def copies(self, database: str, statement: str = DISCOVERY) -> dict[str, Row]:
@@ -69,7 +69,7 @@ class Served:
         return {names[row["address"]]: row for row in rows}
 
     def refusal(self, statement: str, database: str = "system", **options: Any) -> Neo4jError | DriverError:
-        """Return the error that the driver raises at a statement."""
+        """Run a statement that must fail and return the driver's error."""
         try:
             self.driver(**options).execute_query(statement, database_=database)
         except (Neo4jError, DriverError) as error:
@@ -77,13 +77,13 @@ class Served:
         raise AssertionError("the statement was answered")
 
     def code(self, statement: str, database: str = "system", **options: Any) -> str | None:
-        """Return the code of the error that Neo4j answers to a statement."""
+        """Run a statement that must fail and return the code of Neo4j's error."""
         refusal = self.refusal(statement, database, **options)
         assert isinstance(refusal, Neo4jError), refusal
         return refusal.code
 
     def connection_error(self, **options: Any) -> Neo4jError | DriverError | None:
-        """Return the error that the driver raises when it connects; None if it can."""
+        """Connect and return the driver's error; None if it can connect."""
         try:
             self.driver(**options).verify_connectivity()
         except (Neo4jError, DriverError) as error:
@@ -91,7 +91,7 @@ class Served:
         return None
 
     def change(self, cluster: Cluster) -> None:
-        """Serve another cluster from now on."""
+        """Serve a changed cluster."""
         self.server.change(cluster)
 
     @property
@@ -100,7 +100,7 @@ class Served:
 
     @contextmanager
     def client(self, server: str = "server-0", version: str = "00000805") -> Iterator["Client"]:
-        """Connect a client that speaks Bolt by hand, after the handshake."""
+        """Connect a raw client that has completed the handshake."""
         with socket.create_connection(host_and_port(self.server.addresses[server]), timeout=5) as connection:
             connection.sendall(MAGIC + bytes.fromhex(version) + bytes(12))
             assert connection.recv(4) == bytes.fromhex(version)
@@ -113,10 +113,10 @@ def host_and_port(address: str) -> tuple[str, int]:
 
 
 def refuses(address: str) -> bool:
-    """Tell whether nothing listens at an address."""
+    """Tell whether an address refuses connections."""
     try:
         socket.create_connection(host_and_port(address), timeout=1).close()
-    except ConnectionError:  # refused; or reset, if it waited to be accepted as the port closed
+    except ConnectionError:  # refused, or reset because the port was closed before the connection was accepted
         return True
     return False
 
@@ -126,7 +126,7 @@ SUCCESS, RECORD, IGNORED, FAILURE = 0x70, 0x71, 0x7E, 0x7F
 
 
 class Client:
-    """Bolt by hand, for what the driver never sends."""
+    """A raw Bolt client, for requests that the driver never sends."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
@@ -145,7 +145,7 @@ class Client:
         return [self.receive().tag for _ in range(count)]
 
     def tags_until_silence(self, seconds: float) -> list[int]:
-        """Return the tags of all messages, until none comes for so long."""
+        """Return the tags of all messages until none arrives for `seconds`."""
         self._connection.settimeout(seconds)
         found = []
         with contextlib.suppress(TimeoutError):
@@ -154,7 +154,7 @@ class Client:
         return found
 
     def is_disconnected(self) -> bool:
-        """Wait for the next message or the end; tell whether it was the end."""
+        """Wait for the next message or the end of the connection; tell whether it was the end."""
         return self._message() == b""
 
     def log_on(self) -> None:

@@ -1,4 +1,4 @@
-"""The stand-in as edition `community` against the real servers: the one comparison that can be made here."""
+"""The Bolt stand-in, as edition `community`, compared with real Neo4j Community servers."""
 
 from collections.abc import Callable
 from typing import Any
@@ -34,11 +34,11 @@ STATEMENTS = [
     ("nope", "RETURN 1"),
 ]
 DIFFERS = {"databaseID", "serverID", "address", "creationTime", "lastStartTime"}
-"""What names the one server or its day of birth."""
+"""Columns whose values differ from one server to another."""
 
 
 @pytest.mark.parametrize("scheme", ["bolt", "neo4j"])
-def test_the_stand_in_answers_as_the_real_server_does(
+def test_the_stand_in_answers_as_a_real_server_does(
     community_server: Callable[[str], CommunityServer], serve: Callable[..., Served], neo4j_version: str, scheme: str
 ) -> None:
     real = community_server(neo4j_version)
@@ -56,7 +56,7 @@ def test_the_stand_in_answers_as_the_real_server_does(
 
 
 def _said(driver: neo4j.Driver, database: str, statement: str) -> Any:
-    """Return columns and rows, or the error; of a syntax error the code alone, its text names a place."""
+    """Return columns and rows, or the error; of a syntax error without the message, which names a position."""
     try:
         result = driver.execute_query(statement, database_=database)
     except Neo4jError as error:

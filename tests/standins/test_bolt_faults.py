@@ -1,4 +1,4 @@
-"""Each kind of fault that the simulated cluster can have, as the driver meets it."""
+"""The effect of each kind of fault of the Bolt stand-in on the driver."""
 
 import datetime as dt
 import time
@@ -16,7 +16,7 @@ from tests.standins.served import DATABASES, PULL, RECORD, RUN, SUCCESS, Served,
 Serve = Callable[..., Served]
 
 
-def test_every_kind_of_fault_is_tried_here() -> None:
+def test_every_kind_of_fault_is_tested_here() -> None:
     tried = Path(__file__).read_text(encoding="utf-8")
 
     assert [kind for kind in KINDS if f'"{kind}"' not in tried] == []
@@ -92,7 +92,7 @@ def test_a_connection_can_break_in_the_middle_of_an_answer(faulty: Serve) -> Non
     assert len(served.ask(DATABASES)) == 9
 
 
-def test_an_answer_can_be_late(faulty: Serve) -> None:
+def test_an_answer_can_be_delayed(faulty: Serve) -> None:
     served = faulty(BoltFault("delay", seconds=0.2, times=1))
     before = time.monotonic()
     served.ask(DATABASES)
@@ -107,11 +107,11 @@ def test_a_leader_can_move_between_two_statements(faulty: Serve) -> None:
     assert leaders == [["server-2"], ["server-0"]]
 
 
-def test_a_leader_that_is_to_move_nowhere_is_an_error(faulty: Serve) -> None:
+def test_moving_a_leader_without_a_target_is_an_error(faulty: Serve) -> None:
     assert "move_leader needs database and to" in str(faulty(BoltFault("move_leader")).refusal(DATABASES))
 
 
-def test_a_clock_can_be_wrong(faulty: Serve) -> None:
+def test_the_servers_clock_can_be_shifted(faulty: Serve) -> None:
     [row] = faulty(BoltFault("clock", seconds=-3600)).ask("RETURN datetime() AS now", "neo4j")
 
     assert (row["now"].to_native() - dt.datetime.now(dt.UTC)).total_seconds() == pytest.approx(-3600, abs=5)
@@ -137,7 +137,7 @@ def test_a_login_can_be_refused(faulty: Serve, fault: BoltFault, kind: type[Neo4
     assert [login.accepted for login in served.server.logins] == [False]
 
 
-def test_a_server_that_refuses_is_up_for_the_others(faulty: Serve) -> None:
+def test_a_server_that_refuses_connections_is_still_listed_by_the_others(faulty: Serve) -> None:
     served = faulty(BoltFault("refuse", server="server-0"))
 
     assert "refused" in str(served.connection_error(server="server-0"))
@@ -145,7 +145,7 @@ def test_a_server_that_refuses_is_up_for_the_others(faulty: Serve) -> None:
     assert served.server.addresses["server-0"] in shown
 
 
-def test_a_cluster_can_refuse_as_a_whole_and_come_back(faulty: Serve) -> None:
+def test_a_whole_cluster_can_refuse_connections_and_accept_them_again(faulty: Serve) -> None:
     served = faulty(BoltFault("refuse"))
     assert all(isinstance(served.connection_error(server=name), ServiceUnavailable) for name in served.server.addresses)
 
@@ -170,7 +170,7 @@ def test_a_connection_can_be_reset(faulty: Serve) -> None:
     assert served.server.logins == ()
 
 
-def test_a_server_that_hangs_before_the_handshake_is_given_up(faulty: Serve) -> None:
+def test_the_driver_times_out_if_a_server_hangs_before_the_handshake(faulty: Serve) -> None:
     error = faulty(BoltFault("hang_before_handshake")).connection_error(connection_acquisition_timeout=0.3)
 
     assert isinstance(error, ServiceUnavailable)

@@ -1,4 +1,4 @@
-"""The simulated cluster as a server: TLS, the handshake, messages in any order, ports, the program."""
+"""The Bolt stand-in as a server: TLS, the handshake, messages in any order, ports, the program."""
 
 import datetime as dt
 import json
@@ -83,7 +83,7 @@ def test_tls_works_for_a_driver_that_trusts_the_authority(
     assert len(driver.execute_query(DATABASES, database_="system").records) == 9
 
 
-def test_a_driver_that_checks_no_certificate_takes_any(serve_tls: Serve) -> None:
+def test_a_driver_that_checks_no_certificate_accepts_any(serve_tls: Serve) -> None:
     assert serve_tls().connection_error(scheme="neo4j+ssc") is None
 
 
@@ -115,7 +115,7 @@ def test_a_driver_without_tls_cannot_connect_to_a_server_with_tls(serve_tls: Ser
         pytest.param("00000404 00000003 00000000 00000000", (0, 0), id="none"),
     ],
 )
-def test_the_handshake_agrees_on_the_best_version_that_both_know(
+def test_the_handshake_agrees_on_the_first_version_that_both_support(
     serve: Serve, proposals: str, agreed: tuple[int, int]
 ) -> None:
     with socket.create_connection(host_and_port(serve().server.addresses["server-0"]), timeout=5) as client:
@@ -125,7 +125,7 @@ def test_the_handshake_agrees_on_the_best_version_that_both_know(
     assert (major, minor) == agreed
 
 
-def test_bolt_5_0_logs_in_by_hello_and_names_errors_as_before_gql(serve: Serve) -> None:
+def test_bolt_5_0_logs_in_with_hello_and_reports_errors_by_code(serve: Serve) -> None:
     served = serve(three_servers().with_users(User(*AUTH)))
     hello = {"user_agent": "t", "scheme": "basic", "principal": AUTH[0]}
     with served.client(version="00000005") as client:
@@ -141,7 +141,7 @@ def test_bolt_5_0_logs_in_by_hello_and_names_errors_as_before_gql(serve: Serve) 
         assert client.is_disconnected()
 
 
-def test_after_a_failure_everything_is_ignored_until_a_reset(serve: Serve) -> None:
+def test_requests_after_a_failure_are_ignored_until_reset(serve: Serve) -> None:
     with serve().client() as client:
         client.log_on()
         client.send(RUN, "BOGUS", {}, {})
@@ -153,7 +153,7 @@ def test_after_a_failure_everything_is_ignored_until_a_reset(serve: Serve) -> No
         assert client.tags(5) == [FAILURE, IGNORED, IGNORED, SUCCESS, SUCCESS]
 
 
-def test_another_user_may_log_on_after_the_first_has_logged_off(serve: Serve) -> None:
+def test_another_user_can_log_on_after_the_first_has_logged_off(serve: Serve) -> None:
     served = serve(three_servers().with_users(User(*AUTH), User("other", "secret", databases=())))
     with served.client() as client:
         client.log_on()
@@ -169,7 +169,7 @@ def test_another_user_may_log_on_after_the_first_has_logged_off(serve: Serve) ->
     [(RUN, "RETURN 1", {}, {}), (ROUTE, {}, [], {}), (RESET,)],
     ids=["run", "route", "reset"],
 )
-def test_nothing_is_served_before_the_login(serve: Serve, message: tuple[Any, ...]) -> None:
+def test_requests_before_the_login_are_refused(serve: Serve, message: tuple[Any, ...]) -> None:
     served = serve()
     with served.client() as client:
         client.send(*message)
@@ -191,7 +191,7 @@ def test_an_unknown_message_ends_the_connection(serve: Serve) -> None:
     [b"GET / HTTP/1.1\r\n\r\n....", b"\x60\x60", MAGIC + bytes(16), b""],
     ids=["http", "cut", "nothing proposed", "silence"],
 )
-def test_a_client_that_sends_nonsense_harms_no_other(serve: Serve, data: bytes) -> None:
+def test_an_invalid_client_does_not_affect_other_clients(serve: Serve, data: bytes) -> None:
     served = serve()
     with socket.create_connection(host_and_port(served.server.addresses["server-0"])) as client:
         client.sendall(data)
@@ -202,7 +202,7 @@ def test_a_client_that_sends_nonsense_harms_no_other(serve: Serve, data: bytes) 
 # Ports and the program
 
 
-def test_a_fixed_port_is_used_and_one_that_is_taken_is_an_error(serve: Serve) -> None:
+def test_a_fixed_port_is_used_and_one_that_is_in_use_is_an_error(serve: Serve) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -211,7 +211,7 @@ def test_a_fixed_port_is_used_and_one_that_is_taken_is_an_error(serve: Serve) ->
             serve(three_servers().with_server("server-1", bolt=f"127.0.0.1:{taken.getsockname()[1]}"))
 
 
-def test_a_stopped_server_leaves_its_ports(tmp_path: Path) -> None:
+def test_a_stopped_server_closes_its_ports(tmp_path: Path) -> None:
     with Served(tmp_path, five_servers()) as served:
         assert served.connection_error() is None
         addresses = dict(served.server.addresses)
@@ -219,7 +219,7 @@ def test_a_stopped_server_leaves_its_ports(tmp_path: Path) -> None:
     assert all(map(refuses, addresses.values()))
 
 
-def test_one_server_alone_can_be_served(serve: Serve) -> None:
+def test_a_single_server_of_the_cluster_can_be_served(serve: Serve) -> None:
     served = serve(three_servers().with_server("server-0", bolt="server-0.example:7687"), only="server-1")
     shown = {row["address"] for row in served.ask("SHOW DATABASE orders", server="server-1")}
 

@@ -1,4 +1,4 @@
-"""What the simulated cluster answers to the statements of a backup agent, and to any other."""
+"""Answers of the Bolt stand-in to the statements of a backup agent, and to unsupported statements."""
 
 import uuid
 from collections.abc import Callable
@@ -29,7 +29,7 @@ def values(row: Row, *names: str) -> tuple[Any, ...]:
     [("5.26.31", (5, 8)), ("2025.05.0", (5, 8)), ("2026.09.0", (6, 1))],
     ids=["5.26", "2025", "2026"],
 )
-def test_the_driver_connects_and_is_told_the_version(
+def test_the_driver_connects_and_gets_the_servers_version(
     serve: Serve, scheme: str, version: str, bolt: tuple[int, int]
 ) -> None:
     info = serve(three_servers(version)).driver(scheme=scheme).get_server_info()
@@ -37,7 +37,7 @@ def test_the_driver_connects_and_is_told_the_version(
     assert (info.agent, info.protocol_version) == (f"Neo4j/{version}", bolt)
 
 
-def test_every_address_in_the_rows_answers(serve: Serve) -> None:
+def test_every_address_in_the_rows_accepts_connections(serve: Serve) -> None:
     served = serve()
     names = {address: name for name, address in served.server.addresses.items()}
 
@@ -56,7 +56,7 @@ def test_a_routing_driver_reads_from_followers_and_writes_to_the_leader(serve: S
     assert writer == "server-1"
 
 
-def test_what_was_asked_is_remembered(serve: Serve) -> None:
+def test_received_statements_are_recorded(serve: Serve) -> None:
     served = serve()
     served.ask("SHOW SERVERS", server="server-1")
     [heard] = served.server.statements
@@ -67,7 +67,7 @@ def test_what_was_asked_is_remembered(serve: Serve) -> None:
 # Databases
 
 
-def test_discovery_gives_a_row_for_each_database_on_each_server(serve: Serve) -> None:
+def test_show_databases_returns_a_row_for_each_database_on_each_server(serve: Serve) -> None:
     served = serve(five_servers())
     orders = served.copies("orders")
 
@@ -118,7 +118,7 @@ def test_the_columns_of_yield_all_follow_the_version(
     assert new | {"databaseID", "serverID", "creationTime", "options", *DEFAULT} <= set(shown)
 
 
-def test_dates_are_dates(serve: Serve) -> None:
+def test_times_are_returned_as_datetimes(serve: Serve) -> None:
     [row, *_] = serve().ask("SHOW DATABASE orders YIELD creationTime, lastStopTime")
 
     assert row["creationTime"].to_native() == datetime(2026, 1, 1, tzinfo=UTC)
@@ -135,7 +135,7 @@ def test_dates_are_dates(serve: Serve) -> None:
         "SHOW DATABASES YIELD * RETURN name, role",
     ],
 )
-def test_whitespace_case_and_quotes_are_free(serve: Serve, statement: str) -> None:
+def test_whitespace_case_and_quotes_do_not_matter(serve: Serve, statement: str) -> None:
     rows = serve().ask(statement)
 
     assert (len(rows), rows[0]) == (9, {"name": "system", "role": "primary"})
@@ -155,7 +155,7 @@ def test_whitespace_case_and_quotes_are_free(serve: Serve, statement: str) -> No
         ("SHOW DEFAULT DATABASE YIELD name", {}, {"neo4j"}),
     ],
 )
-def test_some_databases_can_be_asked_for(
+def test_show_databases_can_be_filtered(
     serve: Serve, statement: str, parameters: dict[str, Any], names: set[str]
 ) -> None:
     served = serve(three_servers().with_alias("shop", "orders"))
@@ -163,7 +163,7 @@ def test_some_databases_can_be_asked_for(
     assert {row["name"] for row in served.ask(statement, **parameters)} == names
 
 
-def test_an_alias_is_in_the_row_of_its_database_and_in_a_list_of_its_own(serve: Serve) -> None:
+def test_an_alias_is_listed_with_its_database_and_by_show_aliases(serve: Serve) -> None:
     served = serve(three_servers().with_alias("shop", "orders"))
 
     assert served.ask("SHOW DATABASE orders YIELD aliases")[0] == {"aliases": ["shop"]}
@@ -174,7 +174,7 @@ def test_an_alias_is_in_the_row_of_its_database_and_in_a_list_of_its_own(serve: 
     assert served.ask("SHOW ALIAS other FOR DATABASE") == []
 
 
-def test_a_composite_database_has_constituents_and_neither_role_nor_transactions(serve: Serve) -> None:
+def test_a_composite_database_has_constituents_but_no_role_and_no_transactions(serve: Serve) -> None:
     composite = new_database("library", [Copy("server-0")], type="composite", constituents=("library.orders",))
     served = serve(three_servers().with_database_added(composite).with_alias("library.orders", "orders"))
     [row] = served.ask("SHOW DATABASE library YIELD *")
@@ -203,7 +203,7 @@ def test_a_copy_that_is_not_online_has_null_columns(serve: Serve, status: str, r
         assert values(row, "databaseID", "store", "lastCommittedTxn", "replicationLag") == (None,) * 4
 
 
-def test_a_deallocating_copy_still_tells_its_transactions(serve: Serve) -> None:
+def test_a_deallocating_copy_still_shows_its_last_transaction(serve: Serve) -> None:
     served = serve(three_servers().with_copy("orders", "server-0", status="deallocating"))
     row = served.copies("orders", "SHOW DATABASES YIELD *")["server-0"]
 
@@ -211,7 +211,7 @@ def test_a_deallocating_copy_still_tells_its_transactions(serve: Serve) -> None:
     assert row["databaseID"]
 
 
-def test_copies_on_a_server_that_is_down_are_listed_without_address(serve: Serve) -> None:
+def test_copies_on_a_server_that_is_down_are_listed_without_an_address(serve: Serve) -> None:
     served = serve(three_servers().with_server_down("server-1"))
     [down] = [row for row in served.ask("SHOW DATABASE orders YIELD *") if row["address"] is None]
 
@@ -274,7 +274,7 @@ def test_each_server_shows_its_own_settings(serve: Serve) -> None:
         ("5.26.31", "SHOW SETTINGS $names", ["server.backup.enabled", "server.backup.listen_address"]),
     ],
 )
-def test_settings_are_there_from_their_version_on(serve: Serve, version: str, statement: str, names: list[str]) -> None:
+def test_a_setting_is_listed_from_its_version_on(serve: Serve, version: str, statement: str, names: list[str]) -> None:
     asked = ["server.backup.listen_address", "server.backup.enabled"]
     rows = serve(three_servers(version)).ask(statement, names=asked)
 
@@ -305,28 +305,28 @@ def test_components_have_a_row_for_cypher_since_2025_05(serve: Serve, version: s
     assert len(served.ask("CALL dbms.components() YIELD name WHERE name = 'Neo4j Kernel' RETURN name")) == 1
 
 
-def test_info_is_that_of_the_database_asked(serve: Serve) -> None:
+def test_db_info_describes_the_database_of_the_session(serve: Serve) -> None:
     served = serve()
     [row] = served.ask("CALL db.info()", "orders")
 
     assert values(row, "name", "id") == ("orders", served.cluster.database("orders").database_id)
 
 
-def test_the_clock_is_that_of_the_server(serve: Serve) -> None:
+def test_datetime_returns_the_servers_time(serve: Serve) -> None:
     [row] = serve().ask("RETURN datetime() AS now, 1 AS one, 'text' AS text", "neo4j")
 
     assert abs((row["now"].to_native() - datetime.now(UTC)).total_seconds()) < 5
     assert values(row, "one", "text") == (1, "text")
 
 
-def test_a_bare_return_names_its_columns_after_what_was_written(serve: Serve) -> None:
+def test_the_columns_of_a_bare_return_are_named_after_its_expressions(serve: Serve) -> None:
     assert list(serve().ask("RETURN 1, datetime()", "neo4j")[0]) == ["1", "datetime()"]
 
 
 # Sessions
 
 
-def test_a_session_goes_on_after_an_error(serve: Serve) -> None:
+def test_a_session_can_be_used_after_an_error(serve: Serve) -> None:
     with serve().driver().session() as session:
         with pytest.raises(CypherSyntaxError):
             session.run("BOGUS").consume()
@@ -334,14 +334,14 @@ def test_a_session_goes_on_after_an_error(serve: Serve) -> None:
         assert session.run("RETURN 1 AS one").single(strict=True)["one"] == 1
 
 
-def test_rows_are_sent_in_batches_as_asked_for(serve: Serve) -> None:
+def test_rows_are_sent_in_batches_of_the_requested_size(serve: Serve) -> None:
     served = serve(three_servers(databases=[f"db{number}" for number in range(40)]))
     with served.driver().session(database="system", fetch_size=7) as session:
         assert len(list(session.run("SHOW DATABASES"))) == 123
         assert session.run("SHOW DATABASES").peek() is not None  # the rest is discarded when the session ends
 
 
-def test_a_transaction_may_hold_two_results_and_be_rolled_back(serve: Serve) -> None:
+def test_a_transaction_can_have_two_open_results_and_be_rolled_back(serve: Serve) -> None:
     with (
         serve().driver().session(database="neo4j", fetch_size=1) as session,
         session.begin_transaction() as transaction,
@@ -369,13 +369,13 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("statement", "database", "code"), REFUSED)
-def test_an_error_has_the_code_of_neo4j(serve: Serve, statement: str, database: str, code: str) -> None:
+def test_an_error_has_neo4js_code(serve: Serve, statement: str, database: str, code: str) -> None:
     served = serve(three_servers(databases=("neo4j", "offline")).with_status("offline", "offline"))
 
     assert served.code(statement, database) == code
 
 
-def test_a_routing_driver_is_told_of_an_unknown_database_too(serve: Serve) -> None:
+def test_a_routing_driver_gets_the_error_for_an_unknown_database_too(serve: Serve) -> None:
     assert serve().code("RETURN 1", "nope", scheme="neo4j") == "Neo.ClientError.Database.DatabaseNotFound"
 
 
@@ -399,7 +399,7 @@ def test_a_routing_driver_is_told_of_an_unknown_database_too(serve: Serve) -> No
         " ",
     ],
 )
-def test_anything_else_is_a_syntax_error(serve: Serve, statement: str) -> None:
+def test_an_unsupported_statement_is_a_syntax_error(serve: Serve, statement: str) -> None:
     assert isinstance(serve().refusal(statement), CypherSyntaxError)
 
 
@@ -411,7 +411,7 @@ def test_anything_else_is_a_syntax_error(serve: Serve, statement: str) -> None:
     ],
 )
 @pytest.mark.parametrize("statement", ["SHOW SERVERS", "SHOW ALIASES FOR DATABASE"])
-def test_community_refuses_as_its_version_does(
+def test_community_refuses_enterprise_commands_with_the_error_of_its_version(
     serve: Serve, version: str, code: str, gql_status: str, statement: str
 ) -> None:
     refusal = serve(three_servers(version).with_edition("community")).refusal(statement)
@@ -422,7 +422,7 @@ def test_community_refuses_as_its_version_does(
 
 
 @pytest.mark.parametrize("statement", ["SHOW DATABASES YIELD *", "SHOW SERVERS", "CALL dbms.components()"])
-def test_a_broken_cluster_file_is_told_to_every_client(serve: Serve, statement: str) -> None:
+def test_an_invalid_cluster_file_is_reported_by_statements(serve: Serve, statement: str) -> None:
     served = serve()
     driver = served.driver()
     driver.verify_connectivity()
@@ -440,32 +440,32 @@ def test_a_broken_cluster_file_is_told_to_every_client(serve: Serve, statement: 
     [((), {"system"}), (("orders",), {"system", "orders"}), (("*",), {"system", "neo4j", "orders"})],
     ids=["no grant", "one granted", "all granted"],
 )
-def test_a_user_sees_system_and_what_is_granted(serve: Serve, databases: tuple[str, ...], seen: set[str]) -> None:
+def test_a_user_sees_system_and_the_granted_databases(serve: Serve, databases: tuple[str, ...], seen: set[str]) -> None:
     served = serve(three_servers().with_users(User(*AUTH, databases=databases)))
 
     assert {row["name"] for row in served.ask(DISCOVERY)} == seen
 
 
 @pytest.mark.parametrize("statement", ["SHOW SERVERS", "SHOW ALIASES FOR DATABASE"])
-def test_what_is_not_granted_is_forbidden(serve: Serve, statement: str) -> None:
+def test_a_statement_without_a_grant_is_forbidden(serve: Serve, statement: str) -> None:
     served = serve(three_servers().with_users(User(*AUTH, show_servers=False, show_aliases=False)))
 
     assert served.code(statement) == "Neo.ClientError.Security.Forbidden"
 
 
-def test_settings_that_are_not_granted_give_no_row(serve: Serve) -> None:
+def test_settings_that_are_not_granted_are_not_listed(serve: Serve) -> None:
     served = serve(three_servers().with_users(User(*AUTH, show_settings=("db.*",))))
 
     assert [row["name"] for row in served.ask("SHOW SETTINGS")] == ["db.tx_log.rotation.retention_policy"]
 
 
 def code_of_login(served: Served, password: str) -> str | None:
-    """Return the last part of the code that a login is refused with; None if it is accepted."""
+    """Log in and return the last part of the error's code; None if the login is accepted."""
     error = served.connection_error(auth=(AUTH[0], password))
     return str(error.code).rpartition(".")[2] if isinstance(error, Neo4jError) else None
 
 
-def test_a_wrong_password_is_refused_and_counted(serve: Serve) -> None:
+def test_a_wrong_password_is_refused_and_recorded(serve: Serve) -> None:
     served = serve(three_servers().with_users(User(*AUTH)))
 
     assert code_of_login(served, "wrong") == "Unauthorized"
@@ -474,14 +474,14 @@ def test_a_wrong_password_is_refused_and_counted(serve: Serve) -> None:
     assert "wrong" not in repr(login)
 
 
-def test_after_three_wrong_passwords_the_right_one_has_to_wait_too(serve: Serve) -> None:
+def test_after_three_wrong_passwords_the_right_one_is_refused_too(serve: Serve) -> None:
     served = serve(three_servers().with_users(User(*AUTH)))
     codes = [code_of_login(served, password) for password in ("wrong", "wrong", "wrong", "wrong", AUTH[1])]
 
     assert codes == ["Unauthorized"] * 3 + ["AuthenticationRateLimit"] * 2
 
 
-def test_a_right_password_forgives_the_wrong_ones_before_it(serve: Serve) -> None:
+def test_a_right_password_resets_the_count_of_wrong_ones(serve: Serve) -> None:
     served = serve(three_servers().with_users(User(*AUTH)))
     for password in ("wrong", "wrong", AUTH[1]) * 2:
         code_of_login(served, password)
@@ -497,7 +497,7 @@ def test_a_login_without_credentials_is_refused_if_there_are_users(serve: Serve)
 
 
 @pytest.mark.parametrize("scheme", ["bolt", "neo4j"])
-def test_a_user_whose_password_has_expired_logs_in_and_can_ask_nothing(serve: Serve, scheme: str) -> None:
+def test_a_user_with_an_expired_password_can_log_in_but_run_no_statement(serve: Serve, scheme: str) -> None:
     served = serve(three_servers().with_users(User(*AUTH, password_expired=True)))
 
     assert served.connection_error(scheme=scheme) is None
@@ -510,7 +510,7 @@ def test_a_user_whose_password_has_expired_logs_in_and_can_ask_nothing(serve: Se
 @pytest.mark.parametrize(
     "downs", [("server-1",), ("server-0", "server-2")], ids=["one", "another, after one that came back"]
 )
-def test_a_server_that_is_down_refuses_until_it_is_up(serve: Serve, downs: tuple[str, ...]) -> None:
+def test_a_server_that_is_down_refuses_connections_until_it_is_up(serve: Serve, downs: tuple[str, ...]) -> None:
     served = serve()
     for name in downs:
         served.change(served.cluster.with_server_down(name))
@@ -522,7 +522,7 @@ def test_a_server_that_is_down_refuses_until_it_is_up(serve: Serve, downs: tuple
         assert served.connection_error(server=name) is None
 
 
-def test_a_server_that_goes_down_drops_its_connections(serve: Serve) -> None:
+def test_a_server_that_goes_down_closes_its_connections(serve: Serve) -> None:
     served = serve()
     with served.driver("server-1").session() as session:
         session.run("RETURN 1").consume()
