@@ -1,9 +1,9 @@
-"""The simulated cluster: what `cluster.json` in its folder says, as values with a verb for each change.
+"""The simulated cluster: immutable values that are stored in `cluster.json`, with a method for each change.
 
-Both stand-ins, the Bolt server and `neo4j-admin`, read the same file afresh each time, so saving a new value is how
-a test or the demo moves a leader or stops a server. A newcomer would mix up the two ids of a database:
-`database_id` is what SHOW DATABASES tells (64 hex digits), `internal_id` the UUID in an artifact's header; Neo4j does
-not say how they relate, so here they do not. A copy's `lag` is zero or negative, as in the column replicationLag.
+Both stand-ins, the Bolt server and `neo4j-admin`, read that file each time. So a test or the demo moves a leader or
+stops a server by saving a changed cluster. A database has two unrelated ids: `database_id` (64 hex digits) is shown
+by SHOW DATABASES, `internal_id` is the UUID in an artifact's header. A copy's `lag` is zero or negative, as in the
+column replicationLag.
 """
 
 import dataclasses
@@ -25,7 +25,7 @@ SYSTEM_INTERNAL_ID = "00000000-0000-0000-0000-000000000001"  # the same in every
 
 @dataclass(frozen=True)
 class Server:
-    """One server. Port 0 in `bolt` means: any free one (the rows then show the port that was taken)."""
+    """One server. Port 0 in `bolt` stands for any free port; SHOW DATABASES then lists the actual one."""
 
     id: str
     name: str
@@ -33,7 +33,7 @@ class Server:
     backup: str = ""
     up: bool = True
     version: str | None = None
-    """Where it differs from the cluster's, as in a rolling upgrade."""
+    """Version of the server if it differs from the cluster's, as in a rolling upgrade."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Copy:
 
 @dataclass(frozen=True)
 class Database:
-    """One database, with its copies. `constituents` are those of a composite one."""
+    """One database and its copies. Only a composite database has `constituents`."""
 
     name: str
     internal_id: str
@@ -58,7 +58,7 @@ class Database:
     constituents: tuple[str, ...] = ()
     last_transaction: int = 1
     pruned_below: int = 0
-    """Transactions below this one are no longer in the logs: a DIFF from before it cannot be taken."""
+    """First transaction that is still in the logs. A DIFF that would start before it cannot be taken."""
     store_bytes: int = 0
     copies: tuple[Copy, ...] = ()
 
@@ -73,54 +73,54 @@ class Alias:
 
 @dataclass(frozen=True)
 class User:
-    """An account and what it is granted. A cluster without users lets everybody in with every grant."""
+    """An account and its grants. A cluster without users accepts any login and grants everything."""
 
     name: str
     password: str
     databases: tuple[str, ...] = ("*",)
-    """Globs: what ACCESS is granted on. With none, SHOW DATABASES lists `system` alone."""
+    """Globs of databases with ACCESS. Without any, SHOW DATABASES lists `system` alone."""
     show_servers: bool = True
     show_aliases: bool = True
     show_settings: tuple[str, ...] = ("*",)
-    """Globs of setting names. One that is not granted gives no row, and no error."""
+    """Globs of visible settings. Other settings are left out without an error."""
     password_expired: bool = False
 
 
 @dataclass(frozen=True)
 class BoltFault:
-    """Something the Bolt server does wrong; `do` is one of `backup_agent.standins.bolt.faults.KINDS`."""
+    """A fault of the Bolt server. `do` is one of `backup_agent.standins.bolt.faults.KINDS`."""
 
     do: str
     server: str | None = None
-    """Name of the server; None is every one."""
+    """Name of the server; None for all."""
     statement: str | None = None
-    """How the statement begins, such as SHOW DATABASES; None is every one."""
+    """Beginning of the statement, such as SHOW DATABASES; None for all."""
     times: int | None = None
-    """How often; None is for ever."""
+    """Number of times; None for no limit."""
     seconds: float = 0.0
     database: str | None = None
     to: str | None = None
-    """For a leader switch: the server that leads `database` from then on."""
+    """For `move_leader`: the new leader of `database`."""
     code: str | None = None
     message: str | None = None
     addresses: tuple[str, ...] = ()
-    """For the routing table: what it names instead of the servers."""
+    """For `dead_routes`: the addresses in the routing table."""
 
 
 @dataclass(frozen=True)
 class Bolt:
-    """How the cluster behaves over Bolt."""
+    """The properties of the cluster that only the Bolt server uses."""
 
     edition: str = "enterprise"
     users: tuple[User, ...] = ()
     settings: Mapping[str, Mapping[str, str]] = dataclasses.field(default_factory=dict)
-    """Server's name -> settings that differ from the default, for SHOW SETTINGS."""
+    """Name of a server -> its settings that differ from the defaults, for SHOW SETTINGS."""
     faults: tuple[BoltFault, ...] = ()
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """A whole simulated cluster. `faults` are those of the `neo4j-admin` stand-in, opaque here."""
+    """A simulated cluster. `faults` are those of the `neo4j-admin` stand-in, which alone interprets them."""
 
     version: str
     servers: tuple[Server, ...]
@@ -130,15 +130,15 @@ class Cluster:
     bolt: Bolt = Bolt()
 
     def server(self, name: str) -> Server:
-        """Return the server of that name; raise KeyError, naming those there are, when there is none."""
+        """Return the server with this name. Raise KeyError if there is none."""
         return _named(self.servers, name)
 
     def database(self, name: str) -> Database:
-        """Return the database of that name; raise KeyError, naming those there are, when there is none."""
+        """Return the database with this name. Raise KeyError if there is none."""
         return _named(self.databases, name)
 
     def version_of(self, server: str) -> str:
-        """Return the Neo4j version a server runs."""
+        """Return the Neo4j version of a server."""
         return self.server(server).version or self.version
 
     def with_server(self, name: str, **changes: Any) -> Self:  # noqa: ANN401  any field of Server
@@ -160,21 +160,21 @@ class Cluster:
         )
 
     def with_leader(self, database: str, server: str) -> Self:
-        """Move the writer of a database to another of its servers."""
+        """Make another server of a database its leader."""
         moved = self.with_copy(database, server, role="primary", writer=True)
         copies = tuple(dataclasses.replace(c, writer=c.server == server) for c in moved.database(database).copies)
         return moved.with_database(database, copies=copies)
 
     def with_server_down(self, name: str) -> Self:
-        """Stop a server. What it led is led by the next primary, where a majority of them is still up."""
+        """Stop a server. Its databases get another leader if a majority of their primaries is up."""
         return self.with_server(name, up=False).with_leaders_elected()
 
     def with_server_up(self, name: str) -> Self:
-        """Start a server again. It follows, unless its return makes the majority that had been missing."""
+        """Start a server again. Databases without a leader get one if a majority of their primaries is up."""
         return self.with_server(name, up=True).with_leaders_elected()
 
     def with_leaders_elected(self) -> Self:
-        """Give every database whose leader is down another, or none where a majority of its primaries is missing."""
+        """Elect a leader for each database whose leader is down; none if a majority of its primaries is down."""
         up = {server.name for server in self.servers if server.up}
         cluster = self
         for database in self.databases:
@@ -191,12 +191,12 @@ class Cluster:
         return cluster
 
     def with_status(self, database: str, status: str) -> Self:
-        """Give every copy of a database the same status, such as offline or quarantined."""
+        """Change the status of all copies of a database, such as to offline or quarantined."""
         copies = tuple(dataclasses.replace(copy, status=status) for copy in self.database(database).copies)
         return self.with_database(database, copies=copies)
 
     def with_transactions(self, database: str, count: int) -> Self:
-        """Commit that many transactions."""
+        """Commit transactions in a database."""
         return self.with_database(database, last_transaction=self.database(database).last_transaction + count)
 
     def with_database_added(self, database: Database) -> Self:
@@ -204,7 +204,7 @@ class Cluster:
         return dataclasses.replace(self, databases=(*self.databases, database))
 
     def with_database_dropped(self, name: str) -> Self:
-        """Drop a database, and with it the aliases that name it."""
+        """Drop a database and its aliases."""
         self.database(name)
         return dataclasses.replace(
             self,
@@ -213,7 +213,7 @@ class Cluster:
         )
 
     def with_database_recreated(self, name: str) -> Self:
-        """Drop a database and create it again: same name, other ids, and no history."""
+        """Drop a database and create it again, with the same name, other ids and no transactions."""
         old = self.database(name)
         return self.with_database(
             name,
@@ -228,45 +228,45 @@ class Cluster:
         return dataclasses.replace(self, aliases=(*self.aliases, Alias(name, target)))
 
     def with_faults(self, *faults: Mapping[str, Any]) -> Self:
-        """Say what the `neo4j-admin` stand-in does wrong from now on."""
+        """Replace the faults of the `neo4j-admin` stand-in."""
         return dataclasses.replace(self, faults=faults)
 
     def with_bolt_faults(self, *faults: BoltFault) -> Self:
-        """Say what the Bolt server does wrong from now on."""
+        """Replace the faults of the Bolt server."""
         return dataclasses.replace(self, bolt=dataclasses.replace(self.bolt, faults=faults))
 
     def with_users(self, *users: User) -> Self:
-        """Let only these in over Bolt."""
+        """Replace the users that can log in over Bolt."""
         return dataclasses.replace(self, bolt=dataclasses.replace(self.bolt, users=users))
 
     def with_edition(self, edition: str) -> Self:
-        """Answer over Bolt as that edition: `enterprise` or `community`."""
+        """Change the edition over Bolt: `enterprise` or `community`."""
         return dataclasses.replace(self, bolt=dataclasses.replace(self.bolt, edition=edition))
 
     def with_settings(self, server: str, settings: Mapping[str, str]) -> Self:
-        """Set what SHOW SETTINGS of one server tells, beside the defaults."""
+        """Replace the settings of one server that differ from the defaults."""
         self.server(server)
         changed = {**self.bolt.settings, server: dict(settings)}
         return dataclasses.replace(self, bolt=dataclasses.replace(self.bolt, settings=changed))
 
 
 def one_server(version: str = "2026.09.0", databases: Iterable[str] = ("neo4j", "orders")) -> Cluster:
-    """Return a single server that leads every database."""
+    """Return a cluster of one server, the leader of all databases."""
     return _built(version, databases, primaries=1, secondaries=0)
 
 
 def three_servers(version: str = "2026.09.0", databases: Iterable[str] = ("neo4j", "orders")) -> Cluster:
-    """Return three primaries that all hold every database; leaders take turns, as a real cluster spreads them."""
+    """Return a cluster of three primaries of all databases. Each server leads some databases, as in a real cluster."""
     return _built(version, databases, primaries=3, secondaries=0)
 
 
 def five_servers(version: str = "2026.09.0", databases: Iterable[str] = ("neo4j", "orders")) -> Cluster:
-    """Return three primaries and two secondaries, `server-3` and `server-4`; the last one lags two transactions."""
+    """Return a cluster of three primaries and two secondaries, of which `server-4` lags two transactions."""
     return _built(version, databases, primaries=3, secondaries=2)
 
 
 def new_database(name: str, copies: Iterable[Copy], **fields: Any) -> Database:  # noqa: ANN401  any field of Database
-    """Return a database with ids made from its name, so that the same name always gives the same ids."""
+    """Return a database with ids that are derived from its name."""
     fields.setdefault("type", "system" if name == "system" else "standard")
     made = SYSTEM_INTERNAL_ID if name == "system" else str(uuid.uuid5(NAMESPACE, f"database {name}"))
     return Database(
@@ -279,7 +279,7 @@ def new_database(name: str, copies: Iterable[Copy], **fields: Any) -> Database: 
 
 
 def load(folder: Path) -> Cluster:
-    """Read the cluster of a folder; raise ValueError, naming the file, where it is not one."""
+    """Read the cluster of a folder. Raise ValueError if its file is not valid."""
     path = folder / FILE
     try:
         return _cluster(json.loads(path.read_bytes()))
@@ -288,7 +288,7 @@ def load(folder: Path) -> Cluster:
 
 
 def save(cluster: Cluster, folder: Path) -> None:
-    """Replace a folder's cluster in one step: a reader sees the old one or the new one, never half of it."""
+    """Replace the cluster of a folder atomically."""
     handle, temporary = tempfile.mkstemp(prefix=f".{FILE}.", dir=folder)
     with os.fdopen(handle, "w", encoding="utf-8") as file:
         json.dump(dataclasses.asdict(cluster), file, indent=1)

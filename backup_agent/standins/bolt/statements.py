@@ -1,9 +1,9 @@
-"""What an Enterprise cluster answers: from a simulated cluster and a statement to rows, without any socket.
+"""Run a statement on a simulated cluster and return its rows, as an Enterprise cluster would.
 
-The facts are Neo4j's manuals (listing-databases, show-databases-monitoring) and what real Community servers 5.26.31
-and 2026.09.0 answered: `system` knows administration and procedures only, so RETURN datetime() is refused there.
-Guessed, because no Enterprise server was ever asked: where 2025.12's shard columns stand, `store` of a block store,
-and the words of `statusMessage` for a quarantined copy.
+Sources are Neo4j's manuals (listing-databases, show-databases-monitoring) and the answers of Neo4j Community 5.26.31
+and 2026.09.0. The database `system` accepts only administration commands and procedures, so RETURN datetime() is
+refused there. Guessed: the position of 2025.12's shard columns, `store` of a block store, and the text of
+`statusMessage` for a quarantined copy.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -21,10 +21,10 @@ EVERYBODY = User(name="", password="")
 DEFAULT_DATABASE = "neo4j"
 CREATED = datetime(2026, 1, 1, tzinfo=UTC)
 TELLING = ("online", "deallocating")
-"""The statuses in which a copy tells its ids and transactions; else those columns are null (manual)."""
+"""Statuses in which a copy shows its ids and transactions. In others these columns are null, as the manual says."""
 
 LANGUAGES = (2025, 6)
-"""From here on databases have a default language, and the component Cypher two."""
+"""First version in which databases have a default language and the component Cypher has two versions."""
 SHARDS = (2025, 12)
 ADVERTISED_BACKUP_ADDRESS = (2025, 5)
 
@@ -49,7 +49,7 @@ SETTING_COLUMNS_ALL = f"{SETTING_COLUMNS} startupValue isExplicitlySet validValu
 
 @dataclass(frozen=True)
 class Asked:
-    """Who asks what where. `addresses` are the Bolt addresses the servers really listen on, by name."""
+    """The context of a statement. `addresses` are the servers' actual Bolt addresses, by name."""
 
     cluster: Cluster
     server: str
@@ -60,19 +60,19 @@ class Asked:
 
     @property
     def version(self) -> tuple[int, int]:
-        """Year and month of the answering server's version, or 5 and the minor."""
+        """First two numbers of the server's version: year and month, or 5 and the minor version."""
         major, minor = self.cluster.version_of(self.server).split(".")[:2]
         return int(major), int(minor)
 
     @property
     def community(self) -> bool:
-        """Tell whether the server answers as a Community one."""
+        """Whether the server's edition is Community."""
         return self.cluster.bolt.edition == "community"
 
 
 @dataclass(frozen=True)
 class Table:
-    """All a statement could tell; the columns `shown` are what it tells without YIELD."""
+    """All rows and columns of a statement. `shown` are the columns that are returned without YIELD."""
 
     columns: Sequence[str]
     shown: Sequence[str]
@@ -81,18 +81,18 @@ class Table:
 
 @dataclass(frozen=True)
 class Answer:
-    """The columns and rows that go over the wire."""
+    """The columns and rows that are sent to the client."""
 
     fields: tuple[str, ...]
     rows: tuple[tuple[Any, ...], ...]
 
 
 def answer(asked: Asked, text: str, parameters: Mapping[str, Any]) -> Answer:
-    """Answer a statement; raise Refused as Neo4j would, also for whatever is not known here."""
+    """Run a statement. Raise Refused if Neo4j would refuse it or the stand-in does not support it."""
     try:
         statement = parse(text, parameters)
     except Unknown as unknown:
-        raise Refused(_syntax_error(f"Invalid input (the stand-in knows few statements): {unknown}")) from unknown
+        raise Refused(_syntax_error(f"Invalid input (the stand-in supports few statements): {unknown}")) from unknown
     if statement.verb == "RETURN":
         if _need_running(asked).type == "system":
             raise Refused(_not_on_system(text))
@@ -112,18 +112,18 @@ def answer(asked: Asked, text: str, parameters: Mapping[str, Any]) -> Answer:
 
 
 def find_database(cluster: Cluster, name: str) -> Database | None:
-    """Return the database a name or an alias stands for."""
+    """Return the database with a name or an alias; None if there is none."""
     target = next((alias.target for alias in cluster.aliases if alias.name == name), name)
     return next((database for database in cluster.databases if database.name == target), None)
 
 
 def database_not_found(name: str) -> Failure:
-    """Return the error of a name no database has."""
+    """Return the error for an unknown database."""
     return Failure("Neo.ClientError.Database.DatabaseNotFound", f"Graph not found: {name}", "42001")
 
 
 def no_routing_table(name: str) -> Failure:
-    """Return the error of a route asked for a name no database has."""
+    """Return the error for the routing table of an unknown database."""
     return Failure(
         "Neo.ClientError.Database.DatabaseNotFound",
         f"Unable to get a routing table for database '{name}' because this database does not exist",
@@ -132,7 +132,7 @@ def no_routing_table(name: str) -> Failure:
 
 
 def running(cluster: Cluster, database: Database, server: str | None = None) -> tuple[Copy, ...]:
-    """Return the copies that can be used: online, on a server that is up."""
+    """Return the copies that are online on a server that is up."""
     up = {each.name for each in cluster.servers if each.up}
     return tuple(
         copy
@@ -309,7 +309,7 @@ def _settings(asked: Asked, statement: Statement) -> Table:
 
 
 def _settings_of(asked: Asked) -> dict[str, tuple[str, str]]:
-    """Return each setting's value and default. The advertised backup address is the one `cluster.json` names."""
+    """Return the value and default of each setting. The advertised backup address is that in `cluster.json`."""
     backup = asked.cluster.server(asked.server).backup
     settings = {
         "db.tx_log.rotation.retention_policy": ("2 days 2G", "2 days 2G"),
