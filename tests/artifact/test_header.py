@@ -1,4 +1,4 @@
-"""Headers of every magic, and what is said of files that have none."""
+"""Reading headers of every magic, and the errors for files without a valid header."""
 
 import hashlib
 import os
@@ -52,8 +52,8 @@ def test_the_header_is_the_same_with_every_magic(path: Path, magic: str) -> None
     }
 
 
-def test_neo4js_own_vector_is_read(path: Path) -> None:
-    # BackupMetadataV2Test of the Community source; its MD5 stands there.
+def test_the_header_of_neo4js_own_test_is_read(path: Path) -> None:
+    # From BackupMetadataV2Test of Neo4j Community, which also has the MD5.
     vector = bytes.fromhex(
         "0100000000000000040000000000000005066c6567616379066c65676163790101100000000000000000000000000000000103666f6f"
         "000000006658a118000000000000000100000000000000020107000000010000000e6d65746164617461536372697074"
@@ -71,7 +71,7 @@ def test_neo4js_own_vector_is_read(path: Path) -> None:
     assert (header.recovered, header.compressed, header.full) == (True, True, True)
 
 
-def test_our_writer_writes_neo4js_own_vector() -> None:
+def test_the_tests_writer_writes_the_header_of_neo4js_own_test() -> None:
     facts = Written(
         database=b"foo",
         database_id=UUID(int=1),
@@ -97,7 +97,7 @@ def test_flags_are_read_bit_by_bit(path: Path, flags: int, recovered: bool, comp
     assert (header.recovered, header.compressed, header.full) == (recovered, compressed, full)
 
 
-def test_an_empty_differential_is_known_by_its_range(path: Path) -> None:
+def test_an_empty_differential_is_recognised_by_its_range(path: Path) -> None:
     header = read_header(put(path, writer.artifact(Written(flags=3, lowest=0, highest=0))))
 
     assert header.empty
@@ -118,7 +118,7 @@ def test_an_empty_differential_is_known_by_its_range(path: Path) -> None:
         metadata=st.dictionaries(st.binary(min_size=1, max_size=20), st.binary(max_size=200), max_size=4),
     )
 )
-def test_what_was_written_is_read(tmp_path_factory: pytest.TempPathFactory, facts: Written) -> None:
+def test_a_written_header_can_be_read(tmp_path_factory: pytest.TempPathFactory, facts: Written) -> None:
     path = tmp_path_factory.getbasetemp() / f"law-{os.getpid()}.backup"
 
     header = read_header(put(path, writer.artifact(facts)))
@@ -205,7 +205,7 @@ BTV1 = Written(magic="BTV1")
         pytest.param(b"SMV1\x7f" + bytes(19), "1 to 10000 parts expected, found 2130706432", id="many parts"),
     ],
 )  # fmt: skip
-def test_damage_is_named_with_place_and_expectation(path: Path, content: bytes, text: str) -> None:
+def test_the_error_for_damage_names_the_offset_and_the_expected_value(path: Path, content: bytes, text: str) -> None:
     with pytest.raises(DamagedError, match=f"^{NAME}.*{text}") as error:
         read_header(put(path, content))
 
@@ -213,11 +213,11 @@ def test_damage_is_named_with_place_and_expectation(path: Path, content: bytes, 
 
 
 @pytest.mark.parametrize("magic", MAGICS)
-def test_every_cut_before_the_end_of_the_flags_is_damage(path: Path, magic: str) -> None:
+def test_a_header_that_is_cut_off_before_the_end_of_its_flags_is_damage(path: Path, magic: str) -> None:
     facts = Written(magic=magic, metadata={})
     whole = writer.artifact(facts)
     packed = magic in ("BZV1", "BZV2")
-    # Of a packed header the frame's only block must be there, so that any cut inside the frame is seen.
+    # A compressed header can be read only if the frame's only block is complete, so any cut in the frame is detected.
     end = len(whole) - 5 if packed else 4 + len(writer.fields(facts))
 
     for length in range(4, end):
@@ -225,7 +225,7 @@ def test_every_cut_before_the_end_of_the_flags_is_damage(path: Path, magic: str)
             read_header(put(path, whole[:length]))
 
 
-def test_a_file_that_is_missing_is_not_found(path: Path) -> None:
+def test_a_missing_file_is_reported_as_not_found(path: Path) -> None:
     with pytest.raises(PermanentError, match=f"{NAME} cannot be read: No such file") as error:
         read_header(path)
 
@@ -242,11 +242,11 @@ def test_a_folder_and_a_pipe_are_refused_without_waiting(tmp_path: Path) -> None
 
 
 class TestSplit:
-    """A manifest and its parts are one artifact."""
+    """Artifacts of a manifest and parts."""
 
     @pytest.mark.parametrize("magic", MAGICS)
     @pytest.mark.parametrize("limit", [61, 300, 100_000])
-    def test_it_is_read_wherever_it_was_cut(self, path: Path, magic: str, limit: int) -> None:
+    def test_the_header_is_read_with_any_size_of_parts(self, path: Path, magic: str, limit: int) -> None:
         facts = Written(magic=magic)
         writer.split(path, writer.artifact(facts, writer.tar({"neostore": b"1"})), limit)
 
@@ -281,7 +281,7 @@ class TestSplit:
         with pytest.raises(DamagedError, match=text):
             read_header(path)
 
-    def test_a_part_that_is_a_link_is_another_matter_than_a_missing_one(self, path: Path) -> None:
+    def test_a_part_that_is_a_link_is_not_reported_as_missing(self, path: Path) -> None:
         parts = writer.split(path, writer.artifact(), 100_000)
         parts[1].unlink()
         parts[1].symlink_to(parts[1])
@@ -296,8 +296,8 @@ def read_header_of(path: Path, facts: Written) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("magic", MAGICS)
-def test_the_script_with_password_hashes_is_in_no_message(path: Path, magic: str) -> None:
-    """Whatever byte is broken: no six bytes of the script are shown, as text or in hex."""
+def test_no_error_quotes_the_script_with_password_hashes(path: Path, magic: str) -> None:
+    """No error shows six bytes of the script, as text or in hex, whichever byte is changed."""
     facts = Written(magic=magic, metadata={b"metadataScript": SECRET * 3})
     whole = writer.artifact(facts, bytes(1024))
 
@@ -313,7 +313,7 @@ def test_the_script_with_password_hashes_is_in_no_message(path: Path, magic: str
 
 
 @pytest.mark.parametrize("magic", MAGICS)
-def test_a_header_is_read_however_little_the_rest_can_be_packed(path: Path, magic: str) -> None:
+def test_a_header_is_read_if_the_rest_is_incompressible_and_incomplete(path: Path, magic: str) -> None:
     inside = writer.tar({"neostore": random.Random(1).randbytes(3 << 20)})
 
     assert read_header(put(path, writer.artifact(Written(magic=magic), inside)[:-100])).database == "orders"

@@ -1,4 +1,4 @@
-"""One pass over whole, damaged and odd artifacts."""
+"""The reading pass over whole, damaged and unusual artifacts."""
 
 import errno
 import hashlib
@@ -50,7 +50,7 @@ def sha256(content: bytes) -> str:
 
 @pytest.mark.parametrize("magic", MAGICS)
 @pytest.mark.parametrize("flags", [FULL, DIFF])
-def test_a_whole_artifact_is_sound(path: Path, magic: str, flags: int) -> None:
+def test_a_whole_artifact_has_no_problems(path: Path, magic: str, flags: int) -> None:
     content = writer.artifact(Written(magic=magic, flags=flags))
     seen: list[int] = []
 
@@ -65,7 +65,7 @@ def test_a_whole_artifact_is_sound(path: Path, magic: str, flags: int) -> None:
 
 
 @pytest.mark.parametrize("magic", MAGICS)
-def test_the_raw_size_is_what_the_artifact_unpacks_to(path: Path, magic: str) -> None:
+def test_the_raw_size_is_the_decompressed_size(path: Path, magic: str) -> None:
     facts, content = Written(magic=magic), writer.tar()
     before = writer.header(facts) + (b"zstd" + writer.counts() if magic in PACKED else b"")
 
@@ -85,13 +85,13 @@ def test_each_upload_part_has_its_checksum(path: Path, size: int) -> None:
     assert (file.part_size, file.parts) == ((size, parts) if size < len(content) else (0, ()))
 
 
-def test_a_file_of_whole_parts_ends_with_a_whole_one(path: Path) -> None:
+def test_a_file_of_whole_parts_has_no_empty_last_part(path: Path) -> None:
     (file,) = digest(put(path, b"x" * 3000), part_size=lambda _: 1000)
 
     assert file.parts == (sha256(b"x" * 1000),) * 3
 
 
-def test_the_size_of_the_parts_is_asked_for_each_file(path: Path) -> None:
+def test_the_part_size_is_determined_for_each_file(path: Path) -> None:
     content = writer.artifact(Written(magic="BTV2"))
     writer.split(path, content, 9500)
     asked: list[int] = []
@@ -109,7 +109,7 @@ def test_the_size_of_the_parts_is_asked_for_each_file(path: Path) -> None:
 
 @pytest.mark.parametrize("magic", MAGICS)
 @pytest.mark.parametrize("limit", [500, 9000, 100_000])
-def test_a_split_artifact_is_read_as_one(path: Path, magic: str, limit: int) -> None:
+def test_an_artifact_in_parts_is_read_as_one(path: Path, magic: str, limit: int) -> None:
     written = writer.split(path, writer.artifact(Written(magic=magic)), limit)
 
     reading = read_through(path)
@@ -130,7 +130,7 @@ def test_a_part_beyond_the_manifest_is_a_problem(path: Path) -> None:
 
 @pytest.mark.parametrize("magic", PACKED)
 @pytest.mark.parametrize("flags", [FULL, DIFF])
-def test_a_cut_packed_artifact_is_damage(path: Path, magic: str, flags: int) -> None:
+def test_an_incomplete_compressed_artifact_is_damage(path: Path, magic: str, flags: int) -> None:
     content = writer.artifact(Written(magic=magic, flags=flags))
 
     for length in (*range(4, len(content) - 8, 11), *range(len(content) - 8, len(content))):
@@ -153,7 +153,7 @@ def test_the_error_of_a_cut_between_blocks_has_block_and_offset(path: Path) -> N
 
 
 @pytest.mark.parametrize("magic", ["BTV1", "BTV2"])
-def test_a_cut_unpacked_full_is_damage(path: Path, magic: str) -> None:
+def test_an_incomplete_uncompressed_full_is_damage(path: Path, magic: str) -> None:
     content = writer.artifact(Written(magic=magic))
     end = len(content.rstrip(b"\0")) // 512 * 512
     marker = len(content) - len(writer.tar()) + sum(512 + -(-len(data) // 512) * 512 for data in writer.STORE.values())
@@ -167,7 +167,7 @@ def test_a_cut_unpacked_full_is_damage(path: Path, magic: str) -> None:
 
 @pytest.mark.parametrize("magic", PACKED)
 @pytest.mark.parametrize("flags", [FULL, DIFF])
-def test_a_flipped_byte_of_a_frame_is_seen(path: Path, magic: str, flags: int) -> None:
+def test_a_changed_byte_of_a_frame_is_detected(path: Path, magic: str, flags: int) -> None:
     facts = Written(magic=magic, flags=flags, metadata={})
     content = writer.artifact(facts)
     start = content.index(b"\x28\xb5\x2f\xfd")
@@ -175,7 +175,7 @@ def test_a_flipped_byte_of_a_frame_is_seen(path: Path, magic: str, flags: int) -
     for at in (*range(start, start + 20), *range(start + 20, len(content), 3)):
         broken = bytearray(content)
         broken[at] ^= 0xFF
-        if at == start + 5:  # the window is a promise about memory: a larger one unpacks to the same
+        if at == start + 5:  # a larger window changes only the memory that is needed
             continue
         with pytest.raises(PermanentError) as error:
             read_through(put(path, bytes(broken)))
@@ -194,7 +194,7 @@ def test_a_flipped_byte_of_a_frame_is_seen(path: Path, magic: str, flags: int) -
         pytest.param("0000", "the number of metadata entries", id="cut before"),
     ],
 )
-def test_a_map_that_cannot_be_stepped_over_is_damage(path: Path, magic: str, facts: str, text: str) -> None:
+def test_an_invalid_metadata_map_is_damage(path: Path, magic: str, facts: str, text: str) -> None:
     head = b"\x02" + writer.fields(Written(flags=DIFF)) + bytes.fromhex(facts)
     content = writer.frame(b"zstd" + head) if magic == "BZV2" else head
 
@@ -204,7 +204,7 @@ def test_a_map_that_cannot_be_stepped_over_is_damage(path: Path, magic: str, fac
 
 @pytest.mark.parametrize("flags", [FULL, DIFF])
 @pytest.mark.parametrize("tail", [b"\0", b"junk", writer.frame(b"more")])
-def test_nothing_may_follow_the_frame(path: Path, flags: int, tail: bytes) -> None:
+def test_data_after_the_frame_is_damage(path: Path, flags: int, tail: bytes) -> None:
     content = writer.artifact(Written(flags=flags))
 
     with pytest.raises(DamagedError, match=f"at byte {len(content)}: the zstd frame ends here, and the file goes on"):
@@ -224,7 +224,7 @@ def test_a_range_that_runs_backwards_is_a_problem(path: Path) -> None:
 
 
 def pax(records: bytes, *, kind: bytes = b"x") -> bytes:
-    """An extended header with these records, in front of an entry of 700 bytes."""
+    """Return an extended tar header with these records."""
     entry = tarfile.TarInfo("extended")
     entry.type = kind
     entry.size = len(records)
@@ -238,7 +238,7 @@ def block(name: str = "neostore", size: int = 700, kind: bytes = b"0") -> bytes:
 
 
 def sealed(header: bytes, at: int, value: bytes) -> bytes:
-    """The tar header with another value in it, and the checksum that belongs to it."""
+    """Return a tar header with another value at an offset and a matching checksum."""
     changed = header[:at] + value + header[at + len(value) :]
     total = sum(changed[:148] + b" " * 8 + changed[156:])
     return changed[:148] + b"%06o\0 " % total + changed[156:]
@@ -267,14 +267,14 @@ UNKNOWN_INSIDES = [
 
 @pytest.mark.parametrize("magic", MAGICS)
 @pytest.mark.parametrize(("inside", "text"), UNKNOWN_INSIDES)
-def test_a_full_with_another_inside_is_damage(path: Path, magic: str, inside: bytes, text: str) -> None:
+def test_a_full_with_invalid_content_is_damage(path: Path, magic: str, inside: bytes, text: str) -> None:
     with pytest.raises(DamagedError, match=text):
         read_through(put(path, writer.artifact(Written(magic=magic), inside)))
 
 
 @pytest.mark.parametrize("magic", PACKED)
 @pytest.mark.parametrize(("inside", "text"), UNKNOWN_INSIDES)
-def test_a_differential_with_another_inside_has_a_problem(path: Path, magic: str, inside: bytes, text: str) -> None:
+def test_a_differential_with_unknown_content_has_a_problem(path: Path, magic: str, inside: bytes, text: str) -> None:
     content = writer.artifact(Written(magic=magic, flags=DIFF), inside)
 
     reading = read_through(put(path, content))
@@ -286,7 +286,9 @@ def test_a_differential_with_another_inside_has_a_problem(path: Path, magic: str
 
 
 @pytest.mark.parametrize(("inside", "text"), UNKNOWN_INSIDES)
-def test_an_unpacked_differential_that_begins_as_a_tar_ends_as_one(path: Path, inside: bytes, text: str) -> None:
+def test_an_uncompressed_differential_that_begins_as_a_tar_must_be_a_valid_tar(
+    path: Path, inside: bytes, text: str
+) -> None:
     put(path, writer.artifact(Written(magic="BTV2", flags=DIFF), inside))
     if inside[257:262] == b"ustar":
         with pytest.raises(DamagedError, match=text):
@@ -296,7 +298,7 @@ def test_an_unpacked_differential_that_begins_as_a_tar_ends_as_one(path: Path, i
 
 
 def long_named(name: bytes, layout: int) -> bytes:
-    """An entry whose name stands in front of it, as a long one's does."""
+    """Return a tar entry whose name is in a preceding entry, as long names are."""
     if layout == tarfile.PAX_FORMAT:
         text = b" path=" + name + b"\n"
         length = next(n for n in range(len(text), len(text) + 9) if len(str(n)) + len(text) == n)
@@ -330,7 +332,7 @@ HOSTILE_ENTRIES = [
 @pytest.mark.parametrize("flags", [FULL, DIFF])
 @pytest.mark.parametrize("magic", ["BZV2", "BTV2"])
 @pytest.mark.parametrize(("entry", "text"), HOSTILE_ENTRIES)
-def test_an_entry_that_neo4j_never_writes_is_damage_and_is_named(
+def test_a_tar_entry_that_neo4j_never_writes_is_damage_and_is_named(
     path: Path, magic: str, flags: int, entry: bytes, text: str
 ) -> None:
     inside = block() + DATA + entry + block("last") + DATA + END
@@ -340,7 +342,7 @@ def test_an_entry_that_neo4j_never_writes_is_damage_and_is_named(
 
 
 @pytest.mark.parametrize("layout", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT, tarfile.USTAR_FORMAT])
-def test_relative_names_of_any_length_are_sound(path: Path, layout: int) -> None:
+def test_relative_names_of_any_length_are_accepted(path: Path, layout: int) -> None:
     names = ["./neostore", "schema/index/range-1.0/1/..index", "a" * 90 + "/" + "b" * 90]
     inside = writer.tar(dict.fromkeys(names, b"1"), layout)
 
@@ -366,7 +368,7 @@ def test_a_file_of_an_artifact_that_is_not_regular_is_damage(path: Path, index: 
 
 
 @pytest.mark.parametrize("magic", MAGICS)
-def test_an_unknown_inside_is_read_to_its_end(path: Path, magic: str) -> None:
+def test_unknown_content_is_read_to_its_end(path: Path, magic: str) -> None:
     inside = random.Random(1).randbytes(3 * CHUNK)
     content = writer.artifact(Written(magic=magic, flags=DIFF), inside)
 
@@ -378,7 +380,7 @@ def test_an_unknown_inside_is_read_to_its_end(path: Path, magic: str) -> None:
 
 
 @pytest.mark.parametrize("magic", PACKED)
-def test_a_broken_frame_around_an_unknown_inside_is_damage(path: Path, magic: str) -> None:
+def test_an_invalid_frame_with_unknown_content_is_damage(path: Path, magic: str) -> None:
     content = bytearray(writer.artifact(Written(magic=magic, flags=DIFF), random.Random(1).randbytes(300_000)))
     content[-1] ^= 1
 
@@ -388,7 +390,7 @@ def test_a_broken_frame_around_an_unknown_inside_is_damage(path: Path, magic: st
 
 @pytest.mark.parametrize("magic", MAGICS)
 @pytest.mark.parametrize("inside", [b"", writer.tar({})])
-def test_an_empty_differential_holds_nothing(path: Path, magic: str, inside: bytes) -> None:
+def test_an_empty_differential_may_hold_no_files(path: Path, magic: str, inside: bytes) -> None:
     facts = Written(magic=magic, flags=DIFF, lowest=0, highest=0)
 
     assert read_through(put(path, writer.artifact(facts, inside, sized=bool(inside)))).problems == ()
@@ -414,7 +416,7 @@ def test_the_counts_before_the_tar_are_required_in_formats_that_have_them(
 
 
 @pytest.mark.parametrize("layout", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
-def test_every_dialect_of_tar_is_walked(path: Path, layout: int) -> None:
+def test_every_format_of_tar_is_read(path: Path, layout: int) -> None:
     store = {"./neostore": b"1", "b" * (99 if layout == tarfile.USTAR_FORMAT else 300): b"2" * 512, "empty": b""}
 
     assert read_through(put(path, writer.artifact(inside=writer.tar(store, layout)))).problems == ()
@@ -429,11 +431,11 @@ def test_every_dialect_of_tar_is_walked(path: Path, layout: int) -> None:
         pytest.param(block("store/", 0, b"5") + block() + DATA + END, id="a folder"),
     ],
 )  # fmt: skip
-def test_what_archivers_write_beside_files_is_walked(path: Path, inside: bytes) -> None:
+def test_tar_entries_other_than_files_are_read(path: Path, inside: bytes) -> None:
     assert read_through(put(path, writer.artifact(inside=inside))).problems == ()
 
 
-def test_a_size_in_binary_is_read(path: Path) -> None:
+def test_a_binary_size_is_read(path: Path) -> None:
     header = block(size=1 << 33)
     assert header[124] == 0x80
 
@@ -516,7 +518,7 @@ def harm(content: bytes, kind: str, at: int, amount: int) -> bytes:
     flags=st.sampled_from((FULL, DIFF)),
     harms=st.lists(CUT_OR_CHANGED, min_size=1, max_size=3),
 )
-def test_law_harm_is_read_as_the_same_facts_or_refused_with_a_reason(
+def test_a_changed_artifact_is_read_correctly_or_refused_with_a_reason(
     path: Path, magic: str, flags: int, harms: list[tuple[str, int, int]]
 ) -> None:
     content = writer.artifact(Written(magic=magic, flags=flags))
@@ -544,7 +546,7 @@ def test_law_harm_is_read_as_the_same_facts_or_refused_with_a_reason(
     magic=st.sampled_from((b"", b"SMV1", b"SDV1", *(magic.encode() for magic in MAGICS))), rest=st.binary(max_size=2000)
 )
 @example(magic=b"BZV2", rest=b"\x28\xb5\x2f\xfd\x00\x00")
-def test_law_random_bytes_are_refused_with_a_reason(path: Path, magic: bytes, rest: bytes) -> None:
+def test_random_bytes_are_refused_with_a_reason(path: Path, magic: bytes, rest: bytes) -> None:
     put(path, magic + rest)
 
     for read in (read_header, read_through):
@@ -584,7 +586,7 @@ print(json.dumps([slowest, (peak() - before) / 1024, outcomes]))
 
 
 def bombs() -> dict[str, bytes]:
-    """Small files that unpack to much, or want much memory for it."""
+    """Return small files that decompress to much data or need much memory, by name."""
     endless = b"\x28\xb5\x2f\xfd\x04\x88"  # a window of 128 MiB
     rle = (131072 << 3 | 1 << 1).to_bytes(3, "little") + b"\0"
     facts = Written(metadata={b"metadataScript": bytes(16 << 20)})
@@ -601,7 +603,7 @@ def bombs() -> dict[str, bytes]:
 
 
 @pytest.mark.process
-def test_headers_of_harmed_files_cost_a_second_and_4_mebibytes_at_most(tmp_path: Path) -> None:
+def test_reading_headers_of_damaged_files_takes_at_most_a_second_and_4_mebibytes(tmp_path: Path) -> None:
     random_source = random.Random(20261123)
     for name, content in bombs().items():
         put(tmp_path / name, content)
@@ -629,7 +631,7 @@ def test_headers_of_harmed_files_cost_a_second_and_4_mebibytes_at_most(tmp_path:
 
 
 @pytest.mark.process
-def test_a_pass_over_a_bomb_holds_little_of_it(tmp_path: Path) -> None:
+def test_the_reading_pass_over_a_decompression_bomb_needs_little_memory(tmp_path: Path) -> None:
     entry = block(size=1 << 28)
     packed = io.BytesIO()
     with zstandard.ZstdCompressor(level=3, write_checksum=True).stream_writer(packed, closefd=False) as frame:
@@ -659,7 +661,7 @@ class TestCommand:
         argv = (sys.executable, "-m", "backup_agent.artifact", *arguments)
         return subprocess.run(argv, capture_output=True, text=True, check=False)
 
-    def test_it_prints_the_facts(self, path: Path) -> None:
+    def test_the_command_prints_header_files_and_problems(self, path: Path) -> None:
         content = writer.artifact()
 
         done = self.run(str(put(path, content)))
@@ -678,7 +680,7 @@ class TestCommand:
         assert done.returncode == 0
         assert json.loads(done.stdout).keys() == {"header"}
 
-    def test_an_error_is_its_text_and_code_1(self, path: Path) -> None:
+    def test_an_error_is_printed_and_the_exit_code_is_1(self, path: Path) -> None:
         done = self.run(str(put(path, writer.artifact()[:-4])))
 
         assert (done.returncode, done.stdout) == (1, "")

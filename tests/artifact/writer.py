@@ -1,6 +1,6 @@
-"""Writes artifacts, after the format's description and independent of the reader.
+"""Write artifacts according to the format's description, independently of the reader.
 
-What Neo4j's own classes write is compared elsewhere; this one can also write what they never would.
+Other tests compare with Neo4j's own classes; this module can also write invalid artifacts.
 """
 
 import io
@@ -20,7 +20,7 @@ SECRET = b"CREATE USER neo4j SET ENCRYPTED PASSWORD '1,5f4dcc3b5aa765d61d83'"
 
 @dataclass(frozen=True)
 class Written:
-    """What the header shall say."""
+    """The values of a header."""
 
     magic: str = "BZV2"
     database: bytes = b"orders"
@@ -42,7 +42,7 @@ def short(data: bytes) -> bytes:
 
 
 def fields(facts: Written) -> bytes:
-    """The header all versions share."""
+    """Return the part of a header that all versions share."""
     return b"".join(
         (
             b"\x01",
@@ -59,13 +59,13 @@ def fields(facts: Written) -> bytes:
 
 
 def metadata(facts: Written) -> bytes:
-    """The map of V2."""
+    """Return the metadata map of a version 2 header."""
     entries = (struct.pack(">i", len(part)) + part for key, value in facts.metadata.items() for part in (key, value))
     return struct.pack(">i", len(facts.metadata)) + b"".join(entries)
 
 
 def header(facts: Written) -> bytes:
-    """The header of the magic's version, as it stands in the file."""
+    """Return the header in the version of the magic."""
     return fields(facts) if facts.magic.endswith("1") else b"\x02" + fields(facts) + metadata(facts)
 
 
@@ -91,7 +91,7 @@ def frame(content: bytes, *, checksum: bool = True, level: int = 3) -> bytes:
 def artifact(
     facts: Written | None = None, inside: bytes | None = None, *, checksum: bool = True, sized: bool = True
 ) -> bytes:
-    """All bytes of an artifact; `inside` instead of a small store's tar."""
+    """Return an artifact. Its content is `inside`, by default the tar of a small store."""
     facts = Written() if facts is None else facts
     content = tar() if inside is None else inside
     numbers = counts(3, 8700) if sized else b""
@@ -106,7 +106,7 @@ def artifact(
 
 
 def split(path: Path, content: bytes, limit: int) -> list[Path]:
-    """Write `content` as a manifest and parts of at most `limit` bytes, theirs headers counted."""
+    """Write `content` as a manifest and parts of at most `limit` bytes each, including their headers."""
     mark = UUID("0f0e0d0c-0b0a-0908-0706-050403020100").bytes
     step = limit - 24
     pieces = [content[at : at + step] for at in range(0, len(content), step)]

@@ -39,12 +39,12 @@ import picocli.CommandLine.Option;
 import picocli.CommandLine.Parameters;
 
 /**
- * `database backup` for Neo4j Community's own neo4j-admin, as a jar beside its jars: a stand-in for Enterprise's.
+ * A stand-in for Enterprise's `database backup`: a jar that adds the command to Neo4j Community's neo4j-admin.
  *
- * <p>What is real: the JVM, its flags, AdminTool and picocli, the configuration, a page cache over the store with the
- * check whether it needs recovery, and the packing by Neo4j's classes. What is not: the store comes from a folder
- * ($STANDIN_STORES/databases and /transactions) and not from a server's port, so that Netty and the catchup protocol are
- * never loaded, and there is never anything to recover. Only FULL is known.
+ * <p>Real are the JVM, its flags, AdminTool and picocli, the configuration, a page cache over the store with the check
+ * whether it needs recovery, and the packing by Neo4j's classes. But the store comes from a folder
+ * ($STANDIN_STORES/databases and /transactions) instead of a server's port, so Netty and the catchup protocol are not
+ * loaded, and the store never needs recovery. Only FULL is supported.
  */
 @Command(name = "backup", description = "Stand-in: copies a store from a folder and packs it as an artifact.")
 public final class BackupCommand extends AbstractAdminCommand {
@@ -69,7 +69,7 @@ public final class BackupCommand extends AbstractAdminCommand {
     @Parameters(arity = "1")
     private String database;
 
-    /** Registers the command where AdminTool looks for commands. */
+    /** Registers the command with AdminTool. */
     public static final class Provider implements CommandProvider {
         @Override
         public Object createCommand(ExecutionContext context) {
@@ -89,7 +89,7 @@ public final class BackupCommand extends AbstractAdminCommand {
     @Override
     protected void execute() throws Exception {
         if (type.equals("DIFF")) {
-            throw new CommandFailedException("Failed to run a backup using the available strategies: only FULL is known.");
+            throw new CommandFailedException("Failed to run a backup using the available strategies: only FULL is supported.");
         }
         Path stores = Path.of(System.getenv("STANDIN_STORES"));
         Path home = Files.createDirectories(staging.resolve("home"));
@@ -109,7 +109,7 @@ public final class BackupCommand extends AbstractAdminCommand {
         say("Finished full backup of database '%s'.", database);
         say("Start recovering database '%s'.", database);
         if (needsRecovery(ctx.fs(), layout, config)) {
-            throw new CommandFailedException("The store of the stand-in is one that was shut down cleanly; this was not.");
+            throw new CommandFailedException("The stand-in needs a store that was shut down cleanly; this one was not.");
         }
         say("Finished recovering database '%s', took 1s.", database);
         LocalDateTime now = LocalDateTime.now(ZoneOffset.UTC).withNano(0);
@@ -162,7 +162,7 @@ public final class BackupCommand extends AbstractAdminCommand {
         }
     }
 
-    /** Opens a page cache over the store, as `dump` does; the method is not public, and the same in both lines. */
+    /** Opens a page cache over the store, as `dump` does, by a private method that both version lines have. */
     private static boolean needsRecovery(FileSystemAbstraction files, DatabaseLayout layout, Config config)
             throws Exception {
         Method check = DumpCommand.class.getDeclaredMethod(
@@ -176,7 +176,7 @@ public final class BackupCommand extends AbstractAdminCommand {
         }
     }
 
-    /** The id as it stands in a transaction log, 24 bytes from its beginning (measured on both lines). */
+    /** Reads the store id from a transaction log, at offset 24 (measured on both version lines). */
     private static StoreId storeId(DatabaseLayout layout) throws Exception {
         try (Stream<Path> files = Files.list(layout.getTransactionLogsDirectory())) {
             Path log = files.filter(file -> file.getFileName().toString().startsWith("neostore.transaction.db."))

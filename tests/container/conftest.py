@@ -1,4 +1,4 @@
-"""The image, built once a session of the tree as it stands, and podman for as long."""
+"""Fixtures: podman and the image, which is built once per session from the working tree."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +14,7 @@ VERSION = NEO4J_VERSIONS[-1]
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep what uses podman on one worker: one process at a time has its store."""
+    """Run all tests that use podman on one worker, because podman's store is used by one process at a time."""
     for item in items:
         if Path(__file__).parent in item.path.parents and "podman" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.components)
@@ -35,7 +35,7 @@ def image(podman: Podman) -> str:
 
 @pytest.fixture(scope="module")
 def agent(podman: Podman, image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pod]:
-    """The agent's container with a small store to back up, every right taken away, its processor not limited."""
+    """Start the agent's container without privileges and processor limit, with a small store to back up."""
     with Pod(podman, image, VERSION, tmp_path_factory.mktemp("image") / "pod") as pod:
         pod.fill_store(VERSION)
         pod.start()

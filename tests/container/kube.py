@@ -1,9 +1,9 @@
-"""A StatefulSet's one pod as `podman play kube` takes it: podman knows Pods, claims and ConfigMaps, and no StatefulSet.
+"""Convert a StatefulSet to a pod for `podman play kube`, which supports Pods, claims and ConfigMaps only.
 
-What is changed, and why: probes go (podman runs them by systemd and asks by curl); a Secret becomes a ConfigMap (podman
-4.3 ends with a nil pointer at a secret volume); the pod shares this machine's network, where the simulated cluster is;
-the image is the one just built; a variable of the downward API becomes what an API server would make of it. fsGroup does
-nothing in podman: the image's own folders make its volumes writable.
+Changes: probes are removed (podman runs them with systemd and curl); Secrets become ConfigMaps (podman 4.3 crashes on
+secret volumes); the pod uses the host's network, where the simulated cluster is; the image is the one just built;
+variables of the downward API get the values that an API server would set. podman ignores fsGroup; volumes are writable
+because the image's folders are.
 """
 
 from collections.abc import Mapping
@@ -19,10 +19,10 @@ def pod_of(
     environment: Mapping[str, str],
     folders: Mapping[str, str],
 ) -> list[dict[str, Any]]:
-    """Return the objects of pod 0: claims, ConfigMaps, the pod.
+    """Return the objects of pod 0: ConfigMaps, claims, the pod.
 
-    `files` are the contents of the ConfigMaps and Secrets that it mounts, by their names; `folders` of this machine are
-    mounted beside them, by the path in the container.
+    `files` holds the data of the mounted ConfigMaps and Secrets by their names. `folders` maps paths in the container to
+    folders of the host, which are mounted too.
     """
     template = deepcopy(stateful_set["spec"]["template"])
     name = f"{stateful_set['metadata']['name']}-0"
@@ -41,10 +41,10 @@ def pod_of(
         container.pop(probe, None)
     container["image"] = image
     container["imagePullPolicy"] = "Never"
-    told = {"metadata.name": name, "metadata.namespace": stateful_set["metadata"]["namespace"]}
+    fields = {"metadata.name": name, "metadata.namespace": stateful_set["metadata"]["namespace"]}
     for variable in container["env"]:
         if source := variable.pop("valueFrom", None):
-            variable["value"] = told[source["fieldRef"]["fieldPath"]]
+            variable["value"] = fields[source["fieldRef"]["fieldPath"]]
     container["env"] += [{"name": k, "value": v} for k, v in environment.items()]
     container.pop("ports", None)
     spec["hostNetwork"] = True

@@ -1,7 +1,7 @@
-"""One pod in a world of its own: the agent's image under a pod's limits, a simulated cluster, a store to back up.
+"""A container of the agent's image with the limits of a pod, a simulated cluster, and a store to back up.
 
-The cluster answers over Bolt as an Enterprise cluster would; what copies and packs the store is a JVM of Neo4j Community
-in the container (BackupCommand.java).
+The simulated cluster answers over Bolt as an Enterprise cluster would. The store is copied and packed by a JVM of Neo4j
+Community in the container (BackupCommand.java).
 """
 
 import json
@@ -32,11 +32,11 @@ DATABASE = "orders"
 PASSWORD = "for-tests-only"
 ADDRESS = "127.0.0.1:6362"
 SEED = 'echo "{\\"path\\":\\"/backups/test\\",\\"type\\":\\"FULL\\"}" > /backup-requests/backup.request'
-"""The debug command of the seed's report, as its shell sees it."""
+"""The shell command that users of the predecessor know."""
 
 
 class Pod:
-    """The container and what it talks to, below one folder. Use as a context manager."""
+    """The container, its cluster and its files below one folder. Use as a context manager."""
 
     def __init__(self, podman: Podman, image: str, version: str, folder: Path, s3: SeaweedFS | None = None) -> None:
         self.podman = podman
@@ -46,14 +46,14 @@ class Pod:
         for made in (self.root, self.requests, self.stores, folder / "cluster"):
             made.mkdir(parents=True)
         for written in (self.root, self.requests):
-            os.chown(written, AGENT_USER, AGENT_USER)  # what fsGroup does for a pod
+            os.chown(written, AGENT_USER, AGENT_USER)  # as fsGroup does for a pod
         self._image = image
         cluster = simulated.one_server(version, databases=(DATABASE,)).with_server("server-0", backup=ADDRESS)
         simulated.save(cluster, folder / "cluster")
         self._bolt = BoltServer(folder / "cluster")
         self._port, self._probes_port = Port.reserve(), Port.reserve()
         self._s3 = s3
-        # In the environment and not in the file: the health check reads only that.
+        # In the environment, because the health check does not read the settings file.
         self.environment = {
             "BACKUP_AGENT_HTTP__LISTEN": f"127.0.0.1:{self._port.number}",
             "BACKUP_AGENT_HTTP__PROBES": f"127.0.0.1:{self._probes_port.number}",
@@ -69,7 +69,7 @@ class Pod:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The agent's settings: everything live, the watch, schedules, metrics and, where there is one, the copy in S3."""
+        """The agent's settings, with schedules and, if there is an S3 server, a destination."""
         offsite = {
             "type": "s3",
             "bucket": BUCKET,
@@ -103,7 +103,7 @@ class Pod:
         self._probes_port.release()
 
     def fill_store(self, version: str) -> None:
-        """Let the cluster have a small store: one that real Neo4j Community made."""
+        """Give the cluster a small store that was written by Neo4j Community."""
         line = "5.26.31" if version.startswith("5.") else "2026.09.0"
         packed = (TEMPLATES / line / "standard.tar.zst").read_bytes()
         with tarfile.open(fileobj=BytesIO(zstandard.ZstdDecompressor().decompress(packed))) as archive:
@@ -155,24 +155,24 @@ class Pod:
             return False
 
     def get(self, path: str, timeout: float = 5) -> bytes:
-        """Read one of the agent's pages."""
+        """Return one of the agent's HTTP pages."""
         port = self._probes_port if path in PROBES else self._port
         with urllib.request.urlopen(f"http://127.0.0.1:{port.number}{path}", timeout=timeout) as reply:
             return bytes(reply.read())
 
     def log(self) -> str:
-        """Return what the container wrote."""
+        """Return stdout and stderr of the container."""
         done = self.podman.attempt("logs", self.name)
         return done.stdout + done.stderr
 
     def sh(self, script: str) -> str:
-        """Run a line of shell in the container, as `kubectl exec … -- sh -c` does."""
+        """Run a shell script in the container, as `kubectl exec … -- sh -c` does, and return its stdout."""
         done = self.podman.exec(self.name, "sh", "-c", script)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
     def answer(self, name: str = "backup", patience: float = 120) -> dict[str, Any]:
-        """Return the last answer to a dropped request."""
+        """Wait for the final answer to a dropped request and return it."""
 
         def look() -> dict[str, Any] | None:
             try:
@@ -184,13 +184,13 @@ class Pod:
         return until(look, f"answer to {name}", patience, pause=0.2)
 
     def word(self, patience: float = 120) -> str:
-        """Return the seed's answer in one word, read in the container."""
+        """Wait for the word in backup.status and return it."""
         script = "cat /backup-requests/backup.status 2>/dev/null || true"
         return until(lambda: self.sh(script).strip(), "word in backup.status", patience, pause=0.2)
 
     @property
     def pid(self) -> int:
-        """The agent's process, as this machine numbers it."""
+        """The agent's process id on the host."""
         return int(self.podman.inspect(self.name)["State"]["Pid"])
 
     @property
@@ -200,14 +200,14 @@ class Pod:
 
 
 class Cgroup:
-    """What the kernel counts for a container, on cgroup v1 or v2."""
+    """The kernel's counters of a container, with cgroup v1 or v2."""
 
     def __init__(self, memory: Path, cpu: Path, *, unified: bool) -> None:
         self._memory, self._cpu, self._unified = memory, cpu, unified
 
     @classmethod
     def of(cls, pid: int, root: Path = Path("/")) -> Self:
-        """Find it by one of its processes (cgroups(7))."""
+        """Return the control group of a process (cgroups(7))."""
         mounts = root / "sys/fs/cgroup"
         places: dict[str, Path] = {}
         for line in (root / f"proc/{pid}/cgroup").read_text().splitlines():
@@ -219,15 +219,15 @@ class Cgroup:
         return cls(places["unified"], places["unified"], unified=True)
 
     def anonymous(self) -> int:
-        """Return bytes that cannot be dropped: what an OOM kill is about, the page cache left out."""
+        """Return the anonymous memory in bytes: what the kernel cannot reclaim before an OOM kill."""
         return self._of(self._memory / "memory.stat", "anon" if self._unified else "total_rss")
 
     def peak(self) -> int:
-        """Return the most that was ever charged, the page cache included: that fills any limit."""
+        """Return the largest charged memory in bytes, including the page cache, which can fill any limit."""
         return int((self._memory / ("memory.peak" if self._unified else "memory.max_usage_in_bytes")).read_text())
 
     def processes(self) -> dict[str, int]:
-        """Return the bytes of their own of each process, by what it runs; the kernel counts the pages they share once."""
+        """Return the anonymous memory of the processes in bytes, by module or program."""
         found: dict[str, int] = {}
         for pid in (self._memory / "cgroup.procs").read_text().split():
             try:
@@ -241,15 +241,15 @@ class Cgroup:
         return found
 
     def limit(self) -> int:
-        """Return the limit of memory."""
+        """Return the memory limit in bytes."""
         return int((self._memory / ("memory.max" if self._unified else "memory.limit_in_bytes")).read_text())
 
     def oom_kills(self) -> int:
-        """Return how many processes were killed for want of memory."""
+        """Return the number of processes that were killed because of the memory limit."""
         return self._of(self._memory / ("memory.events" if self._unified else "memory.oom_control"), "oom_kill")
 
     def throttled_seconds(self) -> float:
-        """Return for how long processes were held back by the limit on processor time."""
+        """Return for how many seconds processes were throttled by the processor limit."""
         name, unit = ("throttled_usec", 1e6) if self._unified else ("throttled_time", 1e9)
         return self._of(self._cpu / "cpu.stat", name) / unit
 

@@ -1,4 +1,4 @@
-"""The headline's benchmark still runs. Its figures are read by people: no test looks at them."""
+"""The benchmark of the whole pod runs. Its figures are not checked."""
 
 import argparse
 import re
@@ -19,7 +19,7 @@ def test_the_whole_pod_is_measured(
 ) -> None:
     chosen = argparse.Namespace(version=VERSION, mebibytes=2, memory="256m", cpus="1", launch="direct", show_log=False)
 
-    # Not as a program of its own: podman's store is held by this one.
+    # In this process, because it holds podman's store.
     bench.run(podman, chosen, tmp_path, seaweedfs)
     printed = capsys.readouterr().out
 

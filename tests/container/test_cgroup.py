@@ -1,4 +1,4 @@
-"""The kernel's counters are read on both versions of cgroups: the machine that runs the tests has only one of them."""
+"""The kernel's counters are read with both versions of cgroups, of which the test machine has only one."""
 
 from pathlib import Path
 
@@ -28,7 +28,7 @@ SEPARATE = {
 
 
 @pytest.mark.parametrize("files", [pytest.param(UNIFIED, id="v2"), pytest.param(SEPARATE, id="v1")])
-def test_a_containers_counters_are_found_and_read(tmp_path: Path, files: dict[str, str]) -> None:
+def test_the_counters_of_a_container_are_read(tmp_path: Path, files: dict[str, str]) -> None:
     for name, content in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(content)

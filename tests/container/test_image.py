@@ -1,4 +1,4 @@
-"""The image: what it holds, how it runs with every right taken away, and a backup taken in it by a real JVM."""
+"""The image: its content, how it runs without privileges, and a backup by a real JVM in it."""
 
 import json
 from pathlib import Path
@@ -21,10 +21,10 @@ print([name for name, module in sys.modules.items() if name != "__main__"
 """
 
 HEALTH = ". /opt/backup-agent/bin/healthcheck; echo $?; grep VmHWM /proc/$$/status"
-"""The check in a shell that then tells the most memory it ever had."""
+"""Runs the health check in a shell that then prints its peak memory."""
 
 
-def test_the_image_says_what_it_is_and_runs_as_nobody_special(podman: Podman, image: str) -> None:
+def test_the_image_has_labels_and_runs_as_an_unprivileged_user(podman: Podman, image: str) -> None:
     facts = podman.inspect(image)
     config = facts["Config"]
 
@@ -43,14 +43,14 @@ def test_the_image_adds_less_than_a_hundred_megabytes(podman: Podman, image: str
     assert added < 100_000_000
 
 
-def test_without_settings_it_ends_with_what_to_do(podman: Podman, image: str) -> None:
+def test_without_settings_the_agent_exits_with_a_hint(podman: Podman, image: str) -> None:
     done = podman.attempt("run", "--rm", "--pull=never", "--network=none", *CAPPED, image)
 
     assert done.returncode == 2
     assert "/etc/backup-agent/config.yaml" in done.stderr
 
 
-def test_nothing_to_build_with_and_nothing_of_the_builder_is_left(agent: Pod) -> None:
+def test_the_image_has_no_build_tools_and_no_files_of_the_build(agent: Pod) -> None:
     found = agent.sh(
         "for tool in pip pip3 gcc cc make git; do command -v $tool; done; python -m pip --version 2>/dev/null; "
         "ls -d /build /etc/pip.conf /etc/pip.pem /var/lib/apt/lists/*_* 2>/dev/null; true"
@@ -71,7 +71,7 @@ def test_neither_the_demo_nor_the_stand_ins_are_in_the_image(agent: Pod) -> None
     )
 
 
-def test_nothing_of_the_agent_can_be_changed_by_it(agent: Pod) -> None:
+def test_the_agents_user_cannot_change_the_agents_files(agent: Pod) -> None:
     assert agent.sh("find /opt/backup-agent '(' -writable -o -user 7474 ')' -a ! -type l") == ""
     assert agent.podman.exec(agent.name, "touch", "/opt/backup-agent/x").returncode != 0
 
@@ -84,31 +84,31 @@ def test_nothing_of_the_agent_can_be_changed_by_it(agent: Pod) -> None:
         pytest.param("-B", "backup_agent.cli", id="the command line"),
     ],
 )
-def test_no_module_is_compiled_at_a_start(agent: Pod, flag: str, package: str) -> None:
-    """A read-only root keeps nothing: it would be compiled at each start again, seconds of a tenth of a core."""
+def test_all_modules_are_compiled_in_the_build(agent: Pod, flag: str, package: str) -> None:
+    """With a read-only root a module would be compiled again at each start, which takes seconds at a tenth of a core."""
     done = agent.podman.exec(agent.name, "python", flag, "-c", UNCOMPILED.format(package=package))
 
     assert done.stdout.strip() == "[]"
 
 
-def test_commands_typed_in_the_pod_find_the_agent_and_its_settings(agent: Pod) -> None:
+def test_commands_in_the_pod_find_the_agent_and_its_settings(agent: Pod) -> None:
     assert agent.sh("backup-agent --version").startswith("backup-agent, version")
     assert json.loads(agent.sh("backup-agent status --json"))["cluster"] == "demo"
     assert "nightly" in agent.sh("backup-agent schedules")
 
 
-def test_the_health_check_costs_less_than_15_mebibytes_and_tells_the_truth(agent: Pod) -> None:
+def test_the_health_check_needs_less_than_15_mebibytes_and_detects_a_missing_agent(agent: Pod) -> None:
     code, _, peak, _ = agent.podman.exec(agent.name, "bash", "-c", HEALTH).stdout.split()
-    unheard = agent.podman.attempt(
+    unreachable = agent.podman.attempt(
         "exec", "--env=BACKUP_AGENT_HTTP__PROBES=:1", agent.name, "/opt/backup-agent/bin/healthcheck"
     )
 
     assert code == "0"
     assert int(peak) < 15 * 1024  # KiB
-    assert unheard.returncode == 1
+    assert unreachable.returncode == 1
 
 
-def test_the_seeds_command_backs_up_with_every_right_taken_away(agent: Pod) -> None:
+def test_a_dropped_request_is_backed_up_without_privileges(agent: Pod) -> None:
     agent.sh(SEED)
     answer = agent.answer()
 

@@ -1,6 +1,6 @@
-"""The pod of the rendered example, played by podman in the headline's limits: its rights, its volumes, the seed's command.
+"""The pod of the rendered example, run by podman with 256 MiB and a tenth of a core: privileges, volumes, a backup.
 
-The example gets a destination in S3, and the set that the seed's command names, so that one backup shows all.
+The example gets a destination in S3 and the set that the dropped request names.
 """
 
 import json
@@ -40,7 +40,7 @@ def played(
     folder = tmp_path_factory.mktemp("kube")
     with Pod(podman, image, VERSION, folder / "pod") as pod:
         pod.fill_store(VERSION)
-        # The settings are the rendered ones. What is of the simulated cluster comes by the environment, which wins.
+        # The settings are the rendered ones; the environment overrides those that concern the simulated cluster.
         neo4j = pod.settings["neo4j"]
         world = {
             "NEO4J__URI": neo4j["uri"],
@@ -68,7 +68,7 @@ def played(
         podman("play", "kube", "--down", str(file))
 
 
-def test_the_seeds_command_backs_up_and_uploads_in_the_smallest_profile(
+def test_a_dropped_request_is_backed_up_and_uploaded_in_the_smallest_profile(
     played: Pod, objects: dict[str, dict[str, Any]], seaweedfs: SeaweedFS
 ) -> None:
     (container,) = objects["StatefulSet/demo-backup"]["spec"]["template"]["spec"]["containers"]
@@ -89,12 +89,12 @@ def test_the_seeds_command_backs_up_and_uploads_in_the_smallest_profile(
     assert watch.failed_probes == 0
 
 
-def test_it_is_nobody_special_and_knows_where_it_is(played: Pod) -> None:
+def test_the_agent_is_unprivileged_and_knows_its_namespace(played: Pod) -> None:
     assert played.sh("id -u; touch /x 2>/dev/null || echo refused").split() == ["7474", "refused"]
     assert json.loads(played.sh("cat /backups/owner.json"))["namespace"] == "default"
 
 
-def test_asked_to_end_it_ends_with_0(played: Pod) -> None:
+def test_the_agent_exits_with_0_on_sigterm(played: Pod) -> None:
     played.podman("stop", "--time=60", played.name)
 
     assert played.podman.inspect(played.name)["State"]["ExitCode"] == 0
