@@ -38,8 +38,9 @@ _MOST_DAMAGED = 64
 
 _BLOCK = 1024 * 1024
 
-
 _SEAL = 9  # eight digits and a blank
+_VALUES = 12
+"""How many values of a line are read: the list of its files is the last. A newer agent may add others behind it."""
 
 
 def sealed(text: bytes) -> bytes:
@@ -64,19 +65,19 @@ class IndexLine(NamedTuple):
         one = self.entry
         times = (one.taken.isoformat(), one.finished.isoformat())
         ids = (one.database_id, one.store_id, one.parent, one.version)
-        values = (one.key, self.record_size, one.full, *times, one.lowest, one.highest, *ids, *chain(*self.files))
+        files = [*chain(*self.files)]
+        values = (one.key, self.record_size, one.full, *times, one.lowest, one.highest, *ids, files)
         return sealed(json.dumps(values, separators=(",", ":")).encode())
 
     @classmethod
     def from_bytes(cls, raw: bytes) -> Self:
-        """Read a line; raise ValueError where it is none."""
+        """Read a line; raise ValueError if it is not one."""
         text = raw[_SEAL:-1]
         if raw != sealed(text):
             raise ValueError("no line of an index: its checksum is another")
         try:
-            key, record_size, full, taken, finished, lowest, highest, database_id, store_id, parent, version, *rest = (
-                read_json(text)
-            )
+            key, record_size, full, taken, finished, lowest, highest, *ids, files = islice(read_json(text), _VALUES)
+            database_id, store_id, parent, version = ids
             set_name, database = database_of(key)
             # By position, in the order of its fields: by name takes twice as long.
             entry = Entry(
@@ -90,11 +91,11 @@ class IndexLine(NamedTuple):
                 highest,
                 intern(database_id),
                 intern(store_id),
-                sum(rest[1::2]),
+                sum(files[1::2]),
                 parent,
                 intern(version) if version else None,
             )
-            return cls(entry, record_size, tuple(zip(rest[::2], rest[1::2], strict=True)))
+            return cls(entry, record_size, tuple(zip(files[::2], files[1::2], strict=True)))
         except (TypeError, AttributeError) as error:
             raise ValueError(f"no line of an index: {error}") from None
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from backup_agent import durable
-from backup_agent.core.artifacts.records import Value
+from backup_agent.core.artifacts.records import StoredValue
 from backup_agent.core.reasons import Reason
 from backup_agent.core.requests.answers import NotRead
 from backup_agent.core.retention.scrub import Done
@@ -30,7 +30,7 @@ _SLACK = 1000
 """Lines more than twice the artifacts before the log is written anew."""
 
 
-class SliceState(Value):
+class SliceState(StoredValue):
     """What a slice leaves for the next one."""
 
     started: datetime
@@ -58,7 +58,7 @@ class ReadOutcome(StrEnum):
     """Its record was deleted meanwhile."""
 
 
-class ReadingLine(Value):
+class ReadingLine(StoredValue):
     """One artifact that was dealt with for a request."""
 
     key: str
@@ -67,6 +67,10 @@ class ReadingLine(Value):
     why: NotRead | None = None
     reason: Reason | None = None
     error: str | None = None
+
+    def to_json(self) -> bytes:
+        """Return the line: without nulls, blanks and line breaks."""
+        return self.model_dump_json(by_alias=True, exclude_none=True).encode() + b"\n"
 
 
 class RequestReadings:
@@ -85,7 +89,7 @@ class RequestReadings:
     def note(self, line: ReadingLine) -> None:
         """Note what became of an artifact; raise OSError if the note cannot be written."""
         shown = line if line.error is None else line.model_copy(update={"error": line.error[:_LONGEST_ERROR]})
-        _append_line(self._path, shown.model_dump_json(exclude_none=True).encode() + b"\n")
+        _append_line(self._path, shown.to_json())
         self.lines[line.key] = line
 
     def keys(self, became: ReadOutcome) -> tuple[str, ...]:
@@ -128,15 +132,15 @@ class RereadLog:
     def state(self) -> SliceState | None:
         """Return what the last slice left."""
         try:
-            return SliceState.model_validate_json(durable.read(self._folder / "state.json"))
-        except (OSError, ValidationError):
+            return SliceState.from_json(durable.read(self._folder / "state.json"))
+        except (OSError, ValueError):
             return None
 
     def leave(self, state: SliceState) -> None:
         """Leave the state for the next slice."""
         with suppress(OSError):
             self._folder.mkdir(parents=True, exist_ok=True)
-            durable.write(self._folder / "state.json", state.model_dump_json(indent=2).encode() + b"\n")
+            durable.write(self._folder / "state.json", state.to_json())
 
     def _load(self) -> dict[str, datetime]:
         """Read the log; a line that a crash has cut is none."""

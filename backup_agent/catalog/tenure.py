@@ -24,7 +24,7 @@ from typing import Self
 from pydantic import ValidationError
 
 from backup_agent import durable
-from backup_agent.core.artifacts.records import Value
+from backup_agent.core.artifacts.records import StoredValue
 from backup_agent.core.ownership.lease import HOLD_PERIODS, PERIOD, TAKE_PERIODS, Lease, ground
 from backup_agent.core.ownership.owner import Owner
 from backup_agent.core.reasons import BackupError, Failure, PermanentError, Reason, TransientError
@@ -125,7 +125,7 @@ def noting(folder: Path) -> Iterator[None]:
         raise PermanentError(reason, f"{folder}: {error.strerror}") from error
 
 
-class _Sight(Value):
+class _Sight(StoredValue):
     """What stands at the destination, as far as it is known on this volume."""
 
     version: str | None = None

@@ -26,4 +26,4 @@ def save_topology(root: Path, topology: Topology) -> None:
     """Save a topology. Raise OSError if it cannot be written; the file then still holds the earlier one."""
     path = root / FILE
     path.parent.mkdir(exist_ok=True)
-    durable.write(path, topology.model_dump_json(exclude_none=True).encode() + b"\n")
+    durable.write(path, topology.to_json())

@@ -39,7 +39,7 @@ class PassClock:
         reading = ClockReading(now=now, monotonic=monotonic, boot=Path(BOOT_ID).read_text().strip())
         last = None
         with suppress(OSError, ValueError):
-            last = ClockSighting.model_validate_json(durable.read(cls._file(place)))
+            last = ClockSighting.from_json(durable.read(cls._file(place)))
         known = last.shown if last and last.reading.boot == reading.boot else {}
         shown = {name: one for name, one in known.items() if monotonic - one.monotonic < SHOWN_SECONDS}
         if (told := place.store.now()) is not None:
@@ -63,9 +63,7 @@ class PassClock:
         elif self.wrong and self.reference is not None:
             reading = self.reading.model_copy(update={"now": self.reference})
         with suppress(OSError):  # a full volume must not hinder what frees it
-            durable.write(
-                self._file(place), ClockSighting(reading=reading, shown=self.shown).model_dump_json().encode()
-            )
+            durable.write(self._file(place), ClockSighting(reading=reading, shown=self.shown).to_json())
 
     @staticmethod
     def _file(place: Place) -> Path:

@@ -78,6 +78,6 @@ class TrustedClock:
 
     def _seen(self, boot: str) -> ClockSighting | None:
         with suppress(OSError, ValueError):
-            seen = ClockSighting.model_validate_json(durable.read(self.file))
+            seen = ClockSighting.from_json(durable.read(self.file))
             return seen if seen.reading.boot == boot else None
         return None

@@ -169,7 +169,6 @@ BROKEN: dict[str, tuple[Callable[[Record], bytes], str]] = {
     "no JSON": (lambda _record: b"{", "Invalid JSON"),
     "a newer schema": (lambda record: newer(record.to_json()), "schema 2: this agent knows schema 1 only"),
     "another's": (lambda _record: a_record(5).to_json(), f"it is the record of {a_record(5).key}"),
-    "a field too many": (lambda record: record.to_json()[:-3] + b', "colour": "red"}', "colour: "),
 }
 
 
@@ -186,6 +185,16 @@ def test_a_record_that_cannot_be_read_keeps_its_files_from_being_orphans(
     assert [(one.key, one.artifact) for one in found.unreadable] == [(record_key(record.key), record.key)]
     assert fault in str(found.unreadable[0])
     assert (found.entries, found.orphans, found.foreign) == ({}, (), ())
+
+
+def test_a_record_with_a_key_that_only_a_newer_agent_knows_is_a_record(place: FilledStore, index: Path) -> None:
+    record = place.add(a_record(0))
+    place.put(record_key(record.key), record.to_json()[:-3] + b', "colour": "red"}')
+
+    found = survey(place.store, index)
+
+    assert found.entries.keys() == {record.key}
+    assert found.unreadable == ()
 
 
 @pytest.mark.parametrize("key_of", [hold_key, damage_key], ids=["hold", "damage"])

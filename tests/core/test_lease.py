@@ -37,7 +37,6 @@ def test_a_lease_is_read_as_it_was_written() -> None:
     assert Lease.from_json(HELD.to_json()) == HELD
 
 
-@pytest.mark.parametrize("change", [b'"schema": 2', b'"schema": 1, "more": 1'])
-def test_a_lease_of_a_newer_schema_is_not_understood(change: bytes) -> None:
-    with pytest.raises(ValueError, match=r"schema|more"):
-        Lease.from_json(HELD.to_json().replace(b'"schema": 1', change))
+def test_a_lease_of_a_newer_schema_is_not_understood() -> None:
+    with pytest.raises(ValueError, match="schema"):
+        Lease.from_json(HELD.to_json().replace(b'"schema": 1', b'"schema": 2'))

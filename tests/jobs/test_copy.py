@@ -89,6 +89,17 @@ def chain(world: World) -> tuple[str, str, str, str]:
     return full, link, world.add(2, 21, 30, parent=link), world.add(1, 1, 40)
 
 
+def test_the_copy_of_a_record_keeps_what_only_a_newer_agent_knows(tmp_path: Path) -> None:
+    world, store = a_world(tmp_path), MemoryStore("offsite")
+    key = world.add(1, 1, 10)
+    path = world.root / record_key(key)
+    path.write_text(json.dumps({**json.loads(path.read_text()), "colour": {"of": [None, "red"]}}))
+
+    assert copied(world, store) == (None, [])
+
+    assert json.loads(store.read(record_key(key), LIMIT))["colour"] == {"of": [None, "red"]}
+
+
 @pytest.mark.parametrize("what", ["record and file", "record", "file"])
 @pytest.mark.parametrize("which", [0, 1], ids=["full", "link"])
 def test_a_differential_brings_back_all_that_it_needs_and_is_gone(tmp_path: Path, which: int, what: str) -> None:

@@ -335,6 +335,36 @@ def test_an_entry_that_cannot_be_read_stays_and_hinders_no_other(requests: Reque
     assert "junk.json" in requests.inside("open")
 
 
+def test_an_entry_of_a_newer_agent_is_used_without_the_fields_that_are_unknown_here_and_keeps_them(
+    requests: RequestsFolder,
+) -> None:
+    requests.ask(id="a", type="FULL")
+    entry = requests.path / ".spool" / "open" / "a.json"
+    newer = json.loads(entry.read_text()) | {"approved_by": "the DBA"}
+    newer["request"]["priority"] = 5
+    entry.write_text(json.dumps(newer))
+
+    (answer,) = requests.spool.ledger.open()
+    requests.spool.save(answer)
+
+    assert answer.asked == Request(id="a", type=BackupType.FULL)
+    assert json.loads(entry.read_text()) == newer
+
+
+def test_an_entry_whose_request_asks_for_an_unknown_action_stays_and_hinders_no_other(
+    requests: RequestsFolder,
+) -> None:
+    for identity in ("a", "b"):
+        requests.ask(id=identity)
+    entry = requests.path / ".spool" / "open" / "a.json"
+    newer = json.loads(entry.read_text())
+    newer["request"]["action"] = "replicate"
+    entry.write_text(json.dumps(newer))
+
+    assert [answer.id for answer in requests.spool.ledger.open()] == ["b"]
+    assert "a.json" in requests.inside("open")
+
+
 def test_an_id_whose_entry_cannot_be_read_is_rejected(requests: RequestsFolder) -> None:
     """As the entry of a newer agent, which an older one finds after a downgrade."""
     (requests.path / ".spool" / "done" / "a.json").write_text('{"schema": 2}')

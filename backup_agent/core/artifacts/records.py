@@ -58,22 +58,32 @@ class Value(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
 
-class StoredValue(Value):
-    """A value that is written down for later lives, with its schema."""
+class StoredPart(Value):
+    """A value inside a stored document. It keeps keys that only a newer agent knows, and writes them again."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+class StoredValue(StoredPart):
+    """A document that is stored for later lives of the agent.
+
+    A new optional key leaves `schema` as it is, and an older agent keeps it unread. `schema` is raised only if the
+    meaning of a key changes, and then an older agent does not read the document at all.
+    """
 
     schema_: Literal[1] = Field(default=1, alias="schema")
 
     def to_json(self) -> bytes:
-        """Return it as it is stored: UTF-8 JSON, two spaces, a newline at the end; the same bytes each time."""
+        """Return the document as it is stored, the same bytes each time: indented JSON in UTF-8, and a newline."""
         return self.model_dump_json(by_alias=True, indent=2).encode() + b"\n"
 
     @classmethod
     def from_json(cls, data: bytes) -> Self:
-        """Read a record; raise ValueError if it is not valid, is of a newer schema, or has too many values."""
+        """Read a document; raise ValueError if it is not valid, is of another schema, or has too many values."""
         return cls.model_validate_json(few_values(data))
 
 
-class ArtifactFile(Value):
+class ArtifactFile(StoredPart):
     """One file of an artifact. An artifact is one file, or a manifest and its numbered parts."""
 
     name: str
@@ -83,7 +93,7 @@ class ArtifactFile(Value):
     parts: tuple[Sha256, ...] = Field(default=(), description="SHA-256 of each upload part, in order")
 
 
-class Header(Value):
+class Header(StoredPart):
     """What an artifact's own header says (format: docs/design.md, "The artifact")."""
 
     magic: str = Field(description="first four bytes: BZV1, BZV2, BZV3, BTV1, BTV2; of the joined parts where split")

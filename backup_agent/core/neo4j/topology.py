@@ -18,7 +18,7 @@ from pydantic import ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass
 
 from backup_agent.core.artifacts.names import DATABASE
-from backup_agent.core.artifacts.records import Value
+from backup_agent.core.artifacts.records import StoredValue, Value
 from backup_agent.core.escaping import first_few, quoted
 from backup_agent.core.reasons import PermanentError, Reason
 
@@ -62,7 +62,7 @@ Transaction = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 
 
 # No model: a topology may have thousands of copies, and the supervisor keeps it for weeks. It is a quarter of the size.
-@dataclass(frozen=True, slots=True, config=ConfigDict(extra="forbid"))
+@dataclass(frozen=True, slots=True, config=ConfigDict(extra="ignore"))
 class Copy:
     """One row of SHOW DATABASES: one database on one server. Every column but the name may be null."""
 
@@ -85,7 +85,7 @@ class Copy:
         return self.status in (None, ONLINE)
 
 
-class Topology(Value):
+class Topology(StoredValue):
     """What Bolt said, and when. Kept on the volume (`<root>/.agent/topology.json`) for the day Bolt is silent."""
 
     seen: datetime
@@ -98,6 +98,10 @@ class Topology(Value):
     """Bolt address of a server -> host:port of its backup listener, where the server itself told it."""
     missing: tuple[DatabaseName, ...] = ()
     """Databases listed at some time before and not now: kept until they return or are forgotten."""
+
+    def to_json(self) -> bytes:
+        """Return the topology as it is stored: on one line and without nulls, since it may have thousands of copies."""
+        return self.model_dump_json(by_alias=True, exclude_none=True).encode() + b"\n"
 
     def databases(self) -> dict[str, tuple[Copy, ...]]:
         """Return every database listed with its copies, by name. Composite ones are among them."""

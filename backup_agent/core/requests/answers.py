@@ -11,7 +11,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from backup_agent.core.artifacts.records import Value, few_values
+from backup_agent.core.artifacts.records import StoredPart, StoredValue, Value, few_values
 from backup_agent.core.reasons import Failure, Reason
 from backup_agent.core.requests.request import Request
 
@@ -76,7 +76,7 @@ OPEN = (Outcome.WAITING, Outcome.RUNNING, Outcome.INTERRUPTED)
 MOST_ATTEMPTS = 2
 
 
-class DatabaseResult(Value):
+class DatabaseResult(StoredPart):
     """What became of one database of a request."""
 
     outcome: Outcome = Outcome.WAITING
@@ -128,7 +128,7 @@ class Execution(Value):
     """The server that the backup came from."""
 
 
-class Deletion(Value):
+class Deletion(StoredPart):
     """One artifact that a plan deletes."""
 
     key: str
@@ -158,7 +158,7 @@ class NotRead(StrEnum):
     """Backups have interrupted the reading too often."""
 
 
-class Unread(Value):
+class Unread(StoredPart):
     """Artifacts that a pass did not read, all for one reason."""
 
     why: NotRead
@@ -167,7 +167,7 @@ class Unread(Value):
     keys: tuple[str, ...] = Field(default=(), description="the first 20")
 
 
-class PlaceResult(Value):
+class PlaceResult(StoredPart):
     """What became of one place of a request for `prune` or `verify`."""
 
     outcome: Outcome = Outcome.WAITING
@@ -224,10 +224,9 @@ class AnswerHead(BaseModel):
         return cls.model_validate_json(few_values(data, MOST_VALUES))
 
 
-class Answer(Value):
+class Answer(StoredValue):
     """The answer, as it stands in `answers/<id>.json` (schema 1)."""
 
-    schema_: Literal[1] = Field(default=1, alias="schema")
     id: str
     state: State
     action: str = "backup"
@@ -254,8 +253,8 @@ class Answer(Value):
 
     @property
     def asked(self) -> Request:
-        """The request, parsed again from what was kept."""
-        return Request.model_validate(self.request)
+        """The request, parsed again from what was kept, without fields that only a newer agent knows."""
+        return _request(self.request or {})
 
     @property
     def attribution(self) -> dict[str, str]:
@@ -338,12 +337,19 @@ class Answer(Value):
 
     @classmethod
     def from_json(cls, data: bytes) -> Self:
-        """Read an answer; raise ValueError if it is not valid, or has too many values."""
-        return cls.model_validate_json(few_values(data, MOST_VALUES))
+        """Read an answer; raise ValueError if it is not valid, its request neither, or it has too many values."""
+        answer = cls.model_validate_json(few_values(data, MOST_VALUES))
+        if answer.request is not None:
+            _request(answer.request)
+        return answer
 
     def to_json(self) -> bytes:
         """Return the answer as it is stored: UTF-8 JSON without what is not known yet."""
         return self.model_dump_json(by_alias=True, indent=2, exclude_none=True).encode() + b"\n"
+
+
+def _request(kept: Mapping[str, Any]) -> Request:
+    return Request.model_validate({name: kept[name] for name in kept if name in Request.model_fields})
 
 
 def rejected(

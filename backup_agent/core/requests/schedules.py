@@ -15,7 +15,7 @@ from heapq import merge
 from itertools import islice, takewhile
 from typing import NamedTuple
 
-from backup_agent.core.artifacts.records import Value
+from backup_agent.core.artifacts.records import StoredPart
 from backup_agent.core.requests.cron import Cron
 
 GRACE = timedelta(minutes=2)
@@ -47,7 +47,7 @@ class DueOutcome(StrEnum):
     SUSPENDED = "suspended"
 
 
-class Handled(Value):
+class Handled(StoredPart):
     """The due times of a schedule that were handled, as stored on the volume."""
 
     through: datetime

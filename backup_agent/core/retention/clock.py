@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from pydantic import Field
 
-from backup_agent.core.artifacts.records import Value
+from backup_agent.core.artifacts.records import StoredPart, StoredValue
 from backup_agent.core.reasons import Failure, Reason
 
 TOLERANCE = timedelta(minutes=5)
@@ -25,7 +25,7 @@ MOST_INTERVALS = 3
 """Largest gap before the newest point, in expected intervals, that is accepted if no other clock is known."""
 
 
-class Shown(Value):
+class Shown(StoredPart):
     """A reading of any clock, with the monotonic time of this machine at that moment."""
 
     now: datetime
@@ -44,7 +44,7 @@ class ClockReading(Shown):
     """Boot id of the machine (BOOT_ID). Monotonic times of two boots cannot be compared."""
 
 
-class ClockSighting(Value):
+class ClockSighting(StoredValue):
     """The clock readings that one retention pass stores for the next."""
 
     reading: ClockReading

@@ -8,7 +8,7 @@ import structlog
 from pydantic import Field
 
 from backup_agent import durable, quoting
-from backup_agent.core.artifacts.records import StoredValue, Value
+from backup_agent.core.artifacts.records import StoredPart, StoredValue
 
 LARGEST = 16 * 2**20
 """The most bytes of the file: orders to forget stay in it, each with a reason written by a user."""
@@ -16,7 +16,7 @@ LARGEST = 16 * 2**20
 log = structlog.get_logger()
 
 
-class Order(Value):
+class Order(StoredPart):
     """What somebody ordered, and why."""
 
     since: datetime

@@ -1,0 +1,231 @@
+"""One value of each kind that is stored, with every field set. `python -m tests.stored.values` writes golden files anew.
+
+A golden file that changes means that stored documents change: a release before reads the new one, and this one the old.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from backup_agent.catalog.index import IndexLine
+from backup_agent.catalog.journal import Doing, Intent
+from backup_agent.catalog.reread_log import ReadingLine, ReadOutcome, SliceState
+from backup_agent.catalog.set_uses import Uses
+from backup_agent.catalog.tenure import _Sight
+from backup_agent.core.artifacts.marks import Damage, Hold
+from backup_agent.core.artifacts.records import ArtifactFile, BackupType, Header, Record, StoredValue
+from backup_agent.core.neo4j.topology import Copy, Topology
+from backup_agent.core.ownership.lease import Lease
+from backup_agent.core.ownership.owner import Owner
+from backup_agent.core.reasons import Reason
+from backup_agent.core.requests.answers import (
+    Answer,
+    DatabaseResult,
+    Deletion,
+    NotRead,
+    Outcome,
+    PlaceResult,
+    State,
+    Unread,
+)
+from backup_agent.core.requests.schedules import Handled
+from backup_agent.core.retention.clock import ClockReading, ClockSighting, Shown
+from backup_agent.supervisor.schedules.calendar import CalendarFile
+from backup_agent.supervisor.work.orders import Order, OrdersFile
+
+GOLDEN = Path(__file__).with_name("golden")
+NOW = datetime(2026, 11, 23, 2, 0, tzinfo=UTC)
+LATER = datetime(2026, 11, 23, 2, 0, 4, 250_000, tzinfo=UTC)
+NAME = "orders-2026-11-23T02-00-00.backup"
+KEY = f"default/orders/{NAME}"
+PARENT = "default/orders/orders-2026-11-22T02-00-00.backup"
+
+RECORD = Record(
+    key=KEY,
+    cluster="demo",
+    set="default",
+    database="orders",
+    type=BackupType.DIFF,
+    type_reason="chain_continues",
+    parent=PARENT,
+    header=Header(
+        magic="BZV2",
+        database="orders",
+        database_id=UUID(int=7),
+        store_id="1-2-block-block-1.1",
+        taken=NOW,
+        lowest=13,
+        highest=24,
+        full=False,
+        compressed=True,
+        recovered=False,
+    ),
+    files=(
+        ArtifactFile(name=NAME, size=2048, sha256="ab" * 32, part_size=1024, parts=("ef" * 32, "01" * 32)),
+        ArtifactFile(name=f"{NAME}.1", size=1024, sha256="cd" * 32),
+    ),
+    raw_size=9000,
+    database_id="ID-orders",
+    request="nightly@20261123T020000Z",
+    requested_by="schedule nightly",
+    note="before the upgrade",
+    started=NOW,
+    finished=LATER,
+    source="server-1:6362",
+    server_version="2026.09.0",
+    admin_version="2026.09.0",
+    launch="script",
+    exit_code=0,
+    warnings=("a server was away",),
+    fencing=3,
+)
+LEASE = Lease(
+    holder="a1b2",
+    agent="demo-backup-0:/backups",
+    token="t1",
+    number=3,
+    renewal=7,
+    period=15.0,
+    seat="boot:8:42",
+    released=True,
+)
+REFUSED = {"reason": Reason.DISK_FULL, "error": "/backups: no room", "hint": "make room"}
+
+VALUES: dict[str, StoredValue] = {
+    "record": RECORD,
+    "hold": Hold(key=KEY, since=NOW, reason="audit", requested_by="the DBA", request="h1"),
+    "damage": Damage(key=KEY, since=NOW, found="size 1, recorded 2", file=NAME),
+    "owner": Owner(id="a1b2", cluster="demo", namespace="prod", system_id="ID-system", agent="demo-backup-0:/backups"),
+    "lease": LEASE,
+    "sight": _Sight(version="v1", lease=LEASE, since=12.5, boot="b1"),
+    "intent": Intent(key=KEY, doing=Doing.DELETING, files=(KEY, f"{KEY}.1"), since=NOW),
+    "uses": Uses(used={"test": NOW}, all_used=NOW),
+    "slice": SliceState(started=NOW, read=5, pace=1.5, unread=(KEY,), rate=100.0),
+    "reading": ReadingLine(
+        key=KEY, became=ReadOutcome.UNREAD, size=5, why=NotRead.UNREADABLE, reason=Reason.INTERNAL, error="it broke"
+    ),
+    "clock": ClockSighting(
+        reading=ClockReading(now=NOW, monotonic=1.5, boot="b1"), shown={"offsite": Shown(now=NOW, monotonic=1.25)}
+    ),
+    "schedules": CalendarFile(schedules={"nightly": Handled(through=NOW, cron="0 2 * * * UTC")}),
+    "orders": OrdersFile(
+        paused=Order(since=NOW, request="p1", requested_by="the DBA", reason="the store moves"),
+        forgotten={"hr": Order(since=NOW, request="f1")},
+    ),
+    "topology": Topology(
+        seen=NOW,
+        copies=(
+            Copy(
+                database="orders",
+                type="standard",
+                role="secondary",
+                writer=False,
+                address="server-1:7687",
+                server_id="s1",
+                database_id="ID-orders",
+                status="online",
+                last_committed_txn=24,
+                replication_lag=-2,
+            ),
+            Copy(database="hr"),
+        ),
+        aliases={"shop": "orders", "far": None},
+        versions=("2026.09.0",),
+        backup_addresses={"server-1:7687": "server-1:6362"},
+        missing=("old",),
+    ),
+    "answer": Answer(
+        action="backup",
+        id="nightly@20261123T020000Z",
+        state=State.SUCCEEDED_WITH_WARNINGS,
+        files=("x.request",),
+        ticket="20261123T020000000000Z-0",
+        schedule="nightly",
+        received=NOW,
+        started=NOW,
+        finished=LATER,
+        position=1,
+        stage="upload",
+        progress={"database": "orders", "bytes": 5},
+        set="default",
+        set_note="a note",
+        databases={
+            "orders": DatabaseResult(
+                outcome=Outcome.SUCCEEDED_WITH_WARNINGS,
+                attempts=1,
+                discovery="bolt",
+                database_id="ID-orders",
+                type="FULL",
+                type_reason="asked",
+                artifact=KEY,
+                size=3072,
+                sha256={NAME: "ab" * 32},
+                copies={"offsite": "owed"},
+                adopted=True,
+                started=NOW,
+                finished=LATER,
+                duration_seconds=4.25,
+                stages={"upload": 1.5},
+                warnings=("a server was away",),
+                **REFUSED,
+            )
+        },
+        selected=True,
+        places={
+            "local": PlaceResult(
+                outcome=Outcome.SUCCEEDED,
+                plan="p",
+                kept=1,
+                deletions=(Deletion(key=KEY, size=5, reason="older than all rules"),),
+                deleted=1,
+                freed=5,
+                left=1,
+                verified=1,
+                damaged=(KEY,),
+                healed=(KEY,),
+                artifacts=2,
+                size=5,
+                read=1,
+                read_size=5,
+                estimated_seconds=1.5,
+                not_read=(Unread(why=NotRead.NOT_DUE, artifacts=1, size=5, keys=(KEY,)),),
+                dropped=1,
+                warnings=("slow",),
+                **REFUSED,
+            )
+        },
+        marks={"local": "held"},
+        warnings=("old is no longer listed",),
+        **REFUSED,
+        request={"type": "FULL", "id": "x", "requested_by": "me"},
+    ),
+}
+"""Name of the golden file -> the value."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of a file of lines that are not JSON objects."""
+
+    value: Any
+    write: Callable[[Any], bytes]
+    read: Callable[[bytes], Any]
+
+
+LINES = {"index-line": Line(IndexLine.of(RECORD, 2222), IndexLine.to_bytes, IndexLine.from_bytes)}
+
+
+def write_all() -> None:
+    """Write every golden file anew."""
+    GOLDEN.mkdir(exist_ok=True)
+    for name, value in VALUES.items():
+        (GOLDEN / f"{name}.json").write_bytes(value.to_json())
+    for name, line in LINES.items():
+        (GOLDEN / f"{name}.txt").write_bytes(line.write(line.value))
+
+
+if __name__ == "__main__":
+    write_all()
