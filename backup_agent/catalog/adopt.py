@@ -211,6 +211,7 @@ class Adopting:
                 for file in reading.files
             ),
             raw_size=reading.raw_size,
+            history=header.history,
             request=REQUEST,
             note=f"found at {one.path}",
             # Not when it was adopted: what is years old must not look like a backup that succeeded today.

@@ -40,6 +40,7 @@ OPTIONS = {
     "not_after": "--not-after",
     "requested_by": "--requested-by",
     "reason": "--reason",
+    "labels": "--label",
 }
 """What a fault calls a field, and what the command line calls it."""
 

@@ -28,10 +28,18 @@ _Part = tuple[volume_records.Recorded, dict[str, str]]
 @click.option("--place", default=VOLUME, show_default=True, help="`local` or a destination.")
 @click.option("--set", "set_name", help="One set alone.")
 @click.option("--database", help="One database alone.")
+@click.option("--label", "labels", multiple=True, metavar="KEY[=TEXT]", help="With this label; repeat for several.")
 @settings_option
 @json_option
 @click.pass_context
-def command(context: click.Context, place: str, set_name: str | None, database: str | None, as_json: bool) -> int:
+def command(
+    context: click.Context,
+    place: str,
+    set_name: str | None,
+    database: str | None,
+    labels: tuple[str, ...],
+    as_json: bool,
+) -> int:
     """List the artifacts recorded on the volume or at a destination, the oldest first, with their copies.
 
     Reads the records themselves: it works without the agent, and without Bolt. At a destination that is all that a new
@@ -50,7 +58,7 @@ def command(context: click.Context, place: str, set_name: str | None, database: 
     unrestorable: dict[str, str] = {}
     parts = _on_volume(at, set_name, database) if at.is_volume else _at(at, set_name, database)
     for recorded, lost in parts:
-        found += recorded.records
+        found += [record for record in recorded.records if _has(record, labels)]
         faults += recorded.unreadable
         unrestorable |= lost
     if as_json:
@@ -68,7 +76,8 @@ def command(context: click.Context, place: str, set_name: str | None, database: 
             }
         )
     else:
-        of = "".join(f", {kind} {name}" for kind, name in (("set", set_name), ("database", database)) if name)
+        asked = (("set", set_name), ("database", database), ("label", ", ".join(labels)))
+        of = "".join(f", {kind} {name}" for kind, name in asked if name)
         _print(f"{root if at.is_volume else place}{of}", found, others, unrestorable)
         for fault in faults:
             printing.line(f"unreadable: {fault}", err=True)
@@ -110,6 +119,12 @@ def _read(store: Store, key: str) -> Record | str | None:
 
 def _wanted(of_set: str, of_database: str, set_name: str | None, database: str | None) -> bool:
     return (set_name or of_set) == of_set and (database or of_database).lower() == of_database
+
+
+def _has(record: Record, labels: tuple[str, ...]) -> bool:
+    """Tell whether a record has all of some labels, each given as `key` or `key=text`."""
+    wanted = [label.partition("=") for label in labels]
+    return all(key in record.labels and (not equals or record.labels[key] == text) for key, equals, text in wanted)
 
 
 def _others(place: Place) -> dict[str, Callable[[str], bool]]:

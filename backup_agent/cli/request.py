@@ -1,5 +1,7 @@
 """`backup-agent request`."""
 
+from collections.abc import Iterable
+
 import click
 
 from backup_agent.cli import printing
@@ -28,6 +30,7 @@ from backup_agent.core.requests.request import Action
 @click.option("--set", "path", help="The set, which has chains of its own; else `default`.")
 @click.option("--id", "identity", help="Idempotency key; with --action cancel the request to end.")
 @click.option("--reason", help="Free text, kept in the record and the log.")
+@click.option("--label", "labels", multiple=True, metavar="KEY=TEXT", help="Kept like --reason; repeat for several.")
 @requested_by_option
 @not_after_option
 @click.option("--wait", is_flag=True, help="Show progress, wait for the answer, and exit by it.")
@@ -43,6 +46,7 @@ def command(  # noqa: PLR0917  a request's fields
     path: str | None,
     identity: str | None,
     reason: str | None,
+    labels: tuple[str, ...],
     requested_by: str | None,
     not_after: str | None,
     wait: bool,
@@ -65,6 +69,7 @@ def command(  # noqa: PLR0917  a request's fields
         "path": path,
         "id": identity,
         "reason": reason,
+        "labels": _labels(labels) or None,
         "requested_by": requested_by,
         "not_after": not_after,
     }
@@ -76,3 +81,16 @@ def command(  # noqa: PLR0917  a request's fields
     else:
         printing.lines((f"dropped {dropped.request}", dropped.look))
     return 0
+
+
+def _labels(given: Iterable[str]) -> dict[str, str]:
+    """Return labels by their keys; raise click.UsageError if one has no text or comes twice."""
+    found: dict[str, str] = {}
+    for label in given:
+        key, equals, text = label.partition("=")
+        if not equals:
+            raise click.UsageError(f"--label {label}: KEY=TEXT expected")
+        if key in found:
+            raise click.UsageError(f"--label {key}: given twice")
+        found[key] = text
+    return found

@@ -160,6 +160,7 @@ def _facts(record: Record, links: list[str], copies: dict[str, str], fault: str 
     yield "for", f"request {record.request}" + (f" of {record.requested_by}" if record.requested_by else "")
     if record.note:
         yield "because", record.note
+    yield from _list("labels", [f"{key}={text}" for key, text in record.labels.items()])
     yield from _list("copies", [f"{name}: {state}" for name, state in copies.items()] or ["no destination"])
     yield from _list("sha256", [f"{file.sha256}  {file.name}" for file in record.files])
     yield from _list("warnings", list(record.warnings))

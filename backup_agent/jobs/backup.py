@@ -376,9 +376,8 @@ def _record(run: BackupRun, judged: Judgement, recorded: Recorded) -> Record:
         files=judged.reading.files,
         raw_size=judged.reading.raw_size or None,
         database_id=task.database_id,
+        history=header.history,
         request=task.request,
-        requested_by=task.requested_by,
-        note=task.note,
         started=task.since if judged.adopted else (taken.started if taken else task.since),
         finished=datetime.now(UTC),
         source=taken.transcript.server if taken else None,
@@ -387,6 +386,7 @@ def _record(run: BackupRun, judged: Judgement, recorded: Recorded) -> Record:
         launch=taken.launch if taken else None,
         exit_code=taken.completed.exit_code if taken else None,
         warnings=judged.warnings,
+        **task.attribution.model_dump(),
     )
 
 

@@ -13,6 +13,7 @@ from pydantic import Field, ValidationInfo, field_validator
 from backup_agent.core.artifacts.chains import ChainLimits
 from backup_agent.core.artifacts.records import BackupType
 from backup_agent.core.requests.cron import Cron
+from backup_agent.core.requests.labels import Labels
 from backup_agent.core.requests.schedules import Misfire, Timetable
 from backup_agent.core.retention.plan import written_duration
 from backup_agent.settings.grammar import (
@@ -191,6 +192,7 @@ class Schedule(Section):
         None, description="names and globs; without it the settings' `databases`", examples=[["orders*"]]
     )
     path: SetName = Field(DEFAULT_SET, description="the set the artifacts belong to", examples=["weekly"])
+    labels: Labels = Field({}, description="labels of its requests, kept in the records", examples=[{"tier": "gold"}])
     misfire: Misfire = Field(Misfire.RUN_ONCE, description="what to do about runs missed while the agent was down")
     jitter: Duration = Field(
         timedelta(0), description="start up to this much later, so that clusters do not all start at once"

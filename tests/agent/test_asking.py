@@ -85,7 +85,7 @@ def test_the_log_says_who_asked_and_why_of_backups_actions_and_passes(live: Live
     live.start()
     said: dict[str, Any] = {"requested_by": "the DBA", "reason": "before the upgrade"}
     logged = {"requested_by": "the DBA", "note": "before the upgrade"}
-    live.ask("backup", id="backup", database="orders", **said)
+    live.ask("backup", id="backup", database="orders", labels={"tier": "gold"}, **said)
     live.ask("pause", id="pause", action="pause", **said)
     live.ask("resume", id="resume", action="resume", **said)
     live.ask("prune", id="prune", action="prune", **said)
@@ -105,8 +105,10 @@ def test_the_log_says_who_asked_and_why_of_backups_actions_and_passes(live: Live
     ):
         (line,) = until(partial(lines, event, request), f"line {event} of {request}")
         assert logged.items() <= line.items(), (event, request)
+        assert line.get("labels") == ({"tier": "gold"} if request == "backup" else None)
     (record,) = live.records()
-    assert logged.items() <= record.items()
+    assert {**logged, "labels": {"tier": "gold"}}.items() <= record.items()
+    assert live.answer_of("backup")["request"]["labels"] == {"tier": "gold"}
 
 
 def test_a_link_to_a_file_with_secrets_leaves_nothing_of_them_in_answer_and_log(live: Live) -> None:

@@ -82,6 +82,28 @@ def test_what_is_named_like_a_record_and_is_no_file_is_passed_over(place: Place)
     assert place.run("list", "--json").json["unreadable"] == []
 
 
+def test_artifacts_are_listed_by_the_labels_of_their_requests(place: Place) -> None:
+    gold = place.record(labels={"tier": "gold", "ticket": "CHG-42"})
+    other = place.record(24, labels={"tier": "silver"})
+    place.record(48)
+
+    def listed(*labels: str) -> list[str]:
+        options = [option for label in labels for option in ("--label", label)]
+        return [one["key"] for one in place.run("list", "--json", *options).json["artifacts"]]
+
+    assert listed("tier") == [gold.key, other.key]
+    assert listed("tier=gold") == listed("tier", "ticket=CHG-42") == [gold.key]
+    assert listed("tier=") == listed("tier=silver", "ticket") == []
+    assert "label tier=bronze" in place.run("list", "--label", "tier=bronze").out
+
+
+def test_an_artifact_is_shown_with_the_labels_of_its_request(place: Place) -> None:
+    record = place.record(labels={"tier": "gold", "ticket": "CHG-42"})
+    out = place.run("show", record.key).out
+
+    assert [line.split()[-1] for line in out.splitlines() if "=" in line] == ["tier=gold", "ticket=CHG-42"]
+
+
 def test_an_artifact_is_shown_by_key_path_record_or_name(place: Place) -> None:
     record = place.record()
     shown = place.run("show", record.key)

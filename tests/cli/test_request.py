@@ -64,7 +64,7 @@ def test_who_asks_without_a_name_is_told_by_number_and_host(place: Place, monkey
 def test_every_option_stands_in_the_request(place: Place) -> None:
     place.run(
         "request", "--type", "full", "--database", "orders", "--database", "!x*", "--set", "test", "--id", "a",
-        "--reason", "why", "--requested-by", "me",
+        "--reason", "why", "--requested-by", "me", "--label", "ticket=CHG=42", "--label", "tier=",
     )  # fmt: skip
 
     assert dropped(place) == {
@@ -74,6 +74,7 @@ def test_every_option_stands_in_the_request(place: Place) -> None:
         "path": "test",
         "id": "a",
         "reason": "why",
+        "labels": {"ticket": "CHG=42", "tier": ""},
         "requested_by": "me",
     }
 
@@ -102,6 +103,9 @@ def test_one_id_twice_is_two_files_so_that_none_is_overwritten(place: Place) -> 
         pytest.param(["--action", "cancel"], "--action cancel needs --id", id="cancel without id"),
         pytest.param(["--action", "restore"], "'restore' is not one of", id="not built"),
         pytest.param(["--type", "HALF"], "'HALF' is not one of", id="type"),
+        pytest.param(["--label", "ticket"], "--label ticket: KEY=TEXT expected", id="label without a text"),
+        pytest.param(["--label", "a=1", "--label", "a=2"], "--label a: given twice", id="label twice"),
+        pytest.param(["--label", "A=1"], "--label: in label 1 a key of at most 63", id="odd label"),
         pytest.param(["--timeout", "5"], "--timeout needs --wait", id="timeout without wait"),
     ],
 )

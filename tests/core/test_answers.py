@@ -127,9 +127,13 @@ def test_a_rejection_says_every_fault() -> None:
 
 
 def test_who_asked_and_why_are_told_by_the_records_names() -> None:
-    asked = an_answer(request={"requested_by": "the DBA", "reason": "before the upgrade"})
+    said = {"requested_by": "the DBA", "reason": "before the upgrade", "labels": {"tier": "gold"}}
 
-    assert asked.attribution == {"requested_by": "the DBA", "note": "before the upgrade"}
+    assert an_answer(request=said).attribution == {
+        "requested_by": "the DBA",
+        "note": "before the upgrade",
+        "labels": {"tier": "gold"},
+    }
     assert an_answer(request=None).attribution == an_answer(request={"reason": ""}).attribution == {}
 
 

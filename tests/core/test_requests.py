@@ -33,6 +33,14 @@ def test_an_empty_object_asks_for_an_automatic_backup_of_all() -> None:
     assert (request.type, request.asked, request.set_name(ROOT)) == (BackupType.AUTO, None, "default")
 
 
+def test_labels_of_every_allowed_kind_are_kept_as_they_are() -> None:
+    labels = {"k" * 63: "x" * 256, "0.a_b-c": "", "ticket": "CHG-42 für Ördérs 🎟"}
+
+    request = parse(json.dumps({"labels": labels}).encode(), ROOT)
+
+    assert request.labels == request.content()["labels"] == request.attribution.labels == labels
+
+
 @pytest.mark.parametrize(
     ("document", "asked"),
     [
@@ -132,6 +140,25 @@ def test_a_path_that_leaves_the_root_or_has_more_than_one_name_is_refused(path: 
         ),
         pytest.param({"databases": ["a", None]}, "(item 2 is null)", id="null as a name"),
         pytest.param({"databases": ["a", "b c"]}, "(item 2 is something else)", id="odd bytes in a list"),
+        pytest.param(
+            {"labels": ["gold"]}, 'labels: keys and texts such as {"ticket": "CHG-42"} expected', id="labels in a list"
+        ),
+        pytest.param(
+            {"labels": dict.fromkeys(map(str, range(17)), "")}, "labels: at most 16 labels expected", id="17 labels"
+        ),
+        pytest.param(
+            {"labels": {"a": "", "Hunter2": ""}}, "labels: in label 2 a key of at most 63 lower-case", id="odd label"
+        ),
+        pytest.param({"labels": {"k" * 64: ""}}, "labels: in label 1 a key of at most 63", id="long key of a label"),
+        pytest.param(
+            {"labels": {"-k": ""}}, "labels: in label 1 a key of at most 63", id="label that begins by a dash"
+        ),
+        pytest.param({"labels": {"k": 1}}, "labels: in label 1 a text of at most 256", id="number in a label"),
+        pytest.param({"labels": {"k": "x" * 257}}, "labels: in label 1 a text of at most 256", id="long label"),
+        pytest.param({"labels": {"k": "a\u202eb"}}, "256 printable characters expected", id="label that hides text"),
+        pytest.param(
+            {"action": "prune", "labels": {"k": ""}}, "`labels` means nothing to `prune`", id="labels of a prune"
+        ),
         pytest.param({"force": False}, "`force` means nothing to `backup`", id="a boolean field that is false"),
         pytest.param({"action": "pause", "place": None}, "`place` means nothing to `pause`", id="a field that is null"),
         pytest.param(

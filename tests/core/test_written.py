@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from backup_agent.core.artifacts.marks import Damage, Hold
 from backup_agent.core.artifacts.records import LARGEST, ArtifactFile, BackupType, Record, TooManyValuesError
+from backup_agent.core.requests.request import Attribution
 from backup_agent.core.requests.tasks import BackupTask, CopyTask, PruneTask, SurveyTask, VerifyTask
 from tests.builders import TAKEN, a_header, a_record, artifact_file
 
@@ -113,6 +114,10 @@ def test_a_record_of_a_time_that_cannot_be_compared_is_refused(moment: str) -> N
 
     with pytest.raises(ValidationError, match=r"header\.taken"):
         Record.from_json(json.dumps(written).encode())
+
+
+def test_a_record_has_a_field_for_all_that_is_told_of_who_asked() -> None:
+    assert Attribution.model_fields.keys() <= Record.model_fields.keys()
 
 
 def test_the_size_of_an_artifact_is_that_of_all_its_files() -> None:

@@ -16,7 +16,15 @@ from backup_agent.catalog.reread_log import ReadingLine, ReadOutcome, SliceState
 from backup_agent.catalog.set_uses import Uses
 from backup_agent.catalog.tenure import _Sight
 from backup_agent.core.artifacts.marks import Damage, Hold
-from backup_agent.core.artifacts.records import ArtifactFile, BackupType, Header, Record, StoredValue
+from backup_agent.core.artifacts.records import (
+    ArtifactFile,
+    BackupType,
+    Header,
+    History,
+    Record,
+    Signature,
+    StoredValue,
+)
 from backup_agent.core.neo4j.topology import Copy, Topology
 from backup_agent.core.ownership.lease import Lease
 from backup_agent.core.ownership.owner import Owner
@@ -69,9 +77,11 @@ RECORD = Record(
     ),
     raw_size=9000,
     database_id="ID-orders",
+    history=History(database_id=UUID(int=7), store_id="1-2-block-block-1.1"),
     request="nightly@20261123T020000Z",
     requested_by="schedule nightly",
     note="before the upgrade",
+    labels={"ticket": "CHG-42"},
     started=NOW,
     finished=LATER,
     source="server-1:6362",
@@ -81,6 +91,8 @@ RECORD = Record(
     exit_code=0,
     warnings=("a server was away",),
     fencing=3,
+    audit_head="9a" * 32,
+    signature=Signature(kind="ed25519", key="sha256:0f", value="c2lnbmVk"),
 )
 LEASE = Lease(
     holder="a1b2",
@@ -200,7 +212,7 @@ VALUES: dict[str, StoredValue] = {
         marks={"local": "held"},
         warnings=("old is no longer listed",),
         **REFUSED,
-        request={"type": "FULL", "id": "x", "requested_by": "me"},
+        request={"type": "FULL", "id": "x", "requested_by": "me", "labels": {"ticket": "CHG-42"}},
     ),
 }
 """Name of the golden file -> the value."""

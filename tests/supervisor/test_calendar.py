@@ -53,7 +53,11 @@ def calendar(folder: Path, queue: Queue, **schedules: dict[str, Any]) -> Calenda
 
 
 def test_a_due_time_is_submitted_once_however_often_it_rings(tmp_path: Path, queue: Queue) -> None:
-    made = calendar(tmp_path, queue, often={"cron": "* * * * *", "type": "DIFF", "databases": ["ord*"], "path": "fast"})
+    made = calendar(
+        tmp_path,
+        queue,
+        often={"cron": "* * * * *", "type": "DIFF", "databases": ["ord*"], "path": "fast", "labels": {"tier": "gold"}},
+    )
     made.check(NOON)
     assert queue.taken == []
     for _ in range(3):
@@ -62,7 +66,7 @@ def test_a_due_time_is_submitted_once_however_often_it_rings(tmp_path: Path, que
     assert queue.ids == ["often@20261123T120100Z"]
     schedule, request = queue.taken[0]
     assert (schedule, request.type, request.asked, request.path) == ("often", "DIFF", ("ord*",), "fast")
-    assert request.requested_by == "schedule often"
+    assert (request.requested_by, request.labels) == ("schedule often", {"tier": "gold"})
 
 
 def test_a_dropped_file_cannot_stand_for_a_due_time(tmp_path: Path, queue: Queue) -> None:

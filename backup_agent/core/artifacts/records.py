@@ -93,6 +93,21 @@ class ArtifactFile(StoredPart):
     parts: tuple[Sha256, ...] = Field(default=(), description="SHA-256 of each upload part, in order")
 
 
+class History(StoredPart):
+    """One history of a database. A database that is replaced or made anew gets other ids: it begins another history."""
+
+    database_id: UUID = Field(description="Neo4j's internal id of the database, from the artifact's header")
+    store_id: str = Field(description="id of the store with its format and version, from the artifact's header")
+
+
+class Signature(StoredPart):
+    """A signature of the document that it stands in, over the document's canonical JSON (RFC 8785) without it."""
+
+    kind: str = Field(description="how it is made, such as ed25519")
+    key: str = Field(description="fingerprint of the public key, such as sha256:…")
+    value: str = Field(description="the signature, in base64")
+
+
 class Header(StoredPart):
     """What an artifact's own header says (format: docs/design.md, "The artifact")."""
 
@@ -112,6 +127,11 @@ class Header(StoredPart):
         """Whether this is a differential that holds nothing: a neutral link of its chain."""
         return not self.full and self.lowest == 0 and self.highest == 0
 
+    @property
+    def history(self) -> History:
+        """The history of the database that the artifact belongs to."""
+        return History(database_id=self.database_id, store_id=self.store_id)
+
 
 class Record(StoredValue):
     """The record of one artifact at one place (schema 1)."""
@@ -127,9 +147,11 @@ class Record(StoredValue):
     files: tuple[ArtifactFile, ...] = Field(min_length=1)
     raw_size: int | None = Field(default=None, ge=0, description="bytes unpacked, counted in the reading pass")
     database_id: str | None = Field(default=None, description="databaseID of SHOW DATABASES at the time")
+    history: History | None = Field(default=None, description="which history of the database the artifact belongs to")
     request: str = Field(description="id of the request it was taken for")
     requested_by: str | None = None
     note: str | None = Field(default=None, description="the request's `reason`, free text")
+    labels: dict[str, str] = Field(default={}, description="the request's labels, free keys and texts")
     started: AwareDatetime
     finished: AwareDatetime
     source: str | None = Field(default=None, description="host:port neo4j-admin said it copied from")
@@ -141,6 +163,10 @@ class Record(StoredValue):
     )
     warnings: tuple[str, ...] = ()
     fencing: int | None = Field(default=None, description="number of the lease it was published under")
+    audit_head: str | None = Field(
+        default=None, description="SHA-256 of the last line of the audit log at the time, in hex; not written yet"
+    )
+    signature: Signature | None = Field(default=None, description="not written yet")
 
     @model_validator(mode="after")
     def _belongs_together(self) -> Self:

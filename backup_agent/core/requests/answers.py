@@ -257,11 +257,10 @@ class Answer(StoredValue):
         return _request(self.request or {})
 
     @property
-    def attribution(self) -> dict[str, str]:
+    def attribution(self) -> dict[str, object]:
         """Return who asked and why as fields of a log line, under the record's names, without what is not known."""
-        said = self.request or {}
-        fields = {"requested_by": said.get("requested_by"), "note": said.get("reason")}
-        return {name: text for name, text in fields.items() if text}
+        fields = self.asked.attribution.model_dump() if self.request else {}
+        return {name: value for name, value in fields.items() if value}
 
     def expired(self, now: datetime) -> Failure | None:
         """Return why the request must not be begun any more: its `not_after` has passed."""

@@ -25,8 +25,10 @@ from pydantic import (
 )
 
 from backup_agent.core.artifacts.names import ANY_REQUEST_ID, DATABASE, DATABASE_GLOB, REQUEST_ID, SET
-from backup_agent.core.artifacts.records import BackupType
+from backup_agent.core.artifacts.records import BackupType, Value
 from backup_agent.core.json_reader import NestingError, read_json
+from backup_agent.core.requests.labels import MOST as MOST_LABELS
+from backup_agent.core.requests.labels import labels
 
 LARGEST = 64 * 1024
 """Bytes of the largest request that is read."""
@@ -67,6 +69,7 @@ TAKES: dict[str, tuple[Action, ...]] = {
     "databases": (Action.BACKUP,),
     "type": (Action.BACKUP,),
     "path": (Action.BACKUP,),
+    "labels": (Action.BACKUP,),
     "artifact": (Action.HOLD, Action.RELEASE, Action.VERIFY, Action.DRILL, Action.RESTORE),
     "place": (Action.PRUNE, Action.VERIFY),
     "force": (Action.PRUNE,),
@@ -111,6 +114,14 @@ class InvalidRequestError(ValueError):
         self.faults = faults
 
 
+class Attribution(Value):
+    """Who asked for a backup, why, and under which labels: fields of its record and of its log lines."""
+
+    requested_by: str | None = None
+    note: str | None = None
+    labels: dict[str, str] = Field(default={})
+
+
 class Request(BaseModel):
     """One request, as its JSON says it."""
 
@@ -152,6 +163,11 @@ class Request(BaseModel):
     )
     reason: Text | None = Field(default=None, description="free text, kept in the record (as `note`) and the log")
     requested_by: Text | None = Field(default=None, description="free text, kept in the record and the log")
+    labels: dict[str, str] = Field(
+        default={},
+        max_length=MOST_LABELS,
+        description="for backup: at most 16 free keys and texts, kept in the record and the log",
+    )
 
     @field_validator("id", mode="after")
     @classmethod
@@ -187,6 +203,14 @@ class Request(BaseModel):
         if value == []:
             raise ValueError("name at least one database, or leave the field out for all that the settings name")
         return value
+
+    @field_validator("labels", mode="before")
+    @classmethod
+    def _labels(cls, value: object) -> object:
+        try:
+            return labels(value)
+        except ValueError as error:
+            raise ValueError(f"{error} expected") from None
 
     @field_validator("not_after", mode="before")
     @classmethod
@@ -248,6 +272,11 @@ class Request(BaseModel):
         if named is None:
             return None
         return tuple(name.lower() for name in ([named] if isinstance(named, str) else named))
+
+    @property
+    def attribution(self) -> Attribution:
+        """What the records and log lines of this request say of it."""
+        return Attribution(requested_by=self.requested_by, note=self.reason, labels=self.labels)
 
     def set_name(self, root: str) -> str:
         """Return the set that `path` names below the storage root; raise InvalidRequestError where it names none.

@@ -6,6 +6,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from backup_agent.core.artifacts.records import BackupType, Value
+from backup_agent.core.requests.request import Attribution
 from backup_agent.core.retention.clock import Shown
 
 
@@ -37,8 +38,7 @@ class BackupTask(Task):
     at_once: int = 1
     """Backups that may run at the same time, for the estimate of disk space."""
     destinations: tuple[str, ...] = ()
-    requested_by: str | None = None
-    note: str | None = None
+    attribution: Attribution = Attribution()
     hard_links: bool = True
 
 

@@ -145,8 +145,7 @@ class BackupDispatch:
             adopt_only=result.attempts > MOST_ATTEMPTS,
             at_once=max(1, len(self.backup_queue.running)),
             destinations=tuple(self.settings.storage.destinations) if declared else (),
-            requested_by=asked.requested_by,
-            note=asked.reason,
+            attribution=asked.attribution,
             hard_links=self.hard_links,
             settings=self.settings.model_dump(mode="json"),
         )
