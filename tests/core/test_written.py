@@ -181,3 +181,9 @@ def test_a_record_that_would_be_too_large_to_be_read_again_goes_without_digests_
     assert len(large.bounded().to_json()) < 2_000
     assert [(file.parts, file.part_size) for file in large.bounded().files] == [((), 0)]
     assert large.bounded().size == large.size
+
+
+def test_the_history_of_an_artifact_is_its_database_and_its_store() -> None:
+    header = a_header()
+
+    assert (header.history.database_id, header.history.store_id) == (header.database_id, header.store_id)
