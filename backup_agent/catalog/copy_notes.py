@@ -2,7 +2,7 @@
 
 A note below `<root>/.agent/copied/` says that a copy was confirmed. It only saves asking: the truth is the record at
 the destination, and if the notes are lost, the next copy finds it there. Notes belong to a place (catalog.place), so a
-destination that was pointed elsewhere owes everything again.
+destination that was pointed elsewhere gets all copies again.
 """
 
 from collections.abc import Iterable, Iterator
@@ -17,7 +17,7 @@ from backup_agent.core.artifacts.keys import name_of
 from backup_agent.core.artifacts.records import Record
 
 GIVEN_UP = b"given up\n"
-"""What stands in the note on a copy that is not wanted any more, or was deleted there; in any other stands nothing."""
+"""Content of the note on a copy that was deleted or is no longer wanted. All other notes are empty."""
 
 
 class CopyNotes(NoteFolder):
@@ -32,25 +32,25 @@ class CopyNotes(NoteFolder):
         self._write(key, b"", sync=False)
 
     def give_up(self, key: str) -> None:
-        """Note that an artifact is to have no copy, because somebody or the policy said so: it is owed no more."""
+        """Note that an artifact gets no copy at the destination, by a request or by its retention."""
         self._write(key, GIVEN_UP)
 
     def strike(self, key: str) -> None:
-        """Take a note away: the copy is owed, whatever was noted."""
+        """Remove the note on an artifact, so that its copy counts as missing."""
         self._remove(key)
 
     def noted(self) -> Iterator[str]:
-        """Yield the keys of all artifacts that have a note, also those that are given up (`has` tells)."""
+        """Yield the keys of all artifacts that have a note, including those whose copies were given up."""
         yield from self._keys()
 
     def owed(self, records: Iterable[Member]) -> tuple[Member, ...]:
-        """Return the records without a copy, in the order they must be copied: a parent before what continues it."""
+        """Return the records whose copy is missing, in the order of copying: each parent before its differentials."""
         noted = cache(self._noted)
         missing = [record for record in records if name_of(record.key) not in noted(record.set, record.database)]
         return tuple(sorted(missing, key=_order))
 
     def _noted(self, set_name: str, database: str) -> set[str]:
-        """Return the names that are noted of one database: one listing, however many are asked for."""
+        """Return the names of the artifacts of a database that have a note, by one listing."""
         return set(durable.names(self._folder / set_name / database))
 
 

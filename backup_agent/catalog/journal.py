@@ -1,7 +1,7 @@
-"""What the agent is about to put or delete, written down first: it tells a crash's orphan from a stranger's file.
+"""The intents of the agent: what it is about to write or delete, so that its orphans are known after a crash.
 
-An orphan is a file of an artifact that no record names. Only one that stands in this journal is the agent's own; any
-other is reported and left alone.
+An orphan is a file of an artifact that no record names. Only an orphan that an intent names is the agent's own; all
+others are reported and left alone.
 """
 
 from collections.abc import Iterator
@@ -38,14 +38,14 @@ class Journal(NoteFolder):
     """The intents at one place."""
 
     def begin(self, intent: Intent) -> None:
-        """Write down what comes next; durably, before it begins."""
+        """Write an intent to disk, before its work begins."""
         self._write(intent.key, intent.to_json())
 
     def begin_publishing(self, store: Store, key: str, files: tuple[str, ...], now: datetime) -> None:
-        """Write down which files of an artifact are about to be put.
+        """Write the intent to store the files of an artifact.
 
-        One that is there already is not named, unless an earlier intent names it: before it is recorded it may be a
-        stranger's, who is refused now and must not be deleted later.
+        A file that exists already is not named, unless an earlier intent names it: it may belong to another program,
+        and must then not be deleted later.
         """
         earlier = self._intent(key)
         ours = tuple(file for file in files if (earlier and file in earlier.files) or _is_free(store, file))
@@ -58,23 +58,23 @@ class Journal(NoteFolder):
         return intent is not None and intent.doing is Doing.DELETING
 
     def _intent(self, key: str) -> Intent | None:
-        """Return an intent; None if there is none that can be read."""
+        """Return the intent for an artifact, or None if it does not exist or cannot be read."""
         with suppress(durable.RefusedFileError, ValueError):
             content = self._read(key)
             return None if content is None else Intent.from_json(content)
         return None
 
     def done(self, key: str) -> None:
-        """Strike out an intent."""
+        """Remove an intent: its work is done."""
         self._remove(key)
 
     def __iter__(self) -> Iterator[Intent]:
-        """Yield what was begun and not done, in the order of the keys. One that cannot be read is left out."""
+        """Yield the intents in the order of their keys, without those that cannot be read."""
         yield from filter(None, map(self._intent, self._keys()))
 
 
 def _is_free(store: Store, key: str) -> bool:
-    """Tell whether nothing stands under a key; who may not look there does not know."""
+    """Return whether no object has this key; False if the store does not permit the question."""
     try:
         return store.stat(key) is None
     except PermanentError:

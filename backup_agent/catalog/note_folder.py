@@ -20,7 +20,7 @@ class NoteFolder:
         durable.write(path, content, sync=sync)
 
     def _read(self, key: str) -> bytes | None:
-        """Return a note; None if there is none."""
+        """Return the content of a note, or None if it does not exist."""
         try:
             return durable.read(self._folder / key)
         except FileNotFoundError:
@@ -30,9 +30,9 @@ class NoteFolder:
         (self._folder / key).unlink(missing_ok=True)
 
     def _keys(self) -> Iterator[str]:
-        """Yield the keys of all notes, in their order; none if the folder does not exist. Raise OSError.
+        """Yield the keys of all notes in order. A folder that does not exist has none.
 
-        A folder that cannot be read is an error: otherwise a part of the notes would be taken for all of them.
+        Raise OSError if a folder cannot be read: an incomplete list would be taken for a complete one.
         """
         for set_name in durable.folders(self._folder):
             for database in durable.folders(self._folder / set_name):

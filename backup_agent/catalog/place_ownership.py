@@ -1,7 +1,7 @@
-"""Whose a place is, and holding it: what is done before anything is published or deleted there.
+"""To whom a place belongs, and holding it before anything is published or deleted there.
 
-Reading needs none of this. Who publishes or deletes holds the place (`hold_place`): that finds out whether it belongs
-to another agent.
+Reading does not need this. A process that publishes or deletes holds the place by `hold_place`, which finds out
+whether the place belongs to another agent.
 """
 
 import os
@@ -22,22 +22,22 @@ from backup_agent.settings.model import VOLUME, Settings
 from backup_agent.stores.store import ConflictError, Store
 
 _OWNED = "owned"
-"""Says that this volume's agent has owned a place: whoever is found there later took it over, and is not adopted."""
+"""Name of the note that the agent of this volume has owned a place. Another owner found there later took it over."""
 
 _ADOPTED_FROM = "adopted-from"
-"""Names the owner that a place was taken over from without being asked; removed by `adopt_place`.
+"""Name of the note with the former owner of a place that was taken over without a command; removed by `adopt_place`.
 
-A new, empty volume may also be one that was mounted by mistake, so until a person confirms it nothing is deleted.
+The new, empty volume may have been mounted by mistake, so nothing is deleted until a person confirms.
 """
 
 
 @contextmanager
 def hold_place(place: Place, *, wait: float = 0.0, period: float = PERIOD) -> Iterator[Held]:
-    """Hold a place, to publish or delete there: it must be ours, and its lease in our hands.
+    """Hold a place in order to publish or delete there: it must belong to this agent, which must hold its lease.
 
-    The volume needs no lease: its flock is held by every process of a run. Raise BackupError, `foreign_root`, naming
-    both sides, where the place or the volume is another's, or where another agent holds the lease for longer than
-    `wait` seconds. What may be deleted is in what is given: `may_delete`, `no_deletion`.
+    The volume has no lease, since every process of a run holds its lock. Raise BackupError, `foreign_root`, with both
+    owners if the place or the volume belongs to another agent, or if another agent holds the lease for longer than
+    `wait` seconds. `may_delete` and `no_deletion` of the result say whether deletions are allowed.
     """
     volume = this_volume(place.settings)
     name, store, folder = place.name, place.store, place.lease_folder
@@ -47,8 +47,8 @@ def hold_place(place: Place, *, wait: float = 0.0, period: float = PERIOD) -> It
         yield Held(no_deletion=volume.no_deletion)
         return
     found = claim.look(store)
-    stands = _standing(name, found, volume.ours, folder)
-    lost = stands is Ownership.LOST
+    ownership = _judge(name, found, volume.ours, folder)
+    lost = ownership is Ownership.LOST
     former = str(found.owner) if lost else _adopted_from(folder)
     no_deletion = (
         volume.no_deletion
@@ -78,7 +78,7 @@ def hold_place(place: Place, *, wait: float = 0.0, period: float = PERIOD) -> It
 
 
 def this_volume(settings: Settings) -> claim.VolumeOwner:
-    """Say who this agent is, with what is known of its cluster, and whether the volume is its own."""
+    """Return the owner that this agent is, and whether the volume belongs to it."""
     root = settings.storage.root
     return claim.check_volume(
         root,
@@ -90,7 +90,7 @@ def this_volume(settings: Settings) -> claim.VolumeOwner:
 
 
 def standing_of(place: Place, volume: claim.VolumeOwner) -> tuple[Ownership, claim.FoundOwner]:
-    """Return whose a place is, as this agent sees it, and the owner that was found there.
+    """Return the ownership of a place as this agent sees it, and the owner that was found there.
 
     A place that was taken over from a lost volume stays LOST until `adopt_place`.
     """
@@ -98,13 +98,13 @@ def standing_of(place: Place, volume: claim.VolumeOwner) -> tuple[Ownership, cla
     folder = None if place.is_volume else place.lease_folder
     if found.fault and found.owner is None:
         return Ownership.FOREIGN, found
-    stands = standing(found.owner, volume.ours, owned_before=folder is None or (folder / _OWNED).exists())
-    unconfirmed = folder is not None and stands is Ownership.OURS and _adopted_from(folder)
-    return Ownership.LOST if unconfirmed else stands, found
+    ownership = standing(found.owner, volume.ours, owned_before=folder is None or (folder / _OWNED).exists())
+    unconfirmed = folder is not None and ownership is Ownership.OURS and _adopted_from(folder)
+    return Ownership.LOST if unconfirmed else ownership, found
 
 
 def adopt_place(place: Place, ours: Owner) -> None:
-    """Take over a place, whoever owns it. Raise BackupError."""
+    """Take over a place from any owner. Raise BackupError."""
     claim.adopt(place.store, ours)
     if not place.is_volume:
         folder = place.lease_folder
@@ -114,21 +114,21 @@ def adopt_place(place: Place, ours: Owner) -> None:
             durable.sync_folder(folder)
 
 
-def _standing(name: str, found: claim.FoundOwner, ours: Owner, folder: Path) -> Ownership:
-    """Judge a destination; raise PermanentError where it is another's."""
+def _judge(name: str, found: claim.FoundOwner, ours: Owner, folder: Path) -> Ownership:
+    """Return the ownership of a destination; raise PermanentError if it belongs to another agent."""
     if found.fault and found.owner is None:
         raise PermanentError.of(claim.unreadable(name, found))
-    stands = standing(found.owner, ours, owned_before=(folder / _OWNED).exists())
-    if stands is Ownership.FOREIGN:
+    ownership = standing(found.owner, ours, owned_before=(folder / _OWNED).exists())
+    if ownership is Ownership.FOREIGN:
         raise PermanentError.of(claim.foreign(name, found, ours))
-    return stands
+    return ownership
 
 
 def _settle(name: str, store: Store, found: claim.FoundOwner, ours: Owner, folder: Path) -> None:
     try:
         claim.settle(store, found, ours)
     except ConflictError as conflict:
-        _standing(name, claim.look(store), ours, folder)
+        _judge(name, claim.look(store), ours, folder)
         raise TransientError(Reason.FOREIGN_ROOT, f"{name}: {claim.KEY} has just changed") from conflict
     _note_owned(folder)
 
@@ -145,7 +145,7 @@ def _note(folder: Path, name: str, content: str = "") -> None:
 
 
 def _adopted_from(folder: Path) -> str:
-    """Return the former owner of a place that was taken over and not confirmed yet; empty if there is none."""
+    """Return the former owner of a place whose takeover is not confirmed yet, else an empty string."""
     with tenure.noting(folder), suppress(FileNotFoundError):
         return durable.read(folder / _ADOPTED_FROM).decode(errors="replace") or "another volume"
     return ""
@@ -164,5 +164,5 @@ def _without_conditions(name: str) -> Failure:
         Reason.FOREIGN_ROOT,
         f"{name}: the store has no conditional writes, so nothing keeps two agents apart: copies go on, nothing is "
         f"deleted there",
-        f"set storage.destinations.{name}.single_writer: true if nobody else ever writes there",
+        f"set storage.destinations.{name}.single_writer: true if no other program ever writes there",
     )

@@ -16,10 +16,10 @@ from backup_agent.supervisor import mounts
 REFUSED = 4
 
 _SAID = {
-    Ownership.VACANT: "nobody's: becomes ours with the first copy",
+    Ownership.VACANT: "of no agent yet: becomes ours with the first copy",
     Ownership.OURS: "ours",
-    Ownership.LOST: "this cluster's, of another volume: copies go on, nothing is deleted without --yes",
-    Ownership.FOREIGN: "another's",
+    Ownership.LOST: "this cluster's, of another volume: copies continue, nothing is deleted without --yes",
+    Ownership.FOREIGN: "another agent's",
 }
 
 
@@ -53,16 +53,16 @@ def command(context: click.Context, place: str | None, yes: bool, as_json: bool)
 
 @durable.closed_to_others()
 def _look(place: Place, *, yes: bool) -> dict[str, object]:
-    """Return whose a place is, after it was adopted where that was wanted."""
+    """Return the ownership of a place, after taking it over if `yes`."""
     volume = this_volume(place.settings)
     if place.is_volume and volume.foreign is not None:
-        stands, found = Ownership.FOREIGN, claim.look(place.store)
+        ownership, found = Ownership.FOREIGN, claim.look(place.store)
     else:
-        stands, found = standing_of(place, volume)
-    adopted = yes and stands in (Ownership.FOREIGN, Ownership.LOST)
+        ownership, found = standing_of(place, volume)
+    adopted = yes and ownership in (Ownership.FOREIGN, Ownership.LOST)
     if adopted:
-        # Else a clone would go on under the original's id.
+        # A new id for the volume: a clone would otherwise keep the original's id.
         ours = volume.ours.model_copy(update={"id": claim.new_id()}) if place.is_volume else volume.ours
         adopt_place(place, ours)
-    facts = {"standing": stands.value, "said": _SAID[stands], "adopted": adopted}
+    facts = {"standing": ownership.value, "said": _SAID[ownership], "adopted": adopted}
     return {"place": place.name, "owner": str(found.owner) if found.owner else found.fault or None, **facts}

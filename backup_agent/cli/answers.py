@@ -80,7 +80,7 @@ def _with_reason(state: str, reason: Reason | None) -> str:
 def _place(name: str, result: PlaceResult) -> Iterator[str]:
     """Say what retention or reading again has come to at a place."""
     if result.dropped is not None:
-        yield f"{name}: {printing.counted(result.dropped, 'owed copy', 'owed copies')} given up"
+        yield f"{name}: {printing.counted(result.dropped, 'missing copy', 'missing copies')} given up"
     if result.plan is not None:
         yield f"{name}: {_planned(result)}"
         yield from (f"  {one.key}, {printing.size(one.size)}: {one.reason}" for one in result.deletions)

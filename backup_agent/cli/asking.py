@@ -131,7 +131,7 @@ def _prunes(fields: Mapping[str, Any]) -> str | None:
             f"--force needs --plan: look at the plan by `backup-agent prune --dry-run --force{options}`, "
             "and give its id, place by place"
         )
-    given_up = f", and give up the copies owed to {fields['drop_owed']}" if fields["drop_owed"] else ""
+    given_up = f", and give up the copies missing at {fields['drop_owed']}" if fields["drop_owed"] else ""
     return f"Delete {_at(fields)} what retention does not keep{given_up}?"
 
 
@@ -149,7 +149,7 @@ def _heals(fields: Mapping[str, Any]) -> str | None:
 @click.option(
     "--drop-owed",
     metavar="DEST",
-    help="Give up the copies owed to it, but for what a later copy continues; needs --force.",
+    help="Give up the copies missing there, except those that a later copy needs; needs --force.",
 )
 @yes_option
 @asks(Action.PRUNE, destroys=_prunes)

@@ -87,7 +87,7 @@ def _rebuild(place: Place, *, as_json: bool) -> int:
     else:
         printing.line(f"{place.name}: {printing.counted(rebuilt.artifacts, 'artifact', 'artifacts')} in {index}")
         for key in rebuilt.noted:
-            printing.line(f"not owed, already stored: {key}")
+            printing.line(f"already stored, no copy missing: {key}")
         for fault in faults:
             printing.line(f"unreadable: {fault}", err=True)
     return 3 if faults else 0

@@ -81,7 +81,7 @@ def source_of(place: Place) -> ChainSource:
 
 
 def seed_for(place: Place, chain: tuple[Record, ...]) -> ChainSource | None:
-    """Return a destination that has the whole chain, undamaged as far as is known there; None if there is none.
+    """Return a destination that has the whole chain, undamaged as far as is known there, or None.
 
     `place` is where the chain was found. The volume's notes say where else to look. A destination that cannot be asked
     from here is the last choice, and says so.

@@ -29,7 +29,7 @@ LARGEST = 64 * 2**20
 LONGEST_NAME = 64
 """Characters of a name in a table: one long name must not push the columns of every row apart."""
 
-HEAD = ("SET/DATABASE", "LAST SUCCESS", "CHAIN", "ARTIFACTS", "SIZE", "OWED", "LAST FAILURE")
+HEAD = ("SET/DATABASE", "LAST SUCCESS", "CHAIN", "ARTIFACTS", "SIZE", "COPIES MISSING", "LAST FAILURE")
 
 
 @click.command()
@@ -91,7 +91,7 @@ def _print(status: dict[str, Any]) -> None:
     if status["destinations"]:
         printing.line()
         destinations = [_destination(name, one) for name, one in status["destinations"].items()]
-        printing.table(["DESTINATION", "COPIES OWED", "STATE"], destinations, longest=LONGEST_NAME)
+        printing.table(["DESTINATION", "COPIES MISSING", "STATE"], destinations, longest=LONGEST_NAME)
 
 
 def _agent(status: dict[str, Any], now: datetime) -> Iterator[str]:

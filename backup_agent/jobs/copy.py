@@ -1,9 +1,9 @@
-"""Copying what is owed to one destination: a child, since a client library must never be in memory beside a JVM.
+"""The child process that makes the missing copies at one destination, so that no client library is beside a JVM.
 
 Copies go parents first, and a record is written at a destination only if everything that its point needs is there,
 records and files. The destination is asked for that, before the first byte is sent and again before the record is
 written: notes are not enough, since others can delete there. What is missing is copied first. If it cannot be copied,
-the differential is not published, and stays owed. The destination is held (catalog.place_ownership) from
+the differential is not published, and its copy stays missing. The destination is held (catalog.place_ownership) from
 the first copy to the last, and its lease is checked while an artifact is sent and before each record: an agent that has
 lost the lease ends its upload and writes no record.
 """
@@ -45,7 +45,7 @@ LONGEST = timedelta(days=7)
 
 
 class Copying:
-    """One pass over what is owed to one destination."""
+    """One pass that makes the missing copies at one destination."""
 
     def __init__(self, task: CopyTask, place: Place, teller: EventWriter) -> None:
         """`place` is the destination."""
@@ -57,13 +57,13 @@ class Copying:
         self._store = place.store
         self._teller = teller
         self._seen: set[str] = set()
-        """Artifacts whose record stands there, as this pass saw it."""
+        """Keys of the artifacts whose record this pass has found at the destination."""
         self.copied = 0
 
     def copy_all(self) -> Failure | None:
-        """Copy everything owed; return the first failure. One database's failure does not stop the others.
+        """Make all missing copies; return the first failure. A failure of one database does not stop the others.
 
-        The destination is asked for nothing where nothing is owed.
+        No request is sent to the destination if no copy is missing.
         """
         first: Failure | None = None
         held: Held | None = None
@@ -96,9 +96,9 @@ class Copying:
                     yield tuple(standing.entries.values())
 
     def _copy_database(self, entries: tuple[Entry, ...], held: Held) -> Failure | None:
-        """Copy what one database owes; return the first failure.
+        """Make the missing copies of one database; return the first failure.
 
-        A failure that is about one artifact holds back only what needs that artifact.
+        A failure that concerns one artifact holds back only the artifacts that need it.
         """
         chain = _Needs(entries, self._store)
         there = _Folder(self._store, entries[0].set, entries[0].database)
@@ -123,9 +123,9 @@ class Copying:
         return first
 
     def _lacking(self, entry: Entry, chain: "_Needs", there: "_Folder") -> tuple[str, ...]:
-        """Return what an artifact needs and the destination lacks or has in part, parents first; it is owed again.
+        """Return the keys that an artifact needs and the destination lacks or has in part, parents first.
 
-        Raise PermanentError if something that is lacking is no longer on the volume, so that it cannot be copied.
+        Their copies count as missing again. Raise PermanentError if one is no longer on the volume.
         """
         lacking: list[str] = []
         for key in chain.of(entry):
@@ -177,7 +177,7 @@ class Copying:
 
             def progress(count: int) -> None:
                 nonlocal done
-                held.check()  # who slept through a takeover would else go on sending, and leave an orphan to another
+                held.check()  # after a takeover, what is sent would be an orphan
                 done += count
                 self._teller.progress(done, record.size)
 
@@ -213,7 +213,7 @@ class Copying:
                 )
 
     def _record(self, record: Record) -> None:
-        """Write a record; where one stands there meanwhile, let it be this artifact's."""
+        """Write a record. If it exists by now, it must be the record of this artifact."""
         try:
             self._store.create(record_key(record.key), record.to_json())
         except PermanentError as error:
@@ -221,9 +221,9 @@ class Copying:
                 raise
 
     def _is_there(self, record: Record) -> bool:
-        """Tell whether the destination has this record; raise PermanentError where it has another.
+        """Return whether the destination has this record; raise PermanentError if it has another.
 
-        The number of the lease alone may differ: an earlier pass wrote it, whose note was lost.
+        Only the number of the lease may differ: an earlier pass wrote the record, and its note was lost.
         """
         try:
             seen = self._store.look(record_key(record.key), LARGEST)

@@ -1,7 +1,7 @@
 """Applying retention at one place: a child, which plans (prune_plan), and carries out exactly that plan.
 
 The order of a deletion is the reverse of a backup's (invariant 2): an intent on the volume, the record, the data, the
-marks. What a crash cuts off there is an orphan of the agent's own, which the intent names, and the next pass ends it.
+marks. A crash in between leaves orphans that the intent names; the next pass deletes them.
 """
 
 import math
@@ -31,11 +31,11 @@ from backup_agent.jobs.prune_plan import apply_policy, expire_adhoc, told_of, wi
 from backup_agent.jobs.summaries import tell_summary
 
 BATCH = 100
-"""Artifacts deleted between two looks at the lease, and at the time."""
+"""Number of artifacts deleted between two checks of the lease and of the time."""
 
 
 def prune(task: PruneTask, place: Place, teller: EventWriter) -> PlaceResult:
-    """Apply retention at one place, in the order that is safe; raise BackupError where nothing may be deleted."""
+    """Apply retention at one place, in the order that is safe; raise BackupError if nothing may be deleted."""
     now = datetime.now(UTC)
     with hold_place(place) as held:
         for notice in held.notices:
@@ -71,14 +71,14 @@ def prune(task: PruneTask, place: Place, teller: EventWriter) -> PlaceResult:
 
 
 class Carried(NamedTuple):
-    """What came of a plan."""
+    """The result of carrying out a plan."""
 
     deleted: int
     """Artifacts."""
     freed: int
     """Bytes."""
     left: int
-    """Artifacts for the next pass, since the time was over."""
+    """Artifacts left for the next pass, because the time was over."""
     failure: Failure | None
     """Why something could not be deleted that should have been."""
 
@@ -130,13 +130,13 @@ def carry_out(
 
 
 def delete(place: Place, held: Held, key: str, files: tuple[str, ...]) -> bool:
-    """Delete one artifact: intent, record, data, marks. Tell whether: not where it has been held meanwhile.
+    """Delete one artifact: intent, record, data, marks. Return False if it is held by now, and was not deleted.
 
-    The lease is looked after before each: a process that was stopped in between may have lost it, and what it would
-    delete may be another agent's by then. Costs nothing while the last renewal is young.
+    The lease is checked before each deletion: a process that was suspended may have lost it, and the object may belong
+    to another agent by then. The check sends no request while the last renewal is recent.
     """
     place.journal.begin(Intent(key=key, doing=Doing.DELETING, files=files, since=datetime.now(UTC)))
-    # After the intent: who holds an artifact looks for one after he has put his mark (catalog.holds).
+    # After the intent: a hold writes its mark first and then looks for an intent (catalog.holds).
     if held_now(place, key):
         place.journal.done(key)
         return False
@@ -147,7 +147,7 @@ def delete(place: Place, held: Held, key: str, files: tuple[str, ...]) -> bool:
 
 
 def held_now(place: Place, key: str) -> bool:
-    """Tell whether somebody holds an artifact: by a mark, which a listing may not have shown, or by a wish."""
+    """Return whether an artifact is held: by a mark, which a listing may omit, or by a hold that is wanted."""
     if not place.is_volume and place.wanted_holds.wants(key):
         return True
     return place.store.stat(hold_key(key)) is not None
@@ -158,20 +158,21 @@ def _delete_data(place: Place, held: Held, key: str, files: tuple[str, ...], doi
         held.check()
         place.store.delete(file)
     if place.is_volume:
-        # Before the intent goes: else a crash would leave the empty folders of a set for ever.
+        # Before the intent is removed: otherwise a crash would leave the empty folders of a set.
         for folder in ((place.root / key).parent, (place.root / key).parent.parent):
-            with suppress(OSError):  # something else lies in it
+            with suppress(OSError):  # it is not empty
                 folder.rmdir()
     elif doing is Doing.DELETING:
-        # Else the note would go on saying that a copy is there, to be held or restored from.
+        # Otherwise the note would still say that the copy exists.
         place.copy_notes.give_up(key)
     place.journal.done(key)
 
 
 def end_what_was_begun(found: Contents, place: Place, held: Held, now: datetime | None, teller: EventWriter) -> None:
-    """End the deletions that a crash has cut off, and remove what was never recorded, past its grace period.
+    """Finish deletions that a crash interrupted, and remove files that were never recorded, after their grace period.
 
-    Without a `now` that can be trusted no grace period is over. What cannot be removed stays begun, and is told.
+    `now` is None if the clock cannot be trusted: then no grace period is over. An intent whose files cannot be removed
+    stays, with a warning.
     """
     ended: set[tuple[str, str]] = set()
     unreadable = {one.artifact for one in found.unreadable}
@@ -180,8 +181,8 @@ def end_what_was_begun(found: Contents, place: Place, held: Held, now: datetime 
         if intent.key in unreadable:
             continue
         if intent.key in found.entries or place.store.stat(record_key(intent.key)) is not None:
-            # Its record stands, even where a listing that lags does not show it: the deletion never began, and is
-            # decided anew; or the artifact was recorded after all.
+            # The record exists, even if a lagging listing omits it: the deletion has not begun and is decided again, or
+            # the artifact was recorded after all.
             place.journal.done(intent.key)
         elif intent.doing is Doing.DELETING or (now is not None and now - intent.since > grace):
             try:
@@ -194,9 +195,9 @@ def end_what_was_begun(found: Contents, place: Place, held: Held, now: datetime 
 
 
 def put_marks(found: Contents, place: Place, held: Held, teller: EventWriter) -> None:
-    """Put the holds that are wanted at a destination beside their artifacts, and take away those that are not.
+    """Write the holds that are wanted at a destination beside their artifacts, and remove those that are not.
 
-    One that cannot be put stays wanted, which keeps its artifact all the same, and is told.
+    A hold that cannot be written stays wanted, with a warning. A wanted hold keeps its artifact as well.
     """
     if place.is_volume:
         return
@@ -219,7 +220,7 @@ def put_marks(found: Contents, place: Place, held: Held, teller: EventWriter) ->
 
 
 def give_up_owed(task: PruneTask, place: Place) -> int | None:
-    """Give up the copies that are owed to a destination, because somebody said so; return how many."""
+    """Give up the missing copies at a destination, as the request asks; return how many."""
     if task.drop_owed is None or not place.is_volume:
         return None
     if task.drop_owed not in place.settings.storage.destinations:
@@ -237,7 +238,7 @@ def give_up_owed(task: PruneTask, place: Place) -> int | None:
 
 
 def tell_strays(found: Contents, place: Place, teller: EventWriter) -> None:
-    """Tell what does not fit."""
+    """Tell which files at the place have no record or cannot be read, the first ten of each kind."""
     begun = {file for intent in place.journal for file in intent.files}
     teller.tell(
         StraysFound(
@@ -250,7 +251,7 @@ def tell_strays(found: Contents, place: Place, teller: EventWriter) -> None:
 
 
 def tell_summaries(databases: Iterable[tuple[str, str]], place: Place, teller: EventWriter) -> None:
-    """Tell what stands on the volume now of each database that lost something."""
+    """Tell the summary of each database of which something was deleted on the volume."""
     if not place.is_volume:
         return
     for set_name, database in sorted(databases):

@@ -1,4 +1,4 @@
-"""What retention does at a place, as a plan: made from what is there, by the pass and by the commands that show it."""
+"""The plan of retention at a place, made from its contents by the pass and by the commands that show it."""
 
 import hashlib
 from collections.abc import Iterable
@@ -16,19 +16,20 @@ from backup_agent.core.retention.plan import Plan, expired_sets, plan
 from backup_agent.stores.store import Store
 
 SHOWN = 1000
-"""Deletions that an answer repeats."""
+"""Largest number of deletions in an answer."""
 
 NAMED = 20
-"""Records that cannot be read, named in an answer."""
+"""Largest number of unreadable records in an answer."""
 
 
 def with_what_lags(found: Contents, store: Store) -> Contents:
-    """Return what stands there with the records that a listing has not shown yet, though it has shown their data.
+    """Add the records that a lagging listing omits although it lists their data.
 
-    They count as unreadable: nothing of their databases goes, or a full might go before what continues it.
+    They count as unreadable, so that nothing of their databases is deleted: otherwise a full could be deleted before a
+    differential that continues it.
     """
     hidden = [
-        Unreadable(record_key(artifact), artifact, "it stands there, and the listing does not show it yet")
+        Unreadable(record_key(artifact), artifact, "it exists, and the listing does not show it yet")
         for artifact in sorted({artifact_of(one.key) for one in found.orphans} - found.entries.keys())
         if store.stat(record_key(artifact)) is not None
     ]
@@ -36,7 +37,7 @@ def with_what_lags(found: Contents, store: Store) -> Contents:
 
 
 def apply_policy(task: PruneTask, found: Contents, place: Place, now: datetime) -> Plan:
-    """Return the plan for the sets that are kept for good; at a destination those are all."""
+    """Return the plan for the declared sets; at a destination, for all sets."""
     declared = place.settings.declared_sets
     return plan(
         [one for one in found.entries.values() if not place.is_volume or one.set in declared],
@@ -52,7 +53,7 @@ def apply_policy(task: PruneTask, found: Contents, place: Place, now: datetime) 
 
 
 def expire_adhoc(found: Contents, place: Place, now: datetime) -> tuple[Plan, ...]:
-    """Return the plan for the ad hoc sets, which stand on the volume alone."""
+    """Return the plan for the ad hoc sets, which exist on the volume only."""
     if not place.is_volume:
         return ()
     settings = place.settings
@@ -71,7 +72,7 @@ def expire_adhoc(found: Contents, place: Place, now: datetime) -> tuple[Plan, ..
 
 
 def told_of(planned: Iterable[Plan], place: Place, found: Contents) -> PlaceResult:
-    """Return what the plans come to, as an answer shows it: refused sets make it fail, and nothing of them goes."""
+    """Return the plans as an answer shows them. A refused set makes the answer fail; nothing of the set is deleted."""
     plans = tuple(planned)
     deletions = [one for each in plans for one in each.delete]
     digest = hashlib.sha256("\n".join((place.name, *(one.key for one in deletions))).encode()).hexdigest()[:16]
@@ -97,7 +98,7 @@ def told_of(planned: Iterable[Plan], place: Place, found: Contents) -> PlaceResu
 
 
 def _held(found: Contents, place: Place) -> set[str]:
-    """Return what is held: here, and where a hold is wanted that is not here yet."""
+    """Return the keys of the artifacts that are held, or whose hold is wanted and not written yet."""
     held = set(found.holds) | {one.artifact for one in found.unreadable if one.key == hold_key(one.artifact)}
     if not place.is_volume:
         held |= {key for key, hold in place.wanted_holds if hold is not None}
@@ -109,12 +110,12 @@ def _unsound(found: Contents) -> set[str]:
 
 
 def _left_alone(found: Contents) -> set[tuple[str, str]]:
-    """Return the databases of which something cannot be read: a newer agent may know better what they need."""
+    """Return the databases of which something cannot be read. Nothing of them is deleted."""
     return {database_of(one.artifact) for one in found.unreadable}
 
 
 def _owed(found: Contents, place: Place, *, given_up: str | None = None) -> set[str]:
-    """Return what is kept because a copy of it is owed to a destination, but for the one whose copies are given up."""
+    """Return the keys of the artifacts whose copy is missing at a destination other than `given_up`."""
     if not place.is_volume:
         return set()
     kept = [one for one in found.entries.values() if one.set in place.settings.declared_sets]
@@ -127,7 +128,7 @@ def _owed(found: Contents, place: Place, *, given_up: str | None = None) -> set[
 
 
 def _used(found: Contents, place: Place, now: datetime) -> dict[str, datetime]:
-    """Return when each ad hoc set was last asked for, as far as that is known."""
+    """Return when each ad hoc set was last used, if that is known."""
     noted = uses(place.root, now)
     sets = {one.set for one in found.entries.values()} - place.settings.declared_sets
     return {name: at for name in sets if (at := noted.of(name)) is not None}

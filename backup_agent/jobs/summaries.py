@@ -1,4 +1,4 @@
-"""Telling the supervisor what stands on the volume of one database: the few numbers it keeps of all records."""
+"""Summaries of the databases on the volume, written as events for the supervisor."""
 
 from collections.abc import Collection, Iterable
 
@@ -15,7 +15,7 @@ from backup_agent.settings.model import VOLUME, Settings
 def tell_summary(set_name: str, database: str, settings: Settings, teller: EventWriter) -> bool:
     """Tell the summary of one database in one set; return False if nothing is recorded of it any more.
 
-    If the volume cannot be read, `SummaryFailed` is told instead: what the supervisor knows may be out of date then.
+    If the volume cannot be read, `SummaryFailed` is told instead: the supervisor's summary may be out of date.
     """
     volume = place_of(VOLUME, settings)
     try:
@@ -35,7 +35,7 @@ def tell_summary_of(
     """Tell the summary of a database's entries.
 
     `copied_to` are the destinations that get copies of its set. If the notes on one of them cannot be read,
-    `CopiesNotCounted` is told: nothing is known of what is owed there, and that is not the same as nothing being owed.
+    `CopiesNotCounted` is told, since an unknown number of missing copies is not zero.
     """
     owed: dict[str, int] = {}
     for place in copied_to:

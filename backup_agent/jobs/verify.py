@@ -53,7 +53,7 @@ class Verifying:
     def __init__(
         self, task: VerifyTask, place: Place, others: tuple[Place, ...], teller: EventWriter, cancel: threading.Event
     ) -> None:
-        """`others` are the places to heal from; `cancel` ends the pass where it stands."""
+        """`others` are the places to heal from. Setting `cancel` ends the pass at once."""
         self._task = task
         self._place = place
         self._settings = place.settings
@@ -275,7 +275,7 @@ class Verifying:
             )
 
     def _owe_again(self, notes: CopyNotes) -> None:
-        """Let copies be owed that were confirmed and are gone: others can delete there, or a lifecycle rule does."""
+        """Count confirmed copies that no longer exist as missing: another program or a lifecycle rule deleted them."""
         there = self._standing.sound.keys() | self._standing.marked
         gone: list[str] = []
         for key in notes.noted():
@@ -287,7 +287,7 @@ class Verifying:
         for set_name, database in sorted(set(map(database_of, gone))):
             tell_summary(set_name, database, self._settings, self._teller)
         if gone:
-            text = f"gone from {self._task.place}, not by the agent, and owed again ({len(gone)}): {first_few(gone)}"
+            text = f"gone from {self._task.place}, not by the agent, and missing again ({len(gone)}): {first_few(gone)}"
             self._teller.tell(Warned(text="copies are gone", because=text))
             self._found.warnings.append(text)
 

@@ -156,7 +156,7 @@ class ArtifactVerifier:
             self._heal(record)
 
     def _reread(self, record: Record) -> Wrong | None:
-        """Read twice before anything is called damaged: what is altered on the way is not altered where it stands."""
+        """Read twice before reporting damage, since bytes may also be altered on the way from the place."""
         return reread(self._store, record, self._on_bytes) and reread(self._store, record, self._on_bytes)
 
     def _sound(self, record: Record) -> None:

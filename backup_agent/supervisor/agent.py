@@ -287,7 +287,7 @@ class Agent:
 
     def _hear_again(self) -> None:
         """Make the folder again where it has gone, with every entry that is not answered, and watch it."""
-        if self._bell.same_folder() and self._parts.spool.stands():
+        if self._bell.same_folder() and self._parts.spool.exists():
             self._listen()  # the watch alone is missing (limits of inotify): nothing is made again, nor removed
             return
         self._parts.counters.watched_anew()

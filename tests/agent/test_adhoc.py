@@ -13,4 +13,4 @@ def test_an_ad_hoc_set_owes_nothing_after_a_restart(live: Live) -> None:
     live.start()
 
     assert live.status()["destinations"]["offsite"]["owed"] == 0
-    assert live.events("copy owed") == []
+    assert live.events("copy missing") == []

@@ -64,7 +64,7 @@ def test_a_store_that_is_down_owes_and_gets_parents_first_once_it_is_back(
     written = stored(seaweedfs, tmp_path)
     assert written.keys() == {full, f"{full}.json", diff, f"{diff}.json"}
     assert written[full] <= written[f"{full}.json"] <= written[diff] <= written[f"{diff}.json"]
-    assert until(lambda: offsite.events("owed copies stored"), "line of the copies")[0]["copied"] == 2
+    assert until(lambda: offsite.events("missing copies made"), "line of the copies")[0]["copied"] == 2
     assert offsite.status()["destinations"]["offsite"]["up"]
 
 

@@ -185,7 +185,7 @@ def test_a_copy_that_died_has_copied_nothing(owing: Dying) -> None:
     believed = {}
     for name, way in deaths("owed", NOT_COPIED).items():
         live = owing.again(COPY, way)
-        first = until_logged(live, "copy owed", name)["error"]
+        first = until_logged(live, "copy missing", name)["error"]
         told = live.status()["destinations"]["offsite"]
         of_the_child = any(words in first for words in ("without a report", "could not be started", "cannot be done"))
         believed[name] = (of_the_child, told["up"], told["owed"], live.metric("neo4j_backup_copies_owed"))

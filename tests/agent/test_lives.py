@@ -167,7 +167,7 @@ def test_half_an_artifact_is_put_aside_and_reported(live: Live) -> None:
     assert answer["state"] == "succeeded"
     assert not answer["databases"]["orders"]["adopted"]
     assert len(list((live.root / ".aside").iterdir())) == 1
-    assert live.events("unfinished artifact put aside")
+    assert live.events("unfinished artifact set aside")
 
 
 @pytest.mark.parametrize(

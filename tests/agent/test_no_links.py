@@ -47,4 +47,4 @@ def test_half_an_artifact_that_a_killed_attempt_left_in_place_is_put_aside(linkl
     assert answer["state"] == "succeeded"
     assert {path.name for path in folder.glob("*.backup")} == recorded | {stranger.name}
     assert len(list((linkless.root / ".aside").iterdir())) == 1
-    assert linkless.events("unfinished artifact put aside")
+    assert linkless.events("unfinished artifact set aside")

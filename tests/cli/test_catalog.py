@@ -118,7 +118,7 @@ def test_copies_that_a_destination_has_are_owed_no_more(place: Place, volume: Fi
 
     result = place.run("catalog", "rebuild", "--place", "offsite")
 
-    assert result.out.splitlines()[1:] == [f"not owed, already stored: {copied.key}"]
+    assert result.out.splitlines()[1:] == [f"already stored, no copy missing: {copied.key}"]
     notes = place_of("offsite", settings).copy_notes
     assert [record.key for record in notes.owed([copied, owed])] == [owed.key]
     assert place.run("catalog", "diff", "--place", "offsite").code == 0

@@ -220,8 +220,8 @@ PLANNED = PlaceResult(
         ),
         pytest.param(
             PLANNED.model_copy(update={"deletions": (), "kept": 1, "dropped": 2}),
-            ["local: 2 owed copies given up", "local: nothing to delete; 1 artifact kept, plan f00d"],
-            id="owed copies given up",
+            ["local: 2 missing copies given up", "local: nothing to delete; 1 artifact kept, plan f00d"],
+            id="missing copies given up",
         ),
         pytest.param(
             PlaceResult(outcome=Outcome.SUCCEEDED, verified=3, damaged=("a", "b"), healed=("b",)),

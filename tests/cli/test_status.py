@@ -202,17 +202,17 @@ running: backup default/orders copy, for 3 s, 2.0 KiB
 running: cluster, for 0 s
 MISSING: gone is listed no more by SHOW DATABASES
 
-SET/DATABASE       LAST SUCCESS  CHAIN    ARTIFACTS  SIZE     OWED       LAST FAILURE
-default/orders     1h ago        2 links  2          3.0 MiB  offsite 2  disk_full, 2m ago
-default/customers  never         -        0          -        -          timeout, 1m ago
+SET/DATABASE       LAST SUCCESS  CHAIN    ARTIFACTS  SIZE     COPIES MISSING  LAST FAILURE
+default/orders     1h ago        2 links  2          3.0 MiB  offsite 2       disk_full, 2m ago
+default/customers  never         -        0          -        -               timeout, 1m ago
 
 SCHEDULE  CRON        TIMEZONE  TYPE  NEXT RUN
 nightly   0 2 * * *   UTC       FULL  2026-11-24T02:00:00Z, in 16h
 hourly    15 * * * *  UTC       DIFF  suspended
 
-DESTINATION  COPIES OWED  STATE
-offsite      2            DOWN: no route; next try in 30 s
-other        0            not tried yet
+DESTINATION  COPIES MISSING  STATE
+offsite      2               DOWN: no route; next try in 30 s
+other        0               not tried yet
 """
     )
 

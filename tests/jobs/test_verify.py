@@ -201,7 +201,7 @@ def test_a_copy_that_is_gone_from_a_destination_is_owed_again(tmp_path: Path, fa
     if fate == "being deleted":
         journal.begin(Intent(key=record.key, doing=Doing.DELETING, files=(record.key,), since=LONG_AGO))
     told = verify_at({"local": LocalStore(tmp_path, "local"), "offsite": offsite}, tmp_path, place="offsite")
-    warnings = [warning for warning in told[-1]["result"]["warnings"] if "owed again" in warning]
+    warnings = [warning for warning in told[-1]["result"]["warnings"] if "missing again" in warning]
 
     assert owed == len(notes.owed([record])) == len(warnings)
     assert all(record.key in warning for warning in warnings)

@@ -75,7 +75,7 @@ class Folder:
     files: Mapping[str, int]
     """Key of a file whose name is that of an artifact or of a part -> bytes."""
     foreign: tuple[ListedKey, ...]
-    """Keys whose names are none of the agent's."""
+    """Keys with names that the agent does not give."""
 
     def amiss(self, expected: Iterable[tuple[str, int]]) -> list[Finding]:
         """Return a finding for each missing file and each file of another size, given recorded names and sizes."""

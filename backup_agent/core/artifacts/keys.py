@@ -48,7 +48,7 @@ def database_of(key: str) -> tuple[str, str]:
 
 
 def segments(key: str) -> tuple[str, ...]:
-    """Return what stands between the slashes of a key, which may be any text."""
+    """Return the parts of a key between its slashes. The key may be any text."""
     return tuple(key.split("/"))
 
 
@@ -108,7 +108,7 @@ def _is_database_prefix(prefix: str) -> bool:
 
 
 def record_key(artifact: str) -> str:
-    """Return the key of the record that stands beside an artifact.
+    """Return the key of the record of an artifact.
 
     >>> record_key("default/orders/orders-2026-11-23T02-00-00.backup")
     'default/orders/orders-2026-11-23T02-00-00.backup.json'

@@ -101,7 +101,7 @@ class History(StoredPart):
 
 
 class Signature(StoredPart):
-    """A signature of the document that it stands in, over the document's canonical JSON (RFC 8785) without it."""
+    """A signature of a document, over the canonical JSON (RFC 8785) of the document without its signature."""
 
     kind: str = Field(description="how it is made, such as ed25519")
     key: str = Field(description="fingerprint of the public key, such as sha256:…")

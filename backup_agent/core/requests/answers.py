@@ -188,7 +188,7 @@ class PlaceResult(StoredPart):
         default=None, description="how long reading all was estimated to take, backups between not counted"
     )
     not_read: tuple[Unread, ...] = Field(default=(), description="what was not read, and why")
-    dropped: int | None = Field(default=None, description="copies owed that were given up")
+    dropped: int | None = Field(default=None, description="missing copies that were given up")
     warnings: tuple[str, ...] = ()
     reason: Reason | None = None
     error: str | None = None

@@ -1,6 +1,6 @@
-"""What a run tells the supervisor: each event is one line of JSON on its stdout, and `event` says which type it is.
+"""The events that a child process writes: each is one line of JSON on its stdout, and `event` names its type.
 
-A reader ignores unknown fields of an event, and events that only a newer child knows. What a run is told is in `tasks`.
+A reader ignores unknown fields and events of unknown types. The tasks that a child process reads are in `tasks`.
 """
 
 from dataclasses import dataclass
@@ -16,10 +16,10 @@ from backup_agent.core.reasons import Failure
 from backup_agent.core.requests.answers import DatabaseResult, Execution, PlaceResult
 
 MOST_VALUES = 50_000
-"""The most values of a line, roughly: a line of 1 MiB has 20,000 keys of artifacts at the most."""
+"""Largest number of JSON values in a line, about: a line of 1 MiB has at most 20,000 keys of artifacts."""
 
 LONGEST_KIND = 40
-"""Characters that are kept of an unknown event's name."""
+"""Number of characters of an unknown event's name that are kept."""
 
 
 class ChildEvent(BaseModel):
@@ -55,7 +55,7 @@ class Warned(ChildEvent):
 
 
 class PutAside(ChildEvent):
-    """A file of an unfinished artifact was put aside."""
+    """A file of an unfinished artifact was set aside."""
 
     event: Literal["aside"] = "aside"
     run: str
@@ -100,7 +100,7 @@ class NothingRecorded(ChildEvent):
 
 
 class CopiesOwed(ChildEvent):
-    """How many copies a database still owes to a destination."""
+    """How many copies of a database are missing at a destination."""
 
     event: Literal["owed"] = "owed"
     set: str
@@ -110,7 +110,7 @@ class CopiesOwed(ChildEvent):
 
 
 class CopiesNotCounted(ChildEvent):
-    """The copies that are owed to a destination could not be counted."""
+    """The copies that are missing at a destination could not be counted."""
 
     event: Literal["uncounted"] = "uncounted"
     destination: str
@@ -310,7 +310,7 @@ class CopyReport(ChildEvent):
     event: Literal["copy_result"] = "copy_result"
     copied: int
     counted: bool = False
-    """Whether the number of owed copies was told for each database."""
+    """Whether the number of missing copies was told for each database."""
     failure: Failure | None = None
     """Why not everything was copied."""
 

@@ -153,7 +153,9 @@ class Request(BaseModel):
         default=None, max_length=100, description="for prune: digest of the plan that was looked at; another is refused"
     )
     drop_owed: str | None = Field(
-        default=None, max_length=100, description="for prune, with force: give up the copies owed to this destination"
+        default=None,
+        max_length=100,
+        description="for prune, with force: give up the copies missing at this destination",
     )
     heal: StrictBool = Field(default=False, description="for verify: replace what is damaged by a copy that is not")
     all: StrictBool = Field(default=False, description="for verify: read every artifact at the place; else what is due")

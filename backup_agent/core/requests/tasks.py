@@ -73,7 +73,7 @@ class PruneTask(Task):
     plan: str | None = None
     """Digest of the plan that somebody has looked at: another is refused."""
     drop_owed: str | None = None
-    """Destination whose owed copies are given up."""
+    """Destination whose missing copies are given up."""
     forgotten: dict[str, datetime] = Field(default={})
     """Databases whose last backups may go too -> when that was said."""
     seconds: float | None = None

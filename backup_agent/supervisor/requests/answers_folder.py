@@ -1,6 +1,6 @@
-"""Where people find the answers: `answers/<id>.json`, `x.status.json` beside `x.request`, and the predecessor's word.
+"""The answers that people read: `answers/<id>.json`, `x.status.json` beside `x.request`, and `backup.status`.
 
-Others may write there, so nothing that the agent needs is read from these files but which request of a name is newest.
+Other programs may write there. The agent reads these files only to find the newest request of a file name.
 """
 
 import errno
@@ -25,7 +25,7 @@ NAME_MAX = 255
 """Bytes of the longest file name."""
 
 NAME_IS_TAKEN = frozenset({errno.EISDIR, errno.EPERM, errno.ENAMETOOLONG})
-"""A directory stands under a name, or another's file in a sticky folder; or the name is none. No later try mends it."""
+"""errnos that no retry can fix: the target is a directory, belongs to another user, or has an invalid name."""
 
 CUT = "~"
 HASH_DIGITS = 16
@@ -36,7 +36,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True)
 class _Newest:
-    """The newest request of a file name: the one whose answer stands beside it."""
+    """The newest request of a file name, whose answer is beside the file."""
 
     ticket: str
     id: str
@@ -54,7 +54,7 @@ class AnswersFolder:
         self._newest: dict[str, _Newest] = {}
 
     def clear_legacy_status(self) -> None:
-        """Remove `backup.status`, so that nobody reads yesterday's word."""
+        """Remove `backup.status`, which would be read as the result of the next request."""
         try:
             (self.folder / LEGACY_STATUS).unlink(missing_ok=True)
         except OSError as error:
@@ -63,10 +63,9 @@ class AnswersFolder:
             log.warning("legacy status not removed", error=error.strerror)
 
     def publish(self, answer: Answer, names: Iterable[str] | None = None) -> None:
-        """Write the answer where people look: by its id, beside the dropped file, and the predecessor's one word.
+        """Write the answer by its id, beside the dropped files, and to `backup.status`.
 
-        `names` are the files to answer beside, where not all that the answer is for: an id repeated a thousand times
-        has a thousand.
+        `names` limits the dropped files beside which it is written: an id that was sent often has many.
         """
         self._tell(self.by_id / f"{answer.id}.json", answer)
         for name in answer.files if names is None else names:
@@ -93,7 +92,7 @@ class AnswersFolder:
         self._tell(self.folder / answer_name(name), answer)
 
     def _tell(self, path: Path, answer: Answer, content: bytes | None = None) -> None:
-        """Write what people read. Where its name is taken the other places tell it: nothing waits for that name."""
+        """Write one answer file. A name that cannot be used is logged: the other files have the answer too."""
         try:
             write = partial(
                 durable.write, path, content or answer.to_json(), sync=content is None and _for_good(answer)
@@ -165,9 +164,9 @@ def answer_name(name: str) -> str:
 
 
 def _for_good(answer: Answer) -> bool:
-    """Tell whether an answer is forced to the disk: the last one to an accepted request, which nobody makes again.
+    """Return whether an answer is synced to disk: only the final answer to an accepted request is.
 
-    Earlier ones are made again from the ledger; a flood of rejections would wait for the disk four times a file, and
-    what a power cut takes of them is the answer alone: the file is kept.
+    Earlier answers are written again from the ledger. A rejected file itself is kept, so its answer may be lost in a
+    power failure; syncing it would cost four waits for the disk per file.
     """
     return answer.state.final and answer.state is not State.REJECTED

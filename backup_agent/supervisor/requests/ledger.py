@@ -1,6 +1,6 @@
-"""The ledger of requests: an entry each, those that are not answered for good in a folder of their own.
+"""The ledger of requests: one entry per request. Entries of open requests are in a folder of their own.
 
-So recovery is a listing. A newcomer would trust the folder's name: trust the entry's own `state`.
+Recovery lists that folder. The `state` of an entry is authoritative, not the folder in which it is.
 """
 
 from functools import partial
@@ -35,9 +35,9 @@ class Ledger:
         self._reserve.insist(partial(durable.create, self._path(answer.id), answer.to_json()))
 
     def load(self, identity: str) -> Answer | None:
-        """Return the ledger's entry of a request, whatever its state; None where the id is unknown.
+        """Return the entry of a request in any state, or None if the id is unknown.
 
-        Raise PermanentError where there is an entry that cannot be read: of a newer schema, or damaged.
+        Raise PermanentError if the entry cannot be read because it has a newer schema or is damaged.
         """
         for place in self.folders:
             path = place / f"{identity}.json"
@@ -52,9 +52,9 @@ class Ledger:
         return None
 
     def open(self) -> list[Answer]:
-        """Return every entry that is not answered for good, in the order the requests came.
+        """Return the entries of open requests in the order in which the requests came.
 
-        An entry that cannot be read is left where it is and logged: nothing is lost by not guessing.
+        An entry that cannot be read is logged and left in its folder.
         """
         answers: list[Answer] = []
         for path in self._open.iterdir():
@@ -67,13 +67,13 @@ class Ledger:
         return sorted(answers, key=lambda answer: answer.ticket)
 
     def write(self, answer: Answer) -> None:
-        """Replace an entry where it stands now."""
+        """Replace an entry in the folder in which it is."""
         done = self.done / f"{answer.id}.json"
         path = done if done.exists() else self._path(answer.id)
         self._reserve.insist(partial(durable.write, path, answer.to_json()))
 
     def close(self, answer: Answer) -> None:
-        """Take an entry out of the open ones, once its request is answered for good."""
+        """Move an entry out of the open ones, if its answer is final."""
         path = self._path(answer.id)
         if answer.state.final and path.exists():
             self._reserve.insist(partial(path.rename, self.done / path.name))

@@ -67,9 +67,9 @@ class Spool:
         return self._incoming, self._rejected, self.answers.by_id, *self.ledger.folders
 
     def prepare(self) -> None:
-        """Make the folders; remove what an earlier life left half written, and yesterday's word.
+        """Make the folders; remove temporary files of an earlier process, and `backup.status`.
 
-        Raise PermanentError where another agent takes its requests from here.
+        Raise PermanentError if another agent takes its requests from this folder.
         """
         for place in self._folders:
             self.reserve.insist(partial(place.mkdir, parents=True, exist_ok=True))
@@ -79,14 +79,14 @@ class Spool:
         self.answers.clear_legacy_status()
         self.expiry.begin_anew()
 
-    def stands(self) -> bool:
-        """Tell whether the folders that `prepare` makes are there."""
+    def exists(self) -> bool:
+        """Return whether the folders that `prepare` makes exist."""
         return all(place.is_dir() for place in self._folders)
 
     def take(self, name: str, now: datetime) -> TakenFile | None:
-        """Take a dropped file out of the folder and accept or reject it; None where it has gone meanwhile.
+        """Take a dropped file out of the folder and accept or reject it. Return None if the file is gone.
 
-        Where that is forbidden it is answered where it stands, and None is returned from then on.
+        A file that cannot be moved is answered in its place once; later calls return None.
         """
         folder = self._incoming / self.ticket(self.answers.after_newest(name, now))
         self.reserve.insist(folder.mkdir)

@@ -1,4 +1,4 @@
-"""What children tell, event by event, and what becomes of it; mypy proves that no kind of event is forgotten."""
+"""The events of child processes, each handed to the part that it concerns. mypy proves that every type is handled."""
 
 import time
 from dataclasses import dataclass
@@ -54,6 +54,8 @@ class ChildEvents:
         log.error("event not understood", run=told.run, kind=told.event.kind, error=quoting.shown(told.event.error))
 
     def _take_event(self, name: str, run: Run, event: events.Event) -> None:
+        if isinstance(event, events.CopiesNotCounted):
+            log.warning("missing copies not counted", destination=event.destination, error=event.error)
         match event:
             case events.Surveyed():
                 self.survey.told(event)
@@ -110,7 +112,7 @@ class ChildEvents:
                         backups="are written in place",
                     )
             case events.PutAside():
-                log.warning("unfinished artifact put aside", run=event.run, name=event.name)
+                log.warning("unfinished artifact set aside", run=event.run, name=event.name)
             case events.RecordUnreadable():
                 log.error("record unreadable", fault=event.fault)
             case events.Warned():

@@ -73,7 +73,7 @@ class Discovery:
         self._rows.take(event)
 
     def take(self, event: TopologyTold | DiscoveryFailed, monotonic: float) -> None:
-        """Take the child's last event: either its rows are a topology, or it says why there is none."""
+        """Take the last event of the child: with it the rows are a topology, or it says why there is no topology."""
         rows, self._rows = self._rows, Rows()
         try:
             found = rows.complete(event.counts)

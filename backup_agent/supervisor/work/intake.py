@@ -125,7 +125,7 @@ class Intake:
         )
 
     def recover(self) -> None:
-        """Go on with what stands in the folder: at start, and where another folder has come under its name."""
+        """Continue the open requests of the ledger: at start, and after the requests folder was replaced."""
         now = utc_now()
         for answer in self.spool.ledger.open():
             if self.requests.find(answer.id) is not None:

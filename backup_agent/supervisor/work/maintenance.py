@@ -75,7 +75,7 @@ class Maintenance:
         return self.reloader.settings
 
     def take_settings(self, *, surveyed: bool) -> None:
-        """Take the places of the settings; a survey that is to come counts what is owed to their destinations."""
+        """Take the places of the settings; a survey that is still to come counts the missing copies."""
         monotonic = time.monotonic()
         identities = {name: one.identity for name, one in self.settings.storage.destinations.items()}
         self.volume_summaries.use(identities, uncounted_since=monotonic if surveyed else None)
@@ -228,7 +228,6 @@ class Maintenance:
                 self.volume_summaries.gone(event.set, event.database)
             case events.CopiesNotCounted():
                 self.volume_summaries.uncounted(event.destination, time.monotonic())
-                log.warning("owed copies not counted", destination=event.destination, error=event.error)
             case events.SummaryFailed():
                 self.volume_summaries.doubt()
                 log.warning("summary not told", set=event.set, database=event.database, error=event.error)
@@ -409,7 +408,7 @@ class Maintenance:
         else:
             self.copy_refused(place, told.failure)
         if told.copied:
-            log.info("owed copies stored", destination=place, copied=told.copied)
+            log.info("missing copies made", destination=place, copied=told.copied)
 
     def copy_refused(self, place: str, failure: Failure) -> None:
         """Note that a destination did not take a copy."""

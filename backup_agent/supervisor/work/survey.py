@@ -80,7 +80,6 @@ class Survey:
                 self._summaries.append(event.summary)
             case CopiesNotCounted():
                 self._uncounted.add(event.destination)
-                log.warning("owed copies not counted", destination=event.destination, error=event.error)
             case Surveyed():
                 self._whole = True
             case _:

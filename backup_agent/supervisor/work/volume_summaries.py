@@ -1,4 +1,4 @@
-"""What stands on the volume, a summary a database, and what is owed to destinations."""
+"""A summary of each database on the volume, and the copies that are missing at each destination."""
 
 import time
 from collections.abc import Collection, Iterable, Mapping
@@ -43,7 +43,7 @@ class VolumeSummaries:
     def use(self, identities: Mapping[str, str], *, uncounted_since: float | None) -> None:
         """Take the destinations of the settings; what is known of one that stays is kept.
 
-        `uncounted_since` is None before the survey, which counts what is owed; later a new one is to be counted.
+        `uncounted_since` is None before the survey, which counts missing copies; a later destination must be counted.
         """
         before = self.destinations
         self.destinations = {
@@ -63,7 +63,7 @@ class VolumeSummaries:
     def surveyed(self, summaries: Iterable[DatabaseSummary], uncounted: Collection[str], monotonic: float) -> None:
         """Take all that a survey has found, in place of what was known.
 
-        `uncounted` are the destinations for which it could not count the owed copies: a pass has to count them.
+        `uncounted` are the destinations whose missing copies it could not count: a pass has to count them.
         """
         self._summaries = {(summary.set, summary.database): summary for summary in summaries}
         self.known, self.doubted = True, False
@@ -71,7 +71,7 @@ class VolumeSummaries:
             self.uncounted(name, monotonic)
 
     def uncounted(self, destination: str, monotonic: float) -> None:
-        """Note that it is not known how many copies are owed to a destination: a pass has to count them."""
+        """Note that the number of copies missing at a destination is unknown: a pass has to count them."""
         if destination in self.destinations:
             self.destinations[destination].uncounted_since = monotonic
 
@@ -88,7 +88,7 @@ class VolumeSummaries:
         self._summaries.pop((set_name, database), None)
 
     def owes(self, told: CopiesOwed) -> None:
-        """Note how many copies a database still owes to a destination."""
+        """Note how many copies of a database are missing at a destination."""
         key = (told.set, told.database)
         if key in self._summaries:
             before = self._summaries[key]
@@ -96,7 +96,7 @@ class VolumeSummaries:
             self._summaries[key] = before.model_copy(update={"owed": counts})
 
     def counted(self, destination: str, started: float) -> None:
-        """Note that a pass which started then has counted what is owed to a destination."""
+        """Note that a pass that started at `started` has counted the copies missing at a destination."""
         one = self.destinations.get(destination)
         if one is not None and one.uncounted_since is not None and one.uncounted_since <= started:
             one.uncounted_since = None
@@ -108,7 +108,7 @@ class VolumeSummaries:
         return owing(self._summaries.values(), destination)
 
     def to_retry(self) -> str | None:
-        """Return a destination to which copies are owed, or may be, and may be tried now; else None."""
+        """Return a destination where copies are or may be missing and may be tried now, else None."""
         monotonic = time.monotonic()
         return next(
             (name for name, one in self.destinations.items() if self.owed(name) != 0 and one.retry.due(monotonic)), None
@@ -120,14 +120,14 @@ class VolumeSummaries:
             self.destinations[destination].succeeded()
 
     def refused(self, destination: str, failure: Failure) -> bool:
-        """Note that it did not, and tell whether that counts: a copy that was cancelled says nothing of it."""
+        """Note that a destination refused a copy. Return False if the failure says nothing about the destination."""
         one = self.destinations.get(destination)
         if one is None or failure.reason is Reason.CANCELLED:
             return False
         monotonic = time.monotonic()
         one.failed(failure, monotonic)
         log.warning(
-            "copy owed",
+            "copy missing",
             destination=destination,
             reason=failure.reason.value,
             error=failure.error,
