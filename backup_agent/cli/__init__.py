@@ -1,1 +1,1 @@
-"""The command line. `sys.exit` stands once, in `main`."""
+"""The command line. Only `main` calls `sys.exit`."""

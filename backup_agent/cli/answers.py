@@ -1,7 +1,7 @@
-"""An answer as a person reads it: on `request --wait`, on `show`, and in the demo.
+"""Answers as text for people: for `request --wait`, `show` and the demo.
 
-The error of an answer repeats its databases' errors, and each may carry neo4j-admin's last lines. So the short form
-gives the first line of each, and says where the rest is.
+The error of an answer repeats the errors of its databases, and each may contain neo4j-admin's last lines. The short
+form therefore has the first line of each error, and the command that shows the rest.
 """
 
 from collections.abc import Iterator
@@ -13,36 +13,36 @@ from backup_agent.core.reasons import Reason
 from backup_agent.core.requests.answers import Answer, DatabaseResult, NotRead, Outcome, PlaceResult, State
 
 SHORT = 360.0
-"""Seconds that are less than a tenth of an hour."""
+"""Durations of fewer seconds are shown as "a few minutes"."""
 
 COUNTED_ONLY = (NotRead.NOT_DUE, NotRead.NOT_REACHED)
-"""Reasons that say nothing of the artifact itself: it is not named."""
+"""Reasons that are not faults of the artifacts: the artifacts are counted, not named."""
 
 
 def lines(answer: Answer, *, whole: bool = False) -> list[str]:
-    """Return what became of a request, line by line; with every line of its errors where `whole`."""
-    said = [f"{answer.id}: {_with_reason(answer.state.value, answer.reason)}"]
+    """Return the lines that describe an answer; with every line of its errors if `whole`."""
+    text = [f"{answer.id}: {_with_reason(answer.state.value, answer.reason)}"]
     for name, result in answer.databases.items():
-        said += [f"  {line}" for line in _database(name, result, whole=whole)]
+        text += [f"  {line}" for line in _database(name, result, whole=whole)]
     for name, place in answer.places.items():
-        said += [f"  {line}" for line in _place(name, place)]
-    said += [f"  WARNING: {warning}" for warning in answer.warnings]
-    told = bool(answer.warnings) or any(result.error or result.warnings for result in answer.databases.values())
+        text += [f"  {line}" for line in _place(name, place)]
+    text += [f"  WARNING: {warning}" for warning in answer.warnings]
+    shown = bool(answer.warnings) or any(result.error or result.warnings for result in answer.databases.values())
     only_warned = answer.state is State.SUCCEEDED_WITH_WARNINGS
-    told = told or (only_warned and any(place.verified is not None for place in answer.places.values()))
-    if answer.error and not told:
-        said += [f"  {line}" for line in answer.error.splitlines()]
+    shown = shown or (only_warned and any(place.verified is not None for place in answer.places.values()))
+    if answer.error and not shown:
+        text += [f"  {line}" for line in answer.error.splitlines()]
     if answer.set_note:
-        said.append(f"  set {answer.set}: {answer.set_note}")
+        text.append(f"  set {answer.set}: {answer.set_note}")
     if answer.hint:
-        said.append(f"  HINT: {answer.hint}")
+        text.append(f"  HINT: {answer.hint}")
     if not whole and any("\n" in (result.error or "") for result in answer.databases.values()):
-        said.append(f"  The whole error: backup-agent show {shell_word(answer.id)}")
-    return said
+        text.append(f"  The whole error: backup-agent show {shell_word(answer.id)}")
+    return text
 
 
 def stage(answer: Answer) -> str:
-    """Return where a request stands, in a few words."""
+    """Return the state of a request, its position in the queue, and its stage."""
     words = [answer.state.value]
     if answer.position:
         words.append(f"position {answer.position}")
@@ -52,7 +52,7 @@ def stage(answer: Answer) -> str:
 
 
 def progress(answer: Answer) -> str:
-    """Return how far the stage is, or nothing where that is not known."""
+    """Return the progress of the stage, or an empty string if none is known."""
     facts = answer.progress or {}
     if "bytes" not in facts:
         return ""
@@ -62,7 +62,7 @@ def progress(answer: Answer) -> str:
 
 
 def _ahead(facts: dict[str, Any]) -> str:
-    """Return how much a pass in slices has to read, and how long that may take."""
+    """Return how much a pass in slices has still to read, and how long that may take; empty for other requests."""
     if "artifacts" not in facts:
         return ""
     seconds = facts.get("estimated_seconds")
@@ -78,7 +78,7 @@ def _with_reason(state: str, reason: Reason | None) -> str:
 
 
 def _place(name: str, result: PlaceResult) -> Iterator[str]:
-    """Say what retention or reading again has come to at a place."""
+    """Yield the result of retention or verification at a place."""
     if result.dropped is not None:
         yield f"{name}: {printing.counted(result.dropped, 'missing copy', 'missing copies')} given up"
     if result.plan is not None:

@@ -26,9 +26,9 @@ def command(
     timeout: float | None,
     as_json: bool,
 ) -> int:
-    """Cancel a request, by its id: one that waits is never begun, and what runs is ended.
+    """Cancel a request by its id: if it is queued, it is never started; if it is running, it is stopped.
 
-    A file that no agent has taken yet is removed from the folder, which needs no agent; its name works like an id.
+    If no agent has taken the request file yet, the file is removed. This needs no agent, and accepts the file's name.
     """
     settings = loaded(context).settings
     withdrawn = _withdraw(settings.requests, request)
@@ -43,7 +43,7 @@ def command(
 
 
 def _withdraw(folder: Path, request: str) -> list[str]:
-    """Remove the files of a request that wait in the folder; return their names."""
+    """Remove the files of a request that no agent has taken yet. Return their names."""
     waiting_files = sorted(entry.name for entry in os.scandir(folder) if is_request_name(entry.name))
     withdrawn: list[str] = []
     for name in waiting_files:
@@ -51,13 +51,13 @@ def _withdraw(folder: Path, request: str) -> list[str]:
             if request in (name, command_of(name)) or _asks_as(folder / name, request):
                 (folder / name).unlink()
                 withdrawn.append(name)
-        except FileNotFoundError:  # an agent has taken it: then it is cancelled there
+        except FileNotFoundError:  # an agent has taken the file: ask that agent to cancel
             continue
     return withdrawn
 
 
 def _asks_as(path: Path, request: str) -> bool:
-    """Tell whether a file is a request with that id, and not a request to cancel it."""
+    """Return whether a file is a request with that id, and is not itself a request to cancel."""
     try:
         content = read_json(read_request(path))
     except ValueError:  # InvalidRequestError too

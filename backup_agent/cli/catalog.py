@@ -1,4 +1,4 @@
-"""`backup-agent catalog`: the index made anew, what does not fit, and artifacts of other tools."""
+"""`backup-agent catalog`: rebuild an index, show drift, adopt artifacts of other tools."""
 
 import os
 from collections.abc import Iterator
@@ -25,16 +25,16 @@ _OPTIONS = {"rebuild": {"place"}, "diff": {"place", "checksums"}, "adopt": {"sou
 
 @click.command()
 @click.argument("what", type=click.Choice(list(_OPTIONS)))
-@click.option("--place", help="rebuild, diff: a destination instead of the volume.")
-@click.option("--checksums", is_flag=True, help="diff: read every artifact, and compare its checksum too.")
+@click.option("--place", help="rebuild, diff: `local` or a destination. Default: local.")
+@click.option("--checksums", is_flag=True, help="diff: also read every artifact and compare its checksum.")
 @click.option(
     "--from",
     "source",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="adopt: a folder to look in; else everywhere below the storage root.",
+    help="adopt: a folder to search. Default: the storage root.",
 )
-@click.option("--set", "set_name", help="adopt: the set to take all into.")
-@click.option("--dry-run", is_flag=True, help="adopt: say what would be adopted, and do nothing.")
+@click.option("--set", "set_name", help="adopt: the set to put all artifacts into.")
+@click.option("--dry-run", is_flag=True, help="adopt: list what would be adopted, and change nothing.")
 @settings_option
 @json_option
 @click.pass_context
@@ -49,11 +49,11 @@ def command(
     dry_run: bool,
     as_json: bool,
 ) -> int:
-    """Make the index of a place anew (rebuild), show what does not fit there (diff), take in artifacts (adopt).
+    """Rebuild the index of a place, show drift there (diff), or take in artifacts that other tools made (adopt).
 
-    The records are the catalog, and the index a cache of them. diff repairs nothing, and exits 3 where something does
-    not fit. adopt takes in artifacts that other tools left, after reading them to their end: it never moves, changes or
-    overwrites what it finds, and needs the storage root to itself, so it refuses (exit code 4) while the agent runs.
+    The index is a cache of the records. diff repairs nothing, and exits 3 if records and files do not match. adopt
+    reads each artifact to its end, and never moves, changes or overwrites a file. It needs the storage root for itself,
+    so it refuses with exit code 4 while the agent runs.
     """
     given = {name for name, value in (("place", place), ("checksums", checksums), ("source", source)) if value}
     given |= {name for name, value in (("set_name", set_name), ("dry_run", dry_run)) if value}
@@ -78,12 +78,12 @@ def _rebuild(place: Place, *, as_json: bool) -> int:
         raise PermanentError(
             Reason.DISK_FULL if durable.is_full(error) else Reason.STORAGE_UNREACHABLE,
             f"{index}: not rebuilt: {what} cannot be written: {error.strerror}",
-            "make room on the volume, or run this as a user who may write there; the records themselves are intact",
+            "make room on the volume, or run this as a user who may write there; the records are intact",
         ) from error
     faults = [str(fault) for fault in rebuilt.unreadable]
     if as_json:
-        told = {"place": place.name, "artifacts": rebuilt.artifacts, "noted": rebuilt.noted, "unreadable": faults}
-        printing.as_json({**told, "index": str(index)})
+        counts = {"artifacts": rebuilt.artifacts, "noted": rebuilt.noted, "unreadable": faults}
+        printing.as_json({"place": place.name, **counts, "index": str(index)})
     else:
         printing.line(f"{place.name}: {printing.counted(rebuilt.artifacts, 'artifact', 'artifacts')} in {index}")
         for key in rebuilt.noted:
@@ -103,7 +103,7 @@ def _diff(place: Place, *, checksums: bool, as_json: bool) -> int:
         )
     else:
         read = "every record and every checksum" if checksums else "every record and every size"
-        printing.line(f"{place.name}: {read} fits what is stored")
+        printing.line(f"{place.name}: {read} matches the files")
     return 3 if found else 0
 
 
@@ -120,7 +120,7 @@ def _adopt(settings: Settings, source: Path | None, set_name: str | None, *, dry
     if as_json:
         printing.as_json({"artifacts": [{**one._asdict(), "path": str(one.path)} for one in results]})
     elif not results:
-        printing.line(f"nothing below {source or settings.storage.root} is an artifact without a record")
+        printing.line(f"no artifact without a record was found below {source or settings.storage.root}")
     return 3 if any(one.became is AdoptOutcome.REFUSED for one in results) else 0
 
 
@@ -130,7 +130,10 @@ def _named(one: Result) -> str:
 
 @contextmanager
 def _owned(settings: Settings, *, dry_run: bool) -> Iterator[None]:
-    """Hold the lock of the storage root; raise PermanentError where an agent runs, or where the root is another's."""
+    """Hold the lock of the storage root.
+
+    Raise PermanentError if an agent runs there, if the root belongs to another agent, or if the root does not exist.
+    """
     root = settings.storage.root
     if not root.is_dir():
         raise PermanentError(

@@ -14,9 +14,9 @@ from backup_agent.settings.load import in_force
 @json_option
 @click.pass_context
 def command(context: click.Context, as_json: bool) -> int:
-    """Show every setting with its value and where that came from: the file, the environment or a default.
+    """Show every setting with its value and its origin: the file, the environment or the default.
 
-    `-` is no value.
+    `-` means that the setting has no value.
     """
     found = loaded(context)
     rows = in_force(found)
@@ -24,12 +24,12 @@ def command(context: click.Context, as_json: bool) -> int:
         values = [{"path": row.path, "value": row.value, "from": row.origin} for row in rows]
         printing.as_json({"file": found.source, "settings": values})
         return 0
-    printing.table(["SETTING", "VALUE", "FROM"], [[row.path, _said(row.value), row.origin] for row in rows])
+    printing.table(["SETTING", "VALUE", "FROM"], [[row.path, _as_written(row.value), row.origin] for row in rows])
     return 0
 
 
-def _said(value: object) -> str:
-    """Return a value as the settings file would have it."""
+def _as_written(value: object) -> str:
+    """Return a value as it is written in the settings file."""
     if value is None:
         return "-"
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

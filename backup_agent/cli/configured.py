@@ -1,4 +1,4 @@
-"""The settings as the commands get them: `--config` before or after the command's name, and no more than needed."""
+"""Loading the settings for a command. `--config` may come before or after the command's name."""
 
 import os
 from collections.abc import Callable
@@ -30,13 +30,13 @@ def json_option(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def config_path(context: click.Context) -> Path | None:
-    """Return the path that was given, or None."""
+    """Return the value of `--config`, or None."""
     path = context.find_root().meta.get(KEY)
     return path if isinstance(path, Path) else None
 
 
 def loaded(context: click.Context) -> Loaded:
-    """Load the settings; raise SettingsError with every fault."""
+    """Load the settings. Raise SettingsError with every fault."""
     return load(config_path(context), os.environ)
 
 

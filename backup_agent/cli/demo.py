@@ -22,11 +22,13 @@ ABSENT = (
 
 
 @click.command()
-@click.option("--once", is_flag=True, help="End after the day, instead of staying up until Ctrl-C.")
-@click.option("--dir", "folder", type=click.Path(path_type=Path), help="An empty folder to run in, left for a look.")
+@click.option("--once", is_flag=True, help="End after the day instead of running until Ctrl-C.")
+@click.option(
+    "--dir", "folder", type=click.Path(path_type=Path), help="An empty folder to run in. It is not deleted at the end."
+)
 @json_option
 def command(folder: Path | None, once: bool, as_json: bool) -> int:
-    """Show a day of the agent on this machine: no root, no Java, no cluster.
+    """Show a day of the agent on this machine, without root, Java or a cluster.
 
     The Neo4j cluster is simulated. The agent is real and, with the extra `demo`, so is the S3 server.
     """

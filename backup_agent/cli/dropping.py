@@ -1,4 +1,4 @@
-"""Dropping a request from the command line, whole or not at all, and following it to its answer."""
+"""Writing a request into the requests folder, and waiting for its answer."""
 
 import json
 import os
@@ -30,7 +30,7 @@ EXIT = {
 }
 POLL_SECONDS = 0.2
 TAKEN_SECONDS = 10.0
-"""The agent takes a request within a second; after this long it is probably not running."""
+"""A running agent takes a request within a second. After this long the agent is probably not running."""
 
 OPTIONS = {
     "path": "--set",
@@ -42,11 +42,11 @@ OPTIONS = {
     "reason": "--reason",
     "labels": "--label",
 }
-"""What a fault calls a field, and what the command line calls it."""
+"""The field of a request that each option sets, for faults."""
 
 
 def requester() -> str:
-    """Return who asks: $USER, else the names of user and host (a pod has no $USER)."""
+    """Return $USER, else `user@host`: a pod has no $USER."""
     if user := os.environ.get("USER"):
         return user
     number = os.getuid()
@@ -58,7 +58,7 @@ def requester() -> str:
 
 
 def insist_on_an_agent(settings: Settings, command: str) -> None:
-    """Raise PermanentError if no agent takes requests: one that starts tomorrow must not carry out an old deletion."""
+    """Raise PermanentError if no agent takes requests: one that starts tomorrow must not carry out this deletion."""
     if presence(settings.requests) is Presence.ABSENT:
         raise PermanentError(
             Reason.NO_AGENT,
@@ -68,19 +68,19 @@ def insist_on_an_agent(settings: Settings, command: str) -> None:
 
 
 def drop(settings: Settings, fields: Mapping[str, object]) -> "Dropped":
-    """Drop a request; raise click.UsageError with all of its faults, OSError if it cannot be written into the folder.
+    """Write a request into the requests folder. If interrupted, remove the file again.
 
-    An interruption before it returns leaves no request behind.
+    Raise click.UsageError with every fault of the request, OSError if the folder cannot be written to.
     """
     name = command_id(datetime.now(UTC), os.getpid())
-    said = {key: value for key, value in fields.items() if value not in (None, False)}
-    content = json.dumps(said).encode()
+    given = {key: value for key, value in fields.items() if value not in (None, False)}
+    content = json.dumps(given).encode()
     try:
         parse(content, str(settings.storage.root))
     except InvalidRequestError as error:
-        raise click.UsageError("\n".join(_said(fault) for fault in error.faults)) from None
-    cancel = said.get("action") == Action.CANCEL.value
-    dropped = Dropped(settings, name, name if cancel else str(said.get("id", name)))
+        raise click.UsageError("\n".join(_by_option(fault) for fault in error.faults)) from None
+    cancel = given.get("action") == Action.CANCEL.value
+    dropped = Dropped(settings, name, name if cancel else str(given.get("id", name)))
     try:
         dropped.write(content)
     except KeyboardInterrupt:
@@ -90,10 +90,10 @@ def drop(settings: Settings, fields: Mapping[str, object]) -> "Dropped":
 
 
 class Dropped:
-    """A request on its way: no other has its file name, so nobody's is replaced."""
+    """A request file that this command has written. Its name is unique, so no other file is replaced."""
 
     def __init__(self, settings: Settings, name: str, identity: str) -> None:
-        """`identity` is the request's id: its file's name, unless the caller has given one."""
+        """`name` is the file's name without its suffix; `identity` is the request's id, by default the same."""
         self.folder = settings.requests
         self.identity = identity
         self.request = settings.requests / f"{name}.request"
@@ -102,7 +102,7 @@ class Dropped:
         self.end = f"; backup-agent cancel {shell_word(identity)} ends it"
 
     def write(self, content: bytes) -> None:
-        """Write it down; raise OSError, with what to do, where the folder does not take it."""
+        """Write the file. Raise OSError, with a hint, if the folder cannot be written to."""
         try:
             durable.write(self.request, content + b"\n")
         except OSError as error:
@@ -114,7 +114,7 @@ class Dropped:
             ) from None
 
     def withdraw(self) -> bool:
-        """Take the file back out of the folder; return whether it was still there. The agent takes it by a rename."""
+        """Remove the file. Return False if the agent has already taken it, which it does by a rename."""
         try:
             self.request.unlink()
         except OSError:
@@ -122,27 +122,28 @@ class Dropped:
         return True
 
     def read(self) -> Answer | None:
-        """Return the answer as it stands; None before the agent has taken the request."""
+        """Return the present answer, or None if the agent has not taken the request yet."""
         try:
             return Answer.from_json(durable.read(self.answer, LARGEST))
         except FileNotFoundError:
             return None
 
 
-def _said(fault: str) -> str:
+def _by_option(fault: str) -> str:
+    """Return a fault with its field replaced by the option that sets the field."""
     field, colon, text = fault.partition(":")
     return f"{OPTIONS.get(field, field)}{colon}{text}"
 
 
 def wait_for(dropped: Dropped, timeout: float | None, *, as_json: bool, withdraws: bool) -> int:
-    """Show progress until the answer is final or the time is up, then the answer; return the exit code.
+    """Show progress until the answer is final or `timeout` seconds have passed, then the answer. Return the exit code.
 
-    `withdraws` says that an interruption takes the request back, if it has not been taken from the folder.
+    If `withdraws`, an interruption removes the request file, if no agent has taken it.
     """
     shown = _Shown(live=not as_json and sys.stderr.isatty(), quiet=as_json)
     try:
         if presence(dropped.folder) is Presence.ABSENT:
-            shown.say(f"no agent takes requests from {dropped.folder} yet: the request waits there until one does")
+            shown.say(f"no agent takes requests from {dropped.folder} yet: the request waits there for an agent")
         answer = _follow(dropped, timeout, shown)
     except (KeyboardInterrupt, BrokenPipeError):
         if withdraws and dropped.withdraw():
@@ -164,7 +165,7 @@ def wait_for(dropped: Dropped, timeout: float | None, *, as_json: bool, withdraw
 
 
 def _follow(dropped: Dropped, timeout: float | None, shown: "_Shown") -> Answer | None:
-    """Return the last answer, or what there is of it when the time is up."""
+    """Return the final answer, or the answer after `timeout` seconds: None if no agent has taken the request."""
     begun = time.monotonic()
     while True:
         answer = dropped.read()
@@ -176,7 +177,7 @@ def _follow(dropped: Dropped, timeout: float | None, shown: "_Shown") -> Answer 
 
 
 class _Shown:
-    """What has been said of an answer: one line that changes on a terminal, a line a change elsewhere."""
+    """Progress on stderr: on a terminal one line that is overwritten, otherwise one line for each change."""
 
     def __init__(self, *, live: bool, quiet: bool) -> None:
         self._live = live
@@ -184,7 +185,7 @@ class _Shown:
         self._last = ""
 
     def show(self, answer: Answer | None, waited: float) -> None:
-        """Say where the request stands, if that is news."""
+        """Show the state of the request if it has changed. `waited` is in seconds."""
         if answer is not None:
             line = f"{answer.id}: {answers.stage(answer)}"
         elif waited < TAKEN_SECONDS:
@@ -202,11 +203,11 @@ class _Shown:
             printing.line(line, err=True)
 
     def say(self, *texts: str) -> None:
-        """Say something that stays, a line a text, also beside JSON: it goes to stderr."""
+        """Print lines to stderr that are not overwritten, even with `quiet`."""
         self.end()
         printing.lines(texts, err=True)
 
     def end(self) -> None:
-        """Leave the line."""
+        """Clear the line of progress."""
         if self._live:
             printing.changing_line("", 1)

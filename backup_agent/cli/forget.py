@@ -30,10 +30,10 @@ def command(
     timeout: float | None,
     as_json: bool,
 ) -> int:
-    """Let the last backups of a database go too, because it was dropped for good. Holds still win.
+    """Let retention delete every backup of a database that was dropped for good, the newest included, except held ones.
 
-    Shows first what retention will delete of it at every place. The next pass of retention does it, so until then
-    `hold` keeps what is to stay.
+    First shows what retention will delete at every place. The next pass of retention deletes it. Until then, `hold` can
+    keep artifacts.
     """
     settings = loaded(context).settings
     if not yes and not sys.stdin.isatty():
@@ -53,8 +53,9 @@ def _show(settings: Settings, database: str) -> None:
         try:
             outlook = planned(place, settings, forgotten=database).of(database)
         except (BackupError, OSError) as error:
-            printing.line(f"WARNING: {place}: what will go there cannot be shown: {error}", err=True)
+            printing.line(f"WARNING: {place}: what will be deleted there cannot be shown: {error}", err=True)
             continue
-        printing.line(f"{place}: {len(outlook.gone)} of {len(outlook.gone) + len(outlook.kept)} artifacts go")
+        total = len(outlook.gone) + len(outlook.kept)
+        printing.line(f"{place}: {len(outlook.gone)} of {total} artifacts will be deleted")
         outlook.table()
         outlook.warn()

@@ -18,17 +18,19 @@ from backup_agent.settings.model import VOLUME
 from backup_agent.stores.store import ObjectTooLargeError, Store
 
 READERS = 8
-"""Records read at once at a destination, where each is a request that waits for its answer."""
+"""Records read in parallel at a destination, where each is a request to the store."""
 
 _Part = tuple[volume_records.Recorded, dict[str, str]]
-"""What is recorded of a database, and what of it is no restore point there, and why."""
+"""The records of a database, and why some of them are no restore points: keys and reasons."""
 
 
 @click.command()
 @click.option("--place", default=VOLUME, show_default=True, help="`local` or a destination.")
-@click.option("--set", "set_name", help="One set alone.")
-@click.option("--database", help="One database alone.")
-@click.option("--label", "labels", multiple=True, metavar="KEY[=TEXT]", help="With this label; repeat for several.")
+@click.option("--set", "set_name", help="Only this set.")
+@click.option("--database", help="Only this database.")
+@click.option(
+    "--label", "labels", multiple=True, metavar="KEY[=TEXT]", help="Only artifacts with this label. Repeat for several."
+)
 @settings_option
 @json_option
 @click.pass_context
@@ -40,10 +42,9 @@ def command(
     labels: tuple[str, ...],
     as_json: bool,
 ) -> int:
-    """List the artifacts recorded on the volume or at a destination, the oldest first, with their copies.
+    """List the artifacts recorded on the volume or at a destination, oldest first, with their copies.
 
-    Reads the records themselves: it works without the agent, and without Bolt. At a destination that is all that a new
-    volume knows of the one that was lost.
+    Reads the records themselves, so it needs neither the agent nor Bolt. If the volume was lost, list a destination.
     """
     settings = loaded(context).settings
     root = settings.storage.root
@@ -92,7 +93,7 @@ def _on_volume(place: Place, set_name: str | None, database: str | None) -> Iter
 
 
 def _at(place: Place, set_name: str | None, database: str | None) -> Iterator[_Part]:
-    """Yield what is recorded at a destination, as its records say it: the index only tells where they are."""
+    """Yield what is recorded at a destination. The index only tells which records there are; each record is read."""
     sets = {set_name} if set_name else None
     with ThreadPoolExecutor(READERS, thread_name_prefix="record") as pool:
         for holdings in by_database(place.store, place.index, sets=sets, writes=False):
@@ -109,7 +110,7 @@ def _at(place: Place, set_name: str | None, database: str | None) -> Iterator[_P
 
 
 def _read(store: Store, key: str) -> Record | str | None:
-    """Return a record, what is wrong with it, or None if it was deleted meanwhile."""
+    """Return a record, a text that says why it is unreadable, or None if it has been deleted meanwhile."""
     try:
         seen = store.look(record_key(key), LARGEST)
         return None if seen is None else volume_records.parse(seen.content, key)
@@ -122,17 +123,17 @@ def _wanted(of_set: str, of_database: str, set_name: str | None, database: str |
 
 
 def _has(record: Record, labels: tuple[str, ...]) -> bool:
-    """Tell whether a record has all of some labels, each given as `key` or `key=text`."""
+    """Return whether a record has all `labels`, each given as `key` or `key=text`."""
     wanted = [label.partition("=") for label in labels]
     return all(key in record.labels and (not equals or record.labels[key] == text) for key, equals, text in wanted)
 
 
 def _others(place: Place) -> dict[str, Callable[[str], bool]]:
-    """Return the places beside the one that is listed, each with what tells whether it has an artifact."""
-    there: dict[str, Callable[[str], bool]] = {
+    """Return the other places: name, and a function that tells whether the place has the artifact of a key."""
+    others: dict[str, Callable[[str], bool]] = {
         one.name: one.copy_notes.has for one in destinations(place.settings) if one.name != place.name
     }
-    return there if place.is_volume else {VOLUME: lambda key: (place.root / record_key(key)).exists(), **there}
+    return others if place.is_volume else {VOLUME: lambda key: (place.root / record_key(key)).exists(), **others}
 
 
 def _copies(record: Record, others: dict[str, Callable[[str], bool]]) -> dict[str, str]:
@@ -143,7 +144,7 @@ def _print(
     place: str, found: list[Record], others: dict[str, Callable[[str], bool]], unrestorable: dict[str, str]
 ) -> None:
     if not found:
-        printing.line(f"nothing is recorded below {place}")
+        printing.line(f"no artifact is recorded at {place}")
         return
     head = ["ARTIFACT", "TYPE", "SIZE", "TAKEN", "TRANSACTIONS", "WHY", "COPIES", "FAULT"]
     rows = [

@@ -1,7 +1,7 @@
-"""`backup-agent`: the commands, and the one place where the process exits.
+"""`backup-agent`: the commands. Only `main` exits the process.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage or settings, 3 done with warnings, 4 refused, 129 hang-up, 130 interrupted,
-141 the reader of the output has gone, 143 terminated.
+141 broken pipe, 143 terminated.
 """
 
 import io
@@ -21,49 +21,48 @@ from backup_agent.settings.faults import SettingsError
 from backup_agent.settings.load import DEFAULT_PATH, PATH_VARIABLE
 
 BROKEN_PIPE = 128 + signal.SIGPIPE
-"""The exit code of a command whose output nothing reads, as of a program that SIGPIPE ends."""
+"""The exit code of a command whose output is closed, like that of a program that SIGPIPE ends."""
 
-# What each command needs is imported when it is called: `request` in a pod must not pay for all of them.
+# A command's module is imported when the command is called: `request` must start fast and import little.
 COMMANDS = {
     "run": "Run the agent.",
-    "request": "Drop a request, and wait for its answer with --wait.",
-    "cancel": "Cancel a request, or take it back while no agent has taken it.",
-    "status": "Show what the agent does now.",
+    "request": "Send a request, and wait for its answer with --wait.",
+    "cancel": "Cancel a request, or withdraw it while no agent has taken it.",
+    "status": "Show the state of the running agent.",
     "list": "List the recorded artifacts.",
     "show": "Show one artifact, or the answer to one request.",
-    "catalog": "Rebuild or check the index of what is recorded; adopt other tools' artifacts.",
+    "catalog": "Rebuild an index, show drift, or adopt artifacts of other tools.",
     "plan": "Show what retention keeps and deletes, and why.",
     "prune": "Apply retention now.",
-    "why": "Say why an artifact is kept or will go, and when.",
-    "hold": "Keep an artifact whatever the policy says.",
-    "release": "End the hold on an artifact.",
-    "forget": "Let the last backups of a dropped database go too.",
-    "pause": "Start nothing, until `resume`.",
-    "resume": "Start again.",
-    "verify": "Read again what is kept.",
+    "why": "Show why an artifact is kept or deleted, and when.",
+    "hold": "Keep an artifact whatever retention says.",
+    "release": "Remove the hold on an artifact.",
+    "forget": "Let retention delete every backup of a dropped database.",
+    "pause": "Start no more work until `resume`.",
+    "resume": "End the pause.",
+    "verify": "Read artifacts again and compare them with their records.",
     "schedules": "Show the next runs of every schedule.",
     "adopt-root": "Take over a storage root or prefix that belongs to another agent.",
-    "config": "Show the settings in force, and where each value came from.",
-    "schema": "Print the JSON Schema of a file: settings, request, record, answer, a cluster's spec.",
+    "config": "Show the settings in force and the origin of each value.",
+    "schema": "Print the JSON Schema of the settings, a request, a record, an answer or a cluster's spec.",
     "render": "Print the Kubernetes objects of a cluster and its agent, from its spec.",
     "demo": "Show a day of the agent against a simulated cluster.",
 }
 
-
 ASKING = ("prune", "hold", "release", "pause", "resume", "verify")
-"""Those that ask the agent for one thing."""
+"""The commands in the module `asking`."""
 
 
 class Commands(click.Group):
-    """The commands, each in a module of its name, but for those that only ask."""
+    """The commands, each in a module of its name except those of `ASKING`."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the names, in the order a user meets them."""
+        """Return the names in the order of the help."""
         del ctx
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import the command's module."""
+        """Import a command's module and return the command, or None if there is no such command."""
         del ctx
         if cmd_name not in COMMANDS:
             return None
@@ -99,28 +98,28 @@ def main() -> None:
 
 
 def code(arguments: list[str] | None = None) -> int:
-    """Run the command line; return its exit code."""
+    """Run the command line. Return its exit code."""
     try:
         return _code(arguments)
     except BrokenPipeError:
         return BROKEN_PIPE
-    except SystemExit:  # without its standalone mode, click exits for a broken pipe alone
+    except SystemExit:  # outside its standalone mode click raises this only for a broken pipe
         return BROKEN_PIPE
 
 
 def _flushed() -> bool:
-    """Write what is left of the output; tell whether its reader was there. Python would show a traceback at its end."""
-    there = True
+    """Flush the output. Return False if its reader has gone: Python would show a traceback when it exits."""
+    open_ = True
     for stream in (sys.stdout, sys.stderr):
         try:
             if stream is not None:
                 stream.flush()
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-            there = False
+            open_ = False
         except (OSError, ValueError):
             continue
-    return there
+    return open_
 
 
 def _code(arguments: list[str] | None) -> int:
@@ -129,9 +128,9 @@ def _code(arguments: list[str] | None) -> int:
     except (click.exceptions.Abort, KeyboardInterrupt) as error:
         return signals.code_of(error)
     except click.ClickException as error:
-        said = io.StringIO()
-        error.show(said)
-        printing.block(said.getvalue().expandtabs(4), err=True)
+        text = io.StringIO()
+        error.show(text)
+        printing.block(text.getvalue().expandtabs(4), err=True)
         return 2
     except SettingsError as error:
         _complain(str(error), _advice(error))
@@ -152,7 +151,7 @@ def _complain(text: str, hint: str = "") -> None:
 
 
 def _advice(error: SettingsError) -> str:
-    """Tell a first user, who has no settings file and named none, where it is looked for."""
+    """Return a hint if the default settings file does not exist and no other was named."""
     if error.source != str(DEFAULT_PATH) or Path(error.source).exists():
         return ""
     return f"there is no such file; write it, or name another with --config or ${PATH_VARIABLE}"

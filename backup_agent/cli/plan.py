@@ -10,15 +10,16 @@ from backup_agent.settings.model import VOLUME
 
 @click.command()
 @click.option("--place", default=VOLUME, show_default=True, help="`local` or a destination.")
-@click.option("--force", is_flag=True, help="What would go with --force.")
-@click.option("--forget", metavar="DATABASE", help="What would go once this database is forgotten.")
+@click.option("--force", is_flag=True, help="Show what `prune --force` would delete.")
+@click.option("--forget", metavar="DATABASE", help="Show what would be deleted once this database is forgotten.")
 @settings_option
 @json_option
 @click.pass_context
 def command(context: click.Context, place: str, force: bool, forget: str | None, as_json: bool) -> int:
-    """Show what retention keeps and deletes at a place, with a reason an artifact. Deletes nothing.
+    """Show what retention keeps and deletes at a place, with a reason for each artifact. Deletes nothing.
 
-    Reads the place itself: it works without the agent, and without Bolt. The clock is not judged: only the agent does.
+    Reads the place itself, so it needs neither the agent nor Bolt. The clock is not checked: only the agent knows
+    whether it can be trusted.
     """
     outlook = planned(place, loaded(context).settings, force=force, forgotten=forget)
     if as_json:
@@ -35,6 +36,6 @@ def command(context: click.Context, place: str, force: bool, forget: str | None,
     else:
         outlook.table()
         total = len(outlook.gone) + len(outlook.kept)
-        printing.line(f"plan {outlook.result.plan}: {len(outlook.gone)} of {total} artifacts go")
+        printing.line(f"plan {outlook.result.plan}: {len(outlook.gone)} of {total} artifacts would be deleted")
         outlook.warn()
     return 4 if outlook.refused else 0

@@ -1,4 +1,4 @@
-"""What retention would do at a place, as the commands that show it find out: they read the place, and ask nobody."""
+"""What retention would do at a place, for the commands that show it. Only the place is read, no agent is asked."""
 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -17,7 +17,7 @@ from backup_agent.supervisor.work.orders import Orders
 
 @dataclass(frozen=True)
 class PlacePreview:
-    """What would go and stay at a place now."""
+    """What retention would keep and delete at a place now."""
 
     place: Place
     found: Contents
@@ -25,28 +25,28 @@ class PlacePreview:
 
     @property
     def result(self) -> PlaceResult:
-        """As an answer would show it."""
+        """The preview in the form of an answer."""
         return told_of(self.plans, self.place, self.found)
 
     @property
     def refused(self) -> list[str]:
-        """What would not be carried out, and why."""
+        """The reasons for which the plans would not be carried out."""
         return [str(refusal) for plan in self.plans for refusal in plan.refused]
 
     @property
     def kept(self) -> dict[str, list[str]]:
-        """Keys, and the reasons of each."""
+        """The keys that are kept, and the reasons for each."""
         return {key: [str(ground) for ground in grounds] for plan in self.plans for key, grounds in plan.keep.items()}
 
     @property
     def gone(self) -> list[tuple[str, int, str]]:
-        """Key, size in bytes and reason of what would go, in the order of deletion."""
+        """Key, size in bytes and reason of each artifact that would be deleted, in the order of deletion."""
         return [(deletion.key, deletion.size, str(deletion)) for plan in self.plans for deletion in plan.delete]
 
     def of(self, database: str) -> "PlacePreview":
-        """Return it with one database's artifacts alone."""
+        """Return the preview of one database's artifacts."""
 
-        def its(key: str) -> bool:
+        def matches(key: str) -> bool:
             return split_key(key).database == database
 
         return replace(
@@ -54,15 +54,15 @@ class PlacePreview:
             plans=tuple(
                 replace(
                     plan,
-                    keep={key: grounds for key, grounds in plan.keep.items() if its(key)},
-                    delete=tuple(deletion for deletion in plan.delete if its(deletion.key)),
+                    keep={key: grounds for key, grounds in plan.keep.items() if matches(key)},
+                    delete=tuple(deletion for deletion in plan.delete if matches(deletion.key)),
                 )
                 for plan in self.plans
             ),
         )
 
     def table(self) -> None:
-        """Print a line an artifact: what goes, in the order of deletion, then what is kept."""
+        """Print a line for each artifact: first what is deleted, in the order of deletion, then what is kept."""
         rows = [["delete", key, printing.size(size), reason] for key, size, reason in self.gone]
         rows += [
             ["keep", key, printing.size(self.found.entries[key].size), "; ".join(reasons)]
@@ -72,27 +72,27 @@ class PlacePreview:
             printing.table(["", "ARTIFACT", "SIZE", "WHY"], rows)
 
     def warn(self) -> None:
-        """Print what is refused or odd, aside."""
+        """Print refusals and warnings on stderr."""
         for line in (*self.refused, *self.result.warnings):
             printing.line(f"WARNING: {line}", err=True)
 
 
 def planned(name: str, settings: Settings, *, force: bool = False, forgotten: str | None = None) -> PlacePreview:
-    """Plan for a place as it stands now, what was forgotten left out, and a database that might be.
+    """Return what retention would do at a place now, as if the database `forgotten` were forgotten too.
 
-    The clock is not judged: what may be deleted by it, only a pass finds out. Raise BackupError, OSError.
+    Whether the clock can be trusted is not checked: only a pass of retention does that. Raise BackupError, OSError.
     """
     place = place_of(name, settings)
     found = survey(place.store)
-    standing = Orders(settings.storage.root / ".agent" / "standing.json")
-    standing.load()
+    orders = Orders(settings.storage.root / ".agent" / "standing.json")
+    orders.load()
     now = datetime.now(UTC)
     task = PruneTask(
         run="plan",
         place=name,
         dry_run=True,
         force=force,
-        forgotten={**standing.forgotten, **({forgotten: now} if forgotten else {})},
+        forgotten={**orders.forgotten, **({forgotten: now} if forgotten else {})},
         settings={},
     )
     return PlacePreview(place, found, (apply_policy(task, found, place, now), *expire_adhoc(found, place, now)))

@@ -1,7 +1,7 @@
-"""How the commands print: text and tables for people, JSON for programs, sizes and ages as people say them.
+"""The output of the commands: text and tables for people, JSON for programs, readable sizes and durations.
 
-All output of the commands goes through here, and none of it can move the cursor, hide or forge a line: what is not
-printable is shown as an escape. tests/test_house.py sees to it that no command prints by itself.
+All output goes through this module, which shows unprintable characters as escapes: no text can move the cursor, or hide
+or forge a line. tests/test_house.py checks that no command prints in any other way.
 """
 
 import json
@@ -17,11 +17,11 @@ UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
 _CLEAR_LINE = "\r\x1b[K"
-"""Back to the first column, and erase what is written there (ECMA-48, EL)."""
+"""Move to the first column and erase the line (ECMA-48, EL)."""
 
 
 def line(text: str = "", *, err: bool = False) -> None:
-    """Print one line; a line break in the text is shown as an escape."""
+    """Print one line. A line break in the text is shown as an escape."""
     click.echo(printable(text), err=err)
 
 
@@ -32,27 +32,27 @@ def lines(texts: Iterable[str], *, err: bool = False) -> None:
 
 
 def block(text: str, *, err: bool = False) -> None:
-    """Print text whose line breaks are meant as such: an error, or a script."""
+    """Print text with its line breaks, such as an error or a script."""
     click.echo(printable_lines(text.removesuffix("\n")), err=err)
 
 
 def document(text: str) -> None:
-    """Print a document for programs as it is; on a terminal, as `block` does."""
+    """Print a document for programs unchanged; on a terminal, with escapes as `block` does."""
     click.echo(printable_lines(text) if sys.stdout.isatty() else text, nl=False)
 
 
 def changing_line(text: str, width: int) -> None:
-    """Show text in place of the last line of a terminal, cut to its width, on stderr; nothing clears it."""
+    """Overwrite the last line of the terminal with a text, cut to `width` columns, on stderr."""
     click.echo(_CLEAR_LINE + printable(text)[: width - 1], nl=False, err=True)
 
 
 def confirm(question: str) -> bool:
-    """Ask at the terminal, on stderr; return whether the answer is yes."""
+    """Ask at the terminal, on stderr. Return whether the answer is yes."""
     return click.confirm(printable(question), err=True)
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, longest: int | None = None) -> None:
-    """Print rows under a head; each cell but the last of a row has at most `longest` characters."""
+    """Print rows under a head. Each cell except the last of a row is cut to `longest` characters."""
     shown = [[printable(cell) for cell in row] for row in (head, *rows)]
     if longest is not None:
         shown = [[*(shortened(cell, longest) for cell in row[:-1]), row[-1]] for row in shown]
@@ -62,10 +62,10 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, longest: int | 
 
 
 def facts(pairs: Iterable[tuple[str, str]]) -> None:
-    """Print names and values; a name that is empty goes on with the fact before it."""
-    told = list(pairs)
-    width = max(len(name) for name, _ in told)
-    lines(f"{name.ljust(width)}  {value}".rstrip() for name, value in told)
+    """Print names and values in two columns. An empty name continues the fact before it."""
+    rows = list(pairs)
+    width = max(len(name) for name, _ in rows)
+    lines(f"{name.ljust(width)}  {value}".rstrip() for name, value in rows)
 
 
 def as_json(value: object, *, indent: int | None = 2) -> None:
@@ -74,7 +74,7 @@ def as_json(value: object, *, indent: int | None = 2) -> None:
 
 
 def size(count: float) -> str:
-    """Say bytes.
+    """Return a number of bytes as text.
 
     >>> size(1536), size(12)
     ('1.5 KiB', '12 B')
@@ -87,7 +87,7 @@ def size(count: float) -> str:
 
 
 def counted(count: int, one: str, several: str) -> str:
-    """Say how many.
+    """Return a count with its noun, in the singular or the plural.
 
     >>> counted(1, "copy", "copies"), counted(0, "copy", "copies")
     ('1 copy', '0 copies')
@@ -96,22 +96,22 @@ def counted(count: int, one: str, several: str) -> str:
 
 
 def age(span: timedelta) -> str:
-    """Say a span in its largest two units.
+    """Return a duration in its two largest units.
 
     >>> age(timedelta(days=1, hours=2, minutes=3)), age(timedelta(seconds=5))
     ('1d 2h', '5s')
     """
     seconds = max(0, int(span.total_seconds()))
-    said = [
+    parts = [
         f"{seconds // length % wrap}{unit}"
         for length, wrap, unit in ((86400, 10**9, "d"), (3600, 24, "h"), (60, 60, "m"), (1, 60, "s"))
         if seconds // length % wrap
     ]
-    return " ".join(said[:2]) or "0s"
+    return " ".join(parts[:2]) or "0s"
 
 
 def moment(when: datetime) -> str:
-    """Say a moment in UTC, to the second.
+    """Return a time in UTC, to the second.
 
     >>> moment(datetime(2026, 11, 23, 2, tzinfo=UTC))
     '2026-11-23T02:00:00Z'

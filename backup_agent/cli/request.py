@@ -17,24 +17,28 @@ from backup_agent.core.requests.request import Action
     type=click.Choice([Action.BACKUP.value, Action.CANCEL.value]),
     default=Action.BACKUP.value,
     show_default=True,
-    help="What to do; the other actions have commands of their own.",
+    help="What to request. The other actions have commands of their own.",
 )
 @click.option(
     "--type",
     "type_",
     type=click.Choice(["FULL", "DIFF", "AUTO"], case_sensitive=False),
     metavar="[FULL|DIFF|AUTO]",
-    help="AUTO, which is the default: the agent decides, and says why.",
+    help="Default: AUTO, the agent decides and says why.",
 )
-@click.option("--database", "databases", multiple=True, help="A name or glob, `!name` leaves out; repeat for several.")
-@click.option("--set", "path", help="The set, which has chains of its own; else `default`.")
-@click.option("--id", "identity", help="Idempotency key; with --action cancel the request to end.")
-@click.option("--reason", help="Free text, kept in the record and the log.")
-@click.option("--label", "labels", multiple=True, metavar="KEY=TEXT", help="Kept like --reason; repeat for several.")
+@click.option("--database", "databases", multiple=True, help="A name or glob; `!name` excludes. Repeat for several.")
+@click.option("--set", "path", help="The set, which has its own chains. Default: `default`.")
+@click.option("--id", "identity", help="Idempotency key. With --action cancel: the request to cancel.")
+@click.option("--reason", help="Free text, recorded and logged.")
+@click.option(
+    "--label", "labels", multiple=True, metavar="KEY=TEXT", help="A label, recorded and logged. Repeat for several."
+)
 @requested_by_option
 @not_after_option
-@click.option("--wait", is_flag=True, help="Show progress, wait for the answer, and exit by it.")
-@click.option("--timeout", type=click.FloatRange(min=0), help="Seconds to --wait at the most; the request goes on.")
+@click.option("--wait", is_flag=True, help="Show progress, and exit with the code of the answer.")
+@click.option(
+    "--timeout", type=click.FloatRange(min=0), help="Stop waiting after so many seconds. The request goes on."
+)
 @settings_option
 @json_option
 @click.pass_context
@@ -53,14 +57,14 @@ def command(  # noqa: PLR0917  a request's fields
     timeout: float | None,
     as_json: bool,
 ) -> int:
-    """Drop a request into the agent's folder, whole or not at all.
+    """Write a request into the agent's requests folder.
 
     With --wait it exits 0 for succeeded, 3 for succeeded with warnings, 1 for failed or cancelled, 4 for rejected.
     """
     if timeout is not None and not wait:
         raise click.UsageError("--timeout needs --wait")
     if action == Action.CANCEL.value and identity is None:
-        raise click.UsageError("--action cancel needs --id, that of the request to end")
+        raise click.UsageError("--action cancel needs --id: the id of the request to cancel")
     settings = loaded(context).settings
     fields = {
         "action": action,
@@ -84,7 +88,7 @@ def command(  # noqa: PLR0917  a request's fields
 
 
 def _labels(given: Iterable[str]) -> dict[str, str]:
-    """Return labels by their keys; raise click.UsageError if one has no text or comes twice."""
+    """Return labels as a dict. Raise click.UsageError if a label has no text or a key is given twice."""
     found: dict[str, str] = {}
     for label in given:
         key, equals, text = label.partition("=")

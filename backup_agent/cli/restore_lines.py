@@ -1,9 +1,9 @@
-"""The exact lines that restore one point, from records alone: for 3 a.m., without agent or Bolt.
+"""The commands that restore one point, from records alone, without the agent or Bolt.
 
-The commands are those of Neo4j's manual by version (pages restore-backup, seed-from-uri, recreate-database, disaster
-recovery); none of them was run on Enterprise here, which the text says. What a newcomer would get wrong: a cluster is
-never restored with --overwrite-destination, since its servers hold state of their own beside the store; `system` is
-never seeded; and a seed brings the store alone, no users and roles.
+The commands follow Neo4j's manual by version (pages restore-backup, seed-from-uri, recreate-database, disaster
+recovery). None of them was run on Enterprise here, and the text says so. A cluster is never restored with
+--overwrite-destination, because its servers hold state beside the store; `system` is never seeded; and a seed contains
+only the store, without users and roles.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,7 +23,7 @@ _RECREATE_RENAMED = Version(2025, 4)
 _CYPHER_25 = Version(2025, 6)
 _CLOUD_SEED_ALONE = Version(2025, 1)
 NEWEST = Version(2026, 9)
-"""The newest version whose manual these lines follow."""
+"""The newest version whose manual these commands follow."""
 
 _WIDTH = 110
 _UNMEASURED = "from Neo4j's manual; not run on Neo4j Enterprise here"
@@ -31,20 +31,20 @@ _UNMEASURED = "from Neo4j's manual; not run on Neo4j Enterprise here"
 
 @dataclass(frozen=True)
 class ChainSource:
-    """A place that holds the chain."""
+    """A place that has the chain."""
 
     place: str
     root: str
-    """The storage root; of a destination its URI."""
+    """The storage root of the volume, or the URI of a destination."""
     access: RestoreAccess | None = None
-    """How a destination is read; None for the volume."""
+    """How to read from a destination; None for the volume."""
     unasked: bool = False
-    """Whether the destination could not be asked whether the chain is still there, and undamaged."""
+    """True if the destination was unreachable, so that nothing is known about the chain there."""
 
 
 @dataclass(frozen=True)
 class RestoreStep:
-    """What to do, in words, and the lines to paste: for a shell, or for cypher-shell on database `system`."""
+    """One step: a title, and the lines to paste into a shell, or into cypher-shell on database `system`."""
 
     title: str
     lines: tuple[str, ...] = ()
@@ -52,30 +52,30 @@ class RestoreStep:
 
 
 def version_of(record: Record, asked: str | None) -> Version:
-    """Return the version whose lines are printed: that of the servers that restore, if given, else the backup's.
+    """Return the version of Neo4j that restores: `asked` if given, else that of the backup.
 
-    Raise PermanentError if no version is known, or if it has no lines here or is older than the backup's.
+    Raise PermanentError if no version is known, if it is not supported here, or if it is older than the backup's.
     """
     taken = Version.parse(record.admin_version or record.server_version or "")
-    if asked is not None and (told := Version.parse(asked)) is None:
+    if asked is not None and (given := Version.parse(asked)) is None:
         raise PermanentError(Reason.INVALID_REQUEST, f"{asked!r} is no version of Neo4j", "write it as 5.26.31")
-    version = told if asked is not None else taken
+    version = given if asked is not None else taken
     if version is None:
         raise PermanentError(
             Reason.NOT_FOUND,
-            f"{record.key}: its record does not say which version of Neo4j took it, and the lines differ by version",
-            "give that of the servers that restore, as `neo4j-admin --version` prints it: --neo4j-version 5.26.31",
+            f"{record.key}: the record has no version of Neo4j, and the restore commands depend on the version",
+            "add the version of the servers that restore, from `neo4j-admin --version`: --neo4j-version 5.26.31",
         )
     if version < OLDEST:
         raise PermanentError(
             Reason.INVALID_REQUEST,
-            f"{version}: the lines are known from {OLDEST} on",
-            "see that version's manual",
+            f"{version}: restore commands are known from {OLDEST} on",
+            "see the manual of that version",
         )
     if taken is not None and version < taken:
         raise PermanentError(
             Reason.INVALID_REQUEST,
-            f"{record.key} was taken by Neo4j {taken}, and {version} does not restore what a newer version took",
+            f"{record.key} was taken by Neo4j {taken}, and {version} cannot restore the backup of a newer version",
             f"restore with {taken} or newer",
         )
     return version
@@ -84,10 +84,10 @@ def version_of(record: Record, asked: str | None) -> Version:
 def steps(
     chain: Sequence[Record], *, source: ChainSource, seed: ChainSource | None, version: Version
 ) -> tuple[RestoreStep, ...]:
-    """Return how the last artifact of a chain is restored.
+    """Return the steps that restore the last artifact of a chain.
 
-    `chain` goes from the full to the point, and `source` has all of it; `seed` is a destination that has it too, which
-    the servers of a cluster may read themselves. `version` is that of neo4j-admin and of the servers that restore.
+    `chain` goes from the full to the point. `source` has the whole chain; so does `seed`, a destination that the
+    servers of a cluster can read. `version` is that of neo4j-admin and of the servers that restore.
     """
     point = chain[-1]
     if point.database == "system":
@@ -103,7 +103,7 @@ def steps(
 
 
 def script(record: Record, found: Sequence[RestoreStep], *, source: ChainSource, version: Version) -> str:
-    """Return the steps as one text to read and to paste from."""
+    """Return the steps as one text: titles as comments, then the lines to paste."""
     return "\n".join(_lines(record, found, source, version)) + "\n"
 
 
@@ -112,7 +112,7 @@ def _lines(record: Record, found: Sequence[RestoreStep], source: ChainSource, ve
     yield shell_comment(f"Neo4j {version}: {_UNMEASURED}")
     if (version.major, version.minor) > (NEWEST.major, NEWEST.minor):
         yield shell_comment(
-            f"NOTE: {version} is newer than the manual these lines follow ({NEWEST}): look into its own"
+            f"NOTE: {version} is newer than the manual these commands follow ({NEWEST}): read its own manual"
         )
     for step in found:
         yield ""
@@ -124,10 +124,10 @@ def _lines(record: Record, found: Sequence[RestoreStep], source: ChainSource, ve
 
 def _caution(point: Record) -> RestoreStep:
     return RestoreStep(
-        f"Read all of it first. What is overwritten, replaced or dropped below is gone, with all that was committed "
-        f"since {point.header.taken:%Y-%m-%d %H:%M:%S} UTC: take a backup of it first if it still runs. To keep it, "
-        f"restore under another name on a standalone server: write that for the last word of the restore line and in "
-        f"the Cypher after it, and leave out STOP and --overwrite-destination"
+        f"Read everything first. A database that is overwritten, replaced or dropped below is lost, with all that was "
+        f"committed since {point.header.taken:%Y-%m-%d %H:%M:%S} UTC: if it still runs, take a backup of it first. To "
+        f"keep it, restore under another name on a standalone server: use that name as the last word of the restore "
+        f"line and in the Cypher after it, and leave out STOP and --overwrite-destination"
     )
 
 
@@ -142,12 +142,12 @@ def _fetch(chain: Sequence[Record], source: ChainSource) -> tuple[RestoreStep, .
     verb = "Fetch" if source.access else "Copy"
     return (
         RestoreStep(
-            f"{verb} the chain from {source.place}, in its order, into an empty folder where neo4j-admin runs, as the "
-            f"user that runs Neo4j: no other may look into it ({len(chain)} artifacts, {size} bytes)",
+            f"{verb} the chain from {source.place} in order, into an empty folder where neo4j-admin runs, as the user "
+            f"that runs Neo4j: no other user can read the folder ({len(chain)} artifacts, {size} bytes)",
             (make, *setup, *(f'{copy} {shell_word(where)} "$FOLDER/"' for where, _ in files)),
         ),
         RestoreStep(
-            "Check it: go on only if every line says OK",
+            "Check the files: continue only if every line says OK",
             (
                 "printf '%s  %s\\n' \\",
                 *(f"  {shell_word(file.sha256)} {shell_word(file.name)} \\" for _, file in files),
@@ -160,27 +160,27 @@ def _fetch(chain: Sequence[Record], source: ChainSource) -> tuple[RestoreStep, .
 def _standalone(point: Record, version: Version) -> Iterator[RestoreStep]:
     database, name = shell_word(point.database), cypher_name(point.database)
     yield RestoreStep(
-        "Standalone server: stop the database, if it exists, and see that it is offline. If Neo4j itself is "
-        "stopped, leave out this and START",
+        "Standalone server: if the database exists, stop it, and check that it is offline. If Neo4j itself is "
+        "stopped, leave out this step and START",
         (f"STOP DATABASE {name};", f"SHOW DATABASE {name} YIELD name, address, currentStatus;"),
         "cypher",
     )
     yield RestoreStep(
-        "Standalone server: restore it, as the user that runs Neo4j; the chain that ends with this artifact is found "
-        "beside it. To stop sooner add --restore-until='YYYY-MM-DD hh:mm:ss' (UTC, what was committed before) or "
-        "--restore-until=N (up to transaction N, without it)",
+        "Standalone server: restore the database, as the user that runs Neo4j. neo4j-admin finds the rest of the chain "
+        "beside this artifact. To restore to an earlier time add --restore-until='YYYY-MM-DD hh:mm:ss' (UTC: only "
+        "transactions committed before it) or --restore-until=N (only transactions before N)",
         (_TEMP, f"{_restore(point)} --overwrite-destination=true {database}"),
     )
     if version >= _SOURCE_DATABASE:
         by_folder = f'--from-path="$FOLDER" --source-database={database} --temp-path="$FOLDER/temp"'
         yield RestoreStep(
-            "Or restore from the folder instead, which holds this chain alone",
+            "Or restore from the folder instead, which contains only this chain",
             (f"neo4j-admin database restore {by_folder} --overwrite-destination=true {database}",),
         )
     yield RestoreStep(
         "Standalone server: start the database, if it was stopped", (f"START DATABASE {name};",), "cypher"
     )
-    yield RestoreStep("or create it, if the server did not know it", (f"CREATE DATABASE {name};",), "cypher")
+    yield RestoreStep("or create it, if it did not exist on this server", (f"CREATE DATABASE {name};",), "cypher")
     yield _metadata(point.database)
 
 
@@ -190,15 +190,15 @@ def _from_seed(chain: Sequence[Record], seed: ChainSource, version: Version) -> 
     procedure = "dbms.recreateDatabase" if version >= _RECREATE_RENAMED else "dbms.cluster.recreateDatabase"
     needs = [*(seed.access.server_needs if seed.access else ())]
     if version < _CLOUD_SEED_ALONE:
-        # Of the two only this one is known to find the chain that a differential ends.
+        # Only this one of the two is known to find the chain of a differential.
         needs.append("dbms.databases.seed_from_uri_providers=CloudSeedProvider (its default has S3SeedProvider first)")
     unasked = (
-        f"{seed.place} could not be asked from here: that the chain is there, and undamaged, is to be looked at first "
+        f"{seed.place} could not be reached from here: first check that the chain is there and undamaged "
         f"(--place {shell_word(seed.place)}). "
     )
     yield RestoreStep(
-        f"{unasked if seed.unasked else ''}Cluster, its servers read {seed.place} themselves; each needs "
-        f"{', '.join(needs)}. If the database exists, its content is replaced, and its privileges stay",
+        f"{unasked if seed.unasked else ''}Cluster whose servers read from {seed.place}: each server needs "
+        f"{', '.join(needs)}. If the database exists, its content is replaced and its privileges are kept",
         (f"CALL {procedure}({cypher_string(point.database)}, {{seedURI: {uri}}});",),
         "cypher",
     )
@@ -208,8 +208,8 @@ def _from_seed(chain: Sequence[Record], seed: ChainSource, version: Version) -> 
         else f"CREATE DATABASE {name} OPTIONS {{existingData: 'use', seedURI: {uri}}};"
     )
     yield RestoreStep(
-        "or, if it does not exist. A seed brings no users and roles: `database restore` alone, on any server, "
-        "writes the restore_metadata.cypher that does",
+        "or, if the database does not exist. A seed contains no users and roles: only `database restore`, on any "
+        "server, writes the restore_metadata.cypher that creates them",
         (create,),
         "cypher",
     )
@@ -218,13 +218,13 @@ def _from_seed(chain: Sequence[Record], seed: ChainSource, version: Version) -> 
 def _from_one_server(point: Record, version: Version) -> Iterator[RestoreStep]:
     name = cypher_name(point.database)
     yield RestoreStep(
-        "Cluster, from one of its servers: drop the database, if it exists, and its privileges with it; go on when "
-        "nothing is listed any more",
+        "Cluster, from one of its servers: if the database exists, drop it, and its privileges with it. Continue when "
+        "it is no longer listed",
         (f"DROP DATABASE {name};", f"SHOW DATABASE {name} YIELD name, address, currentStatus;"),
         "cypher",
     )
     yield RestoreStep(
-        "Restore it on that server, never with --overwrite-destination",
+        "Restore the database on that server, never with --overwrite-destination",
         (_TEMP, f"{_restore(point)} {shell_word(point.database)}"),
     )
     options = "existingDataSeedServer: 'SERVER-ID'"
@@ -234,7 +234,7 @@ def _from_one_server(point: Record, version: Version) -> Iterator[RestoreStep]:
         else f"CREATE DATABASE {name} OPTIONS {{existingData: 'use', {options}}};"
     )
     yield RestoreStep(
-        "Create it from that server, its serverId in the place of SERVER-ID",
+        "Create the database from that server: replace SERVER-ID by its serverId",
         ("SHOW SERVERS YIELD serverId, name, address;", create),
         "cypher",
     )
@@ -243,7 +243,7 @@ def _from_one_server(point: Record, version: Version) -> Iterator[RestoreStep]:
 
 def _watch(point: Record) -> RestoreStep:
     return RestoreStep(
-        "Ask until every copy is online; statusMessage and the debug.log of its server say why one is not",
+        "Repeat until every copy is online. If one is not, statusMessage and the debug.log of its server say why",
         (f"SHOW DATABASE {cypher_name(point.database)} YIELD name, address, role, currentStatus, statusMessage;",),
         "cypher",
     )
@@ -253,7 +253,7 @@ def _metadata(database: str) -> RestoreStep:
     script = f'"$NEO4J_HOME"/data/scripts/{shell_word(database)}/restore_metadata.cypher'
     parameter = shell_word(f"database => {cypher_string(database)}")
     return RestoreStep(
-        "Users and roles, if the backup holds them: the restore wrote them down on the server where it ran",
+        "Users and roles, if the backup contains them: the restore wrote this script on the server where it ran",
         (f"cat {script} | cypher-shell -d system --param {parameter}",),
     )
 
@@ -262,21 +262,21 @@ def _system(chain: Sequence[Record], version: Version) -> Iterator[RestoreStep]:
     if len(chain) > 1:
         aggregate = "backup aggregate" if version >= _AGGREGATE_RENAMED else "database aggregate-backup"
         yield RestoreStep(
-            "Make one full of the chain, which then stands there alone; it exits 0 also when it fails: read its words",
+            "Aggregate the chain into one full, which replaces it. Read the output: the exit code is 0 even on failure",
             (f"neo4j-admin {aggregate} --from-path={_in_folder(chain[-1])}",),
         )
     yield RestoreStep(
-        "Stop Neo4j on every server. `system` is never seeded: all databases are down until the end, and users, roles, "
-        "databases and servers will be those of that moment"
+        "Stop Neo4j on every server. `system` is never seeded: all databases are down until the last step, and users, "
+        "roles, databases and servers will be those at the time of the backup"
     )
     yield RestoreStep(
-        "On each server, with the same full alone in $FOLDER",
+        "On each server, with only this full in $FOLDER",
         (
             "neo4j-admin dbms unbind-system-db",
             'neo4j-admin database load --from-path="$FOLDER" --overwrite-destination=true system',
         ),
     )
-    yield RestoreStep("Start Neo4j on every server, and look", ("SHOW SERVERS;", "SHOW DATABASES;"), "cypher")
+    yield RestoreStep("Start Neo4j on every server, and check", ("SHOW SERVERS;", "SHOW DATABASES;"), "cypher")
 
 
 _TEMP = 'mkdir -p "$FOLDER/temp"'

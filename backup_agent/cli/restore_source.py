@@ -1,4 +1,4 @@
-"""Where an artifact can be restored from: a place that has its chain, and one that servers can read themselves."""
+"""From where an artifact can be restored: a place that has its chain, and a destination that servers can read."""
 
 from dataclasses import replace
 
@@ -16,20 +16,23 @@ from backup_agent.stores.store import Store
 
 
 def restorable(settings: Settings, what: str, place: str | None) -> tuple[Place, tuple[Record, ...], Record]:
-    """Return the place, the chain from its full to the point, and the record; raise what is wrong at each place."""
+    """Return a place that has a restore point, its chain from the full to the point, and its record.
+
+    Raise PermanentError with the fault of each place if none has the whole chain.
+    """
     failures: list[Failure] = []
     for one in all_places(settings) if place is None else (place_of(place, settings),):
         try:
             return (one, *_chain_at(one, what))
         except BackupError as error:
             failures.append(error.failure)
-    # Where it is recorded and cannot be had says more than where it is not.
+    # A place where the artifact is recorded but cannot be restored says more than one where it is not recorded.
     first = next((one for one in failures if one.reason is not Reason.NOT_FOUND), failures[0])
     raise PermanentError(first.reason, "\n".join(one.error for one in failures), first.advice)
 
 
 def _chain_at(place: Place, what: str) -> tuple[tuple[Record, ...], Record]:
-    """Return what a point needs at one place, in its order; raise BackupError where that is not all there, or sound."""
+    """Return an artifact's chain at one place and its record. Raise BackupError if a part is missing or damaged."""
     store = place.store
     named = what.removeprefix(f"{place.root}/").removesuffix(RECORD_SUFFIX)
     sets = {split_key(named).set} if is_key(named) else None
@@ -48,14 +51,14 @@ def _chain_at(place: Place, what: str) -> tuple[tuple[Record, ...], Record]:
         )
     ((part, key),) = found
     ancestry = Ancestry(part.entries.values(), part.unsound)
-    # An empty differential holds nothing: the point is what it was taken after, and nothing that came later.
+    # An empty differential holds no transactions: restore the artifact that it was taken after.
     entry = part.entries[key]
     point = ancestry.anchor(entry) if entry.empty else entry
     if key not in ancestry.roots or point is None:
         raise PermanentError(
             Reason.CHAIN_BROKEN,
             f"{place.name}: {key} cannot be restored from there: a part of its chain is missing or damaged",
-            "`backup-agent list` shows others; `backup-agent verify --heal` fetches what another place has",
+            "`backup-agent list` shows other artifacts; `backup-agent verify --heal` repairs from another place",
         )
     way = [point]
     while parents := ancestry.parents(way[0]):
@@ -72,7 +75,7 @@ def _record(store: Store, key: str) -> Record:
 
 
 def source_of(place: Place) -> ChainSource:
-    """Return a place as the lines of a restore name it."""
+    """Return a place as the source of a restore."""
     one = place.destination
     if one is None:
         return ChainSource(place.name, str(place.root))
@@ -81,10 +84,10 @@ def source_of(place: Place) -> ChainSource:
 
 
 def seed_for(place: Place, chain: tuple[Record, ...]) -> ChainSource | None:
-    """Return a destination that has the whole chain, undamaged as far as is known there, or None.
+    """Return a destination that has the whole chain with no known damage, or None.
 
-    `place` is where the chain was found. The volume's notes say where else to look. A destination that cannot be asked
-    from here is the last choice, and says so.
+    `place` is where the chain was found. For the volume, its copy notes tell which destinations to look at.
+    A destination that cannot be reached from here is the last choice, and is marked `unasked`.
     """
     if not place.is_volume:
         return source_of(place)

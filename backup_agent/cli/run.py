@@ -14,27 +14,27 @@ STREAMS = 3
 
 @click.command()
 @settings_option
-@click.option("--json", "as_json", is_flag=True, help="Log in JSON, whatever log.format says.")
+@click.option("--json", "as_json", is_flag=True, help="Log in JSON, whatever `log.format` says.")
 @click.pass_context
 def command(context: click.Context, as_json: bool) -> int:
     """Run the agent until SIGTERM.
 
-    A second signal ends it at once. The next start goes on with whatever was under way.
+    A second signal ends it at once. The next start continues the work that was under way.
     """
     if as_json:
         os.environ["BACKUP_AGENT_LOG__FORMAT"] = "json"
-    loaded(context)  # faults are told here, before anything else
+    loaded(context)  # report faults of the settings before anything else
     path = config_path(context)
     _open_standard_streams()
     words = ["-OO", "-m", "backup_agent.supervisor", *([str(path)] if path else [])]
     if sys.stdout is not None:
         sys.stdout.flush()
-    ending.hold()  # exec takes the handlers away: what comes now waits for those of the supervisor
+    ending.hold()  # exec resets the handlers: a signal now must wait for those of the supervisor
     os.execv(sys.executable, [sys.executable, *words])  # noqa: S606  see backup_agent.supervisor.__main__
 
 
 def _open_standard_streams() -> None:
-    """Open what was closed of 0, 1 and 2 on nothing: else the next file has that number, the root's lock first."""
+    """Open closed standard streams on /dev/null; otherwise the lock file would get descriptor 0, 1 or 2."""
     descriptor = -1
     while descriptor < STREAMS:
         descriptor = os.open(os.devnull, os.O_RDWR)

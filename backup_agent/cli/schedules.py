@@ -14,13 +14,17 @@ SHOWN = 5
 
 @click.command()
 @click.option(
-    "--count", type=click.IntRange(min=1), default=SHOWN, show_default=True, help="How many runs of each schedule."
+    "--count",
+    type=click.IntRange(min=1),
+    default=SHOWN,
+    show_default=True,
+    help="Number of runs to show for each schedule.",
 )
 @settings_option
 @json_option
 @click.pass_context
 def command(context: click.Context, count: int, as_json: bool) -> int:
-    """Show the next runs of every schedule, in its own time zone and in UTC."""
+    """Show the next runs of every schedule, in the schedule's time zone and in UTC."""
     settings = loaded(context).settings
     now = datetime.now(UTC)
     runs = {name: next_runs({name: one}, now, count) for name, one in settings.timetables().items()}
@@ -36,7 +40,7 @@ def command(context: click.Context, count: int, as_json: bool) -> int:
         )
         return 0
     if not runs:
-        printing.line("no schedules: backups are made on request only")
+        printing.line("no schedules: backups are made only on request")
         return 0
     rows = [
         [

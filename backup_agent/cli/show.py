@@ -24,9 +24,9 @@ from backup_agent.settings.model import VOLUME, Settings
 
 @click.command()
 @click.argument("what", metavar="ARTIFACT|REQUEST")
-@click.option("--restore", is_flag=True, help="Print the lines that restore this artifact, by version.")
-@click.option("--place", help="--restore: `local` or a destination; else the first that has all it needs.")
-@click.option("--neo4j-version", help="--restore: that of the servers that restore; else that of the backup.")
+@click.option("--restore", is_flag=True, help="Print the commands that restore this artifact.")
+@click.option("--place", help="--restore: `local` or a destination. Default: the first with the whole chain.")
+@click.option("--neo4j-version", help="--restore: version of the servers that restore. Default: that of the backup.")
 @settings_option
 @json_option
 @click.pass_context
@@ -38,9 +38,9 @@ def command(
     neo4j_version: str | None,
     as_json: bool,
 ) -> int:
-    """Show an artifact, by its key, path or file name; or the answer to a request, by its id.
+    """Show an artifact, by its key, path or file name, or the answer to a request, by its id.
 
-    Reads the files themselves: it works without the agent, and without Bolt.
+    Reads the files themselves, so it needs neither the agent nor Bolt.
     """
     settings = loaded(context).settings
     if restore:
@@ -61,7 +61,7 @@ def command(
 
 
 def _record(settings: Settings, what: str) -> Record | None:
-    """Return the record of that key, path or name, or None; raise PermanentError where it is unreadable or several."""
+    """Return the record of a key, path or file name, or None. Raise PermanentError if unreadable or ambiguous."""
     root = settings.storage.root
     named = what.removeprefix(f"{root}/").removesuffix(RECORD_SUFFIX)
     found: list[Record] = []
@@ -71,7 +71,7 @@ def _record(settings: Settings, what: str) -> Record | None:
         for fault in recorded.unreadable:
             if named in (key := fault.partition(RECORD_SUFFIX)[0], name_of(key)):
                 raise PermanentError(
-                    Reason.UNREADABLE, f"its record cannot be read: {fault}", "look at the volume's health"
+                    Reason.UNREADABLE, f"the record cannot be read: {fault}", "look at the volume's health"
                 )
     if len(found) > 1:
         keys = ", ".join(record.key for record in found)
@@ -82,14 +82,14 @@ def _record(settings: Settings, what: str) -> Record | None:
 
 
 def _answer(settings: Settings, what: str) -> Answer:
-    """Return the answer to a request; raise PermanentError where there is none."""
+    """Return the answer to a request. Raise PermanentError if there is none."""
     hint = ""
     if "/" not in what and not what.startswith("."):
         try:
             return Answer.from_json(durable.read(settings.requests / "answers" / f"{what}.json", LARGEST_ANSWER))
         except FileNotFoundError:
             if (settings.requests / f"{what}.request").exists():
-                hint = "a request of that name lies there, but is not taken: is `backup-agent run` running here?"
+                hint = "no agent has taken the request of that name yet: is `backup-agent run` running here?"
         except ValueError as error:
             text = f"the answer to {what} cannot be read: {quoting.shown(error)}"
             raise PermanentError(Reason.INTERNAL, text, f"see {settings.requests}/answers") from None
@@ -97,15 +97,15 @@ def _answer(settings: Settings, what: str) -> Answer:
 
 
 def _show_answer(answer: Answer) -> None:
-    asked = "rejected" if answer.request is None else json.dumps(answer.request, ensure_ascii=False)
+    content = "rejected" if answer.request is None else json.dumps(answer.request, ensure_ascii=False)
     dropped = f"as {', '.join(answer.files)}" if answer.files else f"by schedule {answer.schedule}"
-    pairs = [("request", asked), ("received", f"{printing.moment(answer.received)} {dropped}")]
+    pairs = [("request", content), ("received", f"{printing.moment(answer.received)} {dropped}")]
     if answer.started:
         pairs.append(("started", printing.moment(answer.started)))
     if answer.finished:
         pairs.append(("finished", printing.moment(answer.finished)))
     else:
-        pairs.append(("stands", f"{answers.stage(answer)} {answers.progress(answer)}"))
+        pairs.append(("state", f"{answers.stage(answer)} {answers.progress(answer)}"))
     if answer.set:
         pairs.append(("set", answer.set))
     printing.facts(pairs)
@@ -118,11 +118,10 @@ def _show_record(settings: Settings, record: Record, *, as_json: bool) -> None:
     siblings = volume_records.of_database(volume.root, record.set, record.database).records
     chain = next((chain for chain in chains(siblings) if record in chain.records), None)
     links = [link.key for link in chain.records] if chain else [record.key]
-    standing = of_database(volume.store, volume.index, record.set, record.database)
-    fault = standing.unrestorable.get(record.key)
+    fault = of_database(volume.store, volume.index, record.set, record.database).unrestorable.get(record.key)
     if as_json:
-        told = {"copies": copies, "chain": links, "fault": fault}
-        printing.as_json({**record.model_dump(mode="json", by_alias=True), **told})
+        more = {"copies": copies, "chain": links, "fault": fault}
+        printing.as_json({**record.model_dump(mode="json", by_alias=True), **more})
     else:
         printing.facts(_facts(record, links, copies, fault))
 
@@ -130,7 +129,7 @@ def _show_record(settings: Settings, record: Record, *, as_json: bool) -> None:
 def _show_restoring(
     settings: Settings, what: str, place: str | None, neo4j_version: str | None, *, as_json: bool
 ) -> None:
-    """Print how an artifact is restored, from the first place that has all it needs; raise BackupError where none."""
+    """Print how to restore an artifact from the first place that has its chain. Raise BackupError if none has."""
     at, chain, record = restorable(settings, what, place)
     version = restore_lines.version_of(record, neo4j_version)
     source = source_of(at)
@@ -146,7 +145,7 @@ def _facts(record: Record, links: list[str], copies: dict[str, str], fault: str 
     header = record.header
     yield "artifact", record.key
     if fault:
-        yield "fault", f"no restore point on the volume: {fault}"
+        yield "fault", f"cannot be restored from the volume: {fault}"
     yield "type", f"{record.type.value} ({record.type_reason})"
     yield "size", f"{printing.size(record.size)} ({record.size} bytes)"
     yield "taken", printing.moment(header.taken)

@@ -1,7 +1,7 @@
-"""What SIGINT, SIGTERM and SIGHUP do to a command: it ends with 130, 143 or 129, and shows no traceback.
+"""Handling of SIGINT, SIGTERM and SIGHUP: a command ends with 130, 143 or 129 and without a traceback.
 
-While modules are imported, and after the command has ended, the process ends on the spot: an exception there would be
-shown as a traceback, or lost. While a command works the signal is raised in it, so that it can clean up.
+While a command runs, the signal raises an exception in it, so that it can clean up. While modules are imported and
+after the command, the process ends at once: an exception would be shown as a traceback, or lost.
 """
 
 import os
@@ -14,7 +14,7 @@ NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM or SIGHUP, raised inside the command."""
+    """Raised inside a command by SIGTERM or SIGHUP."""
 
     def __init__(self, number: int) -> None:
         super().__init__()
@@ -22,7 +22,7 @@ class Terminated(KeyboardInterrupt):
 
 
 def code_of(error: BaseException) -> int:
-    """Return the exit code of an interrupted command; click wraps the exception into one of its own."""
+    """Return the exit code of an interrupted command. click may have wrapped the exception in one of its own."""
     for one in (error, error.__cause__):
         if isinstance(one, Terminated):
             return one.code
@@ -30,7 +30,7 @@ def code_of(error: BaseException) -> int:
 
 
 def end_at_once() -> None:
-    """Let the signals end the process without unwinding."""
+    """Let the signals end the process at once, without an exception."""
     _handle(lambda number, _: os._exit(128 + number))
 
 
@@ -41,7 +41,7 @@ def interrupt() -> None:
 
 @contextmanager
 def importing() -> Iterator[None]:
-    """Let the signals end the process at once within the block, if they raise outside of it."""
+    """Let the signals end the process at once within the block, if they raise an exception outside it."""
     raising = signal.getsignal(signal.SIGTERM) is _raise
     if raising:
         end_at_once()

@@ -22,12 +22,12 @@ from backup_agent.settings.model import Settings
 
 PATIENCE_SECONDS = 10.0
 ANSWERS = "answers"
-"""What a status says of Bolt if Bolt answers."""
+"""The value of `bolt` in a status if Bolt answers."""
 
 LARGEST = 64 * 2**20
-"""The most bytes of a status: some thousand databases take a few MiB."""
+"""Bytes that a status may have at most. A thousand databases take a few MiB."""
 LONGEST_NAME = 64
-"""Characters of a name in a table: one long name must not push the columns of every row apart."""
+"""Characters of a name in a table at most, so that one long name does not widen every row."""
 
 HEAD = ("SET/DATABASE", "LAST SUCCESS", "CHAIN", "ARTIFACTS", "SIZE", "COPIES MISSING", "LAST FAILURE")
 
@@ -37,9 +37,9 @@ HEAD = ("SET/DATABASE", "LAST SUCCESS", "CHAIN", "ARTIFACTS", "SIZE", "COPIES MI
 @json_option
 @click.pass_context
 def command(context: click.Context, as_json: bool) -> int:
-    """Ask the running agent over HTTP what it does, what it has and what comes next.
+    """Show what the running agent is doing, what it has stored and what is next. Asks the agent over HTTP.
 
-    Exits 0 where the agent is ready, 3 where it says that it is not, 1 where it does not answer.
+    Exits 0 if the agent is ready, 3 if it is not ready, 1 if it does not answer.
     """
     status = ask(loaded(context).settings)
     if as_json:
@@ -50,16 +50,16 @@ def command(context: click.Context, as_json: bool) -> int:
 
 
 def ask(settings: Settings) -> Any:  # noqa: ANN401  the JSON of Status
-    """Return /status.json of the agent of these settings; raise TransientError where it does not answer."""
+    """Return /status.json of the agent with these settings. Raise TransientError if it does not answer."""
     host, port = settings.http.listen_address
     host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)  # noqa: S104  where it listens
     url = f"http://{topology.join(host, port)}/status.json"
-    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # $http_proxy does not know this pod
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # no proxy can reach this pod
     try:
         with direct.open(url, timeout=PATIENCE_SECONDS) as reply:
             text = reply.read(LARGEST + 1)
             if len(text) > LARGEST:
-                raise OSError(errno.EFBIG, f"its answer is larger than {LARGEST} bytes")
+                raise OSError(errno.EFBIG, f"the status is larger than {LARGEST} bytes")
             return read_json(text)
     except (http.client.HTTPException, urllib.error.URLError, OSError, ValueError) as error:
         raise TransientError(
@@ -71,7 +71,7 @@ def ask(settings: Settings) -> Any:  # noqa: ANN401  the JSON of Status
 
 def _cause(error: Exception) -> str:
     if isinstance(error, urllib.error.HTTPError):
-        with error:  # it holds the answer's body
+        with error:  # close the response
             return f"HTTP {error.code}"
     cause = getattr(error, "reason", error)
     return quoting.shown(cause if isinstance(cause, Exception) else error)
@@ -101,7 +101,7 @@ def _agent(status: dict[str, Any], now: datetime) -> Iterator[str]:
     if pause := status.get("paused"):
         by = f" by {pause['requested_by']}" if "requested_by" in pause else ""
         why = f" ({pause['reason']})" if "reason" in pause else ""
-        yield f"PAUSED{by} {printing.age(now - _moment(pause['since']))} ago{why}: nothing is started until `resume`"
+        yield f"PAUSED{by} {printing.age(now - _moment(pause['since']))} ago{why}: no work is started until `resume`"
     yield "; ".join((f"Bolt: {status.get('bolt', 'not asked yet')}", *_topology(status, now), *status["bolt_notes"]))
     yield from _faults(status)
     if "volume_free" in status:
@@ -120,36 +120,36 @@ def _agent(status: dict[str, Any], now: datetime) -> Iterator[str]:
     for place, one in status["places"].items():
         yield from _place(place, one)
     for database in status["missing_databases"]:
-        yield f"MISSING: {database} is listed no more by SHOW DATABASES"
+        yield f"MISSING: SHOW DATABASES no longer lists {database}"
     if status["forgotten"]:
-        yield f"forgotten, so that their last backups go too: {', '.join(status['forgotten'])}"
+        yield f"forgotten, so retention deletes every backup of them: {', '.join(status['forgotten'])}"
 
 
 def _topology(status: dict[str, Any], now: datetime) -> Iterator[str]:
-    """Say that databases and servers are those of an older answer, if Bolt did not answer last time."""
+    """Yield how old the known topology is, if Bolt did not answer last time."""
     if "bolt" not in status or status["bolt"] == ANSWERS:
         return
     if seen := status.get("topology_seen"):
-        yield f"databases and servers are those of {printing.age(now - _moment(seen))} ago ({seen})"
+        yield f"the known databases and servers are {printing.age(now - _moment(seen))} old ({seen})"
     else:
         yield "no topology is known"
 
 
 def _faults(status: dict[str, Any]) -> Iterator[str]:
-    """Yield what keeps the agent from working as its settings say."""
+    """Yield each fault that keeps the agent from working as its settings say."""
     if status["surveyed"] and "survey_failure" in status:
-        yield f"SURVEY FAILED, what is shown of the volume may be out of date: {status['survey_failure']}"
+        yield f"SURVEY FAILED, the facts about the volume may be out of date: {status['survey_failure']}"
     if not status["settings_valid"]:
         yield f"SETTINGS REFUSED, the last good ones are in force: {status['settings_fault']}"
     if not status["requests_watched"]:
         why = status.get("requests_watch_fault", "no reason is known")
         yield f"requests folder NOT WATCHED ({why}): it is listed every 5 seconds"
     if status["settings_waiting"]:
-        yield f"settings changed, in force at the next start: {', '.join(status['settings_waiting'])}"
+        yield f"settings changed, in force after a restart: {', '.join(status['settings_waiting'])}"
 
 
 def _place(place: str, one: dict[str, Any]) -> Iterator[str]:
-    """Say what is wrong at a place."""
+    """Yield each fault at a place."""
     if "blocked" in one:
         yield f"RETENTION BLOCKED at {place} ({one['blocked']}): {one.get('error', 'no more is known')}"
     if damaged := one.get("damaged"):
@@ -162,7 +162,7 @@ def _place(place: str, one: dict[str, Any]) -> Iterator[str]:
 
 
 def _databases(status: dict[str, Any], now: datetime) -> Iterator[list[str]]:
-    """Yield a row a database, those with nothing but failures last."""
+    """Yield a row for each database. Databases that have only failed come last."""
     attempts = dict(status["attempts"])
     for one in status.get("databases", ()):
         name = database_key(one["set"], one["database"])
@@ -199,7 +199,7 @@ def _destination(name: str, one: dict[str, Any]) -> list[str]:
         retry = f"; next try in {one['retry_seconds']:.0f} s" if "retry_seconds" in one else ""
         return [name, owed, f"DOWN: {one.get('error', one.get('reason'))}{retry}"]
     if one.get("up") and "error" in one:
-        return [name, owed, f"up, but not all is copied: {one['error']}"]
+        return [name, owed, f"up, but some copies failed: {one['error']}"]
     return [name, owed, "up" if one.get("up") else "not tried yet"]
 
 

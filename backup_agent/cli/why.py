@@ -17,7 +17,7 @@ from backup_agent.settings.model import VOLUME
 @json_option
 @click.pass_context
 def command(context: click.Context, artifact: str, place: str, as_json: bool) -> int:
-    """Say why an artifact is kept or will go, and when, if backups go on at the present pace."""
+    """Show why an artifact is kept or deleted, and when it will be deleted if backups go on at the present pace."""
     outlook = planned(place, loaded(context).settings)
     key = artifact.removeprefix(f"{outlook.place.root}/")
     for plan in outlook.plans:
@@ -26,10 +26,10 @@ def command(context: click.Context, artifact: str, place: str, as_json: bool) ->
             fault = outlook.found.unrestorable.get(key)
             if as_json:
                 when = end.when.isoformat() if end.when else None
-                told = {"reasons": plan.why(key), "outlook": end.text, "when": when, "fault": fault}
-                printing.as_json({"key": key, **told})
+                facts = {"reasons": plan.why(key), "outlook": end.text, "when": when, "fault": fault}
+                printing.as_json({"key": key, **facts})
             else:
-                lost = (f"no restore point: {fault}",) if fault else ()
+                lost = (f"cannot be restored: {fault}",) if fault else ()
                 printing.lines((key, *(f"  {reason}" for reason in (*lost, *plan.why(key))), f"  {end.text}"))
             return 0
-    raise PermanentError(Reason.NOT_FOUND, f"{key}: nothing of that key is recorded at {place}")
+    raise PermanentError(Reason.NOT_FOUND, f"{key}: no artifact of that key is recorded at {place}")

@@ -1,4 +1,4 @@
-"""A volume and a settings file, and the command line called in this process: no agent, unless a test says so."""
+"""A volume and a settings file, and the command line called in this process. No agent runs unless a test starts one."""
 
 import json
 import os
@@ -25,7 +25,7 @@ from tests.polling import PATIENCE
 
 @dataclass(frozen=True)
 class Result:
-    """What a command came to."""
+    """The exit code and the output of a command."""
 
     code: int
     out: str
@@ -63,7 +63,7 @@ class Place:
 
     @property
     def config(self) -> Path:
-        """The settings file, written anew."""
+        """Write the settings file and return its path."""
         path = self.folder / "config.yaml"
         path.write_text(yaml.safe_dump(self.settings))
         return path
@@ -73,14 +73,14 @@ class Place:
         return self.run_bare("--config", str(self.config), *arguments)
 
     def run_bare(self, *arguments: str) -> Result:
-        """Run a command with these arguments alone."""
+        """Run a command without --config."""
         self.capture.readouterr()
         code = main.code(list(arguments))
         out, err = self.capture.readouterr()
         return Result(code, out, err)
 
     def record(self, hour: int = 0, *, stored: bool = False, **changes: Any) -> Record:
-        """Record an artifact of that hour; `stored`: with its files."""
+        """Store the record of an artifact taken at `hour`; with its files if `stored`."""
         return FilledStore(LocalStore(self.root)).add(a_record(hour, **changes), files=stored)
 
 
@@ -97,7 +97,7 @@ sys.stdin.read()
 
 @contextmanager
 def an_agent(place: Place) -> Iterator[None]:
-    """Let another process hold the requests folder as an agent does. It takes nothing."""
+    """Let another process lock the requests folder as an agent does. It takes no requests."""
     with subprocess.Popen(
         [sys.executable, "-c", HOLDS_THE_LOCK, str(place.requests)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as process:
@@ -111,7 +111,7 @@ def an_agent(place: Place) -> Iterator[None]:
 
 @contextmanager
 def on_a_terminal(*arguments: str) -> Iterator[tuple[int, int]]:
-    """Start `backup-agent` on a terminal of its own; yield its process id and the terminal."""
+    """Start `backup-agent` on a new terminal. Yield its process id and the terminal."""
     process, terminal = pty.fork()
     if process == 0:
         os.execv(sys.executable, [sys.executable, "-m", "backup_agent", *arguments])
@@ -122,20 +122,20 @@ def on_a_terminal(*arguments: str) -> Iterator[tuple[int, int]]:
 
 
 def read(terminal: int, until: str = "") -> str:
-    """Return what is written up to some word, or to the end."""
-    said = ""
-    while not until or until not in said:
-        assert select.select([terminal], [], [], PATIENCE)[0], said
+    """Return the output up to the text `until`, or to the end."""
+    text = ""
+    while not until or until not in text:
+        assert select.select([terminal], [], [], PATIENCE)[0], text
         try:
-            said += os.read(terminal, 4096).decode()
-        except OSError:  # how the end of a terminal reads
+            text += os.read(terminal, 4096).decode()
+        except OSError:  # the terminal was closed
             break
-    return said
+    return text
 
 
 @pytest.fixture(autouse=True)
 def _no_terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Commands run in this process ask no terminal, though the tests may have one."""
+    """Run the commands without a terminal, even if the tests have one."""
     with open(os.devnull) as nothing:  # noqa: PTH123  as standard input is
         monkeypatch.setattr("sys.stdin", nothing)
         yield

@@ -1,4 +1,4 @@
-"""What is restored in the golden files. `python -m tests.cli.restores` writes them anew: read each line again then."""
+"""The restores of the golden files. `python -m tests.cli.restores` rewrites the files: then read every line again."""
 
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,7 @@ CASES: dict[str, tuple[str, str, ChainSource, ChainSource | None]] = {
     "2026.09-bucket": ("2026.09.0", "orders", OWN, OWN),
     "2026.09-system": ("2026.09.0", "system", AWS, AWS),
 }
-"""Name of the file -> version, database, place of the chain, bucket that the servers may read."""
+"""Name of the file -> version, database, place of the chain, bucket that the servers can read."""
 
 
 def record(database: str = "orders", hour: int = 2, *, version: str | None = "5.26.31") -> Record:

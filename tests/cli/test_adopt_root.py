@@ -1,4 +1,4 @@
-"""`adopt-root`: whose each place is, and taking over."""
+"""`adopt-root`: showing the owner of each place, and taking over."""
 
 import json
 from pathlib import Path
@@ -16,14 +16,14 @@ def owner_of(root: Path) -> dict[str, Any]:
     return content
 
 
-def test_a_volume_of_our_own_is_said_so(place: Place) -> None:
+def test_the_agents_own_volume_is_shown_as_ours(place: Place) -> None:
     result = place.run("adopt-root")
 
     assert result.code == 0
     assert "ours" in result.out
 
 
-def test_a_volume_of_another_is_shown_and_left_without_yes(place: Place) -> None:
+def test_without_yes_the_volume_of_another_agent_is_shown_and_left_unchanged(place: Place) -> None:
     check_volume(place.root, "other")
     before = owner_of(place.root)
     result = place.run("adopt-root")
@@ -64,7 +64,7 @@ def test_a_place_of_a_newer_agent_is_never_taken_over(place: Place, owner: dict[
     assert owner_of(place.root) == owner
 
 
-def test_a_place_that_is_not_in_the_settings_is_said_so(place: Place) -> None:
+def test_a_place_that_is_not_in_the_settings_is_an_error(place: Place) -> None:
     result = place.run("adopt-root", "--place", "nowhere")
 
     assert result.code == 1

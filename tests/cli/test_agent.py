@@ -1,4 +1,4 @@
-"""The commands beside a live agent, and an agent beside another: the whole way of a user, once."""
+"""The commands with a live agent, and two agents at one volume."""
 
 import json
 import os
@@ -81,7 +81,7 @@ def test_a_second_agent_is_refused_the_volume(place: Place) -> None:
     assert "HINT: " in second.stderr
 
 
-def test_the_log_is_json_where_that_is_asked_for(place: Place) -> None:
+def test_the_log_is_json_with_the_option_json(place: Place) -> None:
     place.settings |= {
         "log": {"format": "console"},
         "http": {"listen": "127.0.0.1:0", "probes": "127.0.0.1:0"},

@@ -1,4 +1,4 @@
-"""An answer as text: what was read again, and what was not."""
+"""Answers as text: artifacts that were verified, and those that were not read."""
 
 from datetime import UTC, datetime
 
@@ -30,7 +30,7 @@ def verified(state: State = State.RUNNING, **fields: object) -> Answer:
     )
 
 
-def test_what_was_not_read_is_said_by_reason_with_its_bytes_and_names() -> None:
+def test_unread_artifacts_are_listed_by_reason_with_bytes_and_names() -> None:
     answer = verified(places={"local": READ}).concluded(NOW)
 
     assert answers.lines(answer) == [
@@ -43,7 +43,7 @@ def test_what_was_not_read_is_said_by_reason_with_its_bytes_and_names() -> None:
     ]
 
 
-def test_a_pass_that_failed_says_why_beside_what_it_did_not_read() -> None:
+def test_the_error_of_a_failed_pass_is_shown_beside_the_unread_artifacts() -> None:
     place = PlaceResult(verified=0, not_read=READ.not_read[:1]).failed(
         Failure(Reason.NOTHING_VERIFIED, "local: nothing")
     )
@@ -57,7 +57,7 @@ def test_a_pass_that_failed_says_why_beside_what_it_did_not_read() -> None:
     ]
 
 
-def test_how_much_there_is_to_read_is_said_first_and_then_how_far_it_is() -> None:
+def test_the_amount_to_read_is_shown_before_the_progress() -> None:
     facts = {"place": "local", "read": 2, "artifacts": 6, "bytes": 1 << 30, "total": 6 << 30}
     known = verified(stage="verify local", progress={**facts, "estimated_seconds": 7200.0})
     unknown = verified(stage="verify local", progress=facts)

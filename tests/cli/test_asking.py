@@ -1,4 +1,4 @@
-"""The commands that ask for one thing: nothing is deleted by surprise, and what is given up is taken back."""
+"""The commands that send one request: nothing is deleted by surprise, and an interruption withdraws the request."""
 
 import json
 import os
@@ -37,7 +37,7 @@ def dropped(place: Place) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("words", DESTRUCTIVE)
-def test_what_destroys_fails_at_once_where_no_agent_takes_requests(place: Place, words: list[str]) -> None:
+def test_a_destructive_request_fails_at_once_if_no_agent_takes_requests(place: Place, words: list[str]) -> None:
     result = place.run(*words, "--yes", "--timeout", "5")
 
     assert result.code == 1
@@ -47,7 +47,7 @@ def test_what_destroys_fails_at_once_where_no_agent_takes_requests(place: Place,
 
 
 @pytest.mark.parametrize("words", DESTRUCTIVE)
-def test_what_destroys_needs_a_yes_where_there_is_no_terminal(place: Place, words: list[str]) -> None:
+def test_a_destructive_request_needs_yes_if_there_is_no_terminal(place: Place, words: list[str]) -> None:
     with an_agent(place):
         result = place.run(*words, "--timeout", "5")
 
@@ -60,7 +60,7 @@ def test_what_destroys_needs_a_yes_where_there_is_no_terminal(place: Place, word
 @pytest.mark.parametrize("words", DESTRUCTIVE)
 @pytest.mark.parametrize("answer", ["n", "y"])
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-def test_what_destroys_is_asked_at_a_terminal(place: Place, words: list[str], answer: str) -> None:
+def test_a_destructive_request_is_confirmed_at_a_terminal(place: Place, words: list[str], answer: str) -> None:
     with (
         an_agent(place),
         on_a_terminal("--config", str(place.config), *words, "--timeout", "0") as (process, terminal),
@@ -76,7 +76,7 @@ def test_what_destroys_is_asked_at_a_terminal(place: Place, words: list[str], an
 
 
 @pytest.mark.parametrize("words", [*DESTRUCTIVE, pytest.param(["pause"], id="pause"), pytest.param(["resume"])])
-def test_what_surprises_when_it_is_late_is_not_begun_after_a_quarter_of_an_hour(place: Place, words: list[str]) -> None:
+def test_requests_that_would_surprise_if_late_expire_after_a_quarter_of_an_hour(place: Place, words: list[str]) -> None:
     yes = [] if words[0] in ("pause", "resume") else ["--yes"]
     with an_agent(place):
         place.run(*words, *yes, "--timeout", "0")
@@ -93,35 +93,35 @@ def test_what_surprises_when_it_is_late_is_not_begun_after_a_quarter_of_an_hour(
 @pytest.mark.parametrize(
     "words", [["hold", KEY, "--reason", "audit"], ["verify"], ["prune", "--dry-run"], ["request", "--wait"]]
 )
-def test_what_destroys_nothing_waits_for_an_agent_and_says_so(place: Place, words: list[str]) -> None:
+def test_other_requests_wait_for_an_agent_and_say_so(place: Place, words: list[str]) -> None:
     result = place.run(*words, "--timeout", "0")
 
-    assert f"no agent takes requests from {place.requests} yet: the request waits there until one does" in result.err
+    assert f"no agent takes requests from {place.requests} yet: the request waits there for an agent" in result.err
     (content,) = dropped(place)
     assert "not_after" not in content
 
 
-def test_a_forced_prune_needs_the_plan_that_was_looked_at(place: Place) -> None:
+def test_a_forced_prune_needs_the_id_of_a_plan(place: Place) -> None:
     with an_agent(place):
         result = place.run("prune", "--force", "--place", "offsite", "--yes")
         rehearsed = place.run("prune", "--force", "--dry-run", "--timeout", "0")
 
     assert result.code == 2
     assert (
-        "--force needs --plan: look at the plan by `backup-agent prune --dry-run --force --place offsite`" in result.err
+        "--force needs --plan: show the plans by `backup-agent prune --dry-run --force --place offsite`" in result.err
     )
     assert rehearsed.code == 1
     assert [one["dry_run"] for one in dropped(place)] == [True]
 
 
-def test_a_moment_that_is_none_is_told_by_the_options_name(place: Place) -> None:
+def test_an_invalid_time_is_reported_under_the_name_of_its_option(place: Place) -> None:
     result = place.run("pause", "--not-after", "tomorrow")
 
     assert (result.code, "--not-after: an ISO 8601 time with its offset expected" in result.err) == (2, True)
 
 
-def test_a_folder_whose_lock_cannot_be_asked_is_no_reason_to_refuse(place: Place) -> None:
-    """A volume without locks has none to ask: the short time until when the request may be begun has to do."""
+def test_a_folder_without_support_for_locks_does_not_refuse_requests(place: Place) -> None:
+    """On a volume without locks only `not_after` protects against a late start."""
     (place.requests / ".spool").mkdir()
     (place.requests / ".spool" / ".lock").symlink_to("elsewhere")
     place.run("prune", "--yes", "--timeout", "0")
@@ -131,7 +131,7 @@ def test_a_folder_whose_lock_cannot_be_asked_is_no_reason_to_refuse(place: Place
 
 @contextmanager
 def asking(place: Place, *words: str) -> Iterator["subprocess.Popen[str]"]:
-    """Start a command as a process of its own, and wait until its request has been dropped."""
+    """Start a command in another process, and wait until it has written its request."""
     with subprocess.Popen(
         [sys.executable, "-c", HEARS_SIGNALS, "-m", "backup_agent", "--config", str(place.config), *words],
         stdout=subprocess.PIPE,
@@ -145,7 +145,7 @@ def asking(place: Place, *words: str) -> Iterator["subprocess.Popen[str]"]:
 
 HEARS_SIGNALS = """
 import os, signal, sys
-for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # where the tests run in the background some are ignored
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # a shell's background job ignores some
     signal.signal(number, signal.SIG_DFL)
 os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
 """
@@ -154,7 +154,7 @@ os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
 @pytest.mark.process
 @pytest.mark.parametrize(("number", "code"), SIGNALS)
 @pytest.mark.parametrize("words", [["prune", "--yes"], ["pause"]], ids=" ".join)
-def test_an_interruption_takes_back_what_no_agent_has_taken(
+def test_an_interruption_withdraws_a_request_that_no_agent_has_taken(
     place: Place, words: list[str], number: signal.Signals, code: int
 ) -> None:
     with an_agent(place), asking(place, *words) as process:
@@ -168,7 +168,7 @@ def test_an_interruption_takes_back_what_no_agent_has_taken(
 
 @pytest.mark.process
 @pytest.mark.parametrize(("number", "code"), SIGNALS)
-def test_an_interruption_says_how_to_cancel_what_has_been_taken(
+def test_an_interruption_says_how_to_cancel_a_request_that_was_taken(
     place: Place, number: signal.Signals, code: int
 ) -> None:
     with an_agent(place), asking(place, "prune", "--yes") as process:
@@ -189,7 +189,7 @@ def test_an_interruption_says_how_to_cancel_what_has_been_taken(
 
 
 @pytest.mark.process
-def test_a_reader_that_goes_away_takes_the_request_back(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broken_pipe_withdraws_the_request(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     def gone(*_: object, **__: object) -> None:
         raise BrokenPipeError
 
@@ -201,7 +201,7 @@ def test_a_reader_that_goes_away_takes_the_request_back(place: Place, monkeypatc
 
 
 @pytest.mark.parametrize("named", ["its file's name", "its id", "the command's id"])
-def test_what_no_agent_has_taken_is_cancelled_without_one(place: Place, named: str) -> None:
+def test_a_request_that_no_agent_has_taken_is_cancelled_without_an_agent(place: Place, named: str) -> None:
     place.run("request", "--id", "other")
     match named:
         case "its file's name":
@@ -225,7 +225,7 @@ def test_what_no_agent_has_taken_is_cancelled_without_one(place: Place, named: s
     assert len(list(place.requests.glob("cli@*"))) == 1
 
 
-def test_what_has_been_taken_is_cancelled_by_a_request(place: Place) -> None:
+def test_a_request_that_was_taken_is_cancelled_by_another_request(place: Place) -> None:
     (place.requests / "answers").mkdir()
     (place.requests / "answers" / "x.json").write_text("{}")
     (place.requests / "again.request").write_text('{"id": "x"}')
@@ -239,7 +239,7 @@ def test_what_has_been_taken_is_cancelled_by_a_request(place: Place) -> None:
     ]
 
 
-def test_what_was_withdrawn_is_json_for_programs(place: Place) -> None:
+def test_withdrawn_requests_are_json_for_programs(place: Place) -> None:
     (place.requests / "x.request").write_text("{}")
 
     assert place.run("cancel", "x.request", "--json").json == {"withdrawn": ["x.request"]}

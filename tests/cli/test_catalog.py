@@ -1,4 +1,4 @@
-"""`catalog`: what it prints, how it exits, and that it leaves a running agent's volume alone."""
+"""`catalog`: its output, its exit codes, and that `adopt` is refused while an agent runs."""
 
 import os
 from dataclasses import replace
@@ -30,7 +30,7 @@ def _volume(place: Place) -> FilledStore:
 
 @pytest.fixture(name="bucket")
 def _bucket(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FilledStore:
-    """A destination that is a folder here."""
+    """Return a destination that is a folder."""
     place.settings["storage"]["destinations"] = {"offsite": {"type": "s3", "bucket": "backups"}}
     folder = tmp_path / "bucket"
     folder.mkdir()
@@ -38,13 +38,13 @@ def _bucket(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fi
     return FilledStore(LocalStore(folder))
 
 
-def test_what_fits_is_said_and_exits_0(place: Place, volume: FilledStore) -> None:
+def test_without_drift_diff_says_so_and_exits_0(place: Place, volume: FilledStore) -> None:
     volume.add(a_record(0))
 
     assert place.run("catalog", "diff") == place.run("catalog", "diff", "--place", "local")
     result = place.run("catalog", "diff", "--checksums")
 
-    assert (result.code, result.out) == (0, "local: every record and every checksum fits what is stored\n")
+    assert (result.code, result.out) == (0, "local: every record and every checksum matches the files\n")
     assert not (place.root / ".agent").exists()
 
 
@@ -84,7 +84,7 @@ def test_an_index_is_rebuilt_from_the_records_alone(place: Place, volume: Filled
 
 @pytest.mark.parametrize("obstacle", ["a folder that takes no file", "a file in the folder's place"])
 @pytest.mark.parametrize("as_json", [False, True], ids=["text", "json"])
-def test_an_index_that_cannot_be_written_makes_a_rebuild_fail(
+def test_a_rebuild_fails_if_the_index_cannot_be_written(
     place: Place, volume: FilledStore, obstacle: str, *, as_json: bool
 ) -> None:
     volume.add(a_record(0))
@@ -102,7 +102,7 @@ def test_an_index_that_cannot_be_written_makes_a_rebuild_fail(
     assert "HINT: make room on the volume" in result.err
 
 
-def test_a_record_that_cannot_be_read_makes_a_rebuild_a_warning(place: Place, volume: FilledStore) -> None:
+def test_a_rebuild_warns_of_a_record_that_cannot_be_read(place: Place, volume: FilledStore) -> None:
     volume.put(record_key(KEY), b"{")
 
     result = place.run("catalog", "rebuild")
@@ -111,7 +111,7 @@ def test_a_record_that_cannot_be_read_makes_a_rebuild_a_warning(place: Place, vo
     assert result.err.startswith(f"unreadable: {KEY}.json: Invalid JSON")
 
 
-def test_copies_that_a_destination_has_are_owed_no_more(place: Place, volume: FilledStore, bucket: FilledStore) -> None:
+def test_a_rebuild_notes_copies_that_a_destination_has(place: Place, volume: FilledStore, bucket: FilledStore) -> None:
     copied, owed = volume.add(a_record(0)), volume.add(a_record(1))
     bucket.add(copied)
     settings = load(place.config, {}).settings
@@ -124,7 +124,7 @@ def test_copies_that_a_destination_has_are_owed_no_more(place: Place, volume: Fi
     assert place.run("catalog", "diff", "--place", "offsite").code == 0
 
 
-def test_a_place_that_no_setting_has_is_not_found(place: Place) -> None:
+def test_an_unknown_place_is_not_found(place: Place) -> None:
     result = place.run("catalog", "diff", "--place", "onsite")
 
     assert result.code == 1
@@ -153,7 +153,7 @@ def test_a_folder_is_adopted(place: Place) -> None:
     assert (place.root / "owner.json").exists()
 
 
-def test_what_is_refused_is_said_and_exits_3(place: Place) -> None:
+def test_adopt_shows_refused_files_and_exits_3(place: Place) -> None:
     folder = left(place, DIFF)
 
     result = place.run("catalog", "adopt", "--from", str(folder), "--json")
@@ -164,13 +164,13 @@ def test_what_is_refused_is_said_and_exits_3(place: Place) -> None:
     assert "nothing that it could continue is recorded" in one["why"]
 
 
-def test_where_there_is_nothing_to_adopt_that_is_said(place: Place) -> None:
+def test_adopt_says_if_it_found_nothing(place: Place) -> None:
     result = place.run("catalog", "adopt")
 
-    assert (result.code, result.out) == (0, f"nothing below {place.root} is an artifact without a record\n")
+    assert (result.code, result.out) == (0, f"no artifact without a record was found below {place.root}\n")
 
 
-def test_adopting_is_refused_while_an_agent_runs_and_a_dry_run_is_not(place: Place) -> None:
+def test_adopting_is_refused_while_an_agent_runs_but_a_dry_run_is_not(place: Place) -> None:
     folder = left(place, FULL)
     lock = root_lock.own(place.root)
 

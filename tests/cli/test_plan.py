@@ -1,4 +1,4 @@
-"""What retention would do, shown without an agent."""
+"""`plan`, `why` and `forget`: what retention would do, shown without an agent."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -12,7 +12,7 @@ DAY = 24
 
 @pytest.fixture(name="kept")
 def _kept(place: Place) -> Place:
-    """Return a volume with four fulls of one database, a day apart, and a policy that keeps two."""
+    """Return a volume with four fulls of one database, a day apart, and a retention that keeps two."""
     place.settings["retention"] = {"last": 2, "max_delete_share": 1}
     for day in range(4):
         place.record(DAY * (day - 5), stored=True)
@@ -35,7 +35,7 @@ def test_a_plan_has_a_reason_for_each_artifact_and_deletes_nothing(kept: Place) 
         ["keep", key(3)],
     ]
     assert "no rule keeps it" in result.out
-    assert "2 of 4 artifacts go" in result.out
+    assert "2 of 4 artifacts would be deleted" in result.out
     assert len(list((kept.root / "default" / "orders").glob("*.backup"))) == 4
 
 
@@ -55,20 +55,20 @@ def test_a_plan_that_deletes_too_much_exits_4_until_it_is_forced(kept: Place) ->
     assert kept.run("plan", "--force").code == 0
 
 
-def test_what_would_go_once_a_database_is_forgotten_is_shown_before(kept: Place) -> None:
-    assert "4 of 4 artifacts go" in kept.run("plan", "--forget", "orders").out
+def test_a_plan_shows_what_forgetting_a_database_would_delete(kept: Place) -> None:
+    assert "4 of 4 artifacts would be deleted" in kept.run("plan", "--forget", "orders").out
 
 
-def test_a_plan_knows_what_was_forgotten(kept: Place) -> None:
+def test_a_plan_includes_databases_that_were_forgotten(kept: Place) -> None:
     standing = kept.root / ".agent" / "standing.json"
     standing.parent.mkdir()
     order = {"since": "2026-11-23T10:00:00Z", "request": "f"}
     standing.write_text(json.dumps({"schema": 1, "forgotten": {"orders": order}}))
 
-    assert "4 of 4 artifacts go" in kept.run("plan").out
+    assert "4 of 4 artifacts would be deleted" in kept.run("plan").out
 
 
-def test_why_says_the_rule_and_until_when(kept: Place) -> None:
+def test_why_shows_the_rule_and_the_date_of_deletion(kept: Place) -> None:
     told = kept.run("why", key(3), "--json").json
 
     assert told["key"] == key(3)
@@ -76,31 +76,31 @@ def test_why_says_the_rule_and_until_when(kept: Place) -> None:
     assert datetime.fromisoformat(told["when"]) > datetime(2026, 11, 21, tzinfo=UTC)
 
 
-def test_why_takes_a_path_and_says_what_will_go(kept: Place) -> None:
+def test_why_accepts_a_path_and_shows_that_it_will_be_deleted(kept: Place) -> None:
     result = kept.run("why", str(kept.root / key(0)))
 
     assert result.code == 0
     assert "no rule keeps it" in result.out
 
 
-def test_why_of_what_nobody_recorded_is_not_found(kept: Place) -> None:
+def test_why_of_an_unknown_artifact_is_not_found(kept: Place) -> None:
     result = kept.run("why", "default/orders/orders-2020-01-01T00-00-00.backup")
 
-    assert (result.code, "nothing of that key is recorded at local" in result.err) == (1, True)
+    assert (result.code, "no artifact of that key is recorded at local" in result.err) == (1, True)
 
 
-def test_forgetting_shows_first_what_will_go(kept: Place) -> None:
+def test_forget_first_shows_what_will_be_deleted(kept: Place) -> None:
     with an_agent(kept):
         result = kept.run("forget", "Orders", "--reason", "dropped", "--timeout", "0", "--yes")
 
-    assert "local: 4 of 4 artifacts go" in result.out
+    assert "local: 4 of 4 artifacts will be deleted" in result.out
     assert "its database was forgotten" in result.out
     [request] = kept.requests.glob("*.request")
     assert json.loads(request.read_text())["action"] == "forget"
 
 
 @pytest.mark.process
-def test_a_place_that_cannot_be_read_does_not_hinder_forgetting(kept: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreadable_place_does_not_prevent_forgetting(kept: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "any")
     kept.settings["storage"]["destinations"] = {
@@ -109,5 +109,5 @@ def test_a_place_that_cannot_be_read_does_not_hinder_forgetting(kept: Place, mon
     with an_agent(kept):
         result = kept.run("forget", "orders", "--reason", "dropped", "--timeout", "0", "--yes")
 
-    assert "s3: what will go there cannot be shown" in result.err
+    assert "s3: what will be deleted there cannot be shown" in result.err
     assert len(list(kept.requests.glob("*.request"))) == 1

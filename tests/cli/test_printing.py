@@ -1,4 +1,4 @@
-"""Text reaches the terminal with escapes for what would move, hide or forge; sizes and ages as people say them."""
+"""Unprintable characters reach the terminal as escapes; sizes and durations are readable."""
 
 import doctest
 import json
@@ -17,7 +17,7 @@ HOSTILE = "x\x1b[1A\x1b[2K\r\nPAUSED by nobody\x7f\x9b2K\u202e\u200b\u3164\ud800
 SHOWN = "x\\x1b[1A\\x1b[2K\\r\\nPAUSED by nobody\\x7f\\x9b2K\\u202e\\u200b\\u3164\\ud800"
 
 
-def test_a_line_is_one_line_and_moves_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_line_stays_one_line_and_cannot_move_the_cursor(capsys: pytest.CaptureFixture[str]) -> None:
     printing.line(HOSTILE)
     printing.line(HOSTILE, err=True)
     printing.lines([HOSTILE, "b"])
@@ -26,7 +26,7 @@ def test_a_line_is_one_line_and_moves_nothing(capsys: pytest.CaptureFixture[str]
     assert (out, err) == (f"{SHOWN}\n{SHOWN}\nb\n", f"{SHOWN}\n")
 
 
-def test_a_block_keeps_its_lines_alone(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_block_keeps_line_breaks_and_escapes_the_rest(capsys: pytest.CaptureFixture[str]) -> None:
     printing.block("a\nb\x1b[2K\n")
 
     assert capsys.readouterr().out == "a\nb\\x1b[2K\n"
@@ -39,7 +39,7 @@ def test_tables_and_facts_show_escapes_and_count_them_as_width(capsys: pytest.Ca
     assert capsys.readouterr().out == "NAME   SIZE\na\\x1b  1\nb      2\nname  a\\nb\n"
 
 
-def test_a_long_cell_is_cut_in_the_middle_where_that_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_cell_longer_than_longest_is_cut_in_the_middle(capsys: pytest.CaptureFixture[str]) -> None:
     printing.table(["NAME", "WHY"], [["a" * 5000, "y" * 20], ["b", "z"]], longest=9)
     lines = capsys.readouterr().out.splitlines()
 
@@ -47,7 +47,7 @@ def test_a_long_cell_is_cut_in_the_middle_where_that_is_asked_for(capsys: pytest
 
 
 @pytest.mark.parametrize("value", [HOSTILE[:-1], "Zoë", 7])
-def test_json_is_the_same_json_and_moves_nothing(capsys: pytest.CaptureFixture[str], value: object) -> None:
+def test_json_stays_equal_and_cannot_move_the_cursor(capsys: pytest.CaptureFixture[str], value: object) -> None:
     printing.as_json({"a": value})
     out = capsys.readouterr().out
 
@@ -56,7 +56,7 @@ def test_json_is_the_same_json_and_moves_nothing(capsys: pytest.CaptureFixture[s
     assert len(out.splitlines()) == 3
 
 
-def test_a_document_is_as_it_is_but_at_a_terminal(
+def test_a_document_is_escaped_only_at_a_terminal(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     printing.document("a: b\u200b\n")
@@ -66,7 +66,7 @@ def test_a_document_is_as_it_is_but_at_a_terminal(
     assert capsys.readouterr().out == "a: b\u200b\na: b\\u200b\n"
 
 
-def test_a_line_that_changes_is_cut_after_it_was_escaped(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_changing_line_is_cut_after_escaping(capsys: pytest.CaptureFixture[str]) -> None:
     printing.changing_line("ab\x1b[2K", 6)
 
-    assert capsys.readouterr().err == "\rab\\x1"  # click leaves the erasing out where there is no terminal
+    assert capsys.readouterr().err == "\rab\\x1"  # click removes the erasing sequence if there is no terminal

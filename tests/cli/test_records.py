@@ -1,4 +1,4 @@
-"""`list` and `show`: what is recorded, without an agent."""
+"""`list` and `show`, without an agent."""
 
 import os
 from datetime import timedelta
@@ -17,10 +17,10 @@ from tests.cli.conftest import Place
 def test_an_empty_volume_has_nothing_recorded(place: Place) -> None:
     result = place.run("list")
 
-    assert (result.code, result.out) == (0, f"nothing is recorded below {place.root}\n")
+    assert (result.code, result.out) == (0, f"no artifact is recorded at {place.root}\n")
 
 
-def test_artifacts_are_listed_the_oldest_first(place: Place) -> None:
+def test_artifacts_are_listed_oldest_first(place: Place) -> None:
     diff, full = place.record(1), place.record(0)
     lines = place.run("list").out.splitlines()
 
@@ -38,16 +38,16 @@ def test_the_list_is_json_for_programs(place: Place) -> None:
     assert told["artifacts"][0]["schema"] == 1
 
 
-def test_the_list_can_be_of_one_set_or_database(place: Place) -> None:
+def test_the_list_can_be_restricted_to_a_set_or_database(place: Place) -> None:
     kept, other = place.record(), place.record(set_name="test")
 
     assert other.key not in (out := place.run("list", "--set", "default").out)
     assert kept.key in out
     assert kept.key in place.run("list", "--database", "ORDERS").out
-    assert place.run("list", "--set", "nope").out == f"nothing is recorded below {place.root}, set nope\n"
+    assert place.run("list", "--set", "nope").out == f"no artifact is recorded at {place.root}, set nope\n"
 
 
-def test_a_copy_is_shown_where_it_was_confirmed(place: Place) -> None:
+def test_a_confirmed_copy_is_shown_with_its_destination(place: Place) -> None:
     place.settings["storage"]["destinations"] = {"offsite": {"type": "s3", "bucket": "backups"}}
     record = place.record()
     assert place.run("list", "--json").json["artifacts"][0]["copies"] == {"offsite": "not stored"}
@@ -59,7 +59,7 @@ def test_a_copy_is_shown_where_it_was_confirmed(place: Place) -> None:
     assert place.run("show", record.key, "--json").json["copies"] == {"offsite": "stored"}
 
 
-def test_a_record_that_cannot_be_read_is_a_warning_beside_the_others(place: Place) -> None:
+def test_an_unreadable_record_is_a_warning_and_the_others_are_listed(place: Place) -> None:
     good, bad = place.record(0), place.record(1)
     (place.root / f"{bad.key}.json").write_text("{")
     result = place.run("list")
@@ -68,11 +68,11 @@ def test_a_record_that_cannot_be_read_is_a_warning_beside_the_others(place: Plac
     assert good.key in result.out
     assert result.err.startswith(f"unreadable: {bad.key}.json: ")
     assert place.run("list", "--json").json["unreadable"][0].startswith(bad.key)
-    assert "its record cannot be read" in (shown := place.run("show", bad.key)).err
+    assert "the record cannot be read" in (shown := place.run("show", bad.key)).err
     assert shown.code == 1
 
 
-def test_what_is_named_like_a_record_and_is_no_file_is_passed_over(place: Place) -> None:
+def test_a_folder_named_like_a_record_is_skipped(place: Place) -> None:
     record = place.record()
     folder = (place.root / record.key).parent
     (folder / "link.backup.json").symlink_to(folder / f"{record.files[0].name}.json")
@@ -126,7 +126,7 @@ def test_a_differential_is_shown_with_its_whole_chain(place: Place) -> None:
     assert place.run("show", diff.key, "--json").json["chain"] == [full.key, diff.key]
 
 
-def test_a_name_that_several_sets_have_is_asked_for_in_full(place: Place) -> None:
+def test_an_ambiguous_file_name_is_refused_with_the_keys(place: Place) -> None:
     one, other = place.record(), place.record(set_name="test")
     result = place.run("show", one.files[0].name)
 
@@ -136,7 +136,7 @@ def test_a_name_that_several_sets_have_is_asked_for_in_full(place: Place) -> Non
     assert "HINT: give the whole key" in result.err
 
 
-def test_what_nobody_knows_is_not_found(place: Place) -> None:
+def test_an_unknown_name_is_not_found(place: Place) -> None:
     for name in ("nothing", "default/orders/nothing", "../config.yaml", ".spool"):
         result = place.run("show", name)
 
@@ -144,10 +144,13 @@ def test_what_nobody_knows_is_not_found(place: Place) -> None:
         assert f"{name}: neither an artifact nor an answered request has that name" in result.err
 
 
-def test_a_request_that_was_dropped_and_not_taken_is_named(place: Place) -> None:
+def test_show_says_if_no_agent_has_taken_the_request(place: Place) -> None:
     (place.requests / "x.request").write_text("{}")
 
-    assert "is not taken: is `backup-agent run` running here?" in place.run("show", "x").err
+    assert (
+        "no agent has taken the request of that name yet: is `backup-agent run` running here?"
+        in place.run("show", "x").err
+    )
 
 
 def save(place: Place, answer: Answer) -> None:
@@ -230,7 +233,7 @@ PLANNED = PlaceResult(
         ),
     ],
 )
-def test_an_answer_says_what_has_come_of_a_place(place: Place, result: PlaceResult, said: list[str]) -> None:
+def test_an_answer_shows_the_result_at_each_place(place: Place, result: PlaceResult, said: list[str]) -> None:
     running = an_answer(id="p", state=State.RUNNING, action="prune", request={"action": "prune"})
     save(place, running.with_place("local", result).concluded(TAKEN))
 
@@ -238,7 +241,7 @@ def test_an_answer_says_what_has_come_of_a_place(place: Place, result: PlaceResu
     assert "".join(f"\n  {line}" for line in said) in shown
 
 
-def test_an_answer_under_way_says_where_it_stands(place: Place) -> None:
+def test_an_unfinished_answer_shows_its_stage(place: Place) -> None:
     progress = {"database": "orders", "bytes": 1024, "total": 4096}
     answer = an_answer(id="n", state=State.RUNNING, schedule="nightly", started=TAKEN)
     save(place, answer.model_copy(update={"stage": "copy", "progress": progress}))
@@ -246,10 +249,10 @@ def test_an_answer_under_way_says_where_it_stands(place: Place) -> None:
     out = place.run("show", "n").out
 
     assert "received  2026-11-23T02:00:00Z by schedule nightly\n" in out
-    assert "stands    running orders copy 1.0 KiB of 4.0 KiB\n" in out
+    assert "state     running orders copy 1.0 KiB of 4.0 KiB\n" in out
 
 
-def test_an_answer_that_cannot_be_read_is_named(place: Place) -> None:
+def test_an_unreadable_answer_is_an_error_that_names_it(place: Place) -> None:
     (place.requests / "answers").mkdir()
     (place.requests / "answers" / "x.json").write_text("{")
 
@@ -260,7 +263,7 @@ def test_an_answer_that_cannot_be_read_is_named(place: Place) -> None:
 
 
 @pytest.mark.parametrize("command", ["list", "show"])
-def test_what_a_record_says_moves_and_forges_nothing(place: Place, command: str) -> None:
+def test_text_of_a_record_cannot_move_the_cursor_or_forge_a_line(place: Place, command: str) -> None:
     escapes = "x\x1b[1A\x1b[2K\r\nforged\x9b\u202e\u200b"
     record = place.record(
         note=escapes, requested_by=escapes, source=escapes, type_reason=escapes, admin_version=escapes
@@ -271,7 +274,7 @@ def test_what_a_record_says_moves_and_forges_nothing(place: Place, command: str)
     assert all(line.isprintable() and not line.startswith("forged") for line in lines)
 
 
-def test_an_error_moves_nothing(place: Place) -> None:
+def test_an_error_cannot_move_the_cursor(place: Place) -> None:
     refused, wrong = place.run("show", "x\x1b[2K\r\x9b"), place.run("list", "--x\x1b[2K")
 
     assert (refused.code, wrong.code) == (1, 2)
@@ -282,7 +285,7 @@ def test_an_error_moves_nothing(place: Place) -> None:
 
 @pytest.mark.process
 @pytest.mark.parametrize("command", [("list",), ("catalog", "diff"), ("plan",)], ids=" ".join)
-def test_a_huge_record_is_told_as_unreadable_and_takes_no_memory(place: Place, command: tuple[str, ...]) -> None:
+def test_a_huge_record_is_unreadable_and_is_not_loaded(place: Place, command: tuple[str, ...]) -> None:
     place.record()
     name = "orders-2026-11-20T02-00-00.backup.json"
     memory.sparse(place.root / "default" / "orders" / name, 2**30)
@@ -296,7 +299,7 @@ def test_a_huge_record_is_told_as_unreadable_and_takes_no_memory(place: Place, c
     assert "larger than 1048576 bytes" in ended.out + ended.err
 
 
-def test_a_huge_answer_is_told_and_takes_no_memory(place: Place) -> None:
+def test_a_huge_answer_is_unreadable_and_is_not_loaded(place: Place) -> None:
     (place.requests / "answers").mkdir()
     memory.sparse(place.requests / "answers" / "nightly.json", 2**30)
     place.run("list")  # writes the settings file

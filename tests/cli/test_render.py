@@ -1,4 +1,4 @@
-"""`backup-agent render` and `schema cluster`, as their user meets them."""
+"""`render` and `schema cluster`."""
 
 import json
 import shutil
@@ -47,7 +47,7 @@ def test_a_folder_gets_a_file_for_each_object_and_a_kustomization(tmp_path: Path
     assert found == {"Kustomization", *listed}
 
 
-def test_fewer_servers_than_the_folder_has_print_the_steps_to_take_before(
+def test_rendering_fewer_servers_than_before_prints_the_steps_to_take_first(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = str(tmp_path / "out")
@@ -62,13 +62,13 @@ def test_fewer_servers_than_the_folder_has_print_the_steps_to_take_before(
     assert "kubectl delete pvc -n default data-demo-server-3 data-demo-server-4" in said
 
 
-def test_how_many_servers_run_can_be_said(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_number_of_running_servers_can_be_given(capsys: pytest.CaptureFixture[str]) -> None:
     assert code(["render", SPEC, "--running", "4"]) == 0
 
     assert "4 servers become 3: server 3 must give up" in capsys.readouterr().err
 
 
-def test_what_is_no_longer_rendered_goes_from_the_folder_and_is_told_of(
+def test_an_object_no_longer_rendered_is_removed_from_the_folder_with_a_note(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
@@ -82,7 +82,7 @@ def test_what_is_no_longer_rendered_goes_from_the_folder_and_is_told_of(
     assert "if it was applied: kubectl delete -n 'default' 'servicemonitor' 'demo-backup'" in capsys.readouterr().err
 
 
-def test_a_folder_with_something_else_in_it_is_no_reason_to_fail(tmp_path: Path) -> None:
+def test_unrelated_files_in_the_folder_are_ignored(tmp_path: Path) -> None:
     (tmp_path / "Kustomization").write_text("- a list\n")
     (tmp_path / "statefulset-demo-server.yaml").write_text("spec: [")
 
@@ -100,7 +100,7 @@ def test_a_faulty_spec_ends_with_2_and_every_fault(tmp_path: Path, capsys: pytes
     assert not (tmp_path / "out").exists()
 
 
-def test_certificates_are_told_which_names_they_must_have(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_note_lists_the_names_that_certificates_must_have(capsys: pytest.CaptureFixture[str]) -> None:
     code(["render", str(GOLDEN / "everything.spec.yaml")])
 
     said = capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""`request`: what is dropped, and how an answer is waited for. The other side is the agent's own spool, no agent."""
+"""`request`: the file that it writes, and waiting for the answer. The tests answer with the agent's own spool."""
 
 import json
 import os
@@ -29,18 +29,18 @@ WAIT = ("--wait", "--timeout", f"{PATIENCE:g}")
 
 @pytest.fixture(name="present")
 def _present(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The spool of these tests is in the asking process, to which its own lock tells nothing."""
+    """The spool of these tests is in the same process, which cannot see its own lock."""
     monkeypatch.setattr("backup_agent.cli.dropping.presence", lambda _: Presence.PRESENT)
 
 
 def dropped(place: Place) -> dict[str, Any]:
-    """Return what lies in the requests folder: one request, and no temporary file."""
+    """Return the content of the one file in the requests folder."""
     (only,) = place.requests.iterdir()
     content: dict[str, Any] = json.loads(only.read_bytes())
     return content
 
 
-def test_a_request_is_dropped_with_an_id_that_can_be_asked_after(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_request_is_written_with_an_id_for_show(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("USER", raising=False)
     result = place.run("request")
     content = dropped(place)
@@ -52,8 +52,10 @@ def test_a_request_is_dropped_with_an_id_that_can_be_asked_after(place: Place, m
     assert result.out == f"dropped {request}\nits answer: backup-agent show '{request.stem}'\n"
 
 
-def test_who_asks_without_a_name_is_told_by_number_and_host(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As in a pod, whose user id has neither $USER nor a line in /etc/passwd."""
+def test_a_requester_without_a_user_name_is_named_by_uid_and_host(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A user id in a pod has neither $USER nor a line in /etc/passwd."""
     monkeypatch.delenv("USER", raising=False)
     monkeypatch.setattr(os, "getuid", lambda: 7474_7474)
     place.run("request")
@@ -61,7 +63,7 @@ def test_who_asks_without_a_name_is_told_by_number_and_host(place: Place, monkey
     assert dropped(place)["requested_by"] == f"uid 74747474@{os.uname().nodename}"
 
 
-def test_every_option_stands_in_the_request(place: Place) -> None:
+def test_every_option_sets_a_field_of_the_request(place: Place) -> None:
     place.run(
         "request", "--type", "full", "--database", "orders", "--database", "!x*", "--set", "test", "--id", "a",
         "--reason", "why", "--requested-by", "me", "--label", "ticket=CHG=42", "--label", "tier=",
@@ -79,7 +81,7 @@ def test_every_option_stands_in_the_request(place: Place) -> None:
     }
 
 
-def test_what_was_dropped_is_json_for_programs(place: Place) -> None:
+def test_a_written_request_is_json_for_programs(place: Place) -> None:
     told = place.run("request", "--json", "--id", "a").json
 
     assert told["id"] == "a"
@@ -87,7 +89,7 @@ def test_what_was_dropped_is_json_for_programs(place: Place) -> None:
     assert Path(told["answer"]).name == Path(told["request"]).name.replace(".request", ".status.json")
 
 
-def test_one_id_twice_is_two_files_so_that_none_is_overwritten(place: Place) -> None:
+def test_two_requests_with_one_id_are_two_files(place: Place) -> None:
     for _ in range(2):
         place.run("request", "--id", "a")
 
@@ -109,7 +111,9 @@ def test_one_id_twice_is_two_files_so_that_none_is_overwritten(place: Place) -> 
         pytest.param(["--timeout", "5"], "--timeout needs --wait", id="timeout without wait"),
     ],
 )
-def test_what_cannot_be_asked_for_is_told_by_the_options_name(place: Place, options: list[str], said: str) -> None:
+def test_a_fault_of_a_request_is_reported_under_the_name_of_its_option(
+    place: Place, options: list[str], said: str
+) -> None:
     result = place.run("request", *options)
 
     assert result.code == 2
@@ -117,7 +121,7 @@ def test_what_cannot_be_asked_for_is_told_by_the_options_name(place: Place, opti
     assert list(place.requests.iterdir()) == []
 
 
-def test_a_folder_that_takes_no_request_is_named(place: Place) -> None:
+def test_a_requests_folder_that_cannot_be_written_is_named(place: Place) -> None:
     place.requests.rmdir()
     result = place.run("request")
 
@@ -128,7 +132,7 @@ def test_a_folder_that_takes_no_request_is_named(place: Place) -> None:
     )
 
 
-def test_nobody_there_is_said_when_the_time_is_up(place: Place) -> None:
+def test_a_timeout_without_an_agent_says_so(place: Place) -> None:
     result = place.run("request", "--wait", "--timeout", "0")
 
     assert result.code == 1
@@ -137,9 +141,7 @@ def test_nobody_there_is_said_when_the_time_is_up(place: Place) -> None:
     assert place.run("request", "--wait", "--timeout", "0", "--json").out == "null\n"
 
 
-def test_who_waits_long_for_nobody_is_asked_whether_the_agent_runs(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_waiting_long_without_an_agent_asks_whether_it_runs(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("backup_agent.cli.dropping.TAKEN_SECONDS", 0.0)
 
     assert "is `backup-agent run` running here?" in place.run("request", "--wait", "--timeout", "0").err
@@ -150,7 +152,7 @@ Change = Callable[[Answer], Answer]
 
 @contextmanager
 def answering(place: Place, *changes: Change) -> Iterator[None]:
-    """Take the next request as the agent does, and save each change of its answer in turn."""
+    """Take the next request as the agent does, and save each change of its answer."""
     spool = a_spool(place.requests, place.root)
 
     def serve() -> None:
@@ -237,7 +239,9 @@ def fails(reason: Reason) -> Change:
         ),
     ],
 )
-def test_waiting_ends_with_the_answer_and_exits_by_it(place: Place, last: Change, code: int, said: list[str]) -> None:
+def test_waiting_ends_with_the_final_answer_and_its_exit_code(
+    place: Place, last: Change, code: int, said: list[str]
+) -> None:
     with answering(place, runs, last):
         result = place.run("request", *WAIT, "--id", "x")
 
@@ -266,7 +270,7 @@ def test_an_answer_waited_for_is_json_for_programs(place: Place) -> None:
 
 
 @pytest.mark.process
-def test_what_there_is_of_an_answer_is_shown_when_the_time_is_up(place: Place) -> None:
+def test_a_timeout_shows_the_stage_of_the_request(place: Place) -> None:
     with answering(place, runs, copies):
         result = place.run("request", "--wait", "--timeout", "1", "--id", "x")
 
@@ -277,7 +281,7 @@ def test_what_there_is_of_an_answer_is_shown_when_the_time_is_up(place: Place) -
 
 @pytest.mark.process
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-def test_on_a_terminal_one_line_tells_of_the_progress(place: Place) -> None:
+def test_on_a_terminal_progress_is_one_changing_line(place: Place) -> None:
     shown = threading.Event()
 
     def ends_once_shown(answer: Answer) -> Answer:
@@ -299,7 +303,7 @@ def test_on_a_terminal_one_line_tells_of_the_progress(place: Place) -> None:
 
 HEARS_CTRL_C = """
 import signal, sys
-signal.signal(signal.SIGINT, signal.default_int_handler)  # where the tests run in the background it is ignored
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
 from backup_agent.cli import main
 main.main()
 """

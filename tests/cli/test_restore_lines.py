@@ -1,4 +1,4 @@
-"""`show --restore`: the lines for 3 a.m., from the first place that has all it needs, or a plain no."""
+"""`show --restore`: the commands that restore a point, from the first place that has its chain."""
 
 from typing import Any
 
@@ -24,7 +24,7 @@ def taken(place: Place, hour: int, **changes: Any) -> Record:
     return place.record(hour, stored=True, **{"admin_version": "2026.09.0", **changes})
 
 
-def test_a_point_is_restored_with_all_that_it_needs(place: Place) -> None:
+def test_a_differential_is_restored_with_its_chain(place: Place) -> None:
     full, differential = chain(place)
     result = place.run("show", "--restore", differential.key)
 
@@ -36,7 +36,7 @@ def test_a_point_is_restored_with_all_that_it_needs(place: Place) -> None:
 
 
 @pytest.mark.parametrize("named", ["key", "name", "path", "record"])
-def test_a_point_is_named_as_it_comes_to_hand(place: Place, named: str) -> None:
+def test_a_point_can_be_named_by_key_path_or_file_name(place: Place, named: str) -> None:
     full, _ = chain(place)
     path = str(place.root / full.key)
     given = {"key": full.key, "name": full.files[0].name, "path": path, "record": f"{path}.json"}[named]
@@ -45,7 +45,7 @@ def test_a_point_is_named_as_it_comes_to_hand(place: Place, named: str) -> None:
 
 
 @pytest.mark.parametrize("fault", ["damaged", "missing", "cut"])
-def test_a_point_whose_full_is_not_whole_is_not_promised(place: Place, fault: str) -> None:
+def test_a_point_whose_full_is_damaged_or_missing_is_refused(place: Place, fault: str) -> None:
     full, differential = chain(place)
     if fault == "damaged":
         (place.root / damage_key(full.key)).write_bytes(b"{}")
@@ -60,7 +60,7 @@ def test_a_point_whose_full_is_not_whole_is_not_promised(place: Place, fault: st
 
 
 @pytest.mark.parametrize("named", [True, False], ids=["which says what it was taken after", "which does not"])
-def test_an_empty_differential_is_the_point_before_it_and_nothing_later(place: Place, named: bool) -> None:
+def test_an_empty_differential_restores_the_artifact_before_it(place: Place, named: bool) -> None:
     full, first = chain(place)
     empty = taken(place, 2, header=a_header(2, lowest=0, highest=0), parent=first.key if named else None)
     later = taken(place, 3, header=a_header(3, lowest=first.header.highest + 1))
@@ -73,7 +73,7 @@ def test_an_empty_differential_is_the_point_before_it_and_nothing_later(place: P
 
 
 @pytest.mark.parametrize(("fault", "said"), [("damaged", "marked as damaged"), ("missing", "its file is missing")])
-def test_list_show_and_why_say_what_is_no_restore_point_as_the_lines_do(place: Place, fault: str, said: str) -> None:
+def test_list_show_and_why_give_the_same_reason_as_show_restore(place: Place, fault: str, said: str) -> None:
     full, differential = chain(place)
     sound = [one["fault"] for one in place.run("list", "--json").json["artifacts"]]
     if fault == "damaged":
@@ -88,32 +88,33 @@ def test_list_show_and_why_say_what_is_no_restore_point_as_the_lines_do(place: P
     assert listed[2].endswith("a part of its chain is missing or damaged")
     assert said in shown[0]
     assert (
-        f"  no restore point: {place.run('why', '--json', full.key).json['fault']}\n" in place.run("why", full.key).out
+        f"  cannot be restored: {place.run('why', '--json', full.key).json['fault']}\n"
+        in place.run("why", full.key).out
     )
     assert said in place.run("why", full.key).out
-    assert "no restore point on the volume: a part of its chain is missing or damaged" in shown[1]
+    assert "cannot be restored from the volume: a part of its chain is missing or damaged" in shown[1]
 
 
-def test_an_unknown_version_is_said_to_be_unknown_and_may_be_given(place: Place) -> None:
+def test_an_unknown_version_must_be_given(place: Place) -> None:
     full, _ = chain(place, admin_version=None)
     refused = place.run("show", "--restore", full.key)
     given = place.run("show", "--restore", full.key, "--neo4j-version", "5.26.31")
 
     assert (refused.code, refused.out) == (1, "")
-    assert "does not say which version" in refused.err
+    assert "the record has no version" in refused.err
     assert "--neo4j-version 5.26.31" in refused.err
     assert "# Neo4j 5.26.31" in given.out
 
 
-def test_what_is_not_recorded_has_no_lines(place: Place) -> None:
+def test_an_unknown_artifact_cannot_be_restored(place: Place) -> None:
     assert place.run("show", "--restore", "nightly").code == 1
 
 
-def test_a_place_is_for_restoring(place: Place) -> None:
+def test_place_needs_restore(place: Place) -> None:
     assert place.run("show", "nightly", "--place", "offsite").code == 2
 
 
-def test_a_place_that_is_not_there_is_said_so(place: Place) -> None:
+def test_restoring_from_an_unknown_place_is_an_error(place: Place) -> None:
     full, _ = chain(place)
     result = place.run("show", "--restore", full.key, "--place", "offsite")
 
@@ -129,7 +130,7 @@ def _bucket(place: Place, seaweedfs: SeaweedFS, monkeypatch: pytest.MonkeyPatch)
 
 
 def copy(place: Place, bucket: S3Store, *records: Record) -> None:
-    """Copy artifacts to the bucket, and note it on the volume, as the agent does."""
+    """Copy artifacts to the bucket and write their copy notes, as the agent does."""
     notes = place_of("offsite", Settings.model_validate(place.settings)).copy_notes
     for record in records:
         for file in record.files:
@@ -139,7 +140,7 @@ def copy(place: Place, bucket: S3Store, *records: Record) -> None:
         notes.add(record.key)
 
 
-def test_what_is_in_a_bucket_alone_is_fetched_from_there(place: Place, bucket: S3Store) -> None:
+def test_an_artifact_that_only_a_bucket_has_is_fetched_from_there(place: Place, bucket: S3Store) -> None:
     full, differential = chain(place)
     copy(place, bucket, full, differential)
     (place.root / full.key).unlink()
@@ -158,7 +159,7 @@ def test_what_is_in_a_bucket_alone_is_fetched_from_there(place: Place, bucket: S
     assert "aws configure set default.s3.addressing_style path" in by_itself.out
 
 
-def test_a_place_that_is_asked_for_is_taken_though_the_volume_has_all(place: Place, bucket: S3Store) -> None:
+def test_a_given_place_is_used_even_if_the_volume_has_the_chain(place: Place, bucket: S3Store) -> None:
     full, differential = chain(place)
     copy(place, bucket, full)
     local = place.run("show", "--restore", "--json", full.key)
@@ -170,7 +171,7 @@ def test_a_place_that_is_asked_for_is_taken_though_the_volume_has_all(place: Pla
     assert (lacking.code, lacking.out) == (1, "")
 
 
-def test_a_copy_that_was_given_up_is_no_seed(place: Place, bucket: S3Store) -> None:
+def test_a_copy_that_was_deleted_is_no_seed(place: Place, bucket: S3Store) -> None:
     full, differential = chain(place)
     copy(place, bucket, full)
     place_of("offsite", Settings.model_validate(place.settings)).copy_notes.give_up(differential.key)
@@ -179,7 +180,7 @@ def test_a_copy_that_was_given_up_is_no_seed(place: Place, bucket: S3Store) -> N
 
 
 @pytest.mark.parametrize("fault", ["damaged", "missing"])
-def test_a_copy_that_is_no_restore_point_in_its_bucket_is_no_seed(place: Place, bucket: S3Store, fault: str) -> None:
+def test_a_damaged_copy_is_no_seed(place: Place, bucket: S3Store, fault: str) -> None:
     full, differential = chain(place)
     copy(place, bucket, full, differential)
     if fault == "damaged":
@@ -188,11 +189,11 @@ def test_a_copy_that_is_no_restore_point_in_its_bucket_is_no_seed(place: Place, 
         bucket.delete(full.key)
     result = place.run("show", "--restore", differential.key)
 
-    assert (result.code, "# Restore it on that server" in result.out) == (0, True)
+    assert (result.code, "# Restore the database on that server" in result.out) == (0, True)
     assert "seedURI" not in result.out
 
 
-def test_a_bucket_that_cannot_be_asked_is_a_seed_that_says_so(
+def test_an_unreachable_bucket_is_a_seed_with_a_warning(
     place: Place, bucket: S3Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     full, differential = chain(place)
@@ -201,4 +202,4 @@ def test_a_bucket_that_cannot_be_asked_is_a_seed_that_says_so(
     out = place.run("show", "--restore", differential.key).out
 
     assert "seedURI" in out
-    assert "# [cypher-shell -d system] offsite could not be asked from here" in out
+    assert "# [cypher-shell -d system] offsite could not be reached from here" in out

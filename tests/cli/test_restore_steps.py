@@ -1,4 +1,4 @@
-"""The lines that restore a point, by version and place: whole texts, and what holds for all of them."""
+"""The commands that restore a point, by version and place: golden files, and properties of every one."""
 
 import re
 import subprocess
@@ -24,16 +24,16 @@ from tests.stores.files import describe
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_restore_reads_as_it_stands_beside_this(name: str) -> None:
+def test_the_steps_of_a_restore_match_the_golden_file(name: str) -> None:
     assert (GOLDEN / f"restore-{name}.txt").read_text() == text(name)
 
 
-def test_no_text_stands_there_for_nothing() -> None:
+def test_every_golden_file_is_used() -> None:
     assert {path.name for path in GOLDEN.iterdir()} == {f"restore-{name}.txt" for name in CASES}
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_no_cluster_is_overwritten_and_system_is_never_seeded(name: str) -> None:
+def test_a_cluster_is_never_overwritten_and_system_is_never_seeded(name: str) -> None:
     standalone, _, cluster = text(name).partition("# Cluster")
     if CASES[name][1] == "system":
         assert not cluster
@@ -54,7 +54,7 @@ def test_no_cluster_is_overwritten_and_system_is_never_seeded(name: str) -> None
         ("2026.09.0", "dbms.recreateDatabase", "{seedURI"),
     ],
 )
-def test_a_cluster_is_seeded_in_the_words_of_its_version(version: str, recreate: str, language: str) -> None:
+def test_a_cluster_is_seeded_with_the_commands_of_its_version(version: str, recreate: str, language: str) -> None:
     known = Version.parse(version)
     assert known is not None
     bucket = ChainSource("offsite", "s3://backups/it's/demo")
@@ -69,7 +69,7 @@ def test_a_cluster_is_seeded_in_the_words_of_its_version(version: str, recreate:
 @pytest.mark.parametrize(
     ("version", "folder"), [("5.26.31", False), ("2025.01.0", False), ("2025.02.0", True), ("2026.09.0", True)]
 )
-def test_a_folder_is_restored_by_versions_that_can(version: str, folder: bool) -> None:
+def test_a_folder_is_restored_only_by_versions_that_support_it(version: str, folder: bool) -> None:
     known = Version.parse(version)
     assert known is not None
     found = steps([record()], source=VOLUME, seed=None, version=known)
@@ -78,14 +78,14 @@ def test_a_folder_is_restored_by_versions_that_can(version: str, folder: bool) -
 
 
 @pytest.mark.parametrize("links", [0, 1])
-def test_a_chain_of_system_becomes_one_full_and_a_full_stays_as_it_is(links: int) -> None:
+def test_a_chain_of_system_is_aggregated_and_a_single_full_is_not(links: int) -> None:
     chain = [record("system"), record("system", 3)][: links + 1]
     found = steps(chain, source=VOLUME, seed=None, version=Version(2026, 9))
 
     assert sum("neo4j-admin backup aggregate" in line for step in found for line in step.lines) == links
 
 
-def test_a_newer_version_than_these_lines_is_said_to_be_one() -> None:
+def test_a_version_newer_than_the_manual_gets_a_note() -> None:
     newer = Version(2027, 1)
 
     assert "# NOTE: 2027.01.0 is newer" in script(record(), (), source=VOLUME, version=newer)
@@ -100,7 +100,7 @@ def test_a_newer_version_than_these_lines_is_said_to_be_one() -> None:
         (None, "5.26.1", Version(5, 26, 1)),
     ],
 )
-def test_the_version_is_that_of_who_restores_or_that_of_the_backup(
+def test_the_version_is_the_one_given_or_that_of_the_backup(
     taken: str | None, asked: str | None, expected: Version
 ) -> None:
     assert version_of(record(version=taken), asked) == expected
@@ -109,11 +109,13 @@ def test_the_version_is_that_of_who_restores_or_that_of_the_backup(
 @pytest.mark.parametrize(
     ("taken", "asked", "said"),
     [
-        pytest.param(None, None, "does not say which version", id="unknown"),
-        pytest.param("unknown", None, "does not say which version", id="unreadable"),
+        pytest.param(None, None, "the record has no version", id="unknown"),
+        pytest.param("unknown", None, "the record has no version", id="unreadable"),
         pytest.param("5.26.31", "latest", "is no version", id="no version"),
         pytest.param("4.4.12", None, "known from 5.26", id="too old"),
-        pytest.param("2026.09.0", "5.26.31", "does not restore what a newer version took", id="older than the backup"),
+        pytest.param(
+            "2026.09.0", "5.26.31", "cannot restore the backup of a newer version", id="older than the backup"
+        ),
     ],
 )
 def test_a_version_is_never_guessed(taken: str | None, asked: str | None, said: str) -> None:
@@ -124,8 +126,8 @@ def test_a_version_is_never_guessed(taken: str | None, asked: str | None, said: 
 
 
 @pytest.mark.parametrize("altered", [False, True])
-def test_the_lines_for_a_shell_do_what_they_say(tmp_path: Path, altered: bool) -> None:
-    """Those before neo4j-admin, run: they copy the chain, and do not go on silently where it is not as recorded."""
+def test_the_shell_lines_copy_the_chain_and_check_it(tmp_path: Path, altered: bool) -> None:
+    """Run the lines before neo4j-admin: they copy the chain, and fail visibly if a file is not as recorded."""
     folder = tmp_path / 'it\'s "mine"' / "default" / "orders"
     folder.mkdir(parents=True)
     chain = []
@@ -161,7 +163,7 @@ COMMANDS = ("aws", "cp", "mkdir", "mktemp", "sha256sum", "neo4j-admin", "cat", "
 
 @pytest.fixture(scope="module", name="stubs")
 def _stubs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of commands that only write down their arguments."""
+    """Return a folder of commands that only print their arguments."""
     folder = tmp_path_factory.mktemp("stubs")
     for name in COMMANDS:
         (folder / name).write_text(STUB)
@@ -170,7 +172,7 @@ def _stubs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(stubs: Path, lines: str) -> tuple[list[list[str]], list[str], str]:
-    """Run lines by a real shell that has the stubs alone; return each call, what sha256sum read, and stderr."""
+    """Run lines in a shell that finds only the stubs. Return each call, the input of sha256sum, and stderr."""
     with tempfile.TemporaryDirectory(dir=stubs) as name:
         calls, made = Path(name, "calls"), Path(name, "made")
         calls.mkdir()
@@ -192,7 +194,7 @@ def read_words(path: Path) -> list[str]:
 
 
 def hostile_record(hour: int, set_name: str, database: str, file: str) -> Record:
-    """Return a record that no parsing would let through: the lines hold all the same."""
+    """Return a record that no parser would accept: the lines must be safe even then."""
     one = record(hour=hour)
     files = (one.files[0].model_copy(update={"name": f"{file}{hour}"}),)
     key = f"{set_name}/{database}/{file}{hour}"
@@ -207,12 +209,12 @@ def hostile_record(hour: int, set_name: str, database: str, file: str) -> Record
     version=st.sampled_from([Version(5, 26), Version(2025, 2), Version(2026, 9)]),
 )
 @settings(max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_each_printed_line_gets_the_values_as_they_are_and_runs_nothing_else(
+def test_each_shell_line_passes_values_unchanged_and_runs_nothing_else(
     stubs: Path, names: tuple[str, ...], options: tuple[str, ...], bucket: bool, version: Version
 ) -> None:
     root, set_name, database, file = names
     endpoint, region, ca_file = options
-    # Past the checks of the settings: what they refuse must run nothing either.
+    # Bypass the checks of the settings: the lines must be safe with any value.
     given = S3Destination.model_construct(bucket=root, endpoint_url=endpoint, region=region, ca_file=ca_file)  # type: ignore[arg-type]  # any text
     access = restore_access(given, "demo")
     source = ChainSource(root, access.uri, access) if bucket else ChainSource(root, f"/{root}")
@@ -251,7 +253,7 @@ def test_each_printed_line_gets_the_values_as_they_are_and_runs_nothing_else(
 
 @given(database=NAMES, root=TEXTS, version=st.sampled_from([Version(5, 26), Version(2026, 9)]))
 @settings(max_examples=examples(50))
-def test_each_cypher_line_has_the_values_in_quotes_alone(database: str, root: str, version: Version) -> None:
+def test_each_cypher_line_has_values_only_in_quotes(database: str, root: str, version: Version) -> None:
     chain = [hostile_record(2, "default", database, "file")]
     seed = ChainSource("offsite", f"s3://{root}")
     quoted = {cypher_name(database), cypher_string(database), cypher_string(f"s3://{root}/default/{database}/file2")}
@@ -265,5 +267,5 @@ def test_each_cypher_line_has_the_values_in_quotes_alone(database: str, root: st
     for step in steps(chain, source=VOLUME, seed=seed, version=version):
         for line in step.lines if step.language == "cypher" else ():
             for value in sorted(quoted, key=len, reverse=True):
-                line = line.replace(value, "?")  # noqa: PLW2901  what is left is the frame
+                line = line.replace(value, "?")  # noqa: PLW2901  leave the text around the values
             assert line in frames

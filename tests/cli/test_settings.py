@@ -1,4 +1,4 @@
-"""`config`, `schema` and `schedules`: what is in force, what may be written, what comes."""
+"""`config`, `schema` and `schedules`."""
 
 from typing import Any
 
@@ -7,9 +7,7 @@ import pytest
 from tests.cli.conftest import Place
 
 
-def test_every_setting_is_shown_with_its_value_and_where_that_came_from(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_setting_is_shown_with_its_value_and_origin(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BACKUP_AGENT_LIMITS__PARALLEL", "3")
     lines = place.run("config").out.splitlines()
     rows = {line.split()[0]: line.split()[1:] for line in lines}
@@ -44,7 +42,7 @@ def test_each_file_has_a_json_schema(place: Place, what: str, field: str) -> Non
 NIGHTLY: dict[str, Any] = {"cron": "0 2 * * *", "timezone": "Europe/Berlin", "type": "FULL"}
 
 
-def test_the_next_runs_are_told_in_their_own_zone_and_in_utc(place: Place) -> None:
+def test_the_next_runs_are_shown_in_their_own_zone_and_in_utc(place: Place) -> None:
     place.settings["schedules"] = {"nightly": NIGHTLY}
     result = place.run("schedules", "--count", "2")
 
@@ -68,7 +66,7 @@ def test_a_suspended_schedule_is_named(place: Place) -> None:
     assert place.run("schedules").out == "nightly: suspended, so it has no next run\n"
 
 
-def test_having_no_schedule_is_said(place: Place) -> None:
+def test_having_no_schedules_is_shown(place: Place) -> None:
     place.settings["schedules"] = {}
 
-    assert place.run("schedules").out == "no schedules: backups are made on request only\n"
+    assert place.run("schedules").out == "no schedules: backups are made only on request\n"

@@ -1,4 +1,4 @@
-"""`status`: what the agent says of itself over HTTP, by its own endpoints, and what is said where it does not."""
+"""`status`: the status that the agent serves over HTTP, and the error if it does not answer."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -54,7 +54,7 @@ ORDERS = DatabaseSummary(
 
 @contextmanager
 def agent(place: Place, **changes: Any) -> Iterator[None]:
-    """Serve a Status as the agent does."""
+    """Serve a Status over HTTP as the agent does."""
     status = Status(**{**IDLE, **changes})
     server = HttpServer("http.listen", "127.0.0.1", 0, main_pages(lambda: ("", b""), lambda: status))
     place.settings["http"] = {"listen": f"127.0.0.1:{server.port}"}
@@ -65,7 +65,7 @@ def agent(place: Place, **changes: Any) -> Iterator[None]:
         server.close()
 
 
-def test_an_agent_that_does_not_answer_is_said_in_a_line_and_a_hint(place: Place) -> None:
+def test_an_agent_that_does_not_answer_is_an_error_with_a_hint(place: Place) -> None:
     result = place.run("status")
 
     assert (result.code, result.out) == (1, "")
@@ -75,7 +75,7 @@ def test_an_agent_that_does_not_answer_is_said_in_a_line_and_a_hint(place: Place
     )
 
 
-def test_damage_is_said_where_it_is(place: Place) -> None:
+def test_damage_is_shown_by_place(place: Place) -> None:
     offsite = PlaceStatus(damaged=tuple(f"default/orders/{number}.backup" for number in range(6)))
     with agent(place, places={"local": PlaceStatus(damaged=()), "offsite": offsite}):
         said = place.run("status").out
@@ -85,13 +85,13 @@ def test_damage_is_said_where_it_is(place: Place) -> None:
     assert "at local" not in said
 
 
-def test_a_proxy_is_not_asked_for_the_agent(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_agent_is_asked_without_a_proxy(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     with agent(place):
         assert place.run("status").code == 0
 
 
-def test_an_agent_that_has_just_started_has_little_to_say(place: Place) -> None:
+def test_the_status_of_an_agent_that_has_just_started(place: Place) -> None:
     with agent(place):
         result = place.run("status")
 
@@ -115,7 +115,7 @@ def test_an_agent_that_is_not_ready_says_why_and_exits_3(place: Place) -> None:
     assert "NOT READY: the volume is being surveyed" in result.out
 
 
-def test_a_folder_that_is_listed_only_is_shown_and_no_reason_not_to_be_ready(place: Place) -> None:
+def test_an_unwatched_requests_folder_is_shown_and_does_not_affect_readiness(place: Place) -> None:
     fault = "inotify instance limit reached"
     with agent(place, requests_watched=False, requests_watch_fault=fault):
         done = place.run("status")
@@ -131,24 +131,24 @@ def test_the_status_is_json_for_programs(place: Place) -> None:
     assert Status.model_validate(told).databases == (ORDERS,)
 
 
-def test_a_pause_is_shown_with_who_and_why(place: Place) -> None:
+def test_a_pause_is_shown_with_requester_and_reason(place: Place) -> None:
     with agent(place, paused=Pause(since=NOW - timedelta(hours=2), requested_by="ann", reason="the store moves")):
-        assert "PAUSED by ann 2h ago (the store moves): nothing is started until `resume`\n" in place.run("status").out
+        assert "PAUSED by ann 2h ago (the store moves): no work is started until `resume`\n" in place.run("status").out
     with agent(place, paused=Pause(since=NOW - timedelta(hours=2))):
-        assert "PAUSED 2h ago: nothing is started until `resume`\n" in place.run("status").out
+        assert "PAUSED 2h ago: no work is started until `resume`\n" in place.run("status").out
 
 
-def test_what_keeps_retention_from_deleting_is_shown(place: Place) -> None:
+def test_blocked_retention_is_shown(place: Place) -> None:
     refused = PlaceStatus(blocked=Reason.CLOCK, error="the clock was set")
     with agent(place, places={"local": refused, "offsite": PlaceStatus()}, forgotten=("orders",)):
         out = place.run("status").out
 
     assert "RETENTION BLOCKED at local (clock): the clock was set\n" in out
     assert "offsite" not in out
-    assert "forgotten, so that their last backups go too: orders\n" in out
+    assert "forgotten, so retention deletes every backup of them: orders\n" in out
 
 
-def test_everything_that_is_known_is_shown(place: Place) -> None:
+def test_the_full_status(place: Place) -> None:
     with agent(
         place,
         bolt="answers",
@@ -194,13 +194,13 @@ def test_everything_that_is_known_is_shown(place: Place) -> None:
 cluster demo: agent 0.1.0, up 8h, ready
 Bolt: answers
 SETTINGS REFUSED, the last good ones are in force: cluster: required
-settings changed, in force at the next start: http.listen
+settings changed, in force after a restart: http.listen
 volume: 5.0 GiB free of 10.0 GiB, full on 2026-12-23 at this rate
 retention: nothing is deleted
 queue: 2 requests, the oldest for 5s
 running: backup default/orders copy, for 3 s, 2.0 KiB
 running: cluster, for 0 s
-MISSING: gone is listed no more by SHOW DATABASES
+MISSING: SHOW DATABASES no longer lists gone
 
 SET/DATABASE       LAST SUCCESS  CHAIN    ARTIFACTS  SIZE     COPIES MISSING  LAST FAILURE
 default/orders     1h ago        2 links  2          3.0 MiB  offsite 2       disk_full, 2m ago
@@ -220,7 +220,7 @@ other        0               not tried yet
 ESCAPES = "\x1b[1A\x1b[2K\rnothing here\n\x9b2K\u202e\u200b"
 
 
-def test_what_others_wrote_hides_no_line_and_forges_none(place: Place) -> None:
+def test_text_from_outside_cannot_hide_or_forge_a_line(place: Place) -> None:
     pause = Pause(since=NOW - timedelta(hours=2), requested_by=f"ann{ESCAPES}", reason=ESCAPES)
     attempt = Attempt(at=NOW, failed_at=NOW, reason=Reason.DISK_FULL)
     destination = DestinationStatus(up=False, error=ESCAPES)
@@ -238,7 +238,7 @@ def test_what_others_wrote_hides_no_line_and_forges_none(place: Place) -> None:
     assert told.json["paused"]["reason"] == ESCAPES
 
 
-def test_a_long_name_pads_no_row(place: Place) -> None:
+def test_a_long_name_does_not_widen_every_row(place: Place) -> None:
     attempt = Attempt(at=NOW, failed_at=NOW, reason=Reason.DISK_FULL)
     with agent(place, databases=(ORDERS,), attempts={f"default/{'x' * 5000}": attempt}):
         out = place.run("status").out
@@ -247,7 +247,7 @@ def test_a_long_name_pads_no_row(place: Place) -> None:
     assert "xxx…xxx" in out
 
 
-def test_names_of_an_old_topology_are_said_to_be_old(place: Place) -> None:
+def test_the_age_of_an_old_topology_is_shown(place: Place) -> None:
     silent = "demo-client:7687 refused the connection"
     with agent(place, bolt=silent, bolt_reason=Reason.SOURCE_UNREACHABLE, topology_seen=NOW - timedelta(hours=3)):
         old = place.run("status").out
@@ -256,6 +256,6 @@ def test_names_of_an_old_topology_are_said_to_be_old(place: Place) -> None:
     with agent(place, bolt="answers", topology_seen=NOW):
         fresh = place.run("status").out
 
-    assert f"Bolt: {silent}; databases and servers are those of 3h ago (2026-11-23T07:00:00Z)\n" in old
+    assert f"Bolt: {silent}; the known databases and servers are 3h old (2026-11-23T07:00:00Z)\n" in old
     assert f"Bolt: {silent}; no topology is known\n" in unknown
     assert "Bolt: answers\n" in fresh

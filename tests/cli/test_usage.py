@@ -1,4 +1,4 @@
-"""Wrong words, faulty settings, a reader that goes away."""
+"""Wrong usage, faulty settings, a broken pipe."""
 
 import os
 import signal
@@ -16,25 +16,23 @@ WITH_SETTINGS = [("run",), ("request",), ("status",), ("list",), ("show", "x"), 
 
 
 @pytest.mark.parametrize("command", main.COMMANDS)
-def test_every_command_explains_itself(place: Place, command: str) -> None:
+def test_every_command_has_a_help(place: Place, command: str) -> None:
     result = place.run_bare(command, "--help")
 
     assert result.code == 0
     assert result.out.startswith(f"Usage: backup-agent {command} ")
 
 
-def test_the_commands_are_listed_in_the_order_a_user_meets_them(place: Place) -> None:
+def test_the_help_lists_the_commands_in_order(place: Place) -> None:
     result = place.run_bare("--help")
 
     places = [result.out.index(f"\n  {command} ") for command in main.COMMANDS]
     assert places == sorted(places)
 
 
-def test_without_the_packages_of_the_demo_one_sentence_says_where_to_run_it(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_its_packages_the_demo_says_where_it_can_be_run(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("backup_agent.demo", "backup_agent.standins"):
-        monkeypatch.setitem(sys.modules, name, None)  # an import of it fails, as if it were not installed
+        monkeypatch.setitem(sys.modules, name, None)  # importing it fails as if it were not installed
 
     result = place.run_bare("demo")
 
@@ -45,7 +43,7 @@ def test_without_the_packages_of_the_demo_one_sentence_says_where_to_run_it(
     )
 
 
-def test_the_version_is_told(place: Place) -> None:
+def test_the_version_is_printed(place: Place) -> None:
     assert place.run_bare("--version").out == f"backup-agent, version {__version__}\n"
 
 
@@ -61,7 +59,7 @@ def test_the_version_is_told(place: Place) -> None:
         pytest.param(["request", "--timeout", "-1"], id="negative"),
     ],
 )
-def test_wrong_usage_is_told_on_stderr_and_exits_2(place: Place, arguments: list[str]) -> None:
+def test_wrong_usage_is_reported_on_stderr_and_exits_2(place: Place, arguments: list[str]) -> None:
     result = place.run_bare(*arguments)
 
     assert result.code == 2
@@ -70,7 +68,7 @@ def test_wrong_usage_is_told_on_stderr_and_exits_2(place: Place, arguments: list
 
 
 @pytest.mark.parametrize("command", WITH_SETTINGS, ids=" ".join)
-def test_every_fault_of_the_settings_is_told_at_once(place: Place, command: tuple[str, ...]) -> None:
+def test_every_fault_of_the_settings_is_reported_at_once(place: Place, command: tuple[str, ...]) -> None:
     place.settings |= {"cluster": [], "colour": "red"}
     place.settings["neo4j"] = {"uri": "http://demo-client"}
 
@@ -82,13 +80,13 @@ def test_every_fault_of_the_settings_is_told_at_once(place: Place, command: tupl
         assert word in result.err
 
 
-def test_a_settings_file_that_is_named_and_missing_is_a_fault(place: Place) -> None:
+def test_a_given_settings_file_that_is_missing_is_a_fault(place: Place) -> None:
     result = place.run_bare("list", "--config", "/nowhere.yaml")
 
     assert (result.code, result.err) == (2, "backup-agent: 1 fault in the settings (/nowhere.yaml):\n  no such file\n")
 
 
-def test_who_has_no_settings_file_yet_is_told_where_it_goes(
+def test_without_a_settings_file_a_hint_says_where_to_write_it(
     place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in ("backup_agent.cli.main", "backup_agent.settings.load"):
@@ -101,7 +99,7 @@ def test_who_has_no_settings_file_yet_is_told_where_it_goes(
     assert "HINT: there is no such file; write it, or name another with --config or $BACKUP_AGENT_CONFIG" in result.err
 
 
-def test_the_settings_file_is_named_before_or_after_the_command(place: Place) -> None:
+def test_config_may_come_before_or_after_the_command(place: Place) -> None:
     config = str(place.config)
 
     assert place.run_bare("--config", config, "list") == place.run_bare("list", "--config", config)
@@ -118,7 +116,7 @@ def test_a_folder_that_cannot_be_read_is_named(place: Place) -> None:
 
 
 @pytest.mark.process
-def test_a_reader_that_goes_away_sees_no_stack_trace(place: Place) -> None:
+def test_a_broken_pipe_causes_no_traceback(place: Place) -> None:
     reader, writer = os.pipe()
     with subprocess.Popen(
         [sys.executable, "-m", "backup_agent", "config", "--config", str(place.config)],
@@ -134,7 +132,7 @@ def test_a_reader_that_goes_away_sees_no_stack_trace(place: Place) -> None:
 
 
 @pytest.mark.process
-def test_a_reader_that_goes_away_before_a_complaint_sees_no_stack_trace(place: Place) -> None:
+def test_a_broken_pipe_before_an_error_causes_no_traceback(place: Place) -> None:
     reader, writer = os.pipe()
     with subprocess.Popen(
         [sys.executable, "-X", "dev", "-m", "backup_agent", "show", "nothing", "--config", str(place.config)],
@@ -160,7 +158,7 @@ sys.stdin.read()
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)], ids=str
 )
 @pytest.mark.parametrize("module", ["click", "yaml"], ids=["before the commands", "with a command"])
-def test_a_signal_while_modules_are_imported_ends_the_command_without_a_stack_trace(
+def test_a_signal_during_imports_ends_the_command_without_a_traceback(
     place: Place, tmp_path: Path, number: signal.Signals, code: int, module: str
 ) -> None:
     (tmp_path / f"{module}.py").write_text(STALLS)
@@ -182,7 +180,7 @@ def test_a_signal_while_modules_are_imported_ends_the_command_without_a_stack_tr
 
 HEARS_SIGNALS = """
 import os, signal, sys
-for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # where the tests run in the background some are ignored
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # a shell's background job ignores some
     signal.signal(number, signal.SIG_DFL)
 os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
 """
