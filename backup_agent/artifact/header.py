@@ -12,7 +12,7 @@ If one length is wrong, any later field may be read from that script, so errors 
 `counts` are of files and bytes; 5.26 may write 0 for both. No release writes BZV3; its order is from the source.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -101,9 +101,9 @@ def read_magic(packed: Cursor) -> tuple[str, Layout]:
     raise UnknownFormatError(where, f"the magic of a backup expected ({known}), found {ascii(magic)[1:]}")
 
 
-def open_frame(packed: Cursor, ask: int = CHUNK) -> tuple[Cursor, Frame]:
-    """Open the zstd frame at the cursor and skip the mark inside; `ask` as for a cursor."""
-    frame = Frame(packed, ask)
+def open_frame(packed: Cursor, ask: int = CHUNK, check: Callable[[], None] = lambda: None) -> tuple[Cursor, Frame]:
+    """Open the zstd frame at the cursor and skip the mark inside; `ask` as for a cursor, `check` as for a frame."""
+    frame = Frame(packed, ask, check)
     inside = Cursor(frame, packed.name, "unpacked byte", ask=ask)
     _expect(inside, _MARK, "the mark 'zstd'")
     return inside, frame

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backup_agent.artifact import tar
+from backup_agent.artifact.bounds import Bounds, Stopwatch, TooLongError
 from backup_agent.artifact.cursor import CHUNK, Cursor, DamagedError
 from backup_agent.artifact.files import Content, Files, locate
 from backup_agent.artifact.header import Layout, open_frame, read_fields, read_magic, skip_map
@@ -32,6 +33,8 @@ _BEHIND = 4  # chunks a hash may be behind: enough to keep it busy, 4 MiB at mos
 _COUNTS_VERSION = b"\0\0\0\1"
 _COUNTS = 4 + 8 + 8
 
+BOUNDS = Bounds()
+
 
 @dataclass(frozen=True)
 class ArtifactReading:
@@ -45,7 +48,13 @@ class ArtifactReading:
     """Oddities that are no reason to reject the artifact."""
 
 
-def read_through(path: Path, *, part_size: PartSize | None = None, progress: Progress | None = None) -> ArtifactReading:
+def read_through(
+    path: Path,
+    *,
+    part_size: PartSize | None = None,
+    progress: Progress | None = None,
+    bounds: Bounds = BOUNDS,
+) -> ArtifactReading:
     """Read the artifact at `path`, all of its files, once and to the end.
 
     A full must be a whole tar in a whole container. Of a differential only container and header are checked, since the
@@ -60,7 +69,7 @@ def read_through(path: Path, *, part_size: PartSize | None = None, progress: Pro
         content = Content(files, checksums.begin, checksums.add)
         try:
             packed = Cursor(content, files.name, files.unit)
-            header, raw_size, problems = judge(packed)
+            header, raw_size, problems = judge(packed, bounds)
         finally:
             content.close()
         more = tuple(f"{name} belongs to no artifact: it lies beyond the manifest's parts" for name in files.left_over)
@@ -77,23 +86,37 @@ def digest(
         return checksums.finish()
 
 
-def judge(packed: Cursor) -> tuple[Header, int, tuple[str, ...]]:
+def judge(packed: Cursor, bounds: Bounds = BOUNDS) -> tuple[Header, int, tuple[str, ...]]:
     """Read an artifact, its parts joined, to its end; return its header, its unpacked size and its problems.
 
     Raise as `read_through` does. This makes no checksums: a caller that reads the bytes from a store does that.
     """
+    check = Stopwatch(bounds, packed).check
     magic, layout = read_magic(packed)
-    inside, frame = open_frame(packed) if layout.header_in_frame else (packed, None)
+    inside, frame = open_frame(packed, check=check) if layout.header_in_frame else (packed, None)
     header = read_fields(inside, magic, layout)
     if layout.version > 1:
         skip_map(inside)
     before = -len(magic) if inside is packed else 0
     if layout.frame and frame is None:
         before += inside.offset
-        inside, frame = open_frame(packed)
+        inside, frame = open_frame(packed, check=check)
     problems = list(_oddities(header, frame))
     try:
-        _walk_inside(inside, header, layout)
+        counted = _walk(inside, header, layout, frame, problems)
+    except TooLongError as error:
+        problems.append(error.failure.error)
+        _drain(packed)
+    else:
+        problems.extend(bounds.crossed(packed.offset, before + inside.offset, counted.entries))
+    return header, before + inside.offset, tuple(problems)
+
+
+def _walk(inside: Cursor, header: Header, layout: Layout, frame: Frame | None, problems: list[str]) -> tar.Counted:
+    """Walk what follows the header to the end of the artifact, and add the problems that are found there."""
+    counted = tar.Counted()
+    try:
+        counted = _walk_tar(inside, header, layout)
     except tar.InsideError as error:
         # Only the tar shows whether an uncompressed file is whole: a file that begins as a tar must end as one.
         if header.full or (frame is None and error.entries):
@@ -102,19 +125,21 @@ def judge(packed: Cursor) -> tuple[Header, int, tuple[str, ...]]:
         _drain(inside)
     if frame is not None:
         frame.finish()
-    return header, before + inside.offset, tuple(problems)
+    return counted
 
 
-def _walk_inside(inside: Cursor, header: Header, layout: Layout) -> None:
+def _walk_tar(inside: Cursor, header: Header, layout: Layout) -> tar.Counted:
     if header.empty and not inside.peek(1):
-        return
+        return tar.Counted()
     if layout.frame:
         if inside.peek(4) == _COUNTS_VERSION:
             inside.skip(_COUNTS, "the counts of files and bytes")
         elif layout.header_in_frame:
             raise tar.InsideError(inside.where, "the counts of files and bytes expected (version 1)", 0)
-    if not tar.walk(inside) and header.full:
+    counted = tar.walk(inside)
+    if not counted.files and header.full:
         raise DamagedError(inside.where, "the tar of this full backup holds no file")
+    return counted
 
 
 def _oddities(header: Header, frame: Frame | None) -> Iterator[str]:

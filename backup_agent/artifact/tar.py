@@ -40,6 +40,7 @@ _RENAMING = (b"path", b"linkpath", b"size")
 _SPARSE = b"GNU.sparse."
 """The beginning of the keys that hold name and size of a sparse file."""
 _EXTENDED_LIMIT = 1 << 16  # a name, a size and some times are a few hundred bytes
+_MOST_RECORDS = 64  # keys of an extended header: path, size, some times and owners
 _MOST_DIGITS = 19
 
 
@@ -56,8 +57,17 @@ class UnsafeError(DamagedError):
     """An entry that Neo4j never writes: a link or device, or a name that leads out of the folder of a restore."""
 
 
-def walk(cursor: Cursor) -> int:
-    """Walk the tar at the cursor to the end of the bytes and return how many files it holds.
+@dataclass(frozen=True)
+class Counted:
+    """What a tar holds."""
+
+    entries: int = 0
+    """Headers of any kind."""
+    files: int = 0
+
+
+def walk(cursor: Cursor) -> Counted:
+    """Walk the tar at the cursor to the end of the bytes and count what it holds.
 
     Raise InsideError if the bytes are not a whole tar, UnsafeError for an entry that must not be restored.
     """
@@ -88,7 +98,7 @@ def walk(cursor: Cursor) -> int:
                 raise InsideError(cursor.where, "something other than padding behind the tar's end marker", entries)
     except EndedError as error:
         raise InsideError(cursor.where, f"the tar is cut off: {error}", entries) from error
-    return files
+    return Counted(entries, files)
 
 
 def _check(kind: bytes, name: bytes, cursor: Cursor, entries: int) -> None:
@@ -161,13 +171,16 @@ class _Extended:
 
 def _records(content: bytes, cursor: Cursor, entries: int) -> Iterator[tuple[bytes, bytes]]:
     """Yield the keys and values of a PAX header."""
-    while content:
+    for _ in range(_MOST_RECORDS):
+        if not content:
+            return
         length = content.partition(b" ")[0]
         if not _is_number(length) or not len(length) < int(length) <= len(content):
             raise InsideError(cursor.where, "an extended tar header that cannot be read", entries)
         key, _, value = content[len(length) + 1 : int(length) - 1].partition(b"=")
         yield key, value
         content = content[int(length) :]
+    raise InsideError(cursor.where, f"an extended tar header of {_MOST_RECORDS} records or more", entries)
 
 
 def _content(cursor: Cursor, size: int, entries: int) -> bytes:

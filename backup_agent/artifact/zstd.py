@@ -6,6 +6,7 @@ structure of the frame (RFC 8878: header, blocks, checksum) is followed beside t
 arithmetic for each block and finds the exact end; the decoder compares the checksum.
 """
 
+from collections.abc import Callable
 from typing import IO, cast
 
 import zstandard
@@ -13,8 +14,8 @@ import zstandard
 from backup_agent.artifact.cursor import CHUNK, Cursor, DamagedError
 from backup_agent.core.reasons import PermanentError, Reason
 
-WINDOW_LIMIT = 1 << 27
-"""zstd's own default limit for streams. The decoder maps that much memory, and uses as much as the content needs."""
+WINDOW_LIMIT = 1 << 23
+"""Bytes that the decoder may keep, as RFC 8878 recommends. Neo4j 5.26 and 2026.09 write windows of 2 MiB."""
 
 _MAGIC = b"\x28\xb5\x2f\xfd"
 _BLOCK_LIMIT = 1 << 17
@@ -33,8 +34,9 @@ class UnknownFormatError(PermanentError):
 class Frame:
     """A source of the unpacked bytes of a frame. Its end is reached only if frame and checksum are whole."""
 
-    def __init__(self, packed: Cursor, ask: int) -> None:
-        self._skeleton = _Skeleton(packed)
+    def __init__(self, packed: Cursor, ask: int, check: Callable[[], None]) -> None:
+        self._check = check
+        self._skeleton = _Skeleton(packed, check)
         self._decoder = zstandard.ZstdDecompressor(max_window_size=WINDOW_LIMIT).stream_reader(
             cast("IO[bytes]", self._skeleton),  # the library calls only `read`
             read_size=ask,
@@ -47,7 +49,11 @@ class Frame:
         return self._skeleton.checksum > 0
 
     def read(self, size: int, /) -> bytes:
-        """Return up to `size` unpacked bytes; raise DamagedError if the frame is truncated or its content broken."""
+        """Return up to `size` unpacked bytes; raise DamagedError if the frame is truncated or its content broken.
+
+        `check` is called before each read, packed or unpacked, and may raise.
+        """
+        self._check()
         try:
             return self._decoder.read(size)
         except zstandard.ZstdError as error:
@@ -62,8 +68,9 @@ class Frame:
 class _Skeleton:
     """Passes a frame's bytes to the decoder and follows header, blocks and checksum."""
 
-    def __init__(self, packed: Cursor) -> None:
+    def __init__(self, packed: Cursor, check: Callable[[], None]) -> None:
         self.checksum = 0
+        self._check = check
         self._packed = packed
         self._offset = packed.offset
         self._rest = b""
@@ -82,6 +89,7 @@ class _Skeleton:
         """Return the next bytes of the frame, and none that follow it."""
         if self._ended:
             return b""
+        self._check()
         chunk = self._packed.read(size)
         if not chunk:
             raise DamagedError(self.where, f"the zstd frame is cut off {self._place()}: the file ends here")

@@ -93,6 +93,24 @@ def test_our_reading_pass_finds_what_neo4j_writes_sound(folder: Path) -> None:
         assert (_as_header(case), ()) == (reading.header, reading.problems)
 
 
+def test_a_small_database_with_preallocated_logs_and_many_indexes_is_within_all_bounds(
+    version: str, tmp_path: Path
+) -> None:
+    store = tmp_path / "store"
+    store.mkdir()
+    (store / "neostore").write_bytes(bytes(8192))
+    with (store / "neostore.transaction.db.0").open("wb") as log:
+        log.truncate(256 << 20)
+    for index in range(2000):
+        (store / f"_{index}.cfs").write_bytes(b"index")
+    write(version, store, tmp_path, [Written("small.backup")])
+
+    reading = read_through(tmp_path / "small.backup")
+
+    assert reading.raw_size > 1000 * reading.files[0].size
+    assert reading.problems == ()
+
+
 def test_the_stand_in_writes_the_header_bytes_that_neo4j_writes(version: str, folder: Path) -> None:
     for case in _cases():
         expected = _unpacked(folder / case.file)

@@ -1,0 +1,54 @@
+"""What reading one artifact may take: unpacked bytes, entries of the tar, CPU time.
+
+A few kilobytes of zstd can unpack to gigabytes, and those can be millions of tar entries. Crossing a bound is a problem
+and no damage, since a genuine artifact could do it: Neo4j's writer packs the preallocated 256 MiB transaction log of an
+empty database into 10 KiB.
+"""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from backup_agent.artifact.cursor import Cursor, DamagedError
+
+
+class TooLongError(DamagedError):
+    """Reading took more CPU time than any genuine artifact of this size does."""
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """The bounds. Those of time are far beyond what is measured: 5 ms of CPU time for each packed MiB."""
+
+    ratio: int = 1000
+    """Unpacked bytes for each packed byte, of an artifact that unpacks to more than `unpacked`."""
+    unpacked: int = 2 << 30
+    """Bytes that may be unpacked whatever the ratio."""
+    entries: int = 250_000
+    """Entries of the tar: a store has some hundred files, and each Lucene index some dozens more."""
+    seconds: float = 60.0
+    """CPU time of the reading thread, to which a second is added for each `bytes_a_second` packed bytes."""
+    bytes_a_second: int = 8 << 20
+
+    def crossed(self, packed: int, unpacked: int, entries: int) -> Iterator[str]:
+        """Yield what is beyond the bounds of size, of an artifact that was read to its end."""
+        if unpacked > max(self.unpacked, self.ratio * packed):
+            yield f"it unpacks to {unpacked} bytes, more than {self.ratio} times its own {packed}"
+        if entries > self.entries:
+            yield f"its tar has {entries} entries, more than {self.entries}"
+
+
+class Stopwatch:
+    """Measures the CPU time of the calling thread from now on. A machine that is busy or throttled takes none."""
+
+    def __init__(self, bounds: Bounds, packed: Cursor) -> None:
+        self._bounds = bounds
+        self._packed = packed
+        self._began = time.thread_time()
+
+    def check(self) -> None:
+        """Raise TooLongError if more time was used than the bounds allow for the bytes read so far."""
+        used = time.thread_time() - self._began
+        if used > self._bounds.seconds + self._packed.offset / self._bounds.bytes_a_second:
+            text = f"not read further after {used:.0f} s of CPU time: whether it is whole is not known"
+            raise TooLongError(self._packed.where, text)
