@@ -21,9 +21,6 @@ from backup_agent.core.reasons import Reason, TransientError
 from backup_agent.settings.model import Settings
 
 PATIENCE_SECONDS = 10.0
-ANSWERS = "answers"
-"""The value of `bolt` in a status if Bolt answers."""
-
 LARGEST = 64 * 2**20
 """Bytes that a status may have at most. A thousand databases take a few MiB."""
 LONGEST_NAME = 64
@@ -102,12 +99,12 @@ def _agent(status: dict[str, Any], now: datetime) -> Iterator[str]:
         by = f" by {pause['requested_by']}" if "requested_by" in pause else ""
         why = f" ({pause['reason']})" if "reason" in pause else ""
         yield f"PAUSED{by} {printing.age(now - _moment(pause['since']))} ago{why}: no work is started until `resume`"
-    yield "; ".join((f"Bolt: {status.get('bolt', 'not asked yet')}", *_topology(status, now), *status["bolt_notes"]))
+    yield "; ".join((f"Bolt: {_bolt(status)}", *_topology(status, now), *status["bolt_notes"]))
     yield from _faults(status)
     if "volume_free" in status:
         full = f", full on {status['full_on'][:10]} at this rate" if "full_on" in status else ""
         yield f"volume: {printing.size(status['volume_free'])} free of {printing.size(status['volume_total'])}{full}"
-    yield f"retention: {status['retention']}"
+    yield f"retention: {_retention(status['retention'])}"
     oldest = (
         f", the oldest for {printing.age(now - _moment(status['queue_oldest']))}" if "queue_oldest" in status else ""
     )
@@ -125,9 +122,23 @@ def _agent(status: dict[str, Any], now: datetime) -> Iterator[str]:
         yield f"forgotten, so retention deletes every backup of them: {', '.join(status['forgotten'])}"
 
 
+def _bolt(status: dict[str, Any]) -> str:
+    if "bolt_up" not in status:
+        return "not asked yet"
+    return "answers" if status["bolt_up"] else str(status.get("bolt_error", "does not answer"))
+
+
+def _retention(rules: dict[str, dict[str, Any]]) -> str:
+    """Return the rules of each place in words."""
+    if not any(rules.values()):
+        return "nothing is deleted: no `retention` is set"
+    written = {place: ", ".join(f"{rule} {value}" for rule, value in found.items()) for place, found in rules.items()}
+    return "; ".join(f"{place}: {text or 'nothing is deleted'}" for place, text in written.items())
+
+
 def _topology(status: dict[str, Any], now: datetime) -> Iterator[str]:
     """Yield how old the known topology is, if Bolt did not answer last time."""
-    if "bolt" not in status or status["bolt"] == ANSWERS:
+    if status.get("bolt_up", True):
         return
     if seen := status.get("topology_seen"):
         yield f"the known databases and servers are {printing.age(now - _moment(seen))} old ({seen})"

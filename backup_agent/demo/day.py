@@ -160,7 +160,7 @@ def _rot(world: World, report: Report) -> None:
 def _retention(world: World, report: Report) -> None:
     report("part", "Retention would delete more than half at once: nothing is deleted until a user confirms the plan")
     world.write_settings(world.listen, world.probes, retention={"last": 1})
-    world.until(lambda: "last" in str(world.status()["retention"]), "the policy is in force")
+    world.until(lambda: "last" in world.status()["retention"]["local"], "the policy is in force")
     _show(world, report, "plan")
     plan = json.loads(world.command("plan", "--force", "--json"))["plan"]
     _show(world, report, "prune", "--place", "local", "--force", "--plan", plan, "--yes")

@@ -329,6 +329,11 @@ class Settings(Section):
         """The sets that are kept permanently and copied. All others are ad hoc."""
         return frozenset({DEFAULT_SET, *self.sets, *(schedule.path for schedule in self.schedules.values())})
 
+    @property
+    def policies(self) -> dict[str, Retention | None]:
+        """Place -> its retention policy; None if it has none."""
+        return {VOLUME: self.retention, **{name: one.retention for name, one in self.storage.destinations.items()}}
+
     def timetables(self) -> dict[str, Timetable]:
         """Return the timetable of each schedule, by name."""
         return {name: schedule.timetable(name, self.cluster) for name, schedule in self.schedules.items()}

@@ -154,7 +154,7 @@ class Agent:
         )
         if mounts.is_own_disk(settings.requests, settings.storage.require_volume, os.environ):
             log.warning("requests folder is on no volume", folder=str(settings.requests), lost_with="the container")
-        log.info("retention", policy=snapshot.retention(settings))
+        log.info("retention", rules=snapshot.retention_rules(settings))
 
     def _stop(self) -> None:
         self._timer.stop()

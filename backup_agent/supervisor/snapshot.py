@@ -10,7 +10,7 @@ from backup_agent.catalog.space import Space, space
 from backup_agent.core.artifacts.summary import DatabaseSummary
 from backup_agent.core.requests.queue import Job
 from backup_agent.core.requests.schedules import expected_interval, next_runs
-from backup_agent.settings.model import VOLUME, Settings
+from backup_agent.settings.model import Settings
 from backup_agent.supervisor.children.runs import Runs
 from backup_agent.supervisor.parts import Parts
 from backup_agent.supervisor.schedules.calendar import Calendar
@@ -22,7 +22,6 @@ from backup_agent.supervisor.status.model import (
     ScheduleStatus,
     Status,
 )
-from backup_agent.supervisor.work.discovery import Discovery
 from backup_agent.supervisor.work.maintenance_queue import MaintenanceQueue
 from backup_agent.supervisor.work.orders import Orders
 from backup_agent.supervisor.work.volume_summaries import VolumeSummaries
@@ -74,8 +73,9 @@ def status(parts: Parts, loop: LoopFacts, now: datetime, monotonic: float) -> St
         places=places(parts.maintenance_queue),
         paused=pause(parts.orders),
         forgotten=tuple(parts.orders.forgotten),
-        bolt=bolt(parts.discovery),
+        bolt_up=parts.discovery.up,
         bolt_reason=parts.discovery.failure.reason if parts.discovery.failure else None,
+        bolt_error=parts.discovery.failure.error if parts.discovery.failure else None,
         databases_refused=parts.discovery.refused,
         bolt_notes=parts.discovery.notes,
         topology_seen=parts.discovery.last.seen if parts.discovery.last else None,
@@ -83,7 +83,7 @@ def status(parts: Parts, loop: LoopFacts, now: datetime, monotonic: float) -> St
         volume_free=volume.free if volume else None,
         volume_total=volume.total if volume else None,
         full_on=full_on(summaries, volume.free, now) if volume and summaries is not None else None,
-        retention=retention(parts.settings),
+        retention=retention_rules(parts.settings),
         settings_valid=loop.settings_fault is None,
         settings_fault=loop.settings_fault,
         settings_waiting=loop.settings_waiting,
@@ -147,13 +147,6 @@ def schedules(calendar: Calendar, now: datetime) -> dict[str, ScheduleStatus]:
     return found
 
 
-def bolt(discovery: Discovery) -> str | None:
-    """Say whether Bolt answered the last time; None before it was asked."""
-    if discovery.current is not None:
-        return "answers"
-    return discovery.failure.error if discovery.failure else None
-
-
 def room(root: Path) -> Space | None:
     """Return the room on the volume, where that can be told."""
     try:
@@ -162,19 +155,9 @@ def room(root: Path) -> Space | None:
         return None
 
 
-def retention(settings: Settings) -> str:
-    """Say what is deleted."""
-    policies = {VOLUME: settings.retention}
-    policies |= {name: one.retention for name, one in settings.storage.destinations.items()}
-    rules = {name: policy.rules if policy else {} for name, policy in policies.items()}
-    if not any(rules.values()):
-        return "nothing is deleted: no `retention` is set"
-    told = [
-        f"{name}: {', '.join(f'{rule} {value}' for rule, value in found.items())}"
-        for name, found in rules.items()
-        if found
-    ]
-    return "; ".join([*told, *(f"{name}: nothing is deleted" for name, found in rules.items() if not found)])
+def retention_rules(settings: Settings) -> dict[str, dict[str, int | str]]:
+    """Return the rules that keep restore points at each place; a place without rules keeps everything."""
+    return {place: policy.rules if policy else {} for place, policy in settings.policies.items()}
 
 
 def places(maintenance_queue: MaintenanceQueue) -> dict[str, PlaceStatus]:

@@ -236,7 +236,7 @@ def test_names_go_on_from_the_last_topology_and_log_and_status_say_so(live: Live
     assert answer["databases"]["orders"]["discovery"] == "last_topology"
     assert (said["reason"], said["topology_seen"][:10]) == ("source_unreachable", status["topology_seen"][:10])
     assert said["level"] == "warning"
-    assert (status["bolt"], status["bolt_reason"]) == (said["error"], "source_unreachable")
+    assert (status["bolt_error"], status["bolt_reason"]) == (said["error"], "source_unreachable")
 
 
 def test_a_name_that_has_only_failed_is_listed_and_can_be_forgotten(live: Live) -> None:

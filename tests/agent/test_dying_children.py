@@ -141,7 +141,7 @@ def test_a_discovery_that_died_has_not_found_a_cluster_without_databases(dying: 
         believed[name] = (
             answer["state"],
             {database: result["discovery"] for database, result in answer["databases"].items()},
-            status["bolt"] != "answers",
+            not status["bolt_up"],
             status["missing_databases"],
             live.events("step failed"),
         )

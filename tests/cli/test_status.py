@@ -32,7 +32,7 @@ IDLE: dict[str, Any] = {
     "ready": True,
     "surveyed": True,
     "queue_depth": 0,
-    "retention": "nothing is deleted",
+    "retention": {"local": {}},
     "settings_valid": True,
     "settings_loaded": TAKEN,
 }
@@ -101,7 +101,7 @@ def test_the_status_of_an_agent_that_has_just_started(place: Place) -> None:
         == """\
 cluster demo: agent 0.1.0, up 8h, ready
 Bolt: not asked yet
-retention: nothing is deleted
+retention: nothing is deleted: no `retention` is set
 queue: 0 requests
 """
     )
@@ -151,7 +151,7 @@ def test_blocked_retention_is_shown(place: Place) -> None:
 def test_the_full_status(place: Place) -> None:
     with agent(
         place,
-        bolt="answers",
+        bolt_up=True,
         queue_depth=2,
         queue_oldest=NOW - timedelta(seconds=5),
         running=(
@@ -196,7 +196,7 @@ Bolt: answers
 SETTINGS REFUSED, the last good ones are in force: cluster: required
 settings changed, in force after a restart: http.listen
 volume: 5.0 GiB free of 10.0 GiB, full on 2026-12-23 at this rate
-retention: nothing is deleted
+retention: nothing is deleted: no `retention` is set
 queue: 2 requests, the oldest for 5s
 running: backup default/orders copy, for 3 s, 2.0 KiB
 running: cluster, for 0 s
@@ -225,7 +225,7 @@ def test_text_from_outside_cannot_hide_or_forge_a_line(place: Place) -> None:
     attempt = Attempt(at=NOW, failed_at=NOW, reason=Reason.DISK_FULL)
     destination = DestinationStatus(up=False, error=ESCAPES)
     with agent(
-        place, paused=pause, bolt=ESCAPES, bolt_notes=(ESCAPES,), attempts={f"default/x{ESCAPES}": attempt},
+        place, paused=pause, bolt_up=False, bolt_error=ESCAPES, bolt_notes=(ESCAPES,), attempts={f"default/x{ESCAPES}": attempt},
         missing_databases=(ESCAPES,), forgotten=(ESCAPES,), destinations={"offsite": destination},
         places={"local": PlaceStatus(damaged=(ESCAPES,), blocked=Reason.CLOCK, error=ESCAPES)},
     ):  # fmt: skip
@@ -249,11 +249,17 @@ def test_a_long_name_does_not_widen_every_row(place: Place) -> None:
 
 def test_the_age_of_an_old_topology_is_shown(place: Place) -> None:
     silent = "demo-client:7687 refused the connection"
-    with agent(place, bolt=silent, bolt_reason=Reason.SOURCE_UNREACHABLE, topology_seen=NOW - timedelta(hours=3)):
+    with agent(
+        place,
+        bolt_up=False,
+        bolt_error=silent,
+        bolt_reason=Reason.SOURCE_UNREACHABLE,
+        topology_seen=NOW - timedelta(hours=3),
+    ):
         old = place.run("status").out
-    with agent(place, bolt=silent, bolt_reason=Reason.SOURCE_UNREACHABLE):
+    with agent(place, bolt_up=False, bolt_error=silent, bolt_reason=Reason.SOURCE_UNREACHABLE):
         unknown = place.run("status").out
-    with agent(place, bolt="answers", topology_seen=NOW):
+    with agent(place, bolt_up=True, topology_seen=NOW):
         fresh = place.run("status").out
 
     assert f"Bolt: {silent}; the known databases and servers are 3h old (2026-11-23T07:00:00Z)\n" in old

@@ -28,7 +28,7 @@ IDLE = Status(
     ready=True,
     surveyed=True,
     queue_depth=0,
-    retention="nothing is deleted",
+    retention={"local": {}},
     settings_valid=True,
     settings_loaded=MOMENT,
 )

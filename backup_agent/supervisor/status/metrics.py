@@ -149,8 +149,7 @@ def _agent(status: Status) -> Iterator[Metric]:
         "When the settings in force were read.",
         status.settings_loaded.timestamp(),
     )
-    up = None if status.bolt is None else float(status.bolt == "answers")
-    yield _value("bolt_up", "Whether Bolt answered the last time it was asked.", up)
+    yield _value("bolt_up", "Whether Bolt answered the last time it was asked.", status.bolt_up)
     yield _value(
         "databases_refused",
         "Databases that are not backed up because of their names, as of the last answer of Bolt.",
@@ -260,7 +259,7 @@ def _storage(status: Status) -> Iterator[Metric]:
     yield _value(
         "retention_configured",
         "Whether anything is ever deleted.",
-        float(not status.retention.startswith("nothing is deleted")),
+        any(status.retention.values()),
     )
     blocked = _gauge(
         "retention_blocked", "Whether the last pass of retention was refused, by why.", ("place", "reason")

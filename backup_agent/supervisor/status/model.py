@@ -115,8 +115,9 @@ class Status(Value):
     places: dict[str, PlaceStatus] = Field(default={})
     paused: Pause | None = Field(default=None, description="nothing is started until somebody resumes")
     forgotten: tuple[str, ...] = Field(default=(), description="databases whose last backups may go too")
-    bolt: str | None = Field(default=None, description="answers, or why it did not")
+    bolt_up: bool | None = Field(default=None, description="whether Bolt answered when it was asked last")
     bolt_reason: Reason | None = None
+    bolt_error: str | None = Field(default=None, description="why it did not answer")
     bolt_notes: tuple[str, ...] = Field(
         default=(), description="what the cluster did not tell when it answered, and what of it is not taken"
     )
@@ -126,7 +127,9 @@ class Status(Value):
     volume_free: int | None = None
     volume_total: int | None = None
     full_on: datetime | None = Field(default=None, description="when the volume is full at the present rate")
-    retention: str = Field(description="what is deleted, in a sentence")
+    retention: dict[str, dict[str, int | str]] = Field(
+        description="place -> the rules that keep restore points there; a place without rules keeps everything"
+    )
     settings_valid: bool
     settings_fault: str | None = None
     settings_waiting: tuple[str, ...] = Field(default=(), description="changed keys that need a restart")

@@ -48,6 +48,11 @@ class Discovery:
     _rows: Rows = field(default_factory=Rows)
     _at: float | None = None
 
+    @property
+    def up(self) -> bool | None:
+        """Whether Bolt answered when it was asked last; None before it was asked."""
+        return None if self.current is None and self.failure is None else self.current is not None
+
     def load(self) -> None:
         """Read the topology an earlier life has kept."""
         self.last = load_topology(self.root)

@@ -84,13 +84,8 @@ class Maintenance:
     @property
     def pruned_places(self) -> frozenset[str]:
         """Places where something is ever deleted: by a policy, or because ad hoc sets stand there."""
-        storage = self.settings.storage
-        policies = {
-            VOLUME: self.settings.retention,
-            **{name: one.retention for name, one in storage.destinations.items()},
-        }
         adhoc = {VOLUME} if self.volume_summaries.sets - self.settings.declared_sets else frozenset()
-        return frozenset(name for name, policy in policies.items() if policy is not None) | adhoc
+        return frozenset(name for name, policy in self.settings.policies.items() if policy is not None) | adhoc
 
     @property
     def deleting(self) -> bool:
