@@ -173,7 +173,7 @@ class Adopting:
     def _recorded(self, set_name: str, database: str) -> dict[str, Record]:
         """Return what is recorded of a database in a set, and what has been taken in since."""
         if (set_name, database) not in self._members:
-            found = volume_records.of_database(self._root, set_name, database).records
+            found = volume_records.of_database(self._root, set_name, database)
             self._members[set_name, database] = {record.key: record for record in found}
         return self._members[set_name, database]
 

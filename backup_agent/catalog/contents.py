@@ -23,11 +23,8 @@ from backup_agent.core.artifacts.keys import damage_key, database_prefix, hold_k
 from backup_agent.core.artifacts.marks import Damage, Hold, Mark
 from backup_agent.core.artifacts.records import LARGEST
 from backup_agent.core.reasons import PermanentError, Reason
-from backup_agent.stores.local import LocalStore
 from backup_agent.stores.store import Store
 
-_READERS = 8
-"""Records read at once at a destination, where each read waits for an answer. On the volume one thread is faster."""
 _AHEAD = 256
 _SMALL = 64 * 1024
 _LARGE = Lock()
@@ -141,7 +138,7 @@ def by_database(
     """
     with (
         Rewriting(index, writes=writes, required=required) as old,
-        ThreadPoolExecutor(_READERS, thread_name_prefix="record") as pool,
+        ThreadPoolExecutor(store.concurrent_reads, thread_name_prefix="record") as pool,
     ):
         for one in folders(_listing(store, sets)):
             if isinstance(one, ListedKey):
@@ -171,7 +168,7 @@ def of_database(store: Store, index: Path, set_name: str, database: str) -> Cont
     prefix = database_prefix(set_name, database)
     known = lines_of(index, prefix)
     listed = (ListedKey(one.key, one.size) for one in store.list(prefix))
-    with ThreadPoolExecutor(_READERS, thread_name_prefix="record") as pool:
+    with ThreadPoolExecutor(store.concurrent_reads, thread_name_prefix="record") as pool:
         return together(
             Contents(foreign=(one,))
             if isinstance(one, ListedKey)
@@ -271,7 +268,7 @@ def _read(store: Store, artifact: str) -> IndexLine | Unreadable | None:
 
 def _read_all(store: Store, pool: Executor, artifacts: Sequence[str]) -> Iterator[IndexLine | Unreadable | None]:
     read = partial(_read, store)
-    if isinstance(store, LocalStore):
+    if store.concurrent_reads == 1:
         return map(read, artifacts)
     # A few hundred at a time: what waits in a pool takes memory.
     batches = (artifacts[start : start + _AHEAD] for start in range(0, len(artifacts), _AHEAD))

@@ -2,7 +2,7 @@
 
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import suppress
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -15,35 +15,19 @@ from backup_agent.core.artifacts.records import LARGEST, Record
 ARTIFACT_RECORD = ARTIFACT_SUFFIX + RECORD_SUFFIX
 
 
-@dataclass(frozen=True)
-class Recorded:
-    """The records of one database in one set, and the files there that look like records and cannot be read."""
-
-    records: tuple[Record, ...]
-    unreadable: tuple[str, ...] = ()
-    """A line each: the key, and what is wrong with it. A record of a newer schema is one of them."""
-
-
-def of_database(root: Path, set_name: str, database: str) -> Recorded:
-    """Return what is recorded for one database, the oldest first. Nothing recorded is no error.
+def of_database(root: Path, set_name: str, database: str) -> tuple[Record, ...]:
+    """Return the records of one database that can be read, the oldest first. Nothing recorded is no error.
 
     As in a listing of the store, links and special files are not seen: to read a pipe would never end.
     """
     folder = root / set_name / database
     records: list[Record] = []
-    unreadable: list[str] = []
     for name in (name for name in durable.names(folder) if name.endswith(ARTIFACT_RECORD)):
         key = artifact_key(set_name, database, name)
-        try:
+        with suppress(OSError, ValueError):
             if stat.S_ISREG((folder / name).lstat().st_mode):
                 records.append(parse(durable.read(folder / name, LARGEST), key.removesuffix(RECORD_SUFFIX)))
-        except FileNotFoundError:
-            continue  # deleted meanwhile
-        except OSError as error:
-            unreadable.append(f"{key}: {error.strerror}")
-        except ValueError as error:
-            unreadable.append(f"{key}: {error}")
-    return Recorded(tuple(sorted(records, key=lambda record: (record.header.taken, record.key))), tuple(unreadable))
+    return tuple(sorted(records, key=lambda record: (record.header.taken, record.key)))
 
 
 def parse(data: bytes, artifact: str) -> Record:

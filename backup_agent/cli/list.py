@@ -1,13 +1,14 @@
 """`backup-agent list`."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 
 import click
 
 from backup_agent.catalog import volume_records
-from backup_agent.catalog.contents import by_database, of_database
+from backup_agent.catalog.contents import Contents, by_database
 from backup_agent.catalog.place import Place, destinations, place_of
 from backup_agent.cli import printing
 from backup_agent.cli.configured import json_option, loaded, settings_option
@@ -17,11 +18,15 @@ from backup_agent.core.reasons import PermanentError, Reason
 from backup_agent.settings.model import VOLUME
 from backup_agent.stores.store import ObjectTooLargeError, Store
 
-READERS = 8
-"""Records read in parallel at a destination, where each is a request to the store."""
 
-_Part = tuple[volume_records.Recorded, dict[str, str]]
-"""The records of a database, and why some of them are no restore points: keys and reasons."""
+@dataclass(frozen=True)
+class Listed:
+    """What is recorded of one database at a place."""
+
+    records: tuple[Record, ...]
+    contents: Contents
+    faults: tuple[str, ...]
+    """What cannot be read, a line each."""
 
 
 @click.command()
@@ -57,11 +62,12 @@ def command(
     found: list[Record] = []
     faults: list[str] = []
     unrestorable: dict[str, str] = {}
-    parts = _on_volume(at, set_name, database) if at.is_volume else _at(at, set_name, database)
-    for recorded, lost in parts:
-        found += [record for record in recorded.records if _has(record, labels)]
-        faults += recorded.unreadable
-        unrestorable |= lost
+    held = _wanted_holds(at)
+    for listed in _at(at, set_name, database):
+        found += [record for record in listed.records if _has(record, labels)]
+        faults += listed.faults
+        unrestorable |= listed.contents.unrestorable
+        held |= listed.contents.holds.keys()
     if as_json:
         printing.as_json(
             {
@@ -69,6 +75,7 @@ def command(
                     {
                         **record.model_dump(mode="json", by_alias=True),
                         "copies": _copies(record, others),
+                        "held": record.key in held,
                         "fault": unrestorable.get(record.key),
                     }
                     for record in found
@@ -79,34 +86,33 @@ def command(
     else:
         asked = (("set", set_name), ("database", database), ("label", ", ".join(labels)))
         of = "".join(f", {kind} {name}" for kind, name in asked if name)
-        _print(f"{root if at.is_volume else place}{of}", found, others, unrestorable)
+        _print(f"{root if at.is_volume else place}{of}", found, others, held, unrestorable)
         for fault in faults:
             printing.line(f"unreadable: {fault}", err=True)
     return 3 if faults else 0
 
 
-def _on_volume(place: Place, set_name: str | None, database: str | None) -> Iterator[_Part]:
-    for folder in volume_records.databases(place.root):
-        if _wanted(*folder, set_name, database):
-            unrestorable = of_database(place.store, place.index, *folder).unrestorable
-            yield volume_records.of_database(place.root, *folder), unrestorable
-
-
-def _at(place: Place, set_name: str | None, database: str | None) -> Iterator[_Part]:
-    """Yield what is recorded at a destination. The index only tells which records there are; each record is read."""
+def _at(place: Place, set_name: str | None, database: str | None) -> Iterator[Listed]:
+    """Yield what is recorded at a place. The index only tells which records there are; each record is read."""
     sets = {set_name} if set_name else None
-    with ThreadPoolExecutor(READERS, thread_name_prefix="record") as pool:
-        for holdings in by_database(place.store, place.index, sets=sets, writes=False):
-            keys = [one.key for one in holdings.entries.values() if _wanted(one.set, one.database, set_name, database)]
+    with ThreadPoolExecutor(place.store.concurrent_reads, thread_name_prefix="record") as pool:
+        for contents in by_database(place.store, place.index, sets=sets, writes=False):
+            if database is not None and not contents.is_of(database.lower()):
+                continue
             read: list[Record] = []
-            faults = [str(one) for one in holdings.unreadable]
-            for found in pool.map(partial(_read, place.store), keys):
+            faults = [str(one) for one in contents.unreadable]
+            for found in pool.map(partial(_read, place.store), contents.entries):
                 if isinstance(found, Record):
                     read.append(found)
                 elif found is not None:
                     faults.append(found)
             read.sort(key=lambda record: (record.header.taken, record.key))
-            yield volume_records.Recorded(tuple(read), tuple(faults)), holdings.unrestorable
+            yield Listed(tuple(read), contents, tuple(faults))
+
+
+def _wanted_holds(place: Place) -> set[str]:
+    """Return the artifacts whose hold is wanted at a destination; it may not be written there yet."""
+    return set() if place.is_volume else {key for key, hold in place.wanted_holds if hold is not None}
 
 
 def _read(store: Store, key: str) -> Record | str | None:
@@ -116,10 +122,6 @@ def _read(store: Store, key: str) -> Record | str | None:
         return None if seen is None else volume_records.parse(seen.content, key)
     except (ObjectTooLargeError, ValueError) as error:
         return f"{record_key(key)}: {error}"
-
-
-def _wanted(of_set: str, of_database: str, set_name: str | None, database: str | None) -> bool:
-    return (set_name or of_set) == of_set and (database or of_database).lower() == of_database
 
 
 def _has(record: Record, labels: tuple[str, ...]) -> bool:
@@ -141,12 +143,16 @@ def _copies(record: Record, others: dict[str, Callable[[str], bool]]) -> dict[st
 
 
 def _print(
-    place: str, found: list[Record], others: dict[str, Callable[[str], bool]], unrestorable: dict[str, str]
+    place: str,
+    found: list[Record],
+    others: dict[str, Callable[[str], bool]],
+    held: Collection[str],
+    unrestorable: dict[str, str],
 ) -> None:
     if not found:
         printing.line(f"no artifact is recorded at {place}")
         return
-    head = ["ARTIFACT", "TYPE", "SIZE", "TAKEN", "TRANSACTIONS", "WHY", "COPIES", "FAULT"]
+    head = ["ARTIFACT", "TYPE", "SIZE", "TAKEN", "TRANSACTIONS", "WHY", "COPIES", "HELD", "FAULT"]
     rows = [
         [
             record.key,
@@ -155,7 +161,8 @@ def _print(
             printing.moment(record.header.taken),
             "none" if record.header.empty else f"{record.header.lowest}-{record.header.highest}",
             record.type_reason,
-            ", ".join(name for name, state in _copies(record, others).items() if state == "stored") or "-",
+            ", ".join(name for name, has in others.items() if has(record.key)) or "-",
+            "yes" if record.key in held else "-",
             unrestorable.get(record.key, "-"),
         ]
         for record in found

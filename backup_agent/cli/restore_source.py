@@ -3,11 +3,11 @@
 from dataclasses import replace
 
 from backup_agent.catalog import volume_records
-from backup_agent.catalog.contents import by_database
 from backup_agent.catalog.place import Place, all_places, destinations, place_of
+from backup_agent.cli.named_artifact import artifact_at
 from backup_agent.cli.restore_lines import ChainSource
 from backup_agent.core.artifacts.chains import Ancestry
-from backup_agent.core.artifacts.keys import RECORD_SUFFIX, is_key, name_of, record_key, split_key
+from backup_agent.core.artifacts.keys import record_key
 from backup_agent.core.artifacts.records import LARGEST, Record
 from backup_agent.core.reasons import BackupError, Failure, PermanentError, Reason
 from backup_agent.settings.model import Settings
@@ -33,23 +33,14 @@ def restorable(settings: Settings, what: str, place: str | None) -> tuple[Place,
 
 def _chain_at(place: Place, what: str) -> tuple[tuple[Record, ...], Record]:
     """Return an artifact's chain at one place and its record. Raise BackupError if a part is missing or damaged."""
-    store = place.store
-    named = what.removeprefix(f"{place.root}/").removesuffix(RECORD_SUFFIX)
-    sets = {split_key(named).set} if is_key(named) else None
-    parts = by_database(store, place.index, sets=sets, writes=False)
-    found = [(part, key) for part in parts for key in part.entries if named in (key, name_of(key))]
-    if not found:
+    found = artifact_at(place, what)
+    if found is None:
         raise PermanentError(
             Reason.NOT_FOUND,
             f"{place.name}: no artifact {what} is recorded there",
             "`backup-agent list` shows what is on the volume",
         )
-    if len(found) > 1:
-        keys = ", ".join(key for _, key in found)
-        raise PermanentError(
-            Reason.INVALID_REQUEST, f"{what}: several artifacts have that name: {keys}", "give the whole key"
-        )
-    ((part, key),) = found
+    part, key = found
     ancestry = Ancestry(part.entries.values(), part.unsound)
     # An empty differential holds no transactions: restore the artifact that it was taken after.
     entry = part.entries[key]
@@ -63,10 +54,11 @@ def _chain_at(place: Place, what: str) -> tuple[tuple[Record, ...], Record]:
     way = [point]
     while parents := ancestry.parents(way[0]):
         way.insert(0, parents[0])
-    return tuple(_record(store, one.key) for one in way), _record(store, key)
+    return tuple(read_record(place.store, one.key) for one in way), read_record(place.store, key)
 
 
-def _record(store: Store, key: str) -> Record:
+def read_record(store: Store, key: str) -> Record:
+    """Return the record of an artifact; raise BackupError if it cannot be read."""
     try:
         return volume_records.parse(store.read(record_key(key), LARGEST), key)
     except ValueError as error:

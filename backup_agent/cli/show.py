@@ -7,14 +7,14 @@ from dataclasses import asdict
 import click
 
 from backup_agent import durable, quoting
-from backup_agent.catalog import volume_records
-from backup_agent.catalog.contents import of_database
+from backup_agent.catalog.contents import Contents
 from backup_agent.catalog.place import destinations, place_of
 from backup_agent.cli import answers, printing, restore_lines
 from backup_agent.cli.configured import json_option, loaded, settings_option
-from backup_agent.cli.restore_source import restorable, seed_for, source_of
+from backup_agent.cli.named_artifact import artifact_at
+from backup_agent.cli.restore_source import read_record, restorable, seed_for, source_of
 from backup_agent.core.artifacts.chains import chains
-from backup_agent.core.artifacts.keys import RECORD_SUFFIX, name_of
+from backup_agent.core.artifacts.marks import Hold
 from backup_agent.core.artifacts.records import Record
 from backup_agent.core.reasons import PermanentError, Reason
 from backup_agent.core.requests.answers import LARGEST as LARGEST_ANSWER
@@ -48,9 +48,9 @@ def command(
         return 0
     if place or neo4j_version:
         raise click.UsageError("--place and --neo4j-version go with --restore")
-    record = _record(settings, what)
-    if record is not None:
-        _show_record(settings, record, as_json=as_json)
+    found = artifact_at(place_of(VOLUME, settings), what)
+    if found is not None:
+        _show_record(settings, *found, as_json=as_json)
         return 0
     answer = _answer(settings, what)
     if as_json:
@@ -58,27 +58,6 @@ def command(
     else:
         _show_answer(answer)
     return 0
-
-
-def _record(settings: Settings, what: str) -> Record | None:
-    """Return the record of a key, path or file name, or None. Raise PermanentError if unreadable or ambiguous."""
-    root = settings.storage.root
-    named = what.removeprefix(f"{root}/").removesuffix(RECORD_SUFFIX)
-    found: list[Record] = []
-    for folder in volume_records.databases(root):
-        recorded = volume_records.of_database(root, *folder)
-        found += [record for record in recorded.records if named in (record.key, record.files[0].name)]
-        for fault in recorded.unreadable:
-            if named in (key := fault.partition(RECORD_SUFFIX)[0], name_of(key)):
-                raise PermanentError(
-                    Reason.UNREADABLE, f"the record cannot be read: {fault}", "look at the volume's health"
-                )
-    if len(found) > 1:
-        keys = ", ".join(record.key for record in found)
-        raise PermanentError(
-            Reason.NOT_FOUND, f"{what}: several artifacts have that name: {keys}", "give the whole key"
-        )
-    return found[0] if found else None
 
 
 def _answer(settings: Settings, what: str) -> Answer:
@@ -112,18 +91,18 @@ def _show_answer(answer: Answer) -> None:
     printing.lines(("", *answers.lines(answer, whole=True)))
 
 
-def _show_record(settings: Settings, record: Record, *, as_json: bool) -> None:
-    volume = place_of(VOLUME, settings)
-    copies = {one.name: "stored" if one.copy_notes.has(record.key) else "not stored" for one in destinations(settings)}
-    siblings = volume_records.of_database(volume.root, record.set, record.database).records
-    chain = next((chain for chain in chains(siblings) if record in chain.records), None)
-    links = [link.key for link in chain.records] if chain else [record.key]
-    fault = of_database(volume.store, volume.index, record.set, record.database).unrestorable.get(record.key)
+def _show_record(settings: Settings, folder: Contents, key: str, *, as_json: bool) -> None:
+    record = read_record(place_of(VOLUME, settings).store, key)
+    copies = {one.name: "stored" if one.copy_notes.has(key) else "not stored" for one in destinations(settings)}
+    links = [[link.key for link in chain.records] for chain in chains(folder.entries.values())]
+    chain = next((keys for keys in links if key in keys), [key])
+    hold, fault = folder.holds.get(key), folder.unrestorable.get(key)
     if as_json:
-        more = {"copies": copies, "chain": links, "fault": fault}
-        printing.as_json({**record.model_dump(mode="json", by_alias=True), **more})
+        document = record.model_dump(mode="json", by_alias=True)
+        held = hold and hold.model_dump(mode="json", exclude={"key", "schema_"})
+        printing.as_json({**document, "copies": copies, "chain": chain, "hold": held, "fault": fault})
     else:
-        printing.facts(_facts(record, links, copies, fault))
+        printing.facts(_facts(record, chain, copies, hold, fault))
 
 
 def _show_restoring(
@@ -141,11 +120,16 @@ def _show_restoring(
         printing.block(restore_lines.script(record, found, source=source, version=version))
 
 
-def _facts(record: Record, links: list[str], copies: dict[str, str], fault: str | None) -> Iterator[tuple[str, str]]:
+def _facts(
+    record: Record, chain: list[str], copies: dict[str, str], hold: Hold | None, fault: str | None
+) -> Iterator[tuple[str, str]]:
     header = record.header
     yield "artifact", record.key
     if fault:
         yield "fault", f"cannot be restored from the volume: {fault}"
+    if hold:
+        by = f" by {hold.requested_by}" if hold.requested_by else ""
+        yield "held", f"since {printing.moment(hold.since)}{by}: {hold.reason}"
     yield "type", f"{record.type.value} ({record.type_reason})"
     yield "size", f"{printing.size(record.size)} ({record.size} bytes)"
     yield "taken", printing.moment(header.taken)
@@ -153,7 +137,7 @@ def _facts(record: Record, links: list[str], copies: dict[str, str], fault: str 
     yield "database id", str(header.database_id)
     yield "store id", header.store_id
     yield "continues", record.parent or "nothing: it is a full"
-    yield from _list("chain", links)
+    yield from _list("chain", chain)
     yield "from", f"{record.source or 'unknown'}, server {record.server_version or 'unknown'}"
     yield "by", f"neo4j-admin {record.admin_version or 'unknown'} ({record.launch or 'unknown'})"
     yield "for", f"request {record.request}" + (f" of {record.requested_by}" if record.requested_by else "")

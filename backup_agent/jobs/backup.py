@@ -18,7 +18,7 @@ from backup_agent.catalog.contents import Contents, of_database
 from backup_agent.catalog.place import place_of
 from backup_agent.catalog.place_ownership import this_volume
 from backup_agent.catalog.space import space
-from backup_agent.catalog.volume_records import Recorded, parse
+from backup_agent.catalog.volume_records import parse
 from backup_agent.core.artifacts.chains import TypeDecision, TypeReason, decide, live_chain, parent_of
 from backup_agent.core.artifacts.entries import Entry
 from backup_agent.core.artifacts.keys import artifact_key, record_key
@@ -28,7 +28,7 @@ from backup_agent.core.capabilities import newest
 from backup_agent.core.neo4j.verdict import NextStep as Judged
 from backup_agent.core.neo4j.verdict import Verdict, judge
 from backup_agent.core.reasons import BackupError, Failure, PermanentError, Reason
-from backup_agent.core.requests.answers import DatabaseResult, Execution, Outcome
+from backup_agent.core.requests.answers import CopyState, DatabaseResult, Execution, Outcome
 from backup_agent.core.requests.events import ArtifactStored, BackupReport, PutAside, Warned
 from backup_agent.core.requests.tasks import BackupTask, CopyTask
 from backup_agent.jobs import copy
@@ -39,6 +39,8 @@ from backup_agent.jobs.stages import Stages
 from backup_agent.jobs.staging import Staging, found, left_since, put_aside
 from backup_agent.jobs.summaries import tell_summary
 from backup_agent.settings.model import VOLUME, Settings
+
+Records = tuple[Record, ...]
 
 
 @dataclass
@@ -117,7 +119,7 @@ def recorded_before(run: BackupRun, standing: Contents) -> Record | None:
     return None
 
 
-def restorable(run: BackupRun, standing: Contents) -> Recorded:
+def restorable(run: BackupRun, standing: Contents) -> Records:
     """Return what a backup goes by: the live chain as far as it is sound, and the newest artifact of each type.
 
     What is damaged, or not there, is left out, and nothing is built on it. Of all the others the index is enough.
@@ -140,7 +142,7 @@ def restorable(run: BackupRun, standing: Contents) -> Recorded:
             run.broken[entry.key] = "its record cannot be read, or is another than before"
     for key, fault in run.broken.items():
         run.teller.tell(Warned(text="chain not continued", because=f"{key}: {fault}"))
-    return Recorded(tuple(records))
+    return tuple(records)
 
 
 def _read(run: BackupRun, entry: Entry) -> Record | None:
@@ -152,7 +154,7 @@ def _read(run: BackupRun, entry: Entry) -> Record | None:
     return record if Entry.of(record) == entry else None
 
 
-def adopt(run: BackupRun, recorded: Recorded) -> Judgement | None:
+def adopt(run: BackupRun, recorded: Records) -> Judgement | None:
     """Return the artifact that an earlier attempt finished and could not record; put half ones aside."""
     for earlier in run.task.earlier_runs:
         staging = run.staging_of(earlier)
@@ -171,7 +173,7 @@ def adopt(run: BackupRun, recorded: Recorded) -> Judgement | None:
     return None
 
 
-def _adopted(run: BackupRun, path: Path, recorded: Recorded) -> Judgement | None:
+def _adopted(run: BackupRun, path: Path, recorded: Records) -> Judgement | None:
     one = _looking(run, recorded, None).at(path)
     header = one.found.header
     if one.reading is None or header is None or header.database != run.task.database.lower():
@@ -186,7 +188,7 @@ def _adopted(run: BackupRun, path: Path, recorded: Recorded) -> Judgement | None
     return Judgement(path, one.reading, decision, one.found.warnings, adopted=True)
 
 
-def take(run: BackupRun, recorded: Recorded) -> Judgement:
+def take(run: BackupRun, recorded: Records) -> Judgement:
     """Run neo4j-admin until there is an artifact that passes the verdict: once, or a FULL after a failed DIFF."""
     decision = _decide(run, recorded)
     admin = Admin.find(run.settings.neo4j, os.environ, run.root / ".agent", run.cancel)
@@ -200,7 +202,7 @@ def take(run: BackupRun, recorded: Recorded) -> Judgement:
     while True:
         check_space(run, recorded, decision.type)
         _await_a_second_of_its_own(run, recorded)
-        chain = live_chain(recorded.records) if decision.type is BackupType.DIFF else None
+        chain = live_chain(recorded) if decision.type is BackupType.DIFF else None
         try:
             run.staging.prepare(chain.records if chain else ())
         except PermissionError as error:
@@ -238,19 +240,19 @@ def take(run: BackupRun, recorded: Recorded) -> Judgement:
         decision = _after_failure(run, verdict, looked)
 
 
-def _await_a_second_of_its_own(run: BackupRun, recorded: Recorded) -> None:
+def _await_a_second_of_its_own(run: BackupRun, recorded: Records) -> None:
     """Wait until the newest artifact's second has passed: artifacts are named by the second, and never overwritten."""
-    last = max((record.header.taken for record in recorded.records), default=None)
+    last = max((record.header.taken for record in recorded), default=None)
     now = datetime.now(UTC)
     if last is not None and last <= now < last + timedelta(seconds=1):
         run.cancel.wait((last + timedelta(seconds=1) - now).total_seconds())
 
 
-def _decide(run: BackupRun, recorded: Recorded) -> TypeDecision:
+def _decide(run: BackupRun, recorded: Records) -> TypeDecision:
     task = run.task
     return decide(
         task.type,
-        live_chain(recorded.records),
+        live_chain(recorded),
         database_id=task.database_id,
         version=newest(task.server_versions),
         limits=run.settings.chain,
@@ -266,7 +268,7 @@ def _after_failure(run: BackupRun, verdict: Verdict, looked: list[Looked]) -> Ty
         raise PermanentError.of(failure)
     if run.task.promote == "at_next_full":
         hint = "the schedule says `promote: at_next_full`: the next FULL begins a new chain"
-        raise PermanentError(failure.reason, failure.error, hint)
+        raise PermanentError.of(replace(failure, hint=hint))
     run.teller.tell(Warned(text="differential not taken", because=failure.error.splitlines()[0]))
     objection = next((one.objection for one in looked if one.objection), None)
     return TypeDecision(BackupType.FULL, objection.reason if objection else TypeReason.DIFF_FAILED)
@@ -307,9 +309,9 @@ def _invocation(run: BackupRun, decision: TypeDecision) -> Invocation:
     )
 
 
-def _looking(run: BackupRun, recorded: Recorded, admin: Admin | None) -> Looking:
+def _looking(run: BackupRun, recorded: Records, admin: Admin | None) -> Looking:
     return Looking(
-        chain=live_chain(recorded.records),
+        chain=live_chain(recorded),
         admin_version=run.execution.admin_version,
         cut=bool(run.task.destinations),
         progress=_counted(run.teller),
@@ -328,12 +330,12 @@ def _counted(teller: EventWriter) -> Callable[[int], None]:
     return count
 
 
-def check_space(run: BackupRun, recorded: Recorded, type_: BackupType) -> None:
+def check_space(run: BackupRun, recorded: Records, type_: BackupType) -> None:
     """Refuse early where the volume cannot hold what is coming, by the size of the last artifact of its type.
 
     The raw size stands for neo4j-admin's staging. Where no size is known nothing is refused.
     """
-    last = next((record for record in reversed(recorded.records) if record.type is type_), None)
+    last = next((record for record in reversed(recorded) if record.type is type_), None)
     if last is None:
         return
     need = (last.size + (last.raw_size or 0)) * run.task.at_once
@@ -346,7 +348,7 @@ def check_space(run: BackupRun, recorded: Recorded, type_: BackupType) -> None:
         )
 
 
-def publish(run: BackupRun, judged: Judgement, recorded: Recorded) -> Record:
+def publish(run: BackupRun, judged: Judgement, recorded: Records) -> Record:
     """Link the artifact into its chain's folder, then record it: data first, record second (invariant 1)."""
     record = _record(run, judged, recorded).bounded()
     keys = tuple(artifact_key(record.set, record.database, file.name) for file in record.files)
@@ -360,10 +362,10 @@ def publish(run: BackupRun, judged: Judgement, recorded: Recorded) -> Record:
     return record
 
 
-def _record(run: BackupRun, judged: Judgement, recorded: Recorded) -> Record:
+def _record(run: BackupRun, judged: Judgement, recorded: Records) -> Record:
     task, header, taken = run.task, judged.reading.header, judged.taken
     admin_version = run.execution.admin_version
-    parent = None if header.full else parent_of(header, recorded.records, admin_version)
+    parent = None if header.full else parent_of(header, recorded, admin_version)
     return Record(
         key=artifact_key(task.set, task.database, judged.path.name),
         cluster=run.settings.cluster,
@@ -427,12 +429,12 @@ def _put_left_aside(run: BackupRun) -> None:
         run.teller.tell(PutAside(run=run.task.run, name=name))
 
 
-def copy_to_all(run: BackupRun, record: Record) -> dict[str, str]:
+def copy_to_all(run: BackupRun, record: Record) -> dict[str, CopyState]:
     """Copy what this database owes to each destination, in a child of its own; return what became of this artifact.
 
     A failure may be about an older artifact, which does not hold this one back.
     """
-    copies: dict[str, str] = {}
+    copies: dict[str, CopyState] = {}
     for destination in run.task.destinations:
         task = CopyTask(
             run=run.task.run,
@@ -443,15 +445,15 @@ def copy_to_all(run: BackupRun, record: Record) -> dict[str, str]:
         )
         failure = copy.in_child(task, run.root, run.teller, run.cancel, stall=run.settings.limits.stall_timeout)
         notes = place_of(destination, run.settings).copy_notes
-        copies[destination] = "stored" if failure is None or notes.has(record.key) else "owed"
+        copies[destination] = CopyState.STORED if failure is None or notes.has(record.key) else CopyState.OWED
         if failure is not None:
             run.copy_failures[destination] = failure
     return copies
 
 
-def result(run: BackupRun, record: Record, copies: dict[str, str]) -> DatabaseResult:
+def result(run: BackupRun, record: Record, copies: dict[str, CopyState]) -> DatabaseResult:
     """Return the answer's part for this database."""
-    own = {name: failure for name, failure in run.copy_failures.items() if copies[name] == "owed"}
+    own = {name: failure for name, failure in run.copy_failures.items() if copies[name] is CopyState.OWED}
     owed = tuple(f"copy to {name} is owed: {failure.error}" for name, failure in own.items())
     hints = tuple(f"{name}: {failure.advice}" for name, failure in own.items())
     foreign = this_volume(run.settings).foreign

@@ -12,7 +12,6 @@ from backup_agent import durable
 from backup_agent.catalog.contents import Contents
 from backup_agent.catalog.place import OWN, Place
 from backup_agent.core.artifacts.keys import database_key
-from backup_agent.core.reasons import Failure
 from backup_agent.core.requests.schedules import expected_interval
 from backup_agent.core.requests.tasks import PruneTask
 from backup_agent.core.retention.clock import BOOT_ID, SHOWN_SECONDS, ClockReading, ClockSighting, Gap, Shown, distrust
@@ -29,7 +28,7 @@ class PassClock:
     """What the destinations' clocks showed, this one's just now: the volume has none of its own."""
     reference: datetime | None
     """What another clock shows now, if one is known."""
-    wrong: Failure | None
+    wrong: str | None
     """Why nothing may be deleted by it."""
 
     @classmethod

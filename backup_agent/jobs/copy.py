@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 
-from backup_agent import durable
+from backup_agent import durable, quoting
 from backup_agent.catalog import volume_records
 from backup_agent.catalog.contents import of_database
 from backup_agent.catalog.place import Place, place_of
@@ -30,7 +30,7 @@ from backup_agent.core.artifacts.records import LARGEST, Record
 from backup_agent.core.neo4j.verdict import EndedBy
 from backup_agent.core.reasons import ABOUT_ONE_ARTIFACT, BackupError, Failure, PermanentError, Reason, TransientError
 from backup_agent.core.requests import events
-from backup_agent.core.requests.events import ArtifactStored, ChildEvent, CopiesOwed, CopyReport, Warned
+from backup_agent.core.requests.events import ArtifactStored, ChildEvent, CopiesOwed, CopyReport, MalformedEvent, Warned
 from backup_agent.core.requests.tasks import CopyTask
 from backup_agent.jobs.event_writer import EventWriter, begin
 from backup_agent.neo4j_admin import process
@@ -304,11 +304,7 @@ def in_child(
 
     def on_line(line: str) -> None:
         nonlocal report
-        match events.parse(line.encode()):
-            case CopyReport() as event:
-                report = event
-            case ChildEvent() as event:
-                teller.tell(event)
+        report = pass_on(line, teller) or report
 
     lock = os.environ.get(LOCK_DESCRIPTOR)
     completed = process.run(
@@ -329,6 +325,19 @@ def in_child(
         return Failure(Reason.CANCELLED, "the copy was ended with its request")
     last = completed.last_lines[-1] if completed.last_lines else "without a word"
     return Failure(Reason.INTERNAL, f"copying ended with {completed.exit_code or completed.signal}: {last}")
+
+
+def pass_on(line: str, teller: EventWriter) -> CopyReport | None:
+    """Tell the supervisor an event of a copy that a run has started; return the event if it is the report."""
+    match events.parse(line.encode()):
+        case CopyReport() as event:
+            return event
+        case MalformedEvent() as event:
+            because = f"{event.kind or 'event'}: {quoting.shown(event.error)}"
+            teller.tell(Warned(text="event not understood", because=because))
+        case ChildEvent() as event:
+            teller.tell(event)
+    return None
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from backup_agent import durable
 from backup_agent.catalog import volume_records
-from backup_agent.catalog.contents import Contents, survey
+from backup_agent.catalog.contents import Contents, of_database, survey
 from backup_agent.catalog.index import forget
 from backup_agent.catalog.journal import Doing, Intent
 from backup_agent.catalog.place import Place, place_of
@@ -62,9 +62,10 @@ def prune(task: PruneTask, place: Place, teller: EventWriter) -> PlaceResult:
         clock.keep(place, idle=not result.deletions)
         if not result.deletions:
             return result
-        failure = held.no_deletion or clock.wrong
-        if failure is not None:
-            raise PermanentError.of(failure)
+        if held.no_deletion is not None:
+            raise PermanentError.of(held.no_deletion)
+        if clock.wrong is not None:
+            raise PermanentError(Reason.CLOCK, f"nothing is deleted: {clock.wrong}")
         done = carry_out(planned, found, place, held, teller, seconds=task.seconds)
         result = result.model_copy(update={"deleted": done.deleted, "freed": done.freed, "left": done.left or None})
         return result.failed(done.failure) if done.failure else result
@@ -231,7 +232,7 @@ def give_up_owed(task: PruneTask, place: Place) -> int | None:
     count = 0
     for set_name, database in volume_records.databases(place.root):
         if set_name in place.settings.declared_sets:
-            for record in notes.owed(volume_records.of_database(place.root, set_name, database).records):
+            for record in notes.owed(of_database(place.store, place.index, set_name, database).entries.values()):
                 notes.give_up(record.key)
                 count += 1
     return count

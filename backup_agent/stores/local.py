@@ -71,6 +71,7 @@ class LocalStore:
     """Stores files below `root`, which must exist."""
 
     conditional_writes = True
+    concurrent_reads = 1
 
     def __init__(self, root: Path, name: str = "local") -> None:
         self.name = name

@@ -73,6 +73,9 @@ class Store(Protocol):
 
     name: str
 
+    concurrent_reads: int
+    """How many small objects are best read at once: 1 if threads make reading no faster."""
+
     @property
     def conditional_writes(self) -> bool:
         """Whether exactly one of several concurrent calls of `create` or `swap` for one key succeeds.

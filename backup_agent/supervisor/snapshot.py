@@ -17,12 +17,10 @@ from backup_agent.supervisor.schedules.calendar import Calendar
 from backup_agent.supervisor.status.model import (
     DestinationStatus,
     Pause,
-    PlaceStatus,
     RunStatus,
     ScheduleStatus,
     Status,
 )
-from backup_agent.supervisor.work.maintenance_queue import MaintenanceQueue
 from backup_agent.supervisor.work.orders import Orders
 from backup_agent.supervisor.work.volume_summaries import VolumeSummaries
 
@@ -70,7 +68,7 @@ def status(parts: Parts, loop: LoopFacts, now: datetime, monotonic: float) -> St
         missing_databases=parts.discovery.missing,
         destinations=destinations(parts.volume_summaries, monotonic),
         schedules=schedules(parts.calendar, now),
-        places=places(parts.maintenance_queue),
+        places={name: routine.status for name, routine in parts.maintenance_queue.places.items()},
         paused=pause(parts.orders),
         forgotten=tuple(parts.orders.forgotten),
         bolt_up=parts.discovery.up,
@@ -158,24 +156,6 @@ def room(root: Path) -> Space | None:
 def retention_rules(settings: Settings) -> dict[str, dict[str, int | str]]:
     """Return the rules that keep restore points at each place; a place without rules keeps everything."""
     return {place: policy.rules if policy else {} for place, policy in settings.policies.items()}
-
-
-def places(maintenance_queue: MaintenanceQueue) -> dict[str, PlaceStatus]:
-    """Return what the passes came to at each place."""
-    return {
-        name: PlaceStatus(
-            pruned=one.pruned_at,
-            blocked=one.blocked.reason if one.blocked else None,
-            error=one.blocked.error if one.blocked else None,
-            deleted=one.deleted,
-            freed=one.freed,
-            damaged=one.damaged,
-            unreadable=one.unreadable,
-            unrestorable=one.unrestorable,
-            oldest_verified=one.oldest_verified,
-        )
-        for name, one in maintenance_queue.places.items()
-    }
 
 
 def pause(orders: Orders) -> Pause | None:

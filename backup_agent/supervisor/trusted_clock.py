@@ -4,6 +4,7 @@ A clock that was set forward would make everything look old at once. So nothing 
 destination have shown about the same time, nor after the clock was set while the agent ran.
 """
 
+import logging
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -14,10 +15,7 @@ from pathlib import Path
 import structlog
 
 from backup_agent import durable
-from backup_agent.core.reasons import Failure
 from backup_agent.core.retention.clock import BOOT_ID, SHOWN_SECONDS, ClockReading, ClockSighting, Shown, distrust
-
-UNSEEN = "no other clock has been seen yet"
 
 log = structlog.get_logger()
 
@@ -45,7 +43,8 @@ class TrustedClock:
     read: Callable[[], ClockReading] = read_clocks
     _last: ClockReading | None = None
     """The last reading that was trusted, or the first one: the clock must have run on from it."""
-    _said: str | None = None
+    _logged: int | None = None
+    """Level at which it was logged that nothing expires; None while the clock is trusted."""
 
     def now(self) -> datetime | None:
         """Return the time; None if nothing may expire by it, which is logged once."""
@@ -61,20 +60,23 @@ class TrustedClock:
             references["datetime() of the server"] = server.by(reading.monotonic)
         wrong = distrust(reading, references, last=last)
         if wrong is None and references:
-            self._last, self._said = reading, None
+            self._last, self._logged = reading, None
             return reading.now
         self._last = last
-        self._say(wrong)
+        self._log(wrong)
         return None
 
-    def _say(self, wrong: Failure | None) -> None:
-        """Say once that nothing expires, and why; that no other clock has been seen is usual after a start."""
-        why = wrong.error.removeprefix("nothing is deleted: ") if wrong else UNSEEN
-        if wrong is None and self._said is None:
-            log.info("answers do not expire yet", because=why)
-        elif wrong is not None and self._said in (None, UNSEEN):
-            log.warning("answers do not expire", because=why, hint="set the clock of the node, then restart the agent")
-        self._said = why if wrong else UNSEEN
+    def _log(self, wrong: str | None) -> None:
+        """Log once that nothing expires, and why; that no other clock has been seen is usual after a start."""
+        before, self._logged = self._logged, logging.INFO if wrong is None else logging.WARNING
+        if before is not None and before >= self._logged:
+            return
+        if wrong is None:
+            log.info("answers do not expire yet", because="no other clock has been seen yet")
+        else:
+            log.warning(
+                "answers do not expire", because=wrong, hint="set the clock of the node, then restart the agent"
+            )
 
     def _seen(self, boot: str) -> ClockSighting | None:
         with suppress(OSError, ValueError):

@@ -61,7 +61,7 @@ class World:
         return {
             record.key: record
             for folder in volume_records.databases(self.root)
-            for record in volume_records.of_database(self.root, *folder).records
+            for record in volume_records.of_database(self.root, *folder)
         }
 
 

@@ -6,6 +6,8 @@ from datetime import timedelta
 import pytest
 
 from backup_agent.catalog.place import place_of
+from backup_agent.core.artifacts.keys import hold_key
+from backup_agent.core.artifacts.marks import Hold
 from backup_agent.core.reasons import Failure, Reason
 from backup_agent.core.requests.answers import Answer, DatabaseResult, Deletion, Outcome, PlaceResult, State
 from backup_agent.settings.load import load
@@ -57,6 +59,20 @@ def test_a_confirmed_copy_is_shown_with_its_destination(place: Place) -> None:
 
     assert "  offsite  " in place.run("list").out.splitlines()[1]
     assert place.run("show", record.key, "--json").json["copies"] == {"offsite": "stored"}
+
+
+def test_a_held_artifact_is_shown_as_held(place: Place) -> None:
+    held, other = place.record(0), place.record(1)
+    mark = Hold(key=held.key, since=TAKEN, reason="audit 2026", requested_by="ann", request="r")
+    (place.root / hold_key(held.key)).write_bytes(mark.to_json())
+    head, *rows = place.run("list").out.splitlines()
+    column = head.index("HELD")
+
+    assert [row[column:].split()[0] for row in rows] == ["yes", "-"]
+    assert [one["held"] for one in place.run("list", "--json").json["artifacts"]] == [True, False]
+    assert "\nheld          since 2026-11-23T02:00:00Z by ann: audit 2026\n" in place.run("show", held.key).out
+    assert place.run("show", held.key, "--json").json["hold"]["reason"] == "audit 2026"
+    assert "held" not in place.run("show", other.key).out
 
 
 def test_an_unreadable_record_is_a_warning_and_the_others_are_listed(place: Place) -> None:

@@ -148,6 +148,11 @@ def test_blocked_retention_is_shown(place: Place) -> None:
     assert "forgotten, so retention deletes every backup of them: orders\n" in out
 
 
+def test_the_rules_of_each_place_are_shown(place: Place) -> None:
+    with agent(place, retention={"local": {"last": 7, "within": "48h"}, "offsite": {}}):
+        assert "retention: local: last 7, within 48h; offsite: nothing is deleted\n" in place.run("status").out
+
+
 def test_the_full_status(place: Place) -> None:
     with agent(
         place,

@@ -15,10 +15,11 @@ from backup_agent.catalog.tenure import Held, HeldByAnotherError
 from backup_agent.core.artifacts.keys import record_key
 from backup_agent.core.artifacts.records import ArtifactFile, BackupType, Record
 from backup_agent.core.reasons import Failure, Reason
+from backup_agent.core.requests.answers import CopyState
 from backup_agent.core.requests.tasks import BackupTask, CopyTask
 from backup_agent.durable import LIMIT
 from backup_agent.jobs.backup import BackupRun, result
-from backup_agent.jobs.copy import Copying
+from backup_agent.jobs.copy import Copying, pass_on
 from backup_agent.jobs.event_writer import EventWriter
 from backup_agent.stores.store import Progress, StoredObject
 from tests.catalog.places import with_store
@@ -182,8 +183,10 @@ def test_a_full_that_goes_while_its_differential_is_sent_keeps_the_differential_
     assert record_key(link) not in seen(store)
 
 
-@pytest.mark.parametrize(("became", "outcome"), [("stored", "succeeded"), ("owed", "succeeded_with_warnings")])
-def test_a_backup_is_judged_by_the_copy_of_its_own_artifact(tmp_path: Path, became: str, outcome: str) -> None:
+@pytest.mark.parametrize(
+    ("became", "outcome"), [(CopyState.STORED, "succeeded"), (CopyState.OWED, "succeeded_with_warnings")]
+)
+def test_a_backup_is_judged_by_the_copy_of_its_own_artifact(tmp_path: Path, became: CopyState, outcome: str) -> None:
     world = a_world(tmp_path)
     full, *_ = chain(world)
     task = BackupTask(
@@ -195,3 +198,12 @@ def test_a_backup_is_judged_by_the_copy_of_its_own_artifact(tmp_path: Path, beca
     judged = result(run, Record.from_json((world.root / record_key(full)).read_bytes()), {"offsite": became})
 
     assert (judged.outcome.value, judged.copies) == (outcome, {"offsite": became})
+
+
+def test_an_event_of_a_copy_that_cannot_be_understood_is_told() -> None:
+    lines: list[str] = []
+    reports = [pass_on(line, EventWriter(lines.append)) for line in ('{"event":"stage"}', "no event")]
+
+    assert reports == [None, None]
+    assert [(told["event"], told["text"]) for told in map(json.loads, lines)] == [("warning", "event not understood")]
+    assert "stage: " in lines[0]

@@ -55,6 +55,8 @@ class KilledError(BaseException):
 class FaultyStore:
     """Does what `inner` does, but for its faults. `hanging` is set while a call hangs; `end` kills the process then."""
 
+    concurrent_reads = 8
+
     def __init__(self, inner: Store, *faults: Fault) -> None:
         self.name = inner.name
         self.inner = inner

@@ -26,6 +26,7 @@ class MemoryStore:
     """Keeps everything in a dict."""
 
     conditional_writes = True
+    concurrent_reads = 1
 
     def __init__(self, name: str = "memory") -> None:
         self.name = name

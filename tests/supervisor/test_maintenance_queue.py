@@ -4,9 +4,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+import structlog
 
 from backup_agent.core.reasons import Failure, Reason
 from backup_agent.core.requests.answers import Answer, Outcome, PlaceResult, State
+from backup_agent.core.requests.events import PassReport, PlaceJudged
 from backup_agent.supervisor.requests.spool import Spool
 from backup_agent.supervisor.work.maintenance_queue import SETTLE_SECONDS, VERIFY_SECONDS, MaintenanceQueue, Wish
 from backup_agent.supervisor.work.open_requests import OpenRequests
@@ -53,7 +55,7 @@ def carried_out(request: dict[str, Any], **results: PlaceResult) -> tuple[Mainte
     passes.accept(an_answer(id="v", action="verify", request=asked, files=("v.request",)))
     while (wish := passes.asked()) is not None:
         passes.begin(wish, NOW)
-        passes.verified(wish, results[wish.place], 3600.0, 0.0, NOW)
+        passes.verified(wish, PassReport(result=results[wish.place], next_seconds=3600.0), 0.0, NOW)
     (answer,) = answers
     return passes, answer
 
@@ -196,7 +198,7 @@ def test_a_request_in_slices_goes_on_after_other_requests_and_retention_and_befo
         if wish.kind == "prune":
             passes.pruned(wish, PlaceResult(outcome=Outcome.SUCCEEDED), 0.1, 3600.0, 1.0, NOW)
         else:
-            passes.verified(wish, SOUND, 3600.0, 1.0, NOW)
+            passes.verified(wish, PassReport(result=SOUND, next_seconds=3600.0), 1.0, NOW)
 
     assert order == [
         ("verify", "local", "v1"),
@@ -216,7 +218,7 @@ def test_a_slice_that_is_not_the_last_lets_the_request_go_on_with_what_it_has_co
     wish = passes.asked()
     assert wish is not None
     passes.begin(wish, NOW)
-    passes.verified(wish, BEGUN, 3600.0, 1.0, NOW)
+    passes.verified(wish, PassReport(result=BEGUN, next_seconds=3600.0), 1.0, NOW)
     again = passes.goes_on()
 
     assert again == wish
@@ -224,7 +226,7 @@ def test_a_slice_that_is_not_the_last_lets_the_request_go_on_with_what_it_has_co
     assert answered == []
     assert passes.places["local"].verify_due == VERIFY_SECONDS
     passes.begin(wish, NOW)
-    passes.verified(wish, SOUND.model_copy(update={"verified": 6}), 3600.0, 1.0, NOW)
+    passes.verified(wish, PassReport(result=SOUND.model_copy(update={"verified": 6}), next_seconds=3600.0), 1.0, NOW)
     assert [(one.state, one.places["local"].verified) for one in answered] == [(State.SUCCEEDED, 6)]
 
 
@@ -290,12 +292,17 @@ def test_a_place_that_has_nothing_of_a_database_is_a_warning() -> None:
 
 def test_what_cannot_be_read_is_news_once() -> None:
     passes, _, _ = passes_with()
-    unreadable = {"record_unreadable": [KEY], "no_record": []}
+    unreadable: dict[str, tuple[str, ...]] = {"record_unreadable": (KEY,), "no_record": ()}
+    found = PlaceJudged(place="local", keys=(), unreadable=unreadable, unrestorable=(KEY,))
+    with structlog.testing.capture_logs() as logged:
+        passes.judged(found)
+    with structlog.testing.capture_logs() as again:
+        passes.judged(found)
+        passes.judged(PlaceJudged(place="local", keys=(), unreadable={"record_unreadable": ()}, unrestorable=()))
+        passes.judged(found.model_copy(update={"place": "gone"}))
 
-    assert passes.judged("local", [], unreadable, [KEY]) == ("artifacts not readable", "chain broken")
-    assert passes.judged("local", [], unreadable, [KEY]) == ()
-    assert passes.judged("local", [], {"record_unreadable": []}, []) == ()
-    assert passes.judged("gone", [], unreadable, [KEY]) == ()
+    assert [line["event"] for line in logged] == ["artifacts not readable", "chain broken"]
+    assert again == []
 
 
 @pytest.mark.parametrize("begun", [False, True])
@@ -328,10 +335,8 @@ def test_a_request_that_applies_no_retention_does_not_change_whether_it_is_block
     passes.begin(wish, LATER)
     passes.pruned(wish, result, 1.0, 3600.0, 0.0, LATER)
 
-    assert (passes.places["local"].blocked, passes.places["local"].pruned_at) == (
-        Failure(Reason.INVALID_REQUEST, BLOCKED.error or "", BLOCKED.hint or ""),
-        None,
-    )
+    status = passes.places["local"].status
+    assert (status.blocked, status.error, status.pruned) == (Reason.INVALID_REQUEST, BLOCKED.error, None)
 
 
 def test_a_request_that_is_refused_blocks_no_place() -> None:
@@ -341,7 +346,7 @@ def test_a_request_that_is_refused_blocks_no_place() -> None:
     passes.begin(wish, NOW)
     passes.pruned(wish, BLOCKED, 1.0, 3600.0, 0.0, NOW)
 
-    assert passes.places["local"].blocked is None
+    assert passes.places["local"].status.blocked is None
 
 
 def test_the_progress_at_one_place_is_not_shown_for_the_next() -> None:
@@ -350,7 +355,7 @@ def test_the_progress_at_one_place_is_not_shown_for_the_next() -> None:
     assert first is not None
     passes.begin(first, NOW)
     passes.progressed(first, {"artifacts": 5}, 0.0)
-    passes.verified(first, SOUND, 3600.0, 0.0, NOW)
+    passes.verified(first, PassReport(result=SOUND, next_seconds=3600.0), 0.0, NOW)
     second = passes.asked()
     assert second is not None
     answer = passes.begin(second, NOW)

@@ -76,6 +76,13 @@ OPEN = (Outcome.WAITING, Outcome.RUNNING, Outcome.INTERRUPTED)
 MOST_ATTEMPTS = 2
 
 
+class CopyState(StrEnum):
+    """Whether a destination has its copy of an artifact."""
+
+    STORED = "stored"
+    OWED = "owed"
+
+
 class DatabaseResult(StoredPart):
     """What became of one database of a request."""
 
@@ -88,7 +95,7 @@ class DatabaseResult(StoredPart):
     artifact: str | None = Field(default=None, description="key of the artifact")
     size: int | None = Field(default=None, description="bytes")
     sha256: dict[str, str] = Field(default={}, description="SHA-256 of each file of the artifact")
-    copies: dict[str, str] = Field(default={}, description="destination -> stored, owed")
+    copies: dict[str, CopyState] = Field(default={}, description="destination -> stored, owed")
     adopted: bool = Field(default=False, description="finished before a crash, taken over after it")
     started: datetime | None = None
     finished: datetime | None = None

@@ -11,7 +11,6 @@ from typing import NamedTuple
 from pydantic import Field
 
 from backup_agent.core.artifacts.records import StoredPart, StoredValue
-from backup_agent.core.reasons import Failure, Reason
 
 TOLERANCE = timedelta(minutes=5)
 """Largest accepted difference between two clocks."""
@@ -69,7 +68,7 @@ def distrust(
     *,
     last: ClockReading | None = None,
     gaps: Iterable[Gap] = (),
-) -> Failure | None:
+) -> str | None:
     """Return why the clock is not reliable enough to delete artifacts, or None if it is.
 
     `references` maps the names of other clocks to their times at the moment of the reading. `last` is the reading of
@@ -77,25 +76,21 @@ def distrust(
     """
     for name, shown in references.items():
         if abs(reading.now - shown) > TOLERANCE:
-            return _failure(f"this machine's clock shows {_moment(reading.now)}, but {name} shows {_moment(shown)}")
+            return f"this machine's clock shows {_moment(reading.now)}, but {name} shows {_moment(shown)}"
     if last and last.boot == reading.boot:
         jump = reading.now - last.by(reading.monotonic)
         if abs(jump) > TOLERANCE:
             direction = "forward" if jump > timedelta(0) else "back"
-            return _failure(f"this machine's clock was set {direction} by {abs(jump)} since {_moment(last.now)}")
+            return f"this machine's clock was set {direction} by {abs(jump)} since {_moment(last.now)}"
     if references:
         return None
     for gap in gaps:
         if gap.newest - gap.before > MOST_INTERVALS * gap.expected:
-            return _failure(
+            return (
                 f"no other clock is known, and the newest point of {gap.what} ({_moment(gap.newest)}) is "
                 f"{gap.newest - gap.before} later than the one before it ({gap.expected} expected)"
             )
     return None
-
-
-def _failure(text: str) -> Failure:
-    return Failure(Reason.CLOCK, f"nothing is deleted: {text}")
 
 
 def _moment(moment: datetime) -> str:

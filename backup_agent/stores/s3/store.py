@@ -59,6 +59,8 @@ class S3Store:
     `single_writer` is the operator's promise that no other client writes here, if `conditional_writes` is False.
     """
 
+    concurrent_reads = 8
+
     def __init__(
         self,
         *,

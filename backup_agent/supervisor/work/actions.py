@@ -47,10 +47,10 @@ class Actions:
         if answer.action in PASSES:
             self.maintenance_queue.accept(answer)
             return
-        failure = answer.expired(now)
+        if (failure := answer.expired(now)) is not None:
+            self.requests.conclude(answer.becomes(State.FAILED, now, failure))
+            return
         try:
-            if failure is not None:
-                raise PermanentError.of(failure)
             answer = self._do(answer, now)
         except BackupError as error:
             answer = answer.becomes(State.FAILED, now, error.failure)

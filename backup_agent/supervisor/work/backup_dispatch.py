@@ -15,7 +15,7 @@ from backup_agent.core.artifacts.records import BackupType
 from backup_agent.core.neo4j.topology import Addressing
 from backup_agent.core.reasons import Failure, Reason
 from backup_agent.core.requests import tasks
-from backup_agent.core.requests.answers import MOST_ATTEMPTS, Answer, DatabaseResult, Execution, Outcome
+from backup_agent.core.requests.answers import MOST_ATTEMPTS, Answer, CopyState, DatabaseResult, Execution, Outcome
 from backup_agent.core.requests.events import BackupReport, DiscoveryFailed, TopologyTold
 from backup_agent.core.requests.queue import Job, may_start
 from backup_agent.settings.model import VOLUME, Settings
@@ -196,7 +196,7 @@ class BackupDispatch:
         for place, failure in (told.copy_failures if told else {}).items():
             self.maintenance.copy_refused(place, failure)
         for place, copy in result.copies.items():
-            if copy == "stored":
+            if copy is CopyState.STORED:
                 self.volume_summaries.stored(place)
         if result.outcome in (Outcome.SUCCEEDED, Outcome.SUCCEEDED_WITH_WARNINGS):
             self.maintenance_queue.succeeded(self.maintenance.pruned_places, time.monotonic())

@@ -24,13 +24,10 @@ from backup_agent.supervisor.status import log_lines
 from backup_agent.supervisor.status.counters import Counters
 from backup_agent.supervisor.trusted_clock import utc_now
 from backup_agent.supervisor.work.discovery import Discovery
-from backup_agent.supervisor.work.maintenance_queue import VERIFY_SECONDS, MaintenanceQueue, Wish
+from backup_agent.supervisor.work.maintenance_queue import MaintenanceQueue, Wish
 from backup_agent.supervisor.work.open_requests import OpenRequests
 from backup_agent.supervisor.work.orders import Orders
 from backup_agent.supervisor.work.volume_summaries import VolumeSummaries
-
-MOST_LOGGED = 20
-"""Artifacts that one line of the log names."""
 
 SLICE_SECONDS = 300.0
 """How long one child reads again, or deletes unasked. A backup that wants the slot ends the reading sooner."""
@@ -249,7 +246,7 @@ class Maintenance:
         """Take an event of reading again."""
         match event:
             case events.PlaceJudged():
-                self._judged(event)
+                self.maintenance_queue.judged(event)
             case events.SliceProgress() | events.ReadingBegun():
                 self._slice_told(name, event)
             case events.ArtifactDamaged():
@@ -268,15 +265,6 @@ class Maintenance:
                 log.warning("artifact not read", place=event.place, artifact=event.key, error=event.error)
             case _:
                 assert_never(event)
-
-    def _judged(self, told: events.PlaceJudged) -> None:
-        """Take what a slice found at a place, and log what of it is news."""
-        for what in self.maintenance_queue.judged(told.place, told.keys, told.unreadable, told.unrestorable):
-            if what == "chain broken":
-                log.warning(what, place=told.place, artifacts=told.unrestorable[:MOST_LOGGED])
-            else:
-                found = {why: keys[:MOST_LOGGED] for why, keys in told.unreadable.items() if keys}
-                log.warning(what, place=told.place, found=found)
 
     def _slice_told(self, name: str, event: events.SliceEvent) -> None:
         """Take how far a slice of a request is."""
@@ -360,12 +348,9 @@ class Maintenance:
                 self.counters.pass_ended(wish.place, result.reason if result.outcome is Outcome.FAILED else None)
             log_lines.retention_ended(wish.place, answer, result, seconds).log()
         else:
-            if wish.place in self.maintenance_queue.places and told.oldest is not None:
-                self.maintenance_queue.places[wish.place].oldest_verified = told.oldest
             if result.outcome is not Outcome.WAITING:
                 self._interrupted.pop((wish.request or "", wish.place), None)
-            wait = VERIFY_SECONDS if told.next_seconds is None else told.next_seconds
-            self.maintenance_queue.verified(wish, result, wait, monotonic, now)
+            self.maintenance_queue.verified(wish, told, monotonic, now)
             attribution = answer.attribution if answer is not None else {}
             if result.outcome is Outcome.FAILED and not result.damaged:
                 log.warning(

@@ -5,7 +5,7 @@ retention is applied nothing else starts. A request for `prune` or `verify` is a
 """
 
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -14,8 +14,10 @@ import structlog
 
 from backup_agent.core.reasons import Failure, Reason
 from backup_agent.core.requests.answers import Answer, Outcome, PlaceResult, State
+from backup_agent.core.requests.events import PassReport, PlaceJudged
 from backup_agent.core.requests.request import Action
 from backup_agent.settings.model import VOLUME
+from backup_agent.supervisor.status.model import PlaceStatus
 from backup_agent.supervisor.work.open_requests import OpenRequests
 
 PASSES = (Action.PRUNE.value, Action.VERIFY.value)
@@ -38,6 +40,9 @@ RETRY_SECONDS = 300.0
 PROGRESS_SECONDS = 10.0
 """How often the progress of a request is written into its answer."""
 
+MOST_LOGGED = 20
+"""Artifacts that one line of the log names."""
+
 log = structlog.get_logger()
 
 
@@ -50,17 +55,11 @@ class Routine:
     wanted_since: float | None = None
     """When a success asked for retention that has not been applied yet."""
     verify_due: float = 0.0
-    blocked: Failure | None = None
-    """Why retention was not applied the last time."""
-    deleted: int = 0
-    freed: int = 0
-    damaged: tuple[str, ...] | None = None
-    unreadable: dict[str, tuple[str, ...]] | None = None
-    """Why -> what cannot be verified."""
-    unrestorable: tuple[str, ...] | None = None
-    """Artifacts that something that they need keeps from being restored."""
-    oldest_verified: datetime | None = None
-    pruned_at: datetime | None = None
+    status: PlaceStatus = field(default_factory=PlaceStatus)
+
+    def note(self, **changes: Any) -> None:  # noqa: ANN401  fields of PlaceStatus
+        """Change fields of the status."""
+        self.status = self.status.model_copy(update=changes)
 
 
 @dataclass(frozen=True)
@@ -88,6 +87,10 @@ class MaintenanceQueue:
         self.places = {name: self.places.get(name, Routine(verify_due=monotonic + VERIFY_SECONDS)) for name in names}
         for routine in self.places.values():
             routine.prune_due = monotonic
+
+    def _at(self, place: str) -> Routine:
+        """Return what is due at a place. What is noted of a place that has left the settings is lost."""
+        return self.places.get(place, Routine())
 
     # Requests
 
@@ -199,16 +202,15 @@ class MaintenanceQueue:
 
     def hurry(self, place: str, monotonic: float) -> None:
         """Let retention be applied at a place as soon as it can be: the volume is full, or marks wait."""
-        if place in self.places:
-            self.places[place].prune_due = monotonic
+        self._at(place).prune_due = monotonic
 
     # What became of them
 
     def begin(self, wish: Wish, now: datetime) -> Answer | None:
         """Write down that a pass starts; return its request."""
-        routine = self.places.get(wish.place)
-        if routine is not None and wish.kind == "prune" and not self._only_plans(wish):
+        if wish.kind == "prune" and not self._only_plans(wish):
             # What comes to be due while it runs, by new settings or a hold, is due after it.
+            routine = self._at(wish.place)
             routine.prune_due, routine.wanted_since = math.inf, None
         if wish.request is None:
             return None
@@ -234,49 +236,45 @@ class MaintenanceQueue:
         A dry run says nothing of the place. A request that fails, such as for a plan of yesterday, blocks nothing: the
         pass that follows tells whether retention is blocked.
         """
-        routine = self.places.get(wish.place)
-        if routine is not None and not self._only_plans(wish):
+        if not self._only_plans(wish):
+            routine = self._at(wish.place)
             failed = result.outcome is Outcome.FAILED
             if not failed:
-                routine.blocked = None
+                routine.note(blocked=None, error=None, pruned=now)
             elif wish.request is None:
-                routine.blocked = Failure(result.reason or Reason.INTERNAL, result.error or "", result.hint or "")
+                routine.note(blocked=result.reason or Reason.INTERNAL, error=result.error or "")
+            routine.note(
+                deleted=routine.status.deleted + (result.deleted or 0), freed=routine.status.freed + (result.freed or 0)
+            )
             routine.prune_rest = monotonic + REST * seconds
             wait = min(RETRY_SECONDS, every) if failed else every
             # A backup that has waited comes first.
             routine.prune_due = min(routine.prune_due, monotonic + (SETTLE_SECONDS if result.left else wait))
-            routine.deleted += result.deleted or 0
-            routine.freed += result.freed or 0
-            if not failed:
-                routine.pruned_at = now
         self._result(wish, result, now)
 
-    def verified(self, wish: Wish, result: PlaceResult, next_seconds: float, monotonic: float, now: datetime) -> None:
+    def verified(self, wish: Wish, report: PassReport, monotonic: float, now: datetime) -> None:
         """Take the end of a slice of reading again. A request that names artifacts does not postpone the due slice."""
-        routine = self.places.get(wish.place)
+        routine = self._at(wish.place)
+        if report.oldest is not None:
+            routine.note(oldest_verified=report.oldest)
         answer = self.find(wish.request)
-        asked = None if answer is None else answer.asked
-        if routine is not None and (asked is None or not (asked.artifact or asked.reads_in_slices)):
-            routine.verify_due = monotonic + next_seconds
-        self._result(wish, result, now)
+        if answer is None or not (answer.asked.artifact or answer.asked.reads_in_slices):
+            wait = VERIFY_SECONDS if report.next_seconds is None else report.next_seconds
+            routine.verify_due = monotonic + wait
+        self._result(wish, report.result, now)
 
-    def judged(
-        self, place: str, damaged: Iterable[str], unreadable: Mapping[str, Iterable[str]], unrestorable: Iterable[str]
-    ) -> tuple[str, ...]:
-        """Note what a slice found at a place; return what of it is news, in words."""
-        routine = self.places.get(place)
+    def judged(self, found: PlaceJudged) -> None:
+        """Note what a slice found at a place, and log what of it is news."""
+        routine = self.places.get(found.place)
         if routine is None:
-            return ()
-        before = (routine.unreadable, routine.unrestorable)
-        routine.damaged = tuple(damaged)
-        routine.unreadable = {why: tuple(keys) for why, keys in unreadable.items()}
-        routine.unrestorable = tuple(unrestorable)
-        news = []
-        if any(routine.unreadable.values()) and routine.unreadable != before[0]:
-            news.append("artifacts not readable")
-        if routine.unrestorable and routine.unrestorable != before[1]:
-            news.append("chain broken")
-        return tuple(news)
+            return
+        before = routine.status
+        routine.note(damaged=found.keys, unreadable=found.unreadable, unrestorable=found.unrestorable)
+        if any(found.unreadable.values()) and found.unreadable != before.unreadable:
+            unreadable = {why: keys[:MOST_LOGGED] for why, keys in found.unreadable.items() if keys}
+            log.warning("artifacts not readable", place=found.place, found=unreadable)
+        if found.unrestorable and found.unrestorable != before.unrestorable:
+            log.warning("chain broken", place=found.place, artifacts=found.unrestorable[:MOST_LOGGED])
 
     def progressed(self, wish: Wish, facts: Mapping[str, Any], monotonic: float) -> None:
         """Note how far a slice of a request is, and write it into the answer now and then."""
@@ -311,18 +309,17 @@ class MaintenanceQueue:
 
     def mark(self, place: str, key: str) -> None:
         """Note that an artifact was found damaged; all that are, a slice tells in the end."""
-        if place in self.places:
-            self.places[place].damaged = tuple(sorted({*(self.places[place].damaged or ()), key}))
+        routine = self._at(place)
+        routine.note(damaged=tuple(sorted({*(routine.status.damaged or ()), key})))
 
     def unmark(self, place: str, key: str) -> None:
         """Note that an artifact was healed."""
-        if place in self.places:
-            self.places[place].damaged = tuple(one for one in self.places[place].damaged or () if one != key)
+        routine = self._at(place)
+        routine.note(damaged=tuple(other for other in routine.status.damaged or () if other != key))
 
     def gave_way(self, place: str, monotonic: float) -> None:
         """Note that reading again was ended for a backup; it goes on soon."""
-        if place in self.places:
-            self.places[place].verify_due = monotonic + SETTLE_SECONDS
+        self._at(place).verify_due = monotonic + SETTLE_SECONDS
 
     def _result(self, wish: Wish, result: PlaceResult, now: datetime) -> None:
         answer = self.find(wish.request)

@@ -1,0 +1,30 @@
+"""Finding an artifact at a place by what a user calls it."""
+
+from backup_agent.catalog.contents import Contents, by_database
+from backup_agent.catalog.place import Place
+from backup_agent.core.artifacts.keys import RECORD_SUFFIX, is_key, name_of, record_key, split_key
+from backup_agent.core.reasons import PermanentError, Reason
+
+
+def artifact_at(place: Place, name: str) -> tuple[Contents, str] | None:
+    """Return the contents of an artifact's folder, and its key; None if no artifact of that name is recorded.
+
+    The name is its key, its path on the volume or its file name, or one of these of its record. Raise PermanentError if
+    its record cannot be read, or several artifacts have that file name.
+    """
+    key = name.removeprefix(f"{place.root}/").removesuffix(RECORD_SUFFIX)
+    sets = {split_key(key).set} if is_key(key) else None
+    found: list[tuple[Contents, str]] = []
+    for part in by_database(place.store, place.index, sets=sets, writes=False):
+        found += [(part, each) for each in part.entries if key in (each, name_of(each))]
+        for fault in part.unreadable:
+            if fault.key == record_key(fault.artifact) and key in (fault.artifact, name_of(fault.artifact)):
+                raise PermanentError(
+                    Reason.UNREADABLE, f"the record cannot be read: {fault}", f"look at the health of {place.name}"
+                )
+    if len(found) > 1:
+        keys = ", ".join(each for _, each in found)
+        raise PermanentError(
+            Reason.INVALID_REQUEST, f"{name}: several artifacts have that name: {keys}", "give the whole key"
+        )
+    return found[0] if found else None
