@@ -24,6 +24,7 @@ def lines(answer: Answer, *, whole: bool = False) -> list[str]:
     text = [f"{answer.id}: {_with_reason(answer.state.value, answer.reason)}"]
     for name, result in answer.databases.items():
         text += [f"  {line}" for line in _database(name, result, whole=whole)]
+    text += [f"  not backed up: {name} {why}" for name, why in answer.excluded.items()]
     for name, place in answer.places.items():
         text += [f"  {line}" for line in _place(name, place)]
     text += [f"  WARNING: {warning}" for warning in answer.warnings]

@@ -34,7 +34,11 @@ class Listed:
 @click.option("--set", "set_name", help="Only this set.")
 @click.option("--database", help="Only this database.")
 @click.option(
-    "--label", "labels", multiple=True, metavar="KEY[=TEXT]", help="Only artifacts with this label. Repeat for several."
+    "--label",
+    "labels",
+    multiple=True,
+    metavar="KEY[=VALUE]",
+    help="Only artifacts with this label. Repeat for several.",
 )
 @settings_option
 @json_option
@@ -125,7 +129,7 @@ def _read(store: Store, key: str) -> Record | str | None:
 
 
 def _has(record: Record, labels: tuple[str, ...]) -> bool:
-    """Return whether a record has all `labels`, each given as `key` or `key=text`."""
+    """Return whether a record has all `labels`, each given as `key` or `key=value`."""
     wanted = [label.partition("=") for label in labels]
     return all(key in record.labels and (not equals or record.labels[key] == text) for key, equals, text in wanted)
 

@@ -31,7 +31,7 @@ from backup_agent.core.requests.request import Action
 @click.option("--id", "identity", help="Idempotency key. With --action cancel: the request to cancel.")
 @click.option("--reason", help="Free text, recorded and logged.")
 @click.option(
-    "--label", "labels", multiple=True, metavar="KEY=TEXT", help="A label, recorded and logged. Repeat for several."
+    "--label", "labels", multiple=True, metavar="KEY=VALUE", help="A label, recorded and logged. Repeat for several."
 )
 @requested_by_option
 @not_after_option
@@ -93,7 +93,7 @@ def _labels(given: Iterable[str]) -> dict[str, str]:
     for label in given:
         key, equals, text = label.partition("=")
         if not equals:
-            raise click.UsageError(f"--label {label}: KEY=TEXT expected")
+            raise click.UsageError(f"--label {label}: KEY=VALUE expected")
         if key in found:
             raise click.UsageError(f"--label {key}: given twice")
         found[key] = text

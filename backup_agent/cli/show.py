@@ -15,7 +15,7 @@ from backup_agent.cli.named_artifact import artifact_at
 from backup_agent.cli.restore_source import read_record, restorable, seed_for, source_of
 from backup_agent.core.artifacts.chains import chains
 from backup_agent.core.artifacts.marks import Hold
-from backup_agent.core.artifacts.records import Record
+from backup_agent.core.artifacts.records import Definition, Record
 from backup_agent.core.reasons import PermanentError, Reason
 from backup_agent.core.requests.answers import LARGEST as LARGEST_ANSWER
 from backup_agent.core.requests.answers import Answer
@@ -134,6 +134,10 @@ def _facts(
     yield "size", f"{printing.size(record.size)} ({record.size} bytes)"
     yield "taken", printing.moment(header.taken)
     yield "transactions", "none (empty differential)" if header.empty else f"{header.lowest}-{header.highest}"
+    if record.last_committed_tx is not None:
+        yield "committed", f"transaction {record.last_committed_tx} at least"
+    if record.definition is not None:
+        yield from _list("defined", list(_definition(record.definition)))
     yield "database id", str(header.database_id)
     yield "store id", header.store_id
     yield "continues", record.parent or "nothing: it is a full"
@@ -147,6 +151,13 @@ def _facts(
     yield from _list("copies", [f"{name}: {state}" for name, state in copies.items()] or ["no destination"])
     yield from _list("sha256", [f"{file.sha256}  {file.name}" for file in record.files])
     yield from _list("warnings", list(record.warnings))
+
+
+def _definition(definition: Definition) -> Iterator[str]:
+    """Yield one line for each known part of the definition."""
+    for name, value in definition.model_dump(exclude_defaults=True).items():
+        pairs = [f"{key}={one}" for key, one in value.items()] if isinstance(value, dict) else value
+        yield f"{name.replace('_', ' ')}: {pairs if isinstance(pairs, str | int) else ', '.join(pairs)}"
 
 
 def _list(name: str, values: list[str]) -> Iterator[tuple[str, str]]:

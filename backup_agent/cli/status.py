@@ -118,6 +118,8 @@ def _agent(status: dict[str, Any], now: datetime) -> Iterator[str]:
         yield from _place(place, one)
     for database in status["missing_databases"]:
         yield f"MISSING: SHOW DATABASES no longer lists {database}"
+    for database, excluded in status.get("excluded_databases", {}).items():
+        yield f"not backed up: {database} {excluded['why']}"
     if status["forgotten"]:
         yield f"forgotten, so retention deletes every backup of them: {', '.join(status['forgotten'])}"
 

@@ -18,7 +18,7 @@ from typing import Any
 from backup_agent import quoting
 from backup_agent.cluster import bolt
 from backup_agent.cluster.probe import probe
-from backup_agent.cluster.rows import ALIASES, BACKUP_ADDRESSES, COPIES, REACHABLE, told
+from backup_agent.cluster.rows import ALIASES, BACKUP_ADDRESSES, COPIES, DEFINITIONS, REACHABLE, told
 from backup_agent.cluster.saved_topology import load_topology
 from backup_agent.core.neo4j.topology import Addressing, Topology, addresses
 from backup_agent.core.reasons import BackupError, PermanentError
@@ -62,6 +62,7 @@ def discover(task: DiscoverTask, environ: Mapping[str, str]) -> Iterator[Topolog
         COPIES: topology.copies,
         ALIASES: topology.aliases.items(),
         BACKUP_ADDRESSES: topology.backup_addresses.items(),
+        DEFINITIONS: topology.definitions.items(),
         REACHABLE: _reachable(topology, addressing).items(),
     }
     yield from told(rows)

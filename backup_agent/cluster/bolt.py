@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from concurrent.futures import TimeoutError as FutureTimeoutError
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
@@ -33,6 +34,8 @@ from neo4j.exceptions import (
 )
 
 from backup_agent import __version__, durable, quoting
+from backup_agent.core.capabilities import newest, version_of
+from backup_agent.core.neo4j.definitions import definitions, statement
 from backup_agent.core.neo4j.topology import (
     ADVERTISED_BACKUP,
     ADVERTISED_DEFAULT,
@@ -159,16 +162,17 @@ def _databases(endpoint: Endpoint, pool: ThreadPoolExecutor, deadline: float) ->
 def _with_extras(
     endpoint: Endpoint, uri: str, listing: Listing, pool: ThreadPoolExecutor, deadline: float
 ) -> Discovered:
-    """Add the optional answers: aliases, versions, clock, and each server's own backup address."""
+    """Add the optional answers: aliases, versions, definitions, clock, and each server's own backup address."""
     copies, refusals = listing
     scheme = (_direct(uri) or uri).split("://")[0]
     servers = sorted({copy.address for copy in copies if copy.address is not None})
     clock_at = next((copy.database for copy in copies if copy.type == "standard" and copy.serves), None)
     others = pool.submit(_converse, endpoint, uri, _show_aliases)
     versions = pool.submit(_converse, endpoint, uri, _versions)
+    defined = pool.submit(_converse, endpoint, uri, _show_definitions)
     offset = pool.submit(_converse, endpoint, uri, lambda driver: _clock_offset(driver, clock_at)) if clock_at else None
     visits = {address: pool.submit(_converse, endpoint, f"{scheme}://{address}", _visit) for address in servers}
-    asked: list[Future[Any]] = [others, versions, *visits.values(), *([offset] if offset else [])]
+    asked: list[Future[Any]] = [others, versions, defined, *visits.values(), *([offset] if offset else [])]
     wait(asked, _left(deadline))
 
     notes: list[str] = []
@@ -183,6 +187,7 @@ def _with_extras(
             told[address] = listener
     found = _or_note(others, "SHOW ALIASES", notes) or {}
     kept = kernel_versions(kernels, refusals)
+    rows = _or_note(defined, "definitions of databases", notes) or []
     return Discovered(
         topology=Topology(
             seen=datetime.now(UTC),
@@ -190,6 +195,7 @@ def _with_extras(
             aliases=found,
             versions=kept,
             backup_addresses=told,
+            definitions=definitions(rows, refusals),
         ),
         clock_offset_seconds=_or_note(offset, "datetime()", notes) if offset else None,
         notes=(*refusals.notes(), *notes),
@@ -252,6 +258,14 @@ def _show_databases(driver: neo4j.Driver) -> Listing:
 
 def _copy_fields(row: neo4j.Record) -> dict[str, object]:
     return {field: row[column] for field, column in COLUMNS.items()}
+
+
+def _show_definitions(driver: neo4j.Driver) -> list[neo4j.Record]:
+    """Ask for the columns that the server's version has. An unknown version counts as 5.26."""
+    told: tuple[object, ...] = ()
+    with suppress(Neo4jError):  # dbms.components() is not granted
+        told = _versions(driver)
+    return _rows(driver, statement(version_of(newest(version for version in told if isinstance(version, str)))))
 
 
 def _show_aliases(driver: neo4j.Driver) -> dict[str, str | None]:

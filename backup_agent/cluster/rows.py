@@ -10,13 +10,18 @@ from dataclasses import asdict, replace
 from itertools import islice
 from typing import Any
 
+from backup_agent.core.artifacts.records import Definition
 from backup_agent.core.neo4j.topology import MOST_ALIASES, MOST_COPIES, MOST_SERVERS, Copy
 from backup_agent.core.requests.events import TopologyRows
 
 A_LINE = 100
 """Rows of an event: about 30 KB, at most 150 KB. Each event is a step of the agent's loop."""
 
+A_LINE_OF_DEFINITIONS = 30
+"""Definitions of an event. A definition may have 1,500 commas, and a line with more than 50,000 is not read."""
+
 COPIES, ALIASES, BACKUP_ADDRESSES, REACHABLE = "copies", "aliases", "backup_addresses", "reachable"
+DEFINITIONS = "definitions"
 """Kinds of rows, by their fields in `TopologyRows`."""
 
 MOST = {
@@ -24,6 +29,7 @@ MOST = {
     ALIASES: MOST_ALIASES,
     BACKUP_ADDRESSES: MOST_SERVERS,
     REACHABLE: 2 * MOST_SERVERS,
+    DEFINITIONS: MOST_COPIES,
 }
 """Kind of row -> the most rows of this kind."""
 
@@ -36,7 +42,7 @@ def told(rows: Mapping[str, Iterable[Any]]) -> Iterator[TopologyRows]:
     """Yield the events with the rows of each kind."""
     for kind, found in rows.items():
         remaining = iter(found)
-        while batch := tuple(islice(remaining, A_LINE)):
+        while batch := tuple(islice(remaining, A_LINE_OF_DEFINITIONS if kind == DEFINITIONS else A_LINE)):
             yield TopologyRows.model_validate({kind: batch})
 
 
@@ -47,6 +53,7 @@ class Rows:
         """Begin without any rows."""
         self._rows: dict[str, list[Any]] = {kind: [] for kind in MOST}
         self._fault: str | None = None
+        self._definitions: dict[str, Definition] = {}
 
     def take(self, event: TopologyRows) -> None:
         """Add the rows of an event. If there are too many, `complete` raises the error."""
@@ -55,8 +62,16 @@ class Rows:
             if len(known) + len(rows) > MOST[kind]:
                 self._fault = self._fault or f"more than {MOST[kind]} {kind}"
             else:
-                # Most strings are equal, but each line has its own objects.
-                known.extend(map(_interned, rows) if kind == COPIES else rows)
+                known.extend(self._shared(kind, row) for row in rows)
+
+    def _shared(self, kind: str, row: Any) -> Any:  # noqa: ANN401  a row of any kind
+        """Return the row with equal parts as one object: they are mostly equal, but each line has its own objects."""
+        if kind == COPIES:
+            return _interned(row)
+        if kind == DEFINITIONS:
+            name, definition = row
+            return name, self._definitions.setdefault(definition.model_dump_json(), definition)
+        return row
 
     def complete(self, counts: Mapping[str, int]) -> dict[str, list[Any]]:
         """Return the rows by kind: copies, and pairs of the others. Raise IncompleteError if some are missing."""

@@ -9,7 +9,7 @@ from backup_agent import durable
 from backup_agent.core.neo4j.topology import Topology
 
 FILE = ".agent/topology.json"
-LARGEST = 32 * 2**20
+LARGEST = 40 * 2**20
 """The largest file in bytes that is read. It has room for every topology within the limits of core.topology (MOST_…).
 The topology of 1,500 databases with three copies each takes 1.5 MB."""
 

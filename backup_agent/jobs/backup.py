@@ -379,6 +379,9 @@ def _record(run: BackupRun, judged: Judgement, recorded: Records) -> Record:
         raw_size=judged.reading.raw_size or None,
         database_id=task.database_id,
         history=header.history,
+        # An adopted artifact is older than the answer of Bolt in this attempt.
+        last_committed_tx=None if judged.adopted else task.last_committed_tx,
+        definition=task.definition,
         request=task.request,
         started=task.since if judged.adopted else (taken.started if taken else task.since),
         finished=datetime.now(UTC),

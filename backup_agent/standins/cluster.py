@@ -55,7 +55,13 @@ class Database:
     internal_id: str
     database_id: str
     type: str = "standard"
+    """`system`, `standard`, `composite`, `replica`, `graph shard` or `property shard`."""
     constituents: tuple[str, ...] = ()
+    shards: tuple[str, ...] = ()
+    """The graph shard of a sharded database and then its property shards. The type of such a database is `standard`."""
+    access: str = "read-write"
+    default_language: str = "CYPHER 5"
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     last_transaction: int = 1
     pruned_below: int = 0
     """First transaction that is still in the logs. A DIFF that would start before it cannot be taken."""
@@ -83,6 +89,8 @@ class User:
     show_aliases: bool = True
     show_settings: tuple[str, ...] = ("*",)
     """Globs of visible settings. Other settings are left out without an error."""
+    manages_databases: bool = False
+    """True if the account may create, drop or alter databases. SHOW DATABASES lists shards only to such accounts."""
     password_expired: bool = False
 
 
@@ -202,6 +210,21 @@ class Cluster:
     def with_database_added(self, database: Database) -> Self:
         """Create a database."""
         return dataclasses.replace(self, databases=(*self.databases, database))
+
+    def with_sharded_database(self, name: str, property_shards: int = 2) -> Self:
+        """Create a sharded database: its own row, a graph shard, and property shards, on all servers."""
+        graph, *properties = [f"{name}-g000", *(f"{name}-p{number:03}" for number in range(property_shards))]
+        primaries = [Copy(server.name, writer=not place) for place, server in enumerate(self.servers)]
+        replicas = [Copy(server.name, role="property shard replica") for server in self.servers]
+        return dataclasses.replace(
+            self,
+            databases=(
+                *self.databases,
+                new_database(name, primaries, shards=(graph, *properties)),
+                new_database(graph, primaries, type="graph shard"),
+                *(new_database(shard, replicas, type="property shard") for shard in properties),
+            ),
+        )
 
     def with_database_dropped(self, name: str) -> Self:
         """Drop a database and its aliases."""
@@ -341,6 +364,7 @@ def _cluster(data: dict[str, Any]) -> Cluster:
                 **{
                     **database,
                     "constituents": tuple(database.get("constituents", ())),
+                    "shards": tuple(database.get("shards", ())),
                     "copies": tuple(Copy(**copy) for copy in database.get("copies", ())),
                 }
             )

@@ -16,11 +16,13 @@ from backup_agent.supervisor.parts import Parts
 from backup_agent.supervisor.schedules.calendar import Calendar
 from backup_agent.supervisor.status.model import (
     DestinationStatus,
+    ExcludedDatabase,
     Pause,
     RunStatus,
     ScheduleStatus,
     Status,
 )
+from backup_agent.supervisor.work.discovery import Discovery
 from backup_agent.supervisor.work.orders import Orders
 from backup_agent.supervisor.work.volume_summaries import VolumeSummaries
 
@@ -66,6 +68,7 @@ def status(parts: Parts, loop: LoopFacts, now: datetime, monotonic: float) -> St
         databases=summaries,
         attempts=parts.counters.attempts,
         missing_databases=parts.discovery.missing,
+        excluded_databases=excluded(parts.discovery),
         destinations=destinations(parts.volume_summaries, monotonic),
         schedules=schedules(parts.calendar, now),
         places={name: routine.status for name, routine in parts.maintenance_queue.places.items()},
@@ -143,6 +146,16 @@ def schedules(calendar: Calendar, now: datetime) -> dict[str, ScheduleStatus]:
             coalesced=counts.coalesced if counts else 0,
         )
     return found
+
+
+def excluded(discovery: Discovery) -> dict[str, ExcludedDatabase] | None:
+    """Return the databases that are not backed up because of their kind; None if no topology is known."""
+    if discovery.last is None:
+        return None
+    return {
+        name: ExcludedDatabase(kind=kind.value, why=kind.why)
+        for name, kind in sorted(discovery.last.excluded().items())
+    }
 
 
 def room(root: Path) -> Space | None:

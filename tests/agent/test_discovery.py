@@ -166,6 +166,63 @@ def test_a_database_no_longer_listed_is_a_warning_by_name_and_a_metric(live: Liv
     assert live.metric("neo4j_backup_database_missing", database="orders") == 1
 
 
+def test_a_record_has_the_definition_and_the_last_committed_transaction(tmp_path: Path) -> None:
+    cluster = (
+        simulated.five_servers().with_alias("shop", "orders").with_database("orders", default_language="CYPHER 25")
+    )
+    with Live(tmp_path, cluster) as live:
+        live.start()
+        live.ask(database="orders")
+        [record] = live.records()
+
+        assert record["definition"] == {
+            "primaries": 3,
+            "secondaries": 2,
+            "default_language": "CYPHER 25",
+            "access": "read-write",
+            "options": {},
+            "aliases": ["shop"],
+            "shards": [],
+        }
+        assert record["last_committed_tx"] == 10  # of 12: the last secondary is two behind
+        header = record["header"]
+        assert record["history"] == {"database_id": header["database_id"], "store_id": header["store_id"]}
+        topology = json.loads((live.root / ".agent" / "topology.json").read_text())
+        assert topology["definitions"]["orders"]["aliases"] == ["shop"]
+
+
+def test_backups_succeed_without_a_definition_and_without_bolt(live: Live) -> None:
+    live.change(lambda one: one.with_bolt_faults(BoltFault(do="forbidden", statement="CYPHER 25 SHOW DATABASES")))
+    live.start()
+    live.ask(database="orders")
+    away(live)
+    ask_again(live)
+    live.commit()
+    live.ask(database="orders")
+
+    assert [(one["definition"], one["last_committed_tx"]) for one in live.records()] == [(None, 12), (None, None)]
+
+
+def test_excluded_databases_are_named_and_not_tried(live: Live) -> None:
+    replica = simulated.new_database("mirror", [simulated.Copy("server-0")], type="replica")
+    live.change(lambda one: one.with_sharded_database("web", 1).with_database_added(replica))
+    live.start()
+    answer = live.ask(databases=["*"])
+    named = live.ask("named", databases=["mirror", "web-p000", "orders"])
+    excluded = {"mirror": "replica", "web": "sharded", "web-g000": "shard", "web-p000": "shard"}
+    status = live.status()["excluded_databases"]
+
+    assert (answer["state"], sorted(answer["databases"])) == ("succeeded", ["neo4j", "orders", "system"])
+    assert answer["excluded"] == {name: one["why"] for name, one in status.items()}
+    assert {name: one["kind"] for name, one in status.items()} == excluded
+    assert live.metric("neo4j_backup_databases_excluded", kind="shard") == 2
+    assert live.metric("neo4j_backup_databases_excluded", kind="composite") == 0
+    assert named["state"] == "failed"
+    assert {name: one.get("reason") for name, one in named["databases"].items()} == {
+        "mirror": "invalid_request", "web-p000": "invalid_request", "orders": None,
+    }  # fmt: skip
+
+
 def test_a_role_that_sees_system_alone_shrinks_nothing_in_silence(live: Live) -> None:
     live.change(lambda cluster: cluster.with_users(User("neo4j", PASSWORD, databases=())))
     live.start()

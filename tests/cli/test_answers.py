@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 from backup_agent.cli import answers
 from backup_agent.core.reasons import Failure, Reason
-from backup_agent.core.requests.answers import Answer, NotRead, Outcome, PlaceResult, State, Unread
+from backup_agent.core.requests.answers import Answer, DatabaseResult, NotRead, Outcome, PlaceResult, State, Unread
 
 NOW = datetime(2026, 11, 23, 2, 0, tzinfo=UTC)
 KEY = "default/orders/orders-2026-11-23T02-00-00.backup"
@@ -28,6 +28,18 @@ def verified(state: State = State.RUNNING, **fields: object) -> Answer:
     return Answer.model_validate(
         {"id": "v", "state": state, "action": "verify", "ticket": "t", "received": NOW, "request": {}, **fields}
     )
+
+
+def test_excluded_databases_are_shown_with_the_reason() -> None:
+    answer = Answer(id="b", state=State.QUEUED, ticket="t", received=NOW).with_results(
+        {"orders": DatabaseResult(outcome=Outcome.SUCCEEDED)}, (), {"web": "is a sharded database"}
+    )
+
+    assert answers.lines(answer.concluded(NOW)) == [
+        "b: succeeded",
+        "  orders:",
+        "  not backed up: web is a sharded database",
+    ]
 
 
 def test_unread_artifacts_are_listed_by_reason_with_bytes_and_names() -> None:

@@ -8,6 +8,7 @@ import pytest
 from backup_agent.catalog.place import place_of
 from backup_agent.core.artifacts.keys import hold_key
 from backup_agent.core.artifacts.marks import Hold
+from backup_agent.core.artifacts.records import Definition
 from backup_agent.core.reasons import Failure, Reason
 from backup_agent.core.requests.answers import Answer, DatabaseResult, Deletion, Outcome, PlaceResult, State
 from backup_agent.settings.load import load
@@ -118,6 +119,24 @@ def test_an_artifact_is_shown_with_the_labels_of_its_request(place: Place) -> No
     out = place.run("show", record.key).out
 
     assert [line.split()[-1] for line in out.splitlines() if "=" in line] == ["tier=gold", "ticket=CHG-42"]
+
+
+def test_an_artifact_is_shown_with_the_definition_of_its_database(place: Place) -> None:
+    definition = Definition(
+        primaries=3, default_language="CYPHER 25", options={"txLogEnrichment": "FULL"}, aliases=("shop", "till")
+    )
+    record = place.record(definition=definition, last_committed_tx=42)
+    out = [line.split(maxsplit=1) for line in place.run("show", record.key).out.splitlines()]
+
+    assert ["committed", "transaction 42 at least"] in out
+    at = out.index(["defined", "primaries: 3"])
+    assert [" ".join(line) for line in out[at + 1 : at + 4]] == [
+        "default language: CYPHER 25",
+        "options: txLogEnrichment=FULL",
+        "aliases: shop, till",
+    ]
+    shown = place.run("show", record.key, "--json").json
+    assert (shown["definition"]["primaries"], shown["last_committed_tx"]) == (3, 42)
 
 
 def test_an_artifact_is_shown_by_key_path_record_or_name(place: Place) -> None:

@@ -105,7 +105,7 @@ def test_two_requests_with_one_id_are_two_files(place: Place) -> None:
         pytest.param(["--action", "cancel"], "--action cancel needs --id", id="cancel without id"),
         pytest.param(["--action", "restore"], "'restore' is not one of", id="not built"),
         pytest.param(["--type", "HALF"], "'HALF' is not one of", id="type"),
-        pytest.param(["--label", "ticket"], "--label ticket: KEY=TEXT expected", id="label without a text"),
+        pytest.param(["--label", "ticket"], "--label ticket: KEY=VALUE expected", id="label without a text"),
         pytest.param(["--label", "a=1", "--label", "a=2"], "--label a: given twice", id="label twice"),
         pytest.param(["--label", "A=1"], "--label: in label 1 a key of at most 63", id="odd label"),
         pytest.param(["--timeout", "5"], "--timeout needs --wait", id="timeout without wait"),

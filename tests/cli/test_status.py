@@ -13,6 +13,7 @@ from backup_agent.supervisor.status.http import HttpServer, main_pages
 from backup_agent.supervisor.status.model import (
     Attempt,
     DestinationStatus,
+    ExcludedDatabase,
     Pause,
     PlaceStatus,
     RunStatus,
@@ -170,6 +171,7 @@ def test_the_full_status(place: Place) -> None:
             "default/system": Attempt(at=NOW),
         },
         missing_databases=("gone",),
+        excluded_databases={"web": ExcludedDatabase(kind="sharded", why="is a sharded database: so it is")},
         destinations={
             "offsite": DestinationStatus(up=False, owed=2, error="no route", retry_seconds=30.0),
             "other": DestinationStatus(owed=0),
@@ -206,6 +208,7 @@ queue: 2 requests, the oldest for 5s
 running: backup default/orders copy, for 3 s, 2.0 KiB
 running: cluster, for 0 s
 MISSING: SHOW DATABASES no longer lists gone
+not backed up: web is a sharded database: so it is
 
 SET/DATABASE       LAST SUCCESS  CHAIN    ARTIFACTS  SIZE     COPIES MISSING  LAST FAILURE
 default/orders     1h ago        2 links  2          3.0 MiB  offsite 2       disk_full, 2m ago

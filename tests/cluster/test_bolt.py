@@ -16,6 +16,8 @@ import trustme
 from neo4j.exceptions import ConfigurationError, Neo4jError, ServiceUnavailable
 
 from backup_agent.cluster.bolt import Discovered, Endpoint, LoginRefusedError, classify, discover
+from backup_agent.core.artifacts.records import Definition
+from backup_agent.core.neo4j.kinds import ExcludedKind
 from backup_agent.core.neo4j.topology import Addressing, Topology, sources
 from backup_agent.core.reasons import BackupError, PermanentError, Reason, TransientError
 from backup_agent.standins.bolt import BoltServer
@@ -138,6 +140,65 @@ def test_composites_and_aliases_are_known_as_such(bolt_server: Start) -> None:
 
     assert {copy.type for copy in found.topology.databases()["fabric"]} == {"composite"}
     assert found.topology.aliases == {"shop": "orders"}
+
+
+@pytest.mark.parametrize("version", ["5.26.31", "2025.06.0", "2026.09.0"])
+def test_definitions_are_read_from_the_columns_that_the_version_has(bolt_server: Start, version: str) -> None:
+    cluster = (
+        five_servers(version)
+        .with_database("orders", default_language="CYPHER 25", options={"txLogEnrichment": "FULL", "seedURI": "s3://x"})
+        .with_database("neo4j", access="read-only")
+        .with_alias("shop", "orders")
+    )
+
+    found = ask(bolt_server(cluster))
+
+    assert found.notes == ()
+    language = None if version == "5.26.31" else "CYPHER 25"
+    assert found.topology.definitions["orders"] == Definition(
+        primaries=3,
+        secondaries=2,
+        default_language=language,
+        access="read-write",
+        options={"txLogEnrichment": "FULL"},
+        aliases=("shop",),
+    )
+    assert found.topology.definitions["neo4j"].access == "read-only"
+    assert found.topology.definitions.keys() == {"neo4j", "orders", "system"}
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        BoltFault("forbidden", statement="CYPHER 25 SHOW DATABASES"),
+        BoltFault("fail", statement="CYPHER 25 SHOW DATABASES", code="Neo.ClientError.Statement.SyntaxError"),
+        BoltFault("close_in_answer", statement="CYPHER 25 SHOW DATABASES"),
+    ],
+    ids=lambda fault: str(fault.do),
+)
+def test_without_definitions_the_rest_of_the_topology_is_known(bolt_server: Start, fault: BoltFault) -> None:
+    found = ask(bolt_server(three_servers().with_alias("shop", "orders").with_bolt_faults(fault)))
+
+    assert set(found.topology.databases()) == {"neo4j", "orders", "system"}
+    assert (found.topology.aliases, found.topology.versions) == ({"shop": "orders"}, ("2026.09.0",))
+    assert found.topology.definitions == {}
+    [note] = found.notes
+    assert note.startswith("definitions of databases: ")
+
+
+@pytest.mark.parametrize("manages", [True, False])
+def test_sharded_databases_and_replicas_are_recognised(bolt_server: Start, *, manages: bool) -> None:
+    """An account that may not manage databases sees no shards, only the row of the sharded database."""
+    replica = new_database("mirror", [Copy("server-0")], type="replica")
+    cluster = three_servers().with_sharded_database("web").with_database_added(replica)
+    server = bolt_server(cluster.with_users(dataclasses.replace(AGENT, manages_databases=manages)))
+
+    shards = ("web-g000", "web-p000", "web-p001") if manages else ()
+    assert ask(server).topology.excluded() == {
+        "mirror": ExcludedKind.REPLICA,
+        "web": ExcludedKind.SHARDED,
+        **dict.fromkeys(shards, ExcludedKind.SHARD),
+    }
 
 
 def test_a_role_without_access_sees_system_alone(bolt_server: Start) -> None:

@@ -5,9 +5,11 @@ from typing import Any
 
 import pytest
 
-from backup_agent.cluster.rows import ALIASES, COPIES, MOST, REACHABLE, IncompleteError, Rows, told
-from backup_agent.core.neo4j.topology import Copy
-from backup_agent.core.requests.events import TopologyRows
+from backup_agent.cluster.rows import ALIASES, COPIES, DEFINITIONS, MOST, REACHABLE, IncompleteError, Rows, told
+from backup_agent.core.artifacts.records import Definition
+from backup_agent.core.neo4j.definitions import LARGEST, definitions
+from backup_agent.core.neo4j.topology import Copy, Refusals
+from backup_agent.core.requests.events import TopologyRows, parse
 from backup_agent.supervisor.children.process import LONGEST_LINE
 
 COPY: dict[str, Any] = {"database": "orders", "address": "server-0:7687"}
@@ -36,10 +38,30 @@ def test_all_rows_that_are_sent_are_received(count: int) -> None:
 
 def test_no_line_is_longer_than_the_supervisor_reads() -> None:
     reachable = [("a" * 259, "no " * 400)] * MOST[REACHABLE]
-    events = list(told({COPIES: [LONGEST] * 1000, REACHABLE: reachable}))
+    defined = [("d" * 128, {"options": {"x": "x" * LARGEST}})] * 1000
+    events = list(told({COPIES: [LONGEST] * 1000, REACHABLE: reachable, DEFINITIONS: defined}))
 
     assert max(len(event.model_dump_json()) for event in events) < LONGEST_LINE / 4
-    assert Copy(**LONGEST) in heard(events).complete({COPIES: 1000, REACHABLE: MOST[REACHABLE]})[COPIES]
+    counts = {COPIES: 1000, REACHABLE: MOST[REACHABLE], DEFINITIONS: 1000}
+    assert Copy(**LONGEST) in heard(events).complete(counts)[COPIES]
+
+
+def test_no_line_of_definitions_has_more_values_than_the_supervisor_reads() -> None:
+    full_of_commas = {"x": "," * (LARGEST - 200)}
+    found = definitions([{"name": f"db{number}", "options": full_of_commas} for number in range(100)], Refusals())
+
+    assert len(found) == 100
+    for event in told({DEFINITIONS: found.items()}):
+        assert parse(event.model_dump_json().encode()) == event
+
+
+def test_equal_definitions_are_kept_once() -> None:
+    equal = {"primaries": 3, "options": {"txLogEnrichment": "FULL"}}
+    rows = [("orders", equal), ("hr", {**equal}), ("web", {"primaries": 1})]
+    found = dict(heard(told({DEFINITIONS: rows})).complete({DEFINITIONS: 3})[DEFINITIONS])
+
+    assert found == {name: Definition.model_validate(row) for name, row in rows}
+    assert found["orders"] is found["hr"]
 
 
 def test_equal_texts_are_kept_once() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from backup_agent.cluster.saved_topology import FILE, LARGEST, load_topology, save_topology
+from backup_agent.core.artifacts.records import Definition
 from backup_agent.core.neo4j.topology import MOST_ALIASES, MOST_COPIES, Copy, Topology
 from tests.builders import a_copy, a_topology
 
@@ -53,7 +54,12 @@ def test_the_largest_topology_is_smaller_than_what_is_read(tmp_path: Path) -> No
     names = ["d" * 122 + f"{number:06d}" for number in range(MOST_ALIASES)]
     save_topology(
         tmp_path,
-        a_topology(*(longest,) * MOST_COPIES, aliases=dict.fromkeys(names, "d" * 128), missing=tuple(names)),
+        a_topology(
+            *(longest,) * MOST_COPIES,
+            aliases=dict.fromkeys(names, "d" * 128),
+            missing=tuple(names),
+            definitions={name: Definition(options={"x": "x" * 60}) for name in names},
+        ),
     )
 
     assert (tmp_path / FILE).stat().st_size < LARGEST

@@ -4,8 +4,9 @@ from datetime import timedelta
 from itertools import product
 
 import pytest
+from pydantic import ValidationError
 
-from backup_agent.core.artifacts.records import TooManyValuesError
+from backup_agent.core.artifacts.records import BackupType, TooManyValuesError
 from backup_agent.core.reasons import Failure, Reason
 from backup_agent.core.requests.answers import (
     LEGACY_WORD,
@@ -18,6 +19,7 @@ from backup_agent.core.requests.answers import (
     State,
     rejected,
 )
+from backup_agent.core.requests.request import Request
 from tests.builders import TAKEN, an_answer
 
 NOW = TAKEN
@@ -124,6 +126,15 @@ def test_a_rejection_says_every_fault() -> None:
     one = rejected(id="t", ticket="t", files=("x.json",), faults=("a", "b"), now=NOW)
 
     assert (State.REJECTED, Reason.INVALID_REQUEST, "a\nb") == (one.state, one.reason, one.error)
+
+
+def test_the_request_of_a_kept_answer_is_read_without_fields_that_only_a_newer_agent_knows() -> None:
+    kept = an_answer(request={"type": "FULL", "priority": 5})
+
+    assert Answer.from_json(kept.to_json()).asked == Request(type=BackupType.FULL)
+    assert Answer.from_json(an_answer(request=None, state=State.REJECTED).to_json()).request is None
+    with pytest.raises(ValidationError, match="action"):
+        Answer.from_json(an_answer(request={"action": "replicate"}).to_json())
 
 
 def test_who_asked_and_why_are_told_by_the_records_names() -> None:

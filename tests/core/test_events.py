@@ -27,6 +27,10 @@ COPY = {
     "database": "orders", "type": "standard", "role": "primary", "writer": True, "address": "server-0:7687",
     "server_id": "a", "database_id": "b", "status": "online", "last_committed_txn": 7, "replication_lag": 0,
 }  # fmt: skip
+DEFINITION = {
+    "primaries": 3, "secondaries": None, "default_language": "CYPHER 25", "access": "read-write",
+    "options": {"txLogEnrichment": "FULL"}, "aliases": ["o"], "shards": [],
+}  # fmt: skip
 
 LINES: dict[str, dict[str, Any]] = {
     "stage": {"stage": "reading"},
@@ -47,6 +51,7 @@ LINES: dict[str, dict[str, Any]] = {
         "copies": [COPY],
         "aliases": [["o", "orders"]],
         "backup_addresses": [["server-0:7687", "server-0:6362"]],
+        "definitions": [["orders", DEFINITION]],
         "reachable": [["server-0:6362", None]],
     },
     "topology": {

@@ -141,7 +141,7 @@ def test_a_path_that_leaves_the_root_or_has_more_than_one_name_is_refused(path: 
         pytest.param({"databases": ["a", None]}, "(item 2 is null)", id="null as a name"),
         pytest.param({"databases": ["a", "b c"]}, "(item 2 is something else)", id="odd bytes in a list"),
         pytest.param(
-            {"labels": ["gold"]}, 'labels: keys and texts such as {"ticket": "CHG-42"} expected', id="labels in a list"
+            {"labels": ["gold"]}, 'labels: keys and values such as {"ticket": "CHG-42"} expected', id="labels in a list"
         ),
         pytest.param(
             {"labels": dict.fromkeys(map(str, range(17)), "")}, "labels: at most 16 labels expected", id="17 labels"
@@ -153,8 +153,8 @@ def test_a_path_that_leaves_the_root_or_has_more_than_one_name_is_refused(path: 
         pytest.param(
             {"labels": {"-k": ""}}, "labels: in label 1 a key of at most 63", id="label that begins by a dash"
         ),
-        pytest.param({"labels": {"k": 1}}, "labels: in label 1 a text of at most 256", id="number in a label"),
-        pytest.param({"labels": {"k": "x" * 257}}, "labels: in label 1 a text of at most 256", id="long label"),
+        pytest.param({"labels": {"k": 1}}, "labels: in label 1 a value of at most 256", id="number in a label"),
+        pytest.param({"labels": {"k": "x" * 257}}, "labels: in label 1 a value of at most 256", id="long label"),
         pytest.param({"labels": {"k": "a\u202eb"}}, "256 printable characters expected", id="label that hides text"),
         pytest.param(
             {"action": "prune", "labels": {"k": ""}}, "`labels` means nothing to `prune`", id="labels of a prune"

@@ -7,25 +7,31 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backup_agent.core.artifacts.records import Definition
+from backup_agent.core.neo4j.kinds import OF_TYPE
 from backup_agent.core.neo4j.selection import ROLE_HINT, DiscoverySource, Knowledge, Selection, Target, matches, select
 from backup_agent.core.neo4j.topology import Copy, Topology
 from backup_agent.core.reasons import Failure, Reason
 from tests.builders import a_copy, a_topology
 
 NOW = datetime(2026, 11, 23, 2, tzinfo=UTC)
+SHARDED = Definition(shards=("web-g000", "web-p000"))
 DAY = timedelta(days=1)
 SILENT = Failure(Reason.SOURCE_UNREACHABLE, "demo-client:7687 refused the connection", "look")
 
 
 def topology(*databases: str, **fields: Any) -> Topology:
-    """Return a topology of these databases; `orders=offline` sets a status, `fabric=composite` a type."""
-    return a_topology(*map(described, databases), **fields)
+    """Return a topology; `orders=offline` sets a status, `fabric=composite` a type, `web=sharded` a definition."""
+    definitions = {name.partition("=")[0]: SHARDED for name in databases if name.endswith("=sharded")}
+    return a_topology(*map(described, databases), definitions=definitions, **fields)
 
 
 def described(database: str) -> Copy:
     name, _, state = database.partition("=")
-    if state == "composite":
+    if state in OF_TYPE:
         return a_copy(database=name, type=state)
+    if state == "sharded":
+        return a_copy(database=name)
     return a_copy(database=name, status=state or "online", database_id=None if state else f"ID-{name}")
 
 
@@ -105,6 +111,53 @@ def test_what_cannot_be_had_fails_with_its_reason(asked: list[str], failed: str,
     assert names(selection) == []
     assert reasons(selection) == {failed: reason}
     assert words in selection.failures[failed].error
+
+
+EXCLUDED = ("Fabric=composite", "mirror=replica", "web=sharded", "web-g000=graph shard", "web-p000=property shard")
+
+
+def test_a_glob_leaves_out_excluded_databases_and_names_them() -> None:
+    selection = with_bolt(["*"], "orders", "system", *EXCLUDED)
+
+    assert names(selection) == ["orders", "system"]
+    assert (selection.failures, selection.warnings) == ({}, ())
+    assert {name: why.partition(":")[0] for name, why in selection.excluded.items()} == {
+        "fabric": "is a composite database",
+        "mirror": "is a replica of a database in another cluster",
+        "web": "is a sharded database",
+        "web-g000": "is a shard of a sharded database",
+        "web-p000": "is a shard of a sharded database",
+    }
+
+
+def test_a_database_that_the_request_excludes_itself_is_not_named_as_excluded() -> None:
+    assert with_bolt(["*", "!web*", "!mirror"], "orders", *EXCLUDED).excluded.keys() == {"fabric"}
+
+
+@pytest.mark.parametrize("bolt", [True, False], ids=["with Bolt", "without Bolt"])
+@pytest.mark.parametrize("name", ["fabric", "Mirror", "web", "web-g000", "web-p000"])
+def test_a_request_for_an_excluded_database_by_name_fails(name: str, *, bolt: bool) -> None:
+    last = topology("orders", *EXCLUDED)
+    selection = with_bolt([name], "orders", *EXCLUDED) if bolt else without_bolt([name], last)
+
+    assert names(selection) == []
+    failure = selection.failures[name.lower()]
+    assert failure.reason is Reason.INVALID_REQUEST
+    assert failure.error.startswith(f"{name.lower()} is a ")
+    assert failure.hint
+
+
+def test_without_bolt_the_stored_topology_tells_which_databases_are_excluded() -> None:
+    selection = without_bolt(["*"], topology("orders", *EXCLUDED))
+
+    assert names(selection) == ["orders"]
+    assert len(selection.excluded) == len(EXCLUDED)
+    old = without_bolt(["*"], topology("orders", *EXCLUDED, seen=NOW - 2 * DAY))
+    assert old.excluded == selection.excluded
+
+
+def test_an_ordinary_database_may_be_named_like_a_shard() -> None:
+    assert names(with_bolt(["*"], "orders-g000", "orders-p000")) == ["orders-g000", "orders-p000"]
 
 
 def test_an_alias_hints_at_its_database() -> None:

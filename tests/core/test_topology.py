@@ -9,7 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backup_agent.core.artifacts.names import DATABASE
+from backup_agent.core.artifacts.records import Definition
 from backup_agent.core.escaping import quoted
+from backup_agent.core.neo4j.kinds import ExcludedKind
 from backup_agent.core.neo4j.topology import (
     ADVERTISED_BACKUP,
     ADVERTISED_DEFAULT,
@@ -285,10 +287,57 @@ def test_what_vanished_is_kept_until_it_returns_or_is_forgotten() -> None:
     assert third.forgetting("hr").missing == ()
 
 
+def test_excluded_databases_are_recognised_by_type_and_by_definition() -> None:
+    copies = (
+        Copy(database="fabric", type="composite"),
+        Copy(database="mirror", type="replica"),
+        Copy(database="web", type="standard"),
+        Copy(database="web-g000", type="graph shard"),
+        Copy(database="web-p000", type="property shard", role="property shard replica"),
+        Copy(database="orders-p000", type="standard"),
+        Copy(database="later", type="of a later version"),
+    )
+    definitions = {"web": Definition(shards=("web-g000", "web-p000")), "orders-p000": Definition()}
+
+    assert a_topology(*copies, definitions=definitions).excluded() == {
+        "fabric": ExcludedKind.COMPOSITE,
+        "mirror": ExcludedKind.REPLICA,
+        "web": ExcludedKind.SHARDED,
+        "web-g000": ExcludedKind.SHARD,
+        "web-p000": ExcludedKind.SHARD,
+    }
+
+
+def test_an_excluded_database_that_is_no_longer_listed_is_not_missing() -> None:
+    mirror, web = a_copy(0, "mirror", type="replica"), a_copy(0, "web")
+    first = a_topology(a_copy(0), mirror, web, definitions={"web": Definition(shards=("web-g000",))})
+
+    assert a_topology(a_copy(0)).following(first).missing == ()
+
+
+@pytest.mark.parametrize(
+    ("copies", "expected"),
+    [
+        pytest.param([], None, id="not listed"),
+        pytest.param([(7, "online")], 7, id="one copy"),
+        pytest.param([(7, "online"), (5, "online"), (6, None)], 5, id="what the last of them has"),
+        pytest.param([(7, "online"), (2, "offline")], 7, id="a copy that does not serve"),
+        pytest.param([(7, "online"), (None, "online")], None, id="a copy that does not tell"),
+        pytest.param([(0, "online")], 0, id="none yet"),
+    ],
+)
+def test_the_last_committed_transaction_is_the_lowest_of_the_online_copies(
+    copies: list[tuple[int | None, str | None]], expected: int | None
+) -> None:
+    listed = tuple(Copy(database="orders", last_committed_txn=last, status=status) for last, status in copies)
+
+    assert a_topology(*listed, a_copy(0, "hr")).last_committed_tx("orders") == expected
+
+
 def test_a_topology_survives_its_file() -> None:
     before = a_topology(a_copy(0), NULLS, aliases={"shop": "orders", "far": None}, versions=("5.26.31",))
 
-    assert Topology.model_validate_json(before.model_dump_json()) == before
+    assert Topology.model_validate_json(before.to_json()) == before
 
 
 COPIES = st.builds(

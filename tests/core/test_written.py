@@ -2,12 +2,13 @@
 
 import json
 from typing import Any
+from uuid import UUID
 
 import pytest
 from pydantic import ValidationError
 
 from backup_agent.core.artifacts.marks import Damage, Hold
-from backup_agent.core.artifacts.records import LARGEST, ArtifactFile, BackupType, Record, TooManyValuesError
+from backup_agent.core.artifacts.records import LARGEST, ArtifactFile, BackupType, History, Record, TooManyValuesError
 from backup_agent.core.requests.request import Attribution
 from backup_agent.core.requests.tasks import BackupTask, CopyTask, PruneTask, SurveyTask, VerifyTask
 from tests.builders import TAKEN, a_header, a_record, artifact_file
@@ -114,6 +115,10 @@ def test_a_record_of_a_time_that_cannot_be_compared_is_refused(moment: str) -> N
 
     with pytest.raises(ValidationError, match=r"header\.taken"):
         Record.from_json(json.dumps(written).encode())
+
+
+def test_the_history_of_an_artifact_consists_of_the_ids_in_its_header() -> None:
+    assert a_header().history == History(database_id=UUID(int=7), store_id="1-2-record-aligned-1.1")
 
 
 def test_a_record_has_a_field_for_all_that_is_told_of_who_asked() -> None:

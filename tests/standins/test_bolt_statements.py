@@ -97,25 +97,54 @@ def test_without_yield_the_default_columns_are_shown(serve: Serve, version: str)
 
 
 @pytest.mark.parametrize(
-    ("version", "edition", "count", "new"),
+    ("version", "edition", "prefix", "count", "new"),
     [
-        ("5.26.31", "enterprise", 26, set()),
-        ("2025.05.0", "enterprise", 26, set()),
-        ("2025.06.0", "enterprise", 27, {"defaultLanguage"}),
-        ("2025.11.2", "enterprise", 27, {"defaultLanguage"}),
-        ("2025.12.0", "enterprise", 32, {"defaultLanguage", "shardTxnLag", "graphShards", "propertyShards"}),
-        ("2026.09.0", "enterprise", 32, {"defaultLanguage", "shardTxnLag", "graphShards", "propertyShards"}),
-        ("2026.09.0", "community", 27, {"defaultLanguage"}),
-        ("5.26.31", "community", 26, set()),
+        ("5.26.31", "enterprise", "", 26, set()),
+        ("2025.05.0", "enterprise", "", 26, set()),
+        ("2025.06.0", "enterprise", "", 27, {"defaultLanguage"}),
+        ("2025.11.2", "enterprise", "CYPHER 25 ", 27, {"defaultLanguage"}),
+        ("2025.12.0", "enterprise", "CYPHER 5 ", 27, {"defaultLanguage"}),
+        ("2025.12.0", "enterprise", "CYPHER 25 ", 32, {"shardTxnLag", "graphShards", "propertyShards"}),
+        ("2026.09.0", "enterprise", "CYPHER 25 ", 32, {"shardTxnLag", "graphShards", "propertyShards"}),
+        ("2026.09.0", "community", "", 27, {"defaultLanguage"}),
+        ("2026.09.0", "community", "CYPHER 25 ", 32, {"shardTxnLag", "graphShards", "propertyShards"}),
+        ("5.26.31", "community", "", 26, set()),
     ],
 )
-def test_the_columns_of_yield_all_follow_the_version(
-    serve: Serve, version: str, edition: str, count: int, new: set[str]
+def test_the_columns_of_yield_all_follow_the_version_and_the_language(
+    serve: Serve, version: str, edition: str, prefix: str, count: int, new: set[str]
 ) -> None:
-    shown = serve(three_servers(version).with_edition(edition)).columns("SHOW DATABASES YIELD *")
+    shown = serve(three_servers(version).with_edition(edition)).columns(f"{prefix}SHOW DATABASES YIELD *")
 
     assert len(shown) == count
     assert new | {"databaseID", "serverID", "creationTime", "options", *DEFAULT} <= set(shown)
+
+
+def test_a_server_before_2025_06_refuses_cypher_25(serve: Serve) -> None:
+    served = serve(three_servers("5.26.31"))
+
+    assert served.code("CYPHER 25 SHOW DATABASES") == "Neo.ClientError.Statement.ArgumentError"
+
+
+SHARDS: dict[str, Any] = {
+    "web-g000": ("graph shard", "primary", 1, ["web-g000"], []),
+    "web-p000": ("property shard", "property shard replica", 1, ["web-p000"], []),
+    "web-p001": ("property shard", "property shard replica", 1, ["web-p001"], []),
+}
+
+
+@pytest.mark.parametrize(("manages", "shards"), [(True, SHARDS), (False, {})], ids=["manages databases", "does not"])
+def test_shards_are_listed_only_to_accounts_that_manage_databases(
+    serve: Serve, shards: dict[str, Any], *, manages: bool
+) -> None:
+    cluster = three_servers().with_sharded_database("web").with_users(User(*AUTH, manages_databases=manages))
+    columns = ("type", "role", "lastCommittedTxn", "graphShards", "propertyShards")
+    rows = serve(cluster).ask(f"CYPHER 25 SHOW DATABASES YIELD name, {', '.join(columns)}")
+
+    assert {row["name"]: values(row, *columns) for row in rows if row["name"].startswith("web")} == {
+        "web": ("standard", "primary", None, ["web-g000"], ["web-p000", "web-p001"]),
+        **shards,
+    }
 
 
 def test_times_are_returned_as_datetimes(serve: Serve) -> None:

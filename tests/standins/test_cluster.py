@@ -28,6 +28,7 @@ def test_a_saved_cluster_can_be_loaded(tmp_path: Path) -> None:
     cluster = (
         five_servers()
         .with_database_added(new_database("library", [Copy("server-0")], type="composite", constituents=("library.a",)))
+        .with_sharded_database("web")
         .with_alias("shop", "orders")
         .with_faults({"command": "backup", "do": "hang"})
         .with_bolt_faults(BoltFault("dead_routes", addresses=("127.0.0.1:1",)), BoltFault("hang", times=2))
@@ -53,6 +54,10 @@ def test_the_file_has_the_fields_that_both_stand_ins_read(tmp_path: Path) -> Non
         "internal_id",
         "database_id",
         "constituents",
+        "shards",
+        "access",
+        "default_language",
+        "options",
         "last_transaction",
         "pruned_below",
         "store_bytes",

@@ -19,6 +19,7 @@ from backup_agent.core.artifacts.marks import Damage, Hold
 from backup_agent.core.artifacts.records import (
     ArtifactFile,
     BackupType,
+    Definition,
     Header,
     History,
     Record,
@@ -51,6 +52,16 @@ NAME = "orders-2026-11-23T02-00-00.backup"
 KEY = f"default/orders/{NAME}"
 PARENT = "default/orders/orders-2026-11-22T02-00-00.backup"
 
+DEFINITION = Definition(
+    primaries=3,
+    secondaries=1,
+    default_language="CYPHER 25",
+    access="read-write",
+    options={"txLogEnrichment": "FULL"},
+    aliases=("shop",),
+    shards=("orders-g000", "orders-p000"),
+)
+
 RECORD = Record(
     key=KEY,
     cluster="demo",
@@ -78,6 +89,8 @@ RECORD = Record(
     raw_size=9000,
     database_id="ID-orders",
     history=History(database_id=UUID(int=7), store_id="1-2-block-block-1.1"),
+    last_committed_tx=24,
+    definition=DEFINITION,
     request="nightly@20261123T020000Z",
     requested_by="schedule nightly",
     note="before the upgrade",
@@ -147,6 +160,7 @@ VALUES: dict[str, StoredValue] = {
         aliases={"shop": "orders", "far": None},
         versions=("2026.09.0",),
         backup_addresses={"server-1:7687": "server-1:6362"},
+        definitions={"orders": DEFINITION, "hr": Definition()},
         missing=("old",),
     ),
     "answer": Answer(
@@ -185,6 +199,7 @@ VALUES: dict[str, StoredValue] = {
                 **REFUSED,
             )
         },
+        excluded={"web": "is a sharded database"},
         selected=True,
         places={
             "local": PlaceResult(

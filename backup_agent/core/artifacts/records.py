@@ -100,6 +100,22 @@ class History(StoredPart):
     store_id: str = Field(description="id of the store with its format and version, from the artifact's header")
 
 
+class Definition(StoredPart):
+    """The definition of a database in SHOW DATABASES: what a restore needs to create it again as it was."""
+
+    primaries: int | None = Field(default=None, description="requested primaries; null on a standalone server")
+    secondaries: int | None = Field(default=None, description="requested secondaries; null on a standalone server")
+    default_language: str | None = Field(default=None, description="such as CYPHER 25; null before 2025.06")
+    access: str | None = Field(default=None, description="read-write or read-only")
+    options: dict[str, str | int | float | bool] = Field(
+        default={}, description="without those of seeding and those that may contain a secret"
+    )
+    aliases: tuple[str, ...] = Field(default=(), description="local aliases of the database")
+    shards: tuple[str, ...] = Field(
+        default=(), description="databases that a sharded database consists of; empty for any other"
+    )
+
+
 class Signature(StoredPart):
     """A signature of a document, over the canonical JSON (RFC 8785) of the document without its signature."""
 
@@ -148,10 +164,18 @@ class Record(StoredValue):
     raw_size: int | None = Field(default=None, ge=0, description="bytes unpacked, counted in the reading pass")
     database_id: str | None = Field(default=None, description="databaseID of SHOW DATABASES at the time")
     history: History | None = Field(default=None, description="which history of the database the artifact belongs to")
+    last_committed_tx: int | None = Field(
+        default=None,
+        description="lowest lastCommittedTxn of the online copies in SHOW DATABASES before the backup began: the "
+        "artifact and its parents should contain every transaction up to this one, and may contain later ones",
+    )
+    definition: Definition | None = Field(
+        default=None, description="definition of the database in the last answer of Bolt before the backup"
+    )
     request: str = Field(description="id of the request it was taken for")
     requested_by: str | None = None
     note: str | None = Field(default=None, description="the request's `reason`, free text")
-    labels: dict[str, str] = Field(default={}, description="the request's labels, free keys and texts")
+    labels: dict[str, str] = Field(default={}, description="the request's labels, free keys and values")
     started: AwareDatetime
     finished: AwareDatetime
     source: str | None = Field(default=None, description="host:port neo4j-admin said it copied from")

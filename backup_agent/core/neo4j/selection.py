@@ -5,13 +5,14 @@ database that was there before and is not listed now becomes a warning by name. 
 matched by a glob against a topology that is too old is backed up, and the glob is a failure all the same.
 """
 
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from fnmatch import fnmatchcase
 
-from backup_agent.core.neo4j.topology import Topology, is_composite
+from backup_agent.core.neo4j.kinds import ExcludedKind
+from backup_agent.core.neo4j.topology import Topology
 from backup_agent.core.reasons import Failure, Reason
 
 SYSTEM = "system"
@@ -44,6 +45,8 @@ class Selection:
     failures: dict[str, Failure] = field(default_factory=dict)
     """By database name or glob, as asked for in lower case."""
     warnings: tuple[str, ...] = ()
+    excluded: dict[str, str] = field(default_factory=dict)
+    """Database that matches a glob and is not backed up because of its kind -> why."""
     missing: tuple[str, ...] = ()
     """Every database known before and not listed now, asked for or not; empty where Bolt did not answer."""
 
@@ -82,6 +85,7 @@ def select(
     targets: dict[str, Target] = {}
     failures: dict[str, Failure] = {}
     warnings: dict[str, None] = {}
+    excluded: dict[str, str] = {}
     for pattern in wanted:
         found = chooser.glob(pattern) if is_glob(pattern) else chooser.literal(pattern)
         kept = [target for target in found.targets if not _matches_any(target.name, unwanted)]
@@ -93,6 +97,7 @@ def select(
         targets |= {target.name: target for target in kept}
         failures |= failed
         warnings |= dict.fromkeys(found.warnings)
+        excluded |= {name: kind.why for name, kind in found.excluded.items() if not _matches_any(name, unwanted)}
 
     missing = _missing(knowledge)
     warnings |= {
@@ -100,7 +105,7 @@ def select(
         for name in missing
         if name not in failures and _matches_any(name, wanted) and not _matches_any(name, unwanted)
     }
-    return Selection(tuple(targets.values()), failures, tuple(warnings), missing)
+    return Selection(tuple(targets.values()), failures, tuple(warnings), excluded, missing)
 
 
 def is_glob(pattern: str) -> bool:
@@ -126,6 +131,7 @@ class _Found:
     targets: tuple[Target, ...] = ()
     failures: dict[str, Failure] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    excluded: Mapping[str, ExcludedKind] = field(default_factory=dict)
 
 
 class _WithBolt:
@@ -144,11 +150,10 @@ class _WithBolt:
         return self._judged([name])
 
     def glob(self, pattern: str) -> _Found:
-        matching = [name for name in self._databases if matches(name, pattern)]
-        real = [name for name in matching if not is_composite(self._databases[name][0])]
-        if real:
-            return self._judged(real)
-        return _Found(failures={pattern: self._not_there(_nothing_matches(pattern, matching, self._topology))})
+        names, excluded = _matching(pattern, self._databases, self._topology)
+        if names:
+            return replace(self._judged(names), excluded=excluded)
+        return _Found(failures={pattern: self._not_there(_nothing_matches(pattern, excluded, self._topology))})
 
     def _judged(self, names: Iterable[str]) -> _Found:
         targets: list[Target] = []
@@ -205,16 +210,15 @@ class _WithoutBolt:
             error = f"{self._silence} and never did before, so nothing tells what {pattern} matches"
             return _Found(failures={pattern: Failure(Reason.SOURCE_UNREACHABLE, error, self._hint)})
         seen = f"the topology seen {self._last.seen:%Y-%m-%dT%H:%M:%SZ}"
-        matching = [name for name in self._databases if matches(name, pattern)]
-        real = [name for name in matching if not is_composite(self._databases[name][0])]
-        if not real:
-            error = f"{self._silence}; in {seen}, {_nothing_matches(pattern, matching, self._last)}"
+        names, excluded = _matching(pattern, self._databases, self._last)
+        if not names:
+            error = f"{self._silence}; in {seen}, {_nothing_matches(pattern, excluded, self._last)}"
             return _Found(failures={pattern: Failure(Reason.NO_SUCH_DATABASE, error, self._hint)})
-        targets = tuple(self._remembered(name) for name in real)
+        targets = tuple(self._remembered(name) for name in names)
         if self._age > self._max_age:
             error = f"{self._silence}; {pattern} was matched against {seen}, older than neo4j.max_topology_age"
-            return _Found(targets, {pattern: Failure(Reason.DISCOVERY_STALE, error, self._hint)})
-        return _Found(targets, warnings=(f"{self._silence}; {pattern} was matched against {seen}",))
+            return _Found(targets, {pattern: Failure(Reason.DISCOVERY_STALE, error, self._hint)}, excluded=excluded)
+        return _Found(targets, warnings=(f"{self._silence}; {pattern} was matched against {seen}",), excluded=excluded)
 
     def _remembered(self, name: str) -> Target:
         database_id = next((copy.database_id for copy in self._databases[name] if copy.database_id is not None), None)
@@ -239,14 +243,19 @@ def _refused(name: str, topology: Topology) -> Failure | None:
         target = aliases[name]
         meant = f"ask for {target} instead" if target else "ask for the database it stands for"
         return Failure(Reason.INVALID_REQUEST, f"{name} is an alias, not a database", meant)
-    if any(copy.database.lower() == name and is_composite(copy) for copy in topology.copies):
-        error = f"{name} is a composite database: it holds no data of its own"
-        return Failure(Reason.INVALID_REQUEST, error, "ask for its constituents instead")
-    return None
+    excluded = {name.lower(): kind for name, kind in topology.excluded().items()}
+    return excluded[name].refusal(name) if name in excluded else None
 
 
-def _nothing_matches(pattern: str, composites: Sequence[str], topology: Topology) -> str:
-    others = [f"composite database {name}" for name in composites]
+def _matching(pattern: str, databases: Iterable[str], topology: Topology) -> tuple[list[str], dict[str, ExcludedKind]]:
+    """Return the databases that match a glob: those to back up, and the excluded ones with their kinds."""
+    kinds = {name.lower(): kind for name, kind in topology.excluded().items()}
+    matching = [name for name in databases if matches(name, pattern)]
+    return [name for name in matching if name not in kinds], {name: kinds[name] for name in matching if name in kinds}
+
+
+def _nothing_matches(pattern: str, excluded: Mapping[str, ExcludedKind], topology: Topology) -> str:
+    others = [f"{kind} database {name}" for name, kind in excluded.items()]
     others += [f"alias {alias}" for alias in sorted(topology.aliases) if matches(alias, pattern)]
     return f"{pattern} matches no database" + (f" (only {', '.join(others)})" if others else "")
 

@@ -18,8 +18,9 @@ from pydantic import ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass
 
 from backup_agent.core.artifacts.names import DATABASE
-from backup_agent.core.artifacts.records import StoredValue, Value
+from backup_agent.core.artifacts.records import Definition, StoredValue, Value
 from backup_agent.core.escaping import first_few, quoted
+from backup_agent.core.neo4j.kinds import OF_TYPE, ExcludedKind
 from backup_agent.core.reasons import PermanentError, Reason
 
 ONLINE = "online"
@@ -96,6 +97,8 @@ class Topology(StoredValue):
     """Versions of the Neo4j kernel, as the servers that answered say; more than one during a rolling upgrade."""
     backup_addresses: dict[AddressText, AddressText] = Field(default_factory=dict)
     """Bolt address of a server -> host:port of its backup listener, where the server itself told it."""
+    definitions: dict[DatabaseName, Definition] = Field(default_factory=dict)
+    """Database -> its definition, if a server told it."""
     missing: tuple[DatabaseName, ...] = ()
     """Databases listed at some time before and not now: kept until they return or are forgotten."""
 
@@ -104,18 +107,30 @@ class Topology(StoredValue):
         return self.model_dump_json(by_alias=True, exclude_none=True).encode() + b"\n"
 
     def databases(self) -> dict[str, tuple[Copy, ...]]:
-        """Return every database listed with its copies, by name. Composite ones are among them."""
+        """Return every listed database with its copies, by name. Excluded databases are included."""
         found: dict[str, tuple[Copy, ...]] = {}
         for copy in self.copies:
             found[copy.database] = (*found.get(copy.database, ()), copy)
         return dict(sorted(found.items()))
+
+    def last_committed_tx(self, database: str) -> int | None:
+        """Return the last transaction that all online copies of a database have received; None if one is unknown."""
+        told = [copy.last_committed_txn for copy in self.copies if copy.database == database and copy.serves]
+        known = [transaction for transaction in told if transaction is not None]
+        return min(known) if known and len(known) == len(told) else None
+
+    def excluded(self) -> dict[str, ExcludedKind]:
+        """Return the databases that are not backed up because of their kind, by name."""
+        found = {copy.database: OF_TYPE[copy.type] for copy in self.copies if copy.type in OF_TYPE}
+        sharded = {name: ExcludedKind.SHARDED for name, one in self.definitions.items() if one.shards}
+        return {**sharded, **found}
 
     def following(self, last: Self | None) -> Self:
         """Return this topology with what `last` knew and this one does not list: nothing vanishes in silence."""
         if last is None:
             return self
         names = {copy.database for copy in self.copies}
-        gone = ({copy.database for copy in last.copies if not is_composite(copy)} | set(last.missing)) - names
+        gone = ({copy.database for copy in last.copies} - last.excluded().keys() | set(last.missing)) - names
         return self.model_copy(update={"missing": tuple(sorted(gone))})
 
     def forgetting(self, database: str) -> Self:
@@ -375,11 +390,6 @@ def with_port(address: str, port: int) -> str:
     """Return `address` as host:port, with `port` where it names none."""
     host, own = split(address)
     return join(host, own or port)
-
-
-def is_composite(copy: Copy) -> bool:
-    """Tell whether a copy is of a composite database, which holds no data of its own."""
-    return copy.type == "composite"
 
 
 def _candidates(topology: Topology | None, database: str) -> Iterator[Copy]:

@@ -249,6 +249,9 @@ class Answer(StoredValue):
     set: str | None = None
     set_note: str | None = Field(default=None, description="for an ad hoc set: what becomes of it")
     databases: dict[str, DatabaseResult] = Field(default={})
+    excluded: dict[str, str] = Field(
+        default={}, description="database that matches a glob of the request and is not backed up -> why"
+    )
     selected: bool = Field(default=False, description="whether the databases have been chosen")
     places: dict[str, PlaceResult] = Field(default={}, description="place -> what `prune` or `verify` did there")
     marks: dict[str, str] = Field(default={}, description="place -> what became of a hold there")
@@ -295,11 +298,15 @@ class Answer(StoredValue):
         """Return the answer with another result for one database."""
         return self.model_copy(update={"databases": {**self.databases, database: result}})
 
-    def with_results(self, results: Mapping[str, DatabaseResult], warnings: tuple[str, ...]) -> "Answer":
+    def with_results(
+        self,
+        results: Mapping[str, DatabaseResult],
+        warnings: tuple[str, ...],
+        excluded: Mapping[str, str] | None = None,
+    ) -> "Answer":
         """Return the answer with its databases chosen."""
-        return self.model_copy(
-            update={"databases": dict(results), "selected": True, "warnings": self.warnings + warnings}
-        )
+        changes: dict[str, Any] = {"databases": dict(results), "selected": True, "excluded": dict(excluded or {})}
+        return self.model_copy(update={**changes, "warnings": self.warnings + warnings})
 
     def with_place(self, place: str, result: PlaceResult) -> "Answer":
         """Return the answer with another result for one place."""
@@ -343,7 +350,7 @@ class Answer(StoredValue):
 
     @classmethod
     def from_json(cls, data: bytes) -> Self:
-        """Read an answer; raise ValueError if it is not valid, its request neither, or it has too many values."""
+        """Read an answer; raise ValueError if it is not valid, its request is not, or it has too many values."""
         answer = cls.model_validate_json(few_values(data, MOST_VALUES))
         if answer.request is not None:
             _request(answer.request)

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from backup_agent.core.artifacts.records import TooManyValuesError, few_values
+from backup_agent.core.artifacts.records import Definition, TooManyValuesError, few_values
 from backup_agent.core.artifacts.summary import DatabaseSummary
 from backup_agent.core.neo4j.topology import AddressText, Copy, DatabaseName, VersionText
 from backup_agent.core.reasons import Failure
@@ -157,6 +157,7 @@ class TopologyRows(ChildEvent):
     copies: tuple[Copy, ...] = ()
     aliases: tuple[tuple[DatabaseName, DatabaseName | None], ...] = ()
     backup_addresses: tuple[tuple[AddressText, AddressText], ...] = ()
+    definitions: tuple[tuple[DatabaseName, Definition], ...] = ()
     reachable: tuple[tuple[str, str | None], ...] = ()
     """Backup address -> why a TCP connection to it failed; None if it succeeded."""
 

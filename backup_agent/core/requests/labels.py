@@ -1,4 +1,4 @@
-"""Labels: free keys and texts of a request, kept in its answer, its log lines and the records of its artifacts."""
+"""Labels: free keys and values of a request, kept in its answer, its log lines and the records of its artifacts."""
 
 import re
 from typing import Annotated
@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field
 MOST = 16
 """Labels of one request."""
 
-LONGEST_TEXT = 256
+LONGEST_VALUE = 256
 KEY = re.compile(r"[a-z0-9][-a-z0-9_.]{0,62}")
 
 
@@ -19,14 +19,14 @@ def labels(value: object) -> object:
     {'ticket': 'CHG-42'}
     """
     if not isinstance(value, dict):
-        raise ValueError('keys and texts such as {"ticket": "CHG-42"}')  # noqa: TRY004  told as a fault
+        raise ValueError('keys and values such as {"ticket": "CHG-42"}')  # noqa: TRY004  told as a fault
     if len(value) > MOST:
         raise ValueError(f"at most {MOST} labels")
     for number, (key, text) in enumerate(value.items(), start=1):
         if not isinstance(key, str) or not KEY.fullmatch(key):
             raise ValueError(f"in label {number} a key of at most 63 lower-case letters, digits, '-', '_' and '.'")
-        if not isinstance(text, str) or len(text) > LONGEST_TEXT or not text.isprintable():
-            raise ValueError(f"in label {number} a text of at most {LONGEST_TEXT} printable characters")
+        if not isinstance(text, str) or len(text) > LONGEST_VALUE or not text.isprintable():
+            raise ValueError(f"in label {number} a value of at most {LONGEST_VALUE} printable characters")
     return value
 
 

@@ -168,7 +168,7 @@ class Request(BaseModel):
     labels: dict[str, str] = Field(
         default={},
         max_length=MOST_LABELS,
-        description="for backup: at most 16 free keys and texts, kept in the record and the log",
+        description="for backup: at most 16 free keys and values, kept in the record and the log",
     )
 
     @field_validator("id", mode="after")

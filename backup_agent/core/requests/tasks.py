@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from backup_agent.core.artifacts.records import BackupType, Value
+from backup_agent.core.artifacts.records import BackupType, Definition, Value
 from backup_agent.core.requests.request import Attribution
 from backup_agent.core.retention.clock import Shown
 
@@ -26,6 +26,9 @@ class BackupTask(Task):
     type: BackupType
     promote: Literal["now", "at_next_full"] = "now"
     database_id: str | None = None
+    definition: Definition | None = None
+    last_committed_tx: int | None = None
+    """The last transaction that all online copies had received when Bolt was last asked."""
     discovery: Literal["bolt", "last_topology", "static"] = "bolt"
     sources: tuple[str, ...]
     server_versions: tuple[str, ...] = ()

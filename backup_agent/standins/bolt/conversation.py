@@ -269,7 +269,7 @@ class Conversation:
         for fault in faults:
             if fault.do == "move_leader":
                 self.host.move_leader(fault)
-        kind = "s" if text.lstrip().upper().startswith("SHOW") else "r"
+        kind = "s" if text.lstrip().upper().startswith(("SHOW", "CYPHER")) else "r"
         return self._opened(Stream(list(answered.rows), kind, database, faults), answered.fields)
 
     async def commit(self, _fields: Sequence[Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 Any other statement raises `Unknown`, which the server answers with a syntax error. The supported forms are:
 
+    [CYPHER 5 | 25] before any of these
     SHOW DATABASES | DATABASE name | SERVERS | SETTINGS ["a", 'b' | $names] | ALIASES FOR DATABASE    [tail]
     CALL procedure()                                                                                 [tail]
     RETURN 1 [AS x], datetime() [AS now], ...
@@ -10,7 +11,7 @@ Any other statement raises `Unknown`, which the server answers with a syntax err
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 TOKEN = re.compile(
@@ -57,6 +58,8 @@ class Statement:
     tail: Tail = Tail()
     items: tuple[tuple[Any, str], ...] = field(default=())
     """Values or functions of a bare RETURN, each with the name of its column."""
+    language: int = 5
+    """The requested version of Cypher. The default is that of `system`, 5."""
 
     @property
     def title(self) -> str:
@@ -67,6 +70,7 @@ class Statement:
 def parse(text: str, parameters: Mapping[str, Any]) -> Statement:
     """Parse a statement. Raise Unknown if it is not one of the supported ones."""
     words = Words(_tokens(text), parameters)
+    language = int(words.value()) if words.take("CYPHER") else 5
     if words.take("SHOW"):
         statement = _show(words)
     elif words.take("CALL"):
@@ -79,7 +83,7 @@ def parse(text: str, parameters: Mapping[str, Any]) -> Statement:
     else:
         raise Unknown(text)
     words.end()
-    return statement
+    return replace(statement, language=language)
 
 
 class Words:

@@ -2,7 +2,9 @@
 
 Sources are Neo4j's manuals (listing-databases, show-databases-monitoring) and the answers of Neo4j Community 5.26.31
 and 2026.09.0. The database `system` accepts only administration commands and procedures, so RETURN datetime() is
-refused there. Guessed: the position of 2025.12's shard columns, `store` of a block store, and the text of
+refused there. The shard columns are those of Community 2026.09.0: they exist in Cypher 25 only, a standard database is
+its own graph shard, and they are null for `system`. Guessed, because no Enterprise server was available: the rows of
+sharded databases and replicas as far as the manual does not describe them, `store` of a block store, and the text of
 `statusMessage` for a quarantined copy.
 """
 
@@ -16,7 +18,7 @@ from backup_agent.standins.bolt.faults import Failure, Refused, forbidden, unava
 from backup_agent.standins.bolt.grammar import DATETIME, Statement, Tail, Unknown, parse
 from backup_agent.standins.cluster import Cluster, Copy, Database, Server, User
 
-EVERYBODY = User(name="", password="")
+EVERYBODY = User(name="", password="", manages_databases=True)
 """The user of a cluster without users."""
 DEFAULT_DATABASE = "neo4j"
 CREATED = datetime(2026, 1, 1, tzinfo=UTC)
@@ -93,6 +95,14 @@ def answer(asked: Asked, text: str, parameters: Mapping[str, Any]) -> Answer:
         statement = parse(text, parameters)
     except Unknown as unknown:
         raise Refused(_syntax_error(f"Invalid input (the stand-in supports few statements): {unknown}")) from unknown
+    if statement.language > (25 if asked.version >= LANGUAGES else 5):
+        raise Refused(
+            Failure(
+                "Neo.ClientError.Statement.ArgumentError",
+                f"{statement.language} is not a valid option for cypher version. Valid options are: 5",
+                "22000",
+            )
+        )
     if statement.verb == "RETURN":
         if _need_running(asked).type == "system":
             raise Refused(_not_on_system(text))
@@ -146,7 +156,7 @@ def _databases(asked: Asked, statement: Statement) -> Table:
     rows = [
         _database_row(asked, database, copy)
         for database in asked.cluster.databases
-        if _may_see(asked.user, database.name)
+        if _may_see(asked.user, database)
         and (not statement.names or database.name in wanted)
         and any(asked.cluster.server(copy.server).up for copy in database.copies)
         for copy in database.copies
@@ -154,7 +164,7 @@ def _databases(asked: Asked, statement: Statement) -> Table:
     columns = DATABASE_COLUMNS_ALL.split()
     if asked.version >= LANGUAGES:
         columns.insert(columns.index("options"), "defaultLanguage")
-    if asked.version >= SHARDS and not asked.community:
+    if asked.version >= SHARDS and statement.language >= 25:  # noqa: PLR2004  Cypher 25
         columns[columns.index("options") - 1 : columns.index("options") - 1] = SHARD_COLUMNS.split()
     return Table(columns, DATABASE_COLUMNS.split(), rows)
 
@@ -175,13 +185,13 @@ def _database_row(asked: Asked, database: Database, copy: Copy) -> dict[str, Any
     status = copy.status if server.up else "unknown"
     telling = status in TELLING
     composite = database.type == "composite"
-    transactions = telling and not composite
+    transactions = telling and not composite and not database.shards
     up = running(cluster, database)
     row: dict[str, Any] = {
         "name": database.name,
         "type": database.type,
         "aliases": [alias.name for alias in cluster.aliases if alias.target == database.name],
-        "access": "read-only" if composite else "read-write",
+        "access": "read-only" if composite or database.type == "replica" else database.access,
         "databaseID": database.database_id if telling else None,
         "serverID": server.id,
         "address": asked.addresses[server.name] if server.up else None,
@@ -203,13 +213,13 @@ def _database_row(asked: Asked, database: Database, copy: Copy) -> dict[str, Any
         "lastCommittedTxn": database.last_transaction + copy.lag if transactions else None,
         "replicationLag": copy.lag if transactions else None,
         "currentPropertyShardReplicas": None,
-        "requestedPropertyShardReplicas": None,
+        "requestedPropertyShardReplicas": len(database.copies) if database.type == "property shard" else None,
         "shardTxnLag": None,
-        "graphShards": [],
-        "propertyShards": [],
+        "graphShards": None if database.type == "system" else [*database.shards[:1]] or [database.name],
+        "propertyShards": None if database.type == "system" else [*database.shards[1:]],
         "constituents": list(database.constituents),
-        "defaultLanguage": "CYPHER 5",
-        "options": None if composite else {},
+        "defaultLanguage": database.default_language,
+        "options": None if composite else dict(database.options),
     }
     if composite:
         row |= dict.fromkeys([column for column in row if column.endswith("Count")])
@@ -377,8 +387,10 @@ def _need_running(asked: Asked) -> Database:
     return database
 
 
-def _may_see(user: User, database: str) -> bool:
-    return database == "system" or any(fnmatchcase(database, glob) for glob in user.databases)
+def _may_see(user: User, database: Database) -> bool:
+    if database.type.endswith(" shard") and not user.manages_databases:
+        return False
+    return database.type == "system" or any(fnmatchcase(database.name, glob) for glob in user.databases)
 
 
 def _returned(asked: Asked, statement: Statement) -> Answer:

@@ -19,6 +19,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, InfoMetricFamily
 from prometheus_client.registry import Collector
 
 from backup_agent.core.artifacts.keys import split_database_key
+from backup_agent.core.neo4j.kinds import ExcludedKind
 from backup_agent.supervisor.status.model import Status
 
 PREFIX = "neo4j_backup"
@@ -216,6 +217,14 @@ def _databases(status: Status) -> Iterator[Metric]:
     for database in status.missing_databases:
         missing.add_metric((database,), 1)
     yield missing
+    excluded = _gauge(
+        "databases_excluded", "Databases that are not backed up because of their kind, by kind.", ("kind",)
+    )
+    if status.excluded_databases is not None:
+        kinds = [one.kind for one in status.excluded_databases.values()]
+        for kind in ExcludedKind:
+            excluded.add_metric((kind,), kinds.count(kind))
+    yield excluded
 
 
 def _schedules(status: Status) -> Iterator[Metric]:

@@ -84,6 +84,13 @@ class Attempt(Value):
     error: str | None = None
 
 
+class ExcludedDatabase(Value):
+    """Why a database is not backed up."""
+
+    kind: str
+    why: str = Field(description="the end of a sentence that begins with the name of the database")
+
+
 class Status(Value):
     """Everything. Absent means not known."""
 
@@ -110,6 +117,10 @@ class Status(Value):
     )
     attempts: dict[str, Attempt] = Field(default={}, description="<set>/<database> -> the last attempt since start")
     missing_databases: tuple[str, ...] = ()
+    excluded_databases: dict[str, ExcludedDatabase] | None = Field(
+        default=None,
+        description="databases that are not backed up because of their kind; absent if no topology is known",
+    )
     destinations: dict[str, DestinationStatus] = Field(default={})
     schedules: dict[str, ScheduleStatus] = Field(default={})
     places: dict[str, PlaceStatus] = Field(default={})

@@ -128,7 +128,7 @@ class BackupDispatch:
         asked = answer.asked
         schedule = self.settings.schedules.get(answer.schedule or "")
         declared = job.set in self.settings.declared_sets
-        last = self.discovery.last
+        last, current = self.discovery.last, self.discovery.current
         task = tasks.BackupTask(
             run=name,
             request=answer.id,
@@ -137,6 +137,8 @@ class BackupDispatch:
             type=BackupType(asked.type),
             promote=schedule.promote if schedule else "now",
             database_id=result.database_id,
+            definition=last.definitions.get(job.database) if last else None,
+            last_committed_tx=current.last_committed_tx(job.database) if current else None,
             discovery=result.discovery or "static",
             sources=tuple(source.address for source in self.discovery.sources(job.database, self._addressing())),
             server_versions=last.versions if last else (),

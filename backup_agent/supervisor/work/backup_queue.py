@@ -89,7 +89,7 @@ class BackupQueue:
         }
         for name, failure in selection.failures.items():
             results[name] = DatabaseResult().failed(failure, now)
-        self._save(answer.with_results(results, selection.warnings), now)
+        self._save(answer.with_results(results, selection.warnings, selection.excluded), now)
 
     def waiting_jobs(self) -> Iterator[Job]:
         """Yield the jobs that could start, in the order of the requests."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import structlog
 
-from backup_agent.cluster.rows import ALIASES, BACKUP_ADDRESSES, COPIES, REACHABLE, IncompleteError, Rows
+from backup_agent.cluster.rows import ALIASES, BACKUP_ADDRESSES, COPIES, DEFINITIONS, REACHABLE, IncompleteError, Rows
 from backup_agent.cluster.saved_topology import load_topology, save_topology
 from backup_agent.core.neo4j.selection import Knowledge, Selection, select
 from backup_agent.core.neo4j.topology import Addressing, BackupSource, Topology, sources
@@ -97,6 +97,7 @@ class Discovery:
                 aliases=dict(found[ALIASES]),
                 versions=event.versions,
                 backup_addresses=dict(found[BACKUP_ADDRESSES]),
+                definitions=dict(found[DEFINITIONS]),
             )
             self.clock_offset = event.clock_offset_seconds
             if self.clock_offset is not None:
