@@ -54,3 +54,12 @@ def test_what_was_given_up_at_one_place_is_owed_to_another(notes: CopyNotes, tmp
 
     assert DIFF.key in owed(place_at(tmp_path, "mirror").copy_notes)
     assert DIFF.key in owed(place_at(tmp_path, "offsite", cluster="other").copy_notes)
+
+
+def test_a_note_with_the_fields_of_a_newer_agent_still_confirms_a_copy(notes: CopyNotes, tmp_path: Path) -> None:
+    notes.add(FULL.key)
+    (note,) = (path for path in tmp_path.rglob("*.backup") if path.is_file())
+    note.write_text('{"schema": 1, "sha256": "ab"}\n')
+
+    assert notes.has(FULL.key)
+    assert FULL.key not in owed(notes)
