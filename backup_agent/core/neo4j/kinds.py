@@ -23,7 +23,7 @@ class ExcludedKind(StrEnum):
         return Failure(Reason.INVALID_REQUEST, f"{name} {self.why}", _WHY[self][1])
 
 
-_SHARDS = "its shards must be backed up and restored together, which this agent cannot do"
+_SHARDS = "shards must be backed up and restored together, which this agent cannot do"
 _VALIDATE = "back up all shards with neo4j-admin, and check them with `neo4j-admin backup validate`"
 
 _WHY = {
@@ -35,8 +35,8 @@ _WHY = {
         "is a replica of a database in another cluster: Neo4j does not document how to back up a replica",
         "back up the replicated database in its own cluster",
     ),
-    ExcludedKind.SHARDED: (f"is a sharded database: {_SHARDS}", _VALIDATE),
-    ExcludedKind.SHARD: (f"is a shard of a sharded database: {_SHARDS.replace('its', 'all')}", _VALIDATE),
+    ExcludedKind.SHARDED: (f"is a sharded database: its {_SHARDS}", _VALIDATE),
+    ExcludedKind.SHARD: (f"is a shard of a sharded database: all {_SHARDS}", _VALIDATE),
 }
 """Kind -> why it is not backed up, what to do instead."""
 
