@@ -10,7 +10,7 @@ from backup_agent.core.artifacts.keys import split_key
 from backup_agent.core.requests.answers import PlaceResult
 from backup_agent.core.requests.tasks import PruneTask
 from backup_agent.core.retention.plan import Plan
-from backup_agent.jobs.prune_plan import apply_policy, expire_adhoc, told_of
+from backup_agent.jobs.prune_plan import apply_policy, as_result, expire_adhoc
 from backup_agent.settings.model import Settings
 from backup_agent.supervisor.work.orders import Orders
 
@@ -26,7 +26,7 @@ class PlacePreview:
     @property
     def result(self) -> PlaceResult:
         """The preview in the form of an answer."""
-        return told_of(self.plans, self.place, self.found)
+        return as_result(self.plans, self.place, self.found)
 
     @property
     def refused(self) -> list[str]:

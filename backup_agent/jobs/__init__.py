@@ -1,1 +1,1 @@
-"""The child processes: one backs up a database, one copies what is owed, one surveys the volume at start."""
+"""The child processes: survey, backup, copy, prune and verify."""

@@ -1,4 +1,4 @@
-"""One call of neo4j-admin: which program, with which version, memory and configuration, and what it told."""
+"""One call of neo4j-admin: the program, its version, memory and configuration, and its output."""
 
 import json
 import threading
@@ -24,7 +24,7 @@ from backup_agent.settings.model import Neo4j
 
 @dataclass(frozen=True)
 class Invocation:
-    """What one call is told."""
+    """The parameters of one backup by neo4j-admin."""
 
     database: str
     backup_type: BackupType
@@ -36,13 +36,14 @@ class Invocation:
     stall_timeout: timedelta
     parallel: int
     written: Callable[[], tuple[int, int]]
-    """Tells bytes written, and a number that changes with any write."""
+    """Returns the number of bytes written, and a number that changes with every write."""
     progress: Callable[[int], None]
+    """Called with the number of bytes written."""
 
 
 @dataclass(frozen=True)
 class CallResult:
-    """How one call ended, and what it told."""
+    """How one call ended, and its parsed output."""
 
     completed: Completed
     transcript: Transcript
@@ -52,7 +53,7 @@ class CallResult:
 
 @dataclass
 class Admin:
-    """The neo4j-admin of this run."""
+    """The neo4j-admin program of this run."""
 
     programs: tuple[AdminProgram, ...]
     version: Version | None
@@ -63,9 +64,9 @@ class Admin:
 
     @classmethod
     def find(cls, settings: Neo4j, environ: Mapping[str, str], own: Path, cancel: threading.Event) -> "Admin":
-        """Find the program and its version; raise PermanentError (admin_missing) where there is none.
+        """Find the program and its version. Raise PermanentError (`admin_missing`) if there is no program.
 
-        `own` is the agent's folder on the volume: the version is asked for once in the supervisor's life.
+        `own` is the agent's folder on the volume. The version is cached there while the supervisor lives.
         """
         programs = program.find(settings.admin, Launch(settings.launch), environ)
         version = _version(programs[0], environ, own, cancel)
@@ -73,12 +74,12 @@ class Admin:
         return cls(programs, version, capabilities, settings, environ, capabilities.warnings)
 
     def differs_from(self, servers: tuple[str, ...]) -> tuple[str, ...]:
-        """Return a warning where the servers are of another version line."""
+        """Return a warning if a server belongs to another release line than neo4j-admin."""
         warning = other_line(self.version, servers)
         return (warning,) if warning else ()
 
     def back_up(self, invocation: Invocation, *, cancel: threading.Event, enter: Callable[[str], None]) -> CallResult:
-        """Run it: directly where that is possible, by the script where the direct start does not get that far."""
+        """Take a backup. If the JVM cannot be started directly, start it by the neo4j-admin script."""
         for one in self.programs:
             taken = self._run(one, invocation, cancel, enter)
             if not did_not_start(taken.completed, taken.transcript):
@@ -86,7 +87,7 @@ class Admin:
         return taken
 
     def inspect(self, artifact: Path, magic: str, conf: Path, cancel: threading.Event) -> Header:
-        """Ask neo4j-admin for the header of an artifact whose format is unknown here; raise BackupError."""
+        """Return the header of an artifact of unknown format, from `neo4j-admin backup inspect`. Raise BackupError."""
         one = self.programs[-1]
         memory = command.memory(memory_limit(), self.settings.heap, self.settings.pagecache, launch=one.launch)
         env = command.environment(self.environ, conf=str(conf), home=one.home, heap=memory.heap)
@@ -103,12 +104,12 @@ class Admin:
             parallel=invocation.parallel,
         )
         configuration.write(invocation.conf, memory, self.settings.backup_tls)
-        told = Transcript()
+        transcript = Transcript()
 
         def on_line(line: str) -> None:
-            nonlocal told
-            told = told.after(line)
-            enter(told.stage.value)
+            nonlocal transcript
+            transcript = transcript.after(line)
+            enter(transcript.stage.value)
 
         def written() -> int:
             count, changed = invocation.written()
@@ -135,12 +136,12 @@ class Admin:
             cwd=invocation.temp_path.parent,
             timeout=invocation.timeout,
             cancel=cancel,
-            stall=lambda: patience(told.stage, invocation.stall_timeout),
+            stall=lambda: patience(transcript.stage, invocation.stall_timeout),
             on_line=on_line,
             measure=written,
             pass_fds=_lock(self.environ),
         )
-        return CallResult(completed, told, one.launch.value, started)
+        return CallResult(completed, transcript, one.launch.value, started)
 
 
 def _lock(environ: Mapping[str, str]) -> tuple[int, ...]:
@@ -149,7 +150,7 @@ def _lock(environ: Mapping[str, str]) -> tuple[int, ...]:
 
 
 def _version(one: AdminProgram, environ: Mapping[str, str], own: Path, cancel: threading.Event) -> Version | None:
-    """Return the version, as it was told before in this life of the supervisor, or by asking."""
+    """Return the version of a program: from the cache if this supervisor has written it, else from the program."""
     if one.version is not None:
         return one.version
     facts = Path(one.path).stat()
@@ -164,7 +165,7 @@ def _version(one: AdminProgram, environ: Mapping[str, str], own: Path, cancel: t
     env = command.environment(environ, conf=str(own), home=one.home)
     version = program.version(one, env=env, cwd=own, cancel=cancel)
     if version is not None:
-        with suppress(OSError):  # it is asked again
+        with suppress(OSError):  # without the cache, the next run asks the program again
             own.mkdir(exist_ok=True)
             durable.write(cache, json.dumps({"program": key, "version": str(version)}).encode(), sync=False)
     return version

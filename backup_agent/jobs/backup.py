@@ -1,7 +1,6 @@
-"""One run, top to bottom: `back_up` is what the product promises.
+"""The child process of one attempt to back up one database. `back_up` shows a run from top to bottom.
 
-It is a child process of one database's one attempt. Nothing is reported as succeeded that was not read back, and
-nothing is recorded that is not durable: data first, record second.
+An artifact is reported as stored only after it was read back. Its record is written only after its data is durable.
 """
 
 import os
@@ -34,7 +33,7 @@ from backup_agent.core.requests.tasks import BackupTask, CopyTask
 from backup_agent.jobs import copy
 from backup_agent.jobs.admin_call import Admin, CallResult, Invocation
 from backup_agent.jobs.event_writer import EventWriter, begin, cancel_on_sigterm
-from backup_agent.jobs.new_artifacts import Looked, Looking
+from backup_agent.jobs.new_artifacts import NewArtifactReader, ReadingResult
 from backup_agent.jobs.stages import Stages
 from backup_agent.jobs.staging import Staging, found, left_since, put_aside
 from backup_agent.jobs.summaries import tell_summary
@@ -45,7 +44,7 @@ Records = tuple[Record, ...]
 
 @dataclass
 class BackupRun:
-    """What one run works with."""
+    """The state of one run."""
 
     task: BackupTask
     settings: Settings
@@ -53,10 +52,10 @@ class BackupRun:
     cancel: threading.Event
     execution: Execution = field(default_factory=Execution)
     adopted: bool = False
-    """Whether an earlier attempt finished the artifact."""
+    """Whether the artifact was finished by an earlier attempt."""
     copy_failures: dict[str, Failure] = field(default_factory=dict)
     broken: dict[str, str] = field(default_factory=dict)
-    """Why the live chain is not continued: what of it is no restore point, or behind a hole, and what is wrong."""
+    """Why the live chain is not continued: keys of its artifacts that cannot be restored, and the fault of each."""
 
     def __post_init__(self) -> None:
         """Find the volume."""
@@ -67,13 +66,13 @@ class BackupRun:
         self.staging = self.staging_of(self.task.run)
 
     def staging_of(self, run: str) -> Staging:
-        """Return the staging folders of an attempt of this task."""
+        """Return the staging folders of an attempt at this task, named `run`."""
         return Staging(self.root, run, self.task.set, self.task.database, in_place=not self.task.hard_links)
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """An artifact that passed the verdict, with what is needed to record it."""
+    """An artifact that passed the verdict, with the facts for its record."""
 
     path: Path
     reading: ArtifactReading
@@ -84,15 +83,15 @@ class Judgement:
 
 
 def back_up(run: BackupRun) -> DatabaseResult:
-    """Back up one database: the promise of the product, in the order in which it is kept.
+    """Back up one database and copy the artifact to each destination. Return the result for the answer.
 
-    Raise BackupError where no verified artifact comes of it.
+    Raise BackupError if there is no verified artifact at the end.
     """
     run.stages.enter("plan")
-    standing = of_database(run.store, run.volume.index, run.task.set, run.task.database)
-    record = recorded_before(run, standing)
+    contents = of_database(run.store, run.volume.index, run.task.set, run.task.database)
+    record = recorded_before(run, contents)
     if record is None:
-        recorded = restorable(run, standing)
+        recorded = restorable(run, contents)
         judged = adopt(run, recorded)
         if judged is None:
             judged = take(run, recorded)
@@ -105,12 +104,12 @@ def back_up(run: BackupRun) -> DatabaseResult:
     return result(run, record, copies)
 
 
-def recorded_before(run: BackupRun, standing: Contents) -> Record | None:
-    """Return the record an earlier attempt has written: the backup is done, only its answer was lost.
+def recorded_before(run: BackupRun, contents: Contents) -> Record | None:
+    """Return the record that an earlier attempt has written, or None. If there is one, only the answer was lost.
 
-    The time tells it from last month's under the same id: the spool forgets ids, records do not.
+    Request ids can be reused after some time, so the record must also be newer than the request.
     """
-    for entry in standing.entries.values():
+    for entry in contents.entries.values():
         if entry.finished >= run.task.since:
             record = _read(run, entry)
             if record is not None and record.request == run.task.request:
@@ -119,12 +118,12 @@ def recorded_before(run: BackupRun, standing: Contents) -> Record | None:
     return None
 
 
-def restorable(run: BackupRun, standing: Contents) -> Records:
-    """Return what a backup goes by: the live chain as far as it is sound, and the newest artifact of each type.
+def restorable(run: BackupRun, contents: Contents) -> Records:
+    """Return the records on which the next backup is based: the undamaged live chain and the newest of each type.
 
-    What is damaged, or not there, is left out, and nothing is built on it. Of all the others the index is enough.
+    Damaged and missing artifacts are left out, so that no differential continues them. `run.broken` says why.
     """
-    entries, unsound = standing.entries.values(), standing.unsound
+    entries, unsound = contents.entries.values(), contents.unsound
     live = live_chain(entries)
     run.broken = {one.key: unsound[one.key] for one in live.records if one.key in unsound} if live else {}
     sound = sorted((one for one in entries if one.key not in unsound), key=lambda one: (one.taken, one.key))
@@ -139,14 +138,14 @@ def restorable(run: BackupRun, standing: Contents) -> Records:
         if record is not None:
             records.append(record)
         else:
-            run.broken[entry.key] = "its record cannot be read, or is another than before"
+            run.broken[entry.key] = "its record cannot be read, or has changed"
     for key, fault in run.broken.items():
         run.teller.tell(Warned(text="chain not continued", because=f"{key}: {fault}"))
     return tuple(records)
 
 
 def _read(run: BackupRun, entry: Entry) -> Record | None:
-    """Return the record of an entry, where it is still the one that the entry was made of."""
+    """Return the record of an index entry, or None if it cannot be read or differs from the entry."""
     try:
         record = parse(run.store.read(record_key(entry.key), LARGEST_RECORD), entry.key)
     except (ValueError, PermanentError):
@@ -155,7 +154,10 @@ def _read(run: BackupRun, entry: Entry) -> Record | None:
 
 
 def adopt(run: BackupRun, recorded: Records) -> Judgement | None:
-    """Return the artifact that an earlier attempt finished and could not record; put half ones aside."""
+    """Return an artifact that an earlier attempt finished and did not record, or None. Set unfinished ones aside.
+
+    Raise PermanentError (`interrupted`) if there is none and the task only adopts.
+    """
     for earlier in run.task.earlier_runs:
         staging = run.staging_of(earlier)
         for path in found(staging.target, staging.chain):
@@ -168,13 +170,14 @@ def adopt(run: BackupRun, recorded: Records) -> Judgement | None:
     if run.task.adopt_only:
         raise PermanentError(
             Reason.INTERRUPTED,
-            f"{len(run.task.earlier_runs)} attempts ended without a verdict: all processes were killed at once",
+            f"{len(run.task.earlier_runs)} attempts ended without a result: all their processes were killed at once",
         )
     return None
 
 
 def _adopted(run: BackupRun, path: Path, recorded: Records) -> Judgement | None:
-    one = _looking(run, recorded, None).at(path)
+    """Return the judgement of an unrecorded artifact, or None if it is unfinished or does not belong to this task."""
+    one = _reader(run, recorded, None).read(path)
     header = one.found.header
     if one.reading is None or header is None or header.database != run.task.database.lower():
         return None
@@ -189,19 +192,19 @@ def _adopted(run: BackupRun, path: Path, recorded: Records) -> Judgement | None:
 
 
 def take(run: BackupRun, recorded: Records) -> Judgement:
-    """Run neo4j-admin until there is an artifact that passes the verdict: once, or a FULL after a failed DIFF."""
+    """Run neo4j-admin until an artifact passes the verdict: once, or twice if a FULL follows a failed DIFF."""
     decision = _decide(run, recorded)
     admin = Admin.find(run.settings.neo4j, os.environ, run.root / ".agent", run.cancel)
     run.execution = Execution(admin_version=str(admin.version) if admin.version else None)
     if not run.task.sources:
         raise PermanentError(
             Reason.SOURCE_UNREACHABLE,
-            f"no server is known that could serve a backup of {run.task.database}",
+            f"no server is known that can serve a backup of {run.task.database}",
             "Bolt has not answered yet: check neo4j.uri, or name the servers in neo4j.servers",
         )
     while True:
         check_space(run, recorded, decision.type)
-        _await_a_second_of_its_own(run, recorded)
+        _await_unused_second(run, recorded)
         chain = live_chain(recorded) if decision.type is BackupType.DIFF else None
         try:
             run.staging.prepare(chain.records if chain else ())
@@ -218,16 +221,16 @@ def take(run: BackupRun, recorded: Records) -> Judgement:
             source=taken.transcript.server,
         )
         run.stages.enter("verify")
-        looking = _looking(run, recorded, admin)
-        looked = [looking.at(path) for path in run.staging.new()]
+        reader = _reader(run, recorded, admin)
+        results = [reader.read(path) for path in run.staging.new()]
         verdict = judge(
             taken.completed,
             taken.transcript,
-            tuple(one.found for one in looked),
+            tuple(one.found for one in results),
             database=run.task.database,
             asked=decision.type,
         )
-        judged = next((one for one in looked if verdict.artifact is one.found), None)
+        judged = next((one for one in results if verdict.artifact is one.found), None)
         if judged is not None and judged.reading is not None:
             if run.staging.in_place:
                 _put_aside(run, but=judged.path)
@@ -237,11 +240,11 @@ def take(run: BackupRun, recorded: Records) -> Judgement:
             _discard(run)
         else:
             _put_aside(run)
-        decision = _after_failure(run, verdict, looked)
+        decision = _after_failure(run, verdict, results)
 
 
-def _await_a_second_of_its_own(run: BackupRun, recorded: Records) -> None:
-    """Wait until the newest artifact's second has passed: artifacts are named by the second, and never overwritten."""
+def _await_unused_second(run: BackupRun, recorded: Records) -> None:
+    """Wait until the second of the newest artifact has passed: names have whole seconds, and must be unique."""
     last = max((record.header.taken for record in recorded), default=None)
     now = datetime.now(UTC)
     if last is not None and last <= now < last + timedelta(seconds=1):
@@ -261,33 +264,33 @@ def _decide(run: BackupRun, recorded: Records) -> TypeDecision:
     )
 
 
-def _after_failure(run: BackupRun, verdict: Verdict, looked: list[Looked]) -> TypeDecision:
-    """Return the FULL that follows a differential that cannot be had; raise the failure of anything else."""
+def _after_failure(run: BackupRun, verdict: Verdict, results: list[ReadingResult]) -> TypeDecision:
+    """Return the decision for a FULL if a differential cannot be taken. Raise any other failure as PermanentError."""
     failure = verdict.failure or Failure(Reason.INTERNAL, "no verdict")
     if verdict.outcome is not Judged.NEEDS_FULL:
         raise PermanentError.of(failure)
     if run.task.promote == "at_next_full":
-        hint = "the schedule says `promote: at_next_full`: the next FULL begins a new chain"
+        hint = "the schedule has `promote: at_next_full`: its next FULL begins a new chain"
         raise PermanentError.of(replace(failure, hint=hint))
     run.teller.tell(Warned(text="differential not taken", because=failure.error.splitlines()[0]))
-    objection = next((one.objection for one in looked if one.objection), None)
+    objection = next((one.objection for one in results if one.objection), None)
     return TypeDecision(BackupType.FULL, objection.reason if objection else TypeReason.DIFF_FAILED)
 
 
 def _after_no_link(run: BackupRun, error: PermissionError) -> TypeDecision:
-    """Return the FULL that follows a differential whose chain cannot be staged by links."""
+    """Return the decision for a FULL if hard links to the chain are refused. Raise PermanentError if it must wait."""
     text = (
-        f"{error.filename}: it cannot be linked by uid {os.getuid()}: it belongs to another user, and the agent's "
-        "group may not write it"
+        f"{error.filename}: uid {os.getuid()} cannot make a hard link to it: it belongs to another user, and the "
+        "agent's group cannot write to it"
     )
     if run.task.promote == "at_next_full":
-        raise PermanentError(Reason.CHAIN_BROKEN, text, "chmod g+rw it, as its owner or root, or take a FULL")
+        raise PermanentError(Reason.CHAIN_BROKEN, text, "run chmod g+rw on it as its owner or root, or take a FULL")
     run.teller.tell(Warned(text="differential not taken", because=text))
     return TypeDecision(BackupType.FULL, TypeReason.DIFF_FAILED)
 
 
 def _as_taken(decision: TypeDecision, reading: ArtifactReading) -> TypeDecision:
-    """Return the decision as it came out: neo4j-admin may take a full where a differential was asked for."""
+    """Return the decision with the type that was taken: neo4j-admin may take a full instead of a differential."""
     if decision.type is BackupType.DIFF and reading.header.full:
         return replace(decision, type=BackupType.FULL, reason=TypeReason.DIFF_FAILED)
     return decision
@@ -309,8 +312,8 @@ def _invocation(run: BackupRun, decision: TypeDecision) -> Invocation:
     )
 
 
-def _looking(run: BackupRun, recorded: Records, admin: Admin | None) -> Looking:
-    return Looking(
+def _reader(run: BackupRun, recorded: Records, admin: Admin | None) -> NewArtifactReader:
+    return NewArtifactReader(
         chain=live_chain(recorded),
         admin_version=run.execution.admin_version,
         cut=bool(run.task.destinations),
@@ -320,6 +323,7 @@ def _looking(run: BackupRun, recorded: Records, admin: Admin | None) -> Looking:
 
 
 def _counted(teller: EventWriter) -> Callable[[int], None]:
+    """Return a function that adds up bytes and reports the sum as progress."""
     done = 0
 
     def count(more: int) -> None:
@@ -331,9 +335,9 @@ def _counted(teller: EventWriter) -> Callable[[int], None]:
 
 
 def check_space(run: BackupRun, recorded: Records, type_: BackupType) -> None:
-    """Refuse early where the volume cannot hold what is coming, by the size of the last artifact of its type.
+    """Raise PermanentError (`disk_full`) if the volume has no room for a backup as large as the last of its type.
 
-    The raw size stands for neo4j-admin's staging. Where no size is known nothing is refused.
+    neo4j-admin's temporary files are estimated as the raw size. Without an earlier backup nothing is checked.
     """
     last = next((record for record in reversed(recorded) if record.type is type_), None)
     if last is None:
@@ -344,12 +348,12 @@ def check_space(run: BackupRun, recorded: Records, type_: BackupType) -> None:
         raise PermanentError(
             Reason.DISK_FULL,
             f"{run.root}: {free} bytes free, about {need} needed: the last {type_.value} of {run.task.database} had "
-            f"{last.size}, unpacked {last.raw_size or 'unknown'}, and {run.task.at_once} may run at once",
+            f"{last.size} bytes, unpacked {last.raw_size or 'unknown'}, and {run.task.at_once} can run at once",
         )
 
 
 def publish(run: BackupRun, judged: Judgement, recorded: Records) -> Record:
-    """Link the artifact into its chain's folder, then record it: data first, record second (invariant 1)."""
+    """Link the artifact into its chain's folder, then write its record: data first, record second (invariant 1)."""
     record = _record(run, judged, recorded).bounded()
     keys = tuple(artifact_key(record.set, record.database, file.name) for file in record.files)
     journal = run.volume.journal
@@ -401,13 +405,13 @@ def _put_aside(run: BackupRun, *, but: Path | None = None) -> None:
 
 
 def _discard(run: BackupRun) -> None:
-    """Remove what filled the volume: put aside, it would leave no room for any other backup."""
+    """Remove the unfinished artifact that filled the volume. Set aside, it would leave no room for other backups."""
     for name in run.staging.discard():
         run.teller.tell(Warned(text="unfinished artifact removed", because=f"{name}: the volume is full"))
 
 
 def clear(run: BackupRun) -> None:
-    """Remove the staging folders of this task, once what was good in them is recorded."""
+    """Remove the staging folders of this task, and set unfinished artifacts in them aside."""
     for name in (*run.task.earlier_runs, run.task.run):
         staging = run.staging_of(name)
         if staging.folder.exists() and not staging.in_place:
@@ -421,10 +425,10 @@ def clear(run: BackupRun) -> None:
 
 
 def _put_left_aside(run: BackupRun) -> None:
-    """Put aside what this task's attempts left in the chain's own folder, where they must work in place.
+    """Set aside unfinished artifacts in the chain's own folder, if the volume has no hard links.
 
-    The next call of neo4j-admin would look for its parent there, in half an artifact too. Names tell the agent's own
-    by their time: what was there before the request came may be anybody's.
+    neo4j-admin looks there for the parent of a differential, and would read unfinished artifacts. Only files whose
+    names have a time after the request are this task's own.
     """
     if run.task.hard_links:
         return
@@ -433,9 +437,9 @@ def _put_left_aside(run: BackupRun) -> None:
 
 
 def copy_to_all(run: BackupRun, record: Record) -> dict[str, CopyState]:
-    """Copy what this database owes to each destination, in a child of its own; return what became of this artifact.
+    """Make the missing copies of this database at each destination. Return the state of this artifact's copies.
 
-    A failure may be about an older artifact, which does not hold this one back.
+    Each destination is a child process. Its failure may concern an older artifact only.
     """
     copies: dict[str, CopyState] = {}
     for destination in run.task.destinations:
@@ -455,12 +459,12 @@ def copy_to_all(run: BackupRun, record: Record) -> dict[str, CopyState]:
 
 
 def result(run: BackupRun, record: Record, copies: dict[str, CopyState]) -> DatabaseResult:
-    """Return the answer's part for this database."""
+    """Return the result of this database for the answer."""
     own = {name: failure for name, failure in run.copy_failures.items() if copies[name] is CopyState.OWED}
-    owed = tuple(f"copy to {name} is owed: {failure.error}" for name, failure in own.items())
+    owed = tuple(f"copy to {name} is missing: {failure.error}" for name, failure in own.items())
     hints = tuple(f"{name}: {failure.advice}" for name, failure in own.items())
     foreign = this_volume(run.settings).foreign
-    unowned = (f"nothing is deleted, and nothing copied from here: {foreign.error}",) if foreign else ()
+    unowned = (f"nothing is deleted here, and nothing is copied from here: {foreign.error}",) if foreign else ()
     warnings = (*record.warnings, *owed, *unowned)
     return DatabaseResult(
         outcome=Outcome.SUCCEEDED_WITH_WARNINGS if warnings else Outcome.SUCCEEDED,
@@ -479,7 +483,7 @@ def result(run: BackupRun, record: Record, copies: dict[str, CopyState]) -> Data
 
 
 def main() -> None:
-    """Run as a child: the task on stdin, events on stdout, the result the last of them."""
+    """Run as a child process: the task on stdin, events on stdout, the result as the last event."""
     run = BackupRun(*begin(BackupTask), cancel_on_sigterm())
     try:
         outcome = back_up(run)

@@ -1,4 +1,4 @@
-"""Whether the clock of this machine can be trusted with deleting: compared with other clocks and with the last pass."""
+"""Whether retention can trust this machine's clock: it is compared with other clocks and with the last pass."""
 
 import time
 from collections.abc import Iterator
@@ -19,21 +19,21 @@ from backup_agent.core.retention.clock import BOOT_ID, SHOWN_SECONDS, ClockReadi
 
 @dataclass(frozen=True)
 class PassClock:
-    """The clock of this machine, and whether it can be trusted with deleting."""
+    """A reading of this machine's clock, and whether retention can trust it."""
 
     reading: ClockReading
     before: ClockReading | None
-    """That of the pass before."""
+    """The reading of the last pass."""
     shown: dict[str, Shown]
-    """What the destinations' clocks showed, this one's just now: the volume has none of its own."""
+    """The times that the destinations' clocks have shown. The volume has no clock."""
     reference: datetime | None
-    """What another clock shows now, if one is known."""
+    """The present time according to another clock, if one is known."""
     wrong: str | None
-    """Why nothing may be deleted by it."""
+    """Why the clock cannot be trusted; None if it can."""
 
     @classmethod
     def of(cls, place: Place, task: PruneTask, found: Contents) -> Self:
-        """Hold it against the other clocks, and against what it showed in the pass before."""
+        """Read the clock, and compare it with other clocks and with the reading of the last pass."""
         now, monotonic = datetime.now(UTC), time.clock_gettime(time.CLOCK_BOOTTIME)
         reading = ClockReading(now=now, monotonic=monotonic, boot=Path(BOOT_ID).read_text().strip())
         last = None
@@ -41,8 +41,8 @@ class PassClock:
             last = ClockSighting.from_json(durable.read(cls._file(place)))
         known = last.shown if last and last.reading.boot == reading.boot else {}
         shown = {name: one for name, one in known.items() if monotonic - one.monotonic < SHOWN_SECONDS}
-        if (told := place.store.now()) is not None:
-            shown[place.name] = Shown(now=told, monotonic=monotonic)
+        if (store_now := place.store.now()) is not None:
+            shown[place.name] = Shown(now=store_now, monotonic=monotonic)
         references = {f"{name}'s clock": one.by(monotonic) for name, one in shown.items()}
         if task.server_clock is not None:
             references["datetime() of the server"] = task.server_clock.by(monotonic)
@@ -51,17 +51,18 @@ class PassClock:
         return cls(reading, before, shown, next(iter(references.values()), None), wrong)
 
     def keep(self, place: Place, *, idle: bool) -> None:
-        """Let the next pass compare with this one.
+        """Store the reading for the next pass.
 
-        A reading that is not trusted is not kept, or the next pass would find no jump: instead of it the other clock's
-        is, if one is known. A pass that has nothing to delete leaves it to the next to say that the clock was set.
+        A reading that is not trusted is not stored, otherwise the next pass would not notice the jump. Instead the time
+        of the other clock is stored, if one is known. An `idle` pass, with nothing to delete, keeps the old reading, so
+        that the next pass reports the jump.
         """
         reading = self.reading
         if self.wrong and self.before and (idle or self.reference is None):
             reading = self.before
         elif self.wrong and self.reference is not None:
             reading = self.reading.model_copy(update={"now": self.reference})
-        with suppress(OSError):  # a full volume must not hinder what frees it
+        with suppress(OSError):  # a full volume must not stop the pass that frees it
             durable.write(self._file(place), ClockSighting(reading=reading, shown=self.shown).to_json())
 
     @staticmethod
@@ -70,7 +71,7 @@ class PassClock:
 
 
 def _gaps(found: Contents, place: Place, now: datetime) -> Iterator[Gap]:
-    """Yield the time between the two newest points of each database whose set has a schedule."""
+    """Yield the time between the two newest artifacts of each database whose set has a schedule."""
     expected: dict[str, timedelta] = {}
     for timetable_name, timetable in place.settings.timetables().items():
         path = place.settings.schedules[timetable_name].path

@@ -1,11 +1,12 @@
-"""The child process that makes the missing copies at one destination, so that no client library is beside a JVM.
+"""The child process that makes the missing copies at one destination.
 
-Copies go parents first, and a record is written at a destination only if everything that its point needs is there,
-records and files. The destination is asked for that, before the first byte is sent and again before the record is
-written: notes are not enough, since others can delete there. What is missing is copied first. If it cannot be copied,
-the differential is not published, and its copy stays missing. The destination is held (catalog.place_ownership) from
-the first copy to the last, and its lease is checked while an artifact is sent and before each record: an agent that has
-lost the lease ends its upload and writes no record.
+It is a child process, so that no process beside a JVM loads a client library. Parents are copied first. A record is
+written at a destination only if the records and files of everything that the artifact needs exist there. The
+destination is asked for them before the first byte is sent and again before the record is written, because other
+programs can delete there. Whatever is missing is copied first. If it cannot be copied, the differential is not
+published, and its copy stays missing. The destination is held (catalog.place_ownership) from the first copy to the
+last. The lease is checked while an artifact is sent and before each record: an agent that has lost the lease ends its
+upload and writes no record.
 """
 
 import os
@@ -39,7 +40,7 @@ from backup_agent.settings.model import VOLUME
 from backup_agent.stores.store import ObjectTooLargeError, Store
 
 TASK = "BACKUP_AGENT_COPY"
-"""Holds the task where a run starts the copy: a program that a run starts has no stdin. Nothing in it is secret."""
+"""Environment variable with the task if a run starts the copy: children of a run have no stdin. It has no secrets."""
 
 LONGEST = timedelta(days=7)
 
@@ -61,9 +62,9 @@ class Copying:
         self.copied = 0
 
     def copy_all(self) -> Failure | None:
-        """Make all missing copies; return the first failure. A failure of one database does not stop the others.
+        """Make all missing copies. Return the first failure, or None.
 
-        No request is sent to the destination if no copy is missing.
+        A failure of one database does not stop the others. If no copy is missing, nothing is sent to the destination.
         """
         first: Failure | None = None
         held: Held | None = None
@@ -87,18 +88,18 @@ class Copying:
         self._teller.tell(CopiesOwed(set=one.set, database=one.database, destination=self._task.destination, owed=owed))
 
     def _databases(self) -> Iterator[tuple[Entry, ...]]:
-        """Yield what is recorded of each database on the volume, by the index: a record may tell thousands of parts."""
+        """Yield the entries of each database on the volume, from the index: a record may have thousands of parts."""
         volume = place_of(VOLUME, self._place.settings)
         for set_name, database in volume_records.databases(self._root):
             if set_name in self._task.sets and self._task.database in (None, database):
-                standing = of_database(volume.store, volume.index, set_name, database)
-                if standing.entries:
-                    yield tuple(standing.entries.values())
+                contents = of_database(volume.store, volume.index, set_name, database)
+                if contents.entries:
+                    yield tuple(contents.entries.values())
 
     def _copy_database(self, entries: tuple[Entry, ...], held: Held) -> Failure | None:
-        """Make the missing copies of one database; return the first failure.
+        """Make the missing copies of one database. Return the first failure, or None.
 
-        A failure that concerns one artifact holds back only the artifacts that need it.
+        After a failure that concerns one artifact, only the artifacts that need it are skipped.
         """
         chain = _Needs(entries, self._store)
         there = _Folder(self._store, entries[0].set, entries[0].database)
@@ -142,48 +143,48 @@ class Copying:
         return tuple(lacking)
 
     def _needed_record(self, key: str, entry: Entry) -> Record:
-        """Return the record of what an artifact needs, from the volume, else from the destination."""
+        """Return the record of an artifact that `entry` needs, from the volume, else from the destination."""
         if (self._root / record_key(key)).exists():
             return self._recorded(key)
         try:
             seen = self._store.look(record_key(key), LARGEST)
             if seen is None:
-                raise self._gap(entry, key, "it is neither on the volume nor there")
+                raise self._gap(entry, key, "it is neither on the volume nor at the destination")
             return volume_records.parse(seen.content, key)
         except (ObjectTooLargeError, ValueError) as error:
-            raise self._gap(entry, key, f"its record there cannot be read: {error}") from error
+            raise self._gap(entry, key, f"its record at the destination cannot be read: {error}") from error
 
     def _gap(self, entry: Entry, key: str, why: str) -> PermanentError:
         return PermanentError(
             Reason.CHAIN_BROKEN,
-            f"{self._task.destination}: {entry.key} is not copied: it needs {key}, which is not whole there, and {why}",
+            f"{self._task.destination}: {entry.key} is not copied: it needs {key}, incomplete there, and {why}",
             "take a FULL, which starts a new chain there; `backup-agent prune --dry-run --force --drop-owed "
-            f"{self._task.destination}` shows how to give up on what cannot be copied",
+            f"{self._task.destination}` shows how to give up copies that cannot be made",
         )
 
     def _recorded(self, key: str) -> Record:
-        """Return the record on the volume."""
+        """Return the record of a key on the volume. Raise PermanentError (`unreadable`) if it cannot be parsed."""
         try:
             return volume_records.parse(durable.read(self._root / record_key(key), LARGEST), key)
         except ValueError as error:
             text = f"{self._root / record_key(key)} cannot be read: {error}"
-            raise PermanentError(Reason.UNREADABLE, text, "`backup-agent catalog diff` tells more") from error
+            raise PermanentError(Reason.UNREADABLE, text, "see `backup-agent catalog diff`") from error
 
     def _copy(self, record: Record, chain: "_Needs", there: "_Folder", held: Held) -> None:
-        """Copy an artifact, then its record, then note that both are there."""
+        """Copy an artifact's files, then its record, then write the copy note."""
         recorded = self._is_there(record)
         if not recorded or there.fault(record) is not None:
             done = 0
 
             def progress(count: int) -> None:
                 nonlocal done
-                held.check()  # after a takeover, what is sent would be an orphan
+                held.check()  # after a takeover the files would be orphans
                 done += count
                 self._teller.progress(done, record.size)
 
             folder = self._root / record.set / record.database
             keys = tuple(artifact_key(record.set, record.database, file.name) for file in record.files)
-            # A copy that is cut off may be given up: then this says whose orphan it is. A full volume only lacks that.
+            # If the copy is cut off, the intent names its orphans. A full volume does not stop the copy.
             with suppress(OSError):
                 self._journal.begin_publishing(self._store, record.key, keys, datetime.now(UTC))
             for key, file in zip(keys, record.files, strict=True):
@@ -199,7 +200,7 @@ class Copying:
         self._teller.tell(ArtifactStored(place=self._task.destination, type=record.type.value, bytes=record.size))
 
     def _still_whole(self, record: Record, chain: "_Needs") -> None:
-        """Raise TransientError if something that an artifact needs has gone while the artifact was sent."""
+        """Raise TransientError if an artifact that `record` needs was deleted while the files were sent."""
         entry = Entry.of(record)
         there = _Folder(self._store, record.set, record.database)
         for key in chain.of(entry):
@@ -207,13 +208,13 @@ class Copying:
                 self._seen.discard(key)
                 raise TransientError(
                     Reason.CHAIN_BROKEN,
-                    f"{self._task.destination}: {record.key} is not recorded: {key}, which it needs, went while it was "
-                    f"sent: {found}",
-                    "the next try copies both; find out who deletes there",
+                    f"{self._task.destination}: {record.key} is not recorded: {key}, which it needs, was deleted "
+                    f"during the copy: {found}",
+                    "the next try copies both; find out which program deletes there",
                 )
 
     def _record(self, record: Record) -> None:
-        """Write a record. If it exists by now, it must be the record of this artifact."""
+        """Write a record. If it exists by now, it must be the same record."""
         try:
             self._store.create(record_key(record.key), record.to_json())
         except PermanentError as error:
@@ -221,9 +222,9 @@ class Copying:
                 raise
 
     def _is_there(self, record: Record) -> bool:
-        """Return whether the destination has this record; raise PermanentError if it has another.
+        """Return whether the destination has this record. Raise PermanentError if it has a different record.
 
-        Only the number of the lease may differ: an earlier pass wrote the record, and its note was lost.
+        The number of the lease may differ: then an earlier pass wrote the record, and its copy note was lost.
         """
         try:
             seen = self._store.look(record_key(record.key), LARGEST)
@@ -235,14 +236,14 @@ class Copying:
         if found is None or found.model_copy(update={"fencing": record.fencing}) != record:
             raise PermanentError(
                 Reason.ALREADY_EXISTS,
-                f"{self._store.name}: {record_key(record.key)} is there with other content, and is not overwritten",
-                "find out who wrote it: another agent may have used this place",
+                f"{self._store.name}: {record_key(record.key)} exists with other content, and is not overwritten",
+                "find out which program wrote it: another agent may have used this place",
             )
         return True
 
 
 class _Needs:
-    """What each artifact of one database needs to be restored, as far as the volume and the destination tell."""
+    """What each artifact of one database needs to be restored, according to the volume and the destination."""
 
     def __init__(self, entries: tuple[Entry, ...], store: Store) -> None:
         """`store` is asked about artifacts that are no longer on the volume."""
@@ -251,13 +252,13 @@ class _Needs:
         self._store = store
 
     def of(self, entry: Entry) -> tuple[str, ...]:
-        """Return the keys of what an artifact needs, parents first."""
+        """Return the keys of the artifacts that an artifact needs, parents first."""
         return everything_needed(
             entry, self._ancestry.needed_keys, lambda key: self._known.get(key) or self._elsewhere(key)
         )
 
     def _elsewhere(self, key: str) -> Entry | None:
-        """Return the entry of the destination's record of a key; None if there is no readable record."""
+        """Return the entry of the record at the destination, or None if there is no readable record."""
         try:
             seen = self._store.look(record_key(key), LARGEST)
             return Entry.of(volume_records.parse(seen.content, key)) if seen else None
@@ -266,10 +267,10 @@ class _Needs:
 
 
 class _Folder:
-    """What a destination has in the folder of one database at one moment: one listing, made when first needed."""
+    """The files of one database's folder at a destination: one listing, made when first needed."""
 
     def __init__(self, store: Store, set_name: str, database: str) -> None:
-        """Nothing is asked yet."""
+        """Send no request yet."""
         self._store = store
         self._prefix = database_prefix(set_name, database)
 
@@ -278,13 +279,13 @@ class _Folder:
         return {one.key: one.size for one in self._store.list(self._prefix)}
 
     def fault(self, record: Record) -> str | None:
-        """Say what is missing of an artifact; None if its record and all files are there with the recorded sizes."""
+        """Return what is missing of an artifact, or None if its record and files exist with the recorded sizes."""
         if self._size(record_key(record.key)) is None:
-            return "its record is not there"
+            return "its record is missing"
         for file in record.files:
             size = self._size(self._prefix + file.name)
             if size is None:
-                return f"its file {file.name} is not there"
+                return f"its file {file.name} is missing"
             if size != file.size:
                 return f"its file {file.name} has {size} bytes, {file.size} were recorded"
         return None
@@ -299,7 +300,10 @@ class _Folder:
 def in_child(
     task: CopyTask, root: Path, teller: EventWriter, cancel: threading.Event, *, stall: timedelta
 ) -> Failure | None:
-    """Run a pass as a child of this run and hand on what it tells; return why it failed."""
+    """Run a pass as a child of this run and pass on its events. Return its failure, or None.
+
+    The pass is ended if it makes no progress for `stall`.
+    """
     report: CopyReport | None = None
 
     def on_line(line: str) -> None:
@@ -323,8 +327,8 @@ def in_child(
         return Failure(Reason.STORAGE_UNREACHABLE, f"no progress for {stall}: the copy was ended")
     if completed.ended_by is EndedBy.CANCELLED:
         return Failure(Reason.CANCELLED, "the copy was ended with its request")
-    last = completed.last_lines[-1] if completed.last_lines else "without a word"
-    return Failure(Reason.INTERNAL, f"copying ended with {completed.exit_code or completed.signal}: {last}")
+    last = completed.last_lines[-1] if completed.last_lines else "no output"
+    return Failure(Reason.INTERNAL, f"the copy ended with {completed.exit_code or completed.signal}: {last}")
 
 
 def pass_on(line: str, teller: EventWriter) -> CopyReport | None:
@@ -341,7 +345,7 @@ def pass_on(line: str, teller: EventWriter) -> CopyReport | None:
 
 
 def main() -> None:
-    """Run as a child: of the supervisor with the task on stdin, of a run with the task in the environment."""
+    """Run as a child process of the supervisor (task on stdin) or of a run (task in the environment)."""
     task, settings, teller = begin(CopyTask, os.environ.get(TASK))
     try:
         copying = Copying(task, place_of(task.destination, settings), teller)

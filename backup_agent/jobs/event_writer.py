@@ -1,4 +1,4 @@
-"""How a child begins, and how it tells the supervisor what happens: one event a line on stdout."""
+"""How a child process starts, and how it sends events to the supervisor: one JSON line each on stdout."""
 
 import os
 import signal
@@ -16,32 +16,32 @@ from backup_agent.settings.model import Settings
 
 PROGRESS_SECONDS = 1.0
 LIFELINE_SECONDS = 5.0
-"""How long a run outlives its supervisor at the most."""
+"""Longest time that a run outlives its supervisor."""
 
 
 class EventWriter:
-    """Writes events. Progress is told about once a second, whatever the caller does."""
+    """Writes events. Progress is written at most once a second."""
 
     def __init__(self, write: Callable[[str], object] | None = None) -> None:
-        """`write` takes a line; stdout where none is given."""
+        """`write` takes a line; by default it is written to stdout."""
         self._write = write or _to_stdout
         self._lock = threading.Lock()
         self._stage = ""
         self._last = 0.0
 
     def tell(self, event: ChildEvent) -> None:
-        """Tell one event."""
+        """Write one event."""
         with self._lock:
             self._write(event.model_dump_json())
 
     def stage(self, stage: str) -> None:
-        """Tell that another stage begins."""
+        """Write that a stage begins, unless it is the present stage."""
         if stage != self._stage:
             self._stage = stage
             self.tell(StageBegun(stage=stage))
 
     def progress(self, done: int, total: int | None = None) -> None:
-        """Tell how many bytes of the stage are done."""
+        """Write how many bytes of the stage are done."""
         now = time.monotonic()
         if now - self._last >= PROGRESS_SECONDS:
             self._last = now
@@ -52,9 +52,10 @@ T = TypeVar("T", bound=Task)
 
 
 def begin(kind: type[T], given: str | None = None) -> tuple[T, Settings, EventWriter]:
-    """Begin a child: read its task from the first line of stdin, which is its lifeline from then on.
+    """Start a child process: return its task, its settings and its event writer.
 
-    A child of a run has no stdin: it is `given` its task, and ends with the session of the run.
+    The task is the first line of stdin, whose end from then on ends the process (`hold_lifeline`). A child of a run has
+    no stdin: `given` is its task, and it ends with the session of the run.
     """
     quoting.guard_stderr()
     if given is None:
@@ -66,10 +67,10 @@ def begin(kind: type[T], given: str | None = None) -> tuple[T, Settings, EventWr
 
 
 def hold_lifeline() -> None:
-    """End the whole session when stdin reaches its end: the supervisor is gone, and nobody would hear the result."""
+    """End the whole session when stdin reaches its end: then the supervisor has gone, and nothing reads the result."""
 
     def wait() -> None:
-        while os.read(0, 4096):  # not sys.stdin: a thread that holds its lock would hinder the exit
+        while os.read(0, 4096):  # not sys.stdin: a thread that holds its lock would block the exit
             pass
         for pid in session(os.getsid(0)):
             if pid != os.getpid():
@@ -91,7 +92,7 @@ def _to_stdout(line: str) -> None:
         sys.stdout.write(line + "\n")
         sys.stdout.flush()
     except BrokenPipeError:
-        # The supervisor is gone, and the lifeline is about to end this session. Whoever went on till then would take it
-        # for a failure of the run, and put aside the finished artifact that the next attempt adopts.
+        # The supervisor has gone, and the lifeline is about to end this session. A caller that went on until then would
+        # treat the error as a failure of the run, and set aside a finished artifact that the next attempt can adopt.
         time.sleep(LIFELINE_SECONDS)
         raise

@@ -1,7 +1,7 @@
-"""Closing files that are already on a volume to users outside of the agent's group, once at start.
+"""Repairing the modes of files on a volume at start, so that only the agent's user and group can use them.
 
-A folder whose mode is right is taken as done: what is in it was made with the right modes. A folder gets its mode after
-what it holds, so an interrupted repair is continued at the next start.
+The files in a folder with the right mode are not looked at: they were made with the right modes. A folder gets its mode
+after its files, so the next start continues an interrupted repair.
 """
 
 import os
@@ -20,21 +20,21 @@ _GROUP = 0o070
 _GROUP_READS_AND_WRITES = 0o060
 _ARTIFACT = re.compile(r".+\.backup(\.\d+)?|.+\.aside")
 _NOT_OURS = frozenset({"lost+found"})
-"""Of the file system itself."""
+"""Folders of the file system itself."""
 
 
 @dataclass
 class Repaired:
-    """What became of the modes below a folder."""
+    """The result of repairing the modes below a folder."""
 
     changed: int = 0
-    """Files and folders that other users could use, or the agent's group could not."""
+    """Repaired files and folders: other users could use them, or the agent's group could not."""
     left: int = 0
-    """Files and folders that other users may use, or the agent's group may not, and that belong to another user."""
+    """Files and folders with wrong modes that belong to another user, so that the agent cannot repair them."""
     example: str = ""
 
     def tell(self) -> str:
-        """Return what a person has to do; empty if nothing is left."""
+        """Return what an administrator has to do, or an empty string if nothing is left."""
         if not self.left:
             return ""
         return (
@@ -44,7 +44,7 @@ class Repaired:
 
 
 def repair(top: Path) -> Repaired:
-    """Take all rights below a folder from other users, and let the group use folders and artifacts."""
+    """Remove all rights of other users below a folder, and let the group use folders and artifacts."""
     found = Repaired()
     _repair(top, found, top=True)
     return found
@@ -66,9 +66,9 @@ def _repair(folder: Path, found: Repaired, *, top: bool = False) -> None:
         elif not right and entry.is_file(follow_symlinks=False):
             with suppress(FileNotFoundError):
                 _repair_file(entry, found)
-    # The root of a mount belongs to root in Kubernetes, and others may list it: nothing in it is theirs to read.
-    told = mode & WRITE_BY_OTHERS != 0 if top else not right
-    _change(folder, mode, mode & ~OTHERS | FOLDER, found, wrong=not right, told=told)
+    # In Kubernetes the root of a mount belongs to root. Others may list it, but cannot read the files in it.
+    report = mode & WRITE_BY_OTHERS != 0 if top else not right
+    _change(folder, mode, mode & ~OTHERS | FOLDER, found, wrong=not right, report=report)
 
 
 def _repair_file(entry: "os.DirEntry[str]", found: Repaired) -> None:
@@ -77,17 +77,17 @@ def _repair_file(entry: "os.DirEntry[str]", found: Repaired) -> None:
     wanted = mode & ~OTHERS | (SHARED if shared else 0)
     if wanted != mode:
         wrong = bool(mode & OTHERS) or mode & _GROUP_READS_AND_WRITES != _GROUP_READS_AND_WRITES
-        _change(Path(entry.path), mode, wanted, found, wrong=wrong, told=wrong)
+        _change(Path(entry.path), mode, wanted, found, wrong=wrong, report=wrong)
 
 
-def _change(path: Path, mode: int, wanted: int, found: Repaired, *, wrong: bool, told: bool) -> None:
+def _change(path: Path, mode: int, wanted: int, found: Repaired, *, wrong: bool, report: bool) -> None:
     if mode == wanted:
         return
     try:
         path.chmod(wanted)
         found.changed += wrong
     except PermissionError:
-        if told:
+        if report:
             _leave(path, found)
 
 

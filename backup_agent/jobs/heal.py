@@ -1,8 +1,8 @@
-"""Writing an artifact again where it is damaged or missing, from another place whose bytes prove right.
+"""Replacing damaged or missing files of an artifact by another place's copy, after that copy was found undamaged.
 
-The order is what makes it safe: the good bytes are proven before anything is replaced, the lease is asked right before
-that, and the damage mark goes last, after what now stands there was read again. A crash between any two leaves the mark
-and the good copy. The record is not touched: the bytes are those it names.
+The order makes this safe: the copy is read before anything is replaced, the lease is checked right before the
+replacement, and the damage mark is removed last, after the new file was read back. A crash between two steps leaves the
+mark and the good copy. The record stays as it is, because the bytes are those that it names.
 """
 
 from collections.abc import Iterable, Iterator
@@ -16,12 +16,12 @@ from backup_agent.catalog.tenure import Held
 from backup_agent.core.artifacts.keys import artifact_key, damage_key
 from backup_agent.core.artifacts.records import ArtifactFile, Record
 from backup_agent.core.reasons import BackupError, Failure, PermanentError, Reason
-from backup_agent.jobs.reread import OnBytes, WrongError, contents, is_bad_block, reread, wrong_file
+from backup_agent.jobs.reread import MismatchError, OnBytes, contents, file_mismatch, is_bad_block, reread
 from backup_agent.jobs.staging import Staging
 
 
 class _NoGoodCopyError(Exception):
-    """A place has no good bytes, or none that can be had now."""
+    """A place has no undamaged copy, or cannot be read now."""
 
     def __init__(self, failure: Failure) -> None:
         super().__init__(failure.error)
@@ -29,24 +29,24 @@ class _NoGoodCopyError(Exception):
 
 
 class Healing:
-    """Heals artifacts of one place from all others, one at a time."""
+    """Heals artifacts of one place from all other places, one at a time."""
 
     def __init__(self, place: Place, others: tuple[Place, ...], on_bytes: OnBytes) -> None:
-        """No other place is opened before it is needed."""
+        """Open no other place before it is needed."""
         self._place = place.name
         self._store = place.store
         self._others = others
         self._root = place.root
-        # The same name each time: what a killed pass has left there is found by the next.
+        # The same name each time, so that the next pass removes what a killed pass has left.
         self._staging = Staging(self._root, f"heal-{place.name}", "", "")
         self._on_bytes = on_bytes
 
     def heal(self, record: Record, held: Held) -> tuple[str, ...]:
-        """Write again the files of an artifact that are not as recorded, then take its mark away; return from where.
+        """Replace the damaged files of an artifact, then remove its damage mark. Return the places of the copies.
 
-        Raise BackupError, `checksum_mismatch` where no place has good bytes: the mark stays, and what was there.
+        Raise BackupError (`checksum_mismatch`) if no place has an undamaged copy: the mark and the old files stay.
         """
-        if held.no_deletion is not None:  # who replaces deletes
+        if held.no_deletion is not None:  # a replacement deletes the old file
             raise PermanentError(held.no_deletion.reason, held.no_deletion.error, held.no_deletion.hint)
         self._staging.remove()
         wrong = [file for file in record.files if self._is_wrong(record, file)]
@@ -54,24 +54,24 @@ class Healing:
         if still := reread(self._store, record, self._on_bytes):
             raise PermanentError(
                 Reason.CHECKSUM_MISMATCH,
-                f"{self._place}: {record.key} was written again, and still: {still.found}",
-                "what is stored there is altered: look at the health of the place",
+                f"{self._place}: {record.key} was written again and is damaged again: {still.found}",
+                "the place does not store what is written: look at its health",
             )
         held.confirm()
         self._store.delete(damage_key(record.key))
         return tuple(used)
 
     def _is_wrong(self, record: Record, file: ArtifactFile) -> bool:
-        """Tell whether a file is to be replaced: on a bad block it is, as nobody will ever read it there."""
+        """Return whether a file is damaged. A file on a bad block is, because it can never be read again."""
         try:
-            return wrong_file(self._store, record, file, self._on_bytes) is not None
+            return file_mismatch(self._store, record, file, self._on_bytes) is not None
         except BackupError as error:
             if not is_bad_block(error):
                 raise
             return True
 
     def _heal_file(self, record: Record, file: ArtifactFile, held: Held) -> str:
-        """Replace one file; return the place that its bytes came from."""
+        """Replace one file. Return the name of the place of the copy."""
         key = artifact_key(record.set, record.database, file.name)
         refused: list[Failure] = []
         for other in self._others:
@@ -86,7 +86,7 @@ class Healing:
 
     @contextmanager
     def _proven(self, other: Place, record: Record, file: ArtifactFile) -> Iterator[Path]:
-        """Give a file on the volume whose bytes are as recorded; raise _NoGoodCopyError where the place has none."""
+        """Yield the path of an undamaged copy on the volume. Raise _NoGoodCopyError if `other` has none."""
         try:
             yield self._prove(other, record, file)
         finally:
@@ -100,14 +100,14 @@ class Healing:
                 for _ in content:
                     pass
             return self._root / artifact_key(record.set, record.database, file.name)
-        except WrongError as error:
-            found = Failure(Reason.CHECKSUM_MISMATCH, f"{other.name}: {error.wrong.found}")
+        except MismatchError as error:
+            found = Failure(Reason.CHECKSUM_MISMATCH, f"{other.name}: {error.mismatch.found}")
             raise _NoGoodCopyError(found) from error
         except BackupError as error:
             raise _NoGoodCopyError(error.failure) from error
 
     def _fetch(self, content: Iterable[bytes], file: ArtifactFile) -> Path:
-        """Write a file onto the volume; raise PermanentError where it has no room for it."""
+        """Write a file to the volume. Raise PermanentError if there is no room for it."""
         path = self._staging.folder / file.name
         try:
             free = space(self._root).free
@@ -124,11 +124,11 @@ class Healing:
         return path
 
     def _hopeless(self, key: str, refused: list[Failure]) -> PermanentError:
-        """Return the error for a file that no place has; where one could not be asked, for that place's reason."""
+        """Return the error for a file without an undamaged copy, with the reason of a place that could not be read."""
         passing = next((one for one in refused if one.reason is not Reason.CHECKSUM_MISMATCH), None)
         found = "; ".join(one.error for one in refused) or "no other place is in the settings"
         return PermanentError(
             passing.reason if passing else Reason.CHECKSUM_MISMATCH,
-            f"{self._place}: {key} has no good copy elsewhere: {found}",
+            f"{self._place}: {key} has no undamaged copy elsewhere: {found}",
             passing.advice if passing else "take a FULL; the damage mark stays, and nothing was replaced",
         )

@@ -1,4 +1,4 @@
-"""Looking at what neo4j-admin left: each new artifact is read once, to its end, before anything is judged."""
+"""Reading the artifacts that neo4j-admin has written. Each is read once, to its end, before the verdict."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,12 +15,12 @@ from backup_agent.core.neo4j.verdict import Condition, NewArtifact
 from backup_agent.core.reasons import BackupError, Reason
 
 AskAdmin = Callable[[Path, str], Header]
-"""Asks `neo4j-admin backup inspect` for the header of an artifact, given its magic; raises BackupError."""
+"""Return the header of an artifact with a magic, from `neo4j-admin backup inspect`. Raise BackupError."""
 
 
 @dataclass(frozen=True)
-class Looked:
-    """One new artifact: where it is, what the verdict needs of it, and its reading where it is sound."""
+class ReadingResult:
+    """One new artifact: its path, the facts for the verdict, and its reading if it is sound."""
 
     path: Path
     found: NewArtifact
@@ -30,19 +30,19 @@ class Looked:
 
 
 @dataclass(frozen=True)
-class Looking:
-    """How artifacts of one run are looked at."""
+class NewArtifactReader:
+    """Reads the new artifacts of one run."""
 
     chain: Chain[Record] | None
     """The chain that a differential must continue."""
     admin_version: str | None
     cut: bool
-    """Whether checksums of upload parts are wanted."""
+    """Whether to compute the checksums of upload parts."""
     progress: Callable[[int], None]
     ask_admin: AskAdmin | None = None
 
-    def at(self, path: Path) -> Looked:
-        """Read one artifact. Raise BackupError where reading itself fails: that says nothing of the artifact."""
+    def read(self, path: Path) -> ReadingResult:
+        """Read one artifact. Raise BackupError if it cannot be read: the artifact itself may be sound."""
         try:
             reading = read_through(path, part_size=part_size if self.cut else None, progress=self.progress)
         except UnknownFormatError as error:
@@ -50,18 +50,18 @@ class Looking:
         except BackupError as error:
             if error.failure.reason is not Reason.BAD_ARTIFACT:
                 raise
-            return Looked(path, NewArtifact(path.name, Condition.DAMAGED, _header(path), error.failure.error))
+            return ReadingResult(path, NewArtifact(path.name, Condition.DAMAGED, _header(path), error.failure.error))
         return self._sound(path, reading)
 
-    def _sound(self, path: Path, reading: ArtifactReading) -> Looked:
+    def _sound(self, path: Path, reading: ArtifactReading) -> ReadingResult:
         objection = None if reading.header.full else self._objection(reading.header)
         broken = objection.text if objection else None
         found = NewArtifact(path.name, Condition.SOUND, reading.header, warnings=reading.problems, chain_break=broken)
-        return Looked(path, found, reading, objection)
+        return ReadingResult(path, found, reading, objection)
 
-    def _unknown(self, path: Path, error: UnknownFormatError) -> Looked:
-        """Let neo4j-admin say what it is: a newer one may write what nobody here knows yet."""
-        unreadable = Looked(path, NewArtifact(path.name, Condition.UNREADABLE, error=error.failure.error))
+    def _unknown(self, path: Path, error: UnknownFormatError) -> ReadingResult:
+        """Let neo4j-admin read the header of an unknown format, which a newer version may write."""
+        unreadable = ReadingResult(path, NewArtifact(path.name, Condition.UNREADABLE, error=error.failure.error))
         if self.ask_admin is None:
             return unreadable
         with open_file(path) as file:
@@ -71,12 +71,12 @@ class Looking:
             files = digest(path, part_size=part_size if self.cut else None, progress=self.progress)
         except BackupError:
             return unreadable
-        warning = f"{error.failure.error}: its container was not walked; neo4j-admin read its header"
+        warning = f"{error.failure.error}: only the header was checked, by neo4j-admin, and not the content"
         return self._sound(path, ArtifactReading(header, files, raw_size=0, problems=(warning,)))
 
     def _objection(self, header: Header) -> Objection | None:
         if self.chain is None:
-            return Objection(TypeReason.NO_CHAIN, "there is no chain it could continue")
+            return Objection(TypeReason.NO_CHAIN, "there is no chain to continue")
         return continues(self.chain, header, self.admin_version)
 
 

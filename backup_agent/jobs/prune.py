@@ -1,7 +1,7 @@
-"""Applying retention at one place: a child, which plans (prune_plan), and carries out exactly that plan.
+"""The child process that applies retention at one place: it makes a plan (prune_plan) and carries it out.
 
 The order of a deletion is the reverse of a backup's (invariant 2): an intent on the volume, the record, the data, the
-marks. A crash in between leaves orphans that the intent names; the next pass deletes them.
+marks. A crash in between leaves orphans that the intent names. The next pass deletes them.
 """
 
 import math
@@ -27,7 +27,7 @@ from backup_agent.core.requests.tasks import PruneTask
 from backup_agent.core.retention.plan import Plan
 from backup_agent.jobs.clock_trust import PassClock
 from backup_agent.jobs.event_writer import EventWriter, begin
-from backup_agent.jobs.prune_plan import apply_policy, expire_adhoc, told_of, with_what_lags
+from backup_agent.jobs.prune_plan import apply_policy, as_result, expire_adhoc, with_lagging_records
 from backup_agent.jobs.summaries import tell_summary
 
 BATCH = 100
@@ -35,26 +35,26 @@ BATCH = 100
 
 
 def prune(task: PruneTask, place: Place, teller: EventWriter) -> PlaceResult:
-    """Apply retention at one place, in the order that is safe; raise BackupError if nothing may be deleted."""
+    """Apply retention at one place and return the result. Raise BackupError if nothing may be deleted there."""
     now = datetime.now(UTC)
     with hold_place(place) as held:
         for notice in held.notices:
             teller.tell(Warned(text="place held", because=notice))
-        found = with_what_lags(survey(place.store, place.index), place.store)
+        found = with_lagging_records(survey(place.store, place.index), place.store)
         tell_strays(found, place, teller)
         clock = PassClock.of(place, task, found)
         if held.may_delete and not task.dry_run:
             if any(True for _ in place.journal):
                 held.confirm()
-            end_what_was_begun(found, place, held, None if clock.wrong else now, teller)
+            finish_interrupted(found, place, held, None if clock.wrong else now, teller)
             put_marks(found, place, held, teller)
         planned = (apply_policy(task, found, place, now), *expire_adhoc(found, place, now))
-        result = told_of(planned, place, found)
+        result = as_result(planned, place, found)
         if task.plan is not None and task.plan != result.plan:
             raise PermanentError(
                 Reason.INVALID_REQUEST,
-                f"{place.name}: the plan is {result.plan} now, not {task.plan} as it was looked at",
-                "look at it again by `backup-agent plan`, then ask for that one",
+                f"{place.name}: the plan has changed: it is {result.plan} now, {task.plan} was requested",
+                "show it by `backup-agent plan`, then repeat the request with the new id",
             )
         result = result.model_copy(update={"dropped": give_up_owed(task, place)})
         if task.dry_run:
@@ -71,17 +71,17 @@ def prune(task: PruneTask, place: Place, teller: EventWriter) -> PlaceResult:
         return result.failed(done.failure) if done.failure else result
 
 
-class Carried(NamedTuple):
+class CarriedOut(NamedTuple):
     """The result of carrying out a plan."""
 
     deleted: int
-    """Artifacts."""
+    """Number of artifacts."""
     freed: int
-    """Bytes."""
+    """Number of bytes."""
     left: int
-    """Artifacts left for the next pass, because the time was over."""
+    """Number of artifacts left for the next pass, because the time was over."""
     failure: Failure | None
-    """Why something could not be deleted that should have been."""
+    """The first failure to delete an artifact."""
 
 
 def carry_out(
@@ -92,10 +92,10 @@ def carry_out(
     teller: EventWriter,
     *,
     seconds: float | None = None,
-) -> Carried:
-    """Delete what the plans say, in their order; a database of which something cannot be deleted stops no other.
+) -> CarriedOut:
+    """Delete the artifacts of the plans, in order. After a failure, the other databases go on.
 
-    After `seconds` the rest is left: the order is safe wherever it is cut short.
+    After `seconds` the rest is left for the next pass. The order is safe wherever it is cut short.
     """
     until = math.inf if seconds is None else time.monotonic() + seconds
     deletions = [one for each in planned for one in each.delete]
@@ -111,7 +111,7 @@ def carry_out(
             forget(place.index, {one.key for one in batch})
             for one in batch:
                 database = database_of(one.key)
-                if database in stuck:  # what it needs must not go before it
+                if database in stuck:  # artifacts must not be deleted before those that need them
                     continue
                 try:
                     deleted = delete(place, held, one.key, found.files[one.key])
@@ -121,23 +121,25 @@ def carry_out(
                     continue
                 if not deleted:
                     stuck[database] = None
-                    teller.tell(Warned(text="artifact not deleted", because=f"{one.key}: held since it was planned"))
+                    teller.tell(
+                        Warned(text="artifact not deleted", because=f"{one.key}: a hold was set after the plan")
+                    )
                     continue
                 count, freed = count + 1, freed + one.size
                 teller.tell(ArtifactDeleted(place=place.name, key=one.key, bytes=one.size, reason=str(one)))
-    finally:  # also of what was deleted before something failed
+    finally:  # also report deletions before a failure
         tell_summaries({database_of(one.key) for one in deletions}, place, teller)
-    return Carried(count, freed, left, next(filter(None, stuck.values()), None))
+    return CarriedOut(count, freed, left, next(filter(None, stuck.values()), None))
 
 
 def delete(place: Place, held: Held, key: str, files: tuple[str, ...]) -> bool:
-    """Delete one artifact: intent, record, data, marks. Return False if it is held by now, and was not deleted.
+    """Delete one artifact: intent, record, data, marks. Return False if a hold was set meanwhile: nothing is deleted.
 
-    The lease is checked before each deletion: a process that was suspended may have lost it, and the object may belong
-    to another agent by then. The check sends no request while the last renewal is recent.
+    The lease is checked before each deletion: if the process was suspended, it may have lost the lease, and the object
+    may belong to another agent. The check sends no request while the last renewal is recent.
     """
     place.journal.begin(Intent(key=key, doing=Doing.DELETING, files=files, since=datetime.now(UTC)))
-    # After the intent: a hold writes its mark first and then looks for an intent (catalog.holds).
+    # Check after the intent is written: `hold` writes its mark first and then looks for an intent (catalog.holds).
     if held_now(place, key):
         place.journal.done(key)
         return False
@@ -148,7 +150,7 @@ def delete(place: Place, held: Held, key: str, files: tuple[str, ...]) -> bool:
 
 
 def held_now(place: Place, key: str) -> bool:
-    """Return whether an artifact is held: by a mark, which a listing may omit, or by a hold that is wanted."""
+    """Return whether an artifact is held: by a mark, which a listing may omit, or by a wanted hold."""
     if not place.is_volume and place.wanted_holds.wants(key):
         return True
     return place.store.stat(hold_key(key)) is not None
@@ -161,7 +163,7 @@ def _delete_data(place: Place, held: Held, key: str, files: tuple[str, ...], doi
     if place.is_volume:
         # Before the intent is removed: otherwise a crash would leave the empty folders of a set.
         for folder in ((place.root / key).parent, (place.root / key).parent.parent):
-            with suppress(OSError):  # it is not empty
+            with suppress(OSError):  # the folder is not empty
                 folder.rmdir()
     elif doing is Doing.DELETING:
         # Otherwise the note would still say that the copy exists.
@@ -169,7 +171,7 @@ def _delete_data(place: Place, held: Held, key: str, files: tuple[str, ...], doi
     place.journal.done(key)
 
 
-def end_what_was_begun(found: Contents, place: Place, held: Held, now: datetime | None, teller: EventWriter) -> None:
+def finish_interrupted(found: Contents, place: Place, held: Held, now: datetime | None, teller: EventWriter) -> None:
     """Finish deletions that a crash interrupted, and remove files that were never recorded, after their grace period.
 
     `now` is None if the clock cannot be trusted: then no grace period is over. An intent whose files cannot be removed
@@ -215,13 +217,13 @@ def put_marks(found: Contents, place: Place, held: Held, teller: EventWriter) ->
                 place.store.create(hold_key(key), hold.to_json())
                 found.holds[key] = hold
         except PermanentError as error:
-            teller.tell(Warned(text="hold not settled", because=f"{key}: {error.failure.error}"))
+            teller.tell(Warned(text="hold not applied", because=f"{key}: {error.failure.error}"))
             continue
         wanted.settle(key, hold)
 
 
 def give_up_owed(task: PruneTask, place: Place) -> int | None:
-    """Give up the missing copies at a destination, as the request asks; return how many."""
+    """Give up the missing copies at the destination `task.drop_owed`. Return their number, or None if not requested."""
     if task.drop_owed is None or not place.is_volume:
         return None
     if task.drop_owed not in place.settings.storage.destinations:
@@ -239,7 +241,7 @@ def give_up_owed(task: PruneTask, place: Place) -> int | None:
 
 
 def tell_strays(found: Contents, place: Place, teller: EventWriter) -> None:
-    """Tell which files at the place have no record or cannot be read, the first ten of each kind."""
+    """Report which files at the place have no record or cannot be read, the first ten of each kind."""
     begun = {file for intent in place.journal for file in intent.files}
     teller.tell(
         StraysFound(
@@ -252,7 +254,7 @@ def tell_strays(found: Contents, place: Place, teller: EventWriter) -> None:
 
 
 def tell_summaries(databases: Iterable[tuple[str, str]], place: Place, teller: EventWriter) -> None:
-    """Tell the summary of each database of which something was deleted on the volume."""
+    """Report the new summary of each database from which artifacts were deleted, for the volume."""
     if not place.is_volume:
         return
     for set_name, database in sorted(databases):
@@ -261,7 +263,7 @@ def tell_summaries(databases: Iterable[tuple[str, str]], place: Place, teller: E
 
 
 def main() -> None:
-    """Run as a child: the task on stdin, events on stdout, the result the last of them."""
+    """Run as a child process: the task on stdin, events on stdout, the result as the last event."""
     task, settings, teller = begin(PruneTask)
     try:
         result = prune(task, place_of(task.place, settings), teller)

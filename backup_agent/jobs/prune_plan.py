@@ -22,14 +22,14 @@ NAMED = 20
 """Largest number of unreadable records in an answer."""
 
 
-def with_what_lags(found: Contents, store: Store) -> Contents:
+def with_lagging_records(found: Contents, store: Store) -> Contents:
     """Add the records that a lagging listing omits although it lists their data.
 
     They count as unreadable, so that nothing of their databases is deleted: otherwise a full could be deleted before a
     differential that continues it.
     """
     hidden = [
-        Unreadable(record_key(artifact), artifact, "it exists, and the listing does not show it yet")
+        Unreadable(record_key(artifact), artifact, "it exists, but is not listed yet")
         for artifact in sorted({artifact_of(one.key) for one in found.orphans} - found.entries.keys())
         if store.stat(record_key(artifact)) is not None
     ]
@@ -71,15 +71,15 @@ def expire_adhoc(found: Contents, place: Place, now: datetime) -> tuple[Plan, ..
     )
 
 
-def told_of(planned: Iterable[Plan], place: Place, found: Contents) -> PlaceResult:
-    """Return the plans as an answer shows them. A refused set makes the answer fail; nothing of the set is deleted."""
+def as_result(planned: Iterable[Plan], place: Place, found: Contents) -> PlaceResult:
+    """Return the plans as the result of a place. If a set is refused, the result is a failure."""
     plans = tuple(planned)
     deletions = [one for each in plans for one in each.delete]
     digest = hashlib.sha256("\n".join((place.name, *(one.key for one in deletions))).encode()).hexdigest()[:16]
     refused = [str(one) for each in plans for one in each.refused]
-    warnings = [f"{key}: taken in the future, and kept" for each in plans for key in each.future]
+    warnings = [f"{key}: kept, because it was taken in the future" for each in plans for key in each.future]
     warnings += [
-        f"{one}; nothing of {database_key(*database_of(one.artifact))} goes" for one in found.unreadable[:NAMED]
+        f"{one}; nothing of {database_key(*database_of(one.artifact))} is deleted" for one in found.unreadable[:NAMED]
     ]
     result = PlaceResult(
         outcome=Outcome.SUCCEEDED_WITH_WARNINGS if warnings else Outcome.SUCCEEDED,
@@ -91,8 +91,8 @@ def told_of(planned: Iterable[Plan], place: Place, found: Contents) -> PlaceResu
     if not refused:
         return result
     hint = (
-        "look at the policy, and at what would go by `backup-agent plan --force` with --place; "
-        "`backup-agent prune --force --plan ID` does it all the same"
+        "check the retention settings, and the plan by `backup-agent plan --force` with --place; "
+        "`backup-agent prune --force --plan ID` deletes nevertheless"
     )
     return result.failed(Failure(Reason.INVALID_REQUEST, "\n".join(refused), hint))
 
@@ -110,7 +110,7 @@ def _unsound(found: Contents) -> set[str]:
 
 
 def _left_alone(found: Contents) -> set[tuple[str, str]]:
-    """Return the databases of which something cannot be read. Nothing of them is deleted."""
+    """Return the databases with unreadable records or marks. Nothing of them is deleted."""
     return {database_of(one.artifact) for one in found.unreadable}
 
 

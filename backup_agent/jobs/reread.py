@@ -1,8 +1,7 @@
-"""Reads an artifact again where it stands and compares it with its record: sizes, SHA-256, and the container's end.
+"""Reading an artifact again and comparing it with its record: sizes, SHA-256, and the structure of the container.
 
-What is not as recorded is damage, a missing file too. What cannot be read now (a disk's EIO, a network) is an error and
-says nothing of the artifact: it is raised, and nobody marks anything for it. Healing that is asked for replaces such a
-file all the same: the bytes that come are proven, and those that go cannot be had.
+A difference is damage, and so is a missing file. A failure to read (EIO, network) is an error and no damage: it is
+raised, and nothing is marked. Healing also replaces files on bad blocks, because their bytes cannot be read.
 """
 
 import errno
@@ -23,54 +22,54 @@ from backup_agent.core.reasons import BackupError, PermanentError, Reason, Trans
 from backup_agent.stores.store import Store
 
 OnBytes = Callable[[int], None]
-"""Called with the bytes just read; it may wait, and raises CancelledError to end the reading."""
+"""Called with the number of bytes just read. It may wait, and raises CancelledError to end the reading."""
 
 
 @dataclass(frozen=True)
-class Wrong:
-    """What is not as recorded, and in which file."""
+class Mismatch:
+    """A difference from the record, and the file that has it."""
 
     found: str
     file: str | None = None
 
 
-class WrongError(Exception):
-    """Ends a reading where it is certain that the bytes are not those recorded."""
+class MismatchError(Exception):
+    """Raised as soon as the bytes are known to differ from the record."""
 
-    def __init__(self, wrong: Wrong) -> None:
-        super().__init__(wrong.found)
-        self.wrong = wrong
+    def __init__(self, mismatch: Mismatch) -> None:
+        super().__init__(mismatch.found)
+        self.mismatch = mismatch
 
 
-def reread(store: Store, record: Record, on_bytes: OnBytes) -> Wrong | None:
-    """Read all files of an artifact once; return what is wrong with it, None where it is as recorded.
+def reread(store: Store, record: Record, on_bytes: OnBytes) -> Mismatch | None:
+    """Read all files of an artifact once. Return the first difference from its record, or None.
 
-    Raise BackupError where it cannot be read, CancelledError where `on_bytes` did.
+    Raise BackupError if a file cannot be read, CancelledError if `on_bytes` raises it.
     """
     chunks = _Chunks(store, record, on_bytes)
     try:
         fault = _fault_inside(chunks, record)
-        while chunks.read(CHUNK):  # the checksums are complete at the end alone
+        while chunks.read(CHUNK):  # the checksums are complete only at the end
             pass
-    except WrongError as error:
-        return error.wrong
+    except MismatchError as error:
+        return error.mismatch
     finally:
         chunks.close()
-    return Wrong(f"its bytes are as recorded, and yet: {fault}") if fault else None
+    return Mismatch(f"its checksums are as recorded, but it is damaged: {fault}") if fault else None
 
 
-def wrong_file(store: Store, record: Record, file: ArtifactFile, on_bytes: OnBytes) -> Wrong | None:
-    """Compare one file of an artifact with its record, as `reread` does, without looking inside."""
+def file_mismatch(store: Store, record: Record, file: ArtifactFile, on_bytes: OnBytes) -> Mismatch | None:
+    """Like `reread`, for one file of an artifact and without checking the structure of the container."""
     try:
         for _ in contents(store, record, file, on_bytes):
             pass
-    except WrongError as error:
-        return error.wrong
+    except MismatchError as error:
+        return error.mismatch
     return None
 
 
 def is_bad_block(error: BackupError) -> bool:
-    """Tell whether it was the disk below that could not read: EIO, which a network's faults never are."""
+    """Return whether the disk could not read: EIO, which no network fault causes."""
     return isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.EIO
 
 
@@ -78,14 +77,14 @@ def _fault_inside(chunks: "_Chunks", record: Record) -> str | None:
     try:
         judge(Cursor(chunks, record.files[0].name))
     except UnknownFormatError:
-        return None  # it was recorded as such: neo4j-admin read it
+        return None  # recorded as an unknown format, which neo4j-admin could read
     except DamagedError as error:
         return error.failure.error
     return None
 
 
 class _Chunks:
-    """The artifact's bytes, its files joined and each compared with its record as it ends."""
+    """The joined bytes of an artifact's files. Each file is compared with its record when its end is reached."""
 
     def __init__(self, store: Store, record: Record, on_bytes: OnBytes) -> None:
         self._all = self._join(store, record, on_bytes)
@@ -108,9 +107,9 @@ class _Chunks:
 
 
 def contents(store: Store, record: Record, file: ArtifactFile, on_bytes: OnBytes) -> Generator[bytes]:
-    """Yield a file's bytes; raise WrongError as soon as it is certain that it is not what was recorded.
+    """Yield a file's bytes. Raise MismatchError as soon as the file is known to differ from its record.
 
-    Only who has read to the end knows that all of them were right.
+    The bytes are known to be right only when the generator has ended.
     """
     key = artifact_key(record.set, record.database, file.name)
     digest, size = hashlib.sha256(), 0
@@ -120,12 +119,12 @@ def contents(store: Store, record: Record, file: ArtifactFile, on_bytes: OnBytes
             digest.update(chunk)
             size += len(chunk)
             if size > file.size:
-                raise WrongError(Wrong(f"{file.size} bytes were recorded, it has more", file.name))
+                raise MismatchError(Mismatch(f"it has more than the recorded {file.size} bytes", file.name))
             yield chunk
     if size < file.size:
-        raise WrongError(Wrong(f"{file.size} bytes were recorded, it has {size}", file.name))
+        raise MismatchError(Mismatch(f"it has {size} bytes, {file.size} were recorded", file.name))
     if digest.hexdigest() != file.sha256:
-        raise WrongError(Wrong(f"SHA-256 {file.sha256} was recorded, it has {digest.hexdigest()}", file.name))
+        raise MismatchError(Mismatch(f"it has the SHA-256 {digest.hexdigest()}, {file.sha256} was recorded", file.name))
 
 
 def _opened(store: Store, key: str, file: ArtifactFile) -> BufferedIOBase:
@@ -134,9 +133,9 @@ def _opened(store: Store, key: str, file: ArtifactFile) -> BufferedIOBase:
     except PermanentError as error:
         if error.failure.reason is not Reason.NOT_FOUND:
             raise
-        raise WrongError(Wrong("its file is missing", file.name)) from error
+        raise MismatchError(Mismatch("its file is missing", file.name)) from error
     with suppress(OSError):  # an object at a destination has no descriptor
-        # The disk is to be read, not what the kernel remembers of it.
+        # Read the disk, not the page cache.
         os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
     return stream
 

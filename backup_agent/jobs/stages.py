@@ -1,4 +1,4 @@
-"""The stages of a run: told as they begin, timed as they end."""
+"""The stages of a run: reported when they begin, timed when they end."""
 
 import time
 
@@ -6,17 +6,17 @@ from backup_agent.jobs.event_writer import EventWriter
 
 
 class Stages:
-    """Which stage a run is in, and how long each took."""
+    """The present stage of a run, and the duration of each stage."""
 
     def __init__(self, teller: EventWriter) -> None:
-        """Nothing has begun."""
+        """Start without a stage."""
         self._teller = teller
         self._name: str | None = None
         self._since = 0.0
         self._seconds: dict[str, float] = {}
 
     def enter(self, name: str) -> None:
-        """Begin a stage, which ends the one before."""
+        """Begin a stage and end the stage before. Entering the present stage again does nothing."""
         if name == self._name:
             return
         self._end()
@@ -25,7 +25,7 @@ class Stages:
         self._teller.stage(name)
 
     def seconds(self) -> dict[str, float]:
-        """Return how long each stage took, the present one up to now."""
+        """Return the duration of each stage in seconds, the present stage up to now."""
         self._end()
         return {name: round(seconds, 3) for name, seconds in self._seconds.items()}
 

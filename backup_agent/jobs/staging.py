@@ -1,11 +1,11 @@
-"""The run's own folder, `<root>/.staging/<run>/`: nothing unjudged ever lies in a chain's folder.
+"""The run's own folder, `<root>/.staging/<run>/`. It keeps unfinished artifacts out of the chains' folders.
 
-    .conf/             NEO4J_CONF of this run alone
+    .conf/             NEO4J_CONF of this run
     .temp/             --temp-path, which must be empty
-    <set>/<database>/  --to-path: hard links to the live chain (none for a FULL), and what neo4j-admin adds to them
+    <set>/<database>/  --to-path: hard links to the live chain (none for a FULL), and the files that neo4j-admin adds
 
-It is on the same file system as the chains, so what passes the verdict moves by a hard link. Where those are refused,
-`--to-path` is the chain's own folder and `in_place` is true.
+The folder is on the same file system as the chains, so that an artifact is published by a hard link. If the file system
+has no hard links, `in_place` is true and `--to-path` is the chain's own folder.
 """
 
 import os
@@ -56,11 +56,11 @@ class Staging:
 
     @property
     def chain(self) -> Path:
-        """The folder in which this database's chains stand."""
+        """The folder with the chains of this database."""
         return self.root / self.set_name / self.database
 
     def prepare(self, parents: Iterable[Record]) -> None:
-        """Make the folders afresh, with links to the artifacts that a differential may continue."""
+        """Make the folders anew, with links to the artifacts that a differential may continue."""
         self.remove()
         for folder in (self.conf, self.temp, self.target, self.chain):
             folder.mkdir(parents=True, exist_ok=True)
@@ -72,7 +72,7 @@ class Staging:
         self._there.update(_names(self.target))
 
     def new(self) -> tuple[Path, ...]:
-        """Return the artifacts that have come since `prepare`: of a split one its manifest."""
+        """Return the artifacts written since `prepare`. A split artifact is represented by its manifest."""
         return tuple(
             self.target / name
             for name in sorted(_names(self.target) - self._there)
@@ -80,9 +80,9 @@ class Staging:
         )
 
     def size(self) -> tuple[int, int]:
-        """Return the bytes below the run's folders, links to parents left out, and a number that any write changes.
+        """Return the bytes below the run's folders, without links to parents, and a number that any write changes.
 
-        The second tells recovery, which rewrites pages in place, from a hang.
+        The second number distinguishes recovery, which rewrites pages in place, from a hang.
         """
         total = changed = 0
         for folder in (self.temp, self.target):
@@ -99,15 +99,15 @@ class Staging:
         return total, total + changed
 
     def put_aside(self, now: datetime, *, but: Path | None = None) -> tuple[str, ...]:
-        """Move what this run left to `<root>/.aside/`, but the artifact that passed; return the new names."""
+        """Move the new files of this run to `<root>/.aside/`, except the artifact `but`. Return the new names."""
         passed = () if but is None else (but, *parts(but))
         return put_aside(self.root, self.run, (path for path in self._new_files() if path not in passed), now)
 
     def discard(self) -> tuple[str, ...]:
-        """Remove what this run left, and did not pass; return the names."""
+        """Remove the new files of this run. Return their names."""
         new = self._new_files()
         for path in new:
-            if path.is_dir() and not path.is_symlink():  # what neo4j-admin keeps of a failed backup
+            if path.is_dir() and not path.is_symlink():  # neo4j-admin keeps a folder of a failed backup
                 shutil.rmtree(path, ignore_errors=True)
             else:
                 path.unlink()
@@ -122,7 +122,7 @@ class Staging:
 
 
 def put_aside(root: Path, run: str, paths: Iterable[Path], now: datetime) -> tuple[str, ...]:
-    """Move files to `<root>/.aside/` under names that end neither in `.backup` nor in `.json`."""
+    """Move files to `<root>/.aside/` under names that end neither in `.backup` nor in `.json`. Return the names."""
     moved: list[str] = []
     for path in paths:
         (root / ASIDE).mkdir(exist_ok=True)
@@ -133,7 +133,7 @@ def put_aside(root: Path, run: str, paths: Iterable[Path], now: datetime) -> tup
 
 
 def left(root: Path) -> Iterator[str]:
-    """Yield the runs that have a staging folder."""
+    """Yield the names of the runs that have a staging folder."""
     folder = root / STAGING
     if folder.exists():
         yield from sorted(_names(folder))
@@ -150,7 +150,7 @@ def found(folder: Path, chain: Path) -> tuple[Path, ...]:
 
 
 def left_since(chain: Path, since: datetime) -> tuple[Path, ...]:
-    """Return files of a chain's folder that no record names, parts of split artifacts too, by their names' time."""
+    """Return the unrecorded artifacts and parts in a chain's folder whose names have a time not before `since`."""
     names, stamp = _names(chain), f"{since:%Y-%m-%dT%H-%M-%S}"
     left: list[Path] = []
     for name in sorted(names):
@@ -164,7 +164,7 @@ def left_since(chain: Path, since: datetime) -> tuple[Path, ...]:
 
 
 def parts(manifest: Path) -> tuple[Path, ...]:
-    """Return the numbered parts that stand beside a manifest, in order; none for an artifact of one file."""
+    """Return the numbered parts beside a manifest, in order. An artifact of one file has none."""
     numbered: list[tuple[int, Path]] = []
     for name in _names(manifest.parent):
         match = PART.fullmatch(name)

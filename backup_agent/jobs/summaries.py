@@ -13,17 +13,17 @@ from backup_agent.settings.model import VOLUME, Settings
 
 
 def tell_summary(set_name: str, database: str, settings: Settings, teller: EventWriter) -> bool:
-    """Tell the summary of one database in one set; return False if nothing is recorded of it any more.
+    """Report the summary of one database in one set. Return False if nothing is recorded of it any more.
 
-    If the volume cannot be read, `SummaryFailed` is told instead: the supervisor's summary may be out of date.
+    If the volume cannot be read, report `SummaryFailed` instead: the supervisor's summary may be out of date.
     """
     volume = place_of(VOLUME, settings)
     try:
-        standing = of_database(volume.store, volume.index, set_name, database)
-        if not standing.entries:
+        contents = of_database(volume.store, volume.index, set_name, database)
+        if not contents.entries:
             return False
         wanted = destinations(settings) if set_name in settings.declared_sets else ()
-        tell_summary_of(tuple(standing.entries.values()), standing.unsound, wanted, teller)
+        tell_summary_of(tuple(contents.entries.values()), contents.unsound, wanted, teller)
     except (BackupError, OSError) as error:
         teller.tell(SummaryFailed(set=set_name, database=database, error=str(error)))
     return True
@@ -32,10 +32,10 @@ def tell_summary(set_name: str, database: str, settings: Settings, teller: Event
 def tell_summary_of(
     entries: tuple[Entry, ...], unsound: Collection[str], copied_to: Iterable[Place], teller: EventWriter
 ) -> None:
-    """Tell the summary of a database's entries.
+    """Report the summary of a database's entries.
 
-    `copied_to` are the destinations that get copies of its set. If the notes on one of them cannot be read,
-    `CopiesNotCounted` is told, since an unknown number of missing copies is not zero.
+    `copied_to` are the destinations that get copies of the set. If the copy notes of a destination cannot be read,
+    report `CopiesNotCounted`: an unknown number of missing copies is not zero.
     """
     owed: dict[str, int] = {}
     for place in copied_to:

@@ -1,6 +1,6 @@
-"""The survey of the volume at start: what an earlier life left, what the volume allows, what is recorded.
+"""The child process that surveys the volume at start: leftovers of earlier runs, hard links, and all records.
 
-It knows every record, so it is a child: the supervisor keeps the summaries alone. One database is in memory at a time.
+A child process reads the records, so that the supervisor keeps only the summaries. One database is in memory at a time.
 """
 
 import gc
@@ -24,11 +24,11 @@ from backup_agent.jobs.summaries import tell_summary_of
 from backup_agent.settings.model import VOLUME, Settings
 
 MOST_WARNINGS = 20
-"""Told of one database: a volume that lost a folder would fill the log. `catalog diff` tells all."""
+"""Largest number of warnings for one database, so that a lost folder does not fill the log. See `catalog diff`."""
 
 
 def survey(volume: Place, open_runs: Collection[str], teller: EventWriter) -> None:
-    """Tell what the volume allows, what was put aside, and one summary a set and database."""
+    """Report whether the volume has hard links, which files were set aside, and a summary for each database."""
     root, index = volume.root, volume.index
     teller.tell(VolumeTested(hard_links=allows_hard_links(root)))
     now = datetime.now(UTC)
@@ -46,7 +46,7 @@ def survey(volume: Place, open_runs: Collection[str], teller: EventWriter) -> No
 
 
 def tell(holdings: Contents, settings: Settings, teller: EventWriter) -> None:
-    """Tell the summary of one database's folder, and what is wrong in it."""
+    """Report the summary of one database's folder, and its faults."""
     for fault in holdings.unreadable:
         teller.tell(RecordUnreadable(fault=str(fault)))
     wrong = chain(holdings.altered.values(), *holdings.without_artifact.values())
@@ -59,7 +59,7 @@ def tell(holdings: Contents, settings: Settings, teller: EventWriter) -> None:
 
 
 def clear(root: Path, run: str, now: datetime) -> tuple[str, ...]:
-    """Put aside the artifacts in the staging folder of a run that nobody goes on with; remove the rest."""
+    """Set aside the artifacts in the staging folder of a run that has ended, and remove the rest. Return the names."""
     moved: list[str] = []
     for set_name, database in volume_records.databases(root / staging.STAGING / run):
         folder = staging.Staging(root, run, set_name, database)
@@ -71,21 +71,21 @@ def clear(root: Path, run: str, now: datetime) -> tuple[str, ...]:
 
 
 def close_to_others(settings: Settings, teller: EventWriter) -> None:
-    """Repair the modes of what was made with others; that of the requests folder itself is for its owner to choose."""
+    """Repair wrong modes below the storage root and the spool. The requests folder itself keeps its owner's mode."""
     for folder in (settings.storage.root, settings.requests / ".spool", settings.requests / "answers"):
         found = file_modes.repair(folder)
         if found.changed:
-            because = f"{folder}: {found.changed} files and folders had other modes than the agent gives"
+            because = f"{folder}: {found.changed} files and folders had wrong modes"
             teller.tell(Warned(text="modes repaired", because=because))
         if found.left:
             teller.tell(Warned(text="modes not repaired", because=f"{folder}: {found.tell()}"))
 
 
 def main() -> None:
-    """Run as a child: the task on stdin, events on stdout."""
+    """Run as a child process: the task on stdin, events on stdout."""
     task, settings, teller = begin(SurveyTask)
     close_to_others(settings, teller)
-    gc.disable()  # a tenth of the time with a hundred thousand records, and nothing here makes cycles
+    gc.disable()  # ten times as fast with 100,000 records, and nothing here makes cycles
     try:
         foreign = this_volume(settings).foreign
         if foreign is not None:
@@ -99,7 +99,7 @@ def main() -> None:
 
 
 def _fail(failure: Failure, teller: EventWriter) -> None:
-    """Tell why the volume could not be surveyed: without `Surveyed` nothing that was told counts."""
+    """Report why the volume could not be surveyed. Without `Surveyed` the supervisor ignores the other events."""
     teller.tell(SurveyFailed(failure=failure))
 
 

@@ -1,13 +1,13 @@
-"""Reading again what is kept at one place: a child, which reads a slice, tells what it found, and heals if asked to.
+"""The child process that verifies artifacts at one place: it reads a slice of them, and heals them if requested.
 
-The longest unread comes first, and what was read is noted on the volume after each artifact, so that a restart goes on
-there. What could not be read comes last the next time: a disk's bad blocks must not keep the rest from being read. An
-artifact is read whole or once more: a SHA-256 cannot be taken up in its middle. What is at the place is told by its
-listing and index; of all records only those of what is read are opened.
+The artifacts that were not read for the longest time come first. Each reading is noted on the volume, so that a restart
+continues there. Artifacts that could not be read come last the next time: bad blocks must not keep the rest from being
+read. If a reading is interrupted, the artifact is read again from its start, because SHA-256 cannot be resumed. The
+listing and the index tell which artifacts exist; only the records of artifacts that are read are opened.
 
-A request for more than one artifact (all, a database, a chain) is read in slices as well. What became of each artifact
-is noted for the request (catalog.reread_log), so that the next slice goes on there, also after a restart. The result
-of a pass says what was not read, and why: every other artifact was read.
+A request for more than one artifact (all, a database, a chain) is also read in slices. The outcome of each artifact is
+noted for the request (catalog.reread_log), so that the next slice continues there, also after a restart. The result of
+a pass lists the artifacts that were not read, and why. All others were read.
 """
 
 import threading
@@ -41,10 +41,10 @@ from backup_agent.jobs.verify_findings import RequestScope, why_not_read
 from backup_agent.settings.model import VOLUME
 
 LISTED = 20
-"""Artifacts that an answer names for one reason of not having been read."""
+"""Largest number of unread artifacts that an answer names for one reason."""
 
 IDLE = timedelta(hours=1)
-"""When to ask again where nothing is kept, or nothing is to be read."""
+"""Time to the next pass if there is nothing to read."""
 
 
 class Verifying:
@@ -68,18 +68,18 @@ class Verifying:
         self._found = self._reader.found
 
     def run(self) -> None:
-        """Read what is asked for, or what is due; tell the result. Raise BackupError where the place cannot be read."""
+        """Verify the artifacts of the request, or those that are due. Raise BackupError if the place cannot be read."""
         task = self._task
         with self._reader.holding:
             if task.all or task.database is not None or task.chain:
                 self._read_scope()
             elif task.artifact is None:
-                self._read_what_is_due()
+                self._read_due()
             else:
                 self._read_one(task.artifact)
 
     def _read_one(self, key: str) -> None:
-        """Read one artifact again, whether it is marked or not."""
+        """Verify one artifact, whether it is marked or not."""
         record = self._reader.known_record(key)
         if self._store.stat(damage_key(key)) is not None:
             self._standing.marked.add(key)
@@ -87,10 +87,10 @@ class Verifying:
         self._note_failures({key: record.size})
         self._tell_result(Slice((), 0, 0), remaining=0)
 
-    def _read_what_is_due(self) -> None:
-        """Read a slice; before it, where that is asked, heal all that is known to be damaged or missing."""
+    def _read_due(self) -> None:
+        """Read a slice. If healing is requested, first heal the artifacts known to be damaged or missing."""
         now = datetime.now(UTC)
-        self._look(by_database(self._store, self._place.index, writes=False), now)
+        self._add(by_database(self._store, self._place.index, writes=False), now)
         if not self._place.is_volume:
             self._owe_again(self._place.copy_notes)
         if self._task.heal:
@@ -110,20 +110,20 @@ class Verifying:
         self._warn_of_standing()
         self._tell_result(due, remaining)
 
-    def _look(self, parts: Iterable[Contents], now: datetime) -> None:
-        """Take what is at the place, without what the agent itself is about to put or to delete."""
+    def _add(self, parts: Iterable[Contents], now: datetime) -> None:
+        """Add the contents of the place, except files that the agent is publishing or deleting."""
         own = {artifact_of(file) for intent in self._journal for file in intent.files}
         for part in parts:
             self._standing.add(part, self._readings.times, now)
         unrecorded = self._standing.unrecorded
         for artifact in list(unrecorded):
-            # On the volume a backup may have recorded it since the listing; at a destination the journal has it.
+            # On the volume a backup may have recorded the artifact since the listing; elsewhere the journal names it.
             recorded = self._task.place == VOLUME and self._store.stat(record_key(artifact)) is not None
             if artifact in own or recorded:
                 del unrecorded[artifact]
 
     def _account_for_due(self, due: Slice) -> None:
-        """Note what was not read, and why."""
+        """Note which artifacts were not read, and why."""
         chosen = {one.key for one in due.artifacts}
         for key, one in self._standing.recorded.items():
             if key in self._found.done or key in self._found.failures:
@@ -145,7 +145,7 @@ class Verifying:
         self._found.not_read[NotRead.NO_RECORD] |= self._standing.unrecorded
 
     def _read_scope(self) -> None:
-        """Read a slice of what a request names; tell first how much that is, and how long it may take."""
+        """Read a slice of the artifacts of a request. First report their size and the estimated time."""
         now = datetime.now(UTC)
         scope = self._reader.scope = RequestScope(self._chosen(now), self._asked())
         scope.asked.keep_only({*self._task.open_requests, self._task.request or self._task.run})
@@ -156,12 +156,12 @@ class Verifying:
         )
         self._teller.tell(SliceProgress(**scope.told()))
         for number, one in enumerate(scope.left(self._standing, self._task.set_aside)):
-            # One is always read, however long the listing took: else the request would never end.
+            # Read at least one artifact, however long the listing took: otherwise the request would never end.
             if self._reader.given_up or (number and self._time_is_over):
                 break
             self._teller.tell(ReadingBegun(key=one.key))
             if not (self._reader.verify(one) or one.key in self._found.failures):
-                break  # ended in the middle: it is read again by the next slice
+                break  # interrupted: the next slice reads this artifact again
             if not self._note_became(scope, one):
                 break
             scope.count(one)
@@ -177,34 +177,34 @@ class Verifying:
         self._tell_result(None, len(scope.remaining(self._task.set_aside)))
 
     def _asked(self) -> RequestReadings:
-        """Return what earlier slices of the request have done."""
+        """Return the outcomes that earlier slices of the request have noted."""
         try:
             return self._place.request_readings(self._task.request or self._task.run)
         except OSError as error:
-            text = f"{error.filename}: what was read before cannot be looked up: {error.strerror}"
+            text = f"{error.filename}: the notes of earlier slices cannot be read: {error.strerror}"
             raise PermanentError(Reason.STORAGE_UNREACHABLE, text, "look at the health of the volume") from error
 
     def _chosen(self, now: datetime) -> dict[str, KeptArtifact]:
-        """Return what a request names; raise PermanentError if nothing of it is there."""
+        """Return the artifacts that a request names. Raise PermanentError if there are none."""
         task, index = self._task, self._place.index
         if task.chain:
             return self._chain(task.artifact or "", now)
         parts = by_database(self._store, index, writes=False)
         if task.database is None:
-            self._look(parts, now)
+            self._add(parts, now)
             return self._standing.recorded
         database = task.database.lower()
-        self._look((part for part in parts if part.is_of(database)), now)
+        self._add((part for part in parts if part.is_of(database)), now)
         if self._standing.is_empty:
             raise PermanentError(
                 Reason.NOT_FOUND,
-                f"{task.place}: nothing of the database {task.database} is there",
+                f"{task.place}: no artifact of the database {task.database} is stored there",
                 "`backup-agent list` shows the databases",
             )
         return self._standing.recorded
 
     def _chain(self, key: str, now: datetime) -> dict[str, KeptArtifact]:
-        """Return an artifact and everything that it needs; what of that is not recorded there is an error."""
+        """Return an artifact and everything that it needs. Note an error for each that has no readable record."""
         self._reader.known_record(key)
         set_name, database = database_of(key)
         part = of_database(self._store, self._place.index, set_name, database)
@@ -212,7 +212,7 @@ class Verifying:
             raise PermanentError(Reason.NOT_FOUND, f"{self._task.place}: {key} was deleted a moment ago")
         ancestry = Ancestry(part.entries.values())
         needed = everything_needed(part.entries[key], ancestry.needed_keys, part.entries.get)
-        self._look([part.only({key, *needed})], now)
+        self._add([part.only({key, *needed})], now)
         for one in needed:
             if one not in part.entries:
                 if one not in self._standing.unreadable_records:
@@ -222,7 +222,7 @@ class Verifying:
         return self._standing.recorded
 
     def _take_up(self, scope: RequestScope) -> None:
-        """Go on with what earlier slices of the request have found."""
+        """Add the findings of earlier slices of the request."""
         found, asked = self._found, scope.asked
         found.verified = len(asked.keys(ReadOutcome.VERIFIED))
         found.damaged = list(asked.keys(ReadOutcome.DAMAGED))
@@ -237,7 +237,7 @@ class Verifying:
                 found.errors.append(failure)
 
     def _note_became(self, scope: RequestScope, one: KeptArtifact) -> bool:
-        """Note what became of an artifact; return whether it could be noted, since the request would else never end."""
+        """Note the outcome of an artifact for the request. Return False if it cannot be noted: the request must end."""
         found = self._found
         line = ReadingLine(key=one.key, became=ReadOutcome.VERIFIED, size=one.size)
         if failure := found.failures.get(one.key):
@@ -249,13 +249,13 @@ class Verifying:
             }
             line = line.model_copy(update=changes)
         else:
-            told = {ReadOutcome.HEALED: found.healed, ReadOutcome.DAMAGED: found.damaged, ReadOutcome.GONE: found.gone}
-            became = next((became for became, keys in told.items() if one.key in keys), ReadOutcome.VERIFIED)
+            lists = {ReadOutcome.HEALED: found.healed, ReadOutcome.DAMAGED: found.damaged, ReadOutcome.GONE: found.gone}
+            became = next((became for became, keys in lists.items() if one.key in keys), ReadOutcome.VERIFIED)
             line = line.model_copy(update={"became": became})
         try:
             scope.asked.note(line)
         except OSError as error:
-            text = f"what was read cannot be noted on the volume: {error.strerror}"
+            text = f"the outcome of {one.key} cannot be noted on the volume: {error.strerror}"
             hint = "make room on the volume, then ask again"
             found.errors.append(Failure(Reason.DISK_FULL, text, hint))
             scope.stopped = True
@@ -270,8 +270,8 @@ class Verifying:
         self._note_unrecorded()
         if interrupted := self._found.not_read[NotRead.INTERRUPTED]:
             self._found.warnings.append(
-                f"{self._task.place}: not read, since backups have interrupted it each time: {first_few(interrupted)}; "
-                f"ask again when no backup is due, or raise verify.bandwidth"
+                f"{self._task.place}: not read, because backups interrupted every try: {first_few(interrupted)}; "
+                f"repeat the request when no backup is due, or raise verify.bandwidth"
             )
 
     def _owe_again(self, notes: CopyNotes) -> None:
@@ -287,15 +287,18 @@ class Verifying:
         for set_name, database in sorted(set(map(database_of, gone))):
             tell_summary(set_name, database, self._settings, self._teller)
         if gone:
-            text = f"gone from {self._task.place}, not by the agent, and missing again ({len(gone)}): {first_few(gone)}"
+            text = (
+                f"{self._task.place}: copies that another program deleted, now missing again ({len(gone)}): "
+                f"{first_few(gone)}"
+            )
             self._teller.tell(Warned(text="copies are gone", because=text))
             self._found.warnings.append(text)
 
     def _is_gone(self, key: str, notes: CopyNotes) -> bool:
-        """Tell whether the volume has an artifact, the place has no record of it, and the agent did not delete that.
+        """Return whether the volume has an artifact whose record at the place is gone and was not deleted by the agent.
 
-        Asked in this order, since retention notes what it deleted before it strikes out that it is about to, and a copy
-        may have come since the listing.
+        The order of the checks matters: retention updates the note before it removes its intent from the journal, and a
+        copy may have been made since the listing.
         """
         return (
             split_key(key).set in self._settings.declared_sets
@@ -306,6 +309,7 @@ class Verifying:
         )
 
     def _due(self, now: datetime) -> Slice:
+        """Return the next slice of artifacts that are due, followed by those that could not be read."""
         period = self._settings.verify.every
         if period is None:
             return Slice((), 0, 0)
@@ -317,11 +321,11 @@ class Verifying:
         )
         state = self._readings.state()
         rests = state is not None and state.started <= now < state.done.rests_until(due.pace) and not due.late
-        rests = rests and self._task.request is None  # who asks gets the next slice at once
+        rests = rests and self._task.request is None  # a request does not wait for the next slice
         return replace(due, artifacts=again if rests else (*due.artifacts, *again))
 
     def _leave(self, state: SliceState) -> None:
-        """Leave what this slice came to; where nothing was read, only what could not be."""
+        """Store the state of this slice for the next. If nothing was read, store only the unread artifacts."""
         before = self._readings.state()
         if not self._found.read and before is not None:
             state = before
@@ -336,7 +340,7 @@ class Verifying:
         return time.monotonic() >= self._ends
 
     def _tell_standing(self) -> None:
-        """Tell which artifacts are damaged, which cannot be read, and which need something missing or damaged."""
+        """Report which artifacts are damaged, which cannot be read, and which cannot be restored."""
         standing = self._standing
         self._judge_chains_again()
         unreadable = {
@@ -356,7 +360,7 @@ class Verifying:
     def _warn_of_standing(self) -> None:
         place, standing, warnings = self._task.place, self._standing, self._found.warnings
         if known := sorted(self._found.not_read[NotRead.KNOWN_DAMAGED]):
-            warnings.append(f"{place}: artifacts known to be damaged or missing ({len(known)}): {first_few(known)}")
+            warnings.append(f"{place}: artifacts marked as damaged, not read ({len(known)}): {first_few(known)}")
         if standing.unreadable:
             shown = first_few([f"{key} ({fault})" for key, fault in sorted(standing.unreadable.items())])
             warnings.append(f"{place}: records or marks that cannot be read ({len(standing.unreadable)}): {shown}")
@@ -368,7 +372,7 @@ class Verifying:
             warnings.append(f"{place}: artifacts that cannot be restored from there ({len(standing.gaps)}): {shown}")
 
     def _judge_chains_again(self) -> None:
-        """Look again at the chains of databases of which something was found damaged, or was healed."""
+        """Check the chains again of the databases that have newly damaged or healed artifacts."""
         index = self._place.index
         for set_name, database in sorted(set(map(database_of, (*self._found.damaged, *self._found.healed)))):
             before = [key for key in self._standing.gaps if database_of(key) == (set_name, database)]
@@ -378,7 +382,7 @@ class Verifying:
             self._standing.gaps |= {key: finding.text for key, finding in part.gaps.items()}
 
     def _tell_result(self, due: Slice | None, remaining: int) -> None:
-        """Tell what the pass came to; without `due` it was a slice of a request, after which `remaining` are left."""
+        """Report the result of the pass. `due` is None for a slice of a request; `remaining` artifacts are left."""
         if self._task.place == VOLUME:
             for set_name, database in sorted(set(map(database_of, (*self._found.damaged, *self._found.healed)))):
                 tell_summary(set_name, database, self._settings, self._teller)
@@ -410,7 +414,7 @@ class Verifying:
         if scope is not None and remaining and found.unread < ENOUGH_ERRORS and not scope.stopped:
             return result.model_copy(update={"outcome": Outcome.WAITING})  # the next slice goes on
         if self._cancel.is_set() and (scope is None or remaining):
-            return result.failed(Failure(Reason.CANCELLED, f"reading {self._task.place} again was ended"))
+            return result.failed(Failure(Reason.CANCELLED, f"{self._task.place}: the verification was cancelled"))
         failures = self._failures(result)
         if not failures:
             return result
@@ -423,15 +427,16 @@ class Verifying:
         failures = list(found.errors)
         if found.damaged and not self._task.heal:
             text = f"{place}: not as recorded: {', '.join(found.damaged)}"
-            hint = "`backup-agent verify --heal` replaces it by another place's copy; if no copy is good, take a FULL"
+            hint = "`backup-agent verify --heal` replaces them by another place's copy; if there is none, take a FULL"
             failures.insert(0, Failure(Reason.CHECKSUM_MISMATCH, text, hint))
         nothing = not (found.verified or found.damaged or found.healed or failures)
         if nothing and self._task.request is not None and result.not_read:
-            told = ", ".join(f"{one.artifacts} {one.why.value.replace('_', ' ')}" for one in result.not_read)
-            failures.append(Failure(Reason.NOTHING_VERIFIED, f"{place}: no artifact was verified: {told}"))
+            counts = ", ".join(f"{one.artifacts} {one.why.value.replace('_', ' ')}" for one in result.not_read)
+            failures.append(Failure(Reason.NOTHING_VERIFIED, f"{place}: no artifact was verified: {counts}"))
         return failures
 
     def _next_seconds(self, due: Slice, remaining: int, now: datetime) -> float:
+        """Return the number of seconds to the next slice."""
         state = self._readings.state()
         if remaining > len(self._reader.unread):
             return 60.0

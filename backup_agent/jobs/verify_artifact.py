@@ -1,4 +1,4 @@
-"""Reading one artifact again: it is compared with its record, marked if it is damaged, and healed if that is asked."""
+"""Verifying one artifact: it is compared with its record, marked if it is damaged, and healed if requested."""
 
 import threading
 import time
@@ -26,28 +26,28 @@ from backup_agent.core.requests.tasks import VerifyTask
 from backup_agent.core.retention.scrub import KeptArtifact
 from backup_agent.jobs.event_writer import EventWriter
 from backup_agent.jobs.heal import Healing
-from backup_agent.jobs.reread import Wrong, is_bad_block, reread
+from backup_agent.jobs.reread import Mismatch, is_bad_block, reread
 from backup_agent.jobs.verify_findings import PassFindings, PlaceArtifacts, RequestScope
 from backup_agent.stores.part_body import Throttle
 
 ENOUGH_ERRORS = 3
-"""Artifacts in a row that cannot be read: the place is down, and the rest need not be tried."""
+"""After so many unreadable artifacts in a row the place is considered down, and the pass ends."""
 
 MEASURED_SECONDS = 1.0
-"""A slice that has read for a shorter time tells nothing of the throughput."""
+"""Shortest time from which the throughput is calculated."""
 
 
 class UnreadableRecordError(PermanentError):
-    """A record that is there and cannot be read."""
+    """A record exists and cannot be parsed."""
 
 
 class ArtifactVerifier:
-    """Reads artifacts of one place again, one at a time: marks the damaged, and heals them if the task says so."""
+    """Verifies artifacts of one place, one at a time: marks damaged ones, and heals them if the task says so."""
 
     def __init__(
         self, task: VerifyTask, place: Place, others: tuple[Place, ...], teller: EventWriter, cancel: threading.Event
     ) -> None:
-        """`others` are the places to heal from; `cancel` ends the reading in the middle of an artifact."""
+        """`others` are the places to heal from. `cancel` ends the reading in the middle of an artifact."""
         self._task = task
         self._place = place
         self._store = place.store
@@ -58,21 +58,21 @@ class ArtifactVerifier:
         self._healing = Healing(place, others, self._on_bytes)
         self._held: Held | None = None
         self._bytes = 0
-        """Read since the pass began, also twice."""
+        """Number of bytes read since the pass began. Bytes that were read twice count twice."""
         self._began = time.monotonic()
         self.holding = ExitStack()
-        """Ends the tenure of the place, if it was held."""
+        """Releases the place at the end, if it was held."""
         self.readings = place.reread_log
         self.standing = PlaceArtifacts()
         self.found = PassFindings()
         self.scope: RequestScope | None = None
-        """What a request names, if the pass is a slice of one."""
+        """The artifacts of the request, if the pass is a slice of a request."""
         state = self.readings.state()
         self.unread = set(state.unread if state else ())
-        """Artifacts that could not be read when they were last tried."""
+        """Keys of the artifacts that could not be read at their last try."""
 
     def verify(self, one: KeptArtifact, record: Record | None = None) -> bool:
-        """Read one artifact again, and heal it where that is asked; tell whether it could be read."""
+        """Verify one artifact, and heal it if requested. Return whether it could be read."""
         try:
             record = record or self._record(one.key)
             if record is None:
@@ -98,31 +98,31 @@ class ArtifactVerifier:
         return True
 
     def known_record(self, key: str) -> Record:
-        """Return the record of an artifact that was named; raise PermanentError if it has none that can be read."""
+        """Return the record of an artifact. Raise PermanentError if there is none, or if it cannot be read."""
         record = self._record(key) if is_record_key(record_key(key)) else None
         if record is not None:
             return record
         if is_record_key(record_key(key)) and self._store.stat(key) is not None:
             raise PermanentError(
                 Reason.NOTHING_VERIFIED,
-                f"{self._task.place}: {key} is there without a record: nothing says what its content should be",
-                "`backup-agent catalog adopt` takes in what is sound, on the volume",
+                f"{self._task.place}: {key} has no record, so there is nothing to compare it with",
+                "`backup-agent catalog adopt` adopts undamaged artifacts on the volume",
             )
         raise PermanentError(
             Reason.NOT_FOUND,
             f"{self._task.place}: no artifact {key} is recorded there",
-            "write the whole key, <set>/<database>/<artifact>, as `backup-agent list` shows it",
+            "give the whole key, <set>/<database>/<artifact>, as `backup-agent list` shows it",
         )
 
     def _record(self, key: str) -> Record | None:
-        """Return a record; None where it has been deleted. Raise PermanentError where it cannot be read."""
+        """Return a record, or None if it has been deleted. Raise PermanentError if it cannot be read."""
         try:
             return volume_records.parse(self._store.read(record_key(key), LARGEST), key)
         except ValueError as error:
             raise UnreadableRecordError(
                 Reason.UNREADABLE,
                 f"{self._task.place}: {record_key(key)} cannot be read: {error}",
-                "`backup-agent catalog diff` tells more; run the newest agent",
+                "see `backup-agent catalog diff`; run the newest agent",
             ) from error
         except PermanentError as error:
             if error.failure.reason is Reason.NOT_FOUND:
@@ -133,30 +133,29 @@ class ArtifactVerifier:
         key, marked = record.key, record.key in self.standing.marked
         if not (marked and self._task.heal):
             try:
-                wrong = self._reread(record)
+                mismatch = self._reread(record)
             except BackupError as error:
                 if not (self._task.heal and is_bad_block(error)):
                     raise
                 self._heal(record)
                 return
-            if wrong is None:
+            if mismatch is None:
                 self._sound(record)
                 if marked:
                     self.found.warnings.append(
-                        f"{key}: as recorded now, and marked as damaged before: "
-                        f"`backup-agent verify --heal {shell_word(key)}` takes the mark away, once it is read as "
-                        f"recorded again"
+                        f"{key}: undamaged now, but marked as damaged before: "
+                        f"`backup-agent verify --heal {shell_word(key)}` reads it again and removes the mark"
                     )
                 return
             if self._store.stat(record_key(key)) is None:
                 self.found.gone.add(key)
                 return
-            self._damaged(record, wrong)
+            self._damaged(record, mismatch)
         if self._task.heal:
             self._heal(record)
 
-    def _reread(self, record: Record) -> Wrong | None:
-        """Read twice before reporting damage, since bytes may also be altered on the way from the place."""
+    def _reread(self, record: Record) -> Mismatch | None:
+        """Return a difference only if two readings find one: bytes may also be altered on the way from the place."""
         return reread(self._store, record, self._on_bytes) and reread(self._store, record, self._on_bytes)
 
     def _sound(self, record: Record) -> None:
@@ -168,18 +167,18 @@ class ArtifactVerifier:
         self.found.verified += 1
         self._teller.tell(ArtifactVerified(place=self._task.place, key=record.key))
 
-    def _damaged(self, record: Record, wrong: Wrong) -> None:
-        """Mark an artifact, while the place is held. What cannot be marked is told all the same."""
+    def _damaged(self, record: Record, mismatch: Mismatch) -> None:
+        """Mark an artifact as damaged while the place is held, and report it, also if it cannot be marked."""
         self.standing.sound.pop(record.key, None)
         self.found.damaged.append(record.key)
         try:
             held = self._hold()
             held.check()
-            damage_marks.mark(self._store, record.key, found=wrong.found, file=wrong.file, now=datetime.now(UTC))
+            damage_marks.mark(self._store, record.key, found=mismatch.found, file=mismatch.file, now=datetime.now(UTC))
         except BackupError as error:
             self.found.errors.append(error.failure)
         if record.key not in self.standing.marked:
-            self._teller.tell(ArtifactDamaged(place=self._task.place, key=record.key, found=wrong.found))
+            self._teller.tell(ArtifactDamaged(place=self._task.place, key=record.key, found=mismatch.found))
         self.standing.marked.add(record.key)
 
     def _heal(self, record: Record) -> None:
@@ -202,7 +201,7 @@ class ArtifactVerifier:
         self._teller.tell(ArtifactHealed(place=self._task.place, key=key, sources=sources))
 
     def _hold(self) -> Held:
-        """Hold the place from the first thing that is written there to the end of the pass."""
+        """Return the tenure of the place, which lasts from the first write there to the end of the pass."""
         if self._held is None:
             self._held = self.holding.enter_context(hold_place(self._place))
             for notice in self._held.notices:
@@ -221,16 +220,16 @@ class ArtifactVerifier:
 
     @property
     def given_up(self) -> bool:
-        """Whether the pass ends here: it was cancelled, or the place is down."""
+        """Whether the pass must end: it was cancelled, or the place is down."""
         return self._cancel.is_set() or self.found.unread >= ENOUGH_ERRORS
 
     @property
     def rate(self) -> float | None:
-        """Bytes read a second; None if too little was read to tell."""
+        """Bytes read per second, or None if too little was read."""
         seconds = time.monotonic() - self._began
         return self._bytes / seconds if self._bytes and seconds >= MEASURED_SECONDS else None
 
 
 def _is_of_the_place(error: BackupError) -> bool:
-    """Tell whether reading failed because of the place, which may be down, and not because of the artifact."""
+    """Return whether reading failed because of the place, and not because of the artifact."""
     return isinstance(error, TransientError) and not is_bad_block(error)

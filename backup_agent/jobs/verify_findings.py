@@ -1,4 +1,4 @@
-"""What a pass of re-reading knows: the artifacts at the place, what a request names of them, and what was found."""
+"""The state of a verification pass: the artifacts at the place, those of the request, and the findings."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -16,24 +16,24 @@ from backup_agent.core.retention.scrub import NEVER, KeptArtifact, verified
 
 @dataclass
 class PlaceArtifacts:
-    """The artifacts at the place: what a slice needs of each, and which ones are not restore points."""
+    """The artifacts at the place, and which of them are no restore points."""
 
     sound: dict[str, KeptArtifact] = field(default_factory=dict)
-    """All that are not marked."""
+    """All recorded artifacts without a damage mark."""
     marked: set[str] = field(default_factory=set)
     missing: set[str] = field(default_factory=set)
-    """Artifacts of which the listing lacks a file, or has another size of one."""
+    """Artifacts with a file that is not listed, or is listed with another size."""
     sizes: dict[str, int] = field(default_factory=dict)
     """Bytes of the marked artifacts."""
     unreadable: dict[str, str] = field(default_factory=dict)
-    """Keys of records and marks that cannot be read -> what is wrong with them."""
+    """Keys of records and marks that cannot be read -> their faults."""
     unrecorded: dict[str, int] = field(default_factory=dict)
-    """Artifacts without a record, by the names of their files -> bytes."""
+    """Artifacts without a record, known from the names of their files -> bytes."""
     gaps: dict[str, str] = field(default_factory=dict)
-    """Artifacts that cannot be restored, since something that they need is missing or damaged -> what."""
+    """Artifacts that cannot be restored -> what they need that is missing or damaged."""
 
     def add(self, part: Contents, read: Mapping[str, datetime], now: datetime) -> None:
-        """Take one database's folder. The name of a mark is enough, whether it can be read or not."""
+        """Add the artifacts of one database. A mark counts even if it cannot be read."""
         unreadable = {one.artifact for one in part.unreadable if one.key == damage_key(one.artifact)}
         marked = part.damages.keys() | unreadable
         self.marked |= marked
@@ -47,47 +47,47 @@ class PlaceArtifacts:
             if key in marked:
                 self.sizes[key] = entry.size
             else:
-                # That something is missing is known before it is read: it is read before all else.
+                # An artifact with a missing file is read first.
                 at = NEVER if key in self.missing else verified(entry.finished, read.get(key), now)
                 self.sound[key] = KeptArtifact(key, entry.size, at)
 
     @property
     def damaged(self) -> list[str]:
-        """All that are no restore points."""
+        """Keys of the artifacts that are no restore points."""
         return sorted(self.marked | self.missing)
 
     @property
     def recorded(self) -> dict[str, KeptArtifact]:
-        """All recorded artifacts, marked or not; those known to be damaged or missing come first."""
+        """All recorded artifacts, marked or not. Those known to be damaged or missing come first."""
         return {key: KeptArtifact(key, size, NEVER) for key, size in self.sizes.items()} | self.sound
 
     @property
     def unreadable_records(self) -> list[str]:
-        """Artifacts whose record cannot be read."""
+        """Keys of the artifacts whose record cannot be read."""
         return sorted(key.removesuffix(".json") for key in self.unreadable if is_record_key(key))
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing is there that could be verified."""
+        """Whether there is nothing to verify."""
         return not (self.sound or self.marked or self.unreadable_records or self.unrecorded)
 
 
 @dataclass
 class PassFindings:
-    """What one pass has come to."""
+    """The findings of one pass."""
 
     verified: int = 0
     damaged: list[str] = field(default_factory=list)
-    """Found so, or asked to be healed in vain."""
+    """Artifacts that were found damaged and were not healed."""
     healed: list[str] = field(default_factory=list)
     errors: list[Failure] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     unread: int = 0
-    """How many in a row could not be read."""
+    """Number of artifacts in a row that could not be read."""
     read: int = 0
-    """Bytes, as the slice counts them."""
+    """The summed cost of the artifacts that were read (`KeptArtifact.cost`)."""
     done: set[str] = field(default_factory=set)
-    """Artifacts that were read, or have gone meanwhile."""
+    """Artifacts that were read, or were deleted meanwhile."""
     gone: set[str] = field(default_factory=set)
     """Artifacts that were deleted meanwhile."""
     failures: dict[str, Failure] = field(default_factory=dict)
@@ -98,16 +98,16 @@ class PassFindings:
 
 @dataclass
 class RequestScope:
-    """What a request names at a place, and what has become of it so far."""
+    """The artifacts of a request at a place, and which of them have been dealt with."""
 
     chosen: dict[str, KeptArtifact]
     asked: RequestReadings
     estimated_seconds: float | None = None
     stopped: bool = False
-    """What is read cannot be noted any more: no slice follows."""
+    """True if results can no longer be noted on the volume: no slice follows."""
 
     def __post_init__(self) -> None:
-        """Count what there is, and what earlier slices have dealt with."""
+        """Sum up the artifacts, and those that earlier slices have dealt with."""
         done = [one.size for key, one in self.chosen.items() if key in self.asked.lines]
         self.size = sum(one.size for one in self.chosen.values())
         self.read, self.read_size = len(done), sum(done)
@@ -119,17 +119,17 @@ class RequestScope:
         self.read_size += one.size
 
     def remaining(self, without: Iterable[str]) -> list[KeptArtifact]:
-        """Return what has not been dealt with yet, and is not among some artifacts."""
-        left_out = set(without)
-        return [one for key, one in self.chosen.items() if key not in self.asked.lines and key not in left_out]
+        """Return the artifacts that have not been dealt with, except those of the keys `without`."""
+        excluded = set(without)
+        return [one for key, one in self.chosen.items() if key not in self.asked.lines and key not in excluded]
 
     def left(self, standing: PlaceArtifacts, without: Iterable[str]) -> list[KeptArtifact]:
-        """Return what remains in reading order: known to be damaged or missing first, then the longest unread."""
+        """Like `remaining`, in reading order: first known to be damaged or missing, then the longest unread."""
         known = standing.marked | standing.missing
         return sorted(self.remaining(without), key=lambda one: (one.key not in known, one.verified, one.key))
 
     def told(self) -> dict[str, Any]:
-        """Return how much there is to read, and how far that is, as an answer says it."""
+        """Return the amount to read and the progress, as fields of an answer."""
         return {
             "artifacts": len(self.chosen),
             "size": self.size,
@@ -140,7 +140,7 @@ class RequestScope:
 
 
 def why_not_read(failure: Failure) -> NotRead:
-    """Return why an artifact could not be read."""
+    """Return the category of a failure to read an artifact."""
     if failure.reason is Reason.ARCHIVED:
         return NotRead.ARCHIVED
     return NotRead.RECORD_UNREADABLE if failure.reason is Reason.UNREADABLE else NotRead.UNREADABLE

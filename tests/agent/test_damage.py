@@ -121,7 +121,7 @@ def test_where_no_place_has_good_bytes_the_answer_says_what_each_has(places: Pla
     answer = live.ask("h", action="verify", heal=True, artifact=key, place="local")
 
     assert (answer["state"], answer["reason"]) == ("failed", "checksum_mismatch")
-    assert "has no good copy elsewhere: offsite: its file is missing" in answer["error"]
+    assert "has no undamaged copy elsewhere: offsite: its file is missing" in answer["error"]
     assert places.has("local", f"{key}.damaged.json")
     until(lambda: live.events("artifact not healed"), "line of the failure")
 

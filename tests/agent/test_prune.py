@@ -70,7 +70,7 @@ def test_another_plan_than_the_one_looked_at_is_refused(aged: Live) -> None:
     answer = asked(aged, "p", action="prune", plan="0123456789abcdef", place="local")
 
     assert answer["state"] == "failed"
-    assert "not 0123456789abcdef as it was looked at" in answer["error"]
+    assert "0123456789abcdef was requested" in answer["error"]
 
 
 def test_a_plan_that_deletes_too_much_is_refused_until_it_is_forced(aged: Live) -> None:

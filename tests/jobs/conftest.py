@@ -1,4 +1,4 @@
-"""The program whose children die, once a module."""
+"""The program that forks dying children (dying.py), one for each module."""
 
 from collections.abc import Iterator
 

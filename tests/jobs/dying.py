@@ -1,15 +1,15 @@
-"""Runs children of the agent that die at a step: forks of this program, which has imported all they need already.
+"""Runs children of the agent that die at a given step. They are forks of this program, which has imported the modules.
 
-A hundred deaths then cost what ten started interpreters do. One line of JSON on stdin, one back on stdout:
+A fork is ten times as fast as a new interpreter. One line of JSON on stdin is an order, one on stdout its result:
 
     call    "module:function", the arguments of a command line as a list, or "hold" or "release" of `task["artifact"]`
-    task    the line on its stdin
-    environ variables to set
-    below   the folder whose changes count, beside what is sent to a store
-    at      number of the change before which it dies, from 0; null: it lives
-    kinds   true: of the changes of one kind, the first alone counts
+    task    the line on the child's stdin
+    environ environment variables
+    below   the folder in which changes are counted, in addition to requests to a store
+    at      number of the change before which the child dies, from 0; null: it lives
+    kinds   true: only the first change of each kind is counted
 
-    died, code, told (what it printed)
+    died, code, told (the output)
 """
 
 import importlib
@@ -22,12 +22,12 @@ from contextlib import suppress
 from typing import Any
 
 CHANGES = {"os.rename", "os.link", "os.remove", "os.rmdir", "os.mkdir", "os.truncate"}
-"""Audit events of CPython that stand for the steps, beside files opened to be written and requests that change."""
+"""Audit events of CPython that count as changes, in addition to files opened for writing and changing requests."""
 
 REQUESTS = (b"PUT ", b"POST ", b"DELETE ")
 
 NUMBERS = str.maketrans("", "", "0123456789abcdef-")
-"""What differs between two changes of one kind: times, process ids, counters and random names."""
+"""Characters that differ between two changes of one kind: times, process ids, counters and random names."""
 
 PRELOADED = ("prune", "copy", "survey", "verify")
 
@@ -43,7 +43,7 @@ def main() -> None:
 
 
 def run(order: dict[str, Any]) -> dict[str, Any]:
-    """Fork a child that does what is ordered; return how it ended."""
+    """Fork a child that carries out an order. Return how it ended."""
     reading, writing = os.pipe()
     with tempfile.TemporaryFile() as output:
         pid = os.fork()
@@ -51,7 +51,7 @@ def run(order: dict[str, Any]) -> dict[str, Any]:
             os.close(writing)
             be(order, reading, output.fileno())
         os.close(reading)
-        with suppress(BrokenPipeError):  # a command takes no task, and may have ended
+        with suppress(BrokenPipeError):  # a command reads no task, and may have ended
             os.write(writing, json.dumps(order.get("task")).encode() + b"\n")
         _, status = os.waitpid(pid, 0)
         os.close(writing)
@@ -62,7 +62,7 @@ def run(order: dict[str, Any]) -> dict[str, Any]:
 
 
 def be(order: dict[str, Any], stdin: int, stdout: int) -> None:
-    """Become the child."""
+    """Run the order in the child."""
     os.setsid()
     os.dup2(stdin, 0)
     os.dup2(stdout, 1)
@@ -102,7 +102,7 @@ def mark(call: str, task: dict[str, Any]) -> int:
 
 
 class Death:
-    """An audit hook that kills its own process before the n-th change."""
+    """An audit hook that kills the process before the n-th change."""
 
     def __init__(self, at: int, below: str, *, kinds: bool) -> None:
         self._left = at
@@ -126,7 +126,7 @@ class Death:
         return not known
 
     def _writes(self, path: object, _mode: object, flags: object) -> bool:
-        # Stores open names beside an open folder, so a relative one counts as well.
+        # Stores open names relative to an open folder, so relative names count as well.
         wanted = isinstance(flags, int) and flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
         return bool(wanted) and isinstance(path, str) and (path.startswith(self._below) or not path.startswith("/"))
 

@@ -1,4 +1,4 @@
-"""Passes in children that are killed at a step of their work, and the places that they leave behind."""
+"""Passes in child processes that are killed at a given step, and the places that they leave behind."""
 
 import json
 import os
@@ -17,11 +17,11 @@ COPY = "backup_agent.jobs.copy:main"
 PRUNE = "backup_agent.jobs.prune:main"
 
 LONGEST = 600
-"""More steps than any pass has."""
+"""A number of steps that no pass reaches."""
 
 
 class Dying:
-    """The program whose forks die (dying.py), at every step or at one of each kind."""
+    """The program that forks dying children (dying.py): at every step, or at the first step of each kind."""
 
     def __init__(self, *, kinds: bool) -> None:
         self.kinds = kinds
@@ -37,7 +37,7 @@ class Dying:
         self.process.communicate()
 
     def run(self, call: str | list[str], world: World, at: int | None, **task: Any) -> dict[str, Any]:
-        """Let a child run; tell how it ended."""
+        """Run a child. Return how it ended."""
         return self.order(call, world, at, {"run": "r", "settings": world.tree, **task})
 
     def order(self, call: str | list[str], world: World, at: int | None, task: dict[str, Any]) -> dict[str, Any]:
@@ -51,7 +51,7 @@ class Dying:
 
 
 class Places:
-    """Makes worlds, and looks at them."""
+    """Makes worlds, and reads their files."""
 
     def __init__(self, folder: Path, server: SeaweedFS | None) -> None:
         self.folder = folder
@@ -86,7 +86,7 @@ class Places:
 
 
 def result_of(told: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the last event of a child that lived."""
+    """Return the last event of a child that was not killed."""
     assert told["code"] == 0, told
     last: dict[str, Any] = json.loads(told["told"].splitlines()[-1])
     assert last["event"].endswith("_result")

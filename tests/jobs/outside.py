@@ -1,7 +1,7 @@
-"""What stands at a place, judged from outside: from the files alone, by nothing of the agent's.
+"""Checks the files at a place without any code of the agent.
 
-Knows of a record only what docs/design.md promises of it: `<set>/<database>/<artifact>.json` beside the artifact, its
-files with size and SHA-256, its parent, its range. What a crash has left says the journal on the volume.
+The checks use only what docs/design.md promises of a record: `<set>/<database>/<artifact>.json` beside the artifact, its
+files with size and SHA-256, its parent, its range. The journal on the volume names the files that a crash may leave.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ ARTIFACT = re.compile(r"[^/.][^/]*/[^/]+/[^/]+\.backup(\.\d+)?")
 
 
 def of_folder(root: Path) -> dict[str, bytes]:
-    """Return what stands below a storage root, the agent's own hidden folders left out."""
+    """Return the files below a storage root, without the agent's hidden folders."""
     return {
         path.relative_to(root).as_posix(): path.read_bytes()
         for path in sorted(root.rglob("*"))
@@ -29,7 +29,7 @@ def of_folder(root: Path) -> dict[str, bytes]:
 def of_bucket(
     client: Any, bucket: str, prefix: str, known: dict[str, bytes], *, hidden: bool = False
 ) -> dict[str, bytes]:
-    """Return what stands below a prefix; the agent's own hidden objects only if asked. `known` is what was read by ETag."""
+    """Return the objects below a prefix, with the agent's hidden ones if `hidden`. `known` caches content by ETag."""
     pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"{prefix}/")
     found = {}
     for one in (one for page in pages for one in page.get("Contents", [])):
@@ -43,12 +43,12 @@ def of_bucket(
 
 
 def records(files: Files) -> dict[str, dict[str, Any]]:
-    """Return the records, by the key of their artifact."""
+    """Return the records by the keys of their artifacts."""
     return {key.removesuffix(".json"): json.loads(content) for key, content in files.items() if RECORD.fullmatch(key)}
 
 
 def begun(root: Path, place: str) -> set[str]:
-    """Return the files that the journal of a place names: what the agent itself has begun to put or to delete."""
+    """Return the files that the journal of a place names: those that the agent was publishing or deleting."""
     journals = root.glob(f".agent/journal/{place}@*/*/*/*")
     return {
         file
@@ -59,9 +59,9 @@ def begun(root: Path, place: str) -> set[str]:
 
 
 def faults(files: Files, *, ours: Collection[str], strangers: Files, damaged: Collection[str] = ()) -> Iterator[str]:
-    """Yield what breaks an invariant.
+    """Yield each violation of an invariant.
 
-    `ours` are files that no record has to name, `damaged` artifacts that are known to be.
+    `ours` are files that need no record, `strangers` files of other programs, `damaged` artifacts known to be damaged.
     """
     found = records(files)
     named = set()
@@ -74,21 +74,21 @@ def faults(files: Files, *, ours: Collection[str], strangers: Files, damaged: Co
             if key in damaged:
                 continue
             if content is None:
-                yield f"{key}: recorded, and {name} is not there"
+                yield f"{key}: {name} is recorded and missing"
             elif (len(content), hashlib.sha256(content).hexdigest()) != (file["size"], file["sha256"]):
-                yield f"{key}: {name} is not what was recorded"
+                yield f"{key}: {name} is not as recorded"
         if record["type"] == "DIFF" and not has_parent(record, found):
-            yield f"{key}: a differential without what it continues"
+            yield f"{key}: a differential without its parent"
     for key in files:
         if ARTIFACT.fullmatch(key) and key not in named and key not in ours and key not in strangers:
-            yield f"{key}: nobody knows whose it is"
+            yield f"{key}: a file without a record"
     for key, content in strangers.items():
         if files.get(key) != content:
-            yield f"{key}: a stranger's, and not as it was"
+            yield f"{key}: a file of another program was changed"
 
 
 def has_parent(record: dict[str, Any], found: Mapping[str, dict[str, Any]]) -> bool:
-    """Tell whether what a differential continues is recorded: what its record names, else what ends where it begins."""
+    """Return whether the parent of a differential is recorded: by its key, or else by its range."""
     if record["parent"] is not None:
         return record["parent"] in found
     header = record["header"]
@@ -97,13 +97,13 @@ def has_parent(record: dict[str, Any], found: Mapping[str, dict[str, Any]]) -> b
 
 
 def broken(files: Files, kept: Collection[str]) -> Iterator[str]:
-    """Yield which points that must stay cannot be restored: their chain, back to its full, recorded and whole."""
+    """Yield each point of `kept` that cannot be restored, because a part of its chain is missing or damaged."""
     found = records(files)
     wrong = {fault.partition(":")[0] for fault in faults(files, ours=set(files), strangers={})}
     for point in kept:
         at: str | None = point
         while at is not None:
             if at not in found or at in wrong:
-                yield f"{point}: {at} is not there, or not whole"
+                yield f"{point}: {at} is missing or damaged"
                 break
             at = found[at]["parent"]

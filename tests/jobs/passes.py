@@ -1,4 +1,4 @@
-"""Passes over artifacts that are read again: on a volume, and at destinations in memory."""
+"""Verification passes over a volume and over destinations in memory."""
 
 import errno
 import json
@@ -26,7 +26,7 @@ LONG_AGO = datetime(2026, 1, 1, 2, 0, tzinfo=UTC)
 
 
 def put(root: Path, hour: int = 0) -> Record:
-    """Put a real artifact and its record on the volume, taken some hours after a moment long ago."""
+    """Put a real artifact and its record on the volume, taken `hour` hours after LONG_AGO."""
     taken = LONG_AGO + timedelta(hours=hour)
     path = root / "default" / "orders" / artifact_name("orders", taken)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -38,7 +38,7 @@ def put(root: Path, hour: int = 0) -> Record:
 
 
 def verify(root: Path, store: Store | None = None, **changes: Any) -> list[dict[str, Any]]:
-    """Run a pass over the volume; return what it told."""
+    """Run a pass over the volume. Return its events."""
     return verify_at({"local": store or LocalStore(root, "local")}, root, **changes)
 
 
@@ -50,7 +50,7 @@ def verify_at(
     cancel: threading.Event | None = None,
     **changes: Any,
 ) -> list[dict[str, Any]]:
-    """Run a pass over the volume, or another of these places; return what it told."""
+    """Run a pass over one of these places, by default the volume. Return its events."""
     destinations = {name: {"type": "s3", "bucket": name} for name in stores if name != "local"}
     storage = {"root": str(root), "destinations": destinations}
     task = VerifyTask(**{"run": "verify-1", "place": "local", "seconds": 60, "settings": {}, **changes})
@@ -65,12 +65,12 @@ def verify_at(
 
 
 def events(told: list[dict[str, Any]], name: str) -> list[str]:
-    """Return the keys of the events of a name."""
+    """Return the keys in the events of a given name."""
     return [event["key"] for event in told if event["event"] == name]
 
 
 def judged(told: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the one event that says all that is wrong at the place."""
+    """Return the one event with all faults of the place."""
     (event,) = (event for event in told if event["event"] == "damages")
     return event
 

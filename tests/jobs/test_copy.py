@@ -1,4 +1,4 @@
-"""Copying: who loses the destination meanwhile ends where it stands, and a differential never comes without its chain."""
+"""Copying: an agent that loses its lease stops, and a differential is never published without its chain."""
 
 import json
 import threading
@@ -29,9 +29,7 @@ from tests.jobs.worlds import World
 from tests.stores.memory_store import MemoryStore
 
 
-def test_a_copy_that_slept_through_a_takeover_is_sent_no_further(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_copy_suspended_during_a_takeover_stops_sending(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put(tmp_path / "backups")
     lost = False
 
@@ -41,7 +39,7 @@ def test_a_copy_that_slept_through_a_takeover_is_sent_no_further(
                 raise HeldByAnotherError("the lease was lost")
 
     class Sleeping(MemoryStore):
-        """Stops in the middle of an artifact, while another agent takes the lease."""
+        """Is suspended in the middle of an artifact, while another agent takes the lease."""
 
         def put_artifact(self, key: str, source: Path, file: ArtifactFile, progress: Progress) -> StoredObject:
             nonlocal lost
@@ -71,7 +69,7 @@ def a_world(folder: Path) -> World:
 
 
 def copied(world: World, store: MemoryStore) -> tuple[Failure | None, list[dict[str, Any]]]:
-    """Make one pass; return its failure and the warnings that it told."""
+    """Make one pass. Return its failure and its warnings."""
     told: list[dict[str, Any]] = []
     teller = EventWriter(lambda line: told.append(json.loads(line)))
     task = CopyTask(run="copy-1", destination="offsite", sets=("default",), settings={})
@@ -90,7 +88,7 @@ def chain(world: World) -> tuple[str, str, str, str]:
     return full, link, world.add(2, 21, 30, parent=link), world.add(1, 1, 40)
 
 
-def test_the_copy_of_a_record_keeps_what_only_a_newer_agent_knows(tmp_path: Path) -> None:
+def test_the_copy_of_a_record_keeps_keys_of_a_newer_agent(tmp_path: Path) -> None:
     world, store = a_world(tmp_path), MemoryStore("offsite")
     key = world.add(1, 1, 10)
     path = world.root / record_key(key)
@@ -103,8 +101,8 @@ def test_the_copy_of_a_record_keeps_what_only_a_newer_agent_knows(tmp_path: Path
 
 @pytest.mark.parametrize("what", ["record and file", "record", "file"])
 @pytest.mark.parametrize("which", [0, 1], ids=["full", "link"])
-def test_a_differential_brings_back_all_that_it_needs_and_is_gone(tmp_path: Path, which: int, what: str) -> None:
-    """The first parent is there in the one case; its own parent is not."""
+def test_missing_parents_are_copied_again_with_a_differential(tmp_path: Path, which: int, what: str) -> None:
+    """In one case the parent exists at the destination, but the parent's own parent does not."""
     world, store = a_world(tmp_path), MemoryStore("offsite")
     *there, newest, _ = chain(world)
     with world.without(newest):
@@ -123,9 +121,7 @@ def test_a_differential_brings_back_all_that_it_needs_and_is_gone(tmp_path: Path
 
 
 @pytest.mark.parametrize("also", [False, True], ids=["parent there", "parent gone too"])
-def test_a_differential_whose_full_is_gone_from_the_volume_too_is_not_published_and_holds_up_nothing_else(
-    tmp_path: Path, *, also: bool
-) -> None:
+def test_a_differential_without_its_full_is_not_copied_and_others_are(tmp_path: Path, *, also: bool) -> None:
     world, store = a_world(tmp_path), MemoryStore("offsite")
     full, link, newest, later = chain(world)
     with world.without(newest, later):
@@ -147,7 +143,7 @@ def test_a_differential_whose_full_is_gone_from_the_volume_too_is_not_published_
     assert record_key(later) in seen(store)
 
 
-def test_a_differential_whose_parents_the_destination_alone_has_is_copied(tmp_path: Path) -> None:
+def test_a_differential_is_copied_if_only_the_destination_has_its_parents(tmp_path: Path) -> None:
     world, store = a_world(tmp_path), MemoryStore("offsite")
     full, link, newest, _ = chain(world)
     with world.without(newest):
@@ -159,14 +155,14 @@ def test_a_differential_whose_parents_the_destination_alone_has_is_copied(tmp_pa
     assert list(broken(seen(store), [newest])) == []
 
 
-def test_a_full_that_goes_while_its_differential_is_sent_keeps_the_differential_from_being_recorded(
+def test_a_differential_is_not_recorded_if_its_full_is_deleted_during_the_copy(
     tmp_path: Path,
 ) -> None:
     world = a_world(tmp_path)
     full, link, *_ = chain(world)
 
     class Emptied(MemoryStore):
-        """Loses the full as soon as the differential's data has arrived."""
+        """Deletes the full as soon as the differential's data has arrived."""
 
         def put_artifact(self, key: str, source: Path, file: ArtifactFile, progress: Progress) -> StoredObject:
             stored = super().put_artifact(key, source, file, progress)
@@ -186,7 +182,9 @@ def test_a_full_that_goes_while_its_differential_is_sent_keeps_the_differential_
 @pytest.mark.parametrize(
     ("became", "outcome"), [(CopyState.STORED, "succeeded"), (CopyState.OWED, "succeeded_with_warnings")]
 )
-def test_a_backup_is_judged_by_the_copy_of_its_own_artifact(tmp_path: Path, became: CopyState, outcome: str) -> None:
+def test_the_outcome_of_a_backup_depends_on_the_copy_of_its_own_artifact(
+    tmp_path: Path, became: CopyState, outcome: str
+) -> None:
     world = a_world(tmp_path)
     full, *_ = chain(world)
     task = BackupTask(

@@ -1,4 +1,4 @@
-"""What a child does whose supervisor is gone."""
+"""A child whose supervisor has gone."""
 
 import signal
 import subprocess
@@ -27,7 +27,7 @@ TASK = b'{"open_runs": [], "settings": {"cluster": "demo", "neo4j": {"uri": "neo
 
 
 @pytest.mark.process
-def test_a_child_that_nobody_hears_any_more_tidies_nothing_away(tmp_path: Path) -> None:
+def test_a_child_without_a_supervisor_does_not_clean_up(tmp_path: Path) -> None:
     tidied = tmp_path / "tidied"
     child = subprocess.Popen(
         [sys.executable, "-c", CHILD, str(tidied)],

@@ -1,4 +1,4 @@
-"""Closing a volume that was made with other modes: what may be repaired is repaired, and the rest is told."""
+"""Repairing wrong modes on a volume, and reporting those that cannot be repaired."""
 
 import os
 import stat
@@ -16,7 +16,7 @@ def mode(path: Path) -> int:
 
 
 def lax(root: Path) -> dict[str, Path]:
-    """Make a volume as an agent with the umask 022 did."""
+    """Make a volume as an agent with the umask 022 would."""
     folder = root / "default" / "orders"
     folder.mkdir(parents=True)
     (root / ".aside").mkdir()
@@ -36,7 +36,7 @@ def lax(root: Path) -> dict[str, Path]:
     return {**files, "folder": folder, "set": root / "default", "root": root}
 
 
-def test_files_and_folders_are_closed_to_others_and_artifacts_opened_to_the_group(tmp_path: Path) -> None:
+def test_rights_of_others_are_removed_and_the_group_gets_artifacts(tmp_path: Path) -> None:
     made = lax(tmp_path)
 
     found = repair(tmp_path)
@@ -55,14 +55,14 @@ def test_files_and_folders_are_closed_to_others_and_artifacts_opened_to_the_grou
     assert mode(tmp_path / "lost+found") == 0o700
 
 
-def test_what_is_right_is_left_alone(tmp_path: Path) -> None:
+def test_right_modes_are_not_changed(tmp_path: Path) -> None:
     lax(tmp_path)
     repair(tmp_path)
 
     assert repair(tmp_path).changed == 0
 
 
-def test_a_folder_that_lacks_only_the_group_for_what_is_made_in_it_gets_it_without_a_word(tmp_path: Path) -> None:
+def test_a_missing_setgid_bit_is_set_silently(tmp_path: Path) -> None:
     tmp_path.chmod(0o770)
 
     assert repair(tmp_path).changed == 0
@@ -101,14 +101,14 @@ def test_a_link_is_not_followed(tmp_path: Path) -> None:
     assert mode(outside) == 0o644
 
 
-def test_a_folder_that_is_not_there_is_no_fault(tmp_path: Path) -> None:
+def test_a_missing_folder_is_no_fault(tmp_path: Path) -> None:
     assert repair(tmp_path / "absent").tell() == ""
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root makes files of other users")
-def test_what_belongs_to_another_user_is_told_by_name(tmp_path: Path) -> None:
+def test_files_of_another_user_are_reported_with_an_example(tmp_path: Path) -> None:
     made = lax(tmp_path)
-    os.chown(tmp_path, OTHER_USER, 0)  # as the root of a mount belongs to another user in Kubernetes
+    os.chown(tmp_path, OTHER_USER, 0)  # in Kubernetes, the root of a mount belongs to another user
     os.chown(made["artifact"], OTHER_USER, 0)
     child = os.fork()
     if child == 0:
@@ -122,7 +122,7 @@ def test_what_belongs_to_another_user_is_told_by_name(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root makes files of other users")
-def test_the_root_of_a_mount_that_others_may_list_is_not_told_of_at_each_start(tmp_path: Path) -> None:
+def test_the_root_of_a_mount_that_others_can_list_is_not_reported(tmp_path: Path) -> None:
     tmp_path.chmod(0o2775)
     child = os.fork()
     if child == 0:

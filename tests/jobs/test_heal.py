@@ -1,4 +1,4 @@
-"""Healing: what is damaged at one place comes back from another, and whatever ends it, nothing good is lost."""
+"""Healing: a damaged artifact is replaced from another place, and no interruption loses an undamaged file."""
 
 import threading
 import time
@@ -43,7 +43,7 @@ class World:
         return record
 
     def spoil(self, place: str, key: str, how: str = "flipped") -> None:
-        """Let an artifact's file rot where it stands, with no trace in its size unless that is asked."""
+        """Damage an artifact's file at a place; its size stays the same unless `how` changes it."""
         content = self.stores[place].read(key, LIMIT)
         self.stores[place].delete(key)
         if how != "missing":
@@ -54,7 +54,7 @@ class World:
         return verify_at(self.stores, self.root, place=place, **changes)
 
     def whole(self, place: str, record: Record) -> bool:
-        """Tell whether a place has the very bytes, and no mark."""
+        """Return whether a place has the original bytes and no damage mark."""
         keys = [f"{record.set}/{record.database}/{file.name}" for file in record.files]
         other = next(name for name in self.stores if name != place)
         as_before = all(self.stores[place].read(key, LIMIT) == self.stores[other].read(key, LIMIT) for key in keys)
@@ -73,7 +73,7 @@ def _world(tmp_path: Path) -> World:
 @pytest.mark.parametrize("how", ["flipped", "cut", "missing"])
 @pytest.mark.parametrize("place", ["local", "offsite"])
 @pytest.mark.parametrize("asked", [True, False], ids=["by its key", "with all that is damaged"])
-def test_what_is_damaged_comes_back_from_another_place(world: World, place: str, how: str, asked: bool) -> None:
+def test_a_damaged_artifact_is_replaced_from_another_place(world: World, place: str, how: str, asked: bool) -> None:
     record = world.copy(put(world.root))
     before = world.stores[place].read(record_key(record.key), LIMIT)
     world.spoil(place, record.key, how)
@@ -88,7 +88,7 @@ def test_what_is_damaged_comes_back_from_another_place(world: World, place: str,
 
 
 @pytest.mark.parametrize("place", ["local", "offsite"])
-def test_what_was_marked_before_is_healed_when_that_is_asked_and_not_sooner(world: World, place: str) -> None:
+def test_a_marked_artifact_is_healed_only_if_requested(world: World, place: str) -> None:
     record = world.copy(put(world.root))
     world.spoil(place, record.key)
     found, again = world.verify(place), world.verify(place)
@@ -105,8 +105,8 @@ def test_what_was_marked_before_is_healed_when_that_is_asked_and_not_sooner(worl
     assert judged(told)["keys"] == []
 
 
-def test_a_file_of_a_split_artifact_comes_from_where_it_is_right(world: World) -> None:
-    """Neither destination has all of it: one lacks the first part, the other the second."""
+def test_each_file_of_a_split_artifact_comes_from_a_place_with_good_bytes(world: World) -> None:
+    """Neither destination is complete: one lacks the first part, the other the second."""
     record = put(world.root)
     path = world.root / record.key
     split(path, artifact(), 200)
@@ -123,7 +123,7 @@ def test_a_file_of_a_split_artifact_comes_from_where_it_is_right(world: World) -
     assert {key: world.stores["local"].read(key, LIMIT) for key in (one, two)} == content
 
 
-def test_a_copy_that_is_damaged_too_heals_nothing_and_the_next_one_does(world: World) -> None:
+def test_a_damaged_copy_is_skipped_and_the_next_one_is_used(world: World) -> None:
     record = world.copy(put(world.root))
     world.spoil("local", record.key)
     world.spoil("offsite", record.key)
@@ -133,7 +133,7 @@ def test_a_copy_that_is_damaged_too_heals_nothing_and_the_next_one_does(world: W
     assert world.stores["local"].read(record.key, LIMIT) == world.stores["mirror"].read(record.key, LIMIT)
 
 
-def test_without_a_good_copy_the_answer_says_what_each_place_has_and_nothing_is_replaced(world: World) -> None:
+def test_without_an_undamaged_copy_nothing_is_replaced_and_the_error_names_each_place(world: World) -> None:
     record = world.copy(put(world.root), "offsite")
     world.spoil("offsite", record.key)
     world.spoil("local", record.key, "cut")
@@ -141,7 +141,7 @@ def test_without_a_good_copy_the_answer_says_what_each_place_has_and_nothing_is_
     result = world.verify("local", heal=True)[-1]["result"]
 
     assert (result["outcome"], result["reason"]) == ("failed", Reason.CHECKSUM_MISMATCH)
-    assert "has no good copy elsewhere: offsite: SHA-256" in result["error"]
+    assert "has no undamaged copy elsewhere: offsite: it has the SHA-256" in result["error"]
     assert "mirror: its file is missing" in result["error"]
     assert "take a FULL" in result["hint"]
     assert (result["damaged"], result["healed"]) == ([record.key], [])
@@ -149,7 +149,7 @@ def test_without_a_good_copy_the_answer_says_what_each_place_has_and_nothing_is_
     assert world.stores["local"].stat(damage_key(record.key)) is not None
 
 
-def test_a_place_that_does_not_answer_is_told_as_that(world: World) -> None:
+def test_a_place_that_does_not_answer_is_the_reason_of_the_failure(world: World) -> None:
     record = world.copy(put(world.root), "offsite")
     world.spoil("local", record.key)
     world.stores["offsite"] = FaultyStore(world.stores["offsite"], Fault("open", Does.FAIL, lasting=True))
@@ -167,7 +167,7 @@ def test_a_place_that_does_not_answer_is_told_as_that(world: World) -> None:
     ],
 )
 @pytest.mark.parametrize("place", ["local", "offsite"])
-def test_a_death_at_any_step_leaves_the_mark_or_the_good_bytes_and_the_next_life_ends_it(
+def test_after_a_crash_at_any_step_the_next_pass_finishes_healing(
     world: World, place: str, does: Does, operation: str, nth: int
 ) -> None:
     record = world.copy(put(world.root), "offsite")
@@ -188,7 +188,7 @@ def test_a_death_at_any_step_leaves_the_mark_or_the_good_bytes_and_the_next_life
     assert faulty.inner.stat(damage_key(record.key)) is None
 
 
-def test_a_place_that_is_another_agents_is_neither_marked_nor_healed(world: World) -> None:
+def test_a_place_of_another_agent_is_neither_marked_nor_healed(world: World) -> None:
     record = world.copy(put(world.root))
     world.spoil("offsite", record.key)
     world.stores["offsite"].create("owner.json", b'{"schema": 1, "id": "x", "cluster": "demo", "namespace": "other"}')
@@ -199,7 +199,7 @@ def test_a_place_that_is_another_agents_is_neither_marked_nor_healed(world: Worl
     assert world.stores["offsite"].stat(damage_key(record.key)) is None
 
 
-def test_what_reads_as_recorded_again_keeps_its_mark_until_it_is_healed(world: World) -> None:
+def test_an_artifact_that_is_undamaged_again_keeps_its_mark_until_it_is_healed(world: World) -> None:
     record = world.copy(put(world.root))
     world.spoil("offsite", record.key)
     world.verify("offsite")
@@ -214,8 +214,8 @@ def test_what_reads_as_recorded_again_keeps_its_mark_until_it_is_healed(world: W
     assert world.whole("offsite", record)
 
 
-def test_nothing_is_replaced_by_bytes_that_rotted_after_their_proof(world: World, monkeypatch: Any) -> None:
-    """The copy on the volume rots between its proof and the upload."""
+def test_a_copy_that_changes_after_its_check_is_not_used(world: World, monkeypatch: Any) -> None:
+    """The copy on the volume changes between its check and the upload."""
     record = world.copy(put(world.root), "offsite")
     world.spoil("offsite", record.key)
     left = world.stores["offsite"].read(record.key, LIMIT)
@@ -234,8 +234,8 @@ def test_nothing_is_replaced_by_bytes_that_rotted_after_their_proof(world: World
 
 @pytest.mark.process
 @pytest.mark.parametrize("place", ["local", "offsite"])
-def test_healing_keeps_to_the_bandwidth_of_reading(world: World, place: str) -> None:
-    """It reads the damaged one, the good one, that one again as it is put in its place, and what then stands there."""
+def test_healing_respects_the_bandwidth_of_verification(world: World, place: str) -> None:
+    """Four readings: the damaged file, the copy, the copy again for the replacement, and the new file."""
     record = world.copy(put(world.root), "offsite")
     world.spoil(place, record.key, "missing")
     rate = 4 * record.size
@@ -247,7 +247,7 @@ def test_healing_keeps_to_the_bandwidth_of_reading(world: World, place: str) -> 
 
 
 @pytest.mark.parametrize("place", ["local", "offsite"])
-def test_healing_that_is_cancelled_leaves_mark_and_copy(world: World, place: str) -> None:
+def test_cancelled_healing_keeps_the_mark_and_the_copy(world: World, place: str) -> None:
     record = world.copy(put(world.root), "offsite")
     world.spoil(place, record.key)
     world.verify(place)
@@ -256,7 +256,7 @@ def test_healing_that_is_cancelled_leaves_mark_and_copy(world: World, place: str
     good = world.stores[other].read(record.key, LIMIT)
 
     class Cancelling(FaultyStore):
-        """Somebody cancels as soon as the good copy is opened."""
+        """Cancels the pass as soon as the copy is opened."""
 
         def open(self, key: str) -> BufferedIOBase:
             cancel.set()
@@ -271,7 +271,7 @@ def test_healing_that_is_cancelled_leaves_mark_and_copy(world: World, place: str
     assert not list(world.root.glob(".staging/*"))
 
 
-def test_a_place_that_alters_what_it_is_given_keeps_its_mark(world: World) -> None:
+def test_the_mark_stays_if_the_place_alters_the_new_file(world: World) -> None:
     record = world.copy(put(world.root), "offsite")
     world.spoil("offsite", record.key)
 
@@ -286,18 +286,18 @@ def test_a_place_that_alters_what_it_is_given_keeps_its_mark(world: World) -> No
     world.stores["offsite"] = Altering(world.stores["offsite"])
     result = world.verify("offsite", heal=True)[-1]["result"]
 
-    assert "was written again, and still: SHA-256" in result["error"]
+    assert "was written again and is damaged again: it has the SHA-256" in result["error"]
     assert (result["damaged"], result["healed"]) == ([record.key], [])
     assert world.stores["offsite"].stat(damage_key(record.key)) is not None
 
 
-def test_an_agent_that_has_lost_the_lease_meanwhile_replaces_nothing(world: World) -> None:
+def test_an_agent_that_lost_its_lease_replaces_nothing(world: World) -> None:
     record = world.copy(put(world.root), "offsite")
     world.spoil("offsite", record.key)
     left = world.stores["offsite"].read(record.key, LIMIT)
 
     class Robbed(FaultyStore):
-        """Another agent takes the lease while the upload is under way."""
+        """Lets another agent take the lease during the upload."""
 
         def replace_artifact(self, key: str, *rest: Any) -> StoredObject:
             lease = Lease.from_json(self.inner.read(KEY, LIMIT))
@@ -313,8 +313,8 @@ def test_an_agent_that_has_lost_the_lease_meanwhile_replaces_nothing(world: Worl
     assert world.stores["offsite"].stat(damage_key(record.key)) is not None
 
 
-def test_where_nothing_may_be_deleted_nothing_is_replaced(world: World) -> None:
-    """What stands there is marked all the same: that overwrites nothing."""
+def test_nothing_is_replaced_where_nothing_may_be_deleted(world: World) -> None:
+    """The artifact is marked nevertheless: a mark overwrites nothing."""
     record = world.copy(put(world.root), "offsite")
     world.spoil("offsite", record.key)
     left = world.stores["offsite"].read(record.key, LIMIT)
@@ -334,16 +334,14 @@ def test_where_nothing_may_be_deleted_nothing_is_replaced(world: World) -> None:
 
 
 @pytest.mark.parametrize("marked", [True, False])
-def test_an_artifact_on_bad_blocks_is_healed_when_that_is_asked_and_not_marked_for_it(
-    world: World, marked: bool
-) -> None:
+def test_an_artifact_on_bad_blocks_is_healed_if_requested_and_never_marked(world: World, marked: bool) -> None:
     record = world.copy(put(world.root), "offsite")
     if marked:
         world.spoil("local", record.key)
         world.verify("local")
 
     class OldInode(Blocks):
-        """The bad blocks are the file's that stood there: a new one has others."""
+        """The old file is on bad blocks; the new file is not."""
 
         def replace_artifact(self, key: str, *rest: Any) -> StoredObject:
             stored = super().replace_artifact(key, *rest)
@@ -361,7 +359,7 @@ def test_an_artifact_on_bad_blocks_is_healed_when_that_is_asked_and_not_marked_f
     assert world.whole("local", record)
 
 
-def test_what_is_missing_is_healed_also_where_nothing_is_read_by_itself(world: World) -> None:
+def test_a_missing_artifact_is_healed_even_without_scheduled_verification(world: World) -> None:
     record = world.copy(put(world.root), "offsite")
     world.spoil("local", record.key, "missing")
     told = world.verify("local", heal=True, settings={"verify": {"every": None}})

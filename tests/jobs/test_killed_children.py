@@ -1,7 +1,7 @@
-"""Passes over a place that are killed at each step: judged from outside after each death, and after the next pass.
+"""Passes over a place that are killed at each step. The place is checked after each death and after the next pass.
 
-The steps are the changes a pass makes: names and files on the volume, requests to the bucket. What must hold is read
-from the place itself (tests/jobs/outside.py); what a pass should have done stands here, and is not asked of the agent.
+The steps are the changes that a pass makes: names and files on the volume, requests to the bucket. The invariants are
+checked without code of the agent (tests/jobs/outside.py), against the results that are written here.
 """
 
 import json
@@ -18,11 +18,11 @@ from tests.jobs.worlds import World, aged, chained, owing
 
 SHARES = 2
 QUICKLY = 5.0
-"""Seconds: a lease that its dead holder keeps would take 45 to be taken over."""
+"""Seconds. Without the release of a dead holder's lease, a takeover would take 45 seconds."""
 
 
 def die_at_each_step(share: int, at: Callable[[int], bool]) -> int:
-    """Go through the steps of a share until a child lives; return the last."""
+    """Go through this worker's steps until a child lives. Return the last result."""
     for step in range(share, LONGEST, SHARES):
         if not at(step):
             return step
@@ -53,27 +53,25 @@ def pruned_at_each_step(places: Places, dying: Dying, share: int) -> int:
         if world.destinations:
             assert places.lease(world)["released"]
         else:
-            assert not (world.root / "test").exists()  # the ad hoc set, its folder too
+            assert not (world.root / "test").exists()  # the ad hoc set and its folder
         return bool(first["died"])
 
     return die_at_each_step(share, die)
 
 
 @pytest.mark.parametrize("share", range(SHARES))
-def test_retention_killed_at_any_step_breaks_nothing_and_is_ended_by_the_next_pass(
-    tmp_path: Path, dying: Dying, share: int
-) -> None:
+def test_retention_killed_at_any_step_is_finished_by_the_next_pass(tmp_path: Path, dying: Dying, share: int) -> None:
     assert pruned_at_each_step(Places(tmp_path, None), dying, share) > (0 if dying.kinds else 60)
 
 
 @pytest.mark.parametrize("share", range(SHARES))
-def test_retention_of_a_bucket_killed_at_any_step_breaks_nothing_and_is_ended_by_the_next_pass(
+def test_retention_of_a_bucket_killed_at_any_step_is_finished_by_the_next_pass(
     tmp_path: Path, dying: Dying, seaweedfs: SeaweedFS, share: int
 ) -> None:
     assert pruned_at_each_step(Places(tmp_path, seaweedfs), dying, share) > (0 if dying.kinds else 60)
 
 
-def test_a_copy_killed_at_any_step_breaks_nothing_leaves_no_lease_and_is_ended_by_the_next_pass(
+def test_a_copy_killed_at_any_step_leaves_no_lease_and_is_finished_by_the_next_pass(
     tmp_path: Path, dying: Dying, seaweedfs: SeaweedFS
 ) -> None:
     places = Places(tmp_path, seaweedfs)
@@ -93,7 +91,7 @@ def test_a_copy_killed_at_any_step_breaks_nothing_leaves_no_lease_and_is_ended_b
         assert list(faults(seen, ours=(), strangers={})) == []
         assert list(broken(seen, world.kept)) == []
         assert seen.keys() == of_folder(world.root).keys()
-        if not places.lease(world)["released"]:  # killed when nothing was owed any more: the next that asks has it
+        if not places.lease(world)["released"]:  # killed after the last copy: the next holder takes the lease
             started = time.monotonic()
             assert result_of(dying.run(PRUNE, world, None, place="offsite"))["result"]["outcome"] == "succeeded"
             assert time.monotonic() - started < QUICKLY
@@ -109,7 +107,7 @@ def test_a_copy_killed_at_any_step_breaks_nothing_leaves_no_lease_and_is_ended_b
 
 
 @pytest.mark.parametrize("what", ["record and file", "file"])
-def test_a_copy_killed_at_any_step_never_shows_a_differential_without_the_full_that_went_from_the_bucket(
+def test_a_copy_killed_at_any_step_never_publishes_a_differential_without_its_full(
     tmp_path: Path, dying: Dying, seaweedfs: SeaweedFS, what: str
 ) -> None:
     places = Places(tmp_path, seaweedfs)
@@ -136,7 +134,7 @@ def test_a_copy_killed_at_any_step_never_shows_a_differential_without_the_full_t
     assert step > (0 if dying.kinds else 20)
 
 
-def test_a_copy_that_was_cut_off_and_is_not_wanted_any_more_goes_after_its_grace(
+def test_orphans_of_an_unwanted_copy_are_deleted_after_their_grace_period(
     tmp_path: Path, dying: Dying, seaweedfs: SeaweedFS
 ) -> None:
     places = Places(tmp_path, seaweedfs)
@@ -158,7 +156,7 @@ def test_a_copy_that_was_cut_off_and_is_not_wanted_any_more_goes_after_its_grace
 
 
 @pytest.mark.parametrize("kind", ["volume", "bucket"])
-def test_a_rebuild_killed_at_any_step_is_repeated_byte_for_byte(
+def test_a_rebuild_killed_at_any_step_gives_the_same_index_the_next_time(
     tmp_path: Path, dying: Dying, kind: str, request: pytest.FixtureRequest
 ) -> None:
     server = request.getfixturevalue("seaweedfs") if kind == "bucket" else None
@@ -196,7 +194,7 @@ def test_a_rebuild_killed_at_any_step_is_repeated_byte_for_byte(
 
 
 @pytest.mark.parametrize("first", ["hold", "release"])
-def test_a_hold_or_release_killed_at_any_step_is_whole_or_not_there_and_done_when_asked_again(
+def test_a_hold_or_release_killed_at_any_step_is_atomic_and_can_be_repeated(
     tmp_path: Path, dying: Dying, first: str
 ) -> None:
     for step in range(LONGEST):

@@ -1,7 +1,7 @@
 """Healing that is killed at each step, in both directions between a volume and a real bucket.
 
-After each death the good copy stands, and where the damaged one was there is a mark or the good bytes; the next pass
-ends it. Judged from the two places alone.
+After each death the undamaged copy still exists, and the damaged artifact has its mark or the right bytes. The next pass
+finishes the work. Only the files at the two places are checked.
 """
 
 from pathlib import Path
@@ -43,7 +43,7 @@ class Both:
 
 @pytest.mark.parametrize("missing", [False, True], ids=["damaged", "missing"])
 @pytest.mark.parametrize("place", ["local", "offsite"])
-def test_healing_killed_at_any_step_loses_nothing_and_is_ended_by_the_next_pass(
+def test_healing_killed_at_any_step_loses_nothing_and_is_finished_by_the_next_pass(
     tmp_path: Path, dying: Dying, seaweedfs: SeaweedFS, place: str, missing: bool
 ) -> None:
     places = Places(tmp_path, seaweedfs)

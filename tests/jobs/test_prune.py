@@ -1,4 +1,4 @@
-"""Applying retention at one place, below the live agent: a set that is refused, and copies that are given up."""
+"""Applying retention at one place, without an agent."""
 
 import json
 import time
@@ -32,13 +32,13 @@ from tests.stores.memory_store import MemoryStore
 
 
 def full(set_name: str, day: int) -> Record:
-    """Return the record of the full of a day long ago."""
+    """Return the record of a full, taken on a given day."""
     return a_record(24 * (day - 300), set_name=set_name)
 
 
 @pytest.fixture(name="volume")
 def _volume(tmp_path: Path) -> Place:
-    """A volume with two sets of fulls, a day apart: four in `default`, of which three may go, and two in `weekly`."""
+    """A volume with fulls a day apart: four in `default`, of which three can be deleted, and two in `weekly`."""
     (tmp_path / "root").mkdir()
     settings = settings_with(
         sets=["weekly"],
@@ -69,7 +69,7 @@ def keys(set_name: str, *days: int) -> list[str]:
     return [record_key(full(set_name, day).key) for day in days]
 
 
-def test_a_set_of_which_too_much_would_go_is_refused_and_the_other_is_pruned(volume: Place) -> None:
+def test_a_set_over_max_delete_share_is_refused_and_the_other_is_pruned(volume: Place) -> None:
     result, told = applied(volume)
 
     assert (result.outcome, result.reason) == ("failed", Reason.INVALID_REQUEST)
@@ -81,14 +81,14 @@ def test_a_set_of_which_too_much_would_go_is_refused_and_the_other_is_pruned(vol
     assert [event["key"] for event in told if event["event"] == "pruned"] == [full("weekly", 0).key]
 
 
-def test_by_force_the_refused_set_is_pruned_too(volume: Place) -> None:
+def test_with_force_the_refused_set_is_pruned_too(volume: Place) -> None:
     result, _ = applied(volume, force=True)
 
     assert (result.outcome, result.deleted) == ("succeeded", 4)
     assert recorded(volume) == [*keys("default", 3), *keys("weekly", 1)]
 
 
-def test_a_dry_run_says_the_same_and_deletes_nothing(volume: Place) -> None:
+def test_a_dry_run_has_the_same_plan_and_deletes_nothing(volume: Place) -> None:
     before = recorded(volume)
     result, _ = applied(volume, dry_run=True)
 
@@ -97,7 +97,7 @@ def test_a_dry_run_says_the_same_and_deletes_nothing(volume: Place) -> None:
     assert recorded(volume) == before
 
 
-def test_the_digest_is_that_of_what_goes_so_the_refused_do_not_change_it(volume: Place) -> None:
+def test_the_id_of_a_plan_depends_only_on_its_deletions(volume: Place) -> None:
     dry, _ = applied(volume, dry_run=True)
     forced, _ = applied(volume, dry_run=True, force=True)
     carried_out, _ = applied(volume, plan=dry.plan)
@@ -106,7 +106,7 @@ def test_the_digest_is_that_of_what_goes_so_the_refused_do_not_change_it(volume:
     assert carried_out.deleted == 1
 
 
-def test_what_is_owed_is_kept_until_it_is_given_up(volume: Place) -> None:
+def test_artifacts_with_missing_copies_are_kept_until_these_are_given_up(volume: Place) -> None:
     oldest = full("weekly", 0).key
     (next((volume.root / ".agent" / "copied").iterdir()) / oldest).unlink()
     kept, _ = applied(volume, dry_run=True)
@@ -120,25 +120,25 @@ def test_what_is_owed_is_kept_until_it_is_given_up(volume: Place) -> None:
     assert keys("weekly", 0)[0] not in recorded(volume)
 
 
-def test_copies_to_a_destination_that_is_not_there_cannot_be_given_up(volume: Place) -> None:
+def test_copies_at_an_unknown_destination_cannot_be_given_up(volume: Place) -> None:
     with pytest.raises(PermanentError, match="there is no destination 'moon'") as refused:
         applied(volume, drop_owed="moon", force=True)
 
     assert refused.value.failure.reason is Reason.NOT_FOUND
 
 
-def test_where_a_record_cannot_be_read_nothing_of_its_database_goes_and_the_answer_says_so(volume: Place) -> None:
+def test_an_unreadable_record_stops_the_deletion_in_its_database_with_a_warning(volume: Place) -> None:
     stranger = "weekly/orders/theirs.backup.json"
     (volume.root / stranger).write_text("{}")
     result, _ = applied(volume, force=True)
 
     assert (result.outcome, result.deleted) == ("succeeded_with_warnings", 3)
     assert len(result.warnings) == 1
-    assert result.warnings[0].startswith(f"{stranger}: key: Field required; nothing of weekly/orders goes")
+    assert result.warnings[0].startswith(f"{stranger}: key: Field required; nothing of weekly/orders is deleted")
     assert recorded(volume) == [*keys("default", 3), *keys("weekly", 0, 1), stranger]
 
 
-def test_a_file_that_only_looks_like_a_part_of_a_recorded_artifact_is_left_and_keeps_nothing(volume: Place) -> None:
+def test_a_file_named_like_a_part_of_an_artifact_is_left_alone(volume: Place) -> None:
     beside = volume.root / f"{full('weekly', 0).key}.7"
     beside.write_bytes(b"theirs")
     result, _ = applied(volume, force=True)
@@ -147,7 +147,7 @@ def test_a_file_that_only_looks_like_a_part_of_a_recorded_artifact_is_left_and_k
     assert beside.read_bytes() == b"theirs"
 
 
-def test_a_hold_whose_place_is_taken_stays_wanted_and_stops_no_pass(volume: Place) -> None:
+def test_a_hold_that_cannot_be_written_stays_wanted_and_does_not_stop_the_pass(volume: Place) -> None:
     there = MemoryStore("offsite")
     offsite = with_store(place_of("offsite", volume.settings), there)
     for day in range(2):
@@ -160,8 +160,8 @@ def test_a_hold_whose_place_is_taken_stays_wanted_and_stops_no_pass(volume: Plac
     task = PruneTask(run="prune-1", place="offsite", settings={})
     result = prune(task, offsite, EventWriter(lambda line: told.append(json.loads(line))))
 
-    assert result.outcome == "succeeded_with_warnings"  # of the mark that cannot be read
-    assert [event["text"] for event in told if event["event"] == "warning"] == ["hold not settled"]
+    assert result.outcome == "succeeded_with_warnings"  # the warning is about the unreadable mark
+    assert [event["text"] for event in told if event["event"] == "warning"] == ["hold not applied"]
     assert [one for one, _ in wanted] == [key]
 
 
@@ -173,13 +173,13 @@ def since_boot() -> float:
 
 
 def shown(*, ahead: timedelta = timedelta(0), ago: float = 3600.0) -> Shown:
-    """Return what a clock showed an hour ago that is so much ahead of ours by now."""
+    """Return the reading of an hour ago by a clock that is now ahead of ours by a given time."""
     now = datetime.now(UTC) + ahead
     return Shown(now=now - timedelta(seconds=ago), monotonic=since_boot() - ago)
 
 
 def seen_by_the_last_pass(volume: Place, *, ahead: timedelta) -> None:
-    """Let the pass of an hour ago have seen a clock that would be so much ahead by now."""
+    """Store the clock reading of a pass an hour ago, by a clock that would now be ahead by a given time."""
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     reading = ClockReading(boot=boot, **shown(ahead=ahead).model_dump())
     (volume.root / ".agent" / "clock.json").write_text(ClockSighting(reading=reading).model_dump_json())
@@ -193,7 +193,7 @@ def seen_by_the_last_pass(volume: Place, *, ahead: timedelta) -> None:
         pytest.param(timedelta(days=30), False, id="ours was set back since"),
     ],
 )
-def test_a_clock_that_was_set_after_the_servers_told_theirs_is_held_against_it(
+def test_a_clock_set_after_the_servers_clock_was_read_is_compared_with_it(
     volume: Place, ahead: timedelta, trusted: bool
 ) -> None:
     before = recorded(volume)
@@ -208,7 +208,7 @@ def test_a_clock_that_was_set_after_the_servers_told_theirs_is_held_against_it(
     assert recorded(volume) == before
 
 
-def test_a_pass_with_nothing_to_delete_is_one_that_the_next_compares_with(volume: Place) -> None:
+def test_an_idle_pass_stores_its_clock_reading(volume: Place) -> None:
     applied(volume, force=True)
     kept = volume.root / ".agent" / "clock.json"
     kept.unlink()
@@ -218,7 +218,7 @@ def test_a_pass_with_nothing_to_delete_is_one_that_the_next_compares_with(volume
     assert abs(ClockSighting.model_validate_json(kept.read_bytes()).reading.monotonic - since_boot()) < 60
 
 
-def test_that_the_clock_was_set_is_told_by_the_first_pass_that_would_delete_by_it(volume: Place) -> None:
+def test_a_clock_that_was_set_is_reported_by_the_first_pass_with_deletions(volume: Place) -> None:
     seen_by_the_last_pass(volume, ahead=timedelta(days=-30))
     applied(volume, dry_run=True)
     idle = volume.settings.model_copy(update={"retention": None})
@@ -233,20 +233,20 @@ def test_that_the_clock_was_set_is_told_by_the_first_pass_that_would_delete_by_i
     assert refused.value.failure.reason is Reason.CLOCK
 
 
-def test_a_clock_that_was_set_is_not_trusted_by_any_later_pass_until_another_clock_agrees(volume: Place) -> None:
+def test_a_clock_that_was_set_is_not_trusted_until_another_clock_agrees(volume: Place) -> None:
     seen_by_the_last_pass(volume, ahead=timedelta(days=-30))
     for _ in range(3):
         with pytest.raises(PermanentError, match="was set forward by"):
             applied(volume, force=True)
     agrees = Shown(now=datetime.now(UTC), monotonic=time.clock_gettime(time.CLOCK_BOOTTIME))
     with pytest.raises(PermanentError, match="was set forward by"):
-        applied(volume, force=True, server_clock=agrees)  # the agent and the servers may be on one machine
+        applied(volume, force=True, server_clock=agrees)  # the agent and the servers may share a machine
     result, _ = applied(volume, force=True)
 
     assert result.deleted == 4
 
 
-def test_after_a_pass_that_another_clock_contradicts_the_next_goes_by_that_clock_though_it_is_silent(
+def test_after_a_contradiction_the_next_pass_uses_the_stored_time_of_the_other_clock(
     volume: Place,
 ) -> None:
     shows = Shown(now=datetime.now(UTC) - timedelta(days=100), monotonic=time.clock_gettime(time.CLOCK_BOOTTIME))
@@ -264,11 +264,11 @@ def test_after_a_pass_that_another_clock_contradicts_the_next_goes_by_that_clock
         pytest.param(timedelta(days=-30), 25, True, id="too long ago to count on"),
     ],
 )
-def test_the_volume_goes_by_what_a_destinations_clock_showed(
+def test_the_pass_on_the_volume_uses_the_clock_of_a_destination(
     volume: Place, ahead: timedelta, hours: int, trusted: bool
 ) -> None:
     class Elsewhere(MemoryStore):
-        def now(self) -> datetime:  # type: ignore[override]  # a memory has no clock; this one does
+        def now(self) -> datetime:  # type: ignore[override]  # a memory store has no clock, except this one
             return datetime.now(UTC)
 
     prune(
@@ -291,7 +291,7 @@ def test_the_volume_goes_by_what_a_destinations_clock_showed(
 
 
 @pytest.mark.parametrize("wrong", [False, True], ids=["right", "wrong"])
-def test_by_a_clock_that_is_wrong_no_grace_period_is_over(volume: Place, wrong: bool) -> None:
+def test_with_an_untrusted_clock_no_grace_period_is_over(volume: Place, wrong: bool) -> None:
     orphan = full("default", 100).key
     (volume.root / orphan).write_bytes(b"published, and not recorded yet")
     since = datetime.now(UTC) - timedelta(days=30)
@@ -307,7 +307,7 @@ def test_by_a_clock_that_is_wrong_no_grace_period_is_over(volume: Place, wrong: 
 
 @dataclass(frozen=True)
 class Losing(Held):
-    """Is lost as soon as one key is gone: the process was stopped there, and goes on after another has taken over."""
+    """A tenure that is lost once a given key is deleted, as if the process had been suspended there."""
 
     root: Path = field(kw_only=True)
     last: str = field(kw_only=True)
@@ -318,7 +318,7 @@ class Losing(Held):
 
 
 @pytest.mark.parametrize("last", ["record", "data"])
-def test_a_process_that_loses_the_lease_inside_a_batch_deletes_nothing_more(volume: Place, last: str) -> None:
+def test_a_process_that_loses_the_lease_within_a_batch_stops_deleting(volume: Place, last: str) -> None:
     found = survey(volume.store)
     task = PruneTask(run="prune-1", place="local", force=True, settings={})
     planned = apply_policy(task, found, volume, datetime.now(UTC))
@@ -331,10 +331,10 @@ def test_a_process_that_loses_the_lease_inside_a_batch_deletes_nothing_more(volu
     assert refused.value.failure.reason is Reason.FOREIGN_ROOT
     assert found.entries.keys() - again.entries.keys() == {first}
     assert [one.key for one in again.orphans] == ([first] if last == "record" else [])
-    assert [intent.key for intent in volume.journal] == [first]  # so that the next pass ends it
+    assert [intent.key for intent in volume.journal] == [first]  # the next pass finishes this deletion
 
 
-def test_what_was_deleted_before_something_failed_is_told(volume: Place) -> None:
+def test_deletions_before_a_failure_are_reported(volume: Place) -> None:
     found = survey(volume.store)
     task = PruneTask(run="prune-1", place="local", force=True, settings={})
     planned = apply_policy(task, found, volume, datetime.now(UTC))
@@ -349,7 +349,9 @@ def test_what_was_deleted_before_something_failed_is_told(volume: Place) -> None
     assert summaries["default"] + summaries["weekly"] == 5
 
 
-def test_what_is_not_done_in_time_is_left_to_the_next_pass(volume: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_deletions_that_do_not_fit_the_time_are_left_to_the_next_pass(
+    volume: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("backup_agent.jobs.prune.BATCH", 2)
     first, second, third = (applied(volume, force=True, seconds=0.0)[0] for _ in range(3))
 
@@ -370,9 +372,7 @@ def test_what_is_not_done_in_time_is_left_to_the_next_pass(volume: Place, monkey
         pytest.param("{", True, id="notes that cannot be read"),
     ],
 )
-def test_an_ad_hoc_set_goes_after_its_last_use_and_a_request_is_one(
-    volume: Place, note: timedelta | str | None, stays: bool
-) -> None:
+def test_an_ad_hoc_set_expires_after_its_last_request(volume: Place, note: timedelta | str | None, stays: bool) -> None:
     record = FilledStore(volume.store).add(full("before-release", 0))
     if isinstance(note, timedelta):
         note_use(volume.root, "before-release", datetime.now(UTC) - note)
@@ -386,7 +386,7 @@ def test_an_ad_hoc_set_goes_after_its_last_use_and_a_request_is_one(
 # What cannot be deleted
 
 
-def test_what_was_held_since_the_plan_keeps_what_it_needs_too(volume: Place) -> None:
+def test_a_hold_set_after_the_plan_also_keeps_the_artifacts_it_needs(volume: Place) -> None:
     first = 24 * -300
     base, link, newer = (
         a_record(first + hour, database="people", parent=parent)
@@ -412,13 +412,13 @@ def test_what_was_held_since_the_plan_keeps_what_it_needs_too(volume: Place) -> 
 
 
 def in_the_way(volume: Place, key: str) -> None:
-    """Put a folder of somebody else's in the place of a file."""
+    """Put a folder in the place of a file."""
     (volume.root / key).unlink()
     (volume.root / key).mkdir()
     (volume.root / key / "theirs").write_bytes(b"theirs")
 
 
-def test_what_cannot_be_deleted_ends_its_own_databases_turn_and_no_others(volume: Place) -> None:
+def test_a_failed_deletion_stops_only_its_own_database(volume: Place) -> None:
     stuck = full("default", 0).key
     in_the_way(volume, stuck)
     result, told = applied(volume, force=True)
@@ -438,8 +438,8 @@ def test_what_cannot_be_deleted_ends_its_own_databases_turn_and_no_others(volume
 
 
 @pytest.mark.process
-def test_a_huge_record_or_mark_blocks_its_own_database_and_takes_no_memory(volume: Place) -> None:
-    """A gibibyte each, of holes: the mark and the record of two databases that nobody wrote."""
+def test_a_huge_record_or_mark_stops_only_its_own_database_and_is_not_loaded(volume: Place) -> None:
+    """The mark and the record are sparse files of one GiB."""
     other = FilledStore(volume.store).add(a_record(24 * -400, database="other"))
     memory.sparse(volume.root / record_key(a_record(24 * -500, database="other").key), 2**30)
     memory.sparse(volume.root / hold_key(other.key), 2**30)
@@ -458,5 +458,8 @@ def test_a_huge_record_or_mark_blocks_its_own_database_and_takes_no_memory(volum
     assert (result["outcome"], result["deleted"]) == ("succeeded_with_warnings", 4)
     warnings = "\n".join(result["warnings"])
     assert warnings.count("is larger than") == 2
-    assert (warnings.count("nothing of default/other goes"), warnings.count("nothing of default/dense goes")) == (2, 8)
+    assert (
+        warnings.count("nothing of default/other is deleted"),
+        warnings.count("nothing of default/dense is deleted"),
+    ) == (2, 8)
     assert (volume.root / record_key(other.key)).exists()

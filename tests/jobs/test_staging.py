@@ -1,4 +1,4 @@
-"""The run's own folder: what neo4j-admin leaves there, files or not."""
+"""The staging folder of a run, and the files and folders that neo4j-admin leaves there."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +21,7 @@ def test_a_folder_that_neo4j_admin_left_is_discarded_like_a_file(tmp_path: Path)
     assert not list(staging.target.iterdir())
 
 
-def test_beside_what_passed_all_that_came_is_put_aside_where_it_was_written_in_place(tmp_path: Path) -> None:
+def test_without_hard_links_new_files_except_the_artifact_are_set_aside(tmp_path: Path) -> None:
     staging = Staging(tmp_path, "run-1", "default", "orders", in_place=True)
     staging.chain.mkdir(parents=True)
     (staging.chain / "before.backup").write_bytes(b"anybody's")

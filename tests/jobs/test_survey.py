@@ -1,4 +1,4 @@
-"""The survey at start: a summary a database, what has gone since, and notes on copies counted by one listing."""
+"""The survey at start: summaries, missing artifacts, and missing copies."""
 
 import errno
 import json
@@ -45,7 +45,7 @@ def test_a_summary_is_the_same_with_and_without_the_index(tmp_path: Path) -> Non
     ]  # fmt: skip
 
 
-def test_copies_are_owed_until_they_are_noted_and_by_declared_sets_alone(tmp_path: Path) -> None:
+def test_copies_of_declared_sets_are_missing_until_they_are_noted(tmp_path: Path) -> None:
     place = FilledStore(LocalStore(tmp_path))
     one, _ = place.add(a_record(0)), place.add(a_record(1))
     place.add(a_record(0, set_name="adhoc"))
@@ -57,7 +57,7 @@ def test_copies_are_owed_until_they_are_noted_and_by_declared_sets_alone(tmp_pat
     }
 
 
-def test_where_notes_on_one_destination_cannot_be_read_its_copies_are_uncounted_and_others_are_counted(
+def test_if_copy_notes_cannot_be_read_only_that_destination_is_not_counted(
     tmp_path: Path,
 ) -> None:
     both = volume(tmp_path, "offsite", "other")
@@ -75,7 +75,7 @@ def test_where_notes_on_one_destination_cannot_be_read_its_copies_are_uncounted_
     assert events[-1]["event"] == "surveyed"
 
 
-def test_a_summary_that_cannot_be_made_is_told_to_be_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_summary_that_cannot_be_made_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def unreadable(*_: object) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO), "index")
 
@@ -89,7 +89,7 @@ def test_a_summary_that_cannot_be_made_is_told_to_be_missing(tmp_path: Path, mon
     assert (event["event"], event["set"], event["database"]) == ("unsummarised", "default", "orders")
 
 
-def test_what_has_gone_and_what_is_not_as_recorded_is_told(tmp_path: Path) -> None:
+def test_missing_and_altered_artifacts_are_reported(tmp_path: Path) -> None:
     place = FilledStore(LocalStore(tmp_path))
     gone, missing, damaged = place.add(a_record(0)), place.add(a_record(1)), place.add(a_record(2))
     survey(volume(tmp_path), (), EventWriter(lambda _line: None))
@@ -114,14 +114,14 @@ def test_a_folder_that_was_lost_does_not_fill_the_log(tmp_path: Path) -> None:
     assert len(told(tmp_path, "warning")) == MOST_WARNINGS
 
 
-def test_a_record_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+def test_an_unreadable_record_is_reported(tmp_path: Path) -> None:
     place = FilledStore(LocalStore(tmp_path))
     place.put(f"{a_record(0).key}.json", b"{")
 
     assert told(tmp_path, "unreadable")[0]["fault"].startswith(f"{a_record(0).key}.json: Invalid JSON")
 
 
-def test_what_a_killed_survey_left_of_its_index_goes(tmp_path: Path) -> None:
+def test_temporary_files_of_a_killed_survey_are_removed(tmp_path: Path) -> None:
     folder = volume(tmp_path).index.parent
     folder.mkdir(parents=True)
     (folder / ".tmp-4711-local").write_bytes(b"half")

@@ -1,4 +1,4 @@
-"""Reading again what stands on a volume: what is sound, what is damage, what says nothing, and where it goes on."""
+"""Verifying artifacts on a volume: damage, failures to read, slices and requests."""
 
 import threading
 import time
@@ -20,7 +20,7 @@ from tests.jobs.passes import LONG_AGO, Blocks, events, judged, put, verify, ver
 from tests.stores.memory_store import MemoryStore
 
 
-def test_what_is_as_recorded_is_verified_and_not_read_again_at_once(tmp_path: Path) -> None:
+def test_an_undamaged_artifact_is_verified_and_not_read_again_at_once(tmp_path: Path) -> None:
     records = [put(tmp_path, hour) for hour in range(3)]
     first, second = verify(tmp_path), verify(tmp_path)
 
@@ -30,14 +30,14 @@ def test_what_is_as_recorded_is_verified_and_not_read_again_at_once(tmp_path: Pa
     assert first[-1]["oldest"] > LONG_AGO.isoformat()
 
 
-def test_a_slice_without_time_reads_nothing_and_says_what_remains(tmp_path: Path) -> None:
+def test_a_slice_without_time_reads_nothing_and_reports_what_remains(tmp_path: Path) -> None:
     record = put(tmp_path)
 
     assert not_read(verify(tmp_path, seconds=0)) == {"not_reached": (1, record.size)}
 
 
 @pytest.mark.parametrize("fault", ["flipped", "cut", "longer", "missing"])
-def test_what_is_not_as_recorded_is_marked_and_is_no_restore_point(tmp_path: Path, fault: str) -> None:
+def test_a_damaged_artifact_is_marked_and_is_no_restore_point(tmp_path: Path, fault: str) -> None:
     record = put(tmp_path)
     path = tmp_path / record.key
     content = path.read_bytes()
@@ -65,7 +65,7 @@ def test_a_mark_is_never_overwritten(tmp_path: Path) -> None:
     assert (tmp_path / damage_key(record.key)).read_bytes() == first
 
 
-def test_what_cannot_be_read_now_is_no_damage(tmp_path: Path) -> None:
+def test_an_artifact_that_cannot_be_read_is_not_marked_as_damaged(tmp_path: Path) -> None:
     record = put(tmp_path)
 
     class Failing(LocalStore):
@@ -81,7 +81,7 @@ def test_what_cannot_be_read_now_is_no_damage(tmp_path: Path) -> None:
     assert not (tmp_path / damage_key(record.key)).exists()
 
 
-def test_artifacts_on_bad_blocks_keep_no_other_from_being_read(tmp_path: Path) -> None:
+def test_artifacts_on_bad_blocks_do_not_keep_others_from_being_read(tmp_path: Path) -> None:
     records = [put(tmp_path, hour) for hour in range(6)]
     bad, good = [one.key for one in records[:4]], [one.key for one in records[4:]]
     told = [event for _ in range(3) for event in verify(tmp_path, Blocks(tmp_path, *bad))]
@@ -89,7 +89,7 @@ def test_artifacts_on_bad_blocks_keep_no_other_from_being_read(tmp_path: Path) -
     assert events(told, "verified") == good
 
 
-def test_an_artifact_that_cannot_be_read_is_tried_each_hour_and_lets_the_others_be_read_no_sooner(
+def test_an_unreadable_artifact_is_tried_hourly_and_does_not_change_the_pace(
     tmp_path: Path,
 ) -> None:
     first, *others = [put(tmp_path, hour) for hour in range(6)]
@@ -104,7 +104,7 @@ def test_an_artifact_that_cannot_be_read_is_tried_each_hour_and_lets_the_others_
     assert events(mended, "verified") == [first.key]
 
 
-def test_a_log_that_a_crash_has_cut_is_read_to_its_last_whole_line(tmp_path: Path) -> None:
+def test_a_truncated_log_is_read_to_its_last_whole_line(tmp_path: Path) -> None:
     for hour in range(2):
         put(tmp_path, hour)
     verify(tmp_path)
@@ -116,7 +116,7 @@ def test_a_log_that_a_crash_has_cut_is_read_to_its_last_whole_line(tmp_path: Pat
     assert len(events(verify(tmp_path), "verified")) == 1
 
 
-def test_a_pass_opens_the_records_of_what_it_reads_alone(tmp_path: Path) -> None:
+def test_a_pass_opens_only_the_records_of_artifacts_that_it_reads(tmp_path: Path) -> None:
     records = [put(tmp_path, hour) for hour in range(5)]
     survey(LocalStore(tmp_path), place_at(tmp_path).index)
     opened: list[str] = []
@@ -134,7 +134,7 @@ def test_a_pass_opens_the_records_of_what_it_reads_alone(tmp_path: Path) -> None
     assert opened == [record_key(records[3].key)]
 
 
-def test_what_the_listing_misses_is_told_at_once_and_read_first(tmp_path: Path) -> None:
+def test_an_artifact_with_a_missing_file_is_reported_at_once_and_read_first(tmp_path: Path) -> None:
     records = [put(tmp_path, hour) for hour in range(3)]
     (tmp_path / records[2].key).unlink()
     told, read = verify(tmp_path, seconds=0), verify(tmp_path)
@@ -144,8 +144,8 @@ def test_what_the_listing_misses_is_told_at_once_and_read_first(tmp_path: Path) 
 
 
 @pytest.mark.process
-def test_reading_keeps_to_its_bandwidth(tmp_path: Path) -> None:
-    """The first block goes at once, and each waits for those before it."""
+def test_reading_respects_the_bandwidth(tmp_path: Path) -> None:
+    """The first block is read at once; each further block waits for those before."""
     *before, _ = [put(tmp_path, hour) for hour in range(4)]
     size = sum(record.size for record in before)
     rate = 3 * size
@@ -155,7 +155,7 @@ def test_reading_keeps_to_its_bandwidth(tmp_path: Path) -> None:
     assert time.monotonic() - started >= 0.9 * size / rate
 
 
-def test_a_record_that_cannot_be_read_is_told_and_hinders_nothing(tmp_path: Path) -> None:
+def test_an_unreadable_record_is_reported_and_the_rest_is_read(tmp_path: Path) -> None:
     records = [put(tmp_path, hour) for hour in range(3)]
     survey(LocalStore(tmp_path), place_at(tmp_path).index)
     path = tmp_path / record_key(records[0].key)
@@ -167,7 +167,7 @@ def test_a_record_that_cannot_be_read_is_told_and_hinders_nothing(tmp_path: Path
     assert "cannot be read" in told[-1]["result"]["error"]
 
 
-def test_the_summary_of_a_damaged_database_is_told_anew(tmp_path: Path) -> None:
+def test_the_summary_of_a_damaged_database_is_reported_again(tmp_path: Path) -> None:
     records = [put(tmp_path, hour) for hour in range(2)]
     (tmp_path / records[1].key).unlink()
     told = verify(tmp_path)
@@ -186,7 +186,7 @@ def test_the_summary_of_a_damaged_database_is_told_anew(tmp_path: Path) -> None:
         pytest.param("there", 0, id="not at all"),
     ],
 )
-def test_a_copy_that_is_gone_from_a_destination_is_owed_again(tmp_path: Path, fate: str, owed: int) -> None:
+def test_a_deleted_copy_counts_as_missing_again(tmp_path: Path, fate: str, owed: int) -> None:
     record, offsite = put(tmp_path), MemoryStore("offsite")
     destinations = {"offsite": {"bucket": "offsite"}}
     place = place_at(tmp_path, "offsite", storage={"root": str(tmp_path), "destinations": destinations})
@@ -209,7 +209,7 @@ def test_a_copy_that_is_gone_from_a_destination_is_owed_again(tmp_path: Path, fa
 
 
 def not_read(told: list[dict[str, Any]]) -> dict[str, tuple[int, int]]:
-    """Return what a pass says that it did not read: why -> artifacts and bytes."""
+    """Return the artifacts that a pass did not read: reason -> number of artifacts and bytes."""
     return {one["why"]: (one["artifacts"], one["size"]) for one in told[-1]["result"]["not_read"]}
 
 
@@ -224,13 +224,13 @@ def flip(root: Path, record: Record) -> None:
 
 
 def young(root: Path, record: Record) -> Record:
-    """Let an artifact have been recorded a moment ago: nothing of it is due."""
+    """Set the time of the record to now, so that the artifact is not due."""
     record = record.model_copy(update={"finished": datetime.now(UTC) - timedelta(minutes=1)})
     (root / record_key(record.key)).write_bytes(record.to_json())
     return record
 
 
-def test_the_answer_says_how_much_was_not_read_and_why(tmp_path: Path) -> None:
+def test_the_answer_shows_how_much_was_not_read_and_why(tmp_path: Path) -> None:
     records = [young(tmp_path, put(tmp_path, hour)) for hour in range(6)]
 
     asked, late = verify(tmp_path, request="v"), verify(tmp_path, request="v", seconds=0)
@@ -240,7 +240,7 @@ def test_the_answer_says_how_much_was_not_read_and_why(tmp_path: Path) -> None:
     assert not_read(late) == {"not_reached": (1, second.size), "not_due": (5, total(first, *others))}
 
 
-def test_each_call_reads_the_next_artifacts_and_none_is_green_over_nothing(tmp_path: Path) -> None:
+def test_each_request_reads_the_next_artifacts_and_fails_if_none_was_read(tmp_path: Path) -> None:
     records = [young(tmp_path, put(tmp_path, hour)) for hour in range(6)]
     for record in records[::2]:
         flip(tmp_path, record)
@@ -252,9 +252,7 @@ def test_each_call_reads_the_next_artifacts_and_none_is_green_over_nothing(tmp_p
 
 
 @pytest.mark.parametrize("scope", [{}, {"all": True}], ids=["what is due", "all"])
-def test_a_record_that_was_cut_is_a_warning_by_name_and_never_nothing_damaged(
-    tmp_path: Path, scope: dict[str, Any]
-) -> None:
+def test_a_truncated_record_is_a_warning_that_names_it(tmp_path: Path, scope: dict[str, Any]) -> None:
     record, sound = put(tmp_path), put(tmp_path, 1)
     path = tmp_path / record_key(record.key)
     path.write_bytes(path.read_bytes()[:200])
@@ -271,7 +269,7 @@ def test_a_record_that_was_cut_is_a_warning_by_name_and_never_nothing_damaged(
 
 @pytest.mark.parametrize("scope", [{}, {"all": True}, {"database": "orders"}], ids=["what is due", "all", "database"])
 @pytest.mark.parametrize("what", ["record cut", "record gone"])
-def test_nothing_verified_of_what_is_there_is_a_failure_with_a_reason_of_its_own(
+def test_a_request_that_verified_nothing_fails_with_nothing_verified(
     tmp_path: Path, scope: dict[str, Any], what: str
 ) -> None:
     record = put(tmp_path)
@@ -284,7 +282,7 @@ def test_nothing_verified_of_what_is_there_is_a_failure_with_a_reason_of_its_own
     assert any(record.key in warning for warning in result["warnings"])
 
 
-def test_nothing_verified_where_nothing_is_ever_due_is_a_failure_as_well(tmp_path: Path) -> None:
+def test_a_request_that_verified_nothing_fails_even_if_nothing_is_ever_due(tmp_path: Path) -> None:
     put(tmp_path)
     settings = {"verify": {"every": None}}
     store = {"local": LocalStore(tmp_path, "local")}
@@ -296,11 +294,11 @@ def test_nothing_verified_where_nothing_is_ever_due_is_a_failure_as_well(tmp_pat
     assert (asked["reason"], unasked["outcome"], whole["outcome"]) == ("nothing_verified", "succeeded", "succeeded")
 
 
-def test_an_empty_place_is_verified_by_reading_nothing(tmp_path: Path) -> None:
+def test_verifying_an_empty_place_succeeds(tmp_path: Path) -> None:
     assert verify(tmp_path, request="v", all=True)[-1]["result"]["outcome"] == "succeeded"
 
 
-def test_data_without_a_record_is_a_warning_unless_the_agent_is_about_to_put_or_delete_it(tmp_path: Path) -> None:
+def test_data_without_a_record_is_a_warning_unless_the_journal_names_it(tmp_path: Path) -> None:
     ours, strange, sound = (put(tmp_path, hour) for hour in range(3))
     for record in (ours, strange):
         (tmp_path / record_key(record.key)).unlink()
@@ -312,7 +310,7 @@ def test_data_without_a_record_is_a_warning_unless_the_agent_is_about_to_put_or_
     assert not_read(told) == {"no_record": (1, strange.size)}
 
 
-def test_one_artifact_without_its_record_is_no_artifact_that_another_place_may_stand_for(tmp_path: Path) -> None:
+def test_an_artifact_without_a_record_cannot_be_verified(tmp_path: Path) -> None:
     record = put(tmp_path)
     (tmp_path / record_key(record.key)).unlink()
 
@@ -322,7 +320,7 @@ def test_one_artifact_without_its_record_is_no_artifact_that_another_place_may_s
     assert error.value.failure.reason is Reason.NOTHING_VERIFIED
 
 
-def test_all_is_read_also_what_is_not_due_and_marked_where_it_is_damaged(tmp_path: Path) -> None:
+def test_all_reads_artifacts_that_are_not_due_and_marks_damaged_ones(tmp_path: Path) -> None:
     records = [young(tmp_path, put(tmp_path, hour)) for hour in range(6)]
     for record in records[::2]:
         flip(tmp_path, record)
@@ -336,7 +334,7 @@ def test_all_is_read_also_what_is_not_due_and_marked_where_it_is_damaged(tmp_pat
 
 
 @pytest.mark.process
-def test_how_much_there_is_to_read_and_how_long_it_may_take_is_told_before_the_first_byte(tmp_path: Path) -> None:
+def test_the_amount_and_the_estimated_time_are_reported_before_the_first_byte(tmp_path: Path) -> None:
     records = [put(tmp_path, hour) for hour in range(3)]
     size = sum(record.size for record in records)
     store = {"local": LocalStore(tmp_path, "local")}
@@ -349,7 +347,7 @@ def test_how_much_there_is_to_read_and_how_long_it_may_take_is_told_before_the_f
 
 
 class Ending(LocalStore):
-    """Lets the pass be ended in the middle of an artifact, as for a backup, once some have been read."""
+    """Ends the pass in the middle of an artifact, as a backup does, once some artifacts have been read."""
 
     def __init__(self, root: Path, cancel: threading.Event, after: int) -> None:
         super().__init__(root, "local")
@@ -364,7 +362,7 @@ class Ending(LocalStore):
 
 
 @pytest.mark.parametrize("ended", ["time", "backup"])
-def test_a_slice_that_ended_is_gone_on_with_until_all_is_read_once(tmp_path: Path, ended: str) -> None:
+def test_slices_continue_until_every_artifact_was_read_once(tmp_path: Path, ended: str) -> None:
     records = [put(tmp_path, hour) for hour in range(5)]
     flip(tmp_path, records[2])
     read: list[str] = []
@@ -385,7 +383,7 @@ def test_a_slice_that_ended_is_gone_on_with_until_all_is_read_once(tmp_path: Pat
     assert results[-1]["damaged"] == [records[2].key]
 
 
-def test_another_request_for_all_reads_all_again(tmp_path: Path) -> None:
+def test_another_request_for_all_reads_everything_again(tmp_path: Path) -> None:
     put(tmp_path)
 
     told = [verify(tmp_path, request=name, all=True) for name in ("v", "w")]
@@ -393,7 +391,7 @@ def test_another_request_for_all_reads_all_again(tmp_path: Path) -> None:
     assert [one[-1]["result"]["verified"] for one in told] == [1, 1]
 
 
-def test_the_progress_of_requests_that_are_answered_goes(tmp_path: Path) -> None:
+def test_the_progress_of_answered_requests_is_removed(tmp_path: Path) -> None:
     put(tmp_path)
     verify(tmp_path, request="v", all=True)
     verify(tmp_path, request="w", all=True, open_requests=("w",))
@@ -401,7 +399,7 @@ def test_the_progress_of_requests_that_are_answered_goes(tmp_path: Path) -> None
     assert [path.name for path in tmp_path.glob(".agent/verified/*/asked/*")] == ["w"]
 
 
-def test_a_line_of_progress_that_a_crash_has_cut_is_read_once_more(tmp_path: Path) -> None:
+def test_an_artifact_with_a_truncated_line_of_progress_is_read_again(tmp_path: Path) -> None:
     records = [put(tmp_path, hour) for hour in range(3)]
     verify(tmp_path, request="v", all=True)
     (progress,) = tmp_path.glob(".agent/verified/*/asked/v")
@@ -414,7 +412,7 @@ def test_a_line_of_progress_that_a_crash_has_cut_is_read_once_more(tmp_path: Pat
     assert verify(tmp_path, request="v", all=True)[-1]["result"]["verified"] == 3
 
 
-def test_progress_that_cannot_be_written_ends_the_request_and_says_where(tmp_path: Path) -> None:
+def test_the_request_fails_if_its_progress_cannot_be_written(tmp_path: Path) -> None:
     for hour in range(3):
         put(tmp_path, hour)
     blocked = tmp_path / ".agent" / "verified"
@@ -430,7 +428,7 @@ def test_progress_that_cannot_be_written_ends_the_request_and_says_where(tmp_pat
     assert not_read(told)["not_reached"][0] == 3
 
 
-def test_artifacts_on_bad_blocks_keep_no_other_from_being_read_by_a_request_for_all(tmp_path: Path) -> None:
+def test_artifacts_on_bad_blocks_do_not_stop_a_request_for_all(tmp_path: Path) -> None:
     records = [put(tmp_path, hour) for hour in range(6)]
     bad, good = [one.key for one in records[:4]], [one.key for one in records[4:]]
     told = verify(tmp_path, Blocks(tmp_path, *bad), request="v", all=True)
@@ -440,7 +438,7 @@ def test_artifacts_on_bad_blocks_keep_no_other_from_being_read_by_a_request_for_
     assert not_read(told) == {"unreadable": (4, total(*records[:4]))}
 
 
-def test_a_place_that_is_down_ends_a_request_for_all_and_says_what_was_not_read(tmp_path: Path) -> None:
+def test_a_place_that_is_down_ends_a_request_for_all_with_a_report(tmp_path: Path) -> None:
     records = [put(tmp_path, hour) for hour in range(6)]
 
     class Down(LocalStore):
@@ -455,7 +453,7 @@ def test_a_place_that_is_down_ends_a_request_for_all_and_says_what_was_not_read(
     assert not_read(told) == {"not_reached": (3, total(*records[3:])), "unreadable": (3, total(*records[:3]))}
 
 
-def test_what_is_archived_is_a_warning_and_said_as_such(tmp_path: Path) -> None:
+def test_an_archived_artifact_is_a_warning(tmp_path: Path) -> None:
     frozen, sound = put(tmp_path), put(tmp_path, 1)
 
     class Glacier(LocalStore):
@@ -471,7 +469,7 @@ def test_what_is_archived_is_a_warning_and_said_as_such(tmp_path: Path) -> None:
     assert not_read(told) == {"archived": (1, frozen.size)}
 
 
-def test_what_backups_have_interrupted_too_often_is_left_out_and_said(tmp_path: Path) -> None:
+def test_an_artifact_interrupted_too_often_is_skipped_and_reported(tmp_path: Path) -> None:
     large, sound = put(tmp_path), put(tmp_path, 1)
     told = verify(tmp_path, request="v", all=True, set_aside=(large.key,))
 
@@ -480,7 +478,7 @@ def test_what_backups_have_interrupted_too_often_is_left_out_and_said(tmp_path: 
     assert not_read(told) == {"interrupted": (1, large.size)}
 
 
-def test_a_database_is_read_whole_and_no_other(tmp_path: Path) -> None:
+def test_verifying_a_database_reads_all_its_artifacts_and_no_others(tmp_path: Path) -> None:
     record = put(tmp_path)
     other = tmp_path / "weekly" / "neo4j"
     other.mkdir(parents=True)
@@ -490,7 +488,7 @@ def test_a_database_is_read_whole_and_no_other(tmp_path: Path) -> None:
 
     assert events(told, "verified") == [record.key]
     assert told[-1]["result"]["outcome"] == "succeeded"
-    with pytest.raises(PermanentError, match="nothing of the database customers is there"):
+    with pytest.raises(PermanentError, match="no artifact of the database customers is stored there"):
         verify(tmp_path, request="v", database="customers")
 
 
@@ -511,7 +509,7 @@ def linked(root: Path) -> tuple[Record, Record, Record]:
     return links[0], links[1], links[2]
 
 
-def test_a_chain_is_the_artifact_and_all_that_it_needs(tmp_path: Path) -> None:
+def test_verifying_a_chain_reads_the_artifact_and_all_that_it_needs(tmp_path: Path) -> None:
     full, first, second = linked(tmp_path)
 
     told = verify(tmp_path, request="v", artifact=first.key, chain=True)
@@ -521,7 +519,7 @@ def test_a_chain_is_the_artifact_and_all_that_it_needs(tmp_path: Path) -> None:
     assert sorted(events(whole, "verified")) == [full.key, first.key, second.key]
 
 
-def test_a_chain_whose_full_is_gone_is_a_failure_that_names_it(tmp_path: Path) -> None:
+def test_a_chain_without_its_full_is_a_failure_that_names_the_full(tmp_path: Path) -> None:
     full, _, second = linked(tmp_path)
     for key in (full.key, record_key(full.key)):
         (tmp_path / key).unlink()
@@ -535,7 +533,7 @@ def test_a_chain_whose_full_is_gone_is_a_failure_that_names_it(tmp_path: Path) -
 
 @pytest.mark.parametrize("scope", [{}, {"all": True}], ids=["what is due", "all"])
 @pytest.mark.parametrize("what", ["gone", "found damaged"])
-def test_a_pass_tells_of_a_chain_with_a_hole(tmp_path: Path, what: str, scope: dict[str, Any]) -> None:
+def test_a_pass_reports_a_chain_with_a_gap(tmp_path: Path, what: str, scope: dict[str, Any]) -> None:
     full, first, second = linked(tmp_path)
     if what == "gone":
         for key in (full.key, record_key(full.key)):
@@ -549,7 +547,7 @@ def test_a_pass_tells_of_a_chain_with_a_hole(tmp_path: Path, what: str, scope: d
     assert any(first.key in warning and full.key in warning for warning in told[-1]["result"]["warnings"])
 
 
-def test_what_is_known_to_be_damaged_is_a_warning_of_every_later_reading(tmp_path: Path) -> None:
+def test_a_known_damaged_artifact_is_a_warning_of_every_later_pass(tmp_path: Path) -> None:
     damaged, sound = put(tmp_path), put(tmp_path, 1)
     flip(tmp_path, damaged)
     verify(tmp_path, all=True)
@@ -557,4 +555,4 @@ def test_what_is_known_to_be_damaged_is_a_warning_of_every_later_reading(tmp_pat
 
     assert sound.key
     assert result["outcome"] == "succeeded_with_warnings"
-    assert any("known to be damaged or missing (1)" in one and damaged.key in one for one in result["warnings"])
+    assert any("marked as damaged, not read (1)" in one and damaged.key in one for one in result["warnings"])

@@ -1,4 +1,4 @@
-"""Places as an agent leaves them after some weeks: records, marks, notes, and the files of others."""
+"""Places as an agent leaves them after some weeks: records, marks, notes, and files of other programs."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,26 +24,26 @@ def ago(days: float) -> datetime:
 
 
 def key(days: float, database: str = "orders", set_name: str = "default") -> str:
-    """Return the key of an artifact that was taken so many days ago."""
+    """Return the key of an artifact that was taken `days` days ago."""
     return f"{set_name}/{database}/{artifact_name(database, ago(days))}"
 
 
 @dataclass
 class World:
-    """A volume, and the place that is looked at: the volume itself, or a destination."""
+    """A volume, and the place under test: the volume itself, or a destination."""
 
     root: Path
     place: str = "local"
     destinations: dict[str, Any] = field(default_factory=dict)
     elsewhere: Callable[[str, bytes], None] | None = None
-    """Puts a file at the place, unless files are put on the volume."""
+    """Puts a file at the place. By default files are put on the volume."""
     strangers: dict[str, bytes] = field(default_factory=dict)
     damaged: set[str] = field(default_factory=set)
     kept: list[str] = field(default_factory=list)
-    """Points that stay, by a rule or a hold."""
+    """Points that are kept, by a rule or a hold."""
     going: list[str] = field(default_factory=list)
     young: str = ""
-    """An orphan of the agent's own inside its grace period."""
+    """An orphan of the agent within its grace period."""
 
     @property
     def tree(self) -> dict[str, Any]:
@@ -67,7 +67,7 @@ class World:
     def add(
         self, days: float, lowest: int, highest: int, *, parent: str | None = None, parts: int = 0, **which: Any
     ) -> str:
-        """Put an artifact and its record there; without a parent it is a full."""
+        """Put an artifact and its record at the place. Without a parent it is a full."""
         database = which.get("database", "orders")
         header = a_header(
             full=parent is None, database=database, taken=ago(days), lowest=lowest, highest=highest, recovered=False
@@ -83,7 +83,7 @@ class World:
         self.put(hold_key(key), a_hold(key))
 
     def damage(self, key: str, file: str) -> None:
-        """Spoil a file of an artifact, and mark the artifact as damaged."""
+        """Change a file of an artifact, and mark the artifact as damaged."""
         self.put(damage_key(key), Damage(key=key, since=NOW, found="x").to_json())
         self.put(file, b"rotten")
         self.damaged.add(key)
@@ -95,29 +95,29 @@ class World:
         path.write_bytes(data)
 
     def begin(self, key: str, doing: Doing, days: float) -> None:
-        """Write down that something was begun with an artifact of one file."""
+        """Write an intent for an artifact of one file."""
         self.note("journal", key, Intent(key=key, doing=doing, files=(key,), since=ago(days)).to_json())
 
     def age_intents(self, *, days: float) -> None:
-        """Let everything that was begun at the place have been begun so long ago."""
+        """Set the age of every intent for the place."""
         for path in self.root.glob(f".agent/journal/{self.place}@*/*/*/*"):
             begun = Intent.from_json(path.read_bytes())
             path.write_bytes(begun.model_copy(update={"since": ago(days)}).to_json())
 
     def orphan(self, days: float, doing: Doing, begun: float) -> str:
-        """Put an artifact without a record there, as a job leaves it that was begun so many days ago and was killed."""
+        """Put an artifact without a record at the place, with an intent that is `begun` days old."""
         self.put(key(days), b"orphan")
         self.begin(key(days), doing, begun)
         return key(days)
 
     def strange(self, key: str) -> None:
-        """Put a file of another program there."""
+        """Put a file of another program at the place."""
         self.strangers[key] = content(key)
         self.put(key, content(key))
 
     @contextmanager
     def without(self, *keys: str) -> Iterator[None]:
-        """Take artifacts and their records off the volume for a while."""
+        """Remove artifacts and their records from the volume within the block."""
         taken = {path: path.read_bytes() for key in keys for path in self.root.glob(f"{key}*")}
         for path in taken:
             path.unlink()
@@ -136,7 +136,7 @@ def a_hold(key: str) -> bytes:
 
 
 def aged(world: World) -> World:
-    """Fill a place: chains of which the older go, one held, one damaged; orphans, marks, and files of others."""
+    """Fill a place: chains of which the older are deleted, one held, one damaged; orphans, marks, foreign files."""
     first = world.add(9, 1, 10)
     held = world.add(8, 11, 20, parent=first)
     behind = world.add(7, 21, 30, parent=held)
@@ -152,7 +152,7 @@ def aged(world: World) -> World:
         gone = world.add(20, 1, 10, set_name="test")
         world.going += [gone, world.add(19, 11, 20, parent=gone, set_name="test")]
     else:
-        # One hold is wanted and not there yet, one is there and not wanted any more.
+        # One hold is wanted and not written yet, one is written and no longer wanted.
         world.note("holds", held, a_hold(held))
         world.hold(behind)
         world.note("holds", behind, b"released\n")
@@ -164,13 +164,13 @@ def aged(world: World) -> World:
 
 
 def owing(world: World) -> World:
-    """Fill a volume with what is owed to a destination: a chain, and a full of two files."""
+    """Fill a volume with artifacts whose copies are missing: a chain, and a full of two files."""
     world.kept = [world.add(2, 11, 20, parent=world.add(3, 1, 10)), world.add(1, 1, 30, parts=1)]
     return world
 
 
 def chained(world: World) -> World:
-    """Fill a volume with one chain of a full and two differentials, of which all are kept."""
+    """Fill a volume with a chain of a full and two differentials, all kept."""
     full = world.add(3, 1, 10)
     first = world.add(2, 11, 20, parent=full)
     world.kept = [full, first, world.add(1, 21, 30, parent=first)]
@@ -178,7 +178,7 @@ def chained(world: World) -> World:
 
 
 def small(world: World) -> World:
-    """Fill a place with little of everything that retention does there."""
+    """Fill a place with a few files for each thing that retention does."""
     full = world.add(6, 1, 10)
     differential = world.add(5, 11, 20, parent=full)
     held = world.add(4, 1, 30)
@@ -192,7 +192,7 @@ def small(world: World) -> World:
         world.hold(differential)
         world.note("holds", differential, b"released\n")
         world.note("holds", base, a_hold(base))
-    # Begun and never carried out: its record is there, and it is kept.
+    # A deletion that was never carried out: the record exists, and the artifact is kept.
     world.begin(base, Doing.DELETING, 0.1)
     world.strange("default/orders/notes.txt")
     return world
