@@ -37,31 +37,34 @@ class Metrics:
         self._registry = registry
         self.runs = Counter(
             f"{PREFIX}_runs",
-            "Backups of one database that ended, by what became of them.",
+            "Backups of one database that ended, by outcome and reason.",
             ["set", "database", "type", "trigger", "outcome", "reason"],
             registry=registry,
         )
         self.promotions = Counter(
             f"{PREFIX}_full_promotions",
-            "Backups asked for as DIFF or AUTO that were taken as FULL, by why.",
+            "Backups requested as DIFF or AUTO that were taken as FULL, by reason.",
             ["set", "database", "reason"],
             registry=registry,
         )
         self.requests = Counter(
-            f"{PREFIX}_requests", "Requests by their last state.", ["action", "outcome"], registry=registry
+            f"{PREFIX}_requests",
+            "Requests that ended, by action and final state.",
+            ["action", "outcome"],
+            registry=registry,
         )
         self.bytes = Counter(
             f"{PREFIX}_bytes",
-            "Bytes of artifacts, stored on the volume or copied to a destination.",
+            "Bytes of artifacts that were stored on the volume or copied to a destination.",
             ["place", "type"],
             registry=registry,
         )
         self.storage_errors = Counter(
-            f"{PREFIX}_storage_errors", "Copies that failed, by why.", ["destination", "reason"], registry=registry
+            f"{PREFIX}_storage_errors", "Copies that failed, by reason.", ["destination", "reason"], registry=registry
         )
         self.stages = Histogram(
             f"{PREFIX}_stage_duration_seconds",
-            "Seconds each stage of a backup took.",
+            "Duration of each stage of a backup.",
             ["stage"],
             buckets=STAGE_BUCKETS,
             registry=registry,
@@ -74,16 +77,16 @@ class Metrics:
         )
         self.passes = Counter(
             f"{PREFIX}_retention_passes",
-            "Passes of retention, by whether the plan was carried out or refused, and why.",
+            "Passes of retention: applied, or refused with a reason.",
             ["place", "outcome", "reason"],
             registry=registry,
         )
         self.verifications = Counter(
-            f"{PREFIX}_verify", "Artifacts that were read again.", ["place", "outcome"], registry=registry
+            f"{PREFIX}_verify", "Artifacts that were read again, by result.", ["place", "outcome"], registry=registry
         )
         self.deaf = Counter(
             f"{PREFIX}_watch_restarts",
-            "Times the requests folder was watched anew, because it was not the watched one any more.",
+            "Times that the agent began to watch the requests folder again, because the folder had been replaced.",
             registry=registry,
         )
 
@@ -127,14 +130,14 @@ def _agent(status: Status) -> Iterator[Metric]:
     info.add_metric((), {"version": status.version, "cluster": status.cluster})
     yield info
     oldest = status.queue_oldest
-    yield _value("ready", "Whether the agent takes requests.", float(status.ready))
-    yield _value("paused", "Whether nothing is started, because somebody said so.", float(status.paused is not None))
+    yield _value("ready", "1 while the agent takes requests.", float(status.ready))
+    yield _value("paused", "1 while the agent is paused.", float(status.paused is not None))
     yield _value(
         "requests_watched",
         "1 while a new request is noticed at once, 0 while the requests folder is listed every 5 seconds instead.",
         float(status.requests_watched),
     )
-    yield _value("queue_depth", "Requests that wait or are under way.", status.queue_depth)
+    yield _value("queue_depth", "Requests that wait or run.", status.queue_depth)
     yield _value(
         "queue_oldest_seconds",
         "Age of the oldest request that has not started.",
@@ -142,33 +145,35 @@ def _agent(status: Status) -> Iterator[Metric]:
     )
     yield _value(
         "config_valid",
-        "Whether the settings file on disk is free of faults; else the last good one is in force.",
+        "1 if the settings file has no fault, 0 if it has one and the last good settings are in force.",
         float(status.settings_valid),
     )
     yield _value(
         "config_last_reload_timestamp_seconds",
-        "When the settings in force were read.",
+        "Time at which the settings in force were read.",
         status.settings_loaded.timestamp(),
     )
-    yield _value("bolt_up", "Whether Bolt answered the last time it was asked.", status.bolt_up)
+    yield _value("bolt_up", "1 if Bolt answered when it was last queried.", status.bolt_up)
     yield _value(
         "databases_refused",
-        "Databases that are not backed up because of their names, as of the last answer of Bolt.",
+        "Databases that are not backed up because of their names, according to the last answer of Bolt.",
         status.databases_refused,
     )
     seen = status.topology_seen
     yield _value(
         "topology_timestamp_seconds",
-        "When the topology in use was seen over Bolt.",
+        "Time at which Bolt gave the topology that is in use.",
         None if seen is None else seen.timestamp(),
     )
     yield _value(
         "clock_offset_seconds",
-        "The servers' clock minus the agent's, as of the last answer.",
+        "The servers' clock minus the agent's, at the last answer of Bolt.",
         status.clock_offset_seconds,
     )
-    running = _gauge("in_progress", "Backups under way.", ("set", "database"))
-    seconds = _gauge("in_progress_seconds", "Seconds a backup has been under way.", ("set", "database", "stage"))
+    running = _gauge("in_progress", "Backups that are running.", ("set", "database"))
+    seconds = _gauge(
+        "in_progress_seconds", "Seconds for which a backup has been running.", ("set", "database", "stage")
+    )
     for run in status.running:
         if run.kind == "backup" and run.set is not None and run.database is not None:
             running.add_metric((run.set, run.database), 1)
@@ -181,14 +186,14 @@ def _databases(status: Status) -> Iterator[Metric]:
     key = ("cluster", "set", "database")
     success = _gauge(
         "last_success_timestamp_seconds",
-        "When the newest artifact that can be restored was finished. A FULL counts as the newest DIFF too.",
+        "Time at which the newest restorable artifact was finished. A FULL also counts as the newest DIFF.",
         (*key, "type"),
     )
-    age = _gauge("age_seconds", "Age of the newest artifact that can be restored.", key)
+    age = _gauge("age_seconds", "Age of the newest restorable artifact.", key)
     artifacts = _gauge("artifacts", "Recorded artifacts on the volume.", key)
     size = _gauge("storage_bytes", "Bytes of recorded artifacts on the volume.", key)
     newest = _gauge("last_artifact_bytes", "Bytes of the newest artifact.", key)
-    links = _gauge("chain_length", "Artifacts of the live chain, its FULL counted.", key)
+    links = _gauge("chain_length", "Artifacts of the live chain, including its FULL.", key)
     chain = _gauge("chain_bytes", "Bytes of the live chain.", (*key, "type"))
     for one in status.databases or ():
         labels = (status.cluster, one.set, one.database)
@@ -203,8 +208,14 @@ def _databases(status: Status) -> Iterator[Metric]:
         for type_, total in one.chain_size.items():
             chain.add_metric((*labels, type_), total)
     yield from (success, age, artifacts, size, newest, links, chain)
-    attempt = _gauge("last_attempt_timestamp_seconds", "When a backup last ended, since the agent started.", key)
-    failure = _gauge("last_failure_timestamp_seconds", "When a backup last failed, by why.", (*key, "reason"))
+    attempt = _gauge(
+        "last_attempt_timestamp_seconds", "Time at which a backup last ended, since the agent started.", key
+    )
+    failure = _gauge(
+        "last_failure_timestamp_seconds",
+        "Time at which a backup last failed since the agent started, by reason.",
+        (*key, "reason"),
+    )
     for name, last in status.attempts.items():
         set_name, database = split_database_key(name)
         labels = (status.cluster, set_name, database)
@@ -213,7 +224,11 @@ def _databases(status: Status) -> Iterator[Metric]:
             failure.add_metric((*labels, last.reason or ""), last.failed_at.timestamp())
     yield attempt
     yield failure
-    missing = _gauge("database_missing", "Databases known before that SHOW DATABASES lists no more.", ("database",))
+    missing = _gauge(
+        "database_missing",
+        "1 for each database that was known before and that SHOW DATABASES no longer lists.",
+        ("database",),
+    )
     for database in status.missing_databases:
         missing.add_metric((database,), 1)
     yield missing
@@ -228,14 +243,16 @@ def _databases(status: Status) -> Iterator[Metric]:
 
 
 def _schedules(status: Status) -> Iterator[Metric]:
-    following = _gauge("schedule_next_timestamp_seconds", "When a schedule is due next.", ("schedule",))
+    following = _gauge("schedule_next_timestamp_seconds", "Time at which a schedule is due next.", ("schedule",))
     interval = _gauge(
-        "schedule_expected_interval_seconds", "The longest time between two runs of a schedule.", ("schedule",)
+        "schedule_expected_interval_seconds", "Longest time between two runs of a schedule.", ("schedule",)
     )
-    suspended = _gauge("schedule_suspended", "Whether a schedule is suspended.", ("schedule",))
-    missed = CounterMetricFamily(f"{PREFIX}_schedule_missed", "Due times that were not run.", labels=("schedule",))
+    suspended = _gauge("schedule_suspended", "1 if a schedule is suspended.", ("schedule",))
+    missed = CounterMetricFamily(f"{PREFIX}_schedule_missed", "Due times that were missed.", labels=("schedule",))
     coalesced = CounterMetricFamily(
-        f"{PREFIX}_schedule_coalesced", "Due times that one run served together.", labels=("schedule",)
+        f"{PREFIX}_schedule_coalesced",
+        "Due times that were served by a request that already waited.",
+        labels=("schedule",),
     )
     for name, one in status.schedules.items():
         if one.next_runs:
@@ -249,8 +266,10 @@ def _schedules(status: Status) -> Iterator[Metric]:
 
 
 def _storage(status: Status) -> Iterator[Metric]:
-    up = _gauge("storage_up", "Whether a destination answered and took copies when it was last used.", ("destination",))
-    owed = _gauge("copies_owed", "Artifacts on the volume without their copy at a destination.", ("destination",))
+    up = _gauge(
+        "storage_up", "1 if a destination answered and accepted copies when it was last used.", ("destination",)
+    )
+    owed = _gauge("copies_owed", "Artifacts on the volume whose copy is missing at a destination.", ("destination",))
     for name, one in status.destinations.items():
         if one.up is not None:
             up.add_metric((name,), float(one.up))
@@ -262,22 +281,26 @@ def _storage(status: Status) -> Iterator[Metric]:
     yield _value("volume_size_bytes", "Size of the volume.", status.volume_total)
     yield _value(
         "volume_full_timestamp_seconds",
-        "When the volume is full at the present rate.",
+        "Time at which the volume will be full at the present rate.",
         None if status.full_on is None else status.full_on.timestamp(),
     )
     yield _value(
         "retention_configured",
-        "Whether anything is ever deleted.",
+        "1 if retention has a rule at any place.",
         any(status.retention.values()),
     )
     blocked = _gauge(
-        "retention_blocked", "Whether the last pass of retention was refused, by why.", ("place", "reason")
+        "retention_blocked", "1 if the last pass of retention was refused, by reason.", ("place", "reason")
     )
-    applied = _gauge("retention_timestamp_seconds", "When retention was last applied, since start.", ("place",))
-    damaged = _gauge("artifacts_damaged", "Artifacts whose content is not what was recorded.", ("place",))
+    applied = _gauge(
+        "retention_timestamp_seconds", "Time at which retention was last applied, since the agent started.", ("place",)
+    )
+    damaged = _gauge(
+        "artifacts_damaged", "Artifacts whose content is missing or differs from their record.", ("place",)
+    )
     unreadable = _gauge(
         "unreadable_artifacts",
-        "Artifacts that are there and cannot be verified: record or mark unreadable, file unreadable, no record.",
+        "Artifacts that exist and cannot be verified: a record, mark or file is unreadable, or there is no record.",
         ("place", "why"),
     )
     unrestorable = _gauge(
@@ -286,7 +309,9 @@ def _storage(status: Status) -> Iterator[Metric]:
         ("place",),
     )
     oldest = _gauge(
-        "verify_oldest_timestamp_seconds", "When the artifact that waits longest was last read.", ("place",)
+        "verify_oldest_timestamp_seconds",
+        "Time at which the artifact that has waited longest was last verified.",
+        ("place",),
     )
     for name, place in status.places.items():
         if place.blocked is not None:
