@@ -19,6 +19,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from backup_agent.core.artifacts.entries import Entry
+from backup_agent.core.artifacts.names import DatabaseName
 from backup_agent.core.retention.plan import Policy, plan
 
 START = datetime(1990, 1, 1, tzinfo=UTC)
@@ -38,7 +39,7 @@ def history(artifacts: int, databases: int, *, stated: bool) -> Iterator[Entry]:
         yield Entry(
             key=key,
             set="default",
-            database=f"db{database}",
+            database=DatabaseName(f"db{database}"),
             full=full,
             taken=taken,
             finished=taken,

@@ -16,7 +16,7 @@ from uuid import UUID
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from backup_agent.core.artifacts.names import artifact_name
+from backup_agent.core.artifacts.names import DatabaseName, artifact_name
 from backup_agent.core.artifacts.records import ArtifactFile, BackupType, Header, Record
 from bench.machine import machine, options, python, running
 from tests.agent.live import Live
@@ -31,8 +31,8 @@ def record(database: str, number: int) -> Record:
     """Return the record of the hourly backup with this number: a full at the start of a chain, else a differential."""
     taken = BEGUN + timedelta(hours=number)
     full = number % LINKS == 0
-    name = artifact_name(database, taken)
-    before = artifact_name(database, taken - timedelta(hours=1))
+    name = artifact_name(DatabaseName(database), taken)
+    before = artifact_name(DatabaseName(database), taken - timedelta(hours=1))
     return Record(
         key=f"default/{database}/{name}",
         cluster="demo",

@@ -8,12 +8,14 @@ from typing import Any
 from uuid import UUID
 
 from backup_agent.core.artifacts.entries import Entry
-from backup_agent.core.artifacts.names import artifact_name
+from backup_agent.core.artifacts.names import DatabaseName, artifact_name
 from backup_agent.core.artifacts.records import ArtifactFile, BackupType, Header, Record
 from backup_agent.core.neo4j.topology import Copy, Topology
 from backup_agent.core.requests.answers import Answer, State
 from backup_agent.settings.model import Settings
 from backup_agent.supervisor.requests.spool import Spool
+
+ORDERS = DatabaseName("orders")
 
 TAKEN = datetime(2026, 11, 23, 2, 0, tzinfo=UTC)
 """When the first artifact was taken, and when everything else happens that has no time of its own."""
@@ -72,7 +74,7 @@ def a_record(
 ) -> Record:
     """Return the record of an artifact with the header of that hour; `parts`: files besides the manifest."""
     found: Header = changes.pop("header", None) or a_header(hour, database=database, full=full)
-    name = artifact_name(database, found.taken)
+    name = artifact_name(DatabaseName(database), found.taken)
     facts: dict[str, Any] = {
         "key": f"{set_name}/{database}/{name}",
         "cluster": "demo",
@@ -144,7 +146,7 @@ def a_copy(number: int = 0, database: str = "orders", **fields: Any) -> Copy:
         "replication_lag": 0,
         "last_committed_txn": 12,
     }
-    return Copy(database=database, **{**facts, **fields})
+    return Copy(database=DatabaseName(database), **{**facts, **fields})
 
 
 def a_topology(*copies: Copy, **fields: Any) -> Topology:

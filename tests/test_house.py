@@ -285,6 +285,40 @@ def test_keys_are_made_and_taken_apart_in_one_module() -> None:
     assert not found, _lines(found)
 
 
+def judged_types() -> dict[str, str]:
+    """Return each type of names that are judged before they are used, and its home: where it is made."""
+    return {
+        node.targets[0].id: path
+        for path, tree in modules()
+        for node in tree.body
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
+        if isinstance(node.value, ast.Call) and ast.unparse(node.value.func) == "NewType"
+    }
+
+
+def claims(node: ast.AST, types: Iterable[str]) -> bool:
+    """Tell whether an expression gives a text one of the types unjudged: by a call of the type, or by a cast."""
+    if not isinstance(node, ast.Call):
+        return False
+    called = ast.unparse(node.func).rpartition(".")[2]
+    if called in {"cast", "map"} and node.args:
+        called = ast.unparse(node.args[0]).strip("'")
+    return called in types
+
+
+def test_a_name_gets_its_type_where_it_is_judged() -> None:
+    homes = judged_types()
+    found = [
+        f"{path}:{node.lineno}: {ast.unparse(node)}"
+        for path, tree in modules()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and claims(node, [name for name, home in homes.items() if home != path])
+    ]
+
+    assert homes
+    assert not found, _lines(found)
+
+
 STORE_KINDS = re.compile(r"\bs3|s3\b|boto|bucket|\baws", re.IGNORECASE)
 """What names one kind of store: S3."""
 

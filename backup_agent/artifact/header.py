@@ -22,6 +22,7 @@ from uuid import UUID
 from backup_agent.artifact.cursor import CHUNK, Cursor, DamagedError
 from backup_agent.artifact.files import Content, locate
 from backup_agent.artifact.zstd import Frame, UnknownFormatError
+from backup_agent.core.artifacts.names import DatabaseName, database_name
 from backup_agent.core.artifacts.records import Header
 
 _LOOKED_AT = 1 << 18  # packed bytes: the fields are a kilobyte at most, and a zstd block is 128 KiB at most
@@ -120,7 +121,7 @@ def read_fields(cursor: Cursor, magic: str, layout: Layout) -> Header:
     major, minor = cursor.take(2, "the version of the store format")
     _expect(cursor, bytes((_UUID_LENGTH,)), "the length of a database id")
     database_id = UUID(bytes=cursor.take(_UUID_LENGTH, "the database id"))
-    database = _text(cursor, "the database name")
+    database = _database(cursor)
     taken = _time(cursor)
     lowest, highest = _long(cursor, "the lowest append index"), _long(cursor, "the highest append index")
     flags = int.from_bytes(cursor.take(cursor.take(1, "the flags' length")[0], "the flags"), "little")
@@ -169,6 +170,14 @@ def _text(cursor: Cursor, what: str) -> str:
     if not text.isprintable() or "\N{REPLACEMENT CHARACTER}" in text or not text:
         raise DamagedError(where, f"{what} expected as printable text, found {len(found)} bytes that are none")
     return text
+
+
+def _database(cursor: Cursor) -> DatabaseName:
+    where, found = cursor.where, _text(cursor, "the database name")
+    try:
+        return database_name(found)
+    except ValueError as error:
+        raise DamagedError(where, str(error)) from None
 
 
 def _time(cursor: Cursor) -> datetime:

@@ -26,7 +26,7 @@ from backup_agent.catalog.journal import Doing
 from backup_agent.catalog.place import place_of
 from backup_agent.core.artifacts.chains import TypeReason, parent_of
 from backup_agent.core.artifacts.keys import ARTIFACT_SUFFIX, RECORD_SUFFIX, artifact_key, database_key, record_key
-from backup_agent.core.artifacts.names import DATABASE, SET, artifact_name, misnamed
+from backup_agent.core.artifacts.names import SET, DatabaseName, artifact_name, misnamed
 from backup_agent.core.artifacts.parts import part_size
 from backup_agent.core.artifacts.records import BackupType, Header, Record
 from backup_agent.core.reasons import BackupError, PermanentError, Reason
@@ -80,7 +80,7 @@ class Adopting:
     set: str | None = None
     """The set to take all into; None: where it stands in our layout, else a folder of a set's name, else `default`."""
     dry_run: bool = False
-    _members: dict[tuple[str, str], dict[str, Record]] = field(default_factory=dict)
+    _members: dict[tuple[str, DatabaseName], dict[str, Record]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Find the volume."""
@@ -131,8 +131,6 @@ class Adopting:
         except BackupError as error:
             return Result(path, AdoptOutcome.REFUSED, None, error.failure.error)
         database = header.database
-        if not DATABASE.fullmatch(database):
-            return Result(path, AdoptOutcome.REFUSED, None, f"{database!r} is no name of a database")
         name = artifact_name(database, header.taken) if misnamed(path.name, database, header.taken) else path.name
         set_name = self.set or self._set_of(path, header, name)
         if set_name not in self.settings.declared_sets:
@@ -170,7 +168,7 @@ class Adopting:
         members[record.key] = record
         return Result(one.path, AdoptOutcome.WOULD_BE if self.dry_run else AdoptOutcome.ADOPTED, record.key)
 
-    def _recorded(self, set_name: str, database: str) -> dict[str, Record]:
+    def _recorded(self, set_name: str, database: DatabaseName) -> dict[str, Record]:
         """Return what is recorded of a database in a set, and what has been taken in since."""
         if (set_name, database) not in self._members:
             found = volume_records.of_database(self._root, set_name, database)

@@ -21,6 +21,7 @@ from backup_agent.core.artifacts.drift import Finding, Folder, Kind, ListedKey, 
 from backup_agent.core.artifacts.entries import Entry
 from backup_agent.core.artifacts.keys import damage_key, database_prefix, hold_key, record_key, set_prefix, split_key
 from backup_agent.core.artifacts.marks import Damage, Hold, Mark
+from backup_agent.core.artifacts.names import DatabaseName
 from backup_agent.core.artifacts.records import LARGEST
 from backup_agent.core.reasons import PermanentError, Reason
 from backup_agent.stores.store import Store
@@ -101,7 +102,7 @@ class Contents:
     def gaps(self) -> dict[str, Finding]:
         """Artifacts that are sound and cannot be restored, since something that they need is missing or damaged."""
         unsound = self.unsound
-        lines: dict[tuple[str, str], list[Entry]] = defaultdict(list)
+        lines: dict[tuple[str, DatabaseName], list[Entry]] = defaultdict(list)
         for entry in self.entries.values():
             lines[entry.set, entry.database].append(entry)
         found: dict[str, Finding] = {}
@@ -163,7 +164,7 @@ def by_database(
         old.commit()
 
 
-def of_database(store: Store, index: Path, set_name: str, database: str) -> Contents:
+def of_database(store: Store, index: Path, set_name: str, database: DatabaseName) -> Contents:
     """Return what stands in one database's folder; the index is only read, and says nothing of what has changed."""
     prefix = database_prefix(set_name, database)
     known = lines_of(index, prefix)

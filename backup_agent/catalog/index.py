@@ -83,7 +83,7 @@ class IndexLine(NamedTuple):
             entry = Entry(
                 key,
                 intern(set_name),
-                intern(database),
+                database,  # kept by core.artifacts.keys
                 full,
                 datetime.fromisoformat(taken),
                 datetime.fromisoformat(finished),

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from backup_agent import durable
+from backup_agent.catalog.volume_records import databases
 from backup_agent.core.artifacts.keys import artifact_key
 
 
@@ -34,8 +35,7 @@ class NoteFolder:
 
         Raise OSError if a folder cannot be read: an incomplete list would be taken for a complete one.
         """
-        for set_name in durable.folders(self._folder):
-            for database in durable.folders(self._folder / set_name):
-                for name in durable.names(self._folder / set_name / database):
-                    if not name.startswith(durable.TEMPORARY):
-                        yield artifact_key(set_name, database, name)
+        for set_name, database in databases(self._folder):
+            for name in durable.names(self._folder / set_name / database):
+                if not name.startswith(durable.TEMPORARY):
+                    yield artifact_key(set_name, database, name)

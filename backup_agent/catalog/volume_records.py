@@ -9,13 +9,13 @@ from pydantic import ValidationError
 
 from backup_agent import durable, quoting
 from backup_agent.core.artifacts.keys import ARTIFACT_SUFFIX, RECORD_SUFFIX, artifact_key
-from backup_agent.core.artifacts.names import DATABASE, SET
+from backup_agent.core.artifacts.names import DATABASE, SET, DatabaseName, database_name
 from backup_agent.core.artifacts.records import LARGEST, Record
 
 ARTIFACT_RECORD = ARTIFACT_SUFFIX + RECORD_SUFFIX
 
 
-def of_database(root: Path, set_name: str, database: str) -> tuple[Record, ...]:
+def of_database(root: Path, set_name: str, database: DatabaseName) -> tuple[Record, ...]:
     """Return the records of one database that can be read, the oldest first. Nothing recorded is no error.
 
     As in a listing of the store, links and special files are not seen: to read a pipe would never end.
@@ -52,11 +52,11 @@ def first_fault(error: ValueError) -> str:
     return quoting.shown(error)
 
 
-def databases(root: Path) -> Iterator[tuple[str, str]]:
+def databases(root: Path) -> Iterator[tuple[str, DatabaseName]]:
     """Yield every set and database that has a folder below the root."""
     for set_name in durable.folders(root):
         if not SET.fullmatch(set_name):  # such as lost+found, which only root may look into
             continue
         for database in durable.folders(root / set_name):
             if DATABASE.fullmatch(database):
-                yield set_name, database
+                yield set_name, database_name(database)

@@ -40,6 +40,18 @@ def loaded(context: click.Context) -> Loaded:
     return load(config_path(context), os.environ)
 
 
+def judged(judge: Callable[[str], str]) -> Callable[[click.Context, click.Parameter, str | None], str | None]:
+    """Return the callback of an argument or option that is a name: `judge` returns it, or raises ValueError."""
+
+    def convert(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+        try:
+            return None if value is None else judge(value)
+        except ValueError as error:
+            raise click.BadParameter(str(error), context, parameter) from None
+
+    return convert
+
+
 def _keep(context: click.Context, _parameter: click.Parameter, value: Path | None) -> None:
     if value is not None:
         context.find_root().meta[KEY] = value

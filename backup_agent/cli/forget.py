@@ -6,23 +6,24 @@ import click
 
 from backup_agent.cli import printing
 from backup_agent.cli.asking import confirmed, required_reason, soon, waiting, yes_option
-from backup_agent.cli.configured import loaded
+from backup_agent.cli.configured import judged, loaded
 from backup_agent.cli.dropping import drop, insist_on_an_agent, wait_for
 from backup_agent.cli.planning import planned
+from backup_agent.core.artifacts.names import DatabaseName, database_name, lowered
 from backup_agent.core.reasons import BackupError
 from backup_agent.core.requests.request import Action
 from backup_agent.settings.model import VOLUME, Settings
 
 
 @click.command()
-@click.argument("database")
+@click.argument("database", callback=judged(database_name))
 @required_reason
 @yes_option
 @waiting
 @click.pass_context
 def command(
     context: click.Context,
-    database: str,
+    database: DatabaseName,
     reason: str,
     yes: bool,
     requested_by: str | None,
@@ -40,7 +41,7 @@ def command(
         raise click.UsageError("there is no terminal to ask at, and nothing was requested: add --yes")
     insist_on_an_agent(settings, "forget")
     if not as_json:
-        _show(settings, database.lower())
+        _show(settings, lowered(database))
     if not yes and not confirmed(f"Forget {database}?"):
         return 1
     asked = {"database": database, "reason": reason, "requested_by": requested_by, "not_after": not_after}
@@ -48,7 +49,7 @@ def command(
     return wait_for(dropped, timeout, as_json=as_json, withdraws=True)
 
 
-def _show(settings: Settings, database: str) -> None:
+def _show(settings: Settings, database: DatabaseName) -> None:
     for place in (VOLUME, *settings.storage.destinations):
         try:
             outlook = planned(place, settings, forgotten=database).of(database)

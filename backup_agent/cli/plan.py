@@ -3,19 +3,25 @@
 import click
 
 from backup_agent.cli import printing
-from backup_agent.cli.configured import json_option, loaded, settings_option
+from backup_agent.cli.configured import json_option, judged, loaded, settings_option
 from backup_agent.cli.planning import planned
+from backup_agent.core.artifacts.names import DatabaseName, database_name
 from backup_agent.settings.model import VOLUME
 
 
 @click.command()
 @click.option("--place", default=VOLUME, show_default=True, help="`local` or a destination.")
 @click.option("--force", is_flag=True, help="Show what `prune --force` would delete.")
-@click.option("--forget", metavar="DATABASE", help="Show what would be deleted once this database is forgotten.")
+@click.option(
+    "--forget",
+    callback=judged(database_name),
+    metavar="DATABASE",
+    help="Show what would be deleted once this database is forgotten.",
+)
 @settings_option
 @json_option
 @click.pass_context
-def command(context: click.Context, place: str, force: bool, forget: str | None, as_json: bool) -> int:
+def command(context: click.Context, place: str, force: bool, forget: DatabaseName | None, as_json: bool) -> int:
     """Show what retention keeps and deletes at a place, with a reason for each artifact. Deletes nothing.
 
     Reads the place itself, so it needs neither the agent nor Bolt. The clock is not checked: only the agent knows

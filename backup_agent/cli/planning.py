@@ -7,6 +7,7 @@ from backup_agent.catalog.contents import Contents, survey
 from backup_agent.catalog.place import Place, place_of
 from backup_agent.cli import printing
 from backup_agent.core.artifacts.keys import split_key
+from backup_agent.core.artifacts.names import DatabaseName
 from backup_agent.core.requests.answers import PlaceResult
 from backup_agent.core.requests.tasks import PruneTask
 from backup_agent.core.retention.plan import Plan
@@ -43,7 +44,7 @@ class PlacePreview:
         """Key, size in bytes and reason of each artifact that would be deleted, in the order of deletion."""
         return [(deletion.key, deletion.size, str(deletion)) for plan in self.plans for deletion in plan.delete]
 
-    def of(self, database: str) -> "PlacePreview":
+    def of(self, database: DatabaseName) -> "PlacePreview":
         """Return the preview of one database's artifacts."""
 
         def matches(key: str) -> bool:
@@ -77,7 +78,9 @@ class PlacePreview:
             printing.line(f"WARNING: {line}", err=True)
 
 
-def planned(name: str, settings: Settings, *, force: bool = False, forgotten: str | None = None) -> PlacePreview:
+def planned(
+    name: str, settings: Settings, *, force: bool = False, forgotten: DatabaseName | None = None
+) -> PlacePreview:
     """Return what retention would do at a place now, as if the database `forgotten` were forgotten too.
 
     Whether the clock can be trusted is not checked: only a pass of retention does that. Raise BackupError, OSError.

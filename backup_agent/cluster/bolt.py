@@ -34,6 +34,7 @@ from neo4j.exceptions import (
 )
 
 from backup_agent import __version__, durable, quoting
+from backup_agent.core.artifacts.names import DatabaseName
 from backup_agent.core.capabilities import newest, version_of
 from backup_agent.core.neo4j.definitions import definitions, statement
 from backup_agent.core.neo4j.topology import (
@@ -268,7 +269,7 @@ def _show_definitions(driver: neo4j.Driver) -> list[neo4j.Record]:
     return _rows(driver, statement(version_of(newest(version for version in told if isinstance(version, str)))))
 
 
-def _show_aliases(driver: neo4j.Driver) -> dict[str, str | None]:
+def _show_aliases(driver: neo4j.Driver) -> dict[DatabaseName, DatabaseName | None]:
     return aliases((row["name"], row["database"]) for row in _rows(driver, ALIASES))
 
 

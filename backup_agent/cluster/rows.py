@@ -10,6 +10,7 @@ from dataclasses import asdict, replace
 from itertools import islice
 from typing import Any
 
+from backup_agent.core.artifacts.names import DatabaseName
 from backup_agent.core.artifacts.records import Definition
 from backup_agent.core.neo4j.topology import MOST_ALIASES, MOST_COPIES, MOST_SERVERS, Copy
 from backup_agent.core.requests.events import TopologyRows
@@ -53,7 +54,7 @@ class Rows:
         """Begin without any rows."""
         self._rows: dict[str, list[Any]] = {kind: [] for kind in MOST}
         self._fault: str | None = None
-        self._definitions: dict[str, Definition] = {}
+        self._definitions: dict[DatabaseName, Definition] = {}
 
     def take(self, event: TopologyRows) -> None:
         """Add the rows of an event. If there are too many, `complete` raises the error."""

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from backup_agent import durable, processes
+from backup_agent.core.artifacts.names import DatabaseName
 from backup_agent.core.artifacts.records import BackupType, Header
 from backup_agent.core.capabilities import Capabilities, Version, other_line
 from backup_agent.core.json_reader import read_json
@@ -26,7 +27,7 @@ from backup_agent.settings.model import Neo4j
 class Invocation:
     """The parameters of one backup by neo4j-admin."""
 
-    database: str
+    database: DatabaseName
     backup_type: BackupType
     sources: tuple[str, ...]
     to_path: Path

@@ -17,7 +17,7 @@ from backup_agent.core.artifacts.keys import artifact_key, damage_key
 from backup_agent.core.artifacts.records import ArtifactFile, Record
 from backup_agent.core.reasons import BackupError, Failure, PermanentError, Reason
 from backup_agent.jobs.reread import MismatchError, OnBytes, contents, file_mismatch, is_bad_block, reread
-from backup_agent.jobs.staging import Staging
+from backup_agent.jobs.staging import RunFolder
 
 
 class _NoGoodCopyError(Exception):
@@ -38,7 +38,7 @@ class Healing:
         self._others = others
         self._root = place.root
         # The same name each time, so that the next pass removes what a killed pass has left.
-        self._staging = Staging(self._root, f"heal-{place.name}", "", "")
+        self._staging = RunFolder(self._root, f"heal-{place.name}")
         self._on_bytes = on_bytes
 
     def heal(self, record: Record, held: Held) -> tuple[str, ...]:

@@ -24,7 +24,7 @@ from backup_agent.core.reasons import BackupError, Failure, PermanentError, Reas
 from backup_agent.core.requests.answers import PlaceResult
 from backup_agent.core.requests.events import ArtifactDeleted, NothingRecorded, PassReport, StraysFound, Warned
 from backup_agent.core.requests.tasks import PruneTask
-from backup_agent.core.retention.plan import Plan
+from backup_agent.core.retention.plan import Group, Plan
 from backup_agent.jobs.clock_trust import PassClock
 from backup_agent.jobs.event_writer import EventWriter, begin
 from backup_agent.jobs.prune_plan import apply_policy, as_result, expire_adhoc, with_lagging_records
@@ -100,7 +100,7 @@ def carry_out(
     until = math.inf if seconds is None else time.monotonic() + seconds
     deletions = [one for each in planned for one in each.delete]
     count = freed = left = 0
-    stuck: dict[tuple[str, str], Failure | None] = {}
+    stuck: dict[Group, Failure | None] = {}
     try:
         for start in range(0, len(deletions), BATCH):
             batch = deletions[start : start + BATCH]
@@ -177,7 +177,7 @@ def finish_interrupted(found: Contents, place: Place, held: Held, now: datetime 
     `now` is None if the clock cannot be trusted: then no grace period is over. An intent whose files cannot be removed
     stays, with a warning.
     """
-    ended: set[tuple[str, str]] = set()
+    ended: set[Group] = set()
     unreadable = {one.artifact for one in found.unreadable}
     grace = place.settings.limits.keep_orphans
     for intent in place.journal:
@@ -253,7 +253,7 @@ def tell_strays(found: Contents, place: Place, teller: EventWriter) -> None:
     )
 
 
-def tell_summaries(databases: Iterable[tuple[str, str]], place: Place, teller: EventWriter) -> None:
+def tell_summaries(databases: Iterable[Group], place: Place, teller: EventWriter) -> None:
     """Report the new summary of each database from which artifacts were deleted, for the volume."""
     if not place.is_volume:
         return

@@ -12,7 +12,7 @@ from backup_agent.core.artifacts.keys import artifact_of, database_key, database
 from backup_agent.core.reasons import Failure, Reason
 from backup_agent.core.requests.answers import Deletion, Outcome, PlaceResult
 from backup_agent.core.requests.tasks import PruneTask
-from backup_agent.core.retention.plan import Plan, expired_sets, plan
+from backup_agent.core.retention.plan import Group, Plan, expired_sets, plan
 from backup_agent.stores.store import Store
 
 SHOWN = 1000
@@ -109,7 +109,7 @@ def _unsound(found: Contents) -> set[str]:
     return {*found.damages, *found.without_artifact}
 
 
-def _left_alone(found: Contents) -> set[tuple[str, str]]:
+def _left_alone(found: Contents) -> set[Group]:
     """Return the databases with unreadable records or marks. Nothing of them is deleted."""
     return {database_of(one.artifact) for one in found.unreadable}
 

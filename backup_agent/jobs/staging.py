@@ -16,7 +16,7 @@ from datetime import datetime
 from pathlib import Path
 
 from backup_agent.core.artifacts.keys import RECORD_SUFFIX
-from backup_agent.core.artifacts.names import ARTIFACT, PART
+from backup_agent.core.artifacts.names import ARTIFACT, PART, DatabaseName
 from backup_agent.core.artifacts.records import Record
 
 STAGING = ".staging"
@@ -24,20 +24,30 @@ ASIDE = ".aside"
 
 
 @dataclass(frozen=True)
-class Staging:
-    """The folders of one run."""
+class RunFolder:
+    """A run's own folder."""
 
     root: Path
     run: str
-    set_name: str
-    database: str
-    in_place: bool = False
-    _there: set[str] = field(default_factory=set)
 
     @property
     def folder(self) -> Path:
-        """The run's own folder."""
+        """The folder itself."""
         return self.root / STAGING / self.run
+
+    def remove(self) -> None:
+        """Remove the folder with all that it holds."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class Staging(RunFolder):
+    """The folders of one run for a database."""
+
+    set_name: str
+    database: DatabaseName
+    in_place: bool = False
+    _there: set[str] = field(default_factory=set)
 
     @property
     def conf(self) -> Path:
@@ -115,10 +125,6 @@ class Staging:
 
     def _new_files(self) -> tuple[Path, ...]:
         return tuple(self.target / name for name in sorted(_names(self.target) - self._there))
-
-    def remove(self) -> None:
-        """Remove the run's own folder."""
-        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def put_aside(root: Path, run: str, paths: Iterable[Path], now: datetime) -> tuple[str, ...]:

@@ -66,7 +66,7 @@ def clear(root: Path, run: str, now: datetime) -> tuple[str, ...]:
         left = staging.found(folder.target, folder.chain)
         files = [file for artifact in left for file in (artifact, *staging.parts(artifact))]
         moved += staging.put_aside(root, run, files, now)
-    staging.Staging(root, run, "", "").remove()
+    staging.RunFolder(root, run).remove()
     return tuple(moved)
 
 

@@ -22,6 +22,7 @@ from backup_agent.catalog.place import Place, all_places, place_of
 from backup_agent.catalog.reread_log import ReadingLine, ReadOutcome, RequestReadings, SliceState
 from backup_agent.core.artifacts.chains import Ancestry, everything_needed
 from backup_agent.core.artifacts.keys import artifact_of, damage_key, database_of, record_key, split_key
+from backup_agent.core.artifacts.names import lowered
 from backup_agent.core.escaping import first_few
 from backup_agent.core.reasons import BackupError, Failure, PermanentError, Reason
 from backup_agent.core.requests.answers import NotRead, Outcome, PlaceResult, Unread
@@ -193,7 +194,7 @@ class Verifying:
         if task.database is None:
             self._add(parts, now)
             return self._standing.recorded
-        database = task.database.lower()
+        database = lowered(task.database)
         self._add((part for part in parts if part.is_of(database)), now)
         if self._standing.is_empty:
             raise PermanentError(

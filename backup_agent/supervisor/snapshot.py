@@ -7,6 +7,7 @@ from pathlib import Path
 
 from backup_agent import __version__
 from backup_agent.catalog.space import Space, space
+from backup_agent.core.artifacts.names import DatabaseName
 from backup_agent.core.artifacts.summary import DatabaseSummary
 from backup_agent.core.requests.queue import Job
 from backup_agent.core.requests.schedules import expected_interval, next_runs
@@ -148,7 +149,7 @@ def schedules(calendar: Calendar, now: datetime) -> dict[str, ScheduleStatus]:
     return found
 
 
-def excluded(discovery: Discovery) -> dict[str, ExcludedDatabase] | None:
+def excluded(discovery: Discovery) -> dict[DatabaseName, ExcludedDatabase] | None:
     """Return the databases that are not backed up because of their kind; None if no topology is known."""
     if discovery.last is None:
         return None

@@ -20,12 +20,12 @@ from backup_agent.catalog.diff import diff
 from backup_agent.catalog.journal import Doing, Intent
 from backup_agent.core.artifacts.chains import live_chain
 from backup_agent.core.artifacts.keys import record_key
-from backup_agent.core.artifacts.names import artifact_name
+from backup_agent.core.artifacts.names import DatabaseName, artifact_name
 from backup_agent.core.artifacts.records import Record
 from backup_agent.settings.model import Settings
 from backup_agent.stores.local import LocalStore
 from tests.artifact.writer import Written, artifact, split
-from tests.builders import settings_with
+from tests.builders import ORDERS, settings_with
 from tests.catalog.places import place_at, tree
 
 NOW = datetime(2026, 12, 1, tzinfo=UTC)
@@ -48,7 +48,7 @@ class World:
 
     def put(self, where: str, facts: Written = FULL, *, content: bytes | None = None, name: str | None = None) -> Path:
         """Write an artifact into a folder, named as neo4j-admin would."""
-        path = self.folder / where / (name or artifact_name(facts.database.decode(), facts.taken))
+        path = self.folder / where / (name or artifact_name(DatabaseName(facts.database.decode()), facts.taken))
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(artifact(facts) if content is None else content)
         return path
@@ -72,7 +72,7 @@ def _world(tmp_path: Path) -> World:
 
 def key(facts: Written, set_name: str = "default") -> str:
     database = facts.database.decode()
-    return f"{set_name}/{database}/{artifact_name(database, facts.taken)}"
+    return f"{set_name}/{database}/{artifact_name(DatabaseName(database), facts.taken)}"
 
 
 def test_a_plain_folder_becomes_a_chain(world: World) -> None:
@@ -173,7 +173,7 @@ def test_a_file_by_another_name_gets_the_one_neo4j_would_give(world: World) -> N
     world.adopt("elsewhere")
 
     assert (world.root / key(FULL)).read_bytes() == odd.read_bytes()
-    assert world.recorded()[key(FULL)].files[0].name == artifact_name("orders", TAKEN)
+    assert world.recorded()[key(FULL)].files[0].name == artifact_name(ORDERS, TAKEN)
 
 
 def test_a_split_artifact_is_taken_in_with_its_parts(world: World) -> None:
@@ -202,7 +202,7 @@ REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
     "flipped": (damaged_content, "odd.backup"),
     "empty": (lambda: b"", "odd.backup"),
     "no backup": (lambda: b"a text that somebody named so", "the magic of a backup expected"),
-    "no name of a database": (lambda: artifact(replace(FULL, database=b"../etc")), "'../etc' is no name of a database"),
+    "no name of a database": (lambda: artifact(replace(FULL, database=b"../etc")), "'../etc' is not the name of a"),
     "a differential alone": (lambda: artifact(DIFF), "holds 11 to 20, and nothing that it could continue"),
 }
 
@@ -403,7 +403,7 @@ def _other_file_system(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_what_lies_on_another_file_system_is_copied(world: World, other_file_system: Path) -> None:
-    path = other_file_system / artifact_name("orders", TAKEN)
+    path = other_file_system / artifact_name(ORDERS, TAKEN)
     path.write_bytes(artifact(FULL))
 
     assert [one.became for one in Adopting(world.settings(), NOW, other_file_system).run()] == [AdoptOutcome.ADOPTED]

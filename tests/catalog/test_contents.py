@@ -12,11 +12,12 @@ from backup_agent.catalog.index import HEAD, forget
 from backup_agent.core.artifacts.drift import Kind, ListedKey
 from backup_agent.core.artifacts.entries import Entry
 from backup_agent.core.artifacts.keys import damage_key, hold_key, record_key
+from backup_agent.core.artifacts.names import DatabaseName
 from backup_agent.core.artifacts.records import Record
 from backup_agent.core.reasons import BackupError, Reason, TransientError
 from backup_agent.stores.local import LocalStore
 from backup_agent.stores.store import Store
-from tests.builders import a_record, content
+from tests.builders import ORDERS, a_record, content
 from tests.catalog.places import FilledStore, newer
 from tests.stores.memory_store import MemoryStore
 
@@ -377,6 +378,6 @@ def test_one_database_is_told_as_in_the_whole_whatever_the_index_knows(tmp_path:
     place.put("a/orders/strange.txt", b"mine")
     whole = survey(place.store, sets=["a"])
 
-    assert of_database(place.store, none, "a", "orders") == whole
-    assert of_database(place.store, some, "a", "orders") == whole
-    assert of_database(place.store, some, "a", "neo4j") == Contents()
+    assert of_database(place.store, none, "a", ORDERS) == whole
+    assert of_database(place.store, some, "a", ORDERS) == whole
+    assert of_database(place.store, some, "a", DatabaseName("neo4j")) == Contents()

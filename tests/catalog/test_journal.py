@@ -16,7 +16,7 @@ from backup_agent.core.reasons import BackupError, PermanentError, Reason
 from backup_agent.durable import RefusedFileError
 from backup_agent.stores.local import LocalStore
 from backup_agent.stores.store import StoredObject
-from tests.builders import a_record
+from tests.builders import ORDERS, a_record
 from tests.catalog.places import place_at
 from tests.stores.memory_store import MemoryStore
 
@@ -99,8 +99,8 @@ def test_notes_and_marks_that_cannot_be_listed_are_an_error_and_not_absent(
         lambda: list(notes.noted()),
         lambda: notes.owed([a_record(0)]),
         lambda: list(wanted),
-        lambda: damaged(tmp_path, "default", "orders"),
-        lambda: volume_records.of_database(tmp_path, "default", "orders"),
+        lambda: damaged(tmp_path, "default", ORDERS),
+        lambda: volume_records.of_database(tmp_path, "default", ORDERS),
     ):
         with pytest.raises(OSError, match=os.strerror(error)):
             looked()

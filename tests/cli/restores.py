@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from backup_agent.cli.restore_lines import ChainSource, script, steps
-from backup_agent.core.artifacts.names import artifact_name
+from backup_agent.core.artifacts.names import DatabaseName, artifact_name
 from backup_agent.core.artifacts.records import ArtifactFile, Record
 from backup_agent.core.capabilities import Version
 from backup_agent.settings.s3 import S3Destination
@@ -51,7 +51,9 @@ CASES: dict[str, tuple[str, str, ChainSource, ChainSource | None]] = {
 def record(database: str = "orders", hour: int = 2, *, version: str | None = "5.26.31") -> Record:
     """Return the record of a full at two, or of the differential at three."""
     taken = a_header(hour - 2, database=database, recovered=True)
-    file = ArtifactFile(name=artifact_name(database, taken.taken), size=1000 * hour, sha256=f"{hour:02x}" * 32)
+    file = ArtifactFile(
+        name=artifact_name(DatabaseName(database), taken.taken), size=1000 * hour, sha256=f"{hour:02x}" * 32
+    )
     return a_record(database=database, header=taken, files=(file,), admin_version=version)
 
 

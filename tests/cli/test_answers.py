@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 
 from backup_agent.cli import answers
+from backup_agent.core.artifacts.names import DatabaseName
 from backup_agent.core.reasons import Failure, Reason
 from backup_agent.core.requests.answers import Answer, DatabaseResult, NotRead, Outcome, PlaceResult, State, Unread
 
@@ -32,7 +33,7 @@ def verified(state: State = State.RUNNING, **fields: object) -> Answer:
 
 def test_excluded_databases_are_shown_with_the_reason() -> None:
     answer = Answer(id="b", state=State.QUEUED, ticket="t", received=NOW).with_results(
-        {"orders": DatabaseResult(outcome=Outcome.SUCCEEDED)}, (), {"web": "is a sharded database"}
+        {"orders": DatabaseResult(outcome=Outcome.SUCCEEDED)}, (), {DatabaseName("web"): "is a sharded database"}
     )
 
     assert answers.lines(answer.concluded(NOW)) == [

@@ -55,8 +55,8 @@ ORDERS = DatabaseSummary(
 
 @contextmanager
 def agent(place: Place, **changes: Any) -> Iterator[None]:
-    """Serve a Status over HTTP as the agent does."""
-    status = Status(**{**IDLE, **changes})
+    """Serve a Status over HTTP as the agent does; the changes may be what no agent would tell."""
+    status = Status(**IDLE).model_copy(update=changes)
     server = HttpServer("http.listen", "127.0.0.1", 0, main_pages(lambda: ("", b""), lambda: status))
     place.settings["http"] = {"listen": f"127.0.0.1:{server.port}"}
     server.start()

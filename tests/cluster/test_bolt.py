@@ -16,12 +16,14 @@ import trustme
 from neo4j.exceptions import ConfigurationError, Neo4jError, ServiceUnavailable
 
 from backup_agent.cluster.bolt import Discovered, Endpoint, LoginRefusedError, classify, discover
+from backup_agent.core.artifacts.names import DatabaseName
 from backup_agent.core.artifacts.records import Definition
 from backup_agent.core.neo4j.kinds import ExcludedKind
 from backup_agent.core.neo4j.topology import Addressing, Topology, sources
 from backup_agent.core.reasons import BackupError, PermanentError, Reason, TransientError
 from backup_agent.standins.bolt import BoltServer
 from backup_agent.standins.cluster import BoltFault, Cluster, Copy, User, five_servers, new_database, three_servers
+from tests.builders import ORDERS
 
 Start = Callable[..., BoltServer]
 
@@ -49,7 +51,7 @@ def failure(
 def order(topology: Topology, database: str, cluster: Cluster) -> list[tuple[str, str]]:
     """Return name and role of the servers a backup would come from."""
     ids = {f"{server.id}:6362": server.name for server in cluster.servers}
-    return [(ids[source.address], source.role) for source in sources(topology, database, BY_HOST)]
+    return [(ids[source.address], source.role) for source in sources(topology, DatabaseName(database), BY_HOST)]
 
 
 @pytest.mark.parametrize("scheme", ["bolt", "neo4j"])
@@ -63,10 +65,8 @@ def test_three_servers_are_understood(bolt_server: Start, scheme: str, version: 
     assert set(found.topology.databases()) == {"neo4j", "orders", "system"}
     assert {copy.address for copy in found.topology.copies} == set(server.addresses.values())
     assert found.topology.versions == (version,)
-    assert {copy.database_id for copy in found.topology.databases()["orders"]} == {
-        cluster.database("orders").database_id
-    }
-    assert {copy.last_committed_txn for copy in found.topology.databases()["orders"]} == {12}
+    assert {copy.database_id for copy in found.topology.databases()[ORDERS]} == {cluster.database("orders").database_id}
+    assert {copy.last_committed_txn for copy in found.topology.databases()[ORDERS]} == {12}
     assert abs((found.topology.seen - datetime.now(UTC)).total_seconds()) < 10
     assert found.clock_offset_seconds is not None
     assert abs(found.clock_offset_seconds) < 1
@@ -126,8 +126,8 @@ def test_quarantined_and_offline_copies_do_not_serve(bolt_server: Start) -> None
     found = ask(bolt_server(cluster))
 
     assert {name for name, _ in order(found.topology, "orders", cluster)} == {"server-0", "server-1", "server-2"}
-    assert {copy.status for copy in found.topology.databases()["neo4j"]} == {"offline"}
-    assert {copy.database_id for copy in found.topology.databases()["neo4j"]} == {None}
+    assert {copy.status for copy in found.topology.databases()[DatabaseName("neo4j")]} == {"offline"}
+    assert {copy.database_id for copy in found.topology.databases()[DatabaseName("neo4j")]} == {None}
 
 
 def test_composites_and_aliases_are_known_as_such(bolt_server: Start) -> None:
@@ -138,7 +138,7 @@ def test_composites_and_aliases_are_known_as_such(bolt_server: Start) -> None:
 
     found = ask(bolt_server(cluster))
 
-    assert {copy.type for copy in found.topology.databases()["fabric"]} == {"composite"}
+    assert {copy.type for copy in found.topology.databases()[DatabaseName("fabric")]} == {"composite"}
     assert found.topology.aliases == {"shop": "orders"}
 
 
@@ -155,7 +155,7 @@ def test_definitions_are_read_from_the_columns_that_the_version_has(bolt_server:
 
     assert found.notes == ()
     language = None if version == "5.26.31" else "CYPHER 25"
-    assert found.topology.definitions["orders"] == Definition(
+    assert found.topology.definitions[ORDERS] == Definition(
         primaries=3,
         secondaries=2,
         default_language=language,
@@ -163,7 +163,7 @@ def test_definitions_are_read_from_the_columns_that_the_version_has(bolt_server:
         options={"txLogEnrichment": "FULL"},
         aliases=("shop",),
     )
-    assert found.topology.definitions["neo4j"].access == "read-only"
+    assert found.topology.definitions[DatabaseName("neo4j")].access == "read-only"
     assert found.topology.definitions.keys() == {"neo4j", "orders", "system"}
 
 

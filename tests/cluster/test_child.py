@@ -22,7 +22,7 @@ from backup_agent.standins.cluster import BoltFault, User, three_servers
 from backup_agent.supervisor.children.process import LONGEST_LINE, Ended, Told
 from backup_agent.supervisor.children.process import Child as Started
 from backup_agent.supervisor.work.discovery import Discovery
-from tests.builders import settings_with
+from tests.builders import ORDERS, settings_with
 from tests.polling import until
 
 Start = Callable[..., BoltServer]
@@ -109,7 +109,7 @@ def test_it_fails_with_reason_and_hint_and_without_the_secret(bolt_server: Start
 
 def test_without_bolt_it_tries_the_addresses_it_knows(bolt_server: Start, child: Child, tmp_path: Path) -> None:
     server = bolt_server(three_servers().with_bolt_faults(BoltFault("refuse")))
-    last = Topology(seen="2026-11-23T02:00:00Z", copies=(Copy(database="orders", address="127.0.0.1:7687"),))
+    last = Topology(seen="2026-11-23T02:00:00Z", copies=(Copy(database=ORDERS, address="127.0.0.1:7687"),))
     save_topology(tmp_path, last)
 
     process = child({**asking(server.uri(), servers=["127.0.0.1:1"], backup_port=2), "root": str(tmp_path)})

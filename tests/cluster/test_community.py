@@ -8,6 +8,7 @@ import pytest
 from neo4j.exceptions import Neo4jError
 
 from backup_agent.cluster.bolt import Endpoint, LoginRefusedError, discover
+from backup_agent.core.artifacts.names import DatabaseName
 from backup_agent.core.artifacts.records import Definition
 from backup_agent.core.escaping import cypher_name, cypher_string
 from backup_agent.core.neo4j.topology import Addressing, sources
@@ -38,13 +39,13 @@ def test_a_real_server_is_understood(community_server: Community, neo4j_version:
         assert len(copy.database_id) == 64
     assert not [note for note in found.notes if note.startswith("definitions")]
     newer = not neo4j_version.startswith("5.")
-    assert found.topology.definitions["neo4j"] == Definition(
+    assert found.topology.definitions[DatabaseName("neo4j")] == Definition(
         default_language="CYPHER 5" if newer else None, access="read-write"
     )
     assert found.topology.excluded() == {}
     assert found.clock_offset_seconds is not None
     assert abs(found.clock_offset_seconds) < 2
-    [source] = sources(found.topology, "neo4j", Addressing())
+    [source] = sources(found.topology, DatabaseName("neo4j"), Addressing())
     assert (source.address, source.role) == ("127.0.0.1:6362", "writer")
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from backup_agent.cluster.saved_topology import FILE, LARGEST, load_topology, save_topology
+from backup_agent.core.artifacts.names import DatabaseName
 from backup_agent.core.artifacts.records import Definition
 from backup_agent.core.neo4j.topology import MOST_ALIASES, MOST_COPIES, Copy, Topology
 from tests.builders import a_copy, a_topology
@@ -48,7 +49,7 @@ def test_a_failed_write_leaves_the_earlier_topology(tmp_path: Path, monkeypatch:
 
 def test_the_largest_topology_is_smaller_than_what_is_read(tmp_path: Path) -> None:
     longest = Copy(
-        database="d" * 128, address="a" * 253 + ":65535", server_id="i" * 128, database_id="i" * 128, type="t" * 64,
+        database=DatabaseName("d" * 128), address="a" * 253 + ":65535", server_id="i" * 128, database_id="i" * 128, type="t" * 64,
         role="r" * 64, status="s" * 64, writer=False, last_committed_txn=2**62, replication_lag=-(2**62),
     )  # fmt: skip
     names = ["d" * 122 + f"{number:06d}" for number in range(MOST_ALIASES)]

@@ -11,6 +11,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from backup_agent.core.artifacts.entries import Entry
+from backup_agent.core.artifacts.names import DatabaseName
 
 COUNTED = ("last", "hourly", "daily", "weekly", "monthly", "yearly")
 
@@ -24,9 +25,9 @@ class Asked:
     now: datetime
     held: frozenset[str] = frozenset()
     damaged: frozenset[str] = frozenset()
-    unreadable: frozenset[tuple[str, str]] = frozenset()
+    unreadable: frozenset[tuple[str, DatabaseName]] = frozenset()
     owed: frozenset[str] = frozenset()
-    forgotten: dict[str, datetime] = field(default_factory=dict)
+    forgotten: dict[DatabaseName, datetime] = field(default_factory=dict)
     force: bool = False
 
 

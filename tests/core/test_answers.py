@@ -174,3 +174,11 @@ def test_an_answer_of_too_many_values_is_refused_before_it_is_parsed(kind: type[
 
 def test_a_pass_in_slices_has_begun_once_it_is_known_how_much_there_is() -> None:
     assert [PlaceResult(artifacts=count).begun for count in (None, 0, 3)] == [False, True, True]
+
+
+def test_what_is_open_has_the_name_of_a_database() -> None:
+    unmatched = an_answer(databases={"or*": BAD, "orders": DatabaseResult()})
+
+    assert unmatched.open == ("orders",)
+    with pytest.raises(ValidationError, match="is not the name of a database"):
+        an_answer(databases={"../etc": DatabaseResult()})

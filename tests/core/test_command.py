@@ -99,31 +99,6 @@ def test_an_option_that_the_version_lacks_is_refused(version: str, changes: Mapp
 
 
 @pytest.mark.parametrize(
-    "database",
-    ["-orders", "--verbose", "@/etc/passwd", "", "orders\n", "or ders", "ord\0ers", "*", "ördërs", "a/b", "x" * 129],
-)
-def test_a_database_name_that_could_be_misread_is_refused(database: str) -> None:
-    with pytest.raises(PermanentError) as refused:
-        argv(database=database)
-
-    assert refused.value.failure.reason is Reason.INVALID_REQUEST
-    assert refused.value.failure.error.isprintable()
-
-
-@given(st.text())
-def test_a_database_name_never_becomes_an_option_or_two_words(database: str) -> None:
-    try:
-        words = argv(database=database)
-    except PermanentError:
-        return
-
-    assert words[-1] == database
-    assert database.isascii()
-    assert database[0].isalnum()
-    assert not set(database) & set("*? \n@/")
-
-
-@pytest.mark.parametrize(
     "source",
     ["server-0:6362", "server_0.demo-headless.ns.svc.cluster.local:6362", "10.0.0.1:6362", "[fd00::1%eth0]:6362"],
 )

@@ -4,10 +4,12 @@ from typing import Any
 
 import pytest
 
+from backup_agent.core.artifacts.names import DatabaseName
 from backup_agent.core.artifacts.records import Definition
 from backup_agent.core.capabilities import Version
 from backup_agent.core.neo4j.definitions import LARGEST, LARGEST_TOTAL, definitions, statement
 from backup_agent.core.neo4j.topology import Refusals
+from tests.builders import ORDERS
 
 OLD = "SHOW DATABASES YIELD name, requestedPrimariesCount, requestedSecondariesCount, access, options, aliases"
 
@@ -22,7 +24,7 @@ ROW: dict[str, Any] = {
     "graphShards": ["orders"],
     "propertyShards": [],
 }
-ORDERS = Definition(
+DEFINED = Definition(
     primaries=3,
     secondaries=1,
     default_language="CYPHER 25",
@@ -32,7 +34,7 @@ ORDERS = Definition(
 )
 
 
-def read(*rows: dict[str, Any]) -> tuple[dict[str, Definition], tuple[str, ...]]:
+def read(*rows: dict[str, Any]) -> tuple[dict[DatabaseName, Definition], tuple[str, ...]]:
     refusals = Refusals()
     return definitions(rows, refusals), refusals.notes()
 
@@ -53,11 +55,11 @@ def test_a_server_is_asked_for_the_columns_that_its_version_has(version: Version
 
 
 def test_a_definition_has_the_values_of_the_columns() -> None:
-    assert read(ROW) == ({"orders": ORDERS}, ())
+    assert read(ROW) == ({"orders": DEFINED}, ())
 
 
 def test_the_first_row_of_a_database_counts() -> None:
-    assert read(ROW, {**ROW, "requestedPrimariesCount": 5}) == ({"orders": ORDERS}, ())
+    assert read(ROW, {**ROW, "requestedPrimariesCount": 5}) == ({"orders": DEFINED}, ())
 
 
 def test_nulls_and_missing_columns_are_unknown() -> None:
@@ -67,7 +69,7 @@ def test_nulls_and_missing_columns_are_unknown() -> None:
 def test_a_sharded_database_names_its_shards() -> None:
     row = {**ROW, "graphShards": ["orders-g000"], "propertyShards": ["orders-p000", "orders-p001"]}
 
-    assert read(row)[0]["orders"].shards == ("orders-g000", "orders-p000", "orders-p001")
+    assert read(row)[0][ORDERS].shards == ("orders-g000", "orders-p000", "orders-p001")
 
 
 @pytest.mark.parametrize(
@@ -84,14 +86,14 @@ def test_a_sharded_database_names_its_shards() -> None:
 def test_an_invalid_value_is_left_out_and_reported(column: str, value: object, field: str) -> None:
     found, notes = read({**ROW, column: value})
 
-    assert found["orders"] == ORDERS.model_copy(update={field: Definition.model_fields[field].default})
+    assert found[ORDERS] == DEFINED.model_copy(update={field: Definition.model_fields[field].default})
     assert notes == (f"1 invalid values of {column}, left out of the definition: 'orders'",)
 
 
 def test_invalid_database_names_and_aliases_are_left_out() -> None:
     found, notes = read({**ROW, "aliases": ["shop", "$(id)", 7]}, {**ROW, "name": "../x"}, {**ROW, "name": None})
 
-    assert (found, notes) == ({"orders": ORDERS}, ())
+    assert (found, notes) == ({"orders": DEFINED}, ())
 
 
 def test_options_of_seeding_and_options_that_may_contain_a_secret_are_not_kept() -> None:
@@ -103,7 +105,7 @@ def test_options_of_seeding_and_options_that_may_contain_a_secret_are_not_kept()
         7: "hunter2",
     }
 
-    assert read({**ROW, "options": options}) == ({"orders": ORDERS}, ())
+    assert read({**ROW, "options": options}) == ({"orders": DEFINED}, ())
 
 
 def test_a_definition_that_is_too_large_is_not_kept() -> None:
@@ -111,7 +113,7 @@ def test_a_definition_that_is_too_large_is_not_kept() -> None:
         {**ROW, "options": {"x": "\N{SNOWMAN}" * (LARGEST // 6)}}, {**ROW, "name": "hr", "graphShards": ["hr"]}
     )
 
-    assert found == {"hr": ORDERS}
+    assert found == {"hr": DEFINED}
     assert notes == ("1 definitions of databases that are too large, left out: 'orders'",)
 
 

@@ -1,18 +1,23 @@
 """What things are called."""
 
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
 
 from backup_agent.core.artifacts import names
 from backup_agent.core.requests.schedules import request_id
+from tests.builders import ORDERS
 
 
 def test_an_artifact_is_named_by_its_second_in_utc() -> None:
     taken = datetime(2026, 11, 23, 3, 0, 0, 999_999, tzinfo=timezone(timedelta(hours=1)))
 
-    assert names.artifact_name("orders", taken) == "orders-2026-11-23T02-00-00.backup"
-    assert names.artifact_name("orders", datetime(2026, 11, 23, 2, tzinfo=UTC)) == "orders-2026-11-23T02-00-00.backup"
+    assert names.artifact_name(ORDERS, taken) == "orders-2026-11-23T02-00-00.backup"
+    assert names.artifact_name(ORDERS, datetime(2026, 11, 23, 2, tzinfo=UTC)) == "orders-2026-11-23T02-00-00.backup"
 
 
 @pytest.mark.parametrize("process", [1, 4_194_304])
@@ -23,3 +28,33 @@ def test_a_commands_id_is_in_a_name_space_of_its_own(process: int) -> None:
     assert names.ANY_REQUEST_ID.fullmatch(identity)
     assert not names.REQUEST_ID.fullmatch(identity)
     assert not names.COMMAND_ID.fullmatch(request_id("cli", datetime(2026, 11, 23, 1, 0, tzinfo=UTC)))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["-orders", "--verbose", "@/etc/passwd", "", "orders\n", "or ders", "ord\0ers", "*", "ördërs", "a/b", "x" * 129],
+)
+def test_what_could_be_misread_is_no_name_of_a_database(text: str) -> None:
+    with pytest.raises(ValueError, match="is not the name of a database") as refused:
+        names.database_name(text)
+
+    assert str(refused.value).isprintable()
+
+
+@given(st.text() | st.from_regex(names.DATABASE))
+def test_a_database_name_is_never_an_option_nor_two_words(text: str) -> None:
+    try:
+        database = names.database_name(text)
+    except ValueError:
+        return
+
+    assert database == text
+    assert database.isascii()
+    assert database[0].isalnum()
+    assert not set(database) & set("*? \n@/")
+
+
+@pytest.mark.parametrize(("name", "text"), [(names.DatabaseName, "$(id)")])
+def test_a_name_is_judged_where_a_document_is_read(name: Any, text: str) -> None:
+    with pytest.raises(ValidationError, match="is not the name of a"):
+        TypeAdapter(name).validate_python(text)

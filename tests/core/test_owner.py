@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from backup_agent.core.artifacts.names import SYSTEM, DatabaseName
 from backup_agent.core.neo4j.topology import Copy
 from backup_agent.core.ownership.owner import Owner, Ownership, is_same_agent, standing, system_id
 from tests.builders import a_topology
@@ -71,9 +72,11 @@ def test_an_owner_survives_a_round_trip_through_json() -> None:
 @pytest.mark.parametrize(
     ("copies", "expected"),
     [
-        pytest.param((Copy(database="neo4j", database_id="N"),), None, id="not listed"),
-        pytest.param((Copy(database="system"),), None, id="without id"),
-        pytest.param((Copy(database="system"), Copy(database="system", database_id="S")), "S", id="by one server"),
+        pytest.param((Copy(database=DatabaseName("neo4j"), database_id="N"),), None, id="not listed"),
+        pytest.param((Copy(database=SYSTEM),), None, id="without id"),
+        pytest.param(
+            (Copy(database=SYSTEM), Copy(database=DatabaseName("system"), database_id="S")), "S", id="by one server"
+        ),
     ],
 )
 def test_the_system_id_comes_from_the_topology(copies: tuple[Copy, ...], expected: str | None) -> None:

@@ -7,12 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backup_agent.core.artifacts.names import DatabaseName
 from backup_agent.core.artifacts.records import Definition
 from backup_agent.core.neo4j.kinds import OF_TYPE
 from backup_agent.core.neo4j.selection import ROLE_HINT, DiscoverySource, Knowledge, Selection, Target, matches, select
 from backup_agent.core.neo4j.topology import Copy, Topology
 from backup_agent.core.reasons import Failure, Reason
-from tests.builders import a_copy, a_topology
+from tests.builders import ORDERS, a_copy, a_topology
 
 NOW = datetime(2026, 11, 23, 2, tzinfo=UTC)
 SHARDED = Definition(shards=("web-g000", "web-p000"))
@@ -83,7 +84,7 @@ def test_what_is_listed_is_selected(asked: list[str] | None, expected: list[str]
 def test_a_target_carries_its_database_id_and_where_it_is_known_from() -> None:
     selection = with_bolt(["orders"], *CLUSTER)
 
-    assert selection.databases == (Target("orders", "ID-orders", DiscoverySource.BOLT),)
+    assert selection.databases == (Target(ORDERS, "ID-orders", DiscoverySource.BOLT),)
 
 
 @pytest.mark.parametrize(
@@ -178,13 +179,13 @@ def test_a_database_with_one_online_copy_is_selected() -> None:
     both = Topology(
         seen=NOW,
         copies=(
-            Copy(database="orders", status="quarantined"),
-            Copy(database="orders", status="online", database_id="ID"),
+            Copy(database=ORDERS, status="quarantined"),
+            Copy(database=ORDERS, status="online", database_id="ID"),
         ),
     )
     selection = select(["orders"], ["*"], Knowledge(both), now=NOW, max_topology_age=DAY)
 
-    assert selection.databases == (Target("orders", "ID", DiscoverySource.BOLT),)
+    assert selection.databases == (Target(ORDERS, "ID", DiscoverySource.BOLT),)
 
 
 def test_a_role_that_lists_system_alone_shrinks_nothing_in_silence() -> None:
@@ -213,8 +214,8 @@ def test_without_bolt_names_are_taken_as_they_are() -> None:
     selection = without_bolt(["orders", "HR"], topology("orders", seen=NOW - 30 * DAY))
 
     assert selection.databases == (
-        Target("orders", "ID-orders", DiscoverySource.LAST_TOPOLOGY),
-        Target("hr", None, DiscoverySource.STATIC),
+        Target(ORDERS, "ID-orders", DiscoverySource.LAST_TOPOLOGY),
+        Target(DatabaseName("hr"), None, DiscoverySource.STATIC),
     )
     assert (selection.failures, selection.warnings, selection.missing) == ({}, (), ())
 
@@ -242,7 +243,7 @@ def test_globs_against_a_topology_that_is_too_old_are_backed_up_and_fail() -> No
 def test_where_no_topology_was_ever_known_globs_fail_and_names_are_backed_up() -> None:
     selection = without_bolt(["orders", "o*"], None)
 
-    assert selection.databases == (Target("orders", None, DiscoverySource.STATIC),)
+    assert selection.databases == (Target(ORDERS, None, DiscoverySource.STATIC),)
     assert reasons(selection) == {"o*": Reason.SOURCE_UNREACHABLE}
     assert SILENT.error in selection.failures["o*"].error
 
@@ -313,7 +314,7 @@ def test_whatever_is_asked_for_is_selected_or_fails(
     knowledge = Knowledge(
         None if now is None else topology(*now),
         last=None if last is None else topology(*last),
-        recorded=recorded,
+        recorded=list(map(DatabaseName, recorded)),
         static=static,
     )
     selection = select(asked, ["*"], knowledge, now=NOW, max_topology_age=DAY)

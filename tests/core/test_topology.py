@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backup_agent.core.artifacts.names import DATABASE
+from backup_agent.core.artifacts.names import DATABASE, DatabaseName
 from backup_agent.core.artifacts.records import Definition
 from backup_agent.core.escaping import quoted
 from backup_agent.core.neo4j.kinds import ExcludedKind
@@ -36,20 +36,20 @@ from backup_agent.core.neo4j.topology import (
     with_port,
 )
 from backup_agent.core.reasons import PermanentError
-from tests.builders import TAKEN, a_copy, a_topology
+from tests.builders import ORDERS, TAKEN, a_copy, a_topology
 from tests.core.hostile import TEXTS
 from tests.examples import examples
 
 
 def order(*copies: Copy, reachable: dict[str, str | None] | None = None, **settings: Any) -> list[str]:
-    found = sources(a_topology(*copies), "orders", Addressing(**settings), reachable)
+    found = sources(a_topology(*copies), ORDERS, Addressing(**settings), reachable)
     return [source.address.removesuffix(":6362") for source in found]
 
 
 WRITER = a_copy(0, writer=True)
 FOLLOWER = a_copy(1)
 SECONDARY = a_copy(2, role="secondary")
-NULLS = Copy(database="orders", address="server-9:7687")
+NULLS = Copy(database=ORDERS, address="server-9:7687")
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_a_copy_of_another_database_is_no_source() -> None:
 def test_reachability_orders_and_drops_nobody() -> None:
     found = sources(
         a_topology(WRITER, FOLLOWER, SECONDARY),
-        "orders",
+        ORDERS,
         Addressing(),
         {"server-2:6362": "refused", "server-1:6362": None},
     )
@@ -141,7 +141,7 @@ def test_where_nobody_answers_all_are_tried_in_the_order_of_preference() -> None
 
 
 def test_the_static_list_comes_last_and_a_server_only_once() -> None:
-    found = sources(a_topology(WRITER, FOLLOWER), "orders", Addressing(servers=("spare", "server-0")))
+    found = sources(a_topology(WRITER, FOLLOWER), ORDERS, Addressing(servers=("spare", "server-0")))
 
     assert [(source.address, source.role) for source in found] == [
         ("server-1:6362", "follower"),
@@ -155,13 +155,13 @@ def test_a_static_server_that_answers_goes_before_one_that_does_not() -> None:
 
 
 def test_without_any_topology_the_static_list_serves() -> None:
-    found = sources(None, "orders", Addressing(servers=("a:1", "b")))
+    found = sources(None, ORDERS, Addressing(servers=("a:1", "b")))
 
     assert found == (BackupSource(address="a:1", role="unknown"), BackupSource(address="b:6362", role="unknown"))
 
 
 def test_of_two_copies_behind_one_address_the_better_one_stands() -> None:
-    found = sources(a_topology(WRITER, SECONDARY), "orders", Addressing(backup_addresses="balancer:6362"))
+    found = sources(a_topology(WRITER, SECONDARY), ORDERS, Addressing(backup_addresses="balancer:6362"))
 
     assert [(source.address, source.role) for source in found] == [("balancer:6362", "secondary")]
 
@@ -187,21 +187,19 @@ def test_of_two_copies_behind_one_address_the_better_one_stands() -> None:
 def test_the_backup_address_is_found_in_this_order(
     settings: dict[str, Any], told: dict[str, str], expected: str
 ) -> None:
-    found = sources(a_topology(a_copy(1), backup_addresses=told), "orders", Addressing(**settings))
+    found = sources(a_topology(a_copy(1), backup_addresses=told), ORDERS, Addressing(**settings))
 
     assert found[0].address == expected
 
 
 def test_a_map_finds_a_server_whose_bolt_address_is_null() -> None:
-    [source] = sources(
-        a_topology(a_copy(1, address=None)), "orders", Addressing(backup_addresses="{server_id}.internal")
-    )
+    [source] = sources(a_topology(a_copy(1, address=None)), ORDERS, Addressing(backup_addresses="{server_id}.internal"))
 
     assert source.address == "id-1.internal:6362"
 
 
 def test_a_copy_of_which_nothing_is_known_is_nowhere() -> None:
-    assert sources(a_topology(Copy(database="orders")), "orders", Addressing(backup_addresses={"a": "b"})) == (
+    assert sources(a_topology(Copy(database=ORDERS)), ORDERS, Addressing(backup_addresses={"a": "b"})) == (
         BackupSource(address="b:6362", role="unknown"),
     )
 
@@ -216,7 +214,7 @@ def test_a_copy_of_which_nothing_is_known_is_nowhere() -> None:
     ],
 )
 def test_a_template_is_filled_with_what_is_known(template: str, expected: str | None) -> None:
-    assert from_template(template, Copy(database="orders", address="demo-server-0.example.com:7687")) == expected
+    assert from_template(template, Copy(database=ORDERS, address="demo-server-0.example.com:7687")) == expected
 
 
 @pytest.mark.parametrize(
@@ -278,24 +276,24 @@ def test_what_is_joined_splits_into_the_same(host: str, port: int) -> None:
 
 
 def test_what_vanished_is_kept_until_it_returns_or_is_forgotten() -> None:
-    first = a_topology(a_copy(0), a_copy(0, "hr"), Copy(database="fabric", type="composite"))
+    first = a_topology(a_copy(0), a_copy(0, "hr"), Copy(database=DatabaseName("fabric"), type="composite"))
     second = a_topology(a_copy(0)).following(first)
     third = a_topology(a_copy(0)).following(second)
 
     assert (first.following(None).missing, second.missing, third.missing) == ((), ("hr",), ("hr",))
     assert a_topology(a_copy(0), a_copy(0, "hr")).following(third).missing == ()
-    assert third.forgetting("hr").missing == ()
+    assert third.forgetting(DatabaseName("hr")).missing == ()
 
 
 def test_excluded_databases_are_recognised_by_type_and_by_definition() -> None:
     copies = (
-        Copy(database="fabric", type="composite"),
-        Copy(database="mirror", type="replica"),
-        Copy(database="web", type="standard"),
-        Copy(database="web-g000", type="graph shard"),
-        Copy(database="web-p000", type="property shard", role="property shard replica"),
-        Copy(database="orders-p000", type="standard"),
-        Copy(database="later", type="of a later version"),
+        Copy(database=DatabaseName("fabric"), type="composite"),
+        Copy(database=DatabaseName("mirror"), type="replica"),
+        Copy(database=DatabaseName("web"), type="standard"),
+        Copy(database=DatabaseName("web-g000"), type="graph shard"),
+        Copy(database=DatabaseName("web-p000"), type="property shard", role="property shard replica"),
+        Copy(database=DatabaseName("orders-p000"), type="standard"),
+        Copy(database=DatabaseName("later"), type="of a later version"),
     )
     definitions = {"web": Definition(shards=("web-g000", "web-p000")), "orders-p000": Definition()}
 
@@ -329,9 +327,9 @@ def test_an_excluded_database_that_is_no_longer_listed_is_not_missing() -> None:
 def test_the_last_committed_transaction_is_the_lowest_of_the_online_copies(
     copies: list[tuple[int | None, str | None]], expected: int | None
 ) -> None:
-    listed = tuple(Copy(database="orders", last_committed_txn=last, status=status) for last, status in copies)
+    listed = tuple(Copy(database=ORDERS, last_committed_txn=last, status=status) for last, status in copies)
 
-    assert a_topology(*listed, a_copy(0, "hr")).last_committed_tx("orders") == expected
+    assert a_topology(*listed, a_copy(0, "hr")).last_committed_tx(ORDERS) == expected
 
 
 def test_a_topology_survives_its_file() -> None:
@@ -356,8 +354,8 @@ COPIES = st.builds(
 @given(copies=st.lists(COPIES, max_size=8), down=st.sets(st.sampled_from(["a:6362", "b:6362", "spare:6362"])))
 def test_reachability_never_changes_who_is_asked(copies: list[Copy], down: set[str]) -> None:
     addressing = Addressing(servers=("spare",))
-    free = sources(a_topology(*copies), "orders", addressing)
-    ordered = sources(a_topology(*copies), "orders", addressing, dict.fromkeys(down, "silent"))
+    free = sources(a_topology(*copies), ORDERS, addressing)
+    ordered = sources(a_topology(*copies), ORDERS, addressing, dict.fromkeys(down, "silent"))
 
     assert {source.address for source in ordered} == {source.address for source in free}
     assert [source.address in down for source in ordered] == sorted(source.address in down for source in ordered)

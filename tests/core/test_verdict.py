@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backup_agent.core.artifacts.names import artifact_name
+from backup_agent.core.artifacts.names import DatabaseName, artifact_name
 from backup_agent.core.artifacts.records import BackupType
 from backup_agent.core.neo4j.progress import Stage, Transcript
 from backup_agent.core.neo4j.verdict import (
@@ -34,7 +34,8 @@ def left(hour: int = 0, *, database: str = "orders", name: str | None = None, **
     """Return a sound new artifact that was taken in that hour: a full at 0, else a differential."""
     header = a_header(hour, database=database)
     return NewArtifact(
-        name or artifact_name(database, header.taken), **{"condition": Condition.SOUND, "header": header, **facts}
+        name or artifact_name(DatabaseName(database), header.taken),
+        **{"condition": Condition.SOUND, "header": header, **facts},
     )
 
 
@@ -159,7 +160,7 @@ def ended(words: str, *lines: str) -> Completed:
 
 
 def verdict(asked: BackupType, completed: Completed, *found: NewArtifact, database: str = "orders") -> Verdict:
-    return judge(completed, Transcript(Stage.COPY, spoke=True), found, database=database, asked=asked)
+    return judge(completed, Transcript(Stage.COPY, spoke=True), found, database=DatabaseName(database), asked=asked)
 
 
 def rows() -> Iterator[Any]:

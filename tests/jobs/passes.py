@@ -19,7 +19,7 @@ from backup_agent.jobs.verify import Verifying
 from backup_agent.stores.local import LocalStore
 from backup_agent.stores.store import Store
 from tests.artifact.writer import Written, artifact
-from tests.builders import a_record, settings_with
+from tests.builders import ORDERS, a_record, settings_with
 from tests.catalog.places import with_store
 
 LONG_AGO = datetime(2026, 1, 1, 2, 0, tzinfo=UTC)
@@ -28,7 +28,7 @@ LONG_AGO = datetime(2026, 1, 1, 2, 0, tzinfo=UTC)
 def put(root: Path, hour: int = 0) -> Record:
     """Put a real artifact and its record on the volume, taken `hour` hours after LONG_AGO."""
     taken = LONG_AGO + timedelta(hours=hour)
-    path = root / "default" / "orders" / artifact_name("orders", taken)
+    path = root / "default" / "orders" / artifact_name(ORDERS, taken)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(artifact(Written(taken=taken)))
     reading = read_through(path)

@@ -13,7 +13,7 @@ from backup_agent.jobs.event_writer import EventWriter
 from backup_agent.jobs.summaries import tell_summary
 from backup_agent.jobs.survey import MOST_WARNINGS, survey
 from backup_agent.stores.local import LocalStore
-from tests.builders import a_record, settings_with
+from tests.builders import ORDERS, a_record, settings_with
 from tests.catalog.places import FilledStore, place_at
 
 
@@ -84,7 +84,7 @@ def test_a_summary_that_cannot_be_made_is_reported(tmp_path: Path, monkeypatch: 
     FilledStore(LocalStore(tmp_path)).add(a_record(0))
     lines: list[str] = []
 
-    assert tell_summary("default", "orders", settings, EventWriter(lines.append))
+    assert tell_summary("default", ORDERS, settings, EventWriter(lines.append))
     (event,) = map(json.loads, lines)
     assert (event["event"], event["set"], event["database"]) == ("unsummarised", "default", "orders")
 

@@ -15,6 +15,7 @@ from backup_agent.core.artifacts.marks import Damage
 from backup_agent.core.artifacts.records import BackupType, Record
 from backup_agent.core.reasons import PermanentError, Reason, TransientError
 from backup_agent.stores.local import LocalStore
+from tests.builders import ORDERS
 from tests.catalog.places import place_at
 from tests.jobs.passes import LONG_AGO, Blocks, events, judged, put, verify, verify_at
 from tests.stores.memory_store import MemoryStore
@@ -52,7 +53,7 @@ def test_a_damaged_artifact_is_marked_and_is_no_restore_point(tmp_path: Path, fa
     assert events(told, "damaged") == [record.key]
     assert Damage.from_json(mark.read_bytes()).file == path.name
     assert (told[-1]["result"]["reason"], judged(told)["keys"]) == (Reason.CHECKSUM_MISMATCH, [record.key])
-    assert of_database(LocalStore(tmp_path), tmp_path / "none", "default", "orders").unsound.keys() == {record.key}
+    assert of_database(LocalStore(tmp_path), tmp_path / "none", "default", ORDERS).unsound.keys() == {record.key}
 
 
 def test_a_mark_is_never_overwritten(tmp_path: Path) -> None:

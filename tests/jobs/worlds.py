@@ -11,7 +11,7 @@ from backup_agent.catalog.journal import Doing, Intent
 from backup_agent.catalog.place import place_of
 from backup_agent.core.artifacts.keys import damage_key, hold_key, record_key
 from backup_agent.core.artifacts.marks import Damage, Hold
-from backup_agent.core.artifacts.names import artifact_name
+from backup_agent.core.artifacts.names import DatabaseName, artifact_name
 from backup_agent.settings.model import Settings
 from tests.builders import a_header, a_record, content, settings_tree
 
@@ -25,7 +25,7 @@ def ago(days: float) -> datetime:
 
 def key(days: float, database: str = "orders", set_name: str = "default") -> str:
     """Return the key of an artifact that was taken `days` days ago."""
-    return f"{set_name}/{database}/{artifact_name(database, ago(days))}"
+    return f"{set_name}/{database}/{artifact_name(DatabaseName(database), ago(days))}"
 
 
 @dataclass
@@ -158,7 +158,7 @@ def aged(world: World) -> World:
         world.note("holds", behind, b"released\n")
     world.going += [world.orphan(12, Doing.PUBLISHING, 3), world.orphan(11, Doing.DELETING, 0.1)]
     world.young = world.orphan(0.1, Doing.PUBLISHING, 0.1)
-    for strange in ("default/orders/notes.txt", key(13), f"default/x/y/{artifact_name('y', ago(30))}"):
+    for strange in ("default/orders/notes.txt", key(13), f"default/x/y/{artifact_name(DatabaseName('y'), ago(30))}"):
         world.strange(strange)
     return world
 

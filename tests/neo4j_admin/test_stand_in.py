@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from backup_agent.core.artifacts.names import DatabaseName
 from backup_agent.core.artifacts.records import BackupType
 from backup_agent.core.capabilities import Capabilities
 from backup_agent.core.neo4j.command import MIB, Launch, backup_argv, environment, memory
@@ -69,7 +70,7 @@ def take(
         backup_argv(
             program.argv(allowed),
             Capabilities.of(version(program, env=env, cwd=folder, cancel=cancel)),
-            database=database,
+            database=DatabaseName(database),
             backup_type=asked,
             sources=(source,),
             to_path=str(target),
@@ -84,7 +85,7 @@ def take(
         on_line=hear,
         measure=measured,
     )
-    return Attempt(completed, told, judge(completed, told, (), database=database, asked=asked))
+    return Attempt(completed, told, judge(completed, told, (), database=DatabaseName(database), asked=asked))
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from backup_agent.catalog.reread_log import ReadingLine, ReadOutcome, SliceState
 from backup_agent.catalog.set_uses import Uses
 from backup_agent.catalog.tenure import _Sight
 from backup_agent.core.artifacts.marks import Damage, Hold
+from backup_agent.core.artifacts.names import DatabaseName
 from backup_agent.core.artifacts.records import (
     ArtifactFile,
     BackupType,
@@ -44,6 +45,7 @@ from backup_agent.core.requests.schedules import Handled
 from backup_agent.core.retention.clock import ClockReading, ClockSighting, Shown
 from backup_agent.supervisor.schedules.calendar import CalendarFile
 from backup_agent.supervisor.work.orders import Order, OrdersFile
+from tests.builders import ORDERS
 
 GOLDEN = Path(__file__).with_name("golden")
 NOW = datetime(2026, 11, 23, 2, 0, tzinfo=UTC)
@@ -144,7 +146,7 @@ VALUES: dict[str, StoredValue] = {
         seen=NOW,
         copies=(
             Copy(
-                database="orders",
+                database=ORDERS,
                 type="standard",
                 role="secondary",
                 writer=False,
@@ -155,7 +157,7 @@ VALUES: dict[str, StoredValue] = {
                 last_committed_txn=24,
                 replication_lag=-2,
             ),
-            Copy(database="hr"),
+            Copy(database=DatabaseName("hr")),
         ),
         aliases={"shop": "orders", "far": None},
         versions=("2026.09.0",),

@@ -26,7 +26,7 @@ from backup_agent.durable import LIMIT
 from backup_agent.jobs.copy import Copying
 from backup_agent.jobs.event_writer import EventWriter
 from backup_agent.stores.store import Store
-from tests.builders import TAKEN, a_header, a_record, settings_with
+from tests.builders import ORDERS, TAKEN, a_header, a_record, settings_with
 from tests.catalog.places import with_store
 from tests.stores.faulty import Does, Fault, FaultyStore, KilledError, violations
 from tests.stores.files import describe
@@ -48,7 +48,7 @@ class Volume:
     def add(self, hour: int, parent: Record | None, *contents: str) -> Record:
         folder = self.root / "default" / "orders"
         folder.mkdir(parents=True, exist_ok=True)
-        name = artifact_name("orders", TAKEN + timedelta(hours=hour))
+        name = artifact_name(ORDERS, TAKEN + timedelta(hours=hour))
         files = []
         for number, content in enumerate(contents):
             path = folder / (name if number == 0 else f"{name}.{number}")

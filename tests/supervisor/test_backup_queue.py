@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 
+from backup_agent.core.artifacts.names import DatabaseName
 from backup_agent.core.neo4j.selection import DiscoverySource, Selection, Target
 from backup_agent.core.reasons import Failure, Reason
 from backup_agent.core.requests.answers import Answer, DatabaseResult, Outcome, State
 from backup_agent.core.requests.queue import Job
 from backup_agent.supervisor.work.backup_queue import MOST_ACTIVE, BackupQueue, run_name
 from backup_agent.supervisor.work.open_requests import OpenRequests
-from tests.builders import a_spool
+from tests.builders import ORDERS, a_spool
 
 NOW = datetime(2026, 11, 23, 2, 0, tzinfo=UTC)
 DONE = DatabaseResult(outcome=Outcome.SUCCEEDED, artifact="default/orders/orders-2026-11-23T02-00-00.backup")
@@ -41,7 +42,7 @@ class World:
     def select(self, *databases: str, failures: dict[str, Failure] | None = None) -> None:
         """Choose the databases of every request that has none yet."""
         self.backups.activate()
-        targets = tuple(Target(name, None, DiscoverySource.BOLT) for name in databases)
+        targets = tuple(Target(DatabaseName(name), None, DiscoverySource.BOLT) for name in databases)
         for answer in self.backups.unselected():
             self.backups.selected(answer, Selection(targets, failures or {}), NOW)
 
@@ -85,14 +86,18 @@ def test_an_attempt_stands_in_the_ledger_before_anything_is_started(world: World
     run = world.start()
     entry = json.loads((world.folder / ".spool" / "open" / "one.json").read_text())
 
-    assert run == run_name("one", "orders", 1) == "one+orders+1"
+    assert run == run_name("one", ORDERS, 1) == "one+orders+1"
     assert (entry["databases"]["orders"]["outcome"], entry["databases"]["orders"]["attempts"]) == ("running", 1)
-    assert world.backups.running == {run: Job("one", "default", "orders")}
+    assert world.backups.running == {run: Job("one", "default", ORDERS)}
 
 
 def test_a_run_of_long_names_has_a_name_that_a_folder_can_have() -> None:
     request, database = "r" * 128, "d" * 128
-    names = {run_name(request, database, 1), run_name(request, database, 2), run_name(request, f"{database[1:]}x", 1)}
+    names = {
+        run_name(request, DatabaseName(database), 1),
+        run_name(request, DatabaseName(database), 2),
+        run_name(request, DatabaseName(f"{database[1:]}x"), 1),
+    }
 
     assert len(names) == 3
     assert max(map(len, names)) < 255
@@ -161,7 +166,10 @@ def test_another_life_takes_what_was_running_for_an_attempt_without_a_verdict(wo
     world.accept("two")
     world.backups.activate()
     for answer in world.backups.unselected()[:1]:
-        targets = (Target("orders", None, DiscoverySource.BOLT), Target("neo4j", None, DiscoverySource.BOLT))
+        targets = (
+            Target(ORDERS, None, DiscoverySource.BOLT),
+            Target(DatabaseName("neo4j"), None, DiscoverySource.BOLT),
+        )
         world.backups.selected(answer, Selection(targets), NOW)
     world.start()
     later = World(world.folder)

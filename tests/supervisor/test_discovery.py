@@ -9,6 +9,7 @@ from structlog.testing import capture_logs
 
 from backup_agent.cluster.rows import COPIES, told
 from backup_agent.cluster.saved_topology import load_topology
+from backup_agent.core.artifacts.names import DatabaseName
 from backup_agent.core.neo4j.topology import Copy
 from backup_agent.core.reasons import Failure, Reason
 from backup_agent.core.requests.events import TopologyRows, TopologyTold
@@ -78,7 +79,7 @@ def test_a_topology_of_which_a_part_is_missing_is_not_taken(tmp_path: Path) -> N
 def test_rows_of_a_child_that_died_are_not_those_of_the_next(tmp_path: Path) -> None:
     known = Discovery(tmp_path)
     known.begin()
-    known.hear(TopologyRows(copies=(Copy(database="people"),)))
+    known.hear(TopologyRows(copies=(Copy(database=DatabaseName("people")),)))
     answer(known, "orders")
 
     assert known.current

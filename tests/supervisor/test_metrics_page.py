@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from backup_agent.core.reasons import HINTS, Reason
 from backup_agent.supervisor.status import metrics
 from backup_agent.supervisor.status.metrics import Metrics
-from backup_agent.supervisor.status.model import Attempt, Status
+from backup_agent.supervisor.status.model import Status
 from tests.components.prometheus import promtool
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -105,14 +105,13 @@ def test_every_alert_is_tried() -> None:
 
 def test_a_label_forges_no_line_of_the_page() -> None:
     hostile = 'x"} 1\nneo4j_backup_ready 0\n# \\'
-    attempt = Attempt(at=MOMENT, failed_at=MOMENT, reason=Reason.TIMEOUT)
-    page = Metrics(lambda: IDLE.model_copy(update={"attempts": {f"default/{hostile}": attempt}})).page()[1].decode()
+    page = Metrics(lambda: IDLE.model_copy(update={"missing_databases": (hostile,)})).page()[1].decode()
     told = {
         sample.labels["database"]: sample.value
         for family in text_string_to_metric_families(page)
         for sample in family.samples
-        if sample.name == "neo4j_backup_last_attempt_timestamp_seconds"
+        if sample.name == "neo4j_backup_database_missing"
     }
 
-    assert told == {hostile: MOMENT.timestamp()}
+    assert told == {hostile: 1}
     assert "\nneo4j_backup_ready 0" not in page

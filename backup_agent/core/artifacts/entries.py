@@ -6,6 +6,7 @@ A record takes about 2 KB of memory, and a plan may cover a million artifacts, s
 from datetime import datetime
 from typing import NamedTuple, Self
 
+from backup_agent.core.artifacts.names import DatabaseName
 from backup_agent.core.artifacts.records import BackupType, Record
 
 
@@ -15,7 +16,7 @@ class Entry(NamedTuple):
     key: str
     """<set>/<database>/<artifact>"""
     set: str
-    database: str
+    database: DatabaseName
     full: bool
     taken: datetime
     """Time of the restore point from the header, in UTC and whole seconds."""

@@ -6,7 +6,7 @@ A key is `<set>/<database>/<name>`: the path of a file below the storage root, a
 from functools import lru_cache
 from typing import NamedTuple
 
-from backup_agent.core.artifacts.names import DATABASE, SET
+from backup_agent.core.artifacts.names import DATABASE, SET, DatabaseName, database_name
 
 ARTIFACT_SUFFIX = ".backup"
 RECORD_SUFFIX = ".json"
@@ -18,27 +18,27 @@ class KeyParts(NamedTuple):
     """A key, taken apart."""
 
     set: str
-    database: str
+    database: DatabaseName
     name: str
 
 
-def artifact_key(set_name: str, database: str, name: str) -> str:
+def artifact_key(set_name: str, database: DatabaseName, name: str) -> str:
     """Return the key of a file of an artifact, the same at every place."""
     return f"{set_name}/{database}/{name}"
 
 
 def split_key(key: str) -> KeyParts:
-    """Return the parts of a key; raise ValueError if it has more or fewer than three.
+    """Return the parts of a key; raise ValueError if it has more or fewer than three, or no name of a database.
 
     >>> split_key("default/orders/orders-2026-11-23T02-00-00.backup")
     KeyParts(set='default', database='orders', name='orders-2026-11-23T02-00-00.backup')
     """
     set_name, database, name = key.split("/")
-    return KeyParts(set_name, database, name)
+    return KeyParts(set_name, _judged(database), name)
 
 
-def database_of(key: str) -> tuple[str, str]:
-    """Return the set and the database of a key.
+def database_of(key: str) -> tuple[str, DatabaseName]:
+    """Return the set and the database of a key; raise ValueError as `split_key`.
 
     >>> database_of("default/orders/orders-2026-11-23T02-00-00.backup")
     ('default', 'orders')
@@ -61,7 +61,7 @@ def name_of(key: str) -> str:
     return segments(key)[-1]
 
 
-def database_key(set_name: str, database: str) -> str:
+def database_key(set_name: str, database: DatabaseName) -> str:
     """Return the name of one database in one set, as status, metrics and log show it.
 
     >>> database_key("default", "orders")
@@ -70,13 +70,19 @@ def database_key(set_name: str, database: str) -> str:
     return f"{set_name}/{database}"
 
 
-def split_database_key(name: str) -> tuple[str, str]:
+def split_database_key(name: str) -> tuple[str, DatabaseName]:
     """Return the set and the database that `database_key` joined."""
     set_name, _, database = name.partition("/")
-    return set_name, database
+    return set_name, _judged(database)
 
 
-def database_prefix(set_name: str, database: str) -> str:
+@lru_cache(maxsize=1024)
+def _judged(database: str) -> DatabaseName:
+    # Kept: a plan over a million artifacts asks for each of their keys.
+    return database_name(database)
+
+
+def database_prefix(set_name: str, database: DatabaseName) -> str:
     """Return how the keys of one database in one set begin.
 
     >>> database_prefix("default", "orders")
@@ -103,7 +109,7 @@ def prefix_of(key: str) -> str:
 
 @lru_cache(maxsize=1024)
 def _is_database_prefix(prefix: str) -> bool:
-    set_name, database = split_database_key(prefix.removesuffix("/"))
+    set_name, _, database = prefix.removesuffix("/").partition("/")
     return bool(SET.fullmatch(set_name) and DATABASE.fullmatch(database))
 
 
@@ -127,13 +133,14 @@ def damage_key(artifact: str) -> str:
 
 
 def is_key(key: str) -> bool:
-    """Tell whether a text is a key: three segments, none of them empty or hidden.
+    """Tell whether a text is a key: three segments, the second the name of a database, none of them empty or hidden.
 
     >>> is_key("default/orders/orders.backup"), is_key("default//orders.backup"), is_key("default/.aside/orders")
     (True, False, False)
     """
     parts = segments(key)
-    return len(parts) == len(KeyParts._fields) and not any(not part or part.startswith(".") for part in parts)
+    hidden = any(not part or part.startswith(".") for part in parts)
+    return len(parts) == len(KeyParts._fields) and not hidden and DATABASE.fullmatch(parts[1]) is not None
 
 
 def is_record_key(key: str) -> bool:

@@ -5,6 +5,9 @@ A database name may hold dots and dashes (`sales-2024.q1`), so an artifact's nam
 
 import re
 from datetime import UTC, datetime, timedelta
+from typing import Annotated, NewType
+
+from pydantic import AfterValidator
 
 from backup_agent.core.escaping import quoted
 
@@ -29,6 +32,39 @@ LOCAL_TIME = timedelta(hours=26)
 time, up to 14 hours away from UTC; the rest is for a name that was chosen long before the header was written."""
 
 
+def _database(text: str) -> str:
+    if not DATABASE.fullmatch(text):
+        raise ValueError(f"{quoted(text)} is not the name of a database")
+    return text
+
+
+DatabaseName = NewType("DatabaseName", Annotated[str, AfterValidator(_database)])
+"""The name of a database, judged by DATABASE. A field of this type is judged where its model is read."""
+
+
+def database_name(text: str) -> DatabaseName:
+    """Return a text as the name of a database; raise ValueError if it is none.
+
+    >>> database_name("sales-2024.q1")
+    'sales-2024.q1'
+    """
+    return DatabaseName(_database(text))
+
+
+def database_name_or_none(value: object) -> DatabaseName | None:
+    """Return a value as the name of a database; None if it is none, or no text."""
+    return DatabaseName(value) if isinstance(value, str) and DATABASE.fullmatch(value) else None
+
+
+def lowered(name: DatabaseName) -> DatabaseName:
+    """Return the name in lower case, as Neo4j keeps names."""
+    return DatabaseName(name.lower())
+
+
+SYSTEM = DatabaseName("system")
+"""The database that every cluster has: users, privileges and the list of all others."""
+
+
 def command_id(now: datetime, process: int) -> str:
     """Return a new id for the request of a command: its file's name too, by which the agent knows it.
 
@@ -38,20 +74,21 @@ def command_id(now: datetime, process: int) -> str:
     return f"cli@{now.astimezone(UTC):%Y%m%dT%H%M%S%f}Z-{process}"
 
 
-def artifact_name(database: str, taken: datetime) -> str:
+def artifact_name(database: DatabaseName, taken: datetime) -> str:
     """Return the file name of an artifact, as neo4j-admin writes it when TZ=UTC (manual: online-backup).
 
-    >>> artifact_name("orders", datetime(2026, 11, 23, 2, 0, tzinfo=UTC))
+    >>> artifact_name(database_name("orders"), datetime(2026, 11, 23, 2, 0, tzinfo=UTC))
     'orders-2026-11-23T02-00-00.backup'
     """
     return f"{database}-{taken.astimezone(UTC):{STAMP}}.backup"
 
 
-def misnamed(name: str, database: str, taken: datetime) -> str | None:
+def misnamed(name: str, database: DatabaseName, taken: datetime) -> str | None:
     """Return what keeps a file name from being that of an artifact of a database, by its header's time; else None.
 
-    >>> misnamed("orders-2026-11-23T02-00-00.backup", "orders", datetime(2026, 11, 23, 2, tzinfo=UTC))
-    >>> misnamed("orders-2026-11-23T02-00-00$(id).backup", "orders", datetime(2026, 11, 23, 2, tzinfo=UTC))
+    >>> orders, taken = database_name("orders"), datetime(2026, 11, 23, 2, tzinfo=UTC)
+    >>> misnamed("orders-2026-11-23T02-00-00.backup", orders, taken)
+    >>> misnamed("orders-2026-11-23T02-00-00$(id).backup", orders, taken)
     "'orders-2026-11-23T02-00-00$(id).backup' is not <database>-<yyyy-mm-ddThh-mm-ss>.backup of 'orders'"
     """
     named = ARTIFACT.fullmatch(name)

@@ -12,7 +12,7 @@ from uuid import UUID
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
 from backup_agent.core.artifacts.keys import artifact_key, database_key, name_of
-from backup_agent.core.artifacts.names import ARTIFACT, DATABASE, PART, SET, misnamed
+from backup_agent.core.artifacts.names import ARTIFACT, PART, SET, DatabaseName, misnamed
 from backup_agent.core.escaping import quoted
 
 LARGEST = 2**20
@@ -128,7 +128,7 @@ class Header(StoredPart):
     """What an artifact's own header says (format: docs/design.md, "The artifact")."""
 
     magic: str = Field(description="first four bytes: BZV1, BZV2, BZV3, BTV1, BTV2; of the joined parts where split")
-    database: str
+    database: DatabaseName
     database_id: UUID = Field(description="Neo4j's internal id, not SHOW DATABASES' databaseID")
     store_id: str = Field(description="creation time, random, engine, format and version of the store, joined by '-'")
     taken: AwareDatetime = Field(ge=_EPOCH, description="UTC, whole seconds")
@@ -155,7 +155,7 @@ class Record(StoredValue):
     key: str = Field(description="<set>/<database>/<artifact>")
     cluster: str
     set: str
-    database: str
+    database: DatabaseName
     type: Literal[BackupType.FULL, BackupType.DIFF]
     type_reason: str = Field(description="why FULL or DIFF: a word of core.chains.TypeReason")
     parent: str | None = Field(default=None, description="key of the artifact this differential continues")
@@ -197,8 +197,6 @@ class Record(StoredValue):
         # These names become paths, keys and command lines: each must be the artifact's own.
         if not SET.fullmatch(self.set):
             raise ValueError(f"set: {quoted(self.set)} is not the name of a set")
-        if not DATABASE.fullmatch(self.database):
-            raise ValueError(f"database: {quoted(self.database)} is not the name of a database")
         if self.header.database.lower() != self.database.lower():
             raise ValueError(f"its header names database {quoted(self.header.database)}, not {quoted(self.database)}")
         first, *parts = (file.name for file in self.files)
@@ -231,7 +229,7 @@ class Record(StoredValue):
         return sum(file.size for file in self.files)
 
 
-def _is_key(key: str, set_name: str, database: str) -> bool:
+def _is_key(key: str, set_name: str, database: DatabaseName) -> bool:
     """Tell whether a key is that of an artifact of a database in a set."""
     named = ARTIFACT.fullmatch(name_of(key))
     return named is not None and named["database"] == database and key == artifact_key(set_name, database, named[0])

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from backup_agent.core.artifacts.chains import Ancestry, as_entry, live_chain
 from backup_agent.core.artifacts.entries import Entry
+from backup_agent.core.artifacts.names import DatabaseName
 from backup_agent.core.artifacts.records import BackupType, Record, Value
 
 
@@ -17,7 +18,7 @@ class DatabaseSummary(Value):
     """The artifacts of one set and database on the volume."""
 
     set: str
-    database: str
+    database: DatabaseName
     artifacts: int
     size: int = Field(description="bytes of all artifacts")
     first: datetime = Field(description="when the oldest artifact was finished")

@@ -10,14 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from backup_agent.core.artifacts import names
+from backup_agent.core.artifacts.names import SYSTEM, DatabaseName
 from backup_agent.core.artifacts.records import BackupType
 from backup_agent.core.capabilities import TABLE, Capabilities, Capability
 from backup_agent.core.reasons import PermanentError, Reason
 
 MIB = 1024 * 1024
-
-SYSTEM = "system"
 
 ADMIN_CLASS = "org.neo4j.cli.AdminTool"
 
@@ -47,7 +45,7 @@ def backup_argv(
     program: tuple[str, ...],
     capabilities: Capabilities,
     *,
-    database: str,
+    database: DatabaseName,
     backup_type: BackupType,
     sources: tuple[str, ...],
     to_path: str,
@@ -62,7 +60,6 @@ def backup_argv(
     `sources` are host:port in the order to try. `pagecache` is in bytes. `resolve_addresses` lets the cluster choose
     the servers, which backups of shards need. Raise PermanentError if neo4j-admin would refuse or misread an argument.
     """
-    _check_database(database)
     options = [f"--type={backup_type}", f"--from={_from(sources)}", f"--to-path={to_path}", f"--temp-path={temp_path}"]
     if database != SYSTEM:  # "cannot be used for backing up the system database" (manual)
         options.append(f"--include-metadata={_metadata(include_metadata, capabilities)}")
@@ -88,14 +85,6 @@ def inspect_argv(program: tuple[str, ...], capabilities: Capabilities, path: str
 def direct_argv(java: str, home: str, flags: tuple[str, ...]) -> tuple[str, ...]:
     """Return the arguments that start neo4j-admin's class in one JVM. Java itself expands `lib/*`."""
     return (java, *flags, "-cp", f"{home}/lib/*", ADMIN_CLASS)
-
-
-def _check_database(database: str) -> None:
-    if not names.DATABASE.fullmatch(database):
-        raise PermanentError(
-            Reason.INVALID_REQUEST,
-            f"database: expected letters, digits, dots and dashes after a letter or digit (got {database[:80]!r})",
-        )
 
 
 def _from(sources: tuple[str, ...]) -> str:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from backup_agent.core.artifacts.names import DATABASE
+from backup_agent.core.artifacts.names import DatabaseName, database_name_or_none
 from backup_agent.core.artifacts.records import Definition
 from backup_agent.core.capabilities import OLDEST, Version
 from backup_agent.core.neo4j.topology import Refusals
@@ -55,17 +55,17 @@ def statement(version: Version | None) -> str:
     return f"{'CYPHER 25 ' if known >= SHARDS_SINCE else ''}SHOW DATABASES YIELD {columns}"
 
 
-def definitions(rows: Iterable[Mapping[str, Any]], refusals: Refusals) -> dict[str, Definition]:
+def definitions(rows: Iterable[Mapping[str, Any]], refusals: Refusals) -> dict[DatabaseName, Definition]:
     """Return the definition of each database in the rows of SHOW DATABASES, from the first row with its name.
 
     Invalid values and rows with invalid names are left out. A definition that is too large is left out, too, except
     that a sharded database keeps its first shard, by which it is recognised.
     """
-    found: dict[str, Definition] = {}
+    found: dict[DatabaseName, Definition] = {}
     total = 0
     for row in rows:
-        name = row["name"]
-        if name in found or not _is_database(name):
+        name = database_name_or_none(row["name"])
+        if name is None or name in found:
             continue
         definition = _definition(name, row, refusals)
         size = len(json.dumps(definition.model_dump()))
@@ -94,9 +94,9 @@ def _definition(name: str, row: Mapping[str, Any], refusals: Refusals) -> Defini
         default_language=valid("defaultLanguage", _is_text),
         access=valid("access", _is_text),
         options=_options(valid("options", _is_map) or {}),
-        aliases=tuple(alias for alias in valid("aliases", _is_list) or () if _is_database(alias)),
+        aliases=tuple(alias for alias in valid("aliases", _is_list) or () if database_name_or_none(alias)),
         # A database that is not sharded is its own graph shard (observed on Community 2026.09.0).
-        shards=tuple(shard for shard in shards if _is_database(shard) and shard != name),
+        shards=tuple(shard for shard in shards if database_name_or_none(shard) and shard != name),
     )
 
 
@@ -106,10 +106,6 @@ def _options(options: Mapping[Any, Any]) -> dict[str, str | int | float | bool]:
         for key, value in options.items()
         if isinstance(key, str) and isinstance(value, str | int | float | bool) and not _NOT_KEPT.search(key)
     }
-
-
-def _is_database(value: object) -> bool:
-    return isinstance(value, str) and DATABASE.fullmatch(value) is not None
 
 
 def _is_list(value: object) -> bool:

@@ -11,11 +11,10 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from fnmatch import fnmatchcase
 
+from backup_agent.core.artifacts.names import SYSTEM, DatabaseName, database_name, lowered
 from backup_agent.core.neo4j.kinds import ExcludedKind
 from backup_agent.core.neo4j.topology import Topology
 from backup_agent.core.reasons import Failure, Reason
-
-SYSTEM = "system"
 
 ROLE_HINT = "the login sees `system` alone: grant its role ACCESS ON DATABASE * (backup_agent/cluster/role.cypher)"
 
@@ -32,7 +31,7 @@ class DiscoverySource(StrEnum):
 class Target:
     """One database to back up. `database_id` is SHOW DATABASES' own, None where it is not known."""
 
-    name: str
+    name: DatabaseName
     database_id: str | None
     discovery: DiscoverySource
 
@@ -45,9 +44,9 @@ class Selection:
     failures: dict[str, Failure] = field(default_factory=dict)
     """By database name or glob, as asked for in lower case."""
     warnings: tuple[str, ...] = ()
-    excluded: dict[str, str] = field(default_factory=dict)
+    excluded: dict[DatabaseName, str] = field(default_factory=dict)
     """Database that matches a glob and is not backed up because of its kind -> why."""
-    missing: tuple[str, ...] = ()
+    missing: tuple[DatabaseName, ...] = ()
     """Every database known before and not listed now, asked for or not; empty where Bolt did not answer."""
 
 
@@ -62,7 +61,7 @@ class Knowledge:
 
     topology: Topology | None
     last: Topology | None = None
-    recorded: Collection[str] = ()
+    recorded: Collection[DatabaseName] = ()
     static: bool = False
     bolt_failure: Failure | None = None
 
@@ -85,9 +84,9 @@ def select(
     targets: dict[str, Target] = {}
     failures: dict[str, Failure] = {}
     warnings: dict[str, None] = {}
-    excluded: dict[str, str] = {}
+    excluded: dict[DatabaseName, str] = {}
     for pattern in wanted:
-        found = chooser.glob(pattern) if is_glob(pattern) else chooser.literal(pattern)
+        found = chooser.glob(pattern) if is_glob(pattern) else chooser.literal(database_name(pattern))
         kept = [target for target in found.targets if not _matches_any(target.name, unwanted)]
         failed = {
             name: why for name, why in found.failures.items() if name == pattern or not _matches_any(name, unwanted)
@@ -131,7 +130,7 @@ class _Found:
     targets: tuple[Target, ...] = ()
     failures: dict[str, Failure] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
-    excluded: Mapping[str, ExcludedKind] = field(default_factory=dict)
+    excluded: Mapping[DatabaseName, ExcludedKind] = field(default_factory=dict)
 
 
 class _WithBolt:
@@ -139,9 +138,9 @@ class _WithBolt:
 
     def __init__(self, topology: Topology) -> None:
         self._topology = topology
-        self._databases = {name.lower(): copies for name, copies in topology.databases().items()}
+        self._databases = {lowered(name): copies for name, copies in topology.databases().items()}
 
-    def literal(self, name: str) -> _Found:
+    def literal(self, name: DatabaseName) -> _Found:
         refused = _refused(name, self._topology)
         if refused is not None:
             return _Found(failures={name: refused})
@@ -155,7 +154,7 @@ class _WithBolt:
             return replace(self._judged(names), excluded=excluded)
         return _Found(failures={pattern: self._not_there(_nothing_matches(pattern, excluded, self._topology))})
 
-    def _judged(self, names: Iterable[str]) -> _Found:
+    def _judged(self, names: Iterable[DatabaseName]) -> _Found:
         targets: list[Target] = []
         failures: dict[str, Failure] = {}
         for name in names:
@@ -184,7 +183,7 @@ class _WithoutBolt:
         self._last = knowledge.last
         self._static = knowledge.static
         self._databases = (
-            {name.lower(): copies for name, copies in knowledge.last.databases().items()} if knowledge.last else {}
+            {lowered(name): copies for name, copies in knowledge.last.databases().items()} if knowledge.last else {}
         )
         self._age = now - knowledge.last.seen if knowledge.last else timedelta()
         self._max_age = max_topology_age
@@ -192,7 +191,7 @@ class _WithoutBolt:
         self._silence = f"Bolt did not answer ({cause.error})" if cause else "Bolt did not answer"
         self._hint = cause.hint if cause else ""
 
-    def literal(self, name: str) -> _Found:
+    def literal(self, name: DatabaseName) -> _Found:
         if self._last is None:
             if self._static:
                 return _Found((Target(name, None, DiscoverySource.STATIC),))
@@ -220,7 +219,7 @@ class _WithoutBolt:
             return _Found(targets, {pattern: Failure(Reason.DISCOVERY_STALE, error, self._hint)}, excluded=excluded)
         return _Found(targets, warnings=(f"{self._silence}; {pattern} was matched against {seen}",), excluded=excluded)
 
-    def _remembered(self, name: str) -> Target:
+    def _remembered(self, name: DatabaseName) -> Target:
         database_id = next((copy.database_id for copy in self._databases[name] if copy.database_id is not None), None)
         return Target(name, database_id, DiscoverySource.LAST_TOPOLOGY)
 
@@ -236,25 +235,27 @@ def _matches_any(name: str, patterns: Iterable[str]) -> bool:
     return any(matches(name, pattern) for pattern in patterns)
 
 
-def _refused(name: str, topology: Topology) -> Failure | None:
+def _refused(name: DatabaseName, topology: Topology) -> Failure | None:
     """Say why a name that exists is nothing to back up, or None."""
-    aliases = {alias.lower(): target for alias, target in topology.aliases.items()}
+    aliases = {lowered(alias): target for alias, target in topology.aliases.items()}
     if name in aliases:
         target = aliases[name]
         meant = f"ask for {target} instead" if target else "ask for the database it stands for"
         return Failure(Reason.INVALID_REQUEST, f"{name} is an alias, not a database", meant)
-    excluded = {name.lower(): kind for name, kind in topology.excluded().items()}
+    excluded = {lowered(name): kind for name, kind in topology.excluded().items()}
     return excluded[name].refusal(name) if name in excluded else None
 
 
-def _matching(pattern: str, databases: Iterable[str], topology: Topology) -> tuple[list[str], dict[str, ExcludedKind]]:
+def _matching(
+    pattern: str, databases: Iterable[DatabaseName], topology: Topology
+) -> tuple[list[DatabaseName], dict[DatabaseName, ExcludedKind]]:
     """Return the databases that match a glob: those to back up, and the excluded ones with their kinds."""
-    kinds = {name.lower(): kind for name, kind in topology.excluded().items()}
+    kinds = {lowered(name): kind for name, kind in topology.excluded().items()}
     matching = [name for name in databases if matches(name, pattern)]
     return [name for name in matching if name not in kinds], {name: kinds[name] for name in matching if name in kinds}
 
 
-def _nothing_matches(pattern: str, excluded: Mapping[str, ExcludedKind], topology: Topology) -> str:
+def _nothing_matches(pattern: str, excluded: Mapping[DatabaseName, ExcludedKind], topology: Topology) -> str:
     others = [f"{kind} database {name}" for name, kind in excluded.items()]
     others += [f"alias {alias}" for alias in sorted(topology.aliases) if matches(alias, pattern)]
     return f"{pattern} matches no database" + (f" (only {', '.join(others)})" if others else "")
@@ -265,10 +266,10 @@ def _all_left_out(pattern: str, unwanted: Iterable[str]) -> Failure:
     return Failure(Reason.NO_SUCH_DATABASE, f"whatever {pattern} means is left out by {exclusions}")
 
 
-def _missing(knowledge: Knowledge) -> tuple[str, ...]:
+def _missing(knowledge: Knowledge) -> tuple[DatabaseName, ...]:
     """Name what was known before and is not listed now. Without Bolt nothing is listed, so nothing is missing."""
     if knowledge.topology is None:
         return ()
-    known = {name.lower() for name in knowledge.recorded}
-    known |= {name.lower() for name in knowledge.topology.following(knowledge.last).missing}
-    return tuple(sorted(known - {copy.database.lower() for copy in knowledge.topology.copies}))
+    known = {lowered(name) for name in knowledge.recorded}
+    known |= {lowered(name) for name in knowledge.topology.following(knowledge.last).missing}
+    return tuple(sorted(known - {lowered(copy.database) for copy in knowledge.topology.copies}))

@@ -17,7 +17,7 @@ from typing import Annotated, Any, NamedTuple, Self
 from pydantic import ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass
 
-from backup_agent.core.artifacts.names import DATABASE
+from backup_agent.core.artifacts.names import DatabaseName, database_name_or_none
 from backup_agent.core.artifacts.records import Definition, StoredValue, Value
 from backup_agent.core.escaping import first_few, quoted
 from backup_agent.core.neo4j.kinds import OF_TYPE, ExcludedKind
@@ -54,7 +54,6 @@ def _shaped(pattern: str) -> Any:  # noqa: ANN401  pydantic's FieldInfo
     return Field(pattern=f"^(?:{pattern})$")
 
 
-DatabaseName = Annotated[str, _shaped(DATABASE.pattern)]
 AddressText = Annotated[str, _shaped(ADDRESS.pattern)]
 Identity = Annotated[str, _shaped("[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")]
 Word = Annotated[str, _shaped("[A-Za-z0-9][A-Za-z0-9 _-]{0,63}")]
@@ -106,20 +105,20 @@ class Topology(StoredValue):
         """Return the topology as it is stored: on one line and without nulls, since it may have thousands of copies."""
         return self.model_dump_json(by_alias=True, exclude_none=True).encode() + b"\n"
 
-    def databases(self) -> dict[str, tuple[Copy, ...]]:
+    def databases(self) -> dict[DatabaseName, tuple[Copy, ...]]:
         """Return every listed database with its copies, by name. Excluded databases are included."""
-        found: dict[str, tuple[Copy, ...]] = {}
+        found: dict[DatabaseName, tuple[Copy, ...]] = {}
         for copy in self.copies:
             found[copy.database] = (*found.get(copy.database, ()), copy)
         return dict(sorted(found.items()))
 
-    def last_committed_tx(self, database: str) -> int | None:
+    def last_committed_tx(self, database: DatabaseName) -> int | None:
         """Return the last transaction that all online copies of a database have received; None if one is unknown."""
         told = [copy.last_committed_txn for copy in self.copies if copy.database == database and copy.serves]
         known = [transaction for transaction in told if transaction is not None]
         return min(known) if known and len(known) == len(told) else None
 
-    def excluded(self) -> dict[str, ExcludedKind]:
+    def excluded(self) -> dict[DatabaseName, ExcludedKind]:
         """Return the databases that are not backed up because of their kind, by name."""
         found = {copy.database: OF_TYPE[copy.type] for copy in self.copies if copy.type in OF_TYPE}
         sharded = {name: ExcludedKind.SHARDED for name, one in self.definitions.items() if one.shards}
@@ -133,7 +132,7 @@ class Topology(StoredValue):
         gone = ({copy.database for copy in last.copies} - last.excluded().keys() | set(last.missing)) - names
         return self.model_copy(update={"missing": tuple(sorted(gone))})
 
-    def forgetting(self, database: str) -> Self:
+    def forgetting(self, database: DatabaseName) -> Self:
         """Return this topology without `database` among the missing: it was dropped for good."""
         return self.model_copy(update={"missing": tuple(name for name in self.missing if name != database)})
 
@@ -189,17 +188,17 @@ def listed(rows: Iterable[Mapping[str, object]]) -> Listing:
     return Listing(tuple(copies), refusals)
 
 
-def aliases(rows: Iterable[tuple[object, object]]) -> dict[str, str | None]:
+def aliases(rows: Iterable[tuple[object, object]]) -> dict[DatabaseName, DatabaseName | None]:
     """Return alias -> database, of rows of SHOW ALIASES. An alias that no request can name is left out.
 
     Raise PermanentError if there are too many.
     """
-    found: dict[str, str | None] = {}
+    found: dict[DatabaseName, DatabaseName | None] = {}
     for number, (alias, database) in enumerate(rows, start=1):
         if number > MOST_ALIASES:
             raise PermanentError(Reason.SOURCE_UNREACHABLE, f"there are more than {MOST_ALIASES} aliases")
-        if _is_database(alias):
-            found[str(alias)] = str(database) if _is_database(database) else None
+        if (name := database_name_or_none(alias)) is not None:
+            found[name] = database_name_or_none(database)
     return found
 
 
@@ -225,10 +224,6 @@ def _copy(row: Mapping[str, Any], refusals: Refusals) -> Copy | None:
     for name in sorted(wrong):
         refusals.add(f"values of {name} not understood, and taken as unknown", row[name])
     return Copy(**{**row, **dict.fromkeys(wrong)})
-
-
-def _is_database(name: object) -> bool:
-    return isinstance(name, str) and DATABASE.fullmatch(name) is not None
 
 
 def _too_many(what: str) -> PermanentError:
@@ -278,7 +273,7 @@ class _Rank(IntEnum):
 
 def sources(
     topology: Topology | None,
-    database: str,
+    database: DatabaseName,
     addressing: Addressing,
     reachable: Mapping[str, str | None] | None = None,
 ) -> tuple[BackupSource, ...]:
@@ -392,7 +387,7 @@ def with_port(address: str, port: int) -> str:
     return join(host, own or port)
 
 
-def _candidates(topology: Topology | None, database: str) -> Iterator[Copy]:
+def _candidates(topology: Topology | None, database: DatabaseName) -> Iterator[Copy]:
     if topology is None:
         return
     copies = [copy for copy in topology.copies if copy.database == database]

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
-from backup_agent.core.artifacts.names import misnamed
+from backup_agent.core.artifacts.names import DatabaseName, misnamed
 from backup_agent.core.artifacts.records import BackupType, Header
 from backup_agent.core.escaping import quoted
 from backup_agent.core.neo4j.progress import Transcript
@@ -265,7 +265,12 @@ _EXIT_CODES = {
 
 
 def judge(
-    completed: Completed, transcript: Transcript, found: tuple[NewArtifact, ...], *, database: str, asked: BackupType
+    completed: Completed,
+    transcript: Transcript,
+    found: tuple[NewArtifact, ...],
+    *,
+    database: DatabaseName,
+    asked: BackupType,
 ) -> Verdict:
     """Judge one run of neo4j-admin. `found` are the artifacts that it wrote, `asked` is the type in its arguments.
 
@@ -304,7 +309,7 @@ def judge(
     return Verdict(outcome, failure=Failure(cause.reason, error, cause.hint))
 
 
-def _fault(new: NewArtifact, database: str, asked: BackupType) -> str | None:
+def _fault(new: NewArtifact, database: DatabaseName, asked: BackupType) -> str | None:
     """Return why an artifact is not the one that was requested, or None if it is."""
     if new.condition is not Condition.SOUND or new.header is None:
         return new.error or f"it is {new.condition}"

@@ -9,10 +9,9 @@ from typing import Self
 
 from pydantic import Field
 
+from backup_agent.core.artifacts.names import SYSTEM
 from backup_agent.core.artifacts.records import StoredValue
 from backup_agent.core.neo4j.topology import Topology
-
-SYSTEM = "system"
 
 
 class Owner(StoredValue):

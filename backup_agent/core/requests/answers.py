@@ -9,8 +9,9 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from backup_agent.core.artifacts.names import DatabaseName, database_name
 from backup_agent.core.artifacts.records import StoredPart, StoredValue, Value, few_values
 from backup_agent.core.reasons import Failure, Reason
 from backup_agent.core.requests.request import Request
@@ -248,8 +249,10 @@ class Answer(StoredValue):
     progress: dict[str, Any] | None = Field(default=None, description="database, bytes and seconds of what runs now")
     set: str | None = None
     set_note: str | None = Field(default=None, description="for an ad hoc set: what becomes of it")
-    databases: dict[str, DatabaseResult] = Field(default={})
-    excluded: dict[str, str] = Field(
+    databases: dict[str, DatabaseResult] = Field(
+        default={}, description="database, or what was asked for -> its result"
+    )
+    excluded: dict[DatabaseName, str] = Field(
         default={}, description="database that matches a glob of the request and is not backed up -> why"
     )
     selected: bool = Field(default=False, description="whether the databases have been chosen")
@@ -260,6 +263,11 @@ class Answer(StoredValue):
     error: str | None = None
     hint: str | None = None
     request: dict[str, Any] | None = Field(default=None, description="what was asked; absent if it was rejected")
+
+    @model_validator(mode="after")
+    def _open_ones_are_databases(self) -> Self:
+        _ = self.open
+        return self
 
     @property
     def asked(self) -> Request:
@@ -294,15 +302,15 @@ class Answer(StoredValue):
             changes |= {"reason": failure.reason, "error": failure.error, "hint": failure.advice}
         return self.model_copy(update=changes)
 
-    def with_result(self, database: str, result: DatabaseResult) -> "Answer":
-        """Return the answer with another result for one database."""
-        return self.model_copy(update={"databases": {**self.databases, database: result}})
+    def with_result(self, name: str, result: DatabaseResult) -> "Answer":
+        """Return the answer with another result for one database, or for a name or glob that was asked for."""
+        return self.model_copy(update={"databases": {**self.databases, name: result}})
 
     def with_results(
         self,
         results: Mapping[str, DatabaseResult],
         warnings: tuple[str, ...],
-        excluded: Mapping[str, str] | None = None,
+        excluded: Mapping[DatabaseName, str] | None = None,
     ) -> "Answer":
         """Return the answer with its databases chosen."""
         changes: dict[str, Any] = {"databases": dict(results), "selected": True, "excluded": dict(excluded or {})}
@@ -313,9 +321,9 @@ class Answer(StoredValue):
         return self.model_copy(update={"places": {**self.places, place: result}})
 
     @property
-    def open(self) -> tuple[str, ...]:
+    def open(self) -> tuple[DatabaseName, ...]:
         """Databases that still need an attempt, or whose attempt is under way."""
-        return tuple(name for name, result in self.databases.items() if result.open)
+        return tuple(database_name(name) for name, result in self.databases.items() if result.open)
 
     def concluded(self, now: datetime) -> "Answer":
         """Return the final answer of a request whose databases or places are all done.

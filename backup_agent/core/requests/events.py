@@ -9,9 +9,10 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from backup_agent.core.artifacts.names import DatabaseName
 from backup_agent.core.artifacts.records import Definition, TooManyValuesError, few_values
 from backup_agent.core.artifacts.summary import DatabaseSummary
-from backup_agent.core.neo4j.topology import AddressText, Copy, DatabaseName, VersionText
+from backup_agent.core.neo4j.topology import AddressText, Copy, VersionText
 from backup_agent.core.reasons import Failure
 from backup_agent.core.requests.answers import DatabaseResult, Execution, PlaceResult
 
@@ -87,7 +88,7 @@ class SummaryFailed(ChildEvent):
 
     event: Literal["unsummarised"] = "unsummarised"
     set: str
-    database: str
+    database: DatabaseName
     error: str
 
 
@@ -96,7 +97,7 @@ class NothingRecorded(ChildEvent):
 
     event: Literal["gone"] = "gone"
     set: str
-    database: str
+    database: DatabaseName
 
 
 class CopiesOwed(ChildEvent):
@@ -104,7 +105,7 @@ class CopiesOwed(ChildEvent):
 
     event: Literal["owed"] = "owed"
     set: str
-    database: str
+    database: DatabaseName
     destination: str
     owed: int
 

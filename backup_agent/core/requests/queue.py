@@ -8,6 +8,8 @@ have been a lack of memory.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from backup_agent.core.artifacts.names import DatabaseName
+
 
 @dataclass(frozen=True)
 class Job:
@@ -16,7 +18,7 @@ class Job:
     request: str
     """Id of the request."""
     set: str
-    database: str
+    database: DatabaseName
     attempts: int = 0
     """Number of attempts that ended without a verdict."""
 

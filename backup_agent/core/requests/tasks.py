@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from backup_agent.core.artifacts.names import DatabaseName
 from backup_agent.core.artifacts.records import BackupType, Definition, Value
 from backup_agent.core.requests.request import Attribution
 from backup_agent.core.retention.clock import Shown
@@ -22,7 +23,7 @@ class BackupTask(Task):
     run: str
     request: str
     set: str
-    database: str
+    database: DatabaseName
     type: BackupType
     promote: Literal["now", "at_next_full"] = "now"
     database_id: str | None = None
@@ -61,7 +62,7 @@ class CopyTask(Task):
     destination: str
     sets: tuple[str, ...]
     """Sets that have copies: the declared ones."""
-    database: str | None = None
+    database: DatabaseName | None = None
     """One database of the set alone, for a run that has just recorded its artifact."""
 
 
@@ -77,7 +78,7 @@ class PruneTask(Task):
     """Digest of the plan that somebody has looked at: another is refused."""
     drop_owed: str | None = None
     """Destination whose missing copies are given up."""
-    forgotten: dict[str, datetime] = Field(default={})
+    forgotten: dict[DatabaseName, datetime] = Field(default={})
     """Databases whose last backups may go too -> when that was said."""
     seconds: float | None = None
     """How long to delete at the most: what is left is for the next pass. None: until all is done."""
@@ -97,7 +98,7 @@ class VerifyTask(Task):
     """Key of one artifact; without it what is due, unless `database` or `all` is given."""
     chain: bool = False
     """Read also everything that the artifact needs."""
-    database: str | None = None
+    database: DatabaseName | None = None
     """Read every artifact of this database, in each set."""
     all: bool = False
     """Read every artifact."""

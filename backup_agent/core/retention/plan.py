@@ -22,9 +22,10 @@ from pydantic import Field
 from backup_agent.core.artifacts.chains import Ancestry, as_entry
 from backup_agent.core.artifacts.entries import Entry
 from backup_agent.core.artifacts.keys import database_of
+from backup_agent.core.artifacts.names import DatabaseName
 from backup_agent.core.artifacts.records import Record, Value
 
-Group = tuple[str, str]
+Group = tuple[str, DatabaseName]
 """A set and a database. Each rule counts the points of one group."""
 
 
@@ -242,7 +243,7 @@ def plan(
     damaged: Collection[str] = (),
     unreadable: Collection[Group] = (),
     owed: Collection[str] = (),
-    forgotten: Mapping[str, datetime] | None = None,
+    forgotten: Mapping[DatabaseName, datetime] | None = None,
     force: bool = False,
 ) -> Plan:
     """Decide which artifacts at one place are kept and which are deleted.
@@ -326,7 +327,7 @@ def expired_sets(
 
 def _only_points(groups: Mapping[Group, "_Points"], declared: Collection[str]) -> frozenset[str]:
     """Return the newest restorable point of each database that has none in a declared set."""
-    newest: dict[str, Entry] = {}
+    newest: dict[DatabaseName, Entry] = {}
     safe = set()
     for (set_name, database), points in groups.items():
         if points.newest is None:
@@ -493,13 +494,13 @@ def _deletions(points: _Points, kept: Collection[str], fate: Fate | None = None)
         yield PlannedDeletion(entry.key, fate or own, entry.size)
 
 
-def _sets(records: Iterable[Record | Entry]) -> dict[str, dict[str, list[Entry]]]:
+def _sets(records: Iterable[Record | Entry]) -> dict[str, dict[DatabaseName, list[Entry]]]:
     """Group entries by set and database, both sorted."""
     found: dict[Group, list[Entry]] = defaultdict(list)
     for record in records:
         entry = as_entry(record)
         found[entry.set, entry.database].append(entry)
-    sets: dict[str, dict[str, list[Entry]]] = defaultdict(dict)
+    sets: dict[str, dict[DatabaseName, list[Entry]]] = defaultdict(dict)
     for set_name, database in sorted(found):
         sets[set_name][database] = found[set_name, database]
     return sets

@@ -4,6 +4,7 @@ from collections.abc import Collection
 from datetime import datetime
 
 from backup_agent.core.artifacts.keys import database_key, split_database_key
+from backup_agent.core.artifacts.names import DatabaseName
 from backup_agent.core.artifacts.records import BackupType
 from backup_agent.core.reasons import Reason
 from backup_agent.core.requests.answers import Answer, DatabaseResult, Outcome
@@ -62,7 +63,7 @@ class Counters:
         self._metrics.deaf.inc()
 
     def backup(
-        self, answer: Answer, database: str, result: DatabaseResult, declared: Collection[str], now: datetime
+        self, answer: Answer, database: DatabaseName, result: DatabaseResult, declared: Collection[str], now: datetime
     ) -> None:
         """Count the end of a backup that has a verdict."""
         if result.open:
@@ -84,11 +85,11 @@ class Counters:
         self._attempted(database_key(set_name, database), result, now)
 
     @property
-    def databases(self) -> set[str]:
+    def databases(self) -> set[DatabaseName]:
         """Databases with a known attempt."""
         return {split_database_key(key)[1] for key in self.attempts}
 
-    def forget(self, database: str) -> None:
+    def forget(self, database: DatabaseName) -> None:
         """Remove the attempts at a database that was dropped for good."""
         self.attempts = {
             key: attempt for key, attempt in self.attempts.items() if split_database_key(key)[1] != database

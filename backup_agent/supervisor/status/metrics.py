@@ -218,10 +218,10 @@ def _databases(status: Status) -> Iterator[Metric]:
     )
     for name, last in status.attempts.items():
         set_name, database = split_database_key(name)
-        labels = (status.cluster, set_name, database)
-        attempt.add_metric(labels, last.at.timestamp())
+        of_attempt = (status.cluster, set_name, database)
+        attempt.add_metric(of_attempt, last.at.timestamp())
         if last.failed_at is not None:
-            failure.add_metric((*labels, last.reason or ""), last.failed_at.timestamp())
+            failure.add_metric((*of_attempt, last.reason or ""), last.failed_at.timestamp())
     yield attempt
     yield failure
     missing = _gauge(

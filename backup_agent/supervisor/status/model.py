@@ -4,6 +4,7 @@ from datetime import datetime
 
 from pydantic import Field
 
+from backup_agent.core.artifacts.names import DatabaseName
 from backup_agent.core.artifacts.records import Value
 from backup_agent.core.artifacts.summary import DatabaseSummary
 from backup_agent.core.reasons import Reason
@@ -16,7 +17,7 @@ class RunStatus(Value):
     kind: str
     request: str | None = None
     set: str | None = None
-    database: str | None = None
+    database: DatabaseName | None = None
     destination: str | None = None
     stage: str | None = None
     bytes: int | None = None
@@ -116,8 +117,8 @@ class Status(Value):
         default=None, description="what is on the volume; absent until it was surveyed"
     )
     attempts: dict[str, Attempt] = Field(default={}, description="<set>/<database> -> the last attempt since start")
-    missing_databases: tuple[str, ...] = ()
-    excluded_databases: dict[str, ExcludedDatabase] | None = Field(
+    missing_databases: tuple[DatabaseName, ...] = ()
+    excluded_databases: dict[DatabaseName, ExcludedDatabase] | None = Field(
         default=None,
         description="databases that are not backed up because of their kind; absent if no topology is known",
     )
@@ -125,7 +126,7 @@ class Status(Value):
     schedules: dict[str, ScheduleStatus] = Field(default={})
     places: dict[str, PlaceStatus] = Field(default={})
     paused: Pause | None = Field(default=None, description="nothing is started until somebody resumes")
-    forgotten: tuple[str, ...] = Field(default=(), description="databases whose last backups may go too")
+    forgotten: tuple[DatabaseName, ...] = Field(default=(), description="databases whose last backups may go too")
     bolt_up: bool | None = Field(default=None, description="whether Bolt answered when it was asked last")
     bolt_reason: Reason | None = None
     bolt_error: str | None = Field(default=None, description="why it did not answer")

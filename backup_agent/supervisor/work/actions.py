@@ -10,6 +10,7 @@ from datetime import datetime
 from backup_agent.catalog import holds
 from backup_agent.core.artifacts.keys import RECORD_SUFFIX, is_key
 from backup_agent.core.artifacts.marks import Hold
+from backup_agent.core.artifacts.names import database_name, lowered
 from backup_agent.core.reasons import BackupError, Failure, PermanentError, Reason
 from backup_agent.core.requests.answers import Answer, State
 from backup_agent.core.requests.request import Action
@@ -96,7 +97,7 @@ class Actions:
             self.requests.conclude(found.becomes(State.CANCELLED, now, failure))
 
     def _forget(self, answer: Answer, now: datetime) -> None:
-        database = (answer.asked.database or "").lower()
+        database = lowered(database_name(answer.asked.database or ""))
         if self.discovery.lists(database):
             raise PermanentError(
                 Reason.INVALID_REQUEST,

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from itertools import islice
 
+from backup_agent.core.artifacts.names import DatabaseName
 from backup_agent.core.neo4j.selection import Selection
 from backup_agent.core.reasons import Failure, Reason
 from backup_agent.core.requests.answers import MOST_ATTEMPTS, Answer, DatabaseResult, Outcome, State
@@ -83,7 +84,7 @@ class BackupQueue:
 
     def selected(self, answer: Answer, selection: Selection, now: datetime) -> None:
         """Write down which databases a request comes to; end it at once where it comes to none."""
-        results = {
+        results: dict[str, DatabaseResult] = {
             target.name: DatabaseResult(discovery=target.discovery.value, database_id=target.database_id)
             for target in selection.databases
         }
@@ -94,8 +95,9 @@ class BackupQueue:
     def waiting_jobs(self) -> Iterator[Job]:
         """Yield the jobs that could start, in the order of the requests."""
         for answer in self.active:
-            for database, result in answer.databases.items():
-                if result.outcome in (Outcome.WAITING, Outcome.INTERRUPTED):
+            for database in answer.open:
+                result = answer.databases[database]
+                if result.outcome is not Outcome.RUNNING:
                     yield Job(answer.id, answer.set or "default", database, result.attempts)
 
     @property
@@ -197,7 +199,7 @@ class BackupQueue:
                 self._requests.show(answer.model_copy(update={"position": position}))
 
 
-def run_name(request: str, database: str, attempt: int) -> str:
+def run_name(request: str, database: DatabaseName, attempt: int) -> str:
     """Return the name of an attempt: also that of its staging folder, so it is short enough for one.
 
     >>> run_name("nightly-1", "orders", 1)
@@ -209,7 +211,7 @@ def run_name(request: str, database: str, attempt: int) -> str:
     return f"{name}+{attempt}"
 
 
-def earlier_runs(answer: Answer, database: str) -> tuple[str, ...]:
+def earlier_runs(answer: Answer, database: DatabaseName) -> tuple[str, ...]:
     """Return the attempts a database has had, the first one first."""
     return tuple(run_name(answer.id, database, number + 1) for number in range(answer.databases[database].attempts))
 

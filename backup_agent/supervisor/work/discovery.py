@@ -13,6 +13,7 @@ import structlog
 
 from backup_agent.cluster.rows import ALIASES, BACKUP_ADDRESSES, COPIES, DEFINITIONS, REACHABLE, IncompleteError, Rows
 from backup_agent.cluster.saved_topology import load_topology, save_topology
+from backup_agent.core.artifacts.names import DatabaseName
 from backup_agent.core.neo4j.selection import Knowledge, Selection, select
 from backup_agent.core.neo4j.topology import Addressing, BackupSource, Topology, sources
 from backup_agent.core.reasons import HINTS, Failure, Reason
@@ -34,7 +35,7 @@ class Discovery:
     current: Topology | None = None
     failure: Failure | None = None
     reachable: dict[str, str | None] = field(default_factory=dict)
-    missing: tuple[str, ...] = ()
+    missing: tuple[DatabaseName, ...] = ()
     notes: tuple[str, ...] = ()
     """What the cluster did not tell when it answered last."""
     clock_offset: float | None = None
@@ -123,7 +124,7 @@ class Discovery:
             log.warning("topology not kept", error=str(error))
         return topology
 
-    def forget(self, database: str) -> None:
+    def forget(self, database: DatabaseName) -> None:
         """Miss a database no more. Raise OSError."""
         if self.last is not None:
             kept = self.last.forgetting(database)
@@ -132,7 +133,7 @@ class Discovery:
             self.current = self.current.forgetting(database) if self.current else None
         self.missing = tuple(name for name in self.missing if name != database)
 
-    def lists(self, database: str) -> bool:
+    def lists(self, database: DatabaseName) -> bool:
         """Tell whether the cluster listed a database when it answered last."""
         return self.last is not None and database in self.last.databases()
 
@@ -145,7 +146,7 @@ class Discovery:
         self,
         asked: tuple[str, ...] | None,
         default: tuple[str, ...],
-        recorded: Collection[str],
+        recorded: Collection[DatabaseName],
         addressing: Addressing,
         *,
         now: datetime,
@@ -164,6 +165,6 @@ class Discovery:
             self.missing = selection.missing
         return selection
 
-    def sources(self, database: str, addressing: Addressing) -> tuple[BackupSource, ...]:
+    def sources(self, database: DatabaseName, addressing: Addressing) -> tuple[BackupSource, ...]:
         """Return the servers for a backup, the best first."""
         return sources(self.last, database, addressing, self.reachable)

@@ -8,6 +8,7 @@ import structlog
 from pydantic import Field
 
 from backup_agent import durable, quoting
+from backup_agent.core.artifacts.names import DatabaseName
 from backup_agent.core.artifacts.records import StoredPart, StoredValue
 
 LARGEST = 16 * 2**20
@@ -29,7 +30,7 @@ class OrdersFile(StoredValue):
     """What is kept on the volume."""
 
     paused: Order | None = None
-    forgotten: dict[str, Order] = Field(default={})
+    forgotten: dict[DatabaseName, Order] = Field(default={})
 
 
 class Orders:
@@ -55,7 +56,7 @@ class Orders:
         return self._kept.paused
 
     @property
-    def forgotten(self) -> dict[str, datetime]:
+    def forgotten(self) -> dict[DatabaseName, datetime]:
         """Databases whose last backups may go too -> when that was said."""
         return {name: order.since for name, order in sorted(self._kept.forgotten.items())}
 
@@ -67,11 +68,11 @@ class Orders:
         """Let everything start again."""
         self._keep(self._kept.model_copy(update={"paused": None}))
 
-    def forget(self, database: str, order: Order) -> None:
+    def forget(self, database: DatabaseName, order: Order) -> None:
         """Let the last backups of a database go too."""
         self._keep(self._kept.model_copy(update={"forgotten": {**self._kept.forgotten, database: order}}))
 
-    def seen(self, databases: Collection[str]) -> None:
+    def seen(self, databases: Collection[DatabaseName]) -> None:
         """Remember again what the cluster lists: a database that is there has not been dropped for good."""
         back = self.forgotten.keys() & frozenset(databases)
         if not back:

@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterable, Mapping
 
 import structlog
 
+from backup_agent.core.artifacts.names import DatabaseName
 from backup_agent.core.artifacts.summary import DatabaseSummary
 from backup_agent.core.reasons import Failure, Reason
 from backup_agent.core.requests.events import CopiesOwed
@@ -22,7 +23,7 @@ class VolumeSummaries:
         """Whether a survey has told what is on the volume."""
         self.doubted = False
         """Whether something may have changed that was not told: a survey sets it right."""
-        self._summaries: dict[tuple[str, str], DatabaseSummary] = {}
+        self._summaries: dict[tuple[str, DatabaseName], DatabaseSummary] = {}
         self.destinations: dict[str, CopyBackoff] = {}
 
     @property
@@ -31,7 +32,7 @@ class VolumeSummaries:
         return tuple(self._summaries.values())
 
     @property
-    def databases(self) -> set[str]:
+    def databases(self) -> set[DatabaseName]:
         """Databases that have records in any set."""
         return {database for _, database in self._summaries}
 
@@ -83,7 +84,7 @@ class VolumeSummaries:
         """Note that something may have changed on the volume without being told."""
         self.doubted = True
 
-    def gone(self, set_name: str, database: str) -> None:
+    def gone(self, set_name: str, database: DatabaseName) -> None:
         """Note that nothing is recorded any more of a database in a set."""
         self._summaries.pop((set_name, database), None)
 
