@@ -12,6 +12,7 @@ from backup_agent.catalog.wanted_holds import WantedHolds
 from backup_agent.core.reasons import PermanentError, Reason
 from backup_agent.core.retention.plan import Policy
 from backup_agent.settings.model import VOLUME, Destination, Settings
+from backup_agent.stores.features import StoreFeatures
 from backup_agent.stores.kind import kind_of
 from backup_agent.stores.local import LocalStore
 from backup_agent.stores.store import Store
@@ -69,7 +70,13 @@ class Place:
         """What is kept there. Raise PermanentError if the settings of a destination are refused."""
         if self.destination is None:
             return LocalStore(self.root, VOLUME)
-        return kind_of(self.destination).open_store(self.name, self.destination, self.settings.cluster)
+        features = StoreFeatures(self.store_card, self.identity)
+        return kind_of(self.destination).open_store(self.name, self.destination, self.settings.cluster, features)
+
+    @property
+    def store_card(self) -> Path:
+        """The file with what is known of a destination's store: a `StoreCard`."""
+        return self._folder("stores") / "card.json"
 
     @property
     def index(self) -> Path:

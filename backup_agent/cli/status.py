@@ -89,6 +89,7 @@ def _print(status: dict[str, Any]) -> None:
         printing.line()
         destinations = [_destination(name, one) for name, one in status["destinations"].items()]
         printing.table(["DESTINATION", "COPIES MISSING", "STATE"], destinations, longest=LONGEST_NAME)
+        printing.lines(line for name, one in status["destinations"].items() for line in _features(name, one))
 
 
 def _agent(status: dict[str, Any], now: datetime) -> Iterator[str]:
@@ -214,6 +215,16 @@ def _destination(name: str, one: dict[str, Any]) -> list[str]:
     if one.get("up") and "error" in one:
         return [name, owed, f"up, but some copies failed: {one['error']}"]
     return [name, owed, "up" if one.get("up") else "not tried yet"]
+
+
+def _features(name: str, one: dict[str, Any]) -> Iterator[str]:
+    """Say what the store has, then what it lacks, and how that is known."""
+    found = one.get("features", {})
+    if has := [feature for feature, finding in found.items() if finding["has"]]:
+        yield f"{name} has {', '.join(has)}"
+    for feature, finding in found.items():
+        if not finding["has"]:
+            yield f"{name} has no {feature}, as of {finding['found'][:10]}: {finding['how']}"
 
 
 def _moment(text: str) -> datetime:

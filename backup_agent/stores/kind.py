@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import Protocol, cast
 
 from backup_agent.settings.model import Destination
+from backup_agent.stores.features import StoreFeatures
 from backup_agent.stores.store import Store
 
 
@@ -29,8 +30,11 @@ class RestoreAccess:
 class StoreKind(Protocol):
     """What the module of a kind offers."""
 
-    def open_store(self, name: str, destination: Destination, cluster: str) -> Store:
-        """Return the store of a destination; raise PermanentError if its settings are refused."""
+    def open_store(self, name: str, destination: Destination, cluster: str, features: StoreFeatures) -> Store:
+        """Return the store of a destination; raise PermanentError if its settings are refused.
+
+        `features` is what is known of the store. What it turns out to have or to lack is noted there.
+        """
 
     def restore_access(self, destination: Destination, cluster: str) -> RestoreAccess:
         """Say how its artifacts are read without the agent."""

@@ -188,7 +188,7 @@ class LocalStore:
             if error.failure.reason is not Reason.NOT_FOUND and not isinstance(error.__cause__, NotADirectoryError):
                 raise
 
-    def delete(self, key: str) -> None:
+    def delete(self, key: str) -> bool:
         """Remove a key; one that does not exist is no error."""
         try:
             with self._at(key, "delete") as (folder, name):
@@ -197,6 +197,7 @@ class LocalStore:
         except PermanentError as error:
             if error.failure.reason is not Reason.NOT_FOUND:
                 raise
+        return True
 
     def _put(
         self, folder: int, name: str, source: Path, descriptor: int, file: ArtifactFile, progress: Progress

@@ -64,7 +64,10 @@ class PartBody:
         progress: Progress,
         throttle: Throttle | None = None,
         stop: Event | None = None,
+        sha256: str = "",
     ) -> None:
+        """`sha256` is the digest of the part, if it is known: then nobody has to read the body to know it."""
+        self.sha256 = sha256
         self._source = source
         self._descriptor = descriptor
         self._part = part

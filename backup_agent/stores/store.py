@@ -152,6 +152,9 @@ class Store(Protocol):
         """Yield the objects whose keys begin with a prefix, in the order of the keys."""
         ...
 
-    def delete(self, key: str) -> None:
-        """Remove a key. One that does not exist is no error."""
+    def delete(self, key: str) -> bool:
+        """Remove a key. One that does not exist is no error.
+
+        Return False if the store keeps the object as an old version, so that no room is freed.
+        """
         ...

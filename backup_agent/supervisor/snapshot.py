@@ -6,12 +6,14 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from backup_agent import __version__
+from backup_agent.catalog.place import destinations as place_destinations
 from backup_agent.catalog.space import Space, space
 from backup_agent.core.artifacts.names import DatabaseName
 from backup_agent.core.artifacts.summary import DatabaseSummary
 from backup_agent.core.requests.queue import Job
 from backup_agent.core.requests.schedules import expected_interval, next_runs
 from backup_agent.settings.model import Settings
+from backup_agent.stores.features import StoreCard
 from backup_agent.supervisor.children.runs import Runs
 from backup_agent.supervisor.parts import Parts
 from backup_agent.supervisor.schedules.calendar import Calendar
@@ -70,7 +72,7 @@ def status(parts: Parts, loop: LoopFacts, now: datetime, monotonic: float) -> St
         attempts=parts.counters.attempts,
         missing_databases=parts.discovery.missing,
         excluded_databases=excluded(parts.discovery),
-        destinations=destinations(parts.volume_summaries, monotonic),
+        destinations=destinations(parts.settings, parts.volume_summaries, monotonic),
         schedules=schedules(parts.calendar, now),
         places={name: routine.status for name, routine in parts.maintenance_queue.places.items()},
         paused=pause(parts.orders),
@@ -116,8 +118,13 @@ def running(runs: Runs, jobs: Mapping[str, Job], monotonic: float) -> tuple[RunS
     return tuple(found)
 
 
-def destinations(volume_summaries: VolumeSummaries, monotonic: float) -> dict[str, DestinationStatus]:
+def destinations(
+    settings: Settings, volume_summaries: VolumeSummaries, monotonic: float
+) -> dict[str, DestinationStatus]:
     """Return what is known of each destination."""
+    features = {
+        place.name: StoreCard.read(place.store_card, place.identity).features for place in place_destinations(settings)
+    }
     return {
         name: DestinationStatus(
             up=one.up,
@@ -126,6 +133,7 @@ def destinations(volume_summaries: VolumeSummaries, monotonic: float) -> dict[st
             error=one.failure.error if one.failure else None,
             hint=one.failure.advice if one.failure else None,
             retry_seconds=round(one.retry.wait(monotonic), 1) if one.failure else None,
+            features=features.get(name, {}),
         )
         for name, one in volume_summaries.destinations.items()
     }

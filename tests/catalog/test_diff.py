@@ -48,7 +48,7 @@ def tampered(record: Record) -> bytes:
     return record.to_json().replace(b'"highest": 10,', b'"highest": 11,')
 
 
-SPOILERS: dict[str, tuple[Callable[[FilledStore, Record], None], Kind, str]] = {
+SPOILERS: dict[str, tuple[Callable[[FilledStore, Record], object], Kind, str]] = {
     "record deleted": (
         lambda place, one: place.store.delete(record_key(one.key)), Kind.ARTIFACT_WITHOUT_RECORD, "{key}",
     ),

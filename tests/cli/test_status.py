@@ -9,6 +9,7 @@ import pytest
 
 from backup_agent.core.artifacts.summary import DatabaseSummary
 from backup_agent.core.reasons import Reason
+from backup_agent.stores.features import Feature, FeatureFinding
 from backup_agent.supervisor.status.http import HttpServer, main_pages
 from backup_agent.supervisor.status.model import (
     Attempt,
@@ -173,7 +174,17 @@ def test_the_full_status(place: Place) -> None:
         missing_databases=("gone",),
         excluded_databases={"web": ExcludedDatabase(kind="sharded", why="is a sharded database: so it is")},
         destinations={
-            "offsite": DestinationStatus(up=False, owed=2, error="no route", retry_seconds=30.0),
+            "offsite": DestinationStatus(
+                up=False,
+                owed=2,
+                error="no route",
+                retry_seconds=30.0,
+                features={
+                    Feature.CHECKSUMS: FeatureFinding(has=True, found=NOW, how="PutObject: a checksum in the answer"),
+                    Feature.CREATE_IF_ABSENT: FeatureFinding(has=True, found=NOW, how="a second write was refused"),
+                    Feature.UPLOAD_LISTS: FeatureFinding(has=False, found=NOW, how="ListMultipartUploads: HTTP 501"),
+                },
+            ),
             "other": DestinationStatus(owed=0),
         },
         schedules={
@@ -221,6 +232,8 @@ hourly    15 * * * *  UTC       DIFF  suspended
 DESTINATION  COPIES MISSING  STATE
 offsite      2               DOWN: no route; next try in 30 s
 other        0               not tried yet
+offsite has checksums, create_if_absent
+offsite has no upload_lists, as of 2026-11-23: ListMultipartUploads: HTTP 501
 """
     )
 

@@ -43,6 +43,7 @@ from backup_agent.core.requests.answers import (
 )
 from backup_agent.core.requests.schedules import Handled
 from backup_agent.core.retention.clock import ClockReading, ClockSighting, Shown
+from backup_agent.stores.features import Feature, FeatureFinding, StoreCard
 from backup_agent.supervisor.schedules.calendar import CalendarFile
 from backup_agent.supervisor.work.orders import Order, OrdersFile
 from tests.builders import ORDERS
@@ -127,6 +128,12 @@ VALUES: dict[str, StoredValue] = {
     "damage": Damage(key=KEY, since=NOW, found="size 1, recorded 2", file=NAME),
     "owner": Owner(id="a1b2", cluster="demo", namespace="prod", system_id="ID-system", agent="demo-backup-0:/backups"),
     "lease": LEASE,
+    "store-card": StoreCard(
+        identity="somewhere",
+        features={
+            Feature.CHECKSUMS: FeatureFinding(has=False, found=NOW, how="PutObject: HTTP 501, and accepted without")
+        },
+    ),
     "sight": _Sight(version="v1", lease=LEASE, since=12.5, boot="b1"),
     "intent": Intent(key=KEY, doing=Doing.DELETING, files=(KEY, f"{KEY}.1"), since=NOW),
     "uses": Uses(used={"test": NOW}, all_used=NOW),

@@ -21,18 +21,28 @@ _BLOCK = 64 * 1024
 
 @dataclass
 class Fault:
-    """What happens to requests whose "METHOD target header-names" matches, `times` times (None: always)."""
+    """What happens to requests that match, `times` times (None: always).
+
+    The pattern is searched in "METHOD target header-names"; after the names of S3's own headers stand their values.
+    """
 
     pattern: str
-    do: Literal["refuse", "reset", "stall", "corrupt", "lose answer", "cut answer", "strip", "answer", "silence"]
+    do: Literal[
+        "refuse", "reset", "stall", "corrupt", "lose answer", "cut answer", "strip", "answer", "silence", "rename"
+    ]
     """`refuse` answers with `status` and `code`; `reset` and `stall` come `after` bytes of the body, `cut answer` `after` bytes
     of the answer; `corrupt` turns a bit of the body on its way; `lose answer` lets the request through and hangs up; `strip`
-    takes the headers that match `code` out of the answer; `answer` lets it through and answers `status` and nothing else;
+    takes the headers that match `code` out of the answer, `rename` sets `headers` in it; `answer` lets it through and answers `status` and nothing else;
     `silence` does nothing."""
     after: int = 0
     status: int = 503
     code: str = "SlowDown"
     times: int | None = 1
+    message: str = "injected"
+    page: str = ""
+    """HTML that `refuse` answers with instead of S3's XML."""
+    headers: tuple[tuple[str, str], ...] = ()
+    """More headers of what `refuse` answers, or (`rename`) other values of the answer's."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +52,8 @@ class Seen:
     line: str
     body: int
     status: int
+    whole: str = ""
+    """The line with headers, as patterns of faults see it."""
 
 
 class FaultProxy:
@@ -121,6 +133,14 @@ class _Server(ThreadingHTTPServer):
         """Say nothing: broken connections are what this is for."""
 
 
+def _shown(header: tuple[str, str]) -> str:
+    """Return a header's name; with its value, if it is one of S3's, and no time or digest of a body."""
+    name, value = header[0].lower(), header[1]
+    if not name.startswith("x-amz-") or name == "x-amz-date" or re.fullmatch("[0-9a-f]{64}", value):
+        return name
+    return f"{name}:{value}"
+
+
 class _HungUpError(Exception):
     pass
 
@@ -136,7 +156,8 @@ class _Handler(BaseHTTPRequestHandler):
         return True  # said when the body is wanted: a refusal comes before it
 
     def do_any(self) -> None:
-        fault = self.server.proxy.fault_for(" ".join([self.command, self.path, *map(str.lower, self.headers)]))
+        self._line = " ".join([self.command, self.path, *map(_shown, self.headers.items())])
+        fault = self.server.proxy.fault_for(self._line)
         try:
             if fault and fault.do == "refuse":
                 self._refuse(fault)
@@ -150,9 +171,14 @@ class _Handler(BaseHTTPRequestHandler):
     do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = do_any  # noqa: N815  the names are the standard library's
 
     def _refuse(self, fault: Fault) -> None:
-        body = f"<?xml version='1.0'?><Error><Code>{fault.code}</Code><Message>injected</Message></Error>".encode()
+        body = (
+            f"<?xml version='1.0'?><Error><Code>{fault.code}</Code><Message>{fault.message}</Message></Error>".encode()
+        )
+        body = fault.page.encode() or body
         self.send_response(fault.status)
-        self.send_header("Content-Type", "application/xml")
+        self.send_header("Content-Type", "text/html; charset=utf-8" if fault.page else "application/xml")
+        for name, value in fault.headers:
+            self.send_header(name, value)
         self.send_header("Content-Length", str(len(body)))
         self.send_header("Connection", "close")
         self.end_headers()
@@ -180,7 +206,7 @@ class _Handler(BaseHTTPRequestHandler):
             content = answer.read()
         finally:
             upstream.close()
-        self.server.proxy.note(Seen(f"{self.command} {self.path}", sent, answer.status))
+        self.server.proxy.note(Seen(f"{self.command} {self.path}", sent, answer.status, self._line))
         if fault and fault.do == "lose answer":
             self._hang_up()
         if fault and fault.do == "answer":
@@ -194,7 +220,7 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in answer.getheaders():
             stripped = fault is not None and fault.do == "strip" and re.search(fault.code, name, re.IGNORECASE)
             if name.lower() not in {"content-length", "transfer-encoding", "connection"} and not stripped:
-                self.send_header(name, value)
+                self.send_header(name, dict(fault.headers).get(name, value) if fault else value)
         if length is not None and answer.status != 204:
             self.send_header("Content-Length", length)
         self.end_headers()

@@ -127,11 +127,11 @@ class FaultyStore:
             found |= {key: stored for key, stored in self._ghosts.items() if key.startswith(prefix)}
         return iter([found[key] for key in sorted(found)])
 
-    def delete(self, key: str) -> None:
+    def delete(self, key: str) -> bool:
         stored = self.inner.stat(key)
         if stored is not None and key not in self._young:
             self._ghosts[key] = stored
-        self._call("delete", lambda: self.inner.delete(key))
+        return self._call("delete", lambda: self.inner.delete(key))
 
     def hide(self, *keys: str) -> None:
         """Let the list not show these, as if they had just been written."""

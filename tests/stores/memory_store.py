@@ -118,11 +118,12 @@ class MemoryStore:
             if is_listed(key):
                 yield StoredObject(key, sizes[key])
 
-    def delete(self, key: str) -> None:
+    def delete(self, key: str) -> bool:
         """Remove a key; one that does not exist is no error."""
         parts_of(key)
         with self._lock:
             self._objects.pop(key, None)
+        return True
 
 
 def _proven(source: Path, file: ArtifactFile) -> bytes:

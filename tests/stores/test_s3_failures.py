@@ -12,7 +12,8 @@ from backup_agent.core.reasons import BackupError, PermanentError, Reason, Trans
 from backup_agent.durable import LIMIT
 from backup_agent.settings.s3 import PUT_OPTIONS
 from backup_agent.stores.s3 import S3Store, check_put_options
-from backup_agent.stores.s3.bucket import _failure_of, parameters_of
+from backup_agent.stores.s3.bucket import parameters_of
+from backup_agent.stores.s3.errors import failure_of
 from backup_agent.stores.s3.store import _digest_in
 from tests.components.ports import Port
 from tests.stores.files import KEY
@@ -95,7 +96,7 @@ def refusal(code: str, status: int, message: str = "said the store") -> exceptio
     ],
 )
 def test_every_fault_has_its_reason(error: Exception, kind: type[BackupError], reason: Reason) -> None:
-    failure = _failure_of("offsite: s3://bucket/key: PutObject", error)
+    failure = failure_of("offsite: s3://bucket/key: PutObject", error)
 
     assert type(failure) is kind
     assert failure.failure.reason is reason
@@ -120,7 +121,7 @@ def test_every_fault_has_its_reason(error: Exception, kind: type[BackupError], r
     ],
 )
 def test_no_secret_gets_into_an_error(error: Exception) -> None:
-    failure = _failure_of("doing", error)
+    failure = failure_of("doing", error)
 
     assert "hunter2" not in repr(failure.failure) + str(failure)
 

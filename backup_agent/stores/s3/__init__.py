@@ -3,6 +3,7 @@
 from backup_agent.core.escaping import shell_word
 from backup_agent.core.reasons import PermanentError, Reason
 from backup_agent.settings.s3 import S3Destination
+from backup_agent.stores.features import StoreFeatures
 from backup_agent.stores.kind import RestoreAccess
 from backup_agent.stores.s3.options import check_put_options
 from backup_agent.stores.s3.store import S3Store
@@ -10,7 +11,7 @@ from backup_agent.stores.s3.store import S3Store
 __all__ = ["S3Store", "check_put_options", "open_store", "restore_access"]
 
 
-def open_store(name: str, destination: S3Destination, cluster: str) -> S3Store:
+def open_store(name: str, destination: S3Destination, cluster: str, features: StoreFeatures) -> S3Store:
     """Return the store of a destination; raise PermanentError if its `put_options` are refused."""
     if faults := check_put_options(destination.put_options):
         where = f"storage.destinations.{name}.put_options"
@@ -27,6 +28,7 @@ def open_store(name: str, destination: S3Destination, cluster: str) -> S3Store:
         put_options=destination.put_options,
         name=name,
         single_writer=destination.single_writer,
+        features=features,
     )
 
 

@@ -1,16 +1,14 @@
 """The part of a bucket below one prefix, and the only module that calls boto3. Its errors leave as a store's errors.
 
-No exception of botocore may leave this module, and none may be quoted, since it may contain a secret: `_failure_of`
-turns each into an error of the agent.
+No exception of botocore may leave this module (s3/errors.py). A request goes without what the store is known to lack,
+or turns out to lack: see `Digests` and `_optional`.
 """
 
-import hashlib
 import os
 import re
 import ssl
 import threading
 import time
-from base64 import b64encode
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
@@ -18,19 +16,23 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import boto3.session
+import botocore.auth
 import botocore.session
 from botocore import exceptions, xform_name
+from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 
-from backup_agent import durable, quoting
+from backup_agent import durable
 from backup_agent.core.reasons import BackupError, PermanentError, Reason, TransientError
+from backup_agent.stores.features import Feature, StoreFeatures
 from backup_agent.stores.part_body import PartBody, SendingStoppedError
-from backup_agent.stores.s3 import failures
+from backup_agent.stores.s3 import errors, failures
+from backup_agent.stores.s3.errors import code_of, lacks
 from backup_agent.stores.store import ObjectTooLargeError, VersionedObject
 
 Response = dict[str, Any]
@@ -45,43 +47,17 @@ _CONNECT_TIMEOUT = 10
 _READ_TIMEOUT = 60
 
 PROBE = ".conditional-writes"
-_PROBE_CONTENT = b"Shows whether this store refuses to overwrite when it is told so.\n"
-_NOBODYS_VERSION = '"00000000000000000000000000000000"'
+"""Key of the agent's own object for finding out what a store can do (s3/conditions.py)."""
 
 EXISTS = ("PreconditionFailed", "412")
-UNCONDITIONAL = ("NotImplemented", "501")
 ABSENT = ("NoSuchKey", "NoSuchVersion", "404")
-GONE = ("NoSuchUpload", "404")
+GONE = ("NoSuchUpload",)
+UNCONDITIONAL = ("NotImplemented", "501")
 DENIED = ("AccessDenied", "403", "MethodNotAllowed", "405", *UNCONDITIONAL)
 RACE = "ConditionalRequestConflict"
 
-_EXCEPTIONS: tuple[tuple[type[Exception], failures.Meaning], ...] = (
-    # The first class that matches decides.
-    (exceptions.NoCredentialsError, failures.CREDENTIALS),
-    (exceptions.PartialCredentialsError, failures.CREDENTIALS),
-    (exceptions.ProfileNotFound, failures.CREDENTIALS),
-    (exceptions.ConfigNotFound, failures.CREDENTIALS),
-    (exceptions.ConfigParseError, failures.CREDENTIALS),
-    (exceptions.InvalidConfigError, failures.CREDENTIALS),
-    (exceptions.NoAuthTokenError, failures.CREDENTIALS),
-    (exceptions.SSOError, failures.CREDENTIALS),
-    (exceptions.CredentialRetrievalError, failures.CREDENTIALS_PASS),
-    (exceptions.MetadataRetrievalError, failures.CREDENTIALS_PASS),
-    (exceptions.TokenRetrievalError, failures.CREDENTIALS_PASS),
-    (exceptions.FlexibleChecksumError, failures.ALTERED),
-    (exceptions.IncompleteReadError, failures.PASSES),
-    (exceptions.ConnectionError, failures.PASSES),  # refused, no such host, timeouts, proxies
-    (exceptions.HTTPClientError, failures.PASSES),  # a broken connection, or an error that urllib3 does not name
-    (exceptions.ParamValidationError, failures.OPTIONS),
-    (exceptions.BaseEndpointResolverError, failures.ENDPOINT),
-    (exceptions.EndpointProviderError, failures.ENDPOINT),
-    (exceptions.UnsupportedS3ArnError, failures.ENDPOINT),
-    (exceptions.UnsupportedS3ConfigurationError, failures.ENDPOINT),
-    (exceptions.ValidationError, failures.ENDPOINT),
-    (exceptions.BotoCoreError, failures.UNKNOWN),
-    (OSError, failures.LOCAL_FILE),
-    (ValueError, failures.ENDPOINT),
-)
+_UNLOCKED = {"ObjectLockMode": None, "ObjectLockRetainUntilDate": None, "ObjectLockLegalHoldStatus": None}
+"""Options for artifacts and records alone: an object that is replaced must not be locked."""
 
 DEADLINE = 300.0
 """Seconds for one small request with all its retries and its whole answer: about four times what a slow store needs.
@@ -89,14 +65,29 @@ DEADLINE = 300.0
 Each timeout of botocore is for one read of the socket: a store that sends a byte a second would block for ever.
 """
 
-_PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/+=-]{0,99}")
-"""The form of error codes and request ids that stores send. Any other text is not quoted."""
 _UNSENDABLE = re.compile(r"[^\x21-\x7e]")
 _VARIABLES = {
     "access key": "AWS_ACCESS_KEY_ID",
     "secret key": "AWS_SECRET_ACCESS_KEY",
     "session token": "AWS_SESSION_TOKEN",
 }
+
+_SIGNER = "s3v4-of-known-bodies"
+
+
+class _SignerOfKnownBodies(botocore.auth.S3SigV4Auth):  # type: ignore[misc]  # botocore has no types
+    """Signs each body without reading it if its SHA-256 is known: reading costs 0.7 CPU seconds a GiB.
+
+    Unsigned bodies (UNSIGNED-PAYLOAD) are refused by some stores, and a policy of the bucket may forbid them.
+    """
+
+    def payload(self, request: AWSRequest) -> str:
+        body = request.data
+        known = body.sha256 if isinstance(body, PartBody) else ""
+        return known or str(super().payload(request))
+
+
+botocore.auth.AUTH_TYPE_MAPS[_SIGNER] = _SignerOfKnownBodies
 
 
 class Bucket:
@@ -117,7 +108,9 @@ class Bucket:
         path_style: bool,
         ca_file: Path | None,
         options: dict[str, Any],
+        features: StoreFeatures,
     ) -> None:
+        self.features = features
         self.prefix = f"{prefix.strip('/')}/".lstrip("/")
         self._store = store
         self._bucket = bucket
@@ -146,44 +139,15 @@ class Bucket:
                     response_checksum_validation="when_required",
                     s3={
                         "addressing_style": "path" if path_style else "auto",
-                        # Signing a body means hashing it again, 0.7 CPU seconds a GiB. Its known SHA-256 is sent as
-                        # x-amz-checksum-sha256, a signed header, so the signature covers the body all the same.
-                        "payload_signing_enabled": False,
+                        "payload_signing_enabled": True,
                     },
                 ),
             )
             self._client.meta.events.register("response-received.s3", self._answered)
             self._client.meta.events.register("before-sign.s3", self._check_credentials)
-
-    @cached_property
-    def creates_conditionally(self) -> bool:
-        """Whether the store honours `If-None-Match: *`, tried once with an object of the agent's own.
-
-        This takes one request if the object exists from an earlier try. A store that accepts the second write too
-        ignores the condition; it has then stored the same content twice.
-        """
-        for _ in range(2):
-            _, refused = self.ask(
-                "PutObject", PROBE, (*EXISTS, *UNCONDITIONAL, RACE), **whole(_PROBE_CONTENT), IfNoneMatch="*"
-            )
-            if refused:
-                return refused not in UNCONDITIONAL
-        return False
-
-    @cached_property
-    def swaps_conditionally(self) -> bool:
-        """Whether the store honours `If-Match` too, tried once: some stores know only the other condition."""
-        if not self.creates_conditionally:
-            return False
-        _, refused = self.ask(
-            "PutObject", PROBE, (*EXISTS, *UNCONDITIONAL, RACE), **whole(_PROBE_CONTENT), IfMatch=_NOBODYS_VERSION
-        )
-        return bool(refused) and refused not in UNCONDITIONAL
-
-    @property
-    def if_absent(self) -> dict[str, Any]:
-        """The parameters of a write that must not overwrite; none if the store would ignore them."""
-        return {"IfNoneMatch": "*"} if self.creates_conditionally else {}
+            self._client.meta.events.register("choose-signer.s3", _choose_signer)
+            if endpoint_url:
+                self._client.meta.events.register("before-call.s3", _do_not_redirect)
 
     def now(self) -> datetime | None:
         """Return the store's time, from its last answer and the time since. Without an answer yet, ask the store."""
@@ -267,8 +231,8 @@ class Bucket:
                     content += block
                     large = len(content) > limit
             if large:
-                raise ObjectTooLargeError(self.where(key), limit, self.told(answer, "ETag", key))
-            return VersionedObject(bytes(content), self.told(answer, "ETag", key))
+                raise ObjectTooLargeError(self.where(key), limit, self.etag(answer, key))
+            return VersionedObject(bytes(content), self.etag(answer, key))
 
         return self._in_time("GetObject", key, read)
 
@@ -278,14 +242,76 @@ class Bucket:
         given = {**self._known_to(operation), **parameters}
         with self.classified(operation, key):
             try:
-                answer: Response = getattr(self._client, xform_name(operation))(
-                    Bucket=self._bucket, **{name: value for name, value in given.items() if value is not None}
-                )
+                return self._answer(operation, {name: value for name, value in given.items() if value is not None}), ""
             except exceptions.ClientError as error:
                 if (code := code_of(error)) in refusals:
                     return {}, code
+                self._doubt(given, error)
                 raise
-        return answer, ""
+
+    def _answer(self, operation: str, given: dict[str, Any]) -> Response:
+        """Return the answer to a request, which is made without its optional feature if the store lacks that."""
+        optional = _optional(operation, given)
+        if optional is None or self.features.has(optional) is False:
+            return self._answer_to(operation, _plain(given))
+        try:
+            answer = self._answer_to(operation, _with_checksums(given))
+        except exceptions.ClientError as error:
+            if not lacks(error):
+                raise
+            refused = error
+        else:
+            self._note_checksum(operation, given, answer)
+            return answer
+        if isinstance(body := given.get("Body"), PartBody):
+            body.seek(0)  # some of it may have been sent
+        with self._noting_the_lack(optional, f"{operation}: {errors.refusal(refused)}, and accepted without"):
+            return self._answer_to(operation, _plain(given))
+
+    def _note_checksum(self, operation: str, given: dict[str, Any], answer: Response) -> None:
+        """Note whether the store tells the checksum that it has compared: it may have ignored the one that was sent."""
+        told = "ChecksumSHA256" in answer
+        if operation == "UploadPart" and told:
+            self.features.note(Feature.PART_CHECKSUMS, has=True, how="UploadPart: a checksum in the answer")
+        elif operation == "PutObject" and "digests" in given:
+            how = f"PutObject: {'a' if told else 'no'} checksum in the answer"
+            self.features.note(Feature.CHECKSUMS, has=told, how=how)
+
+    @contextmanager
+    def _noting_the_lack(self, feature: Feature, how: str) -> Iterator[None]:
+        """Note that the store lacks a feature if a request without it is answered, by whatever but the same refusal."""
+        try:
+            yield
+        except exceptions.ClientError as error:
+            if not lacks(error) and code_of(error) in {*EXISTS, *ABSENT}:
+                self.features.note(feature, has=False, how=how)
+            raise
+        self.features.note(feature, has=False, how=how)
+
+    def _doubt(self, given: dict[str, Any], error: exceptions.ClientError) -> None:
+        """Let conditional writes be tried again by the next process if one was refused as such."""
+        if lacks(error) and not {"IfNoneMatch", "IfMatch"}.isdisjoint(given):
+            self.features.forget(Feature.CREATE_IF_ABSENT)
+            self.features.forget(Feature.REPLACE_IF_SAME)
+
+    def _note_versions(self, operation: str, answer: Response) -> None:
+        """Note whether the bucket keeps old versions, as the answers to writes and deletions tell."""
+        versioned = answer.get("VersionId", "null") != "null"
+        if operation in {"PutObject", "CompleteMultipartUpload"} or answer.get("DeleteMarker"):
+            how = f"{operation}: {'a' if versioned else 'no'} version in the answer"
+            self.features.note(Feature.OLD_VERSIONS, has=versioned, how=how)
+
+    def _answer_to(self, operation: str, parameters: dict[str, Any]) -> Response:
+        try:
+            answer: Response = getattr(self._client, xform_name(operation))(Bucket=self._bucket, **parameters)
+        except exceptions.ClientError as error:
+            if operation != "HeadObject" or not errors.is_vague(error):
+                raise
+            # HEAD's answers have no error code. GET's have; and some proxies allow GET alone.
+            answer = self._client.get_object(Bucket=self._bucket, **parameters)
+            answer.pop("Body").close()
+        self._note_versions(operation, answer)
+        return answer
 
     def _in_time(self, operation: str, key: str, act: Callable[[], Result]) -> Result:
         """Return what `act` returns; raise TransientError if it has not ended by the deadline.
@@ -316,6 +342,28 @@ class Bucket:
         """Call an operation that must succeed."""
         return self.ask(operation, key, (), **parameters)[0]
 
+    def put_own(self, key: str, refusals: tuple[str, ...], /, **parameters: object) -> tuple[Response, str]:
+        """Write a small object that is replaced time and again: the options of `put_options` do not lock it.
+
+        Raise PermanentError that names the bucket's default retention if that has locked the object.
+        """
+        try:
+            return self.ask("PutObject", key, refusals, **{**parameters, **_UNLOCKED})
+        except PermanentError as error:
+            if error.failure.reason is Reason.STORAGE_AUTH and (until := self._locked_until(key)):
+                text = f"{error}: the default retention of the bucket has locked the object until {until}"
+                raise PermanentError(Reason.STORAGE_AUTH, text, failures.LOCKED.hint) from error
+            raise
+
+    def _locked_until(self, key: str) -> str:
+        """Return until when an object is locked; empty if it is not, or if the agent may not know."""
+        with suppress(BackupError):
+            head, _ = self.ask("HeadObject", key, ABSENT)
+            until = head.get("ObjectLockRetainUntilDate")
+            if until is not None and until > datetime.now(UTC):
+                return f"{until:%Y-%m-%d %H:%M} ({head.get('ObjectLockMode', 'no mode is told')})"
+        return ""
+
     def objects(self, prefix: str) -> Iterator[Response]:
         """Yield all objects below a prefix; raise TransientError if the listing is not whole.
 
@@ -328,7 +376,7 @@ class Bucket:
             act = partial(self._act, "ListObjectsV2", prefix, (), Prefix=self.prefix + prefix, ContinuationToken=token)
             page, _ = self._in_time("ListObjectsV2", prefix, act)
             for found in page.get("Contents", ()):
-                if not found["Key"].startswith(self.prefix + prefix):
+                if not str(self.told(found, "Key", prefix)).startswith(self.prefix + prefix):
                     raise self._not_whole(prefix, "it has a key that does not begin with the prefix asked for")
                 yield found
             if "IsTruncated" not in page:
@@ -368,15 +416,19 @@ class Bucket:
             yield
         except SendingStoppedError as stopped:
             raise stopped.because from stopped
-        except (exceptions.ClientError, exceptions.BotoCoreError, ValueError, OSError) as error:
-            raise _failure_of(f"{self.where(key)}: {operation}", error) from error
+        except errors.RAISED as error:
+            raise errors.failure_of(f"{self.where(key)}: {operation}", error) from error
 
     def told(self, answer: Response, name: str, key: str) -> Any:  # noqa: ANN401  what botocore makes of it
         """Return a field of an answer that every store sends; raise TransientError if it is missing."""
-        if name not in answer:
-            text = f"{self.where(key)}: the answer has no {name}"
-            raise TransientError(Reason.STORAGE_UNREACHABLE, text, "look at the store, and at proxies before it")
+        if answer.get(name) is None:
+            text = f"{self.where(key)}: the answer has no {name}: {failures.NO_S3.text}"
+            raise TransientError(Reason.STORAGE_UNREACHABLE, text, failures.NO_S3.hint)
         return answer[name]
+
+    def etag(self, answer: Response, key: str) -> str:
+        """Return the ETag of an answer. A proxy that compresses marks it as weak, and the store knows it without."""
+        return str(self.told(answer, "ETag", key)).removeprefix("W/")
 
     def where(self, key: str) -> str:
         """Return the name of a key in messages."""
@@ -387,9 +439,42 @@ class Bucket:
         return {name: value for name, value in self._options.items() if name in known}
 
 
-def whole(content: bytes) -> dict[str, Any]:
-    """Return the parameters that store a small object with some content."""
-    return {"Body": content, "ChecksumSHA256": b64encode(hashlib.sha256(content).digest()).decode()}
+def _choose_signer(signature_version: str, **_: object) -> str | None:
+    return _SIGNER if signature_version in {"v4", "s3v4"} else None
+
+
+def _do_not_redirect(params: dict[str, Any], **_: object) -> None:
+    """Keep botocore from following a redirect: it leads to a region of AWS, or to itself without an end."""
+    params["context"].setdefault("s3_redirect", {})["redirected"] = True
+
+
+def _optional(operation: str, given: dict[str, Any]) -> Feature | None:
+    """Return the feature that a request uses and can do without."""
+    if operation in {"UploadPart", "CreateMultipartUpload", "CompleteMultipartUpload"}:
+        return Feature.PART_CHECKSUMS
+    if "digests" in given:
+        return Feature.CHECKSUMS
+    return Feature.CHECKSUM_ANSWERS if "ChecksumMode" in given else None
+
+
+def _with_checksums(given: dict[str, Any]) -> dict[str, Any]:
+    """Return the parameters of a request to a store with S3's checksums."""
+    return _sent(given) | (given["digests"].as_checksum if "digests" in given else {})
+
+
+def _plain(given: dict[str, Any]) -> dict[str, Any]:
+    """Return the parameters of a request to a store without S3's checksums."""
+    parameters = _sent(given) | (given["digests"].as_md5 if "digests" in given else {})
+    if "MultipartUpload" in parameters:
+        parts = [
+            {name: part[name] for name in ("PartNumber", "ETag")} for part in parameters["MultipartUpload"]["Parts"]
+        ]
+        parameters["MultipartUpload"] = {"Parts": parts}
+    return {name: value for name, value in parameters.items() if name not in {"ChecksumMode", "ChecksumAlgorithm"}}
+
+
+def _sent(given: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in given.items() if name != "digests"}
 
 
 @dataclass(frozen=True)
@@ -407,60 +492,3 @@ def parameters_of(operation: str) -> dict[str, Parameter]:
         name: Parameter(shape.type_name, tuple(getattr(shape, "enum", ())))
         for name, shape in model.input_shape.members.items()
     }
-
-
-def code_of(error: BaseException | None) -> str:
-    """Return the store's error code (the HTTP status if it sent none); empty if the error is not a store's answer."""
-    if isinstance(error, exceptions.ClientError):
-        return str(error.response.get("Error", {}).get("Code", ""))
-    return ""
-
-
-def _failure_of(doing: str, error: Exception) -> BackupError:
-    """Return the store's error for an error of botocore; `doing` names the object and the operation."""
-    if isinstance(error, exceptions.ClientError):
-        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        meaning = failures.meaning_of(code_of(error), status)
-        text = _refusal(error)
-    else:
-        meaning = next(meaning for kind, meaning in _EXCEPTIONS if isinstance(error, kind))
-        if "CERTIFICATE_VERIFY_FAILED" in str(error):
-            meaning = failures.CERTIFICATE
-        text = _kind_of(error)
-    return meaning.kind(meaning.reason, f"{doing}: {text}", meaning.hint)
-
-
-def _refusal(error: exceptions.ClientError) -> str:
-    """Return what may be quoted of an error answer: code, status and request id.
-
-    The message is left out, since stores quote keys, tokens and headers in it. The request id finds it in their logs.
-    """
-    about = error.response.get("ResponseMetadata", {})
-    status, code, request = about.get("HTTPStatusCode"), code_of(error), str(about.get("RequestId", ""))
-    words = [f"HTTP {status}"] if status else []
-    words += [f"request {request}"] if _PLAIN.fullmatch(request) else []
-    if _PLAIN.fullmatch(code) and not code.isdecimal():
-        return f"{code} ({', '.join(words)})" if words else code
-    return ", ".join(words) or "refused"
-
-
-def _kind_of(error: Exception) -> str:
-    """Return what may be quoted of an error of botocore: its class, and the error of the system that caused it."""
-    if isinstance(error, OSError):
-        return f"{error.filename}: {quoting.shown(error)}" if error.filename else quoting.shown(error)
-    said = next((one.strerror for one in _beneath(error) if isinstance(one, OSError) and one.errno is not None), None)
-    return f"{type(error).__name__}: {said}" if said else type(error).__name__
-
-
-def _beneath(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and its causes, including those that botocore and urllib3 keep in fields of their own."""
-    ahead, seen = [error], set()
-    while ahead:
-        one = ahead.pop(0)
-        if id(one) not in seen:
-            seen.add(id(one))
-            yield one
-            kept = getattr(one, "kwargs", None)
-            inside = kept.get("error") if isinstance(kept, dict) else None
-            led = (inside, getattr(one, "reason", None), one.__cause__, one.__context__, *one.args)
-            ahead += [each for each in led if isinstance(each, BaseException)]

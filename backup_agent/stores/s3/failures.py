@@ -15,6 +15,8 @@ class Meaning:
     kind: type[BackupError]
     reason: Reason
     hint: str = ""
+    text: str = ""
+    """What the answer means, if neither code nor status says it."""
 
 
 NOT_FOUND = Meaning(PermanentError, Reason.NOT_FOUND)
@@ -53,6 +55,38 @@ CERTIFICATE = Meaning(
 )
 ALTERED = Meaning(TransientError, Reason.CHECKSUM_MISMATCH, "bytes were altered on the way to the store, or in it")
 UNKNOWN = Meaning(PermanentError, Reason.INTERNAL)
+NO_S3 = Meaning(
+    TransientError,
+    Reason.STORAGE_UNREACHABLE,
+    "something before the store has answered, or it is no S3 store: check `endpoint_url`, `path_style`, and the log of "
+    "the ingress or proxy",
+    "the answer is not one of S3",
+)
+REDIRECTS = Meaning(
+    PermanentError,
+    Reason.STORAGE_UNREACHABLE,
+    "set `endpoint_url` to the address that it redirects to, and `region` to the bucket's",
+    "the address redirects to another one, or to itself",
+)
+TOO_LARGE = Meaning(
+    PermanentError,
+    Reason.INVALID_REQUEST,
+    "raise the limit of a request's body in the proxy or ingress before the store (nginx: client_max_body_size): "
+    "parts have 16 MiB, those of files above 140 GiB more",
+    "the body is too large for a proxy before the store",
+)
+LACKING = Meaning(
+    PermanentError,
+    Reason.INVALID_REQUEST,
+    "the store is reached, and does not have what the request needs: check `put_options`",
+    "this store lacks it",
+)
+LOCKED = Meaning(
+    PermanentError,
+    Reason.STORAGE_AUTH,
+    "take the default retention off the bucket, and set ObjectLockMode in put_options instead: artifacts and records "
+    "are locked then, and the agent's own small objects are not",
+)
 REQUEST = Meaning(
     PermanentError,
     Reason.INVALID_REQUEST,
@@ -78,6 +112,7 @@ CODES: dict[str, Meaning] = {
     "AllAccessDisabled": POLICY,
     "MethodNotAllowed": POLICY,
     "InvalidObjectState": ARCHIVE,
+    "ObjectLocked": LOCKED,  # MinIO's
     "KMS.AccessDeniedException": ENCRYPTION,
     "KMS.DisabledException": ENCRYPTION,
     "KMS.KMSInvalidStateException": ENCRYPTION,
@@ -88,6 +123,7 @@ CODES: dict[str, Meaning] = {
     "IllegalLocationConstraintException": PLACE,
     "PermanentRedirect": PLACE,
     "TemporaryRedirect": PASSES,
+    "NotImplemented": LACKING,
     "RequestTimeTooSkewed": CLOCK,
     "BadDigest": CONTENT,
     "InvalidDigest": CONTENT,
@@ -118,15 +154,19 @@ CODES: dict[str, Meaning] = {
 
 STATUSES: dict[int, Meaning] = {
     # HEAD has no body and therefore no code; a load balancer in front of the store answers with its own page.
-    301: PLACE,
-    307: PASSES,
+    301: REDIRECTS,
+    302: REDIRECTS,
+    307: REDIRECTS,
+    308: REDIRECTS,
     401: KEY,
     403: POLICY,
-    404: NOT_FOUND,
+    404: NO_S3,  # S3 sends NoSuchKey or NoSuchBucket
     405: POLICY,
     408: PASSES,
     409: PASSES,
+    413: TOO_LARGE,
     429: SLOWER,
+    501: LACKING,
     507: FULL,
 }
 _SERVER_FAULT = 500

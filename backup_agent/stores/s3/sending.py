@@ -14,9 +14,12 @@ from threading import Event, Lock
 
 from backup_agent.core.artifacts.parts import Part
 from backup_agent.core.reasons import BackupError, PermanentError, Reason, TransientError
+from backup_agent.stores.features import Feature
 from backup_agent.stores.part_body import PartBody, Throttle
-from backup_agent.stores.s3.bucket import DENIED, EXISTS, GONE, UNCONDITIONAL, Bucket, Response, code_of
-from backup_agent.stores.s3.upload import Upload, base64_of
+from backup_agent.stores.s3.bucket import DENIED, EXISTS, GONE, UNCONDITIONAL, Bucket, Response
+from backup_agent.stores.s3.conditions import creates_conditionally
+from backup_agent.stores.s3.errors import code_of, lacks
+from backup_agent.stores.s3.upload import Upload
 from backup_agent.stores.store import Permit, Progress
 
 SENDERS = 2
@@ -54,7 +57,7 @@ class Sending:
 
     def _send_as_one(self) -> None:
         part = Part(1, 0, self._upload.file.size)
-        condition = self._bucket.if_absent if self._permit is None else {}
+        condition = self._condition()
         if self._permit is not None:
             self._upload.must_be_unchanged(part)  # a store that compares no checksum would accept other bytes
             self._permit()
@@ -64,7 +67,7 @@ class Sending:
                 self._upload.key,
                 EXISTS,
                 Body=self._body(part) if part.size else b"",
-                ChecksumSHA256=base64_of(self._upload.digest_of(part)),
+                digests=self._upload.digests_of(part),
                 **condition,
             )
         self._check_if_the_store_did_not(answer, part)
@@ -73,7 +76,7 @@ class Sending:
         upload_id, sent = self._resumable()
         if not upload_id:
             begun = self._bucket.call("CreateMultipartUpload", self._upload.key, ChecksumAlgorithm="SHA256")
-            upload_id = begun["UploadId"]
+            upload_id = self._bucket.told(begun, "UploadId", self._upload.key)
         if sent:
             self._report(sum(part.size for part in self._upload.parts if part.number in sent))
         try:
@@ -108,14 +111,14 @@ class Sending:
                 UploadId=upload_id,
                 PartNumber=part.number,
                 Body=self._body(part),
-                ChecksumSHA256=base64_of(self._upload.digest_of(part)),
+                digests=self._upload.digests_of(part),
             )
         self._check_if_the_store_did_not(answer, part)
-        return self._upload.completed(part.number, answer["ETag"])
+        return self._upload.completed(part.number, self._bucket.etag(answer, self._upload.key))
 
     def _complete(self, upload_id: str, parts: Sequence[Response]) -> None:
         key, completing = self._upload.key, {"UploadId": upload_id, "MultipartUpload": {"Parts": parts}}
-        condition = self._bucket.if_absent if self._permit is None else {}
+        condition = self._condition()
         if self._permit is not None:
             self._permit()
         try:
@@ -129,8 +132,11 @@ class Sending:
             if refused in UNCONDITIONAL:  # some stores know conditions for PutObject alone
                 self._bucket.ask("CompleteMultipartUpload", key, GONE, **completing)
         except BackupError as error:
-            if code_of(error.__cause__) in {"InvalidPart", "InvalidPartOrder", "BadDigest"}:
+            # An upload that was begun with checksums may need them at its end, and one without may refuse them.
+            if lacks(error.__cause__) or code_of(error.__cause__) in {"InvalidPart", "InvalidPartOrder", "BadDigest"}:
                 self._abort(upload_id)  # so that the next try does not resume an upload that cannot be completed
+            if lacks(error.__cause__):
+                raise TransientError(error.failure.reason, str(error), "the upload is begun anew") from error
             raise
         if refused in EXISTS:
             self._abort(upload_id)
@@ -156,7 +162,8 @@ class Sending:
             found.extend(
                 upload["UploadId"]
                 for upload in self._bucket.pages("ListMultipartUploads", self._upload.key, "Uploads")
-                if upload["Key"] == self._bucket.prefix + self._upload.key
+                if upload.get("Key") == self._bucket.prefix + self._upload.key
+                and "UploadId" in upload
                 and upload.get("ChecksumAlgorithm", "SHA256") == "SHA256"
             )
         return found
@@ -166,7 +173,8 @@ class Sending:
         with self._allowed_to_lack():
             for part in self._bucket.pages("ListParts", self._upload.key, "Parts", UploadId=upload_id):
                 if self._upload.has_sent(part):
-                    found[part["PartNumber"]] = self._upload.completed(part["PartNumber"], part["ETag"])
+                    etag = self._bucket.etag(part, self._upload.key)
+                    found[part["PartNumber"]] = self._upload.completed(part["PartNumber"], etag)
         return found
 
     def _abort(self, upload_id: str) -> None:
@@ -179,14 +187,25 @@ class Sending:
         try:
             yield
         except BackupError as error:
-            if code_of(error.__cause__) not in (*DENIED, *GONE):
+            if code_of(error.__cause__) not in (*DENIED, *GONE) and not lacks(error.__cause__):
                 raise
+            self._bucket.features.note(Feature.UPLOAD_LISTS, has=False, how=error.failure.error)
 
     def _body(self, part: Part) -> PartBody:
         upload = self._upload
         return PartBody(
-            upload.source, upload.descriptor, part, progress=self._report, throttle=self._throttle, stop=self._stop
+            upload.source,
+            upload.descriptor,
+            part,
+            progress=self._report,
+            throttle=self._throttle,
+            stop=self._stop,
+            sha256=upload.digests_of(part).sha256,
         )
+
+    def _condition(self) -> dict[str, str]:
+        """Return the condition that nothing is overwritten; none if something is to be replaced."""
+        return {"IfNoneMatch": "*"} if self._permit is None and creates_conditionally(self._bucket) else {}
 
     def _report(self, count: int) -> None:
         with self._progress_lock:

@@ -19,9 +19,12 @@ from backup_agent.core.artifacts.parts import whole_digest
 from backup_agent.core.artifacts.records import ArtifactFile
 from backup_agent.core.reasons import PermanentError, Reason, TransientError
 from backup_agent.durable import LIMIT
+from backup_agent.stores.features import Feature, StoreFeatures
 from backup_agent.stores.keys import is_listed, other_content, parts_of
 from backup_agent.stores.part_body import Throttle
-from backup_agent.stores.s3.bucket import ABSENT, EXISTS, PROBE, RACE, Bucket, whole
+from backup_agent.stores.s3.bucket import ABSENT, EXISTS, PROBE, RACE, Bucket
+from backup_agent.stores.s3.conditions import creates_conditionally, swaps_conditionally
+from backup_agent.stores.s3.digests import whole
 from backup_agent.stores.s3.sending import Sending
 from backup_agent.stores.s3.upload import Upload
 from backup_agent.stores.source import open_source
@@ -42,13 +45,6 @@ _READ_BACK = 16
 """Ranges compared if the store has no digest. They are spread evenly and include both ends, which shows a truncated
 object and one that contains the framing of its transfer (boto/boto3#4435)."""
 _READ_BACK_SIZE = 64 * 1024
-_CHANGES_OFTEN = {
-    "StorageClass": None,
-    "ObjectLockMode": None,
-    "ObjectLockRetainUntilDate": None,
-    "ObjectLockLegalHoldStatus": None,
-}
-"""Options for artifacts alone: an object that is swapped must be readable at once, and must not be locked."""
 
 
 class S3Store:
@@ -74,7 +70,9 @@ class S3Store:
         put_options: dict[str, Any] | None = None,
         name: str = "s3",
         single_writer: bool = False,
+        features: StoreFeatures | None = None,
     ) -> None:
+        """`features` is what is known of the store; without it, what it can do is found out anew."""
         self.name = name
         self.single_writer = single_writer
         self._throttle = Throttle(bandwidth) if bandwidth else None
@@ -87,12 +85,13 @@ class S3Store:
             path_style=path_style,
             ca_file=ca_file,
             options=put_options or {},
+            features=features or StoreFeatures(),
         )
 
     @property
     def conditional_writes(self) -> bool:
-        """Whether the store honours conditions of writes; the first read costs two or three requests."""
-        return self._bucket.swaps_conditionally
+        """Whether the store honours conditions of writes; if that is not known, finding out costs five requests."""
+        return swaps_conditionally(self._bucket)
 
     def now(self) -> datetime | None:
         """Return the store's time, from the Date of its answers."""
@@ -125,11 +124,10 @@ class S3Store:
     def create(self, key: str, content: bytes) -> None:
         """Store a small object that must not exist yet: by a conditional write, or else after a look."""
         parts_of(key)
-        exists = not self._bucket.creates_conditionally and self.stat(key) is not None
+        condition = {"IfNoneMatch": "*"} if creates_conditionally(self._bucket) else {}
+        exists = not condition and self.stat(key) is not None
         answer, refused = (
-            ({}, EXISTS[0])
-            if exists
-            else self._bucket.ask("PutObject", key, EXISTS, **whole(content), **self._bucket.if_absent)
+            ({}, EXISTS[0]) if exists else self._bucket.ask("PutObject", key, EXISTS, **whole(content), **condition)
         )
         # A store with checksums returns the one that it compared.
         if (refused or "ChecksumSHA256" not in answer) and not self._holds(key, content):
@@ -156,13 +154,9 @@ class S3Store:
         elif (found.version if (found := self._looked_at(key)) else None) != version:
             return self._swapped_before(key, content, found)
         # AWS answers 404 if the object is gone, and 409 to a race.
-        answer, refused = self._bucket.ask(
-            "PutObject", key, (*EXISTS, *ABSENT, RACE), **whole(content), **_CHANGES_OFTEN, **condition
-        )
+        answer, refused = self._bucket.put_own(key, (*EXISTS, *ABSENT, RACE), **whole(content), **condition)
         etag: str = (
-            self._swapped_before(key, content, self._looked_at(key))
-            if refused
-            else self._bucket.told(answer, "ETag", key)
+            self._swapped_before(key, content, self._looked_at(key)) if refused else self._bucket.etag(answer, key)
         )
         return etag
 
@@ -186,7 +180,7 @@ class S3Store:
     def open(self, key: str) -> io.BufferedIOBase:
         """Return an artifact's file for reading from its start."""
         parts_of(key)
-        body = self._bucket.call("GetObject", key)["Body"]
+        body = self._bucket.told(self._bucket.call("GetObject", key), "Body", key)
         return io.BufferedReader(_Download(body, lambda: self._bucket.classified("GetObject", key)), _BLOCK)
 
     def stat(self, key: str) -> StoredObject | None:
@@ -207,10 +201,16 @@ class S3Store:
         for key, size in sorted(entry for entry in listed if is_listed(entry[0])):
             yield StoredObject(key, size)
 
-    def delete(self, key: str) -> None:
-        """Remove a key; one that does not exist is no error. A versioned bucket keeps the old version."""
+    def delete(self, key: str) -> bool:
+        """Remove a key; one that does not exist is no error. Return False if the bucket keeps an old version.
+
+        In a bucket with versions a deletion writes a marker, also for a key that never existed: so it is looked for.
+        """
         parts_of(key)
-        self._bucket.ask("DeleteObject", key, ABSENT)
+        if self._bucket.features.has(Feature.OLD_VERSIONS) and self.stat(key) is None:
+            return True
+        answer, _ = self._bucket.ask("DeleteObject", key, ABSENT)
+        return not answer.get("DeleteMarker") or answer.get("VersionId") == "null"
 
     def _already_there(self, upload: Upload) -> StoredObject | None:
         """Return the object under the key if it has this content, None if there is none; raise for other content."""
@@ -221,7 +221,7 @@ class S3Store:
                 raise
             # Without permission to list, HEAD answers 403 for a missing key. If it does so for an existing one too, no
             # object could be confirmed, which is better known before gigabytes are sent. A refused write says why.
-            _ = self._bucket.creates_conditionally
+            creates_conditionally(self._bucket)
             self.stat(PROBE)
             return None
         if found is None or (found.size == upload.file.size and found.digest == upload.digest):

@@ -1,13 +1,13 @@
 """A file to be sent to S3: its digests, its parts, and whether it has changed since it was read."""
 
 import hashlib
-from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
 from backup_agent.core.artifacts.parts import Part, composite_digest, cut, part_size, whole_digest
 from backup_agent.core.artifacts.records import ArtifactFile
 from backup_agent.stores.part_body import PartBody, SendingStoppedError
+from backup_agent.stores.s3.digests import Digests, base64_of
 from backup_agent.stores.source import source_changed
 
 
@@ -28,29 +28,32 @@ class Upload:
         """The `StoredObject.digest` to expect."""
         return composite_digest(self._digests) if len(self.parts) > 1 else whole_digest(self.file.sha256)
 
-    def digest_of(self, part: Part) -> str:
-        """Return the SHA-256 of a part, in hex, as it was read."""
-        return self._digests[part.number - 1]
+    def digests_of(self, part: Part) -> Digests:
+        """Return the digests of a part: the SHA-256 as it was read, the MD5 by reading the part once more."""
+        return Digests(self._digests[part.number - 1], lambda: self._md5(part))
 
     def must_be_unchanged(self, part: Part) -> None:
         """Raise PermanentError, reason `checksum_mismatch`, if a part of the file has changed since it was read."""
-        if self._hash(part, hashlib.sha256()) != self.digest_of(part):
+        if self._hash(part, hashlib.sha256()) != self._digests[part.number - 1]:
             raise source_changed(self.source, f"bytes {part.offset} to {part.offset + part.size} differ")
 
     def has_sent(self, listed: dict[str, Any]) -> bool:
         """Tell whether a part that the store lists has the content of the file's part."""
-        number = listed["PartNumber"]
-        if number > len(self.parts) or listed["Size"] != self.parts[number - 1].size:
+        number = listed.get("PartNumber", 0)
+        if not 0 < number <= len(self.parts) or listed.get("Size") != self.parts[number - 1].size:
             return False
         part = self.parts[number - 1]
         if checksum := listed.get("ChecksumSHA256"):
-            return bool(checksum == base64_of(self.digest_of(part)))
+            return bool(checksum == base64_of(self._digests[number - 1]))
         # An ETag that is no MD5 (with SSE-KMS) never matches.
-        return bool(listed["ETag"].strip('"') == self._hash(part, hashlib.md5(usedforsecurity=False)))
+        return bool(listed.get("ETag", "").removeprefix("W/").strip('"') == self._md5(part))
 
     def completed(self, number: int, etag: str) -> dict[str, Any]:
         """Return the entry of a part in CompleteMultipartUpload."""
         return {"PartNumber": number, "ETag": etag, "ChecksumSHA256": base64_of(self._digests[number - 1])}
+
+    def _md5(self, part: Part) -> str:
+        return self._hash(part, hashlib.md5(usedforsecurity=False))
 
     def _read_parts(self) -> tuple[str, ...]:
         if len(self.parts) <= 1:
@@ -70,8 +73,3 @@ class Upload:
         except SendingStoppedError as stopped:
             raise stopped.because from stopped
         return digest.hexdigest()
-
-
-def base64_of(sha256: str) -> str:
-    """Return a hexadecimal digest in base64, as S3 writes it."""
-    return b64encode(bytes.fromhex(sha256)).decode()

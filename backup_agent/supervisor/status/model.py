@@ -8,6 +8,7 @@ from backup_agent.core.artifacts.names import DatabaseName
 from backup_agent.core.artifacts.records import Value
 from backup_agent.core.artifacts.summary import DatabaseSummary
 from backup_agent.core.reasons import Reason
+from backup_agent.stores.features import FeatureFinding
 
 
 class RunStatus(Value):
@@ -35,6 +36,9 @@ class DestinationStatus(Value):
     error: str | None = None
     hint: str | None = None
     retry_seconds: float | None = None
+    features: dict[str, FeatureFinding] = Field(
+        default={}, description="what the store has or lacks, and how that is known"
+    )
 
 
 class PlaceStatus(Value):

@@ -1,0 +1,115 @@
+"""What a store can do beyond storing, reading, listing and deleting objects: found out once, and noted on the volume.
+
+A store's module asks `StoreFeatures` before it relies on a feature, and notes what the store's answers show. A finding
+is believed for a day. After that, and if a request that relied on it fails, the store is asked again.
+"""
+
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from pathlib import Path
+from threading import Lock
+
+from pydantic import Field
+
+from backup_agent import durable
+from backup_agent.core.artifacts.records import StoredPart, StoredValue
+
+BELIEVED = timedelta(days=1)
+"""How long a finding is believed: a store may be upgraded, or replaced behind the same address."""
+
+
+class Feature(StrEnum):
+    """Something that not every store can do. The values appear in the card, in `status` and in the documentation."""
+
+    CREATE_IF_ABSENT = "create_if_absent"
+    """A write is refused if the object exists."""
+    REPLACE_IF_SAME = "replace_if_same"
+    """A write is refused if the object has another version than expected."""
+    CHECKSUMS = "checksums"
+    """The SHA-256 of an object that is sent in one is compared and kept."""
+    PART_CHECKSUMS = "part_checksums"
+    """The SHA-256 of each part of an upload is compared and kept."""
+    CHECKSUM_ANSWERS = "checksum_answers"
+    """A checksum that is kept is told when the object is asked for."""
+    UPLOAD_LISTS = "upload_lists"
+    """Unfinished uploads and their parts are listed, so that an upload is resumed."""
+    OLD_VERSIONS = "old_versions"
+    """What is deleted or replaced stays as an old version, and takes room."""
+
+
+class FeatureFinding(StoredPart):
+    """Whether a store has a feature, when that was found out, and how."""
+
+    has: bool
+    found: datetime
+    how: str = Field(description="the answer that shows it, for people")
+
+
+class StoreCard(StoredValue):
+    """What is known of one store (schema 1). `features` has the names of `Feature`."""
+
+    identity: str
+    features: dict[str, FeatureFinding] = Field(default={})
+
+    @classmethod
+    def read(cls, path: Path, identity: str) -> "StoreCard":
+        """Return the card in a file; an empty one if there is none, or none of this store that can be read."""
+        with suppress(OSError, ValueError):
+            card = cls.from_json(durable.read(path))
+            if card.identity == identity:
+                return card
+        return cls(identity=identity)
+
+
+class StoreFeatures:
+    """What is known of one store, by all processes of the agent: they share a file on the volume.
+
+    Without a file, or if it cannot be written, what is found out is known to this process alone.
+    """
+
+    def __init__(
+        self,
+        path: Path | None = None,
+        identity: str = "",
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._path = path
+        self._clock = clock
+        self._lock = Lock()
+        self._card = StoreCard.read(path, identity) if path else StoreCard(identity=identity)
+
+    def has(self, feature: Feature) -> bool | None:
+        """Tell whether the store has a feature; None if that is not known, or was found out too long ago."""
+        found = self._card.features.get(feature)
+        return found.has if found is not None and self._is_young(found) else None
+
+    def note(self, feature: Feature, *, has: bool, how: str) -> None:
+        """Note what an answer of the store shows. Nothing is written if it is known."""
+        if self.has(feature) is not has:
+            self._change(feature, FeatureFinding(has=has, found=self._clock(), how=how))
+
+    def forget(self, feature: Feature) -> None:
+        """Let the store be asked again: a request that relied on the feature has failed."""
+        if feature in self._card.features:
+            self._change(feature, None)
+
+    def _change(self, feature: Feature, finding: FeatureFinding | None) -> None:
+        with self._lock:
+            features = dict(self._card.features)
+            if self._path is not None:
+                for name, one in StoreCard.read(self._path, self._card.identity).features.items():
+                    # Another process may have found out more since.
+                    features[name] = max(one, features.get(name, one), key=lambda each: each.found)
+            features.pop(feature, None)
+            if finding is not None:
+                features[feature] = finding
+            self._card = self._card.model_copy(update={"features": features})
+            if self._path is not None:
+                with suppress(OSError):
+                    self._path.parent.mkdir(parents=True, exist_ok=True)
+                    durable.write(self._path, self._card.to_json())
+
+    def _is_young(self, found: FeatureFinding) -> bool:
+        return timedelta(0) <= self._clock() - found.found < BELIEVED

@@ -1,0 +1,231 @@
+"""Stores as they are: the real server behind a proxy that refuses, alters and answers as other stores and proxies do."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backup_agent.core.reasons import PermanentError, Reason, TransientError
+from backup_agent.durable import LIMIT
+from backup_agent.stores.features import Feature, StoreFeatures
+from backup_agent.stores.s3 import S3Store
+from backup_agent.stores.store import ConflictError
+from tests.stores.fault_proxy import Fault, FaultProxy
+from tests.stores.files import KEY, PART, ignore, make
+
+pytestmark = pytest.mark.components
+
+SIZES = [pytest.param(100, id="in one"), pytest.param(3 * PART + 7, id="in parts")]
+OWN = ".agent/lease.json"
+PAGE = "<html><head><title>404</title></head><body><h1>Not Found</h1><hr>nginx</body></html>"
+
+
+def always(pattern: str, status: int, code: str = "", **more: Any) -> Fault:
+    return Fault(pattern, "refuse", status=status, code=code, times=None, **more)
+
+
+@pytest.fixture
+def features(tmp_path: Path) -> Callable[[], StoreFeatures]:
+    """Return what is known of the store, as a process of the agent reads it from the volume."""
+    return lambda: StoreFeatures(tmp_path / "notes" / "card.json", "somewhere")
+
+
+@pytest.fixture
+def behind(
+    s3_store: Callable[..., S3Store], proxy: FaultProxy, features: Callable[[], StoreFeatures]
+) -> Callable[..., S3Store]:
+    """Return the store behind the proxy, as the next process opens it; faults are injected first."""
+
+    def make_store(*faults: Fault, **changes: Any) -> S3Store:
+        proxy.inject(*faults)
+        return s3_store(endpoint_url=proxy.endpoint_url, features=features(), **changes)
+
+    return make_store
+
+
+@pytest.fixture(autouse=True)
+def _once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Repeat no request: what is refused is refused again."""
+    monkeypatch.setattr("backup_agent.stores.s3.bucket._ATTEMPTS", 1)
+
+
+def exercise(store: S3Store, tmp_path: Path, size: int) -> None:
+    """Use a store in every way, and compare what it has."""
+    file = make(tmp_path / "source", size)
+    stored = store.put_artifact(KEY, tmp_path / "source", file, ignore)
+    assert stored.size == size
+    assert store.put_artifact(KEY, tmp_path / "source", file, ignore) == stored
+    with store.open(KEY) as content:
+        assert content.read() == (tmp_path / "source").read_bytes()
+    store.create(f"{KEY}.json", b"{}")
+    store.create(f"{KEY}.json", b"{}")
+    with pytest.raises(PermanentError):
+        store.create(f"{KEY}.json", b"[]")
+    first = store.swap(OWN, b"1", None)
+    assert store.look(OWN, LIMIT) == store.look(OWN, LIMIT)
+    store.swap(OWN, b"2", first)
+    with pytest.raises(ConflictError):
+        store.swap(OWN, b"3", first)
+    assert store.read(OWN, LIMIT) == b"2"
+    assert [one.key for one in store.list()] == [KEY, f"{KEY}.json"]
+    store.delete(KEY)
+    assert store.stat(KEY) is None
+
+
+# Checksums
+
+
+CHECKSUM = r"x-amz-checksum-(?!mode)"
+NO_CHECKSUMS = [
+    pytest.param(always("x-amz-checksum-", 400, "InvalidArgument"), id="all, 400"),
+    pytest.param(always("x-amz-checksum-", 501, "NotImplemented"), id="all, 501"),
+    pytest.param(always("x-amz-checksum-", 501, "A header is unknown"), id="all, 501 with a code of its own"),
+    pytest.param(always("x-amz-checksum-mode", 400, "InvalidRequest"), id="mode"),
+    pytest.param(always(r"^POST .*uploads.*x-amz-checksum-", 400, "InvalidArgument"), id="algorithm, 400"),
+    pytest.param(always(r"^POST .*uploads.*x-amz-checksum-", 501, "NotImplemented"), id="algorithm, 501"),
+    pytest.param(always(r"^PUT .*(json|backup |writes).*x-amz-checksum-", 400, "InvalidRequest"), id="of whole bodies"),
+]
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("fault", NO_CHECKSUMS)
+def test_a_store_that_refuses_checksums_is_used_without(
+    behind: Callable[..., S3Store], proxy: FaultProxy, tmp_path: Path, fault: Fault, size: int
+) -> None:
+    store = behind(Fault(**vars(fault)))
+
+    assert store.conditional_writes
+    exercise(store, tmp_path, size)
+
+    assert proxy.injected or "uploads" in fault.pattern
+
+
+def test_an_upload_that_was_begun_with_checksums_is_begun_anew_without(
+    behind: Callable[..., S3Store], tmp_path: Path
+) -> None:
+    store = behind(always(r"^PUT .*partNumber.*x-amz-checksum-", 400, "InvalidRequest"))
+    file = make(tmp_path / "source", 3 * PART)
+
+    with pytest.raises(TransientError, match="CompleteMultipartUpload: InvalidRequest"):
+        store.put_artifact(KEY, tmp_path / "source", file, ignore)
+
+    exercise(store, tmp_path, 3 * PART)
+
+
+def test_without_checksums_each_body_has_an_md5_and_is_read_back(
+    behind: Callable[..., S3Store], proxy: FaultProxy, tmp_path: Path
+) -> None:
+    store = behind(always("x-amz-checksum-", 400, "InvalidArgument"))
+    exercise(store, tmp_path, 3 * PART + 7)
+
+    bodies = [seen.whole for seen in proxy.seen if seen.line.startswith("PUT")]
+    assert len(bodies) > 6
+    assert all("content-md5" in line for line in bodies)
+    assert sum("range" in seen.whole.split() for seen in proxy.seen) == 16
+
+
+def test_a_body_that_is_altered_is_found_without_checksums(
+    behind: Callable[..., S3Store], proxy: FaultProxy, tmp_path: Path
+) -> None:
+    store = behind(always("x-amz-checksum-", 400, "InvalidArgument"))
+    assert store.conditional_writes
+    file = make(tmp_path / "source", 100)
+    proxy.inject(Fault("^PUT .*backup.*content-md5", "corrupt", times=None))
+
+    with pytest.raises(TransientError) as refused:
+        store.put_artifact(KEY, tmp_path / "source", file, ignore)
+
+    assert refused.value.failure.reason is Reason.CHECKSUM_MISMATCH
+    assert store.stat(KEY) is None
+
+
+def test_what_a_store_lacks_is_found_out_once_and_written_down(
+    behind: Callable[..., S3Store],
+    proxy: FaultProxy,
+    features: Callable[[], StoreFeatures],
+    tmp_path: Path,
+) -> None:
+    fault = always("x-amz-checksum-", 501, "NotImplemented")
+    exercise(behind(fault), tmp_path, 3 * PART + 7)
+    assert proxy.injected == 3  # one for each of the features
+    proxy.heal()
+
+    exercise(behind(fault, prefix="other/demo"), tmp_path, 3 * PART + 7)
+
+    assert proxy.injected == 0
+    lacking = (Feature.CHECKSUMS, Feature.PART_CHECKSUMS, Feature.CHECKSUM_ANSWERS)
+    assert [features().has(one) for one in lacking] == [False] * 3
+    assert features().has(Feature.REPLACE_IF_SAME) is True
+    assert "501" in features()._card.features[Feature.CHECKSUMS].how
+
+
+def test_an_option_that_the_store_lacks_is_no_missing_feature(
+    behind: Callable[..., S3Store], features: Callable[[], StoreFeatures], tmp_path: Path
+) -> None:
+    store = behind(always("x-amz-tagging", 501, "NotImplemented"), put_options={"Tagging": "team=graph"})
+    file = make(tmp_path / "source", 100)
+
+    with pytest.raises(PermanentError, match="this store lacks it") as refused:
+        store.put_artifact(KEY, tmp_path / "source", file, ignore)
+
+    assert refused.value.failure.reason is Reason.INVALID_REQUEST
+    assert "put_options" in refused.value.failure.advice
+    assert "DNS" not in refused.value.failure.advice
+    assert features().has(Feature.CHECKSUMS) is None
+    assert features().has(Feature.CREATE_IF_ABSENT) is None
+
+
+# Conditional writes
+
+
+NO_CONDITIONS = [
+    pytest.param((always("if-none-match", 400, "InvalidArgument"),), "If-None-Match is refused", id="400"),
+    pytest.param((always("if-none-match", 501, "NotImplemented"),), "If-None-Match is refused", id="501"),
+    pytest.param(
+        (always("if-none-match", 400, "InvalidArgument"), always("x-amz-checksum-", 400, "InvalidArgument")),
+        "If-None-Match is refused",
+        id="400, and no checksums",
+    ),
+    pytest.param((always("if-(none-)?match", 412, "PreconditionFailed"),), "does not exist", id="412 to each"),
+    pytest.param((always(" if-match", 412, "PreconditionFailed"),), "the version that exists", id="412 to If-Match"),
+    pytest.param((always(" if-match", 400, "InvalidArgument"),), "If-Match", id="400 to If-Match"),
+]
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize(("faults", "how"), NO_CONDITIONS)
+def test_a_store_without_conditional_writes_is_used_all_the_same(
+    behind: Callable[..., S3Store],
+    features: Callable[[], StoreFeatures],
+    tmp_path: Path,
+    faults: tuple[Fault, ...],
+    how: str,
+    size: int,
+) -> None:
+    store = behind(*(Fault(**vars(fault)) for fault in faults))
+
+    assert not store.conditional_writes
+    exercise(store, tmp_path, size)
+    assert how in features()._card.features[Feature.REPLACE_IF_SAME].how
+
+
+def test_a_condition_that_is_refused_later_is_tried_again_by_the_next_process(
+    behind: Callable[..., S3Store], proxy: FaultProxy
+) -> None:
+    store = behind()
+    assert store.conditional_writes
+    proxy.inject(always("if-(none-)?match", 501, "NotImplemented"))
+
+    with pytest.raises(PermanentError):
+        store.create(KEY, b"{}")
+
+    assert not behind().conditional_writes
+
+
+def test_every_body_is_signed(behind: Callable[..., S3Store], proxy: FaultProxy, tmp_path: Path) -> None:
+    store = behind(always("x-amz-content-sha256:UNSIGNED", 400, "InvalidRequest"))
+
+    exercise(store, tmp_path, 3 * PART + 7)
+
+    assert proxy.injected == 0
