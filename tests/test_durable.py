@@ -137,10 +137,10 @@ def test_a_folder_that_cannot_be_read_is_an_error_and_not_an_empty_folder(
 
 
 def test_a_file_that_cannot_be_written_is_named_and_not_its_temporary(tmp_path: Path) -> None:
-    target = tmp_path / "standing.json"
+    target = tmp_path / "orders.json"
     target.mkdir()
     with pytest.raises(OSError) as refused:  # noqa: PT011  the name is what is looked at
         durable.write(target, b"{}")
 
     assert refused.value.filename == str(target)
-    assert [path.name for path in tmp_path.iterdir()] == ["standing.json"]
+    assert [path.name for path in tmp_path.iterdir()] == ["orders.json"]

@@ -13,7 +13,7 @@ from backup_agent.core.requests.tasks import PruneTask
 from backup_agent.core.retention.plan import Plan
 from backup_agent.jobs.prune_plan import apply_policy, as_result, expire_adhoc
 from backup_agent.settings.model import Settings
-from backup_agent.supervisor.work.orders import Orders
+from backup_agent.supervisor.work.orders import Orders, orders_file
 
 
 @dataclass(frozen=True)
@@ -87,8 +87,10 @@ def planned(
     """
     place = place_of(name, settings)
     found = survey(place.store)
-    orders = Orders(settings.storage.root / ".agent" / "standing.json")
+    orders = Orders(orders_file(place.root))
     orders.load()
+    if orders.no_deletion is not None:
+        printing.line(f"WARNING: {orders.no_deletion.error}", err=True)
     now = datetime.now(UTC)
     task = PruneTask(
         run="plan",

@@ -22,7 +22,7 @@ from backup_agent.supervisor.work.intake import Intake
 from backup_agent.supervisor.work.maintenance import Maintenance
 from backup_agent.supervisor.work.maintenance_queue import MaintenanceQueue
 from backup_agent.supervisor.work.open_requests import OpenRequests
-from backup_agent.supervisor.work.orders import Orders
+from backup_agent.supervisor.work.orders import Orders, orders_file
 from backup_agent.supervisor.work.survey import Survey
 from backup_agent.supervisor.work.volume_summaries import VolumeSummaries
 
@@ -47,7 +47,7 @@ class Parts:
         self.maintenance_queue = MaintenanceQueue(self.requests)
         self.discovery = Discovery(root)
         self.clock = TrustedClock(own / "clock.json", lambda: self.discovery.server_clock)
-        self.orders = Orders(own / "standing.json")
+        self.orders = Orders(orders_file(root))
         self.maintenance = Maintenance(
             reloader,
             self.runs,

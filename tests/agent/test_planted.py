@@ -128,7 +128,7 @@ def test_a_lock_that_is_no_regular_file_ends_the_start_with_a_word_and_touches_n
 @pytest.mark.parametrize("name", ["FIFO", "link to a device", "huge file"])
 def test_the_agents_own_notes_may_be_anything_and_a_backup_is_taken(live: Live, name: str) -> None:
     (live.root / ".agent").mkdir(parents=True)
-    for file in ("schedules.json", "topology.json", "standing.json", "neo4j-admin.json", "clock.json"):
+    for file in ("schedules.json", "topology.json", "orders.json", "neo4j-admin.json", "clock.json"):
         PLANTS[name](live.root / ".agent" / file)
 
     live.start()

@@ -122,6 +122,24 @@ def test_a_pause_holds_everything_back_over_a_restart_until_somebody_resumes(sta
     assert started.answer("b")["state"] == "succeeded"
 
 
+def test_nothing_is_deleted_by_orders_that_cannot_be_read_until_they_are_written_anew(aged: Live) -> None:
+    kept = keys(aged)
+    aged.end()
+    (aged.root / ".agent" / "orders.json").write_text('{"schema":1,"paused":')
+    aged.settings["retention"] = KEEP_TWO
+    aged.start()
+    until(lambda: aged.status()["places"]["local"].get("blocked") == "unreadable", "blocked retention")
+
+    assert keys(aged) == kept
+    assert asked(aged, "f", action="forget", database="gone", reason="dropped")["reason"] == "unreadable"
+    assert asked(aged, "b", database="neo4j", type="FULL")["state"] == "succeeded"
+    assert keys(aged)[:4] == kept
+
+    asked(aged, "r", action="resume")
+    asked(aged, "p", action="prune")
+    assert len(keys(aged)) == 2
+
+
 def test_a_listed_database_cannot_be_forgotten(started: Live) -> None:
     asked(started, "b", database="neo4j")
     answer = asked(started, "f", action="forget", database="neo4j", reason="gone")

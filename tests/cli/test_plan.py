@@ -60,10 +60,10 @@ def test_a_plan_shows_what_forgetting_a_database_would_delete(kept: Place) -> No
 
 
 def test_a_plan_includes_databases_that_were_forgotten(kept: Place) -> None:
-    standing = kept.root / ".agent" / "standing.json"
-    standing.parent.mkdir()
+    orders = kept.root / ".agent" / "orders.json"
+    orders.parent.mkdir()
     order = {"since": "2026-11-23T10:00:00Z", "request": "f"}
-    standing.write_text(json.dumps({"schema": 1, "forgotten": {"orders": order}}))
+    orders.write_text(json.dumps({"schema": 1, "forgotten": {"orders": order}}))
 
     assert "4 of 4 artifacts would be deleted" in kept.run("plan").out
 

@@ -97,6 +97,8 @@ class Actions:
             self.requests.conclude(found.becomes(State.CANCELLED, now, failure))
 
     def _forget(self, answer: Answer, now: datetime) -> None:
+        if self.orders.no_deletion is not None:  # to write it down would overwrite a pause that cannot be read
+            raise PermanentError.of(self.orders.no_deletion)
         database = lowered(database_name(answer.asked.database or ""))
         if self.discovery.lists(database):
             raise PermanentError(

@@ -126,6 +126,10 @@ class Maintenance:
             self._note_open_sets()
         answer = self.maintenance_queue.begin(wish, utc_now())
         task = self._prune_task(wish, answer) if wish.kind == "prune" else self._verify_task(wish, answer)
+        if isinstance(task, tasks.PruneTask) and not task.dry_run and self.orders.no_deletion is not None:
+            self._wishes[task.run] = wish
+            self._conclude(task.run, events.PassReport(result=PlaceResult().failed(self.orders.no_deletion)), 0.0)
+            return
         self._spawn(wish.kind, wish.place, task, wish)
 
     def note_use(self, set_name: str, at: datetime) -> None:

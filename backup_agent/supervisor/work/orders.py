@@ -10,6 +10,7 @@ from pydantic import Field
 from backup_agent import durable, quoting
 from backup_agent.core.artifacts.names import DatabaseName
 from backup_agent.core.artifacts.records import StoredPart, StoredValue
+from backup_agent.core.reasons import Failure, Reason
 
 LARGEST = 16 * 2**20
 """The most bytes of the file: orders to forget stay in it, each with a reason written by a user."""
@@ -33,6 +34,11 @@ class OrdersFile(StoredValue):
     forgotten: dict[DatabaseName, Order] = Field(default={})
 
 
+def orders_file(root: Path) -> Path:
+    """Return the file of the orders below a storage root."""
+    return root / ".agent" / "orders.json"
+
+
 class Orders:
     """The orders in force. A change is written down before it counts; OSError where the volume refuses."""
 
@@ -40,15 +46,22 @@ class Orders:
         """Nothing is read before `load`."""
         self._file = file
         self._kept = OrdersFile()
+        self.no_deletion: Failure | None = None
+        """Why nothing may be deleted: the orders cannot be read, so there may be a pause among them."""
 
     def load(self) -> None:
-        """Read what earlier lives were told. What cannot be read counts as said by nobody, and loudly."""
+        """Read the orders that earlier lives were given. If they cannot be read, nothing is deleted until `resume`."""
         try:
             self._kept = OrdersFile.from_json(durable.read(self._file, LARGEST))
         except FileNotFoundError:
             return
         except (durable.RefusedFileError, ValueError) as error:
-            log.error("standing orders unreadable", file=str(self._file), error=quoting.shown(error))  # noqa: TRY400  the text says it all
+            self.no_deletion = Failure(
+                Reason.UNREADABLE,
+                f"nothing is deleted: {self._file} cannot be read ({quoting.shown(error)}); it may contain a pause",
+                "`backup-agent resume` or `pause` writes it anew; then run `forget` again for each database dropped",
+            )
+            log.error("orders unreadable", error=self.no_deletion.error, hint=self.no_deletion.advice)  # noqa: TRY400  the text says it all
 
     @property
     def paused(self) -> Order | None:
@@ -84,4 +97,4 @@ class Orders:
     def _keep(self, kept: OrdersFile) -> None:
         self._file.parent.mkdir(parents=True, exist_ok=True)
         durable.write(self._file, kept.to_json())
-        self._kept = kept
+        self._kept, self.no_deletion = kept, None
