@@ -56,6 +56,15 @@ def test_a_destructive_request_needs_yes_if_there_is_no_terminal(place: Place, w
     assert dropped(place) == []
 
 
+def test_a_name_that_no_database_has_is_refused_before_a_plan_is_shown(place: Place) -> None:
+    with an_agent(place):
+        result = place.run("forget", "a/b", "--reason", "dropped", "--yes", "--timeout", "5")
+
+    assert (result.code, result.out) == (2, "")
+    assert "'a/b' is not the name of a database" in result.err
+    assert dropped(place) == []
+
+
 @pytest.mark.process
 @pytest.mark.parametrize("words", DESTRUCTIVE)
 @pytest.mark.parametrize("answer", ["n", "y"])
