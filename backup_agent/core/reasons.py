@@ -12,13 +12,20 @@ class Reason(StrEnum):
 
     SOURCE_UNREACHABLE = "source_unreachable"
     NO_SUCH_DATABASE = "no_such_database"
+    DATABASE_UNAVAILABLE = "database_unavailable"
+    VERSION_MISMATCH = "version_mismatch"
     DISCOVERY_STALE = "discovery_stale"
+    LOGS_PRUNED = "logs_pruned"
     CHAIN_BROKEN = "chain_broken"
     NO_ARTIFACT = "no_artifact"
     BAD_ARTIFACT = "bad_artifact"
     ADMIN_MISSING = "admin_missing"
     ADMIN_CRASHED = "admin_crashed"
+    JAVA_UNSUPPORTED = "java_unsupported"
     DISK_FULL = "disk_full"
+    FILE_TOO_LARGE = "file_too_large"
+    TOO_MANY_FILES = "too_many_files"
+    VOLUME_FAULT = "volume_fault"
     OUT_OF_MEMORY = "out_of_memory"
     TIMEOUT = "timeout"
     STALLED = "stalled"
@@ -53,15 +60,34 @@ HINTS: dict[Reason, str] = {
         "(its default is 127.0.0.1), and that a network policy lets this pod reach port 6362 and Bolt"
     ),
     Reason.NO_SUCH_DATABASE: "list the databases with SHOW DATABASES; a role without ACCESS sees only `system`",
+    Reason.DATABASE_UNAVAILABLE: (
+        "see currentStatus and statusMessage in SHOW DATABASES: the server that was asked does not serve the store now"
+    ),
+    Reason.VERSION_MISMATCH: (
+        "run neo4j-admin of the servers' version: it and the server have no version of the backup protocol in common"
+    ),
     Reason.DISCOVERY_STALE: (
         "check neo4j.uri and the password file: Bolt has not answered for longer than neo4j.max_topology_age"
+    ),
+    Reason.LOGS_PRUNED: (
+        "raise db.tx_log.rotation.retention_policy on the servers: they deleted transaction logs while the store was "
+        "copied, which needs all logs since the copy began"
     ),
     Reason.CHAIN_BROKEN: "take a FULL; if it happens often, raise db.tx_log.rotation.retention_policy on the servers",
     Reason.NO_ARTIFACT: "see `error` for the last lines of neo4j-admin, which wrote no artifact",
     Reason.BAD_ARTIFACT: "inspect the artifact in .aside: it cannot be restored",
     Reason.ADMIN_MISSING: "set neo4j.admin, $NEO4J_HOME or PATH so that neo4j-admin of the servers' version is found",
     Reason.ADMIN_CRASHED: "see `error` for the last lines of neo4j-admin",
+    Reason.JAVA_UNSUPPORTED: (
+        "set JAVA_HOME to a Java that this Neo4j supports: 17 or 21 for 5.26, 21 for 2025.01, 21 or 25 since 2025.10"
+    ),
     Reason.DISK_FULL: "enlarge the volume, or keep fewer artifacts (`retention` in the settings, `backup-agent list`)",
+    Reason.FILE_TOO_LARGE: "use a volume whose file system holds files of this size, or raise the limit (`ulimit -f`)",
+    Reason.TOO_MANY_FILES: "raise the limit of open files (`ulimit -n`) of the container: Neo4j recommends 40000",
+    Reason.VOLUME_FAULT: (
+        "look at the volume, its file server and the node's kernel log; after a stale handle delete the pod, so that "
+        "the volume is mounted again"
+    ),
     Reason.OUT_OF_MEMORY: "raise the memory limit of the pod, or lower neo4j.heap",
     Reason.TIMEOUT: "raise limits.run_timeout, or find out what slows the servers",
     Reason.STALLED: "look at the server's debug.log: the backup made no progress for limits.stall_timeout",

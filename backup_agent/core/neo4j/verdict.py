@@ -12,6 +12,7 @@ from enum import StrEnum
 from backup_agent.core.artifacts.names import DatabaseName, misnamed
 from backup_agent.core.artifacts.records import BackupType, Header
 from backup_agent.core.escaping import quoted
+from backup_agent.core.neo4j.causes import Cause, explain
 from backup_agent.core.neo4j.progress import Transcript
 from backup_agent.core.reasons import Failure, Reason
 
@@ -81,136 +82,6 @@ class Verdict:
     warnings: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class _Cause:
-    """Why a run left no sound artifact."""
-
-    reason: Reason
-    hint: str = ""
-    certain: bool = True
-    """Whether the cause also explains a damaged artifact."""
-    needs_full: bool = False
-    """Whether a FULL may succeed where this differential failed."""
-
-
-def _row(cause: _Cause, *texts: str) -> tuple[re.Pattern[str], _Cause]:
-    return re.compile("|".join(texts), re.IGNORECASE), cause
-
-
-_TLS = "check neo4j.backup_tls against dbms.ssl.policy.backup of the servers: both or neither must be set"
-_JAVA = "set JAVA_HOME to a Java that this Neo4j supports: 17 or 21 for 5.26, 21 for 2025.01, 21 or 25 since 2025.10"
-_HEAP = "raise the memory limit of the pod, or set neo4j.heap and neo4j.pagecache"
-
-# Texts that determine the cause wherever they occur in the last lines. The first matching row applies.
-_CERTAIN = (
-    # java.io.IOException with Linux' error texts; the second is that of a project quota.
-    _row(_Cause(Reason.DISK_FULL), r"no space left on device", r"disk quota exceeded", r"not enough space"),
-    # Heap or direct buffers are exhausted, or the JVM could not start.
-    _row(
-        _Cause(Reason.OUT_OF_MEMORY, _HEAP),
-        r"OutOf(?:Direct)?MemoryError",
-        r"insufficient memory for the Java Runtime",
-        r"could not reserve enough space for",
-        r"cannot allocate memory",
-    ),
-    # The entrypoint of Neo4j's images, if no licence is accepted.
-    _row(
-        _Cause(Reason.ADMIN_CRASHED, "set NEO4J_ACCEPT_LICENSE_AGREEMENT to yes or eval in the pod's environment"),
-        r"NEO4J_ACCEPT_LICENSE_AGREEMENT",
-        r"accept the licen[cs]e",
-    ),
-    # Java's launcher: the class is not in lib.
-    _row(_Cause(Reason.ADMIN_MISSING), r"could not find or load main class", r"NoClassDefFoundError: org/neo4j"),
-    # Java's launcher: the class file is newer than the JVM.
-    _row(_Cause(Reason.ADMIN_MISSING, _JAVA), r"UnsupportedClassVersionError", r"compiled by a more recent version"),
-    # Neo4j Community, which has no `database backup`, with exit code 2.
-    _row(
-        _Cause(Reason.ADMIN_MISSING, "install neo4j-admin of Neo4j Enterprise: this one has no backup command"),
-        r"unmatched arguments? from index \d+: 'backup'",
-    ),
-    # Strict validation found an unknown key, with exit code 70. All versions know the keys that the agent writes.
-    _row(
-        _Cause(Reason.ADMIN_CRASHED, "remove the setting that this version does not know from neo4j.additional_config"),
-        r"unrecognized setting",
-        r"no declared setting with name",
-    ),
-    # A differential needs a full in the folder, the same store id, and transaction logs on the server.
-    _row(
-        _Cause(Reason.CHAIN_BROKEN, needs_full=True),
-        r"differential backups require that a full",
-        r"no existing backup found",
-        r"unable to find valid backup chain",
-        r"(?:store|database) ?ids?\b.{0,40}(?:mismatch|do(?:es)? not match)",
-        r"transactions?(?: logs?)?\b.{0,80}(?:pruned|no longer|not available|unavailable|missing)",
-        r"no longer has the transaction",
-        r"TRANSACTION_PRUNED|STORE_ID_MISMATCH",
-    ),
-    # The folder has another owner: fsGroup is not set, or the share refuses chmod (Azure Files over SMB).
-    _row(
-        _Cause(Reason.ADMIN_CRASHED, "check that the pod's user can write to the volume (fsGroup 7474)"),
-        r"AccessDeniedException",
-        r"permission denied",
-        r"operation not permitted",
-        r"read-only file system",
-    ),
-)
-
-# Texts about one server. Since several servers are tried, the last matching line determines the cause.
-_LATEST = (
-    # TLS comes before the network errors, because a failed handshake may be reported inside one of them.
-    _row(
-        _Cause(Reason.SOURCE_UNREACHABLE, _TLS),
-        r"SSLException",
-        r"NotSslRecord",
-        r"PKIX path",
-        r"handshake",
-        r"certificate",
-    ),
-    # neo4j-admin gives up on a silent server after ten minutes. A server is silent during a checkpoint.
-    _row(
-        _Cause(
-            Reason.TIMEOUT,
-            "the server sent nothing for too long, often because of a checkpoint: raise "
-            "dbms.cluster.network.client_inactivity_timeout on the servers and in neo4j.additional_config",
-        ),
-        r"inactivity[ _]?timeout",
-        r"CatchUp\w*Timeout",
-        r"ReadTimeoutException",
-    ),
-    # Texts of Java and Netty for a server that cannot be reached, and those of neo4j-admin 3.5.
-    _row(
-        _Cause(Reason.SOURCE_UNREACHABLE),
-        r"connection (?:was )?(?:refused|reset|closed|timed out)",
-        r"connect(?:ion)? timed? ?out",
-        r"ConnectException",
-        r"ClosedChannelException",
-        r"UnknownHostException",
-        r"UnresolvedAddress",
-        r"name or service not known",
-        r"failure in name resolution",
-        r"no route to host",
-        r"network is unreachable",
-        r"(?:unable|failed) to connect",
-        r"could not connect",
-        r"(?:un|not )(?:reach|contact)able",
-        r"no servers? could be reached",
-        r"using the available strategies",
-    ),
-    # The exact texts of 5.x and later are not known. These are older forms and Neo4j's status codes.
-    _row(
-        _Cause(Reason.NO_SUCH_DATABASE),
-        r"(?:unknown|no such|non-?existent) database",
-        r"database (?:with name )?(?:'[^']*' |\S+ )?(?:does not exist|is not known|is unknown)",
-        r"database (?:with name )?(?:'[^']*' |\S+ )?(?:was |could )?not (?:be )?found",
-        r"DatabaseNotFound",
-        r"DATABASE_(?:UNKNOWN|ID_NOT_FOUND)",
-        r"unable to (?:find|resolve) (?:a )?database",
-        r"no databases? (?:found|match)",
-    ),
-    # The differential failed for a cause that no row above explains.
-    _row(_Cause(Reason.CHAIN_BROKEN, needs_full=True), r"differential backup of database '[^']*' failed"),
-)
-
 # Output of a JVM that was started directly and failed before its work began. Starting the script may succeed. The
 # environment variable is AdminTool's, the unmatched arguments are picocli's, all other texts are the Java launcher's.
 _NOT_STARTED = re.compile(
@@ -233,12 +104,12 @@ def did_not_start(completed: Completed, transcript: Transcript) -> bool:
     return not completed.last_lines or any(_NOT_STARTED.search(line) for line in completed.last_lines)
 
 
-_OOM_KILL = _Cause(Reason.OUT_OF_MEMORY)
-_KILLED = _Cause(Reason.INTERRUPTED, "neo4j-admin was stopped by another process than the agent")
-_CRASH = _Cause(Reason.ADMIN_CRASHED)
+_OOM_KILL = Cause(Reason.OUT_OF_MEMORY)
+_KILLED = Cause(Reason.INTERRUPTED, "neo4j-admin was stopped by another process than the agent")
+_CRASH = Cause(Reason.ADMIN_CRASHED)
 
 # Names and causes of signals that the agent did not send. SIGKILL comes from the kernel's OOM killer.
-_SIGNALS: dict[int, tuple[str, _Cause]] = {
+_SIGNALS: dict[int, tuple[str, Cause]] = {
     1: ("SIGHUP", _KILLED),
     2: ("SIGINT", _KILLED),
     4: ("SIGILL", _CRASH),
@@ -252,15 +123,15 @@ _SIGNALS: dict[int, tuple[str, _Cause]] = {
 _SHELL = 128  # a shell exits with 128 + n if signal n ended its child, and a JVM does so if it handled the signal
 
 _EXIT_CODES = {
-    0: _Cause(Reason.NO_ARTIFACT, certain=False),
-    1: _Cause(Reason.ADMIN_CRASHED, certain=False),
+    0: Cause(Reason.NO_ARTIFACT, certain=False),
+    1: Cause(Reason.ADMIN_CRASHED, certain=False),
     # picocli: the command does not exist (Community has no `database backup`).
-    2: _Cause(Reason.ADMIN_MISSING, "install neo4j-admin of Neo4j Enterprise: this one does not know the command"),
+    2: Cause(Reason.ADMIN_MISSING, "install neo4j-admin of Neo4j Enterprise: this one does not know the command"),
     # `core.capabilities` has a wrong entry for this version.
-    64: _Cause(Reason.INTERNAL, "neo4j-admin refused its arguments: please report its version and these lines"),
+    64: Cause(Reason.INTERNAL, "neo4j-admin refused its arguments: please report its version and these lines"),
     # env(1) and shells: the program cannot be executed, or was not found.
-    126: _Cause(Reason.ADMIN_MISSING),
-    127: _Cause(Reason.ADMIN_MISSING),
+    126: Cause(Reason.ADMIN_MISSING),
+    127: Cause(Reason.ADMIN_MISSING),
 }
 
 
@@ -296,16 +167,16 @@ def judge(
         outcome = NextStep.STORED_WITH_WARNINGS if warnings else NextStep.STORED
         return Verdict(outcome, artifact, warnings=warnings)
 
-    cause = _cause(completed)
+    cause = _cause(completed, asked)
     rejected = "; ".join(f"{name}: {fault}" for name, fault in faults.items())
     broken = next((new.chain_break for new in found if new.chain_break and new.condition is Condition.SOUND), None)
     if broken is not None and asked is not BackupType.FULL:
         return Verdict(NextStep.NEEDS_FULL, failure=Failure(Reason.CHAIN_BROKEN, rejected))
     if found and not cause.certain:
-        cause = _Cause(Reason.BAD_ARTIFACT)
+        cause = Cause(Reason.BAD_ARTIFACT)
     head = f"{_end_with_cause(completed, transcript)}{f'; it wrote {rejected}' if rejected else ''}"
     error = "\n".join((head, *completed.last_lines))
-    outcome = NextStep.NEEDS_FULL if cause.needs_full and asked is not BackupType.FULL else NextStep.FAILED
+    outcome = NextStep.NEEDS_FULL if cause.needs_full else NextStep.FAILED
     return Verdict(outcome, failure=Failure(cause.reason, error, cause.hint))
 
 
@@ -343,38 +214,25 @@ def _end_warnings(completed: Completed, transcript: Transcript) -> tuple[str, ..
 
 
 def _end_with_cause(completed: Completed, transcript: Transcript) -> str:
-    """Describe how the program ended, with the last line that matches a known cause."""
-    line = next((line for line in reversed(completed.last_lines) if _is_known(line)), None)
-    return _end(completed, transcript) + (f": {line}" if line else "")
+    """Describe how the program ended, with the line that states a known cause."""
+    explained = explain(completed.last_lines)
+    return _end(completed, transcript) + (f": {explained.line}" if explained else "")
 
 
-def _is_known(line: str) -> bool:
-    return any(text.search(line) for text, _ in (*_CERTAIN, *_LATEST))
-
-
-def _cause(completed: Completed) -> _Cause:
+def _cause(completed: Completed, asked: BackupType) -> Cause:
     if completed.ended_by is EndedBy.TIMEOUT:
-        return _Cause(Reason.TIMEOUT)
+        return Cause(Reason.TIMEOUT)
     if completed.ended_by is EndedBy.STALLED:
-        return _Cause(Reason.STALLED)
+        return Cause(Reason.STALLED)
     by_code = _by_code(completed)
-    if by_code is _OOM_KILL or completed.exit_code in (126, 127):
+    explained = explain(completed.last_lines)
+    if explained is None or by_code is _OOM_KILL or completed.exit_code in (126, 127):
         return by_code
-    return _by_text(completed.last_lines) or by_code
+    cause = explained.cause
+    return cause.of_full if asked is BackupType.FULL and cause.of_full is not None else cause
 
 
-def _by_text(lines: tuple[str, ...]) -> _Cause | None:
-    for text, cause in _CERTAIN:
-        if any(text.search(line) for line in lines):
-            return cause
-    for line in reversed(lines):
-        for text, cause in _LATEST:
-            if text.search(line):
-                return cause
-    return None
-
-
-def _by_code(completed: Completed) -> _Cause:
+def _by_code(completed: Completed) -> Cause:
     signal = _signal(completed)
     if signal is not None:
         return _SIGNALS.get(signal, ("", _CRASH))[1]

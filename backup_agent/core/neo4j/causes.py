@@ -1,0 +1,241 @@
+"""Explain from its last lines why a run of neo4j-admin failed.
+
+The texts are those of Java, Linux and Neo4j. tests/core/transcripts.yaml has an example of every row, and where each
+was seen.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from backup_agent.core.reasons import Reason
+
+
+@dataclass(frozen=True)
+class Cause:
+    """Why a run left no sound artifact."""
+
+    reason: Reason
+    hint: str = ""
+    certain: bool = True
+    """Whether the cause also explains a damaged artifact."""
+    needs_full: bool = False
+    """Whether a FULL may succeed where this differential failed."""
+    of_full: "Cause | None" = None
+    """The cause if a FULL was asked for; None if it is the same."""
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """A cause, and the line that states it."""
+
+    cause: Cause
+    line: str
+
+
+_Row = tuple[re.Pattern[str], Cause]
+
+
+def _row(cause: Cause, *texts: str) -> _Row:
+    return re.compile("|".join(texts), re.IGNORECASE), cause
+
+
+_TLS = "check neo4j.backup_tls against dbms.ssl.policy.backup of the servers: both or neither must be set"
+_HEAP = "raise the memory limit of the pod, or set neo4j.heap and neo4j.pagecache"
+_CHANGED = "look for a database that was replaced or restored while it was copied, and send the request again"
+
+# A line is explained by the first row that matches it.
+TEXTS: tuple[_Row, ...] = (
+    # java.io.IOException with Linux' error texts; the second is that of a project quota.
+    _row(
+        Cause(Reason.DISK_FULL),
+        r"no space left on device",
+        r"disk quota exceeded",
+        r"not (?:have )?enough space",
+        r"running out of disk space",
+    ),
+    _row(Cause(Reason.FILE_TOO_LARGE), r"file too large"),
+    _row(Cause(Reason.TOO_MANY_FILES), r"too many open files"),
+    # The network or the disk below the volume, FUSE and a damaged file system among them.
+    _row(
+        Cause(Reason.VOLUME_FAULT),
+        r"stale (?:NFS )?file handle",
+        r"(?:input/output|remote I/O) error",
+        r"transport endpoint is not connected",
+        r"structure needs cleaning",
+    ),
+    _row(
+        Cause(Reason.OUT_OF_MEMORY, "raise the limit of processes (pids) of the pod, or its memory limit"),
+        r"unable to create (?:new )?native thread",
+        r"pthread_create failed",
+    ),
+    # Heap or direct buffers are exhausted, or the JVM could not start.
+    _row(
+        Cause(Reason.OUT_OF_MEMORY, _HEAP),
+        r"OutOf(?:Direct)?MemoryError",
+        r"insufficient memory for the Java Runtime",
+        r"could not reserve enough space for",
+        r"cannot allocate memory",
+    ),
+    # The entrypoint of Neo4j's images, if no licence is accepted.
+    _row(
+        Cause(Reason.ADMIN_CRASHED, "set NEO4J_ACCEPT_LICENSE_AGREEMENT to yes or eval in the pod's environment"),
+        r"NEO4J_ACCEPT_LICENSE_AGREEMENT",
+        r"accept the licen[cs]e",
+    ),
+    # Java's launcher: the class is not in lib.
+    _row(Cause(Reason.ADMIN_MISSING), r"could not find or load main class", r"NoClassDefFoundError: org/neo4j"),
+    # Java's launcher: the class file is newer than the JVM. Neo4j's own text is a warning.
+    _row(
+        Cause(Reason.JAVA_UNSUPPORTED),
+        r"UnsupportedClassVersionError",
+        r"compiled by a more recent version",
+        r"unsupported (?:version of the )?Java\b",
+    ),
+    # Neo4j Community, which has no `database backup`, with exit code 2.
+    _row(
+        Cause(Reason.ADMIN_MISSING, "install neo4j-admin of Neo4j Enterprise: this one has no backup command"),
+        r"unmatched arguments? from index \d+: 'backup'",
+    ),
+    # Strict validation found an unknown key, with exit code 70. All versions know the keys that the agent writes.
+    _row(
+        Cause(Reason.ADMIN_CRASHED, "remove the setting that this version does not know from neo4j.additional_config"),
+        r"unrecognized setting",
+        r"no declared setting with name",
+    ),
+    # A differential needs the transactions since its parent; a FULL needs those that are committed while it is copied.
+    _row(
+        Cause(Reason.CHAIN_BROKEN, needs_full=True, of_full=Cause(Reason.LOGS_PRUNED)),
+        r"pulling tx failed consecutively",
+        r"transactions?(?: logs?)?\b.{0,80}(?:pruned|no longer|not available|unavailable|missing)",
+        r"no longer has the transaction",
+        r"unable to find transaction or chunk with append index",
+        r"TRANSACTION_PRUNED",
+    ),
+    _row(
+        Cause(Reason.CHAIN_BROKEN, needs_full=True, of_full=Cause(Reason.ADMIN_CRASHED, _CHANGED)),
+        r"(?:store|database) ?ids?\b.{0,40}(?:mismatch|do(?:es)? not match)",
+        r"STORE_ID_MISMATCH",
+    ),
+    # A differential needs a FULL in the folder.
+    _row(
+        Cause(Reason.CHAIN_BROKEN, needs_full=True, of_full=Cause(Reason.ADMIN_CRASHED)),
+        r"differential backups require that a full",
+        r"no existing backup found",
+        r"unable to find valid backup chain",
+    ),
+    # The folder has another owner: fsGroup is not set, or the share refuses chmod (Azure Files over SMB).
+    _row(
+        Cause(Reason.ADMIN_CRASHED, "check that the pod's user can write to the volume (fsGroup 7474)"),
+        r"AccessDeniedException",
+        r"permission denied",
+        r"operation not permitted",
+        r"read-only file system",
+    ),
+    # The handshake of the backup protocol, which is no TLS.
+    _row(
+        Cause(Reason.VERSION_MISMATCH),
+        r"negotiate application protocol",
+        r"(?:Client|Server)HandshakeException",
+    ),
+    # TLS comes before the network errors, because a failed handshake may be reported inside one of them.
+    _row(
+        Cause(Reason.SOURCE_UNREACHABLE, _TLS),
+        r"SSLException",
+        r"NotSslRecord",
+        r"PKIX path",
+        r"handshake",
+        r"certificate",
+    ),
+    # neo4j-admin gives up on a silent server after ten minutes. A server is silent during a checkpoint.
+    _row(
+        Cause(
+            Reason.TIMEOUT,
+            "the server sent nothing for too long, often because of a checkpoint: raise "
+            "dbms.cluster.network.client_inactivity_timeout on the servers and in neo4j.additional_config",
+        ),
+        r"inactivity[ _]?timeout",
+        r"CatchUp\w*Timeout",
+        r"ReadTimeoutException",
+    ),
+    # Texts of Java and Netty for a server that cannot be reached.
+    _row(
+        Cause(Reason.SOURCE_UNREACHABLE),
+        r"connection (?:was )?(?:refused|reset|closed|timed out)",
+        r"connect(?:ion)? timed? ?out",
+        r"ConnectException",
+        r"ClosedChannelException",
+        r"UnknownHostException",
+        r"UnresolvedAddress",
+        r"name or service not known",
+        r"failure in name resolution",
+        r"no route to host",
+        r"network is unreachable",
+        r"(?:unable|failed) to connect",
+        r"could not connect",
+        r"(?:un|not )(?:reach|contact)able",
+        r"no servers? could be reached",
+    ),
+    # The server knows the database and does not serve its store: it is stopped, starting, quarantined or being copied.
+    _row(
+        Cause(Reason.DATABASE_UNAVAILABLE),
+        r"(?:STORE|DATABASE)_?UNAVAILABLE",
+        r"E_LISTING_STORE",
+        r"(?:store|database)\b.{0,80}\bis (?:currently )?(?:unavailable|offline|stopped|quarantined)",
+        r"(?:store|database)\b.{0,80}\bis (?:currently )?not (?:\(yet\) )?(?:available|online)",
+    ),
+    # The exact texts of 5.x and later are not known. These are older forms and Neo4j's status codes.
+    _row(
+        Cause(Reason.NO_SUCH_DATABASE),
+        r"(?:unknown|no such|non-?existent) database",
+        r"database (?:with name )?(?:'[^']*' |\S+ )?(?:does not exist|is not known|is unknown)",
+        r"database (?:with name )?(?:'[^']*' |\S+ )?(?:was |could )?not (?:be )?found",
+        r"DatabaseNotFound",
+        r"DATABASE_(?:UNKNOWN|ID_NOT_FOUND)",
+        r"unable to (?:find|resolve) (?:a )?database",
+        r"no databases? (?:found|match)",
+    ),
+)
+
+# Texts that only say that it failed. They decide if no other line of an error is known.
+VAGUE: tuple[_Row, ...] = (
+    # neo4j-admin 3.5
+    _row(Cause(Reason.SOURCE_UNREACHABLE), r"using the available strategies"),
+    _row(
+        Cause(Reason.CHAIN_BROKEN, needs_full=True, of_full=Cause(Reason.ADMIN_CRASHED)),
+        r"differential backup of database '[^']*' failed",
+    ),
+)
+
+# A line below the level of an error: of Neo4j's log, of the JVM and of its log.
+_BELOW_ERROR = re.compile(r"(?:\S+\s+){0,5}\S*?\bwarn(?:ing)?\b|\d{4}-\d\d-\d\d \S+ (?:INFO|DEBUG)\b", re.IGNORECASE)
+# An exception below a line of a log, printed with it.
+_EXCEPTION = re.compile(r"\s*(?:Caused by: |Suppressed: )?(?:[a-z]\w*\.)+[A-Z][\w$]*(?:: |$)")
+
+
+def explain(lines: tuple[str, ...]) -> Explanation | None:
+    """Return why a program failed, by the last line of an error that is known; None if there is none.
+
+    Lines of warnings decide only if no line of an error does: a warning may be followed by a success.
+    """
+    warnings = frozenset(_warnings(lines))
+    errors = [line for at, line in enumerate(lines) if at not in warnings]
+    below = [line for at, line in enumerate(lines) if at in warnings]
+    return _last(errors, TEXTS) or _last(errors, VAGUE) or _last(below, TEXTS)
+
+
+def _warnings(lines: Iterable[str]) -> Iterator[int]:
+    """Yield the indices of lines that are below the level of an error, with the exceptions printed below them."""
+    inside = False
+    for at, line in enumerate(lines):
+        inside = bool(_BELOW_ERROR.match(line) or (inside and _EXCEPTION.match(line)))
+        if inside:
+            yield at
+
+
+def _last(lines: list[str], rows: tuple[_Row, ...]) -> Explanation | None:
+    for line in reversed(lines):
+        for text, cause in rows:
+            if text.search(line):
+                return Explanation(cause, line)
+    return None
