@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from backup_agent.core.artifacts.entries import Entry
-from backup_agent.core.artifacts.names import DatabaseName, artifact_name
+from backup_agent.core.artifacts.names import DatabaseName, PlaceName, artifact_name
 from backup_agent.core.artifacts.records import ArtifactFile, BackupType, Header, Record
 from backup_agent.core.neo4j.topology import Copy, Topology
 from backup_agent.core.requests.answers import Answer, State
@@ -16,6 +16,7 @@ from backup_agent.settings.model import Settings
 from backup_agent.supervisor.requests.spool import Spool
 
 ORDERS = DatabaseName("orders")
+OFFSITE = PlaceName("offsite")
 
 TAKEN = datetime(2026, 11, 23, 2, 0, tzinfo=UTC)
 """When the first artifact was taken, and when everything else happens that has no time of its own."""

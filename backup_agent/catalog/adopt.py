@@ -26,11 +26,11 @@ from backup_agent.catalog.journal import Doing
 from backup_agent.catalog.place import place_of
 from backup_agent.core.artifacts.chains import TypeReason, parent_of
 from backup_agent.core.artifacts.keys import ARTIFACT_SUFFIX, RECORD_SUFFIX, artifact_key, database_key, record_key
-from backup_agent.core.artifacts.names import SET, DatabaseName, artifact_name, misnamed
+from backup_agent.core.artifacts.names import SET, VOLUME, DatabaseName, artifact_name, misnamed
 from backup_agent.core.artifacts.parts import part_size
 from backup_agent.core.artifacts.records import BackupType, Header, Record
 from backup_agent.core.reasons import BackupError, PermanentError, Reason
-from backup_agent.settings.model import DEFAULT_SET, VOLUME, Settings
+from backup_agent.settings.model import DEFAULT_SET, Settings
 
 REQUEST = "catalog adopt"
 """Stands for the request in the record: no id of one can be this."""

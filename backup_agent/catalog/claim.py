@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backup_agent import durable
+from backup_agent.core.artifacts.names import VOLUME, PlaceName
 from backup_agent.core.escaping import shell_word
 from backup_agent.core.json_reader import read_json
 from backup_agent.core.ownership.owner import Owner, Ownership, standing
@@ -49,7 +50,7 @@ class VolumeOwner:
 
 
 def check_volume(
-    root: Path, cluster: str, *, namespace: str | None = None, system_id: str | None = None, name: str = "local"
+    root: Path, cluster: str, *, namespace: str | None = None, system_id: str | None = None, name: PlaceName = VOLUME
 ) -> VolumeOwner:
     """Say who this agent is and whether a storage root is its own; write down what was not known there.
 

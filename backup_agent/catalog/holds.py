@@ -9,18 +9,19 @@ from backup_agent import durable
 from backup_agent.catalog.place import Place, all_places
 from backup_agent.core.artifacts.keys import hold_key, record_key
 from backup_agent.core.artifacts.marks import Hold
+from backup_agent.core.artifacts.names import PlaceName
 from backup_agent.core.reasons import PermanentError, Reason
 from backup_agent.settings.model import Settings
 
 
-def hold(settings: Settings, wanted: Hold) -> dict[str, str]:
+def hold(settings: Settings, wanted: Hold) -> dict[PlaceName, str]:
     """Hold an artifact at each place that has it; return place -> what became of it there.
 
     Raise PermanentError, reason `not_found`, if no place has it; OSError if the volume refuses a note.
     """
     volume, *others = all_places(settings)
     root = volume.root
-    became: dict[str, str] = {}
+    became: dict[PlaceName, str] = {}
     if (root / record_key(wanted.key)).exists():
         mark = root / hold_key(wanted.key)
         held_before = mark.exists()
@@ -43,11 +44,11 @@ def hold(settings: Settings, wanted: Hold) -> dict[str, str]:
     return became
 
 
-def release(settings: Settings, key: str) -> dict[str, str]:
+def release(settings: Settings, key: str) -> dict[PlaceName, str]:
     """Release an artifact at each place that has it; return place -> what became of it there. Raise as `hold` does."""
     volume, *others = all_places(settings)
     root = volume.root
-    became: dict[str, str] = {}
+    became: dict[PlaceName, str] = {}
     mark = root / hold_key(key)
     if mark.exists():
         mark.unlink()

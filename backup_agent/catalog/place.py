@@ -9,9 +9,10 @@ from backup_agent.catalog.copy_notes import CopyNotes
 from backup_agent.catalog.journal import Journal
 from backup_agent.catalog.reread_log import RequestReadings, RereadLog
 from backup_agent.catalog.wanted_holds import WantedHolds
+from backup_agent.core.artifacts.names import VOLUME, PlaceName
 from backup_agent.core.reasons import PermanentError, Reason
 from backup_agent.core.retention.plan import Policy
-from backup_agent.settings.model import VOLUME, Destination, Settings
+from backup_agent.settings.model import Destination, Settings
 from backup_agent.stores.features import StoreFeatures
 from backup_agent.stores.kind import kind_of
 from backup_agent.stores.local import LocalStore
@@ -36,7 +37,7 @@ class Place:
     hold one.
     """
 
-    name: str
+    name: PlaceName
     settings: Settings
 
     @property
@@ -118,10 +119,11 @@ class Place:
 
 def place_of(name: str, settings: Settings) -> Place:
     """Return a place of the settings; raise PermanentError if they have none of that name."""
-    if name != VOLUME and name not in settings.storage.destinations:
-        known = ", ".join((VOLUME, *settings.storage.destinations))
-        raise PermanentError(Reason.NOT_FOUND, f"{name}: there is no such place; the settings have {known}")
-    return Place(name, settings)
+    known = (VOLUME, *settings.storage.destinations)
+    for one in known:
+        if one == name:
+            return Place(one, settings)
+    raise PermanentError(Reason.NOT_FOUND, f"{name}: there is no such place; the settings have {', '.join(known)}")
 
 
 def destinations(settings: Settings) -> tuple[Place, ...]:

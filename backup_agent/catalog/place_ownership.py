@@ -15,10 +15,11 @@ from backup_agent.catalog import claim, tenure
 from backup_agent.catalog.place import Place
 from backup_agent.catalog.tenure import Held
 from backup_agent.cluster.saved_topology import load_topology
+from backup_agent.core.artifacts.names import VOLUME
 from backup_agent.core.ownership.lease import PERIOD
 from backup_agent.core.ownership.owner import Owner, Ownership, is_same_agent, standing, system_id
 from backup_agent.core.reasons import Failure, PermanentError, Reason, TransientError
-from backup_agent.settings.model import VOLUME, Settings
+from backup_agent.settings.model import Settings
 from backup_agent.stores.store import ConflictError, Store
 
 _OWNED = "owned"

@@ -16,8 +16,9 @@ from backup_agent.catalog.place import Place, place_of
 from backup_agent.catalog.rebuild import rebuild
 from backup_agent.cli import printing
 from backup_agent.cli.configured import json_option, loaded, settings_option
+from backup_agent.core.artifacts.names import VOLUME
 from backup_agent.core.reasons import PermanentError, Reason
-from backup_agent.settings.model import VOLUME, Settings
+from backup_agent.settings.model import Settings
 from backup_agent.supervisor import mounts
 
 _OPTIONS = {"rebuild": {"place"}, "diff": {"place", "checksums"}, "adopt": {"source", "set_name", "dry_run"}}

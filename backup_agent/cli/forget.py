@@ -9,10 +9,10 @@ from backup_agent.cli.asking import confirmed, required_reason, soon, waiting, y
 from backup_agent.cli.configured import judged, loaded
 from backup_agent.cli.dropping import drop, insist_on_an_agent, wait_for
 from backup_agent.cli.planning import planned
-from backup_agent.core.artifacts.names import DatabaseName, database_name, lowered
+from backup_agent.core.artifacts.names import VOLUME, DatabaseName, database_name, lowered
 from backup_agent.core.reasons import BackupError
 from backup_agent.core.requests.request import Action
-from backup_agent.settings.model import VOLUME, Settings
+from backup_agent.settings.model import Settings
 
 
 @click.command()

@@ -13,9 +13,9 @@ from backup_agent.catalog.place import Place, destinations, place_of
 from backup_agent.cli import printing
 from backup_agent.cli.configured import json_option, loaded, settings_option
 from backup_agent.core.artifacts.keys import record_key
+from backup_agent.core.artifacts.names import VOLUME
 from backup_agent.core.artifacts.records import LARGEST, Record
 from backup_agent.core.reasons import PermanentError, Reason
-from backup_agent.settings.model import VOLUME
 from backup_agent.stores.store import ObjectTooLargeError, Store
 
 

@@ -5,8 +5,7 @@ import click
 from backup_agent.cli import printing
 from backup_agent.cli.configured import json_option, judged, loaded, settings_option
 from backup_agent.cli.planning import planned
-from backup_agent.core.artifacts.names import DatabaseName, database_name
-from backup_agent.settings.model import VOLUME
+from backup_agent.core.artifacts.names import VOLUME, DatabaseName, database_name
 
 
 @click.command()

@@ -15,11 +15,12 @@ from backup_agent.cli.named_artifact import artifact_at
 from backup_agent.cli.restore_source import read_record, restorable, seed_for, source_of
 from backup_agent.core.artifacts.chains import chains
 from backup_agent.core.artifacts.marks import Hold
+from backup_agent.core.artifacts.names import VOLUME, PlaceName
 from backup_agent.core.artifacts.records import Definition, Record
 from backup_agent.core.reasons import PermanentError, Reason
 from backup_agent.core.requests.answers import LARGEST as LARGEST_ANSWER
 from backup_agent.core.requests.answers import Answer
-from backup_agent.settings.model import VOLUME, Settings
+from backup_agent.settings.model import Settings
 
 
 @click.command()
@@ -121,7 +122,7 @@ def _show_restoring(
 
 
 def _facts(
-    record: Record, chain: list[str], copies: dict[str, str], hold: Hold | None, fault: str | None
+    record: Record, chain: list[str], copies: dict[PlaceName, str], hold: Hold | None, fault: str | None
 ) -> Iterator[tuple[str, str]]:
     header = record.header
     yield "artifact", record.key

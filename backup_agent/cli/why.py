@@ -5,9 +5,9 @@ import click
 from backup_agent.cli import printing
 from backup_agent.cli.configured import json_option, loaded, settings_option
 from backup_agent.cli.planning import planned
+from backup_agent.core.artifacts.names import VOLUME
 from backup_agent.core.reasons import PermanentError, Reason
 from backup_agent.core.retention.outlook import until
-from backup_agent.settings.model import VOLUME
 
 
 @click.command()

@@ -21,6 +21,7 @@ from backup_agent.catalog.volume_records import parse
 from backup_agent.core.artifacts.chains import TypeDecision, TypeReason, decide, live_chain, parent_of
 from backup_agent.core.artifacts.entries import Entry
 from backup_agent.core.artifacts.keys import artifact_key, record_key
+from backup_agent.core.artifacts.names import VOLUME, PlaceName
 from backup_agent.core.artifacts.records import LARGEST as LARGEST_RECORD
 from backup_agent.core.artifacts.records import BackupType, Record
 from backup_agent.core.capabilities import newest
@@ -37,7 +38,7 @@ from backup_agent.jobs.new_artifacts import NewArtifactReader, ReadingResult
 from backup_agent.jobs.stages import Stages
 from backup_agent.jobs.staging import Staging, found, left_since, put_aside
 from backup_agent.jobs.summaries import tell_summary
-from backup_agent.settings.model import VOLUME, Settings
+from backup_agent.settings.model import Settings
 
 Records = tuple[Record, ...]
 
@@ -53,7 +54,7 @@ class BackupRun:
     execution: Execution = field(default_factory=Execution)
     adopted: bool = False
     """Whether the artifact was finished by an earlier attempt."""
-    copy_failures: dict[str, Failure] = field(default_factory=dict)
+    copy_failures: dict[PlaceName, Failure] = field(default_factory=dict)
     broken: dict[str, str] = field(default_factory=dict)
     """Why the live chain is not continued: keys of its artifacts that cannot be restored, and the fault of each."""
 
@@ -436,12 +437,12 @@ def _put_left_aside(run: BackupRun) -> None:
         run.teller.tell(PutAside(run=run.task.run, name=name))
 
 
-def copy_to_all(run: BackupRun, record: Record) -> dict[str, CopyState]:
+def copy_to_all(run: BackupRun, record: Record) -> dict[PlaceName, CopyState]:
     """Make the missing copies of this database at each destination. Return the state of this artifact's copies.
 
     Each destination is a child process. Its failure may concern an older artifact only.
     """
-    copies: dict[str, CopyState] = {}
+    copies: dict[PlaceName, CopyState] = {}
     for destination in run.task.destinations:
         task = CopyTask(
             run=run.task.run,
@@ -458,7 +459,7 @@ def copy_to_all(run: BackupRun, record: Record) -> dict[str, CopyState]:
     return copies
 
 
-def result(run: BackupRun, record: Record, copies: dict[str, CopyState]) -> DatabaseResult:
+def result(run: BackupRun, record: Record, copies: dict[PlaceName, CopyState]) -> DatabaseResult:
     """Return the result of this database for the answer."""
     own = {name: failure for name, failure in run.copy_failures.items() if copies[name] is CopyState.OWED}
     owed = tuple(f"copy to {name} is missing: {failure.error}" for name, failure in own.items())

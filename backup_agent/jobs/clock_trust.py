@@ -12,7 +12,7 @@ from backup_agent import durable
 from backup_agent.catalog.contents import Contents
 from backup_agent.catalog.place import OWN, Place
 from backup_agent.core.artifacts.keys import database_key
-from backup_agent.core.artifacts.names import DatabaseName
+from backup_agent.core.artifacts.names import DatabaseName, PlaceName
 from backup_agent.core.requests.schedules import expected_interval
 from backup_agent.core.requests.tasks import PruneTask
 from backup_agent.core.retention.clock import BOOT_ID, SHOWN_SECONDS, ClockReading, ClockSighting, Gap, Shown, distrust
@@ -25,7 +25,7 @@ class PassClock:
     reading: ClockReading
     before: ClockReading | None
     """The reading of the last pass."""
-    shown: dict[str, Shown]
+    shown: dict[PlaceName, Shown]
     """The times that the destinations' clocks have shown. The volume has no clock."""
     reference: datetime | None
     """The present time according to another clock, if one is known."""

@@ -27,7 +27,7 @@ from backup_agent.catalog.tenure import Held
 from backup_agent.core.artifacts.chains import Ancestry, everything_needed
 from backup_agent.core.artifacts.entries import Entry
 from backup_agent.core.artifacts.keys import artifact_key, database_prefix, record_key
-from backup_agent.core.artifacts.names import DatabaseName
+from backup_agent.core.artifacts.names import VOLUME, DatabaseName
 from backup_agent.core.artifacts.records import LARGEST, Record
 from backup_agent.core.neo4j.verdict import EndedBy
 from backup_agent.core.reasons import ABOUT_ONE_ARTIFACT, BackupError, Failure, PermanentError, Reason, TransientError
@@ -37,7 +37,6 @@ from backup_agent.core.requests.tasks import CopyTask
 from backup_agent.jobs.event_writer import EventWriter, begin
 from backup_agent.neo4j_admin import process
 from backup_agent.processes import LOCK_DESCRIPTOR
-from backup_agent.settings.model import VOLUME
 from backup_agent.stores.store import ObjectTooLargeError, Store
 
 TASK = "BACKUP_AGENT_COPY"

@@ -9,6 +9,7 @@ from backup_agent.catalog.contents import Contents, Unreadable
 from backup_agent.catalog.place import Place, destinations
 from backup_agent.catalog.set_uses import uses
 from backup_agent.core.artifacts.keys import artifact_of, database_key, database_of, hold_key, record_key
+from backup_agent.core.artifacts.names import PlaceName
 from backup_agent.core.reasons import Failure, Reason
 from backup_agent.core.requests.answers import Deletion, Outcome, PlaceResult
 from backup_agent.core.requests.tasks import PruneTask
@@ -114,7 +115,7 @@ def _left_alone(found: Contents) -> set[Group]:
     return {database_of(one.artifact) for one in found.unreadable}
 
 
-def _owed(found: Contents, place: Place, *, given_up: str | None = None) -> set[str]:
+def _owed(found: Contents, place: Place, *, given_up: PlaceName | None = None) -> set[str]:
     """Return the keys of the artifacts whose copy is missing at a destination other than `given_up`."""
     if not place.is_volume:
         return set()

@@ -5,12 +5,12 @@ from collections.abc import Collection, Iterable
 from backup_agent.catalog.contents import of_database
 from backup_agent.catalog.place import Place, destinations, place_of
 from backup_agent.core.artifacts.entries import Entry
-from backup_agent.core.artifacts.names import DatabaseName
+from backup_agent.core.artifacts.names import VOLUME, DatabaseName, PlaceName
 from backup_agent.core.artifacts.summary import summarise
 from backup_agent.core.reasons import BackupError
 from backup_agent.core.requests.events import CopiesNotCounted, SummaryFailed, SummaryTold
 from backup_agent.jobs.event_writer import EventWriter
-from backup_agent.settings.model import VOLUME, Settings
+from backup_agent.settings.model import Settings
 
 
 def tell_summary(set_name: str, database: DatabaseName, settings: Settings, teller: EventWriter) -> bool:
@@ -38,7 +38,7 @@ def tell_summary_of(
     `copied_to` are the destinations that get copies of the set. If the copy notes of a destination cannot be read,
     report `CopiesNotCounted`: an unknown number of missing copies is not zero.
     """
-    owed: dict[str, int] = {}
+    owed: dict[PlaceName, int] = {}
     for place in copied_to:
         try:
             owed[place.name] = len(place.copy_notes.owed(entries))

@@ -15,13 +15,14 @@ from backup_agent.catalog.contents import Contents, by_database
 from backup_agent.catalog.place import Place, destinations, place_of
 from backup_agent.catalog.place_ownership import this_volume
 from backup_agent.catalog.space import allows_hard_links
+from backup_agent.core.artifacts.names import VOLUME
 from backup_agent.core.reasons import BackupError, Failure, Reason
 from backup_agent.core.requests.events import PutAside, RecordUnreadable, Surveyed, SurveyFailed, VolumeTested, Warned
 from backup_agent.core.requests.tasks import SurveyTask
 from backup_agent.jobs import file_modes, staging
 from backup_agent.jobs.event_writer import EventWriter, begin
 from backup_agent.jobs.summaries import tell_summary_of
-from backup_agent.settings.model import VOLUME, Settings
+from backup_agent.settings.model import Settings
 
 MOST_WARNINGS = 20
 """Largest number of warnings for one database, so that a lost folder does not fill the log. See `catalog diff`."""

@@ -22,7 +22,7 @@ from backup_agent.catalog.place import Place, all_places, place_of
 from backup_agent.catalog.reread_log import ReadingLine, ReadOutcome, RequestReadings, SliceState
 from backup_agent.core.artifacts.chains import Ancestry, everything_needed
 from backup_agent.core.artifacts.keys import artifact_of, damage_key, database_of, record_key, split_key
-from backup_agent.core.artifacts.names import lowered
+from backup_agent.core.artifacts.names import VOLUME, lowered
 from backup_agent.core.escaping import first_few
 from backup_agent.core.reasons import BackupError, Failure, PermanentError, Reason
 from backup_agent.core.requests.answers import NotRead, Outcome, PlaceResult, Unread
@@ -39,7 +39,6 @@ from backup_agent.jobs.event_writer import EventWriter, begin, cancel_on_sigterm
 from backup_agent.jobs.summaries import tell_summary
 from backup_agent.jobs.verify_artifact import ENOUGH_ERRORS, ArtifactVerifier
 from backup_agent.jobs.verify_findings import RequestScope, why_not_read
-from backup_agent.settings.model import VOLUME
 
 LISTED = 20
 """Largest number of unread artifacts that an answer names for one reason."""

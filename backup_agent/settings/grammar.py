@@ -31,7 +31,6 @@ _HOST = re.compile(
 _PLACEHOLDER = re.compile(r"\{(host|name|server_id)\}")
 _INCLUDE_METADATA = re.compile(r"all|none|roles|users(=[^,\s]+(,[^,\s]+)*)?")
 _PREFIX = re.compile(r"(?!.*(^|/)\.{1,2}(/|$))[A-Za-z0-9!_.*'()-]+(/[A-Za-z0-9!_.*'()-]+)*")
-_DESTINATION = re.compile(r"[a-z0-9][a-z0-9_-]{0,30}")
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _LAST_PORT = 65535
 
@@ -234,12 +233,6 @@ IncludeMetadata = Annotated[str, shaped(_INCLUDE_METADATA, "all, none, roles, us
 DatabaseGlob = Annotated[str, AfterValidator(_database_glob)]
 DatabaseGlobs = Annotated[tuple[DatabaseGlob, ...], AfterValidator(_database_globs)]
 SetName = Annotated[str, shaped(SET, "the name of a set alone, such as test: letters, digits, '.', '_' and '-'")]
-DestinationName = Annotated[
-    str,
-    shaped(
-        _DESTINATION, "a name of at most 31 lower-case letters, digits, '_' and '-', beginning with a letter or digit"
-    ),
-]
 Label = Annotated[
     str, shaped(_LABEL, "a name of at most 63 letters, digits, '.', '_' and '-', beginning with a letter or digit")
 ]

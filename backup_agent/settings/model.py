@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from backup_agent.core.artifacts.chains import ChainLimits
+from backup_agent.core.artifacts.names import VOLUME, PlaceName
 from backup_agent.core.artifacts.records import BackupType
 from backup_agent.core.requests.cron import Cron
 from backup_agent.core.requests.labels import Labels
@@ -23,7 +24,6 @@ from backup_agent.settings.grammar import (
     BoltUri,
     CronText,
     DatabaseGlobs,
-    DestinationName,
     Duration,
     IncludeMetadata,
     Label,
@@ -41,9 +41,6 @@ RESTART_ONLY = ("cluster", "requests", "storage.root", "http")
 """Keys that change only at a restart."""
 
 DEFAULT_SET = "default"
-
-VOLUME = "local"
-"""The name of the volume among the places with artifacts. No destination has this name."""
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 
@@ -149,14 +146,14 @@ class Storage(Section):
     require_volume: Literal["auto", "always", "never"] = Field(
         "auto", description="whether the root must be on a mounted volume, checked at start; auto: in a container"
     )
-    destinations: dict[DestinationName, Destination] = Field({}, description="places with a copy, by name")
+    destinations: dict[PlaceName, Destination] = Field({}, description="places with a copy, by name")
 
     @field_validator("destinations")
     @classmethod
-    def _are_different_places(cls, value: dict[str, S3Destination]) -> dict[str, S3Destination]:
+    def _are_different_places(cls, value: dict[PlaceName, S3Destination]) -> dict[PlaceName, S3Destination]:
         if VOLUME in value:
             raise ValueError(f"another name than {VOLUME}, which is the volume's")
-        names: dict[str, str] = {}
+        names: dict[str, PlaceName] = {}
         for name, destination in value.items():
             if (other := names.setdefault(destination.identity, name)) != name:
                 raise ValueError(f"another place for {name}: {other} is the same place")
@@ -330,7 +327,7 @@ class Settings(Section):
         return frozenset({DEFAULT_SET, *self.sets, *(schedule.path for schedule in self.schedules.values())})
 
     @property
-    def policies(self) -> dict[str, Retention | None]:
+    def policies(self) -> dict[PlaceName, Retention | None]:
         """Place -> its retention policy; None if it has none."""
         return {VOLUME: self.retention, **{name: one.retention for name, one in self.storage.destinations.items()}}
 

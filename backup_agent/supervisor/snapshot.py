@@ -8,7 +8,7 @@ from pathlib import Path
 from backup_agent import __version__
 from backup_agent.catalog.place import destinations as place_destinations
 from backup_agent.catalog.space import Space, space
-from backup_agent.core.artifacts.names import DatabaseName
+from backup_agent.core.artifacts.names import DatabaseName, PlaceName
 from backup_agent.core.artifacts.summary import DatabaseSummary
 from backup_agent.core.requests.queue import Job
 from backup_agent.core.requests.schedules import expected_interval, next_runs
@@ -120,7 +120,7 @@ def running(runs: Runs, jobs: Mapping[str, Job], monotonic: float) -> tuple[RunS
 
 def destinations(
     settings: Settings, volume_summaries: VolumeSummaries, monotonic: float
-) -> dict[str, DestinationStatus]:
+) -> dict[PlaceName, DestinationStatus]:
     """Return what is known of each destination."""
     features = {
         place.name: StoreCard.read(place.store_card, place.identity).features for place in place_destinations(settings)

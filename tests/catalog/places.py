@@ -8,8 +8,8 @@ from typing import Any
 from backup_agent.catalog.place import Place, place_of
 from backup_agent.core.artifacts.keys import damage_key, hold_key, record_key
 from backup_agent.core.artifacts.marks import Damage, Hold
+from backup_agent.core.artifacts.names import VOLUME
 from backup_agent.core.artifacts.records import Record
-from backup_agent.settings.model import VOLUME
 from backup_agent.stores.store import Store
 from tests.builders import TAKEN, content, settings_with
 

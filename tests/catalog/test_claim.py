@@ -112,7 +112,7 @@ def test_what_was_known_of_a_volume_is_kept_where_it_is_not_known_now(tmp_path: 
     ],
 )
 def test_a_volume_of_another_is_said_with_both_sides_and_left_as_it_is(tmp_path: Path, now: dict[str, str]) -> None:
-    facts = {"cluster": "demo", "namespace": "prod", "system_id": "S1"}
+    facts: dict[str, Any] = {"cluster": "demo", "namespace": "prod", "system_id": "S1"}
     check_volume(tmp_path, **facts)
     before = (tmp_path / claim.KEY).read_bytes()
 

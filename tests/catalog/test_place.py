@@ -8,6 +8,7 @@ import pytest
 
 from backup_agent.catalog.place import Place, all_places, place_of
 from backup_agent.core.reasons import PermanentError
+from tests.builders import OFFSITE
 from tests.catalog.places import place_at
 
 KEY = "default/orders/orders-2026-11-23T02-00-00.backup"
@@ -60,7 +61,7 @@ def test_what_is_noted_of_a_place_is_not_believed_of_another_with_its_name(
     place.copy_notes.add(KEY)
     changed = place.settings.model_dump() | other
     changed["storage"] |= {"root": tmp_path}
-    elsewhere = Place("offsite", type(place.settings).model_validate(changed))
+    elsewhere = Place(OFFSITE, type(place.settings).model_validate(changed))
 
     assert place_at(tmp_path, "offsite").copy_notes.has(KEY)
     assert not elsewhere.copy_notes.has(KEY)

@@ -8,6 +8,7 @@ import pytest
 from backup_agent.catalog.place import place_of
 from backup_agent.core.artifacts.keys import hold_key
 from backup_agent.core.artifacts.marks import Hold
+from backup_agent.core.artifacts.names import VOLUME
 from backup_agent.core.artifacts.records import Definition
 from backup_agent.core.reasons import Failure, Reason
 from backup_agent.core.requests.answers import Answer, DatabaseResult, Deletion, Outcome, PlaceResult, State
@@ -270,7 +271,7 @@ PLANNED = PlaceResult(
 )
 def test_an_answer_shows_the_result_at_each_place(place: Place, result: PlaceResult, said: list[str]) -> None:
     running = an_answer(id="p", state=State.RUNNING, action="prune", request={"action": "prune"})
-    save(place, running.with_place("local", result).concluded(TAKEN))
+    save(place, running.with_place(VOLUME, result).concluded(TAKEN))
 
     shown = place.run("show", "p").out
     assert "".join(f"\n  {line}" for line in said) in shown

@@ -6,6 +6,7 @@ from itertools import product
 import pytest
 from pydantic import ValidationError
 
+from backup_agent.core.artifacts.names import VOLUME
 from backup_agent.core.artifacts.records import BackupType, TooManyValuesError
 from backup_agent.core.reasons import Failure, Reason
 from backup_agent.core.requests.answers import (
@@ -20,7 +21,7 @@ from backup_agent.core.requests.answers import (
     rejected,
 )
 from backup_agent.core.requests.request import Request
-from tests.builders import TAKEN, an_answer
+from tests.builders import OFFSITE, TAKEN, an_answer
 
 NOW = TAKEN
 
@@ -108,8 +109,8 @@ def test_an_answer_reads_back_as_it_was_written() -> None:
 )
 def test_a_request_ends_as_its_places_did(failure: Failure | None, state: State) -> None:
     done = PlaceResult(outcome=Outcome.SUCCEEDED)
-    one = an_answer(state=State.RUNNING, action="prune", request={"action": "prune"}).with_place("local", done)
-    ended = one.with_place("offsite", done.failed(failure) if failure else done).concluded(NOW)
+    one = an_answer(state=State.RUNNING, action="prune", request={"action": "prune"}).with_place(VOLUME, done)
+    ended = one.with_place(OFFSITE, done.failed(failure) if failure else done).concluded(NOW)
 
     assert ended.asked.action == "prune"
     assert ended.state is state

@@ -4,7 +4,7 @@ import pytest
 
 from backup_agent.core.artifacts.entries import Entry
 from backup_agent.core.artifacts.summary import summarise
-from tests.builders import a_record
+from tests.builders import OFFSITE, a_record
 
 FULL, DIFF, LATER = a_record(0), a_record(1), a_record(2)
 
@@ -13,7 +13,7 @@ FULL, DIFF, LATER = a_record(0), a_record(1), a_record(2)
 def test_a_summary_has_sizes_and_times(*, as_entries: bool) -> None:
     members = [Entry.of(record) if as_entries else record for record in (LATER, FULL, DIFF)]
 
-    found = summarise(members, {"offsite": 2})
+    found = summarise(members, {OFFSITE: 2})
 
     assert (found.set, found.database, found.artifacts) == ("default", "orders", 3)
     assert (found.size, found.newest, found.newest_size) == (3 * FULL.size, LATER.key, LATER.size)

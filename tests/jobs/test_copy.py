@@ -22,6 +22,7 @@ from backup_agent.jobs.backup import BackupRun, result
 from backup_agent.jobs.copy import Copying, pass_on
 from backup_agent.jobs.event_writer import EventWriter
 from backup_agent.stores.store import Progress, StoredObject
+from tests.builders import OFFSITE
 from tests.catalog.places import with_store
 from tests.jobs.outside import broken, faults
 from tests.jobs.passes import put
@@ -192,8 +193,8 @@ def test_the_outcome_of_a_backup_depends_on_the_copy_of_its_own_artifact(
         since=datetime.now(UTC), destinations=("offsite",), settings={},
     )  # fmt: skip
     run = BackupRun(task, world.settings, EventWriter(lambda _line: None), threading.Event())
-    run.copy_failures["offsite"] = Failure(Reason.CHAIN_BROKEN, "an older differential is not copied")
-    judged = result(run, Record.from_json((world.root / record_key(full)).read_bytes()), {"offsite": became})
+    run.copy_failures[OFFSITE] = Failure(Reason.CHAIN_BROKEN, "an older differential is not copied")
+    judged = result(run, Record.from_json((world.root / record_key(full)).read_bytes()), {OFFSITE: became})
 
     assert (judged.outcome.value, judged.copies) == (outcome, {"offsite": became})
 

@@ -14,13 +14,13 @@ import pytest
 
 from backup_agent.catalog.journal import Doing
 from backup_agent.catalog.place import place_of
+from backup_agent.core.artifacts.names import VOLUME
 from backup_agent.core.reasons import BackupError
 from backup_agent.core.requests.answers import Outcome, PlaceResult
 from backup_agent.core.requests.tasks import PruneTask
 from backup_agent.durable import LIMIT
 from backup_agent.jobs.event_writer import EventWriter
 from backup_agent.jobs.prune import prune
-from backup_agent.settings.model import VOLUME
 from backup_agent.stores.local import LocalStore
 from tests.catalog.places import with_store
 from tests.examples import HOUSE, examples

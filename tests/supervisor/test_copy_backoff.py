@@ -5,19 +5,20 @@ import pytest
 from backup_agent.core.reasons import Failure, Reason
 from backup_agent.supervisor.backoff import FIRST_WAIT, LONGEST_WAIT
 from backup_agent.supervisor.work.copy_backoff import CopyBackoff
+from tests.builders import OFFSITE
 
 DOWN = Failure(Reason.STORAGE_UNREACHABLE, "connection refused")
 
 
 def failed(times: int) -> CopyBackoff:
-    destination = CopyBackoff("offsite")
+    destination = CopyBackoff(OFFSITE)
     for _ in range(times):
         destination.failed(DOWN, 1000.0)
     return destination
 
 
 def test_what_was_never_tried_may_be_tried_now_and_is_neither_up_nor_down() -> None:
-    destination = CopyBackoff("offsite")
+    destination = CopyBackoff(OFFSITE)
 
     assert destination.retry.due(0.0)
     assert destination.up is None

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import structlog
 
+from backup_agent.core.artifacts.names import VOLUME
 from backup_agent.core.reasons import Reason
 from backup_agent.core.requests.answers import DatabaseResult, Execution, Outcome, PlaceResult, State
 from backup_agent.supervisor.status import log_lines
@@ -87,7 +88,7 @@ def test_every_line_about_a_request_says_who_asked_and_why() -> None:
         log_lines.backup_ended(asked, "one+orders+1", "default", ORDERS, RESULT, EXECUTION),
         log_lines.request_accepted(asked),
         log_lines.request_answered(asked),
-        log_lines.retention_ended("local", asked, PlaceResult(), 1.0),
+        log_lines.retention_ended(VOLUME, asked, PlaceResult(), 1.0),
     ]
 
     assert [(line.fields["requested_by"], line.fields["note"]) for line in told] == [
@@ -100,7 +101,7 @@ LINES = [
     ended(),
     log_lines.request_accepted(ANSWER),
     log_lines.request_answered(ANSWER),
-    log_lines.retention_ended("local", ANSWER, PlaceResult(outcome=Outcome.FAILED, error="an error"), 1.0),
+    log_lines.retention_ended(VOLUME, ANSWER, PlaceResult(outcome=Outcome.FAILED, error="an error"), 1.0),
 ]
 
 
@@ -143,7 +144,7 @@ STATES = {
 @pytest.mark.parametrize("outcome", Outcome)
 def test_the_end_of_a_backup_or_a_pass_is_logged_at_the_level_of_its_outcome(outcome: Outcome) -> None:
     backup = ended(DatabaseResult(outcome=outcome))
-    retention = log_lines.retention_ended("local", None, PlaceResult(outcome=outcome), 1.0)
+    retention = log_lines.retention_ended(VOLUME, None, PlaceResult(outcome=outcome), 1.0)
 
     assert {logging.getLevelName(line.level) for line in (backup, retention)} == {OUTCOMES[outcome]}
 

@@ -6,13 +6,14 @@ from typing import Any
 import pytest
 import structlog
 
+from backup_agent.core.artifacts.names import VOLUME
 from backup_agent.core.reasons import Failure, Reason
 from backup_agent.core.requests.answers import Answer, Outcome, PlaceResult, State
 from backup_agent.core.requests.events import PassReport, PlaceJudged
 from backup_agent.supervisor.requests.spool import Spool
 from backup_agent.supervisor.work.maintenance_queue import SETTLE_SECONDS, VERIFY_SECONDS, MaintenanceQueue, Wish
 from backup_agent.supervisor.work.open_requests import OpenRequests
-from tests.builders import TAKEN, an_answer
+from tests.builders import OFFSITE, TAKEN, an_answer
 
 NOW = TAKEN
 KEY = "default/orders/orders-2026-11-23T02-00-00.backup"
@@ -34,7 +35,7 @@ class Ledger(Spool):
 def queue(answered: list[Answer], ledger: Ledger | None = None) -> MaintenanceQueue:
     """Return passes over the volume and one destination, whose final answers go into a list."""
     passes = MaintenanceQueue(OpenRequests(ledger or Ledger(), answered.append))
-    passes.use(["offsite"], 0.0)
+    passes.use([OFFSITE], 0.0)
     return passes
 
 
@@ -143,11 +144,11 @@ def test_at_a_place_that_was_named_it_must_be() -> None:
 @pytest.mark.parametrize(("left", "due"), [(None, 3600.0), (7, SETTLE_SECONDS)], ids=["done", "more is left"])
 def test_retention_that_ran_out_of_time_goes_on_after_what_has_waited(left: int | None, due: float) -> None:
     passes = queue([])
-    wish = Wish("prune", "offsite")
+    wish = Wish("prune", OFFSITE)
     passes.begin(wish, NOW)
     passes.pruned(wish, PlaceResult(outcome=Outcome.SUCCEEDED, left=left), 300.0, 3600.0, 1000.0, NOW)
 
-    assert passes.places["offsite"].prune_due == 1000.0 + due
+    assert passes.places[OFFSITE].prune_due == 1000.0 + due
 
 
 def test_a_request_that_a_death_has_cut_off_is_gone_on_with() -> None:
@@ -224,10 +225,10 @@ def test_a_slice_that_is_not_the_last_lets_the_request_go_on_with_what_it_has_co
     assert again == wish
     assert passes.asked() is None
     assert answered == []
-    assert passes.places["local"].verify_due == VERIFY_SECONDS
+    assert passes.places[VOLUME].verify_due == VERIFY_SECONDS
     passes.begin(wish, NOW)
     passes.verified(wish, PassReport(result=SOUND.model_copy(update={"verified": 6}), next_seconds=3600.0), 1.0, NOW)
-    assert [(one.state, one.places["local"].verified) for one in answered] == [(State.SUCCEEDED, 6)]
+    assert [(one.state, one.places[VOLUME].verified) for one in answered] == [(State.SUCCEEDED, 6)]
 
 
 @pytest.mark.parametrize("told", [True, False], ids=["with a result", "killed before its result"])
@@ -242,8 +243,8 @@ def test_a_slice_that_gave_way_to_a_backup_goes_on_where_it_was(*, told: bool) -
 
     assert answer is not None
     assert (passes.goes_on(), answered) == (wish, [])
-    assert answer.places["local"].estimated_seconds == 60.0
-    assert answer.places["local"].read == (2 if told else 0)
+    assert answer.places[VOLUME].estimated_seconds == 60.0
+    assert answer.places[VOLUME].read == (2 if told else 0)
 
 
 def test_a_request_in_slices_that_a_death_has_cut_off_goes_on() -> None:
@@ -252,7 +253,7 @@ def test_a_request_in_slices_that_a_death_has_cut_off_goes_on() -> None:
     )
 
     assert passes.asked() is None
-    assert passes.goes_on() == Wish("verify", "offsite", "v0")
+    assert passes.goes_on() == Wish("verify", OFFSITE, "v0")
 
 
 def test_how_much_there_is_to_read_is_in_the_answer_at_once_and_progress_now_and_then() -> None:
@@ -279,7 +280,7 @@ def test_a_request_in_slices_that_is_cancelled_between_two_says_how_far_it_came(
     (answer,) = answered
 
     assert answer.state is State.CANCELLED
-    assert (answer.places["local"].read, answer.places["local"].artifacts) == (2, 6)
+    assert (answer.places[VOLUME].read, answer.places[VOLUME].artifacts) == (2, 6)
 
 
 def test_a_place_that_has_nothing_of_a_database_is_a_warning() -> None:
@@ -329,13 +330,13 @@ def test_a_request_that_applies_no_retention_does_not_change_whether_it_is_block
     request_: dict[str, Any], result: PlaceResult
 ) -> None:
     passes, _ = waiting(**request_)
-    passes.pruned(Wish("prune", "local", None), BLOCKED, 1.0, 3600.0, 0.0, NOW)
+    passes.pruned(Wish("prune", VOLUME, None), BLOCKED, 1.0, 3600.0, 0.0, NOW)
     wish = passes.asked()
     assert wish is not None
     passes.begin(wish, LATER)
     passes.pruned(wish, result, 1.0, 3600.0, 0.0, LATER)
 
-    status = passes.places["local"].status
+    status = passes.places[VOLUME].status
     assert (status.blocked, status.error, status.pruned) == (Reason.INVALID_REQUEST, BLOCKED.error, None)
 
 
@@ -346,7 +347,7 @@ def test_a_request_that_is_refused_blocks_no_place() -> None:
     passes.begin(wish, NOW)
     passes.pruned(wish, BLOCKED, 1.0, 3600.0, 0.0, NOW)
 
-    assert passes.places["local"].status.blocked is None
+    assert passes.places[VOLUME].status.blocked is None
 
 
 def test_the_progress_at_one_place_is_not_shown_for_the_next() -> None:

@@ -2,10 +2,12 @@
 
 import pytest
 
+from backup_agent.core.artifacts.names import PlaceName
 from backup_agent.core.artifacts.summary import DatabaseSummary
 from backup_agent.core.reasons import Failure, Reason
 from backup_agent.core.requests.events import CopiesOwed
 from backup_agent.supervisor.work.volume_summaries import VolumeSummaries
+from tests.builders import OFFSITE
 
 SURVEYED = {
     "set": "default",
@@ -25,20 +27,20 @@ SURVEYED = {
 @pytest.fixture(name="holdings")
 def _holdings() -> VolumeSummaries:
     holdings = VolumeSummaries()
-    holdings.use({"offsite": "a"}, uncounted_since=None)
+    holdings.use({OFFSITE: "a"}, uncounted_since=None)
     holdings.surveyed([DatabaseSummary.model_validate(SURVEYED)], (), 0.0)
     return holdings
 
 
 def test_what_the_survey_counted_is_known_and_stays_known(holdings: VolumeSummaries) -> None:
-    holdings.use({"offsite": "a"}, uncounted_since=10.0)
+    holdings.use({OFFSITE: "a"}, uncounted_since=10.0)
 
-    assert (holdings.owed("offsite"), holdings.to_retry()) == (2, "offsite")
+    assert (holdings.owed(OFFSITE), holdings.to_retry()) == (2, "offsite")
 
 
-@pytest.mark.parametrize("now", [{"other": "a"}, {"offsite": "b"}], ids=["another-name", "another-place"])
+@pytest.mark.parametrize("now", [{PlaceName("other"): "a"}, {OFFSITE: "b"}], ids=["another-name", "another-place"])
 def test_what_is_owed_to_a_new_destination_is_not_known_before_a_pass_has_counted(
-    holdings: VolumeSummaries, now: dict[str, str]
+    holdings: VolumeSummaries, now: dict[PlaceName, str]
 ) -> None:
     (name,) = now
     holdings.use(now, uncounted_since=10.0)
@@ -52,29 +54,29 @@ def test_what_is_owed_to_a_new_destination_is_not_known_before_a_pass_has_counte
 
 def test_before_a_survey_nothing_is_known_of_what_is_owed_and_that_is_not_nothing() -> None:
     holdings = VolumeSummaries()
-    holdings.use({"offsite": "a"}, uncounted_since=None)
+    holdings.use({OFFSITE: "a"}, uncounted_since=None)
 
-    assert (holdings.owed("offsite"), holdings.to_retry()) == (None, "offsite")
+    assert (holdings.owed(OFFSITE), holdings.to_retry()) == (None, "offsite")
 
 
 def test_a_destination_whose_copies_could_not_be_counted_is_counted_by_a_pass(holdings: VolumeSummaries) -> None:
-    holdings.surveyed([DatabaseSummary.model_validate({**SURVEYED, "owed": {}})], ["offsite"], 10.0)
+    holdings.surveyed([DatabaseSummary.model_validate({**SURVEYED, "owed": {}})], [OFFSITE], 10.0)
 
-    assert (holdings.owed("offsite"), holdings.to_retry()) == (None, "offsite")
-    holdings.counted("offsite", 11.0)
-    assert holdings.owed("offsite") == 0
+    assert (holdings.owed(OFFSITE), holdings.to_retry()) == (None, "offsite")
+    holdings.counted(OFFSITE, 11.0)
+    assert holdings.owed(OFFSITE) == 0
 
 
 def test_a_pass_that_counted_nothing_is_tried_again_later(holdings: VolumeSummaries) -> None:
-    holdings.use({"offsite": "b"}, uncounted_since=10.0)
-    holdings.refused("offsite", Failure(Reason.STORAGE_UNREACHABLE, "no route"))
+    holdings.use({OFFSITE: "b"}, uncounted_since=10.0)
+    holdings.refused(OFFSITE, Failure(Reason.STORAGE_UNREACHABLE, "no route"))
 
-    assert (holdings.owed("offsite"), holdings.to_retry()) == (None, None)
+    assert (holdings.owed(OFFSITE), holdings.to_retry()) == (None, None)
 
 
 def test_a_destination_that_is_owed_nothing_is_left_alone(holdings: VolumeSummaries) -> None:
-    holdings.use({"offsite": "a", "other": "b"}, uncounted_since=10.0)
+    holdings.use({OFFSITE: "a", PlaceName("other"): "b"}, uncounted_since=10.0)
     holdings.owes(CopiesOwed(set="default", database="orders", destination="offsite", owed=0))
-    holdings.counted("other", 11.0)
+    holdings.counted(PlaceName("other"), 11.0)
 
     assert holdings.to_retry() is None

@@ -20,6 +20,7 @@ ANY_REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,127}")
 SET = re.compile(r"(?!owner\.json\Z)[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 DATABASE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,127}")
 """A superset of Neo4j's rule (3 to 63 characters, a letter first): shards have suffixes."""
+PLACE = re.compile(r"[a-z0-9][a-z0-9_-]{0,30}")
 DATABASE_GLOB = re.compile(r"!?(?:(?=[^*?]*[*?])[A-Za-z0-9.*?-]{1,128}|[A-Za-z0-9][A-Za-z0-9.-]{0,127})")
 """A glob, or the name of a database; `!` leaves it out."""
 ARTIFACT = re.compile(r"(?P<database>.+)-(?P<stamp>[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}-[0-9]{2}-[0-9]{2})\.backup")
@@ -63,6 +64,21 @@ def lowered(name: DatabaseName) -> DatabaseName:
 
 SYSTEM = DatabaseName("system")
 """The database that every cluster has: users, privileges and the list of all others."""
+
+
+def _place(text: str) -> str:
+    if not PLACE.fullmatch(text):
+        raise ValueError(
+            "a name of at most 31 lower-case letters, digits, '_' and '-', beginning with a letter or digit"
+        )
+    return text
+
+
+PlaceName = NewType("PlaceName", Annotated[str, AfterValidator(_place)])
+"""The name of a place: of a destination, as the settings have it, or of the volume."""
+
+VOLUME = PlaceName("local")
+"""The name of the volume among the places with artifacts. No destination has this name."""
 
 
 def command_id(now: datetime, process: int) -> str:

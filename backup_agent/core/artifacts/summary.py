@@ -10,7 +10,7 @@ from pydantic import Field
 
 from backup_agent.core.artifacts.chains import Ancestry, as_entry, live_chain
 from backup_agent.core.artifacts.entries import Entry
-from backup_agent.core.artifacts.names import DatabaseName
+from backup_agent.core.artifacts.names import DatabaseName, PlaceName
 from backup_agent.core.artifacts.records import BackupType, Record, Value
 
 
@@ -30,11 +30,11 @@ class DatabaseSummary(Value):
     )
     chain_links: int = Field(description="number of artifacts of the live chain; 0 if there is none")
     chain_size: dict[str, int] = Field(description="FULL or DIFF -> bytes of that type in the live chain")
-    owed: dict[str, int] = Field(default={}, description="destination -> number of copies missing there")
+    owed: dict[PlaceName, int] = Field(default={}, description="destination -> number of copies missing there")
 
 
 def summarise(
-    members: Sequence[Record | Entry], owed: Mapping[str, int], *, unsound: Collection[str] = ()
+    members: Sequence[Record | Entry], owed: Mapping[PlaceName, int], *, unsound: Collection[str] = ()
 ) -> DatabaseSummary:
     """Summarise the artifacts of one set and database, of which there is at least one.
 

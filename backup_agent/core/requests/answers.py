@@ -11,7 +11,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from backup_agent.core.artifacts.names import DatabaseName, database_name
+from backup_agent.core.artifacts.names import DatabaseName, PlaceName, database_name
 from backup_agent.core.artifacts.records import StoredPart, StoredValue, Value, few_values
 from backup_agent.core.reasons import Failure, Reason
 from backup_agent.core.requests.request import Request
@@ -96,7 +96,7 @@ class DatabaseResult(StoredPart):
     artifact: str | None = Field(default=None, description="key of the artifact")
     size: int | None = Field(default=None, description="bytes")
     sha256: dict[str, str] = Field(default={}, description="SHA-256 of each file of the artifact")
-    copies: dict[str, CopyState] = Field(default={}, description="destination -> stored, owed")
+    copies: dict[PlaceName, CopyState] = Field(default={}, description="destination -> stored, owed")
     adopted: bool = Field(default=False, description="finished before a crash, taken over after it")
     started: datetime | None = None
     finished: datetime | None = None
@@ -256,8 +256,8 @@ class Answer(StoredValue):
         default={}, description="database that matches a glob of the request and is not backed up -> why"
     )
     selected: bool = Field(default=False, description="whether the databases have been chosen")
-    places: dict[str, PlaceResult] = Field(default={}, description="place -> what `prune` or `verify` did there")
-    marks: dict[str, str] = Field(default={}, description="place -> what became of a hold there")
+    places: dict[PlaceName, PlaceResult] = Field(default={}, description="place -> what `prune` or `verify` did there")
+    marks: dict[PlaceName, str] = Field(default={}, description="place -> what became of a hold there")
     warnings: tuple[str, ...] = ()
     reason: Reason | None = None
     error: str | None = None
@@ -316,7 +316,7 @@ class Answer(StoredValue):
         changes: dict[str, Any] = {"databases": dict(results), "selected": True, "excluded": dict(excluded or {})}
         return self.model_copy(update={**changes, "warnings": self.warnings + warnings})
 
-    def with_place(self, place: str, result: PlaceResult) -> "Answer":
+    def with_place(self, place: PlaceName, result: PlaceResult) -> "Answer":
         """Return the answer with another result for one place."""
         return self.model_copy(update={"places": {**self.places, place: result}})
 
@@ -331,8 +331,8 @@ class Answer(StoredValue):
         Failed when any database has no verified artifact or any place refused: the first failure's reason, and all the
         errors by name. Cancelled when a cancel ended it. Else succeeded, with warnings where there are any.
         """
-        results: dict[str, DatabaseResult | PlaceResult] = {**self.databases, **self.places}
-        bad = {name: r for name, r in results.items() if r.outcome in (Outcome.FAILED, Outcome.CANCELLED)}
+        results: list[tuple[str, DatabaseResult | PlaceResult]] = [*self.databases.items(), *self.places.items()]
+        bad = {name: r for name, r in results if r.outcome in (Outcome.FAILED, Outcome.CANCELLED)}
         if bad:
             cancelled = [r for r in bad.values() if r.outcome is Outcome.CANCELLED]
             first = cancelled[0] if cancelled else next(iter(bad.values()))
@@ -342,7 +342,7 @@ class Answer(StoredValue):
                 first.hint or "",
             )
             return self.becomes(State.CANCELLED if cancelled else State.FAILED, now, failure)
-        warned = [r for r in results.values() if r.outcome is Outcome.SUCCEEDED_WITH_WARNINGS]
+        warned = [r for _, r in results if r.outcome is Outcome.SUCCEEDED_WITH_WARNINGS]
         if not warned and not self.warnings:
             return self.becomes(State.SUCCEEDED, now)
         told = [w for r in warned for w in r.warnings] + list(self.warnings)

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from backup_agent.core.artifacts.names import DatabaseName
+from backup_agent.core.artifacts.names import DatabaseName, PlaceName
 from backup_agent.core.artifacts.records import Definition, TooManyValuesError, few_values
 from backup_agent.core.artifacts.summary import DatabaseSummary
 from backup_agent.core.neo4j.topology import AddressText, Copy, VersionText
@@ -68,7 +68,7 @@ class ArtifactStored(ChildEvent):
     """An artifact was recorded at a place: on the volume, or as a copy at a destination."""
 
     event: Literal["stored"] = "stored"
-    place: str
+    place: PlaceName
     type: str
     bytes: int
 
@@ -106,7 +106,7 @@ class CopiesOwed(ChildEvent):
     event: Literal["owed"] = "owed"
     set: str
     database: DatabaseName
-    destination: str
+    destination: PlaceName
     owed: int
 
 
@@ -114,7 +114,7 @@ class CopiesNotCounted(ChildEvent):
     """The copies that are missing at a destination could not be counted."""
 
     event: Literal["uncounted"] = "uncounted"
-    destination: str
+    destination: PlaceName
     error: str
 
 
@@ -192,7 +192,7 @@ class ArtifactDeleted(ChildEvent):
     """Retention has deleted an artifact."""
 
     event: Literal["pruned"] = "pruned"
-    place: str
+    place: PlaceName
     key: str
     bytes: int
     reason: str
@@ -233,7 +233,7 @@ class ArtifactVerified(ChildEvent):
     """An artifact is as recorded."""
 
     event: Literal["verified"] = "verified"
-    place: str
+    place: PlaceName
     key: str
 
 
@@ -241,7 +241,7 @@ class ArtifactDamaged(ChildEvent):
     """An artifact is not as recorded."""
 
     event: Literal["damaged"] = "damaged"
-    place: str
+    place: PlaceName
     key: str
     found: str
 
@@ -250,7 +250,7 @@ class ArtifactHealed(ChildEvent):
     """An artifact was replaced by the copy of another place."""
 
     event: Literal["healed"] = "healed"
-    place: str
+    place: PlaceName
     key: str
     sources: tuple[str, ...]
 
@@ -259,7 +259,7 @@ class ArtifactNotHealed(ChildEvent):
     """A damaged artifact could not be replaced."""
 
     event: Literal["not_healed"] = "not_healed"
-    place: str
+    place: PlaceName
     key: str
     error: str
 
@@ -268,7 +268,7 @@ class ArtifactNotRead(ChildEvent):
     """An artifact could not be read."""
 
     event: Literal["unread"] = "unread"
-    place: str
+    place: PlaceName
     key: str
     error: str
 
@@ -277,7 +277,7 @@ class PlaceJudged(ChildEvent):
     """All that is wrong at a place."""
 
     event: Literal["damages"] = "damages"
-    place: str
+    place: PlaceName
     keys: tuple[str, ...]
     unreadable: dict[str, tuple[str, ...]]
     """Why -> what cannot be verified."""
@@ -293,7 +293,7 @@ class BackupReport(ChildEvent):
     event: Literal["backup_result"] = "backup_result"
     result: DatabaseResult
     execution: Execution = Execution()
-    copy_failures: dict[str, Failure] = {}
+    copy_failures: dict[PlaceName, Failure] = {}
 
 
 class PassReport(ChildEvent):

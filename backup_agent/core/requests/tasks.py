@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from backup_agent.core.artifacts.names import DatabaseName
+from backup_agent.core.artifacts.names import DatabaseName, PlaceName
 from backup_agent.core.artifacts.records import BackupType, Definition, Value
 from backup_agent.core.requests.request import Attribution
 from backup_agent.core.retention.clock import Shown
@@ -41,7 +41,7 @@ class BackupTask(Task):
     """Start nothing, only take over what an earlier attempt has finished."""
     at_once: int = 1
     """Backups that may run at the same time, for the estimate of disk space."""
-    destinations: tuple[str, ...] = ()
+    destinations: tuple[PlaceName, ...] = ()
     attribution: Attribution = Attribution()
     hard_links: bool = True
 
@@ -59,7 +59,7 @@ class CopyTask(Task):
     """Copy what is owed to one destination, parents first."""
 
     run: str
-    destination: str
+    destination: PlaceName
     sets: tuple[str, ...]
     """Sets that have copies: the declared ones."""
     database: DatabaseName | None = None
@@ -70,13 +70,13 @@ class PruneTask(Task):
     """Apply retention at one place."""
 
     run: str
-    place: str
+    place: PlaceName
     """`local` or a destination."""
     dry_run: bool = False
     force: bool = False
     plan: str | None = None
     """Digest of the plan that somebody has looked at: another is refused."""
-    drop_owed: str | None = None
+    drop_owed: PlaceName | None = None
     """Destination whose missing copies are given up."""
     forgotten: dict[DatabaseName, datetime] = Field(default={})
     """Databases whose last backups may go too -> when that was said."""
@@ -90,7 +90,7 @@ class VerifyTask(Task):
     """Read again what stands at one place."""
 
     run: str
-    place: str
+    place: PlaceName
     """`local` or a destination."""
     request: str | None = None
     """Id of the request that asks for it; None for what is read unasked."""

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from pydantic import Field
 
+from backup_agent.core.artifacts.names import PlaceName
 from backup_agent.core.artifacts.records import StoredPart, StoredValue
 
 TOLERANCE = timedelta(minutes=5)
@@ -47,7 +48,7 @@ class ClockSighting(StoredValue):
     """The clock readings that one retention pass stores for the next."""
 
     reading: ClockReading
-    shown: dict[str, Shown] = Field(default={})
+    shown: dict[PlaceName, Shown] = Field(default={})
     """Destination -> reading of its clock."""
 
 

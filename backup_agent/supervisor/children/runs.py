@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import assert_never
 
+from backup_agent.core.artifacts.names import PlaceName
 from backup_agent.core.reasons import Reason
 from backup_agent.core.requests.events import Progress, Result, StageBegun
 from backup_agent.supervisor.children.process import Child, Ended, Told
@@ -33,7 +34,7 @@ class Run:
     ending: Reason | None = None
     """Why it was asked to end."""
     kill_at: float | None = None
-    destination: str | None = None
+    destination: PlaceName | None = None
 
 
 class Runs:
@@ -60,7 +61,7 @@ class Runs:
         task: bytes,
         *,
         deadline: float | None = None,
-        destination: str | None = None,
+        destination: PlaceName | None = None,
         remote: bool = False,
     ) -> None:
         """Start `python -m <module>` with its task; `remote` says whether that has to do with a destination."""

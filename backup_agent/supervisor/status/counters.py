@@ -4,7 +4,7 @@ from collections.abc import Collection
 from datetime import datetime
 
 from backup_agent.core.artifacts.keys import database_key, split_database_key
-from backup_agent.core.artifacts.names import DatabaseName
+from backup_agent.core.artifacts.names import DatabaseName, PlaceName
 from backup_agent.core.artifacts.records import BackupType
 from backup_agent.core.reasons import Reason
 from backup_agent.core.requests.answers import Answer, DatabaseResult, Outcome
@@ -28,33 +28,33 @@ class Counters:
         action = "any" if answer.request is None else answer.action
         self._metrics.requests.labels(action=action, outcome=answer.state.value).inc()
 
-    def copy_refused(self, destination: str, reason: Reason) -> None:
+    def copy_refused(self, destination: PlaceName, reason: Reason) -> None:
         """Count a copy that a destination did not take."""
         self._metrics.storage_errors.labels(destination=destination, reason=reason.value).inc()
 
-    def stored(self, place: str, type_: str, count: int) -> None:
+    def stored(self, place: PlaceName, type_: str, count: int) -> None:
         """Count the bytes of an artifact that was stored or copied."""
         self._metrics.bytes.labels(place=place, type=type_).inc(count)
 
-    def pruned(self, place: str, count: int) -> None:
+    def pruned(self, place: PlaceName, count: int) -> None:
         """Count an artifact that retention deleted, and its bytes."""
         self._metrics.deleted.labels(place=place).inc()
         self._metrics.freed.labels(place=place).inc(count)
 
-    def pass_ended(self, place: str, refused: Reason | None) -> None:
+    def pass_ended(self, place: PlaceName, refused: Reason | None) -> None:
         """Count a pass of retention, and why it deleted nothing where it was refused."""
         outcome = "applied" if refused is None else "refused"
         self._metrics.passes.labels(place=place, outcome=outcome, reason=refused.value if refused else "").inc()
 
-    def verified(self, place: str) -> None:
+    def verified(self, place: PlaceName) -> None:
         """Count an artifact that was read again and found as recorded."""
         self._metrics.verifications.labels(place=place, outcome="verified").inc()
 
-    def damaged(self, place: str) -> None:
+    def damaged(self, place: PlaceName) -> None:
         """Count an artifact that was read again and found damaged."""
         self._metrics.verifications.labels(place=place, outcome="damaged").inc()
 
-    def healed(self, place: str) -> None:
+    def healed(self, place: PlaceName) -> None:
         """Count an artifact that was written again from another place's copy."""
         self._metrics.verifications.labels(place=place, outcome="healed").inc()
 

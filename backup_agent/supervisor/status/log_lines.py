@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from backup_agent.core.artifacts.names import DatabaseName
+from backup_agent.core.artifacts.names import DatabaseName, PlaceName
 from backup_agent.core.requests.answers import Answer, DatabaseResult, Execution, Outcome, PlaceResult, State
 
 OUTCOME_LEVELS: dict[Outcome, int] = {
@@ -114,7 +114,7 @@ def request_answered(answer: Answer) -> LogLine:
     return LogLine(STATE_LEVELS[answer.state], "request answered", _known(fields))
 
 
-def retention_ended(place: str, answer: Answer | None, result: PlaceResult, seconds: float) -> LogLine:
+def retention_ended(place: PlaceName, answer: Answer | None, result: PlaceResult, seconds: float) -> LogLine:
     """Return the line for a pass of retention; `answer` is that of the request it was made for, if there is one."""
     if answer is not None and answer.asked.dry_run:
         event = "retention planned"

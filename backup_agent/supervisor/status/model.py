@@ -4,7 +4,7 @@ from datetime import datetime
 
 from pydantic import Field
 
-from backup_agent.core.artifacts.names import DatabaseName
+from backup_agent.core.artifacts.names import DatabaseName, PlaceName
 from backup_agent.core.artifacts.records import Value
 from backup_agent.core.artifacts.summary import DatabaseSummary
 from backup_agent.core.reasons import Reason
@@ -19,7 +19,7 @@ class RunStatus(Value):
     request: str | None = None
     set: str | None = None
     database: DatabaseName | None = None
-    destination: str | None = None
+    destination: PlaceName | None = None
     stage: str | None = None
     bytes: int | None = None
     total: int | None = None
@@ -126,9 +126,9 @@ class Status(Value):
         default=None,
         description="databases that are not backed up because of their kind; absent if no topology is known",
     )
-    destinations: dict[str, DestinationStatus] = Field(default={})
+    destinations: dict[PlaceName, DestinationStatus] = Field(default={})
     schedules: dict[str, ScheduleStatus] = Field(default={})
-    places: dict[str, PlaceStatus] = Field(default={})
+    places: dict[PlaceName, PlaceStatus] = Field(default={})
     paused: Pause | None = Field(default=None, description="nothing is started until somebody resumes")
     forgotten: tuple[DatabaseName, ...] = Field(default=(), description="databases whose last backups may go too")
     bolt_up: bool | None = Field(default=None, description="whether Bolt answered when it was asked last")

@@ -10,7 +10,7 @@ from datetime import datetime
 from backup_agent.catalog import holds
 from backup_agent.core.artifacts.keys import RECORD_SUFFIX, is_key
 from backup_agent.core.artifacts.marks import Hold
-from backup_agent.core.artifacts.names import database_name, lowered
+from backup_agent.core.artifacts.names import PlaceName, database_name, lowered
 from backup_agent.core.reasons import BackupError, Failure, PermanentError, Reason
 from backup_agent.core.requests.answers import Answer, State
 from backup_agent.core.requests.request import Action
@@ -117,7 +117,7 @@ class Actions:
             self.discovery.forget(name)
             self.counters.forget(name)
 
-    def _hold(self, answer: Answer, now: datetime) -> dict[str, str]:
+    def _hold(self, answer: Answer, now: datetime) -> dict[PlaceName, str]:
         asked = answer.asked
         hold = Hold(
             key=self._key(asked.artifact or ""),
@@ -128,11 +128,11 @@ class Actions:
         )
         return self._marked(holds.hold(self.reloader.settings, hold))
 
-    def _release(self, answer: Answer) -> dict[str, str]:
+    def _release(self, answer: Answer) -> dict[PlaceName, str]:
         key = self._key(answer.asked.artifact or "")
         return self._marked(holds.release(self.reloader.settings, key))
 
-    def _marked(self, became: dict[str, str]) -> dict[str, str]:
+    def _marked(self, became: dict[PlaceName, str]) -> dict[PlaceName, str]:
         """Let the passes that put marks at destinations come soon."""
         for place in became:
             self.maintenance_queue.hurry(place, time.monotonic())

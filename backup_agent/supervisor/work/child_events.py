@@ -7,6 +7,7 @@ from typing import assert_never
 import structlog
 
 from backup_agent import quoting
+from backup_agent.core.artifacts.names import VOLUME
 from backup_agent.core.requests import events
 from backup_agent.settings.reload import Reloader
 from backup_agent.supervisor.children.process import Ended, Told
@@ -74,7 +75,7 @@ class ChildEvents:
             case events.TopologyRows():
                 self.discovery.hear(event)
             case events.ArtifactDeleted() | events.StraysFound():
-                self.maintenance.told_by_retention(run.destination or "", event)
+                self.maintenance.told_by_retention(run.destination or VOLUME, event)
             case (
                 events.ArtifactVerified()
                 | events.ArtifactDamaged()

@@ -7,6 +7,7 @@ a time, in a slot that no backup wants.
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from backup_agent.core.artifacts.names import PlaceName
 from backup_agent.core.artifacts.summary import DatabaseSummary
 from backup_agent.core.reasons import ABOUT_ONE_ARTIFACT, Failure
 from backup_agent.supervisor.backoff import Backoff
@@ -16,7 +17,7 @@ from backup_agent.supervisor.backoff import Backoff
 class CopyBackoff:
     """What is known of one destination since start. `up` is None before anything was tried."""
 
-    name: str
+    name: PlaceName
     identity: str = ""
     """Which place it is: under the same name the settings may come to mean another."""
     uncounted_since: float | None = None
@@ -36,6 +37,6 @@ class CopyBackoff:
         self.retry.failed(monotonic)
 
 
-def owing(summaries: Iterable[DatabaseSummary], destination: str) -> int:
+def owing(summaries: Iterable[DatabaseSummary], destination: PlaceName) -> int:
     """Return how many artifacts have no copy at a destination."""
     return sum(summary.owed.get(destination, 0) for summary in summaries)

@@ -13,10 +13,11 @@ from typing import assert_never
 import structlog
 
 from backup_agent.catalog import set_uses
+from backup_agent.core.artifacts.names import VOLUME, PlaceName
 from backup_agent.core.reasons import Failure, Reason
 from backup_agent.core.requests import events, tasks
 from backup_agent.core.requests.answers import Answer, Outcome, PlaceResult
-from backup_agent.settings.model import VOLUME, Settings
+from backup_agent.settings.model import Settings
 from backup_agent.settings.reload import Reloader
 from backup_agent.supervisor.children.runs import Run, Runs
 from backup_agent.supervisor.requests.reserve import Reserve
@@ -79,9 +80,11 @@ class Maintenance:
         self.maintenance_queue.use(identities, monotonic)
 
     @property
-    def pruned_places(self) -> frozenset[str]:
+    def pruned_places(self) -> frozenset[PlaceName]:
         """Places where something is ever deleted: by a policy, or because ad hoc sets stand there."""
-        adhoc = {VOLUME} if self.volume_summaries.sets - self.settings.declared_sets else frozenset()
+        adhoc: frozenset[PlaceName] = (
+            frozenset({VOLUME}) if self.volume_summaries.sets - self.settings.declared_sets else frozenset()
+        )
         return frozenset(name for name, policy in self.settings.policies.items() if policy is not None) | adhoc
 
     @property
@@ -153,7 +156,11 @@ class Maintenance:
                 self.runs.end(name, Reason.CANCELLED)
 
     def _spawn(
-        self, kind: str, place: str, task: tasks.CopyTask | tasks.PruneTask | tasks.VerifyTask, wish: Wish | None = None
+        self,
+        kind: str,
+        place: PlaceName,
+        task: tasks.CopyTask | tasks.PruneTask | tasks.VerifyTask,
+        wish: Wish | None = None,
     ) -> None:
         if wish is not None:
             self._wishes[task.run] = wish
@@ -168,7 +175,7 @@ class Maintenance:
             else:
                 self._conclude(task.run, events.PassReport(result=PlaceResult().failed(failure)), 0.0)
 
-    def _copy_task(self, destination: str) -> tasks.CopyTask:
+    def _copy_task(self, destination: PlaceName) -> tasks.CopyTask:
         return tasks.CopyTask(
             run=self.runs.numbered("copy"),
             destination=destination,
@@ -232,7 +239,7 @@ class Maintenance:
             case _:
                 assert_never(event)
 
-    def told_by_retention(self, place: str, event: events.ArtifactDeleted | events.StraysFound) -> None:
+    def told_by_retention(self, place: PlaceName, event: events.ArtifactDeleted | events.StraysFound) -> None:
         """Take an event of a pass of retention; what does not fit at a place is logged when it is news."""
         match event:
             case events.ArtifactDeleted():
@@ -379,7 +386,9 @@ class Maintenance:
                 )
 
     def _copied(self, run: Run, code: int) -> None:
-        place = run.destination or ""
+        place = run.destination
+        if place is None:
+            return  # copying is done for a destination, always
         told = run.result
         if not isinstance(told, events.CopyReport):
             text = f"copying ended without a report (exit code {code})"
@@ -394,7 +403,7 @@ class Maintenance:
         if told.copied:
             log.info("missing copies made", destination=place, copied=told.copied)
 
-    def copy_refused(self, place: str, failure: Failure) -> None:
+    def copy_refused(self, place: PlaceName, failure: Failure) -> None:
         """Note that a destination did not take a copy."""
         if self.volume_summaries.refused(place, failure):
             self.counters.copy_refused(place, failure.reason)

@@ -12,11 +12,11 @@ from typing import Any
 
 import structlog
 
+from backup_agent.core.artifacts.names import VOLUME, PlaceName
 from backup_agent.core.reasons import Failure, Reason
 from backup_agent.core.requests.answers import Answer, Outcome, PlaceResult, State
 from backup_agent.core.requests.events import PassReport, PlaceJudged
 from backup_agent.core.requests.request import Action
-from backup_agent.settings.model import VOLUME
 from backup_agent.supervisor.status.model import PlaceStatus
 from backup_agent.supervisor.work.open_requests import OpenRequests
 
@@ -68,7 +68,7 @@ class Wish:
 
     kind: str
     """prune or verify"""
-    place: str
+    place: PlaceName
     request: str | None = None
 
 
@@ -77,18 +77,18 @@ class MaintenanceQueue:
     """What is asked for, and what is due."""
 
     requests: OpenRequests
-    places: dict[str, Routine] = field(default_factory=dict)
+    places: dict[PlaceName, Routine] = field(default_factory=dict)
     _shown: dict[str, float] = field(default_factory=dict)
     """When the progress of a request was written last, in monotonic seconds."""
 
-    def use(self, destinations: Collection[str], monotonic: float) -> None:
+    def use(self, destinations: Collection[PlaceName], monotonic: float) -> None:
         """Take the places of the settings; changed settings are applied soon."""
         names = (VOLUME, *destinations)
         self.places = {name: self.places.get(name, Routine(verify_due=monotonic + VERIFY_SECONDS)) for name in names}
         for routine in self.places.values():
             routine.prune_due = monotonic
 
-    def _at(self, place: str) -> Routine:
+    def _at(self, place: PlaceName) -> Routine:
         """Return what is due at a place. What is noted of a place that has left the settings is lost."""
         return self.places.get(place, Routine())
 
@@ -194,13 +194,13 @@ class MaintenanceQueue:
         """Return when something is due."""
         return [moment for routine in self.places.values() for moment in (routine.prune_due, routine.verify_due)]
 
-    def succeeded(self, places: Collection[str], monotonic: float) -> None:
+    def succeeded(self, places: Collection[PlaceName], monotonic: float) -> None:
         """Note that a backup has succeeded: retention follows at the places where something is ever deleted."""
         for routine in (routine for name, routine in self.places.items() if name in places):
             routine.wanted_since = monotonic if routine.wanted_since is None else routine.wanted_since
             routine.prune_due = min(routine.prune_due, max(monotonic + SETTLE_SECONDS, routine.prune_rest))
 
-    def hurry(self, place: str, monotonic: float) -> None:
+    def hurry(self, place: PlaceName, monotonic: float) -> None:
         """Let retention be applied at a place as soon as it can be: the volume is full, or marks wait."""
         self._at(place).prune_due = monotonic
 
@@ -307,17 +307,17 @@ class MaintenanceQueue:
             result = result or answer.places[wish.place]
             self._result(wish, result.model_copy(update={"outcome": Outcome.WAITING}), now)
 
-    def mark(self, place: str, key: str) -> None:
+    def mark(self, place: PlaceName, key: str) -> None:
         """Note that an artifact was found damaged; all that are, a slice tells in the end."""
         routine = self._at(place)
         routine.note(damaged=tuple(sorted({*(routine.status.damaged or ()), key})))
 
-    def unmark(self, place: str, key: str) -> None:
+    def unmark(self, place: PlaceName, key: str) -> None:
         """Note that an artifact was healed."""
         routine = self._at(place)
         routine.note(damaged=tuple(other for other in routine.status.damaged or () if other != key))
 
-    def gave_way(self, place: str, monotonic: float) -> None:
+    def gave_way(self, place: PlaceName, monotonic: float) -> None:
         """Note that reading again was ended for a backup; it goes on soon."""
         self._at(place).verify_due = monotonic + SETTLE_SECONDS
 

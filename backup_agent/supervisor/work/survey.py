@@ -11,6 +11,7 @@ from typing import assert_never
 
 import structlog
 
+from backup_agent.core.artifacts.names import PlaceName
 from backup_agent.core.artifacts.summary import DatabaseSummary
 from backup_agent.core.requests.events import CopiesNotCounted, SummaryTold, Surveyed, SurveyFailed
 from backup_agent.core.requests.tasks import SurveyTask
@@ -43,7 +44,7 @@ class Survey:
     """Since when a survey is wanted (monotonic seconds); None if what is known is good."""
     _backoff: Backoff = field(default_factory=Backoff)
     _summaries: list[DatabaseSummary] = field(default_factory=list)
-    _uncounted: set[str] = field(default_factory=set)
+    _uncounted: set[PlaceName] = field(default_factory=set)
     _whole: bool = False
     _spoiled: bool = False
 

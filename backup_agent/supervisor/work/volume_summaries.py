@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Mapping
 
 import structlog
 
-from backup_agent.core.artifacts.names import DatabaseName
+from backup_agent.core.artifacts.names import DatabaseName, PlaceName
 from backup_agent.core.artifacts.summary import DatabaseSummary
 from backup_agent.core.reasons import Failure, Reason
 from backup_agent.core.requests.events import CopiesOwed
@@ -24,7 +24,7 @@ class VolumeSummaries:
         self.doubted = False
         """Whether something may have changed that was not told: a survey sets it right."""
         self._summaries: dict[tuple[str, DatabaseName], DatabaseSummary] = {}
-        self.destinations: dict[str, CopyBackoff] = {}
+        self.destinations: dict[PlaceName, CopyBackoff] = {}
 
     @property
     def summaries(self) -> tuple[DatabaseSummary, ...]:
@@ -41,7 +41,7 @@ class VolumeSummaries:
         """Sets that have records."""
         return {name for name, _ in self._summaries}
 
-    def use(self, identities: Mapping[str, str], *, uncounted_since: float | None) -> None:
+    def use(self, identities: Mapping[PlaceName, str], *, uncounted_since: float | None) -> None:
         """Take the destinations of the settings; what is known of one that stays is kept.
 
         `uncounted_since` is None before the survey, which counts missing copies; a later destination must be counted.
@@ -61,7 +61,9 @@ class VolumeSummaries:
             for key, one in self._summaries.items()
         }
 
-    def surveyed(self, summaries: Iterable[DatabaseSummary], uncounted: Collection[str], monotonic: float) -> None:
+    def surveyed(
+        self, summaries: Iterable[DatabaseSummary], uncounted: Collection[PlaceName], monotonic: float
+    ) -> None:
         """Take all that a survey has found, in place of what was known.
 
         `uncounted` are the destinations whose missing copies it could not count: a pass has to count them.
@@ -71,7 +73,7 @@ class VolumeSummaries:
         for name in uncounted:
             self.uncounted(name, monotonic)
 
-    def uncounted(self, destination: str, monotonic: float) -> None:
+    def uncounted(self, destination: PlaceName, monotonic: float) -> None:
         """Note that the number of copies missing at a destination is unknown: a pass has to count them."""
         if destination in self.destinations:
             self.destinations[destination].uncounted_since = monotonic
@@ -96,31 +98,31 @@ class VolumeSummaries:
             counts = {**before.owed, told.destination: told.owed}
             self._summaries[key] = before.model_copy(update={"owed": counts})
 
-    def counted(self, destination: str, started: float) -> None:
+    def counted(self, destination: PlaceName, started: float) -> None:
         """Note that a pass that started at `started` has counted the copies missing at a destination."""
         one = self.destinations.get(destination)
         if one is not None and one.uncounted_since is not None and one.uncounted_since <= started:
             one.uncounted_since = None
 
-    def owed(self, destination: str) -> int | None:
+    def owed(self, destination: PlaceName) -> int | None:
         """Return how many artifacts have no copy at a destination; None if they have not been counted yet."""
         if not self.known or self.destinations[destination].uncounted_since is not None:
             return None
         return owing(self._summaries.values(), destination)
 
-    def to_retry(self) -> str | None:
+    def to_retry(self) -> PlaceName | None:
         """Return a destination where copies are or may be missing and may be tried now, else None."""
         monotonic = time.monotonic()
         return next(
             (name for name, one in self.destinations.items() if self.owed(name) != 0 and one.retry.due(monotonic)), None
         )
 
-    def stored(self, destination: str) -> None:
+    def stored(self, destination: PlaceName) -> None:
         """Note that a destination took what it was given."""
         if destination in self.destinations:
             self.destinations[destination].succeeded()
 
-    def refused(self, destination: str, failure: Failure) -> bool:
+    def refused(self, destination: PlaceName, failure: Failure) -> bool:
         """Note that a destination refused a copy. Return False if the failure says nothing about the destination."""
         one = self.destinations.get(destination)
         if one is None or failure.reason is Reason.CANCELLED:
