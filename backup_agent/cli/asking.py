@@ -11,9 +11,8 @@ import click
 from backup_agent.cli import printing
 from backup_agent.cli.configured import json_option, loaded, settings_option
 from backup_agent.cli.dropping import drop, insist_on_an_agent, requester, wait_for
+from backup_agent.core.durations import duration, written_duration
 from backup_agent.core.requests.request import Action
-from backup_agent.core.retention.plan import written_duration
-from backup_agent.settings.grammar import duration
 from backup_agent.settings.model import Settings
 
 BEGUN_WITHIN = timedelta(minutes=15)

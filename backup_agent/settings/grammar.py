@@ -5,7 +5,6 @@ deadline is noticed at night. Each refusal is a ValueError that says what is exp
 """
 
 import re
-from datetime import timedelta
 from ipaddress import IPv6Address
 from pathlib import Path
 from typing import Annotated
@@ -13,17 +12,14 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, PlainSerializer, PlainValidator, ValidationInfo, WithJsonSchema
 
+from backup_agent.core import durations
 from backup_agent.core.artifacts.names import DATABASE_GLOB, SET
 from backup_agent.core.requests.cron import Cron, zone
-from backup_agent.core.retention.plan import written_duration
 
-SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 BYTES = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3, "TiB": 1024**4}
-LONGEST = timedelta(days=36500)
 
 BOLT_SCHEMES = ("neo4j", "neo4j+s", "neo4j+ssc", "bolt", "bolt+s", "bolt+ssc")
 
-_DURATION = re.compile(rf"([0-9]{{1,12}})([{''.join(SECONDS)}])")
 _SIZE = re.compile(rf"([0-9]{{1,18}})({'|'.join(BYTES)})")
 _HOST = re.compile(
     r"(?=.{1,253}$)[A-Za-z0-9]([A-Za-z0-9_-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9_-]*[A-Za-z0-9])?)*\.?"
@@ -33,20 +29,6 @@ _INCLUDE_METADATA = re.compile(r"all|none|roles|users(=[^,\s]+(,[^,\s]+)*)?")
 _PREFIX = re.compile(r"(?!.*(^|/)\.{1,2}(/|$))[A-Za-z0-9!_.*'()-]+(/[A-Za-z0-9!_.*'()-]+)*")
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _LAST_PORT = 65535
-
-
-def duration(value: object) -> timedelta:
-    """Read a duration.
-
-    >>> duration("15m")
-    datetime.timedelta(seconds=900)
-    """
-    if isinstance(value, timedelta):
-        return value
-    found = _DURATION.fullmatch(value) if isinstance(value, str) else None
-    if not found or int(found[1]) * SECONDS[found[2]] > LONGEST.total_seconds():
-        raise ValueError("a duration such as 90s, 15m, 6h or 30d")
-    return timedelta(seconds=int(found[1]) * SECONDS[found[2]])
 
 
 def size(value: object) -> int:
@@ -74,12 +56,6 @@ def written_size(value: int) -> str:
     """
     unit = next(unit for unit, worth in reversed(BYTES.items()) if value % worth == 0)
     return f"{value // BYTES[unit]}{unit}"
-
-
-def _longer_than_nothing(value: timedelta) -> timedelta:
-    if not value:
-        raise ValueError("a duration of at least 1s")
-    return value
 
 
 def _absolute(value: object) -> Path:
@@ -199,14 +175,9 @@ def _database_globs(value: tuple[str, ...]) -> tuple[str, ...]:
 
 _TEXT = {"type": "string"}
 
-_DURATION_SCHEMA = WithJsonSchema({**_TEXT, "pattern": f"^{_DURATION.pattern}$"})
-_WRITTEN_DURATION = PlainSerializer(written_duration, return_type=str)
-
+Duration = durations.Duration
+PositiveDuration = durations.PositiveDuration
 # The serializer comes last in each, since JSON Schema takes the form of the default from there only.
-Duration = Annotated[timedelta, PlainValidator(duration), _DURATION_SCHEMA, _WRITTEN_DURATION]
-PositiveDuration = Annotated[
-    timedelta, PlainValidator(duration), AfterValidator(_longer_than_nothing), _DURATION_SCHEMA, _WRITTEN_DURATION
-]
 Size = Annotated[
     int,
     PlainValidator(_size_or_bytes),

@@ -13,10 +13,10 @@ from pydantic import Field, ValidationInfo, field_validator
 from backup_agent.core.artifacts.chains import ChainLimits
 from backup_agent.core.artifacts.names import VOLUME, PlaceName
 from backup_agent.core.artifacts.records import BackupType
+from backup_agent.core.durations import written_duration
 from backup_agent.core.requests.cron import Cron
 from backup_agent.core.requests.labels import Labels
 from backup_agent.core.requests.schedules import Misfire, Timetable
-from backup_agent.core.retention.plan import written_duration
 from backup_agent.settings.grammar import (
     AbsolutePath,
     Address,
@@ -162,8 +162,6 @@ class Storage(Section):
 
 class ChainSection(ChainLimits, Section):
     """When a differential is refused and a full backup taken instead."""
-
-    max_age: PositiveDuration = Field(timedelta(days=7), description="longest time since the full backup")
 
 
 class Verify(Section):

@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic.json_schema import GenerateJsonSchema
 
-from backup_agent.core.retention.plan import written_duration
+from backup_agent.core.durations import written_duration
 from backup_agent.settings.model import Settings
 
 

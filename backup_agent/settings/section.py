@@ -1,13 +1,12 @@
 """What the sections of the settings have in common, and the one that occurs in several places: retention."""
 
-from datetime import timedelta
 from typing import Annotated
 
 from pydantic import ConfigDict, Field
 
 from backup_agent.core.artifacts.records import Value
 from backup_agent.core.retention.plan import Policy
-from backup_agent.settings.grammar import Duration, PositiveDuration, Zone
+from backup_agent.settings.grammar import Zone
 
 Count = Annotated[int, Field(ge=1)]
 
@@ -22,10 +21,6 @@ class Section(Value):
 class Retention(Policy, Section):
     """Which restore points are kept; what they need is kept with them. Nothing set: everything is kept."""
 
-    within: PositiveDuration | None = Field(
-        None, description="every point this close to the newest is kept", examples=["48h"]
-    )
-    min_age: Duration = Field(timedelta(0), description="nothing younger is deleted")
     timezone: Zone = Field(
         "UTC", description="IANA zone in which days, weeks, months are cut", examples=["Europe/Berlin"]
     )

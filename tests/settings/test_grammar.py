@@ -1,34 +1,10 @@
 from collections.abc import Callable
-from datetime import timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backup_agent.core.retention.plan import written_duration
-from backup_agent.settings.grammar import duration, size, split_address, written_size
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("90s", timedelta(seconds=90)),
-        ("15m", timedelta(minutes=15)),
-        ("6h", timedelta(hours=6)),
-        ("30d", timedelta(days=30)),
-        ("0s", timedelta(0)),
-    ],
-)
-def test_a_duration_is_a_number_and_a_unit(text: str, expected: timedelta) -> None:
-    assert duration(text) == expected
-
-
-@pytest.mark.parametrize(
-    "text", ["", "90", "15 m", "1h30m", "1.5h", "-1h", "5M", "5w", "m", "36501d", "9" * 13 + "s", 90, None, "٣h"]
-)
-def test_an_invalid_duration_is_refused(text: object) -> None:
-    with pytest.raises(ValueError, match="15m"):
-        duration(text)
+from backup_agent.settings.grammar import size, split_address, written_size
 
 
 @pytest.mark.parametrize(
@@ -45,11 +21,6 @@ def test_an_invalid_size_is_refused(text: object) -> None:
         size(text)
 
 
-@given(st.integers(0, 36500 * 86400))
-def test_a_duration_reads_back_as_it_was_written(seconds: int) -> None:
-    assert duration(written_duration(timedelta(seconds=seconds))) == timedelta(seconds=seconds)
-
-
 @given(st.integers(1, 2**50 - 1))
 def test_a_size_reads_back_as_it_was_written(value: int) -> None:
     assert size(written_size(value)) == value
@@ -58,9 +29,6 @@ def test_a_size_reads_back_as_it_was_written(value: int) -> None:
 @pytest.mark.parametrize(
     ("write", "value", "expected"),
     [
-        (written_duration, timedelta(0), "0s"),
-        (written_duration, timedelta(minutes=90), "90m"),
-        (written_duration, timedelta(days=7), "7d"),
         (written_size, 52428800, "50MiB"),
         (written_size, 1025, "1025B"),
     ],

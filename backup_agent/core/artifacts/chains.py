@@ -24,6 +24,7 @@ from pydantic import Field
 from backup_agent.core.artifacts.entries import Entry
 from backup_agent.core.artifacts.records import BackupType, Header, Record, Value
 from backup_agent.core.capabilities import may_overlap, same_line
+from backup_agent.core.durations import PositiveDuration
 
 Member = TypeVar("Member", bound=Record | Entry)
 """A member of a chain: a record, or its catalog entry."""
@@ -96,7 +97,7 @@ class ChainLimits(Value):
     """Limits beyond which a new full is taken (`chain` in the settings)."""
 
     max_links: int = Field(24, ge=1, description="most differentials after a full backup")
-    max_age: timedelta = timedelta(days=7)
+    max_age: PositiveDuration = Field(timedelta(days=7), description="longest time since the full backup")
     max_diff_share: float = Field(
         0.5,
         gt=0,

@@ -17,7 +17,8 @@ from backup_agent.core.artifacts.chains import Ancestry, as_entry
 from backup_agent.core.artifacts.entries import Entry
 from backup_agent.core.artifacts.keys import database_of
 from backup_agent.core.artifacts.records import Record
-from backup_agent.core.retention.plan import COUNTED, Fate, Plan, Policy, Rule, written_duration
+from backup_agent.core.durations import written_duration
+from backup_agent.core.retention.plan import COUNTED, Fate, Plan, Policy, Rule
 
 PINNED = frozenset(
     {

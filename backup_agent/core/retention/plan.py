@@ -24,6 +24,7 @@ from backup_agent.core.artifacts.entries import Entry
 from backup_agent.core.artifacts.keys import database_of
 from backup_agent.core.artifacts.names import DatabaseName
 from backup_agent.core.artifacts.records import Record, Value
+from backup_agent.core.durations import Duration, PositiveDuration, written_duration
 
 Group = tuple[str, DatabaseName]
 """A set and a database. Each rule counts the points of one group."""
@@ -191,9 +192,11 @@ class Policy(Value):
     weekly: _Count | None = Field(None, description="weeks of which the newest point is kept", examples=[8])
     monthly: _Count | None = Field(None, description="months of which the newest point is kept", examples=[12])
     yearly: _Count | None = Field(None, description="years of which the newest point is kept", examples=[3])
-    within: Annotated[timedelta, Field(gt=timedelta(0))] | None = None
+    within: PositiveDuration | None = Field(
+        None, description="every point this close to the newest is kept", examples=["48h"]
+    )
     min_chains: _Count = Field(1, description="restorable chains that no rule goes below")
-    min_age: timedelta = timedelta(0)
+    min_age: Duration = Field(timedelta(0), description="nothing younger is deleted")
     timezone: str = "UTC"
     max_delete_share: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = Field(
         0.5, description="a plan that deletes more of a set than this share is refused"
@@ -524,16 +527,3 @@ def _protections(
     for group in unreadable:
         found[group].append((None, Rule.UNREADABLE))
     return found
-
-
-def written_duration(value: timedelta) -> str:
-    """Format a duration as in the settings: a whole number with the largest unit that fits.
-
-    >>> written_duration(timedelta(minutes=90)), written_duration(timedelta(0))
-    ('90m', '0s')
-    """
-    seconds = int(value.total_seconds())
-    for unit, size in (("d", 86_400), ("h", 3_600), ("m", 60)):
-        if seconds and seconds % size == 0:
-            return f"{seconds // size}{unit}"
-    return f"{seconds}s"
