@@ -1,12 +1,12 @@
-"""Taking in artifacts that are not recorded: of another tool, or whose record a crash has kept from being written.
+"""Adopting artifacts without a record: those of another tool, and those whose record was not written before a crash.
 
-Two layouts beside our own are met: a plain folder of `.backup` files, and that of Neo4j's Helm chart, which is one of
-all databases together, with `.backup.report` folders and their archives between them. So nothing is believed of a path:
-database and chain are read from the headers.
+Artifacts are found in the agent's own layout, in a plain folder of `.backup` files, and in that of Neo4j's Helm chart:
+one folder of all databases, with `.backup.report` folders and their archives. Paths are therefore not trusted: database
+and chain are read from the headers.
 
-What is found is never moved, changed or overwritten. What does not lie in its place gets a second name there (a hard
-link; a copy where it is another file system), and only the record makes it the agent's. A crash in the middle leaves
-that second name, which the next adopting finds to be the same file.
+A found file is never moved, changed or overwritten. If it is not in its place, it gets a second name there: a hard
+link, or a copy on another file system. Its record is written last. A crash leaves the second name, which the next
+adoption recognises as the same file.
 """
 
 import os
@@ -33,14 +33,14 @@ from backup_agent.core.reasons import BackupError, PermanentError, Reason
 from backup_agent.settings.model import DEFAULT_SET, Settings
 
 REQUEST = "catalog adopt"
-"""Stands for the request in the record: no id of one can be this."""
+"""The request in the records of adopted artifacts. No request can have this id."""
 
 LENIENT = "2026.02"
-"""The version of neo4j-admin that is assumed where its differential overlaps a full: who wrote it is not known."""
+"""The version of neo4j-admin that is assumed if a differential overlaps its parent: the real version is unknown."""
 
 
 class AdoptOutcome(StrEnum):
-    """What became of an artifact that was found."""
+    """The outcome of adopting one artifact."""
 
     ADOPTED = "adopted"
     WOULD_BE = "would be adopted"
@@ -49,7 +49,7 @@ class AdoptOutcome(StrEnum):
 
 
 class Result(NamedTuple):
-    """One artifact that was found: where, its key where it has one, what became of it, and why."""
+    """One found artifact: its path, the outcome, its key if it has one, and the reason for a refusal."""
 
     path: Path
     became: AdoptOutcome
@@ -62,7 +62,7 @@ class _Candidate(NamedTuple):
     header: Header
     set: str
     name: str
-    """Its name in its place."""
+    """The file name in its place."""
 
     @property
     def key(self) -> str:
@@ -71,14 +71,14 @@ class _Candidate(NamedTuple):
 
 @dataclass
 class Adopting:
-    """One adopting. Who calls it holds the lock of the root, unless `dry_run`."""
+    """One adoption. The caller holds the lock of the storage root, unless `dry_run`."""
 
     settings: Settings
     now: datetime
     source: Path | None = None
-    """Where to look; None is everywhere below the root."""
+    """The folder to search; None for the storage root."""
     set: str | None = None
-    """The set to take all into; None: where it stands in our layout, else a folder of a set's name, else `default`."""
+    """The set for all artifacts; None for the set in the path if the path has one, else `default`."""
     dry_run: bool = False
     _members: dict[tuple[str, DatabaseName], dict[str, Record]] = field(default_factory=dict)
 
@@ -88,9 +88,9 @@ class Adopting:
         self._root, self._journal = self._volume.root, self._volume.journal
 
     def run(self) -> Iterator[Result]:
-        """Take in what can be taken in, a parent before what continues it; yield what became of each.
+        """Adopt all artifacts that can be adopted, parents first. Yield the outcome of each.
 
-        Raise BackupError or OSError where the folder cannot be looked through.
+        Raise BackupError or OSError if the folder cannot be searched.
         """
         found: list[_Candidate] = []
         for path in self._artifacts():
@@ -103,7 +103,7 @@ class Adopting:
             yield self._take(one)
 
     def _artifacts(self) -> Iterator[Path]:
-        """Yield the artifacts below the folder that have no record beside them, hidden folders left out."""
+        """Yield the artifacts below the folder that have no record, except those in hidden folders."""
 
         def fail(error: OSError) -> None:
             raise error
@@ -125,7 +125,7 @@ class Adopting:
                         yield path
 
     def _look(self, path: Path) -> _Candidate | Result:
-        """Read the header and find the artifact its place."""
+        """Read the header of an artifact and determine its set and name. Return a refusal if it has no valid place."""
         try:
             header = read_header(path)
         except BackupError as error:
@@ -134,7 +134,7 @@ class Adopting:
         name = artifact_name(database, header.taken) if misnamed(path.name, database, header.taken) else path.name
         set_name = self.set or self._set_of(path, header, name)
         if set_name not in self.settings.declared_sets:
-            why = f"the set {set_name} is not declared, so it would be removed: add it to `sets`, or give another --set"
+            why = f"the set {set_name} is not declared, so it would expire: add it to `sets`, or give another --set"
             return Result(path, AdoptOutcome.REFUSED, artifact_key(set_name, database, name), why)
         return _Candidate(path, header, set_name, name)
 
@@ -150,10 +150,10 @@ class Adopting:
         try:
             if (same := self._linked(one, members.values())) is not None:
                 if not self.dry_run:
-                    self._journal.done(same.key)  # a crash may have come after the record
+                    self._journal.done(same.key)  # left by a crash after the record was written
                 return Result(one.path, AdoptOutcome.RECORDED, same.key)
             if self._is_being_deleted(one.key):
-                return Result(one.path, AdoptOutcome.REFUSED, one.key, "the agent was deleting it when it was ended")
+                return Result(one.path, AdoptOutcome.REFUSED, one.key, "the agent was deleting it when it was stopped")
             reading = read_through(one.path, part_size=part_size)
             if (same := _equal(reading, members.values())) is not None:
                 return Result(one.path, AdoptOutcome.RECORDED, same.key)
@@ -169,14 +169,14 @@ class Adopting:
         return Result(one.path, AdoptOutcome.WOULD_BE if self.dry_run else AdoptOutcome.ADOPTED, record.key)
 
     def _recorded(self, set_name: str, database: DatabaseName) -> dict[str, Record]:
-        """Return what is recorded of a database in a set, and what has been taken in since."""
+        """Return the records of a database in a set, including those written by this adoption."""
         if (set_name, database) not in self._members:
             found = volume_records.of_database(self._root, set_name, database)
             self._members[set_name, database] = {record.key: record for record in found}
         return self._members[set_name, database]
 
     def _linked(self, one: _Candidate, members: Iterable[Record]) -> Record | None:
-        """Return the record of which this is the very file: adopted before, by a second name."""
+        """Return the record whose file is the same inode: the artifact was adopted before by a hard link."""
         here = one.path.stat()
         for record in members:
             if record.header == one.header:
@@ -192,7 +192,7 @@ class Adopting:
         return any(intent.key == key and intent.doing is Doing.DELETING for intent in self._journal)
 
     def _record(self, one: _Candidate, reading: ArtifactReading, members: dict[str, Record]) -> Record:
-        """Return the record of an artifact; raise PermanentError for a differential that continues nothing."""
+        """Return the record of an artifact. Raise PermanentError for a differential without a recorded parent."""
         header = reading.header
         parent = None if header.full else self._parent(one, header, members)
         record = Record(
@@ -212,7 +212,7 @@ class Adopting:
             history=header.history,
             request=REQUEST,
             note=f"found at {one.path}",
-            # Not when it was adopted: what is years old must not look like a backup that succeeded today.
+            # Not the time of the adoption: an old artifact must not look like a backup that succeeded today.
             started=header.taken,
             finished=header.taken,
             warnings=reading.problems,
@@ -221,23 +221,23 @@ class Adopting:
 
     def _parent(self, one: _Candidate, header: Header, members: dict[str, Record]) -> Record:
         marked = damaged(self._root, one.set, header.database)
-        sound = [record for record in members.values() if record.key not in marked and self._stands(record)]
+        sound = [record for record in members.values() if record.key not in marked and self._has_files(record)]
         parent = parent_of(header, sound, None) or parent_of(header, sound, LENIENT)
         if parent is None:
             raise PermanentError(
                 Reason.CHAIN_BROKEN,
-                f"this differential holds {header.lowest} to {header.highest}, and nothing that it could continue is "
+                f"no artifact that this differential (transactions {header.lowest} to {header.highest}) continues is "
                 f"recorded in {database_key(one.set, header.database)}",
             )
         return parent
 
-    def _stands(self, record: Record) -> bool:
-        """Tell whether the files of a record are there; what a dry run would have adopted counts."""
+    def _has_files(self, record: Record) -> bool:
+        """Return whether the files of a record exist. In a dry run they need not: adoptable ones have no files yet."""
         folder = self._root / record.set / record.database
         return self.dry_run or all((folder / file.name).is_file() for file in record.files)
 
     def _publish(self, one: _Candidate, record: Record) -> None:
-        """Give the files their place, then record them: data first, record second (invariant 1)."""
+        """Put the files in their place, then write the record: data first, record second (invariant 1)."""
         paths = locate(one.path).paths
         keys = tuple(artifact_key(record.set, record.database, file.name) for file in record.files)
         self._journal.begin_publishing(self._volume.store, record.key, keys, self.now)
@@ -248,7 +248,7 @@ class Adopting:
 
 
 def _equal(reading: ArtifactReading, members: Iterable[Record]) -> Record | None:
-    """Return the record of the same content, under whatever name."""
+    """Return the record of an artifact with the same header and content, whatever its name, or None."""
     content = [file.sha256 for file in reading.files]
     return next(
         (one for one in members if one.header == reading.header and [file.sha256 for file in one.files] == content),

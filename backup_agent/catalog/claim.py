@@ -1,7 +1,7 @@
-"""Whose a storage root or a prefix is: `owner.json` there, read before anything is published or deleted.
+"""The owner of a storage root or a prefix: `owner.json` there, read before anything is published or deleted.
 
-The id of this agent is the one in the volume's own `owner.json`, drawn at first use; so it goes where the volume goes,
-also into its clones (core.owner says how those are told apart).
+The id of this agent is the one in the `owner.json` of its volume, which is made at first use. A cloned volume has the
+same id; core.ownership.owner says how clones are recognised.
 """
 
 import os
@@ -21,40 +21,40 @@ from backup_agent.stores.store import ConflictError, ObjectTooLargeError, Store,
 
 KEY = "owner.json"
 NAMESPACE = "POD_NAMESPACE"
-"""Environment variable, from the downward API."""
+"""Environment variable with the pod's namespace, from the downward API."""
 
 TRIES = 3
 
 
 @dataclass(frozen=True)
 class FoundOwner:
-    """What stands at a place."""
+    """The content of `owner.json` at a place."""
 
     version: str | None = None
     owner: Owner | None = None
     fault: str = ""
-    """Why what stands there cannot be read as it was meant: it is of a newer schema, or no owner at all."""
+    """Why the object cannot be understood: it has a newer schema, or is no owner at all."""
     newer: bool = False
-    """It is of a newer schema: an agent of that version is at home there."""
+    """Whether it has a newer schema: then the place belongs to an agent of a newer version."""
 
 
 @dataclass(frozen=True)
 class VolumeOwner:
-    """Who this agent is, by its volume, and whether the volume is its own."""
+    """The owner that this agent is according to its volume, and whether the volume belongs to it."""
 
     ours: Owner
     foreign: Failure | None = None
-    """Why nothing from this volume may be published."""
+    """Why nothing may be published from this volume; None if it is this agent's."""
     no_deletion: Failure | None = None
-    """Why nothing on it may be deleted: it is foreign, or a newer agent has written there."""
+    """Why nothing may be deleted on the volume: it is another agent's, or a newer agent has written there."""
 
 
 def check_volume(
     root: Path, cluster: str, *, namespace: str | None = None, system_id: str | None = None, name: PlaceName = VOLUME
 ) -> VolumeOwner:
-    """Say who this agent is and whether a storage root is its own; write down what was not known there.
+    """Return the owner that this agent is and whether a storage root belongs to it. Update its `owner.json`.
 
-    `namespace` and `system_id` are None where they are not known. Raise BackupError where the volume cannot be read.
+    `namespace` and `system_id` are None if they are not known. Raise BackupError if the volume cannot be read.
     """
     store = LocalStore(root, name)
     now = Owner(id="?", cluster=cluster, namespace=namespace, system_id=system_id, agent=agent_at(root))
@@ -72,15 +72,15 @@ def check_volume(
             continue
         except BackupError as error:
             if found.owner is None:
-                # An id that is not kept is none. A full volume may be freed all the same: its flock makes it ours.
+                # Without a stored id nothing may be published. Deletions may: the flock makes the root ours.
                 return VolumeOwner(ours, error.failure)
         newer = unreadable(name, found) if found.fault else None
         return VolumeOwner(found.owner.knowing(ours) if found.owner else ours, None, newer)
-    raise PermanentError(Reason.INTERNAL, f"{root}/{KEY} is changed over and over by somebody else")
+    raise PermanentError(Reason.INTERNAL, f"{root}/{KEY} is changed again and again by another program")
 
 
 def look(store: Store) -> FoundOwner:
-    """Read who owns a place."""
+    """Return the owner of a place, as far as `owner.json` can be understood."""
     try:
         seen = store.look(KEY, durable.LIMIT)
     except ObjectTooLargeError as error:
@@ -94,9 +94,9 @@ def look(store: Store) -> FoundOwner:
 
 
 def settle(store: Store, found: FoundOwner, ours: Owner) -> None:
-    """Write down that a place is ours, and what is newly known of us; raise ConflictError where it is not as found.
+    """Write this agent's owner, with newly known facts, to a place. Raise ConflictError if it is no longer as found.
 
-    What a newer agent has written is left as it is.
+    An object that a newer agent has written is left unchanged.
     """
     known = found.owner.knowing(ours) if found.owner and found.owner.id == ours.id else ours
     if known != found.owner and not found.fault:
@@ -104,7 +104,7 @@ def settle(store: Store, found: FoundOwner, ours: Owner) -> None:
 
 
 def adopt(store: Store, ours: Owner) -> Owner | None:
-    """Take over a place, whoever owns it; return who did. Raise PermanentError where a newer agent is at home."""
+    """Take over a place from any owner. Return the former owner. Raise PermanentError if it is a newer agent's."""
     for _ in range(TRIES):
         found = look(store)
         if found.newer:
@@ -112,44 +112,44 @@ def adopt(store: Store, ours: Owner) -> Owner | None:
         with suppress(ConflictError):
             store.swap(KEY, ours.to_json(), found.version)
             return found.owner
-    raise PermanentError(Reason.FOREIGN_ROOT, f"{store.name}: {KEY} is changed over and over by somebody else")
+    raise PermanentError(Reason.FOREIGN_ROOT, f"{store.name}: {KEY} is changed again and again by another program")
 
 
 def foreign(place: str, found: FoundOwner, ours: Owner) -> Failure:
-    """Return why nothing may be published or deleted at a place, naming both sides."""
+    """Return the failure for a place of another agent, with both owners."""
     return Failure(
         Reason.FOREIGN_ROOT,
-        f"{place}: it belongs to {found.owner}, this is {ours}",
-        f"give this cluster a storage root or a prefix of its own; where the other one is gone for good, take over by "
+        f"{place}: it belongs to {found.owner}, this agent is {ours}",
+        f"give this cluster a storage root or a prefix of its own; if the other agent is gone for good, take over by "
         f"`backup-agent adopt-root --yes --place {shell_word(place)}`",
     )
 
 
 def unreadable(place: str, found: FoundOwner) -> Failure:
-    """Return why a place is left alone whose owner.json is not understood."""
+    """Return the failure for a place whose owner.json cannot be understood."""
     return Failure(
-        Reason.FOREIGN_ROOT, f"{place}: {KEY} {found.fault}", "run the newest version of the agent wherever this is"
+        Reason.FOREIGN_ROOT, f"{place}: {KEY} {found.fault}", "run the newest version of the agent at this place"
     )
 
 
 def new_id() -> str:
-    """Draw an id."""
+    """Return a random id."""
     return secrets.token_hex(8)
 
 
 def agent_at(root: Path) -> str:
-    """Return where this agent runs: host name (in Kubernetes the pod's) and storage root."""
+    """Return where this agent runs: host name (in Kubernetes, the pod's name) and storage root."""
     return f"{os.uname().nodename}:{root}"
 
 
 def _as_far_as_understood(seen: VersionedObject) -> FoundOwner:
-    """Return what is to be known of what this version did not write."""
+    """Return the facts of an object that this version cannot read: its schema and the fields that are known."""
     try:
         fields = read_json(seen.content)
         newer = fields["schema"] > Owner.model_fields["schema_"].default
     except (ValueError, TypeError, KeyError):
         return FoundOwner(seen.version, None, "cannot be read")
-    fault = f"is of schema {fields['schema']}" if newer else "is not as agents write it"
+    fault = f"is of schema {fields['schema']}" if newer else "has invalid fields"
     try:
         known = Owner.model_validate({name: fields[name] for name in Owner.model_fields if name in fields})
     except ValueError:

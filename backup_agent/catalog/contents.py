@@ -1,6 +1,6 @@
-"""What stands at a place: all that is recorded there, and what does not fit, from one listing and an index.
+"""The contents of a place: its records, and files that do not match them, from one listing and an index.
 
-A newcomer would ask the records alone. A record says what was put there; only the listing says what still is.
+Records alone are not enough: a record says which files were stored, and only the listing says which still exist.
 """
 
 from collections import defaultdict
@@ -29,54 +29,54 @@ from backup_agent.stores.store import Store
 _AHEAD = 256
 _SMALL = 64 * 1024
 _LARGE = Lock()
-"""Held while a record of more than _SMALL bytes is parsed: what takes much memory does so once at a time."""
+"""Held while a record of more than _SMALL bytes is parsed, so that only one at a time takes much memory."""
 
 M = TypeVar("M", bound=Mark)
 
 
 class Unreadable(NamedTuple):
-    """A record or mark that cannot be read; one of a newer schema is among them."""
+    """A record or mark that cannot be read, or that has a newer schema."""
 
     key: str
     artifact: str
     fault: str
 
     def __str__(self) -> str:
-        """Say which, and what is wrong."""
+        """Return the key and the fault."""
         return f"{self.key}: {self.fault}"
 
 
 @dataclass(frozen=True)
 class Contents:
-    """What stands at a place, or in one database's folder of it. Artifacts go by their keys.
+    """The contents of a place, or of one database's folder there. Artifacts are named by their keys.
 
-    Whoever deletes looks at `without_artifact` and `damages` (no restore points), at `holds`, and at `unreadable`
-    (a newer agent may want to keep those artifacts), not at `entries` alone.
+    Code that deletes must not look at `entries` alone, but also at `without_artifact` and `damages` (no restore
+    points), at `holds`, and at `unreadable` (a newer agent may want to keep those artifacts).
     """
 
     entries: dict[str, Entry] = field(default_factory=dict)
-    """Every record that can be read, also where its files are not what it says."""
+    """All readable records, whether or not their files match."""
     files: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    """Keys of each artifact's files, as its record names them."""
+    """Artifact -> the keys of its files, according to its record."""
     holds: dict[str, Hold] = field(default_factory=dict)
     damages: dict[str, Damage] = field(default_factory=dict)
     without_artifact: dict[str, tuple[Finding, ...]] = field(default_factory=dict)
-    """Artifact -> those of its files that are missing, or have another size than recorded."""
+    """Artifact -> its files that are missing, or have another size than recorded."""
     orphans: tuple[ListedKey, ...] = ()
-    """Files named as artifacts of their database that no record names; catalog.journal knows the agent's own."""
+    """Files with names of artifacts that no record names. The journal (catalog.journal) names the agent's own."""
     foreign: tuple[ListedKey, ...] = ()
-    """What is none of the agent's."""
+    """Files that are not the agent's."""
     unreadable: tuple[Unreadable, ...] = ()
     altered: dict[str, Finding] = field(default_factory=dict)
-    """Artifacts whose record is gone, or is another than the index knew, by no hand of the agent's (index.forget)."""
+    """Artifacts whose record is missing or differs from the index, and that the agent did not delete (index.forget)."""
 
     def is_of(self, database: str) -> bool:
-        """Tell whether these holdings, which are those of one folder, belong to a database."""
+        """Return whether these contents, which are those of one folder, belong to a database."""
         keys = (*self.entries, *(one.key for one in self.orphans), *(one.key for one in self.unreadable))
         return any(split_key(key).database == database for key in keys)
 
     def only(self, keys: Collection[str]) -> "Contents":
-        """Return what there is of some artifacts, the gaps of their chains left out."""
+        """Return the contents that belong to the artifacts `keys`, without holds, orphans and foreign files."""
         return Contents(
             entries={key: entry for key, entry in self.entries.items() if key in keys},
             files={key: files for key, files in self.files.items() if key in keys},
@@ -87,20 +87,20 @@ class Contents:
 
     @property
     def unsound(self) -> dict[str, str]:
-        """Artifacts that are no restore points, and what is wrong with each; the name of a mark alone says so."""
+        """Artifacts that are missing or marked as damaged -> the fault. An unreadable damage mark counts as well."""
         missing = {key: findings[0].text for key, findings in self.without_artifact.items()}
         unreadable = [one.artifact for one in self.unreadable if one.key == damage_key(one.artifact)]
         return missing | dict.fromkeys((*self.damages, *unreadable), "it is marked as damaged")
 
     @property
     def unrestorable(self) -> dict[str, str]:
-        """Artifacts that cannot be restored from this place, and why: the unsound, and what needs one of them."""
+        """Artifacts that cannot be restored from this place -> the fault: the unsound and those that need them."""
         own = {key: fault for key, fault in self.unsound.items() if key in self.entries}
         return own | dict.fromkeys(self.gaps, "a part of its chain is missing or damaged")
 
     @property
     def gaps(self) -> dict[str, Finding]:
-        """Artifacts that are sound and cannot be restored, since something that they need is missing or damaged."""
+        """Sound artifacts that cannot be restored, because something that they need is missing or damaged."""
         unsound = self.unsound
         lines: dict[tuple[str, DatabaseName], list[Entry]] = defaultdict(list)
         for entry in self.entries.values():
@@ -115,9 +115,9 @@ class Contents:
 
 
 def survey(store: Store, index: Path | None = None, *, sets: Collection[str] | None = None) -> Contents:
-    """Return all that stands at a place, or in some sets of it, and bring its index up to date.
+    """Return the contents of a place, or of some sets there, and update its index.
 
-    Raise what the store does where it cannot be listed or read: half a catalog would be worse than none.
+    Raise the store's error if it cannot be listed or read: incomplete contents would be taken for complete ones.
     """
     return together(by_database(store, index, sets=sets))
 
@@ -131,11 +131,11 @@ def by_database(
     writes: bool = True,
     required: bool = False,
 ) -> Iterator[Contents]:
-    """Yield the same one database after the other, in the order of the keys; what lies outside comes as it is found.
+    """Yield the contents of a place, one database at a time, in the order of the keys. Foreign files come in between.
 
-    One folder is in memory at a time. The index is brought up to date after the last, unless `writes` is off. An index
-    that cannot be written is no error, unless it is `required`: then OSError is raised. Without `trust` every record is
-    read, and the index is compared with what they say.
+    Only one folder is in memory at a time. If `writes`, the index is updated after the last. An index that cannot be
+    written is an error only if `required`: then OSError is raised. Without `trust` every record is read, and compared
+    with the index.
     """
     with (
         Rewriting(index, writes=writes, required=required) as old,
@@ -156,16 +156,16 @@ def by_database(
                 elif line == known[key].line:
                     old.keep(known[key])
                 else:
-                    altered[key] = Finding(Kind.INDEX_DIFFERS, key, "its record is not what the index knew")
+                    altered[key] = Finding(Kind.INDEX_DIFFERS, key, "its record differs from the index")
                     old.write(line)
-            yield _holdings(store, one, lines, faults, altered)
+            yield _contents(store, one, lines, faults, altered)
         if altered := _passed_over(old, old.rest(), sets):
             yield Contents(altered=altered)
         old.commit()
 
 
 def of_database(store: Store, index: Path, set_name: str, database: DatabaseName) -> Contents:
-    """Return what stands in one database's folder; the index is only read, and says nothing of what has changed."""
+    """Return the contents of one database's folder, without `altered`. The index is read and not updated."""
     prefix = database_prefix(set_name, database)
     known = lines_of(index, prefix)
     listed = (ListedKey(one.key, one.size) for one in store.list(prefix))
@@ -173,13 +173,13 @@ def of_database(store: Store, index: Path, set_name: str, database: DatabaseName
         return together(
             Contents(foreign=(one,))
             if isinstance(one, ListedKey)
-            else _holdings(store, one, *_lines(store, pool, one, known), {})
+            else _contents(store, one, *_lines(store, pool, one, known), {})
             for one in folders(listed)
         )
 
 
 def together(parts: Iterable[Contents]) -> Contents:
-    """Return the holdings of several folders as one."""
+    """Return the contents of several folders as one."""
     whole = Contents()
     orphans: list[ListedKey] = []
     foreign: list[ListedKey] = []
@@ -198,7 +198,7 @@ def together(parts: Iterable[Contents]) -> Contents:
 
 
 def _listing(store: Store, sets: Collection[str] | None) -> Iterator[ListedKey]:
-    # Sets in the order of their keys, as one listing of them all would have them: a-b/ before a/.
+    # In the order in which one listing of all sets has them: a-b/ before a/.
     prefixes = [""] if sets is None else sorted(map(set_prefix, sets))
     return (ListedKey(one.key, one.size) for prefix in prefixes for one in store.list(prefix))
 
@@ -206,7 +206,7 @@ def _listing(store: Store, sets: Collection[str] | None) -> Iterator[ListedKey]:
 def _lines(
     store: Store, pool: Executor, one: Folder, known: Mapping[str, Known]
 ) -> tuple[list[IndexLine], list[Unreadable]]:
-    """Return the lines of a folder, of what is known by the index and of the records that are not; and what is none."""
+    """Return the lines of a folder, from the index or from records that the index lacks, and unreadable records."""
     fresh = [key for key, size in one.records.items() if not _is_known(known, key, size)]
     read = dict(zip(fresh, _read_all(store, pool, fresh), strict=True))
     found = [read[key] if key in read else known[key].line for key in one.records]
@@ -219,7 +219,7 @@ def _is_known(known: Mapping[str, Known], key: str, size: int) -> bool:
 
 
 def _passed_over(old: Rewriting, lines: Iterable[Known], sets: Collection[str] | None) -> dict[str, Finding]:
-    """Keep the lines of sets that are not looked at; return what has vanished with the others."""
+    """Keep the index lines of sets that are not listed. Return a finding for each line whose record has vanished."""
     altered: dict[str, Finding] = {}
     for known in lines:
         entry = known.line.entry
@@ -234,7 +234,7 @@ def _vanished(key: str) -> Finding:
     return Finding(Kind.VANISHED, key, "its record is gone, and the agent did not delete it")
 
 
-def _holdings(
+def _contents(
     store: Store, one: Folder, lines: list[IndexLine], faults: list[Unreadable], altered: dict[str, Finding]
 ) -> Contents:
     holds, hold_faults = _marks(store, Hold, one.holds, hold_key)
@@ -255,7 +255,7 @@ def _holdings(
 
 
 def _read(store: Store, artifact: str) -> IndexLine | Unreadable | None:
-    """Return the line of a record; None where it has been deleted since the listing."""
+    """Return the line of a record, or None if it has been deleted since the listing."""
     key = record_key(artifact)
     try:
         data = store.read(key, LARGEST)
@@ -271,7 +271,7 @@ def _read_all(store: Store, pool: Executor, artifacts: Sequence[str]) -> Iterato
     read = partial(_read, store)
     if store.concurrent_reads == 1:
         return map(read, artifacts)
-    # A few hundred at a time: what waits in a pool takes memory.
+    # A few hundred at a time, because waiting tasks take memory.
     batches = (artifacts[start : start + _AHEAD] for start in range(0, len(artifacts), _AHEAD))
     return (found for batch in batches for found in pool.map(read, batch))
 

@@ -1,8 +1,8 @@
 """Which artifacts have their copy at a destination, as far as this volume knows.
 
-A note below `<root>/.agent/copied/` says that a copy was confirmed. It only saves asking: the truth is the record at
-the destination, and if the notes are lost, the next copy finds it there. Notes belong to a place (catalog.place), so a
-destination that was pointed elsewhere gets all copies again.
+A note below `<root>/.agent/copied/` says that a copy was confirmed. It only saves requests: if the notes are lost, the
+next copy finds the record at the destination. Notes belong to the identity of a place (catalog.place), so all copies
+are made again if the settings of a destination name another location.
 """
 
 from collections.abc import Iterable, Iterator
@@ -25,7 +25,7 @@ class CopyNotes(NoteFolder):
     """The notes on one destination."""
 
     def has(self, key: str) -> bool:
-        """Tell whether the copy of an artifact was confirmed."""
+        """Return whether the copy of an artifact was confirmed."""
         return self._read(key) not in (None, GIVEN_UP)
 
     def add(self, key: str) -> None:

@@ -1,6 +1,6 @@
-"""Damage marks: which artifacts are no restore points any more, and are continued by nothing (Contents.unsound).
+"""Damage marks: artifacts with a mark are no restore points, and no differential continues them (Contents.unsound).
 
-The name of a mark is enough: one that cannot be read, or of a newer schema, still says that something was wrong.
+A mark counts even if it cannot be read or has a newer schema.
 """
 
 from datetime import datetime
@@ -22,7 +22,7 @@ def damaged(root: Path, set_name: str, database: DatabaseName) -> frozenset[str]
 
 
 def mark(store: Store, key: str, *, found: str, file: str | None, now: datetime) -> None:
-    """Mark an artifact as damaged, where it is not yet; a mark is never overwritten."""
+    """Mark an artifact as damaged. An existing mark is not overwritten."""
     damage = Damage(key=key, since=now, found=found, file=file)
     try:
         store.create(damage_key(key), damage.to_json())

@@ -1,6 +1,6 @@
-"""What does not fit at a place: storage against its records, and the index against both. Nothing is repaired.
+"""Drift at a place: differences between files, records and index. Nothing is repaired.
 
-An index that only lags is no drift: what it lacks is read from the records whenever it is used.
+An index that lacks entries is no drift: they are read from the records when the index is used.
 """
 
 import hashlib
@@ -18,32 +18,31 @@ from backup_agent.stores.store import Store
 
 
 def diff(place: Place, *, checksums: bool = False) -> Iterator[Finding]:
-    """Yield what does not fit at a place, one database after the other.
+    """Yield the drift at a place, one database at a time.
 
-    Every record is read, whatever the index says; with `checksums` every artifact too. Raise what the store does where
-    it cannot be read: what is not known is not called drift.
+    Every record is read, and with `checksums` every artifact. Raise the store's error if it cannot be read.
     """
     for fault in faults(place.index):
         yield Finding(Kind.INDEX_DIFFERS, place.index.name, f"the index: {fault}")
-    for holdings in by_database(place.store, place.index, trust=False, writes=False):
-        yield from _known(holdings)
+    for contents in by_database(place.store, place.index, trust=False, writes=False):
+        yield from _known(contents)
         if checksums:
-            for key in holdings.entries:
-                if key not in holdings.without_artifact:
+            for key in contents.entries:
+                if key not in contents.without_artifact:
                     yield from _changed(place.store, key)
 
 
-def _known(holdings: Contents) -> Iterator[Finding]:
-    yield from holdings.altered.values()
-    for findings in holdings.without_artifact.values():
+def _known(contents: Contents) -> Iterator[Finding]:
+    yield from contents.altered.values()
+    for findings in contents.without_artifact.values():
         yield from findings
-    yield from holdings.gaps.values()
-    for one in holdings.unreadable:
+    yield from contents.gaps.values()
+    for one in contents.unreadable:
         yield Finding(Kind.UNREADABLE, one.key, one.fault)
-    for found in holdings.orphans:
-        yield _of(Kind.ARTIFACT_WITHOUT_RECORD, found, "`catalog adopt` takes it in where it is sound")
-    for found in holdings.foreign:
-        yield _of(Kind.FOREIGN, found, "none of the agent's; it is left alone")
+    for found in contents.orphans:
+        yield _of(Kind.ARTIFACT_WITHOUT_RECORD, found, "`catalog adopt` adopts it if it is undamaged")
+    for found in contents.foreign:
+        yield _of(Kind.FOREIGN, found, "not a file of the agent, left alone")
 
 
 def _of(kind: Kind, found: ListedKey, text: str) -> Finding:
@@ -51,11 +50,11 @@ def _of(kind: Kind, found: ListedKey, text: str) -> Finding:
 
 
 def _changed(store: Store, artifact: str) -> Iterator[Finding]:
-    """Yield the files of an artifact whose content is not what its record says."""
+    """Yield the files of an artifact whose content differs from its record."""
     try:
         record = volume_records.parse(store.read(record_key(artifact), LARGEST), artifact)
     except (PermanentError, ValueError) as error:
-        yield Finding(Kind.UNREADABLE, record_key(artifact), f"it could be read a moment ago: {error}")
+        yield Finding(Kind.UNREADABLE, record_key(artifact), f"unreadable at the second reading: {error}")
         return
     for file in record.files:
         key = artifact_key(record.set, record.database, file.name)
@@ -68,4 +67,4 @@ def _changed(store: Store, artifact: str) -> Iterator[Finding]:
             yield Finding(Kind.RECORD_WITHOUT_ARTIFACT, key, "its file is missing")
             continue
         if found != file.sha256:
-            yield Finding(Kind.CHECKSUM_CHANGED, key, f"SHA-256 {file.sha256} was recorded, it has {found}")
+            yield Finding(Kind.CHECKSUM_CHANGED, key, f"it has the SHA-256 {found}, {file.sha256} was recorded")

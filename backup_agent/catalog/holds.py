@@ -1,8 +1,8 @@
-"""Holds: artifacts that stay whatever the policy says, until they are released.
+"""Holds: artifacts that are kept whatever retention says, until they are released.
 
-A hold stands beside the artifact, on the volume at once. For a destination it is written down on the volume first, as
-wanted, and put beside the artifact there by the next pass that has the store open; a plan counts what is wanted as
-held, so that nothing is deleted in between.
+A hold is a mark beside the artifact. On the volume it is written at once. For a destination it is first noted on the
+volume as wanted, and the next pass writes the mark there. A plan treats wanted holds as holds, so that nothing is
+deleted in between.
 """
 
 from backup_agent import durable
@@ -15,9 +15,9 @@ from backup_agent.settings.model import Settings
 
 
 def hold(settings: Settings, wanted: Hold) -> dict[PlaceName, str]:
-    """Hold an artifact at each place that has it; return place -> what became of it there.
+    """Hold an artifact at each place that has it. Return place -> outcome.
 
-    Raise PermanentError, reason `not_found`, if no place has it; OSError if the volume refuses a note.
+    Raise PermanentError (`not_found`) if no place has it, OSError if the volume cannot be written.
     """
     volume, *others = all_places(settings)
     root = volume.root
@@ -27,7 +27,7 @@ def hold(settings: Settings, wanted: Hold) -> dict[PlaceName, str]:
         held_before = mark.exists()
         if not held_before:
             durable.write(mark, wanted.to_json())
-        # Who deletes writes his intent before he looks for a hold: one of us two sees the other.
+        # A deletion writes its intent before it looks for a hold, so one of the two sees the other.
         if volume.journal.deletes(wanted.key):
             mark.unlink(missing_ok=True)
             raise _going(wanted.key, volume)
@@ -38,14 +38,14 @@ def hold(settings: Settings, wanted: Hold) -> dict[PlaceName, str]:
             if place.journal.deletes(wanted.key):
                 place.wanted_holds.settle(wanted.key, wanted)
                 raise _going(wanted.key, place)
-            became[place.name] = "held; the mark is put there by the next pass"
+            became[place.name] = "held; the next pass writes the mark there"
     if not became:
         raise _unknown(wanted.key)
     return became
 
 
 def release(settings: Settings, key: str) -> dict[PlaceName, str]:
-    """Release an artifact at each place that has it; return place -> what became of it there. Raise as `hold` does."""
+    """Release an artifact at each place that has it. Return place -> outcome. Raises the same errors as `hold`."""
     volume, *others = all_places(settings)
     root = volume.root
     became: dict[PlaceName, str] = {}
@@ -59,7 +59,7 @@ def release(settings: Settings, key: str) -> dict[PlaceName, str]:
     for place in others:
         if place.copy_notes.has(key):
             place.wanted_holds.release(key)
-            became[place.name] = "released; the mark is taken away by the next pass"
+            became[place.name] = "released; the next pass removes the mark there"
     if not became:
         raise _unknown(key)
     return became
@@ -68,15 +68,15 @@ def release(settings: Settings, key: str) -> dict[PlaceName, str]:
 def _going(key: str, place: Place) -> PermanentError:
     return PermanentError(
         Reason.NOT_FOUND,
-        f"{key}: it is being deleted at {place.name} just now",
-        "ask again when that is over; `backup-agent list` shows what stays",
+        f"{key}: it is being deleted at {place.name}",
+        "`backup-agent list` shows the artifacts that are kept",
     )
 
 
 def _unknown(key: str) -> PermanentError:
     return PermanentError(
         Reason.NOT_FOUND,
-        f"{key}: this volume knows of no artifact of that key, here or at a destination",
-        "write the whole key, <set>/<database>/<artifact>, as `backup-agent list` shows it; "
-        "what a lost volume had copied it knows after `backup-agent catalog rebuild --place NAME`",
+        f"{key}: no artifact of that key is known on the volume or at a destination",
+        "give the whole key, <set>/<database>/<artifact>, as `backup-agent list` shows it; "
+        "for copies of a lost volume run `backup-agent catalog rebuild --place NAME` first",
     )

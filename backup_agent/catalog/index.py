@@ -1,11 +1,11 @@
-"""The index of a place: a file with a line an artifact, so that a start does not read a hundred thousand records.
+"""The index of a place: a file with one line for each artifact, so that a start need not read 100,000 records.
 
-It is a cache: its bytes follow from the records alone, and it may be deleted at any time. Records never change, so the
-key and size of one are enough to know it again; who alters one in place and keeps its size is found by `catalog diff`,
-which reads them all.
+The index is a cache. It is made from the records alone, and may be deleted at any time. Records never change, so a
+record with the same key and size is taken to be the same. `catalog diff` reads all records, and finds one that was
+altered without changing its size.
 
-Lines are in the order of the records' keys, as a listing is: both are read side by side, and only what differs is
-written, so that neither has to be in memory.
+The lines are sorted by the records' keys, like a listing. Both are read side by side, so that neither must be in
+memory, and the index is written only from the first difference on.
 """
 
 import json
@@ -28,28 +28,28 @@ from backup_agent.core.artifacts.records import Record
 from backup_agent.core.json_reader import read_json
 
 HEAD = b'{"index":1}\n'
-"""The first line: an index of another format is made anew."""
+"""The first line. An index with another first line is rebuilt."""
 
 LARGEST = 1 << 30
-"""Bytes of the largest index that is read, some three million artifacts. A larger one is made anew."""
+"""Size of the largest index that is read, in bytes: about three million artifacts. A larger index is rebuilt."""
 
 _MOST_DAMAGED = 64
-"""Damaged lines in a row after which a search by halving takes the rest for damaged too: their records are read."""
+"""After so many damaged lines in a row a binary search ignores the rest of the index: the records are read instead."""
 
 _BLOCK = 1024 * 1024
 
 _SEAL = 9  # eight digits and a blank
 _VALUES = 12
-"""How many values of a line are read: the list of its files is the last. A newer agent may add others behind it."""
+"""Number of values that are read from a line; the last is the list of files. A newer agent may append others."""
 
 
 def sealed(text: bytes) -> bytes:
-    """Return a line with its checksum: what is deleted is decided by lines, so a flipped bit must not be believed."""
+    """Return a line with its checksum. Deletions are decided by the index, so a flipped bit must be noticed."""
     return b"%08x %b\n" % (crc32(text), text)
 
 
 class IndexLine(NamedTuple):
-    """A line of the index: an entry, the bytes of its record, and names and bytes of its files."""
+    """A line of the index: an entry, the size of its record in bytes, and the names and sizes of its files."""
 
     entry: Entry
     record_size: int
@@ -61,7 +61,7 @@ class IndexLine(NamedTuple):
         return cls(Entry.of(record), record_size, tuple((file.name, file.size) for file in record.files))
 
     def to_bytes(self) -> bytes:
-        """Return the line as it is stored: the same bytes for the same record."""
+        """Return the stored form of the line. The same record always gives the same bytes."""
         one = self.entry
         times = (one.taken.isoformat(), one.finished.isoformat())
         ids = (one.database_id, one.store_id, one.parent, one.version)
@@ -71,15 +71,15 @@ class IndexLine(NamedTuple):
 
     @classmethod
     def from_bytes(cls, raw: bytes) -> Self:
-        """Read a line; raise ValueError if it is not one."""
+        """Parse a stored line. Raise ValueError if it is damaged."""
         text = raw[_SEAL:-1]
         if raw != sealed(text):
-            raise ValueError("no line of an index: its checksum is another")
+            raise ValueError("no line of an index: its checksum is wrong")
         try:
             key, record_size, full, taken, finished, lowest, highest, *ids, files = islice(read_json(text), _VALUES)
             database_id, store_id, parent, version = ids
             set_name, database = database_of(key)
-            # By position, in the order of its fields: by name takes twice as long.
+            # By position, because keyword arguments take twice as long.
             entry = Entry(
                 key,
                 intern(set_name),
@@ -101,7 +101,7 @@ class IndexLine(NamedTuple):
 
 
 class Known(NamedTuple):
-    """A line as the index has it, and where: its first byte there, and its length."""
+    """A line of the index file, with its offset and its length in bytes."""
 
     line: IndexLine
     offset: int
@@ -109,7 +109,7 @@ class Known(NamedTuple):
 
 
 def forget(index: Path, keys: Collection[str]) -> None:
-    """Strike artifacts out, before the agent deletes their records: else they would be reported as vanished."""
+    """Remove artifacts from an index before their records are deleted, so that these are not reported as missing."""
     if not index.exists():
         return
     with Rewriting(index) as old:
@@ -120,12 +120,12 @@ def forget(index: Path, keys: Collection[str]) -> None:
 
 
 def faults(index: Path) -> Iterator[str]:
-    """Yield what in an index is no line of one. No index is no fault."""
+    """Yield the faults of an index. A missing index has none."""
     if not index.exists():
         return
     with _opened(index) as file:
         if _line(file) != HEAD:
-            yield "it does not begin as an index of this version does"
+            yield "it is no index of this version"
             return
         for number, raw in enumerate(iter(partial(_line, file), b""), start=2):
             try:
@@ -135,9 +135,9 @@ def faults(index: Path) -> Iterator[str]:
 
 
 def lines_of(index: Path, prefix: str) -> dict[str, Known]:
-    """Return the lines of a folder, given as `<set>/<database>/`, by artifact: by halving, as they are in order.
+    """Return the lines of a folder, `<set>/<database>/`, by artifact. The lines are found by a binary search.
 
-    Where they are not, some are missed: then their records are read.
+    If the index is not sorted, some lines are not found: then their records are read.
     """
     found: dict[str, Known] = {}
     with suppress(FileNotFoundError, durable.RefusedFileError), _opened(index) as file:
@@ -158,9 +158,9 @@ def lines_of(index: Path, prefix: str) -> dict[str, Known]:
 
 
 def _first_from(file: BinaryIO, offset: int) -> Known | None:
-    """Return the first line that begins there or later, and is one."""
+    """Return the first undamaged line that begins at `offset` or later, or None."""
     file.seek(offset - 1)
-    offset += len(_line(file)) - 1  # what is left of the line before
+    offset += len(_line(file)) - 1  # skip the rest of the line before
     for raw in islice(iter(partial(_line, file), b""), _MOST_DAMAGED):
         with suppress(ValueError):
             return Known(IndexLine.from_bytes(raw), offset, len(raw))
@@ -169,7 +169,7 @@ def _first_from(file: BinaryIO, offset: int) -> Known | None:
 
 
 def _opened(index: Path) -> BinaryIO:
-    """Open an index; raise FileNotFoundError if there is none, RefusedFileError if it is too large for one."""
+    """Open an index. Raise FileNotFoundError if there is none, RefusedFileError if it is too large."""
     try:
         descriptor = durable.open_regular(index)
     except NotADirectoryError as error:
@@ -181,20 +181,20 @@ def _opened(index: Path) -> BinaryIO:
 
 
 def _line(file: BinaryIO) -> bytes:
-    """Return the next line; a longer one than the agent writes comes in pieces, which are no lines of an index."""
+    """Return the next line. A longer line than the agent writes comes in pieces, whose checksums are wrong."""
     return file.readline(durable.LIMIT)
 
 
 class Rewriting:
-    """An index that is read and written anew at once. Nothing is written before the first line that differs.
+    """Reads an index and writes its successor at the same time. Nothing is written before the first difference.
 
-    Without `path` there is nothing to read; without `writes` it is only read. An index that cannot be written (a full
-    volume) is left as it was: whatever it lacks is read from the records the next time. With `required` the OSError is
-    raised instead.
+    Without `path` there is no index; without `writes` it is only read. An index that cannot be written, as on a full
+    volume, is left unchanged: entries that it lacks are read from the records. If `required`, OSError is raised
+    instead.
     """
 
     def __init__(self, path: Path | None, *, writes: bool = True, required: bool = False) -> None:
-        """Nothing is opened yet."""
+        """Open no file yet."""
         self._required = required
         self._path = path
         self._writes = writes and path is not None
@@ -203,10 +203,10 @@ class Rewriting:
         self._next: Known | None = None
         self._offset = 0
         self._same = 0
-        """Bytes of the old index that the new one begins with, while it has nothing else."""
+        """Number of bytes at the start of the old index that the new index has unchanged."""
 
     def __enter__(self) -> Self:
-        """Open what is there; an index of another format counts as none."""
+        """Open the old index. An index of another format is ignored."""
         with suppress(FileNotFoundError, durable.RefusedFileError):
             self._old = None if self._path is None else _opened(self._path)
         if self._old is not None and _line(self._old) == HEAD:
@@ -215,14 +215,14 @@ class Rewriting:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        """Drop what was not committed."""
+        """Discard a new index that was not committed."""
         if self._draft is not None:
             self._draft.discard()
         if self._old is not None:
             self._old.close()
 
     def before(self, prefix: str) -> Iterator[Known]:
-        """Yield the lines that stand before a folder, given as `<set>/<database>/`."""
+        """Yield the lines before those of a folder, `<set>/<database>/`."""
         while (known := self._next) and known.line.entry.key < prefix:
             self._read_on()
             yield known
@@ -236,32 +236,32 @@ class Rewriting:
         return found
 
     def rest(self) -> Iterator[Known]:
-        """Yield the lines that were not read yet."""
+        """Yield the remaining lines."""
         while known := self._next:
             self._read_on()
             yield known
 
     def keep(self, known: Known) -> None:
-        """Take over a line as it stands."""
+        """Take over a line of the old index."""
         if self._draft is None and known.offset == self._same:
             self._same += known.length
         else:
             self.write(known.line)
 
     def write(self, line: IndexLine) -> None:
-        """Write a line that the old index has not, or not here."""
+        """Write a line that the old index does not have at this position."""
         with self._giving_up():
             if draft := self._begun():
                 draft.file.write(line.to_bytes())
 
     def commit(self) -> None:
-        """Put the new index in the old one's place, where they differ."""
+        """Replace the old index by the new one if they differ."""
         with self._giving_up():
             if (self._draft or not self._whole()) and (draft := self._begun()):
                 draft.publish()
 
     def _read_on(self) -> None:
-        """Read the next line that is one; what is none is left behind."""
+        """Advance to the next valid line and skip damaged ones."""
         self._next = None
         while self._old is not None and self._next is None and (raw := _line(self._old)):
             offset, self._offset = self._offset, self._offset + len(raw)
@@ -272,7 +272,7 @@ class Rewriting:
         return self._old is not None and self._same == os.fstat(self._old.fileno()).st_size
 
     def _begun(self) -> "_Draft | None":
-        """Return the new index, begun with what it shares with the old one; None where none is to be written."""
+        """Return the new index, started with the lines it shares with the old one; None if nothing is to be written."""
         if self._draft is None and self._path is not None and self._writes:
             self._draft = _Draft(self._path)
             self._draft.begin(self._old, self._same)
@@ -291,13 +291,13 @@ class Rewriting:
 
 
 class _Draft:
-    """A new index beside the old one. It is not synced: what a power cut leaves of it is read as what it still is."""
+    """A new index beside the old one. It is not synced: lines that a power cut damages are ignored."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._path = path
         self._temporary = path.with_name(f"{durable.TEMPORARY}{os.getpid()}-{path.name}")
-        self._temporary.unlink(missing_ok=True)  # an earlier process of this number may have left it
+        self._temporary.unlink(missing_ok=True)  # an earlier process with this id may have left it
         self.file = self._temporary.open("xb")
 
     def begin(self, old: BinaryIO | None, same: int) -> None:
@@ -314,6 +314,6 @@ class _Draft:
         self._temporary.rename(self._path)
 
     def discard(self) -> None:
-        with suppress(OSError):  # what is buffered may find no room
+        with suppress(OSError):  # buffered lines may not fit on the volume
             self.file.close()
         self._temporary.unlink(missing_ok=True)

@@ -1,6 +1,6 @@
-"""The intents of the agent: what it is about to write or delete, so that its orphans are known after a crash.
+"""The intents of the agent: files that it is about to write or delete, so that its orphans are known after a crash.
 
-An orphan is a file of an artifact that no record names. Only an orphan that an intent names is the agent's own; all
+An orphan is a file of an artifact that no record names. Only an orphan that an intent names is the agent's own. All
 others are reported and left alone.
 """
 
@@ -53,7 +53,7 @@ class Journal(NoteFolder):
             self.begin(Intent(key=key, doing=Doing.PUBLISHING, files=ours, since=now))
 
     def deletes(self, key: str) -> bool:
-        """Tell whether the deletion of an artifact has been begun and is not done."""
+        """Return whether the deletion of an artifact has begun and is not finished."""
         intent = self._intent(key)
         return intent is not None and intent.doing is Doing.DELETING
 
@@ -74,7 +74,7 @@ class Journal(NoteFolder):
 
 
 def _is_free(store: Store, key: str) -> bool:
-    """Return whether no object has this key; False if the store does not permit the question."""
+    """Return whether no object has this key; False if the store refuses the request."""
     try:
         return store.stat(key) is None
     except PermanentError:

@@ -12,7 +12,7 @@ class NoteFolder:
     """The notes of one kind about one place, by the keys of artifacts."""
 
     def __init__(self, folder: Path) -> None:
-        """Nothing is made on disk before the first note."""
+        """Create nothing on disk before the first note."""
         self._folder = folder
 
     def _write(self, key: str, content: bytes, *, sync: bool = True) -> None:

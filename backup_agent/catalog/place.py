@@ -24,17 +24,17 @@ OWN = ".agent"
 
 @dataclass(frozen=True, eq=False)
 class Place:
-    """One place, with everything that the agent has there and knows of it.
+    """One place: its store, and the agent's notes about it.
 
-    What is kept there is in its `store`. What the agent knows of it is on the volume, below `<root>/.agent`: in each
-    folder of that kind of note one folder a place, named after the place and its `identity`. Making a place opens
-    nothing and writes nothing. The store is opened by the first use of `store`, which for a destination loads a client
-    library: only a child process does that, never the supervisor.
+    The artifacts are in `store`. The notes are on the volume, below `<root>/.agent`: for each kind of note one folder
+    per place, named after the place and its `identity`. Creating a Place opens and writes nothing. The first use of
+    `store` opens the store, which for a destination loads a client library: only child processes do this, never the
+    supervisor.
 
-    Anybody may read at a place. Who publishes or deletes there holds it by `place_ownership.hold_place`. On the volume
-    that is the lock of the storage root, which every process of the agent has. At a destination it is a lease, which
-    the agent's child processes (copy, prune, verify with healing) hold together; the supervisor and the commands never
-    hold one.
+    Reading needs no permission. A process that publishes or deletes holds the place by `place_ownership.hold_place`.
+    For the volume this is the lock of the storage root, which every process of the agent has. For a destination it is a
+    lease, which the agent's child processes (copy, prune, verify with healing) hold together. The supervisor and the
+    commands never hold a lease.
     """
 
     name: PlaceName
@@ -42,12 +42,12 @@ class Place:
 
     @property
     def root(self) -> Path:
-        """The storage root of the volume, also for a destination: the notes on it are there."""
+        """The storage root of the volume, also for a destination, whose notes are there."""
         return self.settings.storage.root
 
     @property
     def is_volume(self) -> bool:
-        """Whether it is the volume, and not a destination."""
+        """Whether this is the volume, not a destination."""
         return self.name == VOLUME
 
     @property
@@ -57,18 +57,18 @@ class Place:
 
     @property
     def identity(self) -> str:
-        """Where it is, in a stable form: notes on one place are not believed of another with the same name."""
+        """A stable text for the location, so that notes are not used for another location with the same name."""
         return VOLUME if self.destination is None else f"{self.destination.identity}/{self.settings.cluster}"
 
     @property
     def policy(self) -> Policy:
-        """Which restore points are kept there."""
+        """The retention policy for this place."""
         retention = self.settings.retention if self.destination is None else self.destination.retention
         return retention or Policy()
 
     @cached_property
     def store(self) -> Store:
-        """What is kept there. Raise PermanentError if the settings of a destination are refused."""
+        """The store with the artifacts. Raise PermanentError if the settings of a destination are refused."""
         if self.destination is None:
             return LocalStore(self.root, VOLUME)
         features = StoreFeatures(self.store_card, self.identity)
@@ -81,36 +81,36 @@ class Place:
 
     @property
     def index(self) -> Path:
-        """The file with the index of its records."""
+        """The path of the index of its records."""
         return self._folder("catalog")
 
     @property
     def journal(self) -> Journal:
-        """What is being put or deleted there."""
+        """The intents: which artifacts are being published or deleted there."""
         return Journal(self._folder("journal"))
 
     @property
     def copy_notes(self) -> CopyNotes:
-        """Which artifacts have their copy there. The volume has no such notes."""
+        """The notes on which artifacts have a copy there. The volume has none."""
         return CopyNotes(self._folder("copied"))
 
     @property
     def wanted_holds(self) -> WantedHolds:
-        """Which holds are wanted there. The volume has none: there a hold is set at once."""
+        """The holds that are wanted there. The volume has none: there a hold is set at once."""
         return WantedHolds(self._folder("holds"))
 
     @property
     def reread_log(self) -> RereadLog:
-        """When each artifact was last read again there."""
+        """The log of when each artifact was last verified there."""
         return RereadLog(self._folder("verified"))
 
     def request_readings(self, request: str) -> RequestReadings:
-        """Return what has been read again there for one request; raise OSError if that cannot be read."""
+        """Return which artifacts were read there for one request. Raise OSError if the notes cannot be read."""
         return RequestReadings(self._folder("verified"), request)
 
     @property
     def lease_folder(self) -> Path:
-        """Where the volume keeps what is known of a destination's owner and lease."""
+        """The folder with the notes on a destination's owner and lease."""
         return self._folder("leases")
 
     def _folder(self, kind: str) -> Path:
@@ -118,7 +118,7 @@ class Place:
 
 
 def place_of(name: str, settings: Settings) -> Place:
-    """Return a place of the settings; raise PermanentError if they have none of that name."""
+    """Return a place of the settings. Raise PermanentError if they have no place of that name."""
     known = (VOLUME, *settings.storage.destinations)
     for one in known:
         if one == name:
@@ -127,7 +127,7 @@ def place_of(name: str, settings: Settings) -> Place:
 
 
 def destinations(settings: Settings) -> tuple[Place, ...]:
-    """Return the places that get copies."""
+    """Return the destinations."""
     return tuple(Place(name, settings) for name in settings.storage.destinations)
 
 

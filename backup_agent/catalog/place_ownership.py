@@ -1,8 +1,4 @@
-"""To whom a place belongs, and holding it before anything is published or deleted there.
-
-Reading does not need this. A process that publishes or deletes holds the place by `hold_place`, which finds out
-whether the place belongs to another agent.
-"""
+"""The ownership of places, and holding a place in order to publish or delete there. Reading does not need this."""
 
 import os
 from collections.abc import Iterator

@@ -1,9 +1,9 @@
-"""The log of re-readings: when each artifact of a place was last read again and found sound.
+"""The log of verification: when each artifact of a place was last read and found undamaged.
 
-After a restart reading goes on where it was. Below `<root>/.agent/verified/<place>@<where>/`, `log` has a line for each
-reading, and the last line of an artifact counts; `state.json` is what the last slice came to. Both only save reading:
-what is lost is read once more. `asked/<request>` is what has been done for a request that is read in slices: it must be
-written, or the request would never end.
+After a restart, verification continues where it was. The files are below `<root>/.agent/verified/<place>@<where>/`.
+`log` has a line for each reading; the last line of an artifact counts. `state.json` is the state of the last slice. If
+either is lost, artifacts are read again. `asked/<request>` has the outcomes for a request that is read in slices. If it
+cannot be written, the request fails, because it would never end.
 """
 
 import errno
@@ -24,38 +24,38 @@ from backup_agent.core.retention.scrub import Done
 
 _LONGEST_LINE = 4096
 _LONGEST_ERROR = 500
-"""Characters that the line of an artifact keeps of an error."""
+"""Longest text of an error in the line of an artifact, in characters."""
 
 _SLACK = 1000
-"""Lines more than twice the artifacts before the log is written anew."""
+"""The log is rewritten if it has this many lines more than twice the number of artifacts."""
 
 
 class SliceState(StoredValue):
-    """What a slice leaves for the next one."""
+    """The state that a slice stores for the next one."""
 
     started: datetime
     read: int
     pace: float
     unread: tuple[str, ...] = ()
-    """What could not be read when it was last tried: it waits behind all else, and hurries nothing."""
+    """Artifacts that could not be read at the last try. They come last, and do not change the pace."""
     rate: float | None = None
-    """Bytes a second at which the last slice read, waiting for its bandwidth counted; None if it read too little."""
+    """Bytes per second of the last slice, including waits for the bandwidth limit; None if it read too little."""
 
     @property
     def done(self) -> Done:
-        """The slice, as the core sees it."""
+        """The slice as a value for `core.retention.scrub`."""
         return Done(self.started, self.read, self.pace)
 
 
 class ReadOutcome(StrEnum):
-    """What became of an artifact that was read for a request."""
+    """The outcome of an artifact that was read for a request."""
 
     VERIFIED = "verified"
     DAMAGED = "damaged"
     HEALED = "healed"
     UNREAD = "unread"
     GONE = "gone"
-    """Its record was deleted meanwhile."""
+    """The record was deleted meanwhile."""
 
 
 class ReadingLine(StoredValue):
@@ -69,15 +69,15 @@ class ReadingLine(StoredValue):
     error: str | None = None
 
     def to_json(self) -> bytes:
-        """Return the line: without nulls, blanks and line breaks."""
+        """Return the line as JSON without nulls and blanks, ended by a line break."""
         return self.model_dump_json(by_alias=True, exclude_none=True).encode() + b"\n"
 
 
 class RequestReadings:
-    """What has been done for one request at one place, kept over restarts: a line an artifact, the last one counts."""
+    """The outcomes of one request at one place, kept over restarts: one line per artifact, the last one counts."""
 
     def __init__(self, folder: Path, request: str) -> None:
-        """Read what earlier slices have done, without a line that a crash cut; raise OSError if it cannot be read."""
+        """Read the outcomes of earlier slices, without a truncated line. Raise OSError if they cannot be read."""
         self._path = folder / "asked" / request
         self.lines: dict[str, ReadingLine] = {}
         with suppress(FileNotFoundError, NotADirectoryError):
@@ -87,17 +87,17 @@ class RequestReadings:
                     self.lines[line.key] = line
 
     def note(self, line: ReadingLine) -> None:
-        """Note what became of an artifact; raise OSError if the note cannot be written."""
+        """Note the outcome of an artifact. Raise OSError if the note cannot be written."""
         shown = line if line.error is None else line.model_copy(update={"error": line.error[:_LONGEST_ERROR]})
         _append_line(self._path, shown.to_json())
         self.lines[line.key] = line
 
     def keys(self, became: ReadOutcome) -> tuple[str, ...]:
-        """Return the artifacts of which this became."""
+        """Return the keys of the artifacts with an outcome."""
         return tuple(key for key, line in self.lines.items() if line.became is became)
 
     def keep_only(self, requests: Collection[str]) -> None:
-        """Remove what was noted for requests that are not among these."""
+        """Remove the notes of all requests except `requests`."""
         with suppress(OSError):
             for path in self._path.parent.iterdir():
                 if path.name not in requests:
@@ -105,22 +105,22 @@ class RequestReadings:
 
 
 class RereadLog:
-    """The re-readings of one place."""
+    """The log of one place."""
 
     def __init__(self, folder: Path) -> None:
-        """Nothing is made on disk before the first reading."""
+        """Create nothing on disk before the first reading."""
         self._folder = folder
         self._log = self._folder / "log"
         self._lines = 0
         self.times: dict[str, datetime] = self._load()
 
     def note(self, key: str, when: datetime) -> None:
-        """Note that an artifact was read and is sound. A full volume does not take it: then it is read again."""
+        """Note that an artifact was read and is undamaged. If the volume is full, the artifact is read again later."""
         self.times[key] = when
         self._append(f"{when.isoformat()} {key}\n".encode())
 
     def keep_only(self, keys: Collection[str]) -> None:
-        """Write the log anew without artifacts that are gone, once it has grown long."""
+        """Rewrite a log that has grown long, with only the artifacts `keys`."""
         if self._lines <= 2 * len(keys) + _SLACK:
             return
         self.times = {key: when for key, when in sorted(self.times.items()) if key in keys}
@@ -130,26 +130,26 @@ class RereadLog:
             self._lines = len(self.times)
 
     def state(self) -> SliceState | None:
-        """Return what the last slice left."""
+        """Return the state of the last slice, or None if there is none that can be read."""
         try:
             return SliceState.from_json(durable.read(self._folder / "state.json"))
         except (OSError, ValueError):
             return None
 
     def leave(self, state: SliceState) -> None:
-        """Leave the state for the next slice."""
+        """Store the state for the next slice. On a full volume the old state stays."""
         with suppress(OSError):
             self._folder.mkdir(parents=True, exist_ok=True)
             durable.write(self._folder / "state.json", state.to_json())
 
     def _load(self) -> dict[str, datetime]:
-        """Read the log; a line that a crash has cut is none."""
+        """Return artifact -> time of its last reading. Truncated lines are ignored."""
         times: dict[str, datetime] = {}
         with suppress(OSError), os.fdopen(durable.open_regular(self._log), "rb") as log:
             while line := log.readline(_LONGEST_LINE):
                 self._lines += 1
                 when, _, key = line.removesuffix(b"\n").partition(b" ")
-                if line.endswith(b"\n"):  # else a crash has cut it
+                if line.endswith(b"\n"):  # otherwise a crash has truncated the line
                     with suppress(ValueError):
                         times[key.decode()] = datetime.fromisoformat(when.decode())
         return times
@@ -161,7 +161,7 @@ class RereadLog:
 
 
 def _append_line(path: Path, line: bytes) -> None:
-    """Append a line, after what a crash has left of the one before; raise OSError if not all of it was written."""
+    """Append a line, after ending a truncated line before it. Raise OSError if not all of it was written."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = durable.open_regular(path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
     try:
@@ -175,7 +175,7 @@ def _append_line(path: Path, line: bytes) -> None:
 
 
 def _whole_lines(path: Path) -> Iterator[bytes]:
-    """Yield the lines of a file, without their ends; one that a crash has cut is left out. Raise OSError."""
+    """Yield the lines of a file without their line breaks, except truncated ones. Raise OSError."""
     with os.fdopen(durable.open_regular(path), "rb") as file:
         while line := file.readline(_LONGEST_LINE):
             if line.endswith(b"\n"):

@@ -1,6 +1,6 @@
-"""One agent owns a storage root at a time: an flock on `<root>/.lock`, probed on the real volume.
+"""The lock of a storage root: an flock on `<root>/.lock`, so that only one agent uses the root at a time.
 
-The processes of a run inherit the descriptor, so a root stays locked as long as anything still writes below it.
+The processes of a run inherit the descriptor, so the root stays locked as long as any of them still writes there.
 """
 
 import fcntl
@@ -13,13 +13,13 @@ from backup_agent.core.reasons import PermanentError, Reason
 
 LOCK = ".lock"
 LONGEST_HOLDER = 200
-"""Bytes of the lock file that are read: a process id and a host name."""
+"""Number of bytes of the lock file that are read: a process id and a host name."""
 
 
 def own(root: Path) -> int:
-    """Lock a storage root and return the descriptor that holds it; raise PermanentError where another agent does.
+    """Lock a storage root and return the descriptor that holds the lock.
 
-    Raise PermanentError as well on a volume that grants two locks at once: there nothing would keep agents apart.
+    Raise PermanentError if another agent has locked it, or if the volume does not support locks.
     """
     durable.make_folder(root)
     descriptor = _open(root / LOCK)
@@ -28,11 +28,11 @@ def own(root: Path) -> int:
         os.close(descriptor)
         raise PermanentError(
             Reason.FOREIGN_ROOT,
-            f"{root}: another agent has locked this storage root ({holder or 'it left no name'})",
-            "one agent a storage root: stop the other, or give this one a root of its own",
+            f"{root}: another agent has locked this storage root ({holder or 'name unknown'})",
+            "only one agent can use a storage root: stop the other one, or give this one another root",
         )
     _probe(root)
-    with suppress(OSError):  # a name for people: a full volume, which has no room for it, is owned all the same
+    with suppress(OSError):  # the name is only for messages, and may not fit on a full volume
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"pid {os.getpid()} on {os.uname().nodename}\n".encode(), 0)
     return descriptor
@@ -45,15 +45,15 @@ def _open(lock: Path) -> int:
         owner = f"it belongs to uid {lock.stat().st_uid}" if lock.exists() else "its folder is not writable"
         raise PermanentError(
             Reason.INTERNAL,
-            f"{lock}: this agent, uid {os.getuid()} of gid {os.getgid()}, may not write it: {owner}",
-            "let the agent's group write the volume: fsGroup in Kubernetes, else chgrp -R and chmod -R g+rwX",
+            f"{lock}: this agent (uid {os.getuid()}, gid {os.getgid()}) cannot write to it: {owner}",
+            "let the agent's group write to the volume: fsGroup in Kubernetes, else chgrp -R and chmod -R g+rwX",
         ) from None
     durable.share(descriptor)
     return descriptor
 
 
 def _probe(root: Path) -> None:
-    """Take the lock a second time: a file system that grants it has no locks."""
+    """Raise PermanentError if the file system grants the lock twice: then it has no working locks."""
     second = durable.open_regular(root / LOCK, os.O_RDWR)
     try:
         if _locked(second):

@@ -1,7 +1,7 @@
-"""When each ad hoc set was last asked for: such a set goes `limits.keep_adhoc` after its last use.
+"""The time of the last request for each ad hoc set: such a set expires `limits.keep_adhoc` after its last use.
 
-The newest artifact of a set says when it was last written to. A request that failed, or still waits, is a use too, and
-leaves no artifact: so it is noted on the volume.
+A request that failed or is still queued counts as a use, but has no artifact. Therefore requests are noted on the
+volume.
 """
 
 from datetime import datetime
@@ -14,7 +14,7 @@ from backup_agent.catalog.place import OWN
 from backup_agent.core.artifacts.records import StoredValue
 
 MOST = 100
-"""Sets that are remembered, those used last: there are far fewer ad hoc sets on a volume."""
+"""Number of sets that are remembered, the last used ones. A volume has far fewer ad hoc sets."""
 
 
 class Uses(StoredValue):
@@ -22,14 +22,14 @@ class Uses(StoredValue):
 
     used: dict[str, datetime] = Field(default={})
     all_used: datetime | None = None
-    """When earlier uses were lost: every set counts as used at that time."""
+    """Time at which earlier notes were lost: every set counts as used then."""
 
     def of(self, set_name: str) -> datetime | None:
-        """Return when a set was last asked for; None if that is long ago, or it never was."""
+        """Return the time of the last request for a set, or None if it is unknown."""
         return max((at for at in (self.used.get(set_name), self.all_used) if at is not None), default=None)
 
     def noting(self, set_name: str, at: datetime) -> "Uses":
-        """Return these uses with another one."""
+        """Return these uses with one more."""
         used = {**self.used, set_name: max(at, self.used.get(set_name, at))}
         newest = sorted(used, key=used.__getitem__, reverse=True)[:MOST]
         return self.model_copy(update={"used": {name: used[name] for name in sorted(newest)}})
@@ -49,7 +49,7 @@ def uses(root: Path, now: datetime) -> Uses:
 
 
 def note_use(root: Path, set_name: str, at: datetime) -> None:
-    """Note that a set was asked for. Raise OSError if the volume refuses."""
+    """Note a request for a set. Raise OSError if the note cannot be written."""
     _file(root).parent.mkdir(parents=True, exist_ok=True)
     durable.write(_file(root), uses(root, at).noting(set_name, at).to_json())
 

@@ -1,4 +1,4 @@
-"""How much room a volume has, and what it allows."""
+"""The free space of a volume, and whether it allows hard links."""
 
 import errno
 import os
@@ -10,22 +10,22 @@ from backup_agent import durable
 
 @dataclass(frozen=True)
 class Space:
-    """Bytes of a volume, as an unprivileged process may use them."""
+    """Sizes of a volume in bytes, as available to an unprivileged process."""
 
     free: int
     total: int
 
 
 def space(folder: Path) -> Space:
-    """Return the room on the volume of a folder. Raise OSError."""
+    """Return the free and the total space of the volume of a folder. Raise OSError."""
     facts = os.statvfs(folder)
     return Space(free=facts.f_bavail * facts.f_frsize, total=facts.f_blocks * facts.f_frsize)
 
 
 def allows_hard_links(root: Path) -> bool:
-    """Tell whether files below the root may be hard linked: some network volumes refuse.
+    """Return whether the volume of `root` allows hard links. Some network volumes do not.
 
-    A volume without room for the probe says nothing of that, and gets the benefit of the doubt.
+    If the volume is too full for the probe, return True.
     """
     one, two = root / ".link-probe-1", root / ".link-probe-2"
     try:

@@ -1,13 +1,13 @@
-"""Holding the lease of a destination: who has it may publish and delete there, and nobody else does.
+"""Holding the lease of a destination. Only the agent that holds the lease may publish and delete there.
 
-It belongs to the agent, not to a process: children that work at the same destination at the same time hold it
-together, and the last one gives it up. What ties them is a folder on the volume, `<root>/.agent/leases/<place>/`:
+The lease belongs to the agent, not to a process: child processes that work at the same destination hold it together,
+and the last one releases it. They share a folder on the volume, `<root>/.agent/leases/<place>/`:
 
-- `seat`: each holds its flock, shared. Who finds it free knows that no process of this agent holds the lease, also
-  where the last one was killed; so the next child takes up at once a lease that a dead one left.
-- `sight.json`: what stood at the destination when it was last written or looked at, and since when it has been that.
-  So short children watch a stranger's lease together, and none has to wait three periods for itself. Its flock keeps
-  everything that is read and written here apart.
+- `seat`: each process holds a shared flock on it. If the flock is free, no process of this agent holds the lease, even
+  if the last one was killed. The next child can then take over the lease of a dead process at once.
+- `sight.json`: the lease at the destination when it was last read or written, and the time since when it is unchanged.
+  With it, children that live shorter than three periods can watch another agent's lease together. An exclusive flock on
+  it is held during every read and write of the lease.
 """
 
 import fcntl
@@ -32,50 +32,50 @@ from backup_agent.stores.store import ConflictError, ObjectTooLargeError, Store
 
 KEY = ".agent/lease.json"
 TRIES = 3
-"""How often a taker looks again after somebody else was quicker."""
+"""Number of tries to write a lease that other processes change at the same time."""
 
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 _LOOKS = 4
-"""How often a waiting taker looks in a period; and how much sooner a renewal that failed is tried again."""
+"""Number of times per period that a waiting process reads the lease, or that a failed renewal is tried again."""
 
 
 class HeldByAnotherError(TransientError):
-    """Another holds the lease now."""
+    """Another agent holds the lease."""
 
     def __init__(self, error: str, hint: str = "") -> None:
-        advice = "one agent publishes at a place at a time: where the other one is gone, its lease is taken over soon"
+        advice = "only one agent at a time publishes at a place: if the other one is gone, its lease is taken over soon"
         super().__init__(Reason.FOREIGN_ROOT, error, hint or advice)
 
 
 @dataclass(frozen=True)
 class Held:
-    """What a process may do at a place. This one has nothing to lose: the volume, or a store without conditions."""
+    """A held place. This base class has no lease: for the volume, and for stores without conditional writes."""
 
     number: int | None = None
-    """The fencing number that goes into records; None where there is no lease."""
+    """The fencing number for records; None without a lease."""
     no_deletion: Failure | None = None
-    """Why nothing may be deleted here."""
+    """Why nothing may be deleted at the place; None if deletions are allowed."""
     notices: tuple[str, ...] = ()
-    """What the log should say of it."""
+    """Texts for the log."""
 
     @property
     def may_delete(self) -> bool:
-        """Whether anything may be deleted here."""
+        """Whether deletions are allowed at the place."""
         return self.no_deletion is None
 
     def check(self) -> None:
-        """Raise TransientError, `foreign_root`, unless the lease is still held: before each record.
+        """Raise TransientError (`foreign_root`) unless the lease is still held. Called before each record is written.
 
-        Costs nothing as long as the last renewal is young.
+        Sends no request while the last renewal is recent.
         """
 
     def confirm(self) -> None:
-        """The same, and ask the store in any case: before each batch of deletes."""
+        """Like `check`, but always sends a request. Called before each batch of deletions."""
 
 
 @dataclass(frozen=True)
 class HeldByLease(Held):
-    """The lease is held, until it is lost."""
+    """A place held by a lease."""
 
     tenure: "Tenure" = field(kw_only=True)
 
@@ -84,7 +84,7 @@ class HeldByLease(Held):
         self.tenure.check()
 
     def confirm(self) -> None:
-        """Raise unless the lease is still held, by a conditional write of it."""
+        """Raise unless the lease is still held. Renews the lease by a conditional write."""
         self.tenure.renew(due=0.0)
 
 
@@ -99,10 +99,10 @@ def hold(
     quiet: bool = False,
     no_deletion: Failure | None = None,
 ) -> Iterator[HeldByLease]:
-    """Hold the lease of a destination, renewed by a thread.
+    """Hold the lease of a destination. A thread renews it.
 
-    Raise TransientError, `foreign_root`, naming both sides, where another holds it and does not let go within `wait`
-    seconds. `quiet`: take even a lease that was given up only where it has not changed for three periods.
+    Raise TransientError (`foreign_root`), with both owners, if another agent holds it for longer than `wait` seconds.
+    If `quiet`, even a released lease is taken only after it has not changed for three periods.
     """
     tenure = Tenure(store, ours, folder, period, quiet=quiet)
     try:
@@ -117,7 +117,7 @@ def hold(
 
 @contextmanager
 def noting(folder: Path) -> Iterator[None]:
-    """Raise PermanentError where the volume refuses a note of the agent's own."""
+    """Turn an OSError for a note on the volume into a PermanentError."""
     try:
         yield
     except OSError as error:
@@ -126,24 +126,24 @@ def noting(folder: Path) -> Iterator[None]:
 
 
 class _Sight(StoredValue):
-    """What stands at the destination, as far as it is known on this volume."""
+    """The lease at the destination, as far as it is known on this volume."""
 
     version: str | None = None
-    """None: nothing stands there."""
+    """The version of the object at the destination; None if there is no object."""
     lease: Lease | None = None
-    """The last one seen; where nothing stands there any more, its number must not come again."""
+    """The last lease seen. It is kept after the object was deleted, because its number must not be used again."""
     since: float = 0.0
-    """By the monotonic clock of this boot: when it was first seen, or just before it was written."""
+    """Time by the monotonic clock of this boot: when this version was first seen, or just before it was written."""
     boot: str = ""
 
     @property
-    def standing(self) -> Lease | None:
-        """The lease that stands there."""
+    def present(self) -> Lease | None:
+        """The lease at the destination, or None if there is none."""
         return self.lease if self.version is not None else None
 
     @classmethod
     def of(cls, content: bytes) -> Self | None:
-        """Read what an earlier process has noted; None where that is torn or of another version."""
+        """Parse the notes of an earlier process. Return None if they are damaged or of another version."""
         try:
             return cls.model_validate_json(content)
         except ValidationError:
@@ -151,7 +151,7 @@ class _Sight(StoredValue):
 
 
 class Tenure:
-    """One process's part in holding a lease."""
+    """One process's share in holding a lease."""
 
     def __init__(self, store: Store, ours: Owner, folder: Path, period: float, *, quiet: bool = False) -> None:
         self._store = store
@@ -174,7 +174,7 @@ class Tenure:
 
     @property
     def lease(self) -> Lease:
-        """The lease as it was last written; there is one while it is held."""
+        """The lease as it was last written. Raise TypeError if it is not held."""
         if self._sight.lease is None:
             raise TypeError("asked for a lease that is not held")
         return self._sight.lease
@@ -182,7 +182,7 @@ class Tenure:
     # Taking
 
     def take(self, wait: float) -> None:
-        """Take the lease, or a part in it; raise TransientError where another holds it for longer than `wait`."""
+        """Take or join the lease. Raise TransientError if another agent holds it for longer than `wait` seconds."""
         until = time.monotonic() + wait
         while True:
             try:
@@ -197,7 +197,7 @@ class Tenure:
         self._renewing.start()
 
     def _take(self) -> None:
-        if not self._sit_alone():
+        if not self._lock_seat():
             self._join()
             return
         taken = False
@@ -208,9 +208,9 @@ class Tenure:
             fcntl.flock(self._seat, fcntl.LOCK_SH if taken else fcntl.LOCK_UN)
 
     def _join(self) -> None:
-        """Take part in what other processes of this agent hold."""
-        found = self._sight.standing
-        if found is None or found.seat != self._seat_name:  # they have lost it, and will find out
+        """Join the lease that other processes of this agent hold."""
+        found = self._sight.present
+        if found is None or found.seat != self._seat_name:  # the other processes have lost it
             raise HeldByAnotherError(self._named(found))
         self._token, self._lost = found.token, ""
         self._renew(due=HOLD_PERIODS * self._period)
@@ -241,15 +241,15 @@ class Tenure:
         raise HeldByAnotherError(self._named(self._sight.lease))
 
     def _may_take(self) -> bool:
-        """Tell whether what was last seen may be replaced: only then is a write tried without a look."""
-        found = self._sight.standing
+        """Return whether the last lease seen may be replaced."""
+        found = self._sight.present
         unchanged = time.monotonic() - self._sight.since
         if self._quiet and found is not None and unchanged < TAKE_PERIODS * found.period:
             return False
         return ground(found, seat=self._seat_name, unchanged=unchanged) is not None
 
-    def _sit_alone(self) -> bool:
-        """Tell whether no other process of this agent takes part; then nobody can until the flock is let go."""
+    def _lock_seat(self) -> bool:
+        """Lock the seat exclusively. Return False if another process of this agent shares the lease."""
         try:
             fcntl.flock(self._seat, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -259,20 +259,20 @@ class Tenure:
     # Holding
 
     def check(self) -> None:
-        """Raise TransientError unless the lease is still held; ask the store only where the last renewal is old."""
+        """Raise TransientError unless the lease is still held. Sends a request only if the last renewal is old."""
         if self._lost:
             raise HeldByAnotherError(self._lost)
         if time.monotonic() - self._sight.since >= HOLD_PERIODS * self._period:
             self.renew(due=HOLD_PERIODS * self._period)
 
     def renew(self, *, due: float) -> None:
-        """Renew the lease where its last renewal, by whichever process of this agent, is older than `due` seconds."""
+        """Renew the lease if its last renewal, by any process of this agent, is older than `due` seconds."""
         with self._alone():
             self._renew(due)
 
     def _renew(self, due: float) -> None:
         for _ in range(TRIES):
-            found = self._sight.standing
+            found = self._sight.present
             if found is None or found.token != self._token or found.released:
                 self._lost = f"the lease was lost: {self._named(found)}"
                 raise HeldByAnotherError(self._lost)
@@ -281,7 +281,7 @@ class Tenure:
             try:
                 self._write(found.renewed())
             except ConflictError:
-                # An earlier try may have come through, its answer lost: then our token stands there.
+                # An earlier write may have succeeded though its answer was lost: then the lease has our token.
                 self._look()
             else:
                 return
@@ -294,21 +294,21 @@ class Tenure:
                 self.renew(due=0.9 * self._period)
                 pause = self._period
             except BackupError:
-                pause = self._period / _LOOKS  # `check` says so, where it lasts
+                pause = self._period / _LOOKS  # if renewals keep failing, `check` raises
 
     def give_up(self) -> None:
-        """Leave the seat; the last one gives the lease up. What goes wrong here only costs the next one time."""
+        """Leave the seat. The last process releases the lease; if that fails, the next agent must wait."""
         self._stop.set()
         with self._alone():
             fcntl.flock(self._seat, fcntl.LOCK_UN)
             found = self._sight.lease
-            if not self._lost and found is not None and found.token == self._token and self._sit_alone():
+            if not self._lost and found is not None and found.token == self._token and self._lock_seat():
                 with suppress(BackupError):
                     self._write(found.given_up())
                 fcntl.flock(self._seat, fcntl.LOCK_UN)
 
     def close(self) -> None:
-        """Let the files go. A renewal that is under way ends first."""
+        """Close the files, after a renewal that is under way has ended."""
         self._stop.set()
         if self._renewing.ident is not None:
             self._renewing.join()
@@ -319,7 +319,7 @@ class Tenure:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """Keep other threads and processes of this agent out, and know what they know."""
+        """Exclude other threads and processes of this agent, and read their notes."""
         with self._thread_lock:
             fcntl.flock(self._notes, fcntl.LOCK_EX)
             try:
@@ -334,14 +334,14 @@ class Tenure:
         self._note(_Sight(version=version, lease=lease, since=since, boot=self._boot))
 
     def _look(self) -> None:
-        """Look at what stands there; raise what follows from something that no agent of this version wrote."""
+        """Read the lease at the destination. Raise HeldByAnotherError if this version cannot understand it."""
         since = time.monotonic()
         try:
             seen = self._store.look(KEY, durable.LIMIT)
         except ObjectTooLargeError as error:
             raise self._strange() from error
         if seen is None:
-            # The number of what is gone is not used again.
+            # Keep the deleted lease, so that its number is not used again.
             self._note(self._sight.model_copy(update={"version": None, "since": since, "boot": self._boot}))
             return
         if seen.version == self._sight.version and self._sight.boot == self._boot:
@@ -354,13 +354,13 @@ class Tenure:
 
     def _strange(self) -> HeldByAnotherError:
         return HeldByAnotherError(
-            f"{self._store.name}: {KEY} was written by a newer agent, or by none",
-            "use the newer version here too; or, if no such agent runs, delete that object",
+            f"{self._store.name}: {KEY} was written by a newer agent or by another program",
+            "run the newer version here too; or, if no such agent runs, delete that object",
         )
 
     def _recall(self) -> None:
         noted = _Sight.of(os.pread(self._notes, 1 << 16, 0))
-        # What could not be noted, on a full volume, is known to this process at least.
+        # On a full volume this process may know more than the notes.
         if noted is None or (self._sight.boot and (noted.boot != self._boot or noted.since < self._sight.since)):
             return
         self._sight = noted
@@ -373,6 +373,6 @@ class Tenure:
             os.ftruncate(self._notes, len(content))
 
     def _named(self, found: Lease | None) -> str:
-        """Name both sides."""
-        other = f"{found.agent}, number {found.number}" if found else "somebody else"
-        return f"{self._store.name}: its lease is held by {other}; this is {self._ours}"
+        """Return the text for a lease held by another agent, with both owners."""
+        other = f"{found.agent}, number {found.number}" if found else "another agent"
+        return f"{self._store.name}: its lease is held by {other}; this agent is {self._ours}"

@@ -1,4 +1,4 @@
-"""Reading records from the volume. They are the catalog; nothing here keeps a copy of its own."""
+"""Reading records from the volume."""
 
 import stat
 from collections.abc import Iterator
@@ -16,9 +16,9 @@ ARTIFACT_RECORD = ARTIFACT_SUFFIX + RECORD_SUFFIX
 
 
 def of_database(root: Path, set_name: str, database: DatabaseName) -> tuple[Record, ...]:
-    """Return the records of one database that can be read, the oldest first. Nothing recorded is no error.
+    """Return the readable records of one database, oldest first. A missing folder has none.
 
-    As in a listing of the store, links and special files are not seen: to read a pipe would never end.
+    Links and special files are ignored, as in a listing of the store: reading a pipe would never end.
     """
     folder = root / set_name / database
     records: list[Record] = []
@@ -31,7 +31,7 @@ def of_database(root: Path, set_name: str, database: DatabaseName) -> tuple[Reco
 
 
 def parse(data: bytes, artifact: str) -> Record:
-    """Read the record that stands beside an artifact; raise ValueError, in one line, where it is none of that one."""
+    """Parse the record of an artifact. Raise ValueError, with a text of one line, if it is not its record."""
     try:
         record = Record.from_json(data)
     except ValueError as error:
@@ -42,20 +42,20 @@ def parse(data: bytes, artifact: str) -> Record:
 
 
 def first_fault(error: ValueError) -> str:
-    """Say in one line what is wrong with a record or a mark: a newer schema before anything else."""
+    """Return the fault of a record or a mark as one line. A newer schema comes before all other faults."""
     if isinstance(error, ValidationError) and error.error_count() <= quoting.MANY:
         faults = {one["loc"]: one for one in error.errors(include_url=False, include_context=False)}
         newer = faults.get(("schema",))
         if newer is not None:
             found = newer["input"] if isinstance(newer["input"], int) else "unknown"
-            return f"schema {found}: this agent knows schema 1 only"
+            return f"schema {found}: this agent knows only schema 1"
     return quoting.shown(error)
 
 
 def databases(root: Path) -> Iterator[tuple[str, DatabaseName]]:
-    """Yield every set and database that has a folder below the root."""
+    """Yield the set and the database of each folder below the root."""
     for set_name in durable.folders(root):
-        if not SET.fullmatch(set_name):  # such as lost+found, which only root may look into
+        if not SET.fullmatch(set_name):  # such as lost+found, which only root can read
             continue
         for database in durable.folders(root / set_name):
             if DATABASE.fullmatch(database):

@@ -1,4 +1,4 @@
-"""The holds that are wanted at a destination: noted on the volume, until a pass has put the marks there."""
+"""The holds that are wanted at a destination. They are noted on the volume until a pass has written the marks there."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -11,31 +11,31 @@ RELEASED = b"released\n"
 
 
 class WantedHolds(NoteFolder):
-    """What is wanted at one destination: holds to put there, and holds to take away."""
+    """The changes that are wanted at one destination: holds to write and holds to remove."""
 
     def hold(self, hold: Hold) -> None:
-        """Want a hold there."""
+        """Note that a hold is wanted."""
         self._write(hold.key, hold.to_json())
 
     def release(self, key: str) -> None:
-        """Want no hold there."""
+        """Note that a hold is to be removed."""
         self._write(key, RELEASED)
 
     def wants(self, key: str) -> bool:
-        """Tell whether a hold is wanted there, whose mark may not be there yet."""
+        """Return whether a hold is wanted whose mark may not exist yet."""
         return self._read(key) not in (None, RELEASED)
 
     def settle(self, key: str, done: Hold | None) -> None:
-        """Note that a wish was carried out. A wish that came after it stays to be done."""
+        """Remove the note of a change that was carried out, unless a newer change is noted."""
         with suppress(FileNotFoundError):
-            if _wish(durable.read(self._folder / key)) == done:
+            if _wanted(durable.read(self._folder / key)) == done:
                 self._remove(key)
 
     def __iter__(self) -> Iterator[tuple[str, Hold | None]]:
-        """Yield each artifact with the hold that is wanted; None if no hold is wanted."""
+        """Yield each key with the wanted hold, or None if a hold is to be removed."""
         for key in self._keys():
-            yield key, _wish(durable.read(self._folder / key))
+            yield key, _wanted(durable.read(self._folder / key))
 
 
-def _wish(content: bytes) -> Hold | None:
+def _wanted(content: bytes) -> Hold | None:
     return None if content == RELEASED else Hold.from_json(content)

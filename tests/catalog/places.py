@@ -1,4 +1,4 @@
-"""Places to catalog: artifacts with their records in a store, small and made here, none of them a real backup."""
+"""Stores filled with small artifacts and their records. None of them is a real backup."""
 
 import json
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ from tests.builders import TAKEN, content, settings_with
 
 @dataclass(frozen=True)
 class FilledStore:
-    """A store that is filled and emptied by hand."""
+    """A store that a test fills and empties."""
 
     store: Store
 
     def add(self, record: Record, *, files: bool = True) -> Record:
-        """Put an artifact there, then its record."""
+        """Put an artifact into the store, then its record."""
         if files:
             for file in record.files:
                 self.put(f"{record.set}/{record.database}/{file.name}", content(file.name))
@@ -35,7 +35,7 @@ class FilledStore:
             self.store.delete(f"{record.set}/{record.database}/{file.name}")
 
     def put(self, key: str, data: bytes) -> None:
-        """Put anything under a key."""
+        """Put an object under a key."""
         self.store.delete(key)
         self.store.create(key, data)
 
@@ -60,7 +60,7 @@ def place_at(root: Path, name: str = VOLUME, store: Store | None = None, **setti
 
 
 def with_store(place: Place, store: Store | None) -> Place:
-    """Let a place have another store than the one that its settings name."""
+    """Return a place with another store than the one of its settings."""
     if store is not None:
         vars(place)["store"] = store
     return place

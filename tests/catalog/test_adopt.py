@@ -1,4 +1,4 @@
-"""Taking in what other tools left: real containers, whatever folder they lie in, and a process that dies at each step."""
+"""Adopting artifacts of other tools: real containers in any folder, and a process that dies at each step."""
 
 import subprocess
 import sys
@@ -36,7 +36,7 @@ SECOND = replace(FULL, flags=3, lowest=21, highest=30, taken=TAKEN + timedelta(h
 
 
 class World:
-    """A volume, settings for it, and artifacts put anywhere."""
+    """A volume, its settings, and artifacts in any folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -92,7 +92,7 @@ def test_a_plain_folder_becomes_a_chain(world: World) -> None:
     assert list(diff(place_at(world.root), checksums=True)) == []
 
 
-def test_the_record_tells_of_the_artifact_and_not_of_the_adopting(world: World) -> None:
+def test_the_record_has_the_times_of_the_artifact_not_of_the_adoption(world: World) -> None:
     path = world.put("elsewhere")
     world.adopt("elsewhere")
     record = world.recorded()[key(FULL)]
@@ -103,7 +103,7 @@ def test_the_record_tells_of_the_artifact_and_not_of_the_adopting(world: World) 
     assert record.size == path.stat().st_size
 
 
-def test_the_helm_charts_folder_is_taken_in_and_its_reports_are_left(world: World) -> None:
+def test_a_folder_of_the_helm_chart_is_adopted_without_its_reports(world: World) -> None:
     neo4j = world.put("backups", replace(FULL, database=b"neo4j", database_id=UUID(int=1)))
     orders = world.put("backups")
     report = world.root / f"{orders.name}.report"
@@ -133,7 +133,7 @@ def test_the_helm_charts_folder_is_taken_in_and_its_reports_are_left(world: Worl
         pytest.param("backups/old/orders", {"set_name": "default"}, "default", id="in place, into another set"),
     ],
 )
-def test_an_artifact_gets_the_set_that_is_meant(
+def test_an_artifact_gets_the_set_of_its_path_or_of_the_option(
     world: World, folder: str, options: dict[str, Any], expected: str
 ) -> None:
     path = world.put(folder)
@@ -147,7 +147,7 @@ def test_an_artifact_gets_the_set_that_is_meant(
 
 
 @pytest.mark.parametrize("set_name", ["undeclared", "../etc", ".agent"])
-def test_a_set_that_is_not_declared_takes_nothing(world: World, set_name: str) -> None:
+def test_artifacts_of_an_undeclared_set_are_refused(world: World, set_name: str) -> None:
     world.put("elsewhere")
     before = tree(world.folder)
 
@@ -158,7 +158,7 @@ def test_a_set_that_is_not_declared_takes_nothing(world: World, set_name: str) -
     assert tree(world.folder) == before
 
 
-def test_an_orphan_in_its_place_is_recorded_where_it_is(world: World) -> None:
+def test_an_orphan_in_its_place_gets_a_record(world: World) -> None:
     path = world.put("backups/default/orders")
 
     (result,) = world.adopt()
@@ -167,7 +167,7 @@ def test_an_orphan_in_its_place_is_recorded_where_it_is(world: World) -> None:
     assert sorted(one.name for one in path.parent.iterdir()) == [path.name, f"{path.name}.json"]
 
 
-def test_a_file_by_another_name_gets_the_one_neo4j_would_give(world: World) -> None:
+def test_a_file_with_another_name_gets_the_name_that_neo4j_would_give(world: World) -> None:
     odd = world.put("elsewhere", name="before the upgrade.backup")
 
     world.adopt("elsewhere")
@@ -176,7 +176,7 @@ def test_a_file_by_another_name_gets_the_one_neo4j_would_give(world: World) -> N
     assert world.recorded()[key(FULL)].files[0].name == artifact_name(ORDERS, TAKEN)
 
 
-def test_a_split_artifact_is_taken_in_with_its_parts(world: World) -> None:
+def test_a_split_artifact_is_adopted_with_its_parts(world: World) -> None:
     content = artifact(FULL)
     manifest = world.folder / "elsewhere" / "odd.backup"
     manifest.parent.mkdir()
@@ -203,12 +203,12 @@ REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
     "empty": (lambda: b"", "odd.backup"),
     "no backup": (lambda: b"a text that somebody named so", "the magic of a backup expected"),
     "no name of a database": (lambda: artifact(replace(FULL, database=b"../etc")), "'../etc' is not the name of a"),
-    "a differential alone": (lambda: artifact(DIFF), "holds 11 to 20, and nothing that it could continue"),
+    "a differential alone": (lambda: artifact(DIFF), "this differential (transactions 11 to 20) continues is recorded"),
 }
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_cannot_be_restored_is_refused_by_name_with_the_reason(world: World, name: str) -> None:
+def test_an_artifact_that_cannot_be_restored_is_refused_with_a_reason(world: World, name: str) -> None:
     content, why = REFUSED[name]
     odd = world.put("elsewhere", content=content(), name="odd.backup")
     good = world.put("elsewhere", replace(FULL, database=b"neo4j"))
@@ -223,7 +223,7 @@ def test_what_cannot_be_restored_is_refused_by_name_with_the_reason(world: World
     assert len(world.recorded()) == 1
 
 
-def test_what_continues_a_refused_artifact_is_refused_too(world: World) -> None:
+def test_a_differential_of_a_refused_artifact_is_refused(world: World) -> None:
     world.put("elsewhere", content=damaged_content())
     world.put("elsewhere", DIFF)
     world.put("elsewhere", SECOND)
@@ -232,7 +232,7 @@ def test_what_continues_a_refused_artifact_is_refused_too(world: World) -> None:
     assert world.recorded() == {}
 
 
-def test_what_continues_a_recorded_artifact_is_taken_in(world: World) -> None:
+def test_a_differential_of_a_recorded_artifact_is_adopted(world: World) -> None:
     world.put("first")
     world.put("second", DIFF)
     world.adopt("first")
@@ -242,7 +242,7 @@ def test_what_continues_a_recorded_artifact_is_taken_in(world: World) -> None:
 
 
 @pytest.mark.parametrize("harm", ["marked", "gone"])
-def test_what_continues_a_damaged_artifact_is_refused(world: World, harm: str) -> None:
+def test_a_differential_of_a_damaged_artifact_is_refused(world: World, harm: str) -> None:
     world.put("first")
     world.put("second", DIFF)
     world.adopt("first")
@@ -254,7 +254,7 @@ def test_what_continues_a_damaged_artifact_is_refused(world: World, harm: str) -
     assert [one.became for one in world.adopt("second")] == [AdoptOutcome.REFUSED]
 
 
-def test_a_differential_that_overlaps_its_full_is_taken_in(world: World) -> None:
+def test_a_differential_that_overlaps_its_full_is_adopted(world: World) -> None:
     world.put("elsewhere")
     world.put("elsewhere", replace(DIFF, lowest=9))
 
@@ -262,7 +262,7 @@ def test_a_differential_that_overlaps_its_full_is_taken_in(world: World) -> None
     assert world.recorded()[key(DIFF)].parent == key(FULL)
 
 
-def test_of_two_that_it_could_continue_the_one_that_ends_where_it_begins_is_the_parent(world: World) -> None:
+def test_of_two_possible_parents_the_one_without_overlap_is_chosen(world: World) -> None:
     world.put("elsewhere")
     world.put("elsewhere", replace(FULL, highest=15, taken=TAKEN + timedelta(minutes=30)))
     world.put("elsewhere", DIFF)
@@ -278,7 +278,7 @@ def test_a_full_comes_before_a_differential_of_the_same_second(world: World) -> 
     assert [one.became for one in world.adopt("elsewhere")] == [AdoptOutcome.ADOPTED] * 2
 
 
-def test_only_a_second_name_is_written_down_as_the_agents_own(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_intent_names_only_files_that_the_agent_has_made(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.put("elsewhere")
     world.put("backups/old/customers", replace(FULL, database=b"customers"))
 
@@ -316,7 +316,7 @@ def test_the_same_artifact_under_two_names_is_recorded_once(world: World) -> Non
     assert len(world.recorded()) == 1
 
 
-def test_another_artifact_of_a_recorded_name_is_refused_and_nothing_is_overwritten(world: World) -> None:
+def test_another_artifact_with_a_recorded_name_is_refused(world: World) -> None:
     world.put("first")
     world.adopt("first")
     world.put("second", replace(FULL, database_id=UUID(int=3)))
@@ -329,7 +329,7 @@ def test_another_artifact_of_a_recorded_name_is_refused_and_nothing_is_overwritt
     assert tree(world.root) == before
 
 
-def test_a_strangers_file_in_the_place_is_not_overwritten(world: World) -> None:
+def test_a_foreign_file_in_the_place_of_an_artifact_is_not_overwritten(world: World) -> None:
     strange = world.put("backups/default/orders", content=b"strange")
     world.put("elsewhere")
 
@@ -338,10 +338,10 @@ def test_a_strangers_file_in_the_place_is_not_overwritten(world: World) -> None:
     assert result.became is AdoptOutcome.REFUSED
     assert strange.read_bytes() == b"strange"
     assert world.recorded() == {}
-    assert list(place_at(world.root).journal) == []  # what stands there is removed after a while
+    assert list(place_at(world.root).journal) == []  # an intent would have the file deleted after a while
 
 
-def test_a_record_that_cannot_be_read_is_not_overwritten(world: World) -> None:
+def test_an_unreadable_record_is_not_overwritten(world: World) -> None:
     (world.root / "default/orders").mkdir(parents=True)
     (world.root / record_key(key(FULL))).write_text("{")
     world.put("elsewhere")
@@ -351,7 +351,7 @@ def test_a_record_that_cannot_be_read_is_not_overwritten(world: World) -> None:
     assert tree(world.root) == before
 
 
-def test_what_the_agent_was_deleting_is_not_taken_in_again(world: World) -> None:
+def test_an_artifact_whose_deletion_has_begun_is_not_adopted(world: World) -> None:
     world.put("backups/default/orders")
     journal = place_at(world.root).journal
     journal.begin(Intent(key=key(FULL), doing=Doing.DELETING, files=(key(FULL),), since=NOW))
@@ -363,7 +363,7 @@ def test_what_the_agent_was_deleting_is_not_taken_in_again(world: World) -> None
 
 
 @pytest.mark.parametrize("hidden", [".aside", ".staging/run-1/default/orders", ".agent", "default/.x", "lost+found"])
-def test_what_is_hidden_is_not_looked_at(world: World, hidden: str) -> None:
+def test_hidden_files_and_folders_are_ignored(world: World, hidden: str) -> None:
     world.put(f"backups/{hidden}")
 
     assert world.adopt() == []
@@ -377,7 +377,7 @@ def test_links_are_not_followed(world: World) -> None:
     assert world.adopt() == []
 
 
-def test_a_dry_run_says_the_same_and_does_nothing(world: World) -> None:
+def test_a_dry_run_has_the_same_results_and_changes_nothing(world: World) -> None:
     for facts in (FULL, DIFF, SECOND):
         world.put("elsewhere", facts)
     world.put("elsewhere", content=b"strange", name="odd.backup")
@@ -402,7 +402,7 @@ def _other_file_system(tmp_path: Path) -> Iterator[Path]:
         yield Path(name)
 
 
-def test_what_lies_on_another_file_system_is_copied(world: World, other_file_system: Path) -> None:
+def test_an_artifact_on_another_file_system_is_copied(world: World, other_file_system: Path) -> None:
     path = other_file_system / artifact_name(ORDERS, TAKEN)
     path.write_bytes(artifact(FULL))
 
@@ -439,7 +439,7 @@ list(adopting.run())
 
 
 @pytest.mark.process
-def test_killed_at_any_step_the_next_adopting_finishes(tmp_path: Path) -> None:
+def test_an_adoption_killed_at_any_step_is_finished_by_the_next(tmp_path: Path) -> None:
     step, ended = 0, 9
     while ended == 9:
         folder = tmp_path / str(step)
@@ -472,7 +472,7 @@ def test_killed_at_any_step_the_next_adopting_finishes(tmp_path: Path) -> None:
     assert step > 15
 
 
-def test_the_request_in_the_record_is_no_id_that_anybody_could_use() -> None:
-    from backup_agent.core.artifacts.names import REQUEST_ID  # noqa: PLC0415  for this sentence alone
+def test_the_request_in_the_record_is_no_valid_request_id() -> None:
+    from backup_agent.core.artifacts.names import REQUEST_ID  # noqa: PLC0415  only for this test
 
     assert REQUEST_ID.fullmatch(module.REQUEST) is None

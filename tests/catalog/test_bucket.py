@@ -1,4 +1,4 @@
-"""The catalog of a real bucket: listed, indexed, compared and made anew as a volume is."""
+"""The catalog of a real bucket: listed, indexed, compared and rebuilt like that of a volume."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ def _bucket(seaweedfs: SeaweedFS, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     return FilledStore(S3Store(**seaweedfs.place(tmp_path.name)))
 
 
-def test_a_bucket_is_cataloged_as_a_volume_is(bucket: FilledStore, tmp_path: Path) -> None:
+def test_a_bucket_is_cataloged_like_a_volume(bucket: FilledStore, tmp_path: Path) -> None:
     root = tmp_path / "root"
     root.mkdir()
     volume = FilledStore(LocalStore(root))

@@ -1,4 +1,4 @@
-"""owner.json on a volume and at a destination, and holding a place by it."""
+"""owner.json on a volume and at a destination, and holding a place."""
 
 import errno
 import json
@@ -33,14 +33,14 @@ NEWER = {"schema": 2, "cluster": "demo", "shape": "of things to come"}
 
 
 class PoorStore(MemoryStore):
-    """Overwrites whatever it is told."""
+    """A store without conditional writes: it overwrites any version."""
 
     conditional_writes = False
 
 
 @dataclass
 class Agent:
-    """An agent as its children see it: settings, a volume, what the cluster told last."""
+    """An agent as its child processes see it: settings, a volume, the saved topology."""
 
     root: Path
     settings: Settings
@@ -58,7 +58,7 @@ class Agent:
 
 @pytest.fixture
 def make(tmp_path: Path) -> Callable[..., Agent]:
-    """Make an agent on a fresh volume."""
+    """Make an agent on a new volume."""
 
     def make(name: str = "a", system: str | None = None, cluster: str = "demo", **destination: Any) -> Agent:
         root = tmp_path / name / "backups"
@@ -77,7 +77,7 @@ def at(store: Store) -> dict[str, Any]:
 
 
 def refusal(agent: Agent, store: Store, wait: float = 0) -> str:
-    """Return why an agent may do nothing at a store; see that it wrote nothing there."""
+    """Return the error with which an agent is refused at a store. Check that it wrote nothing there."""
     before = at(store)
     with pytest.raises(BackupError) as refused:
         agent.hold(store, wait)
@@ -97,7 +97,7 @@ def test_a_volume_gets_an_id_that_stays(tmp_path: Path) -> None:
     assert (stored["schema"], stored["namespace"], stored["system_id"]) == (1, "prod", "S1")
 
 
-def test_what_was_known_of_a_volume_is_kept_where_it_is_not_known_now(tmp_path: Path) -> None:
+def test_facts_about_the_owner_are_kept_if_they_are_unknown_later(tmp_path: Path) -> None:
     check_volume(tmp_path, "demo", namespace="prod", system_id="S1")
 
     assert check_volume(tmp_path, "demo").ours.system_id == "S1"
@@ -111,7 +111,7 @@ def test_what_was_known_of_a_volume_is_kept_where_it_is_not_known_now(tmp_path: 
         pytest.param({"system_id": "S2"}, id="another cluster"),
     ],
 )
-def test_a_volume_of_another_is_said_with_both_sides_and_left_as_it_is(tmp_path: Path, now: dict[str, str]) -> None:
+def test_a_volume_of_another_agent_is_refused_with_both_owners(tmp_path: Path, now: dict[str, str]) -> None:
     facts: dict[str, Any] = {"cluster": "demo", "namespace": "prod", "system_id": "S1"}
     check_volume(tmp_path, **facts)
     before = (tmp_path / claim.KEY).read_bytes()
@@ -126,7 +126,7 @@ def test_a_volume_of_another_is_said_with_both_sides_and_left_as_it_is(tmp_path:
     assert (tmp_path / claim.KEY).read_bytes() == before
 
 
-def test_a_volume_of_a_newer_agent_is_used_and_nothing_deleted_there(tmp_path: Path) -> None:
+def test_nothing_is_deleted_on_a_volume_that_a_newer_agent_has_used(tmp_path: Path) -> None:
     (tmp_path / claim.KEY).write_text(json.dumps({**NEWER, "id": "n"}))
 
     volume = check_volume(tmp_path, "demo")
@@ -137,13 +137,13 @@ def test_a_volume_of_a_newer_agent_is_used_and_nothing_deleted_there(tmp_path: P
     assert "schema 2" in volume.no_deletion.error
 
 
-def test_a_volume_whose_owner_cannot_be_read_is_nobodys(tmp_path: Path) -> None:
+def test_a_volume_with_an_unreadable_owner_is_foreign(tmp_path: Path) -> None:
     (tmp_path / claim.KEY).write_text("{")
 
     assert check_volume(tmp_path, "demo").foreign is not None
 
 
-def test_a_full_volume_that_never_had_an_id_may_be_freed_and_publishes_nothing(
+def test_a_full_volume_without_an_id_allows_deletions_and_no_publishing(
     make: Callable[..., Agent], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> str:
@@ -159,7 +159,7 @@ def test_a_full_volume_that_never_had_an_id_may_be_freed_and_publishes_nothing(
     assert refused.value.failure.reason is Reason.DISK_FULL
 
 
-def test_a_volume_that_takes_no_notes_is_said_so(make: Callable[..., Agent]) -> None:
+def test_a_volume_that_cannot_be_written_is_an_error(make: Callable[..., Agent]) -> None:
     agent = make()
     (agent.root / ".agent").write_bytes(b"in the way")
 
@@ -178,7 +178,7 @@ def test_a_destination_is_owned_from_the_first_pass_on(make: Callable[..., Agent
     assert at(store)["system_id"] == "S1"
 
 
-def test_the_system_id_is_added_once_the_cluster_has_told_it(make: Callable[..., Agent]) -> None:
+def test_the_system_id_is_added_once_it_is_known(make: Callable[..., Agent]) -> None:
     store, agent = MemoryStore("offsite"), make()
     agent.hold(store)
     before = at(store)["system_id"]
@@ -188,7 +188,7 @@ def test_the_system_id_is_added_once_the_cluster_has_told_it(make: Callable[...,
 
 
 @pytest.mark.parametrize(("one", "other"), [("S1", "S2"), (None, None), ("S1", None), (None, "S2")])
-def test_of_two_clusters_of_one_name_the_second_does_nothing(
+def test_a_second_cluster_with_the_same_name_is_refused(
     make: Callable[..., Agent], one: str | None, other: str | None
 ) -> None:
     store, first, second = MemoryStore("offsite"), make("a", one), make("b", other)
@@ -201,8 +201,8 @@ def test_of_two_clusters_of_one_name_the_second_does_nothing(
     first.hold(store)
 
 
-def test_a_cluster_whose_volume_was_cloned_with_another_does_nothing(make: Callable[..., Agent]) -> None:
-    """The clone has the id, and its cluster another `system`."""
+def test_a_cloned_volume_of_another_cluster_is_refused(make: Callable[..., Agent]) -> None:
+    """The clone has the same id, but its cluster has another `system` database."""
     store, production, staging = MemoryStore("offsite"), make("a", "S1"), make("b")
     production.hold(store)
     clone(production, staging)
@@ -211,7 +211,9 @@ def test_a_cluster_whose_volume_was_cloned_with_another_does_nothing(make: Calla
     production.hold(store)
 
 
-def test_a_clone_in_another_namespace_does_nothing(make: Callable[..., Agent], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cloned_volume_in_another_namespace_is_refused(
+    make: Callable[..., Agent], monkeypatch: pytest.MonkeyPatch
+) -> None:
     store, production, staging = MemoryStore("offsite"), make("a"), make("b")
     monkeypatch.setenv(claim.NAMESPACE, "production")
     production.hold(store)
@@ -225,7 +227,7 @@ def clone(production: Agent, staging: Agent) -> None:
     (staging.root / claim.KEY).write_bytes((production.root / claim.KEY).read_bytes())
 
 
-def test_a_lost_volume_of_the_same_pod_is_followed_at_once(make: Callable[..., Agent]) -> None:
+def test_the_place_of_a_lost_volume_of_the_same_pod_is_taken_over_at_once(make: Callable[..., Agent]) -> None:
     store, agent = MemoryStore("offsite"), make(system="S1")
     agent.hold(store)
     before = at(store)["id"]
@@ -245,7 +247,7 @@ def lose(agent: Agent) -> None:
 
 
 @pytest.mark.parametrize("kind", [MemoryStore, PoorStore])
-def test_an_empty_volume_deletes_nothing_where_another_volume_was_until_a_person_says_so(
+def test_after_a_takeover_nothing_is_deleted_until_a_person_confirms(
     make: Callable[..., Agent], kind: type[MemoryStore]
 ) -> None:
     store, agent = kind("offsite"), make(system="S1", single_writer=True)
@@ -267,7 +269,7 @@ def test_an_empty_volume_deletes_nothing_where_another_volume_was_until_a_person
     assert agent.hold(store).may_delete
 
 
-def test_a_volume_that_is_lost_twice_still_deletes_nothing(make: Callable[..., Agent]) -> None:
+def test_after_a_second_takeover_still_nothing_is_deleted(make: Callable[..., Agent]) -> None:
     store, agent = MemoryStore("offsite"), make(system="S1")
     agent.hold(store)
     for _ in range(2):
@@ -277,9 +279,7 @@ def test_a_volume_that_is_lost_twice_still_deletes_nothing(make: Callable[..., A
     assert not agent.hold(store).may_delete
 
 
-def test_nothing_is_taken_over_before_it_is_noted_that_deletion_waits(
-    make: Callable[..., Agent], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_takeover_is_noted_before_it_happens(make: Callable[..., Agent], monkeypatch: pytest.MonkeyPatch) -> None:
     store, agent = MemoryStore("offsite"), make(system="S1")
     agent.hold(store)
     before = at(store)
@@ -296,8 +296,8 @@ def test_nothing_is_taken_over_before_it_is_noted_that_deletion_waits(
     assert at(store) == before
 
 
-def test_a_lost_volume_of_another_pod_is_followed_when_its_agent_has_been_quiet(make: Callable[..., Agent]) -> None:
-    """It may be alive: a second agent by mistake. So its lease is watched, even one that was given up."""
+def test_the_place_of_another_pod_is_taken_over_once_its_agent_is_quiet(make: Callable[..., Agent]) -> None:
+    """The other agent may be alive by mistake, so its lease is watched, even a released one."""
     store, former, agent = MemoryStore("offsite"), make("a", "S1"), make("b", "S1")
     former.hold(store)
     refusal(agent, store)
@@ -310,7 +310,7 @@ def test_a_lost_volume_of_another_pod_is_followed_when_its_agent_has_been_quiet(
     assert "it belongs to" in refusal(former, store, wait=10 * PERIOD)
 
 
-def test_without_the_system_id_a_lost_volume_is_followed_only_when_told(make: Callable[..., Agent]) -> None:
+def test_without_the_system_id_a_place_is_taken_over_only_by_command(make: Callable[..., Agent]) -> None:
     store, former, agent = MemoryStore("offsite"), make("a"), make("b")
     former.hold(store)
     assert "adopt-root" in refusal_hint(agent, store)
@@ -327,7 +327,7 @@ def refusal_hint(agent: Agent, store: Store) -> str:
     return refused.value.failure.hint
 
 
-def test_a_foreign_volume_publishes_nowhere(make: Callable[..., Agent]) -> None:
+def test_nothing_is_published_from_a_foreign_volume(make: Callable[..., Agent]) -> None:
     store, agent = MemoryStore("offsite"), make()
     check_volume(agent.root, "other")
 
@@ -339,9 +339,7 @@ def test_a_foreign_volume_publishes_nowhere(make: Callable[..., Agent]) -> None:
 
 
 @pytest.mark.parametrize("ours", [True, False])
-def test_at_a_place_of_a_newer_agent_nothing_is_deleted_and_nothing_overwritten(
-    make: Callable[..., Agent], ours: bool
-) -> None:
+def test_nothing_is_deleted_or_overwritten_at_a_place_of_a_newer_agent(make: Callable[..., Agent], ours: bool) -> None:
     store, agent = MemoryStore("offsite"), make()
     identity = this_volume(agent.settings).ours.id if ours else "another"
     store.create(claim.KEY, json.dumps({**NEWER, "id": identity}).encode())
@@ -360,7 +358,7 @@ def test_at_a_place_of_a_newer_agent_nothing_is_deleted_and_nothing_overwritten(
     [b"", b"[]", b'{"schema": "x"}', b'{"schema": 1}', b"[" * 100_000],
     ids=["nothing", "list", "schema", "empty", "nested"],
 )
-def test_an_owner_that_cannot_be_read_is_foreign(make: Callable[..., Agent], content: bytes) -> None:
+def test_an_unreadable_owner_is_foreign(make: Callable[..., Agent], content: bytes) -> None:
     store = MemoryStore("offsite")
     store.create(claim.KEY, content)
 
@@ -372,7 +370,7 @@ def test_an_owner_that_cannot_be_read_is_foreign(make: Callable[..., Agent], con
 
 
 @pytest.mark.parametrize("vouched", [False, True])
-def test_a_store_without_conditional_writes_gets_copies_and_no_deletions_unless_somebody_vouches(
+def test_without_conditional_writes_nothing_is_deleted_unless_single_writer_is_set(
     make: Callable[..., Agent], vouched: bool
 ) -> None:
     store, agent = PoorStore("offsite"), make(single_writer=vouched)
@@ -386,14 +384,14 @@ def test_a_store_without_conditional_writes_gets_copies_and_no_deletions_unless_
     assert at(store)["id"] == this_volume(agent.settings).ours.id
 
 
-def test_a_store_without_conditional_writes_is_not_adopted_from_another_pod(make: Callable[..., Agent]) -> None:
+def test_without_conditional_writes_a_place_of_another_pod_is_not_taken_over(make: Callable[..., Agent]) -> None:
     store = PoorStore("offsite")
     make("a", "S1").hold(store)
 
     refusal(make("b", "S1"), store)
 
 
-def test_the_volume_itself_needs_no_lease(make: Callable[..., Agent]) -> None:
+def test_the_volume_needs_no_lease(make: Callable[..., Agent]) -> None:
     agent = make()
     with hold_place(place_of("local", agent.settings)) as held:
         held.check()
@@ -403,7 +401,7 @@ def test_the_volume_itself_needs_no_lease(make: Callable[..., Agent]) -> None:
 
 
 def test_a_pass_costs_four_requests(make: Callable[..., Agent]) -> None:
-    """Of S3 the fourth is the question whether a swap is heeded, which comes beside the one for `create`."""
+    """With S3, the fourth request tests whether conditional overwrites are supported."""
     store, agent = FaultyStore(MemoryStore("offsite")), make(system="S1")
     agent.hold(store)
     store.calls.clear()
@@ -412,7 +410,7 @@ def test_a_pass_costs_four_requests(make: Callable[..., Agent]) -> None:
     assert dict(store.calls) == {"look": 1, "swap": 2}
 
 
-def test_of_two_agents_that_find_a_place_vacant_one_gets_it(make: Callable[..., Agent]) -> None:
+def test_if_two_agents_claim_a_vacant_place_one_gets_it(make: Callable[..., Agent]) -> None:
     one, other = make("a"), make("b")
 
     class Overtaken(MemoryStore):
@@ -433,7 +431,7 @@ def test_of_two_agents_that_find_a_place_vacant_one_gets_it(make: Callable[..., 
 @pytest.mark.parametrize("operation", ["look", "swap"])
 @pytest.mark.parametrize("nth", [1, 2, 3])
 @pytest.mark.parametrize("does", list(Does)[:3])
-def test_whatever_goes_wrong_when_a_place_is_claimed_the_next_pass_claims_it(
+def test_after_any_failure_the_next_pass_claims_the_place(
     make: Callable[..., Agent], operation: str, nth: int, does: Does
 ) -> None:
     store, agent = FaultyStore(MemoryStore("offsite"), Fault(operation, does, nth)), make(system="S1")
@@ -459,10 +457,13 @@ def test_an_owner_file_that_is_too_large_stops_publishing_and_can_be_taken_over(
     assert claim.look(store).owner is not None
 
 
-def test_a_lease_that_is_too_large_is_anothers(tmp_path: Path) -> None:
+def test_a_lease_that_is_too_large_belongs_to_another_program(tmp_path: Path) -> None:
     store = MemoryStore()
     store.create(tenure.KEY, b"x" * (2**20 + 1))
     ours = claim.check_volume(tmp_path, "demo").ours
 
-    with pytest.raises(tenure.HeldByAnotherError, match="newer agent, or by none"), tenure.hold(store, ours, tmp_path):
+    with (
+        pytest.raises(tenure.HeldByAnotherError, match="newer agent or by another program"),
+        tenure.hold(store, ours, tmp_path),
+    ):
         pytest.fail("it was held")

@@ -1,4 +1,4 @@
-"""What stands at a place, whichever store it is in, with and without an index."""
+"""The contents of a place, for each kind of store, with and without an index."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -28,7 +28,7 @@ STORES: dict[str, Callable[[Path], Store]] = {
 
 
 class Counting:
-    """A store that counts what is read."""
+    """A store that counts reads."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
@@ -54,7 +54,7 @@ def _index(tmp_path: Path) -> Path:
     return tmp_path / "own" / "catalog" / "local@0"
 
 
-def test_an_empty_place_holds_nothing(place: FilledStore, index: Path) -> None:
+def test_an_empty_place_has_no_contents(place: FilledStore, index: Path) -> None:
     assert survey(place.store, index) == Contents()
     assert index.read_bytes() == HEAD
 
@@ -71,7 +71,7 @@ def test_every_artifact_has_its_entry_and_its_files(place: FilledStore, index: P
         assert found == Contents(entries=found.entries, files=found.files)
 
 
-def test_what_the_index_has_is_not_read_again(place: FilledStore, index: Path) -> None:
+def test_records_in_the_index_are_not_read_again(place: FilledStore, index: Path) -> None:
     place.add(a_record(0))
     survey(place.store, index)
     new = place.add(a_record(1))
@@ -83,7 +83,7 @@ def test_what_the_index_has_is_not_read_again(place: FilledStore, index: Path) -
     assert counting.read_keys == [record_key(new.key)]
 
 
-def test_marks_stand_beside_their_artifacts(place: FilledStore, index: Path) -> None:
+def test_marks_belong_to_their_artifacts(place: FilledStore, index: Path) -> None:
     one, other = place.add(a_record(0)), place.add(a_record(1))
     hold, damage = place.hold(one), place.damage(other)
 
@@ -93,7 +93,7 @@ def test_marks_stand_beside_their_artifacts(place: FilledStore, index: Path) -> 
     assert (found.orphans, found.foreign, found.unreadable) == ((), (), ())
 
 
-def test_a_hold_stays_known_where_the_artifact_is_gone(place: FilledStore, index: Path) -> None:
+def test_a_hold_is_known_without_its_artifact(place: FilledStore, index: Path) -> None:
     record = place.add(a_record(0))
     hold = place.hold(record)
     place.remove(record)
@@ -134,7 +134,7 @@ def test_a_part_beyond_those_recorded_is_an_orphan(place: FilledStore, index: Pa
         "neo4j-2026-11-23T02-00-00.backup",
     ],
 )
-def test_what_is_not_named_as_ours_is_foreign(place: FilledStore, index: Path, key: str) -> None:
+def test_files_with_other_names_are_foreign(place: FilledStore, index: Path, key: str) -> None:
     place.add(a_record(0))
     place.put(key, b"strange")
 
@@ -144,7 +144,7 @@ def test_what_is_not_named_as_ours_is_foreign(place: FilledStore, index: Path, k
     assert found.orphans == ()
 
 
-def test_what_is_the_agents_own_is_not_foreign(place: FilledStore, index: Path) -> None:
+def test_the_agents_own_files_are_not_foreign(place: FilledStore, index: Path) -> None:
     place.add(a_record(0))
     for key in ("owner.json", ".agent/lease.json", ".aside/x.aside"):
         place.put(key, b"{}")
@@ -152,7 +152,7 @@ def test_what_is_the_agents_own_is_not_foreign(place: FilledStore, index: Path) 
     assert survey(place.store, index).foreign == ()
 
 
-def test_an_artifact_that_is_not_there_or_has_another_size_is_told(place: FilledStore, index: Path) -> None:
+def test_missing_files_and_other_sizes_are_found(place: FilledStore, index: Path) -> None:
     gone, cut, whole = place.add(a_record(0), files=False), place.add(a_record(1)), place.add(a_record(2))
     place.put(cut.key, b"short")
 
@@ -168,15 +168,13 @@ def test_an_artifact_that_is_not_there_or_has_another_size_is_told(place: Filled
 
 BROKEN: dict[str, tuple[Callable[[Record], bytes], str]] = {
     "no JSON": (lambda _record: b"{", "Invalid JSON"),
-    "a newer schema": (lambda record: newer(record.to_json()), "schema 2: this agent knows schema 1 only"),
+    "a newer schema": (lambda record: newer(record.to_json()), "schema 2: this agent knows only schema 1"),
     "another's": (lambda _record: a_record(5).to_json(), f"it is the record of {a_record(5).key}"),
 }
 
 
 @pytest.mark.parametrize("kind", BROKEN)
-def test_a_record_that_cannot_be_read_keeps_its_files_from_being_orphans(
-    place: FilledStore, index: Path, kind: str
-) -> None:
+def test_files_of_an_unreadable_record_are_no_orphans(place: FilledStore, index: Path, kind: str) -> None:
     data, fault = BROKEN[kind]
     record = place.add(a_record(0, parts=1))
     place.put(record_key(record.key), data(record))
@@ -188,7 +186,7 @@ def test_a_record_that_cannot_be_read_keeps_its_files_from_being_orphans(
     assert (found.entries, found.orphans, found.foreign) == ({}, (), ())
 
 
-def test_a_record_with_a_key_that_only_a_newer_agent_knows_is_a_record(place: FilledStore, index: Path) -> None:
+def test_a_record_with_an_unknown_key_is_readable(place: FilledStore, index: Path) -> None:
     record = place.add(a_record(0))
     place.put(record_key(record.key), record.to_json()[:-3] + b', "colour": "red"}')
 
@@ -199,7 +197,7 @@ def test_a_record_with_a_key_that_only_a_newer_agent_knows_is_a_record(place: Fi
 
 
 @pytest.mark.parametrize("key_of", [hold_key, damage_key], ids=["hold", "damage"])
-def test_a_mark_that_cannot_be_read_names_its_artifact(
+def test_an_unreadable_mark_is_reported_with_its_artifact(
     place: FilledStore, index: Path, key_of: Callable[[str], str]
 ) -> None:
     record = place.add(a_record(0))
@@ -212,7 +210,7 @@ def test_a_mark_that_cannot_be_read_names_its_artifact(
     assert "schema 2" in found.unreadable[0].fault
 
 
-def test_a_mark_of_another_artifact_is_no_mark_of_this(place: FilledStore, index: Path) -> None:
+def test_a_mark_that_names_another_artifact_is_unreadable(place: FilledStore, index: Path) -> None:
     record = place.add(a_record(0))
     place.put(hold_key(record.key), place.hold(place.add(a_record(1))).to_json())
 
@@ -222,7 +220,7 @@ def test_a_mark_of_another_artifact_is_no_mark_of_this(place: FilledStore, index
     assert found.unreadable[0].fault == f"it is the mark of {a_record(1).key}"
 
 
-def test_one_set_is_looked_at_without_forgetting_the_others(place: FilledStore, index: Path) -> None:
+def test_a_survey_of_one_set_keeps_the_others_in_the_index(place: FilledStore, index: Path) -> None:
     sets = ("a", "a-b", "a.b", "b")
     records = {name: place.add(a_record(0, set_name=name)) for name in sets}
     place.put("strange.txt", b"")
@@ -237,7 +235,7 @@ def test_one_set_is_looked_at_without_forgetting_the_others(place: FilledStore, 
         assert index.read_bytes() == before
 
 
-def test_a_record_that_went_by_no_hand_of_the_agent_is_told_once(place: FilledStore, index: Path) -> None:
+def test_a_record_that_vanished_is_reported_once(place: FilledStore, index: Path) -> None:
     gone, stays, last = (place.add(a_record(hour)) for hour in range(3))
     alone = place.add(a_record(0, set_name="zoo"))
     survey(place.store, index)
@@ -253,7 +251,7 @@ def test_a_record_that_went_by_no_hand_of_the_agent_is_told_once(place: FilledSt
     assert survey(place.store, index).altered == {}
 
 
-def test_what_the_agent_deletes_is_forgotten_first_and_not_told(place: FilledStore, index: Path) -> None:
+def test_a_record_that_the_agent_deletes_is_not_reported_as_vanished(place: FilledStore, index: Path) -> None:
     first, second, third = (place.add(a_record(hour)) for hour in range(3))
     survey(place.store, index)
 
@@ -264,7 +262,7 @@ def test_what_the_agent_deletes_is_forgotten_first_and_not_told(place: FilledSto
     assert survey(place.store, index).entries.keys() == {first.key, third.key}
 
 
-def test_what_was_forgotten_and_stayed_is_read_again(place: FilledStore, index: Path) -> None:
+def test_a_record_removed_only_from_the_index_is_read_again(place: FilledStore, index: Path) -> None:
     record = place.add(a_record(0))
     survey(place.store, index)
     before = index.read_bytes()
@@ -276,13 +274,13 @@ def test_what_was_forgotten_and_stayed_is_read_again(place: FilledStore, index: 
     assert index.read_bytes() == before
 
 
-def test_forgetting_without_an_index_makes_none(index: Path) -> None:
+def test_removing_keys_without_an_index_makes_none(index: Path) -> None:
     forget(index, {"default/orders/x.backup"})
 
     assert not index.exists()
 
 
-def test_a_record_of_another_size_than_the_index_knew_is_told(place: FilledStore, index: Path) -> None:
+def test_a_record_with_another_size_than_in_the_index_is_reported(place: FilledStore, index: Path) -> None:
     record = place.add(a_record(0))
     survey(place.store, index)
     place.put(record_key(record.key), record.model_copy(update={"note": "rewritten"}).to_json())
@@ -293,7 +291,7 @@ def test_a_record_of_another_size_than_the_index_knew_is_told(place: FilledStore
     assert found.altered[record.key].kind is Kind.INDEX_DIFFERS
 
 
-def test_a_place_that_cannot_be_listed_is_an_error_and_leaves_the_index(place: FilledStore, index: Path) -> None:
+def test_an_error_of_the_store_is_raised_and_leaves_the_index(place: FilledStore, index: Path) -> None:
     place.add(a_record(0))
     survey(place.store, index)
     before = index.read_bytes()
@@ -310,7 +308,7 @@ def test_a_place_that_cannot_be_listed_is_an_error_and_leaves_the_index(place: F
     assert [path.name for path in index.parent.iterdir()] == [index.name]
 
 
-def test_whoever_stops_half_way_leaves_the_index(place: FilledStore, index: Path) -> None:
+def test_stopping_half_way_leaves_the_index(place: FilledStore, index: Path) -> None:
     place.add(a_record(0))
     place.add(a_record(0, set_name="zoo"))
 
@@ -321,7 +319,7 @@ def test_whoever_stops_half_way_leaves_the_index(place: FilledStore, index: Path
     assert not index.exists()
 
 
-def test_databases_come_one_after_the_other(place: FilledStore, index: Path) -> None:
+def test_contents_come_one_database_at_a_time(place: FilledStore, index: Path) -> None:
     for set_name, database in (("a", "x"), ("a", "y"), ("b", "x")):
         place.add(a_record(0, set_name=set_name, database=database))
 
@@ -339,10 +337,10 @@ POOL = [
 
 
 @given(st.lists(st.lists(st.sampled_from(POOL), max_size=6), max_size=6))
-def test_an_index_has_the_bytes_of_one_made_anew_after_any_history(
+def test_after_any_history_an_index_equals_a_rebuilt_one(
     tmp_path_factory: pytest.TempPathFactory, history: list[list[Record]]
 ) -> None:
-    """Each batch puts what is not there and deletes what is; the index is brought up to date after each."""
+    """Each batch adds missing artifacts and deletes existing ones. The index is updated after each batch."""
     folder = tmp_path_factory.mktemp("history")
     place = FilledStore(MemoryStore())
     there: set[str] = set()
@@ -362,7 +360,7 @@ def test_an_index_has_the_bytes_of_one_made_anew_after_any_history(
     assert kept.entries.keys() == there
 
 
-def test_one_database_is_told_as_in_the_whole_whatever_the_index_knows(tmp_path: Path) -> None:
+def test_the_contents_of_one_database_equal_its_part_of_the_whole(tmp_path: Path) -> None:
     root = tmp_path / "root"
     root.mkdir()
     place = FilledStore(LocalStore(root))

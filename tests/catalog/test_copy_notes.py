@@ -1,4 +1,4 @@
-"""The notes on copies: what is owed, in which order, and what somebody has given up on."""
+"""Copy notes: which copies are missing, in which order they are made, and which were given up."""
 
 from pathlib import Path
 
@@ -21,19 +21,19 @@ def owed(notes: CopyNotes) -> list[str]:
     return [record.key for record in notes.owed([LATER, DIFF, FULL])]
 
 
-def test_all_is_owed_at_first_and_parents_come_first(notes: CopyNotes) -> None:
+def test_all_copies_are_missing_at_first_and_parents_come_first(notes: CopyNotes) -> None:
     assert owed(notes) == [FULL.key, DIFF.key, LATER.key]
     assert [one.key for one in notes.owed([Entry.of(LATER), Entry.of(FULL)])] == [FULL.key, LATER.key]
 
 
-def test_what_was_confirmed_is_owed_no_more(notes: CopyNotes) -> None:
+def test_a_confirmed_copy_is_not_missing(notes: CopyNotes) -> None:
     notes.add(FULL.key)
 
     assert (notes.has(FULL.key), notes.has(DIFF.key)) == (True, False)
     assert owed(notes) == [DIFF.key, LATER.key]
 
 
-def test_what_was_given_up_is_owed_no_more_and_has_no_copy(notes: CopyNotes, tmp_path: Path) -> None:
+def test_a_copy_that_was_given_up_is_neither_missing_nor_stored(notes: CopyNotes, tmp_path: Path) -> None:
     notes.give_up(DIFF.key)
 
     assert owed(notes) == [FULL.key, LATER.key]
@@ -41,7 +41,7 @@ def test_what_was_given_up_is_owed_no_more_and_has_no_copy(notes: CopyNotes, tmp
     assert not place_at(tmp_path, "offsite").copy_notes.has(DIFF.key)
 
 
-def test_a_copy_that_comes_after_all_counts(notes: CopyNotes) -> None:
+def test_a_copy_made_after_giving_up_counts(notes: CopyNotes) -> None:
     notes.give_up(DIFF.key)
     notes.add(DIFF.key)
 
@@ -49,7 +49,7 @@ def test_a_copy_that_comes_after_all_counts(notes: CopyNotes) -> None:
     assert owed(notes) == [FULL.key, LATER.key]
 
 
-def test_what_was_given_up_at_one_place_is_owed_to_another(notes: CopyNotes, tmp_path: Path) -> None:
+def test_giving_up_concerns_one_destination(notes: CopyNotes, tmp_path: Path) -> None:
     notes.give_up(DIFF.key)
 
     assert DIFF.key in owed(place_at(tmp_path, "mirror").copy_notes)

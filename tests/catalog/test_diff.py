@@ -1,4 +1,4 @@
-"""Drift: each kind is found, nothing is repaired, and what fits is not complained of."""
+"""Drift: each kind is found, nothing is repaired, and a place without drift has no findings."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -69,7 +69,7 @@ SPOILERS: dict[str, tuple[Callable[[FilledStore, Record], object], Kind, str]] =
 
 
 @pytest.mark.parametrize("name", SPOILERS)
-def test_each_drift_is_found_and_nothing_is_repaired(
+def test_each_kind_of_drift_is_found_and_nothing_is_repaired(
     place: FilledStore, at: Place, index: Path, tmp_path: Path, name: str
 ) -> None:
     spoil, kind, key = SPOILERS[name]
@@ -97,7 +97,7 @@ def test_each_drift_is_found_and_nothing_is_repaired(
     ],
 )
 @pytest.mark.parametrize("warm", [False, True], ids=["without an index", "with one"])
-def test_a_chain_with_a_hole_is_told_of_each_artifact_that_cannot_be_restored(
+def test_each_artifact_behind_a_gap_in_a_chain_is_reported(
     place: FilledStore, at: Place, index: Path, spoil: Callable[[FilledStore, Record], None], *, warm: bool
 ) -> None:
     full, first, second = (place.add(a_record(hour)) for hour in range(3))
@@ -111,7 +111,7 @@ def test_a_chain_with_a_hole_is_told_of_each_artifact_that_cannot_be_restored(
 
 
 @pytest.mark.parametrize("warm", [False, True], ids=["without an index", "with one"])
-def test_what_fits_is_no_drift(place: FilledStore, at: Place, index: Path, *, warm: bool) -> None:
+def test_a_place_without_drift_has_no_findings(place: FilledStore, at: Place, index: Path, *, warm: bool) -> None:
     one = place.add(a_record(0, parts=2))
     place.hold(one)
     place.damage(one)
@@ -121,7 +121,7 @@ def test_what_fits_is_no_drift(place: FilledStore, at: Place, index: Path, *, wa
     assert list(diff(at, checksums=True)) == []
 
 
-def test_an_index_that_only_lags_is_no_drift(place: FilledStore, at: Place, index: Path) -> None:
+def test_an_index_that_lacks_entries_is_no_drift(place: FilledStore, at: Place, index: Path) -> None:
     place.add(a_record(0))
     survey(place.store, index)
     place.add(a_record(1))
@@ -129,14 +129,14 @@ def test_an_index_that_only_lags_is_no_drift(place: FilledStore, at: Place, inde
     assert list(diff(at)) == []
 
 
-def test_a_garbled_index_is_drift(place: FilledStore, at: Place, index: Path) -> None:
+def test_a_damaged_index_is_drift(place: FilledStore, at: Place, index: Path) -> None:
     place.add(a_record(0))
     index.write_bytes(HEAD + b"garbled\n")
 
     assert [(one.kind, one.text) for one in diff(at)] == [(Kind.INDEX_DIFFERS, "the index: line 2 cannot be read")]
 
 
-def test_checksums_are_compared_only_where_they_are_asked_for(place: FilledStore, at: Place) -> None:
+def test_checksums_are_compared_only_if_requested(place: FilledStore, at: Place) -> None:
     record = place.add(a_record(0))
     place.put(record.key, flipped(record))
 
@@ -144,7 +144,7 @@ def test_checksums_are_compared_only_where_they_are_asked_for(place: FilledStore
     assert [one.kind for one in diff(at, checksums=True)] == [Kind.CHECKSUM_CHANGED]
 
 
-def test_a_place_that_does_not_answer_is_an_error_and_no_drift(tmp_path: Path) -> None:
+def test_an_error_of_the_store_is_raised_and_is_no_drift(tmp_path: Path) -> None:
     class Mute(MemoryStore):
         def read(self, key: str, limit: int) -> bytes:  # noqa: ARG002  a store's method
             raise TransientError(Reason.STORAGE_UNREACHABLE, f"{key}: no answer")
@@ -170,7 +170,7 @@ def test_a_rebuilt_index_has_the_same_bytes_and_no_drift_left(place: FilledStore
     assert (rebuilt.artifacts, rebuilt.unreadable, rebuilt.noted) == (30, (), ())
 
 
-def test_rebuilding_believes_no_line_of_the_old_index(place: FilledStore, at: Place, index: Path) -> None:
+def test_rebuilding_ignores_the_old_index(place: FilledStore, at: Place, index: Path) -> None:
     record = place.add(a_record(0))
     survey(place.store, index)
     place.put(record_key(record.key), tampered(record))
@@ -182,25 +182,25 @@ def test_rebuilding_believes_no_line_of_the_old_index(place: FilledStore, at: Pl
     assert list(diff(at)) == []
 
 
-def test_rebuilding_a_destination_restores_the_notes_on_whole_copies(place: FilledStore, tmp_path: Path) -> None:
+def test_rebuilding_a_destination_restores_the_notes_on_complete_copies(place: FilledStore, tmp_path: Path) -> None:
     bucket = FilledStore(MemoryStore())
     offsite = place_at(tmp_path / "root", "offsite", bucket.store)
     copied, cut, owed = (place.add(a_record(hour)) for hour in range(3))
     bucket.add(copied)
     bucket.add(cut)
     bucket.put(cut.key, b"short")
-    gone = bucket.add(a_record(5))  # on the volume no more
+    gone = bucket.add(a_record(5))  # no longer on the volume
     notes = offsite.copy_notes
 
     rebuilt = rebuild(offsite)
 
     assert rebuilt.noted == (copied.key,)
     assert [record.key for record in notes.owed([owed, cut, copied])] == [cut.key, owed.key]
-    assert notes.has(gone.key)  # else nobody could hold it
+    assert notes.has(gone.key)  # otherwise it could not be held
     assert rebuild(offsite).noted == ()
 
 
-def test_rebuilding_takes_no_note_away(place: FilledStore, tmp_path: Path) -> None:
+def test_rebuilding_removes_no_note(place: FilledStore, tmp_path: Path) -> None:
     record = place.add(a_record(0))
     offsite = place_at(tmp_path / "root", "offsite", MemoryStore())
     notes = offsite.copy_notes

@@ -1,4 +1,4 @@
-"""A hold and a deletion that come at the same time: one of the two gives way, and neither is believed wrongly."""
+"""A hold and a deletion at the same time: one of the two gives way and says so."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,7 +28,7 @@ def _root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_what_was_held_after_the_plan_is_not_deleted(root: Path) -> None:
+def test_an_artifact_held_after_the_plan_is_not_deleted(root: Path) -> None:
     hold(place_at(root).settings, WANTED)
 
     assert not delete(place_at(root), Held(), KEY, (KEY,))
@@ -37,15 +37,15 @@ def test_what_was_held_after_the_plan_is_not_deleted(root: Path) -> None:
     assert list(place_at(root).journal) == []
 
 
-def test_what_is_being_deleted_cannot_be_held(root: Path) -> None:
+def test_an_artifact_that_is_being_deleted_cannot_be_held(root: Path) -> None:
     place_at(root).journal.begin(Intent(key=KEY, doing=Doing.DELETING, files=(KEY,), since=NOW))
 
-    with pytest.raises(PermanentError, match="being deleted at local just now"):
+    with pytest.raises(PermanentError, match="being deleted at local"):
         hold(place_at(root).settings, WANTED)
     assert not (root / hold_key(KEY)).exists()
 
 
-def test_what_is_wanted_while_an_earlier_wish_is_carried_out_stays_to_be_done(root: Path) -> None:
+def test_a_change_wanted_during_an_earlier_one_is_kept(root: Path) -> None:
     wanted = place_at(root, "offsite").wanted_holds
     wanted.release(KEY)
     [(key, earlier)] = wanted
@@ -57,7 +57,7 @@ def test_what_is_wanted_while_an_earlier_wish_is_carried_out_stays_to_be_done(ro
     assert list(wanted) == []
 
 
-def test_what_was_released_is_deleted_whole(root: Path) -> None:
+def test_a_released_artifact_is_deleted_completely(root: Path) -> None:
     hold(place_at(root).settings, WANTED)
     release(place_at(root).settings, KEY)
 

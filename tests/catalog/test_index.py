@@ -1,4 +1,4 @@
-"""The index as a file: cut, garbled, of another version, on a full volume. It is never believed further than it reads."""
+"""The index as a file: truncated, damaged, of another version, on a full volume. Only valid lines are used."""
 
 import errno
 import os
@@ -33,7 +33,7 @@ times = st.integers(0, 200_000_000_000_000).map(
     store_id=st.text(),
     parts=st.integers(0, 3),
 )
-def test_a_line_is_read_as_it_was_written(
+def test_a_line_is_read_as_the_value_that_was_written(
     taken: datetime,
     finished: datetime,
     lowest: int,
@@ -72,7 +72,7 @@ SPOILERS: dict[str, Callable[[bytes], bytes]] = {
 
 
 @pytest.mark.parametrize("spoil", SPOILERS.values(), ids=SPOILERS)
-def test_a_spoiled_index_is_made_whole_from_the_records(tmp_path: Path, spoil: Callable[[bytes], bytes]) -> None:
+def test_a_damaged_index_is_completed_from_the_records(tmp_path: Path, spoil: Callable[[bytes], bytes]) -> None:
     place, path = FilledStore(MemoryStore()), tmp_path / "index"
     for hour in range(5):
         place.add(a_record(hour))
@@ -87,7 +87,7 @@ def test_a_spoiled_index_is_made_whole_from_the_records(tmp_path: Path, spoil: C
 
 
 @pytest.mark.parametrize("position", range(0, 900, 7))
-def test_a_line_with_a_flipped_bit_is_not_believed(tmp_path: Path, position: int) -> None:
+def test_a_line_with_a_flipped_bit_is_ignored(tmp_path: Path, position: int) -> None:
     place, path = FilledStore(MemoryStore()), tmp_path / "index"
     for hour in range(3):
         place.add(a_record(hour))
@@ -111,7 +111,7 @@ def test_an_index_that_is_up_to_date_is_not_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("begun", [False, True], ids=["opening", "writing"])
-def test_a_volume_that_is_full_costs_the_index_alone(
+def test_on_a_full_volume_only_the_index_is_not_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, begun: bool
 ) -> None:
     place, path = FilledStore(MemoryStore()), tmp_path / "index"
@@ -136,7 +136,7 @@ def test_a_volume_that_is_full_costs_the_index_alone(
     assert [one.name for one in tmp_path.iterdir()] == ["index"]
 
 
-def test_what_is_no_line_is_named_with_its_number(tmp_path: Path) -> None:
+def test_damaged_lines_are_reported_with_their_numbers(tmp_path: Path) -> None:
     path = tmp_path / "index"
     assert list(faults(path)) == []
 
@@ -144,10 +144,10 @@ def test_what_is_no_line_is_named_with_its_number(tmp_path: Path) -> None:
     assert list(faults(path)) == ["line 3 cannot be read"]
 
     path.write_bytes(b"something else\n")
-    assert list(faults(path)) == ["it does not begin as an index of this version does"]
+    assert list(faults(path)) == ["it is no index of this version"]
 
 
-def test_a_draft_looks_like_what_the_next_life_may_remove(tmp_path: Path) -> None:
+def test_an_unfinished_index_has_the_name_of_a_temporary_file(tmp_path: Path) -> None:
     draft = module._Draft(tmp_path / "index")
 
     durable.remove_temporaries(tmp_path)
@@ -161,7 +161,7 @@ PREFIXES = ["a/orders/", "a-b/orders/", "a/neo4j/", "b/orders/", "0/x/", "z/x/",
 
 @pytest.fixture(name="many")
 def _many(tmp_path: Path) -> Path:
-    """An index of four databases, in some of which are many lines."""
+    """Return an index of four databases, some with many lines."""
     place = FilledStore(MemoryStore())
     for set_name, database, count in (("a", "orders", 40), ("a-b", "orders", 1), ("a", "neo4j", 3), ("b", "orders", 7)):
         for hour in range(count):
@@ -181,12 +181,12 @@ def linear(index: Path, prefix: str) -> list[str]:
 
 
 @pytest.mark.parametrize("prefix", PREFIXES)
-def test_the_lines_of_a_folder_are_found_without_reading_the_rest(many: Path, prefix: str) -> None:
+def test_the_lines_of_a_folder_are_found_by_a_binary_search(many: Path, prefix: str) -> None:
     assert list(lines_of(many, prefix)) == linear(many, prefix)
 
 
 @pytest.mark.parametrize("prefix", PREFIXES)
-def test_garbled_lines_hinder_none_of_the_others(many: Path, prefix: str) -> None:
+def test_damaged_lines_do_not_hide_others(many: Path, prefix: str) -> None:
     lines = many.read_bytes().splitlines(keepends=True)
     for start in range(1, 8):
         garbled = [b"x" * (len(raw) - 1) + b"\n" if at and at % 8 < start else raw for at, raw in enumerate(lines)]
@@ -204,7 +204,7 @@ def test_an_index_without_lines_has_none(tmp_path: Path, left: bytes) -> None:
 
 
 @pytest.mark.parametrize("planted", ["sparse", "no folder"])
-def test_what_cannot_be_an_index_counts_as_none(tmp_path: Path, planted: str) -> None:
+def test_a_path_that_is_no_regular_file_counts_as_no_index(tmp_path: Path, planted: str) -> None:
     place, path = FilledStore(MemoryStore()), tmp_path / "catalog" / "index"
     place.add(a_record(0))
     if planted == "sparse":

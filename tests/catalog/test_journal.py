@@ -1,4 +1,4 @@
-"""What is written down before it is put: the agent's own files, and nobody else's."""
+"""Intents name the agent's own files, and no files of other programs."""
 
 import errno
 import os
@@ -34,7 +34,7 @@ def named(journal: Journal) -> list[tuple[str, ...]]:
     return [intent.files for intent in journal]
 
 
-def test_what_lies_in_the_place_already_is_not_written_down_as_the_agents_own(journal: Journal) -> None:
+def test_an_intent_does_not_name_files_that_existed_before(journal: Journal) -> None:
     store = MemoryStore()
     store.create(KEY, b"a stranger's")
     journal.begin_publishing(store, KEY, FILES, NOW)
@@ -42,7 +42,7 @@ def test_what_lies_in_the_place_already_is_not_written_down_as_the_agents_own(jo
     assert named(journal) == [FILES[1:]]
 
 
-def test_what_an_earlier_try_has_put_stays_written_down(journal: Journal) -> None:
+def test_an_intent_keeps_the_files_of_an_earlier_try(journal: Journal) -> None:
     store = MemoryStore()
     journal.begin_publishing(store, KEY, FILES, NOW)
     store.create(KEY, b"ours")
@@ -51,7 +51,7 @@ def test_what_an_earlier_try_has_put_stays_written_down(journal: Journal) -> Non
     assert named(journal) == [FILES]
 
 
-def test_where_everything_lies_there_nothing_is_written_down(journal: Journal) -> None:
+def test_if_all_files_exist_no_intent_is_written(journal: Journal) -> None:
     store = MemoryStore()
     for file in FILES:
         store.create(file, b"a stranger's")
@@ -60,7 +60,7 @@ def test_where_everything_lies_there_nothing_is_written_down(journal: Journal) -
     assert named(journal) == []
 
 
-def test_who_may_not_look_claims_nothing(journal: Journal) -> None:
+def test_without_permission_to_look_no_intent_is_written(journal: Journal) -> None:
     class Blind(MemoryStore):
         def stat(self, key: str) -> StoredObject | None:
             raise PermanentError(Reason.STORAGE_AUTH, f"403: {key}")
@@ -71,7 +71,7 @@ def test_who_may_not_look_claims_nothing(journal: Journal) -> None:
 
 
 @pytest.mark.parametrize("error", [errno.EACCES, errno.EIO, errno.ESTALE])
-def test_notes_and_marks_that_cannot_be_listed_are_an_error_and_not_absent(
+def test_notes_and_marks_that_cannot_be_listed_are_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: int
 ) -> None:
     (tmp_path / "default" / "orders").mkdir(parents=True)
@@ -109,7 +109,7 @@ def test_notes_and_marks_that_cannot_be_listed_are_an_error_and_not_absent(
 
 
 @pytest.mark.parametrize("plant", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")], ids=["FIFO", "link"])
-def test_a_note_that_is_no_regular_file_is_not_waited_for(tmp_path: Path, plant: Callable[[Path], None]) -> None:
+def test_a_note_that_is_no_regular_file_does_not_block(tmp_path: Path, plant: Callable[[Path], None]) -> None:
     place = place_at(tmp_path, "offsite")
     journal = place.journal
     for one in (journal, place.copy_notes, place.wanted_holds):

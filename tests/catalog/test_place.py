@@ -1,4 +1,4 @@
-"""A place: what is known of it on the volume, and that nothing is opened before it is needed."""
+"""A place: its notes on the volume, and that its store is opened only when needed."""
 
 import subprocess
 import sys
@@ -39,7 +39,7 @@ def test_the_store_of_a_place_is_opened_once(tmp_path: Path) -> None:
     assert place.store is place.store
 
 
-def test_the_volume_comes_first_and_each_place_goes_by_its_name(tmp_path: Path) -> None:
+def test_the_volume_comes_first_and_places_are_found_by_name(tmp_path: Path) -> None:
     settings = place_at(tmp_path, "offsite").settings
 
     assert [(one.name, one.is_volume) for one in all_places(settings)] == [("local", True), ("offsite", False)]
@@ -54,7 +54,7 @@ def test_the_volume_comes_first_and_each_place_goes_by_its_name(tmp_path: Path) 
         pytest.param({"cluster": "renamed"}, id="the cluster renamed, which makes another prefix"),
     ],
 )
-def test_what_is_noted_of_a_place_is_not_believed_of_another_with_its_name(
+def test_notes_are_not_used_for_another_location_with_the_same_name(
     tmp_path: Path, other: dict[str, dict[str, object]]
 ) -> None:
     place = place_at(tmp_path, "offsite")

@@ -1,4 +1,4 @@
-"""The last request for an ad hoc set is noted on the volume, and one that cannot be read does not age a set."""
+"""The last request for each ad hoc set is noted on the volume. Unreadable notes do not make a set expire."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,7 +18,7 @@ def test_the_last_use_of_a_set_is_kept(tmp_path: Path) -> None:
     assert (found.of("test"), found.of("release"), found.of("never")) == (NOW, NOW + HOUR, None)
 
 
-def test_where_uses_cannot_be_read_every_set_counts_as_used_now_and_stays_so(tmp_path: Path) -> None:
+def test_if_uses_cannot_be_read_every_set_counts_as_used_now(tmp_path: Path) -> None:
     note_use(tmp_path, "test", NOW - 9 * HOUR)
     (tmp_path / ".agent" / "adhoc.json").write_text("{")
 

@@ -1,4 +1,4 @@
-"""What a volume allows."""
+"""Whether a volume allows hard links."""
 
 import errno
 from pathlib import Path
@@ -22,7 +22,7 @@ def test_a_local_folder_allows_hard_links_and_keeps_no_probe(tmp_path: Path) -> 
         pytest.param(errno.EDQUOT, True, id="nor in the quota"),
     ],
 )
-def test_only_a_refusal_is_a_refusal(
+def test_only_a_refused_link_means_that_links_are_not_allowed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, *, allowed: bool
 ) -> None:
     def fail(_self: Path, _target: Path) -> None:

@@ -37,11 +37,11 @@ from tests.stores.memory_store import MemoryStore
 
 PERIOD = 8.0
 LOOK = PERIOD / 4
-"""Seconds between two looks of an agent that waits for the lease."""
+"""Seconds between two reads by an agent that waits for the lease."""
 
 
 class Agents:
-    """Agents that want the lease of one destination. Each has a folder of its own, and is called by its name."""
+    """Agents that want the lease of one destination. Each has a name and a folder of its own."""
 
     def __init__(self, store: Store, folder: Path, time: VirtualTime) -> None:
         self.store = store
@@ -54,28 +54,28 @@ class Agents:
         return Lease.from_json(self.store.read(tenure.KEY, LIMIT))
 
     def hold(self, name: str, **options: Any) -> AbstractContextManager[HeldByLease]:
-        """Hold the lease as an agent."""
+        """Hold the lease as a given agent."""
         return hold(self.store, owner(name), self.folder / name, **{"period": PERIOD, **options})
 
     def refused(self, name: str, **options: Any) -> Failure:
-        """Return why an agent does not get the lease."""
+        """Return the error with which an agent is refused the lease."""
         with pytest.raises(TransientError) as refused, self.hold(name, **options):
             pytest.fail("it holds the lease")
         return refused.value.failure
 
     def part(self, name: str) -> Tenure:
-        """Return an agent's part in the lease, not taken yet."""
+        """Return an agent's tenure, not taken yet."""
         return Tenure(self.store, owner(name), self.folder / name, PERIOD)
 
     def take_and_stall(self, name: str) -> Tenure:
-        """Let an agent take the lease, and let its thread renew nothing."""
+        """Let an agent take the lease without a thread that renews it."""
         part = self.part(name)
         part.take(0)
         part._stop.set()
         return part
 
     def kill_one_that_holds(self, name: str) -> None:
-        """Let an agent take the lease and die: its flocks are free, and nothing was given up."""
+        """Let an agent take the lease and die: its flocks are free, and the lease was not released."""
         part = self.part(name)
         part.take(0)
         part.close()
@@ -94,7 +94,7 @@ def _time(monkeypatch: pytest.MonkeyPatch) -> VirtualTime:
 
 @pytest.fixture(name="agents")
 def _agents(request: pytest.FixtureRequest, tmp_path: Path, time_: VirtualTime) -> Agents:
-    """Agents at a destination in memory, or of the kind that `at_each_kind_of_store` names."""
+    """Return agents at a destination in memory, or in the kind of store that `at_each_kind_of_store` names."""
     kind = getattr(request, "param", "memory")
     if kind == "memory":
         return Agents(MemoryStore("offsite"), tmp_path, time_)
@@ -119,7 +119,7 @@ at_each_kind_of_store = pytest.mark.parametrize(
 
 
 @at_each_kind_of_store
-def test_a_lease_is_taken_held_and_given_up(agents: Agents) -> None:
+def test_a_lease_is_taken_held_and_released(agents: Agents) -> None:
     with agents.hold("a") as held:
         held.check()
         held.confirm()
@@ -131,7 +131,7 @@ def test_a_lease_is_taken_held_and_given_up(agents: Agents) -> None:
 
 
 @at_each_kind_of_store
-def test_a_lease_that_was_given_up_is_taken_at_once_under_the_next_number(agents: Agents) -> None:
+def test_a_released_lease_is_taken_at_once_with_the_next_number(agents: Agents) -> None:
     numbers = []
     for name in ("a", "a", "b", "a"):
         with agents.hold(name) as held:
@@ -162,7 +162,7 @@ def test_the_lease_of_a_dead_agent_is_taken_over_after_three_periods_and_not_bef
 
 
 def test_children_that_do_not_wait_watch_the_lease_of_another_agent_together(agents: Agents) -> None:
-    """What each has seen is noted on the volume: none of them has to wait three periods by itself."""
+    """Each notes on the volume what it has seen, so that none has to wait three periods by itself."""
     agents.kill_one_that_holds("a")
     for _ in range(12):
         agents.refused("b")
@@ -172,14 +172,14 @@ def test_children_that_do_not_wait_watch_the_lease_of_another_agent_together(age
         assert held.number == 2
 
 
-def test_a_lease_that_is_renewed_is_never_taken_over_however_long_another_agent_watches(agents: Agents) -> None:
+def test_a_renewed_lease_is_never_taken_over(agents: Agents) -> None:
     with agents.hold("a"):
         for _ in range(40):
             agents.refused("b")
             agents.time.advance(LOOK)
 
 
-def test_a_quiet_agent_waits_three_periods_even_for_a_lease_that_was_given_up(agents: Agents) -> None:
+def test_a_quiet_agent_waits_three_periods_even_for_a_released_lease(agents: Agents) -> None:
     with agents.hold("a"):
         pass
     given_up = agents.time.now
@@ -190,9 +190,7 @@ def test_a_quiet_agent_waits_three_periods_even_for_a_lease_that_was_given_up(ag
 
 @pytest.mark.parametrize("nth", [1, 2])
 @pytest.mark.parametrize("does", [Does.FAIL, Does.REFUSE, Does.LIE])
-def test_whatever_goes_wrong_while_it_is_taken_or_given_up_the_next_child_takes_it(
-    agents: Agents, does: Does, nth: int
-) -> None:
+def test_after_any_failure_the_next_child_takes_the_lease(agents: Agents, does: Does, nth: int) -> None:
     agents.store = FaultyStore(agents.store, Fault("swap", does, nth=nth))
     with suppress(TransientError, PermanentError), agents.hold("a"):
         pass
@@ -209,9 +207,7 @@ def test_whatever_goes_wrong_while_it_is_taken_or_given_up_the_next_child_takes_
         pytest.param(b"\xff{", id="not text"),
     ],
 )
-def test_an_object_that_is_no_lease_of_this_version_is_neither_taken_nor_overwritten(
-    agents: Agents, content: bytes
-) -> None:
+def test_an_unreadable_lease_is_neither_taken_nor_overwritten(agents: Agents, content: bytes) -> None:
     agents.store.create(tenure.KEY, content)
 
     assert agents.refused("a").reason is Reason.FOREIGN_ROOT
@@ -222,7 +218,7 @@ def test_an_object_that_is_no_lease_of_this_version_is_neither_taken_nor_overwri
 
 
 @at_each_kind_of_store
-def test_the_lease_that_a_dead_child_held_is_taken_up_at_once_by_the_next(agents: Agents) -> None:
+def test_the_lease_of_a_dead_child_is_taken_at_once_by_the_next_child(agents: Agents) -> None:
     agents.kill_one_that_holds("a")
 
     with agents.hold("a") as held:
@@ -230,7 +226,7 @@ def test_the_lease_that_a_dead_child_held_is_taken_up_at_once_by_the_next(agents
 
 
 @at_each_kind_of_store
-def test_children_of_one_agent_hold_it_together_and_the_last_gives_it_up(agents: Agents) -> None:
+def test_children_of_one_agent_share_the_lease_and_the_last_releases_it(agents: Agents) -> None:
     with agents.hold("a") as first:
         with agents.hold("a") as second:
             assert first.number == second.number == 1
@@ -243,7 +239,7 @@ def test_children_of_one_agent_hold_it_together_and_the_last_gives_it_up(agents:
     assert agents.lease.released
 
 
-def test_a_clone_of_the_volume_does_not_take_up_what_the_original_holds(agents: Agents) -> None:
+def test_a_cloned_volume_does_not_take_the_lease_of_the_original(agents: Agents) -> None:
     with agents.hold("a") as held:
         shutil.copytree(agents.folder / "a", agents.folder / "clone")
         with pytest.raises(HeldByAnotherError), hold(agents.store, owner("a"), agents.folder / "clone"):
@@ -251,7 +247,7 @@ def test_a_clone_of_the_volume_does_not_take_up_what_the_original_holds(agents: 
         held.confirm()
 
 
-def test_torn_notes_on_the_volume_cost_a_look_at_the_destination_and_no_more(agents: Agents) -> None:
+def test_damaged_notes_on_the_volume_cost_one_request(agents: Agents) -> None:
     with agents.hold("a"):
         pass
     notes = agents.folder / "a" / "sight.json"
@@ -268,7 +264,7 @@ def test_torn_notes_on_the_volume_cost_a_look_at_the_destination_and_no_more(age
 
 
 @at_each_kind_of_store
-def test_a_stalled_holder_finds_out_that_another_agent_took_over(agents: Agents) -> None:
+def test_a_stalled_holder_notices_the_takeover_by_another_agent(agents: Agents) -> None:
     stalled = agents.take_and_stall("a")
     with agents.hold("b", wait=20 * PERIOD) as other:
         with pytest.raises(HeldByAnotherError, match="was lost"):
@@ -280,7 +276,7 @@ def test_a_stalled_holder_finds_out_that_another_agent_took_over(agents: Agents)
     assert agents.lease.number == 2
 
 
-def test_a_stalled_holder_whose_lease_nobody_took_goes_on(agents: Agents) -> None:
+def test_a_stalled_holder_goes_on_if_no_agent_took_the_lease(agents: Agents) -> None:
     stalled = agents.take_and_stall("a")
     agents.time.advance(4 * PERIOD)
 
@@ -291,7 +287,7 @@ def test_a_stalled_holder_whose_lease_nobody_took_goes_on(agents: Agents) -> Non
 
 
 @pytest.mark.parametrize("does", [Does.FAIL, Does.LIE])
-def test_a_renewal_that_seems_to_have_failed_is_made_again(agents: Agents, does: Does) -> None:
+def test_a_renewal_with_a_lost_answer_is_repeated(agents: Agents, does: Does) -> None:
     agents.store = FaultyStore(agents.store, Fault("swap", does, nth=2), Fault("swap", does, nth=3))
     with agents.hold("a") as held:
         agents.time.advance(4 * PERIOD)
@@ -300,7 +296,7 @@ def test_a_renewal_that_seems_to_have_failed_is_made_again(agents: Agents, does:
     assert agents.lease.released
 
 
-def test_a_holder_may_do_nothing_once_its_store_is_down_for_two_periods(agents: Agents) -> None:
+def test_a_lease_counts_as_lost_once_the_store_is_down_for_two_periods(agents: Agents) -> None:
     store = agents.store = FaultyStore(agents.store, Fault("swap", Does.FAIL, nth=2, lasting=True))
     with agents.hold("a") as held:
         agents.time.advance(2 * PERIOD - 1)
@@ -326,7 +322,7 @@ def test_a_lease_that_was_deleted_is_lost_and_its_number_is_not_used_again(agent
         assert again.number == 2
 
 
-def test_a_lease_says_why_nothing_may_be_deleted_under_it(agents: Agents) -> None:
+def test_a_lease_has_the_reason_why_nothing_may_be_deleted(agents: Agents) -> None:
     why = Failure(Reason.FOREIGN_ROOT, "a newer agent was here")
 
     with agents.hold("a", no_deletion=why) as held:
@@ -344,7 +340,7 @@ def test_a_pass_costs_two_requests(agents: Agents) -> None:
     assert dict(store.calls) == {"swap": 2}
 
 
-def test_the_thread_that_renews_ends_with_the_lease(agents: Agents) -> None:
+def test_the_renewing_thread_ends_with_the_lease(agents: Agents) -> None:
     def renewing() -> list[threading.Thread]:
         return [thread for thread in threading.enumerate() if thread.name == "lease"]
 
@@ -355,8 +351,8 @@ def test_the_thread_that_renews_ends_with_the_lease(agents: Agents) -> None:
 
 
 @at_each_kind_of_store
-def test_of_many_agents_one_holds_it_at_a_time(agents: Agents) -> None:
-    """Some die as holders, some stall. A holder's time is from taking the lease to its last good check."""
+def test_only_one_of_many_agents_holds_the_lease_at_a_time(agents: Agents) -> None:
+    """Some die while they hold the lease, some stall. An agent holds the lease until its last successful check."""
     held: list[tuple[float, float, int]] = []
     end = agents.time.now + 40 * PERIOD
 
@@ -417,7 +413,7 @@ HOLDER = textwrap.dedent("""
 
 
 class Holder:
-    """A process that takes the lease, says so, and publishes when it is told to."""
+    """A process that takes the lease, reports it, and publishes on command."""
 
     def __init__(self, name: str, *arguments: str) -> None:
         command = [sys.executable, "-c", HOLDER, name, *arguments]
@@ -428,7 +424,7 @@ class Holder:
         return self.process.stdout.readline().strip()
 
     def publish(self) -> str:
-        """Let the process publish; return what it says."""
+        """Let the process publish. Return its reply."""
         assert self.process.stdin is not None
         self.process.stdin.write("\n")
         self.process.stdin.flush()
@@ -454,7 +450,7 @@ def _start(seaweedfs: SeaweedFS, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.components
-def test_a_stopped_process_that_wakes_up_after_a_takeover_publishes_nothing(
+def test_a_process_that_wakes_up_after_a_takeover_publishes_nothing(
     start: Callable[[str], Holder], seaweedfs: SeaweedFS, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = start("first")
@@ -471,7 +467,7 @@ def test_a_stopped_process_that_wakes_up_after_a_takeover_publishes_nothing(
 
 
 @pytest.mark.components
-def test_a_killed_process_is_followed_at_once_by_its_own_agent_and_later_by_another(
+def test_after_a_kill_the_same_agent_gets_the_lease_at_once_and_another_later(
     start: Callable[[str], Holder],
 ) -> None:
     first = start("first")

@@ -1,4 +1,4 @@
-"""Time for threads that wait for each other: it passes only while all of them wait, and then at once."""
+"""Virtual time for threads that wait for each other. It passes at once, and only while all of them wait."""
 
 import threading
 from collections.abc import Callable
@@ -23,7 +23,7 @@ class VirtualTime:
         self._waiting: list[_Waiting] = []
 
     def replace_in(self, module: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Let a module read this clock, and let its threads and events wait by it."""
+        """Let a module use this clock, also for its threads and events."""
         clock = self
 
         class Thread(threading.Thread):
@@ -42,11 +42,11 @@ class VirtualTime:
         monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: clock.now))
 
     def advance(self, seconds: float) -> None:
-        """Let time pass, and let the other threads do what is due meanwhile."""
+        """Let time pass, and let the other threads run that are due meanwhile."""
         self.wait(seconds, None)
 
     def wait(self, seconds: float, event: "VirtualEvent | None") -> None:
-        """Wait until the time has passed, or until the event is set."""
+        """Wait until the time has passed or the event is set."""
         with self._changed:
             if event is not None and event.is_set:
                 return
@@ -56,7 +56,7 @@ class VirtualTime:
             self._changed.wait_for(lambda: waiting not in self._waiting)
 
     def wake(self, event: "VirtualEvent") -> None:
-        """Let the threads go on that wait for an event."""
+        """Wake the threads that wait for an event."""
         with self._changed:
             self._waiting = [one for one in self._waiting if one.event is not event]
             self._changed.notify_all()

@@ -62,9 +62,9 @@ def test_drift_is_a_table_or_json_and_exits_3(place: Place, volume: FilledStore)
         {
             "kind": "artifact_without_record",
             "key": record.key,
-            "text": f"{record.size} bytes; `catalog adopt` takes it in where it is sound",
+            "text": f"{record.size} bytes; `catalog adopt` adopts it if it is undamaged",
         },
-        {"kind": "foreign", "key": "notes.txt", "text": "4 bytes; none of the agent's; it is left alone"},
+        {"kind": "foreign", "key": "notes.txt", "text": "4 bytes; not a file of the agent, left alone"},
     ]
     assert tree(place.root) == before
 
@@ -161,7 +161,7 @@ def test_adopt_shows_refused_files_and_exits_3(place: Place) -> None:
     assert result.code == 3
     (one,) = result.json["artifacts"]
     assert (one["became"], one["path"]) == ("refused", f"{folder}/orders-2026-11-23T03-00-00.backup")
-    assert "nothing that it could continue is recorded" in one["why"]
+    assert "no artifact that this differential" in one["why"]
 
 
 def test_adopt_says_if_it_found_nothing(place: Place) -> None:
