@@ -1,6 +1,7 @@
 """Values that many tests need. Each builder has defaults, and takes every field as a keyword."""
 
 import hashlib
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,6 +13,7 @@ from backup_agent.core.artifacts.names import DatabaseName, PlaceName, artifact_
 from backup_agent.core.artifacts.records import ArtifactFile, BackupType, Header, Record
 from backup_agent.core.neo4j.topology import Copy, Topology
 from backup_agent.core.requests.answers import Answer, State
+from backup_agent.jobs.event_writer import EventWriter
 from backup_agent.settings.model import Settings
 from backup_agent.supervisor.requests.spool import Spool
 
@@ -160,3 +162,8 @@ def a_spool(folder: Path, root: str | Path = "/backups", refuse: Callable[[str],
     started = Spool(folder, str(root), refuse)
     started.prepare()
     return started
+
+
+def an_event_writer(told: list[dict[str, Any]] | None = None) -> EventWriter:
+    """Return a writer that appends each event of a job to a list, as its parsed line."""
+    return EventWriter(lambda line: None if told is None else told.append(json.loads(line)))

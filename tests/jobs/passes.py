@@ -1,7 +1,6 @@
 """Verification passes over a volume and over destinations in memory."""
 
 import errno
-import json
 import threading
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -14,12 +13,11 @@ from backup_agent.core.artifacts.keys import record_key
 from backup_agent.core.artifacts.names import artifact_name
 from backup_agent.core.artifacts.records import Record
 from backup_agent.core.requests.tasks import VerifyTask
-from backup_agent.jobs.event_writer import EventWriter
 from backup_agent.jobs.verify import Verifying
 from backup_agent.stores.local import LocalStore
 from backup_agent.stores.store import Store
 from tests.artifact.writer import Written, artifact
-from tests.builders import ORDERS, a_record, settings_with
+from tests.builders import ORDERS, a_record, an_event_writer, settings_with
 from tests.catalog.places import with_store
 
 LONG_AGO = datetime(2026, 1, 1, 2, 0, tzinfo=UTC)
@@ -55,7 +53,7 @@ def verify_at(
     storage = {"root": str(root), "destinations": destinations}
     task = VerifyTask(**{"run": "verify-1", "place": "local", "seconds": 60, "settings": {}, **changes})
     told: list[dict[str, Any]] = []
-    teller = EventWriter(lambda line: told.append(json.loads(line)))
+    teller = an_event_writer(told)
     cancel = cancel or threading.Event()
     places = all_places(settings_with(storage=storage, **(settings or {})))
     opened = [with_store(one, stores.get(one.name)) for one in places]

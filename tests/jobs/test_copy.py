@@ -20,9 +20,8 @@ from backup_agent.core.requests.tasks import BackupTask, CopyTask
 from backup_agent.durable import LIMIT
 from backup_agent.jobs.backup import BackupRun, result
 from backup_agent.jobs.copy import Copying, pass_on
-from backup_agent.jobs.event_writer import EventWriter
 from backup_agent.stores.store import Progress, StoredObject
-from tests.builders import OFFSITE
+from tests.builders import OFFSITE, an_event_writer
 from tests.catalog.places import with_store
 from tests.jobs.outside import broken, faults
 from tests.jobs.passes import put
@@ -72,7 +71,7 @@ def a_world(folder: Path) -> World:
 def copied(world: World, store: MemoryStore) -> tuple[Failure | None, list[dict[str, Any]]]:
     """Make one pass. Return its failure and its warnings."""
     told: list[dict[str, Any]] = []
-    teller = EventWriter(lambda line: told.append(json.loads(line)))
+    teller = an_event_writer(told)
     task = CopyTask(run="copy-1", destination="offsite", sets=("default",), settings={})
     failure = Copying(task, with_store(place_of("offsite", world.settings), store), teller).copy_all()
     return failure, [event for event in told if event["event"] == "warning"]
@@ -192,7 +191,7 @@ def test_the_outcome_of_a_backup_depends_on_the_copy_of_its_own_artifact(
         run="run-1", request="r", set="default", database="orders", type=BackupType.FULL, sources=(),
         since=datetime.now(UTC), destinations=("offsite",), settings={},
     )  # fmt: skip
-    run = BackupRun(task, world.settings, EventWriter(lambda _line: None), threading.Event())
+    run = BackupRun(task, world.settings, an_event_writer(), threading.Event())
     run.copy_failures[OFFSITE] = Failure(Reason.CHAIN_BROKEN, "an older differential is not copied")
     judged = result(run, Record.from_json((world.root / record_key(full)).read_bytes()), {OFFSITE: became})
 
@@ -200,9 +199,9 @@ def test_the_outcome_of_a_backup_depends_on_the_copy_of_its_own_artifact(
 
 
 def test_an_event_of_a_copy_that_cannot_be_understood_is_told() -> None:
-    lines: list[str] = []
-    reports = [pass_on(line, EventWriter(lines.append)) for line in ('{"event":"stage"}', "no event")]
+    told: list[dict[str, Any]] = []
+    reports = [pass_on(line, an_event_writer(told)) for line in ('{"event":"stage"}', "no event")]
 
     assert reports == [None, None]
-    assert [(told["event"], told["text"]) for told in map(json.loads, lines)] == [("warning", "event not understood")]
-    assert "stage: " in lines[0]
+    assert [(one["event"], one["text"]) for one in told] == [("warning", "event not understood")]
+    assert told[0]["because"].startswith("stage: ")

@@ -22,11 +22,10 @@ from backup_agent.core.artifacts.records import Record
 from backup_agent.core.reasons import PermanentError, Reason, TransientError
 from backup_agent.core.requests.tasks import PruneTask
 from backup_agent.core.retention.clock import ClockReading, ClockSighting, Shown
-from backup_agent.jobs.event_writer import EventWriter
 from backup_agent.jobs.prune import carry_out, prune
 from backup_agent.jobs.prune_plan import apply_policy
 from tests import memory
-from tests.builders import a_record, settings_with
+from tests.builders import a_record, an_event_writer, settings_with
 from tests.catalog.places import FilledStore, with_store
 from tests.stores.memory_store import MemoryStore
 
@@ -57,7 +56,7 @@ def _volume(tmp_path: Path) -> Place:
 
 def applied(volume: Place, **task: Any) -> tuple[Any, list[dict[str, Any]]]:
     told: list[dict[str, Any]] = []
-    teller = EventWriter(lambda line: told.append(json.loads(line)))
+    teller = an_event_writer(told)
     return prune(PruneTask(run="prune-1", place="local", settings={}, **task), volume, teller), told
 
 
@@ -158,7 +157,7 @@ def test_a_hold_that_cannot_be_written_stays_wanted_and_does_not_stop_the_pass(v
     wanted.hold(Hold(key=key, since=datetime.now(UTC), reason="audit", request="h"))
     told: list[dict[str, Any]] = []
     task = PruneTask(run="prune-1", place="offsite", settings={})
-    result = prune(task, offsite, EventWriter(lambda line: told.append(json.loads(line))))
+    result = prune(task, offsite, an_event_writer(told))
 
     assert result.outcome == "succeeded_with_warnings"  # the warning is about the unreadable mark
     assert [event["text"] for event in told if event["event"] == "warning"] == ["hold not applied"]
@@ -225,7 +224,7 @@ def test_a_clock_that_was_set_is_reported_by_the_first_pass_with_deletions(volum
     prune(
         PruneTask(run="prune-1", place="local", settings={}),
         place_of("local", idle),
-        EventWriter(lambda _: None),
+        an_event_writer(),
     )
     with pytest.raises(PermanentError, match="was set forward by 30 days") as refused:
         applied(volume, force=True)
@@ -274,7 +273,7 @@ def test_the_pass_on_the_volume_uses_the_clock_of_a_destination(
     prune(
         PruneTask(run="prune-1", place="offsite", settings={}),
         with_store(place_of("offsite", volume.settings), Elsewhere()),
-        EventWriter(lambda _: None),
+        an_event_writer(),
     )
     kept = volume.root / ".agent" / "clock.json"
     seen = ClockSighting.model_validate_json(kept.read_bytes())
@@ -325,7 +324,7 @@ def test_a_process_that_loses_the_lease_within_a_batch_stops_deleting(volume: Pl
     first = planned.delete[0].key
     held = Losing(root=volume.root, last=record_key(first) if last == "record" else first)
     with pytest.raises(TransientError) as refused:
-        carry_out([planned], found, volume, held, EventWriter(lambda _: None))
+        carry_out([planned], found, volume, held, an_event_writer())
     again = survey(volume.store)
 
     assert refused.value.failure.reason is Reason.FOREIGN_ROOT
@@ -341,7 +340,7 @@ def test_deletions_before_a_failure_are_reported(volume: Place) -> None:
     lost = Losing(root=volume.root, last=planned.delete[0].key)
     told: list[dict[str, Any]] = []
     with pytest.raises(TransientError):
-        carry_out([planned], found, volume, lost, EventWriter(lambda line: told.append(json.loads(line))))
+        carry_out([planned], found, volume, lost, an_event_writer(told))
 
     summaries = {
         one["set"]: one["artifacts"] for one in (each["summary"] for each in told if each["event"] == "summary")
@@ -401,7 +400,7 @@ def test_a_hold_set_after_the_plan_also_keeps_the_artifacts_it_needs(volume: Pla
     planned = apply_policy(task, found, volume, datetime.now(UTC))
     assert [one.key for one in planned.delete][-3:] == [link.key, base.key, full("weekly", 0).key]
     hold(volume.settings, Hold(key=link.key, since=datetime.now(UTC), reason="audit", request="h"))
-    done = carry_out([planned], found, volume, Held(), EventWriter(lambda _: None))
+    done = carry_out([planned], found, volume, Held(), an_event_writer())
 
     assert (done.deleted, done.failure) == (4, None)
     assert recorded(volume) == [

@@ -1,7 +1,6 @@
 """The survey at start: summaries, missing artifacts, and missing copies."""
 
 import errno
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -9,11 +8,10 @@ from typing import Any
 import pytest
 
 from backup_agent.catalog.place import Place, place_of
-from backup_agent.jobs.event_writer import EventWriter
 from backup_agent.jobs.summaries import tell_summary
 from backup_agent.jobs.survey import MOST_WARNINGS, survey
 from backup_agent.stores.local import LocalStore
-from tests.builders import ORDERS, a_record, settings_with
+from tests.builders import ORDERS, a_record, an_event_writer, settings_with
 from tests.catalog.places import FilledStore, place_at
 
 
@@ -24,9 +22,9 @@ def volume(root: Path, *destinations: str) -> Place:
 
 
 def told(root: Path, kind: str, *destinations: str) -> list[dict[str, Any]]:
-    lines: list[str] = []
-    survey(volume(root, *destinations or ("offsite",)), (), EventWriter(lines.append))
-    found = [event for event in map(json.loads, lines) if event["event"] == kind]
+    lines: list[dict[str, Any]] = []
+    survey(volume(root, *destinations or ("offsite",)), (), an_event_writer(lines))
+    found = [event for event in lines if event["event"] == kind]
     return [event["summary"] for event in found] if kind == "summary" else found
 
 
@@ -66,13 +64,12 @@ def test_if_copy_notes_cannot_be_read_only_that_destination_is_not_counted(
     broken = place_of("offsite", both.settings).copy_notes._folder / "default" / "orders"
     broken.parent.mkdir(parents=True)
     broken.write_text("no folder")
-    lines: list[str] = []
-    survey(both, (), EventWriter(lines.append))
-    events = [json.loads(line) for line in lines]
+    lines: list[dict[str, Any]] = []
+    survey(both, (), an_event_writer(lines))
 
-    assert [one["summary"]["owed"] for one in events if one["event"] == "summary"] == [{"other": 1}]
-    assert [one["destination"] for one in events if one["event"] == "uncounted"] == ["offsite"]
-    assert events[-1]["event"] == "surveyed"
+    assert [one["summary"]["owed"] for one in lines if one["event"] == "summary"] == [{"other": 1}]
+    assert [one["destination"] for one in lines if one["event"] == "uncounted"] == ["offsite"]
+    assert lines[-1]["event"] == "surveyed"
 
 
 def test_a_summary_that_cannot_be_made_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,17 +79,17 @@ def test_a_summary_that_cannot_be_made_is_reported(tmp_path: Path, monkeypatch: 
     settings = settings_with(storage={"root": str(tmp_path)})
     monkeypatch.setattr("backup_agent.jobs.summaries.of_database", unreadable)
     FilledStore(LocalStore(tmp_path)).add(a_record(0))
-    lines: list[str] = []
+    lines: list[dict[str, Any]] = []
 
-    assert tell_summary("default", ORDERS, settings, EventWriter(lines.append))
-    (event,) = map(json.loads, lines)
+    assert tell_summary("default", ORDERS, settings, an_event_writer(lines))
+    (event,) = lines
     assert (event["event"], event["set"], event["database"]) == ("unsummarised", "default", "orders")
 
 
 def test_missing_and_altered_artifacts_are_reported(tmp_path: Path) -> None:
     place = FilledStore(LocalStore(tmp_path))
     gone, missing, damaged = place.add(a_record(0)), place.add(a_record(1)), place.add(a_record(2))
-    survey(volume(tmp_path), (), EventWriter(lambda _line: None))
+    survey(volume(tmp_path), (), an_event_writer())
     place.remove(gone)
     place.store.delete(missing.key)
     place.damage(damaged)
@@ -126,6 +123,6 @@ def test_temporary_files_of_a_killed_survey_are_removed(tmp_path: Path) -> None:
     folder.mkdir(parents=True)
     (folder / ".tmp-4711-local").write_bytes(b"half")
 
-    survey(volume(tmp_path), (), EventWriter(lambda _line: None))
+    survey(volume(tmp_path), (), an_event_writer())
 
     assert [path.name for path in folder.iterdir()] == [volume(tmp_path).index.name]

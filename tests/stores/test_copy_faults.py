@@ -4,7 +4,6 @@ After the fault nothing is recorded there that is not whole and whose parent is 
 everything is there. Nothing that a store holds is ever overwritten.
 """
 
-import json
 import threading
 from contextlib import suppress
 from datetime import timedelta
@@ -24,9 +23,8 @@ from backup_agent.core.reasons import Failure, Reason
 from backup_agent.core.requests.tasks import CopyTask
 from backup_agent.durable import LIMIT
 from backup_agent.jobs.copy import Copying
-from backup_agent.jobs.event_writer import EventWriter
 from backup_agent.stores.store import Store
-from tests.builders import ORDERS, TAKEN, a_header, a_record, settings_with
+from tests.builders import ORDERS, TAKEN, a_header, a_record, an_event_writer, settings_with
 from tests.catalog.places import with_store
 from tests.stores.faulty import Does, Fault, FaultyStore, KilledError, violations
 from tests.stores.files import describe
@@ -63,7 +61,7 @@ class Volume:
         """Make a pass; return why it failed, and what it told."""
         told: list[dict[str, Any]] = []
         task = CopyTask(run="copy-1", destination="offsite", sets=("default",), settings={})
-        teller = EventWriter(lambda line: told.append(json.loads(line)))
+        teller = an_event_writer(told)
         return Copying(task, with_store(place_of("offsite", self.settings), store), teller).copy_all(), told
 
     @property

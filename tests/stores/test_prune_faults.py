@@ -19,9 +19,9 @@ from backup_agent.core.reasons import BackupError
 from backup_agent.core.requests.answers import Outcome, PlaceResult
 from backup_agent.core.requests.tasks import PruneTask
 from backup_agent.durable import LIMIT
-from backup_agent.jobs.event_writer import EventWriter
 from backup_agent.jobs.prune import prune
 from backup_agent.stores.local import LocalStore
+from tests.builders import an_event_writer
 from tests.catalog.places import with_store
 from tests.examples import HOUSE, examples
 from tests.jobs.outside import begun, broken, faults, records
@@ -56,7 +56,7 @@ class Pruned:
     def prune(self) -> PlaceResult:
         self.told: list[dict[str, Any]] = []
         task = PruneTask(run="prune-1", place=self.name, settings={})
-        return prune(task, self.place, EventWriter(lambda line: self.told.append(json.loads(line))))
+        return prune(task, self.place, an_event_writer(self.told))
 
     def seen(self) -> dict[str, bytes]:
         return {stored.key: self.store.inner.read(stored.key, LIMIT) for stored in self.store.inner.list()}

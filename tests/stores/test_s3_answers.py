@@ -1,13 +1,12 @@
 """What the S3 store makes of answers that are not whole, do not end, or come byte by byte; and what it quotes of them."""
 
-import json
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, suppress
 from functools import partial
 from itertools import repeat
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -18,11 +17,10 @@ from backup_agent.catalog.place import place_of
 from backup_agent.catalog.rebuild import rebuild
 from backup_agent.core.reasons import BackupError, PermanentError, Reason, TransientError
 from backup_agent.core.requests.tasks import PruneTask
-from backup_agent.jobs.event_writer import EventWriter
 from backup_agent.jobs.prune import prune
 from backup_agent.stores.s3 import S3Store
 from backup_agent.stores.store import ObjectTooLargeError, Store
-from tests.builders import settings_with
+from tests.builders import an_event_writer, settings_with
 from tests.catalog.places import with_store
 from tests.stores.files import KEY
 from tests.stores.odd_server import OddServer, head, page, truncated, whole
@@ -115,7 +113,7 @@ def test_a_listing_that_is_not_whole_reaches_no_index_no_diff_and_no_retention(
     place = place_of("s3", settings)
     place.index.parent.mkdir(parents=True)
     place.index.write_bytes(HEAD)
-    told: list[str] = []
+    told: list[dict[str, Any]] = []
 
     for attempt in (
         lambda: rebuild(with_store(place, store_at(server))),
@@ -123,19 +121,20 @@ def test_a_listing_that_is_not_whole_reaches_no_index_no_diff_and_no_retention(
         lambda: prune(
             PruneTask(run="prune-1", place="s3", settings={}),
             with_store(place, cast("Store", _Unowned(store_at(server)))),
-            EventWriter(told.append),
+            an_event_writer(told),
         ),
     ):
         with pytest.raises(BackupError, match="the listing is not whole"):
             attempt()
     assert place.index.read_bytes() == HEAD
-    assert "pruned" not in {json.loads(line)["event"] for line in told}
+    assert "pruned" not in {one["event"] for one in told}
 
 
 class _Unowned:
     """A store of which nobody has ever said whose it is, and whose every write succeeds: the listing alone is odd."""
 
     conditional_writes = False
+    concurrent_reads = 8
 
     def __init__(self, inner: S3Store) -> None:
         self.name = "s3"
