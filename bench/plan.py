@@ -19,7 +19,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from backup_agent.core.artifacts.entries import Entry
-from backup_agent.core.artifacts.names import DatabaseName
+from backup_agent.core.artifacts.names import DEFAULT_SET, DatabaseName
 from backup_agent.core.retention.plan import Policy, plan
 
 START = datetime(1990, 1, 1, tzinfo=UTC)
@@ -38,7 +38,7 @@ def history(artifacts: int, databases: int, *, stated: bool) -> Iterator[Entry]:
         key = f"default/db{database}/db{database}-{taken:%Y-%m-%dT%H-%M-%S}.backup"
         yield Entry(
             key=key,
-            set="default",
+            set=DEFAULT_SET,
             database=DatabaseName(f"db{database}"),
             full=full,
             taken=taken,

@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from backup_agent.core.artifacts.entries import Entry
-from backup_agent.core.artifacts.names import DatabaseName, PlaceName, artifact_name
+from backup_agent.core.artifacts.names import DatabaseName, PlaceName, SetName, artifact_name
 from backup_agent.core.artifacts.records import ArtifactFile, BackupType, Header, Record
 from backup_agent.core.neo4j.topology import Copy, Topology
 from backup_agent.core.requests.answers import Answer, State
@@ -157,7 +157,9 @@ def a_topology(*copies: Copy, **fields: Any) -> Topology:
     return Topology(**{"seen": TAKEN, "copies": copies, **fields})
 
 
-def a_spool(folder: Path, root: str | Path = "/backups", refuse: Callable[[str], str | None] = lambda _: None) -> Spool:
+def a_spool(
+    folder: Path, root: str | Path = "/backups", refuse: Callable[[SetName], str | None] = lambda _: None
+) -> Spool:
     """Return the spool of an agent that has just started on a requests folder."""
     started = Spool(folder, str(root), refuse)
     started.prepare()

@@ -26,11 +26,19 @@ from backup_agent.catalog.journal import Doing
 from backup_agent.catalog.place import place_of
 from backup_agent.core.artifacts.chains import TypeReason, parent_of
 from backup_agent.core.artifacts.keys import ARTIFACT_SUFFIX, RECORD_SUFFIX, artifact_key, database_key, record_key
-from backup_agent.core.artifacts.names import SET, VOLUME, DatabaseName, artifact_name, misnamed
+from backup_agent.core.artifacts.names import (
+    DEFAULT_SET,
+    VOLUME,
+    DatabaseName,
+    SetName,
+    artifact_name,
+    misnamed,
+    set_name_or_none,
+)
 from backup_agent.core.artifacts.parts import part_size
 from backup_agent.core.artifacts.records import BackupType, Header, Record
 from backup_agent.core.reasons import BackupError, PermanentError, Reason
-from backup_agent.settings.model import DEFAULT_SET, Settings
+from backup_agent.settings.model import Settings
 
 REQUEST = "catalog adopt"
 """The request in the records of adopted artifacts. No request can have this id."""
@@ -60,7 +68,7 @@ class Result(NamedTuple):
 class _Candidate(NamedTuple):
     path: Path
     header: Header
-    set: str
+    set: SetName
     name: str
     """The file name in its place."""
 
@@ -77,10 +85,10 @@ class Adopting:
     now: datetime
     source: Path | None = None
     """The folder to search; None for the storage root."""
-    set: str | None = None
+    set: SetName | None = None
     """The set for all artifacts; None for the set in the path if the path has one, else `default`."""
     dry_run: bool = False
-    _members: dict[tuple[str, DatabaseName], dict[str, Record]] = field(default_factory=dict)
+    _members: dict[tuple[SetName, DatabaseName], dict[str, Record]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Find the volume."""
@@ -138,12 +146,13 @@ class Adopting:
             return Result(path, AdoptOutcome.REFUSED, artifact_key(set_name, database, name), why)
         return _Candidate(path, header, set_name, name)
 
-    def _set_of(self, path: Path, header: Header, name: str) -> str:
+    def _set_of(self, path: Path, header: Header, name: str) -> SetName:
         if not path.is_relative_to(self._root):
             return DEFAULT_SET
         first, *rest = path.relative_to(self._root).parts
-        in_place = rest == [header.database, name] and SET.fullmatch(first)
-        return first if in_place or (rest and first in self.settings.declared_sets) else DEFAULT_SET
+        found = set_name_or_none(first)
+        in_place = rest == [header.database, name]
+        return found if found and (in_place or (rest and found in self.settings.declared_sets)) else DEFAULT_SET
 
     def _take(self, one: _Candidate) -> Result:
         members = self._recorded(one.set, one.header.database)
@@ -168,7 +177,7 @@ class Adopting:
         members[record.key] = record
         return Result(one.path, AdoptOutcome.WOULD_BE if self.dry_run else AdoptOutcome.ADOPTED, record.key)
 
-    def _recorded(self, set_name: str, database: DatabaseName) -> dict[str, Record]:
+    def _recorded(self, set_name: SetName, database: DatabaseName) -> dict[str, Record]:
         """Return the records of a database in a set, including those written by this adoption."""
         if (set_name, database) not in self._members:
             found = volume_records.of_database(self._root, set_name, database)

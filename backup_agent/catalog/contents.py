@@ -21,7 +21,7 @@ from backup_agent.core.artifacts.drift import Finding, Folder, Kind, ListedKey, 
 from backup_agent.core.artifacts.entries import Entry
 from backup_agent.core.artifacts.keys import damage_key, database_prefix, hold_key, record_key, set_prefix, split_key
 from backup_agent.core.artifacts.marks import Damage, Hold, Mark
-from backup_agent.core.artifacts.names import DatabaseName
+from backup_agent.core.artifacts.names import DatabaseName, SetName
 from backup_agent.core.artifacts.records import LARGEST
 from backup_agent.core.reasons import PermanentError, Reason
 from backup_agent.stores.store import Store
@@ -102,7 +102,7 @@ class Contents:
     def gaps(self) -> dict[str, Finding]:
         """Sound artifacts that cannot be restored, because something that they need is missing or damaged."""
         unsound = self.unsound
-        lines: dict[tuple[str, DatabaseName], list[Entry]] = defaultdict(list)
+        lines: dict[tuple[SetName, DatabaseName], list[Entry]] = defaultdict(list)
         for entry in self.entries.values():
             lines[entry.set, entry.database].append(entry)
         found: dict[str, Finding] = {}
@@ -114,7 +114,7 @@ class Contents:
         return found
 
 
-def survey(store: Store, index: Path | None = None, *, sets: Collection[str] | None = None) -> Contents:
+def survey(store: Store, index: Path | None = None, *, sets: Collection[SetName] | None = None) -> Contents:
     """Return the contents of a place, or of some sets there, and update its index.
 
     Raise the store's error if it cannot be listed or read: incomplete contents would be taken for complete ones.
@@ -126,7 +126,7 @@ def by_database(
     store: Store,
     index: Path | None = None,
     *,
-    sets: Collection[str] | None = None,
+    sets: Collection[SetName] | None = None,
     trust: bool = True,
     writes: bool = True,
     required: bool = False,
@@ -164,7 +164,7 @@ def by_database(
         old.commit()
 
 
-def of_database(store: Store, index: Path, set_name: str, database: DatabaseName) -> Contents:
+def of_database(store: Store, index: Path, set_name: SetName, database: DatabaseName) -> Contents:
     """Return the contents of one database's folder, without `altered`. The index is read and not updated."""
     prefix = database_prefix(set_name, database)
     known = lines_of(index, prefix)
@@ -197,7 +197,7 @@ def together(parts: Iterable[Contents]) -> Contents:
     return replace(whole, orphans=tuple(orphans), foreign=tuple(foreign), unreadable=tuple(unreadable))
 
 
-def _listing(store: Store, sets: Collection[str] | None) -> Iterator[ListedKey]:
+def _listing(store: Store, sets: Collection[SetName] | None) -> Iterator[ListedKey]:
     # In the order in which one listing of all sets has them: a-b/ before a/.
     prefixes = [""] if sets is None else sorted(map(set_prefix, sets))
     return (ListedKey(one.key, one.size) for prefix in prefixes for one in store.list(prefix))
@@ -218,7 +218,7 @@ def _is_known(known: Mapping[str, Known], key: str, size: int) -> bool:
     return key in known and known[key].line.record_size == size
 
 
-def _passed_over(old: Rewriting, lines: Iterable[Known], sets: Collection[str] | None) -> dict[str, Finding]:
+def _passed_over(old: Rewriting, lines: Iterable[Known], sets: Collection[SetName] | None) -> dict[str, Finding]:
     """Keep the index lines of sets that are not listed. Return a finding for each line whose record has vanished."""
     altered: dict[str, Finding] = {}
     for known in lines:

@@ -14,7 +14,7 @@ from backup_agent.catalog.note_folder import NoteFolder
 from backup_agent.core.artifacts.chains import Member, as_entry
 from backup_agent.core.artifacts.entries import Entry
 from backup_agent.core.artifacts.keys import name_of
-from backup_agent.core.artifacts.names import DatabaseName
+from backup_agent.core.artifacts.names import DatabaseName, SetName
 from backup_agent.core.artifacts.records import Record
 
 GIVEN_UP = b"given up\n"
@@ -50,7 +50,7 @@ class CopyNotes(NoteFolder):
         missing = [record for record in records if name_of(record.key) not in noted(record.set, record.database)]
         return tuple(sorted(missing, key=_order))
 
-    def _noted(self, set_name: str, database: DatabaseName) -> set[str]:
+    def _noted(self, set_name: SetName, database: DatabaseName) -> set[str]:
         """Return the names of the artifacts of a database that have a note, by one listing."""
         return set(durable.names(self._folder / set_name / database))
 

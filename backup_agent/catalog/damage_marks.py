@@ -9,12 +9,12 @@ from pathlib import Path
 from backup_agent import durable
 from backup_agent.core.artifacts.keys import ARTIFACT_SUFFIX, DAMAGE_SUFFIX, artifact_key, damage_key
 from backup_agent.core.artifacts.marks import Damage
-from backup_agent.core.artifacts.names import DatabaseName
+from backup_agent.core.artifacts.names import DatabaseName, SetName
 from backup_agent.core.reasons import PermanentError, Reason
 from backup_agent.stores.store import Store
 
 
-def damaged(root: Path, set_name: str, database: DatabaseName) -> frozenset[str]:
+def damaged(root: Path, set_name: SetName, database: DatabaseName) -> frozenset[str]:
     """Return the keys of the artifacts of one database on the volume that are marked as damaged."""
     ending = ARTIFACT_SUFFIX + DAMAGE_SUFFIX
     marks = (name for name in durable.names(root / set_name / database) if name.endswith(ending))

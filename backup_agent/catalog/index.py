@@ -82,7 +82,7 @@ class IndexLine(NamedTuple):
             # By position, because keyword arguments take twice as long.
             entry = Entry(
                 key,
-                intern(set_name),
+                set_name,
                 database,  # kept by core.artifacts.keys
                 full,
                 datetime.fromisoformat(taken),

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from backup_agent import durable
 from backup_agent.catalog.place import OWN
+from backup_agent.core.artifacts.names import SetName
 from backup_agent.core.artifacts.records import StoredValue
 
 MOST = 100
@@ -20,15 +21,15 @@ MOST = 100
 class Uses(StoredValue):
     """The last requests for ad hoc sets."""
 
-    used: dict[str, datetime] = Field(default={})
+    used: dict[SetName, datetime] = Field(default={})
     all_used: datetime | None = None
     """Time at which earlier notes were lost: every set counts as used then."""
 
-    def of(self, set_name: str) -> datetime | None:
+    def of(self, set_name: SetName) -> datetime | None:
         """Return the time of the last request for a set, or None if it is unknown."""
         return max((at for at in (self.used.get(set_name), self.all_used) if at is not None), default=None)
 
-    def noting(self, set_name: str, at: datetime) -> "Uses":
+    def noting(self, set_name: SetName, at: datetime) -> "Uses":
         """Return these uses with one more."""
         used = {**self.used, set_name: max(at, self.used.get(set_name, at))}
         newest = sorted(used, key=used.__getitem__, reverse=True)[:MOST]
@@ -48,7 +49,7 @@ def uses(root: Path, now: datetime) -> Uses:
         return Uses(all_used=now)
 
 
-def note_use(root: Path, set_name: str, at: datetime) -> None:
+def note_use(root: Path, set_name: SetName, at: datetime) -> None:
     """Note a request for a set. Raise OSError if the note cannot be written."""
     _file(root).parent.mkdir(parents=True, exist_ok=True)
     durable.write(_file(root), uses(root, at).noting(set_name, at).to_json())

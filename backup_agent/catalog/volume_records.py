@@ -9,13 +9,13 @@ from pydantic import ValidationError
 
 from backup_agent import durable, quoting
 from backup_agent.core.artifacts.keys import ARTIFACT_SUFFIX, RECORD_SUFFIX, artifact_key
-from backup_agent.core.artifacts.names import DATABASE, SET, DatabaseName, database_name
+from backup_agent.core.artifacts.names import DatabaseName, SetName, database_name_or_none, set_name_or_none
 from backup_agent.core.artifacts.records import LARGEST, Record
 
 ARTIFACT_RECORD = ARTIFACT_SUFFIX + RECORD_SUFFIX
 
 
-def of_database(root: Path, set_name: str, database: DatabaseName) -> tuple[Record, ...]:
+def of_database(root: Path, set_name: SetName, database: DatabaseName) -> tuple[Record, ...]:
     """Return the readable records of one database, oldest first. A missing folder has none.
 
     Links and special files are ignored, as in a listing of the store: reading a pipe would never end.
@@ -52,11 +52,12 @@ def first_fault(error: ValueError) -> str:
     return quoting.shown(error)
 
 
-def databases(root: Path) -> Iterator[tuple[str, DatabaseName]]:
+def databases(root: Path) -> Iterator[tuple[SetName, DatabaseName]]:
     """Yield the set and the database of each folder below the root."""
-    for set_name in durable.folders(root):
-        if not SET.fullmatch(set_name):  # such as lost+found, which only root can read
+    for folder in durable.folders(root):
+        set_name = set_name_or_none(folder)
+        if set_name is None:  # such as lost+found, which only root can read
             continue
-        for database in durable.folders(root / set_name):
-            if DATABASE.fullmatch(database):
-                yield set_name, database_name(database)
+        for name in durable.folders(root / set_name):
+            if (database := database_name_or_none(name)) is not None:
+                yield set_name, database

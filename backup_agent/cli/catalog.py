@@ -15,8 +15,8 @@ from backup_agent.catalog.diff import diff
 from backup_agent.catalog.place import Place, place_of
 from backup_agent.catalog.rebuild import rebuild
 from backup_agent.cli import printing
-from backup_agent.cli.configured import json_option, loaded, settings_option
-from backup_agent.core.artifacts.names import VOLUME
+from backup_agent.cli.configured import json_option, judged, loaded, settings_option
+from backup_agent.core.artifacts.names import VOLUME, SetName, name_of_set
 from backup_agent.core.reasons import PermanentError, Reason
 from backup_agent.settings.model import Settings
 from backup_agent.supervisor import mounts
@@ -34,7 +34,7 @@ _OPTIONS = {"rebuild": {"place"}, "diff": {"place", "checksums"}, "adopt": {"sou
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="adopt: a folder to search. Default: the storage root.",
 )
-@click.option("--set", "set_name", help="adopt: the set to put all artifacts into.")
+@click.option("--set", "set_name", callback=judged(name_of_set), help="adopt: the set to put all artifacts into.")
 @click.option("--dry-run", is_flag=True, help="adopt: list what would be adopted, and change nothing.")
 @settings_option
 @json_option
@@ -44,7 +44,7 @@ def command(
     what: str,
     place: str | None,
     source: Path | None,
-    set_name: str | None,
+    set_name: SetName | None,
     *,
     checksums: bool,
     dry_run: bool,
@@ -109,7 +109,7 @@ def _diff(place: Place, *, checksums: bool, as_json: bool) -> int:
 
 
 @durable.closed_to_others()
-def _adopt(settings: Settings, source: Path | None, set_name: str | None, *, dry_run: bool, as_json: bool) -> int:
+def _adopt(settings: Settings, source: Path | None, set_name: SetName | None, *, dry_run: bool, as_json: bool) -> int:
     source = source and source.resolve()
     adopting = Adopting(settings, datetime.now(UTC), source, set_name, dry_run=dry_run)
     results: list[Result] = []

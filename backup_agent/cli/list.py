@@ -11,9 +11,9 @@ from backup_agent.catalog import volume_records
 from backup_agent.catalog.contents import Contents, by_database
 from backup_agent.catalog.place import Place, destinations, place_of
 from backup_agent.cli import printing
-from backup_agent.cli.configured import json_option, loaded, settings_option
+from backup_agent.cli.configured import json_option, judged, loaded, settings_option
 from backup_agent.core.artifacts.keys import record_key
-from backup_agent.core.artifacts.names import VOLUME
+from backup_agent.core.artifacts.names import VOLUME, SetName, name_of_set
 from backup_agent.core.artifacts.records import LARGEST, Record
 from backup_agent.core.reasons import PermanentError, Reason
 from backup_agent.stores.store import ObjectTooLargeError, Store
@@ -31,7 +31,7 @@ class Listed:
 
 @click.command()
 @click.option("--place", default=VOLUME, show_default=True, help="`local` or a destination.")
-@click.option("--set", "set_name", help="Only this set.")
+@click.option("--set", "set_name", callback=judged(name_of_set), help="Only this set.")
 @click.option("--database", help="Only this database.")
 @click.option(
     "--label",
@@ -46,7 +46,7 @@ class Listed:
 def command(
     context: click.Context,
     place: str,
-    set_name: str | None,
+    set_name: SetName | None,
     database: str | None,
     labels: tuple[str, ...],
     as_json: bool,
@@ -96,7 +96,7 @@ def command(
     return 3 if faults else 0
 
 
-def _at(place: Place, set_name: str | None, database: str | None) -> Iterator[Listed]:
+def _at(place: Place, set_name: SetName | None, database: str | None) -> Iterator[Listed]:
     """Yield what is recorded at a place. The index only tells which records there are; each record is read."""
     sets = {set_name} if set_name else None
     with ThreadPoolExecutor(place.store.concurrent_reads, thread_name_prefix="record") as pool:

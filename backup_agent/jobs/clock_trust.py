@@ -12,7 +12,7 @@ from backup_agent import durable
 from backup_agent.catalog.contents import Contents
 from backup_agent.catalog.place import OWN, Place
 from backup_agent.core.artifacts.keys import database_key
-from backup_agent.core.artifacts.names import DatabaseName, PlaceName
+from backup_agent.core.artifacts.names import DatabaseName, PlaceName, SetName
 from backup_agent.core.requests.schedules import expected_interval
 from backup_agent.core.requests.tasks import PruneTask
 from backup_agent.core.retention.clock import BOOT_ID, SHOWN_SECONDS, ClockReading, ClockSighting, Gap, Shown, distrust
@@ -78,7 +78,7 @@ def _gaps(found: Contents, place: Place, now: datetime) -> Iterator[Gap]:
         path = place.settings.schedules[timetable_name].path
         interval = expected_interval(timetable.cron, now)
         expected[path] = min(expected.get(path, interval), interval)
-    taken: dict[tuple[str, DatabaseName], list[datetime]] = {}
+    taken: dict[tuple[SetName, DatabaseName], list[datetime]] = {}
     for one in found.entries.values():
         taken.setdefault((one.set, one.database), []).append(one.taken)
     for (set_name, database), moments in taken.items():

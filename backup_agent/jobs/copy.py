@@ -27,7 +27,7 @@ from backup_agent.catalog.tenure import Held
 from backup_agent.core.artifacts.chains import Ancestry, everything_needed
 from backup_agent.core.artifacts.entries import Entry
 from backup_agent.core.artifacts.keys import artifact_key, database_prefix, record_key
-from backup_agent.core.artifacts.names import VOLUME, DatabaseName
+from backup_agent.core.artifacts.names import VOLUME, DatabaseName, SetName
 from backup_agent.core.artifacts.records import LARGEST, Record
 from backup_agent.core.neo4j.verdict import EndedBy
 from backup_agent.core.reasons import ABOUT_ONE_ARTIFACT, BackupError, Failure, PermanentError, Reason, TransientError
@@ -269,7 +269,7 @@ class _Needs:
 class _Folder:
     """The files of one database's folder at a destination: one listing, made when first needed."""
 
-    def __init__(self, store: Store, set_name: str, database: DatabaseName) -> None:
+    def __init__(self, store: Store, set_name: SetName, database: DatabaseName) -> None:
         """Send no request yet."""
         self._store = store
         self._prefix = database_prefix(set_name, database)

@@ -16,7 +16,7 @@ from datetime import datetime
 from pathlib import Path
 
 from backup_agent.core.artifacts.keys import RECORD_SUFFIX
-from backup_agent.core.artifacts.names import ARTIFACT, PART, DatabaseName
+from backup_agent.core.artifacts.names import ARTIFACT, PART, DatabaseName, SetName
 from backup_agent.core.artifacts.records import Record
 
 STAGING = ".staging"
@@ -44,7 +44,7 @@ class RunFolder:
 class Staging(RunFolder):
     """The folders of one run for a database."""
 
-    set_name: str
+    set_name: SetName
     database: DatabaseName
     in_place: bool = False
     _there: set[str] = field(default_factory=set)

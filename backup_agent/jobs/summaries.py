@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable
 from backup_agent.catalog.contents import of_database
 from backup_agent.catalog.place import Place, destinations, place_of
 from backup_agent.core.artifacts.entries import Entry
-from backup_agent.core.artifacts.names import VOLUME, DatabaseName, PlaceName
+from backup_agent.core.artifacts.names import VOLUME, DatabaseName, PlaceName, SetName
 from backup_agent.core.artifacts.summary import summarise
 from backup_agent.core.reasons import BackupError
 from backup_agent.core.requests.events import CopiesNotCounted, SummaryFailed, SummaryTold
@@ -13,7 +13,7 @@ from backup_agent.jobs.event_writer import EventWriter
 from backup_agent.settings.model import Settings
 
 
-def tell_summary(set_name: str, database: DatabaseName, settings: Settings, teller: EventWriter) -> bool:
+def tell_summary(set_name: SetName, database: DatabaseName, settings: Settings, teller: EventWriter) -> bool:
     """Report the summary of one database in one set. Return False if nothing is recorded of it any more.
 
     If the volume cannot be read, report `SummaryFailed` instead: the supervisor's summary may be out of date.

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, PlainSerializer, PlainValidator, ValidationInfo, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, PlainSerializer, PlainValidator, ValidationInfo, WithJsonSchema
 
 from backup_agent.core import durations
-from backup_agent.core.artifacts.names import DATABASE_GLOB, SET
+from backup_agent.core.artifacts.names import DATABASE_GLOB, SetName, set_name_or_none
 from backup_agent.core.requests.cron import Cron, zone
 
 BYTES = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3, "TiB": 1024**4}
@@ -173,6 +173,12 @@ def _database_globs(value: tuple[str, ...]) -> tuple[str, ...]:
     return value
 
 
+def _set(value: object) -> object:
+    if isinstance(value, str) and set_name_or_none(value) is None:
+        raise ValueError("the name of a set alone, such as test: letters, digits, '.', '_' and '-'")
+    return value
+
+
 _TEXT = {"type": "string"}
 
 Duration = durations.Duration
@@ -203,7 +209,7 @@ Prefix = Annotated[str, shaped(_PREFIX, "names with '/' between them but not at 
 IncludeMetadata = Annotated[str, shaped(_INCLUDE_METADATA, "all, none, roles, users, or users=NAME,NAME")]
 DatabaseGlob = Annotated[str, AfterValidator(_database_glob)]
 DatabaseGlobs = Annotated[tuple[DatabaseGlob, ...], AfterValidator(_database_globs)]
-SetName = Annotated[str, shaped(SET, "the name of a set alone, such as test: letters, digits, '.', '_' and '-'")]
+DeclaredSet = Annotated[SetName, BeforeValidator(_set)]
 Label = Annotated[
     str, shaped(_LABEL, "a name of at most 63 letters, digits, '.', '_' and '-', beginning with a letter or digit")
 ]

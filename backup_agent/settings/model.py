@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from backup_agent.core.artifacts.chains import ChainLimits
-from backup_agent.core.artifacts.names import VOLUME, PlaceName
+from backup_agent.core.artifacts.names import DEFAULT_SET, VOLUME, PlaceName, SetName
 from backup_agent.core.artifacts.records import BackupType
 from backup_agent.core.durations import written_duration
 from backup_agent.core.requests.cron import Cron
@@ -24,12 +24,12 @@ from backup_agent.settings.grammar import (
     BoltUri,
     CronText,
     DatabaseGlobs,
+    DeclaredSet,
     Duration,
     IncludeMetadata,
     Label,
     Listen,
     PositiveDuration,
-    SetName,
     Size,
     Zone,
     split_address,
@@ -39,8 +39,6 @@ from backup_agent.settings.section import Retention, Section
 
 RESTART_ONLY = ("cluster", "requests", "storage.root", "http")
 """Keys that change only at a restart."""
-
-DEFAULT_SET = "default"
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 
@@ -186,7 +184,7 @@ class Schedule(Section):
     databases: DatabaseGlobs | None = Field(
         None, description="names and globs; without it the settings' `databases`", examples=[["orders*"]]
     )
-    path: SetName = Field(DEFAULT_SET, description="the set the artifacts belong to", examples=["weekly"])
+    path: DeclaredSet = Field(DEFAULT_SET, description="the set the artifacts belong to", examples=["weekly"])
     labels: Labels = Field({}, description="labels of its requests, kept in the records", examples=[{"tier": "gold"}])
     misfire: Misfire = Field(Misfire.RUN_ONCE, description="what to do about runs missed while the agent was down")
     jitter: Duration = Field(
@@ -290,7 +288,7 @@ class Settings(Section):
     cluster: Label = Field(description="name of the cluster: in keys, records, metrics", examples=["demo"])
     neo4j: Neo4j = Field(description="where the cluster is, and how neo4j-admin is run against it")
     databases: DatabaseGlobs = Field(("*",), description='what "all" means: names, globs, "!name" excludes')
-    sets: tuple[SetName, ...] = Field(
+    sets: tuple[DeclaredSet, ...] = Field(
         (),
         description="names of sets that requests may use permanently, in addition to `default` and those of schedules",
         examples=[["before-release"]],
@@ -320,7 +318,7 @@ class Settings(Section):
         return value
 
     @property
-    def declared_sets(self) -> frozenset[str]:
+    def declared_sets(self) -> frozenset[SetName]:
         """The sets that are kept permanently and copied. All others are ad hoc."""
         return frozenset({DEFAULT_SET, *self.sets, *(schedule.path for schedule in self.schedules.values())})
 

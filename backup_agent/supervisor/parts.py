@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from backup_agent.core.artifacts.names import SetName
 from backup_agent.core.requests.tasks import SurveyTask
 from backup_agent.settings.model import Settings
 from backup_agent.settings.reload import Reloader
@@ -113,7 +114,7 @@ class Parts:
         """The settings in force."""
         return self.reloader.settings
 
-    def _refuse_set(self, set_name: str) -> str | None:
+    def _refuse_set(self, set_name: SetName) -> str | None:
         return self.intake.refuse_set(set_name)
 
     def _survey_task(self) -> SurveyTask:

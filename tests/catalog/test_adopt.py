@@ -20,7 +20,7 @@ from backup_agent.catalog.diff import diff
 from backup_agent.catalog.journal import Doing, Intent
 from backup_agent.core.artifacts.chains import live_chain
 from backup_agent.core.artifacts.keys import record_key
-from backup_agent.core.artifacts.names import DatabaseName, artifact_name
+from backup_agent.core.artifacts.names import DatabaseName, SetName, artifact_name
 from backup_agent.core.artifacts.records import Record
 from backup_agent.settings.model import Settings
 from backup_agent.stores.local import LocalStore
@@ -55,7 +55,11 @@ class World:
 
     def adopt(self, source: str | None = None, set_name: str | None = None, *, dry_run: bool = False) -> list[Result]:
         where = None if source is None else self.folder / source
-        return list(Adopting(self.settings(), NOW, where, set_name, dry_run=dry_run).run())
+        return list(
+            Adopting(
+                self.settings(), NOW, where, None if set_name is None else SetName(set_name), dry_run=dry_run
+            ).run()
+        )
 
     def recorded(self) -> dict[str, Record]:
         return {

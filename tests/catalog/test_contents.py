@@ -12,7 +12,7 @@ from backup_agent.catalog.index import HEAD, forget
 from backup_agent.core.artifacts.drift import Kind, ListedKey
 from backup_agent.core.artifacts.entries import Entry
 from backup_agent.core.artifacts.keys import damage_key, hold_key, record_key
-from backup_agent.core.artifacts.names import DatabaseName
+from backup_agent.core.artifacts.names import DatabaseName, SetName
 from backup_agent.core.artifacts.records import Record
 from backup_agent.core.reasons import BackupError, Reason, TransientError
 from backup_agent.stores.local import LocalStore
@@ -221,16 +221,16 @@ def test_a_mark_that_names_another_artifact_is_unreadable(place: FilledStore, in
 
 
 def test_a_survey_of_one_set_keeps_the_others_in_the_index(place: FilledStore, index: Path) -> None:
-    sets = ("a", "a-b", "a.b", "b")
+    sets = tuple(map(SetName, ("a", "a-b", "a.b", "b")))
     records = {name: place.add(a_record(0, set_name=name)) for name in sets}
     place.put("strange.txt", b"")
     survey(place.store, index)
     before = index.read_bytes()
 
     for chosen in [("a",), ("a-b", "b"), ("a.b", "a"), sets, ()]:
-        found = survey(place.store, index, sets=chosen)
+        found = survey(place.store, index, sets=tuple(map(SetName, chosen)))
 
-        assert found.entries.keys() == {records[name].key for name in chosen}
+        assert found.entries.keys() == {records[SetName(name)].key for name in chosen}
         assert (found.altered, found.foreign) == ({}, ())
         assert index.read_bytes() == before
 
@@ -374,8 +374,8 @@ def test_the_contents_of_one_database_equal_its_part_of_the_whole(tmp_path: Path
     survey(place.store, some)
     place.add(a_record(7, set_name="a"))
     place.put("a/orders/strange.txt", b"mine")
-    whole = survey(place.store, sets=["a"])
+    whole = survey(place.store, sets=[SetName("a")])
 
-    assert of_database(place.store, none, "a", ORDERS) == whole
-    assert of_database(place.store, some, "a", ORDERS) == whole
-    assert of_database(place.store, some, "a", DatabaseName("neo4j")) == Contents()
+    assert of_database(place.store, none, SetName("a"), ORDERS) == whole
+    assert of_database(place.store, some, SetName("a"), ORDERS) == whole
+    assert of_database(place.store, some, SetName("a"), DatabaseName("neo4j")) == Contents()

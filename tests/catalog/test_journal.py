@@ -12,6 +12,7 @@ import pytest
 from backup_agent.catalog import volume_records
 from backup_agent.catalog.damage_marks import damaged
 from backup_agent.catalog.journal import Journal
+from backup_agent.core.artifacts.names import DEFAULT_SET
 from backup_agent.core.reasons import BackupError, PermanentError, Reason
 from backup_agent.durable import RefusedFileError
 from backup_agent.stores.local import LocalStore
@@ -99,8 +100,8 @@ def test_notes_and_marks_that_cannot_be_listed_are_an_error(
         lambda: list(notes.noted()),
         lambda: notes.owed([a_record(0)]),
         lambda: list(wanted),
-        lambda: damaged(tmp_path, "default", ORDERS),
-        lambda: volume_records.of_database(tmp_path, "default", ORDERS),
+        lambda: damaged(tmp_path, DEFAULT_SET, ORDERS),
+        lambda: volume_records.of_database(tmp_path, DEFAULT_SET, ORDERS),
     ):
         with pytest.raises(OSError, match=os.strerror(error)):
             looked()

@@ -6,7 +6,7 @@ from random import Random
 from typing import Any
 
 from backup_agent.core.artifacts.entries import Entry
-from backup_agent.core.artifacts.names import DatabaseName
+from backup_agent.core.artifacts.names import DEFAULT_SET, DatabaseName
 from backup_agent.core.retention.plan import Plan, Policy, plan
 from tests.builders import an_entry
 from tests.core.retention_oracle import Artifacts, Asked, expected
@@ -46,7 +46,7 @@ def case(seed: int) -> Asked:
         now=now,
         held=some(random, entries, 0.1),
         damaged=some(random, entries, 0.25),
-        unreadable=frozenset({("default", DatabaseName("db0"))} if random.random() < 0.02 else ()),
+        unreadable=frozenset({(DEFAULT_SET, DatabaseName("db0"))} if random.random() < 0.02 else ()),
         owed=some(random, entries, 0.08),
         forgotten={DatabaseName("db0"): random.choice(times)} if random.random() < 0.05 else {},
         force=random.random() < 0.6,

@@ -11,7 +11,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from backup_agent.core.artifacts.entries import Entry
-from backup_agent.core.artifacts.names import DatabaseName
+from backup_agent.core.artifacts.names import DatabaseName, SetName
 
 COUNTED = ("last", "hourly", "daily", "weekly", "monthly", "yearly")
 
@@ -25,7 +25,7 @@ class Asked:
     now: datetime
     held: frozenset[str] = frozenset()
     damaged: frozenset[str] = frozenset()
-    unreadable: frozenset[tuple[str, DatabaseName]] = frozenset()
+    unreadable: frozenset[tuple[SetName, DatabaseName]] = frozenset()
     owed: frozenset[str] = frozenset()
     forgotten: dict[DatabaseName, datetime] = field(default_factory=dict)
     force: bool = False

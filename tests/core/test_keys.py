@@ -3,6 +3,7 @@
 import pytest
 
 from backup_agent.core.artifacts import keys
+from backup_agent.core.artifacts.names import DEFAULT_SET
 from tests.builders import ORDERS
 
 NAME = "orders-2026-11-23T02-00-00.backup"
@@ -10,11 +11,11 @@ KEY = "default/orders/orders-2026-11-23T02-00-00.backup"
 
 
 def test_a_key_is_taken_apart_as_it_was_made() -> None:
-    assert keys.artifact_key("default", ORDERS, NAME) == KEY
+    assert keys.artifact_key(DEFAULT_SET, ORDERS, NAME) == KEY
     assert keys.split_key(KEY) == ("default", "orders", NAME)
-    assert keys.database_of(KEY) == keys.split_database_key(keys.database_key("default", ORDERS))
-    assert KEY == keys.database_prefix("default", ORDERS) + keys.name_of(KEY)
-    assert KEY.startswith(keys.set_prefix("default"))
+    assert keys.database_of(KEY) == keys.split_database_key(keys.database_key(DEFAULT_SET, ORDERS))
+    assert KEY == keys.database_prefix(DEFAULT_SET, ORDERS) + keys.name_of(KEY)
+    assert KEY.startswith(keys.set_prefix(DEFAULT_SET))
 
 
 @pytest.mark.parametrize("key", [NAME, "orders/" + NAME, "nested/" + KEY])

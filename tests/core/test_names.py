@@ -54,7 +54,9 @@ def test_a_database_name_is_never_an_option_nor_two_words(text: str) -> None:
     assert not set(database) & set("*? \n@/")
 
 
-@pytest.mark.parametrize(("name", "text"), [(names.DatabaseName, "$(id)"), (names.PlaceName, "a/b")])
+@pytest.mark.parametrize(
+    ("name", "text"), [(names.DatabaseName, "$(id)"), (names.SetName, "owner.json"), (names.PlaceName, "a/b")]
+)
 def test_a_name_is_judged_where_a_document_is_read(name: Any, text: str) -> None:
     with pytest.raises(ValidationError, match="1 validation error"):
         TypeAdapter(name).validate_python(text)

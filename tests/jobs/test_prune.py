@@ -18,6 +18,7 @@ from backup_agent.catalog.set_uses import note_use
 from backup_agent.catalog.tenure import Held, HeldByAnotherError
 from backup_agent.core.artifacts.keys import hold_key, record_key
 from backup_agent.core.artifacts.marks import Hold
+from backup_agent.core.artifacts.names import SetName
 from backup_agent.core.artifacts.records import Record
 from backup_agent.core.reasons import PermanentError, Reason, TransientError
 from backup_agent.core.requests.tasks import PruneTask
@@ -374,7 +375,7 @@ def test_deletions_that_do_not_fit_the_time_are_left_to_the_next_pass(
 def test_an_ad_hoc_set_expires_after_its_last_request(volume: Place, note: timedelta | str | None, stays: bool) -> None:
     record = FilledStore(volume.store).add(full("before-release", 0))
     if isinstance(note, timedelta):
-        note_use(volume.root, "before-release", datetime.now(UTC) - note)
+        note_use(volume.root, SetName("before-release"), datetime.now(UTC) - note)
     elif note is not None:
         (volume.root / ".agent" / "adhoc.json").write_text(note)
     applied(volume)

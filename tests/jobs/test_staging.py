@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
+from backup_agent.core.artifacts.names import DEFAULT_SET
 from backup_agent.jobs.staging import Staging
 from tests.builders import ORDERS
 
@@ -10,7 +11,7 @@ NOW = datetime(2026, 11, 23, 2, tzinfo=UTC)
 
 
 def test_a_folder_that_neo4j_admin_left_is_discarded_like_a_file(tmp_path: Path) -> None:
-    staging = Staging(tmp_path, "run-1", "default", ORDERS)
+    staging = Staging(tmp_path, "run-1", DEFAULT_SET, ORDERS)
     staging.prepare(())
     (staging.target / "orders-failed").mkdir()
     (staging.target / "orders-failed" / "neostore").write_bytes(b"half")
@@ -23,7 +24,7 @@ def test_a_folder_that_neo4j_admin_left_is_discarded_like_a_file(tmp_path: Path)
 
 
 def test_without_hard_links_new_files_except_the_artifact_are_set_aside(tmp_path: Path) -> None:
-    staging = Staging(tmp_path, "run-1", "default", ORDERS, in_place=True)
+    staging = Staging(tmp_path, "run-1", DEFAULT_SET, ORDERS, in_place=True)
     staging.chain.mkdir(parents=True)
     (staging.chain / "before.backup").write_bytes(b"anybody's")
     staging.prepare(())

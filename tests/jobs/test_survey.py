@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from backup_agent.catalog.place import Place, place_of
+from backup_agent.core.artifacts.names import DEFAULT_SET
 from backup_agent.jobs.summaries import tell_summary
 from backup_agent.jobs.survey import MOST_WARNINGS, survey
 from backup_agent.stores.local import LocalStore
@@ -81,7 +82,7 @@ def test_a_summary_that_cannot_be_made_is_reported(tmp_path: Path, monkeypatch: 
     FilledStore(LocalStore(tmp_path)).add(a_record(0))
     lines: list[dict[str, Any]] = []
 
-    assert tell_summary("default", ORDERS, settings, an_event_writer(lines))
+    assert tell_summary(DEFAULT_SET, ORDERS, settings, an_event_writer(lines))
     (event,) = lines
     assert (event["event"], event["set"], event["database"]) == ("unsummarised", "default", "orders")
 

@@ -12,6 +12,7 @@ from backup_agent.catalog.contents import of_database, survey
 from backup_agent.catalog.journal import Doing, Intent
 from backup_agent.core.artifacts.keys import damage_key, record_key
 from backup_agent.core.artifacts.marks import Damage
+from backup_agent.core.artifacts.names import DEFAULT_SET
 from backup_agent.core.artifacts.records import BackupType, Record
 from backup_agent.core.reasons import PermanentError, Reason, TransientError
 from backup_agent.stores.local import LocalStore
@@ -53,7 +54,7 @@ def test_a_damaged_artifact_is_marked_and_is_no_restore_point(tmp_path: Path, fa
     assert events(told, "damaged") == [record.key]
     assert Damage.from_json(mark.read_bytes()).file == path.name
     assert (told[-1]["result"]["reason"], judged(told)["keys"]) == (Reason.CHECKSUM_MISMATCH, [record.key])
-    assert of_database(LocalStore(tmp_path), tmp_path / "none", "default", ORDERS).unsound.keys() == {record.key}
+    assert of_database(LocalStore(tmp_path), tmp_path / "none", DEFAULT_SET, ORDERS).unsound.keys() == {record.key}
 
 
 def test_a_mark_is_never_overwritten(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import structlog
 
-from backup_agent.core.artifacts.names import VOLUME
+from backup_agent.core.artifacts.names import DEFAULT_SET, VOLUME
 from backup_agent.core.reasons import Reason
 from backup_agent.core.requests.answers import DatabaseResult, Execution, Outcome, PlaceResult, State
 from backup_agent.supervisor.status import log_lines
@@ -43,7 +43,7 @@ EXECUTION = Execution(admin_version="2026.09.0", launch="direct", exit_code=0, s
 
 
 def ended(result: DatabaseResult = RESULT, execution: Execution = EXECUTION) -> log_lines.LogLine:
-    return log_lines.backup_ended(ANSWER, "one+orders+2", "default", ORDERS, result, execution)
+    return log_lines.backup_ended(ANSWER, "one+orders+2", DEFAULT_SET, ORDERS, result, execution)
 
 
 @pytest.mark.parametrize("name", sorted(DatabaseResult.model_fields.keys() - TELLING_NOTHING))
@@ -85,7 +85,7 @@ def test_what_is_not_known_is_absent_and_an_exit_code_of_zero_is_known() -> None
 def test_every_line_about_a_request_says_who_asked_and_why() -> None:
     asked = ANSWER.model_copy(update={"request": {"requested_by": "the DBA", "reason": "before the upgrade"}})
     told = [
-        log_lines.backup_ended(asked, "one+orders+1", "default", ORDERS, RESULT, EXECUTION),
+        log_lines.backup_ended(asked, "one+orders+1", DEFAULT_SET, ORDERS, RESULT, EXECUTION),
         log_lines.request_accepted(asked),
         log_lines.request_answered(asked),
         log_lines.retention_ended(VOLUME, asked, PlaceResult(), 1.0),

@@ -22,6 +22,7 @@ from typing import Generic, Literal, TypeVar
 from pydantic import Field
 
 from backup_agent.core.artifacts.entries import Entry
+from backup_agent.core.artifacts.names import DEFAULT_SET
 from backup_agent.core.artifacts.records import BackupType, Header, Record, Value
 from backup_agent.core.capabilities import may_overlap, same_line
 from backup_agent.core.durations import PositiveDuration
@@ -254,7 +255,7 @@ def _entry_of(header: Header) -> Entry:
     """Return an entry for an artifact that has no record yet."""
     return Entry(
         key="",
-        set="",
+        set=DEFAULT_SET,
         database=header.database,
         full=header.full,
         taken=header.taken,

@@ -6,7 +6,7 @@ A record takes about 2 KB of memory, and a plan may cover a million artifacts, s
 from datetime import datetime
 from typing import NamedTuple, Self
 
-from backup_agent.core.artifacts.names import DatabaseName
+from backup_agent.core.artifacts.names import DatabaseName, SetName
 from backup_agent.core.artifacts.records import BackupType, Record
 
 
@@ -15,7 +15,7 @@ class Entry(NamedTuple):
 
     key: str
     """<set>/<database>/<artifact>"""
-    set: str
+    set: SetName
     database: DatabaseName
     full: bool
     taken: datetime

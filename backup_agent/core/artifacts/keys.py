@@ -6,7 +6,14 @@ A key is `<set>/<database>/<name>`: the path of a file below the storage root, a
 from functools import lru_cache
 from typing import NamedTuple
 
-from backup_agent.core.artifacts.names import DATABASE, SET, DatabaseName, database_name
+from backup_agent.core.artifacts.names import (
+    DATABASE,
+    SET,
+    DatabaseName,
+    SetName,
+    database_name,
+    name_of_set,
+)
 
 ARTIFACT_SUFFIX = ".backup"
 RECORD_SUFFIX = ".json"
@@ -17,27 +24,27 @@ DAMAGE_SUFFIX = ".damaged.json"
 class KeyParts(NamedTuple):
     """A key, taken apart."""
 
-    set: str
+    set: SetName
     database: DatabaseName
     name: str
 
 
-def artifact_key(set_name: str, database: DatabaseName, name: str) -> str:
+def artifact_key(set_name: SetName, database: DatabaseName, name: str) -> str:
     """Return the key of a file of an artifact, the same at every place."""
     return f"{set_name}/{database}/{name}"
 
 
 def split_key(key: str) -> KeyParts:
-    """Return the parts of a key; raise ValueError if it has more or fewer than three, or no name of a database.
+    """Return the parts of a key; raise ValueError if there are not three, or if one is no valid name.
 
     >>> split_key("default/orders/orders-2026-11-23T02-00-00.backup")
     KeyParts(set='default', database='orders', name='orders-2026-11-23T02-00-00.backup')
     """
     set_name, database, name = key.split("/")
-    return KeyParts(set_name, _judged(database), name)
+    return KeyParts(*_judged(set_name, database), name)
 
 
-def database_of(key: str) -> tuple[str, DatabaseName]:
+def database_of(key: str) -> tuple[SetName, DatabaseName]:
     """Return the set and the database of a key; raise ValueError as `split_key`.
 
     >>> database_of("default/orders/orders-2026-11-23T02-00-00.backup")
@@ -61,37 +68,37 @@ def name_of(key: str) -> str:
     return segments(key)[-1]
 
 
-def database_key(set_name: str, database: DatabaseName) -> str:
+def database_key(set_name: SetName, database: DatabaseName) -> str:
     """Return the name of one database in one set, as status, metrics and log show it.
 
-    >>> database_key("default", "orders")
+    >>> database_key(DEFAULT_SET, database_name("orders"))
     'default/orders'
     """
     return f"{set_name}/{database}"
 
 
-def split_database_key(name: str) -> tuple[str, DatabaseName]:
+def split_database_key(name: str) -> tuple[SetName, DatabaseName]:
     """Return the set and the database that `database_key` joined."""
     set_name, _, database = name.partition("/")
-    return set_name, _judged(database)
+    return _judged(set_name, database)
 
 
 @lru_cache(maxsize=1024)
-def _judged(database: str) -> DatabaseName:
+def _judged(set_name: str, database: str) -> tuple[SetName, DatabaseName]:
     # Kept: a plan over a million artifacts asks for each of their keys.
-    return database_name(database)
+    return name_of_set(set_name), database_name(database)
 
 
-def database_prefix(set_name: str, database: DatabaseName) -> str:
+def database_prefix(set_name: SetName, database: DatabaseName) -> str:
     """Return how the keys of one database in one set begin.
 
-    >>> database_prefix("default", "orders")
+    >>> database_prefix(DEFAULT_SET, database_name("orders"))
     'default/orders/'
     """
     return f"{set_name}/{database}/"
 
 
-def set_prefix(set_name: str) -> str:
+def set_prefix(set_name: SetName) -> str:
     """Return how the keys of one set begin."""
     return f"{set_name}/"
 
@@ -133,14 +140,15 @@ def damage_key(artifact: str) -> str:
 
 
 def is_key(key: str) -> bool:
-    """Tell whether a text is a key: three segments, the second the name of a database, none of them empty or hidden.
+    """Tell whether a text is a key: the names of a set and of a database, and a third that is not hidden.
 
     >>> is_key("default/orders/orders.backup"), is_key("default//orders.backup"), is_key("default/.aside/orders")
     (True, False, False)
     """
     parts = segments(key)
-    hidden = any(not part or part.startswith(".") for part in parts)
-    return len(parts) == len(KeyParts._fields) and not hidden and DATABASE.fullmatch(parts[1]) is not None
+    if len(parts) != len(KeyParts._fields) or not parts[-1] or parts[-1].startswith("."):
+        return False
+    return bool(SET.fullmatch(parts[0]) and DATABASE.fullmatch(parts[1]))
 
 
 def is_record_key(key: str) -> bool:

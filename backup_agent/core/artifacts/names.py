@@ -66,6 +66,33 @@ SYSTEM = DatabaseName("system")
 """The database that every cluster has: users, privileges and the list of all others."""
 
 
+def _set(text: str) -> str:
+    if not SET.fullmatch(text):
+        raise ValueError(f"{quoted(text)} is not the name of a set")
+    return text
+
+
+SetName = NewType("SetName", Annotated[str, AfterValidator(_set)])
+"""The name of a set, judged by SET. A field of this type is judged where its model is read."""
+
+
+def name_of_set(text: str) -> SetName:
+    """Return a text as the name of a set; raise ValueError if it is none.
+
+    >>> name_of_set("before-release")
+    'before-release'
+    """
+    return SetName(_set(text))
+
+
+def set_name_or_none(text: str) -> SetName | None:
+    """Return a text as the name of a set; None if it is none."""
+    return SetName(text) if SET.fullmatch(text) else None
+
+
+DEFAULT_SET = SetName("default")
+
+
 def _place(text: str) -> str:
     if not PLACE.fullmatch(text):
         raise ValueError(

@@ -12,7 +12,7 @@ from uuid import UUID
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
 from backup_agent.core.artifacts.keys import artifact_key, database_key, name_of
-from backup_agent.core.artifacts.names import ARTIFACT, PART, SET, DatabaseName, misnamed
+from backup_agent.core.artifacts.names import ARTIFACT, PART, DatabaseName, SetName, misnamed
 from backup_agent.core.escaping import quoted
 
 LARGEST = 2**20
@@ -154,7 +154,7 @@ class Record(StoredValue):
 
     key: str = Field(description="<set>/<database>/<artifact>")
     cluster: str
-    set: str
+    set: SetName
     database: DatabaseName
     type: Literal[BackupType.FULL, BackupType.DIFF]
     type_reason: str = Field(description="why FULL or DIFF: a word of core.chains.TypeReason")
@@ -195,8 +195,6 @@ class Record(StoredValue):
     @model_validator(mode="after")
     def _belongs_together(self) -> Self:
         # These names become paths, keys and command lines: each must be the artifact's own.
-        if not SET.fullmatch(self.set):
-            raise ValueError(f"set: {quoted(self.set)} is not the name of a set")
         if self.header.database.lower() != self.database.lower():
             raise ValueError(f"its header names database {quoted(self.header.database)}, not {quoted(self.database)}")
         first, *parts = (file.name for file in self.files)
@@ -229,7 +227,7 @@ class Record(StoredValue):
         return sum(file.size for file in self.files)
 
 
-def _is_key(key: str, set_name: str, database: DatabaseName) -> bool:
+def _is_key(key: str, set_name: SetName, database: DatabaseName) -> bool:
     """Tell whether a key is that of an artifact of a database in a set."""
     named = ARTIFACT.fullmatch(name_of(key))
     return named is not None and named["database"] == database and key == artifact_key(set_name, database, named[0])

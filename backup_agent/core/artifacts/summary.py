@@ -10,14 +10,14 @@ from pydantic import Field
 
 from backup_agent.core.artifacts.chains import Ancestry, as_entry, live_chain
 from backup_agent.core.artifacts.entries import Entry
-from backup_agent.core.artifacts.names import DatabaseName, PlaceName
+from backup_agent.core.artifacts.names import DatabaseName, PlaceName, SetName
 from backup_agent.core.artifacts.records import BackupType, Record, Value
 
 
 class DatabaseSummary(Value):
     """The artifacts of one set and database on the volume."""
 
-    set: str
+    set: SetName
     database: DatabaseName
     artifacts: int
     size: int = Field(description="bytes of all artifacts")

@@ -11,7 +11,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from backup_agent.core.artifacts.names import DatabaseName, PlaceName, database_name
+from backup_agent.core.artifacts.names import DatabaseName, PlaceName, SetName, database_name
 from backup_agent.core.artifacts.records import StoredPart, StoredValue, Value, few_values
 from backup_agent.core.reasons import Failure, Reason
 from backup_agent.core.requests.request import Request
@@ -247,7 +247,7 @@ class Answer(StoredValue):
     position: int | None = Field(default=None, description="place in the queue, 1 is next")
     stage: str | None = None
     progress: dict[str, Any] | None = Field(default=None, description="database, bytes and seconds of what runs now")
-    set: str | None = None
+    set: SetName | None = None
     set_note: str | None = Field(default=None, description="for an ad hoc set: what becomes of it")
     databases: dict[str, DatabaseResult] = Field(
         default={}, description="database, or what was asked for -> its result"

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from backup_agent.core.artifacts.names import DatabaseName, PlaceName
+from backup_agent.core.artifacts.names import DatabaseName, PlaceName, SetName
 from backup_agent.core.artifacts.records import Definition, TooManyValuesError, few_values
 from backup_agent.core.artifacts.summary import DatabaseSummary
 from backup_agent.core.neo4j.topology import AddressText, Copy, VersionText
@@ -87,7 +87,7 @@ class SummaryFailed(ChildEvent):
     """A database could not be summarised: what the supervisor knows of it may be out of date."""
 
     event: Literal["unsummarised"] = "unsummarised"
-    set: str
+    set: SetName
     database: DatabaseName
     error: str
 
@@ -96,7 +96,7 @@ class NothingRecorded(ChildEvent):
     """Nothing is recorded any more of a database in a set."""
 
     event: Literal["gone"] = "gone"
-    set: str
+    set: SetName
     database: DatabaseName
 
 
@@ -104,7 +104,7 @@ class CopiesOwed(ChildEvent):
     """How many copies of a database are missing at a destination."""
 
     event: Literal["owed"] = "owed"
-    set: str
+    set: SetName
     database: DatabaseName
     destination: PlaceName
     owed: int

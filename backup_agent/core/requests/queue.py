@@ -8,7 +8,7 @@ have been a lack of memory.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from backup_agent.core.artifacts.names import DatabaseName
+from backup_agent.core.artifacts.names import DatabaseName, SetName
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Job:
 
     request: str
     """Id of the request."""
-    set: str
+    set: SetName
     database: DatabaseName
     attempts: int = 0
     """Number of attempts that ended without a verdict."""

@@ -24,7 +24,15 @@ from pydantic import (
     model_validator,
 )
 
-from backup_agent.core.artifacts.names import ANY_REQUEST_ID, DATABASE, DATABASE_GLOB, REQUEST_ID, SET
+from backup_agent.core.artifacts.names import (
+    ANY_REQUEST_ID,
+    DATABASE,
+    DATABASE_GLOB,
+    DEFAULT_SET,
+    REQUEST_ID,
+    SetName,
+    set_name_or_none,
+)
 from backup_agent.core.artifacts.records import BackupType, Value
 from backup_agent.core.json_reader import NestingError, read_json
 from backup_agent.core.requests.labels import MOST as MOST_LABELS
@@ -280,16 +288,16 @@ class Request(BaseModel):
         """What the records and log lines of this request say of it."""
         return Attribution(requested_by=self.requested_by, note=self.reason, labels=self.labels)
 
-    def set_name(self, root: str) -> str:
+    def set_name(self, root: str) -> SetName:
         """Return the set that `path` names below the storage root; raise InvalidRequestError where it names none.
 
         >>> Request(path="/backups/test").set_name("/backups"), Request().set_name("/backups")
         ('test', 'default')
         """
         if self.path is None:
-            return "default"
+            return DEFAULT_SET
         inside = self.path.removeprefix(root.rstrip("/") + "/").removesuffix("/")
-        if not SET.fullmatch(inside):
+        if (found := set_name_or_none(inside)) is None:
             raise InvalidRequestError(
                 (
                     (
@@ -298,7 +306,7 @@ class Request(BaseModel):
                     ),
                 )
             )
-        return inside
+        return found
 
     def content(self) -> Mapping[str, Any]:
         """Return what was asked, without defaults: what an id stands for, and what an answer repeats."""

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from backup_agent.core.artifacts.names import DatabaseName, PlaceName
+from backup_agent.core.artifacts.names import DatabaseName, PlaceName, SetName
 from backup_agent.core.artifacts.records import BackupType, Definition, Value
 from backup_agent.core.requests.request import Attribution
 from backup_agent.core.retention.clock import Shown
@@ -22,7 +22,7 @@ class BackupTask(Task):
 
     run: str
     request: str
-    set: str
+    set: SetName
     database: DatabaseName
     type: BackupType
     promote: Literal["now", "at_next_full"] = "now"
@@ -60,7 +60,7 @@ class CopyTask(Task):
 
     run: str
     destination: PlaceName
-    sets: tuple[str, ...]
+    sets: tuple[SetName, ...]
     """Sets that have copies: the declared ones."""
     database: DatabaseName | None = None
     """One database of the set alone, for a run that has just recorded its artifact."""

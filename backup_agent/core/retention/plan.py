@@ -22,11 +22,11 @@ from pydantic import Field
 from backup_agent.core.artifacts.chains import Ancestry, as_entry
 from backup_agent.core.artifacts.entries import Entry
 from backup_agent.core.artifacts.keys import database_of
-from backup_agent.core.artifacts.names import DatabaseName
+from backup_agent.core.artifacts.names import DatabaseName, SetName
 from backup_agent.core.artifacts.records import Record, Value
 from backup_agent.core.durations import Duration, PositiveDuration, written_duration
 
-Group = tuple[str, DatabaseName]
+Group = tuple[SetName, DatabaseName]
 """A set and a database. Each rule counts the points of one group."""
 
 
@@ -116,7 +116,7 @@ class PlannedDeletion(NamedTuple):
 class RefusedSet:
     """A set whose deletions exceed `max_delete_share`, as a mistake in the policy would cause."""
 
-    set: str
+    set: SetName
     deletions: tuple[PlannedDeletion, ...]
     """The deletions that `force` would carry out, in order."""
     artifacts: int
@@ -497,13 +497,13 @@ def _deletions(points: _Points, kept: Collection[str], fate: Fate | None = None)
         yield PlannedDeletion(entry.key, fate or own, entry.size)
 
 
-def _sets(records: Iterable[Record | Entry]) -> dict[str, dict[DatabaseName, list[Entry]]]:
+def _sets(records: Iterable[Record | Entry]) -> dict[SetName, dict[DatabaseName, list[Entry]]]:
     """Group entries by set and database, both sorted."""
     found: dict[Group, list[Entry]] = defaultdict(list)
     for record in records:
         entry = as_entry(record)
         found[entry.set, entry.database].append(entry)
-    sets: dict[str, dict[DatabaseName, list[Entry]]] = defaultdict(dict)
+    sets: dict[SetName, dict[DatabaseName, list[Entry]]] = defaultdict(dict)
     for set_name, database in sorted(found):
         sets[set_name][database] = found[set_name, database]
     return sets

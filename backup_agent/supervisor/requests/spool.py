@@ -21,6 +21,7 @@ from itertools import count
 from pathlib import Path
 
 from backup_agent import durable
+from backup_agent.core.artifacts.names import SetName
 from backup_agent.core.reasons import PermanentError
 from backup_agent.core.requests.answers import Answer, State, rejected
 from backup_agent.core.requests.request import Action, InvalidRequestError, Request, parse
@@ -43,7 +44,7 @@ class TakenFile:
 class Spool:
     """The spool below one requests folder. Every method may raise OSError; nothing is lost then, it is tried again."""
 
-    def __init__(self, folder: Path, root: str, refuse: Callable[[str], str | None]) -> None:
+    def __init__(self, folder: Path, root: str, refuse: Callable[[SetName], str | None]) -> None:
         """`root` is the storage root, which a request's `path` must stay below.
 
         `refuse` is asked about the set of each backup: it returns what is wrong with it, or None.

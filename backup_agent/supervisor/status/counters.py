@@ -4,7 +4,7 @@ from collections.abc import Collection
 from datetime import datetime
 
 from backup_agent.core.artifacts.keys import database_key, split_database_key
-from backup_agent.core.artifacts.names import DatabaseName, PlaceName
+from backup_agent.core.artifacts.names import DEFAULT_SET, DatabaseName, PlaceName
 from backup_agent.core.artifacts.records import BackupType
 from backup_agent.core.reasons import Reason
 from backup_agent.core.requests.answers import Answer, DatabaseResult, Outcome
@@ -68,7 +68,7 @@ class Counters:
         """Count the end of a backup that has a verdict."""
         if result.open:
             return
-        set_name = answer.set or "default"
+        set_name = answer.set or DEFAULT_SET
         type_ = result.type or answer.asked.type.value
         labels = {"set": set_name if set_name in declared else ADHOC, "database": database}
         self._metrics.runs.labels(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from backup_agent.core.artifacts.names import DatabaseName, PlaceName
+from backup_agent.core.artifacts.names import DatabaseName, PlaceName, SetName
 from backup_agent.core.requests.answers import Answer, DatabaseResult, Execution, Outcome, PlaceResult, State
 
 OUTCOME_LEVELS: dict[Outcome, int] = {
@@ -52,7 +52,7 @@ class LogLine:
 
 
 def backup_ended(
-    answer: Answer, run: str, set_name: str, database: DatabaseName, result: DatabaseResult, execution: Execution
+    answer: Answer, run: str, set_name: SetName, database: DatabaseName, result: DatabaseResult, execution: Execution
 ) -> LogLine:
     """Return the line that tells all of one attempt at one database."""
     fields = {

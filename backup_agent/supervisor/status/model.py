@@ -4,7 +4,7 @@ from datetime import datetime
 
 from pydantic import Field
 
-from backup_agent.core.artifacts.names import DatabaseName, PlaceName
+from backup_agent.core.artifacts.names import DatabaseName, PlaceName, SetName
 from backup_agent.core.artifacts.records import Value
 from backup_agent.core.artifacts.summary import DatabaseSummary
 from backup_agent.core.reasons import Reason
@@ -17,7 +17,7 @@ class RunStatus(Value):
     run: str
     kind: str
     request: str | None = None
-    set: str | None = None
+    set: SetName | None = None
     database: DatabaseName | None = None
     destination: PlaceName | None = None
     stage: str | None = None

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from itertools import islice
 
-from backup_agent.core.artifacts.names import DatabaseName
+from backup_agent.core.artifacts.names import DEFAULT_SET, DatabaseName
 from backup_agent.core.neo4j.selection import Selection
 from backup_agent.core.reasons import Failure, Reason
 from backup_agent.core.requests.answers import MOST_ATTEMPTS, Answer, DatabaseResult, Outcome, State
@@ -98,7 +98,7 @@ class BackupQueue:
             for database in answer.open:
                 result = answer.databases[database]
                 if result.outcome is not Outcome.RUNNING:
-                    yield Job(answer.id, answer.set or "default", database, result.attempts)
+                    yield Job(answer.id, answer.set or DEFAULT_SET, database, result.attempts)
 
     @property
     def running(self) -> Mapping[str, Job]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from backup_agent.core.artifacts.names import DEFAULT_SET, SetName
 from backup_agent.core.reasons import PermanentError
 from backup_agent.core.requests.answers import Answer, State
 from backup_agent.core.requests.request import Action, Request
@@ -87,7 +88,7 @@ class Intake:
     def _begin(self, answer: Answer) -> None:
         if answer.action == Action.BACKUP.value:
             self.backup_queue.accept(answer)
-            self.maintenance.note_use(answer.set or "", answer.received)
+            self.maintenance.note_use(answer.set or DEFAULT_SET, answer.received)
         else:
             self._act(answer)
 
@@ -114,7 +115,7 @@ class Intake:
         self._accept(taken)
         log.info("schedule due", schedule=schedule, request=taken.answer.id, new=taken.new)
 
-    def refuse_set(self, set_name: str) -> str | None:
+    def refuse_set(self, set_name: SetName) -> str | None:
         """Return why a backup into a set is refused: there are too many ad hoc sets; None if it is not."""
         adhoc = (self.volume_summaries.sets | self.requests.sets) - self.reloader.settings.declared_sets
         if set_name in self.reloader.settings.declared_sets or set_name in adhoc or len(adhoc) < MOST_ADHOC:

@@ -13,7 +13,7 @@ from typing import assert_never
 import structlog
 
 from backup_agent.catalog import set_uses
-from backup_agent.core.artifacts.names import VOLUME, PlaceName
+from backup_agent.core.artifacts.names import VOLUME, PlaceName, SetName
 from backup_agent.core.reasons import Failure, Reason
 from backup_agent.core.requests import events, tasks
 from backup_agent.core.requests.answers import Answer, Outcome, PlaceResult
@@ -135,7 +135,7 @@ class Maintenance:
             return
         self._spawn(wish.kind, wish.place, task, wish)
 
-    def note_use(self, set_name: str, at: datetime) -> None:
+    def note_use(self, set_name: SetName, at: datetime) -> None:
         """Note that a set was asked for: an ad hoc set is kept for a time after its last use."""
         if set_name in self.settings.declared_sets:
             return

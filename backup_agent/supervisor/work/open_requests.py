@@ -10,6 +10,7 @@ from datetime import datetime
 
 import structlog
 
+from backup_agent.core.artifacts.names import DEFAULT_SET, SetName
 from backup_agent.core.requests.answers import Answer
 from backup_agent.supervisor.requests.spool import Spool
 from backup_agent.supervisor.status import log_lines
@@ -26,7 +27,7 @@ class OpenRequests:
         self._count = count
         self._active: dict[str, Answer] = {}
         self._waiting: dict[str, bytes] = {}
-        self._waiting_sets: Counter[str] = Counter()
+        self._waiting_sets: Counter[SetName] = Counter()
         self._deadlines: dict[str, datetime] = {}
         self._unwritten: dict[str, Answer] = {}
 
@@ -44,7 +45,7 @@ class OpenRequests:
         return self._waiting
 
     @property
-    def sets(self) -> set[str]:
+    def sets(self) -> set[SetName]:
         """The sets of all open requests."""
         waiting = {name for name, count in self._waiting_sets.items() if count}
         return waiting | {answer.set for answer in self._active.values() if answer.set}
@@ -64,7 +65,7 @@ class OpenRequests:
         """Let a request wait."""
         self._note_deadline(answer)
         if answer.id not in self._waiting:
-            self._waiting_sets[answer.set or ""] += 1
+            self._waiting_sets[answer.set or DEFAULT_SET] += 1
         self._waiting[answer.id] = answer.to_json()
 
     def activate(self) -> None:
@@ -75,7 +76,7 @@ class OpenRequests:
     def hold(self, answer: Answer) -> None:
         """Hold a request as active, without writing it down; one with a final answer is open no longer."""
         if self._waiting.pop(answer.id, None) is not None:
-            self._waiting_sets[answer.set or ""] -= 1
+            self._waiting_sets[answer.set or DEFAULT_SET] -= 1
         if answer.state.final:
             self._active.pop(answer.id, None)
             self._deadlines.pop(answer.id, None)

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Mapping
 
 import structlog
 
-from backup_agent.core.artifacts.names import DatabaseName, PlaceName
+from backup_agent.core.artifacts.names import DatabaseName, PlaceName, SetName
 from backup_agent.core.artifacts.summary import DatabaseSummary
 from backup_agent.core.reasons import Failure, Reason
 from backup_agent.core.requests.events import CopiesOwed
@@ -23,7 +23,7 @@ class VolumeSummaries:
         """Whether a survey has told what is on the volume."""
         self.doubted = False
         """Whether something may have changed that was not told: a survey sets it right."""
-        self._summaries: dict[tuple[str, DatabaseName], DatabaseSummary] = {}
+        self._summaries: dict[tuple[SetName, DatabaseName], DatabaseSummary] = {}
         self.destinations: dict[PlaceName, CopyBackoff] = {}
 
     @property
@@ -37,7 +37,7 @@ class VolumeSummaries:
         return {database for _, database in self._summaries}
 
     @property
-    def sets(self) -> set[str]:
+    def sets(self) -> set[SetName]:
         """Sets that have records."""
         return {name for name, _ in self._summaries}
 
@@ -86,7 +86,7 @@ class VolumeSummaries:
         """Note that something may have changed on the volume without being told."""
         self.doubted = True
 
-    def gone(self, set_name: str, database: DatabaseName) -> None:
+    def gone(self, set_name: SetName, database: DatabaseName) -> None:
         """Note that nothing is recorded any more of a database in a set."""
         self._summaries.pop((set_name, database), None)
 
