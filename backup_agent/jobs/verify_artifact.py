@@ -91,7 +91,7 @@ class ArtifactVerifier:
                 self.found.warnings.append(error.failure.error)
             else:
                 self.found.errors.append(error.failure)
-            self.found.unread += self.scope is None or _is_of_the_place(error)
+                self.found.unread += self.scope is None or _is_of_the_place(error)
             self.unread.add(one.key)
             self._teller.tell(ArtifactNotRead(place=self._task.place, key=one.key, error=error.failure.error))
             return False

@@ -16,7 +16,7 @@ from backup_agent.catalog.tenure import KEY
 from backup_agent.core.artifacts.keys import damage_key, record_key
 from backup_agent.core.artifacts.records import Record
 from backup_agent.core.ownership.lease import Lease
-from backup_agent.core.reasons import Reason
+from backup_agent.core.reasons import PermanentError, Reason
 from backup_agent.durable import LIMIT
 from backup_agent.stores.local import LocalStore
 from backup_agent.stores.store import Store, StoredObject
@@ -85,6 +85,28 @@ def test_a_damaged_artifact_is_replaced_from_another_place(world: World, place: 
     assert world.whole(place, record)
     assert world.stores[place].read(record_key(record.key), LIMIT) == before
     assert not list(world.root.glob(".staging/*"))
+
+
+@pytest.mark.parametrize("archived", ["offsite", "local"], ids=["the other copy", "the damaged one"])
+def test_what_is_archived_heals_nothing_and_is_not_healed(world: World, archived: str) -> None:
+    record = world.copy(put(world.root), "offsite")
+    world.spoil("local", record.key)
+    world.stores["mirror"] = MemoryStore("mirror")
+    inner = world.stores[archived]
+
+    class Glacier(FaultyStore):
+        def open(self, key: str) -> Any:
+            if key.endswith(".backup"):
+                raise PermanentError(Reason.ARCHIVED, f"{archived}: {key}: InvalidObjectState")
+            return super().open(key)
+
+    world.stores[archived] = Glacier(inner)
+    told = world.verify("local", heal=True, artifact=record.key)
+
+    assert events(told, "healed") == []
+    result = told[-1]["result"]
+    assert "InvalidObjectState" in "\n".join((result.get("error") or "", *result["warnings"]))
+    assert "archived" in {result.get("reason"), *(one["why"] for one in result["not_read"])}
 
 
 @pytest.mark.parametrize("place", ["local", "offsite"])

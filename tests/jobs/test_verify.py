@@ -471,6 +471,37 @@ def test_an_archived_artifact_is_a_warning(tmp_path: Path) -> None:
     assert not_read(told) == {"archived": (1, frozen.size)}
 
 
+def test_any_number_of_archived_artifacts_keeps_no_other_from_being_read(tmp_path: Path) -> None:
+    frozen, sound = [put(tmp_path, hour) for hour in range(6)], put(tmp_path, 6)
+
+    class Glacier(LocalStore):
+        def open(self, key: str) -> Any:
+            if key in {record.key for record in frozen}:
+                raise PermanentError(Reason.ARCHIVED, f"{key}: InvalidObjectState")
+            return super().open(key)
+
+    told = verify(tmp_path, Glacier(tmp_path, "local"))
+
+    assert events(told, "verified") == [sound.key]
+    assert told[-1]["result"]["outcome"] == "succeeded_with_warnings"
+    assert not_read(told) == {"archived": (6, total(*frozen))}
+
+
+def test_a_request_at_a_place_where_all_is_archived_fails(tmp_path: Path) -> None:
+    put(tmp_path)
+
+    class Glacier(LocalStore):
+        def open(self, key: str) -> Any:
+            if key.endswith(".backup"):
+                raise PermanentError(Reason.ARCHIVED, f"{key}: InvalidObjectState")
+            return super().open(key)
+
+    told = verify(tmp_path, Glacier(tmp_path, "local"), request="v", all=True)
+
+    assert (told[-1]["result"]["outcome"], told[-1]["result"]["reason"]) == ("failed", "nothing_verified")
+    assert "1 archived" in told[-1]["result"]["error"]
+
+
 def test_an_artifact_interrupted_too_often_is_skipped_and_reported(tmp_path: Path) -> None:
     large, sound = put(tmp_path), put(tmp_path, 1)
     told = verify(tmp_path, request="v", all=True, set_aside=(large.key,))

@@ -28,11 +28,21 @@ class Fault:
 
     pattern: str
     do: Literal[
-        "refuse", "reset", "stall", "corrupt", "lose answer", "cut answer", "strip", "answer", "silence", "rename"
+        "refuse",
+        "reset",
+        "stall",
+        "corrupt",
+        "lose answer",
+        "cut answer",
+        "strip",
+        "answer",
+        "silence",
+        "set headers",
+        "weaken",
     ]
     """`refuse` answers with `status` and `code`; `reset` and `stall` come `after` bytes of the body, `cut answer` `after` bytes
     of the answer; `corrupt` turns a bit of the body on its way; `lose answer` lets the request through and hangs up; `strip`
-    takes the headers that match `code` out of the answer, `rename` sets `headers` in it; `answer` lets it through and answers `status` and nothing else;
+    takes the headers that match `code` out of the answer, `set headers` adds `headers` to it, `weaken` makes its ETags weak; `answer` lets it through and answers `status` and nothing else;
     `silence` does nothing."""
     after: int = 0
     status: int = 503
@@ -42,7 +52,7 @@ class Fault:
     page: str = ""
     """HTML that `refuse` answers with instead of S3's XML."""
     headers: tuple[tuple[str, str], ...] = ()
-    """More headers of what `refuse` answers, or (`rename`) other values of the answer's."""
+    """More headers of what `refuse` answers, or of the server's answer."""
 
 
 @dataclass(frozen=True)
@@ -204,6 +214,8 @@ class _Handler(BaseHTTPRequestHandler):
             sent = self._forward_body(upstream, fault)
             answer = upstream.getresponse()
             content = answer.read()
+            if fault and fault.do == "weaken":
+                content = re.sub(rb"<ETag>(&#34;|&quot;|\")", rb"<ETag>W/\1", content)
         finally:
             upstream.close()
         self.server.proxy.note(Seen(f"{self.command} {self.path}", sent, answer.status, self._line))
@@ -220,7 +232,10 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in answer.getheaders():
             stripped = fault is not None and fault.do == "strip" and re.search(fault.code, name, re.IGNORECASE)
             if name.lower() not in {"content-length", "transfer-encoding", "connection"} and not stripped:
-                self.send_header(name, dict(fault.headers).get(name, value) if fault else value)
+                weak = fault is not None and fault.do == "weaken" and name.lower() == "etag"
+                self.send_header(name, f"W/{value}" if weak else value)
+        for name, value in fault.headers if fault else ():
+            self.send_header(name, value)
         if length is not None and answer.status != 204:
             self.send_header("Content-Length", length)
         self.end_headers()

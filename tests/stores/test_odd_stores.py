@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from backup_agent.core.reasons import PermanentError, Reason, TransientError
+from backup_agent.core.reasons import BackupError, PermanentError, Reason, TransientError
 from backup_agent.durable import LIMIT
 from backup_agent.stores.features import Feature, StoreFeatures
 from backup_agent.stores.s3 import S3Store
+from backup_agent.stores.s3.errors import failure_of
 from backup_agent.stores.store import ConflictError
 from tests.stores.fault_proxy import Fault, FaultProxy
 from tests.stores.files import KEY, PART, ignore, make
@@ -229,3 +230,219 @@ def test_every_body_is_signed(behind: Callable[..., S3Store], proxy: FaultProxy,
     exercise(store, tmp_path, 3 * PART + 7)
 
     assert proxy.injected == 0
+
+
+# Answers that are not S3's
+
+
+def _put(store: S3Store, tmp_path: Path, size: int = 100) -> object:
+    return store.put_artifact(KEY, tmp_path / "source", make(tmp_path / "source", size), ignore)
+
+
+METHODS: dict[str, Callable[[S3Store, Path], object]] = {
+    "put_artifact": _put,
+    "put_artifact in parts": lambda store, tmp_path: _put(store, tmp_path, 3 * PART),
+    "create": lambda store, _: store.create(KEY, b"{}"),
+    "swap": lambda store, _: store.swap(KEY, b"{}", None),
+    "look": lambda store, _: store.look(KEY, LIMIT),
+    "read": lambda store, _: store.read(KEY, LIMIT),
+    "open": lambda store, _: store.open(KEY),
+    "stat": lambda store, _: store.stat(KEY),
+    "list": lambda store, _: list(store.list()),
+    "delete": lambda store, _: store.delete(KEY),
+    "conditional_writes": lambda store, _: store.conditional_writes,
+}
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    ("status", "kind", "reason", "advice"),
+    [
+        pytest.param(404, TransientError, Reason.STORAGE_UNREACHABLE, "ingress or proxy", id="404"),
+        pytest.param(413, PermanentError, Reason.INVALID_REQUEST, "client_max_body_size", id="413"),
+        pytest.param(503, TransientError, Reason.STORAGE_UNREACHABLE, "endpoint_url", id="503"),
+        pytest.param(403, PermanentError, Reason.STORAGE_AUTH, "ingress or proxy", id="403"),
+        pytest.param(400, TransientError, Reason.STORAGE_UNREACHABLE, "ingress or proxy", id="400"),
+    ],
+)
+def test_the_page_of_a_proxy_is_no_answer_of_the_store(
+    behind: Callable[..., S3Store],
+    tmp_path: Path,
+    method: str,
+    status: int,
+    kind: type[BackupError],
+    reason: Reason,
+    advice: str,
+) -> None:
+    store = behind(always("", status, page=PAGE))
+
+    with pytest.raises(kind) as refused:
+        METHODS[method](store, tmp_path)
+
+    assert refused.value.failure.reason is reason
+    assert f"HTTP {status}, text/html, which is no answer of S3" in refused.value.failure.error
+    assert advice in refused.value.failure.advice
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("page", [PAGE, "<p>Welcome<br>to nginx", "Welcome"], ids=["XHTML", "HTML", "text"])
+def test_a_page_instead_of_an_answer_is_an_error(
+    behind: Callable[..., S3Store], tmp_path: Path, method: str, page: str
+) -> None:
+    store = behind(always("", 200, page=page))
+
+    with pytest.raises(TransientError) as refused:
+        METHODS[method](store, tmp_path)
+
+    assert refused.value.failure.reason is Reason.STORAGE_UNREACHABLE
+    assert "proxies" in refused.value.failure.advice or "proxy" in refused.value.failure.advice
+
+
+@pytest.mark.parametrize(
+    ("fault", "missing"),
+    [
+        pytest.param(Fault("^(PUT|HEAD|GET)", "strip", code="^etag$", times=None), "ETag", id="all"),
+        pytest.param(Fault("^PUT .*partNumber", "strip", code="^etag$", times=None), "ETag", id="parts"),
+        pytest.param(Fault("^POST .*uploads", "answer", status=200, times=None), "UploadId", id="upload"),
+        pytest.param(Fault("^HEAD", "strip", code="^etag$", times=None), "ETag", id="head"),
+    ],
+)
+def test_an_answer_that_lacks_what_s3_sends_says_what_is_missing(
+    behind: Callable[..., S3Store], tmp_path: Path, fault: Fault, missing: str
+) -> None:
+    store = behind(Fault(**vars(fault)))
+
+    with pytest.raises(TransientError, match=f"the answer has no {missing}"):
+        _put(store, tmp_path, 3 * PART)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_etags_that_a_proxy_has_made_weak_are_those_of_the_store(
+    behind: Callable[..., S3Store], tmp_path: Path, size: int
+) -> None:
+    store = behind(Fault("", "weaken", times=None))
+
+    assert store.conditional_writes
+    exercise(store, tmp_path, size)
+
+
+def test_an_upload_is_resumed_by_weak_etags(behind: Callable[..., S3Store], proxy: FaultProxy, tmp_path: Path) -> None:
+    store = behind(Fault("partNumber=4", "refuse", status=503), Fault("", "weaken", times=None))
+    file = make(tmp_path / "source", 3 * PART + 7)
+    with pytest.raises(TransientError):
+        store.put_artifact(KEY, tmp_path / "source", file, ignore)
+
+    store.put_artifact(KEY, tmp_path / "source", file, ignore)
+
+    assert proxy.count("partNumber") == 4
+
+
+# Answers whose meaning must be asked for
+
+
+@pytest.mark.parametrize("status", [400, 403])
+@pytest.mark.parametrize(
+    ("code", "message", "reason", "advice"),
+    [
+        pytest.param("ExpiredToken", "", Reason.STORAGE_AUTH, "access key", id="expired token"),
+        pytest.param("AuthorizationHeaderMalformed", "", Reason.STORAGE_UNREACHABLE, "region", id="wrong region"),
+        pytest.param("AccessDenied", "", Reason.STORAGE_AUTH, "policy", id="denied"),
+        pytest.param(
+            "AccessDenied", "you may not kms:Decrypt with it", Reason.STORAGE_AUTH, "KMS key", id="denied by KMS"
+        ),
+        pytest.param("KMS.DisabledException", "", Reason.STORAGE_AUTH, "KMS key", id="key disabled"),
+        pytest.param("InvalidObjectState", "", Reason.ARCHIVED, "archive", id="archived"),
+        pytest.param("RequestTimeTooSkewed", "", Reason.CLOCK, "clock", id="clock"),
+    ],
+)
+def test_what_head_refuses_is_asked_again_for_the_code(
+    behind: Callable[..., S3Store], status: int, code: str, message: str, reason: Reason, advice: str
+) -> None:
+    store = behind(always("^(HEAD|GET)", status, code, message=message))
+
+    with pytest.raises(PermanentError) as refused:
+        store.stat(KEY)
+
+    assert refused.value.failure.reason is reason
+    assert code in refused.value.failure.error
+    assert advice in refused.value.failure.advice
+
+
+@pytest.mark.parametrize("fault", [always("^HEAD", 405), always("^HEAD", 403, page=PAGE)], ids=["405", "a proxy's 403"])
+def test_where_head_is_not_allowed_get_tells_the_same(
+    behind: Callable[..., S3Store], s3_store: Callable[..., S3Store], tmp_path: Path, fault: Fault
+) -> None:
+    store = behind(Fault(**vars(fault)))
+    exercise(store, tmp_path, 3 * PART + 7)
+    stored = _put(store, tmp_path)
+
+    assert store.stat(KEY) == stored == s3_store().stat(KEY)
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+@pytest.mark.parametrize("method", METHODS)
+def test_a_redirect_to_itself_is_said(
+    behind: Callable[..., S3Store], proxy: FaultProxy, tmp_path: Path, method: str, status: int
+) -> None:
+    store = behind(always("", status, page=PAGE, headers=(("Location", proxy.endpoint_url),)))
+
+    with pytest.raises(BackupError) as refused:
+        METHODS[method](store, tmp_path)
+
+    assert f"HTTP {status}" in refused.value.failure.error
+    assert "redirects" in refused.value.failure.error
+    assert "endpoint_url" in refused.value.failure.advice
+    assert proxy.injected == 1
+
+
+def test_without_an_own_endpoint_an_endless_redirect_is_no_crash() -> None:
+    failure = failure_of("doing", RecursionError("maximum recursion depth exceeded"))
+
+    assert failure.failure.reason is Reason.STORAGE_UNREACHABLE
+    assert "redirects" in failure.failure.error
+
+
+@pytest.mark.parametrize("fault", [always("^GET .*uploads", 400, "InvalidRequest"), always("^GET .*uploads", 400)])
+def test_a_store_that_lists_no_uploads_is_used_without(
+    behind: Callable[..., S3Store], features: Callable[[], StoreFeatures], tmp_path: Path, fault: Fault
+) -> None:
+    exercise(behind(Fault(**vars(fault))), tmp_path, 3 * PART + 7)
+
+    assert features().has(Feature.UPLOAD_LISTS) is False
+
+
+# Storage classes
+
+
+def test_small_objects_are_never_in_the_class_of_artifacts(
+    behind: Callable[..., S3Store], proxy: FaultProxy, tmp_path: Path
+) -> None:
+    store = behind(put_options={"StorageClass": "GLACIER", "Tagging": "team=data"})
+    for size in (100, 3 * PART):
+        exercise(store, tmp_path, size)
+        store.delete(f"{KEY}.json")
+        store.delete(OWN)
+
+    writes = [seen for seen in proxy.seen if seen.line.startswith(("PUT", "POST")) and "uploadId" not in seen.line]
+    classed = {seen.line for seen in writes if "x-amz-storage-class:GLACIER" in seen.whole}
+    assert all(line.split("?")[0].endswith(".backup") for line in classed)
+    assert {line.split("?")[0].split("/")[-1] for line in classed} == {KEY.split("/")[-1]}
+    assert len(classed) == 2
+    assert all("x-amz-tagging" in seen.whole for seen in writes)
+
+
+@pytest.mark.parametrize("fault", ["InvalidObjectState", "GLACIER", "DEEP_ARCHIVE"])
+def test_a_bucket_that_archives_small_objects_is_refused_at_once(
+    behind: Callable[..., S3Store], tmp_path: Path, fault: str
+) -> None:
+    store = behind(
+        always("^GET .*conditional-writes", 403, fault)
+        if fault == "InvalidObjectState"
+        else Fault("^HEAD .*conditional-writes", "set headers", headers=(("x-amz-storage-class", fault),), times=None)
+    )
+
+    with pytest.raises(PermanentError) as refused:
+        _put(store, tmp_path)
+
+    assert refused.value.failure.reason is Reason.ARCHIVED
+    assert "records" in refused.value.failure.advice

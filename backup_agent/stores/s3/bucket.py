@@ -310,6 +310,14 @@ class Bucket:
             # HEAD's answers have no error code. GET's have; and some proxies allow GET alone.
             answer = self._client.get_object(Bucket=self._bucket, **parameters)
             answer.pop("Body").close()
+        kind = answer["ResponseMetadata"]["HTTPHeaders"].get("content-type", "")
+        if operation not in {"GetObject", "HeadObject"} and kind.startswith("text/html"):
+            raise TransientError(
+                Reason.STORAGE_UNREACHABLE,
+                f"{self.where(str(parameters.get('Key', '')).removeprefix(self.prefix))}: {operation}: text/html: "
+                f"{failures.NO_S3.text}",
+                failures.NO_S3.hint,
+            )
         self._note_versions(operation, answer)
         return answer
 

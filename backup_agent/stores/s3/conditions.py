@@ -5,11 +5,14 @@ A store may refuse a condition (501, 400), ignore it, or answer 412 to whatever 
 
 from botocore.exceptions import ClientError
 
-from backup_agent.core.reasons import BackupError
+from backup_agent.core.reasons import BackupError, PermanentError, Reason
 from backup_agent.stores.features import Feature
 from backup_agent.stores.s3.bucket import ABSENT, EXISTS, PROBE, RACE, Bucket
 from backup_agent.stores.s3.digests import whole
 from backup_agent.stores.s3.errors import lacks, refusal
+
+ARCHIVES = ("GLACIER", "DEEP_ARCHIVE")
+"""Storage classes of AWS whose objects must be restored for hours before they can be read."""
 
 _CONTENT = b"Shows whether this store refuses to overwrite when it is told so.\n"
 _NOBODYS_VERSION = '"00000000000000000000000000000000"'
@@ -32,8 +35,16 @@ def _has(bucket: Bucket, feature: Feature) -> bool:
 
 
 def _find_out(bucket: Bucket) -> None:
-    """Note both features."""
-    why_not = _why_none_is_created(bucket)
+    """Note both features. Raise PermanentError, reason `archived`, if small objects could not be read at once."""
+    try:
+        why_not = _why_none_is_created(bucket)
+    except PermanentError as error:
+        if error.failure.reason is not Reason.ARCHIVED:
+            raise
+        raise _archives(bucket, "an object of the agent's own is archived") from error
+    head, _ = bucket.ask("HeadObject", PROBE, ABSENT)
+    if (kept_in := head.get("StorageClass")) in ARCHIVES:
+        raise _archives(bucket, f"the bucket stores objects in the class {kept_in} by itself")
     how = why_not or "a second write with If-None-Match was refused"
     bucket.features.note(Feature.CREATE_IF_ABSENT, has=not why_not, how=how)
     why_not = why_not or _why_none_is_replaced(bucket)
@@ -65,6 +76,15 @@ def _why_none_is_replaced(bucket: Bucket) -> str:
     if not answer:
         return "If-Match is ignored: a write with another version was accepted"
     return "" if answer in EXISTS or answer == RACE else f"If-Match is {answer}"
+
+
+def _archives(bucket: Bucket, found: str) -> PermanentError:
+    return PermanentError(
+        Reason.ARCHIVED,
+        f"{bucket.where(PROBE)}: {found}",
+        "records and the agent's own objects must be readable at once: set the storage class of artifacts in "
+        "put_options instead, and let no lifecycle rule of the bucket archive what ends in .json or begins with a dot",
+    )
 
 
 def _put(bucket: Bucket, **condition: str) -> str:

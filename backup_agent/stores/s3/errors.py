@@ -121,8 +121,8 @@ def refusal(error: exceptions.ClientError) -> str:
     if _PLAIN.fullmatch(code) and not code.isdecimal():
         said = f"{code} ({', '.join(words)})" if words else code
     else:
-        if (kind := _content_type(error)) and "xml" not in kind:
-            words.append(f"{kind}, which is no answer of S3")
+        if _is_a_page(error):
+            words.append(f"{_content_type(error)}, which is no answer of S3")
         said = ", ".join(words) or "refused"
     text = _meaning_of(error).text
     return f"{said}: {text}" if text else said
@@ -130,6 +130,8 @@ def refusal(error: exceptions.ClientError) -> str:
 
 def _meaning_of(error: exceptions.ClientError) -> failures.Meaning:
     code = code_of(error)
+    if code.isdecimal() and _is_a_page(error):
+        return failures.of_a_page(status_of(error))
     if code == "AccessDenied" and "kms:" in str(error.response.get("Error", {}).get("Message", "")):
         return failures.ENCRYPTION
     return failures.meaning_of(code, status_of(error))
@@ -138,6 +140,12 @@ def _meaning_of(error: exceptions.ClientError) -> failures.Meaning:
 def _is_the_stores(error: exceptions.ClientError) -> bool:
     headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
     return "xml" in _content_type(error) or any(name.startswith("x-amz-") for name in headers)
+
+
+def _is_a_page(error: exceptions.ClientError) -> bool:
+    """Tell whether an error answer has a content type that is not S3's."""
+    kind = _content_type(error)
+    return bool(kind) and "xml" not in kind
 
 
 def _content_type(error: exceptions.ClientError) -> str:

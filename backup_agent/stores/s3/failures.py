@@ -170,6 +170,17 @@ STATUSES: dict[int, Meaning] = {
     507: FULL,
 }
 _SERVER_FAULT = 500
+_OWN_WORDS = frozenset({301, 302, 307, 308, 413, 429})
+"""Statuses that say enough, whoever answers."""
+
+
+def of_a_page(status: int) -> Meaning:
+    """Return the meaning of an error answer that is a page of a proxy, and not S3's."""
+    meaning = meaning_of("", status)
+    if status in _OWN_WORDS:
+        return meaning
+    kept = NO_S3 if meaning is REQUEST else meaning
+    return Meaning(kept.kind, kept.reason, NO_S3.hint)
 
 
 def meaning_of(code: str, status: int) -> Meaning:

@@ -10,7 +10,7 @@ import io
 import os
 from base64 import b64decode
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -180,7 +180,12 @@ class S3Store:
     def open(self, key: str) -> io.BufferedIOBase:
         """Return an artifact's file for reading from its start."""
         parts_of(key)
-        body = self._bucket.told(self._bucket.call("GetObject", key), "Body", key)
+        answer = self._bucket.call("GetObject", key)
+        body = answer["Body"]
+        with ExitStack() as stack:
+            stack.callback(body.close)
+            self._bucket.etag(answer, key)  # the page of a proxy has none
+            stack.pop_all()
         return io.BufferedReader(_Download(body, lambda: self._bucket.classified("GetObject", key)), _BLOCK)
 
     def stat(self, key: str) -> StoredObject | None:
@@ -190,7 +195,10 @@ class S3Store:
         """
         parts_of(key)
         head, absent = self._bucket.ask("HeadObject", key, ABSENT, ChecksumMode="ENABLED")
-        return None if absent else StoredObject(key, self._bucket.told(head, "ContentLength", key), _digest_in(head))
+        if absent:
+            return None
+        self._bucket.etag(head, key)  # the page of a proxy has none
+        return StoredObject(key, self._bucket.told(head, "ContentLength", key), _digest_in(head))
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
         """Yield the objects whose keys begin with a prefix, in order; 100,000 keys take 20 MiB until the end."""
