@@ -14,7 +14,7 @@ from backup_agent import durable
 from backup_agent.core.artifacts.names import VOLUME, PlaceName
 from backup_agent.core.escaping import shell_word
 from backup_agent.core.json_reader import read_json
-from backup_agent.core.ownership.owner import Owner, Ownership, standing
+from backup_agent.core.ownership.owner import Owner, Ownership, ownership_of
 from backup_agent.core.reasons import BackupError, Failure, PermanentError, Reason
 from backup_agent.stores.local import LocalStore
 from backup_agent.stores.store import ConflictError, ObjectTooLargeError, Store, VersionedObject
@@ -63,7 +63,7 @@ def check_volume(
         if found.owner is None and found.fault:
             return VolumeOwner(now, unreadable(name, found), unreadable(name, found))
         ours = now.model_copy(update={"id": found.owner.id if found.owner else new_id()})
-        if standing(found.owner, ours, owned_before=True) is Ownership.FOREIGN:
+        if ownership_of(found.owner, ours, owned_before=True) is Ownership.FOREIGN:
             failure = foreign(name, found, ours)
             return VolumeOwner(ours, failure, failure)
         try:

@@ -246,7 +246,7 @@ def _contents(
         files=files,
         holds=holds,
         damages=damages,
-        without_artifact={line.entry.key: tuple(wrong) for line in lines if (wrong := one.amiss(line.files))},
+        without_artifact={line.entry.key: tuple(wrong) for line in lines if (wrong := one.file_faults(line.files))},
         orphans=orphans,
         foreign=one.foreign + strangers,
         unreadable=(*faults, *hold_faults, *damage_faults),

@@ -13,7 +13,7 @@ from backup_agent.catalog.tenure import Held
 from backup_agent.cluster.saved_topology import load_topology
 from backup_agent.core.artifacts.names import VOLUME
 from backup_agent.core.ownership.lease import PERIOD
-from backup_agent.core.ownership.owner import Owner, Ownership, is_same_agent, standing, system_id
+from backup_agent.core.ownership.owner import Owner, Ownership, is_same_agent, ownership_of, system_id
 from backup_agent.core.reasons import Failure, PermanentError, Reason, TransientError
 from backup_agent.settings.model import Settings
 from backup_agent.stores.store import ConflictError, Store
@@ -86,7 +86,7 @@ def this_volume(settings: Settings) -> claim.VolumeOwner:
     )
 
 
-def standing_of(place: Place, volume: claim.VolumeOwner) -> tuple[Ownership, claim.FoundOwner]:
+def ownership_at(place: Place, volume: claim.VolumeOwner) -> tuple[Ownership, claim.FoundOwner]:
     """Return the ownership of a place as this agent sees it, and the owner that was found there.
 
     A place that was taken over from a lost volume stays LOST until `adopt_place`.
@@ -95,7 +95,7 @@ def standing_of(place: Place, volume: claim.VolumeOwner) -> tuple[Ownership, cla
     folder = None if place.is_volume else place.lease_folder
     if found.fault and found.owner is None:
         return Ownership.FOREIGN, found
-    ownership = standing(found.owner, volume.ours, owned_before=folder is None or (folder / _OWNED).exists())
+    ownership = ownership_of(found.owner, volume.ours, owned_before=folder is None or (folder / _OWNED).exists())
     unconfirmed = folder is not None and ownership is Ownership.OURS and _adopted_from(folder)
     return Ownership.LOST if unconfirmed else ownership, found
 
@@ -115,7 +115,7 @@ def _judge(name: str, found: claim.FoundOwner, ours: Owner, folder: Path) -> Own
     """Return the ownership of a destination; raise PermanentError if it belongs to another agent."""
     if found.fault and found.owner is None:
         raise PermanentError.of(claim.unreadable(name, found))
-    ownership = standing(found.owner, ours, owned_before=(folder / _OWNED).exists())
+    ownership = ownership_of(found.owner, ours, owned_before=(folder / _OWNED).exists())
     if ownership is Ownership.FOREIGN:
         raise PermanentError.of(claim.foreign(name, found, ours))
     return ownership

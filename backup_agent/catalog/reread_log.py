@@ -20,7 +20,7 @@ from backup_agent import durable
 from backup_agent.core.artifacts.records import StoredValue
 from backup_agent.core.reasons import Reason
 from backup_agent.core.requests.answers import NotRead
-from backup_agent.core.retention.scrub import Done
+from backup_agent.core.retention.scrub import FinishedSlice
 
 _LONGEST_LINE = 4096
 _LONGEST_ERROR = 500
@@ -42,9 +42,9 @@ class SliceState(StoredValue):
     """Bytes per second of the last slice, including waits for the bandwidth limit; None if it read too little."""
 
     @property
-    def done(self) -> Done:
+    def finished_slice(self) -> FinishedSlice:
         """The slice as a value for `core.retention.scrub`."""
-        return Done(self.started, self.read, self.pace)
+        return FinishedSlice(self.started, self.read, self.pace)
 
 
 class ReadOutcome(StrEnum):

@@ -25,7 +25,7 @@ from pydantic import ValidationError
 
 from backup_agent import durable
 from backup_agent.core.artifacts.records import StoredValue
-from backup_agent.core.ownership.lease import HOLD_PERIODS, PERIOD, TAKE_PERIODS, Lease, ground
+from backup_agent.core.ownership.lease import HOLD_PERIODS, PERIOD, TAKE_PERIODS, Lease, may_take
 from backup_agent.core.ownership.owner import Owner
 from backup_agent.core.reasons import BackupError, Failure, PermanentError, Reason, TransientError
 from backup_agent.stores.store import ConflictError, ObjectTooLargeError, Store
@@ -246,7 +246,7 @@ class Tenure:
         unchanged = time.monotonic() - self._sight.since
         if self._quiet and found is not None and unchanged < TAKE_PERIODS * found.period:
             return False
-        return ground(found, seat=self._seat_name, unchanged=unchanged) is not None
+        return may_take(found, seat=self._seat_name, unchanged=unchanged)
 
     def _lock_seat(self) -> bool:
         """Lock the seat exclusively. Return False if another process of this agent shares the lease."""

@@ -7,7 +7,7 @@ import click
 from backup_agent import durable
 from backup_agent.catalog import claim
 from backup_agent.catalog.place import Place, all_places, place_of
-from backup_agent.catalog.place_ownership import adopt_place, standing_of, this_volume
+from backup_agent.catalog.place_ownership import adopt_place, ownership_at, this_volume
 from backup_agent.cli import printing
 from backup_agent.cli.configured import json_option, loaded, settings_option
 from backup_agent.core.ownership.owner import Ownership
@@ -45,9 +45,11 @@ def command(context: click.Context, place: str | None, yes: bool, as_json: bool)
     if as_json:
         printing.as_json({"places": found})
     else:
-        rows = [[one["place"], one["owner"] or "-", "adopted" if one["adopted"] else one["said"]] for one in found]
+        rows = [
+            [one["place"], one["owner"] or "-", "adopted" if one["adopted"] else one["description"]] for one in found
+        ]
         printing.table(["PLACE", "OWNER", "THIS AGENT'S?"], [[str(cell) for cell in row] for row in rows])
-    left = [one for one in found if one["standing"] in (Ownership.FOREIGN, Ownership.LOST) and not one["adopted"]]
+    left = [one for one in found if one["ownership"] in (Ownership.FOREIGN, Ownership.LOST) and not one["adopted"]]
     if left and not as_json:
         printing.line("nothing was changed: add --yes to take over what belongs to another agent", err=True)
     return REFUSED if left else 0
@@ -60,11 +62,11 @@ def _look(place: Place, *, yes: bool) -> dict[str, object]:
     if place.is_volume and volume.foreign is not None:
         ownership, found = Ownership.FOREIGN, claim.look(place.store)
     else:
-        ownership, found = standing_of(place, volume)
+        ownership, found = ownership_at(place, volume)
     adopted = yes and ownership in (Ownership.FOREIGN, Ownership.LOST)
     if adopted:
         # A new id for the volume: a clone would otherwise keep the original's id.
         ours = volume.ours.model_copy(update={"id": claim.new_id()}) if place.is_volume else volume.ours
         adopt_place(place, ours)
-    facts = {"standing": ownership.value, "said": _DESCRIPTIONS[ownership], "adopted": adopted}
+    facts = {"ownership": ownership.value, "description": _DESCRIPTIONS[ownership], "adopted": adopted}
     return {"place": place.name, "owner": str(found.owner) if found.owner else found.fault or None, **facts}

@@ -7,7 +7,7 @@ from backup_agent.cli.configured import json_option, loaded, settings_option
 from backup_agent.cli.planning import planned
 from backup_agent.core.artifacts.names import VOLUME
 from backup_agent.core.reasons import PermanentError, Reason
-from backup_agent.core.retention.outlook import until
+from backup_agent.core.retention.outlook import predict
 
 
 @click.command()
@@ -22,7 +22,7 @@ def command(context: click.Context, artifact: str, place: str, as_json: bool) ->
     key = artifact.removeprefix(f"{outlook.place.root}/")
     for plan in outlook.plans:
         if key in plan.keep or any(deletion.key == key for deletion in plan.delete):
-            end = until(plan, key, outlook.found.entries.values(), outlook.place.policy)
+            end = predict(plan, key, outlook.found.entries.values(), outlook.place.policy)
             fault = outlook.found.unrestorable.get(key)
             if as_json:
                 when = end.when.isoformat() if end.when else None

@@ -49,7 +49,7 @@ class BackupRun:
 
     task: BackupTask
     settings: Settings
-    teller: EventWriter
+    writer: EventWriter
     cancel: threading.Event
     execution: Execution = field(default_factory=Execution)
     adopted: bool = False
@@ -62,7 +62,7 @@ class BackupRun:
         """Find the volume."""
         self.volume = place_of(VOLUME, self.settings)
         self.root = self.volume.root
-        self.stages = Stages(self.teller)
+        self.stages = Stages(self.writer)
         self.store = self.volume.store
         self.staging = self.staging_of(self.task.run)
 
@@ -141,7 +141,7 @@ def restorable(run: BackupRun, contents: Contents) -> Records:
         else:
             run.broken[entry.key] = "its record cannot be read, or has changed"
     for key, fault in run.broken.items():
-        run.teller.tell(Warned(text="chain not continued", because=f"{key}: {fault}"))
+        run.writer.tell(Warned(text="chain not continued", because=f"{key}: {fault}"))
     return tuple(records)
 
 
@@ -273,7 +273,7 @@ def _after_failure(run: BackupRun, verdict: Verdict, results: list[ReadingResult
     if run.task.promote == "at_next_full":
         hint = "the schedule has `promote: at_next_full`: its next FULL begins a new chain"
         raise PermanentError.of(replace(failure, hint=hint))
-    run.teller.tell(Warned(text="differential not taken", because=failure.error.splitlines()[0]))
+    run.writer.tell(Warned(text="differential not taken", because=failure.error.splitlines()[0]))
     objection = next((one.objection for one in results if one.objection), None)
     return TypeDecision(BackupType.FULL, objection.reason if objection else TypeReason.DIFF_FAILED)
 
@@ -286,7 +286,7 @@ def _after_no_link(run: BackupRun, error: PermissionError) -> TypeDecision:
     )
     if run.task.promote == "at_next_full":
         raise PermanentError(Reason.CHAIN_BROKEN, text, "run chmod g+rw on it as its owner or root, or take a FULL")
-    run.teller.tell(Warned(text="differential not taken", because=text))
+    run.writer.tell(Warned(text="differential not taken", because=text))
     return TypeDecision(BackupType.FULL, TypeReason.DIFF_FAILED)
 
 
@@ -309,7 +309,7 @@ def _invocation(run: BackupRun, decision: TypeDecision) -> Invocation:
         stall_timeout=run.settings.limits.stall_timeout,
         parallel=run.settings.limits.parallel,
         written=run.staging.size,
-        progress=run.teller.progress,
+        progress=run.writer.progress,
     )
 
 
@@ -318,19 +318,19 @@ def _reader(run: BackupRun, recorded: Records, admin: Admin | None) -> NewArtifa
         chain=live_chain(recorded),
         admin_version=run.execution.admin_version,
         cut=bool(run.task.destinations),
-        progress=_counted(run.teller),
+        progress=_counted(run.writer),
         ask_admin=partial(admin.inspect, conf=run.staging.conf, cancel=run.cancel) if admin else None,
     )
 
 
-def _counted(teller: EventWriter) -> Callable[[int], None]:
+def _counted(writer: EventWriter) -> Callable[[int], None]:
     """Return a function that adds up bytes and reports the sum as progress."""
     done = 0
 
     def count(more: int) -> None:
         nonlocal done
         done += more
-        teller.progress(done)
+        writer.progress(done)
 
     return count
 
@@ -363,7 +363,7 @@ def publish(run: BackupRun, judged: Judgement, recorded: Records) -> Record:
         run.store.put_artifact(key, judged.path.parent / file.name, file, lambda _count: None)
     run.store.create(record_key(record.key), record.to_json())
     journal.done(record.key)
-    run.teller.tell(ArtifactStored(place="volume", type=record.type.value, bytes=record.size))
+    run.writer.tell(ArtifactStored(place="volume", type=record.type.value, bytes=record.size))
     return record
 
 
@@ -402,13 +402,13 @@ def _record(run: BackupRun, judged: Judgement, recorded: Records) -> Record:
 
 def _put_aside(run: BackupRun, *, but: Path | None = None) -> None:
     for name in run.staging.put_aside(datetime.now(UTC), but=but):
-        run.teller.tell(PutAside(run=run.task.run, name=name))
+        run.writer.tell(PutAside(run=run.task.run, name=name))
 
 
 def _discard(run: BackupRun) -> None:
     """Remove the unfinished artifact that filled the volume. Set aside, it would leave no room for other backups."""
     for name in run.staging.discard():
-        run.teller.tell(Warned(text="unfinished artifact removed", because=f"{name}: the volume is full"))
+        run.writer.tell(Warned(text="unfinished artifact removed", because=f"{name}: the volume is full"))
 
 
 def clear(run: BackupRun) -> None:
@@ -418,7 +418,7 @@ def clear(run: BackupRun) -> None:
         if staging.folder.exists() and not staging.in_place:
             half = [path for path in found(staging.target, staging.chain) if path.exists()]
             for path in half:
-                run.teller.tell(PutAside(run=name, name=path.name))
+                run.writer.tell(PutAside(run=name, name=path.name))
             if half:
                 Staging(run.root, name, run.task.set, run.task.database).put_aside(datetime.now(UTC))
         staging.remove()
@@ -434,7 +434,7 @@ def _put_left_aside(run: BackupRun) -> None:
     if run.task.hard_links:
         return
     for name in put_aside(run.root, run.task.run, left_since(run.staging.chain, run.task.since), datetime.now(UTC)):
-        run.teller.tell(PutAside(run=run.task.run, name=name))
+        run.writer.tell(PutAside(run=run.task.run, name=name))
 
 
 def copy_to_all(run: BackupRun, record: Record) -> dict[PlaceName, CopyState]:
@@ -451,7 +451,7 @@ def copy_to_all(run: BackupRun, record: Record) -> dict[PlaceName, CopyState]:
             database=run.task.database,
             settings=run.task.settings,
         )
-        failure = copy.in_child(task, run.root, run.teller, run.cancel, stall=run.settings.limits.stall_timeout)
+        failure = copy.in_child(task, run.root, run.writer, run.cancel, stall=run.settings.limits.stall_timeout)
         notes = place_of(destination, run.settings).copy_notes
         copies[destination] = CopyState.STORED if failure is None or notes.has(record.key) else CopyState.OWED
         if failure is not None:
@@ -497,15 +497,15 @@ def main() -> None:
         outcome = _failed(run, Failure(Reason.INTERNAL, quoting.shown(error)))
         raise
     finally:
-        tell_summary(run.task.set, run.task.database, run.settings, run.teller)
-        run.teller.tell(BackupReport(result=outcome, execution=run.execution, copy_failures=run.copy_failures))
+        tell_summary(run.task.set, run.task.database, run.settings, run.writer)
+        run.writer.tell(BackupReport(result=outcome, execution=run.execution, copy_failures=run.copy_failures))
 
 
 def _failed(run: BackupRun, failure: Failure) -> DatabaseResult:
     try:
         clear(run)
     except OSError as error:
-        run.teller.tell(Warned(text="staging not cleared", because=f"{error.filename}: {error.strerror}"))
+        run.writer.tell(Warned(text="staging not cleared", because=f"{error.filename}: {error.strerror}"))
     return DatabaseResult(stages=run.stages.seconds()).failed(failure, datetime.now(UTC))
 
 

@@ -44,9 +44,9 @@ class PassClock:
         shown = {name: one for name, one in known.items() if monotonic - one.monotonic < SHOWN_SECONDS}
         if (store_now := place.store.now()) is not None:
             shown[place.name] = Shown(now=store_now, monotonic=monotonic)
-        references = {f"{name}'s clock": one.by(monotonic) for name, one in shown.items()}
+        references = {f"{name}'s clock": one.time_at(monotonic) for name, one in shown.items()}
         if task.server_clock is not None:
-            references["datetime() of the server"] = task.server_clock.by(monotonic)
+            references["datetime() of the server"] = task.server_clock.time_at(monotonic)
         before = last.reading if last else None
         wrong = distrust(reading, references, last=before, gaps=_gaps(found, place, now))
         return cls(reading, before, shown, next(iter(references.values()), None), wrong)

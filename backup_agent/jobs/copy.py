@@ -48,7 +48,7 @@ LONGEST = timedelta(days=7)
 class Copying:
     """One pass that makes the missing copies at one destination."""
 
-    def __init__(self, task: CopyTask, place: Place, teller: EventWriter) -> None:
+    def __init__(self, task: CopyTask, place: Place, writer: EventWriter) -> None:
         """`place` is the destination."""
         self._task = task
         self._place = place
@@ -56,7 +56,7 @@ class Copying:
         self._notes = place.copy_notes
         self._journal = place.journal
         self._store = place.store
-        self._teller = teller
+        self._writer = writer
         self._seen: set[str] = set()
         """Keys of the artifacts whose record this pass has found at the destination."""
         self.copied = 0
@@ -74,7 +74,7 @@ class Copying:
                     try:
                         held = stack.enter_context(hold_place(self._place))
                         for notice in held.notices:
-                            self._teller.tell(Warned(text="destination held", because=notice))
+                            self._writer.tell(Warned(text="destination held", because=notice))
                     except BackupError as error:
                         first = error.failure
                 if held is not None:
@@ -85,7 +85,7 @@ class Copying:
 
     def _tell_owed(self, entries: tuple[Entry, ...]) -> None:
         one, owed = entries[0], len(self._notes.owed(entries))
-        self._teller.tell(CopiesOwed(set=one.set, database=one.database, destination=self._task.destination, owed=owed))
+        self._writer.tell(CopiesOwed(set=one.set, database=one.database, destination=self._task.destination, owed=owed))
 
     def _databases(self) -> Iterator[tuple[Entry, ...]]:
         """Yield the entries of each database on the volume, from the index: a record may have thousands of parts."""
@@ -118,7 +118,7 @@ class Copying:
                 failed |= {key, entry.key}
                 if error.failure.reason not in ABOUT_ONE_ARTIFACT:
                     return first
-                self._teller.tell(Warned(text="copy not made", because=f"{entry.key}: {error.failure.error}"))
+                self._writer.tell(Warned(text="copy not made", because=f"{entry.key}: {error.failure.error}"))
             except OSError as error:
                 return first or Failure(Reason.INTERNAL, f"{entry.key}: {error.filename}: {error.strerror}")
         return first
@@ -138,7 +138,7 @@ class Copying:
             if not (self._root / record_key(key)).exists():
                 raise self._gap(entry, key, "it is no longer on the volume")
             self._notes.strike(key)
-            self._teller.tell(Warned(text="copied again", because=f"{key}: {found}, and {entry.key} needs it"))
+            self._writer.tell(Warned(text="copied again", because=f"{key}: {found}, and {entry.key} needs it"))
             lacking.append(key)
         return tuple(lacking)
 
@@ -180,7 +180,7 @@ class Copying:
                 nonlocal done
                 held.check()  # after a takeover the files would be orphans
                 done += count
-                self._teller.progress(done, record.size)
+                self._writer.progress(done, record.size)
 
             folder = self._root / record.set / record.database
             keys = tuple(artifact_key(record.set, record.database, file.name) for file in record.files)
@@ -197,7 +197,7 @@ class Copying:
         self._notes.add(record.key)
         self._seen.add(record.key)
         self.copied += 1
-        self._teller.tell(ArtifactStored(place=self._task.destination, type=record.type.value, bytes=record.size))
+        self._writer.tell(ArtifactStored(place=self._task.destination, type=record.type.value, bytes=record.size))
 
     def _still_whole(self, record: Record, chain: "_Needs") -> None:
         """Raise TransientError if an artifact that `record` needs was deleted while the files were sent."""
@@ -298,7 +298,7 @@ class _Folder:
 
 
 def in_child(
-    task: CopyTask, root: Path, teller: EventWriter, cancel: threading.Event, *, stall: timedelta
+    task: CopyTask, root: Path, writer: EventWriter, cancel: threading.Event, *, stall: timedelta
 ) -> Failure | None:
     """Run a pass as a child of this run and pass on its events. Return its failure, or None.
 
@@ -308,7 +308,7 @@ def in_child(
 
     def on_line(line: str) -> None:
         nonlocal report
-        report = pass_on(line, teller) or report
+        report = pass_on(line, writer) or report
 
     lock = os.environ.get(LOCK_DESCRIPTOR)
     completed = process.run(
@@ -331,29 +331,29 @@ def in_child(
     return Failure(Reason.INTERNAL, f"the copy ended with {completed.exit_code or completed.signal}: {last}")
 
 
-def pass_on(line: str, teller: EventWriter) -> CopyReport | None:
+def pass_on(line: str, writer: EventWriter) -> CopyReport | None:
     """Tell the supervisor an event of a copy that a run has started; return the event if it is the report."""
     match events.parse(line.encode()):
         case CopyReport() as event:
             return event
         case MalformedEvent() as event:
             because = f"{event.kind or 'event'}: {quoting.shown(event.error)}"
-            teller.tell(Warned(text="event not understood", because=because))
+            writer.tell(Warned(text="event not understood", because=because))
         case ChildEvent() as event:
-            teller.tell(event)
+            writer.tell(event)
     return None
 
 
 def main() -> None:
     """Run as a child process of the supervisor (task on stdin) or of a run (task in the environment)."""
-    task, settings, teller = begin(CopyTask, os.environ.get(TASK))
+    task, settings, writer = begin(CopyTask, os.environ.get(TASK))
     try:
-        copying = Copying(task, place_of(task.destination, settings), teller)
+        copying = Copying(task, place_of(task.destination, settings), writer)
         failure = copying.copy_all()
     except BackupError as error:
-        teller.tell(CopyReport(copied=0, failure=error.failure))
+        writer.tell(CopyReport(copied=0, failure=error.failure))
         return
-    teller.tell(CopyReport(copied=copying.copied, counted=True, failure=failure))
+    writer.tell(CopyReport(copied=copying.copied, counted=True, failure=failure))
 
 
 if __name__ == "__main__":

@@ -34,20 +34,20 @@ BATCH = 100
 """Number of artifacts deleted between two checks of the lease and of the time."""
 
 
-def prune(task: PruneTask, place: Place, teller: EventWriter) -> PlaceResult:
+def prune(task: PruneTask, place: Place, writer: EventWriter) -> PlaceResult:
     """Apply retention at one place and return the result. Raise BackupError if nothing may be deleted there."""
     now = datetime.now(UTC)
     with hold_place(place) as held:
         for notice in held.notices:
-            teller.tell(Warned(text="place held", because=notice))
+            writer.tell(Warned(text="place held", because=notice))
         found = with_lagging_records(survey(place.store, place.index), place.store)
-        tell_strays(found, place, teller)
+        tell_strays(found, place, writer)
         clock = PassClock.of(place, task, found)
         if held.may_delete and not task.dry_run:
             if any(True for _ in place.journal):
                 held.confirm()
-            finish_interrupted(found, place, held, None if clock.wrong else now, teller)
-            put_marks(found, place, held, teller)
+            finish_interrupted(found, place, held, None if clock.wrong else now, writer)
+            put_marks(found, place, held, writer)
         planned = (apply_policy(task, found, place, now), *expire_adhoc(found, place, now))
         result = as_result(planned, place, found)
         if task.plan is not None and task.plan != result.plan:
@@ -66,7 +66,7 @@ def prune(task: PruneTask, place: Place, teller: EventWriter) -> PlaceResult:
             raise PermanentError.of(held.no_deletion)
         if clock.wrong is not None:
             raise PermanentError(Reason.CLOCK, f"nothing is deleted: {clock.wrong}")
-        done = carry_out(planned, found, place, held, teller, seconds=task.seconds)
+        done = carry_out(planned, found, place, held, writer, seconds=task.seconds)
         result = result.model_copy(update={"deleted": done.deleted, "freed": done.freed, "left": done.left or None})
         return result.failed(done.failure) if done.failure else result
 
@@ -89,7 +89,7 @@ def carry_out(
     found: Contents,
     place: Place,
     held: Held,
-    teller: EventWriter,
+    writer: EventWriter,
     *,
     seconds: float | None = None,
 ) -> CarriedOut:
@@ -117,18 +117,18 @@ def carry_out(
                     deleted = delete(place, held, one.key, found.files[one.key])
                 except PermanentError as error:
                     stuck[database] = error.failure
-                    teller.tell(Warned(text="artifact not deleted", because=f"{one.key}: {error.failure.error}"))
+                    writer.tell(Warned(text="artifact not deleted", because=f"{one.key}: {error.failure.error}"))
                     continue
                 if not deleted:
                     stuck[database] = None
-                    teller.tell(
+                    writer.tell(
                         Warned(text="artifact not deleted", because=f"{one.key}: a hold was set after the plan")
                     )
                     continue
                 count, freed = count + 1, freed + one.size
-                teller.tell(ArtifactDeleted(place=place.name, key=one.key, bytes=one.size, reason=str(one)))
+                writer.tell(ArtifactDeleted(place=place.name, key=one.key, bytes=one.size, reason=str(one)))
     finally:  # also report deletions before a failure
-        tell_summaries({database_of(one.key) for one in deletions}, place, teller)
+        tell_summaries({database_of(one.key) for one in deletions}, place, writer)
     return CarriedOut(count, freed, left, next(filter(None, stuck.values()), None))
 
 
@@ -171,7 +171,7 @@ def _delete_data(place: Place, held: Held, key: str, files: tuple[str, ...], doi
     place.journal.done(key)
 
 
-def finish_interrupted(found: Contents, place: Place, held: Held, now: datetime | None, teller: EventWriter) -> None:
+def finish_interrupted(found: Contents, place: Place, held: Held, now: datetime | None, writer: EventWriter) -> None:
     """Finish deletions that a crash interrupted, and remove files that were never recorded, after their grace period.
 
     `now` is None if the clock cannot be trusted: then no grace period is over. An intent whose files cannot be removed
@@ -191,13 +191,13 @@ def finish_interrupted(found: Contents, place: Place, held: Held, now: datetime 
             try:
                 _delete_data(place, held, intent.key, intent.files, intent.doing)
             except PermanentError as error:
-                teller.tell(Warned(text="artifact not deleted", because=f"{intent.key}: {error.failure.error}"))
+                writer.tell(Warned(text="artifact not deleted", because=f"{intent.key}: {error.failure.error}"))
                 continue
             ended.add(database_of(intent.key))
-    tell_summaries(ended, place, teller)
+    tell_summaries(ended, place, writer)
 
 
-def put_marks(found: Contents, place: Place, held: Held, teller: EventWriter) -> None:
+def put_marks(found: Contents, place: Place, held: Held, writer: EventWriter) -> None:
     """Write the holds that are wanted at a destination beside their artifacts, and remove those that are not.
 
     A hold that cannot be written stays wanted, with a warning. A wanted hold keeps its artifact as well.
@@ -217,7 +217,7 @@ def put_marks(found: Contents, place: Place, held: Held, teller: EventWriter) ->
                 place.store.create(hold_key(key), hold.to_json())
                 found.holds[key] = hold
         except PermanentError as error:
-            teller.tell(Warned(text="hold not applied", because=f"{key}: {error.failure.error}"))
+            writer.tell(Warned(text="hold not applied", because=f"{key}: {error.failure.error}"))
             continue
         wanted.settle(key, hold)
 
@@ -240,10 +240,10 @@ def give_up_owed(task: PruneTask, place: Place) -> int | None:
     return count
 
 
-def tell_strays(found: Contents, place: Place, teller: EventWriter) -> None:
+def tell_strays(found: Contents, place: Place, writer: EventWriter) -> None:
     """Report which files at the place have no record or cannot be read, the first ten of each kind."""
     begun = {file for intent in place.journal for file in intent.files}
-    teller.tell(
+    writer.tell(
         StraysFound(
             orphans=tuple(one.key for one in found.orphans if one.key in begun)[:10],
             unknown=tuple(one.key for one in found.orphans if one.key not in begun)[:10],
@@ -253,26 +253,26 @@ def tell_strays(found: Contents, place: Place, teller: EventWriter) -> None:
     )
 
 
-def tell_summaries(databases: Iterable[Group], place: Place, teller: EventWriter) -> None:
+def tell_summaries(databases: Iterable[Group], place: Place, writer: EventWriter) -> None:
     """Report the new summary of each database from which artifacts were deleted, for the volume."""
     if not place.is_volume:
         return
     for set_name, database in sorted(databases):
-        if not tell_summary(set_name, database, place.settings, teller):
-            teller.tell(NothingRecorded(set=set_name, database=database))
+        if not tell_summary(set_name, database, place.settings, writer):
+            writer.tell(NothingRecorded(set=set_name, database=database))
 
 
 def main() -> None:
     """Run as a child process: the task on stdin, events on stdout, the result as the last event."""
-    task, settings, teller = begin(PruneTask)
+    task, settings, writer = begin(PruneTask)
     try:
-        result = prune(task, place_of(task.place, settings), teller)
+        result = prune(task, place_of(task.place, settings), writer)
     except BackupError as error:
         result = PlaceResult().failed(error.failure)
     except OSError as error:
         reason = Reason.DISK_FULL if durable.is_full(error) else Reason.STORAGE_UNREACHABLE
         result = PlaceResult().failed(Failure(reason, f"{error.filename or task.place}: {error.strerror}"))
-    teller.tell(PassReport(result=result))
+    writer.tell(PassReport(result=result))
 
 
 if __name__ == "__main__":

@@ -8,9 +8,9 @@ from backup_agent.jobs.event_writer import EventWriter
 class Stages:
     """The present stage of a run, and the duration of each stage."""
 
-    def __init__(self, teller: EventWriter) -> None:
+    def __init__(self, writer: EventWriter) -> None:
         """Start without a stage."""
-        self._teller = teller
+        self._writer = writer
         self._name: str | None = None
         self._since = 0.0
         self._seconds: dict[str, float] = {}
@@ -22,7 +22,7 @@ class Stages:
         self._end()
         self._name = name
         self._since = time.monotonic()
-        self._teller.stage(name)
+        self._writer.stage(name)
 
     def seconds(self) -> dict[str, float]:
         """Return the duration of each stage in seconds, the present stage up to now."""

@@ -13,7 +13,7 @@ from backup_agent.jobs.event_writer import EventWriter
 from backup_agent.settings.model import Settings
 
 
-def tell_summary(set_name: SetName, database: DatabaseName, settings: Settings, teller: EventWriter) -> bool:
+def tell_summary(set_name: SetName, database: DatabaseName, settings: Settings, writer: EventWriter) -> bool:
     """Report the summary of one database in one set. Return False if nothing is recorded of it any more.
 
     If the volume cannot be read, report `SummaryFailed` instead: the supervisor's summary may be out of date.
@@ -24,14 +24,14 @@ def tell_summary(set_name: SetName, database: DatabaseName, settings: Settings, 
         if not contents.entries:
             return False
         wanted = destinations(settings) if set_name in settings.declared_sets else ()
-        tell_summary_of(tuple(contents.entries.values()), contents.unsound, wanted, teller)
+        tell_summary_of(tuple(contents.entries.values()), contents.unsound, wanted, writer)
     except (BackupError, OSError) as error:
-        teller.tell(SummaryFailed(set=set_name, database=database, error=str(error)))
+        writer.tell(SummaryFailed(set=set_name, database=database, error=str(error)))
     return True
 
 
 def tell_summary_of(
-    entries: tuple[Entry, ...], unsound: Collection[str], copied_to: Iterable[Place], teller: EventWriter
+    entries: tuple[Entry, ...], unsound: Collection[str], copied_to: Iterable[Place], writer: EventWriter
 ) -> None:
     """Report the summary of a database's entries.
 
@@ -43,5 +43,5 @@ def tell_summary_of(
         try:
             owed[place.name] = len(place.copy_notes.owed(entries))
         except OSError as error:
-            teller.tell(CopiesNotCounted(destination=place.name, error=str(error)))
-    teller.tell(SummaryTold(summary=summarise(entries, owed, unsound=unsound)))
+            writer.tell(CopiesNotCounted(destination=place.name, error=str(error)))
+    writer.tell(SummaryTold(summary=summarise(entries, owed, unsound=unsound)))

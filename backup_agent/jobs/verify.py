@@ -51,20 +51,20 @@ class Verifying:
     """One pass over one place."""
 
     def __init__(
-        self, task: VerifyTask, place: Place, others: tuple[Place, ...], teller: EventWriter, cancel: threading.Event
+        self, task: VerifyTask, place: Place, others: tuple[Place, ...], writer: EventWriter, cancel: threading.Event
     ) -> None:
         """`others` are the places to heal from. Setting `cancel` ends the pass at once."""
         self._task = task
         self._place = place
         self._settings = place.settings
         self._store = place.store
-        self._teller = teller
+        self._writer = writer
         self._cancel = cancel
         self._ends = time.monotonic() + task.seconds
         self._journal = place.journal
-        self._reader = ArtifactVerifier(task, place, others, teller, cancel)
+        self._reader = ArtifactVerifier(task, place, others, writer, cancel)
         self._readings = self._reader.readings
-        self._standing = self._reader.standing
+        self._artifacts = self._reader.artifacts
         self._found = self._reader.found
 
     def run(self) -> None:
@@ -82,7 +82,7 @@ class Verifying:
         """Verify one artifact, whether it is marked or not."""
         record = self._reader.known_record(key)
         if self._store.stat(damage_key(key)) is not None:
-            self._standing.marked.add(key)
+            self._artifacts.marked.add(key)
         self._reader.verify(KeptArtifact(key, record.size, NEVER), record)
         self._note_failures({key: record.size})
         self._tell_result(Slice((), 0, 0), remaining=0)
@@ -94,7 +94,7 @@ class Verifying:
         if not self._place.is_volume:
             self._owe_again(self._place.copy_notes)
         if self._task.heal:
-            for key in sorted(self._standing.damaged, key=lambda each: (each in self._reader.unread, each)):
+            for key in sorted(self._artifacts.damaged, key=lambda each: (each in self._reader.unread, each)):
                 if not self._reader.given_up:
                     self._reader.verify(KeptArtifact(key, 0, NEVER))
             self._found.unread = 0
@@ -106,16 +106,16 @@ class Verifying:
             remaining -= self._reader.verify(one)
         self._leave(SliceState(started=now, read=self._found.read, pace=due.pace, rate=self._reader.rate))
         self._account_for_due(due)
-        self._tell_standing()
-        self._warn_of_standing()
+        self._tell_faults()
+        self._warn_of_faults()
         self._tell_result(due, remaining)
 
     def _add(self, parts: Iterable[Contents], now: datetime) -> None:
         """Add the contents of the place, except files that the agent is publishing or deleting."""
         own = {artifact_of(file) for intent in self._journal for file in intent.files}
         for part in parts:
-            self._standing.add(part, self._readings.times, now)
-        unrecorded = self._standing.unrecorded
+            self._artifacts.add(part, self._readings.times, now)
+        unrecorded = self._artifacts.unrecorded
         for artifact in list(unrecorded):
             # On the volume a backup may have recorded the artifact since the listing; elsewhere the journal names it.
             recorded = self._task.place == VOLUME and self._store.stat(record_key(artifact)) is not None
@@ -125,15 +125,15 @@ class Verifying:
     def _account_for_due(self, due: Slice) -> None:
         """Note which artifacts were not read, and why."""
         chosen = {one.key for one in due.artifacts}
-        for key, one in self._standing.recorded.items():
+        for key, one in self._artifacts.recorded.items():
             if key in self._found.done or key in self._found.failures:
                 continue
-            if key in self._standing.marked:
+            if key in self._artifacts.marked:
                 why = NotRead.KNOWN_DAMAGED
             else:
                 why = NotRead.NOT_REACHED if key in chosen else NotRead.NOT_DUE
             self._found.not_read[why][key] = one.size
-        self._note_failures({key: one.size for key, one in self._standing.recorded.items()})
+        self._note_failures({key: one.size for key, one in self._artifacts.recorded.items()})
         self._note_unrecorded()
 
     def _note_failures(self, sizes: Mapping[str, int]) -> None:
@@ -141,8 +141,8 @@ class Verifying:
             self._found.not_read[why_not_read(failure)][key] = sizes.get(key, 0)
 
     def _note_unrecorded(self) -> None:
-        self._found.not_read[NotRead.RECORD_UNREADABLE] |= dict.fromkeys(self._standing.unreadable_records, 0)
-        self._found.not_read[NotRead.NO_RECORD] |= self._standing.unrecorded
+        self._found.not_read[NotRead.RECORD_UNREADABLE] |= dict.fromkeys(self._artifacts.unreadable_records, 0)
+        self._found.not_read[NotRead.NO_RECORD] |= self._artifacts.unrecorded
 
     def _read_scope(self) -> None:
         """Read a slice of the artifacts of a request. First report their size and the estimated time."""
@@ -154,26 +154,26 @@ class Verifying:
         scope.estimated_seconds = estimated_seconds(
             scope.size, state.rate if state else None, self._settings.verify.bandwidth
         )
-        self._teller.tell(SliceProgress(**scope.told()))
-        for number, one in enumerate(scope.left(self._standing, self._task.set_aside)):
+        self._writer.tell(SliceProgress(**scope.told()))
+        for number, one in enumerate(scope.left(self._artifacts, self._task.set_aside)):
             # Read at least one artifact, however long the listing took: otherwise the request would never end.
             if self._reader.given_up or (number and self._time_is_over):
                 break
-            self._teller.tell(ReadingBegun(key=one.key))
+            self._writer.tell(ReadingBegun(key=one.key))
             if not (self._reader.verify(one) or one.key in self._found.failures):
                 break  # interrupted: the next slice reads this artifact again
             if not self._note_became(scope, one):
                 break
             scope.count(one)
-            self._teller.tell(SliceProgress(**scope.told()))
+            self._writer.tell(SliceProgress(**scope.told()))
         before = self._readings.state()
         if before is not None:
             self._leave(before.model_copy(update={"rate": self._reader.rate or before.rate}))
         self._account_for_scope(scope)
         if self._task.all:
-            self._tell_standing()
+            self._tell_faults()
         if not self._task.chain:
-            self._warn_of_standing()
+            self._warn_of_faults()
         self._tell_result(None, len(scope.remaining(self._task.set_aside)))
 
     def _asked(self) -> RequestReadings:
@@ -192,16 +192,16 @@ class Verifying:
         parts = by_database(self._store, index, writes=False)
         if task.database is None:
             self._add(parts, now)
-            return self._standing.recorded
+            return self._artifacts.recorded
         database = lowered(task.database)
         self._add((part for part in parts if part.is_of(database)), now)
-        if self._standing.is_empty:
+        if self._artifacts.is_empty:
             raise PermanentError(
                 Reason.NOT_FOUND,
                 f"{task.place}: no artifact of the database {task.database} is stored there",
                 "`backup-agent list` shows the databases",
             )
-        return self._standing.recorded
+        return self._artifacts.recorded
 
     def _chain(self, key: str, now: datetime) -> dict[str, KeptArtifact]:
         """Return an artifact and everything that it needs. Note an error for each that has no readable record."""
@@ -215,11 +215,11 @@ class Verifying:
         self._add([part.only({key, *needed})], now)
         for one in needed:
             if one not in part.entries:
-                if one not in self._standing.unreadable_records:
+                if one not in self._artifacts.unreadable_records:
                     self._found.not_read[NotRead.NOT_RECORDED][one] = 0
                 text = f"{self._task.place}: {key} needs {one}, which is not recorded there or cannot be read"
                 self._found.errors.append(Failure(Reason.CHAIN_BROKEN, text))
-        return self._standing.recorded
+        return self._artifacts.recorded
 
     def _take_up(self, scope: RequestScope) -> None:
         """Add the findings of earlier slices of the request."""
@@ -276,7 +276,7 @@ class Verifying:
 
     def _owe_again(self, notes: CopyNotes) -> None:
         """Count confirmed copies that no longer exist as missing: another program or a lifecycle rule deleted them."""
-        there = self._standing.sound.keys() | self._standing.marked
+        there = self._artifacts.sound.keys() | self._artifacts.marked
         gone: list[str] = []
         for key in notes.noted():
             if self._reader.given_up or self._time_is_over:
@@ -285,13 +285,13 @@ class Verifying:
                 notes.strike(key)
                 gone.append(key)
         for set_name, database in sorted(set(map(database_of, gone))):
-            tell_summary(set_name, database, self._settings, self._teller)
+            tell_summary(set_name, database, self._settings, self._writer)
         if gone:
             text = (
                 f"{self._task.place}: copies that another program deleted, now missing again ({len(gone)}): "
                 f"{first_few(gone)}"
             )
-            self._teller.tell(Warned(text="copies are gone", because=text))
+            self._writer.tell(Warned(text="copies are gone", because=text))
             self._found.warnings.append(text)
 
     def _is_gone(self, key: str, notes: CopyNotes) -> bool:
@@ -313,14 +313,14 @@ class Verifying:
         period = self._settings.verify.every
         if period is None:
             return Slice((), 0, 0)
-        self._readings.keep_only(self._standing.sound.keys() | self._standing.marked)
-        self._reader.unread &= self._standing.sound.keys()
-        again = tuple(self._standing.sound[key] for key in sorted(self._reader.unread))
+        self._readings.keep_only(self._artifacts.sound.keys() | self._artifacts.marked)
+        self._reader.unread &= self._artifacts.sound.keys()
+        again = tuple(self._artifacts.sound[key] for key in sorted(self._reader.unread))
         due = next_slice(
-            (one for one in self._standing.sound.values() if one.key not in self._reader.unread), now, period=period
+            (one for one in self._artifacts.sound.values() if one.key not in self._reader.unread), now, period=period
         )
         state = self._readings.state()
-        rests = state is not None and state.started <= now < state.done.rests_until(due.pace) and not due.late
+        rests = state is not None and state.started <= now < state.finished_slice.rests_until(due.pace) and not due.late
         rests = rests and self._task.request is None  # a request does not wait for the next slice
         return replace(due, artifacts=again if rests else (*due.artifacts, *again))
 
@@ -339,56 +339,56 @@ class Verifying:
     def _time_is_over(self) -> bool:
         return time.monotonic() >= self._ends
 
-    def _tell_standing(self) -> None:
+    def _tell_faults(self) -> None:
         """Report which artifacts are damaged, which cannot be read, and which cannot be restored."""
-        standing = self._standing
+        artifacts = self._artifacts
         self._judge_chains_again()
         unreadable = {
-            NotRead.RECORD_UNREADABLE.value: tuple(sorted(standing.unreadable)),
+            NotRead.RECORD_UNREADABLE.value: tuple(sorted(artifacts.unreadable)),
             NotRead.UNREADABLE.value: tuple(sorted(self._reader.unread)),
-            NotRead.NO_RECORD.value: tuple(sorted(standing.unrecorded)),
+            NotRead.NO_RECORD.value: tuple(sorted(artifacts.unrecorded)),
         }
-        self._teller.tell(
+        self._writer.tell(
             PlaceJudged(
                 place=self._task.place,
-                keys=tuple(standing.damaged),
+                keys=tuple(artifacts.damaged),
                 unreadable=unreadable,
-                unrestorable=tuple(sorted(standing.gaps)),
+                unrestorable=tuple(sorted(artifacts.gaps)),
             )
         )
 
-    def _warn_of_standing(self) -> None:
-        place, standing, warnings = self._task.place, self._standing, self._found.warnings
+    def _warn_of_faults(self) -> None:
+        place, artifacts, warnings = self._task.place, self._artifacts, self._found.warnings
         if known := sorted(self._found.not_read[NotRead.KNOWN_DAMAGED]):
             warnings.append(f"{place}: artifacts marked as damaged, not read ({len(known)}): {first_few(known)}")
-        if standing.unreadable:
-            shown = first_few([f"{key} ({fault})" for key, fault in sorted(standing.unreadable.items())])
-            warnings.append(f"{place}: records or marks that cannot be read ({len(standing.unreadable)}): {shown}")
-        if standing.unrecorded:
-            shown = first_few(sorted(standing.unrecorded))
-            warnings.append(f"{place}: artifacts without a record, not verified ({len(standing.unrecorded)}): {shown}")
-        if standing.gaps:
-            shown = first_few([f"{key} ({gap})" for key, gap in sorted(standing.gaps.items())])
-            warnings.append(f"{place}: artifacts that cannot be restored from there ({len(standing.gaps)}): {shown}")
+        if artifacts.unreadable:
+            shown = first_few([f"{key} ({fault})" for key, fault in sorted(artifacts.unreadable.items())])
+            warnings.append(f"{place}: records or marks that cannot be read ({len(artifacts.unreadable)}): {shown}")
+        if artifacts.unrecorded:
+            shown = first_few(sorted(artifacts.unrecorded))
+            warnings.append(f"{place}: artifacts without a record, not verified ({len(artifacts.unrecorded)}): {shown}")
+        if artifacts.gaps:
+            shown = first_few([f"{key} ({gap})" for key, gap in sorted(artifacts.gaps.items())])
+            warnings.append(f"{place}: artifacts that cannot be restored from there ({len(artifacts.gaps)}): {shown}")
 
     def _judge_chains_again(self) -> None:
         """Check the chains again of the databases that have newly damaged or healed artifacts."""
         index = self._place.index
         for set_name, database in sorted(set(map(database_of, (*self._found.damaged, *self._found.healed)))):
-            before = [key for key in self._standing.gaps if database_of(key) == (set_name, database)]
+            before = [key for key in self._artifacts.gaps if database_of(key) == (set_name, database)]
             for key in before:
-                del self._standing.gaps[key]
+                del self._artifacts.gaps[key]
             part = of_database(self._store, index, set_name, database)
-            self._standing.gaps |= {key: finding.text for key, finding in part.gaps.items()}
+            self._artifacts.gaps |= {key: finding.text for key, finding in part.gaps.items()}
 
     def _tell_result(self, due: Slice | None, remaining: int) -> None:
         """Report the result of the pass. `due` is None for a slice of a request; `remaining` artifacts are left."""
         if self._task.place == VOLUME:
             for set_name, database in sorted(set(map(database_of, (*self._found.damaged, *self._found.healed)))):
-                tell_summary(set_name, database, self._settings, self._teller)
-        oldest = min((one.verified for one in self._standing.sound.values()), default=None)
+                tell_summary(set_name, database, self._settings, self._writer)
+        oldest = min((one.verified for one in self._artifacts.sound.values()), default=None)
         whole = self._task.artifact is None and self._task.database is None
-        self._teller.tell(
+        self._writer.tell(
             PassReport(
                 result=self._result(remaining),
                 oldest=oldest if whole else None,
@@ -442,19 +442,19 @@ class Verifying:
             return 60.0
         if state is None or self._reader.unread:
             return IDLE.total_seconds()
-        return max(60.0, (state.done.rests_until(due.pace) - now).total_seconds())
+        return max(60.0, (state.finished_slice.rests_until(due.pace) - now).total_seconds())
 
 
 def main() -> None:
     """Run as a child: the task on stdin, events on stdout."""
-    task, settings, teller = begin(VerifyTask)
+    task, settings, writer = begin(VerifyTask)
     cancel = cancel_on_sigterm()
     try:
         place = place_of(task.place, settings)
         others = tuple(one for one in all_places(settings) if one.name != place.name)
-        Verifying(task, place, others, teller, cancel).run()
+        Verifying(task, place, others, writer, cancel).run()
     except BackupError as error:
-        teller.tell(PassReport(result=PlaceResult().failed(error.failure)))
+        writer.tell(PassReport(result=PlaceResult().failed(error.failure)))
 
 
 if __name__ == "__main__":

@@ -45,13 +45,13 @@ class ArtifactVerifier:
     """Verifies artifacts of one place, one at a time: marks damaged ones, and heals them if the task says so."""
 
     def __init__(
-        self, task: VerifyTask, place: Place, others: tuple[Place, ...], teller: EventWriter, cancel: threading.Event
+        self, task: VerifyTask, place: Place, others: tuple[Place, ...], writer: EventWriter, cancel: threading.Event
     ) -> None:
         """`others` are the places to heal from. `cancel` ends the reading in the middle of an artifact."""
         self._task = task
         self._place = place
         self._store = place.store
-        self._teller = teller
+        self._writer = writer
         self._cancel = cancel
         bandwidth = place.settings.verify.bandwidth
         self._throttle = Throttle(bandwidth) if bandwidth else None
@@ -63,7 +63,7 @@ class ArtifactVerifier:
         self.holding = ExitStack()
         """Releases the place at the end, if it was held."""
         self.readings = place.reread_log
-        self.standing = PlaceArtifacts()
+        self.artifacts = PlaceArtifacts()
         self.found = PassFindings()
         self.scope: RequestScope | None = None
         """The artifacts of the request, if the pass is a slice of a request."""
@@ -93,7 +93,7 @@ class ArtifactVerifier:
                 self.found.errors.append(error.failure)
                 self.found.unread += self.scope is None or _is_of_the_place(error)
             self.unread.add(one.key)
-            self._teller.tell(ArtifactNotRead(place=self._task.place, key=one.key, error=error.failure.error))
+            self._writer.tell(ArtifactNotRead(place=self._task.place, key=one.key, error=error.failure.error))
             return False
         return True
 
@@ -130,7 +130,7 @@ class ArtifactVerifier:
             raise
 
     def _judge(self, record: Record) -> None:
-        key, marked = record.key, record.key in self.standing.marked
+        key, marked = record.key, record.key in self.artifacts.marked
         if not (marked and self._task.heal):
             try:
                 mismatch = self._reread(record)
@@ -161,15 +161,15 @@ class ArtifactVerifier:
     def _sound(self, record: Record) -> None:
         now = datetime.now(UTC)
         self.readings.note(record.key, now)
-        self.standing.missing.discard(record.key)
-        if record.key in self.standing.sound:
-            self.standing.sound[record.key] = KeptArtifact(record.key, record.size, now)
+        self.artifacts.missing.discard(record.key)
+        if record.key in self.artifacts.sound:
+            self.artifacts.sound[record.key] = KeptArtifact(record.key, record.size, now)
         self.found.verified += 1
-        self._teller.tell(ArtifactVerified(place=self._task.place, key=record.key))
+        self._writer.tell(ArtifactVerified(place=self._task.place, key=record.key))
 
     def _damaged(self, record: Record, mismatch: Mismatch) -> None:
         """Mark an artifact as damaged while the place is held, and report it, also if it cannot be marked."""
-        self.standing.sound.pop(record.key, None)
+        self.artifacts.sound.pop(record.key, None)
         self.found.damaged.append(record.key)
         try:
             held = self._hold()
@@ -177,9 +177,9 @@ class ArtifactVerifier:
             damage_marks.mark(self._store, record.key, found=mismatch.found, file=mismatch.file, now=datetime.now(UTC))
         except BackupError as error:
             self.found.errors.append(error.failure)
-        if record.key not in self.standing.marked:
-            self._teller.tell(ArtifactDamaged(place=self._task.place, key=record.key, found=mismatch.found))
-        self.standing.marked.add(record.key)
+        if record.key not in self.artifacts.marked:
+            self._writer.tell(ArtifactDamaged(place=self._task.place, key=record.key, found=mismatch.found))
+        self.artifacts.marked.add(record.key)
 
     def _heal(self, record: Record) -> None:
         key = record.key
@@ -189,23 +189,23 @@ class ArtifactVerifier:
             sources = self._healing.heal(record, self._hold())
         except BackupError as error:
             self.found.errors.append(error.failure)
-            self._teller.tell(ArtifactNotHealed(place=self._task.place, key=key, error=error.failure.error))
+            self._writer.tell(ArtifactNotHealed(place=self._task.place, key=key, error=error.failure.error))
             return
         now = datetime.now(UTC)
         self.readings.note(key, now)
-        self.standing.marked.discard(key)
-        self.standing.missing.discard(key)
-        self.standing.sound[key] = KeptArtifact(key, record.size, now)
+        self.artifacts.marked.discard(key)
+        self.artifacts.missing.discard(key)
+        self.artifacts.sound[key] = KeptArtifact(key, record.size, now)
         self.found.damaged.remove(key)
         self.found.healed.append(key)
-        self._teller.tell(ArtifactHealed(place=self._task.place, key=key, sources=sources))
+        self._writer.tell(ArtifactHealed(place=self._task.place, key=key, sources=sources))
 
     def _hold(self) -> Held:
         """Return the tenure of the place, which lasts from the first write there to the end of the pass."""
         if self._held is None:
             self._held = self.holding.enter_context(hold_place(self._place))
             for notice in self._held.notices:
-                self._teller.tell(Warned(text="place held", because=notice))
+                self._writer.tell(Warned(text="place held", because=notice))
         return self._held
 
     def _on_bytes(self, count: int) -> None:
@@ -214,7 +214,7 @@ class ArtifactVerifier:
         self._bytes += count
         if self.scope is not None:
             scope = self.scope
-            self._teller.progress(min(scope.read_before + self._bytes, scope.size), scope.size)
+            self._writer.progress(min(scope.read_before + self._bytes, scope.size), scope.size)
         if self._throttle:
             self._throttle.wait(count)
 

@@ -123,9 +123,9 @@ class RequestScope:
         excluded = set(without)
         return [one for key, one in self.chosen.items() if key not in self.asked.lines and key not in excluded]
 
-    def left(self, standing: PlaceArtifacts, without: Iterable[str]) -> list[KeptArtifact]:
+    def left(self, artifacts: PlaceArtifacts, without: Iterable[str]) -> list[KeptArtifact]:
         """Like `remaining`, in reading order: first known to be damaged or missing, then the longest unread."""
-        known = standing.marked | standing.missing
+        known = artifacts.marked | artifacts.missing
         return sorted(self.remaining(without), key=lambda one: (one.key not in known, one.verified, one.key))
 
     def told(self) -> dict[str, Any]:

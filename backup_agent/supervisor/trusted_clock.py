@@ -52,12 +52,12 @@ class TrustedClock:
         seen = self._seen(reading.boot)
         last = self._last or (seen.reading if seen else reading)
         references = {
-            f"{name}'s clock": shown.by(reading.monotonic)
+            f"{name}'s clock": shown.time_at(reading.monotonic)
             for name, shown in (seen.shown if seen else {}).items()
             if reading.monotonic - shown.monotonic < SHOWN_SECONDS
         }
         if (server := self.server_clock()) is not None:
-            references["datetime() of the server"] = server.by(reading.monotonic)
+            references["datetime() of the server"] = server.time_at(reading.monotonic)
         wrong = distrust(reading, references, last=last)
         if wrong is None and references:
             self._last, self._logged = reading, None

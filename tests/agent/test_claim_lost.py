@@ -74,7 +74,7 @@ def test_at_the_destination_nothing_is_deleted_until_the_new_volume_is_said_to_b
 
     assert listed_then == [*kept, first]
     assert (refused["state"], "adopt-root --yes --place offsite" in json.dumps(refused)) != ("succeeded", False)
-    assert (place["standing"], place["adopted"]) == ("lost", False)
+    assert (place["ownership"], place["adopted"]) == ("lost", False)
 
     command(live, "adopt-root", "--yes", "--place", "offsite")
     live.commit()
@@ -93,7 +93,7 @@ def test_another_cluster_of_that_name_is_let_in_by_a_person_alone(
     assert (owed["state"], owed["databases"]["orders"]["copies"]) == ("succeeded_with_warnings", {"offsite": "owed"})
     assert live.status()["destinations"]["offsite"]["reason"] == "foreign_root"
     (place,) = command(live, "adopt-root", "--place", "offsite", code=4)["places"]
-    assert place["standing"] == "foreign"
+    assert place["ownership"] == "foreign"
 
     command(live, "adopt-root", "--yes", "--place", "offsite")
     answer = live.ask("again", database="orders", type="FULL", patience=60)

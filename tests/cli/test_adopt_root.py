@@ -85,7 +85,7 @@ def test_a_destination_is_taken_over(
     taken = place.run("adopt-root", "--yes", "--place", "offsite")
 
     assert shown.code == 4
-    assert [one["standing"] for one in shown.json["places"]] == ["ours", "foreign"]
+    assert [one["ownership"] for one in shown.json["places"]] == ["ours", "foreign"]
     assert taken.code == 0
     now = json.loads(seaweedfs.client().get_object(Bucket=BUCKET, Key=key)["Body"].read())
     assert now["id"] == owner_of(place.root)["id"]

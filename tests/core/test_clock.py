@@ -77,7 +77,7 @@ def test_without_references_a_long_gap_before_the_newest_point_is_distrusted(hou
 def test_a_reading_of_another_clock_advances_with_monotonic_time() -> None:
     shown = Shown(now=NOW, monotonic=100.0)
 
-    assert shown.by(3700.0) == NOW + HOUR
+    assert shown.time_at(3700.0) == NOW + HOUR
 
 
 def test_a_reading_survives_a_round_trip_through_json() -> None:

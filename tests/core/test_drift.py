@@ -38,8 +38,8 @@ def test_files_are_compared_with_their_recorded_sizes() -> None:
     one = folder(FULL, f"{FULL}.json")
     name = FULL.rpartition("/")[2]
 
-    assert one.amiss([(name, len(FULL))]) == []
-    assert one.amiss([(name, 1), (f"{name}.1", 1)]) == [
+    assert one.file_faults([(name, len(FULL))]) == []
+    assert one.file_faults([(name, 1), (f"{name}.1", 1)]) == [
         Finding(Kind.SIZE_CHANGED, FULL, f"its size is {len(FULL)} bytes, but 1 were recorded"),
         Finding(Kind.RECORD_WITHOUT_ARTIFACT, f"{FULL}.1", "its file is missing"),
     ]

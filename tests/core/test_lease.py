@@ -2,7 +2,7 @@
 
 import pytest
 
-from backup_agent.core.ownership.lease import HOLD_PERIODS, TAKE_PERIODS, Lease, TakeoverGround, ground
+from backup_agent.core.ownership.lease import HOLD_PERIODS, TAKE_PERIODS, Lease, may_take
 
 HELD = Lease(holder="a", agent="a", token="t", number=7, renewal=3, period=10, seat="boot:1:2")
 
@@ -10,16 +10,16 @@ HELD = Lease(holder="a", agent="a", token="t", number=7, renewal=3, period=10, s
 @pytest.mark.parametrize(
     ("found", "unchanged", "expected"),
     [
-        pytest.param(None, 0, TakeoverGround.VACANT, id="nothing there"),
-        pytest.param(HELD.given_up(), 0, TakeoverGround.RELEASED, id="given up"),
-        pytest.param(HELD.model_copy(update={"seat": "ours"}), 0, TakeoverGround.LEFT, id="its holder's seat is free"),
-        pytest.param(HELD, 29.9, None, id="not watched for three periods"),
-        pytest.param(HELD, 30.0, TakeoverGround.SILENT, id="silent for three periods"),
-        pytest.param(HELD.model_copy(update={"period": 60}), 30.0, None, id="its own period counts"),
+        pytest.param(None, 0, True, id="nothing there"),
+        pytest.param(HELD.given_up(), 0, True, id="given up"),
+        pytest.param(HELD.model_copy(update={"seat": "ours"}), 0, True, id="its holder's seat is free"),
+        pytest.param(HELD, 29.9, False, id="not watched for three periods"),
+        pytest.param(HELD, 30.0, True, id="silent for three periods"),
+        pytest.param(HELD.model_copy(update={"period": 60}), 30.0, False, id="its own period counts"),
     ],
 )
-def test_when_a_lease_may_be_taken(found: Lease | None, unchanged: float, expected: TakeoverGround | None) -> None:
-    assert ground(found, seat="ours", unchanged=unchanged) is expected
+def test_when_a_lease_may_be_taken(found: Lease | None, unchanged: float, expected: bool) -> None:
+    assert may_take(found, seat="ours", unchanged=unchanged) is expected
 
 
 def test_a_holder_gives_up_believing_before_a_taker_begins() -> None:

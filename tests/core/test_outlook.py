@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from backup_agent.core.artifacts.entries import Entry
-from backup_agent.core.retention.outlook import Outlook, Pace, until
+from backup_agent.core.retention.outlook import Outlook, Pace, predict
 from backup_agent.core.retention.plan import Plan, Policy, plan
 from tests.builders import an_entry
 
@@ -42,7 +42,7 @@ def outlook_of(
 ) -> Outlook:
     entries = list(history(count, every, links))
     policy = Policy(**({"daily": 3} if rules is None else rules))
-    return until(planned(entries, policy, **more), f"default/orders/{key}", entries, policy)
+    return predict(planned(entries, policy, **more), f"default/orders/{key}", entries, policy)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_predictions_come_true(rules: dict[str, Any], every: timedelta, links: i
     now = planned(entries, policy)
 
     for key in now.keep:
-        outlook = until(now, key, entries, policy)
+        outlook = predict(now, key, entries, policy)
         assert outlook.when, (key, outlook)
         after = next(number for number, entry in enumerate(whole) if entry.taken == outlook.when)
         assert key in planned(whole[:after], policy).keep, (key, outlook)
@@ -93,7 +93,7 @@ def test_a_date_comes_with_the_pace_that_it_assumes() -> None:
 def test_a_few_missed_backups_do_not_change_the_pace() -> None:
     entries = [entry for entry in history(30, DAY, 0) if entry.key[-2:] not in ("25", "26")]
     policy = Policy(daily=3)
-    outlook = until(planned(entries, policy), "default/orders/F29", entries, policy)
+    outlook = predict(planned(entries, policy), "default/orders/F29", entries, policy)
 
     assert outlook.pace == Pace(DAY, DAY)
 
@@ -128,7 +128,7 @@ def test_a_broken_artifact_is_kept_as_long_as_a_sound_one() -> None:
     whole = list(history(40, DAY, 0))
     damaged = {whole[9].key}
     entries = whole[:10]
-    outlook = until(planned(entries, policy, damaged=damaged), whole[9].key, entries, policy)
+    outlook = predict(planned(entries, policy, damaged=damaged), whole[9].key, entries, policy)
 
     after = next(number for number, entry in enumerate(whole) if entry.taken == outlook.when)
     assert whole[9].key in planned(whole[:after], policy, damaged=damaged).keep

@@ -6,7 +6,7 @@ import pytest
 
 from backup_agent.core.artifacts.names import SYSTEM, DatabaseName
 from backup_agent.core.neo4j.topology import Copy
-from backup_agent.core.ownership.owner import Owner, Ownership, is_same_agent, standing, system_id
+from backup_agent.core.ownership.owner import Owner, Ownership, is_same_agent, ownership_of, system_id
 from tests.builders import a_topology
 
 OURS = Owner(id="a", cluster="demo", namespace="prod", system_id="S1", agent="demo-backup-0:/backups")
@@ -38,11 +38,11 @@ def changed(**changes: Any) -> Owner:
 def test_a_place_belongs_to_the_owner_that_its_facts_match(
     found: Owner | None, owned_before: bool, expected: Ownership
 ) -> None:
-    assert standing(found, OURS, owned_before=owned_before) is expected
+    assert ownership_of(found, OURS, owned_before=owned_before) is expected
 
 
 def test_without_a_known_system_id_a_place_is_not_adopted() -> None:
-    assert standing(changed(id="b"), changed(system_id=None), owned_before=False) is Ownership.FOREIGN
+    assert ownership_of(changed(id="b"), changed(system_id=None), owned_before=False) is Ownership.FOREIGN
 
 
 @pytest.mark.parametrize(

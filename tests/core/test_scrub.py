@@ -4,7 +4,15 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from backup_agent.core.retention.scrub import LEAST, NEVER, Done, KeptArtifact, estimated_seconds, next_slice, verified
+from backup_agent.core.retention.scrub import (
+    LEAST,
+    NEVER,
+    FinishedSlice,
+    KeptArtifact,
+    estimated_seconds,
+    next_slice,
+    verified,
+)
 
 NOW = datetime(2026, 11, 23, 2, 0, tzinfo=UTC)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -49,7 +57,7 @@ def test_artifacts_recorded_on_one_day_are_verified_over_the_whole_period() -> N
             for artifact in due.artifacts:
                 last[artifact.key] = now
                 read_by_day[(now - NOW).days] += 1
-            rest = Done(now, sum(artifact.cost for artifact in due.artifacts), due.pace).rests_until(due.pace)
+            rest = FinishedSlice(now, sum(artifact.cost for artifact in due.artifacts), due.pace).rests_until(due.pace)
         now += HOUR
 
     assert max(read_by_day.values()) <= 2 * 300 / 30
@@ -71,10 +79,10 @@ def test_an_artifact_is_verified_when_it_was_recorded_or_last_read(
 
 
 def test_the_faster_pace_decides_when_the_next_slice_starts() -> None:
-    done = Done(NOW, 3600, 1.0)
+    done = FinishedSlice(NOW, 3600, 1.0)
 
     assert (done.rests_until(0.5), done.rests_until(2.0)) == (NOW + HOUR, NOW + HOUR / 2)
-    assert Done(NOW, 0, 0.0).rests_until(0.0) == NOW
+    assert FinishedSlice(NOW, 0, 0.0).rests_until(0.0) == NOW
 
 
 @pytest.mark.parametrize(

@@ -53,12 +53,12 @@ def verify_at(
     storage = {"root": str(root), "destinations": destinations}
     task = VerifyTask(**{"run": "verify-1", "place": "local", "seconds": 60, "settings": {}, **changes})
     told: list[dict[str, Any]] = []
-    teller = an_event_writer(told)
+    writer = an_event_writer(told)
     cancel = cancel or threading.Event()
     places = all_places(settings_with(storage=storage, **(settings or {})))
     opened = [with_store(one, stores.get(one.name)) for one in places]
     place, *others = sorted(opened, key=lambda one: one.name != task.place)
-    Verifying(task, place, tuple(others), teller, cancel).run()
+    Verifying(task, place, tuple(others), writer, cancel).run()
     return told
 
 

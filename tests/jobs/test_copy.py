@@ -71,9 +71,9 @@ def a_world(folder: Path) -> World:
 def copied(world: World, store: MemoryStore) -> tuple[Failure | None, list[dict[str, Any]]]:
     """Make one pass. Return its failure and its warnings."""
     told: list[dict[str, Any]] = []
-    teller = an_event_writer(told)
+    writer = an_event_writer(told)
     task = CopyTask(run="copy-1", destination="offsite", sets=("default",), settings={})
-    failure = Copying(task, with_store(place_of("offsite", world.settings), store), teller).copy_all()
+    failure = Copying(task, with_store(place_of("offsite", world.settings), store), writer).copy_all()
     return failure, [event for event in told if event["event"] == "warning"]
 
 

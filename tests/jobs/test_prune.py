@@ -57,8 +57,8 @@ def _volume(tmp_path: Path) -> Place:
 
 def applied(volume: Place, **task: Any) -> tuple[Any, list[dict[str, Any]]]:
     told: list[dict[str, Any]] = []
-    teller = an_event_writer(told)
-    return prune(PruneTask(run="prune-1", place="local", settings={}, **task), volume, teller), told
+    writer = an_event_writer(told)
+    return prune(PruneTask(run="prune-1", place="local", settings={}, **task), volume, writer), told
 
 
 def recorded(volume: Place) -> list[str]:

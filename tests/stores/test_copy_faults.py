@@ -61,8 +61,8 @@ class Volume:
         """Make a pass; return why it failed, and what it told."""
         told: list[dict[str, Any]] = []
         task = CopyTask(run="copy-1", destination="offsite", sets=("default",), settings={})
-        teller = an_event_writer(told)
-        return Copying(task, with_store(place_of("offsite", self.settings), store), teller).copy_all(), told
+        writer = an_event_writer(told)
+        return Copying(task, with_store(place_of("offsite", self.settings), store), writer).copy_all(), told
 
     @property
     def owed(self) -> int:

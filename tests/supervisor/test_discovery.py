@@ -37,7 +37,7 @@ def test_what_the_servers_clock_showed_outlives_their_silence(tmp_path: Path) ->
     known.fail(SILENT, 2.0)
 
     assert known.server_clock
-    assert abs(known.server_clock.by(time.clock_gettime(time.CLOCK_BOOTTIME)) - shown) < timedelta(seconds=5)
+    assert abs(known.server_clock.time_at(time.clock_gettime(time.CLOCK_BOOTTIME)) - shown) < timedelta(seconds=5)
 
 
 def test_what_is_doubted_is_asked_again(tmp_path: Path) -> None:

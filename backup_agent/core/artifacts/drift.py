@@ -77,7 +77,7 @@ class Folder:
     foreign: tuple[ListedKey, ...]
     """Keys with names that the agent does not give."""
 
-    def amiss(self, expected: Iterable[tuple[str, int]]) -> list[Finding]:
+    def file_faults(self, expected: Iterable[tuple[str, int]]) -> list[Finding]:
         """Return a finding for each missing file and each file of another size, given recorded names and sizes."""
         wrong = []
         for name, size in expected:

@@ -5,7 +5,6 @@ agent's own clock: then its holder has died or stopped. A holder that could not 
 it as lost. The third period is a safety margin.
 """
 
-from enum import StrEnum
 from typing import Self
 
 from pydantic import Field
@@ -43,27 +42,10 @@ class Lease(StoredValue):
         return self.model_copy(update={"renewal": self.renewal + 1, "released": True})
 
 
-class TakeoverGround(StrEnum):
-    """Why a lease may be taken."""
+def may_take(found: Lease | None, *, seat: str, unchanged: float) -> bool:
+    """Tell whether an agent may take a lease.
 
-    VACANT = "vacant"
-    RELEASED = "released"
-    LEFT = "left"
-    """The lease names this agent's own seat, whose flock is free: the processes that held the lease are dead."""
-    SILENT = "silent"
-    """The lease has not changed for three periods."""
-
-
-def ground(found: Lease | None, *, seat: str, unchanged: float) -> TakeoverGround | None:
-    """Return why a lease may be taken, or None if it must not be taken.
-
-    `seat` is this agent's own, and no other process holds its flock. `unchanged` is the number of seconds for which the
-    lease is known not to have changed.
+    `seat` is this agent's own, and no other process holds its flock, so if the lease names it, the processes that held
+    the lease are dead. `unchanged` is the number of seconds for which the lease is known not to have changed.
     """
-    if found is None:
-        return TakeoverGround.VACANT
-    if found.released:
-        return TakeoverGround.RELEASED
-    if found.seat == seat:
-        return TakeoverGround.LEFT
-    return TakeoverGround.SILENT if unchanged >= TAKE_PERIODS * found.period else None
+    return found is None or found.released or found.seat == seat or unchanged >= TAKE_PERIODS * found.period

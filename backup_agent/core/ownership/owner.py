@@ -49,7 +49,7 @@ class Ownership(StrEnum):
     FOREIGN = "foreign"
 
 
-def standing(found: Owner | None, ours: Owner, *, owned_before: bool) -> Ownership:
+def ownership_of(found: Owner | None, ours: Owner, *, owned_before: bool) -> Ownership:
     """Return to whom a place belongs.
 
     `owned_before` tells whether the place once belonged to this volume's id. A different owner then took it over.

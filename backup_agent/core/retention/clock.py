@@ -32,7 +32,7 @@ class Shown(StoredPart):
     monotonic: float
     """Seconds of CLOCK_BOOTTIME, which cannot be set and which continues while the machine is suspended."""
 
-    def by(self, monotonic: float) -> datetime:
+    def time_at(self, monotonic: float) -> datetime:
         """Return the time that the clock shows at the given monotonic time."""
         return self.now + timedelta(seconds=monotonic - self.monotonic)
 
@@ -79,7 +79,7 @@ def distrust(
         if abs(reading.now - shown) > TOLERANCE:
             return f"this machine's clock shows {_moment(reading.now)}, but {name} shows {_moment(shown)}"
     if last and last.boot == reading.boot:
-        jump = reading.now - last.by(reading.monotonic)
+        jump = reading.now - last.time_at(reading.monotonic)
         if abs(jump) > TOLERANCE:
             direction = "forward" if jump > timedelta(0) else "back"
             return f"this machine's clock was set {direction} by {abs(jump)} since {_moment(last.now)}"

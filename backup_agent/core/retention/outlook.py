@@ -75,7 +75,7 @@ class Outlook:
     """The pace that `when` assumes."""
 
 
-def until(planned: Plan, key: str, records: Iterable[Record | Entry], policy: Policy) -> Outlook:
+def predict(planned: Plan, key: str, records: Iterable[Record | Entry], policy: Policy) -> Outlook:
     """Predict until when an artifact of a plan is kept. Raise KeyError if it is not in the plan.
 
     `records` and `policy` are those from which the plan was made.

@@ -17,7 +17,7 @@ AHEAD = timedelta(hours=1)
 NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 LONGEST_REST = timedelta(days=365)
-"""Limit that keeps `Done.rests_until` within the range of datetime."""
+"""Limit that keeps `FinishedSlice.rests_until` within the range of datetime."""
 
 LEAST = 1 << 20
 """Smallest cost of an artifact in bytes: for small files, opening is most of the work."""
@@ -69,7 +69,7 @@ def next_slice(kept: Iterable[KeptArtifact], now: datetime, *, period: timedelta
 
 
 @dataclass(frozen=True)
-class Done:
+class FinishedSlice:
     """A slice that was read."""
 
     started: datetime
