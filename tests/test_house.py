@@ -36,9 +36,11 @@ HOMES: dict[str, tuple[str, ...]] = {
     "botocore": ("backup_agent/stores/s3/",),
     "click": ("backup_agent/cli/",),
     "cronsim": ("backup_agent/core/requests/cron.py",),
+    "cryptography": ("backup_agent/signing/",),
     "neo4j": ("backup_agent/cluster/bolt.py",),
     "prometheus_client": ("backup_agent/supervisor/status/metrics.py",),
     "pydantic": ("backup_agent/",),  # what the rooms hand each other are its models
+    "rfc8785": ("backup_agent/signing/message.py",),
     "structlog": ("backup_agent/",),  # whoever logs takes a logger; backup_agent/logs.py alone sets it up
     # The demo plays the agent's user: it writes the settings file, and starts the programs.
     "subprocess": (
@@ -90,6 +92,7 @@ OPENS = {
     "backup_agent/neo4j_admin/program.py:_java_of_class": "a member of a jar of Neo4j's own, eight bytes of it",
     "backup_agent/processes.py:_stat": "/proc",
     "backup_agent/processes.py:left_behind": "/proc",
+    "backup_agent/signing/key_file.py:create": "a new file of its own, which no other user may read",
     "backup_agent/jobs/heal.py:_fetch": "a new file of its own",
     "backup_agent/jobs/clock_trust.py:of": "/proc",
     "backup_agent/jobs/reread.py:_opened": "an artifact in a store, read in chunks",

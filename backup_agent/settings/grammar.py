@@ -5,6 +5,7 @@ deadline is noticed at night. Each refusal is a ValueError that says what is exp
 """
 
 import re
+from datetime import datetime
 from ipaddress import IPv6Address
 from pathlib import Path
 from typing import Annotated
@@ -27,6 +28,7 @@ _HOST = re.compile(
 _PLACEHOLDER = re.compile(r"\{(host|name|server_id)\}")
 _INCLUDE_METADATA = re.compile(r"all|none|roles|users(=[^,\s]+(,[^,\s]+)*)?")
 _PREFIX = re.compile(r"(?!.*(^|/)\.{1,2}(/|$))[A-Za-z0-9!_.*'()-]+(/[A-Za-z0-9!_.*'()-]+)*")
+_FINGERPRINT = re.compile(r"sha256:[0-9a-f]{64}")
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _LAST_PORT = 65535
 
@@ -179,11 +181,27 @@ def _set(value: object) -> object:
     return value
 
 
+def _moment(value: object) -> datetime:
+    try:
+        time = datetime.fromisoformat(value) if isinstance(value, str) else value
+    except ValueError:
+        time = None
+    if not isinstance(time, datetime) or time.tzinfo is None:
+        raise ValueError("a time with its offset, such as 2026-11-23T02:00:00Z")
+    return time
+
+
 _TEXT = {"type": "string"}
 
 Duration = durations.Duration
 PositiveDuration = durations.PositiveDuration
 # The serializer comes last in each, since JSON Schema takes the form of the default from there only.
+Moment = Annotated[
+    datetime,
+    PlainValidator(_moment),
+    WithJsonSchema({**_TEXT, "format": "date-time"}),
+    PlainSerializer(datetime.isoformat, return_type=str),
+]
 Size = Annotated[
     int,
     PlainValidator(_size_or_bytes),
@@ -212,6 +230,9 @@ DatabaseGlobs = Annotated[tuple[DatabaseGlob, ...], AfterValidator(_database_glo
 DeclaredSet = Annotated[SetName, BeforeValidator(_set)]
 Label = Annotated[
     str, shaped(_LABEL, "a name of at most 63 letters, digits, '.', '_' and '-', beginning with a letter or digit")
+]
+Fingerprint = Annotated[
+    str, shaped(_FINGERPRINT, "the fingerprint of a public key: sha256: and 64 hex digits, from `signing show`")
 ]
 CronText = Annotated[str, AfterValidator(_cron)]
 Zone = Annotated[str, AfterValidator(_zone)]

@@ -26,9 +26,11 @@ from backup_agent.settings.grammar import (
     DatabaseGlobs,
     DeclaredSet,
     Duration,
+    Fingerprint,
     IncludeMetadata,
     Label,
     Listen,
+    Moment,
     PositiveDuration,
     Size,
     Zone,
@@ -173,6 +175,34 @@ class Verify(Section):
     )
 
 
+class Signing(Section):
+    """Signatures, by which records stay recognised if the volume is lost."""
+
+    key_file: AbsolutePath | None = Field(
+        None,
+        description="file with the agent's private key, read at each use; without it nothing is signed",
+        examples=["/run/secrets/signing/key.pem"],
+    )
+    trusted: tuple[Fingerprint, ...] = Field(
+        (),
+        description="fingerprints of further keys whose signatures count, such as earlier keys of the agent",
+        examples=[["sha256:" + 64 * "0"]],
+    )
+    revoked: dict[Fingerprint, Moment] = Field(
+        {},
+        description="fingerprints of keys that are not trusted any more, each with the time from which on it may have "
+        "been used by others",
+        examples=[{"sha256:" + 64 * "0": "2026-11-23T02:00:00Z"}],
+    )
+
+    @field_validator("revoked")
+    @classmethod
+    def _not_trusted_too(cls, value: dict[str, Moment], info: ValidationInfo) -> dict[str, Moment]:
+        if both := value.keys() & set(info.data.get("trusted", ())):
+            raise ValueError(f"{min(both)} in signing.trusted or here, not in both")
+        return value
+
+
 class Schedule(Section):
     """When to back up what."""
 
@@ -302,6 +332,7 @@ class Settings(Section):
         ChainSection(), description="when a differential is refused and a full backup taken instead"
     )
     verify: Verify = Field(Verify(), description="reading artifacts again")
+    signing: Signing = Field(Signing(), description="signatures of records and marks")
     schedules: dict[Label, Schedule] = Field(
         {"default": Schedule(cron="0 2 * * *", type=BackupType.FULL)},
         description="when to back up what, by name; `{}` for nothing but requests",

@@ -18,7 +18,7 @@ from tests.components.prometheus import Prometheus, check_metrics
 from tests.polling import PATIENCE, until
 
 LOOKING = Path(__file__).parent / "looking"
-HEAVY = {"neo4j", "boto3", "botocore", "zstandard", "jinja2"}
+HEAVY = {"neo4j", "boto3", "botocore", "cryptography", "rfc8785", "zstandard", "jinja2"}
 SECRET_KEY = "S3-secret-of-the-test"
 KEYS = {
     "AWS_ACCESS_KEY_ID": "AKTEST",

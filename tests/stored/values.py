@@ -55,6 +55,8 @@ NAME = "orders-2026-11-23T02-00-00.backup"
 KEY = f"default/orders/{NAME}"
 PARENT = "default/orders/orders-2026-11-22T02-00-00.backup"
 
+SIGNATURE = Signature(kind="ed25519", key="sha256:0f", public_key="cHVibGlj", value="c2lnbmVk")
+
 DEFINITION = Definition(
     primaries=3,
     secondaries=1,
@@ -108,7 +110,7 @@ RECORD = Record(
     warnings=("a server was away",),
     fencing=3,
     audit_head="9a" * 32,
-    signature=Signature(kind="ed25519", key="sha256:0f", value="c2lnbmVk"),
+    signature=SIGNATURE,
 )
 LEASE = Lease(
     holder="a1b2",
@@ -124,8 +126,8 @@ REFUSED = {"reason": Reason.DISK_FULL, "error": "/backups: no room", "hint": "ma
 
 VALUES: dict[str, StoredValue] = {
     "record": RECORD,
-    "hold": Hold(key=KEY, since=NOW, reason="audit", requested_by="the DBA", request="h1"),
-    "damage": Damage(key=KEY, since=NOW, found="size 1, recorded 2", file=NAME),
+    "hold": Hold(key=KEY, since=NOW, signature=SIGNATURE, reason="audit", requested_by="the DBA", request="h1"),
+    "damage": Damage(key=KEY, since=NOW, signature=SIGNATURE, found="size 1, recorded 2", file=NAME),
     "owner": Owner(id="a1b2", cluster="demo", namespace="prod", system_id="ID-system", agent="demo-backup-0:/backups"),
     "lease": LEASE,
     "store-card": StoreCard(

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from pydantic import Field
 
-from backup_agent.core.artifacts.records import StoredValue
+from backup_agent.core.artifacts.records import Signature, StoredValue
 
 
 class Mark(StoredValue):
@@ -16,6 +16,9 @@ class Mark(StoredValue):
 
     key: str = Field(description="<set>/<database>/<artifact>")
     since: datetime
+    signature: Signature | None = Field(
+        default=None, description="on marks at a destination, if there is a signing key"
+    )
 
 
 class Hold(Mark):

@@ -120,7 +120,8 @@ class Signature(StoredPart):
     """A signature of a document, over the canonical JSON (RFC 8785) of the document without its signature."""
 
     kind: str = Field(description="how it is made, such as ed25519")
-    key: str = Field(description="fingerprint of the public key, such as sha256:…")
+    key: str = Field(description="fingerprint of the public key: sha256: and the SHA-256 of its 32 bytes in hex")
+    public_key: str = Field(description="the public key, in base64; only a key that the settings trust counts")
     value: str = Field(description="the signature, in base64")
 
 
@@ -190,7 +191,7 @@ class Record(StoredValue):
     audit_head: str | None = Field(
         default=None, description="SHA-256 of the last line of the audit log at the time, in hex; not written yet"
     )
-    signature: Signature | None = Field(default=None, description="not written yet")
+    signature: Signature | None = Field(default=None, description="null if the agent has no signing key")
 
     @model_validator(mode="after")
     def _belongs_together(self) -> Self:

@@ -1,0 +1,125 @@
+"""Signing documents by the agent's own key, and verifying the signatures of all keys that the settings trust."""
+
+import base64
+import binascii
+from functools import cached_property
+from typing import TYPE_CHECKING, TypeVar, cast
+
+from pydantic import ValidationError
+
+from backup_agent.core.artifacts.marks import Damage, Hold
+from backup_agent.core.artifacts.records import Record, Signature
+from backup_agent.core.reasons import PermanentError
+from backup_agent.settings.model import Settings
+from backup_agent.signing.key_file import fingerprint, load, public_key_of
+from backup_agent.signing.message import FIELD, decoded, message
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+ED25519 = "ed25519"
+
+KINDS: dict[type, str] = {Record: "record", Hold: "hold", Damage: "damage"}
+"""The kinds of documents that are signed, as the signature names them."""
+
+Signed = Record | Hold | Damage
+
+D = TypeVar("D", bound=Signed)
+
+
+class Keyring:
+    """The keys of one cluster: the agent's own, which signs, and those whose signatures count.
+
+    Making it opens no file and imports no library.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings.signing
+        self._cluster = settings.cluster
+        self.fault: str | None = None
+        """Why the last document was left unsigned although the settings name a key; None if it was signed."""
+
+    def sign(self, document: D) -> D:
+        """Return a document with a signature by the agent's own key.
+
+        A document that cannot be signed is returned without one, and `fault` says why: nothing of a backup fails for
+        the lack of a signature.
+        """
+        self.fault = None
+        unsigned = cast("D", document.model_copy(update={FIELD: None}))
+        if self._settings.key_file is None:
+            return unsigned
+        if isinstance(self._own, str):
+            self.fault = self._own
+            return unsigned
+        try:
+            covered = message(KINDS[type(document)], self._cluster, document.key, unsigned.to_json())
+        except ValueError:
+            self.fault = f"{document.key}: it has a number that a signature cannot cover"
+            return unsigned
+        public = public_key_of(self._own)
+        signature = Signature(
+            kind=ED25519,
+            key=fingerprint(public),
+            public_key=base64.b64encode(public).decode(),
+            value=base64.b64encode(self._own.sign(covered)).decode(),
+        )
+        return cast("D", document.model_copy(update={FIELD: signature}))
+
+    def signer(self, kind: type[Signed], key: str, content: bytes) -> str | None:
+        """Return the fingerprint of the trusted key that signed a document; None if none did.
+
+        `content` is the document as it is stored, `key` the artifact that it is about.
+        """
+        signed = _signature(content)
+        if signed is None or not self._trusts(signed.key):
+            return None
+        return signed.key if _verifies(signed, KINDS[kind], self._cluster, key, content) else None
+
+    def _trusts(self, key: str) -> bool:
+        """Tell whether signatures by a key count. The agent's own key is loaded only if the settings do not name it."""
+        if key in self._settings.revoked:
+            return False
+        if key in self._settings.trusted:
+            return True
+        if self._settings.key_file is None or isinstance(self._own, str):
+            return False
+        return key == fingerprint(public_key_of(self._own))
+
+    @cached_property
+    def _own(self) -> "Ed25519PrivateKey | str":
+        """The agent's own key, or why there is none that can be used."""
+        if self._settings.key_file is None:
+            return "signing.key_file is not set"
+        try:
+            key = load(self._settings.key_file)
+        except PermanentError as error:
+            return error.failure.error
+        if fingerprint(public_key_of(key)) in self._settings.revoked:
+            return f"{self._settings.key_file}: the settings revoke this key"
+        return key
+
+
+def _signature(content: bytes) -> Signature | None:
+    """Return the signature that a document has; None if it has none that can be read."""
+    if b'"signature"' not in content:
+        return None
+    try:
+        return Signature.model_validate(decoded(content).get(FIELD))
+    except (ValueError, ValidationError):
+        return None
+
+
+def _verifies(signed: Signature, kind: str, cluster: str, key: str, content: bytes) -> bool:
+    from cryptography.exceptions import InvalidSignature  # noqa: PLC0415  needed only to verify
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey  # noqa: PLC0415  the same
+
+    try:
+        public = base64.b64decode(signed.public_key, validate=True)
+        if signed.kind != ED25519 or fingerprint(public) != signed.key:
+            return False
+        covered = message(kind, cluster, key, content)
+        Ed25519PublicKey.from_public_bytes(public).verify(base64.b64decode(signed.value, validate=True), covered)
+    except (InvalidSignature, ValueError, binascii.Error):
+        return False
+    return True

@@ -1,0 +1,42 @@
+"""What a signature covers: the canonical JSON (RFC 8785) of a document, with its kind, its cluster and its key.
+
+The document is decoded from its stored bytes, so keys that only a newer agent knows are covered as well. Its own field
+`signature` is left out. Kind, cluster and key are signed too: a signed hold is no signed record, and the record of one
+artifact or cluster is not that of another.
+"""
+
+from typing import Any
+
+from backup_agent.core.artifacts.records import few_values
+from backup_agent.core.json_reader import read_json
+
+FIELD = "signature"
+
+
+def message(kind: str, cluster: str, key: str, content: bytes) -> bytes:
+    """Return the bytes to sign for a document, given as it is stored.
+
+    Raise ValueError if it is not a JSON object, repeats a key, or has a number that RFC 8785 cannot express: an integer
+    beyond 2^53, infinity, or no number at all.
+    """
+    import rfc8785  # noqa: PLC0415  needed only to sign and to verify
+
+    document = decoded(content)
+    document.pop(FIELD, None)
+    return rfc8785.dumps({"cluster": cluster, "document": document, "key": key, "kind": kind})
+
+
+def decoded(content: bytes) -> dict[str, Any]:
+    """Return a document as a mapping; raise ValueError if it is no JSON object, or repeats a key."""
+    document = read_json(few_values(content), _each_key_once)
+    if not isinstance(document, dict):
+        raise ValueError("not a JSON object")  # noqa: TRY004  callers expect one kind of error
+    return document
+
+
+def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    # Readers differ in which of two equal keys they take: the signed one could be another than the one that is used.
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key is repeated")
+    return found
