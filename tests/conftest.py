@@ -33,9 +33,9 @@ PROCESSES = (
     "cli/test_agent.py",
     "cluster/test_child.py",
     "demo",
+    "jobs/test_killed_children.py",
     "neo4j_admin/test_process.py",
     "neo4j_admin/test_stand_in.py",
-    "run/test_killed_children.py",
     "standins/test_neo4j_admin_backup.py",
     "standins/test_neo4j_admin_chains.py",
     "standins/test_neo4j_admin_faults.py",
@@ -101,9 +101,15 @@ def _skipping_what_is_missing() -> Iterator[None]:
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what uses a component, and keep each Neo4j version on one worker (`--dist loadgroup`): one server each."""
-    processes = {HERE / name for name in PROCESSES}
+    absent = [name for name in PROCESSES if not (HERE / name).exists()]
+    if absent:
+        raise pytest.UsageError(f"tests/conftest.py names what is not there: {', '.join(absent)}")
+    starting = {
+        path: any((HERE / name) in (path, *path.parents) for name in PROCESSES)
+        for path in {item.path for item in items}
+    }
     for item in items:
-        if processes & {item.path, *item.path.parents}:
+        if starting[item.path]:
             item.add_marker(pytest.mark.process)
         fixtures = set(getattr(item, "fixturenames", ()))
         if fixtures & {"seaweedfs", "seaweedfs_tls", "community_home", "community_server", "prometheus"}:
