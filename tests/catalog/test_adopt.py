@@ -1,7 +1,5 @@
 """Adopting artifacts of other tools: real containers in any folder, and a process that dies at each step."""
 
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -25,8 +23,9 @@ from backup_agent.core.artifacts.records import Record
 from backup_agent.settings.model import Settings
 from backup_agent.stores.local import LocalStore
 from tests.artifact.writer import Written, artifact, split
-from tests.builders import ORDERS, settings_with
+from tests.builders import ORDERS, settings_tree
 from tests.catalog.places import place_at, tree
+from tests.jobs.killed import LONGEST, Dying
 
 NOW = datetime(2026, 12, 1, tzinfo=UTC)
 TAKEN = datetime(2026, 11, 23, 2, 0, tzinfo=UTC)
@@ -43,8 +42,11 @@ class World:
         self.root = folder / "backups"
         self.root.mkdir()
 
+    def tree(self, **storage: Any) -> dict[str, Any]:
+        return settings_tree(sets=["old"], storage={"root": str(self.root), **storage})
+
     def settings(self, **storage: Any) -> Settings:
-        return settings_with(sets=["old"], storage={"root": str(self.root), **storage})
+        return Settings.model_validate(self.tree(**storage))
 
     def put(self, where: str, facts: Written = FULL, *, content: bytes | None = None, name: str | None = None) -> Path:
         """Write an artifact into a folder, named as neo4j-admin would."""
@@ -415,37 +417,15 @@ def test_an_artifact_on_another_file_system_is_copied(world: World, other_file_s
     assert [one.became for one in Adopting(world.settings(), NOW, other_file_system).run()] == [AdoptOutcome.RECORDED]
 
 
-CRASHING = """
-import os, sys
-from datetime import UTC, datetime
-from pathlib import Path
-from backup_agent.catalog.adopt import Adopting
-from backup_agent.settings.model import Settings
-
-root, source, step = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-left = step
-
-def die(event, args):
-    global left
-    writes = event == "open" and isinstance(args[2], int) and args[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
-    if writes or event in {"os.rename", "os.link", "os.remove", "os.mkdir"}:
-        if left == 0:
-            os._exit(9)
-        left -= 1
-
-settings = Settings.model_validate(
-    {"cluster": "demo", "neo4j": {"uri": "neo4j://x"}, "storage": {"root": str(root)}, "sets": ["old"]}
-)
-adopting = Adopting(settings, datetime(2026, 12, 1, tzinfo=UTC), Path(source) if source else None)
-sys.addaudithook(die)
-list(adopting.run())
-"""
+@pytest.fixture(name="dying")
+def _dying() -> Iterator[Dying]:
+    with Dying(kinds=False) as dying:
+        yield dying
 
 
 @pytest.mark.process
-def test_an_adoption_killed_at_any_step_is_finished_by_the_next(tmp_path: Path) -> None:
-    step, ended = 0, 9
-    while ended == 9:
+def test_an_adoption_killed_at_any_step_is_finished_by_the_next(tmp_path: Path, dying: Dying) -> None:
+    for step in range(LONGEST):
         folder = tmp_path / str(step)
         folder.mkdir()
         world = World(folder)
@@ -454,9 +434,7 @@ def test_an_adoption_killed_at_any_step_is_finished_by_the_next(tmp_path: Path) 
         world.put("backups/old/customers", replace(FULL, database=b"customers"))
         before = tree(world.root)
 
-        ended = subprocess.run(
-            [sys.executable, "-c", CRASHING, str(world.root), "", str(step)], check=False, timeout=60
-        ).returncode
+        died = dying.order("adopt", world.root, step, {"settings": world.tree(), "now": NOW.isoformat()})["died"]
         for record in world.recorded().values():
             for file in record.files:
                 assert (world.root / record.set / record.database / file.name).stat().st_size == file.size
@@ -470,9 +448,9 @@ def test_an_adoption_killed_at_any_step_is_finished_by_the_next(tmp_path: Path) 
         assert list(place_at(world.root).journal) == []
         after = tree(world.root)
         assert {name: after[name] for name in before} == before
-        step += 1
+        if not died:
+            break
 
-    assert ended == 0
     assert step > 15
 
 

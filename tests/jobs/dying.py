@@ -2,7 +2,8 @@
 
 A fork is ten times as fast as a new interpreter. One line of JSON on stdin is an order, one on stdout its result:
 
-    call    "module:function", the arguments of a command line as a list, or "hold" or "release" of `task["artifact"]`
+    call    "module:function", the arguments of a command line as a list, "hold" or "release" of `task["artifact"]`, or
+            "adopt" for the artifacts on the volume, at the time `task["now"]`
     task    the line on the child's stdin
     environ environment variables
     below   the folder in which changes are counted, in addition to requests to a store
@@ -19,7 +20,11 @@ import signal
 import sys
 import tempfile
 from contextlib import suppress
+from datetime import datetime
 from typing import Any
+
+import boto3.session
+import botocore.loaders
 
 CHANGES = {"os.rename", "os.link", "os.remove", "os.rmdir", "os.mkdir", "os.truncate"}
 """Audit events of CPython that count as changes, in addition to files opened for writing and changing requests."""
@@ -29,17 +34,39 @@ REQUESTS = (b"PUT ", b"POST ", b"DELETE ")
 NUMBERS = str.maketrans("", "", "0123456789abcdef-")
 """Characters that differ between two changes of one kind: times, process ids, counters and random names."""
 
-PRELOADED = ("prune", "copy", "survey", "verify")
+PRELOADED = (
+    "jobs.prune",
+    "jobs.copy",
+    "jobs.survey",
+    "jobs.verify",
+    "catalog.adopt",
+    "cli.main",
+    "cli.catalog",
+    "stores.s3",
+)
 
 
 def main() -> None:
     for name in PRELOADED:
-        importlib.import_module(f"backup_agent.jobs.{name}")
-    for module in ("backup_agent.stores.s3", "backup_agent.cli.main", "backup_agent.cli.catalog"):
-        importlib.import_module(module)
+        importlib.import_module(f"backup_agent.{name}")
+    read_descriptions()
     for line in sys.stdin:
         sys.stdout.write(json.dumps(run(json.loads(line))) + "\n")
         sys.stdout.flush()
+
+
+def read_descriptions() -> None:
+    """Read botocore's descriptions of S3, and import what its first client imports, once for all forks."""
+    loader = botocore.loaders.JSONFileLoader
+    read, known = loader.load_file, dict[str, Any]()
+
+    def load_file(self: Any, path: str) -> Any:
+        if path not in known:
+            known[path] = read(self, path)
+        return known[path]
+
+    loader.load_file = load_file
+    boto3.session.Session().client("s3", region_name="us-east-1").close()
 
 
 def run(order: dict[str, Any]) -> dict[str, Any]:
@@ -76,6 +103,8 @@ def be(order: dict[str, Any], stdin: int, stdout: int) -> None:
         call = order["call"]
         if call in ("hold", "release"):
             code = mark(call, order["task"])
+        elif call == "adopt":
+            code = adopt(order["task"])
         elif isinstance(call, list):
             code = importlib.import_module("backup_agent.cli.main").code(call)
         else:
@@ -98,6 +127,14 @@ def mark(call: str, task: dict[str, Any]) -> int:
     hold = importlib.import_module("backup_agent.core.artifacts.marks").Hold
     wanted = hold(key=task["artifact"], since="2026-11-23T12:00:00Z", reason="audit", request="h")
     holds.hold(settings, wanted)
+    return 0
+
+
+def adopt(task: dict[str, Any]) -> int:
+    """Record the artifacts on the volume that have no record."""
+    settings = importlib.import_module("backup_agent.settings.model").Settings.model_validate(task["settings"])
+    adopting = importlib.import_module("backup_agent.catalog.adopt").Adopting
+    list(adopting(settings, datetime.fromisoformat(task["now"]), None).run())
     return 0
 
 

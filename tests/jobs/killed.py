@@ -38,12 +38,13 @@ class Dying:
 
     def run(self, call: str | list[str], world: World, at: int | None, **task: Any) -> dict[str, Any]:
         """Run a child. Return how it ended."""
-        return self.order(call, world, at, {"run": "r", "settings": world.tree, **task})
+        return self.order(call, world.root, at, {"run": "r", "settings": world.tree, **task})
 
-    def order(self, call: str | list[str], world: World, at: int | None, task: dict[str, Any]) -> dict[str, Any]:
+    def order(self, call: str | list[str], below: Path, at: int | None, task: dict[str, Any]) -> dict[str, Any]:
+        """Run a child that dies before its change number `at`. Changes below the folder `below` are counted."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        order = {"call": call, "task": task, "at": at, "kinds": self.kinds, "below": str(world.root)}
+        order = {"call": call, "task": task, "at": at, "kinds": self.kinds, "below": str(below)}
         self.process.stdin.write(json.dumps(order).encode() + b"\n")
         self.process.stdin.flush()
         ended: dict[str, Any] = json.loads(self.process.stdout.readline())

@@ -188,7 +188,7 @@ def test_a_rebuild_killed_at_any_step_gives_the_same_index_the_next_time(
                 break
         assert step >= 2, what
     survey = {"open_runs": (), "settings": world.tree}
-    assert dying.order("backup_agent.jobs.survey:main", world, None, survey)["code"] == 0
+    assert dying.order("backup_agent.jobs.survey:main", world.root, None, survey)["code"] == 0
 
     assert [path.name for path in index.parent.iterdir() if path.name.startswith(".")] == []
 
