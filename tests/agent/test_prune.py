@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from backup_agent.catalog.journal import Doing
 from backup_agent.core.artifacts.records import Record
 from tests.agent.live import Live
+from tests.jobs.worlds import World
 from tests.polling import until
 
 KEEP_TWO = {"last": 2, "max_delete_share": 1}
@@ -20,13 +22,12 @@ def _started(live: Live) -> Live:
 
 
 @pytest.fixture(name="aged")
-def _aged(started: Live) -> Live:
-    """Return an agent with four whole backups of one database."""
-    live = started
+def _aged(live: Live) -> Live:
+    """Return an agent that has four whole backups of one database, of four days."""
+    world = World(live.root)
     for number in range(4):
-        live.drop(f"r{number}.request", database="neo4j", type="FULL")
-        assert live.answer(f"r{number}")["state"] == "succeeded"
-    return live
+        world.add(4 - number, 1, 10 * (number + 1), database="neo4j")
+    return live.start()
 
 
 def keys(live: Live) -> list[str]:
@@ -155,15 +156,8 @@ def test_a_deletion_that_was_cut_off_is_ended_and_a_strangers_file_is_left_alone
     record = Record.from_json(Path(f"{oldest}.json").read_bytes())
     stranger = folder / "neo4j-2020-01-01T00-00-00.backup"
     stranger.write_bytes(b"somebody's")
-    intent = {
-        "schema": 1,
-        "key": record.key,
-        "doing": "deleting",
-        "files": [record.key],
-        "since": datetime.now(UTC).isoformat(),
-    }
-    journal = next((aged.root / ".agent" / "journal").glob("local@*")) / record.key
-    journal.write_text(json.dumps(intent))
+    World(aged.root).begin(record.key, Doing.DELETING, 0)
+    (journal,) = (aged.root / ".agent" / "journal").glob(f"local@*/{record.key}")
     Path(f"{oldest}.json").unlink()
     aged.start()
     until(lambda: not journal.exists(), "ended deletion")
