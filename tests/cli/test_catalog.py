@@ -34,7 +34,7 @@ def _bucket(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fi
     place.settings["storage"]["destinations"] = {"offsite": {"type": "s3", "bucket": "backups"}}
     folder = tmp_path / "bucket"
     folder.mkdir()
-    monkeypatch.setattr(s3, "open_store", lambda name, _one, _cluster: LocalStore(folder, name))
+    monkeypatch.setattr(s3, "open_store", lambda name, *_: LocalStore(folder, name))
     return FilledStore(LocalStore(folder))
 
 

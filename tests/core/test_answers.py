@@ -1,4 +1,4 @@
-"""The life of an answer."""
+"""Answers: their states, and how they are stored."""
 
 from datetime import timedelta
 from itertools import product
@@ -36,7 +36,7 @@ def concluded(*results: DatabaseResult, warnings: tuple[str, ...] = ()) -> Answe
 
 
 @pytest.mark.parametrize(("before", "after"), list(product(State, State)))
-def test_a_state_follows_only_where_the_table_says_so(before: State, after: State) -> None:
+def test_a_state_can_follow_only_if_the_table_has_it(before: State, after: State) -> None:
     one = an_answer(state=before)
     if after in NEXT[before]:
         assert one.becomes(after, NOW).state is after
@@ -45,7 +45,7 @@ def test_a_state_follows_only_where_the_table_says_so(before: State, after: Stat
             one.becomes(after, NOW)
 
 
-def test_every_final_state_has_a_word_for_the_predecessors_callers() -> None:
+def test_every_final_state_has_a_word_for_scripts_of_the_predecessor() -> None:
     assert {state for state in State if state.final} == set(LEGACY_WORD)
 
 
@@ -65,7 +65,7 @@ GONE = DatabaseResult().failed(Failure(Reason.CANCELLED, "by x"), NOW)
         pytest.param([BAD, GONE], State.CANCELLED, Reason.CANCELLED, id="a cancel beats all"),
     ],
 )
-def test_a_request_ends_as_its_databases_did(
+def test_the_state_of_a_request_follows_from_its_databases(
     results: list[DatabaseResult], state: State, reason: Reason | None
 ) -> None:
     one = concluded(*results)
@@ -73,7 +73,7 @@ def test_a_request_ends_as_its_databases_did(
     assert (state, reason) == (one.state, one.reason)
 
 
-def test_a_failure_names_each_database_and_gives_a_hint() -> None:
+def test_a_failure_names_each_database_and_has_a_hint() -> None:
     one = concluded(OK, BAD)
 
     assert one.error == "db1: no bytes"
@@ -93,7 +93,7 @@ def test_open_databases_are_those_without_a_verdict() -> None:
     assert ("b", "c") == one.open
 
 
-def test_an_answer_reads_back_as_it_was_written() -> None:
+def test_an_answer_survives_a_round_trip_through_json() -> None:
     one = concluded(OK, BAD).model_copy(update={"finished": NOW + timedelta(seconds=1)})
 
     assert one == Answer.model_validate_json(one.to_json())
@@ -107,7 +107,7 @@ def test_an_answer_reads_back_as_it_was_written() -> None:
         pytest.param(Failure(Reason.CANCELLED, "by x"), State.CANCELLED, id="cancelled"),
     ],
 )
-def test_a_request_ends_as_its_places_did(failure: Failure | None, state: State) -> None:
+def test_the_state_of_a_request_follows_from_its_places(failure: Failure | None, state: State) -> None:
     done = PlaceResult(outcome=Outcome.SUCCEEDED)
     one = an_answer(state=State.RUNNING, action="prune", request={"action": "prune"}).with_place(VOLUME, done)
     ended = one.with_place(OFFSITE, done.failed(failure) if failure else done).concluded(NOW)
@@ -117,19 +117,19 @@ def test_a_request_ends_as_its_places_did(failure: Failure | None, state: State)
     assert ended.error == (f"offsite: {failure.error}" if failure else None)
 
 
-def test_a_result_of_a_database_takes_the_place_of_the_one_before() -> None:
+def test_a_new_result_of_a_database_replaces_the_old_one() -> None:
     one = an_answer().with_results({"a": ended(Outcome.RUNNING)}, ()).with_result("a", OK)
 
     assert one.databases == {"a": OK}
 
 
-def test_a_rejection_says_every_fault() -> None:
+def test_a_rejection_has_every_fault() -> None:
     one = rejected(id="t", ticket="t", files=("x.json",), faults=("a", "b"), now=NOW)
 
     assert (State.REJECTED, Reason.INVALID_REQUEST, "a\nb") == (one.state, one.reason, one.error)
 
 
-def test_the_request_of_a_kept_answer_is_read_without_fields_that_only_a_newer_agent_knows() -> None:
+def test_unknown_fields_of_a_stored_request_are_ignored() -> None:
     kept = an_answer(request={"type": "FULL", "priority": 5})
 
     assert Answer.from_json(kept.to_json()).asked == Request(type=BackupType.FULL)
@@ -138,7 +138,7 @@ def test_the_request_of_a_kept_answer_is_read_without_fields_that_only_a_newer_a
         Answer.from_json(an_answer(request={"action": "replicate"}).to_json())
 
 
-def test_who_asked_and_why_are_told_by_the_records_names() -> None:
+def test_attribution_has_the_field_names_of_the_record() -> None:
     said = {"requested_by": "the DBA", "reason": "before the upgrade", "labels": {"tier": "gold"}}
 
     assert an_answer(request=said).attribution == {
@@ -149,7 +149,7 @@ def test_who_asked_and_why_are_told_by_the_records_names() -> None:
     assert an_answer(request=None).attribution == an_answer(request={"reason": ""}).attribution == {}
 
 
-def test_a_request_expires_after_its_time_and_not_at_it() -> None:
+def test_a_request_expires_after_not_after_and_not_at_it() -> None:
     asked = an_answer(request={"not_after": NOW.isoformat()})
     failure = asked.expired(NOW + timedelta(seconds=1))
 
@@ -159,7 +159,7 @@ def test_a_request_expires_after_its_time_and_not_at_it() -> None:
     assert an_answer().expired(NOW) is an_answer(request=None).expired(NOW) is None
 
 
-def test_an_answer_reads_back_as_it_was_and_its_head_alone_as_well() -> None:
+def test_the_head_of_an_answer_can_be_read_alone() -> None:
     one = rejected(id="x", ticket="t", files=("x.request",), faults=("no",), now=NOW)
     head = AnswerHead.from_json(one.to_json())
 
@@ -168,16 +168,16 @@ def test_an_answer_reads_back_as_it_was_and_its_head_alone_as_well() -> None:
 
 
 @pytest.mark.parametrize("kind", [Answer, AnswerHead])
-def test_an_answer_of_too_many_values_is_refused_before_it_is_parsed(kind: type[Answer] | type[AnswerHead]) -> None:
+def test_an_answer_with_too_many_values_is_refused_before_parsing(kind: type[Answer] | type[AnswerHead]) -> None:
     with pytest.raises(TooManyValuesError, match="more than 500000 values"):
         kind.from_json(b'{"databases":[' + b"{}," * 400_000 + b"{}]}")
 
 
-def test_a_pass_in_slices_has_begun_once_it_is_known_how_much_there_is() -> None:
+def test_a_pass_in_slices_has_begun_once_the_amount_is_known() -> None:
     assert [PlaceResult(artifacts=count).begun for count in (None, 0, 3)] == [False, True, True]
 
 
-def test_what_is_open_has_the_name_of_a_database() -> None:
+def test_open_databases_have_valid_names() -> None:
     unmatched = an_answer(databases={"or*": BAD, "orders": DatabaseResult()})
 
     assert unmatched.open == ("orders",)

@@ -1,4 +1,4 @@
-"""Every event that a child tells: how it is written, and that nothing else is taken for one."""
+"""The events of child processes: how they are written, and which lines are no events."""
 
 import json
 from typing import Any, get_args
@@ -103,7 +103,7 @@ def test_a_line_is_read_as_its_event_and_written_again(kind: str) -> None:
     assert next(iter(written)) == "event"
 
 
-def test_each_event_has_its_line_here() -> None:
+def test_each_event_has_an_example_here() -> None:
     union = get_args(get_args(Event)[0])
     defined = {one for one in vars(events).values() if isinstance(one, type) and issubclass(one, ChildEvent)}
 
@@ -131,7 +131,7 @@ def test_unknown_fields_of_an_event_are_ignored() -> None:
         pytest.param(b'{"event":"' + b"x" * 5000 + b'"}', "x" * 40, id="a long name"),
     ],
 )
-def test_what_is_no_event_of_this_version_is_unknown(line: bytes, kind: str) -> None:
+def test_a_line_that_is_no_event_of_this_version_is_unknown(line: bytes, kind: str) -> None:
     assert parse(line) == UnknownEvent(kind)
 
 
@@ -153,7 +153,7 @@ def test_a_line_with_too_many_values_is_not_read() -> None:
     ],
     ids=["without its fields", "of other types", "a result without an outcome", "a hostile name"],
 )
-def test_a_malformed_event_is_told_from_an_unknown_one(line: dict[str, Any]) -> None:
+def test_a_malformed_event_differs_from_an_unknown_one(line: dict[str, Any]) -> None:
     event = parse(json.dumps(line).encode())
 
     assert isinstance(event, MalformedEvent)

@@ -22,21 +22,21 @@ def test_when_a_lease_may_be_taken(found: Lease | None, unchanged: float, expect
     assert may_take(found, seat="ours", unchanged=unchanged) is expected
 
 
-def test_a_holder_gives_up_believing_before_a_taker_begins() -> None:
+def test_a_lease_counts_as_lost_before_another_agent_may_take_it() -> None:
     assert HOLD_PERIODS < TAKE_PERIODS
 
 
-def test_each_writing_of_a_lease_is_another() -> None:
+def test_each_write_of_a_lease_has_another_content() -> None:
     written = [HELD, HELD.renewed(), HELD.renewed().renewed(), HELD.renewed().given_up()]
 
     assert len({lease.to_json() for lease in written}) == len(written)
     assert {lease.number for lease in written} == {7}
 
 
-def test_a_lease_is_read_as_it_was_written() -> None:
+def test_a_lease_survives_a_round_trip_through_json() -> None:
     assert Lease.from_json(HELD.to_json()) == HELD
 
 
-def test_a_lease_of_a_newer_schema_is_not_understood() -> None:
+def test_a_lease_of_a_newer_schema_is_refused() -> None:
     with pytest.raises(ValueError, match="schema"):
         Lease.from_json(HELD.to_json().replace(b'"schema": 1', b'"schema": 2'))

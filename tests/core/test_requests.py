@@ -1,4 +1,4 @@
-"""What a request may say, and what is said of one that says something else."""
+"""Valid requests, and the faults of invalid ones."""
 
 import json
 from datetime import UTC, datetime
@@ -27,13 +27,13 @@ def test_the_predecessors_debug_command_is_understood() -> None:
     assert (request.action, request.type, request.set_name(ROOT)) == (Action.BACKUP, BackupType.FULL, "test")
 
 
-def test_an_empty_object_asks_for_an_automatic_backup_of_all() -> None:
+def test_an_empty_object_requests_an_automatic_backup_of_all_databases() -> None:
     request = parse(b"{}", ROOT)
 
     assert (request.type, request.asked, request.set_name(ROOT)) == (BackupType.AUTO, None, "default")
 
 
-def test_labels_of_every_allowed_kind_are_kept_as_they_are() -> None:
+def test_valid_labels_are_kept_unchanged() -> None:
     labels = {"k" * 63: "x" * 256, "0.a_b-c": "", "ticket": "CHG-42 für Ördérs 🎟"}
 
     request = parse(json.dumps({"labels": labels}).encode(), ROOT)
@@ -49,7 +49,7 @@ def test_labels_of_every_allowed_kind_are_kept_as_they_are() -> None:
         pytest.param({"databases": ["a*", "!ab", "x?"]}, ("a*", "!ab", "x?"), id="globs and an exclusion"),
     ],
 )
-def test_databases_are_named_in_several_ways(document: dict[str, Any], asked: tuple[str, ...]) -> None:
+def test_databases_can_be_given_in_several_ways(document: dict[str, Any], asked: tuple[str, ...]) -> None:
     assert asked == parse(json.dumps(document).encode(), ROOT).asked
 
 
@@ -94,24 +94,22 @@ def test_a_path_that_leaves_the_root_or_has_more_than_one_name_is_refused(path: 
             {"type": 1}, "type: one of `FULL`, `DIFF`, `AUTO` expected (got a number)", id="wrong type of type"
         ),
         pytest.param({"action": "explode"}, "action: one of `backup`, `cancel`, ", id="unknown action"),
-        pytest.param({"action": "drill"}, "`drill` is not built yet; this version carries out `backup`", id="later"),
+        pytest.param({"action": "drill"}, "`drill` is not implemented; this version has `backup`", id="later"),
         pytest.param({"action": "hold", "reason": "audit"}, "`artifact` is missing", id="hold of nothing"),
         pytest.param({"action": "hold", "artifact": "a/b/c"}, "`reason` is missing", id="hold without a reason"),
-        pytest.param({"force": True}, "`force` means nothing to `backup`", id="force of a backup"),
+        pytest.param({"force": True}, "`force` is no field of `backup`", id="force of a backup"),
         pytest.param(
-            {"action": "forget", "database": "a*", "reason": "x"}, "one whole name expected", id="forget a glob"
+            {"action": "forget", "database": "a*", "reason": "x"}, "a name expected, not a glob", id="forget a glob"
         ),
-        pytest.param({"action": "prune", "drop_owed": "s3"}, "write `force`", id="give up copies lightly"),
-        pytest.param({"action": "prune", "plan": "0123"}, "write `place`", id="a plan of no place"),
-        pytest.param({"all": True}, "`all` means nothing to `backup`", id="all of a backup"),
+        pytest.param({"action": "prune", "drop_owed": "s3"}, "`drop_owed` needs `force`", id="give up copies lightly"),
+        pytest.param({"action": "prune", "plan": "0123"}, "`plan` needs `place`", id="a plan of no place"),
+        pytest.param({"all": True}, "`all` is no field of `backup`", id="all of a backup"),
         pytest.param(
             {"action": "verify", "all": True, "database": "a"}, "`database` and `all` are both given", id="all and one"
         ),
-        pytest.param(
-            {"action": "verify", "databases": ["a"]}, "`databases` means nothing to `verify`", id="verify some"
-        ),
-        pytest.param({"action": "verify", "database": "a*"}, "one whole name expected", id="verify a glob"),
-        pytest.param({"action": "verify", "chain": True}, "`artifact` is missing", id="chain of nothing"),
+        pytest.param({"action": "verify", "databases": ["a"]}, "`databases` is no field of `verify`", id="verify some"),
+        pytest.param({"action": "verify", "database": "a*"}, "a name expected, not a glob", id="verify a glob"),
+        pytest.param({"action": "verify", "chain": True}, "`chain` needs `artifact`", id="chain of nothing"),
         pytest.param({"action": "cancel"}, "`id` is missing", id="cancel of nothing"),
         pytest.param({"id": "../x"}, "id: letters, digits, ", id="an id that is a path"),
         pytest.param({"id": "x" * 129}, "id: letters, digits, ", id="an id that is too long"),
@@ -157,15 +155,15 @@ def test_a_path_that_leaves_the_root_or_has_more_than_one_name_is_refused(path: 
         pytest.param({"labels": {"k": "x" * 257}}, "labels: in label 1 a value of at most 256", id="long label"),
         pytest.param({"labels": {"k": "a\u202eb"}}, "256 printable characters expected", id="label that hides text"),
         pytest.param(
-            {"action": "prune", "labels": {"k": ""}}, "`labels` means nothing to `prune`", id="labels of a prune"
+            {"action": "prune", "labels": {"k": ""}}, "`labels` is no field of `prune`", id="labels of a prune"
         ),
-        pytest.param({"force": False}, "`force` means nothing to `backup`", id="a boolean field that is false"),
-        pytest.param({"action": "pause", "place": None}, "`place` means nothing to `pause`", id="a field that is null"),
+        pytest.param({"force": False}, "`force` is no field of `backup`", id="a boolean field that is false"),
+        pytest.param({"action": "pause", "place": None}, "`place` is no field of `pause`", id="a field that is null"),
         pytest.param(
-            {"action": "prune", "database": "a"}, "`database` means nothing to `prune`", id="prune of a database"
+            {"action": "prune", "database": "a"}, "`database` is no field of `prune`", id="prune of a database"
         ),
-        pytest.param({"action": "verify", "path": "a"}, "`path` means nothing to `verify`", id="verify of a set"),
-        pytest.param({"action": "resume", "type": "FULL"}, "`type` means nothing to `resume`", id="resume of a type"),
+        pytest.param({"action": "verify", "path": "a"}, "`path` is no field of `verify`", id="verify of a set"),
+        pytest.param({"action": "resume", "type": "FULL"}, "`type` is no field of `resume`", id="resume of a type"),
         pytest.param(
             {"action": "hold", "artifact": "a/b/c", "reason": " "}, "`reason` is missing", id="a blank reason"
         ),
@@ -188,18 +186,18 @@ def test_a_path_that_leaves_the_root_or_has_more_than_one_name_is_refused(path: 
         pytest.param(b" " * (LARGEST + 1), "a request has at most 65536", id="too large"),
     ],
 )
-def test_what_is_wrong_is_said(document: Any, said: str) -> None:
+def test_every_fault_is_reported_with_the_expected_value(document: Any, said: str) -> None:
     assert said in faults_of(document)
 
 
 @pytest.mark.parametrize(
     "moment", ["tomorrow", "2026-11-23", "2026-11-23T02:00:00", "1795399200", 1795399200, 1.5, True, ["x"]]
 )
-def test_a_moment_is_iso_8601_with_an_offset_and_nothing_else(moment: object) -> None:
+def test_not_after_must_be_iso_8601_with_an_offset(moment: object) -> None:
     assert "not_after: an ISO 8601 time with its offset expected" in faults_of({"not_after": moment})
 
 
-def test_a_moment_is_kept_as_it_was_said() -> None:
+def test_not_after_keeps_its_offset() -> None:
     request = parse(b'{"not_after": "2026-11-23T03:00:00+01:00"}', ROOT)
 
     assert request.not_after == datetime(2026, 11, 23, 2, 0, tzinfo=UTC)
@@ -209,7 +207,7 @@ def test_a_moment_is_kept_as_it_was_said() -> None:
 
 
 @pytest.mark.parametrize("identity", ["nightly@20261123T010000Z", "cli@20261123T010000000000Z-17", "plain"])
-def test_a_cancel_names_any_request(identity: str) -> None:
+def test_any_request_can_be_cancelled(identity: str) -> None:
     assert parse(json.dumps({"action": "cancel", "id": identity}).encode(), ROOT).id == identity
 
 
@@ -243,14 +241,14 @@ SECRET = "hunter2:$6$salt$hash"
     ],
     ids=repr,
 )
-def test_a_fault_quotes_nothing_of_the_file(document: Any) -> None:
-    """The file may be a link to one with secrets, and anyone who can list the folder can read the answer."""
+def test_a_fault_does_not_quote_the_file(document: Any) -> None:
+    """The file may be a link to a file with secrets, and everyone who can list the folder can read the answer."""
     faults = faults_of(document)
 
     assert not any(part in faults for part in ("hunter2", "$6$", "salt", "'x'", "Input", "input should", "type="))
 
 
-def test_unknown_fields_are_named_where_they_look_like_fields_and_else_counted() -> None:
+def test_unknown_fields_are_named_if_they_look_like_fields_and_otherwise_counted() -> None:
     assert faults_of({"one two": 1}).startswith("1 unknown field: fields are action, id, ")
     several = faults_of({"typ": 1, "a b": 2, "c:d": 3}).splitlines()
     assert [line.partition(":")[0] for line in several] == ["typ", "2 more unknown fields"]
@@ -263,16 +261,16 @@ def test_every_fault_is_named_at_once() -> None:
     assert [line.split(":")[0] for line in faults.splitlines()] == ["id", "reason", "typ"]
 
 
-def test_a_long_value_is_cut_in_the_fault() -> None:
+def test_a_fault_has_only_the_length_of_a_long_value() -> None:
     assert len(faults_of({"reason": ["x"] * 1000})) < 200
 
 
-def test_content_leaves_out_what_was_not_said() -> None:
+def test_content_has_no_default_values() -> None:
     assert {"id": "a", "type": "FULL"} == Request(id="a", type=BackupType.FULL).content()
 
 
 @given(st.binary(max_size=200))
-def test_any_bytes_are_a_request_or_a_clear_fault(data: bytes) -> None:
+def test_any_bytes_are_a_request_or_raise_invalid_request_error(data: bytes) -> None:
     faults: tuple[str, ...] = ()
     try:
         parse(data, ROOT)
@@ -288,14 +286,14 @@ def test_any_bytes_are_a_request_or_a_clear_fault(data: bytes) -> None:
         lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
     )
 )
-def test_a_prefix_of_json_is_never_taken_for_the_whole_object(value: Any) -> None:
+def test_a_prefix_of_an_object_is_not_whole(value: Any) -> None:
     data = json.dumps({"x": value}).encode()
 
     assert is_whole(data)
     assert not any(is_whole(data[:length]) for length in range(1, len(data), 1 + len(data) // 50))
 
 
-def test_what_no_more_bytes_could_make_a_request_is_not_waited_for() -> None:
+def test_data_that_can_never_become_a_request_is_whole() -> None:
     assert is_whole(b"[" * 60000)
     assert not is_whole(b"[" * 60)
 
@@ -311,5 +309,5 @@ def test_what_no_more_bytes_could_make_a_request_is_not_waited_for() -> None:
         ({"database": "a"}, False),
     ],
 )
-def test_what_may_take_long_is_read_in_slices(document: dict[str, Any], *, in_slices: bool) -> None:
+def test_verify_of_many_artifacts_is_read_in_slices(document: dict[str, Any], *, in_slices: bool) -> None:
     assert parse(json.dumps(document).encode(), "/backups").reads_in_slices is in_slices

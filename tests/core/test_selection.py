@@ -1,4 +1,4 @@
-"""Which databases a request means, with and without Bolt."""
+"""The databases that a request selects, with and without Bolt."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -74,14 +74,14 @@ CLUSTER = ("neo4j", "orders", "orders-2024.q1", "system", "fabric=composite")
         pytest.param(["!SYSTEM"], ["neo4j", "orders", "orders-2024.q1"], id="exclusions-alone-mean-all-but"),
     ],
 )
-def test_what_is_listed_is_selected(asked: list[str] | None, expected: list[str]) -> None:
+def test_listed_databases_are_selected(asked: list[str] | None, expected: list[str]) -> None:
     selection = with_bolt(asked, *CLUSTER)
 
     assert names(selection) == expected
     assert (selection.failures, selection.warnings) == ({}, ())
 
 
-def test_a_target_carries_its_database_id_and_where_it_is_known_from() -> None:
+def test_a_target_has_its_database_id_and_its_source() -> None:
     selection = with_bolt(["orders"], *CLUSTER)
 
     assert selection.databases == (Target(ORDERS, "ID-orders", DiscoverySource.BOLT),)
@@ -90,23 +90,25 @@ def test_a_target_carries_its_database_id_and_where_it_is_known_from() -> None:
 @pytest.mark.parametrize(
     ("asked", "failed", "reason", "words"),
     [
-        pytest.param(["hr"], "hr", Reason.NO_SUCH_DATABASE, "no database hr is listed", id="a-name-not-listed"),
+        pytest.param(["hr"], "hr", Reason.NO_SUCH_DATABASE, "lists no database hr", id="a-name-not-listed"),
         pytest.param(["hr*"], "hr*", Reason.NO_SUCH_DATABASE, "matches no database", id="a-glob-without-match"),
         pytest.param(["fab*"], "fab*", Reason.NO_SUCH_DATABASE, "only composite database fabric", id="only-composite"),
         pytest.param(["sho*"], "sho*", Reason.NO_SUCH_DATABASE, "only alias shop", id="only-an-alias"),
         pytest.param(["fabric"], "fabric", Reason.INVALID_REQUEST, "composite", id="a-composite-named"),
         pytest.param(["Shop"], "shop", Reason.INVALID_REQUEST, "shop is an alias", id="an-alias-named"),
         pytest.param(
-            ["orders", "!orders"], "orders", Reason.NO_SUCH_DATABASE, "left out by !orders", id="named-and-excluded"
+            ["orders", "!orders"], "orders", Reason.NO_SUCH_DATABASE, "excluded by !orders", id="named-and-excluded"
         ),
         pytest.param(
-            ["orders*", "!o*"], "orders*", Reason.NO_SUCH_DATABASE, "left out by !o*", id="all-matches-excluded"
+            ["orders*", "!o*"], "orders*", Reason.NO_SUCH_DATABASE, "excluded by !o*", id="all-matches-excluded"
         ),
         pytest.param(["off"], "off", Reason.SOURCE_UNREACHABLE, "server-0:7687: offline", id="offline"),
         pytest.param(["of*"], "off", Reason.SOURCE_UNREACHABLE, "no online copy", id="offline-by-glob"),
     ],
 )
-def test_what_cannot_be_had_fails_with_its_reason(asked: list[str], failed: str, reason: Reason, words: str) -> None:
+def test_a_name_or_glob_that_cannot_be_backed_up_fails_with_a_reason(
+    asked: list[str], failed: str, reason: Reason, words: str
+) -> None:
     selection = with_bolt(asked, *CLUSTER, "off=offline", aliases={"shop": "orders"})
 
     assert names(selection) == []
@@ -117,7 +119,7 @@ def test_what_cannot_be_had_fails_with_its_reason(asked: list[str], failed: str,
 EXCLUDED = ("Fabric=composite", "mirror=replica", "web=sharded", "web-g000=graph shard", "web-p000=property shard")
 
 
-def test_a_glob_leaves_out_excluded_databases_and_names_them() -> None:
+def test_a_glob_skips_excluded_databases_and_names_them() -> None:
     selection = with_bolt(["*"], "orders", "system", *EXCLUDED)
 
     assert names(selection) == ["orders", "system"]
@@ -164,8 +166,8 @@ def test_an_ordinary_database_may_be_named_like_a_shard() -> None:
 def test_an_alias_hints_at_its_database() -> None:
     selection = with_bolt(["shop", "far"], *CLUSTER, aliases={"shop": "orders", "far": None})
 
-    assert selection.failures["shop"].hint == "ask for orders instead"
-    assert "stands for" in selection.failures["far"].hint
+    assert selection.failures["shop"].hint == "request orders instead"
+    assert "refers to" in selection.failures["far"].hint
 
 
 def test_one_failure_leaves_the_others() -> None:
@@ -188,7 +190,7 @@ def test_a_database_with_one_online_copy_is_selected() -> None:
     assert selection.databases == (Target(ORDERS, "ID", DiscoverySource.BOLT),)
 
 
-def test_a_role_that_lists_system_alone_shrinks_nothing_in_silence() -> None:
+def test_an_account_that_sees_only_system_causes_failures_and_warnings() -> None:
     last = topology("neo4j", "orders", "system")
     selection = with_bolt(["*", "orders*", "hr"], "system", last=last, recorded=["orders", "hr"])
 
@@ -199,7 +201,7 @@ def test_a_role_that_lists_system_alone_shrinks_nothing_in_silence() -> None:
     assert selection.missing == ("hr", "neo4j", "orders")
 
 
-def test_only_what_was_asked_for_is_warned_about_and_all_that_is_missing_is_named() -> None:
+def test_warnings_are_for_requested_databases_and_missing_has_all() -> None:
     selection = with_bolt(["orders"], "orders", "system", recorded=["HR", "orders"])
 
     assert selection.warnings == ()
@@ -210,7 +212,7 @@ def test_a_missing_database_that_is_excluded_is_no_warning() -> None:
     assert with_bolt(["*", "!hr"], "orders", recorded=["hr"]).warnings == ()
 
 
-def test_without_bolt_names_are_taken_as_they_are() -> None:
+def test_without_bolt_names_are_not_checked() -> None:
     selection = without_bolt(["orders", "HR"], topology("orders", seen=NOW - 30 * DAY))
 
     assert selection.databases == (
@@ -240,7 +242,7 @@ def test_globs_against_a_topology_that_is_too_old_are_backed_up_and_fail() -> No
     assert SILENT.error in selection.failures["*"].error
 
 
-def test_where_no_topology_was_ever_known_globs_fail_and_names_are_backed_up() -> None:
+def test_without_any_topology_globs_fail_and_names_are_backed_up() -> None:
     selection = without_bolt(["orders", "o*"], None)
 
     assert selection.databases == (Target(ORDERS, None, DiscoverySource.STATIC),)
@@ -264,17 +266,17 @@ def test_without_any_address_a_name_fails_too() -> None:
         pytest.param("shop", Reason.INVALID_REQUEST, id="alias"),
     ],
 )
-def test_without_bolt_the_last_topology_refuses_as_well(asked: str, reason: Reason) -> None:
+def test_without_bolt_aliases_and_excluded_databases_are_refused_as_well(asked: str, reason: Reason) -> None:
     selection = without_bolt([asked], topology("orders", "fabric=composite", aliases={"shop": "orders"}))
 
     assert names(selection) == []
     assert reasons(selection) == {asked: reason}
 
 
-def test_bolt_may_be_silent_without_a_reason_given() -> None:
+def test_a_failure_without_a_known_cause_of_bolt() -> None:
     selection = select(["*"], ["*"], Knowledge(None), now=NOW, max_topology_age=DAY)
 
-    assert selection.failures["*"].error.startswith("Bolt did not answer and never did")
+    assert selection.failures["*"].error.startswith("Bolt did not answer and never has")
 
 
 @pytest.mark.parametrize(
@@ -308,7 +310,7 @@ PATTERNS = st.sampled_from(["*", "orders", "orders*", "hr", "!system", "!orders*
     recorded=st.lists(st.sampled_from(["orders", "hr", "gone"]), unique=True),
     static=st.booleans(),
 )
-def test_whatever_is_asked_for_is_selected_or_fails(
+def test_every_requested_name_is_selected_or_fails(
     asked: list[str], now: list[str] | None, last: list[str] | None, recorded: list[str], *, static: bool
 ) -> None:
     knowledge = Knowledge(

@@ -1,4 +1,4 @@
-"""Which server serves a backup, and under which address."""
+"""The server that serves a backup, and its backup address."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -119,7 +119,7 @@ def test_a_copy_of_another_database_is_no_source() -> None:
     assert order(WRITER, a_copy(5, "hr", role="secondary")) == ["server-0"]
 
 
-def test_reachability_orders_and_drops_nobody() -> None:
+def test_unreachable_servers_come_last_and_are_not_dropped() -> None:
     found = sources(
         a_topology(WRITER, FOLLOWER, SECONDARY),
         ORDERS,
@@ -134,7 +134,7 @@ def test_reachability_orders_and_drops_nobody() -> None:
     ]
 
 
-def test_where_nobody_answers_all_are_tried_in_the_order_of_preference() -> None:
+def test_if_no_server_is_reachable_the_order_of_preference_stays() -> None:
     silent: dict[str, str | None] = {f"server-{number}:6362": "silent" for number in range(3)}
 
     assert order(WRITER, FOLLOWER, SECONDARY, reachable=silent) == ["server-2", "server-1", "server-0"]
@@ -150,17 +150,17 @@ def test_the_static_list_comes_last_and_a_server_only_once() -> None:
     ]
 
 
-def test_a_static_server_that_answers_goes_before_one_that_does_not() -> None:
+def test_a_reachable_static_server_comes_first() -> None:
     assert order(WRITER, reachable={"server-0:6362": "silent"}, servers=("spare",)) == ["spare", "server-0"]
 
 
-def test_without_any_topology_the_static_list_serves() -> None:
+def test_without_a_topology_the_static_list_is_used() -> None:
     found = sources(None, ORDERS, Addressing(servers=("a:1", "b")))
 
     assert found == (BackupSource(address="a:1", role="unknown"), BackupSource(address="b:6362", role="unknown"))
 
 
-def test_of_two_copies_behind_one_address_the_better_one_stands() -> None:
+def test_of_two_copies_behind_one_address_the_preferred_one_counts() -> None:
     found = sources(a_topology(WRITER, SECONDARY), ORDERS, Addressing(backup_addresses="balancer:6362"))
 
     assert [(source.address, source.role) for source in found] == [("balancer:6362", "secondary")]
@@ -184,7 +184,7 @@ def test_of_two_copies_behind_one_address_the_better_one_stands() -> None:
         pytest.param({"backup_addresses": "{server_id}"}, {"server-1:7687": "x:1"}, "id-1:6362", id="template-by-id"),
     ],
 )
-def test_the_backup_address_is_found_in_this_order(
+def test_the_backup_address_is_chosen_in_this_order(
     settings: dict[str, Any], told: dict[str, str], expected: str
 ) -> None:
     found = sources(a_topology(a_copy(1), backup_addresses=told), ORDERS, Addressing(**settings))
@@ -198,7 +198,7 @@ def test_a_map_finds_a_server_whose_bolt_address_is_null() -> None:
     assert source.address == "id-1.internal:6362"
 
 
-def test_a_copy_of_which_nothing_is_known_is_nowhere() -> None:
+def test_a_copy_without_an_address_has_no_backup_address() -> None:
     assert sources(a_topology(Copy(database=ORDERS)), ORDERS, Addressing(backup_addresses={"a": "b"})) == (
         BackupSource(address="b:6362", role="unknown"),
     )
@@ -213,7 +213,7 @@ def test_a_copy_of_which_nothing_is_known_is_nowhere() -> None:
         ("{host.__class__}", "{host.__class__}"),
     ],
 )
-def test_a_template_is_filled_with_what_is_known(template: str, expected: str | None) -> None:
+def test_a_template_is_filled_with_known_values(template: str, expected: str | None) -> None:
     assert from_template(template, Copy(database=ORDERS, address="demo-server-0.example.com:7687")) == expected
 
 
@@ -231,7 +231,7 @@ def test_a_template_is_filled_with_what_is_known(template: str, expected: str | 
         pytest.param(None, None, "server-1:7687", None, id="nothing-granted"),
     ],
 )
-def test_what_a_server_advertises_is_read(
+def test_an_advertised_address_is_used_if_other_machines_can_use_it(
     own: str | None, default: str | None, bolt: str, expected: str | None
 ) -> None:
     settings = {name: value for name, value in ((ADVERTISED_BACKUP, own), (ADVERTISED_DEFAULT, default)) if value}
@@ -239,7 +239,7 @@ def test_what_a_server_advertises_is_read(
     assert advertised(settings, bolt, 6362) == expected
 
 
-def test_every_address_a_backup_could_need_is_probed_once() -> None:
+def test_every_possible_backup_address_is_probed_once() -> None:
     found = addresses(
         a_topology(WRITER, a_copy(0, "hr"), a_copy(1, status="offline"), a_copy(2, address=None)),
         Addressing(servers=("spare",)),
@@ -270,12 +270,12 @@ def test_an_address_is_split(address: str, expected: tuple[str, int | None]) -> 
     host=st.from_regex(r"[a-z0-9.-]{1,30}|[0-9a-f]{1,4}(:[0-9a-f]{1,4}){2,7}", fullmatch=True),
     port=st.integers(1, 65535),
 )
-def test_what_is_joined_splits_into_the_same(host: str, port: int) -> None:
+def test_a_joined_address_splits_into_the_same_parts(host: str, port: int) -> None:
     assert split(join(host, port)) == (host, port)
     assert with_port(join(host, port), 1) == join(host, port)
 
 
-def test_what_vanished_is_kept_until_it_returns_or_is_forgotten() -> None:
+def test_a_database_is_missing_until_it_returns_or_is_forgotten() -> None:
     first = a_topology(a_copy(0), a_copy(0, "hr"), Copy(database=DatabaseName("fabric"), type="composite"))
     second = a_topology(a_copy(0)).following(first)
     third = a_topology(a_copy(0)).following(second)
@@ -332,7 +332,7 @@ def test_the_last_committed_transaction_is_the_lowest_of_the_online_copies(
     assert a_topology(*listed, a_copy(0, "hr")).last_committed_tx(ORDERS) == expected
 
 
-def test_a_topology_survives_its_file() -> None:
+def test_a_topology_survives_a_round_trip_through_json() -> None:
     before = a_topology(a_copy(0), NULLS, aliases={"shop": "orders", "far": None}, versions=("5.26.31",))
 
     assert Topology.model_validate_json(before.to_json()) == before
@@ -352,7 +352,7 @@ COPIES = st.builds(
 
 
 @given(copies=st.lists(COPIES, max_size=8), down=st.sets(st.sampled_from(["a:6362", "b:6362", "spare:6362"])))
-def test_reachability_never_changes_who_is_asked(copies: list[Copy], down: set[str]) -> None:
+def test_reachability_changes_only_the_order_of_servers(copies: list[Copy], down: set[str]) -> None:
     addressing = Addressing(servers=("spare",))
     free = sources(a_topology(*copies), ORDERS, addressing)
     ordered = sources(a_topology(*copies), ORDERS, addressing, dict.fromkeys(down, "silent"))
@@ -384,7 +384,7 @@ def row(name: object, **fields: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", HOSTILE, ids=quoted)
-def test_a_name_that_no_database_has_is_refused_and_named_once(name: object) -> None:
+def test_an_invalid_name_is_refused_and_reported_once(name: object) -> None:
     found = listed([row("orders"), row(name), row(name)])
 
     assert [copy.database for copy in found.copies] == ["orders"]
@@ -395,13 +395,13 @@ def test_a_name_that_no_database_has_is_refused_and_named_once(name: object) -> 
 @pytest.mark.parametrize(
     "name", ["a", "orders", "main-db", "sales-2024.q1", "1st", "orders-g000.p1", "x" * 128, "Orders"]
 )
-def test_every_name_of_neo4j_and_more_is_taken(name: str) -> None:
+def test_every_valid_name_of_neo4j_is_accepted(name: str) -> None:
     assert [copy.database for copy in listed([row(name)]).copies] == [name]
 
 
 @given(st.lists(TEXTS, max_size=10))
 @settings(max_examples=examples(50))
-def test_what_is_told_of_refused_names_is_short_and_printable(names: list[str]) -> None:
+def test_the_note_on_refused_names_is_short_and_printable(names: list[str]) -> None:
     found = listed(map(row, names))
 
     assert all(DATABASE.fullmatch(copy.database) for copy in found.copies)
@@ -429,20 +429,20 @@ def test_of_many_refused_names_a_few_are_shown_and_all_are_counted() -> None:
         ("last_committed_txn", 2**70),
     ],
 )
-def test_another_value_that_is_not_understood_counts_as_unknown(field: str, value: object) -> None:
+def test_another_invalid_value_counts_as_unknown(field: str, value: object) -> None:
     found = listed([row("orders", **{field: value})])
 
     assert found.copies == (Copy(**row("orders", **{field: None})),)
-    assert found.refusals.notes() == (f"1 values of {field} not understood, and taken as unknown: {quoted(value)}",)
+    assert found.refusals.notes() == (f"1 values of {field} invalid, so treated as unknown: {quoted(value)}",)
 
 
 def rows(count: int) -> Iterator[dict[str, Any]]:
-    """Yield so many rows, and fail where more are asked for than tells that there are too many."""
+    """Yield a number of rows, and fail if the reader goes on after it could know that there are too many."""
     yield from (row(f"d{number}") for number in range(count + 1))
     raise AssertionError("more was read than is taken")
 
 
-def test_too_many_rows_servers_or_aliases_are_said_by_name() -> None:
+def test_too_many_rows_servers_or_aliases_are_an_error() -> None:
     with pytest.raises(PermanentError, match=f"more than {MOST_COPIES} copies of databases"):
         listed(rows(MOST_COPIES))
     with pytest.raises(PermanentError, match=f"more than {MOST_SERVERS} servers"):
@@ -451,12 +451,12 @@ def test_too_many_rows_servers_or_aliases_are_said_by_name() -> None:
         aliases((f"a{number}", "orders") for number in range(MOST_ALIASES + 1))
 
 
-def test_as_many_as_may_be_are_taken() -> None:
+def test_the_largest_allowed_numbers_are_accepted() -> None:
     assert len(listed(row(f"d{number}") for number in range(MOST_COPIES)).copies) == MOST_COPIES
     assert len(aliases((f"a{number}", "orders") for number in range(MOST_ALIASES))) == MOST_ALIASES
 
 
-def test_an_alias_that_no_request_can_name_is_left_out() -> None:
+def test_an_alias_with_an_invalid_name_is_ignored() -> None:
     assert aliases([("shop", "orders"), ("../x", "orders"), ("far", None), ("odd", "$(id)"), (7, "orders")]) == {
         "shop": "orders",
         "far": None,
@@ -464,7 +464,7 @@ def test_an_alias_that_no_request_can_name_is_left_out() -> None:
     }
 
 
-def test_versions_are_words_and_not_many() -> None:
+def test_invalid_versions_are_refused_and_their_number_is_limited() -> None:
     refusals = Refusals()
     told = [
         "2026.09.0",
@@ -491,10 +491,10 @@ def test_versions_are_words_and_not_many() -> None:
         ("copies", [{"database": "../../x"}]),
     ],
 )
-def test_a_file_with_another_name_is_no_topology(what: str, value: object) -> None:
+def test_a_stored_topology_with_invalid_values_is_refused(what: str, value: object) -> None:
     with pytest.raises(ValueError, match=what):
         Topology.model_validate({"seen": TAKEN, "copies": (), what: value})
 
 
-def test_a_backup_address_that_is_none_is_not_taken_from_a_server() -> None:
+def test_an_invalid_advertised_address_is_ignored() -> None:
     assert advertised({ADVERTISED_BACKUP: "$(id):6362"}, "server-0:7687", 6362) is None

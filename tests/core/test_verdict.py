@@ -1,7 +1,7 @@
-"""What becomes of a run of neo4j-admin: ONE table of what was asked, how it ended, and what it left.
+"""The verdict on a run of neo4j-admin: one table.
 
-A row is: type asked | end of the program | what it left | outcome, with its reason | its last line.
-What the lines say is in transcripts.yaml.
+A row is: requested type | end of the program | artifacts that it left | outcome, with its reason | its last line.
+The texts of the lines are in transcripts.yaml.
 """
 
 from collections.abc import Iterator
@@ -32,7 +32,7 @@ FULL, DIFF, AUTO = BackupType.FULL, BackupType.DIFF, BackupType.AUTO
 
 
 def left(hour: int = 0, *, database: str = "orders", name: str | None = None, **facts: Any) -> NewArtifact:
-    """Return a sound new artifact that was taken in that hour: a full at 0, else a differential."""
+    """Return a sound new artifact taken at `hour`: a full at 0, else a differential."""
     header = a_header(hour, database=database)
     return NewArtifact(
         name or artifact_name(DatabaseName(database), header.taken),
@@ -51,7 +51,7 @@ LEFT = {
     "billing": left(database="billing"),
     "headless": left(header=None),
 }
-"""What neo4j-admin may leave: artifacts of `orders`, and one of `billing`."""
+"""Artifacts that neo4j-admin may leave: some of `orders`, and one of `billing`."""
 
 CUT = left(name="bad.backup", condition=Condition.DAMAGED, header=None, error="cut")
 
@@ -118,7 +118,7 @@ ENDS = {
 
 
 def ended(words: str, *lines: str) -> Completed:
-    """Return how a program ended: `exit 70`, `signal 9`, or by whom."""
+    """Return how a program ended: `exit 70`, `signal 9`, or why it was ended."""
     kind, _, number = words.partition(" ")
     if kind in ENDS:
         return replace(ENDS[kind], last_lines=lines)
@@ -178,7 +178,7 @@ def test_the_artifact_decides_and_the_end_of_the_program_explains_a_failure(
         ),
     ],
 )
-def test_a_failure_says_how_the_program_ended_and_what_is_wrong_with_what_it_left(
+def test_a_failure_has_the_end_of_the_program_and_the_faults_of_its_artifacts(
     end: Completed, found: tuple[NewArtifact, ...], error: str
 ) -> None:
     failure = verdict(FULL, end, *found).failure
@@ -212,7 +212,7 @@ def test_a_failure_says_how_the_program_ended_and_what_is_wrong_with_what_it_lef
     ],
     ids=["a server was away", "a line that says nothing", "not recovered", "several"],
 )
-def test_a_warning_says_what_was_not_as_it_should_be(
+def test_a_warning_names_what_was_unexpected(
     end: Completed, found: tuple[NewArtifact, ...], warnings: tuple[str, ...]
 ) -> None:
     judged = verdict(FULL, end, *found)
@@ -258,7 +258,7 @@ def test_the_name_of_the_database_may_differ_in_case() -> None:
         (Completed(1, ended_by=EndedBy.TIMEOUT), False, False),
     ],
 )
-def test_a_jvm_that_did_not_start_is_told_from_one_that_failed(end: Completed, spoke: bool, expected: bool) -> None:
+def test_a_jvm_that_did_not_start_differs_from_one_that_failed(end: Completed, spoke: bool, expected: bool) -> None:
     assert did_not_start(end, Transcript(spoke=spoke)) is expected
 
 
@@ -273,7 +273,7 @@ def test_a_jvm_that_did_not_start_is_told_from_one_that_failed(end: Completed, s
     st.lists(st.sampled_from(sorted(LEFT)), unique=True),
     st.sampled_from(BackupType),
 )
-def test_whatever_happened_only_a_sound_artifact_of_the_database_is_stored(
+def test_only_a_sound_artifact_of_the_database_is_ever_stored(
     completed: Completed, found: list[str], asked: BackupType
 ) -> None:
     judged = verdict(asked, completed, *(LEFT[name] for name in found))

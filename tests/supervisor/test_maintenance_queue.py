@@ -107,7 +107,7 @@ def test_a_pass_that_has_not_begun_by_its_time_is_never_begun() -> None:
 
     (answer,) = answers
     assert (answer.state, answer.reason, passes.asked()) == (State.FAILED, Reason.EXPIRED, None)
-    assert "was not to be begun after 2026-11-23T02:00:00+00:00" in (answer.error or "")
+    assert "had not started before its `not_after`, 2026-11-23T02:00:00+00:00" in (answer.error or "")
 
 
 def test_a_place_that_has_begun_by_its_time_goes_on_and_the_next_is_not_begun() -> None:

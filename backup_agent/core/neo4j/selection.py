@@ -1,8 +1,8 @@
-"""Which databases one request is about, with and without Bolt.
+"""Selecting the databases of one request, with and without Bolt.
 
-Nothing shrinks in silence: whatever was asked for ends up in `databases` or, with the reason, in `failures`; and a
-database that was there before and is not listed now becomes a warning by name. A name can stand in both: one
-matched by a glob against a topology that is too old is backed up, and the glob is a failure all the same.
+Nothing is dropped silently: each requested name or glob leads to `databases` or, with a reason, to `failures`. A
+database that was listed before and is not listed now becomes a warning. If a glob is matched against a topology that is
+too old, the matching databases are backed up, and the glob is a failure as well.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -16,11 +16,11 @@ from backup_agent.core.neo4j.kinds import ExcludedKind
 from backup_agent.core.neo4j.topology import Topology
 from backup_agent.core.reasons import Failure, Reason
 
-ROLE_HINT = "the login sees `system` alone: grant its role ACCESS ON DATABASE * (backup_agent/cluster/role.cypher)"
+ROLE_HINT = "the account sees only `system`: grant its role ACCESS ON DATABASE * (backup_agent/cluster/role.cypher)"
 
 
 class DiscoverySource(StrEnum):
-    """Where the knowledge that a database exists comes from. Stands in the answer."""
+    """How the agent knows of a database. Part of the answer."""
 
     BOLT = "bolt"
     LAST_TOPOLOGY = "last_topology"
@@ -29,7 +29,7 @@ class DiscoverySource(StrEnum):
 
 @dataclass(frozen=True)
 class Target:
-    """One database to back up. `database_id` is SHOW DATABASES' own, None where it is not known."""
+    """One database to back up. `database_id` is that of SHOW DATABASES, or None if it is unknown."""
 
     name: DatabaseName
     database_id: str | None
@@ -38,25 +38,25 @@ class Target:
 
 @dataclass(frozen=True)
 class Selection:
-    """What a request comes to: the databases to back up, and what of it cannot be had."""
+    """The databases to back up for a request, and the names and globs that cannot be backed up."""
 
     databases: tuple[Target, ...] = ()
     failures: dict[str, Failure] = field(default_factory=dict)
-    """By database name or glob, as asked for in lower case."""
+    """Requested name or glob, in lower case -> failure."""
     warnings: tuple[str, ...] = ()
     excluded: dict[DatabaseName, str] = field(default_factory=dict)
-    """Database that matches a glob and is not backed up because of its kind -> why."""
+    """Database that matches a glob but is not backed up because of its kind -> reason."""
     missing: tuple[DatabaseName, ...] = ()
-    """Every database known before and not listed now, asked for or not; empty where Bolt did not answer."""
+    """All databases known before and not listed now, requested or not. Empty if Bolt did not answer."""
 
 
 @dataclass(frozen=True)
 class Knowledge:
-    """What the agent knows when it selects.
+    """The facts from which databases are selected.
 
-    `topology` is what Bolt said just now, None where it did not answer (`bolt_failure` then says why); `last` is
-    what it said the time before; `recorded` are the databases that have records, without those forgotten; `static`
-    tells whether any backup address is known without Bolt.
+    `topology` is the answer of Bolt, or None if Bolt did not answer; then `bolt_failure` says why. `last` is the
+    topology before. `recorded` are the databases with records, except forgotten ones. `static` tells whether the
+    settings have a backup address.
     """
 
     topology: Topology | None
@@ -74,7 +74,7 @@ def select(
     now: datetime,
     max_topology_age: timedelta,
 ) -> Selection:
-    """Return what `asked` (names, globs, `!` names or globs to leave out; None: `default`) means at this moment."""
+    """Return the databases that `asked` selects now: names, globs, and exclusions with `!`; None for `default`."""
     wanted, unwanted = _patterns(asked or default)
     chooser = (
         _WithBolt(knowledge.topology)
@@ -92,7 +92,7 @@ def select(
             name: why for name, why in found.failures.items() if name == pattern or not _matches_any(name, unwanted)
         }
         if not kept and not failed:
-            failed[pattern] = _all_left_out(pattern, unwanted)
+            failed[pattern] = _all_excluded(pattern, unwanted)
         targets |= {target.name: target for target in kept}
         failures |= failed
         warnings |= dict.fromkeys(found.warnings)
@@ -108,14 +108,14 @@ def select(
 
 
 def is_glob(pattern: str) -> bool:
-    """Tell whether a pattern can match more than the name it spells."""
+    """Return whether a pattern has wildcards."""
     return "*" in pattern or "?" in pattern
 
 
 def matches(name: str, pattern: str) -> bool:
-    """Tell whether a database name matches a name or glob (`*`, `?`), in whatever case either is written.
+    """Return whether a database name matches a name or glob (`*`, `?`), ignoring case.
 
-    By `fnmatch`, whose expressions do not backtrack: one of 126 stars would else hold the agent for ever.
+    Uses `fnmatch`, which does not backtrack. Otherwise a glob of 126 stars would block the agent forever.
 
     >>> matches("Orders-2024.q1", "orders*"), matches("orders", "ord?r")
     (True, False)
@@ -125,7 +125,7 @@ def matches(name: str, pattern: str) -> bool:
 
 @dataclass(frozen=True)
 class _Found:
-    """What one pattern comes to."""
+    """The databases and failures of one pattern."""
 
     targets: tuple[Target, ...] = ()
     failures: dict[str, Failure] = field(default_factory=dict)
@@ -134,7 +134,7 @@ class _Found:
 
 
 class _WithBolt:
-    """Bolt answered: what it lists is what exists."""
+    """Selection if Bolt answered: only listed databases exist."""
 
     def __init__(self, topology: Topology) -> None:
         self._topology = topology
@@ -145,14 +145,14 @@ class _WithBolt:
         if refused is not None:
             return _Found(failures={name: refused})
         if name not in self._databases:
-            return _Found(failures={name: self._not_there(f"no database {name} is listed by SHOW DATABASES")})
+            return _Found(failures={name: self._not_found(f"SHOW DATABASES lists no database {name}")})
         return self._judged([name])
 
     def glob(self, pattern: str) -> _Found:
         names, excluded = _matching(pattern, self._databases, self._topology)
         if names:
             return replace(self._judged(names), excluded=excluded)
-        return _Found(failures={pattern: self._not_there(_nothing_matches(pattern, excluded, self._topology))})
+        return _Found(failures={pattern: self._not_found(_nothing_matches(pattern, excluded, self._topology))})
 
     def _judged(self, names: Iterable[DatabaseName]) -> _Found:
         targets: list[Target] = []
@@ -167,17 +167,17 @@ class _WithBolt:
             failures[name] = Failure(
                 Reason.SOURCE_UNREACHABLE,
                 f"{name} has no online copy ({where})",
-                f'start it (START DATABASE), repair the copies, or leave it out with "!{name}" in databases',
+                f'start it (START DATABASE), repair the copies, or exclude it by "!{name}" in databases',
             )
         return _Found(tuple(targets), failures)
 
-    def _not_there(self, error: str) -> Failure:
-        alone = set(self._databases) <= {SYSTEM}
-        return Failure(Reason.NO_SUCH_DATABASE, error, ROLE_HINT if alone else "")
+    def _not_found(self, error: str) -> Failure:
+        only_system = set(self._databases) <= {SYSTEM}
+        return Failure(Reason.NO_SUCH_DATABASE, error, ROLE_HINT if only_system else "")
 
 
 class _WithoutBolt:
-    """Bolt is silent: names are taken as they are, globs are matched against the last topology."""
+    """Selection if Bolt did not answer: names are not checked, and globs are matched against the last topology."""
 
     def __init__(self, knowledge: Knowledge, now: datetime, max_topology_age: timedelta) -> None:
         self._last = knowledge.last
@@ -195,7 +195,7 @@ class _WithoutBolt:
         if self._last is None:
             if self._static:
                 return _Found((Target(name, None, DiscoverySource.STATIC),))
-            error = f"{self._silence}, it never did before, and neo4j.servers names no server to ask for {name}"
+            error = f"{self._silence} and never has, and neo4j.servers has no server for a backup of {name}"
             return _Found(failures={name: Failure(Reason.SOURCE_UNREACHABLE, error, self._hint)})
         refused = _refused(name, self._last)
         if refused is not None:
@@ -206,7 +206,7 @@ class _WithoutBolt:
 
     def glob(self, pattern: str) -> _Found:
         if self._last is None:
-            error = f"{self._silence} and never did before, so nothing tells what {pattern} matches"
+            error = f"{self._silence} and never has, so the databases that {pattern} matches are unknown"
             return _Found(failures={pattern: Failure(Reason.SOURCE_UNREACHABLE, error, self._hint)})
         seen = f"the topology seen {self._last.seen:%Y-%m-%dT%H:%M:%SZ}"
         names, excluded = _matching(pattern, self._databases, self._last)
@@ -225,7 +225,7 @@ class _WithoutBolt:
 
 
 def _patterns(asked: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Split into what is wanted and what is not, each in lower case and once. Exclusions alone mean all but those."""
+    """Return the patterns and the exclusions, in lower case and without duplicates. Without a pattern, `*` is used."""
     lowered = tuple(dict.fromkeys(pattern.lower() for pattern in asked))
     wanted = tuple(pattern for pattern in lowered if not pattern.startswith("!"))
     return wanted or ("*",), tuple(pattern[1:] for pattern in lowered if pattern.startswith("!"))
@@ -236,12 +236,12 @@ def _matches_any(name: str, patterns: Iterable[str]) -> bool:
 
 
 def _refused(name: DatabaseName, topology: Topology) -> Failure | None:
-    """Say why a name that exists is nothing to back up, or None."""
+    """Return why an existing name cannot be backed up (an alias, or an excluded kind), or None."""
     aliases = {lowered(alias): target for alias, target in topology.aliases.items()}
     if name in aliases:
         target = aliases[name]
-        meant = f"ask for {target} instead" if target else "ask for the database it stands for"
-        return Failure(Reason.INVALID_REQUEST, f"{name} is an alias, not a database", meant)
+        hint = f"request {target} instead" if target else "request the database that it refers to"
+        return Failure(Reason.INVALID_REQUEST, f"{name} is an alias, not a database", hint)
     excluded = {lowered(name): kind for name, kind in topology.excluded().items()}
     return excluded[name].refusal(name) if name in excluded else None
 
@@ -249,7 +249,7 @@ def _refused(name: DatabaseName, topology: Topology) -> Failure | None:
 def _matching(
     pattern: str, databases: Iterable[DatabaseName], topology: Topology
 ) -> tuple[list[DatabaseName], dict[DatabaseName, ExcludedKind]]:
-    """Return the databases that match a glob: those to back up, and the excluded ones with their kinds."""
+    """Return the databases that match a glob: those to back up, and excluded ones with their kinds."""
     kinds = {lowered(name): kind for name, kind in topology.excluded().items()}
     matching = [name for name in databases if matches(name, pattern)]
     return [name for name in matching if name not in kinds], {name: kinds[name] for name in matching if name in kinds}
@@ -261,13 +261,13 @@ def _nothing_matches(pattern: str, excluded: Mapping[DatabaseName, ExcludedKind]
     return f"{pattern} matches no database" + (f" (only {', '.join(others)})" if others else "")
 
 
-def _all_left_out(pattern: str, unwanted: Iterable[str]) -> Failure:
+def _all_excluded(pattern: str, unwanted: Iterable[str]) -> Failure:
     exclusions = ", ".join(f"!{exclusion}" for exclusion in unwanted)
-    return Failure(Reason.NO_SUCH_DATABASE, f"whatever {pattern} means is left out by {exclusions}")
+    return Failure(Reason.NO_SUCH_DATABASE, f"every database that {pattern} matches is excluded by {exclusions}")
 
 
 def _missing(knowledge: Knowledge) -> tuple[DatabaseName, ...]:
-    """Name what was known before and is not listed now. Without Bolt nothing is listed, so nothing is missing."""
+    """Return the databases known before and not listed now. Without an answer of Bolt none is missing."""
     if knowledge.topology is None:
         return ()
     known = {lowered(name) for name in knowledge.recorded}

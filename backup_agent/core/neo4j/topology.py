@@ -1,11 +1,10 @@
-"""What is known of a cluster at one moment, and which server should serve a backup.
+"""The topology of a cluster at one moment, and the choice of the server for a backup.
 
-SHOW DATABASES names Bolt addresses, and a backup comes from another port of the same server, sometimes from another
-name: `Addressing` says how to get from the one to the other. Facts about the columns: Neo4j operations manual,
-"Listing databases".
+SHOW DATABASES has the servers' Bolt addresses. Backups are served at another port, and sometimes under another host
+name: `Addressing` maps one to the other. The columns are described in the Neo4j operations manual, "Listing databases".
 
-Users of the cluster choose the names of databases, and the server that answers need not be Neo4j. So nothing that
-Bolt says becomes a `Copy` or a `Topology` before its shape is known: these names become folders, labels and arguments.
+Users choose the names of databases, and the server that answers may not be Neo4j. All values are therefore checked
+before they become a `Copy` or a `Topology`, because they are used as folders, labels and arguments.
 """
 
 import re
@@ -24,19 +23,19 @@ from backup_agent.core.neo4j.kinds import OF_TYPE, ExcludedKind
 from backup_agent.core.reasons import PermanentError, Reason
 
 ONLINE = "online"
-"""The one `currentStatus` under which a copy can be backed up."""
+"""The `currentStatus` of a copy that can be backed up."""
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
-"""Neo4j's default advertised host is `localhost`: true for the server, useless for anybody else."""
+"""Neo4j's default advertised host is `localhost`, which no other machine can use."""
 
 ADVERTISED_BACKUP = "server.backup.advertised_address"
-"""Since 2025.05; its default `:0` means: the default advertised host and the backup port."""
+"""Setting since 2025.05. Its default `:0` stands for the default advertised host and the backup port."""
 
 ADVERTISED_DEFAULT = "server.default_advertised_address"
 
 
 MOST_COPIES = 20_000
-"""Rows of SHOW DATABASES that are taken: 1,500 databases with 13 copies each, or 6,600 with three."""
+"""Largest number of rows of SHOW DATABASES: 1,500 databases with 13 copies each, or 6,600 with three."""
 
 MOST_SERVERS = 1_000
 MOST_ALIASES = 20_000
@@ -61,10 +60,10 @@ VersionText = Annotated[str, _shaped(_VERSION.pattern)]
 Transaction = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 
 
-# No model: a topology may have thousands of copies, and the supervisor keeps it for weeks. It is a quarter of the size.
+# A dataclass with slots takes a quarter of the memory of a model: a topology may have thousands of copies.
 @dataclass(frozen=True, slots=True, config=ConfigDict(extra="ignore"))
 class Copy:
-    """One row of SHOW DATABASES: one database on one server. Every column but the name may be null."""
+    """One row of SHOW DATABASES: one database on one server. Every column except the name may be null."""
 
     database: DatabaseName
     type: Word | None = None
@@ -77,55 +76,55 @@ class Copy:
     status: Word | None = None
     last_committed_txn: Transaction | None = None
     replication_lag: Transaction | None = None
-    """Zero or negative: transactions behind the copy that is furthest on."""
+    """Zero, or the negative number of transactions behind the most advanced copy."""
 
     @property
     def serves(self) -> bool:
-        """Whether a backup can come from here. Null is no verdict: neo4j-admin decides."""
+        """Whether a backup may be taken from this copy. With an unknown status neo4j-admin decides."""
         return self.status in (None, ONLINE)
 
 
 class Topology(StoredValue):
-    """What Bolt said, and when. Kept on the volume (`<root>/.agent/topology.json`) for the day Bolt is silent."""
+    """The answer of Bolt and its time. Stored on the volume (`<root>/.agent/topology.json`) in case Bolt is down."""
 
     seen: datetime
     copies: tuple[Copy, ...]
     aliases: dict[DatabaseName, DatabaseName | None] = Field(default_factory=dict)
-    """Alias -> the database it stands for; None where that is not known (a remote alias)."""
+    """Alias -> its database, or None if that is unknown (a remote alias)."""
     versions: tuple[VersionText, ...] = ()
-    """Versions of the Neo4j kernel, as the servers that answered say; more than one during a rolling upgrade."""
+    """Versions of the Neo4j kernel on the servers that answered. During a rolling upgrade there are several."""
     backup_addresses: dict[AddressText, AddressText] = Field(default_factory=dict)
-    """Bolt address of a server -> host:port of its backup listener, where the server itself told it."""
+    """Bolt address of a server -> host:port of its backup listener, if the server advertises it."""
     definitions: dict[DatabaseName, Definition] = Field(default_factory=dict)
-    """Database -> its definition, if a server told it."""
+    """Database -> its definition, if known."""
     missing: tuple[DatabaseName, ...] = ()
-    """Databases listed at some time before and not now: kept until they return or are forgotten."""
+    """Databases that were listed before and are not listed now, until they are listed again or forgotten."""
 
     def to_json(self) -> bytes:
-        """Return the topology as it is stored: on one line and without nulls, since it may have thousands of copies."""
+        """Return the stored form of the topology: one line of JSON without null values, to keep it small."""
         return self.model_dump_json(by_alias=True, exclude_none=True).encode() + b"\n"
 
     def databases(self) -> dict[DatabaseName, tuple[Copy, ...]]:
-        """Return every listed database with its copies, by name. Excluded databases are included."""
+        """Return each listed database with its copies, sorted by name. Excluded databases are included."""
         found: dict[DatabaseName, tuple[Copy, ...]] = {}
         for copy in self.copies:
             found[copy.database] = (*found.get(copy.database, ()), copy)
         return dict(sorted(found.items()))
 
     def last_committed_tx(self, database: DatabaseName) -> int | None:
-        """Return the last transaction that all online copies of a database have received; None if one is unknown."""
-        told = [copy.last_committed_txn for copy in self.copies if copy.database == database and copy.serves]
-        known = [transaction for transaction in told if transaction is not None]
-        return min(known) if known and len(known) == len(told) else None
+        """Return the last transaction that all online copies of a database have, or None if it is unknown."""
+        online = [copy.last_committed_txn for copy in self.copies if copy.database == database and copy.serves]
+        known = [transaction for transaction in online if transaction is not None]
+        return min(known) if known and len(known) == len(online) else None
 
     def excluded(self) -> dict[DatabaseName, ExcludedKind]:
-        """Return the databases that are not backed up because of their kind, by name."""
+        """Return the databases that are not backed up because of their kind."""
         found = {copy.database: OF_TYPE[copy.type] for copy in self.copies if copy.type in OF_TYPE}
         sharded = {name: ExcludedKind.SHARDED for name, one in self.definitions.items() if one.shards}
         return {**sharded, **found}
 
     def following(self, last: Self | None) -> Self:
-        """Return this topology with what `last` knew and this one does not list: nothing vanishes in silence."""
+        """Return this topology with `missing`: the databases that `last` has and this one does not list."""
         if last is None:
             return self
         names = {copy.database for copy in self.copies}
@@ -133,27 +132,27 @@ class Topology(StoredValue):
         return self.model_copy(update={"missing": tuple(sorted(gone))})
 
     def forgetting(self, database: DatabaseName) -> Self:
-        """Return this topology without `database` among the missing: it was dropped for good."""
+        """Return this topology without `database` in `missing`."""
         return self.model_copy(update={"missing": tuple(name for name in self.missing if name != database)})
 
 
 class Refusals:
-    """What the agent refused of a cluster's answer: how many values of each kind, and a few examples."""
+    """The values of a cluster's answer that the agent refused: their number by kind, and a few examples."""
 
     def __init__(self) -> None:
-        """Nothing is refused yet."""
+        """Start without refused values."""
         self._found: dict[str, dict[str, None]] = {}
 
     def add(self, kind: str, value: object) -> None:
-        """Count a value; the same one counts once."""
+        """Count a refused value. Equal values count once."""
         self._found.setdefault(kind, {})[quoted(value)] = None
 
     def count(self, kind: str) -> int:
-        """Return how many different values of a kind are refused."""
+        """Return the number of different values of a kind."""
         return len(self._found.get(kind, ()))
 
     def notes(self) -> tuple[str, ...]:
-        """Return a line a kind, of bounded length and printable."""
+        """Return a line for each kind, printable and of limited length."""
         return tuple(f"{len(values)} {kind}: {first_few(values)}" for kind, values in self._found.items())
 
 
@@ -161,17 +160,17 @@ REFUSED_DATABASES = "names of databases refused (letters, digits, '.' and '-', a
 
 
 class Listing(NamedTuple):
-    """What was read from the rows of SHOW DATABASES."""
+    """The copies in rows of SHOW DATABASES, and the refused values."""
 
     copies: tuple[Copy, ...]
     refusals: Refusals
 
 
 def listed(rows: Iterable[Mapping[str, object]]) -> Listing:
-    """Return the copies that rows of SHOW DATABASES tell of, by the names of `Copy`'s fields.
+    """Return the copies in rows of SHOW DATABASES. The keys of a row are the fields of `Copy`.
 
-    A row with another name than a database has is refused; another value that is not understood counts as unknown.
-    Raise PermanentError if there are too many rows or servers.
+    A row with an invalid name is refused. Any other invalid value counts as unknown. Raise PermanentError if there are
+    too many rows or servers.
     """
     copies: list[Copy] = []
     servers: set[tuple[str | None, str | None]] = set()
@@ -189,7 +188,7 @@ def listed(rows: Iterable[Mapping[str, object]]) -> Listing:
 
 
 def aliases(rows: Iterable[tuple[object, object]]) -> dict[DatabaseName, DatabaseName | None]:
-    """Return alias -> database, of rows of SHOW ALIASES. An alias that no request can name is left out.
+    """Return alias -> database from rows of SHOW ALIASES, without aliases whose names no request can have.
 
     Raise PermanentError if there are too many.
     """
@@ -203,7 +202,7 @@ def aliases(rows: Iterable[tuple[object, object]]) -> dict[DatabaseName, Databas
 
 
 def kernel_versions(told: Iterable[object], refusals: Refusals) -> tuple[str, ...]:
-    """Return the versions that servers tell, each once and in order."""
+    """Return the valid versions, sorted and without duplicates. Add the others to `refusals`."""
     found: set[str] = set()
     for version in told:
         if isinstance(version, str) and _VERSION.fullmatch(version) and len(found) < MOST_VERSIONS:
@@ -222,35 +221,35 @@ def _copy(row: Mapping[str, Any], refusals: Refusals) -> Copy | None:
         refusals.add(REFUSED_DATABASES, row["database"])
         return None
     for name in sorted(wrong):
-        refusals.add(f"values of {name} not understood, and taken as unknown", row[name])
+        refusals.add(f"values of {name} invalid, so treated as unknown", row[name])
     return Copy(**{**row, **dict.fromkeys(wrong)})
 
 
 def _too_many(what: str) -> PermanentError:
     return PermanentError(
         Reason.SOURCE_UNREACHABLE,
-        f"SHOW DATABASES lists {what}: no topology of that size is taken",
-        "let the agent's account see fewer databases (GRANT ACCESS ON DATABASE): another agent can back up the others",
+        f"SHOW DATABASES lists {what}, more than the agent supports",
+        "let the agent's account see fewer databases (GRANT ACCESS ON DATABASE); another agent can back up the others",
     )
 
 
 class Addressing(Value):
-    """How to get from a server's Bolt address to its backup listener: the `neo4j` settings of that purpose."""
+    """The `neo4j` settings that map a server's Bolt address to its backup address."""
 
     backup_port: int = 6362
     backup_addresses: dict[str, str] | str | None = None
-    """A map from server id, Bolt host:port or Bolt host; or a template, see `from_template`. Port optional."""
+    """A map from server id, Bolt host:port or Bolt host to a backup address, or a template (`from_template`)."""
     servers: tuple[str, ...] = ()
 
     @property
     def static(self) -> tuple[str, ...]:
-        """Backup addresses known without Bolt: the list, and what a map names."""
+        """The backup addresses in the settings: `servers`, and the values of a map."""
         mapped = self.backup_addresses.values() if isinstance(self.backup_addresses, dict) else ()
         return tuple(dict.fromkeys(with_port(address, self.backup_port) for address in (*self.servers, *mapped)))
 
 
 class BackupSource(Value):
-    """One server that may serve a backup, as `--from` gets it."""
+    """One server that can serve a backup, for `--from`."""
 
     address: str
     """host:port of its backup listener."""
@@ -259,11 +258,11 @@ class BackupSource(Value):
     bolt_address: str | None = None
     lag: int | None = None
     unreachable: str | None = None
-    """Why a TCP connect failed; None where it succeeded or was not tried."""
+    """Why a TCP connection failed; None if it succeeded or was not tried."""
 
 
 class _Rank(IntEnum):
-    """The order of preference: a copy that serves the fewest clients, and cannot lose its leadership, first."""
+    """The order of preference: copies that serve the fewest clients come first."""
 
     SECONDARY = 0
     FOLLOWER = 1
@@ -277,12 +276,12 @@ def sources(
     addressing: Addressing,
     reachable: Mapping[str, str | None] | None = None,
 ) -> tuple[BackupSource, ...]:
-    """Return the servers a backup of `database` may come from, the best first.
+    """Return the servers from which a backup of `database` can be taken, best first.
 
-    Online secondaries by lag, then followers, then the writer, then the static list. Where no copy is known to serve
-    (the topology may be old) every copy counts, and where none is known every server. `reachable` (backup address ->
-    None, or why a TCP connect failed) puts those that did not answer behind the others and drops none: only
-    neo4j-admin knows for certain.
+    Online secondaries come first, by lag, then followers, then the writer, then the addresses of the settings. If no
+    copy is online (the topology may be old), all copies are returned; if no copy is listed, all servers. `reachable`
+    maps a backup address to None, or to the reason why a TCP connection failed: these come last, and are not dropped,
+    because only neo4j-admin knows for certain.
     """
     reachable = reachable or {}
     found: dict[str, BackupSource] = {}
@@ -305,10 +304,10 @@ def sources(
 
 
 def backup_address(copy: Copy, topology: Topology | None, addressing: Addressing) -> str | None:
-    """Return host:port of the backup listener beside a copy, or None where nothing tells it.
+    """Return host:port of the backup listener for a copy, or None if it is unknown.
 
-    In this order: the `backup_addresses` setting, what the server itself advertised, the Bolt host with the backup
-    port (wrong behind a load balancer).
+    It is taken from the setting `backup_addresses`, else from the server's advertised address, else from the Bolt host
+    and the backup port, which is wrong behind a load balancer.
     """
     chosen = addressing.backup_addresses
     if isinstance(chosen, dict):
@@ -319,19 +318,19 @@ def backup_address(copy: Copy, topology: Topology | None, addressing: Addressing
         return with_port(configured, addressing.backup_port)
     if copy.address is None:
         return None
-    told = topology.backup_addresses.get(copy.address) if topology else None
-    return told or join(split(copy.address)[0], addressing.backup_port)
+    advertised_address = topology.backup_addresses.get(copy.address) if topology else None
+    return advertised_address or join(split(copy.address)[0], addressing.backup_port)
 
 
 def addresses(topology: Topology | None, addressing: Addressing) -> tuple[str, ...]:
-    """Return every backup address any database could need, each once: what a probe tries."""
+    """Return all backup addresses without duplicates, for a probe."""
     copies = topology.copies if topology else ()
     derived = (backup_address(copy, topology, addressing) for copy in copies)
     return tuple(dict.fromkeys([*(address for address in derived if address), *addressing.static]))
 
 
 def from_template(template: str, copy: Copy) -> str | None:
-    """Fill `{host}` (of the Bolt address), `{name}` (its first label) and `{server_id}`; None where a value is null.
+    """Replace `{host}` (of the Bolt address), `{name}` (its first label) and `{server_id}`; None if a value is null.
 
     >>> from_template("{name}.demo-headless:6362", Copy(database="orders", address="demo-server-0.example.com:7687"))
     'demo-server-0.demo-headless:6362'
@@ -348,7 +347,7 @@ def from_template(template: str, copy: Copy) -> str | None:
 
 
 def advertised(settings: Mapping[str, str | None], bolt_address: str, backup_port: int) -> str | None:
-    """Return the backup address a server told by its own settings, or None where that says nothing useful.
+    """Return the backup address in a server's own settings, or None if other machines cannot use it.
 
     >>> advertised({ADVERTISED_BACKUP: ":0", ADVERTISED_DEFAULT: "server-0.internal"}, "server-0:7687", 6362)
     'server-0.internal:6362'
@@ -361,7 +360,7 @@ def advertised(settings: Mapping[str, str | None], bolt_address: str, backup_por
 
 
 def split(address: str) -> tuple[str, int | None]:
-    """Split `host:port`, `host`, `[v6]:port`, `[v6]` or `:port`; a bare IPv6 address has no port.
+    """Split `host:port`, `host`, `[v6]:port`, `[v6]` or `:port`. An IPv6 address without brackets has no port.
 
     >>> split("[::1]:6362"), split("server-0"), split(":0")
     (('::1', 6362), ('server-0', None), ('', 0))
@@ -377,12 +376,12 @@ def split(address: str) -> tuple[str, int | None]:
 
 
 def join(host: str, port: int) -> str:
-    """Join a host and a port, an IPv6 address in brackets."""
+    """Return host:port, with an IPv6 address in brackets."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def with_port(address: str, port: int) -> str:
-    """Return `address` as host:port, with `port` where it names none."""
+    """Return `address` as host:port, with `port` if it has none."""
     host, own = split(address)
     return join(host, own or port)
 
@@ -395,7 +394,7 @@ def _candidates(topology: Topology | None, database: DatabaseName) -> Iterator[C
     if copies:
         yield from serving or copies
         return
-    # Not listed: any server may host it. What is known of another database's role and lag says nothing here.
+    # The database is not listed: any server may host it. Roles and lags of other databases do not apply.
     for copy in topology.copies:
         yield Copy(database=database, address=copy.address, server_id=copy.server_id)
 

@@ -48,7 +48,7 @@ class Progress(ChildEvent):
 
 
 class Warned(ChildEvent):
-    """Something that the log should tell: `text` is the log event."""
+    """A warning for the log: `text` is the log event, `because` a field."""
 
     event: Literal["warning"] = "warning"
     text: str
@@ -60,7 +60,7 @@ class PutAside(ChildEvent):
 
     event: Literal["aside"] = "aside"
     run: str
-    """The run that left it."""
+    """The run that wrote the file."""
     name: str
 
 
@@ -73,18 +73,18 @@ class ArtifactStored(ChildEvent):
     bytes: int
 
 
-# What is on the volume
+# Artifacts on the volume
 
 
 class SummaryTold(ChildEvent):
-    """What is recorded of one database in one set."""
+    """A summary of the artifacts of one database in one set."""
 
     event: Literal["summary"] = "summary"
     summary: DatabaseSummary
 
 
 class SummaryFailed(ChildEvent):
-    """A database could not be summarised: what the supervisor knows of it may be out of date."""
+    """A database could not be summarised: the supervisor's summary may be out of date."""
 
     event: Literal["unsummarised"] = "unsummarised"
     set: SetName
@@ -93,7 +93,7 @@ class SummaryFailed(ChildEvent):
 
 
 class NothingRecorded(ChildEvent):
-    """Nothing is recorded any more of a database in a set."""
+    """A database in a set has no recorded artifacts any more."""
 
     event: Literal["gone"] = "gone"
     set: SetName
@@ -111,7 +111,7 @@ class CopiesOwed(ChildEvent):
 
 
 class CopiesNotCounted(ChildEvent):
-    """The copies that are missing at a destination could not be counted."""
+    """The missing copies at a destination could not be counted."""
 
     event: Literal["uncounted"] = "uncounted"
     destination: PlaceName
@@ -122,7 +122,7 @@ class CopiesNotCounted(ChildEvent):
 
 
 class VolumeTested(ChildEvent):
-    """What the file system of the volume allows."""
+    """Whether the file system of the volume allows hard links."""
 
     event: Literal["volume"] = "volume"
     hard_links: bool
@@ -136,7 +136,7 @@ class RecordUnreadable(ChildEvent):
 
 
 class Surveyed(ChildEvent):
-    """The survey has told everything."""
+    """The survey is complete: all summaries have been written."""
 
     event: Literal["surveyed"] = "surveyed"
 
@@ -152,7 +152,7 @@ class SurveyFailed(ChildEvent):
 
 
 class TopologyRows(ChildEvent):
-    """Some rows of what the cluster told; the event that ends the discovery counts them."""
+    """Some rows of the cluster's answer. The last event of the discovery has their number."""
 
     event: Literal["rows"] = "rows"
     copies: tuple[Copy, ...] = ()
@@ -164,20 +164,20 @@ class TopologyRows(ChildEvent):
 
 
 class TopologyTold(ChildEvent):
-    """The cluster has answered: the rows before this event are its topology."""
+    """The cluster has answered. The rows before this event are its topology."""
 
     event: Literal["topology"] = "topology"
     seen: datetime
     versions: tuple[VersionText, ...]
     counts: dict[str, int]
-    """Kind of row -> how many there are."""
+    """Kind of row -> number of rows."""
     clock_offset_seconds: float | None = None
     notes: tuple[str, ...] = ()
     refused: int = 0
 
 
 class DiscoveryFailed(ChildEvent):
-    """The cluster has not answered; the rows before this event tell which servers can be reached."""
+    """The cluster has not answered. The rows before this event say which servers can be reached."""
 
     event: Literal["not_discovered"] = "not_discovered"
     failure: Failure
@@ -199,7 +199,7 @@ class ArtifactDeleted(ChildEvent):
 
 
 class StraysFound(ChildEvent):
-    """Files that do not fit at the place, the first few of each kind."""
+    """Files at the place without a record or unreadable, the first few of each kind."""
 
     event: Literal["strays"] = "strays"
     orphans: tuple[str, ...]
@@ -208,11 +208,11 @@ class StraysFound(ChildEvent):
     unreadable: tuple[str, ...]
 
 
-# Reading again
+# Verification
 
 
 class SliceProgress(ChildEvent):
-    """How much a request reads at a place, and how far that is."""
+    """How much a request reads at a place, and how much has been read."""
 
     event: Literal["scope"] = "scope"
     artifacts: int
@@ -223,14 +223,14 @@ class SliceProgress(ChildEvent):
 
 
 class ReadingBegun(ChildEvent):
-    """An artifact is being read."""
+    """The reading of an artifact begins."""
 
     event: Literal["reading"] = "reading"
     key: str
 
 
 class ArtifactVerified(ChildEvent):
-    """An artifact is as recorded."""
+    """An artifact was read and is as recorded."""
 
     event: Literal["verified"] = "verified"
     place: PlaceName
@@ -238,7 +238,7 @@ class ArtifactVerified(ChildEvent):
 
 
 class ArtifactDamaged(ChildEvent):
-    """An artifact is not as recorded."""
+    """An artifact was read and differs from its record."""
 
     event: Literal["damaged"] = "damaged"
     place: PlaceName
@@ -274,13 +274,13 @@ class ArtifactNotRead(ChildEvent):
 
 
 class PlaceJudged(ChildEvent):
-    """All that is wrong at a place."""
+    """All faults of the artifacts at a place."""
 
     event: Literal["damages"] = "damages"
     place: PlaceName
     keys: tuple[str, ...]
     unreadable: dict[str, tuple[str, ...]]
-    """Why -> what cannot be verified."""
+    """Reason -> keys of the artifacts that cannot be verified."""
     unrestorable: tuple[str, ...]
 
 
@@ -288,7 +288,7 @@ class PlaceJudged(ChildEvent):
 
 
 class BackupReport(ChildEvent):
-    """What a backup came to."""
+    """The result of a backup."""
 
     event: Literal["backup_result"] = "backup_result"
     result: DatabaseResult
@@ -297,24 +297,24 @@ class BackupReport(ChildEvent):
 
 
 class PassReport(ChildEvent):
-    """What a pass of retention or of reading again came to."""
+    """The result of a pass of retention or verification."""
 
     event: Literal["pass_result"] = "pass_result"
     result: PlaceResult
     oldest: datetime | None = None
-    """When the artifact was read whose last reading is the longest ago."""
+    """Time of the last reading of the artifact that was not read for the longest time."""
     next_seconds: float | None = None
 
 
 class CopyReport(ChildEvent):
-    """What a pass of copying came to."""
+    """The result of a copy pass."""
 
     event: Literal["copy_result"] = "copy_result"
     copied: int
     counted: bool = False
-    """Whether the number of missing copies was told for each database."""
+    """Whether the number of missing copies was reported for each database."""
     failure: Failure | None = None
-    """Why not everything was copied."""
+    """The first failure; None if all copies were made."""
 
 
 VolumeEvent = SummaryTold | SummaryFailed | NothingRecorded | CopiesOwed | CopiesNotCounted
@@ -361,7 +361,7 @@ _EVENTS: TypeAdapter[Event] = TypeAdapter(Event, config=ConfigDict(defer_build=T
 
 
 def parse(line: bytes) -> Event | UnknownEvent | MalformedEvent:
-    """Read what a line of a child's stdout tells."""
+    """Parse a line of a child's stdout."""
     try:
         return _EVENTS.validate_json(few_values(line, MOST_VALUES))
     except TooManyValuesError as error:

@@ -1,4 +1,4 @@
-"""Labels: free keys and values of a request, kept in its answer, its log lines and the records of its artifacts."""
+"""Labels: free keys and values of a request. They are part of its answer, its log lines and its artifacts' records."""
 
 import re
 from typing import Annotated
@@ -6,20 +6,20 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field
 
 MOST = 16
-"""Labels of one request."""
+"""Largest number of labels of one request."""
 
 LONGEST_VALUE = 256
 KEY = re.compile(r"[a-z0-9][-a-z0-9_.]{0,62}")
 
 
 def labels(value: object) -> object:
-    """Return labels as they are; raise ValueError with what is expected instead, which quotes none of them.
+    """Return labels unchanged. Raise ValueError if they are invalid. The message says what is expected and quotes none.
 
     >>> labels({"ticket": "CHG-42"})
     {'ticket': 'CHG-42'}
     """
     if not isinstance(value, dict):
-        raise ValueError('keys and values such as {"ticket": "CHG-42"}')  # noqa: TRY004  told as a fault
+        raise ValueError('keys and values such as {"ticket": "CHG-42"}')  # noqa: TRY004  pydantic reports ValueError only
     if len(value) > MOST:
         raise ValueError(f"at most {MOST} labels")
     for number, (key, text) in enumerate(value.items(), start=1):

@@ -1,8 +1,8 @@
-"""What a dropped request may say, and what is wrong with one that says something else.
+"""Requests: their fields, and the faults of invalid ones.
 
-A request is judged whole: every fault is named, with what was expected, the kind of what was found, and what to write
-instead. No fault quotes the file: it may be a link to a file with secrets in it. Names of unknown fields are content
-too, and are quoted only if they look like the name of a field.
+Every fault of a request is reported, with the expected value and the type of the value found. No fault quotes the file,
+which may be a link to a file with secrets. Names of unknown fields are content as well: they are quoted only if they
+look like the name of a field.
 """
 
 import json
@@ -39,11 +39,11 @@ from backup_agent.core.requests.labels import MOST as MOST_LABELS
 from backup_agent.core.requests.labels import labels
 
 LARGEST = 64 * 1024
-"""Bytes of the largest request that is read."""
+"""Size of the largest request in bytes."""
 
 
 class Action(StrEnum):
-    """What a request asks for."""
+    """The action of a request."""
 
     BACKUP = "backup"
     CANCEL = "cancel"
@@ -59,10 +59,10 @@ class Action(StrEnum):
 
 
 RESERVED = (Action.DRILL, Action.RESTORE)
-"""Actions of a later version: asked for, they are rejected, saying so."""
+"""Actions of a later version. Requests for them are rejected."""
 
 BUILT = tuple(action for action in Action if action not in RESERVED)
-"""What this version carries out."""
+"""The actions that this version carries out."""
 
 NEEDS: dict[Action, tuple[str, ...]] = {
     Action.CANCEL: ("id",),
@@ -70,7 +70,7 @@ NEEDS: dict[Action, tuple[str, ...]] = {
     Action.RELEASE: ("artifact",),
     Action.FORGET: ("database", "reason"),
 }
-"""Fields without which an action means nothing."""
+"""Action -> its required fields."""
 
 TAKES: dict[str, tuple[Action, ...]] = {
     "database": (Action.BACKUP, Action.FORGET, Action.VERIFY),
@@ -88,34 +88,34 @@ TAKES: dict[str, tuple[Action, ...]] = {
     "all": (Action.VERIFY,),
     "chain": (Action.VERIFY,),
 }
-"""Fields that mean something to a few actions alone: with any other they are a mistake, better told than ignored.
+"""Field -> the actions that have it. With any other action the request is rejected.
 
-A `prune` that names a database would else prune all of them.
+If the field were ignored instead, a `prune` with a `database` would prune all databases.
 """
 
 _ADVICE = {
-    (Action.CANCEL, "id"): "write the id of the request to cancel",
-    (Action.HOLD, "artifact"): "write the key of the artifact to keep, as `backup-agent list` shows it",
-    (Action.HOLD, "reason"): "write why it is kept: whoever finds the hold in a year wants to know",
-    (Action.RELEASE, "artifact"): "write the key of the artifact whose hold ends",
-    (Action.FORGET, "database"): "write the name of the database that was dropped for good",
-    (Action.FORGET, "reason"): "write why: its last backups will be deleted",
+    (Action.CANCEL, "id"): "add the id of the request to cancel",
+    (Action.HOLD, "artifact"): "add the key of the artifact to keep, as `backup-agent list` shows it",
+    (Action.HOLD, "reason"): "add the reason for those who find the hold later",
+    (Action.RELEASE, "artifact"): "add the key of the artifact to release",
+    (Action.FORGET, "database"): "add the name of the database that was dropped for good",
+    (Action.FORGET, "reason"): "add the reason: all backups of the database will be deleted",
 }
 
 FIELD_NAME = re.compile(r"[A-Za-z][A-Za-z_]{0,29}")
-"""Unknown names of this form are quoted in a fault."""
+"""Names of unknown fields are quoted in a fault only if they match."""
 
 MOST_NAMED = 10
-"""Unknown fields that are named in a fault; more are counted."""
+"""Largest number of unknown fields that are named in a fault. The others are counted."""
 
 _DROPPED = {"dropped": True}
-"""The validation context of a dropped file: its id must not be one that the agent or a command makes."""
+"""The validation context of a request file: its id must not have the form of the agent's own ids."""
 
 Text = Annotated[str, Field(max_length=1000)]
 
 
 class InvalidRequestError(ValueError):
-    """A request that cannot be taken. `faults` has a line a fault."""
+    """An invalid request. `faults` has one line for each fault."""
 
     def __init__(self, faults: tuple[str, ...]) -> None:
         super().__init__("; ".join(faults))
@@ -123,7 +123,7 @@ class InvalidRequestError(ValueError):
 
 
 class Attribution(Value):
-    """Who asked for a backup, why, and under which labels: fields of its record and of its log lines."""
+    """The requester, the reason and the labels of a backup: fields of its record and of its log lines."""
 
     requested_by: str | None = None
     note: str | None = None
@@ -131,7 +131,7 @@ class Attribution(Value):
 
 
 class Request(BaseModel):
-    """One request, as its JSON says it."""
+    """A request."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", title="A request dropped into /backup-requests")
 
@@ -139,50 +139,54 @@ class Request(BaseModel):
     id: str | None = Field(
         default=None,
         pattern=f"^{ANY_REQUEST_ID.pattern}$",
-        description="idempotency key, without `@`: same id and content, same run; for cancel: the request to end",
+        description="idempotency key, without `@`: same id and content, same run; for cancel: the request to cancel",
     )
-    database: str | None = Field(default=None, description="one name or glob; the settings' databases where absent")
+    database: str | None = Field(default=None, description="one name or glob; default: the databases of the settings")
     databases: str | list[str] | None = Field(default=None, description="a name, or a list of names and globs")
     type: BackupType = Field(default=BackupType.AUTO, description="FULL, DIFF, or AUTO: the agent decides")
     path: str | None = Field(
-        default=None, description="the set: one name with chains of its own, as `test` or `<storage root>/test`"
+        default=None, description="the set, which has its own chains: a name such as `test`, or `<storage root>/test`"
     )
     artifact: str | None = Field(
         default=None, max_length=1000, description="key of an artifact, for hold, release and verify"
     )
     place: str | None = Field(
-        default=None, max_length=100, description="`local` or a destination, for prune and verify; absent: every place"
+        default=None, max_length=100, description="`local` or a destination, for prune and verify; default: every place"
     )
-    dry_run: StrictBool = Field(default=False, description="for prune: answer with the plan, and delete nothing")
+    dry_run: StrictBool = Field(default=False, description="for prune: answer with the plan and delete nothing")
     force: StrictBool = Field(
         default=False, description="for prune: delete even if retention.max_delete_share would refuse it"
     )
     plan: str | None = Field(
-        default=None, max_length=100, description="for prune: digest of the plan that was looked at; another is refused"
+        default=None,
+        max_length=100,
+        description="for prune: id of the plan to carry out; fails if the plan has changed",
     )
     drop_owed: str | None = Field(
         default=None,
         max_length=100,
         description="for prune, with force: give up the copies missing at this destination",
     )
-    heal: StrictBool = Field(default=False, description="for verify: replace what is damaged by a copy that is not")
-    all: StrictBool = Field(default=False, description="for verify: read every artifact at the place; else what is due")
-    chain: StrictBool = Field(default=False, description="for verify, with artifact: read also everything it needs")
-    not_after: AwareDatetime | None = Field(
-        default=None, description="ISO 8601 time with its offset; after it the request is not begun, but fails: expired"
+    heal: StrictBool = Field(default=False, description="for verify: replace damaged artifacts by an undamaged copy")
+    all: StrictBool = Field(
+        default=False, description="for verify: read every artifact at the place, not only due ones"
     )
-    reason: Text | None = Field(default=None, description="free text, kept in the record (as `note`) and the log")
-    requested_by: Text | None = Field(default=None, description="free text, kept in the record and the log")
+    chain: StrictBool = Field(default=False, description="for verify, with artifact: also read everything it needs")
+    not_after: AwareDatetime | None = Field(
+        default=None, description="ISO 8601 time with its offset; a request not started by then fails with `expired`"
+    )
+    reason: Text | None = Field(default=None, description="free text, recorded (as `note`) and logged")
+    requested_by: Text | None = Field(default=None, description="free text, recorded and logged")
     labels: dict[str, str] = Field(
         default={},
         max_length=MOST_LABELS,
-        description="for backup: at most 16 free keys and values, kept in the record and the log",
+        description="for backup: at most 16 free keys and values, recorded and logged",
     )
 
     @field_validator("id", mode="after")
     @classmethod
     def _own_name_space(cls, value: str | None, info: ValidationInfo) -> str | None:
-        """Keep dropped files from the ids of schedules and commands, which hold an `@`; any id can be cancelled."""
+        """Reject ids with an `@` in request files: they belong to schedules and commands. Any id can be cancelled."""
         cancels = info.data.get("action") is Action.CANCEL
         if value is not None and info.context == _DROPPED and not cancels and not REQUEST_ID.fullmatch(value):
             raise ValueError("an id without `@` expected: `@` is for the ids of schedules and commands")
@@ -200,7 +204,7 @@ class Request(BaseModel):
             raise ValueError(f"a name or a list of names expected (got {_kind(value)})")
         for number, name in enumerate(value if isinstance(value, list) else [], start=1):
             if not isinstance(name, str):
-                raise ValueError(f"a list of names expected (item {number} is {_kind(name)})")  # noqa: TRY004  told as a fault
+                raise ValueError(f"a list of names expected (item {number} is {_kind(name)})")  # noqa: TRY004  pydantic reports ValueError only
         return value
 
     @field_validator("database", "databases", mode="after")
@@ -211,7 +215,7 @@ class Request(BaseModel):
                 which = "" if isinstance(value, str) else f" (item {number} is something else)"
                 raise ValueError(f"a database name or glob expected, of letters, digits, '.', '-', '*' and '?'{which}")
         if value == []:
-            raise ValueError("name at least one database, or leave the field out for all that the settings name")
+            raise ValueError("name at least one database, or omit the field for the databases of the settings")
         return value
 
     @field_validator("labels", mode="before")
@@ -225,7 +229,7 @@ class Request(BaseModel):
     @field_validator("not_after", mode="before")
     @classmethod
     def _moment(cls, value: object) -> object:
-        """Take ISO 8601 alone: pydantic would also take a number, and a number in quotes."""
+        """Accept only ISO 8601: pydantic would also accept a number, and a number in quotes."""
         if value is None or isinstance(value, datetime):
             return value
         try:
@@ -239,45 +243,45 @@ class Request(BaseModel):
     @model_validator(mode="after")
     def _together(self) -> Self:
         if self.database is not None and self.databases is not None:
-            raise ValueError("`database` and `databases` are both given: write one of them")
+            raise ValueError("`database` and `databases` are both given: give one of them")
         if self.action in RESERVED:
             built = ", ".join(f"`{action}`" for action in BUILT)
-            raise ValueError(f"`action`: `{self.action}` is not built yet; this version carries out {built}")
+            raise ValueError(f"`action`: `{self.action}` is not implemented; this version has {built}")
         for field in NEEDS.get(self.action, ()):
             if not (getattr(self, field) or "").strip():
                 raise ValueError(f"`{field}` is missing: {_ADVICE[self.action, field]}")
         for field, actions in TAKES.items():
             if field in self.model_fields_set and self.action not in actions:
                 names = ", ".join(f"`{action}`" for action in actions if action in BUILT)
-                raise ValueError(f"`{field}` means nothing to `{self.action}`: leave it out; it is for {names}")
+                raise ValueError(f"`{field}` is no field of `{self.action}`, only of {names}: omit it")
         if self.action is Action.VERIFY:
             self._check_scope()
         if self.action is Action.FORGET and not DATABASE.fullmatch(self.database or ""):
-            raise ValueError("`database`: one whole name expected, no glob")
+            raise ValueError("`database`: a name expected, not a glob")
         if self.plan is not None and self.place is None:
-            raise ValueError("`plan` is the plan of one place: write `place` beside it")
+            raise ValueError("`plan` needs `place`: each place has a plan of its own")
         if self.drop_owed is not None and not self.force:
-            raise ValueError("`drop_owed` gives up on copies for good: write `force`: true beside it")
+            raise ValueError("`drop_owed` needs `force`: true, because it gives up copies for good")
         return self
 
     def _check_scope(self) -> None:
-        """Raise ValueError unless a request for `verify` names one kind of what is read."""
+        """Raise ValueError if a request for `verify` has contradicting fields."""
         named = [field for field in ("artifact", "database", "all") if getattr(self, field)]
         if len(named) > 1:
-            raise ValueError(f"{' and '.join(f'`{field}`' for field in named)} are both given: write one of them")
+            raise ValueError(f"{' and '.join(f'`{field}`' for field in named)} are both given: give one of them")
         if self.database is not None and not DATABASE.fullmatch(self.database):
-            raise ValueError("`database`: one whole name expected, no glob")
+            raise ValueError("`database`: a name expected, not a glob")
         if self.chain and self.artifact is None:
-            raise ValueError("`artifact` is missing: `chain` reads an artifact and everything that it needs")
+            raise ValueError("`chain` needs `artifact`: it reads this artifact and everything that it needs")
 
     @property
     def reads_in_slices(self) -> bool:
-        """Whether this asks to verify more than one artifact or one slice: it is done in slices that give way."""
+        """Whether this is a `verify` of `all`, a `chain` or a `database`, which is read in slices between backups."""
         return self.all or self.chain or (self.action is Action.VERIFY and self.database is not None)
 
     @property
     def asked(self) -> tuple[str, ...] | None:
-        """The names and globs asked for, in lower case as Neo4j keeps names; None where the settings say."""
+        """The requested names and globs in lower case, as Neo4j stores names; None for those of the settings."""
         named = self.databases if self.database is None else self.database
         if named is None:
             return None
@@ -285,11 +289,11 @@ class Request(BaseModel):
 
     @property
     def attribution(self) -> Attribution:
-        """What the records and log lines of this request say of it."""
+        """The fields of this request that its records and log lines repeat."""
         return Attribution(requested_by=self.requested_by, note=self.reason, labels=self.labels)
 
     def set_name(self, root: str) -> SetName:
-        """Return the set that `path` names below the storage root; raise InvalidRequestError where it names none.
+        """Return the set that `path` names below the storage root. Raise InvalidRequestError if it names none.
 
         >>> Request(path="/backups/test").set_name("/backups"), Request().set_name("/backups")
         ('test', 'default')
@@ -309,14 +313,14 @@ class Request(BaseModel):
         return found
 
     def content(self) -> Mapping[str, Any]:
-        """Return what was asked, without defaults: what an id stands for, and what an answer repeats."""
+        """Return the request without default values. Requests with equal ids must be equal in this form."""
         return self.model_dump(mode="json", exclude_defaults=True)
 
 
 def parse(data: bytes, root: str) -> Request:
-    """Read a dropped request; raise InvalidRequestError with every fault.
+    """Parse a request file. Raise InvalidRequestError with every fault.
 
-    `root` is the storage root, which `path` must not leave.
+    `root` is the storage root: `path` must be below it.
     """
     if len(data) > LARGEST:
         raise InvalidRequestError((f"the file has {len(data)} bytes; a request has at most {LARGEST}",))
@@ -344,10 +348,7 @@ def parse(data: bytes, root: str) -> Request:
 
 
 def is_whole(data: bytes) -> bool:
-    """Tell whether the bytes are a whole JSON value, or no more bytes could make them an acceptable one.
-
-    The writer of a file that is not whole may still be at it.
-    """
+    """Return False if the data may be the beginning of a request whose file is still being written."""
     try:
         read_json(data)
     except NestingError:
@@ -398,7 +399,7 @@ _EXPECTED = {
     ("bool_type", ""): "`true` or `false` expected, without quotes",
     ("string_type", ""): "text in quotes expected",
 }
-"""What a field takes, by pydantic's word for the fault; of all fields, or of one."""
+"""(pydantic's type of fault, field) -> the expected value. An empty field stands for all fields."""
 
 
 def _kind(value: object) -> str:

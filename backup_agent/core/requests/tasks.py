@@ -1,4 +1,4 @@
-"""What a run is told by the supervisor, as one line of JSON on its stdin."""
+"""The tasks that child processes get from the supervisor, as one line of JSON on stdin."""
 
 from datetime import datetime
 from typing import Any, Literal
@@ -12,7 +12,7 @@ from backup_agent.core.retention.clock import Shown
 
 
 class Task(Value):
-    """What every run is told."""
+    """The fields of every task."""
 
     settings: dict[str, Any]
 
@@ -29,18 +29,18 @@ class BackupTask(Task):
     database_id: str | None = None
     definition: Definition | None = None
     last_committed_tx: int | None = None
-    """The last transaction that all online copies had received when Bolt was last asked."""
+    """The last transaction that all online copies had at the last discovery."""
     discovery: Literal["bolt", "last_topology", "static"] = "bolt"
     sources: tuple[str, ...]
     server_versions: tuple[str, ...] = ()
     earlier_runs: tuple[str, ...] = ()
-    """Attempts at the same that ended without a verdict: what they finished is adopted."""
+    """Attempts at the same backup that ended without a verdict. Artifacts that they finished are adopted."""
     since: datetime
-    """When the request was accepted: nothing older is adopted."""
+    """When the request was accepted. Older artifacts are not adopted."""
     adopt_only: bool = False
-    """Start nothing, only take over what an earlier attempt has finished."""
+    """Do not run neo4j-admin, only adopt an artifact that an earlier attempt has finished."""
     at_once: int = 1
-    """Backups that may run at the same time, for the estimate of disk space."""
+    """Number of backups that may run at the same time, for the estimate of disk space."""
     destinations: tuple[PlaceName, ...] = ()
     attribution: Attribution = Attribution()
     hard_links: bool = True
@@ -50,20 +50,20 @@ class DiscoverTask(Task):
     """Ask the cluster over Bolt."""
 
     root: str | None = None
-    """The storage root, where the last topology is kept."""
+    """The storage root, which has the last topology."""
     timeout: float = 30.0
-    """Seconds until Bolt is given up."""
+    """Seconds to wait for Bolt."""
 
 
 class CopyTask(Task):
-    """Copy what is owed to one destination, parents first."""
+    """Make the missing copies at one destination, parents first."""
 
     run: str
     destination: PlaceName
     sets: tuple[SetName, ...]
-    """Sets that have copies: the declared ones."""
+    """The sets that get copies: the declared ones."""
     database: DatabaseName | None = None
-    """One database of the set alone, for a run that has just recorded its artifact."""
+    """Copy only this database, for a backup that has just recorded its artifact."""
 
 
 class PruneTask(Task):
@@ -75,45 +75,45 @@ class PruneTask(Task):
     dry_run: bool = False
     force: bool = False
     plan: str | None = None
-    """Digest of the plan that somebody has looked at: another is refused."""
+    """Id of the plan to carry out. If the plan is another one now, the task fails."""
     drop_owed: PlaceName | None = None
-    """Destination whose missing copies are given up."""
+    """The destination whose missing copies are given up."""
     forgotten: dict[DatabaseName, datetime] = Field(default={})
-    """Databases whose last backups may go too -> when that was said."""
+    """Forgotten database -> time at which it was forgotten."""
     seconds: float | None = None
-    """How long to delete at the most: what is left is for the next pass. None: until all is done."""
+    """Longest time to delete. The rest is left for the next pass. None: no limit."""
     server_clock: Shown | None = None
-    """What the servers' clock showed when Bolt told it last; None where it has not."""
+    """The last reading of the servers' clock over Bolt, if there is one."""
 
 
 class VerifyTask(Task):
-    """Read again what stands at one place."""
+    """Verify artifacts at one place."""
 
     run: str
     place: PlaceName
     """`local` or a destination."""
     request: str | None = None
-    """Id of the request that asks for it; None for what is read unasked."""
+    """Id of the request; None for a scheduled slice."""
     artifact: str | None = None
-    """Key of one artifact; without it what is due, unless `database` or `all` is given."""
+    """Key of one artifact. Without it the artifacts that are due are read, unless `database` or `all` is given."""
     chain: bool = False
-    """Read also everything that the artifact needs."""
+    """Also read everything that the artifact needs."""
     database: DatabaseName | None = None
     """Read every artifact of this database, in each set."""
     all: bool = False
     """Read every artifact."""
     heal: bool = False
-    """Replace what is damaged by a copy that is not."""
+    """Replace damaged artifacts by an undamaged copy."""
     set_aside: tuple[str, ...] = ()
-    """Artifacts whose reading backups have interrupted too often: they are left out, and told as not read."""
+    """Artifacts whose reading backups have interrupted too often: they are skipped, and reported as not read."""
     open_requests: tuple[str, ...] = ()
-    """Requests whose progress is still needed; that of any other is removed."""
+    """Requests whose progress is still needed. The progress of all others is removed."""
     seconds: float
-    """How long to go on at the most."""
+    """Longest time to read."""
 
 
 class SurveyTask(Task):
-    """Look at the whole volume once, at start."""
+    """Survey the whole volume, once at start."""
 
     open_runs: tuple[str, ...]
-    """Runs whose staging folder is still wanted: their databases are tried again, and may adopt what lies there."""
+    """Runs whose staging folders are kept: the next attempt may adopt artifacts in them."""
