@@ -20,6 +20,7 @@ from backup_agent.core.artifacts.names import DatabaseName, artifact_name
 from backup_agent.core.artifacts.records import ArtifactFile, BackupType, Header, Record
 from bench.machine import machine, options, python, running
 from tests.agent.live import Live
+from tests.catalog.places import place_at
 
 BEGUN = datetime(2025, 1, 1, tzinfo=UTC)
 LINKS = 24
@@ -67,6 +68,7 @@ def record(database: str, number: int) -> Record:
 
 
 def fill(root: Path, records: int, databases: int) -> None:
+    notes = place_at(root).record_notes
     for index in range(databases):
         database = f"db{index:03}"
         folder = root / "default" / database
@@ -77,6 +79,7 @@ def fill(root: Path, records: int, databases: int) -> None:
             with path.open("wb") as file:
                 file.truncate(SIZE)
             path.with_name(f"{path.name}.json").write_bytes(made.to_json())
+            notes.add(made.key, made.to_json())
 
 
 def memory(pid: int, name: str) -> float:

@@ -24,6 +24,8 @@ MAKEFILE = (ROOT / "Makefile").read_text()
 TARGETS = dict(re.findall(r"^([a-z-]+):([^#\n]*)", MAKEFILE, re.MULTILINE))
 """What each target of the Makefile needs."""
 SECTIONS = dict(re.findall(r"^## (\S+)\n(.*?)(?=^## |\Z)", COMMANDS_PAGE, re.MULTILINE | re.DOTALL))
+PARTS = dict(re.findall(r"^### ([a-z]+ [a-z]+)\n(.*?)(?=^###? |\Z)", COMMANDS_PAGE, re.MULTILINE | re.DOTALL))
+"""What the page says of each part of a command that has parts, such as `catalog diff`."""
 EVERYWHERE = {"--config", "--json"}
 """Options that the page tells of once, for all commands."""
 
@@ -33,9 +35,20 @@ def flat(text: str) -> str:
 
 
 def command(name: str) -> click.Command:
-    found = main.group.get_command(click.Context(main.group), name)
+    first, _, part = name.partition(" ")
+    found = main.group.get_command(click.Context(main.group), first)
     assert found is not None, name
-    return found
+    return found.commands[part] if part and isinstance(found, click.Group) else found
+
+
+def parts(name: str) -> list[str]:
+    """Return the names of the parts of a command, such as `catalog diff`; that of the command if it has none."""
+    found = command(name)
+    return [f"{name} {part}" for part in found.commands] if isinstance(found, click.Group) else [name]
+
+
+WHOLE = [part for name in main.COMMANDS for part in parts(name)]
+"""Every command that can be run."""
 
 
 def options(name: str) -> dict[str, str]:
@@ -45,22 +58,23 @@ def options(name: str) -> dict[str, str]:
 
 def test_the_page_has_every_command_in_the_order_of_the_help() -> None:
     assert list(SECTIONS) == list(main.COMMANDS)
+    assert list(PARTS) == [name for name in WHOLE if " " in name]
 
 
-@pytest.mark.parametrize("name", main.COMMANDS)
+@pytest.mark.parametrize("name", dict.fromkeys([*main.COMMANDS, *WHOLE]))
 def test_the_page_says_of_a_command_what_its_help_says(name: str) -> None:
-    assert flat(SECTIONS[name]).startswith(flat(command(name).help or "none"))
+    assert flat({**SECTIONS, **PARTS}[name]).startswith(flat(command(name).help or "none"))
 
 
-@pytest.mark.parametrize("name", main.COMMANDS)
+@pytest.mark.parametrize("name", WHOLE)
 def test_the_page_tells_of_every_option_what_the_help_tells(name: str) -> None:
-    told = dict(re.findall(r"^\| `(--[a-z0-9-]+)` \| (.+) \|$", SECTIONS[name], re.MULTILINE))
+    told = dict(re.findall(r"^\| `(--[a-z0-9-]+)` \| (.+) \|$", {**SECTIONS, **PARTS}[name], re.MULTILINE))
     special = {"--json"} & told.keys()
 
     assert told == {option: text for option, text in options(name).items() if option not in EVERYWHERE - special}
 
 
-@pytest.mark.parametrize("name", main.COMMANDS)
+@pytest.mark.parametrize("name", WHOLE)
 def test_every_command_can_speak_json(name: str) -> None:
     assert "--json" in options(name)
 
@@ -77,7 +91,8 @@ def test_commands_that_a_page_shows_exist_with_their_options(page: str) -> None:
         if words[0] == "COMMAND":
             continue
         assert words[0] in main.COMMANDS, words
-        assert {word for word in words if word.startswith("--")} <= {*options(words[0]), "--help"}, words
+        name = " ".join(words[:2]) if " ".join(words[:2]) in WHOLE else words[0]
+        assert {word for word in words if word.startswith("--")} <= {*options(name), "--help"}, words
 
 
 def test_the_readme_tells_of_every_command() -> None:

@@ -20,10 +20,10 @@ from typing import NamedTuple
 from backup_agent.artifact.files import locate
 from backup_agent.artifact.header import read_header
 from backup_agent.artifact.reading import ArtifactReading, read_through
-from backup_agent.catalog import volume_records
 from backup_agent.catalog.damage_marks import damaged
 from backup_agent.catalog.journal import Doing
 from backup_agent.catalog.place import place_of
+from backup_agent.catalog.recognised import create_on_volume, recognised_records
 from backup_agent.core.artifacts.chains import TypeReason, parent_of
 from backup_agent.core.artifacts.keys import ARTIFACT_SUFFIX, RECORD_SUFFIX, artifact_key, database_key, record_key
 from backup_agent.core.artifacts.names import (
@@ -180,7 +180,7 @@ class Adopting:
     def _recorded(self, set_name: SetName, database: DatabaseName) -> dict[str, Record]:
         """Return the records of a database in a set, including those written by this adoption."""
         if (set_name, database) not in self._members:
-            found = volume_records.of_database(self._root, set_name, database)
+            found = recognised_records(self._volume, set_name, database)
             self._members[set_name, database] = {record.key: record for record in found}
         return self._members[set_name, database]
 
@@ -252,7 +252,7 @@ class Adopting:
         self._journal.begin_publishing(self._volume.store, record.key, keys, self.now)
         for path, key, file in zip(paths, keys, record.files, strict=True):
             self._volume.store.put_artifact(key, path, file.model_copy(update={"name": path.name}), lambda _count: None)
-        self._volume.store.create(record_key(record.key), record.to_json())
+        create_on_volume(self._volume, record)
         self._journal.done(record.key)
 
 

@@ -1,25 +1,39 @@
 """The contents of a place: its records, and files that do not match them, from one listing and an index.
 
 Records alone are not enough: a record says which files were stored, and only the listing says which still exist.
+Whoever may write at a place can write a record. So only records that the agent recognises (catalog.record_notes) count.
+All others are counted and named, and add little to the cost of a listing.
 """
 
+import random
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
+from itertools import count
 from threading import Lock
 from typing import NamedTuple, TypeVar
 
 from backup_agent import durable
 from backup_agent.catalog import volume_records
 from backup_agent.catalog.index import IndexLine, Known, Rewriting, lines_of
+from backup_agent.catalog.place import Place
+from backup_agent.catalog.record_notes import digest_of
 from backup_agent.core.artifacts.chains import Ancestry
 from backup_agent.core.artifacts.drift import Finding, Folder, Kind, ListedKey, folders
 from backup_agent.core.artifacts.entries import Entry
-from backup_agent.core.artifacts.keys import damage_key, database_prefix, hold_key, record_key, set_prefix, split_key
+from backup_agent.core.artifacts.keys import (
+    damage_key,
+    database_prefix,
+    hold_key,
+    name_of,
+    record_key,
+    set_prefix,
+    split_database_key,
+    split_key,
+)
 from backup_agent.core.artifacts.marks import Damage, Hold, Mark
 from backup_agent.core.artifacts.names import DatabaseName, SetName
 from backup_agent.core.artifacts.records import LARGEST
@@ -28,8 +42,14 @@ from backup_agent.stores.store import Store
 
 _AHEAD = 256
 _SMALL = 64 * 1024
+_MOST_UNRECOGNISED = 1000
+"""Records without a note that the index keeps of one database. The others are counted by their keys alone."""
+_READ_UNRECOGNISED = 32
+"""Records without a note that a pass reads of one database, drawn by lot: somebody may put thousands there."""
 _LARGE = Lock()
 """Held while a record of more than _SMALL bytes is parsed, so that only one at a time takes much memory."""
+
+NOT_RECOGNISED = "not recognised: the agent neither wrote nor accepted its record"
 
 M = TypeVar("M", bound=Mark)
 
@@ -46,6 +66,16 @@ class Unreadable(NamedTuple):
         return f"{self.key}: {self.fault}"
 
 
+class Unrecognised(NamedTuple):
+    """A record that the agent neither wrote nor accepted."""
+
+    artifact: str
+    fault: str | None
+    """What is wrong with it: it is no record of this artifact, or a file that it names is not there."""
+    entry: Entry | None = None
+    """What it says, if it is a record of this artifact."""
+
+
 @dataclass(frozen=True)
 class Contents:
     """The contents of a place, or of one database's folder there. Artifacts are named by their keys.
@@ -55,7 +85,7 @@ class Contents:
     """
 
     entries: dict[str, Entry] = field(default_factory=dict)
-    """All readable records, whether or not their files match."""
+    """All recognised records, whether or not their files match."""
     files: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """Artifact -> the keys of its files, according to its record."""
     holds: dict[str, Hold] = field(default_factory=dict)
@@ -67,12 +97,31 @@ class Contents:
     foreign: tuple[ListedKey, ...] = ()
     """Files that are not the agent's."""
     unreadable: tuple[Unreadable, ...] = ()
+    """Records of the agent's own that are damaged, newer or replaced, and marks."""
+    unrecognised: dict[str, Unrecognised] = field(default_factory=dict)
+    """Records that are not believed, of those that were read: no restore points, and nothing is deleted for them."""
+    more_unrecognised: int = 0
+    """Number of further records that are not believed and were not read."""
     altered: dict[str, Finding] = field(default_factory=dict)
     """Artifacts whose record is missing or differs from the index, and that the agent did not delete (index.forget)."""
 
+    def fault(self, key: str) -> str | None:
+        """Say why an artifact cannot be restored from this place, or is not believed; None if neither is so."""
+        return NOT_RECOGNISED if key in self.unrecognised else self.unrestorable.get(key)
+
+    @property
+    def number_unrecognised(self) -> int:
+        """How many records are not recognised."""
+        return len(self.unrecognised) + self.more_unrecognised
+
     def is_of(self, database: str) -> bool:
         """Return whether these contents, which are those of one folder, belong to a database."""
-        keys = (*self.entries, *(one.key for one in self.orphans), *(one.key for one in self.unreadable))
+        keys = (
+            *self.entries,
+            *self.unrecognised,
+            *(one.key for one in self.orphans),
+            *(one.key for one in self.unreadable),
+        )
         return any(split_key(key).database == database for key in keys)
 
     def only(self, keys: Collection[str]) -> "Contents":
@@ -114,66 +163,70 @@ class Contents:
         return found
 
 
-def survey(store: Store, index: Path | None = None, *, sets: Collection[SetName] | None = None) -> Contents:
+def survey(place: Place, *, sets: Collection[SetName] | None = None, indexed: bool = True) -> Contents:
     """Return the contents of a place, or of some sets there, and update its index.
 
-    Raise the store's error if it cannot be listed or read: incomplete contents would be taken for complete ones.
+    Without `indexed` every record is read, and the index is not updated. Raise the store's error if it cannot be listed
+    or read: incomplete contents would be taken for complete ones.
     """
-    return together(by_database(store, index, sets=sets))
+    return together(by_database(place, sets=sets, trust=indexed, writes=indexed))
 
 
 def by_database(
-    store: Store,
-    index: Path | None = None,
+    place: Place,
     *,
     sets: Collection[SetName] | None = None,
     trust: bool = True,
     writes: bool = True,
     required: bool = False,
+    read_all: bool = False,
 ) -> Iterator[Contents]:
     """Yield the contents of a place, one database at a time, in the order of the keys. Foreign files come in between.
 
     Only one folder is in memory at a time. If `writes`, the index is updated after the last. An index that cannot be
     written is an error only if `required`: then OSError is raised. Without `trust` every record is read, and compared
-    with the index.
+    with the index. With `read_all` every record without a note is read as well, however many there are.
     """
     with (
-        Rewriting(index, writes=writes, required=required) as old,
-        ThreadPoolExecutor(store.concurrent_reads, thread_name_prefix="record") as pool,
+        Rewriting(place.index, writes=writes, required=required) as old,
+        ThreadPoolExecutor(place.store.concurrent_reads, thread_name_prefix="record") as pool,
     ):
-        for one in folders(_listing(store, sets)):
+        for one in folders(_listing(place.store, sets)):
             if isinstance(one, ListedKey):
                 yield Contents(foreign=(one,))
                 continue
             altered = _passed_over(old, old.before(one.prefix), sets)
             known = old.of(one.prefix)
-            altered |= {key: _vanished(key) for key in known if key not in one.records}
-            lines, faults = _lines(store, pool, one, known if trust else {})
-            for line in lines:
+            altered |= {
+                key: _vanished(key) for key, was in known.items() if was.line.recognised and key not in one.records
+            }
+            records = _records(place, pool, one, known if trust else {}, read_all=read_all)
+            for line in records.lines:
                 key = line.entry.key
                 if key not in known:
                     old.write(line)
                 elif line == known[key].line:
                     old.keep(known[key])
                 else:
-                    altered[key] = Finding(Kind.INDEX_DIFFERS, key, "its record differs from the index")
+                    if line.recognised and known[key].line.recognised:
+                        altered[key] = Finding(Kind.INDEX_DIFFERS, key, "its record differs from the index")
                     old.write(line)
-            yield _contents(store, one, lines, faults, altered)
+            yield _contents(place.store, one, records, altered)
         if altered := _passed_over(old, old.rest(), sets):
             yield Contents(altered=altered)
         old.commit()
 
 
-def of_database(store: Store, index: Path, set_name: SetName, database: DatabaseName) -> Contents:
+def of_database(place: Place, set_name: SetName, database: DatabaseName) -> Contents:
     """Return the contents of one database's folder, without `altered`. The index is read and not updated."""
     prefix = database_prefix(set_name, database)
-    known = lines_of(index, prefix)
-    listed = (ListedKey(one.key, one.size) for one in store.list(prefix))
-    with ThreadPoolExecutor(store.concurrent_reads, thread_name_prefix="record") as pool:
+    known = lines_of(place.index, prefix)
+    listed = (ListedKey(one.key, one.size) for one in place.store.list(prefix))
+    with ThreadPoolExecutor(place.store.concurrent_reads, thread_name_prefix="record") as pool:
         return together(
             Contents(foreign=(one,))
             if isinstance(one, ListedKey)
-            else _contents(store, one, *_lines(store, pool, one, known), {})
+            else _contents(place.store, one, _records(place, pool, one, known), {})
             for one in folders(listed)
         )
 
@@ -184,17 +237,26 @@ def together(parts: Iterable[Contents]) -> Contents:
     orphans: list[ListedKey] = []
     foreign: list[ListedKey] = []
     unreadable: list[Unreadable] = []
+    more_unrecognised = 0
     for part in parts:
         whole.entries.update(part.entries)
         whole.files.update(part.files)
         whole.holds.update(part.holds)
         whole.damages.update(part.damages)
         whole.without_artifact.update(part.without_artifact)
+        whole.unrecognised.update(part.unrecognised)
         whole.altered.update(part.altered)
         orphans += part.orphans
         foreign += part.foreign
         unreadable += part.unreadable
-    return replace(whole, orphans=tuple(orphans), foreign=tuple(foreign), unreadable=tuple(unreadable))
+        more_unrecognised += part.more_unrecognised
+    return replace(
+        whole,
+        orphans=tuple(orphans),
+        foreign=tuple(foreign),
+        unreadable=tuple(unreadable),
+        more_unrecognised=more_unrecognised,
+    )
 
 
 def _listing(store: Store, sets: Collection[SetName] | None) -> Iterator[ListedKey]:
@@ -203,15 +265,75 @@ def _listing(store: Store, sets: Collection[SetName] | None) -> Iterator[ListedK
     return (ListedKey(one.key, one.size) for prefix in prefixes for one in store.list(prefix))
 
 
-def _lines(
-    store: Store, pool: Executor, one: Folder, known: Mapping[str, Known]
-) -> tuple[list[IndexLine], list[Unreadable]]:
-    """Return the lines of a folder, from the index or from records that the index lacks, and unreadable records."""
-    fresh = [key for key, size in one.records.items() if not _is_known(known, key, size)]
-    read = dict(zip(fresh, _read_all(store, pool, fresh), strict=True))
-    found = [read[key] if key in read else known[key].line for key in one.records]
-    lines = [line for line in found if isinstance(line, IndexLine)]
-    return lines, [line for line in found if isinstance(line, Unreadable)]
+@dataclass(frozen=True)
+class _Records:
+    """The records of one folder."""
+
+    lines: tuple[IndexLine, ...]
+    """Lines of readable records, recognised or not, in the order of their keys."""
+    unreadable: tuple[Unreadable, ...]
+    """Records with a note that are unreadable or have other content."""
+    strange: tuple[Unrecognised, ...]
+    """Objects without a note that are named like records and are none."""
+    unread: int
+    """Number of records without a note that were not read."""
+
+
+def _records(
+    place: Place, pool: Executor, folder: Folder, known: Mapping[str, Known], *, read_all: bool = False
+) -> _Records:
+    """Return the records of a folder, from the index or from records that the index lacks.
+
+    A record that the index has as not recognised is read again if it has a note now.
+    """
+    lines: dict[str, IndexLine] = {}
+    waiting: dict[str, str | None] = {}
+    """Artifacts whose record is to be read -> SHA-256 of the note, if there is one."""
+    unnoted: list[str] = []
+    noted: set[str] | None = None
+    for key, size in folder.records.items():
+        line = known[key].line if _is_known(known, key, size) else None
+        if line is not None and line.recognised:
+            lines[key] = line
+            continue
+        if noted is None:
+            noted = place.record_notes.names(*split_database_key(folder.prefix.removesuffix("/")))
+        digest = place.record_notes.digest(key) if name_of(key) in noted else None
+        if digest is not None:
+            waiting[key] = digest
+        elif line is not None:
+            lines[key] = line
+        else:
+            unnoted.append(key)
+    chosen = unnoted if read_all or len(unnoted) <= _READ_UNRECOGNISED else _by_lot(unnoted)
+    waiting |= dict.fromkeys(chosen)
+    unreadable: list[Unreadable] = []
+    strange: list[Unrecognised] = []
+    for key, found in _read_all(place.store, pool, waiting):
+        match found:
+            case IndexLine():
+                lines[key] = found
+            case Unreadable():
+                unreadable.append(found)
+            case Unrecognised():
+                strange.append(found)
+    kept = _without_excess(lines, most=None if read_all else _MOST_UNRECOGNISED)
+    unread = len(unnoted) - len(chosen) + len(lines) - len(kept)
+    return _Records(kept, tuple(unreadable), tuple(strange), unread)
+
+
+def _by_lot(keys: Sequence[str]) -> list[str]:
+    """Return a few keys at random: an attacker who writes thousands of records cannot tell which ones are read."""
+    return random.sample(keys, _READ_UNRECOGNISED)
+
+
+def _without_excess(lines: Mapping[str, IndexLine], most: int | None) -> tuple[IndexLine, ...]:
+    """Return the lines in the order of their keys, with at most `most` that are not recognised."""
+    ordered = [lines[key] for key in sorted(lines)]
+    if most is None or sum(not line.recognised for line in ordered) <= most:
+        return tuple(ordered)
+    number = count()
+    return tuple(line for line in ordered if line.recognised or next(number) < most)
 
 
 def _is_known(known: Mapping[str, Known], key: str, size: int) -> bool:
@@ -234,46 +356,65 @@ def _vanished(key: str) -> Finding:
     return Finding(Kind.VANISHED, key, "its record is gone, and the agent did not delete it")
 
 
-def _contents(
-    store: Store, one: Folder, lines: list[IndexLine], faults: list[Unreadable], altered: dict[str, Finding]
-) -> Contents:
-    holds, hold_faults = _marks(store, Hold, one.holds, hold_key)
-    damages, damage_faults = _marks(store, Damage, one.damages, damage_key)
-    files = {line.entry.key: tuple(one.prefix + name for name, _ in line.files) for line in lines}
-    orphans, strangers = one.left_over({key for keys in files.values() for key in keys})
+def _contents(store: Store, folder: Folder, records: _Records, altered: dict[str, Finding]) -> Contents:
+    holds, hold_faults = _marks(store, Hold, folder.holds, hold_key)
+    damages, damage_faults = _marks(store, Damage, folder.damages, damage_key)
+    own = [line for line in records.lines if line.recognised]
+    files = {line.entry.key: tuple(folder.prefix + name for name, _ in line.files) for line in own}
+    orphans, strangers = folder.left_over({key for keys in files.values() for key in keys})
+    unrecognised = [
+        Unrecognised(line.entry.key, next((one.text for one in folder.file_faults(line.files)), None), line.entry)
+        for line in records.lines
+        if not line.recognised
+    ]
     return Contents(
-        entries={line.entry.key: line.entry for line in lines},
+        entries={line.entry.key: line.entry for line in own},
         files=files,
         holds=holds,
         damages=damages,
-        without_artifact={line.entry.key: tuple(wrong) for line in lines if (wrong := one.file_faults(line.files))},
+        without_artifact={line.entry.key: tuple(wrong) for line in own if (wrong := folder.file_faults(line.files))},
         orphans=orphans,
-        foreign=one.foreign + strangers,
-        unreadable=(*faults, *hold_faults, *damage_faults),
+        foreign=folder.foreign + strangers,
+        unreadable=(*records.unreadable, *hold_faults, *damage_faults),
+        unrecognised={one.artifact: one for one in (*unrecognised, *records.strange)},
+        more_unrecognised=records.unread,
         altered=altered,
     )
 
 
-def _read(store: Store, artifact: str) -> IndexLine | Unreadable | None:
-    """Return the line of a record, or None if it has been deleted since the listing."""
+def _read(store: Store, artifact: str, digest: str | None) -> IndexLine | Unreadable | Unrecognised | None:
+    """Return the line of a record, given the SHA-256 of its note, or None if it has been deleted since the listing."""
     key = record_key(artifact)
     try:
         data = store.read(key, LARGEST)
+        if digest is not None and digest_of(data) != digest:
+            return Unreadable(key, artifact, volume_records.replaced(digest))
         with _LARGE if len(data) > _SMALL else nullcontext():
-            return IndexLine.of(volume_records.parse(data, artifact), len(data))
+            record = volume_records.parse(data, artifact)
+            return IndexLine.of(record, len(data), recognised=digest is not None)
     except ValueError as error:
-        return Unreadable(key, artifact, str(error))
+        fault = str(error)
     except PermanentError as error:
-        return None if error.failure.reason is Reason.NOT_FOUND else Unreadable(key, artifact, error.failure.error)
+        if error.failure.reason is Reason.NOT_FOUND:
+            return None
+        fault = error.failure.error
+    return Unrecognised(artifact, fault) if digest is None else Unreadable(key, artifact, fault)
 
 
-def _read_all(store: Store, pool: Executor, artifacts: Sequence[str]) -> Iterator[IndexLine | Unreadable | None]:
+def _read_all(
+    store: Store, pool: Executor, artifacts: Mapping[str, str | None]
+) -> Iterator[tuple[str, IndexLine | Unreadable | Unrecognised | None]]:
     read = partial(_read, store)
     if store.concurrent_reads == 1:
-        return map(read, artifacts)
+        return ((key, read(key, digest)) for key, digest in artifacts.items())
     # A few hundred at a time, because waiting tasks take memory.
-    batches = (artifacts[start : start + _AHEAD] for start in range(0, len(artifacts), _AHEAD))
-    return (found for batch in batches for found in pool.map(read, batch))
+    keys = tuple(artifacts)
+    batches = (keys[start : start + _AHEAD] for start in range(0, len(keys), _AHEAD))
+    return (
+        (key, found)
+        for batch in batches
+        for key, found in zip(batch, pool.map(read, batch, map(artifacts.get, batch)), strict=True)
+    )
 
 
 def _marks(

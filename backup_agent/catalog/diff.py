@@ -6,15 +6,13 @@ An index that lacks entries is no drift: they are read from the records when the
 import hashlib
 from collections.abc import Iterator
 
-from backup_agent.catalog import volume_records
 from backup_agent.catalog.contents import Contents, by_database
 from backup_agent.catalog.index import faults
 from backup_agent.catalog.place import Place
+from backup_agent.catalog.recognised import read_record
 from backup_agent.core.artifacts.drift import Finding, Kind, ListedKey
 from backup_agent.core.artifacts.keys import artifact_key, record_key
-from backup_agent.core.artifacts.records import LARGEST
 from backup_agent.core.reasons import PermanentError, Reason
-from backup_agent.stores.store import Store
 
 
 def diff(place: Place, *, checksums: bool = False) -> Iterator[Finding]:
@@ -24,12 +22,12 @@ def diff(place: Place, *, checksums: bool = False) -> Iterator[Finding]:
     """
     for fault in faults(place.index):
         yield Finding(Kind.INDEX_DIFFERS, place.index.name, f"the index: {fault}")
-    for contents in by_database(place.store, place.index, trust=False, writes=False):
+    for contents in by_database(place, trust=False, writes=False, read_all=True):
         yield from _known(contents)
         if checksums:
             for key in contents.entries:
                 if key not in contents.without_artifact:
-                    yield from _changed(place.store, key)
+                    yield from _changed(place, key)
 
 
 def _known(contents: Contents) -> Iterator[Finding]:
@@ -39,6 +37,9 @@ def _known(contents: Contents) -> Iterator[Finding]:
     yield from contents.gaps.values()
     for one in contents.unreadable:
         yield Finding(Kind.UNREADABLE, one.key, one.fault)
+    for artifact, unrecognised in contents.unrecognised.items():
+        text = unrecognised.fault or "the agent neither wrote nor accepted this record; `catalog accept` accepts it"
+        yield Finding(Kind.UNRECOGNISED, record_key(artifact), text)
     for found in contents.orphans:
         yield _of(Kind.ARTIFACT_WITHOUT_RECORD, found, "`catalog adopt` adopts it if it is undamaged")
     for found in contents.foreign:
@@ -49,17 +50,17 @@ def _of(kind: Kind, found: ListedKey, text: str) -> Finding:
     return Finding(kind, found.key, f"{found.size} bytes; {text}")
 
 
-def _changed(store: Store, artifact: str) -> Iterator[Finding]:
+def _changed(place: Place, artifact: str) -> Iterator[Finding]:
     """Yield the files of an artifact whose content differs from its record."""
     try:
-        record = volume_records.parse(store.read(record_key(artifact), LARGEST), artifact)
-    except (PermanentError, ValueError) as error:
+        record = read_record(place, artifact)
+    except PermanentError as error:
         yield Finding(Kind.UNREADABLE, record_key(artifact), f"unreadable at the second reading: {error}")
         return
     for file in record.files:
         key = artifact_key(record.set, record.database, file.name)
         try:
-            with store.open(key) as content:
+            with place.store.open(key) as content:
                 found = hashlib.file_digest(content, "sha256").hexdigest()
         except PermanentError as error:
             if error.failure.reason is not Reason.NOT_FOUND:

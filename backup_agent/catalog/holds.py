@@ -33,7 +33,7 @@ def hold(settings: Settings, wanted: Hold) -> dict[PlaceName, str]:
             raise _going(wanted.key, volume)
         became[volume.name] = "was held before" if held_before else "held"
     for place in others:
-        if place.copy_notes.has(wanted.key):
+        if place.record_notes.has(wanted.key):
             place.wanted_holds.hold(wanted)
             if place.journal.deletes(wanted.key):
                 place.wanted_holds.settle(wanted.key, wanted)
@@ -57,7 +57,7 @@ def release(settings: Settings, key: str) -> dict[PlaceName, str]:
     elif (root / record_key(key)).exists():
         became[volume.name] = "was not held"
     for place in others:
-        if place.copy_notes.has(key):
+        if place.record_notes.has(key):
             place.wanted_holds.release(key)
             became[place.name] = "released; the next pass removes the mark there"
     if not became:

@@ -1,8 +1,8 @@
 """The index of a place: a file with one line for each artifact, so that a start need not read 100,000 records.
 
-The index is a cache. It is made from the records alone, and may be deleted at any time. Records never change, so a
-record with the same key and size is taken to be the same. `catalog diff` reads all records, and finds one that was
-altered without changing its size.
+The index is a cache. It is made from the records and the notes on them (catalog.record_notes), and may be deleted at
+any time. Records never change, so a record with the same key and size is taken to be the same. `catalog diff` and
+`verify` read the records, and find one that was altered without changing its size.
 
 The lines are sorted by the records' keys, like a listing. Both are read side by side, so that neither must be in
 memory, and the index is written only from the first difference on.
@@ -39,7 +39,7 @@ _MOST_DAMAGED = 64
 _BLOCK = 1024 * 1024
 
 _SEAL = 9  # eight digits and a blank
-_VALUES = 12
+_VALUES = 13
 """Number of values that are read from a line; the last is the list of files. A newer agent may append others."""
 
 
@@ -49,16 +49,19 @@ def sealed(text: bytes) -> bytes:
 
 
 class IndexLine(NamedTuple):
-    """A line of the index: an entry, the size of its record in bytes, and the names and sizes of its files."""
+    """A line of the index: entry, bytes of the record, names and sizes of its files, whether it is recognised."""
 
     entry: Entry
     record_size: int
     files: tuple[tuple[str, int], ...]
+    recognised: bool
+    """Whether the agent wrote or accepted the record, by the note on it."""
 
     @classmethod
-    def of(cls, record: Record, record_size: int) -> Self:
+    def of(cls, record: Record, record_size: int, *, recognised: bool) -> Self:
         """Return the line of a record."""
-        return cls(Entry.of(record), record_size, tuple((file.name, file.size) for file in record.files))
+        files = tuple((file.name, file.size) for file in record.files)
+        return cls(Entry.of(record), record_size, files, recognised)
 
     def to_bytes(self) -> bytes:
         """Return the stored form of the line. The same record always gives the same bytes."""
@@ -66,7 +69,7 @@ class IndexLine(NamedTuple):
         times = (one.taken.isoformat(), one.finished.isoformat())
         ids = (one.database_id, one.store_id, one.parent, one.version)
         files = [*chain(*self.files)]
-        values = (one.key, self.record_size, one.full, *times, one.lowest, one.highest, *ids, files)
+        values = (one.key, self.record_size, self.recognised, one.full, *times, one.lowest, one.highest, *ids, files)
         return sealed(json.dumps(values, separators=(",", ":")).encode())
 
     @classmethod
@@ -76,7 +79,9 @@ class IndexLine(NamedTuple):
         if raw != sealed(text):
             raise ValueError("no line of an index: its checksum is wrong")
         try:
-            key, record_size, full, taken, finished, lowest, highest, *ids, files = islice(read_json(text), _VALUES)
+            key, record_size, recognised, full, taken, finished, lowest, highest, *ids, files = islice(
+                read_json(text), _VALUES
+            )
             database_id, store_id, parent, version = ids
             set_name, database = database_of(key)
             # By position, because keyword arguments take twice as long.
@@ -95,7 +100,7 @@ class IndexLine(NamedTuple):
                 parent,
                 intern(version) if version else None,
             )
-            return cls(entry, record_size, tuple(zip(files[::2], files[1::2], strict=True)))
+            return cls(entry, record_size, tuple(zip(files[::2], files[1::2], strict=True)), recognised is True)
         except (TypeError, AttributeError) as error:
             raise ValueError(f"no line of an index: {error}") from None
 

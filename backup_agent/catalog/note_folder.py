@@ -1,4 +1,4 @@
-"""A folder on the volume with one small file per key: the form of the copy notes, the wanted holds and the journal."""
+"""A folder on the volume with one small file per key: notes on records, claims, wanted holds, the journal."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from backup_agent.catalog.copy_notes import CopyNotes
+from backup_agent.catalog.claims import Claims
 from backup_agent.catalog.journal import Journal
+from backup_agent.catalog.record_notes import RecordNotes
 from backup_agent.catalog.reread_log import RequestReadings, RereadLog
 from backup_agent.catalog.wanted_holds import WantedHolds
 from backup_agent.core.artifacts.names import VOLUME, PlaceName
@@ -79,7 +80,7 @@ class Place:
         """The file with what is known of a destination's store: a `StoreCard`."""
         return self._folder("stores") / "card.json"
 
-    @property
+    @cached_property
     def index(self) -> Path:
         """The path of the index of its records."""
         return self._folder("catalog")
@@ -90,9 +91,14 @@ class Place:
         return Journal(self._folder("journal"))
 
     @property
-    def copy_notes(self) -> CopyNotes:
-        """The notes on which artifacts have a copy there. The volume has none."""
-        return CopyNotes(self._folder("copied"))
+    def record_notes(self) -> RecordNotes:
+        """The notes on records that the agent wrote or accepted there, and so on the copies at a destination."""
+        return RecordNotes(self._folder("recorded"))
+
+    @property
+    def claims(self) -> Claims:
+        """The artifacts that unrecognised records name as their parents."""
+        return Claims(self._folder("claims"))
 
     @property
     def wanted_holds(self) -> WantedHolds:

@@ -1,11 +1,15 @@
-"""Rebuilding the index of a place and its copy notes from the place alone."""
+"""Rebuilding the index of a place from its records, and the notes on copies from the records of the volume."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from backup_agent.catalog.contents import Unreadable, by_database
-from backup_agent.catalog.place import Place
+from backup_agent.catalog.place import Place, place_of
+from backup_agent.catalog.recognised import is_copy, read_record
 from backup_agent.core.artifacts.keys import record_key
+from backup_agent.core.artifacts.names import VOLUME
+from backup_agent.core.artifacts.records import LARGEST
+from backup_agent.core.reasons import PermanentError
 
 
 @dataclass(frozen=True)
@@ -13,34 +17,48 @@ class Rebuilt:
     """The result of a rebuild."""
 
     artifacts: int
+    """Number of those with a recognised record."""
     unreadable: tuple[Unreadable, ...]
     noted: tuple[str, ...]
     """Artifacts whose copy counted as missing and exists at the destination."""
+    unrecognised: int
+    """Number of records that the agent neither wrote nor accepted."""
 
 
 def rebuild(place: Place) -> Rebuilt:
     """Read every record of a place and rebuild its index.
 
-    At a destination, note every complete copy, including copies of a lost volume, so that they can be held. No note is
-    removed: the copy may have been deleted by retention. Raise the store's error if it cannot be read, and OSError if
-    the index or a note cannot be written.
+    At a destination, note each complete copy whose record is that of the volume. No note is removed: the copy may have
+    been deleted by retention. Raise the store's error if it cannot be read, and OSError if the index or a note cannot
+    be written.
     """
-    artifacts = 0
+    artifacts = unrecognised = 0
     unreadable: list[Unreadable] = []
     noted: list[str] = []
-    for contents in by_database(place.store, place.index, trust=False, required=True):
-        artifacts += len(contents.entries)
+    for contents in by_database(place, trust=False, required=True, read_all=True):
         unreadable += contents.unreadable
-        if not place.is_volume:
-            noted += _note(place, (key for key in contents.entries if key not in contents.without_artifact))
-    return Rebuilt(artifacts, tuple(unreadable), tuple(noted))
+        complete = (key for key, one in contents.unrecognised.items() if one.fault is None)
+        new = () if place.is_volume else _note_copies(place, complete)
+        noted += new
+        artifacts += len(contents.entries) + len(new)
+        unrecognised += contents.number_unrecognised - len(new)
+    if noted:  # their lines in the index still say that they are not recognised
+        for _ in by_database(place, required=True):
+            pass
+    return Rebuilt(artifacts, tuple(unreadable), tuple(noted), unrecognised)
 
 
-def _note(place: Place, keys: Iterator[str]) -> Iterator[str]:
-    """Write a copy note for each key. Yield the keys whose copy counted as missing."""
-    notes = place.copy_notes
+def _note_copies(place: Place, keys: Iterable[str]) -> tuple[str, ...]:
+    """Note the artifacts at a destination whose record is that of the volume. Return their keys."""
+    volume = place_of(VOLUME, place.settings)
+    noted: list[str] = []
     for key in keys:
-        if not notes.has(key):
-            notes.add(key)
-            if (place.root / record_key(key)).exists():
-                yield key
+        try:
+            record = read_record(volume, key)
+            content = place.store.read(record_key(key), LARGEST)
+        except PermanentError:  # one of them is not there, or is not recognised
+            continue
+        if is_copy(content, record):
+            place.record_notes.add(key, content)
+            noted.append(key)
+    return tuple(noted)

@@ -1,33 +1,16 @@
 """Reading records from the volume."""
 
-import stat
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from backup_agent import durable, quoting
-from backup_agent.core.artifacts.keys import ARTIFACT_SUFFIX, RECORD_SUFFIX, artifact_key
+from backup_agent.core.artifacts.keys import ARTIFACT_SUFFIX, RECORD_SUFFIX
 from backup_agent.core.artifacts.names import DatabaseName, SetName, database_name_or_none, set_name_or_none
-from backup_agent.core.artifacts.records import LARGEST, Record
+from backup_agent.core.artifacts.records import Record
 
 ARTIFACT_RECORD = ARTIFACT_SUFFIX + RECORD_SUFFIX
-
-
-def of_database(root: Path, set_name: SetName, database: DatabaseName) -> tuple[Record, ...]:
-    """Return the readable records of one database, oldest first. A missing folder has none.
-
-    Links and special files are ignored, as in a listing of the store: reading a pipe would never end.
-    """
-    folder = root / set_name / database
-    records: list[Record] = []
-    for name in (name for name in durable.names(folder) if name.endswith(ARTIFACT_RECORD)):
-        key = artifact_key(set_name, database, name)
-        with suppress(OSError, ValueError):
-            if stat.S_ISREG((folder / name).lstat().st_mode):
-                records.append(parse(durable.read(folder / name, LARGEST), key.removesuffix(RECORD_SUFFIX)))
-    return tuple(sorted(records, key=lambda record: (record.header.taken, record.key)))
 
 
 def parse(data: bytes, artifact: str) -> Record:
@@ -39,6 +22,11 @@ def parse(data: bytes, artifact: str) -> Record:
     if record.key != artifact:
         raise ValueError(f"it is the record of {record.key}")
     return record
+
+
+def replaced(noted: str) -> str:
+    """Say that a record is not the one that was noted, given its SHA-256 as it was noted."""
+    return f"it is not the record that the agent wrote, which has SHA-256 {noted}"
 
 
 def first_fault(error: ValueError) -> str:

@@ -1,72 +1,210 @@
-"""`backup-agent catalog`: rebuild an index, show drift, adopt artifacts of other tools."""
+"""`backup-agent catalog`: rebuild an index, show drift, adopt artifacts of other tools, judge unrecognised records."""
 
 import os
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import click
 
 from backup_agent import durable
 from backup_agent.catalog import claim, root_lock
+from backup_agent.catalog.acceptance import accept, chosen, files_of, unrecognised
 from backup_agent.catalog.adopt import Adopting, AdoptOutcome, Result
+from backup_agent.catalog.contents import Unrecognised
 from backup_agent.catalog.diff import diff
 from backup_agent.catalog.place import Place, place_of
+from backup_agent.catalog.place_ownership import hold_place
 from backup_agent.catalog.rebuild import rebuild
 from backup_agent.cli import printing
 from backup_agent.cli.configured import json_option, judged, loaded, settings_option
+from backup_agent.core.artifacts.entries import Entry
 from backup_agent.core.artifacts.names import VOLUME, SetName, name_of_set
+from backup_agent.core.artifacts.records import BackupType
 from backup_agent.core.reasons import PermanentError, Reason
+from backup_agent.jobs.prune import delete
 from backup_agent.settings.model import Settings
 from backup_agent.supervisor import mounts
 
-_OPTIONS = {"rebuild": {"place"}, "diff": {"place", "checksums"}, "adopt": {"source", "set_name", "dry_run"}}
+PLACE = click.option("--place", default=VOLUME, show_default=True, help="`local` or a destination.")
 
 
-@click.command()
-@click.argument("what", type=click.Choice(list(_OPTIONS)))
-@click.option("--place", help="rebuild, diff: `local` or a destination. Default: local.")
-@click.option("--checksums", is_flag=True, help="diff: also read every artifact and compare its checksum.")
+@click.group()
+def command() -> None:
+    """Compare the records of a place with its files, and take in artifacts that the agent does not know yet."""
+
+
+@command.command("rebuild")
+@PLACE
+@settings_option
+@json_option
+@click.pass_context
+def rebuild_command(context: click.Context, place: str, *, as_json: bool) -> int:
+    """Rebuild the index of a place from its records, and note the copies that a destination has.
+
+    The index is a cache of the records. Exits 3 if a record cannot be read or is not recognised.
+    """
+    return _rebuild(place_of(place, loaded(context).settings), as_json=as_json)
+
+
+@command.command("diff")
+@PLACE
+@click.option("--checksums", is_flag=True, help="Also read every artifact and compare its checksum.")
+@settings_option
+@json_option
+@click.pass_context
+def diff_command(context: click.Context, place: str, *, checksums: bool, as_json: bool) -> int:
+    """Show where records and files of a place do not match. Repairs nothing; exits 3 if something does not match."""
+    return _diff(place_of(place, loaded(context).settings), checksums=checksums, as_json=as_json)
+
+
+@command.command("adopt")
 @click.option(
     "--from",
     "source",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="adopt: a folder to search. Default: the storage root.",
+    help="A folder to search. Default: the storage root.",
 )
-@click.option("--set", "set_name", callback=judged(name_of_set), help="adopt: the set to put all artifacts into.")
-@click.option("--dry-run", is_flag=True, help="adopt: list what would be adopted, and change nothing.")
+@click.option("--set", "set_name", callback=judged(name_of_set), help="The set to put all artifacts into.")
+@click.option("--dry-run", is_flag=True, help="List what would be adopted, and change nothing.")
 @settings_option
 @json_option
 @click.pass_context
-def command(
+def adopt_command(
+    context: click.Context, source: Path | None, set_name: SetName | None, *, dry_run: bool, as_json: bool
+) -> int:
+    """Take in artifacts that other tools made, after reading each to its end.
+
+    Never moves, changes or overwrites a file. It needs the storage root for itself, so it refuses with exit code 4
+    while the agent runs.
+    """
+    return _adopt(loaded(context).settings, source, set_name, dry_run=dry_run, as_json=as_json)
+
+
+@command.command("unrecognised")
+@PLACE
+@settings_option
+@json_option
+@click.pass_context
+def unrecognised_command(context: click.Context, place: str, *, as_json: bool) -> int:
+    """List the records that the agent neither wrote nor accepted. Exits 3 if there are any."""
+    at = place_of(place, loaded(context).settings)
+    found = list(unrecognised(at))
+    if as_json:
+        printing.as_json({"place": at.name, "unrecognised": [_told(one) for one in found]})
+    elif found:
+        printing.table(["ARTIFACT", "TYPE", "SIZE", "TAKEN", "PARENT", "FAULT"], [_row(one) for one in found])
+    else:
+        printing.line(f"{at.name}: every record is recognised")
+    return 3 if found else 0
+
+
+@command.command("accept")
+@click.argument("keys", nargs=-1, metavar="[ARTIFACT]...")
+@PLACE
+@click.option("--all", "everything", is_flag=True, help="Every unrecognised record of the place.")
+@click.option("--discard", is_flag=True, help="Delete the records and their files instead.")
+@click.option("--yes", is_flag=True, help="Do not ask before deleting.")
+@settings_option
+@json_option
+@click.pass_context
+def accept_command(
     context: click.Context,
-    what: str,
-    place: str | None,
-    source: Path | None,
-    set_name: SetName | None,
+    keys: tuple[str, ...],
+    place: str,
     *,
-    checksums: bool,
-    dry_run: bool,
+    everything: bool,
+    discard: bool,
+    yes: bool,
     as_json: bool,
 ) -> int:
-    """Rebuild the index of a place, show drift there (diff), or take in artifacts that other tools made (adopt).
+    """Recognise records from now on, as they are stored: those of the named artifacts, or all with --all.
 
-    The index is a cache of the records. diff repairs nothing, and exits 3 if records and files do not match. adopt
-    reads each artifact to its end, and never moves, changes or overwrites a file. It needs the storage root for itself,
-    so it refuses with exit code 4 while the agent runs.
+    Nothing is moved or copied, and retention applies to the artifacts from the next pass on. Look at the records first
+    with `backup-agent catalog unrecognised`: the agent cannot tell a forged record from a genuine one.
     """
-    given = {name for name, value in (("place", place), ("checksums", checksums), ("source", source)) if value}
-    given |= {name for name, value in (("set_name", set_name), ("dry_run", dry_run)) if value}
-    if wrong := given - _OPTIONS[what]:
-        names = {"source": "from", "set_name": "set", "dry_run": "dry-run"}
-        raise click.UsageError(f"catalog {what} takes no --{names.get(one := min(wrong), one)}", context)
+    if bool(keys) == everything:
+        raise click.UsageError("name artifacts by their keys, or give --all", context)
     settings = loaded(context).settings
-    if what == "rebuild":
-        return _rebuild(place_of(place or VOLUME, settings), as_json=as_json)
-    if what == "diff":
-        return _diff(place_of(place or VOLUME, settings), checksums=checksums, as_json=as_json)
-    return _adopt(settings, source, set_name, dry_run=dry_run, as_json=as_json)
+    at = place_of(place, settings)
+    found = list(unrecognised(at))
+    wanted = tuple(one.artifact for one in found) if everything else chosen(found, keys)
+    if discard:
+        return _discard(at, wanted, yes=yes, as_json=as_json)
+    return _accept(at, wanted, as_json=as_json)
+
+
+def _told(one: Unrecognised) -> dict[str, Any]:
+    entry = one.entry
+    facts = {} if entry is None else {"type": _type(entry), "size": entry.size, "taken": entry.taken.isoformat()}
+    return {"artifact": one.artifact, **facts, "parent": entry and entry.parent, "fault": one.fault}
+
+
+def _row(one: Unrecognised) -> list[str]:
+    entry = one.entry
+    if entry is None:
+        return [one.artifact, "-", "-", "-", "-", one.fault or "-"]
+    return [
+        one.artifact,
+        _type(entry),
+        printing.size(entry.size),
+        printing.moment(entry.taken),
+        entry.parent or "-",
+        one.fault or "-",
+    ]
+
+
+def _type(entry: Entry) -> str:
+    return BackupType.FULL.value if entry.full else BackupType.DIFF.value
+
+
+@durable.closed_to_others()
+def _accept(place: Place, keys: tuple[str, ...], *, as_json: bool) -> int:
+    refused: dict[str, str] = {}
+    for key in keys:
+        try:
+            accept(place, key)
+        except PermanentError as error:
+            refused[key] = error.failure.error
+    accepted = [key for key in keys if key not in refused]
+    if as_json:
+        printing.as_json({"place": place.name, "accepted": accepted, "refused": refused})
+    else:
+        for key in accepted:
+            printing.line(f"accepted: {key}")
+        for fault in refused.values():
+            printing.line(f"refused: {fault}", err=True)
+        if not keys:
+            printing.line(f"{place.name}: every record is recognised")
+    return 3 if refused else 0
+
+
+@durable.closed_to_others()
+def _discard(place: Place, keys: tuple[str, ...], *, yes: bool, as_json: bool) -> int:
+    """Delete unrecognised records with their files, if a person confirms it."""
+    if keys and not yes:
+        if not sys.stdin.isatty():
+            raise click.UsageError("there is no terminal to ask at, and nothing was deleted: add --yes")
+        printing.lines(keys)
+        if not printing.confirm(f"Delete these records and their files at {place.name}?"):
+            printing.line("nothing was deleted", err=True)
+            return 1
+    with _owned(place.settings, dry_run=False) if place.is_volume else nullcontext(), hold_place(place) as held:
+        if held.no_deletion is not None:
+            raise PermanentError.of(held.no_deletion)
+        discarded = [key for key in keys if delete(place, held, key, files_of(place, key))]
+    kept = [key for key in keys if key not in discarded]
+    if as_json:
+        printing.as_json({"place": place.name, "discarded": discarded, "held": kept})
+    else:
+        for key in discarded:
+            printing.line(f"discarded: {key}")
+        for key in kept:
+            printing.line(f"held, and kept: {key}", err=True)
+    return 3 if kept else 0
 
 
 @durable.closed_to_others()
@@ -84,14 +222,17 @@ def _rebuild(place: Place, *, as_json: bool) -> int:
     faults = [str(fault) for fault in rebuilt.unreadable]
     if as_json:
         counts = {"artifacts": rebuilt.artifacts, "noted": rebuilt.noted, "unreadable": faults}
-        printing.as_json({"place": place.name, **counts, "index": str(index)})
+        printing.as_json({"place": place.name, **counts, "unrecognised": rebuilt.unrecognised, "index": str(index)})
     else:
         printing.line(f"{place.name}: {printing.counted(rebuilt.artifacts, 'artifact', 'artifacts')} in {index}")
         for key in rebuilt.noted:
             printing.line(f"already stored, no copy missing: {key}")
         for fault in faults:
             printing.line(f"unreadable: {fault}", err=True)
-    return 3 if faults else 0
+        if rebuilt.unrecognised:
+            number = printing.counted(rebuilt.unrecognised, "record", "records")
+            printing.line(f"not recognised: {number}; `backup-agent catalog unrecognised` lists them", err=True)
+    return 3 if faults or rebuilt.unrecognised else 0
 
 
 def _diff(place: Place, *, checksums: bool, as_json: bool) -> int:

@@ -8,7 +8,7 @@ from functools import partial
 import click
 
 from backup_agent.catalog import volume_records
-from backup_agent.catalog.contents import Contents, by_database
+from backup_agent.catalog.contents import NOT_RECOGNISED, Contents, by_database
 from backup_agent.catalog.place import Place, destinations, place_of
 from backup_agent.cli import printing
 from backup_agent.cli.configured import json_option, judged, loaded, settings_option
@@ -24,6 +24,7 @@ class Listed:
     """What is recorded of one database at a place."""
 
     records: tuple[Record, ...]
+    """The oldest first, also those that are not recognised."""
     contents: Contents
     faults: tuple[str, ...]
     """What cannot be read, a line each."""
@@ -70,7 +71,7 @@ def command(
     for listed in _at(at, set_name, database):
         found += [record for record in listed.records if _has(record, labels)]
         faults += listed.faults
-        unrestorable |= listed.contents.unrestorable
+        unrestorable |= listed.contents.unrestorable | dict.fromkeys(listed.contents.unrecognised, NOT_RECOGNISED)
         held |= listed.contents.holds.keys()
     if as_json:
         printing.as_json(
@@ -100,12 +101,12 @@ def _at(place: Place, set_name: SetName | None, database: str | None) -> Iterato
     """Yield what is recorded at a place. The index only tells which records there are; each record is read."""
     sets = {set_name} if set_name else None
     with ThreadPoolExecutor(place.store.concurrent_reads, thread_name_prefix="record") as pool:
-        for contents in by_database(place.store, place.index, sets=sets, writes=False):
+        for contents in by_database(place, sets=sets, writes=False, read_all=True):
             if database is not None and not contents.is_of(database.lower()):
                 continue
             read: list[Record] = []
             faults = [str(one) for one in contents.unreadable]
-            for found in pool.map(partial(_read, place.store), contents.entries):
+            for found in pool.map(partial(_read, place.store), (*contents.entries, *contents.unrecognised)):
                 if isinstance(found, Record):
                     read.append(found)
                 elif found is not None:
@@ -137,7 +138,7 @@ def _has(record: Record, labels: tuple[str, ...]) -> bool:
 def _others(place: Place) -> dict[str, Callable[[str], bool]]:
     """Return the other places: name, and a function that tells whether the place has the artifact of a key."""
     others: dict[str, Callable[[str], bool]] = {
-        one.name: one.copy_notes.has for one in destinations(place.settings) if one.name != place.name
+        one.name: one.record_notes.has for one in destinations(place.settings) if one.name != place.name
     }
     return others if place.is_volume else {VOLUME: lambda key: (place.root / record_key(key)).exists(), **others}
 

@@ -10,18 +10,22 @@ def artifact_at(place: Place, name: str) -> tuple[Contents, str] | None:
     """Return the contents of an artifact's folder, and its key; None if no artifact of that name is recorded.
 
     The name is its key, its path on the volume or its file name, or one of these of its record. Raise PermanentError if
-    its record cannot be read, or several artifacts have that file name.
+    its record cannot be read, or several artifacts have that file name. An artifact with a recognised record comes
+    before all without.
     """
     key = name.removeprefix(f"{place.root}/").removesuffix(RECORD_SUFFIX)
     sets = {split_key(key).set} if is_key(key) else None
-    found: list[tuple[Contents, str]] = []
-    for part in by_database(place.store, place.index, sets=sets, writes=False):
-        found += [(part, each) for each in part.entries if key in (each, name_of(each))]
+    recognised: list[tuple[Contents, str]] = []
+    unrecognised: list[tuple[Contents, str]] = []
+    for part in by_database(place, sets=sets, writes=False, read_all=True):
+        recognised += [(part, each) for each in part.entries if key in (each, name_of(each))]
+        unrecognised += [(part, each) for each in part.unrecognised if key in (each, name_of(each))]
         for fault in part.unreadable:
             if fault.key == record_key(fault.artifact) and key in (fault.artifact, name_of(fault.artifact)):
                 raise PermanentError(
                     Reason.UNREADABLE, f"the record cannot be read: {fault}", f"look at the health of {place.name}"
                 )
+    found = recognised or unrecognised
     if len(found) > 1:
         keys = ", ".join(each for _, each in found)
         raise PermanentError(

@@ -86,7 +86,7 @@ def planned(
     Whether the clock can be trusted is not checked: only a pass of retention does that. Raise BackupError, OSError.
     """
     place = place_of(name, settings)
-    found = survey(place.store)
+    found = survey(place, indexed=False)
     orders = Orders(orders_file(place.root))
     orders.load()
     if orders.no_deletion is not None:

@@ -1,9 +1,10 @@
 """From where an artifact can be restored: a place that has its chain, and a destination that servers can read."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from backup_agent.catalog import volume_records
 from backup_agent.catalog.place import Place, all_places, destinations, place_of
+from backup_agent.catalog.recognised import read_record
 from backup_agent.cli.named_artifact import artifact_at
 from backup_agent.cli.restore_lines import ChainSource
 from backup_agent.core.artifacts.chains import Ancestry
@@ -12,27 +13,45 @@ from backup_agent.core.artifacts.records import LARGEST, Record
 from backup_agent.core.reasons import BackupError, Failure, PermanentError, Reason
 from backup_agent.settings.model import Settings
 from backup_agent.stores.kind import kind_of
-from backup_agent.stores.store import Store
 
 
-def restorable(settings: Settings, what: str, place: str | None) -> tuple[Place, tuple[Record, ...], Record]:
-    """Return a place that has a restore point, its chain from the full to the point, and its record.
+@dataclass(frozen=True)
+class RestorableChain:
+    """A restore point at a place, with everything that it needs."""
+
+    place: Place
+    record: Record
+    chain: tuple[Record, ...]
+    """In the order of the restore, from the full to the point."""
+    proven: bool
+    """Whether the agent recognises each of these records."""
+
+
+def restorable(settings: Settings, what: str, place: str | None) -> RestorableChain:
+    """Return a restore point with its chain, preferably from a place where the agent recognises their records.
 
     Raise PermanentError with the fault of each place if none has the whole chain.
     """
     failures: list[Failure] = []
+    unproven: RestorableChain | None = None
     for one in all_places(settings) if place is None else (place_of(place, settings),):
         try:
-            return (one, *_chain_at(one, what))
+            found = _chain_at(one, what)
         except BackupError as error:
             failures.append(error.failure)
+            continue
+        if found.proven:
+            return found
+        unproven = unproven or found
+    if unproven is not None:
+        return unproven
     # A place where the artifact is recorded but cannot be restored says more than one where it is not recorded.
     first = next((one for one in failures if one.reason is not Reason.NOT_FOUND), failures[0])
     raise PermanentError(first.reason, "\n".join(one.error for one in failures), first.advice)
 
 
-def _chain_at(place: Place, what: str) -> tuple[tuple[Record, ...], Record]:
-    """Return an artifact's chain at one place and its record. Raise BackupError if a part is missing or damaged."""
+def _chain_at(place: Place, what: str) -> RestorableChain:
+    """Return an artifact's chain at one place. Raise BackupError if a part is missing or damaged."""
     found = artifact_at(place, what)
     if found is None:
         raise PermanentError(
@@ -41,10 +60,13 @@ def _chain_at(place: Place, what: str) -> tuple[tuple[Record, ...], Record]:
             "`backup-agent list` shows what is on the volume",
         )
     part, key = found
-    ancestry = Ancestry(part.entries.values(), part.unsound)
+    proven = key in part.entries
+    strangers = () if proven else part.unrecognised.values()
+    entries = part.entries | {one.artifact: one.entry for one in strangers if one.entry is not None}
+    ancestry = Ancestry(entries.values(), {*part.unsound, *(one.artifact for one in strangers if one.fault)})
     # An empty differential holds no transactions: restore the artifact that it was taken after.
-    entry = part.entries[key]
-    point = ancestry.anchor(entry) if entry.empty else entry
+    entry = entries.get(key)
+    point = ancestry.anchor(entry) if entry is not None and entry.empty else entry
     if key not in ancestry.roots or point is None:
         raise PermanentError(
             Reason.CHAIN_BROKEN,
@@ -54,15 +76,18 @@ def _chain_at(place: Place, what: str) -> tuple[tuple[Record, ...], Record]:
     way = [point]
     while parents := ancestry.parents(way[0]):
         way.insert(0, parents[0])
-    return tuple(read_record(place.store, one.key) for one in way), read_record(place.store, key)
+    chain = tuple(read_any_record(place, one.key) for one in way)
+    return RestorableChain(place, read_any_record(place, key), chain, proven)
 
 
-def read_record(store: Store, key: str) -> Record:
-    """Return the record of an artifact; raise BackupError if it cannot be read."""
+def read_any_record(place: Place, key: str) -> Record:
+    """Return the record of an artifact, recognised or not. Raise BackupError if it is unreadable or was replaced."""
+    if place.record_notes.has(key):
+        return read_record(place, key)
     try:
-        return volume_records.parse(store.read(record_key(key), LARGEST), key)
+        return volume_records.parse(place.store.read(record_key(key), LARGEST), key)
     except ValueError as error:
-        text = f"{store.name}: {record_key(key)} cannot be read: {error}"
+        text = f"{place.name}: {record_key(key)} cannot be read: {error}"
         raise PermanentError(Reason.UNREADABLE, text, "look at the health of that place") from None
 
 
@@ -75,23 +100,24 @@ def source_of(place: Place) -> ChainSource:
     return ChainSource(place.name, access.uri, access)
 
 
-def seed_for(place: Place, chain: tuple[Record, ...]) -> ChainSource | None:
+def seed_for(point: RestorableChain) -> ChainSource | None:
     """Return a destination that has the whole chain with no known damage, or None.
 
-    `place` is where the chain was found. For the volume, its copy notes tell which destinations to look at.
+    If the chain was found on the volume, its notes tell which destinations to look at.
     A destination that cannot be reached from here is the last choice, and is marked `unasked`.
     """
-    if not place.is_volume:
-        return source_of(place)
+    if not point.place.is_volume:
+        return source_of(point.place)
     unasked: ChainSource | None = None
-    for other in destinations(place.settings):
-        if not all(other.copy_notes.has(record.key) for record in chain):
+    for other in destinations(point.place.settings):
+        if not all(other.record_notes.has(record.key) for record in point.chain):
             continue
         try:
-            _chain_at(other, chain[-1].key)
+            found = _chain_at(other, point.chain[-1].key)
         except BackupError as error:
             if error.failure.reason not in (Reason.CHAIN_BROKEN, Reason.NOT_FOUND, Reason.UNREADABLE):
                 unasked = unasked or replace(source_of(other), unasked=True)
         else:
-            return source_of(other)
+            if found.proven:
+                return source_of(other)
     return unasked

@@ -12,7 +12,7 @@ from backup_agent.catalog.place import destinations, place_of
 from backup_agent.cli import answers, printing, restore_lines
 from backup_agent.cli.configured import json_option, loaded, settings_option
 from backup_agent.cli.named_artifact import artifact_at
-from backup_agent.cli.restore_source import read_record, restorable, seed_for, source_of
+from backup_agent.cli.restore_source import read_any_record, restorable, seed_for, source_of
 from backup_agent.core.artifacts.chains import chains
 from backup_agent.core.artifacts.marks import Hold
 from backup_agent.core.artifacts.names import VOLUME, PlaceName
@@ -21,6 +21,8 @@ from backup_agent.core.reasons import PermanentError, Reason
 from backup_agent.core.requests.answers import LARGEST as LARGEST_ANSWER
 from backup_agent.core.requests.answers import Answer
 from backup_agent.settings.model import Settings
+
+ORIGIN_NOT_PROVEN = "# ORIGIN NOT PROVEN: this agent neither wrote nor accepted the records that these lines follow"
 
 
 @click.command()
@@ -45,8 +47,7 @@ def command(
     """
     settings = loaded(context).settings
     if restore:
-        _show_restoring(settings, what, place, neo4j_version, as_json=as_json)
-        return 0
+        return _show_restoring(settings, what, place, neo4j_version, as_json=as_json)
     if place or neo4j_version:
         raise click.UsageError("--place and --neo4j-version go with --restore")
     found = artifact_at(place_of(VOLUME, settings), what)
@@ -93,11 +94,11 @@ def _show_answer(answer: Answer) -> None:
 
 
 def _show_record(settings: Settings, folder: Contents, key: str, *, as_json: bool) -> None:
-    record = read_record(place_of(VOLUME, settings).store, key)
-    copies = {one.name: "stored" if one.copy_notes.has(key) else "not stored" for one in destinations(settings)}
+    record = read_any_record(place_of(VOLUME, settings), key)
+    copies = {one.name: "stored" if one.record_notes.has(key) else "not stored" for one in destinations(settings)}
     links = [[link.key for link in chain.records] for chain in chains(folder.entries.values())]
     chain = next((keys for keys in links if key in keys), [key])
-    hold, fault = folder.holds.get(key), folder.unrestorable.get(key)
+    hold, fault = folder.holds.get(key), folder.fault(key)
     if as_json:
         document = record.model_dump(mode="json", by_alias=True)
         held = hold and hold.model_dump(mode="json", exclude={"key", "schema_"})
@@ -108,17 +109,20 @@ def _show_record(settings: Settings, folder: Contents, key: str, *, as_json: boo
 
 def _show_restoring(
     settings: Settings, what: str, place: str | None, neo4j_version: str | None, *, as_json: bool
-) -> None:
+) -> int:
     """Print how to restore an artifact from the first place that has its chain. Raise BackupError if none has."""
-    at, chain, record = restorable(settings, what, place)
-    version = restore_lines.version_of(record, neo4j_version)
-    source = source_of(at)
-    found = restore_lines.steps(chain, source=source, seed=seed_for(at, chain), version=version)
+    point = restorable(settings, what, place)
+    version = restore_lines.version_of(point.record, neo4j_version)
+    source = source_of(point.place)
+    found = restore_lines.steps(point.chain, source=source, seed=seed_for(point), version=version)
     if as_json:
-        steps = [asdict(step) for step in found]
-        printing.as_json({"artifact": record.key, "place": at.name, "version": str(version), "steps": steps})
+        facts = {"artifact": point.record.key, "place": point.place.name, "origin_proven": point.proven}
+        printing.as_json({**facts, "version": str(version), "steps": [asdict(step) for step in found]})
     else:
-        printing.block(restore_lines.script(record, found, source=source, version=version))
+        if not point.proven:
+            printing.line(ORIGIN_NOT_PROVEN)
+        printing.block(restore_lines.script(point.record, found, source=source, version=version))
+    return 0 if point.proven else 3
 
 
 def _facts(

@@ -171,6 +171,9 @@ def _place(place: str, one: dict[str, Any]) -> Iterator[str]:
     for why, keys in one.get("unreadable", {}).items():
         if keys:
             yield f"NOT VERIFIABLE at {place}, {why.replace('_', ' ')} ({len(keys)}): {first_few(keys)}"
+    if number := one.get("unrecognised"):
+        records = printing.counted(number, "record", "records")
+        yield f"NOT RECOGNISED at {place}: {records}; `backup-agent catalog unrecognised` lists them"
     if broken := one.get("unrestorable"):
         yield f"CHAIN BROKEN at {place}, cannot be restored ({len(broken)}): {first_few(broken)}"
 

@@ -37,6 +37,7 @@ class Reason(StrEnum):
     CHECKSUM_MISMATCH = "checksum_mismatch"
     ALREADY_EXISTS = "already_exists"
     UNREADABLE = "unreadable"
+    UNRECOGNISED = "unrecognised"
     NOTHING_VERIFIED = "nothing_verified"
     ARCHIVED = "archived"
     FOREIGN_ROOT = "foreign_root"
@@ -50,7 +51,14 @@ class Reason(StrEnum):
 
 
 ABOUT_ONE_ARTIFACT = frozenset(
-    {Reason.ALREADY_EXISTS, Reason.CHAIN_BROKEN, Reason.CHECKSUM_MISMATCH, Reason.NO_ARTIFACT, Reason.UNREADABLE}
+    {
+        Reason.ALREADY_EXISTS,
+        Reason.CHAIN_BROKEN,
+        Reason.CHECKSUM_MISMATCH,
+        Reason.NO_ARTIFACT,
+        Reason.UNREADABLE,
+        Reason.UNRECOGNISED,
+    }
 )
 """Reasons why one artifact is not copied although the destination accepts others."""
 
@@ -99,6 +107,9 @@ HINTS: dict[Reason, str] = {
     Reason.CHECKSUM_MISMATCH: "check the volume for errors: stored content differs from what was written",
     Reason.ALREADY_EXISTS: "find out which program wrote the object of this name; it is not overwritten",
     Reason.UNREADABLE: "a record, mark or note cannot be read: `backup-agent catalog diff` shows which",
+    Reason.UNRECOGNISED: (
+        "`backup-agent catalog unrecognised` lists such records; `backup-agent catalog accept` takes in what you trust"
+    ),
     Reason.NOTHING_VERIFIED: (
         "there are artifacts, but none was verified: run `backup-agent verify --all`; "
         "`backup-agent catalog diff` shows what cannot be read"

@@ -16,13 +16,12 @@ from backup_agent.artifact.reading import ArtifactReading
 from backup_agent.catalog.contents import Contents, of_database
 from backup_agent.catalog.place import place_of
 from backup_agent.catalog.place_ownership import this_volume
+from backup_agent.catalog.recognised import create_on_volume, read_record
 from backup_agent.catalog.space import space
-from backup_agent.catalog.volume_records import parse
 from backup_agent.core.artifacts.chains import TypeDecision, TypeReason, decide, live_chain, parent_of
 from backup_agent.core.artifacts.entries import Entry
-from backup_agent.core.artifacts.keys import artifact_key, record_key
+from backup_agent.core.artifacts.keys import artifact_key
 from backup_agent.core.artifacts.names import VOLUME, PlaceName
-from backup_agent.core.artifacts.records import LARGEST as LARGEST_RECORD
 from backup_agent.core.artifacts.records import BackupType, Record
 from backup_agent.core.capabilities import newest
 from backup_agent.core.neo4j.verdict import NextStep as Judged
@@ -89,7 +88,7 @@ def back_up(run: BackupRun) -> DatabaseResult:
     Raise BackupError if there is no verified artifact at the end.
     """
     run.stages.enter("plan")
-    contents = of_database(run.store, run.volume.index, run.task.set, run.task.database)
+    contents = of_database(run.volume, run.task.set, run.task.database)
     record = recorded_before(run, contents)
     if record is None:
         recorded = restorable(run, contents)
@@ -148,8 +147,8 @@ def restorable(run: BackupRun, contents: Contents) -> Records:
 def _read(run: BackupRun, entry: Entry) -> Record | None:
     """Return the record of an index entry, or None if it cannot be read or differs from the entry."""
     try:
-        record = parse(run.store.read(record_key(entry.key), LARGEST_RECORD), entry.key)
-    except (ValueError, PermanentError):
+        record = read_record(run.volume, entry.key)
+    except PermanentError:
         return None
     return record if Entry.of(record) == entry else None
 
@@ -361,7 +360,7 @@ def publish(run: BackupRun, judged: Judgement, recorded: Records) -> Record:
     journal.begin_publishing(run.store, record.key, keys, datetime.now(UTC))
     for key, file in zip(keys, record.files, strict=True):
         run.store.put_artifact(key, judged.path.parent / file.name, file, lambda _count: None)
-    run.store.create(record_key(record.key), record.to_json())
+    create_on_volume(run.volume, record)
     journal.done(record.key)
     run.writer.tell(ArtifactStored(place="volume", type=record.type.value, bytes=record.size))
     return record
@@ -452,7 +451,7 @@ def copy_to_all(run: BackupRun, record: Record) -> dict[PlaceName, CopyState]:
             settings=run.task.settings,
         )
         failure = copy.in_child(task, run.root, run.writer, run.cancel, stall=run.settings.limits.stall_timeout)
-        notes = place_of(destination, run.settings).copy_notes
+        notes = place_of(destination, run.settings).record_notes
         copies[destination] = CopyState.STORED if failure is None or notes.has(record.key) else CopyState.OWED
         if failure is not None:
             run.copy_failures[destination] = failure

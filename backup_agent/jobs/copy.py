@@ -18,11 +18,12 @@ from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 
-from backup_agent import durable, quoting
+from backup_agent import quoting
 from backup_agent.catalog import volume_records
 from backup_agent.catalog.contents import of_database
 from backup_agent.catalog.place import Place, place_of
 from backup_agent.catalog.place_ownership import hold_place
+from backup_agent.catalog.recognised import is_copy, read_record
 from backup_agent.catalog.tenure import Held
 from backup_agent.core.artifacts.chains import Ancestry, everything_needed
 from backup_agent.core.artifacts.entries import Entry
@@ -52,8 +53,9 @@ class Copying:
         """`place` is the destination."""
         self._task = task
         self._place = place
+        self._volume = place_of(VOLUME, place.settings)
         self._root = place.root
-        self._notes = place.copy_notes
+        self._notes = place.record_notes
         self._journal = place.journal
         self._store = place.store
         self._writer = writer
@@ -89,10 +91,9 @@ class Copying:
 
     def _databases(self) -> Iterator[tuple[Entry, ...]]:
         """Yield the entries of each database on the volume, from the index: a record may have thousands of parts."""
-        volume = place_of(VOLUME, self._place.settings)
         for set_name, database in volume_records.databases(self._root):
             if set_name in self._task.sets and self._task.database in (None, database):
-                contents = of_database(volume.store, volume.index, set_name, database)
+                contents = of_database(self._volume, set_name, database)
                 if contents.entries:
                     yield tuple(contents.entries.values())
 
@@ -101,7 +102,7 @@ class Copying:
 
         After a failure that concerns one artifact, only the artifacts that need it are skipped.
         """
-        chain = _Needs(entries, self._store)
+        chain = _Needs(entries, self._place)
         there = _Folder(self._store, entries[0].set, entries[0].database)
         first: Failure | None = None
         failed: set[str] = set()
@@ -112,7 +113,7 @@ class Copying:
                 continue
             try:
                 for key in (*self._lacking(entry, chain, there), entry.key):
-                    self._copy(self._recorded(key), chain, there, held)
+                    self._copy(read_record(self._volume, key), chain, there, held)
             except BackupError as error:
                 first = first or error.failure
                 failed |= {key, entry.key}
@@ -145,14 +146,15 @@ class Copying:
     def _needed_record(self, key: str, entry: Entry) -> Record:
         """Return the record of an artifact that `entry` needs, from the volume, else from the destination."""
         if (self._root / record_key(key)).exists():
-            return self._recorded(key)
+            return read_record(self._volume, key)
         try:
-            seen = self._store.look(record_key(key), LARGEST)
-            if seen is None:
-                raise self._gap(entry, key, "it is neither on the volume nor at the destination")
-            return volume_records.parse(seen.content, key)
-        except (ObjectTooLargeError, ValueError) as error:
-            raise self._gap(entry, key, f"its record at the destination cannot be read: {error}") from error
+            return read_record(self._place, key)
+        except PermanentError as error:
+            if error.failure.reason is Reason.NOT_FOUND:
+                raise self._gap(entry, key, "it is neither on the volume nor at the destination") from error
+            if error.failure.reason in ABOUT_ONE_ARTIFACT:
+                raise self._gap(entry, key, error.failure.error) from error
+            raise
 
     def _gap(self, entry: Entry, key: str, why: str) -> PermanentError:
         return PermanentError(
@@ -162,18 +164,10 @@ class Copying:
             f"{self._task.destination}` shows how to give up copies that cannot be made",
         )
 
-    def _recorded(self, key: str) -> Record:
-        """Return the record of a key on the volume. Raise PermanentError (`unreadable`) if it cannot be parsed."""
-        try:
-            return volume_records.parse(durable.read(self._root / record_key(key), LARGEST), key)
-        except ValueError as error:
-            text = f"{self._root / record_key(key)} cannot be read: {error}"
-            raise PermanentError(Reason.UNREADABLE, text, "see `backup-agent catalog diff`") from error
-
     def _copy(self, record: Record, chain: "_Needs", there: "_Folder", held: Held) -> None:
-        """Copy an artifact's files, then its record, then write the copy note."""
-        recorded = self._is_there(record)
-        if not recorded or there.fault(record) is not None:
+        """Copy an artifact's files, then its record, then write the note on the record."""
+        content = self._found_there(record)
+        if content is None or there.fault(record) is not None:
             done = 0
 
             def progress(count: int) -> None:
@@ -190,11 +184,11 @@ class Copying:
             for key, file in zip(keys, record.files, strict=True):
                 self._store.put_artifact(key, folder / file.name, file, progress)
             held.check()
-        if not recorded:
+        if content is None:
             self._still_whole(record, chain)
-            self._record(record.model_copy(update={"fencing": held.number}))
+            content = self._record(record.model_copy(update={"fencing": held.number}))
+        self._notes.add(record.key, content)
         self._journal.done(record.key)
-        self._notes.add(record.key)
         self._seen.add(record.key)
         self.copied += 1
         self._writer.tell(ArtifactStored(place=self._task.destination, type=record.type.value, bytes=record.size))
@@ -213,43 +207,45 @@ class Copying:
                     "the next try copies both; find out which program deletes there",
                 )
 
-    def _record(self, record: Record) -> None:
-        """Write a record. If it exists by now, it must be the same record."""
+    def _record(self, record: Record) -> bytes:
+        """Write a record, and return it as it is stored. If it exists by now, it must be the same record."""
+        content = record.to_json()
         try:
-            self._store.create(record_key(record.key), record.to_json())
+            self._store.create(record_key(record.key), content)
         except PermanentError as error:
-            if error.failure.reason is not Reason.ALREADY_EXISTS or not self._is_there(record):
-                raise
+            if error.failure.reason is Reason.ALREADY_EXISTS and (found := self._found_there(record)) is not None:
+                return found
+            raise
+        return content
 
-    def _is_there(self, record: Record) -> bool:
-        """Return whether the destination has this record. Raise PermanentError if it has a different record.
+    def _found_there(self, record: Record) -> bytes | None:
+        """Return the record as the destination has it, or None. Raise PermanentError if it has a different record.
 
         The number of the lease may differ: then an earlier pass wrote the record, and its copy note was lost.
         """
         try:
             seen = self._store.look(record_key(record.key), LARGEST)
             if seen is None:
-                return False
-            found = Record.from_json(seen.content)
-        except (ObjectTooLargeError, ValueError):
-            found = None
-        if found is None or found.model_copy(update={"fencing": record.fencing}) != record:
-            raise PermanentError(
-                Reason.ALREADY_EXISTS,
-                f"{self._store.name}: {record_key(record.key)} exists with other content, and is not overwritten",
-                "find out which program wrote it: another agent may have used this place",
-            )
-        return True
+                return None
+            if is_copy(seen.content, record):
+                return seen.content
+        except ObjectTooLargeError:
+            pass
+        raise PermanentError(
+            Reason.ALREADY_EXISTS,
+            f"{self._store.name}: {record_key(record.key)} exists with other content, and is not overwritten",
+            "find out which program wrote it: another agent may have used this place",
+        )
 
 
 class _Needs:
     """What each artifact of one database needs to be restored, according to the volume and the destination."""
 
-    def __init__(self, entries: tuple[Entry, ...], store: Store) -> None:
-        """`store` is asked about artifacts that are no longer on the volume."""
+    def __init__(self, entries: tuple[Entry, ...], destination: Place) -> None:
+        """The destination is asked about artifacts that are no longer on the volume."""
         self._known = {entry.key: entry for entry in entries}
         self._ancestry = Ancestry(entries)
-        self._store = store
+        self._destination = destination
 
     def of(self, entry: Entry) -> tuple[str, ...]:
         """Return the keys of the artifacts that an artifact needs, parents first."""
@@ -258,12 +254,13 @@ class _Needs:
         )
 
     def _elsewhere(self, key: str) -> Entry | None:
-        """Return the entry of the record at the destination, or None if there is no readable record."""
+        """Return the entry of the record at the destination, or None if the agent recognises none there."""
         try:
-            seen = self._store.look(record_key(key), LARGEST)
-            return Entry.of(volume_records.parse(seen.content, key)) if seen else None
-        except (ObjectTooLargeError, ValueError):
-            return None
+            return Entry.of(read_record(self._destination, key))
+        except PermanentError as error:
+            if error.failure.reason in (Reason.NOT_FOUND, *ABOUT_ONE_ARTIFACT):
+                return None
+            raise
 
 
 class _Folder:

@@ -22,12 +22,19 @@ from backup_agent.catalog.tenure import Held
 from backup_agent.core.artifacts.keys import damage_key, database_of, hold_key, record_key
 from backup_agent.core.reasons import BackupError, Failure, PermanentError, Reason
 from backup_agent.core.requests.answers import PlaceResult
-from backup_agent.core.requests.events import ArtifactDeleted, NothingRecorded, PassReport, StraysFound, Warned
+from backup_agent.core.requests.events import (
+    ArtifactDeleted,
+    NothingRecorded,
+    PassReport,
+    StraysFound,
+    UnrecognisedFound,
+    Warned,
+)
 from backup_agent.core.requests.tasks import PruneTask
 from backup_agent.core.retention.plan import Group, Plan
 from backup_agent.jobs.clock_trust import PassClock
 from backup_agent.jobs.event_writer import EventWriter, begin
-from backup_agent.jobs.prune_plan import apply_policy, as_result, expire_adhoc, with_lagging_records
+from backup_agent.jobs.prune_plan import apply_policy, as_result, claimed, expire_adhoc, with_lagging_records
 from backup_agent.jobs.summaries import tell_summary
 
 BATCH = 100
@@ -40,7 +47,7 @@ def prune(task: PruneTask, place: Place, writer: EventWriter) -> PlaceResult:
     with hold_place(place) as held:
         for notice in held.notices:
             writer.tell(Warned(text="place held", because=notice))
-        found = with_lagging_records(survey(place.store, place.index), place.store)
+        found = with_lagging_records(survey(place), place)
         tell_strays(found, place, writer)
         clock = PassClock.of(place, task, found)
         if held.may_delete and not task.dry_run:
@@ -48,6 +55,7 @@ def prune(task: PruneTask, place: Place, writer: EventWriter) -> PlaceResult:
                 held.confirm()
             finish_interrupted(found, place, held, None if clock.wrong else now, writer)
             put_marks(found, place, held, writer)
+            note_claims(found, place, now)
         planned = (apply_policy(task, found, place, now), *expire_adhoc(found, place, now))
         result = as_result(planned, place, found)
         if task.plan is not None and task.plan != result.plan:
@@ -162,12 +170,14 @@ def _delete_data(place: Place, held: Held, key: str, files: tuple[str, ...], doi
         place.store.delete(file)
     if place.is_volume:
         # Before the intent is removed: otherwise a crash would leave the empty folders of a set.
+        place.record_notes.strike(key)
         for folder in ((place.root / key).parent, (place.root / key).parent.parent):
             with suppress(OSError):  # the folder is not empty
                 folder.rmdir()
     elif doing is Doing.DELETING:
         # Otherwise the note would still say that the copy exists.
-        place.copy_notes.give_up(key)
+        place.record_notes.give_up(key)
+    place.claims.strike(key)
     place.journal.done(key)
 
 
@@ -222,6 +232,13 @@ def put_marks(found: Contents, place: Place, held: Held, writer: EventWriter) ->
         wanted.settle(key, hold)
 
 
+def note_claims(found: Contents, place: Place, now: datetime) -> None:
+    """Note when a recognised artifact was first named as the parent by a record that is not recognised."""
+    for key in claimed(found):
+        if place.claims.first(key) is None:
+            place.claims.note(key, now)
+
+
 def give_up_owed(task: PruneTask, place: Place) -> int | None:
     """Give up the missing copies at the destination `task.drop_owed`. Return their number, or None if not requested."""
     if task.drop_owed is None or not place.is_volume:
@@ -230,11 +247,11 @@ def give_up_owed(task: PruneTask, place: Place) -> int | None:
         raise PermanentError(Reason.NOT_FOUND, f"drop_owed: there is no destination {task.drop_owed!r}")
     if task.dry_run:
         return None
-    notes = place_of(task.drop_owed, place.settings).copy_notes
+    notes = place_of(task.drop_owed, place.settings).record_notes
     count = 0
     for set_name, database in volume_records.databases(place.root):
         if set_name in place.settings.declared_sets:
-            for record in notes.owed(of_database(place.store, place.index, set_name, database).entries.values()):
+            for record in notes.owed(of_database(place, set_name, database).entries.values()):
                 notes.give_up(record.key)
                 count += 1
     return count
@@ -251,6 +268,8 @@ def tell_strays(found: Contents, place: Place, writer: EventWriter) -> None:
             unreadable=tuple(str(one) for one in found.unreadable)[:10],
         )
     )
+    first = tuple(found.unrecognised)[:10]
+    writer.tell(UnrecognisedFound(place=place.name, records=found.number_unrecognised, first=first))
 
 
 def tell_summaries(databases: Iterable[Group], place: Place, writer: EventWriter) -> None:

@@ -14,7 +14,6 @@ from backup_agent.core.reasons import Failure, Reason
 from backup_agent.core.requests.answers import Deletion, Outcome, PlaceResult
 from backup_agent.core.requests.tasks import PruneTask
 from backup_agent.core.retention.plan import Group, Plan, expired_sets, plan
-from backup_agent.stores.store import Store
 
 SHOWN = 1000
 """Largest number of deletions in an answer."""
@@ -23,16 +22,17 @@ NAMED = 20
 """Largest number of unreadable records in an answer."""
 
 
-def with_lagging_records(found: Contents, store: Store) -> Contents:
-    """Add the records that a lagging listing omits although it lists their data.
+def with_lagging_records(found: Contents, place: Place) -> Contents:
+    """Add the agent's own records that a lagging listing omits although it lists their data.
 
     They count as unreadable, so that nothing of their databases is deleted: otherwise a full could be deleted before a
-    differential that continues it.
+    differential that continues it. The place is asked only for records that the agent has noted: files that are named
+    like artifacts may be there in any number.
     """
     hidden = [
         Unreadable(record_key(artifact), artifact, "it exists, but is not listed yet")
         for artifact in sorted({artifact_of(one.key) for one in found.orphans} - found.entries.keys())
-        if store.stat(record_key(artifact)) is not None
+        if place.record_notes.has(artifact) and place.store.stat(record_key(artifact)) is not None
     ]
     return replace(found, unreadable=(*found.unreadable, *hidden)) if hidden else found
 
@@ -48,6 +48,7 @@ def apply_policy(task: PruneTask, found: Contents, place: Place, now: datetime) 
         damaged=_unsound(found),
         unreadable=_left_alone(found),
         owed=_owed(found, place, given_up=task.drop_owed),
+        claimed=_protected(found, place, now),
         forgotten=task.forgotten,
         force=task.force,
     )
@@ -68,6 +69,7 @@ def expire_adhoc(found: Contents, place: Place, now: datetime) -> tuple[Plan, ..
             held=_held(found, place),
             damaged=_unsound(found),
             unreadable=_left_alone(found),
+            claimed=_protected(found, place, now),
         ),
     )
 
@@ -115,6 +117,21 @@ def _left_alone(found: Contents) -> set[Group]:
     return {database_of(one.artifact) for one in found.unreadable}
 
 
+def claimed(found: Contents) -> set[str]:
+    """Return the recognised artifacts that a record which is not recognised names as its parent."""
+    named = {one.entry.parent for one in found.unrecognised.values() if one.entry is not None}
+    return {key for key in named if key is not None and key in found.entries}
+
+
+def _protected(found: Contents, place: Place, now: datetime) -> set[str]:
+    """Return the claimed artifacts that are kept for it: what names them may be the agent's own, and accepted later.
+
+    Whatever names them, and how often: `limits.keep_unrecognised` after the first time they are kept for it no longer.
+    """
+    keep = place.settings.limits.keep_unrecognised
+    return {key for key in claimed(found) if now - (place.claims.first(key) or now) < keep}
+
+
 def _owed(found: Contents, place: Place, *, given_up: PlaceName | None = None) -> set[str]:
     """Return the keys of the artifacts whose copy is missing at a destination other than `given_up`."""
     if not place.is_volume:
@@ -124,7 +141,7 @@ def _owed(found: Contents, place: Place, *, given_up: PlaceName | None = None) -
         one.key
         for destination in destinations(place.settings)
         if destination.name != given_up
-        for one in destination.copy_notes.owed(kept)
+        for one in destination.record_notes.owed(kept)
     }
 
 

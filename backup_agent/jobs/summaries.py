@@ -20,7 +20,7 @@ def tell_summary(set_name: SetName, database: DatabaseName, settings: Settings, 
     """
     volume = place_of(VOLUME, settings)
     try:
-        contents = of_database(volume.store, volume.index, set_name, database)
+        contents = of_database(volume, set_name, database)
         if not contents.entries:
             return False
         wanted = destinations(settings) if set_name in settings.declared_sets else ()
@@ -41,7 +41,7 @@ def tell_summary_of(
     owed: dict[PlaceName, int] = {}
     for place in copied_to:
         try:
-            owed[place.name] = len(place.copy_notes.owed(entries))
+            owed[place.name] = len(place.record_notes.owed(entries))
         except OSError as error:
             writer.tell(CopiesNotCounted(destination=place.name, error=str(error)))
     writer.tell(SummaryTold(summary=summarise(entries, owed, unsound=unsound)))

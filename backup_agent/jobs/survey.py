@@ -17,12 +17,23 @@ from backup_agent.catalog.place_ownership import this_volume
 from backup_agent.catalog.space import allows_hard_links
 from backup_agent.core.artifacts.names import VOLUME
 from backup_agent.core.reasons import BackupError, Failure, Reason
-from backup_agent.core.requests.events import PutAside, RecordUnreadable, Surveyed, SurveyFailed, VolumeTested, Warned
+from backup_agent.core.requests.events import (
+    PutAside,
+    RecordUnreadable,
+    Surveyed,
+    SurveyFailed,
+    UnrecognisedFound,
+    VolumeTested,
+    Warned,
+)
 from backup_agent.core.requests.tasks import SurveyTask
 from backup_agent.jobs import file_modes, staging
 from backup_agent.jobs.event_writer import EventWriter, begin
 from backup_agent.jobs.summaries import tell_summary_of
 from backup_agent.settings.model import Settings
+
+MOST_NAMED = 10
+"""Largest number of unrecognised records that are named."""
 
 MOST_WARNINGS = 20
 """Largest number of warnings for one database, so that a lost folder does not fill the log. See `catalog diff`."""
@@ -41,8 +52,13 @@ def survey(volume: Place, open_runs: Collection[str], writer: EventWriter) -> No
         durable.remove_temporaries(root.joinpath(*folder))
     if index.parent.is_dir():
         durable.remove_temporaries(index.parent)
-    for holdings in by_database(volume.store, index):
-        tell(holdings, volume.settings, writer)
+    unrecognised = 0
+    first: list[str] = []
+    for contents in by_database(volume):
+        tell(contents, volume.settings, writer)
+        unrecognised += contents.number_unrecognised
+        first += list(contents.unrecognised)[: MOST_NAMED - len(first)]
+    writer.tell(UnrecognisedFound(place=volume.name, records=unrecognised, first=tuple(first)))
     writer.tell(Surveyed())
 
 

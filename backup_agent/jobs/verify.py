@@ -17,8 +17,8 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from backup_agent.catalog.contents import Contents, by_database, of_database
-from backup_agent.catalog.copy_notes import CopyNotes
 from backup_agent.catalog.place import Place, all_places, place_of
+from backup_agent.catalog.record_notes import RecordNotes
 from backup_agent.catalog.reread_log import ReadingLine, ReadOutcome, RequestReadings, SliceState
 from backup_agent.core.artifacts.chains import Ancestry, everything_needed
 from backup_agent.core.artifacts.keys import artifact_of, damage_key, database_of, record_key, split_key
@@ -90,9 +90,9 @@ class Verifying:
     def _read_due(self) -> None:
         """Read a slice. If healing is requested, first heal the artifacts known to be damaged or missing."""
         now = datetime.now(UTC)
-        self._add(by_database(self._store, self._place.index, writes=False), now)
+        self._add(by_database(self._place, writes=False), now)
         if not self._place.is_volume:
-            self._owe_again(self._place.copy_notes)
+            self._owe_again(self._place.record_notes)
         if self._task.heal:
             for key in sorted(self._artifacts.damaged, key=lambda each: (each in self._reader.unread, each)):
                 if not self._reader.given_up:
@@ -143,6 +143,7 @@ class Verifying:
     def _note_unrecorded(self) -> None:
         self._found.not_read[NotRead.RECORD_UNREADABLE] |= dict.fromkeys(self._artifacts.unreadable_records, 0)
         self._found.not_read[NotRead.NO_RECORD] |= self._artifacts.unrecorded
+        self._found.not_read[NotRead.UNRECOGNISED] |= dict.fromkeys(self._artifacts.unrecognised, 0)
 
     def _read_scope(self) -> None:
         """Read a slice of the artifacts of a request. First report their size and the estimated time."""
@@ -186,10 +187,10 @@ class Verifying:
 
     def _chosen(self, now: datetime) -> dict[str, KeptArtifact]:
         """Return the artifacts that a request names. Raise PermanentError if there are none."""
-        task, index = self._task, self._place.index
+        task = self._task
         if task.chain:
             return self._chain(task.artifact or "", now)
-        parts = by_database(self._store, index, writes=False)
+        parts = by_database(self._place, writes=False)
         if task.database is None:
             self._add(parts, now)
             return self._artifacts.recorded
@@ -207,7 +208,7 @@ class Verifying:
         """Return an artifact and everything that it needs. Note an error for each that has no readable record."""
         self._reader.known_record(key)
         set_name, database = database_of(key)
-        part = of_database(self._store, self._place.index, set_name, database)
+        part = of_database(self._place, set_name, database)
         if key not in part.entries:
             raise PermanentError(Reason.NOT_FOUND, f"{self._task.place}: {key} was deleted a moment ago")
         ancestry = Ancestry(part.entries.values())
@@ -274,7 +275,7 @@ class Verifying:
                 f"repeat the request when no backup is due, or raise verify.bandwidth"
             )
 
-    def _owe_again(self, notes: CopyNotes) -> None:
+    def _owe_again(self, notes: RecordNotes) -> None:
         """Count confirmed copies that no longer exist as missing: another program or a lifecycle rule deleted them."""
         there = self._artifacts.sound.keys() | self._artifacts.marked
         gone: list[str] = []
@@ -294,7 +295,7 @@ class Verifying:
             self._writer.tell(Warned(text="copies are gone", because=text))
             self._found.warnings.append(text)
 
-    def _is_gone(self, key: str, notes: CopyNotes) -> bool:
+    def _is_gone(self, key: str, notes: RecordNotes) -> bool:
         """Return whether the volume has an artifact whose record at the place is gone and was not deleted by the agent.
 
         The order of the checks matters: retention updates the note before it removes its intent from the journal, and a
@@ -373,12 +374,11 @@ class Verifying:
 
     def _judge_chains_again(self) -> None:
         """Check the chains again of the databases that have newly damaged or healed artifacts."""
-        index = self._place.index
         for set_name, database in sorted(set(map(database_of, (*self._found.damaged, *self._found.healed)))):
             before = [key for key in self._artifacts.gaps if database_of(key) == (set_name, database)]
             for key in before:
                 del self._artifacts.gaps[key]
-            part = of_database(self._store, index, set_name, database)
+            part = of_database(self._place, set_name, database)
             self._artifacts.gaps |= {key: finding.text for key, finding in part.gaps.items()}
 
     def _tell_result(self, due: Slice | None, remaining: int) -> None:

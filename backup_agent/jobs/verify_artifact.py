@@ -6,12 +6,13 @@ from concurrent.futures import CancelledError
 from contextlib import ExitStack
 from datetime import UTC, datetime
 
-from backup_agent.catalog import damage_marks, volume_records
+from backup_agent.catalog import damage_marks
 from backup_agent.catalog.place import Place
 from backup_agent.catalog.place_ownership import hold_place
+from backup_agent.catalog.recognised import read_record
 from backup_agent.catalog.tenure import Held
 from backup_agent.core.artifacts.keys import is_record_key, record_key
-from backup_agent.core.artifacts.records import LARGEST, Record
+from backup_agent.core.artifacts.records import Record
 from backup_agent.core.escaping import shell_word
 from backup_agent.core.reasons import BackupError, PermanentError, Reason, TransientError
 from backup_agent.core.requests.events import (
@@ -35,10 +36,6 @@ ENOUGH_ERRORS = 3
 
 MEASURED_SECONDS = 1.0
 """Shortest time from which the throughput is calculated."""
-
-
-class UnreadableRecordError(PermanentError):
-    """A record exists and cannot be parsed."""
 
 
 class ArtifactVerifier:
@@ -117,13 +114,7 @@ class ArtifactVerifier:
     def _record(self, key: str) -> Record | None:
         """Return a record, or None if it has been deleted. Raise PermanentError if it cannot be read."""
         try:
-            return volume_records.parse(self._store.read(record_key(key), LARGEST), key)
-        except ValueError as error:
-            raise UnreadableRecordError(
-                Reason.UNREADABLE,
-                f"{self._task.place}: {record_key(key)} cannot be read: {error}",
-                "see `backup-agent catalog diff`; run the newest agent",
-            ) from error
+            return read_record(self._place, key)
         except PermanentError as error:
             if error.failure.reason is Reason.NOT_FOUND:
                 return None

@@ -29,6 +29,8 @@ class PlaceArtifacts:
     """Keys of records and marks that cannot be read -> their faults."""
     unrecorded: dict[str, int] = field(default_factory=dict)
     """Artifacts without a record, known from the names of their files -> bytes."""
+    unrecognised: set[str] = field(default_factory=set)
+    """Artifacts whose record the agent neither wrote nor accepted."""
     gaps: dict[str, str] = field(default_factory=dict)
     """Artifacts that cannot be restored -> what they need that is missing or damaged."""
 
@@ -39,6 +41,7 @@ class PlaceArtifacts:
         self.marked |= marked
         self.missing |= part.without_artifact.keys()
         self.unreadable |= {one.key: one.fault for one in part.unreadable}
+        self.unrecognised |= part.unrecognised.keys()
         self.gaps |= {key: finding.text for key, finding in part.gaps.items()}
         for found in part.orphans:
             artifact = artifact_of(found.key)

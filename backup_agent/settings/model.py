@@ -260,6 +260,11 @@ class Limits(Section):
     keep_adhoc: PositiveDuration = Field(
         timedelta(days=7), description="ad hoc sets are kept this long after their last use"
     )
+    keep_unrecognised: PositiveDuration = Field(
+        timedelta(days=30),
+        description="an artifact that an unrecognised record names as its parent is kept this long for it",
+        examples=["60d"],
+    )
     keep_orphans: PositiveDuration = Field(
         timedelta(days=1), description="orphans are kept this long: files of the agent without a record"
     )

@@ -10,6 +10,7 @@ import pytest
 from backup_agent.core.artifacts.records import Record
 from tests.agent.bucket import content, destination, stored
 from tests.agent.live import Live
+from tests.catalog.places import write_record
 from tests.components.seaweedfs import BUCKET, KEYS, SeaweedFS
 from tests.polling import until
 
@@ -181,7 +182,7 @@ def test_reading_again_goes_on_where_a_death_has_ended_it(places: Places) -> Non
     for key in keys:  # taken long ago: all are late, the first the latest
         path = live.root / f"{key}.json"
         record = Record.from_json(path.read_bytes())
-        path.write_bytes(record.model_copy(update={"finished": record.finished - timedelta(days=60)}).to_json())
+        write_record(live.root, record.model_copy(update={"finished": record.finished - timedelta(days=60)}))
     live.settings["verify"] = {"bandwidth": "1MiB"}
     live.start()
     live.drop("v.request", action="verify", place="local", id="v")

@@ -10,6 +10,7 @@ import pytest
 from backup_agent.catalog.journal import Doing
 from backup_agent.core.artifacts.records import Record
 from tests.agent.live import Live
+from tests.catalog.places import write_record
 from tests.jobs.worlds import World
 from tests.polling import until
 
@@ -173,8 +174,7 @@ def test_an_ad_hoc_set_goes_whole_once_it_was_not_used_for_long_enough(started: 
     folder = started.root / "before-release" / "neo4j"
     for path in folder.glob("*.json"):
         record = Record.from_json(path.read_bytes())
-        old = record.model_copy(update={"finished": record.finished - timedelta(days=8)})
-        path.write_bytes(old.to_json())
+        write_record(started.root, record.model_copy(update={"finished": record.finished - timedelta(days=8)}))
     asked(started, "p", action="prune")
     assert folder.parent.exists()  # it was asked for just now
     uses = started.root / ".agent" / "adhoc.json"

@@ -15,16 +15,29 @@ from tests.builders import TAKEN, content, settings_with
 
 
 @dataclass(frozen=True)
-class FilledStore:
-    """A store that a test fills and empties."""
+class FilledPlace:
+    """A place that a test fills and empties."""
 
-    store: Store
+    place: Place
 
-    def add(self, record: Record, *, files: bool = True) -> Record:
-        """Put an artifact into the store, then its record."""
+    @property
+    def store(self) -> Store:
+        """The store of the place."""
+        return self.place.store
+
+    def at(self, index: Path, store: Store | None = None) -> Place:
+        """Return the place with another index, and with another store if one is given."""
+        other = with_store(Place(self.place.name, self.place.settings), store or self.store)
+        vars(other)["index"] = index
+        return other
+
+    def add(self, record: Record, *, files: bool = True, recognised: bool = True) -> Record:
+        """Put an artifact into the store, then its record, with a note on the record if it is recognised."""
         if files:
             for file in record.files:
                 self.put(f"{record.set}/{record.database}/{file.name}", content(file.name))
+        if recognised:
+            self.place.record_notes.add(record.key, record.to_json())
         self.store.create(record_key(record.key), record.to_json())
         return record
 
@@ -39,6 +52,11 @@ class FilledStore:
         self.store.delete(key)
         self.store.create(key, data)
 
+    def put_record(self, record: Record, data: bytes) -> None:
+        """Put a record as the agent might have written it, of another content or form, beside its artifact."""
+        self.place.record_notes.add(record.key, data)
+        self.put(record_key(record.key), data)
+
     def hold(self, record: Record) -> Hold:
         """Put a hold beside an artifact."""
         mark = Hold(key=record.key, since=TAKEN, reason="audit", request="hold-1")
@@ -52,9 +70,23 @@ class FilledStore:
         return mark
 
 
-def place_at(root: Path, name: str = VOLUME, store: Store | None = None, **settings: Any) -> Place:
+def write_record(root: Path, record: Record) -> None:
+    """Write a record on the volume as the agent does, in the place of the one that is there."""
+    place = place_at(root)
+    place.record_notes.add(record.key, record.to_json())
+    (root / record_key(record.key)).write_bytes(record.to_json())
+
+
+def filled(root: Path, store: Store | None = None, name: str = VOLUME) -> FilledPlace:
+    """Return a place to fill, whose storage root is a folder: the volume, or a destination with this store."""
+    return FilledPlace(place_at(root, name, store))
+
+
+def place_at(
+    root: Path, name: str = VOLUME, store: Store | None = None, bucket: str = "backups", **settings: Any
+) -> Place:
     """Return a place whose storage root is a folder, with another store if one is given."""
-    destinations = {} if name == VOLUME else {name: {"bucket": "backups"}}
+    destinations = {} if name == VOLUME else {name: {"bucket": bucket}}
     given = settings_with(**{"storage": {"root": str(root), "destinations": destinations}, **settings})
     return with_store(place_of(name, given), store)
 

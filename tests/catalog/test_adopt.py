@@ -16,9 +16,11 @@ from backup_agent.catalog.adopt import Adopting, AdoptOutcome, Result
 from backup_agent.catalog.damage_marks import mark
 from backup_agent.catalog.diff import diff
 from backup_agent.catalog.journal import Doing, Intent
+from backup_agent.catalog.place import place_of
+from backup_agent.catalog.recognised import recognised_records
 from backup_agent.core.artifacts.chains import live_chain
 from backup_agent.core.artifacts.keys import record_key
-from backup_agent.core.artifacts.names import DatabaseName, SetName, artifact_name
+from backup_agent.core.artifacts.names import VOLUME, DatabaseName, SetName, artifact_name
 from backup_agent.core.artifacts.records import Record
 from backup_agent.settings.model import Settings
 from backup_agent.stores.local import LocalStore
@@ -67,7 +69,7 @@ class World:
         return {
             record.key: record
             for folder in volume_records.databases(self.root)
-            for record in volume_records.of_database(self.root, *folder)
+            for record in recognised_records(place_of(VOLUME, self.settings()), *folder)
         }
 
 

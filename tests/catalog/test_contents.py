@@ -18,7 +18,7 @@ from backup_agent.core.reasons import BackupError, Reason, TransientError
 from backup_agent.stores.local import LocalStore
 from backup_agent.stores.store import Store
 from tests.builders import ORDERS, a_record, content
-from tests.catalog.places import FilledStore, newer
+from tests.catalog.places import FilledPlace, filled, newer
 from tests.stores.memory_store import MemoryStore
 
 STORES: dict[str, Callable[[Path], Store]] = {
@@ -43,10 +43,10 @@ class Counting:
 
 
 @pytest.fixture(name="place", params=STORES)
-def _place(request: pytest.FixtureRequest, tmp_path: Path) -> FilledStore:
+def _place(request: pytest.FixtureRequest, tmp_path: Path) -> FilledPlace:
     root = tmp_path / "root"
     root.mkdir()
-    return FilledStore(STORES[request.param](root))
+    return filled(root, STORES[request.param](root))
 
 
 @pytest.fixture(name="index")
@@ -54,69 +54,69 @@ def _index(tmp_path: Path) -> Path:
     return tmp_path / "own" / "catalog" / "local@0"
 
 
-def test_an_empty_place_has_no_contents(place: FilledStore, index: Path) -> None:
-    assert survey(place.store, index) == Contents()
+def test_an_empty_place_has_no_contents(place: FilledPlace, index: Path) -> None:
+    assert survey(place.at(index)) == Contents()
     assert index.read_bytes() == HEAD
 
 
-def test_every_artifact_has_its_entry_and_its_files(place: FilledStore, index: Path) -> None:
+def test_every_artifact_has_its_entry_and_its_files(place: FilledPlace, index: Path) -> None:
     one, split = place.add(a_record(0)), place.add(a_record(1, parts=2))
     other = place.add(a_record(0, set_name="test", database="a-b.c"))
 
     for _ in ("without the index", "with it"):
-        found = survey(place.store, index)
+        found = survey(place.at(index))
 
         assert found.entries == {record.key: Entry.of(record) for record in (one, split, other)}
         assert found.files[split.key] == (split.key, f"{split.key}.1", f"{split.key}.2")
         assert found == Contents(entries=found.entries, files=found.files)
 
 
-def test_records_in_the_index_are_not_read_again(place: FilledStore, index: Path) -> None:
+def test_records_in_the_index_are_not_read_again(place: FilledPlace, index: Path) -> None:
     place.add(a_record(0))
-    survey(place.store, index)
+    survey(place.at(index))
     new = place.add(a_record(1))
     counting = Counting(place.store)
 
-    survey(counting, index)  # type: ignore[arg-type]  # it has what a store has
-    survey(counting, index)  # type: ignore[arg-type]  # the same
+    survey(place.at(index, counting))  # type: ignore[arg-type]  # it has what a store has
+    survey(place.at(index, counting))  # type: ignore[arg-type]  # the same
 
     assert counting.read_keys == [record_key(new.key)]
 
 
-def test_marks_belong_to_their_artifacts(place: FilledStore, index: Path) -> None:
+def test_marks_belong_to_their_artifacts(place: FilledPlace, index: Path) -> None:
     one, other = place.add(a_record(0)), place.add(a_record(1))
     hold, damage = place.hold(one), place.damage(other)
 
-    found = survey(place.store, index)
+    found = survey(place.at(index))
 
     assert (found.holds, found.damages) == ({one.key: hold}, {other.key: damage})
     assert (found.orphans, found.foreign, found.unreadable) == ((), (), ())
 
 
-def test_a_hold_is_known_without_its_artifact(place: FilledStore, index: Path) -> None:
+def test_a_hold_is_known_without_its_artifact(place: FilledPlace, index: Path) -> None:
     record = place.add(a_record(0))
     hold = place.hold(record)
     place.remove(record)
 
-    assert survey(place.store, index).holds == {record.key: hold}
+    assert survey(place.at(index)).holds == {record.key: hold}
 
 
-def test_a_file_that_no_record_names_is_an_orphan(place: FilledStore, index: Path) -> None:
+def test_a_file_that_no_record_names_is_an_orphan(place: FilledPlace, index: Path) -> None:
     record = a_record(1, parts=1)
     for file in record.files:
         place.put(f"default/orders/{file.name}", content(file.name))
 
-    found = survey(place.store, index)
+    found = survey(place.at(index))
 
     assert found.orphans == tuple(ListedKey(f"default/orders/{file.name}", file.size) for file in record.files)
     assert found.entries == {}
 
 
-def test_a_part_beyond_those_recorded_is_an_orphan(place: FilledStore, index: Path) -> None:
+def test_a_part_beyond_those_recorded_is_an_orphan(place: FilledPlace, index: Path) -> None:
     record = place.add(a_record(0, parts=1))
     place.put(f"{record.key}.2", b"left over")
 
-    assert survey(place.store, index).orphans == (ListedKey(f"{record.key}.2", 9),)
+    assert survey(place.at(index)).orphans == (ListedKey(f"{record.key}.2", 9),)
 
 
 @pytest.mark.parametrize(
@@ -134,30 +134,30 @@ def test_a_part_beyond_those_recorded_is_an_orphan(place: FilledStore, index: Pa
         "neo4j-2026-11-23T02-00-00.backup",
     ],
 )
-def test_files_with_other_names_are_foreign(place: FilledStore, index: Path, key: str) -> None:
+def test_files_with_other_names_are_foreign(place: FilledPlace, index: Path, key: str) -> None:
     place.add(a_record(0))
     place.put(key, b"strange")
 
-    found = survey(place.store, index)
+    found = survey(place.at(index))
 
     assert found.foreign == (ListedKey(key, 7),)
     assert found.orphans == ()
 
 
-def test_the_agents_own_files_are_not_foreign(place: FilledStore, index: Path) -> None:
+def test_the_agents_own_files_are_not_foreign(place: FilledPlace, index: Path) -> None:
     place.add(a_record(0))
     for key in ("owner.json", ".agent/lease.json", ".aside/x.aside"):
         place.put(key, b"{}")
 
-    assert survey(place.store, index).foreign == ()
+    assert survey(place.at(index)).foreign == ()
 
 
-def test_missing_files_and_other_sizes_are_found(place: FilledStore, index: Path) -> None:
+def test_missing_files_and_other_sizes_are_found(place: FilledPlace, index: Path) -> None:
     gone, cut, whole = place.add(a_record(0), files=False), place.add(a_record(1)), place.add(a_record(2))
     place.put(cut.key, b"short")
 
     for _ in ("without the index", "with it"):
-        found = survey(place.store, index)
+        found = survey(place.at(index))
 
         assert {key: [one.kind for one in wrong] for key, wrong in found.without_artifact.items()} == {
             gone.key: [Kind.RECORD_WITHOUT_ARTIFACT],
@@ -174,23 +174,23 @@ BROKEN: dict[str, tuple[Callable[[Record], bytes], str]] = {
 
 
 @pytest.mark.parametrize("kind", BROKEN)
-def test_files_of_an_unreadable_record_are_no_orphans(place: FilledStore, index: Path, kind: str) -> None:
+def test_files_of_an_unreadable_record_are_no_orphans(place: FilledPlace, index: Path, kind: str) -> None:
     data, fault = BROKEN[kind]
     record = place.add(a_record(0, parts=1))
-    place.put(record_key(record.key), data(record))
+    place.put_record(record, data(record))
 
-    found = survey(place.store, index)
+    found = survey(place.at(index))
 
     assert [(one.key, one.artifact) for one in found.unreadable] == [(record_key(record.key), record.key)]
     assert fault in str(found.unreadable[0])
     assert (found.entries, found.orphans, found.foreign) == ({}, (), ())
 
 
-def test_a_record_with_an_unknown_key_is_readable(place: FilledStore, index: Path) -> None:
+def test_a_record_with_an_unknown_key_is_readable(place: FilledPlace, index: Path) -> None:
     record = place.add(a_record(0))
-    place.put(record_key(record.key), record.to_json()[:-3] + b', "colour": "red"}')
+    place.put_record(record, record.to_json()[:-3] + b', "colour": "red"}')
 
-    found = survey(place.store, index)
+    found = survey(place.at(index))
 
     assert found.entries.keys() == {record.key}
     assert found.unreadable == ()
@@ -198,79 +198,79 @@ def test_a_record_with_an_unknown_key_is_readable(place: FilledStore, index: Pat
 
 @pytest.mark.parametrize("key_of", [hold_key, damage_key], ids=["hold", "damage"])
 def test_an_unreadable_mark_is_reported_with_its_artifact(
-    place: FilledStore, index: Path, key_of: Callable[[str], str]
+    place: FilledPlace, index: Path, key_of: Callable[[str], str]
 ) -> None:
     record = place.add(a_record(0))
     mark = place.hold(record) if key_of is hold_key else place.damage(record)
     place.put(key_of(record.key), newer(mark.to_json()))
 
-    found = survey(place.store, index)
+    found = survey(place.at(index))
 
     assert [(one.key, one.artifact) for one in found.unreadable] == [(key_of(record.key), record.key)]
     assert "schema 2" in found.unreadable[0].fault
 
 
-def test_a_mark_that_names_another_artifact_is_unreadable(place: FilledStore, index: Path) -> None:
+def test_a_mark_that_names_another_artifact_is_unreadable(place: FilledPlace, index: Path) -> None:
     record = place.add(a_record(0))
     place.put(hold_key(record.key), place.hold(place.add(a_record(1))).to_json())
 
-    found = survey(place.store, index)
+    found = survey(place.at(index))
 
     assert found.holds.keys() == {a_record(1).key}
     assert found.unreadable[0].fault == f"it is the mark of {a_record(1).key}"
 
 
-def test_a_survey_of_one_set_keeps_the_others_in_the_index(place: FilledStore, index: Path) -> None:
+def test_a_survey_of_one_set_keeps_the_others_in_the_index(place: FilledPlace, index: Path) -> None:
     sets = tuple(map(SetName, ("a", "a-b", "a.b", "b")))
     records = {name: place.add(a_record(0, set_name=name)) for name in sets}
     place.put("strange.txt", b"")
-    survey(place.store, index)
+    survey(place.at(index))
     before = index.read_bytes()
 
     for chosen in [("a",), ("a-b", "b"), ("a.b", "a"), sets, ()]:
-        found = survey(place.store, index, sets=tuple(map(SetName, chosen)))
+        found = survey(place.at(index), sets=tuple(map(SetName, chosen)))
 
         assert found.entries.keys() == {records[SetName(name)].key for name in chosen}
         assert (found.altered, found.foreign) == ({}, ())
         assert index.read_bytes() == before
 
 
-def test_a_record_that_vanished_is_reported_once(place: FilledStore, index: Path) -> None:
+def test_a_record_that_vanished_is_reported_once(place: FilledPlace, index: Path) -> None:
     gone, stays, last = (place.add(a_record(hour)) for hour in range(3))
     alone = place.add(a_record(0, set_name="zoo"))
-    survey(place.store, index)
+    survey(place.at(index))
     for record in (gone, last, alone):
         place.remove(record)
 
-    found = survey(place.store, index)
+    found = survey(place.at(index))
 
     assert {key: one.kind for key, one in found.altered.items()} == dict.fromkeys(
         (gone.key, last.key, alone.key), Kind.VANISHED
     )
     assert found.entries.keys() == {stays.key}
-    assert survey(place.store, index).altered == {}
+    assert survey(place.at(index)).altered == {}
 
 
-def test_a_record_that_the_agent_deletes_is_not_reported_as_vanished(place: FilledStore, index: Path) -> None:
+def test_a_record_that_the_agent_deletes_is_not_reported_as_vanished(place: FilledPlace, index: Path) -> None:
     first, second, third = (place.add(a_record(hour)) for hour in range(3))
-    survey(place.store, index)
+    survey(place.at(index))
 
     forget(index, {second.key})
     place.remove(second)
 
-    assert survey(place.store, index).altered == {}
-    assert survey(place.store, index).entries.keys() == {first.key, third.key}
+    assert survey(place.at(index)).altered == {}
+    assert survey(place.at(index)).entries.keys() == {first.key, third.key}
 
 
-def test_a_record_removed_only_from_the_index_is_read_again(place: FilledStore, index: Path) -> None:
+def test_a_record_removed_only_from_the_index_is_read_again(place: FilledPlace, index: Path) -> None:
     record = place.add(a_record(0))
-    survey(place.store, index)
+    survey(place.at(index))
     before = index.read_bytes()
 
     forget(index, {record.key})
 
     assert index.read_bytes() == HEAD
-    assert survey(place.store, index).entries.keys() == {record.key}
+    assert survey(place.at(index)).entries.keys() == {record.key}
     assert index.read_bytes() == before
 
 
@@ -280,20 +280,20 @@ def test_removing_keys_without_an_index_makes_none(index: Path) -> None:
     assert not index.exists()
 
 
-def test_a_record_with_another_size_than_in_the_index_is_reported(place: FilledStore, index: Path) -> None:
+def test_a_record_with_another_size_than_in_the_index_is_reported(place: FilledPlace, index: Path) -> None:
     record = place.add(a_record(0))
-    survey(place.store, index)
-    place.put(record_key(record.key), record.model_copy(update={"note": "rewritten"}).to_json())
+    survey(place.at(index))
+    place.put_record(record, record.model_copy(update={"note": "rewritten"}).to_json())
 
-    found = survey(place.store, index)
+    found = survey(place.at(index))
 
     assert found.entries == {record.key: Entry.of(record)}
     assert found.altered[record.key].kind is Kind.INDEX_DIFFERS
 
 
-def test_an_error_of_the_store_is_raised_and_leaves_the_index(place: FilledStore, index: Path) -> None:
+def test_an_error_of_the_store_is_raised_and_leaves_the_index(place: FilledPlace, index: Path) -> None:
     place.add(a_record(0))
-    survey(place.store, index)
+    survey(place.at(index))
     before = index.read_bytes()
     place.add(a_record(1))
 
@@ -302,28 +302,28 @@ def test_an_error_of_the_store_is_raised_and_leaves_the_index(place: FilledStore
             raise TransientError(Reason.STORAGE_UNREACHABLE, f"{key}: no answer")
 
     with pytest.raises(BackupError, match="no answer"):
-        survey(Failing(place.store), index)  # type: ignore[arg-type]  # it has what a store has
+        survey(place.at(index, Failing(place.store)))  # type: ignore[arg-type]  # it has what a store has
 
     assert index.read_bytes() == before
     assert [path.name for path in index.parent.iterdir()] == [index.name]
 
 
-def test_stopping_half_way_leaves_the_index(place: FilledStore, index: Path) -> None:
+def test_stopping_half_way_leaves_the_index(place: FilledPlace, index: Path) -> None:
     place.add(a_record(0))
     place.add(a_record(0, set_name="zoo"))
 
-    parts = by_database(place.store, index)
+    parts = by_database(place.at(index))
     next(parts)
     parts.close()  # type: ignore[attr-defined]  # it is a generator
 
     assert not index.exists()
 
 
-def test_contents_come_one_database_at_a_time(place: FilledStore, index: Path) -> None:
+def test_contents_come_one_database_at_a_time(place: FilledPlace, index: Path) -> None:
     for set_name, database in (("a", "x"), ("a", "y"), ("b", "x")):
         place.add(a_record(0, set_name=set_name, database=database))
 
-    found = [list(one.entries) for one in by_database(place.store, index)]
+    found = [list(one.entries) for one in by_database(place.at(index))]
 
     assert [len(keys) for keys in found] == [1, 1, 1]
     assert [key for keys in found for key in keys] == sorted(key for keys in found for key in keys)
@@ -342,7 +342,7 @@ def test_after_any_history_an_index_equals_a_rebuilt_one(
 ) -> None:
     """Each batch adds missing artifacts and deletes existing ones. The index is updated after each batch."""
     folder = tmp_path_factory.mktemp("history")
-    place = FilledStore(MemoryStore())
+    place = filled(folder / "own", MemoryStore())
     there: set[str] = set()
     for batch in history:
         for record in batch:
@@ -351,9 +351,9 @@ def test_after_any_history_an_index_equals_a_rebuilt_one(
             else:
                 place.add(record)
             there ^= {record.key}
-        survey(place.store, folder / "kept")
-    kept = survey(place.store, folder / "kept")
-    anew = survey(place.store, folder / "anew")
+        survey(place.at(folder / "kept"))
+    kept = survey(place.at(folder / "kept"))
+    anew = survey(place.at(folder / "anew"))
 
     assert kept == anew
     assert (folder / "kept").read_bytes() == (folder / "anew").read_bytes()
@@ -363,7 +363,7 @@ def test_after_any_history_an_index_equals_a_rebuilt_one(
 def test_the_contents_of_one_database_equal_its_part_of_the_whole(tmp_path: Path) -> None:
     root = tmp_path / "root"
     root.mkdir()
-    place = FilledStore(LocalStore(root))
+    place = filled(root)
     records = [a_record(hour, set_name=set_name) for hour in range(4) for set_name in ("a", "a-b")]
     for record in records:
         place.add(record)
@@ -371,11 +371,11 @@ def test_the_contents_of_one_database_equal_its_part_of_the_whole(tmp_path: Path
     place.damage(records[2])
     place.store.delete(records[4].key)
     none, some = tmp_path / "none", tmp_path / "some"
-    survey(place.store, some)
+    survey(place.at(some))
     place.add(a_record(7, set_name="a"))
     place.put("a/orders/strange.txt", b"mine")
-    whole = survey(place.store, sets=[SetName("a")])
+    whole = survey(place.place, sets=[SetName("a")], indexed=False)
 
-    assert of_database(place.store, none, SetName("a"), ORDERS) == whole
-    assert of_database(place.store, some, SetName("a"), ORDERS) == whole
-    assert of_database(place.store, some, SetName("a"), DatabaseName("neo4j")) == Contents()
+    assert of_database(place.at(none), SetName("a"), ORDERS) == whole
+    assert of_database(place.at(some), SetName("a"), ORDERS) == whole
+    assert of_database(place.at(some), SetName("a"), DatabaseName("neo4j")) == Contents()

@@ -14,21 +14,20 @@ from backup_agent.core.artifacts.drift import Kind
 from backup_agent.core.artifacts.keys import record_key
 from backup_agent.core.artifacts.records import Record
 from backup_agent.core.reasons import BackupError, Reason, TransientError
-from backup_agent.stores.local import LocalStore
 from tests.builders import a_record, content
-from tests.catalog.places import FilledStore, newer, place_at, tree
+from tests.catalog.places import FilledPlace, filled, newer, place_at, tree
 from tests.stores.memory_store import MemoryStore
 
 
 @pytest.fixture(name="place")
-def _place(tmp_path: Path) -> FilledStore:
+def _place(tmp_path: Path) -> FilledPlace:
     root = tmp_path / "root"
     root.mkdir()
-    return FilledStore(LocalStore(root))
+    return filled(root)
 
 
 @pytest.fixture(name="at")
-def _at(place: FilledStore, tmp_path: Path) -> Place:
+def _at(place: FilledPlace, tmp_path: Path) -> Place:
     return place_at(tmp_path / "root", store=place.store)
 
 
@@ -48,7 +47,7 @@ def tampered(record: Record) -> bytes:
     return record.to_json().replace(b'"highest": 10,', b'"highest": 11,')
 
 
-SPOILERS: dict[str, tuple[Callable[[FilledStore, Record], object], Kind, str]] = {
+SPOILERS: dict[str, tuple[Callable[[FilledPlace, Record], object], Kind, str]] = {
     "record deleted": (
         lambda place, one: place.store.delete(record_key(one.key)), Kind.ARTIFACT_WITHOUT_RECORD, "{key}",
     ),
@@ -61,7 +60,10 @@ SPOILERS: dict[str, tuple[Callable[[FilledStore, Record], object], Kind, str]] =
         lambda place, one: place.put(record_key(one.key), newer(one.to_json())), Kind.UNREADABLE, "{key}.json",
     ),
     "record tampered with": (
-        lambda place, one: place.put(record_key(one.key), tampered(one)), Kind.INDEX_DIFFERS, "{key}",
+        lambda place, one: place.put(record_key(one.key), tampered(one)), Kind.UNREADABLE, "{key}.json",
+    ),
+    "record of a stranger": (
+        lambda place, one: place.place.record_notes.strike(one.key), Kind.UNRECOGNISED, "{key}.json",
     ),
     "both deleted": (lambda place, one: place.remove(one), Kind.VANISHED, "{key}"),
     "a stranger": (lambda place, _one: place.put("default/notes.txt", b"x"), Kind.FOREIGN, "default/notes.txt"),
@@ -70,12 +72,12 @@ SPOILERS: dict[str, tuple[Callable[[FilledStore, Record], object], Kind, str]] =
 
 @pytest.mark.parametrize("name", SPOILERS)
 def test_each_kind_of_drift_is_found_and_nothing_is_repaired(
-    place: FilledStore, at: Place, index: Path, tmp_path: Path, name: str
+    place: FilledPlace, at: Place, index: Path, tmp_path: Path, name: str
 ) -> None:
     spoil, kind, key = SPOILERS[name]
     record = place.add(a_record(0, parts=1))
     place.add(a_record(1))
-    survey(place.store, index)
+    survey(place.at(index))
     spoil(place, record)
     before = tree(tmp_path)
 
@@ -98,11 +100,11 @@ def test_each_kind_of_drift_is_found_and_nothing_is_repaired(
 )
 @pytest.mark.parametrize("warm", [False, True], ids=["without an index", "with one"])
 def test_each_artifact_behind_a_gap_in_a_chain_is_reported(
-    place: FilledStore, at: Place, index: Path, spoil: Callable[[FilledStore, Record], None], *, warm: bool
+    place: FilledPlace, at: Place, index: Path, spoil: Callable[[FilledPlace, Record], None], *, warm: bool
 ) -> None:
     full, first, second = (place.add(a_record(hour)) for hour in range(3))
     if warm:
-        survey(place.store, index)
+        survey(place.at(index))
     spoil(place, full)
 
     found = {one.key: one.text for one in diff(at) if one.kind is Kind.CHAIN_BROKEN}
@@ -111,32 +113,32 @@ def test_each_artifact_behind_a_gap_in_a_chain_is_reported(
 
 
 @pytest.mark.parametrize("warm", [False, True], ids=["without an index", "with one"])
-def test_a_place_without_drift_has_no_findings(place: FilledStore, at: Place, index: Path, *, warm: bool) -> None:
+def test_a_place_without_drift_has_no_findings(place: FilledPlace, at: Place, index: Path, *, warm: bool) -> None:
     one = place.add(a_record(0, parts=2))
     place.hold(one)
     place.damage(one)
     if warm:
-        survey(place.store, index)
+        survey(place.at(index))
 
     assert list(diff(at, checksums=True)) == []
 
 
-def test_an_index_that_lacks_entries_is_no_drift(place: FilledStore, at: Place, index: Path) -> None:
+def test_an_index_that_lacks_entries_is_no_drift(place: FilledPlace, at: Place, index: Path) -> None:
     place.add(a_record(0))
-    survey(place.store, index)
+    survey(place.at(index))
     place.add(a_record(1))
 
     assert list(diff(at)) == []
 
 
-def test_a_damaged_index_is_drift(place: FilledStore, at: Place, index: Path) -> None:
+def test_a_damaged_index_is_drift(place: FilledPlace, at: Place, index: Path) -> None:
     place.add(a_record(0))
     index.write_bytes(HEAD + b"garbled\n")
 
     assert [(one.kind, one.text) for one in diff(at)] == [(Kind.INDEX_DIFFERS, "the index: line 2 cannot be read")]
 
 
-def test_checksums_are_compared_only_if_requested(place: FilledStore, at: Place) -> None:
+def test_checksums_are_compared_only_if_requested(place: FilledPlace, at: Place) -> None:
     record = place.add(a_record(0))
     place.put(record.key, flipped(record))
 
@@ -149,18 +151,18 @@ def test_an_error_of_the_store_is_raised_and_is_no_drift(tmp_path: Path) -> None
         def read(self, key: str, limit: int) -> bytes:  # noqa: ARG002  a store's method
             raise TransientError(Reason.STORAGE_UNREACHABLE, f"{key}: no answer")
 
-    place = FilledStore(Mute())
+    place = filled(tmp_path, Mute())
     place.add(a_record(0))
-    at = place_at(tmp_path, store=place.store)
+    at = place.place
 
     with pytest.raises(BackupError, match="no answer"):
         list(diff(at))
 
 
-def test_a_rebuilt_index_has_the_same_bytes_and_no_drift_left(place: FilledStore, at: Place, index: Path) -> None:
+def test_a_rebuilt_index_has_the_same_bytes_and_no_drift_left(place: FilledPlace, at: Place, index: Path) -> None:
     for hour in range(30):
         place.add(a_record(hour, parts=hour % 3))
-        survey(place.store, index)
+        survey(place.at(index))
     kept = index.read_bytes()
     index.unlink()
 
@@ -170,41 +172,42 @@ def test_a_rebuilt_index_has_the_same_bytes_and_no_drift_left(place: FilledStore
     assert (rebuilt.artifacts, rebuilt.unreadable, rebuilt.noted) == (30, (), ())
 
 
-def test_rebuilding_ignores_the_old_index(place: FilledStore, at: Place, index: Path) -> None:
+def test_rebuilding_finds_a_record_that_was_replaced_by_one_of_its_size(
+    place: FilledPlace, at: Place, index: Path
+) -> None:
     record = place.add(a_record(0))
-    survey(place.store, index)
+    survey(place.at(index))
     place.put(record_key(record.key), tampered(record))
-    assert next(iter(survey(place.store, index).entries.values())).highest == 10
+    assert next(iter(survey(place.at(index)).entries.values())).highest == 10
 
-    rebuild(at)
-
-    assert next(iter(survey(place.store, index).entries.values())).highest == 11
-    assert list(diff(at)) == []
+    assert [one.artifact for one in rebuild(at).unreadable] == [record.key]
+    assert survey(place.at(index)).entries == {}
 
 
-def test_rebuilding_a_destination_restores_the_notes_on_complete_copies(place: FilledStore, tmp_path: Path) -> None:
-    bucket = FilledStore(MemoryStore())
-    offsite = place_at(tmp_path / "root", "offsite", bucket.store)
+def test_rebuilding_a_destination_restores_the_notes_on_complete_copies(place: FilledPlace, tmp_path: Path) -> None:
+    bucket = filled(tmp_path / "root", MemoryStore(), "offsite")
+    offsite = bucket.place
     copied, cut, owed = (place.add(a_record(hour)) for hour in range(3))
-    bucket.add(copied)
-    bucket.add(cut)
+    bucket.add(copied.model_copy(update={"fencing": 7}), recognised=False)
+    bucket.add(cut, recognised=False)
     bucket.put(cut.key, b"short")
-    gone = bucket.add(a_record(5))  # no longer on the volume
-    notes = offsite.copy_notes
+    strange = bucket.add(a_record(5), recognised=False)  # not on the volume
+    notes = offsite.record_notes
 
     rebuilt = rebuild(offsite)
 
     assert rebuilt.noted == (copied.key,)
     assert [record.key for record in notes.owed([owed, cut, copied])] == [cut.key, owed.key]
-    assert notes.has(gone.key)  # otherwise it could not be held
+    assert not notes.has(strange.key)
+    assert (rebuilt.artifacts, rebuilt.unrecognised) == (1, 2)
     assert rebuild(offsite).noted == ()
 
 
-def test_rebuilding_removes_no_note(place: FilledStore, tmp_path: Path) -> None:
+def test_rebuilding_removes_no_note(place: FilledPlace, tmp_path: Path) -> None:
     record = place.add(a_record(0))
     offsite = place_at(tmp_path / "root", "offsite", MemoryStore())
-    notes = offsite.copy_notes
-    notes.add(record.key)
+    notes = offsite.record_notes
+    notes.add(record.key, record.to_json())
 
     rebuild(offsite)
 

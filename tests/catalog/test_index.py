@@ -16,7 +16,7 @@ from backup_agent.catalog.contents import survey
 from backup_agent.catalog.index import HEAD, IndexLine, faults, lines_of, sealed
 from backup_agent.core.artifacts.records import Record
 from tests.builders import a_record
-from tests.catalog.places import FilledStore
+from tests.catalog.places import filled
 from tests.stores.memory_store import MemoryStore
 
 times = st.integers(0, 200_000_000_000_000).map(
@@ -47,7 +47,7 @@ def test_a_line_is_read_as_the_value_that_was_written(
     record = record.model_copy(
         update={"header": header, "finished": finished, "parent": parent, "admin_version": version}
     )
-    line = IndexLine.of(record, 2048)
+    line = IndexLine.of(record, 2048, recognised=parts != 1)
 
     raw = line.to_bytes()
 
@@ -73,39 +73,39 @@ SPOILERS: dict[str, Callable[[bytes], bytes]] = {
 
 @pytest.mark.parametrize("spoil", SPOILERS.values(), ids=SPOILERS)
 def test_a_damaged_index_is_completed_from_the_records(tmp_path: Path, spoil: Callable[[bytes], bytes]) -> None:
-    place, path = FilledStore(MemoryStore()), tmp_path / "index"
+    place, path = filled(tmp_path / "own", MemoryStore()), tmp_path / "index"
     for hour in range(5):
         place.add(a_record(hour))
-    expected, whole = survey(place.store, path), path.read_bytes()
+    expected, whole = survey(place.at(path)), path.read_bytes()
     path.write_bytes(spoil(whole))
 
-    found = survey(place.store, path)
+    found = survey(place.at(path))
 
     assert found.entries == expected.entries
     assert path.read_bytes() == whole
-    assert survey(place.store, path) == expected
+    assert survey(place.at(path)) == expected
 
 
 @pytest.mark.parametrize("position", range(0, 900, 7))
 def test_a_line_with_a_flipped_bit_is_ignored(tmp_path: Path, position: int) -> None:
-    place, path = FilledStore(MemoryStore()), tmp_path / "index"
+    place, path = filled(tmp_path / "own", MemoryStore()), tmp_path / "index"
     for hour in range(3):
         place.add(a_record(hour))
-    expected = survey(place.store, path)
+    expected = survey(place.at(path))
     data = bytearray(path.read_bytes())
     data[position % len(data)] ^= 0x01
     path.write_bytes(data)
 
-    assert survey(place.store, path) == expected
+    assert survey(place.at(path)) == expected
 
 
 def test_an_index_that_is_up_to_date_is_not_written(tmp_path: Path) -> None:
-    place, path = FilledStore(MemoryStore()), tmp_path / "index"
+    place, path = filled(tmp_path / "own", MemoryStore()), tmp_path / "index"
     place.add(a_record(0))
-    survey(place.store, path)
+    survey(place.at(path))
     before = path.stat()
 
-    survey(place.store, path)
+    survey(place.at(path))
 
     assert path.stat() == before
 
@@ -114,9 +114,9 @@ def test_an_index_that_is_up_to_date_is_not_written(tmp_path: Path) -> None:
 def test_on_a_full_volume_only_the_index_is_not_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, begun: bool
 ) -> None:
-    place, path = FilledStore(MemoryStore()), tmp_path / "index"
+    place, path = filled(tmp_path / "own", MemoryStore()), tmp_path / "index"
     records: list[Record] = [place.add(a_record(hour)) for hour in range(2)]
-    survey(place.store, path)
+    survey(place.at(path))
     before = path.read_bytes()
     records += [place.add(a_record(2)), place.add(a_record(3))]
 
@@ -129,18 +129,18 @@ def test_on_a_full_volume_only_the_index_is_not_written(
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
     monkeypatch.setattr(module, "_Draft", Full if begun else refuse)
-    found = survey(place.store, path)
+    found = survey(place.at(path))
 
     assert found.entries.keys() == {record.key for record in records}
     assert path.read_bytes() == before
-    assert [one.name for one in tmp_path.iterdir()] == ["index"]
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["index", "own"]
 
 
 def test_damaged_lines_are_reported_with_their_numbers(tmp_path: Path) -> None:
     path = tmp_path / "index"
     assert list(faults(path)) == []
 
-    path.write_bytes(HEAD + IndexLine.of(a_record(0), 1).to_bytes() + b"[]\n")
+    path.write_bytes(HEAD + IndexLine.of(a_record(0), 1, recognised=True).to_bytes() + b"[]\n")
     assert list(faults(path)) == ["line 3 cannot be read"]
 
     path.write_bytes(b"something else\n")
@@ -162,11 +162,11 @@ PREFIXES = ["a/orders/", "a-b/orders/", "a/neo4j/", "b/orders/", "0/x/", "z/x/",
 @pytest.fixture(name="many")
 def _many(tmp_path: Path) -> Path:
     """Return an index of four databases, some with many lines."""
-    place = FilledStore(MemoryStore())
+    place = filled(tmp_path / "own", MemoryStore())
     for set_name, database, count in (("a", "orders", 40), ("a-b", "orders", 1), ("a", "neo4j", 3), ("b", "orders", 7)):
         for hour in range(count):
             place.add(a_record(hour, set_name=set_name, database=database, parts=hour % 3))
-    survey(place.store, tmp_path / "index")
+    survey(place.at(tmp_path / "index"))
     return tmp_path / "index"
 
 
@@ -205,13 +205,13 @@ def test_an_index_without_lines_has_none(tmp_path: Path, left: bytes) -> None:
 
 @pytest.mark.parametrize("planted", ["sparse", "no folder"])
 def test_a_path_that_is_no_regular_file_counts_as_no_index(tmp_path: Path, planted: str) -> None:
-    place, path = FilledStore(MemoryStore()), tmp_path / "catalog" / "index"
+    place, path = filled(tmp_path / "own", MemoryStore()), tmp_path / "catalog" / "index"
     place.add(a_record(0))
     if planted == "sparse":
-        survey(place.store, path)
+        survey(place.at(path))
         os.truncate(path, 60 * 2**30)
     else:
         path.parent.write_text("a file where a folder belongs")
 
     assert lines_of(path, "default/orders/") == {}
-    assert len(survey(place.store, path).entries) == 1
+    assert len(survey(place.at(path)).entries) == 1

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from backup_agent.catalog import volume_records
 from backup_agent.catalog.damage_marks import damaged
 from backup_agent.catalog.journal import Journal
 from backup_agent.core.artifacts.names import DEFAULT_SET
@@ -77,7 +76,7 @@ def test_notes_and_marks_that_cannot_be_listed_are_an_error(
 ) -> None:
     (tmp_path / "default" / "orders").mkdir(parents=True)
     place = place_at(tmp_path, "offsite")
-    journal, notes, wanted = place.journal, place.copy_notes, place.wanted_holds
+    journal, notes, wanted = place.journal, place.record_notes, place.wanted_holds
     for folder in (one._folder for one in (journal, notes, wanted)):
         (folder / "default" / "orders").mkdir(parents=True)
     listdir, scandir = os.listdir, os.scandir
@@ -101,7 +100,6 @@ def test_notes_and_marks_that_cannot_be_listed_are_an_error(
         lambda: notes.owed([a_record(0)]),
         lambda: list(wanted),
         lambda: damaged(tmp_path, DEFAULT_SET, ORDERS),
-        lambda: volume_records.of_database(tmp_path, DEFAULT_SET, ORDERS),
     ):
         with pytest.raises(OSError, match=os.strerror(error)):
             looked()
@@ -113,13 +111,13 @@ def test_notes_and_marks_that_cannot_be_listed_are_an_error(
 def test_a_note_that_is_no_regular_file_does_not_block(tmp_path: Path, plant: Callable[[Path], None]) -> None:
     place = place_at(tmp_path, "offsite")
     journal = place.journal
-    for one in (journal, place.copy_notes, place.wanted_holds):
+    for one in (journal, place.record_notes, place.wanted_holds):
         path = one._folder / KEY
         path.parent.mkdir(parents=True)
         plant(path)
 
     assert (named(journal), journal.deletes(KEY)) == ([], False)
     with pytest.raises(RefusedFileError):
-        place.copy_notes.has(KEY)
+        place.record_notes.has(KEY)
     with pytest.raises(RefusedFileError):
         place.wanted_holds.wants(KEY)

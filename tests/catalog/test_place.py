@@ -21,7 +21,7 @@ destinations = {"offsite": {"bucket": "backups"}}
 storage = {"root": "/nowhere", "destinations": destinations}
 given = {"cluster": "demo", "neo4j": {"uri": "neo4j://demo:7687"}, "storage": storage}
 volume, offsite = all_places(Settings.model_validate(given))
-print(offsite.name, offsite.copy_notes.has("default/orders/x"), "boto3" in sys.modules, end=" ")
+print(offsite.name, offsite.record_notes.has("default/orders/x"), "boto3" in sys.modules, end=" ")
 offsite.store
 print("boto3" in sys.modules)
 """
@@ -58,10 +58,10 @@ def test_notes_are_not_used_for_another_location_with_the_same_name(
     tmp_path: Path, other: dict[str, dict[str, object]]
 ) -> None:
     place = place_at(tmp_path, "offsite")
-    place.copy_notes.add(KEY)
+    place.record_notes.add(KEY, b"{}")
     changed = place.settings.model_dump() | other
     changed["storage"] |= {"root": tmp_path}
     elsewhere = Place(OFFSITE, type(place.settings).model_validate(changed))
 
-    assert place_at(tmp_path, "offsite").copy_notes.has(KEY)
-    assert not elsewhere.copy_notes.has(KEY)
+    assert place_at(tmp_path, "offsite").record_notes.has(KEY)
+    assert not elsewhere.record_notes.has(KEY)

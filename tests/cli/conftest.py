@@ -17,9 +17,8 @@ import yaml
 
 from backup_agent.cli import main
 from backup_agent.core.artifacts.records import Record
-from backup_agent.stores.local import LocalStore
 from tests.builders import a_record, settings_tree
-from tests.catalog.places import FilledStore
+from tests.catalog.places import filled
 from tests.polling import PATIENCE
 
 
@@ -81,7 +80,7 @@ class Place:
 
     def record(self, hour: int = 0, *, stored: bool = False, **changes: Any) -> Record:
         """Store the record of an artifact taken at `hour`; with its files if `stored`."""
-        return FilledStore(LocalStore(self.root)).add(a_record(hour, **changes), files=stored)
+        return filled(self.root).add(a_record(hour, **changes), files=stored)
 
 
 HOLDS_THE_LOCK = """

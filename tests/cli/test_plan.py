@@ -61,7 +61,7 @@ def test_a_plan_shows_what_forgetting_a_database_would_delete(kept: Place) -> No
 
 def test_a_plan_includes_databases_that_were_forgotten(kept: Place) -> None:
     orders = kept.root / ".agent" / "orders.json"
-    orders.parent.mkdir()
+    orders.parent.mkdir(exist_ok=True)
     order = {"since": "2026-11-23T10:00:00Z", "request": "f"}
     orders.write_text(json.dumps({"schema": 1, "forgotten": {"orders": order}}))
 

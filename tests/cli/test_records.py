@@ -57,7 +57,7 @@ def test_a_confirmed_copy_is_shown_with_its_destination(place: Place) -> None:
     assert place.run("list", "--json").json["artifacts"][0]["copies"] == {"offsite": "not stored"}
     assert "offsite: not stored" in place.run("show", record.key).out
 
-    place_of("offsite", load(place.config, {}).settings).copy_notes.add(record.key)
+    place_of("offsite", load(place.config, {}).settings).record_notes.add(record.key, record.to_json())
 
     assert "  offsite  " in place.run("list").out.splitlines()[1]
     assert place.run("show", record.key, "--json").json["copies"] == {"offsite": "stored"}

@@ -131,13 +131,13 @@ def _bucket(place: Place, seaweedfs: SeaweedFS, monkeypatch: pytest.MonkeyPatch)
 
 def copy(place: Place, bucket: S3Store, *records: Record) -> None:
     """Copy artifacts to the bucket and write their copy notes, as the agent does."""
-    notes = place_of("offsite", Settings.model_validate(place.settings)).copy_notes
+    notes = place_of("offsite", Settings.model_validate(place.settings)).record_notes
     for record in records:
         for file in record.files:
             key = f"{record.set}/{record.database}/{file.name}"
             bucket.put_artifact(key, place.root / key, file, ignore)
         bucket.create(record_key(record.key), record.to_json())
-        notes.add(record.key)
+        notes.add(record.key, record.to_json())
 
 
 def test_an_artifact_that_only_a_bucket_has_is_fetched_from_there(place: Place, bucket: S3Store) -> None:
@@ -174,7 +174,7 @@ def test_a_given_place_is_used_even_if_the_volume_has_the_chain(place: Place, bu
 def test_a_copy_that_was_deleted_is_no_seed(place: Place, bucket: S3Store) -> None:
     full, differential = chain(place)
     copy(place, bucket, full)
-    place_of("offsite", Settings.model_validate(place.settings)).copy_notes.give_up(differential.key)
+    place_of("offsite", Settings.model_validate(place.settings)).record_notes.give_up(differential.key)
 
     assert "seedURI" not in place.run("show", "--restore", differential.key).out
 

@@ -9,7 +9,6 @@ from typing import Any
 
 from backup_agent.artifact.reading import read_through
 from backup_agent.catalog.place import all_places
-from backup_agent.core.artifacts.keys import record_key
 from backup_agent.core.artifacts.names import artifact_name
 from backup_agent.core.artifacts.records import Record
 from backup_agent.core.requests.tasks import VerifyTask
@@ -18,7 +17,7 @@ from backup_agent.stores.local import LocalStore
 from backup_agent.stores.store import Store
 from tests.artifact.writer import Written, artifact
 from tests.builders import ORDERS, a_record, an_event_writer, settings_with
-from tests.catalog.places import with_store
+from tests.catalog.places import with_store, write_record
 
 LONG_AGO = datetime(2026, 1, 1, 2, 0, tzinfo=UTC)
 
@@ -31,7 +30,7 @@ def put(root: Path, hour: int = 0) -> Record:
     path.write_bytes(artifact(Written(taken=taken)))
     reading = read_through(path)
     record = a_record(header=reading.header, files=reading.files)
-    (root / record_key(record.key)).write_bytes(record.to_json())
+    write_record(root, record)
     return record
 
 

@@ -93,6 +93,7 @@ def test_the_copy_of_a_record_keeps_keys_of_a_newer_agent(tmp_path: Path) -> Non
     key = world.add(1, 1, 10)
     path = world.root / record_key(key)
     path.write_text(json.dumps({**json.loads(path.read_text()), "colour": {"of": [None, "red"]}}))
+    place_of("local", world.settings).record_notes.add(key, path.read_bytes())
 
     assert copied(world, store) == (None, [])
 

@@ -21,6 +21,7 @@ from backup_agent.durable import LIMIT
 from backup_agent.stores.local import LocalStore
 from backup_agent.stores.store import Store, StoredObject
 from tests.artifact.writer import artifact, split
+from tests.catalog.places import place_at, write_record
 from tests.jobs.passes import Blocks, events, judged, put, verify_at
 from tests.stores.faulty import WRITES, Does, Fault, FaultyStore, KilledError
 from tests.stores.memory_store import MemoryStore
@@ -39,7 +40,9 @@ class World:
             for file in record.files:
                 key = f"{record.set}/{record.database}/{file.name}"
                 self.stores[name].put_artifact(key, self.root / key, file, lambda _count: None)
-            self.stores[name].create(record_key(record.key), record.model_copy(update={"fencing": 1}).to_json())
+            content = record.model_copy(update={"fencing": 1}).to_json()
+            place_at(self.root, name, bucket=name).record_notes.add(record.key, content)
+            self.stores[name].create(record_key(record.key), content)
         return record
 
     def spoil(self, place: str, key: str, how: str = "flipped") -> None:
@@ -133,7 +136,7 @@ def test_each_file_of_a_split_artifact_comes_from_a_place_with_good_bytes(world:
     path = world.root / record.key
     split(path, artifact(), 200)
     record = record.model_copy(update={"files": read_through(path).files})
-    (world.root / record_key(record.key)).write_bytes(record.to_json())
+    write_record(world.root, record)
     world.copy(record)
     _, one, two, *_ = (f"{record.set}/{record.database}/{file.name}" for file in record.files)
     content = {key: world.stores["local"].read(key, LIMIT) for key in (one, two)}

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from backup_agent.catalog.place import place_of
 from tests.components.seaweedfs import BUCKET, SeaweedFS
 from tests.jobs.killed import COPY, LONGEST, PRUNE, Dying, Places, result_of
 from tests.jobs.outside import begun, broken, faults, of_folder, records
@@ -201,10 +202,11 @@ def test_a_hold_or_release_killed_at_any_step_is_atomic_and_can_be_repeated(
         root = tmp_path / str(step) / "backups"
         world = owing(World(root, "offsite", {"offsite": {"type": "s3", "bucket": "backups"}}))
         key = world.kept[0]
-        world.note("copied", key, b"")
+        place_of("offsite", world.settings).record_notes.add(key, b"{}")
         mark = root / f"{key}.hold.json"
         (wish,) = (
-            path.parents[4] / "holds" / path.parents[2].name / key for path in root.glob(".agent/copied/*/*/*/*")
+            path.parents[4] / "holds" / path.parents[2].name / key
+            for path in root.glob(".agent/recorded/offsite@*/*/*/*")
         )
         if first == "release":
             dying.run("hold", world, None, artifact=key)

@@ -27,7 +27,7 @@ from backup_agent.jobs.prune import carry_out, prune
 from backup_agent.jobs.prune_plan import apply_policy
 from tests import memory
 from tests.builders import a_record, an_event_writer, settings_with
-from tests.catalog.places import FilledStore, with_store
+from tests.catalog.places import FilledPlace, with_store
 from tests.stores.memory_store import MemoryStore
 
 
@@ -47,11 +47,11 @@ def _volume(tmp_path: Path) -> Place:
         storage={"root": str(tmp_path / "root"), "destinations": {"offsite": {"bucket": "backups"}}},
     )
     place = place_of("local", settings)
-    notes = place_of("offsite", settings).copy_notes
+    notes = place_of("offsite", settings).record_notes
     for set_name, count in (("default", 4), ("weekly", 2)):
         for day in range(count):
-            record = FilledStore(place.store).add(full(set_name, day))
-            notes.add(record.key)
+            record = FilledPlace(place).add(full(set_name, day))
+            notes.add(record.key, record.to_json())
     return place
 
 
@@ -108,10 +108,10 @@ def test_the_id_of_a_plan_depends_only_on_its_deletions(volume: Place) -> None:
 
 def test_artifacts_with_missing_copies_are_kept_until_these_are_given_up(volume: Place) -> None:
     oldest = full("weekly", 0).key
-    (next((volume.root / ".agent" / "copied").iterdir()) / oldest).unlink()
+    (next((volume.root / ".agent" / "recorded").glob("offsite@*")) / oldest).unlink()
     kept, _ = applied(volume, dry_run=True)
     rehearsed, _ = applied(volume, dry_run=True, drop_owed="offsite", force=True)
-    notes = place_of("offsite", volume.settings).copy_notes
+    notes = place_of("offsite", volume.settings).record_notes
     owed_before = [one.key for one in notes.owed([full("weekly", 0)])]
     result, _ = applied(volume, drop_owed="offsite", force=True)
 
@@ -130,6 +130,7 @@ def test_copies_at_an_unknown_destination_cannot_be_given_up(volume: Place) -> N
 def test_an_unreadable_record_stops_the_deletion_in_its_database_with_a_warning(volume: Place) -> None:
     stranger = "weekly/orders/theirs.backup.json"
     (volume.root / stranger).write_text("{}")
+    volume.record_notes.add("weekly/orders/theirs.backup", b"{}")
     result, _ = applied(volume, force=True)
 
     assert (result.outcome, result.deleted) == ("succeeded_with_warnings", 3)
@@ -151,7 +152,7 @@ def test_a_hold_that_cannot_be_written_stays_wanted_and_does_not_stop_the_pass(v
     there = MemoryStore("offsite")
     offsite = with_store(place_of("offsite", volume.settings), there)
     for day in range(2):
-        FilledStore(there).add(full("default", day))
+        FilledPlace(offsite).add(full("default", day))
     key = full("default", 0).key
     there.create(hold_key(key), b"theirs")
     wanted = offsite.wanted_holds
@@ -319,14 +320,14 @@ class Losing(Held):
 
 @pytest.mark.parametrize("last", ["record", "data"])
 def test_a_process_that_loses_the_lease_within_a_batch_stops_deleting(volume: Place, last: str) -> None:
-    found = survey(volume.store)
+    found = survey(volume, indexed=False)
     task = PruneTask(run="prune-1", place="local", force=True, settings={})
     planned = apply_policy(task, found, volume, datetime.now(UTC))
     first = planned.delete[0].key
     held = Losing(root=volume.root, last=record_key(first) if last == "record" else first)
     with pytest.raises(TransientError) as refused:
         carry_out([planned], found, volume, held, an_event_writer())
-    again = survey(volume.store)
+    again = survey(volume, indexed=False)
 
     assert refused.value.failure.reason is Reason.FOREIGN_ROOT
     assert found.entries.keys() - again.entries.keys() == {first}
@@ -335,7 +336,7 @@ def test_a_process_that_loses_the_lease_within_a_batch_stops_deleting(volume: Pl
 
 
 def test_deletions_before_a_failure_are_reported(volume: Place) -> None:
-    found = survey(volume.store)
+    found = survey(volume, indexed=False)
     task = PruneTask(run="prune-1", place="local", force=True, settings={})
     planned = apply_policy(task, found, volume, datetime.now(UTC))
     lost = Losing(root=volume.root, last=planned.delete[0].key)
@@ -373,7 +374,7 @@ def test_deletions_that_do_not_fit_the_time_are_left_to_the_next_pass(
     ],
 )
 def test_an_ad_hoc_set_expires_after_its_last_request(volume: Place, note: timedelta | str | None, stays: bool) -> None:
-    record = FilledStore(volume.store).add(full("before-release", 0))
+    record = FilledPlace(volume).add(full("before-release", 0))
     if isinstance(note, timedelta):
         note_use(volume.root, SetName("before-release"), datetime.now(UTC) - note)
     elif note is not None:
@@ -394,9 +395,9 @@ def test_a_hold_set_after_the_plan_also_keeps_the_artifacts_it_needs(volume: Pla
     )
     for one, lowest, highest in ((base, 1, 10), (link, 11, 20), (newer, 1, 30)):
         header = one.header.model_copy(update={"lowest": lowest, "highest": highest})
-        FilledStore(volume.store).add(one.model_copy(update={"header": header}))
-        place_of("offsite", volume.settings).copy_notes.add(one.key)
-    found = survey(volume.store)
+        FilledPlace(volume).add(one.model_copy(update={"header": header}))
+        place_of("offsite", volume.settings).record_notes.add(one.key, one.to_json())
+    found = survey(volume, indexed=False)
     task = PruneTask(run="prune-1", place="local", force=True, settings={})
     planned = apply_policy(task, found, volume, datetime.now(UTC))
     assert [one.key for one in planned.delete][-3:] == [link.key, base.key, full("weekly", 0).key]
@@ -440,13 +441,17 @@ def test_a_failed_deletion_stops_only_its_own_database(volume: Place) -> None:
 @pytest.mark.process
 def test_a_huge_record_or_mark_stops_only_its_own_database_and_is_not_loaded(volume: Place) -> None:
     """The mark and the record are sparse files of one GiB."""
-    other = FilledStore(volume.store).add(a_record(24 * -400, database="other"))
-    memory.sparse(volume.root / record_key(a_record(24 * -500, database="other").key), 2**30)
+    other = FilledPlace(volume).add(a_record(24 * -400, database="other"))
+    huge = a_record(24 * -500, database="other").key
+    volume.record_notes.add(huge, b"what the agent wrote")
+    memory.sparse(volume.root / record_key(huge), 2**30)
     memory.sparse(volume.root / hold_key(other.key), 2**30)
     for hour in range(8):
         dense = b'{"a":[' + b"0," * 50_000 + b"0]," + b",".join(b'"%x":0' % number for number in range(30_000)) + b"}"
-        volume.root.joinpath(record_key(a_record(24 * -500 + hour, database="dense").key)).parent.mkdir(exist_ok=True)
-        volume.root.joinpath(record_key(a_record(24 * -500 + hour, database="dense").key)).write_bytes(dense)
+        key = a_record(24 * -500 + hour, database="dense").key
+        volume.root.joinpath(key).parent.mkdir(exist_ok=True)
+        volume.record_notes.add(key, dense)
+        volume.root.joinpath(record_key(key)).write_bytes(dense)
     task = PruneTask(run="prune-1", place="local", settings=volume.settings.model_dump(mode="json"), force=True)
 
     ended = memory.run("backup_agent.jobs.prune", stdin=task.model_dump_json().encode() + b"\n")

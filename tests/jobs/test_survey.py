@@ -11,9 +11,8 @@ from backup_agent.catalog.place import Place, place_of
 from backup_agent.core.artifacts.names import DEFAULT_SET
 from backup_agent.jobs.summaries import tell_summary
 from backup_agent.jobs.survey import MOST_WARNINGS, survey
-from backup_agent.stores.local import LocalStore
 from tests.builders import ORDERS, a_record, an_event_writer, settings_with
-from tests.catalog.places import FilledStore, place_at
+from tests.catalog.places import filled, place_at
 
 
 def volume(root: Path, *destinations: str) -> Place:
@@ -30,7 +29,7 @@ def told(root: Path, kind: str, *destinations: str) -> list[dict[str, Any]]:
 
 
 def test_a_summary_is_the_same_with_and_without_the_index(tmp_path: Path) -> None:
-    place = FilledStore(LocalStore(tmp_path))
+    place = filled(tmp_path)
     for hour in range(4):
         place.add(a_record(hour))
     place.add(a_record(0, set_name="test", database="customers"))
@@ -45,10 +44,10 @@ def test_a_summary_is_the_same_with_and_without_the_index(tmp_path: Path) -> Non
 
 
 def test_copies_of_declared_sets_are_missing_until_they_are_noted(tmp_path: Path) -> None:
-    place = FilledStore(LocalStore(tmp_path))
+    place = filled(tmp_path)
     one, _ = place.add(a_record(0)), place.add(a_record(1))
     place.add(a_record(0, set_name="adhoc"))
-    place_of("offsite", volume(tmp_path, "offsite").settings).copy_notes.add(one.key)
+    place_of("offsite", volume(tmp_path, "offsite").settings).record_notes.add(one.key, one.to_json())
 
     assert {summary["set"]: summary["owed"] for summary in told(tmp_path, "summary")} == {
         "default": {"offsite": 1},
@@ -56,13 +55,13 @@ def test_copies_of_declared_sets_are_missing_until_they_are_noted(tmp_path: Path
     }
 
 
-def test_if_copy_notes_cannot_be_read_only_that_destination_is_not_counted(
+def test_if_record_notes_cannot_be_read_only_that_destination_is_not_counted(
     tmp_path: Path,
 ) -> None:
     both = volume(tmp_path, "offsite", "other")
-    place = FilledStore(LocalStore(tmp_path))
+    place = filled(tmp_path)
     place.add(a_record(0))
-    broken = place_of("offsite", both.settings).copy_notes._folder / "default" / "orders"
+    broken = place_of("offsite", both.settings).record_notes._folder / "default" / "orders"
     broken.parent.mkdir(parents=True)
     broken.write_text("no folder")
     lines: list[dict[str, Any]] = []
@@ -79,7 +78,7 @@ def test_a_summary_that_cannot_be_made_is_reported(tmp_path: Path, monkeypatch: 
 
     settings = settings_with(storage={"root": str(tmp_path)})
     monkeypatch.setattr("backup_agent.jobs.summaries.of_database", unreadable)
-    FilledStore(LocalStore(tmp_path)).add(a_record(0))
+    filled(tmp_path).add(a_record(0))
     lines: list[dict[str, Any]] = []
 
     assert tell_summary(DEFAULT_SET, ORDERS, settings, an_event_writer(lines))
@@ -88,7 +87,7 @@ def test_a_summary_that_cannot_be_made_is_reported(tmp_path: Path, monkeypatch: 
 
 
 def test_missing_and_altered_artifacts_are_reported(tmp_path: Path) -> None:
-    place = FilledStore(LocalStore(tmp_path))
+    place = filled(tmp_path)
     gone, missing, damaged = place.add(a_record(0)), place.add(a_record(1)), place.add(a_record(2))
     survey(volume(tmp_path), (), an_event_writer())
     place.remove(gone)
@@ -105,7 +104,7 @@ def test_missing_and_altered_artifacts_are_reported(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_was_lost_does_not_fill_the_log(tmp_path: Path) -> None:
-    place = FilledStore(LocalStore(tmp_path))
+    place = filled(tmp_path)
     for hour in range(MOST_WARNINGS + 5):
         place.add(a_record(hour), files=False)
 
@@ -113,8 +112,8 @@ def test_a_folder_that_was_lost_does_not_fill_the_log(tmp_path: Path) -> None:
 
 
 def test_an_unreadable_record_is_reported(tmp_path: Path) -> None:
-    place = FilledStore(LocalStore(tmp_path))
-    place.put(f"{a_record(0).key}.json", b"{")
+    place = filled(tmp_path)
+    place.put_record(a_record(0), b"{")
 
     assert told(tmp_path, "unreadable")[0]["fault"].startswith(f"{a_record(0).key}.json: Invalid JSON")
 

@@ -17,7 +17,7 @@ from backup_agent.core.artifacts.records import BackupType, Record
 from backup_agent.core.reasons import PermanentError, Reason, TransientError
 from backup_agent.stores.local import LocalStore
 from tests.builders import ORDERS
-from tests.catalog.places import place_at
+from tests.catalog.places import place_at, write_record
 from tests.jobs.passes import LONG_AGO, Blocks, events, judged, put, verify, verify_at
 from tests.stores.memory_store import MemoryStore
 
@@ -54,7 +54,7 @@ def test_a_damaged_artifact_is_marked_and_is_no_restore_point(tmp_path: Path, fa
     assert events(told, "damaged") == [record.key]
     assert Damage.from_json(mark.read_bytes()).file == path.name
     assert (told[-1]["result"]["reason"], judged(told)["keys"]) == (Reason.CHECKSUM_MISMATCH, [record.key])
-    assert of_database(LocalStore(tmp_path), tmp_path / "none", DEFAULT_SET, ORDERS).unsound.keys() == {record.key}
+    assert of_database(place_at(tmp_path), DEFAULT_SET, ORDERS).unsound.keys() == {record.key}
 
 
 def test_a_mark_is_never_overwritten(tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ def test_a_truncated_log_is_read_to_its_last_whole_line(tmp_path: Path) -> None:
 
 def test_a_pass_opens_only_the_records_of_artifacts_that_it_reads(tmp_path: Path) -> None:
     records = [put(tmp_path, hour) for hour in range(5)]
-    survey(LocalStore(tmp_path), place_at(tmp_path).index)
+    survey(place_at(tmp_path))
     opened: list[str] = []
 
     class Counting(LocalStore):
@@ -159,14 +159,14 @@ def test_reading_respects_the_bandwidth(tmp_path: Path) -> None:
 
 def test_an_unreadable_record_is_reported_and_the_rest_is_read(tmp_path: Path) -> None:
     records = [put(tmp_path, hour) for hour in range(3)]
-    survey(LocalStore(tmp_path), place_at(tmp_path).index)
+    survey(place_at(tmp_path))
     path = tmp_path / record_key(records[0].key)
     path.write_bytes(path.read_bytes()[:-2] + b"x\n")
     told = verify(tmp_path)
 
     assert events(told, "unread") == [records[0].key]
     assert events(told, "verified") == [record.key for record in records[1:]]
-    assert "cannot be read" in told[-1]["result"]["error"]
+    assert "it is not the record that the agent wrote" in told[-1]["result"]["error"]
 
 
 def test_the_summary_of_a_damaged_database_is_reported_again(tmp_path: Path) -> None:
@@ -192,8 +192,8 @@ def test_a_deleted_copy_counts_as_missing_again(tmp_path: Path, fate: str, owed:
     record, offsite = put(tmp_path), MemoryStore("offsite")
     destinations = {"offsite": {"bucket": "offsite"}}
     place = place_at(tmp_path, "offsite", storage={"root": str(tmp_path), "destinations": destinations})
-    notes, journal = place.copy_notes, place.journal
-    notes.add(record.key)
+    notes, journal = place.record_notes, place.journal
+    notes.add(record.key, record.to_json())
     if fate in ("there", "record deleted"):
         offsite.put_artifact(record.key, tmp_path / record.key, record.files[0], lambda _: None)
     if fate == "there":
@@ -228,7 +228,7 @@ def flip(root: Path, record: Record) -> None:
 def young(root: Path, record: Record) -> Record:
     """Set the time of the record to now, so that the artifact is not due."""
     record = record.model_copy(update={"finished": datetime.now(UTC) - timedelta(minutes=1)})
-    (root / record_key(record.key)).write_bytes(record.to_json())
+    write_record(root, record)
     return record
 
 
@@ -529,7 +529,7 @@ def linked(root: Path) -> tuple[Record, Record, Record]:
     """Put a full and two differentials on the volume, and an older full that none of them needs."""
     older = put(root, -24)
     header = older.header.model_copy(update={"highest": 5})
-    (root / record_key(older.key)).write_bytes(older.model_copy(update={"header": header}).to_json())
+    write_record(root, older.model_copy(update={"header": header}))
     full, *rest = (put(root, hour) for hour in range(3))
     links = [full]
     for number, record in enumerate(rest, start=1):
@@ -537,7 +537,7 @@ def linked(root: Path) -> tuple[Record, Record, Record]:
         header = record.header.model_copy(update=ranges)
         changes = {"type": BackupType.DIFF, "header": header, "parent": links[-1].key}
         link = record.model_copy(update=changes)
-        (root / record_key(link.key)).write_bytes(link.to_json())
+        write_record(root, link)
         links.append(link)
     return links[0], links[1], links[2]
 

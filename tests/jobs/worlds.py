@@ -76,6 +76,8 @@ class World:
         for file in record.files:
             self.put(f"{record.set}/{record.database}/{file.name}", content(file.name))
         self.put(record_key(record.key), record.to_json())
+        there = "local" if self.elsewhere is None else self.place
+        place_of(there, self.settings).record_notes.add(record.key, record.to_json())
         return record.key
 
     def hold(self, key: str) -> None:

@@ -85,7 +85,7 @@ def test_a_golden_line_is_read_and_written_as_it_is(name: str) -> None:
 
 
 def test_what_a_newer_agent_adds_to_a_line_of_the_index_is_read_over() -> None:
-    line = IndexLine.of(RECORD, 2222)
+    line = IndexLine.of(RECORD, 2222, recognised=True)
     values = json.loads(line.to_bytes()[9:])
 
     assert IndexLine.from_bytes(sealed(json.dumps([*values, {"label": "gold"}, None]).encode())) == line

@@ -253,7 +253,7 @@ class Line:
     read: Callable[[bytes], Any]
 
 
-LINES = {"index-line": Line(IndexLine.of(RECORD, 2222), IndexLine.to_bytes, IndexLine.from_bytes)}
+LINES = {"index-line": Line(IndexLine.of(RECORD, 2222, recognised=True), IndexLine.to_bytes, IndexLine.from_bytes)}
 
 
 def write_all() -> None:

@@ -14,8 +14,9 @@ import pytest
 
 from backup_agent.catalog import claim, tenure
 from backup_agent.catalog.place import place_of
+from backup_agent.catalog.recognised import create_on_volume
 from backup_agent.core.artifacts.keys import record_key
-from backup_agent.core.artifacts.names import artifact_name
+from backup_agent.core.artifacts.names import VOLUME, artifact_name
 from backup_agent.core.artifacts.records import Record
 from backup_agent.core.ownership.lease import Lease
 from backup_agent.core.ownership.owner import Owner
@@ -54,7 +55,7 @@ class Volume:
             files.append(describe(path))
         header = a_header(hour, full=parent is None, lowest=parent.header.highest + 1 if parent else 1)
         record = a_record(header=header, parent=parent and parent.key, files=tuple(files))
-        (self.root / record_key(record.key)).write_bytes(record.to_json())
+        create_on_volume(place_of(VOLUME, self.settings), record)
         return record
 
     def copy(self, store: Store) -> tuple[Failure | None, list[dict[str, Any]]]:
@@ -66,7 +67,7 @@ class Volume:
 
     @property
     def owed(self) -> int:
-        return len(place_of("offsite", self.settings).copy_notes.owed(self.records))
+        return len(place_of("offsite", self.settings).record_notes.owed(self.records))
 
 
 @pytest.fixture

@@ -197,12 +197,13 @@ def test_a_deletion_that_a_later_pass_completes_is_reported(tmp_path: Path) -> N
 
 def test_an_artifact_deleted_at_a_destination_has_no_copy_note_and_is_not_owed(tmp_path: Path) -> None:
     pruned = Pruned(tmp_path, "offsite")
-    notes = pruned.place.copy_notes
+    notes = pruned.place.record_notes
     for key in pruned.world.going + pruned.world.kept:
-        notes.add(key)
+        if not notes.has(key):
+            notes.add(key, b"the record that an orphan had")
     pruned.prune()
 
     assert [key for key in pruned.world.going if notes.has(key)] == []
     assert [key for key in pruned.world.kept if notes.has(key)] == pruned.world.kept
-    (folder,) = (pruned.world.root / ".agent" / "copied").iterdir()
+    (folder,) = (pruned.world.root / ".agent" / "recorded").glob("offsite@*")
     assert [key for key in pruned.world.going if not (folder / key).exists()] == []  # so that nothing is copied again

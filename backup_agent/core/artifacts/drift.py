@@ -44,6 +44,7 @@ class Kind(StrEnum):
     SIZE_CHANGED = "size_changed"
     CHECKSUM_CHANGED = "checksum_changed"
     UNREADABLE = "unreadable"
+    UNRECOGNISED = "unrecognised"
     FOREIGN = "foreign"
     VANISHED = "vanished"
     INDEX_DIFFERS = "index_differs"

@@ -154,6 +154,8 @@ class NotRead(StrEnum):
     KNOWN_DAMAGED = "known_damaged"
     """It is already marked as damaged, and healing was not requested."""
     RECORD_UNREADABLE = "record_unreadable"
+    UNRECOGNISED = "unrecognised"
+    """Its record is none that the agent wrote or accepted."""
     NO_RECORD = "no_record"
     """There are files with an artifact's name, but no record."""
     NOT_RECORDED = "not_recorded"

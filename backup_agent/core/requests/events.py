@@ -208,6 +208,16 @@ class StraysFound(ChildEvent):
     unreadable: tuple[str, ...]
 
 
+class UnrecognisedFound(ChildEvent):
+    """The number of records at a place that the agent neither wrote nor accepted, and the first of them."""
+
+    event: Literal["unrecognised"] = "unrecognised"
+    place: PlaceName
+    records: int
+    first: tuple[str, ...]
+    """Keys of artifacts."""
+
+
 # Verification
 
 
@@ -335,6 +345,7 @@ Event = Annotated[
     | TopologyRows
     | ArtifactDeleted
     | StraysFound
+    | UnrecognisedFound
     | VolumeEvent
     | ReadingEvent
     | Result,

@@ -49,6 +49,7 @@ class Rule(StrEnum):
     HELD = "held"
     UNREADABLE = "unreadable"
     OWED = "owed"
+    CLAIMED = "claimed"
     REFUSED = "refused"
     ADHOC = "adhoc"
     NO_POLICY = "no_policy"
@@ -60,6 +61,7 @@ RULE_TEXTS: Mapping[Rule, str] = {
     Rule.HELD: "held",
     Rule.UNREADABLE: "a record or mark of its database cannot be read",
     Rule.OWED: "a copy is missing",
+    Rule.CLAIMED: "named as its parent by a record that is not recognised",
     Rule.NEEDED: "needed by",
     Rule.MIN_CHAINS: "one of the newest chains, always kept:",
     Rule.MIN_AGE: "younger than",
@@ -246,17 +248,19 @@ def plan(
     damaged: Collection[str] = (),
     unreadable: Collection[Group] = (),
     owed: Collection[str] = (),
+    claimed: Collection[str] = (),
     forgotten: Mapping[DatabaseName, datetime] | None = None,
     force: bool = False,
 ) -> Plan:
     """Decide which artifacts at one place are kept and which are deleted.
 
-    `held`, `damaged` and `owed` are keys of artifacts; `owed` are those whose copy is missing at a destination.
+    `held`, `damaged`, `owed` and `claimed` are keys of artifacts; `owed` are those whose copy is missing at a
+    destination, and `claimed` those that a record which is not recognised names as its parent.
     `unreadable` are databases with a record or mark that cannot be read: all their artifacts are kept. `forgotten`
     maps a database to the time when it was forgotten; artifacts taken later belong to a new database of that name.
     `force` lifts `max_delete_share` and nothing else.
     """
-    protections, damaged_keys = _protections(held, owed, unreadable), _by_group(damaged)
+    protections, damaged_keys = _protections(held, owed, claimed, unreadable), _by_group(damaged)
     keep: dict[str, tuple[KeepReason, ...]] = {}
     delete: list[PlannedDeletion] = []
     broken: dict[str, Fate] = {}
@@ -293,6 +297,7 @@ def expired_sets(
     damaged: Collection[str] = (),
     unreadable: Collection[Group] = (),
     owed: Collection[str] = (),
+    claimed: Collection[str] = (),
 ) -> Plan:
     """Decide which ad hoc sets are deleted: each as a whole, `keep_adhoc` after its last use.
 
@@ -300,7 +305,7 @@ def expired_sets(
     set has a restorable point of that database. `used` maps a set to the time of its last request. The plan covers the
     artifacts of ad hoc sets only, and `max_delete_share` does not apply.
     """
-    protections, damaged_keys = _protections(held, owed, unreadable), _by_group(damaged)
+    protections, damaged_keys = _protections(held, owed, claimed, unreadable), _by_group(damaged)
     groups = {
         (set_name, database): _Points(entries, damaged_keys.get((set_name, database), ()), now, None)
         for set_name, databases in _sets(records).items()
@@ -517,11 +522,11 @@ def _by_group(keys: Iterable[str]) -> dict[Group, set[str]]:
 
 
 def _protections(
-    held: Iterable[str], owed: Iterable[str], unreadable: Iterable[Group]
+    held: Iterable[str], owed: Iterable[str], claimed: Iterable[str], unreadable: Iterable[Group]
 ) -> dict[Group, list[tuple[str | None, Rule]]]:
     """Return, by group, what may not be deleted: keys with a rule each. A key of None means the whole group."""
     found: dict[Group, list[tuple[str | None, Rule]]] = defaultdict(list)
-    for rule, names in ((Rule.HELD, held), (Rule.OWED, owed)):
+    for rule, names in ((Rule.HELD, held), (Rule.OWED, owed), (Rule.CLAIMED, claimed)):
         for name in names:
             found[database_of(name)].append((name, rule))
     for group in unreadable:

@@ -308,6 +308,11 @@ def _storage(status: Status) -> Iterator[Metric]:
         "Artifacts that cannot be restored because something that they need is missing or damaged.",
         ("place",),
     )
+    unrecognised = _gauge(
+        "unrecognised_records",
+        "Records that the agent neither wrote nor accepted. They are no restore points.",
+        ("place",),
+    )
     oldest = _gauge(
         "verify_oldest_timestamp_seconds",
         "Time at which the artifact that has waited longest was last verified.",
@@ -324,6 +329,8 @@ def _storage(status: Status) -> Iterator[Metric]:
             unreadable.add_metric((name, why), len(keys))
         if place.unrestorable is not None:
             unrestorable.add_metric((name,), len(place.unrestorable))
+        if place.unrecognised is not None:
+            unrecognised.add_metric((name,), place.unrecognised)
         if place.oldest_verified is not None:
             oldest.add_metric((name,), place.oldest_verified.timestamp())
-    yield from (blocked, applied, damaged, unreadable, unrestorable, oldest)
+    yield from (blocked, applied, damaged, unreadable, unrestorable, unrecognised, oldest)

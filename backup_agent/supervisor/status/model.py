@@ -56,6 +56,9 @@ class PlaceStatus(Value):
     unrestorable: tuple[str, ...] | None = Field(
         default=None, description="artifacts that cannot be restored, since something that they need is not sound"
     )
+    unrecognised: int | None = Field(
+        default=None, description="number of records that the agent neither wrote nor accepted: they count for nothing"
+    )
     oldest_verified: datetime | None = Field(default=None, description="when what waits longest was last read")
 
 

@@ -239,7 +239,9 @@ class Maintenance:
             case _:
                 assert_never(event)
 
-    def told_by_retention(self, place: PlaceName, event: events.ArtifactDeleted | events.StraysFound) -> None:
+    def told_by_retention(
+        self, place: PlaceName, event: events.ArtifactDeleted | events.StraysFound | events.UnrecognisedFound
+    ) -> None:
         """Take an event of a pass of retention; what does not fit at a place is logged when it is news."""
         match event:
             case events.ArtifactDeleted():
@@ -250,6 +252,8 @@ class Maintenance:
                 found = {kind: keys for kind, keys in event.model_dump(exclude={"event"}).items() if keys}
                 if event != before and found:
                     log.warning("unexpected files found", place=place, found=found)
+            case events.UnrecognisedFound():
+                self.maintenance_queue.unrecognised(event)
             case _:
                 assert_never(event)
 

@@ -15,7 +15,7 @@ import structlog
 from backup_agent.core.artifacts.names import VOLUME, PlaceName
 from backup_agent.core.reasons import Failure, Reason
 from backup_agent.core.requests.answers import Answer, Outcome, PlaceResult, State
-from backup_agent.core.requests.events import PassReport, PlaceJudged
+from backup_agent.core.requests.events import PassReport, PlaceJudged, UnrecognisedFound
 from backup_agent.core.requests.request import Action
 from backup_agent.supervisor.status.model import PlaceStatus
 from backup_agent.supervisor.work.open_requests import OpenRequests
@@ -262,6 +262,15 @@ class MaintenanceQueue:
             wait = VERIFY_SECONDS if report.next_seconds is None else report.next_seconds
             routine.verify_due = monotonic + wait
         self._result(wish, report.result, now)
+
+    def unrecognised(self, found: UnrecognisedFound) -> None:
+        """Note how many records at a place are not recognised, and log it if it is news."""
+        routine = self.places.get(found.place)
+        if routine is None or routine.status.unrecognised == found.records:
+            return
+        routine.note(unrecognised=found.records)
+        if found.records:
+            log.warning("records not recognised", place=found.place, records=found.records, first=found.first)
 
     def judged(self, found: PlaceJudged) -> None:
         """Note what a slice found at a place, and log what of it is news."""

@@ -1,0 +1,53 @@
+"""Taking in records that the agent does not recognise, without moving a byte, and removing those that nobody wants."""
+
+from collections.abc import Collection, Iterator
+
+from backup_agent.catalog.contents import Unrecognised, by_database
+from backup_agent.catalog.place import Place
+from backup_agent.catalog.volume_records import parse
+from backup_agent.core.artifacts.keys import artifact_of, record_key
+from backup_agent.core.artifacts.records import LARGEST
+from backup_agent.core.reasons import PermanentError, Reason
+
+
+def unrecognised(place: Place) -> Iterator[Unrecognised]:
+    """Yield the records of a place that the agent does not recognise, in the order of their keys.
+
+    Every one is read. Raise the store's error if the place cannot be read.
+    """
+    for found in by_database(place, writes=False, read_all=True):
+        yield from (found.unrecognised[key] for key in sorted(found.unrecognised))
+
+
+def accept(place: Place, key: str) -> None:
+    """Recognise the record of an artifact from now on, as it stands.
+
+    Raise PermanentError if it is not there or is no record of this artifact; OSError if the note cannot be written.
+    """
+    content = place.store.read(record_key(key), LARGEST)
+    try:
+        parse(content, key)
+    except ValueError as error:
+        raise PermanentError(
+            Reason.UNREADABLE,
+            f"{place.name}: {record_key(key)} is no record of this artifact, and is not accepted: {error}",
+            "`backup-agent catalog accept --discard` removes it",
+        ) from error
+    place.record_notes.add(key, content)
+
+
+def files_of(place: Place, key: str) -> tuple[str, ...]:
+    """Return the keys of the files at a place whose names are those of an artifact or of its parts."""
+    return tuple(one.key for one in place.store.list(key) if artifact_of(one.key) == key)
+
+
+def chosen(found: Collection[Unrecognised], keys: Collection[str]) -> tuple[str, ...]:
+    """Return the keys of what was found that a person named; raise PermanentError if a name is none of them."""
+    known = {one.artifact for one in found}
+    if strange := [key for key in keys if key not in known]:
+        raise PermanentError(
+            Reason.NOT_FOUND,
+            f"{strange[0]}: there is no unrecognised record of this artifact",
+            "`backup-agent catalog unrecognised` lists them",
+        )
+    return tuple(keys)

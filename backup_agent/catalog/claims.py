@@ -1,0 +1,29 @@
+"""When an artifact was first claimed: named as the parent by a record that the agent does not recognise.
+
+Such a record may be genuine, as after the volume was restored from a snapshot, and then needs its parent. It may be
+forged as well, so the claim protects the parent for a limited time only, whoever repeats it.
+"""
+
+from datetime import datetime
+
+from backup_agent.catalog.note_folder import NoteFolder
+
+
+class Claims(NoteFolder):
+    """The claimed artifacts of one place."""
+
+    def first(self, key: str) -> datetime | None:
+        """Return when an artifact was first claimed, or None. A note that cannot be read counts as none."""
+        content = self._read(key)
+        try:
+            return None if content is None else datetime.fromisoformat(content.decode().strip())
+        except ValueError:
+            return None
+
+    def note(self, key: str, now: datetime) -> None:
+        """Note that an artifact is claimed, for the first time."""
+        self._write(key, f"{now.isoformat()}\n".encode(), sync=False)
+
+    def strike(self, key: str) -> None:
+        """Remove the note on an artifact."""
+        self._remove(key)

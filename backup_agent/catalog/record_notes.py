@@ -1,0 +1,74 @@
+"""Which records of a place the agent recognises: a note for each record that the agent wrote or accepted there.
+
+A note is a file below `<root>/.agent/recorded/<place>@<where>/` with the SHA-256 of the record. A record without a
+note, or with other content, is not believed, because anybody who may write at a place can write a record that parses.
+At a destination a note also says that the copy of the artifact was confirmed. Notes belong to the identity of a place
+(catalog.place), so all copies are made again if the settings of a destination name another location.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from functools import cache
+
+from backup_agent import durable
+from backup_agent.catalog.note_folder import NoteFolder
+from backup_agent.core.artifacts.chains import Member, as_entry
+from backup_agent.core.artifacts.entries import Entry
+from backup_agent.core.artifacts.keys import name_of
+from backup_agent.core.artifacts.names import DatabaseName, SetName
+from backup_agent.core.artifacts.records import Record
+
+GIVEN_UP = b"given up\n"
+"""Content of the note on a copy that was deleted or is no longer wanted."""
+
+_KIND = b"sha256:"
+
+
+def digest_of(content: bytes) -> str:
+    """Return the SHA-256 of a record as it is stored, in lower-case hex."""
+    return hashlib.sha256(content).hexdigest()
+
+
+class RecordNotes(NoteFolder):
+    """The notes on one place."""
+
+    def digest(self, key: str) -> str | None:
+        """Return the SHA-256 of the record of an artifact as the agent knows it, or None if it knows none."""
+        first = (self._read(key) or b"").partition(b"\n")[0]
+        return first.removeprefix(_KIND).decode("ascii", "replace") if first.startswith(_KIND) else None
+
+    def has(self, key: str) -> bool:
+        """Return whether the record of an artifact has a note: at a destination, whether its copy was confirmed."""
+        return self.digest(key) is not None
+
+    def add(self, key: str, record: bytes) -> None:
+        """Note a record, given as it is stored at the place."""
+        self._write(key, b"%b%b\n" % (_KIND, digest_of(record).encode()))
+
+    def give_up(self, key: str) -> None:
+        """Note that an artifact gets no copy at the destination, by a request or by its retention."""
+        self._write(key, GIVEN_UP)
+
+    def strike(self, key: str) -> None:
+        """Remove the note on an artifact: at a destination its copy then counts as missing."""
+        self._remove(key)
+
+    def noted(self) -> Iterator[str]:
+        """Yield the keys of all artifacts that have a note, including those whose copies were given up."""
+        yield from self._keys()
+
+    def names(self, set_name: SetName, database: DatabaseName) -> set[str]:
+        """Return the names of the artifacts of a database that have a note, by one listing."""
+        return set(durable.names(self._folder / set_name / database))
+
+    def owed(self, records: Iterable[Member]) -> tuple[Member, ...]:
+        """Return the records whose copy is missing, in the order of copying: each parent before its differentials."""
+        noted = cache(self.names)
+        missing = [record for record in records if name_of(record.key) not in noted(record.set, record.database)]
+        return tuple(sorted(missing, key=_order))
+
+
+def _order(record: Record | Entry) -> tuple[datetime, bool, str]:
+    entry = as_entry(record)
+    return entry.taken, not entry.full, entry.key

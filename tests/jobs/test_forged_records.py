@@ -1,0 +1,136 @@
+"""Retention at a destination into which somebody else may write: forged records decide nothing."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backup_agent.catalog.place import Place, place_of
+from backup_agent.core.artifacts.records import Record
+from backup_agent.core.requests.answers import PlaceResult
+from backup_agent.core.requests.tasks import PruneTask
+from backup_agent.jobs.event_writer import EventWriter
+from backup_agent.jobs.prune import prune
+from tests.builders import a_header, a_record, settings_with
+from tests.catalog.places import FilledPlace, with_store
+from tests.stores.memory_store import MemoryStore
+
+LIMITS = {"keep_unrecognised": "30d"}
+
+
+@pytest.fixture(name="offsite")
+def _offsite(tmp_path: Path) -> FilledPlace:
+    """A bucket that keeps the two newest points."""
+    retention = {"last": 2, "max_delete_share": 0.5}
+    storage = {"root": str(tmp_path), "destinations": {"offsite": {"bucket": "backups", "retention": retention}}}
+    settings = settings_with(schedules={}, storage=storage, limits=LIMITS)
+    return FilledPlace(with_store(place_of("offsite", settings), MemoryStore("offsite")))
+
+
+def full(days: float) -> Record:
+    """Return the record of a full that was taken so many days ago."""
+    taken = datetime.now(UTC).replace(microsecond=0) - timedelta(days=days)
+    return a_record(header=a_header(taken=taken, full=True), finished=taken)
+
+
+def differential(parent: Record, hours: float) -> Record:
+    """Return the record of a differential that names its parent, taken so many hours after that."""
+    taken = parent.header.taken + timedelta(hours=hours)
+    return a_record(header=a_header(1, taken=taken, full=False), parent=parent.key, finished=taken)
+
+
+def applied(place: Place) -> tuple[PlaceResult, list[dict[str, Any]]]:
+    """Make a pass of retention; return its result and what it told."""
+    told: list[dict[str, Any]] = []
+    result = prune(
+        PruneTask(run="prune-1", place=place.name, settings={}),
+        place,
+        EventWriter(lambda line: told.append(json.loads(line))),
+    )
+    return result, told
+
+
+def there(offsite: FilledPlace) -> set[str]:
+    """Return the artifacts that have their record there."""
+    keys = (one.key for one in offsite.store.list())
+    return {key.removesuffix(".json") for key in keys if key.endswith(".backup.json")}
+
+
+@pytest.mark.parametrize("days", [0.1, -30], ids=["dated now", "dated next month"])
+def test_forged_points_have_no_genuine_one_deleted(offsite: FilledPlace, days: float) -> None:
+    genuine = [offsite.add(full(2 + number)) for number in range(3)]
+    forged = [offsite.add(full(days + number / 100), recognised=False) for number in range(10)]
+
+    result, told = applied(offsite.place)
+
+    assert (result.outcome, result.deleted) == ("succeeded", 1)
+    assert there(offsite) == {record.key for record in (*genuine[:2], *forged)}
+    (event,) = (event for event in told if event["event"] == "unrecognised")
+    assert (event["place"], event["records"]) == ("offsite", 10)
+
+
+def test_forged_records_do_not_swell_what_max_delete_share_is_a_share_of(offsite: FilledPlace) -> None:
+    genuine = [offsite.add(full(2 + number)) for number in range(6)]
+    for number in range(20):
+        offsite.add(full(-30 - number), recognised=False)
+
+    result, _ = applied(offsite.place)
+
+    assert "4 of 6 artifacts would be deleted, more than max_delete_share (0.5) allows" in (result.error or "")
+    assert {record.key for record in genuine} <= there(offsite)
+
+
+def test_a_record_that_is_garbage_stops_no_retention_unless_its_key_is_one_of_the_agents(offsite: FilledPlace) -> None:
+    genuine = [offsite.add(full(2 + number)) for number in range(3)]
+    for number in range(20):
+        offsite.put(f"{full(50 + number).key}.json", b"garbage")
+
+    assert applied(offsite.place)[0].deleted == 1
+    offsite.add(full(1))
+    offsite.put(f"{genuine[0].key}.json", b"garbage")
+
+    result, _ = applied(offsite.place)
+
+    assert (result.outcome, result.deleted) == ("succeeded_with_warnings", None)
+    assert "it is not the record that the agent wrote" in result.warnings[0]
+
+
+def test_what_an_unrecognised_record_names_as_its_parent_is_kept_for_it_for_a_time(offsite: FilledPlace) -> None:
+    oldest, *newer = (offsite.add(full(5 - number)) for number in range(3))
+    offsite.add(differential(oldest, 1), recognised=False)
+
+    assert applied(offsite.place)[0].deleted is None
+    claims = offsite.place.claims
+    first = claims.first(oldest.key)
+    assert first is not None
+    claims.note(oldest.key, first - timedelta(days=31))
+    offsite.add(differential(oldest, 2), recognised=False)
+
+    result, _ = applied(offsite.place)
+
+    assert result.deleted == 1
+    assert {record.key for record in newer} <= there(offsite)
+    assert oldest.key not in there(offsite)
+    assert claims.first(oldest.key) is None
+
+
+def test_files_that_are_named_as_artifacts_cost_a_pass_no_question_each(offsite: FilledPlace) -> None:
+    asked: list[str] = []
+
+    class Counting(MemoryStore):
+        def stat(self, key: str) -> Any:
+            asked.append(key)
+            return super().stat(key)
+
+    store = Counting("offsite")
+    for number in range(100):
+        store.create(full(10 + number).key, b"junk")
+    with_store(offsite.place, store)
+    for number in range(2):
+        offsite.add(full(2 + number))
+
+    applied(offsite.place)
+
+    assert [key for key in asked if key.endswith(".backup.json")] == []
