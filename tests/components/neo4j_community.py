@@ -16,6 +16,7 @@ import trustme
 
 from tests.components.cache import cached
 from tests.components.java import fetch_jars, java_home
+from tests.components.pins import JARS
 from tests.components.ports import Port
 from tests.components.process import Server
 
@@ -241,4 +242,4 @@ def jars(version: str) -> Path:
     """Return the folder of a version's jars, fetched once."""
     # neo4j-server alone lacks the storage engine and neo4j-admin; its versions of shared jars come first.
     roots = (f"org.neo4j.app:neo4j-server:{version}", f"org.neo4j:neo4j:{version}")
-    return cached(f"neo4j-community-{version}", lambda folder: fetch_jars(folder, *roots)) / "lib"
+    return cached(f"neo4j-community-{version}", lambda folder: fetch_jars(folder, JARS[version], *roots)) / "lib"

@@ -11,6 +11,13 @@ MAVEN_DEPENDENCY_PLUGIN = "org.apache.maven.plugins:maven-dependency-plugin:3.8.
 JAVA_COMPILER = "org.eclipse.jdt:ecj:3.40.0"
 """The JDK on the package index has no compiler; this one is a single jar, and knows the class files of both versions."""
 
+JARS = {
+    "5.26.31": "5ff513a7c2196de08e703fd73ca770a9a001a80327d7889aa4192f1fc4506e76",
+    "2026.09.0": "83a5cd4da7701fa812965e78fc74907a087bd90e523421823f87cbbb92cea7b3",
+    JAVA_COMPILER: "1fd36339a09cbb52190f984a195610915588e0c087f6dee1b0654cc707cf25ff",
+}
+"""`java.digest` of what Maven fetches, with all that it needs: 213, 230 and one jar."""
+
 DEBIAN_SUITE = "trixie"
 """What the base images of the tests are made of: the Debian of Neo4j's own images."""
 

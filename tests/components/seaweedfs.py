@@ -211,5 +211,5 @@ class SeaweedFS(Server):
 def _weed() -> Path:
     program = Path(sysconfig.get_path("scripts")) / "weed"
     if not program.exists():
-        raise MissingComponentError("weed is absent: pip install --require-hashes -r requirements-dev.lock")
+        raise MissingComponentError("weed is absent: run `make setup`")
     return program

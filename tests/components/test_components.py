@@ -13,7 +13,9 @@ import neo4j
 import pytest
 
 from tests.components.cache import cached
-from tests.components.neo4j_community import CommunityServer
+from tests.components.java import digest, fetch_jars
+from tests.components.neo4j_community import CommunityServer, jars
+from tests.components.pins import JARS, JAVA_COMPILER, NEO4J_VERSIONS
 from tests.components.ports import Port
 from tests.components.prometheus import Prometheus, check_metrics
 from tests.components.seaweedfs import BUCKET, WRITE_ONLY, SeaweedFS
@@ -128,3 +130,15 @@ def test_promtool_finds_a_badly_named_metric() -> None:
 
     assert check_metrics(page.replace(b"%s", b"runs_total")) == ""
     assert "_total" in check_metrics(page.replace(b"%s", b"runs"))
+
+
+@pytest.mark.components
+def test_jars_that_are_not_the_pinned_ones_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match=r"are not those of pins\.py"):
+        fetch_jars(tmp_path, "0" * 64, JAVA_COMPILER)
+
+
+@pytest.mark.components
+@pytest.mark.parametrize("version", NEO4J_VERSIONS)
+def test_the_jars_of_the_cache_are_the_pinned_ones(version: str) -> None:
+    assert digest(jars(version)) == JARS[version]

@@ -59,6 +59,17 @@ def test_the_image_has_no_build_tools_and_no_files_of_the_build(agent: Pod) -> N
     assert found == ""
 
 
+def test_the_image_has_the_licence_of_the_agent_and_of_each_package(agent: Pod) -> None:
+    packages = agent.sh("cd /opt/backup-agent/lib/python3*/site-packages && ls -d *.dist-info").split()
+    licensed = agent.sh(
+        "cd /opt/backup-agent/lib/python3*/site-packages && "
+        "find *.dist-info -iname 'licen[cs]e*' -o -iname 'copying*' | cut -d / -f 1 | sort -u"
+    ).split()
+
+    assert "Apache License" in agent.sh("head -2 /opt/backup-agent/LICENSE")
+    assert (set(packages) - set(licensed)) == set()
+
+
 def test_neither_the_demo_nor_the_stand_ins_are_in_the_image(agent: Pod) -> None:
     done = agent.podman.exec(agent.name, "backup-agent", "demo")
 
