@@ -86,7 +86,7 @@ class Artifacts:
         return found
 
     def may_need(self, child: Entry) -> list[Entry]:
-        """Return every artifact that a differential may continue, which deletion must spare."""
+        """Return every artifact that a differential may continue, which deletion must spare, whatever the version."""
         if child.full or is_empty(child):
             return self.restored_through(child)
         stated = self.stated(child)

@@ -197,6 +197,29 @@ def test_a_parent_that_is_only_possible_is_kept() -> None:
     assert names(planned.broken) == "D2"
 
 
+OVERLAPPED = "F1[1-20] D1[16-25]@5.26.31 F2[1-30]"
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected"),
+    [
+        pytest.param({"last": 2}, "F1 D1 F2", id="as long as a rule keeps the differential"),
+        pytest.param({"last": 1}, "F2", id="no longer"),
+        pytest.param({"last": 1, "held": "D1"}, "F1 D1 F2", id="as long as the differential is held"),
+        pytest.param({"last": 2, "forgotten": {"orders": START}}, "F1 D1 F2", id="though the full was forgotten"),
+        pytest.param({"last": 2, "forgotten": {"orders": START + DAY}}, "F2", id="not if both were forgotten"),
+    ],
+)
+def test_a_full_is_kept_for_a_differential_that_overlaps_it_against_what_is_known_of_its_version(
+    policy: dict[str, Any], expected: str
+) -> None:
+    planned = made(OVERLAPPED, **policy)
+
+    assert kept(planned) == expected
+    assert planned.broken == {"default/orders/D1": Fate.INCOMPLETE}
+    assert "F1" not in expected or reasons(planned, "F1")[-1:] == ["needed by default/orders/D1"]
+
+
 @pytest.mark.parametrize(("argument", "rule"), [("held", "held"), ("owed", "a copy is missing")], ids=lambda word: word)
 def test_an_artifact_that_is_held_or_lacks_a_copy_is_kept_with_everything_it_needs(argument: str, rule: str) -> None:
     more: dict[str, Any] = {argument: "D1 gone"}
