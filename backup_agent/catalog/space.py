@@ -9,17 +9,25 @@ from backup_agent import durable
 
 
 @dataclass(frozen=True)
-class Space:
-    """Sizes of a volume in bytes, as available to an unprivileged process."""
+class VolumeSpace:
+    """The size of a volume and its free part, in bytes and in files, as available to an unprivileged process."""
 
+    size: int
     free: int
-    total: int
+    files: int = 0
+    """0 if the file system makes inodes as they are needed (btrfs)."""
+    free_files: int = 0
 
 
-def space(folder: Path) -> Space:
-    """Return the free and the total space of the volume of a folder. Raise OSError."""
+def space(folder: Path | int) -> VolumeSpace:
+    """Return the space of the volume of a folder, given by its path or descriptor. Raise OSError."""
     facts = os.statvfs(folder)
-    return Space(free=facts.f_bavail * facts.f_frsize, total=facts.f_blocks * facts.f_frsize)
+    return VolumeSpace(
+        size=facts.f_blocks * facts.f_frsize,
+        free=facts.f_bavail * facts.f_frsize,
+        files=facts.f_files,
+        free_files=facts.f_favail,
+    )
 
 
 def allows_hard_links(root: Path) -> bool:

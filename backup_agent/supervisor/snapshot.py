@@ -7,7 +7,7 @@ from pathlib import Path
 
 from backup_agent import __version__
 from backup_agent.catalog.place import destinations as place_destinations
-from backup_agent.catalog.space import Space, space
+from backup_agent.catalog.space import VolumeSpace, space
 from backup_agent.core.artifacts.names import DatabaseName, PlaceName
 from backup_agent.core.artifacts.summary import DatabaseSummary
 from backup_agent.core.requests.queue import Job
@@ -85,7 +85,7 @@ def status(parts: Parts, loop: LoopFacts, now: datetime, monotonic: float) -> St
         topology_seen=parts.discovery.last.seen if parts.discovery.last else None,
         clock_offset_seconds=parts.discovery.clock_offset,
         volume_free=volume.free if volume else None,
-        volume_total=volume.total if volume else None,
+        volume_total=volume.size if volume else None,
         full_on=full_on(summaries, volume.free, now) if volume and summaries is not None else None,
         retention=retention_rules(parts.settings),
         settings_valid=loop.settings_fault is None,
@@ -167,7 +167,7 @@ def excluded(discovery: Discovery) -> dict[DatabaseName, ExcludedDatabase] | Non
     }
 
 
-def room(root: Path) -> Space | None:
+def room(root: Path) -> VolumeSpace | None:
     """Return the room on the volume, where that can be told."""
     try:
         return space(root)

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backup_agent.catalog.space import VolumeSpace
 from backup_agent.supervisor.requests import reserve
 from backup_agent.supervisor.requests.reserve import (
     BLOCK,
@@ -16,7 +17,6 @@ from backup_agent.supervisor.requests.reserve import (
     WHOLE,
     Reserve,
     Size,
-    VolumeSpace,
     missing,
     nearly_full,
     size_on,
@@ -154,9 +154,9 @@ def test_the_way_is_cleared_on_a_full_volume_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int, left: int
 ) -> None:
     kept = Reserve(tmp_path / "reserve")
-    monkeypatch.setattr(reserve, "_volume", lambda _: LARGE)
+    monkeypatch.setattr(reserve, "space", lambda _: LARGE)
     kept.make()
-    monkeypatch.setattr(reserve, "_volume", lambda _: VolumeSpace(100 * 2**30, free))
+    monkeypatch.setattr(reserve, "space", lambda _: VolumeSpace(100 * 2**30, free))
     kept.clear_the_way()
 
     assert left == len(list(kept.folder.iterdir()))

@@ -14,6 +14,7 @@ from typing import TypeVar
 import structlog
 
 from backup_agent import durable
+from backup_agent.catalog.space import VolumeSpace, space
 
 WHOLE = 64 * 2**20
 FILES = 128
@@ -31,19 +32,9 @@ PLENTY = 3
 MAKE_SECONDS = 0.5
 """How long one `make` takes at most; on a slow share the next one goes on."""
 
-Done = TypeVar("Done")
+T = TypeVar("T")
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True)
-class VolumeSpace:
-    """What a volume has, and what of it is free; `files` is 0 where inodes are made as they are needed (btrfs)."""
-
-    size: int
-    free: int
-    files: int = 0
-    free_files: int = 0
 
 
 @dataclass(frozen=True)
@@ -57,9 +48,9 @@ class Size:
 def size_on(volume: VolumeSpace) -> Size:
     """Return the size of the reserve that a volume is to have.
 
-    >>> size_on(Volume(size=100 * 2**30, free=0))
+    >>> size_on(VolumeSpace(size=100 * 2**30, free=0))
     Size(files=128, each=524288)
-    >>> size_on(Volume(size=16 * 2**20, free=0, files=400))
+    >>> size_on(VolumeSpace(size=16 * 2**20, free=0, files=400))
     Size(files=50, each=4096)
     """
     whole = min(WHOLE, volume.size // SHARE)
@@ -113,7 +104,7 @@ class Reserve:
         until = time.monotonic() + MAKE_SECONDS
         descriptor = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            volume = _volume(descriptor)
+            volume = space(descriptor)
             present = {entry.name for entry in os.scandir(descriptor)}
             wanted = missing(volume, len(present))
             free = (name for name in map(str, range(FILES)) if name not in present)
@@ -140,13 +131,13 @@ class Reserve:
     def clear_the_way(self) -> None:
         """Give up all of it where the volume is nearly full: for what frees room, and must be able to begin."""
         try:
-            full = nearly_full(_volume(self.folder))
+            full = nearly_full(space(self.folder))
         except OSError:
             return
         while full and self.give_up():
             pass
 
-    def insist(self, act: Callable[[], Done]) -> Done:
+    def insist(self, act: Callable[[], T]) -> T:
         """Do what writes to this volume; as long as that is full, give up a bit of the reserve and do it again.
 
         What fails is done again from its beginning. Raise the OSError of the last time.
@@ -163,16 +154,6 @@ class Reserve:
             return [entry.name for entry in os.scandir(self.folder)]
         except OSError:
             return []
-
-
-def _volume(place: Path | int) -> VolumeSpace:
-    facts = os.statvfs(place)
-    return VolumeSpace(
-        size=facts.f_blocks * facts.f_frsize,
-        free=facts.f_bavail * facts.f_frsize,
-        files=facts.f_files,
-        free_files=facts.f_favail,
-    )
 
 
 def _allocate(name: str, folder: int, size: int) -> None:

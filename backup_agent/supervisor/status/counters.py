@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from datetime import datetime
+from typing import Literal
 
 from backup_agent.core.artifacts.keys import database_key, split_database_key
 from backup_agent.core.artifacts.names import DEFAULT_SET, DatabaseName, PlaceName
@@ -46,17 +47,9 @@ class Counters:
         outcome = "applied" if refused is None else "refused"
         self._metrics.passes.labels(place=place, outcome=outcome, reason=refused.value if refused else "").inc()
 
-    def verified(self, place: PlaceName) -> None:
-        """Count an artifact that was read again and found as recorded."""
-        self._metrics.verifications.labels(place=place, outcome="verified").inc()
-
-    def damaged(self, place: PlaceName) -> None:
-        """Count an artifact that was read again and found damaged."""
-        self._metrics.verifications.labels(place=place, outcome="damaged").inc()
-
-    def healed(self, place: PlaceName) -> None:
-        """Count an artifact that was written again from another place's copy."""
-        self._metrics.verifications.labels(place=place, outcome="healed").inc()
+    def read_again(self, place: PlaceName, outcome: Literal["verified", "damaged", "healed"]) -> None:
+        """Count an artifact that was read again: undamaged, damaged, or replaced by another place's copy."""
+        self._metrics.verifications.labels(place=place, outcome=outcome).inc()
 
     def watched_anew(self) -> None:
         """Count a requests folder that had to be watched anew."""

@@ -13,27 +13,17 @@ import structlog
 from backup_agent.core.artifacts.names import DatabaseName, PlaceName, SetName
 from backup_agent.core.requests.answers import Answer, DatabaseResult, Execution, Outcome, PlaceResult, State
 
-OUTCOME_LEVELS: dict[Outcome, int] = {
-    Outcome.WAITING: logging.INFO,
-    Outcome.RUNNING: logging.INFO,
+LEVELS: dict[str, int] = {
     Outcome.INTERRUPTED: logging.WARNING,
-    Outcome.SUCCEEDED: logging.INFO,
-    Outcome.SUCCEEDED_WITH_WARNINGS: logging.WARNING,
-    Outcome.FAILED: logging.ERROR,
-    Outcome.CANCELLED: logging.WARNING,
-}
-"""The level at which the end of a backup or a pass is logged."""
-
-STATE_LEVELS: dict[State, int] = {
-    State.QUEUED: logging.INFO,
-    State.RUNNING: logging.INFO,
-    State.SUCCEEDED: logging.INFO,
     State.SUCCEEDED_WITH_WARNINGS: logging.WARNING,
     State.FAILED: logging.ERROR,
     State.CANCELLED: logging.WARNING,
     State.REJECTED: logging.WARNING,
 }
-"""The level at which a request is logged."""
+"""The level at which the end of a backup, a pass or a request is logged, if it is not INFO.
+
+An outcome and a state of the same name are the same text.
+"""
 
 log = structlog.get_logger()
 
@@ -83,7 +73,7 @@ def backup_ended(
         "exit_code": execution.exit_code,
         "source": execution.source,
     }
-    return LogLine(OUTCOME_LEVELS[result.outcome], "backup ended", _known(fields))
+    return LogLine(LEVELS.get(result.outcome, logging.INFO), "backup ended", _known(fields))
 
 
 def request_accepted(answer: Answer) -> LogLine:
@@ -96,7 +86,7 @@ def request_accepted(answer: Answer) -> LogLine:
         "files": answer.files,
         "error": answer.error,
     }
-    return LogLine(STATE_LEVELS[answer.state], "request", fields)
+    return LogLine(LEVELS.get(answer.state, logging.INFO), "request", fields)
 
 
 def request_answered(answer: Answer) -> LogLine:
@@ -111,7 +101,7 @@ def request_answered(answer: Answer) -> LogLine:
         "databases": {name: result.outcome.value for name, result in answer.databases.items()},
         "places": {name: result.outcome.value for name, result in answer.places.items()},
     }
-    return LogLine(STATE_LEVELS[answer.state], "request answered", _known(fields))
+    return LogLine(LEVELS.get(answer.state, logging.INFO), "request answered", _known(fields))
 
 
 def retention_ended(place: PlaceName, answer: Answer | None, result: PlaceResult, seconds: float) -> LogLine:
@@ -135,7 +125,7 @@ def retention_ended(place: PlaceName, answer: Answer | None, result: PlaceResult
         "error": result.error,
         "seconds": round(seconds, 3),
     }
-    return LogLine(OUTCOME_LEVELS[result.outcome], event, _known(fields))
+    return LogLine(LEVELS.get(result.outcome, logging.INFO), event, _known(fields))
 
 
 def _known(fields: Mapping[str, object]) -> dict[str, object]:

@@ -266,13 +266,13 @@ class Maintenance:
                 self._slice_told(name, event)
             case events.ArtifactDamaged():
                 self.maintenance_queue.mark(event.place, event.key)
-                self.counters.damaged(event.place)
+                self.counters.read_again(event.place, "damaged")
                 log.error("artifact damaged", place=event.place, artifact=event.key, found=event.found)
             case events.ArtifactVerified():
-                self.counters.verified(event.place)
+                self.counters.read_again(event.place, "verified")
             case events.ArtifactHealed():
                 self.maintenance_queue.unmark(event.place, event.key)
-                self.counters.healed(event.place)
+                self.counters.read_again(event.place, "healed")
                 log.warning("artifact healed", place=event.place, artifact=event.key, sources=event.sources)
             case events.ArtifactNotHealed():
                 log.error("artifact not healed", place=event.place, artifact=event.key, error=event.error)
