@@ -1,1 +1,1 @@
-"""The catalog: the records as they stand on the volume, and what is known of their copies elsewhere."""
+"""The catalog: places, their contents, index and notes, adopting, and the owner and the lease of a place."""

@@ -77,7 +77,7 @@ class Place:
 
     @property
     def store_card(self) -> Path:
-        """The file with what is known of a destination's store: a `StoreCard`."""
+        """The path of the notes on the features of a destination's store (`StoreCard`)."""
         return self._folder("stores") / "card.json"
 
     @cached_property

@@ -58,8 +58,8 @@ def _tell(kind: str, value: Any) -> None:  # noqa: ANN401  text, or JSON
             lines = (f"$ {value['command']}", *value["output"].splitlines())
             printing.lines(("", *(f"    {line}".rstrip() for line in lines)))
         case "answer":
-            said = answers.lines(Answer.model_validate_json(json.dumps(value)))
-            printing.lines(("", *(folded for line in said for folded in _folded(f"    {line}"))))
+            text = answers.lines(Answer.model_validate_json(json.dumps(value)))
+            printing.lines(("", *(folded for line in text for folded in _folded(f"    {line}"))))
         case _:
             printing.block(value)
 

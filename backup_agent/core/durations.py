@@ -13,7 +13,7 @@ _DURATION = re.compile(rf"([0-9]{{1,12}})([{''.join(SECONDS)}])")
 
 
 def duration(value: object) -> timedelta:
-    """Read a duration. Raise ValueError, which says what is expected.
+    """Parse a duration. Raise ValueError with the expected form.
 
     >>> duration("15m")
     datetime.timedelta(seconds=900)

@@ -155,7 +155,7 @@ class Verifying:
         scope.estimated_seconds = estimated_seconds(
             scope.size, state.rate if state else None, self._settings.verify.bandwidth
         )
-        self._writer.tell(SliceProgress(**scope.told()))
+        self._writer.tell(SliceProgress(**scope.facts()))
         for number, one in enumerate(scope.left(self._artifacts, self._task.set_aside)):
             # Read at least one artifact, however long the listing took: otherwise the request would never end.
             if self._reader.given_up or (number and self._time_is_over):
@@ -166,7 +166,7 @@ class Verifying:
             if not self._note_became(scope, one):
                 break
             scope.count(one)
-            self._writer.tell(SliceProgress(**scope.told()))
+            self._writer.tell(SliceProgress(**scope.facts()))
         before = self._readings.state()
         if before is not None:
             self._leave(before.model_copy(update={"rate": self._reader.rate or before.rate}))
@@ -409,7 +409,7 @@ class Verifying:
                 if keys
             ),
             warnings=tuple(found.warnings),
-            **(scope.told() if scope else {}),
+            **(scope.facts() if scope else {}),
         )
         if scope is not None and remaining and found.unread < ENOUGH_ERRORS and not scope.stopped:
             return result.model_copy(update={"outcome": Outcome.WAITING})  # the next slice goes on

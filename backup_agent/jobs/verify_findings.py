@@ -131,7 +131,7 @@ class RequestScope:
         known = artifacts.marked | artifacts.missing
         return sorted(self.remaining(without), key=lambda one: (one.key not in known, one.verified, one.key))
 
-    def told(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, Any]:
         """Return the amount to read and the progress, as fields of an answer."""
         return {
             "artifacts": len(self.chosen),

@@ -141,7 +141,7 @@ def test_a_line_with_too_many_values_is_not_read() -> None:
     event = parse(line)
 
     assert isinstance(event, MalformedEvent)
-    assert str(event.error) == "more than 50000 values: it was not read"
+    assert str(event.error) == "more than 50000 values, so it was not parsed"
 
 
 @pytest.mark.parametrize(

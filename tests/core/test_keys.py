@@ -1,4 +1,4 @@
-"""Keys are made and taken apart, the same on the volume and at a destination."""
+"""Building and splitting keys."""
 
 import pytest
 
@@ -10,7 +10,7 @@ NAME = "orders-2026-11-23T02-00-00.backup"
 KEY = "default/orders/orders-2026-11-23T02-00-00.backup"
 
 
-def test_a_key_is_taken_apart_as_it_was_made() -> None:
+def test_a_key_splits_into_the_parts_it_was_built_from() -> None:
     assert keys.artifact_key(DEFAULT_SET, ORDERS, NAME) == KEY
     assert keys.split_key(KEY) == ("default", "orders", NAME)
     assert keys.database_of(KEY) == keys.split_database_key(keys.database_key(DEFAULT_SET, ORDERS))
@@ -19,12 +19,12 @@ def test_a_key_is_taken_apart_as_it_was_made() -> None:
 
 
 @pytest.mark.parametrize("key", [NAME, "orders/" + NAME, "nested/" + KEY])
-def test_what_has_more_or_fewer_than_three_parts_is_not_taken_apart(key: str) -> None:
+def test_a_key_that_does_not_have_three_valid_parts_is_refused(key: str) -> None:
     with pytest.raises(ValueError, match="values to unpack"):
         keys.split_key(key)
 
 
-def test_a_record_and_the_marks_stand_beside_their_artifact() -> None:
+def test_the_keys_of_a_record_and_of_marks_begin_with_the_artifacts() -> None:
     beside = [keys.record_key(KEY), keys.hold_key(KEY), keys.damage_key(KEY)]
 
     assert len(set(beside)) == len(beside)
@@ -45,7 +45,7 @@ def test_a_record_and_the_marks_stand_beside_their_artifact() -> None:
         pytest.param("default/orders/notes.json", False, id="a stranger's file"),
     ],
 )
-def test_a_record_is_known_by_its_key(key: str, is_one: bool) -> None:
+def test_record_keys_are_recognised(key: str, is_one: bool) -> None:
     assert keys.is_record_key(key) is is_one
 
 

@@ -1,4 +1,4 @@
-"""What things are called."""
+"""The names of artifacts, databases and requests."""
 
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
@@ -13,7 +13,7 @@ from backup_agent.core.requests.schedules import request_id
 from tests.builders import ORDERS
 
 
-def test_an_artifact_is_named_by_its_second_in_utc() -> None:
+def test_the_name_of_an_artifact_has_its_time_in_utc() -> None:
     taken = datetime(2026, 11, 23, 3, 0, 0, 999_999, tzinfo=timezone(timedelta(hours=1)))
 
     assert names.artifact_name(ORDERS, taken) == "orders-2026-11-23T02-00-00.backup"
@@ -21,7 +21,7 @@ def test_an_artifact_is_named_by_its_second_in_utc() -> None:
 
 
 @pytest.mark.parametrize("process", [1, 4_194_304])
-def test_a_commands_id_is_in_a_name_space_of_its_own(process: int) -> None:
+def test_a_commands_id_differs_from_all_other_ids(process: int) -> None:
     identity = names.command_id(datetime(2026, 11, 23, 1, 0, tzinfo=UTC), process)
 
     assert names.COMMAND_ID.fullmatch(identity)
@@ -34,7 +34,7 @@ def test_a_commands_id_is_in_a_name_space_of_its_own(process: int) -> None:
     "text",
     ["-orders", "--verbose", "@/etc/passwd", "", "orders\n", "or ders", "ord\0ers", "*", "ördërs", "a/b", "x" * 129],
 )
-def test_what_could_be_misread_is_no_name_of_a_database(text: str) -> None:
+def test_ambiguous_texts_are_no_names_of_databases(text: str) -> None:
     with pytest.raises(ValueError, match="is not the name of a database") as refused:
         names.database_name(text)
 
@@ -57,6 +57,6 @@ def test_a_database_name_is_never_an_option_nor_two_words(text: str) -> None:
 @pytest.mark.parametrize(
     ("name", "text"), [(names.DatabaseName, "$(id)"), (names.SetName, "owner.json"), (names.PlaceName, "a/b")]
 )
-def test_a_name_is_judged_where_a_document_is_read(name: Any, text: str) -> None:
+def test_names_are_checked_when_a_document_is_read(name: Any, text: str) -> None:
     with pytest.raises(ValidationError, match="1 validation error"):
         TypeAdapter(name).validate_python(text)

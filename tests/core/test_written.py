@@ -1,4 +1,4 @@
-"""What is written down for later lives: it reads back as it was, and what a newer agent wrote is refused."""
+"""Stored documents: a round trip through JSON, and documents of a newer schema."""
 
 import json
 from typing import Any
@@ -18,7 +18,7 @@ NAME = "orders-2026-11-23T02-00-00.backup"
 KEY = f"default/orders/{NAME}"
 
 RECORD = a_record(parts=1)
-"""The record of an artifact of two files."""
+"""The record of an artifact with two files."""
 
 WRITTEN = [
     pytest.param(RECORD, id="record"),
@@ -28,21 +28,21 @@ WRITTEN = [
 
 
 @pytest.mark.parametrize("one", WRITTEN)
-def test_it_reads_back_as_it_was_written(one: Record | Hold | Damage) -> None:
+def test_a_document_survives_a_round_trip_through_json(one: Record | Hold | Damage) -> None:
     assert type(one).from_json(one.to_json()) == one
     assert one.to_json() == type(one).from_json(one.to_json()).to_json()
     assert one.to_json().endswith(b"}\n")
 
 
 @pytest.mark.parametrize("one", WRITTEN)
-def test_what_a_newer_agent_wrote_is_refused(one: Record | Hold | Damage) -> None:
+def test_a_document_of_a_newer_schema_is_refused(one: Record | Hold | Damage) -> None:
     newer = {**json.loads(one.to_json()), "schema": 2}
 
     with pytest.raises(ValidationError, match="schema"):
         type(one).from_json(json.dumps(newer).encode())
 
 
-def test_a_record_names_the_artifact_it_stands_beside() -> None:
+def test_a_record_has_the_key_of_its_artifact() -> None:
     with pytest.raises(ValidationError, match="does not name default/orders/"):
         a_record(key="default/sales/" + NAME)
 
@@ -59,7 +59,7 @@ def test_a_record_names_the_artifact_it_stands_beside() -> None:
         f"/{NAME}.1",
     ],
 )
-def test_a_record_names_no_file_but_the_artifacts_own(name: str) -> None:
+def test_a_record_with_a_foreign_file_name_is_refused(name: str) -> None:
     files = (RECORD.files[0], artifact_file(name))
 
     with pytest.raises(ValidationError, match="is no part of 'orders-"):
@@ -81,12 +81,12 @@ def test_a_record_names_no_file_but_the_artifacts_own(name: str) -> None:
         ),
         pytest.param("name", "orders-2026-11-32T02-00-00.backup", "is not <database>", id="no day"),
         pytest.param("name", "billing-2026-11-23T02-00-00.backup", "is not <database>", id="of another database"),
-        pytest.param("name", "orders-2026-11-25T02-00-00.backup", "of another time than its header", id="another day"),
+        pytest.param("name", "orders-2026-11-25T02-00-00.backup", "has another time than its header", id="another day"),
         pytest.param("parent", "../../etc/passwd", "is no artifact of default/orders", id="parent"),
         pytest.param("parent", f"other/orders/{NAME}", "is no artifact of default/orders", id="parent elsewhere"),
     ],
 )
-def test_a_record_has_only_names_of_its_own_artifact(field: str, value: str, fault: str) -> None:
+def test_a_record_with_a_name_of_another_artifact_is_refused(field: str, value: str, fault: str) -> None:
     name = value if field == "name" else NAME
     facts: dict[str, Any] = {"set": "default", "database": "orders", "files": (artifact_file(name),)}
     if field != "name":
@@ -96,20 +96,20 @@ def test_a_record_has_only_names_of_its_own_artifact(field: str, value: str, fau
         a_record(key=f"{facts['set']}/{facts['database']}/{name}", header=RECORD.header, **facts)
 
 
-def test_a_record_may_be_named_by_the_local_time_of_another_tools_client() -> None:
+def test_the_name_of_an_artifact_may_have_a_local_time() -> None:
     name = "orders-2026-11-22T14-00-00.backup"
     files = (artifact_file(name),)
 
     assert a_record(key=f"default/orders/{name}", files=files).files == files
 
 
-def test_a_record_of_a_differential_that_calls_itself_full_is_refused() -> None:
-    with pytest.raises(ValidationError, match="type FULL is not what the header says"):
+def test_a_record_whose_type_contradicts_the_header_is_refused() -> None:
+    with pytest.raises(ValidationError, match="type FULL contradicts the header"):
         a_record(type=BackupType.FULL, header=a_header(full=False))
 
 
 @pytest.mark.parametrize("moment", ["2026-11-23T02:00:00", "0001-01-01T00:00:00Z"], ids=["no zone", "the year 1"])
-def test_a_record_of_a_time_that_cannot_be_compared_is_refused(moment: str) -> None:
+def test_a_record_with_a_naive_or_extreme_time_is_refused(moment: str) -> None:
     written = json.loads(RECORD.to_json())
     written["header"]["taken"] = moment
 
@@ -121,7 +121,7 @@ def test_the_history_of_an_artifact_consists_of_the_ids_in_its_header() -> None:
     assert a_header().history == History(database_id=UUID(int=7), store_id="1-2-record-aligned-1.1")
 
 
-def test_a_record_has_a_field_for_all_that_is_told_of_who_asked() -> None:
+def test_a_record_has_all_fields_of_the_attribution() -> None:
     assert Attribution.model_fields.keys() <= Record.model_fields.keys()
 
 
@@ -151,7 +151,7 @@ def test_the_size_of_an_artifact_is_that_of_all_its_files() -> None:
         pytest.param(SurveyTask(open_runs=("r",), settings={}), id="survey"),
     ],
 )
-def test_a_task_reaches_its_child_as_one_line(
+def test_a_task_is_one_line(
     task: BackupTask | CopyTask | PruneTask | VerifyTask | SurveyTask,
 ) -> None:
     line = task.model_dump_json()
@@ -160,7 +160,7 @@ def test_a_task_reaches_its_child_as_one_line(
     assert type(task).model_validate_json(line) == task
 
 
-def test_a_document_of_many_values_is_refused_before_it_is_parsed() -> None:
+def test_a_document_with_too_many_values_is_refused_before_parsing() -> None:
     keys = b"{" + b",".join(b'"%x":0' % number for number in range(100_000)) + b"}"
 
     for document in (keys, b"[" * 200_000, b'{"files":[' + b"0," * 200_000, b"{}," * 100_000):
@@ -168,13 +168,13 @@ def test_a_document_of_many_values_is_refused_before_it_is_parsed() -> None:
             Record.from_json(document)
 
 
-def test_a_free_text_of_commas_is_no_reason_to_refuse_a_record() -> None:
+def test_a_record_with_many_commas_in_a_text_is_accepted() -> None:
     record = a_record(note="," * 65_536)
 
     assert Record.from_json(record.to_json()) == record
 
 
-def test_a_record_that_would_be_too_large_to_be_read_again_goes_without_digests_of_parts() -> None:
+def test_a_record_that_would_be_too_large_has_no_digests_of_parts() -> None:
     def of(parts: int) -> Record:
         files = (ArtifactFile(name=NAME, size=2048, sha256="ab" * 32, part_size=1, parts=("cd" * 32,) * parts),)
         return a_record(files=files)

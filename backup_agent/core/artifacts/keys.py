@@ -1,4 +1,4 @@
-"""The keys of artifacts, and of the records and marks beside them: made and taken apart here, and nowhere else.
+"""The keys of artifacts, records and marks. No other module builds or splits keys.
 
 A key is `<set>/<database>/<name>`: the path of a file below the storage root, and below the prefix of a destination.
 """
@@ -22,7 +22,7 @@ DAMAGE_SUFFIX = ".damaged.json"
 
 
 class KeyParts(NamedTuple):
-    """A key, taken apart."""
+    """The parts of a key."""
 
     set: SetName
     database: DatabaseName
@@ -30,12 +30,12 @@ class KeyParts(NamedTuple):
 
 
 def artifact_key(set_name: SetName, database: DatabaseName, name: str) -> str:
-    """Return the key of a file of an artifact, the same at every place."""
+    """Return the key of a file of an artifact. It is the same at every place."""
     return f"{set_name}/{database}/{name}"
 
 
 def split_key(key: str) -> KeyParts:
-    """Return the parts of a key; raise ValueError if there are not three, or if one is no valid name.
+    """Return the parts of a key. Raise ValueError if there are not three parts, or if a name is invalid.
 
     >>> split_key("default/orders/orders-2026-11-23T02-00-00.backup")
     KeyParts(set='default', database='orders', name='orders-2026-11-23T02-00-00.backup')
@@ -45,7 +45,7 @@ def split_key(key: str) -> KeyParts:
 
 
 def database_of(key: str) -> tuple[SetName, DatabaseName]:
-    """Return the set and the database of a key; raise ValueError as `split_key`.
+    """Return the set and the database of a key. Raise ValueError like `split_key`.
 
     >>> database_of("default/orders/orders-2026-11-23T02-00-00.backup")
     ('default', 'orders')
@@ -55,7 +55,7 @@ def database_of(key: str) -> tuple[SetName, DatabaseName]:
 
 
 def segments(key: str) -> tuple[str, ...]:
-    """Return the parts of a key between its slashes. The key may be any text."""
+    """Return the parts of any text between its slashes."""
     return tuple(key.split("/"))
 
 
@@ -69,7 +69,7 @@ def name_of(key: str) -> str:
 
 
 def database_key(set_name: SetName, database: DatabaseName) -> str:
-    """Return the name of one database in one set, as status, metrics and log show it.
+    """Return `<set>/<database>`, the name of a database in a set in status, metrics and log.
 
     >>> database_key(DEFAULT_SET, database_name("orders"))
     'default/orders'
@@ -78,19 +78,19 @@ def database_key(set_name: SetName, database: DatabaseName) -> str:
 
 
 def split_database_key(name: str) -> tuple[SetName, DatabaseName]:
-    """Return the set and the database that `database_key` joined."""
+    """Return the set and the database of a text that `database_key` has returned."""
     set_name, _, database = name.partition("/")
     return _judged(set_name, database)
 
 
 @lru_cache(maxsize=1024)
 def _judged(set_name: str, database: str) -> tuple[SetName, DatabaseName]:
-    # Kept: a plan over a million artifacts asks for each of their keys.
+    # Cached, because a plan over a million artifacts splits each of their keys.
     return name_of_set(set_name), database_name(database)
 
 
 def database_prefix(set_name: SetName, database: DatabaseName) -> str:
-    """Return how the keys of one database in one set begin.
+    """Return the prefix of the keys of one database in one set.
 
     >>> database_prefix(DEFAULT_SET, database_name("orders"))
     'default/orders/'
@@ -99,17 +99,17 @@ def database_prefix(set_name: SetName, database: DatabaseName) -> str:
 
 
 def set_prefix(set_name: SetName) -> str:
-    """Return how the keys of one set begin."""
+    """Return the prefix of the keys of one set."""
     return f"{set_name}/"
 
 
 def prefix_of(key: str) -> str:
-    """Return `<set>/<database>/` of a key that lies in the folder of a database, else nothing.
+    """Return the prefix `<set>/<database>/` of a key in the folder of a database, else an empty string.
 
     >>> prefix_of("default/orders/orders-2026-11-23T02-00-00.backup"), prefix_of("default/notes.txt")
     ('default/orders/', '')
     """
-    # By hand: a listing asks this of each of its keys.
+    # Without split, to be fast: this is called for each key of a listing.
     prefix = key[: key.find("/", key.find("/") + 1) + 1]
     return prefix if _is_database_prefix(prefix) else ""
 
@@ -130,17 +130,17 @@ def record_key(artifact: str) -> str:
 
 
 def hold_key(artifact: str) -> str:
-    """Return the key of the mark that keeps an artifact from being deleted."""
+    """Return the key of the hold on an artifact."""
     return artifact + HOLD_SUFFIX
 
 
 def damage_key(artifact: str) -> str:
-    """Return the key of the mark that says an artifact is damaged."""
+    """Return the key of the damage mark of an artifact."""
     return artifact + DAMAGE_SUFFIX
 
 
 def is_key(key: str) -> bool:
-    """Tell whether a text is a key: the names of a set and of a database, and a third that is not hidden.
+    """Return whether a text is a key: the names of a set and of a database, and a name that is not hidden.
 
     >>> is_key("default/orders/orders.backup"), is_key("default//orders.backup"), is_key("default/.aside/orders")
     (True, False, False)
@@ -152,12 +152,12 @@ def is_key(key: str) -> bool:
 
 
 def is_record_key(key: str) -> bool:
-    """Tell whether a key names a record, and not an answer, a hold or an unknown file."""
+    """Return whether a key is that of a record."""
     return is_key(key) and key.endswith(ARTIFACT_SUFFIX + RECORD_SUFFIX)
 
 
 def artifact_of(key: str) -> str:
-    """Return the key of the artifact that a file belongs to by its name: a part's is its manifest's.
+    """Return the key of the artifact to which a file belongs: for a part of a split artifact, its manifest's key.
 
     >>> artifact_of("default/orders/orders-2026-11-23T02-00-00.backup.12")
     'default/orders/orders-2026-11-23T02-00-00.backup'

@@ -1,6 +1,6 @@
 """The names of sets, databases, requests and artifacts.
 
-A database name may hold dots and dashes (`sales-2024.q1`), so an artifact's name is always read from the right.
+A database name may contain dots and dashes (`sales-2024.q1`), so an artifact's name is always parsed from the right.
 """
 
 import re
@@ -11,26 +11,26 @@ from pydantic import AfterValidator
 
 from backup_agent.core.escaping import quoted
 
-# Three name spaces that cannot meet: what a dropped file may call itself, what the agent calls a schedule's run
-# (`nightly@20261123T010000Z`), and what a command calls its request (`cli@20261123T010000000000Z-17`, the file's name).
+# Three disjoint forms of ids: those in request files, those of a schedule's runs (`nightly@20261123T010000Z`), and
+# those of commands (`cli@20261123T010000000000Z-17`, which is also the file's name).
 REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 COMMAND_ID = re.compile(r"cli@\d{8}T\d{12}Z-\d{1,10}")
 ANY_REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,127}")
-# A set is a folder beside the file that says whose the root is.
+# A set is a folder beside owner.json.
 SET = re.compile(r"(?!owner\.json\Z)[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 DATABASE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,127}")
 """A superset of Neo4j's rule (3 to 63 characters, a letter first): shards have suffixes."""
 PLACE = re.compile(r"[a-z0-9][a-z0-9_-]{0,30}")
 DATABASE_GLOB = re.compile(r"!?(?:(?=[^*?]*[*?])[A-Za-z0-9.*?-]{1,128}|[A-Za-z0-9][A-Za-z0-9.-]{0,127})")
-"""A glob, or the name of a database; `!` leaves it out."""
+"""A glob, or the name of a database; with `!` it is excluded."""
 ARTIFACT = re.compile(r"(?P<database>.+)-(?P<stamp>[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}-[0-9]{2}-[0-9]{2})\.backup")
 PART = re.compile(r"(?P<manifest>.+\.backup)\.(?P<number>[0-9]{1,9})")
 """The name of a file of a split artifact, beside its manifest."""
 
 STAMP = "%Y-%m-%dT%H-%M-%S"
 LOCAL_TIME = timedelta(hours=26)
-"""How far the time in an artifact's name may be from its header's, which is UTC. neo4j-admin writes the client's local
-time, up to 14 hours away from UTC; the rest is for a name that was chosen long before the header was written."""
+"""Largest difference between the time in an artifact's name and that in its header, which is UTC. neo4j-admin writes
+the client's local time, up to 14 hours from UTC, and may choose the name hours before it writes the header."""
 
 
 def _database(text: str) -> str:
@@ -40,11 +40,11 @@ def _database(text: str) -> str:
 
 
 DatabaseName = NewType("DatabaseName", Annotated[str, AfterValidator(_database)])
-"""The name of a database, judged by DATABASE. A field of this type is judged where its model is read."""
+"""The name of a database, which matches DATABASE. A field of this type is checked when its model is validated."""
 
 
 def database_name(text: str) -> DatabaseName:
-    """Return a text as the name of a database; raise ValueError if it is none.
+    """Return a text as the name of a database. Raise ValueError if it is invalid.
 
     >>> database_name("sales-2024.q1")
     'sales-2024.q1'
@@ -53,12 +53,12 @@ def database_name(text: str) -> DatabaseName:
 
 
 def database_name_or_none(value: object) -> DatabaseName | None:
-    """Return a value as the name of a database; None if it is none, or no text."""
+    """Return a value as the name of a database, or None if it is invalid or no text."""
     return DatabaseName(value) if isinstance(value, str) and DATABASE.fullmatch(value) else None
 
 
 def lowered(name: DatabaseName) -> DatabaseName:
-    """Return the name in lower case, as Neo4j keeps names."""
+    """Return the name in lower case, as Neo4j stores names."""
     return DatabaseName(name.lower())
 
 
@@ -73,11 +73,11 @@ def _set(text: str) -> str:
 
 
 SetName = NewType("SetName", Annotated[str, AfterValidator(_set)])
-"""The name of a set, judged by SET. A field of this type is judged where its model is read."""
+"""The name of a set, which matches SET. A field of this type is checked when its model is validated."""
 
 
 def name_of_set(text: str) -> SetName:
-    """Return a text as the name of a set; raise ValueError if it is none.
+    """Return a text as the name of a set. Raise ValueError if it is invalid.
 
     >>> name_of_set("before-release")
     'before-release'
@@ -86,7 +86,7 @@ def name_of_set(text: str) -> SetName:
 
 
 def set_name_or_none(text: str) -> SetName | None:
-    """Return a text as the name of a set; None if it is none."""
+    """Return a text as the name of a set, or None if it is invalid."""
     return SetName(text) if SET.fullmatch(text) else None
 
 
@@ -102,14 +102,14 @@ def _place(text: str) -> str:
 
 
 PlaceName = NewType("PlaceName", Annotated[str, AfterValidator(_place)])
-"""The name of a place: of a destination, as the settings have it, or of the volume."""
+"""The name of a place: of the volume, or of a destination in the settings."""
 
 VOLUME = PlaceName("local")
-"""The name of the volume among the places with artifacts. No destination has this name."""
+"""The name of the volume. No destination can have this name."""
 
 
 def command_id(now: datetime, process: int) -> str:
-    """Return a new id for the request of a command: its file's name too, by which the agent knows it.
+    """Return a new id for the request of a command. It is also the name of the request file.
 
     >>> command_id(datetime(2026, 11, 23, 1, 0, tzinfo=UTC), 17)
     'cli@20261123T010000000000Z-17'
@@ -127,7 +127,7 @@ def artifact_name(database: DatabaseName, taken: datetime) -> str:
 
 
 def misnamed(name: str, database: DatabaseName, taken: datetime) -> str | None:
-    """Return what keeps a file name from being that of an artifact of a database, by its header's time; else None.
+    """Return why a file name is not that of an artifact of `database` with the header's time `taken`, or None if it is.
 
     >>> orders, taken = database_name("orders"), datetime(2026, 11, 23, 2, tzinfo=UTC)
     >>> misnamed("orders-2026-11-23T02-00-00.backup", orders, taken)
@@ -139,12 +139,12 @@ def misnamed(name: str, database: DatabaseName, taken: datetime) -> str | None:
     if stamp is None:
         return f"{quoted(name)} is not <database>-<yyyy-mm-ddThh-mm-ss>.backup of {quoted(database)}"
     if abs(stamp - taken) > LOCAL_TIME:
-        return f"{quoted(name)} is of another time than its header, which says {taken.astimezone(UTC):{STAMP}} UTC"
+        return f"{quoted(name)} has another time than its header, {taken.astimezone(UTC):{STAMP}} UTC"
     return None
 
 
 def _moment(stamp: str) -> datetime | None:
-    """Return the moment that a stamp names, as if it were UTC; None for a 32nd of a month."""
+    """Return the time of a stamp, read as UTC, or None if there is no such date."""
     day, _, time = stamp.partition("T")
     try:
         return datetime.fromisoformat(f"{day}T{time.replace('-', ':')}+00:00")

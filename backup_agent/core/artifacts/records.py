@@ -1,7 +1,7 @@
-"""The record of one artifact: what it is, its checksums, where it came from, why it is FULL or DIFF.
+"""The record of one artifact: its files, checksums, header and origin, and why it is FULL or DIFF.
 
-It stands beside the artifact as `….backup.json`, is written last, and never changes. Records are the catalog: all
-the rest (summary, status, metrics) can be made from them again.
+It is stored beside the artifact as `….backup.json`, is written last, and never changes. Index, summary, status and
+metrics can be rebuilt from the records.
 """
 
 from datetime import UTC, datetime
@@ -16,36 +16,36 @@ from backup_agent.core.artifacts.names import ARTIFACT, PART, DatabaseName, SetN
 from backup_agent.core.escaping import quoted
 
 LARGEST = 2**20
-"""The most bytes of a record: room for the digests of 13,000 upload parts. What is larger is not the agent's."""
+"""Size of the largest record in bytes: room for digests of 13,000 upload parts. A larger file is not the agent's."""
 
 MOST_VALUES = 120_000
-"""The most values of a document, roughly: a free text of 64 KiB may consist of commas."""
+"""Largest number of JSON values in a document, about. A free text of 64 KiB may consist of commas."""
 
 _ADDED_LATER = 1024
-"""Bytes that a copy adds to a record: the number of its lease."""
+"""Number of bytes that a copy may add to a record: the number of its lease."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-"""An artifact tells no earlier time, and the year 1 has no day before it in zones west of Greenwich."""
+"""No artifact has an earlier time. The year 1 cannot be converted to zones west of Greenwich."""
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 in lower-case hex")]
 
 
 class TooManyValuesError(ValueError):
-    """A document is small but has too many values: in memory they would take hundreds of times its size."""
+    """A document has too many values: in memory they would take hundreds of times its size."""
 
 
 def few_values(data: bytes, most: int = MOST_VALUES) -> bytes:
-    """Return a JSON document as it is; raise TooManyValuesError if it has more than so many values, roughly.
+    """Return a JSON document unchanged. Raise TooManyValuesError if it has more than about `most` values.
 
-    Each value takes memory when it is read, and each fault in one more than a kilobyte.
+    Each value takes memory when it is parsed, and each fault of a value more than a kilobyte.
     """
     if sum(map(data.count, (b",", b":", b"[", b"{"))) > most:
-        raise TooManyValuesError(f"more than {most} values: it was not read")
+        raise TooManyValuesError(f"more than {most} values, so it was not parsed")
     return data
 
 
 class BackupType(StrEnum):
-    """What is asked for. A record's `type` is FULL or DIFF: AUTO is decided before anything runs."""
+    """The type of a backup. A record has FULL or DIFF; AUTO is decided before the backup starts."""
 
     FULL = "FULL"
     DIFF = "DIFF"
@@ -59,27 +59,27 @@ class Value(BaseModel):
 
 
 class StoredPart(Value):
-    """A value inside a stored document. It keeps keys that only a newer agent knows, and writes them again."""
+    """A value inside a stored document. Unknown keys are kept and written again."""
 
     model_config = ConfigDict(extra="allow")
 
 
 class StoredValue(StoredPart):
-    """A document that is stored for later lives of the agent.
+    """A document that the agent stores and reads again.
 
-    A new optional key leaves `schema` as it is, and an older agent keeps it unread. `schema` is raised only if the
-    meaning of a key changes, and then an older agent does not read the document at all.
+    A new optional key does not change `schema`; older agents keep it. `schema` is raised if the meaning of a key
+    changes; then older agents cannot read the document.
     """
 
     schema_: Literal[1] = Field(default=1, alias="schema")
 
     def to_json(self) -> bytes:
-        """Return the document as it is stored, the same bytes each time: indented JSON in UTF-8, and a newline."""
+        """Return the stored form of the document: indented JSON in UTF-8 and a newline, always the same bytes."""
         return self.model_dump_json(by_alias=True, indent=2).encode() + b"\n"
 
     @classmethod
     def from_json(cls, data: bytes) -> Self:
-        """Read a document; raise ValueError if it is not valid, is of another schema, or has too many values."""
+        """Parse a document. Raise ValueError if it is invalid, has another schema, or has too many values."""
         return cls.model_validate_json(few_values(data))
 
 
@@ -89,19 +89,19 @@ class ArtifactFile(StoredPart):
     name: str
     size: int = Field(ge=0, description="bytes")
     sha256: Sha256
-    part_size: int = Field(default=0, ge=0, description="bytes of each upload part but the last; 0: one part")
+    part_size: int = Field(default=0, ge=0, description="bytes of each upload part except the last; 0: one part")
     parts: tuple[Sha256, ...] = Field(default=(), description="SHA-256 of each upload part, in order")
 
 
 class History(StoredPart):
-    """One history of a database. A database that is replaced or made anew gets other ids: it begins another history."""
+    """One history of a database. A database that is replaced or created again has other ids, and so another history."""
 
     database_id: UUID = Field(description="Neo4j's internal id of the database, from the artifact's header")
     store_id: str = Field(description="id of the store with its format and version, from the artifact's header")
 
 
 class Definition(StoredPart):
-    """The definition of a database in SHOW DATABASES: what a restore needs to create it again as it was."""
+    """The definition of a database in SHOW DATABASES, with which a restore can create it again."""
 
     primaries: int | None = Field(default=None, description="requested primaries; null on a standalone server")
     secondaries: int | None = Field(default=None, description="requested secondaries; null on a standalone server")
@@ -126,11 +126,13 @@ class Signature(StoredPart):
 
 
 class Header(StoredPart):
-    """What an artifact's own header says (format: docs/design.md, "The artifact")."""
+    """The header of an artifact (format: docs/design.md, "The artifact")."""
 
-    magic: str = Field(description="first four bytes: BZV1, BZV2, BZV3, BTV1, BTV2; of the joined parts where split")
+    magic: str = Field(
+        description="first four bytes: BZV1, BZV2, BZV3, BTV1, BTV2; of a split artifact, those of the joined parts"
+    )
     database: DatabaseName
-    database_id: UUID = Field(description="Neo4j's internal id, not SHOW DATABASES' databaseID")
+    database_id: UUID = Field(description="Neo4j's internal id, not the databaseID of SHOW DATABASES")
     store_id: str = Field(description="creation time, random, engine, format and version of the store, joined by '-'")
     taken: AwareDatetime = Field(ge=_EPOCH, description="UTC, whole seconds")
     lowest: int = Field(description="lowest append index; 0 with highest 0 is an empty differential")
@@ -141,12 +143,12 @@ class Header(StoredPart):
 
     @property
     def empty(self) -> bool:
-        """Whether this is a differential that holds nothing: a neutral link of its chain."""
+        """Whether this is a differential without transactions."""
         return not self.full and self.lowest == 0 and self.highest == 0
 
     @property
     def history(self) -> History:
-        """The history of the database that the artifact belongs to."""
+        """The history of the database to which the artifact belongs."""
         return History(database_id=self.database_id, store_id=self.store_id)
 
 
@@ -164,7 +166,7 @@ class Record(StoredValue):
     files: tuple[ArtifactFile, ...] = Field(min_length=1)
     raw_size: int | None = Field(default=None, ge=0, description="bytes unpacked, counted in the reading pass")
     database_id: str | None = Field(default=None, description="databaseID of SHOW DATABASES at the time")
-    history: History | None = Field(default=None, description="which history of the database the artifact belongs to")
+    history: History | None = Field(default=None, description="history of the database to which the artifact belongs")
     last_committed_tx: int | None = Field(
         default=None,
         description="lowest lastCommittedTxn of the online copies in SHOW DATABASES before the backup began: the "
@@ -173,21 +175,21 @@ class Record(StoredValue):
     definition: Definition | None = Field(
         default=None, description="definition of the database in the last answer of Bolt before the backup"
     )
-    request: str = Field(description="id of the request it was taken for")
+    request: str = Field(description="id of the request")
     requested_by: str | None = None
     note: str | None = Field(default=None, description="the request's `reason`, free text")
     labels: dict[str, str] = Field(default={}, description="the request's labels, free keys and values")
     started: AwareDatetime
     finished: AwareDatetime
-    source: str | None = Field(default=None, description="host:port neo4j-admin said it copied from")
+    source: str | None = Field(default=None, description="host:port of the server, from the output of neo4j-admin")
     server_version: str | None = None
     admin_version: str | None = None
     launch: str | None = Field(default=None, description="script or direct")
     exit_code: int | None = Field(
-        default=None, description="neo4j-admin's; null where the artifact was adopted after a crash"
+        default=None, description="exit code of neo4j-admin; null if the artifact was adopted after a crash"
     )
     warnings: tuple[str, ...] = ()
-    fencing: int | None = Field(default=None, description="number of the lease it was published under")
+    fencing: int | None = Field(default=None, description="number of the lease under which it was published")
     audit_head: str | None = Field(
         default=None, description="SHA-256 of the last line of the audit log at the time, in hex; not written yet"
     )
@@ -195,7 +197,7 @@ class Record(StoredValue):
 
     @model_validator(mode="after")
     def _belongs_together(self) -> Self:
-        # These names become paths, keys and command lines: each must be the artifact's own.
+        # These names are used as paths, keys and arguments: each must be that of the artifact.
         if self.header.database.lower() != self.database.lower():
             raise ValueError(f"its header names database {quoted(self.header.database)}, not {quoted(self.database)}")
         first, *parts = (file.name for file in self.files)
@@ -209,13 +211,13 @@ class Record(StoredValue):
         if self.parent is not None and not _is_key(self.parent, self.set, self.database):
             raise ValueError(f"parent {quoted(self.parent)} is no artifact of {database_key(self.set, self.database)}")
         if self.header.full != (self.type is BackupType.FULL):
-            raise ValueError(f"type {self.type.value} is not what the header says")
+            raise ValueError(f"type {self.type.value} contradicts the header")
         return self
 
     def bounded(self) -> Self:
-        """Return the record in a size that can be read back: without digests of upload parts if there are too many.
+        """Return the record in a size that can be read back, if necessary without the digests of upload parts.
 
-        A later upload then reads the file once more.
+        Without these, a later upload reads the files once more.
         """
         if len(self.to_json()) <= LARGEST - _ADDED_LATER:
             return self
@@ -229,6 +231,6 @@ class Record(StoredValue):
 
 
 def _is_key(key: str, set_name: SetName, database: DatabaseName) -> bool:
-    """Tell whether a key is that of an artifact of a database in a set."""
+    """Return whether a key is that of an artifact of a database in a set."""
     named = ARTIFACT.fullmatch(name_of(key))
     return named is not None and named["database"] == database and key == artifact_key(set_name, database, named[0])

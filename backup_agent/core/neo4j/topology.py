@@ -201,10 +201,10 @@ def aliases(rows: Iterable[tuple[object, object]]) -> dict[DatabaseName, Databas
     return found
 
 
-def kernel_versions(told: Iterable[object], refusals: Refusals) -> tuple[str, ...]:
+def kernel_versions(answers: Iterable[object], refusals: Refusals) -> tuple[str, ...]:
     """Return the valid versions, sorted and without duplicates. Add the others to `refusals`."""
     found: set[str] = set()
-    for version in told:
+    for version in answers:
         if isinstance(version, str) and _VERSION.fullmatch(version) and len(found) < MOST_VERSIONS:
             found.add(version)
         else:
