@@ -55,7 +55,8 @@ def test_a_database_name_is_never_an_option_nor_two_words(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "text"), [(names.DatabaseName, "$(id)"), (names.SetName, "owner.json"), (names.PlaceName, "a/b")]
+    ("name", "text"),
+    [(names.DatabaseName, "$(id)"), (names.SetName, "owner.json"), (names.PlaceName, "a/b"), (names.RequestId, "../a")],
 )
 def test_names_are_checked_when_a_document_is_read(name: Any, text: str) -> None:
     with pytest.raises(ValidationError, match="1 validation error"):

@@ -4,13 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backup_agent.core.artifacts.names import DatabaseName, SetName
+from backup_agent.core.artifacts.names import DatabaseName, RequestId, SetName
 from backup_agent.core.requests.queue import Job, may_start
 
 
 def job(name: str, attempts: int = 0, set_name: str = "default") -> Job:
     request, database = name.split("/")
-    return Job(request, SetName(set_name), DatabaseName(database), attempts)
+    return Job(RequestId(request), SetName(set_name), DatabaseName(database), attempts)
 
 
 @pytest.mark.parametrize(

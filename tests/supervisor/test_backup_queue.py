@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from backup_agent.core.artifacts.names import DEFAULT_SET, DatabaseName
+from backup_agent.core.artifacts.names import DEFAULT_SET, DatabaseName, RequestId
 from backup_agent.core.neo4j.selection import DiscoverySource, Selection, Target
 from backup_agent.core.reasons import Failure, Reason
 from backup_agent.core.requests.answers import Answer, DatabaseResult, Outcome, State
@@ -86,17 +86,17 @@ def test_an_attempt_stands_in_the_ledger_before_anything_is_started(world: World
     run = world.start()
     entry = json.loads((world.folder / ".spool" / "open" / "one.json").read_text())
 
-    assert run == run_name("one", ORDERS, 1) == "one+orders+1"
+    assert run == run_name(RequestId("one"), ORDERS, 1) == "one+orders+1"
     assert (entry["databases"]["orders"]["outcome"], entry["databases"]["orders"]["attempts"]) == ("running", 1)
-    assert world.backups.running == {run: Job("one", DEFAULT_SET, ORDERS)}
+    assert world.backups.running == {run: Job(RequestId("one"), DEFAULT_SET, ORDERS)}
 
 
 def test_a_run_of_long_names_has_a_name_that_a_folder_can_have() -> None:
     request, database = "r" * 128, "d" * 128
     names = {
-        run_name(request, DatabaseName(database), 1),
-        run_name(request, DatabaseName(database), 2),
-        run_name(request, DatabaseName(f"{database[1:]}x"), 1),
+        run_name(RequestId(request), DatabaseName(database), 1),
+        run_name(RequestId(request), DatabaseName(database), 2),
+        run_name(RequestId(request), DatabaseName(f"{database[1:]}x"), 1),
     }
 
     assert len(names) == 3

@@ -108,6 +108,16 @@ VOLUME = PlaceName("local")
 """The name of the volume. No destination can have this name."""
 
 
+def _request(text: str) -> str:
+    if not ANY_REQUEST_ID.fullmatch(text):
+        raise ValueError(f"{quoted(text)} is not the id of a request")
+    return text
+
+
+RequestId = NewType("RequestId", Annotated[str, AfterValidator(_request)])
+"""The id of a request, judged by ANY_REQUEST_ID. It names the files of the ledger and the answers, and each run."""
+
+
 def command_id(now: datetime, process: int) -> str:
     """Return a new id for the request of a command. It is also the name of the request file.
 

@@ -11,7 +11,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from backup_agent.core.artifacts.names import DatabaseName, PlaceName, SetName, database_name
+from backup_agent.core.artifacts.names import DatabaseName, PlaceName, RequestId, SetName, database_name
 from backup_agent.core.artifacts.records import StoredPart, StoredValue, Value, few_values
 from backup_agent.core.reasons import Failure, Reason
 from backup_agent.core.requests.request import Request
@@ -222,7 +222,7 @@ class AnswerHead(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     schema_: Literal[1] = Field(default=1, alias="schema")
-    id: str
+    id: RequestId
     ticket: str
     state: State
     received: datetime
@@ -237,7 +237,7 @@ class AnswerHead(BaseModel):
 class Answer(StoredValue):
     """The answer, as stored in `answers/<id>.json` (schema 1)."""
 
-    id: str
+    id: RequestId
     state: State
     action: str = "backup"
     files: tuple[str, ...] = Field(default=(), description="names of the request files; none for a schedule")

@@ -8,14 +8,14 @@ have been a lack of memory.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from backup_agent.core.artifacts.names import DatabaseName, SetName
+from backup_agent.core.artifacts.names import DatabaseName, RequestId, SetName
 
 
 @dataclass(frozen=True)
 class Job:
     """The backup of one database for one request, waiting or running."""
 
-    request: str
+    request: RequestId
     """Id of the request."""
     set: SetName
     database: DatabaseName

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from backup_agent.core.artifacts.names import DatabaseName, PlaceName, SetName
+from backup_agent.core.artifacts.names import DatabaseName, PlaceName, RequestId, SetName
 from backup_agent.core.artifacts.records import BackupType, Definition, Value
 from backup_agent.core.requests.request import Attribution
 from backup_agent.core.retention.clock import Shown
@@ -21,7 +21,7 @@ class BackupTask(Task):
     """Back up one database."""
 
     run: str
-    request: str
+    request: RequestId
     set: SetName
     database: DatabaseName
     type: BackupType

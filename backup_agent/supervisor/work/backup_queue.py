@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from itertools import islice
 
-from backup_agent.core.artifacts.names import DEFAULT_SET, DatabaseName
+from backup_agent.core.artifacts.names import DEFAULT_SET, DatabaseName, RequestId
 from backup_agent.core.neo4j.selection import Selection
 from backup_agent.core.reasons import Failure, Reason
 from backup_agent.core.requests.answers import MOST_ATTEMPTS, Answer, DatabaseResult, Outcome, State
@@ -199,7 +199,7 @@ class BackupQueue:
                 self._requests.show(answer.model_copy(update={"position": position}))
 
 
-def run_name(request: str, database: DatabaseName, attempt: int) -> str:
+def run_name(request: RequestId, database: DatabaseName, attempt: int) -> str:
     """Return the name of an attempt: also that of its staging folder, so it is short enough for one.
 
     >>> run_name("nightly-1", "orders", 1)
