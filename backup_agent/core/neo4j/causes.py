@@ -207,8 +207,8 @@ VAGUE: tuple[_Row, ...] = (
     ),
 )
 
-# A line below the level of an error: of Neo4j's log, of the JVM and of its log.
-_BELOW_ERROR = re.compile(r"(?:\S+\s+){0,5}\S*?\bwarn(?:ing)?\b|\d{4}-\d\d-\d\d \S+ (?:INFO|DEBUG)\b", re.IGNORECASE)
+# A warning: of Neo4j's log, of the JVM and of its log. INFO is none: 5.26 logs at INFO that a differential failed.
+_WARNING = re.compile(r"(?:\S+\s+){0,5}\S*?\bwarn(?:ing)?\b|\d{4}-\d\d-\d\d \S+ DEBUG\b", re.IGNORECASE)
 # An exception below a line of a log, printed with it.
 _EXCEPTION = re.compile(r"\s*(?:Caused by: |Suppressed: )?(?:[a-z]\w*\.)+[A-Z][\w$]*(?:: |$)")
 
@@ -220,15 +220,15 @@ def explain(lines: tuple[str, ...]) -> Explanation | None:
     """
     warnings = frozenset(_warnings(lines))
     errors = [line for at, line in enumerate(lines) if at not in warnings]
-    below = [line for at, line in enumerate(lines) if at in warnings]
-    return _last(errors, TEXTS) or _last(errors, VAGUE) or _last(below, TEXTS)
+    warned = [line for at, line in enumerate(lines) if at in warnings]
+    return _last(errors, TEXTS) or _last(errors, VAGUE) or _last(warned, TEXTS)
 
 
 def _warnings(lines: Iterable[str]) -> Iterator[int]:
-    """Yield the indices of lines that are below the level of an error, with the exceptions printed below them."""
+    """Yield the indices of warnings, with the exceptions printed below them."""
     inside = False
     for at, line in enumerate(lines):
-        inside = bool(_BELOW_ERROR.match(line) or (inside and _EXCEPTION.match(line)))
+        inside = bool(_WARNING.match(line) or (inside and _EXCEPTION.match(line)))
         if inside:
             yield at
 
