@@ -1,4 +1,4 @@
-"""Taking in records that the agent does not recognise, without moving a byte, and removing those that nobody wants."""
+"""Listing and accepting records that the agent does not recognise. Accepting a record changes no file at the place."""
 
 from collections.abc import Collection, Iterator
 
@@ -13,16 +13,16 @@ from backup_agent.core.reasons import PermanentError, Reason
 def unrecognised(place: Place) -> Iterator[Unrecognised]:
     """Yield the records of a place that the agent does not recognise, in the order of their keys.
 
-    Every one is read. Raise the store's error if the place cannot be read.
+    All of them are read. Raise the store's error if the place cannot be read.
     """
     for found in by_database(place, writes=False, read_all=True):
         yield from (found.unrecognised[key] for key in sorted(found.unrecognised))
 
 
 def accept(place: Place, key: str) -> None:
-    """Recognise the record of an artifact from now on, as it stands.
+    """Recognise the present record of an artifact from now on, by a note.
 
-    Raise PermanentError if it is not there or is no record of this artifact; OSError if the note cannot be written.
+    Raise PermanentError if there is no record or if it is invalid, OSError if the note cannot be written.
     """
     content = place.store.read(record_key(key), LARGEST)
     try:
@@ -42,7 +42,7 @@ def files_of(place: Place, key: str) -> tuple[str, ...]:
 
 
 def chosen(found: Collection[Unrecognised], keys: Collection[str]) -> tuple[str, ...]:
-    """Return the keys of what was found that a person named; raise PermanentError if a name is none of them."""
+    """Return `keys`. Raise PermanentError if one of them has no unrecognised record in `found`."""
     known = {one.artifact for one in found}
     if strange := [key for key in keys if key not in known]:
         raise PermanentError(

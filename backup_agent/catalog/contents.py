@@ -43,9 +43,9 @@ from backup_agent.stores.store import Store
 _AHEAD = 256
 _SMALL = 64 * 1024
 _MOST_UNRECOGNISED = 1000
-"""Records without a note that the index keeps of one database. The others are counted by their keys alone."""
+"""Largest number of records without a note that the index has of one database. Further ones are only counted."""
 _READ_UNRECOGNISED = 32
-"""Records without a note that a pass reads of one database, drawn by lot: somebody may put thousands there."""
+"""Number of records without a note that a pass reads of one database. If there are more, they are chosen at random."""
 _LARGE = Lock()
 """Held while a record of more than _SMALL bytes is parsed, so that only one at a time takes much memory."""
 
@@ -71,9 +71,9 @@ class Unrecognised(NamedTuple):
 
     artifact: str
     fault: str | None
-    """What is wrong with it: it is no record of this artifact, or a file that it names is not there."""
+    """Its fault: it is no record of this artifact, or a file that it names is missing."""
     entry: Entry | None = None
-    """What it says, if it is a record of this artifact."""
+    """The entry of the record, if it is a valid record of this artifact."""
 
 
 @dataclass(frozen=True)
@@ -97,21 +97,21 @@ class Contents:
     foreign: tuple[ListedKey, ...] = ()
     """Files that are not the agent's."""
     unreadable: tuple[Unreadable, ...] = ()
-    """Records of the agent's own that are damaged, newer or replaced, and marks."""
+    """Unreadable marks, and recognised records that are damaged, replaced or of a newer schema."""
     unrecognised: dict[str, Unrecognised] = field(default_factory=dict)
-    """Records that are not believed, of those that were read: no restore points, and nothing is deleted for them."""
+    """Unrecognised records that were read. They are no restore points, and cause no deletions."""
     more_unrecognised: int = 0
-    """Number of further records that are not believed and were not read."""
+    """Number of unrecognised records that were not read."""
     altered: dict[str, Finding] = field(default_factory=dict)
     """Artifacts whose record is missing or differs from the index, and that the agent did not delete (index.forget)."""
 
     def fault(self, key: str) -> str | None:
-        """Say why an artifact cannot be restored from this place, or is not believed; None if neither is so."""
+        """Return why an artifact cannot be restored from this place or is not recognised, or None."""
         return NOT_RECOGNISED if key in self.unrecognised else self.unrestorable.get(key)
 
     @property
     def number_unrecognised(self) -> int:
-        """How many records are not recognised."""
+        """Number of unrecognised records."""
         return len(self.unrecognised) + self.more_unrecognised
 
     def is_of(self, database: str) -> bool:
@@ -274,7 +274,7 @@ class _Records:
     unreadable: tuple[Unreadable, ...]
     """Records with a note that are unreadable or have other content."""
     strange: tuple[Unrecognised, ...]
-    """Objects without a note that are named like records and are none."""
+    """Objects without a note that have the name of a record but are invalid."""
     unread: int
     """Number of records without a note that were not read."""
 
@@ -284,11 +284,11 @@ def _records(
 ) -> _Records:
     """Return the records of a folder, from the index or from records that the index lacks.
 
-    A record that the index has as not recognised is read again if it has a note now.
+    A record that is unrecognised in the index is read again if it has a note now.
     """
     lines: dict[str, IndexLine] = {}
     waiting: dict[str, str | None] = {}
-    """Artifacts whose record is to be read -> SHA-256 of the note, if there is one."""
+    """Artifacts whose record must be read -> SHA-256 in the note, if there is one."""
     unnoted: list[str] = []
     noted: set[str] | None = None
     for key, size in folder.records.items():
@@ -305,7 +305,7 @@ def _records(
             lines[key] = line
         else:
             unnoted.append(key)
-    chosen = unnoted if read_all or len(unnoted) <= _READ_UNRECOGNISED else _by_lot(unnoted)
+    chosen = unnoted if read_all or len(unnoted) <= _READ_UNRECOGNISED else _sample(unnoted)
     waiting |= dict.fromkeys(chosen)
     unreadable: list[Unreadable] = []
     strange: list[Unrecognised] = []
@@ -322,13 +322,13 @@ def _records(
     return _Records(kept, tuple(unreadable), tuple(strange), unread)
 
 
-def _by_lot(keys: Sequence[str]) -> list[str]:
+def _sample(keys: Sequence[str]) -> list[str]:
     """Return a few keys at random: an attacker who writes thousands of records cannot tell which ones are read."""
     return random.sample(keys, _READ_UNRECOGNISED)
 
 
 def _without_excess(lines: Mapping[str, IndexLine], most: int | None) -> tuple[IndexLine, ...]:
-    """Return the lines in the order of their keys, with at most `most` that are not recognised."""
+    """Return the lines in the order of their keys, with at most `most` unrecognised ones."""
     ordered = [lines[key] for key in sorted(lines)]
     if most is None or sum(not line.recognised for line in ordered) <= most:
         return tuple(ordered)

@@ -1,6 +1,6 @@
-"""Reading a record that the agent recognises, and writing one so that it does.
+"""Reading and writing records that the agent recognises.
 
-A record is recognised if its SHA-256 is the one that a note of the agent has (catalog.record_notes).
+A record is recognised if its SHA-256 equals the one in the agent's note on it (catalog.record_notes).
 """
 
 from contextlib import suppress
@@ -15,9 +15,9 @@ from backup_agent.core.reasons import PermanentError, Reason
 
 
 def create_on_volume(volume: Place, record: Record) -> None:
-    """Write a record on the volume, after the note on it: a note without a record says nothing.
+    """Write the note on a record, then the record, on the volume. A crash in between leaves a note, which is harmless.
 
-    Raise PermanentError, reason `already_exists`, if a record is there: then its note is left as it is.
+    Raise PermanentError (`already_exists`) if there is a record already. Its note is not changed.
     """
     content = record.to_json()
     if volume.store.stat(record_key(record.key)) is None:
@@ -26,7 +26,7 @@ def create_on_volume(volume: Place, record: Record) -> None:
 
 
 def is_copy(content: bytes, record: Record) -> bool:
-    """Tell whether the record of a copy is that of the volume. Only the number of the lease may differ."""
+    """Return whether the record of a copy equals that of the volume. Only the number of the lease may differ."""
     try:
         return Record.from_json(content).model_copy(update={"fencing": record.fencing}) == record
     except ValueError:
@@ -34,16 +34,16 @@ def is_copy(content: bytes, record: Record) -> bool:
 
 
 def read_record(place: Place, key: str) -> Record:
-    """Return the record of an artifact, which the agent has written or accepted.
+    """Return the record of an artifact that the agent has written or accepted.
 
-    Raise PermanentError: `not_found` if there is no record; `unreadable` if it is none, or not what was noted;
-    `unrecognised` if there is no note on it. Raise the store's error if the place cannot be read.
+    Raise PermanentError: `not_found` if there is no record, `unreadable` if it is invalid or differs from its note,
+    `unrecognised` if it has no note. Raise the store's error if the place cannot be read.
     """
     return parsed(place, key, place.store.read(record_key(key), LARGEST))
 
 
 def parsed(place: Place, key: str, content: bytes) -> Record:
-    """Return the record with this content, as `read_record` does."""
+    """Like `read_record`, for content that was already read."""
     noted = place.record_notes.digest(key)
     where = f"{place.name}: {record_key(key)}"
     if noted is None:
@@ -52,19 +52,19 @@ def parsed(place: Place, key: str, content: bytes) -> Record:
         raise PermanentError(
             Reason.UNREADABLE,
             f"{where}: {volume_records.replaced(noted)}",
-            "somebody replaced it, and perhaps the artifact too: find out who may write there; "
-            "`backup-agent list` shows which other places have the artifact",
+            "another program replaced it, and perhaps the artifact too: find out which programs can write there; "
+            "`backup-agent list` shows the other places that have the artifact",
         )
     try:
         return volume_records.parse(content, key)
     except ValueError as error:
         raise PermanentError(
-            Reason.UNREADABLE, f"{where} cannot be read: {error}", "`backup-agent catalog diff` tells more"
+            Reason.UNREADABLE, f"{where} cannot be read: {error}", "see `backup-agent catalog diff`"
         ) from error
 
 
 def recognised_records(place: Place, set_name: SetName, database: DatabaseName) -> tuple[Record, ...]:
-    """Return the recognised records of one database that can be read, the oldest first.
+    """Return the readable recognised records of one database, oldest first.
 
     Raise the store's error if the place cannot be listed.
     """

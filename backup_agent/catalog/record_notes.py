@@ -1,7 +1,7 @@
-"""Which records of a place the agent recognises: a note for each record that the agent wrote or accepted there.
+"""Record notes: one for each record at a place that the agent wrote or accepted. Only such records are recognised.
 
 A note is a file below `<root>/.agent/recorded/<place>@<where>/` with the SHA-256 of the record. A record without a
-note, or with other content, is not believed, because anybody who may write at a place can write a record that parses.
+note, or with other content, is not used, because every program that can write at a place can write a valid record.
 At a destination a note also says that the copy of the artifact was confirmed. Notes belong to the identity of a place
 (catalog.place), so all copies are made again if the settings of a destination name another location.
 """
@@ -26,7 +26,7 @@ _KIND = b"sha256:"
 
 
 def digest_of(content: bytes) -> str:
-    """Return the SHA-256 of a record as it is stored, in lower-case hex."""
+    """Return the SHA-256 of a stored record, in lower-case hex."""
     return hashlib.sha256(content).hexdigest()
 
 
@@ -34,7 +34,7 @@ class RecordNotes(NoteFolder):
     """The notes on one place."""
 
     def digest(self, key: str) -> str | None:
-        """Return the SHA-256 of the record of an artifact as the agent knows it, or None if it knows none."""
+        """Return the SHA-256 in the note on an artifact's record, or None if there is no note."""
         first = (self._read(key) or b"").partition(b"\n")[0]
         return first.removeprefix(_KIND).decode("ascii", "replace") if first.startswith(_KIND) else None
 
@@ -43,7 +43,7 @@ class RecordNotes(NoteFolder):
         return self.digest(key) is not None
 
     def add(self, key: str, record: bytes) -> None:
-        """Note a record, given as it is stored at the place."""
+        """Write the note on a record. `record` is its stored content."""
         self._write(key, b"%b%b\n" % (_KIND, digest_of(record).encode()))
 
     def give_up(self, key: str) -> None:
@@ -59,7 +59,7 @@ class RecordNotes(NoteFolder):
         yield from self._keys()
 
     def names(self, set_name: SetName, database: DatabaseName) -> set[str]:
-        """Return the names of the artifacts of a database that have a note, by one listing."""
+        """Return the names of the artifacts of a database that have a note, from one listing."""
         return set(durable.names(self._folder / set_name / database))
 
     def owed(self, records: Iterable[Member]) -> tuple[Member, ...]:

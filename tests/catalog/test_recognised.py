@@ -1,4 +1,4 @@
-"""Which records are believed: those that the agent wrote or accepted, and no other that parses."""
+"""Which records are recognised: only those that the agent wrote or accepted."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -25,11 +25,11 @@ def _bucket(tmp_path: Path) -> FilledPlace:
 
 
 def later(record: Record) -> bytes:
-    """Return another record of the same artifact, which has as many bytes."""
+    """Return another record of the same artifact with the same size."""
     return record.model_copy(update={"finished": record.finished + timedelta(seconds=1)}).to_json()
 
 
-def test_a_record_that_somebody_else_wrote_is_named_and_is_no_artifact(bucket: FilledPlace) -> None:
+def test_a_record_of_another_program_is_reported_and_is_no_artifact(bucket: FilledPlace) -> None:
     own, forged = bucket.add(a_record(0)), bucket.add(a_record(24), recognised=False)
 
     for _ in ("without the index", "with it"):
@@ -47,9 +47,7 @@ def test_a_record_that_somebody_else_wrote_is_named_and_is_no_artifact(bucket: F
         pytest.param(lambda _record: b"{", id="no record"),
     ],
 )
-def test_a_record_that_was_replaced_is_unreadable_where_it_is_read(
-    bucket: FilledPlace, replaced: Callable[[Record], bytes]
-) -> None:
+def test_a_record_that_was_replaced_is_unreadable(bucket: FilledPlace, replaced: Callable[[Record], bytes]) -> None:
     record = bucket.add(a_record(0))
     bucket.put(record_key(record.key), replaced(record))
 
@@ -61,7 +59,7 @@ def test_a_record_that_was_replaced_is_unreadable_where_it_is_read(
     assert error.value.failure.reason is Reason.UNREADABLE
 
 
-def test_thousands_of_forged_records_are_counted_and_a_few_of_them_are_read(bucket: FilledPlace) -> None:
+def test_of_thousands_of_forged_records_only_a_few_are_read(bucket: FilledPlace) -> None:
     own = bucket.add(a_record(0))
     for hour in range(1, 400):
         bucket.add(a_record(hour), files=False, recognised=False)
@@ -84,7 +82,7 @@ def test_thousands_of_forged_records_are_counted_and_a_few_of_them_are_read(buck
     assert len(set(read)) == len(read)
 
 
-def test_what_is_accepted_counts_from_the_next_look_on_and_no_byte_moves(bucket: FilledPlace) -> None:
+def test_an_accepted_record_is_recognised_and_no_file_is_changed(bucket: FilledPlace) -> None:
     forged = bucket.add(a_record(0), recognised=False)
     survey(bucket.place)
     before = {one.key for one in bucket.store.list()}
@@ -97,7 +95,7 @@ def test_what_is_accepted_counts_from_the_next_look_on_and_no_byte_moves(bucket:
     assert {one.key for one in bucket.store.list()} == before
 
 
-def test_what_is_no_record_of_its_artifact_is_not_accepted(bucket: FilledPlace) -> None:
+def test_an_invalid_record_cannot_be_accepted(bucket: FilledPlace) -> None:
     bucket.put(record_key(a_record(0).key), a_record(1).to_json())
 
     with pytest.raises(PermanentError, match="is no record of this artifact, and is not accepted"):
@@ -106,14 +104,14 @@ def test_what_is_no_record_of_its_artifact_is_not_accepted(bucket: FilledPlace) 
     assert [one.artifact for one in unrecognised(bucket.place)] == [a_record(0).key]
 
 
-def test_a_copy_that_was_given_up_is_not_believed_again_by_being_put_back(bucket: FilledPlace) -> None:
+def test_a_copy_that_was_given_up_is_not_recognised_if_it_is_put_back(bucket: FilledPlace) -> None:
     record = bucket.add(a_record(0))
     bucket.place.record_notes.give_up(record.key)
 
     assert survey(bucket.place).unrecognised.keys() == {record.key}
 
 
-def test_an_unrecognised_record_says_which_of_its_files_is_not_there(bucket: FilledPlace) -> None:
+def test_an_unrecognised_record_is_reported_with_its_missing_file(bucket: FilledPlace) -> None:
     bucket.add(a_record(0), files=False, recognised=False)
 
     (one,) = unrecognised(bucket.place)
@@ -129,7 +127,7 @@ def test_recognised_records_survive_the_loss_of_the_index(bucket: FilledPlace) -
     assert survey(bucket.place).entries.keys() == {record.key}
 
 
-def test_a_record_that_is_there_already_keeps_its_note(tmp_path: Path) -> None:
+def test_an_existing_record_keeps_its_note(tmp_path: Path) -> None:
     volume = filled(tmp_path)
     record = volume.add(a_record(0))
 
@@ -139,8 +137,8 @@ def test_a_record_that_is_there_already_keeps_its_note(tmp_path: Path) -> None:
     assert read_record(volume.place, record.key) == record
 
 
-def test_a_note_without_a_record_says_nothing(tmp_path: Path) -> None:
-    """An agent was killed between the two."""
+def test_a_note_without_a_record_has_no_effect(tmp_path: Path) -> None:
+    """A crash between the note and the record leaves such a note."""
     volume = filled(tmp_path)
     volume.place.record_notes.add(a_record(0).key, a_record(0).to_json())
     assert survey(volume.place).entries == {}
@@ -150,7 +148,7 @@ def test_a_note_without_a_record_says_nothing(tmp_path: Path) -> None:
     assert survey(volume.place).entries.keys() == {a_record(0).key}
 
 
-def test_notes_on_one_place_say_nothing_of_another(tmp_path: Path) -> None:
+def test_notes_apply_to_one_place(tmp_path: Path) -> None:
     volume = filled(tmp_path)
     record = volume.add(a_record(0))
     other: Place = filled(tmp_path, volume.store, "offsite").place
