@@ -121,7 +121,7 @@ def starting(live: Live, prefix: tuple[str, ...], module: tuple[str, ...] = RUN)
         one.kill()
 
 
-@pytest.fixture(name="prefix", params=["ordinary", "process-1"])
+@pytest.fixture(name="prefix")
 def _prefix(request: pytest.FixtureRequest) -> tuple[str, ...]:
     if request.param == "ordinary":
         return ()
@@ -130,18 +130,32 @@ def _prefix(request: pytest.FixtureRequest) -> tuple[str, ...]:
     return AS_PROCESS_1
 
 
+MOMENTS: dict[str, Callable[[Starting], bool] | int] = {
+    "before anything is imported": Starting.keeps_it,
+    "when it is about to become the supervisor": Starting.blocks,
+    "when it has become the supervisor": Starting.is_the_supervisor,
+    "when the root is locked": Starting.has_locked_its_root,
+    "when it has a handler": Starting.has_a_handler,
+    "when it has a folder of its own": Starting.has_a_state,
+    **{f"after {ticks / 100} s of a processor": ticks for ticks in (10, 20, 30, 45, 60, 80)},
+    "when it is at rest": 6000,
+}
+
+
 @pytest.mark.parametrize(
-    "moment",
+    ("prefix", "moment"),
     [
-        pytest.param(Starting.keeps_it, id="before anything is imported"),
-        pytest.param(Starting.blocks, id="when it is about to become the supervisor"),
-        pytest.param(Starting.is_the_supervisor, id="when it has become the supervisor"),
-        pytest.param(Starting.has_locked_its_root, id="when the root is locked"),
-        pytest.param(Starting.has_a_handler, id="when it has a handler"),
-        pytest.param(Starting.has_a_state, id="when it has a folder of its own"),
-        *(pytest.param(ticks, id=f"after {ticks / 100} s of a processor") for ticks in (10, 20, 30, 45, 60, 80)),
-        pytest.param(6000, id="when it is at rest"),
+        # After so much of a processor, process 1 is the representative: the kernel ignores signals without a handler.
+        pytest.param(
+            prefix,
+            moment,
+            id=f"{prefix}-{name}",
+            marks=pytest.mark.nightly if prefix == "ordinary" and name.startswith("after") else (),
+        )
+        for prefix in ("ordinary", "process-1")
+        for name, moment in MOMENTS.items()
     ],
+    indirect=["prefix"],
 )
 def test_a_signal_during_the_start_ends_the_agent_in_good_order(
     live: Live, prefix: tuple[str, ...], moment: Callable[[Starting], bool] | int
