@@ -73,29 +73,29 @@ def peak(live: Live) -> int:
     return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")) // 1024
 
 
-@pytest.mark.parametrize("name", PLANTS)
-def test_whatever_lies_where_an_answer_belongs_holds_up_no_request_before_and_after_a_restart(
-    live: Live, name: str
-) -> None:
-    status = live.requests / "x.status.json"
-    plant = PLANTS[name]
+def test_whatever_lies_where_an_answer_belongs_holds_up_no_request_before_and_after_a_restart(live: Live) -> None:
+    places = {name: live.requests / f"{name}.status.json" for name in PLANTS}
     live.start()
 
-    plant(status)
-    live.drop("x.request", action="pause")
-    answered(live, "x.request", 1)
+    for name, status in places.items():
+        PLANTS[name](status)
+        live.drop(f"{name}.request", action="pause")
+    for name, status in places.items():
+        answered(live, f"{name}.request", 1)
+        assert status.is_dir() if name == "folder" else status.is_file() and not status.is_symlink(), name
 
-    assert status.is_dir() if name == "folder" else status.is_file() and not status.is_symlink()
     assert not (live.requests / "nowhere").exists()
     live.kill()
-    if name != "folder":
-        status.unlink()
-        plant(status)
-    live.drop("x.request", action="resume")
+    for name, status in places.items():
+        if name != "folder":
+            status.unlink()
+            PLANTS[name](status)
+        live.drop(f"{name}.request", action="resume")
     live.start()
-    answered(live, "x.request", 2)
+    for name, status in places.items():
+        answered(live, f"{name}.request", 2)
+        assert status.is_dir() if name == "folder" else status.is_file() and not status.is_symlink(), name
 
-    assert status.is_dir() if name == "folder" else status.is_file() and not status.is_symlink()
     assert peak(live) < 100
     assert live.end() == 0
 
