@@ -104,18 +104,26 @@ def installed(venv: Path) -> set[str]:
     return {name for name in found if not name.startswith(("pip-", "setuptools-"))}
 
 
-@pytest.mark.parametrize(("target", "venv"), [("setup", ".venv"), (".venv-demo/.from-lock", ".venv-demo")])
+@pytest.mark.parametrize(
+    ("target", "venv"),
+    [("setup", ".venv"), pytest.param(".venv-demo/.from-lock", ".venv-demo", marks=pytest.mark.nightly)],
+)
 def test_make_installs_what_is_locked_though_the_index_has_newer_releases(tree: Path, target: str, venv: str) -> None:
     run(tree, "make", target, f"PYTHON={sys.executable}")
 
     assert installed(tree / venv) == {"accelerator-1.0", "agent-1", "application-1.0", "builder-1.0", "library-1.0"}
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/kubernetes.md"])
-def test_the_lines_of_a_page_install_what_is_locked(tree: Path, page: str) -> None:
+def lines_of(page: str) -> list[str]:
+    """Return the lines of a page that install the agent."""
     block = re.search(r"(?m)^    python3 -m venv .*\n(?:    .*\n)+", (ROOT / page).read_text())
     assert block is not None
-    lines = [line.strip() for line in block[0].splitlines() if re.search(r"venv \.venv|pip install", line)]
+    return [line.strip() for line in block[0].splitlines() if re.search(r"venv \.venv|pip install", line)]
+
+
+def test_the_lines_of_the_pages_are_the_same_and_install_what_is_locked(tree: Path) -> None:
+    lines = lines_of("README.md")
+    assert lines_of("docs/kubernetes.md") == lines
 
     run(tree, "sh", "-euc", "\n".join(lines).replace("python3", sys.executable))
 
