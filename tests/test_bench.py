@@ -65,6 +65,7 @@ def test_the_time_to_neo4j_admin_is_measured() -> None:
     assert re.search(r"dropped to spawned: p50 \d\.\d+ s", printed)
 
 
+@pytest.mark.nightly
 @pytest.mark.components
 def test_the_agents_share_of_a_run_is_measured() -> None:
     printed = run("share.py", *HERE, "--mebibytes", "2", "--rounds", "1")
