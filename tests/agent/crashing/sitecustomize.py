@@ -31,6 +31,11 @@ CHANGES = {
 SEEN = CHANGES - {"os.mkdir"}
 """Those that a reader of the files can see. A file that is opened is a temporary one, and seen when it is renamed or linked."""
 
+REMOVALS = {"os.remove", "os.rmdir"}
+
+BY_PATH = -1
+"""What removals have in place of an open folder. Beside one, all that goes from a tree is one kind."""
+
 NUMBERS = str.maketrans("", "", "0123456789abcdef-")
 """What differs between two changes of one kind: times, process ids, counters and random names."""
 
@@ -72,7 +77,8 @@ def _install() -> None:
     def counts(event: str, args: tuple[object, ...]) -> bool:
         if kinds is None:
             return event in CHANGES or (event == "open" and _writes(args))
-        kind = f"{event} {args[:2]}".translate(NUMBERS)
+        inside = event in REMOVALS and args[1] != BY_PATH
+        kind = event if inside else f"{event} {args[:2]}".translate(NUMBERS)
         if event not in SEEN or kind in kinds:
             return False
         kinds.add(kind)
