@@ -62,6 +62,11 @@ class Place:
         return VOLUME if self.destination is None else f"{self.destination.identity}/{self.settings.cluster}"
 
     @property
+    def deletes(self) -> bool:
+        """Whether the agent may delete there at all, by the settings."""
+        return self.destination is None or self.destination.deletes
+
+    @property
     def policy(self) -> Policy:
         """The retention policy for this place."""
         retention = self.settings.retention if self.destination is None else self.destination.retention

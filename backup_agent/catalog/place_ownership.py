@@ -51,6 +51,7 @@ def hold_place(place: Place, *, wait: float = 0.0, period: float = PERIOD) -> It
         volume.no_deletion
         or (claim.unreadable(name, found) if found.fault else None)
         or (_unconfirmed(name, former) if former else None)
+        or (None if place.deletes else _unmanaged(name))
     )
     other_agent = lost and found.owner is not None and not is_same_agent(found.owner, volume.ours)
     adopted = (f"{name}: adopted from {found.owner}, whose volume is gone",) if lost else ()
@@ -69,7 +70,7 @@ def hold_place(place: Place, *, wait: float = 0.0, period: float = PERIOD) -> It
         _note(folder, _ADOPTED_FROM, former)
     _settle(name, store, found, volume.ours, folder)
     vouched = place.destination is not None and place.destination.single_writer
-    unguarded = None if vouched else _without_conditions(name)
+    unguarded = None if vouched or not place.deletes else _without_conditions(name)
     notices = (unguarded.error,) if unguarded else ()
     yield Held(no_deletion=no_deletion or unguarded, notices=(*adopted, *notices))
 
@@ -153,6 +154,14 @@ def _unconfirmed(name: str, former: str) -> Failure:
         Reason.FOREIGN_ROOT,
         f"{name}: this volume took it over from {former}: copies go on, nothing is deleted there",
         f"if that volume is gone for good, confirm by `backup-agent adopt-root --yes --place {name}`; else mount it",
+    )
+
+
+def _unmanaged(name: str) -> Failure:
+    return Failure(
+        Reason.STORAGE_AUTH,
+        f"{name}: storage.destinations.{name}.deletes is false: nothing is deleted or replaced there",
+        "let another program with other credentials do that, or set `deletes: true` and permit it",
     )
 
 

@@ -106,7 +106,8 @@ def _place(name: str, result: PlaceResult) -> Iterator[str]:
 def _planned(result: PlaceResult) -> str:
     kept = f"{printing.counted(result.kept or 0, 'artifact', 'artifacts')} kept, plan {result.plan}"
     if result.deleted is not None:
-        return f"{result.deleted} deleted, {printing.size(result.freed or 0)} freed; {kept}"
+        old = f", {printing.size(result.kept_versions)} stay as old versions" if result.kept_versions else ""
+        return f"{result.deleted} deleted, {printing.size(result.freed or 0)} freed{old}; {kept}"
     return f"{len(result.deletions)} would go; {kept}" if result.deletions else f"nothing to delete; {kept}"
 
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
+from enum import Enum, auto
 from typing import NamedTuple
 
 from backup_agent import durable
@@ -75,7 +76,8 @@ def prune(task: PruneTask, place: Place, writer: EventWriter) -> PlaceResult:
         if clock.wrong is not None:
             raise PermanentError(Reason.CLOCK, f"nothing is deleted: {clock.wrong}")
         done = carry_out(planned, found, place, held, writer, seconds=task.seconds)
-        result = result.model_copy(update={"deleted": done.deleted, "freed": done.freed, "left": done.left or None})
+        changes = {"freed": done.freed, "kept_versions": done.kept_versions or None, "left": done.left or None}
+        result = result.model_copy(update={"deleted": done.deleted, **changes})
         return result.failed(done.failure) if done.failure else result
 
 
@@ -86,6 +88,8 @@ class CarriedOut(NamedTuple):
     """Number of artifacts."""
     freed: int
     """Number of bytes."""
+    kept_versions: int
+    """Number of bytes that are deleted and stay at the place as old versions."""
     left: int
     """Number of artifacts left for the next pass, because the time was over."""
     failure: Failure | None
@@ -107,7 +111,7 @@ def carry_out(
     """
     until = math.inf if seconds is None else time.monotonic() + seconds
     deletions = [one for each in planned for one in each.delete]
-    count = freed = left = 0
+    count = freed = kept_versions = left = 0
     stuck: dict[Group, Failure | None] = {}
     try:
         for start in range(0, len(deletions), BATCH):
@@ -127,21 +131,42 @@ def carry_out(
                     stuck[database] = error.failure
                     writer.tell(Warned(text="artifact not deleted", because=f"{one.key}: {error.failure.error}"))
                     continue
-                if not deleted:
+                if deleted is Deleted.NOT:
                     stuck[database] = None
                     writer.tell(
                         Warned(text="artifact not deleted", because=f"{one.key}: a hold was set after the plan")
                     )
                     continue
-                count, freed = count + 1, freed + one.size
-                writer.tell(ArtifactDeleted(place=place.name, key=one.key, bytes=one.size, reason=str(one)))
+                count += 1
+                if deleted is Deleted.FREED:
+                    freed += one.size
+                else:
+                    kept_versions += one.size
+                told = ArtifactDeleted(
+                    place=place.name,
+                    key=one.key,
+                    bytes=one.size,
+                    reason=str(one),
+                    freed=deleted is Deleted.FREED,
+                )
+                writer.tell(told)
     finally:  # also report deletions before a failure
         tell_summaries({database_of(one.key) for one in deletions}, place, writer)
-    return CarriedOut(count, freed, left, next(filter(None, stuck.values()), None))
+    return CarriedOut(count, freed, kept_versions, left, next(filter(None, stuck.values()), None))
 
 
-def delete(place: Place, held: Held, key: str, files: tuple[str, ...]) -> bool:
-    """Delete one artifact: intent, record, data, marks. Return False if a hold was set meanwhile: nothing is deleted.
+class Deleted(Enum):
+    """What became of an artifact that was to be deleted."""
+
+    NOT = auto()
+    """A hold was set meanwhile."""
+    FREED = auto()
+    AS_VERSION = auto()
+    """It is deleted, and the place keeps at least one of its files as an old version."""
+
+
+def delete(place: Place, held: Held, key: str, files: tuple[str, ...]) -> Deleted:
+    """Delete one artifact: intent, record, data, marks. If a hold was set meanwhile, nothing is deleted.
 
     The lease is checked before each deletion: if the process was suspended, it may have lost the lease, and the object
     may belong to another agent. The check sends no request while the last renewal is recent.
@@ -150,11 +175,11 @@ def delete(place: Place, held: Held, key: str, files: tuple[str, ...]) -> bool:
     # Check after the intent is written: `hold` writes its mark first and then looks for an intent (catalog.holds).
     if held_now(place, key):
         place.journal.done(key)
-        return False
+        return Deleted.NOT
     held.check()
     place.store.delete(record_key(key))
-    _delete_data(place, held, key, files, Doing.DELETING)
-    return True
+    freed = _delete_data(place, held, key, files, Doing.DELETING)
+    return Deleted.FREED if freed else Deleted.AS_VERSION
 
 
 def held_now(place: Place, key: str) -> bool:
@@ -164,10 +189,12 @@ def held_now(place: Place, key: str) -> bool:
     return place.store.stat(hold_key(key)) is not None
 
 
-def _delete_data(place: Place, held: Held, key: str, files: tuple[str, ...], doing: Doing) -> None:
+def _delete_data(place: Place, held: Held, key: str, files: tuple[str, ...], doing: Doing) -> bool:
+    """Delete what belongs to a record that is deleted; return whether all room is freed."""
+    freed = True
     for file in (*reversed(files), damage_key(key), hold_key(key)):
         held.check()
-        place.store.delete(file)
+        freed &= place.store.delete(file)
     if place.is_volume:
         # Before the intent is removed: otherwise a crash would leave the empty folders of a set.
         place.record_notes.strike(key)
@@ -179,6 +206,7 @@ def _delete_data(place: Place, held: Held, key: str, files: tuple[str, ...], doi
         place.record_notes.give_up(key)
     place.claims.strike(key)
     place.journal.done(key)
+    return freed
 
 
 def finish_interrupted(found: Contents, place: Place, held: Held, now: datetime | None, writer: EventWriter) -> None:

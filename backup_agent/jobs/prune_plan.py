@@ -49,7 +49,7 @@ def apply_policy(task: PruneTask, found: Contents, place: Place, now: datetime) 
         unreadable=_left_alone(found),
         owed=_owed(found, place, given_up=task.drop_owed),
         claimed=_protected(found, place, now),
-        forgotten=task.forgotten,
+        forgotten=task.forgotten if place.deletes else None,
         force=task.force,
     )
 

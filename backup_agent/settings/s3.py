@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, JsonValue, field_validator
+from pydantic import Field, JsonValue, ValidationInfo, field_validator
 
 from backup_agent.settings.grammar import AbsolutePath, Endpoint, Label, Prefix, Size, shaped
 from backup_agent.settings.section import Retention, Section
@@ -53,6 +53,10 @@ class S3Destination(Section):
         description="options of every object, by boto3's names: encryption, storage class, tags, ACL, object lock",
         examples=[{"ServerSideEncryption": "AES256"}],
     )
+    deletes: bool = Field(
+        True,
+        description="false: nothing is deleted or healed here, so the credentials need no permission to delete",
+    )
     retention: Retention | None = Field(None, description="what is kept here; without it everything")
 
     @field_validator("put_options")
@@ -68,6 +72,13 @@ class S3Destination(Section):
                 f"no {named}: allowed are {', '.join(sorted(PUT_OPTIONS))}; the agent itself sets where an object is "
                 "stored, its content, checksums, conditions and upload"
             )
+        return value
+
+    @field_validator("retention")
+    @classmethod
+    def _can_be_applied(cls, value: Retention | None, info: ValidationInfo) -> Retention | None:
+        if value is not None and info.data.get("deletes") is False:
+            raise ValueError("not beside `deletes: false`: another program decides what is kept here")
         return value
 
     @property

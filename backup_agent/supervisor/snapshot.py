@@ -177,7 +177,11 @@ def room(root: Path) -> VolumeSpace | None:
 
 def retention_rules(settings: Settings) -> dict[str, dict[str, int | str]]:
     """Return the rules that keep restore points at each place; a place without rules keeps everything."""
-    return {place: policy.rules if policy else {} for place, policy in settings.policies.items()}
+    unmanaged = {place.name for place in place_destinations(settings) if not place.deletes}
+    return {
+        place: {"unmanaged": "deletes: false"} if place in unmanaged else policy.rules if policy else {}
+        for place, policy in settings.policies.items()
+    }
 
 
 def pause(orders: Orders) -> Pause | None:

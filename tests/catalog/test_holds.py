@@ -11,7 +11,7 @@ from backup_agent.catalog.tenure import Held
 from backup_agent.core.artifacts.keys import hold_key, record_key
 from backup_agent.core.artifacts.marks import Hold
 from backup_agent.core.reasons import PermanentError
-from backup_agent.jobs.prune import delete
+from backup_agent.jobs.prune import Deleted, delete
 from tests.catalog.places import place_at
 
 KEY = "default/orders/orders-2026-11-23T02-00-00.backup"
@@ -31,7 +31,7 @@ def _root(tmp_path: Path) -> Path:
 def test_an_artifact_held_after_the_plan_is_not_deleted(root: Path) -> None:
     hold(place_at(root).settings, WANTED)
 
-    assert not delete(place_at(root), Held(), KEY, (KEY,))
+    assert delete(place_at(root), Held(), KEY, (KEY,)) is Deleted.NOT
     assert (root / KEY).exists()
     assert (root / record_key(KEY)).exists()
     assert list(place_at(root).journal) == []
@@ -61,5 +61,5 @@ def test_a_released_artifact_is_deleted_completely(root: Path) -> None:
     hold(place_at(root).settings, WANTED)
     release(place_at(root).settings, KEY)
 
-    assert delete(place_at(root), Held(), KEY, (KEY,))
+    assert delete(place_at(root), Held(), KEY, (KEY,)) is Deleted.FREED
     assert not (root / "default").exists()

@@ -248,6 +248,14 @@ PLANNED = PlaceResult(
     ("result", "said"),
     [
         pytest.param(
+            PLANNED.model_copy(update={"deleted": 1, "freed": 0, "kept_versions": 2048}),
+            [
+                "local: 1 deleted, 0 B freed, 2.0 KiB stay as old versions; 7 artifacts kept, plan f00d",
+                "  default/orders/a, 2.0 KiB: old",
+            ],
+            id="deleted as versions",
+        ),
+        pytest.param(
             PLANNED.model_copy(update={"deleted": 1, "freed": 2048}),
             ["local: 1 deleted, 2.0 KiB freed; 7 artifacts kept, plan f00d", "  default/orders/a, 2.0 KiB: old"],
             id="retention",

@@ -41,6 +41,10 @@ ADMIN = Identity("AKADMIN", "SKADMIN-for-tests-only")
 WRITE_ONLY = Identity("AKWRITE", "SKWRITE-for-tests-only")
 """May put (and, in SeaweedFS, delete) in `BUCKET`; not get, head or list."""
 
+LIMITED = Identity("AKLIMITED", "SKLIMITED-for-tests-only")
+"""May do what the policy of a bucket allows `PRINCIPAL`."""
+PRINCIPAL = "arn:aws:iam::000000000000:user/limited"
+
 KEYS = {
     "AWS_ACCESS_KEY_ID": ADMIN.access_key,
     "AWS_SECRET_ACCESS_KEY": ADMIN.secret_key,
@@ -62,6 +66,11 @@ _CONFIG = {
             "name": "write-only",
             "credentials": [{"accessKey": WRITE_ONLY.access_key, "secretKey": WRITE_ONLY.secret_key}],
             "actions": [f"Write:{BUCKET}"],
+        },
+        {
+            "name": "limited",
+            "credentials": [{"accessKey": LIMITED.access_key, "secretKey": LIMITED.secret_key}],
+            "actions": [],
         },
     ],
     "kms": {

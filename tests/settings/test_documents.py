@@ -43,7 +43,7 @@ storage:
   root: /backups
   destinations:
     offsite: {type: s3, bucket: backups, prefix: neo4j, endpoint_url: null, region: eu-central-1, path_style: false, ca_file: null, bandwidth: null,
-              single_writer: false, put_options: {ServerSideEncryption: AES256}, retention: {daily: 30, monthly: 12}}
+              single_writer: false, deletes: true, put_options: {ServerSideEncryption: AES256}, retention: {daily: 30, monthly: 12}}
 retention: {last: 7, daily: 14, weekly: 8, min_chains: 1, timezone: Europe/Berlin}     # for storage.root
 chain: {max_links: 24, max_age: 7d, max_diff_share: 0.5}
 schedules:

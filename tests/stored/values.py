@@ -220,6 +220,7 @@ VALUES: dict[str, StoredValue] = {
                 deletions=(Deletion(key=KEY, size=5, reason="older than all rules"),),
                 deleted=1,
                 freed=5,
+                kept_versions=7,
                 left=1,
                 verified=1,
                 damaged=(KEY,),

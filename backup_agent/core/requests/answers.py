@@ -185,7 +185,11 @@ class PlaceResult(StoredPart):
     kept: int | None = Field(default=None, description="number of artifacts that the plan keeps")
     deletions: tuple[Deletion, ...] = Field(default=(), description="the first 1000 deletions of the plan, in order")
     deleted: int | None = Field(default=None, description="artifacts deleted")
-    freed: int | None = Field(default=None, description="bytes deleted")
+    freed: int | None = Field(default=None, description="bytes that this freed")
+    kept_versions: int | None = Field(
+        default=None,
+        description="bytes that were deleted and stay there as old versions, which the agent never deletes",
+    )
     left: int | None = Field(default=None, description="artifacts left for the next pass, because the time was over")
     verified: int | None = Field(default=None, description="number of artifacts that were read and are undamaged")
     damaged: tuple[str, ...] = Field(default=(), description="artifacts that differ from their record")

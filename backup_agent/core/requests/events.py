@@ -196,6 +196,8 @@ class ArtifactDeleted(ChildEvent):
     key: str
     bytes: int
     reason: str
+    freed: bool = True
+    """False if the place keeps it as an old version."""
 
 
 class StraysFound(ChildEvent):

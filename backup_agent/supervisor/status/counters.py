@@ -38,7 +38,7 @@ class Counters:
         self._metrics.bytes.labels(place=place, type=type_).inc(count)
 
     def pruned(self, place: PlaceName, count: int) -> None:
-        """Count an artifact that retention deleted, and its bytes."""
+        """Count an artifact that retention deleted, and the bytes that this freed."""
         self._metrics.deleted.labels(place=place).inc()
         self._metrics.freed.labels(place=place).inc(count)
 

@@ -119,6 +119,7 @@ def retention_ended(place: PlaceName, answer: Answer | None, result: PlaceResult
         "kept": result.kept,
         "deleted": result.deleted,
         "freed": result.freed,
+        "kept_versions": result.kept_versions,
         "left": result.left,
         "warnings": result.warnings,
         "reason": result.reason,

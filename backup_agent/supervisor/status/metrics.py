@@ -73,7 +73,10 @@ class Metrics:
             f"{PREFIX}_retention_deleted", "Artifacts that retention deleted.", ["place"], registry=registry
         )
         self.freed = Counter(
-            f"{PREFIX}_retention_deleted_bytes", "Bytes that retention deleted.", ["place"], registry=registry
+            f"{PREFIX}_retention_freed_bytes",
+            "Bytes that retention freed, without those that a store keeps as old versions.",
+            ["place"],
+            registry=registry,
         )
         self.passes = Counter(
             f"{PREFIX}_retention_passes",

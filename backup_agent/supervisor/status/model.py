@@ -48,7 +48,7 @@ class PlaceStatus(Value):
     blocked: Reason | None = Field(default=None, description="why the last pass deleted nothing")
     error: str | None = None
     deleted: int = 0
-    freed: int = Field(default=0, description="bytes")
+    freed: int = Field(default=0, description="bytes, without old versions that the store keeps")
     damaged: tuple[str, ...] | None = Field(default=None, description="artifacts that are not as recorded")
     unreadable: dict[str, tuple[str, ...]] | None = Field(
         default=None, description="record_unreadable, unreadable, no_record -> what is there and cannot be verified"

@@ -245,7 +245,7 @@ class Maintenance:
         """Take an event of a pass of retention; what does not fit at a place is logged when it is news."""
         match event:
             case events.ArtifactDeleted():
-                self.counters.pruned(event.place, event.bytes)
+                self.counters.pruned(event.place, event.bytes if event.freed else 0)
                 log.info("artifact deleted", place=event.place, key=event.key, bytes=event.bytes, reason=event.reason)
             case events.StraysFound():
                 before, self._strays[place] = self._strays.get(place), event
