@@ -1,9 +1,9 @@
-"""An ad hoc set stays on the volume: nothing of it is owed anywhere, also after a restart."""
+"""An ad hoc set stays on the volume: it gets no copies, also after a restart."""
 
 from tests.agent.live import Live
 
 
-def test_an_ad_hoc_set_owes_nothing_after_a_restart(live: Live) -> None:
+def test_an_ad_hoc_set_has_no_missing_copies_after_a_restart(live: Live) -> None:
     nowhere = {"type": "s3", "bucket": "backups", "endpoint_url": "http://127.0.0.1:1", "path_style": True}
     live.settings["storage"]["destinations"] = {"offsite": nowhere}
     live.start()

@@ -1,4 +1,4 @@
-"""What is asked for and by whom, seen from outside: id name spaces, times, who and why, and a file with secrets."""
+"""Requests: forms of ids, expiry, requester and reason, and a file with secrets."""
 
 import json
 import os
@@ -14,8 +14,8 @@ HOURLY = "0 * * * *"
 PAST = "2026-01-01T00:00:00Z"
 
 
-def test_a_dropped_file_with_the_id_of_a_due_time_takes_no_schedules_backup(live: Live) -> None:
-    """Neither with the id of the schedule's run, nor with the one of old, which any file may have."""
+def test_a_request_file_cannot_use_the_id_of_a_schedules_run(live: Live) -> None:
+    """Neither with the id of a schedule's run, nor with its former form, which any file may have."""
     live.settings["schedules"] = {"hourly": {"cron": HOURLY, "databases": ["orders"], "type": "FULL"}}
     due = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
     identities = {name: f"hourly{name}{due:%Y%m%dT%H%M%SZ}" for name in "@-"}
@@ -44,7 +44,7 @@ def test_a_schedules_run_can_be_cancelled_by_its_id(live: Live) -> None:
     assert live.final(identity)["state"] == "cancelled"
 
 
-def test_a_request_whose_time_has_passed_is_answered_and_not_begun(live: Live) -> None:
+def test_a_request_after_its_not_after_fails_without_being_started(live: Live) -> None:
     live.start()
     backup = live.ask("b", database="orders", not_after=PAST)
     pause = live.ask("p", action="pause", not_after=PAST)
@@ -56,7 +56,7 @@ def test_a_request_whose_time_has_passed_is_answered_and_not_begun(live: Live) -
     assert live.ask("later", database="orders", not_after="2100-01-01T00:00:00Z")["state"] == "succeeded"
 
 
-def test_a_request_that_waits_behind_a_pause_expires_and_is_not_begun_afterwards(live: Live) -> None:
+def test_a_request_that_expires_during_a_pause_is_never_started(live: Live) -> None:
     live.start()
     live.ask("p", action="pause")
     soon = (datetime.now(UTC) + timedelta(seconds=2)).isoformat()
@@ -67,7 +67,7 @@ def test_a_request_that_waits_behind_a_pause_expires_and_is_not_begun_afterwards
     assert live.artifacts() == []
 
 
-def test_a_pass_and_a_backup_that_wait_behind_a_pause_are_cancelled(live: Live) -> None:
+def test_a_pass_and_a_backup_can_be_cancelled_during_a_pause(live: Live) -> None:
     live.start()
     live.ask("p", action="pause")
     live.drop("prune.request", id="prune", action="prune")
@@ -80,7 +80,7 @@ def test_a_pass_and_a_backup_that_wait_behind_a_pause_are_cancelled(live: Live) 
     assert {live.final(name)["state"] for name in ("prune", "verify", "backup")} == {"cancelled"}
 
 
-def test_the_log_says_who_asked_and_why_of_backups_actions_and_passes(live: Live) -> None:
+def test_the_log_has_requester_and_reason_of_backups_actions_and_passes(live: Live) -> None:
     live.settings["retention"] = {"last": 2}
     live.start()
     said: dict[str, Any] = {"requested_by": "the DBA", "reason": "before the upgrade"}
@@ -111,7 +111,7 @@ def test_the_log_says_who_asked_and_why_of_backups_actions_and_passes(live: Live
     assert live.answer_of("backup")["request"]["labels"] == {"tier": "gold"}
 
 
-def test_a_link_to_a_file_with_secrets_leaves_nothing_of_them_in_answer_and_log(live: Live) -> None:
+def test_answer_and_log_quote_nothing_of_a_link_to_a_file_with_secrets(live: Live) -> None:
     secret = live.folder / "shadow"
     secret.write_text("root:$6$hunter2:19000:0:99999:7:::\n")
     secret.chmod(0o640)
@@ -127,7 +127,7 @@ def test_a_link_to_a_file_with_secrets_leaves_nothing_of_them_in_answer_and_log(
     assert json.loads((live.requests / "x.status.json").read_text())["error"].startswith("not JSON at line 1, column 1")
 
 
-def test_a_name_of_255_bytes_has_an_answer_beside_it(live: Live) -> None:
+def test_a_request_file_with_a_name_of_255_bytes_is_answered(live: Live) -> None:
     live.start()
     name = "x" * 247
     (live.requests / f"{name}.request").write_text('{"database": "orders"}')

@@ -1,4 +1,4 @@
-"""FULL or DIFF, decided with a reason, and a FULL in the same run where a DIFF cannot be had."""
+"""FULL or DIFF, decided with a reason, and a FULL in the same run if a DIFF fails."""
 
 import json
 from dataclasses import replace
@@ -13,7 +13,7 @@ from tests.polling import until
 
 
 def back_up(live: Live, **content: Any) -> dict[str, Any]:
-    """Back up `orders` once more; return its part of the answer."""
+    """Back up `orders` once more. Return its result in the answer."""
     answer = live.ask(database="orders", **content)
     result: dict[str, Any] = answer["databases"]["orders"]
     return result | {"state": answer["state"]}
@@ -37,7 +37,7 @@ def test_differentials_continue_the_chain(live: Live) -> None:
     assert live.metric("neo4j_backup_chain_length", database="orders") == 3
 
 
-def test_an_empty_differential_is_neutral(live: Live) -> None:
+def test_an_empty_differential_does_not_change_the_chain(live: Live) -> None:
     live.start()
     back_up(live)
     live.commit(count=0)
@@ -72,7 +72,7 @@ def test_a_first_differential_may_overlap_its_full_since_2026_02(live: Live) -> 
         pytest.param({"do": "wrong_database_id", "type": "DIFF"}, "database_recreated", 1, id="another database"),
     ],
 )
-def test_a_full_follows_in_the_same_run_where_a_differential_cannot_be_had(
+def test_a_full_follows_in_the_same_run_if_a_differential_fails(
     live: Live, fault: dict[str, Any], reason: str, aside: int
 ) -> None:
     live.start()
@@ -98,7 +98,7 @@ def test_a_full_follows_in_the_same_run_where_a_differential_cannot_be_had(
         pytest.param(lambda cluster: _at_version(cluster, "5.26.31"), "version_changed", id="another line"),
     ],
 )
-def test_a_new_chain_begins_where_the_old_one_ends(live: Live, change: Any, reason: str) -> None:
+def test_a_full_begins_a_new_chain_if_the_old_one_cannot_be_continued(live: Live, change: Any, reason: str) -> None:
     live.start()
     back_up(live)
     live.commit()
@@ -110,7 +110,7 @@ def test_a_new_chain_begins_where_the_old_one_ends(live: Live, change: Any, reas
     assert (result["state"], result["type"], result["type_reason"]) == ("succeeded", "FULL", reason)
 
 
-def test_an_upgrade_by_a_month_goes_on_with_the_chain(live: Live) -> None:
+def test_an_upgrade_by_a_month_continues_the_chain(live: Live) -> None:
     live.start()
     back_up(live)
     live.commit()
@@ -123,7 +123,7 @@ def test_an_upgrade_by_a_month_goes_on_with_the_chain(live: Live) -> None:
     assert live.records()[1]["server_version"] == "2026.10.0"
 
 
-def test_a_schedule_may_rather_have_a_gap_than_a_full_at_noon(live: Live) -> None:
+def test_a_schedule_can_refuse_a_full_instead_of_a_differential(live: Live) -> None:
     live.start()
     back_up(live)
     live.commit()
@@ -148,7 +148,9 @@ def _at_version(cluster: Cluster, version: str) -> Cluster:
 
 @pytest.mark.parametrize("link", [0, 1], ids=["its full", "its end"])
 @pytest.mark.parametrize("fault", ["missing", "damaged"])
-def test_a_chain_that_is_not_whole_on_the_volume_is_not_continued(live: Live, link: int, fault: str) -> None:
+def test_a_chain_with_a_damaged_or_missing_artifact_is_not_continued_by_the_agent(
+    live: Live, link: int, fault: str
+) -> None:
     live.start()
     back_up(live)
     live.commit()

@@ -15,7 +15,7 @@ from tests.polling import until
 
 
 def command(live: Live, *words: str, code: int = 0) -> Any:
-    """Run a command as `kubectl exec … backup-agent` does, and return what it says as JSON."""
+    """Run a command as `kubectl exec … backup-agent` does. Return its JSON output."""
     done = subprocess.run(
         [sys.executable, "-m", "backup_agent", *words, "--json", "--config", str(live.config)],
         capture_output=True,
@@ -28,7 +28,7 @@ def command(live: Live, *words: str, code: int = 0) -> Any:
 
 
 def lose_the_claim(live: Live, seaweedfs: SeaweedFS, tmp_path: Path) -> list[str]:
-    """Take a FULL and a DIFF, copied both, and let volume and agent go; return what stands in the bucket."""
+    """Take a FULL and a DIFF with copies, then stop the agent and remove the volume. Return the bucket's objects."""
     live.settings["storage"]["destinations"] = {
         "offsite": destination(seaweedfs, tmp_path, retention={"last": 1, "max_delete_share": 1})
     }
@@ -47,7 +47,9 @@ def listed(live: Live) -> list[str]:
     return [one["key"] for one in command(live, "list", "--place", "offsite")["artifacts"]]
 
 
-def test_the_same_cluster_goes_on_by_itself_with_a_full(live: Live, seaweedfs: SeaweedFS, tmp_path: Path) -> None:
+def test_after_a_lost_volume_the_same_cluster_starts_with_a_full(
+    live: Live, seaweedfs: SeaweedFS, tmp_path: Path
+) -> None:
     kept = lose_the_claim(live, seaweedfs, tmp_path)
     live.start()
 
@@ -62,7 +64,7 @@ def test_the_same_cluster_goes_on_by_itself_with_a_full(live: Live, seaweedfs: S
     until(lambda: f"{kept[-1]}.hold.json" in stored(seaweedfs, tmp_path), "mark of the hold", patience=60)
 
 
-def test_at_the_destination_nothing_is_deleted_until_the_new_volume_is_said_to_be_the_right_one(
+def test_after_a_lost_volume_nothing_is_deleted_at_the_destination_until_it_is_adopted(
     live: Live, seaweedfs: SeaweedFS, tmp_path: Path
 ) -> None:
     kept = lose_the_claim(live, seaweedfs, tmp_path)
@@ -82,7 +84,7 @@ def test_at_the_destination_nothing_is_deleted_until_the_new_volume_is_said_to_b
     until(lambda: listed(live) == [second], "retention at the destination", patience=60)
 
 
-def test_another_cluster_of_that_name_is_let_in_by_a_person_alone(
+def test_another_cluster_with_that_name_gets_the_destination_only_by_command(
     live: Live, seaweedfs: SeaweedFS, tmp_path: Path
 ) -> None:
     kept = lose_the_claim(live, seaweedfs, tmp_path)

@@ -1,4 +1,4 @@
-"""Copies to S3: confirmed, owed, tried again; the backup itself never waits for them."""
+"""Copies to S3: confirmed, missing, tried again. The backup itself never waits for them."""
 
 import json
 from collections.abc import Iterator
@@ -22,9 +22,7 @@ def _offsite(live: Live, seaweedfs: SeaweedFS, tmp_path: Path) -> Iterator[Live]
         seaweedfs.start()
 
 
-def test_a_copy_is_confirmed_and_its_record_stands_beside_it(
-    offsite: Live, seaweedfs: SeaweedFS, tmp_path: Path
-) -> None:
+def test_a_copy_is_confirmed_with_its_record(offsite: Live, seaweedfs: SeaweedFS, tmp_path: Path) -> None:
     offsite.start()
     answer = offsite.ask(database="orders")
     result = answer["databases"]["orders"]
@@ -39,7 +37,7 @@ def test_a_copy_is_confirmed_and_its_record_stands_beside_it(
     assert offsite.metric("neo4j_backup_storage_up", destination="offsite") == 1
 
 
-def test_a_store_that_is_down_owes_and_gets_parents_first_once_it_is_back(
+def test_missing_copies_are_made_parents_first_once_the_store_is_back(
     offsite: Live, seaweedfs: SeaweedFS, tmp_path: Path
 ) -> None:
     offsite.start()
@@ -68,10 +66,10 @@ def test_a_store_that_is_down_owes_and_gets_parents_first_once_it_is_back(
     assert offsite.status()["destinations"]["offsite"]["up"]
 
 
-def test_what_is_owed_is_known_after_a_restart_and_comes_with_the_next_backup(
+def test_missing_copies_are_known_after_a_restart_and_made_with_the_next_backup(
     offsite: Live, seaweedfs: SeaweedFS, tmp_path: Path
 ) -> None:
-    """The copy that died with its agent was never noted; the destination is asked, and nothing is sent twice."""
+    """A copy that was complete when the agent was killed is found at the destination, and nothing is sent twice."""
     offsite.settings["storage"].pop("destinations")
     offsite.start()
     offsite.ask(database="orders")
@@ -98,7 +96,7 @@ def test_an_ad_hoc_set_stays_on_the_volume(offsite: Live, seaweedfs: SeaweedFS, 
     assert offsite.metric("neo4j_backup_copies_owed", destination="offsite") == 0
 
 
-def test_a_wrong_secret_is_said_by_its_reason_and_the_backup_stands(offsite: Live) -> None:
+def test_a_wrong_secret_is_reported_and_the_backup_succeeds(offsite: Live) -> None:
     offsite.start(AWS_SECRET_ACCESS_KEY="SK-that-is-wrong")
     answer = offsite.ask(database="orders", patience=60)
     status = offsite.status()["destinations"]["offsite"]
@@ -110,7 +108,7 @@ def test_a_wrong_secret_is_said_by_its_reason_and_the_backup_stands(offsite: Liv
     assert "SK-that-is-wrong" not in json.dumps(answer) + json.dumps(status) + "".join(offsite.text)
 
 
-def test_an_upload_keeps_to_its_bandwidth(offsite: Live, seaweedfs: SeaweedFS, tmp_path: Path) -> None:
+def test_an_upload_respects_its_bandwidth(offsite: Live, seaweedfs: SeaweedFS, tmp_path: Path) -> None:
     slow = destination(seaweedfs, tmp_path, bandwidth="1MiB")
     offsite.settings["storage"]["destinations"] = {"offsite": slow}
     offsite.change(lambda cluster: cluster.with_database("orders", store_bytes=4 << 20))
@@ -121,7 +119,7 @@ def test_an_upload_keeps_to_its_bandwidth(offsite: Live, seaweedfs: SeaweedFS, t
     assert result["stages"]["upload"] >= (result["size"] - (1 << 20)) / (1 << 20) > 1
 
 
-def test_a_backup_is_cancelled_while_its_copy_is_under_way_and_the_artifact_stands(
+def test_a_backup_cancelled_during_its_copy_keeps_the_artifact(
     offsite: Live, seaweedfs: SeaweedFS, tmp_path: Path
 ) -> None:
     slow = destination(seaweedfs, tmp_path, bandwidth="64KiB")
@@ -138,7 +136,7 @@ def test_a_backup_is_cancelled_while_its_copy_is_under_way_and_the_artifact_stan
     assert offsite.metric("neo4j_backup_copies_owed", destination="offsite") == 1
 
 
-def test_retention_of_a_destination_deletes_there_alone_and_a_hold_is_put_beside_what_stays(
+def test_retention_of_a_destination_deletes_only_there_and_writes_wanted_holds(
     offsite: Live, seaweedfs: SeaweedFS, tmp_path: Path
 ) -> None:
     place = destination(seaweedfs, tmp_path, retention={"last": 1, "max_delete_share": 1, "min_age": "1h"})

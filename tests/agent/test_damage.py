@@ -1,4 +1,4 @@
-"""Damage on the volume and in a real bucket: found, marked, told, and healed from the other one, by the live agent."""
+"""Damage on the volume and in a real bucket: a live agent finds, marks, reports and heals it."""
 
 import json
 from datetime import timedelta
@@ -19,7 +19,7 @@ SUCCESS = "neo4j_backup_last_success_timestamp_seconds"
 
 
 class Places:
-    """The volume of a live agent and its place in the bucket, looked at and altered behind its back."""
+    """The volume of a live agent and its place in the bucket, read and changed by the test."""
 
     def __init__(self, live: Live, seaweedfs: SeaweedFS, folder: Path) -> None:
         self.live = live
@@ -60,7 +60,7 @@ def _places(live: Live, seaweedfs: SeaweedFS, tmp_path: Path) -> Places:
 
 
 def backed_up(live: Live, name: str = "b", **request: Any) -> str:
-    """Take a backup with its copy; return the artifact's key."""
+    """Take a backup with its copy. Return the artifact's key."""
     answer = live.ask(name, database="orders", patience=60, **request)
 
     assert answer["state"] == "succeeded"
@@ -68,7 +68,7 @@ def backed_up(live: Live, name: str = "b", **request: Any) -> str:
 
 
 @pytest.mark.parametrize("place", ["offsite", "local"])
-def test_a_flipped_bit_is_found_marked_counted_and_healed_from_the_other_place(places: Places, place: str) -> None:
+def test_a_flipped_bit_is_found_marked_counted_and_healed(places: Places, place: str) -> None:
     live = places.live.start()
     key = backed_up(live)
     good, record = places.read(place, key), places.read(place, f"{key}.json")
@@ -93,7 +93,7 @@ def test_a_flipped_bit_is_found_marked_counted_and_healed_from_the_other_place(p
     assert live.ask("again", action="verify", artifact=key)["state"] == "succeeded"
 
 
-def test_all_that_is_damaged_or_missing_is_healed_by_one_request(places: Places) -> None:
+def test_one_request_heals_all_damaged_and_missing_artifacts(places: Places) -> None:
     live = places.live.start()
     first = backed_up(live)
     live.commit()
@@ -114,7 +114,7 @@ def test_all_that_is_damaged_or_missing_is_healed_by_one_request(places: Places)
     }
 
 
-def test_where_no_place_has_good_bytes_the_answer_says_what_each_has(places: Places) -> None:
+def test_without_an_undamaged_copy_the_answer_names_the_fault_at_each_place(places: Places) -> None:
     live = places.live.start()
     key = backed_up(live)
     places.flip("local", key)
@@ -127,7 +127,7 @@ def test_where_no_place_has_good_bytes_the_answer_says_what_each_has(places: Pla
     until(lambda: live.events("artifact not healed"), "line of the failure")
 
 
-def test_a_damaged_copy_is_no_point_to_retention_there(places: Places) -> None:
+def test_retention_does_not_count_a_damaged_copy_as_a_point(places: Places) -> None:
     place = places.live.settings["storage"]["destinations"]["offsite"]
     place["retention"] = {"last": 1, "max_delete_share": 1}
     live = places.live.start()
@@ -142,7 +142,7 @@ def test_a_damaged_copy_is_no_point_to_retention_there(places: Places) -> None:
     assert first not in [one["key"] for one in answer["places"]["offsite"]["deletions"]]
 
 
-def test_a_death_in_the_middle_of_healing_leaves_mark_and_copy_and_the_next_life_heals(places: Places) -> None:
+def test_an_agent_killed_while_healing_heals_after_a_restart(places: Places) -> None:
     live = places.live
     live.change(lambda cluster: cluster.with_database("orders", store_bytes=2 << 20))
     live.start()
@@ -173,7 +173,7 @@ def test_a_death_in_the_middle_of_healing_leaves_mark_and_copy_and_the_next_life
     assert not fetched()
 
 
-def test_reading_again_goes_on_where_a_death_has_ended_it(places: Places) -> None:
+def test_verification_continues_after_a_kill(places: Places) -> None:
     live = places.live
     live.change(lambda cluster: cluster.with_database("orders", store_bytes=1 << 20))
     live.start()
@@ -199,7 +199,7 @@ def test_reading_again_goes_on_where_a_death_has_ended_it(places: Places) -> Non
     assert [line.split()[1] for line in log.read_text().splitlines()] == keys
 
 
-def test_every_flipped_byte_is_found_and_healed_by_one_request_for_all(places: Places) -> None:
+def test_one_request_for_all_finds_and_heals_every_flipped_byte(places: Places) -> None:
     live = places.live.start()
     keys = [backed_up(live, f"r{number}", type="FULL") for number in range(6)]
     good = {key: places.read("offsite", key) for key in keys}
@@ -223,7 +223,7 @@ def test_every_flipped_byte_is_found_and_healed_by_one_request_for_all(places: P
     assert begun["estimated_seconds"] is not None
 
 
-def test_a_record_that_was_cut_is_a_warning_a_metric_and_in_status(places: Places) -> None:
+def test_a_truncated_record_is_a_warning_a_metric_and_in_status(places: Places) -> None:
     live = places.live.start()
     cut, sound = backed_up(live, type="FULL"), backed_up(live, "c", type="FULL")
     path = live.root / f"{cut}.json"
@@ -241,7 +241,7 @@ def test_a_record_that_was_cut_is_a_warning_a_metric_and_in_status(places: Place
     assert live.events("artifacts not readable")[0]["found"] == {"record_unreadable": [f"{cut}.json"]}
 
 
-def test_a_destination_whose_full_has_gone_is_told_of_and_gets_it_back_before_the_next_differential(
+def test_a_full_missing_at_a_destination_is_reported_and_copied_again(
     places: Places,
 ) -> None:
     live = places.live.start()
@@ -264,7 +264,7 @@ def test_a_destination_whose_full_has_gone_is_told_of_and_gets_it_back_before_th
     until(lambda: live.metric("neo4j_backup_unrestorable_artifacts", place="offsite") == 0, "whole chains")
 
 
-def test_a_request_for_all_gives_way_to_a_backup_and_goes_on_after_it_and_after_a_death(places: Places) -> None:
+def test_a_request_for_all_gives_way_to_a_backup_and_continues_after_it(places: Places) -> None:
     live = places.live
     live.change(lambda cluster: cluster.with_database("orders", store_bytes=1 << 20))
     live.start()

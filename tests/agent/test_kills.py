@@ -14,7 +14,7 @@ STORMS = [
 
 
 @pytest.mark.parametrize(("seed", "kills"), STORMS)
-def test_killed_at_random_nothing_is_lost_and_nothing_kept_is_broken(
+def test_random_kills_lose_no_request_and_damage_no_artifact(
     tmp_path: Path, seaweedfs: SeaweedFS, seed: int, kills: int
 ) -> None:
     figures = storm(tmp_path / "storm", seaweedfs, seed, kills)

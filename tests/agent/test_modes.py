@@ -1,4 +1,4 @@
-"""Modes on the volume: nothing for other users, and a chain that goes on under another user of the same group."""
+"""Modes on the volume: other users have no rights, and another user of the same group continues a chain."""
 
 import os
 import shutil
@@ -30,9 +30,7 @@ def open_to_others(*tops: Path) -> list[str]:
     return [f"{path}: {mode:o}" for path, mode, _ in below(*tops) if mode & 0o007]
 
 
-def test_nothing_is_left_for_other_users_by_a_run_that_does_everything(
-    live: Live, seaweedfs: SeaweedFS, tmp_path: Path
-) -> None:
+def test_other_users_have_no_rights_on_any_file_of_the_agent(live: Live, seaweedfs: SeaweedFS, tmp_path: Path) -> None:
     live.settings["storage"]["destinations"] = {"offsite": seaweedfs.place(tmp_path.name)}
     live.settings["retention"] = {"last": 2}
     live.environ = KEYS
@@ -89,7 +87,7 @@ def of_user(live: Live, user: int) -> Live:
 
 
 @pytest.mark.skipif(IMPOSSIBLE, reason="only root changes users")
-def test_a_chain_of_one_user_goes_on_under_another_of_the_same_group(shared: Live) -> None:
+def test_another_user_of_the_same_group_continues_the_chain(shared: Live) -> None:
     assert PROTECTED.read_text().strip() == "1"
     of_user(shared, FIRST).start()
     assert shared.ask("one", database="orders", type="FULL")["state"] == "succeeded"
@@ -110,7 +108,7 @@ def test_a_chain_of_one_user_goes_on_under_another_of_the_same_group(shared: Liv
 
 
 @pytest.mark.skipif(IMPOSSIBLE, reason="only root changes users")
-def test_a_chain_that_may_not_be_linked_is_followed_by_a_full_and_told_of(shared: Live) -> None:
+def test_a_chain_that_cannot_be_linked_is_followed_by_a_full_with_a_warning(shared: Live) -> None:
     of_user(shared, FIRST).start()
     assert shared.ask("one", database="orders", type="FULL")["state"] == "succeeded"
     assert shared.end() == 0

@@ -1,4 +1,4 @@
-"""Volumes that refuse hard links: requests are taken all the same, and backups are written in place."""
+"""Volumes without hard links: requests are taken, and backups are written in place."""
 
 import os
 from pathlib import Path
@@ -31,7 +31,7 @@ def test_a_chain_is_written_in_place(linkless: Live) -> None:
     assert {path.name for path in folder.iterdir() if path.suffix == ".backup"} == {Path(key).name for key in keys}
 
 
-def test_half_an_artifact_that_a_killed_attempt_left_in_place_is_put_aside(linkless: Live) -> None:
+def test_an_unfinished_artifact_of_a_killed_attempt_is_set_aside(linkless: Live) -> None:
     folder = linkless.root / "default" / "orders"
     linkless.fault({"do": "hang", "at": "copy", "command": "backup", "times": 1})
     linkless.start()

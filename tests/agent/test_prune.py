@@ -1,4 +1,4 @@
-"""Retention, holds, pauses: requested or due, carried out by the live agent, seen from outside."""
+"""Retention, holds and pauses, requested or due, with a live agent."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -45,7 +45,7 @@ def policy(live: Live, **retention: Any) -> None:
     until(lambda: live.events("settings reloaded"), "reload")
 
 
-def test_a_policy_keeps_what_it_says_and_what_goes_leaves_neither_record_nor_data(aged: Live) -> None:
+def test_retention_keeps_the_points_of_its_rules_and_deletes_records_and_data(aged: Live) -> None:
     before = keys(aged)
     policy(aged, **KEEP_TWO)
     folder = aged.root / "default" / "neo4j"
@@ -58,7 +58,7 @@ def test_a_policy_keeps_what_it_says_and_what_goes_leaves_neither_record_nor_dat
     until(lambda: aged.metric("neo4j_backup_retention_deleted_total", place="local") == 2, "count of both")
 
 
-def test_a_dry_run_answers_with_the_plan_and_deletes_nothing(aged: Live) -> None:
+def test_the_answer_to_a_dry_run_has_the_plan_and_nothing_is_deleted(aged: Live) -> None:
     aged.write_settings(retention={**KEEP_TWO, "min_age": "1h"})
     before = keys(aged)
     answer = asked(aged, "plan", action="prune", dry_run=True)
@@ -68,7 +68,7 @@ def test_a_dry_run_answers_with_the_plan_and_deletes_nothing(aged: Live) -> None
     assert keys(aged) == before
 
 
-def test_another_plan_than_the_one_looked_at_is_refused(aged: Live) -> None:
+def test_a_request_with_the_id_of_another_plan_fails(aged: Live) -> None:
     answer = asked(aged, "p", action="prune", plan="0123456789abcdef", place="local")
 
     assert answer["state"] == "failed"
@@ -87,7 +87,7 @@ def test_a_plan_that_deletes_too_much_is_refused_until_it_is_forced(aged: Live) 
     assert len(keys(aged)) == 1
 
 
-def test_a_hold_wins_over_every_rule_until_it_is_released(aged: Live) -> None:
+def test_a_held_artifact_is_kept_until_it_is_released(aged: Live) -> None:
     oldest = keys(aged)[0]
 
     assert asked(aged, "h", action="hold", artifact=oldest, reason="audit")["marks"] == {"local": "held"}
@@ -102,7 +102,7 @@ def test_a_hold_wins_over_every_rule_until_it_is_released(aged: Live) -> None:
     assert list((aged.root / "default" / "neo4j").glob("*.hold.json")) == []
 
 
-def test_a_hold_on_what_nobody_recorded_is_not_found(started: Live) -> None:
+def test_a_hold_on_an_unknown_artifact_is_not_found(started: Live) -> None:
     answer = asked(
         started, "h", action="hold", artifact="default/neo4j/neo4j-2026-01-01T00-00-00.backup", reason="audit"
     )
@@ -110,7 +110,7 @@ def test_a_hold_on_what_nobody_recorded_is_not_found(started: Live) -> None:
     assert (answer["state"], answer["reason"]) == ("failed", "not_found")
 
 
-def test_a_pause_holds_everything_back_over_a_restart_until_somebody_resumes(started: Live) -> None:
+def test_a_pause_lasts_over_a_restart_until_resume(started: Live) -> None:
     assert asked(started, "p", action="pause", reason="maintenance")["state"] == "succeeded"
     started.end()
     started.start()
@@ -124,7 +124,7 @@ def test_a_pause_holds_everything_back_over_a_restart_until_somebody_resumes(sta
     assert started.answer("b")["state"] == "succeeded"
 
 
-def test_nothing_is_deleted_by_orders_that_cannot_be_read_until_they_are_written_anew(aged: Live) -> None:
+def test_nothing_is_deleted_while_the_orders_are_unreadable(aged: Live) -> None:
     kept = keys(aged)
     aged.end()
     (aged.root / ".agent" / "orders.json").write_text('{"schema":1,"paused":')
@@ -150,7 +150,7 @@ def test_a_listed_database_cannot_be_forgotten(started: Live) -> None:
     assert "the cluster listed it" in answer["error"]
 
 
-def test_a_deletion_that_was_cut_off_is_ended_and_a_strangers_file_is_left_alone(aged: Live) -> None:
+def test_an_interrupted_deletion_is_finished_and_foreign_files_are_left_alone(aged: Live) -> None:
     aged.end()
     folder = aged.root / "default" / "neo4j"
     oldest = folder / Path(keys(aged)[0]).name
@@ -168,7 +168,7 @@ def test_a_deletion_that_was_cut_off_is_ended_and_a_strangers_file_is_left_alone
     until(lambda: aged.events("unexpected files found"), "told stray")
 
 
-def test_an_ad_hoc_set_goes_whole_once_it_was_not_used_for_long_enough(started: Live) -> None:
+def test_an_ad_hoc_set_expires_as_a_whole(started: Live) -> None:
     asked(started, "d", database="neo4j")
     asked(started, "a", database="neo4j", path="before-release")
     folder = started.root / "before-release" / "neo4j"

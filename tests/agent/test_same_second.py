@@ -3,7 +3,7 @@
 from tests.agent.live import Live
 
 
-def test_backups_in_quick_succession_have_names_of_their_own(live: Live) -> None:
+def test_backups_in_quick_succession_have_different_names(live: Live) -> None:
     live.start()
     for number in range(3):
         answer = live.ask(f"x{number}", database="orders", type="FULL")

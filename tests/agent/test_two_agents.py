@@ -1,4 +1,4 @@
-"""Two real agents on one bucket: one publishes, the other owes and says whose the place is."""
+"""Two real agents on one bucket: one publishes, and the other reports the owner of the place."""
 
 import json
 import shutil
@@ -16,13 +16,13 @@ from tests.polling import until
 
 
 def another_cluster(name: str = "system") -> simulated.Cluster:
-    """Return a cluster whose `system` is not that of the others."""
+    """Return a cluster with a `system` database of its own."""
     return simulated.three_servers(databases=("neo4j", "orders")).with_database_recreated(name)
 
 
 @pytest.fixture(name="pair")
 def _pair(tmp_path: Path, seaweedfs: SeaweedFS) -> Iterator[tuple[Live, Live]]:
-    """Two agents of clusters of one name, with one destination."""
+    """Two agents with one destination, of clusters with the same name."""
     with Live(tmp_path / "a") as one, Live(tmp_path / "b", another_cluster()) as other:
         for live in (one, other):
             live.settings["storage"]["destinations"] = {"offsite": destination(seaweedfs, tmp_path)}
@@ -41,7 +41,7 @@ def owner_of(live: Live) -> dict[str, Any]:
 
 
 def owes(live: Live, answer: dict[str, Any], *sides: str) -> None:
-    """See that an answer says that the backup stands, that its copy is owed, and whose the place is."""
+    """Check that the backup has succeeded with a missing copy, and that the answer names the owner of the place."""
     assert (answer["state"], answer["reason"]) == WARNED
     assert answer["databases"]["orders"]["copies"] == {"offsite": "owed"}
     said = json.dumps(answer)
@@ -50,7 +50,7 @@ def owes(live: Live, answer: dict[str, Any], *sides: str) -> None:
     assert live.status()["destinations"]["offsite"]["reason"] == "foreign_root"
 
 
-def test_of_two_clusters_of_one_name_the_first_publishes_and_the_second_owes(
+def test_of_two_clusters_with_one_name_only_the_first_publishes(
     pair: tuple[Live, Live], seaweedfs: SeaweedFS, tmp_path: Path
 ) -> None:
     one, other = pair
@@ -102,7 +102,7 @@ def test_a_staging_cluster_cloned_from_production_publishes_nothing_there(
     assert production.ask("again", database="orders")["state"] == "succeeded"
 
 
-def test_a_cloned_volume_that_owes_a_copy_publishes_nothing_before_it_is_known_whose_it_is(
+def test_a_cloned_volume_publishes_nothing_until_its_cluster_is_known(
     pair: tuple[Live, Live], seaweedfs: SeaweedFS, tmp_path: Path
 ) -> None:
     production, staging = pair
@@ -119,7 +119,7 @@ def test_a_cloned_volume_that_owes_a_copy_publishes_nothing_before_it_is_known_w
     assert "nothing is deleted, and nothing copied from here" in answer["error"]
 
 
-def test_an_agent_whose_volume_is_lost_goes_on_by_itself(
+def test_an_agent_with_a_lost_volume_continues_to_copy(
     pair: tuple[Live, Live], seaweedfs: SeaweedFS, tmp_path: Path
 ) -> None:
     live, _ = pair
@@ -138,7 +138,7 @@ def test_an_agent_whose_volume_is_lost_goes_on_by_itself(
     assert there.items() <= stored(seaweedfs, tmp_path).items()
 
 
-def test_a_copy_that_is_killed_with_its_agent_is_taken_up_by_the_next_life_at_once(
+def test_a_copy_killed_with_its_agent_is_repeated_at_once_after_a_restart(
     pair: tuple[Live, Live], seaweedfs: SeaweedFS, tmp_path: Path
 ) -> None:
     live, _ = pair

@@ -56,7 +56,7 @@ def test_giving_up_concerns_one_destination(notes: RecordNotes, tmp_path: Path) 
     assert DIFF.key in owed(place_at(tmp_path, "offsite", cluster="other").record_notes)
 
 
-def test_a_note_with_further_lines_of_a_newer_agent_is_read_by_its_first(notes: RecordNotes, tmp_path: Path) -> None:
+def test_further_lines_of_a_note_are_ignored(notes: RecordNotes, tmp_path: Path) -> None:
     notes.add(FULL.key, FULL.to_json())
     (note,) = (path for path in tmp_path.rglob("*.backup") if path.is_file())
     note.write_text(note.read_text() + "signed by somebody\n")

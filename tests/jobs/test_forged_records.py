@@ -1,4 +1,4 @@
-"""Retention at a destination into which somebody else may write: forged records decide nothing."""
+"""Retention at a destination where other programs can write: forged records change no decision."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -30,7 +30,7 @@ def _offsite(tmp_path: Path) -> FilledPlace:
 
 
 def full(days: float) -> Record:
-    """Return the record of a full that was taken so many days ago."""
+    """Return the record of a full that was taken `days` days ago."""
     taken = datetime.now(UTC).replace(microsecond=0) - timedelta(days=days)
     return a_record(header=a_header(taken=taken, full=True), finished=taken)
 
@@ -42,7 +42,7 @@ def differential(parent: Record, hours: float) -> Record:
 
 
 def applied(place: Place) -> tuple[PlaceResult, list[dict[str, Any]]]:
-    """Make a pass of retention; return its result and what it told."""
+    """Make a pass of retention. Return its result and its events."""
     told: list[dict[str, Any]] = []
     result = prune(
         PruneTask(run="prune-1", place=place.name, settings={}),
@@ -53,13 +53,13 @@ def applied(place: Place) -> tuple[PlaceResult, list[dict[str, Any]]]:
 
 
 def there(offsite: FilledPlace) -> set[str]:
-    """Return the artifacts that have their record there."""
+    """Return the artifacts that have a record at the destination."""
     keys = (one.key for one in offsite.store.list())
     return {key.removesuffix(".json") for key in keys if key.endswith(".backup.json")}
 
 
 @pytest.mark.parametrize("days", [0.1, -30], ids=["dated now", "dated next month"])
-def test_forged_points_have_no_genuine_one_deleted(offsite: FilledPlace, days: float) -> None:
+def test_forged_points_cause_no_deletion_of_real_ones(offsite: FilledPlace, days: float) -> None:
     genuine = [offsite.add(full(2 + number)) for number in range(3)]
     forged = [offsite.add(full(days + number / 100), recognised=False) for number in range(10)]
 
@@ -71,7 +71,7 @@ def test_forged_points_have_no_genuine_one_deleted(offsite: FilledPlace, days: f
     assert (event["place"], event["records"]) == ("offsite", 10)
 
 
-def test_forged_records_do_not_swell_what_max_delete_share_is_a_share_of(offsite: FilledPlace) -> None:
+def test_forged_records_do_not_count_for_max_delete_share(offsite: FilledPlace) -> None:
     genuine = [offsite.add(full(2 + number)) for number in range(6)]
     for number in range(20):
         offsite.add(full(-30 - number), recognised=False)
@@ -82,7 +82,7 @@ def test_forged_records_do_not_swell_what_max_delete_share_is_a_share_of(offsite
     assert {record.key for record in genuine} <= there(offsite)
 
 
-def test_a_record_that_is_garbage_stops_no_retention_unless_its_key_is_one_of_the_agents(offsite: FilledPlace) -> None:
+def test_an_invalid_record_stops_retention_only_if_it_has_a_note(offsite: FilledPlace) -> None:
     genuine = [offsite.add(full(2 + number)) for number in range(3)]
     for number in range(20):
         offsite.put(f"{full(50 + number).key}.json", b"garbage")
@@ -97,7 +97,7 @@ def test_a_record_that_is_garbage_stops_no_retention_unless_its_key_is_one_of_th
     assert "it is not the record that the agent wrote" in result.warnings[0]
 
 
-def test_what_an_unrecognised_record_names_as_its_parent_is_kept_for_it_for_a_time(offsite: FilledPlace) -> None:
+def test_the_parent_of_an_unrecognised_record_is_kept_for_some_time(offsite: FilledPlace) -> None:
     oldest, *newer = (offsite.add(full(5 - number)) for number in range(3))
     offsite.add(differential(oldest, 1), recognised=False)
 
@@ -116,7 +116,7 @@ def test_what_an_unrecognised_record_names_as_its_parent_is_kept_for_it_for_a_ti
     assert claims.first(oldest.key) is None
 
 
-def test_files_that_are_named_as_artifacts_cost_a_pass_no_question_each(offsite: FilledPlace) -> None:
+def test_files_with_names_of_artifacts_do_not_cost_a_request_each(offsite: FilledPlace) -> None:
     asked: list[str] = []
 
     class Counting(MemoryStore):
