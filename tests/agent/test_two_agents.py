@@ -116,7 +116,7 @@ def test_a_cloned_volume_publishes_nothing_until_its_cluster_is_known(
     assert staging.status()["destinations"]["offsite"]["reason"] == "foreign_root"
     assert stored(seaweedfs, tmp_path) == {}
     answer = staging.ask(database="orders", type="FULL")
-    assert "nothing is deleted, and nothing copied from here" in answer["error"]
+    assert "nothing is deleted here, and nothing is copied from here" in answer["error"]
 
 
 def test_an_agent_with_a_lost_volume_continues_to_copy(
