@@ -1,8 +1,8 @@
 """The contents of a place: its records, and files that do not match them, from one listing and an index.
 
 Records alone are not enough: a record says which files were stored, and only the listing says which still exist.
-Whoever may write at a place can write a record. So only records that the agent recognises (catalog.record_notes) count.
-All others are counted and named, and add little to the cost of a listing.
+Every program that can write at a place can write records. Therefore only records that the agent recognises
+(catalog.record_notes) become entries. All others are counted and reported, and few of them are read.
 """
 
 import random

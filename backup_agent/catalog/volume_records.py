@@ -25,7 +25,7 @@ def parse(data: bytes, artifact: str) -> Record:
 
 
 def replaced(noted: str) -> str:
-    """Say that a record is not the one that was noted, given its SHA-256 as it was noted."""
+    """Return the fault of a record that was replaced. `noted` is the SHA-256 in the note."""
     return f"it is not the record that the agent wrote, which has SHA-256 {noted}"
 
 

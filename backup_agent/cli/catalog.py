@@ -1,4 +1,4 @@
-"""`backup-agent catalog`: rebuild an index, show drift, adopt artifacts of other tools, judge unrecognised records."""
+"""`backup-agent catalog`: rebuild an index, show drift, adopt artifacts of other tools, accept records."""
 
 import os
 import sys
@@ -34,7 +34,7 @@ PLACE = click.option("--place", default=VOLUME, show_default=True, help="`local`
 
 @click.group()
 def command() -> None:
-    """Compare the records of a place with its files, and take in artifacts that the agent does not know yet."""
+    """Compare the records of a place with its files, and adopt artifacts that the agent does not know yet."""
 
 
 @command.command("rebuild")
@@ -76,7 +76,7 @@ def diff_command(context: click.Context, place: str, *, checksums: bool, as_json
 def adopt_command(
     context: click.Context, source: Path | None, set_name: SetName | None, *, dry_run: bool, as_json: bool
 ) -> int:
-    """Take in artifacts that other tools made, after reading each to its end.
+    """Adopt artifacts that other tools made, after reading each to its end.
 
     Never moves, changes or overwrites a file. It needs the storage root for itself, so it refuses with exit code 4
     while the agent runs.
@@ -94,7 +94,7 @@ def unrecognised_command(context: click.Context, place: str, *, as_json: bool) -
     at = place_of(place, loaded(context).settings)
     found = list(unrecognised(at))
     if as_json:
-        printing.as_json({"place": at.name, "unrecognised": [_told(one) for one in found]})
+        printing.as_json({"place": at.name, "unrecognised": [_facts(one) for one in found]})
     elif found:
         printing.table(["ARTIFACT", "TYPE", "SIZE", "TAKEN", "PARENT", "FAULT"], [_row(one) for one in found])
     else:
@@ -121,10 +121,10 @@ def accept_command(
     yes: bool,
     as_json: bool,
 ) -> int:
-    """Recognise records from now on, as they are stored: those of the named artifacts, or all with --all.
+    """Recognise the present records of the given artifacts from now on, or all records with --all.
 
-    Nothing is moved or copied, and retention applies to the artifacts from the next pass on. Look at the records first
-    with `backup-agent catalog unrecognised`: the agent cannot tell a forged record from a genuine one.
+    Nothing is moved or copied. From the next pass on, retention applies to the artifacts. First look at the records
+    with `backup-agent catalog unrecognised`: the agent cannot distinguish a forged record from a genuine one.
     """
     if bool(keys) == everything:
         raise click.UsageError("name artifacts by their keys, or give --all", context)
@@ -137,7 +137,7 @@ def accept_command(
     return _accept(at, wanted, as_json=as_json)
 
 
-def _told(one: Unrecognised) -> dict[str, Any]:
+def _facts(one: Unrecognised) -> dict[str, Any]:
     entry = one.entry
     facts = {} if entry is None else {"type": _type(entry), "size": entry.size, "taken": entry.taken.isoformat()}
     return {"artifact": one.artifact, **facts, "parent": entry and entry.parent, "fault": one.fault}
@@ -184,7 +184,7 @@ def _accept(place: Place, keys: tuple[str, ...], *, as_json: bool) -> int:
 
 @durable.closed_to_others()
 def _discard(place: Place, keys: tuple[str, ...], *, yes: bool, as_json: bool) -> int:
-    """Delete unrecognised records with their files, if a person confirms it."""
+    """Delete unrecognised records with their files, after confirmation."""
     if keys and not yes:
         if not sys.stdin.isatty():
             raise click.UsageError("there is no terminal to ask at, and nothing was deleted: add --yes")

@@ -41,7 +41,7 @@ def loaded(context: click.Context) -> Loaded:
 
 
 def judged(judge: Callable[[str], str]) -> Callable[[click.Context, click.Parameter, str | None], str | None]:
-    """Return the callback of an argument or option that is a name: `judge` returns it, or raises ValueError."""
+    """Return a click callback that checks a name. `judge` returns the name, or raises ValueError."""
 
     def convert(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
         try:

@@ -221,7 +221,7 @@ def _destination(name: str, one: dict[str, Any]) -> list[str]:
 
 
 def _features(name: str, one: dict[str, Any]) -> Iterator[str]:
-    """Say what the store has, then what it lacks, and how that is known."""
+    """Yield the features that a destination's store has, then those that it lacks, with the evidence."""
     found = one.get("features", {})
     if has := [feature for feature, finding in found.items() if finding["has"]]:
         yield f"{name} has {', '.join(has)}"

@@ -208,7 +208,7 @@ class Copying:
                 )
 
     def _record(self, record: Record) -> bytes:
-        """Write a record, and return it as it is stored. If it exists by now, it must be the same record."""
+        """Write a record. Return its stored content. If the record exists by now, it must be the same."""
         content = record.to_json()
         try:
             self._store.create(record_key(record.key), content)
@@ -329,7 +329,7 @@ def in_child(
 
 
 def pass_on(line: str, writer: EventWriter) -> CopyReport | None:
-    """Tell the supervisor an event of a copy that a run has started; return the event if it is the report."""
+    """Pass on one line of a copy's output to the supervisor. Return the event instead if it is the report."""
     match events.parse(line.encode()):
         case CopyReport() as event:
             return event

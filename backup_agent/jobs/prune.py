@@ -261,7 +261,7 @@ def put_marks(found: Contents, place: Place, held: Held, writer: EventWriter) ->
 
 
 def note_claims(found: Contents, place: Place, now: datetime) -> None:
-    """Note when a recognised artifact was first named as the parent by a record that is not recognised."""
+    """Note the time at which a recognised artifact was first the parent of an unrecognised record."""
     for key in claimed(found):
         if place.claims.first(key) is None:
             place.claims.note(key, now)

@@ -118,15 +118,15 @@ def _left_alone(found: Contents) -> set[Group]:
 
 
 def claimed(found: Contents) -> set[str]:
-    """Return the recognised artifacts that a record which is not recognised names as its parent."""
+    """Return the keys of the recognised artifacts that are the parents of unrecognised records."""
     named = {one.entry.parent for one in found.unrecognised.values() if one.entry is not None}
     return {key for key in named if key is not None and key in found.entries}
 
 
 def _protected(found: Contents, place: Place, now: datetime) -> set[str]:
-    """Return the claimed artifacts that are kept for it: what names them may be the agent's own, and accepted later.
+    """Return the claimed artifacts that are kept because their unrecognised differentials may be accepted later.
 
-    Whatever names them, and how often: `limits.keep_unrecognised` after the first time they are kept for it no longer.
+    They are kept for `limits.keep_unrecognised` after the first claim. Further claims do not extend this time.
     """
     keep = place.settings.limits.keep_unrecognised
     return {key for key in claimed(found) if now - (place.claims.first(key) or now) < keep}
