@@ -333,7 +333,8 @@ def test_a_huge_record_is_unreadable_and_is_not_loaded(place: Place, command: tu
     place.record()
     name = "orders-2026-11-20T02-00-00.backup.json"
     memory.sparse(place.root / "default" / "orders" / name, 2**30)
-    place.run("list")  # writes the settings file
+    settings = load(place.config, {}).settings
+    place_of(VOLUME, settings).record_notes.add(f"default/orders/{name.removesuffix('.json')}", b"the agent's record")
 
     ended = memory.run("backup_agent", *command, "--config", str(place.config))
 
