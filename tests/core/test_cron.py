@@ -201,6 +201,13 @@ def test_due_times_match_the_oracle_in_every_zone(case: tuple[Wanted, datetime])
     assert list(takewhile(lambda due: due <= end, wanted.cron.after(start))) == wanted.due_between(start, end)
 
 
+def test_the_previous_of_many_due_times_is_the_last_at_or_before_a_moment() -> None:
+    every_five_minutes = Cron.parse("*/5 * * * *")
+
+    assert every_five_minutes.previous_or_at(utc("2026-11-23T02:04")) == utc("2026-11-23T02:00")
+    assert Cron.parse("* 2 * * *").previous_or_at(utc("2026-11-23T09:00")) == utc("2026-11-23T02:59")
+
+
 @settings(deadline=None, max_examples=examples(40))
 @given(cases())
 def test_the_due_time_after_the_previous_one_is_in_the_future(case: tuple[Wanted, datetime]) -> None:

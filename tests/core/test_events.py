@@ -63,7 +63,7 @@ LINES: dict[str, dict[str, Any]] = {
         "refused": 2,
     },
     "not_discovered": {"failure": FAILURE, "permanent": True, "counts": {"reachable": 1}},
-    "pruned": {"place": "local", "key": KEY, "bytes": 7, "reason": "older than 7 days"},
+    "pruned": {"place": "local", "key": KEY, "bytes": 7, "reason": "older than 7 days", "freed": True},
     "strays": {"orphans": [KEY], "unknown": [], "foreign": ["x"], "unreadable": []},
     "unrecognised": {"place": "offsite", "records": 2, "first": [KEY]},
     "scope": {"artifacts": 3, "size": 30, "read": 1, "read_size": 10, "estimated_seconds": 2.5},
