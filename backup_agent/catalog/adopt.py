@@ -39,6 +39,7 @@ from backup_agent.core.artifacts.parts import part_size
 from backup_agent.core.artifacts.records import BackupType, Header, Record
 from backup_agent.core.reasons import BackupError, PermanentError, Reason
 from backup_agent.settings.model import Settings
+from backup_agent.signing.keyring import Keyring
 
 REQUEST = "catalog adopt"
 """The request in the records of adopted artifacts. No request can have this id."""
@@ -93,6 +94,7 @@ class Adopting:
     def __post_init__(self) -> None:
         """Find the volume."""
         self._volume = place_of(VOLUME, self.settings)
+        self.keyring = Keyring(self.settings)
         self._root, self._journal = self._volume.root, self._volume.journal
 
     def run(self) -> Iterator[Result]:
@@ -252,7 +254,7 @@ class Adopting:
         self._journal.begin_publishing(self._volume.store, record.key, keys, self.now)
         for path, key, file in zip(paths, keys, record.files, strict=True):
             self._volume.store.put_artifact(key, path, file.model_copy(update={"name": path.name}), lambda _count: None)
-        create_on_volume(self._volume, record)
+        create_on_volume(self._volume, record, self.keyring)
         self._journal.done(record.key)
 
 

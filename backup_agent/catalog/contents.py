@@ -9,7 +9,7 @@ import random
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import count
@@ -20,7 +20,8 @@ from backup_agent import durable
 from backup_agent.catalog import volume_records
 from backup_agent.catalog.index import IndexLine, Known, Rewriting, lines_of
 from backup_agent.catalog.place import Place
-from backup_agent.catalog.record_notes import digest_of
+from backup_agent.catalog.recognition import Recognition, Standing
+from backup_agent.catalog.record_notes import GIVEN_UP, digest_of
 from backup_agent.core.artifacts.chains import Ancestry
 from backup_agent.core.artifacts.drift import Finding, Folder, Kind, ListedKey, folders
 from backup_agent.core.artifacts.entries import Entry
@@ -185,8 +186,11 @@ def by_database(
 
     Only one folder is in memory at a time. If `writes`, the index is updated after the last. An index that cannot be
     written is an error only if `required`: then OSError is raised. Without `trust` every record is read, and compared
-    with the index. With `read_all` every record without a note is read as well, however many there are.
+    with the index. With `read_all` every record without a note is read as well, however many there are. This is also
+    done if there is no index and signatures count: the volume may have been lost, and with it the notes.
     """
+    recognition = Recognition(place)
+    read_all = read_all or (recognition.by_signature and not place.index.exists())
     with (
         Rewriting(place.index, writes=writes, required=required) as old,
         ThreadPoolExecutor(place.store.concurrent_reads, thread_name_prefix="record") as pool,
@@ -200,7 +204,9 @@ def by_database(
             altered |= {
                 key: _vanished(key) for key, was in known.items() if was.line.recognised and key not in one.records
             }
-            records = _records(place, pool, one, known if trust else {}, read_all=read_all)
+            records = _records(place, pool, one, known if trust else {}, recognition, read_all=read_all)
+            if writes:
+                _note_signed(place, one, records, required=required)
             for line in records.lines:
                 key = line.entry.key
                 if key not in known:
@@ -222,11 +228,12 @@ def of_database(place: Place, set_name: SetName, database: DatabaseName) -> Cont
     prefix = database_prefix(set_name, database)
     known = lines_of(place.index, prefix)
     listed = (ListedKey(one.key, one.size) for one in place.store.list(prefix))
+    recognition = Recognition(place)
     with ThreadPoolExecutor(place.store.concurrent_reads, thread_name_prefix="record") as pool:
         return together(
             Contents(foreign=(one,))
             if isinstance(one, ListedKey)
-            else _contents(place.store, one, _records(place, pool, one, known), {})
+            else _contents(place.store, one, _records(place, pool, one, known, recognition), {})
             for one in folders(listed)
         )
 
@@ -277,10 +284,18 @@ class _Records:
     """Objects without a note that have the name of a record but are invalid."""
     unread: int
     """Number of records without a note that were not read."""
+    signed: Mapping[str, str]
+    """Records that are recognised by their signature alone -> SHA-256."""
 
 
 def _records(
-    place: Place, pool: Executor, folder: Folder, known: Mapping[str, Known], *, read_all: bool = False
+    place: Place,
+    pool: Executor,
+    folder: Folder,
+    known: Mapping[str, Known],
+    recognition: Recognition,
+    *,
+    read_all: bool = False,
 ) -> _Records:
     """Return the records of a folder, from the index or from records that the index lacks.
 
@@ -288,8 +303,8 @@ def _records(
     """
     lines: dict[str, IndexLine] = {}
     waiting: dict[str, str | None] = {}
-    """Artifacts whose record must be read -> SHA-256 in the note, if there is one."""
-    unnoted: list[str] = []
+    """Artifacts whose record is to be read -> what the note says, if there is one."""
+    unnoted: dict[str, str | None] = {}
     noted: set[str] | None = None
     for key, size in folder.records.items():
         line = known[key].line if _is_known(known, key, size) else None
@@ -298,28 +313,43 @@ def _records(
             continue
         if noted is None:
             noted = place.record_notes.names(*split_database_key(folder.prefix.removesuffix("/")))
-        digest = place.record_notes.digest(key) if name_of(key) in noted else None
-        if digest is not None:
-            waiting[key] = digest
+        note = place.record_notes.note(key) if name_of(key) in noted else None
+        if note not in (None, GIVEN_UP):
+            waiting[key] = note
         elif line is not None:
             lines[key] = line
         else:
-            unnoted.append(key)
-    chosen = unnoted if read_all or len(unnoted) <= _READ_UNRECOGNISED else _sample(unnoted)
-    waiting |= dict.fromkeys(chosen)
+            unnoted[key] = note
+    chosen = unnoted if read_all or len(unnoted) <= _READ_UNRECOGNISED else _sample(tuple(unnoted))
+    waiting |= {key: unnoted[key] for key in chosen}
     unreadable: list[Unreadable] = []
     strange: list[Unrecognised] = []
-    for key, found in _read_all(place.store, pool, waiting):
+    signed: dict[str, str] = {}
+    for key, found in _read_all(place.store, pool, waiting, recognition):
         match found:
             case IndexLine():
                 lines[key] = found
+            case _Signed():
+                lines[key] = found.line
+                signed[key] = found.digest
             case Unreadable():
                 unreadable.append(found)
             case Unrecognised():
                 strange.append(found)
     kept = _without_excess(lines, most=None if read_all else _MOST_UNRECOGNISED)
     unread = len(unnoted) - len(chosen) + len(lines) - len(kept)
-    return _Records(kept, tuple(unreadable), tuple(strange), unread)
+    return _Records(kept, tuple(unreadable), tuple(strange), unread, signed)
+
+
+def _note_signed(place: Place, folder: Folder, records: _Records, *, required: bool) -> None:
+    """Note the records that are recognised by their signature, so that each is verified once.
+
+    A record whose files are not all there gets no note: at a destination a note says that the copy was confirmed.
+    """
+    with nullcontext() if required else suppress(OSError):
+        for line in records.lines:
+            if (digest := records.signed.get(line.entry.key)) and not folder.file_faults(line.files):
+                place.record_notes.add_digest(line.entry.key, digest)
 
 
 def _sample(keys: Sequence[str]) -> list[str]:
@@ -382,31 +412,43 @@ def _contents(store: Store, folder: Folder, records: _Records, altered: dict[str
     )
 
 
-def _read(store: Store, artifact: str, digest: str | None) -> IndexLine | Unreadable | Unrecognised | None:
-    """Return the line of a record, given the SHA-256 of its note, or None if it has been deleted since the listing."""
+class _Signed(NamedTuple):
+    """A record that is recognised by its signature alone."""
+
+    line: IndexLine
+    digest: str
+
+
+_ReadRecord = IndexLine | _Signed | Unreadable | Unrecognised | None
+
+
+def _read(store: Store, recognition: Recognition, artifact: str, note: str | None) -> _ReadRecord:
+    """Return the line of a record, given what its note says, or None if it has been deleted since the listing."""
     key = record_key(artifact)
     try:
         data = store.read(key, LARGEST)
-        if digest is not None and digest_of(data) != digest:
-            return Unreadable(key, artifact, volume_records.replaced(digest))
         with _LARGE if len(data) > _SMALL else nullcontext():
+            standing = recognition.standing(artifact, data, note)
+            if standing is Standing.REPLACED:
+                return Unreadable(key, artifact, volume_records.replaced(str(note)))
             record = volume_records.parse(data, artifact)
-            return IndexLine.of(record, len(data), recognised=digest is not None)
+            line = IndexLine.of(record, len(data), recognised=standing.recognised)
+            return _Signed(line, digest_of(data)) if standing is Standing.SIGNED else line
     except ValueError as error:
         fault = str(error)
     except PermanentError as error:
         if error.failure.reason is Reason.NOT_FOUND:
             return None
         fault = error.failure.error
-    return Unrecognised(artifact, fault) if digest is None else Unreadable(key, artifact, fault)
+    return Unrecognised(artifact, fault) if note in (None, GIVEN_UP) else Unreadable(key, artifact, fault)
 
 
 def _read_all(
-    store: Store, pool: Executor, artifacts: Mapping[str, str | None]
-) -> Iterator[tuple[str, IndexLine | Unreadable | Unrecognised | None]]:
-    read = partial(_read, store)
+    store: Store, pool: Executor, artifacts: Mapping[str, str | None], recognition: Recognition
+) -> Iterator[tuple[str, _ReadRecord]]:
+    read = partial(_read, store, recognition)
     if store.concurrent_reads == 1:
-        return ((key, read(key, digest)) for key, digest in artifacts.items())
+        return ((key, read(key, note)) for key, note in artifacts.items())
     # A few hundred at a time, because waiting tasks take memory.
     keys = tuple(artifacts)
     batches = (keys[start : start + _AHEAD] for start in range(0, len(keys), _AHEAD))

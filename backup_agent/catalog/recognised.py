@@ -1,34 +1,42 @@
 """Reading and writing records that the agent recognises.
 
-A record is recognised if its SHA-256 equals the one in the agent's note on it (catalog.record_notes).
+A record is recognised by its note or by its signature (catalog.recognition).
 """
 
 from contextlib import suppress
 
 from backup_agent.catalog import volume_records
 from backup_agent.catalog.place import Place
-from backup_agent.catalog.record_notes import digest_of
+from backup_agent.catalog.recognition import Recognition, Standing
 from backup_agent.core.artifacts.keys import RECORD_SUFFIX, database_prefix, is_record_key, record_key
 from backup_agent.core.artifacts.names import DatabaseName, SetName
 from backup_agent.core.artifacts.records import LARGEST, Record
 from backup_agent.core.reasons import PermanentError, Reason
+from backup_agent.signing.keyring import Keyring
 
 
-def create_on_volume(volume: Place, record: Record) -> None:
-    """Write the note on a record, then the record, on the volume. A crash in between leaves a note, which is harmless.
+def create_on_volume(volume: Place, record: Record, keyring: Keyring) -> Record:
+    """Sign a record, write the note on it, then the record, on the volume; return the record as it was written.
 
-    Raise PermanentError (`already_exists`) if there is a record already. Its note is not changed.
+    A crash in between leaves a note, which is harmless. `keyring.fault` says why the record was not signed, if the
+    settings name a key. Raise PermanentError (`already_exists`) if there is a record already. Its note is not changed.
     """
+    record = keyring.sign(record)
     content = record.to_json()
     if volume.store.stat(record_key(record.key)) is None:
         volume.record_notes.add(record.key, content)
     volume.store.create(record_key(record.key), content)
+    return record
 
 
 def is_copy(content: bytes, record: Record) -> bool:
-    """Return whether the record of a copy equals that of the volume. Only the number of the lease may differ."""
+    """Return whether the record of a copy equals that of the volume.
+
+    Only the number of the lease and the signature may differ: the process that writes the copy signs it.
+    """
     try:
-        return Record.from_json(content).model_copy(update={"fencing": record.fencing}) == record
+        own = {"fencing": record.fencing, "signature": record.signature}
+        return Record.from_json(content).model_copy(update=own) == record
     except ValueError:
         return False
 
@@ -37,21 +45,23 @@ def read_record(place: Place, key: str) -> Record:
     """Return the record of an artifact that the agent has written or accepted.
 
     Raise PermanentError: `not_found` if there is no record, `unreadable` if it is invalid or differs from its note,
-    `unrecognised` if it has no note. Raise the store's error if the place cannot be read.
+    `unrecognised` if it has neither a note nor a signature that counts. Raise the store's error if the place
+    cannot be read.
     """
     return parsed(place, key, place.store.read(record_key(key), LARGEST))
 
 
 def parsed(place: Place, key: str, content: bytes) -> Record:
     """Like `read_record`, for content that was already read."""
-    noted = place.record_notes.digest(key)
+    note = place.record_notes.note(key)
+    standing = Recognition(place).standing(key, content, note)
     where = f"{place.name}: {record_key(key)}"
-    if noted is None:
+    if standing is Standing.UNKNOWN:
         raise PermanentError(Reason.UNRECOGNISED, f"{where} is a record that the agent neither wrote nor accepted")
-    if digest_of(content) != noted:
+    if standing is Standing.REPLACED:
         raise PermanentError(
             Reason.UNREADABLE,
-            f"{where}: {volume_records.replaced(noted)}",
+            f"{where}: {volume_records.replaced(str(note))}",
             "another program replaced it, and perhaps the artifact too: find out which programs can write there; "
             "`backup-agent list` shows the other places that have the artifact",
         )

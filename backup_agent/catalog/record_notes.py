@@ -1,7 +1,8 @@
 """Record notes: one for each record at a place that the agent wrote or accepted. Only such records are recognised.
 
 A note is a file below `<root>/.agent/recorded/<place>@<where>/` with the SHA-256 of the record. A record without a
-note, or with other content, is not used, because every program that can write at a place can write a valid record.
+note, or with other content, is not used unless a trusted key has signed it (catalog.recognition), because every program
+that can write at a place can write a valid record.
 At a destination a note also says that the copy of the artifact was confirmed. Notes belong to the identity of a place
 (catalog.place), so all copies are made again if the settings of a destination name another location.
 """
@@ -19,10 +20,10 @@ from backup_agent.core.artifacts.keys import name_of
 from backup_agent.core.artifacts.names import DatabaseName, SetName
 from backup_agent.core.artifacts.records import Record
 
-GIVEN_UP = b"given up\n"
+GIVEN_UP = "given up"
 """Content of the note on a copy that was deleted or is no longer wanted."""
 
-_KIND = b"sha256:"
+_KIND = "sha256:"
 
 
 def digest_of(content: bytes) -> str:
@@ -33,10 +34,17 @@ def digest_of(content: bytes) -> str:
 class RecordNotes(NoteFolder):
     """The notes on one place."""
 
+    def note(self, key: str) -> str | None:
+        """Return the SHA-256 in the note on an artifact's record, or GIVEN_UP, or None if there is no valid note."""
+        first = (self._read(key) or b"").partition(b"\n")[0].decode("ascii", "replace")
+        if first == GIVEN_UP:
+            return GIVEN_UP
+        return first.removeprefix(_KIND) if first.startswith(_KIND) else None
+
     def digest(self, key: str) -> str | None:
-        """Return the SHA-256 in the note on an artifact's record, or None if there is no note."""
-        first = (self._read(key) or b"").partition(b"\n")[0]
-        return first.removeprefix(_KIND).decode("ascii", "replace") if first.startswith(_KIND) else None
+        """Return the SHA-256 in the note on an artifact's record, or None if the note has none."""
+        note = self.note(key)
+        return None if note == GIVEN_UP else note
 
     def has(self, key: str) -> bool:
         """Return whether the record of an artifact has a note: at a destination, whether its copy was confirmed."""
@@ -44,11 +52,15 @@ class RecordNotes(NoteFolder):
 
     def add(self, key: str, record: bytes) -> None:
         """Write the note on a record. `record` is its stored content."""
-        self._write(key, b"%b%b\n" % (_KIND, digest_of(record).encode()))
+        self.add_digest(key, digest_of(record))
+
+    def add_digest(self, key: str, digest: str) -> None:
+        """Write the note on a record, given the SHA-256 of its stored content."""
+        self._write(key, f"{_KIND}{digest}\n".encode())
 
     def give_up(self, key: str) -> None:
         """Note that an artifact gets no copy at the destination, by a request or by its retention."""
-        self._write(key, GIVEN_UP)
+        self._write(key, f"{GIVEN_UP}\n".encode())
 
     def strike(self, key: str) -> None:
         """Remove the note on an artifact: at a destination its copy then counts as missing."""

@@ -19,6 +19,7 @@ from backup_agent.catalog.diff import diff
 from backup_agent.catalog.place import Place, place_of
 from backup_agent.catalog.place_ownership import hold_place
 from backup_agent.catalog.rebuild import rebuild
+from backup_agent.catalog.signatures import signed_before_revocation
 from backup_agent.cli import printing
 from backup_agent.cli.configured import json_option, judged, loaded, settings_option
 from backup_agent.core.artifacts.entries import Entry
@@ -106,6 +107,9 @@ def unrecognised_command(context: click.Context, place: str, *, as_json: bool) -
 @click.argument("keys", nargs=-1, metavar="[ARTIFACT]...")
 @PLACE
 @click.option("--all", "everything", is_flag=True, help="Every unrecognised record of the place.")
+@click.option(
+    "--signed", is_flag=True, help="Every record that a revoked key signed, if it finished before the revocation."
+)
 @click.option("--discard", is_flag=True, help="Delete the records and their files instead.")
 @click.option("--yes", is_flag=True, help="Do not ask before deleting.")
 @settings_option
@@ -117,6 +121,7 @@ def accept_command(
     place: str,
     *,
     everything: bool,
+    signed: bool,
     discard: bool,
     yes: bool,
     as_json: bool,
@@ -126,10 +131,12 @@ def accept_command(
     Nothing is moved or copied. From the next pass on, retention applies to the artifacts. First look at the records
     with `backup-agent catalog unrecognised`: the agent cannot distinguish a forged record from a genuine one.
     """
-    if bool(keys) == everything:
-        raise click.UsageError("name artifacts by their keys, or give --all", context)
+    if [bool(keys), everything, signed].count(True) != 1 or (signed and discard):
+        raise click.UsageError("name artifacts by their keys, or give --all, or --signed", context)
     settings = loaded(context).settings
     at = place_of(place, settings)
+    if signed:
+        return _accept(at, signed_before_revocation(at), as_json=as_json)
     found = list(unrecognised(at))
     wanted = tuple(one.artifact for one in found) if everything else chosen(found, keys)
     if discard:

@@ -34,10 +34,12 @@ from backup_agent.jobs import copy
 from backup_agent.jobs.admin_call import Admin, CallResult, Invocation
 from backup_agent.jobs.event_writer import EventWriter, begin, cancel_on_sigterm
 from backup_agent.jobs.new_artifacts import NewArtifactReader, ReadingResult
+from backup_agent.jobs.signing_state import tell_signing
 from backup_agent.jobs.stages import Stages
 from backup_agent.jobs.staging import Staging, found, left_since, put_aside
 from backup_agent.jobs.summaries import tell_summary
 from backup_agent.settings.model import Settings
+from backup_agent.signing.keyring import Keyring
 
 Records = tuple[Record, ...]
 
@@ -63,6 +65,7 @@ class BackupRun:
         self.root = self.volume.root
         self.stages = Stages(self.writer)
         self.store = self.volume.store
+        self.keyring = Keyring(self.settings)
         self.staging = self.staging_of(self.task.run)
 
     def staging_of(self, run: str) -> Staging:
@@ -360,8 +363,9 @@ def publish(run: BackupRun, judged: Judgement, recorded: Records) -> Record:
     journal.begin_publishing(run.store, record.key, keys, datetime.now(UTC))
     for key, file in zip(keys, record.files, strict=True):
         run.store.put_artifact(key, judged.path.parent / file.name, file, lambda _count: None)
-    create_on_volume(run.volume, record)
+    record = create_on_volume(run.volume, record, run.keyring)
     journal.done(record.key)
+    tell_signing(run.keyring, run.writer)
     run.writer.tell(ArtifactStored(place="volume", type=record.type.value, bytes=record.size))
     return record
 
@@ -465,7 +469,8 @@ def result(run: BackupRun, record: Record, copies: dict[PlaceName, CopyState]) -
     hints = tuple(f"{name}: {failure.advice}" for name, failure in own.items())
     foreign = this_volume(run.settings).foreign
     unowned = (f"nothing is deleted here, and nothing is copied from here: {foreign.error}",) if foreign else ()
-    warnings = (*record.warnings, *owed, *unowned)
+    unsigned = (f"the record is not signed: {run.keyring.fault}",) if run.keyring.fault else ()
+    warnings = (*record.warnings, *owed, *unowned, *unsigned)
     return DatabaseResult(
         outcome=Outcome.SUCCEEDED_WITH_WARNINGS if warnings else Outcome.SUCCEEDED,
         type=record.type.value,

@@ -36,8 +36,10 @@ from backup_agent.core.requests import events
 from backup_agent.core.requests.events import ArtifactStored, ChildEvent, CopiesOwed, CopyReport, MalformedEvent, Warned
 from backup_agent.core.requests.tasks import CopyTask
 from backup_agent.jobs.event_writer import EventWriter, begin
+from backup_agent.jobs.signing_state import tell_signing
 from backup_agent.neo4j_admin import process
 from backup_agent.processes import LOCK_DESCRIPTOR
+from backup_agent.signing.keyring import Keyring
 from backup_agent.stores.store import ObjectTooLargeError, Store
 
 TASK = "BACKUP_AGENT_COPY"
@@ -58,6 +60,7 @@ class Copying:
         self._notes = place.record_notes
         self._journal = place.journal
         self._store = place.store
+        self._keyring = Keyring(place.settings)
         self._writer = writer
         self._seen: set[str] = set()
         """Keys of the artifacts whose record this pass has found at the destination."""
@@ -186,7 +189,8 @@ class Copying:
             held.check()
         if content is None:
             self._still_whole(record, chain)
-            content = self._record(record.model_copy(update={"fencing": held.number}))
+            content = self._record(self._keyring.sign(record.model_copy(update={"fencing": held.number})))
+            tell_signing(self._keyring, self._writer)
         self._notes.add(record.key, content)
         self._journal.done(record.key)
         self._seen.add(record.key)

@@ -29,8 +29,10 @@ from backup_agent.core.requests.events import (
 from backup_agent.core.requests.tasks import SurveyTask
 from backup_agent.jobs import file_modes, staging
 from backup_agent.jobs.event_writer import EventWriter, begin
+from backup_agent.jobs.signing_state import tell_signing
 from backup_agent.jobs.summaries import tell_summary_of
 from backup_agent.settings.model import Settings
+from backup_agent.signing.keyring import Keyring
 
 MOST_NAMED = 10
 """Largest number of unrecognised records that are named."""
@@ -52,6 +54,9 @@ def survey(volume: Place, open_runs: Collection[str], writer: EventWriter) -> No
         durable.remove_temporaries(root.joinpath(*folder))
     if index.parent.is_dir():
         durable.remove_temporaries(index.parent)
+    keyring = Keyring(volume.settings)
+    keyring.check()
+    tell_signing(keyring, writer)
     unrecognised = 0
     first: list[str] = []
     for contents in by_database(volume):

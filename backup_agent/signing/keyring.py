@@ -39,6 +39,11 @@ class Keyring:
         self.fault: str | None = None
         """Why the last document was left unsigned although the settings name a key; None if it was signed."""
 
+    @property
+    def has_keys(self) -> bool:
+        """Whether there is a key, by the settings, whose signatures count."""
+        return self._settings.key_file is not None or bool(self._settings.trusted)
+
     def sign(self, document: D) -> D:
         """Return a document with a signature by the agent's own key.
 
@@ -66,13 +71,19 @@ class Keyring:
         )
         return cast("D", document.model_copy(update={FIELD: signature}))
 
-    def signer(self, kind: type[Signed], key: str, content: bytes) -> str | None:
+    def check(self) -> None:
+        """Set `fault` to why the agent's own key cannot be used, if the settings name one."""
+        named = self._settings.key_file is not None
+        self.fault = self._own if named and isinstance(self._own, str) else None
+
+    def signer(self, kind: type[Signed], key: str, content: bytes, *, revoked: bool = False) -> str | None:
         """Return the fingerprint of the trusted key that signed a document; None if none did.
 
-        `content` is the document as it is stored, `key` the artifact that it is about.
+        `content` is the document as it is stored, `key` the artifact that it is about. With `revoked` the keys that the
+        settings revoke are accepted too.
         """
         signed = _signature(content)
-        if signed is None or not self._trusts(signed.key):
+        if signed is None or not (self._trusts(signed.key) or (revoked and signed.key in self._settings.revoked)):
             return None
         return signed.key if _verifies(signed, KINDS[kind], self._cluster, key, content) else None
 

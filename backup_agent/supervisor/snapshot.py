@@ -77,6 +77,7 @@ def status(parts: Parts, loop: LoopFacts, now: datetime, monotonic: float) -> St
         places={name: routine.status for name, routine in parts.maintenance_queue.places.items()},
         paused=pause(parts.orders),
         forgotten=tuple(parts.orders.forgotten),
+        signing_fault=parts.counters.signing_fault,
         bolt_up=parts.discovery.up,
         bolt_reason=parts.discovery.failure.reason if parts.discovery.failure else None,
         bolt_error=parts.discovery.failure.error if parts.discovery.failure else None,

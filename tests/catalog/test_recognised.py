@@ -14,6 +14,7 @@ from backup_agent.core.artifacts.keys import record_key
 from backup_agent.core.artifacts.names import DEFAULT_SET
 from backup_agent.core.artifacts.records import Record
 from backup_agent.core.reasons import PermanentError, Reason
+from backup_agent.signing.keyring import Keyring
 from tests.builders import ORDERS, a_record
 from tests.catalog.places import FilledPlace, filled
 from tests.stores.memory_store import MemoryStore
@@ -132,7 +133,7 @@ def test_an_existing_record_keeps_its_note(tmp_path: Path) -> None:
     record = volume.add(a_record(0))
 
     with pytest.raises(PermanentError):
-        create_on_volume(volume.place, record.model_copy(update={"note": "another"}))
+        create_on_volume(volume.place, record.model_copy(update={"note": "another"}), Keyring(volume.place.settings))
 
     assert read_record(volume.place, record.key) == record
 
@@ -143,7 +144,9 @@ def test_a_note_without_a_record_has_no_effect(tmp_path: Path) -> None:
     volume.place.record_notes.add(a_record(0).key, a_record(0).to_json())
     assert survey(volume.place).entries == {}
 
-    create_on_volume(volume.place, a_record(0).model_copy(update={"note": "the next attempt"}))
+    create_on_volume(
+        volume.place, a_record(0).model_copy(update={"note": "the next attempt"}), Keyring(volume.place.settings)
+    )
 
     assert survey(volume.place).entries.keys() == {a_record(0).key}
 

@@ -36,6 +36,7 @@ LINES: dict[str, dict[str, Any]] = {
     "stage": {"stage": "reading"},
     "progress": {"bytes": 1, "total": 2},
     "warning": {"text": "place held", "because": "an earlier holder is dead"},
+    "signing": {"fault": "/run/secrets/signing/key.pem: the signing key cannot be read: No such file or directory"},
     "aside": {"run": "nightly+orders+1", "name": "orders.backup"},
     "stored": {"place": "volume", "type": "FULL", "bytes": 7},
     "volume": {"hard_links": True},

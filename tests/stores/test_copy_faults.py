@@ -24,6 +24,7 @@ from backup_agent.core.reasons import Failure, Reason
 from backup_agent.core.requests.tasks import CopyTask
 from backup_agent.durable import LIMIT
 from backup_agent.jobs.copy import Copying
+from backup_agent.signing.keyring import Keyring
 from backup_agent.stores.store import Store
 from tests.builders import ORDERS, TAKEN, a_header, a_record, an_event_writer, settings_with
 from tests.catalog.places import with_store
@@ -55,7 +56,7 @@ class Volume:
             files.append(describe(path))
         header = a_header(hour, full=parent is None, lowest=parent.header.highest + 1 if parent else 1)
         record = a_record(header=header, parent=parent and parent.key, files=tuple(files))
-        create_on_volume(place_of(VOLUME, self.settings), record)
+        create_on_volume(place_of(VOLUME, self.settings), record, Keyring(self.settings))
         return record
 
     def copy(self, store: Store) -> tuple[Failure | None, list[dict[str, Any]]]:

@@ -55,6 +55,13 @@ class Warned(ChildEvent):
     because: str
 
 
+class SigningTold(ChildEvent):
+    """Whether what a child wrote was signed. `fault` says why not, if the settings name a key."""
+
+    event: Literal["signing"] = "signing"
+    fault: str | None
+
+
 class PutAside(ChildEvent):
     """A file of an unfinished artifact was set aside."""
 
@@ -339,6 +346,7 @@ Event = Annotated[
     StageBegun
     | Progress
     | Warned
+    | SigningTold
     | PutAside
     | ArtifactStored
     | VolumeTested

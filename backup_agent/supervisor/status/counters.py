@@ -23,6 +23,8 @@ class Counters:
         """Nothing has ended yet."""
         self._metrics = metrics
         self.attempts: dict[str, Attempt] = {}
+        self.signing_fault: str | None = None
+        """Why the last record or mark was not signed, although the settings name a key."""
 
     def request(self, answer: Answer) -> None:
         """Count a request's last state."""

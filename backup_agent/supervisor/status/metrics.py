@@ -162,6 +162,11 @@ def _agent(status: Status) -> Iterator[Metric]:
         "Databases that are not backed up because of their names, according to the last answer of Bolt.",
         status.databases_refused,
     )
+    yield _value(
+        "signing_fault",
+        "1 if records are written without a signature although the settings name a key.",
+        int(status.signing_fault is not None),
+    )
     seen = status.topology_seen
     yield _value(
         "topology_timestamp_seconds",

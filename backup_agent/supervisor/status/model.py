@@ -134,6 +134,9 @@ class Status(Value):
     places: dict[PlaceName, PlaceStatus] = Field(default={})
     paused: Pause | None = Field(default=None, description="nothing is started until somebody resumes")
     forgotten: tuple[DatabaseName, ...] = Field(default=(), description="databases whose last backups may go too")
+    signing_fault: str | None = Field(
+        default=None, description="why records are written without a signature, although the settings name a key"
+    )
     bolt_up: bool | None = Field(default=None, description="whether Bolt answered when it was asked last")
     bolt_reason: Reason | None = None
     bolt_error: str | None = Field(default=None, description="why it did not answer")

@@ -95,13 +95,21 @@ class ChildEvents:
                 run.result = event
             case events.ArtifactStored():
                 self.counters.stored(event.place, event.type, event.bytes)
-            case events.VolumeTested() | events.PutAside() | events.RecordUnreadable() | events.Warned():
+            case (
+                events.SigningTold()
+                | events.VolumeTested()
+                | events.PutAside()
+                | events.RecordUnreadable()
+                | events.Warned()
+            ):
                 self._note(name, event)
             case _:
                 assert_never(event)
 
     def _note(
-        self, name: str, event: events.VolumeTested | events.PutAside | events.RecordUnreadable | events.Warned
+        self,
+        name: str,
+        event: events.SigningTold | events.VolumeTested | events.PutAside | events.RecordUnreadable | events.Warned,
     ) -> None:
         match event:
             case events.VolumeTested():
@@ -112,6 +120,8 @@ class ChildEvents:
                         root=str(self.reloader.settings.storage.root),
                         backups="are written in place",
                     )
+            case events.SigningTold():
+                self._signing(event)
             case events.PutAside():
                 log.warning("unfinished artifact set aside", run=event.run, name=event.name)
             case events.RecordUnreadable():
@@ -120,6 +130,14 @@ class ChildEvents:
                 log.warning(event.text, run=name, because=event.because)
             case _:
                 assert_never(event)
+
+    def _signing(self, event: events.SigningTold) -> None:
+        """Log when the agent can no longer sign, or can again."""
+        before, self.counters.signing_fault = self.counters.signing_fault, event.fault
+        if event.fault is not None and event.fault != before:
+            log.warning("records are not signed", because=event.fault)
+        elif event.fault is None and before is not None:
+            log.info("records are signed again")
 
     def _progressed(self, name: str, run: Run, event: events.StageBegun | events.Progress) -> None:
         self.runs.progressed(name, event)

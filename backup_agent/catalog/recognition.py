@@ -1,0 +1,50 @@
+"""Whether the agent recognises a record: by the note on it, else by its signature.
+
+A note that says that the copy was given up refuses a signature too: the agent deleted that copy, and somebody who kept
+its record could put it back.
+"""
+
+from enum import Enum, auto
+
+from backup_agent.catalog.place import Place
+from backup_agent.catalog.record_notes import GIVEN_UP, digest_of
+from backup_agent.core.artifacts.records import Record
+from backup_agent.signing.keyring import Keyring
+
+
+class Standing(Enum):
+    """What the agent knows of a record."""
+
+    NOTED = auto()
+    """Its SHA-256 is that of the note."""
+    SIGNED = auto()
+    """The note is missing or has another SHA-256, and a trusted key has signed the record."""
+    REPLACED = auto()
+    """The note has another SHA-256."""
+    UNKNOWN = auto()
+    """There is no note, or the copy was given up."""
+
+    @property
+    def recognised(self) -> bool:
+        """Whether the agent believes the record."""
+        return self in (Standing.NOTED, Standing.SIGNED)
+
+
+class Recognition:
+    """Judges the records of one place. It may be used by several threads."""
+
+    def __init__(self, place: Place) -> None:
+        self._keyring = Keyring(place.settings)
+
+    @property
+    def by_signature(self) -> bool:
+        """Whether the settings name a key whose signatures count."""
+        return self._keyring.has_keys
+
+    def standing(self, key: str, content: bytes, note: str | None) -> Standing:
+        """Judge the record of an artifact, given as it is stored, and by what its note says (RecordNotes.note)."""
+        if note == digest_of(content):
+            return Standing.NOTED
+        if note != GIVEN_UP and self._keyring.signer(Record, key, content) is not None:
+            return Standing.SIGNED
+        return Standing.UNKNOWN if note in (None, GIVEN_UP) else Standing.REPLACED

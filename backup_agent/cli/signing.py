@@ -1,0 +1,119 @@
+"""`backup-agent signing`: make a key, and show which keys count."""
+
+from collections import Counter
+from datetime import datetime
+from pathlib import Path
+
+import click
+
+from backup_agent.catalog.place import place_of
+from backup_agent.catalog.signatures import signatures
+from backup_agent.cli import printing
+from backup_agent.cli.configured import json_option, loaded, settings_option
+from backup_agent.core.artifacts.names import VOLUME
+from backup_agent.core.escaping import first_few
+from backup_agent.core.reasons import PermanentError, Reason
+from backup_agent.signing import key_file
+from backup_agent.signing.key_file import fingerprint, public_key_of
+
+PLACE = click.option("--place", default=VOLUME, show_default=True, help="`local` or a destination.")
+
+
+@click.group()
+def command() -> None:
+    """Make keys that sign records, and show which keys count."""
+
+
+@command.command("new")
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="The file to write. It must not exist yet; only its owner may read it.",
+)
+@json_option
+def new_command(out: Path, *, as_json: bool) -> int:
+    """Make a private key, and print the fingerprint of its public key.
+
+    Keep a copy of the file away from the cluster. Neither the agent nor a backup contains the key.
+    """
+    try:
+        made = key_file.create(out)
+    except OSError as error:
+        raise PermanentError(
+            Reason.ALREADY_EXISTS if isinstance(error, FileExistsError) else Reason.INVALID_REQUEST,
+            f"{out}: no key was written: {error.strerror}",
+            "give the name of a new file in a folder that you may write to",
+        ) from error
+    if as_json:
+        printing.as_json({"file": str(out), "fingerprint": made})
+    else:
+        printing.line(f"{out}: a new key")
+        printing.line(made)
+    return 0
+
+
+@command.command("show")
+@settings_option
+@json_option
+@click.pass_context
+def show_command(context: click.Context, *, as_json: bool) -> int:
+    """Show the keys of the settings by their fingerprints. Exits 3 if the agent's own key cannot be used."""
+    settings = loaded(context).settings.signing
+    own = fault = None
+    if settings.key_file is not None:
+        try:
+            own = fingerprint(public_key_of(key_file.load(settings.key_file)))
+        except PermanentError as error:
+            fault = error.failure
+    revoked = {key: time.isoformat() for key, time in settings.revoked.items()}
+    if as_json:
+        told = {"own": own, "fault": fault and fault.error, "trusted": settings.trusted, "revoked": revoked}
+        printing.as_json({"key_file": settings.key_file and str(settings.key_file), **told})
+    else:
+        rows = [["own", own, str(settings.key_file)]] if own else []
+        rows += [["trusted", key, ""] for key in settings.trusted]
+        rows += [["revoked", key, _since(time)] for key, time in settings.revoked.items()]
+        if rows:
+            printing.table(["KEY", "FINGERPRINT", "FROM"], rows)
+        elif fault is None:
+            printing.line("nothing is signed: signing.key_file is not set, and no key is trusted")
+        if fault is not None:
+            printing.lines((fault.error, f"hint: {fault.advice}"), err=True)
+    return 0 if fault is None and own not in settings.revoked else 3
+
+
+@command.command("check")
+@PLACE
+@settings_option
+@json_option
+@click.pass_context
+def check_command(context: click.Context, place: str, *, as_json: bool) -> int:
+    """Show which keys signed the recognised records of a place. Every record is read.
+
+    Exits 3 if a record is not signed by a key of the settings, or is signed by a key that was revoked before.
+    """
+    settings = loaded(context).settings
+    at = place_of(place, settings)
+    found = list(signatures(at))
+    revoked = settings.signing.revoked
+    late = [one.artifact for one in found if one.key in revoked and one.finished >= revoked[one.key]]
+    unsigned = [one.artifact for one in found if one.key is None]
+    counts = Counter(one.key for one in found if one.key is not None)
+    if as_json:
+        told = {"signed": counts, "unsigned": unsigned, "signed_after_revocation": late}
+        printing.as_json({"place": at.name, **told})
+    else:
+        records = printing.counted(len(found), "recognised record", "recognised records")
+        printing.line(f"{at.name}: {records}")
+        for key, number in sorted(counts.items()):
+            printing.line(f"signed by {key}: {number}")
+        if unsigned:
+            printing.line(f"not signed by a key of the settings ({len(unsigned)}): {first_few(unsigned)}", err=True)
+        if late:
+            printing.line(f"signed after the key was revoked ({len(late)}): {first_few(late)}", err=True)
+    return 3 if unsigned or late else 0
+
+
+def _since(time: datetime) -> str:
+    return f"not trusted from {printing.moment(time)} on"

@@ -1,0 +1,10 @@
+"""Whether this process could sign what it wrote, told to the supervisor, which has no key."""
+
+from backup_agent.core.requests.events import SigningTold
+from backup_agent.jobs.event_writer import EventWriter
+from backup_agent.signing.keyring import Keyring
+
+
+def tell_signing(keyring: Keyring, writer: EventWriter) -> None:
+    """Report whether the last document was signed, as far as the settings name a key."""
+    writer.tell(SigningTold(fault=keyring.fault))

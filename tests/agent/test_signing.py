@@ -1,0 +1,116 @@
+"""A live agent with a signing key: the volume is lost, the key is missing, a stranger signs a record."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from backup_agent.core.artifacts.records import Record
+from backup_agent.signing import key_file
+from backup_agent.signing.keyring import Keyring
+from tests.agent.bucket import content, destination, stored
+from tests.agent.live import Live
+from tests.builders import a_record, settings_with
+from tests.components.seaweedfs import BUCKET, KEYS, SeaweedFS
+from tests.polling import until
+
+
+def command(live: Live, *words: str, code: int = 0) -> Any:
+    """Run a command as `kubectl exec … backup-agent` does. Return its JSON output."""
+    done = subprocess.run(
+        [sys.executable, "-m", "backup_agent", *words, "--json", "--config", str(live.config)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **live.environ},
+    )
+    assert done.returncode == code, done.stderr
+    return json.loads(done.stdout)
+
+
+def noted(live: Live) -> set[str]:
+    """Return the keys of the artifacts at the destination that have a note on the volume."""
+    folders = (live.root / ".agent" / "recorded").glob("offsite@*")
+    return {path.relative_to(folder).as_posix() for folder in folders for path in folder.rglob("*.backup")}
+
+
+def signer(document: dict[str, Any]) -> str | None:
+    return None if document["signature"] is None else str(document["signature"]["key"])
+
+
+def put_forged(seaweedfs: SeaweedFS, tmp_path: Path) -> str:
+    """Put an artifact with a record into the bucket that a stranger has signed; return its key."""
+    key_file.create(tmp_path / "stranger.pem")
+    keyring = Keyring(settings_with(signing={"key_file": str(tmp_path / "stranger.pem")}))
+    record = keyring.sign(a_record(24 * 400))
+    place = f"{tmp_path.name}/demo/"
+    client = seaweedfs.client()
+    client.put_object(Bucket=BUCKET, Key=place + record.key, Body=b"x" * record.files[0].size)
+    client.put_object(Bucket=BUCKET, Key=f"{place}{record.key}.json", Body=record.to_json())
+    return record.key
+
+
+def test_after_a_lost_volume_everything_signed_is_recognised_at_once_and_what_a_stranger_signed_is_not(
+    live: Live, seaweedfs: SeaweedFS, tmp_path: Path
+) -> None:
+    own = key_file.create(tmp_path / "key.pem")
+    live.settings["signing"] = {"key_file": str(tmp_path / "key.pem")}
+    live.settings["storage"]["destinations"] = {"offsite": destination(seaweedfs, tmp_path, retention={"last": 9})}
+    live.environ = KEYS
+    live.start()
+    assert live.ask(database="orders")["state"] == "succeeded"
+    live.commit()
+    assert live.ask(database="orders", type="DIFF")["state"] == "succeeded"
+    kept = {record["key"] for record in live.records()}
+    assert {own} == {signer(record) for record in live.records()}
+    copies = [json.loads(content(seaweedfs, tmp_path, f"{key}.json")) for key in kept]
+    assert {own} == {signer(copy) for copy in copies}
+    assert all(copy["fencing"] is not None for copy in copies)
+    assert live.end() == 0
+
+    shutil.rmtree(live.root)
+    forged = put_forged(seaweedfs, tmp_path)
+    live.start()
+
+    until(lambda: kept <= noted(live), "notes on the copies", patience=60)
+    until(lambda: live.metric("neo4j_backup_unrecognised_records", place="offsite") == 1, "count of the forged record")
+    assert forged not in noted(live)
+    found = command(live, "catalog", "unrecognised", "--place", "offsite", code=3)["unrecognised"]
+    assert [forged] == [one["artifact"] for one in found]
+    assert {"signed": {own: 2}, "unsigned": []}.items() <= command(
+        live, "signing", "check", "--place", "offsite"
+    ).items()
+    assert live.ask("hold", action="hold", artifact=max(kept), reason="kept")["state"] == "succeeded"
+    assert f"{forged}.json" in stored(seaweedfs, tmp_path)
+
+
+def test_without_its_key_the_agent_goes_on_and_warns_until_the_key_is_there(live: Live, tmp_path: Path) -> None:
+    key = tmp_path / "key.pem"
+    fault = f"{key}: the signing key cannot be read: No such file or directory"
+    live.settings["signing"] = {"key_file": str(key)}
+    live.start()
+
+    assert [fault] == [line["because"] for line in live.events("records are not signed")]
+    answer = live.ask(database="orders")
+    assert (answer["state"], f"the record is not signed: {fault}") == (
+        "succeeded_with_warnings",
+        answer["databases"]["orders"]["warnings"][-1],
+    )
+    assert [None] == [signer(record) for record in live.records()]
+    assert (1, fault) == (live.metric("neo4j_backup_signing_fault"), live.status()["signing_fault"])
+    assert len(live.events("records are not signed")) == 1
+
+    own = key_file.create(key)
+    live.commit()
+    assert live.ask("again", database="orders", type="FULL")["state"] == "succeeded"
+
+    unsigned, signed = live.records()
+    assert (None, own) == (signer(unsigned), signer(signed))
+    assert own == Keyring(settings_with(signing={"trusted": [own]})).signer(
+        Record, signed["key"], (live.root / f"{signed['key']}.json").read_bytes()
+    )
+    assert live.metric("neo4j_backup_signing_fault") == 0
+    assert len(live.events("records are signed again")) == 1
