@@ -57,7 +57,14 @@ def hold_place(place: Place, *, wait: float = 0.0, period: float = PERIOD) -> It
     adopted = (f"{name}: adopted from {found.owner}, whose volume is gone",) if lost else ()
     if store.conditional_writes:
         with tenure.hold(
-            store, volume.ours, folder, wait=wait, period=period, quiet=other_agent, no_deletion=no_deletion
+            store,
+            volume.ours,
+            folder,
+            wait=wait,
+            period=period,
+            quiet=other_agent,
+            by_expiry=not place.deletes,
+            no_deletion=no_deletion,
         ) as held:
             if lost:
                 _note(folder, _ADOPTED_FROM, former)

@@ -1,7 +1,8 @@
 """Holding the lease of a destination. Only the agent that holds the lease may publish and delete there.
 
 The lease belongs to the agent, not to a process: child processes that work at the same destination hold it together,
-and the last one releases it. They share a folder on the volume, `<root>/.agent/leases/<place>/`:
+and the last one releases it. In a store that keeps versions it is left instead, and expires. The processes share a
+folder on the volume, `<root>/.agent/leases/<place>/`:
 
 - `seat`: each process holds a shared flock on it. If the flock is free, no process of this agent holds the lease, even
   if the last one was killed. The next child can then take over the lease of a dead process at once.
@@ -97,14 +98,16 @@ def hold(
     wait: float = 0.0,
     period: float = PERIOD,
     quiet: bool = False,
+    by_expiry: bool = False,
     no_deletion: Failure | None = None,
 ) -> Iterator[HeldByLease]:
     """Hold the lease of a destination. A thread renews it.
 
     Raise TransientError (`foreign_root`), with both owners, if another agent holds it for longer than `wait` seconds.
-    If `quiet`, even a released lease is taken only after it has not changed for three periods.
+    If `quiet`, even a released lease is taken only after it has not changed for three periods. If `by_expiry`, the
+    lease is never released, as in a store that keeps versions; the next process of this agent goes on with it.
     """
-    tenure = Tenure(store, ours, folder, period, quiet=quiet)
+    tenure = Tenure(store, ours, folder, period, quiet=quiet, by_expiry=by_expiry)
     try:
         tenure.take(wait)
         try:
@@ -153,8 +156,18 @@ class _Sight(StoredValue):
 class Tenure:
     """One process's share in holding a lease."""
 
-    def __init__(self, store: Store, ours: Owner, folder: Path, period: float, *, quiet: bool = False) -> None:
+    def __init__(
+        self,
+        store: Store,
+        ours: Owner,
+        folder: Path,
+        period: float,
+        *,
+        quiet: bool = False,
+        by_expiry: bool = False,
+    ) -> None:
         self._store = store
+        self._by_expiry = by_expiry
         self._ours = ours
         self._period = period
         self._quiet = quiet
@@ -202,7 +215,8 @@ class Tenure:
             return
         taken = False
         try:
-            self._take_alone()
+            if not self._go_on():
+                self._take_alone()
             taken = True
         finally:
             fcntl.flock(self._seat, fcntl.LOCK_SH if taken else fcntl.LOCK_UN)
@@ -215,6 +229,29 @@ class Tenure:
         self._token, self._lost = found.token, ""
         self._renew(due=HOLD_PERIODS * self._period)
         fcntl.flock(self._seat, fcntl.LOCK_SH)
+
+    @property
+    def _is_released(self) -> bool:
+        """Whether the lease is released at the end. Each release and each new lease would stay as a version."""
+        return not (self._by_expiry or self._store.keeps_versions)
+
+    def _go_on(self) -> bool:
+        """Go on with the lease that an earlier process has left; return False if it is released or too old.
+
+        Within a period this sends no request. No other agent may take the lease before three periods.
+        """
+        found, sight = self._sight.present, self._sight
+        if self._is_released or found is None or found.released or found.seat != self._seat_name:
+            return False
+        if sight.boot != self._boot or time.monotonic() - sight.since >= HOLD_PERIODS * self._period:
+            return False
+        self._token = found.token
+        try:
+            self._renew(due=self._period)
+        except HeldByAnotherError:
+            self._lost = ""
+            return False
+        return True
 
     def _take_alone(self) -> None:
         if self._sight.boot != self._boot or not self._may_take():
@@ -297,12 +334,13 @@ class Tenure:
                 pause = self._period / _LOOKS  # if renewals keep failing, `check` raises
 
     def give_up(self) -> None:
-        """Leave the seat. The last process releases the lease; if that fails, the next agent must wait."""
+        """Leave the seat. The last process releases the lease; if it does not, the next agent must wait."""
         self._stop.set()
         with self._alone():
             fcntl.flock(self._seat, fcntl.LOCK_UN)
             found = self._sight.lease
-            if not self._lost and found is not None and found.token == self._token and self._lock_seat():
+            held = not self._lost and found is not None and found.token == self._token
+            if held and found is not None and self._is_released and self._lock_seat():
                 with suppress(BackupError):
                     self._write(found.given_up())
                 fcntl.flock(self._seat, fcntl.LOCK_UN)

@@ -72,6 +72,7 @@ class LocalStore:
 
     conditional_writes = True
     concurrent_reads = 1
+    keeps_versions = False
 
     def __init__(self, root: Path, name: str = "local") -> None:
         self.name = name

@@ -77,6 +77,11 @@ class Store(Protocol):
     """How many small objects are best read at once: 1 if threads make reading no faster."""
 
     @property
+    def keeps_versions(self) -> bool:
+        """Whether replaced and deleted objects are known to stay as old versions. Asks nothing."""
+        ...
+
+    @property
     def conditional_writes(self) -> bool:
         """Whether exactly one of several concurrent calls of `create` or `swap` for one key succeeds.
 

@@ -340,6 +340,54 @@ def test_a_pass_costs_two_requests(agents: Agents) -> None:
     assert dict(store.calls) == {"swap": 2}
 
 
+class Versioned(MemoryStore):
+    """Keeps each replaced object as an old version."""
+
+    keeps_versions = True
+
+
+def test_where_versions_are_kept_passes_write_the_lease_once_a_period_together(agents: Agents) -> None:
+    store = agents.store = FaultyStore(Versioned("offsite"))
+    for _ in range(50):
+        with agents.hold("a") as held:
+            held.check()
+            agents.time.advance(0.1 * PERIOD)
+            agents.refused("b")
+        agents.time.advance(0.1 * PERIOD)
+
+    assert held.number == 1
+    assert 8 <= store.calls["swap"] <= 11
+
+
+def test_a_lease_that_is_not_released_expires_for_other_agents(agents: Agents) -> None:
+    with agents.hold("a", by_expiry=True):
+        pass
+    assert not agents.lease.released
+    left = agents.time.now
+
+    with agents.hold("b", wait=20 * PERIOD) as held:
+        assert agents.time.now == left + 3 * PERIOD
+
+    assert held.number == 2
+
+
+@pytest.mark.parametrize("later", [0.5, 1.5, 2.5])
+def test_the_next_child_goes_on_with_a_lease_that_was_not_released(agents: Agents, later: float) -> None:
+    store = agents.store = FaultyStore(agents.store)
+    with agents.hold("a", by_expiry=True):
+        pass
+    agents.time.advance(later * PERIOD)
+    store.calls.clear()
+
+    with agents.hold("a", by_expiry=True) as held:
+        held.check()
+        agents.refused("b")
+
+    # Within two periods it is still held. Later another agent may have watched it long enough: it is taken anew.
+    assert held.number == (1 if later < 2 else 2)
+    assert store.calls["swap"] == (0 if later < 1 else 1)
+
+
 def test_the_renewing_thread_ends_with_the_lease(agents: Agents) -> None:
     def renewing() -> list[threading.Thread]:
         return [thread for thread in threading.enumerate() if thread.name == "lease"]

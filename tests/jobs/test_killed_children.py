@@ -19,7 +19,7 @@ from tests.jobs.worlds import World, aged, chained, owing
 
 SHARES = 2
 QUICKLY = 5.0
-"""Seconds. Without the release of a dead holder's lease, a takeover would take 45 seconds."""
+"""Seconds. Without the release of a dead holder's lease, a takeover would take three minutes."""
 
 
 def die_at_each_step(share: int, at: Callable[[int], bool]) -> int:

@@ -84,6 +84,10 @@ class FaultyStore:
         self.hanging.clear()
 
     @property
+    def keeps_versions(self) -> bool:
+        return self.inner.keeps_versions
+
+    @property
     def conditional_writes(self) -> bool:
         return self.inner.conditional_writes
 

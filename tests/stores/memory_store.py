@@ -27,6 +27,7 @@ class MemoryStore:
 
     conditional_writes = True
     concurrent_reads = 1
+    keeps_versions = False
 
     def __init__(self, name: str = "memory") -> None:
         self.name = name

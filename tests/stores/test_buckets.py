@@ -142,6 +142,18 @@ def test_a_bucket_without_versions_frees_what_is_deleted(
     assert (result.freed, result.kept_versions) == (sum(one.size for one in result.deletions), None)
 
 
+def test_passes_in_a_bucket_with_versions_write_one_version_of_the_lease_a_minute(
+    client: Any, versioned: str, world_in: Callable[..., tuple[World, Place]]
+) -> None:
+    world, _ = world_in(versioned)
+    for _ in range(10):
+        with hold_place(place_of("offsite", world.settings)) as held:
+            held.check()
+
+    found = client.list_object_versions(Bucket=versioned, Prefix="neo4j/demo/.agent/lease.json")["Versions"]
+    assert len(found) == 1
+
+
 def test_default_retention_that_allows_new_versions_stops_nothing(
     locked: str, world_in: Callable[..., tuple[World, Place]]
 ) -> None:
@@ -156,15 +168,12 @@ def test_default_retention_that_forbids_to_replace_the_lease_is_named(
     locked: str, world_in: Callable[..., tuple[World, Place]], proxy: FaultProxy
 ) -> None:
     _, place = world_in(locked, endpoint_url=proxy.endpoint_url)
-    with hold_place(place):
-        pass
-    proxy.inject(Fault("^PUT .*lease", "refuse", status=403, code="AccessDenied", times=None))
-
-    with (
-        pytest.raises(PermanentError, match="the default retention of the bucket has locked the object until 20") as no,
-        hold_place(place),
-    ):
-        pass
+    with hold_place(place) as held:
+        proxy.inject(Fault("^PUT .*lease", "refuse", status=403, code="AccessDenied", times=None))
+        with pytest.raises(
+            PermanentError, match="the default retention of the bucket has locked the object until 20"
+        ) as no:
+            held.confirm()
 
     assert no.value.failure.reason is Reason.STORAGE_AUTH
     assert "default retention" in no.value.failure.advice
@@ -256,6 +265,7 @@ def test_an_agent_that_may_not_delete_copies_and_deletes_nothing(
     with hold_place(place) as held:
         held.confirm()
         assert not held.may_delete
+        assert held.number == 1
         assert "deletes is false" in (held.no_deletion or pytest.fail("deletions are allowed")).error
     assert refused(lambda: place.store.delete(before[0]))
 

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from backup_agent.core.artifacts.records import StoredValue
 
-PERIOD = 15.0
+PERIOD = 60.0
 """Seconds between two renewals."""
 
 HOLD_PERIODS = 2

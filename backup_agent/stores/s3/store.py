@@ -89,6 +89,11 @@ class S3Store:
         )
 
     @property
+    def keeps_versions(self) -> bool:
+        """Whether the bucket has shown that it keeps old versions."""
+        return bool(self._bucket.features.has(Feature.OLD_VERSIONS))
+
+    @property
     def conditional_writes(self) -> bool:
         """Whether the store honours conditions of writes; if that is not known, finding out costs five requests."""
         return swaps_conditionally(self._bucket)
@@ -215,7 +220,7 @@ class S3Store:
         In a bucket with versions a deletion writes a marker, also for a key that never existed: so it is looked for.
         """
         parts_of(key)
-        if self._bucket.features.has(Feature.OLD_VERSIONS) and self.stat(key) is None:
+        if self.keeps_versions and self.stat(key) is None:
             return True
         answer, _ = self._bucket.ask("DeleteObject", key, ABSENT)
         return not answer.get("DeleteMarker") or answer.get("VersionId") == "null"
