@@ -5,7 +5,10 @@ PYTHON ?= python3
 UV ?= uv
 VENV := .venv
 DEMO_VENV := .venv-demo
-PYTEST := $(VENV)/bin/python -m pytest -n 2 --dist loadgroup
+PYTEST := $(VENV)/bin/python -m pytest --dist loadgroup
+# Tests of processes wait for a third of their time: a third worker uses what two leave of two cores. The fast ones do not.
+WORKERS := -n 3
+FAST_WORKERS := -n 2
 FAST := -m "not components and not process and not nightly" --hypothesis-profile=fast
 
 # Hundreds of agents are started here: where the environment forbids to keep bytecode, each would compile all it imports.
@@ -41,23 +44,23 @@ components: setup
 	$(VENV)/bin/python -m tests.components.fetch
 
 test: components  ## the tests of every change, real servers included (fetched once into the user's cache folder); CI runs these
-	$(PYTEST) -m "not nightly and not api_server" --durations=40 --durations-min=5
+	$(PYTEST) $(WORKERS) -m "not nightly and not api_server" --durations=40 --durations-min=5
 
 coverage: setup  ## every line and branch of the pure core, by the core's own tests alone
-	$(PYTEST) tests/core --cov=backup_agent.core --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=100
+	$(PYTEST) $(FAST_WORKERS) tests/core --cov=backup_agent.core --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=100
 
 test-fast: setup  ## the tests that need nothing but Python and no patience, laws with a tenth of their cases
-	$(PYTEST) $(FAST)
+	$(PYTEST) $(FAST_WORKERS) $(FAST)
 
 nightly: long pythons api-server million  ## all that `make test` leaves out, in hours (`make -k nightly` goes on after a fault)
 
 long: components  ## every step and every storm of kills, of which `make test` runs a chosen few
-	$(PYTEST) -m nightly --durations=40 --durations-min=5
+	$(PYTEST) $(WORKERS) -m nightly --durations=40 --durations-min=5
 
 pythons: setup  ## the fast tests on each of Python 3.12 to 3.14 that this machine has
 	@found=$$($(VENV)/bin/python -m tests.components.pythons) || exit; failed=; \
 	for python in $$found; do \
-	    echo "$$python"; "$$python" -m pytest -p no:cacheprovider -n 2 --dist loadgroup $(FAST) || failed="$$failed $$python"; \
+	    echo "$$python"; "$$python" -m pytest -p no:cacheprovider $(FAST_WORKERS) --dist loadgroup $(FAST) || failed="$$failed $$python"; \
 	done; \
 	[ -z "$$failed" ] || { echo "failed:$$failed" >&2; exit 1; }
 
