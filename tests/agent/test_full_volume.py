@@ -73,6 +73,16 @@ def empty(folder: Path) -> None:
 FILLS = [pytest.param(fill_bytes, id="bytes"), pytest.param(fill_inodes, id="inodes")]
 
 
+def volumes(*names: str) -> list[Any]:
+    """Return each volume with each way to fill it. `make test` takes away inodes where both folders are one volume alone."""
+    return [
+        pytest.param(name, fill, id=f"{name}-{fill.__name__.removeprefix('fill_')}", marks=marks)
+        for name in names
+        for fill in (fill_bytes, fill_inodes)
+        for marks in [pytest.mark.nightly if name != "both" and fill is fill_inodes else ()]
+    ]
+
+
 def reserves(live: Live) -> list[int]:
     """Return how many files each reserve has."""
     return [
@@ -108,8 +118,7 @@ def check_refused(answers: list[dict[str, Any]], *, some_fit: bool) -> None:
             assert "enlarge the volume" in answer["hint"]
 
 
-@pytest.mark.parametrize("fill", FILLS)
-@pytest.mark.parametrize("which", ["root", "requests", "both"])
+@pytest.mark.parametrize(("which", "fill"), volumes("root", "requests", "both"))
 def test_every_request_is_answered_on_a_full_volume(small: Small, which: str, fill: Fill) -> None:
     live = small(which)
     made = prepare(live)
@@ -155,8 +164,7 @@ def test_an_echo_that_met_a_full_volume_is_rejected_and_says_so(small: Small) ->
     assert (answer["state"], answer["reason"]) == ("rejected", "invalid_request")
 
 
-@pytest.mark.parametrize("fill", FILLS)
-@pytest.mark.parametrize("which", ["root", "both"])
+@pytest.mark.parametrize(("which", "fill"), volumes("root", "both"))
 def test_retention_frees_a_full_volume(small: Small, which: str, fill: Fill) -> None:
     live = small(which)
     prepare(live)
