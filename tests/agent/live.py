@@ -52,8 +52,8 @@ class Live:
         self.environ: dict[str, str] = {}
         self.prefix: tuple[str, ...] = ()
         """What the agent's command line begins with, such as a program that changes limits."""
-        self.at_once = False
-        """Whether to leave out the command that only looks at the settings and then becomes the supervisor."""
+        self.by_command = False
+        """Whether to start `backup-agent run`, which reads the settings and then executes the supervisor."""
         self.lines: list[dict[str, Any]] = []
         self.text: list[str] = []
         password = folder / "password"
@@ -116,7 +116,7 @@ class Live:
             [
                 *self.prefix,
                 sys.executable,
-                *(supervisor if self.at_once else ("-m", "backup_agent", "run", "--config", str(self.config))),
+                *(("-m", "backup_agent", "run", "--config", str(self.config)) if self.by_command else supervisor),
             ],
             stderr=subprocess.PIPE,
             stdout=subprocess.DEVNULL,

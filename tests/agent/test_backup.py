@@ -6,6 +6,7 @@ from tests.agent.live import Live
 
 
 def test_the_predecessors_debug_command_takes_a_backup(live: Live) -> None:
+    live.by_command = True
     live.start()
     answer = live.ask("backup", path=f"{live.root}/test", type="FULL", database="orders")
 

@@ -27,6 +27,7 @@ def test_no_process_has_a_secret_that_it_does_not_need(live: Live, seaweedfs: Se
         "ENVIRONMENTS": str(seen),
         "PYTHONPATH": str(Path(__file__).with_name("environments")),
     }
+    live.by_command = True
     live.start()
     assert live.ask(database="orders")["databases"]["orders"]["copies"] == {"offsite": "stored"}
     assert live.ask("p", action="prune", place="offsite")["state"] == "succeeded"

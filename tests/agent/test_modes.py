@@ -75,7 +75,6 @@ def _shared() -> Iterator[Live]:
             os.chown(live.folder, FIRST, GROUP)
             live.folder.chmod(0o2775)
             live.cluster_folder.chmod(0o777)
-            live.at_once = True
             yield live
 
 

@@ -44,6 +44,7 @@ def test_a_credential_of_the_store_is_quoted_nowhere(live: Live, store: OddServe
     }
     environ = {**dict.fromkeys(SOURCES, "plain"), "AWS_EC2_METADATA_DISABLED": "true", source: SHAPES[shape]}
     live.environ = environ
+    live.by_command = True
     live.start()
 
     answer = live.ask(database="orders")
@@ -62,6 +63,7 @@ def test_a_password_of_the_cluster_is_quoted_nowhere(live: Live, source: str, sh
         del live.settings["neo4j"]["password_file"]
         environ = {"NEO4J_PASSWORD": shape}
     live.environ = environ
+    live.by_command = True
     live.start(ready=False)
 
     until(lambda: live.port and live.requests.is_dir(), "listening agent")
