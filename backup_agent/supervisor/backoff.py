@@ -1,4 +1,4 @@
-"""When something that failed is tried again: twice as long after each failure, up to a longest wait."""
+"""Exponential backoff: the wait before the next try doubles with each failure, up to a maximum."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ LONGEST_WAIT = 900.0
 
 @dataclass
 class Backoff:
-    """The wait before the next try. Times are monotonic seconds."""
+    """The failures in a row and the time of the next try, in monotonic seconds."""
 
     failures: int = 0
     _again: float = 0.0
@@ -18,13 +18,13 @@ class Backoff:
         self.failures, self._again = 0, 0.0
 
     def failed(self, monotonic: float) -> None:
-        """Wait twice as long as the last time before the next try."""
-        # Ten doublings pass the longest wait; a thousand, ten days of failures, would overflow a float.
+        """Double the wait before the next try."""
+        # Ten doublings exceed LONGEST_WAIT. A thousand, reached after ten days of failures, would overflow a float.
         self._again = monotonic + min(FIRST_WAIT * 2 ** min(self.failures, 10), LONGEST_WAIT)
         self.failures += 1
 
     def hurry(self) -> None:
-        """Let the next try be made at once."""
+        """Allow the next try at once."""
         self._again = 0.0
 
     def due(self, monotonic: float) -> bool:

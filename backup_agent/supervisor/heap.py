@@ -1,6 +1,6 @@
-"""Giving memory back to the system: glibc keeps what Python has freed unless it is asked.
+"""Returning freed memory to the system: glibc keeps memory that Python has freed until `malloc_trim` is called.
 
-Measured on CPython 3.11, Debian 12: 2 to 3 MiB after start-up, and what a flood of requests has taken.
+Measured on CPython 3.11, Debian 12: 2 to 3 MiB after the start, and all memory that a flood of requests took.
 """
 
 import ctypes
@@ -8,7 +8,7 @@ import gc
 
 
 def give_back() -> None:
-    """Return freed memory to the system, where the C library can (musl cannot, and needs no telling)."""
+    """Return freed memory to the system if the C library has `malloc_trim`. musl has none and needs none."""
     gc.collect()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:

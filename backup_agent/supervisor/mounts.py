@@ -1,7 +1,7 @@
 """Telling a mounted volume from the container's own disk, which is deleted together with the container.
 
-The mounts decide, not the device: with some storage drivers a container's root and its volumes are folders of one file
-system of the node.
+The mount point is compared, not the device: with some storage drivers the root of a container and its volumes are
+folders of the same file system of the node.
 """
 
 import re
@@ -32,7 +32,7 @@ class Mount(NamedTuple):
 
 
 def check_volume_mounted(root: Path, require: Require, environ: Mapping[str, str]) -> None:
-    """Raise PermanentError if a storage root must be on a mounted volume and is not. It need not exist yet."""
+    """Raise PermanentError if the storage root must be on a mounted volume and is not. The root need not exist yet."""
     if is_own_disk(root, require, environ):
         where = "the container's own disk" if require == "auto" else "the root file system"
         raise PermanentError(
@@ -44,7 +44,7 @@ def check_volume_mounted(root: Path, require: Require, environ: Mapping[str, str
 
 
 def is_own_disk(folder: Path, require: Require, environ: Mapping[str, str]) -> bool:
-    """Tell whether a folder is on a disk that `require` does not accept: that of `/`, with `auto` in containers."""
+    """Tell whether a folder is on the disk of `/` although `require` demands a volume; `auto` does so in containers."""
     if require == "never":
         return False
     mounts = parse(MOUNTS.read_text(errors="surrogateescape"))
@@ -58,11 +58,13 @@ def in_container(environ: Mapping[str, str], mounts: tuple[Mount, ...]) -> bool:
 
 
 def mount_of(folder: Path, mounts: tuple[Mount, ...]) -> Mount:
-    """Return the mount that a folder is on, or would be on once it is made."""
+    """Return the mount that contains a folder. The folder need not exist."""
     path = folder.resolve()
-    around = {str(path), *map(str, path.parents)}
+    ancestors = {str(path), *map(str, path.parents)}
     return max(
-        (mount for mount in mounts if mount.point in around), key=lambda one: len(one.point), default=Mount("/", "")
+        (mount for mount in mounts if mount.point in ancestors),
+        key=lambda mount: len(mount.point),
+        default=Mount("/", ""),
     )
 
 

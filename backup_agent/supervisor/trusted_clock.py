@@ -1,7 +1,7 @@
-"""The time by which answers expire: this machine's, as long as nothing speaks against it and another clock agrees.
+"""The clock by which answers expire: the clock of this machine, as long as another clock agrees with it.
 
-A clock that was set forward would make everything look old at once. So nothing expires unless the servers or a
-destination have shown about the same time, nor after the clock was set while the agent ran.
+If the clock were set forward, all answers would look old at once. So nothing expires unless the servers or a
+destination have shown about the same time, and nothing expires after the clock was set while the agent ran.
 """
 
 import logging
@@ -36,18 +36,18 @@ def read_clocks() -> ClockReading:
 
 @dataclass
 class TrustedClock:
-    """Tells the time, or that it cannot be trusted. `file` is where passes of retention keep what they saw."""
+    """The time of this machine if it can be trusted. In `file`, passes of retention keep the clocks that they saw."""
 
     file: Path
     server_clock: Callable[[], Shown | None]
     read: Callable[[], ClockReading] = read_clocks
     _last: ClockReading | None = None
-    """The last reading that was trusted, or the first one: the clock must have run on from it."""
+    """The last trusted reading, or the first one. Later readings must be consistent with it."""
     _logged: int | None = None
-    """Level at which it was logged that nothing expires; None while the clock is trusted."""
+    """The level at which distrust was logged; None while the clock is trusted."""
 
     def now(self) -> datetime | None:
-        """Return the time; None if nothing may expire by it, which is logged once."""
+        """Return the time, or None if the clock cannot be trusted. Distrust is logged once."""
         reading = self.read()
         seen = self._seen(reading.boot)
         last = self._last or (seen.reading if seen else reading)
@@ -67,7 +67,7 @@ class TrustedClock:
         return None
 
     def _log(self, wrong: str | None) -> None:
-        """Log once that nothing expires, and why; that no other clock has been seen is usual after a start."""
+        """Log once that nothing expires, and why. At INFO if no other clock was seen: this is normal after a start."""
         before, self._logged = self._logged, logging.INFO if wrong is None else logging.WARNING
         if before is not None and before >= self._logged:
             return

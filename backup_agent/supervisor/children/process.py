@@ -1,6 +1,6 @@
-"""Child processes: a run each, told what to do on stdin, telling events on stdout.
+"""Child processes, one for each run. A child reads its task from stdin and writes events to stdout.
 
-A child's stdin stays open as its lifeline: when it closes, the child ends itself and all that it started.
+The supervisor keeps the child's stdin open. When stdin closes, the child ends itself and all processes it started.
 """
 
 import errno
@@ -24,10 +24,10 @@ from backup_agent.supervisor.children.environment import of_child
 LONGEST_LINE = 1 << 20
 
 MOST_KINDS = 100
-"""Kinds of ignored lines that are remembered, so that each is logged once."""
+"""How many kinds of ignored lines are remembered, so that each kind is logged once."""
 
 QUICK = {"PYDANTIC_DISABLE_PLUGINS": "__all__"}
-"""Of the environment of every child: pydantic looks through all installed packages for plugins, 20 ms, and has none."""
+"""Variables for every child. Without it, pydantic searches all installed packages for plugins, which takes 20 ms."""
 
 
 log = structlog.get_logger()
@@ -35,7 +35,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True)
 class Told:
-    """A line a child wrote."""
+    """An event that a child wrote."""
 
     run: str
     event: Event | MalformedEvent
@@ -43,7 +43,7 @@ class Told:
 
 @dataclass(frozen=True)
 class Ended:
-    """A child has ended, and all that it wrote has been told. `code` is negative for a signal."""
+    """The end of a child, after all of its events. `code` is the exit code, or minus the number of a signal."""
 
     run: str
     code: int
@@ -63,10 +63,11 @@ class Child:
         keep: int,
         remote: bool = False,
     ) -> None:
-        """Start `python -m <module>` and hand it its task, one line of JSON. `keep` is the lock's descriptor.
+        """Start `python -m <module>` and write its task, one line of JSON, to its stdin.
 
-        `remote` says whether the task has to do with a destination: only then does the child get credentials for it.
-        Raise OSError if it cannot be started or followed; then nothing of it is left.
+        `keep` is the descriptor of the root's lock, which the child inherits. `remote` says whether the task uses a
+        destination; only then does the child get credentials for it. Raise OSError, with no process left behind, if
+        the child or the thread that reads its events cannot be started.
         """
         self.run = run
         self.module = module
@@ -87,7 +88,7 @@ class Child:
         self.pid = self._process.pid
         try:
             threading.Thread(target=self._follow, args=(task,), name=f"follow {run}", daemon=True).start()
-        except RuntimeError as error:  # no thread is left: a child that is not followed must not go on
+        except RuntimeError as error:  # no more threads: a child whose events are not read must not go on
             self.kill()
             self._process.communicate()
             raise OSError(errno.EAGAIN, f"{os.strerror(errno.EAGAIN)} (no thread for it)") from error
@@ -100,7 +101,7 @@ class Child:
             stdin.write(task + b"\n")
             stdin.flush()
         except BrokenPipeError:
-            pass  # it ended at once: what it wrote and its exit code say why
+            pass  # the child ended at once: its events and its exit code say why
         for line in iter(partial(stdout.readline, LONGEST_LINE), b""):
             event = events.parse(line)
             if isinstance(event, UnknownEvent):
@@ -114,11 +115,11 @@ class Child:
         self._tell(Ended(self.run, code))
 
     def ask_to_end(self) -> None:
-        """Send SIGTERM to the child alone: it ends what it started, and says what became of it."""
+        """Send SIGTERM to the child only. The child ends the processes that it started and reports the outcome."""
         send(self.pid, signal.SIGTERM)
 
     def kill(self) -> None:
-        """End the whole session at once, also what is forked while it is being listed."""
+        """Kill all processes of the session, also those that are forked while the session is being listed."""
         killed: set[int] = set()
         while found := set(session(self.pid)) - killed:
             for pid in found:
@@ -128,5 +129,5 @@ class Child:
 
 @lru_cache(MOST_KINDS)
 def _ignore(module: str, kind: str) -> None:
-    """Log once that lines of a kind are ignored: events of a newer child, or what a library prints (no kind)."""
+    """Log once that lines of a kind are ignored: events of a newer child, or output of a library (no kind)."""
     log.warning("unknown event ignored", module=module, kind=kind or "no event")

@@ -1,4 +1,4 @@
-"""The runs under way: child processes, what they told last, and when their time is up."""
+"""The runs under way: their child processes, their progress and their deadlines."""
 
 import time
 from collections import Counter
@@ -12,27 +12,27 @@ from backup_agent.core.requests.events import Progress, Result, StageBegun
 from backup_agent.supervisor.children.process import Child, Ended, Told
 
 END_SECONDS = 3.0
-"""How long a run may take to end by itself, once it was asked to: a cancel is promised within five seconds."""
+"""Seconds between asking a run to end and killing it. A cancelled run must have ended within five seconds."""
 
 KILL_AGAIN_SECONDS = 1.0
 
 
 @dataclass
 class Run:
-    """A child and what is known of it. Times are monotonic seconds."""
+    """A child and its progress. Times are monotonic seconds."""
 
     child: Child
     kind: str
-    """survey, cluster, backup or copy: the child's module."""
+    """The last part of the name of the child's module: survey, cluster, backup, copy, prune or verify."""
     started: float
     deadline: float | None = None
     stage: str | None = None
     bytes: int | None = None
     total: int | None = None
     result: Result | None = None
-    """The event that tells its outcome, once it has come."""
+    """The event that reports the outcome; None until it arrives."""
     ending: Reason | None = None
-    """Why it was asked to end."""
+    """Why the child was asked to end."""
     kill_at: float | None = None
     destination: PlaceName | None = None
 
@@ -41,7 +41,10 @@ class Runs:
     """All runs, by name."""
 
     def __init__(self, root: str, tell: Callable[[Told | Ended], None]) -> None:
-        """`tell` gets what children say. `lock` is the descriptor of the root's lock, which they hold too."""
+        """`tell` is called with the events and the end of each child.
+
+        Set `lock` before `spawn`: the descriptor of the root's lock, which children inherit.
+        """
         self._root = root
         self._tell = tell
         self.lock = -1
@@ -64,18 +67,21 @@ class Runs:
         destination: PlaceName | None = None,
         remote: bool = False,
     ) -> None:
-        """Start `python -m <module>` with its task; `remote` says whether that has to do with a destination."""
+        """Start `python -m <module>` with its task; `remote` says whether the task uses a destination.
+
+        Raise OSError if the child cannot be started.
+        """
         child = Child(name, module, task, self._tell, root=self._root, keep=self.lock, remote=remote)
         kind = module.rsplit(".", 1)[-1]
         self._runs[name] = Run(child, kind, time.monotonic(), deadline=deadline, destination=destination)
 
     def numbered(self, kind: str) -> str:
-        """Return a name for a run that has none of its own."""
+        """Return a new name for a run, such as `copy-1`."""
         self._numbers[kind] += 1
         return f"{kind}-{self._numbers[kind]}"
 
     def get(self, name: str) -> Run | None:
-        """Return a run, or None where it has ended."""
+        """Return a run, or None if it has ended."""
         return self._runs.get(name)
 
     def any(self, kind: str) -> bool:
@@ -84,11 +90,11 @@ class Runs:
 
     @property
     def slots(self) -> int:
-        """How many slots are taken: all runs but the survey take one, so that no heavy library stands beside a JVM."""
+        """How many slots are taken: one by each run except the survey, which loads no large libraries."""
         return sum(run.kind != "survey" for run in self._runs.values())
 
     def progressed(self, name: str, event: StageBegun | Progress) -> None:
-        """Note how far a run is."""
+        """Note the progress of a run."""
         run = self._runs[name]
         match event:
             case StageBegun():
@@ -108,7 +114,7 @@ class Runs:
         run.child.ask_to_end()
 
     def enforce(self, monotonic: float, *, all_end: bool) -> None:
-        """End what has outlived its time; everything where `all_end`."""
+        """End the runs whose deadline has passed, or every run if `all_end`; kill runs that did not end in time."""
         for name, run in self:
             if run.deadline is not None and monotonic >= run.deadline:
                 run.deadline = None
@@ -120,17 +126,17 @@ class Runs:
                 self.end(name, Reason.INTERRUPTED)
 
     def moments(self) -> list[float]:
-        """Return when something is to be enforced."""
+        """Return the times at which `enforce` has something to do."""
         return [moment for _, run in self for moment in (run.deadline, run.kill_at) if moment is not None]
 
     def ended(self, name: str) -> Run | None:
-        """Take a run that has ended out, with whatever is left of its session."""
+        """Remove and return a run that has ended, and kill the rest of its session. Return None if it is unknown."""
         run = self._runs.pop(name, None)
         if run is not None:
             run.child.kill()
         return run
 
     def kill(self) -> None:
-        """Kill everything."""
+        """Kill all runs."""
         for _, run in self:
             run.child.kill()

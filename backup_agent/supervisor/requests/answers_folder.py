@@ -1,4 +1,4 @@
-"""The answers that people read: `answers/<id>.json`, `x.status.json` beside `x.request`, and `backup.status`.
+"""The files of answers: `answers/<id>.json`, `x.status.json` beside `x.request`, and `backup.status`.
 
 Other programs may write there. The agent reads these files only to find the newest request of a file name.
 """
@@ -29,7 +29,7 @@ NAME_IS_TAKEN = frozenset({errno.EISDIR, errno.EPERM, errno.ENAMETOOLONG})
 
 CUT = "~"
 HASH_DIGITS = 16
-"""What follows the cut name of an answer to a file whose name is too long."""
+"""Digits of the hash that follows CUT in the name of an answer whose full name would be too long."""
 
 log = structlog.get_logger()
 
@@ -47,7 +47,7 @@ class AnswersFolder:
     """The answers in one requests folder. Each method may raise OSError."""
 
     def __init__(self, folder: Path, reserve: Reserve) -> None:
-        """`reserve` is room on the volume of the folder."""
+        """`reserve` is the reserve on the volume of the folder."""
         self.folder = folder
         self.by_id = folder / "answers"
         self._reserve = reserve
@@ -63,15 +63,16 @@ class AnswersFolder:
             log.warning("legacy status not removed", error=error.strerror)
 
     def publish(self, answer: Answer, names: Iterable[str] | None = None) -> None:
-        """Write the answer by its id, beside the dropped files, and to `backup.status`.
+        """Write an answer to `answers/<id>.json`, beside the dropped files and, for `backup.request`, `backup.status`.
 
-        `names` limits the dropped files beside which it is written: an id that was sent often has many.
+        Only the dropped files in `names` are considered, if given: an id that was sent often has many.
         """
-        self._tell(self.by_id / f"{answer.id}.json", answer)
+        self._write(self.by_id / f"{answer.id}.json", answer)
         for name in answer.files if names is None else names:
             newest = self._newest_of(name)
             if answer.id != newest.id and answer.ticket < newest.ticket:
                 continue
+            # The caller of a rejected request waits for backup.status, too, unless an accepted one is under way.
             if name == LEGACY_REQUEST and (newest.final or answer.state is not State.REJECTED):
                 self._legacy(answer)
             self._newest[name] = _Newest(max(answer.ticket, newest.ticket), answer.id, answer.state.final)
@@ -79,20 +80,17 @@ class AnswersFolder:
                 self.write_beside(name, answer)
 
     def _legacy(self, answer: Answer) -> None:
-        """Write the predecessor's word, once the newest request of its name has ended.
-
-        A rejected one gets its word too, unless an accepted one is under way: its caller must not wait for ever.
-        """
+        """Write the state of a final answer to `backup.status`, in the words of the agent's predecessor."""
         word = LEGACY_WORD.get(answer.state)
         if word is not None:
-            self._tell(self.folder / LEGACY_STATUS, answer, word.encode() + b"\n")
+            self._write(self.folder / LEGACY_STATUS, answer, word.encode() + b"\n")
 
     def write_beside(self, name: str, answer: Answer) -> None:
         """Write the answer beside the dropped file."""
-        self._tell(self.folder / answer_name(name), answer)
+        self._write(self.folder / answer_name(name), answer)
 
-    def _tell(self, path: Path, answer: Answer, content: bytes | None = None) -> None:
-        """Write one answer file. A name that cannot be used is logged: the other files have the answer too."""
+    def _write(self, path: Path, answer: Answer, content: bytes | None = None) -> None:
+        """Write one file of an answer. If its name cannot be used, log that: the other files have the answer, too."""
         try:
             write = partial(
                 durable.write, path, content or answer.to_json(), sync=content is None and _for_good(answer)
@@ -101,7 +99,7 @@ class AnswersFolder:
         except OSError as error:
             if error.errno not in NAME_IS_TAKEN:
                 raise
-            log.warning("answer has no place", file=str(path), request=answer.id, error=error.strerror)
+            log.warning("answer file not written", file=str(path), request=answer.id, error=error.strerror)
 
     def _newest_of(self, name: str) -> _Newest:
         if name not in self._newest:
@@ -113,28 +111,31 @@ class AnswersFolder:
         return self._newest[name]
 
     def note_newest(self, name: str, ticket: str, answer: Answer) -> None:
-        """Note that a file has asked again for a request that was accepted before."""
+        """Note that a dropped file repeats a request that was accepted before."""
         self._newest[name] = _Newest(ticket, answer.id, answer.state.final)
 
     def after_newest(self, name: str, now: datetime) -> datetime:
-        """Return a time for the ticket of a file's next request: a clock set back must not make it the older one."""
+        """Return the time for the ticket of a file's next request: `now`, or later than the file's newest ticket.
+
+        So the next request is the newest one even if the clock was set back.
+        """
         newest = time_of(self._newest_of(name).ticket)
         return now if newest is None or newest < now else newest + timedelta(microseconds=1)
 
     def forget(self, name: str) -> None:
-        """Forget an answer beside a dropped file: it was removed."""
+        """Forget the answer of the given name beside a dropped file, since it was removed."""
         base = name.removesuffix(ANSWER_ENDING)
         names = [base, f"{base}.request"]
         if base[-1 - HASH_DIGITS : -HASH_DIGITS] == CUT:
-            names += [one for one in self._newest if answer_name(one) == name]
-        for one in names:
-            self._newest.pop(one, None)
-            if one == LEGACY_REQUEST:
+            names += [dropped for dropped in self._newest if answer_name(dropped) == name]
+        for dropped in names:
+            self._newest.pop(dropped, None)
+            if dropped == LEGACY_REQUEST:
                 self.clear_legacy_status()
 
 
 def time_of(ticket: str) -> datetime | None:
-    """Return when a ticket was made.
+    """Return the time at which a ticket was made, or None if the text is no ticket.
 
     >>> time_of("20261123T020000000000Z-00010000")
     datetime.datetime(2026, 11, 23, 2, 0, tzinfo=datetime.timezone.utc)
@@ -148,7 +149,7 @@ def time_of(ticket: str) -> datetime | None:
 def answer_name(name: str) -> str:
     """Return the name of the answer beside a dropped file.
 
-    A name too long for the ending is cut, and told from others by the SHA-256 of the whole name.
+    A name that would be too long is cut, and gets the beginning of the SHA-256 of the whole name.
 
     >>> answer_name("x.request"), answer_name("x.json")
     ('x.status.json', 'x.json.status.json')

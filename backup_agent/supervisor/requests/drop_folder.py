@@ -1,4 +1,4 @@
-"""The files that are dropped into the requests folder: which are requests, and which of them can be taken now."""
+"""The files that are dropped into the requests folder: which of them are requests and can be taken now."""
 
 import os
 import stat
@@ -15,29 +15,29 @@ ANSWER_ENDING = ".status.json"
 QUIET_SECONDS = 2.0
 
 FileVersion = tuple[int, int, int]
-"""Inode, size and time of the last change: another one means that the file was written again."""
+"""Inode, size and time of the last change. They differ after a file was written again."""
 
 
 @dataclass(frozen=True)
 class _Seen:
-    """A file that is not whole yet, and since when it has not changed (monotonic seconds)."""
+    """A version of an incomplete file, and since when the file has had it (monotonic seconds)."""
 
     version: FileVersion
     since: float
 
 
 class DropFolder:
-    """The requests folder, as far as requests are dropped into it. Each method may raise OSError."""
+    """The requests that are dropped into a requests folder. Each method may raise OSError."""
 
     def __init__(self, folder: Path) -> None:
-        """Nothing is looked at before `ripe`."""
+        """Read nothing yet."""
         self.folder = folder
         self._unripe: dict[str, _Seen] = {}
         self._whole: dict[str, FileVersion] = {}
         self._immovable: dict[str, FileVersion] = {}
 
     def ripe(self, monotonic: float) -> list[str]:
-        """Return the names of dropped files that can be taken now, the oldest first."""
+        """Return the names of the dropped files that can be taken now, the oldest first."""
         found: list[tuple[int, str]] = []
         unripe: dict[str, _Seen] = {}
         whole: dict[str, FileVersion] = {}
@@ -60,11 +60,11 @@ class DropFolder:
 
     @property
     def waits_for_quiet(self) -> bool:
-        """Whether a file was seen that may still be being written."""
+        """Whether a dropped file was found that another process may still be writing."""
         return bool(self._unripe)
 
     def _look(self, name: str, facts: os.stat_result, monotonic: float) -> _Seen | None:
-        """Return None when the file is whole, hopeless or has been quiet long enough."""
+        """Return None if the file can be taken: it is complete, will be rejected, or has not changed for some time."""
         version = _version(facts)
         if not stat.S_ISREG(facts.st_mode) or facts.st_size > LARGEST or self._whole.get(name) == version:
             return None
@@ -79,15 +79,15 @@ class DropFolder:
         return None if monotonic - before.since >= QUIET_SECONDS else before
 
     def version(self, name: str) -> FileVersion:
-        """Return what is different once a file was written again."""
+        """Return the version of a file."""
         return _version((self.folder / name).lstat())
 
     def is_immovable(self, name: str, version: FileVersion) -> bool:
-        """Tell whether it is known that this very file cannot be moved."""
+        """Tell whether this version of a file is known to be immovable."""
         return self._immovable.get(name) == version
 
     def note_immovable(self, name: str, version: FileVersion) -> None:
-        """Note that a file cannot be moved."""
+        """Note that this version of a file cannot be moved."""
         self._immovable[name] = version
 
 
@@ -96,21 +96,21 @@ def _version(facts: os.stat_result) -> FileVersion:
 
 
 def is_request_name(name: str) -> bool:
-    """Tell whether a file of that name in the requests folder is a request (and not an answer, or hidden)."""
+    """Tell whether a file of that name in the requests folder is a request, and not an answer or a hidden file."""
     return name.endswith(ENDINGS) and not name.endswith(ANSWER_ENDING) and not name.startswith(".")
 
 
 def command_of(name: str) -> str | None:
-    """Return the id that a file's name gives a request of `backup-agent`'s commands; None for any other file."""
+    """Return the id of a request that a command of `backup-agent` dropped, from its file name; None for other files."""
     stem = name.removesuffix(".request")
     return stem if COMMAND_ID.fullmatch(stem) else None
 
 
 def read_request(path: Path) -> bytes:
-    """Return the bytes of a dropped file; raise InvalidRequestError where it is not a plain file of sane size."""
-    kind = path.lstat().st_mode
+    """Return the bytes of a dropped file. Raise InvalidRequestError if it is too large, unreadable or not regular."""
+    mode = path.lstat().st_mode
     for test, word in _KINDS:
-        if test(kind):
+        if test(mode):
             raise InvalidRequestError((f"{word}, not a file: write the JSON itself into a regular file",))
     try:
         return durable.read(path, LARGEST)

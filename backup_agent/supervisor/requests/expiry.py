@@ -1,6 +1,6 @@
-"""Removing answers, ledger entries and rejected files that have had their time.
+"""Removing answers, ledger entries and rejected files after the time for which they are kept.
 
-Forgetting needs no order: each file goes by itself, when it says that it has had its time.
+The files of one request may be removed in any order: each file contains its own time.
 """
 
 import os
@@ -18,20 +18,20 @@ from backup_agent.supervisor.requests.answers_folder import AnswersFolder, time_
 from backup_agent.supervisor.requests.drop_folder import ANSWER_ENDING
 
 EXPIRY_SECONDS = 0.02
-"""How long one `expire` takes: thousands of young files, or a hundred that go."""
+"""How long one call of `expire` takes: enough for thousands of young files, or for removing a hundred."""
 
 LONGEST_BETWEEN_SWEEPS = timedelta(hours=1)
 SHARE_BETWEEN_SWEEPS = 10
-"""Nothing outlives its time by more than an hour, or a tenth of that time."""
+"""A sweep starts an hour after the last one, or after a tenth of the time for which files are kept if that is less."""
 
 log = structlog.get_logger()
 
 
 class Expiry:
-    """The sweep over all files that are kept for a time, a moment at a time."""
+    """The sweep over all files that expire, in many short steps."""
 
     def __init__(self, answers: AnswersFolder, done: Path, rejected: Path) -> None:
-        """`done` has the ledger's entries of requests that were answered for good, `rejected` the refused files."""
+        """`done` contains the ledger's entries with final answers, `rejected` the rejected files."""
         self._answers = answers
         self._done = done
         self._rejected = rejected
@@ -39,14 +39,14 @@ class Expiry:
         self._next_sweep = datetime.min.replace(tzinfo=UTC)
 
     def begin_anew(self) -> None:
-        """Give up the sweep under way: another folder has come."""
+        """Abandon the sweep under way, since the requests folder was replaced."""
         self._sweep = None
 
     def expire(self, now: datetime, keep: timedelta) -> int:
-        """Remove answers older than `keep`, their ledger entries and rejected files; return how many files went.
+        """Remove answers older than `keep`, their ledger entries and rejected files; return the number of files.
 
-        A call takes a moment at most, and the next one goes on from there. An answer goes by the time it says itself;
-        one that is not final, or cannot be read, stays. An id that has gone is new again.
+        A call takes EXPIRY_SECONDS at most, and the next call continues the sweep. An answer's age is counted from the
+        time in it. An answer that is not final or cannot be read is kept. A removed id can be used again.
         """
         if self._sweep is None:
             if now < self._next_sweep:
@@ -56,8 +56,8 @@ class Expiry:
         until = time.monotonic() + EXPIRY_SECONDS
         removed = 0
         try:
-            for went in self._sweep:
-                removed += went
+            for was_removed in self._sweep:
+                removed += was_removed
                 if time.monotonic() > until:
                     break
             else:
@@ -70,7 +70,7 @@ class Expiry:
         return removed
 
     def _sweep_before(self, moment: datetime) -> Iterator[bool]:
-        """Look at every file that may be older than a moment; yield whether it went."""
+        """Check every file that may be older than a moment; yield whether it was removed."""
         yield from self._sweep_in(self._answers.folder, partial(_is_old, ANSWER_ENDING, moment))
         for place in (self._answers.by_id, self._done):
             yield from self._sweep_in(place, partial(_is_old, ".json", moment))
@@ -90,7 +90,7 @@ class Expiry:
             self._answers.forget(path.name)
 
     def _is_old_rejected(self, moment: datetime, entry: "os.DirEntry[str]") -> bool:
-        """Tell whether a rejected file has had its time: its answer has, or has gone. A folder is never emptied."""
+        """Tell whether a rejected file was taken before a moment and its answer has been removed. Keep directories."""
         ticket = entry.name.removesuffix(".json")
         taken = time_of(ticket)
         if taken is None or taken >= moment or entry.is_dir(follow_symlinks=False):
@@ -99,7 +99,7 @@ class Expiry:
 
 
 def _is_old(ending: str, moment: datetime, entry: "os.DirEntry[str]") -> bool:
-    """Tell whether a file is a final answer of before a moment; its own time only saves reading young ones."""
+    """Tell whether a file contains a final answer from before a moment. Files changed since then are not read."""
     if not entry.name.endswith(ending):
         return False
     try:

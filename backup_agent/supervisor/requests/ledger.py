@@ -20,7 +20,7 @@ class Ledger:
     """The entries of all requests that were accepted. Each method may raise OSError."""
 
     def __init__(self, spool: Path, reserve: Reserve) -> None:
-        """`reserve` is room on the volume of the spool."""
+        """`reserve` is the reserve on the volume of the spool."""
         self._open = spool / "open"
         self.done = spool / "done"
         self._reserve = reserve
@@ -31,7 +31,7 @@ class Ledger:
         return self._open, self.done
 
     def create(self, answer: Answer) -> None:
-        """Make the entry of a new request."""
+        """Create the entry of a new request. Raise FileExistsError if there is one."""
         self._reserve.insist(partial(durable.create, self._path(answer.id), answer.to_json()))
 
     def load(self, identity: str) -> Answer | None:
@@ -52,7 +52,7 @@ class Ledger:
         return None
 
     def open(self) -> list[Answer]:
-        """Return the entries of open requests in the order in which the requests came.
+        """Return the entries of open requests in the order in which they were accepted.
 
         An entry that cannot be read is logged and left in its folder.
         """
@@ -73,7 +73,7 @@ class Ledger:
         self._reserve.insist(partial(durable.write, path, answer.to_json()))
 
     def close(self, answer: Answer) -> None:
-        """Move an entry out of the open ones, if its answer is final."""
+        """Move an entry from the folder of open entries to `done` if its answer is final."""
         path = self._path(answer.id)
         if answer.state.final and path.exists():
             self._reserve.insist(partial(path.rename, self.done / path.name))

@@ -1,7 +1,7 @@
-"""The lock of a requests folder: one agent takes requests from it, and other processes ask whether one does.
+"""The lock of a requests folder. One agent takes requests from it; other processes can query whether an agent does.
 
-The agent holds a POSIX lock on `.spool/.lock`. F_GETLK asks for the holder of a lock and takes none, so an agent that
-starts at the same moment is not disturbed. HTTP would not tell: it may be closed off while requests are taken.
+The agent holds a POSIX lock on `.spool/.lock`. Other processes query it by F_GETLK, which takes no lock and so cannot
+disturb an agent that is starting. HTTP cannot replace this: it may be unreachable while the agent takes requests.
 """
 
 import errno
@@ -25,7 +25,7 @@ _FLOCK = "hhqqi4x"
 
 
 class Presence(Enum):
-    """What the lock tells."""
+    """Whether an agent takes requests from the folder."""
 
     PRESENT = "present"
     ABSENT = "absent"
@@ -36,7 +36,7 @@ class Presence(Enum):
 def presence(folder: Path) -> Presence:
     """Tell whether an agent holds the lock of a requests folder.
 
-    Never call it in the process that holds the lock: closing any descriptor of the file would give the lock up.
+    Never call this in the process that holds the lock: closing any descriptor of the file would release the lock.
     """
     try:
         descriptor = durable.open_regular(folder / LOCK)
@@ -55,19 +55,19 @@ def presence(folder: Path) -> Presence:
 
 
 class FolderLock:
-    """The lock of the agent that takes its requests from a folder."""
+    """The lock that the agent holds on its requests folder."""
 
     def __init__(self, folder: Path, reserve: Reserve) -> None:
-        """Nothing is locked before `hold`."""
+        """Lock nothing yet."""
         self._folder = folder
         self._reserve = reserve
         self._lock: int | None = None
 
     def hold(self) -> None:
-        """Lock the folder, also one that was mounted over the last: two agents would each do what the other took.
+        """Lock the folder, also if another one was mounted over it. Raise PermanentError if another agent holds it.
 
-        A lock of the process, not flock's: children need none, and a new life in the same process is no stranger. Where
-        the volume has no locks nothing tells agents apart, and the storage root's lock has to do.
+        This is a lock of the process (POSIX), not of an open file (flock): children must not inherit it. If the file
+        system has no locks, nothing is raised: the lock of the storage root is then the only one.
         """
         path = self._folder / LOCK
         with suppress(FileNotFoundError):

@@ -1,7 +1,7 @@
-"""Room kept for the day a volume is full, and given up then bit by bit, so that answers can be written all the same.
+"""The reserve: files that are deleted one by one when the volume is full, so that answers can still be written.
 
-It is many small files without content: a volume can run out of files (inodes) as well as of bytes, and what is given
-up at once is eaten at once by whatever filled the volume.
+A reserve is many small files because a volume can run out of inodes as well as of bytes. They are deleted one by one
+because another process may be filling the volume, and would at once use up all space that is freed.
 """
 
 import os
@@ -21,16 +21,16 @@ FILES = 128
 BLOCK = 4096
 
 SHARE = 32
-"""On a volume below 2 GiB the reserve is this part of it, one 32nd."""
+"""On a volume below 2 GiB the reserve takes one 32nd of the bytes."""
 
 SHARE_OF_FILES = 8
-"""At most one eighth of the files that a volume can have."""
+"""The reserve has at most one eighth of the files that the volume can have."""
 
 PLENTY = 3
-"""So many times the reserve stays free beside it: a volume that is nearly full is not filled further."""
+"""The reserve is only made while this many times its size stays free, so that it does not fill the volume."""
 
 MAKE_SECONDS = 0.5
-"""How long one `make` takes at most; on a slow share the next one goes on."""
+"""How long one call of `make` takes at most, on a slow network volume. The next call continues."""
 
 T = TypeVar("T")
 
@@ -39,14 +39,14 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True)
 class Size:
-    """How large a reserve is: so many files of so many bytes each."""
+    """The size of a reserve: a number of files, and the bytes of each."""
 
     files: int
     each: int
 
 
 def size_on(volume: VolumeSpace) -> Size:
-    """Return the size of the reserve that a volume is to have.
+    """Return the size that the reserve on a volume should have.
 
     >>> size_on(VolumeSpace(size=100 * 2**30, free=0))
     Size(files=128, each=524288)
@@ -60,7 +60,7 @@ def size_on(volume: VolumeSpace) -> Size:
 
 
 def missing(volume: VolumeSpace, present: int) -> int:
-    """Return how many files to make now, of a reserve of which some are there."""
+    """Return how many files of a reserve to make now, if `present` of them exist."""
     size = size_on(volume)
     wanted = size.files - present
     if wanted <= 0 or volume.free < (wanted + PLENTY * size.files) * size.each:
@@ -71,21 +71,21 @@ def missing(volume: VolumeSpace, present: int) -> int:
 
 
 def nearly_full(volume: VolumeSpace) -> bool:
-    """Tell whether less is free than the reserve is large."""
+    """Tell whether the free space of a volume is smaller than its reserve should be."""
     size = size_on(volume)
     return volume.free < size.files * size.each or bool(volume.files and volume.free_files < size.files)
 
 
 class Reserve:
-    """The reserve on the volume of one folder, which is its own. Only `insist` raises."""
+    """The reserve on one volume, in a folder of its own. Only `insist` raises OSError."""
 
     def __init__(self, folder: Path) -> None:
-        """Nothing is made before `make`."""
+        """Make nothing yet."""
         self.folder = folder
         self._refused = False
 
     def make(self) -> int:
-        """Make what is missing, where there is plenty of room; return how many files that were."""
+        """Make the missing files if the volume has plenty of space; return how many were made."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             made = self._make()
@@ -100,7 +100,7 @@ class Reserve:
         return made
 
     def _make(self) -> int:
-        """Make files by names relative to the folder's descriptor: it may be changed for another meanwhile."""
+        """Make files relative to the folder's descriptor, since another folder may be mounted meanwhile."""
         until = time.monotonic() + MAKE_SECONDS
         descriptor = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
@@ -117,7 +117,7 @@ class Reserve:
             os.close(descriptor)
 
     def give_up(self) -> bool:
-        """Give up one file; tell whether there was one."""
+        """Delete one file of the reserve; return whether there was one."""
         names = self._names()
         for left in range(len(names) - 1, -1, -1):
             try:
@@ -129,7 +129,7 @@ class Reserve:
         return False
 
     def clear_the_way(self) -> None:
-        """Give up all of it where the volume is nearly full: for what frees room, and must be able to begin."""
+        """Delete the whole reserve if the volume is nearly full, so that retention, which frees space, can begin."""
         try:
             full = nearly_full(space(self.folder))
         except OSError:
@@ -138,9 +138,10 @@ class Reserve:
             pass
 
     def insist(self, act: Callable[[], T]) -> T:
-        """Do what writes to this volume; as long as that is full, give up a bit of the reserve and do it again.
+        """Call `act`, which writes to this volume, and return its result.
 
-        What fails is done again from its beginning. Raise the OSError of the last time.
+        If the volume is full, delete one file of the reserve and call `act` again. Raise the last OSError if the
+        reserve is used up.
         """
         while True:
             try:
@@ -157,7 +158,7 @@ class Reserve:
 
 
 def _allocate(name: str, folder: int, size: int) -> None:
-    """Make a file that takes up its bytes without being written; none is left where that fails."""
+    """Make a file with allocated but unwritten bytes. If that fails, leave no file."""
     descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, durable.FILE, dir_fd=folder)
     try:
         os.posix_fallocate(descriptor, 0, size)

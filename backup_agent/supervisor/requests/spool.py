@@ -1,15 +1,15 @@
-"""The spool: a folder that is the queue and the ledger at once, so recovery is a listing.
+"""The spool: a folder that is both the queue and the ledger of requests, so that recovery only lists it.
 
-    <requests>/x.request             dropped by a user, read in place until it is whole or quiet
-    <requests>/.spool/incoming/<ticket>/x.request   taken: this reading counts
-                      open/<id>.json      accepted, not answered for good
-                      done/<id>.json      answered for good
-                      rejected/<ticket>.json   a file that could not be taken, as it came: its content, owner and mode
-                      reserve/            room for answers on a full volume
+    <requests>/x.request             dropped by a user, read in place until it is complete or has not changed for a time
+    <requests>/.spool/incoming/<ticket>/x.request   taken; its content is read once more and decides
+                      open/<id>.json      accepted, without a final answer
+                      done/<id>.json      with a final answer
+                      rejected/<ticket>.json   a rejected file with its content, owner and mode
+                      reserve/            space for answers on a full volume
     <requests>/answers/<id>.json, <requests>/x.status.json   the answers
 
-The order of writes is what makes an answer come exactly once: ledger, then answers, then, for the final one, the
-rename into `done`. A crash between two of them leaves an entry that says itself how far it got.
+The order of writes is: ledger, answers, and for a final answer the rename into `done`. After a crash between two of
+them, the entry in the ledger says what is still to be written.
 """
 
 import os
@@ -35,19 +35,19 @@ from backup_agent.supervisor.requests.reserve import Reserve
 
 @dataclass(frozen=True)
 class TakenFile:
-    """What became of a dropped file: its answer, and whether it is new (else it repeats an earlier request)."""
+    """The answer to a dropped file, and whether the file is new or repeats an earlier request."""
 
     answer: Answer
     new: bool
 
 
 class Spool:
-    """The spool below one requests folder. Every method may raise OSError; nothing is lost then, it is tried again."""
+    """The spool below one requests folder. A method that raises OSError can be called again: nothing is lost."""
 
     def __init__(self, folder: Path, root: str, refuse: Callable[[SetName], str | None]) -> None:
-        """`root` is the storage root, which a request's `path` must stay below.
+        """`root` is the storage root, below which a request's `path` must be.
 
-        `refuse` is asked about the set of each backup: it returns what is wrong with it, or None.
+        `refuse` is called with the set of each backup. It returns why the set is refused, or None.
         """
         spool = folder / ".spool"
         self.folder = folder
@@ -68,7 +68,7 @@ class Spool:
         return self._incoming, self._rejected, self.answers.by_id, *self.ledger.folders
 
     def prepare(self) -> None:
-        """Make the folders; remove temporary files of an earlier process, and `backup.status`.
+        """Make the folders, and remove temporary files of an earlier process and `backup.status`.
 
         Raise PermanentError if another agent takes its requests from this folder.
         """
@@ -85,9 +85,9 @@ class Spool:
         return all(place.is_dir() for place in self._folders)
 
     def take(self, name: str, now: datetime) -> TakenFile | None:
-        """Take a dropped file out of the folder and accept or reject it. Return None if the file is gone.
+        """Move a dropped file out of the folder and accept or reject it. Return None if the file is gone.
 
-        A file that cannot be moved is answered in its place once; later calls return None.
+        A file that cannot be moved is rejected and left in the folder; later calls for it return None.
         """
         folder = self._incoming / self.ticket(self.answers.after_newest(name, now))
         self.reserve.insist(folder.mkdir)
@@ -98,13 +98,14 @@ class Spool:
             return None
         except PermissionError as error:
             folder.rmdir()
-            return self._reject_where_it_stands(name, folder.name, error, now)
+            return self._reject_immovable(name, folder.name, error, now)
         return self._settle(folder, now)
 
-    def _reject_where_it_stands(
-        self, name: str, ticket: str, error: PermissionError, now: datetime
-    ) -> TakenFile | None:
-        """Answer a file that may not be moved, once: another's in a sticky folder, or another's directory."""
+    def _reject_immovable(self, name: str, ticket: str, error: PermissionError, now: datetime) -> TakenFile | None:
+        """Reject a file of another user that may not be moved, and leave it in the folder.
+
+        It is in a sticky folder, or a directory. Return None if this version of the file was rejected before.
+        """
         path = self.folder / name
         version = self.dropped.version(name)
         if self.dropped.is_immovable(name, version):
@@ -120,11 +121,11 @@ class Spool:
         return taken
 
     def unsettled(self) -> list[str]:
-        """Return the tickets of files that were taken but neither accepted nor rejected: a crash came between."""
+        """Return the tickets of files that were taken but, because of a crash, neither accepted nor rejected."""
         return sorted(entry.name for entry in os.scandir(self._incoming))
 
     def settle(self, ticket: str, now: datetime) -> TakenFile | None:
-        """Go on with a file that an earlier life took."""
+        """Accept or reject a file that was taken before a crash. Return None if there is none for the ticket."""
         return self._settle(self._incoming / ticket, now)
 
     def _settle(self, folder: Path, now: datetime) -> TakenFile | None:
@@ -177,9 +178,9 @@ class Spool:
         return TakenFile(earlier, new=False)
 
     def submit(self, request: Request, schedule: str, now: datetime) -> TakenFile:
-        """Take a schedule's request, whose id says which due time it is for: submitting it twice is one run.
+        """Accept a schedule's request. Its id contains the due time, so a request that is submitted twice runs once.
 
-        Raise PermanentError where it has been submitted, and its entry cannot be read.
+        Raise PermanentError if the request was submitted before and its entry cannot be read.
         """
         identity = request.id or self.ticket(now)
         earlier = self.ledger.load(identity)
@@ -214,15 +215,15 @@ class Spool:
         return TakenFile(answer, new=True)
 
     def save(self, answer: Answer) -> None:
-        """Write an entry down and publish it: ledger, answers, and for the final one the rename."""
+        """Write an answer to the ledger, then to the answers, and close its entry if it is final."""
         self.ledger.write(answer)
         self.answers.publish(answer)
         self.ledger.close(answer)
 
     def _rename(self, path: Path, target: Path) -> None:
-        """Rename a file: a folder that must grow for it may meet a full volume."""
+        """Rename a file. The reserve is used if the target folder must grow on a full volume."""
         self.reserve.insist(partial(path.rename, target))
 
     def ticket(self, now: datetime) -> str:
-        """Return a new id: the time it was made, and a number for those made within a microsecond or by other lives."""
+        """Return a new ticket: the time, and digits that differ within a microsecond and between processes."""
         return f"{now:%Y%m%dT%H%M%S}{now.microsecond:06d}Z-{os.getpid() & 0xFFFF:04x}{next(self._tickets) & 0xFFFF:04x}"

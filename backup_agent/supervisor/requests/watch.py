@@ -1,7 +1,7 @@
-"""The bell at the requests folder. It only rings; the listing is the truth.
+"""Watching the requests folder by inotify. An event only says that the folder should be listed.
 
-inotify goes deaf without a word when its folder is deleted and made again, moved, or mounted over, so every scan
-compares the folder with the one that is watched (`still_hears`).
+inotify reports nothing more when the folder is replaced, moved, or mounted over. So every scan compares the folder with
+the watched one (`still_hears`).
 """
 
 import os
@@ -23,22 +23,22 @@ from watchdog.observers.api import BaseObserver
 from backup_agent.supervisor.requests.drop_folder import is_request_name
 
 TELLING = (FileClosedEvent, FileCreatedEvent, FileMovedEvent, DirCreatedEvent, DirMovedEvent)
-"""What the kernel is asked for, so that whoever polls an answer wakes nobody. `modified` comes while a file is still
-being written. The deletion of the folder itself watchdog asks for by itself, and ends its emitter then."""
+"""The events that the kernel is asked for. A client that reads answers causes none of them. `modified` is left out
+since it comes while a file is still being written. If the folder itself is deleted, watchdog ends its emitter."""
 
 
 class Bell(FileSystemEventHandler):
-    """Watches one folder and rings when something that may be a request appears in it."""
+    """Watches one folder and calls `ring` when a file that may be a request appears in it."""
 
     def __init__(self, folder: Path, ring: Callable[[], None]) -> None:
-        """Nothing is heard before `listen`."""
+        """Watch nothing yet."""
         self._folder = folder
         self._ring = ring
         self._observer: BaseObserver | None = None
         self._heard: tuple[int, int] | None = None
 
     def listen(self) -> None:
-        """Watch the folder that stands there now. Raise OSError where it cannot be watched (limits of inotify)."""
+        """Watch the folder that exists now at the path. Raise OSError if it cannot be watched (limits of inotify)."""
         self.close()
         self._heard = _identity(self._folder)
         observer = Observer()
@@ -46,12 +46,12 @@ class Bell(FileSystemEventHandler):
         try:
             observer.start()
         except OSError:
-            observer.stop()  # else each attempt would leave a thread and three descriptors behind
+            observer.stop()  # otherwise each attempt would leave a thread and three descriptors behind
             raise
         self._observer = observer
 
     def still_hears(self) -> bool:
-        """Tell whether the folder there now is the watched one, and its watch is alive."""
+        """Tell whether the watch is alive and its folder is still the one at the path."""
         return (
             self._observer is not None
             and all(emitter.is_alive() for emitter in self._observer.emitters)
@@ -59,14 +59,14 @@ class Bell(FileSystemEventHandler):
         )
 
     def same_folder(self) -> bool:
-        """Tell whether the folder there now has the identity of the one that `listen` found, watched or not.
+        """Tell whether the folder at the path has the device and inode of the folder that `listen` found.
 
-        A folder that was deleted and made again may have it too.
+        A folder that was deleted and made again may have the same inode.
         """
         return self._heard is not None and self._heard == _identity(self._folder)
 
     def close(self) -> None:
-        """Stop watching, and know no folder."""
+        """Stop watching and forget the folder."""
         self._heard = None
         if self._observer is not None:
             self._observer.stop()
@@ -74,7 +74,7 @@ class Bell(FileSystemEventHandler):
             self._observer = None
 
     def on_any_event(self, event: FileSystemEvent) -> None:
-        """Ring for what may be a request (watchdog's hook)."""
+        """Call `ring` if the event's file may be a request (called by watchdog)."""
         path = event.dest_path if event.event_type == "moved" else event.src_path
         if isinstance(event, TELLING) and is_request_name(Path(os.fsdecode(path)).name):
             self._ring()

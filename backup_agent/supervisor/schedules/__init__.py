@@ -1,1 +1,1 @@
-"""Cron schedules: what is due, and the timer that wakes the loop."""
+"""Cron schedules: the runs that are due, and the timer that wakes the loop."""

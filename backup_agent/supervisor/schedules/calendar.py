@@ -1,7 +1,7 @@
-"""The schedules' due times, turned into requests. The timer only rings; what is due is decided by core.schedules.
+"""Turning the due times of schedules into requests. core.requests.schedules decides which due times are served.
 
-How far each schedule has been handled is kept for good in `<root>/.agent/schedules.json`, apart from the answers: it
-tells a run missed while the agent was down from one that was never due.
+`<root>/.agent/schedules.json` says up to which time each schedule has been handled. Unlike answers it never expires, so
+that a run that was missed while the agent was down can be told from a run that was never due.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,14 +21,14 @@ log = structlog.get_logger()
 
 
 class CalendarFile(StoredValue):
-    """What is kept on the volume."""
+    """The content of `schedules.json`."""
 
     schedules: dict[str, Handled]
 
 
 @dataclass
 class Counts:
-    """What became of a schedule's due times since the agent started."""
+    """Due times of a schedule that made no request of their own, since the agent started."""
 
     missed: int = 0
     coalesced: int = 0
@@ -36,7 +36,11 @@ class Counts:
 
 @dataclass
 class Calendar:
-    """The schedules in force. `submit` takes a request into the spool; `waits` tells whether one has not started."""
+    """The schedules in force.
+
+    `submit(request, schedule)` puts a request into the spool. `waits(schedule)` tells whether a request of the schedule
+    has not started yet.
+    """
 
     file: Path
     submit: Callable[[Request, str], None]
@@ -46,10 +50,10 @@ class Calendar:
     counts: dict[str, Counts] = field(default_factory=dict)
     _handled: dict[str, Handled] = field(default_factory=dict)
     _kept: dict[str, Handled] = field(default_factory=dict)
-    """What stands on the volume of it."""
+    """The content of the file."""
 
     def load(self) -> None:
-        """Read how far earlier lives have come. What cannot be read is as good as never seen."""
+        """Read the file. If it cannot be read, log it and treat every schedule as new."""
         try:
             self._handled = dict(CalendarFile.from_json(durable.read(self.file)).schedules)
         except FileNotFoundError:
@@ -59,7 +63,7 @@ class Calendar:
         self._kept = dict(self._handled)
 
     def check(self, now: datetime) -> None:
-        """Submit what is due, each due time once; keep how far that is after the request stands in the spool."""
+        """Submit a request for each schedule that is due. The file is written after the request is in the spool."""
         for name, timetable in self.timetables.items():
             decision = decide(timetable, self._handled.get(name), now, waiting=self.waits(name))
             counts = self.counts.setdefault(name, Counts())
@@ -76,13 +80,13 @@ class Calendar:
                     missed=decision.missed,
                     coalesced=decision.coalesced,
                 )
-        # A schedule that has left the settings and comes back has missed nothing.
+        # A schedule that is removed from the settings and added again has missed no runs.
         self._handled = {name: handled for name, handled in self._handled.items() if name in self.timetables}
         if self._handled != self._kept:
             self._keep()
 
     def _keep(self) -> None:
-        """Write down how far all schedules are; where the volume refuses, the next check tries again."""
+        """Write the file. If the volume refuses, log it; the next check tries again."""
         kept = CalendarFile(schedules=dict(sorted(self._handled.items())))
         try:
             durable.write(self.file, kept.to_json())

@@ -1,9 +1,9 @@
-"""The alarm clock of the schedules: the only home of APScheduler. It rings; core.schedules decides.
+"""The timer of the schedules, made with APScheduler. It only wakes the agent; core.requests.schedules decides.
 
-A ring says "look at this schedule", never "this schedule is due": rings come early, late and for nothing. APScheduler
-sleeps until a time of the wall clock, on a clock that does not follow when the wall clock is moved, so a step of an
-hour would be slept through and a step back by a day would make it wait for one. So every schedule also rings at each
-heartbeat, which counts on the monotonic clock and makes APScheduler compute its next ring anew.
+A call of `on_due` says "check this schedule", not "this schedule is due": calls may come early, late or needlessly.
+APScheduler reads the wall clock once and then sleeps by the monotonic clock: if the wall clock is set forward by an
+hour, APScheduler wakes an hour late. So `on_due` is also called for every schedule at each heartbeat of the monotonic
+clock, and APScheduler then reads the wall clock again.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,10 +21,10 @@ HEARTBEAT = timedelta(seconds=30)
 
 
 class StartTrigger(BaseTrigger):  # type: ignore[misc]  # APScheduler has no types
-    """Rings when a timetable's runs start, jitter included: `CronTrigger`, if cron meant cron there.
+    """Fires when a run of a timetable starts, jitter included. APScheduler's CronTrigger counts weekdays differently.
 
-    A suspended schedule rings as well: core.schedules then settles the due time without a run, so that nothing is
-    made up for when it is resumed.
+    A suspended schedule fires as well: core.requests.schedules then marks the due time as handled, so that the run is
+    not made when the schedule is resumed.
     """
 
     def __init__(self, timetable: Timetable) -> None:
@@ -32,12 +32,12 @@ class StartTrigger(BaseTrigger):  # type: ignore[misc]  # APScheduler has no typ
 
     def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime:
         """Return the next start after now, in UTC."""
-        del previous_fire_time  # what was slept through since is one ring, and counted by core.schedules
+        del previous_fire_time  # all starts since then are one call; core.requests.schedules counts them
         return next(self._timetable.runs_after(now)).start
 
 
 class Timer:
-    """Rings for schedules from a thread of its own. `on_due` gets a name, must return at once, and must not raise."""
+    """Calls `on_due(schedule)` from threads of its own. `on_due` must return at once and must not raise."""
 
     def __init__(self, on_due: Callable[[str], None], heartbeat: timedelta = HEARTBEAT) -> None:
         self._on_due = on_due
@@ -48,13 +48,13 @@ class Timer:
         self._scheduler = BackgroundScheduler(
             timezone=UTC,
             executors={"default": ThreadPoolExecutor(1)},
-            # One ring for all that was slept through, however late.
+            # One call for all starts that were missed, however late.
             job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
         )
         self._pulse = Thread(target=self._beat, name="timer heartbeat", daemon=True)
 
     def set(self, timetables: Mapping[str, Timetable]) -> None:
-        """Ring for these schedules from now on, and for no others."""
+        """Replace the schedules."""
         with self._lock:
             self._names = tuple(timetables)
             self._scheduler.remove_all_jobs()
@@ -62,12 +62,12 @@ class Timer:
                 self._scheduler.add_job(self._on_due, StartTrigger(timetable), args=(name,), id=name)
 
     def start(self) -> None:
-        """Begin to ring."""
+        """Start both threads."""
         self._scheduler.start()
         self._pulse.start()
 
     def stop(self) -> None:
-        """End both threads; a ring under way is waited for. Nothing rings afterwards."""
+        """Stop both threads, after waiting for a call of `on_due` that is under way."""
         self._stopped.set()
         self._pulse.join()
         self._scheduler.shutdown()
