@@ -8,12 +8,15 @@ from collections.abc import Iterator
 from contextlib import suppress
 from datetime import datetime
 from enum import StrEnum
+from typing import Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from backup_agent import durable
 from backup_agent.catalog.note_folder import NoteFolder
+from backup_agent.core.artifacts.keys import ARTIFACT_SUFFIX, artifact_of, is_key
 from backup_agent.core.artifacts.records import StoredValue
+from backup_agent.core.escaping import quoted
 from backup_agent.core.reasons import PermanentError
 from backup_agent.stores.store import Store
 
@@ -32,6 +35,16 @@ class Intent(StoredValue):
     doing: Doing
     files: tuple[str, ...] = Field(description="keys of its files, in the order of its record")
     since: datetime
+
+    @model_validator(mode="after")
+    def _names_its_own_files(self) -> Self:
+        # The files that an intent names are deleted after a crash.
+        if not is_key(self.key) or not self.key.endswith(ARTIFACT_SUFFIX):
+            raise ValueError(f"key {quoted(self.key)} is not that of an artifact")
+        for file in self.files:
+            if artifact_of(file) != self.key:
+                raise ValueError(f"file {quoted(file)} does not belong to {self.key}")
+        return self
 
 
 class Journal(NoteFolder):
@@ -61,7 +74,8 @@ class Journal(NoteFolder):
         """Return the intent for an artifact, or None if it does not exist or cannot be read."""
         with suppress(durable.RefusedFileError, ValueError):
             content = self._read(key)
-            return None if content is None else Intent.from_json(content)
+            if content is not None and (intent := Intent.from_json(content)).key == key:
+                return intent
         return None
 
     def done(self, key: str) -> None:

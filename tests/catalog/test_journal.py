@@ -1,6 +1,7 @@
 """Intents name the agent's own files, and no files of other programs."""
 
 import errno
+import json
 import os
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -49,6 +50,25 @@ def test_an_intent_keeps_the_files_of_an_earlier_try(journal: Journal) -> None:
     journal.begin_publishing(store, KEY, FILES, NOW)
 
     assert named(journal) == [FILES]
+
+
+@pytest.mark.parametrize(
+    ("key", "file"),
+    [
+        pytest.param(KEY, "default/orders/orders-2026-11-24T02-00-00.backup", id="a file of another artifact"),
+        pytest.param(KEY, "../../etc/passwd", id="a path"),
+        pytest.param(KEY, f"{KEY}.json", id="a record"),
+        pytest.param("default/orders/notes.txt", "default/orders/notes.txt", id="no artifact"),
+        pytest.param("default/orders/orders-2026-11-24T02-00-00.backup", KEY, id="an intent under another key"),
+    ],
+)
+def test_an_intent_that_names_files_of_others_is_ignored(journal: Journal, key: str, file: str) -> None:
+    intent = {"schema": 1, "key": key, "doing": "deleting", "files": [file], "since": "2026-11-23T03:00:00Z"}
+    path = journal._folder / KEY
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(intent))
+
+    assert named(journal) == []
 
 
 def test_if_all_files_exist_no_intent_is_written(journal: Journal) -> None:
