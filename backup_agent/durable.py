@@ -20,11 +20,12 @@ UMASK = 0o007
 """The umask of every process of the agent: the group has the rights of the user, and other users have none."""
 
 FILE, SHARED, FOLDER = 0o640, 0o660, 0o2770
-"""Modes of files that are replaced and never changed, of artifacts and locks, and of folders.
+"""Modes of small files (which are replaced as a whole), of artifacts and locks, and of folders.
 
-The agent keeps its group when its user changes (Kubernetes' fsGroup). The group may write files that a later user must
-open for writing, and artifacts: the kernel lets a user hard-link another user's file only if the user may write it
-(fs.protected_hardlinks), and a chain is staged by links. New files in a folder get the folder's group.
+The agent keeps its group when its user changes (Kubernetes' fsGroup). Locks are writable for the group because the next
+user must open them for writing. Artifacts are writable for the group because a chain is staged by hard links, and the
+kernel lets a user link another user's file only if the user may write to it (fs.protected_hardlinks). New files in a
+folder get the folder's group.
 """
 
 TEMPORARY = ".tmp-"
@@ -78,7 +79,7 @@ def read(path: Path, limit: int = LIMIT, *, follow: bool = False) -> bytes:
 def read_open(descriptor: int, limit: int, path: Path | str = "") -> bytes:
     """Return the content of an open file of at most `limit` bytes, from its position; raise TooLargeError.
 
-    `path` is the name that the error gives.
+    `path` appears only in the message of the error.
     """
     size = os.fstat(descriptor).st_size
     if size > limit:
@@ -86,7 +87,7 @@ def read_open(descriptor: int, limit: int, path: Path | str = "") -> bytes:
     content = os.read(descriptor, size + 1)
     while len(content) <= limit and (block := os.read(descriptor, limit + 1 - len(content))):
         content += block
-    if len(content) > limit:  # it has grown meanwhile
+    if len(content) > limit:  # the file has grown since fstat
         raise TooLargeError(path, limit)
     return content
 
@@ -116,18 +117,18 @@ def open_regular(
     if stat.S_ISREG(found):
         return descriptor
     os.close(descriptor)
-    raise _refused(path, _named(found))
+    raise _refused(path, _kind_of_mode(found))
 
 
 def _kind(path: Path | str, folder: int | None, *, follow: bool) -> str:
     """Return the kind of file at a path; empty if it is a regular file or the kind is unknown."""
     with suppress(OSError):
         found = os.stat(path, dir_fd=folder, follow_symlinks=follow).st_mode
-        return "" if stat.S_ISREG(found) else _named(found)
+        return "" if stat.S_ISREG(found) else _kind_of_mode(found)
     return ""
 
 
-def _named(mode: int) -> str:
+def _kind_of_mode(mode: int) -> str:
     return next((word for test, word in _KINDS if test(mode)), "a special file")
 
 
@@ -142,7 +143,7 @@ def names(folder: Path) -> list[str]:
     `Path.glob` would show an unreadable folder as empty.
     """
     try:
-        return sorted(os.listdir(folder))  # noqa: PTH208  names are all that is needed, of folders with many entries
+        return sorted(os.listdir(folder))  # noqa: PTH208  only names are needed, and a folder may have many entries
     except FileNotFoundError:
         return []
 
@@ -153,7 +154,7 @@ def folders(folder: Path) -> list[str]:
 
 
 def is_full(error: OSError) -> bool:
-    """Tell whether an error means that a volume or quota has no space for more bytes or files."""
+    """Return whether an error means that a volume or quota has no space for more bytes or files."""
     return error.errno in _FULL
 
 
@@ -183,11 +184,11 @@ def create(path: Path, content: bytes) -> None:
 
 
 def publish(temporary: Path | str, name: Path | str, folder: int | None = None) -> None:
-    """Give a finished file its name; raise FileExistsError if the name is taken. The temporary name may be left.
+    """Give a finished file its name; raise FileExistsError if the name is taken. The temporary name may remain.
 
-    `rename` would overwrite, so the name is made by a hard link. If links are refused, a look comes before the rename:
-    that is not atomic, and is enough, since one agent owns a folder at a time (flock). `folder` is the descriptor that
-    relative paths start from.
+    `rename` would overwrite an existing file, so the name is made by a hard link. If the file system refuses links, the
+    name is checked before the rename. Check and rename are not atomic together, but only one agent uses a folder at a
+    time (flock). `folder` is the descriptor that relative paths start from.
     """
     try:
         os.link(temporary, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
@@ -200,7 +201,7 @@ def publish(temporary: Path | str, name: Path | str, folder: int | None = None) 
 
 
 def exists(name: Path | str, folder: int | None = None) -> bool:
-    """Tell whether a name exists, also as a symbolic link that leads nowhere."""
+    """Return whether a name exists, even if it is a symbolic link to nothing."""
     try:
         os.stat(name, dir_fd=folder, follow_symlinks=False)
     except FileNotFoundError:

@@ -1,7 +1,9 @@
-"""The intents of the agent: files that it is about to write or delete, so that its orphans are known after a crash.
+"""The intents of the agent. An intent names the files that the agent is about to write or delete.
 
-An orphan is a file of an artifact that no record names. Only an orphan that an intent names is the agent's own. All
-others are reported and left alone.
+After a crash, the intents show which orphans the agent has left.
+
+An orphan is a file of an artifact that no record names. Only an orphan that an intent names is the agent's own. Other
+orphans are reported and left alone.
 """
 
 from collections.abc import Iterator
@@ -51,14 +53,14 @@ class Journal(NoteFolder):
     """The intents at one place."""
 
     def begin(self, intent: Intent) -> None:
-        """Write an intent to disk, before its work begins."""
+        """Write an intent to disk. Call this before the first file is written or deleted."""
         self._write(intent.key, intent.to_json())
 
     def begin_publishing(self, store: Store, key: str, files: tuple[str, ...], now: datetime) -> None:
         """Write the intent to store the files of an artifact.
 
-        A file that exists already is not named, unless an earlier intent names it: it may belong to another program,
-        and must then not be deleted later.
+        The intent does not name files that exist already, because they may belong to another program and must not be
+        deleted later. Files that an earlier intent names are the exception.
         """
         earlier = self._intent(key)
         ours = tuple(file for file in files if (earlier and file in earlier.files) or _is_free(store, file))
@@ -79,7 +81,7 @@ class Journal(NoteFolder):
         return None
 
     def done(self, key: str) -> None:
-        """Remove an intent: its work is done."""
+        """Remove the intent for an artifact, after its files have been written or deleted."""
         self._remove(key)
 
     def __iter__(self) -> Iterator[Intent]:

@@ -12,8 +12,8 @@ from backup_agent import durable
 from backup_agent.core.reasons import PermanentError, Reason
 
 LOCK = ".lock"
-LONGEST_HOLDER = 200
-"""Number of bytes of the lock file that are read: a process id and a host name."""
+_HOLDER_LIMIT = 200
+"""Number of bytes that are read from the lock file, which contains a process id and a host name."""
 
 
 def own(root: Path) -> int:
@@ -23,8 +23,8 @@ def own(root: Path) -> int:
     """
     durable.make_folder(root)
     descriptor = _open(root / LOCK)
-    if not _locked(descriptor):
-        holder = os.pread(descriptor, LONGEST_HOLDER, 0).decode(errors="replace").strip()
+    if not _try_lock(descriptor):
+        holder = os.pread(descriptor, _HOLDER_LIMIT, 0).decode(errors="replace").strip()
         os.close(descriptor)
         raise PermanentError(
             Reason.FOREIGN_ROOT,
@@ -53,10 +53,10 @@ def _open(lock: Path) -> int:
 
 
 def _probe(root: Path) -> None:
-    """Raise PermanentError if the file system grants the lock twice: then it has no working locks."""
+    """Raise PermanentError if the lock can be taken twice, because locks do not work on this file system."""
     second = durable.open_regular(root / LOCK, os.O_RDWR)
     try:
-        if _locked(second):
+        if _try_lock(second):
             raise PermanentError(
                 Reason.FOREIGN_ROOT,
                 f"{root}: this volume grants the same flock twice, so two agents could own it at once",
@@ -66,7 +66,7 @@ def _probe(root: Path) -> None:
         os.close(second)
 
 
-def _locked(descriptor: int) -> bool:
+def _try_lock(descriptor: int) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

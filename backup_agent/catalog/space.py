@@ -15,18 +15,18 @@ class VolumeSpace:
     size: int
     free: int
     files: int = 0
-    """0 if the file system makes inodes as they are needed (btrfs)."""
+    """0 if the file system creates inodes as they are needed (btrfs)."""
     free_files: int = 0
 
 
 def space(folder: Path | int) -> VolumeSpace:
     """Return the space of the volume of a folder, given by its path or descriptor. Raise OSError."""
-    facts = os.statvfs(folder)
+    volume = os.statvfs(folder)
     return VolumeSpace(
-        size=facts.f_blocks * facts.f_frsize,
-        free=facts.f_bavail * facts.f_frsize,
-        files=facts.f_files,
-        free_files=facts.f_favail,
+        size=volume.f_blocks * volume.f_frsize,
+        free=volume.f_bavail * volume.f_frsize,
+        files=volume.f_files,
+        free_files=volume.f_favail,
     )
 
 

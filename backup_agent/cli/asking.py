@@ -36,7 +36,9 @@ def waiting(command: Callable[..., int]) -> Callable[..., int]:
         json_option,
         settings_option,
         click.option(
-            "--timeout", type=click.FloatRange(min=0), help="Stop waiting after so many seconds. The request goes on."
+            "--timeout",
+            type=click.FloatRange(min=0),
+            help="Stop waiting after this number of seconds. The request goes on.",
         ),
         not_after_option,
         requested_by_option,
@@ -56,7 +58,9 @@ def may_go(settings: Settings, command: str, question: str, *, yes: bool) -> boo
     Raise click.UsageError if there is neither a terminal nor `yes`, PermanentError if no agent takes requests.
     """
     if not yes and not sys.stdin.isatty():
-        raise click.UsageError(f"{question} There is no terminal to ask at, and nothing was requested: add --yes")
+        raise click.UsageError(
+            f"{question} Nothing was requested, because there is no terminal to confirm at: add --yes"
+        )
     insist_on_an_agent(settings, command)
     return yes or confirmed(question)
 
@@ -70,16 +74,19 @@ def confirmed(question: str) -> bool:
 
 
 Question = Callable[[Mapping[str, Any]], str | None]
-"""Return the question to confirm before a request with these fields is sent; None if it deletes or replaces nothing."""
+"""Return the question to confirm before a request with these fields is sent.
+
+Return None if the request deletes or replaces nothing.
+"""
 
 
 def asks(
-    action: Action, *, prompt: bool = False, question: Question = lambda _: None
+    action: Action, *, expires: bool = False, question: Question = lambda _: None
 ) -> Callable[[Callable[[], None]], Callable[..., int]]:
-    """Turn an empty function into a command that sends a request for `action`, with its options as the fields.
+    """Turn an empty function into a command that sends a request for `action`. The command's options are the fields.
 
-    If `prompt`, or if `question` returns a question, `not_after` defaults to `BEGUN_WITHIN` from now. A question also
-    needs a running agent, and is asked before the request is sent.
+    If `expires` is true, or if `question` returns a question, `not_after` defaults to `BEGUN_WITHIN` from now. If
+    `question` returns a question, the command checks that an agent takes requests, and asks before it sends.
     """
 
     def decorate(empty: Callable[[], None]) -> Callable[..., int]:
@@ -90,10 +97,10 @@ def asks(
             context: click.Context, /, timeout: float | None, *, as_json: bool, yes: bool = False, **fields: object
         ) -> int:
             settings = loaded(context).settings
-            asked = question(fields)
-            if asked is not None and not may_go(settings, action.value, asked, yes=yes):
+            text = question(fields)
+            if text is not None and not may_go(settings, action.value, text, yes=yes):
                 return 1
-            content = soon(fields) if prompt or asked is not None else fields
+            content = soon(fields) if expires or text is not None else fields
             dropped = drop(settings, {"action": action, **content})
             return wait_for(dropped, timeout, as_json=as_json, withdraws=True)
 
@@ -103,7 +110,7 @@ def asks(
 
 
 def _moment(value: str | None) -> str | None:
-    """Return a duration from now as an ISO 8601 time, and any other value unchanged: the request's check reports it."""
+    """Return a duration from now as an ISO 8601 time, and other values unchanged: they are checked with the request."""
     try:
         return (datetime.now(UTC) + duration(value)).isoformat(timespec="seconds") if value else None
     except ValueError:
@@ -139,7 +146,7 @@ def _prune_question(fields: Mapping[str, Any]) -> str | None:
 def _heal_question(fields: Mapping[str, Any]) -> str | None:
     if not fields["heal"]:
         return None
-    return f"Replace damaged files of {fields['artifact'] or 'any artifact'} {_at(fields)} by another place's copy?"
+    return f"Replace damaged files of {fields['artifact'] or 'any artifact'} {_at(fields)} with another place's copy?"
 
 
 @click.command()
@@ -152,7 +159,7 @@ def _heal_question(fields: Mapping[str, Any]) -> str | None:
 @click.option(
     "--drop-owed",
     metavar="DEST",
-    help="Give up the copies missing there, except those that a later copy needs. Needs --force.",
+    help="Give up the copies missing at this destination, except those that a later copy needs. Needs --force.",
 )
 @yes_option
 @asks(Action.PRUNE, question=_prune_question)
@@ -178,13 +185,13 @@ def release() -> None:
 
 @click.command()
 @click.option("--reason", help="Why. Shown by `status`.")
-@asks(Action.PAUSE, prompt=True)
+@asks(Action.PAUSE, expires=True)
 def pause() -> None:
-    """Start no more requests, schedules and passes until `resume`, also after a restart. Running work goes on."""
+    """Start no requests, schedules and passes until `resume`, even if the agent restarts. Running work goes on."""
 
 
 @click.command()
-@asks(Action.RESUME, prompt=True)
+@asks(Action.RESUME, expires=True)
 def resume() -> None:
     """End the pause: start requests, schedules and passes again."""
 
@@ -192,19 +199,20 @@ def resume() -> None:
 @click.command()
 @click.argument("artifact", required=False)
 @any_place
-@click.option("--all", is_flag=True, help="Read every artifact, in slices that give way to backups.")
+@click.option("--all", is_flag=True, help="Read every artifact, in slices, between which backups can run.")
 @click.option("--chain", is_flag=True, help="Read the artifact and every artifact that it needs to be restored.")
 @click.option("--database", metavar="NAME", help="Read every artifact of one database.")
 @click.option(
-    "--heal", is_flag=True, help="Replace damaged artifacts by another place's copy, if that copy is undamaged."
+    "--heal", is_flag=True, help="Replace damaged artifacts with another place's copy, if that copy is undamaged."
 )
 @yes_option
 @asks(Action.VERIFY, question=_heal_question)
 def verify() -> None:
     """Read artifacts again and compare them with their records: the one given, or all that are due.
 
-    The answer says which artifacts were not read, and why. With --all, --chain or --database it first estimates how
-    much there is to read and how long that takes. Reading goes on after backups and restarts until all has been read.
+    The answer says which artifacts were not read, and why. With --all, --chain or --database the agent first
+    estimates how much there is to read and how long that takes. Reading goes on after backups and restarts until all
+    has been read.
 
     With --heal, an artifact that is damaged or missing at a place is written again from another place's copy, if that
     copy was read and is undamaged. The damage mark is removed once the new artifact has been read back.

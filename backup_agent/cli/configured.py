@@ -40,12 +40,12 @@ def loaded(context: click.Context) -> Loaded:
     return load(config_path(context), os.environ)
 
 
-def judged(judge: Callable[[str], str]) -> Callable[[click.Context, click.Parameter, str | None], str | None]:
-    """Return a click callback that checks a name. `judge` returns the name, or raises ValueError."""
+def judged(check: Callable[[str], str]) -> Callable[[click.Context, click.Parameter, str | None], str | None]:
+    """Return a click callback that checks a name. `check` returns the name, or raises ValueError."""
 
     def convert(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
         try:
-            return None if value is None else judge(value)
+            return None if value is None else check(value)
         except ValueError as error:
             raise click.BadParameter(str(error), context, parameter) from None
 

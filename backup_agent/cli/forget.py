@@ -38,7 +38,7 @@ def command(
     """
     settings = loaded(context).settings
     if not yes and not sys.stdin.isatty():
-        raise click.UsageError("there is no terminal to ask at, and nothing was requested: add --yes")
+        raise click.UsageError("nothing was requested, because there is no terminal to confirm at: add --yes")
     insist_on_an_agent(settings, "forget")
     if not as_json:
         _show(settings, lowered(database))

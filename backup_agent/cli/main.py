@@ -21,7 +21,7 @@ from backup_agent.settings.faults import SettingsError
 from backup_agent.settings.load import DEFAULT_PATH, PATH_VARIABLE
 
 BROKEN_PIPE = 128 + signal.SIGPIPE
-"""The exit code of a command whose output is closed, like that of a program that SIGPIPE ends."""
+"""The exit code of a command whose output is closed. It is the same as for a program that SIGPIPE has ended."""
 
 # A command's module is imported when the command is called: `request` must start fast and import little.
 COMMANDS = {
@@ -55,7 +55,7 @@ ASKING = ("prune", "hold", "release", "pause", "resume", "verify")
 
 
 class Commands(click.Group):
-    """The commands, each in a module of its name except those of `ASKING`."""
+    """The commands. Each is in the module of the same name, except those in `ASKING`."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names in the order of the help."""
@@ -109,7 +109,7 @@ def code(arguments: list[str] | None = None) -> int:
 
 
 def _flushed() -> bool:
-    """Flush the output. Return False if its reader has gone: Python would show a traceback when it exits."""
+    """Flush the output. Return False for a broken pipe, for which Python would show a traceback at exit."""
     open_ = True
     for stream in (sys.stdout, sys.stderr):
         try:

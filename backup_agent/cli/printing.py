@@ -37,12 +37,12 @@ def block(text: str, *, err: bool = False) -> None:
 
 
 def document(text: str) -> None:
-    """Print a document for programs unchanged; on a terminal, with escapes as `block` does."""
+    """Print a document for programs. It is printed unchanged, except on a terminal, where `block` prints it."""
     click.echo(printable_lines(text) if sys.stdout.isatty() else text, nl=False)
 
 
 def changing_line(text: str, width: int) -> None:
-    """Overwrite the last line of the terminal with a text, cut to `width` columns, on stderr."""
+    """Overwrite the last line of the terminal (stderr) with the first `width` columns of a text."""
     click.echo(_CLEAR_LINE + printable(text)[: width - 1], nl=False, err=True)
 
 
@@ -51,12 +51,12 @@ def confirm(question: str) -> bool:
     return click.confirm(printable(question), err=True)
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, longest: int | None = None) -> None:
-    """Print rows under a head. Each cell except the last of a row is cut to `longest` characters."""
-    shown = [[printable(cell) for cell in row] for row in (head, *rows)]
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, longest: int | None = None) -> None:
+    """Print rows under a header row. Each cell except the last of a row is cut to `longest` characters."""
+    shown = [[printable(cell) for cell in row] for row in (header, *rows)]
     if longest is not None:
         shown = [[*(shortened(cell, longest) for cell in row[:-1]), row[-1]] for row in shown]
-    widths = [max(len(row[column]) for row in shown) for column in range(len(head))]
+    widths = [max(len(row[column]) for row in shown) for column in range(len(header))]
     for row in shown:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 

@@ -37,7 +37,7 @@ from backup_agent.core.requests.request import Action
 @not_after_option
 @click.option("--wait", is_flag=True, help="Show progress, and exit with the code of the answer.")
 @click.option(
-    "--timeout", type=click.FloatRange(min=0), help="Stop waiting after so many seconds. The request goes on."
+    "--timeout", type=click.FloatRange(min=0), help="Stop waiting after this number of seconds. The request goes on."
 )
 @settings_option
 @json_option

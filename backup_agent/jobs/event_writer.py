@@ -54,8 +54,8 @@ T = TypeVar("T", bound=Task)
 def begin(kind: type[T], given: str | None = None) -> tuple[T, Settings, EventWriter]:
     """Start a child process: return its task, its settings and its event writer.
 
-    The task is the first line of stdin, whose end from then on ends the process (`hold_lifeline`). A child of a run has
-    no stdin: `given` is its task, and it ends with the session of the run.
+    The task is the first line of stdin. When stdin ends later, the process ends too (`hold_lifeline`). A child of a run
+    has no stdin: `given` is its task, and the child ends with the session of the run.
     """
     quoting.guard_stderr()
     if given is None:
@@ -81,7 +81,7 @@ def hold_lifeline() -> None:
 
 
 def cancel_on_sigterm() -> threading.Event:
-    """Return an event that SIGTERM sets."""
+    """Return a threading.Event that SIGTERM sets."""
     cancel = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: cancel.set())
     return cancel
@@ -92,7 +92,7 @@ def _to_stdout(line: str) -> None:
         sys.stdout.write(line + "\n")
         sys.stdout.flush()
     except BrokenPipeError:
-        # The supervisor has gone, and the lifeline is about to end this session. A caller that went on until then would
-        # treat the error as a failure of the run, and set aside a finished artifact that the next attempt can adopt.
+        # The supervisor has gone, and the lifeline is about to end this session. Wait for that: the caller would treat
+        # the error as a failure of the run, and set aside a finished artifact that the next attempt can adopt.
         time.sleep(LIFELINE_SECONDS)
         raise

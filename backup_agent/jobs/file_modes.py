@@ -1,6 +1,6 @@
 """Repairing the modes of files on a volume at start, so that only the agent's user and group can use them.
 
-The files in a folder with the right mode are not looked at: they were made with the right modes. A folder gets its mode
+If the mode of a folder is correct, the modes of its files are correct too, and are not checked. A folder gets its mode
 after its files, so the next start continues an interrupted repair.
 """
 
@@ -28,9 +28,9 @@ class Repaired:
     """The result of repairing the modes below a folder."""
 
     changed: int = 0
-    """Repaired files and folders: other users could use them, or the agent's group could not."""
+    """Number of files and folders that other users could use, or that the agent's group could not use."""
     left: int = 0
-    """Files and folders with wrong modes that belong to another user, so that the agent cannot repair them."""
+    """Number of files and folders that the agent cannot repair, because they belong to another user."""
     example: str = ""
 
     def tell(self) -> str:
@@ -57,18 +57,18 @@ def _repair(folder: Path, found: Repaired, *, top: bool = False) -> None:
     except (FileNotFoundError, NotADirectoryError):
         return
     except PermissionError:
-        _leave(folder, found)
+        _count_left(folder, found)
         return
-    right = mode & OTHERS == 0 and mode & _GROUP == _GROUP
+    correct = mode & OTHERS == 0 and mode & _GROUP == _GROUP
     for entry in entries:
         if entry.is_dir(follow_symlinks=False):
             _repair(Path(entry.path), found)
-        elif not right and entry.is_file(follow_symlinks=False):
+        elif not correct and entry.is_file(follow_symlinks=False):
             with suppress(FileNotFoundError):
                 _repair_file(entry, found)
     # In Kubernetes the root of a mount belongs to root. Others may list it, but cannot read the files in it.
-    report = mode & WRITE_BY_OTHERS != 0 if top else not right
-    _change(folder, mode, mode & ~OTHERS | FOLDER, found, wrong=not right, report=report)
+    report = mode & WRITE_BY_OTHERS != 0 if top else not correct
+    _change(folder, mode, mode & ~OTHERS | FOLDER, found, wrong=not correct, report=report)
 
 
 def _repair_file(entry: "os.DirEntry[str]", found: Repaired) -> None:
@@ -88,9 +88,9 @@ def _change(path: Path, mode: int, wanted: int, found: Repaired, *, wrong: bool,
         found.changed += wrong
     except PermissionError:
         if report:
-            _leave(path, found)
+            _count_left(path, found)
 
 
-def _leave(path: Path, found: Repaired) -> None:
+def _count_left(path: Path, found: Repaired) -> None:
     found.left += 1
     found.example = found.example or str(path)

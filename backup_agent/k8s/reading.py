@@ -15,7 +15,7 @@ from backup_agent.settings.section import Retention
 from backup_agent.settings.yaml_reader import YamlError, read_yaml
 
 ELSEWHERE = (
-    "it holds names of Secrets (auth.secret, tls.bolt.secret, backup.s3.credentials_secret), never what is in them"
+    "a spec names Secrets (auth.secret, tls.bolt.secret, backup.s3.credentials_secret) and never contains their values"
 )
 
 ROLES = ("primaries", "secondaries")
@@ -59,11 +59,11 @@ def _checked(tree: dict[str, Any]) -> tuple[ClusterSpec | None, tuple[Fault, ...
     try:
         return ClusterSpec.model_validate_json(json.dumps(tree), strict=True), ()
     except ValidationError as error:
-        return None, tuple(_instead(fault, tree) for fault in faults_of(error, {}, ClusterSpec, ELSEWHERE))
+        return None, tuple(_with_advice(fault, tree) for fault in faults_of(error, {}, ClusterSpec, ELSEWHERE))
 
 
-def _instead(fault: Fault, tree: dict[str, Any]) -> Fault:
-    """Return the fault of a key of the predecessor, the operator, with what to write instead."""
+def _with_advice(fault: Fault, tree: dict[str, Any]) -> Fault:
+    """Return the fault. If its key is one of the former operator's keys, the message says what to write instead."""
     topology, _, role = fault.path.partition(".")
     if topology == "topology" and role in ROLES:
         asked = tree["topology"]
@@ -72,15 +72,17 @@ def _instead(fault: Fault, tree: dict[str, Any]) -> Fault:
         return Fault(
             fault.path,
             f"servers have no fixed roles: write topology: {{servers: {servers if type(servers) is int else 5}}}; "
-            f"on how many of them a new database starts is default_{role}",
+            f"default_{role} sets on how many of them a new database starts",
         )
     if fault.path in RESOURCE_KEYS:
-        return Fault(fault.path, "a spec is no Kubernetes object: its keys stand at the top, such as cluster: demo")
+        return Fault(
+            fault.path, "a spec is not a Kubernetes object: its keys are at the top level, such as cluster: demo"
+        )
     return fault
 
 
 def _more_faults(spec: ClusterSpec | None, tree: dict[str, Any]) -> tuple[Fault, ...]:
-    """Return the faults of several keys together. Valid sections are checked even if other sections are not valid."""
+    """Return the faults of combinations of keys. A valid section is checked even if other sections are not valid."""
     backup, server = _section(tree, "backup"), _section(tree, "server")
     given, config = backup.get("settings", {}), server.get("config", {})
     found: tuple[Fault, ...] = ()
@@ -93,11 +95,11 @@ def _more_faults(spec: ClusterSpec | None, tree: dict[str, Any]) -> tuple[Fault,
         keeps = given.get("retention") is not None
         if backup and not keeps and backup.get("keep_everything") is not True:
             found += (Fault("backup.settings.retention", f"required: {KEPT}"),)
-        if keeps and not _picks(given["retention"]):
+        if keeps and not _has_rule(given["retention"]):
             found += (
                 Fault(
                     "backup.settings.retention",
-                    f"it keeps everything without one of {', '.join(Retention.RULES)}; {KEPT}",
+                    f"retention keeps everything without one of {', '.join(Retention.RULES)}; {KEPT}",
                 ),
             )
         if keeps and backup.get("keep_everything") is True:
@@ -105,8 +107,8 @@ def _more_faults(spec: ClusterSpec | None, tree: dict[str, Any]) -> tuple[Fault,
     return found
 
 
-def _picks(retention: object) -> bool:
-    # The agent's own model reports what is not a mapping.
+def _has_rule(retention: object) -> bool:
+    # If it is not a mapping, the model of the agent's settings reports that.
     return not isinstance(retention, dict) or any(retention.get(rule) is not None for rule in Retention.RULES)
 
 
@@ -149,7 +151,7 @@ def _config_faults(config: dict[str, Any]) -> list[Fault]:
         elif key.startswith("dbms.ssl.policy."):
             found.append(Fault(f"{CONFIG}.{key}", "write it as tls"))
         elif key == "initial.server.mode_constraint":
-            found.append(Fault(f"{CONFIG}.{key}", "leave it out: all servers are alike, and Neo4j gives out the roles"))
+            found.append(Fault(f"{CONFIG}.{key}", "leave it out: all servers are alike, and Neo4j assigns the roles"))
         elif key in MANAGED or key.startswith(("dbms.cluster.discovery.", "dbms.kubernetes.")):
             found.append(Fault(f"{CONFIG}.{key}", "leave it out: it follows from the rest of the spec"))
     return found

@@ -29,7 +29,7 @@ _MANIFEST_VERSION = re.compile(r"^Implementation-Version:\s*(.+?)\s*$", re.MULTI
 _JAVA_VERSION = re.compile(r'(?:JAVA_VERSION=|version )"(\d+)')
 _CLASS_FILE_OF_JAVA_0 = 44  # class files of Java n carry 44 + n
 
-_ASKING = timedelta(minutes=3)  # two JVMs take 4 s of a core, and a pod may have a tenth of one
+_VERSION_TIMEOUT = timedelta(minutes=3)  # two JVMs take 4 s of a core, and a pod may have a tenth of one
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class AdminProgram:
     home: str | None = None
     """NEO4J_HOME to set; None leaves it to the script."""
     java: int = 0
-    """Major version of Java, of a direct start."""
+    """Major version of Java. Set only for a direct start."""
     version: Version | None = None
     """The version, if it is known without running the program."""
 
@@ -65,50 +65,50 @@ def find(admin: Path | None, launch: Launch, environ: Mapping[str, str]) -> tupl
             raise PermanentError(Reason.ADMIN_MISSING, f"neo4j.admin: {admin}: {fault}")
         return (AdminProgram(Launch.SCRIPT, str(admin.absolute()), given),)
 
-    script, looked = _script(home, environ)
+    script, places = _script(home, environ)
     if home is None and script is not None:
         home = str(script.resolve().parent.parent)
     scripts = () if script is None else (AdminProgram(Launch.SCRIPT, str(script.absolute()), given),)
     if launch is Launch.SCRIPT:
-        return scripts or _nowhere(looked)
+        return scripts or _not_found(places)
     direct = _direct(home, environ)
     if isinstance(direct, AdminProgram):
         return (direct,) if launch is Launch.DIRECT else (direct, *scripts)
     if launch is Launch.DIRECT:
         raise PermanentError(Reason.ADMIN_MISSING, f"neo4j.launch is direct, but {direct}")
-    return scripts or _nowhere((*looked, direct))
+    return scripts or _not_found((*places, direct))
 
 
 def version(program: AdminProgram, *, env: Mapping[str, str], cwd: Path, cancel: threading.Event) -> Version | None:
-    """Return the program's version, by running it if needed; None if it prints none, for whatever reason.
+    """Return the program's version, by running it if needed. Return None if the program prints no version.
 
-    Raise PermanentError (admin_missing) if it cannot be started.
+    Raise PermanentError (admin_missing) if the program cannot be started.
     """
     if program.version is not None:
         return program.version
     argv = (*program.argv(Memory(None, None)), "--version")
-    completed = process.run(argv, env=env, cwd=cwd, timeout=_ASKING, cancel=cancel)
+    completed = process.run(argv, env=env, cwd=cwd, timeout=_VERSION_TIMEOUT, cancel=cancel)
     return Version.parse("\n".join(completed.last_lines))
 
 
-def _nowhere(looked: tuple[str, ...]) -> tuple[AdminProgram, ...]:
-    raise PermanentError(Reason.ADMIN_MISSING, f"{NAME} is not found: {'; '.join(looked)}")
+def _not_found(places: tuple[str, ...]) -> tuple[AdminProgram, ...]:
+    raise PermanentError(Reason.ADMIN_MISSING, f"{NAME} is not found: {'; '.join(places)}")
 
 
 def _script(home: str | None, environ: Mapping[str, str]) -> tuple[Path | None, tuple[str, ...]]:
-    """Return the script, or the places where it was not found."""
-    looked = []
+    """Return the script, or None and the places where it was not found."""
+    places = []
     if home is None:
-        looked.append("NEO4J_HOME is not set")
+        places.append("NEO4J_HOME is not set")
     else:
         script = Path(home, "bin", NAME)
         fault = _fault(script)
         if not fault:
             return script, ()
-        looked.append(f"{script}: {fault}")
+        places.append(f"{script}: {fault}")
     path = environ.get("PATH", os.defpath)
     found = shutil.which(NAME, path=path)
-    return (Path(found), ()) if found else (None, (*looked, f"PATH holds none ({path})"))
+    return (Path(found), ()) if found else (None, (*places, f"it is not in PATH ({path})"))
 
 
 def _fault(program: Path) -> str | None:
@@ -131,7 +131,7 @@ def _direct(home: str | None, environ: Mapping[str, str]) -> AdminProgram | str:
         return f"no jar in {library} contains {ADMIN_CLASS}"
     java = _java(environ)
     if java is None:
-        return f"no java is found by JAVA_HOME ({environ.get('JAVA_HOME', 'not set')}) or PATH"
+        return f"java was not found in JAVA_HOME ({environ.get('JAVA_HOME', 'not set')}) or PATH"
     major = _java_version(java, environ)
     if major < needed:
         return f"{java} is Java {major or 'of an unknown version'}, and {library} needs {needed}"
@@ -139,7 +139,7 @@ def _direct(home: str | None, environ: Mapping[str, str]) -> AdminProgram | str:
 
 
 def _jars(library: Path) -> Iterator[Path]:
-    """Yield the jars: first the one that contains the class in all known versions, since there are two hundred."""
+    """Yield the jars. There are about 200; the one that contains the class in all known versions comes first."""
     jars = sorted(library.glob("*.jar"))
     yield from sorted(jars, key=lambda jar: not jar.name.startswith("neo4j-command-line-"))
 
@@ -148,7 +148,7 @@ def _java_of_class(jar: Path) -> int | None:
     """Return the version of Java for which the class in a jar was compiled, or None if the jar has no such class."""
     try:
         with zipfile.ZipFile(jar) as archive, archive.open(_CLASS_FILE) as content:
-            head = content.read(8)  # magic, minor, major: two big-endian bytes each but the magic's four
+            head = content.read(8)  # big-endian: magic (4 bytes), minor version (2), major version (2)
     except (OSError, KeyError, zipfile.BadZipFile):
         return None
     return int.from_bytes(head[6:8], "big") - _CLASS_FILE_OF_JAVA_0
@@ -180,7 +180,7 @@ def _java_version(java: Path, environ: Mapping[str, str]) -> int:
     except OSError:
         env = {"PATH": environ.get("PATH", os.defpath)}
         asked = process.run(
-            (str(java), "-version"), env=env, cwd=java.parent, timeout=_ASKING, cancel=threading.Event()
+            (str(java), "-version"), env=env, cwd=java.parent, timeout=_VERSION_TIMEOUT, cancel=threading.Event()
         )
         text = "\n".join(asked.last_lines)
     found = _JAVA_VERSION.search(text)

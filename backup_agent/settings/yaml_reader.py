@@ -22,8 +22,10 @@ LARGEST = 256 * 1024
 """Bytes of the largest document."""
 
 VALUE = 12
+"""Weight of a value in bytes, in addition to its text. An alias weighs as much as the value that it names."""
+
 MOST = 256 * 1024
-"""The most that all values together may weigh. A value weighs its text and VALUE bytes, an alias the value it names."""
+"""Largest weight of all values together, in bytes."""
 
 LONGEST_NUMBER = 64
 
@@ -31,12 +33,12 @@ TEXT, MERGE = "tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"
 NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 
 
-_FOREIGN = re.compile(r"""('<[a-z ]+>'|'[^'"]{1,3}')|['"].*""", re.DOTALL)
-"""Quotations in a parser's message: its own words (in a group), or words that may be from the file."""
+_QUOTED = re.compile(r"""('<[a-z ]+>'|'[^'"]{1,3}')|['"].*""", re.DOTALL)
+"""A quoted word in a parser's message: a word of the parser (captured in a group), or one that may be from the file."""
 
 
 class YamlError(Exception):
-    """The text is not YAML that can be settings. The message says where, and quotes nothing: it may be a secret."""
+    """The text is not YAML that can be settings. The message says where, and quotes no text, which may be a secret."""
 
 
 def read_yaml(content: bytes) -> Any:  # noqa: ANN401  any JSON value
@@ -49,7 +51,7 @@ def read_yaml(content: bytes) -> Any:  # noqa: ANN401  any JSON value
         mark = error.problem_mark or error.context_mark
         place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
         # A quoted word may be from the file (an alias, a tag); `<block end>` and single characters are the parser's.
-        problem = _FOREIGN.sub(lambda found: found[1] or "(not shown)", error.problem or "not YAML")
+        problem = _QUOTED.sub(lambda found: found[1] or "(not shown)", error.problem or "not YAML")
         raise YamlError(f"{place}{problem}") from None
     except yaml.reader.ReaderError as error:
         raise YamlError(f"position {error.position}: not text in UTF-8") from None
@@ -99,7 +101,9 @@ class _Events:
     def _add(self, event: yaml.Event, weight: int) -> None:
         self._weight += weight
         if self._weight > MOST:
-            raise _refusal(event, f"more than {MOST} bytes, at {VALUE} a value and with what aliases repeat")
+            raise _refusal(
+                event, f"more than {MOST} bytes, if each value counts {VALUE} more bytes and aliases count again"
+            )
 
     def _keep(self, anchor: str | None, before: int) -> None:
         if anchor is not None:

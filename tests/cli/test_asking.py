@@ -52,7 +52,7 @@ def test_a_destructive_request_needs_yes_if_there_is_no_terminal(place: Place, w
         result = place.run(*words, "--timeout", "5")
 
     assert result.code == 2
-    assert "nothing was requested: add --yes" in result.err
+    assert "no terminal to confirm at: add --yes" in result.err
     assert dropped(place) == []
 
 

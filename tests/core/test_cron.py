@@ -70,10 +70,12 @@ def test_due_times_of_an_expression_in_a_time_zone(
 @pytest.mark.parametrize(
     ("expression", "error"),
     [
-        pytest.param("0 0 31 2 *", "due on some day, which this one never is", id="31-February"),
-        pytest.param("0 0 30,31 2 *", "due on some day, which this one never is", id="30-or-31-February"),
-        pytest.param("0 0 31 4,6,9,11 */2", "due on some day, which this one never is", id="31-of-a-short-month"),
-        pytest.param("0 0 */29 2 1L", "due on some day, which this one never is", id="the-last-Monday-and-the-first"),
+        pytest.param("0 0 31 2 *", "an expression that matches at least one date", id="31-February"),
+        pytest.param("0 0 30,31 2 *", "an expression that matches at least one date", id="30-or-31-February"),
+        pytest.param("0 0 31 4,6,9,11 */2", "an expression that matches at least one date", id="31-of-a-short-month"),
+        pytest.param(
+            "0 0 */29 2 1L", "an expression that matches at least one date", id="the-last-Monday-and-the-first"
+        ),
         pytest.param("0 2 * *", "five fields: minute", id="four-fields"),
         pytest.param("0 0 2 * * *", "five fields: minute", id="seconds"),
         pytest.param("TZ=Europe/Berlin 0 2 * * *", "five fields: minute", id="zone-in-the-expression"),

@@ -161,7 +161,7 @@ def test_without_a_manifest_the_version_is_unknown(machine: Machine) -> None:
         ),
         (lambda it: it.release('JAVA_VERSION="17.0.15"'), r"is Java 17, and \S+/lib needs 21"),
         (lambda it: it.release("nothing of it"), r"is Java of an unknown version, and"),
-        (lambda it: it.java.unlink(), r"no java is found by JAVA_HOME \(\S+/jdk\) or PATH"),
+        (lambda it: it.java.unlink(), r"java was not found in JAVA_HOME \(\S+/jdk\) or PATH"),
     ],
     ids=["no class", "old java", "unknown java", "no java"],
 )
@@ -188,7 +188,7 @@ def test_the_error_of_a_missing_program_names_the_places_searched(tmp_path: Path
         find(None, launch, {"NEO4J_HOME": str(tmp_path), "PATH": "/nowhere"})
 
     assert missing.value.failure.reason is Reason.ADMIN_MISSING
-    assert f"{tmp_path}/bin/neo4j-admin: does not exist; PATH holds none (/nowhere)" in missing.value.failure.error
+    assert f"{tmp_path}/bin/neo4j-admin: does not exist; it is not in PATH (/nowhere)" in missing.value.failure.error
 
 
 def test_without_anything_set_the_hint_names_what_to_set() -> None:

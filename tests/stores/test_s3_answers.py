@@ -65,15 +65,15 @@ NOT_WHOLE: dict[str, tuple[Callable[[str], bytes], str]] = {
     "truncated without a token": (lambda _: page("demo/a/b/1", more=truncated(None)), "no token"),
     "truncated with an empty token": (lambda _: page("demo/a/b/1", more=truncated("")), "no token"),
     "truncated and empty": (lambda _: page(more=truncated(None)), "no token"),
-    "the same token again": (lambda _: page("demo/a/b/1", more=truncated("t")), "used before"),
+    "the same token again": (lambda _: page("demo/a/b/1", more=truncated("t")), "repeats a token"),
     "two tokens in turn": (
         lambda path: page(more=truncated("a" if asked(path, "continuation-token") == "b" else "b")),
-        "used before",
+        "repeats a token",
     ),
-    "without a word on what follows": (lambda _: page("demo/a/b/1", more=""), "does not say whether more follows"),
-    "an empty body": (lambda _: b"", "does not say whether more follows"),
-    "another document": (lambda _: b"<html><body>Welcome</body></html>", "does not say whether more follows"),
-    "a key of another prefix": (lambda _: page("other/a/b/1"), "does not begin with the prefix"),
+    "without a word on what follows": (lambda _: page("demo/a/b/1", more=""), "does not say whether more pages follow"),
+    "an empty body": (lambda _: b"", "does not say whether more pages follow"),
+    "another document": (lambda _: b"<html><body>Welcome</body></html>", "does not say whether more pages follow"),
+    "a key of another prefix": (lambda _: page("other/a/b/1"), "does not begin with the requested prefix"),
 }
 
 
@@ -82,7 +82,7 @@ def test_a_listing_that_is_not_whole_is_an_error(serve: Answering, name: str) ->
     answer, words = NOT_WHOLE[name]
     server = serve(lambda path: whole(answer(path)))
 
-    with pytest.raises(TransientError, match="the listing is not whole") as refused:
+    with pytest.raises(TransientError, match="the listing is incomplete") as refused:
         list(store_at(server).list())
 
     assert refused.value.failure.reason is Reason.STORAGE_UNREACHABLE
@@ -124,7 +124,7 @@ def test_a_listing_that_is_not_whole_reaches_no_index_no_diff_and_no_retention(
             an_event_writer(told),
         ),
     ):
-        with pytest.raises(BackupError, match="the listing is not whole"):
+        with pytest.raises(BackupError, match="the listing is incomplete"):
             attempt()
     assert place.index.read_bytes() == HEAD
     assert "pruned" not in {one["event"] for one in told}
@@ -234,7 +234,7 @@ def test_a_store_that_is_too_slow_is_an_error(serve: Answering, monkeypatch: pyt
 
     server = serve(answer)
 
-    with pytest.raises(TransientError, match=r"GetObject: no whole answer within 0\.3 s") as refused:
+    with pytest.raises(TransientError, match=r"GetObject: no complete answer within 0\.3 s") as refused:
         store_at(server).read(KEY, 1000)
     assert refused.value.failure.reason is Reason.STORAGE_UNREACHABLE
 

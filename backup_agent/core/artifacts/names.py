@@ -12,7 +12,7 @@ from pydantic import AfterValidator
 from backup_agent.core.escaping import quoted
 
 # Three disjoint forms of ids: those in request files, those of a schedule's runs (`nightly@20261123T010000Z`), and
-# those of commands (`cli@20261123T010000000000Z-17`, which is also the file's name).
+# those of commands (`cli@20261123T010000000000Z-17`; the request file has the same name).
 REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 COMMAND_ID = re.compile(r"cli@\d{8}T\d{12}Z-\d{1,10}")
 ANY_REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,127}")
@@ -22,7 +22,7 @@ DATABASE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,127}")
 """A superset of Neo4j's rule (3 to 63 characters, a letter first): shards have suffixes."""
 PLACE = re.compile(r"[a-z0-9][a-z0-9_-]{0,30}")
 DATABASE_GLOB = re.compile(r"!?(?:(?=[^*?]*[*?])[A-Za-z0-9.*?-]{1,128}|[A-Za-z0-9][A-Za-z0-9.-]{0,127})")
-"""A glob, or the name of a database; with `!` it is excluded."""
+"""A glob, or the name of a database. A leading `!` excludes the databases that match."""
 ARTIFACT = re.compile(r"(?P<database>.+)-(?P<stamp>[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}-[0-9]{2}-[0-9]{2})\.backup")
 PART = re.compile(r"(?P<manifest>.+\.backup)\.(?P<number>[0-9]{1,9})")
 """The name of a file of a split artifact, beside its manifest."""
@@ -53,7 +53,7 @@ def database_name(text: str) -> DatabaseName:
 
 
 def database_name_or_none(value: object) -> DatabaseName | None:
-    """Return a value as the name of a database, or None if it is invalid or no text."""
+    """Return a value as the name of a database, or None if it is invalid or not a string."""
     return DatabaseName(value) if isinstance(value, str) and DATABASE.fullmatch(value) else None
 
 
@@ -115,7 +115,7 @@ def _request(text: str) -> str:
 
 
 RequestId = NewType("RequestId", Annotated[str, AfterValidator(_request)])
-"""The id of a request, judged by ANY_REQUEST_ID. It names the files of the ledger and the answers, and each run."""
+"""The id of a request, which matches ANY_REQUEST_ID. Ledger entries, answers and runs are named after it."""
 
 
 def command_id(now: datetime, process: int) -> str:
@@ -137,7 +137,7 @@ def artifact_name(database: DatabaseName, taken: datetime) -> str:
 
 
 def misnamed(name: str, database: DatabaseName, taken: datetime) -> str | None:
-    """Return why a file name is not that of an artifact of `database` with the header's time `taken`, or None if it is.
+    """Return what is wrong with the file name of an artifact of `database` whose header has the time `taken`, or None.
 
     >>> orders, taken = database_name("orders"), datetime(2026, 11, 23, 2, tzinfo=UTC)
     >>> misnamed("orders-2026-11-23T02-00-00.backup", orders, taken)
@@ -149,7 +149,9 @@ def misnamed(name: str, database: DatabaseName, taken: datetime) -> str | None:
     if stamp is None:
         return f"{quoted(name)} is not <database>-<yyyy-mm-ddThh-mm-ss>.backup of {quoted(database)}"
     if abs(stamp - taken) > LOCAL_TIME:
-        return f"{quoted(name)} has another time than its header, {taken.astimezone(UTC):{STAMP}} UTC"
+        return (
+            f"{quoted(name)} differs from the time in the header of the artifact, {taken.astimezone(UTC):{STAMP}} UTC"
+        )
     return None
 
 

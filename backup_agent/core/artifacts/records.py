@@ -19,7 +19,7 @@ LARGEST = 2**20
 """Size of the largest record in bytes: room for digests of 13,000 upload parts. A larger file is not the agent's."""
 
 MOST_VALUES = 120_000
-"""Largest number of JSON values in a document, about. A free text of 64 KiB may consist of commas."""
+"""Largest number of JSON values in a document. Commas in texts are counted too, and a free text may have 65,536."""
 
 _ADDED_LATER = 1024
 """Number of bytes that a copy may add to a record: the number of its lease."""
@@ -37,7 +37,7 @@ class TooManyValuesError(ValueError):
 def few_values(data: bytes, most: int = MOST_VALUES) -> bytes:
     """Return a JSON document unchanged. Raise TooManyValuesError if it has more than about `most` values.
 
-    Each value takes memory when it is parsed, and each fault of a value more than a kilobyte.
+    When a document is parsed, each value takes memory, and each fault takes more than a kilobyte.
     """
     if sum(map(data.count, (b",", b":", b"[", b"{"))) > most:
         raise TooManyValuesError(f"more than {most} values, so it was not parsed")
@@ -108,7 +108,7 @@ class Definition(StoredPart):
     default_language: str | None = Field(default=None, description="such as CYPHER 25; null before 2025.06")
     access: str | None = Field(default=None, description="read-write or read-only")
     options: dict[str, str | int | float | bool] = Field(
-        default={}, description="without those of seeding and those that may contain a secret"
+        default={}, description="options of the database, except seed options and options that may contain a secret"
     )
     aliases: tuple[str, ...] = Field(default=(), description="local aliases of the database")
     shards: tuple[str, ...] = Field(
@@ -119,9 +119,9 @@ class Definition(StoredPart):
 class Signature(StoredPart):
     """A signature of a document, over the canonical JSON (RFC 8785) of the document without its signature."""
 
-    kind: str = Field(description="how it is made, such as ed25519")
+    kind: str = Field(description="signature algorithm, such as ed25519")
     key: str = Field(description="fingerprint of the public key: sha256: and the SHA-256 of its 32 bytes in hex")
-    public_key: str = Field(description="the public key, in base64; only a key that the settings trust counts")
+    public_key: str = Field(description="the public key, in base64; verified only if the settings trust this key")
     value: str = Field(description="the signature, in base64")
 
 
@@ -129,7 +129,7 @@ class Header(StoredPart):
     """The header of an artifact (format: docs/design.md, "The artifact")."""
 
     magic: str = Field(
-        description="first four bytes: BZV1, BZV2, BZV3, BTV1, BTV2; of a split artifact, those of the joined parts"
+        description="first four bytes: BZV1, BZV2, BZV3, BTV1, BTV2; a split artifact has the magic of its joined parts"
     )
     database: DatabaseName
     database_id: UUID = Field(description="Neo4j's internal id, not the databaseID of SHOW DATABASES")
@@ -164,7 +164,9 @@ class Record(StoredValue):
     parent: str | None = Field(default=None, description="key of the artifact this differential continues")
     header: Header
     files: tuple[ArtifactFile, ...] = Field(min_length=1)
-    raw_size: int | None = Field(default=None, ge=0, description="bytes unpacked, counted in the reading pass")
+    raw_size: int | None = Field(
+        default=None, ge=0, description="bytes unpacked, counted when the artifact was read back"
+    )
     database_id: str | None = Field(default=None, description="databaseID of SHOW DATABASES at the time")
     history: History | None = Field(default=None, description="history of the database to which the artifact belongs")
     last_committed_tx: int | None = Field(
@@ -173,7 +175,7 @@ class Record(StoredValue):
         "artifact and its parents should contain every transaction up to this one, and may contain later ones",
     )
     definition: Definition | None = Field(
-        default=None, description="definition of the database in the last answer of Bolt before the backup"
+        default=None, description="definition of the database when it was last read over Bolt before the backup"
     )
     request: str = Field(description="id of the request")
     requested_by: str | None = None
@@ -196,8 +198,8 @@ class Record(StoredValue):
     signature: Signature | None = Field(default=None, description="null if the agent has no signing key")
 
     @model_validator(mode="after")
-    def _belongs_together(self) -> Self:
-        # These names are used as paths, keys and arguments: each must be that of the artifact.
+    def _consistent(self) -> Self:
+        # These names are used as paths, keys and arguments, so all of them must name the same artifact.
         if self.header.database.lower() != self.database.lower():
             raise ValueError(f"its header names database {quoted(self.header.database)}, not {quoted(self.database)}")
         first, *parts = (file.name for file in self.files)
@@ -207,17 +209,19 @@ class Record(StoredValue):
             raise ValueError(f"key {quoted(self.key)} does not name {key}")
         for name in parts:
             if not ((part := PART.fullmatch(name)) and part["manifest"] == first):
-                raise ValueError(f"file {quoted(name)} is no part of {quoted(first)}")
+                raise ValueError(f"file {quoted(name)} is not a part of {quoted(first)}")
         if self.parent is not None and not _is_key(self.parent, self.set, self.database):
-            raise ValueError(f"parent {quoted(self.parent)} is no artifact of {database_key(self.set, self.database)}")
+            raise ValueError(
+                f"parent {quoted(self.parent)} is not an artifact of {database_key(self.set, self.database)}"
+            )
         if self.header.full != (self.type is BackupType.FULL):
             raise ValueError(f"type {self.type.value} contradicts the header")
         return self
 
     def bounded(self) -> Self:
-        """Return the record in a size that can be read back, if necessary without the digests of upload parts.
+        """Return a record that is small enough to be read back: without the digests of upload parts if it is too large.
 
-        Without these, a later upload reads the files once more.
+        Without digests of upload parts, a later upload reads the files once more.
         """
         if len(self.to_json()) <= LARGEST - _ADDED_LATER:
             return self

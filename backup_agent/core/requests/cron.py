@@ -1,14 +1,14 @@
 """Compute when a cron expression is due.
 
-This is the only module that uses cronsim. cronsim works on local times without daylight saving, so this module applies
-it:
+This is the only module that uses cronsim. cronsim works on local times without daylight saving. This module adds the
+rules for daylight saving:
 
 - A time that does not exist when clocks go forward is due at the end of the gap. A time that is repeated when clocks go
   back is due the first time only. An expression that is due in every hour is due in every hour of UTC, including the
   repeated one.
 - Whether an expression is due in every hour depends on its set of hours: `0 0-23 * * *` means the same as `0 * * * *`,
-  but `*/30 2 * * *` and `0 */2 * * *` do not run in every hour. cron(8) and cronsim look for a star instead, and so
-  lose a run of the latter two in spring.
+  but `*/30 2 * * *` and `0 */2 * * *` are not due in every hour. cron(8) and cronsim look for a star instead, so these
+  two expressions would lose a run in spring.
 - Python compares two aware datetimes of the same zone by their local times. Therefore only times in UTC are compared
   and returned.
 """
@@ -41,7 +41,7 @@ FIELDS = (
 )
 
 LONGEST_EXPRESSION = 200
-NEVER_DUE = "an expression that is due on some day, which this one never is"
+NEVER_DUE = "an expression that matches at least one date"
 
 LARGEST_SHIFT = timedelta(hours=3)
 """Largest change of UTC offset for daylight saving. Today it is one hour, or two for Antarctica/Troll."""
@@ -63,7 +63,7 @@ class Gaps(NamedTuple):
 
 
 def zone(name: str) -> ZoneInfo:
-    """Return an IANA time zone. Raise CronError if there is none of that name."""
+    """Return an IANA time zone. Raise CronError if no time zone has this name."""
     try:
         if name != "localtime":  # some time zone databases have this entry for the zone of the machine
             return ZoneInfo(name)
@@ -104,7 +104,7 @@ class Cron:
     def next_after(self, moment: datetime) -> datetime:
         """Return the first due time after `moment`, in UTC."""
         local = moment.astimezone(self._zone).replace(tzinfo=None)
-        # The search may start here, because earlier local times first occur at or before `moment`.
+        # The search can start at `local`: every earlier local time occurs for the first time at or before `moment`.
         occurrences = map(self._first_occurrence, CronSim(self._fields, local))
         first = next(due for due in occurrences if due is not None and due > moment)
         return min([first, *self._repeated_occurrence(local, moment)])
@@ -153,7 +153,7 @@ class Cron:
         return f"{self.expression} {self.timezone}"
 
     def _first_occurrence(self, local: datetime) -> datetime | None:
-        """Return when a local time is due for the first time, in UTC, or None if it does not exist and is not due."""
+        """Return when a local time is due for the first time, in UTC; None for a skipped time that is not due."""
         while not self._exists(local):
             if self._every_hour:
                 return None

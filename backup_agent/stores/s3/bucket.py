@@ -1,7 +1,8 @@
-"""The part of a bucket below one prefix, and the only module that calls boto3. Its errors leave as a store's errors.
+"""The part of a bucket below one prefix. This is the only module that calls boto3.
 
-No exception of botocore may leave this module (s3/errors.py). A request goes without what the store is known to lack,
-or turns out to lack: see `Digests` and `_optional`.
+No exception of botocore may leave this module: s3/errors.py turns each into an error of a store. A feature that a store
+lacks is left out of requests, and a request that is refused because of it is repeated without it: see `Digests` and
+`_optional`.
 """
 
 import os
@@ -57,7 +58,7 @@ DENIED = ("AccessDenied", "403", "MethodNotAllowed", "405", *UNCONDITIONAL)
 RACE = "ConditionalRequestConflict"
 
 _UNLOCKED = {"ObjectLockMode": None, "ObjectLockRetainUntilDate": None, "ObjectLockLegalHoldStatus": None}
-"""Options for artifacts and records alone: an object that is replaced must not be locked."""
+"""Options that are removed for objects that are replaced. Only artifacts and records may be locked."""
 
 DEADLINE = 300.0
 """Seconds for one small request with all its retries and its whole answer: about four times what a slow store needs.
@@ -115,7 +116,8 @@ class Bucket:
         self._store = store
         self._bucket = bucket
         self._options = options
-        self._told_at: tuple[datetime, float] | None = None
+        self._store_time: tuple[datetime, float] | None = None
+        """Date of the store's last answer, and the monotonic time of its arrival."""
         with self.classified("connect", ""):
             if ca_file:
                 durable.read(ca_file, follow=True)  # refuses a FIFO, which boto3 would wait for
@@ -150,23 +152,23 @@ class Bucket:
                 self._client.meta.events.register("before-call.s3", _do_not_redirect)
 
     def now(self) -> datetime | None:
-        """Return the store's time, from its last answer and the time since. Without an answer yet, ask the store."""
-        if self._told_at is None:
+        """Return the store's time: that of its last answer plus the time since. If there is none yet, ask the store."""
+        if self._store_time is None:
             self.ask("HeadObject", PROBE, ABSENT)
-        if self._told_at is None:
+        if self._store_time is None:
             return None  # an answer without a Date: a proxy removed it
-        date, monotonic = self._told_at
+        date, monotonic = self._store_time
         return date + timedelta(seconds=time.monotonic() - monotonic)
 
     def _answered(self, response_dict: Response | None, **_: object) -> None:
-        """Remember the time of an answer, also of an error."""
+        """Remember the time of an answer, even if the answer is an error."""
         if date := (response_dict or {}).get("headers", {}).get("date"):
             with suppress(ValueError):
-                self._told_at = (parsedate_to_datetime(date).astimezone(UTC), time.monotonic())
+                self._store_time = (parsedate_to_datetime(date).astimezone(UTC), time.monotonic())
 
     @contextmanager
     def _obtaining_credentials(self) -> Iterator[None]:
-        """Raise PermanentError for an error of a source of credentials: neither endpoint nor CA file is at fault."""
+        """Raise PermanentError if a source of credentials fails, so that neither endpoint nor CA file is blamed."""
         try:
             yield
         except (ValueError, OSError) as error:
@@ -204,24 +206,24 @@ class Bucket:
                 )
 
     def ask(self, operation: str, key: str, refusals: tuple[str, ...], **parameters: object) -> tuple[Response, str]:
-        """Call an operation; return its answer, or an empty one with the error code if that is among `refusals`.
+        """Call an operation; return its answer, or an empty answer and the error code if the code is in `refusals`.
 
         A parameter that is None removes the option of that name.
         """
-        act = partial(self._act, operation, key, refusals, Key=self.prefix + key, **parameters)
-        # Sending an artifact may take long and be throttled; a store completes a large upload for minutes.
+        act = partial(self._ask, operation, key, refusals, Key=self.prefix + key, **parameters)
+        # Sending an artifact may take long and be throttled. A store may take minutes to complete a large upload.
         if isinstance(parameters.get("Body"), PartBody) or operation == "CompleteMultipartUpload":
             return act()
         return self._in_time(operation, key, act)
 
     def small(self, key: str, limit: int, refusals: tuple[str, ...], **parameters: object) -> VersionedObject | None:
-        """Return an object of at most `limit` bytes with its ETag; None if one of `refusals` came.
+        """Return an object of at most `limit` bytes with its ETag; None if the error code is in `refusals`.
 
-        Raise ObjectTooLargeError if it is larger. No more than a byte beyond the limit is read of it.
+        Raise ObjectTooLargeError if it is larger; then at most one byte beyond the limit has been read.
         """
 
         def read() -> VersionedObject | None:
-            answer, refused = self._act("GetObject", key, refusals, Key=self.prefix + key, **parameters)
+            answer, refused = self._ask("GetObject", key, refusals, Key=self.prefix + key, **parameters)
             if refused:
                 return None
             content = bytearray()
@@ -236,26 +238,26 @@ class Bucket:
 
         return self._in_time("GetObject", key, read)
 
-    def _act(
+    def _ask(
         self, operation: str, key: str, refusals: tuple[str, ...], /, **parameters: object
     ) -> tuple[Response, str]:
         given = {**self._known_to(operation), **parameters}
         with self.classified(operation, key):
             try:
-                return self._answer(operation, {name: value for name, value in given.items() if value is not None}), ""
+                return self._send(operation, {name: value for name, value in given.items() if value is not None}), ""
             except exceptions.ClientError as error:
                 if (code := code_of(error)) in refusals:
                     return {}, code
-                self._doubt(given, error)
+                self._forget_conditions(given, error)
                 raise
 
-    def _answer(self, operation: str, given: dict[str, Any]) -> Response:
-        """Return the answer to a request, which is made without its optional feature if the store lacks that."""
+    def _send(self, operation: str, given: dict[str, Any]) -> Response:
+        """Send a request and return the answer. If the store lacks the request's optional feature, send it without."""
         optional = _optional(operation, given)
         if optional is None or self.features.has(optional) is False:
-            return self._answer_to(operation, _plain(given))
+            return self._send_once(operation, _plain(given))
         try:
-            answer = self._answer_to(operation, _with_checksums(given))
+            answer = self._send_once(operation, _with_checksums(given))
         except exceptions.ClientError as error:
             if not lacks(error):
                 raise
@@ -266,20 +268,20 @@ class Bucket:
         if isinstance(body := given.get("Body"), PartBody):
             body.seek(0)  # some of it may have been sent
         with self._noting_the_lack(optional, f"{operation}: {errors.refusal(refused)}, and accepted without"):
-            return self._answer_to(operation, _plain(given))
+            return self._send_once(operation, _plain(given))
 
     def _note_checksum(self, operation: str, given: dict[str, Any], answer: Response) -> None:
-        """Note whether the store tells the checksum that it has compared: it may have ignored the one that was sent."""
-        told = "ChecksumSHA256" in answer
-        if operation == "UploadPart" and told:
+        """Note whether the answer has a checksum. A store may ignore a checksum in the request."""
+        compared = "ChecksumSHA256" in answer
+        if operation == "UploadPart" and compared:
             self.features.note(Feature.PART_CHECKSUMS, has=True, how="UploadPart: a checksum in the answer")
         elif operation == "PutObject" and "digests" in given:
-            how = f"PutObject: {'a' if told else 'no'} checksum in the answer"
-            self.features.note(Feature.CHECKSUMS, has=told, how=how)
+            how = f"PutObject: {'a' if compared else 'no'} checksum in the answer"
+            self.features.note(Feature.CHECKSUMS, has=compared, how=how)
 
     @contextmanager
     def _noting_the_lack(self, feature: Feature, how: str) -> Iterator[None]:
-        """Note that the store lacks a feature if a request without it is answered, by whatever but the same refusal."""
+        """Note that the store lacks a feature if a request without the feature is not refused in the same way."""
         try:
             yield
         except exceptions.ClientError as error:
@@ -288,26 +290,26 @@ class Bucket:
             raise
         self.features.note(feature, has=False, how=how)
 
-    def _doubt(self, given: dict[str, Any], error: exceptions.ClientError) -> None:
-        """Let conditional writes be tried again by the next process if one was refused as such."""
+    def _forget_conditions(self, given: dict[str, Any], error: exceptions.ClientError) -> None:
+        """If the store refuses the condition of a write, let the next process probe conditional writes again."""
         if lacks(error) and not {"IfNoneMatch", "IfMatch"}.isdisjoint(given):
             self.features.forget(Feature.CREATE_IF_ABSENT)
             self.features.forget(Feature.REPLACE_IF_SAME)
 
     def _note_versions(self, operation: str, answer: Response) -> None:
-        """Note whether the bucket keeps old versions, as the answers to writes and deletions tell."""
+        """Note whether the bucket keeps old versions, from the answer to a write or a deletion."""
         versioned = answer.get("VersionId", "null") != "null"
         if operation in {"PutObject", "CompleteMultipartUpload"} or answer.get("DeleteMarker"):
             how = f"{operation}: {'a' if versioned else 'no'} version in the answer"
             self.features.note(Feature.OLD_VERSIONS, has=versioned, how=how)
 
-    def _answer_to(self, operation: str, parameters: dict[str, Any]) -> Response:
+    def _send_once(self, operation: str, parameters: dict[str, Any]) -> Response:
         try:
             answer: Response = getattr(self._client, xform_name(operation))(Bucket=self._bucket, **parameters)
         except exceptions.ClientError as error:
             if operation != "HeadObject" or not errors.is_vague(error):
                 raise
-            # HEAD's answers have no error code. GET's have; and some proxies allow GET alone.
+            # Answers to HEAD have no error code, but answers to GET have one. Some proxies allow only GET.
             answer = self._client.get_object(Bucket=self._bucket, **parameters)
             answer.pop("Body").close()
         kind = answer["ResponseMetadata"]["HTTPHeaders"].get("content-type", "")
@@ -324,7 +326,8 @@ class Bucket:
     def _in_time(self, operation: str, key: str, act: Callable[[], Result]) -> Result:
         """Return what `act` returns; raise TransientError if it has not ended by the deadline.
 
-        It runs in a thread, which is then abandoned: nothing else ends a read that gets a byte now and then.
+        `act` runs in a thread, which is abandoned at the deadline. There is no other way to end a read that receives a
+        byte now and then.
         """
         outcome: Future[Result] = Future()
 
@@ -342,8 +345,8 @@ class Bucket:
                 raise
             raise TransientError(
                 Reason.STORAGE_UNREACHABLE,
-                f"{self.where(key)}: {operation}: no whole answer within {DEADLINE:g} s",
-                "the store, or something before it, answers too slowly: look at its health and at the network",
+                f"{self.where(key)}: {operation}: no complete answer within {DEADLINE:g} s",
+                "the store, or a proxy before it, answers too slowly: check its health and the network",
             ) from None
 
     def call(self, operation: str, key: str, **parameters: object) -> Response:
@@ -351,7 +354,7 @@ class Bucket:
         return self.ask(operation, key, (), **parameters)[0]
 
     def put_own(self, key: str, refusals: tuple[str, ...], /, **parameters: object) -> tuple[Response, str]:
-        """Write a small object that is replaced time and again: the options of `put_options` do not lock it.
+        """Write a small object that the agent replaces later. The options that lock objects are left out.
 
         Raise PermanentError that names the bucket's default retention if that has locked the object.
         """
@@ -364,49 +367,49 @@ class Bucket:
             raise
 
     def _locked_until(self, key: str) -> str:
-        """Return until when an object is locked; empty if it is not, or if the agent may not know."""
+        """Return the time until which an object is locked; empty if it is not locked or the agent cannot find out."""
         with suppress(BackupError):
             head, _ = self.ask("HeadObject", key, ABSENT)
             until = head.get("ObjectLockRetainUntilDate")
             if until is not None and until > datetime.now(UTC):
-                return f"{until:%Y-%m-%d %H:%M} ({head.get('ObjectLockMode', 'no mode is told')})"
+                return f"{until:%Y-%m-%d %H:%M} ({head.get('ObjectLockMode', 'mode unknown')})"
         return ""
 
     def objects(self, prefix: str) -> Iterator[Response]:
-        """Yield all objects below a prefix; raise TransientError if the listing is not whole.
+        """Yield all objects below a prefix; raise TransientError if the listing is incomplete.
 
-        An object that a listing omits would be taken for deleted. So the pages are not left to botocore, which takes a
-        truncated page without a token for the last one.
+        The agent would take an object that is not listed for deleted. Therefore botocore's paginator is not used: it
+        ends at a truncated page without a token as if it were the last page.
         """
         tokens: set[str] = set()
         token: str | None = None
         while True:
-            act = partial(self._act, "ListObjectsV2", prefix, (), Prefix=self.prefix + prefix, ContinuationToken=token)
+            act = partial(self._ask, "ListObjectsV2", prefix, (), Prefix=self.prefix + prefix, ContinuationToken=token)
             page, _ = self._in_time("ListObjectsV2", prefix, act)
             for found in page.get("Contents", ()):
                 if not str(self.told(found, "Key", prefix)).startswith(self.prefix + prefix):
-                    raise self._not_whole(prefix, "it has a key that does not begin with the prefix asked for")
+                    raise self._incomplete(prefix, "it has a key that does not begin with the requested prefix")
                 yield found
             if "IsTruncated" not in page:
-                raise self._not_whole(prefix, "the answer does not say whether more follows")
+                raise self._incomplete(prefix, "the answer does not say whether more pages follow")
             if not page["IsTruncated"]:
                 return
             token = page.get("NextContinuationToken")
             if not token:
-                raise self._not_whole(prefix, "more follows, by the answer, and there is no token to ask for it")
+                raise self._incomplete(prefix, "the answer says that more pages follow, but has no token for them")
             if token in tokens:
-                raise self._not_whole(prefix, "the answer gives a token to go on that was used before")
+                raise self._incomplete(prefix, "the answer repeats a token of an earlier page")
             tokens.add(token)
 
-    def _not_whole(self, prefix: str, found: str) -> TransientError:
+    def _incomplete(self, prefix: str, found: str) -> TransientError:
         return TransientError(
             Reason.STORAGE_UNREACHABLE,
-            f"{self.where(prefix)}: ListObjectsV2: the listing is not whole: {found}",
-            "nothing is decided by half a listing; look at the store, and at proxies before it",
+            f"{self.where(prefix)}: ListObjectsV2: the listing is incomplete: {found}",
+            "the agent uses only complete listings; check the store, and proxies before it",
         )
 
     def pages(self, operation: str, key: str, name: str, **parameters: object) -> Iterator[Response]:
-        """Yield what a listing of uploads or parts has under `name`. One that is not whole costs sending again."""
+        """Yield the elements `name` of a listing of uploads or parts. If one is missing, its parts are sent again."""
         about = {"Key" if operation == "ListParts" else "Prefix": self.prefix + key}
         with self.classified(operation, key):
             pages = iter(
@@ -427,7 +430,7 @@ class Bucket:
         except errors.RAISED as error:
             raise errors.failure_of(f"{self.where(key)}: {operation}", error) from error
 
-    def told(self, answer: Response, name: str, key: str) -> Any:  # noqa: ANN401  what botocore makes of it
+    def told(self, answer: Response, name: str, key: str) -> Any:  # noqa: ANN401  a value from botocore
         """Return a field of an answer that every store sends; raise TransientError if it is missing."""
         if answer.get(name) is None:
             text = f"{self.where(key)}: the answer has no {name}: {failures.NO_S3.text}"
@@ -435,7 +438,7 @@ class Bucket:
         return answer[name]
 
     def etag(self, answer: Response, key: str) -> str:
-        """Return the ETag of an answer. A proxy that compresses marks it as weak, and the store knows it without."""
+        """Return the ETag of an answer as the store knows it, without the `W/` that a compressing proxy adds."""
         return str(self.told(answer, "ETag", key)).removeprefix("W/")
 
     def where(self, key: str) -> str:
@@ -452,7 +455,7 @@ def _choose_signer(signature_version: str, **_: object) -> str | None:
 
 
 def _do_not_redirect(params: dict[str, Any], **_: object) -> None:
-    """Keep botocore from following a redirect: it leads to a region of AWS, or to itself without an end."""
+    """Keep botocore from following a redirect. It would go to a region of AWS, or in an endless loop."""
     params["context"].setdefault("s3_redirect", {})["redirected"] = True
 
 

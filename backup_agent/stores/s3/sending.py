@@ -1,8 +1,9 @@
 """Sending a file to S3: as one object, or in parts. Parts that an earlier attempt has sent are not sent again.
 
 An upload is the agent's own if it is for exactly the key that is being stored, below this store's prefix, and was
-created for SHA-256 (or the store does not name its algorithm, as SeaweedFS). One agent owns a prefix, and a key has the
-database and the second in it, so no other client creates an upload for it. All other uploads in the bucket are left
+created for SHA-256. An upload whose algorithm the store does not name (SeaweedFS) counts as created for SHA-256. One
+agent owns a prefix, and a key contains the database and the time in seconds, so no other client creates an upload for
+it. All other uploads in the bucket are left
 alone. Uploads that a crash leaves for keys that are never stored again are removed by a lifecycle rule of the bucket
 (AbortIncompleteMultipartUpload).
 """
@@ -61,7 +62,7 @@ class Sending:
         if self._permit is not None:
             self._upload.must_be_unchanged(part)  # a store that compares no checksum would accept other bytes
             self._permit()
-        with self._judging_the_file(part):
+        with self._explaining_mismatch(part):
             answer, _ = self._bucket.ask(
                 "PutObject",
                 self._upload.key,
@@ -70,7 +71,7 @@ class Sending:
                 digests=self._upload.digests_of(part),
                 **condition,
             )
-        self._check_if_the_store_did_not(answer, part)
+        self._check_if_not_compared(answer, part)
 
     def _send_in_parts(self) -> None:
         upload_id, sent = self._resumable()
@@ -104,7 +105,7 @@ class Sending:
                 pool.shutdown(wait=False, cancel_futures=True)
 
     def _send_part(self, upload_id: str, part: Part) -> Response:
-        with self._judging_the_file(part):
+        with self._explaining_mismatch(part):
             answer = self._bucket.call(
                 "UploadPart",
                 self._upload.key,
@@ -113,7 +114,7 @@ class Sending:
                 Body=self._body(part),
                 digests=self._upload.digests_of(part),
             )
-        self._check_if_the_store_did_not(answer, part)
+        self._check_if_not_compared(answer, part)
         return self._upload.completed(part.number, self._bucket.etag(answer, self._upload.key))
 
     def _complete(self, upload_id: str, parts: Sequence[Response]) -> None:
@@ -129,23 +130,23 @@ class Sending:
                 **completing,
                 **condition,
             )
-            if refused in UNCONDITIONAL:  # some stores know conditions for PutObject alone
+            if refused in UNCONDITIONAL:  # some stores support conditions only for PutObject
                 self._bucket.ask("CompleteMultipartUpload", key, GONE, **completing)
         except BackupError as error:
-            # An upload that was begun with checksums may need them at its end, and one without may refuse them.
+            # A store may require checksums at the end of an upload that began with them, and refuse them otherwise.
             if lacks(error.__cause__) or code_of(error.__cause__) in {"InvalidPart", "InvalidPartOrder", "BadDigest"}:
                 self._abort(upload_id)  # so that the next try does not resume an upload that cannot be completed
             if lacks(error.__cause__):
-                raise TransientError(error.failure.reason, str(error), "the upload is begun anew") from error
+                raise TransientError(error.failure.reason, str(error), "the upload starts again") from error
             raise
         if refused in EXISTS:
             self._abort(upload_id)
 
     def _resumable(self) -> tuple[str, dict[int, Response]]:
-        """Return the agent's own upload with most parts of this file, and these parts; abort its other uploads.
+        """Return the agent's own upload with the most parts of this file, and its parts; abort the other own uploads.
 
-        A part is valid if the store's checksum (without one, the MD5 in its ETag) is that of the file's part. Any other
-        part is sent again, which replaces it.
+        A part is valid if the store's checksum equals that of the file's part. If the store has no checksum, the MD5 in
+        the ETag is compared. An invalid part is sent again, which replaces it.
         """
         found = {upload_id: self._parts_of(upload_id) for upload_id in self._own_uploads()}
         best = max(
@@ -158,7 +159,7 @@ class Sending:
 
     def _own_uploads(self) -> list[str]:
         found: list[str] = []
-        with self._allowed_to_lack():
+        with self._listing_optional():
             found.extend(
                 upload["UploadId"]
                 for upload in self._bucket.pages("ListMultipartUploads", self._upload.key, "Uploads")
@@ -170,7 +171,7 @@ class Sending:
 
     def _parts_of(self, upload_id: str) -> dict[int, Response]:
         found: dict[int, Response] = {}
-        with self._allowed_to_lack():
+        with self._listing_optional():
             for part in self._bucket.pages("ListParts", self._upload.key, "Parts", UploadId=upload_id):
                 if self._upload.has_sent(part):
                     etag = self._bucket.etag(part, self._upload.key)
@@ -182,7 +183,7 @@ class Sending:
         self._bucket.ask("AbortMultipartUpload", self._upload.key, (*GONE, *DENIED), UploadId=upload_id)
 
     @contextmanager
-    def _allowed_to_lack(self) -> Iterator[None]:
+    def _listing_optional(self) -> Iterator[None]:
         """Go on if listing uploads is not permitted or not supported: after a crash, uploads then start again."""
         try:
             yield
@@ -204,21 +205,21 @@ class Sending:
         )
 
     def _condition(self) -> dict[str, str]:
-        """Return the condition that nothing is overwritten; none if something is to be replaced."""
+        """Return the condition that no object is overwritten; empty if an object is to be replaced."""
         return {"IfNoneMatch": "*"} if self._permit is None and creates_conditionally(self._bucket) else {}
 
     def _report(self, count: int) -> None:
         with self._progress_lock:
             self._progress(count)
 
-    def _check_if_the_store_did_not(self, answer: Response, part: Part) -> None:
-        # A store with checksums returns the one that it compared.
+    def _check_if_not_compared(self, answer: Response, part: Part) -> None:
+        # A store that compares checksums returns the checksum.
         if "ChecksumSHA256" not in answer:
             self._upload.must_be_unchanged(part)
 
     @contextmanager
-    def _judging_the_file(self, part: Part) -> Iterator[None]:
-        """If the store refuses a checksum, find out whether the file has changed or the bytes on their way."""
+    def _explaining_mismatch(self, part: Part) -> Iterator[None]:
+        """If the store refuses a checksum, find out whether the file has changed or bytes were altered in transit."""
         try:
             yield
         except PermanentError as error:
