@@ -18,6 +18,7 @@ from typing import NamedTuple, TypeVar
 
 from backup_agent import durable
 from backup_agent.catalog import volume_records
+from backup_agent.catalog.damage_marks import is_believed
 from backup_agent.catalog.index import IndexLine, Known, Rewriting, lines_of
 from backup_agent.catalog.place import Place
 from backup_agent.catalog.recognition import Recognition, Standing
@@ -91,6 +92,8 @@ class Contents:
     """Artifact -> the keys of its files, according to its record."""
     holds: dict[str, Hold] = field(default_factory=dict)
     damages: dict[str, Damage] = field(default_factory=dict)
+    unproven_damages: tuple[str, ...] = ()
+    """Artifacts at a destination with a damage mark that another program may have written: not yet read again."""
     without_artifact: dict[str, tuple[Finding, ...]] = field(default_factory=dict)
     """Artifact -> its files that are missing, or have another size than recorded."""
     orphans: tuple[ListedKey, ...] = ()
@@ -217,7 +220,7 @@ def by_database(
                     if line.recognised and known[key].line.recognised:
                         altered[key] = Finding(Kind.INDEX_DIFFERS, key, "its record differs from the index")
                     old.write(line)
-            yield _contents(place.store, one, records, altered)
+            yield _contents(place, recognition, one, records, altered)
         if altered := _passed_over(old, old.rest(), sets):
             yield Contents(altered=altered)
         old.commit()
@@ -233,7 +236,7 @@ def of_database(place: Place, set_name: SetName, database: DatabaseName) -> Cont
         return together(
             Contents(foreign=(one,))
             if isinstance(one, ListedKey)
-            else _contents(place.store, one, _records(place, pool, one, known, recognition), {})
+            else _contents(place, recognition, one, _records(place, pool, one, known, recognition), {})
             for one in folders(listed)
         )
 
@@ -244,8 +247,10 @@ def together(parts: Iterable[Contents]) -> Contents:
     orphans: list[ListedKey] = []
     foreign: list[ListedKey] = []
     unreadable: list[Unreadable] = []
+    unproven: list[str] = []
     more_unrecognised = 0
     for part in parts:
+        unproven += part.unproven_damages
         whole.entries.update(part.entries)
         whole.files.update(part.files)
         whole.holds.update(part.holds)
@@ -262,6 +267,7 @@ def together(parts: Iterable[Contents]) -> Contents:
         orphans=tuple(orphans),
         foreign=tuple(foreign),
         unreadable=tuple(unreadable),
+        unproven_damages=tuple(unproven),
         more_unrecognised=more_unrecognised,
     )
 
@@ -386,11 +392,15 @@ def _vanished(key: str) -> Finding:
     return Finding(Kind.VANISHED, key, "its record is gone, and the agent did not delete it")
 
 
-def _contents(store: Store, folder: Folder, records: _Records, altered: dict[str, Finding]) -> Contents:
-    holds, hold_faults = _marks(store, Hold, folder.holds, hold_key)
-    damages, damage_faults = _marks(store, Damage, folder.damages, damage_key)
+def _contents(
+    place: Place, recognition: Recognition, folder: Folder, records: _Records, altered: dict[str, Finding]
+) -> Contents:
     own = [line for line in records.lines if line.recognised]
     files = {line.entry.key: tuple(folder.prefix + name for name, _ in line.files) for line in own}
+    marked = [key for key in folder.damages if place.is_volume or key in files]
+    believed = {key for key in marked if is_believed(place, recognition.keyring, key)}
+    holds, hold_faults = _marks(place.store, Hold, folder.holds, hold_key)
+    damages, damage_faults = _marks(place.store, Damage, sorted(believed), damage_key)
     orphans, strangers = folder.left_over({key for keys in files.values() for key in keys})
     unrecognised = [
         Unrecognised(line.entry.key, next((one.text for one in folder.file_faults(line.files)), None), line.entry)
@@ -402,6 +412,9 @@ def _contents(store: Store, folder: Folder, records: _Records, altered: dict[str
         files=files,
         holds=holds,
         damages=damages,
+        unproven_damages=tuple(
+            key for key in marked if key not in believed and place.damage_notes.damaged(key) is None
+        ),
         without_artifact={line.entry.key: tuple(wrong) for line in own if (wrong := folder.file_faults(line.files))},
         orphans=orphans,
         foreign=folder.foreign + strangers,

@@ -1,17 +1,18 @@
 """Damage marks: artifacts with a mark are no restore points, and no differential continues them (Contents.unsound).
 
-A mark counts even if it cannot be read or has a newer schema.
+A mark counts even if it cannot be read or has a newer schema. At a destination only the agent's own marks count.
 """
 
 from datetime import datetime
 from pathlib import Path
 
 from backup_agent import durable
+from backup_agent.catalog.place import Place
 from backup_agent.core.artifacts.keys import ARTIFACT_SUFFIX, DAMAGE_SUFFIX, artifact_key, damage_key
 from backup_agent.core.artifacts.marks import Damage
 from backup_agent.core.artifacts.names import DatabaseName, SetName
 from backup_agent.core.reasons import PermanentError, Reason
-from backup_agent.stores.store import Store
+from backup_agent.signing.keyring import Keyring
 
 
 def damaged(root: Path, set_name: SetName, database: DatabaseName) -> frozenset[str]:
@@ -21,11 +22,35 @@ def damaged(root: Path, set_name: SetName, database: DatabaseName) -> frozenset[
     return frozenset(artifact_key(set_name, database, name.removesuffix(DAMAGE_SUFFIX)) for name in marks)
 
 
-def mark(store: Store, key: str, *, found: str, file: str | None, now: datetime) -> None:
-    """Mark an artifact as damaged. An existing mark is not overwritten."""
-    damage = Damage(key=key, since=now, found=found, file=file)
+def is_believed(place: Place, keyring: Keyring, key: str) -> bool:
+    """Return whether the damage mark of an artifact, which exists, is the agent's own.
+
+    On the volume every mark is. At a destination the note decides, and without one the signature of the mark.
+    """
+    if place.is_volume:
+        return True
+    if (noted := place.damage_notes.damaged(key)) is not None:
+        return noted
+    if not keyring.has_keys:
+        return False
     try:
-        store.create(damage_key(key), damage.to_json())
+        content = place.store.read(damage_key(key), durable.LIMIT)
+    except PermanentError:
+        return False
+    return keyring.signer(Damage, key, content) is not None
+
+
+def mark(place: Place, keyring: Keyring, key: str, *, found: str, file: str | None, now: datetime) -> None:
+    """Mark an artifact as damaged. An existing mark is not overwritten; the note makes it believed.
+
+    At a destination the mark is signed, if there is a key.
+    """
+    damage = Damage(key=key, since=now, found=found, file=file)
+    if not place.is_volume:
+        place.damage_notes.note(key, damaged=True)
+        damage = keyring.sign(damage)
+    try:
+        place.store.create(damage_key(key), damage.to_json())
     except PermanentError as error:
         if error.failure.reason is not Reason.ALREADY_EXISTS:
             raise

@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 
 from backup_agent.catalog.claims import Claims
+from backup_agent.catalog.damage_notes import DamageNotes
 from backup_agent.catalog.journal import Journal
 from backup_agent.catalog.record_notes import RecordNotes
 from backup_agent.catalog.reread_log import RequestReadings, RereadLog
@@ -104,6 +105,11 @@ class Place:
     def claims(self) -> Claims:
         """The artifacts that unrecognised records name as their parents."""
         return Claims(self._folder("claims"))
+
+    @property
+    def damage_notes(self) -> DamageNotes:
+        """Which artifacts the agent found damaged there, so which damage marks it believes."""
+        return DamageNotes(self._folder("damage"))
 
     @property
     def wanted_holds(self) -> WantedHolds:

@@ -34,17 +34,17 @@ class Recognition:
     """Judges the records of one place. It may be used by several threads."""
 
     def __init__(self, place: Place) -> None:
-        self._keyring = Keyring(place.settings)
+        self.keyring = Keyring(place.settings)
 
     @property
     def by_signature(self) -> bool:
         """Whether the settings name a key whose signatures count."""
-        return self._keyring.has_keys
+        return self.keyring.has_keys
 
     def standing(self, key: str, content: bytes, note: str | None) -> Standing:
         """Judge the record of an artifact, given as it is stored, and by what its note says (RecordNotes.note)."""
         if note == digest_of(content):
             return Standing.NOTED
-        if note != GIVEN_UP and self._keyring.signer(Record, key, content) is not None:
+        if note != GIVEN_UP and self.keyring.signer(Record, key, content) is not None:
             return Standing.SIGNED
         return Standing.UNKNOWN if note in (None, GIVEN_UP) else Standing.REPLACED

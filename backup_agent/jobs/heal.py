@@ -35,6 +35,8 @@ class Healing:
         """Open no other place before it is needed."""
         self._place = place.name
         self._store = place.store
+        self._volume = place.is_volume
+        self._damage_notes = place.damage_notes
         self._others = others
         self._root = place.root
         # The same name each time, so that the next pass removes what a killed pass has left.
@@ -59,6 +61,8 @@ class Healing:
             )
         held.confirm()
         self._store.delete(damage_key(record.key))
+        if not self._volume:  # the mark may be put back
+            self._damage_notes.note(record.key, damaged=False)
         return tuple(used)
 
     def _is_wrong(self, record: Record, file: ArtifactFile) -> bool:

@@ -36,7 +36,9 @@ from backup_agent.core.retention.plan import Group, Plan
 from backup_agent.jobs.clock_trust import PassClock
 from backup_agent.jobs.event_writer import EventWriter, begin
 from backup_agent.jobs.prune_plan import apply_policy, as_result, claimed, expire_adhoc, with_lagging_records
+from backup_agent.jobs.signing_state import tell_signing
 from backup_agent.jobs.summaries import tell_summary
+from backup_agent.signing.keyring import Keyring
 
 BATCH = 100
 """Number of artifacts deleted between two checks of the lease and of the time."""
@@ -205,6 +207,7 @@ def _delete_data(place: Place, held: Held, key: str, files: tuple[str, ...], doi
         # Otherwise the note would still say that the copy exists.
         place.record_notes.give_up(key)
     place.claims.strike(key)
+    place.damage_notes.strike(key)
     place.journal.done(key)
     return freed
 
@@ -242,7 +245,7 @@ def put_marks(found: Contents, place: Place, held: Held, writer: EventWriter) ->
     """
     if place.is_volume:
         return
-    wanted = place.wanted_holds
+    wanted, keyring = place.wanted_holds, Keyring(place.settings)
     for key, hold in wanted:
         held.check()
         try:
@@ -252,7 +255,8 @@ def put_marks(found: Contents, place: Place, held: Held, writer: EventWriter) ->
             elif key not in found.entries:
                 continue
             elif key not in found.holds:
-                place.store.create(hold_key(key), hold.to_json())
+                place.store.create(hold_key(key), keyring.sign(hold).to_json())
+                tell_signing(keyring, writer)
                 found.holds[key] = hold
         except PermanentError as error:
             writer.tell(Warned(text="hold not applied", because=f"{key}: {error.failure.error}"))

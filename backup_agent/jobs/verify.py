@@ -17,6 +17,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from backup_agent.catalog.contents import Contents, by_database, of_database
+from backup_agent.catalog.damage_marks import is_believed
 from backup_agent.catalog.place import Place, all_places, place_of
 from backup_agent.catalog.record_notes import RecordNotes
 from backup_agent.catalog.reread_log import ReadingLine, ReadOutcome, RequestReadings, SliceState
@@ -82,7 +83,8 @@ class Verifying:
         """Verify one artifact, whether it is marked or not."""
         record = self._reader.known_record(key)
         if self._store.stat(damage_key(key)) is not None:
-            self._artifacts.marked.add(key)
+            believed = is_believed(self._place, self._reader.keyring, key)
+            (self._artifacts.marked if believed else self._artifacts.unproven).add(key)
         self._reader.verify(KeptArtifact(key, record.size, NEVER), record)
         self._note_failures({key: record.size})
         self._tell_result(Slice((), 0, 0), remaining=0)
@@ -365,6 +367,9 @@ class Verifying:
         if artifacts.unreadable:
             shown = first_few([f"{key} ({fault})" for key, fault in sorted(artifacts.unreadable.items())])
             warnings.append(f"{place}: records or marks that cannot be read ({len(artifacts.unreadable)}): {shown}")
+        if unproven := sorted(artifacts.unproven - self._found.done):
+            text = "artifacts with a damage mark that the agent did not write, to be verified first"
+            warnings.append(f"{place}: {text} ({len(unproven)}): {first_few(unproven)}")
         if artifacts.unrecorded:
             shown = first_few(sorted(artifacts.unrecorded))
             warnings.append(f"{place}: artifacts without a record, not verified ({len(artifacts.unrecorded)}): {shown}")

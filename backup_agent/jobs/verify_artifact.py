@@ -28,7 +28,9 @@ from backup_agent.core.retention.scrub import KeptArtifact
 from backup_agent.jobs.event_writer import EventWriter
 from backup_agent.jobs.heal import Healing
 from backup_agent.jobs.reread import Mismatch, is_bad_block, reread
+from backup_agent.jobs.signing_state import tell_signing
 from backup_agent.jobs.verify_findings import PassFindings, PlaceArtifacts, RequestScope
+from backup_agent.signing.keyring import Keyring
 from backup_agent.stores.part_body import Throttle
 
 ENOUGH_ERRORS = 3
@@ -48,6 +50,7 @@ class ArtifactVerifier:
         self._task = task
         self._place = place
         self._store = place.store
+        self.keyring = Keyring(place.settings)
         self._writer = writer
         self._cancel = cancel
         bandwidth = place.settings.verify.bandwidth
@@ -153,6 +156,15 @@ class ArtifactVerifier:
         now = datetime.now(UTC)
         self.readings.note(record.key, now)
         self.artifacts.missing.discard(record.key)
+        notes, marked = self._place.damage_notes, record.key in self.artifacts.marked
+        if not marked and notes.damaged(record.key):  # healing was interrupted before it noted this
+            notes.note(record.key, damaged=False)
+        if record.key in self.artifacts.unproven:
+            notes.note(record.key, damaged=False)
+            self.found.warnings.append(
+                f"{record.key}: undamaged. Its damage mark is ignored: it is not the agent's, or was put back. "
+                "Find out which programs can write there"
+            )
         if record.key in self.artifacts.sound:
             self.artifacts.sound[record.key] = KeptArtifact(record.key, record.size, now)
         self.found.verified += 1
@@ -165,7 +177,15 @@ class ArtifactVerifier:
         try:
             held = self._hold()
             held.check()
-            damage_marks.mark(self._store, record.key, found=mismatch.found, file=mismatch.file, now=datetime.now(UTC))
+            damage_marks.mark(
+                self._place,
+                self.keyring,
+                record.key,
+                found=mismatch.found,
+                file=mismatch.file,
+                now=datetime.now(UTC),
+            )
+            tell_signing(self.keyring, self._writer)
         except BackupError as error:
             self.found.errors.append(error.failure)
         if record.key not in self.artifacts.marked:

@@ -21,6 +21,8 @@ class PlaceArtifacts:
     sound: dict[str, KeptArtifact] = field(default_factory=dict)
     """All recorded artifacts without a damage mark."""
     marked: set[str] = field(default_factory=set)
+    unproven: set[str] = field(default_factory=set)
+    """Artifacts with a damage mark that another program may have written. They are verified first."""
     missing: set[str] = field(default_factory=set)
     """Artifacts with a file that is not listed, or is listed with another size."""
     sizes: dict[str, int] = field(default_factory=dict)
@@ -39,6 +41,7 @@ class PlaceArtifacts:
         unreadable = {one.artifact for one in part.unreadable if one.key == damage_key(one.artifact)}
         marked = part.damages.keys() | unreadable
         self.marked |= marked
+        self.unproven |= set(part.unproven_damages)
         self.missing |= part.without_artifact.keys()
         self.unreadable |= {one.key: one.fault for one in part.unreadable}
         self.unrecognised |= part.unrecognised.keys()
@@ -50,8 +53,8 @@ class PlaceArtifacts:
             if key in marked:
                 self.sizes[key] = entry.size
             else:
-                # An artifact with a missing file is read first.
-                at = NEVER if key in self.missing else verified(entry.finished, read.get(key), now)
+                # An artifact with a missing file or a mark of unknown origin is read first.
+                at = NEVER if key in self.missing | self.unproven else verified(entry.finished, read.get(key), now)
                 self.sound[key] = KeptArtifact(key, entry.size, at)
 
     @property

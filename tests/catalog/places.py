@@ -66,6 +66,8 @@ class FilledPlace:
     def damage(self, record: Record) -> Damage:
         """Mark an artifact as damaged."""
         mark = Damage(key=record.key, since=TAKEN, found="SHA-256 differs")
+        if not self.place.is_volume:
+            self.place.damage_notes.note(record.key, damaged=True)
         self.put(damage_key(record.key), mark.to_json())
         return mark
 

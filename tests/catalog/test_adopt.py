@@ -23,6 +23,7 @@ from backup_agent.core.artifacts.keys import record_key
 from backup_agent.core.artifacts.names import VOLUME, DatabaseName, SetName, artifact_name
 from backup_agent.core.artifacts.records import Record
 from backup_agent.settings.model import Settings
+from backup_agent.signing.keyring import Keyring
 from backup_agent.stores.local import LocalStore
 from tests.artifact.writer import Written, artifact, split
 from tests.builders import ORDERS, settings_tree
@@ -255,7 +256,8 @@ def test_a_differential_of_a_damaged_artifact_is_refused(world: World, harm: str
     world.put("second", DIFF)
     world.adopt("first")
     if harm == "marked":
-        mark(LocalStore(world.root), key(FULL), found="SHA-256 differs", file=None, now=NOW)
+        volume = place_at(world.root)
+        mark(volume, Keyring(volume.settings), key(FULL), found="SHA-256 differs", file=None, now=NOW)
     else:
         (world.root / key(FULL)).unlink()
 

@@ -87,6 +87,7 @@ class World:
     def damage(self, key: str, file: str) -> None:
         """Change a file of an artifact, and mark the artifact as damaged."""
         self.put(damage_key(key), Damage(key=key, since=NOW, found="x").to_json())
+        place_of(self.place, self.settings).damage_notes.note(key, damaged=True)
         self.put(file, b"rotten")
         self.damaged.add(key)
 
