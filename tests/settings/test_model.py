@@ -87,6 +87,15 @@ def test_a_policy_names_its_rules_as_they_are_written(retention: dict[str, Any],
     assert found.rules == rules
 
 
+def test_a_destination_that_may_not_delete_has_no_retention() -> None:
+    destination = {"bucket": "aaa", "deletes": False}
+    (accepted,) = settings_with(storage={"destinations": {"a": destination}}).storage.destinations.values()
+    assert not accepted.deletes
+
+    with pytest.raises(ValidationError, match="not beside `deletes: false`"):
+        settings_with(storage={"destinations": {"a": {**destination, "retention": {"last": 1}}}})
+
+
 def test_destinations_are_identified_by_their_place() -> None:
     places = settings_with(
         storage={"destinations": {"a": {"bucket": "aaa"}, "b": {"bucket": "aaa", "prefix": "b"}}}

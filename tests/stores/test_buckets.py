@@ -1,7 +1,5 @@
 """Passes at the real server: in buckets with versions, with default retention, and by policies that allow little."""
 
-import json
-import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -19,8 +17,9 @@ from backup_agent.core.requests.tasks import PruneTask
 from backup_agent.jobs.prune import prune
 from backup_agent.settings.model import Settings
 from tests.builders import an_event_writer
-from tests.components.seaweedfs import LIMITED, PRINCIPAL, SeaweedFS
+from tests.components.seaweedfs import LIMITED, SeaweedFS
 from tests.jobs.worlds import NOW, RETENTION, World, small
+from tests.stores import policies
 from tests.stores.fault_proxy import Fault, FaultProxy
 from tests.stores.files import PART, ignore, make
 
@@ -182,20 +181,12 @@ def test_default_retention_that_forbids_to_replace_the_lease_is_named(
 # Policies
 
 
-PAGE = (Path(__file__).parents[2] / "docs" / "s3.md").read_text()
-POLICIES = dict(
-    zip(("agent", "agent without deletion", "servers"), re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL), strict=True)
-)
-
-
 @pytest.fixture
 def allow(client: Any, credentials: Callable[..., None]) -> Callable[[str, str], None]:
     """Become somebody who may do in a bucket what a policy of the page says."""
 
     def allow(bucket: str, use: str) -> None:
-        policy = json.loads(POLICIES[use].replace("arn:aws:s3:::backups", f"arn:aws:s3:::{bucket}"))
-        statements = [{**one, "Principal": {"AWS": PRINCIPAL}} for one in policy["Statement"]]
-        client.put_bucket_policy(Bucket=bucket, Policy=json.dumps({**policy, "Statement": statements}))
+        policies.allow(client, use, bucket)
         credentials(LIMITED)
 
     return allow
