@@ -41,6 +41,7 @@ WRITTEN = {
     "neo4j.servers": "they follow from topology.servers",
     "neo4j.backup_addresses": "the servers advertise them",
     "neo4j.backup_tls": "it follows from tls.backup",
+    "signing.key_file": "it is in the Secret of backup.signing_secret",
     "neo4j.additional_config": "no such file is mounted",
 }
 """Keys of the settings that the renderer sets itself -> where their values come from."""
@@ -121,9 +122,11 @@ def _follows(spec: ClusterSpec) -> dict[str, Any]:
     if backup:
         names = {"ca_file": "ca.crt", "cert_file": "tls.crt", "key_file": "tls.key"}
         neo4j["backup_tls"] = {key: f"{SECRETS}/backup-tls/{name}" for key, name in names.items()}
+    signing = {"signing": {"key_file": f"{SECRETS}/signing/key.pem"}} if spec.backup.signing_secret else {}
     return {
         "cluster": spec.cluster,
         "neo4j": neo4j,
+        **signing,
         "storage": {"root": BACKUPS},
         "requests": REQUESTS,
         "http": {"listen": f"0.0.0.0:{AGENT_HTTP}", "probes": f"0.0.0.0:{AGENT_PROBES}"},

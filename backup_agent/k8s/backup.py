@@ -172,6 +172,8 @@ def _mounts(spec: ClusterSpec) -> list[Object]:
         mount("tmp", "/tmp"),  # noqa: S108  the container's own
     ]
     found += [mount(name, f"{SECRETS}/{name}", read_only=True) for name in _secrets(spec)]
+    if spec.backup.signing_secret:
+        found.append(mount("signing", f"{SECRETS}/signing", read_only=True))
     if spec.backup.s3 and spec.backup.s3.ca_config_map:
         found.append(mount("s3-ca", f"{SECRETS}/s3-ca", read_only=True))
     return sorted(found, key=lambda one: str(one["name"]))
@@ -187,6 +189,9 @@ def _volumes(spec: ClusterSpec) -> list[Object]:
     found += [
         secret_volume(name, secret, {key: key for key in keys}) for name, (secret, keys) in _secrets(spec).items()
     ]
+    if spec.backup.signing_secret:
+        # A pod starts without it: a backup is worth more than its signature.
+        found.append(secret_volume("signing", spec.backup.signing_secret, {"key.pem": "key.pem"}, optional=True))
     if spec.backup.s3 and spec.backup.s3.ca_config_map:
         items = [{"key": "ca.crt", "path": "ca.crt"}]
         source = {"name": spec.backup.s3.ca_config_map, "defaultMode": 0o444, "items": items}

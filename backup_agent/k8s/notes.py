@@ -58,6 +58,8 @@ def _secrets(spec: ClusterSpec) -> list[str]:
         add(spec.tls.bolt.secret, "ca.crt")
     if spec.tls.backup:
         add(spec.tls.backup.agent_secret, "ca.crt", "tls.crt", "tls.key")
+    if spec.backup.signing_secret:
+        add(spec.backup.signing_secret, "key.pem")
     for access in (spec.server.s3, spec.backup.s3):
         if access and access.credentials_secret:
             add(access.credentials_secret, "credentials")

@@ -80,10 +80,14 @@ def claim_template(spec: ClusterSpec, name: str, component: str, claim: Claim) -
     }
 
 
-def secret_volume(name: str, secret: str, keys: dict[str, str]) -> Object:
-    """Return a volume with some keys of a Secret; `keys` maps a file to its key. Other keys are not mounted."""
+def secret_volume(name: str, secret: str, keys: dict[str, str], *, optional: bool = False) -> Object:
+    """Return a volume with some keys of a Secret; `keys` maps a file to its key. Other keys are not mounted.
+
+    Without `optional` no pod starts before the Secret exists.
+    """
     items = [{"key": key, "path": path} for path, key in sorted(keys.items())]
-    return {"name": name, "secret": {"secretName": secret, "defaultMode": SECRET_MODE, "items": items}}
+    source: Object = {"secretName": secret, "defaultMode": SECRET_MODE, "items": items}
+    return {"name": name, "secret": {**source, **({"optional": True} if optional else {})}}
 
 
 def scratch(name: str, limit: str) -> Object:

@@ -362,6 +362,11 @@ class AgentSpec(Section):
         False, description="delete nothing on the volume; else settings.retention says what is kept"
     )
     s3: AgentS3 | None = Field(None, description="access to the destinations")
+    signing_secret: ObjectName | None = Field(
+        None,
+        description="Secret with the key `key.pem`: the agent's signing key (docs/signing.md)",
+        examples=["demo-signing"],
+    )
     service_account_annotations: Annotations = Field(
         {},
         description="annotations of the agent's service account",
