@@ -47,7 +47,7 @@ def discover(task: DiscoverTask, environ: Mapping[str, str]) -> Iterator[Topolog
     settings = Neo4j.model_validate(task.settings["neo4j"])
     addressing = Addressing.model_validate(settings.model_dump(include=set(Addressing.model_fields)))
     try:
-        found = bolt.discover(_endpoint(settings, environ), timeout=task.timeout)
+        found = bolt.discover(_endpoint(settings, addressing, environ), timeout=task.timeout)
     except BackupError as error:
         reachable = _reachable(load_topology(Path(task.root)) if task.root else None, addressing)
         yield from told({REACHABLE: reachable.items()})
@@ -80,7 +80,7 @@ def _reachable(topology: Topology | None, addressing: Addressing) -> dict[str, s
     return probe(addresses(topology, addressing))
 
 
-def _endpoint(settings: Neo4j, environ: Mapping[str, str]) -> bolt.Endpoint:
+def _endpoint(settings: Neo4j, addressing: Addressing, environ: Mapping[str, str]) -> bolt.Endpoint:
     """Return the address and the credentials, which are read now: they may have been rotated."""
     login = credentials(settings, environ)
     return bolt.Endpoint(
@@ -88,7 +88,7 @@ def _endpoint(settings: Neo4j, environ: Mapping[str, str]) -> bolt.Endpoint:
         username=login.username,
         password=login.password,
         ca_file=str(settings.ca_file) if settings.ca_file else None,
-        backup_port=settings.backup_port,
+        addressing=addressing,
     )
 
 

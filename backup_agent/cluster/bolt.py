@@ -36,6 +36,7 @@ from neo4j.exceptions import (
 from backup_agent import __version__, durable, quoting
 from backup_agent.core.artifacts.names import DatabaseName
 from backup_agent.core.capabilities import newest, version_of
+from backup_agent.core.escaping import first_few
 from backup_agent.core.neo4j.definitions import definitions, statement
 from backup_agent.core.neo4j.topology import (
     ADVERTISED_BACKUP,
@@ -43,6 +44,7 @@ from backup_agent.core.neo4j.topology import (
     MOST_ALIASES,
     MOST_COPIES,
     REFUSED_DATABASES,
+    Addressing,
     Listing,
     Topology,
     advertised,
@@ -51,6 +53,7 @@ from backup_agent.core.neo4j.topology import (
     kernel_versions,
     listed,
 )
+from backup_agent.core.neo4j.trusted_hosts import TrustedHosts, trusted_hosts
 from backup_agent.core.reasons import BackupError, PermanentError, Reason, TransientError
 
 Result = TypeVar("Result")
@@ -108,7 +111,8 @@ class Endpoint:
     username: str
     password: str = field(repr=False)
     ca_file: str | None = None
-    backup_port: int = 6362
+    addressing: Addressing = field(default_factory=Addressing)
+    """Of the settings: the backup port, and hosts that get the password too."""
 
 
 @dataclass(frozen=True)
@@ -138,35 +142,48 @@ def discover(endpoint: Endpoint, *, timeout: float = 30.0) -> Discovered:
     # No `with`, which would wait for abandoned threads.
     pool = ThreadPoolExecutor(max_workers=32, thread_name_prefix="bolt")
     try:
-        uri, listing = _databases(endpoint, pool, deadline)
-        return _with_extras(endpoint, uri, listing, pool, min(deadline, time.monotonic() + EXTRAS_SECONDS))
+        listing = _databases(endpoint, pool, deadline)
+        return _with_extras(endpoint, listing, pool, min(deadline, time.monotonic() + EXTRAS_SECONDS))
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _databases(endpoint: Endpoint, pool: ThreadPoolExecutor, deadline: float) -> tuple[str, Listing]:
-    """Ask for the databases; return them, with the URI that gave the answer."""
+@dataclass(frozen=True)
+class _Databases:
+    """The answer of SHOW DATABASES."""
+
+    uri: str
+    """Of the driver that got the answer."""
+    listing: Listing
+    routed: frozenset[str]
+    """The hosts of the driver's routing table, which may have got the password already."""
+
+
+def _databases(endpoint: Endpoint, pool: ThreadPoolExecutor, deadline: float) -> _Databases:
+    """Ask for the databases, and return them."""
     direct = _direct(endpoint.uri)
     share = 1.0 if direct is None else ROUTED_SHARE
     try:
         asked = pool.submit(_converse, endpoint, endpoint.uri, _show_databases, retry=RETRY_SECONDS)
-        return endpoint.uri, _by(asked, time.monotonic() + share * (deadline - time.monotonic()), endpoint.uri)
+        answer = _by(asked, time.monotonic() + share * (deadline - time.monotonic()), endpoint.uri)
+        return _Databases(endpoint.uri, *answer)
     except LoginRefusedError:
         raise
     except BackupError:
         if direct is None:
             raise
         asked = pool.submit(_converse, endpoint, direct, _show_databases, retry=RETRY_SECONDS)
-        return direct, _by(asked, deadline, direct)
+        return _Databases(direct, *_by(asked, deadline, direct))
 
 
-def _with_extras(
-    endpoint: Endpoint, uri: str, listing: Listing, pool: ThreadPoolExecutor, deadline: float
-) -> Discovered:
+def _with_extras(endpoint: Endpoint, found: _Databases, pool: ThreadPoolExecutor, deadline: float) -> Discovered:
     """Add the optional answers: aliases, versions, definitions, clock, and each server's own backup address."""
-    copies, refusals = listing
+    uri, (copies, refusals) = found.uri, found.listing
     scheme = (_direct(uri) or uri).split("://")[0]
-    servers = sorted({copy.address for copy in copies if copy.address is not None})
+    trusted = _trusted(endpoint, found.routed)
+    addresses = sorted({copy.address for copy in copies if copy.address is not None})
+    servers = [address for address in addresses if address in trusted]
+    foreign = [address for address in addresses if address not in trusted]
     clock_at = next((copy.database for copy in copies if copy.type == "standard" and copy.serves), None)
     others = pool.submit(_converse, endpoint, uri, _show_aliases)
     versions = pool.submit(_converse, endpoint, uri, _versions)
@@ -176,24 +193,24 @@ def _with_extras(
     asked: list[Future[Any]] = [others, versions, defined, *visits.values(), *([offset] if offset else [])]
     wait(asked, _left(deadline))
 
-    notes: list[str] = []
+    notes: list[str] = [_foreign_note(foreign)] if foreign else []
     told: dict[str, str] = {}
     known: tuple[object, ...] | None = _or_note(versions, "dbms.components()", notes)
     kernels = list(known or ())
     for address, visit in visits.items():
         settings, kernel = _or_note(visit, f"settings of {address}", notes) or ({}, ())
         kernels += kernel
-        listener = advertised(settings, address, endpoint.backup_port)
+        listener = advertised(settings, address, endpoint.addressing.backup_port)
         if listener is not None:
             told[address] = listener
-    found = _or_note(others, "SHOW ALIASES", notes) or {}
+    names = _or_note(others, "SHOW ALIASES", notes) or {}
     kept = kernel_versions(kernels, refusals)
     rows = _or_note(defined, "definitions of databases", notes) or []
     return Discovered(
         topology=Topology(
             seen=datetime.now(UTC),
             copies=copies,
-            aliases=found,
+            aliases=names,
             versions=kept,
             backup_addresses=told,
             definitions=definitions(rows, refusals),
@@ -246,7 +263,26 @@ def _rows(driver: neo4j.Driver, statement: str, database: str = "system") -> lis
     )
 
 
-def _show_databases(driver: neo4j.Driver) -> Listing:
+def _trusted(endpoint: Endpoint, routed: frozenset[str]) -> TrustedHosts:
+    return trusted_hosts(urlsplit(endpoint.uri).hostname or "", endpoint.addressing).with_hosts(routed)
+
+
+def _foreign_note(addresses: list[str]) -> str:
+    what = "1 foreign address was" if len(addresses) == 1 else f"{len(addresses)} foreign addresses were"
+    return (
+        f"{what} not asked for its settings: {first_few(addresses)}; the password is sent only to the hosts of "
+        "neo4j.uri, of its domain and routing table, and to those named in neo4j.servers or neo4j.backup_addresses"
+    )
+
+
+def _show_databases(driver: neo4j.Driver) -> tuple[Listing, frozenset[str]]:
+    """Return the databases, and the hosts of the routing table, if the driver has one."""
+    listing = _listing(driver)
+    tables: dict[str, Any] = getattr(driver._pool, "routing_tables", {})  # noqa: SLF001  the driver has no public way
+    return listing, frozenset(address.host for table in tables.values() for address in table.servers())
+
+
+def _listing(driver: neo4j.Driver) -> Listing:
     # First in a session: execute_query would retry a refused connection like a leader switch, and so fail late.
     try:
         with driver.session(database="system", default_access_mode=neo4j.READ_ACCESS) as session:

@@ -19,6 +19,7 @@ from backup_agent.core.reasons import PermanentError, Reason
 from backup_agent.core.requests.schedules import next_runs
 from backup_agent.settings.model import Settings
 from backup_agent.settings.reload import Reloader
+from backup_agent.settings.unprotected import unprotected
 from backup_agent.supervisor import mounts, snapshot
 from backup_agent.supervisor.children.process import Ended, Told
 from backup_agent.supervisor.children.runs import END_SECONDS
@@ -85,6 +86,7 @@ class Agent:
         self._bell = Bell(settings.requests, self._ring)
         self._timer = Timer(lambda *_: self._inbox.put(Due()))
         self._servers: dict[str, http.HttpServer] = {}
+        self._unprotected: frozenset[str] = frozenset()
 
     @property
     def _settings(self) -> Settings:
@@ -321,8 +323,16 @@ class Agent:
         self._take_settings()
         log.info("settings reloaded", waiting_for_restart=change.waiting)
 
+    def _warn_of_unprotected(self) -> None:
+        """Log each unprotected connection once, until it is protected."""
+        found = unprotected(self._settings.neo4j)
+        for kind in found.keys() - self._unprotected:
+            log.warning("connection unprotected", kind=kind, why=found[kind])
+        self._unprotected = frozenset(found)
+
     def _take_settings(self) -> None:
         settings = self._settings
+        self._warn_of_unprotected()
         self._parts.maintenance.take_settings(surveyed=self._parts.survey.began)
         self._parts.discovery.outdate()
         self._parts.calendar.schedules = settings.schedules

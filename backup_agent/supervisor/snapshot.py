@@ -13,6 +13,7 @@ from backup_agent.core.artifacts.summary import DatabaseSummary
 from backup_agent.core.requests.queue import Job
 from backup_agent.core.requests.schedules import expected_interval, next_runs
 from backup_agent.settings.model import Settings
+from backup_agent.settings.unprotected import unprotected
 from backup_agent.stores.features import StoreCard
 from backup_agent.supervisor.children.runs import Runs
 from backup_agent.supervisor.parts import Parts
@@ -83,6 +84,7 @@ def status(parts: Parts, loop: LoopFacts, now: datetime, monotonic: float) -> St
         bolt_error=parts.discovery.failure.error if parts.discovery.failure else None,
         databases_refused=parts.discovery.refused,
         bolt_notes=parts.discovery.notes,
+        unprotected=unprotected(parts.settings.neo4j),
         topology_seen=parts.discovery.last.seen if parts.discovery.last else None,
         clock_offset_seconds=parts.discovery.clock_offset,
         volume_free=volume.free if volume else None,

@@ -165,3 +165,17 @@ def test_requests_on_the_containers_own_disk_are_served_and_told_of(live: Live) 
         (line,) = live.events("requests folder is on no volume")
         assert line["level"] == "warning"
         assert live.end() == 0
+
+
+def test_an_unprotected_connection_is_logged_once_and_shown(live: Live) -> None:
+    live.settings["neo4j"]["uri"] = "neo4j+ssc://127.0.0.1:1"
+    live.start()
+    live.settings["limits"] = {**live.settings.get("limits", {}), "keep_answers": "20d"}
+    live.write_settings()
+    until(lambda: live.events("settings reloaded"), "the reload")
+
+    assert list(live.status()["unprotected"]) == ["bolt_unchecked"]
+    assert live.metric("neo4j_backup_connection_unprotected", kind="bolt_unchecked") == 1
+    assert live.metric("neo4j_backup_connection_unprotected", kind="bolt_plain") == 0
+    [line] = live.events("connection unprotected")
+    assert (line["kind"], line["level"]) == ("bolt_unchecked", "warning")

@@ -109,6 +109,13 @@ queue: 0 requests
     )
 
 
+def test_an_unprotected_connection_is_shown(place: Place) -> None:
+    with agent(place, unprotected={"bolt_plain": "neo4j.uri has neo4j://"}):
+        said = place.run("status").out
+
+    assert "CONNECTION NOT PROTECTED: neo4j.uri has neo4j://\n" in said
+
+
 def test_an_agent_that_is_not_ready_says_why_and_exits_3(place: Place) -> None:
     with agent(place, ready=False, not_ready_because=("the volume is being surveyed",)):
         result = place.run("status")

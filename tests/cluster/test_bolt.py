@@ -6,7 +6,8 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -225,6 +226,68 @@ def test_each_server_returns_its_own_backup_address(bolt_server: Start) -> None:
 
     assert found.topology.backup_addresses[server.addresses["server-0"]] == "internal-0:6400"
     assert found.topology.backup_addresses[server.addresses["server-1"]] == "internal-1:6362"
+
+
+@contextmanager
+def foreign_host() -> Iterator[socket.socket]:
+    """Listen on a host that is not the one of the URI."""
+    with socket.create_server(("127.0.0.2", 0)) as listener:
+        listener.settimeout(0)
+        yield listener
+
+
+def named(listener: socket.socket) -> str:
+    host, port = listener.getsockname()
+    return f"{host}:{port}"
+
+
+def connects(listener: socket.socket) -> bool:
+    """Whether a client has connected."""
+    try:
+        listener.accept()[0].close()
+    except BlockingIOError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("scheme", ["bolt", "neo4j"])
+def test_the_password_is_not_sent_to_a_foreign_host_that_the_server_lists(bolt_server: Start, scheme: str) -> None:
+    with foreign_host() as listener:
+        cluster = three_servers().with_server("server-2", bolt=named(listener))
+        server = bolt_server(cluster, only="server-0")
+        own_route = BoltFault("dead_routes", addresses=(server.addresses["server-0"],))
+        server.change(cluster.with_bolt_faults(own_route))
+
+        found = ask(server, scheme)
+
+        assert not connects(listener)
+        assert found.topology.copies
+        [note] = [note for note in found.notes if named(listener) in note]
+        assert note.startswith("1 foreign address was not asked for its settings")
+        assert "neo4j.backup_addresses" in note
+        assert named(listener) not in found.topology.backup_addresses
+
+
+def test_a_host_of_the_routing_table_is_asked(bolt_server: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("backup_agent.cluster.bolt.EXTRAS_SECONDS", 0.7)  # the listener does not answer
+    with foreign_host() as listener:
+        cluster = three_servers().with_server("server-2", bolt=named(listener))
+
+        ask(bolt_server(cluster, only="server-0"))
+
+        assert connects(listener)
+
+
+def test_a_host_of_the_settings_is_asked(bolt_server: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("backup_agent.cluster.bolt.EXTRAS_SECONDS", 0.7)  # the listener does not answer
+    with foreign_host() as listener:
+        cluster = three_servers().with_server("server-2", bolt=named(listener))
+        server = bolt_server(cluster, only="server-0")
+
+        trusted = Addressing(backup_addresses={named(listener): "server-2:6362"})
+        discover(Endpoint(server.uri(), "agent", PASSWORD, addressing=trusted), timeout=10)
+
+        assert connects(listener)
 
 
 def test_settings_that_are_not_granted_are_no_error(bolt_server: Start) -> None:

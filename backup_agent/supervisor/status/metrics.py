@@ -20,6 +20,7 @@ from prometheus_client.registry import Collector
 
 from backup_agent.core.artifacts.keys import split_database_key
 from backup_agent.core.neo4j.kinds import ExcludedKind
+from backup_agent.settings.unprotected import KINDS
 from backup_agent.supervisor.status.model import Status
 
 PREFIX = "neo4j_backup"
@@ -157,6 +158,14 @@ def _agent(status: Status) -> Iterator[Metric]:
         status.settings_loaded.timestamp(),
     )
     yield _value("bolt_up", "1 if Bolt answered when it was last queried.", status.bolt_up)
+    unprotected = _gauge(
+        "connection_unprotected",
+        "1 if the settings leave a connection without encryption or without a check of the certificate, by kind.",
+        ("kind",),
+    )
+    for kind in KINDS:
+        unprotected.add_metric((kind,), float(kind in status.unprotected))
+    yield unprotected
     yield _value(
         "databases_refused",
         "Databases that are not backed up because of their names, according to the last answer of Bolt.",

@@ -143,6 +143,9 @@ class Status(Value):
     bolt_notes: tuple[str, ...] = Field(
         default=(), description="what the cluster did not tell when it answered, and what of it is not taken"
     )
+    unprotected: dict[str, str] = Field(
+        default={}, description="connections without encryption or without a check of the certificate -> what to change"
+    )
     databases_refused: int | None = Field(default=None, description="databases listed by names that are not taken")
     topology_seen: datetime | None = None
     clock_offset_seconds: float | None = None
