@@ -84,53 +84,54 @@ class Place:
     @property
     def store_card(self) -> Path:
         """The path of the notes on the features of a destination's store (`StoreCard`)."""
-        return self._folder("stores") / "card.json"
+        return self.folder("stores") / "card.json"
 
     @cached_property
     def index(self) -> Path:
         """The path of the index of its records."""
-        return self._folder("catalog")
+        return self.folder("catalog")
 
     @property
     def journal(self) -> Journal:
         """The intents: which artifacts are being published or deleted there."""
-        return Journal(self._folder("journal"))
+        return Journal(self.folder("journal"))
 
     @property
     def record_notes(self) -> RecordNotes:
         """The notes on records that the agent wrote or accepted there, and so on the copies at a destination."""
-        return RecordNotes(self._folder("recorded"))
+        return RecordNotes(self.folder("recorded"))
 
     @property
     def claims(self) -> Claims:
         """The artifacts that unrecognised records name as their parents."""
-        return Claims(self._folder("claims"))
+        return Claims(self.folder("claims"))
 
     @property
     def damage_notes(self) -> DamageNotes:
         """Which artifacts the agent found damaged there, so which damage marks it believes."""
-        return DamageNotes(self._folder("damage"))
+        return DamageNotes(self.folder("damage"))
 
     @property
     def wanted_holds(self) -> WantedHolds:
         """The holds that are wanted there. The volume has none: there a hold is set at once."""
-        return WantedHolds(self._folder("holds"))
+        return WantedHolds(self.folder("holds"))
 
     @property
     def reread_log(self) -> RereadLog:
         """The log of when each artifact was last verified there."""
-        return RereadLog(self._folder("verified"))
+        return RereadLog(self.folder("verified"))
 
     def request_readings(self, request: str) -> RequestReadings:
         """Return which artifacts were read there for one request. Raise OSError if the notes cannot be read."""
-        return RequestReadings(self._folder("verified"), request)
+        return RequestReadings(self.folder("verified"), request)
 
     @property
     def lease_folder(self) -> Path:
         """The folder with the notes on a destination's owner and lease."""
-        return self._folder("leases")
+        return self.folder("leases")
 
-    def _folder(self, kind: str) -> Path:
+    def folder(self, kind: str) -> Path:
+        """Return the folder on the volume for one kind of notes about this place."""
         return self.root / OWN / kind / f"{self.name}@{hashlib.sha256(self.identity.encode()).hexdigest()[:8]}"
 
 

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import click
 
-from backup_agent.catalog.place import place_of
+from backup_agent import durable
+from backup_agent.catalog.place import Place, place_of
 from backup_agent.catalog.signatures import signatures
+from backup_agent.catalog.unsigned import unsigned_at
 from backup_agent.cli import printing
 from backup_agent.cli.configured import json_option, loaded, settings_option
 from backup_agent.core.artifacts.names import VOLUME
@@ -113,6 +115,36 @@ def check_command(context: click.Context, place: str, *, as_json: bool) -> int:
         if late:
             printing.line(f"signed after the key was revoked ({len(late)}): {first_few(late)}", err=True)
     return 3 if unsigned or late else 0
+
+
+@command.command("sign")
+@click.option("--place", required=True, help="A destination.")
+@settings_option
+@json_option
+@click.pass_context
+def sign_command(context: click.Context, place: str, *, as_json: bool) -> int:
+    """Have the recognised records of a destination signed that are not signed by a key of the settings.
+
+    The next pass of retention signs them with the agent's own key. Nothing else of a record changes.
+    """
+    at = place_of(place, loaded(context).settings)
+    if at.is_volume:
+        raise click.UsageError("records on the volume are recognised by their notes: name a destination", context)
+    wanted = _to_be_signed(at)
+    if as_json:
+        printing.as_json({"place": at.name, "to_be_signed": wanted})
+    else:
+        records = printing.counted(len(wanted), "record", "records")
+        printing.line(f"{at.name}: {records} to be signed by the next pass")
+    return 0
+
+
+@durable.closed_to_others()
+def _to_be_signed(place: Place) -> list[str]:
+    wanted = [one.artifact for one in signatures(place) if one.key is None]
+    for key in wanted:
+        unsigned_at(place).add(key)
+    return wanted
 
 
 def _since(time: datetime) -> str:

@@ -25,6 +25,7 @@ from backup_agent.catalog.place import Place, place_of
 from backup_agent.catalog.place_ownership import hold_place
 from backup_agent.catalog.recognised import is_copy, read_record
 from backup_agent.catalog.tenure import Held
+from backup_agent.catalog.unsigned import unsigned_at
 from backup_agent.core.artifacts.chains import Ancestry, everything_needed
 from backup_agent.core.artifacts.entries import Entry
 from backup_agent.core.artifacts.keys import artifact_key, database_prefix, record_key
@@ -190,6 +191,8 @@ class Copying:
         if content is None:
             self._still_whole(record, chain)
             content = self._record(self._keyring.sign(record.model_copy(update={"fencing": held.number})))
+            if self._keyring.fault is not None:
+                unsigned_at(self._place).add(record.key)
             tell_signing(self._keyring, self._writer)
         self._notes.add(record.key, content)
         self._journal.done(record.key)

@@ -20,6 +20,7 @@ from backup_agent.catalog.journal import Doing, Intent
 from backup_agent.catalog.place import Place, place_of
 from backup_agent.catalog.place_ownership import hold_place
 from backup_agent.catalog.tenure import Held
+from backup_agent.catalog.unsigned import sign_records, unsigned_at
 from backup_agent.core.artifacts.keys import damage_key, database_of, hold_key, record_key
 from backup_agent.core.reasons import BackupError, Failure, PermanentError, Reason
 from backup_agent.core.requests.answers import PlaceResult
@@ -58,6 +59,7 @@ def prune(task: PruneTask, place: Place, writer: EventWriter) -> PlaceResult:
                 held.confirm()
             finish_interrupted(found, place, held, None if clock.wrong else now, writer)
             put_marks(found, place, held, writer)
+            sign_later(place, held, writer)
             note_claims(found, place, now)
         planned = (apply_policy(task, found, place, now), *expire_adhoc(found, place, now))
         result = as_result(planned, place, found)
@@ -208,6 +210,7 @@ def _delete_data(place: Place, held: Held, key: str, files: tuple[str, ...], doi
         place.record_notes.give_up(key)
     place.claims.strike(key)
     place.damage_notes.strike(key)
+    unsigned_at(place).strike(key)
     place.journal.done(key)
     return freed
 
@@ -262,6 +265,16 @@ def put_marks(found: Contents, place: Place, held: Held, writer: EventWriter) ->
             writer.tell(Warned(text="hold not applied", because=f"{key}: {error.failure.error}"))
             continue
         wanted.settle(key, hold)
+
+
+def sign_later(place: Place, held: Held, writer: EventWriter) -> None:
+    """Sign records at a destination that were written without a signature. A failure leaves them for the next pass."""
+    keyring = Keyring(place.settings)
+    try:
+        if sign_records(place, held, keyring):
+            tell_signing(keyring, writer)
+    except PermanentError as error:
+        writer.tell(Warned(text="records not signed", because=f"{place.name}: {error.failure.error}"))
 
 
 def note_claims(found: Contents, place: Place, now: datetime) -> None:

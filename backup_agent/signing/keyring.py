@@ -71,6 +71,11 @@ class Keyring:
         )
         return cast("D", document.model_copy(update={FIELD: signature}))
 
+    @property
+    def usable(self) -> bool:
+        """Whether the agent's own key can sign."""
+        return self._settings.key_file is not None and not isinstance(self._own, str)
+
     def check(self) -> None:
         """Set `fault` to why the agent's own key cannot be used, if the settings name one."""
         named = self._settings.key_file is not None

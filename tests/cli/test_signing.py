@@ -4,14 +4,19 @@ from pathlib import Path
 
 import pytest
 
+from backup_agent.catalog.place import Place as CatalogPlace
+from backup_agent.catalog.place import place_of
 from backup_agent.catalog.recognised import create_on_volume
+from backup_agent.catalog.unsigned import unsigned_at
 from backup_agent.core.artifacts.records import Record
 from backup_agent.settings.model import Settings
 from backup_agent.signing import key_file
 from backup_agent.signing.keyring import Keyring
+from backup_agent.stores.store import Store
 from tests.builders import a_record, settings_with
-from tests.catalog.places import filled, place_at
+from tests.catalog.places import filled, place_at, with_store
 from tests.cli.conftest import Place
+from tests.stores.memory_store import MemoryStore
 
 
 @pytest.fixture(name="key")
@@ -116,3 +121,32 @@ def test_a_record_written_on_the_volume_is_signed_by_the_key_of_the_settings(
     create_on_volume(volume, a_record(), Keyring(settings_with(signing={"key_file": str(key[0])})))
 
     assert place.run("signing", "check", "--json").json["signed"] == {key[1]: 1}
+
+
+def test_sign_has_a_pass_sign_what_is_not_signed_at_a_destination(
+    place: Place, key: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.settings["storage"]["destinations"] = {"offsite": {"bucket": "backups"}}
+    place.settings["signing"] = {"key_file": str(key[0])}
+    bucket = filled(place.root, MemoryStore("offsite"), "offsite")
+    signed = bucket.add(Keyring(settings_with(signing={"key_file": str(key[0])})).sign(a_record()))
+    unsigned = bucket.add(a_record(24))
+    unknown = bucket.add(a_record(48), recognised=False)
+    monkeypatch.setattr("backup_agent.cli.signing.place_of", lambda _name, settings: _at(settings, bucket.store))
+
+    told = place.run("signing", "sign", "--place", "offsite", "--json").json
+
+    assert told == {"place": "offsite", "to_be_signed": [unsigned.key]}
+    assert [unsigned.key] == list(unsigned_at(bucket.place))
+    assert not {signed.key, unknown.key} & set(unsigned_at(bucket.place))
+
+
+def _at(settings: Settings, store: Store) -> CatalogPlace:
+    return with_store(place_of("offsite", settings), store)
+
+
+def test_records_on_the_volume_are_not_signed_later(place: Place) -> None:
+    result = place.run("signing", "sign", "--place", "local")
+
+    assert result.code == 2
+    assert "name a destination" in result.err

@@ -93,7 +93,7 @@ class World:
 
     def note(self, kind: str, key: str, data: bytes) -> None:
         """Put a note about the place on the volume."""
-        path = place_of(self.place, self.settings)._folder(kind) / key
+        path = place_of(self.place, self.settings).folder(kind) / key
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
 
