@@ -67,7 +67,7 @@ def status(parts: Parts, loop: LoopFacts, now: datetime, monotonic: float) -> St
         requests_watched=loop.watch_fault is None,
         requests_watch_fault=loop.watch_fault,
         queue_depth=len(parts.requests),
-        queue_oldest=parts.backup_queue.oldest(),
+        queue_oldest=parts.requests.oldest(),
         running=running(parts.runs, parts.backup_queue.running, monotonic),
         databases=summaries,
         attempts=parts.counters.attempts,

@@ -256,16 +256,6 @@ def test_the_sets_of_open_requests_are_known_wherever_they_stand(world: World) -
     assert world.requests.sets == {f"set-{number}" for number in range(1, MOST_ACTIVE + 1)}
 
 
-def test_the_oldest_is_the_one_that_has_not_started(world: World) -> None:
-    first = world.accept("one")
-    second = world.accept("two")
-    assert world.backups.oldest() == first.received
-    world.select("orders")
-    world.start()
-
-    assert world.backups.oldest() == second.received
-
-
 def test_a_request_that_has_not_started_by_its_time_is_answered_and_never_started(world: World) -> None:
     for identity in ("waits", "chosen"):
         world.accept(identity, not_after=NOW.isoformat())

@@ -144,7 +144,7 @@ def _agent(status: Status) -> Iterator[Metric]:
     yield _value("queue_depth", "Requests that wait or run.", status.queue_depth)
     yield _value(
         "queue_oldest_seconds",
-        "Age of the oldest request that has not started.",
+        "Age of the oldest request of any kind that has not started.",
         None if oldest is None else max(0.0, (status.now - oldest).total_seconds()),
     )
     yield _value(

@@ -117,8 +117,10 @@ class Status(Value):
         default=True, description="whether a new request is noticed at once; else the folder is listed every 5 seconds"
     )
     requests_watch_fault: str | None = Field(default=None, description="why the requests folder is not watched")
-    queue_depth: int
-    queue_oldest: datetime | None = None
+    queue_depth: int = Field(description="requests that wait or run")
+    queue_oldest: datetime | None = Field(
+        default=None, description="when the oldest request of any kind that has not started was received"
+    )
     running: tuple[RunStatus, ...] = ()
     databases: tuple[DatabaseSummary, ...] | None = Field(
         default=None, description="what is on the volume; absent until it was surveyed"

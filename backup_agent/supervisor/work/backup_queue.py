@@ -38,11 +38,11 @@ class BackupQueue:
     @property
     def active(self) -> list[Answer]:
         """The requests whose databases are considered."""
-        return [answer for answer in self._requests.active.values() if answer.action == Action.BACKUP.value]
+        return [answer for answer in self._requests.loaded.values() if answer.action == Action.BACKUP.value]
 
     def accept(self, answer: Answer) -> None:
         """Queue an accepted request."""
-        self._requests.wait(answer)
+        self._requests.queue(answer)
         self._show_positions()
 
     def recover(self, answer: Answer, now: datetime) -> None:
@@ -55,13 +55,6 @@ class BackupQueue:
                 answer = answer.with_result(database, _interrupted(result, now))
         self._save(answer, now)
 
-    def oldest(self) -> datetime | None:
-        """Return when the oldest request that has not started was received."""
-        unstarted = self._unstarted
-        if not unstarted and self._requests.waiting:
-            unstarted = [Answer.model_validate_json(next(iter(self._requests.waiting.values())))]
-        return min((answer.received for answer in unstarted), default=None)
-
     @property
     def _unstarted(self) -> list[Answer]:
         return [answer for answer in self.active if answer.state is State.QUEUED]
@@ -69,14 +62,14 @@ class BackupQueue:
     def waits_for(self, schedule: str) -> bool:
         """Tell whether a request of a schedule has not started yet."""
         marker = f'"schedule": "{schedule}"'.encode()
-        return any(marker in content for content in self._requests.waiting.values()) or any(
+        return any(marker in content for content in self._requests.serialised.values()) or any(
             answer.schedule == schedule for answer in self._unstarted
         )
 
     def activate(self) -> None:
         """Bring waiting requests to the front, as many as are considered at once."""
-        while self._requests.waiting and len(self.active) < MOST_ACTIVE:
-            self._requests.activate()
+        while self._requests.serialised and len(self.active) < MOST_ACTIVE:
+            self._requests.load_next()
 
     def unselected(self) -> list[Answer]:
         """Return the active requests whose databases have not been chosen."""
@@ -110,7 +103,7 @@ class BackupQueue:
 
         Raise OSError where that cannot be: then nothing has been started.
         """
-        answer = self._requests.active[job.request]
+        answer = self._requests.loaded[job.request]
         result = answer.databases[job.database]
         if answer.state is State.QUEUED:
             answer = answer.becomes(State.RUNNING, now)
@@ -128,7 +121,7 @@ class BackupQueue:
     def tell(self, run: str, stage: str | None, progress: Mapping[str, object] | None) -> None:
         """Show how far a run is."""
         job = self._running[run]
-        answer = self._requests.active[job.request]
+        answer = self._requests.loaded[job.request]
         shown = {"database": job.database, **(progress or {})}
         answer = answer.model_copy(update={"stage": stage or answer.stage, "progress": shown})
         self._requests.show(answer)
@@ -136,7 +129,7 @@ class BackupQueue:
     def ended(self, run: str, result: DatabaseResult | None, now: datetime) -> tuple[Answer, DatabaseResult]:
         """Take the end of a run: its result, or None where it ended without a verdict."""
         job = self._running.pop(run)
-        answer = self._requests.active[job.request]
+        answer = self._requests.loaded[job.request]
         before = answer.databases[job.database]
         if result is None:
             result = _interrupted(before, now)
@@ -192,7 +185,7 @@ class BackupQueue:
         self._show_positions()
 
     def _show_positions(self) -> None:
-        queue = [*(answer.id for answer in self._unstarted), *islice(self._requests.waiting, SHOWN_POSITIONS)]
+        queue = [*(answer.id for answer in self._unstarted), *islice(self._requests.serialised, SHOWN_POSITIONS)]
         for position, identity in enumerate(queue[:SHOWN_POSITIONS], start=1):
             answer = self._requests.find(identity)
             if answer is not None and answer.position != position:

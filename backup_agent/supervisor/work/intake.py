@@ -101,7 +101,7 @@ class Intake:
 
     def act_on_deferred(self) -> None:
         """Do what has waited for the survey."""
-        deferred = [one for one in self.requests.active.values() if one.action == Action.FORGET.value]
+        deferred = [one for one in self.requests.loaded.values() if one.action == Action.FORGET.value]
         for answer in deferred if self.volume_summaries.known else ():
             self.actions.take(answer, utc_now())
 

@@ -117,12 +117,12 @@ class MaintenanceQueue:
 
     def find(self, identity: str | None) -> Answer | None:
         """Return an open request for passes."""
-        answer = self.requests.active.get(identity or "")
+        answer = self.requests.loaded.get(identity or "")
         return answer if answer is not None and answer.action in PASSES else None
 
     @property
     def _open(self) -> list[Answer]:
-        return [answer for answer in self.requests.active.values() if answer.action in PASSES]
+        return [answer for answer in self.requests.loaded.values() if answer.action in PASSES]
 
     def cancel(self, answer: Answer, failure: Failure, now: datetime) -> None:
         """Cancel a request: what has not started never will, what runs is ended by the caller."""
@@ -214,7 +214,7 @@ class MaintenanceQueue:
             routine.prune_due, routine.wanted_since = math.inf, None
         if wish.request is None:
             return None
-        answer = self.requests.active[wish.request]
+        answer = self.requests.loaded[wish.request]
         if answer.state is State.QUEUED:
             answer = answer.becomes(State.RUNNING, now)
         running = answer.places[wish.place].model_copy(update={"outcome": Outcome.RUNNING})

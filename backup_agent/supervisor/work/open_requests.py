@@ -11,7 +11,7 @@ from datetime import datetime
 import structlog
 
 from backup_agent.core.artifacts.names import DEFAULT_SET, SetName
-from backup_agent.core.requests.answers import Answer
+from backup_agent.core.requests.answers import Answer, State
 from backup_agent.supervisor.requests.spool import Spool
 from backup_agent.supervisor.status import log_lines
 
@@ -25,64 +25,71 @@ class OpenRequests:
         """`count` is called with each final answer."""
         self._spool = spool
         self._count = count
-        self._active: dict[str, Answer] = {}
-        self._waiting: dict[str, bytes] = {}
-        self._waiting_sets: Counter[SetName] = Counter()
+        self._loaded: dict[str, Answer] = {}
+        self._serialised: dict[str, bytes] = {}
+        self._serialised_sets: Counter[SetName] = Counter()
         self._deadlines: dict[str, datetime] = {}
         self._unwritten: dict[str, Answer] = {}
 
     def __len__(self) -> int:
-        return len(self._waiting) + len(self._active)
+        return len(self._serialised) + len(self._loaded)
 
     @property
-    def active(self) -> Mapping[str, Answer]:
-        """The requests that are under way or considered next."""
-        return self._active
+    def loaded(self) -> Mapping[str, Answer]:
+        """The requests that are running, that may start next, or that wait and are not for a backup."""
+        return self._loaded
 
     @property
-    def waiting(self) -> Mapping[str, bytes]:
-        """The other requests, as JSON."""
-        return self._waiting
+    def serialised(self) -> Mapping[str, bytes]:
+        """The other requests, all for backups that have not started, as JSON of their answers."""
+        return self._serialised
 
     @property
     def sets(self) -> set[SetName]:
         """The sets of all open requests."""
-        waiting = {name for name, count in self._waiting_sets.items() if count}
-        return waiting | {answer.set for answer in self._active.values() if answer.set}
+        serialised = {name for name, count in self._serialised_sets.items() if count}
+        return serialised | {answer.set for answer in self._loaded.values() if answer.set}
+
+    def oldest(self) -> datetime | None:
+        """Return when the oldest request of any kind that has not started was received, or None if there is none."""
+        queued = [answer for answer in self._loaded.values() if answer.state is State.QUEUED]
+        if self._serialised:
+            queued.append(Answer.model_validate_json(next(iter(self._serialised.values()))))
+        return min((answer.received for answer in queued), default=None)
 
     def find(self, identity: str) -> Answer | None:
         """Return an open request."""
-        if identity in self._waiting:
-            return Answer.model_validate_json(self._waiting[identity])
-        return self._active.get(identity)
+        if identity in self._serialised:
+            return Answer.model_validate_json(self._serialised[identity])
+        return self._loaded.get(identity)
 
     def overdue(self, now: datetime) -> list[Answer]:
         """Return the requests that must not be begun any more, if they have not begun."""
         late = [identity for identity, not_after in self._deadlines.items() if now > not_after]
         return [answer for answer in map(self.find, late) if answer is not None]
 
-    def wait(self, answer: Answer) -> None:
-        """Let a request wait."""
+    def queue(self, answer: Answer) -> None:
+        """Add a request for a backup that has not started, serialised."""
         self._note_deadline(answer)
-        if answer.id not in self._waiting:
-            self._waiting_sets[answer.set or DEFAULT_SET] += 1
-        self._waiting[answer.id] = answer.to_json()
+        if answer.id not in self._serialised:
+            self._serialised_sets[answer.set or DEFAULT_SET] += 1
+        self._serialised[answer.id] = answer.to_json()
 
-    def activate(self) -> None:
-        """Make the request that has waited longest active."""
-        answer = Answer.model_validate_json(next(iter(self._waiting.values())))
+    def load_next(self) -> None:
+        """Load the serialised request that has waited longest."""
+        answer = Answer.model_validate_json(next(iter(self._serialised.values())))
         self.hold(answer)
 
     def hold(self, answer: Answer) -> None:
-        """Hold a request as active, without writing it down; one with a final answer is open no longer."""
-        if self._waiting.pop(answer.id, None) is not None:
-            self._waiting_sets[answer.set or DEFAULT_SET] -= 1
+        """Keep a request loaded, or remove it if its answer is final. Nothing is written."""
+        if self._serialised.pop(answer.id, None) is not None:
+            self._serialised_sets[answer.set or DEFAULT_SET] -= 1
         if answer.state.final:
-            self._active.pop(answer.id, None)
+            self._loaded.pop(answer.id, None)
             self._deadlines.pop(answer.id, None)
         else:
             self._note_deadline(answer)
-            self._active[answer.id] = answer
+            self._loaded[answer.id] = answer
 
     def _note_deadline(self, answer: Answer) -> None:
         if answer.request and "not_after" in answer.request and (not_after := answer.asked.not_after) is not None:
@@ -103,10 +110,10 @@ class OpenRequests:
             log.warning("progress not shown", request=answer.id, error=str(error))
 
     def _replace(self, answer: Answer) -> None:
-        if answer.id in self._waiting:
-            self._waiting[answer.id] = answer.to_json()
+        if answer.id in self._serialised:
+            self._serialised[answer.id] = answer.to_json()
         else:
-            self._active[answer.id] = answer
+            self._loaded[answer.id] = answer
 
     def begin(self, answer: Answer) -> None:
         """Write down that something is about to be started. Raise OSError if that fails: nothing has changed then."""
@@ -131,9 +138,9 @@ class OpenRequests:
 
     def rewrite(self) -> None:
         """Write every open entry again, into a requests folder that is not the one it was."""
-        for content in self._waiting.values():
+        for content in self._serialised.values():
             self._spool.save(Answer.model_validate_json(content))
-        for answer in self._active.values():
+        for answer in self._loaded.values():
             self._spool.save(answer)
         self.write_unwritten()
 

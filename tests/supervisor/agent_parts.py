@@ -1,0 +1,54 @@
+"""The parts of an agent, in which no process is started and no loop runs."""
+
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+from prometheus_client.parser import text_string_to_metric_families
+
+from backup_agent.settings.reload import Reloader
+from backup_agent.supervisor import snapshot
+from backup_agent.supervisor.parts import Parts
+from backup_agent.supervisor.status.metrics import Metrics
+from backup_agent.supervisor.status.model import Status
+
+
+class AgentParts:
+    """A requests folder, and the parts of an agent that has not surveyed its volume yet."""
+
+    def __init__(self, folder: Path) -> None:
+        self.requests = folder / "requests"
+        root = folder / "root"
+        root.mkdir()
+        config = folder / "config.yaml"
+        settings = {"cluster": "demo", "requests": str(self.requests), "storage": {"root": str(root)}}
+        config.write_text(yaml.safe_dump({**settings, "neo4j": {"uri": "neo4j://demo:7687"}}))
+        self.parts = Parts(Reloader(config, {}), lambda _: None, Metrics(_no_status))
+        self.parts.spool.prepare()
+        self.parts.maintenance.take_settings(surveyed=False)
+
+    def ask(self, identity: str, file: str | None = None, **request: Any) -> None:
+        """Drop a request and let it be taken."""
+        name = file or identity
+        content = {"id": identity, **request}
+        (self.requests / f"{name}.request").write_text(json.dumps(content))
+        self.parts.intake.take_dropped(0.0)
+
+    def answer(self, name: str) -> dict[str, Any]:
+        content: dict[str, Any] = json.loads((self.requests / f"{name}.status.json").read_text())
+        return content
+
+    def status(self, now: datetime) -> Status:
+        return snapshot.status(self.parts, snapshot.LoopFacts(started=now, settings_loaded=now), now, 0.0)
+
+    def metric(self, name: str, now: datetime) -> float | None:
+        """Return the value of a metric without labels, or None if it is absent."""
+        page = Metrics(lambda: self.status(now)).page()[1].decode()
+        samples = [one for family in text_string_to_metric_families(page) for one in family.samples if one.name == name]
+        return samples[0].value if samples else None
+
+
+def _no_status() -> Status:
+    raise TimeoutError

@@ -1,0 +1,78 @@
+"""The status of an agent says what its parts know, and metrics show it."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backup_agent.core.artifacts.names import RequestId
+from backup_agent.core.neo4j.selection import DiscoverySource, Selection, Target
+from backup_agent.supervisor.work.backup_queue import MOST_ACTIVE
+from tests.builders import ORDERS
+from tests.supervisor.agent_parts import AgentParts
+
+OLDEST = "neo4j_backup_queue_oldest_seconds"
+ALL_ORDERS = Selection((Target(ORDERS, None, DiscoverySource.BOLT),), {})
+
+
+@pytest.fixture(name="agent")
+def _agent(tmp_path: Path) -> AgentParts:
+    return AgentParts(tmp_path)
+
+
+def age(agent: AgentParts, identity: str) -> float | None:
+    """Return the oldest age of the queue, 90 s after a request was received."""
+    answer = agent.parts.requests.find(RequestId(identity))
+    assert answer is not None
+    return agent.metric(OLDEST, answer.received + timedelta(seconds=90))
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        {"action": "forget", "database": "orders", "reason": "dropped for good"},
+        {"action": "verify"},
+        {"action": "prune", "dry_run": True},
+        {"type": "FULL"},
+    ],
+    ids=["forget", "verify", "prune", "backup"],
+)
+def test_a_request_of_every_kind_waits_in_the_queue_until_it_is_started(
+    agent: AgentParts, request_: dict[str, Any]
+) -> None:
+    assert agent.metric(OLDEST, datetime.now(UTC)) is None
+    agent.ask("one", **request_)
+    agent.ask("two", **request_)
+
+    assert age(agent, "one") == 90.0
+
+
+def test_a_pass_that_has_started_waits_no_longer(agent: AgentParts) -> None:
+    agent.ask("one", action="verify")
+    wish = agent.parts.maintenance_queue.asked()
+    assert wish is not None
+    agent.parts.maintenance_queue.begin(wish, datetime.now(UTC))
+
+    assert agent.metric(OLDEST, datetime.now(UTC)) is None
+    agent.ask("two", action="verify")
+    assert age(agent, "two") == 90.0
+
+
+def test_a_backup_waits_behind_all_that_have_started(agent: AgentParts) -> None:
+    queue = agent.parts.backup_queue
+    for number in range(MOST_ACTIVE + 1):
+        agent.ask(f"r{number}")
+    queue.activate()
+    for answer in queue.unselected():
+        queue.selected(answer, ALL_ORDERS, answer.received)
+    for job in list(queue.waiting_jobs()):
+        queue.start(job, datetime.now(UTC))
+
+    assert age(agent, f"r{MOST_ACTIVE}") == 90.0
+
+
+def test_a_clock_that_was_set_back_makes_no_negative_age(agent: AgentParts) -> None:
+    agent.ask("one")
+
+    assert agent.metric(OLDEST, datetime.now(UTC) - timedelta(hours=1)) == 0.0
