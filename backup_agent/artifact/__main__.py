@@ -13,8 +13,8 @@ from backup_agent.core.reasons import BackupError
 def main(arguments: list[str]) -> None:
     """Print the facts, or exit with the error's text and code 1."""
     parser = argparse.ArgumentParser(prog="python -m backup_agent.artifact", description=__doc__)
-    parser.add_argument("file", type=Path, help="a .backup; of a split artifact the manifest")
-    parser.add_argument("--header", action="store_true", help="read the header alone, not the whole artifact")
+    parser.add_argument("file", type=Path, help="a .backup file; for a split artifact, its manifest")
+    parser.add_argument("--header", action="store_true", help="read only the header, not the whole artifact")
     asked = parser.parse_args(arguments)
     try:
         facts = _header(asked.file) if asked.header else _reading(asked.file)

@@ -1,8 +1,8 @@
 """What reading one artifact may take: unpacked bytes, entries of the tar, CPU time.
 
-A few kilobytes of zstd can unpack to gigabytes, and those can be millions of tar entries. Crossing a bound is a problem
-and no damage, since a genuine artifact could do it: Neo4j's writer packs the preallocated 256 MiB transaction log of an
-empty database into 10 KiB.
+A few kilobytes of zstd can unpack to gigabytes, and those can be millions of tar entries. An artifact that crosses a
+bound is reported as a problem, not as damage, since a genuine artifact could do it: Neo4j's writer packs the
+preallocated 256 MiB transaction log of an empty database into 10 KiB.
 """
 
 import time
@@ -18,20 +18,20 @@ class TooLongError(DamagedError):
 
 @dataclass(frozen=True)
 class Bounds:
-    """The bounds. Those of time are far beyond what is measured: 5 ms of CPU time for each packed MiB."""
+    """The bounds. The time allowed is far more than was measured: 5 ms of CPU time for each packed MiB."""
 
     ratio: int = 1000
-    """Unpacked bytes for each packed byte, of an artifact that unpacks to more than `unpacked`."""
+    """Largest ratio of unpacked to packed bytes, for an artifact that unpacks to more than `unpacked`."""
     unpacked: int = 2 << 30
-    """Bytes that may be unpacked whatever the ratio."""
+    """Bytes that may be unpacked at any ratio."""
     entries: int = 250_000
-    """Entries of the tar: a store has some hundred files, and each Lucene index some dozens more."""
+    """Largest number of tar entries. A store has some hundred files, and each Lucene index some dozens more."""
     seconds: float = 60.0
     """CPU time of the reading thread, to which a second is added for each `bytes_a_second` packed bytes."""
     bytes_a_second: int = 8 << 20
 
     def crossed(self, packed: int, unpacked: int, entries: int) -> Iterator[str]:
-        """Yield what is beyond the bounds of size, of an artifact that was read to its end."""
+        """Yield the bounds of size that an artifact exceeds. Call this when it has been read to its end."""
         if unpacked > max(self.unpacked, self.ratio * packed):
             yield f"it unpacks to {unpacked} bytes, more than {self.ratio} times its own {packed}"
         if entries > self.entries:
@@ -39,7 +39,7 @@ class Bounds:
 
 
 class Stopwatch:
-    """Measures the CPU time of the calling thread from now on. A machine that is busy or throttled takes none."""
+    """Measures the CPU time of the calling thread from now on. Waiting for a busy machine does not count."""
 
     def __init__(self, bounds: Bounds, packed: Cursor) -> None:
         self._bounds = bounds
@@ -50,5 +50,5 @@ class Stopwatch:
         """Raise TooLongError if more time was used than the bounds allow for the bytes read so far."""
         used = time.thread_time() - self._began
         if used > self._bounds.seconds + self._packed.offset / self._bounds.bytes_a_second:
-            text = f"not read further after {used:.0f} s of CPU time: whether it is whole is not known"
+            text = f"not read further after {used:.0f} s of CPU time: it is not known whether the artifact is complete"
             raise TooLongError(self._packed.where, text)

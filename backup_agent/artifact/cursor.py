@@ -20,19 +20,19 @@ class DamagedError(PermanentError):
 
 
 class EndedError(DamagedError):
-    """The bytes ended before the field did."""
+    """The bytes end within a field."""
 
 
 class ByteSource(Protocol):
     """A source of bytes."""
 
     def read(self, size: int, /) -> bytes:
-        """Return the next bytes, about `size` of them; none at the end."""
+        """Return about `size` of the next bytes, or no bytes at the end."""
         ...
 
 
 class Cursor:
-    """A position in a stream of bytes. It is itself a source, of the bytes that follow."""
+    """A position in a stream of bytes. It is also a source: of the bytes that follow the position."""
 
     def __init__(self, source: ByteSource, name: str, unit: str = "byte", *, ask: int = CHUNK) -> None:
         self.name = name
@@ -71,7 +71,7 @@ class Cursor:
         return self._chunk[self._at : self._at + size]
 
     def skip(self, size: int, what: str) -> None:
-        """Skip `size` bytes, however many, without keeping them in memory; raise EndedError if there are fewer."""
+        """Skip `size` bytes without keeping them in memory; raise EndedError if there are fewer."""
         where, left = self.where, size
         while left:
             if self._at == len(self._chunk):
@@ -83,7 +83,7 @@ class Cursor:
             left -= step
 
     def read(self, size: int, /) -> bytes:
-        """Return the bytes in the buffer, or else the next ones of the source; none at the end."""
+        """Return the bytes in the buffer, or if it is empty the next bytes of the source; no bytes at the end."""
         if self._at == len(self._chunk):
             self._chunk, self._at = self._source.read(size), 0
         rest = self._chunk[self._at :] if self._at else self._chunk

@@ -39,7 +39,7 @@ _PERMANENT = {
 
 @dataclass(frozen=True)
 class Files:
-    """The files of one artifact in the order of their content. Each begins with `lead` bytes that are not content."""
+    """The files of one artifact, in order. Each begins with `lead` bytes that are not content."""
 
     paths: tuple[Path, ...]
     lead: int
@@ -53,7 +53,7 @@ class Files:
 
     @property
     def unit(self) -> str:
-        """What an offset in the artifact counts."""
+        """What an offset in the artifact counts: bytes of the file, or of the joined parts."""
         return "byte of the joined parts" if self.lead else "byte"
 
 
@@ -101,7 +101,7 @@ def _check_part(manifest: Path, part: Path, index: int, count: int, mark: bytes)
 
 
 class Content:
-    """A source of an artifact's bytes, its parts joined. It calls `on_file` and `on_bytes` with all that it reads."""
+    """A source of an artifact's bytes, with its parts joined. It reports what it reads to `on_file` and `on_bytes`."""
 
     def __init__(
         self,
@@ -165,4 +165,4 @@ def _error_of(path: Path, error: OSError) -> BackupError:
     text = f"{path.name} cannot be read: {error.strerror}"
     if reason := _PERMANENT.get(error.errno or 0):
         return PermanentError(reason, text, "check the path, and that the agent's user may read it")
-    return TransientError(Reason.STORAGE_UNREACHABLE, text, "look at the health of the volume")
+    return TransientError(Reason.STORAGE_UNREACHABLE, text, "check the health of the volume")

@@ -6,10 +6,10 @@ All integers are big-endian. The place of the header depends on the magic:
     BTV2  02, header, map, tar              BZV2  zstd{ "zstd", 02, header, map, counts, tar }
                                             BZV3  02, header, map, zstd{ "zstd", counts, tar }
 
-`header` is store id, database id, name, time, range and flags. `map` has more facts by name, among them the script
-that restores users: it may have any length and contain password hashes, so it is skipped, never kept and never shown.
-If one length is wrong, any later field may be read from that script, so errors show no content at all.
-`counts` are of files and bytes; 5.26 may write 0 for both. No release writes BZV3; its order is from the source.
+`header` is store id, database id, name, time, range and flags. `map` has more facts by name, among them the script that
+restores users: it may have any length and contain password hashes, so it is skipped, never kept and never shown. If one
+length is wrong, a later field may be read from that script, so errors show no content. `counts` are of files and bytes;
+5.26 may write 0 for both. No release writes BZV3; its order is known from the source code.
 """
 
 from collections.abc import Callable, Mapping
@@ -59,7 +59,7 @@ LAYOUTS: Mapping[bytes, Layout] = MappingProxyType(
 
 
 def read_header(path: Path) -> Header:
-    """Read the header of the artifact at `path` (of a split one: at its manifest, and all parts must be there).
+    """Read the header of the artifact at `path`. For a split artifact this is the manifest. All parts must exist.
 
     Raise UnknownFormatError for a format not listed here and DamagedError if the bytes do not conform to the format,
     both `bad_artifact`; and what `files.locate` raises. At most 256 KiB of the artifact are read.
@@ -78,7 +78,7 @@ def read_header(path: Path) -> Header:
 
 
 class _Beginning:
-    """A source of an artifact's first bytes: a crafted frame could go on for ever without giving one."""
+    """A source of an artifact's first bytes. It ends: a crafted frame could be read for ever without result."""
 
     def __init__(self, content: Content, name: str) -> None:
         self._content = content
@@ -94,7 +94,7 @@ class _Beginning:
 
 
 def read_magic(packed: Cursor) -> tuple[str, Layout]:
-    """Read the magic and tell what stands behind it."""
+    """Read the magic and return the layout of what follows."""
     where, magic = packed.where, packed.take(4, "a magic")
     if layout := LAYOUTS.get(magic):
         return magic.decode(), layout
@@ -103,7 +103,7 @@ def read_magic(packed: Cursor) -> tuple[str, Layout]:
 
 
 def open_frame(packed: Cursor, ask: int = CHUNK, check: Callable[[], None] = lambda: None) -> tuple[Cursor, Frame]:
-    """Open the zstd frame at the cursor and skip the mark inside; `ask` as for a cursor, `check` as for a frame."""
+    """Open the zstd frame at the cursor and skip the mark inside. `ask` is for a cursor, `check` for a frame."""
     frame = Frame(packed, ask, check)
     inside = Cursor(frame, packed.name, "unpacked byte", ask=ask)
     _expect(inside, _MARK, "the mark 'zstd'")
@@ -168,7 +168,7 @@ def _text(cursor: Cursor, what: str) -> str:
     where, found = cursor.where, cursor.take(cursor.take(1, f"the length of {what}")[0], what)
     text = found.decode(errors="replace")
     if not text.isprintable() or "\N{REPLACEMENT CHARACTER}" in text or not text:
-        raise DamagedError(where, f"{what} expected as printable text, found {len(found)} bytes that are none")
+        raise DamagedError(where, f"{what} expected as printable text, found {len(found)} bytes that are not text")
     return text
 
 

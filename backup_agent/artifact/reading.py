@@ -1,7 +1,7 @@
-"""The one reading pass over a finished artifact: checksums, header, and the proof that the container is whole.
+"""The reading pass over a finished artifact: checksums, header, and the proof that the container is complete.
 
-Neo4j's own `load` accepts an artifact whose tail is missing, and one with a flipped byte. Without this pass, nothing
-would notice before a restore. Each file is read once, and everything is found out in that pass.
+Neo4j's own `load` accepts an artifact whose tail is missing, and one with a flipped byte. Without this pass, the damage
+would be found only by a restore. Each file is read once.
 
 The decoder runs in the calling thread and reads the bytes. The SHA-256 of files and of upload parts are computed in a
 thread each, a few chunks behind. All three release the interpreter's lock: two cores are busy, with little memory.
@@ -45,7 +45,7 @@ class ArtifactReading:
     raw_size: int
     """Bytes behind the magic, unpacked: header and tar."""
     problems: tuple[str, ...] = ()
-    """Oddities that are no reason to reject the artifact."""
+    """Unexpected content for which the artifact is not rejected."""
 
 
 def read_through(
@@ -55,11 +55,11 @@ def read_through(
     progress: Progress | None = None,
     bounds: Bounds = BOUNDS,
 ) -> ArtifactReading:
-    """Read the artifact at `path`, all of its files, once and to the end.
+    """Read all files of the artifact at `path` once, to the end.
 
-    A full must be a whole tar in a whole container. Of a differential only container and header are checked, since the
-    format of its content is not known: unknown content is listed as a problem. With `part_size` there are checksums of
-    the parts in which a file would be uploaded, unless it fits in one part.
+    A full must be a complete tar in a complete container. For a differential only container and header are checked,
+    since the format of its content is not known: unknown content is listed as a problem. With `part_size` there are
+    checksums of the parts in which a file would be uploaded, unless it fits in one part.
 
     Raise DamagedError or UnknownFormatError as soon as either is certain, both `bad_artifact`; `digest` returns the
     checksums of an unknown format too. Raise what `files.locate` raises.
@@ -87,9 +87,9 @@ def digest(
 
 
 def judge(packed: Cursor, bounds: Bounds = BOUNDS) -> tuple[Header, int, tuple[str, ...]]:
-    """Read an artifact, its parts joined, to its end; return its header, its unpacked size and its problems.
+    """Read the joined parts of an artifact to the end; return its header, its unpacked size and its problems.
 
-    Raise as `read_through` does. This makes no checksums: a caller that reads the bytes from a store does that.
+    Raise as `read_through` does. This computes no checksums: a caller that reads the bytes from a store computes them.
     """
     check = Stopwatch(bounds, packed).check
     magic, layout = read_magic(packed)
@@ -118,7 +118,7 @@ def _walk(inside: Cursor, header: Header, layout: Layout, frame: Frame | None, p
     try:
         counted = _walk_tar(inside, header, layout)
     except tar.InsideError as error:
-        # Only the tar shows whether an uncompressed file is whole: a file that begins as a tar must end as one.
+        # Only the tar shows whether an uncompressed file is complete: a file that begins as a tar must end as one.
         if header.full or (frame is None and error.entries):
             raise
         problems.append(f"the inside of this differential is unknown: {error}")

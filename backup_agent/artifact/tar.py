@@ -76,7 +76,7 @@ def walk(cursor: Cursor) -> Counted:
     try:
         while (block := cursor.take(_BLOCK, f"the header of tar entry {entries + 1}")) != _END:
             if not _is_header(block):
-                raise InsideError(cursor.where, f"the {_BLOCK} bytes before are no tar header", entries)
+                raise InsideError(cursor.where, f"the {_BLOCK} bytes before are not a tar header", entries)
             kind, size = block[_TYPE], _size(block[_SIZE])
             entries += 1
             if size is None:
@@ -132,7 +132,7 @@ def _is_header(block: bytes) -> bool:
 
 
 def _size(field: bytes) -> int | None:
-    """Read a size: octal digits, or from 8 GiB on binary behind a byte 0x80 (GNU); left out, it is 0."""
+    """Read a size: octal digits, or from 8 GiB on binary after a byte 0x80 (GNU). An empty field is 0."""
     if field[0] == _BINARY:
         return int.from_bytes(field[1:])
     return _octal(field) if field.strip(b" \0") else 0
@@ -151,7 +151,7 @@ class _Extended:
     name: bytes | None = None
 
     def noted(self, kind: bytes, content: bytes, cursor: Cursor, entries: int) -> "_Extended":
-        """Return the same with what another header of this kind and content states."""
+        """Return these values with those of one more header."""
         if kind == _LONG_NAME:
             return _Extended(self.size, content.rstrip(b"\0"))
         if kind == _LONG_LINK:
@@ -199,7 +199,7 @@ def _padded(size: int) -> int:
 
 
 def _name(block: bytes) -> bytes:
-    """Return the name that a header block states, with the prefix that the ustar format puts before it."""
+    """Return the name in a header block, with the prefix of the ustar format before it."""
     name = block[_NAME].partition(b"\0")[0]
     prefix = block[_PREFIX].partition(b"\0")[0] if block[_MAGIC] == _USTAR else b""
     return prefix + b"/" + name if prefix else name

@@ -1,4 +1,4 @@
-"""Unpacks the one zstd frame of an artifact and proves that it is whole. The home of `zstandard`.
+"""Unpacks the zstd frame of an artifact and proves that it is complete. Only this module imports `zstandard`.
 
 The library's `stream_reader` bounds what it returns at once, but does not report a truncated frame; `decompressobj`
 reports the end, but returns all that its input unpacks to, which a crafted file can make arbitrarily large. So the
@@ -32,7 +32,7 @@ class UnknownFormatError(PermanentError):
 
 
 class Frame:
-    """A source of the unpacked bytes of a frame. Its end is reached only if frame and checksum are whole."""
+    """A source of the unpacked bytes of a frame. Its end is reached only if the frame is complete and undamaged."""
 
     def __init__(self, packed: Cursor, ask: int, check: Callable[[], None]) -> None:
         self._check = check
@@ -86,7 +86,7 @@ class _Skeleton:
         return self._packed.place(self._offset)
 
     def read(self, size: int, /) -> bytes:
-        """Return the next bytes of the frame, and none that follow it."""
+        """Return the next bytes of the frame. Bytes that follow the frame are not returned."""
         if self._ended:
             return b""
         self._check()
@@ -100,7 +100,7 @@ class _Skeleton:
         return chunk[:end]
 
     def behind(self) -> bool:
-        """Tell whether anything follows the frame."""
+        """Return whether anything follows the frame."""
         return bool(self._rest or self._packed.read(CHUNK))
 
     def _place(self) -> str:
@@ -111,7 +111,7 @@ class _Skeleton:
         return f"in block {self._blocks}"
 
     def _walk(self, chunk: bytes) -> int:
-        """Follow the frame through a chunk; return the offset of the frame's end in it, or else the chunk's length."""
+        """Follow the frame through a chunk; return the offset of its end in the chunk, or the chunk's length."""
         at, size = 0, len(chunk)
         while at < size and not self._ended:
             if self._left:

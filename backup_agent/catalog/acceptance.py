@@ -30,7 +30,7 @@ def accept(place: Place, key: str) -> None:
     except ValueError as error:
         raise PermanentError(
             Reason.UNREADABLE,
-            f"{place.name}: {record_key(key)} is no record of this artifact, and is not accepted: {error}",
+            f"{place.name}: {record_key(key)} is not a record of this artifact, and is not accepted: {error}",
             "`backup-agent catalog accept --discard` removes it",
         ) from error
     place.record_notes.add(key, content)

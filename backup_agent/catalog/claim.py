@@ -33,7 +33,7 @@ class FoundOwner:
     version: str | None = None
     owner: Owner | None = None
     fault: str = ""
-    """Why the object cannot be understood: it has a newer schema, or is no owner at all."""
+    """Why the object cannot be understood: it has a newer schema, or is not an owner."""
     newer: bool = False
     """Whether it has a newer schema: then the place belongs to an agent of a newer version."""
 
@@ -94,7 +94,7 @@ def look(store: Store) -> FoundOwner:
 
 
 def settle(store: Store, found: FoundOwner, ours: Owner) -> None:
-    """Write this agent's owner, with newly known facts, to a place. Raise ConflictError if it is no longer as found.
+    """Write this agent's owner, with newly known facts, to a place. Raise ConflictError if it was changed meanwhile.
 
     An object that a newer agent has written is left unchanged.
     """

@@ -1,7 +1,7 @@
 """When an artifact was first claimed: named as the parent by a record that the agent does not recognise.
 
-Such a record may be genuine, as after the volume was restored from a snapshot, and then needs its parent. It may be
-forged as well, so the claim protects the parent for a limited time only, whoever repeats it.
+Such a record may be genuine, as after the volume was restored from a snapshot, and then needs its parent. It may also
+be forged. Therefore a claim protects the parent only for a limited time, which later claims do not extend.
 """
 
 from datetime import datetime

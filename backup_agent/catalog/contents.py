@@ -73,7 +73,7 @@ class Unrecognised(NamedTuple):
 
     artifact: str
     fault: str | None
-    """Its fault: it is no record of this artifact, or a file that it names is missing."""
+    """The fault of the record: it is not a record of this artifact, or a file that it names is missing."""
     entry: Entry | None = None
     """The entry of the record, if it is a valid record of this artifact."""
 
@@ -103,7 +103,7 @@ class Contents:
     unreadable: tuple[Unreadable, ...] = ()
     """Unreadable marks, and recognised records that are damaged, replaced or of a newer schema."""
     unrecognised: dict[str, Unrecognised] = field(default_factory=dict)
-    """Unrecognised records that were read. They are no restore points, and cause no deletions."""
+    """Unrecognised records that were read. They are not restore points, and cause no deletions."""
     more_unrecognised: int = 0
     """Number of unrecognised records that were not read."""
     altered: dict[str, Finding] = field(default_factory=dict)
@@ -291,7 +291,7 @@ class _Records:
     unread: int
     """Number of records without a note that were not read."""
     signed: Mapping[str, str]
-    """Records that are recognised by their signature alone -> SHA-256."""
+    """Records that are recognised only by their signature -> SHA-256."""
 
 
 def _records(
@@ -426,7 +426,7 @@ def _contents(
 
 
 class _Signed(NamedTuple):
-    """A record that is recognised by its signature alone."""
+    """A record that is recognised only by its signature."""
 
     line: IndexLine
     digest: str

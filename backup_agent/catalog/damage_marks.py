@@ -1,4 +1,4 @@
-"""Damage marks: artifacts with a mark are no restore points, and no differential continues them (Contents.unsound).
+"""Damage marks: artifacts with a mark are not restore points, and no differential continues them (Contents.unsound).
 
 A mark counts even if it cannot be read or has a newer schema. At a destination only the agent's own marks count.
 """

@@ -1,6 +1,6 @@
 """Drift at a place: differences between files, records and index. Nothing is repaired.
 
-An index that lacks entries is no drift: they are read from the records when the index is used.
+Missing entries in an index are not drift: they are read from the records when the index is used.
 """
 
 import hashlib

@@ -34,7 +34,7 @@ LARGEST = 1 << 30
 """Size of the largest index that is read, in bytes: about three million artifacts. A larger index is rebuilt."""
 
 _MOST_DAMAGED = 64
-"""After so many damaged lines in a row a binary search ignores the rest of the index: the records are read instead."""
+"""Number of damaged lines in a row after which a binary search gives up the index. The records are read instead."""
 
 _BLOCK = 1024 * 1024
 
@@ -77,7 +77,7 @@ class IndexLine(NamedTuple):
         """Parse a stored line. Raise ValueError if it is damaged."""
         text = raw[_SEAL:-1]
         if raw != sealed(text):
-            raise ValueError("no line of an index: its checksum is wrong")
+            raise ValueError("not a line of an index: its checksum is wrong")
         try:
             key, record_size, recognised, full, taken, finished, lowest, highest, *ids, files = islice(
                 read_json(text), _VALUES
@@ -102,7 +102,7 @@ class IndexLine(NamedTuple):
             )
             return cls(entry, record_size, tuple(zip(files[::2], files[1::2], strict=True)), recognised is True)
         except (TypeError, AttributeError) as error:
-            raise ValueError(f"no line of an index: {error}") from None
+            raise ValueError(f"not a line of an index: {error}") from None
 
 
 class Known(NamedTuple):
@@ -130,7 +130,7 @@ def faults(index: Path) -> Iterator[str]:
         return
     with _opened(index) as file:
         if _line(file) != HEAD:
-            yield "it is no index of this version"
+            yield "it is not an index of this version"
             return
         for number, raw in enumerate(iter(partial(_line, file), b""), start=2):
             try:

@@ -64,7 +64,7 @@ class Place:
 
     @property
     def deletes(self) -> bool:
-        """Whether the agent may delete there at all, by the settings."""
+        """Whether the settings allow the agent to delete there."""
         return self.destination is None or self.destination.deletes
 
     @property

@@ -1,7 +1,7 @@
 """Whether the agent recognises a record: by the note on it, else by its signature.
 
-A note that says that the copy was given up refuses a signature too: the agent deleted that copy, and somebody who kept
-its record could put it back.
+If the note says that the copy was given up, a signature does not count: the agent deleted that copy, and its record
+could be put back by anyone who kept it.
 """
 
 from enum import Enum, auto
@@ -13,7 +13,7 @@ from backup_agent.signing.keyring import Keyring
 
 
 class Standing(Enum):
-    """What the agent knows of a record."""
+    """What the agent knows about a record."""
 
     NOTED = auto()
     """Its SHA-256 is that of the note."""
@@ -42,7 +42,7 @@ class Recognition:
         return self.keyring.has_keys
 
     def standing(self, key: str, content: bytes, note: str | None) -> Standing:
-        """Judge the record of an artifact, given as it is stored, and by what its note says (RecordNotes.note)."""
+        """Judge the record of an artifact by its stored content and the content of its note (RecordNotes.note)."""
         if note == digest_of(content):
             return Standing.NOTED
         if note != GIVEN_UP and self.keyring.signer(Record, key, content) is not None:

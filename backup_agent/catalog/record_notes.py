@@ -59,7 +59,7 @@ class RecordNotes(NoteFolder):
         self._write(key, f"{_KIND}{digest}\n".encode())
 
     def give_up(self, key: str) -> None:
-        """Note that an artifact gets no copy at the destination, by a request or by its retention."""
+        """Note that an artifact gets no copy at the destination, as a request or the retention policy has decided."""
         self._write(key, f"{GIVEN_UP}\n".encode())
 
     def strike(self, key: str) -> None:

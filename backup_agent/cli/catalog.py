@@ -111,7 +111,7 @@ def unrecognised_command(context: click.Context, place: str, *, as_json: bool) -
     "--signed", is_flag=True, help="Every record that a revoked key signed, if it finished before the revocation."
 )
 @click.option("--discard", is_flag=True, help="Delete the records and their files instead.")
-@click.option("--yes", is_flag=True, help="Do not ask before deleting.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @settings_option
 @json_option
 @click.pass_context
@@ -194,7 +194,7 @@ def _discard(place: Place, keys: tuple[str, ...], *, yes: bool, as_json: bool) -
     """Delete unrecognised records with their files, after confirmation."""
     if keys and not yes:
         if not sys.stdin.isatty():
-            raise click.UsageError("there is no terminal to ask at, and nothing was deleted: add --yes")
+            raise click.UsageError("nothing was deleted, because there is no terminal to confirm at: add --yes")
         printing.lines(keys)
         if not printing.confirm(f"Delete these records and their files at {place.name}?"):
             printing.line("nothing was deleted", err=True)

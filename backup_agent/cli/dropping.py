@@ -58,7 +58,7 @@ def requester() -> str:
 
 
 def insist_on_an_agent(settings: Settings, command: str) -> None:
-    """Raise PermanentError if no agent takes requests: one that starts tomorrow must not carry out this deletion."""
+    """Raise PermanentError if no agent takes requests. An agent that starts later must not delete anything."""
     if presence(settings.requests) is Presence.ABSENT:
         raise PermanentError(
             Reason.NO_AGENT,

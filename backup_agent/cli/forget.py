@@ -31,7 +31,7 @@ def command(
     timeout: float | None,
     as_json: bool,
 ) -> int:
-    """Let retention delete every backup of a database that was dropped for good, the newest included, except held ones.
+    """Let retention delete every backup of a database that was dropped for good, even the newest, except held ones.
 
     First shows what retention will delete at every place. The next pass of retention deletes it. Until then, `hold` can
     keep artifacts.

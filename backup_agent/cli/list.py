@@ -24,10 +24,10 @@ class Listed:
     """What is recorded of one database at a place."""
 
     records: tuple[Record, ...]
-    """The oldest first, also those that are not recognised."""
+    """The oldest first, including those that are not recognised."""
     contents: Contents
     faults: tuple[str, ...]
-    """What cannot be read, a line each."""
+    """One line for each object that cannot be read."""
 
 
 @click.command()
@@ -98,7 +98,7 @@ def command(
 
 
 def _at(place: Place, set_name: SetName | None, database: str | None) -> Iterator[Listed]:
-    """Yield what is recorded at a place. The index only tells which records there are; each record is read."""
+    """Yield what is recorded at a place. The index only lists the records; each record is read."""
     sets = {set_name} if set_name else None
     with ThreadPoolExecutor(place.store.concurrent_reads, thread_name_prefix="record") as pool:
         for contents in by_database(place, sets=sets, writes=False, read_all=True):
@@ -136,7 +136,7 @@ def _has(record: Record, labels: tuple[str, ...]) -> bool:
 
 
 def _others(place: Place) -> dict[str, Callable[[str], bool]]:
-    """Return the other places: name, and a function that tells whether the place has the artifact of a key."""
+    """Return the other places: name, and a function that returns whether the place has the artifact of a key."""
     others: dict[str, Callable[[str], bool]] = {
         one.name: one.record_notes.has for one in destinations(place.settings) if one.name != place.name
     }

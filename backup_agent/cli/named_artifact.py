@@ -1,4 +1,4 @@
-"""Finding an artifact at a place by what a user calls it."""
+"""Finding an artifact at a place by its key, path or file name."""
 
 from backup_agent.catalog.contents import Contents, by_database
 from backup_agent.catalog.place import Place
@@ -9,9 +9,9 @@ from backup_agent.core.reasons import PermanentError, Reason
 def artifact_at(place: Place, name: str) -> tuple[Contents, str] | None:
     """Return the contents of an artifact's folder, and its key; None if no artifact of that name is recorded.
 
-    The name is its key, its path on the volume or its file name, or one of these of its record. Raise PermanentError if
-    its record cannot be read, or several artifacts have that file name. An artifact with a recognised record comes
-    before all without.
+    The name is the key, the path on the volume or the file name of the artifact or of its record. Raise PermanentError
+    if its record cannot be read, or several artifacts have that file name. An artifact with a recognised record is
+    preferred.
     """
     key = name.removeprefix(f"{place.root}/").removesuffix(RECORD_SUFFIX)
     sets = {split_key(key).set} if is_key(key) else None
@@ -23,7 +23,7 @@ def artifact_at(place: Place, name: str) -> tuple[Contents, str] | None:
         for fault in part.unreadable:
             if fault.key == record_key(fault.artifact) and key in (fault.artifact, name_of(fault.artifact)):
                 raise PermanentError(
-                    Reason.UNREADABLE, f"the record cannot be read: {fault}", f"look at the health of {place.name}"
+                    Reason.UNREADABLE, f"the record cannot be read: {fault}", f"check the health of {place.name}"
                 )
     found = recognised or unrecognised
     if len(found) > 1:

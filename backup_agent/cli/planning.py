@@ -1,4 +1,4 @@
-"""What retention would do at a place, for the commands that show it. Only the place is read, no agent is asked."""
+"""What retention would do at a place, for the commands that show it. They read the place and need no agent."""
 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime

@@ -79,7 +79,7 @@ def _listed(folder: Path) -> list[str]:
 
 
 def _rendered(path: Path) -> dict[str, Any]:
-    """Return the content of an earlier rendered file, or an empty dict if the file does not exist or is no mapping."""
+    """Return the content of an earlier rendered file, or {} if the file does not exist or is not a mapping."""
     try:
         found = read_yaml(durable.read(path, follow=True))
     except (FileNotFoundError, YamlError):

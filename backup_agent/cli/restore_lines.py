@@ -1,4 +1,4 @@
-"""The commands that restore one point, from records alone, without the agent or Bolt.
+"""The commands that restore one point. They are made only from records, without the agent or Bolt.
 
 The commands follow Neo4j's manual by version (pages restore-backup, seed-from-uri, recreate-database, disaster
 recovery). None of them was run on Enterprise here, and the text says so. A cluster is never restored with
@@ -58,13 +58,13 @@ def version_of(record: Record, asked: str | None) -> Version:
     """
     taken = Version.parse(record.admin_version or record.server_version or "")
     if asked is not None and (given := Version.parse(asked)) is None:
-        raise PermanentError(Reason.INVALID_REQUEST, f"{asked!r} is no version of Neo4j", "write it as 5.26.31")
+        raise PermanentError(Reason.INVALID_REQUEST, f"{asked!r} is not a version of Neo4j", "write it as 5.26.31")
     version = given if asked is not None else taken
     if version is None:
         raise PermanentError(
             Reason.NOT_FOUND,
             f"{record.key}: the record has no version of Neo4j, and the restore commands depend on the version",
-            "add the version of the servers that restore, from `neo4j-admin --version`: --neo4j-version 5.26.31",
+            "add --neo4j-version with the version of the servers that restore, such as --neo4j-version 5.26.31",
         )
     if version < OLDEST:
         raise PermanentError(
@@ -190,7 +190,7 @@ def _from_seed(chain: Sequence[Record], seed: ChainSource, version: Version) -> 
     procedure = "dbms.recreateDatabase" if version >= _RECREATE_RENAMED else "dbms.cluster.recreateDatabase"
     needs = [*(seed.access.server_needs if seed.access else ())]
     if version < _CLOUD_SEED_ALONE:
-        # Only this one of the two is known to find the chain of a differential.
+        # Of the two providers, only this one is known to find the chain of a differential.
         needs.append("dbms.databases.seed_from_uri_providers=CloudSeedProvider (its default has S3SeedProvider first)")
     unasked = (
         f"{seed.place} could not be reached from here: first check that the chain is there and undamaged "

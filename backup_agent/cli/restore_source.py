@@ -45,7 +45,7 @@ def restorable(settings: Settings, what: str, place: str | None) -> RestorableCh
         unproven = unproven or found
     if unproven is not None:
         return unproven
-    # A place where the artifact is recorded but cannot be restored says more than one where it is not recorded.
+    # The error of a place where the artifact is recorded but cannot be restored is more useful than "not recorded".
     first = next((one for one in failures if one.reason is not Reason.NOT_FOUND), failures[0])
     raise PermanentError(first.reason, "\n".join(one.error for one in failures), first.advice)
 
@@ -88,7 +88,7 @@ def read_any_record(place: Place, key: str) -> Record:
         return volume_records.parse(place.store.read(record_key(key), LARGEST), key)
     except ValueError as error:
         text = f"{place.name}: {record_key(key)} cannot be read: {error}"
-        raise PermanentError(Reason.UNREADABLE, text, "look at the health of that place") from None
+        raise PermanentError(Reason.UNREADABLE, text, "check the health of that place") from None
 
 
 def source_of(place: Place) -> ChainSource:
@@ -103,8 +103,8 @@ def source_of(place: Place) -> ChainSource:
 def seed_for(point: RestorableChain) -> ChainSource | None:
     """Return a destination that has the whole chain with no known damage, or None.
 
-    If the chain was found on the volume, its notes tell which destinations to look at.
-    A destination that cannot be reached from here is the last choice, and is marked `unasked`.
+    If the chain was found on the volume, the notes say which destinations to check. A destination that cannot be
+    reached from here is the last choice, and is marked `unasked`.
     """
     if not point.place.is_volume:
         return source_of(point.place)

@@ -1,4 +1,4 @@
-"""`backup-agent signing`: make a key, and show which keys count."""
+"""`backup-agent signing`: make a key, and show which keys are trusted."""
 
 from collections import Counter
 from datetime import datetime
@@ -23,7 +23,7 @@ PLACE = click.option("--place", default=VOLUME, show_default=True, help="`local`
 
 @click.group()
 def command() -> None:
-    """Make keys that sign records, and show which keys count."""
+    """Make keys that sign records, and show which keys are trusted."""
 
 
 @command.command("new")

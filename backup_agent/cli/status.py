@@ -22,9 +22,9 @@ from backup_agent.settings.model import Settings
 
 PATIENCE_SECONDS = 10.0
 LARGEST = 64 * 2**20
-"""Bytes that a status may have at most. A thousand databases take a few MiB."""
+"""Largest size of a status in bytes. A thousand databases take a few MiB."""
 LONGEST_NAME = 64
-"""Characters of a name in a table at most, so that one long name does not widen every row."""
+"""Largest number of characters of a name in a table, so that one long name does not widen every row."""
 
 HEAD = ("SET/DATABASE", "LAST SUCCESS", "CHAIN", "ARTIFACTS", "SIZE", "COPIES MISSING", "LAST FAILURE")
 

@@ -43,7 +43,7 @@ def main() -> int:
 
 
 def discover(task: DiscoverTask, environ: Mapping[str, str]) -> Iterator[TopologyRows | TopologyTold | DiscoveryFailed]:
-    """Ask Bolt, then connect to the backup addresses of the answer, or without an answer of the last topology."""
+    """Ask Bolt, then connect to the backup addresses of the answer, or of the last topology if there is no answer."""
     settings = Neo4j.model_validate(task.settings["neo4j"])
     addressing = Addressing.model_validate(settings.model_dump(include=set(Addressing.model_fields)))
     try:

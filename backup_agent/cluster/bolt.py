@@ -1,9 +1,10 @@
 """Asking a cluster over Bolt for its databases and servers: the only module that imports the Neo4j driver.
 
-The driver has no timeout for reading: a server that accepts a connection and then sends nothing blocks it for ever. So
-every conversation runs in its own thread, which is abandoned at the deadline; the calling process is short-lived and
-ends by `os._exit`. SHOW DATABASES is essential and is asked first and alone; all other questions may fail without harm.
-Codes and columns are from Neo4j's operations manual and status codes, and were seen on Community 5.26 and 2026.09.
+The driver has no timeout for reading: a server that accepts a connection and then sends nothing blocks the driver for
+ever. So every conversation runs in its own thread, which is abandoned at the deadline; the calling process is
+short-lived and ends by `os._exit`. SHOW DATABASES is essential and is asked first and alone; all other questions may
+fail without harm. Codes and columns are from Neo4j's operations manual and status codes, and were seen on Community
+5.26 and 2026.09.
 """
 
 import logging
@@ -79,7 +80,7 @@ COLUMNS = {
 """Field of a Copy -> column of SHOW DATABASES."""
 
 MOST_ROWS = max(MOST_COPIES, MOST_ALIASES) + 1
-"""The most rows of an answer that are read. One more than the limit shows that there are too many."""
+"""Largest number of rows of an answer that are read: one more than the limit, so that an excess is noticed."""
 
 ALIASES = "SHOW ALIASES FOR DATABASE YIELD name, database"
 COMPONENTS = "CALL dbms.components() YIELD name, versions"
@@ -90,7 +91,7 @@ KERNEL = "Neo4j Kernel"
 """The row of dbms.components() with the version: since 2025.05 another row has the versions of Cypher."""
 
 CONNECT_SECONDS = 5.0
-"""Timeout of one TCP connection and its handshake."""
+"""Seconds for one TCP connection and its handshake."""
 
 RETRY_SECONDS = 3.0
 """Time for the driver's own retries of errors that may pass (a leader switch, `system` not started yet). Its default is
@@ -100,7 +101,7 @@ EXTRAS_SECONDS = 6.0
 """Time for all optional questions, after the databases are known."""
 
 ROUTED_SHARE = 0.5
-"""The share of the time that a routed attempt may use: the direct one needs some too."""
+"""The share of the time that a routed attempt may use. The rest is for the direct attempt."""
 
 
 @dataclass(frozen=True)
@@ -232,7 +233,7 @@ def _converse(endpoint: Endpoint, uri: str, ask: Callable[[neo4j.Driver], Result
 
 def _driver(endpoint: Endpoint, uri: str, retry: float) -> neo4j.Driver:
     """Open a driver for any of the six schemes."""
-    # The driver refuses an own CA together with `+s`, and accepts it with the plain scheme and `encrypted`.
+    # The driver refuses a private CA together with `+s`, and accepts it with the plain scheme and `encrypted`.
     trust: dict[str, Any] = {}
     scheme, rest = uri.split("://", 1) if "://" in uri else ("", uri)
     if endpoint.ca_file is not None and scheme.endswith("+s"):
@@ -341,7 +342,7 @@ def _by(future: Future[Result], deadline: float, uri: str) -> Result:
 
 
 def _or_note(future: Future[Result], what: str, notes: list[str]) -> Result | None:
-    """Return the answer of a conversation; without one, add a note why, and return None."""
+    """Return the answer of a conversation. If there is none, add a note that says why, and return None."""
     try:
         return future.result(0)
     except FutureTimeoutError:
@@ -361,7 +362,7 @@ def _direct(uri: str) -> str | None:
 
 
 def _where(uri: str) -> str:
-    """Return host:port alone: other parts of a URI may be secret."""
+    """Return only host:port, since other parts of a URI may be secret."""
     parts = urlsplit(uri)
     try:
         return join(parts.hostname or "", parts.port or 7687)
@@ -407,7 +408,7 @@ _STATUS_CODE = re.compile(r"Neo(\.[A-Za-z0-9]{1,60}){3}")
 
 _LOGIN_HINT = "check neo4j.username and neo4j.password_file; a refused login is not tried again in this run"
 _TLS_HINT = (
-    "if the server requires TLS use the +s form, with neo4j.ca_file for an own CA; else the plain form of neo4j.uri"
+    "if the server requires TLS, use the +s form, with neo4j.ca_file for a private CA; else the plain form of neo4j.uri"
 )
 
 _FAILURES = (
@@ -545,7 +546,7 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def _said(error: BaseException) -> str:
-    """Return what may be quoted of a failure: a server's status code, the system's message, or else its kind alone.
+    """Return what may be quoted of a failure: a server's status code, the system's message, or else only its kind.
 
     The driver's message may contain its input, and a server's message anything.
     """

@@ -1,7 +1,7 @@
 """The format of the discovery child's answer: lines with some rows each, and a last event that counts the rows.
 
-A topology of 1,500 databases is longer than a line may be, and in a part of it databases would seem to be gone. So each
-line is short, and the number of rows must be the one in the last event.
+A topology of 1,500 databases is longer than a line may be, and if some lines were lost, databases would seem to be
+gone. So each line is short, and the last event has the number of rows.
 """
 
 import sys
@@ -66,7 +66,7 @@ class Rows:
                 known.extend(self._shared(kind, row) for row in rows)
 
     def _shared(self, kind: str, row: Any) -> Any:  # noqa: ANN401  a row of any kind
-        """Return the row with equal parts as one object: they are mostly equal, but each line has its own objects."""
+        """Return the row with values that equal rows share, to save memory."""
         if kind == COPIES:
             return _interned(row)
         if kind == DEFINITIONS:

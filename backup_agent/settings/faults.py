@@ -19,9 +19,9 @@ from backup_agent.settings.section import Section
 SECRET = re.compile(r"pass|secret|token|credential|key", re.IGNORECASE)
 LONGEST_SHOWN = 60
 MOST_SHOWN = 100
-"""Faults that the text of an error lists; further ones are only counted."""
+"""Largest number of faults that the text of an error lists. Further faults are only counted."""
 NOT_SHOWN = "not shown: it may be a secret"
-ELSEWHERE = "a password belongs into the file that neo4j.password_file names, S3 credentials where boto3 looks for them"
+ELSEWHERE = "put a password into the file that neo4j.password_file names, and S3 credentials where boto3 looks for them"
 
 EXPECTED = {
     # pydantic's kind of error (`_expected` splits two of them) -> what is expected, with pydantic's context filled in
@@ -88,7 +88,7 @@ def faults_of(
 
 
 def dotted(path: KeyPath) -> str:
-    """Return a path as messages show it.
+    """Return a path in the form for messages.
 
     >>> dotted(("neo4j", "servers", 0))
     'neo4j.servers[0]'
@@ -97,7 +97,7 @@ def dotted(path: KeyPath) -> str:
 
 
 def shown(path: KeyPath, value: object) -> str:
-    """Return a value as messages show it, or its kind if it must not be shown."""
+    """Return a value in the form for messages, or its kind if it must not be shown."""
     if isinstance(value, Mapping):
         return "a mapping"
     if isinstance(value, list | tuple):

@@ -1,7 +1,8 @@
 """How single values are written: `15m`, `50MiB`, `/backups`, `host:6362`.
 
 Strict on purpose: one number and one unit. The meaning of `1h30` or `50M` would be a guess, and a wrong guess about a
-deadline is noticed at night. Each refusal is a ValueError that says what is expected; `faults` adds what was found.
+deadline would be noticed too late. Each refusal is a ValueError that says what is expected; `faults` adds what was
+found.
 """
 
 import re
@@ -51,7 +52,7 @@ def _size_or_bytes(value: object, info: ValidationInfo) -> int:
 
 
 def written_size(value: int) -> str:
-    """Return a size as the settings file has it, in the largest unit that divides it.
+    """Return a size in the form of the settings file, in the largest unit that divides it.
 
     >>> written_size(52428800)
     '50MiB'
@@ -68,7 +69,7 @@ def _absolute(value: object) -> Path:
 
 
 def shaped(shape: re.Pattern[str], expected: str) -> AfterValidator:
-    """Return a validator of text that has a shape; `expected` says which in words."""
+    """Return a validator of text that has a shape; `expected` describes the shape in words."""
 
     def check(value: str) -> str:
         if not shape.fullmatch(value):

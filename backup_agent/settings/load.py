@@ -21,7 +21,7 @@ PREFIX = "BACKUP_AGENT_"
 PATH_VARIABLE = PREFIX + "CONFIG"
 
 DEEPEST_KEY = 16
-"""The most nested keys in the name of a variable."""
+"""Largest number of nested keys in the name of a variable."""
 
 LONGEST_ORIGIN = 200
 
@@ -33,7 +33,7 @@ Keys = tuple[str, ...]
 
 @dataclass(frozen=True)
 class SettingInForce:
-    """One value in force: as the file would have it, with its origin."""
+    """One value in force, in the form of the settings file, with its origin."""
 
     path: str
     value: Any
@@ -49,7 +49,7 @@ class Loaded:
     provenance: dict[str, str]
     """Origin of each value in force, by path."""
     digest: str
-    """SHA-256 of the file's content; of empty content if there is no file."""
+    """SHA-256 of the file's content, or of empty content if there is no file."""
     source: str
     """The name of the file, for messages."""
 
@@ -140,7 +140,10 @@ def _variables(environ: Mapping[str, str]) -> list[tuple[Keys, str]]:
 
 
 def _put(tree: dict[str, Any], keys: Keys, value: object) -> Keys:
-    """Set a value in the tree; return the keys as the tree has them: OFF_SITE is `off-site` if the tree has that."""
+    """Set a value in the tree; return the keys as they are in the tree.
+
+    If the tree has the key `off-site`, OFF_SITE in a variable's name means this key.
+    """
     *parents, last = keys
     actual: Keys = ()
     for key in parents:

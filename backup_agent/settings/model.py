@@ -1,7 +1,7 @@
 """The settings file: every key with its type and default. Attribute names are the keys of the file.
 
 A check of two keys together is a field validator of the later one: pydantic runs a check of the whole model only if
-nothing else is wrong, and a user would see the faults in two rounds.
+nothing else is wrong, and a user would have to correct the faults in two rounds.
 """
 
 from datetime import timedelta
@@ -40,7 +40,7 @@ from backup_agent.settings.s3 import S3Destination
 from backup_agent.settings.section import Retention, Section
 
 RESTART_ONLY = ("cluster", "requests", "storage.root", "http")
-"""Keys that change only at a restart."""
+"""Keys whose changed values take effect only after a restart."""
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 
@@ -134,7 +134,10 @@ class Neo4j(Section):
 
 
 Destination = S3Destination
-"""The settings types of all kinds of destination; with a second kind their union, told apart by `type`."""
+"""The settings types of all kinds of destination.
+
+With a second kind this becomes their union, discriminated by `type`.
+"""
 
 
 class Storage(Section):

@@ -1,7 +1,8 @@
-"""Reading the settings again after the file has changed. After a faulty change the last good settings stay in force.
+"""Reading the settings again after the file has changed.
 
-Files are compared by content: a ConfigMap is replaced by a symbolic link, and its mtime says when the kubelet wrote it.
-There is no clock and no thread: the caller calls `check` as often as it needs to.
+If the changed file has faults, the last good settings stay in force. Files are compared by content: a ConfigMap is
+replaced by a symbolic link, and its mtime says when the kubelet wrote it. There is no clock and no thread: the caller
+calls `check` as often as it needs to.
 """
 
 from collections.abc import Mapping
@@ -21,7 +22,7 @@ class Change:
     loaded: Loaded
     """The settings in force; the last good ones if there is a fault."""
     fault: str | None = None
-    """All faults of the file, one a line; None if the file is in force."""
+    """All faults of the file, one per line; None if the file is in force."""
     waiting: tuple[str, ...] = ()
     """Keys whose new value takes effect at a restart."""
 

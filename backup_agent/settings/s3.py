@@ -83,5 +83,5 @@ class S3Destination(Section):
 
     @property
     def identity(self) -> str:
-        """The place in a stable form: two destinations with the same identity are one place."""
+        """The identity of the place. Two destinations with the same identity are the same place."""
         return f"{self.type}:{self.endpoint_url or ''}/{self.bucket}/{self.prefix or ''}"

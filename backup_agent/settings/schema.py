@@ -10,7 +10,7 @@ from backup_agent.settings.model import Settings
 
 
 class _AsWritten(GenerateJsonSchema):
-    """Writes defaults as the file has them: pydantic would write seven days as P7D."""
+    """Writes defaults in the form of the settings file: pydantic would write seven days as P7D."""
 
     def encode_default(self, dft: Any) -> Any:  # noqa: ANN401  pydantic's signature
         return written_duration(dft) if isinstance(dft, timedelta) else super().encode_default(dft)

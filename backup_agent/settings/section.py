@@ -1,4 +1,4 @@
-"""What the sections of the settings have in common, and the one that occurs in several places: retention."""
+"""What the sections of the settings have in common, and the section `retention`, which occurs in several places."""
 
 from typing import Annotated
 
@@ -19,7 +19,7 @@ class Section(Value):
 
 
 class Retention(Policy, Section):
-    """Which restore points are kept; what they need is kept with them. Nothing set: everything is kept."""
+    """Which restore points are kept, together with everything that they need. If nothing is set, everything is kept."""
 
     timezone: Zone = Field(
         "UTC", description="IANA zone in which days, weeks, months are cut", examples=["Europe/Berlin"]

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 LARGEST = 16 * 1024
-"""The most bytes of a key file. One of ed25519 has 119."""
+"""Largest size of a key file in bytes. A file with an ed25519 key has 119 bytes."""
 
 MAKE_ONE = "`backup-agent signing new --out FILE` makes a key that the agent can use"
 
@@ -32,7 +32,7 @@ def public_key_of(key: "Ed25519PrivateKey") -> bytes:
 
 
 def load(path: Path) -> "Ed25519PrivateKey":
-    """Return the private key in a file; raise PermanentError that names the file and quotes nothing of it."""
+    """Return the private key in a file; raise PermanentError, which names the file and quotes none of its content."""
     from cryptography.exceptions import UnsupportedAlgorithm  # noqa: PLC0415  needed only to sign and to verify
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey  # noqa: PLC0415  the same
     from cryptography.hazmat.primitives.serialization import load_pem_private_key  # noqa: PLC0415  the same

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 ED25519 = "ed25519"
 
 KINDS: dict[type, str] = {Record: "record", Hold: "hold", Damage: "damage"}
-"""The kinds of documents that are signed, as the signature names them."""
+"""The kinds of documents that are signed, by their names in signatures."""
 
 Signed = Record | Hold | Damage
 
@@ -30,7 +30,7 @@ D = TypeVar("D", bound=Signed)
 class Keyring:
     """The keys of one cluster: the agent's own, which signs, and those whose signatures count.
 
-    Making it opens no file and imports no library.
+    Creating a Keyring opens no file and imports no library.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -41,14 +41,14 @@ class Keyring:
 
     @property
     def has_keys(self) -> bool:
-        """Whether there is a key, by the settings, whose signatures count."""
+        """Whether the settings name a key whose signatures count."""
         return self._settings.key_file is not None or bool(self._settings.trusted)
 
     def sign(self, document: D) -> D:
         """Return a document with a signature by the agent's own key.
 
-        A document that cannot be signed is returned without one, and `fault` says why: nothing of a backup fails for
-        the lack of a signature.
+        A document that cannot be signed is returned without a signature, and `fault` says why. No backup fails because
+        a signature is missing.
         """
         self.fault = None
         unsigned = cast("D", document.model_copy(update={FIELD: None}))
@@ -77,12 +77,12 @@ class Keyring:
         return self._settings.key_file is not None and not isinstance(self._own, str)
 
     def check(self) -> None:
-        """Set `fault` to why the agent's own key cannot be used, if the settings name one."""
+        """If the settings name a key of the agent's own that cannot be used, set `fault` to the reason."""
         named = self._settings.key_file is not None
         self.fault = self._own if named and isinstance(self._own, str) else None
 
     def signer(self, kind: type[Signed], key: str, content: bytes, *, revoked: bool = False) -> str | None:
-        """Return the fingerprint of the trusted key that signed a document; None if none did.
+        """Return the fingerprint of the trusted key that signed a document, or None.
 
         `content` is the document as it is stored, `key` the artifact that it is about. With `revoked` the keys that the
         settings revoke are accepted too.
@@ -93,7 +93,10 @@ class Keyring:
         return signed.key if _verifies(signed, KINDS[kind], self._cluster, key, content) else None
 
     def _trusts(self, key: str) -> bool:
-        """Tell whether signatures by a key count. The agent's own key is loaded only if the settings do not name it."""
+        """Return whether signatures by a key count.
+
+        The agent's own key is loaded only if the settings do not name it.
+        """
         if key in self._settings.revoked:
             return False
         if key in self._settings.trusted:
@@ -104,7 +107,7 @@ class Keyring:
 
     @cached_property
     def _own(self) -> "Ed25519PrivateKey | str":
-        """The agent's own key, or why there is none that can be used."""
+        """The agent's own key, or the reason why it cannot be used."""
         if self._settings.key_file is None:
             return "signing.key_file is not set"
         try:
@@ -117,7 +120,7 @@ class Keyring:
 
 
 def _signature(content: bytes) -> Signature | None:
-    """Return the signature that a document has; None if it has none that can be read."""
+    """Return the signature that a document has; None if it has no readable signature."""
     if b'"signature"' not in content:
         return None
     try:

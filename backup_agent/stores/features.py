@@ -28,15 +28,15 @@ class Feature(StrEnum):
     REPLACE_IF_SAME = "replace_if_same"
     """A write is refused if the object has another version than expected."""
     CHECKSUMS = "checksums"
-    """The SHA-256 of an object that is sent in one is compared and kept."""
+    """The SHA-256 of an object that is sent in one request is compared and kept."""
     PART_CHECKSUMS = "part_checksums"
     """The SHA-256 of each part of an upload is compared and kept."""
     CHECKSUM_ANSWERS = "checksum_answers"
-    """A checksum that is kept is told when the object is asked for."""
+    """The answer to a request for an object contains its stored checksum."""
     UPLOAD_LISTS = "upload_lists"
     """Unfinished uploads and their parts are listed, so that an upload is resumed."""
     OLD_VERSIONS = "old_versions"
-    """What is deleted or replaced stays as an old version, and takes room."""
+    """A deleted or replaced object stays as an old version, and takes space."""
 
 
 class FeatureFinding(StoredPart):
@@ -55,7 +55,7 @@ class StoreCard(StoredValue):
 
     @classmethod
     def read(cls, path: Path, identity: str) -> "StoreCard":
-        """Return the card in a file; an empty one if there is none, or none of this store that can be read."""
+        """Return the card in a file; an empty card if it is missing, unreadable or about another store."""
         with suppress(OSError, ValueError):
             card = cls.from_json(durable.read(path))
             if card.identity == identity:
@@ -64,9 +64,10 @@ class StoreCard(StoredValue):
 
 
 class StoreFeatures:
-    """What is known of one store, by all processes of the agent: they share a file on the volume.
+    """What is known of one store.
 
-    Without a file, or if it cannot be written, what is found out is known to this process alone.
+    All processes of the agent share it in a file on the volume. Without a file, or if it cannot be written, findings
+    are known only to this process.
     """
 
     def __init__(
@@ -81,17 +82,17 @@ class StoreFeatures:
         self._card = StoreCard.read(path, identity) if path else StoreCard(identity=identity)
 
     def has(self, feature: Feature) -> bool | None:
-        """Tell whether the store has a feature; None if that is not known, or was found out too long ago."""
+        """Return whether the store has a feature; None if that is not known, or was found out too long ago."""
         found = self._card.features.get(feature)
         return found.has if found is not None and self._is_young(found) else None
 
     def note(self, feature: Feature, *, has: bool, how: str) -> None:
-        """Note what an answer of the store shows. Nothing is written if it is known."""
+        """Note what an answer of the store shows. Nothing is written if it was known before."""
         if self.has(feature) is not has:
             self._change(feature, FeatureFinding(has=has, found=self._clock(), how=how))
 
     def forget(self, feature: Feature) -> None:
-        """Let the store be asked again: a request that relied on the feature has failed."""
+        """Forget a finding, because a request that relied on it has failed. The store is then asked again."""
         if feature in self._card.features:
             self._change(feature, None)
 

@@ -9,11 +9,11 @@ from backup_agent.core.artifacts.keys import segments
 from backup_agent.core.reasons import PermanentError, Reason
 
 LONGEST_KEY = 900
-"""Bytes; S3 takes 1,024, of which the prefix needs some."""
+"""Largest length in bytes. S3 accepts 1,024, of which the prefix needs some."""
 LONGEST_PART = 255
-"""Bytes; what Linux file systems take."""
+"""Largest length in bytes, as on Linux file systems."""
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
-"""A name that is valid without a closer look, as most names of a listing are."""
+"""Names that need no further check. Most names in a listing match."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -30,7 +30,7 @@ def parts_of(key: str) -> tuple[str, ...]:
 
 
 def is_listed(key: str) -> bool:
-    """Tell whether a listing shows this key: it is valid, and no part of it has a leading dot.
+    """Return whether listings show this key: whether it is valid and no part of it has a leading dot.
 
     The `lost+found` of a file system is left out too: only root may read it.
     """

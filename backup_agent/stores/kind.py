@@ -1,4 +1,4 @@
-"""The kinds of store that a destination may have: what the module of each kind offers, and how it is found.
+"""The kinds of store that a destination may have: the interface of their modules, and how a module is found.
 
 A new kind is a module of this package, a settings type whose `type` is the name of that module, and a line in the
 contract suite. The module is loaded when it is first needed, and its client library with it.
@@ -18,26 +18,26 @@ class RestoreAccess:
     """How a person and a Neo4j server read the artifacts of a destination, for the lines of a restore."""
 
     uri: str
-    """Where the keys begin: `<uri>/<key>` is an artifact, also as a seedURI."""
+    """The URI before the keys: `<uri>/<key>` is the URI of an artifact, which is also valid as seedURI."""
     fetch: str
-    """The shell command that copies a file when a URI and a folder follow it."""
+    """The shell command that copies a file. Its arguments, a URI and a folder, are appended."""
     setup: tuple[str, ...] = ()
-    """Shell lines that are run once before it."""
+    """Shell lines that are run once before the first copy."""
     server_needs: tuple[str, ...] = ()
     """What each server needs to read the URI itself."""
 
 
 class StoreKind(Protocol):
-    """What the module of a kind offers."""
+    """The interface of the module of a kind."""
 
     def open_store(self, name: str, destination: Destination, cluster: str, features: StoreFeatures) -> Store:
         """Return the store of a destination; raise PermanentError if its settings are refused.
 
-        `features` is what is known of the store. What it turns out to have or to lack is noted there.
+        `features` is what is known of the store. New findings are noted there.
         """
 
     def restore_access(self, destination: Destination, cluster: str) -> RestoreAccess:
-        """Say how its artifacts are read without the agent."""
+        """Return how the artifacts of a destination are read without the agent."""
 
 
 def kind_of(destination: Destination) -> StoreKind:

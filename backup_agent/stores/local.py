@@ -61,7 +61,7 @@ _FAULTS: dict[int, tuple[type[BackupError], Reason, str]] = {
         _LINK_IN_THE_WAY,
     ),  # of a symbolic link, with O_DIRECTORY
     errno.EISDIR: (PermanentError, Reason.STORAGE_UNREACHABLE, "it is not a regular file: move it away"),
-    errno.EIO: (TransientError, Reason.STORAGE_UNREACHABLE, "look at the volume's health and the kernel's log"),
+    errno.EIO: (TransientError, Reason.STORAGE_UNREACHABLE, "check the health of the volume and the kernel's log"),
     errno.ESTALE: (TransientError, Reason.STORAGE_UNREACHABLE, "the NFS mount is stale: start the pod again"),
     errno.EMFILE: (TransientError, Reason.INTERNAL, "too many open files"),
 }
@@ -79,7 +79,7 @@ class LocalStore:
         self._root = root
 
     def now(self) -> None:
-        """Return None: a volume has no clock but ours."""
+        """Return None: a volume has no clock of its own."""
 
     def put_artifact(self, key: str, source: Path, file: ArtifactFile, progress: Progress) -> StoredObject:
         """Store a file: as a hard link if `source` is on the same file system, else as a copy; see `Store`.
@@ -100,7 +100,8 @@ class LocalStore:
     ) -> StoredObject:
         """Store a file under a key whether or not the key exists: as a second name of `source`, or as a copy.
 
-        The replaced file is not written to: if it has another name, as `catalog adopt` leaves, that keeps its bytes.
+        The replaced file is not written to: another name of that file, as `catalog adopt` creates, keeps the old
+        content.
         """
         with (
             self._at(key, "replace", create=True) as (folder, name),
@@ -185,12 +186,12 @@ class LocalStore:
                     with self._at(start, "list") as (parent, name):
                         yield from self._walk(_open_folder(parent, name, create=False), start + "/", prefix)
         except PermanentError as error:
-            # There is nothing below a file, and what is behind a link is not listed.
+            # A file has no entries, and the target of a link is not listed.
             if error.failure.reason is not Reason.NOT_FOUND and not isinstance(error.__cause__, NotADirectoryError):
                 raise
 
     def delete(self, key: str) -> bool:
-        """Remove a key; one that does not exist is no error."""
+        """Remove a key. A key that does not exist is not an error."""
         try:
             with self._at(key, "delete") as (folder, name):
                 os.unlink(name, dir_fd=folder)
@@ -222,7 +223,7 @@ class LocalStore:
             durable.publish(temporary, name, folder)
 
     def _must_hold(self, key: str, folder: int, name: str, source: int, file: ArtifactFile) -> None:
-        """Raise unless the file of a name has this content."""
+        """Raise unless the file `name` has this content."""
         with _open_file(folder, name) as existing:
             found, ours = os.fstat(existing.fileno()), os.fstat(source)
             linked = (found.st_dev, found.st_ino) == (ours.st_dev, ours.st_ino)
@@ -284,7 +285,7 @@ class LocalStore:
         try:
             yield
         except OSError as error:
-            # An errno that is not in the table is not known to pass.
+            # An errno that is not in the table counts as permanent.
             kind, reason, hint = _FAULTS.get(error.errno or 0, (PermanentError, Reason.INTERNAL, ""))
             raise kind(
                 reason, f"{self.name}: cannot {verb} {self._root / key}: {error.strerror or error}", hint
@@ -311,7 +312,7 @@ def _open_file(folder: int, name: str) -> BufferedIOBase:
 
 
 def _holds(folder: int, name: str, content: bytes) -> bool:
-    """Tell whether a file exists with this content."""
+    """Return whether a file exists with this content."""
     try:
         with _open_file(folder, name) as file:
             return file.read(len(content) + 1) == content
@@ -363,7 +364,7 @@ def _temporary(folder: int, mode: int = FILE) -> Iterator[tuple[str, int]]:
 
 @contextmanager
 def _second_name(folder: int, source: Path, descriptor: int, file: ArtifactFile, progress: Progress) -> Iterator[str]:
-    """Yield a temporary name in a folder of a file whose bytes are compared and durable; remove the name in the end."""
+    """Give a file a temporary name in a folder, compare its bytes and make them durable; in the end remove the name."""
     name = f"{TEMPORARY}{secrets.token_hex(8)}"
     share(descriptor)
     try:

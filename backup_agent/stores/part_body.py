@@ -29,7 +29,7 @@ class SendingStoppedError(CancelledError):
 
 
 class Throttle:
-    """Limits all threads together to `rate` bytes a second, without a burst after a pause."""
+    """Limits all threads together to `rate` bytes per second, without a burst after a pause."""
 
     def __init__(
         self, rate: int, clock: Callable[[], float] = time.monotonic, sleep: Callable[[float], object] = time.sleep
@@ -39,7 +39,7 @@ class Throttle:
         self._sleep = sleep
         self._free_at = clock()
         self._lock = Lock()
-        # The bytes of a quarter second: a server closes a connection on which nothing comes for long.
+        # The bytes of a quarter second: a server closes a connection on which it receives no data for long.
         self.block = max(1, min(BLOCK, rate // 4))
 
     def wait(self, count: int) -> None:
@@ -66,7 +66,7 @@ class PartBody:
         stop: Event | None = None,
         sha256: str = "",
     ) -> None:
-        """`sha256` is the digest of the part, if it is known: then nobody has to read the body to know it."""
+        """`sha256` is the digest of the part, if it is known. Then the body need not be read to compute it."""
         self.sha256 = sha256
         self._source = source
         self._descriptor = descriptor
@@ -106,7 +106,7 @@ class PartBody:
         except OSError as error:
             raise SendingStoppedError(
                 TransientError(
-                    Reason.INTERNAL, f"cannot read {self._source}: {error.strerror}", "look at the volume's health"
+                    Reason.INTERNAL, f"cannot read {self._source}: {error.strerror}", "check the health of the volume"
                 )
             ) from error
         if count == 0:

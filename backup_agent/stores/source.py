@@ -37,5 +37,5 @@ def source_changed(source: Path, found: str) -> PermanentError:
     return PermanentError(
         Reason.CHECKSUM_MISMATCH,
         f"{source} has changed since it was read: {found}",
-        "look at the volume's health; take the backup again",
+        "check the health of the volume; take the backup again",
     )

@@ -39,7 +39,7 @@ class VersionedObject:
 
     content: bytes
     version: str
-    """The store's name for this state of the object (S3's ETag). Another content has another version."""
+    """The store's name for this state of the object (S3's ETag). The version changes with the content."""
 
 
 class ObjectTooLargeError(PermanentError):
@@ -74,23 +74,23 @@ class Store(Protocol):
     name: str
 
     concurrent_reads: int
-    """How many small objects are best read at once: 1 if threads make reading no faster."""
+    """Best number of small objects to read at once: 1 if threads do not make reading faster."""
 
     @property
     def keeps_versions(self) -> bool:
-        """Whether replaced and deleted objects are known to stay as old versions. Asks nothing."""
+        """Whether replaced and deleted objects are known to stay as old versions. Sends no request."""
         ...
 
     @property
     def conditional_writes(self) -> bool:
         """Whether exactly one of several concurrent calls of `create` or `swap` for one key succeeds.
 
-        If not, these methods look first and then write. Reading this property for the first time may cost requests.
+        If not, these methods check before they write. Reading this property for the first time may send requests.
         """
         ...
 
     def now(self) -> datetime | None:
-        """Return the time of the store's own clock, to the second; None if it has no clock but ours."""
+        """Return the time of the store's own clock, to the second; None if it has no clock of its own."""
         ...
 
     def put_artifact(self, key: str, source: Path, file: ArtifactFile, progress: Progress) -> StoredObject:
@@ -109,8 +109,8 @@ class Store(Protocol):
     ) -> StoredObject:
         """Store a file under a key whether or not the key exists, atomically and durably.
 
-        Like `put_artifact`, but every byte of the source is compared with the digests in `file`, also if it is stored
-        by a hard link; and `permit` is called before the existing object is changed.
+        Like `put_artifact`, but every byte of the source is compared with the digests in `file`, even if it is stored
+        by a hard link, and `permit` is called before the existing object is changed.
         """
         ...
 
@@ -158,8 +158,8 @@ class Store(Protocol):
         ...
 
     def delete(self, key: str) -> bool:
-        """Remove a key. One that does not exist is no error.
+        """Remove a key. A key that does not exist is not an error.
 
-        Return False if the store keeps the object as an old version, so that no room is freed.
+        Return False if the store keeps the object as an old version, so that no space is freed.
         """
         ...

@@ -80,7 +80,9 @@ def test_an_artifact_that_takes_too_long_is_not_unpacked_further_and_has_its_che
     (problem,) = problems(path, content, Bounds(seconds=0.05, bytes_a_second=1 << 30))
 
     assert problem.startswith(f"{NAME}, at byte ")
-    assert problem.endswith(": not read further after 0 s of CPU time: whether it is whole is not known")
+    assert problem.endswith(
+        ": not read further after 0 s of CPU time: it is not known whether the artifact is complete"
+    )
 
 
 def test_a_frame_that_takes_too_long_before_its_header_is_damage(path: Path) -> None:

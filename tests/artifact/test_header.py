@@ -179,7 +179,7 @@ BTV1 = Written(magic="BTV1")
         pytest.param(b"BTV1\x00" + bytes(99), r"at byte 4: a store id expected \(01\), found something else", id="no store id"),
         pytest.param(
             b"BTV1" + writer.header(BTV1).replace(b"\x06record", b"\x06\xff\x00rd\x01\x02"),
-            r"the storage engine expected as printable text, found 6 bytes that are none",
+            r"the storage engine expected as printable text, found 6 bytes that are not text",
             id="engine",
         ),
         pytest.param(

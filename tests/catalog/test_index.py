@@ -144,7 +144,7 @@ def test_damaged_lines_are_reported_with_their_numbers(tmp_path: Path) -> None:
     assert list(faults(path)) == ["line 3 cannot be read"]
 
     path.write_bytes(b"something else\n")
-    assert list(faults(path)) == ["it is no index of this version"]
+    assert list(faults(path)) == ["it is not an index of this version"]
 
 
 def test_an_unfinished_index_has_the_name_of_a_temporary_file(tmp_path: Path) -> None:

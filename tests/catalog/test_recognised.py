@@ -99,7 +99,7 @@ def test_an_accepted_record_is_recognised_and_no_file_is_changed(bucket: FilledP
 def test_an_invalid_record_cannot_be_accepted(bucket: FilledPlace) -> None:
     bucket.put(record_key(a_record(0).key), a_record(1).to_json())
 
-    with pytest.raises(PermanentError, match="is no record of this artifact, and is not accepted"):
+    with pytest.raises(PermanentError, match="is not a record of this artifact, and is not accepted"):
         accept(bucket.place, a_record(0).key)
 
     assert [one.artifact for one in unrecognised(bucket.place)] == [a_record(0).key]

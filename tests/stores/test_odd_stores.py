@@ -167,7 +167,7 @@ def test_an_option_that_the_store_lacks_is_no_missing_feature(
     store = behind(always("x-amz-tagging", 501, "NotImplemented"), put_options={"Tagging": "team=graph"})
     file = make(tmp_path / "source", 100)
 
-    with pytest.raises(PermanentError, match="this store lacks it") as refused:
+    with pytest.raises(PermanentError, match="the store lacks a feature that the request needs") as refused:
         store.put_artifact(KEY, tmp_path / "source", file, ignore)
 
     assert refused.value.failure.reason is Reason.INVALID_REQUEST
@@ -280,7 +280,7 @@ def test_the_page_of_a_proxy_is_no_answer_of_the_store(
         METHODS[method](store, tmp_path)
 
     assert refused.value.failure.reason is reason
-    assert f"HTTP {status}, text/html, which is no answer of S3" in refused.value.failure.error
+    assert f"HTTP {status}, text/html, which is not an answer of S3" in refused.value.failure.error
     assert advice in refused.value.failure.advice
 
 

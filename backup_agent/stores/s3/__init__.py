@@ -1,4 +1,4 @@
-"""The S3 store: the only room that imports boto3 and botocore. The supervisor must never import it."""
+"""The S3 store: the only package that imports boto3 and botocore. The supervisor must never import it."""
 
 from backup_agent.core.escaping import shell_word
 from backup_agent.core.reasons import PermanentError, Reason

@@ -1,6 +1,6 @@
 """Finding out which conditional writes a store honours, by writing one object of the agent's own.
 
-A store may refuse a condition (501, 400), ignore it, or answer 412 to whatever has one.
+A store may refuse a condition (501, 400), ignore it, or answer 412 to every request with a condition.
 """
 
 from botocore.exceptions import ClientError
@@ -19,12 +19,12 @@ _NOBODYS_VERSION = '"00000000000000000000000000000000"'
 
 
 def creates_conditionally(bucket: Bucket) -> bool:
-    """Tell whether the store honours `If-None-Match: *`; it is tried if that is not known."""
+    """Return whether the store honours `If-None-Match: *`. If that is not known, find out by a request."""
     return _has(bucket, Feature.CREATE_IF_ABSENT)
 
 
 def swaps_conditionally(bucket: Bucket) -> bool:
-    """Tell whether the store honours `If-Match` too: some stores know only the other condition."""
+    """Return whether the store also honours `If-Match`: some stores support only `If-None-Match`."""
     return _has(bucket, Feature.REPLACE_IF_SAME)
 
 
@@ -53,7 +53,7 @@ def _find_out(bucket: Bucket) -> None:
 
 
 def _why_none_is_created(bucket: Bucket) -> str:
-    """Say why the store cannot create conditionally; empty if it can."""
+    """Return why the store cannot create conditionally; empty if it can."""
     for _ in range(2):
         answer = _put(bucket, IfNoneMatch="*")
         if answer in EXISTS or answer == RACE:
@@ -66,7 +66,7 @@ def _why_none_is_created(bucket: Bucket) -> str:
 
 
 def _why_none_is_replaced(bucket: Bucket) -> str:
-    """Say why the store cannot replace conditionally; empty if it can."""
+    """Return why the store cannot replace conditionally; empty if it can."""
     found = bucket.small(PROBE, len(_CONTENT), ())
     if found is None:
         raise TypeError("a missing object must raise an error")
@@ -90,8 +90,7 @@ def _archives(bucket: Bucket, found: str) -> PermanentError:
 def _put(bucket: Bucket, **condition: str) -> str:
     """Write the object under a condition; return why that was refused, or an empty string.
 
-    If the condition seems to be unknown, the object is written without it: otherwise something else is wrong, and that
-    error is raised.
+    If the store seems not to know the condition, the object is written without it, so that any other error is raised.
     """
     try:
         return bucket.put_own(PROBE, (*EXISTS, RACE), **whole(_CONTENT), **condition)[1]

@@ -9,7 +9,10 @@ from typing import Any, Self
 
 @dataclass(frozen=True)
 class Digests:
-    """SHA-256 and MD5 of a body. A store that knows no SHA-256 gets the MD5, which is older than S3's checksums."""
+    """SHA-256 and MD5 of a body.
+
+    A store that does not support SHA-256 gets the MD5, which is older than S3's checksums.
+    """
 
     sha256: str
     """In hex."""

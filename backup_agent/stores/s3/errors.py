@@ -38,7 +38,7 @@ _EXCEPTIONS: tuple[tuple[type[Exception], failures.Meaning], ...] = (
     (exceptions.ValidationError, failures.ENDPOINT),
     (exceptions.BotoCoreError, failures.UNKNOWN),
     (parsers.ResponseParserError, failures.NO_S3),
-    (RecursionError, failures.REDIRECTS),  # botocore follows a redirect to another region, and that one again
+    (RecursionError, failures.REDIRECTS),  # botocore follows a redirect to another region, which redirects again
     (OSError, failures.LOCAL_FILE),
     (ValueError, failures.ENDPOINT),
     (LookupError, failures.NO_S3),  # an answer that lacks what S3 always sends
@@ -46,7 +46,7 @@ _EXCEPTIONS: tuple[tuple[type[Exception], failures.Meaning], ...] = (
     (AttributeError, failures.NO_S3),
 )
 RAISED: tuple[type[Exception], ...] = (exceptions.ClientError, *(kind for kind, _ in _EXCEPTIONS))
-"""What botocore raises: errors of its own and, for some answers that are not S3's, errors of Python."""
+"""The errors that botocore raises: its own and, for some answers that are not S3's, errors of Python."""
 
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/+=-]{0,99}")
 """The form of error codes and request ids that stores send. Any other text is not quoted."""
@@ -66,8 +66,8 @@ def status_of(error: exceptions.ClientError) -> int:
 def code_of(error: BaseException | None) -> str:
     """Return the store's error code (the HTTP status if it sent none); empty if the error is not a store's answer.
 
-    An error status without a code may come from a proxy. So a 404 without a code is no answer about an object, except
-    to HEAD, whose answers never have a code (`is_vague` has sorted out those of a proxy).
+    An error status without a code may come from a proxy. So a 404 without a code says nothing about an object, except
+    in the answer to HEAD, which never has a code (`is_vague` has recognised those of a proxy before).
     """
     if not isinstance(error, exceptions.ClientError):
         return ""
@@ -76,18 +76,19 @@ def code_of(error: BaseException | None) -> str:
 
 
 def is_vague(error: exceptions.ClientError) -> bool:
-    """Tell whether an error answer to HEAD leaves open what is wrong, so that GET must be asked for the code.
+    """Return whether an error answer to HEAD does not say what is wrong, so that GET must be asked for the code.
 
-    A 404 of the store itself is clear. One with another content type is the page of an ingress or a proxy.
+    A 404 of the store itself is clear. A 404 with another content type is the page of an ingress or a proxy.
     """
     status = status_of(error)
     return status in _VAGUE and not (status == MISSING and _is_the_stores(error))
 
 
 def lacks(error: BaseException | None) -> bool:
-    """Tell whether an error answer may mean that the store lacks a feature that the request used.
+    """Return whether an error answer may mean that the store lacks a feature that the request used.
 
-    That is 501, and 400 with a code that means nothing else: stores choose InvalidArgument, InvalidRequest and others.
+    Such answers are 501, and 400 with a code that has no other meaning: stores choose InvalidArgument, InvalidRequest
+    and others.
     """
     if not isinstance(error, exceptions.ClientError):
         return False
@@ -110,9 +111,10 @@ def failure_of(doing: str, error: Exception) -> BackupError:
 
 
 def refusal(error: exceptions.ClientError) -> str:
-    """Return what may be quoted of an error answer: code, status, request id, and content type if it is no XML.
+    """Return what may be quoted of an error answer: code, status, request id, and content type if it is not XML.
 
-    The message is left out, since stores quote keys, tokens and headers in it. The request id finds it in their logs.
+    The message is left out, since stores quote keys, tokens and headers in it. It can be found in the log of the store
+    by the request id.
     """
     about = error.response.get("ResponseMetadata", {})
     status, code, request = status_of(error), code_of(error), str(about.get("RequestId", ""))
@@ -122,7 +124,7 @@ def refusal(error: exceptions.ClientError) -> str:
         said = f"{code} ({', '.join(words)})" if words else code
     else:
         if _is_a_page(error):
-            words.append(f"{_content_type(error)}, which is no answer of S3")
+            words.append(f"{_content_type(error)}, which is not an answer of S3")
         said = ", ".join(words) or "refused"
     text = _meaning_of(error).text
     return f"{said}: {text}" if text else said
@@ -143,13 +145,13 @@ def _is_the_stores(error: exceptions.ClientError) -> bool:
 
 
 def _is_a_page(error: exceptions.ClientError) -> bool:
-    """Tell whether an error answer has a content type that is not S3's."""
+    """Return whether an error answer has a content type that is not S3's."""
     kind = _content_type(error)
     return bool(kind) and "xml" not in kind
 
 
 def _content_type(error: exceptions.ClientError) -> str:
-    """Return the content type of an answer without its parameters; empty if it has none that may be quoted."""
+    """Return the content type of an answer without its parameters; empty if it must not be quoted."""
     headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
     kind = str(headers.get("content-type", "")).partition(";")[0].strip().lower()
     return kind if _CONTENT_TYPE.fullmatch(kind) else ""

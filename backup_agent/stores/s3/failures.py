@@ -16,7 +16,7 @@ class Meaning:
     reason: Reason
     hint: str = ""
     text: str = ""
-    """What the answer means, if neither code nor status says it."""
+    """Text for the meaning, if neither code nor status expresses it."""
 
 
 NOT_FOUND = Meaning(PermanentError, Reason.NOT_FOUND)
@@ -53,12 +53,14 @@ CERTIFICATE = Meaning(
     Reason.STORAGE_UNREACHABLE,
     "set the destination's `ca_file` to the CA that signed the store's certificate",
 )
-ALTERED = Meaning(TransientError, Reason.CHECKSUM_MISMATCH, "bytes were altered on the way to the store, or in it")
+ALTERED = Meaning(
+    TransientError, Reason.CHECKSUM_MISMATCH, "bytes were altered on the way to the store, or in the store"
+)
 UNKNOWN = Meaning(PermanentError, Reason.INTERNAL)
 NO_S3 = Meaning(
     TransientError,
     Reason.STORAGE_UNREACHABLE,
-    "something before the store has answered, or it is no S3 store: check `endpoint_url`, `path_style`, and the log of "
+    "a proxy has answered for the store, or it is not an S3 store: check `endpoint_url`, `path_style`, and the log of "
     "the ingress or proxy",
     "the answer is not one of S3",
 )
@@ -79,12 +81,12 @@ LACKING = Meaning(
     PermanentError,
     Reason.INVALID_REQUEST,
     "the store is reached, and does not have what the request needs: check `put_options`",
-    "this store lacks it",
+    "the store lacks a feature that the request needs",
 )
 LOCKED = Meaning(
     PermanentError,
     Reason.STORAGE_AUTH,
-    "take the default retention off the bucket, and set ObjectLockMode in put_options instead: artifacts and records "
+    "remove the default retention of the bucket, and set ObjectLockMode in put_options instead: artifacts and records "
     "are locked then, and the agent's own small objects are not",
 )
 REQUEST = Meaning(
@@ -171,7 +173,7 @@ STATUSES: dict[int, Meaning] = {
 }
 _SERVER_FAULT = 500
 _OWN_WORDS = frozenset({301, 302, 307, 308, 413, 429})
-"""Statuses that say enough, whoever answers."""
+"""Statuses with the same meaning from a store and from a proxy."""
 
 
 def of_a_page(status: int) -> Meaning:

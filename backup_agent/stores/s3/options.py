@@ -1,6 +1,6 @@
 """Check the values of a destination's put_options against boto3's own description of S3.
 
-The settings allow names of S3 alone (`PUT_OPTIONS`), without asking boto3, which the supervisor must not import.
+The settings check only the names (`PUT_OPTIONS`), without boto3, which the supervisor must not import.
 """
 
 from datetime import datetime
@@ -36,7 +36,7 @@ def check_put_options(options: dict[str, Any]) -> list[str]:
 
 def _misfit(name: str, parameter: Parameter, value: object) -> str:
     """Return what an option should be, or an empty string if it is valid."""
-    if parameter.choices and name != "StorageClass":  # other stores than AWS have classes of their own
+    if parameter.choices and name != "StorageClass":  # stores other than AWS have storage classes of their own
         return "" if value in parameter.choices else f"one of {', '.join(parameter.choices)}"
     kind, expected = _TYPES[parameter.type]
     if isinstance(value, dict) and kind is dict:

@@ -72,7 +72,7 @@ class S3Store:
         single_writer: bool = False,
         features: StoreFeatures | None = None,
     ) -> None:
-        """`features` is what is known of the store; without it, what it can do is found out anew."""
+        """`features` is what is known of the store; without it, its features are found out again."""
         self.name = name
         self.single_writer = single_writer
         self._throttle = Throttle(bandwidth) if bandwidth else None
@@ -95,7 +95,7 @@ class S3Store:
 
     @property
     def conditional_writes(self) -> bool:
-        """Whether the store honours conditions of writes; if that is not known, finding out costs five requests."""
+        """Whether the store honours conditions of writes; if that is not known, it is found out by five requests."""
         return swaps_conditionally(self._bucket)
 
     def now(self) -> datetime | None:
@@ -127,19 +127,19 @@ class S3Store:
             return self._confirm(upload)
 
     def create(self, key: str, content: bytes) -> None:
-        """Store a small object that must not exist yet: by a conditional write, or else after a look."""
+        """Store a small object that must not exist yet: by a conditional write if possible, else after a check."""
         parts_of(key)
         condition = {"IfNoneMatch": "*"} if creates_conditionally(self._bucket) else {}
         exists = not condition and self.stat(key) is not None
         answer, refused = (
             ({}, EXISTS[0]) if exists else self._bucket.ask("PutObject", key, EXISTS, **whole(content), **condition)
         )
-        # A store with checksums returns the one that it compared.
+        # A store that compares checksums returns the checksum.
         if (refused or "ChecksumSHA256" not in answer) and not self._holds(key, content):
             raise other_content(self._bucket.where(key))
 
     def _holds(self, key: str, content: bytes) -> bool:
-        """Tell whether an object has this content."""
+        """Return whether an object has this content."""
         try:
             return self.read(key, len(content)) == content
         except ObjectTooLargeError:
@@ -151,7 +151,7 @@ class S3Store:
         return self._bucket.small(key, limit, ABSENT, ChecksumMode="ENABLED")
 
     def swap(self, key: str, content: bytes, version: str | None) -> str:
-        """Replace a small object if it still has that ETag: by a conditional write, or else after a look."""
+        """Replace a small object if it still has that ETag: by a conditional write if possible, else after a check."""
         parts_of(key)
         condition: dict[str, str] = {}
         if self.conditional_writes:
@@ -215,9 +215,10 @@ class S3Store:
             yield StoredObject(key, size)
 
     def delete(self, key: str) -> bool:
-        """Remove a key; one that does not exist is no error. Return False if the bucket keeps an old version.
+        """Remove a key. A key that does not exist is not an error. Return False if the bucket keeps an old version.
 
-        In a bucket with versions a deletion writes a marker, also for a key that never existed: so it is looked for.
+        In a bucket with versions, a deletion writes a marker even for a key that never existed, so the key is checked
+        first.
         """
         parts_of(key)
         if self.keeps_versions and self.stat(key) is None:
@@ -232,21 +233,21 @@ class S3Store:
         except PermanentError as error:
             if error.failure.reason is not Reason.STORAGE_AUTH:
                 raise
-            # Without permission to list, HEAD answers 403 for a missing key. If it does so for an existing one too, no
-            # object could be confirmed, which is better known before gigabytes are sent. A refused write says why.
+            # Without permission to list, HEAD answers 403 for a missing key. If it also does so for an existing key, no
+            # object could be confirmed: then fail before gigabytes are sent. A refused write says why.
             creates_conditionally(self._bucket)
             self.stat(PROBE)
             return None
         if found is None or (found.size == upload.file.size and found.digest == upload.digest):
             return found
-        if found.size == upload.file.size:  # cut in other parts, or stored without a digest
+        if found.size == upload.file.size:  # divided into other parts, or stored without a digest
             with self.open(upload.key) as content:
                 if hashlib.file_digest(content, "sha256").hexdigest() == upload.file.sha256:
                     return found
         raise other_content(self._bucket.where(upload.key))
 
     def _confirm(self, upload: Upload) -> StoredObject:
-        """Return the object after its upload; raise unless it is what was sent."""
+        """Return the object after its upload; raise unless it has the content that was sent."""
         found = self.stat(upload.key)
         if found is None:
             raise TransientError(
@@ -280,7 +281,7 @@ class S3Store:
         return PermanentError(
             Reason.CHECKSUM_MISMATCH,
             f"{self._bucket.where(upload.key)} is not what was sent: {found}",
-            "the store, or a proxy before it, alters objects; no record names this one: look at it, and delete it",
+            "the store, or a proxy before it, alters objects; no record names this object: inspect it, and delete it",
         )
 
 
@@ -312,7 +313,7 @@ def _digest_in(head: dict[str, Any]) -> str | None:
     checksum: str = head.get("ChecksumSHA256", "")
     if not checksum:
         return None
-    if "-" in checksum:  # a composite: the number of parts follows, and base64 has no dash
+    if "-" in checksum:  # a composite digest ends with a dash and the number of parts, and base64 has no dash
         return f"sha256-parts:{checksum}"
     # S3 has the SHA-256 of a whole object only if it was sent in one. moto has the number of parts in the ETag alone.
     _, _, parts = head.get("ETag", "").strip('"').partition("-")

@@ -1,4 +1,4 @@
-"""A file to be sent to S3: its digests, its parts, and whether it has changed since it was read."""
+"""A file to be sent to S3: its digests, its parts, and a check for changes since it was read."""
 
 import hashlib
 from pathlib import Path
@@ -20,7 +20,7 @@ class Upload:
         self.descriptor = descriptor
         self.file = file
         self.parts = cut(file.size, file.part_size or part_size(file.size))
-        # The reading pass has made the digests of the parts. A file without them is read once more.
+        # The reading pass has computed the digests of the parts. A file without them is read once more.
         self._digests = file.parts if len(file.parts) == len(self.parts) > 1 else self._read_parts()
 
     @property
@@ -38,14 +38,14 @@ class Upload:
             raise source_changed(self.source, f"bytes {part.offset} to {part.offset + part.size} differ")
 
     def has_sent(self, listed: dict[str, Any]) -> bool:
-        """Tell whether a part that the store lists has the content of the file's part."""
+        """Return whether a part that the store lists has the content of the file's part."""
         number = listed.get("PartNumber", 0)
         if not 0 < number <= len(self.parts) or listed.get("Size") != self.parts[number - 1].size:
             return False
         part = self.parts[number - 1]
         if checksum := listed.get("ChecksumSHA256"):
             return bool(checksum == base64_of(self._digests[number - 1]))
-        # An ETag that is no MD5 (with SSE-KMS) never matches.
+        # An ETag that is not an MD5 (with SSE-KMS) never matches.
         return bool(listed.get("ETag", "").removeprefix("W/").strip('"') == self._md5(part))
 
     def completed(self, number: int, etag: str) -> dict[str, Any]:
