@@ -178,6 +178,20 @@ def test_default_retention_that_forbids_to_replace_the_lease_is_named(
     assert "default retention" in no.value.failure.advice
 
 
+def test_records_that_were_archived_by_a_rule_of_the_bucket_are_reported_and_nothing_is_deleted(
+    bucket: str, world_in: Callable[..., tuple[World, Place]], proxy: FaultProxy
+) -> None:
+    world, place = world_in(bucket, endpoint_url=proxy.endpoint_url)
+    proxy.inject(Fault("^GET .*backup.json", "refuse", status=403, code="InvalidObjectState", times=None))
+
+    result = pruned(place)
+
+    assert (result.outcome, result.deleted) == (Outcome.SUCCEEDED_WITH_WARNINGS, None)
+    assert (
+        sum("InvalidObjectState" in warning for warning in result.warnings) == len({*world.kept, *world.going[:2]}) + 1
+    )
+
+
 # Policies
 
 

@@ -298,6 +298,24 @@ def test_a_page_instead_of_an_answer_is_an_error(
     assert "proxies" in refused.value.failure.advice or "proxy" in refused.value.failure.advice
 
 
+def test_an_empty_answer_may_have_any_content_type(
+    behind: Callable[..., S3Store], proxy: FaultProxy, tmp_path: Path
+) -> None:
+    store = behind(Fault("^(PUT|DELETE)", "set headers", headers=(("Content-Type", "text/html"),), times=None))
+
+    exercise(store, tmp_path, 100)
+
+    assert proxy.injected
+
+
+def test_a_store_that_answers_a_listing_without_uploads_by_an_error_has_the_feature(
+    behind: Callable[..., S3Store], features: Callable[[], StoreFeatures], tmp_path: Path
+) -> None:
+    exercise(behind(always("^GET .*uploads", 404, "NoSuchUpload")), tmp_path, 3 * PART)
+
+    assert features().has(Feature.UPLOAD_LISTS) is None
+
+
 @pytest.mark.parametrize(
     ("fault", "missing"),
     [

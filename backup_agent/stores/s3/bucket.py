@@ -56,6 +56,7 @@ GONE = ("NoSuchUpload",)
 UNCONDITIONAL = ("NotImplemented", "501")
 DENIED = ("AccessDenied", "403", "MethodNotAllowed", "405", *UNCONDITIONAL)
 RACE = "ConditionalRequestConflict"
+_NO_CONTENT = 204
 
 _UNLOCKED = {"ObjectLockMode": None, "ObjectLockRetainUntilDate": None, "ObjectLockLegalHoldStatus": None}
 """Options that are removed for objects that are replaced. Only artifacts and records may be locked."""
@@ -312,14 +313,13 @@ class Bucket:
             # Answers to HEAD have no error code, but answers to GET have one. Some proxies allow only GET.
             answer = self._client.get_object(Bucket=self._bucket, **parameters)
             answer.pop("Body").close()
-        kind = answer["ResponseMetadata"]["HTTPHeaders"].get("content-type", "")
-        if operation not in {"GetObject", "HeadObject"} and kind.startswith("text/html"):
-            raise TransientError(
-                Reason.STORAGE_UNREACHABLE,
-                f"{self.where(str(parameters.get('Key', '')).removeprefix(self.prefix))}: {operation}: text/html: "
-                f"{failures.NO_S3.text}",
-                failures.NO_S3.hint,
-            )
+        about = answer["ResponseMetadata"]
+        page = about["HTTPHeaders"].get("content-type", "").startswith("text/html")
+        # All other answers of S3 have something that a page lacks. This one is 204, whatever type an empty body has.
+        if operation == "DeleteObject" and page and about["HTTPStatusCode"] != _NO_CONTENT:
+            where = self.where(str(parameters["Key"]).removeprefix(self.prefix))
+            text = f"{where}: {operation}: text/html: {failures.NO_S3.text}"
+            raise TransientError(Reason.STORAGE_UNREACHABLE, text, failures.NO_S3.hint)
         self._note_versions(operation, answer)
         return answer
 
@@ -359,12 +359,15 @@ class Bucket:
         Raise PermanentError that names the bucket's default retention if that has locked the object.
         """
         try:
-            return self.ask("PutObject", key, refusals, **{**parameters, **_UNLOCKED})
+            answer, refused = self.ask("PutObject", key, refusals, **{**parameters, **_UNLOCKED})
         except PermanentError as error:
             if error.failure.reason is Reason.STORAGE_AUTH and (until := self._locked_until(key)):
                 text = f"{error}: the default retention of the bucket has locked the object until {until}"
                 raise PermanentError(Reason.STORAGE_AUTH, text, failures.LOCKED.hint) from error
             raise
+        if not refused:
+            self.etag(answer, key)  # the page of a proxy has none
+        return answer, refused
 
     def _locked_until(self, key: str) -> str:
         """Return the time until which an object is locked; empty if it is not locked or the agent cannot find out."""

@@ -188,7 +188,9 @@ class Sending:
         try:
             yield
         except BackupError as error:
-            if code_of(error.__cause__) not in (*DENIED, *GONE) and not lacks(error.__cause__):
+            if code_of(error.__cause__) in GONE:
+                return
+            if code_of(error.__cause__) not in DENIED and not lacks(error.__cause__):
                 raise
             self._bucket.features.note(Feature.UPLOAD_LISTS, has=False, how=error.failure.error)
 
