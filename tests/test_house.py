@@ -82,6 +82,7 @@ OPENS = {
     "backup_agent/durable.py:sync_folder": "a folder",
     "backup_agent/artifact/files.py:open_file": "an artifact, read in chunks; what is no regular file is refused there",
     "backup_agent/catalog/diff.py:_changed": "an artifact in a store, read in chunks",
+    "backup_agent/catalog/holds.py:_marks_locked": "only locked",
     "backup_agent/catalog/index.py:__init__": "a new file of its own",
     "backup_agent/catalog/tenure.py:__init__": "/proc",
     "backup_agent/cli/main.py:_flushed": "/dev/null",

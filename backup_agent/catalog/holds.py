@@ -1,12 +1,18 @@
-"""Holds: artifacts that are kept whatever retention says, until they are released.
+"""Holds: artifacts that are kept whatever retention says, until they are released or their hold ends.
 
 A hold is a mark beside the artifact. On the volume it is written at once. For a destination it is first noted on the
 volume as wanted, and the next pass writes the mark there. A plan treats wanted holds as holds, so that nothing is
-deleted in between.
+deleted in between. The marks of ended holds are removed by the next pass.
 """
 
+import fcntl
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+
 from backup_agent import durable
-from backup_agent.catalog.place import Place, all_places
+from backup_agent.catalog.place import OWN, Place, all_places
 from backup_agent.core.artifacts.keys import hold_key, record_key
 from backup_agent.core.artifacts.marks import Hold
 from backup_agent.core.artifacts.names import PlaceName
@@ -17,31 +23,48 @@ from backup_agent.settings.model import Settings
 def hold(settings: Settings, wanted: Hold) -> dict[PlaceName, str]:
     """Hold an artifact at each place that has it. Return place -> outcome.
 
-    Raise PermanentError (`not_found`) if no place has it, OSError if the volume cannot be written.
+    An earlier hold that ends no earlier stays as it is. Raise PermanentError (`not_found`) if no place has the
+    artifact, OSError if the volume cannot be written.
     """
     volume, *others = all_places(settings)
-    root = volume.root
     became: dict[PlaceName, str] = {}
-    if (root / record_key(wanted.key)).exists():
-        mark = root / hold_key(wanted.key)
-        held_before = mark.exists()
-        if not held_before:
-            durable.write(mark, wanted.to_json())
-        # A deletion writes its intent before it looks for a hold, so one of the two sees the other.
-        if volume.journal.deletes(wanted.key):
-            mark.unlink(missing_ok=True)
-            raise _going(wanted.key, volume)
-        became[volume.name] = "was held before" if held_before else "held"
+    if (volume.root / record_key(wanted.key)).exists():
+        with _marks_locked(volume):
+            became[volume.name] = _hold_on_volume(volume, wanted)
     for place in others:
         if place.record_notes.has(wanted.key):
+            noted = place.wanted_holds.of(wanted.key)
+            if noted is not None and noted.outlasts(wanted):
+                became[place.name] = f"{noted} before"
+                continue
             place.wanted_holds.hold(wanted)
             if place.journal.deletes(wanted.key):
                 place.wanted_holds.settle(wanted.key, wanted)
                 raise _going(wanted.key, place)
-            became[place.name] = "held; the next pass writes the mark there"
+            became[place.name] = f"{wanted}; the next pass writes the mark there"
     if not became:
         raise _unknown(wanted.key)
     return became
+
+
+def _hold_on_volume(volume: Place, wanted: Hold) -> str:
+    """Write the mark on the volume. Return the outcome. Raise PermanentError if the artifact is being deleted."""
+    path = volume.root / hold_key(wanted.key)
+    try:
+        before = _mark(path)
+    except ValueError:
+        return "held before, by a mark that cannot be read"
+    if before is not None and before.outlasts(wanted):
+        return f"{before} before"
+    durable.write(path, wanted.to_json())
+    # A deletion writes its intent before it looks for a hold, so one of the two sees the other.
+    if volume.journal.deletes(wanted.key):
+        if before is None:
+            _remove(path)
+        else:
+            durable.write(path, before.to_json())
+        raise _going(wanted.key, volume)
+    return str(wanted) if before is None else f"{wanted}; {before} before"
 
 
 def release(settings: Settings, key: str) -> dict[PlaceName, str]:
@@ -50,12 +73,12 @@ def release(settings: Settings, key: str) -> dict[PlaceName, str]:
     root = volume.root
     became: dict[PlaceName, str] = {}
     mark = root / hold_key(key)
-    if mark.exists():
-        mark.unlink()
-        durable.sync_folder(mark.parent)
-        became[volume.name] = "released"
-    elif (root / record_key(key)).exists():
-        became[volume.name] = "was not held"
+    with _marks_locked(volume):
+        if mark.exists():
+            _remove(mark)
+            became[volume.name] = "released"
+        elif (root / record_key(key)).exists():
+            became[volume.name] = "was not held"
     for place in others:
         if place.record_notes.has(key):
             place.wanted_holds.release(key)
@@ -63,6 +86,53 @@ def release(settings: Settings, key: str) -> dict[PlaceName, str]:
     if not became:
         raise _unknown(key)
     return became
+
+
+def remove_ended(volume: Place, key: str, now: datetime) -> Hold | None:
+    """Remove the mark of an artifact on the volume if its hold has ended. Return the hold that goes on, if any."""
+    mark = volume.root / hold_key(key)
+    with _marks_locked(volume):
+        hold = _mark(mark)
+        if hold is None or not hold.ended(now):
+            return hold
+        _remove(mark)
+        return None
+
+
+def holds_at(place: Place, marks: Mapping[str, Hold]) -> dict[str, Hold]:
+    """Return the holds at a place, from its marks and from what is noted on the volume.
+
+    At a destination the end of a hold counts only if it is noted on the volume: the mark alone has no end.
+    """
+    if place.is_volume:
+        return dict(marks)
+    return {key: hold.model_copy(update={"until": None}) for key, hold in marks.items()} | {
+        key: noted
+        for key, noted in place.wanted_holds
+        if noted is not None and (key not in marks or marks[key].until is not None)
+    }
+
+
+def _mark(path: Path) -> Hold | None:
+    """Return the hold of a mark on the volume, or None if there is no mark. Raise ValueError if it cannot be read."""
+    with suppress(FileNotFoundError):
+        return Hold.from_json(durable.read(path))
+    return None
+
+
+def _remove(mark: Path) -> None:
+    mark.unlink()
+    durable.sync_folder(mark.parent)
+
+
+@contextmanager
+def _marks_locked(volume: Place) -> Iterator[None]:
+    """Lock the marks on the volume while one is read and changed: a pass must not remove a hold that was prolonged."""
+    folder = volume.root / OWN
+    folder.mkdir(exist_ok=True)
+    with (folder / "holds.lock").open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _going(key: str, place: Place) -> PermanentError:

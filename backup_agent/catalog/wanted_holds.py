@@ -1,4 +1,8 @@
-"""The holds that are wanted at a destination. They are noted on the volume until a pass has written the marks there."""
+"""The holds that are wanted at a destination. They are noted on the volume until a pass has written the marks there.
+
+A hold with an end stays noted until it has ended: anyone who can write to the destination can change a mark there, so
+the end of a hold counts only if it is noted on the volume.
+"""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -22,8 +26,13 @@ class WantedHolds(NoteFolder):
         self._write(key, RELEASED)
 
     def wants(self, key: str) -> bool:
-        """Return whether a hold is wanted whose mark may not exist yet."""
+        """Return whether a hold is noted. Its mark may not exist yet."""
         return self._read(key) not in (None, RELEASED)
+
+    def of(self, key: str) -> Hold | None:
+        """Return the noted hold on an artifact, if there is one."""
+        content = self._read(key)
+        return None if content is None else _wanted(content)
 
     def settle(self, key: str, done: Hold | None) -> None:
         """Remove the note of a change that was carried out, unless a newer change is noted."""

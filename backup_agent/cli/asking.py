@@ -169,14 +169,20 @@ def prune() -> None:
 
 @click.command()
 @an_artifact
+@click.option(
+    "--until",
+    metavar="DATE",
+    help="End of the hold: a day, such as 2026-12-31, whose last second in UTC is meant, or a time with its offset.",
+)
 @required_reason
 @asks(Action.HOLD)
 def hold() -> None:
-    """Keep an artifact, whatever retention says, until `release`."""
+    """Keep an artifact, whatever retention says, until `release` or until a date."""
 
 
 @click.command()
 @an_artifact
+@required_reason
 @yes_option
 @asks(Action.RELEASE, question=lambda fields: f"End the hold on {fields['artifact']}, so that retention may delete it?")
 def release() -> None:

@@ -1,18 +1,21 @@
 """`backup-agent list`."""
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 
 import click
 
 from backup_agent.catalog import volume_records
 from backup_agent.catalog.contents import NOT_RECOGNISED, Contents, by_database
+from backup_agent.catalog.holds import holds_at
 from backup_agent.catalog.place import Place, destinations, place_of
 from backup_agent.cli import printing
 from backup_agent.cli.configured import json_option, judged, loaded, settings_option
 from backup_agent.core.artifacts.keys import record_key
+from backup_agent.core.artifacts.marks import Hold
 from backup_agent.core.artifacts.names import VOLUME, SetName, name_of_set
 from backup_agent.core.artifacts.records import LARGEST, Record
 from backup_agent.core.reasons import PermanentError, Reason
@@ -67,12 +70,13 @@ def command(
     found: list[Record] = []
     faults: list[str] = []
     unrestorable: dict[str, str] = {}
-    held = _wanted_holds(at)
+    marks: dict[str, Hold] = {}
     for listed in _at(at, set_name, database):
         found += [record for record in listed.records if _has(record, labels)]
         faults += listed.faults
         unrestorable |= listed.contents.unrestorable | dict.fromkeys(listed.contents.unrecognised, NOT_RECOGNISED)
-        held |= listed.contents.holds.keys()
+        marks |= listed.contents.holds
+    holds = {key: hold for key, hold in holds_at(at, marks).items() if not hold.ended(datetime.now(UTC))}
     if as_json:
         printing.as_json(
             {
@@ -80,7 +84,8 @@ def command(
                     {
                         **record.model_dump(mode="json", by_alias=True),
                         "copies": _copies(record, others),
-                        "held": record.key in held,
+                        "held": record.key in holds,
+                        "held_until": _until(holds, record.key),
                         "fault": unrestorable.get(record.key),
                     }
                     for record in found
@@ -91,7 +96,7 @@ def command(
     else:
         asked = (("set", set_name), ("database", database), ("label", ", ".join(labels)))
         of = "".join(f", {kind} {name}" for kind, name in asked if name)
-        _print(f"{root if at.is_volume else place}{of}", found, others, held, unrestorable)
+        _print(f"{root if at.is_volume else place}{of}", found, others, holds, unrestorable)
         for fault in faults:
             printing.line(f"unreadable: {fault}", err=True)
     return 3 if faults else 0
@@ -115,9 +120,10 @@ def _at(place: Place, set_name: SetName | None, database: str | None) -> Iterato
             yield Listed(tuple(read), contents, tuple(faults))
 
 
-def _wanted_holds(place: Place) -> set[str]:
-    """Return the artifacts whose hold is wanted at a destination; it may not be written there yet."""
-    return set() if place.is_volume else {key for key, hold in place.wanted_holds if hold is not None}
+def _until(holds: Mapping[str, Hold], key: str) -> str | None:
+    """Return the end of the hold on an artifact, if it has one."""
+    hold = holds.get(key)
+    return printing.moment(hold.until) if hold is not None and hold.until is not None else None
 
 
 def _read(store: Store, key: str) -> Record | str | None:
@@ -151,7 +157,7 @@ def _print(
     place: str,
     found: list[Record],
     others: dict[str, Callable[[str], bool]],
-    held: Collection[str],
+    holds: Mapping[str, Hold],
     unrestorable: dict[str, str],
 ) -> None:
     if not found:
@@ -167,7 +173,7 @@ def _print(
             "none" if record.header.empty else f"{record.header.lowest}-{record.header.highest}",
             record.type_reason,
             ", ".join(name for name, has in others.items() if has(record.key)) or "-",
-            "yes" if record.key in held else "-",
+            f"until {end}" if (end := _until(holds, record.key)) else "yes" if record.key in holds else "-",
             unrestorable.get(record.key, "-"),
         ]
         for record in found

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from dataclasses import asdict
+from datetime import UTC, datetime
 
 import click
 
@@ -134,7 +135,9 @@ def _facts(
         yield "fault", f"cannot be restored from the volume: {fault}"
     if hold:
         by = f" by {hold.requested_by}" if hold.requested_by else ""
-        yield "held", f"since {printing.moment(hold.since)}{by}: {hold.reason}"
+        until = f" until {printing.moment(hold.until)}" if hold.until else ""
+        over = ", which is over" if hold.ended(datetime.now(UTC)) else ""
+        yield "held", f"since {printing.moment(hold.since)}{until}{over}{by}: {hold.reason}"
     yield "type", f"{record.type.value} ({record.type_reason})"
     yield "size", f"{printing.size(record.size)} ({record.size} bytes)"
     yield "taken", printing.moment(header.taken)

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from backup_agent import durable
 from backup_agent.catalog import volume_records
 from backup_agent.catalog.contents import Contents, of_database, survey
+from backup_agent.catalog.holds import holds_at, remove_ended
 from backup_agent.catalog.index import forget
 from backup_agent.catalog.journal import Doing, Intent
 from backup_agent.catalog.place import Place, place_of
@@ -22,10 +23,12 @@ from backup_agent.catalog.place_ownership import hold_place
 from backup_agent.catalog.tenure import Held
 from backup_agent.catalog.unsigned import sign_records, unsigned_at
 from backup_agent.core.artifacts.keys import damage_key, database_of, hold_key, record_key
+from backup_agent.core.artifacts.marks import Hold
 from backup_agent.core.reasons import BackupError, Failure, PermanentError, Reason
 from backup_agent.core.requests.answers import PlaceResult
 from backup_agent.core.requests.events import (
     ArtifactDeleted,
+    HoldEnded,
     NothingRecorded,
     PassReport,
     StraysFound,
@@ -58,7 +61,7 @@ def prune(task: PruneTask, place: Place, writer: EventWriter) -> PlaceResult:
             if any(True for _ in place.journal):
                 held.confirm()
             finish_interrupted(found, place, held, None if clock.wrong else now, writer)
-            put_marks(found, place, held, writer)
+            put_marks(found, place, held, None if clock.wrong else now, writer)
             sign_later(place, held, writer)
             note_claims(found, place, now)
         planned = (apply_policy(task, found, place, now), *expire_adhoc(found, place, now))
@@ -241,30 +244,55 @@ def finish_interrupted(found: Contents, place: Place, held: Held, now: datetime 
     tell_summaries(ended, place, writer)
 
 
-def put_marks(found: Contents, place: Place, held: Held, writer: EventWriter) -> None:
-    """Write the holds that are wanted at a destination beside their artifacts, and remove those that are not.
+def put_marks(found: Contents, place: Place, held: Held, now: datetime | None, writer: EventWriter) -> None:
+    """Write the holds that are wanted at a destination beside their artifacts, and remove released and ended ones.
 
-    A hold that cannot be written stays wanted, with a warning. A wanted hold keeps its artifact as well.
+    `now` is None if the clock cannot be trusted: then no hold has ended. A hold that cannot be written stays wanted,
+    with a warning. A wanted hold keeps its artifact as well.
     """
-    if place.is_volume:
-        return
-    wanted, keyring = place.wanted_holds, Keyring(place.settings)
-    for key, hold in wanted:
+    over = {key: hold for key, hold in holds_at(place, found.holds).items() if now is not None and hold.ended(now)}
+    if place.is_volume and now is not None:
+        for key in over:
+            _replace(found.holds, key, remove_ended(place, key, now))
+    keyring = Keyring(place.settings)
+    for key, hold in () if place.is_volume else place.wanted_holds:
         held.check()
         try:
-            if hold is None:
-                place.store.delete(hold_key(key))
-                found.holds.pop(key, None)
-            elif key not in found.entries:
-                continue
-            elif key not in found.holds:
-                place.store.create(hold_key(key), keyring.sign(hold).to_json())
-                tell_signing(keyring, writer)
-                found.holds[key] = hold
+            written = _put_mark(found, place, key, None if key in over else hold, keyring, writer)
         except PermanentError as error:
             writer.tell(Warned(text="hold not applied", because=f"{key}: {error.failure.error}"))
+            over.pop(key, None)
             continue
-        wanted.settle(key, hold)
+        if written and (hold is None or hold.until is None or key in over):
+            place.wanted_holds.settle(key, hold)
+    for key, hold in over.items():
+        if key not in found.holds:
+            writer.tell(HoldEnded(place=place.name, key=key, because=str(hold)))
+
+
+def _put_mark(
+    found: Contents, place: Place, key: str, hold: Hold | None, keyring: Keyring, writer: EventWriter
+) -> bool:
+    """Write, replace or remove (None) the mark of one artifact at a destination. Return False if it has no record."""
+    mark = found.holds.get(key)
+    if hold is not None:
+        if key not in found.entries:
+            return False
+        if mark is not None and (mark.until is None or mark.until == hold.until):
+            return True
+    if hold is None or mark is not None:
+        place.store.delete(hold_key(key))
+    if hold is not None:
+        place.store.create(hold_key(key), keyring.sign(hold).to_json())
+        tell_signing(keyring, writer)
+    _replace(found.holds, key, hold)
+    return True
+
+
+def _replace(holds: dict[str, Hold], key: str, hold: Hold | None) -> None:
+    holds.pop(key, None)
+    if hold is not None:
+        holds[key] = hold
 
 
 def sign_later(place: Place, held: Held, writer: EventWriter) -> None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from backup_agent.catalog.contents import Contents, Unreadable
+from backup_agent.catalog.holds import holds_at
 from backup_agent.catalog.place import Place, destinations
 from backup_agent.catalog.set_uses import uses
 from backup_agent.core.artifacts.keys import artifact_of, database_key, database_of, hold_key, record_key
@@ -100,12 +101,10 @@ def as_result(planned: Iterable[Plan], place: Place, found: Contents) -> PlaceRe
     return result.failed(Failure(Reason.INVALID_REQUEST, "\n".join(refused), hint))
 
 
-def _held(found: Contents, place: Place) -> set[str]:
-    """Return the keys of the artifacts that are held, or whose hold is wanted and not written yet."""
-    held = set(found.holds) | {one.artifact for one in found.unreadable if one.key == hold_key(one.artifact)}
-    if not place.is_volume:
-        held |= {key for key, hold in place.wanted_holds if hold is not None}
-    return held
+def _held(found: Contents, place: Place) -> dict[str, datetime | None]:
+    """Return key -> end of its hold, of marks and of holds that are wanted. A mark that cannot be read has no end."""
+    unreadable = [one.artifact for one in found.unreadable if one.key == hold_key(one.artifact)]
+    return {**{key: hold.until for key, hold in holds_at(place, found.holds).items()}, **dict.fromkeys(unreadable)}
 
 
 def _unsound(found: Contents) -> set[str]:

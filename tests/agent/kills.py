@@ -187,7 +187,7 @@ class Storm:
                 {"action": "prune"},
                 {"action": "verify", "place": self.random.choice(("local", "offsite"))},
                 {"action": "hold", "artifact": self.any_artifact(self.seen["local"]), "reason": "storm"},
-                {"action": "release", "artifact": self.any_artifact(self.held)},
+                {"action": "release", "artifact": self.any_artifact(self.held), "reason": "storm"},
                 {"type": "WRONG"},
             ),
             (12, 3, 2, 3, 1, 1, 3, 1),

@@ -136,7 +136,7 @@ def test_retention_does_not_count_a_damaged_copy_as_a_point(places: Places) -> N
     second = backed_up(live, "c", type="FULL")
     places.flip("offsite", second)
     live.ask("v", action="verify", artifact=second, place="offsite")
-    live.ask("release", action="release", artifact=first)
+    live.ask("release", action="release", artifact=first, reason="healed")
     answer = live.ask("p", action="prune", place="offsite", dry_run=True)
 
     assert first not in [one["key"] for one in answer["places"]["offsite"]["deletions"]]

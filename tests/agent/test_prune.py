@@ -96,7 +96,7 @@ def test_a_held_artifact_is_kept_until_it_is_released(aged: Live) -> None:
     until(lambda: len(keys(aged)) == 3, "pruned volume")
     assert oldest in keys(aged)
 
-    assert asked(aged, "r", action="release", artifact=oldest)["marks"] == {"local": "released"}
+    assert asked(aged, "r", action="release", artifact=oldest, reason="over")["marks"] == {"local": "released"}
     asked(aged, "p", action="prune")
     assert oldest not in keys(aged)
     assert list((aged.root / "default" / "neo4j").glob("*.hold.json")) == []

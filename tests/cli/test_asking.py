@@ -22,7 +22,7 @@ DESTRUCTIVE = [
     pytest.param(["prune"], id="prune"),
     pytest.param(["prune", "--place", "local", "--force", "--plan", "0123"], id="prune --force"),
     pytest.param(["forget", "orders", "--reason", "dropped"], id="forget"),
-    pytest.param(["release", KEY], id="release"),
+    pytest.param(["release", KEY, "--reason", "over"], id="release"),
     pytest.param(["verify", "--heal"], id="verify --heal"),
 ]
 SIGNALS = [

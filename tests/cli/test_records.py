@@ -1,7 +1,7 @@
 """`list` and `show`, without an agent."""
 
 import os
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -75,6 +75,24 @@ def test_a_held_artifact_is_shown_as_held(place: Place) -> None:
     assert "\nheld          since 2026-11-23T02:00:00Z by ann: audit 2026\n" in place.run("show", held.key).out
     assert place.run("show", held.key, "--json").json["hold"]["reason"] == "audit 2026"
     assert "held" not in place.run("show", other.key).out
+
+
+def test_the_end_of_a_hold_is_shown(place: Place) -> None:
+    place.settings["retention"] = {"last": 1}
+    held, over = place.record(0), place.record(1)
+    for key, until in ((held.key, datetime(2400, 1, 1, tzinfo=UTC)), (over.key, TAKEN)):
+        mark = Hold(key=key, since=TAKEN, reason="audit", request="r", until=until)
+        (place.root / hold_key(key)).write_bytes(mark.to_json())
+    head, *rows = place.run("list").out.splitlines()
+    column = head.index("HELD")
+
+    assert [row[column:].split("  ")[0] for row in rows] == ["until 2400-01-01T00:00:00Z", "-"]
+    listed = place.run("list", "--json").json["artifacts"]
+    assert [(one["held"], one["held_until"]) for one in listed] == [(True, "2400-01-01T00:00:00Z"), (False, None)]
+    assert "since 2026-11-23T02:00:00Z until 2400-01-01T00:00:00Z: audit\n" in place.run("show", held.key).out
+    assert " until 2026-11-23T02:00:00Z, which is over: audit\n" in place.run("show", over.key).out
+    assert "  held until 2400-01-01T00:00:00Z\n" in place.run("why", held.key).out
+    assert "held" not in place.run("why", over.key).out
 
 
 def test_an_unreadable_record_is_a_warning_and_the_others_are_listed(place: Place) -> None:

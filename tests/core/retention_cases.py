@@ -9,7 +9,7 @@ from backup_agent.core.artifacts.entries import Entry
 from backup_agent.core.artifacts.names import DEFAULT_SET, DatabaseName
 from backup_agent.core.retention.plan import Plan, Policy, plan
 from tests.builders import an_entry
-from tests.core.retention_oracle import Artifacts, Asked, expected
+from tests.core.retention_oracle import Artifacts, Asked, expected, in_force
 
 ZONES = {
     "UTC": datetime(2026, 12, 28, 20, tzinfo=UTC),
@@ -44,7 +44,10 @@ def case(seed: int) -> Asked:
         entries=tuple(entries),
         policy=policy(random, zone),
         now=now,
-        held=some(random, entries, 0.1),
+        held={
+            key: random.choice((None, now, now + STEPS[0], now - STEPS[0]))
+            for key in sorted(some(random, entries, 0.1))
+        },
         damaged=some(random, entries, 0.25),
         unreadable=frozenset({(DEFAULT_SET, DatabaseName("db0"))} if random.random() < 0.02 else ()),
         owed=some(random, entries, 0.08),
@@ -146,6 +149,7 @@ def faults(asked: Asked) -> list[str]:
     for group in {(entry.set, entry.database) for entry in asked.entries}:
         entries = [entry for entry in asked.entries if (entry.set, entry.database) == group]
         texts += unsafe(entries, deleted, asked, found)
+        texts += unheld(entries, deleted, asked)
     return texts
 
 
@@ -162,6 +166,21 @@ def unsafe(entries: list[Entry], deleted: list[str], asked: Asked, found: Plan) 
         for parent in everything.may_need(entry):
             if place.get(parent.key, never) < place.get(entry.key, never):
                 yield f"{parent.key} is deleted before {entry.key}, which may need it"
+
+
+def unheld(entries: list[Entry], deleted: list[str], asked: Asked) -> Iterator[str]:
+    """Yield the deleted artifacts that are held now, or that a held one may need."""
+    everything = Artifacts(entries)
+    waiting = [entry for entry in entries if in_force(asked, entry.key)]
+    seen: set[str] = set()
+    while waiting:
+        entry = waiting.pop()
+        if entry.key in seen:
+            continue
+        seen.add(entry.key)
+        waiting += everything.may_need(entry)
+        if entry.key in deleted:
+            yield f"{entry.key} is deleted, although it is held or a held artifact may need it"
 
 
 def _but(these: Any, those: Any) -> Any:

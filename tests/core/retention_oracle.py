@@ -23,7 +23,8 @@ class Asked:
     entries: tuple[Entry, ...]
     policy: dict[str, Any]
     now: datetime
-    held: frozenset[str] = frozenset()
+    held: dict[str, datetime | None] = field(default_factory=dict)
+    """Key -> end of the hold."""
     damaged: frozenset[str] = frozenset()
     unreadable: frozenset[tuple[SetName, DatabaseName]] = frozenset()
     owed: frozenset[str] = frozenset()
@@ -40,6 +41,12 @@ class Expected:
     refused: set[str] = field(default_factory=set)
     broken: dict[str, str] = field(default_factory=dict)
     future: set[str] = field(default_factory=set)
+
+
+def in_force(asked: Asked, key: str) -> bool:
+    """Return whether an artifact is held now."""
+    until = asked.held.get(key)
+    return key in asked.held and (until is None or not asked.now > until)
 
 
 class Artifacts:
@@ -235,7 +242,7 @@ def protections(entry: Entry, asked: Asked) -> set[str]:
     """Return the reasons that do not depend on the rules."""
     found = {
         "no_policy": not any(asked.policy[rule] for rule in (*COUNTED, "within")),
-        "held": entry.key in asked.held,
+        "held": in_force(asked, entry.key),
         "owed": entry.key in asked.owed,
         "unreadable": (entry.set, entry.database) in asked.unreadable,
     }

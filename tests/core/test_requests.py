@@ -97,6 +97,8 @@ def test_a_path_that_leaves_the_root_or_has_more_than_one_name_is_refused(path: 
         pytest.param({"action": "drill"}, "`drill` is not implemented; this version has `backup`", id="later"),
         pytest.param({"action": "hold", "reason": "audit"}, "`artifact` is missing", id="hold of nothing"),
         pytest.param({"action": "hold", "artifact": "a/b/c"}, "`reason` is missing", id="hold without a reason"),
+        pytest.param({"action": "release", "artifact": "a/b/c"}, "`reason` is missing", id="release without a reason"),
+        pytest.param({"until": "2026-12-31"}, "`until` is no field of `backup`", id="a backup until"),
         pytest.param({"force": True}, "`force` is no field of `backup`", id="force of a backup"),
         pytest.param(
             {"action": "forget", "database": "a*", "reason": "x"}, "a name expected, not a glob", id="forget a glob"
@@ -195,6 +197,27 @@ def test_every_fault_is_reported_with_the_expected_value(document: Any, said: st
 )
 def test_not_after_must_be_iso_8601_with_an_offset(moment: object) -> None:
     assert "not_after: an ISO 8601 time with its offset expected" in faults_of({"not_after": moment})
+
+
+@pytest.mark.parametrize(
+    ("until", "expected"),
+    [
+        pytest.param("2026-12-31", datetime(2026, 12, 31, 23, 59, 59, tzinfo=UTC), id="a day ends in UTC"),
+        pytest.param("2026-12-31T12:00:00+01:00", datetime(2026, 12, 31, 11, tzinfo=UTC), id="a time"),
+        pytest.param(None, None, id="no end"),
+    ],
+)
+def test_a_hold_may_have_an_end(until: str | None, expected: datetime | None) -> None:
+    document = {"action": "hold", "artifact": "a/b/c", "reason": "audit", "until": until}
+
+    assert parse(json.dumps(document).encode(), ROOT).until == expected
+
+
+@pytest.mark.parametrize("until", ["2026-12-32", "20261231", "2026-W53-4", "2026-12-31T12:00:00", 1, "90d", "tomorrow"])
+def test_the_end_of_a_hold_must_be_a_day_or_a_time_with_an_offset(until: object) -> None:
+    document = {"action": "hold", "artifact": "a/b/c", "reason": "audit", "until": until}
+
+    assert "until: a day, as 2026-11-23, or an ISO 8601 time with its offset expected" in faults_of(document)
 
 
 def test_not_after_keeps_its_offset() -> None:

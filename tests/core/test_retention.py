@@ -33,6 +33,8 @@ def made(text: str, *, now: datetime = LATER, every: timedelta = DAY, force: boo
     names = {"held", "damaged", "unreadable", "owed", "forgotten"}
     said: dict[str, Any] = {name: [f"default/orders/{key}" for key in value.split()] if isinstance(value, str) else value
             for name, value in more.items() if name in names}  # fmt: skip
+    if isinstance(said.get("held"), list):
+        said["held"] = dict.fromkeys(said["held"])
     policy = Policy(**{name: value for name, value in more.items() if name not in names})
     return plan(daily(text, every), policy, now, force=force, **said)
 
@@ -230,6 +232,16 @@ def test_an_artifact_that_is_held_or_lacks_a_copy_is_kept_with_everything_it_nee
     assert reasons(planned, "F1") == ["needed by default/orders/D1"]
 
 
+def test_a_hold_with_an_end_keeps_its_artifact_until_then_and_no_longer() -> None:
+    until = LATER + DAY
+    held: dict[str, datetime | None] = {"default/orders/D1": until}
+
+    planned = made(WEEK, last=1, held=held, now=until)
+    assert kept(planned) == "F1 D1 F3"
+    assert reasons(planned, "D1") == ["held until 2027-01-02T02:00:00Z"]
+    assert kept(made(WEEK, last=1, held=held, now=until + timedelta(seconds=1))) == "F3"
+
+
 def test_store_ids_without_a_format_version_are_compared_as_a_whole() -> None:
     full = an_entry("F1", taken=START, store_id="one")
     gone = an_entry("D2", taken=START + DAY, lowest=11, highest=20, store_id="two", parent="gone", version=None)
@@ -423,7 +435,7 @@ def gone(text: str, *, now: datetime = START + 30 * DAY, **more: Any) -> Plan:
         ),
         pytest.param(
             f"{ADHOC} default/orders/F8[1-9] default/people/F9[1-9]",
-            {"held": ["test/orders/F1"], "unreadable": [("test", "people")], "owed": ["tmp/orders/F3"]}, "",
+            {"held": {"test/orders/F1": None}, "unreadable": [("test", "people")], "owed": ["tmp/orders/F3"]}, "",
             id="held, unreadable, copy missing",
         ),
         pytest.param("test/orders/D1[11-12]", {}, "test/orders/D1", id="no restorable artifact"),

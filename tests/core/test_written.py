@@ -1,6 +1,7 @@
 """Stored documents: a round trip through JSON, and documents of a newer schema."""
 
 import json
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -23,6 +24,7 @@ RECORD = a_record(parts=1)
 WRITTEN = [
     pytest.param(RECORD, id="record"),
     pytest.param(Hold(key=KEY, since=NOW, reason="audit", request="h"), id="hold"),
+    pytest.param(Hold(key=KEY, since=NOW, reason="audit", request="h", until=NOW), id="hold with an end"),
     pytest.param(Damage(key=KEY, since=NOW, found="size 1, recorded 2"), id="damage"),
 ]
 
@@ -40,6 +42,23 @@ def test_a_document_of_a_newer_schema_is_refused(one: Record | Hold | Damage) ->
 
     with pytest.raises(ValidationError, match="schema"):
         type(one).from_json(json.dumps(newer).encode())
+
+
+def test_a_hold_without_an_end_outlasts_every_other() -> None:
+    endless = Hold(key=KEY, since=NOW, reason="audit", request="h")
+    short, long = (endless.model_copy(update={"until": NOW + timedelta(days=days)}) for days in (1, 2))
+
+    assert [one.outlasts(short) for one in (endless, long, short)] == [True, True, True]
+    assert [one.outlasts(long) for one in (endless, long, short)] == [True, True, False]
+    assert [one.outlasts(endless) for one in (endless, long, short)] == [True, False, False]
+
+
+def test_a_hold_ends_after_its_last_moment() -> None:
+    hold = Hold(key=KEY, since=NOW, reason="audit", request="h", until=NOW)
+
+    assert (hold.ended(NOW), hold.ended(NOW + timedelta(seconds=1))) == (False, True)
+    assert not hold.model_copy(update={"until": None}).ended(NOW)
+    assert (str(hold), str(hold.model_copy(update={"until": None}))) == ("held until 2026-11-23T02:00:00Z", "held")
 
 
 def test_a_record_has_the_key_of_its_artifact() -> None:

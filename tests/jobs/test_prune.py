@@ -166,6 +166,81 @@ def test_a_hold_that_cannot_be_written_stays_wanted_and_does_not_stop_the_pass(v
     assert [one for one, _ in wanted] == [key]
 
 
+def held_until(volume: Place, days: int) -> str:
+    """Hold the oldest artifact of the set `weekly`, and write an end of the hold some days from now."""
+    key = full("weekly", 0).key
+    now = datetime.now(UTC)
+    hold(volume.settings, Hold(key=key, since=now, reason="audit", request="h", until=now + timedelta(days=days)))
+    return key
+
+
+def test_an_artifact_is_deleted_after_the_end_of_its_hold(volume: Place) -> None:
+    key = held_until(volume, 1)
+    assert applied(volume, force=True)[0].deleted == 3
+
+    (volume.root / hold_key(key)).unlink()
+    held_until(volume, -1)
+    result, told = applied(volume, force=True)
+
+    assert (result.outcome, result.deleted) == ("succeeded", 1)
+    assert [event["key"] for event in told if event["event"] == "hold_ended"] == [key]
+    assert recorded(volume) == [*keys("default", 3), *keys("weekly", 1)]
+
+
+def test_the_mark_of_an_ended_hold_is_removed_though_the_artifact_is_kept(volume: Place) -> None:
+    key = full("default", 3).key
+    now = datetime.now(UTC)
+    ended = Hold(key=key, since=now, reason="audit", request="h", until=now - timedelta(days=1))
+    hold(volume.settings, ended)
+    applied(volume, dry_run=True)
+    assert (volume.root / hold_key(key)).exists()
+    applied(volume)
+
+    assert not (volume.root / hold_key(key)).exists()
+    assert record_key(key) in recorded(volume)
+
+
+def test_no_hold_ends_by_a_clock_that_cannot_be_trusted(volume: Place) -> None:
+    key = held_until(volume, -1)
+    with pytest.raises(PermanentError, match="nothing is deleted"):
+        applied(volume, force=True, server_clock=shown(ahead=timedelta(days=-2)))
+
+    assert (volume.root / hold_key(key)).exists()
+
+
+def test_at_a_destination_a_hold_ends_by_the_note_on_the_volume_only(volume: Place) -> None:
+    offsite = with_store(place_of("offsite", volume.settings), MemoryStore("offsite"))
+    key, other = full("default", 0).key, full("default", 1).key
+    for day in range(2):
+        FilledPlace(offsite).add(full("default", day))
+    now = datetime.now(UTC)
+    ends = Hold(key=key, since=now, reason="audit", request="h", until=now + timedelta(days=1))
+    offsite.wanted_holds.hold(ends)
+    forged = Hold(key=other, since=now, reason="audit", request="h", until=now - timedelta(days=1))
+    offsite.store.create(hold_key(other), forged.to_json())
+
+    def passed() -> list[dict[str, Any]]:
+        told: list[dict[str, Any]] = []
+        prune(PruneTask(run="prune-1", place="offsite", settings={}), offsite, an_event_writer(told))
+        return [event for event in told if event["event"] == "hold_ended"]
+
+    def mark() -> Hold:
+        return Hold.from_json(offsite.store.read(hold_key(key), 10_000))
+
+    assert passed() == []
+    assert mark() == ends
+    offsite.store.delete(hold_key(key))
+    offsite.store.create(hold_key(key), forged.model_copy(update={"key": key}).to_json())
+    assert passed() == []
+    assert mark() == ends
+
+    offsite.wanted_holds.hold(ends.model_copy(update={"until": now - timedelta(seconds=1)}))
+    assert [event["key"] for event in passed()] == [key]
+    assert offsite.store.stat(hold_key(key)) is None
+    assert list(offsite.wanted_holds) == []
+    assert offsite.store.stat(hold_key(other)) is not None
+
+
 # By which clock
 
 

@@ -126,7 +126,15 @@ REFUSED = {"reason": Reason.DISK_FULL, "error": "/backups: no room", "hint": "ma
 
 VALUES: dict[str, StoredValue] = {
     "record": RECORD,
-    "hold": Hold(key=KEY, since=NOW, signature=SIGNATURE, reason="audit", requested_by="the DBA", request="h1"),
+    "hold": Hold(
+        key=KEY,
+        since=NOW,
+        signature=SIGNATURE,
+        reason="audit",
+        requested_by="the DBA",
+        request="h1",
+        until=NOW,
+    ),
     "damage": Damage(key=KEY, since=NOW, signature=SIGNATURE, found="size 1, recorded 2", file=NAME),
     "owner": Owner(id="a1b2", cluster="demo", namespace="prod", system_id="ID-system", agent="demo-backup-0:/backups"),
     "lease": LEASE,

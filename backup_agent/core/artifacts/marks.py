@@ -4,9 +4,9 @@ A record never changes, so a hold and a damage mark are objects of their own: `â
 `â€¦.backup.damaged.json`. When an artifact is deleted, its marks are deleted last.
 """
 
-from datetime import datetime
+from datetime import UTC, datetime
 
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
 from backup_agent.core.artifacts.records import Signature, StoredValue
 
@@ -27,6 +27,21 @@ class Hold(Mark):
     reason: str
     requested_by: str | None = None
     request: str = Field(description="id of the request that set the hold")
+    until: AwareDatetime | None = Field(
+        default=None, description="the last moment of the hold; without it there is no end"
+    )
+
+    def ended(self, now: datetime) -> bool:
+        """Return whether the hold is over."""
+        return self.until is not None and now > self.until
+
+    def outlasts(self, other: "Hold") -> bool:
+        """Return whether the hold ends no earlier than another."""
+        return self.until is None or (other.until is not None and self.until >= other.until)
+
+    def __str__(self) -> str:
+        """Return `held` or `held until 2026-12-31T23:59:59Z`."""
+        return "held" if self.until is None else f"held until {self.until.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 class Damage(Mark):

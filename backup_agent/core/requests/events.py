@@ -207,6 +207,15 @@ class ArtifactDeleted(ChildEvent):
     """False if the place keeps it as an old version."""
 
 
+class HoldEnded(ChildEvent):
+    """The hold on an artifact is over. Its mark is removed."""
+
+    event: Literal["hold_ended"] = "hold_ended"
+    place: PlaceName
+    key: str
+    because: str
+
+
 class StraysFound(ChildEvent):
     """Files at the place without a record or unreadable, the first few of each kind."""
 
@@ -354,6 +363,7 @@ Event = Annotated[
     | Surveyed
     | TopologyRows
     | ArtifactDeleted
+    | HoldEnded
     | StraysFound
     | UnrecognisedFound
     | VolumeEvent

@@ -8,7 +8,7 @@ look like the name of a field.
 import json
 import re
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, date, datetime, time
 from enum import StrEnum
 from typing import Annotated, Any, Self
 
@@ -67,7 +67,7 @@ BUILT = tuple(action for action in Action if action not in RESERVED)
 NEEDS: dict[Action, tuple[str, ...]] = {
     Action.CANCEL: ("id",),
     Action.HOLD: ("artifact", "reason"),
-    Action.RELEASE: ("artifact",),
+    Action.RELEASE: ("artifact", "reason"),
     Action.FORGET: ("database", "reason"),
 }
 """Action -> its required fields."""
@@ -87,6 +87,7 @@ TAKES: dict[str, tuple[Action, ...]] = {
     "heal": (Action.VERIFY,),
     "all": (Action.VERIFY,),
     "chain": (Action.VERIFY,),
+    "until": (Action.HOLD,),
 }
 """Field -> the actions that have it. With any other action the request is rejected.
 
@@ -98,6 +99,7 @@ _ADVICE = {
     (Action.HOLD, "artifact"): "add the key of the artifact to keep, as `backup-agent list` shows it",
     (Action.HOLD, "reason"): "add the reason for those who find the hold later",
     (Action.RELEASE, "artifact"): "add the key of the artifact to release",
+    (Action.RELEASE, "reason"): "add the reason: retention may delete what is released",
     (Action.FORGET, "database"): "add the name of the database that was dropped for good",
     (Action.FORGET, "reason"): "add the reason: all backups of the database will be deleted",
 }
@@ -110,6 +112,15 @@ MOST_NAMED = 10
 
 _DROPPED = {"dropped": True}
 """The validation context of a request file: its id must not have the form of the agent's own ids."""
+
+_DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+
+_TIME_OF_DAY = {
+    "until": time(23, 59, 59, tzinfo=UTC),
+    "taken_from": time(0, 0, tzinfo=UTC),
+    "taken_to": time(23, 59, 59, tzinfo=UTC),
+}
+"""Field -> the time that a day alone means."""
 
 Text = Annotated[str, Field(max_length=1000)]
 
@@ -172,6 +183,9 @@ class Request(BaseModel):
         default=False, description="for verify: read every artifact at the place, not only due ones"
     )
     chain: StrictBool = Field(default=False, description="for verify, with artifact: also read everything it needs")
+    until: AwareDatetime | None = Field(
+        default=None, description="for hold: its end, a day (its last second in UTC) or a time; default: `release`"
+    )
     not_after: AwareDatetime | None = Field(
         default=None, description="ISO 8601 time with its offset; a request not started by then fails with `expired`"
     )
@@ -226,18 +240,26 @@ class Request(BaseModel):
         except ValueError as error:
             raise ValueError(f"{error} expected") from None
 
-    @field_validator("not_after", mode="before")
+    @field_validator("not_after", "until", "taken_from", "taken_to", mode="before", check_fields=False)
     @classmethod
-    def _moment(cls, value: object) -> object:
-        """Accept only ISO 8601: pydantic would also accept a number, and a number in quotes."""
+    def _moment(cls, value: object, info: ValidationInfo) -> object:
+        """Accept only ISO 8601: pydantic would also accept a number, and a number in quotes.
+
+        A day, where it is accepted, means its first or its last second in UTC.
+        """
         if value is None or isinstance(value, datetime):
             return value
+        of_day = _TIME_OF_DAY.get(info.field_name or "")
         try:
+            if of_day is not None and isinstance(value, str) and _DAY.fullmatch(value):
+                return datetime.combine(date.fromisoformat(value), of_day)
             moment = datetime.fromisoformat(value) if isinstance(value, str) else None
         except ValueError:
             moment = None
         if moment is None or moment.tzinfo is None:
-            raise ValueError(f"an ISO 8601 time with its offset expected, as 2026-11-23T02:00:00Z (got {_kind(value)})")
+            a_day = "a day, as 2026-11-23, or " if of_day else ""
+            text = f"{a_day}an ISO 8601 time with its offset expected, as 2026-11-23T02:00:00Z (got {_kind(value)})"
+            raise ValueError(text)
         return moment
 
     @model_validator(mode="after")

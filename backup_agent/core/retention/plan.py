@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from operator import attrgetter
 from typing import Annotated, Any, ClassVar, NamedTuple
@@ -244,7 +244,7 @@ def plan(
     policy: Policy,
     now: datetime,
     *,
-    held: Collection[str] = (),
+    held: Mapping[str, datetime | None] | None = None,
     damaged: Collection[str] = (),
     unreadable: Collection[Group] = (),
     owed: Collection[str] = (),
@@ -254,13 +254,14 @@ def plan(
 ) -> Plan:
     """Decide which artifacts at one place are kept and which are deleted.
 
-    `held`, `damaged`, `owed` and `claimed` are keys of artifacts; `owed` are those whose copy is missing at a
-    destination, and `claimed` those that a record which is not recognised names as its parent.
+    `held` maps the key of an artifact to the end of its hold, if it has one. `damaged`, `owed` and `claimed` are keys
+    of artifacts; `owed` are those whose copy is missing at a destination, and `claimed` those that a record which is
+    not recognised names as its parent.
     `unreadable` are databases with a record or mark that cannot be read: all their artifacts are kept. `forgotten`
     maps a database to the time when it was forgotten; artifacts taken later belong to a new database of that name.
     `force` lifts `max_delete_share` and nothing else.
     """
-    protections, damaged_keys = _protections(held, owed, claimed, unreadable), _by_group(damaged)
+    protections, damaged_keys = _protections(held or {}, owed, claimed, unreadable, now), _by_group(damaged)
     keep: dict[str, tuple[KeepReason, ...]] = {}
     delete: list[PlannedDeletion] = []
     broken: dict[str, Fate] = {}
@@ -293,7 +294,7 @@ def expired_sets(
     now: datetime,
     *,
     used: Mapping[str, datetime],
-    held: Collection[str] = (),
+    held: Mapping[str, datetime | None] | None = None,
     damaged: Collection[str] = (),
     unreadable: Collection[Group] = (),
     owed: Collection[str] = (),
@@ -305,7 +306,7 @@ def expired_sets(
     set has a restorable point of that database. `used` maps a set to the time of its last request. The plan covers the
     artifacts of ad hoc sets only, and `max_delete_share` does not apply.
     """
-    protections, damaged_keys = _protections(held, owed, claimed, unreadable), _by_group(damaged)
+    protections, damaged_keys = _protections(held or {}, owed, claimed, unreadable, now), _by_group(damaged)
     groups = {
         (set_name, database): _Points(entries, damaged_keys.get((set_name, database), ()), now, None)
         for set_name, databases in _sets(records).items()
@@ -374,7 +375,7 @@ class _Points:
 
 
 def _keep(
-    points: _Points, reasons: Iterable[tuple[str, KeepReason]], protections: Iterable[tuple[str | None, Rule]]
+    points: _Points, reasons: Iterable[tuple[str, KeepReason]], protections: Iterable[tuple[str | None, KeepReason]]
 ) -> dict[str, tuple[KeepReason, ...]]:
     """Return the kept artifacts of one group by time, with the given reasons, the protections, and NEEDED."""
     found: dict[str, list[KeepReason]] = defaultdict(list)
@@ -383,9 +384,9 @@ def _keep(
         found[key].append(reason)
     for key in points.future:
         found[key].append(KeepReason(Rule.FUTURE))
-    for protected, rule in protections:
+    for protected, reason in protections:
         for key in keys if protected is None else (protected,):
-            found[key].append(KeepReason(rule))
+            found[key].append(reason)
     _keep_parents(points, found)
     return {key: tuple(found[key]) for key in keys if key in found}
 
@@ -522,13 +523,21 @@ def _by_group(keys: Iterable[str]) -> dict[Group, set[str]]:
 
 
 def _protections(
-    held: Iterable[str], owed: Iterable[str], claimed: Iterable[str], unreadable: Iterable[Group]
-) -> dict[Group, list[tuple[str | None, Rule]]]:
-    """Return, by group, what may not be deleted: keys with a rule each. A key of None means the whole group."""
-    found: dict[Group, list[tuple[str | None, Rule]]] = defaultdict(list)
-    for rule, names in ((Rule.HELD, held), (Rule.OWED, owed), (Rule.CLAIMED, claimed)):
+    held: Mapping[str, datetime | None],
+    owed: Iterable[str],
+    claimed: Iterable[str],
+    unreadable: Iterable[Group],
+    now: datetime,
+) -> dict[Group, list[tuple[str | None, KeepReason]]]:
+    """Return, by group, what may not be deleted: keys with a reason each. A key of None means the whole group."""
+    found: dict[Group, list[tuple[str | None, KeepReason]]] = defaultdict(list)
+    for key, until in held.items():
+        if until is None or now <= until:
+            detail = f"until {until.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}" if until else ""
+            found[database_of(key)].append((key, KeepReason(Rule.HELD, detail)))
+    for reason, names in ((KeepReason(Rule.OWED), owed), (KeepReason(Rule.CLAIMED), claimed)):
         for name in names:
-            found[database_of(name)].append((name, rule))
+            found[database_of(name)].append((name, reason))
     for group in unreadable:
-        found[group].append((None, Rule.UNREADABLE))
+        found[group].append((None, KeepReason(Rule.UNREADABLE)))
     return found

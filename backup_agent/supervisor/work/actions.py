@@ -119,12 +119,15 @@ class Actions:
 
     def _hold(self, answer: Answer, now: datetime) -> dict[PlaceName, str]:
         asked = answer.asked
+        if asked.until is not None and asked.until <= now:
+            raise PermanentError(Reason.INVALID_REQUEST, f"until: {asked.until:%Y-%m-%dT%H:%M:%SZ} has passed already")
         hold = Hold(
             key=self._key(asked.artifact or ""),
             since=now,
             reason=asked.reason or "",
             requested_by=asked.requested_by,
             request=answer.id,
+            until=asked.until,
         )
         return self._marked(holds.hold(self.reloader.settings, hold))
 

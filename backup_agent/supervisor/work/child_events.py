@@ -74,7 +74,7 @@ class ChildEvents:
                 self._progressed(name, run, event)
             case events.TopologyRows():
                 self.discovery.hear(event)
-            case events.ArtifactDeleted() | events.StraysFound() | events.UnrecognisedFound():
+            case events.ArtifactDeleted() | events.HoldEnded() | events.StraysFound() | events.UnrecognisedFound():
                 self.maintenance.told_by_retention(run.destination or VOLUME, event)
             case (
                 events.ArtifactVerified()

@@ -240,13 +240,17 @@ class Maintenance:
                 assert_never(event)
 
     def told_by_retention(
-        self, place: PlaceName, event: events.ArtifactDeleted | events.StraysFound | events.UnrecognisedFound
+        self,
+        place: PlaceName,
+        event: events.ArtifactDeleted | events.HoldEnded | events.StraysFound | events.UnrecognisedFound,
     ) -> None:
         """Take an event of a pass of retention; what does not fit at a place is logged when it is news."""
         match event:
             case events.ArtifactDeleted():
                 self.counters.pruned(event.place, event.bytes if event.freed else 0)
                 log.info("artifact deleted", place=event.place, key=event.key, bytes=event.bytes, reason=event.reason)
+            case events.HoldEnded():
+                log.info("hold ended", place=event.place, artifact=event.key, because=event.because)
             case events.StraysFound():
                 before, self._strays[place] = self._strays.get(place), event
                 found = {kind: keys for kind, keys in event.model_dump(exclude={"event"}).items() if keys}
