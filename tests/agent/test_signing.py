@@ -114,3 +114,43 @@ def test_without_its_key_the_agent_goes_on_and_warns_until_the_key_is_there(live
     )
     assert live.metric("neo4j_backup_signing_fault") == 0
     assert len(live.events("records are signed again")) == 1
+
+
+def test_a_copy_that_was_made_without_the_key_is_signed_by_a_later_pass(
+    live: Live, seaweedfs: SeaweedFS, tmp_path: Path
+) -> None:
+    live.settings["signing"] = {"key_file": str(tmp_path / "key.pem")}
+    live.settings["storage"]["destinations"] = {"offsite": destination(seaweedfs, tmp_path, retention={"last": 9})}
+    live.environ = KEYS
+    live.start()
+    key = live.ask(database="orders")["databases"]["orders"]["artifact"]
+    before = json.loads(content(seaweedfs, tmp_path, f"{key}.json"))
+    assert signer(before) is None
+
+    own = key_file.create(tmp_path / "key.pem")
+    assert live.ask("p", action="prune", place="offsite")["state"] == "succeeded"
+
+    after = json.loads(content(seaweedfs, tmp_path, f"{key}.json"))
+    assert (own, before) == (signer(after), {**after, "signature": None})
+    assert live.metric("neo4j_backup_signing_fault") == 0
+    assert live.ask("v", action="verify", place="offsite", all=True)["state"] == "succeeded"
+
+
+def test_a_damage_mark_that_another_program_put_into_the_bucket_takes_no_restore_point_away(
+    live: Live, seaweedfs: SeaweedFS, tmp_path: Path
+) -> None:
+    live.settings["storage"]["destinations"] = {"offsite": destination(seaweedfs, tmp_path, retention={"last": 9})}
+    live.environ = KEYS
+    live.start()
+    key = live.ask(database="orders")["databases"]["orders"]["artifact"]
+    forged = json.dumps({"schema": 1, "key": key, "since": "2026-11-23T02:00:00Z", "found": "forged"}).encode()
+    seaweedfs.client().put_object(Bucket=BUCKET, Key=f"{tmp_path.name}/demo/{key}.damaged.json", Body=forged)
+
+    (listed,) = command(live, "list", "--place", "offsite")["artifacts"]
+    answer = live.ask("v", action="verify", place="offsite")
+
+    assert (key, None) == (listed["key"], listed.get("fault"))
+    result = answer["places"]["offsite"]
+    assert (1, []) == (result["verified"], result["damaged"])
+    assert "Its damage mark is ignored" in json.dumps(result["warnings"])
+    assert live.status()["places"]["offsite"].get("damaged", []) == []
