@@ -1,6 +1,6 @@
-"""`python -OO -m backup_agent.supervisor`: what `backup-agent run` becomes, by exec, once its settings have been read.
+"""`python -OO -m backup_agent.supervisor`: the program that `backup-agent run` executes after reading the settings.
 
-The command line and every docstring are left behind so: 3 MiB of a process that stays for weeks.
+So the process that runs for weeks contains neither the command line's modules nor docstrings, which saves 3 MiB.
 """
 
 import os
@@ -12,7 +12,7 @@ from backup_agent import ending
 if __name__ == "__main__":
     ending.hold()
 
-from backup_agent import logs  # these imports are most of a start
+from backup_agent import logs  # these imports take most of the time of a start
 from backup_agent.core.escaping import printable_lines
 from backup_agent.core.reasons import BackupError, Reason
 from backup_agent.durable import UMASK
@@ -24,8 +24,8 @@ REFUSED = (Reason.FOREIGN_ROOT, Reason.STORAGE_UNREACHABLE)
 
 
 def main(arguments: list[str]) -> int:
-    """Run the agent with the settings file that is named, if one is; return the exit code."""
-    os.umask(UMASK)  # before anything is made; children and neo4j-admin inherit it
+    """Run the agent with the settings file in `arguments`, if there is one; return the exit code."""
+    os.umask(UMASK)  # before any file is made; children and neo4j-admin inherit the umask
     try:
         reloader = Reloader(Path(arguments[0]) if arguments else None, os.environ)
         settings = reloader.settings

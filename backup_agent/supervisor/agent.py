@@ -1,7 +1,7 @@
-"""The agent's loop: it owns all state, and everything that happens reaches it as a message in one inbox.
+"""The agent's loop, which owns all state. Every event reaches the loop as a message in one inbox.
 
-Threads (watch, timer, a reader per child, HTTP) only put messages in. So nothing here needs a lock, and a step of the
-loop is what a crash can come between.
+All other threads (watch, timer, HTTP, and a reader for each child) only put messages into the inbox, so the state needs
+no locks.
 """
 
 import errno
@@ -34,7 +34,7 @@ from backup_agent.supervisor.trusted_clock import utc_now
 from backup_agent.supervisor.work.intake import SCAN_SECONDS
 
 STEP_SECONDS = 60.0
-"""A loop that has not turned for so long is dead: what /livez looks at."""
+"""/livez fails if a step of the loop takes longer than this."""
 
 ASK_SECONDS = 5.0
 
@@ -43,7 +43,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True)
 class Rung:
-    """The bell rang, or the clock did: look."""
+    """The requests folder should be listed."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Signalled:
 
 @dataclass(frozen=True)
 class StatusAsked:
-    """Somebody wants the Status."""
+    """Another thread asks for the Status."""
 
     reply: "queue.SimpleQueue[Status]"
 
@@ -70,7 +70,7 @@ class Agent:
     """One agent. `run` returns the exit code."""
 
     def __init__(self, reloader: Reloader) -> None:
-        """Nothing is touched before `run`."""
+        """Create the parts. Nothing is read or written before `run`."""
         settings = reloader.settings
         self._reloader = reloader
         self._root = settings.storage.root
@@ -95,7 +95,7 @@ class Agent:
     # Life
 
     def run(self) -> int:
-        """Start, serve until a signal ends it, and stop in good order; return the exit code."""
+        """Start, serve until a signal comes, stop, and return the exit code."""
         self._start()
         try:
             while not self._over():
@@ -121,7 +121,7 @@ class Agent:
         self._parts.calendar.load()
         durable.make_folder(self._settings.requests)
         self._parts.spool.prepare()
-        self._parts.maintenance.take_settings(surveyed=False)  # a request that goes on may name a place
+        self._parts.maintenance.take_settings(surveyed=False)  # a recovered request may name a place
         self._parts.intake.recover()
         self._take_settings()
         for server in self._servers.values():
@@ -136,7 +136,7 @@ class Agent:
         self._inbox.put(Signalled())
 
     def _bind(self) -> dict[str, http.HttpServer]:
-        """Listen at both addresses, before anything is changed on disk; raise PermanentError if one is in use."""
+        """Return the HTTP servers, bound to their addresses. Raise PermanentError if an address is in use."""
         listen, probes = self._settings.http.listen_address, self._settings.http.probes_address
         return {
             "http": http.HttpServer("http.listen", *listen, http.main_pages(self._metrics.page, self.status)),
@@ -176,13 +176,13 @@ class Agent:
         return not self._parts.runs or time.monotonic() >= self._ending_by + END_SECONDS
 
     def alive(self) -> bool:
-        """Tell whether the loop turns."""
+        """Tell whether the loop has begun a step recently; called from other threads."""
         return time.monotonic() - self._turned < STEP_SECONDS
 
     def _step(self) -> None:
-        """Wait for one message, and do what follows from it and from the time.
+        """Wait for one message, handle it, and do what is due.
 
-        A fault in one step is one request's or one file's trouble: the next step comes all the same.
+        An exception is logged and the loop goes on, since it concerns at most one request or file.
         """
         message: Message | None
         try:
@@ -193,7 +193,7 @@ class Agent:
         try:
             if message is not None:
                 self._handle(message)
-            self._look()
+            self._do_due_work()
             self._advance()
         except Exception:
             log.exception("step failed", message=type(message).__name__)
@@ -227,12 +227,12 @@ class Agent:
                 message.reply.put(snapshot.status(self._parts, self._facts, utc_now(), time.monotonic()))
 
     def _begin_end(self) -> None:
-        """Take nothing new, give what runs its grace; a second signal gives none."""
+        """Take no more requests, and let the runs finish within shutdown_grace. A second signal ends them at once."""
         grace = self._settings.limits.shutdown_grace.total_seconds() if self._ending_by is None else 0.0
         self._ending_by = time.monotonic() + grace
         self._facts.ending = True
         for name, run in self._parts.runs:
-            if run.kind == "survey":  # nothing is lost with it: the next start surveys anew
+            if run.kind == "survey":  # nothing is lost: the next start surveys again
                 self._parts.runs.end(name, Reason.INTERRUPTED)
         log.info("ending", running=len(self._parts.runs), grace_seconds=grace)
 
@@ -244,7 +244,7 @@ class Agent:
             self._inbox.put(Rung())
 
     def _listen(self) -> None:
-        """Watch the requests folder. If that fails, the folder is listed: requests are served all the same."""
+        """Watch the requests folder. If that fails, requests are still found by listing the folder."""
         try:
             self._bell.listen()
         except OSError as error:
@@ -261,15 +261,15 @@ class Agent:
             log.info("requests folder watched again", folder=str(self._settings.requests))
         self._facts.watch_fault = None
 
-    def _look(self) -> None:
-        """List the requests folder when that is due, and take what is ripe; look after everything that has a time."""
+    def _do_due_work(self) -> None:
+        """End runs that are overdue. When a scan is due: take dropped files, reload settings, expire answers."""
         monotonic = time.monotonic()
         self._parts.runs.enforce(monotonic, all_end=self._ending_by is not None and monotonic >= self._ending_by)
         if monotonic < self._next_scan or self._ending_by is not None:
             return
-        self._next_scan = monotonic + SCAN_SECONDS  # whatever fails below
+        self._next_scan = monotonic + SCAN_SECONDS  # also if an exception follows
         if not self._bell.still_hears():
-            self._hear_again()
+            self._watch_again()
         self._parts.requests.write_unwritten()
         self._reload()
         if os.getpid() == 1:
@@ -281,29 +281,29 @@ class Agent:
         self._expire()
 
     def _expire(self) -> None:
-        """Forget what was kept for its time, as long as the clock can be trusted with that."""
+        """Remove answers and attempts that have expired, if the clock can be trusted."""
         now, limits = self._parts.clock.now(), self._settings.limits
         if now is not None:
             self._parts.spool.expiry.expire(now, limits.keep_answers)
             self._parts.counters.expire(self._settings.declared_sets, now - limits.keep_adhoc)
 
-    def _hear_again(self) -> None:
-        """Make the folder again where it has gone, with every entry that is not answered, and watch it."""
+    def _watch_again(self) -> None:
+        """Watch the requests folder again. If it was replaced, first write the entries of all open requests into it."""
         if self._bell.same_folder() and self._parts.spool.exists():
-            self._listen()  # the watch alone is missing (limits of inotify): nothing is made again, nor removed
+            self._listen()  # only the watch is missing (limits of inotify)
             return
         self._parts.counters.watched_anew()
         log.warning("requests folder watched anew", folder=str(self._settings.requests))
         durable.make_folder(self._settings.requests)
-        self._listen()  # first: a folder that is changed for another while this goes on is noticed by the next scan
+        self._listen()  # first, so that the next scan notices if the folder is replaced during the following steps
         try:
             self._parts.spool.prepare()
             self._parts.requests.rewrite()
             self._parts.intake.recover()
         except OSError:
-            self._bell.close()  # so that the next scan begins anew
+            self._bell.close()  # so that the next scan does all of this again
             raise
-        except PermanentError as error:  # another agent's folder has been mounted here
+        except PermanentError as error:  # another agent's folder was mounted here
             self._bell.close()
             raise OSError(errno.EBUSY, error.failure.error) from error
 
@@ -345,7 +345,7 @@ class Agent:
     # Runs
 
     def _advance(self) -> None:
-        """Start whatever may start now: a backup, else a pass; retention first where it has waited too long."""
+        """Start what may start now: backups, otherwise a pass. Overdue retention comes before backups."""
         if self._ending_by is not None:
             return
         self._parts.intake.expire()
@@ -368,14 +368,14 @@ class Agent:
             and (overdue or not any(True for _ in self._parts.backup_queue.waiting_jobs()))
         ):
             if not self._parts.discovery.asked and self._parts.maintenance.changes_a_place(monotonic):
-                self._parts.dispatch.discover()  # a cloned volume brings the topology of another cluster with it
+                self._parts.dispatch.discover()  # a cloned volume contains the topology of another cluster
             else:
                 self._parts.maintenance.start(monotonic)
 
-    # What others see
+    # Called from other threads
 
     def status(self) -> Status:
-        """Return the Status; called from other threads. Raise TimeoutError where the loop does not turn."""
+        """Return the Status; called from other threads. Raise TimeoutError if the loop does not reply in time."""
         reply: queue.SimpleQueue[Status] = queue.SimpleQueue()
         self._inbox.put(StatusAsked(reply))
         try:

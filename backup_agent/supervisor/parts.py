@@ -1,4 +1,4 @@
-"""What the agent consists of, and what each part is given. `agent` has the loop that drives them."""
+"""The parts of the agent and how they are connected. The loop that drives them is in `agent`."""
 
 from collections.abc import Callable
 
@@ -29,10 +29,10 @@ from backup_agent.supervisor.work.volume_summaries import VolumeSummaries
 
 
 class Parts:
-    """The parts of one agent. Nothing is touched before the agent runs."""
+    """The parts of one agent."""
 
     def __init__(self, reloader: Reloader, tell: Callable[[Told | Ended], None], metrics: Metrics) -> None:
-        """`tell` gets what children say."""
+        """Create the parts; read and write nothing. `tell` is called with the events and the end of each child."""
         settings = reloader.settings
         root = settings.storage.root
         own = root / ".agent"

@@ -1,4 +1,4 @@
-"""Status, put together from what the agent's parts know at one moment."""
+"""Building the Status from the state of the agent's parts."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -37,20 +37,20 @@ CENTURY = timedelta(days=36500)
 
 @dataclass
 class LoopFacts:
-    """What the loop knows, and no part does."""
+    """The part of the state that the loop itself keeps."""
 
     started: datetime
     settings_loaded: datetime
     settings_fault: str | None = None
     settings_waiting: tuple[str, ...] = ()
-    """Settings whose new value waits for a restart."""
+    """Settings whose changed value takes effect only after a restart."""
     watch_fault: str | None = None
     """Why the requests folder is not watched."""
     ending: bool = False
 
 
 def status(parts: Parts, loop: LoopFacts, now: datetime, monotonic: float) -> Status:
-    """Return all that others may know of the agent."""
+    """Return the Status at `now`; `monotonic` is the same moment in monotonic seconds."""
     volume = room(parts.settings.storage.root)
     summaries = parts.volume_summaries.summaries if parts.volume_summaries.known else None
     waiting = parts.survey.unready(monotonic)
@@ -99,11 +99,11 @@ def status(parts: Parts, loop: LoopFacts, now: datetime, monotonic: float) -> St
 
 
 def running(runs: Runs, jobs: Mapping[str, Job], monotonic: float) -> tuple[RunStatus, ...]:
-    """Return the runs under way; `jobs` are the backups among them."""
-    found: list[RunStatus] = []
+    """Return the runs under way; `jobs` are the jobs of the backups among them, by run."""
+    statuses: list[RunStatus] = []
     for name, run in runs:
         job = jobs.get(name)
-        found.append(
+        statuses.append(
             RunStatus(
                 run=name,
                 kind=run.kind,
@@ -118,36 +118,36 @@ def running(runs: Runs, jobs: Mapping[str, Job], monotonic: float) -> tuple[RunS
                 attempt=job.attempts + 1 if job else None,
             )
         )
-    return tuple(found)
+    return tuple(statuses)
 
 
 def destinations(
     settings: Settings, volume_summaries: VolumeSummaries, monotonic: float
 ) -> dict[PlaceName, DestinationStatus]:
-    """Return what is known of each destination."""
+    """Return the status of each destination."""
     features = {
         place.name: StoreCard.read(place.store_card, place.identity).features for place in place_destinations(settings)
     }
     return {
         name: DestinationStatus(
-            up=one.up,
+            up=destination.up,
             owed=volume_summaries.owed(name),
-            reason=one.failure.reason if one.failure else None,
-            error=one.failure.error if one.failure else None,
-            hint=one.failure.advice if one.failure else None,
-            retry_seconds=round(one.retry.wait(monotonic), 1) if one.failure else None,
+            reason=destination.failure.reason if destination.failure else None,
+            error=destination.failure.error if destination.failure else None,
+            hint=destination.failure.advice if destination.failure else None,
+            retry_seconds=round(destination.retry.wait(monotonic), 1) if destination.failure else None,
             features=features.get(name, {}),
         )
-        for name, one in volume_summaries.destinations.items()
+        for name, destination in volume_summaries.destinations.items()
     }
 
 
 def schedules(calendar: Calendar, now: datetime) -> dict[str, ScheduleStatus]:
-    """Return each schedule with its next runs."""
-    found: dict[str, ScheduleStatus] = {}
+    """Return the status of each schedule, with its next runs."""
+    statuses: dict[str, ScheduleStatus] = {}
     for name, timetable in calendar.timetables.items():
         schedule, counts = calendar.schedules[name], calendar.counts.get(name)
-        found[name] = ScheduleStatus(
+        statuses[name] = ScheduleStatus(
             cron=schedule.cron,
             timezone=schedule.timezone,
             type=schedule.type,
@@ -157,7 +157,7 @@ def schedules(calendar: Calendar, now: datetime) -> dict[str, ScheduleStatus]:
             missed=counts.missed if counts else 0,
             coalesced=counts.coalesced if counts else 0,
         )
-    return found
+    return statuses
 
 
 def excluded(discovery: Discovery) -> dict[DatabaseName, ExcludedDatabase] | None:
@@ -171,7 +171,7 @@ def excluded(discovery: Discovery) -> dict[DatabaseName, ExcludedDatabase] | Non
 
 
 def room(root: Path) -> VolumeSpace | None:
-    """Return the room on the volume, where that can be told."""
+    """Return the space of the volume, or None if it cannot be read."""
     try:
         return space(root)
     except OSError:
@@ -188,20 +188,21 @@ def retention_rules(settings: Settings) -> dict[str, dict[str, int | str]]:
 
 
 def pause(orders: Orders) -> Pause | None:
-    """Return the pause, where there is one."""
+    """Return the pause, or None if the agent is not paused."""
     order = orders.paused
     return None if order is None else Pause(since=order.since, requested_by=order.requested_by, reason=order.reason)
 
 
 def full_on(summaries: tuple[DatabaseSummary, ...], free: int, now: datetime) -> datetime | None:
-    """Return when the volume is full at the present rate: the bytes kept over the time in which they came.
+    """Return when the volume will be full if the artifacts keep growing as they have grown.
 
-    Not known before artifacts of some database span an hour.
+    The rate is the size of the kept artifacts divided by the time in which they were taken. Return None before the
+    artifacts of some database span an hour, or if the volume will not be full within a century.
     """
     spans = [
-        (one.size, (max(one.last_success.values()) - one.first).total_seconds())
-        for one in summaries
-        if one.last_success
+        (summary.size, (max(summary.last_success.values()) - summary.first).total_seconds())
+        for summary in summaries
+        if summary.last_success
     ]
     rate = sum(size / seconds for size, seconds in spans if seconds >= timedelta(hours=1).total_seconds())
     if rate <= 0 or free / rate > CENTURY.total_seconds():

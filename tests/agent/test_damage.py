@@ -218,7 +218,7 @@ def test_one_request_for_all_finds_and_heals_every_flipped_byte(places: Places) 
     assert (healed["state"], healed["places"]["local"]["healed"]) == ("succeeded", keys[::2])
     assert {place: one["verified"] for place, one in again["places"].items()} == {"local": 6, "offsite": 6}
     assert {key: places.read("local", key) for key in keys} == good
-    begun = live.events("reading again begun")[0]
+    begun = live.events("verification started")[0]
     assert (begun["artifacts"], begun["size"]) == (6, sum(len(content) for content in good.values()))
     assert begun["estimated_seconds"] is not None
 

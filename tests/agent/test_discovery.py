@@ -246,7 +246,7 @@ def test_what_the_cluster_does_not_tell_is_said_and_costs_nothing_else(live: Liv
     assert live.ask(database="orders")["state"] == "succeeded"
     [note] = live.status()["bolt_notes"]
     assert note.startswith("SHOW ALIASES: ")
-    assert live.events("cluster answered in part")
+    assert live.events("topology incomplete")
     assert live.metric("neo4j_backup_bolt_up") == 1
 
 
@@ -277,7 +277,7 @@ def test_names_that_no_database_has_become_no_folder_no_label_and_no_warning(tmp
         assert not any(name in metrics for name in ("../x", "--option", "$(id)", "xxxx"))
         assert status["missing_databases"] == []
         assert live.status()["databases_refused"] == 0
-        assert len(live.events("cluster answered in part")) == 1
+        assert len(live.events("topology incomplete")) == 1
 
 
 def test_names_go_on_from_the_last_topology_and_log_and_status_say_so(live: Live) -> None:

@@ -179,7 +179,7 @@ def test_cancelling_what_does_not_run_fails_and_says_why(live: Live) -> None:
     late = live.ask("b", action="cancel", id="done")
 
     assert (unknown["state"], unknown["reason"]) == ("failed", "not_found")
-    assert "no request has that id" in unknown["error"]
+    assert "no request has this id" in unknown["error"]
     assert (late["state"], late["reason"]) == ("failed", "not_found")
     assert "succeeded" in late["error"]
     assert live.answer("x")["state"] == "succeeded"

@@ -93,4 +93,4 @@ def test_what_is_refused_is_counted_and_logged_once(tmp_path: Path) -> None:
         answer(known, "orders", refused=2, notes=["2 names refused"])
 
     assert (known.refused, known.notes) == (2, ("2 names refused",))
-    assert [line["notes"] for line in logged if line["event"] == "cluster answered in part"] == [("2 names refused",)]
+    assert [line["notes"] for line in logged if line["event"] == "topology incomplete"] == [("2 names refused",)]

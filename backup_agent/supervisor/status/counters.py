@@ -1,4 +1,4 @@
-"""Counting what has ended: metrics, and the last attempt at each database."""
+"""Counting what has ended: the counters of the metrics, and the last attempt at each database."""
 
 from collections.abc import Collection
 from datetime import datetime
@@ -13,21 +13,21 @@ from backup_agent.supervisor.status.metrics import Metrics
 from backup_agent.supervisor.status.model import Attempt
 
 ADHOC = "adhoc"
-"""The label of every set that is not declared: their names are many, and come from requests."""
+"""The label of all ad hoc sets, since requests choose their names: a series for each would be unbounded."""
 
 
 class Counters:
-    """What became of requests and backups since the agent started."""
+    """The counters of requests, backups and passes since the agent started."""
 
     def __init__(self, metrics: Metrics) -> None:
-        """Nothing has ended yet."""
+        """Begin with no attempts. `metrics` contains the counters."""
         self._metrics = metrics
         self.attempts: dict[str, Attempt] = {}
         self.signing_fault: str | None = None
         """Why the last record or mark was not signed, although the settings name a key."""
 
     def request(self, answer: Answer) -> None:
-        """Count a request's last state."""
+        """Count a request by its final state."""
         action = "any" if answer.request is None else answer.action
         self._metrics.requests.labels(action=action, outcome=answer.state.value).inc()
 
@@ -40,27 +40,27 @@ class Counters:
         self._metrics.bytes.labels(place=place, type=type_).inc(count)
 
     def pruned(self, place: PlaceName, count: int) -> None:
-        """Count an artifact that retention deleted, and the bytes that this freed."""
+        """Count an artifact that retention deleted, and the `count` bytes that were freed."""
         self._metrics.deleted.labels(place=place).inc()
         self._metrics.freed.labels(place=place).inc(count)
 
     def pass_ended(self, place: PlaceName, refused: Reason | None) -> None:
-        """Count a pass of retention, and why it deleted nothing where it was refused."""
+        """Count a pass of retention. `refused` says why it deleted nothing, or is None."""
         outcome = "applied" if refused is None else "refused"
         self._metrics.passes.labels(place=place, outcome=outcome, reason=refused.value if refused else "").inc()
 
     def read_again(self, place: PlaceName, outcome: Literal["verified", "damaged", "healed"]) -> None:
-        """Count an artifact that was read again: undamaged, damaged, or replaced by another place's copy."""
+        """Count an artifact that was verified, by outcome."""
         self._metrics.verifications.labels(place=place, outcome=outcome).inc()
 
     def watched_anew(self) -> None:
-        """Count a requests folder that had to be watched anew."""
+        """Count that the requests folder is watched again."""
         self._metrics.deaf.inc()
 
     def backup(
         self, answer: Answer, database: DatabaseName, result: DatabaseResult, declared: Collection[str], now: datetime
     ) -> None:
-        """Count the end of a backup that has a verdict."""
+        """Count the end of a backup. A backup that ended without a verdict is not counted."""
         if result.open:
             return
         set_name = answer.set or DEFAULT_SET
@@ -91,7 +91,7 @@ class Counters:
         }
 
     def expire(self, declared: Collection[str], before: datetime) -> None:
-        """Forget older attempts at sets that nobody declared: else a failure there would be told for ever."""
+        """Forget the attempts at ad hoc sets before a moment. Otherwise a failure there would be shown for ever."""
         self.attempts = {
             key: attempt
             for key, attempt in self.attempts.items()

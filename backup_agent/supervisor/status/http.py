@@ -1,8 +1,8 @@
 """The HTTP servers: one for Prometheus and people, one for probes. They read the Status and change nothing.
 
-Each server waits for all its connections in one thread, so a slow or silent client costs a descriptor and a few bytes.
-A second thread makes the pages that wait for the agent's loop. Nothing that clients do to one server is felt by the
-other, and `/livez` waits for nothing at all.
+Each server handles all its connections in one thread, so a slow or silent client costs a descriptor and a few bytes. A
+second thread makes the pages that wait for the agent's loop. Clients of one server cannot delay the other server, and
+`/livez` never waits.
 """
 
 import errno
@@ -26,13 +26,13 @@ from backup_agent.core.reasons import PermanentError, Reason
 from backup_agent.supervisor.status.model import Status
 
 CLIENT_SECONDS = 5.0
-"""How long a client may take in all to send its request and to read the answer, however fast the bytes drip."""
+"""How long a client may take in all to send its request and to read the answer."""
 
 MOST_CONNECTIONS = 100
-"""Connections that a server has at once. One more ends the oldest that has not sent its request yet."""
+"""Maximum of connections of a server. One more ends the oldest one that has not sent its request yet."""
 
 LARGEST_HEAD = 16 * 1024
-"""Bytes of the longest request line with headers."""
+"""Maximum of bytes of a request line with its headers."""
 
 BACKLOG = 128
 ACCEPTED_AT_ONCE = 32
@@ -53,11 +53,11 @@ Answer = tuple[int, str, bytes]
 
 @dataclass(frozen=True)
 class Page:
-    """What is answered at a path."""
+    """A page: the function that makes the answer to a path."""
 
     make: Callable[[], Answer]
     waits: bool = True
-    """Whether `make` may wait for the agent's loop. A page that does not is answered by the serving thread itself."""
+    """Whether `make` may wait for the agent's loop. If not, the serving thread calls it."""
 
 
 def main_pages(metrics: Callable[[], tuple[str, bytes]], status: Callable[[], Status]) -> dict[str, Page]:
@@ -92,12 +92,12 @@ class _State(Enum):
 class _Connection:
     socket: socket.socket
     deadline: float
-    """When the client has had its time, by the monotonic clock; infinite while it waits for the answer."""
+    """When the client's time is over, in monotonic seconds; infinite while the client waits for the answer."""
     state: _State = _State.READING
     received: bytearray = field(default_factory=bytearray)
     only_head: bool = False
     left: float = 0.0
-    """Seconds that are left to the client for reading the answer."""
+    """Seconds that the client has left to read the answer."""
     answer: memoryview = field(default_factory=lambda: memoryview(b""))
 
 
@@ -107,7 +107,10 @@ class HttpServer:
     def __init__(
         self, setting: str, host: str, port: int, pages: Mapping[str, Page], *, patience: float = CLIENT_SECONDS
     ) -> None:
-        """Bind the address; raise PermanentError, naming the setting, if that fails. Port 0 takes any: see `port`."""
+        """Bind the address. Raise PermanentError, which names the setting, if that fails.
+
+        `port` 0 takes a free port; the attribute `port` tells which one.
+        """
         self._setting = setting
         self._pages = pages
         self._patience = patience
@@ -127,12 +130,12 @@ class HttpServer:
         self._making = threading.Thread(target=self._make, name=f"{setting} pages", daemon=True)
 
     def start(self) -> None:
-        """Serve."""
+        """Start both threads."""
         self._serving.start()
         self._making.start()
 
     def close(self) -> None:
-        """Stop listening and end all connections. A page that is being made ends with the process."""
+        """Stop listening and end all connections. A page that is being made is not waited for."""
         self._closing = True
         self._asked.put(None)
         if self._serving.ident is None:
@@ -142,7 +145,7 @@ class HttpServer:
         self._serving.join(timeout=2)
 
     def _wake(self) -> None:
-        """Let the serving thread look at what has come (it may have ended, or be about to look)."""
+        """Wake the serving thread. It may have ended, or have been woken already."""
         with suppress(OSError):
             self._waker.send(b"!")
 
@@ -153,17 +156,17 @@ class HttpServer:
             for key, _ in self._selector.select(self._until_next_deadline()):
                 key.data()
             now = time.monotonic()
-            self._drop([one for one in self._connections if one.deadline <= now])
+            self._drop([connection for connection in self._connections if connection.deadline <= now])
         self._release()
 
     def _release(self) -> None:
         self._drop(list(self._connections))
         self._selector.close()
-        for one in (self._listener, self._waker, self._woken):
-            one.close()
+        for endpoint in (self._listener, self._waker, self._woken):
+            endpoint.close()
 
     def _until_next_deadline(self) -> float | None:
-        soonest = min((one.deadline for one in self._connections), default=float("inf"))
+        soonest = min((connection.deadline for connection in self._connections), default=float("inf"))
         return None if soonest == float("inf") else max(0.0, soonest - time.monotonic())
 
     def _accept(self) -> None:
@@ -174,7 +177,7 @@ class HttpServer:
                 return
             except OSError as error:
                 if error.errno in NO_DESCRIPTORS and not self._drop_oldest():
-                    time.sleep(0.1)  # other threads have them all: try again, without using up the processor
+                    time.sleep(0.1)  # all descriptors are used elsewhere: try again later, without a busy loop
                 return
             client.setblocking(False)
             if len(self._connections) >= MOST_CONNECTIONS:
@@ -182,28 +185,28 @@ class HttpServer:
             connection = _Connection(client, time.monotonic() + self._patience)
             self._connections[connection] = None
             self._selector.register(client, selectors.EVENT_READ, lambda one=connection: self._read(one))
-            self._read(connection)  # what a client sends at once has often come already
+            self._read(connection)  # the request has often arrived already
 
     def _drop_oldest(self) -> bool:
-        """End the oldest connection, one without a whole request first; return whether there was one."""
-        reading = (one for one in self._connections if one.state is _State.READING)
+        """End the oldest connection, preferably one without a complete request; return whether there was one."""
+        reading = (connection for connection in self._connections if connection.state is _State.READING)
         oldest = next(reading, None) or next(iter(self._connections), None)
         self._drop([oldest] if oldest else [])
         return oldest is not None
 
     def _drop(self, connections: Iterable[_Connection]) -> None:
-        for one in connections:
-            if one in self._connections:
-                del self._connections[one]
-                self._silence(one)
-                one.socket.close()
+        for connection in connections:
+            if connection in self._connections:
+                del self._connections[connection]
+                self._unregister(connection)
+                connection.socket.close()
 
-    def _silence(self, connection: _Connection) -> None:
-        with suppress(KeyError):  # it waits for its page
+    def _unregister(self, connection: _Connection) -> None:
+        with suppress(KeyError):  # it waits for its page and is not registered
             self._selector.unregister(connection.socket)
 
     def _read(self, connection: _Connection) -> None:
-        if connection not in self._connections:  # it was dropped for another a moment ago
+        if connection not in self._connections:  # it was dropped since the selector returned
             return
         try:
             data = connection.socket.recv(CHUNK)
@@ -222,7 +225,7 @@ class HttpServer:
             self._send(connection, (431, TEXT, f"a request has at most {LARGEST_HEAD} bytes\n".encode()))
 
     def _answer(self, connection: _Connection) -> None:
-        """Answer a request that has been read, or let its page be made."""
+        """Answer a complete request, or pass it to the thread that makes pages."""
         words = connection.received.partition(b"\n")[0].decode(errors="replace").split()
         method, target, version = words if len(words) == WORDS_OF_A_REQUEST_LINE else ("", "", "")
         path = target.partition("?")[0]
@@ -240,7 +243,7 @@ class HttpServer:
         elif not page.waits:
             self._send(connection, page.make())
         else:
-            self._silence(connection)
+            self._unregister(connection)
             connection.state = _State.WAITING
             connection.left = max(0.0, connection.deadline - time.monotonic())
             connection.deadline = float("inf")
@@ -251,10 +254,10 @@ class HttpServer:
         with suppress(queue.Empty):
             while True:
                 connections, answer = self._made.get_nowait()
-                for one in connections:
-                    if one in self._connections:
-                        one.deadline = time.monotonic() + one.left
-                        self._send(one, answer)
+                for connection in connections:
+                    if connection in self._connections:
+                        connection.deadline = time.monotonic() + connection.left
+                        self._send(connection, answer)
 
     def _send(self, connection: _Connection, answer: Answer) -> None:
         code, kind, body = answer
@@ -264,7 +267,7 @@ class HttpServer:
         )
         connection.state = _State.SENDING
         connection.answer = memoryview(head.encode() + (b"" if connection.only_head else body))
-        self._silence(connection)
+        self._unregister(connection)
         self._selector.register(connection.socket, selectors.EVENT_WRITE, lambda: self._write(connection))
         self._write(connection)
 
@@ -280,14 +283,14 @@ class HttpServer:
             return
         connection.answer = connection.answer[sent:]
         if not connection.answer:
-            with suppress(OSError):  # bytes that are left unread would make the kernel take the answer back
+            with suppress(OSError):  # closing a socket with unread bytes resets the connection and loses the answer
                 connection.socket.recv(CHUNK)
             self._drop([connection])
 
     # The thread that makes pages
 
     def _make(self) -> None:
-        """Make each page that is asked for once for all who wait for it by then."""
+        """Make each requested page once for all connections that wait for it."""
         while (first := self._asked.get()) is not None:
             asked = {first[0]: [first[1]]}
             with suppress(queue.Empty):

@@ -1,7 +1,6 @@
 """The canonical log lines: one for each backup, pass and request, with its level and all of its fields.
 
-Each is made by one function that names every field once, so that no two sources can give the same field. A line is
-logged last, after everything that follows from what it tells.
+Each line is built by one function that names every field. A line is logged after all other effects of the event.
 """
 
 import logging
@@ -44,7 +43,7 @@ class LogLine:
 def backup_ended(
     answer: Answer, run: str, set_name: SetName, database: DatabaseName, result: DatabaseResult, execution: Execution
 ) -> LogLine:
-    """Return the line that tells all of one attempt at one database."""
+    """Return the line for the end of one attempt at one database."""
     fields = {
         "request": answer.id,
         **answer.attribution,
@@ -90,7 +89,7 @@ def request_accepted(answer: Answer) -> LogLine:
 
 
 def request_answered(answer: Answer) -> LogLine:
-    """Return the line for a request that has reached its last state."""
+    """Return the line for a request that has reached a final state."""
     fields = {
         "request": answer.id,
         "action": answer.action,
@@ -105,7 +104,7 @@ def request_answered(answer: Answer) -> LogLine:
 
 
 def retention_ended(place: PlaceName, answer: Answer | None, result: PlaceResult, seconds: float) -> LogLine:
-    """Return the line for a pass of retention; `answer` is that of the request it was made for, if there is one."""
+    """Return the line for the end of a pass of retention; `answer` is None if no request asked for the pass."""
     if answer is not None and answer.asked.dry_run:
         event = "retention planned"
     elif result.outcome in (Outcome.SUCCEEDED, Outcome.SUCCEEDED_WITH_WARNINGS):
@@ -130,7 +129,7 @@ def retention_ended(place: PlaceName, answer: Answer | None, result: PlaceResult
 
 
 def _known(fields: Mapping[str, object]) -> dict[str, object]:
-    """Leave out the fields that have no value."""
+    """Return the fields that have a value other than None, False and empty collections."""
     return {
         name: value
         for name, value in fields.items()

@@ -1,7 +1,7 @@
-"""Prometheus metrics, computed from Status at each scrape. A series is absent until its value is known, never 0.
+"""Prometheus metrics. Gauges are computed from the Status at each scrape; a gauge with an unknown value is absent.
 
-Counters and histograms alone are kept here; they count since the agent started, as Prometheus expects. Names are
-checked by `promtool check metrics`; labels come from settings and closed lists, never from a request's free text.
+Only counters and histograms are kept here, from the start of the agent on. Values of labels come from settings and
+closed lists, never from free text of a request.
 """
 
 from collections.abc import Callable, Iterator
@@ -28,7 +28,7 @@ STAGE_BUCKETS = (1, 5, 15, 60, 300, 900, 3600, 10800, 21600)
 
 
 class Metrics:
-    """The page behind /metrics: what is counted as it happens, and what Status says when it is asked."""
+    """The counters, and the page /metrics."""
 
     def __init__(self, status: Callable[[], Status]) -> None:
         """`status` is called once a scrape."""
@@ -95,23 +95,23 @@ class Metrics:
         )
 
     def page(self) -> tuple[str, bytes]:
-        """Return content type and text, as Prometheus scrapes it."""
+        """Return the content type and the text of /metrics."""
         return CONTENT_TYPE_LATEST, generate_latest(self._registry)
 
 
 class StatusCollector(Collector):
-    """Turns a Status into families when it is asked to."""
+    """Computes the metric families from the Status at each scrape."""
 
     def __init__(self, status: Callable[[], Status]) -> None:
         """`status` is called once a scrape."""
         self._status = status
 
     def describe(self) -> list[Metric]:
-        """Say nothing: a scrape at registration would come before there is a status."""
+        """Return nothing, so that registering does not call `collect`: there is no Status yet."""
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """Yield every family that has a value."""
+        """Yield each family that has at least one sample."""
         status = self._status()
         for family in (*_agent(status), *_databases(status), *_schedules(status), *_storage(status)):
             if family.samples:

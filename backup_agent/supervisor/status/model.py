@@ -1,4 +1,4 @@
-"""What the agent knows at one moment: the one value behind /status.json, /metrics, the probes and the commands."""
+"""The Status: the state of the agent at one moment, for /status.json, /metrics, the probes and the commands."""
 
 from datetime import datetime
 
@@ -42,28 +42,32 @@ class DestinationStatus(Value):
 
 
 class PlaceStatus(Value):
-    """What retention and reading again came to at one place, since start. Absent means not known."""
+    """The results of retention and verification at one place since the agent started. Absent means unknown."""
 
     pruned: datetime | None = Field(default=None, description="when retention was last applied")
     blocked: Reason | None = Field(default=None, description="why the last pass deleted nothing")
     error: str | None = None
     deleted: int = 0
     freed: int = Field(default=0, description="bytes, without old versions that the store keeps")
-    damaged: tuple[str, ...] | None = Field(default=None, description="artifacts that are not as recorded")
+    damaged: tuple[str, ...] | None = Field(default=None, description="artifacts that differ from their records")
     unreadable: dict[str, tuple[str, ...]] | None = Field(
-        default=None, description="record_unreadable, unreadable, no_record -> what is there and cannot be verified"
+        default=None, description="record_unreadable, unreadable, no_record -> artifacts that cannot be verified"
     )
     unrestorable: tuple[str, ...] | None = Field(
-        default=None, description="artifacts that cannot be restored, since something that they need is not sound"
+        default=None,
+        description="artifacts that cannot be restored, since something that they need is missing or damaged",
     )
     unrecognised: int | None = Field(
-        default=None, description="number of records that the agent neither wrote nor accepted: they count for nothing"
+        default=None,
+        description="number of records that the agent neither wrote nor accepted; they are no restore points",
     )
-    oldest_verified: datetime | None = Field(default=None, description="when what waits longest was last read")
+    oldest_verified: datetime | None = Field(
+        default=None, description="when the artifact that has waited longest was last verified"
+    )
 
 
 class Pause(Value):
-    """Nothing is started."""
+    """A pause: the agent starts nothing."""
 
     since: datetime
     requested_by: str | None = None
@@ -84,7 +88,7 @@ class ScheduleStatus(Value):
 
 
 class Attempt(Value):
-    """What became of the last attempt at a database of a set since the agent started."""
+    """The last attempt at a database of a set since the agent started."""
 
     at: datetime
     failed_at: datetime | None = None
@@ -100,7 +104,7 @@ class ExcludedDatabase(Value):
 
 
 class Status(Value):
-    """Everything. Absent means not known."""
+    """The state of the agent. An absent field is unknown."""
 
     schema_: int = Field(default=1, alias="schema")
     cluster: str
@@ -111,10 +115,11 @@ class Status(Value):
     not_ready_because: tuple[str, ...] = ()
     surveyed: bool = Field(description="whether it is known what is on the volume")
     survey_failure: str | None = Field(
-        default=None, description="why the last survey of the volume failed; what is shown of it may be out of date"
+        default=None, description="why the last survey of the volume failed; its databases may be out of date"
     )
     requests_watched: bool = Field(
-        default=True, description="whether a new request is noticed at once; else the folder is listed every 5 seconds"
+        default=True,
+        description="whether a new request is noticed at once; otherwise the folder is listed every 5 seconds",
     )
     requests_watch_fault: str | None = Field(default=None, description="why the requests folder is not watched")
     queue_depth: int = Field(description="requests that wait or run")
@@ -123,7 +128,7 @@ class Status(Value):
     )
     running: tuple[RunStatus, ...] = ()
     databases: tuple[DatabaseSummary, ...] | None = Field(
-        default=None, description="what is on the volume; absent until it was surveyed"
+        default=None, description="the databases on the volume; absent until the volume was surveyed"
     )
     attempts: dict[str, Attempt] = Field(default={}, description="<set>/<database> -> the last attempt since start")
     missing_databases: tuple[DatabaseName, ...] = ()
@@ -134,26 +139,30 @@ class Status(Value):
     destinations: dict[PlaceName, DestinationStatus] = Field(default={})
     schedules: dict[str, ScheduleStatus] = Field(default={})
     places: dict[PlaceName, PlaceStatus] = Field(default={})
-    paused: Pause | None = Field(default=None, description="nothing is started until somebody resumes")
-    forgotten: tuple[DatabaseName, ...] = Field(default=(), description="databases whose last backups may go too")
+    paused: Pause | None = Field(default=None, description="the pause; nothing is started until `resume`")
+    forgotten: tuple[DatabaseName, ...] = Field(
+        default=(), description="dropped databases whose last backups retention may delete"
+    )
     signing_fault: str | None = Field(
         default=None, description="why records are written without a signature, although the settings name a key"
     )
-    bolt_up: bool | None = Field(default=None, description="whether Bolt answered when it was asked last")
+    bolt_up: bool | None = Field(default=None, description="whether Bolt answered the last query")
     bolt_reason: Reason | None = None
-    bolt_error: str | None = Field(default=None, description="why it did not answer")
+    bolt_error: str | None = Field(default=None, description="why Bolt did not answer")
     bolt_notes: tuple[str, ...] = Field(
-        default=(), description="what the cluster did not tell when it answered, and what of it is not taken"
+        default=(), description="which parts of its last answer the cluster left out or the agent refused"
+    )
+    databases_refused: int | None = Field(
+        default=None, description="number of listed databases that are not backed up because of their names"
     )
     unprotected: dict[str, str] = Field(
         default={}, description="connections without encryption or without a check of the certificate -> what to change"
     )
-    databases_refused: int | None = Field(default=None, description="databases listed by names that are not taken")
     topology_seen: datetime | None = None
     clock_offset_seconds: float | None = None
     volume_free: int | None = None
     volume_total: int | None = None
-    full_on: datetime | None = Field(default=None, description="when the volume is full at the present rate")
+    full_on: datetime | None = Field(default=None, description="when the volume will be full at the present rate")
     retention: dict[str, dict[str, int | str]] = Field(
         description="place -> the rules that keep restore points there; a place without rules keeps everything"
     )

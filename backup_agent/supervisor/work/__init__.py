@@ -1,1 +1,1 @@
-"""What is to be done, and in which order: backups, maintenance of places, orders."""
+"""The work of the supervisor and its order: backups, maintenance of places, orders."""

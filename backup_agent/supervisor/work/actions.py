@@ -1,6 +1,6 @@
-"""Requests that are no backups, and take no slot: each is done at once, and answered.
+"""The requests that are carried out at once, without a slot: cancel, pause, resume, forget, hold and release.
 
-A newcomer would look for `prune` and `verify` here: those are passes over places, and wait for the slot.
+`prune` and `verify` are not here: they are passes over places, which wait for a slot in `MaintenanceQueue`.
 """
 
 import time
@@ -29,7 +29,7 @@ from backup_agent.supervisor.work.volume_summaries import VolumeSummaries
 
 @dataclass
 class Actions:
-    """What each action does."""
+    """Carries out each action."""
 
     reloader: Reloader
     spool: Spool
@@ -44,7 +44,7 @@ class Actions:
     counters: Counters
 
     def take(self, answer: Answer, now: datetime) -> None:
-        """Do what a request asks for, and answer it; a pass is only queued."""
+        """Carry out a request and give it its final answer. A request for passes is only queued."""
         if answer.action in PASSES:
             self.maintenance_queue.accept(answer)
             return
@@ -82,37 +82,37 @@ class Actions:
         target = answer.asked.id or ""
         by = answer.asked.requested_by
         failure = Failure(Reason.CANCELLED, f"cancelled by request {answer.id}" + (f" of {by}" if by else ""))
-        found = self.requests.find(target)
-        if found is None:
+        request = self.requests.find(target)
+        if request is None:
             earlier = self.spool.ledger.load(target)
-            text = f"it has ended already: {earlier.state.value}" if earlier else "no request has that id"
+            text = f"this request has ended already: {earlier.state.value}" if earlier else "no request has this id"
             raise PermanentError(Reason.NOT_FOUND, f"{target}: {text}")
-        if found.action == Action.BACKUP:
-            for run in self.backup_queue.cancel(found, failure, now):
+        if request.action == Action.BACKUP:
+            for run in self.backup_queue.cancel(request, failure, now):
                 self.runs.end(run, Reason.CANCELLED)
-        elif found.action in PASSES:
-            self.maintenance_queue.cancel(found, failure, now)
+        elif request.action in PASSES:
+            self.maintenance_queue.cancel(request, failure, now)
             self.maintenance.cancel(target)
         else:
-            self.requests.conclude(found.becomes(State.CANCELLED, now, failure))
+            self.requests.conclude(request.becomes(State.CANCELLED, now, failure))
 
     def _forget(self, answer: Answer, now: datetime) -> None:
-        if self.orders.no_deletion is not None:  # to write it down would overwrite a pause that cannot be read
+        if self.orders.no_deletion is not None:  # writing the orders would overwrite a pause that cannot be read
             raise PermanentError.of(self.orders.no_deletion)
         database = lowered(database_name(answer.asked.database or ""))
         if self.discovery.lists(database):
             raise PermanentError(
                 Reason.INVALID_REQUEST,
-                f"{database}: the cluster listed it when it answered last",
+                f"{database}: the cluster lists this database, according to its last answer",
                 "forget is for a database that was dropped for good; drop it first",
             )
-        # Every database that status lists: its name on the volume and in records may differ in case.
+        # All databases that status lists. Names on the volume and in records may differ in case.
         known = {*self.volume_summaries.databases, *self.orders.forgotten, *self.discovery.missing}
         known |= self.counters.databases
-        meant = sorted(name for name in known if name.lower() == database)
-        if not meant:
-            raise PermanentError(Reason.NOT_FOUND, f"{database}: nothing is known of it")
-        for name in meant:
+        spellings = sorted(name for name in known if name.lower() == database)
+        if not spellings:
+            raise PermanentError(Reason.NOT_FOUND, f"{database}: the agent knows no such database")
+        for name in spellings:
             self.orders.forget(name, _order(answer, now))
             self.discovery.forget(name)
             self.counters.forget(name)
@@ -129,20 +129,23 @@ class Actions:
             request=answer.id,
             until=asked.until,
         )
-        return self._marked(holds.hold(self.reloader.settings, hold))
+        return self._hurry(holds.hold(self.reloader.settings, hold))
 
     def _release(self, answer: Answer) -> dict[PlaceName, str]:
         key = self._key(answer.asked.artifact or "")
-        return self._marked(holds.release(self.reloader.settings, key))
+        return self._hurry(holds.release(self.reloader.settings, key))
 
-    def _marked(self, became: dict[PlaceName, str]) -> dict[PlaceName, str]:
-        """Let the passes that put marks at destinations come soon."""
-        for place in became:
+    def _hurry(self, marks: dict[PlaceName, str]) -> dict[PlaceName, str]:
+        """Start the passes soon that write the marks at their places; return the marks."""
+        for place in marks:
             self.maintenance_queue.hurry(place, time.monotonic())
-        return became
+        return marks
 
     def _key(self, artifact: str) -> str:
-        """Return the key of an artifact that may be given as a path below the root, or as its record's."""
+        """Return the key of an artifact, which is given as a key, a path below the root, or the path of its record.
+
+        Raise PermanentError if it is none of these.
+        """
         root = f"{self.reloader.settings.storage.root}/"
         key = artifact.removeprefix(root).removesuffix(RECORD_SUFFIX)
         if not is_key(key):

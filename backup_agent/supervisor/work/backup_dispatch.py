@@ -1,7 +1,7 @@
-"""How backups are taken: the cluster is asked, databases and servers are chosen, and each gets a child of its own.
+"""Starting backups: the cluster is queried, databases and servers are chosen, and a child is started for each backup.
 
-`BackupQueue` holds the open requests and `Discovery` what is known of the cluster; `BackupDispatch` starts the children
-and takes their results. `Maintenance` looks after the artifacts afterwards.
+`BackupQueue` contains the open requests and `Discovery` the state of the cluster. `BackupDispatch` starts the children
+and handles their results. `Maintenance` handles the artifacts afterwards.
 """
 
 import time
@@ -39,7 +39,7 @@ log = structlog.get_logger()
 
 @dataclass
 class BackupDispatch:
-    """The backups under way."""
+    """Starts backups and handles their ends."""
 
     reloader: Reloader
     root: Path
@@ -52,7 +52,7 @@ class BackupDispatch:
     maintenance_queue: MaintenanceQueue
     counters: Counters
     hard_links: bool = True
-    """Whether the volume allows them; else backups are written in place."""
+    """Whether the volume supports hard links. If not, neo4j-admin writes into the folder of the database."""
 
     @property
     def settings(self) -> Settings:
@@ -60,7 +60,7 @@ class BackupDispatch:
         return self.reloader.settings
 
     def advance(self) -> None:
-        """Start whatever may start now; the cluster is asked first, unless it has just answered."""
+        """Start the backups that may start now. Query the cluster first, unless its last answer is fresh."""
         self.backup_queue.activate()
         unselected = self.backup_queue.unselected()
         if unselected or any(True for _ in self.backup_queue.waiting_jobs()):
@@ -76,7 +76,7 @@ class BackupDispatch:
 
     @property
     def free_slots(self) -> int:
-        """Backups and passes that may start now."""
+        """The number of backups and passes that may start now."""
         return max(0, self.settings.limits.parallel - self.runs.slots)
 
     def _startable(self) -> tuple[Job, ...]:
@@ -84,7 +84,7 @@ class BackupDispatch:
         return may_start(self.backup_queue.waiting_jobs(), running, len(running) + self.free_slots)
 
     def discover(self) -> None:
-        """Ask the cluster, in a child."""
+        """Start a child that queries the cluster, if a slot is free and no such child is running."""
         if self.runs.any("cluster") or not self.free_slots:
             return
         task = tasks.DiscoverTask(root=str(self.root), settings=self.settings.model_dump(mode="json"))
@@ -98,7 +98,7 @@ class BackupDispatch:
                 deadline=deadline,
             )
         except OSError as error:
-            text = f"asking the cluster over Bolt could not be started: {error.strerror}"
+            text = f"the query of the cluster over Bolt could not be started: {error.strerror}"
             self.discovery.fail(Failure(Reason.SOURCE_UNREACHABLE, text), time.monotonic())
 
     def _select(self, answer: Answer) -> None:
@@ -160,11 +160,11 @@ class BackupDispatch:
             self._conclude(name, BackupReport(result=DatabaseResult().failed(failure, utc_now())))
 
     def discovered(self, run: Run, code: int) -> None:
-        """Take what the cluster answered, or that it did not."""
+        """Handle the end of the child that queried the cluster."""
         monotonic = time.monotonic()
-        text = f"asking the cluster over Bolt ended without an answer (exit code {code})"
+        text = f"the query of the cluster over Bolt ended without an answer (exit code {code})"
         if run.ending is Reason.TIMEOUT:
-            text = f"asking the cluster over Bolt took longer than {DISCOVER_SECONDS:.0f} s"
+            text = f"the query of the cluster over Bolt took longer than {DISCOVER_SECONDS:.0f} s"
         if isinstance(run.result, TopologyTold | DiscoveryFailed):
             self.discovery.take(run.result, monotonic)
         else:
@@ -182,21 +182,21 @@ class BackupDispatch:
             )
 
     def ended(self, name: str, run: Run) -> None:
-        """Take the end of a backup's child. A child without a report has reached no verdict, and gets another try."""
-        told = run.result if isinstance(run.result, BackupReport) else None
+        """Handle the end of a backup's child. Without a report there is no verdict, and the backup is tried again."""
+        report = run.result if isinstance(run.result, BackupReport) else None
         if run.ending is Reason.CANCELLED:
-            result = _cancelled(told.result if told else None, utc_now())
-            told = told.model_copy(update={"result": result}) if told else BackupReport(result=result)
-        elif told is not None and (told.result.open or told.result.outcome is Outcome.CANCELLED):
-            told = None  # ended because the agent ends: no verdict
-        self._conclude(name, told)
+            result = _cancelled(report.result if report else None, utc_now())
+            report = report.model_copy(update={"result": result}) if report else BackupReport(result=result)
+        elif report is not None and (report.result.open or report.result.outcome is Outcome.CANCELLED):
+            report = None  # the child ended because the agent ends: no verdict
+        self._conclude(name, report)
 
-    def _conclude(self, name: str, told: BackupReport | None) -> None:
-        """Take the end of a backup, whatever it is, into answer, holdings and metrics, and log it last."""
+    def _conclude(self, name: str, report: BackupReport | None) -> None:
+        """Enter the end of a backup into answer, destinations, maintenance and metrics; then log it."""
         now = utc_now()
         job = self.backup_queue.running[name]
-        answer, result = self.backup_queue.ended(name, told.result if told else None, now)
-        for place, failure in (told.copy_failures if told else {}).items():
+        answer, result = self.backup_queue.ended(name, report.result if report else None, now)
+        for place, failure in (report.copy_failures if report else {}).items():
             self.maintenance.copy_refused(place, failure)
         for place, copy in result.copies.items():
             if copy is CopyState.STORED:
@@ -206,11 +206,11 @@ class BackupDispatch:
         elif result.reason is Reason.DISK_FULL:
             self.maintenance_queue.hurry(VOLUME, time.monotonic())
         self.counters.backup(answer, job.database, result, self.settings.declared_sets, now)
-        execution = told.execution if told else Execution()
+        execution = report.execution if report else Execution()
         log_lines.backup_ended(answer, name, job.set, job.database, result, execution).log()
 
     def progressed(self, name: str, run: Run) -> None:
-        """Say in the answer how far a backup is."""
+        """Publish the progress of a backup in its answer."""
         if name in self.backup_queue.running:
             progress = {
                 key: value
@@ -225,7 +225,7 @@ class BackupDispatch:
 
 
 def _cancelled(result: DatabaseResult | None, now: datetime) -> DatabaseResult:
-    """Return the result of a backup that was cancelled: what it had recorded by then stands."""
+    """Return the result of a backup that was cancelled. It names the artifact if there is a record of it."""
     text = "cancelled while it ran; its processes were ended"
     if result is None or result.artifact is None:
         return (result or DatabaseResult()).failed(Failure(Reason.CANCELLED, text), now)

@@ -1,7 +1,7 @@
-"""The requests for backups on their way to their answers: which wait, which are under way, which backup is next.
+"""The open requests for backups: which of them wait, which are running, and which backup is next.
 
-Each attempt is written down before its child is started, so that a death in the middle is known afterwards. A
-database whose attempts ended without a verdict gets one more, then a last look that only takes over what is finished.
+Each attempt is written to the ledger before its child is started, so that the attempt is known after a crash. If all
+attempts at a database ended without a verdict, a last one only takes over an artifact that is already complete.
 """
 
 import hashlib
@@ -18,26 +18,26 @@ from backup_agent.core.requests.request import Action
 from backup_agent.supervisor.work.open_requests import OpenRequests
 
 MOST_ACTIVE = 32
-"""Requests whose databases are considered at once: enough to fill the slots past those that wait for each other."""
+"""How many requests are active at once: enough to fill the slots although some requests wait for others."""
 
 SHOWN_POSITIONS = 20
-"""How many answers at the head of the queue show a position that is kept up to date."""
+"""How many answers, from the head of the queue on, show their current position."""
 
 LONGEST_RUN = 200
-"""Characters of a run's name, its attempt left out: a file name has at most 255 bytes."""
+"""Most characters of a run's name without its attempt: a file name has at most 255 bytes."""
 
 
 class BackupQueue:
     """The open requests for backups."""
 
     def __init__(self, requests: OpenRequests) -> None:
-        """`requests` are all that are open, other actions included."""
+        """`requests` are all open requests, including those for other actions."""
         self._requests = requests
         self._running: dict[str, Job] = {}
 
     @property
     def active(self) -> list[Answer]:
-        """The requests whose databases are considered."""
+        """The requests whose backups may start or are running."""
         return [answer for answer in self._requests.loaded.values() if answer.action == Action.BACKUP.value]
 
     def accept(self, answer: Answer) -> None:
@@ -46,7 +46,7 @@ class BackupQueue:
         self._show_positions()
 
     def recover(self, answer: Answer, now: datetime) -> None:
-        """Go on with a request of an earlier life: what was under way there ended without a verdict."""
+        """Queue a request of an earlier process. Backups that were running then have ended without a verdict."""
         if answer.state is State.QUEUED:
             self.accept(answer)
             return
@@ -67,7 +67,7 @@ class BackupQueue:
         )
 
     def activate(self) -> None:
-        """Bring waiting requests to the front, as many as are considered at once."""
+        """Load waiting requests, until MOST_ACTIVE are active."""
         while self._requests.serialised and len(self.active) < MOST_ACTIVE:
             self._requests.load_next()
 
@@ -76,7 +76,7 @@ class BackupQueue:
         return [answer for answer in self.active if not answer.selected]
 
     def selected(self, answer: Answer, selection: Selection, now: datetime) -> None:
-        """Write down which databases a request comes to; end it at once where it comes to none."""
+        """Write down the databases that were selected for a request. If no backup is to be made, end the request."""
         results: dict[str, DatabaseResult] = {
             target.name: DatabaseResult(discovery=target.discovery.value, database_id=target.database_id)
             for target in selection.databases
@@ -86,7 +86,7 @@ class BackupQueue:
         self._save(answer.with_results(results, selection.warnings, selection.excluded), now)
 
     def waiting_jobs(self) -> Iterator[Job]:
-        """Yield the jobs that could start, in the order of the requests."""
+        """Yield the jobs that have not started, in the order of the requests."""
         for answer in self.active:
             for database in answer.open:
                 result = answer.databases[database]
@@ -95,13 +95,13 @@ class BackupQueue:
 
     @property
     def running(self) -> Mapping[str, Job]:
-        """The jobs under way, by run."""
+        """The running jobs, by the name of the run."""
         return self._running
 
     def start(self, job: Job, now: datetime) -> tuple[str, Answer]:
-        """Write an attempt down, before its child is started; return its run and the request.
+        """Write down an attempt before its child is started; return the name of its run and the request's answer.
 
-        Raise OSError where that cannot be: then nothing has been started.
+        Raise OSError, with nothing changed, if the attempt cannot be written.
         """
         answer = self._requests.loaded[job.request]
         result = answer.databases[job.database]
@@ -119,7 +119,7 @@ class BackupQueue:
         return run, answer
 
     def tell(self, run: str, stage: str | None, progress: Mapping[str, object] | None) -> None:
-        """Show how far a run is."""
+        """Publish the progress of a run in its request's answer."""
         job = self._running[run]
         answer = self._requests.loaded[job.request]
         shown = {"database": job.database, **(progress or {})}
@@ -127,7 +127,10 @@ class BackupQueue:
         self._requests.show(answer)
 
     def ended(self, run: str, result: DatabaseResult | None, now: datetime) -> tuple[Answer, DatabaseResult]:
-        """Take the end of a run: its result, or None where it ended without a verdict."""
+        """Write down the end of a run; return the request's answer and the result of the database.
+
+        `result` is None if the run ended without a verdict.
+        """
         job = self._running.pop(run)
         answer = self._requests.loaded[job.request]
         before = answer.databases[job.database]
@@ -149,7 +152,7 @@ class BackupQueue:
         return answer, result
 
     def cancel(self, answer: Answer, failure: Failure, now: datetime) -> list[str]:
-        """Cancel a request: what has not started never will; return the runs that must be ended."""
+        """Cancel the backups of a request that have not started; return its runs, which the caller must end."""
         for database, result in answer.databases.items():
             if result.outcome in (Outcome.WAITING, Outcome.INTERRUPTED):
                 answer = answer.with_result(database, result.failed(failure, now))
@@ -160,7 +163,7 @@ class BackupQueue:
         return [run for run, job in self._running.items() if job.request == answer.id]
 
     def expire(self, answer: Answer, now: datetime) -> None:
-        """Answer a request that has not started and must not be started any more."""
+        """Fail a request that has not started if its `not_after` has passed."""
         failure = answer.expired(now) if answer.state is State.QUEUED else None
         if failure is None:
             return
@@ -169,14 +172,14 @@ class BackupQueue:
         self._conclude(answer.becomes(State.FAILED, now, failure))
 
     def open_runs(self) -> tuple[str, ...]:
-        """Return the runs of earlier attempts whose staging folders are still wanted."""
+        """Return the runs of earlier attempts whose staging folders are still needed."""
         return tuple(
             run for answer in self.active for database in answer.open for run in earlier_runs(answer, database)
         )
 
     def _save(self, answer: Answer, now: datetime) -> None:
         if answer.selected and not answer.open:
-            self._conclude(answer.concluded(now) if answer.databases else _nothing(answer, now))
+            self._conclude(answer.concluded(now) if answer.databases else _without_databases(answer, now))
         else:
             self._requests.keep(answer)
 
@@ -193,7 +196,7 @@ class BackupQueue:
 
 
 def run_name(request: RequestId, database: DatabaseName, attempt: int) -> str:
-    """Return the name of an attempt: also that of its staging folder, so it is short enough for one.
+    """Return the name of an attempt, which is also the name of its staging folder.
 
     >>> run_name("nightly-1", "orders", 1)
     'nightly-1+orders+1'
@@ -205,14 +208,14 @@ def run_name(request: RequestId, database: DatabaseName, attempt: int) -> str:
 
 
 def earlier_runs(answer: Answer, database: DatabaseName) -> tuple[str, ...]:
-    """Return the attempts a database has had, the first one first."""
+    """Return the runs of all attempts at a database so far, the first one first."""
     return tuple(run_name(answer.id, database, number + 1) for number in range(answer.databases[database].attempts))
 
 
 def _interrupted(result: DatabaseResult, now: datetime) -> DatabaseResult:
-    """Return what follows an attempt without a verdict: another, or the answer that it cannot be had.
+    """Return the result after an attempt without a verdict: another attempt is made, or the backup has failed.
 
-    The attempt after the last only takes over what is finished; where even that gets no verdict, it is over.
+    After MOST_ATTEMPTS, one more attempt only takes over a complete artifact. If it has no verdict either, fail.
     """
     if result.attempts <= MOST_ATTEMPTS:
         return result.model_copy(update={"outcome": Outcome.INTERRUPTED})
@@ -220,5 +223,5 @@ def _interrupted(result: DatabaseResult, now: datetime) -> DatabaseResult:
     return result.failed(Failure(Reason.INTERRUPTED, error), now)
 
 
-def _nothing(answer: Answer, now: datetime) -> Answer:
+def _without_databases(answer: Answer, now: datetime) -> Answer:
     return answer.becomes(State.FAILED, now, Failure(Reason.NO_SUCH_DATABASE, "there is no database to back up"))

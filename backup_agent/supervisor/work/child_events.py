@@ -1,4 +1,4 @@
-"""The events of child processes, each handed to the part that it concerns. mypy proves that every type is handled."""
+"""Passing each event of a child process to the part that handles it. mypy proves that every type is handled."""
 
 import time
 from dataclasses import dataclass
@@ -21,14 +21,14 @@ from backup_agent.supervisor.work.survey import Survey
 from backup_agent.supervisor.work.volume_summaries import VolumeSummaries
 
 CHANGING = ("backup", "prune", "verify")
-"""Children that change what is on the volume, and tell so before their report."""
+"""Children that change the volume and tell each change before their report."""
 
 log = structlog.get_logger()
 
 
 @dataclass
 class ChildEvents:
-    """Hands each event of a child to the part that it concerns."""
+    """Passes each event of a child to the part that handles it."""
 
     reloader: Reloader
     runs: Runs
@@ -41,7 +41,7 @@ class ChildEvents:
     intake: Intake
 
     def told(self, told: Told) -> None:
-        """Take an event of a child. One that cannot be understood leaves in doubt what it would have told."""
+        """Handle an event of a child. After a malformed event the volume is surveyed again: a change may be lost."""
         run = self.runs.get(told.run)
         if run is None:
             return
@@ -146,12 +146,12 @@ class ChildEvents:
             self.maintenance.read_on(name, event)
 
     def ended(self, ended: Ended) -> None:
-        """Take the end of a child."""
+        """Handle the end of a child."""
         run = self.runs.ended(ended.run)
         if run is None:
             return
         if run.kind in CHANGING and not isinstance(run.result, events.BackupReport | events.PassReport):
-            self.volume_summaries.doubt()  # what it changed on the volume before it ended was not told
+            self.volume_summaries.doubt()  # it may have changed the volume without telling
         if self.volume_summaries.doubted:
             self.survey.doubt(time.monotonic())
         match run.kind:

@@ -1,7 +1,6 @@
-"""Copies still owed to destinations, and when to try again.
+"""Copies that are missing at destinations, and when to try them again.
 
-A run copies its own artifact; what it could not copy is retried here, from the copy on the volume, one destination at
-a time, in a slot that no backup wants.
+A run copies its own artifact. If that fails, the copy is made later by a pass over the destination.
 """
 
 from collections.abc import Iterable
@@ -15,28 +14,28 @@ from backup_agent.supervisor.backoff import Backoff
 
 @dataclass
 class CopyBackoff:
-    """What is known of one destination since start. `up` is None before anything was tried."""
+    """The state of one destination since the agent started. `up` is None before the first copy."""
 
     name: PlaceName
     identity: str = ""
-    """Which place it is: under the same name the settings may come to mean another."""
+    """The identity of the place: changed settings may give its name to another place."""
     uncounted_since: float | None = None
-    """When it came in without a survey that counted what is owed to it (monotonic seconds)."""
+    """Since when the number of missing copies is unknown (monotonic seconds); None if it is known."""
     up: bool | None = None
     failure: Failure | None = None
     retry: Backoff = field(default_factory=Backoff)
 
     def succeeded(self) -> None:
-        """Note that the destination took something."""
+        """Note that the destination accepted a copy."""
         self.up, self.failure = True, None
         self.retry.succeeded()
 
     def failed(self, failure: Failure, monotonic: float) -> None:
-        """Note that the destination did not take something, and when it may be tried again."""
+        """Note that a copy failed, and delay the next try."""
         self.up, self.failure = failure.reason in ABOUT_ONE_ARTIFACT, failure
         self.retry.failed(monotonic)
 
 
 def owing(summaries: Iterable[DatabaseSummary], destination: PlaceName) -> int:
-    """Return how many artifacts have no copy at a destination."""
+    """Return how many copies are missing at a destination."""
     return sum(summary.owed.get(destination, 0) for summary in summaries)

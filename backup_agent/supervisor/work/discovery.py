@@ -1,6 +1,6 @@
-"""What the supervisor knows of the cluster: what Bolt said last, and whether that is still fresh.
+"""The supervisor's knowledge of the cluster: the last answer over Bolt, and whether the answer is still fresh.
 
-The asking is a child's; this keeps the outcome, and the last topology on the volume for the day Bolt is silent.
+A child queries the cluster. The last topology is also kept on the volume, for times when Bolt does not answer.
 """
 
 import time
@@ -21,14 +21,14 @@ from backup_agent.core.requests.events import DiscoveryFailed, TopologyRows, Top
 from backup_agent.core.retention.clock import Shown
 
 FRESH_SECONDS = 30.0
-"""How long an answer of the cluster, or its silence, serves the next request: a burst must not ask a thousand times."""
+"""How long an answer, or a failed query, is used again, so that a burst of requests does not query a thousand times."""
 
 log = structlog.get_logger()
 
 
 @dataclass
 class Discovery:
-    """The last outcome; the last topology is kept below the storage root over restarts."""
+    """The outcome of the last query, and the last topology, which is kept below the storage root over restarts."""
 
     root: Path
     last: Topology | None = None
@@ -37,68 +37,68 @@ class Discovery:
     reachable: dict[str, str | None] = field(default_factory=dict)
     missing: tuple[DatabaseName, ...] = ()
     notes: tuple[str, ...] = ()
-    """What the cluster did not tell when it answered last."""
+    """Which parts of its last answer the cluster left out or the agent refused."""
     clock_offset: float | None = None
-    """Seconds the servers' clock was ahead of ours in the last answer."""
+    """Seconds by which the servers' clock was ahead of the agent's in the last answer."""
     server_clock: Shown | None = None
-    """What it showed when it was told last."""
+    """The servers' clock in the last answer that contained it."""
     asked: bool = False
-    """Whether this life has asked the cluster: what an earlier one kept may have come with a cloned volume."""
+    """Whether this process has queried the cluster. A topology on the volume may be another cluster's (a clone)."""
     refused: int | None = None
-    """How many databases the cluster lists under refused names; None before it has answered."""
+    """How many databases the cluster lists under refused names; None before the first answer."""
     _rows: Rows = field(default_factory=Rows)
     _at: float | None = None
 
     @property
     def up(self) -> bool | None:
-        """Whether Bolt answered when it was asked last; None before it was asked."""
+        """Whether Bolt answered the last query; None before the first one."""
         return None if self.current is None and self.failure is None else self.current is not None
 
     def load(self) -> None:
-        """Read the topology an earlier life has kept."""
+        """Read the topology that an earlier process kept on the volume."""
         self.last = load_topology(self.root)
 
     def fresh(self, monotonic: float) -> bool:
-        """Tell whether the cluster was asked a moment ago."""
+        """Tell whether the last query is recent enough to be used again."""
         return self._at is not None and monotonic - self._at < FRESH_SECONDS
 
     def doubt(self) -> None:
-        """Ask again before anything is deleted: the clocks disagree, and ours may have been set right since."""
+        """Query again before the next deletion: the clocks disagreed, and one may have been corrected since."""
         self._at, self.asked = None, False
 
     def outdate(self) -> None:
-        """Ask again before the next backup."""
+        """Query again before the next backup."""
         self._at = None
 
     def begin(self) -> None:
-        """Wait for the rows of a child that is about to be started."""
+        """Discard earlier rows, since a child is about to be started."""
         self._rows = Rows()
 
     def hear(self, event: TopologyRows) -> None:
-        """Take rows that the child told."""
+        """Add rows from the child."""
         self._rows.take(event)
 
     def take(self, event: TopologyTold | DiscoveryFailed, monotonic: float) -> None:
-        """Take the last event of the child: with it the rows are a topology, or it says why there is no topology."""
+        """Handle the last event of the child: build the topology from its rows, or note why there is no topology."""
         rows, self._rows = self._rows, Rows()
         try:
-            found = rows.complete(event.counts)
+            tables = rows.complete(event.counts)
         except IncompleteError as error:
             if isinstance(event, TopologyTold):
                 text = f"the topology is incomplete, and not used: {error}"
                 self.fail(Failure(Reason.SOURCE_UNREACHABLE, text, HINTS[Reason.INTERNAL]), monotonic)
                 return
-            found = {REACHABLE: []}
+            tables = {REACHABLE: []}
         self._at, self.asked = monotonic, True
-        self.reachable = dict(found[REACHABLE])
+        self.reachable = dict(tables[REACHABLE])
         if isinstance(event, TopologyTold):
             topology = Topology(
                 seen=event.seen,
-                copies=tuple(found[COPIES]),
-                aliases=dict(found[ALIASES]),
+                copies=tuple(tables[COPIES]),
+                aliases=dict(tables[ALIASES]),
                 versions=event.versions,
-                backup_addresses=dict(found[BACKUP_ADDRESSES]),
-                definitions=dict(found[DEFINITIONS]),
+                backup_addresses=dict(tables[BACKUP_ADDRESSES]),
+                definitions=dict(tables[DEFINITIONS]),
             )
             self.clock_offset = event.clock_offset_seconds
             if self.clock_offset is not None:
@@ -111,21 +111,21 @@ class Discovery:
             self.current, self.failure = None, event.failure
 
     def _note(self, notes: tuple[str, ...]) -> None:
-        """Keep notes on what the cluster did not answer or the agent refused, and log them if they have changed."""
+        """Keep the notes on an incomplete answer, and log them if they have changed."""
         if notes and notes != self.notes:
-            log.warning("cluster answered in part", notes=notes)
+            log.warning("topology incomplete", notes=notes)
         self.notes = notes
 
     def _remember(self, topology: Topology) -> Topology:
-        """Keep a topology on the volume too, where that takes it: a full one must not make the cluster unknown."""
+        """Write a topology to the volume and return it. If writing fails, for example on a full volume, log that."""
         try:
             save_topology(self.root, topology)
         except OSError as error:
-            log.warning("topology not kept", error=str(error))
+            log.warning("topology not saved", error=str(error))
         return topology
 
     def forget(self, database: DatabaseName) -> None:
-        """Miss a database no more. Raise OSError."""
+        """Remove a database from the last topology and from the missing ones. Raise OSError if writing fails."""
         if self.last is not None:
             kept = self.last.forgetting(database)
             save_topology(self.root, kept)
@@ -134,11 +134,11 @@ class Discovery:
         self.missing = tuple(name for name in self.missing if name != database)
 
     def lists(self, database: DatabaseName) -> bool:
-        """Tell whether the cluster listed a database when it answered last."""
+        """Tell whether the last topology lists a database."""
         return self.last is not None and database in self.last.databases()
 
     def fail(self, failure: Failure, monotonic: float) -> None:
-        """Note that the cluster did not answer at all."""
+        """Note that the query of the cluster failed."""
         self._at, self.asked = monotonic, True
         self.current, self.failure, self.reachable = None, failure, {}
 
@@ -152,7 +152,7 @@ class Discovery:
         now: datetime,
         max_age: timedelta,
     ) -> Selection:
-        """Return what a request comes to, as things are known now."""
+        """Return the databases that a request means, according to the present knowledge of the cluster."""
         knowledge = Knowledge(
             topology=self.current,
             last=self.last,
@@ -166,5 +166,5 @@ class Discovery:
         return selection
 
     def sources(self, database: DatabaseName, addressing: Addressing) -> tuple[BackupSource, ...]:
-        """Return the servers for a backup, the best first."""
+        """Return the servers from which a database can be backed up, the best one first."""
         return sources(self.last, database, addressing, self.reachable)

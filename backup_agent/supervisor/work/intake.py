@@ -1,4 +1,4 @@
-"""How requests come in: from dropped files, from schedules, and from an earlier life of the agent."""
+"""Taking requests: from dropped files, from schedules, and after a restart from the ledger."""
 
 import time
 from dataclasses import dataclass
@@ -22,13 +22,13 @@ from backup_agent.supervisor.work.open_requests import OpenRequests
 from backup_agent.supervisor.work.volume_summaries import VolumeSummaries
 
 SCAN_SECONDS = 5.0
-"""How often the folder is listed whatever the bell says."""
+"""How often the folder is listed without an event from the watch."""
 
 SETTLE_SECONDS = 0.25
-"""How soon a file is looked at again that may still be being written."""
+"""How soon the folder is listed again if another process may still be writing a file."""
 
 BATCH_SECONDS = 0.2
-"""How long one step takes dropped files at least, before it looks at everything else."""
+"""How long one step of the loop may take dropped files before it does other work."""
 
 MOST_ADHOC = 20
 
@@ -37,7 +37,7 @@ log = structlog.get_logger()
 
 @dataclass
 class Intake:
-    """Takes requests, and hands each to the queue or action that it is for."""
+    """Takes requests and passes each to its queue or action."""
 
     reloader: Reloader
     spool: Spool
@@ -50,10 +50,10 @@ class Intake:
     counters: Counters
 
     def take_dropped(self, monotonic: float) -> float:
-        """Take what is ripe; return when the folder is to be listed again."""
+        """Take the dropped files that can be taken; return when to list the folder again (monotonic seconds)."""
         names = self.spool.dropped.ripe(monotonic)
         listed = time.monotonic()
-        # A long listing is followed by a longer batch: else a flood would be listed over and over and hardly taken.
+        # The batch takes three times as long as the listing. Otherwise a flood would mostly be listed, not taken.
         until = listed + max(BATCH_SECONDS, 3 * (listed - monotonic))
         for name in names:
             if time.monotonic() > until:
@@ -65,7 +65,7 @@ class Intake:
         return monotonic + (SETTLE_SECONDS if self.spool.dropped.waits_for_quiet else SCAN_SECONDS)
 
     def settle(self) -> None:
-        """Go on with files that were taken and neither accepted nor rejected: a crash, or a fault, came between."""
+        """Accept or reject the files that were taken before a crash or an error."""
         for ticket in self.spool.unsettled():
             try:
                 self._accept(self.spool.settle(ticket, utc_now()))
@@ -93,30 +93,30 @@ class Intake:
             self._act(answer)
 
     def _act(self, answer: Answer) -> None:
-        """Do what a request asks for that is no backup; one that needs to know the volume waits for the survey."""
+        """Carry out a request that is no backup. `forget` waits until the volume was surveyed."""
         if answer.action == Action.FORGET.value and not self.volume_summaries.known:
             self.requests.hold(answer)
         else:
             self.actions.take(answer, utc_now())
 
     def act_on_deferred(self) -> None:
-        """Do what has waited for the survey."""
-        deferred = [one for one in self.requests.loaded.values() if one.action == Action.FORGET.value]
+        """Carry out the requests that waited for the survey, once the volume was surveyed."""
+        deferred = [answer for answer in self.requests.loaded.values() if answer.action == Action.FORGET.value]
         for answer in deferred if self.volume_summaries.known else ():
             self.actions.take(answer, utc_now())
 
     def submit(self, request: Request, schedule: str) -> None:
-        """Take the request of a schedule that is due."""
+        """Accept the request of a schedule that is due."""
         try:
             taken = self.spool.submit(request, schedule, utc_now())
-        except PermanentError as error:  # it was submitted before, and the other schedules must not wait
+        except PermanentError as error:  # it was submitted before; the other schedules must not wait for it
             log.error("schedule's request unreadable", schedule=schedule, request=request.id, error=error.failure.error)  # noqa: TRY400  the text says it all
             return
         self._accept(taken)
         log.info("schedule due", schedule=schedule, request=taken.answer.id, new=taken.new)
 
     def refuse_set(self, set_name: SetName) -> str | None:
-        """Return why a backup into a set is refused: there are too many ad hoc sets; None if it is not."""
+        """Return why a backup into a set is refused, or None. A new ad hoc set is refused if there are too many."""
         adhoc = (self.volume_summaries.sets | self.requests.sets) - self.reloader.settings.declared_sets
         if set_name in self.reloader.settings.declared_sets or set_name in adhoc or len(adhoc) < MOST_ADHOC:
             return None
@@ -126,7 +126,7 @@ class Intake:
         )
 
     def recover(self) -> None:
-        """Continue the open requests of the ledger: at start, and after the requests folder was replaced."""
+        """Continue the open requests of the ledger, at start and after the requests folder was replaced."""
         now = utc_now()
         for answer in self.spool.ledger.open():
             if self.requests.find(answer.id) is not None:
@@ -140,7 +140,7 @@ class Intake:
             log.info("request recovered", request=answer.id, state=answer.state.value)
 
     def expire(self) -> None:
-        """Answer the requests that must not be begun any more."""
+        """Fail the requests whose `not_after` has passed before they started."""
         for answer in self.requests.overdue(now := utc_now()):
             if answer.action == Action.BACKUP.value:
                 self.backup_queue.expire(answer, now)

@@ -1,7 +1,7 @@
-"""What is done about the artifacts that are kept: copying what is owed, applying retention, reading again.
+"""Maintenance of the places: passes that make missing copies, apply retention, and verify artifacts.
 
-Each is a pass over one place, in a child of its own. `MaintenanceQueue` says which is next; `Maintenance` starts it and
-takes its events.
+Each pass is a child process that works on one place. `MaintenanceQueue` chooses the next pass. `Maintenance` starts
+passes and handles their events.
 """
 
 import time
@@ -31,10 +31,10 @@ from backup_agent.supervisor.work.orders import Orders
 from backup_agent.supervisor.work.volume_summaries import VolumeSummaries
 
 SLICE_SECONDS = 300.0
-"""How long one child reads again, or deletes unasked. A backup that wants the slot ends the reading sooner."""
+"""How long one child verifies, or applies retention without a request. A waiting backup ends verifying sooner."""
 
 MOST_INTERRUPTIONS = 3
-"""How often backups may interrupt the reading of one artifact, before a request goes on without it."""
+"""How often backups may interrupt the reading of one artifact before a request for `verify` skips it."""
 
 MODULES = {"prune": "backup_agent.jobs.prune", "verify": "backup_agent.jobs.verify", "copy": "backup_agent.jobs.copy"}
 
@@ -43,7 +43,7 @@ log = structlog.get_logger()
 
 @dataclass
 class Maintenance:
-    """The passes under way."""
+    """Starts passes and handles their events and ends."""
 
     reloader: Reloader
     runs: Runs
@@ -53,18 +53,19 @@ class Maintenance:
     discovery: Discovery
     counters: Counters
     reserve: Reserve
-    """On the volume, which every deletion is written down on first."""
+    """The reserve on the volume, where each deletion is first written down."""
     requests: OpenRequests
 
     def __post_init__(self) -> None:
-        """Nothing is under way."""
+        """Begin with no passes."""
         self._wishes: dict[str, Wish] = {}
+        """Run -> what the pass is for."""
         self._gave_way: set[str] = set()
-        """Passes that were ended for a backup."""
+        """Runs of passes that were ended so that a backup could start."""
         self._reading: dict[str, str] = {}
-        """Pass -> the artifact that it reads."""
+        """Run -> the artifact that the pass reads."""
         self._interrupted: dict[tuple[str, str], Counter[str]] = {}
-        """Request and place -> artifact -> how often a backup has interrupted its reading."""
+        """Request and place -> artifact -> how often backups have interrupted its reading."""
         self._strays: dict[str, events.StraysFound] = {}
 
     @property
@@ -73,15 +74,18 @@ class Maintenance:
         return self.reloader.settings
 
     def take_settings(self, *, surveyed: bool) -> None:
-        """Take the places of the settings; a survey that is still to come counts the missing copies."""
+        """Use the places of the settings in force.
+
+        If the first survey has begun (`surveyed`), a new destination's missing copies must be counted by a pass.
+        """
         monotonic = time.monotonic()
-        identities = {name: one.identity for name, one in self.settings.storage.destinations.items()}
+        identities = {name: destination.identity for name, destination in self.settings.storage.destinations.items()}
         self.volume_summaries.use(identities, uncounted_since=monotonic if surveyed else None)
         self.maintenance_queue.use(identities, monotonic)
 
     @property
     def pruned_places(self) -> frozenset[PlaceName]:
-        """Places where something is ever deleted: by a policy, or because ad hoc sets stand there."""
+        """Places where retention may delete artifacts: those with a policy, and the volume if it has ad hoc sets."""
         adhoc: frozenset[PlaceName] = (
             frozenset({VOLUME}) if self.volume_summaries.sets - self.settings.declared_sets else frozenset()
         )
@@ -89,11 +93,11 @@ class Maintenance:
 
     @property
     def deleting(self) -> bool:
-        """Whether retention is being applied: nothing else starts meanwhile."""
+        """Whether a pass of retention is running. Nothing else is started meanwhile."""
         return self.runs.any("prune")
 
     def changes_a_place(self, monotonic: float) -> bool:
-        """Tell whether the next pass copies, heals or may delete: for that it must be known whose the volume is."""
+        """Tell whether the next pass copies, heals or may delete. The cluster must have been queried before."""
         wish = self.maintenance_queue.asked()
         if wish is None and self.volume_summaries.to_retry() is not None:
             return True
@@ -104,7 +108,7 @@ class Maintenance:
         return answer is not None and answer.asked.heal
 
     def give_way(self) -> None:
-        """End what only reads again and can go on later, because a backup wants the slot."""
+        """End the passes that verify and can be continued later, because a backup waits for a slot."""
         for name, wish in self._wishes.items():
             run = self.runs.get(name)
             if wish.kind == "verify" and self._can_go_on(wish) and run is not None and run.ending is None:
@@ -116,7 +120,7 @@ class Maintenance:
         return wish.request is None or (answer is not None and answer.asked.reads_in_slices)
 
     def start(self, monotonic: float) -> None:
-        """Start the next pass, if one is asked for or due."""
+        """Start the next pass that is requested or due, if there is one."""
         wish = self.maintenance_queue.asked()
         if wish is None and (owing := self.volume_summaries.to_retry()) is not None:
             self._spawn("copy", owing, self._copy_task(owing))
@@ -136,7 +140,7 @@ class Maintenance:
         self._spawn(wish.kind, wish.place, task, wish)
 
     def note_use(self, set_name: SetName, at: datetime) -> None:
-        """Note that a set was asked for: an ad hoc set is kept for a time after its last use."""
+        """Note the use of a set, since an ad hoc set is kept for a time after its last use."""
         if set_name in self.settings.declared_sets:
             return
         try:
@@ -150,7 +154,7 @@ class Maintenance:
             self.note_use(set_name, utc_now())
 
     def cancel(self, identity: str) -> None:
-        """End the pass of a request that is under way."""
+        """End the running pass of a request."""
         for name, wish in self._wishes.items():
             if wish.request == identity:
                 self.runs.end(name, Reason.CANCELLED)
@@ -216,14 +220,14 @@ class Maintenance:
         )
 
     def _set_aside(self, wish: Wish) -> tuple[str, ...]:
-        """Return the artifacts that a request goes on without."""
+        """Return the artifacts that a request skips because backups have interrupted their reading too often."""
         counts: Counter[str] = self._interrupted.get((wish.request or "", wish.place), Counter())
         return tuple(key for key, count in counts.items() if count >= MOST_INTERRUPTIONS)
 
-    # What children tell
+    # Events of children
 
     def told_of_volume(self, event: events.VolumeEvent) -> None:
-        """Take an event that tells what is on the volume now, or that it cannot be told."""
+        """Handle an event about a change of the volume."""
         match event:
             case events.SummaryTold():
                 self.volume_summaries.take(event.summary)
@@ -244,7 +248,7 @@ class Maintenance:
         place: PlaceName,
         event: events.ArtifactDeleted | events.HoldEnded | events.StraysFound | events.UnrecognisedFound,
     ) -> None:
-        """Take an event of a pass of retention; what does not fit at a place is logged when it is news."""
+        """Handle an event of a pass of retention. Unexpected files are logged only if they have changed."""
         match event:
             case events.ArtifactDeleted():
                 self.counters.pruned(event.place, event.bytes if event.freed else 0)
@@ -253,16 +257,16 @@ class Maintenance:
                 log.info("hold ended", place=event.place, artifact=event.key, because=event.because)
             case events.StraysFound():
                 before, self._strays[place] = self._strays.get(place), event
-                found = {kind: keys for kind, keys in event.model_dump(exclude={"event"}).items() if keys}
-                if event != before and found:
-                    log.warning("unexpected files found", place=place, found=found)
+                files = {kind: keys for kind, keys in event.model_dump(exclude={"event"}).items() if keys}
+                if event != before and files:
+                    log.warning("unexpected files found", place=place, found=files)
             case events.UnrecognisedFound():
                 self.maintenance_queue.unrecognised(event)
             case _:
                 assert_never(event)
 
     def told_by_reading(self, name: str, event: events.ReadingEvent) -> None:
-        """Take an event of reading again."""
+        """Handle an event of verification."""
         match event:
             case events.PlaceJudged():
                 self.maintenance_queue.judged(event)
@@ -286,7 +290,7 @@ class Maintenance:
                 assert_never(event)
 
     def _slice_told(self, name: str, event: events.SliceEvent) -> None:
-        """Take how far a slice of a request is."""
+        """Note the progress of a slice of a request."""
         wish = self._wishes.get(name)
         if wish is None:
             return
@@ -297,7 +301,7 @@ class Maintenance:
         answer = self.maintenance_queue.find(wish.request)
         if answer is not None and not answer.places[wish.place].begun:
             log.info(
-                "reading again begun",
+                "verification started",
                 place=wish.place,
                 request=wish.request,
                 artifacts=event.artifacts,
@@ -307,55 +311,55 @@ class Maintenance:
         self.maintenance_queue.progressed(wish, event.model_dump(exclude={"event"}), time.monotonic())
 
     def read_on(self, name: str, event: events.Progress) -> None:
-        """Take how many bytes a slice of a request has read."""
+        """Note how many bytes a slice of a request has read."""
         wish = self._wishes.get(name)
         if wish is not None and wish.kind == "verify":
             self.maintenance_queue.progressed(wish, {"read_size": event.bytes}, time.monotonic())
 
     def ended(self, name: str, run: Run, code: int) -> None:
-        """Take the end of a pass."""
+        """Handle the end of a pass."""
         if run.kind == "copy":
             self._copied(run, code)
             return
         wish = self._wishes.get(name)
         if wish is None:
             return
-        told = run.result if isinstance(run.result, events.PassReport) else None
+        report = run.result if isinstance(run.result, events.PassReport) else None
         reading = self._reading.pop(name, None)
         if name in self._gave_way or (wish.kind == "verify" and run.ending is Reason.INTERRUPTED):
             self._gave_way.discard(name)
-            if self._slice_ended(name, wish, told, reading):
+            if self._slice_ended(name, wish, report, reading):
                 return
-        if told is None and run.ending is not None:
-            told = events.PassReport(result=self._so_far(wish).failed(_ended(wish)))
-        elif told is None:
+        if report is None and run.ending is not None:
+            report = events.PassReport(result=self._so_far(wish).failed(_ended(wish)))
+        elif report is None:
             text = f"the pass over {wish.place} ended without a report (exit code {code})"
-            told = events.PassReport(result=self._so_far(wish).failed(Failure(Reason.INTERNAL, text)))
-        elif run.ending is not None and told.result.outcome is Outcome.WAITING:
-            told = told.model_copy(update={"result": told.result.failed(_ended(wish))})
-        self._conclude(name, told, time.monotonic() - run.started)
+            report = events.PassReport(result=self._so_far(wish).failed(Failure(Reason.INTERNAL, text)))
+        elif run.ending is not None and report.result.outcome is Outcome.WAITING:
+            report = report.model_copy(update={"result": report.result.failed(_ended(wish))})
+        self._conclude(name, report, time.monotonic() - run.started)
 
     def _so_far(self, wish: Wish) -> PlaceResult:
-        """Return what the answer says of a place by now."""
+        """Return the result of a place so far, from the request's answer."""
         answer = self.maintenance_queue.find(wish.request)
         return answer.places[wish.place] if answer is not None else PlaceResult()
 
-    def _slice_ended(self, name: str, wish: Wish, told: events.PassReport | None, reading: str | None) -> bool:
-        """Take the end of reading that gave way, or ended with the agent; return whether it goes on later."""
+    def _slice_ended(self, name: str, wish: Wish, report: events.PassReport | None, reading: str | None) -> bool:
+        """Handle a slice that was ended for a backup, or because the agent ends; return whether it continues later."""
         if wish.request is None:
             self._wishes.pop(name)
             self.maintenance_queue.gave_way(wish.place, time.monotonic())
             return True
-        if not self._can_go_on(wish) or (told is not None and told.result.outcome is not Outcome.WAITING):
+        if not self._can_go_on(wish) or (report is not None and report.result.outcome is not Outcome.WAITING):
             return False
         self._wishes.pop(name)
         if reading is not None:
             self._interrupted.setdefault((wish.request, wish.place), Counter())[reading] += 1
-        self.maintenance_queue.slice_ended(wish, told.result if told is not None else None, utc_now())
+        self.maintenance_queue.slice_ended(wish, report.result if report is not None else None, utc_now())
         return True
 
-    def _conclude(self, name: str, told: events.PassReport, seconds: float) -> None:
-        wish, result = self._wishes.pop(name), told.result
+    def _conclude(self, name: str, report: events.PassReport, seconds: float) -> None:
+        wish, result = self._wishes.pop(name), report.result
         monotonic, now = time.monotonic(), utc_now()
         answer = self.maintenance_queue.find(wish.request)
         if wish.kind == "prune":
@@ -369,11 +373,11 @@ class Maintenance:
         else:
             if result.outcome is not Outcome.WAITING:
                 self._interrupted.pop((wish.request or "", wish.place), None)
-            self.maintenance_queue.verified(wish, told, monotonic, now)
+            self.maintenance_queue.verified(wish, report, monotonic, now)
             attribution = answer.attribution if answer is not None else {}
             if result.outcome is Outcome.FAILED and not result.damaged:
                 log.warning(
-                    "not read again",
+                    "verification failed",
                     place=wish.place,
                     request=wish.request,
                     **attribution,
@@ -382,37 +386,37 @@ class Maintenance:
                 )
             elif wish.request is not None and result.outcome is not Outcome.WAITING:
                 log.info(
-                    "read again",
+                    "verification ended",
                     place=wish.place,
                     request=wish.request,
                     **attribution,
                     verified=result.verified,
                     damaged=len(result.damaged),
                     healed=len(result.healed),
-                    not_read={one.why.value: one.artifacts for one in result.not_read},
+                    not_read={unread.why.value: unread.artifacts for unread in result.not_read},
                     seconds=round(seconds, 3),
                 )
 
     def _copied(self, run: Run, code: int) -> None:
         place = run.destination
         if place is None:
-            return  # copying is done for a destination, always
-        told = run.result
-        if not isinstance(told, events.CopyReport):
+            return  # every run of this kind has a destination
+        report = run.result
+        if not isinstance(report, events.CopyReport):
             text = f"copying ended without a report (exit code {code})"
             self.copy_refused(place, Failure(Reason.INTERNAL, text))
             return
-        if told.counted:
+        if report.counted:
             self.volume_summaries.counted(place, run.started)
-        if told.failure is None:
+        if report.failure is None:
             self.volume_summaries.stored(place)
         else:
-            self.copy_refused(place, told.failure)
-        if told.copied:
-            log.info("missing copies made", destination=place, copied=told.copied)
+            self.copy_refused(place, report.failure)
+        if report.copied:
+            log.info("missing copies made", destination=place, copied=report.copied)
 
     def copy_refused(self, place: PlaceName, failure: Failure) -> None:
-        """Note that a destination did not take a copy."""
+        """Note that a destination refused a copy."""
         if self.volume_summaries.refused(place, failure):
             self.counters.copy_refused(place, failure.reason)
 

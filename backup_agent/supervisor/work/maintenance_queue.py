@@ -1,7 +1,7 @@
-"""Passes over places: copying what is owed, applying retention, reading again. They take the slot that no backup wants.
+"""The passes of retention and verification that are requested or due, and which of them is next.
 
-A pass is a child with the heavy libraries in it, or one that deletes; so it never runs beside a backup, and while
-retention is applied nothing else starts. A request for `prune` or `verify` is a row of passes, one a place.
+A pass loads the large libraries or deletes artifacts. So it starts only if no backup waits or runs, and nothing else
+starts while retention is applied. A request for `prune` or `verify` makes one pass after the other, one for each place.
 """
 
 import math
@@ -24,16 +24,16 @@ PASSES = (Action.PRUNE.value, Action.VERIFY.value)
 """Actions that are passes over places."""
 
 SETTLE_SECONDS = 1.0
-"""How long after a backup its retention waits: the next request of a burst comes first."""
+"""How long after a backup retention waits, so that the other backups of a burst come first."""
 
 OVERDUE_SECONDS = 600.0
-"""How long retention may wait for backups that never end: then it goes first, or the volume fills."""
+"""How long retention may wait for backups. Then it comes before them, so that the volume does not fill."""
 
 REST = 20.0
-"""Retention after a success rests this many times as long as the last pass at the place took."""
+"""After a backup, retention waits until this many times the duration of the last pass at the place has passed."""
 
 VERIFY_SECONDS = 900.0
-"""How often it is asked whether something is to be read again."""
+"""How often a pass checks whether artifacts of a place are due to be verified."""
 
 RETRY_SECONDS = 300.0
 
@@ -41,19 +41,19 @@ PROGRESS_SECONDS = 10.0
 """How often the progress of a request is written into its answer."""
 
 MOST_LOGGED = 20
-"""Artifacts that one line of the log names."""
+"""The most artifacts that one log line names."""
 
 log = structlog.get_logger()
 
 
 @dataclass
 class Routine:
-    """What is due at one place, in monotonic seconds."""
+    """When the passes over one place are due, in monotonic seconds, and the status of the place."""
 
     prune_due: float = 0.0
     prune_rest: float = 0.0
     wanted_since: float | None = None
-    """When a success asked for retention that has not been applied yet."""
+    """When a backup succeeded for which retention has not been applied yet; None if there is none."""
     verify_due: float = 0.0
     status: PlaceStatus = field(default_factory=PlaceStatus)
 
@@ -64,7 +64,7 @@ class Routine:
 
 @dataclass(frozen=True)
 class Wish:
-    """One pass that should be made."""
+    """One pass that should be made, for a request if one is named."""
 
     kind: str
     """prune or verify"""
@@ -74,39 +74,39 @@ class Wish:
 
 @dataclass
 class MaintenanceQueue:
-    """What is asked for, and what is due."""
+    """The passes that are requested or due."""
 
     requests: OpenRequests
     places: dict[PlaceName, Routine] = field(default_factory=dict)
     _shown: dict[str, float] = field(default_factory=dict)
-    """When the progress of a request was written last, in monotonic seconds."""
+    """Request -> when its progress was last written to its answer, in monotonic seconds."""
 
     def use(self, destinations: Collection[PlaceName], monotonic: float) -> None:
-        """Take the places of the settings; changed settings are applied soon."""
+        """Use the volume and these destinations. Retention is due at once, since its rules may have changed."""
         names = (VOLUME, *destinations)
         self.places = {name: self.places.get(name, Routine(verify_due=monotonic + VERIFY_SECONDS)) for name in names}
         for routine in self.places.values():
             routine.prune_due = monotonic
 
     def _at(self, place: PlaceName) -> Routine:
-        """Return what is due at a place. What is noted of a place that has left the settings is lost."""
+        """Return the routine of a place. If the place is not in the settings, changes to the routine are lost."""
         return self.places.get(place, Routine())
 
     # Requests
 
     def accept(self, answer: Answer) -> None:
-        """Take a request for `prune` or `verify`; answer at once what no place can do."""
+        """Queue a request for `prune` or `verify`. If it names an unknown place, fail it at once."""
         asked = answer.asked.place
         if asked is not None and asked not in self.places:
             text = f"{asked}: there is no such place; there are {', '.join(self.places)}"
             self.requests.conclude(answer.becomes(State.FAILED, answer.received, Failure(Reason.NOT_FOUND, text)))
             return
         if not answer.places:
-            # What is owed is known on the volume: there it is given up.
+            # Copies are given up (drop_owed) by the pass over the volume, which knows the missing ones.
             places = tuple(self.places) if answer.asked.drop_owed is None else (VOLUME,)
             chosen = (asked,) if asked is not None else places
             answer = answer.model_copy(update={"places": dict.fromkeys(chosen, PlaceResult())})
-        # A pass that a crash has cut off is made again: what it has done is done, and what it has not follows.
+        # A pass that a crash interrupted is made again. It continues where the interrupted pass ended.
         again = {
             place: result.model_copy(update={"outcome": Outcome.WAITING})
             if result.outcome is Outcome.RUNNING
@@ -125,13 +125,13 @@ class MaintenanceQueue:
         return [answer for answer in self.requests.loaded.values() if answer.action in PASSES]
 
     def cancel(self, answer: Answer, failure: Failure, now: datetime) -> None:
-        """Cancel a request: what has not started never will, what runs is ended by the caller."""
+        """Cancel the passes of a request that have not started. The caller must end the running one."""
         self._fail_waiting(answer, failure, now)
 
     def expire(self, answer: Answer, now: datetime) -> None:
-        """Answer for the places that have not begun and must not be begun any more.
+        """Fail the passes that have not started if the request's `not_after` has passed.
 
-        A request that is read in slices has begun with its first slice, at all of its places: reading may take days.
+        A request that is verified in slices has started at all of its places with its first slice.
         """
         failure = answer.expired(now)
         if failure is not None and not any(result.begun for result in answer.places.values()):
@@ -147,32 +147,32 @@ class MaintenanceQueue:
     # Choosing
 
     def asked(self) -> Wish | None:
-        """Return the next pass of a request; a later slice of one that is read in slices is no such pass."""
+        """Return the next pass of a request, except later slices of verification."""
         return next((wish for wish, begun in self._wanted() if not begun), None)
 
     def goes_on(self) -> Wish | None:
-        """Return the next slice of a request that is read in slices, and has begun."""
+        """Return the next slice of a request whose verification has begun."""
         return next((wish for wish, begun in self._wanted() if begun), None)
 
     def _wanted(self) -> Iterator[tuple[Wish, bool]]:
-        """Yield the next pass of each request, and whether it goes on with one that has begun."""
+        """Yield the next pass of each request, and whether the request has begun."""
         for answer in self._open:
             if any(result.outcome is Outcome.RUNNING for result in answer.places.values()):
                 continue
             waiting = [place for place, result in answer.places.items() if result.outcome is Outcome.WAITING]
             if waiting:
-                # One place after the other: what has begun there is finished first.
-                place = next((one for one in waiting if answer.places[one].begun), waiting[0])
+                # One place after the other: a place that has begun is finished first.
+                place = next((name for name in waiting if answer.places[name].begun), waiting[0])
                 begun = any(result.begun for result in answer.places.values())
                 yield Wish(answer.action, place, answer.id), begun
 
     @property
     def open(self) -> tuple[str, ...]:
-        """Ids of the requests that wait or are under way."""
+        """The ids of the open requests for passes."""
         return tuple(answer.id for answer in self._open)
 
     def due(self, monotonic: float) -> Wish | None:
-        """Return the next pass that is due by itself, or goes on with a request: retention first, reading last."""
+        """Return the next pass without a request, or the next slice of a request. Retention comes first."""
         for place, routine in self.places.items():
             if monotonic >= routine.prune_due:
                 return Wish("prune", place)
@@ -184,32 +184,32 @@ class MaintenanceQueue:
         return None
 
     def overdue(self, monotonic: float) -> bool:
-        """Tell whether retention has waited too long for backups to end."""
+        """Tell whether retention has waited for backups for too long."""
         return any(
             routine.wanted_since is not None and monotonic - routine.wanted_since > OVERDUE_SECONDS
             for routine in self.places.values()
         )
 
     def moments(self) -> list[float]:
-        """Return when something is due."""
+        """Return the times at which passes are due, in monotonic seconds."""
         return [moment for routine in self.places.values() for moment in (routine.prune_due, routine.verify_due)]
 
     def succeeded(self, places: Collection[PlaceName], monotonic: float) -> None:
-        """Note that a backup has succeeded: retention follows at the places where something is ever deleted."""
+        """Note that a backup has succeeded, and make retention due at the given places."""
         for routine in (routine for name, routine in self.places.items() if name in places):
             routine.wanted_since = monotonic if routine.wanted_since is None else routine.wanted_since
             routine.prune_due = min(routine.prune_due, max(monotonic + SETTLE_SECONDS, routine.prune_rest))
 
     def hurry(self, place: PlaceName, monotonic: float) -> None:
-        """Let retention be applied at a place as soon as it can be: the volume is full, or marks wait."""
+        """Make retention due at a place at once: the volume is full, or marks must be written there."""
         self._at(place).prune_due = monotonic
 
-    # What became of them
+    # Starts and ends of passes
 
     def begin(self, wish: Wish, now: datetime) -> Answer | None:
-        """Write down that a pass starts; return its request."""
+        """Write down that a pass starts; return its request's answer, or None if no request asked for the pass."""
         if wish.kind == "prune" and not self._only_plans(wish):
-            # What comes to be due while it runs, by new settings or a hold, is due after it.
+            # If `use` or `hurry` is called while the pass runs, another pass follows it.
             routine = self._at(wish.place)
             routine.prune_due, routine.wanted_since = math.inf, None
         if wish.request is None:
@@ -231,10 +231,10 @@ class MaintenanceQueue:
     def pruned(
         self, wish: Wish, result: PlaceResult, seconds: float, every: float, monotonic: float, now: datetime
     ) -> None:
-        """Take the end of a pass of retention.
+        """Handle the end of a pass of retention that took `seconds`; the next pass is due after `every` seconds.
 
-        A dry run says nothing of the place. A request that fails, such as for a plan of yesterday, blocks nothing: the
-        pass that follows tells whether retention is blocked.
+        A dry run does not change the status of the place. If a request's pass fails, for example because its plan is
+        out of date, retention is not reported as blocked: the next pass without a request decides.
         """
         if not self._only_plans(wish):
             routine = self._at(wish.place)
@@ -248,12 +248,12 @@ class MaintenanceQueue:
             )
             routine.prune_rest = monotonic + REST * seconds
             wait = min(RETRY_SECONDS, every) if failed else every
-            # A backup that has waited comes first.
+            # Even if this pass left artifacts, a waiting backup comes before the next pass.
             routine.prune_due = min(routine.prune_due, monotonic + (SETTLE_SECONDS if result.left else wait))
         self._result(wish, result, now)
 
     def verified(self, wish: Wish, report: PassReport, monotonic: float, now: datetime) -> None:
-        """Take the end of a slice of reading again. A request that names artifacts does not postpone the due slice."""
+        """Handle the end of a slice of verification. A slice of a request for certain artifacts postpones no other."""
         routine = self._at(wish.place)
         if report.oldest is not None:
             routine.note(oldest_verified=report.oldest)
@@ -264,7 +264,7 @@ class MaintenanceQueue:
         self._result(wish, report.result, now)
 
     def unrecognised(self, found: UnrecognisedFound) -> None:
-        """Note how many records at a place are not recognised, and log it if it is news."""
+        """Note how many records at a place are not recognised, and log the number if it has changed."""
         routine = self.places.get(found.place)
         if routine is None or routine.status.unrecognised == found.records:
             return
@@ -273,7 +273,7 @@ class MaintenanceQueue:
             log.warning("records not recognised", place=found.place, records=found.records, first=found.first)
 
     def judged(self, found: PlaceJudged) -> None:
-        """Note what a slice found at a place, and log what of it is news."""
+        """Note the damage that a slice found at a place, and log what has changed."""
         routine = self.places.get(found.place)
         if routine is None:
             return
@@ -286,21 +286,21 @@ class MaintenanceQueue:
             log.warning("chain broken", place=found.place, artifacts=found.unrestorable[:MOST_LOGGED])
 
     def progressed(self, wish: Wish, facts: Mapping[str, Any], monotonic: float) -> None:
-        """Note how far a slice of a request is, and write it into the answer now and then."""
+        """Note the progress of a slice of a request, and write it to the answer every PROGRESS_SECONDS."""
         answer = self.find(wish.request)
         if answer is None:
             return
         result = answer.places[wish.place]
         first = not result.begun
         answer = answer.with_place(wish.place, _with_first_estimate(result.model_copy(update=dict(facts)), result))
-        now = answer.places[wish.place]
+        current = answer.places[wish.place]
         progress = {
             "place": wish.place,
-            "read": now.read,
-            "artifacts": now.artifacts,
-            "bytes": now.read_size,
-            "total": now.size,
-            "estimated_seconds": now.estimated_seconds,
+            "read": current.read,
+            "artifacts": current.artifacts,
+            "bytes": current.read_size,
+            "total": current.size,
+            "estimated_seconds": current.estimated_seconds,
         }
         progress = {name: value for name, value in progress.items() if value is not None}
         answer = answer.model_copy(update={"progress": progress})
@@ -310,14 +310,14 @@ class MaintenanceQueue:
             self.requests.keep(answer)
 
     def slice_ended(self, wish: Wish, result: PlaceResult | None, now: datetime) -> None:
-        """Let a request go on later, since its slice was ended for a backup; `result` is None without a report."""
+        """Queue the rest of a request whose slice was ended for a backup. `result` is None if there was no report."""
         answer = self.find(wish.request)
         if answer is not None:
             result = result or answer.places[wish.place]
             self._result(wish, result.model_copy(update={"outcome": Outcome.WAITING}), now)
 
     def mark(self, place: PlaceName, key: str) -> None:
-        """Note that an artifact was found damaged; all that are, a slice tells in the end."""
+        """Note that an artifact is damaged. At its end, a slice reports all damaged artifacts."""
         routine = self._at(place)
         routine.note(damaged=tuple(sorted({*(routine.status.damaged or ()), key})))
 
@@ -327,7 +327,7 @@ class MaintenanceQueue:
         routine.note(damaged=tuple(other for other in routine.status.damaged or () if other != key))
 
     def gave_way(self, place: PlaceName, monotonic: float) -> None:
-        """Note that reading again was ended for a backup; it goes on soon."""
+        """Note that verification was ended for a backup, and make it due again soon."""
         self._at(place).verify_due = monotonic + SETTLE_SECONDS
 
     def _result(self, wish: Wish, result: PlaceResult, now: datetime) -> None:
@@ -342,29 +342,29 @@ class MaintenanceQueue:
             self._shown.pop(answer.id, None)
             if answer.state is State.QUEUED:
                 answer = answer.becomes(State.RUNNING, now)
-            self.requests.conclude(_where_it_is(answer).concluded(now))
+            self.requests.conclude(_without_absent(answer).concluded(now))
             return
         self.requests.keep(answer)
 
 
 def _with_first_estimate(result: PlaceResult, before: PlaceResult) -> PlaceResult:
-    """Return a result with the first estimate, the one that the user was given."""
+    """Return a result with the first estimate of the duration, which was shown to the user."""
     if before.estimated_seconds is None:
         return result
     return result.model_copy(update={"estimated_seconds": before.estimated_seconds})
 
 
-def _where_it_is(answer: Answer) -> Answer:
-    """Leave out places without the artifact in question, if the request names no place and some place has it.
+def _without_absent(answer: Answer) -> Answer:
+    """Remove the places that lack the artifact or database of the request, unless the request names a place.
 
-    A database that is missing at a place is worth a warning.
+    If all places lack it, all are kept. If some places lack a database, there is a warning for each of them.
     """
     asked = answer.asked
     if (asked.artifact is None and asked.database is None) or asked.place is not None:
         return answer
-    there = {name: one for name, one in answer.places.items() if one.reason is not Reason.NOT_FOUND}
-    if not there:
+    present = {name: result for name, result in answer.places.items() if result.reason is not Reason.NOT_FOUND}
+    if not present:
         return answer
-    absent = tuple(one.error or name for name, one in answer.places.items() if name not in there)
+    absent = tuple(result.error or name for name, result in answer.places.items() if name not in present)
     warnings = absent if asked.database is not None else ()
-    return answer.model_copy(update={"places": there, "warnings": answer.warnings + warnings})
+    return answer.model_copy(update={"places": present, "warnings": answer.warnings + warnings})

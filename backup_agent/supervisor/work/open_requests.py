@@ -1,7 +1,7 @@
-"""All requests that are not answered for good, and writing down what becomes of each.
+"""All requests without a final answer, and writing their answers.
 
-The ledger in the spool holds the truth; this holds what is needed to choose what is done next. Backups that wait are
-kept as JSON: there may be thousands of them.
+The ledger in the spool is authoritative. The requests are also kept in memory, to choose the next work. Waiting
+requests for backups are kept as JSON, since there may be thousands of them.
 """
 
 from collections import Counter
@@ -19,7 +19,7 @@ log = structlog.get_logger()
 
 
 class OpenRequests:
-    """The open requests, by id, in the order in which they came."""
+    """The open requests, by id, in the order in which they were accepted."""
 
     def __init__(self, spool: Spool, count: Callable[[Answer], None]) -> None:
         """`count` is called with each final answer."""
@@ -58,13 +58,13 @@ class OpenRequests:
         return min((answer.received for answer in queued), default=None)
 
     def find(self, identity: str) -> Answer | None:
-        """Return an open request."""
+        """Return an open request, or None."""
         if identity in self._serialised:
             return Answer.model_validate_json(self._serialised[identity])
         return self._loaded.get(identity)
 
     def overdue(self, now: datetime) -> list[Answer]:
-        """Return the requests that must not be begun any more, if they have not begun."""
+        """Return the open requests whose `not_after` has passed, running or not."""
         late = [identity for identity, not_after in self._deadlines.items() if now > not_after]
         return [answer for answer in map(self.find, late) if answer is not None]
 
@@ -96,13 +96,13 @@ class OpenRequests:
             self._deadlines[answer.id] = not_after
 
     def answer_also(self, identity: str, files: tuple[str, ...]) -> None:
-        """Let an open request be answered beside these files: its id has come again."""
+        """Set the files beside which an open request is answered, since another file repeats the request."""
         answer = self.find(identity)
         if answer is not None:
             self._replace(answer.model_copy(update={"files": files}))
 
     def show(self, answer: Answer) -> None:
-        """Publish how far a request is. If the folder refuses, the next change is published soon."""
+        """Publish an answer without writing it to the ledger. A failure is logged and not tried again."""
         self._replace(answer)
         try:
             self._spool.answers.publish(answer)
@@ -116,12 +116,12 @@ class OpenRequests:
             self._loaded[answer.id] = answer
 
     def begin(self, answer: Answer) -> None:
-        """Write down that something is about to be started. Raise OSError if that fails: nothing has changed then."""
+        """Write an answer before work on it is started. Raise OSError, with nothing changed, if writing fails."""
         self._spool.save(answer)
         self.hold(answer)
 
     def keep(self, answer: Answer) -> None:
-        """Write an entry down, now or as soon as the folder lets us: a verdict must not be lost with the folder."""
+        """Write an answer. If that fails, it is logged, and `write_unwritten` tries again."""
         self.hold(answer)
         self._write(answer)
 
@@ -132,12 +132,12 @@ class OpenRequests:
         log_lines.request_answered(answer).log()
 
     def write_unwritten(self) -> None:
-        """Try again to write what the folder refused."""
+        """Try again to write the answers that could not be written."""
         for answer in list(self._unwritten.values()):
             self._write(answer)
 
     def rewrite(self) -> None:
-        """Write every open entry again, into a requests folder that is not the one it was."""
+        """Write all open requests into a new requests folder. Raise OSError if that fails."""
         for content in self._serialised.values():
             self._spool.save(Answer.model_validate_json(content))
         for answer in self._loaded.values():

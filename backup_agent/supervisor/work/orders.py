@@ -1,4 +1,4 @@
-"""What stands until somebody takes it back: a pause, and databases forgotten for good. Kept over restarts."""
+"""Orders, which stay in force until they are taken back, also over restarts: a pause, and forgotten databases."""
 
 from collections.abc import Collection
 from datetime import datetime
@@ -13,13 +13,13 @@ from backup_agent.core.artifacts.records import StoredPart, StoredValue
 from backup_agent.core.reasons import Failure, Reason
 
 LARGEST = 16 * 2**20
-"""The most bytes of the file: orders to forget stay in it, each with a reason written by a user."""
+"""The most bytes of the file. It contains an order for each forgotten database, with a reason written by a user."""
 
 log = structlog.get_logger()
 
 
 class Order(StoredPart):
-    """What somebody ordered, and why."""
+    """An order: when, by which request and user, and why."""
 
     since: datetime
     request: str
@@ -28,7 +28,7 @@ class Order(StoredPart):
 
 
 class OrdersFile(StoredValue):
-    """What is kept on the volume."""
+    """The content of `orders.json`."""
 
     paused: Order | None = None
     forgotten: dict[DatabaseName, Order] = Field(default={})
@@ -40,17 +40,17 @@ def orders_file(root: Path) -> Path:
 
 
 class Orders:
-    """The orders in force. A change is written down before it counts; OSError where the volume refuses."""
+    """The orders in force. A change is written before it takes effect. Raise OSError if writing fails."""
 
     def __init__(self, file: Path) -> None:
-        """Nothing is read before `load`."""
+        """Read nothing yet."""
         self._file = file
         self._kept = OrdersFile()
         self.no_deletion: Failure | None = None
-        """Why nothing may be deleted: the orders cannot be read, so there may be a pause among them."""
+        """Why nothing may be deleted, if the orders cannot be read: they may contain a pause."""
 
     def load(self) -> None:
-        """Read the orders that earlier lives were given. If they cannot be read, nothing is deleted until `resume`."""
+        """Read the orders. If they cannot be read, nothing is deleted until `pause` or `resume` writes new ones."""
         try:
             self._kept = OrdersFile.from_json(durable.read(self._file, LARGEST))
         except FileNotFoundError:
@@ -65,34 +65,34 @@ class Orders:
 
     @property
     def paused(self) -> Order | None:
-        """The pause, where there is one."""
+        """The pause, or None."""
         return self._kept.paused
 
     @property
     def forgotten(self) -> dict[DatabaseName, datetime]:
-        """Databases whose last backups may go too -> when that was said."""
+        """Forgotten database -> time of the order. Retention may delete its last backups."""
         return {name: order.since for name, order in sorted(self._kept.forgotten.items())}
 
     def pause(self, order: Order) -> None:
-        """Let nothing start."""
+        """Start nothing from now on."""
         self._keep(self._kept.model_copy(update={"paused": order}))
 
     def resume(self) -> None:
-        """Let everything start again."""
+        """End the pause."""
         self._keep(self._kept.model_copy(update={"paused": None}))
 
     def forget(self, database: DatabaseName, order: Order) -> None:
-        """Let the last backups of a database go too."""
+        """Allow retention to delete the last backups of a database."""
         self._keep(self._kept.model_copy(update={"forgotten": {**self._kept.forgotten, database: order}}))
 
     def seen(self, databases: Collection[DatabaseName]) -> None:
-        """Remember again what the cluster lists: a database that is there has not been dropped for good."""
-        back = self.forgotten.keys() & frozenset(databases)
-        if not back:
+        """Take back the orders to forget databases that the cluster lists: they exist again."""
+        listed = self.forgotten.keys() & frozenset(databases)
+        if not listed:
             return
-        left = {name: order for name, order in self._kept.forgotten.items() if name not in back}
-        self._keep(self._kept.model_copy(update={"forgotten": left}))
-        log.warning("forgotten databases are there again", databases=sorted(back))
+        remaining = {name: order for name, order in self._kept.forgotten.items() if name not in listed}
+        self._keep(self._kept.model_copy(update={"forgotten": remaining}))
+        log.warning("forgotten databases listed again", databases=sorted(listed))
 
     def _keep(self, kept: OrdersFile) -> None:
         self._file.parent.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,8 @@
-"""The survey of the volume, in a child: it is repeated until it has succeeded, and whenever what is known is in doubt.
+"""The survey of the volume, in a child. It is repeated until it succeeds, and if a change of the volume may be lost.
 
-What a survey finds counts only once it has told everything and ended well. A survey that failed has not found an empty
-volume: until one has succeeded the agent is unready, and no pass is started. Backups go on after the first try.
+The result of a survey is used only if the survey is complete and ended without an error: a failed survey must not look
+like an empty volume. Until a survey has succeeded, the agent is unready and starts no passes. Backups start after the
+first try.
 """
 
 import time
@@ -22,26 +23,26 @@ from backup_agent.supervisor.work.volume_summaries import VolumeSummaries
 MODULE = "backup_agent.jobs.survey"
 
 OVERDUE_SECONDS = 600.0
-"""How long a survey that is due waits for backups to end; then no further one starts before it."""
+"""How long a survey that is due waits for running backups. After that, no further backup starts before it."""
 
 log = structlog.get_logger()
 
 
 @dataclass
 class Survey:
-    """The survey under way, or when the next one is due. `task` makes the child's task."""
+    """The running survey, or when the next one is due. `task` returns the child's task."""
 
     runs: Runs
     volume_summaries: VolumeSummaries
     task: Callable[[], SurveyTask]
     done: bool = False
-    """Whether a survey has succeeded in this life of the agent."""
+    """Whether a survey has succeeded since the agent started."""
     began: bool = False
     failure: str | None = None
     """Why the last survey failed; None if it succeeded."""
     _tried: bool = False
     _due_since: float | None = field(default_factory=time.monotonic)
-    """Since when a survey is wanted (monotonic seconds); None if what is known is good."""
+    """Since when a survey is needed (monotonic seconds); None if none is needed."""
     _backoff: Backoff = field(default_factory=Backoff)
     _summaries: list[DatabaseSummary] = field(default_factory=list)
     _uncounted: set[PlaceName] = field(default_factory=set)
@@ -49,7 +50,7 @@ class Survey:
     _spoiled: bool = False
 
     def start(self, monotonic: float) -> None:
-        """Start a survey if one is wanted, due, and nothing else is under way."""
+        """Start a survey if one is due and nothing else is running."""
         if not self._is_due(monotonic) or self.runs:
             return
         self.began = True
@@ -60,22 +61,22 @@ class Survey:
             self._fail(f"its process could not be started: {error.strerror}")
 
     def doubt(self, monotonic: float) -> None:
-        """Let the volume be surveyed again: something may have changed there that was not told."""
+        """Make a survey due, since a change of the volume may not have been reported."""
         if self._due_since is None:
             self._due_since = monotonic
-            log.warning("survey due again", because="a process ended without telling what it changed")
+            log.warning("survey due again", because="a process ended without reporting what it changed")
 
     def holds_passes(self) -> bool:
-        """Tell whether passes must wait: what is on the volume is not known."""
+        """Tell whether passes must wait, because the content of the volume is not known."""
         return not self.done or self._due_since is not None
 
     def holds_backups(self, monotonic: float) -> bool:
-        """Tell whether backups must wait: a survey is under way, has never been tried, or has waited for too long."""
+        """Tell whether backups must wait: a survey is running, was never tried, or has waited for too long."""
         overdue = self._due_since is not None and monotonic - self._due_since > OVERDUE_SECONDS
         return not self._tried or self.runs.any("survey") or (overdue and self._is_due(monotonic))
 
     def told(self, event: SummaryTold | CopiesNotCounted | Surveyed) -> None:
-        """Take what the survey has found."""
+        """Handle an event of the survey."""
         match event:
             case SummaryTold():
                 self._summaries.append(event.summary)
@@ -87,11 +88,11 @@ class Survey:
                 assert_never(event)
 
     def spoil(self) -> None:
-        """Note that an event of the survey under way could not be understood: what it tells is incomplete."""
+        """Note that the running survey wrote a malformed event, so that its result is incomplete."""
         self._spoiled = True
 
     def ended(self, run: Run, code: int) -> None:
-        """Take the end of a survey; what it found counts only if it is whole."""
+        """Handle the end of a survey. Its result is used only if it is complete."""
         self._tried = True
         if run.ending is not None:  # the agent ends
             return
@@ -105,7 +106,7 @@ class Survey:
             self._fail(_why(run, code, spoiled=self._spoiled))
 
     def unready(self, monotonic: float) -> str | None:
-        """Return why the agent is not ready yet; None once a survey has succeeded."""
+        """Return why the agent is not ready yet, or None if a survey has succeeded."""
         if self.done:
             return None
         if self.failure is None:
@@ -126,7 +127,7 @@ def _why(run: Run, code: int, *, spoiled: bool) -> str:
     if isinstance(run.result, SurveyFailed):
         return run.result.failure.error
     if spoiled:
-        return "its process told something that cannot be understood"
+        return "its process wrote an event that cannot be understood"
     if code < 0:
         return f"its process was killed by signal {-code}"
-    return f"its process ended with exit code {code} before it had told everything"
+    return f"its process ended with exit code {code} before its report was complete"
