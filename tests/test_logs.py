@@ -1,4 +1,4 @@
-"""The log is told to whoever listens, and never stands in the way."""
+"""The log: errors of writing are ignored, and values are escaped."""
 
 import io
 import logging
@@ -33,7 +33,7 @@ HOSTILE = "a\x1b[2K\x1b[8m\rb\nc\x7f\x9b\u202e\u200b\u3164"
 
 
 @pytest.mark.parametrize("style", ["json", "console"])
-def test_a_value_moves_hides_and_forges_nothing_in_the_log(style: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_value_cannot_forge_hide_or_overwrite_a_line_of_the_log(style: str, monkeypatch: pytest.MonkeyPatch) -> None:
     said = io.StringIO()
     monkeypatch.setattr(sys, "stderr", said)
     logs.configure(style, "info", cluster=HOSTILE)
@@ -58,7 +58,7 @@ def test_a_traceback_keeps_its_lines_and_no_control_character(monkeypatch: pytes
     assert len(said.getvalue().splitlines()) > 1
 
 
-def test_what_is_printable_is_logged_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_printable_text_is_logged_unchanged(monkeypatch: pytest.MonkeyPatch) -> None:
     said = io.StringIO()
     monkeypatch.setattr(sys, "stderr", said)
     logs.configure("console", "info")

@@ -1,4 +1,4 @@
-"""Finding and ending what belongs to a run."""
+"""Finding and ending the processes of a run."""
 
 import os
 import signal
@@ -29,12 +29,12 @@ def forked(mark: str) -> Iterator[subprocess.Popen[bytes]]:
             processes.send(pid, signal.SIGKILL)
 
 
-def test_a_session_is_all_its_processes() -> None:
+def test_a_session_has_all_its_processes() -> None:
     with forked("1:1:/x") as leader:
         assert len(list(processes.session(leader.pid))) == 2
 
 
-def test_what_a_dead_supervisor_left_is_found_and_ended(tmp_path: Path) -> None:
+def test_processes_of_a_dead_supervisor_are_found_and_ended(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as supervisor:
         mark = processes.mark(supervisor.pid, str(tmp_path))
         with forked(mark) as leader:
@@ -45,15 +45,15 @@ def test_what_a_dead_supervisor_left_is_found_and_ended(tmp_path: Path) -> None:
             assert leader.wait(5) == -signal.SIGKILL
 
 
-def test_another_roots_processes_are_left_alone(tmp_path: Path) -> None:
+def test_processes_of_another_root_are_not_ended(tmp_path: Path) -> None:
     with forked(f"1:1:{tmp_path}/other"):
         assert processes.end_left_behind(str(tmp_path)) == 0
 
 
-def test_an_id_used_again_is_not_the_same_supervisor(tmp_path: Path) -> None:
+def test_a_reused_process_id_is_not_the_same_supervisor(tmp_path: Path) -> None:
     with forked(f"{os.getpid()}:1:{tmp_path}"):
         assert len(list(processes.left_behind(str(tmp_path)))) == 2
 
 
-def test_the_start_of_a_process_that_is_not_there_is_not_known() -> None:
+def test_the_start_of_a_process_that_does_not_exist_is_unknown() -> None:
     assert processes.start_of(2**22 + 1) is None

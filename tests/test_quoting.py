@@ -1,4 +1,4 @@
-"""What is quoted of errors: nothing that a library was given."""
+"""Errors are quoted without the input of a library."""
 
 import json
 import ssl
@@ -50,7 +50,7 @@ def raised(name: str) -> Exception:
 
 
 @pytest.mark.parametrize("name", RAISING)
-def test_nothing_that_a_library_was_given_is_quoted(name: str) -> None:
+def test_the_input_of_a_library_is_not_quoted(name: str) -> None:
     error = raised(name)
 
     assert SECRET not in quoting.shown(error)
@@ -58,7 +58,7 @@ def test_nothing_that_a_library_was_given_is_quoted(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", RAISING)
-def test_a_traceback_names_places_and_kinds_and_quotes_nothing(name: str) -> None:
+def test_a_traceback_has_lines_of_code_and_kinds_of_errors_but_no_input(name: str) -> None:
     error = raised(name)
     outer = PermanentError(Reason.INTERNAL, "it cannot be read")
     outer.__cause__ = error
@@ -82,7 +82,7 @@ def test_harmless_text_is_quoted() -> None:
     assert quoting.shown(PermanentError(Reason.INTERNAL, "two\nlines")) == "two lines"
 
 
-def test_of_a_document_full_of_faults_only_the_number_is_quoted() -> None:
+def test_for_a_document_with_many_faults_only_their_number_is_given() -> None:
     with pytest.raises(ValueError) as caught:  # noqa: PT011  pydantic's
         Model.model_validate({f"x{number}": 1 for number in range(1000)})
 

@@ -14,14 +14,14 @@ PLACES = ("incoming", "open", "done", "rejected")
 
 
 class RequestsFolder:
-    """What users and the agent do in a requests folder."""
+    """A requests folder with its spool, and the actions of users and of the agent in it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.restart()
 
     def restart(self) -> None:
-        """Start another agent in place of the last."""
+        """Replace the agent by a new one."""
         self.spool = a_spool(self.path)
 
     def drop(self, name: str = "x.request", content: bytes | None = None, **request: Any) -> Path:
@@ -44,7 +44,7 @@ class RequestsFolder:
         return self.take(name, now)
 
     def finish(self, answer: Answer, state: State = State.SUCCEEDED, now: datetime = TAKEN) -> Answer:
-        """Let the agent start what was asked for, and end it."""
+        """Let the agent start and finish a request."""
         failure = Failure(Reason.STALLED, "x") if state is State.FAILED else None
         running = answer.becomes(State.RUNNING, now)
         self.spool.save(running)
@@ -59,7 +59,7 @@ class RequestsFolder:
 
     @property
     def word(self) -> str | None:
-        """The predecessor's one word."""
+        """The content of `backup.status`, or None."""
         path = self.path / "backup.status"
         return path.read_text().strip() if path.exists() else None
 
@@ -68,7 +68,7 @@ class RequestsFolder:
         return sorted(path.name for path in (self.path / ".spool" / place).iterdir())
 
     def files(self) -> list[str]:
-        """Return the paths of all files but those that are there for the agent alone."""
+        """Return the paths of all files except the lock and the reserve."""
         folders = (self.path, self.path / "answers", *(self.path / ".spool" / place for place in PLACES))
         return sorted(
             str(path.relative_to(self.path)) for folder in folders for path in folder.iterdir() if not path.is_dir()

@@ -1,4 +1,4 @@
-"""The requests on their way: attempts written down first, verdicts that outlive the folder, positions, cancels."""
+"""The queue of backups: attempts, verdicts, positions, cancelling and expiry."""
 
 import json
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ DONE = DatabaseResult(outcome=Outcome.SUCCEEDED, artifact="default/orders/orders
 
 
 class World:
-    """A spool in a folder, and the backups of one life of the agent."""
+    """A spool in a folder, and the queue of backups of one agent."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -40,14 +40,14 @@ class World:
         return taken.answer
 
     def select(self, *databases: str, failures: dict[str, Failure] | None = None) -> None:
-        """Choose the databases of every request that has none yet."""
+        """Select the databases of each request without a selection."""
         self.backups.activate()
         targets = tuple(Target(DatabaseName(name), None, DiscoverySource.BOLT) for name in databases)
         for answer in self.backups.unselected():
             self.backups.selected(answer, Selection(targets, failures or {}), NOW)
 
     def start(self) -> str:
-        """Start the first job that waits; return its run."""
+        """Start the first waiting job; return its run."""
         return self.backups.start(next(self.backups.waiting_jobs()), NOW)[0]
 
     def cancel(self, identity: str) -> list[str]:
@@ -80,7 +80,7 @@ def _world(tmp_path: Path) -> World:
     return World(tmp_path / "requests")
 
 
-def test_an_attempt_stands_in_the_ledger_before_anything_is_started(world: World) -> None:
+def test_an_attempt_is_in_the_ledger_before_its_child_is_started(world: World) -> None:
     world.accept("one")
     world.select("orders")
     run = world.start()
@@ -91,7 +91,7 @@ def test_an_attempt_stands_in_the_ledger_before_anything_is_started(world: World
     assert world.backups.running == {run: Job(RequestId("one"), DEFAULT_SET, ORDERS)}
 
 
-def test_a_run_of_long_names_has_a_name_that_a_folder_can_have() -> None:
+def test_the_name_of_a_run_is_short_enough_for_a_folder() -> None:
     request, database = "r" * 128, "d" * 128
     names = {
         run_name(RequestId(request), DatabaseName(database), 1),
@@ -103,7 +103,7 @@ def test_a_run_of_long_names_has_a_name_that_a_folder_can_have() -> None:
     assert max(map(len, names)) < 255
 
 
-def test_nothing_starts_where_the_attempt_cannot_be_written_down(world: World) -> None:
+def test_nothing_starts_if_the_attempt_cannot_be_written(world: World) -> None:
     world.accept("one")
     world.select("orders")
     world.lose()
@@ -116,7 +116,7 @@ def test_nothing_starts_where_the_attempt_cannot_be_written_down(world: World) -
     assert world.start() == "one+orders+1"
 
 
-def test_a_verdict_reached_while_the_folder_is_gone_is_told_once_it_is_back(world: World) -> None:
+def test_a_verdict_is_written_once_the_deleted_requests_folder_is_back(world: World) -> None:
     world.accept("one")
     world.select("orders")
     run = world.start()
@@ -131,7 +131,7 @@ def test_a_verdict_reached_while_the_folder_is_gone_is_told_once_it_is_back(worl
     assert len(world.requests) == 0
 
 
-def test_a_verdict_the_folder_refuses_for_a_while_is_written_later(world: World) -> None:
+def test_a_verdict_that_cannot_be_written_is_written_later(world: World) -> None:
     world.accept("one")
     world.select("orders")
     run = world.start()
@@ -148,7 +148,7 @@ def test_a_verdict_the_folder_refuses_for_a_while_is_written_later(world: World)
     assert world.answered == [("one", State.SUCCEEDED)]
 
 
-def test_a_database_is_tried_twice_then_looked_at_once_more_then_given_up(world: World) -> None:
+def test_after_two_attempts_one_more_only_adopts_and_then_the_backup_fails(world: World) -> None:
     world.accept("one")
     world.select("orders")
     outcomes = []
@@ -161,7 +161,7 @@ def test_a_database_is_tried_twice_then_looked_at_once_more_then_given_up(world:
     assert world.told("one")["reason"] == "interrupted"
 
 
-def test_another_life_takes_what_was_running_for_an_attempt_without_a_verdict(world: World) -> None:
+def test_after_a_restart_a_running_backup_counts_as_an_attempt_without_a_verdict(world: World) -> None:
     world.accept("one")
     world.accept("two")
     world.backups.activate()
@@ -186,7 +186,7 @@ def test_another_life_takes_what_was_running_for_an_attempt_without_a_verdict(wo
     assert later.backups.open_runs() == ("one+orders+1",)
 
 
-def test_a_request_that_comes_to_nothing_is_answered_and_counted_at_once(world: World) -> None:
+def test_a_request_without_databases_to_back_up_is_answered_and_counted_at_once(world: World) -> None:
     world.accept("one")
     world.select(failures={"none": Failure(Reason.NO_SUCH_DATABASE, "no database none")})
     world.accept("two")
@@ -196,7 +196,7 @@ def test_a_request_that_comes_to_nothing_is_answered_and_counted_at_once(world: 
     assert world.told("one")["reason"] == world.told("two")["reason"] == "no_such_database"
 
 
-def test_positions_are_shown_and_move_up(world: World) -> None:
+def test_answers_show_positions_that_move_up(world: World) -> None:
     for name in ("a", "b", "c"):
         world.accept(name)
     assert [world.told(name)["position"] for name in ("a", "b", "c")] == [1, 2, 3]
@@ -205,7 +205,7 @@ def test_positions_are_shown_and_move_up(world: World) -> None:
     assert [world.told(name).get("position") for name in ("a", "b", "c")] == [None, 1, 2]
 
 
-def test_cancelling_what_runs_names_the_runs_to_end_and_keeps_what_has_not_started_from_starting(world: World) -> None:
+def test_cancelling_a_running_request_returns_its_runs_and_starts_no_more(world: World) -> None:
     world.accept("one")
     world.select("orders", "neo4j")
     run = world.start()
@@ -218,7 +218,7 @@ def test_cancelling_what_runs_names_the_runs_to_end_and_keeps_what_has_not_start
     assert world.answered == [("one", State.CANCELLED)]
 
 
-def test_cancelling_what_waits_ends_it_at_once(world: World) -> None:
+def test_cancelling_a_waiting_request_ends_it_at_once(world: World) -> None:
     world.accept("one")
 
     assert world.cancel("one") == []
@@ -228,7 +228,7 @@ def test_cancelling_what_waits_ends_it_at_once(world: World) -> None:
 
 
 @pytest.mark.parametrize("active", [False, True], ids=["waiting", "active"])
-def test_an_id_that_comes_again_is_answered_beside_both_files(world: World, *, active: bool) -> None:
+def test_a_repeated_request_is_answered_beside_both_files(world: World, *, active: bool) -> None:
     world.accept("one")
     if active:
         world.select("orders")
@@ -245,7 +245,7 @@ def test_an_id_that_comes_again_is_answered_beside_both_files(world: World, *, a
         assert json.loads((world.folder / f"{name}.status.json").read_text())["state"] == "succeeded"
 
 
-def test_the_sets_of_open_requests_are_known_wherever_they_stand(world: World) -> None:
+def test_the_sets_of_waiting_and_active_requests_are_known(world: World) -> None:
     for number in range(MOST_ACTIVE + 2):
         world.accept(f"r{number}", path=f"set-{number}")
     world.backups.activate()
@@ -256,7 +256,7 @@ def test_the_sets_of_open_requests_are_known_wherever_they_stand(world: World) -
     assert world.requests.sets == {f"set-{number}" for number in range(1, MOST_ACTIVE + 1)}
 
 
-def test_a_request_that_has_not_started_by_its_time_is_answered_and_never_started(world: World) -> None:
+def test_a_request_that_has_not_started_by_not_after_fails(world: World) -> None:
     for identity in ("waits", "chosen"):
         world.accept(identity, not_after=NOW.isoformat())
         if identity == "waits":
@@ -272,7 +272,7 @@ def test_a_request_that_has_not_started_by_its_time_is_answered_and_never_starte
     assert world.ledger("done") == ["chosen", "waits"]
 
 
-def test_a_request_that_has_started_by_its_time_goes_on(world: World) -> None:
+def test_a_request_that_has_started_by_not_after_continues(world: World) -> None:
     world.accept("one", not_after=NOW.isoformat())
     world.accept("cancelled", not_after=NOW.isoformat())
     world.select("orders")
@@ -284,7 +284,7 @@ def test_a_request_that_has_started_by_its_time_goes_on(world: World) -> None:
     assert world.answered == [("cancelled", State.CANCELLED), ("one", State.SUCCEEDED)]
 
 
-def test_a_restart_does_not_forget_until_when_a_request_may_be_started(world: World) -> None:
+def test_not_after_still_applies_after_a_restart(world: World) -> None:
     world.accept("one", not_after=NOW.isoformat())
     later = World(world.folder)
     for answer in later.spool.ledger.open():

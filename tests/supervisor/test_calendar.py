@@ -1,4 +1,4 @@
-"""The calendar in the agent: what a tick submits, what is kept of it, and what a volume that refuses changes."""
+"""The calendar: which requests a check submits, and what is kept on the volume."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -17,7 +17,7 @@ MINUTE = timedelta(minutes=1)
 
 
 class Queue:
-    """What takes the requests. It refuses while `broken`, and says that a request waits while `busy`."""
+    """Accepts the requests. Raises OSError while `broken`, and says that a request waits while `busy`."""
 
     def __init__(self) -> None:
         self.taken: list[tuple[str, Request]] = []
@@ -43,7 +43,7 @@ def _queue() -> Queue:
 
 
 def calendar(folder: Path, queue: Queue, **schedules: dict[str, Any]) -> Calendar:
-    """Return the calendar of a new life of the agent."""
+    """Return the calendar of a new agent."""
     settings = settings_with(schedules=schedules)
     made = Calendar(folder / "schedules.json", queue.submit, queue.waits)
     made.schedules = settings.schedules
@@ -52,7 +52,7 @@ def calendar(folder: Path, queue: Queue, **schedules: dict[str, Any]) -> Calenda
     return made
 
 
-def test_a_due_time_is_submitted_once_however_often_it_rings(tmp_path: Path, queue: Queue) -> None:
+def test_a_due_time_is_submitted_once_however_often_it_is_checked(tmp_path: Path, queue: Queue) -> None:
     made = calendar(
         tmp_path,
         queue,
@@ -69,8 +69,8 @@ def test_a_due_time_is_submitted_once_however_often_it_rings(tmp_path: Path, que
     assert (request.requested_by, request.labels) == ("schedule often", {"tier": "gold"})
 
 
-def test_a_dropped_file_cannot_stand_for_a_due_time(tmp_path: Path, queue: Queue) -> None:
-    """A file that had the due time's id would be taken for the schedule's request, and there would be no backup."""
+def test_a_dropped_file_cannot_replace_the_request_of_a_due_time(tmp_path: Path, queue: Queue) -> None:
+    """If a file could have the id of a due time, the schedule's request would count as a repetition and not run."""
     made = calendar(tmp_path, queue, often={"cron": "* * * * *"})
     made.check(NOON)
     spool = a_spool(tmp_path / "requests")
@@ -82,7 +82,7 @@ def test_a_dropped_file_cannot_stand_for_a_due_time(tmp_path: Path, queue: Queue
     assert spool.submit(request, schedule, NOON + MINUTE).new
 
 
-def test_each_minute_has_its_run(tmp_path: Path, queue: Queue) -> None:
+def test_a_schedule_of_every_minute_runs_every_minute(tmp_path: Path, queue: Queue) -> None:
     made = calendar(tmp_path, queue, often={"cron": "* * * * *"})
     for minute in range(4):
         made.check(NOON + minute * MINUTE)
@@ -90,7 +90,7 @@ def test_each_minute_has_its_run(tmp_path: Path, queue: Queue) -> None:
     assert queue.ids == [f"often@20261123T120{minute}00Z" for minute in (1, 2, 3)]
 
 
-def test_another_life_goes_on_where_the_last_one_ended(tmp_path: Path, queue: Queue) -> None:
+def test_a_restarted_agent_continues_after_the_last_handled_due_time(tmp_path: Path, queue: Queue) -> None:
     calendar(tmp_path, queue, hourly={"cron": "0 * * * *"}).check(NOON)
     later = NOON + timedelta(hours=3, minutes=30)
     made = calendar(tmp_path, queue, hourly={"cron": "0 * * * *"})
@@ -101,7 +101,7 @@ def test_another_life_goes_on_where_the_last_one_ended(tmp_path: Path, queue: Qu
     assert made.counts["hourly"].missed == 2
 
 
-def test_a_waiting_request_serves_the_ticks_that_come_meanwhile(tmp_path: Path, queue: Queue) -> None:
+def test_a_waiting_request_also_serves_the_due_times_that_follow(tmp_path: Path, queue: Queue) -> None:
     made = calendar(tmp_path, queue, often={"cron": "* * * * *"})
     made.check(NOON)
     queue.busy = True
@@ -114,7 +114,7 @@ def test_a_waiting_request_serves_the_ticks_that_come_meanwhile(tmp_path: Path, 
     assert made.counts["often"].coalesced == 2
 
 
-def test_a_suspended_schedule_makes_up_for_nothing_when_it_is_resumed(tmp_path: Path, queue: Queue) -> None:
+def test_a_resumed_schedule_does_not_run_for_due_times_while_it_was_suspended(tmp_path: Path, queue: Queue) -> None:
     made = calendar(tmp_path, queue, often={"cron": "* * * * *", "suspend": True})
     made.check(NOON)
     made.check(NOON + 5 * MINUTE)
@@ -124,14 +124,14 @@ def test_a_suspended_schedule_makes_up_for_nothing_when_it_is_resumed(tmp_path: 
     assert queue.taken == []
 
 
-def test_a_schedule_that_was_changed_has_missed_nothing(tmp_path: Path, queue: Queue) -> None:
+def test_a_changed_schedule_has_missed_no_runs(tmp_path: Path, queue: Queue) -> None:
     calendar(tmp_path, queue, nightly={"cron": "0 2 * * *"}).check(NOON - timedelta(days=3))
     calendar(tmp_path, queue, nightly={"cron": "0 3 * * *"}).check(NOON)
 
     assert queue.taken == []
 
 
-def test_how_far_it_is_is_kept_after_the_request_stands(tmp_path: Path, queue: Queue) -> None:
+def test_the_state_is_written_after_the_request_is_in_the_spool(tmp_path: Path, queue: Queue) -> None:
     made = calendar(tmp_path, queue, often={"cron": "* * * * *"})
     made.check(NOON)
     queue.broken = True
@@ -145,7 +145,7 @@ def test_how_far_it_is_is_kept_after_the_request_stands(tmp_path: Path, queue: Q
     assert queue.ids == ["often@20261123T120100Z"]
 
 
-def test_a_volume_that_refuses_stops_no_schedule_and_gets_it_later(tmp_path: Path, queue: Queue) -> None:
+def test_if_the_state_cannot_be_written_schedules_run_and_it_is_written_later(tmp_path: Path, queue: Queue) -> None:
     folder = tmp_path / "gone"
     made = calendar(folder, queue, often={"cron": "* * * * *"})
     made.check(NOON)
@@ -159,7 +159,7 @@ def test_a_volume_that_refuses_stops_no_schedule_and_gets_it_later(tmp_path: Pat
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b'{"schema":2,"schedules":{}}'], ids=["empty", "cut", "newer"])
-def test_a_file_that_cannot_be_read_is_as_good_as_none(tmp_path: Path, queue: Queue, content: bytes) -> None:
+def test_an_unreadable_state_counts_as_none(tmp_path: Path, queue: Queue, content: bytes) -> None:
     (tmp_path / "schedules.json").write_bytes(content)
     made = calendar(tmp_path, queue, hourly={"cron": "0 * * * *"})
     made.check(NOON + MINUTE)

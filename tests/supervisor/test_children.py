@@ -1,4 +1,4 @@
-"""Child processes: told on stdin, heard on stdout, ended as a session; real ones, each a few lines of Python."""
+"""Child processes: their task, their events and their end. Each child is a few lines of Python."""
 
 import errno
 import fcntl
@@ -20,7 +20,7 @@ from tests.polling import PATIENCE, until
 
 
 class World:
-    """Starts children and hears them."""
+    """Starts children and collects their events."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -58,7 +58,7 @@ def gone(pid: int) -> bool:
     return processes.start_of(pid) is None or not list(processes.session(pid))
 
 
-def test_a_child_gets_its_task_tells_events_and_ends_last(world: World) -> None:
+def test_a_child_gets_its_task_and_its_end_comes_after_its_events(world: World) -> None:
     world.start(
         """
         import sys
@@ -74,7 +74,7 @@ def test_a_child_gets_its_task_tells_events_and_ends_last(world: World) -> None:
     assert heard == [Told("child_0", StageBegun(stage="reading")), Told("child_0", Surveyed()), Ended("child_0", 7)]
 
 
-def test_what_is_no_event_or_one_of_a_newer_child_is_logged_once_a_kind_and_ignored(world: World) -> None:
+def test_unknown_events_and_other_output_are_ignored_and_logged_once_for_each_kind(world: World) -> None:
     with capture_logs() as logged:
         world.start(
             """
@@ -94,7 +94,7 @@ def test_what_is_no_event_or_one_of_a_newer_child_is_logged_once_a_kind_and_igno
     ]
 
 
-def test_an_event_that_is_malformed_is_told_as_such(world: World) -> None:
+def test_a_malformed_event_is_reported(world: World) -> None:
     world.start("""print('{"event":"stage"}')""")
     told = world.hear()
 
@@ -103,7 +103,7 @@ def test_an_event_that_is_malformed_is_told_as_such(world: World) -> None:
     assert told.event.kind == "stage"
 
 
-def test_a_line_of_forty_thousand_brackets_is_no_event_and_hides_no_end(world: World) -> None:
+def test_the_end_is_reported_after_a_line_of_forty_thousand_brackets(world: World) -> None:
     world.start(
         """
         print("[" * 40_000)
@@ -116,13 +116,13 @@ def test_a_line_of_forty_thousand_brackets_is_no_event_and_hides_no_end(world: W
     assert heard == [Told("child_0", Surveyed()), Ended("child_0", 0)]
 
 
-def test_a_child_that_ends_without_reading_its_task_is_an_end_like_any_other(world: World) -> None:
+def test_the_end_of_a_child_that_does_not_read_its_task_is_reported(world: World) -> None:
     world.start("raise SystemExit(3)", b"x" * (1 << 20))
 
     assert world.hear() == Ended("child_0", 3)
 
 
-def test_being_asked_to_end_reaches_the_child_alone(world: World) -> None:
+def test_only_the_child_itself_is_asked_to_end(world: World) -> None:
     child = world.start(
         """
         import signal, subprocess, sys
@@ -144,7 +144,7 @@ def test_being_asked_to_end_reaches_the_child_alone(world: World) -> None:
     assert world.hear() == Ended("child_0", 0)
 
 
-def test_killing_ends_all_that_the_child_has_started_whatever_group_it_is_in(world: World) -> None:
+def test_killing_ends_all_processes_of_the_child_in_any_group(world: World) -> None:
     child = world.start(
         """
         import signal, subprocess
@@ -158,10 +158,10 @@ def test_killing_ends_all_that_the_child_has_started_whatever_group_it_is_in(wor
 
     assert world.hear() == Ended("child_0", -signal.SIGKILL)
     until(lambda: gone(child.pid), "end of the session")
-    child.kill()  # one that is gone is no error
+    child.kill()  # killing a child that has ended is no error
 
 
-def test_a_child_holds_the_lock_as_long_as_it_lives_and_carries_the_mark(world: World) -> None:
+def test_a_child_holds_the_lock_until_it_ends_and_has_the_mark(world: World) -> None:
     fcntl.flock(world.lock, fcntl.LOCK_EX)
     child = world.start(
         """
@@ -184,9 +184,7 @@ def test_a_child_holds_the_lock_as_long_as_it_lives_and_carries_the_mark(world: 
     fcntl.flock(world.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def test_a_child_that_no_thread_can_follow_is_ended_and_was_not_started(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_child_is_ended_if_no_thread_can_read_its_events(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     def start(_thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
@@ -200,7 +198,7 @@ def test_a_child_that_no_thread_can_follow_is_ended_and_was_not_started(
     assert [pid for pid in children if b"child_0" in Path(f"/proc/{pid}/cmdline").read_bytes()] == []
 
 
-def test_a_line_without_end_fills_no_memory_and_hides_no_end(world: World) -> None:
+def test_a_line_without_end_needs_little_memory_and_the_end_is_reported(world: World) -> None:
     world.start(
         """
         import sys

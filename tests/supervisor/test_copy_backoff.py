@@ -1,4 +1,4 @@
-"""How long an owed copy waits for its next try."""
+"""How long a missing copy waits for its next try."""
 
 import pytest
 
@@ -17,7 +17,7 @@ def failed(times: int) -> CopyBackoff:
     return destination
 
 
-def test_what_was_never_tried_may_be_tried_now_and_is_neither_up_nor_down() -> None:
+def test_a_new_destination_may_be_tried_at_once_and_its_state_is_unknown() -> None:
     destination = CopyBackoff(OFFSITE)
 
     assert destination.retry.due(0.0)
@@ -28,7 +28,7 @@ def test_what_was_never_tried_may_be_tried_now_and_is_neither_up_nor_down() -> N
     ("times", "wait"),
     [(1, FIRST_WAIT), (2, 2 * FIRST_WAIT), (3, 4 * FIRST_WAIT), (7, LONGEST_WAIT), (5000, LONGEST_WAIT)],
 )
-def test_each_failure_doubles_the_wait_up_to_the_longest(times: int, wait: float) -> None:
+def test_each_failure_doubles_the_wait_up_to_a_maximum(times: int, wait: float) -> None:
     destination = failed(times)
 
     assert destination.retry.wait(1000.0) == wait
@@ -37,7 +37,7 @@ def test_each_failure_doubles_the_wait_up_to_the_longest(times: int, wait: float
     assert (destination.up, destination.failure) == (False, DOWN)
 
 
-def test_a_success_forgets_all_failures() -> None:
+def test_a_success_resets_the_wait() -> None:
     destination = failed(3)
     destination.succeeded()
 
@@ -47,7 +47,7 @@ def test_a_success_forgets_all_failures() -> None:
     assert destination.retry.wait(1000.0) == FIRST_WAIT
 
 
-def test_mended_settings_let_it_try_at_once_and_a_failure_then_waits_on() -> None:
+def test_after_a_change_of_settings_the_next_try_is_at_once_and_then_the_wait_goes_on() -> None:
     destination = failed(3)
     destination.retry.hurry()
 

@@ -1,4 +1,4 @@
-"""What has ended is counted, and remembered as long as somebody may ask."""
+"""The counters, and how long attempts are remembered."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -13,7 +13,7 @@ def unasked() -> Status:
     raise AssertionError("nobody scrapes here")
 
 
-def test_an_old_attempt_at_a_set_that_nobody_declared_is_forgotten() -> None:
+def test_an_old_attempt_at_an_ad_hoc_set_is_forgotten() -> None:
     account = Counters(Metrics(unasked))
     old = Attempt(at=NOW - timedelta(days=8), failed_at=NOW - timedelta(days=8))
     account.attempts = {"default/orders": old, "test/orders": old, "release/orders": Attempt(at=NOW)}

@@ -1,4 +1,4 @@
-"""What the supervisor keeps of what the cluster told."""
+"""The supervisor's knowledge of the cluster."""
 
 import time
 from datetime import UTC, datetime, timedelta
@@ -19,7 +19,7 @@ TOPOLOGY = {"seen": "2026-11-23T00:00:00Z", "versions": ["5.26.31"], "counts": {
 
 
 def answer(known: Discovery, *databases: str, lost: int = 0, **more: Any) -> None:
-    """Let the child tell a topology, of which some rows get lost."""
+    """Let the child report a topology, some rows of which are lost."""
     known.begin()
     rows = [{"database": name, "address": "server-0:7687"} for name in databases]
     for event in told({COPIES: rows[lost:]}):
@@ -30,7 +30,7 @@ def answer(known: Discovery, *databases: str, lost: int = 0, **more: Any) -> Non
 SILENT = Failure(Reason.SOURCE_UNREACHABLE, "nobody answers")
 
 
-def test_what_the_servers_clock_showed_outlives_their_silence(tmp_path: Path) -> None:
+def test_the_last_reading_of_the_servers_clock_is_kept_while_bolt_does_not_answer(tmp_path: Path) -> None:
     known = Discovery(tmp_path)
     known.take(TopologyTold.model_validate({**TOPOLOGY, "clock_offset_seconds": 60.0}), 1.0)
     shown = datetime.now(UTC) + timedelta(seconds=60)
@@ -40,7 +40,7 @@ def test_what_the_servers_clock_showed_outlives_their_silence(tmp_path: Path) ->
     assert abs(known.server_clock.time_at(time.clock_gettime(time.CLOCK_BOOTTIME)) - shown) < timedelta(seconds=5)
 
 
-def test_what_is_doubted_is_asked_again(tmp_path: Path) -> None:
+def test_a_doubted_answer_is_queried_again(tmp_path: Path) -> None:
     known = Discovery(tmp_path)
     known.fail(SILENT, 1.0)
     known.doubt()
@@ -48,7 +48,7 @@ def test_what_is_doubted_is_asked_again(tmp_path: Path) -> None:
     assert (known.asked, known.fresh(1.0)) == (False, False)
 
 
-def test_what_vanishes_is_missing_until_it_returns_also_on_the_volume(tmp_path: Path) -> None:
+def test_an_unlisted_database_is_missing_until_it_is_listed_again_also_after_a_restart(tmp_path: Path) -> None:
     known = Discovery(tmp_path)
     answer(known, "orders", "system")
     answer(known, "system")
@@ -61,7 +61,7 @@ def test_what_vanishes_is_missing_until_it_returns_also_on_the_volume(tmp_path: 
     assert not known.last.missing
 
 
-def test_a_topology_of_which_a_part_is_missing_is_not_taken(tmp_path: Path) -> None:
+def test_an_incomplete_topology_is_not_used(tmp_path: Path) -> None:
     known = Discovery(tmp_path)
     answer(known, "orders", "system")
     answer(known, "orders", "people", "system", lost=1)
@@ -76,7 +76,7 @@ def test_a_topology_of_which_a_part_is_missing_is_not_taken(tmp_path: Path) -> N
     )
 
 
-def test_rows_of_a_child_that_died_are_not_those_of_the_next(tmp_path: Path) -> None:
+def test_rows_of_a_child_that_died_are_discarded(tmp_path: Path) -> None:
     known = Discovery(tmp_path)
     known.begin()
     known.hear(TopologyRows(copies=(Copy(database=DatabaseName("people")),)))
@@ -86,7 +86,7 @@ def test_rows_of_a_child_that_died_are_not_those_of_the_next(tmp_path: Path) -> 
     assert set(known.current.databases()) == {"orders"}
 
 
-def test_what_is_refused_is_counted_and_logged_once(tmp_path: Path) -> None:
+def test_refused_names_are_counted_and_logged_once(tmp_path: Path) -> None:
     known = Discovery(tmp_path)
     with capture_logs() as logged:
         answer(known, "orders", refused=2, notes=["2 names refused"])

@@ -1,4 +1,4 @@
-"""What each kind of child gets of the environment, as a table."""
+"""The environment of each kind of child, as a table."""
 
 import pytest
 
@@ -52,7 +52,7 @@ SETTINGS = {"BACKUP_AGENT_CONFIG", "BACKUP_AGENT_STORAGE__DESTINATIONS__OFFSITE_
         pytest.param("somebody.elses.module", True, CLOUD | BOLT, id="a-child-that-is-not-in-the-table"),
     ],
 )
-def test_a_child_gets_no_secret_that_it_does_not_need(module: str, remote: bool, held_back: set[str]) -> None:
+def test_a_child_gets_only_the_secrets_that_it_needs(module: str, remote: bool, held_back: set[str]) -> None:
     found = of_child(module, PARENT, remote=remote)
 
     assert PARENT.keys() - found.keys() == held_back | SETTINGS

@@ -1,4 +1,4 @@
-"""Answers are kept for a time and then removed with all that belongs to them. Open requests never are."""
+"""Answers are kept for a time and then removed with all files of their requests. Open requests are never removed."""
 
 import os
 from datetime import UTC, datetime, timedelta
@@ -20,25 +20,25 @@ LATER = THEN + KEEP + timedelta(minutes=1)
 
 @pytest.fixture(name="requests")
 def _requests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RequestsFolder:
-    """A requests folder of which one call of `expire` sees everything, however slow the machine is."""
+    """A requests folder that one call of `expire` sweeps completely, however slow the machine is."""
     monkeypatch.setattr(expiry, "EXPIRY_SECONDS", 60.0)
     return RequestsFolder(tmp_path / "requests")
 
 
 def answered(requests: RequestsFolder, name: str = "x.request", now: datetime = THEN, **request: Any) -> None:
-    """Let a request be taken and succeed."""
+    """Let the agent take a request and finish it."""
     requests.finish(requests.ask(name, now=THEN, **request), now=now)
 
 
 def expire(requests: RequestsFolder, now: datetime = LATER) -> int:
-    """Remove what has had its time; return how many files that were."""
+    """Remove the expired files; return how many were removed."""
     return requests.spool.expiry.expire(now, KEEP)
 
 
-# What goes
+# Files that are removed
 
 
-def test_a_request_that_was_answered_long_ago_goes_with_all_its_files(requests: RequestsFolder) -> None:
+def test_all_files_of_an_old_answered_request_are_removed(requests: RequestsFolder) -> None:
     answered(requests, "x.request")
     answered(requests, "y.json")
 
@@ -46,7 +46,7 @@ def test_a_request_that_was_answered_long_ago_goes_with_all_its_files(requests: 
     assert requests.files() == []
 
 
-def test_the_word_of_the_predecessor_goes_with_its_answer(requests: RequestsFolder) -> None:
+def test_backup_status_is_removed_with_its_answer(requests: RequestsFolder) -> None:
     answered(requests, "backup.request")
     assert requests.word == "COMPLETED"
     expire(requests)
@@ -54,7 +54,7 @@ def test_the_word_of_the_predecessor_goes_with_its_answer(requests: RequestsFold
     assert requests.files() == []
 
 
-def test_a_rejected_file_goes_with_its_answer(requests: RequestsFolder) -> None:
+def test_a_rejected_file_is_removed_with_its_answer(requests: RequestsFolder) -> None:
     requests.ask("x.request", b"not JSON", now=THEN)
     requests.ask("y.request", b"not JSON", now=THEN + timedelta(days=1))
 
@@ -64,7 +64,7 @@ def test_a_rejected_file_goes_with_its_answer(requests: RequestsFolder) -> None:
 
 
 @pytest.mark.parametrize("gone", ["x.status.json", "answers/one.json", ".spool/done/one.json"])
-def test_what_a_crash_left_of_a_removed_request_goes_too(requests: RequestsFolder, gone: str) -> None:
+def test_files_of_a_removed_request_that_a_crash_left_are_removed(requests: RequestsFolder, gone: str) -> None:
     answered(requests, id="one")
     (requests.path / gone).unlink()
     requests.restart()
@@ -73,7 +73,7 @@ def test_what_a_crash_left_of_a_removed_request_goes_too(requests: RequestsFolde
     assert requests.files() == []
 
 
-def test_an_id_whose_request_was_removed_is_new_again(requests: RequestsFolder) -> None:
+def test_the_id_of_a_removed_request_can_be_used_again(requests: RequestsFolder) -> None:
     answered(requests, id="one")
     expire(requests)
     requests.drop(id="one")
@@ -83,10 +83,10 @@ def test_an_id_whose_request_was_removed_is_new_again(requests: RequestsFolder) 
     assert taken.new
 
 
-# What stays
+# Files that are kept
 
 
-def test_a_request_that_was_answered_lately_stays(requests: RequestsFolder) -> None:
+def test_a_recently_answered_request_is_kept(requests: RequestsFolder) -> None:
     answered(requests, now=THEN + timedelta(hours=1))
     before = requests.files()
 
@@ -94,7 +94,7 @@ def test_a_request_that_was_answered_lately_stays(requests: RequestsFolder) -> N
 
 
 @pytest.mark.parametrize("state", [State.QUEUED, State.RUNNING])
-def test_an_open_request_stays_however_old_it_is(requests: RequestsFolder, state: State) -> None:
+def test_an_open_request_is_kept_however_old_it_is(requests: RequestsFolder, state: State) -> None:
     answer = requests.ask(now=THEN)
     if state is State.RUNNING:
         requests.spool.save(answer.becomes(State.RUNNING, THEN))
@@ -103,7 +103,7 @@ def test_an_open_request_stays_however_old_it_is(requests: RequestsFolder, state
     assert (expire(requests, LATER + timedelta(days=1000)), requests.files()) == (0, before)
 
 
-def test_the_answer_of_a_newer_request_by_the_same_name_stays(requests: RequestsFolder) -> None:
+def test_the_answer_of_a_newer_request_with_the_same_file_name_is_kept(requests: RequestsFolder) -> None:
     answered(requests)
     newer = requests.ask(now=THEN + timedelta(days=2))
     expire(requests)
@@ -111,7 +111,7 @@ def test_the_answer_of_a_newer_request_by_the_same_name_stays(requests: Requests
     assert requests.files() == [f".spool/open/{newer.id}.json", f"answers/{newer.id}.json", "x.status.json"]
 
 
-def test_a_rejected_directory_stays(requests: RequestsFolder) -> None:
+def test_a_rejected_directory_is_kept(requests: RequestsFolder) -> None:
     (requests.path / "x.request").mkdir()
     (requests.path / "x.request" / "data").write_text("mine")
     requests.take(now=THEN)
@@ -121,7 +121,7 @@ def test_a_rejected_directory_stays(requests: RequestsFolder) -> None:
     assert [path.read_text() for path in rejected.glob("*/data")] == ["mine"]
 
 
-def test_a_file_that_is_no_answer_stays(requests: RequestsFolder) -> None:
+def test_a_file_that_is_no_answer_is_kept(requests: RequestsFolder) -> None:
     for folder in (".", "answers", ".spool/done", ".spool/rejected"):
         (requests.path / folder / "mine.status.json").write_text("{}")
     os.mkfifo(requests.path / "pipe.status.json")
@@ -131,10 +131,10 @@ def test_a_file_that_is_no_answer_stays(requests: RequestsFolder) -> None:
     assert (expire(requests), requests.files()) == (0, before)
 
 
-# How much at a time
+# Duration of a call and of a sweep
 
 
-def test_a_call_ends_after_a_moment_and_the_next_goes_on(
+def test_a_call_takes_a_short_time_and_the_next_one_continues(
     requests: RequestsFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in range(10):
@@ -146,7 +146,7 @@ def test_a_call_ends_after_a_moment_and_the_next_goes_on(
     assert requests.files() == []
 
 
-def test_the_next_sweep_begins_within_a_tenth_of_the_time_kept(requests: RequestsFolder) -> None:
+def test_the_next_sweep_begins_after_a_tenth_of_keep_answers(requests: RequestsFolder) -> None:
     keep = timedelta(seconds=30)
     assert requests.spool.expiry.expire(THEN, keep) == 0
     answered(requests, now=THEN - keep - timedelta(seconds=1))
@@ -154,7 +154,7 @@ def test_the_next_sweep_begins_within_a_tenth_of_the_time_kept(requests: Request
     assert [requests.spool.expiry.expire(THEN + timedelta(seconds=second), keep) for second in (2, 3)] == [0, 3]
 
 
-def test_a_missing_folder_hinders_no_other(requests: RequestsFolder) -> None:
+def test_a_missing_folder_does_not_stop_later_sweeps(requests: RequestsFolder) -> None:
     answered(requests)
     (requests.path / "answers").rename(requests.path / "elsewhere")
 

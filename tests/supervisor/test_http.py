@@ -1,4 +1,4 @@
-"""The servers under clients as they come: gone, silent, slow, too many, or asking while the loop is busy."""
+"""The HTTP servers with clients that disconnect, are slow or too many, or ask while the loop is busy."""
 
 import errno
 import http.client
@@ -21,7 +21,7 @@ from backup_agent.supervisor.status.model import Status
 from tests.polling import until
 
 PATIENCE = 0.5
-"""Seconds that clients have here, where a test waits for their end."""
+"""Seconds that clients have in tests that wait until their time is over."""
 
 Serve = Callable[..., int]
 
@@ -65,7 +65,7 @@ def connected(port: int) -> socket.socket:
 
 
 def end_of(client: socket.socket) -> bytes:
-    """Return all that a client is sent until the server ends the connection."""
+    """Return all bytes that the server sends until it ends the connection."""
     data = b""
     with suppress(ConnectionResetError):
         while more := client.recv(65536):
@@ -93,15 +93,15 @@ def descriptors() -> int:
 
 
 @pytest.mark.parametrize("path", ["/readyz", "/status.json"])
-def test_who_asks_while_the_loop_is_busy_is_told_so(serve: Serve, path: str) -> None:
+def test_a_page_says_that_the_loop_is_busy(serve: Serve, path: str) -> None:
     assert ask(serve(), path) == (503, b"the agent's loop is busy\n")
 
 
-def test_a_probe_may_ask_for_the_head_alone(serve: Serve) -> None:
+def test_a_probe_may_send_head_requests(serve: Serve) -> None:
     assert ask(serve(), "/livez", "HEAD") == (200, b"")
 
 
-def test_each_page_is_found_with_or_without_a_query(serve: Serve) -> None:
+def test_each_page_is_served_with_and_without_a_query(serve: Serve) -> None:
     port = serve()
 
     assert ask(port, "/metrics?name=x") == (200, b"a 1\n")
@@ -121,14 +121,14 @@ def test_each_page_is_found_with_or_without_a_query(serve: Serve) -> None:
         pytest.param(b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 4_000, b"431", id="headers without end"),
     ],
 )
-def test_whatever_is_sent_is_answered_at_once(serve: Serve, request_: bytes, code: bytes) -> None:
+def test_any_input_is_answered_at_once(serve: Serve, request_: bytes, code: bytes) -> None:
     with connected(serve()) as client:
         client.sendall(request_)
 
         assert end_of(client).split()[1] == code
 
 
-def test_both_kinds_of_addresses_are_served(serve: Serve) -> None:
+def test_ipv4_and_ipv6_addresses_are_served(serve: Serve) -> None:
     if not socket.has_dualstack_ipv6():
         pytest.skip("this machine has no IPv6")
     port = serve(host="::")
@@ -139,7 +139,7 @@ def test_both_kinds_of_addresses_are_served(serve: Serve) -> None:
     assert ask(port, "/livez") == (200, b"ok\n")
 
 
-def test_a_taken_port_is_named_with_its_setting_alone() -> None:
+def test_the_error_for_a_port_in_use_names_only_its_setting() -> None:
     with socket.create_server(("127.0.0.1", 0)) as holder:
         port = holder.getsockname()[1]
         with pytest.raises(PermanentError) as refused:
@@ -150,7 +150,7 @@ def test_a_taken_port_is_named_with_its_setting_alone() -> None:
     assert failure.advice == "end the process that listens there, or set http.probes to a free port"
 
 
-def test_an_address_that_is_not_of_this_host_is_named_too() -> None:
+def test_the_error_for_an_address_of_another_host_names_its_setting() -> None:
     with pytest.raises(PermanentError, match=r"http.listen: cannot listen on \[2001:db8::1\]:1: "):
         HttpServer("http.listen", "2001:db8::1", 1, {})
 
@@ -191,7 +191,7 @@ def test_a_client_that_does_not_read_is_cut_off_after_its_time(serve: Serve) -> 
         assert len(end_of(client)) < len(body)
 
 
-def test_a_large_answer_is_read_whole_by_who_reads_it(serve: Serve) -> None:
+def test_a_large_answer_is_sent_completely_to_a_client_that_reads(serve: Serve) -> None:
     body = bytes(range(256)) * 40_000
 
     assert ask(serve(lambda: ("text/plain", body)), "/metrics") == (200, body)
@@ -208,7 +208,7 @@ def open_connections(port: int) -> list[str]:
 
 
 @pytest.mark.process
-def test_clients_without_number_take_neither_threads_nor_descriptors_without_number(serve: Serve) -> None:
+def test_the_number_of_clients_does_not_raise_threads_or_descriptors_without_bound(serve: Serve) -> None:
     port = serve()
     before = threading.active_count()
     with ExitStack() as silent:
@@ -226,7 +226,7 @@ def test_clients_without_number_take_neither_threads_nor_descriptors_without_num
     [b"", b"GET /livez HTTP/1.1\r\nX: ", b"GET /status.json HTTP/1.1\r\n\r\n"],
     ids=["silent", "slow", "waiting"],
 )
-def test_the_newest_client_is_served_however_many_there_are(serve: Serve, first: bytes) -> None:
+def test_the_newest_of_many_clients_is_served(serve: Serve, first: bytes) -> None:
     release = threading.Event()
 
     def hang() -> Status:
@@ -247,7 +247,7 @@ def test_the_newest_client_is_served_however_many_there_are(serve: Serve, first:
         release.set()
 
 
-def test_a_flood_of_questions_asks_the_loop_once_at_a_time(serve: Serve) -> None:
+def test_many_concurrent_requests_ask_the_loop_once_at_a_time(serve: Serve) -> None:
     asked: queue.SimpleQueue[None] = queue.SimpleQueue()
     release = threading.Event()
 
@@ -269,7 +269,7 @@ def test_a_flood_of_questions_asks_the_loop_once_at_a_time(serve: Serve) -> None
     assert asked.qsize() <= 2
 
 
-def test_a_server_without_descriptors_serves_again_once_there_are_some(serve: Serve) -> None:
+def test_a_server_that_ran_out_of_descriptors_serves_again_later(serve: Serve) -> None:
     port = serve()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with ExitStack() as taken:
@@ -289,14 +289,14 @@ def test_a_server_without_descriptors_serves_again_once_there_are_some(serve: Se
     assert clients
 
 
-def test_a_server_that_was_never_started_closes_too() -> None:
+def test_a_server_that_was_never_started_can_be_closed() -> None:
     before = descriptors()
     HttpServer("http.listen", "127.0.0.1", 0, {}).close()
 
     assert descriptors() == before
 
 
-def test_a_fault_of_a_page_is_a_line_of_the_log_and_ends_nothing(
+def test_an_error_of_a_page_is_logged_and_the_server_continues(
     serve: Serve, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def page() -> tuple[str, bytes]:
@@ -313,7 +313,7 @@ def test_a_fault_of_a_page_is_a_line_of_the_log_and_ends_nothing(
     assert ask(port, "/status.json")[0] == 503
 
 
-def test_a_client_that_has_gone_before_its_answer_is_no_news(serve: Serve) -> None:
+def test_a_client_that_disconnects_is_not_logged(serve: Serve) -> None:
     asked, release = threading.Event(), threading.Event()
 
     def page() -> tuple[str, bytes]:

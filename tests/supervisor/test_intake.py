@@ -1,4 +1,4 @@
-"""How requests come in, by the agent's own parts: no process is started, and no loop turns."""
+"""Taking requests, with the real parts of the agent but without its loop and its children."""
 
 from pathlib import Path
 from typing import Any

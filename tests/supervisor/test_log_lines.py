@@ -1,4 +1,4 @@
-"""The canonical lines carry every field that is known, each from one source, at a level that fits the outcome."""
+"""The canonical log lines have every known field, at a level that depends on the outcome."""
 
 import inspect
 import logging
@@ -16,7 +16,7 @@ from tests.builders import ORDERS, TAKEN, an_answer
 NOW = TAKEN
 ANSWER = an_answer(state=State.RUNNING, schedule="nightly", request={"type": "FULL"})
 TELLING_NOTHING = {"started", "finished", "hint"}
-"""Fields of a result that a log line has in another way: its own time, and the reason."""
+"""Fields of a result that the log line does not have under the same name."""
 
 RESULT = DatabaseResult(
     outcome=Outcome.SUCCEEDED_WITH_WARNINGS,
@@ -47,13 +47,13 @@ def ended(result: DatabaseResult = RESULT, execution: Execution = EXECUTION) -> 
 
 
 @pytest.mark.parametrize("name", sorted(DatabaseResult.model_fields.keys() - TELLING_NOTHING))
-def test_the_line_of_a_backup_carries_each_field_of_its_result(name: str) -> None:
+def test_the_line_of_a_backup_has_each_field_of_its_result(name: str) -> None:
     assert ended().fields[name] == getattr(RESULT, name)
     assert getattr(RESULT, name), "the example says nothing about this field"
 
 
 @pytest.mark.parametrize("name", sorted(Execution.model_fields))
-def test_the_line_of_a_backup_carries_how_neo4j_admin_was_run(name: str) -> None:
+def test_the_line_of_a_backup_says_how_neo4j_admin_was_run(name: str) -> None:
     assert ended().fields[name] == getattr(EXECUTION, name)
 
 
@@ -67,7 +67,7 @@ def test_the_line_of_a_backup_names_request_schedule_run_set_and_database() -> N
     }.items() <= ended().fields.items()
 
 
-def test_what_is_not_known_is_absent_and_an_exit_code_of_zero_is_known() -> None:
+def test_unknown_fields_are_absent_and_an_exit_code_of_zero_is_known() -> None:
     line = ended(DatabaseResult(outcome=Outcome.SUCCEEDED), Execution(exit_code=0))
 
     assert line.fields == {

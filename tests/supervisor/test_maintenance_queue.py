@@ -1,4 +1,4 @@
-"""A request for passes over places is answered once, by what became of it where it meant something."""
+"""The queue of passes: requests for `prune` and `verify`, slices, and what is due."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -23,7 +23,7 @@ SOUND = PlaceResult(outcome=Outcome.SUCCEEDED, verified=1)
 
 
 class Ledger(Spool):
-    """Keeps the entries that are written, and no folder."""
+    """A spool in memory that keeps the written entries."""
 
     def __init__(self) -> None:
         self.kept: list[Answer] = []
@@ -33,7 +33,7 @@ class Ledger(Spool):
 
 
 def queue(answered: list[Answer], ledger: Ledger | None = None) -> MaintenanceQueue:
-    """Return passes over the volume and one destination, whose final answers go into a list."""
+    """Return a queue for the volume and one destination, which appends its final answers to a list."""
     passes = MaintenanceQueue(OpenRequests(ledger or Ledger(), answered.append))
     passes.use([OFFSITE], 0.0)
     return passes
@@ -45,7 +45,7 @@ def expire(passes: MaintenanceQueue, now: datetime) -> None:
 
 
 def concluded(request: dict[str, Any], **results: PlaceResult) -> Answer:
-    """Let a request for `verify` go over the volume and one destination; return its last answer."""
+    """Carry out a request for `verify` at the volume and one destination; return the queue and the final answer."""
     return carried_out(request, **results)[1]
 
 
@@ -61,7 +61,7 @@ def carried_out(request: dict[str, Any], **results: PlaceResult) -> tuple[Mainte
     return passes, answer
 
 
-def test_an_artifact_that_is_asked_for_puts_off_no_reading_of_all() -> None:
+def test_verifying_a_requested_artifact_does_not_postpone_the_due_slice() -> None:
     one, _ = carried_out({"artifact": KEY}, local=SOUND, offsite=ABSENT)
     whole, _ = carried_out({}, local=SOUND, offsite=SOUND)
 
@@ -79,7 +79,7 @@ def test_an_artifact_that_is_asked_for_puts_off_no_reading_of_all() -> None:
         pytest.param(ABSENT, ABSENT, "failed", {"local", "offsite"}, id="nowhere"),
     ],
 )
-def test_an_artifact_is_looked_for_everywhere_and_judged_where_it_is(
+def test_places_without_the_requested_artifact_do_not_affect_the_answer(
     local: PlaceResult, offsite: PlaceResult, state: str, places: set[str]
 ) -> None:
     answer = concluded({"artifact": KEY}, local=local, offsite=offsite)
@@ -91,7 +91,7 @@ LATER = NOW + timedelta(minutes=1)
 
 
 def waiting(**request: Any) -> tuple[MaintenanceQueue, list[Answer]]:
-    """Return passes with a request for `prune` that waits, and the answers they have come to."""
+    """Return a queue with a waiting request for `prune`, and the list of its final answers."""
     answers: list[Answer] = []
     passes = queue(answers)
     asked = {"action": "prune", **request}
@@ -99,7 +99,7 @@ def waiting(**request: Any) -> tuple[MaintenanceQueue, list[Answer]]:
     return passes, answers
 
 
-def test_a_pass_that_has_not_begun_by_its_time_is_never_begun() -> None:
+def test_a_pass_that_has_not_started_by_not_after_fails() -> None:
     passes, answers = waiting(not_after=NOW.isoformat())
     expire(passes, NOW)
     assert passes.asked() is not None
@@ -110,7 +110,7 @@ def test_a_pass_that_has_not_begun_by_its_time_is_never_begun() -> None:
     assert "had not started before its `not_after`, 2026-11-23T02:00:00+00:00" in (answer.error or "")
 
 
-def test_a_place_that_has_begun_by_its_time_goes_on_and_the_next_is_not_begun() -> None:
+def test_after_not_after_the_running_pass_continues_and_the_next_fails() -> None:
     passes, answers = waiting(not_after=NOW.isoformat())
     wish = passes.asked()
     assert wish is not None
@@ -127,7 +127,7 @@ def test_a_place_that_has_begun_by_its_time_goes_on_and_the_next_is_not_begun() 
     assert answer.reason is Reason.EXPIRED
 
 
-def test_a_pass_without_a_time_waits_for_ever() -> None:
+def test_a_pass_without_not_after_does_not_expire() -> None:
     passes, answers = waiting()
     expire(passes, NOW + timedelta(days=3650))
 
@@ -135,14 +135,14 @@ def test_a_pass_without_a_time_waits_for_ever() -> None:
     assert passes.asked() is not None
 
 
-def test_at_a_place_that_was_named_it_must_be() -> None:
+def test_an_artifact_must_be_at_the_named_place() -> None:
     answer = concluded({"artifact": KEY, "place": "offsite"}, offsite=ABSENT)
 
     assert (answer.state, answer.reason) == (State.FAILED, Reason.NOT_FOUND)
 
 
 @pytest.mark.parametrize(("left", "due"), [(None, 3600.0), (7, SETTLE_SECONDS)], ids=["done", "more is left"])
-def test_retention_that_ran_out_of_time_goes_on_after_what_has_waited(left: int | None, due: float) -> None:
+def test_retention_that_ran_out_of_time_continues_after_a_waiting_backup(left: int | None, due: float) -> None:
     passes = queue([])
     wish = Wish("prune", OFFSITE)
     passes.begin(wish, NOW)
@@ -151,7 +151,7 @@ def test_retention_that_ran_out_of_time_goes_on_after_what_has_waited(left: int 
     assert passes.places[OFFSITE].prune_due == 1000.0 + due
 
 
-def test_a_request_that_a_death_has_cut_off_is_gone_on_with() -> None:
+def test_a_pass_that_a_crash_interrupted_is_made_again() -> None:
     passes = queue([])
     places = {"local": SOUND, "offsite": PlaceResult(outcome=Outcome.RUNNING)}
     request = {"action": "verify"}
@@ -168,7 +168,7 @@ BEGUN = PlaceResult(outcome=Outcome.WAITING, artifacts=6, size=600, read=2, read
 def passes_with(
     *requests: dict[str, Any], **places: PlaceResult
 ) -> tuple[MaintenanceQueue, list[Answer], list[Answer]]:
-    """Return passes over two places that have taken requests for `verify`, and what they write and conclude."""
+    """Return a queue for two places with requests for `verify`, and the lists of its written and final answers."""
     ledger = Ledger()
     concluded: list[Answer] = []
     passes = queue(concluded, ledger)
@@ -186,7 +186,7 @@ def passes_with(
     return passes, ledger.kept, concluded
 
 
-def test_a_request_in_slices_goes_on_after_other_requests_and_retention_and_before_what_nobody_asked_for() -> None:
+def test_later_slices_come_after_requests_and_retention_and_before_due_verification() -> None:
     passes, _, _ = passes_with({"all": True}, {"artifact": KEY}, local=BEGUN, offsite=PlaceResult())
     for routine in passes.places.values():
         routine.verify_due = 0.0
@@ -214,7 +214,7 @@ def test_a_request_in_slices_goes_on_after_other_requests_and_retention_and_befo
     assert routine_wish.request is None
 
 
-def test_a_slice_that_is_not_the_last_lets_the_request_go_on_with_what_it_has_come_to() -> None:
+def test_a_request_continues_after_a_slice_that_is_not_the_last() -> None:
     passes, _, answered = passes_with({"all": True, "place": "local"})
     wish = passes.asked()
     assert wish is not None
@@ -232,7 +232,7 @@ def test_a_slice_that_is_not_the_last_lets_the_request_go_on_with_what_it_has_co
 
 
 @pytest.mark.parametrize("told", [True, False], ids=["with a result", "killed before its result"])
-def test_a_slice_that_gave_way_to_a_backup_goes_on_where_it_was(*, told: bool) -> None:
+def test_a_slice_that_was_ended_for_a_backup_continues_where_it_ended(*, told: bool) -> None:
     passes, _, answered = passes_with({"all": True, "place": "local"})
     wish = passes.asked()
     assert wish is not None
@@ -247,7 +247,7 @@ def test_a_slice_that_gave_way_to_a_backup_goes_on_where_it_was(*, told: bool) -
     assert answer.places[VOLUME].read == (2 if told else 0)
 
 
-def test_a_request_in_slices_that_a_death_has_cut_off_goes_on() -> None:
+def test_a_request_in_slices_continues_after_a_crash() -> None:
     passes, _, _ = passes_with(
         {"all": True}, local=SOUND, offsite=BEGUN.model_copy(update={"outcome": Outcome.RUNNING})
     )
@@ -256,7 +256,7 @@ def test_a_request_in_slices_that_a_death_has_cut_off_goes_on() -> None:
     assert passes.goes_on() == Wish("verify", OFFSITE, "v0")
 
 
-def test_how_much_there_is_to_read_is_in_the_answer_at_once_and_progress_now_and_then() -> None:
+def test_the_amount_to_read_is_written_at_once_and_progress_at_intervals() -> None:
     passes, kept, _ = passes_with({"all": True, "place": "local"})
     wish = passes.asked()
     assert wish is not None
@@ -272,7 +272,7 @@ def test_how_much_there_is_to_read_is_in_the_answer_at_once_and_progress_now_and
     }  # fmt: skip
 
 
-def test_a_request_in_slices_that_is_cancelled_between_two_says_how_far_it_came() -> None:
+def test_a_request_cancelled_between_two_slices_has_its_progress() -> None:
     passes, _, answered = passes_with({"all": True, "place": "local"}, local=BEGUN)
     open_answer = passes.find("v0")
     assert open_answer is not None
@@ -283,7 +283,7 @@ def test_a_request_in_slices_that_is_cancelled_between_two_says_how_far_it_came(
     assert (answer.places[VOLUME].read, answer.places[VOLUME].artifacts) == (2, 6)
 
 
-def test_a_place_that_has_nothing_of_a_database_is_a_warning() -> None:
+def test_a_place_without_the_requested_database_is_a_warning() -> None:
     absent = PlaceResult().failed(Failure(Reason.NOT_FOUND, "offsite: nothing of the database orders is there"))
     answer = concluded({"database": "orders"}, local=SOUND, offsite=absent)
 
@@ -291,7 +291,7 @@ def test_a_place_that_has_nothing_of_a_database_is_a_warning() -> None:
     assert answer.error == "offsite: nothing of the database orders is there"
 
 
-def test_what_cannot_be_read_is_news_once() -> None:
+def test_unreadable_artifacts_are_logged_once() -> None:
     passes, _, _ = passes_with()
     unreadable: dict[str, tuple[str, ...]] = {"record_unreadable": (KEY,), "no_record": ()}
     found = PlaceJudged(place="local", keys=(), unreadable=unreadable, unrestorable=(KEY,))
@@ -340,7 +340,7 @@ def test_a_request_that_applies_no_retention_does_not_change_whether_it_is_block
     assert (status.blocked, status.error, status.pruned) == (Reason.INVALID_REQUEST, BLOCKED.error, None)
 
 
-def test_a_request_that_is_refused_blocks_no_place() -> None:
+def test_a_refused_request_does_not_block_retention() -> None:
     passes, _ = waiting(plan="0123", place="local")
     wish = passes.asked()
     assert wish is not None
@@ -350,7 +350,7 @@ def test_a_request_that_is_refused_blocks_no_place() -> None:
     assert passes.places[VOLUME].status.blocked is None
 
 
-def test_the_progress_at_one_place_is_not_shown_for_the_next() -> None:
+def test_the_progress_at_one_place_is_not_shown_for_the_next_place() -> None:
     passes, _ = waiting(action="verify", all=True)
     first = passes.asked()
     assert first is not None

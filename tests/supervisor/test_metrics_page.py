@@ -1,4 +1,4 @@
-"""docs/metrics.md and docs/alerts.yaml say what /metrics shows, and name nothing else."""
+"""docs/metrics.md and docs/alerts.yaml agree with /metrics."""
 
 import re
 from datetime import UTC, datetime
@@ -42,7 +42,7 @@ class Row(NamedTuple):
 
 
 def shown() -> list[Row]:
-    """Return every family that the code has, also those that have no sample yet."""
+    """Return every metric family, also those without samples."""
     counted = [one for one in vars(Metrics(lambda: IDLE)).values() if hasattr(one, "describe")]
     found = [(family, one._labelnames) for one in counted if hasattr(one, "_labelnames") for family in one.describe()]
     for part in (metrics._agent, metrics._databases, metrics._schedules, metrics._storage):
@@ -63,7 +63,7 @@ def told() -> list[Row]:
     return [Row(name, kind, tuple(re.findall(r"`(\w+)`", labels)), text) for name, kind, labels, text in rows]
 
 
-def test_the_page_tells_of_each_metric_what_metrics_tells() -> None:
+def test_the_page_has_the_help_of_each_metric() -> None:
     assert sorted(told()) == sorted(shown())
 
 
@@ -85,7 +85,7 @@ def test_alerts_name_metrics_and_labels_that_exist() -> None:
 
 
 @pytest.mark.components
-def test_promtool_takes_the_alerts_and_each_fires_when_it_should() -> None:
+def test_promtool_accepts_the_alerts_and_each_fires_as_expected() -> None:
     checked = promtool("check", "rules", "--lint-fatal", str(RULES))
     tried = promtool("test", "rules", str(Path(__file__).with_name("alerts_test.yaml")))
 
@@ -94,7 +94,7 @@ def test_promtool_takes_the_alerts_and_each_fires_when_it_should() -> None:
     )
 
 
-def test_every_alert_is_tried() -> None:
+def test_every_alert_has_a_test() -> None:
     rules = [rule for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]]
     cases = yaml.safe_load(Path(__file__).with_name("alerts_test.yaml").read_text())["tests"]
     expected = [one["labels"] for test in cases for case in test["promql_expr_test"] for one in case["exp_samples"]]
@@ -103,7 +103,7 @@ def test_every_alert_is_tried() -> None:
     assert fired == {rule["alert"] for rule in rules}
 
 
-def test_a_label_forges_no_line_of_the_page() -> None:
+def test_a_label_cannot_forge_a_line_of_the_page() -> None:
     hostile = 'x"} 1\nneo4j_backup_ready 0\n# \\'
     page = Metrics(lambda: IDLE.model_copy(update={"missing_databases": (hostile,)})).page()[1].decode()
     told = {

@@ -1,4 +1,4 @@
-"""The reserve: made where there is plenty, given up where there is nothing, one file after the other."""
+"""The reserve: made if the volume has plenty of space, and given up file by file if the volume is full."""
 
 import errno
 import os
@@ -45,7 +45,7 @@ VOLUMES = st.builds(
         pytest.param(VolumeSpace(64 * 1024, 0), Size(0, BLOCK), id="too small for any"),
     ],
 )
-def test_the_size_of_a_reserve_follows_the_volumes(volume: VolumeSpace, size: Size) -> None:
+def test_the_size_of_a_reserve_depends_on_the_volume(volume: VolumeSpace, size: Size) -> None:
     assert size == size_on(volume)
 
 
@@ -62,12 +62,12 @@ def test_the_size_of_a_reserve_follows_the_volumes(volume: VolumeSpace, size: Si
         ),
     ],
 )
-def test_it_is_made_only_where_there_is_plenty(volume: VolumeSpace, present: int, made: int) -> None:
+def test_a_reserve_is_made_only_if_there_is_plenty_of_space(volume: VolumeSpace, present: int, made: int) -> None:
     assert made == missing(volume, present)
 
 
 @given(VOLUMES, st.integers(0, 150))
-def test_what_is_made_never_makes_a_volume_nearly_full(volume: VolumeSpace, present: int) -> None:
+def test_making_a_reserve_never_makes_a_volume_nearly_full(volume: VolumeSpace, present: int) -> None:
     made = missing(volume, present)
     after = VolumeSpace(volume.size, volume.free - made * size_on(volume).each, volume.files, volume.free_files - made)
 
@@ -83,11 +83,11 @@ def test_what_is_made_never_makes_a_volume_nearly_full(volume: VolumeSpace, pres
         (VolumeSpace(100 * 2**30, 50 * 2**30, 6_000_000, FILES - 1), True),
     ],
 )
-def test_nearly_full_is_less_than_the_reserve(volume: VolumeSpace, nearly: bool) -> None:
+def test_a_volume_is_nearly_full_if_less_than_the_reserve_is_free(volume: VolumeSpace, nearly: bool) -> None:
     assert nearly == nearly_full(volume)
 
 
-def test_a_reserve_takes_up_its_bytes_and_is_made_once(tmp_path: Path) -> None:
+def test_a_reserve_allocates_its_bytes_and_is_made_once(tmp_path: Path) -> None:
     kept = Reserve(tmp_path / "reserve")
     made = kept.make()
     facts = [path.stat() for path in kept.folder.iterdir()]
@@ -97,7 +97,7 @@ def test_a_reserve_takes_up_its_bytes_and_is_made_once(tmp_path: Path) -> None:
     assert kept.make() == 0
 
 
-def test_it_is_given_up_file_by_file_and_made_again(tmp_path: Path) -> None:
+def test_a_reserve_is_given_up_file_by_file_and_made_again(tmp_path: Path) -> None:
     kept = Reserve(tmp_path / "reserve")
     made = kept.make()
 
@@ -105,18 +105,18 @@ def test_it_is_given_up_file_by_file_and_made_again(tmp_path: Path) -> None:
     assert kept.make() == made
 
 
-def test_what_is_not_there_cannot_be_given_up(tmp_path: Path) -> None:
+def test_without_a_reserve_nothing_is_given_up(tmp_path: Path) -> None:
     assert not Reserve(tmp_path / "nothing").give_up()
 
 
-def test_a_folder_that_cannot_be_made_is_no_trouble(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_made_is_no_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
 
     assert Reserve(tmp_path / "file" / "reserve").make() == 0
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
-def test_on_a_full_volume_it_goes_until_what_is_insisted_on_is_done(tmp_path: Path, number: int) -> None:
+def test_on_a_full_volume_the_reserve_is_given_up_until_writing_succeeds(tmp_path: Path, number: int) -> None:
     kept = Reserve(tmp_path / "reserve")
     made = kept.make()
 
@@ -137,7 +137,7 @@ def test_without_a_reserve_a_full_volume_is_an_error(tmp_path: Path) -> None:
         Reserve(tmp_path / "reserve").insist(act)
 
 
-def test_another_error_gives_nothing_up(tmp_path: Path) -> None:
+def test_after_another_error_nothing_is_given_up(tmp_path: Path) -> None:
     kept = Reserve(tmp_path / "reserve")
     made = kept.make()
 
@@ -150,7 +150,7 @@ def test_another_error_gives_nothing_up(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("free", "left"), [(0, 0), (50 * 2**30, FILES)])
-def test_the_way_is_cleared_on_a_full_volume_only(
+def test_the_whole_reserve_is_given_up_only_on_a_full_volume(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int, left: int
 ) -> None:
     kept = Reserve(tmp_path / "reserve")

@@ -1,4 +1,4 @@
-"""One agent a storage root."""
+"""A storage root is locked by one agent."""
 
 import os
 import subprocess
@@ -11,13 +11,13 @@ from backup_agent.catalog.root_lock import own
 from backup_agent.core.reasons import PermanentError, Reason
 
 
-def test_a_root_is_made_and_owned(tmp_path: Path) -> None:
+def test_the_root_is_created_and_locked(tmp_path: Path) -> None:
     os.close(own(tmp_path / "backups"))
 
     assert "pid" in (tmp_path / "backups" / ".lock").read_text()
 
 
-def test_a_second_agent_is_refused_and_told_who_owns_it(tmp_path: Path) -> None:
+def test_a_second_agent_is_refused_with_the_name_of_the_first(tmp_path: Path) -> None:
     descriptor = own(tmp_path)
     with pytest.raises(PermanentError) as caught:
         own(tmp_path)

@@ -49,7 +49,7 @@ def test_the_oldest_file_is_taken_first(requests: RequestsFolder) -> None:
     assert requests.spool.dropped.ripe(0.0) == ["b.json", "a.json", "c.json"]
 
 
-def test_half_a_request_waits_until_it_is_whole(requests: RequestsFolder) -> None:
+def test_an_incomplete_request_waits_until_it_is_complete(requests: RequestsFolder) -> None:
     requests.drop("x.json", b'{"type":')
     assert requests.spool.dropped.ripe(0.0) == []
     assert requests.spool.dropped.waits_for_quiet
@@ -58,7 +58,7 @@ def test_half_a_request_waits_until_it_is_whole(requests: RequestsFolder) -> Non
     assert requests.spool.dropped.ripe(0.1) == ["x.json"]
 
 
-def test_half_a_request_that_no_longer_changes_is_rejected(requests: RequestsFolder) -> None:
+def test_an_incomplete_request_that_no_longer_changes_is_rejected(requests: RequestsFolder) -> None:
     requests.drop("x.json", b'{"type":')
     assert [requests.spool.dropped.ripe(now) for now in (0.0, QUIET_SECONDS - 0.1, QUIET_SECONDS)] == [
         [],
@@ -71,7 +71,7 @@ def test_half_a_request_that_no_longer_changes_is_rejected(requests: RequestsFol
     assert "not JSON" in (answer.error or "")
 
 
-def test_half_a_request_that_still_grows_waits(requests: RequestsFolder) -> None:
+def test_an_incomplete_request_that_still_grows_waits(requests: RequestsFolder) -> None:
     requests.drop("x.json", b"{")
     requests.spool.dropped.ripe(0.0)
     requests.drop("x.json", b'{"type"')
@@ -80,7 +80,7 @@ def test_half_a_request_that_still_grows_waits(requests: RequestsFolder) -> None
     assert requests.spool.dropped.ripe(QUIET_SECONDS + 1) == []
 
 
-def test_a_file_that_changes_before_it_is_taken_counts_as_it_is_then(requests: RequestsFolder) -> None:
+def test_the_content_of_a_file_when_it_is_taken_decides(requests: RequestsFolder) -> None:
     requests.drop("x.json", type="DIFF")
     assert requests.spool.dropped.ripe(0.0) == ["x.json"]
 
@@ -90,7 +90,7 @@ def test_a_file_that_changes_before_it_is_taken_counts_as_it_is_then(requests: R
 # Answers
 
 
-def test_an_accepted_request_is_answered_beside_its_file_which_goes(requests: RequestsFolder) -> None:
+def test_an_accepted_request_is_answered_beside_its_file_which_is_removed(requests: RequestsFolder) -> None:
     answer = requests.ask("x.request", type="FULL")
 
     assert answer.state is State.QUEUED
@@ -102,7 +102,9 @@ def test_an_accepted_request_is_answered_beside_its_file_which_goes(requests: Re
     ("name", "status"),
     [("x.request", "x.status.json"), ("x.json", "x.json.status.json"), ("a.b.request", "a.b.status.json")],
 )
-def test_the_name_of_the_answer_follows_from_that_of_the_file(requests: RequestsFolder, name: str, status: str) -> None:
+def test_the_name_of_the_answer_is_derived_from_the_name_of_the_file(
+    requests: RequestsFolder, name: str, status: str
+) -> None:
     answer = requests.ask(name)
 
     assert requests.read(status)["id"] == answer.id
@@ -111,7 +113,7 @@ def test_the_name_of_the_answer_follows_from_that_of_the_file(requests: Requests
 @pytest.mark.parametrize(
     "name", ["x" * 250 + ".json", "x" * 247 + ".request", "é" * 125 + ".json", "x" + "é" * 123 + ".request"]
 )
-def test_a_name_too_long_for_its_answer_is_cut_and_told_from_others_by_its_hash(
+def test_the_name_of_an_answer_that_would_be_too_long_is_cut_and_has_a_hash(
     requests: RequestsFolder, name: str
 ) -> None:
     names = [name, "y" + name[1:] if name[0] == "x" else "à" + name[1:]]
@@ -126,14 +128,14 @@ def test_a_name_too_long_for_its_answer_is_cut_and_told_from_others_by_its_hash(
         assert requests.read(told)["id"] == answer.id
 
 
-def test_the_longest_name_that_leaves_room_for_its_answer_is_not_cut(requests: RequestsFolder) -> None:
+def test_the_longest_possible_name_of_an_answer_is_not_cut(requests: RequestsFolder) -> None:
     requests.ask("x" * 243 + ".request")
 
     assert (requests.path / ("x" * 243 + ".status.json")).exists()
 
 
 @pytest.mark.parametrize("restarted", [False, True], ids=["in one life", "after a restart"])
-def test_beside_a_name_is_the_answer_of_its_newest_request(requests: RequestsFolder, restarted: bool) -> None:
+def test_the_answer_beside_a_file_is_that_of_the_newest_request(requests: RequestsFolder, restarted: bool) -> None:
     older, newer = requests.ask(), requests.ask()
     if restarted:
         requests.restart()
@@ -153,7 +155,7 @@ def test_the_newest_request_is_the_one_taken_last_even_if_the_clock_was_set_back
 
 
 @pytest.mark.parametrize("name", ["x.status.json", "answers/one.json"])
-def test_a_directory_under_the_name_of_an_answer_hinders_neither_the_request_nor_its_other_answer(
+def test_a_directory_with_the_name_of_an_answer_stops_neither_the_request_nor_other_answers(
     requests: RequestsFolder, name: str
 ) -> None:
     (requests.path / name).mkdir()
@@ -165,7 +167,7 @@ def test_a_directory_under_the_name_of_an_answer_hinders_neither_the_request_nor
 
 
 @pytest.mark.parametrize("name", ["backup.status", ".tmp-1-1"])
-def test_a_directory_under_a_name_of_the_agent_does_not_keep_it_from_starting(tmp_path: Path, name: str) -> None:
+def test_the_agent_starts_although_a_directory_has_the_name_of_one_of_its_files(tmp_path: Path, name: str) -> None:
     (tmp_path / "requests" / name).mkdir(parents=True)
     requests = RequestsFolder(tmp_path / "requests")
     requests.finish(requests.ask("backup.request"))
@@ -216,8 +218,8 @@ def test_a_file_whose_name_is_not_utf8_is_rejected_with_an_answer(requests: Requ
     assert (requests.path / f"{name}.status.json").exists()
 
 
-def test_a_rejected_file_keeps_its_mode_and_no_answer_quotes_it(requests: RequestsFolder) -> None:
-    """It may be a link to a file with secrets, which readers of the folder must not see."""
+def test_a_rejected_file_keeps_its_mode_and_is_not_quoted(requests: RequestsFolder) -> None:
+    """The file may be a link to a file with secrets, which readers of the folder must not see."""
     requests.drop("x.request", b"root:$6$secret:19000:0:99999:7:::\n").chmod(0o600)
     requests.spool.dropped.ripe(0.0)
     answer = requests.take()
@@ -231,10 +233,10 @@ def test_a_rejected_file_keeps_its_mode_and_no_answer_quotes_it(requests: Reques
     assert (kept.read_bytes()[:4], kept.stat().st_mode & 0o777) == (b"root", 0o600)
 
 
-def test_a_file_that_may_not_be_moved_is_answered_once_and_taken_when_it_may(
+def test_an_immovable_file_is_rejected_once_and_taken_when_it_can_be_moved(
     requests: RequestsFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As another user's file in a sticky folder. Root, who may run this test, may move every file."""
+    """Such as another user's file in a sticky folder. The test may run as root, which may move every file."""
     requests.drop(type="FULL")
 
     def refuse(path: Path, target: Path) -> None:
@@ -253,7 +255,7 @@ def test_a_file_that_may_not_be_moved_is_answered_once_and_taken_when_it_may(
     assert requests.take().state is State.QUEUED
 
 
-def test_a_refused_set_is_a_rejection_that_says_why(tmp_path: Path) -> None:
+def test_a_request_for_a_refused_set_is_rejected_with_the_reason(tmp_path: Path) -> None:
     requests = RequestsFolder(tmp_path / "requests")
     requests.spool = a_spool(requests.path, refuse=lambda name: f"no {name} here")
 
@@ -274,7 +276,7 @@ def test_the_same_id_with_the_same_content_is_one_run_with_an_answer_for_each_fi
     assert [requests.read(f"{name}.json.status.json")["state"] for name in "ab"] == ["succeeded", "succeeded"]
 
 
-def test_the_same_id_with_another_content_is_rejected_and_the_first_request_goes_on(requests: RequestsFolder) -> None:
+def test_the_same_id_with_another_content_is_rejected_and_the_first_request_continues(requests: RequestsFolder) -> None:
     requests.ask("a.json", id="one", type="FULL")
     answer = requests.ask("b.json", id="one", type="DIFF")
 
@@ -297,7 +299,7 @@ def test_a_request_of_a_command_has_the_name_of_its_file_as_id(requests: Request
     assert requests.ask(f"{name}0.request", action="cancel", id=name).id == f"{name}0"
 
 
-def test_a_file_named_like_a_run_of_a_schedule_gets_an_id_by_its_ticket(requests: RequestsFolder) -> None:
+def test_a_file_named_like_a_run_of_a_schedule_gets_its_ticket_as_id(requests: RequestsFolder) -> None:
     answer = requests.ask("cli@20261123T020000Z.request")
 
     assert answer.id == answer.ticket
@@ -327,7 +329,7 @@ def test_open_entries_come_in_the_order_in_which_they_were_taken(requests: Reque
     assert [answer.id for answer in requests.spool.ledger.open()] == ["b", "a", "c"]
 
 
-def test_an_entry_that_cannot_be_read_stays_and_hinders_no_other(requests: RequestsFolder) -> None:
+def test_an_unreadable_entry_is_kept_and_stops_no_other(requests: RequestsFolder) -> None:
     requests.ask(id="a")
     (requests.path / ".spool" / "open" / "junk.json").write_text("{")
 
@@ -335,7 +337,7 @@ def test_an_entry_that_cannot_be_read_stays_and_hinders_no_other(requests: Reque
     assert "junk.json" in requests.inside("open")
 
 
-def test_an_entry_of_a_newer_agent_is_used_without_the_fields_that_are_unknown_here_and_keeps_them(
+def test_an_entry_of_a_newer_agent_is_used_and_its_unknown_fields_are_kept(
     requests: RequestsFolder,
 ) -> None:
     requests.ask(id="a", type="FULL")
@@ -351,7 +353,7 @@ def test_an_entry_of_a_newer_agent_is_used_without_the_fields_that_are_unknown_h
     assert json.loads(entry.read_text()) == newer
 
 
-def test_an_entry_whose_request_asks_for_an_unknown_action_stays_and_hinders_no_other(
+def test_an_entry_with_an_unknown_action_is_kept_and_stops_no_other(
     requests: RequestsFolder,
 ) -> None:
     for identity in ("a", "b"):
@@ -366,7 +368,7 @@ def test_an_entry_whose_request_asks_for_an_unknown_action_stays_and_hinders_no_
 
 
 def test_an_id_whose_entry_cannot_be_read_is_rejected(requests: RequestsFolder) -> None:
-    """As the entry of a newer agent, which an older one finds after a downgrade."""
+    """Such as the entry of a newer agent after a downgrade."""
     (requests.path / ".spool" / "done" / "a.json").write_text('{"schema": 2}')
     answer = requests.ask(id="a")
 
@@ -377,7 +379,7 @@ def test_an_id_whose_entry_cannot_be_read_is_rejected(requests: RequestsFolder) 
 # Two agents
 
 
-def test_a_folder_in_which_another_agent_takes_requests_is_refused_until_that_agent_has_gone(tmp_path: Path) -> None:
+def test_a_requests_folder_of_another_agent_is_refused_until_that_agent_has_ended(tmp_path: Path) -> None:
     other = (
         "import sys; from pathlib import Path; from tests.builders import a_spool; "
         "spool = a_spool(Path(sys.argv[1])); print(); input()"
@@ -397,7 +399,7 @@ def test_a_folder_in_which_another_agent_takes_requests_is_refused_until_that_ag
     a_spool(tmp_path).prepare()
 
 
-def test_a_folder_that_takes_the_place_of_the_last_is_locked_instead(requests: RequestsFolder) -> None:
+def test_a_folder_that_replaces_the_last_one_is_locked_instead(requests: RequestsFolder) -> None:
     moved = requests.path.rename(requests.path.with_name("moved"))
     requests.spool.prepare()
     lock = "import sys, fcntl; fcntl.lockf(open(sys.argv[1], 'r+b'), fcntl.LOCK_EX | fcntl.LOCK_NB)"
@@ -411,7 +413,7 @@ def test_a_folder_that_takes_the_place_of_the_last_is_locked_instead(requests: R
     assert codes == [1, 0]
 
 
-# The predecessor's one word
+# backup.status
 
 
 @pytest.mark.parametrize(
@@ -423,20 +425,20 @@ def test_a_folder_that_takes_the_place_of_the_last_is_locked_instead(requests: R
         (State.CANCELLED, "FAILED"),
     ],
 )
-def test_the_word_follows_the_last_state(requests: RequestsFolder, state: State, word: str) -> None:
+def test_backup_status_has_the_word_for_the_final_state(requests: RequestsFolder, state: State, word: str) -> None:
     requests.finish(requests.ask("backup.request"), state)
 
     assert requests.word == word
 
 
-def test_there_is_no_word_while_a_request_is_under_way(requests: RequestsFolder) -> None:
+def test_there_is_no_backup_status_while_a_request_is_open(requests: RequestsFolder) -> None:
     requests.finish(requests.ask("backup.request"))
     requests.ask("backup.request")
 
     assert requests.word is None
 
 
-def test_the_word_is_that_of_the_newest_request(requests: RequestsFolder) -> None:
+def test_backup_status_is_that_of_the_newest_request(requests: RequestsFolder) -> None:
     older, newer = requests.ask("backup.request"), requests.ask("backup.request")
     requests.finish(older)
     assert requests.word is None
@@ -445,20 +447,20 @@ def test_the_word_is_that_of_the_newest_request(requests: RequestsFolder) -> Non
     assert requests.word == "FAILED"
 
 
-def test_the_word_is_removed_at_start(requests: RequestsFolder) -> None:
+def test_backup_status_is_removed_at_start(requests: RequestsFolder) -> None:
     requests.finish(requests.ask("backup.request"))
     requests.restart()
 
     assert requests.word is None
 
 
-def test_a_request_by_another_name_has_no_word(requests: RequestsFolder) -> None:
+def test_a_request_with_another_file_name_has_no_backup_status(requests: RequestsFolder) -> None:
     requests.finish(requests.ask("other.request"))
 
     assert requests.word is None
 
 
-def test_the_word_tells_a_rejection_unless_an_accepted_request_is_under_way(requests: RequestsFolder) -> None:
+def test_backup_status_has_a_rejection_unless_an_accepted_request_is_open(requests: RequestsFolder) -> None:
     requests.ask("backup.request")
     requests.ask("backup.request", typ=1)
     assert requests.word is None
@@ -471,11 +473,11 @@ def test_the_word_tells_a_rejection_unless_an_accepted_request_is_under_way(requ
 
 
 class CrashError(BaseException):
-    """The process has ended: nothing in the spool may catch this."""
+    """Stands for the end of the process. The spool must not catch it."""
 
 
 def live(requests: RequestsFolder) -> None:
-    """Do what an agent does in its life: settle, take, and carry out what is there."""
+    """Do what an agent does: settle, take, and carry out the requests in the folder."""
     dropped = [name for name in ("good.json", "bad.json") if (requests.path / name).exists()]
     for ticket in requests.spool.unsettled():
         requests.spool.settle(ticket, TAKEN)
@@ -489,7 +491,7 @@ def live(requests: RequestsFolder) -> None:
 
 
 def crash_before(change: int, patch: pytest.MonkeyPatch) -> None:
-    """Let the process end before the change of the file system with this number."""
+    """Raise CrashError before the write to the file system with this number."""
     left = change
 
     def counted(call: Callable[..., Any]) -> Callable[..., Any]:
@@ -506,7 +508,7 @@ def crash_before(change: int, patch: pytest.MonkeyPatch) -> None:
         patch.setattr(owner, name, counted(getattr(owner, name)))
 
 
-def test_a_file_whose_entry_was_written_before_a_crash_is_still_the_new_request_of_that_entry(
+def test_after_a_crash_a_file_is_matched_with_its_entry_and_counts_as_new(
     requests: RequestsFolder,
 ) -> None:
     answer = requests.ask(id="one")
@@ -518,7 +520,7 @@ def test_a_file_whose_entry_was_written_before_a_crash_is_still_the_new_request_
     assert requests.inside("incoming") == []
 
 
-def test_after_a_crash_at_any_change_the_next_agent_loses_nothing_and_answers_once(
+def test_after_a_crash_at_any_write_no_request_is_lost_and_each_is_answered_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for change in range(200):

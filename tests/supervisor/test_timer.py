@@ -26,7 +26,7 @@ def timetable(expression: str, timezone: str = "UTC", **facts: object) -> Timeta
 
 
 class Rings:
-    """The rings of a live timer, each with the time at which it came."""
+    """The calls of a running timer, each with its time."""
 
     def __init__(self) -> None:
         self._queue: SimpleQueue[tuple[str, datetime]] = SimpleQueue()
@@ -78,7 +78,7 @@ def running(heartbeat: timedelta, **timetables: Timetable) -> Iterator[tuple[Tim
         pytest.param(timetable("0 2 * * *", suspend=True), "2026-11-23T02:00", id="suspended-rings-as-well"),
     ],
 )
-def test_a_schedule_rings_when_it_is_due(table: Timetable, due: str) -> None:
+def test_the_timer_fires_when_a_schedule_is_due(table: Timetable, due: str) -> None:
     with time_machine.travel(utc(due) - MOMENT, tick=True), running(SELDOM, nightly=table) as (_, rings):
         name, moment = rings.next()
 
@@ -87,7 +87,7 @@ def test_a_schedule_rings_when_it_is_due(table: Timetable, due: str) -> None:
 
 
 @pytest.mark.process
-def test_a_schedule_rings_when_its_jitter_is_over() -> None:
+def test_the_timer_fires_when_the_jitter_is_over() -> None:
     table = timetable("0 2 * * *", jitter=timedelta(minutes=10), seed="demo")
     start = table.start(utc("2026-11-23T02:00"))
     with time_machine.travel(start - MOMENT, tick=True), running(SELDOM, nightly=table) as (_, rings):
@@ -97,14 +97,14 @@ def test_a_schedule_rings_when_its_jitter_is_over() -> None:
         assert start <= moment < start + timedelta(seconds=5)
 
 
-def test_in_autumn_the_repeated_hour_does_not_ring_again() -> None:
+def test_the_timer_does_not_fire_again_in_the_repeated_hour_in_autumn() -> None:
     trigger = StartTrigger(timetable("30 2 * * *", BERLIN))
     now = utc("2027-10-31T00:30:00.001")
 
     assert trigger.get_next_fire_time(utc("2027-10-31T00:30"), now) == utc("2027-11-01T01:30")
 
 
-def test_a_clock_that_leaps_ahead_is_noticed_at_the_next_heartbeat() -> None:
+def test_a_clock_set_forward_is_noticed_at_the_next_heartbeat() -> None:
     with (
         time_machine.travel(utc("2026-11-22T12:00"), tick=True) as clock,
         running(OFTEN, nightly=timetable("0 2 * * *")) as (_, rings),
@@ -123,12 +123,12 @@ def test_a_clock_set_back_by_years_does_not_make_the_timer_wait_for_years() -> N
         rings.next()
         clock.move_to(utc("2026-11-23T01:00"))
         rings.until(lambda moment: moment.year == 2026)
-        rings.next()  # by now APScheduler has computed its next ring on the clock as it is
+        rings.next()  # by now APScheduler has computed its next call from the current clock
 
         assert timer._scheduler.get_job("nightly").next_run_time <= utc("2026-11-23T02:00")
 
 
-def test_schedules_that_were_replaced_ring_no_more() -> None:
+def test_the_timer_does_not_fire_for_replaced_schedules() -> None:
     with (
         time_machine.travel(utc("2026-11-23T01:00"), tick=True),
         running(OFTEN, old=timetable("0 2 * * *"), kept=timetable("0 3 * * *")) as (timer, rings),
@@ -136,13 +136,13 @@ def test_schedules_that_were_replaced_ring_no_more() -> None:
         assert {rings.next()[0] for _ in range(6)} == {"old", "kept"}
 
         timer.set({"kept": timetable("0 3 * * *"), "new": timetable("0 4 * * *")})
-        rings.next()  # one that was under way
+        rings.next()  # a call that was under way
         rings.drain()
 
         assert {rings.next()[0] for _ in range(6)} == {"kept", "new"}
 
 
-def test_a_stopped_timer_is_silent() -> None:
+def test_a_stopped_timer_does_not_fire() -> None:
     with running(OFTEN, nightly=timetable("0 2 * * *")) as (timer, rings):
         rings.next()
     rings.drain()
@@ -152,7 +152,7 @@ def test_a_stopped_timer_is_silent() -> None:
         rings._queue.get_nowait()
 
 
-def test_ringing_and_deciding_together_run_a_night_once_while_the_clock_jumps_back_and_forth() -> None:
+def test_each_night_runs_once_while_the_clock_jumps_back_and_forth() -> None:
     table = timetable("0 2 * * *")
     handled: Handled | None = None
     submitted = []

@@ -1,4 +1,4 @@
-"""Answers expire by a clock that another one agrees with, and never by one that was set."""
+"""Answers expire only if another clock agrees with this machine's and the clock was not set."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -24,9 +24,9 @@ class World:
         self.spool = a_spool(folder / "requests")
         self.seen = folder / "clock.json"
         self.passed = timedelta(0)
-        """What every clock has run on by."""
+        """How long all clocks have run since START."""
         self.set_by = timedelta(0)
-        """How far this machine's clock was set."""
+        """By how much the clock of this machine was set."""
         self.server: Shown | None = Shown(now=START, monotonic=0.0)
         self.clock = TrustedClock(self.seen, lambda: self.server, self.read)
         for name, content in (("x.request", "{}"), ("y.request", "no JSON")):
@@ -41,7 +41,7 @@ class World:
         return ClockReading(now=START + self.passed + self.set_by, monotonic=self.passed.total_seconds(), boot="boot")
 
     def expire(self) -> int:
-        """Let what had its time go, as the agent does; return how many files went."""
+        """Remove expired files as the agent does; return how many were removed."""
         gone = 0
         for _ in range(100):
             now = self.clock.now()
@@ -57,7 +57,7 @@ def _world(tmp_path: Path) -> World:
     return World(tmp_path)
 
 
-def test_with_a_clock_that_another_agrees_with_everything_goes_in_time(world: World) -> None:
+def test_answers_expire_if_another_clock_agrees(world: World) -> None:
     before = world.files()
     assert before >= 4
     assert world.expire() == 0
@@ -71,7 +71,7 @@ def test_with_a_clock_that_another_agrees_with_everything_goes_in_time(world: Wo
 
 @pytest.mark.parametrize("server", [True, False], ids=["the servers disagree", "no other clock"])
 @pytest.mark.parametrize("at", ["while the agent runs", "before its start"])
-def test_a_clock_set_ten_years_forward_lets_nothing_go(world: World, at: str, server: bool) -> None:
+def test_nothing_expires_if_the_clock_was_set_ten_years_forward(world: World, at: str, server: bool) -> None:
     before = world.files()
     if not server:
         world.server = None
@@ -83,8 +83,8 @@ def test_a_clock_set_ten_years_forward_lets_nothing_go(world: World, at: str, se
     assert world.files() == before
 
 
-def test_a_clock_set_forward_with_the_servers_lets_nothing_go_either(world: World) -> None:
-    """The agent and the servers may be on one machine: then they agree, and the clock has jumped all the same."""
+def test_nothing_expires_if_the_servers_clock_was_set_forward_as_well(world: World) -> None:
+    """If the agent and the servers run on one machine, their clocks agree although the clock has jumped."""
     world.expire()
     world.set_by = DECADE
     world.server = Shown(now=START + DECADE, monotonic=0.0)
@@ -98,7 +98,7 @@ def test_a_clock_set_forward_with_the_servers_lets_nothing_go_either(world: Worl
     assert world.expire() > 0
 
 
-def test_what_the_last_pass_of_retention_saw_counts_after_a_restart(world: World) -> None:
+def test_clocks_seen_by_the_last_pass_of_retention_are_used_after_a_restart(world: World) -> None:
     seen = ClockSighting(reading=world.read(), shown={"offsite": Shown(now=START, monotonic=0.0)})
     world.seen.write_text(seen.model_dump_json())
     world.server = None
@@ -111,7 +111,7 @@ def test_what_the_last_pass_of_retention_saw_counts_after_a_restart(world: World
     assert TrustedClock(world.seen, lambda: None, world.read).now() is None
 
 
-def test_that_nothing_expires_is_said_once(world: World) -> None:
+def test_that_nothing_expires_is_logged_once(world: World) -> None:
     world.clock.now()
     world.set_by = DECADE
     with structlog.testing.capture_logs() as logged:
@@ -121,7 +121,7 @@ def test_that_nothing_expires_is_said_once(world: World) -> None:
     assert [(line["event"], line["log_level"]) for line in logged] == [("answers do not expire", "warning")]
 
 
-def test_that_no_other_clock_has_been_seen_yet_is_no_warning(world: World) -> None:
+def test_that_no_other_clock_was_seen_yet_is_no_warning(world: World) -> None:
     world.server = None
     with structlog.testing.capture_logs() as logged:
         for _ in range(3):

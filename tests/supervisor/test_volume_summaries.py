@@ -1,4 +1,4 @@
-"""What is owed to destinations that come, go and change while the agent runs."""
+"""The missing copies of destinations that are added, removed and changed while the agent runs."""
 
 import pytest
 
@@ -32,19 +32,19 @@ def _holdings() -> VolumeSummaries:
     return holdings
 
 
-def test_what_the_survey_counted_is_known_and_stays_known(holdings: VolumeSummaries) -> None:
+def test_the_missing_copies_that_the_survey_counted_stay_known(holdings: VolumeSummaries) -> None:
     holdings.use({OFFSITE: "a"}, uncounted_since=10.0)
 
     assert (holdings.owed(OFFSITE), holdings.to_retry()) == (2, "offsite")
 
 
 @pytest.mark.parametrize("now", [{PlaceName("other"): "a"}, {OFFSITE: "b"}], ids=["another-name", "another-place"])
-def test_what_is_owed_to_a_new_destination_is_not_known_before_a_pass_has_counted(
+def test_missing_copies_at_a_new_destination_are_unknown_until_a_pass_counts_them(
     holdings: VolumeSummaries, now: dict[PlaceName, str]
 ) -> None:
     (name,) = now
     holdings.use(now, uncounted_since=10.0)
-    holdings.counted(name, 9.0)  # by a pass over what the name meant before
+    holdings.counted(name, 9.0)  # by a pass over the earlier place of this name
 
     assert (holdings.owed(name), holdings.to_retry()) == (None, name)
     holdings.owes(CopiesOwed(set="default", database="orders", destination=name, owed=3))
@@ -52,7 +52,7 @@ def test_what_is_owed_to_a_new_destination_is_not_known_before_a_pass_has_counte
     assert holdings.owed(name) == 3
 
 
-def test_before_a_survey_nothing_is_known_of_what_is_owed_and_that_is_not_nothing() -> None:
+def test_before_a_survey_the_number_of_missing_copies_is_unknown_and_not_zero() -> None:
     holdings = VolumeSummaries()
     holdings.use({OFFSITE: "a"}, uncounted_since=None)
 
@@ -74,7 +74,7 @@ def test_a_pass_that_counted_nothing_is_tried_again_later(holdings: VolumeSummar
     assert (holdings.owed(OFFSITE), holdings.to_retry()) == (None, None)
 
 
-def test_a_destination_that_is_owed_nothing_is_left_alone(holdings: VolumeSummaries) -> None:
+def test_a_destination_without_missing_copies_is_not_tried(holdings: VolumeSummaries) -> None:
     holdings.use({OFFSITE: "a", PlaceName("other"): "b"}, uncounted_since=10.0)
     holdings.owes(CopiesOwed(set="default", database="orders", destination="offsite", owed=0))
     holdings.counted(PlaceName("other"), 11.0)

@@ -1,4 +1,4 @@
-"""The bell rings for requests, and is known to be deaf when it is."""
+"""Requests are noticed by inotify, and it is noticed if the folder is no longer watched."""
 
 import ctypes
 import errno
@@ -21,7 +21,7 @@ HEARD_SECONDS = 5.0
 
 
 class Listener:
-    """A bell on a folder, and the rings it gave."""
+    """A watch on a folder, and its calls of `ring`."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -30,7 +30,7 @@ class Listener:
         self.bell.listen()
 
     def heard(self) -> None:
-        """Wait for a ring; queue.Empty where none comes."""
+        """Wait for a call of `ring`. Raise queue.Empty if none comes."""
         self.rings.get(timeout=HEARD_SECONDS)
 
 
@@ -43,35 +43,35 @@ def _listener(tmp_path: Path) -> Iterator[Listener]:
     listener.bell.close()
 
 
-def test_an_echo_into_the_folder_rings(listener: Listener) -> None:
+def test_a_file_written_into_the_folder_is_noticed(listener: Listener) -> None:
     subprocess.run(["sh", "-c", f"echo '{{}}' > {listener.folder}/x.request"], check=True)
 
     listener.heard()
 
 
-def test_a_file_moved_in_rings(listener: Listener, tmp_path: Path) -> None:
+def test_a_file_moved_into_the_folder_is_noticed(listener: Listener, tmp_path: Path) -> None:
     (tmp_path / "x").write_text("{}")
     (tmp_path / "x").rename(listener.folder / "x.json")
 
     listener.heard()
 
 
-def test_a_rename_within_the_folder_rings(listener: Listener) -> None:
+def test_a_rename_within_the_folder_is_noticed(listener: Listener) -> None:
     (listener.folder / ".x.tmp").write_text("{}")
     (listener.folder / ".x.tmp").rename(listener.folder / "x.request")
 
     listener.heard()
 
 
-def test_answers_do_not_ring(listener: Listener) -> None:
+def test_answers_cause_no_events(listener: Listener) -> None:
     (listener.folder / "x.status.json").write_text("{}")
 
     with pytest.raises(queue.Empty):
         listener.rings.get(timeout=0.2)
 
 
-def test_who_reads_an_answer_wakes_nobody(listener: Listener) -> None:
-    """By what the kernel says it was asked for: there is no waiting for what does not come."""
+def test_reading_an_answer_causes_no_events(listener: Listener) -> None:
+    """The kernel says for which events it was asked, so that the test need not wait for the absence of an event."""
     reading = 0x1 | 0x10 | 0x20  # IN_ACCESS, IN_CLOSE_NOWRITE, IN_OPEN
     inode = f"ino:{listener.folder.stat().st_ino:x} "
     told = [path.read_text() for path in Path("/proc/self/fdinfo").iterdir() if path.exists()]
@@ -82,22 +82,22 @@ def test_who_reads_an_answer_wakes_nobody(listener: Listener) -> None:
     assert not any(mask & reading for mask in masks)
 
 
-def test_a_folder_under_a_requests_name_rings(listener: Listener) -> None:
+def test_a_folder_with_the_name_of_a_request_is_noticed(listener: Listener) -> None:
     (listener.folder / "x.request").mkdir()
 
     listener.heard()
 
 
-def test_a_bell_on_its_folder_hears(listener: Listener) -> None:
+def test_a_watched_folder_counts_as_watched(listener: Listener) -> None:
     assert listener.bell.still_hears()
 
 
-def test_a_folder_made_again_is_known_not_to_be_heard_until_it_is_watched_anew(listener: Listener) -> None:
+def test_a_folder_made_again_counts_as_unwatched_until_it_is_watched_again(listener: Listener) -> None:
     shutil.rmtree(listener.folder)
     listener.folder.mkdir()
     until(
         lambda: not listener.bell.still_hears(), "bell that knows that it hears nothing"
-    )  # often the same inode again: then only the notice of the deletion tells, a moment later
+    )  # if the inode is the same again, only the event of the deletion tells, a moment later
     listener.bell.listen()
     (listener.folder / "x.json").write_text("{}")
 
@@ -105,7 +105,7 @@ def test_a_folder_made_again_is_known_not_to_be_heard_until_it_is_watched_anew(l
     listener.heard()
 
 
-def test_a_folder_moved_away_is_not_heard(listener: Listener, tmp_path: Path) -> None:
+def test_a_folder_moved_away_counts_as_unwatched(listener: Listener, tmp_path: Path) -> None:
     listener.folder.rename(tmp_path / "elsewhere")
     listener.folder.mkdir()
 
@@ -113,7 +113,7 @@ def test_a_folder_moved_away_is_not_heard(listener: Listener, tmp_path: Path) ->
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="mounting needs root")
-def test_a_folder_mounted_over_is_not_heard(listener: Listener) -> None:
+def test_a_folder_mounted_over_counts_as_unwatched(listener: Listener) -> None:
     mounted = subprocess.run(["mount", "-t", "tmpfs", "none", str(listener.folder)], check=False)
     if mounted.returncode:
         pytest.skip("mount is refused here")
@@ -127,8 +127,10 @@ def test_a_folder_mounted_over_is_not_heard(listener: Listener) -> None:
         subprocess.run(["umount", str(listener.folder)], check=True)
 
 
-def test_a_folder_that_cannot_be_watched_is_known_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else each scan would take it for another, make it anew, and remove the predecessor's word."""
+def test_the_identity_of_a_folder_that_cannot_be_watched_is_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise each scan would take the folder for a new one and remove `backup.status`."""
 
     def refuse(_observer: BaseObserver) -> None:
         raise OSError(errno.EMFILE, "inotify instance limit reached")
@@ -143,8 +145,10 @@ def test_a_folder_that_cannot_be_watched_is_known_all_the_same(tmp_path: Path, m
     assert not bell.same_folder()
 
 
-def test_attempts_that_the_kernel_refuses_leave_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is tried again every five seconds, for weeks."""
+def test_refused_attempts_to_watch_leave_no_threads_or_descriptors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Watching is tried again every five seconds."""
 
     def refuse(*_: object) -> int:
         ctypes.set_errno(errno.ENOSPC)  # max_user_watches are used up
