@@ -327,7 +327,7 @@ def _storage(status: Status) -> Iterator[Metric]:
     )
     unrecognised = _gauge(
         "unrecognised_records",
-        "Records that the agent neither wrote nor accepted. They are no restore points.",
+        "Records that the agent neither wrote nor accepted. They are not restore points.",
         ("place",),
     )
     oldest = _gauge(

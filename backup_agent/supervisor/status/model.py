@@ -59,7 +59,7 @@ class PlaceStatus(Value):
     )
     unrecognised: int | None = Field(
         default=None,
-        description="number of records that the agent neither wrote nor accepted; they are no restore points",
+        description="number of records that the agent neither wrote nor accepted; they are not restore points",
     )
     oldest_verified: datetime | None = Field(
         default=None, description="when the artifact that has waited longest was last verified"
