@@ -92,7 +92,7 @@ class Agent:
     def _settings(self) -> Settings:
         return self._reloader.settings
 
-    # Life
+    # Start and end
 
     def run(self) -> int:
         """Start, serve until a signal comes, stop, and return the exit code."""
@@ -152,7 +152,7 @@ class Agent:
             root=str(self._root),
             requests=str(settings.requests),
             **{name: server.port for name, server in self._servers.items()},
-            processes_of_an_earlier_life=ended,
+            leftover_processes_ended=ended,
         )
         if mounts.is_own_disk(settings.requests, settings.storage.require_volume, os.environ):
             log.warning("requests folder is on no volume", folder=str(settings.requests), lost_with="the container")
@@ -288,12 +288,12 @@ class Agent:
             self._parts.counters.expire(self._settings.declared_sets, now - limits.keep_adhoc)
 
     def _watch_again(self) -> None:
-        """Watch the requests folder again. If it was replaced, first write the entries of all open requests into it."""
+        """Watch the requests folder again. If it was replaced, write the entries of all open requests into it."""
         if self._bell.same_folder() and self._parts.spool.exists():
             self._listen()  # only the watch is missing (limits of inotify)
             return
-        self._parts.counters.watched_anew()
-        log.warning("requests folder watched anew", folder=str(self._settings.requests))
+        self._parts.counters.folder_replaced()
+        log.warning("requests folder replaced", folder=str(self._settings.requests))
         durable.make_folder(self._settings.requests)
         self._listen()  # first, so that the next scan notices if the folder is replaced during the following steps
         try:

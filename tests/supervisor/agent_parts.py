@@ -30,7 +30,7 @@ class AgentParts:
         self.parts.maintenance.take_settings(surveyed=False)
 
     def ask(self, identity: str, file: str | None = None, **request: Any) -> None:
-        """Drop a request and let it be taken."""
+        """Drop a request and let the agent take it."""
         name = file or identity
         content = {"id": identity, **request}
         (self.requests / f"{name}.request").write_text(json.dumps(content))

@@ -207,7 +207,7 @@ VAGUE: tuple[_Row, ...] = (
     ),
 )
 
-# A warning: of Neo4j's log, of the JVM and of its log. INFO is none: 5.26 logs at INFO that a differential failed.
+# A warning of Neo4j's log, of the JVM and of its log. INFO does not count: 5.26 logs at INFO failed differentials, too.
 _WARNING = re.compile(r"(?:\S+\s+){0,5}\S*?\bwarn(?:ing)?\b|\d{4}-\d\d-\d\d \S+ DEBUG\b", re.IGNORECASE)
 # An exception below a line of a log, printed with it.
 _EXCEPTION = re.compile(r"\s*(?:Caused by: |Suppressed: )?(?:[a-z]\w*\.)+[A-Z][\w$]*(?:: |$)")

@@ -155,7 +155,7 @@ class NotRead(StrEnum):
     """It is already marked as damaged, and healing was not requested."""
     RECORD_UNREADABLE = "record_unreadable"
     UNRECOGNISED = "unrecognised"
-    """Its record is none that the agent wrote or accepted."""
+    """The agent neither wrote nor accepted its record."""
     NO_RECORD = "no_record"
     """There are files with an artifact's name, but no record."""
     NOT_RECORDED = "not_recorded"

@@ -53,8 +53,8 @@ class Counters:
         """Count an artifact that was verified, by outcome."""
         self._metrics.verifications.labels(place=place, outcome=outcome).inc()
 
-    def watched_anew(self) -> None:
-        """Count that the requests folder is watched again."""
+    def folder_replaced(self) -> None:
+        """Count that the requests folder was replaced and is watched again."""
         self._metrics.deaf.inc()
 
     def backup(

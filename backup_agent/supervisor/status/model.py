@@ -31,13 +31,13 @@ class DestinationStatus(Value):
     """One destination. `up` is null before anything was tried."""
 
     up: bool | None = None
-    owed: int | None = Field(default=None, description="artifacts without a copy there")
+    owed: int | None = Field(default=None, description="number of copies that are missing there")
     reason: Reason | None = None
     error: str | None = None
     hint: str | None = None
     retry_seconds: float | None = None
     features: dict[str, FeatureFinding] = Field(
-        default={}, description="what the store has or lacks, and how that is known"
+        default={}, description="features that the store has or lacks, and how this was found out"
     )
 
 
@@ -113,7 +113,7 @@ class Status(Value):
     now: datetime
     ready: bool
     not_ready_because: tuple[str, ...] = ()
-    surveyed: bool = Field(description="whether it is known what is on the volume")
+    surveyed: bool = Field(description="whether the volume was surveyed, so that its content is known")
     survey_failure: str | None = Field(
         default=None, description="why the last survey of the volume failed; its databases may be out of date"
     )

@@ -192,7 +192,7 @@ class BackupDispatch:
         self._conclude(name, report)
 
     def _conclude(self, name: str, report: BackupReport | None) -> None:
-        """Enter the end of a backup into answer, destinations, maintenance and metrics; then log it."""
+        """Update the answer, the destinations, the queue of passes and the metrics; then log the end of the backup."""
         now = utc_now()
         job = self.backup_queue.running[name]
         answer, result = self.backup_queue.ended(name, report.result if report else None, now)

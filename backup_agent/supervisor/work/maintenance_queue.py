@@ -89,7 +89,7 @@ class MaintenanceQueue:
             routine.prune_due = monotonic
 
     def _at(self, place: PlaceName) -> Routine:
-        """Return the routine of a place. If the place is not in the settings, changes to the routine are lost."""
+        """Return the routine of a place. For a place not in the settings, return a new one, which is not kept."""
         return self.places.get(place, Routine())
 
     # Requests

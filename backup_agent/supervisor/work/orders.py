@@ -59,7 +59,7 @@ class Orders:
             self.no_deletion = Failure(
                 Reason.UNREADABLE,
                 f"nothing is deleted: {self._file} cannot be read ({quoting.shown(error)}); it may contain a pause",
-                "`backup-agent resume` or `pause` writes it anew; then run `forget` again for each database dropped",
+                "`backup-agent resume` or `pause` writes it again; then run `forget` again for each database dropped",
             )
             log.error("orders unreadable", error=self.no_deletion.error, hint=self.no_deletion.advice)  # noqa: TRY400  the text says it all
 
