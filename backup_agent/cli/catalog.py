@@ -266,6 +266,8 @@ def _adopt(settings: Settings, source: Path | None, set_name: SetName | None, *,
             results.append(one)
             if not as_json:
                 printing.line(": ".join(filter(None, (one.became.value, _named(one), one.why))))
+    if adopting.keyring.fault is not None:
+        printing.line(f"the records are not signed: {adopting.keyring.fault}", err=True)
     if as_json:
         printing.as_json({"artifacts": [{**one._asdict(), "path": str(one.path)} for one in results]})
     elif not results:

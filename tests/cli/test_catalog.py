@@ -154,6 +154,15 @@ def test_a_folder_is_adopted(place: Place) -> None:
     assert (place.root / "owner.json").exists()
 
 
+def test_without_its_key_adopting_goes_on_and_says_that_the_records_are_not_signed(place: Place) -> None:
+    place.settings["signing"] = {"key_file": str(place.folder / "gone.pem")}
+    result = place.run("catalog", "adopt", "--from", str(left(place, FULL)))
+
+    assert (result.code, len(result.out.splitlines())) == (0, 1)
+    fault = f"{place.folder}/gone.pem: the signing key cannot be read: No such file or directory"
+    assert result.err == f"the records are not signed: {fault}\n"
+
+
 def test_adopt_shows_refused_files_and_exits_3(place: Place) -> None:
     folder = left(place, DIFF)
 
