@@ -1,4 +1,4 @@
-"""The log: structlog, on stderr; console on a terminal, JSON otherwise.
+"""The log is written by structlog to stderr: for the console on a terminal, as JSON otherwise.
 
 Events are short, lower case and constant; everything else is a field. No field is ever secret: settings contain paths
 to secrets, and neo4j-admin never gets them. Names, reasons and program output come from outside: in both formats their
@@ -46,7 +46,7 @@ def configure(style: str, level: str, **bound: str) -> None:
 
 
 def end() -> None:
-    """Lose what could not be written. Python would try once more as it ends, and exit with 120."""
+    """Discard output that could not be written. Otherwise Python would try again at exit, and exit with 120."""
     try:
         sys.stderr.flush()
     except OSError:

@@ -1,4 +1,4 @@
-"""Finding and ending the processes of a run, even if they were forked by others or adopted by another process.
+"""Finding and ending the processes of a run, even if other programs started them or another process adopted them.
 
 Every process of a run has `MARK` in its environment, so that a new supervisor finds the processes of an earlier one.
 The mark names the supervisor by process id and start time, since ids are reused.

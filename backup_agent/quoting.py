@@ -19,7 +19,7 @@ from backup_agent.core.json_reader import NestingError
 from backup_agent.core.reasons import BackupError
 
 MANY = 100
-"""The most faults of one document that are described. More are only counted, since each takes memory."""
+"""Largest number of faults of one document that are described. Others are only counted, since each takes memory."""
 
 _ABOUT_CODE = (
     TypeError,

@@ -26,7 +26,7 @@ class Standing(Enum):
 
     @property
     def recognised(self) -> bool:
-        """Whether the agent believes the record."""
+        """Whether the agent recognises the record."""
         return self in (Standing.NOTED, Standing.SIGNED)
 
 

@@ -79,8 +79,8 @@ def adopt_command(
 ) -> int:
     """Adopt artifacts that other tools made, after reading each to its end.
 
-    Never moves, changes or overwrites a file. It needs the storage root for itself, so it refuses with exit code 4
-    while the agent runs.
+    Never moves, changes or overwrites a file. Exits 4 while the agent runs, because only one process can use the
+    storage root.
     """
     return _adopt(loaded(context).settings, source, set_name, dry_run=dry_run, as_json=as_json)
 
@@ -108,9 +108,9 @@ def unrecognised_command(context: click.Context, place: str, *, as_json: bool) -
 @PLACE
 @click.option("--all", "everything", is_flag=True, help="Every unrecognised record of the place.")
 @click.option(
-    "--signed", is_flag=True, help="Every record that a revoked key signed, if it finished before the revocation."
+    "--signed", is_flag=True, help="Every record that finished before the revocation of the key that signed it."
 )
-@click.option("--discard", is_flag=True, help="Delete the records and their files instead.")
+@click.option("--discard", is_flag=True, help="Delete the records and their files instead of accepting them.")
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @settings_option
 @json_option
@@ -199,7 +199,7 @@ def _discard(place: Place, keys: tuple[str, ...], *, yes: bool, as_json: bool) -
         if not printing.confirm(f"Delete these records and their files at {place.name}?"):
             printing.line("nothing was deleted", err=True)
             return 1
-    with _owned(place.settings, dry_run=False) if place.is_volume else nullcontext(), hold_place(place) as held:
+    with _root_locked(place.settings, dry_run=False) if place.is_volume else nullcontext(), hold_place(place) as held:
         if held.no_deletion is not None:
             raise PermanentError.of(held.no_deletion)
         discarded = [key for key in keys if delete(place, held, key, files_of(place, key))]
@@ -233,7 +233,7 @@ def _rebuild(place: Place, *, as_json: bool) -> int:
     else:
         printing.line(f"{place.name}: {printing.counted(rebuilt.artifacts, 'artifact', 'artifacts')} in {index}")
         for key in rebuilt.noted:
-            printing.line(f"already stored, no copy missing: {key}")
+            printing.line(f"copy found, no longer counted as missing: {key}")
         for fault in faults:
             printing.line(f"unreadable: {fault}", err=True)
         if rebuilt.unrecognised:
@@ -261,7 +261,7 @@ def _adopt(settings: Settings, source: Path | None, set_name: SetName | None, *,
     source = source and source.resolve()
     adopting = Adopting(settings, datetime.now(UTC), source, set_name, dry_run=dry_run)
     results: list[Result] = []
-    with _owned(settings, dry_run=dry_run):
+    with _root_locked(settings, dry_run=dry_run):
         for one in adopting.run():
             results.append(one)
             if not as_json:
@@ -280,7 +280,7 @@ def _named(one: Result) -> str:
 
 
 @contextmanager
-def _owned(settings: Settings, *, dry_run: bool) -> Iterator[None]:
+def _root_locked(settings: Settings, *, dry_run: bool) -> Iterator[None]:
     """Hold the lock of the storage root.
 
     Raise PermanentError if an agent runs there, if the root belongs to another agent, or if the root does not exist.

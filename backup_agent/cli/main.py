@@ -32,7 +32,7 @@ COMMANDS = {
     "list": "List the recorded artifacts.",
     "show": "Show one artifact, or the answer to one request.",
     "catalog": "Rebuild an index, show drift, or adopt artifacts of other tools.",
-    "signing": "Make a key that signs records, and show which keys count.",
+    "signing": "Make a key that signs records, and show which keys are trusted.",
     "plan": "Show what retention keeps and deletes, and why.",
     "prune": "Apply retention now.",
     "why": "Show why an artifact is kept or deleted, and when.",

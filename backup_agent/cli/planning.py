@@ -37,7 +37,7 @@ class PlacePreview:
     @property
     def kept(self) -> dict[str, list[str]]:
         """The keys that are kept, and the reasons for each."""
-        return {key: [str(ground) for ground in grounds] for plan in self.plans for key, grounds in plan.keep.items()}
+        return {key: [str(reason) for reason in reasons] for plan in self.plans for key, reasons in plan.keep.items()}
 
     @property
     def gone(self) -> list[tuple[str, int, str]]:
@@ -55,7 +55,7 @@ class PlacePreview:
             plans=tuple(
                 replace(
                     plan,
-                    keep={key: grounds for key, grounds in plan.keep.items() if matches(key)},
+                    keep={key: reasons for key, reasons in plan.keep.items() if matches(key)},
                     delete=tuple(deletion for deletion in plan.delete if matches(deletion.key)),
                 )
                 for plan in self.plans

@@ -72,7 +72,8 @@ HINTS: dict[Reason, str] = {
         "see currentStatus and statusMessage in SHOW DATABASES: the server that was asked does not serve the store now"
     ),
     Reason.VERSION_MISMATCH: (
-        "run neo4j-admin of the servers' version: it and the server have no version of the backup protocol in common"
+        "run neo4j-admin of the servers' version: this neo4j-admin and the server have no common version of the backup "
+        "protocol"
     ),
     Reason.DISCOVERY_STALE: (
         "check neo4j.uri and the password file: Bolt has not answered for longer than neo4j.max_topology_age"
@@ -99,7 +100,7 @@ HINTS: dict[Reason, str] = {
     Reason.OUT_OF_MEMORY: "raise the memory limit of the pod, or lower neo4j.heap",
     Reason.TIMEOUT: "raise limits.run_timeout, or find out what slows the servers",
     Reason.STALLED: "look at the server's debug.log: the backup made no progress for limits.stall_timeout",
-    Reason.CANCELLED: "a cancel request stopped it",
+    Reason.CANCELLED: "a request to cancel it has ended this request",
     Reason.INTERRUPTED: "the agent's pod was stopped during the run; if this repeats, raise its memory limit",
     Reason.STORAGE_UNREACHABLE: "check endpoint_url, DNS and network policies for the destination; the copy is retried",
     Reason.STORAGE_AUTH: "check the credentials and what they permit at the destination; the copy is retried",
@@ -108,7 +109,7 @@ HINTS: dict[Reason, str] = {
     Reason.ALREADY_EXISTS: "find out which program wrote the object of this name; it is not overwritten",
     Reason.UNREADABLE: "a record, mark or note cannot be read: `backup-agent catalog diff` shows which",
     Reason.UNRECOGNISED: (
-        "`backup-agent catalog unrecognised` lists such records; `backup-agent catalog accept` takes in what you trust"
+        "`backup-agent catalog unrecognised` lists such records; `backup-agent catalog accept` accepts the trusted ones"
     ),
     Reason.NOTHING_VERIFIED: (
         "there are artifacts, but none was verified: run `backup-agent verify --all`; "

@@ -87,8 +87,8 @@ def _request(world: World, report: Report) -> None:
     report("shown", {"command": f"sh -c {shell_word(line)}", "output": ""})
     world.echo("backup.request", content)
     _expect(report, world.answer("backup.request"), "succeeded", orders="FULL asked")
-    word = world.requests / "backup.status"
-    report("shown", {"command": f"cat {shell_word(str(word))}", "output": word.read_text()})
+    status = world.requests / "backup.status"
+    report("shown", {"command": f"cat {shell_word(str(status))}", "output": status.read_text()})
 
 
 def _writes(world: World, report: Report) -> None:
@@ -144,7 +144,7 @@ def _one_fails(world: World, report: Report) -> None:
         report("note", "S3 now has the copy that was missing.")
 
 
-def _rot(world: World, report: Report) -> None:
+def _damage(world: World, report: Report) -> None:
     if world.s3 is None:
         return
     report("part", "A bit flips on the disk: verify finds the damage and heals it from the copy in S3")
@@ -167,18 +167,18 @@ def _retention(world: World, report: Report) -> None:
 
 
 def _restore(world: World, report: Report) -> None:
-    report("part", "Restore: the commands that restore a point, made from its records alone")
+    report("part", "Restore: the commands that restore a point, made only from its records")
     records = sorted((world.root / "default" / "customers").glob("*.backup"))
     _show(world, report, "show", f"default/customers/{records[-1].name}", "--restore")
 
 
-def _nonsense(world: World, report: Report) -> None:
+def _typo(world: World, report: Report) -> None:
     report("part", "A request with a typo is rejected and kept, and its answer says why")
     world.echo("typo.request", '{"typ":"FULL"}')
     _expect(report, world.answer("typo.request"), "rejected")
 
 
-def _look(world: World, report: Report) -> None:
+def _final_state(world: World, report: Report) -> None:
     report("part", "The state of the agent at the end")
     for command in ("list", "schedules", "status"):
         _show(world, report, command)
@@ -192,11 +192,11 @@ PARTS = (
     _logs_pruned,
     _offsite,
     _one_fails,
-    _rot,
+    _damage,
     _retention,
     _restore,
-    _nonsense,
-    _look,
+    _typo,
+    _final_state,
 )
 
 

@@ -57,7 +57,7 @@ class BackupRun:
     """Whether the artifact was finished by an earlier attempt."""
     copy_failures: dict[PlaceName, Failure] = field(default_factory=dict)
     broken: dict[str, str] = field(default_factory=dict)
-    """Why the live chain is not continued: keys of its artifacts that cannot be restored, and the fault of each."""
+    """Artifact of the live chain -> why it cannot be restored, so that the chain is not continued."""
 
     def __post_init__(self) -> None:
         """Find the volume."""
@@ -387,7 +387,7 @@ def _record(run: BackupRun, judged: Judgement, recorded: Records) -> Record:
         raw_size=judged.reading.raw_size or None,
         database_id=task.database_id,
         history=header.history,
-        # An adopted artifact is older than the answer of Bolt in this attempt.
+        # An adopted artifact is older than what Bolt reported in this attempt.
         last_committed_tx=None if judged.adopted else task.last_committed_tx,
         definition=task.definition,
         request=task.request,

@@ -1,6 +1,6 @@
 """The child process that makes the missing copies at one destination.
 
-It is a child process, so that no process beside a JVM loads a client library. Parents are copied first. A record is
+Only this process loads a client library, not the process that runs beside a JVM. Parents are copied first. A record is
 written at a destination only if the records and files of everything that the artifact needs exist there. The
 destination is asked for them before the first byte is sent and again before the record is written, because other
 programs can delete there. Whatever is missing is copied first. If it cannot be copied, the differential is not

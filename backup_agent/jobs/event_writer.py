@@ -1,4 +1,4 @@
-"""How a child process starts, and how it sends events to the supervisor: one JSON line each on stdout."""
+"""How a child process starts, and how it sends events to the supervisor: one JSON line on stdout for each event."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Replacing damaged or missing files of an artifact by another place's copy, after that copy was found undamaged.
+"""Replacing damaged or missing files of an artifact with another place's copy, after that copy was found undamaged.
 
 The order makes this safe: the copy is read before anything is replaced, the lease is checked right before the
 replacement, and the damage mark is removed last, after the new file was read back. A crash between two steps leaves the
@@ -57,7 +57,7 @@ class Healing:
             raise PermanentError(
                 Reason.CHECKSUM_MISMATCH,
                 f"{self._place}: {record.key} was written again and is damaged again: {still.found}",
-                "the place does not store what is written: look at its health",
+                "the place does not store what is written: check its health",
             )
         held.confirm()
         self._store.delete(damage_key(record.key))
@@ -66,7 +66,10 @@ class Healing:
         return tuple(used)
 
     def _is_wrong(self, record: Record, file: ArtifactFile) -> bool:
-        """Return whether a file is damaged. A file on a bad block is, because it can never be read again."""
+        """Return whether a file is damaged.
+
+        A file on a bad block counts as damaged, because it can never be read again.
+        """
         try:
             return file_mismatch(self._store, record, file, self._on_bytes) is not None
         except BackupError as error:

@@ -1,4 +1,4 @@
-"""Reading the artifacts that neo4j-admin has written. Each is read once, to its end, before the verdict."""
+"""Reading the artifacts that neo4j-admin has written. Each artifact is read once, to its end, before the verdict."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

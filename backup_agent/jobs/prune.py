@@ -98,7 +98,7 @@ class CarriedOut(NamedTuple):
     kept_versions: int
     """Number of bytes that are deleted and stay at the place as old versions."""
     left: int
-    """Number of artifacts left for the next pass, because the time was over."""
+    """Number of artifacts left for the next pass, because the time limit was reached."""
     failure: Failure | None
     """The first failure to delete an artifact."""
 
@@ -114,7 +114,7 @@ def carry_out(
 ) -> CarriedOut:
     """Delete the artifacts of the plans, in order. After a failure, the other databases go on.
 
-    After `seconds` the rest is left for the next pass. The order is safe wherever it is cut short.
+    After `seconds` the rest is left for the next pass. The order of deletions is safe wherever they end.
     """
     until = math.inf if seconds is None else time.monotonic() + seconds
     deletions = [one for each in planned for one in each.delete]
@@ -169,7 +169,7 @@ class Deleted(Enum):
     """A hold was set meanwhile."""
     FREED = auto()
     AS_VERSION = auto()
-    """It is deleted, and the place keeps at least one of its files as an old version."""
+    """The artifact is deleted, and the place keeps at least one of its files as an old version."""
 
 
 def delete(place: Place, held: Held, key: str, files: tuple[str, ...]) -> Deleted:
@@ -197,7 +197,7 @@ def held_now(place: Place, key: str) -> bool:
 
 
 def _delete_data(place: Place, held: Held, key: str, files: tuple[str, ...], doing: Doing) -> bool:
-    """Delete what belongs to a record that is deleted; return whether all room is freed."""
+    """Delete the files that belong to a deleted record; return whether all their space is freed."""
     freed = True
     for file in (*reversed(files), damage_key(key), hold_key(key)):
         held.check()

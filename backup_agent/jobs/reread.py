@@ -1,6 +1,6 @@
 """Reading an artifact again and comparing it with its record: sizes, SHA-256, and the structure of the container.
 
-A difference is damage, and so is a missing file. A failure to read (EIO, network) is an error and no damage: it is
+A difference is damage, and so is a missing file. A failure to read (EIO, network) is an error, not damage: it is
 raised, and nothing is marked. Healing also replaces files on bad blocks, because their bytes cannot be read.
 """
 
@@ -145,4 +145,4 @@ def _read(store: Store, stream: BufferedIOBase, key: str) -> bytes:
         return stream.read(CHUNK)
     except OSError as error:
         text = f"{store.name}: {key} cannot be read: {error.strerror}"
-        raise TransientError(Reason.STORAGE_UNREACHABLE, text, "look at the health of the volume") from error
+        raise TransientError(Reason.STORAGE_UNREACHABLE, text, "check the health of the volume") from error

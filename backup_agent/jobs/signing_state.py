@@ -1,4 +1,4 @@
-"""Whether this process could sign what it wrote, told to the supervisor, which has no key."""
+"""Reporting to the supervisor, which has no key, whether this process could sign what it wrote."""
 
 from backup_agent.core.requests.events import SigningTold
 from backup_agent.jobs.event_writer import EventWriter
@@ -6,5 +6,5 @@ from backup_agent.signing.keyring import Keyring
 
 
 def tell_signing(keyring: Keyring, writer: EventWriter) -> None:
-    """Report whether the last document was signed, as far as the settings name a key."""
+    """Report whether the last document was signed, if the settings name a key."""
     writer.tell(SigningTold(fault=keyring.fault))

@@ -70,7 +70,7 @@ class Staging(RunFolder):
         return self.root / self.set_name / self.database
 
     def prepare(self, parents: Iterable[Record]) -> None:
-        """Make the folders anew, with links to the artifacts that a differential may continue."""
+        """Create empty folders, with links to the artifacts that a differential may continue."""
         self.remove()
         for folder in (self.conf, self.temp, self.target, self.chain):
             folder.mkdir(parents=True, exist_ok=True)

@@ -107,7 +107,7 @@ def main() -> None:
     """Run as a child process: the task on stdin, events on stdout."""
     task, settings, writer = begin(SurveyTask)
     close_to_others(settings, writer)
-    gc.disable()  # ten times as fast with 100,000 records, and nothing here makes cycles
+    gc.disable()  # ten times as fast with 100,000 records, and nothing here creates reference cycles
     try:
         foreign = this_volume(settings).foreign
         if foreign is not None:
@@ -117,7 +117,7 @@ def main() -> None:
         _fail(error.failure, writer)
     except OSError as error:
         text = f"{error.filename or settings.storage.root}: {error.strerror}"
-        _fail(Failure(Reason.STORAGE_UNREACHABLE, text, "look at the volume"), writer)
+        _fail(Failure(Reason.STORAGE_UNREACHABLE, text, "check the volume"), writer)
 
 
 def _fail(failure: Failure, writer: EventWriter) -> None:

@@ -80,7 +80,7 @@ class Verifying:
                 self._read_one(task.artifact)
 
     def _read_one(self, key: str) -> None:
-        """Verify one artifact, whether it is marked or not."""
+        """Verify one artifact, even if it is marked as damaged."""
         record = self._reader.known_record(key)
         if self._store.stat(damage_key(key)) is not None:
             believed = is_believed(self._place, self._reader.keyring, key)
@@ -185,7 +185,7 @@ class Verifying:
             return self._place.request_readings(self._task.request or self._task.run)
         except OSError as error:
             text = f"{error.filename}: the notes of earlier slices cannot be read: {error.strerror}"
-            raise PermanentError(Reason.STORAGE_UNREACHABLE, text, "look at the health of the volume") from error
+            raise PermanentError(Reason.STORAGE_UNREACHABLE, text, "check the health of the volume") from error
 
     def _chosen(self, now: datetime) -> dict[str, KeptArtifact]:
         """Return the artifacts that a request names. Raise PermanentError if there are none."""
@@ -432,7 +432,7 @@ class Verifying:
         failures = list(found.errors)
         if found.damaged and not self._task.heal:
             text = f"{place}: not as recorded: {', '.join(found.damaged)}"
-            hint = "`backup-agent verify --heal` replaces them by another place's copy; if there is none, take a FULL"
+            hint = "`backup-agent verify --heal` replaces them with another place's copy; if there is none, take a FULL"
             failures.insert(0, Failure(Reason.CHECKSUM_MISMATCH, text, hint))
         nothing = not (found.verified or found.damaged or found.healed or failures)
         if nothing and self._task.request is not None and result.not_read:

@@ -149,7 +149,7 @@ class ArtifactVerifier:
             self._heal(record)
 
     def _reread(self, record: Record) -> Mismatch | None:
-        """Return a difference only if two readings find one: bytes may also be altered on the way from the place."""
+        """Return a difference only if two readings find one: bytes may also be altered in transit."""
         return reread(self._store, record, self._on_bytes) and reread(self._store, record, self._on_bytes)
 
     def _sound(self, record: Record) -> None:
@@ -171,7 +171,7 @@ class ArtifactVerifier:
         self._writer.tell(ArtifactVerified(place=self._task.place, key=record.key))
 
     def _damaged(self, record: Record, mismatch: Mismatch) -> None:
-        """Mark an artifact as damaged while the place is held, and report it, also if it cannot be marked."""
+        """Mark an artifact as damaged while the place is held, and report it, even if it cannot be marked."""
         self.artifacts.sound.pop(record.key, None)
         self.found.damaged.append(record.key)
         try:

@@ -16,7 +16,7 @@ from backup_agent.core.retention.scrub import NEVER, KeptArtifact, verified
 
 @dataclass
 class PlaceArtifacts:
-    """The artifacts at the place, and which of them are no restore points."""
+    """The artifacts at the place, and which of them are not restore points."""
 
     sound: dict[str, KeptArtifact] = field(default_factory=dict)
     """All recorded artifacts without a damage mark."""
@@ -59,7 +59,7 @@ class PlaceArtifacts:
 
     @property
     def damaged(self) -> list[str]:
-        """Keys of the artifacts that are no restore points."""
+        """Keys of the artifacts that are not restore points."""
         return sorted(self.marked | self.missing)
 
     @property

@@ -1,5 +1,5 @@
 """The renderer: it makes the Kubernetes objects of a cluster from one spec, as values.
 
-`spec` defines the keys of a spec, `reading` checks them, `manifests` collects the objects. This room reads no files and
-asks no API server, and the agent does not import it.
+`spec` defines the keys of a spec, `reading` checks them, `manifests` collects the objects. This package reads no files
+and asks no API server, and the agent does not import it.
 """

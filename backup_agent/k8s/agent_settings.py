@@ -93,7 +93,10 @@ def _destinations(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _completed(spec: ClusterSpec | None, given: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings with the values that follow from the spec. A section that is not a mapping stays faulty."""
+    """Return the settings with the values that follow from the spec.
+
+    A section that is not a mapping is left as it is, and is reported later.
+    """
     follows = _follows(spec) if spec else {"cluster": "demo", "neo4j": {"uri": "neo4j://demo-client:7687"}}
     found = copy.deepcopy(given)
     for key, value in follows.items():

@@ -49,7 +49,7 @@ def objects(spec: ClusterSpec) -> list[Object]:
 def files(spec: ClusterSpec) -> dict[str, str]:
     """Return the files of a folder: an object each, and a Kustomization that lists them.
 
-    Kustomize knows that name without an ending, and `kubectl apply -f FOLDER` passes over it.
+    Kustomize accepts that file name without a suffix, and `kubectl apply -f FOLDER` ignores it.
     """
     manifests = {f"{one['kind'].lower()}-{one['metadata']['name']}.yaml": to_yaml(one) for one in objects(spec)}
     kustomization = {
@@ -61,7 +61,7 @@ def files(spec: ClusterSpec) -> dict[str, str]:
 
 
 def stream(spec: ClusterSpec) -> str:
-    """Return all objects as one text, as `kubectl apply -f -` takes it."""
+    """Return all objects as one text, for `kubectl apply -f -`."""
     return "---\n".join(to_yaml(one) for one in objects(spec))
 
 

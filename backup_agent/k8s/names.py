@@ -27,12 +27,12 @@ SECRETS = "/run/secrets"
 
 
 def server_name(spec: ClusterSpec) -> str:
-    """Return the name of the servers' StatefulSet, and of all objects that belong to it alone."""
+    """Return the name of the servers' StatefulSet, and of all objects that belong only to it."""
     return f"{spec.cluster}-server"
 
 
 def backup_name(spec: ClusterSpec) -> str:
-    """Return the name of the agent's StatefulSet, and of all objects that belong to it alone."""
+    """Return the name of the agent's StatefulSet, and of all objects that belong only to it."""
     return f"{spec.cluster}-backup"
 
 
@@ -64,9 +64,9 @@ def selector(spec: ClusterSpec, component: str) -> dict[str, str]:
 def claim_labels(spec: ClusterSpec, component: str) -> dict[str, str]:
     """Return the labels of a claim's template, without any that an upgrade changes or another controller uses.
 
-    `app.kubernetes.io/name` and `instance` are missing on purpose. By name `neo4j` and the instance the operator's
-    finalizer selects the claims that it deletes with its custom resource. The StatefulSet controller adds the
-    selector's labels to each claim, so these must not be part of the selector either.
+    `app.kubernetes.io/name` and `instance` are missing on purpose: the operator's finalizer uses them to select the
+    claims that it deletes with its custom resource. The StatefulSet controller adds the selector's labels to each
+    claim, so these must not be part of the selector either.
     """
     return {
         **selector(spec, component),

@@ -129,7 +129,7 @@ def lasting(spec: ClusterSpec) -> str:
     """Return the lines of the file whose change requires a restart.
 
     The list of servers does not, since a running server knows it from its peers; nor do settings of the first start. So
-    more servers restart no server.
+    adding servers restarts no server.
     """
     passing = (*_discovery(spec), "initial.")
     return "\n".join(line for line in text(spec).splitlines() if not line.startswith(passing))
@@ -167,7 +167,7 @@ INITIAL_HEAP, MOST_HEAP, PAGECACHE = (
 )
 
 LARGEST_HEAP = 31 * 1024 * MIB
-"""Largest heap that is chosen: from about 32 GiB on the JVM has no compressed references, and less fits into it."""
+"""Largest heap that is chosen. From about 32 GiB on, the JVM does not compress references and a heap holds less."""
 
 SMALLEST_SHARE = 128 * MIB
 """The least heap and the least page cache."""
@@ -226,7 +226,10 @@ def size_of(value: object) -> int | None:
 
 
 def _seed_providers(spec: ClusterSpec) -> str:
-    """The first is for S3, the second for the agent over HTTP. S3SeedProvider is deprecated, and requires keys."""
+    """The first provider is for S3, the second for the agent over HTTP.
+
+    S3SeedProvider is deprecated, and requires keys.
+    """
     providers = ["CloudSeedProvider", "URLConnectionSeedProvider"]
     return ",".join([*providers, "ServerSeedProvider"] if spec.at >= SERVER_SEEDS else providers)
 

@@ -1,7 +1,7 @@
 """Which pods may connect to which, as NetworkPolicies.
 
-Neo4j asks for no password on 6000 and 6362: a client that reaches them can copy every database. So the first is open to
-the servers alone, the second to the agent alone. This works only if the cluster's network enforces NetworkPolicy.
+Neo4j asks for no password on 6000 and 6362: a client that reaches them can copy every database. So only the servers may
+connect to 6000, and only the agent to 6362. This works only if the cluster's network enforces NetworkPolicy.
 """
 
 from collections.abc import Iterable

@@ -92,7 +92,7 @@ def _kept(spec: ClusterSpec) -> list[str]:
         if destination.retention is None and not spec.backup.keep_everything
     ]
     if spec.topology.servers == 1:
-        found.append(f"one server, {server_hosts(spec)[0]}: no copy stands in for it while it is away")
+        found.append(f"one server, {server_hosts(spec)[0]}: no other server has a copy while it is down")
     return found
 
 

@@ -22,7 +22,7 @@ RESTRICTED_CONTAINER: Object = {
 }
 
 SECRET_MODE = 0o440
-"""Readable by the group alone, which is the pod's fsGroup."""
+"""Readable only by the group, which is the pod's fsGroup."""
 
 
 def pod(spec: ClusterSpec, name: str, placement: Placement, grace: int) -> Object:
@@ -47,7 +47,7 @@ def pod(spec: ClusterSpec, name: str, placement: Placement, grace: int) -> Objec
 
 
 def resources(cpu: str, cpu_limit: str | None, request: Memory, limit: Memory) -> Object:
-    """Return a container's resources, without a limit of CPU by default: it slows down and protects nothing."""
+    """Return a container's resources, by default without a CPU limit, which would only slow the pod down."""
     limits = {"memory": limit} | ({"cpu": cpu_limit} if cpu_limit else {})
     return {"requests": {"cpu": cpu, "memory": request}, "limits": limits}
 

@@ -1,7 +1,7 @@
 """The spec of a cluster: every key with its type and default.
 
 A spec contains names of Secrets and no secret. `backup.settings` is the agent's settings file (docs/settings.md)
-without the keys that follow from the rest of the spec: those are added, and a fault if they are written there.
+without the keys that follow from the rest of the spec: those are added, and are faults if they are written there.
 """
 
 import re
@@ -43,7 +43,7 @@ LONGEST_DOMAIN = 84
 
 SMALLEST_SERVER = "2Gi"
 SMALLEST_AGENT = "256Mi"
-"""The smallest profile that is measured (docs/kubernetes.md): a heap of 64 MiB, the page cache at its least."""
+"""The smallest measured profile (docs/kubernetes.md): a heap of 64 MiB, and the smallest page cache."""
 
 
 def _number_as_text(value: object) -> object:
@@ -119,7 +119,7 @@ SettingName = Annotated[str, shaped(_SETTING, "the name of a setting of neo4j.co
 
 
 def _one_line(value: object) -> object:
-    # Before the union, of which each branch would report its own fault.
+    # Before the union, because each branch of the union would report its own fault.
     if not isinstance(value, bool | int | float | str) or re.search(r"[\r\n\0]", str(value)):
         raise ValueError("one line of text, a number, true or false")
     return value
@@ -178,7 +178,7 @@ class TopologySpec(Section):
 
 
 def primaries_of(servers: int, asked: int | None) -> int:
-    """Return the number of primaries of a new database: two are no better than one, since a write needs both."""
+    """Return the number of primaries of a new database: two are not better than one, since a write needs both."""
     return asked or (3 if servers >= 3 else 1)  # noqa: PLR2004  the fewest that survive the loss of one
 
 

@@ -40,9 +40,9 @@ def write(folder: Path, memory: Memory, backup_tls: BackupTls | None = None) -> 
 def conf_lines(folder: Path, memory: Memory, backup_tls: BackupTls | None = None) -> tuple[str, ...]:
     """Return the lines of neo4j.conf in a folder, which must hold `tls/trusted/` if TLS is used.
 
-    neo4j-admin exits with 70 at an unknown key, so the file has only the keys that it needs. Certificate and key are
-    named, not copied: the volume never holds a key. (Keys and folders were tried with SslPolicyLoader of 5.26.31 and
-    2026.09.0: a client, too, must have both certificate and key.)
+    neo4j-admin exits with 70 if it finds an unknown key, so the file has only the keys that are needed. The file
+    contains paths of certificate and key, which are not copied: the volume never holds a key. (Keys and folders were
+    tried with SslPolicyLoader of 5.26.31 and 2026.09.0: a client, too, must have both certificate and key.)
     """
     values = {"server.directories.logs": f"{folder}/logs"}  # the default is in $NEO4J_HOME, which may be read-only
     if memory.pagecache is not None:

@@ -1,7 +1,7 @@
 """The header of an artifact whose format the agent's reader does not know, from `neo4j-admin backup inspect`.
 
 Cells are found by the names of columns, which versions have added (RECOVERED 2025.06) and removed (STORE ID HASH). The
-table has no store id, so such an artifact continues a chain by database id and transactions alone.
+table has no store id, so only database id and transactions decide which chain such an artifact continues.
 """
 
 import threading

@@ -1,4 +1,4 @@
-"""Running a program to its end, however it ends, and leaving none of its processes behind.
+"""Running a program until it ends or must be ended, and leaving none of its processes behind.
 
 This is the only module below a run that starts programs. The script of neo4j-admin forks a second JVM, so signals go to
 the process group. The group is killed before the child is reaped, while its id cannot belong to another group. A
@@ -26,7 +26,7 @@ from backup_agent.core.reasons import PermanentError, Reason, TransientError
 
 LAST_LINES = 25
 LINE_KEPT = 4096
-"""Characters of a line that are kept; the rest is counted."""
+"""Number of characters of a line that are kept. The rest are only counted."""
 
 _TICK = 0.2  # seconds until a cancel is noticed
 _GRACE = 3.0  # seconds from SIGTERM to SIGKILL: a cancel takes at most five
@@ -97,9 +97,9 @@ def run(
     """Run a program in its own process group, within the agent's session, and return how it ended.
 
     `on_line` gets the lines of both output streams, printable and shortened. `measure` is called about once a second
-    and returns any number that changes while work is done, such as bytes written. `stall` returns how long both a line
-    and such a change may be missing now. On timeout, stall or cancel the group gets SIGTERM, and `grace` seconds later
-    SIGKILL. Whatever happens, also if a callable raises, no process of the group is left.
+    and returns any number that changes while work is done, such as bytes written. `stall` returns the longest time that
+    may now pass without a line and without such a change. On timeout, stall or cancel the group gets SIGTERM, and
+    `grace` seconds later SIGKILL. In any case, even if a callable raises, no process of the group is left.
 
     Raise PermanentError (admin_missing) if the program cannot be started, and TransientError if the system lacks memory
     or process ids for it.
@@ -169,7 +169,7 @@ class _Output:
             os.close(self._ending)
 
     def read(self, wait: float) -> bool:
-        """Read output for `wait` seconds or until the program ends, and tell whether there was any."""
+        """Read output for `wait` seconds or until the program ends, and return whether there was any."""
         ready = [key.fileobj for key, _ in self._selector.select(wait)]
         if self._pipe not in ready:
             return False
@@ -260,7 +260,7 @@ def _start(argv: Sequence[str], env: Mapping[str, str], cwd: Path, pass_fds: Seq
 
 
 def _has_ended(process: subprocess.Popen[bytes]) -> bool:
-    """Tell whether a process has ended, without reaping it: until then no other process or group can get its id."""
+    """Return whether a process has ended, without reaping it: until then no other process or group can get its id."""
     return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 

@@ -18,7 +18,9 @@ def open_source(source: Path, file: ArtifactFile) -> Iterator[int]:
         descriptor = durable.open_regular(source)
     except OSError as error:
         raise PermanentError(
-            Reason.NO_ARTIFACT, f"cannot read {source}: {error.strerror}", "was it moved or deleted meanwhile?"
+            Reason.NO_ARTIFACT,
+            f"cannot read {source}: {error.strerror}",
+            "find out whether the file was moved or deleted",
         ) from error
     try:
         found = os.fstat(descriptor)
@@ -26,7 +28,7 @@ def open_source(source: Path, file: ArtifactFile) -> Iterator[int]:
             raise source_changed(source, "it is no longer a regular file")
         size = found.st_size
         if size != file.size:
-            raise source_changed(source, f"{file.size} bytes were read, it has {size}")
+            raise source_changed(source, f"{file.size} bytes were read, but the file now has {size}")
         yield descriptor
     finally:
         os.close(descriptor)

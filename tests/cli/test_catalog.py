@@ -119,7 +119,7 @@ def test_a_rebuild_notes_copies_that_a_destination_has(place: Place, volume: Fil
 
     result = place.run("catalog", "rebuild", "--place", "offsite")
 
-    assert result.out.splitlines()[1:] == [f"already stored, no copy missing: {copied.key}"]
+    assert result.out.splitlines()[1:] == [f"copy found, no longer counted as missing: {copied.key}"]
     notes = place_of("offsite", settings).record_notes
     assert [record.key for record in notes.owed([copied, owed])] == [owed.key]
     assert place.run("catalog", "diff", "--place", "offsite").code == 0

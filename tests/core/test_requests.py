@@ -98,18 +98,20 @@ def test_a_path_that_leaves_the_root_or_has_more_than_one_name_is_refused(path: 
         pytest.param({"action": "hold", "reason": "audit"}, "`artifact` is missing", id="hold of nothing"),
         pytest.param({"action": "hold", "artifact": "a/b/c"}, "`reason` is missing", id="hold without a reason"),
         pytest.param({"action": "release", "artifact": "a/b/c"}, "`reason` is missing", id="release without a reason"),
-        pytest.param({"until": "2026-12-31"}, "`until` is no field of `backup`", id="a backup until"),
-        pytest.param({"force": True}, "`force` is no field of `backup`", id="force of a backup"),
+        pytest.param({"until": "2026-12-31"}, "`until` is not a field of `backup`", id="a backup until"),
+        pytest.param({"force": True}, "`force` is not a field of `backup`", id="force of a backup"),
         pytest.param(
             {"action": "forget", "database": "a*", "reason": "x"}, "a name expected, not a glob", id="forget a glob"
         ),
         pytest.param({"action": "prune", "drop_owed": "s3"}, "`drop_owed` needs `force`", id="give up copies lightly"),
         pytest.param({"action": "prune", "plan": "0123"}, "`plan` needs `place`", id="a plan of no place"),
-        pytest.param({"all": True}, "`all` is no field of `backup`", id="all of a backup"),
+        pytest.param({"all": True}, "`all` is not a field of `backup`", id="all of a backup"),
         pytest.param(
             {"action": "verify", "all": True, "database": "a"}, "`database` and `all` are both given", id="all and one"
         ),
-        pytest.param({"action": "verify", "databases": ["a"]}, "`databases` is no field of `verify`", id="verify some"),
+        pytest.param(
+            {"action": "verify", "databases": ["a"]}, "`databases` is not a field of `verify`", id="verify some"
+        ),
         pytest.param({"action": "verify", "database": "a*"}, "a name expected, not a glob", id="verify a glob"),
         pytest.param({"action": "verify", "chain": True}, "`chain` needs `artifact`", id="chain of nothing"),
         pytest.param({"action": "cancel"}, "`id` is missing", id="cancel of nothing"),
@@ -157,15 +159,17 @@ def test_a_path_that_leaves_the_root_or_has_more_than_one_name_is_refused(path: 
         pytest.param({"labels": {"k": "x" * 257}}, "labels: in label 1 a value of at most 256", id="long label"),
         pytest.param({"labels": {"k": "a\u202eb"}}, "256 printable characters expected", id="label that hides text"),
         pytest.param(
-            {"action": "prune", "labels": {"k": ""}}, "`labels` is no field of `prune`", id="labels of a prune"
+            {"action": "prune", "labels": {"k": ""}}, "`labels` is not a field of `prune`", id="labels of a prune"
         ),
-        pytest.param({"force": False}, "`force` is no field of `backup`", id="a boolean field that is false"),
-        pytest.param({"action": "pause", "place": None}, "`place` is no field of `pause`", id="a field that is null"),
+        pytest.param({"force": False}, "`force` is not a field of `backup`", id="a boolean field that is false"),
         pytest.param(
-            {"action": "prune", "database": "a"}, "`database` is no field of `prune`", id="prune of a database"
+            {"action": "pause", "place": None}, "`place` is not a field of `pause`", id="a field that is null"
         ),
-        pytest.param({"action": "verify", "path": "a"}, "`path` is no field of `verify`", id="verify of a set"),
-        pytest.param({"action": "resume", "type": "FULL"}, "`type` is no field of `resume`", id="resume of a type"),
+        pytest.param(
+            {"action": "prune", "database": "a"}, "`database` is not a field of `prune`", id="prune of a database"
+        ),
+        pytest.param({"action": "verify", "path": "a"}, "`path` is not a field of `verify`", id="verify of a set"),
+        pytest.param({"action": "resume", "type": "FULL"}, "`type` is not a field of `resume`", id="resume of a type"),
         pytest.param(
             {"action": "hold", "artifact": "a/b/c", "reason": " "}, "`reason` is missing", id="a blank reason"
         ),

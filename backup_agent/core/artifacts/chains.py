@@ -138,7 +138,7 @@ def decide(
 
     `chain` is the sound part of the live chain, and `broken` tells whether an artifact of that chain is damaged or
     missing. `database_id` is databaseID of SHOW DATABASES, and `version` the version of the servers; None means unknown
-    and is no reason for a FULL. A request for AUTO or DIFF gets the same type.
+    and does not cause a FULL. A request for AUTO or DIFF gets the same type.
     """
     if requested is BackupType.FULL:
         return TypeDecision(BackupType.FULL, TypeReason.ASKED)

@@ -1,4 +1,4 @@
-"""Explain from its last lines why a run of neo4j-admin failed.
+"""Explain why a run of neo4j-admin failed, from the last lines of its output.
 
 The texts are those of Java, Linux and Neo4j. tests/core/transcripts.yaml has an example of every row, and where each
 was seen.
@@ -132,7 +132,7 @@ TEXTS: tuple[_Row, ...] = (
         r"operation not permitted",
         r"read-only file system",
     ),
-    # The handshake of the backup protocol, which is no TLS.
+    # The handshake of the backup protocol, which is not TLS.
     _row(
         Cause(Reason.VERSION_MISMATCH),
         r"negotiate application protocol",
@@ -197,7 +197,7 @@ TEXTS: tuple[_Row, ...] = (
     ),
 )
 
-# Texts that only say that it failed. They decide if no other line of an error is known.
+# Texts that only say that the backup failed. They decide if no other line of an error is known.
 VAGUE: tuple[_Row, ...] = (
     # neo4j-admin 3.5
     _row(Cause(Reason.SOURCE_UNREACHABLE), r"using the available strategies"),

@@ -1,8 +1,8 @@
 """Judge one run of neo4j-admin by the artifact that it wrote.
 
 The exit code is not reliable: 1 also means "succeeded but encountered problems" (such as one of several servers being
-down), and 0 was seen without an artifact (neo4j/neo4j#13107). Exit code and output only explain why there is no sound
-artifact.
+down), and exit code 0 was seen without an artifact (neo4j/neo4j#13107). Exit code and output only explain why there is
+no sound artifact.
 """
 
 import re
@@ -145,7 +145,7 @@ def judge(
 ) -> Verdict:
     """Judge one run of neo4j-admin. `found` are the artifacts that it wrote, `asked` is the type in its arguments.
 
-    A cancelled run stores nothing. Of several sound artifacts the newest is stored, since a run writes only one.
+    A cancelled run stores nothing. If there are several sound artifacts, the newest is stored.
     """
     if completed.ended_by is EndedBy.CANCELLED:
         failure = Failure(Reason.CANCELLED, "neo4j-admin was stopped because the request was cancelled")
@@ -240,7 +240,7 @@ def _by_code(completed: Completed) -> Cause:
 
 
 def _signal(completed: Completed) -> int | None:
-    """Return the signal that ended the program, also if a shell in between reports it as an exit code."""
+    """Return the signal that ended the program, even if a shell in between reports it as an exit code."""
     if completed.signal is not None:
         return completed.signal
     code = completed.exit_code or 0

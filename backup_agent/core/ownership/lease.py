@@ -43,7 +43,7 @@ class Lease(StoredValue):
 
 
 def may_take(found: Lease | None, *, seat: str, unchanged: float) -> bool:
-    """Tell whether an agent may take a lease.
+    """Return whether an agent may take a lease.
 
     `seat` is this agent's own, and no other process holds its flock, so if the lease names it, the processes that held
     the lease are dead. `unchanged` is the number of seconds for which the lease is known not to have changed.

@@ -17,7 +17,7 @@ from backup_agent.core.reasons import Failure, Reason
 from backup_agent.core.requests.request import Request
 
 MOST_VALUES = 500_000
-"""Largest number of JSON values in an answer, about (records.few_values). With 1,500 databases it has 100,000."""
+"""Approximate limit of JSON values in an answer (records.few_values). With 1,500 databases it has 100,000."""
 
 LARGEST = 16 * 2**20
 """Size of the largest answer in bytes. A larger file was not written by the agent."""
@@ -66,7 +66,10 @@ class Outcome(StrEnum):
     WAITING = "waiting"
     RUNNING = "running"
     INTERRUPTED = "interrupted"
-    """The attempt ended without a verdict. There is one more attempt, after all others and alone."""
+    """The attempt ended without a verdict.
+
+    There is one more attempt, after all other backups and with none beside it.
+    """
     SUCCEEDED = "succeeded"
     SUCCEEDED_WITH_WARNINGS = "succeeded_with_warnings"
     FAILED = "failed"
@@ -150,7 +153,7 @@ class NotRead(StrEnum):
     NOT_DUE = "not_due"
     """It was read within `verify.every`, or nothing is ever due."""
     NOT_REACHED = "not_reached"
-    """The time of the slice was over, or the pass was cancelled."""
+    """The time limit of the slice was reached, or the pass was cancelled."""
     KNOWN_DAMAGED = "known_damaged"
     """It is already marked as damaged, and healing was not requested."""
     RECORD_UNREADABLE = "record_unreadable"
@@ -190,10 +193,12 @@ class PlaceResult(StoredPart):
         default=None,
         description="bytes that were deleted and stay there as old versions, which the agent never deletes",
     )
-    left: int | None = Field(default=None, description="artifacts left for the next pass, because the time was over")
+    left: int | None = Field(
+        default=None, description="artifacts left for the next pass, because the time limit was reached"
+    )
     verified: int | None = Field(default=None, description="number of artifacts that were read and are undamaged")
     damaged: tuple[str, ...] = Field(default=(), description="artifacts that differ from their record")
-    healed: tuple[str, ...] = Field(default=(), description="artifacts replaced by an undamaged copy")
+    healed: tuple[str, ...] = Field(default=(), description="artifacts replaced with an undamaged copy")
     artifacts: int | None = Field(default=None, description="for verify in slices: number of artifacts to read")
     size: int | None = Field(default=None, description="bytes of the artifacts to read")
     read: int | None = Field(default=None, description="number of artifacts that have been dealt with")

@@ -17,14 +17,14 @@ from backup_agent.core.reasons import Failure
 from backup_agent.core.requests.answers import DatabaseResult, Execution, PlaceResult
 
 MOST_VALUES = 50_000
-"""Largest number of JSON values in a line, about: a line of 1 MiB has at most 20,000 keys of artifacts."""
+"""Approximate limit of JSON values in a line. A line of 1 MiB has at most 20,000 keys of artifacts."""
 
 LONGEST_KIND = 40
 """Number of characters of an unknown event's name that are kept."""
 
 
 class ChildEvent(BaseModel):
-    """A frozen event. Only a child needs the validators of single types: they are built when first used."""
+    """A frozen event. The validators of the types are built when first used, since only children need them."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
@@ -375,7 +375,7 @@ Event = Annotated[
 
 @dataclass(frozen=True)
 class UnknownEvent:
-    """A line that is no event of this version; `kind` is the event's name, or empty if the line is no event at all."""
+    """A line that is not an event of this version. `kind` is the event's name; empty if the line has none."""
 
     kind: str
 

@@ -178,7 +178,7 @@ class Request(BaseModel):
         max_length=100,
         description="for prune, with force: give up the copies missing at this destination",
     )
-    heal: StrictBool = Field(default=False, description="for verify: replace damaged artifacts by an undamaged copy")
+    heal: StrictBool = Field(default=False, description="for verify: replace damaged artifacts with an undamaged copy")
     all: StrictBool = Field(
         default=False, description="for verify: read every artifact at the place, not only due ones"
     )
@@ -275,7 +275,7 @@ class Request(BaseModel):
         for field, actions in TAKES.items():
             if field in self.model_fields_set and self.action not in actions:
                 names = ", ".join(f"`{action}`" for action in actions if action in BUILT)
-                raise ValueError(f"`{field}` is no field of `{self.action}`, only of {names}: omit it")
+                raise ValueError(f"`{field}` is not a field of `{self.action}`, only of {names}: omit it")
         if self.action is Action.VERIFY:
             self._check_scope()
         if self.action is Action.FORGET and not DATABASE.fullmatch(self.database or ""):

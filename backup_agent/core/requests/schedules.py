@@ -1,9 +1,9 @@
 """Decide whether a schedule submits a request now.
 
 The decision depends on the timetable, on the due times handled before (stored on the volume), and on `now`. A timer may
-ask too late, twice, or without need. Every due time ends exactly once as submitted, missed, coalesced or suspended. The
-id of a request contains its due time, so a request that is submitted twice, after a crash or because a clock was set
-back, runs only once.
+call this too late, twice, or too early. Every due time ends exactly once as submitted, missed, coalesced or suspended.
+The id of a request contains its due time, so a request that is submitted twice, after a crash or because a clock was
+set back, runs only once.
 """
 
 from collections.abc import Iterator, Mapping
@@ -19,8 +19,10 @@ from backup_agent.core.artifacts.records import StoredPart
 from backup_agent.core.requests.cron import Cron
 
 GRACE = timedelta(minutes=2)
-"""Delay after due time and jitter beyond which a start is a misfire. A timer's interval and a restart of the pod are
-shorter."""
+"""Delay after due time and jitter beyond which a start is a misfire.
+
+Usual delays, the interval of the timer and a restart of the pod, are shorter.
+"""
 
 COUNTED = 1000
 """Most due times counted at once, so that a large jump of the clock does not keep the agent busy."""

@@ -75,13 +75,13 @@ class PruneTask(Task):
     dry_run: bool = False
     force: bool = False
     plan: str | None = None
-    """Id of the plan to carry out. If the plan is another one now, the task fails."""
+    """Id of the plan to carry out. If the plan has changed, the task fails."""
     drop_owed: PlaceName | None = None
     """The destination whose missing copies are given up."""
     forgotten: dict[DatabaseName, datetime] = Field(default={})
     """Forgotten database -> time at which it was forgotten."""
     seconds: float | None = None
-    """Longest time to delete. The rest is left for the next pass. None: no limit."""
+    """Seconds after which no further artifact is deleted; the next pass deletes the rest. None: no limit."""
     server_clock: Shown | None = None
     """The last reading of the servers' clock over Bolt, if there is one."""
 
@@ -103,13 +103,13 @@ class VerifyTask(Task):
     all: bool = False
     """Read every artifact."""
     heal: bool = False
-    """Replace damaged artifacts by an undamaged copy."""
+    """Replace damaged artifacts with an undamaged copy."""
     set_aside: tuple[str, ...] = ()
-    """Artifacts whose reading backups have interrupted too often: they are skipped, and reported as not read."""
+    """Artifacts to skip and to report as not read, because backups have interrupted their reading too often."""
     open_requests: tuple[str, ...] = ()
     """Requests whose progress is still needed. The progress of all others is removed."""
     seconds: float
-    """Longest time to read."""
+    """Seconds after which the pass begins no further artifact."""
 
 
 class SurveyTask(Task):

@@ -29,7 +29,7 @@ class KeptArtifact(NamedTuple):
     key: str
     size: int
     verified: datetime
-    """When the artifact was last read whole and found sound, or recorded, whichever is later."""
+    """When the artifact was last read completely and found undamaged, or was recorded, whichever is later."""
 
     @property
     def cost(self) -> int:
@@ -81,8 +81,8 @@ class FinishedSlice:
     def rests_until(self, pace: float) -> datetime:
         """Return when the next slice is to start, given the pace needed now.
 
-        The faster of the two paces decides. If the period was shortened, the pace of now is faster. If late artifacts
-        were read at once, the slice's own pace was faster, and a longer rest would make the next ones late.
+        The faster of the two paces decides. If the period was shortened, the present pace is faster. If late artifacts
+        were read at once, the slice's own pace was faster, and a longer rest would make the next artifacts late.
         """
         faster = max(self.pace, pace)
         if faster <= 0:

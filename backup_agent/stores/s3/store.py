@@ -50,8 +50,8 @@ _READ_BACK_SIZE = 64 * 1024
 class S3Store:
     """Keeps objects below `prefix` (`<prefix>/<cluster>`) in a bucket.
 
-    boto3 finds the credentials: environment, files, IRSA, instance. `bandwidth` is bytes a second for artifacts;
-    `put_options` are parameters of PutObject and CreateMultipartUpload, whose faults `check_put_options` finds.
+    boto3 finds the credentials: environment, files, IRSA, instance. `bandwidth` is the limit for artifacts in bytes per
+    second; `put_options` are parameters of PutObject and CreateMultipartUpload, whose faults `check_put_options` finds.
     `single_writer` is the operator's promise that no other client writes here, if `conditional_writes` is False.
     """
 
