@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from backup_agent.catalog.record_notes import RecordNotes
 from backup_agent.standins import cluster as simulated
 from backup_agent.standins.cluster import BoltFault, User
 from tests.agent.live import PASSWORD, Live
@@ -318,12 +319,16 @@ def test_a_name_of_the_volume_in_another_case_can_be_forgotten(live: Live) -> No
     folder = live.root / "default" / "Orders"
     folder.mkdir()
     [record] = (live.root / "default" / "orders").glob("*.json")
-    (folder / record.name.replace("orders", "Orders", 1)).write_text(
+    content = (
         record.read_text()
         .replace('"database": "orders"', '"database": "Orders"', 1)
         .replace("/orders/orders", "/Orders/Orders")
         .replace('"name": "orders', '"name": "Orders')
     )
+    name = record.name.replace("orders", "Orders", 1)
+    (folder / name).write_text(content)
+    [notes] = (live.root / ".agent" / "recorded").glob("local@*")
+    RecordNotes(notes).add(json.loads(content)["key"], content.encode())
     live.change(lambda cluster: cluster.with_database_dropped("orders"))
     live.start()
     live.ask(databases=["*"])
