@@ -9,10 +9,11 @@ from typing import Any
 from uuid import UUID
 
 from backup_agent.core.artifacts.entries import Entry
-from backup_agent.core.artifacts.names import DatabaseName, PlaceName, SetName, artifact_name
+from backup_agent.core.artifacts.names import DatabaseName, PlaceName, artifact_name
 from backup_agent.core.artifacts.records import ArtifactFile, BackupType, Header, Record
 from backup_agent.core.neo4j.topology import Copy, Topology
 from backup_agent.core.requests.answers import Answer, State
+from backup_agent.core.requests.request import Request
 from backup_agent.jobs.event_writer import EventWriter
 from backup_agent.settings.model import Settings
 from backup_agent.supervisor.requests.spool import Spool
@@ -158,7 +159,7 @@ def a_topology(*copies: Copy, **fields: Any) -> Topology:
 
 
 def a_spool(
-    folder: Path, root: str | Path = "/backups", refuse: Callable[[SetName], str | None] = lambda _: None
+    folder: Path, root: str | Path = "/backups", refuse: Callable[[Request], tuple[str, ...]] = lambda _: ()
 ) -> Spool:
     """Return the spool of an agent that has just started on a requests folder."""
     started = Spool(folder, str(root), refuse)

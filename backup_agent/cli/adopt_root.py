@@ -11,6 +11,8 @@ from backup_agent.catalog.place_ownership import adopt_place, ownership_at, this
 from backup_agent.cli import printing
 from backup_agent.cli.configured import json_option, loaded, settings_option
 from backup_agent.core.ownership.owner import Ownership
+from backup_agent.core.reasons import PermanentError, Reason
+from backup_agent.settings.permissions import forbidden
 from backup_agent.supervisor import mounts
 
 REFUSED = 4
@@ -39,6 +41,8 @@ def command(context: click.Context, place: str | None, yes: bool, as_json: bool)
     there until the destination is taken over. Exits 4 if there is something to take over and --yes is not given.
     """
     settings = loaded(context).settings
+    if yes and not settings.requests.allow.adopt_root:
+        raise PermanentError(Reason.INVALID_REQUEST, f"adopt-root --yes: {forbidden('adopt_root')}")
     mounts.check_volume_mounted(settings.storage.root, settings.storage.require_volume, os.environ)
     places = (place_of(place, settings),) if place else all_places(settings)
     found = [_look(one, yes=yes) for one in places]

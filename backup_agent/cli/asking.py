@@ -190,6 +190,13 @@ def release() -> None:
 
 
 @click.command()
+@click.option(
+    "--for",
+    "until",
+    metavar="DURATION",
+    callback=lambda _context, _option, value: _moment(value),
+    help="End the pause by itself after this duration, such as 2h, or at this ISO 8601 time. Default: at `resume`.",
+)
 @click.option("--reason", help="Why. Shown by `status`.")
 @asks(Action.PAUSE, expires=True)
 def pause() -> None:

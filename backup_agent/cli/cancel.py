@@ -31,8 +31,8 @@ def command(
     If no agent has taken the request file yet, the file is removed. This needs no agent, and accepts the file's name.
     """
     settings = loaded(context).settings
-    withdrawn = _withdraw(settings.requests, request)
-    if withdrawn and not (settings.requests / "answers" / f"{request}.json").exists():
+    withdrawn = _withdraw(settings.requests.folder, request)
+    if withdrawn and not (settings.requests.folder / "answers" / f"{request}.json").exists():
         if as_json:
             printing.as_json({"withdrawn": withdrawn})
         else:

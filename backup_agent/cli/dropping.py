@@ -59,10 +59,10 @@ def requester() -> str:
 
 def insist_on_an_agent(settings: Settings, command: str) -> None:
     """Raise PermanentError if no agent takes requests. An agent that starts later must not delete anything."""
-    if presence(settings.requests) is Presence.ABSENT:
+    if presence(settings.requests.folder) is Presence.ABSENT:
         raise PermanentError(
             Reason.NO_AGENT,
-            f"{settings.requests}: no agent takes requests from this folder; `{command}` was not requested",
+            f"{settings.requests.folder}: no agent takes requests from this folder; `{command}` was not requested",
             "start the agent, and ask again; or run this where the agent runs, or set `requests`",
         )
 
@@ -94,10 +94,10 @@ class Dropped:
 
     def __init__(self, settings: Settings, name: str, identity: str) -> None:
         """`name` is the file's name without its suffix; `identity` is the request's id, by default the same."""
-        self.folder = settings.requests
+        self.folder = settings.requests.folder
         self.identity = identity
-        self.request = settings.requests / f"{name}.request"
-        self.answer = settings.requests / f"{name}.status.json"
+        self.request = settings.requests.folder / f"{name}.request"
+        self.answer = settings.requests.folder / f"{name}.status.json"
         self.look = f"its answer: backup-agent show {shell_word(identity)}"
         self.end = f"; backup-agent cancel {shell_word(identity)} ends it"
 

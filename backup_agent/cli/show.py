@@ -68,13 +68,13 @@ def _answer(settings: Settings, what: str) -> Answer:
     hint = ""
     if "/" not in what and not what.startswith("."):
         try:
-            return Answer.from_json(durable.read(settings.requests / "answers" / f"{what}.json", LARGEST_ANSWER))
+            return Answer.from_json(durable.read(settings.requests.folder / "answers" / f"{what}.json", LARGEST_ANSWER))
         except FileNotFoundError:
-            if (settings.requests / f"{what}.request").exists():
+            if (settings.requests.folder / f"{what}.request").exists():
                 hint = "no agent has taken the request of that name yet: is `backup-agent run` running here?"
         except ValueError as error:
             text = f"the answer to {what} cannot be read: {quoting.shown(error)}"
-            raise PermanentError(Reason.INTERNAL, text, f"see {settings.requests}/answers") from None
+            raise PermanentError(Reason.INTERNAL, text, f"see {settings.requests.folder}/answers") from None
     raise PermanentError(Reason.NOT_FOUND, f"{what}: neither an artifact nor an answered request has that name", hint)
 
 

@@ -99,7 +99,10 @@ def _agent(status: dict[str, Any], now: datetime) -> Iterator[str]:
     if pause := status.get("paused"):
         by = f" by {pause['requested_by']}" if "requested_by" in pause else ""
         why = f" ({pause['reason']})" if "reason" in pause else ""
-        yield f"PAUSED{by} {printing.age(now - _moment(pause['since']))} ago{why}: no work is started until `resume`"
+        end = f"{pause['until']} or `resume`" if "until" in pause else "`resume`"
+        yield f"PAUSED{by} {printing.age(now - _moment(pause['since']))} ago{why}: no work is started until {end}"
+        if pause["overlong"]:
+            yield "PROBLEM: the pause is older than a day, and no backups were taken meanwhile"
     yield "; ".join((f"Bolt: {_bolt(status)}", *_topology(status, now), *status["bolt_notes"]))
     yield from _faults(status)
     if "volume_free" in status:

@@ -92,7 +92,7 @@ class World:
                 # The simulated servers share one host, so each backup port needs to be named.
                 "backup_addresses": {server.id: server.backup for server in servers},
             },
-            "requests": str(self.requests),
+            "requests": {"folder": str(self.requests)},
             # The folder need not be a mounted volume.
             "storage": {"root": str(self.root), "require_volume": "never", "destinations": destinations},
             "schedules": {

@@ -94,7 +94,7 @@ def clear(root: Path, run: str, now: datetime) -> tuple[str, ...]:
 
 def close_to_others(settings: Settings, writer: EventWriter) -> None:
     """Repair wrong modes below the storage root and the spool. The requests folder itself keeps its owner's mode."""
-    for folder in (settings.storage.root, settings.requests / ".spool", settings.requests / "answers"):
+    for folder in (settings.storage.root, settings.requests.folder / ".spool", settings.requests.folder / "answers"):
         found = file_modes.repair(folder)
         if found.changed:
             because = f"{folder}: {found.changed} files and folders had wrong modes"

@@ -29,7 +29,7 @@ BELOW = "backup.settings"
 
 WRITTEN = {
     "cluster": "it is the spec's cluster",
-    "requests": f"it is {REQUESTS}, a claim of its own",
+    "requests.folder": f"it is {REQUESTS}, a claim of its own",
     "http": f"the Service names port {AGENT_HTTP}, the probes port {AGENT_PROBES}",
     "storage.root": f"it is {BACKUPS}, the claim of backup.storage",
     "neo4j.uri": "it follows from cluster and tls.bolt",
@@ -131,6 +131,6 @@ def _follows(spec: ClusterSpec) -> dict[str, Any]:
         "neo4j": neo4j,
         **signing,
         "storage": {"root": BACKUPS},
-        "requests": REQUESTS,
+        "requests": {"folder": REQUESTS},
         "http": {"listen": f"0.0.0.0:{AGENT_HTTP}", "probes": f"0.0.0.0:{AGENT_PROBES}"},
     }

@@ -98,7 +98,7 @@ def dotted(path: KeyPath) -> str:
 
 def shown(path: KeyPath, value: object) -> str:
     """Return a value in the form for messages, or its kind if it must not be shown."""
-    if isinstance(value, Mapping):
+    if isinstance(value, Mapping | Section):
         return "a mapping"
     if isinstance(value, list | tuple):
         return "a list"

@@ -5,7 +5,6 @@ nothing else is wrong, and a user would have to correct the faults in two rounds
 """
 
 from datetime import timedelta
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
@@ -39,7 +38,7 @@ from backup_agent.settings.grammar import (
 from backup_agent.settings.s3 import S3Destination
 from backup_agent.settings.section import Retention, Section
 
-RESTART_ONLY = ("cluster", "requests", "storage.root", "http")
+RESTART_ONLY = ("cluster", "requests.folder", "storage.root", "http")
 """Keys whose changed values take effect only after a restart."""
 
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -320,6 +319,31 @@ class Log(Section):
     level: Literal["debug", "info", "warning", "error"] = Field("info", description="lowest level that is written")
 
 
+class Allow(Section):
+    """What requests and commands may ask for: a guard against mistakes, no protection from attackers."""
+
+    prune_force: bool = Field(
+        True, description="`prune --force`: delete more than retention.max_delete_share", examples=[False]
+    )
+    drop_owed: bool = Field(True, description="`prune --drop-owed`: give up missing copies", examples=[False])
+    forget: bool = Field(True, description="`forget`: delete all backups of a dropped database", examples=[False])
+    release: bool = Field(True, description="`release`: end a hold", examples=[False])
+    adopt_root: bool = Field(True, description="`adopt-root --yes`: take over another agent's places", examples=[False])
+    pause: bool = Field(True, description="`pause`: start nothing", examples=[False])
+
+
+class Requests(Section):
+    """Where requests come from, and what they may ask for."""
+
+    folder: AbsolutePath = Field(
+        "/backup-requests",
+        description="folder that requests are dropped into",
+        examples=["/data/requests"],
+        validate_default=True,
+    )
+    allow: Allow = Field(Allow(), description="what requests may ask for")
+
+
 class Settings(Section):
     """The whole file. Only `cluster` and `neo4j.uri` have no default."""
 
@@ -332,8 +356,8 @@ class Settings(Section):
         examples=[["before-release"]],
     )
     storage: Storage = Field(Storage(), description="where artifacts are kept")
-    requests: AbsolutePath = Field(
-        "/backup-requests", description="folder that requests are dropped into", validate_default=True
+    requests: Requests = Field(
+        Requests(), description="where requests come from, and what they may ask for", validate_default=True
     )
     retention: Retention | None = Field(None, description="what is kept below storage.root; without it everything")
     chain: ChainSection = Field(
@@ -351,9 +375,9 @@ class Settings(Section):
 
     @field_validator("requests")
     @classmethod
-    def _is_outside_the_root(cls, value: Path, info: ValidationInfo) -> Path:
-        if "storage" in info.data and value.is_relative_to(root := info.data["storage"].root):
-            raise ValueError(f"a folder outside storage.root, {root}: inside, it would look like a set")
+    def _is_outside_the_root(cls, value: Requests, info: ValidationInfo) -> Requests:
+        if "storage" in info.data and value.folder.is_relative_to(root := info.data["storage"].root):
+            raise ValueError(f"a folder outside storage.root, {root}: in {value.folder}, it would look like a set")
         return value
 
     @property

@@ -79,7 +79,7 @@ def _kept_until_restart(old: Loaded, new: Loaded) -> tuple[Loaded, tuple[str, ..
     settings = after.model_copy(
         update={
             "cluster": before.cluster,
-            "requests": before.requests,
+            "requests": after.requests.model_copy(update={"folder": before.requests.folder}),
             "storage": after.storage.model_copy(update={"root": before.storage.root}),
             "http": before.http,
         }

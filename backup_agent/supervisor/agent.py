@@ -83,7 +83,7 @@ class Agent:
         self._turned = time.monotonic()
         self._metrics = Metrics(self.status)
         self._parts = Parts(reloader, self._inbox.put, self._metrics)
-        self._bell = Bell(settings.requests, self._ring)
+        self._bell = Bell(settings.requests.folder, self._ring)
         self._timer = Timer(lambda *_: self._inbox.put(Due()))
         self._servers: dict[str, http.HttpServer] = {}
         self._unprotected: frozenset[str] = frozenset()
@@ -119,7 +119,7 @@ class Agent:
         self._parts.discovery.load()
         self._parts.orders.load()
         self._parts.calendar.load()
-        durable.make_folder(self._settings.requests)
+        durable.make_folder(self._settings.requests.folder)
         self._parts.spool.prepare()
         self._parts.maintenance.take_settings(surveyed=False)  # a recovered request may name a place
         self._parts.intake.recover()
@@ -150,12 +150,14 @@ class Agent:
             version=__version__,
             cluster=settings.cluster,
             root=str(self._root),
-            requests=str(settings.requests),
+            requests=str(settings.requests.folder),
             **{name: server.port for name, server in self._servers.items()},
             leftover_processes_ended=ended,
         )
-        if mounts.is_own_disk(settings.requests, settings.storage.require_volume, os.environ):
-            log.warning("requests folder is on no volume", folder=str(settings.requests), lost_with="the container")
+        if mounts.is_own_disk(settings.requests.folder, settings.storage.require_volume, os.environ):
+            log.warning(
+                "requests folder is on no volume", folder=str(settings.requests.folder), lost_with="the container"
+            )
         log.info("retention", rules=snapshot.retention_rules(settings))
 
     def _stop(self) -> None:
@@ -258,7 +260,7 @@ class Agent:
             self._facts.watch_fault = error.strerror or str(error)
             return
         if self._facts.watch_fault is not None:
-            log.info("requests folder watched again", folder=str(self._settings.requests))
+            log.info("requests folder watched again", folder=str(self._settings.requests.folder))
         self._facts.watch_fault = None
 
     def _do_due_work(self) -> None:
@@ -293,8 +295,8 @@ class Agent:
             self._listen()  # only the watch is missing (limits of inotify)
             return
         self._parts.counters.folder_replaced()
-        log.warning("requests folder replaced", folder=str(self._settings.requests))
-        durable.make_folder(self._settings.requests)
+        log.warning("requests folder replaced", folder=str(self._settings.requests.folder))
+        durable.make_folder(self._settings.requests.folder)
         self._listen()  # first, so that the next scan notices if the folder is replaced during the following steps
         try:
             self._parts.spool.prepare()
@@ -349,6 +351,7 @@ class Agent:
         if self._ending_by is not None:
             return
         self._parts.intake.expire()
+        self._parts.orders.end_pause(utc_now())
         monotonic = time.monotonic()
         self._parts.survey.start(monotonic)
         if (

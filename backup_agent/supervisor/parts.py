@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from backup_agent.core.artifacts.names import SetName
+from backup_agent.core.requests.request import Request
 from backup_agent.core.requests.tasks import SurveyTask
 from backup_agent.settings.model import Settings
 from backup_agent.settings.reload import Reloader
@@ -42,7 +42,7 @@ class Parts:
         self.volume_summaries = VolumeSummaries()
         self.survey = Survey(self.runs, self.volume_summaries, self._survey_task)
         self.counters = Counters(metrics)
-        self.spool = Spool(settings.requests, str(root), self._refuse_set)
+        self.spool = Spool(settings.requests.folder, str(root), self._refuse)
         self.requests = OpenRequests(self.spool, self.counters.request)
         self.backup_queue = BackupQueue(self.requests)
         self.maintenance_queue = MaintenanceQueue(self.requests)
@@ -114,8 +114,8 @@ class Parts:
         """The settings in force."""
         return self.reloader.settings
 
-    def _refuse_set(self, set_name: SetName) -> str | None:
-        return self.intake.refuse_set(set_name)
+    def _refuse(self, request: Request) -> tuple[str, ...]:
+        return self.intake.refuse(request)
 
     def _survey_task(self) -> SurveyTask:
         return SurveyTask(open_runs=self.backup_queue.open_runs(), settings=self.settings.model_dump(mode="json"))

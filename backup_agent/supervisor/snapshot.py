@@ -32,6 +32,9 @@ from backup_agent.supervisor.work.volume_summaries import VolumeSummaries
 
 SHOWN_RUNS = 5
 
+LONGEST_PAUSE = timedelta(days=1)
+"""A pause that is older is a problem: it may have been forgotten."""
+
 CENTURY = timedelta(days=36500)
 
 
@@ -76,7 +79,7 @@ def status(parts: Parts, loop: LoopFacts, now: datetime, monotonic: float) -> St
         destinations=destinations(parts.settings, parts.volume_summaries, monotonic),
         schedules=schedules(parts.calendar, now),
         places={name: routine.status for name, routine in parts.maintenance_queue.places.items()},
-        paused=pause(parts.orders),
+        paused=pause(parts.orders, now),
         forgotten=tuple(parts.orders.forgotten),
         signing_fault=parts.counters.signing_fault,
         bolt_up=parts.discovery.up,
@@ -187,10 +190,18 @@ def retention_rules(settings: Settings) -> dict[str, dict[str, int | str]]:
     }
 
 
-def pause(orders: Orders) -> Pause | None:
+def pause(orders: Orders, now: datetime) -> Pause | None:
     """Return the pause, or None if the agent is not paused."""
     order = orders.paused
-    return None if order is None else Pause(since=order.since, requested_by=order.requested_by, reason=order.reason)
+    if order is None:
+        return None
+    return Pause(
+        since=order.since,
+        until=order.until,
+        requested_by=order.requested_by,
+        reason=order.reason,
+        overlong=now - order.since > LONGEST_PAUSE,
+    )
 
 
 def full_on(summaries: tuple[DatabaseSummary, ...], free: int, now: datetime) -> datetime | None:

@@ -66,7 +66,7 @@ class Live:
                 "admin": str(self.admin),
                 "backup_addresses": self._backup_addresses(world),
             },
-            "requests": str(self.requests),
+            "requests": {"folder": str(self.requests)},
             "storage": {"root": str(self.root)},
             "schedules": {},
             "http": {"listen": "127.0.0.1:0", "probes": "127.0.0.1:0"},

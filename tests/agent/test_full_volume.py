@@ -33,7 +33,7 @@ def _small(live: Live) -> Iterator[Small]:
         volume = live.folder / "volume"
         if which == "both":
             live.root, live.requests = volume / "backups", volume / "requests"
-            live.settings["storage"]["root"], live.settings["requests"] = str(live.root), str(live.requests)
+            live.settings["storage"]["root"], live.settings["requests"]["folder"] = str(live.root), str(live.requests)
         else:
             volume = {"root": live.root, "requests": live.requests}[which]
         volume.mkdir()

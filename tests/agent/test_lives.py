@@ -199,7 +199,7 @@ def test_a_process_that_cannot_be_started_fails_its_request_and_the_agent_goes_o
 def test_two_agents_on_one_root_are_one_too_many(live: Live, tmp_path: Path) -> None:
     live.start()
     config = json.loads(json.dumps(live.settings))
-    config["requests"] = str(tmp_path / "other")
+    config["requests"]["folder"] = str(tmp_path / "other")
     other = tmp_path / "other.yaml"
     other.write_text(json.dumps(config))
     command = [sys.executable, "-m", "backup_agent", "run", "--config", str(other)]

@@ -124,6 +124,17 @@ def test_a_pause_lasts_over_a_restart_until_resume(started: Live) -> None:
     assert started.answer("b")["state"] == "succeeded"
 
 
+def test_a_pause_with_an_end_ends_by_itself_after_a_restart(started: Live) -> None:
+    end = (datetime.now(UTC) + timedelta(seconds=3)).isoformat()
+    assert asked(started, "p", action="pause", until=end)["state"] == "succeeded"
+    started.end()
+    started.start()
+    started.drop("b.request", database="neo4j")
+
+    assert started.answer("b")["state"] == "succeeded"
+    assert started.status().get("paused") is None
+
+
 def test_nothing_is_deleted_while_the_orders_are_unreadable(aged: Live) -> None:
     kept = keys(aged)
     aged.end()

@@ -136,7 +136,7 @@ def test_a_root_on_the_containers_own_disk_is_refused_before_anything_is_written
     root = Path(f"/{uuid4()}/backups")
     config = tmp_path / "config.yaml"
     settings = settings_tree(storage={"root": str(root)})
-    config.write_text(yaml.safe_dump({**settings, "requests": str(tmp_path / "requests")}))
+    config.write_text(yaml.safe_dump({**settings, "requests": {"folder": str(tmp_path / "requests")}}))
     done = subprocess.run(
         [sys.executable, "-m", "backup_agent", command, "--config", str(config)],
         capture_output=True,

@@ -65,7 +65,7 @@ def make(tmp_path: Path) -> Callable[..., Agent]:
         root.mkdir(parents=True)
         place = {"bucket": "backups", **destination}
         storage = {"root": str(root), "destinations": {"offsite": place}}
-        settings = settings_with(cluster=cluster, requests=str(tmp_path / "requests"), storage=storage)
+        settings = settings_with(cluster=cluster, requests={"folder": str(tmp_path / "requests")}, storage=storage)
         return Agent(root, settings).knows(system)
 
     return make

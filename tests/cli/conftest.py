@@ -47,7 +47,7 @@ class Place:
         self.root.mkdir()
         self.requests.mkdir()
         self.settings = settings_tree(
-            requests=str(self.requests),
+            requests={"folder": str(self.requests)},
             storage={"root": str(self.root), "require_volume": "never"},
             http={"listen": "127.0.0.1:1"},
         )

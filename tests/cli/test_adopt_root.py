@@ -46,6 +46,18 @@ def test_a_volume_that_is_taken_over_gets_a_new_id(place: Place) -> None:
     assert place.run("adopt-root").code == 0
 
 
+def test_the_settings_may_forbid_to_take_over(place: Place) -> None:
+    check_volume(place.root, "other")
+    before = owner_of(place.root)
+    place.settings["requests"]["allow"] = {"adopt_root": False}
+
+    result = place.run("adopt-root", "--yes")
+
+    assert (result.code, owner_of(place.root)) == (1, before)
+    assert "requests.allow.adopt_root is false. To allow it, set it to true" in result.err
+    assert place.run("adopt-root").code == 4
+
+
 def test_a_volume_whose_owner_cannot_be_read_can_be_taken_over(place: Place) -> None:
     (place.root / "owner.json").write_text("{")
 

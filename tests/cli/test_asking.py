@@ -99,6 +99,22 @@ def test_requests_that_would_surprise_if_late_expire_after_a_quarter_of_an_hour(
     assert moments[2] == datetime(2026, 11, 23, 2, 0, tzinfo=UTC)
 
 
+def test_a_pause_may_end_by_itself(place: Place) -> None:
+    with an_agent(place):
+        place.run("pause", "--for", "2h", "--timeout", "0")
+    [request] = dropped(place)
+
+    ahead = datetime.fromisoformat(request["until"]) - datetime.now(UTC)
+    assert timedelta(minutes=115) < ahead <= timedelta(hours=2)
+
+
+def test_the_duration_of_a_pause_must_be_one(place: Place) -> None:
+    result = place.run("pause", "--for", "long")
+
+    assert result.code == 2
+    assert "until: a day" in result.err
+
+
 @pytest.mark.parametrize(
     "words", [["hold", KEY, "--reason", "audit"], ["verify"], ["prune", "--dry-run"], ["request", "--wait"]]
 )
@@ -181,7 +197,7 @@ def test_an_interruption_says_how_to_cancel_a_request_that_was_taken(
     place: Place, number: signal.Signals, code: int
 ) -> None:
     with an_agent(place), asking(place, "prune", "--yes") as process:
-        spool = Spool(place.requests, str(place.root), lambda _: None)
+        spool = Spool(place.requests, str(place.root), lambda _: ())
         (place.requests / ".spool" / "incoming").mkdir(parents=True)
         for name in ("open", "done", "rejected"):
             (place.requests / ".spool" / name).mkdir()

@@ -145,6 +145,13 @@ def test_a_pause_is_shown_with_requester_and_reason(place: Place) -> None:
         assert "PAUSED by ann 2h ago (the store moves): no work is started until `resume`\n" in place.run("status").out
     with agent(place, paused=Pause(since=NOW - timedelta(hours=2))):
         assert "PAUSED 2h ago: no work is started until `resume`\n" in place.run("status").out
+    with agent(place, paused=Pause(since=NOW - timedelta(hours=2), until=NOW + timedelta(hours=1))):
+        assert "until 2026-11-23T11:00:00Z or `resume`\n" in place.run("status").out
+
+
+def test_a_pause_older_than_a_day_is_shown_as_a_problem(place: Place) -> None:
+    with agent(place, paused=Pause(since=NOW - timedelta(hours=25), overlong=True)):
+        assert "PROBLEM: the pause is older than a day" in place.run("status").out
 
 
 def test_blocked_retention_is_shown(place: Place) -> None:

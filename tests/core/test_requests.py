@@ -292,6 +292,33 @@ def test_a_fault_has_only_the_length_of_a_long_value() -> None:
     assert len(faults_of({"reason": ["x"] * 1000})) < 200
 
 
+@pytest.mark.parametrize(
+    ("document", "expected"),
+    [
+        ({}, {}),
+        ({"action": "prune"}, {}),
+        ({"action": "prune", "force": True}, {"prune_force": "force"}),
+        (
+            {"action": "prune", "force": True, "drop_owed": "offsite"},
+            {"prune_force": "force", "drop_owed": "drop_owed"},
+        ),
+        ({"action": "forget", "database": "orders", "reason": "dropped"}, {"forget": "action"}),
+        ({"action": "release", "artifact": "default/orders/x", "reason": "over"}, {"release": "action"}),
+        ({"action": "pause"}, {"pause": "action"}),
+        ({"action": "resume"}, {}),
+    ],
+    ids=str,
+)
+def test_a_request_names_the_permissions_it_needs(document: dict[str, Any], expected: dict[str, str]) -> None:
+    assert parse(json.dumps(document).encode(), "/backups").permissions == expected
+
+
+def test_a_pause_may_have_an_end_and_no_other_action_has_one() -> None:
+    assert parse(b'{"action": "pause", "until": "2026-11-23T02:00:00Z"}', "/backups").until is not None
+    assert "`until` is no field of `resume`" in faults_of({"action": "resume", "until": "2026-11-23T02:00:00Z"})
+    assert "until: a day" in faults_of({"action": "pause", "until": "2h"})
+
+
 def test_content_has_no_default_values() -> None:
     assert {"id": "a", "type": "FULL"} == Request(id="a", type=BackupType.FULL).content()
 

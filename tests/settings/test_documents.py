@@ -38,7 +38,9 @@ neo4j:
   max_topology_age: 24h
 databases: ["*"]                       # what "all" means, globs, "!name" excludes
 sets: []
-requests: /backup-requests
+requests:
+  folder: /backup-requests
+  allow: {prune_force: true, drop_owed: true, forget: true, release: true, adopt_root: true, pause: true}
 storage:
   root: /backups
   destinations:

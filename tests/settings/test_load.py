@@ -47,11 +47,11 @@ def faults(text: str, **environ: str) -> list[str]:
         pytest.param("databases: ['!a']", 'databases: expected at least one name or glob without "!", such as "*" (got a list)', id="only-exclusions"),
         pytest.param("databases: ['a b']", 'databases[0]: expected a database name, a glob such as "orders*", or "!" and one of these (got "a b")', id="no-glob"),
         pytest.param("sets: [.staging]", "sets[0]: expected the name of a set alone, such as test: letters, digits, '.', '_' and '-' (got \".staging\")", id="the-agents-own-name"),
-        pytest.param("requests: here", "requests: expected an absolute path without '..' (got \"here\")", id="relative-path"),
-        pytest.param("requests: /a/../b", "requests: expected an absolute path without '..' (got \"/a/../b\")", id="dots"),
-        pytest.param("storage: {root: /b}\nrequests: /b", 'requests: expected a folder outside storage.root, /b: inside, it would look like a set (got "/b")', id="root-is-requests"),
-        pytest.param("storage: {root: /backup-requests}", 'requests: expected a folder outside storage.root, /backup-requests: inside, it would look like a set (got "/backup-requests")', id="root-is-the-default-requests"),
-        pytest.param("requests: /backups/requests", 'requests: expected a folder outside storage.root, /backups: inside, it would look like a set (got "/backups/requests")', id="requests-in-the-default-root"),
+        pytest.param("requests: {folder: here}", "requests.folder: expected an absolute path without '..' (got \"here\")", id="relative-path"),
+        pytest.param("requests: {folder: /a/../b}", "requests.folder: expected an absolute path without '..' (got \"/a/../b\")", id="dots"),
+        pytest.param("storage: {root: /b}\nrequests: {folder: /b}", "requests: expected a folder outside storage.root, /b: in /b, it would look like a set (got a mapping)", id="root-is-requests"),
+        pytest.param("storage: {root: /backup-requests}", "requests: expected a folder outside storage.root, /backup-requests: in /backup-requests, it would look like a set (got a mapping)", id="root-is-the-default-requests"),
+        pytest.param("requests: {folder: /backups/requests}", "requests: expected a folder outside storage.root, /backups: in /backups/requests, it would look like a set (got a mapping)", id="requests-in-the-default-root"),
         pytest.param("storage: {destinations: {local: {bucket: backups}}}", "storage.destinations: expected another name than local, which is the volume's (got a mapping)", id="a-destination-called-local"),
         pytest.param("storage: {destinations: {Off Site: {bucket: backups}}}", "storage.destinations.Off Site: expected a name of at most 31 lower-case letters, digits, '_' and '-', beginning with a letter or digit (got \"Off Site\")", id="destination-name"),
         pytest.param("storage: {destinations: {a: {bucket: backups}, b: {bucket: backups}}}", "storage.destinations: expected another place for b: a is the same place (got a mapping)", id="one-place-twice"),
@@ -356,9 +356,14 @@ def test_a_variable_sets_a_key_and_wins_over_the_file() -> None:
 
 
 def test_top_level_keys_are_variables_without_underscores() -> None:
-    found = loaded("", BACKUP_AGENT_CLUSTER="demo", BACKUP_AGENT_NEO4J="{uri: 'bolt://x'}", BACKUP_AGENT_REQUESTS="/drop", BACKUP_AGENT_SCHEDULES="{}").settings  # fmt: skip
+    found = loaded("", BACKUP_AGENT_CLUSTER="demo", BACKUP_AGENT_NEO4J="{uri: 'bolt://x'}", BACKUP_AGENT_REQUESTS="{folder: /drop}", BACKUP_AGENT_SCHEDULES="{}").settings  # fmt: skip
 
-    assert (found.cluster, found.neo4j.uri, str(found.requests), found.schedules) == ("demo", "bolt://x", "/drop", {})
+    assert (found.cluster, found.neo4j.uri, str(found.requests.folder), found.schedules) == (
+        "demo",
+        "bolt://x",
+        "/drop",
+        {},
+    )
 
 
 def test_names_that_kubernetes_sets_are_ignored() -> None:

@@ -14,7 +14,7 @@ def test_only_cluster_and_uri_are_required() -> None:
     plain = settings_with()
 
     assert plain.storage.root == Path("/backups")
-    assert plain.requests == Path("/backup-requests")
+    assert plain.requests.folder == Path("/backup-requests")
     assert plain.limits.run_timeout == timedelta(hours=6)
     assert plain.retention is None
 

@@ -97,20 +97,20 @@ def test_a_file_that_vanishes_is_a_fault_until_it_is_back(file: Path) -> None:
 def test_keys_that_change_at_restart_only_are_kept_and_named(file: Path) -> None:
     reloader = Reloader(file, {})
     changed = LEAST.replace("demo\n", "other\n") + (
-        "requests: /drop\nstorage: {root: /data, destinations: {a: {bucket: aaa}}}\nhttp: {listen: 'x:1'}\nsets: [b]\n"
+        "requests: {folder: /drop}\nstorage: {root: /data, destinations: {a: {bucket: aaa}}}\nhttp: {listen: 'x:1'}\nsets: [b]\n"
     )
     file.write_text(changed)
     change = reloader.check()
 
     assert change is not None
-    assert change.waiting == ("cluster", "requests", "storage.root", "http")
+    assert change.waiting == ("cluster", "requests.folder", "storage.root", "http")
     assert change.settings.cluster == "demo"
     assert str(change.settings.storage.root) == "/backups"
-    assert str(change.settings.requests) == "/backup-requests"
+    assert str(change.settings.requests.folder) == "/backup-requests"
     assert change.settings.http.listen_address[1] == 8080
     assert (change.settings.sets, list(change.settings.storage.destinations)) == (("b",), ["a"])
     assert change.loaded.provenance["cluster"] == "file"
-    assert change.loaded.provenance["requests"] == "default"
+    assert change.loaded.provenance["requests.folder"] == "default"
 
     file.write_text(LEAST)
     change = reloader.check()

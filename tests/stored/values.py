@@ -156,7 +156,7 @@ VALUES: dict[str, StoredValue] = {
     ),
     "schedules": CalendarFile(schedules={"nightly": Handled(through=NOW, cron="0 2 * * * UTC")}),
     "orders": OrdersFile(
-        paused=Order(since=NOW, request="p1", requested_by="the DBA", reason="the store moves"),
+        paused=Order(since=NOW, request="p1", requested_by="the DBA", reason="the store moves", until=LATER),
         forgotten={"hr": Order(since=NOW, request="f1")},
     ),
     "topology": Topology(

@@ -22,12 +22,19 @@ class AgentParts:
         self.requests = folder / "requests"
         root = folder / "root"
         root.mkdir()
-        config = folder / "config.yaml"
-        settings = {"cluster": "demo", "requests": str(self.requests), "storage": {"root": str(root)}}
-        config.write_text(yaml.safe_dump({**settings, "neo4j": {"uri": "neo4j://demo:7687"}}))
-        self.parts = Parts(Reloader(config, {}), lambda _: None, Metrics(_no_status))
+        self.config = folder / "config.yaml"
+        settings = {"cluster": "demo", "requests": {"folder": str(self.requests)}, "storage": {"root": str(root)}}
+        self.config.write_text(yaml.safe_dump({**settings, "neo4j": {"uri": "neo4j://demo:7687"}}))
+        self.parts = Parts(Reloader(self.config, {}), lambda _: None, Metrics(_no_status))
         self.parts.spool.prepare()
         self.parts.maintenance.take_settings(surveyed=False)
+
+    def forbid(self, *keys: str) -> None:
+        """Change `requests.allow` while the agent runs."""
+        settings = yaml.safe_load(self.config.read_text())
+        settings["requests"]["allow"] = dict.fromkeys(keys, False)
+        self.config.write_text(yaml.safe_dump(settings))
+        assert self.parts.reloader.check() is not None
 
     def ask(self, identity: str, file: str | None = None, **request: Any) -> None:
         """Drop a request and let the agent take it."""

@@ -1,11 +1,15 @@
 """Taking requests, with the real parts of the agent but without its loop and its children."""
 
+import errno
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from backup_agent.core.requests.answers import State
+from backup_agent.supervisor import snapshot
+from backup_agent.supervisor.work.orders import Orders, orders_file
 from tests.supervisor.agent_parts import AgentParts
 
 
@@ -54,3 +58,84 @@ def test_an_open_request_is_answered_beside_each_file_and_in_a_new_folder(
     assert [answer.id for answer in world.parts.spool.ledger.open()] == ["one"]
     for name in ("one", "again"):
         assert world.answer(name)["state"] == State.QUEUED.value
+
+
+@pytest.mark.parametrize(
+    ("key", "request_"),
+    [
+        ("prune_force", {"action": "prune", "place": "local", "plan": "p", "force": True}),
+        ("drop_owed", {"action": "prune", "place": "local", "plan": "p", "force": True, "drop_owed": "offsite"}),
+        ("forget", FORGET),
+        (
+            "release",
+            {"action": "release", "artifact": "default/orders/orders-2026-11-23T02-00-00.backup", "reason": "over"},
+        ),
+        ("pause", {"action": "pause"}),
+    ],
+)
+def test_a_forbidden_request_is_rejected_with_the_key_to_change(
+    world: AgentParts, key: str, request_: dict[str, Any]
+) -> None:
+    world.forbid(key)
+    world.ask("x", **request_)
+
+    answer = world.answer("x")
+    assert (answer["state"], answer["reason"]) == ("rejected", "invalid_request")
+    assert f"requests.allow.{key} is false. To allow it, set it to true" in answer["error"]
+    assert world.parts.orders.paused is None
+
+
+def test_what_is_not_forbidden_is_carried_out(world: AgentParts) -> None:
+    world.forbid("forget", "prune_force")
+    world.ask("x", action="pause")
+
+    assert world.answer("x")["state"] == "succeeded"
+
+
+def test_a_pause_with_an_end_ends_by_itself_also_after_a_restart(world: AgentParts) -> None:
+    until = datetime.now(UTC) + timedelta(hours=2)
+    world.ask("x", action="pause", until=until.isoformat())
+    restarted = Orders(orders_file(world.parts.settings.storage.root))
+    restarted.load()
+
+    restarted.end_pause(until - timedelta(seconds=1))
+    assert restarted.paused is not None
+    restarted.end_pause(until)
+    assert restarted.paused is None
+    again = Orders(orders_file(world.parts.settings.storage.root))
+    again.load()
+    assert again.paused is None
+
+
+def test_a_pause_ends_in_time_on_a_volume_that_takes_nothing(
+    world: AgentParts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    until = datetime.now(UTC) + timedelta(hours=2)
+    world.ask("x", action="pause", until=until.isoformat())
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("backup_agent.durable.write", full)
+    world.parts.orders.end_pause(until)
+
+    assert world.parts.orders.paused is None
+
+
+def test_a_pause_that_would_be_over_is_refused(world: AgentParts) -> None:
+    world.ask("x", action="pause", until="2026-01-01T00:00:00Z")
+
+    assert (world.answer("x")["state"], world.answer("x")["reason"]) == ("failed", "invalid_request")
+    assert world.parts.orders.paused is None
+
+
+@pytest.mark.parametrize(("age", "overlong"), [(timedelta(hours=24), False), (timedelta(hours=25), True)])
+def test_a_pause_older_than_a_day_is_overlong(world: AgentParts, age: timedelta, *, overlong: bool) -> None:
+    world.ask("x", action="pause")
+    order = world.parts.orders.paused
+    assert order is not None
+
+    shown = snapshot.pause(world.parts.orders, order.since + age)
+
+    assert shown is not None
+    assert shown.overlong is overlong

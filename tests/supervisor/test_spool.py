@@ -255,11 +255,11 @@ def test_an_immovable_file_is_rejected_once_and_taken_when_it_can_be_moved(
     assert requests.take().state is State.QUEUED
 
 
-def test_a_request_for_a_refused_set_is_rejected_with_the_reason(tmp_path: Path) -> None:
+def test_a_refused_request_is_rejected_with_every_reason(tmp_path: Path) -> None:
     requests = RequestsFolder(tmp_path / "requests")
-    requests.spool = a_spool(requests.path, refuse=lambda name: f"no {name} here")
+    requests.spool = a_spool(requests.path, refuse=lambda request: (f"no {request.path}", "not today"))
 
-    assert requests.ask(path="y").error == "no y here"
+    assert requests.ask(path="y").error == "no y\nnot today"
 
 
 # Ids

@@ -87,7 +87,7 @@ TAKES: dict[str, tuple[Action, ...]] = {
     "heal": (Action.VERIFY,),
     "all": (Action.VERIFY,),
     "chain": (Action.VERIFY,),
-    "until": (Action.HOLD,),
+    "until": (Action.HOLD, Action.PAUSE),
 }
 """Field -> the actions that have it. With any other action the request is rejected.
 
@@ -103,6 +103,9 @@ _ADVICE = {
     (Action.FORGET, "database"): "add the name of the database that was dropped for good",
     (Action.FORGET, "reason"): "add the reason: all backups of the database will be deleted",
 }
+
+GUARDED = (Action.FORGET, Action.PAUSE, Action.RELEASE)
+"""Actions that the settings may forbid. Their keys in `requests.allow` are their names."""
 
 FIELD_NAME = re.compile(r"[A-Za-z][A-Za-z_]{0,29}")
 """Names of unknown fields are quoted in a fault only if they match."""
@@ -184,7 +187,7 @@ class Request(BaseModel):
     )
     chain: StrictBool = Field(default=False, description="for verify, with artifact: also read everything it needs")
     until: AwareDatetime | None = Field(
-        default=None, description="for hold: its end, a day (its last second in UTC) or a time; default: `release`"
+        default=None, description="for hold and pause: the end, a day (its last second in UTC) or a time; default: none"
     )
     not_after: AwareDatetime | None = Field(
         default=None, description="ISO 8601 time with its offset; a request not started by then fails with `expired`"
@@ -313,6 +316,13 @@ class Request(BaseModel):
     def attribution(self) -> Attribution:
         """The fields of this request that its records and log lines repeat."""
         return Attribution(requested_by=self.requested_by, note=self.reason, labels=self.labels)
+
+    @property
+    def permissions(self) -> dict[str, str]:
+        """The keys of `requests.allow` that this request needs -> its field that needs each."""
+        flags = {"prune_force": ("force", self.force), "drop_owed": ("drop_owed", self.drop_owed is not None)}
+        actions = {self.action.value: "action"} if self.action in GUARDED else {}
+        return actions | {key: field for key, (field, given) in flags.items() if given}
 
     def set_name(self, root: str) -> SetName:
         """Return the set that `path` names below the storage root. Raise InvalidRequestError if it names none.

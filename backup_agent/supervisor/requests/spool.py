@@ -21,7 +21,6 @@ from itertools import count
 from pathlib import Path
 
 from backup_agent import durable
-from backup_agent.core.artifacts.names import SetName
 from backup_agent.core.reasons import PermanentError
 from backup_agent.core.requests.answers import Answer, State, rejected
 from backup_agent.core.requests.request import Action, InvalidRequestError, Request, parse
@@ -44,10 +43,10 @@ class TakenFile:
 class Spool:
     """The spool below one requests folder. A method that raises OSError can be called again: nothing is lost."""
 
-    def __init__(self, folder: Path, root: str, refuse: Callable[[SetName], str | None]) -> None:
+    def __init__(self, folder: Path, root: str, refuse: Callable[[Request], tuple[str, ...]]) -> None:
         """`root` is the storage root, below which a request's `path` must be.
 
-        `refuse` is called with the set of each backup. It returns why the set is refused, or None.
+        `refuse` is called with each new request. It returns why the request is rejected, if it is.
         """
         spool = folder / ".spool"
         self.folder = folder
@@ -161,9 +160,8 @@ class Spool:
         except PermanentError as error:
             return self._reject(path, ticket, (f"id: {error.failure.error}; write another id, or none",), now)
         if earlier is None:
-            fault = self._refuse(request.set_name(self._root)) if request.action is Action.BACKUP else None
-            if fault is not None:
-                return self._reject(path, ticket, (fault,), now)
+            if faults := self._refuse(request):
+                return self._reject(path, ticket, faults, now)
             answer = self._accept(request, identity, ticket, (path.name,), None, now)
             return TakenFile(answer, new=True)
         if earlier.ticket == ticket:

@@ -137,6 +137,11 @@ def _agent(status: Status) -> Iterator[Metric]:
     yield _value("ready", "1 while the agent takes requests.", float(status.ready))
     yield _value("paused", "1 while the agent is paused.", float(status.paused is not None))
     yield _value(
+        "pause_overlong",
+        "1 if the agent has been paused for more than a day.",
+        float(status.paused is not None and status.paused.overlong),
+    )
+    yield _value(
         "requests_watched",
         "1 while a new request is noticed at once, 0 while the requests folder is listed every 5 seconds instead.",
         float(status.requests_watched),

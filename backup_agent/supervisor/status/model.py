@@ -70,8 +70,10 @@ class Pause(Value):
     """A pause: the agent starts nothing."""
 
     since: datetime
+    until: datetime | None = Field(default=None, description="when it ends by itself; absent if somebody must resume")
     requested_by: str | None = None
     reason: str | None = None
+    overlong: bool = Field(default=False, description="whether it is older than a day, so it may have been forgotten")
 
 
 class ScheduleStatus(Value):
@@ -139,7 +141,7 @@ class Status(Value):
     destinations: dict[PlaceName, DestinationStatus] = Field(default={})
     schedules: dict[str, ScheduleStatus] = Field(default={})
     places: dict[PlaceName, PlaceStatus] = Field(default={})
-    paused: Pause | None = Field(default=None, description="the pause; nothing is started until `resume`")
+    paused: Pause | None = Field(default=None, description="the pause; nothing is started until its end or `resume`")
     forgotten: tuple[DatabaseName, ...] = Field(
         default=(), description="dropped databases whose last backups retention may delete"
     )

@@ -67,7 +67,7 @@ class Actions:
             case Action.CANCEL:
                 self._cancel(answer, now)
             case Action.PAUSE:
-                self.orders.pause(_order(answer, now))
+                self._pause(answer, now)
             case Action.RESUME:
                 self.orders.resume()
             case Action.FORGET:
@@ -77,6 +77,12 @@ class Actions:
             case Action.RELEASE:
                 return answer.model_copy(update={"marks": self._release(answer)})
         return answer
+
+    def _pause(self, answer: Answer, now: datetime) -> None:
+        until = answer.asked.until
+        if until is not None and until <= now:
+            raise PermanentError(Reason.INVALID_REQUEST, f"until: {until.isoformat()} has passed already")
+        self.orders.pause(_order(answer, now))
 
     def _cancel(self, answer: Answer, now: datetime) -> None:
         target = answer.asked.id or ""
@@ -159,4 +165,4 @@ class Actions:
 
 def _order(answer: Answer, now: datetime) -> Order:
     asked = answer.asked
-    return Order(since=now, request=answer.id, requested_by=asked.requested_by, reason=asked.reason)
+    return Order(since=now, request=answer.id, requested_by=asked.requested_by, reason=asked.reason, until=asked.until)

@@ -9,6 +9,7 @@ from backup_agent.core.artifacts.names import DEFAULT_SET, SetName
 from backup_agent.core.reasons import PermanentError
 from backup_agent.core.requests.answers import Answer, State
 from backup_agent.core.requests.request import Action, Request
+from backup_agent.settings.permissions import forbidden
 from backup_agent.settings.reload import Reloader
 from backup_agent.supervisor.requests.spool import Spool, TakenFile
 from backup_agent.supervisor.status import log_lines
@@ -115,7 +116,20 @@ class Intake:
         self._accept(taken)
         log.info("schedule due", schedule=schedule, request=taken.answer.id, new=taken.new)
 
-    def refuse_set(self, set_name: SetName) -> str | None:
+    def refuse(self, request: Request) -> tuple[str, ...]:
+        """Return why a new request is rejected: the settings forbid it, or there are too many ad hoc sets."""
+        settings = self.reloader.settings
+        faults = [
+            f"{field}: {forbidden(key)}"
+            for key, field in request.permissions.items()
+            if not getattr(settings.requests.allow, key)
+        ]
+        if request.action is Action.BACKUP:
+            fault = self._refuse_set(request.set_name(str(settings.storage.root)))
+            faults += [fault] if fault is not None else []
+        return tuple(faults)
+
+    def _refuse_set(self, set_name: SetName) -> str | None:
         """Return why a backup into a set is refused, or None. A new ad hoc set is refused if there are too many."""
         adhoc = (self.volume_summaries.sets | self.requests.sets) - self.reloader.settings.declared_sets
         if set_name in self.reloader.settings.declared_sets or set_name in adhoc or len(adhoc) < MOST_ADHOC:

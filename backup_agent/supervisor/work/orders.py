@@ -25,6 +25,8 @@ class Order(StoredPart):
     request: str
     requested_by: str | None = None
     reason: str | None = None
+    until: datetime | None = None
+    """When a pause ends by itself; None if it lasts until it is ended."""
 
 
 class OrdersFile(StoredValue):
@@ -76,6 +78,18 @@ class Orders:
     def pause(self, order: Order) -> None:
         """Start nothing from now on."""
         self._keep(self._kept.model_copy(update={"paused": order}))
+
+    def end_pause(self, now: datetime) -> None:
+        """End a pause whose time is over. If the volume refuses the change, a restart ends the pause again."""
+        pause = self.paused
+        if pause is None or pause.until is None or now < pause.until:
+            return
+        self._kept = self._kept.model_copy(update={"paused": None})
+        log.info("pause has ended", request=pause.request, since=pause.since, until=pause.until)
+        try:
+            durable.write(self._file, self._kept.to_json())
+        except OSError as error:
+            log.warning("end of pause not written", error=error.strerror)
 
     def resume(self) -> None:
         """End the pause."""
