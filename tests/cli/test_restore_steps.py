@@ -111,7 +111,7 @@ def test_the_version_is_the_one_given_or_that_of_the_backup(
     [
         pytest.param(None, None, "the record has no version", id="unknown"),
         pytest.param("unknown", None, "the record has no version", id="unreadable"),
-        pytest.param("5.26.31", "latest", "is no version", id="no version"),
+        pytest.param("5.26.31", "latest", "is not a version", id="no version"),
         pytest.param("4.4.12", None, "known from 5.26", id="too old"),
         pytest.param(
             "2026.09.0", "5.26.31", "cannot restore the backup of a newer version", id="older than the backup"
