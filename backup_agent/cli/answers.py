@@ -85,6 +85,11 @@ def _place(name: str, result: PlaceResult) -> Iterator[str]:
     if result.plan is not None:
         yield f"{name}: {_planned(result)}"
         yield from (f"  {one.key}, {printing.size(one.size)}: {one.reason}" for one in result.deletions)
+    if result.marked is not None:
+        changed = printing.counted(result.marked, "artifact", "artifacts")
+        yield f"{name}: {changed} matched and changed, none that is taken later"
+        yield from (f"  {key}" for key in result.marked_keys)
+        yield from (f"  WARNING: {warning}" for warning in result.warnings)
     if result.verified is not None:
         words = [f"{result.verified} read again and as recorded"]
         words += [f"{len(result.damaged)} damaged"] if result.damaged else []

@@ -2,7 +2,7 @@
 
 import functools
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -118,7 +118,6 @@ def _moment(value: str | None) -> str | None:
 
 
 any_place = click.option("--place", help="`local` or a destination. Default: every place.")
-an_artifact = click.argument("artifact")
 required_reason = click.option("--reason", required=True, help="Why. Recorded and logged.")
 
 
@@ -167,8 +166,50 @@ def prune() -> None:
     """Apply retention now: print the plan with a reason for each artifact, and carry out exactly that plan."""
 
 
+def labels_of(given: Iterable[str]) -> dict[str, str]:
+    """Return labels as a dict. Raise click.UsageError if a label has no text or a key is given twice."""
+    found: dict[str, str] = {}
+    for label in given:
+        key, equals, text = label.partition("=")
+        if not equals:
+            raise click.UsageError(f"--label {label}: KEY=VALUE expected")
+        if key in found:
+            raise click.UsageError(f"--label {key}: given twice")
+        found[key] = text
+    return found
+
+
+def selecting(command: Callable[..., int]) -> Callable[..., int]:
+    """Add the options by which `hold` and `release` select artifacts."""
+    for option in (
+        click.option(
+            "--label",
+            "labels",
+            multiple=True,
+            metavar="KEY=VALUE",
+            callback=_labels,
+            help="With this label. Repeat for several.",
+        ),
+        click.option("--to", "taken_to", metavar="DATE", help="Taken at this time or earlier; a day ends in UTC."),
+        click.option("--from", "taken_from", metavar="DATE", help="Taken at this time or later; a day begins in UTC."),
+        click.option("--database", metavar="GLOB", help="Of these databases: a name or a glob."),
+        click.argument("artifact", required=False),
+    ):
+        command = option(command)
+    return command
+
+
+def _labels(_context: click.Context, _option: click.Parameter, given: Iterable[str]) -> dict[str, str] | None:
+    return labels_of(given) or None
+
+
+def _release_question(fields: Mapping[str, Any]) -> str:
+    which = fields["artifact"] or "every artifact that matches"
+    return f"End the hold on {which}, so that retention may delete it?"
+
+
 @click.command()
-@an_artifact
+@selecting
 @click.option(
     "--until",
     metavar="DATE",
@@ -177,16 +218,20 @@ def prune() -> None:
 @required_reason
 @asks(Action.HOLD)
 def hold() -> None:
-    """Keep an artifact, whatever retention says, until `release` or until a date."""
+    """Keep an artifact, whatever retention says, until `release` or until a date.
+
+    Without ARTIFACT, hold every artifact that matches all given options now, at every place. What is taken later is not
+    held.
+    """
 
 
 @click.command()
-@an_artifact
+@selecting
 @required_reason
 @yes_option
-@asks(Action.RELEASE, question=lambda fields: f"End the hold on {fields['artifact']}, so that retention may delete it?")
+@asks(Action.RELEASE, question=_release_question)
 def release() -> None:
-    """Remove the hold on an artifact."""
+    """Remove the hold on an artifact, or on every held artifact that matches all given options."""
 
 
 @click.command()

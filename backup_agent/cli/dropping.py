@@ -41,6 +41,9 @@ OPTIONS = {
     "requested_by": "--requested-by",
     "reason": "--reason",
     "labels": "--label",
+    "taken_from": "--from",
+    "taken_to": "--to",
+    "until": "--until",
 }
 """The field of a request that each option sets, for faults."""
 

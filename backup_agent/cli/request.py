@@ -1,11 +1,9 @@
 """`backup-agent request`."""
 
-from collections.abc import Iterable
-
 import click
 
 from backup_agent.cli import printing
-from backup_agent.cli.asking import not_after_option, requested_by_option
+from backup_agent.cli.asking import labels_of, not_after_option, requested_by_option
 from backup_agent.cli.configured import json_option, loaded, settings_option
 from backup_agent.cli.dropping import drop, wait_for
 from backup_agent.core.requests.request import Action
@@ -73,7 +71,7 @@ def command(  # noqa: PLR0917  a request's fields
         "path": path,
         "id": identity,
         "reason": reason,
-        "labels": _labels(labels) or None,
+        "labels": labels_of(labels) or None,
         "requested_by": requested_by,
         "not_after": not_after,
     }
@@ -85,16 +83,3 @@ def command(  # noqa: PLR0917  a request's fields
     else:
         printing.lines((f"dropped {dropped.request}", dropped.look))
     return 0
-
-
-def _labels(given: Iterable[str]) -> dict[str, str]:
-    """Return labels as a dict. Raise click.UsageError if a label has no text or a key is given twice."""
-    found: dict[str, str] = {}
-    for label in given:
-        key, equals, text = label.partition("=")
-        if not equals:
-            raise click.UsageError(f"--label {label}: KEY=VALUE expected")
-        if key in found:
-            raise click.UsageError(f"--label {key}: given twice")
-        found[key] = text
-    return found

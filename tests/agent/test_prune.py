@@ -102,6 +102,32 @@ def test_a_held_artifact_is_kept_until_it_is_released(aged: Live) -> None:
     assert list((aged.root / "default" / "neo4j").glob("*.hold.json")) == []
 
 
+def test_a_selection_is_held_and_released_by_one_request_each(aged: Live) -> None:
+    first, second, third, _ = keys(aged)
+    times = {record["key"]: record["header"]["taken"] for record in aged.records(database="neo4j")}
+    selection = {"database": "NEO*", "taken_to": times[second], "reason": "audit"}
+
+    answer = asked(aged, "h", action="hold", **selection)
+    assert (answer["state"], answer["places"]["local"]["marked"]) == ("succeeded", 2)
+    assert answer["places"]["local"]["marked_keys"] == [first, second]
+    folder = aged.root / "default" / "neo4j"
+    assert {path.name for path in folder.glob("*.hold.json")} == {
+        f"{Path(key).name}.hold.json" for key in (first, second)
+    }
+
+    policy(aged, **KEEP_TWO | {"last": 1})
+    until(lambda: third not in keys(aged), "pruned volume")
+    assert keys(aged)[:2] == [first, second]
+
+    answer = asked(aged, "r", action="release", **selection)
+    assert answer["places"]["local"]["marked_keys"] == [first, second]
+    assert answer["request"]["reason"] == "audit"
+    asked(aged, "p", action="prune")
+    assert len(keys(aged)) == 1
+    assert asked(aged, "r2", action="release", **selection)["reason"] == "not_found"
+    assert asked(aged, "h2", action="hold", until="2020-01-01", **selection)["reason"] == "invalid_request"
+
+
 def test_a_hold_on_an_unknown_artifact_is_not_found(started: Live) -> None:
     answer = asked(
         started, "h", action="hold", artifact="default/neo4j/neo4j-2026-01-01T00-00-00.backup", reason="audit"

@@ -97,6 +97,17 @@ def test_a_path_that_leaves_the_root_or_has_more_than_one_name_is_refused(path: 
         pytest.param({"action": "drill"}, "`drill` is not implemented; this version has `backup`", id="later"),
         pytest.param({"action": "hold", "reason": "audit"}, "`artifact` is missing", id="hold of nothing"),
         pytest.param({"action": "hold", "artifact": "a/b/c"}, "`reason` is missing", id="hold without a reason"),
+        pytest.param(
+            {"action": "hold", "reason": "x", "artifact": "a/b/c", "database": "a"},
+            "`artifact` and `database` are both given",
+            id="hold one and many",
+        ),
+        pytest.param({"action": "hold", "reason": "x", "database": "!a"}, "without `!`", id="hold all but"),
+        pytest.param(
+            {"action": "hold", "reason": "x", "taken_from": "2026-12-02", "taken_to": "2026-12-01"},
+            "`taken_from` is later than `taken_to`",
+            id="hold backwards",
+        ),
         pytest.param({"action": "release", "artifact": "a/b/c"}, "`reason` is missing", id="release without a reason"),
         pytest.param({"until": "2026-12-31"}, "`until` is not a field of `backup`", id="a backup until"),
         pytest.param({"force": True}, "`force` is not a field of `backup`", id="force of a backup"),
@@ -215,6 +226,25 @@ def test_a_hold_may_have_an_end(until: str | None, expected: datetime | None) ->
     document = {"action": "hold", "artifact": "a/b/c", "reason": "audit", "until": until}
 
     assert parse(json.dumps(document).encode(), ROOT).until == expected
+
+
+def test_a_hold_or_release_selects_all_that_matches() -> None:
+    fields = {
+        "reason": "x",
+        "database": "a*",
+        "taken_from": "2026-12-01",
+        "taken_to": "2026-12-01",
+        "labels": {"a": "b"},
+    }
+    request = parse(json.dumps({"action": "hold", **fields}).encode(), ROOT)
+
+    assert (request.selects, request.taken_from, request.taken_to) == (
+        True,
+        datetime(2026, 12, 1, tzinfo=UTC),
+        datetime(2026, 12, 1, 23, 59, 59, tzinfo=UTC),
+    )
+    assert not parse(b'{"action": "release", "artifact": "a/b/c", "reason": "x"}', ROOT).selects
+    assert not parse(b'{"database": "a"}', ROOT).selects
 
 
 @pytest.mark.parametrize("until", ["2026-12-32", "20261231", "2026-W53-4", "2026-12-31T12:00:00", 1, "90d", "tomorrow"])

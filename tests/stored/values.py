@@ -239,6 +239,8 @@ VALUES: dict[str, StoredValue] = {
                 read_size=5,
                 estimated_seconds=1.5,
                 not_read=(Unread(why=NotRead.NOT_DUE, artifacts=1, size=5, keys=(KEY,)),),
+                marked=1,
+                marked_keys=(KEY,),
                 dropped=1,
                 warnings=("slow",),
                 **REFUSED,

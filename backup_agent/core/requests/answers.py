@@ -181,7 +181,7 @@ class Unread(StoredPart):
 
 
 class PlaceResult(StoredPart):
-    """The result at one place of a request for `prune` or `verify`."""
+    """The result at one place of a request for `prune` or `verify`, or of a `hold` or `release` that selects."""
 
     outcome: Outcome = Outcome.WAITING
     plan: str | None = Field(default=None, description="digest of the plan")
@@ -207,6 +207,8 @@ class PlaceResult(StoredPart):
         default=None, description="estimated seconds to read all, without the time that backups take"
     )
     not_read: tuple[Unread, ...] = Field(default=(), description="artifacts that were not read, and why")
+    marked: int | None = Field(default=None, description="number of artifacts that were held or released")
+    marked_keys: tuple[str, ...] = Field(default=(), description="the first 1000 artifacts that were held or released")
     dropped: int | None = Field(default=None, description="missing copies that were given up")
     warnings: tuple[str, ...] = ()
     reason: Reason | None = None

@@ -66,18 +66,18 @@ BUILT = tuple(action for action in Action if action not in RESERVED)
 
 NEEDS: dict[Action, tuple[str, ...]] = {
     Action.CANCEL: ("id",),
-    Action.HOLD: ("artifact", "reason"),
-    Action.RELEASE: ("artifact", "reason"),
+    Action.HOLD: ("reason",),
+    Action.RELEASE: ("reason",),
     Action.FORGET: ("database", "reason"),
 }
 """Action -> its required fields."""
 
 TAKES: dict[str, tuple[Action, ...]] = {
-    "database": (Action.BACKUP, Action.FORGET, Action.VERIFY),
+    "database": (Action.BACKUP, Action.FORGET, Action.VERIFY, Action.HOLD, Action.RELEASE),
     "databases": (Action.BACKUP,),
     "type": (Action.BACKUP,),
     "path": (Action.BACKUP,),
-    "labels": (Action.BACKUP,),
+    "labels": (Action.BACKUP, Action.HOLD, Action.RELEASE),
     "artifact": (Action.HOLD, Action.RELEASE, Action.VERIFY, Action.DRILL, Action.RESTORE),
     "place": (Action.PRUNE, Action.VERIFY),
     "force": (Action.PRUNE,),
@@ -88,17 +88,20 @@ TAKES: dict[str, tuple[Action, ...]] = {
     "all": (Action.VERIFY,),
     "chain": (Action.VERIFY,),
     "until": (Action.HOLD, Action.PAUSE),
+    "taken_from": (Action.HOLD, Action.RELEASE),
+    "taken_to": (Action.HOLD, Action.RELEASE),
 }
 """Field -> the actions that have it. With any other action the request is rejected.
 
 If the field were ignored instead, a `prune` with a `database` would prune all databases.
 """
 
+SELECTING = ("database", "taken_from", "taken_to", "labels")
+"""The fields by which a `hold` or `release` selects artifacts. All that are given must match."""
+
 _ADVICE = {
     (Action.CANCEL, "id"): "add the id of the request to cancel",
-    (Action.HOLD, "artifact"): "add the key of the artifact to keep, as `backup-agent list` shows it",
     (Action.HOLD, "reason"): "add the reason for those who find the hold later",
-    (Action.RELEASE, "artifact"): "add the key of the artifact to release",
     (Action.RELEASE, "reason"): "add the reason: retention may delete what is released",
     (Action.FORGET, "database"): "add the name of the database that was dropped for good",
     (Action.FORGET, "reason"): "add the reason: all backups of the database will be deleted",
@@ -189,6 +192,12 @@ class Request(BaseModel):
     until: AwareDatetime | None = Field(
         default=None, description="for hold and pause: the end, a day (its last second in UTC) or a time; default: none"
     )
+    taken_from: AwareDatetime | None = Field(
+        default=None, description="for hold and release: artifacts of this time or later; a day begins in UTC"
+    )
+    taken_to: AwareDatetime | None = Field(
+        default=None, description="for hold and release: artifacts of this time or earlier; a day ends in UTC"
+    )
     not_after: AwareDatetime | None = Field(
         default=None, description="ISO 8601 time with its offset; a request not started by then fails with `expired`"
     )
@@ -197,7 +206,7 @@ class Request(BaseModel):
     labels: dict[str, str] = Field(
         default={},
         max_length=MOST_LABELS,
-        description="for backup: at most 16 free keys and values, recorded and logged",
+        description="for backup: at most 16 free keys and values, recorded and logged; for hold, release: to select by",
     )
 
     @field_validator("id", mode="after")
@@ -243,7 +252,7 @@ class Request(BaseModel):
         except ValueError as error:
             raise ValueError(f"{error} expected") from None
 
-    @field_validator("not_after", "until", "taken_from", "taken_to", mode="before", check_fields=False)
+    @field_validator("not_after", "until", "taken_from", "taken_to", mode="before")
     @classmethod
     def _moment(cls, value: object, info: ValidationInfo) -> object:
         """Accept only ISO 8601: pydantic would also accept a number, and a number in quotes.
@@ -281,6 +290,8 @@ class Request(BaseModel):
                 raise ValueError(f"`{field}` is not a field of `{self.action}`, only of {names}: omit it")
         if self.action is Action.VERIFY:
             self._check_scope()
+        if self.action in (Action.HOLD, Action.RELEASE):
+            self._check_selection()
         if self.action is Action.FORGET and not DATABASE.fullmatch(self.database or ""):
             raise ValueError("`database`: a name expected, not a glob")
         if self.plan is not None and self.place is None:
@@ -298,6 +309,24 @@ class Request(BaseModel):
             raise ValueError("`database`: a name expected, not a glob")
         if self.chain and self.artifact is None:
             raise ValueError("`chain` needs `artifact`: it reads this artifact and everything that it needs")
+
+    def _check_selection(self) -> None:
+        """Raise ValueError if a request for `hold` or `release` names nothing, or has contradicting fields."""
+        given = [field for field in SELECTING if getattr(self, field)]
+        if not given and not (self.artifact or "").strip():
+            text = "the key of an artifact, as `backup-agent list` shows it"
+            raise ValueError(f"`artifact` is missing: add {text}, or select by `{'`, `'.join(SELECTING)}`")
+        if given and self.artifact is not None:
+            raise ValueError(f"`artifact` and `{given[0]}` are both given: give one of them")
+        if (self.database or "").startswith("!"):
+            raise ValueError("`database`: a name or glob without `!` expected")
+        if self.taken_from and self.taken_to and self.taken_from > self.taken_to:
+            raise ValueError("`taken_from` is later than `taken_to`")
+
+    @property
+    def selects(self) -> bool:
+        """Whether this is a `hold` or `release` of all artifacts that match, not of one."""
+        return self.action in (Action.HOLD, Action.RELEASE) and self.artifact is None
 
     @property
     def reads_in_slices(self) -> bool:

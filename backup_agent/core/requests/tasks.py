@@ -7,7 +7,7 @@ from pydantic import Field
 
 from backup_agent.core.artifacts.names import DatabaseName, PlaceName, RequestId, SetName
 from backup_agent.core.artifacts.records import BackupType, Definition, Value
-from backup_agent.core.requests.request import Attribution
+from backup_agent.core.requests.request import Action, Attribution
 from backup_agent.core.retention.clock import Shown
 
 
@@ -84,6 +84,26 @@ class PruneTask(Task):
     """Seconds after which no further artifact is deleted; the next pass deletes the rest. None: no limit."""
     server_clock: Shown | None = None
     """The last reading of the servers' clock over Bolt, if there is one."""
+
+
+class HoldTask(Task):
+    """Hold or release the artifacts at one place that match."""
+
+    run: str
+    place: PlaceName
+    """`local` or a destination."""
+    request: RequestId
+    action: Literal[Action.HOLD, Action.RELEASE]
+    database: str | None = None
+    """A name or a glob, in lower case."""
+    taken_from: datetime | None = None
+    taken_to: datetime | None = None
+    labels: dict[str, str] = Field(default={})
+    since: datetime
+    reason: str
+    requested_by: str | None = None
+    until: datetime | None = None
+    """End of the hold."""
 
 
 class VerifyTask(Task):

@@ -21,7 +21,7 @@ from backup_agent.supervisor.status.counters import Counters
 from backup_agent.supervisor.work.backup_queue import BackupQueue
 from backup_agent.supervisor.work.discovery import Discovery
 from backup_agent.supervisor.work.maintenance import Maintenance
-from backup_agent.supervisor.work.maintenance_queue import PASSES, MaintenanceQueue
+from backup_agent.supervisor.work.maintenance_queue import MaintenanceQueue, is_pass
 from backup_agent.supervisor.work.open_requests import OpenRequests
 from backup_agent.supervisor.work.orders import Order, Orders
 from backup_agent.supervisor.work.volume_summaries import VolumeSummaries
@@ -45,7 +45,12 @@ class Actions:
 
     def take(self, answer: Answer, now: datetime) -> None:
         """Carry out a request and give it its final answer. A request for passes is only queued."""
-        if answer.action in PASSES:
+        until = answer.asked.until
+        if until is not None and until <= now:
+            over = Failure(Reason.INVALID_REQUEST, f"until: {until.isoformat()} has passed already")
+            self.requests.conclude(answer.becomes(State.FAILED, now, over))
+            return
+        if is_pass(answer):
             self.maintenance_queue.accept(answer)
             return
         if (failure := answer.expired(now)) is not None:
@@ -67,7 +72,7 @@ class Actions:
             case Action.CANCEL:
                 self._cancel(answer, now)
             case Action.PAUSE:
-                self._pause(answer, now)
+                self.orders.pause(_order(answer, now))
             case Action.RESUME:
                 self.orders.resume()
             case Action.FORGET:
@@ -77,12 +82,6 @@ class Actions:
             case Action.RELEASE:
                 return answer.model_copy(update={"marks": self._release(answer)})
         return answer
-
-    def _pause(self, answer: Answer, now: datetime) -> None:
-        until = answer.asked.until
-        if until is not None and until <= now:
-            raise PermanentError(Reason.INVALID_REQUEST, f"until: {until.isoformat()} has passed already")
-        self.orders.pause(_order(answer, now))
 
     def _cancel(self, answer: Answer, now: datetime) -> None:
         target = answer.asked.id or ""
@@ -96,7 +95,7 @@ class Actions:
         if request.action == Action.BACKUP:
             for run in self.backup_queue.cancel(request, failure, now):
                 self.runs.end(run, Reason.CANCELLED)
-        elif request.action in PASSES:
+        elif is_pass(request):
             self.maintenance_queue.cancel(request, failure, now)
             self.maintenance.cancel(target)
         else:
@@ -125,8 +124,6 @@ class Actions:
 
     def _hold(self, answer: Answer, now: datetime) -> dict[PlaceName, str]:
         asked = answer.asked
-        if asked.until is not None and asked.until <= now:
-            raise PermanentError(Reason.INVALID_REQUEST, f"until: {asked.until:%Y-%m-%dT%H:%M:%SZ} has passed already")
         hold = Hold(
             key=self._key(asked.artifact or ""),
             since=now,

@@ -18,7 +18,7 @@ from backup_agent.supervisor.trusted_clock import utc_now
 from backup_agent.supervisor.work.actions import Actions
 from backup_agent.supervisor.work.backup_queue import BackupQueue
 from backup_agent.supervisor.work.maintenance import Maintenance
-from backup_agent.supervisor.work.maintenance_queue import PASSES, MaintenanceQueue
+from backup_agent.supervisor.work.maintenance_queue import MaintenanceQueue, is_pass
 from backup_agent.supervisor.work.open_requests import OpenRequests
 from backup_agent.supervisor.work.volume_summaries import VolumeSummaries
 
@@ -158,5 +158,5 @@ class Intake:
         for answer in self.requests.overdue(now := utc_now()):
             if answer.action == Action.BACKUP.value:
                 self.backup_queue.expire(answer, now)
-            elif answer.action in PASSES:
+            elif is_pass(answer):
                 self.maintenance_queue.expire(answer, now)

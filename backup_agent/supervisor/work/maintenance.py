@@ -25,7 +25,7 @@ from backup_agent.supervisor.status import log_lines
 from backup_agent.supervisor.status.counters import Counters
 from backup_agent.supervisor.trusted_clock import utc_now
 from backup_agent.supervisor.work.discovery import Discovery
-from backup_agent.supervisor.work.maintenance_queue import MaintenanceQueue, Wish
+from backup_agent.supervisor.work.maintenance_queue import MARKING, MaintenanceQueue, Wish
 from backup_agent.supervisor.work.open_requests import OpenRequests
 from backup_agent.supervisor.work.orders import Orders
 from backup_agent.supervisor.work.volume_summaries import VolumeSummaries
@@ -36,7 +36,13 @@ SLICE_SECONDS = 300.0
 MOST_INTERRUPTIONS = 3
 """How often backups may interrupt the reading of one artifact before a request for `verify` skips it."""
 
-MODULES = {"prune": "backup_agent.jobs.prune", "verify": "backup_agent.jobs.verify", "copy": "backup_agent.jobs.copy"}
+MODULES = {
+    "prune": "backup_agent.jobs.prune",
+    "verify": "backup_agent.jobs.verify",
+    "copy": "backup_agent.jobs.copy",
+    "hold": "backup_agent.jobs.hold",
+    "release": "backup_agent.jobs.hold",
+}
 
 log = structlog.get_logger()
 
@@ -132,7 +138,7 @@ class Maintenance:
             self.reserve.clear_the_way()
             self._note_open_sets()
         answer = self.maintenance_queue.begin(wish, utc_now())
-        task = self._prune_task(wish, answer) if wish.kind == "prune" else self._verify_task(wish, answer)
+        task = self._task(wish, answer)
         if isinstance(task, tasks.PruneTask) and not task.dry_run and self.orders.no_deletion is not None:
             self._wishes[task.run] = wish
             self._conclude(task.run, events.PassReport(result=PlaceResult().failed(self.orders.no_deletion)), 0.0)
@@ -163,7 +169,7 @@ class Maintenance:
         self,
         kind: str,
         place: PlaceName,
-        task: tasks.CopyTask | tasks.PruneTask | tasks.VerifyTask,
+        task: tasks.CopyTask | tasks.PruneTask | tasks.VerifyTask | tasks.HoldTask,
         wish: Wish | None = None,
     ) -> None:
         if wish is not None:
@@ -184,6 +190,31 @@ class Maintenance:
             run=self.runs.numbered("copy"),
             destination=destination,
             sets=tuple(sorted(self.settings.declared_sets)),
+            settings=self.settings.model_dump(mode="json"),
+        )
+
+    def _task(self, wish: Wish, answer: Answer | None) -> tasks.PruneTask | tasks.VerifyTask | tasks.HoldTask:
+        if wish.kind == "prune":
+            return self._prune_task(wish, answer)
+        if wish.kind in MARKING and answer is not None:
+            return self._hold_task(wish, answer)
+        return self._verify_task(wish, answer)
+
+    def _hold_task(self, wish: Wish, answer: Answer) -> tasks.HoldTask:
+        asked = answer.asked
+        return tasks.HoldTask(
+            run=self.runs.numbered(wish.kind),
+            place=wish.place,
+            request=answer.id,
+            action=asked.action,
+            database=asked.asked[0] if asked.asked else None,
+            taken_from=asked.taken_from,
+            taken_to=asked.taken_to,
+            labels=asked.labels,
+            since=answer.received,
+            reason=asked.reason or "",
+            requested_by=asked.requested_by,
+            until=asked.until,
             settings=self.settings.model_dump(mode="json"),
         )
 
@@ -370,6 +401,8 @@ class Maintenance:
             if answer is None or not answer.asked.dry_run:
                 self.counters.pass_ended(wish.place, result.reason if result.outcome is Outcome.FAILED else None)
             log_lines.retention_ended(wish.place, answer, result, seconds).log()
+        elif wish.kind in MARKING:
+            self.maintenance_queue.marked(wish, result, monotonic, now)
         else:
             if result.outcome is not Outcome.WAITING:
                 self._interrupted.pop((wish.request or "", wish.place), None)

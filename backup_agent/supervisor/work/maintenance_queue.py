@@ -23,6 +23,9 @@ from backup_agent.supervisor.work.open_requests import OpenRequests
 PASSES = (Action.PRUNE.value, Action.VERIFY.value)
 """Actions that are passes over places."""
 
+MARKING = (Action.HOLD.value, Action.RELEASE.value)
+"""Actions that are passes over places if they select artifacts."""
+
 SETTLE_SECONDS = 1.0
 """How long after a backup retention waits, so that the other backups of a burst come first."""
 
@@ -44,6 +47,11 @@ MOST_LOGGED = 20
 """The most artifacts that one log line names."""
 
 log = structlog.get_logger()
+
+
+def is_pass(answer: Answer) -> bool:
+    """Return whether a request is carried out by passes over places."""
+    return answer.action in PASSES or (answer.action in MARKING and answer.asked.selects)
 
 
 @dataclass
@@ -118,11 +126,11 @@ class MaintenanceQueue:
     def find(self, identity: str | None) -> Answer | None:
         """Return an open request for passes."""
         answer = self.requests.loaded.get(identity or "")
-        return answer if answer is not None and answer.action in PASSES else None
+        return answer if answer is not None and is_pass(answer) else None
 
     @property
     def _open(self) -> list[Answer]:
-        return [answer for answer in self.requests.loaded.values() if answer.action in PASSES]
+        return [answer for answer in self.requests.loaded.values() if is_pass(answer)]
 
     def cancel(self, answer: Answer, failure: Failure, now: datetime) -> None:
         """Cancel the passes of a request that have not started. The caller must end the running one."""
@@ -309,6 +317,12 @@ class MaintenanceQueue:
             self._shown[answer.id] = monotonic
             self.requests.keep(answer)
 
+    def marked(self, wish: Wish, result: PlaceResult, monotonic: float, now: datetime) -> None:
+        """Take the end of a pass that held or released artifacts: marks may be due at every place."""
+        for place in self.places:
+            self.hurry(place, monotonic)
+        self._result(wish, result, now)
+
     def slice_ended(self, wish: Wish, result: PlaceResult | None, now: datetime) -> None:
         """Queue the rest of a request whose slice was ended for a backup. `result` is None if there was no report."""
         answer = self.find(wish.request)
@@ -357,14 +371,14 @@ def _with_first_estimate(result: PlaceResult, before: PlaceResult) -> PlaceResul
 def _without_absent(answer: Answer) -> Answer:
     """Remove the places that lack the artifact or database of the request, unless the request names a place.
 
-    If all places lack it, all are kept. If some places lack a database, there is a warning for each of them.
+    If all places lack it, all are kept. If some places lack the database of a `verify`, there is a warning for each.
     """
     asked = answer.asked
-    if (asked.artifact is None and asked.database is None) or asked.place is not None:
+    if (asked.artifact is None and asked.database is None and not asked.selects) or asked.place is not None:
         return answer
     present = {name: result for name, result in answer.places.items() if result.reason is not Reason.NOT_FOUND}
     if not present:
         return answer
     absent = tuple(result.error or name for name, result in answer.places.items() if name not in present)
-    warnings = absent if asked.database is not None else ()
+    warnings = absent if asked.database is not None and not asked.selects else ()
     return answer.model_copy(update={"places": present, "warnings": answer.warnings + warnings})
