@@ -328,8 +328,12 @@ class Network(Section):
         None, description="clients that may use Bolt and HTTP(S) in addition to the agent; without it all"
     )
     prometheus: tuple[Peer, ...] = Field(
-        (Peer(namespaces={}, pods={"app.kubernetes.io/name": "prometheus"}),),
-        description="clients that may read the agent's metrics; without it pods of Prometheus in any namespace",
+        (
+            Peer(
+                namespaces={"kubernetes.io/metadata.name": "monitoring"}, pods={"app.kubernetes.io/name": "prometheus"}
+            ),
+        ),
+        description="clients that may read the metrics; without it pods of Prometheus in the namespace `monitoring`",
     )
 
 

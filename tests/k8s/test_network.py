@@ -18,7 +18,14 @@ SOURCES: dict[str, tuple[dict[str, str], dict[str, str]]] = {
     "other cluster's agent": ({"name": "default"}, {"neo4j.com/cluster": "shop", "neo4j.com/component": "backup"}),
     "agent elsewhere": ({"name": "staging"}, {"neo4j.com/cluster": "demo", "neo4j.com/component": "backup"}),
     "client": ({"name": "shop", "team": "shop"}, {"app": "web"}),
-    "Prometheus": ({"name": "monitoring"}, {"app.kubernetes.io/name": "prometheus"}),
+    "Prometheus": (
+        {"name": "monitoring", "kubernetes.io/metadata.name": "monitoring"},
+        {"app.kubernetes.io/name": "prometheus"},
+    ),
+    "Prometheus elsewhere": (
+        {"name": "shop", "kubernetes.io/metadata.name": "shop"},
+        {"app.kubernetes.io/name": "prometheus"},
+    ),
 }
 
 
@@ -70,6 +77,7 @@ def test_each_port_is_for_whom_it_is() -> None:
             "agent elsewhere": BOLT_AND_WEB,
             "client": BOLT_AND_WEB,
             "Prometheus": BOLT_AND_WEB,
+            "Prometheus elsewhere": BOLT_AND_WEB,
         },
         "backup": {
             "server": {8083},
@@ -79,6 +87,7 @@ def test_each_port_is_for_whom_it_is() -> None:
             "agent elsewhere": set(),
             "client": set(),
             "Prometheus": {8080},
+            "Prometheus elsewhere": set(),
         },
     }
 
