@@ -194,8 +194,9 @@ class Copying:
             if self._keyring.fault is not None:
                 unsigned_at(self._place).add(record.key)
             tell_signing(self._keyring, self._writer)
-        self._notes.add(record.key, content)
+        # An intent that a crash leaves behind is removed by the next copy, which is made as long as there is no note.
         self._journal.done(record.key)
+        self._notes.add(record.key, content)
         self._seen.add(record.key)
         self.copied += 1
         self._writer.tell(ArtifactStored(place=self._task.destination, type=record.type.value, bytes=record.size))

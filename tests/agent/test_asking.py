@@ -89,7 +89,7 @@ def test_the_log_has_requester_and_reason_of_backups_actions_and_passes(live: Li
     live.ask("pause", id="pause", action="pause", **said)
     live.ask("resume", id="resume", action="resume", **said)
     live.ask("prune", id="prune", action="prune", **said)
-    live.ask("lost", id="lost", action="release", artifact="default/orders/x.backup", reason="over", **said)
+    live.ask("lost", id="lost", action="release", artifact="default/orders/x.backup", **said)
 
     def lines(event: str, request: str) -> list[dict[str, object]]:
         return [line for line in live.events(event) if line.get("request") == request]
