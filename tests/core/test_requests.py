@@ -345,7 +345,7 @@ def test_a_request_names_the_permissions_it_needs(document: dict[str, Any], expe
 
 def test_a_pause_may_have_an_end_and_no_other_action_has_one() -> None:
     assert parse(b'{"action": "pause", "until": "2026-11-23T02:00:00Z"}', "/backups").until is not None
-    assert "`until` is no field of `resume`" in faults_of({"action": "resume", "until": "2026-11-23T02:00:00Z"})
+    assert "`until` is not a field of `resume`" in faults_of({"action": "resume", "until": "2026-11-23T02:00:00Z"})
     assert "until: a day" in faults_of({"action": "pause", "until": "2h"})
 
 
