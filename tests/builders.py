@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from backup_agent.core.artifacts.attribution import Attribution
 from backup_agent.core.artifacts.entries import Entry
 from backup_agent.core.artifacts.names import DatabaseName, PlaceName, artifact_name
 from backup_agent.core.artifacts.records import ArtifactFile, BackupType, Header, Record
@@ -20,6 +21,9 @@ from backup_agent.supervisor.requests.spool import Spool
 
 ORDERS = DatabaseName("orders")
 OFFSITE = PlaceName("offsite")
+
+SAID: dict[str, Any] = {name: field.examples[0] for name, field in Attribution.model_fields.items() if field.examples}
+"""A value of each field in which a request says something of itself."""
 
 TAKEN = datetime(2026, 11, 23, 2, 0, tzinfo=UTC)
 """When the first artifact was taken, and when everything else happens that has no time of its own."""

@@ -14,6 +14,7 @@ import pytest
 
 from backup_agent import __version__
 from backup_agent.cli import main
+from backup_agent.core.artifacts.attribution import Attribution
 from backup_agent.core.artifacts.records import BackupType
 from backup_agent.core.requests.request import BUILT, RESERVED, TAKES, Action, Request
 from tests.components import pythons
@@ -55,6 +56,12 @@ WHOLE = [part for name in main.COMMANDS for part in parts(name)]
 def options(name: str) -> dict[str, str]:
     """Return what the help of a command says of each option."""
     return {one.opts[0]: one.help or "" for one in command(name).params if isinstance(one, click.Option)}
+
+
+@pytest.mark.parametrize("field", Attribution.model_fields)
+def test_the_pages_name_all_that_a_request_says_of_itself(field: str) -> None:
+    for page in (README, (ROOT / "docs" / "catalog.md").read_text()):
+        assert re.search(rf"^\| .*`{field}`.* \|", page, re.MULTILINE), field
 
 
 def test_the_page_has_every_command_in_the_order_of_the_help() -> None:

@@ -24,6 +24,7 @@ from backup_agent.catalog.damage_marks import damaged
 from backup_agent.catalog.journal import Doing
 from backup_agent.catalog.place import place_of
 from backup_agent.catalog.recognised import create_on_volume, recognised_records
+from backup_agent.core.artifacts.attribution import LONGEST_TEXT
 from backup_agent.core.artifacts.chains import TypeReason, parent_of
 from backup_agent.core.artifacts.keys import ARTIFACT_SUFFIX, RECORD_SUFFIX, artifact_key, database_key, record_key
 from backup_agent.core.artifacts.names import (
@@ -222,7 +223,7 @@ class Adopting:
             raw_size=reading.raw_size,
             history=header.history,
             request=REQUEST,
-            note=f"found at {one.path}",
+            reason=f"found at {one.path}"[:LONGEST_TEXT],
             # Not the time of the adoption: an old artifact must not look like a backup that succeeded today.
             started=header.taken,
             finished=header.taken,

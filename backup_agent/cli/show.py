@@ -152,10 +152,10 @@ def _facts(
     yield from _list("chain", chain)
     yield "from", f"{record.source or 'unknown'}, server {record.server_version or 'unknown'}"
     yield "by", f"neo4j-admin {record.admin_version or 'unknown'} ({record.launch or 'unknown'})"
-    yield "for", f"request {record.request}" + (f" of {record.requested_by}" if record.requested_by else "")
-    if record.note:
-        yield "because", record.note
-    yield from _list("labels", [f"{key}={text}" for key, text in record.labels.items()])
+    yield "for", f"request {record.request}"
+    for name, value in record.given().items():
+        pairs = [f"{key}={text}" for key, text in value.items()] if isinstance(value, dict) else [str(value)]
+        yield from _list(name.replace("_", " "), pairs)
     yield from _list("copies", [f"{name}: {state}" for name, state in copies.items()] or ["no destination"])
     yield from _list("sha256", [f"{file.sha256}  {file.name}" for file in record.files])
     yield from _list("warnings", list(record.warnings))

@@ -9,12 +9,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
+from backup_agent.core.artifacts.attribution import Attribution
 from backup_agent.core.artifacts.chains import ChainLimits
 from backup_agent.core.artifacts.names import DEFAULT_SET, VOLUME, PlaceName, SetName
 from backup_agent.core.artifacts.records import BackupType
 from backup_agent.core.durations import written_duration
 from backup_agent.core.requests.cron import Cron
-from backup_agent.core.requests.labels import Labels
 from backup_agent.core.requests.schedules import Misfire, Timetable
 from backup_agent.settings.grammar import (
     AbsolutePath,
@@ -205,8 +205,8 @@ class Signing(Section):
         return value
 
 
-class Schedule(Section):
-    """When to back up what."""
+class Schedule(Attribution, Section):
+    """When to back up what, and the attribution of the requests."""
 
     cron: CronText = Field(
         description="five fields or @daily and the like, as cron(8) means them", examples=["0 2 * * *"]
@@ -217,7 +217,6 @@ class Schedule(Section):
         None, description="names and globs; without it the settings' `databases`", examples=[["orders*"]]
     )
     path: DeclaredSet = Field(DEFAULT_SET, description="the set the artifacts belong to", examples=["weekly"])
-    labels: Labels = Field({}, description="labels of its requests, kept in the records", examples=[{"tier": "gold"}])
     misfire: Misfire = Field(Misfire.RUN_ONCE, description="what to do about runs missed while the agent was down")
     jitter: Duration = Field(
         timedelta(0), description="start up to this much later, so that clusters do not all start at once"

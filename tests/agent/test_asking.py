@@ -8,6 +8,7 @@ from typing import Any
 
 from backup_agent.cli import main
 from tests.agent.live import Live
+from tests.builders import SAID
 from tests.polling import until
 
 HOURLY = "0 * * * *"
@@ -80,12 +81,11 @@ def test_a_pass_and_a_backup_can_be_cancelled_during_a_pause(live: Live) -> None
     assert {live.final(name)["state"] for name in ("prune", "verify", "backup")} == {"cancelled"}
 
 
-def test_the_log_has_requester_and_reason_of_backups_actions_and_passes(live: Live) -> None:
+def test_record_and_log_have_what_a_request_says_of_itself(live: Live) -> None:
     live.settings["retention"] = {"last": 2}
     live.start()
     said: dict[str, Any] = {"requested_by": "the DBA", "reason": "before the upgrade"}
-    logged = {"requested_by": "the DBA", "note": "before the upgrade"}
-    live.ask("backup", id="backup", database="orders", labels={"tier": "gold"}, **said)
+    live.ask("backup", id="backup", database="orders", **SAID)
     live.ask("pause", id="pause", action="pause", **said)
     live.ask("resume", id="resume", action="resume", **said)
     live.ask("prune", id="prune", action="prune", **said)
@@ -104,11 +104,9 @@ def test_the_log_has_requester_and_reason_of_backups_actions_and_passes(live: Li
         ),
     ):
         (line,) = until(partial(lines, event, request), f"line {event} of {request}")
-        assert logged.items() <= line.items(), (event, request)
-        assert line.get("labels") == ({"tier": "gold"} if request == "backup" else None)
+        assert line["attribution"] == (SAID if request == "backup" else said), (event, request)
     (record,) = live.records()
-    assert {**logged, "labels": {"tier": "gold"}}.items() <= record.items()
-    assert live.answer_of("backup")["request"]["labels"] == {"tier": "gold"}
+    assert record.items() >= SAID.items() <= live.answer_of("backup")["request"].items()
 
 
 def test_answer_and_log_quote_nothing_of_a_link_to_a_file_with_secrets(live: Live) -> None:

@@ -106,7 +106,7 @@ def test_the_record_has_the_times_of_the_artifact_not_of_the_adoption(world: Wor
     world.adopt("elsewhere")
     record = world.recorded()[key(FULL)]
 
-    assert (record.type_reason, record.request, record.note) == ("adopted", "catalog adopt", f"found at {path}")
+    assert (record.type_reason, record.request, record.reason) == ("adopted", "catalog adopt", f"found at {path}")
     assert record.finished == record.started == record.header.taken == TAKEN
     assert (record.exit_code, record.admin_version, record.source) == (None, None, None)
     assert record.size == path.stat().st_size

@@ -283,7 +283,7 @@ def test_removing_keys_without_an_index_makes_none(index: Path) -> None:
 def test_a_record_with_another_size_than_in_the_index_is_reported(place: FilledPlace, index: Path) -> None:
     record = place.add(a_record(0))
     survey(place.at(index))
-    place.put_record(record, record.model_copy(update={"note": "rewritten"}).to_json())
+    place.put_record(record, record.model_copy(update={"reason": "rewritten"}).to_json())
 
     found = survey(place.at(index))
 

@@ -43,7 +43,7 @@ def test_a_record_of_another_program_is_reported_and_is_no_artifact(bucket: Fill
 @pytest.mark.parametrize(
     "replaced",
     [
-        pytest.param(lambda record: record.model_copy(update={"note": "another size"}).to_json(), id="another size"),
+        pytest.param(lambda record: record.model_copy(update={"reason": "another size"}).to_json(), id="another size"),
         pytest.param(later, id="the same size"),
         pytest.param(lambda _record: b"{", id="no record"),
     ],
@@ -133,7 +133,7 @@ def test_an_existing_record_keeps_its_note(tmp_path: Path) -> None:
     record = volume.add(a_record(0))
 
     with pytest.raises(PermanentError):
-        create_on_volume(volume.place, record.model_copy(update={"note": "another"}), Keyring(volume.place.settings))
+        create_on_volume(volume.place, record.model_copy(update={"reason": "another"}), Keyring(volume.place.settings))
 
     assert read_record(volume.place, record.key) == record
 
@@ -145,7 +145,7 @@ def test_a_note_without_a_record_has_no_effect(tmp_path: Path) -> None:
     assert survey(volume.place).entries == {}
 
     create_on_volume(
-        volume.place, a_record(0).model_copy(update={"note": "the next attempt"}), Keyring(volume.place.settings)
+        volume.place, a_record(0).model_copy(update={"reason": "the next attempt"}), Keyring(volume.place.settings)
     )
 
     assert survey(volume.place).entries.keys() == {a_record(0).key}

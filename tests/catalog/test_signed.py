@@ -193,7 +193,7 @@ def test_a_copy_may_have_another_lease_and_signature_and_nothing_else(world: Wor
 
     assert is_copy(copy.to_json(), record)
     assert is_copy(a_record(0).to_json(), record)
-    assert not is_copy(copy.model_copy(update={"note": "x"}).to_json(), record)
+    assert not is_copy(copy.model_copy(update={"reason": "x"}).to_json(), record)
 
 
 def test_forged_signatures_take_no_key_to_be_loaded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

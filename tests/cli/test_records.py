@@ -14,7 +14,7 @@ from backup_agent.core.reasons import Failure, Reason
 from backup_agent.core.requests.answers import Answer, DatabaseResult, Deletion, Outcome, PlaceResult, State
 from backup_agent.settings.load import load
 from tests import memory
-from tests.builders import TAKEN, an_answer
+from tests.builders import SAID, TAKEN, an_answer
 from tests.cli.conftest import Place
 
 
@@ -168,15 +168,22 @@ def test_an_artifact_is_shown_by_key_path_record_or_name(place: Place) -> None:
         assert place.run("show", name) == shown
 
 
+@pytest.mark.parametrize(("field", "value"), SAID.items())
+def test_an_artifact_is_shown_with_all_that_its_request_said_of_itself(place: Place, field: str, value: object) -> None:
+    out = place.run("show", place.record(**SAID).key).out
+    texts = [f"{key}={text}" for key, text in value.items()] if isinstance(value, dict) else [value]
+
+    assert [line for line in out.splitlines() for text in texts if line == f"{field.replace('_', ' '):<14}{text}"]
+
+
 def test_a_differential_is_shown_with_its_whole_chain(place: Place) -> None:
     full = place.record(0)
-    diff = place.record(1, parent=full.key, note="before the upgrade", requested_by="sre")
+    diff = place.record(1, parent=full.key)
     out = place.run("show", diff.key).out
 
     assert [line.split()[-1] for line in out.splitlines() if full.key in line] == [full.key, full.key]
     assert "\nchain         default/" in out
-    assert "\nbecause       before the upgrade\n" in out
-    assert "request nightly-1 of sre\n" in out
+    assert "\nfor           request nightly-1\n" in out
     assert place.run("show", diff.key, "--json").json["chain"] == [full.key, diff.key]
 
 
@@ -328,7 +335,7 @@ def test_an_unreadable_answer_is_an_error_that_names_it(place: Place) -> None:
 def test_text_of_a_record_cannot_move_the_cursor_or_forge_a_line(place: Place, command: str) -> None:
     escapes = "x\x1b[1A\x1b[2K\r\nforged\x9b\u202e\u200b"
     record = place.record(
-        note=escapes, requested_by=escapes, source=escapes, type_reason=escapes, admin_version=escapes
+        reason=escapes, requested_by=escapes, source=escapes, type_reason=escapes, admin_version=escapes
     )
     lines = place.run(*{"list": ["list"], "show": ["show", record.key]}[command]).out.splitlines()
 

@@ -21,7 +21,7 @@ from backup_agent.core.requests.answers import (
     rejected,
 )
 from backup_agent.core.requests.request import Request
-from tests.builders import OFFSITE, TAKEN, an_answer
+from tests.builders import OFFSITE, SAID, TAKEN, an_answer
 
 NOW = TAKEN
 
@@ -138,14 +138,8 @@ def test_unknown_fields_of_a_stored_request_are_ignored() -> None:
         Answer.from_json(an_answer(request={"action": "replicate"}).to_json())
 
 
-def test_attribution_has_the_field_names_of_the_record() -> None:
-    said = {"requested_by": "the DBA", "reason": "before the upgrade", "labels": {"tier": "gold"}}
-
-    assert an_answer(request=said).attribution == {
-        "requested_by": "the DBA",
-        "note": "before the upgrade",
-        "labels": {"tier": "gold"},
-    }
+def test_what_a_request_says_of_itself_is_one_field_of_a_log_line() -> None:
+    assert an_answer(request=SAID).attribution == {"attribution": SAID}
     assert an_answer(request=None).attribution == an_answer(request={"reason": ""}).attribution == {}
 
 

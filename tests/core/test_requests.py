@@ -315,7 +315,7 @@ def test_unknown_fields_are_named_if_they_look_like_fields_and_otherwise_counted
 def test_every_fault_is_named_at_once() -> None:
     faults = faults_of({"typ": 1, "id": "?", "reason": 5})
 
-    assert [line.split(":")[0] for line in faults.splitlines()] == ["id", "reason", "typ"]
+    assert [line.split(":")[0] for line in faults.splitlines()] == ["reason", "id", "typ"]
 
 
 def test_a_fault_has_only_the_length_of_a_long_value() -> None:

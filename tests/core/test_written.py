@@ -8,11 +8,12 @@ from uuid import UUID
 import pytest
 from pydantic import ValidationError
 
+from backup_agent.core.artifacts.attribution import Attribution
 from backup_agent.core.artifacts.marks import Damage, Hold
 from backup_agent.core.artifacts.records import LARGEST, ArtifactFile, BackupType, History, Record, TooManyValuesError
-from backup_agent.core.requests.request import Attribution
+from backup_agent.core.requests.request import Request
 from backup_agent.core.requests.tasks import BackupTask, CopyTask, PruneTask, SurveyTask, VerifyTask
-from tests.builders import TAKEN, a_header, a_record, artifact_file
+from tests.builders import SAID, TAKEN, a_header, a_record, artifact_file
 
 NOW = TAKEN
 NAME = "orders-2026-11-23T02-00-00.backup"
@@ -142,8 +143,12 @@ def test_the_history_of_an_artifact_consists_of_the_ids_in_its_header() -> None:
     assert a_header().history == History(database_id=UUID(int=7), store_id="1-2-record-aligned-1.1")
 
 
-def test_a_record_has_all_fields_of_the_attribution() -> None:
-    assert Attribution.model_fields.keys() <= Record.model_fields.keys()
+def test_a_record_says_all_that_its_request_said_of_itself() -> None:
+    record = Record.from_json(a_record(**Request(**SAID).attribution.model_dump()).to_json())
+
+    assert record.attribution == Request(**SAID).attribution == Attribution(**SAID)
+    assert record.given() == SAID
+    assert SAID.keys() == Attribution.model_fields.keys(), "each field has an example"
 
 
 def test_the_size_of_an_artifact_is_that_of_all_its_files() -> None:
@@ -190,7 +195,7 @@ def test_a_document_with_too_many_values_is_refused_before_parsing() -> None:
 
 
 def test_a_record_with_many_commas_in_a_text_is_accepted() -> None:
-    record = a_record(note="," * 65_536)
+    record = a_record(warnings=("," * 65_536,))
 
     assert Record.from_json(record.to_json()) == record
 

@@ -97,7 +97,7 @@ def _set(*path: str, to: Any) -> Callable[[dict[str, Any]], None]:
     "change",
     [
         pytest.param(_set("size", to=1), id="unknown key added"),
-        pytest.param(_set("note", to="x"), id="note"),
+        pytest.param(_set("reason", to="x"), id="reason"),
         pytest.param(_set("files", to=[]), id="files"),
         pytest.param(_set("header", "highest", to=99), id="inside the header"),
         pytest.param(_set("fencing", to=7), id="number of the lease"),
@@ -118,9 +118,9 @@ def test_a_document_that_was_changed_is_signed_by_nobody(key: Path, change: Call
 
 
 def test_a_repeated_key_cannot_smuggle_in_another_value(key: Path) -> None:
-    content = signed(key).removesuffix(b"\n}\n") + b', "note": "forged"}'
+    content = signed(key).removesuffix(b"\n}\n") + b', "reason": "forged"}'
 
-    assert json.loads(content)["note"] == "forged"
+    assert json.loads(content)["reason"] == "forged"
     assert signer(content, trusted=[fingerprint(key)]) is None
 
 

@@ -10,7 +10,7 @@ import pytest
 from backup_agent.core.requests.request import Request
 from backup_agent.core.requests.schedules import request_id
 from backup_agent.supervisor.schedules.calendar import Calendar
-from tests.builders import a_spool, settings_with
+from tests.builders import SAID, a_spool, settings_with
 
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -56,7 +56,7 @@ def test_a_due_time_is_submitted_once_however_often_it_is_checked(tmp_path: Path
     made = calendar(
         tmp_path,
         queue,
-        often={"cron": "* * * * *", "type": "DIFF", "databases": ["ord*"], "path": "fast", "labels": {"tier": "gold"}},
+        often={"cron": "* * * * *", "type": "DIFF", "databases": ["ord*"], "path": "fast"},
     )
     made.check(NOON)
     assert queue.taken == []
@@ -66,7 +66,15 @@ def test_a_due_time_is_submitted_once_however_often_it_is_checked(tmp_path: Path
     assert queue.ids == ["often@20261123T120100Z"]
     schedule, request = queue.taken[0]
     assert (schedule, request.type, request.asked, request.path) == ("often", "DIFF", ("ord*",), "fast")
-    assert (request.requested_by, request.labels) == ("schedule often", {"tier": "gold"})
+    assert request.given() == {"requested_by": "schedule often"}
+
+
+def test_a_request_says_of_itself_all_that_its_schedule_says(tmp_path: Path, queue: Queue) -> None:
+    made = calendar(tmp_path, queue, often={"cron": "* * * * *", **SAID})
+    made.check(NOON)
+    made.check(NOON + MINUTE)
+
+    assert queue.taken[0][1].given() == SAID
 
 
 def test_a_dropped_file_cannot_replace_the_request_of_a_due_time(tmp_path: Path, queue: Queue) -> None:

@@ -11,7 +11,7 @@ from backup_agent.core.artifacts.names import DEFAULT_SET, VOLUME
 from backup_agent.core.reasons import Reason
 from backup_agent.core.requests.answers import DatabaseResult, Execution, Outcome, PlaceResult, State
 from backup_agent.supervisor.status import log_lines
-from tests.builders import ORDERS, TAKEN, an_answer
+from tests.builders import ORDERS, SAID, TAKEN, an_answer
 
 NOW = TAKEN
 ANSWER = an_answer(state=State.RUNNING, schedule="nightly", request={"type": "FULL"})
@@ -83,7 +83,7 @@ def test_unknown_fields_are_absent_and_an_exit_code_of_zero_is_known() -> None:
 
 
 def test_every_line_about_a_request_says_who_asked_and_why() -> None:
-    asked = ANSWER.model_copy(update={"request": {"requested_by": "the DBA", "reason": "before the upgrade"}})
+    asked = ANSWER.model_copy(update={"request": SAID})
     told = [
         log_lines.backup_ended(asked, "one+orders+1", DEFAULT_SET, ORDERS, RESULT, EXECUTION),
         log_lines.request_accepted(asked),
@@ -91,10 +91,8 @@ def test_every_line_about_a_request_says_who_asked_and_why() -> None:
         log_lines.retention_ended(VOLUME, asked, PlaceResult(), 1.0),
     ]
 
-    assert [(line.fields["requested_by"], line.fields["note"]) for line in told] == [
-        ("the DBA", "before the upgrade")
-    ] * len(told)
-    assert all("note" not in line.fields for line in LINES)
+    assert [line.fields["attribution"] for line in told] == [SAID] * len(told)
+    assert all("attribution" not in line.fields for line in LINES)
 
 
 LINES = [

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
+from backup_agent.core.artifacts.attribution import Attribution
 from backup_agent.core.artifacts.keys import artifact_key, database_key, name_of
 from backup_agent.core.artifacts.names import ARTIFACT, PART, DatabaseName, SetName, misnamed
 from backup_agent.core.escaping import quoted
@@ -152,8 +153,8 @@ class Header(StoredPart):
         return History(database_id=self.database_id, store_id=self.store_id)
 
 
-class Record(StoredValue):
-    """The record of one artifact at one place (schema 1)."""
+class Record(Attribution, StoredValue):
+    """The record of one artifact at one place (schema 1), with the attribution of its request."""
 
     key: str = Field(description="<set>/<database>/<artifact>")
     cluster: str
@@ -178,9 +179,6 @@ class Record(StoredValue):
         default=None, description="definition of the database when it was last read over Bolt before the backup"
     )
     request: str = Field(description="id of the request")
-    requested_by: str | None = None
-    note: str | None = Field(default=None, description="the request's `reason`, free text")
-    labels: dict[str, str] = Field(default={}, description="the request's labels, free keys and values")
     started: AwareDatetime
     finished: AwareDatetime
     source: str | None = Field(default=None, description="host:port of the server, from the output of neo4j-admin")

@@ -291,9 +291,9 @@ class Answer(StoredValue):
 
     @property
     def attribution(self) -> dict[str, object]:
-        """The requester, the reason and the labels as fields of a log line, under the record's names, if known."""
-        fields = self.asked.attribution.model_dump() if self.request else {}
-        return {name: value for name, value in fields.items() if value}
+        """The field `attribution` of a log line, with what the request says of itself; none if it says nothing."""
+        given = self.asked.given() if self.request else {}
+        return {"attribution": given} if given else {}
 
     def expired(self, now: datetime) -> Failure | None:
         """Return a failure if `not_after` of the request has passed, else None."""

@@ -10,11 +10,10 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, time
 from enum import StrEnum
-from typing import Annotated, Any, Self
+from typing import Any, Self
 
 from pydantic import (
     AwareDatetime,
-    BaseModel,
     ConfigDict,
     Field,
     StrictBool,
@@ -24,6 +23,7 @@ from pydantic import (
     model_validator,
 )
 
+from backup_agent.core.artifacts.attribution import Attribution, ExpectedError
 from backup_agent.core.artifacts.names import (
     ANY_REQUEST_ID,
     DATABASE,
@@ -33,10 +33,8 @@ from backup_agent.core.artifacts.names import (
     SetName,
     set_name_or_none,
 )
-from backup_agent.core.artifacts.records import BackupType, Value
+from backup_agent.core.artifacts.records import BackupType
 from backup_agent.core.json_reader import NestingError, read_json
-from backup_agent.core.requests.labels import MOST as MOST_LABELS
-from backup_agent.core.requests.labels import labels
 
 LARGEST = 64 * 1024
 """Size of the largest request in bytes."""
@@ -128,8 +126,6 @@ _TIME_OF_DAY = {
 }
 """Field -> the time that a day alone means."""
 
-Text = Annotated[str, Field(max_length=1000)]
-
 
 class InvalidRequestError(ValueError):
     """An invalid request. `faults` has one line for each fault."""
@@ -139,15 +135,7 @@ class InvalidRequestError(ValueError):
         self.faults = faults
 
 
-class Attribution(Value):
-    """The requester, the reason and the labels of a backup: fields of its record and of its log lines."""
-
-    requested_by: str | None = None
-    note: str | None = None
-    labels: dict[str, str] = Field(default={})
-
-
-class Request(BaseModel):
+class Request(Attribution):
     """A request."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", title="A request dropped into /backup-requests")
@@ -201,13 +189,6 @@ class Request(BaseModel):
     not_after: AwareDatetime | None = Field(
         default=None, description="ISO 8601 time with its offset; a request not started by then fails with `expired`"
     )
-    reason: Text | None = Field(default=None, description="free text, recorded (as `note`) and logged")
-    requested_by: Text | None = Field(default=None, description="free text, recorded and logged")
-    labels: dict[str, str] = Field(
-        default={},
-        max_length=MOST_LABELS,
-        description="for backup: at most 16 free keys and values, recorded and logged; for hold, release: to select by",
-    )
 
     @field_validator("id", mode="after")
     @classmethod
@@ -243,14 +224,6 @@ class Request(BaseModel):
         if value == []:
             raise ValueError("name at least one database, or omit the field for the databases of the settings")
         return value
-
-    @field_validator("labels", mode="before")
-    @classmethod
-    def _labels(cls, value: object) -> object:
-        try:
-            return labels(value)
-        except ValueError as error:
-            raise ValueError(f"{error} expected") from None
 
     @field_validator("not_after", "until", "taken_from", "taken_to", mode="before")
     @classmethod
@@ -342,11 +315,6 @@ class Request(BaseModel):
         return tuple(name.lower() for name in ([named] if isinstance(named, str) else named))
 
     @property
-    def attribution(self) -> Attribution:
-        """The fields of this request that its records and log lines repeat."""
-        return Attribution(requested_by=self.requested_by, note=self.reason, labels=self.labels)
-
-    @property
     def permissions(self) -> dict[str, str]:
         """The keys of `requests.allow` that this request needs -> its field that needs each."""
         flags = {"prune_force": ("force", self.force), "drop_owed": ("drop_owed", self.drop_owed is not None)}
@@ -433,7 +401,8 @@ def _faults(error: ValidationError) -> tuple[str, ...]:
     items = error.errors(include_url=False, include_context=True)
     unknown = [str(item["loc"][0]) for item in items if item["type"] == "extra_forbidden"]
     named = [name for name in unknown if FIELD_NAME.fullmatch(name)][:MOST_NAMED]
-    fields = f"fields are {', '.join(Request.model_fields)}"
+    own_first = sorted(Request.model_fields, key=Attribution.model_fields.__contains__)
+    fields = f"fields are {', '.join(own_first)}"
     faults = [_fault(item) for item in items if item["type"] != "extra_forbidden"]
     faults += [f"{name}: no such field ({fields})" for name in named]
     if others := len(unknown) - len(named):
@@ -445,7 +414,8 @@ def _faults(error: ValidationError) -> tuple[str, ...]:
 def _fault(item: Any) -> str:  # noqa: ANN401  pydantic's error dictionary
     path = ".".join(str(part) for part in item["loc"])
     if item["type"] == "value_error":
-        text = str(item["ctx"]["error"])
+        error = item["ctx"]["error"]
+        text = f"{error} expected" if isinstance(error, ExpectedError) else str(error)
         return f"{path}: {text}" if path else text
     if item["type"] == "string_too_long":
         return f"{path}: at most {item['ctx']['max_length']} characters expected (got {len(item['input'])})"

@@ -5,9 +5,10 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from backup_agent.core.artifacts.attribution import Attribution
 from backup_agent.core.artifacts.names import DatabaseName, PlaceName, RequestId, SetName
 from backup_agent.core.artifacts.records import BackupType, Definition, Value
-from backup_agent.core.requests.request import Action, Attribution
+from backup_agent.core.requests.request import Action
 from backup_agent.core.retention.clock import Shown
 
 

@@ -102,6 +102,5 @@ def _request(name: str, schedule: Schedule, due: datetime) -> Request:
         type=schedule.type,
         databases=list(schedule.databases) if schedule.databases else None,
         path=schedule.path,
-        labels=schedule.labels,
-        requested_by=f"schedule {name}",
+        **{"requested_by": f"schedule {name}", **schedule.given()},
     )
