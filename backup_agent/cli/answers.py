@@ -18,6 +18,9 @@ SHORT = 360.0
 COUNTED_ONLY = (NotRead.NOT_DUE, NotRead.NOT_REACHED)
 """Reasons that are not faults of the artifacts: the artifacts are counted, not named."""
 
+_MARKED = {"hold": "held; artifacts taken later are not held", "release": "released"}
+"""Action -> what it did to the artifacts that it selected."""
+
 
 def lines(answer: Answer, *, whole: bool = False) -> list[str]:
     """Return the lines that describe an answer; with every line of its errors if `whole`."""
@@ -26,7 +29,7 @@ def lines(answer: Answer, *, whole: bool = False) -> list[str]:
         text += [f"  {line}" for line in _database(name, result, whole=whole)]
     text += [f"  not backed up: {name} {why}" for name, why in answer.excluded.items()]
     for name, place in answer.places.items():
-        text += [f"  {line}" for line in _place(name, place)]
+        text += [f"  {line}" for line in _place(name, place, answer.action)]
     text += [f"  WARNING: {warning}" for warning in answer.warnings]
     shown = bool(answer.warnings) or any(result.error or result.warnings for result in answer.databases.values())
     only_warned = answer.state is State.SUCCEEDED_WITH_WARNINGS
@@ -78,7 +81,7 @@ def _with_reason(state: str, reason: Reason | None) -> str:
     return f"{state} ({reason.value})" if reason and reason.value != state else state
 
 
-def _place(name: str, result: PlaceResult) -> Iterator[str]:
+def _place(name: str, result: PlaceResult, action: str) -> Iterator[str]:
     """Yield the result of retention or verification at a place."""
     if result.dropped is not None:
         yield f"{name}: {printing.counted(result.dropped, 'missing copy', 'missing copies')} given up"
@@ -87,7 +90,7 @@ def _place(name: str, result: PlaceResult) -> Iterator[str]:
         yield from (f"  {one.key}, {printing.size(one.size)}: {one.reason}" for one in result.deletions)
     if result.marked is not None:
         changed = printing.counted(result.marked, "artifact", "artifacts")
-        yield f"{name}: {changed} matched and changed, none that is taken later"
+        yield f"{name}: {changed} matched and {_MARKED.get(action, action)}"
         yield from (f"  {key}" for key in result.marked_keys)
         yield from (f"  WARNING: {warning}" for warning in result.warnings)
     if result.verified is not None:

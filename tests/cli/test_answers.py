@@ -6,6 +6,7 @@ from backup_agent.cli import answers
 from backup_agent.core.artifacts.names import DatabaseName
 from backup_agent.core.reasons import Failure, Reason
 from backup_agent.core.requests.answers import Answer, DatabaseResult, NotRead, Outcome, PlaceResult, State, Unread
+from tests.builders import an_answer
 
 NOW = datetime(2026, 11, 23, 2, 0, tzinfo=UTC)
 KEY = "default/orders/orders-2026-11-23T02-00-00.backup"
@@ -79,3 +80,15 @@ def test_the_amount_to_read_is_shown_before_the_progress() -> None:
     assert answers.stage(unknown) == "running verify local (6 artifacts, 6.0 GiB, an unknown time; backups come first)"
     assert "a few minutes at most" in answers.stage(verified(stage="x", progress={**facts, "estimated_seconds": 9.0}))
     assert answers.progress(known) == "2 of 6 artifacts, 1.0 GiB of 6.0 GiB"
+
+
+def test_selected_artifacts_are_listed_with_what_became_of_them() -> None:
+    result = PlaceResult(outcome=Outcome.SUCCEEDED, marked=1, marked_keys=("default/orders/x.backup",), warnings=("y",))
+    shown = [answers.lines(an_answer(action=action, places={"local": result}))[1:] for action in ("hold", "release")]
+
+    assert shown[0] == [
+        "  local: 1 artifact matched and held; artifacts taken later are not held",
+        "    default/orders/x.backup",
+        "    WARNING: y",
+    ]
+    assert shown[1][0] == "  local: 1 artifact matched and released"

@@ -108,6 +108,25 @@ def test_a_pause_may_end_by_itself(place: Place) -> None:
     assert timedelta(minutes=115) < ahead <= timedelta(hours=2)
 
 
+def test_hold_and_release_select_by_the_same_options(place: Place) -> None:
+    selection = ["--database", "ord*", "--from", "2026-11-01", "--to", "2026-11-30", "--label", "case=4711"]
+    fields = {"database": "ord*", "taken_from": "2026-11-01", "taken_to": "2026-11-30", "labels": {"case": "4711"}}
+    with an_agent(place):
+        place.run("hold", *selection, "--until", "2036-12-31", "--reason", "audit", "--timeout", "0")
+        place.run("release", *selection, "--reason", "over", "--yes", "--timeout", "0")
+    held, released = dropped(place)
+
+    assert {**held, **fields, "action": "hold", "until": "2036-12-31", "reason": "audit"} == held
+    assert {**released, **fields, "action": "release", "reason": "over"} == released
+
+
+def test_a_hold_of_nothing_is_refused(place: Place) -> None:
+    result = place.run("hold", "--reason", "audit")
+
+    assert result.code == 2
+    assert "`artifact` is missing: add the key of an artifact" in result.err
+
+
 def test_the_duration_of_a_pause_must_be_one(place: Place) -> None:
     result = place.run("pause", "--for", "long")
 
