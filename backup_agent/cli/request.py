@@ -1,5 +1,7 @@
 """`backup-agent request`."""
 
+from typing import Any
+
 import click
 
 from backup_agent.cli import printing
@@ -19,14 +21,13 @@ from backup_agent.core.requests.request import Action
 )
 @click.option(
     "--type",
-    "type_",
     type=click.Choice(["FULL", "DIFF", "AUTO"], case_sensitive=False),
     metavar="[FULL|DIFF|AUTO]",
     help="Default: AUTO, the agent decides and says why.",
 )
 @click.option("--database", "databases", multiple=True, help="A name or glob; `!name` excludes. Repeat for several.")
 @click.option("--set", "path", help="The set, which has its own chains. Default: `default`.")
-@click.option("--id", "identity", help="Idempotency key. With --action cancel: the request to cancel.")
+@click.option("--id", help="Idempotency key. With --action cancel: the request to cancel.")
 @click.option("--reason", help="Free text, recorded and logged.")
 @click.option(
     "--label", "labels", multiple=True, metavar="KEY=VALUE", help="A label, recorded and logged. Repeat for several."
@@ -40,41 +41,17 @@ from backup_agent.core.requests.request import Action
 @settings_option
 @json_option
 @click.pass_context
-def command(  # noqa: PLR0917  a request's fields
-    context: click.Context,
-    action: str,
-    type_: str | None,
-    databases: tuple[str, ...],
-    path: str | None,
-    identity: str | None,
-    reason: str | None,
-    labels: tuple[str, ...],
-    requested_by: str | None,
-    not_after: str | None,
-    wait: bool,
-    timeout: float | None,
-    as_json: bool,
-) -> int:
+def command(context: click.Context, /, wait: bool, timeout: float | None, as_json: bool, **fields: Any) -> int:  # noqa: ANN401  the fields of a request, by name
     """Write a request into the agent's requests folder.
 
     With --wait it exits 0 for succeeded, 3 for succeeded with warnings, 1 for failed or cancelled, 4 for rejected.
     """
     if timeout is not None and not wait:
         raise click.UsageError("--timeout needs --wait")
-    if action == Action.CANCEL.value and identity is None:
+    if fields["action"] == Action.CANCEL.value and fields["id"] is None:
         raise click.UsageError("--action cancel needs --id: the id of the request to cancel")
     settings = loaded(context).settings
-    fields = {
-        "action": action,
-        "type": type_,
-        "databases": list(databases) or None,
-        "path": path,
-        "id": identity,
-        "reason": reason,
-        "labels": labels_of(labels) or None,
-        "requested_by": requested_by,
-        "not_after": not_after,
-    }
+    fields |= {"databases": list(fields["databases"]) or None, "labels": labels_of(fields["labels"]) or None}
     dropped = drop(settings, fields)
     if wait:
         return wait_for(dropped, timeout, as_json=as_json, withdraws=False)

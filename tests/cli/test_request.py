@@ -14,11 +14,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
+from backup_agent.cli import request
+from backup_agent.cli.dropping import OPTIONS
 from backup_agent.core.artifacts.names import COMMAND_ID
 from backup_agent.core.reasons import Failure, Reason
 from backup_agent.core.requests.answers import Answer, DatabaseResult, Outcome, State
+from backup_agent.core.requests.request import TAKES, Action, Request
 from backup_agent.supervisor.requests.presence import Presence
 from tests.builders import TAKEN, a_spool
 from tests.cli.conftest import Place, on_a_terminal, read
@@ -79,6 +83,40 @@ def test_every_option_sets_a_field_of_the_request(place: Place) -> None:
         "labels": {"ticket": "CHG=42", "tier": ""},
         "requested_by": "me",
     }
+
+
+ASKS = {
+    one.opts[0]: one
+    for one in request.command.params
+    if isinstance(one, click.Option) and one.opts[0] not in ("--action", "--wait", "--timeout", "--config", "--json")
+}
+"""The options of `request` that say what is asked for."""
+
+GIVEN: dict[str, tuple[str, object]] = {
+    "--type": ("full", "FULL"),
+    "--database": ("x", ["x"]),
+    "--not-after": ("2030-01-01T00:00:00Z", "2030-01-01T00:00:00Z"),
+    "--label": ("tier=gold", {"tier": "gold"}),
+}
+"""Option -> what is given, and what is sent; of other options, both are `x`."""
+
+
+def fields_of(option: str) -> set[str]:
+    return {field for field, name in OPTIONS.items() if name == option} or {option.removeprefix("--")}
+
+
+@pytest.mark.parametrize("option", ASKS)
+def test_each_option_sends_its_field(place: Place, option: str) -> None:
+    given, sent = GIVEN.get(option, ("x", "x"))
+    place.run("request", option, given)
+
+    assert sent in [value for field, value in dropped(place).items() if field in fields_of(option)]
+
+
+def test_every_field_of_a_backup_has_an_option() -> None:
+    fields = {field for field in Request.model_fields if Action.BACKUP in TAKES.get(field, Action)} - {"action"}
+
+    assert fields - set().union(*map(fields_of, ASKS)) == set()
 
 
 def test_a_written_request_is_json_for_programs(place: Place) -> None:

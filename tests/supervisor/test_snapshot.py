@@ -8,6 +8,7 @@ import pytest
 
 from backup_agent.core.artifacts.names import RequestId
 from backup_agent.core.neo4j.selection import DiscoverySource, Selection, Target
+from backup_agent.supervisor.status.model import Status
 from backup_agent.supervisor.work.backup_queue import MOST_ACTIVE
 from tests.builders import ORDERS
 from tests.supervisor.agent_parts import AgentParts
@@ -76,3 +77,7 @@ def test_a_clock_that_was_set_back_makes_no_negative_age(agent: AgentParts) -> N
     agent.ask("one")
 
     assert agent.metric(OLDEST, datetime.now(UTC) - timedelta(hours=1)) == 0.0
+
+
+def test_every_field_of_the_status_is_set(agent: AgentParts) -> None:
+    assert Status.model_fields.keys() - agent.status(datetime.now(UTC)).model_fields_set == {"schema_"}
