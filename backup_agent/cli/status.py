@@ -48,7 +48,7 @@ def command(context: click.Context, as_json: bool) -> int:
 
 def ask(settings: Settings) -> Any:  # noqa: ANN401  the JSON of Status
     """Return /status.json of the agent with these settings. Raise TransientError if it does not answer."""
-    host, port = settings.http.listen_address
+    host, port = settings.http.page_address
     host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)  # noqa: S104  where it listens
     url = f"http://{topology.join(host, port)}/status.json"
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # no proxy can reach this pod

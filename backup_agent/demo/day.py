@@ -19,7 +19,7 @@ Report = Callable[[str, Any], None]
 """Called with a kind and its value: `note` and `part` (a title) are text, `shown` is a command and its output, `answer`
 is the answer to a request."""
 
-PORT, PROBES_PORT = 8080, 8081
+PORT, PROBES_PORT, PAGE_PORT = 8080, 8081, 8082
 ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 SIMULATED = "The Neo4j cluster of this demo is SIMULATED: its servers and neo4j-admin are stand-ins for Enterprise."
 
@@ -65,7 +65,7 @@ def _open(world: World, report: Report, *, kept: bool) -> None:
         "shown",
         {
             "command": f"cat {shell_word(str(world.config))}",
-            "output": world.write_settings(_listen(PORT), _listen(PROBES_PORT)),
+            "output": world.write_settings(_listen(PORT), _listen(PROBES_PORT), _listen(PAGE_PORT)),
         },
     )
 
@@ -159,7 +159,7 @@ def _damage(world: World, report: Report) -> None:
 
 def _retention(world: World, report: Report) -> None:
     report("part", "Retention would delete more than half at once: nothing is deleted until a user confirms the plan")
-    world.write_settings(world.listen, world.probes, retention={"last": 1})
+    world.write_settings(world.listen, world.probes, world.page, retention={"last": 1})
     world.until(lambda: "last" in world.status()["retention"]["local"], "the policy is in force")
     _show(world, report, "plan")
     plan = json.loads(world.command("plan", "--force", "--json"))["plan"]
@@ -209,7 +209,7 @@ def _stay(world: World, report: Report) -> None:
     report("part", "The agent stays up until Ctrl-C")
     report(
         "note",
-        f"See http://{world.listen}/metrics and http://{world.listen}/status.json; the agent's log is {world.log}.",
+        f"See http://{world.listen}/metrics and http://{world.page}/status.json; the agent's log is {world.log}.",
     )
     exports = f"BACKUP_AGENT_CONFIG={shell_word(str(world.config))}"
     if world.s3 is not None:

@@ -49,7 +49,7 @@ class World:
         self.root = folder / "backups"
         self.log = folder / "agent.log"
         self.config = folder / "config.yaml"
-        self.listen = self.probes = ""
+        self.listen = self.probes = self.page = ""
         self._cluster = folder / "cluster"
         for made in (self.requests, self.root, self._cluster, folder / "bin"):
             made.mkdir(parents=True, exist_ok=True)
@@ -76,9 +76,9 @@ class World:
         """Save a changed simulated cluster."""
         simulated.save(change(simulated.load(self._cluster)), self._cluster)
 
-    def write_settings(self, listen: str, probes: str, retention: dict[str, Any] | None = None) -> str:
+    def write_settings(self, listen: str, probes: str, page: str, retention: dict[str, Any] | None = None) -> str:
         """Write the settings file and return its text."""
-        self.listen, self.probes = listen, probes
+        self.listen, self.probes, self.page = listen, probes, page
         password = self.folder / "password"
         password.write_text("demo-password\n")
         servers = simulated.load(self._cluster).servers
@@ -100,7 +100,7 @@ class World:
                 # Half an hour from now, after the demo's end.
                 "hourly": {"cron": f"{(datetime.now(UTC).minute + 30) % 60} * * * *", "type": "DIFF"},
             },
-            "http": {"listen": listen, "probes": probes},
+            "http": {"listen": listen, "probes": probes, "page": page},
             "log": {"format": "console"},
             **({"retention": retention} if retention else {}),
         }
@@ -180,7 +180,7 @@ class World:
 
     def status(self) -> dict[str, Any]:
         """Return /status.json."""
-        with DIRECT.open(f"http://{self.listen}/status.json", timeout=10) as reply:
+        with DIRECT.open(f"http://{self.page}/status.json", timeout=10) as reply:
             status: dict[str, Any] = json.load(reply)
         return status
 

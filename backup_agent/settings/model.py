@@ -278,25 +278,37 @@ class Limits(Section):
 class Http(Section):
     """The agent's own servers. Probes have their own port, so that a flood of requests to the other ends no pod."""
 
-    listen: Listen = Field("0.0.0.0:8080", description="host:port of /metrics and /status.json; port 0 is any free one")
+    listen: Listen = Field("0.0.0.0:8080", description="host:port of /metrics; port 0 is any free one")
     probes: Listen = Field(
         "0.0.0.0:8081",
         description="host:port of /livez and /readyz, another port; port 0 is any free one",
         validate_default=True,
     )
 
-    @field_validator("probes")
+    page: Listen = Field(
+        "127.0.0.1:8082",
+        description="host:port of /status.json, another port; port 0 is any free one",
+        validate_default=True,
+    )
+
+    @field_validator("probes", "page")
     @classmethod
     def _is_another_port(cls, value: str, info: ValidationInfo) -> str:
         port = _host_and_port(value)[1]
-        if port and "listen" in info.data and port == _host_and_port(info.data["listen"])[1]:
-            raise ValueError("a port of its own, not that of http.listen")
+        for other, address in info.data.items():
+            if port and port == _host_and_port(address)[1]:
+                raise ValueError(f"a port of its own, not that of http.{other}")
         return value
 
     @property
     def listen_address(self) -> tuple[str, int]:
         """Host and port to bind; port 0 is any free one."""
         return _host_and_port(self.listen)
+
+    @property
+    def page_address(self) -> tuple[str, int]:
+        """Host and port to bind; port 0 is any free one."""
+        return _host_and_port(self.page)
 
     @property
     def probes_address(self) -> tuple[str, int]:

@@ -137,10 +137,12 @@ class Agent:
 
     def _bind(self) -> dict[str, http.HttpServer]:
         """Return the HTTP servers, bound to their addresses. Raise PermanentError if an address is in use."""
-        listen, probes = self._settings.http.listen_address, self._settings.http.probes_address
+        addresses = self._settings.http
+        probes = http.probe_pages(self.status, self.alive)
         return {
-            "http": http.HttpServer("http.listen", *listen, http.main_pages(self._metrics.page, self.status)),
-            "probes": http.HttpServer("http.probes", *probes, http.probe_pages(self.status, self.alive)),
+            "http": http.HttpServer("http.listen", *addresses.listen_address, http.metrics_pages(self._metrics.page)),
+            "probes": http.HttpServer("http.probes", *addresses.probes_address, probes),
+            "page": http.HttpServer("http.page", *addresses.page_address, http.status_pages(self.status)),
         }
 
     def _say_start(self, ended: int) -> None:

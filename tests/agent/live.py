@@ -69,7 +69,7 @@ class Live:
             "requests": {"folder": str(self.requests)},
             "storage": {"root": str(self.root)},
             "schedules": {},
-            "http": {"listen": "127.0.0.1:0", "probes": "127.0.0.1:0"},
+            "http": {"listen": "127.0.0.1:0", "probes": "127.0.0.1:0", "page": "127.0.0.1:0"},
             "log": {"format": "json", "level": "debug"},
         }
 
@@ -149,7 +149,7 @@ class Live:
 
     @property
     def port(self) -> int | None:
-        """The port of /metrics and /status.json; None before the agent listens."""
+        """The port of /metrics; None before the agent listens."""
         return self._port("http")
 
     @property
@@ -157,12 +157,17 @@ class Live:
         """The port of /livez and /readyz; None before the agent listens."""
         return self._port("probes")
 
+    @property
+    def page_port(self) -> int | None:
+        """The port of /status.json; None before the agent listens."""
+        return self._port("page")
+
     def _port(self, server: str) -> int | None:
         started = self.events("agent started")
         return int(started[0][server]) if started else None
 
     def get(self, path: str) -> tuple[int, str]:
-        port = self.probes_port if path in PROBES else self.port
+        port = self.probes_port if path in PROBES else self.page_port if path == "/status.json" else self.port
         url = f"http://127.0.0.1:{port}{path}"
         try:
             with urllib.request.urlopen(url, timeout=5) as reply:

@@ -160,10 +160,15 @@ def test_an_agent_whose_port_is_taken_names_the_setting_and_the_port_and_nothing
     ]
 
 
-def test_probes_have_a_port_of_their_own(live: Live) -> None:
+def test_each_port_serves_its_own_pages_only(live: Live) -> None:
     live.start()
 
-    for port, served, refused in ((live.port, "/metrics", "/livez"), (live.probes_port, "/livez", "/metrics")):
+    for port, served, refused in (
+        (live.port, "/metrics", "/livez"),
+        (live.port, "/metrics", "/status.json"),
+        (live.probes_port, "/livez", "/metrics"),
+        (live.page_port, "/status.json", "/metrics"),
+    ):
         with urllib.request.urlopen(f"http://127.0.0.1:{port}{served}", timeout=10) as reply:
             assert reply.status == 200
         with pytest.raises(urllib.error.HTTPError, match="404") as told:

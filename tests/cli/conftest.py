@@ -49,7 +49,7 @@ class Place:
         self.settings = settings_tree(
             requests={"folder": str(self.requests)},
             storage={"root": str(self.root), "require_volume": "never"},
-            http={"listen": "127.0.0.1:1"},
+            http={"page": "127.0.0.1:1"},
         )
 
     @property

@@ -22,9 +22,9 @@ from tests.polling import until
 def _live(tmp_path: Path) -> Iterator[Live]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        listen = f"127.0.0.1:{probe.getsockname()[1]}"
+        page = f"127.0.0.1:{probe.getsockname()[1]}"
     with Live(tmp_path) as live:
-        live.write_settings(http={"listen": listen, "probes": "127.0.0.1:0"})
+        live.write_settings(http={"listen": "127.0.0.1:0", "probes": "127.0.0.1:0", "page": page})
         yield live.start()
 
 
@@ -84,7 +84,7 @@ def test_a_second_agent_is_refused_the_volume(place: Place) -> None:
 def test_the_log_is_json_with_the_option_json(place: Place) -> None:
     place.settings |= {
         "log": {"format": "console"},
-        "http": {"listen": "127.0.0.1:0", "probes": "127.0.0.1:0"},
+        "http": {"listen": "127.0.0.1:0", "probes": "127.0.0.1:0", "page": "127.0.0.1:0"},
         "schedules": {},
     }
     with subprocess.Popen(

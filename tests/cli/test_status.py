@@ -10,7 +10,7 @@ import pytest
 from backup_agent.core.artifacts.summary import DatabaseSummary
 from backup_agent.core.reasons import Reason
 from backup_agent.stores.features import Feature, FeatureFinding
-from backup_agent.supervisor.status.http import HttpServer, main_pages
+from backup_agent.supervisor.status.http import HttpServer, status_pages
 from backup_agent.supervisor.status.model import (
     Attempt,
     DestinationStatus,
@@ -58,8 +58,8 @@ ORDERS = DatabaseSummary(
 def agent(place: Place, **changes: Any) -> Iterator[None]:
     """Serve a Status over HTTP as the agent does; the changes may be what no agent would tell."""
     status = Status(**IDLE).model_copy(update=changes)
-    server = HttpServer("http.listen", "127.0.0.1", 0, main_pages(lambda: ("", b""), lambda: status))
-    place.settings["http"] = {"listen": f"127.0.0.1:{server.port}"}
+    server = HttpServer("http.page", "127.0.0.1", 0, status_pages(lambda: status))
+    place.settings["http"] = {"page": f"127.0.0.1:{server.port}"}
     server.start()
     try:
         yield

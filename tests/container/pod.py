@@ -51,12 +51,13 @@ class Pod:
         cluster = simulated.one_server(version, databases=(DATABASE,)).with_server("server-0", backup=ADDRESS)
         simulated.save(cluster, folder / "cluster")
         self._bolt = BoltServer(folder / "cluster")
-        self._port, self._probes_port = Port.reserve(), Port.reserve()
+        self._port, self._probes_port, self._page_port = Port.reserve(), Port.reserve(), Port.reserve()
         self._s3 = s3
         # In the environment, because the health check does not read the settings file.
         self.environment = {
             "BACKUP_AGENT_HTTP__LISTEN": f"127.0.0.1:{self._port.number}",
             "BACKUP_AGENT_HTTP__PROBES": f"127.0.0.1:{self._probes_port.number}",
+            "BACKUP_AGENT_HTTP__PAGE": f"127.0.0.1:{self._page_port.number}",
             "STANDIN_STORES": "/stores",
         }
         if s3 is not None:
@@ -101,6 +102,7 @@ class Pod:
         self._bolt.stop()
         self._port.release()
         self._probes_port.release()
+        self._page_port.release()
 
     def fill_store(self, version: str) -> None:
         """Give the cluster a small store that was written by Neo4j Community."""

@@ -52,7 +52,7 @@ schedules:
   nightly: {cron: "0 2 * * *", timezone: Europe/Berlin, type: FULL}
   hourly:  {cron: "15 * * * *", type: DIFF, databases: ["orders*"], misfire: skip, jitter: 60s}
 limits: {parallel: 1, run_timeout: 6h, stall_timeout: 15m, keep_answers: 30d, keep_adhoc: 7d, shutdown_grace: 5m}
-http: {listen: "0.0.0.0:8080", probes: "0.0.0.0:8081"}
+http: {listen: "0.0.0.0:8080", probes: "0.0.0.0:8081", page: "127.0.0.1:8082"}
 log: {format: auto, level: info}
 """
 

@@ -77,6 +77,7 @@ def faults(text: str, **environ: str) -> list[str]:
         pytest.param("http: {listen: 8080}", "http.listen: expected text, in quotes (got 8080)", id="a-bare-port"),
         pytest.param("http: {listen: ':8080'}", 'http.listen: expected host:port to listen on, such as 0.0.0.0:8080 (got ":8080")', id="no-host"),
         pytest.param("http: {probes: '0.0.0.0:8080'}", 'http.probes: expected a port of its own, not that of http.listen (got "0.0.0.0:8080")', id="one-port-for-both"),
+        pytest.param("http: {page: '127.0.0.1:8081'}", 'http.page: expected a port of its own, not that of http.probes (got "127.0.0.1:8081")', id="the-page-on-the-probes-port"),
         pytest.param("http: {listen: '127.0.0.1:8081'}", 'http.probes: expected a port of its own, not that of http.listen (got "0.0.0.0:8081")', id="the-probes-default-port"),
         pytest.param("log: {level: loud}", 'log.level: expected debug, info, warning or error (got "loud")', id="level"),
         pytest.param("schedules:", "schedules: expected keys and values; leave it out, or write {} (got null)", id="schedules-null"),

@@ -54,6 +54,7 @@ def test_http_listens_on_host_and_port() -> None:
         ("0.0.0.0", 8080),
         ("0.0.0.0", 8081),
     )
+    assert settings_with().http.page_address == ("127.0.0.1", 8082)
     assert settings_with(http={"listen": "[::1]:0", "probes": "[::1]:0"}).http.listen_address == ("::1", 0)
 
 

@@ -16,7 +16,14 @@ import pytest
 import structlog
 
 from backup_agent.core.reasons import PermanentError
-from backup_agent.supervisor.status.http import CLIENT_SECONDS, MOST_CONNECTIONS, HttpServer, main_pages, probe_pages
+from backup_agent.supervisor.status.http import (
+    CLIENT_SECONDS,
+    MOST_CONNECTIONS,
+    HttpServer,
+    metrics_pages,
+    probe_pages,
+    status_pages,
+)
 from backup_agent.supervisor.status.model import Status
 from tests.polling import until
 
@@ -41,7 +48,7 @@ def _serve() -> Iterator[Serve]:
             patience: float = CLIENT_SECONDS,
         ) -> int:
             """Serve the pages of both servers at once."""
-            pages = {**main_pages(page, status), **probe_pages(status, lambda: True)}
+            pages = {**metrics_pages(page), **status_pages(status), **probe_pages(status, lambda: True)}
             server = HttpServer("http.listen", host, 0, pages, patience=patience)
             server.start()
             stack.callback(server.close)

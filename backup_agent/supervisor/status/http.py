@@ -60,12 +60,14 @@ class Page:
     """Whether `make` may wait for the agent's loop. If not, the serving thread calls it."""
 
 
-def main_pages(metrics: Callable[[], tuple[str, bytes]], status: Callable[[], Status]) -> dict[str, Page]:
+def metrics_pages(metrics: Callable[[], tuple[str, bytes]]) -> dict[str, Page]:
     """Return the pages of `http.listen`."""
-    return {
-        "/metrics": Page(lambda: (200, *metrics())),
-        "/status.json": Page(lambda: (200, "application/json", status().to_json())),
-    }
+    return {"/metrics": Page(lambda: (200, *metrics()))}
+
+
+def status_pages(status: Callable[[], Status]) -> dict[str, Page]:
+    """Return the pages of `http.page`."""
+    return {"/status.json": Page(lambda: (200, "application/json", status().to_json()))}
 
 
 def probe_pages(status: Callable[[], Status], alive: Callable[[], bool]) -> dict[str, Page]:
