@@ -82,9 +82,7 @@ def as_result(planned: Iterable[Plan], place: Place, found: Contents) -> PlaceRe
     digest = hashlib.sha256("\n".join((place.name, *(one.key for one in deletions))).encode()).hexdigest()[:16]
     refused = [str(one) for each in plans for one in each.refused]
     warnings = [f"{key}: kept, because it was taken in the future" for each in plans for key in each.future]
-    warnings += [
-        f"{one}; nothing of {database_key(*database_of(one.artifact))} is deleted" for one in found.unreadable[:NAMED]
-    ]
+    warnings += [f"{one}; {_consequence(one)}" for one in found.unreadable[:NAMED]]
     result = PlaceResult(
         outcome=Outcome.SUCCEEDED_WITH_WARNINGS if warnings else Outcome.SUCCEEDED,
         plan=digest,
@@ -101,6 +99,13 @@ def as_result(planned: Iterable[Plan], place: Place, found: Contents) -> PlaceRe
     return result.failed(Failure(Reason.INVALID_REQUEST, "\n".join(refused), hint))
 
 
+def _consequence(one: Unreadable) -> str:
+    """Return what retention keeps because of an unreadable record or mark."""
+    if one.key == hold_key(one.artifact):
+        return "its artifact is kept"
+    return f"nothing of {database_key(*database_of(one.artifact))} is deleted"
+
+
 def _held(found: Contents, place: Place) -> dict[str, datetime | None]:
     """Return key -> end of its hold, of marks and of holds that are wanted. A mark that cannot be read has no end."""
     unreadable = [one.artifact for one in found.unreadable if one.key == hold_key(one.artifact)]
@@ -112,8 +117,11 @@ def _unsound(found: Contents) -> set[str]:
 
 
 def _left_alone(found: Contents) -> set[Group]:
-    """Return the databases with unreadable records or marks. Nothing of them is deleted."""
-    return {database_of(one.artifact) for one in found.unreadable}
+    """Return the databases with unreadable records or damage marks. Nothing of them is deleted.
+
+    An unreadable hold keeps its own artifact alone: whoever may write at a place can write one.
+    """
+    return {database_of(one.artifact) for one in found.unreadable if one.key != hold_key(one.artifact)}
 
 
 def claimed(found: Contents) -> set[str]:

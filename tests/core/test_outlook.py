@@ -102,9 +102,9 @@ def test_a_few_missed_backups_do_not_change_the_pace() -> None:
     ("key", "more", "text"),
     [
         pytest.param("F0", {}, "deleted when the plan is carried out: no rule keeps it, and nothing kept needs it", id="deleted"),
-        pytest.param("D1", {"held": ["default/orders/D1"]}, "no date: held", id="held"),
+        pytest.param("D1", {"held": {"default/orders/D1": None}}, "no date: held", id="held"),
         pytest.param(
-            "F0", {"held": ["default/orders/D1"]}, "no date: needed by default/orders/D1 (held)", id="needed by a held one"
+            "F0", {"held": {"default/orders/D1": None}}, "no date: needed by default/orders/D1 (held)", id="needed by a held one"
         ),
         pytest.param("D1", {"rules": {}}, "no date: no retention rule is set", id="no policy"),
         pytest.param("F0", {"count": 1}, "no date: with fewer than two restore points the pace is unknown", id="one point"),

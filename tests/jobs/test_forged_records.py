@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from backup_agent.catalog.place import Place, place_of
+from backup_agent.core.artifacts.keys import hold_key
 from backup_agent.core.artifacts.records import Record
 from backup_agent.core.requests.answers import PlaceResult
 from backup_agent.core.requests.tasks import PruneTask
@@ -95,6 +96,17 @@ def test_an_invalid_record_stops_retention_only_if_it_has_a_note(offsite: Filled
 
     assert (result.outcome, result.deleted) == ("succeeded_with_warnings", None)
     assert "it is not the record that the agent wrote" in result.warnings[0]
+
+
+def test_an_unreadable_hold_keeps_only_its_own_artifact(offsite: FilledPlace) -> None:
+    genuine = [offsite.add(full(2 + number)) for number in range(4)]
+    offsite.put(hold_key(genuine[3].key), b"garbage")
+
+    result, _ = applied(offsite.place)
+
+    assert (result.outcome, result.deleted) == ("succeeded_with_warnings", 1)
+    assert there(offsite) == {record.key for record in genuine if record is not genuine[2]}
+    assert result.warnings[0].endswith("; its artifact is kept")
 
 
 def test_the_parent_of_an_unrecognised_record_is_kept_for_some_time(offsite: FilledPlace) -> None:
