@@ -155,7 +155,7 @@ class Verifying:
         self._take_up(scope)
         state = self._readings.state()
         scope.estimated_seconds = estimated_seconds(
-            scope.size, state.rate if state else None, self._settings.verify.bandwidth
+            scope.size, state.rate if state else None, self._settings.verify_at(self._place.name).bandwidth
         )
         self._writer.tell(SliceProgress(**scope.facts()))
         for number, one in enumerate(scope.left(self._artifacts, self._task.set_aside)):
@@ -313,7 +313,7 @@ class Verifying:
 
     def _due(self, now: datetime) -> Slice:
         """Return the next slice of artifacts that are due, followed by those that could not be read."""
-        period = self._settings.verify.every
+        period = self._settings.verify_at(self._place.name).every
         if period is None:
             return Slice((), 0, 0)
         self._readings.keep_only(self._artifacts.sound.keys() | self._artifacts.marked)

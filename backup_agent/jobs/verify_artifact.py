@@ -53,7 +53,7 @@ class ArtifactVerifier:
         self.keyring = Keyring(place.settings)
         self._writer = writer
         self._cancel = cancel
-        bandwidth = place.settings.verify.bandwidth
+        bandwidth = place.settings.verify_at(place.name).bandwidth
         self._throttle = Throttle(bandwidth) if bandwidth else None
         self._healing = Healing(place, others, self._on_bytes)
         self._held: Held | None = None

@@ -36,7 +36,7 @@ from backup_agent.settings.grammar import (
     split_address,
 )
 from backup_agent.settings.s3 import S3Destination
-from backup_agent.settings.section import Retention, Section
+from backup_agent.settings.section import Retention, Section, Verify
 
 RESTART_ONLY = ("cluster", "requests.folder", "storage.root", "http")
 """Keys whose changed values take effect only after a restart."""
@@ -164,17 +164,6 @@ class Storage(Section):
 
 class ChainSection(ChainLimits, Section):
     """When a differential is refused and a full backup taken instead."""
-
-
-class Verify(Section):
-    """Reading artifacts again, so that damage is found before a restore."""
-
-    every: PositiveDuration | None = Field(
-        timedelta(days=30), description="each artifact is read again once in this time, at each place; null: never"
-    )
-    bandwidth: Size | None = Field(
-        "50MiB", description="most bytes read per second", examples=["10MiB"], validate_default=True
-    )
 
 
 class Signing(Section):
@@ -400,6 +389,14 @@ class Settings(Section):
     def policies(self) -> dict[PlaceName, Retention | None]:
         """Place -> its retention policy; None if it has none."""
         return {VOLUME: self.retention, **{name: one.retention for name, one in self.storage.destinations.items()}}
+
+    def verify_at(self, place: PlaceName) -> Verify:
+        """Return the settings of reading again at a place: the destination's own keys, and those of `verify`."""
+        destination = self.storage.destinations.get(place)
+        if destination is None or destination.verify is None:
+            return self.verify
+        own = {key: getattr(destination.verify, key) for key in destination.verify.model_fields_set}
+        return self.verify.model_copy(update=own)
 
     def timetables(self) -> dict[str, Timetable]:
         """Return the timetable of each schedule, by name."""

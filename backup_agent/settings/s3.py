@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, JsonValue, ValidationInfo, field_validator
 
 from backup_agent.settings.grammar import AbsolutePath, Endpoint, Label, Prefix, Size, shaped
-from backup_agent.settings.section import Retention, Section
+from backup_agent.settings.section import Retention, Section, Verify
 
 Bucket = Annotated[
     str,
@@ -58,6 +58,12 @@ class S3Destination(Section):
         description="false: nothing is deleted or healed here, so the credentials need no permission to delete",
     )
     retention: Retention | None = Field(None, description="what is kept here; without it everything")
+
+    verify: Verify | None = Field(
+        None,
+        description="keys of `verify` that differ here; reading from a cloud bucket may cost money",
+        examples=[{"every": "90d", "bandwidth": "10MiB"}],
+    )
 
     @field_validator("put_options")
     @classmethod

@@ -45,7 +45,7 @@ storage:
   root: /backups
   destinations:
     offsite: {type: s3, bucket: backups, prefix: neo4j, endpoint_url: null, region: eu-central-1, path_style: false, ca_file: null, bandwidth: null,
-              single_writer: false, deletes: true, put_options: {ServerSideEncryption: AES256}, retention: {daily: 30, monthly: 12}}
+              single_writer: false, deletes: true, put_options: {ServerSideEncryption: AES256}, retention: {daily: 30, monthly: 12}, verify: {every: 90d}}
 retention: {last: 7, daily: 14, weekly: 8, min_chains: 1, timezone: Europe/Berlin}     # for storage.root
 chain: {max_links: 24, max_age: 7d, max_diff_share: 0.5}
 schedules:
@@ -73,7 +73,7 @@ def keys(properties: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, di
     for name, node in properties.items():
         below = [definitions[one] for one in sections(node) if "properties" in definitions[one]]
         is_map = any("additionalProperties" in one for one in (node, *node.get("anyOf", ())))
-        if prefix and name == "retention":  # told once, at the top
+        if prefix and name in ("retention", "verify"):  # told once, at the top
             below = []
         for section in below:
             yield from keys(section["properties"], f"{prefix}{name}.{'NAME.' if is_map else ''}")

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from backup_agent.core.artifacts.names import PlaceName
 from backup_agent.core.artifacts.records import BackupType
 from backup_agent.settings.model import Settings
 from tests.builders import settings_with
@@ -110,3 +111,19 @@ def test_what_was_found_is_not_in_pydantics_own_text() -> None:
         settings_with(neo4j={"uri": "x", "password": "hunter2", "password_file": "hunter2"})
 
     assert "hunter2" not in str(refused.value)
+
+
+def test_a_destination_overrides_single_keys_of_verify() -> None:
+    cold = {"bucket": "cold", "verify": {"every": "90d"}}
+    never = {"bucket": "never", "verify": {"every": None, "bandwidth": "1MiB"}}
+    settings = settings_with(
+        verify={"bandwidth": "10MiB"},
+        storage={"destinations": {"cold": cold, "never": never, "plain": {"bucket": "plain"}}},
+    )
+
+    found = {name: settings.verify_at(PlaceName(name)) for name in ("local", "plain", "cold", "never")}
+
+    assert found["local"] == found["plain"] == settings.verify
+    assert (found["cold"].every, found["cold"].bandwidth) == (timedelta(days=90), settings.verify.bandwidth)
+    assert found["never"].every is None
+    assert found["never"].bandwidth != settings.verify.bandwidth
