@@ -139,7 +139,7 @@ def record_of(line: Entry) -> Record:
 
 def an_answer(**fields: Any) -> Answer:
     """Return the answer to a request that waits."""
-    return Answer(**{"id": "one", "state": State.QUEUED, "ticket": "t", "received": TAKEN, "request": {}, **fields})
+    return Answer(**{"id": "one", "state": State.QUEUED, "intake": "t", "received": TAKEN, "request": {}, **fields})
 
 
 def a_copy(number: int = 0, database: str = "orders", **fields: Any) -> Copy:

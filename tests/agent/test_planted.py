@@ -41,7 +41,7 @@ def folder(path: Path) -> None:
 
 def dense(path: Path) -> None:
     """Write an answer of a sane size that has millions of values, each of which takes memory."""
-    path.write_bytes(b'{"schema":1,"id":"x","ticket":"x","databases":[' + b"{}," * (5 * 2**20) + b"0]}")
+    path.write_bytes(b'{"schema":1,"id":"x","intake":"x","databases":[' + b"{}," * (5 * 2**20) + b"0]}")
 
 
 PLANTS: dict[str, Callable[[Path], None]] = {

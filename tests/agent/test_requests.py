@@ -235,7 +235,7 @@ def test_a_folder_moved_back_brings_its_own_queue(live: Live) -> None:
     live.requests.rename(moved)
     until(live.requests.exists, "folder made again")
     entry = json.loads((moved / ".spool" / "done" / "first.json").read_text())
-    waiting = {key: entry[key] for key in ("schema", "ticket", "action", "received", "set")}
+    waiting = {key: entry[key] for key in ("schema", "intake", "action", "received", "set")}
     waiting |= {"id": "second", "state": "queued", "files": ["y.request"], "request": {"database": "neo4j"}}
     (moved / ".spool" / "open" / "second.json").write_text(json.dumps(waiting))
     live.requests.rename(live.folder / "emptied")

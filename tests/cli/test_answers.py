@@ -28,12 +28,12 @@ READ = PlaceResult(
 
 def verified(state: State = State.RUNNING, **fields: object) -> Answer:
     return Answer.model_validate(
-        {"id": "v", "state": state, "action": "verify", "ticket": "t", "received": NOW, "request": {}, **fields}
+        {"id": "v", "state": state, "action": "verify", "intake": "t", "received": NOW, "request": {}, **fields}
     )
 
 
 def test_excluded_databases_are_shown_with_the_reason() -> None:
-    answer = Answer(id="b", state=State.QUEUED, ticket="t", received=NOW).with_results(
+    answer = Answer(id="b", state=State.QUEUED, intake="t", received=NOW).with_results(
         {"orders": DatabaseResult(outcome=Outcome.SUCCEEDED)}, (), {DatabaseName("web"): "is a sharded database"}
     )
 

@@ -124,7 +124,7 @@ def test_a_new_result_of_a_database_replaces_the_old_one() -> None:
 
 
 def test_a_rejection_has_every_fault() -> None:
-    one = rejected(id="t", ticket="t", files=("x.json",), faults=("a", "b"), now=NOW)
+    one = rejected(id="t", intake="t", files=("x.json",), faults=("a", "b"), now=NOW)
 
     assert (State.REJECTED, Reason.INVALID_REQUEST, "a\nb") == (one.state, one.reason, one.error)
 
@@ -154,11 +154,11 @@ def test_a_request_expires_after_not_after_and_not_at_it() -> None:
 
 
 def test_the_head_of_an_answer_can_be_read_alone() -> None:
-    one = rejected(id="x", ticket="t", files=("x.request",), faults=("no",), now=NOW)
+    one = rejected(id="x", intake="t", files=("x.request",), faults=("no",), now=NOW)
     head = AnswerHead.from_json(one.to_json())
 
     assert Answer.from_json(one.to_json()) == one
-    assert (head.id, head.ticket, head.state, head.received, head.finished) == ("x", "t", State.REJECTED, NOW, NOW)
+    assert (head.id, head.intake, head.state, head.received, head.finished) == ("x", "t", State.REJECTED, NOW, NOW)
 
 
 @pytest.mark.parametrize("kind", [Answer, AnswerHead])

@@ -207,7 +207,7 @@ def test_a_file_that_is_no_request_is_rejected_and_kept(
     answer = requests.take("x.json")
 
     assert error in (answer.error or "")
-    assert requests.inside("rejected") == [f"{answer.ticket}.json"]
+    assert requests.inside("rejected") == [f"{answer.intake}.json"]
     assert requests.read("x.json.status.json")["state"] == "rejected"
 
 
@@ -272,7 +272,7 @@ def test_the_same_id_with_the_same_content_is_one_run_with_an_answer_for_each_fi
     assert second is not None
     requests.finish(second.answer)
 
-    assert (second.new, second.answer.ticket) == (False, first.ticket)
+    assert (second.new, second.answer.intake) == (False, first.intake)
     assert [requests.read(f"{name}.json.status.json")["state"] for name in "ab"] == ["succeeded", "succeeded"]
 
 
@@ -289,7 +289,7 @@ def test_a_request_to_cancel_has_an_id_of_its_own(requests: RequestsFolder) -> N
     answer = requests.ask("c.json", action="cancel", id="a")
 
     assert (answer.action, answer.asked.id) == ("cancel", "a")
-    assert answer.id == answer.ticket
+    assert answer.id == answer.intake
 
 
 def test_a_request_of_a_command_has_the_name_of_its_file_as_id(requests: RequestsFolder) -> None:
@@ -302,7 +302,7 @@ def test_a_request_of_a_command_has_the_name_of_its_file_as_id(requests: Request
 def test_a_file_named_like_a_run_of_a_schedule_gets_its_ticket_as_id(requests: RequestsFolder) -> None:
     answer = requests.ask("cli@20261123T020000Z.request")
 
-    assert answer.id == answer.ticket
+    assert answer.id == answer.intake
 
 
 def test_a_dropped_file_cannot_take_the_id_of_a_run_of_a_schedule(requests: RequestsFolder) -> None:
@@ -316,7 +316,7 @@ def test_a_request_of_a_schedule_that_is_submitted_twice_is_one_run(requests: Re
     request = Request(id="nightly@20261123T020000Z", type=BackupType.FULL)
     first, again = (requests.spool.submit(request, "nightly", TAKEN) for _ in range(2))
 
-    assert (first.new, again.new, again.answer.ticket) == (True, False, first.answer.ticket)
+    assert (first.new, again.new, again.answer.intake) == (True, False, first.answer.intake)
 
 
 # The ledger
@@ -479,8 +479,8 @@ class CrashError(BaseException):
 def live(requests: RequestsFolder) -> None:
     """Do what an agent does: settle, take, and carry out the requests in the folder."""
     dropped = [name for name in ("good.json", "bad.json") if (requests.path / name).exists()]
-    for ticket in requests.spool.unsettled():
-        requests.spool.settle(ticket, TAKEN)
+    for intake in requests.spool.unsettled():
+        requests.spool.settle(intake, TAKEN)
     for name in dropped:
         requests.spool.take(name, TAKEN)
     for answer in requests.spool.ledger.open():
@@ -512,11 +512,11 @@ def test_after_a_crash_a_file_is_matched_with_its_entry_and_counts_as_new(
     requests: RequestsFolder,
 ) -> None:
     answer = requests.ask(id="one")
-    left = requests.path / ".spool" / "incoming" / answer.ticket
+    left = requests.path / ".spool" / "incoming" / answer.intake
     left.mkdir()
     (left / "x.request").write_text('{"id": "one"}')
 
-    assert requests.spool.settle(answer.ticket, TAKEN) == TakenFile(answer, new=True)
+    assert requests.spool.settle(answer.intake, TAKEN) == TakenFile(answer, new=True)
     assert requests.inside("incoming") == []
 
 

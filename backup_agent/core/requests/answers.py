@@ -234,7 +234,7 @@ class AnswerHead(BaseModel):
 
     schema_: Literal[1] = Field(default=1, alias="schema")
     id: RequestId
-    ticket: str
+    intake: str
     state: State
     received: datetime
     finished: datetime | None = None
@@ -252,7 +252,7 @@ class Answer(StoredValue):
     state: State
     action: str = "backup"
     files: tuple[str, ...] = Field(default=(), description="names of the request files; none for a schedule")
-    ticket: str = Field(description="made when the file is taken; distinguishes a repeated id from a file read twice")
+    intake: str = Field(description="made when the file is taken; distinguishes a repeated id from a file read twice")
     schedule: str | None = None
     received: datetime
     started: datetime | None = None
@@ -389,7 +389,7 @@ def _request(kept: Mapping[str, Any]) -> Request:
 def rejected(
     *,
     id: str,  # noqa: A002  the field's own name
-    ticket: str,
+    intake: str,
     files: tuple[str, ...],
     faults: tuple[str, ...],
     now: datetime,
@@ -399,7 +399,7 @@ def rejected(
     return Answer(
         id=id,
         state=State.REJECTED,
-        ticket=ticket,
+        intake=intake,
         files=files,
         received=now,
         finished=now,

@@ -38,7 +38,7 @@ log = structlog.get_logger()
 class _Newest:
     """The newest request of a file name, whose answer is beside the file."""
 
-    ticket: str
+    intake: str
     id: str
     final: bool
 
@@ -70,12 +70,12 @@ class AnswersFolder:
         self._write(self.by_id / f"{answer.id}.json", answer)
         for name in answer.files if names is None else names:
             newest = self._newest_of(name)
-            if answer.id != newest.id and answer.ticket < newest.ticket:
+            if answer.id != newest.id and answer.intake < newest.intake:
                 continue
             # The caller of a rejected request waits for backup.status, too, unless an accepted one is under way.
             if name == LEGACY_REQUEST and (newest.final or answer.state is not State.REJECTED):
                 self._legacy(answer)
-            self._newest[name] = _Newest(max(answer.ticket, newest.ticket), answer.id, answer.state.final)
+            self._newest[name] = _Newest(max(answer.intake, newest.intake), answer.id, answer.state.final)
             if answer.state is not State.REJECTED:
                 self.write_beside(name, answer)
 
@@ -105,21 +105,21 @@ class AnswersFolder:
         if name not in self._newest:
             try:
                 answer = AnswerHead.from_json(durable.read(self.folder / answer_name(name), LARGEST))
-                self._newest[name] = _Newest(answer.ticket, answer.id, answer.state.final)
+                self._newest[name] = _Newest(answer.intake, answer.id, answer.state.final)
             except (OSError, ValueError):
                 self._newest[name] = _Newest("", "", final=True)
         return self._newest[name]
 
-    def note_newest(self, name: str, ticket: str, answer: Answer) -> None:
+    def note_newest(self, name: str, intake: str, answer: Answer) -> None:
         """Note that a dropped file repeats a request that was accepted before."""
-        self._newest[name] = _Newest(ticket, answer.id, answer.state.final)
+        self._newest[name] = _Newest(intake, answer.id, answer.state.final)
 
     def after_newest(self, name: str, now: datetime) -> datetime:
-        """Return the time for the ticket of a file's next request: `now`, or later than the file's newest ticket.
+        """Return the time for the intake of a file's next request: `now`, or later than the file's newest intake.
 
         So the next request is the newest one even if the clock was set back.
         """
-        newest = time_of(self._newest_of(name).ticket)
+        newest = time_of(self._newest_of(name).intake)
         return now if newest is None or newest < now else newest + timedelta(microseconds=1)
 
     def forget(self, name: str) -> None:
@@ -134,14 +134,14 @@ class AnswersFolder:
                 self.clear_legacy_status()
 
 
-def time_of(ticket: str) -> datetime | None:
-    """Return the time at which a ticket was made, or None if the text is no ticket.
+def time_of(intake: str) -> datetime | None:
+    """Return the time at which an intake was made, or None if the text is not an intake.
 
     >>> time_of("20261123T020000000000Z-00010000")
     datetime.datetime(2026, 11, 23, 2, 0, tzinfo=datetime.timezone.utc)
     """
     try:
-        return datetime.strptime(ticket.partition("-")[0], "%Y%m%dT%H%M%S%f%z")
+        return datetime.strptime(intake.partition("-")[0], "%Y%m%dT%H%M%S%f%z")
     except ValueError:
         return None
 

@@ -91,11 +91,11 @@ class Expiry:
 
     def _is_old_rejected(self, moment: datetime, entry: "os.DirEntry[str]") -> bool:
         """Tell whether a rejected file was taken before a moment and its answer has been removed. Keep directories."""
-        ticket = entry.name.removesuffix(".json")
-        taken = time_of(ticket)
+        intake = entry.name.removesuffix(".json")
+        taken = time_of(intake)
         if taken is None or taken >= moment or entry.is_dir(follow_symlinks=False):
             return False
-        return not (self._answers.by_id / f"{ticket}.json").exists()
+        return not (self._answers.by_id / f"{intake}.json").exists()
 
 
 def _is_old(ending: str, moment: datetime, entry: "os.DirEntry[str]") -> bool:

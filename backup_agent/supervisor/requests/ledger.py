@@ -64,7 +64,7 @@ class Ledger:
                 answers.append(Answer.from_json(durable.read(path, LARGEST)))
             except (durable.RefusedFileError, ValueError) as error:
                 log.warning("spool entry unreadable", entry=path.name, error=quoting.shown(error))
-        return sorted(answers, key=lambda answer: answer.ticket)
+        return sorted(answers, key=lambda answer: answer.intake)
 
     def write(self, answer: Answer) -> None:
         """Replace an entry in the folder in which it is."""

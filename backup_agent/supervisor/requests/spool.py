@@ -1,10 +1,10 @@
 """The spool: a folder that is both the queue and the ledger of requests, so that recovery only lists it.
 
     <requests>/x.request             dropped by a user, read in place until it is complete or has not changed for a time
-    <requests>/.spool/incoming/<ticket>/x.request   taken; its content is read once more and decides
+    <requests>/.spool/incoming/<intake>/x.request   taken; its content is read once more and decides
                       open/<id>.json      accepted, without a final answer
                       done/<id>.json      with a final answer
-                      rejected/<ticket>.json   a rejected file with its content, owner and mode
+                      rejected/<intake>.json   a rejected file with its content, owner and mode
                       reserve/            space for answers on a full volume
     <requests>/answers/<id>.json, <requests>/x.status.json   the answers
 
@@ -60,7 +60,7 @@ class Spool:
         self._incoming = spool / "incoming"
         self._rejected = spool / "rejected"
         self.expiry = Expiry(self.answers, self.ledger.done, self._rejected)
-        self._tickets = count()
+        self._intakes = count()
 
     @property
     def _folders(self) -> tuple[Path, ...]:
@@ -88,7 +88,7 @@ class Spool:
 
         A file that cannot be moved is rejected and left in the folder; later calls for it return None.
         """
-        folder = self._incoming / self.ticket(self.answers.after_newest(name, now))
+        folder = self._incoming / self.intake(self.answers.after_newest(name, now))
         self.reserve.insist(folder.mkdir)
         try:
             self._rename(self.folder / name, folder / name)
@@ -100,7 +100,7 @@ class Spool:
             return self._reject_immovable(name, folder.name, error, now)
         return self._settle(folder, now)
 
-    def _reject_immovable(self, name: str, ticket: str, error: PermissionError, now: datetime) -> TakenFile | None:
+    def _reject_immovable(self, name: str, intake: str, error: PermissionError, now: datetime) -> TakenFile | None:
         """Reject a file of another user that may not be moved, and leave it in the folder.
 
         It is in a sticky folder, or a directory. Return None if this version of the file was rejected before.
@@ -113,19 +113,19 @@ class Spool:
             f"cannot be moved ({error.strerror}): the agent runs as uid {os.getuid()}. It stays where it is, and is "
             f"taken once it can be: remove it, or let that uid own {self.folder}"
         )
-        taken = self._reject(path, ticket, (fault,), now)
+        taken = self._reject(path, intake, (fault,), now)
         self.answers.publish(taken.answer, (name,))
         self.answers.write_beside(name, taken.answer)
         self.dropped.note_immovable(name, version)
         return taken
 
     def unsettled(self) -> list[str]:
-        """Return the tickets of files that were taken but, because of a crash, neither accepted nor rejected."""
+        """Return the intakes of files that were taken but, because of a crash, neither accepted nor rejected."""
         return sorted(entry.name for entry in os.scandir(self._incoming))
 
-    def settle(self, ticket: str, now: datetime) -> TakenFile | None:
-        """Accept or reject a file that was taken before a crash. Return None if there is none for the ticket."""
-        return self._settle(self._incoming / ticket, now)
+    def settle(self, intake: str, now: datetime) -> TakenFile | None:
+        """Accept or reject a file that was taken before a crash. Return None if there is none for the intake."""
+        return self._settle(self._incoming / intake, now)
 
     def _settle(self, folder: Path, now: datetime) -> TakenFile | None:
         entry = next(folder.iterdir(), None)
@@ -143,36 +143,36 @@ class Spool:
         folder.rmdir()
         return taken
 
-    def _judge(self, path: Path, ticket: str, now: datetime) -> TakenFile:
+    def _judge(self, path: Path, intake: str, now: datetime) -> TakenFile:
         try:
             data = read_request(path)
             path.name.encode()
             request = parse(data, self._root)
         except UnicodeEncodeError:
-            return self._reject(path, ticket, ("the file's name is not UTF-8: give it another",), now)
+            return self._reject(path, intake, ("the file's name is not UTF-8: give it another",), now)
         except InvalidRequestError as error:
-            return self._reject(path, ticket, error.faults, now)
+            return self._reject(path, intake, error.faults, now)
         identity = request.id
         if identity is None or request.action is Action.CANCEL:
-            identity = command_of(path.name) or ticket
+            identity = command_of(path.name) or intake
         try:
             earlier = self.ledger.load(identity)
         except PermanentError as error:
-            return self._reject(path, ticket, (f"id: {error.failure.error}; write another id, or none",), now)
+            return self._reject(path, intake, (f"id: {error.failure.error}; write another id, or none",), now)
         if earlier is None:
             if faults := self._refuse(request):
-                return self._reject(path, ticket, faults, now)
-            answer = self._accept(request, identity, ticket, (path.name,), None, now)
+                return self._reject(path, intake, faults, now)
+            answer = self._accept(request, identity, intake, (path.name,), None, now)
             return TakenFile(answer, new=True)
-        if earlier.ticket == ticket:
+        if earlier.intake == intake:
             return TakenFile(earlier, new=True)
         if earlier.request != request.content():
             fault = f"id: {identity!r} has been used for another request; write another id, or none"
-            return self._reject(path, ticket, (fault,), now)
+            return self._reject(path, intake, (fault,), now)
         if path.name not in earlier.files:
             earlier = earlier.model_copy(update={"files": (*earlier.files, path.name)})
             self.ledger.write(earlier)
-        self.answers.note_newest(path.name, ticket, earlier)
+        self.answers.note_newest(path.name, intake, earlier)
         return TakenFile(earlier, new=False)
 
     def submit(self, request: Request, schedule: str, now: datetime) -> TakenFile:
@@ -180,23 +180,23 @@ class Spool:
 
         Raise PermanentError if the request was submitted before and its entry cannot be read.
         """
-        identity = request.id or self.ticket(now)
+        identity = request.id or self.intake(now)
         earlier = self.ledger.load(identity)
         if earlier is not None:
             return TakenFile(earlier, new=False)
-        answer = self._accept(request, identity, self.ticket(now), (), schedule, now)
+        answer = self._accept(request, identity, self.intake(now), (), schedule, now)
         self.answers.publish(answer)
         return TakenFile(answer, new=True)
 
     def _accept(
-        self, request: Request, identity: str, ticket: str, files: tuple[str, ...], schedule: str | None, now: datetime
+        self, request: Request, identity: str, intake: str, files: tuple[str, ...], schedule: str | None, now: datetime
     ) -> Answer:
         answer = Answer(
             id=identity,
             state=State.QUEUED,
             action=request.action,
             files=files,
-            ticket=ticket,
+            intake=intake,
             schedule=schedule,
             received=now,
             set=request.set_name(self._root) if request.action is Action.BACKUP else None,
@@ -207,9 +207,9 @@ class Spool:
             self.answers.clear_legacy_status()
         return answer
 
-    def _reject(self, path: Path, ticket: str, faults: tuple[str, ...], now: datetime) -> TakenFile:
+    def _reject(self, path: Path, intake: str, faults: tuple[str, ...], now: datetime) -> TakenFile:
         name = os.fsencode(path.name).decode(errors="backslashreplace")
-        answer = rejected(id=ticket, ticket=ticket, files=(name,), faults=faults, now=now)
+        answer = rejected(id=intake, intake=intake, files=(name,), faults=faults, now=now)
         return TakenFile(answer, new=True)
 
     def save(self, answer: Answer) -> None:
@@ -222,6 +222,6 @@ class Spool:
         """Rename a file. The reserve is used if the target folder must grow on a full volume."""
         self.reserve.insist(partial(path.rename, target))
 
-    def ticket(self, now: datetime) -> str:
-        """Return a new ticket: the time, and digits that differ within a microsecond and between processes."""
-        return f"{now:%Y%m%dT%H%M%S}{now.microsecond:06d}Z-{os.getpid() & 0xFFFF:04x}{next(self._tickets) & 0xFFFF:04x}"
+    def intake(self, now: datetime) -> str:
+        """Return a new intake: the time, and digits that differ within a microsecond and between processes."""
+        return f"{now:%Y%m%dT%H%M%S}{now.microsecond:06d}Z-{os.getpid() & 0xFFFF:04x}{next(self._intakes) & 0xFFFF:04x}"

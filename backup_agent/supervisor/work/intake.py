@@ -67,11 +67,11 @@ class Intake:
 
     def settle(self) -> None:
         """Accept or reject the files that were taken before a crash or an error."""
-        for ticket in self.spool.unsettled():
+        for intake in self.spool.unsettled():
             try:
-                self._accept(self.spool.settle(ticket, utc_now()))
+                self._accept(self.spool.settle(intake, utc_now()))
             except OSError as error:
-                log.error("request not settled", ticket=ticket, error=str(error))  # noqa: TRY400  the text says it all
+                log.error("request not settled", intake=intake, error=str(error))  # noqa: TRY400  the text says it all
 
     def _accept(self, taken: TakenFile | None) -> None:
         if taken is None:
