@@ -44,11 +44,15 @@ def verify_at(
     root: Path,
     *,
     settings: Mapping[str, Any] | None = None,
+    destination: Mapping[str, Any] | None = None,
     cancel: threading.Event | None = None,
     **changes: Any,
 ) -> list[dict[str, Any]]:
-    """Run a pass over one of these places, by default the volume. Return its events."""
-    destinations = {name: {"type": "s3", "bucket": name} for name in stores if name != "local"}
+    """Run a pass over one of these places, by default the volume. Return its events.
+
+    `destination` has further settings of each destination.
+    """
+    destinations = {name: {"type": "s3", "bucket": name, **(destination or {})} for name in stores if name != "local"}
     storage = {"root": str(root), "destinations": destinations}
     task = VerifyTask(**{"run": "verify-1", "place": "local", "seconds": 60, "settings": {}, **changes})
     told: list[dict[str, Any]] = []

@@ -16,6 +16,7 @@ from backup_agent.core.artifacts.names import DEFAULT_SET
 from backup_agent.core.artifacts.records import BackupType, Record
 from backup_agent.core.reasons import PermanentError, Reason, TransientError
 from backup_agent.stores.local import LocalStore
+from backup_agent.stores.store import Store
 from tests.builders import ORDERS
 from tests.catalog.places import place_at, write_record
 from tests.jobs.passes import LONG_AGO, Blocks, events, judged, put, verify, verify_at
@@ -294,6 +295,20 @@ def test_a_request_that_verified_nothing_fails_even_if_nothing_is_ever_due(tmp_p
     whole = verify_at(store, tmp_path, settings=settings, request="v", all=True)[-1]["result"]
 
     assert (asked["reason"], unasked["outcome"], whole["outcome"]) == ("nothing_verified", "succeeded", "succeeded")
+
+
+@pytest.mark.parametrize(("every", "read"), [("30d", True), (None, False)])
+def test_a_destination_has_a_period_of_its_own(tmp_path: Path, every: str | None, *, read: bool) -> None:
+    record, offsite = put(tmp_path), MemoryStore("offsite")
+    offsite.put_artifact(record.key, tmp_path / record.key, record.files[0], lambda _: None)
+    offsite.create(record_key(record.key), record.to_json())
+    storage = {"root": str(tmp_path), "destinations": {"offsite": {"bucket": "offsite"}}}
+    place_at(tmp_path, "offsite", storage=storage).record_notes.add(record.key, record.to_json())
+    stores: dict[str, Store] = {"local": LocalStore(tmp_path, "local"), "offsite": offsite}
+
+    for place, expected in (("local", True), ("offsite", read)):
+        told = verify_at(stores, tmp_path, place=place, destination={"verify": {"every": every}})
+        assert bool(told[-1]["result"]["verified"]) is expected
 
 
 def test_verifying_an_empty_place_succeeds(tmp_path: Path) -> None:
