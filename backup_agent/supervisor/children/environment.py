@@ -28,6 +28,7 @@ CHILDREN: dict[str, tuple[frozenset[Access], frozenset[Access]]] = {
     ),  # starts the copies; the backup port needs no login
     "backup_agent.jobs.copy": (frozenset(), frozenset({Access.CLOUD})),
     "backup_agent.jobs.prune": (frozenset(), frozenset({Access.CLOUD})),
+    "backup_agent.jobs.hold": (frozenset(), frozenset({Access.CLOUD})),
     "backup_agent.jobs.verify": (frozenset(), frozenset({Access.CLOUD})),  # may heal the volume from a destination
 }
 
