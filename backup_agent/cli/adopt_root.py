@@ -61,7 +61,7 @@ def command(context: click.Context, place: str | None, yes: bool, as_json: bool)
 
 @durable.closed_to_others()
 def _look(place: Place, *, yes: bool) -> dict[str, object]:
-    """Return the owner of a place as JSON values. If `yes`, take the place over if it is another agent's."""
+    """Return the present owner of a place as JSON values. If `yes`, take over a place of another agent or volume."""
     volume = this_volume(place.settings)
     if place.is_volume and volume.foreign is not None:
         ownership, found = Ownership.FOREIGN, claim.look(place.store)
@@ -69,7 +69,7 @@ def _look(place: Place, *, yes: bool) -> dict[str, object]:
         ownership, found = ownership_at(place, volume)
     adopted = yes and ownership in (Ownership.FOREIGN, Ownership.LOST)
     if adopted:
-        # A new id for the volume: a clone would otherwise keep the original's id.
+        # The volume gets a new id: if it is a clone, it still has the id of the original.
         ours = volume.ours.model_copy(update={"id": claim.new_id()}) if place.is_volume else volume.ours
         adopt_place(place, ours)
     facts = {"ownership": ownership.value, "description": _DESCRIPTIONS[ownership], "adopted": adopted}

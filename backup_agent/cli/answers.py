@@ -1,7 +1,7 @@
 """Answers as text for people: for `request --wait`, `show` and the demo.
 
-The error of an answer repeats the errors of its databases, and each may contain neo4j-admin's last lines. The short
-form therefore has the first line of each error, and the command that shows the rest.
+The error of an answer repeats the errors of its databases, and an error may contain the last lines of neo4j-admin's
+output. The short form therefore has only the first line of each error, and the command that shows the rest.
 """
 
 from collections.abc import Iterator
@@ -16,14 +16,14 @@ SHORT = 360.0
 """Durations of fewer seconds are shown as "a few minutes"."""
 
 COUNTED_ONLY = (NotRead.NOT_DUE, NotRead.NOT_REACHED)
-"""Reasons that are not faults of the artifacts: the artifacts are counted, not named."""
+"""Reasons that are not faults. Artifacts that were not read for these reasons are counted, but not listed."""
 
 _MARKED = {"hold": "held; artifacts taken later are not held", "release": "released"}
 """Action -> what it did to the artifacts that it selected."""
 
 
 def lines(answer: Answer, *, whole: bool = False) -> list[str]:
-    """Return the lines that describe an answer; with every line of its errors if `whole`."""
+    """Return an answer as lines of text: with every line of each error if `whole`, else with the first line."""
     text = [f"{answer.id}: {_with_reason(answer.state.value, answer.reason)}"]
     for name, result in answer.databases.items():
         text += [f"  {line}" for line in _database(name, result, whole=whole)]
@@ -66,7 +66,7 @@ def progress(answer: Answer) -> str:
 
 
 def _ahead(facts: dict[str, Any]) -> str:
-    """Return how much a pass in slices has still to read, and how long that may take; empty for other requests."""
+    """Return how much a verification in slices has still to read, and the estimated time; "" for other requests."""
     if "artifacts" not in facts:
         return ""
     seconds = facts.get("estimated_seconds")

@@ -48,7 +48,7 @@ def waiting(command: Callable[..., int]) -> Callable[..., int]:
 
 
 def soon(fields: Mapping[str, object]) -> dict[str, object]:
-    """Return the fields of a request. Set `not_after` to `BEGUN_WITHIN` from now if it is not set."""
+    """Return the fields of a request. The default of `not_after` is `BEGUN_WITHIN` from now."""
     return {**fields, "not_after": fields.get("not_after") or _moment(written_duration(BEGUN_WITHIN))}
 
 
@@ -83,7 +83,7 @@ Return None if the request deletes or replaces nothing.
 def asks(
     action: Action, *, expires: bool = False, question: Question = lambda _: None
 ) -> Callable[[Callable[[], None]], Callable[..., int]]:
-    """Turn an empty function into a command that sends a request for `action`. The command's options are the fields.
+    """Turn an empty function into a command that sends a request for `action`. Its options are the request's fields.
 
     If `expires` is true, or if `question` returns a question, `not_after` defaults to `BEGUN_WITHIN` from now. If
     `question` returns a question, the command checks that an agent takes requests, and asks before it sends.
@@ -110,7 +110,7 @@ def asks(
 
 
 def _moment(value: str | None) -> str | None:
-    """Return a duration from now as an ISO 8601 time, and other values unchanged: they are checked with the request."""
+    """Convert a duration from now to an ISO 8601 time. Return other text unchanged: `drop` checks the whole request."""
     try:
         return (datetime.now(UTC) + duration(value)).isoformat(timespec="seconds") if value else None
     except ValueError:

@@ -57,7 +57,7 @@ def _withdraw(folder: Path, request: str) -> list[str]:
 
 
 def _asks_as(path: Path, request: str) -> bool:
-    """Return whether a file is a request with that id, and is not itself a request to cancel."""
+    """Return whether a file is a request with the given id, and not a request to cancel."""
     try:
         content = read_json(read_request(path))
     except ValueError:  # InvalidRequestError too

@@ -191,7 +191,7 @@ def _accept(place: Place, keys: tuple[str, ...], *, as_json: bool) -> int:
 
 @durable.closed_to_others()
 def _discard(place: Place, keys: tuple[str, ...], *, yes: bool, as_json: bool) -> int:
-    """Delete unrecognised records with their files, after confirmation."""
+    """Delete unrecognised records with their files, after confirmation unless `yes`."""
     if keys and not yes:
         if not sys.stdin.isatty():
             raise click.UsageError("nothing was deleted, because there is no terminal to confirm at: add --yes")
@@ -281,7 +281,7 @@ def _named(one: Result) -> str:
 
 @contextmanager
 def _root_locked(settings: Settings, *, dry_run: bool) -> Iterator[None]:
-    """Hold the lock of the storage root.
+    """Hold the lock of the storage root during the block; a dry run takes no lock.
 
     Raise PermanentError if an agent runs there, if the root belongs to another agent, or if the root does not exist.
     """

@@ -35,8 +35,8 @@ def command(folder: Path | None, once: bool, as_json: bool) -> int:
     if find_spec("backup_agent.demo") is None:
         printing.block(ABSENT, err=True)
         return 2
-    from backup_agent.demo import day  # noqa: PLC0415  the stand-ins are for this command alone
-    from backup_agent.demo.world import DemoError  # noqa: PLC0415  the same
+    from backup_agent.demo import day  # noqa: PLC0415  only this command needs the stand-ins
+    from backup_agent.demo.world import DemoError  # noqa: PLC0415  only this command needs it
 
     try:
         day.run(folder, _tell_as_json if as_json else _tell, once=once)

@@ -30,7 +30,7 @@ EXIT = {
 }
 POLL_SECONDS = 0.2
 TAKEN_SECONDS = 10.0
-"""A running agent takes a request within a second. After this long the agent is probably not running."""
+"""If a request is not taken within this time, probably no agent is running: an agent takes it within a second."""
 
 OPTIONS = {
     "path": "--set",
@@ -45,11 +45,11 @@ OPTIONS = {
     "taken_to": "--to",
     "until": "--until",
 }
-"""The field of a request that each option sets, for faults."""
+"""Field of a request -> the option that sets it, for error messages."""
 
 
 def requester() -> str:
-    """Return $USER, else `user@host`: a pod has no $USER."""
+    """Return $USER. If it is not set, as in a pod, return `user@host`."""
     if user := os.environ.get("USER"):
         return user
     number = os.getuid()
@@ -61,7 +61,7 @@ def requester() -> str:
 
 
 def insist_on_an_agent(settings: Settings, command: str) -> None:
-    """Raise PermanentError if no agent takes requests. An agent that starts later must not delete anything."""
+    """Raise PermanentError if no agent takes requests: an agent that starts later must not find a request to delete."""
     if presence(settings.requests.folder) is Presence.ABSENT:
         raise PermanentError(
             Reason.NO_AGENT,
@@ -96,7 +96,7 @@ class Dropped:
     """A request file that this command has written. Its name is unique, so no other file is replaced."""
 
     def __init__(self, settings: Settings, name: str, identity: str) -> None:
-        """`name` is the file's name without its suffix; `identity` is the request's id, by default the same."""
+        """`name` is the file name without suffix. `identity` is the request's id: `name` unless the request has one."""
         self.folder = settings.requests.folder
         self.identity = identity
         self.request = settings.requests.folder / f"{name}.request"
@@ -117,7 +117,7 @@ class Dropped:
             ) from None
 
     def withdraw(self) -> bool:
-        """Remove the file. Return False if the agent has already taken it, which it does by a rename."""
+        """Remove the file. Return False if an agent has already taken the request: it renames the file."""
         try:
             self.request.unlink()
         except OSError:
@@ -139,9 +139,9 @@ def _by_option(fault: str) -> str:
 
 
 def wait_for(dropped: Dropped, timeout: float | None, *, as_json: bool, withdraws: bool) -> int:
-    """Show progress until the answer is final or `timeout` seconds have passed, then the answer. Return the exit code.
+    """Show progress until the answer is final or `timeout` seconds have passed. Show the answer, return the exit code.
 
-    If `withdraws`, an interruption removes the request file, if no agent has taken it.
+    If `withdraws` is true, an interrupt removes the request file, unless an agent has taken it.
     """
     shown = _Shown(live=not as_json and sys.stderr.isatty(), quiet=as_json)
     try:
@@ -168,7 +168,7 @@ def wait_for(dropped: Dropped, timeout: float | None, *, as_json: bool, withdraw
 
 
 def _follow(dropped: Dropped, timeout: float | None, shown: "_Shown") -> Answer | None:
-    """Return the final answer, or the answer after `timeout` seconds: None if no agent has taken the request."""
+    """Return the answer once it is final, or after `timeout` seconds; None if no agent has taken the request."""
     begun = time.monotonic()
     while True:
         answer = dropped.read()
@@ -206,7 +206,7 @@ class _Shown:
             printing.line(line, err=True)
 
     def say(self, *texts: str) -> None:
-        """Print lines to stderr that are not overwritten, even with `quiet`."""
+        """Print lines to stderr, even if `quiet` is true. Progress does not overwrite them."""
         self.end()
         printing.lines(texts, err=True)
 

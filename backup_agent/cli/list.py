@@ -24,10 +24,10 @@ from backup_agent.stores.store import ObjectTooLargeError, Store
 
 @dataclass(frozen=True)
 class Listed:
-    """What is recorded of one database at a place."""
+    """The records of one database at a place."""
 
     records: tuple[Record, ...]
-    """The oldest first, including those that are not recognised."""
+    """Oldest first. Includes records that are not recognised."""
     contents: Contents
     faults: tuple[str, ...]
     """One line for each object that cannot be read."""
@@ -103,7 +103,7 @@ def command(
 
 
 def _at(place: Place, set_name: SetName | None, database: str | None) -> Iterator[Listed]:
-    """Yield what is recorded at a place. The index only lists the records; each record is read."""
+    """Yield the records of a place by database. Each record is read; the index serves only to list them."""
     sets = {set_name} if set_name else None
     with ThreadPoolExecutor(place.store.concurrent_reads, thread_name_prefix="record") as pool:
         for contents in by_database(place, sets=sets, writes=False, read_all=True):
@@ -121,13 +121,13 @@ def _at(place: Place, set_name: SetName | None, database: str | None) -> Iterato
 
 
 def _until(holds: Mapping[str, Hold], key: str) -> str | None:
-    """Return the end of the hold on an artifact, if it has one."""
+    """Return the end of the hold on an artifact; None if there is no hold, or if the hold has no end."""
     hold = holds.get(key)
     return printing.moment(hold.until) if hold is not None and hold.until is not None else None
 
 
 def _read(store: Store, key: str) -> Record | str | None:
-    """Return a record, a text that says why it is unreadable, or None if it has been deleted meanwhile."""
+    """Return the record of an artifact, the reason why it is unreadable, or None if it was deleted meanwhile."""
     try:
         seen = store.look(record_key(key), LARGEST)
         return None if seen is None else volume_records.parse(seen.content, key)
@@ -142,7 +142,7 @@ def _has(record: Record, labels: tuple[str, ...]) -> bool:
 
 
 def _others(place: Place) -> dict[str, Callable[[str], bool]]:
-    """Return the other places: name, and a function that returns whether the place has the artifact of a key."""
+    """Return name -> function for all other places. The function returns whether the place has a given key."""
     others: dict[str, Callable[[str], bool]] = {
         one.name: one.record_notes.has for one in destinations(place.settings) if one.name != place.name
     }

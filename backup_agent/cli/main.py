@@ -21,7 +21,7 @@ from backup_agent.settings.faults import SettingsError
 from backup_agent.settings.load import DEFAULT_PATH, PATH_VARIABLE
 
 BROKEN_PIPE = 128 + signal.SIGPIPE
-"""The exit code of a command whose output is closed. It is the same as for a program that SIGPIPE has ended."""
+"""Exit code if the output pipe is closed, as for a process that SIGPIPE ended."""
 
 # A command's module is imported when the command is called: `request` must start fast and import little.
 COMMANDS = {
@@ -93,7 +93,7 @@ def main() -> None:
         signals.interrupt()
         result = code()
         signals.end_at_once()
-    except KeyboardInterrupt as error:  # before or after the command
+    except KeyboardInterrupt as error:  # raised before or after the command
         result = signals.code_of(error)
     sys.exit(result if _flushed() else BROKEN_PIPE)
 
@@ -104,12 +104,12 @@ def code(arguments: list[str] | None = None) -> int:
         return _code(arguments)
     except BrokenPipeError:
         return BROKEN_PIPE
-    except SystemExit:  # outside its standalone mode click raises this only for a broken pipe
+    except SystemExit:  # without standalone mode, click raises this only for a broken pipe
         return BROKEN_PIPE
 
 
 def _flushed() -> bool:
-    """Flush the output. Return False for a broken pipe, for which Python would show a traceback at exit."""
+    """Flush stdout and stderr. Return False if a pipe is broken, and prevent Python's traceback at exit."""
     open_ = True
     for stream in (sys.stdout, sys.stderr):
         try:
@@ -152,7 +152,7 @@ def _complain(text: str, hint: str = "") -> None:
 
 
 def _advice(error: SettingsError) -> str:
-    """Return a hint if the default settings file does not exist and no other was named."""
+    """Return a hint if the default settings file was used and does not exist, else an empty string."""
     if error.source != str(DEFAULT_PATH) or Path(error.source).exists():
         return ""
     return f"there is no such file; write it, or name another with --config or ${PATH_VARIABLE}"

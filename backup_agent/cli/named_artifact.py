@@ -7,11 +7,10 @@ from backup_agent.core.reasons import PermanentError, Reason
 
 
 def artifact_at(place: Place, name: str) -> tuple[Contents, str] | None:
-    """Return the contents of an artifact's folder, and its key; None if no artifact of that name is recorded.
+    """Return the contents of the artifact's folder, and the artifact's key; None if no such artifact is recorded.
 
-    The name is the key, the path on the volume or the file name of the artifact or of its record. Raise PermanentError
-    if its record cannot be read, or several artifacts have that file name. An artifact with a recognised record is
-    preferred.
+    `name` is a key, a path on the volume or a file name, of the artifact or of its record. Artifacts with a recognised
+    record are preferred. Raise PermanentError if the record cannot be read, or if several artifacts have the file name.
     """
     key = name.removeprefix(f"{place.root}/").removesuffix(RECORD_SUFFIX)
     sets = {split_key(key).set} if is_key(key) else None

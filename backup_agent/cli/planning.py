@@ -1,4 +1,4 @@
-"""What retention would do at a place, for the commands that show it. They read the place and need no agent."""
+"""Preview what retention would do at a place. A preview reads the place itself and needs no agent."""
 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -31,7 +31,7 @@ class PlacePreview:
 
     @property
     def refused(self) -> list[str]:
-        """The reasons for which the plans would not be carried out."""
+        """The reasons why retention would refuse to carry out the plans."""
         return [str(refusal) for plan in self.plans for refusal in plan.refused]
 
     @property
@@ -83,7 +83,8 @@ def planned(
 ) -> PlacePreview:
     """Return what retention would do at a place now, as if the database `forgotten` were forgotten too.
 
-    Whether the clock can be trusted is not checked: only a pass of retention does that. Raise BackupError, OSError.
+    The clock is not checked: only a pass of retention does that. Raise BackupError or OSError if the place cannot be
+    read.
     """
     place = place_of(name, settings)
     found = survey(place, indexed=False)

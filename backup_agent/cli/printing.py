@@ -37,7 +37,7 @@ def block(text: str, *, err: bool = False) -> None:
 
 
 def document(text: str) -> None:
-    """Print a document for programs. It is printed unchanged, except on a terminal, where `block` prints it."""
+    """Print a document for programs: unchanged, or with unprintable characters as escapes on a terminal."""
     click.echo(printable_lines(text) if sys.stdout.isatty() else text, nl=False)
 
 

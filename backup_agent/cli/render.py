@@ -58,7 +58,7 @@ def _running(folder: Path, spec: ClusterSpec) -> int | None:
 
 
 def _write(folder: Path, files: dict[str, str], namespace: str) -> list[str]:
-    """Write the files, and remove those that only an earlier rendering had. Return a note for each removed file."""
+    """Write the files. Remove files of an earlier rendering that are not among them, and return a note for each."""
     folder.mkdir(parents=True, exist_ok=True)
     removed = []
     for name in _listed(folder):

@@ -1,9 +1,9 @@
-"""The commands that restore one point. They are made only from records, without the agent or Bolt.
+"""The commands that restore one artifact, made only from records: neither the agent nor Bolt is needed.
 
 The commands follow Neo4j's manual by version (pages restore-backup, seed-from-uri, recreate-database, disaster
-recovery). None of them was run on Enterprise here, and the text says so. A cluster is never restored with
---overwrite-destination, because its servers hold state beside the store; `system` is never seeded; and a seed contains
-only the store, without users and roles.
+recovery). They have not been run on Enterprise, and the printed text says so. A database of a cluster is never restored
+with --overwrite-destination, because the servers hold state in addition to the store. `system` is never seeded. A seed
+contains only the store, without users and roles.
 """
 
 from collections.abc import Iterator, Sequence
@@ -52,9 +52,9 @@ class RestoreStep:
 
 
 def version_of(record: Record, asked: str | None) -> Version:
-    """Return the version of Neo4j that restores: `asked` if given, else that of the backup.
+    """Return the version of Neo4j to restore with: `asked` if given, else the version that took the backup.
 
-    Raise PermanentError if no version is known, if it is not supported here, or if it is older than the backup's.
+    Raise PermanentError if the version is unknown, not supported, or older than the version that took the backup.
     """
     taken = Version.parse(record.admin_version or record.server_version or "")
     if asked is not None and (given := Version.parse(asked)) is None:
@@ -86,8 +86,8 @@ def steps(
 ) -> tuple[RestoreStep, ...]:
     """Return the steps that restore the last artifact of a chain.
 
-    `chain` goes from the full to the point. `source` has the whole chain; so does `seed`, a destination that the
-    servers of a cluster can read. `version` is that of neo4j-admin and of the servers that restore.
+    `chain` is in the order of the restore, the full first. `source` and `seed` have the whole chain; `seed` is a
+    destination that the servers of a cluster can read. `version` is that of neo4j-admin and of the servers.
     """
     point = chain[-1]
     if point.database == "system":
@@ -190,7 +190,7 @@ def _from_seed(chain: Sequence[Record], seed: ChainSource, version: Version) -> 
     procedure = "dbms.recreateDatabase" if version >= _RECREATE_RENAMED else "dbms.cluster.recreateDatabase"
     needs = [*(seed.access.server_needs if seed.access else ())]
     if version < _CLOUD_SEED_ALONE:
-        # Of the two providers, only this one is known to find the chain of a differential.
+        # CloudSeedProvider finds the chain of a differential. S3SeedProvider is not known to do so.
         needs.append("dbms.databases.seed_from_uri_providers=CloudSeedProvider (its default has S3SeedProvider first)")
     unasked = (
         f"{seed.place} could not be reached from here: first check that the chain is there and undamaged "

@@ -1,4 +1,4 @@
-"""From where an artifact can be restored: a place that has its chain, and a destination that servers can read."""
+"""Find where to restore an artifact from: a place that has its chain, and a destination that servers can read."""
 
 from dataclasses import dataclass, replace
 
@@ -17,20 +17,21 @@ from backup_agent.stores.kind import kind_of
 
 @dataclass(frozen=True)
 class RestorableChain:
-    """A restore point at a place, with everything that it needs."""
+    """A restore point at a place, with its chain."""
 
     place: Place
     record: Record
     chain: tuple[Record, ...]
-    """In the order of the restore, from the full to the point."""
+    """In the order of the restore: the full first, the restore point last."""
     proven: bool
-    """Whether the agent recognises each of these records."""
+    """Whether the agent recognises every record of the chain."""
 
 
 def restorable(settings: Settings, what: str, place: str | None) -> RestorableChain:
-    """Return a restore point with its chain, preferably from a place where the agent recognises their records.
+    """Return an artifact with its chain, at `place`, or at any place if `place` is None.
 
-    Raise PermanentError with the fault of each place if none has the whole chain.
+    Places where the agent recognises the records are preferred. If no place has the whole chain, raise PermanentError
+    with the fault of each place.
     """
     failures: list[Failure] = []
     unproven: RestorableChain | None = None
@@ -64,7 +65,7 @@ def _chain_at(place: Place, what: str) -> RestorableChain:
     strangers = () if proven else part.unrecognised.values()
     entries = part.entries | {one.artifact: one.entry for one in strangers if one.entry is not None}
     ancestry = Ancestry(entries.values(), {*part.unsound, *(one.artifact for one in strangers if one.fault)})
-    # An empty differential holds no transactions: restore the artifact that it was taken after.
+    # An empty differential contains no transactions: restore the artifact that it continues.
     entry = entries.get(key)
     point = ancestry.anchor(entry) if entry is not None and entry.empty else entry
     if key not in ancestry.roots or point is None:
@@ -81,7 +82,7 @@ def _chain_at(place: Place, what: str) -> RestorableChain:
 
 
 def read_any_record(place: Place, key: str) -> Record:
-    """Return the record of an artifact, recognised or not. Raise BackupError if it is unreadable or was replaced."""
+    """Return an artifact's record, even if not recognised. Raise BackupError if it is unreadable or was replaced."""
     if place.record_notes.has(key):
         return read_record(place, key)
     try:
@@ -103,8 +104,8 @@ def source_of(place: Place) -> ChainSource:
 def seed_for(point: RestorableChain) -> ChainSource | None:
     """Return a destination that has the whole chain with no known damage, or None.
 
-    If the chain was found on the volume, the notes say which destinations to check. A destination that cannot be
-    reached from here is the last choice, and is marked `unasked`.
+    A chain that was found at a destination is read from there. If it was found on the volume, the destinations that
+    have a note of each record are checked; one that cannot be reached is the last choice, and is marked `unasked`.
     """
     if not point.place.is_volume:
         return source_of(point.place)

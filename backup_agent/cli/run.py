@@ -29,7 +29,7 @@ def command(context: click.Context, as_json: bool) -> int:
     words = ["-OO", "-m", "backup_agent.supervisor", *([str(path)] if path else [])]
     if sys.stdout is not None:
         sys.stdout.flush()
-    ending.hold()  # exec resets the handlers: a signal now must wait for those of the supervisor
+    ending.hold()  # exec resets signal handlers: block signals until the supervisor has its own
     os.execv(sys.executable, [sys.executable, *words])  # noqa: S606  see backup_agent.supervisor.__main__
 
 

@@ -64,7 +64,7 @@ def command(
 
 
 def _answer(settings: Settings, what: str) -> Answer:
-    """Return the answer to a request. Raise PermanentError if there is none."""
+    """Return the answer to a request. Raise PermanentError if the answer does not exist or cannot be read."""
     hint = ""
     if "/" not in what and not what.startswith("."):
         try:
@@ -111,7 +111,7 @@ def _show_record(settings: Settings, folder: Contents, key: str, *, as_json: boo
 def _show_restoring(
     settings: Settings, what: str, place: str | None, neo4j_version: str | None, *, as_json: bool
 ) -> int:
-    """Print how to restore an artifact from the first place that has its chain. Raise BackupError if none has."""
+    """Print the commands that restore an artifact. Raise BackupError if no place has its whole chain."""
     point = restorable(settings, what, place)
     version = restore_lines.version_of(point.record, neo4j_version)
     source = source_of(point.place)

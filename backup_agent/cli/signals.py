@@ -1,7 +1,7 @@
 """Handling of SIGINT, SIGTERM and SIGHUP: a command ends with 130, 143 or 129 and without a traceback.
 
-While a command runs, the signal raises an exception in it, so that it can clean up. While modules are imported and
-after the command, the process ends at once: an exception would be shown as a traceback, or lost.
+While a command runs, a signal raises an exception, so that the command can clean up. During imports and after the
+command, a signal ends the process at once: an exception would be lost, or shown as a traceback.
 """
 
 import os
@@ -41,7 +41,7 @@ def interrupt() -> None:
 
 @contextmanager
 def importing() -> Iterator[None]:
-    """Let the signals end the process at once within the block, if they raise an exception outside it."""
+    """Within the block, let the signals end the process at once. Do nothing unless `interrupt` is in force."""
     raising = signal.getsignal(signal.SIGTERM) is _raise
     if raising:
         end_at_once()
@@ -56,5 +56,5 @@ def _raise(number: int, _frame: FrameType | None) -> None:
 
 def _handle(handler: Callable[[int, FrameType | None], object]) -> None:
     for number in NUMBERS:
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup, or in a shell's background
+        if signal.getsignal(number) is not signal.SIG_IGN:  # stays ignored under nohup and in background jobs
             signal.signal(number, handler)

@@ -49,7 +49,7 @@ def command(context: click.Context, as_json: bool) -> int:
 def ask(settings: Settings) -> Any:  # noqa: ANN401  the JSON of Status
     """Return /status.json of the agent with these settings. Raise TransientError if it does not answer."""
     host, port = settings.http.page_address
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)  # noqa: S104  where it listens
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)  # noqa: S104  listen addresses
     url = f"http://{topology.join(host, port)}/status.json"
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # no proxy can reach this pod
     try:
@@ -143,7 +143,7 @@ def _retention(rules: dict[str, dict[str, Any]]) -> str:
 
 
 def _topology(status: dict[str, Any], now: datetime) -> Iterator[str]:
-    """Yield how old the known topology is, if Bolt did not answer last time."""
+    """Yield the age of the known topology if Bolt does not answer."""
     if status.get("bolt_up", True):
         return
     if seen := status.get("topology_seen"):
@@ -186,7 +186,7 @@ def _place(place: str, one: dict[str, Any]) -> Iterator[str]:
 
 
 def _databases(status: dict[str, Any], now: datetime) -> Iterator[list[str]]:
-    """Yield a row for each database. Databases that have only failed come last."""
+    """Yield a row for each database. Databases without an artifact, whose backup failed, come last."""
     attempts = dict(status["attempts"])
     for one in status.get("databases", ()):
         name = database_key(one["set"], one["database"])

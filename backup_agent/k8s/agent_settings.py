@@ -1,6 +1,6 @@
 """The agent's settings file: the settings in the spec, those that follow from the spec, and all schedules in full.
 
-It is checked with the agent's own model, so that a mistake is found here and not by a pod that does not start.
+The file is checked with the agent's own model, so that `render` reports a fault before a pod fails to start.
 """
 
 import copy
@@ -106,7 +106,7 @@ def _completed(spec: ClusterSpec | None, given: dict[str, Any]) -> dict[str, Any
             found[key] |= value
     if spec and spec.backup.s3 and spec.backup.s3.ca_config_map:
         for destination in _destinations(found).values():
-            # This file would replace the public CAs, which check AWS itself.
+            # Not for AWS itself: the file would replace the public CAs, which AWS needs.
             if isinstance(destination, dict) and destination.get("endpoint_url"):
                 destination["ca_file"] = S3_CA_FILE
     return found

@@ -1,7 +1,7 @@
 """The agent: a StatefulSet of one pod, its configuration, Service, account and ServiceMonitor.
 
-A StatefulSet ends the old pod before it creates the new one, so an update never runs two agents. Settings are not part
-of the pod: the agent reads a changed ConfigMap by itself.
+A StatefulSet ends the old pod before it creates the new one, so an update never runs two agents. Changed settings do
+not restart the pod: the agent itself reads the changed ConfigMap.
 """
 
 from datetime import timedelta
@@ -91,7 +91,10 @@ def config_map(spec: ClusterSpec, settings_file: str) -> Object:
 
 
 def service(spec: ClusterSpec) -> Object:
-    """Return the Service for metrics and for the pod's name. The metrics of an agent that is not ready say why."""
+    """Return the Service for metrics and for the pod's DNS name.
+
+    The Service includes a pod that is not ready: its metrics say why it is not.
+    """
     return {
         "apiVersion": "v1",
         "kind": "Service",
@@ -135,8 +138,8 @@ def _container(spec: ClusterSpec) -> Object:
         ],
         "resources": resources(spec.backup.cpu, spec.backup.cpu_limit, SMALLEST_AGENT, spec.backup.memory),
         "securityContext": RESTRICTED_CONTAINER,
-        # The supervisor answers all three from memory. At a tenth of a core a start takes a quarter of a minute, and
-        # longer with many records on the volume.
+        # The supervisor answers all three from memory. With a tenth of a core, the agent starts in about 15 seconds,
+        # or longer if there are many records on the volume.
         "startupProbe": {**_probe("/livez"), "periodSeconds": 5, "failureThreshold": 120},
         "readinessProbe": {**_probe("/readyz"), "periodSeconds": 15, "failureThreshold": 4},
         "livenessProbe": {**_probe("/livez"), "periodSeconds": 30, "failureThreshold": 6},
@@ -149,10 +152,10 @@ def _probe(path: str) -> Object:
 
 
 def _environment(spec: ClusterSpec) -> list[Object]:
-    # neo4j-admin of the Enterprise Edition requires it too.
+    # Required by neo4j-admin of the Enterprise Edition, as by the servers.
     found: list[Object] = [
         {"name": "NEO4J_ACCEPT_LICENSE_AGREEMENT", "value": spec.accept_license},
-        # It is written to owner.json, which distinguishes a clone of the volume in another namespace.
+        # The agent writes the namespace to owner.json, to recognise a clone of the volume in another namespace.
         {"name": "POD_NAMESPACE", "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.namespace"}}},
     ]
     s3 = spec.backup.s3
@@ -190,7 +193,7 @@ def _volumes(spec: ClusterSpec) -> list[Object]:
         secret_volume(name, secret, {key: key for key in keys}) for name, (secret, keys) in _secrets(spec).items()
     ]
     if spec.backup.signing_secret:
-        # A pod starts without it: a backup is worth more than its signature.
+        # Optional: without the Secret, the agent starts and takes unsigned backups.
         found.append(secret_volume("signing", spec.backup.signing_secret, {"key.pem": "key.pem"}, optional=True))
     if spec.backup.s3 and spec.backup.s3.ca_config_map:
         items = [{"key": "ca.crt", "path": "ca.crt"}]
@@ -200,7 +203,7 @@ def _volumes(spec: ClusterSpec) -> list[Object]:
 
 
 def _secrets(spec: ClusterSpec) -> dict[str, tuple[str, tuple[str, ...]]]:
-    """Return name and keys of the Secrets that the spec adds, by volume. From the servers' Secrets come only CAs."""
+    """Return volume -> (Secret, keys) for optional Secrets. From the servers' Secrets, only CAs are mounted."""
     found: dict[str, tuple[str, tuple[str, ...]]] = {}
     if spec.tls.bolt and spec.tls.bolt.own_ca:
         found["bolt-ca"] = (spec.tls.bolt.secret, ("ca.crt",))

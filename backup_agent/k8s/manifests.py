@@ -1,4 +1,4 @@
-"""All objects of a cluster, sorted, and as YAML text: the same spec gives the same text to the byte."""
+"""All objects of a cluster, sorted, as values and as YAML. The same spec always gives the same bytes."""
 
 import re
 from typing import Any
@@ -11,7 +11,7 @@ from backup_agent.k8s.spec import ClusterSpec
 
 _PLAIN = re.compile(r"[A-Za-z/][A-Za-z0-9/._-]*")
 _WORDS = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null", "nan", "inf"})
-"""Words that some YAML reader does not read as text."""
+"""Words that some YAML parsers do not read as text."""
 
 
 class _Dumper(yaml.SafeDumper):
@@ -40,16 +40,16 @@ _Dumper.add_representer(str, _text)
 
 
 def objects(spec: ClusterSpec) -> list[Object]:
-    """Return all objects, by kind and name."""
+    """Return all objects, sorted by kind and name."""
     settings_file = to_yaml(agent_settings.document(spec))
     found = [*server.objects(spec), *backup.objects(spec, settings_file), *network.objects(spec)]
     return sorted(found, key=lambda one: (one["kind"], one["metadata"]["name"]))
 
 
 def files(spec: ClusterSpec) -> dict[str, str]:
-    """Return the files of a folder: an object each, and a Kustomization that lists them.
+    """Return file name -> content: one file for each object, and a Kustomization that lists these files.
 
-    Kustomize accepts that file name without a suffix, and `kubectl apply -f FOLDER` ignores it.
+    Kustomize accepts the file name `Kustomization` without a suffix, and `kubectl apply -f FOLDER` ignores that file.
     """
     manifests = {f"{one['kind'].lower()}-{one['metadata']['name']}.yaml": to_yaml(one) for one in objects(spec)}
     kustomization = {

@@ -1,7 +1,7 @@
 """Names, labels, ports and paths that several objects share, each defined once.
 
 The backup pod has the cluster's label, as users expect (`kubectl get pods -l neo4j.com/cluster=demo` lists servers and
-agent). So no object may select by that label alone: such a Service would send clients to the agent.
+agent). So no object may select by that label only: such a Service would send clients to the agent.
 """
 
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 from backup_agent.k8s.spec import ClusterSpec
 
 Object = dict[str, Any]
-"""A Kubernetes object, or a part of one, as JSON has it."""
+"""A Kubernetes object, or a part of an object, as JSON values."""
 
 CLUSTER = "neo4j.com/cluster"
 COMPONENT = "neo4j.com/component"
@@ -66,7 +66,7 @@ def claim_labels(spec: ClusterSpec, component: str) -> dict[str, str]:
 
     `app.kubernetes.io/name` and `instance` are missing on purpose: the operator's finalizer uses them to select the
     claims that it deletes with its custom resource. The StatefulSet controller adds the selector's labels to each
-    claim, so these must not be part of the selector either.
+    claim, so the selector must not have these two labels either.
     """
     return {
         **selector(spec, component),

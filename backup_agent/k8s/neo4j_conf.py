@@ -1,8 +1,8 @@
 """neo4j.conf of the servers, by version.
 
 Neo4j does not start with a setting that it does not know, so each version gets its own names. The file is the same for
-all servers: the advertised addresses, which differ, come from each pod's environment (`server.environment`). It depends
-on the number of servers, but a change of that number restarts no server: see `lasting`.
+all servers: the advertised addresses, which differ, come from each pod's environment (`server.environment`). The number
+of servers is in the file, but changing it restarts no server: see `lasting`.
 """
 
 import re
@@ -15,13 +15,13 @@ LAST_5 = (5, 26)
 ADVERTISED_BACKUP = (2025, 5)
 """First version with server.backup.advertised_address (manual, configuration settings)."""
 SERVER_SEEDS = (2026, 4)
-"""First version that knows ServerSeedProvider. With that setting an older version does not start."""
+"""First version that knows ServerSeedProvider. An older version does not start if it is configured."""
 
 TLS_FOLDER = "/run/secrets/tls"
 
 MIB = 1024 * 1024
 
-# The lines of the neo4j.conf that Neo4j ships, which the rendered one replaces.
+# JVM options of the neo4j.conf that Neo4j ships. They are repeated, because the rendered file replaces that file.
 JVM = (
     "-XX:+UseG1GC",
     "-XX:-OmitStackTraceInFastThrow",
@@ -44,7 +44,7 @@ JVM = (
 )
 
 ADVERTISED = {
-    # The setting, and the port behind the server's name.
+    # Setting -> port of the advertised address; None for a host name without a port.
     "server.default_advertised_address": None,
     "server.bolt.advertised_address": BOLT,
     "server.cluster.advertised_address": DISCOVERY,
@@ -100,7 +100,7 @@ def settings(spec: ClusterSpec) -> dict[str, str]:
 def managed(spec: ClusterSpec) -> dict[str, str]:
     """Return the settings that follow from the spec and that `server.config` must not have."""
     return {
-        "server.default_listen_address": "0.0.0.0",  # noqa: S104  NetworkPolicy says who gets through
+        "server.default_listen_address": "0.0.0.0",  # noqa: S104  NetworkPolicies restrict access
         "server.bolt.listen_address": f":{BOLT}",
         "server.http.enabled": _written(spec.tls.https is None),
         "server.http.listen_address": f":{HTTP}",
@@ -126,10 +126,10 @@ def text(spec: ClusterSpec) -> str:
 
 
 def lasting(spec: ClusterSpec) -> str:
-    """Return the lines of the file whose change requires a restart.
+    """Return the lines of the file that require a restart if they change.
 
-    The list of servers does not, since a running server knows it from its peers; nor do settings of the first start. So
-    adding servers restarts no server.
+    The list of servers is left out, since a running server learns it from its peers; so are settings that apply only
+    to the first start. So adding servers restarts no server.
     """
     passing = (*_discovery(spec), "initial.")
     return "\n".join(line for line in text(spec).splitlines() if not line.startswith(passing))
@@ -170,11 +170,11 @@ LARGEST_HEAP = 31 * 1024 * MIB
 """Largest heap that is chosen. From about 32 GiB on, the JVM does not compress references and a heap holds less."""
 
 SMALLEST_SHARE = 128 * MIB
-"""The least heap and the least page cache."""
+"""Smallest heap and smallest page cache, in bytes."""
 
 
 def memory(config: Mapping[str, object], limit: int) -> dict[str, str]:
-    """Return heap and page cache of a server with `limit` bytes, as far as `config` does not set them.
+    """Return the settings for heap and page cache that `config` lacks; `limit` is the memory of a server in bytes.
 
     Half of the memory is heap and a quarter is page cache; at least an eighth is left for the other memory of the JVM.
     A value in `config` changes the others: Neo4j does not start with an initial heap above the largest one, or with a
@@ -196,7 +196,7 @@ def memory(config: Mapping[str, object], limit: int) -> dict[str, str]:
 def memory_faults(config: Mapping[str, object], limit: int) -> Iterator[tuple[str, str]]:
     """Yield the settings of memory in `config` that contradict each other or the server's memory, and why.
 
-    A value that is not a size is left to Neo4j.
+    Values that are not sizes are skipped: Neo4j reports them.
     """
     found = {**config, **memory(config, limit)}
     initial, heap, pagecache = (size_of(found[key]) for key in (INITIAL_HEAP, MOST_HEAP, PAGECACHE))
@@ -226,9 +226,9 @@ def size_of(value: object) -> int | None:
 
 
 def _seed_providers(spec: ClusterSpec) -> str:
-    """The first provider is for S3, the second for the agent over HTTP.
+    """Return the seed providers: the first reads from S3, the second from the agent over HTTP.
 
-    S3SeedProvider is deprecated, and requires keys.
+    S3SeedProvider is not used: it is deprecated, and requires access keys.
     """
     providers = ["CloudSeedProvider", "URLConnectionSeedProvider"]
     return ",".join([*providers, "ServerSeedProvider"] if spec.at >= SERVER_SEEDS else providers)

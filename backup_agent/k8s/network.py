@@ -1,4 +1,4 @@
-"""Which pods may connect to which, as NetworkPolicies.
+"""The NetworkPolicies: which clients may connect to the servers and to the agent.
 
 Neo4j asks for no password on 6000 and 6362: a client that reaches them can copy every database. So only the servers may
 connect to 6000, and only the agent to 6362. This works only if the cluster's network enforces NetworkPolicy.
@@ -28,18 +28,18 @@ from backup_agent.k8s.spec import ClusterSpec, Peer
 
 
 def objects(spec: ClusterSpec) -> list[Object]:
-    """Return both policies."""
+    """Return two policies: one for the servers, one for the agent."""
     servers, agent = _pods(spec, SERVER), _pods(spec, BACKUP)
     clients = spec.network.clients
     to_servers = [
         _rule((DISCOVERY, RAFT, ROUTING), [servers]),
         _rule((BACKUP_PORT,), [agent]),
-        # A rule without `from`, or with an empty one, allows all clients: to allow none, there is no rule.
+        # A rule without `from`, or with an empty `from`, allows all clients. So an empty list of clients gives no rule.
         *([_rule((BOLT, HTTPS, HTTP), None)] if clients is None else []),
         *([_rule((BOLT, HTTPS, HTTP), _peers(clients))] if clients else []),
         *([] if clients is None else [_rule((BOLT,), [agent])]),
     ]
-    # No rule has the port of the probes: the kubelet of the pod's own node is always allowed, and no other client asks.
+    # No rule has the port of the probes: only the kubelet of the pod's node needs it, and is always allowed.
     to_agent = [
         *([_rule((AGENT_HTTP,), _peers(spec.network.prometheus))] if spec.network.prometheus else []),
         _rule((AGENT_ARTIFACTS,), [servers]),

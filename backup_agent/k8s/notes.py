@@ -20,7 +20,7 @@ objects are applied, or databases lose copies, and perhaps their majority. On th
 
 
 def notes(spec: ClusterSpec, running: int | None = None) -> list[str]:
-    """Return the notes; `running` is the number of servers before this spec, if it is known."""
+    """Return the notes; `running` is the number of servers before the spec is applied, or None if unknown."""
     return [
         *_shrinking(spec, running),
         *_secrets(spec),

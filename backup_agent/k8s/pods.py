@@ -1,4 +1,4 @@
-"""Parts that both pods share: the profile `restricted`, an account without a token, claims that outlive the pods."""
+"""What the server pods and the agent's pod share: profile `restricted`, accounts without a token, kept claims."""
 
 from backup_agent.k8s.names import USER, Object, claim_labels, metadata
 from backup_agent.k8s.spec import Claim, ClusterSpec, Memory, Placement
@@ -8,7 +8,7 @@ RESTRICTED: Object = {
     "runAsUser": USER,
     "runAsGroup": USER,
     "fsGroup": USER,
-    # Otherwise the kubelet walks the whole volume at each start.
+    # Otherwise the kubelet walks the whole volume at each start, to set the group of every file.
     "fsGroupChangePolicy": "OnRootMismatch",
     "seccompProfile": {"type": "RuntimeDefault"},
 }
@@ -63,7 +63,7 @@ def service_account(spec: ClusterSpec, name: str, component: str, annotations: d
 
 
 def claim_template(spec: ClusterSpec, name: str, component: str, claim: Claim) -> Object:
-    """Return a claim's template. It can never be changed, so it contains nothing that an upgrade changes."""
+    """Return a claim's template. Kubernetes refuses changes to it, so it contains nothing that an upgrade changes."""
     wanted: Object = {
         "accessModes": [claim.access_mode],
         "resources": {"requests": {"storage": claim.size}},
@@ -71,7 +71,7 @@ def claim_template(spec: ClusterSpec, name: str, component: str, claim: Claim) -
     }
     if claim.storage_class:
         wanted["storageClassName"] = claim.storage_class
-    # The API server fills in kind and version. With them here, a comparison shows no difference.
+    # The API server would add kind and version, and a comparison with the rendered object would show a difference.
     return {
         "apiVersion": "v1",
         "kind": "PersistentVolumeClaim",
@@ -81,9 +81,9 @@ def claim_template(spec: ClusterSpec, name: str, component: str, claim: Claim) -
 
 
 def secret_volume(name: str, secret: str, keys: dict[str, str], *, optional: bool = False) -> Object:
-    """Return a volume with some keys of a Secret; `keys` maps a file to its key. Other keys are not mounted.
+    """Return a volume with some keys of a Secret; `keys` maps file names to keys. Other keys are not mounted.
 
-    Without `optional` no pod starts before the Secret exists.
+    Unless `optional` is true, the pod does not start before the Secret exists.
     """
     items = [{"key": key, "path": path} for path, key in sorted(keys.items())]
     source: Object = {"secretName": secret, "defaultMode": SECRET_MODE, "items": items}

@@ -1,4 +1,4 @@
-"""Reading a spec from YAML. The error has all faults at once, each with its path and what to write instead."""
+"""Reading a spec from YAML. One error reports all faults, each with its path and what to write instead."""
 
 import json
 import re
@@ -108,7 +108,7 @@ def _more_faults(spec: ClusterSpec | None, tree: dict[str, Any]) -> tuple[Fault,
 
 
 def _has_rule(retention: object) -> bool:
-    # If it is not a mapping, the model of the agent's settings reports that.
+    # The model of the agent's settings reports a value that is not a mapping.
     return not isinstance(retention, dict) or any(retention.get(rule) is not None for rule in Retention.RULES)
 
 

@@ -1,7 +1,7 @@
 """The servers: a StatefulSet of identical pods, its Services, configuration, account and disruption budget.
 
 The entrypoint of Neo4j's image copies /conf, adds the settings from the environment, sets the first password and starts
-Neo4j. It runs as 7474 on a read-only root file system, since every folder that it writes to is a volume.
+Neo4j. The container runs as user 7474 on a read-only root file system: every folder that it writes to is a volume.
 """
 
 import hashlib
@@ -44,7 +44,7 @@ HOME = "/var/lib/neo4j"
 NODE, ZONE = "kubernetes.io/hostname", "topology.kubernetes.io/zone"
 
 DIGEST = "neo4j.com/config-digest"
-"""Annotation of the pods with a digest of the settings that require a restart: its change restarts them in turn."""
+"""Pod annotation: a digest of the settings that require a restart. If it changes, the pods restart one by one."""
 
 
 def objects(spec: ClusterSpec) -> list[Object]:
@@ -206,7 +206,7 @@ def _container(spec: ClusterSpec) -> Object:
         ],
         "resources": resources(spec.server.cpu, spec.server.cpu_limit, spec.server.memory, spec.server.memory),
         "securityContext": RESTRICTED_CONTAINER,
-        # An hour: after a crash the recovery may take long, and killing the server would start it again.
+        # An hour: recovery after a crash may take long, and killing the server would restart the recovery.
         "startupProbe": {**bolt, "periodSeconds": 10, "timeoutSeconds": 5, "failureThreshold": 360},
         "readinessProbe": {**bolt, "periodSeconds": 5, "timeoutSeconds": 5, "failureThreshold": 4},
         # Ten minutes: a long garbage collection or checkpoint must not end a server.
@@ -252,10 +252,10 @@ def _volumes(spec: ClusterSpec) -> list[Object]:
 
 
 def _spread(spec: ClusterSpec) -> Object:
-    """Return where a server may run beside the others: different nodes, and different zones if there are several.
+    """Return the constraints that spread the servers over nodes and, if there are several, over zones.
 
-    `require` is anti-affinity. A topology spread constraint compares counts: with one node that fits, or once every
-    node has a server, it lets a second server onto a node.
+    `require` gives anti-affinity. A topology spread constraint does not suffice, because it only compares counts: it
+    allows a second server on a node if only one node fits, or once every node has a server.
     """
     here = {"labelSelector": {"matchLabels": selector(spec, SERVER)}}
     required = spec.topology.spread == "require"

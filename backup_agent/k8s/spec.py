@@ -1,7 +1,7 @@
 """The spec of a cluster: every key with its type and default.
 
 A spec contains names of Secrets and no secret. `backup.settings` is the agent's settings file (docs/settings.md)
-without the keys that follow from the rest of the spec: those are added, and are faults if they are written there.
+without the keys that follow from the rest of the spec. The renderer adds those keys; a spec that has them is refused.
 """
 
 import re
@@ -22,7 +22,7 @@ _SUBDOMAIN = r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*"
 _OBJECT_NAME = re.compile(rf"(?=.{{1,253}}$){_SUBDOMAIN}")
 _KEY = re.compile(r"(?!\.(\.|$))[A-Za-z0-9._-]{1,253}")
 _VERSION = re.compile(r"5\.26(\.[0-9]{1,3})?|20(2[5-9]|[3-9][0-9])\.(0[1-9]|1[0-2])(\.[0-9]{1,3})?")
-# Host and port, path, tag, digest: what a kubelet accepts (the grammar of the distribution project's references).
+# Host and port, path, tag, digest: what a kubelet accepts (reference grammar of the project `distribution`).
 _IMAGE = re.compile(
     r"(?=.{1,512}$)([A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]{1,5})?/)?"
     r"[a-z0-9]+([._-]+[a-z0-9]+)*(/[a-z0-9]+([._-]+[a-z0-9]+)*)*"
@@ -36,10 +36,10 @@ _REGION = re.compile(r"[a-z0-9-]{1,63}")
 _ENDPOINT = re.compile(r"https?://[A-Za-z0-9.-]{1,253}(:[0-9]{1,5})?/?")
 
 LONGEST_NAME = 40
-"""The longest name of a cluster. StatefulSets are <name>-server; a label of their pods adds a hash: 63 in all."""
+"""Maximum length of a cluster's name: a pod label has <name>-server and a hash, and may have 63 characters."""
 
 LONGEST_DOMAIN = 84
-"""The longest DNS domain: a server's DNS name may have 253 characters, and the other parts need the rest."""
+"""Maximum length of the DNS domain: a server's DNS name may have 253, and the other parts need the rest."""
 
 SMALLEST_SERVER = "2Gi"
 SMALLEST_AGENT = "256Mi"
@@ -69,7 +69,7 @@ def _quantity(value: str) -> str:
 
 
 def _cidr(value: str) -> str:
-    # As Kubernetes requires it: without a netmask or a zone, which Python accepts, and without IPv4-mapped IPv6.
+    # Kubernetes refuses netmasks, zones and IPv4-mapped IPv6 addresses, which Python accepts.
     expected = "a range of addresses in its usual form, such as 10.0.0.0/8 or 2001:db8::/32"
     try:
         network = ip_network(value)
@@ -119,7 +119,7 @@ SettingName = Annotated[str, shaped(_SETTING, "the name of a setting of neo4j.co
 
 
 def _one_line(value: object) -> object:
-    # Before the union, because each branch of the union would report its own fault.
+    # Runs before the union is validated: otherwise each member of the union reports a fault of its own.
     if not isinstance(value, bool | int | float | str) or re.search(r"[\r\n\0]", str(value)):
         raise ValueError("one line of text, a number, true or false")
     return value

@@ -27,7 +27,7 @@ class Credentials:
 
 
 def credentials(neo4j: Neo4j, environ: Mapping[str, str]) -> Credentials:
-    """Read name and password. Raise PermanentError (`source_unreachable`) that names the faulty file or variable.
+    """Read name and password. If that fails, raise PermanentError (`source_unreachable`) with the file or variable.
 
     The password is in `password_file`, or else in the variable NEO4J_PASSWORD.
     """

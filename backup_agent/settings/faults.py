@@ -1,4 +1,4 @@
-"""What is wrong with the settings: all faults at once, each with its path, what was expected and what was found.
+"""The faults of the settings, all reported at once: each with its path, what was expected and what was found.
 
 The value that was found may be a secret in the wrong place (`password_file: hunter2`). So it is shown only if neither
 the key nor the value looks like a secret, and a list or mapping is never shown.
@@ -24,7 +24,7 @@ NOT_SHOWN = "not shown: it may be a secret"
 ELSEWHERE = "put a password into the file that neo4j.password_file names, and S3 credentials where boto3 looks for them"
 
 EXPECTED = {
-    # pydantic's kind of error (`_expected` splits two of them) -> what is expected, with pydantic's context filled in
+    # pydantic's error type (`_expected` splits two) -> what is expected. {…} is filled in from the error's context.
     "value_error": "{error}",
     "string_type": "text",
     "string_unquoted": "text, in quotes",
@@ -50,7 +50,7 @@ KeyPath = tuple[str | int, ...]
 
 @dataclass(frozen=True)
 class Fault:
-    """One fault. `origin` names the environment variable that has the value, if it is not from the file."""
+    """One fault. `origin` names the environment variable if the value is from the environment."""
 
     path: str
     text: str
@@ -97,7 +97,7 @@ def dotted(path: KeyPath) -> str:
 
 
 def shown(path: KeyPath, value: object) -> str:
-    """Return a value in the form for messages, or its kind if it must not be shown."""
+    """Return a value for messages: only its kind if it is a list or mapping, NOT_SHOWN if it may be a secret."""
     if isinstance(value, Mapping | Section):
         return "a mapping"
     if isinstance(value, list | tuple):
@@ -160,7 +160,7 @@ def _required(path: KeyPath, root: type[Section]) -> str:
 
 
 def _section(path: KeyPath, root: type[Section]) -> type[Section] | None:
-    """Return the section at a path, found by the annotations of the model."""
+    """Return the model of the section at a path, or None. Follows the annotations of the fields."""
     section: type[Section] | None = root
     steps = iter(path)
     for step in steps:
@@ -173,7 +173,7 @@ def _section(path: KeyPath, root: type[Section]) -> type[Section] | None:
 
 
 def _kinds(annotation: object) -> Iterator[object]:
-    """Yield an annotation and its parts, and `dict` if it is a mapping."""
+    """Yield an annotation and, recursively, its type arguments; also `dict` for each mapping."""
     yield annotation
     if getattr(annotation, "__origin__", None) is dict:
         yield dict

@@ -1,4 +1,4 @@
-"""How single values are written: `15m`, `50MiB`, `/backups`, `host:6362`.
+"""The syntax of single values: `15m`, `50MiB`, `/backups`, `host:6362`.
 
 Strict on purpose: one number and one unit. The meaning of `1h30` or `50M` would be a guess, and a wrong guess about a
 deadline would be noticed too late. Each refusal is a ValueError that says what is expected; `faults` adds what was
@@ -69,7 +69,7 @@ def _absolute(value: object) -> Path:
 
 
 def shaped(shape: re.Pattern[str], expected: str) -> AfterValidator:
-    """Return a validator of text that has a shape; `expected` describes the shape in words."""
+    """Return a validator of text that must match `shape`. The error is `expected`, the shape in words."""
 
     def check(value: str) -> str:
         if not shape.fullmatch(value):
@@ -196,7 +196,7 @@ _TEXT = {"type": "string"}
 
 Duration = durations.Duration
 PositiveDuration = durations.PositiveDuration
-# The serializer comes last in each, since JSON Schema takes the form of the default from there only.
+# In each type the serializer comes last: otherwise the JSON Schema has no default in the form of the file.
 Moment = Annotated[
     datetime,
     PlainValidator(_moment),

@@ -57,14 +57,18 @@ class Loaded:
 def load(path: Path | None, environ: Mapping[str, str]) -> Loaded:
     """Read the settings; raise SettingsError with every fault.
 
-    Without a path the file is $BACKUP_AGENT_CONFIG, then /etc/backup-agent/config.yaml; only the last may be missing.
+    If `path` is None, the file is $BACKUP_AGENT_CONFIG or, if that is not set, /etc/backup-agent/config.yaml. Only this
+    default file may be missing.
     """
     file, content = read(path, environ)
     return parse(content, environ, str(file))
 
 
 def read(path: Path | None, environ: Mapping[str, str]) -> tuple[Path, bytes]:
-    """Return the file and its content, which is empty if the default file does not exist; raise SettingsError."""
+    """Return the path and the content of the settings file. The content is empty if the default file is missing.
+
+    Raise SettingsError if the file cannot be read.
+    """
     named = path or (Path(environ[PATH_VARIABLE]) if environ.get(PATH_VARIABLE) else None)
     file = named or DEFAULT_PATH
     try:
@@ -90,7 +94,7 @@ def parse(content: bytes, environ: Mapping[str, str], source: str) -> Loaded:
     if not isinstance(written, dict):
         raise SettingsError(source, (Fault("", "expected keys and values, such as cluster: demo"),))
 
-    # With an empty section the fault names the missing key neo4j.uri, not only `neo4j`.
+    # Add an empty section if there is none: the fault then names the missing key neo4j.uri, not `neo4j`.
     merged = {"neo4j": {}, **copy.deepcopy(written)}
     origins: dict[Keys, str] = {}
     faults: tuple[Fault, ...] = ()
@@ -127,7 +131,7 @@ def in_force(loaded: Loaded) -> list[SettingInForce]:
 
 
 def _variables(environ: Mapping[str, str]) -> list[tuple[Keys, str]]:
-    """Return the variables that set a key, those of whole sections before those of their keys.
+    """Return (keys, variable) for each variable that sets a value. Sections come before the keys in them.
 
     A name without `__` that is not a key is ignored: Kubernetes sets BACKUP_AGENT_SERVICE_HOST and the like.
     """

@@ -1,7 +1,7 @@
 """The settings file: every key with its type and default. Attribute names are the keys of the file.
 
-A check of two keys together is a field validator of the later one: pydantic runs a check of the whole model only if
-nothing else is wrong, and a user would have to correct the faults in two rounds.
+Checks that involve two keys are field validators of the later key. pydantic runs a model validator only if all fields
+are valid, so a user would have to correct the faults in two rounds.
 """
 
 from datetime import timedelta
@@ -133,9 +133,9 @@ class Neo4j(Section):
 
 
 Destination = S3Destination
-"""The settings types of all kinds of destination.
+"""The settings type of a destination of any kind.
 
-With a second kind this becomes their union, discriminated by `type`.
+With a second kind of store this becomes a union, discriminated by `type`.
 """
 
 
@@ -387,11 +387,11 @@ class Settings(Section):
 
     @property
     def policies(self) -> dict[PlaceName, Retention | None]:
-        """Place -> its retention policy; None if it has none."""
+        """Place -> its retention policy; None if everything is kept there."""
         return {VOLUME: self.retention, **{name: one.retention for name, one in self.storage.destinations.items()}}
 
     def verify_at(self, place: PlaceName) -> Verify:
-        """Return the settings of reading again at a place: the destination's own keys, and those of `verify`."""
+        """Return the `verify` settings of a place. Keys that a destination sets override those of the whole file."""
         destination = self.storage.destinations.get(place)
         if destination is None or destination.verify is None:
             return self.verify

@@ -1,8 +1,8 @@
 """Reading the settings again after the file has changed.
 
-If the changed file has faults, the last good settings stay in force. Files are compared by content: a ConfigMap is
-replaced by a symbolic link, and its mtime says when the kubelet wrote it. There is no clock and no thread: the caller
-calls `check` as often as it needs to.
+If the changed file has faults, the last good settings stay in force. Files are compared by content, not by mtime: the
+kubelet writes new files for a changed ConfigMap, and replaces a symbolic link. This module has no clock and no thread:
+the caller decides how often to call `check`.
 """
 
 from collections.abc import Mapping
@@ -66,7 +66,7 @@ class Reloader:
         return Change(loaded, waiting=waiting)
 
     def _refused(self, error: SettingsError, seen: str) -> Change | None:
-        """Report a fault once: return None for the same content, or the same error in reading it, as before."""
+        """Return the fault as a Change, or None if the same content or the same read error was reported before."""
         if seen == self._seen:
             return None
         self._seen = seen
@@ -74,7 +74,7 @@ class Reloader:
 
 
 def _kept_until_restart(old: Loaded, new: Loaded) -> tuple[Loaded, tuple[str, ...]]:
-    """Return the new settings with the old values of RESTART_ONLY, and the keys of those that differ."""
+    """Return the new settings with the old values of RESTART_ONLY, and the keys whose values differ."""
     before, after = old.settings, new.settings
     settings = after.model_copy(
         update={

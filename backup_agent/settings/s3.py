@@ -1,4 +1,4 @@
-"""A destination in S3: the settings of the kind of store whose `type` is `s3`."""
+"""The settings of a destination with `type: s3`."""
 
 import re
 from typing import Annotated, Any, Literal

@@ -14,7 +14,7 @@ KINDS = (PLAIN, UNCHECKED, BACKUP_HOSTNAME)
 def unprotected(neo4j: Neo4j) -> dict[str, str]:
     """Return the unprotected connections: kind -> what is at risk, and what to change.
 
-    Plain Bolt to this machine is not one of them.
+    Plain Bolt to a loopback address does not count as unprotected.
     """
     found: dict[str, str] = {}
     uri = urlsplit(neo4j.uri)

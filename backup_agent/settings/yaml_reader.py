@@ -1,7 +1,7 @@
 """Reading YAML as if it were JSON: no dates, no tags, no duplicate keys, and a bounded size and depth.
 
 A YAML parser would read `2026-01-01` as a date, and silently use the second of two equal keys. Aliases and merge keys
-let a few hundred bytes expand to billions of values, so each counts as much as the value that it names.
+let a few hundred bytes expand to billions of values, so each alias counts as much as the value that it names.
 """
 
 import json
@@ -16,10 +16,10 @@ from yaml.resolver import Resolver
 from backup_agent.core.json_reader import DEEPEST, NestingError, read_json
 
 PARSER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""The parser: libyaml, or PyYAML's own, four times slower, if PyYAML was built without libyaml."""
+"""libyaml's parser. If PyYAML was built without libyaml: its own parser, which is four times slower."""
 
 LARGEST = 256 * 1024
-"""Bytes of the largest document."""
+"""Largest size of a document, in bytes."""
 
 VALUE = 12
 """Weight of a value in bytes, in addition to its text. An alias weighs as much as the value that it names."""
@@ -34,15 +34,18 @@ NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 
 
 _QUOTED = re.compile(r"""('<[a-z ]+>'|'[^'"]{1,3}')|['"].*""", re.DOTALL)
-"""A quoted word in a parser's message: a word of the parser (captured in a group), or one that may be from the file."""
+"""Quoted words in a parser's message. The group captures words of the parser itself; others may be from the file."""
 
 
 class YamlError(Exception):
-    """The text is not YAML that can be settings. The message says where, and quotes no text, which may be a secret."""
+    """The document is not valid, or has values without a JSON form.
+
+    The message has the position in the document, but quotes none of its text, which may be a secret.
+    """
 
 
 def read_yaml(content: bytes) -> Any:  # noqa: ANN401  any JSON value
-    """Return the value of a YAML document that JSON could express too; raise YamlError for any other."""
+    """Return the value of a YAML document. Raise YamlError if JSON cannot express the value, or a limit is exceeded."""
     if len(content) > LARGEST:
         raise YamlError(f"expected at most {LARGEST} bytes (got {len(content)})")
     try:
@@ -55,7 +58,7 @@ def read_yaml(content: bytes) -> Any:  # noqa: ANN401  any JSON value
         raise YamlError(f"{place}{problem}") from None
     except yaml.reader.ReaderError as error:
         raise YamlError(f"position {error.position}: not text in UTF-8") from None
-    except NestingError as error:  # by aliases of aliases
+    except NestingError as error:  # aliases of aliases can nest deeper than the text
         raise YamlError(str(error)) from None
     except (TypeError, ValueError):  # sets, binary, text tagged as a number
         raise YamlError("expected only text, numbers, lists and mappings") from None
