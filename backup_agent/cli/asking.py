@@ -83,7 +83,7 @@ Return None if the request deletes or replaces nothing.
 def asks(
     action: Action, *, expires: bool = False, question: Question = lambda _: None
 ) -> Callable[[Callable[[], None]], Callable[..., int]]:
-    """Turn an empty function into a command that sends a request for `action`. Its options are the request's fields.
+    """Turn an empty function into a command that requests `action`. The command's options are the request's fields.
 
     If `expires` is true, or if `question` returns a question, `not_after` defaults to `BEGUN_WITHIN` from now. If
     `question` returns a question, the command checks that an agent takes requests, and asks before it sends.

@@ -60,6 +60,6 @@ def _asks_as(path: Path, request: str) -> bool:
     """Return whether a file is a request with the given id, and not a request to cancel."""
     try:
         content = read_json(read_request(path))
-    except ValueError:  # InvalidRequestError too
+    except ValueError:  # includes InvalidRequestError
         return False
     return isinstance(content, dict) and content.get("id") == request and content.get("action") != Action.CANCEL

@@ -36,7 +36,7 @@ class PlacePreview:
 
     @property
     def kept(self) -> dict[str, list[str]]:
-        """The keys that are kept, and the reasons for each."""
+        """Key -> reasons, for each artifact that would be kept."""
         return {key: [str(reason) for reason in reasons] for plan in self.plans for key, reasons in plan.keep.items()}
 
     @property

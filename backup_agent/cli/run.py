@@ -9,7 +9,7 @@ from backup_agent import ending
 from backup_agent.cli.configured import config_path, loaded, settings_option
 
 STREAMS = 3
-"""Descriptors below this are the standard streams."""
+"""Number of standard streams: descriptors 0, 1 and 2."""
 
 
 @click.command()

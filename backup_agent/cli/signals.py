@@ -22,7 +22,7 @@ class Terminated(KeyboardInterrupt):
 
 
 def code_of(error: BaseException) -> int:
-    """Return the exit code of an interrupted command. click may have wrapped the exception in one of its own."""
+    """Return the exit code of an interrupted command. click may have wrapped the exception."""
     for one in (error, error.__cause__):
         if isinstance(one, Terminated):
             return one.code

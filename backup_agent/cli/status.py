@@ -51,7 +51,7 @@ def ask(settings: Settings) -> Any:  # noqa: ANN401  the JSON of Status
     host, port = settings.http.page_address
     host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)  # noqa: S104  listen addresses
     url = f"http://{topology.join(host, port)}/status.json"
-    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # no proxy can reach this pod
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy cannot reach this pod
     try:
         with direct.open(url, timeout=PATIENCE_SECONDS) as reply:
             text = reply.read(LARGEST + 1)
@@ -135,7 +135,7 @@ def _bolt(status: dict[str, Any]) -> str:
 
 
 def _retention(rules: dict[str, dict[str, Any]]) -> str:
-    """Return the rules of each place in words."""
+    """Return the retention rules of each place as text."""
     if not any(rules.values()):
         return "nothing is deleted: no `retention` is set"
     written = {place: ", ".join(f"{rule} {value}" for rule, value in found.items()) for place, found in rules.items()}

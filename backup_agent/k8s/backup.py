@@ -152,7 +152,7 @@ def _probe(path: str) -> Object:
 
 
 def _environment(spec: ClusterSpec) -> list[Object]:
-    # Required by neo4j-admin of the Enterprise Edition, as by the servers.
+    # Like the servers, neo4j-admin of the Enterprise Edition requires this variable.
     found: list[Object] = [
         {"name": "NEO4J_ACCEPT_LICENSE_AGREEMENT", "value": spec.accept_license},
         # The agent writes the namespace to owner.json, to recognise a clone of the volume in another namespace.

@@ -64,9 +64,9 @@ def selector(spec: ClusterSpec, component: str) -> dict[str, str]:
 def claim_labels(spec: ClusterSpec, component: str) -> dict[str, str]:
     """Return the labels of a claim's template, without any that an upgrade changes or another controller uses.
 
-    `app.kubernetes.io/name` and `instance` are missing on purpose: the operator's finalizer uses them to select the
-    claims that it deletes with its custom resource. The StatefulSet controller adds the selector's labels to each
-    claim, so the selector must not have these two labels either.
+    `app.kubernetes.io/name` and `instance` are missing on purpose: with them, the finalizer of the Neo4j operator
+    (docs/migration.md) selects the claims to delete with its custom resource. The StatefulSet controller adds the
+    selector's labels to each claim, so the selector must not have these two labels either.
     """
     return {
         **selector(spec, component),

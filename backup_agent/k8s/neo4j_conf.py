@@ -128,8 +128,8 @@ def text(spec: ClusterSpec) -> str:
 def lasting(spec: ClusterSpec) -> str:
     """Return the lines of the file that require a restart if they change.
 
-    The list of servers is left out, since a running server learns it from its peers; so are settings that apply only
-    to the first start. So adding servers restarts no server.
+    The list of servers is omitted, since a running server learns it from its peers, and so are settings that apply only
+    at the first start. Adding servers therefore restarts no server.
     """
     passing = (*_discovery(spec), "initial.")
     return "\n".join(line for line in text(spec).splitlines() if not line.startswith(passing))

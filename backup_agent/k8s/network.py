@@ -39,7 +39,7 @@ def objects(spec: ClusterSpec) -> list[Object]:
         *([_rule((BOLT, HTTPS, HTTP), _peers(clients))] if clients else []),
         *([] if clients is None else [_rule((BOLT,), [agent])]),
     ]
-    # No rule has the port of the probes: only the kubelet of the pod's node needs it, and is always allowed.
+    # No rule has the probe port: only the kubelet of the pod's node needs it, and Kubernetes always allows that.
     to_agent = [
         *([_rule((AGENT_HTTP,), _peers(spec.network.prometheus))] if spec.network.prometheus else []),
         _rule((AGENT_ARTIFACTS,), [servers]),

@@ -125,7 +125,7 @@ _HEAP_OPTION = re.compile(
 def _memory_faults(config: dict[str, Any], memory: object) -> Iterator[Fault]:
     try:
         limit = memory_bytes(memory) if isinstance(memory, str) else None
-    except ValueError:  # the model reports it
+    except ValueError:  # the model of the spec reports this fault
         return
     if limit is not None:
         yield from (Fault(f"{CONFIG}.{key}", text) for key, text in memory_faults(config, limit))

@@ -178,7 +178,10 @@ class TopologySpec(Section):
 
 
 def primaries_of(servers: int, asked: int | None) -> int:
-    """Return the number of primaries of a new database: two are not better than one, since a write needs both."""
+    """Return the number of primaries of a new database: `asked`, or else 3, or 1 on fewer than 3 servers.
+
+    Two primaries are not better than one, since a write needs both.
+    """
     return asked or (3 if servers >= 3 else 1)  # noqa: PLR2004  the fewest that survive the loss of one
 
 
@@ -416,7 +419,7 @@ class ClusterSpec(Section):
 
     @property
     def at(self) -> tuple[int, ...]:
-        """The version's first two numbers, which decide what Neo4j calls its settings."""
+        """The first two numbers of the version. The names of Neo4j's settings depend on them."""
         return tuple(int(number) for number in self.version.split(".")[:2])
 
     @property

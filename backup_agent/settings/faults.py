@@ -168,7 +168,7 @@ def _section(path: KeyPath, root: type[Section]) -> type[Section] | None:
         kinds = list(_kinds(field.annotation)) if field else []
         section = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Section)), None)
         if dict in kinds:
-            next(steps, None)  # the name of an entry
+            next(steps, None)  # skip the name of an entry
     return section
 
 

@@ -391,7 +391,7 @@ class Settings(Section):
         return {VOLUME: self.retention, **{name: one.retention for name, one in self.storage.destinations.items()}}
 
     def verify_at(self, place: PlaceName) -> Verify:
-        """Return the `verify` settings of a place. Keys that a destination sets override those of the whole file."""
+        """Return the `verify` settings of a place. Keys that a destination sets take precedence."""
         destination = self.storage.destinations.get(place)
         if destination is None or destination.verify is None:
             return self.verify
