@@ -1,1 +1,1 @@
-"""The catalog: places, their contents, index and notes, adopting, and the owner and the lease of a place."""
+"""The catalog: places, their contents, indexes and notes; adoption; and the owner and lease of each place."""

@@ -20,7 +20,7 @@ def unrecognised(place: Place) -> Iterator[Unrecognised]:
 
 
 def accept(place: Place, key: str) -> None:
-    """Recognise the present record of an artifact from now on, by a note.
+    """Write a note on the current record of an artifact, so that the agent recognises the record.
 
     Raise PermanentError if there is no record or if it is invalid, OSError if the note cannot be written.
     """
@@ -37,7 +37,7 @@ def accept(place: Place, key: str) -> None:
 
 
 def files_of(place: Place, key: str) -> tuple[str, ...]:
-    """Return the keys of the files at a place whose names are those of an artifact or of its parts."""
+    """Return the keys of an artifact's files at a place, found by their names."""
     return tuple(one.key for one in place.store.list(key) if artifact_of(one.key) == key)
 
 

@@ -1,12 +1,12 @@
 """Adopting artifacts without a record: those of another tool, and those whose record was not written before a crash.
 
-Artifacts are found in the agent's own layout, in a plain folder of `.backup` files, and in that of Neo4j's Helm chart:
-one folder of all databases, with `.backup.report` folders and their archives. Paths are therefore not trusted: database
-and chain are read from the headers.
+Three layouts are supported: the agent's own, a plain folder of `.backup` files, and the layout of Neo4j's Helm chart
+(one folder for all databases, with `.backup.report` folders and their archives). Paths are therefore not trusted:
+database and chain are read from the headers.
 
-A found file is never moved, changed or overwritten. If it is not in its place, it gets a second name there: a hard
-link, or a copy on another file system. Its record is written last. A crash leaves the second name, which the next
-adoption recognises as the same file.
+A found file is never moved, changed or overwritten. If it is not at its place in the agent's layout, it is hard-linked
+there, or copied there from another file system. Its record is written last. A crash leaves the link or the copy, which
+the next adoption recognises as the same file.
 """
 
 import os
@@ -43,7 +43,7 @@ from backup_agent.settings.model import Settings
 from backup_agent.signing.keyring import Keyring
 
 REQUEST = "catalog adopt"
-"""The request in the records of adopted artifacts. No request can have this id."""
+"""The request id in the records of adopted artifacts. No request can have this id."""
 
 LENIENT = "2026.02"
 """The version of neo4j-admin that is assumed if a differential overlaps its parent: the real version is unknown."""
@@ -72,7 +72,7 @@ class _Candidate(NamedTuple):
     header: Header
     set: SetName
     name: str
-    """The file name in its place."""
+    """The file name that the adopted artifact gets."""
 
     @property
     def key(self) -> str:
@@ -81,19 +81,19 @@ class _Candidate(NamedTuple):
 
 @dataclass
 class Adopting:
-    """One adoption. The caller holds the lock of the storage root, unless `dry_run`."""
+    """One adoption. Unless `dry_run` is set, the caller must hold the lock of the storage root."""
 
     settings: Settings
     now: datetime
     source: Path | None = None
     """The folder to search; None for the storage root."""
     set: SetName | None = None
-    """The set for all artifacts; None for the set in the path if the path has one, else `default`."""
+    """The set for all artifacts. If None, the set comes from the path; if the path names no set, it is `default`."""
     dry_run: bool = False
     _members: dict[tuple[SetName, DatabaseName], dict[str, Record]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Find the volume."""
+        """Derive the volume and the keyring from the settings."""
         self._volume = place_of(VOLUME, self.settings)
         self.keyring = Keyring(self.settings)
         self._root, self._journal = self._volume.root, self._volume.journal
@@ -162,7 +162,7 @@ class Adopting:
         try:
             if (same := self._linked(one, members.values())) is not None:
                 if not self.dry_run:
-                    self._journal.done(same.key)  # left by a crash after the record was written
+                    self._journal.done(same.key)  # a crash after the record was written may have left it
                 return Result(one.path, AdoptOutcome.RECORDED, same.key)
             if self._is_being_deleted(one.key):
                 return Result(one.path, AdoptOutcome.REFUSED, one.key, "the agent was deleting it when it was stopped")
@@ -188,7 +188,10 @@ class Adopting:
         return self._members[set_name, database]
 
     def _linked(self, one: _Candidate, members: Iterable[Record]) -> Record | None:
-        """Return the record whose file is the same inode: the artifact was adopted before by a hard link."""
+        """Return the record whose file is the same inode, or None.
+
+        Such an artifact was adopted before by a hard link.
+        """
         here = one.path.stat()
         for record in members:
             if record.header == one.header:
@@ -244,7 +247,7 @@ class Adopting:
         return parent
 
     def _has_files(self, record: Record) -> bool:
-        """Return whether the files of a record exist. In a dry run they need not: adoptable ones have no files yet."""
+        """Return whether the files of a record exist. A dry run returns True: its artifacts have no files there yet."""
         folder = self._root / record.set / record.database
         return self.dry_run or all((folder / file.name).is_file() for file in record.files)
 

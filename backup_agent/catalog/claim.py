@@ -1,7 +1,7 @@
-"""The owner of a storage root or a prefix: `owner.json` there, read before anything is published or deleted.
+"""The owner of a storage root or prefix. Its `owner.json` is read before anything is published or deleted there.
 
-The id of this agent is the one in the `owner.json` of its volume, which is made at first use. A cloned volume has the
-same id; core.ownership.owner says how clones are recognised.
+The id of this agent is created at first use and stored in the `owner.json` of its volume. A cloned volume has the same
+id; core.ownership.owner says how clones are recognised.
 """
 
 import os
@@ -33,26 +33,26 @@ class FoundOwner:
     version: str | None = None
     owner: Owner | None = None
     fault: str = ""
-    """Why the object cannot be understood: it has a newer schema, or is not an owner."""
+    """Why the object cannot be understood (newer schema, or not an owner); empty if it can."""
     newer: bool = False
-    """Whether it has a newer schema: then the place belongs to an agent of a newer version."""
+    """Whether the object has a newer schema. The place then belongs to an agent of a newer version."""
 
 
 @dataclass(frozen=True)
 class VolumeOwner:
-    """The owner that this agent is according to its volume, and whether the volume belongs to it."""
+    """An agent's identity as an owner, according to its volume, and whether the volume belongs to it."""
 
     ours: Owner
     foreign: Failure | None = None
-    """Why nothing may be published from this volume; None if it is this agent's."""
+    """Why nothing may be published from this volume; None if publishing is allowed."""
     no_deletion: Failure | None = None
-    """Why nothing may be deleted on the volume: it is another agent's, or a newer agent has written there."""
+    """Why nothing may be deleted on the volume (another agent owns it, or a newer agent has written there), or None."""
 
 
 def check_volume(
     root: Path, cluster: str, *, namespace: str | None = None, system_id: str | None = None, name: PlaceName = VOLUME
 ) -> VolumeOwner:
-    """Return the owner that this agent is and whether a storage root belongs to it. Update its `owner.json`.
+    """Return this agent as an owner, and whether it owns the storage root. Update the root's `owner.json`.
 
     `namespace` and `system_id` are None if they are not known. Raise BackupError if the volume cannot be read.
     """
@@ -72,7 +72,7 @@ def check_volume(
             continue
         except BackupError as error:
             if found.owner is None:
-                # Without a stored id nothing may be published. Deletions may: the flock makes the root ours.
+                # Without a stored id, publishing is forbidden. Deleting is allowed: the flock makes the root ours.
                 return VolumeOwner(ours, error.failure)
         newer = unreadable(name, found) if found.fault else None
         return VolumeOwner(found.owner.knowing(ours) if found.owner else ours, None, newer)
@@ -94,7 +94,7 @@ def look(store: Store) -> FoundOwner:
 
 
 def settle(store: Store, found: FoundOwner, ours: Owner) -> None:
-    """Write this agent's owner, with newly known facts, to a place. Raise ConflictError if it was changed meanwhile.
+    """Write this agent, with newly known facts, as owner of a place. Raise ConflictError if `owner.json` has changed.
 
     An object that a newer agent has written is left unchanged.
     """
@@ -104,7 +104,7 @@ def settle(store: Store, found: FoundOwner, ours: Owner) -> None:
 
 
 def adopt(store: Store, ours: Owner) -> Owner | None:
-    """Take over a place from any owner. Return the former owner. Raise PermanentError if it is a newer agent's."""
+    """Take over a place from any owner. Return the former owner. Raise PermanentError if a newer agent owns it."""
     for _ in range(TRIES):
         found = look(store)
         if found.newer:
@@ -116,7 +116,7 @@ def adopt(store: Store, ours: Owner) -> Owner | None:
 
 
 def foreign(place: str, found: FoundOwner, ours: Owner) -> Failure:
-    """Return the failure for a place of another agent, with both owners."""
+    """Return the failure for a place that belongs to another agent. The text names both owners."""
     return Failure(
         Reason.FOREIGN_ROOT,
         f"{place}: it belongs to {found.owner}, this agent is {ours}",

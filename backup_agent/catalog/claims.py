@@ -1,7 +1,7 @@
-"""When an artifact was first claimed: named as the parent by a record that the agent does not recognise.
+"""Notes on when an artifact was first claimed: an unrecognised record named it as its parent.
 
-Such a record may be genuine, as after the volume was restored from a snapshot, and then needs its parent. It may also
-be forged. Therefore a claim protects the parent only for a limited time, which later claims do not extend.
+The record may be genuine, for example after the volume was restored from a snapshot, and then it needs its parent. It
+may also be forged. Therefore a claim protects the parent only for a limited time, which later claims do not extend.
 """
 
 from datetime import datetime
@@ -13,7 +13,7 @@ class Claims(NoteFolder):
     """The claimed artifacts of one place."""
 
     def first(self, key: str) -> datetime | None:
-        """Return when an artifact was first claimed, or None. A note that cannot be read counts as none."""
+        """Return when an artifact was first claimed, or None if there is no readable note."""
         content = self._read(key)
         try:
             return None if content is None else datetime.fromisoformat(content.decode().strip())
@@ -21,7 +21,7 @@ class Claims(NoteFolder):
             return None
 
     def note(self, key: str, now: datetime) -> None:
-        """Note that an artifact is claimed, for the first time."""
+        """Note `now` as the time of the first claim on an artifact."""
         self._write(key, f"{now.isoformat()}\n".encode(), sync=False)
 
     def strike(self, key: str) -> None:

@@ -1,7 +1,7 @@
-"""The contents of a place: its records, and files that do not match them, from one listing and an index.
+"""The contents of a place: its records, and the files that match no record, from one listing and the index.
 
-Records alone are not enough: a record says which files were stored, and only the listing says which still exist.
-Every program that can write at a place can write records. Therefore only records that the agent recognises
+Records alone are not enough: a record says which files were stored, and only the listing says which still exist. Every
+program that can write at a place can write records. Therefore only records that the agent recognises
 (catalog.record_notes) become entries. All others are counted and reported, and few of them are read.
 """
 
@@ -45,9 +45,9 @@ from backup_agent.stores.store import Store
 _AHEAD = 256
 _SMALL = 64 * 1024
 _MOST_UNRECOGNISED = 1000
-"""Largest number of records without a note that the index has of one database. Further ones are only counted."""
+"""Largest number of records without a note that the index keeps for one database. Others are only counted."""
 _READ_UNRECOGNISED = 32
-"""Number of records without a note that a pass reads of one database. If there are more, they are chosen at random."""
+"""Largest number of records without a note that a pass reads for one database, chosen at random if there are more."""
 _LARGE = Lock()
 """Held while a record of more than _SMALL bytes is parsed, so that only one at a time takes much memory."""
 
@@ -80,10 +80,10 @@ class Unrecognised(NamedTuple):
 
 @dataclass(frozen=True)
 class Contents:
-    """The contents of a place, or of one database's folder there. Artifacts are named by their keys.
+    """The contents of a place, or of one database's folder there. Artifacts are identified by their keys.
 
-    Code that deletes must not look at `entries` alone, but also at `without_artifact` and `damages` (no restore
-    points), at `holds`, and at `unreadable` (a newer agent may want to keep those artifacts).
+    Code that deletes must check not only `entries`, but also `without_artifact` and `damages` (these artifacts are not
+    restore points), `holds`, and `unreadable` (a newer agent may want to keep these artifacts).
     """
 
     entries: dict[str, Entry] = field(default_factory=dict)
@@ -93,11 +93,11 @@ class Contents:
     holds: dict[str, Hold] = field(default_factory=dict)
     damages: dict[str, Damage] = field(default_factory=dict)
     unproven_damages: tuple[str, ...] = ()
-    """Artifacts at a destination with a damage mark that another program may have written: not yet read again."""
+    """Artifacts at a destination whose damage mark another program may have written. They were not read again yet."""
     without_artifact: dict[str, tuple[Finding, ...]] = field(default_factory=dict)
     """Artifact -> its files that are missing, or have another size than recorded."""
     orphans: tuple[ListedKey, ...] = ()
-    """Files with names of artifacts that no record names. The journal (catalog.journal) names the agent's own."""
+    """Files that are named like artifacts but have no record. The journal (catalog.journal) names the agent's own."""
     foreign: tuple[ListedKey, ...] = ()
     """Files that are not the agent's."""
     unreadable: tuple[Unreadable, ...] = ()
@@ -107,7 +107,7 @@ class Contents:
     more_unrecognised: int = 0
     """Number of unrecognised records that were not read."""
     altered: dict[str, Finding] = field(default_factory=dict)
-    """Artifacts whose record is missing or differs from the index, and that the agent did not delete (index.forget)."""
+    """Artifacts whose record is missing or differs from the index, except those the agent deleted (index.forget)."""
 
     def fault(self, key: str) -> str | None:
         """Return why an artifact cannot be restored from this place or is not recognised, or None."""
@@ -119,7 +119,7 @@ class Contents:
         return len(self.unrecognised) + self.more_unrecognised
 
     def is_of(self, database: str) -> bool:
-        """Return whether these contents, which are those of one folder, belong to a database."""
+        """Return whether these contents, which come from one folder, belong to a database."""
         keys = (
             *self.entries,
             *self.unrecognised,
@@ -147,7 +147,7 @@ class Contents:
 
     @property
     def unrestorable(self) -> dict[str, str]:
-        """Artifacts that cannot be restored from this place -> the fault: the unsound and those that need them."""
+        """Artifacts that cannot be restored from this place -> the fault: they are unsound or need an unsound one."""
         own = {key: fault for key, fault in self.unsound.items() if key in self.entries}
         return own | dict.fromkeys(self.gaps, "a part of its chain is missing or damaged")
 
@@ -170,8 +170,8 @@ class Contents:
 def survey(place: Place, *, sets: Collection[SetName] | None = None, indexed: bool = True) -> Contents:
     """Return the contents of a place, or of some sets there, and update its index.
 
-    Without `indexed` every record is read, and the index is not updated. Raise the store's error if it cannot be listed
-    or read: incomplete contents would be taken for complete ones.
+    If not `indexed`, every record is read, and the index is not updated. Raise the store's error if the place cannot be
+    listed or read, because incomplete contents would be taken for complete ones.
     """
     return together(by_database(place, sets=sets, trust=indexed, writes=indexed))
 
@@ -185,12 +185,12 @@ def by_database(
     required: bool = False,
     read_all: bool = False,
 ) -> Iterator[Contents]:
-    """Yield the contents of a place, one database at a time, in the order of the keys. Foreign files come in between.
+    """Yield the contents of a place, one database at a time, in key order. Foreign files are yielded in between.
 
-    Only one folder is in memory at a time. If `writes`, the index is updated after the last. An index that cannot be
-    written is an error only if `required`: then OSError is raised. Without `trust` every record is read, and compared
-    with the index. With `read_all` every record without a note is read as well, however many there are. This is also
-    done if there is no index and signatures count: the volume may have been lost, and with it the notes.
+    Only one folder is in memory at a time. If `writes`, the index is updated after the last folder. If the index cannot
+    be written, OSError is raised only if `required`. If not `trust`, every record is read and compared with the index.
+    If `read_all`, every record without a note is read as well, however many there are. They are also all read if there
+    is no index and the settings name keys whose signatures count: the notes may have been lost with the volume.
     """
     recognition = Recognition(place)
     read_all = read_all or (recognition.by_signature and not place.index.exists())
@@ -273,7 +273,7 @@ def together(parts: Iterable[Contents]) -> Contents:
 
 
 def _listing(store: Store, sets: Collection[SetName] | None) -> Iterator[ListedKey]:
-    # In the order in which one listing of all sets has them: a-b/ before a/.
+    # Use the order of a single listing of all sets: a-b/ comes before a/.
     prefixes = [""] if sets is None else sorted(map(set_prefix, sets))
     return (ListedKey(one.key, one.size) for prefix in prefixes for one in store.list(prefix))
 
@@ -285,7 +285,7 @@ class _Records:
     lines: tuple[IndexLine, ...]
     """Lines of readable records, recognised or not, in the order of their keys."""
     unreadable: tuple[Unreadable, ...]
-    """Records with a note that are unreadable or have other content."""
+    """Records with a note that are unreadable or whose content differs from the note."""
     strange: tuple[Unrecognised, ...]
     """Objects without a note that have the name of a record but are invalid."""
     unread: int
@@ -303,13 +303,13 @@ def _records(
     *,
     read_all: bool = False,
 ) -> _Records:
-    """Return the records of a folder, from the index or from records that the index lacks.
+    """Return the records of a folder. Records that the index lacks are read from the place.
 
     A record that is unrecognised in the index is read again if it has a note now.
     """
     lines: dict[str, IndexLine] = {}
     waiting: dict[str, str | None] = {}
-    """Artifacts whose record is to be read -> what the note says, if there is one."""
+    """Artifacts whose record is to be read -> content of the note, or None."""
     unnoted: dict[str, str | None] = {}
     noted: set[str] | None = None
     for key, size in folder.records.items():
@@ -348,9 +348,9 @@ def _records(
 
 
 def _note_signed(place: Place, folder: Folder, records: _Records, *, required: bool) -> None:
-    """Note the records that are recognised by their signature, so that each is verified once.
+    """Write notes on the records that are recognised by their signature, so that each signature is verified once.
 
-    A record whose files are not all there gets no note: at a destination a note says that the copy was confirmed.
+    A record whose files are missing or have wrong sizes gets no note: at a destination a note confirms the copy.
     """
     with nullcontext() if required else suppress(OSError):
         for line in records.lines:
@@ -377,7 +377,10 @@ def _is_known(known: Mapping[str, Known], key: str, size: int) -> bool:
 
 
 def _passed_over(old: Rewriting, lines: Iterable[Known], sets: Collection[SetName] | None) -> dict[str, Finding]:
-    """Keep the index lines of sets that are not listed. Return a finding for each line whose record has vanished."""
+    """Keep the index lines of sets that are not listed.
+
+    Return a finding for each other line: its record has vanished.
+    """
     altered: dict[str, Finding] = {}
     for known in lines:
         entry = known.line.entry
@@ -436,7 +439,7 @@ _ReadRecord = IndexLine | _Signed | Unreadable | Unrecognised | None
 
 
 def _read(store: Store, recognition: Recognition, artifact: str, note: str | None) -> _ReadRecord:
-    """Return the line of a record, given what its note says, or None if it has been deleted since the listing."""
+    """Read and judge a record. `note` is the content of its note. Return None if it was deleted since the listing."""
     key = record_key(artifact)
     try:
         data = store.read(key, LARGEST)

@@ -23,9 +23,10 @@ def damaged(root: Path, set_name: SetName, database: DatabaseName) -> frozenset[
 
 
 def is_believed(place: Place, keyring: Keyring, key: str) -> bool:
-    """Return whether the damage mark of an artifact, which exists, is the agent's own.
+    """Return whether the existing damage mark of an artifact counts as the agent's own.
 
-    On the volume every mark is. At a destination the note decides, and without one the signature of the mark.
+    On the volume every mark counts. At a destination the note decides; if there is no note, the mark's signature
+    decides.
     """
     if place.is_volume:
         return True
@@ -41,7 +42,7 @@ def is_believed(place: Place, keyring: Keyring, key: str) -> bool:
 
 
 def mark(place: Place, keyring: Keyring, key: str, *, found: str, file: str | None, now: datetime) -> None:
-    """Mark an artifact as damaged. An existing mark is not overwritten; the note makes it believed.
+    """Mark an artifact as damaged. An existing mark is not overwritten, but the note makes it count.
 
     At a destination the mark is signed, if there is a key.
     """

@@ -1,7 +1,7 @@
-"""What the agent knows of damage at a place: a note for each artifact that it found damaged, or undamaged after all.
+"""Damage notes: one for each artifact at a place that the agent found damaged, or undamaged despite a mark.
 
-Every program that can write to a destination can write a damage mark, and an old mark can be put back. So a mark there
-counts only if a note or its signature confirms it (catalog.damage_marks).
+Every program that can write to a destination can write a damage mark or put an old one back. Therefore a mark at a
+destination counts only if a note or its signature confirms it (catalog.damage_marks).
 """
 
 from backup_agent.catalog.note_folder import NoteFolder

@@ -1,6 +1,6 @@
 """Drift at a place: differences between files, records and index. Nothing is repaired.
 
-Missing entries in an index are not drift: they are read from the records when the index is used.
+An artifact that the index lacks is not drift: its record is read when the index is used.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ from backup_agent.core.reasons import PermanentError, Reason
 def diff(place: Place, *, checksums: bool = False) -> Iterator[Finding]:
     """Yield the drift at a place, one database at a time.
 
-    Every record is read, and with `checksums` every artifact. Raise the store's error if it cannot be read.
+    Every record is read, and if `checksums`, every artifact. Raise the store's error if the place cannot be read.
     """
     for fault in faults(place.index):
         yield Finding(Kind.INDEX_DIFFERS, place.index.name, f"the index: {fault}")

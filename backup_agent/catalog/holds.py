@@ -1,8 +1,8 @@
-"""Holds: artifacts that are kept whatever retention says, until they are released or their hold ends.
+"""Holds: a held artifact is kept, whatever retention says, until it is released or the hold ends.
 
-A hold is a mark beside the artifact. On the volume it is written at once. For a destination it is first noted on the
-volume as wanted, and the next pass writes the mark there. A plan treats wanted holds as holds, so that nothing is
-deleted in between. The marks of ended holds are removed by the next pass.
+A hold is a mark beside the artifact. On the volume the mark is written at once. For a destination, the hold is first
+noted on the volume as wanted, and the next pass writes the mark at the destination. A plan treats wanted holds as
+holds, so that nothing is deleted in between. The marks of ended holds are removed by the next pass.
 """
 
 import fcntl
@@ -23,8 +23,8 @@ from backup_agent.settings.model import Settings
 def hold(settings: Settings, wanted: Hold) -> dict[PlaceName, str]:
     """Hold an artifact at each place that has it. Return place -> outcome.
 
-    An earlier hold that ends no earlier stays as it is. Raise PermanentError (`not_found`) if no place has the
-    artifact, OSError if the volume cannot be written.
+    An existing hold that ends at the same time or later is left unchanged. Raise PermanentError (`not_found`) if no
+    place has the artifact, OSError if the volume cannot be written.
     """
     volume, *others = all_places(settings)
     became: dict[PlaceName, str] = {}
@@ -57,7 +57,8 @@ def _hold_on_volume(volume: Place, wanted: Hold) -> str:
     if before is not None and before.outlasts(wanted):
         return f"{before} before"
     durable.write(path, wanted.to_json())
-    # A deletion writes its intent before it looks for a hold, so one of the two sees the other.
+    # Look for a deletion after the mark is written: a deletion writes its intent first and then looks for a hold.
+    # Therefore at least one of the two sees the other.
     if volume.journal.deletes(wanted.key):
         if before is None:
             _remove(path)
@@ -89,7 +90,7 @@ def release(settings: Settings, key: str) -> dict[PlaceName, str]:
 
 
 def remove_ended(volume: Place, key: str, now: datetime) -> Hold | None:
-    """Remove the mark of an artifact on the volume if its hold has ended. Return the hold that goes on, if any."""
+    """Remove the mark of an artifact on the volume if its hold has ended. Return the hold if it continues, or None."""
     mark = volume.root / hold_key(key)
     with _marks_locked(volume):
         hold = _mark(mark)
@@ -100,9 +101,9 @@ def remove_ended(volume: Place, key: str, now: datetime) -> Hold | None:
 
 
 def holds_at(place: Place, marks: Mapping[str, Hold]) -> dict[str, Hold]:
-    """Return the holds at a place, from its marks and from what is noted on the volume.
+    """Return artifact key -> hold at a place, from the marks there and from the notes of wanted holds.
 
-    At a destination the end of a hold counts only if it is noted on the volume: the mark alone has no end.
+    At a destination the end of a hold counts only if it is noted on the volume. The end in the mark is ignored.
     """
     if place.is_volume:
         return dict(marks)
@@ -127,7 +128,7 @@ def _remove(mark: Path) -> None:
 
 @contextmanager
 def _marks_locked(volume: Place) -> Iterator[None]:
-    """Lock the marks on the volume while one is read and changed: a pass must not remove a hold that was prolonged."""
+    """Lock the marks on the volume while one is read and changed: a pass must not remove a hold that was extended."""
     folder = volume.root / OWN
     folder.mkdir(exist_ok=True)
     with (folder / "holds.lock").open("wb") as lock:

@@ -1,11 +1,11 @@
-"""The index of a place: a file with one line for each artifact, so that a start need not read 100,000 records.
+"""The index of a place: a file with one line for each artifact, so that a start does not read 100,000 records.
 
 The index is a cache. It is made from the records and the notes on them (catalog.record_notes), and may be deleted at
 any time. Records never change, so a record with the same key and size is taken to be the same. `catalog diff` and
-`verify` read the records, and find one that was altered without changing its size.
+`verify` read the records, and find those that were altered without a change of size.
 
-The lines are sorted by the records' keys, like a listing. Both are read side by side, so that neither must be in
-memory, and the index is written only from the first difference on.
+The lines are sorted by the records' keys, like a listing. The index and the listing are read side by side, so that
+neither is kept in memory. The index is rewritten only from the first difference on.
 """
 
 import json
@@ -44,7 +44,7 @@ _VALUES = 13
 
 
 def sealed(text: bytes) -> bytes:
-    """Return a line with its checksum. Deletions are decided by the index, so a flipped bit must be noticed."""
+    """Return a line with its CRC-32 before it. Deletions depend on the index, so a flipped bit must be noticed."""
     return b"%08x %b\n" % (crc32(text), text)
 
 
@@ -55,7 +55,7 @@ class IndexLine(NamedTuple):
     record_size: int
     files: tuple[tuple[str, int], ...]
     recognised: bool
-    """Whether the agent wrote or accepted the record, by the note on it."""
+    """Whether the agent recognises the record (catalog.recognition)."""
 
     @classmethod
     def of(cls, record: Record, record_size: int, *, recognised: bool) -> Self:
@@ -88,7 +88,7 @@ class IndexLine(NamedTuple):
             entry = Entry(
                 key,
                 set_name,
-                database,  # kept by core.artifacts.keys
+                database,  # cached by core.artifacts.keys
                 full,
                 datetime.fromisoformat(taken),
                 datetime.fromisoformat(finished),
@@ -114,7 +114,7 @@ class Known(NamedTuple):
 
 
 def forget(index: Path, keys: Collection[str]) -> None:
-    """Remove artifacts from an index before their records are deleted, so that these are not reported as missing."""
+    """Remove artifacts from an index. Call this before deleting their records, or they are reported as missing."""
     if not index.exists():
         return
     with Rewriting(index) as old:
@@ -186,16 +186,16 @@ def _opened(index: Path) -> BinaryIO:
 
 
 def _line(file: BinaryIO) -> bytes:
-    """Return the next line. A longer line than the agent writes comes in pieces, whose checksums are wrong."""
+    """Return the next line. A line that is longer than the agent writes is returned in pieces with wrong checksums."""
     return file.readline(durable.LIMIT)
 
 
 class Rewriting:
     """Reads an index and writes its successor at the same time. Nothing is written before the first difference.
 
-    Without `path` there is no index; without `writes` it is only read. An index that cannot be written, as on a full
-    volume, is left unchanged: entries that it lacks are read from the records. If `required`, OSError is raised
-    instead.
+    If `path` is None, there is no index. If not `writes`, the index is only read. If the index cannot be written, for
+    example on a full volume, OSError is raised if `required`. Otherwise the old index is left unchanged: entries that
+    it lacks are read from the records.
     """
 
     def __init__(self, path: Path | None, *, writes: bool = True, required: bool = False) -> None:
@@ -208,7 +208,7 @@ class Rewriting:
         self._next: Known | None = None
         self._offset = 0
         self._same = 0
-        """Number of bytes at the start of the old index that the new index has unchanged."""
+        """Number of bytes at the start of the old index that are the same in the new index."""
 
     def __enter__(self) -> Self:
         """Open the old index. An index of another format is ignored."""
@@ -247,7 +247,7 @@ class Rewriting:
             yield known
 
     def keep(self, known: Known) -> None:
-        """Take over a line of the old index."""
+        """Copy a line of the old index to the new one."""
         if self._draft is None and known.offset == self._same:
             self._same += known.length
         else:

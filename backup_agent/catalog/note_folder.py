@@ -9,7 +9,7 @@ from backup_agent.core.artifacts.keys import artifact_key
 
 
 class NoteFolder:
-    """The notes of one kind about one place, by the keys of artifacts."""
+    """The notes of one kind about one place, one for each artifact key."""
 
     def __init__(self, folder: Path) -> None:
         """Create nothing on disk before the first note."""

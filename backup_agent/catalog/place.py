@@ -33,10 +33,10 @@ class Place:
     `store` opens the store, which for a destination loads a client library: only child processes do this, never the
     supervisor.
 
-    Reading needs no permission. A process that publishes or deletes holds the place by `place_ownership.hold_place`.
-    For the volume this is the lock of the storage root, which every process of the agent has. For a destination it is a
-    lease, which the agent's child processes (copy, prune, verify with healing) hold together. The supervisor and the
-    commands never hold a lease.
+    Reading needs no permission. A process that publishes or deletes must hold the place (`place_ownership.hold_place`).
+    The volume is held by the lock of the storage root, which all processes of the agent share. A destination is held by
+    a lease, which the agent's child processes (copy, prune, verify with healing) share. The supervisor and the commands
+    never hold a lease.
     """
 
     name: PlaceName
@@ -44,7 +44,7 @@ class Place:
 
     @property
     def root(self) -> Path:
-        """The storage root of the volume, also for a destination, whose notes are there."""
+        """The storage root of the volume. A destination has it too, because its notes are there."""
         return self.settings.storage.root
 
     @property
@@ -64,7 +64,7 @@ class Place:
 
     @property
     def deletes(self) -> bool:
-        """Whether the settings allow the agent to delete there."""
+        """Whether the settings allow the agent to delete at this place."""
         return self.destination is None or self.destination.deletes
 
     @property
@@ -88,7 +88,7 @@ class Place:
 
     @cached_property
     def index(self) -> Path:
-        """The path of the index of its records."""
+        """The path of the index of this place's records."""
         return self.folder("catalog")
 
     @property
@@ -98,7 +98,10 @@ class Place:
 
     @property
     def record_notes(self) -> RecordNotes:
-        """The notes on records that the agent wrote or accepted there, and so on the copies at a destination."""
+        """The notes on records that the agent wrote or accepted there.
+
+        At a destination they also confirm the copies.
+        """
         return RecordNotes(self.folder("recorded"))
 
     @property
@@ -108,12 +111,12 @@ class Place:
 
     @property
     def damage_notes(self) -> DamageNotes:
-        """Which artifacts the agent found damaged there, so which damage marks it believes."""
+        """The notes on artifacts that the agent found damaged there. They decide which damage marks count."""
         return DamageNotes(self.folder("damage"))
 
     @property
     def wanted_holds(self) -> WantedHolds:
-        """The holds that are wanted there. The volume has none: there a hold is set at once."""
+        """The holds that are wanted there. The volume has none, because a hold is set there at once."""
         return WantedHolds(self.folder("holds"))
 
     @property
@@ -122,7 +125,7 @@ class Place:
         return RereadLog(self.folder("verified"))
 
     def request_readings(self, request: str) -> RequestReadings:
-        """Return which artifacts were read there for one request. Raise OSError if the notes cannot be read."""
+        """Return the outcomes of one request's readings there. Raise OSError if the notes cannot be read."""
         return RequestReadings(self.folder("verified"), request)
 
     @property
@@ -136,7 +139,7 @@ class Place:
 
 
 def place_of(name: str, settings: Settings) -> Place:
-    """Return a place of the settings. Raise PermanentError if they have no place of that name."""
+    """Return a place by its name. Raise PermanentError if the settings have no such place."""
     known = (VOLUME, *settings.storage.destinations)
     for one in known:
         if one == name:

@@ -1,4 +1,4 @@
-"""The ownership of places, and holding a place in order to publish or delete there. Reading does not need this."""
+"""The ownership of places, and holding a place to publish or delete there. Reading a place does not require this."""
 
 import os
 from collections.abc import Iterator
@@ -19,10 +19,10 @@ from backup_agent.settings.model import Settings
 from backup_agent.stores.store import ConflictError, Store
 
 _OWNED = "owned"
-"""Name of the note that the agent of this volume has owned a place. Another owner found there later took it over."""
+"""Name of the note that this volume's agent has owned a place. An owner found there later has taken it over."""
 
 _ADOPTED_FROM = "adopted-from"
-"""Name of the note with the former owner of a place that was taken over without a command; removed by `adopt_place`.
+"""Name of the note with the former owner of a place that was taken over automatically. `adopt_place` removes it.
 
 The new, empty volume may have been mounted by mistake, so nothing is deleted until a person confirms.
 """
@@ -30,11 +30,11 @@ The new, empty volume may have been mounted by mistake, so nothing is deleted un
 
 @contextmanager
 def hold_place(place: Place, *, wait: float = 0.0, period: float = PERIOD) -> Iterator[Held]:
-    """Hold a place in order to publish or delete there: it must belong to this agent, which must hold its lease.
+    """Hold a place to publish or delete there: check that it belongs to this agent, and take its lease.
 
-    The volume has no lease, since every process of a run holds its lock. Raise BackupError, `foreign_root`, with both
-    owners if the place or the volume belongs to another agent, or if another agent holds the lease for longer than
-    `wait` seconds. `may_delete` and `no_deletion` of the result say whether deletions are allowed.
+    The volume has no lease, because every process of a run holds its lock. Raise BackupError (`foreign_root`), with
+    both owners, if the place or the volume belongs to another agent, or if another agent holds the lease for longer
+    than `wait` seconds. `may_delete` and `no_deletion` of the result say whether deletions are allowed.
     """
     volume = this_volume(place.settings)
     name, store, folder = place.name, place.store, place.lease_folder
@@ -83,7 +83,7 @@ def hold_place(place: Place, *, wait: float = 0.0, period: float = PERIOD) -> It
 
 
 def this_volume(settings: Settings) -> claim.VolumeOwner:
-    """Return the owner that this agent is, and whether the volume belongs to it."""
+    """Return this agent as an owner, and whether the volume belongs to it."""
     root = settings.storage.root
     return claim.check_volume(
         root,
@@ -97,7 +97,7 @@ def this_volume(settings: Settings) -> claim.VolumeOwner:
 def ownership_at(place: Place, volume: claim.VolumeOwner) -> tuple[Ownership, claim.FoundOwner]:
     """Return the ownership of a place as this agent sees it, and the owner that was found there.
 
-    A place that was taken over from a lost volume stays LOST until `adopt_place`.
+    A place that was taken over from a lost volume stays LOST until `adopt_place` is called.
     """
     found = claim.look(place.store)
     folder = None if place.is_volume else place.lease_folder
@@ -109,7 +109,7 @@ def ownership_at(place: Place, volume: claim.VolumeOwner) -> tuple[Ownership, cl
 
 
 def adopt_place(place: Place, ours: Owner) -> None:
-    """Take over a place from any owner. Raise BackupError."""
+    """Take over a place from any owner. Raise BackupError if this fails."""
     claim.adopt(place.store, ours)
     if not place.is_volume:
         folder = place.lease_folder

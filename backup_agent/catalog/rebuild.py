@@ -17,7 +17,7 @@ class Rebuilt:
     """The result of a rebuild."""
 
     artifacts: int
-    """Number of those with a recognised record."""
+    """Number of artifacts with a recognised record."""
     unreadable: tuple[Unreadable, ...]
     noted: tuple[str, ...]
     """Artifacts whose copy counted as missing and exists at the destination."""
@@ -28,9 +28,9 @@ class Rebuilt:
 def rebuild(place: Place) -> Rebuilt:
     """Read every record of a place and rebuild its index.
 
-    At a destination, note each complete copy whose record is that of the volume. No note is removed: the copy may have
-    been deleted by retention. Raise the store's error if it cannot be read, and OSError if the index or a note cannot
-    be written.
+    At a destination, write a note on each complete copy whose record equals that on the volume. No note is removed,
+    because retention may have deleted the copy. Raise the store's error if the place cannot be read, and OSError if the
+    index or a note cannot be written.
     """
     artifacts = unrecognised = 0
     unreadable: list[Unreadable] = []
@@ -49,14 +49,14 @@ def rebuild(place: Place) -> Rebuilt:
 
 
 def _note_copies(place: Place, keys: Iterable[str]) -> tuple[str, ...]:
-    """Note the artifacts at a destination whose record is that of the volume. Return their keys."""
+    """Write notes on the copies at a destination whose record equals that on the volume. Return the artifacts' keys."""
     volume = place_of(VOLUME, place.settings)
     noted: list[str] = []
     for key in keys:
         try:
             record = read_record(volume, key)
             content = place.store.read(record_key(key), LARGEST)
-        except PermanentError:  # one of them is not there, or is not recognised
+        except PermanentError:  # a record is missing or not recognised
             continue
         if is_copy(content, record):
             place.record_notes.add(key, content)

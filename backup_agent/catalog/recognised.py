@@ -16,10 +16,11 @@ from backup_agent.signing.keyring import Keyring
 
 
 def create_on_volume(volume: Place, record: Record, keyring: Keyring) -> Record:
-    """Sign a record, write the note on it, then the record, on the volume; return the record as it was written.
+    """Sign a record, then write its note and the record to the volume. Return the record as written.
 
     A crash in between leaves a note, which is harmless. `keyring.fault` says why the record was not signed, if the
-    settings name a key. Raise PermanentError (`already_exists`) if there is a record already. Its note is not changed.
+    settings name a key. Raise PermanentError (`already_exists`) if there is a record already; the note on that record
+    is not changed.
     """
     record = keyring.sign(record)
     content = record.to_json()
@@ -30,9 +31,9 @@ def create_on_volume(volume: Place, record: Record, keyring: Keyring) -> Record:
 
 
 def is_copy(content: bytes, record: Record) -> bool:
-    """Return whether the record of a copy equals that of the volume.
+    """Return whether the stored record of a copy equals the volume's `record`.
 
-    Only the number of the lease and the signature may differ: the process that writes the copy signs it.
+    Only the fencing number and the signature may differ, because the process that writes the copy sets both.
     """
     try:
         own = {"fencing": record.fencing, "signature": record.signature}

@@ -1,7 +1,7 @@
 """Whether the agent recognises a record: by the note on it, else by its signature.
 
-If the note says that the copy was given up, a signature does not count: the agent deleted that copy, and its record
-could be put back by anyone who kept it.
+If the note says that the copy was given up, a signature does not count: the agent deleted that copy, and anyone who
+kept its record could put it back.
 """
 
 from enum import Enum, auto
@@ -16,13 +16,13 @@ class Standing(Enum):
     """What the agent knows about a record."""
 
     NOTED = auto()
-    """Its SHA-256 is that of the note."""
+    """The record has the SHA-256 in the note."""
     SIGNED = auto()
     """The note is missing or has another SHA-256, and a trusted key has signed the record."""
     REPLACED = auto()
-    """The note has another SHA-256."""
+    """The note has another SHA-256, and no trusted key has signed the record."""
     UNKNOWN = auto()
-    """There is no note, or the copy was given up."""
+    """There is neither a note nor a trusted signature, or the copy was given up."""
 
     @property
     def recognised(self) -> bool:

@@ -1,10 +1,10 @@
 """Record notes: one for each record at a place that the agent wrote or accepted. Only such records are recognised.
 
-A note is a file below `<root>/.agent/recorded/<place>@<where>/` with the SHA-256 of the record. A record without a
-note, or with other content, is not used unless a trusted key has signed it (catalog.recognition), because every program
-that can write at a place can write a valid record.
-At a destination a note also says that the copy of the artifact was confirmed. Notes belong to the identity of a place
-(catalog.place), so all copies are made again if the settings of a destination name another location.
+A note is a file below `<root>/.agent/recorded/<place>@<where>/` with the SHA-256 of the record. A record that has no
+note, or another SHA-256 than its note, is not used unless a trusted key has signed it (catalog.recognition), because
+every program that can write at a place can write a valid record. At a destination a note also says that the copy of the
+artifact was confirmed. Notes belong to the identity of a place (catalog.place), so all copies are made again if the
+settings of a destination name another location.
 """
 
 import hashlib
@@ -59,7 +59,7 @@ class RecordNotes(NoteFolder):
         self._write(key, f"{_KIND}{digest}\n".encode())
 
     def give_up(self, key: str) -> None:
-        """Note that an artifact gets no copy at the destination, as a request or the retention policy has decided."""
+        """Note that an artifact gets no copy at the destination, as decided by a request or the retention policy."""
         self._write(key, f"{GIVEN_UP}\n".encode())
 
     def strike(self, key: str) -> None:

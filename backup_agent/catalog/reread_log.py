@@ -2,8 +2,8 @@
 
 After a restart, verification continues where it was. The files are below `<root>/.agent/verified/<place>@<where>/`.
 `log` has a line for each reading; the last line of an artifact counts. `state.json` is the state of the last slice. If
-either is lost, artifacts are read again. `asked/<request>` has the outcomes for a request that is read in slices. If it
-cannot be written, the request fails, because it would never end.
+either is lost, artifacts are read again. `asked/<request>` has the outcomes for a request that is read in slices. If
+that file cannot be written, the request fails, because otherwise it would never end.
 """
 
 import errno
@@ -59,7 +59,7 @@ class ReadOutcome(StrEnum):
 
 
 class ReadingLine(StoredValue):
-    """One artifact that was dealt with for a request."""
+    """The outcome of one artifact for a request."""
 
     key: str
     became: ReadOutcome
@@ -77,7 +77,7 @@ class RequestReadings:
     """The outcomes of one request at one place, kept over restarts: one line per artifact, the last one counts."""
 
     def __init__(self, folder: Path, request: str) -> None:
-        """Read the outcomes of earlier slices, without a truncated line. Raise OSError if they cannot be read."""
+        """Read the outcomes of earlier slices, except truncated lines. Raise OSError if they cannot be read."""
         self._path = folder / "asked" / request
         self.lines: dict[str, ReadingLine] = {}
         with suppress(FileNotFoundError, NotADirectoryError):
@@ -93,7 +93,7 @@ class RequestReadings:
         self.lines[line.key] = line
 
     def keys(self, became: ReadOutcome) -> tuple[str, ...]:
-        """Return the keys of the artifacts with an outcome."""
+        """Return the keys of the artifacts with the outcome `became`."""
         return tuple(key for key, line in self.lines.items() if line.became is became)
 
     def keep_only(self, requests: Collection[str]) -> None:
@@ -120,7 +120,7 @@ class RereadLog:
         self._append(f"{when.isoformat()} {key}\n".encode())
 
     def keep_only(self, keys: Collection[str]) -> None:
-        """Rewrite a log that has grown long, with only the artifacts `keys`."""
+        """If the log has grown long, rewrite it with only the artifacts `keys`."""
         if self._lines <= 2 * len(keys) + _SLACK:
             return
         self.times = {key: when for key, when in sorted(self.times.items()) if key in keys}
@@ -130,7 +130,7 @@ class RereadLog:
             self._lines = len(self.times)
 
     def state(self) -> SliceState | None:
-        """Return the state of the last slice, or None if there is none that can be read."""
+        """Return the state of the last slice, or None if there is no readable state."""
         try:
             return SliceState.from_json(durable.read(self._folder / "state.json"))
         except (OSError, ValueError):
@@ -161,7 +161,7 @@ class RereadLog:
 
 
 def _append_line(path: Path, line: bytes) -> None:
-    """Append a line, after ending a truncated line before it. Raise OSError if not all of it was written."""
+    """Append a line. If the last line is truncated, end it first. Raise OSError if not all of it was written."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = durable.open_regular(path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
     try:
@@ -175,7 +175,7 @@ def _append_line(path: Path, line: bytes) -> None:
 
 
 def _whole_lines(path: Path) -> Iterator[bytes]:
-    """Yield the lines of a file without their line breaks, except truncated ones. Raise OSError."""
+    """Yield the complete lines of a file without their line breaks. Raise OSError if it cannot be read."""
     with os.fdopen(durable.open_regular(path), "rb") as file:
         while line := file.readline(_LONGEST_LINE):
             if line.endswith(b"\n"):

@@ -15,7 +15,7 @@ from backup_agent.core.artifacts.names import SetName
 from backup_agent.core.artifacts.records import StoredValue
 
 MOST = 100
-"""Number of sets that are remembered, the last used ones. A volume has far fewer ad hoc sets."""
+"""Largest number of sets in the notes: the most recently used. A volume has far fewer ad hoc sets."""
 
 
 class Uses(StoredValue):
@@ -23,14 +23,14 @@ class Uses(StoredValue):
 
     used: dict[SetName, datetime] = Field(default={})
     all_used: datetime | None = None
-    """Time at which earlier notes were lost: every set counts as used then."""
+    """Time at which earlier notes were found to be lost, or None. Every set counts as used at that time."""
 
     def of(self, set_name: SetName) -> datetime | None:
         """Return the time of the last request for a set, or None if it is unknown."""
         return max((at for at in (self.used.get(set_name), self.all_used) if at is not None), default=None)
 
     def noting(self, set_name: SetName, at: datetime) -> "Uses":
-        """Return these uses with one more."""
+        """Return these uses with one more request."""
         used = {**self.used, set_name: max(at, self.used.get(set_name, at))}
         newest = sorted(used, key=used.__getitem__, reverse=True)[:MOST]
         return self.model_copy(update={"used": {name: used[name] for name in sorted(newest)}})

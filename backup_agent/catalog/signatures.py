@@ -1,4 +1,4 @@
-"""Which key signed each recognised record of a place, and taking in records that were signed by a revoked key."""
+"""Finding which key signed each recognised record, and which records a key signed before its revocation."""
 
 from collections.abc import Iterator
 from datetime import datetime
@@ -42,9 +42,9 @@ def signatures(place: Place) -> Iterator[SignedRecord]:
 
 
 def signed_before_revocation(place: Place) -> tuple[str, ...]:
-    """Return the unrecognised artifacts whose record a revoked key signed, and that finished before its revocation.
+    """Return the unrecognised artifacts that finished before the key that signed their record was revoked.
 
-    A copy that was given up is not among them. Raise the store's error if the place cannot be read.
+    Copies that were given up are left out. Raise the store's error if the place cannot be read.
     """
     keyring, revoked = Keyring(place.settings), place.settings.signing.revoked
     found: list[str] = []

@@ -20,7 +20,7 @@ class VolumeSpace:
 
 
 def space(folder: Path | int) -> VolumeSpace:
-    """Return the space of the volume of a folder, given by its path or descriptor. Raise OSError."""
+    """Return the space of the volume that contains a folder (a path or a descriptor). Raise OSError if this fails."""
     volume = os.statvfs(folder)
     return VolumeSpace(
         size=volume.f_blocks * volume.f_frsize,

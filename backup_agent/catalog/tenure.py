@@ -1,8 +1,8 @@
 """Holding the lease of a destination. Only the agent that holds the lease may publish and delete there.
 
 The lease belongs to the agent, not to a process: child processes that work at the same destination hold it together,
-and the last one releases it. In a store that keeps versions it is left instead, and expires. The processes share a
-folder on the volume, `<root>/.agent/leases/<place>/`:
+and the last one releases it. In a store that keeps versions, the lease is not released, but left to expire. The
+processes share a folder on the volume, `<root>/.agent/leases/<place>/`:
 
 - `seat`: each process holds a shared flock on it. If the flock is free, no process of this agent holds the lease, even
   if the last one was killed. The next child can then take over the lease of a dead process at once.
@@ -50,7 +50,7 @@ class HeldByAnotherError(TransientError):
 
 @dataclass(frozen=True)
 class Held:
-    """A held place. This base class has no lease: for the volume, and for stores without conditional writes."""
+    """A held place. This base class has no lease. It serves the volume and stores without conditional writes."""
 
     number: int | None = None
     """The fencing number for records; None without a lease."""
@@ -105,7 +105,7 @@ def hold(
 
     Raise TransientError (`foreign_root`), with both owners, if another agent holds it for longer than `wait` seconds.
     If `quiet`, even a released lease is taken only after it has not changed for three periods. If `by_expiry`, the
-    lease is never released, as in a store that keeps versions; the next process of this agent goes on with it.
+    lease is never released, as in a store that keeps versions; the next process of this agent continues it.
     """
     tenure = Tenure(store, ours, folder, period, quiet=quiet, by_expiry=by_expiry)
     try:
@@ -154,7 +154,7 @@ class _Sight(StoredValue):
 
 
 class Tenure:
-    """One process's share in holding a lease."""
+    """The part of one process in holding the lease that the agent's processes share."""
 
     def __init__(
         self,
@@ -232,13 +232,17 @@ class Tenure:
 
     @property
     def _is_released(self) -> bool:
-        """Whether the lease is released at the end. Each release and each new lease would stay as a version."""
+        """Whether `give_up` releases the lease.
+
+        In a store that keeps versions, each release and each new lease would remain as a version.
+        """
         return not (self._by_expiry or self._store.keeps_versions)
 
     def _go_on(self) -> bool:
-        """Go on with the lease that an earlier process has left; return False if it is released or too old.
+        """Continue the lease that an earlier process has left. Return False if it was released or is too old.
 
-        Within a period this sends no request. No other agent may take the lease before three periods.
+        This sends no request if the last renewal is less than a period old. Other agents may take the lease only after
+        three periods.
         """
         found, sight = self._sight.present, self._sight
         if self._is_released or found is None or found.released or found.seat != self._seat_name:
@@ -334,7 +338,7 @@ class Tenure:
                 pause = self._period / _LOOKS  # if renewals keep failing, `check` raises
 
     def give_up(self) -> None:
-        """Leave the seat. The last process releases the lease; if it does not, the next agent must wait."""
+        """Unlock the seat. The last process also releases the lease; if it does not, the next agent must wait."""
         self._stop.set()
         with self._alone():
             fcntl.flock(self._seat, fcntl.LOCK_UN)
@@ -411,6 +415,6 @@ class Tenure:
             os.ftruncate(self._notes, len(content))
 
     def _named(self, found: Lease | None) -> str:
-        """Return the text for a lease held by another agent, with both owners."""
+        """Return the message for a lease that another agent holds. It names both owners."""
         other = f"{found.agent}, number {found.number}" if found else "another agent"
         return f"{self._store.name}: its lease is held by {other}; this agent is {self._ours}"

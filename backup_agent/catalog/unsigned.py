@@ -1,6 +1,6 @@
 """Records at a destination that lack a signature: noted on the volume until a pass has signed them.
 
-A record is written without a signature while the key cannot be read, and before there was a key.
+A record is written without a signature if the key cannot be read, or if there is no key yet.
 """
 
 from collections.abc import Iterator
@@ -20,11 +20,11 @@ class Unsigned(NoteFolder):
     """The artifacts at one place whose records are to be signed."""
 
     def add(self, key: str) -> None:
-        """Have the record of an artifact signed."""
+        """Note that the record of an artifact is to be signed."""
         self._write(key, b"to be signed\n", sync=False)
 
     def strike(self, key: str) -> None:
-        """Forget an artifact: its record is signed, or does not exist any more."""
+        """Remove the note on an artifact whose record is signed or no longer exists."""
         self._remove(key)
 
     def __iter__(self) -> Iterator[str]:
@@ -38,23 +38,23 @@ def unsigned_at(place: Place) -> Unsigned:
 
 
 def sign_records(place: Place, held: Held, keyring: Keyring) -> int:
-    """Sign the records that lack a signature; return how many. If the key cannot be used, all are left for later.
+    """Sign the records that lack a signature. Return their number, which is 0 if the key cannot be used.
 
-    The record is replaced before its note: after a crash in between, its signature makes it recognised. Raise
-    PermanentError if the store refuses, or another process has changed a record.
+    Each record is replaced before its note: after a crash in between, the record is recognised by its signature. Raise
+    PermanentError if the store refuses a request, ConflictError if another process has changed a record.
     """
     waiting = list(unsigned_at(place))
     if not waiting or not keyring.usable:
         return 0
     held.confirm()
-    forget(place.index, waiting)  # with their signatures the records have other sizes
+    forget(place.index, waiting)  # signing changes the sizes of the records
     signed = 0
     for key in waiting:
         held.check()
         seen = place.store.look(record_key(key), LARGEST)
         if seen is not None and place.record_notes.digest(key) == digest_of(seen.content):
             record = keyring.sign(parse(seen.content, key))
-            if record.signature is None:  # it has a number that cannot be signed
+            if record.signature is None:  # the record has a number that cannot be signed
                 continue
             if keyring.signer(Record, key, seen.content) is None:
                 place.store.swap(record_key(key), record.to_json(), seen.version)

@@ -14,7 +14,10 @@ ARTIFACT_RECORD = ARTIFACT_SUFFIX + RECORD_SUFFIX
 
 
 def parse(data: bytes, artifact: str) -> Record:
-    """Parse the record of an artifact. Raise ValueError, with a text of one line, if it is not its record."""
+    """Parse the record of an artifact.
+
+    Raise ValueError, with a one-line text, if `data` is not this artifact's record.
+    """
     try:
         record = Record.from_json(data)
     except ValueError as error:

@@ -1,1 +1,1 @@
-"""The child processes: survey, backup, copy, prune and verify."""
+"""The child processes: survey, backup, copy, prune, verify and hold."""

@@ -67,7 +67,7 @@ class Admin:
     def find(cls, settings: Neo4j, environ: Mapping[str, str], own: Path, cancel: threading.Event) -> "Admin":
         """Find the program and its version. Raise PermanentError (`admin_missing`) if there is no program.
 
-        `own` is the agent's folder on the volume. The version is cached there while the supervisor lives.
+        `own` is the agent's folder on the volume. The version is cached there for the lifetime of the supervisor.
         """
         programs = program.find(settings.admin, Launch(settings.launch), environ)
         version = _version(programs[0], environ, own, cancel)

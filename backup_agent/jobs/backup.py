@@ -60,7 +60,7 @@ class BackupRun:
     """Artifact of the live chain -> why it cannot be restored, so that the chain is not continued."""
 
     def __post_init__(self) -> None:
-        """Find the volume."""
+        """Derive the volume, the keyring and the staging folders from the task and the settings."""
         self.volume = place_of(VOLUME, self.settings)
         self.root = self.volume.root
         self.stages = Stages(self.writer)
@@ -69,7 +69,7 @@ class BackupRun:
         self.staging = self.staging_of(self.task.run)
 
     def staging_of(self, run: str) -> Staging:
-        """Return the staging folders of an attempt at this task, named `run`."""
+        """Return the staging folders of the attempt `run` at this task."""
         return Staging(self.root, run, self.task.set, self.task.database, in_place=not self.task.hard_links)
 
 
@@ -159,7 +159,7 @@ def _read(run: BackupRun, entry: Entry) -> Record | None:
 def adopt(run: BackupRun, recorded: Records) -> Judgement | None:
     """Return an artifact that an earlier attempt finished and did not record, or None. Set unfinished ones aside.
 
-    Raise PermanentError (`interrupted`) if there is none and the task only adopts.
+    Raise PermanentError (`interrupted`) if no artifact can be adopted and the task allows only adoption.
     """
     for earlier in run.task.earlier_runs:
         staging = run.staging_of(earlier)
@@ -281,7 +281,10 @@ def _after_failure(run: BackupRun, verdict: Verdict, results: list[ReadingResult
 
 
 def _after_no_link(run: BackupRun, error: PermissionError) -> TypeDecision:
-    """Return the decision for a FULL if hard links to the chain are refused. Raise PermanentError if it must wait."""
+    """Return the decision for a FULL if hard links to the chain are refused.
+
+    Raise PermanentError if the task promotes only at the next FULL of its schedule.
+    """
     text = (
         f"{error.filename}: uid {os.getuid()} cannot make a hard link to it: it belongs to another user, and the "
         "agent's group cannot write to it"
@@ -409,13 +412,13 @@ def _put_aside(run: BackupRun, *, but: Path | None = None) -> None:
 
 
 def _discard(run: BackupRun) -> None:
-    """Remove the unfinished artifact that filled the volume. Set aside, it would leave no room for other backups."""
+    """Remove the unfinished artifact that filled the volume. If it were set aside, other backups would have no room."""
     for name in run.staging.discard():
         run.writer.tell(Warned(text="unfinished artifact removed", because=f"{name}: the volume is full"))
 
 
 def clear(run: BackupRun) -> None:
-    """Remove the staging folders of this task, and set unfinished artifacts in them aside."""
+    """Set aside the unfinished artifacts in the staging folders of this task, and remove the folders."""
     for name in (*run.task.earlier_runs, run.task.run):
         staging = run.staging_of(name)
         if staging.folder.exists() and not staging.in_place:
@@ -431,8 +434,8 @@ def clear(run: BackupRun) -> None:
 def _put_left_aside(run: BackupRun) -> None:
     """Set aside unfinished artifacts in the chain's own folder, if the volume has no hard links.
 
-    neo4j-admin looks there for the parent of a differential, and would read unfinished artifacts. Only files whose
-    names have a time after the request are this task's own.
+    neo4j-admin looks there for the parent of a differential, and would read unfinished artifacts. Only files with a
+    time at or after the request in their names belong to this task.
     """
     if run.task.hard_links:
         return
@@ -443,7 +446,7 @@ def _put_left_aside(run: BackupRun) -> None:
 def copy_to_all(run: BackupRun, record: Record) -> dict[PlaceName, CopyState]:
     """Make the missing copies of this database at each destination. Return the state of this artifact's copies.
 
-    Each destination is a child process. Its failure may concern an older artifact only.
+    Each destination is handled by a child process of its own. A failure there may concern only an older artifact.
     """
     copies: dict[PlaceName, CopyState] = {}
     for destination in run.task.destinations:

@@ -54,8 +54,8 @@ class PassClock:
     def keep(self, place: Place, *, idle: bool) -> None:
         """Store the reading for the next pass.
 
-        A reading that is not trusted is not stored, otherwise the next pass would not notice the jump. Instead the time
-        of the other clock is stored, if one is known. An `idle` pass, with nothing to delete, keeps the old reading, so
+        A reading that is not trusted is not stored, because the next pass would not notice the jump. Instead the time
+        of another clock is stored, if one is known. A pass with nothing to delete (`idle`) keeps the old reading, so
         that the next pass reports the jump.
         """
         reading = self.reading

@@ -1,12 +1,12 @@
 """The child process that makes the missing copies at one destination.
 
 Only this process loads a client library, not the process that runs beside a JVM. Parents are copied first. A record is
-written at a destination only if the records and files of everything that the artifact needs exist there. The
-destination is asked for them before the first byte is sent and again before the record is written, because other
-programs can delete there. Whatever is missing is copied first. If it cannot be copied, the differential is not
-published, and its copy stays missing. The destination is held (catalog.place_ownership) from the first copy to the
-last. The lease is checked while an artifact is sent and before each record: an agent that has lost the lease ends its
-upload and writes no record.
+written at a destination only if the records and files of everything that the artifact needs exist there. Both are
+checked before the first byte is sent and again before the record is written, because other programs can delete at the
+destination. Whatever is missing is copied first. If it cannot be copied, the differential is not published, and its
+copy stays missing. The destination is held (catalog.place_ownership) from the first copy to the last. The lease is
+checked while an artifact is sent and before each record: an agent that has lost the lease ends its upload and writes no
+record.
 """
 
 import os
@@ -44,7 +44,7 @@ from backup_agent.signing.keyring import Keyring
 from backup_agent.stores.store import ObjectTooLargeError, Store
 
 TASK = "BACKUP_AGENT_COPY"
-"""Environment variable with the task if a run starts the copy: children of a run have no stdin. It has no secrets."""
+"""Environment variable with the task of a copy that a run starts: children of a run have no stdin. No secrets."""
 
 LONGEST = timedelta(days=7)
 
@@ -94,7 +94,10 @@ class Copying:
         self._writer.tell(CopiesOwed(set=one.set, database=one.database, destination=self._task.destination, owed=owed))
 
     def _databases(self) -> Iterator[tuple[Entry, ...]]:
-        """Yield the entries of each database on the volume, from the index: a record may have thousands of parts."""
+        """Yield the entries of each database on the volume.
+
+        The entries come from the index, because a record may have thousands of parts.
+        """
         for set_name, database in volume_records.databases(self._root):
             if set_name in self._task.sets and self._task.database in (None, database):
                 contents = of_database(self._volume, set_name, database)
@@ -129,7 +132,7 @@ class Copying:
         return first
 
     def _lacking(self, entry: Entry, chain: "_Needs", there: "_Folder") -> tuple[str, ...]:
-        """Return the keys that an artifact needs and the destination lacks or has in part, parents first.
+        """Return the keys of needed artifacts that are missing or incomplete at the destination, parents first.
 
         Their copies count as missing again. Raise PermanentError if one is no longer on the volume.
         """
@@ -194,7 +197,8 @@ class Copying:
             if self._keyring.fault is not None:
                 unsigned_at(self._place).add(record.key)
             tell_signing(self._keyring, self._writer)
-        # An intent that a crash leaves behind is removed by the next copy, which is made as long as there is no note.
+        # Remove the intent before the note is written: after a crash without a note, the next pass copies again and
+        # removes the intent.
         self._journal.done(record.key)
         self._notes.add(record.key, content)
         self._seen.add(record.key)
@@ -216,7 +220,7 @@ class Copying:
                 )
 
     def _record(self, record: Record) -> bytes:
-        """Write a record. Return its stored content. If the record exists by now, it must be the same."""
+        """Write a record. Return its stored content. If the record exists already, it must be the same."""
         content = record.to_json()
         try:
             self._store.create(record_key(record.key), content)
@@ -227,9 +231,9 @@ class Copying:
         return content
 
     def _found_there(self, record: Record) -> bytes | None:
-        """Return the record as the destination has it, or None. Raise PermanentError if it has a different record.
+        """Return the content of a record at the destination, or None. Raise PermanentError if the records differ.
 
-        The number of the lease may differ: then an earlier pass wrote the record, and its copy note was lost.
+        The fencing number may differ: then an earlier pass wrote the record, and the note on the copy was lost.
         """
         try:
             seen = self._store.look(record_key(record.key), LARGEST)
@@ -262,7 +266,7 @@ class _Needs:
         )
 
     def _elsewhere(self, key: str) -> Entry | None:
-        """Return the entry of the record at the destination, or None if the agent recognises none there."""
+        """Return the entry of the record at the destination, or None if there is no recognised record."""
         try:
             return Entry.of(read_record(self._destination, key))
         except PermanentError as error:
@@ -305,7 +309,7 @@ class _Folder:
 def in_child(
     task: CopyTask, root: Path, writer: EventWriter, cancel: threading.Event, *, stall: timedelta
 ) -> Failure | None:
-    """Run a pass as a child of this run and pass on its events. Return its failure, or None.
+    """Run a copy pass as a child of this run and forward its events. Return its failure, or None.
 
     The pass is ended if it makes no progress for `stall`.
     """
@@ -337,7 +341,7 @@ def in_child(
 
 
 def pass_on(line: str, writer: EventWriter) -> CopyReport | None:
-    """Pass on one line of a copy's output to the supervisor. Return the event instead if it is the report."""
+    """Forward one line of a copy's output to the supervisor. If it is the report, return it instead."""
     match events.parse(line.encode()):
         case CopyReport() as event:
             return event

@@ -23,7 +23,7 @@ class EventWriter:
     """Writes events. Progress is written at most once a second."""
 
     def __init__(self, write: Callable[[str], object] | None = None) -> None:
-        """`write` takes a line; by default it is written to stdout."""
+        """`write` is called with each line; by default lines are written to stdout."""
         self._write = write or _to_stdout
         self._lock = threading.Lock()
         self._stage = ""
@@ -67,7 +67,7 @@ def begin(kind: type[T], given: str | None = None) -> tuple[T, Settings, EventWr
 
 
 def hold_lifeline() -> None:
-    """End the whole session when stdin reaches its end: then the supervisor has gone, and nothing reads the result."""
+    """Kill the whole session at the end of stdin: the supervisor has ended, and nothing reads the result."""
 
     def wait() -> None:
         while os.read(0, 4096):  # not sys.stdin: a thread that holds its lock would block the exit

@@ -1,7 +1,7 @@
 """Repairing the modes of files on a volume at start, so that only the agent's user and group can use them.
 
-If the mode of a folder is correct, the modes of its files are correct too, and are not checked. A folder gets its mode
-after its files, so the next start continues an interrupted repair.
+The mode of a folder is changed after the modes of its files. Therefore the files in a folder with a correct mode are
+not checked, and the next start continues an interrupted repair.
 """
 
 import os

@@ -2,7 +2,7 @@
 
 The order makes this safe: the copy is read before anything is replaced, the lease is checked right before the
 replacement, and the damage mark is removed last, after the new file was read back. A crash between two steps leaves the
-mark and the good copy. The record stays as it is, because the bytes are those that it names.
+mark and the good copy. The record does not change, because the new files have the recorded checksums.
 """
 
 from collections.abc import Iterable, Iterator
@@ -32,7 +32,7 @@ class Healing:
     """Heals artifacts of one place from all other places, one at a time."""
 
     def __init__(self, place: Place, others: tuple[Place, ...], on_bytes: OnBytes) -> None:
-        """Open no other place before it is needed."""
+        """Open none of the stores in `others` yet."""
         self._place = place.name
         self._store = place.store
         self._volume = place.is_volume
@@ -44,9 +44,10 @@ class Healing:
         self._on_bytes = on_bytes
 
     def heal(self, record: Record, held: Held) -> tuple[str, ...]:
-        """Replace the damaged files of an artifact, then remove its damage mark. Return the places of the copies.
+        """Replace the damaged files of an artifact, then remove its damage mark.
 
-        Raise BackupError (`checksum_mismatch`) if no place has an undamaged copy: the mark and the old files stay.
+        Return the places whose copies were used. Raise BackupError (`checksum_mismatch`) if no place has an undamaged
+        copy: the mark and the old files stay.
         """
         if held.no_deletion is not None:  # a replacement deletes the old file
             raise PermanentError(held.no_deletion.reason, held.no_deletion.error, held.no_deletion.hint)
@@ -61,7 +62,7 @@ class Healing:
             )
         held.confirm()
         self._store.delete(damage_key(record.key))
-        if not self._volume:  # the mark may be put back
+        if not self._volume:  # another program may put the mark back
             self._damage_notes.note(record.key, damaged=False)
         return tuple(used)
 
@@ -78,7 +79,7 @@ class Healing:
             return True
 
     def _heal_file(self, record: Record, file: ArtifactFile, held: Held) -> str:
-        """Replace one file. Return the name of the place of the copy."""
+        """Replace one file. Return the name of the place whose copy was used."""
         key = artifact_key(record.set, record.database, file.name)
         refused: list[Failure] = []
         for other in self._others:
@@ -131,7 +132,7 @@ class Healing:
         return path
 
     def _hopeless(self, key: str, refused: list[Failure]) -> PermanentError:
-        """Return the error for a file without an undamaged copy, with the reason of a place that could not be read."""
+        """Return the error for a file without an undamaged copy. A place that could not be read gives the reason."""
         passing = next((one for one in refused if one.reason is not Reason.CHECKSUM_MISMATCH), None)
         found = "; ".join(one.error for one in refused) or "no other place is in the settings"
         return PermanentError(

@@ -1,6 +1,6 @@
-"""The child process that holds or releases the artifacts at one place that a request selects.
+"""The child process that holds or releases the artifacts that a request selects at one place.
 
-It changes only what is on the volume: marks there, and what is wanted at destinations.
+It writes only to the volume: marks of artifacts there, and notes of the holds that are wanted at destinations.
 """
 
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ NAMED = 100
 
 
 def change_holds(task: HoldTask, place: Place) -> PlaceResult:
-    """Hold or release the selected artifacts of one place, wherever they are. Return which, and which failed.
+    """Select artifacts at one place, and hold or release them at all places. Return their keys and the failures.
 
     Raise PermanentError (`not_found`) if none is selected, BackupError if the place cannot be read.
     """
@@ -66,7 +66,7 @@ def change_holds(task: HoldTask, place: Place) -> PlaceResult:
 
 
 def _selected(entry: Entry, task: HoldTask) -> bool:
-    """Return whether an artifact has the database and the time of the selection."""
+    """Return whether the selection includes the database and the time of an artifact."""
     return (
         (task.database is None or matches(entry.database.lower(), task.database))
         and (task.taken_from is None or entry.taken >= task.taken_from)
@@ -97,7 +97,7 @@ def _change(task: HoldTask, place: Place, key: str) -> None:
 
 
 def _unreadable(contents: Contents, task: HoldTask) -> Iterator[str]:
-    """Yield the records of the selected databases that cannot be read: nobody knows whether they are selected."""
+    """Yield the unreadable records of the selected databases. Whether they are selected is unknown."""
     for one in contents.unreadable:
         if one.key == record_key(one.artifact) and (
             task.database is None or matches(database_of(one.artifact)[1].lower(), task.database)

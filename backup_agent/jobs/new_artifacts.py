@@ -15,7 +15,10 @@ from backup_agent.core.neo4j.verdict import Condition, NewArtifact
 from backup_agent.core.reasons import BackupError, Reason
 
 AskAdmin = Callable[[Path, str], Header]
-"""Return the header of an artifact with a magic, from `neo4j-admin backup inspect`. Raise BackupError."""
+"""Called with a path and the file's first four bytes. Returns the header from `neo4j-admin backup inspect`.
+
+Raises BackupError if the header cannot be read.
+"""
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ class NewArtifactReader:
         return ReadingResult(path, found, reading, objection)
 
     def _unknown(self, path: Path, error: UnknownFormatError) -> ReadingResult:
-        """Let neo4j-admin read the header of an unknown format, which a newer version may write."""
+        """Let neo4j-admin read the header of an artifact of unknown format, such as that of a newer version."""
         unreadable = ReadingResult(path, NewArtifact(path.name, Condition.UNREADABLE, error=error.failure.error))
         if self.ask_admin is None:
             return unreadable

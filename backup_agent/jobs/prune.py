@@ -92,15 +92,15 @@ class CarriedOut(NamedTuple):
     """The result of carrying out a plan."""
 
     deleted: int
-    """Number of artifacts."""
+    """Number of deleted artifacts."""
     freed: int
-    """Number of bytes."""
+    """Number of bytes that became free."""
     kept_versions: int
-    """Number of bytes that are deleted and stay at the place as old versions."""
+    """Number of bytes of deleted artifacts that remain at the place as old versions."""
     left: int
     """Number of artifacts left for the next pass, because the time limit was reached."""
     failure: Failure | None
-    """The first failure to delete an artifact."""
+    """The first failure to delete an artifact, or None."""
 
 
 def carry_out(
@@ -112,9 +112,9 @@ def carry_out(
     *,
     seconds: float | None = None,
 ) -> CarriedOut:
-    """Delete the artifacts of the plans, in order. After a failure, the other databases go on.
+    """Delete the artifacts of the plans, in order. A failure stops only the deletions of its database.
 
-    After `seconds` the rest is left for the next pass. The order of deletions is safe wherever they end.
+    After `seconds` the rest is left for the next pass. The order makes it safe to stop at any point.
     """
     until = math.inf if seconds is None else time.monotonic() + seconds
     deletions = [one for each in planned for one in each.delete]
@@ -163,7 +163,7 @@ def carry_out(
 
 
 class Deleted(Enum):
-    """What became of an artifact that was to be deleted."""
+    """The outcome of a deletion."""
 
     NOT = auto()
     """A hold was set meanwhile."""
@@ -222,7 +222,7 @@ def finish_interrupted(found: Contents, place: Place, held: Held, now: datetime 
     """Finish deletions that a crash interrupted, and remove files that were never recorded, after their grace period.
 
     `now` is None if the clock cannot be trusted: then no grace period is over. An intent whose files cannot be removed
-    stays, with a warning.
+    is kept, with a warning.
     """
     ended: set[Group] = set()
     unreadable = {one.artifact for one in found.unreadable}
@@ -245,10 +245,10 @@ def finish_interrupted(found: Contents, place: Place, held: Held, now: datetime 
 
 
 def put_marks(found: Contents, place: Place, held: Held, now: datetime | None, writer: EventWriter) -> None:
-    """Write the holds that are wanted at a destination beside their artifacts, and remove released and ended ones.
+    """Write the marks of the holds that are wanted at a destination. Remove those of released and ended holds.
 
     `now` is None if the clock cannot be trusted: then no hold has ended. A hold that cannot be written stays wanted,
-    with a warning. A wanted hold keeps its artifact as well.
+    with a warning. Even without a mark, a wanted hold keeps its artifact.
     """
     over = {key: hold for key, hold in holds_at(place, found.holds).items() if now is not None and hold.ended(now)}
     if place.is_volume and now is not None:
@@ -273,7 +273,10 @@ def put_marks(found: Contents, place: Place, held: Held, now: datetime | None, w
 def _put_mark(
     found: Contents, place: Place, key: str, hold: Hold | None, keyring: Keyring, writer: EventWriter
 ) -> bool:
-    """Write, replace or remove (None) the mark of one artifact at a destination. Return False if it has no record."""
+    """Write or replace the mark of one artifact at a destination. If `hold` is None, remove the mark.
+
+    Return False if the artifact of a wanted hold has no record.
+    """
     mark = found.holds.get(key)
     if hold is not None:
         if key not in found.entries:
@@ -306,7 +309,7 @@ def sign_later(place: Place, held: Held, writer: EventWriter) -> None:
 
 
 def note_claims(found: Contents, place: Place, now: datetime) -> None:
-    """Note the time at which a recognised artifact was first the parent of an unrecognised record."""
+    """Note `now` for each artifact that an unrecognised record names as its parent for the first time."""
     for key in claimed(found):
         if place.claims.first(key) is None:
             place.claims.note(key, now)
@@ -346,7 +349,7 @@ def tell_strays(found: Contents, place: Place, writer: EventWriter) -> None:
 
 
 def tell_summaries(databases: Iterable[Group], place: Place, writer: EventWriter) -> None:
-    """Report the new summary of each database from which artifacts were deleted, for the volume."""
+    """Report the new summaries of databases on the volume after deletions. For a destination, do nothing."""
     if not place.is_volume:
         return
     for set_name, database in sorted(databases):

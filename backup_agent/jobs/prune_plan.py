@@ -1,4 +1,4 @@
-"""The plan of retention at a place, made from its contents by the pass and by the commands that show it."""
+"""Planning retention at a place from its contents, for the pass and for the commands that show the plan."""
 
 import hashlib
 from collections.abc import Iterable
@@ -27,8 +27,8 @@ def with_lagging_records(found: Contents, place: Place) -> Contents:
     """Add the agent's own records that a lagging listing omits although it lists their data.
 
     They count as unreadable, so that nothing of their databases is deleted: otherwise a full could be deleted before a
-    differential that continues it. The place is asked only for records that the agent has noted: files that are named
-    like artifacts may be there in any number.
+    differential that continues it. Only records with a note are looked up, because there may be any number of files
+    that are named like artifacts.
     """
     hidden = [
         Unreadable(record_key(artifact), artifact, "it exists, but is not listed yet")
@@ -107,7 +107,7 @@ def _consequence(one: Unreadable) -> str:
 
 
 def _held(found: Contents, place: Place) -> dict[str, datetime | None]:
-    """Return key -> end of its hold, of marks and of holds that are wanted. A mark that cannot be read has no end."""
+    """Return artifact key -> end of its hold, or None, from marks and wanted holds. An unreadable mark has no end."""
     unreadable = [one.artifact for one in found.unreadable if one.key == hold_key(one.artifact)]
     return {**{key: hold.until for key, hold in holds_at(place, found.holds).items()}, **dict.fromkeys(unreadable)}
 
@@ -119,7 +119,7 @@ def _unsound(found: Contents) -> set[str]:
 def _left_alone(found: Contents) -> set[Group]:
     """Return the databases with unreadable records or damage marks. Nothing of them is deleted.
 
-    An unreadable hold keeps its own artifact alone: whoever may write at a place can write one.
+    An unreadable hold keeps only its own artifact, because any program that can write at the place can write one.
     """
     return {database_of(one.artifact) for one in found.unreadable if one.key != hold_key(one.artifact)}
 

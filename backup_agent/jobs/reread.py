@@ -69,7 +69,7 @@ def file_mismatch(store: Store, record: Record, file: ArtifactFile, on_bytes: On
 
 
 def is_bad_block(error: BackupError) -> bool:
-    """Return whether the disk could not read: EIO, which no network fault causes."""
+    """Return whether the error is EIO: the disk could not be read. A network fault does not cause EIO."""
     return isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.EIO
 
 

@@ -6,5 +6,5 @@ from backup_agent.signing.keyring import Keyring
 
 
 def tell_signing(keyring: Keyring, writer: EventWriter) -> None:
-    """Report whether the last document was signed, if the settings name a key."""
+    """Report why the last document was left unsigned although the settings name a key, or None."""
     writer.tell(SigningTold(fault=keyring.fault))

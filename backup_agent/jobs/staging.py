@@ -36,7 +36,7 @@ class RunFolder:
         return self.root / STAGING / self.run
 
     def remove(self) -> None:
-        """Remove the folder with all that it holds."""
+        """Remove the folder and its contents."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
@@ -156,7 +156,7 @@ def found(folder: Path, chain: Path) -> tuple[Path, ...]:
 
 
 def left_since(chain: Path, since: datetime) -> tuple[Path, ...]:
-    """Return the unrecorded artifacts and parts in a chain's folder whose names have a time not before `since`."""
+    """Return the unrecorded artifacts and parts in a chain's folder with a time at or after `since` in their names."""
     names, stamp = _names(chain), f"{since:%Y-%m-%dT%H-%M-%S}"
     left: list[Path] = []
     for name in sorted(names):

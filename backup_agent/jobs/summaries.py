@@ -14,7 +14,7 @@ from backup_agent.settings.model import Settings
 
 
 def tell_summary(set_name: SetName, database: DatabaseName, settings: Settings, writer: EventWriter) -> bool:
-    """Report the summary of one database in one set. Return False if no artifact of it is recorded any more.
+    """Report the summary of one database in one set. Return False if it has no recorded artifacts there.
 
     If the volume cannot be read, report `SummaryFailed` instead: the supervisor's summary may be out of date.
     """

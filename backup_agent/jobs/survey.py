@@ -42,7 +42,7 @@ MOST_WARNINGS = 20
 
 
 def survey(volume: Place, open_runs: Collection[str], writer: EventWriter) -> None:
-    """Report whether the volume has hard links, which files were set aside, and a summary for each database."""
+    """Clear up after ended runs. Report whether the volume has hard links, the files set aside, and all summaries."""
     root, index = volume.root, volume.index
     writer.tell(VolumeTested(hard_links=allows_hard_links(root)))
     now = datetime.now(UTC)
@@ -81,7 +81,7 @@ def tell(holdings: Contents, settings: Settings, writer: EventWriter) -> None:
 
 
 def clear(root: Path, run: str, now: datetime) -> tuple[str, ...]:
-    """Set aside the artifacts in the staging folder of a run that has ended, and remove the rest. Return the names."""
+    """Set aside the artifacts in an ended run's staging folder. Remove the rest. Return the artifacts' new names."""
     moved: list[str] = []
     for set_name, database in volume_records.databases(root / staging.STAGING / run):
         folder = staging.Staging(root, run, set_name, database)
@@ -93,7 +93,7 @@ def clear(root: Path, run: str, now: datetime) -> tuple[str, ...]:
 
 
 def close_to_others(settings: Settings, writer: EventWriter) -> None:
-    """Repair wrong modes below the storage root and the spool. The requests folder itself keeps its owner's mode."""
+    """Repair wrong modes below the storage root and the spool. The mode of the requests folder is not changed."""
     for folder in (settings.storage.root, settings.requests.folder / ".spool", settings.requests.folder / "answers"):
         found = file_modes.repair(folder)
         if found.changed:

@@ -1,13 +1,13 @@
 """The child process that verifies artifacts at one place: it reads a slice of them, and heals them if requested.
 
-The artifacts that were not read for the longest time come first. Each reading is noted on the volume, so that a restart
-continues there. Artifacts that could not be read come last the next time: bad blocks must not keep the rest from being
-read. If a reading is interrupted, the artifact is read again from its start, because SHA-256 cannot be resumed. The
-listing and the index tell which artifacts exist; only the records of artifacts that are read are opened.
+The artifacts that were not read for the longest time come first. Each reading is noted on the volume, so that
+verification continues after a restart. Artifacts that could not be read come last in the next pass, so that bad blocks
+do not delay the rest. If a reading is interrupted, the artifact is read again from its start, because SHA-256 cannot be
+resumed. The listing and the index tell which artifacts exist; only the records of artifacts that are read are opened.
 
 A request for more than one artifact (all, a database, a chain) is also read in slices. The outcome of each artifact is
-noted for the request (catalog.reread_log), so that the next slice continues there, also after a restart. The result of
-a pass lists the artifacts that were not read, and why. All others were read.
+noted for the request (catalog.reread_log), so that the next slice continues after the last outcome, even after a
+restart. The result of a pass lists the artifacts that were not read, and why. All others were read.
 """
 
 import threading
@@ -119,7 +119,7 @@ class Verifying:
             self._artifacts.add(part, self._readings.times, now)
         unrecorded = self._artifacts.unrecorded
         for artifact in list(unrecorded):
-            # On the volume a backup may have recorded the artifact since the listing; elsewhere the journal names it.
+            # A backup may have recorded the artifact on the volume since the listing. The journal names copies.
             recorded = self._task.place == VOLUME and self._store.stat(record_key(artifact)) is not None
             if artifact in own or recorded:
                 del unrecorded[artifact]
@@ -298,7 +298,7 @@ class Verifying:
             self._found.warnings.append(text)
 
     def _is_gone(self, key: str, notes: RecordNotes) -> bool:
-        """Return whether the volume has an artifact whose record at the place is gone and was not deleted by the agent.
+        """Return whether the copy of an artifact on the volume is gone, although the agent did not delete the copy.
 
         The order of the checks matters: retention updates the note before it removes its intent from the journal, and a
         copy may have been made since the listing.
@@ -378,7 +378,7 @@ class Verifying:
             warnings.append(f"{place}: artifacts that cannot be restored from there ({len(artifacts.gaps)}): {shown}")
 
     def _judge_chains_again(self) -> None:
-        """Check the chains again of the databases that have newly damaged or healed artifacts."""
+        """Check again the chains of each database with newly damaged or healed artifacts."""
         for set_name, database in sorted(set(map(database_of, (*self._found.damaged, *self._found.healed)))):
             before = [key for key in self._artifacts.gaps if database_of(key) == (set_name, database)]
             for key in before:

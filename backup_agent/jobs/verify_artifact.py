@@ -34,7 +34,7 @@ from backup_agent.signing.keyring import Keyring
 from backup_agent.stores.part_body import Throttle
 
 ENOUGH_ERRORS = 3
-"""After so many unreadable artifacts in a row the place is considered down, and the pass ends."""
+"""Number of unreadable artifacts in a row after which the place is considered down, and the pass ends."""
 
 MEASURED_SECONDS = 1.0
 """Shortest time from which the throughput is calculated."""
@@ -157,7 +157,7 @@ class ArtifactVerifier:
         self.readings.note(record.key, now)
         self.artifacts.missing.discard(record.key)
         notes, marked = self._place.damage_notes, record.key in self.artifacts.marked
-        if not marked and notes.damaged(record.key):  # healing was interrupted before it noted this
+        if not marked and notes.damaged(record.key):  # healing was interrupted before it changed the note
             notes.note(record.key, damaged=False)
         if record.key in self.artifacts.unproven:
             notes.note(record.key, damaged=False)
@@ -171,7 +171,7 @@ class ArtifactVerifier:
         self._writer.tell(ArtifactVerified(place=self._task.place, key=record.key))
 
     def _damaged(self, record: Record, mismatch: Mismatch) -> None:
-        """Mark an artifact as damaged while the place is held, and report it, even if it cannot be marked."""
+        """Hold the place and mark an artifact as damaged. Report the damage even if the mark cannot be written."""
         self.artifacts.sound.pop(record.key, None)
         self.found.damaged.append(record.key)
         try:
@@ -212,7 +212,7 @@ class ArtifactVerifier:
         self._writer.tell(ArtifactHealed(place=self._task.place, key=key, sources=sources))
 
     def _hold(self) -> Held:
-        """Return the tenure of the place, which lasts from the first write there to the end of the pass."""
+        """Return the held place. It is held from the first write there to the end of the pass."""
         if self._held is None:
             self._held = self.holding.enter_context(hold_place(self._place))
             for notice in self._held.notices:

@@ -34,7 +34,7 @@ class PlaceArtifacts:
     unrecognised: set[str] = field(default_factory=set)
     """Artifacts whose record the agent neither wrote nor accepted."""
     gaps: dict[str, str] = field(default_factory=dict)
-    """Artifacts that cannot be restored -> what they need that is missing or damaged."""
+    """Artifacts that cannot be restored -> the fault in their chain: what is missing or damaged."""
 
     def add(self, part: Contents, read: Mapping[str, datetime], now: datetime) -> None:
         """Add the artifacts of one database. A mark counts even if it cannot be read."""
@@ -99,7 +99,7 @@ class PassFindings:
     failures: dict[str, Failure] = field(default_factory=dict)
     """Artifacts that could not be read, and why."""
     not_read: dict[NotRead, dict[str, int]] = field(default_factory=lambda: defaultdict(dict))
-    """Why -> artifact -> bytes."""
+    """Reason -> artifact -> size in bytes."""
 
 
 @dataclass
@@ -110,7 +110,7 @@ class RequestScope:
     asked: RequestReadings
     estimated_seconds: float | None = None
     stopped: bool = False
-    """True if results can no longer be noted on the volume: no slice follows."""
+    """Whether outcomes can no longer be noted on the volume. Then no slice follows."""
 
     def __post_init__(self) -> None:
         """Sum up the artifacts, and those that earlier slices have dealt with."""
@@ -125,7 +125,7 @@ class RequestScope:
         self.read_size += one.size
 
     def remaining(self, without: Iterable[str]) -> list[KeptArtifact]:
-        """Return the artifacts that have not been dealt with, except those of the keys `without`."""
+        """Return the artifacts that have not been dealt with, except those whose keys are in `without`."""
         excluded = set(without)
         return [one for key, one in self.chosen.items() if key not in self.asked.lines and key not in excluded]
 
