@@ -4,7 +4,7 @@ from backup_agent.cli import signals
 
 signals.end_at_once()
 
-from backup_agent.cli.main import main  # noqa: E402  it takes a third of a second, and Ctrl-C may come meanwhile
+from backup_agent.cli.main import main  # noqa: E402  importing takes a third of a second, and Ctrl-C may come meanwhile
 
 if __name__ == "__main__":
     main()

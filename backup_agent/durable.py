@@ -3,7 +3,7 @@
 Every write makes a temporary file beside the target, writes, syncs and renames it, and syncs the folder. Without one of
 these steps a power failure could leave an empty file under the final name.
 
-Every read opens a regular file and nothing else, does not wait for a writer, and keeps no more than a limit in memory.
+Every read refuses anything but a regular file, never waits for a writer, and limits the bytes that it keeps in memory.
 Other users may write to the requests folder and to the storage root: a FIFO, a device, a link or a huge file under a
 name that the agent reads must not stop the agent.
 """
@@ -20,7 +20,7 @@ UMASK = 0o007
 """The umask of every process of the agent: the group has the rights of the user, and other users have none."""
 
 FILE, SHARED, FOLDER = 0o640, 0o660, 0o2770
-"""Modes of small files (which are replaced as a whole), of artifacts and locks, and of folders.
+"""Modes: FILE of small files, which are replaced as a whole; SHARED of artifacts and locks; FOLDER of folders.
 
 The agent keeps its group when its user changes (Kubernetes' fsGroup). Locks are writable for the group because the next
 user must open them for writing. Artifacts are writable for the group because a chain is staged by hard links, and the
@@ -32,11 +32,11 @@ TEMPORARY = ".tmp-"
 """The beginning of the names of incomplete files. The agent may remove them at its next start."""
 
 CANNOT_LINK = frozenset({errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
-"""errnos of a hard link to another file system, on one without hard links (EPERM on vfat and some network file
-systems), or with too many links."""
+"""errnos of link(2) if the target is on another file system, if the file system has no hard links (EPERM on vfat and
+some network file systems), or if the file has too many links."""
 
 LIMIT = 2**20
-"""The most bytes of a small file, if its kind has no limit of its own."""
+"""Default limit for the size of a small file, in bytes."""
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -77,9 +77,9 @@ def read(path: Path, limit: int = LIMIT, *, follow: bool = False) -> bytes:
 
 
 def read_open(descriptor: int, limit: int, path: Path | str = "") -> bytes:
-    """Return the content of an open file of at most `limit` bytes, from its position; raise TooLargeError.
+    """Return the content of an open file from its current position; raise TooLargeError if it exceeds `limit` bytes.
 
-    `path` appears only in the message of the error.
+    `path` is used only in the message of the error.
     """
     size = os.fstat(descriptor).st_size
     if size > limit:
@@ -103,7 +103,7 @@ def open_regular(
     """Open a regular file and return its descriptor; raise RefusedFileError for anything else, or another OSError.
 
     A symbolic link is refused unless `follow` is given. This never blocks: a FIFO without a writer is refused too.
-    `folder` is the descriptor that a relative path starts from.
+    A relative path starts from `folder`, the descriptor of a folder.
     """
     flags |= os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY | (0 if follow else os.O_NOFOLLOW)
     try:
@@ -138,7 +138,7 @@ def _refused(path: Path | str, kind: str) -> RefusedFileError:
 
 
 def names(folder: Path) -> list[str]:
-    """Return the sorted names in a folder, or none if it does not exist. Raise OSError if it cannot be read.
+    """Return the sorted names in a folder; an empty list if it does not exist. Raise OSError if it cannot be read.
 
     `Path.glob` would show an unreadable folder as empty.
     """
@@ -149,7 +149,7 @@ def names(folder: Path) -> list[str]:
 
 
 def folders(folder: Path) -> list[str]:
-    """Return the sorted names of the folders in a folder, none if it does not exist. Raise OSError as `names` does."""
+    """Like `names`, for the subfolders of a folder only."""
     return [name for name in names(folder) if (folder / name).is_dir()]
 
 
@@ -159,7 +159,7 @@ def is_full(error: OSError) -> bool:
 
 
 def write(path: Path, content: bytes, *, sync: bool = True) -> None:
-    """Replace the content of a file, atomically and, unless `sync` is off, durably. Raise OSError that names `path`."""
+    """Replace the content of a file atomically, and durably unless `sync` is False. Raise OSError that names `path`."""
     try:
         temporary = _write_beside(path, content, sync=sync)
         try:
@@ -188,7 +188,7 @@ def publish(temporary: Path | str, name: Path | str, folder: int | None = None) 
 
     `rename` would overwrite an existing file, so the name is made by a hard link. If the file system refuses links, the
     name is checked before the rename. Check and rename are not atomic together, but only one agent uses a folder at a
-    time (flock). `folder` is the descriptor that relative paths start from.
+    time (flock). Relative paths start from `folder`, the descriptor of a folder.
     """
     try:
         os.link(temporary, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
@@ -201,7 +201,7 @@ def publish(temporary: Path | str, name: Path | str, folder: int | None = None) 
 
 
 def exists(name: Path | str, folder: int | None = None) -> bool:
-    """Return whether a name exists, even if it is a symbolic link to nothing."""
+    """Return whether a name exists. A dangling symbolic link exists."""
     try:
         os.stat(name, dir_fd=folder, follow_symlinks=False)
     except FileNotFoundError:
@@ -211,7 +211,7 @@ def exists(name: Path | str, folder: int | None = None) -> bool:
 
 @contextmanager
 def closed_to_others() -> Iterator[None]:
-    """Create files and folders for the agent's user and group alone, in a command that inherits a person's umask."""
+    """Use UMASK inside the context. A command would otherwise create files with the umask of the person who runs it."""
     before = os.umask(UMASK)
     try:
         yield
@@ -220,7 +220,7 @@ def closed_to_others() -> Iterator[None]:
 
 
 def make_folder(folder: Path) -> None:
-    """Create a folder for the agent's user and group alone, with its parents. An existing folder is left as it is."""
+    """Create a folder, and its parents, for the agent's user and group only. Do not change an existing folder."""
     try:
         folder.mkdir(parents=True)
     except FileExistsError:
@@ -231,7 +231,7 @@ def make_folder(folder: Path) -> None:
 
 
 def share(file: int) -> None:
-    """Let only the agent's user and group read and write an open file. A file of another user is left as it is."""
+    """Let only the agent's user and group read and write an open file. Do not change a file of another user."""
     with suppress(PermissionError):
         if os.fstat(file).st_mode & 0o777 != SHARED:
             os.fchmod(file, SHARED)
@@ -247,7 +247,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def remove_temporaries(folder: Path) -> None:
-    """Remove incomplete files that an earlier process of the agent left in a folder. Files of others are left."""
+    """Remove incomplete files that an earlier process of the agent left in a folder. Ignore files of other users."""
     for entry in os.scandir(folder):
         if entry.name.startswith(TEMPORARY):
             with suppress(FileNotFoundError, IsADirectoryError, PermissionError):

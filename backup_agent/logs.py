@@ -1,8 +1,8 @@
 """The log is written by structlog to stderr: for the console on a terminal, as JSON otherwise.
 
-Events are short, lower case and constant; everything else is a field. No field is ever secret: settings contain paths
-to secrets, and neo4j-admin never gets them. Names, reasons and program output come from outside: in both formats their
-control characters are escaped, and no value can begin a line of its own.
+Events are short, lower case and constant; everything else is a field. No field is ever secret: settings contain only
+paths of secrets, and neo4j-admin gets no secrets. Names, reasons and program output come from outside: in both formats
+their control characters are escaped, and no value can begin a line of its own.
 """
 
 import json
@@ -39,7 +39,7 @@ def configure(style: str, level: str, **bound: str) -> None:
         logger_factory=structlog.WriteLoggerFactory(cast("TextIO", _Stderr())),
         cache_logger_on_first_use=False,
     )
-    # Libraries (APScheduler, watchdog) log by the standard library: their warnings go to the same log.
+    # Libraries (APScheduler, watchdog) log through the standard library: their warnings go to the same log.
     logging.basicConfig(level=logging.WARNING, handlers=[_ToStructlog()], force=True)
     structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(**bound)
@@ -61,14 +61,14 @@ def _as_printable(_logger: object, _method: str, event: structlog.typing.EventDi
 
 
 def _shown(value: object) -> object:
-    """Return a value as the console shows it; a container as its repr."""
+    """Return a value for the console: escaped text, an unchanged number, bool or None, or the escaped repr."""
     if value is None or isinstance(value, bool | int | float):
         return value
     return printable(value) if isinstance(value, str) else _Repr(printable(repr(value)))
 
 
 class _Repr:
-    """A value whose repr is a given text: a container in quotes would look like a string."""
+    """A value whose repr is a given text without quotes, so that a container does not look like a string."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -87,15 +87,15 @@ def _traceback(exc_info: structlog.typing.ExcInfo) -> str:
 
 
 class _Stderr:
-    """Standard error. What cannot be written is lost, so that a full disk or a closed pipe ends no backup."""
+    """Standard error. Write errors are ignored, so that a full disk or a closed pipe does not end a backup."""
 
     def write(self, text: str) -> None:
-        """Write as much as possible."""
+        """Write a text; ignore errors."""
         with suppress(OSError):
             sys.stderr.write(text)
 
     def flush(self) -> None:
-        """Flush, if possible."""
+        """Flush; ignore errors."""
         with suppress(OSError):
             sys.stderr.flush()
 

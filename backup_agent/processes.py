@@ -1,4 +1,4 @@
-"""Finding and ending the processes of a run, even if other programs started them or another process adopted them.
+"""Find and end all processes of a run, also those that other programs started or another process adopted.
 
 Every process of a run has `MARK` in its environment, so that a new supervisor finds the processes of an earlier one.
 The mark names the supervisor by process id and start time, since ids are reused.
@@ -28,7 +28,7 @@ def send(pid: int, number: signal.Signals) -> None:
 
 
 def mark(supervisor: int, root: str) -> str:
-    """Return the mark of the processes in a supervisor's runs."""
+    """Return the value of MARK for the runs of a supervisor."""
     return f"{supervisor}:{start_of(supervisor)}:{root}"
 
 
@@ -39,7 +39,7 @@ def start_of(pid: int) -> int | None:
 
 
 def session(leader: int) -> Iterator[int]:
-    """Yield the processes of a session."""
+    """Yield the ids of the processes of a session, except zombies."""
     for pid in _pids():
         fields = _stat(pid)
         if fields is not None and int(fields[3]) == leader and fields[0] != "Z":
@@ -47,7 +47,7 @@ def session(leader: int) -> Iterator[int]:
 
 
 def left_behind(root: str) -> Iterator[int]:
-    """Yield the processes of runs below a root whose supervisor has ended."""
+    """Yield the ids of processes whose mark names this storage root and a supervisor that has ended."""
     for pid in _pids():
         try:
             environment = (PROC / str(pid) / "environ").read_bytes().split(b"\0")
@@ -63,7 +63,7 @@ def left_behind(root: str) -> Iterator[int]:
 
 
 def end_left_behind(root: str) -> int:
-    """Kill the processes that an earlier supervisor left below a root; return their number."""
+    """Kill the processes that an earlier supervisor of this storage root left behind; return their number."""
     ended = 0
     while pids := list(left_behind(root)):
         for pid in pids:

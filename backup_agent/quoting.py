@@ -1,7 +1,7 @@
-"""What may be quoted of an error of another library: its kind, and text that contains nothing of its input.
+"""Decide what may be quoted of a library's error: the kind of error, and text without any of the library's input.
 
 A parser, a driver or an HTTP client may put its input into the text of an exception: a line of a file, a header with a
-token, a password. So no such text goes into a failure, an answer or the log, unless its kind is listed as harmless.
+token, a password. So the text goes into failures, answers and the log only if the kind of error is listed as harmless.
 """
 
 import json
@@ -19,7 +19,7 @@ from backup_agent.core.json_reader import NestingError
 from backup_agent.core.reasons import BackupError
 
 MANY = 100
-"""Largest number of faults of one document that are described. Others are only counted, since each takes memory."""
+"""If a document has more faults, they are only counted, since the description of each fault takes memory."""
 
 _ABOUT_CODE = (
     TypeError,
@@ -52,7 +52,7 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,39}")
 
 
 def shown(error: BaseException) -> str:
-    """Return what may be quoted of an error, in one line.
+    """Return the text that may be quoted of an error, as one line.
 
     >>> shown(ValueError("Invalid header value b'TOKEN'"))
     'ValueError'
@@ -77,7 +77,7 @@ def shown(error: BaseException) -> str:
 
 
 def traced(error: BaseException) -> str:
-    """Return the tracebacks of an error and of its causes, each with what may be quoted of it."""
+    """Return the tracebacks of an error and of its causes, each with the text that may be quoted."""
     return "\nled to\n".join(
         "".join(traceback.format_tb(one.__traceback__)) + _with_kind(one) for one in reversed(tuple(_chain(error)))
     )
@@ -89,7 +89,7 @@ def _with_kind(error: BaseException) -> str:
 
 
 def guard_stderr() -> None:
-    """Write an uncaught error of this process, or of one of its threads, to stderr as `traced` returns it."""
+    """Make this process and its threads write uncaught errors to stderr in the form of `traced`."""
 
     def write(error: BaseException | None) -> None:
         if error is not None:

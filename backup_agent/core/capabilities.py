@@ -1,7 +1,7 @@
 """Versions of Neo4j, and the options that each version of neo4j-admin has.
 
-The version is that which the program prints, never that of an image tag, which may be wrong. A version newer than the
-table has all its options. neo4j-admin exits with 64 if it gets an option that it does not know, so a wrong row makes
+The version is always the one that the program prints, since an image tag may be wrong. A version newer than the table
+has all current options. neo4j-admin exits with 64 if it gets an option that it does not know, so a wrong row makes
 backups fail.
 """
 
@@ -68,7 +68,7 @@ OVERLAP_SINCE = Version(2026, 2)
 
 @lru_cache(maxsize=256)
 def version_of(text: str | None) -> Version | None:
-    """Parse a version, or return None if it is None or cannot be read."""
+    """Parse a version. Return None if the text is None or contains no version."""
     return Version.parse(text or "")
 
 
@@ -148,7 +148,7 @@ class Capabilities:
     def of(cls, version: Version | None) -> Self:
         """Return the capabilities of a version. Raise PermanentError (admin_missing) if it is older than 5.26.
 
-        For an unknown version, return what all versions have, with a warning.
+        For an unknown version, return the capabilities that all versions have, with a warning.
         """
         if version is None:
             warning = f"the version of neo4j-admin is unknown: only options of every version since {OLDEST} are used"

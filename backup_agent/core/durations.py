@@ -1,4 +1,4 @@
-"""Durations as the settings have them: a whole number and a unit, such as `15m`."""
+"""Durations as written in the settings: a whole number and a unit, such as `15m`."""
 
 import re
 from datetime import timedelta
@@ -46,7 +46,7 @@ def _longer_than_nothing(value: timedelta) -> timedelta:
 _SCHEMA = WithJsonSchema({"type": "string", "pattern": f"^{_DURATION.pattern}$"})
 _WRITTEN = PlainSerializer(written_duration, return_type=str)
 
-# The serializer comes last in each, since JSON Schema takes the form of the default from there only.
+# The serializer must come last: only there does it apply to the default in JSON Schema.
 Duration = Annotated[timedelta, PlainValidator(duration), _SCHEMA, _WRITTEN]
 PositiveDuration = Annotated[
     timedelta, PlainValidator(duration), AfterValidator(_longer_than_nothing), _SCHEMA, _WRITTEN

@@ -11,7 +11,7 @@ from itertools import islice
 
 _ELLIPSIS = "…"
 _FEW = 5
-"""Names that a sentence lists."""
+"""Largest number of names in a sentence."""
 
 _INVISIBLE = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U0001bca0-\U0001bca3\U000e0000-\U000e0fff]"
@@ -42,8 +42,8 @@ def shell_comment(text: str) -> str:
 def cypher_name(text: str) -> str:
     r"""Quote text as a name in Cypher, always in backticks. Raise ValueError if it contains a backslash.
 
-    Neo4j formats administration commands and parses them again without escaping backslashes, so that 2026.09.0 reads
-    `\u0060` in a name as the closing backtick, however it was escaped. Names of databases have no backslash.
+    Neo4j formats administration commands and parses them again without escaping backslashes. Therefore 2026.09.0 reads
+    `\u0060` in a name as the closing backtick, even if it is escaped. Names of databases contain no backslash.
 
     >>> print(cypher_name("orders"), cypher_name("a`b"))
     `orders` `a``b`
@@ -132,7 +132,7 @@ def _escaped(match: re.Match[str]) -> str:
 
 
 def first_few(names: Collection[str], total: int | None = None) -> str:
-    """Return the first few of some names as a list in a sentence. `total` is how many there are, if not all are given.
+    """Return the first few names as a list in a sentence. Give `total` if `names` does not contain all names.
 
     >>> first_few(["a", "b"]), first_few("abcdefg"), first_few(["a"], total=6)
     ('a, b', 'a, b, c, d, e, …', 'a, …')

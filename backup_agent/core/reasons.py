@@ -156,7 +156,7 @@ class PermanentError(BackupError):
 
     @staticmethod
     def of(failure: Failure) -> "PermanentError":
-        """Return the error that raises a failure."""
+        """Return a PermanentError with this failure."""
         return PermanentError(failure.reason, failure.error, failure.hint)
 
 

@@ -121,7 +121,7 @@ class Agent:
         self._parts.calendar.load()
         durable.make_folder(self._settings.requests.folder)
         self._parts.spool.prepare()
-        self._parts.maintenance.take_settings(surveyed=False)  # a recovered request may name a place
+        self._parts.maintenance.take_settings(surveyed=False)  # before recovery: a request may name a place
         self._parts.intake.recover()
         self._take_settings()
         for server in self._servers.values():
@@ -180,13 +180,13 @@ class Agent:
         return not self._parts.runs or time.monotonic() >= self._ending_by + END_SECONDS
 
     def alive(self) -> bool:
-        """Tell whether the loop has begun a step recently; called from other threads."""
+        """Return whether the loop has begun a step recently; called from other threads."""
         return time.monotonic() - self._turned < STEP_SECONDS
 
     def _step(self) -> None:
         """Wait for one message, handle it, and do what is due.
 
-        An exception is logged and the loop goes on, since it concerns at most one request or file.
+        If a step raises an exception, log it and go on, since only one request or file is affected.
         """
         message: Message | None
         try:
@@ -271,7 +271,7 @@ class Agent:
         self._parts.runs.enforce(monotonic, all_end=self._ending_by is not None and monotonic >= self._ending_by)
         if monotonic < self._next_scan or self._ending_by is not None:
             return
-        self._next_scan = monotonic + SCAN_SECONDS  # also if an exception follows
+        self._next_scan = monotonic + SCAN_SECONDS  # set first, in case of an exception
         if not self._bell.still_hears():
             self._watch_again()
         self._parts.requests.write_unwritten()
@@ -294,7 +294,7 @@ class Agent:
     def _watch_again(self) -> None:
         """Watch the requests folder again. If it was replaced, write the entries of all open requests into it."""
         if self._bell.same_folder() and self._parts.spool.exists():
-            self._listen()  # only the watch is missing (limits of inotify)
+            self._listen()  # the folder is the same, and only the watch is missing (limits of inotify)
             return
         self._parts.counters.folder_replaced()
         log.warning("requests folder replaced", folder=str(self._settings.requests.folder))
@@ -305,7 +305,7 @@ class Agent:
             self._parts.requests.rewrite()
             self._parts.intake.recover()
         except OSError:
-            self._bell.close()  # so that the next scan does all of this again
+            self._bell.close()  # so that the next scan repeats all these steps
             raise
         except PermanentError as error:  # another agent's folder was mounted here
             self._bell.close()

@@ -28,7 +28,7 @@ class Backoff:
         self._again = 0.0
 
     def due(self, monotonic: float) -> bool:
-        """Tell whether a try may be made now."""
+        """Return whether a try may be made now."""
         return monotonic >= self._again
 
     def wait(self, monotonic: float) -> float:

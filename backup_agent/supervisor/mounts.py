@@ -1,4 +1,4 @@
-"""Telling a mounted volume from the container's own disk, which is deleted together with the container.
+"""Distinguish a mounted volume from the container's own disk, which is deleted together with the container.
 
 The mount point is compared, not the device: with some storage drivers the root of a container and its volumes are
 folders of the same file system of the node.
@@ -25,7 +25,7 @@ _OVERLAY = frozenset({"overlay", "fuse.fuse-overlayfs"})
 
 
 class Mount(NamedTuple):
-    """A line of mountinfo: where a file system is mounted, and its type."""
+    """A line of mountinfo: the mount point of a file system, and the type of the file system."""
 
     point: str
     kind: str
@@ -44,7 +44,7 @@ def check_volume_mounted(root: Path, require: Require, environ: Mapping[str, str
 
 
 def is_own_disk(folder: Path, require: Require, environ: Mapping[str, str]) -> bool:
-    """Tell whether a folder is on the disk of `/` although `require` demands a volume; `auto` does so in containers."""
+    """Return whether a folder is on the disk of `/` although `require` demands a volume; `auto`: only in containers."""
     if require == "never":
         return False
     mounts = parse(MOUNTS.read_text(errors="surrogateescape"))
@@ -52,7 +52,7 @@ def is_own_disk(folder: Path, require: Require, environ: Mapping[str, str]) -> b
 
 
 def in_container(environ: Mapping[str, str], mounts: tuple[Mount, ...]) -> bool:
-    """Tell whether this process runs in a container."""
+    """Return whether this process runs in a container."""
     overlay = any(mount.point == _ROOT and mount.kind in _OVERLAY for mount in mounts)
     return overlay or KUBERNETES in environ or any(marker.exists() for marker in MARKERS)
 

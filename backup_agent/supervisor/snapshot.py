@@ -1,4 +1,4 @@
-"""Building the Status from the state of the agent's parts."""
+"""Build the Status from the state of the agent's parts."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ from backup_agent.supervisor.work.volume_summaries import VolumeSummaries
 SHOWN_RUNS = 5
 
 LONGEST_PAUSE = timedelta(days=1)
-"""A pause that is older is a problem: it may have been forgotten."""
+"""A longer pause is shown as a problem, since it may have been forgotten."""
 
 CENTURY = timedelta(days=36500)
 
@@ -102,7 +102,7 @@ def status(parts: Parts, loop: LoopFacts, now: datetime, monotonic: float) -> St
 
 
 def running(runs: Runs, jobs: Mapping[str, Job], monotonic: float) -> tuple[RunStatus, ...]:
-    """Return the runs under way; `jobs` are the jobs of the backups among them, by run."""
+    """Return the runs under way; `jobs` maps each run that is a backup to its job."""
     statuses: list[RunStatus] = []
     for name, run in runs:
         job = jobs.get(name)
@@ -205,7 +205,7 @@ def pause(orders: Orders, now: datetime) -> Pause | None:
 
 
 def full_on(summaries: tuple[DatabaseSummary, ...], free: int, now: datetime) -> datetime | None:
-    """Return when the volume will be full if the artifacts keep growing as they have grown.
+    """Return when the volume will be full if the artifacts keep growing at the same rate.
 
     The rate is the size of the kept artifacts divided by the time in which they were taken. Return None before the
     artifacts of some database span an hour, or if the volume will not be full within a century.

@@ -36,7 +36,7 @@ def read_clocks() -> ClockReading:
 
 @dataclass
 class TrustedClock:
-    """The time of this machine if it can be trusted. In `file`, passes of retention keep the clocks that they saw."""
+    """The time of this machine if it can be trusted. Passes of retention store clock readings in `file`."""
 
     file: Path
     server_clock: Callable[[], Shown | None]

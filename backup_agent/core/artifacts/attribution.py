@@ -1,4 +1,4 @@
-"""The attribution of a request: who asked, why, and labels. Requests, records, schedules and log lines take it over."""
+"""The attribution of a request: who asked, why, and labels. Requests, records, schedules and log lines have it."""
 
 import re
 from typing import Annotated
@@ -16,7 +16,7 @@ Text = Annotated[str, Field(max_length=LONGEST_TEXT)]
 
 
 class ExpectedError(ValueError):
-    """An invalid value. The message says only what is expected: it follows or precedes the word `expected`."""
+    """An invalid value. The message states only the expected value; the caller adds the word `expected`."""
 
 
 def valid_labels(value: object) -> object:
@@ -59,7 +59,7 @@ class Attribution(BaseModel):
 
     @property
     def attribution(self) -> "Attribution":
-        """These fields alone."""
+        """The attribution without the other fields of a subclass."""
         return Attribution(**{name: getattr(self, name) for name in Attribution.model_fields})
 
     def given(self) -> dict[str, object]:

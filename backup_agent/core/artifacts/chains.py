@@ -55,7 +55,7 @@ class Hole(Generic[Member]):
 
     record: Member
     after: int | None
-    """Highest append index below the differential that a chain reaches; None if there is no such chain."""
+    """Highest append index before the differential that any chain reaches; None if there is no such chain."""
 
     def __str__(self) -> str:
         start = f"{self.record.key} starts at append index {as_entry(self.record).lowest}"
@@ -76,7 +76,7 @@ class Chain(Generic[Member]):
     empty: tuple[Member, ...] = ()
     """The empty differentials taken while the chain was live, by time."""
     hole: Hole[Member] | None = None
-    """A differential taken between the end of the chain and the next full that does not continue the chain."""
+    """A differential that does not continue the chain, taken between the chain's end and the next full."""
 
     @property
     def last(self) -> Member:
@@ -138,7 +138,7 @@ def decide(
 
     `chain` is the sound part of the live chain, and `broken` tells whether an artifact of that chain is damaged or
     missing. `database_id` is databaseID of SHOW DATABASES, and `version` the version of the servers; None means unknown
-    and does not cause a FULL. A request for AUTO or DIFF gets the same type.
+    and does not cause a FULL. AUTO and DIFF lead to the same type.
     """
     if requested is BackupType.FULL:
         return TypeDecision(BackupType.FULL, TypeReason.ASKED)
@@ -166,7 +166,7 @@ def everything_needed(
 ) -> tuple[str, ...]:
     """Return the keys of all artifacts that a restore of `entry` needs, parents first.
 
-    `find` returns the entry for a key. A key for which it returns None is in the result, but its own parents are not.
+    `find` returns the entry for a key. If it returns None for a key, the result has that key but not its parents.
     """
     found: dict[str, None] = {}
     waiting = [entry]
@@ -187,7 +187,7 @@ def as_entry(member: Record | Entry) -> Entry:
 def chains(records: Iterable[Member]) -> tuple[Chain[Member], ...]:
     """Return the chains among the records of one set and database at one place, the live chain last.
 
-    Each path from a full to a differential that no other continues is a chain. A differential that may continue several
+    Each path from a full to an artifact that no other continues is a chain. A differential that may continue several
     artifacts is part of several chains, unless its record names its parent.
     """
     return _Graph(records).chains()
@@ -207,8 +207,8 @@ def holes(records: Iterable[Member]) -> tuple[Hole[Member], ...]:
 def parent_of(header: Header, records: Iterable[Member], version: str | None) -> Member | None:
     """Return the record of the artifact that a differential with this header continues, or None.
 
-    If there are several, the newest is returned, as neo4j-admin chooses it. `version` is the neo4j-admin that wrote the
-    header; if it is unknown, a differential that overlaps its full does not continue it.
+    If there are several, return the newest, as neo4j-admin does. `version` is that of the neo4j-admin that wrote the
+    header. If `version` is unknown, a differential that overlaps a full does not continue that full.
     """
     child = _entry_of(header)
     overlap = may_overlap(version) is True
@@ -315,7 +315,7 @@ def _may_follow(parent: Entry, child: Entry, *, overlap: bool) -> bool:
         return False
     if child.lowest == parent.highest + 1:
         return True
-    # Without the comparison of times a full could be the parent of differentials taken before it.
+    # Without the comparison of times, a full could become the parent of differentials taken before the full.
     return overlap and parent.full and child.lowest <= parent.highest and parent.taken <= child.taken
 
 
@@ -372,9 +372,9 @@ class _History:
 class Ancestry:
     """The parents of each artifact of one set and database at one place.
 
-    `parents` is strict: the artifacts from which a restore is certain to work. `needs` is lenient: every artifact that
-    a differential may continue, all of which deletion must spare. Time is linear in the number of artifacts, unless
-    many of them end at the same append index.
+    `parents` is strict: it returns only artifacts from which a restore is certain to work. `needs` is lenient: it
+    returns every artifact that a differential may continue, and deletion must spare all of them. Time is linear in the
+    number of artifacts, unless many of them end at the same append index.
     """
 
     def __init__(self, entries: Iterable[Entry], damaged: Collection[str] = ()) -> None:
@@ -382,7 +382,7 @@ class Ancestry:
         self.entries = tuple(self._by_key.values())
         """All artifacts, the oldest first."""
         self.roots: dict[str, Entry] = {}
-        """Key of a restorable artifact -> the full with which its restore begins; of two, the one with fewer links."""
+        """Key of a restorable artifact -> the full where its restore begins; of two fulls, the one with fewer links."""
         self._stated: dict[str, Entry] = {}
         empty = []
         histories: dict[tuple[str, str], list[Entry]] = defaultdict(list)
@@ -415,7 +415,7 @@ class Ancestry:
         return () if link.full or link.empty else self._parents(self._history(link), link)
 
     def needs(self, entry: Entry) -> tuple[Entry, ...]:
-        """Return every artifact that `entry` may continue, or only the parent that its record names if that fits.
+        """Return the parent that the record of `entry` names if that fits, or else every artifact that it may continue.
 
         Without this preference, all equal fulls of an idle database would be kept for one differential.
         """
@@ -431,7 +431,7 @@ class Ancestry:
     def gap(self, entry: Entry, unsound: Mapping[str, str]) -> str | None:
         """Describe what is missing or damaged in the chain of `entry`, or return None if it is complete.
 
-        `unsound` maps the damaged artifacts, with which this ancestry was made, to a description of the damage.
+        `unsound` maps each artifact that was passed as `damaged` to a description of its damage.
         """
         if entry.key in self.roots or entry.full:
             return None
@@ -463,7 +463,8 @@ class Ancestry:
     def anchor(self, empty: Entry) -> Entry | None:
         """Return the artifact that an empty differential continues, or None if it is missing.
 
-        Append indexes cannot tell. It is the parent that the record names, or else the newest artifact at that time.
+        An empty differential has no append indexes. So the artifact is the parent that the record names, or else the
+        newest one taken at or before the time of the differential.
         """
         if empty.parent is not None:
             return self._stated.get(empty.key)

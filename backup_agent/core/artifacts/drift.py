@@ -76,7 +76,7 @@ class Folder:
     files: Mapping[str, int]
     """Key of a file whose name is that of an artifact or of a part -> bytes."""
     foreign: tuple[ListedKey, ...]
-    """Keys with names that the agent does not give."""
+    """Keys with names that the agent never uses."""
 
     def file_faults(self, expected: Iterable[tuple[str, int]]) -> list[Finding]:
         """Return a finding for each missing file and each file of another size, given recorded names and sizes."""
@@ -90,7 +90,7 @@ class Folder:
         return wrong
 
     def left_over(self, claimed: Collection[str]) -> tuple[tuple[ListedKey, ...], tuple[ListedKey, ...]]:
-        """Return the orphans and the foreign files in `files`, given the files that readable records claim."""
+        """Return the orphans and the foreign files in `files`. `claimed` are the files that readable records claim."""
         orphans: list[ListedKey] = []
         foreign: list[ListedKey] = []
         for key, size in self.files.items():

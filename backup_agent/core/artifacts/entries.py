@@ -34,7 +34,7 @@ class Entry(NamedTuple):
     parent: str | None
     """Key of the artifact that this differential continues, from the record."""
     version: str | None
-    """Version of neo4j-admin, or of the servers if that is unknown."""
+    """Version of neo4j-admin, or if unknown, of the servers."""
 
     @property
     def empty(self) -> bool:

@@ -55,7 +55,7 @@ def database_of(key: str) -> tuple[SetName, DatabaseName]:
 
 
 def segments(key: str) -> tuple[str, ...]:
-    """Return the parts of any text between its slashes."""
+    """Split any text at its slashes."""
     return tuple(key.split("/"))
 
 
@@ -109,7 +109,7 @@ def prefix_of(key: str) -> str:
     >>> prefix_of("default/orders/orders-2026-11-23T02-00-00.backup"), prefix_of("default/notes.txt")
     ('default/orders/', '')
     """
-    # Without split, to be fast: this is called for each key of a listing.
+    # Faster than `split`: this function is called for each key of a listing.
     prefix = key[: key.find("/", key.find("/") + 1) + 1]
     return prefix if _is_database_prefix(prefix) else ""
 

@@ -1,4 +1,4 @@
-"""Marks: objects beside an artifact that hold what became known after its record was written.
+"""Marks: objects beside an artifact with facts that became known after its record was written.
 
 A record never changes, so a hold and a damage mark are objects of their own: `….backup.hold.json` and
 `….backup.damaged.json`. When an artifact is deleted, its marks are deleted last.

@@ -16,10 +16,10 @@ from backup_agent.core.escaping import quoted
 REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 COMMAND_ID = re.compile(r"cli@\d{8}T\d{12}Z-\d{1,10}")
 ANY_REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,127}")
-# A set is a folder beside owner.json.
+# A set is a folder beside owner.json and cannot have that name.
 SET = re.compile(r"(?!owner\.json\Z)[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 DATABASE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,127}")
-"""A superset of Neo4j's rule (3 to 63 characters, a letter first): shards have suffixes."""
+"""A superset of Neo4j's rule (3 to 63 characters, a letter first), because names of shards have suffixes."""
 PLACE = re.compile(r"[a-z0-9][a-z0-9_-]{0,30}")
 DATABASE_GLOB = re.compile(r"!?(?:(?=[^*?]*[*?])[A-Za-z0-9.*?-]{1,128}|[A-Za-z0-9][A-Za-z0-9.-]{0,127})")
 """A glob, or the name of a database. A leading `!` excludes the databases that match."""
@@ -29,8 +29,8 @@ PART = re.compile(r"(?P<manifest>.+\.backup)\.(?P<number>[0-9]{1,9})")
 
 STAMP = "%Y-%m-%dT%H-%M-%S"
 LOCAL_TIME = timedelta(hours=26)
-"""Largest difference between the time in an artifact's name and that in its header, which is UTC. neo4j-admin writes
-the client's local time, up to 14 hours from UTC, and may choose the name hours before it writes the header."""
+"""Largest difference between the time in an artifact's name and that in its header, which is UTC. The name has
+the client's local time, up to 14 hours from UTC, and neo4j-admin may choose it hours before it writes the header."""
 
 
 def _database(text: str) -> str:
@@ -63,7 +63,7 @@ def lowered(name: DatabaseName) -> DatabaseName:
 
 
 SYSTEM = DatabaseName("system")
-"""The database that every cluster has: users, privileges and the list of all others."""
+"""Every cluster's database of users, privileges and the list of all other databases."""
 
 
 def _set(text: str) -> str:
@@ -137,7 +137,7 @@ def artifact_name(database: DatabaseName, taken: datetime) -> str:
 
 
 def misnamed(name: str, database: DatabaseName, taken: datetime) -> str | None:
-    """Return what is wrong with the file name of an artifact of `database` whose header has the time `taken`, or None.
+    """Return what is wrong with the file name of an artifact, or None. `taken` is the time in the artifact's header.
 
     >>> orders, taken = database_name("orders"), datetime(2026, 11, 23, 2, tzinfo=UTC)
     >>> misnamed("orders-2026-11-23T02-00-00.backup", orders, taken)

@@ -23,7 +23,7 @@ MOST_VALUES = 120_000
 """Largest number of JSON values in a document. Commas in texts are counted too, and a free text may have 65,536."""
 
 _ADDED_LATER = 1024
-"""Number of bytes that a copy may add to a record: the number of its lease."""
+"""Bytes that a copy may add to a record, for the number of its lease."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 """No artifact has an earlier time. The year 1 cannot be converted to zones west of Greenwich."""
@@ -68,8 +68,8 @@ class StoredPart(Value):
 class StoredValue(StoredPart):
     """A document that the agent stores and reads again.
 
-    A new optional key does not change `schema`; older agents keep it. `schema` is raised if the meaning of a key
-    changes; then older agents cannot read the document.
+    A new optional key does not raise `schema`, and older agents preserve the key. If the meaning of a key changes,
+    `schema` is raised, and older agents cannot read the document.
     """
 
     schema_: Literal[1] = Field(default=1, alias="schema")
@@ -217,9 +217,9 @@ class Record(Attribution, StoredValue):
         return self
 
     def bounded(self) -> Self:
-        """Return a record that is small enough to be read back: without the digests of upload parts if it is too large.
+        """Return the record, without the digests of upload parts if it would be too large to be read back.
 
-        Without digests of upload parts, a later upload reads the files once more.
+        Without these digests, a later upload reads the files once more.
         """
         if len(self.to_json()) <= LARGEST - _ADDED_LATER:
             return self

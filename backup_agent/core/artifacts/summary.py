@@ -36,7 +36,7 @@ class DatabaseSummary(Value):
 def summarise(
     members: Sequence[Record | Entry], owed: Mapping[PlaceName, int], *, unsound: Collection[str] = ()
 ) -> DatabaseSummary:
-    """Summarise the artifacts of one set and database, of which there is at least one.
+    """Summarise the artifacts of one set and database. `members` must not be empty.
 
     `unsound` are the keys of artifacts that are damaged or missing, and so belong to no chain.
     """

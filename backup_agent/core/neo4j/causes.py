@@ -1,7 +1,6 @@
 """Explain why a run of neo4j-admin failed, from the last lines of its output.
 
-The texts are those of Java, Linux and Neo4j. tests/core/transcripts.yaml has an example of every row, and where each
-was seen.
+The texts are those of Java, Linux and Neo4j. tests/core/transcripts.yaml has an example and the source of every row.
 """
 
 import re
@@ -20,7 +19,7 @@ class Cause:
     certain: bool = True
     """Whether the cause also explains a damaged artifact."""
     needs_full: bool = False
-    """Whether a FULL may succeed where this differential failed."""
+    """Whether a FULL may succeed although this differential failed."""
     of_full: "Cause | None" = None
     """The cause if a FULL was asked for; None if it is the same."""
 
@@ -56,7 +55,7 @@ TEXTS: tuple[_Row, ...] = (
     ),
     _row(Cause(Reason.FILE_TOO_LARGE), r"file too large"),
     _row(Cause(Reason.TOO_MANY_FILES), r"too many open files"),
-    # The network or the disk below the volume, FUSE and a damaged file system among them.
+    # A fault of the network or the disk below the volume, including FUSE and a damaged file system.
     _row(
         Cause(Reason.VOLUME_FAULT),
         r"stale (?:NFS )?file handle",
@@ -77,7 +76,7 @@ TEXTS: tuple[_Row, ...] = (
         r"could not reserve enough space for",
         r"cannot allocate memory",
     ),
-    # The entrypoint of Neo4j's images, if no licence is accepted.
+    # The entrypoint of Neo4j's images prints these if no licence is accepted.
     _row(
         Cause(Reason.ADMIN_CRASHED, "set NEO4J_ACCEPT_LICENSE_AGREEMENT to yes or eval in the pod's environment"),
         r"NEO4J_ACCEPT_LICENSE_AGREEMENT",
@@ -197,7 +196,7 @@ TEXTS: tuple[_Row, ...] = (
     ),
 )
 
-# Texts that only say that the backup failed. They decide if no other line of an error is known.
+# Texts that say only that the backup failed. They are used if no other error line is known.
 VAGUE: tuple[_Row, ...] = (
     # neo4j-admin 3.5
     _row(Cause(Reason.SOURCE_UNREACHABLE), r"using the available strategies"),
@@ -207,16 +206,17 @@ VAGUE: tuple[_Row, ...] = (
     ),
 )
 
-# A warning of Neo4j's log, of the JVM and of its log. INFO does not count: 5.26 logs at INFO failed differentials, too.
+# Warnings in Neo4j's log, from the JVM, and in the JVM's log. INFO lines do not count as warnings, because 5.26 logs
+# failed differentials at INFO.
 _WARNING = re.compile(r"(?:\S+\s+){0,5}\S*?\bwarn(?:ing)?\b|\d{4}-\d\d-\d\d \S+ DEBUG\b", re.IGNORECASE)
-# An exception below a line of a log, printed with it.
+# An exception that is printed below the log line to which it belongs.
 _EXCEPTION = re.compile(r"\s*(?:Caused by: |Suppressed: )?(?:[a-z]\w*\.)+[A-Z][\w$]*(?:: |$)")
 
 
 def explain(lines: tuple[str, ...]) -> Explanation | None:
-    """Return why a program failed, by the last line of an error that is known; None if there is none.
+    """Return the cause that the last known error line states, or None if no line is known.
 
-    Lines of warnings decide only if no line of an error does: a warning may be followed by a success.
+    Warnings are used only if no error line is known, since a program may warn and then succeed.
     """
     warnings = frozenset(_warnings(lines))
     errors = [line for at, line in enumerate(lines) if at not in warnings]

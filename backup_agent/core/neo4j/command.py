@@ -27,7 +27,7 @@ _DENIED = re.compile(
     re.IGNORECASE,
 )
 _ALLOWED = frozenset({"BACKUP_AGENT_RUN"})
-"""Exceptions from the deny list. By this variable a restarted agent finds leftover processes (`processes`)."""
+"""Exceptions from the deny list. A restarted agent finds leftover processes by this variable (`processes`)."""
 
 _ADDRESS = re.compile(r"(?:[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,252})|\[[0-9A-Fa-f:.]{2,45}(?:%[A-Za-z0-9]+)?\]):[0-9]{1,5}")
 _METADATA = re.compile(r"none|all|users|roles|users=[^\s,=]+(?:,[^\s,=]+)*")
@@ -155,8 +155,8 @@ def memory(
 ) -> Memory:
     """Choose heap and page cache for a memory limit of the cgroup. Sizes from the settings are used as they are.
 
-    The heap gets half of the memory that agent and JVM leave, and the page cache, which recovery uses, a third of the
-    rest. The remainder is for buffers outside the heap, which grow with the heap.
+    The heap gets half of the memory that agent and JVM leave free. The page cache, which recovery uses, gets a third of
+    the rest. The remainder is for buffers outside the heap, which grow with the heap.
     """
     if limit is None:
         return Memory(heap, pagecache)
@@ -184,7 +184,7 @@ def jvm_flags(memory: Memory, java: int) -> tuple[str, ...]:
         "--add-opens=java.base/java.io=ALL-UNNAMED",
         "--add-opens=java.base/sun.nio.ch=ALL-UNNAMED",
     ]
-    if java >= 24:  # noqa: PLR2004  since JDK 24 both cause warnings on stderr
+    if java >= 24:  # noqa: PLR2004  without these, JDK 24 and later print warnings to stderr
         flags += ["--sun-misc-unsafe-memory-access=allow", "--enable-native-access=ALL-UNNAMED"]
     if memory.heap is not None:
         flags.append(f"-Xmx{size_text(memory.heap)}")

@@ -31,10 +31,10 @@ SINCE: dict[str, Version] = {
 """Column of SHOW DATABASES -> the first version that has it."""
 
 LARGEST = 1500
-"""The most characters of one definition as ASCII JSON."""
+"""Largest number of characters of one definition as ASCII JSON."""
 
 LARGEST_TOTAL = 4 * 2**20
-"""The most characters of all definitions together. Those of 1,500 databases usually have 0.2 MiB."""
+"""Largest number of characters of all definitions together. 1,500 databases usually have 0.2 MiB."""
 
 _TEXT = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _-]{0,63}")
 _NOT_KEPT = re.compile(r"seed|existingData|credential|password|secret|token", re.IGNORECASE)

@@ -15,7 +15,7 @@ class ExcludedKind(StrEnum):
 
     @property
     def why(self) -> str:
-        """Why a database of this kind is not backed up. The text continues a sentence that begins with its name."""
+        """Why a database of this kind is not backed up, as the end of a sentence that begins with its name."""
         return _WHY[self][0]
 
     def refusal(self, name: str) -> Failure:

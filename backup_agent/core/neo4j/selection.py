@@ -1,8 +1,8 @@
 """Selecting the databases of one request, with and without Bolt.
 
-Nothing is dropped silently: each requested name or glob leads to `databases` or, with a reason, to `failures`. A
-database that was listed before and is not listed now becomes a warning. If a glob is matched against a topology that is
-too old, the matching databases are backed up, and the glob is a failure as well.
+Nothing is dropped silently: each requested name or glob adds to `databases` or, with a reason, to `failures`. There is
+a warning for a database that was listed before and is not now. If a glob is matched against a topology that is too
+old, the matching databases are backed up, and the glob is a failure as well.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -55,7 +55,7 @@ class Knowledge:
     """The facts from which databases are selected.
 
     `topology` is the answer of Bolt, or None if Bolt did not answer; then `bolt_failure` says why. `last` is the
-    topology before. `recorded` are the databases with records, except forgotten ones. `static` tells whether the
+    previous topology. `recorded` are the databases with records, except forgotten ones. `static` tells whether the
     settings have a backup address.
     """
 
@@ -74,7 +74,7 @@ def select(
     now: datetime,
     max_topology_age: timedelta,
 ) -> Selection:
-    """Return the databases that `asked` selects now: names, globs, and exclusions with `!`; None for `default`."""
+    """Return the databases that `asked` (or else `default`) selects: names, globs, and exclusions with `!`."""
     wanted, unwanted = _patterns(asked or default)
     chooser = (
         _WithBolt(knowledge.topology)
@@ -267,7 +267,7 @@ def _all_excluded(pattern: str, unwanted: Iterable[str]) -> Failure:
 
 
 def _missing(knowledge: Knowledge) -> tuple[DatabaseName, ...]:
-    """Return the databases known before and not listed now. Without an answer of Bolt none is missing."""
+    """Return the databases known before and not listed now. Without an answer of Bolt, return no databases."""
     if knowledge.topology is None:
         return ()
     known = {lowered(name) for name in knowledge.recorded}

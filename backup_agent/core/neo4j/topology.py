@@ -80,12 +80,12 @@ class Copy:
 
     @property
     def serves(self) -> bool:
-        """Whether a backup may be taken from this copy. With an unknown status neo4j-admin decides."""
+        """Whether a backup may be taken from this copy. True if the status is unknown: then neo4j-admin decides."""
         return self.status in (None, ONLINE)
 
 
 class Topology(StoredValue):
-    """The answer of Bolt and its time. Stored on the volume (`<root>/.agent/topology.json`) in case Bolt is down."""
+    """The cluster's answer over Bolt and its time. Stored in `<root>/.agent/topology.json` in case Bolt is down."""
 
     seen: datetime
     copies: tuple[Copy, ...]
@@ -188,7 +188,7 @@ def listed(rows: Iterable[Mapping[str, object]]) -> Listing:
 
 
 def aliases(rows: Iterable[tuple[object, object]]) -> dict[DatabaseName, DatabaseName | None]:
-    """Return alias -> database from rows of SHOW ALIASES, without aliases whose names no request can have.
+    """Return alias -> database from rows of SHOW ALIASES. Aliases with invalid names are left out.
 
     Raise PermanentError if there are too many.
     """
@@ -280,8 +280,8 @@ def sources(
 
     Online secondaries come first, by lag, then followers, then the writer, then the addresses of the settings. If no
     copy is online (the topology may be old), all copies are returned; if no copy is listed, all servers. `reachable`
-    maps a backup address to None, or to the reason why a TCP connection failed: these come last, and are not dropped,
-    because only neo4j-admin knows for certain.
+    maps a backup address to None, or to the reason why a TCP connection failed. Servers without a connection come last
+    and are not dropped, because only neo4j-admin knows for certain.
     """
     reachable = reachable or {}
     found: dict[str, BackupSource] = {}
@@ -330,7 +330,7 @@ def addresses(topology: Topology | None, addressing: Addressing) -> tuple[str, .
 
 
 def from_template(template: str, copy: Copy) -> str | None:
-    """Replace `{host}` (of the Bolt address), `{name}` (its first label) and `{server_id}`; None if a value is null.
+    """Fill in `{host}` (of the Bolt address), `{name}` (its first label), `{server_id}`; return None if one is null.
 
     >>> from_template("{name}.demo-headless:6362", Copy(database="orders", address="demo-server-0.example.com:7687"))
     'demo-server-0.demo-headless:6362'

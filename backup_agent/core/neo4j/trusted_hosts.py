@@ -1,7 +1,7 @@
 """The hosts to which the agent sends the Bolt password.
 
-SHOW DATABASES lists addresses that each server's own settings advertise. A listed host is asked only if the settings,
-the cluster's domain or the routing table name it too, so that a wrong or forged address does not receive the password.
+SHOW DATABASES lists addresses that each server's own settings advertise. A listed host is queried only if it is
+also in the settings, the cluster's domain or the routing table, so that no wrong or forged address gets the password.
 """
 
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ from backup_agent.core.artifacts.records import Value
 from backup_agent.core.neo4j.topology import Addressing, split
 
 SERVICE = "svc"
-"""The label of a Kubernetes service's name that follows its namespace: `demo-client.graphs.svc.cluster.local`."""
+"""The label after the namespace in the name of a Kubernetes service: `demo-client.graphs.svc.cluster.local`."""
 
 
 class TrustedHosts(Value):
@@ -25,15 +25,15 @@ class TrustedHosts(Value):
         return host in self.hosts or any(host.endswith(domain) for domain in self.domains)
 
     def with_hosts(self, hosts: Iterable[str]) -> "TrustedHosts":
-        """Return these and further hosts."""
+        """Return the trusted hosts with `hosts` added."""
         return TrustedHosts(hosts=self.hosts | {_host(host) for host in hosts}, domains=self.domains)
 
 
 def trusted_hosts(uri_host: str, addressing: Addressing) -> TrustedHosts:
     """Return the hosts that the settings name: those of `neo4j.uri`, `servers` and `backup_addresses`.
 
-    The domain of the cluster is below the host of `neo4j.uri`; if that is a Kubernetes service, it is its namespace.
-    A template of backup addresses names the domain after its last placeholder.
+    Hosts below the host of `neo4j.uri` are trusted too, and if that host is a Kubernetes service, all hosts of its
+    namespace. A template of backup addresses adds the domain or host after its last placeholder.
 
     >>> "demo-server-0.demo-headless.graphs.svc:7687" in trusted_hosts("demo-client.graphs.svc", Addressing())
     True
@@ -51,7 +51,7 @@ def trusted_hosts(uri_host: str, addressing: Addressing) -> TrustedHosts:
 
 
 def _namespace(host: str) -> str:
-    """Return the domain of a Kubernetes service's namespace, or an empty text if the host is no such service.
+    """Return the domain of a Kubernetes service's namespace, or an empty string if the host is not a service.
 
     >>> _namespace("demo-client.graphs.svc.cluster.local"), _namespace("demo.example.com")
     ('.graphs.svc.cluster.local', '')

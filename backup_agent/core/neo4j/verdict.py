@@ -32,7 +32,7 @@ class Completed:
     exit_code: int | None
     signal: int | None = None
     ended_by: EndedBy | None = None
-    """Why the agent stopped the program; None if it ended otherwise."""
+    """Why the agent stopped the program; None if the agent did not stop it."""
     last_lines: tuple[str, ...] = ()
     duration: float = 0.0
     """Run time in seconds."""

@@ -1,8 +1,8 @@
 """Leases: which agent may write at a destination, and when another may take over.
 
-Clocks of different machines are never compared. An agent takes a lease if it has not changed for three periods of the
-agent's own clock: then its holder has died or stopped. A holder that could not renew its lease for two periods treats
-it as lost. The third period is a safety margin.
+Clocks of different machines are never compared. An agent may take over a lease that has not changed for three periods
+of the agent's own clock, since its holder has then died or stopped. A holder that could not renew its lease for two
+periods treats it as lost. The third period is a safety margin.
 """
 
 from typing import Self
@@ -15,14 +15,14 @@ PERIOD = 60.0
 """Seconds between two renewals."""
 
 HOLD_PERIODS = 2
-"""Periods for which a renewal is valid, from before it was sent."""
+"""Periods for which a renewal is valid, counted from just before it is sent."""
 
 TAKE_PERIODS = 3
 """Periods for which a lease must not have changed before another agent may take it."""
 
 
 class Lease(StoredValue):
-    """The object `<prefix>/<cluster>/.agent/lease.json`. No two writes of it have the same content."""
+    """The object `<prefix>/<cluster>/.agent/lease.json`. Each write has a different content."""
 
     holder: str = Field(description="id of the owner whose agent holds the lease")
     agent: str = Field(description="description of that owner, for messages")
@@ -45,7 +45,8 @@ class Lease(StoredValue):
 def may_take(found: Lease | None, *, seat: str, unchanged: float) -> bool:
     """Return whether an agent may take a lease.
 
-    `seat` is this agent's own, and no other process holds its flock, so if the lease names it, the processes that held
-    the lease are dead. `unchanged` is the number of seconds for which the lease is known not to have changed.
+    `seat` is this agent's own seat, and no other process holds the seat's flock. So if the lease names this seat, the
+    processes that held the lease are dead. `unchanged` is the number of seconds for which the lease is known to be
+    unchanged.
     """
     return found is None or found.released or found.seat == seat or unchanged >= TAKE_PERIODS * found.period

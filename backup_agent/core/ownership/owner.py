@@ -1,7 +1,7 @@
-"""Owners: to which agent a place belongs, according to `owner.json`.
+"""Owners: the agents to which places belong, according to `owner.json`.
 
 The id alone is not enough, since a cloned volume has the same id. Therefore the cluster's name, the namespace and the
-databaseID of `system` are compared as well, each if both sides know it.
+databaseID of `system` are compared as well, each only if both sides know it.
 """
 
 from enum import StrEnum
@@ -52,7 +52,7 @@ class Ownership(StrEnum):
 def ownership_of(found: Owner | None, ours: Owner, *, owned_before: bool) -> Ownership:
     """Return to whom a place belongs.
 
-    `owned_before` tells whether the place once belonged to this volume's id. A different owner then took it over.
+    `owned_before` tells whether the place once belonged to this volume's id. If so, a different owner took it over.
     """
     if found is None:
         return Ownership.VACANT

@@ -57,7 +57,7 @@ LEGACY_WORD = {
     State.CANCELLED: "FAILED",
     State.REJECTED: "FAILED",
 }
-"""The word in `backup.status`, for scripts written for the agent's predecessor. States that are not final have none."""
+"""Final state -> the word in `backup.status`, for scripts that were written for the agent's predecessor."""
 
 
 class Outcome(StrEnum):
@@ -68,7 +68,7 @@ class Outcome(StrEnum):
     INTERRUPTED = "interrupted"
     """The attempt ended without a verdict.
 
-    There is one more attempt, after all other backups and with none beside it.
+    The next attempt is made after all other backups, while no other backup runs.
     """
     SUCCEEDED = "succeeded"
     SUCCEEDED_WITH_WARNINGS = "succeeded_with_warnings"
@@ -291,7 +291,7 @@ class Answer(StoredValue):
 
     @property
     def attribution(self) -> dict[str, object]:
-        """The field `attribution` of a log line, with what the request says of itself; none if it says nothing."""
+        """The field `attribution` of a log line. The dictionary is empty if the request has no attribution."""
         given = self.asked.given() if self.request else {}
         return {"attribution": given} if given else {}
 

@@ -56,7 +56,7 @@ class Warned(ChildEvent):
 
 
 class SigningTold(ChildEvent):
-    """Whether what a child wrote was signed. `fault` says why not, if the settings name a key."""
+    """Whether a child could sign what it wrote. `fault` says why not, if the settings name a key; otherwise null."""
 
     event: Literal["signing"] = "signing"
     fault: str | None
@@ -204,7 +204,7 @@ class ArtifactDeleted(ChildEvent):
     bytes: int
     reason: str
     freed: bool = True
-    """False if the place keeps it as an old version."""
+    """False if the place keeps the artifact as an old version."""
 
 
 class HoldEnded(ChildEvent):
@@ -217,7 +217,7 @@ class HoldEnded(ChildEvent):
 
 
 class StraysFound(ChildEvent):
-    """Files at the place without a record or unreadable, the first few of each kind."""
+    """Files at the place that have no record or cannot be read: the first few of each kind."""
 
     event: Literal["strays"] = "strays"
     orphans: tuple[str, ...]
@@ -330,7 +330,7 @@ class PassReport(ChildEvent):
     event: Literal["pass_result"] = "pass_result"
     result: PlaceResult
     oldest: datetime | None = None
-    """Time of the last reading of the artifact that was not read for the longest time."""
+    """When the artifact that has waited longest to be read again was last read."""
     next_seconds: float | None = None
 
 

@@ -124,7 +124,7 @@ _TIME_OF_DAY = {
     "taken_from": time(0, 0, tzinfo=UTC),
     "taken_to": time(23, 59, 59, tzinfo=UTC),
 }
-"""Field -> the time that a day alone means."""
+"""Field -> the time of day that is used if only a day is given."""
 
 
 class InvalidRequestError(ValueError):
@@ -193,7 +193,7 @@ class Request(Attribution):
     @field_validator("id", mode="after")
     @classmethod
     def _own_name_space(cls, value: str | None, info: ValidationInfo) -> str | None:
-        """Reject ids with an `@` in request files: they belong to schedules and commands. Any id can be cancelled."""
+        """Reject ids with an `@` in request files: they are for schedules and commands. `cancel` accepts any id."""
         cancels = info.data.get("action") is Action.CANCEL
         if value is not None and info.context == _DROPPED and not cancels and not REQUEST_ID.fullmatch(value):
             raise ValueError("an id without `@` expected: `@` is for the ids of schedules and commands")
@@ -230,7 +230,7 @@ class Request(Attribution):
     def _moment(cls, value: object, info: ValidationInfo) -> object:
         """Accept only ISO 8601: pydantic would also accept a number, and a number in quotes.
 
-        A day, where it is accepted, means its first or its last second in UTC.
+        If the field accepts a day, the day means its first or its last second in UTC.
         """
         if value is None or isinstance(value, datetime):
             return value
@@ -308,7 +308,7 @@ class Request(Attribution):
 
     @property
     def asked(self) -> tuple[str, ...] | None:
-        """The requested names and globs in lower case, as Neo4j stores names; None for those of the settings."""
+        """The requested names and globs in lower case, as Neo4j stores names; None means those of the settings."""
         named = self.databases if self.database is None else self.database
         if named is None:
             return None
@@ -316,13 +316,13 @@ class Request(Attribution):
 
     @property
     def permissions(self) -> dict[str, str]:
-        """The keys of `requests.allow` that this request needs -> its field that needs each."""
+        """Key of `requests.allow` that this request needs -> the field that needs the key."""
         flags = {"prune_force": ("force", self.force), "drop_owed": ("drop_owed", self.drop_owed is not None)}
         actions = {self.action.value: "action"} if self.action in GUARDED else {}
         return actions | {key: field for key, (field, given) in flags.items() if given}
 
     def set_name(self, root: str) -> SetName:
-        """Return the set that `path` names below the storage root. Raise InvalidRequestError if it names none.
+        """Return the set that `path` names below the storage root. Raise InvalidRequestError if `path` is invalid.
 
         >>> Request(path="/backups/test").set_name("/backups"), Request().set_name("/backups")
         ('test', 'default')
@@ -430,7 +430,7 @@ _EXPECTED = {
     ("bool_type", ""): "`true` or `false` expected, without quotes",
     ("string_type", ""): "text in quotes expected",
 }
-"""(pydantic's type of fault, field) -> the expected value. An empty field stands for all fields."""
+"""(pydantic's type of fault, field) -> the expected value. An empty field means any field."""
 
 
 def _kind(value: object) -> str:

@@ -1,9 +1,9 @@
 """Decide whether a schedule submits a request now.
 
 The decision depends on the timetable, on the due times handled before (stored on the volume), and on `now`. A timer may
-call this too late, twice, or too early. Every due time ends exactly once as submitted, missed, coalesced or suspended.
-The id of a request contains its due time, so a request that is submitted twice, after a crash or because a clock was
-set back, runs only once.
+call `decide` too late, twice, or too early. Every due time ends exactly once as submitted, missed, coalesced or
+suspended. The id of a request contains its due time. So a request that is submitted twice, after a crash or because a
+clock was set back, runs only once.
 """
 
 from collections.abc import Iterator, Mapping
@@ -21,7 +21,7 @@ from backup_agent.core.requests.cron import Cron
 GRACE = timedelta(minutes=2)
 """Delay after due time and jitter beyond which a start is a misfire.
 
-Usual delays, the interval of the timer and a restart of the pod, are shorter.
+The usual delays are shorter: the interval of the timer, and a restart of the pod.
 """
 
 COUNTED = 1000
@@ -111,9 +111,10 @@ class DueDecision:
 def decide(timetable: Timetable, handled: Handled | None, now: datetime, *, waiting: bool = False) -> DueDecision:
     """Decide what a schedule does now. `waiting` tells whether the queue holds a request of the schedule.
 
-    If a clock is set back, `handled` may be in the future. If it is the next due time, that has run and does not run
-    again. If it is a later one, the clock was wrong before, and waiting for `handled` could stop the schedule for
-    years. Due times then count from now; if some of them have run, the spool knows the ids of their requests.
+    If a clock was set back, `handled` may be in the future. If `handled` is the next due time, that due time is not
+    handled again. If `handled` is later than the next due time, the clock was wrong before, and waiting for `handled`
+    could stop the schedule for years. Due times are then counted from now. Requests that have already run do not run
+    again, since the spool knows their ids.
     """
     cron = timetable.cron
     if handled is None or handled.cron != str(cron):

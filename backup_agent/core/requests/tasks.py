@@ -48,7 +48,7 @@ class BackupTask(Task):
 
 
 class DiscoverTask(Task):
-    """Ask the cluster over Bolt."""
+    """Query the cluster over Bolt."""
 
     root: str | None = None
     """The storage root, which has the last topology."""
@@ -88,7 +88,7 @@ class PruneTask(Task):
 
 
 class HoldTask(Task):
-    """Hold or release the artifacts at one place that match."""
+    """Hold or release the matching artifacts at one place."""
 
     run: str
     place: PlaceName

@@ -19,7 +19,7 @@ TOLERANCE = timedelta(minutes=5)
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
 SHOWN_SECONDS = 86_400.0
-"""Seconds for which a reading of another clock is used, since a virtual machine that is paused loses time."""
+"""Seconds for which a reading of another clock is used. There is a limit since a paused virtual machine loses time."""
 
 MOST_INTERVALS = 3
 """Largest gap before the newest point, in expected intervals, that is accepted if no other clock is known."""

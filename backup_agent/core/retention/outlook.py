@@ -31,7 +31,7 @@ PINNED = frozenset(
         Rule.ADHOC,
     }
 )
-"""Rules whose reason to keep an artifact does not end with later backups."""
+"""Rules that keep an artifact regardless of later backups."""
 
 PACE_POINTS = 20
 """Number of newest points, and of newest fulls, from which the pace is computed."""

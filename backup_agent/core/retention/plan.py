@@ -116,7 +116,7 @@ class PlannedDeletion(NamedTuple):
 
 @dataclass(frozen=True)
 class RefusedSet:
-    """A set whose deletions exceed `max_delete_share`, as a mistake in the policy would cause."""
+    """A set whose deletions exceed `max_delete_share`, perhaps because of a mistake in the policy."""
 
     set: SetName
     deletions: tuple[PlannedDeletion, ...]
@@ -206,7 +206,7 @@ class Policy(Value):
 
     @property
     def rules(self) -> dict[str, Any]:
-        """The rules that pick points, as they are written; without one nothing is ever deleted."""
+        """The rules that pick points, as written in the settings. Without any rule, nothing is ever deleted."""
         return self.model_dump(mode="json", include={*map(str, self.RULES)}, exclude_none=True)
 
 
@@ -255,8 +255,8 @@ def plan(
     """Decide which artifacts at one place are kept and which are deleted.
 
     `held` maps the key of an artifact to the end of its hold, if it has one. `damaged`, `owed` and `claimed` are keys
-    of artifacts; `owed` are those whose copy is missing at a destination, and `claimed` those that a record which is
-    not recognised names as its parent.
+    of artifacts: `owed` are artifacts whose copy is missing at a destination, and `claimed` are artifacts that an
+    unrecognised record names as its parent.
     `unreadable` are databases with a record or mark that cannot be read: all their artifacts are kept. `forgotten`
     maps a database to the time when it was forgotten; artifacts taken later belong to a new database of that name.
     `force` lifts `max_delete_share` and nothing else.
@@ -439,7 +439,7 @@ def _rule_reasons(points: _Points, policy: Policy) -> Iterator[tuple[str, KeepRe
 
 
 def _floor_reasons(points: _Points, policy: Policy) -> Iterator[tuple[str, KeepReason]]:
-    """Yield what is kept whatever the rules pick: the newest restorable chains, and points younger than `min_age`."""
+    """Yield what is kept regardless of the rules: the newest restorable chains, and points younger than `min_age`."""
     if points.newest is None:
         return
     yield points.newest.key, KeepReason(Rule.NEWEST)
@@ -485,7 +485,7 @@ def _deletions(points: _Points, kept: Collection[str], fate: Fate | None = None)
     links.sort(key=attrgetter("highest"), reverse=True)
     # Ordered by append index, each entry precedes everything it may need, even if clocks were wrong.
     differentials = empty + links
-    # A differential that may continue several chains is deleted with the oldest of them, and so before each.
+    # A differential that may continue several chains is deleted with the oldest of them, so before the full of each.
     chain_starts = {full.key: full.taken for full in fulls}
     chains: dict[datetime, list[Entry]] = defaultdict(list)
     for full in reversed(fulls):
@@ -529,7 +529,7 @@ def _protections(
     unreadable: Iterable[Group],
     now: datetime,
 ) -> dict[Group, list[tuple[str | None, KeepReason]]]:
-    """Return, by group, what may not be deleted: keys with a reason each. A key of None means the whole group."""
+    """Return, for each group, the keys that must be kept, with reasons. A key of None means the whole group."""
     found: dict[Group, list[tuple[str | None, KeepReason]]] = defaultdict(list)
     for key, until in held.items():
         if until is None or now <= until:

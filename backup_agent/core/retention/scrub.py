@@ -106,7 +106,7 @@ def verified(recorded: datetime, last: datetime | None, now: datetime) -> dateti
     """Return when an artifact was last verified: the later of its recording and its last reading.
 
     A time in the future comes from a wrong clock and is ignored, since it would delay the next reading. Return NEVER if
-    no time is left.
+    all times are in the future.
     """
     return max((time for time in (recorded, last) if time is not None and time <= now), default=NEVER)
 

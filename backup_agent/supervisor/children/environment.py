@@ -1,4 +1,4 @@
-"""The environment of child processes: that of the supervisor without the settings and without others' secrets.
+"""The environment of child processes: the supervisor's, without the settings and unneeded secrets.
 
 Variables are withheld by name and all others are passed: neo4j-admin may be a script, and a credential process of AWS
 may be any program, and these may need variables that the agent does not know.

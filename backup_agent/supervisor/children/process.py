@@ -66,8 +66,8 @@ class Child:
         """Start `python -m <module>` and write its task, one line of JSON, to its stdin.
 
         `keep` is the descriptor of the root's lock, which the child inherits. `remote` says whether the task uses a
-        destination; only then does the child get credentials for it. Raise OSError, with no process left behind, if
-        the child or the thread that reads its events cannot be started.
+        destination; if not, the child gets no credentials for destinations. Raise OSError, with no process left behind,
+        if the child or the thread that reads its events cannot be started.
         """
         self.run = run
         self.module = module

@@ -85,12 +85,12 @@ class Runs:
         return self._runs.get(name)
 
     def any(self, kind: str) -> bool:
-        """Tell whether a run of a kind is under way."""
+        """Return whether a run of a kind is under way."""
         return any(run.kind == kind for run in self._runs.values())
 
     @property
     def slots(self) -> int:
-        """How many slots are taken: one by each run except the survey, which loads no large libraries."""
+        """Number of slots in use. Each run uses one, except the survey, which loads no large libraries."""
         return sum(run.kind != "survey" for run in self._runs.values())
 
     def progressed(self, name: str, event: StageBegun | Progress) -> None:

@@ -65,14 +65,14 @@ class AnswersFolder:
     def publish(self, answer: Answer, names: Iterable[str] | None = None) -> None:
         """Write an answer to `answers/<id>.json`, beside the dropped files and, for `backup.request`, `backup.status`.
 
-        Only the dropped files in `names` are considered, if given: an id that was sent often has many.
+        If `names` is given, write beside these dropped files only: a request that is sent often has many files.
         """
         self._write(self.by_id / f"{answer.id}.json", answer)
         for name in answer.files if names is None else names:
             newest = self._newest_of(name)
             if answer.id != newest.id and answer.intake < newest.intake:
                 continue
-            # The caller of a rejected request waits for backup.status, too, unless an accepted one is under way.
+            # The caller of a rejected request reads backup.status, too, unless an accepted request is under way.
             if name == LEGACY_REQUEST and (newest.final or answer.state is not State.REJECTED):
                 self._legacy(answer)
             self._newest[name] = _Newest(max(answer.intake, newest.intake), answer.id, answer.state.final)
@@ -115,15 +115,15 @@ class AnswersFolder:
         self._newest[name] = _Newest(intake, answer.id, answer.state.final)
 
     def after_newest(self, name: str, now: datetime) -> datetime:
-        """Return the time for the intake of a file's next request: `now`, or later than the file's newest intake.
+        """Return `now`, or if the file's newest intake is not earlier, a time just after that intake.
 
-        So the next request is the newest one even if the clock was set back.
+        With this time, the file's next request counts as the newest even if the clock was set back.
         """
         newest = time_of(self._newest_of(name).intake)
         return now if newest is None or newest < now else newest + timedelta(microseconds=1)
 
     def forget(self, name: str) -> None:
-        """Forget the answer of the given name beside a dropped file, since it was removed."""
+        """Forget the newest request whose answer had this file name, since that answer was removed."""
         base = name.removesuffix(ANSWER_ENDING)
         names = [base, f"{base}.request"]
         if base[-1 - HASH_DIGITS : -HASH_DIGITS] == CUT:

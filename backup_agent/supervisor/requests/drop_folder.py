@@ -20,7 +20,7 @@ FileVersion = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class _Seen:
-    """A version of an incomplete file, and since when the file has had it (monotonic seconds)."""
+    """A version of an incomplete file, and when this version was first seen (monotonic seconds)."""
 
     version: FileVersion
     since: float
@@ -83,7 +83,7 @@ class DropFolder:
         return _version((self.folder / name).lstat())
 
     def is_immovable(self, name: str, version: FileVersion) -> bool:
-        """Tell whether this version of a file is known to be immovable."""
+        """Return whether this version of a file is known to be immovable."""
         return self._immovable.get(name) == version
 
     def note_immovable(self, name: str, version: FileVersion) -> None:
@@ -96,7 +96,7 @@ def _version(facts: os.stat_result) -> FileVersion:
 
 
 def is_request_name(name: str) -> bool:
-    """Tell whether a file of that name in the requests folder is a request, and not an answer or a hidden file."""
+    """Return whether a file of that name in the requests folder is a request, not an answer or a hidden file."""
     return name.endswith(ENDINGS) and not name.endswith(ANSWER_ENDING) and not name.startswith(".")
 
 

@@ -1,4 +1,4 @@
-"""Removing answers, ledger entries and rejected files after the time for which they are kept.
+"""Remove answers, ledger entries and rejected files after the time for which they are kept.
 
 The files of one request may be removed in any order: each file contains its own time.
 """
@@ -18,7 +18,7 @@ from backup_agent.supervisor.requests.answers_folder import AnswersFolder, time_
 from backup_agent.supervisor.requests.drop_folder import ANSWER_ENDING
 
 EXPIRY_SECONDS = 0.02
-"""How long one call of `expire` takes: enough for thousands of young files, or for removing a hundred."""
+"""Longest duration of one call of `expire`: enough for thousands of young files, or for removing a hundred."""
 
 LONGEST_BETWEEN_SWEEPS = timedelta(hours=1)
 SHARE_BETWEEN_SWEEPS = 10
@@ -90,7 +90,7 @@ class Expiry:
             self._answers.forget(path.name)
 
     def _is_old_rejected(self, moment: datetime, entry: "os.DirEntry[str]") -> bool:
-        """Tell whether a rejected file was taken before a moment and its answer has been removed. Keep directories."""
+        """Return whether a rejected file was taken before a moment and has no answer any more. A directory is kept."""
         intake = entry.name.removesuffix(".json")
         taken = time_of(intake)
         if taken is None or taken >= moment or entry.is_dir(follow_symlinks=False):
@@ -99,7 +99,7 @@ class Expiry:
 
 
 def _is_old(ending: str, moment: datetime, entry: "os.DirEntry[str]") -> bool:
-    """Tell whether a file contains a final answer from before a moment. Files changed since then are not read."""
+    """Return whether a file contains a final answer from before a moment. Files changed since then are not read."""
     if not entry.name.endswith(ending):
         return False
     try:

@@ -27,11 +27,11 @@ class Ledger:
 
     @property
     def folders(self) -> tuple[Path, ...]:
-        """The folder of open entries, and that of the others."""
+        """The folder of open entries, and the folder of all other entries."""
         return self._open, self.done
 
     def create(self, answer: Answer) -> None:
-        """Create the entry of a new request. Raise FileExistsError if there is one."""
+        """Create the entry of a new request. Raise FileExistsError if the entry exists."""
         self._reserve.insist(partial(durable.create, self._path(answer.id), answer.to_json()))
 
     def load(self, identity: str) -> Answer | None:
@@ -67,7 +67,7 @@ class Ledger:
         return sorted(answers, key=lambda answer: answer.intake)
 
     def write(self, answer: Answer) -> None:
-        """Replace an entry in the folder in which it is."""
+        """Replace an entry. It stays in its folder."""
         done = self.done / f"{answer.id}.json"
         path = done if done.exists() else self._path(answer.id)
         self._reserve.insist(partial(durable.write, path, answer.to_json()))

@@ -1,4 +1,4 @@
-"""The lock of a requests folder. One agent takes requests from it; other processes can query whether an agent does.
+"""The lock of a requests folder. It shows other processes whether an agent takes requests from the folder.
 
 The agent holds a POSIX lock on `.spool/.lock`. Other processes query it by F_GETLK, which takes no lock and so cannot
 disturb an agent that is starting. HTTP cannot replace this: it may be unreachable while the agent takes requests.
@@ -34,7 +34,7 @@ class Presence(Enum):
 
 
 def presence(folder: Path) -> Presence:
-    """Tell whether an agent holds the lock of a requests folder.
+    """Return whether an agent holds the lock of a requests folder.
 
     Never call this in the process that holds the lock: closing any descriptor of the file would release the lock.
     """
@@ -64,7 +64,7 @@ class FolderLock:
         self._lock: int | None = None
 
     def hold(self) -> None:
-        """Lock the folder, also if another one was mounted over it. Raise PermanentError if another agent holds it.
+        """Lock the folder that exists now at the path. Raise PermanentError if another agent holds the lock.
 
         This is a lock of the process (POSIX), not of an open file (flock): children must not inherit it. If the file
         system has no locks, nothing is raised: the lock of the storage root is then the only one.

@@ -27,7 +27,7 @@ SHARE_OF_FILES = 8
 """The reserve has at most one eighth of the files that the volume can have."""
 
 PLENTY = 3
-"""The reserve is only made while this many times its size stays free, so that it does not fill the volume."""
+"""The reserve is made only while this many times its size remains free, so that making it does not fill the volume."""
 
 MAKE_SECONDS = 0.5
 """How long one call of `make` takes at most, on a slow network volume. The next call continues."""
@@ -71,7 +71,7 @@ def missing(volume: VolumeSpace, present: int) -> int:
 
 
 def nearly_full(volume: VolumeSpace) -> bool:
-    """Tell whether the free space of a volume is smaller than its reserve should be."""
+    """Return whether the free space of a volume is smaller than its reserve should be."""
     size = size_on(volume)
     return volume.free < size.files * size.each or bool(volume.files and volume.free_files < size.files)
 
@@ -100,7 +100,7 @@ class Reserve:
         return made
 
     def _make(self) -> int:
-        """Make files relative to the folder's descriptor, since another folder may be mounted meanwhile."""
+        """Make files relative to the folder's descriptor, since another folder may be mounted over it."""
         until = time.monotonic() + MAKE_SECONDS
         descriptor = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
         try:

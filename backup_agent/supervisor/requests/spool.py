@@ -1,7 +1,7 @@
 """The spool: a folder that is both the queue and the ledger of requests, so that recovery only lists it.
 
     <requests>/x.request             dropped by a user, read in place until it is complete or has not changed for a time
-    <requests>/.spool/incoming/<intake>/x.request   taken; its content is read once more and decides
+    <requests>/.spool/incoming/<intake>/x.request   taken; its content is read again and judged
                       open/<id>.json      accepted, without a final answer
                       done/<id>.json      with a final answer
                       rejected/<intake>.json   a rejected file with its content, owner and mode
@@ -103,7 +103,7 @@ class Spool:
     def _reject_immovable(self, name: str, intake: str, error: PermissionError, now: datetime) -> TakenFile | None:
         """Reject a file of another user that may not be moved, and leave it in the folder.
 
-        It is in a sticky folder, or a directory. Return None if this version of the file was rejected before.
+        The folder is sticky, or the file is a directory. Return None if this version of the file was rejected before.
         """
         path = self.folder / name
         version = self.dropped.version(name)
@@ -124,7 +124,7 @@ class Spool:
         return sorted(entry.name for entry in os.scandir(self._incoming))
 
     def settle(self, intake: str, now: datetime) -> TakenFile | None:
-        """Accept or reject a file that was taken before a crash. Return None if there is none for the intake."""
+        """Accept or reject a file that was taken before a crash. Return None if the intake has no file."""
         return self._settle(self._incoming / intake, now)
 
     def _settle(self, folder: Path, now: datetime) -> TakenFile | None:
@@ -223,5 +223,5 @@ class Spool:
         self.reserve.insist(partial(path.rename, target))
 
     def intake(self, now: datetime) -> str:
-        """Return a new intake: the time, and digits that differ within a microsecond and between processes."""
+        """Return a new intake: the time, and digits that are unique within a microsecond and between processes."""
         return f"{now:%Y%m%dT%H%M%S}{now.microsecond:06d}Z-{os.getpid() & 0xFFFF:04x}{next(self._intakes) & 0xFFFF:04x}"

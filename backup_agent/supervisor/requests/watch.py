@@ -1,4 +1,4 @@
-"""Watching the requests folder by inotify. An event only says that the folder should be listed.
+"""Watch the requests folder by inotify. An event only says that the folder should be listed.
 
 inotify reports nothing more when the folder is replaced, moved, or mounted over. So every scan compares the folder with
 the watched one (`still_hears`).
@@ -23,7 +23,7 @@ from watchdog.observers.api import BaseObserver
 from backup_agent.supervisor.requests.drop_folder import is_request_name
 
 TELLING = (FileClosedEvent, FileCreatedEvent, FileMovedEvent, DirCreatedEvent, DirMovedEvent)
-"""The events that the kernel is asked for. A client that reads answers causes none of them. `modified` is left out
+"""The events requested from the kernel. A client that reads answers causes none of them. `modified` is left out
 since it comes while a file is still being written. If the folder itself is deleted, watchdog ends its emitter."""
 
 
@@ -51,7 +51,7 @@ class Bell(FileSystemEventHandler):
         self._observer = observer
 
     def still_hears(self) -> bool:
-        """Tell whether the watch is alive and its folder is still the one at the path."""
+        """Return whether the watch is alive and its folder is still the one at the path."""
         return (
             self._observer is not None
             and all(emitter.is_alive() for emitter in self._observer.emitters)
@@ -59,7 +59,7 @@ class Bell(FileSystemEventHandler):
         )
 
     def same_folder(self) -> bool:
-        """Tell whether the folder at the path has the device and inode of the folder that `listen` found.
+        """Return whether the folder at the path has the device and inode of the folder that `listen` found.
 
         A folder that was deleted and made again may have the same inode.
         """

@@ -1,7 +1,7 @@
-"""Turning the due times of schedules into requests. core.requests.schedules decides which due times are served.
+"""Turn the due times of schedules into requests. core.requests.schedules decides which due times are served.
 
-`<root>/.agent/schedules.json` says up to which time each schedule has been handled. Unlike answers it never expires, so
-that a run that was missed while the agent was down can be told from a run that was never due.
+`<root>/.agent/schedules.json` says up to which time each schedule has been handled. Unlike answers, the file never
+expires: it distinguishes a run that was missed while the agent was down from a run that was never due.
 """
 
 from collections.abc import Callable, Mapping
@@ -28,7 +28,7 @@ class CalendarFile(StoredValue):
 
 @dataclass
 class Counts:
-    """Due times of a schedule that made no request of their own, since the agent started."""
+    """Numbers of due times of a schedule without a request of their own, since the agent started."""
 
     missed: int = 0
     coalesced: int = 0

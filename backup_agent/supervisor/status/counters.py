@@ -1,4 +1,4 @@
-"""Counting what has ended: the counters of the metrics, and the last attempt at each database."""
+"""The counters of ended requests, backups and passes for the metrics, and the last attempt at each database."""
 
 from collections.abc import Collection
 from datetime import datetime
@@ -13,7 +13,7 @@ from backup_agent.supervisor.status.metrics import Metrics
 from backup_agent.supervisor.status.model import Attempt
 
 ADHOC = "adhoc"
-"""The label of all ad hoc sets, since requests choose their names: a series for each would be unbounded."""
+"""The label of all ad hoc sets. Requests choose the names of sets, so the number of series would be unbounded."""
 
 
 class Counters:

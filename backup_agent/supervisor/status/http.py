@@ -29,10 +29,10 @@ CLIENT_SECONDS = 5.0
 """How long a client may take in all to send its request and to read the answer."""
 
 MOST_CONNECTIONS = 100
-"""Maximum of connections of a server. One more ends the oldest one that has not sent its request yet."""
+"""Largest number of connections of a server. One more ends the oldest that has not sent its request yet."""
 
 LARGEST_HEAD = 16 * 1024
-"""Maximum of bytes of a request line with its headers."""
+"""Largest size of a request line with its headers, in bytes."""
 
 BACKLOG = 128
 ACCEPTED_AT_ONCE = 32
@@ -137,7 +137,7 @@ class HttpServer:
         self._making.start()
 
     def close(self) -> None:
-        """Stop listening and end all connections. A page that is being made is not waited for."""
+        """Stop listening and end all connections. Do not wait for a page that is being made."""
         self._closing = True
         self._asked.put(None)
         if self._serving.ident is None:

@@ -21,7 +21,7 @@ LEVELS: dict[str, int] = {
 }
 """The level at which the end of a backup, a pass or a request is logged, if it is not INFO.
 
-An outcome and a state of the same name are the same text.
+An outcome and a state of the same name are equal strings, so one entry serves both.
 """
 
 log = structlog.get_logger()
@@ -129,7 +129,7 @@ def retention_ended(place: PlaceName, answer: Answer | None, result: PlaceResult
 
 
 def _known(fields: Mapping[str, object]) -> dict[str, object]:
-    """Return the fields that have a value other than None, False and empty collections."""
+    """Return the fields whose value is not None, False or an empty collection."""
     return {
         name: value
         for name, value in fields.items()

@@ -139,7 +139,7 @@ class Actions:
         return self._hurry(holds.release(self.reloader.settings, key))
 
     def _hurry(self, marks: dict[PlaceName, str]) -> dict[PlaceName, str]:
-        """Start the passes soon that write the marks at their places; return the marks."""
+        """Make the passes that write these marks at their places due at once; return the marks."""
         for place in marks:
             self.maintenance_queue.hurry(place, time.monotonic())
         return marks

@@ -1,4 +1,4 @@
-"""Starting backups: the cluster is queried, databases and servers are chosen, and a child is started for each backup.
+"""Start backups: query the cluster, choose databases and servers, and start a child for each backup.
 
 `BackupQueue` contains the open requests and `Discovery` the state of the cluster. `BackupDispatch` starts the children
 and handles their results. `Maintenance` handles the artifacts afterwards.

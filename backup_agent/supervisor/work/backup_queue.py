@@ -60,7 +60,7 @@ class BackupQueue:
         return [answer for answer in self.active if answer.state is State.QUEUED]
 
     def waits_for(self, schedule: str) -> bool:
-        """Tell whether a request of a schedule has not started yet."""
+        """Return whether a request of a schedule has not started yet."""
         marker = f'"schedule": "{schedule}"'.encode()
         return any(marker in content for content in self._requests.serialised.values()) or any(
             answer.schedule == schedule for answer in self._unstarted
@@ -215,7 +215,8 @@ def earlier_runs(answer: Answer, database: DatabaseName) -> tuple[str, ...]:
 def _interrupted(result: DatabaseResult, now: datetime) -> DatabaseResult:
     """Return the result after an attempt without a verdict: another attempt is made, or the backup has failed.
 
-    After MOST_ATTEMPTS, one more attempt only takes over a complete artifact. If it has no verdict either, fail.
+    After MOST_ATTEMPTS, one more attempt only takes over a complete artifact. If that attempt ends without a verdict,
+    the backup has failed.
     """
     if result.attempts <= MOST_ATTEMPTS:
         return result.model_copy(update={"outcome": Outcome.INTERRUPTED})

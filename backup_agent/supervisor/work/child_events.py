@@ -1,4 +1,4 @@
-"""Passing each event of a child process to the part that handles it. mypy proves that every type is handled."""
+"""Pass each event of a child process to the part that handles it. mypy proves that every type is handled."""
 
 import time
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from backup_agent.supervisor.work.survey import Survey
 from backup_agent.supervisor.work.volume_summaries import VolumeSummaries
 
 CHANGING = ("backup", "prune", "verify")
-"""Children that change the volume and tell each change before their report."""
+"""Children that change the volume. They report each change before their result."""
 
 log = structlog.get_logger()
 
@@ -41,7 +41,7 @@ class ChildEvents:
     intake: Intake
 
     def told(self, told: Told) -> None:
-        """Handle an event of a child. After a malformed event the volume is surveyed again: a change may be lost."""
+        """Handle an event of a child. After a malformed event, survey the volume again: a change may be lost."""
         run = self.runs.get(told.run)
         if run is None:
             return
@@ -151,7 +151,7 @@ class ChildEvents:
         if run is None:
             return
         if run.kind in CHANGING and not isinstance(run.result, events.BackupReport | events.PassReport):
-            self.volume_summaries.doubt()  # it may have changed the volume without telling
+            self.volume_summaries.doubt()  # the child may have changed the volume without reporting it
         if self.volume_summaries.doubted:
             self.survey.doubt(time.monotonic())
         match run.kind:

@@ -21,14 +21,14 @@ from backup_agent.core.requests.events import DiscoveryFailed, TopologyRows, Top
 from backup_agent.core.retention.clock import Shown
 
 FRESH_SECONDS = 30.0
-"""How long an answer, or a failed query, is used again, so that a burst of requests does not query a thousand times."""
+"""How long an answer or a failure is reused, so that a burst of requests does not query the cluster each time."""
 
 log = structlog.get_logger()
 
 
 @dataclass
 class Discovery:
-    """The outcome of the last query, and the last topology, which is kept below the storage root over restarts."""
+    """The outcome of the last query, and the last topology, which is kept below the storage root across restarts."""
 
     root: Path
     last: Topology | None = None
@@ -59,7 +59,7 @@ class Discovery:
         self.last = load_topology(self.root)
 
     def fresh(self, monotonic: float) -> bool:
-        """Tell whether the last query is recent enough to be used again."""
+        """Return whether the last query is recent enough to be used again."""
         return self._at is not None and monotonic - self._at < FRESH_SECONDS
 
     def doubt(self) -> None:
@@ -134,7 +134,7 @@ class Discovery:
         self.missing = tuple(name for name in self.missing if name != database)
 
     def lists(self, database: DatabaseName) -> bool:
-        """Tell whether the last topology lists a database."""
+        """Return whether the last topology lists a database."""
         return self.last is not None and database in self.last.databases()
 
     def fail(self, failure: Failure, monotonic: float) -> None:

@@ -1,4 +1,4 @@
-"""Taking requests: from dropped files, from schedules, and after a restart from the ledger."""
+"""Take requests from dropped files, from schedules, and after a restart from the ledger."""
 
 import time
 from dataclasses import dataclass
@@ -54,7 +54,7 @@ class Intake:
         """Take the dropped files that can be taken; return when to list the folder again (monotonic seconds)."""
         names = self.spool.dropped.ripe(monotonic)
         listed = time.monotonic()
-        # The batch takes three times as long as the listing. Otherwise a flood would mostly be listed, not taken.
+        # Taking may last three times as long as listing. Otherwise a flood of files would mostly be listed, not taken.
         until = listed + max(BATCH_SECONDS, 3 * (listed - monotonic))
         for name in names:
             if time.monotonic() > until:
@@ -94,7 +94,7 @@ class Intake:
             self._act(answer)
 
     def _act(self, answer: Answer) -> None:
-        """Carry out a request that is no backup. `forget` waits until the volume was surveyed."""
+        """Carry out a request that is not a backup. `forget` waits until the volume was surveyed."""
         if answer.action == Action.FORGET.value and not self.volume_summaries.known:
             self.requests.hold(answer)
         else:
@@ -110,7 +110,7 @@ class Intake:
         """Accept the request of a schedule that is due."""
         try:
             taken = self.spool.submit(request, schedule, utc_now())
-        except PermanentError as error:  # it was submitted before; the other schedules must not wait for it
+        except PermanentError as error:  # submitted before; the other schedules must go on
             log.error("schedule's request unreadable", schedule=schedule, request=request.id, error=error.failure.error)  # noqa: TRY400  the text says it all
             return
         self._accept(taken)

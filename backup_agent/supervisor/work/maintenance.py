@@ -31,7 +31,7 @@ from backup_agent.supervisor.work.orders import Orders
 from backup_agent.supervisor.work.volume_summaries import VolumeSummaries
 
 SLICE_SECONDS = 300.0
-"""How long one child verifies, or applies retention without a request. A waiting backup ends verifying sooner."""
+"""How long one child verifies, or applies retention without a request. A waiting backup ends verification sooner."""
 
 MOST_INTERRUPTIONS = 3
 """How often backups may interrupt the reading of one artifact before a request for `verify` skips it."""
@@ -59,7 +59,7 @@ class Maintenance:
     discovery: Discovery
     counters: Counters
     reserve: Reserve
-    """The reserve on the volume, where each deletion is first written down."""
+    """The reserve on the volume. Deletions need its space, because each is recorded on the volume first."""
     requests: OpenRequests
 
     def __post_init__(self) -> None:
@@ -103,7 +103,7 @@ class Maintenance:
         return self.runs.any("prune")
 
     def changes_a_place(self, monotonic: float) -> bool:
-        """Tell whether the next pass copies, heals or may delete. The cluster must have been queried before."""
+        """Return whether the next pass copies, heals or may delete. Before such a pass, the cluster must be queried."""
         wish = self.maintenance_queue.asked()
         if wish is None and self.volume_summaries.to_retry() is not None:
             return True

@@ -33,7 +33,7 @@ OVERDUE_SECONDS = 600.0
 """How long retention may wait for backups. Then it comes before them, so that the volume does not fill."""
 
 REST = 20.0
-"""After a backup, retention waits until this many times the duration of the last pass at the place has passed."""
+"""Rest after a pass of retention, as a multiple of its duration. Until then, backups do not make retention due."""
 
 VERIFY_SECONDS = 900.0
 """How often a pass checks whether artifacts of a place are due to be verified."""
@@ -44,7 +44,7 @@ PROGRESS_SECONDS = 10.0
 """How often the progress of a request is written into its answer."""
 
 MOST_LOGGED = 20
-"""The most artifacts that one log line names."""
+"""Largest number of artifacts that one log line names."""
 
 log = structlog.get_logger()
 
@@ -61,7 +61,7 @@ class Routine:
     prune_due: float = 0.0
     prune_rest: float = 0.0
     wanted_since: float | None = None
-    """When a backup succeeded for which retention has not been applied yet; None if there is none."""
+    """Time of the first successful backup since the last pass of retention; None if there is none."""
     verify_due: float = 0.0
     status: PlaceStatus = field(default_factory=PlaceStatus)
 
@@ -72,7 +72,7 @@ class Routine:
 
 @dataclass(frozen=True)
 class Wish:
-    """One pass that should be made, for a request if one is named."""
+    """One pass that should be made. `request` is None if no request asked for it."""
 
     kind: str
     """prune or verify"""
@@ -192,7 +192,7 @@ class MaintenanceQueue:
         return None
 
     def overdue(self, monotonic: float) -> bool:
-        """Tell whether retention has waited for backups for too long."""
+        """Return whether retention has waited for backups for too long."""
         return any(
             routine.wanted_since is not None and monotonic - routine.wanted_since > OVERDUE_SECONDS
             for routine in self.places.values()
@@ -261,7 +261,7 @@ class MaintenanceQueue:
         self._result(wish, result, now)
 
     def verified(self, wish: Wish, report: PassReport, monotonic: float, now: datetime) -> None:
-        """Handle the end of a slice of verification. A slice of a request for certain artifacts postpones no other."""
+        """Handle the end of a slice of verification. A request for certain artifacts postpones no slice."""
         routine = self._at(wish.place)
         if report.oldest is not None:
             routine.note(oldest_verified=report.oldest)
@@ -318,7 +318,7 @@ class MaintenanceQueue:
             self.requests.keep(answer)
 
     def marked(self, wish: Wish, result: PlaceResult, monotonic: float, now: datetime) -> None:
-        """Take the end of a pass that held or released artifacts: marks may be due at every place."""
+        """Handle the end of a pass that held or released artifacts: marks may have to be written at every place."""
         for place in self.places:
             self.hurry(place, monotonic)
         self._result(wish, result, now)

@@ -1,4 +1,4 @@
-"""All requests without a final answer, and writing their answers.
+"""Keep all requests without a final answer, and write their answers.
 
 The ledger in the spool is authoritative. The requests are also kept in memory, to choose the next work. Waiting
 requests for backups are kept as JSON, since there may be thousands of them.
@@ -51,7 +51,7 @@ class OpenRequests:
         return serialised | {answer.set for answer in self._loaded.values() if answer.set}
 
     def oldest(self) -> datetime | None:
-        """Return when the oldest request of any kind that has not started was received, or None if there is none."""
+        """Return when the oldest request that has not started was received, or None if all have started."""
         queued = [answer for answer in self._loaded.values() if answer.state is State.QUEUED]
         if self._serialised:
             queued.append(Answer.model_validate_json(next(iter(self._serialised.values()))))
@@ -96,7 +96,7 @@ class OpenRequests:
             self._deadlines[answer.id] = not_after
 
     def answer_also(self, identity: str, files: tuple[str, ...]) -> None:
-        """Set the files beside which an open request is answered, since another file repeats the request."""
+        """Replace the list of dropped files of an open request, since another file repeats the request."""
         answer = self.find(identity)
         if answer is not None:
             self._replace(answer.model_copy(update={"files": files}))

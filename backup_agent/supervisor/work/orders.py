@@ -1,4 +1,4 @@
-"""Orders, which stay in force until they are taken back, also over restarts: a pause, and forgotten databases."""
+"""Orders: a pause, and forgotten databases. An order survives restarts and is in force until it is cancelled."""
 
 from collections.abc import Collection
 from datetime import datetime
@@ -13,7 +13,7 @@ from backup_agent.core.artifacts.records import StoredPart, StoredValue
 from backup_agent.core.reasons import Failure, Reason
 
 LARGEST = 16 * 2**20
-"""The most bytes of the file. It contains an order for each forgotten database, with a reason written by a user."""
+"""Largest size of the file in bytes. It has an order for each forgotten database, with a reason written by a user."""
 
 log = structlog.get_logger()
 
@@ -76,7 +76,7 @@ class Orders:
         return {name: order.since for name, order in sorted(self._kept.forgotten.items())}
 
     def pause(self, order: Order) -> None:
-        """Start nothing from now on."""
+        """Pause the agent, so that it starts nothing."""
         self._keep(self._kept.model_copy(update={"paused": order}))
 
     def end_pause(self, now: datetime) -> None:
@@ -100,7 +100,7 @@ class Orders:
         self._keep(self._kept.model_copy(update={"forgotten": {**self._kept.forgotten, database: order}}))
 
     def seen(self, databases: Collection[DatabaseName]) -> None:
-        """Take back the orders to forget databases that the cluster lists: they exist again."""
+        """Cancel the orders to forget databases that the cluster lists, since these exist again."""
         listed = self.forgotten.keys() & frozenset(databases)
         if not listed:
             return

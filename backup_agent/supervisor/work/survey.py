@@ -1,8 +1,8 @@
-"""The survey of the volume, in a child. It is repeated until it succeeds, and if a change of the volume may be lost.
+"""The survey of the volume, in a child. It is repeated until it succeeds, and if the report of a change may be lost.
 
 The result of a survey is used only if the survey is complete and ended without an error: a failed survey must not look
 like an empty volume. Until a survey has succeeded, the agent is unready and starts no passes. Backups start after the
-first try.
+first survey, even if it failed.
 """
 
 import time
@@ -23,7 +23,7 @@ from backup_agent.supervisor.work.volume_summaries import VolumeSummaries
 MODULE = "backup_agent.jobs.survey"
 
 OVERDUE_SECONDS = 600.0
-"""How long a survey that is due waits for running backups. After that, no further backup starts before it."""
+"""How long a due survey waits for running backups. After that, no further backup starts before the survey."""
 
 log = structlog.get_logger()
 
@@ -67,11 +67,11 @@ class Survey:
             log.warning("survey due again", because="a process ended without reporting what it changed")
 
     def holds_passes(self) -> bool:
-        """Tell whether passes must wait, because the content of the volume is not known."""
+        """Return whether passes must wait, because the content of the volume is not known."""
         return not self.done or self._due_since is not None
 
     def holds_backups(self, monotonic: float) -> bool:
-        """Tell whether backups must wait: a survey is running, was never tried, or has waited for too long."""
+        """Return whether backups must wait: a survey is running, was never tried, or has waited for too long."""
         overdue = self._due_since is not None and monotonic - self._due_since > OVERDUE_SECONDS
         return not self._tried or self.runs.any("survey") or (overdue and self._is_due(monotonic))
 

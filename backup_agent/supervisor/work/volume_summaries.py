@@ -117,7 +117,7 @@ class VolumeSummaries:
         return owing(self._summaries.values(), destination)
 
     def to_retry(self) -> PlaceName | None:
-        """Return a destination where copies are or may be missing and may be tried now, or None."""
+        """Return a destination at which copies are or may be missing and which may be tried now, or None."""
         monotonic = time.monotonic()
         return next(
             (
