@@ -1,4 +1,4 @@
-"""Adopting artifacts without a record: those of another tool, and those whose record was not written before a crash.
+"""Adopting artifacts without a record: another tool made them, or a crash came before the record was written.
 
 Three layouts are supported: the agent's own, a plain folder of `.backup` files, and the layout of Neo4j's Helm chart
 (one folder for all databases, with `.backup.report` folders and their archives). Paths are therefore not trusted:

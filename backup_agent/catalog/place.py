@@ -33,10 +33,10 @@ class Place:
     `store` opens the store, which for a destination loads a client library: only child processes do this, never the
     supervisor.
 
-    Reading needs no permission. A process that publishes or deletes must hold the place (`place_ownership.hold_place`).
-    The volume is held by the lock of the storage root, which all processes of the agent share. A destination is held by
-    a lease, which the agent's child processes (copy, prune, verify with healing) share. The supervisor and the commands
-    never hold a lease.
+    Reading a place does not require holding it. A process that publishes or deletes must hold the place
+    (`place_ownership.hold_place`). The volume is held by the lock of the storage root, which all processes of the agent
+    share. A destination is held by a lease, which the agent's child processes (copy, prune, verify with healing) share.
+    The supervisor and the commands never hold a lease.
     """
 
     name: PlaceName

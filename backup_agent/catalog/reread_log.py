@@ -27,7 +27,7 @@ _LONGEST_ERROR = 500
 """Longest text of an error in the line of an artifact, in characters."""
 
 _SLACK = 1000
-"""The log is rewritten if it has this many lines more than twice the number of artifacts."""
+"""The log is rewritten if it has more lines than twice the number of artifacts plus this number."""
 
 
 class SliceState(StoredValue):
@@ -39,7 +39,7 @@ class SliceState(StoredValue):
     unread: tuple[str, ...] = ()
     """Artifacts that could not be read at the last try. They come last, and do not change the pace."""
     rate: float | None = None
-    """Bytes per second of the last slice, including waits for the bandwidth limit; None if it read too little."""
+    """Bytes per second of the last slice, including waits for the bandwidth limit; None if too little was read."""
 
     @property
     def finished_slice(self) -> FinishedSlice:

@@ -6,9 +6,9 @@ processes share a folder on the volume, `<root>/.agent/leases/<place>/`:
 
 - `seat`: each process holds a shared flock on it. If the flock is free, no process of this agent holds the lease, even
   if the last one was killed. The next child can then take over the lease of a dead process at once.
-- `sight.json`: the lease at the destination when it was last read or written, and the time of its last change. With
-  this file, children that live shorter than three periods can watch another agent's lease together. An exclusive flock
-  on it is held during every read and write of the lease.
+- `sight.json`: the lease at the destination when it was last read or written, and the time of its last change. By
+  this file, children that live for less than three periods can watch another agent's lease together. An exclusive
+  flock on the file is held during every read and write of the lease.
 """
 
 import fcntl

@@ -108,7 +108,7 @@ def back_up(run: BackupRun) -> DatabaseResult:
 
 
 def recorded_before(run: BackupRun, contents: Contents) -> Record | None:
-    """Return the record that an earlier attempt has written, or None. If there is one, only the answer was lost.
+    """Return the record that an earlier attempt has written, or None. If there is one, only the answer is missing.
 
     Request ids can be reused after some time, so the record must also be newer than the request.
     """

@@ -44,7 +44,10 @@ from backup_agent.signing.keyring import Keyring
 from backup_agent.stores.store import ObjectTooLargeError, Store
 
 TASK = "BACKUP_AGENT_COPY"
-"""Environment variable with the task of a copy that a run starts: children of a run have no stdin. No secrets."""
+"""Environment variable with the task of a copy that a run starts: children of a run have no stdin.
+
+The task contains no secrets.
+"""
 
 LONGEST = timedelta(days=7)
 

@@ -28,7 +28,7 @@ class Repaired:
     """The result of repairing the modes below a folder."""
 
     changed: int = 0
-    """Number of files and folders that other users could use, or that the agent's group could not use."""
+    """Number of repaired files and folders: other users could use them, or the agent's group could not."""
     left: int = 0
     """Number of files and folders that the agent cannot repair, because they belong to another user."""
     example: str = ""

@@ -203,7 +203,7 @@ def _delete_data(place: Place, held: Held, key: str, files: tuple[str, ...], doi
         held.check()
         freed &= place.store.delete(file)
     if place.is_volume:
-        # Before the intent is removed: otherwise a crash would leave the empty folders of a set.
+        # Do this before the intent is removed: otherwise a crash would leave the empty folders of a set.
         place.record_notes.strike(key)
         for folder in ((place.root / key).parent, (place.root / key).parent.parent):
             with suppress(OSError):  # the folder is not empty

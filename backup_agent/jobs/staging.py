@@ -32,7 +32,7 @@ class RunFolder:
 
     @property
     def folder(self) -> Path:
-        """The folder itself."""
+        """The path of the folder."""
         return self.root / STAGING / self.run
 
     def remove(self) -> None:
@@ -90,7 +90,7 @@ class Staging(RunFolder):
         )
 
     def size(self) -> tuple[int, int]:
-        """Return the bytes below the run's folders, without links to parents, and a number that any write changes.
+        """Return the size of the run's files in bytes, without links to parents, and a number that any write changes.
 
         The second number distinguishes recovery, which rewrites pages in place, from a hang.
         """

@@ -119,7 +119,7 @@ class Verifying:
             self._artifacts.add(part, self._readings.times, now)
         unrecorded = self._artifacts.unrecorded
         for artifact in list(unrecorded):
-            # A backup may have recorded the artifact on the volume since the listing. The journal names copies.
+            # A backup may have recorded the artifact on the volume since the listing. The journal names new copies.
             recorded = self._task.place == VOLUME and self._store.stat(record_key(artifact)) is not None
             if artifact in own or recorded:
                 del unrecorded[artifact]
@@ -328,7 +328,7 @@ class Verifying:
         return replace(due, artifacts=again if rests else (*due.artifacts, *again))
 
     def _leave(self, state: SliceState) -> None:
-        """Store the state of this slice for the next. If nothing was read, store only the unread artifacts."""
+        """Store the state of this slice for the next. If nothing was read, change only its unread artifacts."""
         before = self._readings.state()
         if not self._found.read and before is not None:
             state = before
