@@ -1,1 +1,1 @@
-"""Artifacts, read without a JVM: the header, the container walked to its end, the checksums of one reading pass."""
+"""Reads artifacts without a JVM: only the header, or in one pass the whole container with its checksums."""

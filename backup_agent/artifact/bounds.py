@@ -1,8 +1,8 @@
-"""What reading one artifact may take: unpacked bytes, entries of the tar, CPU time.
+"""Limits for reading one artifact: unpacked bytes, entries of the tar, CPU time.
 
-A few kilobytes of zstd can unpack to gigabytes, and those can be millions of tar entries. An artifact that crosses a
-bound is reported as a problem, not as damage, since a genuine artifact could do it: Neo4j's writer packs the
-preallocated 256 MiB transaction log of an empty database into 10 KiB.
+A few kilobytes of zstd can unpack to gigabytes with millions of tar entries. Exceeding a bound counts as a
+problem, not as damage, since a genuine artifact could do so: Neo4j's writer packs the preallocated 256 MiB transaction
+log of an empty database into 10 KiB.
 """
 
 import time
@@ -13,12 +13,12 @@ from backup_agent.artifact.cursor import Cursor, DamagedError
 
 
 class TooLongError(DamagedError):
-    """Reading took more CPU time than any genuine artifact of this size does."""
+    """Reading took more CPU time than any genuine artifact of this size needs."""
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """The bounds. The time allowed is far more than was measured: 5 ms of CPU time for each packed MiB."""
+    """The bounds. The allowed time is far above the measured need of 5 ms of CPU time for each packed MiB."""
 
     ratio: int = 1000
     """Largest ratio of unpacked to packed bytes, for an artifact that unpacks to more than `unpacked`."""
@@ -27,11 +27,11 @@ class Bounds:
     entries: int = 250_000
     """Largest number of tar entries. A store has some hundred files, and each Lucene index some dozens more."""
     seconds: float = 60.0
-    """CPU time of the reading thread, to which a second is added for each `bytes_a_second` packed bytes."""
+    """CPU time of the reading thread. A second is added for each `bytes_a_second` packed bytes."""
     bytes_a_second: int = 8 << 20
 
     def crossed(self, packed: int, unpacked: int, entries: int) -> Iterator[str]:
-        """Yield the bounds of size that an artifact exceeds. Call this when it has been read to its end."""
+        """Yield a text for each bound of size that an artifact exceeds. Call this when all of it has been read."""
         if unpacked > max(self.unpacked, self.ratio * packed):
             yield f"it unpacks to {unpacked} bytes, more than {self.ratio} times its own {packed}"
         if entries > self.entries:

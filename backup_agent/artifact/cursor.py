@@ -32,7 +32,7 @@ class ByteSource(Protocol):
 
 
 class Cursor:
-    """A position in a stream of bytes. It is also a source: of the bytes that follow the position."""
+    """A position in a stream of bytes. A cursor is itself a `ByteSource`, of the bytes after the position."""
 
     def __init__(self, source: ByteSource, name: str, unit: str = "byte", *, ask: int = CHUNK) -> None:
         self.name = name
@@ -53,7 +53,7 @@ class Cursor:
         return f"{self.name}, at {self._unit} {offset}"
 
     def take(self, size: int, what: str) -> bytes:
-        """Return exactly `size` bytes (callers bound it); raise EndedError if there are fewer."""
+        """Return exactly the next `size` bytes; raise EndedError if there are fewer. Callers bound `size`."""
         found = self.peek(size)
         if len(found) < size:
             raise EndedError(self.where, f"{what} expected ({size} bytes), and the file ends after {len(found)}")
@@ -61,7 +61,7 @@ class Cursor:
         return found
 
     def peek(self, size: int) -> bytes:
-        """Return the next `size` bytes, fewer at the end, and stay at the position."""
+        """Return the next `size` bytes, or fewer at the end, without advancing."""
         while len(self._chunk) - self._at < size:
             more = self._source.read(self._ask)
             if not more:
@@ -83,7 +83,7 @@ class Cursor:
             left -= step
 
     def read(self, size: int, /) -> bytes:
-        """Return the bytes in the buffer, or if it is empty the next bytes of the source; no bytes at the end."""
+        """Return the bytes in the buffer, or the source's next bytes if the buffer is empty; no bytes at the end."""
         if self._at == len(self._chunk):
             self._chunk, self._at = self._source.read(size), 0
         rest = self._chunk[self._at :] if self._at else self._chunk

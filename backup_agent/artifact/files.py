@@ -3,7 +3,7 @@
     NAME.backup     "SMV1" int32 parts  uuid16      24 bytes, nothing else
     NAME.backup.k   "SDV1" int32 k      uuid16      then the next bytes of the artifact; k from 1
 
-A manifest alone is not a backup: copying, checking or deleting an artifact means all of its files.
+A manifest without its parts is not a backup: always copy, check and delete all files of an artifact together.
 """
 
 import errno
@@ -25,7 +25,7 @@ _MANIFEST, _PART = b"SMV1", b"SDV1"
 LEAD = _SPLIT.size
 """Bytes at the start of each file of a split artifact that are not content."""
 
-_MOST_PARTS = 10_000  # a part is 1 GiB or more, and this many are looked at before anything is read
+_MOST_PARTS = 10_000  # a part has 1 GiB or more; the headers of all parts are checked before the content is read
 
 _PERMANENT = {
     errno.ENOENT: Reason.NOT_FOUND,
@@ -60,8 +60,8 @@ class Files:
 def locate(path: Path) -> Files:
     """Find the files that belong to the artifact at `path`.
 
-    Raise DamagedError if a split artifact is incomplete or `path` is one of its parts; NOT_FOUND, STORAGE_AUTH or a
-    TransientError if a file cannot be read.
+    Raise DamagedError if a split artifact is incomplete or `path` is one of its parts. If a file cannot be read, raise
+    PermanentError, reason `not_found` or `storage_auth`, or TransientError.
     """
     with open_file(path) as file, classified(path):
         start = file.read(_SPLIT.size + 1)
@@ -115,12 +115,12 @@ class Content:
         self._on_bytes = on_bytes
 
     def read(self, size: int, /) -> bytes:
-        """Return the next bytes of one file."""
+        """Return up to `size` of the next bytes, all from one file; no bytes at the end."""
         self._ask = size
         return next(self._chunks, b"")
 
     def close(self) -> None:
-        """Close the open file. Reading on returns no bytes."""
+        """Close the open file. Later calls of `read` return no bytes."""
         self._chunks.close()
 
     def _read(self, files: Files) -> Generator[bytes]:

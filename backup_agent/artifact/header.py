@@ -7,9 +7,9 @@ All integers are big-endian. The place of the header depends on the magic:
                                             BZV3  02, header, map, zstd{ "zstd", counts, tar }
 
 `header` is store id, database id, name, time, range and flags. `map` has more facts by name, among them the script that
-restores users: it may have any length and contain password hashes, so it is skipped, never kept and never shown. If one
-length is wrong, a later field may be read from that script, so errors show no content. `counts` are of files and bytes;
-5.26 may write 0 for both. No release writes BZV3; its order is known from the source code.
+restores users. The map may have any length and contain password hashes, so it is skipped, never kept and never shown.
+After a wrong length, a field may be read from that script, so errors show no content. `counts` are the numbers of files
+and bytes; 5.26 may write 0 for both. No release writes BZV3; its layout is known from Neo4j's source code.
 """
 
 from collections.abc import Callable, Mapping
@@ -40,7 +40,7 @@ _LONGEST_KEY = 256
 
 @dataclass(frozen=True)
 class Layout:
-    """The order of the parts behind a magic."""
+    """The order of the parts after a magic."""
 
     version: int
     frame: bool
@@ -59,10 +59,11 @@ LAYOUTS: Mapping[bytes, Layout] = MappingProxyType(
 
 
 def read_header(path: Path) -> Header:
-    """Read the header of the artifact at `path`. For a split artifact this is the manifest. All parts must exist.
+    """Read the header of the artifact at `path` (of a split artifact, the manifest). All parts must exist.
 
-    Raise UnknownFormatError for a format not listed here and DamagedError if the bytes do not conform to the format,
-    both `bad_artifact`; and what `files.locate` raises. At most 256 KiB of the artifact are read.
+    Raise UnknownFormatError for a format that is not in `LAYOUTS`, and DamagedError if the bytes do not conform to the
+    format, both with reason `bad_artifact`; also raise the errors of `files.locate`. At most 256 KiB of the artifact
+    are read.
     """
     files = locate(path)
     content = Content(files)
@@ -78,7 +79,7 @@ def read_header(path: Path) -> Header:
 
 
 class _Beginning:
-    """A source of an artifact's first bytes. It ends: a crafted frame could be read for ever without result."""
+    """The first bytes of an artifact. Raises DamagedError after them: a crafted frame could be read without end."""
 
     def __init__(self, content: Content, name: str) -> None:
         self._content = content
@@ -94,7 +95,7 @@ class _Beginning:
 
 
 def read_magic(packed: Cursor) -> tuple[str, Layout]:
-    """Read the magic and return the layout of what follows."""
+    """Read the magic; return it with the layout of what follows. Raise UnknownFormatError for any other magic."""
     where, magic = packed.where, packed.take(4, "a magic")
     if layout := LAYOUTS.get(magic):
         return magic.decode(), layout
@@ -103,7 +104,10 @@ def read_magic(packed: Cursor) -> tuple[str, Layout]:
 
 
 def open_frame(packed: Cursor, ask: int = CHUNK, check: Callable[[], None] = lambda: None) -> tuple[Cursor, Frame]:
-    """Open the zstd frame at the cursor and skip the mark inside. `ask` is for a cursor, `check` for a frame."""
+    """Open the zstd frame at the cursor; return a cursor behind the mark inside, and the frame.
+
+    `ask` is the number of bytes to read at once; `check` is passed to the frame.
+    """
     frame = Frame(packed, ask, check)
     inside = Cursor(frame, packed.name, "unpacked byte", ask=ask)
     _expect(inside, _MARK, "the mark 'zstd'")
@@ -140,7 +144,7 @@ def read_fields(cursor: Cursor, magic: str, layout: Layout) -> Header:
 
 
 def skip_map(cursor: Cursor) -> None:
-    """Skip the map of facts, without keeping any."""
+    """Skip the map of facts without keeping any of them."""
     entries = _length(cursor, "the number of metadata entries", _MOST_ENTRIES)
     for _ in range(entries):
         cursor.skip(_length(cursor, "the length of a metadata key", _LONGEST_KEY), "a metadata key")

@@ -3,8 +3,8 @@
 Neo4j's own `load` accepts an artifact whose tail is missing, and one with a flipped byte. Without this pass, the damage
 would be found only by a restore. Each file is read once.
 
-The decoder runs in the calling thread and reads the bytes. The SHA-256 of files and of upload parts are computed in a
-thread each, a few chunks behind. All three release the interpreter's lock: two cores are busy, with little memory.
+The decoder runs in the calling thread and reads the bytes. Two more threads compute the SHA-256 of files and of upload
+parts, a few chunks behind. All three release the interpreter's lock, so that two cores are used with little memory.
 """
 
 import hashlib
@@ -29,7 +29,7 @@ PartSize = Callable[[int], int]
 Progress = Callable[[int], None]
 """Called with the bytes read since the last call."""
 
-_BEHIND = 4  # chunks a hash may be behind: enough to keep it busy, 4 MiB at most
+_BEHIND = 4  # chunks by which a hash may be behind: enough to keep its thread busy, 4 MiB at most
 _COUNTS_VERSION = b"\0\0\0\1"
 _COUNTS = 4 + 8 + 8
 
@@ -38,12 +38,12 @@ BOUNDS = Bounds()
 
 @dataclass(frozen=True)
 class ArtifactReading:
-    """The result of the pass over an artifact without damage: damage is raised."""
+    """The result of reading an undamaged artifact. For a damaged one DamagedError is raised."""
 
     header: Header
     files: tuple[ArtifactFile, ...]
     raw_size: int
-    """Bytes behind the magic, unpacked: header and tar."""
+    """Number of unpacked bytes after the magic: header and tar."""
     problems: tuple[str, ...] = ()
     """Unexpected content for which the artifact is not rejected."""
 
@@ -58,11 +58,11 @@ def read_through(
     """Read all files of the artifact at `path` once, to the end.
 
     A full must be a complete tar in a complete container. For a differential only container and header are checked,
-    since the format of its content is not known: unknown content is listed as a problem. With `part_size` there are
-    checksums of the parts in which a file would be uploaded, unless it fits in one part.
+    since the format of its content is not known: unknown content is listed as a problem. With `part_size`, the result
+    also has the checksums of a file's upload parts, unless the file fits in one part.
 
-    Raise DamagedError or UnknownFormatError as soon as either is certain, both `bad_artifact`; `digest` returns the
-    checksums of an unknown format too. Raise what `files.locate` raises.
+    Raise DamagedError or UnknownFormatError, reason `bad_artifact`, as soon as either is certain; also raise the errors
+    of `files.locate`. For an unknown format, call `digest` to get the checksums.
     """
     files = locate(path)
     with _checksums(part_size, progress) as checksums:
@@ -79,7 +79,7 @@ def read_through(
 def digest(
     path: Path, *, part_size: PartSize | None = None, progress: Progress | None = None
 ) -> tuple[ArtifactFile, ...]:
-    """Return the checksums of the files of an artifact of any format; raise what `files.locate` raises."""
+    """Return the checksums of the files of an artifact of any format; raise the errors of `files.locate`."""
     files = locate(path)
     with _checksums(part_size, progress) as checksums:
         _drain(Content(Files(files.paths, lead=0), checksums.begin, checksums.add))
@@ -89,7 +89,7 @@ def digest(
 def judge(packed: Cursor, bounds: Bounds = BOUNDS) -> tuple[Header, int, tuple[str, ...]]:
     """Read the joined parts of an artifact to the end; return its header, its unpacked size and its problems.
 
-    Raise as `read_through` does. This computes no checksums: a caller that reads the bytes from a store computes them.
+    Raise the errors of `read_through`. No checksums are computed: a caller that reads from a store computes its own.
     """
     check = Stopwatch(bounds, packed).check
     magic, layout = read_magic(packed)
@@ -113,12 +113,12 @@ def judge(packed: Cursor, bounds: Bounds = BOUNDS) -> tuple[Header, int, tuple[s
 
 
 def _walk(inside: Cursor, header: Header, layout: Layout, frame: Frame | None, problems: list[str]) -> tar.Counted:
-    """Walk what follows the header to the end of the artifact, and add the problems that are found there."""
+    """Read what follows the header to the end of the artifact; return its counts, and add to `problems`."""
     counted = tar.Counted()
     try:
         counted = _walk_tar(inside, header, layout)
     except tar.InsideError as error:
-        # Only the tar shows whether an uncompressed file is complete: a file that begins as a tar must end as one.
+        # Without a frame, only the tar shows whether a file is complete: what begins as a tar must end as a tar.
         if header.full or (frame is None and error.entries):
             raise
         problems.append(f"the inside of this differential is unknown: {error}")
@@ -155,7 +155,7 @@ def _drain(source: Cursor | Content) -> None:
 
 
 class _Lane:
-    """A thread that processes chunks in order and is never far behind."""
+    """A thread that processes chunks in order, at most `_BEHIND` chunks behind the reader."""
 
     def __init__(self, name: str) -> None:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix=name)

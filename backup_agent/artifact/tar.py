@@ -38,19 +38,19 @@ _SPECIAL = {
 _RENAMING = (b"path", b"linkpath", b"size")
 """Keys that are refused in a global header: they would apply to every later entry."""
 _SPARSE = b"GNU.sparse."
-"""The beginning of the keys that hold name and size of a sparse file."""
+"""Prefix of the keys for name and size of a sparse file."""
 _EXTENDED_LIMIT = 1 << 16  # a name, a size and some times are a few hundred bytes
 _MOST_RECORDS = 64  # keys of an extended header: path, size, some times and owners
 _MOST_DIGITS = 19
 
 
 class InsideError(DamagedError):
-    """The bytes behind the header are not a whole tar."""
+    """The bytes after the header are not a complete tar."""
 
     def __init__(self, where: str, text: str, entries: int) -> None:
         super().__init__(where, text)
         self.entries = entries
-        """The number of entries before the error: with none, the bytes may never have been a tar."""
+        """The number of entries before the error. If it is 0, the bytes may not be a tar at all."""
 
 
 class UnsafeError(DamagedError):
@@ -62,14 +62,14 @@ class Counted:
     """What a tar holds."""
 
     entries: int = 0
-    """Headers of any kind."""
+    """Number of headers of any kind."""
     files: int = 0
 
 
 def walk(cursor: Cursor) -> Counted:
     """Walk the tar at the cursor to the end of the bytes and count what it holds.
 
-    Raise InsideError if the bytes are not a whole tar, UnsafeError for an entry that must not be restored.
+    Raise InsideError if the bytes are not a complete tar, UnsafeError for an entry that must not be restored.
     """
     entries = files = 0
     extended = _Extended()
@@ -132,7 +132,7 @@ def _is_header(block: bytes) -> bool:
 
 
 def _size(field: bytes) -> int | None:
-    """Read a size: octal digits, or from 8 GiB on binary after a byte 0x80 (GNU). An empty field is 0."""
+    """Read a size: octal digits, or for 8 GiB or more a byte 0x80 and a binary number (GNU). An empty field means 0."""
     if field[0] == _BINARY:
         return int.from_bytes(field[1:])
     return _octal(field) if field.strip(b" \0") else 0
@@ -145,13 +145,13 @@ def _octal(field: bytes) -> int | None:
 
 @dataclass(frozen=True)
 class _Extended:
-    """Size (from 8 GiB on) and name of the next entry, from extended headers."""
+    """Size (if it is 8 GiB or more) and name of the next entry, from extended headers."""
 
     size: int | None = None
     name: bytes | None = None
 
     def noted(self, kind: bytes, content: bytes, cursor: Cursor, entries: int) -> "_Extended":
-        """Return these values with those of one more header."""
+        """Return these values, updated from one more header."""
         if kind == _LONG_NAME:
             return _Extended(self.size, content.rstrip(b"\0"))
         if kind == _LONG_LINK:

@@ -1,9 +1,10 @@
 """Unpacks the zstd frame of an artifact and proves that it is complete. Only this module imports `zstandard`.
 
-The library's `stream_reader` bounds what it returns at once, but does not report a truncated frame; `decompressobj`
-reports the end, but returns all that its input unpacks to, which a crafted file can make arbitrarily large. So the
-structure of the frame (RFC 8878: header, blocks, checksum) is followed beside the decoder, which needs little
-arithmetic for each block and finds the exact end; the decoder compares the checksum.
+The library's `stream_reader` limits how much it returns at once, but does not report a truncated frame.
+`decompressobj` reports the end, but returns all that its input unpacks to, which a crafted file can make arbitrarily
+large. Therefore `_Skeleton` follows the structure of the frame (RFC 8878: header, blocks, checksum) while
+`stream_reader` decodes it. This takes little arithmetic for each block and finds the exact end; the decoder compares
+the checksum.
 """
 
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from backup_agent.artifact.cursor import CHUNK, Cursor, DamagedError
 from backup_agent.core.reasons import PermanentError, Reason
 
 WINDOW_LIMIT = 1 << 23
-"""Bytes that the decoder may keep, as RFC 8878 recommends. Neo4j 5.26 and 2026.09 write windows of 2 MiB."""
+"""Largest window in bytes that is accepted, as RFC 8878 recommends. Neo4j 5.26 and 2026.09 write windows of 2 MiB."""
 
 _MAGIC = b"\x28\xb5\x2f\xfd"
 _BLOCK_LIMIT = 1 << 17
@@ -25,14 +26,14 @@ _CHECKSUM = 4
 
 
 class UnknownFormatError(PermanentError):
-    """The format is unknown to this reader, and may be known to `neo4j-admin backup inspect`."""
+    """The format is unknown to this reader. `neo4j-admin backup inspect` may know it."""
 
     def __init__(self, where: str, text: str) -> None:
         super().__init__(Reason.BAD_ARTIFACT, f"{where}: {text}")
 
 
 class Frame:
-    """A source of the unpacked bytes of a frame. Its end is reached only if the frame is complete and undamaged."""
+    """A source of the unpacked bytes of a frame. The source ends only if the frame is complete and undamaged."""
 
     def __init__(self, packed: Cursor, ask: int, check: Callable[[], None]) -> None:
         self._check = check
@@ -45,11 +46,11 @@ class Frame:
 
     @property
     def checked(self) -> bool:
-        """Whether the frame has a checksum: without one its end proves its length only."""
+        """Whether the frame has a checksum. Without it, reaching the end proves only the length of the content."""
         return self._skeleton.checksum > 0
 
     def read(self, size: int, /) -> bytes:
-        """Return up to `size` unpacked bytes; raise DamagedError if the frame is truncated or its content broken.
+        """Return up to `size` unpacked bytes; raise DamagedError if the frame is truncated or damaged.
 
         `check` is called before each read, packed or unpacked, and may raise.
         """
@@ -60,7 +61,7 @@ class Frame:
             raise DamagedError(self._skeleton.where, f"the zstd frame does not unpack: {error}") from error
 
     def finish(self) -> None:
-        """Raise DamagedError if anything follows the frame; call this after everything was read."""
+        """Raise DamagedError if anything follows the frame. Call this after reading the frame to its end."""
         if self._skeleton.behind():
             raise DamagedError(self._skeleton.where, "the zstd frame ends here, and the file goes on")
 
@@ -128,7 +129,7 @@ class _Skeleton:
         return at
 
     def _header(self) -> None:
-        """Read a complete header: the frame's (in two steps, since its fifth byte has its length), or a block's."""
+        """Read a complete header: of a block, or of the frame (in two steps, since the fifth byte tells its length)."""
         piece = self._piece
         if self._wanted == _MINIMUM_HEADER:
             self._wanted = _frame_header_length(piece, self.where)

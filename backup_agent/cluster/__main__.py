@@ -1,11 +1,11 @@
 """The discovery child: it reads its task, one JSON line, writes events with the answers of Bolt, and exits.
 
 In: `DiscoverTask`. Out: `TopologyRows`, then `TopologyTold` and exit code 0, or `DiscoveryFailed` and exit code 1.
-`reachable` is the result of a TCP connect to each backup address; if Bolt does not answer, these are the addresses of
-the last topology and of the static list.
+`reachable` has the result of a TCP connection to each backup address. If Bolt does not answer, the addresses are those
+of the last topology and of the static list.
 
-The parent keeps standard input open. When it is closed, this process exits, whether it has answered or not. Threads may
-block in a read for ever, and only an exit frees the 44 MiB of the driver, so the process ends by `os._exit`.
+The parent keeps standard input open. When standard input is closed, this process exits, whether it has answered or not.
+Threads may block in a read for ever, and only an exit frees the driver's 44 MiB, so the process ends by `os._exit`.
 """
 
 import os
@@ -28,11 +28,11 @@ from backup_agent.settings.credentials import credentials
 from backup_agent.settings.model import Neo4j
 
 STDIN = 0
-"""The descriptor of standard input. A thread that waits in a buffered file would hold its lock and block the exit."""
+"""Descriptor of standard input. A thread that waits in `sys.stdin` would hold the lock of its buffer and block exit."""
 
 
 def main() -> int:
-    """Answer the request on the first line, and return the exit code."""
+    """Carry out the task on the first line, and return the exit code."""
     quoting.guard_stderr()
     task = DiscoverTask.model_validate_json(_first_line())
     threading.Thread(target=_end_with_the_lifeline, name="lifeline", daemon=True).start()
@@ -81,7 +81,7 @@ def _reachable(topology: Topology | None, addressing: Addressing) -> dict[str, s
 
 
 def _endpoint(settings: Neo4j, addressing: Addressing, environ: Mapping[str, str]) -> bolt.Endpoint:
-    """Return the address and the credentials, which are read now: they may have been rotated."""
+    """Return the address and the credentials. These are read for each discovery, since they may have been rotated."""
     login = credentials(settings, environ)
     return bolt.Endpoint(
         uri=settings.uri,

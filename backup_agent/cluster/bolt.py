@@ -1,10 +1,10 @@
-"""Asking a cluster over Bolt for its databases and servers: the only module that imports the Neo4j driver.
+"""Asks a cluster over Bolt for its databases and servers. Only this module imports the Neo4j driver.
 
 The driver has no timeout for reading: a server that accepts a connection and then sends nothing blocks the driver for
 ever. So every conversation runs in its own thread, which is abandoned at the deadline; the calling process is
-short-lived and ends by `os._exit`. SHOW DATABASES is essential and is asked first and alone; all other questions may
-fail without harm. Codes and columns are from Neo4j's operations manual and status codes, and were seen on Community
-5.26 and 2026.09.
+short-lived and ends by `os._exit`. SHOW DATABASES is essential, so it runs first, before all other statements, which
+are optional. Error codes and columns are from Neo4j's operations manual and list of status codes, and were seen on
+Community 5.26 and 2026.09.
 """
 
 import logging
@@ -94,11 +94,11 @@ CONNECT_SECONDS = 5.0
 """Seconds for one TCP connection and its handshake."""
 
 RETRY_SECONDS = 3.0
-"""Time for the driver's own retries of errors that may pass (a leader switch, `system` not started yet). Its default is
-30, and the driver also retries after a refused connection or a bad certificate."""
+"""Time for the driver's own retries of errors that may pass (a leader switch, `system` not started yet). The driver's
+default is 30 seconds, and it also retries after a refused connection or a bad certificate."""
 
 EXTRAS_SECONDS = 6.0
-"""Time for all optional questions, after the databases are known."""
+"""Time for all optional statements, after the databases are known."""
 
 ROUTED_SHARE = 0.5
 """The share of the time that a routed attempt may use. The rest is for the direct attempt."""
@@ -113,7 +113,7 @@ class Endpoint:
     password: str = field(repr=False)
     ca_file: str | None = None
     addressing: Addressing = field(default_factory=Addressing)
-    """Of the settings: the backup port, and hosts that get the password too."""
+    """From the settings: the backup port, and further hosts to which the password may be sent."""
 
 
 @dataclass(frozen=True)
@@ -122,21 +122,21 @@ class Discovered:
 
     topology: Topology
     clock_offset_seconds: float | None = None
-    """The server's clock minus ours; None if no database could be asked."""
+    """The server's clock minus the agent's; None if no database could be asked."""
     notes: tuple[str, ...] = ()
-    """Questions without an answer and databases that are refused, with the reasons: for log and status."""
+    """Statements without an answer and refused databases, each with the reason, for log and status."""
     refused: int = 0
     """The number of listed databases whose names are refused."""
 
 
 class LoginRefusedError(PermanentError):
-    """The server refuses the account. It is not tried again in the same run, since that could lock the account."""
+    """The server refuses the account. The login is not tried again in the same run: this could lock the account."""
 
 
 def discover(endpoint: Endpoint, *, timeout: float = 30.0) -> Discovered:
     """Return databases and servers of the cluster at `endpoint`, within `timeout` seconds.
 
-    If a routed conversation fails for any reason but the login, the server at the given address is asked directly.
+    If a routed conversation fails, but not because the login is refused, ask the server at the given address directly.
     Raise PermanentError or TransientError, reason `source_unreachable`.
     """
     deadline = time.monotonic() + timeout
@@ -154,14 +154,14 @@ class _Databases:
     """The answer of SHOW DATABASES."""
 
     uri: str
-    """Of the driver that got the answer."""
+    """The URI of the driver that got the answer."""
     listing: Listing
     routed: frozenset[str]
-    """The hosts of the driver's routing table, which may have got the password already."""
+    """The hosts of the driver's routing table, to which the password may have been sent already."""
 
 
 def _databases(endpoint: Endpoint, pool: ThreadPoolExecutor, deadline: float) -> _Databases:
-    """Ask for the databases, and return them."""
+    """Run SHOW DATABASES at the endpoint's URI, then directly if that fails; return the answer."""
     direct = _direct(endpoint.uri)
     share = 1.0 if direct is None else ROUTED_SHARE
     try:
@@ -223,7 +223,7 @@ def _with_extras(endpoint: Endpoint, found: _Databases, pool: ThreadPoolExecutor
 
 
 def _converse(endpoint: Endpoint, uri: str, ask: Callable[[neo4j.Driver], Result], *, retry: float = 0.0) -> Result:
-    """Open a driver, ask, and close it; raise a failure as `classify` returns it."""
+    """Open a driver, return what `ask` returns, and close the driver. Raise failures as `classify` returns them."""
     try:
         with _driver(endpoint, uri, retry) as driver:
             return ask(driver)
@@ -237,7 +237,7 @@ def _driver(endpoint: Endpoint, uri: str, retry: float) -> neo4j.Driver:
     trust: dict[str, Any] = {}
     scheme, rest = uri.split("://", 1) if "://" in uri else ("", uri)
     if endpoint.ca_file is not None and scheme.endswith("+s"):
-        durable.read(Path(endpoint.ca_file), follow=True)  # the driver would wait for a FIFO
+        durable.read(Path(endpoint.ca_file), follow=True)  # refuses a FIFO, on which the driver would block
         uri = f"{scheme.removesuffix('+s')}://{rest}"
         trust = {"encrypted": True, "trusted_certificates": neo4j.TrustCustomCAs(endpoint.ca_file)}
     return neo4j.GraphDatabase.driver(
@@ -255,7 +255,7 @@ def _driver(endpoint: Endpoint, uri: str, retry: float) -> neo4j.Driver:
 
 def _rows(driver: neo4j.Driver, statement: str, database: str = "system") -> list[neo4j.Record]:
     """Run a statement; return its rows, at most MOST_ROWS."""
-    # Any server has the answer, and a reader answers also during the election of a leader.
+    # Any server can answer, and a reader can do so even while a leader is elected.
     return driver.execute_query(
         statement,
         database_=database,
@@ -284,7 +284,7 @@ def _show_databases(driver: neo4j.Driver) -> tuple[Listing, frozenset[str]]:
 
 
 def _listing(driver: neo4j.Driver) -> Listing:
-    # First in a session: execute_query would retry a refused connection like a leader switch, and so fail late.
+    # Try a session first: execute_query would retry a refused connection like a leader switch, and so fail late.
     try:
         with driver.session(database="system", default_access_mode=neo4j.READ_ACCESS) as session:
             return listed(map(_copy_fields, session.run(DATABASES)))
@@ -320,8 +320,11 @@ def _visit(driver: neo4j.Driver) -> tuple[dict[str, str | None], tuple[object, .
 
 
 def _clock_offset(driver: neo4j.Driver, database: str) -> float:
-    """Return the server's clock minus ours. An ordinary database is asked, since `system` evaluates no expressions."""
-    _rows(driver, CLOCK, database)  # the first query pays for routing and login
+    """Return the server's clock minus the agent's, in seconds.
+
+    An ordinary database is asked, since `system` evaluates no expressions.
+    """
+    _rows(driver, CLOCK, database)  # not measured: the first query includes routing and login
     before = datetime.now(UTC)
     [row] = _rows(driver, CLOCK, database)
     after = datetime.now(UTC)
@@ -362,7 +365,7 @@ def _direct(uri: str) -> str | None:
 
 
 def _where(uri: str) -> str:
-    """Return only host:port, since other parts of a URI may be secret."""
+    """Return host:port of a URI. The other parts may be secret."""
     parts = urlsplit(uri)
     try:
         return join(parts.hostname or "", parts.port or 7687)
@@ -393,14 +396,14 @@ def _raised(*kinds: type[BaseException]) -> Callable[[BaseException], bool]:
 
 
 def _certificate(*numbers: int) -> Callable[[BaseException], bool]:
-    """Match a certificate that OpenSSL refused, by its X509_V_ERR number; without numbers, any."""
+    """Match an error of OpenSSL about a certificate by its X509_V_ERR number; without numbers, match any such error."""
     return lambda error: (
         isinstance(error, ssl.SSLCertVerificationError) and (not numbers or error.verify_code in numbers)
     )
 
 
 def _says(text: str) -> Callable[[BaseException], bool]:
-    """Match a message of the driver that has no type of its own."""
+    """Match an error by its text, if the driver has no type for it."""
     return lambda error: text in str(error)
 
 
@@ -537,7 +540,7 @@ def classify(error: Exception, endpoint: Endpoint, uri: str) -> BackupError:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and its causes, including groups (a routing table is asked of several servers)."""
+    """Yield an error, its causes and members of groups (the driver asks several servers for a routing table)."""
     yield error
     members = error.exceptions if isinstance(error, BaseExceptionGroup) else ()
     for cause in (error.__cause__, *members):

@@ -1,4 +1,4 @@
-"""Trying a TCP connection to each backup address, to order them and to explain a failure before neo4j-admin fails.
+"""Tries a TCP connection to each backup address: to order them, and to explain a failure before neo4j-admin fails.
 
 A server that does not answer is still passed to `--from`, after the others. Nothing is sent, so neither TLS nor the
 kind of server is checked.
@@ -17,9 +17,10 @@ WORKERS = 32
 
 
 def probe(addresses: Iterable[str], *, timeout: float = SECONDS) -> dict[str, str | None]:
-    """Return address (host:port) -> None if a server listens, or else why not; within about `timeout` seconds.
+    """Return address (host:port) -> None if a server listens there, else the reason.
 
-    Resolving a name cannot be interrupted: threads that still do so are abandoned.
+    Takes about `timeout` seconds for each WORKERS addresses. A thread that still resolves a name is abandoned, since
+    this cannot be interrupted.
     """
     wanted = tuple(dict.fromkeys(addresses))
     # WORKERS addresses are tried at a time. The deadline grows with the number of such waves.

@@ -1,7 +1,7 @@
-"""The format of the discovery child's answer: lines with some rows each, and a last event that counts the rows.
+"""The format of the discovery child's answer: events with some rows each, and a last event that counts the rows.
 
-A topology of 1,500 databases is longer than a line may be, and if some lines were lost, databases would seem to be
-gone. So each line is short, and the last event has the number of rows.
+Each event is one line. A topology of 1,500 databases is longer than a line may be, so it is split. If a line were lost,
+databases would seem to be gone, so the last event has the number of rows.
 """
 
 import sys
@@ -16,10 +16,10 @@ from backup_agent.core.neo4j.topology import MOST_ALIASES, MOST_COPIES, MOST_SER
 from backup_agent.core.requests.events import TopologyRows
 
 A_LINE = 100
-"""Rows of an event: about 30 KB, at most 150 KB. Each event is a step of the agent's loop."""
+"""Largest number of rows in an event: about 30 KB, at most 150 KB. Each event is a step of the agent's loop."""
 
 A_LINE_OF_DEFINITIONS = 30
-"""Definitions of an event. A definition may have 1,500 commas, and a line with more than 50,000 is not read."""
+"""Largest number of definitions in an event: one may have 1,500 commas, and a line may have 50,000 at most."""
 
 COPIES, ALIASES, BACKUP_ADDRESSES, REACHABLE = "copies", "aliases", "backup_addresses", "reachable"
 DEFINITIONS = "definitions"
@@ -32,7 +32,7 @@ MOST = {
     REACHABLE: 2 * MOST_SERVERS,
     DEFINITIONS: MOST_COPIES,
 }
-"""Kind of row -> the most rows of this kind."""
+"""Kind of row -> largest number of rows of this kind."""
 
 
 class IncompleteError(ValueError):
@@ -40,7 +40,7 @@ class IncompleteError(ValueError):
 
 
 def told(rows: Mapping[str, Iterable[Any]]) -> Iterator[TopologyRows]:
-    """Yield the events with the rows of each kind."""
+    """Yield events with the rows; each event has rows of one kind."""
     for kind, found in rows.items():
         remaining = iter(found)
         while batch := tuple(islice(remaining, A_LINE_OF_DEFINITIONS if kind == DEFINITIONS else A_LINE)):
@@ -57,7 +57,7 @@ class Rows:
         self._definitions: dict[DatabaseName, Definition] = {}
 
     def take(self, event: TopologyRows) -> None:
-        """Add the rows of an event. If there are too many, `complete` raises the error."""
+        """Add the rows of an event. If there are too many rows, `complete` raises the error."""
         for kind, known in self._rows.items():
             rows = getattr(event, kind)
             if len(known) + len(rows) > MOST[kind]:
@@ -66,7 +66,7 @@ class Rows:
                 known.extend(self._shared(kind, row) for row in rows)
 
     def _shared(self, kind: str, row: Any) -> Any:  # noqa: ANN401  a row of any kind
-        """Return the row with values that equal rows share, to save memory."""
+        """Return the row with values shared with equal earlier rows, to save memory."""
         if kind == COPIES:
             return _interned(row)
         if kind == DEFINITIONS:
@@ -75,7 +75,7 @@ class Rows:
         return row
 
     def complete(self, counts: Mapping[str, int]) -> dict[str, list[Any]]:
-        """Return the rows by kind: copies, and pairs of the others. Raise IncompleteError if some are missing."""
+        """Return the rows by kind: copies, or pairs for other kinds. Raise IncompleteError if `counts` differ."""
         if self._fault:
             raise IncompleteError(self._fault)
         for kind, rows in self._rows.items():

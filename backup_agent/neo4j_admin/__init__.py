@@ -1,1 +1,1 @@
-"""Running neo4j-admin: finding, starting, watching and ending it. The core decides on its arguments."""
+"""Finds, starts, watches and ends neo4j-admin. `backup_agent.core` chooses the arguments."""

@@ -1,7 +1,7 @@
-"""The memory limit of the container, from which the memory of the JVM follows.
+"""Reads the memory limit of the container, from which the memory of the JVM is calculated.
 
-In most pods /sys/fs/cgroup/memory.max is the limit. Outside a cgroup namespace, on cgroup v1, or if a parent (the pod)
-is limited and the container is not, the lowest limit of the group and its parents counts.
+In most pods /sys/fs/cgroup/memory.max is the limit. Without a cgroup namespace, on cgroup v1, or if only a parent (the
+pod) is limited, the limit is the lowest limit of the group and its parents.
 """
 
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 ROOT = Path("/")
 
-# v1 says "no limit" as the largest multiple of the page size in 63 bits; no machine has half of that.
+# cgroup v1 writes "no limit" as the largest multiple of the page size in 63 bits. No machine has half of this memory.
 _UNLIMITED = 1 << 60
 
 
@@ -32,7 +32,7 @@ def _files(root: Path) -> Iterator[Path]:
             folder, name = mounts / "memory", "memory.limit_in_bytes"
         else:
             continue
-        # In a container the path may be the host's, while its own group is mounted at the root: both are tried.
+        # In a container the path may be that of the host while the container's group is mounted at the root: try both.
         for part in (PurePosixPath(path), *PurePosixPath(path).parents):
             yield folder / str(part).lstrip("/") / name
 

@@ -1,6 +1,6 @@
 """The configuration folder of one run (NEO4J_CONF): page cache, logs, and the TLS policy of the backup port.
 
-Each run writes its own, so that the next run uses a rotated certificate and no two runs share a folder.
+Each run writes its own folder, so that it uses the current certificate and shares nothing with another run.
 """
 
 import os
@@ -40,9 +40,10 @@ def write(folder: Path, memory: Memory, backup_tls: BackupTls | None = None) -> 
 def conf_lines(folder: Path, memory: Memory, backup_tls: BackupTls | None = None) -> tuple[str, ...]:
     """Return the lines of neo4j.conf in a folder, which must hold `tls/trusted/` if TLS is used.
 
-    neo4j-admin exits with 70 if it finds an unknown key, so the file has only the keys that are needed. The file
-    contains paths of certificate and key, which are not copied: the volume never holds a key. (Keys and folders were
-    tried with SslPolicyLoader of 5.26.31 and 2026.09.0: a client, too, must have both certificate and key.)
+    neo4j-admin exits with 70 if it finds an unknown setting, so the file has only the settings that are needed. The
+    file has the paths of certificate and private key. Neither is copied, so that the volume never has a private key.
+    (These settings and folders were tested with SslPolicyLoader of 5.26.31 and 2026.09.0: a client must have both
+    certificate and private key, too.)
     """
     values = {"server.directories.logs": f"{folder}/logs"}  # the default is in $NEO4J_HOME, which may be read-only
     if memory.pagecache is not None:

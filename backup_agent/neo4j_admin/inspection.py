@@ -1,7 +1,7 @@
-"""The header of an artifact whose format the agent's reader does not know, from `neo4j-admin backup inspect`.
+"""Reads the header of an artifact by `neo4j-admin backup inspect`, if the agent's reader does not know the format.
 
-Cells are found by the names of columns, which versions have added (RECOVERED 2025.06) and removed (STORE ID HASH). The
-table has no store id, so only database id and transactions decide which chain such an artifact continues.
+Cells are found by column name, since versions have added columns (RECOVERED in 2025.06) and removed others (STORE ID
+HASH). The table has no store id, so only database id and transactions decide which chain such an artifact continues.
 """
 
 import threading
@@ -62,12 +62,13 @@ def inspect(
 
 
 def table(lines: Iterable[str]) -> Iterator[dict[str, str]]:
-    """Yield the rows of a table as mappings from the name of a column to its cell."""
+    """Yield the rows of a table as mappings from column name to cell."""
     names: list[str] | None = None
     for line in lines:
         cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
         if names is None:
-            names = ["TIME" if cell == "TIME (UTC)" else cell for cell in cells]  # the older form has no zone
+            # Older versions write TIME without the zone.
+            names = ["TIME" if cell == "TIME (UTC)" else cell for cell in cells]
         elif len(cells) == len(names):
             yield dict(zip(names, cells, strict=True))
 

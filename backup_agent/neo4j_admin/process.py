@@ -1,9 +1,9 @@
-"""Running a program until it ends or must be ended, and leaving none of its processes behind.
+"""Runs a program until it ends or must be ended, and leaves none of its processes behind.
 
-This is the only module below a run that starts programs. The script of neo4j-admin forks a second JVM, so signals go to
-the process group. The group is killed before the child is reaped, while its id cannot belong to another group. A
-program that closes its output, or writes two megabytes without a line break, must neither block the agent nor fill its
-memory.
+Of the modules that a run uses, only this one starts programs. The script of neo4j-admin forks a second JVM, so signals
+are sent to the process group. The group is killed before the child is reaped: until then the id of the group cannot
+belong to another group. A program that closes its output, or writes two megabytes without a line break, must neither
+block the agent nor fill its memory.
 """
 
 import errno
@@ -37,7 +37,7 @@ _CHUNK = 65536
 _ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
 # The JVM prints these variables, which may contain the password of a trust store.
 _PICKED_UP = re.compile(r"(Picked up \w+):.*")
-# Frames of a Java stack trace would displace its causes from the last lines.
+# Frames of a Java stack trace are left out of the last lines, where they would displace the causes.
 _FRAME = re.compile(r"\s+at \S+\(.*\)|\s+\.\.\. \d+ (?:more|common frames omitted)")
 
 
@@ -98,8 +98,8 @@ def run(
 
     `on_line` gets the lines of both output streams, printable and shortened. `measure` is called about once a second
     and returns any number that changes while work is done, such as bytes written. `stall` returns the longest time that
-    may now pass without a line and without such a change. On timeout, stall or cancel the group gets SIGTERM, and
-    `grace` seconds later SIGKILL. In any case, even if a callable raises, no process of the group is left.
+    may pass without output and without a change of that number. On timeout, stall or cancel the group gets SIGTERM, and
+    `grace` seconds later SIGKILL. No process of the group is left in any case, even if a callable raises.
 
     Raise PermanentError (admin_missing) if the program cannot be started, and TransientError if the system lacks memory
     or process ids for it.
@@ -154,8 +154,8 @@ class _Output:
         self._open = True
         os.set_blocking(self._pipe.fileno(), False)
         self._ending: int | None = None
-        # This shows the end at once, also if the pipe is closed earlier or kept open by another process. Old seccomp
-        # profiles forbid it: then the end is noticed within a tick.
+        # A pidfd shows the program's end at once, even if the pipe is closed earlier or kept open by another process.
+        # Old seccomp profiles forbid pidfd_open: then the end is noticed within a tick.
         with suppress(OSError):
             self._ending = os.pidfd_open(process.pid)
             self._selector.register(self._ending, selectors.EVENT_READ)
@@ -182,7 +182,7 @@ class _Output:
         return bool(data)
 
     def drain(self, clock: Callable[[], float]) -> None:
-        """Read the rest of the output, for a moment only if a process outside the group has the pipe."""
+        """Read the rest of the output, for about `_DRAIN` seconds at most: another process may keep the pipe open."""
         if self._ending is not None:
             self._selector.unregister(self._ending)
         until = clock() + _DRAIN
@@ -265,7 +265,7 @@ def _has_ended(process: subprocess.Popen[bytes]) -> bool:
 
 
 def _end(process: subprocess.Popen[bytes], output: _Output, until: float, clock: Callable[[], float]) -> None:
-    """Ask the group to end and wait for it. Reading goes on, since a full pipe would keep it from ending."""
+    """Send SIGTERM to the group, and wait until `until`. Read meanwhile: a full pipe would keep it from ending."""
     os.killpg(process.pid, signal.SIGTERM)
     while not _has_ended(process) and clock() < until:
         output.read(_TICK)

@@ -1,8 +1,8 @@
-"""Finding neo4j-admin, its version, and the way to start it.
+"""Finds neo4j-admin, its version, and the way to start it.
 
 The script starts two JVMs, of which the first only waits. Calling the class directly takes one JVM and half the memory,
-with the same output and exit codes. Whether this is possible is read from the jars, without starting anything: whether
-the class exists, for which Java it was compiled, and the version in the kernel's manifest (which `--version` prints).
+with the same output and exit codes. The jars show whether this is possible, without starting anything: they contain the
+class, the Java version for which it was compiled, and in the kernel's manifest the version that `--version` prints.
 """
 
 import os
@@ -27,9 +27,9 @@ _CLASS_FILE = ADMIN_CLASS.replace(".", "/") + ".class"
 _MANIFEST_VERSION = re.compile(r"^Implementation-Version:\s*(.+?)\s*$", re.MULTILINE)
 # `release` of a JDK: JAVA_VERSION="17.0.15"; `java -version`: openjdk version "17.0.15" 2025-04-15
 _JAVA_VERSION = re.compile(r'(?:JAVA_VERSION=|version )"(\d+)')
-_CLASS_FILE_OF_JAVA_0 = 44  # class files of Java n carry 44 + n
+_CLASS_FILE_OF_JAVA_0 = 44  # the class file version of Java n is 44 + n
 
-_VERSION_TIMEOUT = timedelta(minutes=3)  # two JVMs take 4 s of a core, and a pod may have a tenth of one
+_VERSION_TIMEOUT = timedelta(minutes=3)  # two JVMs take 4 s of a core, and a pod may have a tenth of a core
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class AdminProgram:
     """The version, if it is known without running the program."""
 
     def argv(self, memory: Memory) -> tuple[str, ...]:
-        """Return the arguments before the command of neo4j-admin."""
+        """Return the beginning of the command line, up to the command of neo4j-admin."""
         if self.launch is Launch.SCRIPT or self.home is None:
             return (self.path,)
         return direct_argv(self.path, self.home, jvm_flags(memory, self.java))
@@ -55,8 +55,8 @@ class AdminProgram:
 def find(admin: Path | None, launch: Launch, environ: Mapping[str, str]) -> tuple[AdminProgram, ...]:
     """Return the ways to start neo4j-admin, in the order to try.
 
-    `admin` (settings: neo4j.admin) is run as it is, whatever `launch` is. Without it neo4j-admin is looked for in
-    $NEO4J_HOME, then in PATH. Raise PermanentError (admin_missing) that names these places.
+    If `admin` (settings: neo4j.admin) is set, that program is the only way, whatever `launch` is. Otherwise look for
+    neo4j-admin in $NEO4J_HOME, then in PATH. Raise PermanentError (admin_missing), which names these places.
     """
     given = home = str(Path(environ["NEO4J_HOME"]).absolute()) if environ.get("NEO4J_HOME") else None
     if admin is not None:
@@ -120,7 +120,7 @@ def _fault(program: Path) -> str | None:
 
 
 def _direct(home: str | None, environ: Mapping[str, str]) -> AdminProgram | str:
-    """Return the direct start of the installation `home`, or why it is not possible."""
+    """Return the direct start of the installation in `home`, or the reason why it is not possible."""
     if home is None:
         return "NEO4J_HOME is not set"
     library = Path(home, "lib")
@@ -167,7 +167,7 @@ def _kernel_version(library: Path) -> Version | None:
 
 
 def _java(environ: Mapping[str, str]) -> Path | None:
-    """Return the java that the script would use."""
+    """Return the java that the script would use, or None if there is none."""
     home = environ.get("JAVA_HOME")
     found = shutil.which("java", path=f"{home}/bin" if home else environ.get("PATH", os.defpath))
     return Path(found) if found else None

@@ -1,4 +1,4 @@
-"""Signing documents by the agent's own key, and verifying the signatures of all keys that the settings trust."""
+"""Signs documents with the agent's own key, and verifies signatures by the keys that the settings trust."""
 
 import base64
 import binascii
@@ -28,7 +28,7 @@ D = TypeVar("D", bound=Signed)
 
 
 class Keyring:
-    """The keys of one cluster: the agent's own, which signs, and those whose signatures count.
+    """The keys of one cluster: the agent's own, which signs, and the keys whose signatures are accepted.
 
     Creating a Keyring opens no file and imports no library.
     """
@@ -41,11 +41,11 @@ class Keyring:
 
     @property
     def has_keys(self) -> bool:
-        """Whether the settings name a key whose signatures count."""
+        """Whether the settings name a key whose signatures are accepted."""
         return self._settings.key_file is not None or bool(self._settings.trusted)
 
     def sign(self, document: D) -> D:
-        """Return a document with a signature by the agent's own key.
+        """Return a copy of a document with a signature by the agent's own key.
 
         A document that cannot be signed is returned without a signature, and `fault` says why. No backup fails because
         a signature is missing.
@@ -77,15 +77,15 @@ class Keyring:
         return self._settings.key_file is not None and not isinstance(self._own, str)
 
     def check(self) -> None:
-        """If the settings name a key of the agent's own that cannot be used, set `fault` to the reason."""
+        """Set `fault` to the reason why the agent's own key cannot be used; None if it can, or none is named."""
         named = self._settings.key_file is not None
         self.fault = self._own if named and isinstance(self._own, str) else None
 
     def signer(self, kind: type[Signed], key: str, content: bytes, *, revoked: bool = False) -> str | None:
         """Return the fingerprint of the trusted key that signed a document, or None.
 
-        `content` is the document as it is stored, `key` the artifact that it is about. With `revoked` the keys that the
-        settings revoke are accepted too.
+        `content` is the document as it is stored, `key` the key of its artifact. With `revoked`, a signature by a
+        revoked key is accepted too.
         """
         signed = _signature(content)
         if signed is None or not (self._trusts(signed.key) or (revoked and signed.key in self._settings.revoked)):
@@ -93,9 +93,9 @@ class Keyring:
         return signed.key if _verifies(signed, KINDS[kind], self._cluster, key, content) else None
 
     def _trusts(self, key: str) -> bool:
-        """Return whether signatures by a key count.
+        """Return whether signatures by the key with this fingerprint are accepted.
 
-        The agent's own key is loaded only if the settings do not name it.
+        The agent's own key is loaded only if the settings neither trust nor revoke this fingerprint.
         """
         if key in self._settings.revoked:
             return False

@@ -1,6 +1,6 @@
 """What a signature covers: the canonical JSON (RFC 8785) of a document, with its kind, its cluster and its key.
 
-The document is decoded from its stored bytes, so keys that only a newer agent knows are covered as well. Its own field
+The document is decoded from its stored bytes, so keys that only a newer agent knows are covered as well. The field
 `signature` is left out. Kind, cluster and key are signed too, so the signature of a hold is not valid for a record, and
 the signature of one artifact or cluster is not valid for another.
 """

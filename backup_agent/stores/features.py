@@ -1,7 +1,7 @@
-"""What a store can do beyond storing, reading, listing and deleting objects: found out once, and noted on the volume.
+"""Features of a store beyond storing, reading, listing and deleting objects. Findings are noted on the volume.
 
 A store's module asks `StoreFeatures` before it relies on a feature, and notes what the store's answers show. A finding
-is believed for a day. After that, and if a request that relied on it fails, the store is asked again.
+is used for a day. After a day, or if a request that relied on the finding fails, the store is asked again.
 """
 
 from collections.abc import Callable
@@ -17,26 +17,26 @@ from backup_agent import durable
 from backup_agent.core.artifacts.records import StoredPart, StoredValue
 
 BELIEVED = timedelta(days=1)
-"""How long a finding is believed: a store may be upgraded, or replaced behind the same address."""
+"""How long a finding is used: a store may be upgraded, or replaced behind the same address."""
 
 
 class Feature(StrEnum):
-    """Something that not every store can do. The values appear in the card, in `status` and in the documentation."""
+    """A feature that not every store has. The values appear in the card, in `status` and in the documentation."""
 
     CREATE_IF_ABSENT = "create_if_absent"
-    """A write is refused if the object exists."""
+    """The store can be told to refuse a write if the object exists."""
     REPLACE_IF_SAME = "replace_if_same"
-    """A write is refused if the object has another version than expected."""
+    """The store can be told to refuse a write if the object has another version than expected."""
     CHECKSUMS = "checksums"
-    """The SHA-256 of an object that is sent in one request is compared and kept."""
+    """The store checks and keeps the SHA-256 of an object that is sent in one request."""
     PART_CHECKSUMS = "part_checksums"
-    """The SHA-256 of each part of an upload is compared and kept."""
+    """The store checks and keeps the SHA-256 of each part of an upload."""
     CHECKSUM_ANSWERS = "checksum_answers"
     """The answer to a request for an object contains its stored checksum."""
     UPLOAD_LISTS = "upload_lists"
-    """Unfinished uploads and their parts are listed, so that an upload is resumed."""
+    """The store lists unfinished uploads and their parts, so that an upload can be resumed."""
     OLD_VERSIONS = "old_versions"
-    """A deleted or replaced object stays as an old version, and takes space."""
+    """The store keeps a deleted or replaced object as an old version, which takes space."""
 
 
 class FeatureFinding(StoredPart):
@@ -64,10 +64,10 @@ class StoreCard(StoredValue):
 
 
 class StoreFeatures:
-    """What is known of one store.
+    """The known features of one store.
 
-    All processes of the agent share it in a file on the volume. Without a file, or if it cannot be written, findings
-    are known only to this process.
+    All processes of the agent share the findings in a file on the volume, `path`. Without `path`, or if the file cannot
+    be written, findings are known only to this process.
     """
 
     def __init__(
@@ -82,17 +82,17 @@ class StoreFeatures:
         self._card = StoreCard.read(path, identity) if path else StoreCard(identity=identity)
 
     def has(self, feature: Feature) -> bool | None:
-        """Return whether the store has a feature; None if that is not known, or was found out too long ago."""
+        """Return whether the store has a feature; None if no finding is known, or the finding is too old."""
         found = self._card.features.get(feature)
         return found.has if found is not None and self._is_young(found) else None
 
     def note(self, feature: Feature, *, has: bool, how: str) -> None:
-        """Note what an answer of the store shows. Nothing is written if it was known before."""
+        """Note that the store has a feature or lacks it, as an answer shows. A known finding is not written again."""
         if self.has(feature) is not has:
             self._change(feature, FeatureFinding(has=has, found=self._clock(), how=how))
 
     def forget(self, feature: Feature) -> None:
-        """Forget a finding, because a request that relied on it has failed. The store is then asked again."""
+        """Forget a finding after a request that relied on it has failed, so that the store is asked again."""
         if feature in self._card.features:
             self._change(feature, None)
 
@@ -101,7 +101,7 @@ class StoreFeatures:
             features = dict(self._card.features)
             if self._path is not None:
                 for name, one in StoreCard.read(self._path, self._card.identity).features.items():
-                    # Another process may have found out more since.
+                    # Another process may have noted newer findings.
                     features[name] = max(one, features.get(name, one), key=lambda each: each.found)
             features.pop(feature, None)
             if finding is not None:

@@ -1,4 +1,4 @@
-"""Which keys a store accepts: those that mean the same on every store and never leave its root.
+"""The keys that a store accepts: those that mean the same on every store and never lead out of its root.
 
 Names with a leading dot are the agent's own. They can be written and read, and are never listed.
 """
@@ -9,9 +9,9 @@ from backup_agent.core.artifacts.keys import segments
 from backup_agent.core.reasons import PermanentError, Reason
 
 LONGEST_KEY = 900
-"""Largest length in bytes. S3 accepts 1,024, of which the prefix needs some."""
+"""Largest length of a key in bytes. S3 accepts 1,024 bytes, including the prefix."""
 LONGEST_PART = 255
-"""Largest length in bytes, as on Linux file systems."""
+"""Largest length of a part in bytes, as on Linux file systems."""
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
 """Names that need no further check. Most names in a listing match."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -30,9 +30,9 @@ def parts_of(key: str) -> tuple[str, ...]:
 
 
 def is_listed(key: str) -> bool:
-    """Return whether listings show this key: whether it is valid and no part of it has a leading dot.
+    """Return whether listings show a key: it must be valid, and none of its parts may have a leading dot.
 
-    The `lost+found` of a file system is left out too: only root may read it.
+    The `lost+found` of a file system is not listed either: only root may read it.
     """
     if _PLAIN.fullmatch(key) and key != "lost+found":
         return True

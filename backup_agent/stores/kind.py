@@ -1,7 +1,7 @@
-"""The kinds of store that a destination may have: the interface of their modules, and how a module is found.
+"""The kinds of store that a destination may have: the interface of their modules, and the lookup of a module.
 
 A new kind is a module of this package, a settings type whose `type` is the name of that module, and a line in the
-contract suite. The module is loaded when it is first needed, and its client library with it.
+contract suite. The module and its client library are loaded when they are first needed.
 """
 
 from dataclasses import dataclass
@@ -15,10 +15,10 @@ from backup_agent.stores.store import Store
 
 @dataclass(frozen=True)
 class RestoreAccess:
-    """How a person and a Neo4j server read the artifacts of a destination, for the lines of a restore."""
+    """How a person and a Neo4j server read the artifacts of a destination; used to print the commands of a restore."""
 
     uri: str
-    """The URI before the keys: `<uri>/<key>` is the URI of an artifact, which is also valid as seedURI."""
+    """The URI prefix of all keys: `<uri>/<key>` is the URI of an artifact, also valid as a seedURI."""
     fetch: str
     """The shell command that copies a file. Its arguments, a URI and a folder, are appended."""
     setup: tuple[str, ...] = ()
@@ -28,12 +28,12 @@ class RestoreAccess:
 
 
 class StoreKind(Protocol):
-    """The interface of the module of a kind."""
+    """The interface of a kind's module."""
 
     def open_store(self, name: str, destination: Destination, cluster: str, features: StoreFeatures) -> Store:
         """Return the store of a destination; raise PermanentError if its settings are refused.
 
-        `features` is what is known of the store. New findings are noted there.
+        `features` has the known features of the store. New findings are noted in it.
         """
 
     def restore_access(self, destination: Destination, cluster: str) -> RestoreAccess:
@@ -41,5 +41,5 @@ class StoreKind(Protocol):
 
 
 def kind_of(destination: Destination) -> StoreKind:
-    """Return the module of a destination's kind."""
+    """Import and return the module of a destination's kind."""
     return cast("StoreKind", import_module(f"backup_agent.stores.{destination.type}"))

@@ -1,8 +1,8 @@
-"""A store on a mounted volume: files below one root, each published as a whole by a hard link.
+"""A store on a mounted volume: files below one root. A complete file gets its name by a hard link.
 
-Only `swap` and `replace_artifact` rename a file over another. No symbolic link below the root is followed. The root is
-never created: if the volume is not mounted, the empty folder at its mount point must not be filled. A crash leaves at
-most a temporary file (`durable.TEMPORARY`), which no listing shows.
+Only `swap` and `replace_artifact` rename a file over another. Symbolic links below the root are not followed. The root
+is never created: if the volume is not mounted, nothing may be written into the empty folder at its mount point. A crash
+leaves at most a temporary file (`durable.TEMPORARY`), which listings omit.
 """
 
 import errno
@@ -36,9 +36,9 @@ _BLOCK = 1024 * 1024
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 _LARGEST_COMPARED = 16 * 1024 * 1024
-"""The most bytes of an object that `swap` compares by its content."""
+"""Largest size in bytes of an object that `swap` compares by its content."""
 _SWAP_LOCK = ".swap-lock"
-"""Lock file that is held while a file is compared and replaced, since a rename has no condition. It is not removed."""
+"""Lock file, held while `swap` compares and replaces a file: a rename cannot be conditional. It is never removed."""
 
 _LINK_IN_THE_WAY = "remove it: below a storage root are folders and files only, no symbolic links"
 
@@ -59,7 +59,7 @@ _FAULTS: dict[int, tuple[type[BackupError], Reason, str]] = {
         PermanentError,
         Reason.STORAGE_UNREACHABLE,
         _LINK_IN_THE_WAY,
-    ),  # of a symbolic link, with O_DIRECTORY
+    ),  # a symbolic link that is opened with O_DIRECTORY
     errno.EISDIR: (PermanentError, Reason.STORAGE_UNREACHABLE, "it is not a regular file: move it away"),
     errno.EIO: (TransientError, Reason.STORAGE_UNREACHABLE, "check the health of the volume and the kernel's log"),
     errno.ESTALE: (TransientError, Reason.STORAGE_UNREACHABLE, "the NFS mount is stale: start the pod again"),
@@ -98,10 +98,10 @@ class LocalStore:
     def replace_artifact(
         self, key: str, source: Path, file: ArtifactFile, progress: Progress, permit: Permit
     ) -> StoredObject:
-        """Store a file under a key whether or not the key exists: as a second name of `source`, or as a copy.
+        """Store a file under a key whether or not the key exists: as a hard link to `source`, or as a copy.
 
-        The replaced file is not written to: another name of that file, as `catalog adopt` creates, keeps the old
-        content.
+        The content of the replaced file is not changed: its other hard links, such as those of `catalog adopt`, keep
+        the old content.
         """
         with (
             self._at(key, "replace", create=True) as (folder, name),
@@ -139,7 +139,7 @@ class LocalStore:
         return VersionedObject(content, _version(content))
 
     def swap(self, key: str, content: bytes, version: str | None) -> str:
-        """Replace a small object if it still has that version."""
+        """Replace a small object if it still has `version`; return its new version."""
         with self._at(key, "replace", create=True) as (folder, name), _locked(folder):
             if not _holds(folder, name, content) and _version_at(folder, name) != version:
                 raise ConflictError(self._where(key))
@@ -176,7 +176,7 @@ class LocalStore:
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
         """Yield the objects whose keys begin with a prefix, in order. Links and special files are not listed."""
-        # Only the folders of the prefix are walked; the rest after its last slash is the beginning of names.
+        # Walk only the folder up to the last slash of the prefix. The rest of the prefix is the beginning of names.
         start = "/".join(segments(prefix)[:-1])
         try:
             with self._classified("list", prefix):
@@ -186,7 +186,7 @@ class LocalStore:
                     with self._at(start, "list") as (parent, name):
                         yield from self._walk(_open_folder(parent, name, create=False), start + "/", prefix)
         except PermanentError as error:
-            # A file has no entries, and the target of a link is not listed.
+            # Nothing is listed if the folder does not exist, or is a file or a symbolic link.
             if error.failure.reason is not Reason.NOT_FOUND and not isinstance(error.__cause__, NotADirectoryError):
                 raise
 
@@ -204,9 +204,9 @@ class LocalStore:
     def _put(
         self, folder: int, name: str, source: Path, descriptor: int, file: ArtifactFile, progress: Progress
     ) -> None:
-        """Link or copy; raise FileExistsError if the name is taken."""
+        """Link or copy the source to `name`; raise FileExistsError if `name` exists."""
         share(descriptor)
-        os.fsync(descriptor)  # neo4j-admin wrote it, and does not sync it
+        os.fsync(descriptor)  # neo4j-admin does not sync the files that it writes
         try:
             os.link(source, name, dst_dir_fd=folder, follow_symlinks=False)
         except OSError as error:
@@ -215,7 +215,7 @@ class LocalStore:
         else:
             progress(file.size)
             return
-        if durable.exists(name, folder):  # found before a copy of many GiB, not after it
+        if durable.exists(name, folder):  # checked before many GiB are copied
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), name)
         with _temporary(folder, SHARED) as (temporary, target):
             _must_be(source, file, _copy(descriptor, target, progress))
@@ -223,7 +223,7 @@ class LocalStore:
             durable.publish(temporary, name, folder)
 
     def _must_hold(self, key: str, folder: int, name: str, source: int, file: ArtifactFile) -> None:
-        """Raise unless the file `name` has this content."""
+        """Raise PermanentError unless the file `name` has the content of the source; make it durable."""
         with _open_file(folder, name) as existing:
             found, ours = os.fstat(existing.fileno()), os.fstat(source)
             linked = (found.st_dev, found.st_ino) == (ours.st_dev, ours.st_ino)
@@ -235,9 +235,9 @@ class LocalStore:
             os.fsync(existing.fileno())
 
     def _walk(self, folder: int, above: str, prefix: str) -> Iterator[StoredObject]:
-        """Yield the objects below an open folder, and close it; `above` is the folder's key with a slash."""
+        """Yield the objects below an open folder, then close the folder. `above` is its key, ending with a slash."""
         try:
-            # A folder is sorted as its name with a slash, so that the walk yields whole keys in order: a-b, a/b, a0.
+            # Folders are sorted by their names with a slash, so that whole keys come in order: a-b, a/b, a0.
             names = sorted(
                 entry.name + "/" * entry.is_dir(follow_symlinks=False)
                 for entry in os.scandir(folder)
@@ -301,7 +301,7 @@ def _open_folder(parent: int, name: str, *, create: bool) -> int:
     except FileNotFoundError:
         if not create:
             raise
-    with suppress(FileExistsError):  # another thread was faster
+    with suppress(FileExistsError):  # created by another thread meanwhile
         os.mkdir(name, FOLDER & 0o777, dir_fd=parent)
     os.fsync(parent)
     return os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=parent)
@@ -312,7 +312,7 @@ def _open_file(folder: int, name: str) -> BufferedIOBase:
 
 
 def _holds(folder: int, name: str, content: bytes) -> bool:
-    """Return whether a file exists with this content."""
+    """Return whether a file exists and has this content."""
     try:
         with _open_file(folder, name) as file:
             return file.read(len(content) + 1) == content
@@ -330,7 +330,7 @@ def _version_at(folder: int, name: str) -> str | None:
 
 
 def _version_of(file: BufferedIOBase) -> str:
-    """Return a version that changes with the content; for a large file, made of inode, size and modification time."""
+    """Return the version: the SHA-256 of the content, or for a large file its inode, size and modification time."""
     facts = os.fstat(file.fileno())
     if facts.st_size > _LARGEST_COMPARED:
         return f"{facts.st_ino}-{facts.st_size}-{facts.st_mtime_ns}"
@@ -340,7 +340,7 @@ def _version_of(file: BufferedIOBase) -> str:
 
 @contextmanager
 def _locked(folder: int) -> Iterator[None]:
-    """Block every other swap in a folder."""
+    """Hold the lock that keeps other processes and threads from a `swap` in a folder."""
     descriptor = open_regular(_SWAP_LOCK, os.O_RDWR | os.O_CREAT, mode=SHARED, folder=folder)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -351,7 +351,7 @@ def _locked(folder: int) -> Iterator[None]:
 
 @contextmanager
 def _temporary(folder: int, mode: int = FILE) -> Iterator[tuple[str, int]]:
-    """Yield name and descriptor of a new file in a folder; in the end remove that name, whatever happened."""
+    """Create a temporary file in a folder, and yield its name and descriptor. Always remove that name at the end."""
     name = f"{TEMPORARY}{secrets.token_hex(8)}"
     descriptor = os.open(name, _CREATE, mode, dir_fd=folder)
     try:
@@ -364,7 +364,10 @@ def _temporary(folder: int, mode: int = FILE) -> Iterator[tuple[str, int]]:
 
 @contextmanager
 def _second_name(folder: int, source: Path, descriptor: int, file: ArtifactFile, progress: Progress) -> Iterator[str]:
-    """Give a file a temporary name in a folder, compare its bytes and make them durable; in the end remove the name."""
+    """Link or copy a file to a temporary name in a folder, and yield the name. Remove the name at the end.
+
+    All bytes have been compared with `file` and are durable when the name is yielded.
+    """
     name = f"{TEMPORARY}{secrets.token_hex(8)}"
     share(descriptor)
     try:

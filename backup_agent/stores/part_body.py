@@ -1,7 +1,7 @@
-"""One part of a file as the body of a request: read as it is sent, never held in memory, with a limited rate.
+"""One part of a file as the body of a request: read block by block while it is sent, with a limited rate.
 
-botocore requires `read`, `seek` and `tell`. It reads the body again from its start when it repeats a request, and also
-repeats a request after an exception raised here, as if the connection had broken. Only `CancelledError` is passed on.
+botocore requires `read`, `seek` and `tell`. When it repeats a request, it reads the body again from the start. It also
+repeats a request after an exception raised by the body, as after a broken connection; only `CancelledError` ends it.
 """
 
 import os
@@ -17,11 +17,11 @@ from backup_agent.stores.source import source_changed
 from backup_agent.stores.store import Progress
 
 BLOCK = 256 * 1024
-"""Bytes sent at once. With the 16 KiB that urllib3 asks for, a GiB costs 1.17 CPU seconds instead of 0.70."""
+"""Bytes sent at once. With the 16 KiB that urllib3 requests, a GiB would cost 1.17 CPU seconds instead of 0.70."""
 
 
 class SendingStoppedError(CancelledError):
-    """Ends a request from within its body; `because` is the error to raise for it."""
+    """Raised by a body to end its request. `because` is the error that the caller gets instead."""
 
     def __init__(self, because: BackupError) -> None:
         super().__init__(str(because))
@@ -39,7 +39,7 @@ class Throttle:
         self._sleep = sleep
         self._free_at = clock()
         self._lock = Lock()
-        # The bytes of a quarter second: a server closes a connection on which it receives no data for long.
+        # At most the bytes of a quarter second: a server closes a connection on which no data arrives for long.
         self.block = max(1, min(BLOCK, rate // 4))
 
     def wait(self, count: int) -> None:
@@ -66,7 +66,7 @@ class PartBody:
         stop: Event | None = None,
         sha256: str = "",
     ) -> None:
-        """`sha256` is the digest of the part, if it is known. Then the body need not be read to compute it."""
+        """`sha256` is the digest of the part, if known: otherwise the body is read once more to compute it."""
         self.sha256 = sha256
         self._source = source
         self._descriptor = descriptor
@@ -92,9 +92,9 @@ class PartBody:
         return self._position
 
     def read(self, _size: int = -1) -> memoryview:
-        """Return the next block, valid until the next call; empty at the end.
+        """Return the next block, which is valid until the next call. It is empty at the end of the part.
 
-        The size asked for is ignored: urllib3 asks for 16 KiB and sends what it gets.
+        The requested size is ignored: urllib3 requests 16 KiB, and sends as much as it gets.
         """
         wanted = min(len(self._buffer), self._part.size - self._position)
         if wanted == 0:

@@ -13,7 +13,10 @@ from backup_agent.core.reasons import PermanentError, Reason
 
 @contextmanager
 def open_source(source: Path, file: ArtifactFile) -> Iterator[int]:
-    """Open the file that `file` describes; raise if it is missing, is not a regular file, or has another size."""
+    """Open `source` for reading and yield its descriptor.
+
+    Raise PermanentError if it cannot be read, is not a regular file, or has another size than `file`.
+    """
     try:
         descriptor = durable.open_regular(source)
     except OSError as error:

@@ -1,8 +1,8 @@
 """The interface of a store. The contract suite in tests/stores runs over every store.
 
 A key is a path below the store's root, with `/` between its parts and none at the start:
-`default/orders/orders-….backup`. Every method refuses an invalid key (stores/keys.py), reason `invalid_request`. Names
-with a leading dot are the agent's own: they can be written and read, and are not listed.
+`default/orders/orders-….backup`. For an invalid key (stores/keys.py) every method raises `PermanentError`, reason
+`invalid_request`. Names with a leading dot are the agent's own: they can be written and read, and are not listed.
 """
 
 from collections.abc import Callable, Iterator
@@ -24,7 +24,7 @@ Permit = Callable[[], None]
 
 @dataclass(frozen=True)
 class StoredObject:
-    """What a store knows of an object without reading it."""
+    """What a store states about an object without reading it."""
 
     key: str
     size: int
@@ -39,14 +39,14 @@ class VersionedObject:
 
     content: bytes
     version: str
-    """The store's name for this state of the object (S3's ETag). The version changes with the content."""
+    """Identifies this state of the object (the ETag on S3). The version changes with the content."""
 
 
 class ObjectTooLargeError(PermanentError):
-    """An object has more bytes than its kind may have. It was not read, and the agent did not write it."""
+    """An object is larger than any that the agent writes under its key. It was not read."""
 
     def __init__(self, where: str, limit: int, version: str) -> None:
-        """`version` is that of the object, so that `swap` can replace an object that is too large to be read."""
+        """`version` is the version of the object: `swap` needs it to replace an object that is too large to be read."""
         super().__init__(
             Reason.UNREADABLE,
             f"{where} is larger than {limit} bytes, and was not read",
@@ -78,14 +78,14 @@ class Store(Protocol):
 
     @property
     def keeps_versions(self) -> bool:
-        """Whether replaced and deleted objects are known to stay as old versions. Sends no request."""
+        """Whether the store is known to keep replaced and deleted objects as old versions. Sends no request."""
         ...
 
     @property
     def conditional_writes(self) -> bool:
         """Whether exactly one of several concurrent calls of `create` or `swap` for one key succeeds.
 
-        If not, these methods check before they write. Reading this property for the first time may send requests.
+        If False, these methods check the object before they write it. The first use of this property may send requests.
         """
         ...
 
@@ -96,11 +96,12 @@ class Store(Protocol):
     def put_artifact(self, key: str, source: Path, file: ArtifactFile, progress: Progress) -> StoredObject:
         """Store a file of an artifact, atomically and durably, and return the stored object.
 
-        `file` has the size and the digests that were read. A source that has changed since then is refused, reason
-        `checksum_mismatch` (only its size is compared if it is stored by a hard link, which copies no bytes). If the
-        key already holds the same content, this succeeds; if it holds other content, that is left as it is, reason
-        `already_exists`. An upload of the same content that a crash has interrupted is resumed. `progress` may be
-        called by several threads, one at a time; its counts add up to the size.
+        `file` has the size and the digests of the source from when it was read. Raise `PermanentError`, reason
+        `checksum_mismatch`, if the source has changed since. A hard link copies no bytes: for it, only the size is
+        compared. If the key already has the same content, return the existing object. If it has other content, leave
+        it unchanged and raise `PermanentError`, reason `already_exists`. Resume an upload of the same content that a
+        crash has interrupted. `progress` may be called by several threads, one at a time; its counts add up to the
+        size.
         """
         ...
 
@@ -109,32 +110,32 @@ class Store(Protocol):
     ) -> StoredObject:
         """Store a file under a key whether or not the key exists, atomically and durably.
 
-        Like `put_artifact`, but every byte of the source is compared with the digests in `file`, even if it is stored
-        by a hard link, and `permit` is called before the existing object is changed.
+        Like `put_artifact`, but every byte of the source is compared with the digests in `file`, also for a hard
+        link, and `permit` is called before an existing object is replaced.
         """
         ...
 
     def create(self, key: str, content: bytes) -> None:
         """Store a small object that must not exist yet, durably and atomically.
 
-        If the key already holds the same content, this succeeds: a crash may have come after the write. Raise
-        `PermanentError`, reason `already_exists`, if it holds other content.
+        Succeed if the key already has the same content, since an earlier call may have ended in a crash after its
+        write. Raise `PermanentError`, reason `already_exists`, if the key has other content.
         """
         ...
 
     def look(self, key: str, limit: int) -> VersionedObject | None:
         """Return a small object of at most `limit` bytes with its version, or None if it does not exist.
 
-        Raise `ObjectTooLargeError` if it is larger, as `read` does: never more than the limit is held in memory.
+        Like `read`, raise `ObjectTooLargeError` if the object is larger: no more than `limit` is held in memory.
         """
         ...
 
     def swap(self, key: str, content: bytes, version: str | None) -> str:
-        """Replace a small object, atomically and durably, if it still has that version; return its new version.
+        """Replace a small object, atomically and durably, if it still has `version`; return its new version.
 
-        With version None the object must not exist yet. Raise `ConflictError` if another version exists, unless its
-        content is the new one: then the answer to an earlier try was lost. So each caller must write content that no
-        other process could have written.
+        If `version` is None, the object must not exist yet. Raise `ConflictError` if another version exists, unless
+        that version already has the new content: then an earlier try succeeded and its answer was lost. Therefore a
+        caller must write only content that no other process could have written.
         """
         ...
 
@@ -146,7 +147,7 @@ class Store(Protocol):
         ...
 
     def open(self, key: str) -> BufferedIOBase:
-        """Return an artifact's file for reading from its start; `not_found` as for `read`."""
+        """Return an artifact's file, open for reading from its start. Raise as `read` does if it does not exist."""
         ...
 
     def stat(self, key: str) -> StoredObject | None:
@@ -160,6 +161,6 @@ class Store(Protocol):
     def delete(self, key: str) -> bool:
         """Remove a key. A key that does not exist is not an error.
 
-        Return False if the store keeps the object as an old version, so that no space is freed.
+        Return True, or False if the store keeps the object as an old version, so that no space is freed.
         """
         ...

@@ -1,8 +1,8 @@
 """The part of a bucket below one prefix. This is the only module that calls boto3.
 
-No exception of botocore may leave this module: s3/errors.py turns each into an error of a store. A feature that a store
-lacks is left out of requests, and a request that is refused because of it is repeated without it: see `Digests` and
-`_optional`.
+No exception of botocore may leave this module: s3/errors.py turns each into an error of a store. Requests do not use
+features that the store is known to lack. If the store refuses a request because of an optional feature, the request is
+repeated without the feature: see `Digests` and `_optional`.
 """
 
 import os
@@ -48,7 +48,7 @@ _CONNECT_TIMEOUT = 10
 _READ_TIMEOUT = 60
 
 PROBE = ".conditional-writes"
-"""Key of the agent's own object for finding out what a store can do (s3/conditions.py)."""
+"""Key of the object that the agent writes to find out which features a store has (s3/conditions.py)."""
 
 EXISTS = ("PreconditionFailed", "412")
 ABSENT = ("NoSuchKey", "NoSuchVersion", "404")
@@ -59,12 +59,12 @@ RACE = "ConditionalRequestConflict"
 _NO_CONTENT = 204
 
 _UNLOCKED = {"ObjectLockMode": None, "ObjectLockRetainUntilDate": None, "ObjectLockLegalHoldStatus": None}
-"""Options that are removed for objects that are replaced. Only artifacts and records may be locked."""
+"""Options that are left out for objects that the agent replaces: only artifacts and records may be locked."""
 
 DEADLINE = 300.0
 """Seconds for one small request with all its retries and its whole answer: about four times what a slow store needs.
 
-Each timeout of botocore is for one read of the socket: a store that sends a byte a second would block for ever.
+A timeout of botocore applies to one read of the socket, so a store that sends one byte a second would block for ever.
 """
 
 _UNSENDABLE = re.compile(r"[^\x21-\x7e]")
@@ -95,8 +95,8 @@ botocore.auth.AUTH_TYPE_MAPS[_SIGNER] = _SignerOfKnownBodies
 class Bucket:
     """Calls S3's operations on keys below a prefix.
 
-    `options` go to every operation that has a parameter of that name: ServerSideEncryption to those that create an
-    object, RequestPayer to all.
+    Each of the `options` is passed to every operation that has a parameter of its name: ServerSideEncryption to the
+    operations that create an object, RequestPayer to all.
     """
 
     def __init__(
@@ -121,7 +121,7 @@ class Bucket:
         """Date of the store's last answer, and the monotonic time of its arrival."""
         with self.classified("connect", ""):
             if ca_file:
-                durable.read(ca_file, follow=True)  # refuses a FIFO, which boto3 would wait for
+                durable.read(ca_file, follow=True)  # refuses a FIFO, on which boto3 would block
                 ssl.create_default_context(cafile=ca_file)  # boto3 reports a missing file as a broken connection
             session = boto3.session.Session()
             with self._obtaining_credentials():
@@ -153,7 +153,10 @@ class Bucket:
                 self._client.meta.events.register("before-call.s3", _do_not_redirect)
 
     def now(self) -> datetime | None:
-        """Return the store's time: that of its last answer plus the time since. If there is none yet, ask the store."""
+        """Return the store's time: the Date of its last answer plus the time since.
+
+        Before the first answer, ask the store. Return None if its answer has no Date.
+        """
         if self._store_time is None:
             self.ask("HeadObject", PROBE, ABSENT)
         if self._store_time is None:
@@ -169,7 +172,7 @@ class Bucket:
 
     @contextmanager
     def _obtaining_credentials(self) -> Iterator[None]:
-        """Raise PermanentError if a source of credentials fails, so that neither endpoint nor CA file is blamed."""
+        """Raise PermanentError if a source of credentials fails; otherwise endpoint or CA file would be blamed."""
         try:
             yield
         except (ValueError, OSError) as error:
@@ -186,7 +189,7 @@ class Bucket:
             ) from error
 
     def _check_credentials(self, **_: object) -> None:
-        """Raise PermanentError if a credential cannot be sent: the HTTP client would quote it in its own error."""
+        """Raise PermanentError if a credential cannot be sent. The HTTP client's own error would quote it."""
         if self._credentials is None:
             return
         with self._obtaining_credentials():
@@ -207,12 +210,14 @@ class Bucket:
                 )
 
     def ask(self, operation: str, key: str, refusals: tuple[str, ...], **parameters: object) -> tuple[Response, str]:
-        """Call an operation; return its answer, or an empty answer and the error code if the code is in `refusals`.
+        """Call an operation; return its answer and an empty string.
 
-        A parameter that is None removes the option of that name.
+        If the error code is in `refusals`, return an empty answer and the code.
+
+        A parameter that is None removes the option of the same name.
         """
         act = partial(self._ask, operation, key, refusals, Key=self.prefix + key, **parameters)
-        # Sending an artifact may take long and be throttled. A store may take minutes to complete a large upload.
+        # No deadline: sending an artifact may take long, and a store may take minutes to complete a large upload.
         if isinstance(parameters.get("Body"), PartBody) or operation == "CompleteMultipartUpload":
             return act()
         return self._in_time(operation, key, act)
@@ -253,7 +258,7 @@ class Bucket:
                 raise
 
     def _send(self, operation: str, given: dict[str, Any]) -> Response:
-        """Send a request and return the answer. If the store lacks the request's optional feature, send it without."""
+        """Send a request and return the answer. Leave out the optional feature if the store lacks the feature."""
         optional = _optional(operation, given)
         if optional is None or self.features.has(optional) is False:
             return self._send_once(operation, _plain(given))
@@ -282,7 +287,10 @@ class Bucket:
 
     @contextmanager
     def _noting_the_lack(self, feature: Feature, how: str) -> Iterator[None]:
-        """Note that the store lacks a feature if a request without the feature is not refused in the same way."""
+        """Note that the store lacks a feature if it accepts the request without the feature.
+
+        A failed condition or a missing object also shows that the store accepts the request.
+        """
         try:
             yield
         except exceptions.ClientError as error:
@@ -292,7 +300,7 @@ class Bucket:
         self.features.note(feature, has=False, how=how)
 
     def _forget_conditions(self, given: dict[str, Any], error: exceptions.ClientError) -> None:
-        """If the store refuses the condition of a write, let the next process probe conditional writes again."""
+        """If the store does not support the condition of a write, have conditional writes probed again."""
         if lacks(error) and not {"IfNoneMatch", "IfMatch"}.isdisjoint(given):
             self.features.forget(Feature.CREATE_IF_ABSENT)
             self.features.forget(Feature.REPLACE_IF_SAME)
@@ -315,7 +323,8 @@ class Bucket:
             answer.pop("Body").close()
         about = answer["ResponseMetadata"]
         page = about["HTTPHeaders"].get("content-type", "").startswith("text/html")
-        # All other answers of S3 have something that a page lacks. This one is 204, whatever type an empty body has.
+        # The other answers of S3 have fields that the page of a proxy lacks. The answer to DeleteObject is empty: its
+        # status is 204, and its content type may be any.
         if operation == "DeleteObject" and page and about["HTTPStatusCode"] != _NO_CONTENT:
             where = self.where(str(parameters["Key"]).removeprefix(self.prefix))
             text = f"{where}: {operation}: text/html: {failures.NO_S3.text}"
@@ -326,7 +335,7 @@ class Bucket:
     def _in_time(self, operation: str, key: str, act: Callable[[], Result]) -> Result:
         """Return what `act` returns; raise TransientError if it has not ended by the deadline.
 
-        `act` runs in a thread, which is abandoned at the deadline. There is no other way to end a read that receives a
+        `act` runs in a thread that is abandoned at the deadline. There is no other way to end a read that receives a
         byte now and then.
         """
         outcome: Future[Result] = Future()
@@ -350,13 +359,14 @@ class Bucket:
             ) from None
 
     def call(self, operation: str, key: str, **parameters: object) -> Response:
-        """Call an operation that must succeed."""
+        """Call an operation and return its answer; raise for every error code."""
         return self.ask(operation, key, (), **parameters)[0]
 
     def put_own(self, key: str, refusals: tuple[str, ...], /, **parameters: object) -> tuple[Response, str]:
-        """Write a small object that the agent replaces later. The options that lock objects are left out.
+        """Write a small object that the agent replaces later, without the options that lock objects.
 
-        Raise PermanentError that names the bucket's default retention if that has locked the object.
+        Return as `ask` does. Raise PermanentError, which names the bucket's default retention if that has locked the
+        object.
         """
         try:
             answer, refused = self.ask("PutObject", key, refusals, **{**parameters, **_UNLOCKED})
@@ -366,7 +376,7 @@ class Bucket:
                 raise PermanentError(Reason.STORAGE_AUTH, text, failures.LOCKED.hint) from error
             raise
         if not refused:
-            self.etag(answer, key)  # the page of a proxy has none
+            self.etag(answer, key)  # raises for the page of a proxy, which has no ETag
         return answer, refused
 
     def _locked_until(self, key: str) -> str:
@@ -381,8 +391,8 @@ class Bucket:
     def objects(self, prefix: str) -> Iterator[Response]:
         """Yield all objects below a prefix; raise TransientError if the listing is incomplete.
 
-        The agent would take an object that is not listed for deleted. Therefore botocore's paginator is not used: it
-        ends at a truncated page without a token as if it were the last page.
+        The agent treats an object that is not listed as deleted. Therefore botocore's paginator is not used: it takes
+        a truncated page without a token for the last page.
         """
         tokens: set[str] = set()
         token: str | None = None
@@ -412,7 +422,7 @@ class Bucket:
         )
 
     def pages(self, operation: str, key: str, name: str, **parameters: object) -> Iterator[Response]:
-        """Yield the elements `name` of a listing of uploads or parts. If one is missing, its parts are sent again."""
+        """Yield the elements of the list `name` from a listing of uploads or parts. What it omits is sent again."""
         about = {"Key" if operation == "ListParts" else "Prefix": self.prefix + key}
         with self.classified(operation, key):
             pages = iter(
@@ -434,18 +444,18 @@ class Bucket:
             raise errors.failure_of(f"{self.where(key)}: {operation}", error) from error
 
     def told(self, answer: Response, name: str, key: str) -> Any:  # noqa: ANN401  a value from botocore
-        """Return a field of an answer that every store sends; raise TransientError if it is missing."""
+        """Return the field `name` of an answer. Every store sends it: raise TransientError if it is missing."""
         if answer.get(name) is None:
             text = f"{self.where(key)}: the answer has no {name}: {failures.NO_S3.text}"
             raise TransientError(Reason.STORAGE_UNREACHABLE, text, failures.NO_S3.hint)
         return answer[name]
 
     def etag(self, answer: Response, key: str) -> str:
-        """Return the ETag of an answer as the store knows it, without the `W/` that a compressing proxy adds."""
+        """Return the ETag of an answer as the store sent it, without the `W/` that a compressing proxy adds."""
         return str(self.told(answer, "ETag", key)).removeprefix("W/")
 
     def where(self, key: str) -> str:
-        """Return the name of a key in messages."""
+        """Return the store, bucket and full key of an object, for messages."""
         return f"{self._store}: s3://{self._bucket}/{self.prefix}{key}"
 
     def _known_to(self, operation: str) -> dict[str, Any]:
@@ -458,12 +468,12 @@ def _choose_signer(signature_version: str, **_: object) -> str | None:
 
 
 def _do_not_redirect(params: dict[str, Any], **_: object) -> None:
-    """Keep botocore from following a redirect. It would go to a region of AWS, or in an endless loop."""
+    """Keep botocore from following redirects, which would lead to a region of AWS or into an endless loop."""
     params["context"].setdefault("s3_redirect", {})["redirected"] = True
 
 
 def _optional(operation: str, given: dict[str, Any]) -> Feature | None:
-    """Return the feature that a request uses and can do without."""
+    """Return the optional feature that a request uses; None if it uses none."""
     if operation in {"UploadPart", "CreateMultipartUpload", "CompleteMultipartUpload"}:
         return Feature.PART_CHECKSUMS
     if "digests" in given:

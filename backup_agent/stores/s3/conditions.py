@@ -1,4 +1,4 @@
-"""Finding out which conditional writes a store honours, by writing one object of the agent's own.
+"""Finds out which conditional writes a store honours, by writing one object of the agent's own.
 
 A store may refuse a condition (501, 400), ignore it, or answer 412 to every request with a condition.
 """
@@ -12,19 +12,19 @@ from backup_agent.stores.s3.digests import whole
 from backup_agent.stores.s3.errors import lacks, refusal
 
 ARCHIVES = ("GLACIER", "DEEP_ARCHIVE")
-"""Storage classes of AWS whose objects must be restored for hours before they can be read."""
+"""AWS storage classes whose objects cannot be read until a restore of several hours has ended."""
 
 _CONTENT = b"Shows whether this store refuses to overwrite when it is told so.\n"
 _NOBODYS_VERSION = '"00000000000000000000000000000000"'
 
 
 def creates_conditionally(bucket: Bucket) -> bool:
-    """Return whether the store honours `If-None-Match: *`. If that is not known, find out by a request."""
+    """Return whether the store honours `If-None-Match: *`. If this is unknown, probe the store."""
     return _has(bucket, Feature.CREATE_IF_ABSENT)
 
 
 def swaps_conditionally(bucket: Bucket) -> bool:
-    """Return whether the store also honours `If-Match`: some stores support only `If-None-Match`."""
+    """Return whether the store honours `If-Match`, too: some stores support only `If-None-Match`."""
     return _has(bucket, Feature.REPLACE_IF_SAME)
 
 
@@ -35,7 +35,7 @@ def _has(bucket: Bucket, feature: Feature) -> bool:
 
 
 def _find_out(bucket: Bucket) -> None:
-    """Note both features. Raise PermanentError, reason `archived`, if small objects could not be read at once."""
+    """Probe and note both features. Raise PermanentError, reason `archived`, if the bucket archives small objects."""
     try:
         why_not = _why_none_is_created(bucket)
     except PermanentError as error:
@@ -88,9 +88,10 @@ def _archives(bucket: Bucket, found: str) -> PermanentError:
 
 
 def _put(bucket: Bucket, **condition: str) -> str:
-    """Write the object under a condition; return why that was refused, or an empty string.
+    """Write the object under a condition; return why the write was refused, or an empty string.
 
-    If the store seems not to know the condition, the object is written without it, so that any other error is raised.
+    If the store seems not to support the condition, write the object without it: if the refusal had another cause, this
+    write raises the error.
     """
     try:
         return bucket.put_own(PROBE, (*EXISTS, RACE), **whole(_CONTENT), **condition)[1]

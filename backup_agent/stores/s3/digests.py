@@ -1,4 +1,4 @@
-"""The digests by which a store compares the body of a request."""
+"""Digests that are sent with a request, by which the store checks the request's body."""
 
 import hashlib
 from base64 import b64encode
@@ -11,13 +11,13 @@ from typing import Any, Self
 class Digests:
     """SHA-256 and MD5 of a body.
 
-    A store that does not support SHA-256 gets the MD5, which is older than S3's checksums.
+    The MD5 is sent to stores that do not support SHA-256: Content-MD5 is older than S3's checksums.
     """
 
     sha256: str
     """In hex."""
     md5: Callable[[], str]
-    """Returns the MD5 in hex. It is rarely needed, and the body must be read for it."""
+    """Computes the MD5, in hex. Called only if the MD5 is needed, since it reads the body."""
 
     @classmethod
     def of(cls, content: bytes) -> Self:
@@ -36,7 +36,7 @@ class Digests:
 
 
 def whole(content: bytes) -> dict[str, Any]:
-    """Return the parameters that store a small object with some content.
+    """Return the parameters of PutObject that store `content` as a small object.
 
     A small object is stored in the default class: the agent must be able to read it at any time.
     """

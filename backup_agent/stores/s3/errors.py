@@ -66,8 +66,8 @@ def status_of(error: exceptions.ClientError) -> int:
 def code_of(error: BaseException | None) -> str:
     """Return the store's error code (the HTTP status if it sent none); empty if the error is not a store's answer.
 
-    An error status without a code may come from a proxy. So a 404 without a code says nothing about an object, except
-    in the answer to HEAD, which never has a code (`is_vague` has recognised those of a proxy before).
+    A 404 without a code may come from a proxy, and then says nothing about the object: return an empty string. But an
+    answer to HEAD never has a code. For HEAD, return the 404: `is_vague` has already singled out answers of a proxy.
     """
     if not isinstance(error, exceptions.ClientError):
         return ""
@@ -76,9 +76,9 @@ def code_of(error: BaseException | None) -> str:
 
 
 def is_vague(error: exceptions.ClientError) -> bool:
-    """Return whether an error answer to HEAD does not say what is wrong, so that GET must be asked for the code.
+    """Return whether an error answer to HEAD leaves the cause open, so that GET must be sent to get the error code.
 
-    A 404 of the store itself is clear. A 404 with another content type is the page of an ingress or a proxy.
+    A 404 of the store itself is clear. A 404 without a sign of the store is the page of an ingress or a proxy.
     """
     status = status_of(error)
     return status in _VAGUE and not (status == MISSING and _is_the_stores(error))
@@ -87,8 +87,8 @@ def is_vague(error: exceptions.ClientError) -> bool:
 def lacks(error: BaseException | None) -> bool:
     """Return whether an error answer may mean that the store lacks a feature that the request used.
 
-    Such answers are 501, and 400 with a code that has no other meaning: stores choose InvalidArgument, InvalidRequest
-    and others.
+    Such answers are 501, and 400 with a code that is not in `failures.CODES`: stores send InvalidArgument,
+    InvalidRequest and others.
     """
     if not isinstance(error, exceptions.ClientError):
         return False
@@ -99,7 +99,7 @@ def lacks(error: BaseException | None) -> bool:
 
 
 def failure_of(doing: str, error: Exception) -> BackupError:
-    """Return the store's error for an error of botocore; `doing` names the object and the operation."""
+    """Return the agent's error for an error of botocore. `doing` names the object and the operation."""
     if isinstance(error, exceptions.ClientError):
         meaning, text = _meaning_of(error), refusal(error)
     else:
@@ -113,8 +113,8 @@ def failure_of(doing: str, error: Exception) -> BackupError:
 def refusal(error: exceptions.ClientError) -> str:
     """Return what may be quoted of an error answer: code, status, request id, and content type if it is not XML.
 
-    The message is left out, since stores quote keys, tokens and headers in it. It can be found in the log of the store
-    by the request id.
+    The message is left out, since stores quote keys, tokens and headers in it. The request id identifies the message in
+    the log of the store.
     """
     about = error.response.get("ResponseMetadata", {})
     status, code, request = status_of(error), code_of(error), str(about.get("RequestId", ""))
@@ -158,7 +158,7 @@ def _content_type(error: exceptions.ClientError) -> str:
 
 
 def _kind_of(error: Exception) -> str:
-    """Return what may be quoted of an error of botocore: its class, and the error of the system that caused it."""
+    """Return what may be quoted of an error of botocore: its class, and the text of the system error that caused it."""
     if isinstance(error, OSError):
         return f"{error.filename}: {quoting.shown(error)}" if error.filename else quoting.shown(error)
     said = next((one.strerror for one in _beneath(error) if isinstance(one, OSError) and one.errno is not None), None)

@@ -1,4 +1,4 @@
-"""Meaning of the error answers of an S3 store: tables from error codes and HTTP statuses to reasons.
+"""The meaning of an S3 store's error answers: tables that map error codes and HTTP statuses to reasons.
 
 A missing bucket is `storage_unreachable` and never `not_found`, which callers read as "this key does not exist".
 """
@@ -16,7 +16,7 @@ class Meaning:
     reason: Reason
     hint: str = ""
     text: str = ""
-    """Text for the meaning, if neither code nor status expresses it."""
+    """Explanation for messages, if code and status do not explain the failure."""
 
 
 NOT_FOUND = Meaning(PermanentError, Reason.NOT_FOUND)
@@ -155,7 +155,7 @@ CODES: dict[str, Meaning] = {
 }
 
 STATUSES: dict[int, Meaning] = {
-    # HEAD has no body and therefore no code; a load balancer in front of the store answers with its own page.
+    # For answers without an error code: answers to HEAD, which have no body, and pages of a load balancer.
     301: REDIRECTS,
     302: REDIRECTS,
     307: REDIRECTS,
@@ -177,7 +177,7 @@ _OWN_WORDS = frozenset({301, 302, 307, 308, 413, 429})
 
 
 def of_a_page(status: int) -> Meaning:
-    """Return the meaning of an error answer that is a page of a proxy, and not S3's."""
+    """Return the meaning of an error answer that is the page of a proxy, not an answer of S3."""
     meaning = meaning_of("", status)
     if status in _OWN_WORDS:
         return meaning
@@ -186,5 +186,5 @@ def of_a_page(status: int) -> Meaning:
 
 
 def meaning_of(code: str, status: int) -> Meaning:
-    """Return the meaning of an error answer, by its code or else by its HTTP status."""
+    """Return the meaning of an error answer, by its code, or by its HTTP status if the code is unknown."""
     return CODES.get(code) or STATUSES.get(status) or (PASSES if status >= _SERVER_FAULT else REQUEST)

@@ -1,6 +1,6 @@
-"""Check the values of a destination's put_options against boto3's own description of S3.
+"""Checks the values of a destination's put_options against boto3's own description of S3.
 
-The settings check only the names (`PUT_OPTIONS`), without boto3, which the supervisor must not import.
+The settings check only the names (`PUT_OPTIONS`): the supervisor reads them, and must not import boto3.
 """
 
 from datetime import datetime

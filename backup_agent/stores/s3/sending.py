@@ -1,10 +1,11 @@
-"""Sending a file to S3: as one object, or in parts. Parts that an earlier attempt has sent are not sent again.
+"""Sends a file to S3 in one request, or in parts. Parts that an earlier attempt has sent are not sent again.
 
-An upload is the agent's own if it is for exactly the key that is being stored, below this store's prefix, and was
-created for SHA-256. An upload whose algorithm the store does not name (SeaweedFS) counts as created for SHA-256. One
-agent owns a prefix, and a key contains the database and the time in seconds, so no other client creates an upload for
-it. All other uploads in the bucket are left
-alone. Uploads that a crash leaves for keys that are never stored again are removed by a lifecycle rule of the bucket
+An unfinished upload counts as the agent's own if it is for exactly the key that is being stored, below this store's
+prefix, and was created for SHA-256. If the store does not name the algorithm (SeaweedFS), SHA-256 is assumed. No other
+client creates an upload for such a key: one agent owns the prefix, and the key contains the database and the time in
+seconds. Other uploads in the bucket are not touched.
+
+A crash may leave an upload for a key that is never stored again. A lifecycle rule of the bucket removes such uploads
 (AbortIncompleteMultipartUpload).
 """
 
@@ -24,13 +25,13 @@ from backup_agent.stores.s3.upload import Upload
 from backup_agent.stores.store import Permit, Progress
 
 SENDERS = 2
-"""Parts sent at the same time. A single one would wait a round trip after each part; more than two gain nothing."""
+"""Number of parts sent at a time. With one, each part costs a round trip of waiting; more than two gain nothing."""
 
 
 class Sending:
     """Sends one file to a bucket.
 
-    With `permit` it replaces an existing object: `permit` is called right before the write that replaces it.
+    With `permit`, an existing object is replaced: `permit` is called right before the write that replaces the object.
     """
 
     def __init__(
@@ -50,7 +51,7 @@ class Sending:
         self._stop = Event()
 
     def send(self) -> None:
-        """Send the file. The caller must check that it is stored: a lost answer looks like a failure."""
+        """Send the file. The caller must then check the stored object: a write may fail although it was carried out."""
         if len(self._upload.parts) > 1:
             self._send_in_parts()
         else:
@@ -83,7 +84,7 @@ class Sending:
         try:
             self._send_parts(upload_id, sent)
         except BackupError as error:
-            # The upload of a changed file, or to the place of another agent, is never resumed.
+            # Never resume the upload of a file that has changed, or an upload to the place of another agent.
             if error.failure.reason in (Reason.CHECKSUM_MISMATCH, Reason.FOREIGN_ROOT):
                 self._abort(upload_id)
             raise
@@ -101,7 +102,7 @@ class Sending:
                 for number, future in sending.items():
                     sent[number] = future.result()
             finally:
-                self._stop.set()  # the other parts need not go on once one has failed
+                self._stop.set()  # if a part has failed, the others need not go on
                 pool.shutdown(wait=False, cancel_futures=True)
 
     def _send_part(self, upload_id: str, part: Part) -> Response:
@@ -133,7 +134,7 @@ class Sending:
             if refused in UNCONDITIONAL:  # some stores support conditions only for PutObject
                 self._bucket.ask("CompleteMultipartUpload", key, GONE, **completing)
         except BackupError as error:
-            # A store may require checksums at the end of an upload that began with them, and refuse them otherwise.
+            # A store may require checksums on completion if the upload began with them, and refuse them if it did not.
             if lacks(error.__cause__) or code_of(error.__cause__) in {"InvalidPart", "InvalidPartOrder", "BadDigest"}:
                 self._abort(upload_id)  # so that the next try does not resume an upload that cannot be completed
             if lacks(error.__cause__):
@@ -143,10 +144,10 @@ class Sending:
             self._abort(upload_id)
 
     def _resumable(self) -> tuple[str, dict[int, Response]]:
-        """Return the agent's own upload with the most parts of this file, and its parts; abort the other own uploads.
+        """Return the agent's own upload with the most valid parts, and these parts; abort its other uploads.
 
-        A part is valid if the store's checksum equals that of the file's part. If the store has no checksum, the MD5 in
-        the ETag is compared. An invalid part is sent again, which replaces it.
+        A part is valid if the store's checksum equals the checksum of the file's part. If the store has no checksum,
+        the MD5 in the ETag is compared. An invalid part is sent again, which replaces it.
         """
         found = {upload_id: self._parts_of(upload_id) for upload_id in self._own_uploads()}
         best = max(
@@ -184,7 +185,10 @@ class Sending:
 
     @contextmanager
     def _listing_optional(self) -> Iterator[None]:
-        """Go on if listing uploads is not permitted or not supported: after a crash, uploads then start again."""
+        """Ignore an error if the upload is gone, or if listing is not permitted or not supported.
+
+        Without listings, an upload that a crash has interrupted starts again.
+        """
         try:
             yield
         except BackupError as error:
@@ -207,7 +211,10 @@ class Sending:
         )
 
     def _condition(self) -> dict[str, str]:
-        """Return the condition that no object is overwritten; empty if an object is to be replaced."""
+        """Return the condition that prevents overwriting.
+
+        Empty if an object is to be replaced, or if the store does not honour the condition.
+        """
         return {"IfNoneMatch": "*"} if self._permit is None and creates_conditionally(self._bucket) else {}
 
     def _report(self, count: int) -> None:
@@ -221,7 +228,7 @@ class Sending:
 
     @contextmanager
     def _explaining_mismatch(self, part: Part) -> Iterator[None]:
-        """If the store refuses a checksum, find out whether the file has changed or bytes were altered in transit."""
+        """If the store refuses a checksum, raise an error that says whether the file or bytes in transit changed."""
         try:
             yield
         except PermanentError as error:

@@ -1,8 +1,8 @@
 """The S3 store. An object counts as stored only after the store has confirmed it.
 
-An answer of 200 is not enough: HEAD is asked for size and digest, and if the store has no digest (some lack S3's
-checksums), ranges are read back and compared with the file. boto3's transfer manager is not used, since it can neither
-resume an upload nor send a checksum that is already known. Only boto3 repeats requests.
+An answer of 200 is not enough: HEAD must return the right size and digest. If the store has no digest (some lack S3's
+checksums), ranges of the object are read back and compared with the file. boto3's transfer manager is not used, since
+it can neither resume an upload nor send a checksum that is already known. Failed requests are retried by boto3 only.
 """
 
 import hashlib
@@ -42,8 +42,8 @@ if TYPE_CHECKING:
 
 _BLOCK = 1024 * 1024
 _READ_BACK = 16
-"""Ranges compared if the store has no digest. They are spread evenly and include both ends, which shows a truncated
-object and one that contains the framing of its transfer (boto/boto3#4435)."""
+"""Number of ranges that are compared if the store has no digest. They are spread evenly and include both ends, to find
+an object that is truncated or contains the framing of its transfer (boto/boto3#4435)."""
 _READ_BACK_SIZE = 64 * 1024
 
 
@@ -51,8 +51,8 @@ class S3Store:
     """Keeps objects below `prefix` (`<prefix>/<cluster>`) in a bucket.
 
     boto3 finds the credentials: environment, files, IRSA, instance. `bandwidth` is the limit for artifacts in bytes per
-    second; `put_options` are parameters of PutObject and CreateMultipartUpload, whose faults `check_put_options` finds.
-    `single_writer` is the operator's promise that no other client writes here, if `conditional_writes` is False.
+    second; `put_options` are parameters of PutObject and CreateMultipartUpload, checked before by `check_put_options`.
+    `single_writer` is the operator's promise that no other client writes here; needed if `conditional_writes` is False.
     """
 
     concurrent_reads = 8
@@ -72,7 +72,7 @@ class S3Store:
         single_writer: bool = False,
         features: StoreFeatures | None = None,
     ) -> None:
-        """`features` is what is known of the store; without it, its features are found out again."""
+        """`features` has the known features of the store. Without it, they are found out again."""
         self.name = name
         self.single_writer = single_writer
         self._throttle = Throttle(bandwidth) if bandwidth else None
@@ -95,7 +95,7 @@ class S3Store:
 
     @property
     def conditional_writes(self) -> bool:
-        """Whether the store honours conditions of writes; if that is not known, it is found out by five requests."""
+        """Whether the store honours conditional writes. If this is unknown, five requests find it out."""
         return swaps_conditionally(self._bucket)
 
     def now(self) -> datetime | None:
@@ -105,7 +105,7 @@ class S3Store:
     def put_artifact(self, key: str, source: Path, file: ArtifactFile, progress: Progress) -> StoredObject:
         """Store a file of an artifact, resuming an interrupted upload; see `Store`.
 
-        A resumed upload keeps the put_options it was created with.
+        A resumed upload keeps the put_options with which it was created.
         """
         parts_of(key)
         with open_source(source, file) as descriptor:
@@ -146,12 +146,12 @@ class S3Store:
             return False
 
     def look(self, key: str, limit: int) -> VersionedObject | None:
-        """Return a small object with its ETag, or None."""
+        """Return a small object with its ETag, or None if it does not exist."""
         parts_of(key)
         return self._bucket.small(key, limit, ABSENT, ChecksumMode="ENABLED")
 
     def swap(self, key: str, content: bytes, version: str | None) -> str:
-        """Replace a small object if it still has that ETag: by a conditional write if possible, else after a check."""
+        """Replace a small object if its ETag is still `version`: by a conditional write, or else after a check."""
         parts_of(key)
         condition: dict[str, str] = {}
         if self.conditional_writes:
@@ -173,7 +173,7 @@ class S3Store:
             return VersionedObject(b"", error.version)
 
     def _swapped_before(self, key: str, content: bytes, found: VersionedObject | None) -> str:
-        """Return the version of the object that was found; raise ConflictError unless it has this content."""
+        """Return the version of `found` if an earlier try has stored `content` already; else raise ConflictError."""
         if found is None or found.content != content:
             raise ConflictError(self._bucket.where(key))
         return found.version
@@ -189,28 +189,28 @@ class S3Store:
         body = answer["Body"]
         with ExitStack() as stack:
             stack.callback(body.close)
-            self._bucket.etag(answer, key)  # the page of a proxy has none
+            self._bucket.etag(answer, key)  # raises for the page of a proxy, which has no ETag
             stack.pop_all()
         return io.BufferedReader(_Download(body, lambda: self._bucket.classified("GetObject", key)), _BLOCK)
 
     def stat(self, key: str) -> StoredObject | None:
         """Return the object under a key, with the store's own digest, or None if there is none.
 
-        The answer to HEAD has no error code: a missing bucket looks like a missing key. A write tells them apart.
+        The answer to HEAD has no error code, so a missing bucket looks like a missing key. Only a write shows which.
         """
         parts_of(key)
         head, absent = self._bucket.ask("HeadObject", key, ABSENT, ChecksumMode="ENABLED")
         if absent:
             return None
-        self._bucket.etag(head, key)  # the page of a proxy has none
+        self._bucket.etag(head, key)  # raises for the page of a proxy, which has no ETag
         return StoredObject(key, self._bucket.told(head, "ContentLength", key), _digest_in(head))
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
-        """Yield the objects whose keys begin with a prefix, in order; 100,000 keys take 20 MiB until the end."""
+        """Yield the objects whose keys begin with a prefix, in order. Holds all in memory: 20 MiB for 100,000 keys."""
         listed = (
             (found["Key"].removeprefix(self._bucket.prefix), found["Size"]) for found in self._bucket.objects(prefix)
         )
-        # S3 lists in the order of the bytes, SeaweedFS folder by folder (a/b before a-b).
+        # S3 lists keys in byte order, SeaweedFS folder by folder (a/b before a-b).
         for key, size in sorted(entry for entry in listed if is_listed(entry[0])):
             yield StoredObject(key, size)
 
@@ -233,14 +233,15 @@ class S3Store:
         except PermanentError as error:
             if error.failure.reason is not Reason.STORAGE_AUTH:
                 raise
-            # Without permission to list, HEAD answers 403 for a missing key. If it also does so for an existing key, no
-            # object could be confirmed: then fail before gigabytes are sent. A refused write says why.
+            # Without permission to list, HEAD answers 403 for a missing key. If HEAD is refused for PROBE too, which
+            # exists, no object could be confirmed: fail before gigabytes are sent. If PROBE must be written first and
+            # is refused, that error says why.
             creates_conditionally(self._bucket)
             self.stat(PROBE)
             return None
         if found is None or (found.size == upload.file.size and found.digest == upload.digest):
             return found
-        if found.size == upload.file.size:  # divided into other parts, or stored without a digest
+        if found.size == upload.file.size:  # the parts have another size, or there is no digest
             with self.open(upload.key) as content:
                 if hashlib.file_digest(content, "sha256").hexdigest() == upload.file.sha256:
                     return found
@@ -286,7 +287,7 @@ class S3Store:
 
 
 class _Download(io.RawIOBase):
-    """The body of an object, whose errors become errors of a store."""
+    """The body of an object. Errors of reading it are raised as errors of a store."""
 
     def __init__(self, body: io.IOBase, classified: Callable[[], AbstractContextManager[None]]) -> None:
         super().__init__()
@@ -315,6 +316,7 @@ def _digest_in(head: dict[str, Any]) -> str | None:
         return None
     if "-" in checksum:  # a composite digest ends with a dash and the number of parts, and base64 has no dash
         return f"sha256-parts:{checksum}"
-    # S3 has the SHA-256 of a whole object only if it was sent in one. moto has the number of parts in the ETag alone.
+    # S3 has the SHA-256 of the whole object only if it was sent in one request. For an object that was sent in parts,
+    # moto gives the number of parts only in the ETag.
     _, _, parts = head.get("ETag", "").strip('"').partition("-")
     return f"sha256-parts:{checksum}-{parts}" if parts.isdecimal() else whole_digest(b64decode(checksum).hex())

@@ -20,7 +20,7 @@ class Upload:
         self.descriptor = descriptor
         self.file = file
         self.parts = cut(file.size, file.part_size or part_size(file.size))
-        # The reading pass has computed the digests of the parts. A file without them is read once more.
+        # The reading pass has computed the digests of the parts. If `file` has none, the source is read once more.
         self._digests = file.parts if len(file.parts) == len(self.parts) > 1 else self._read_parts()
 
     @property
@@ -29,7 +29,7 @@ class Upload:
         return composite_digest(self._digests) if len(self.parts) > 1 else whole_digest(self.file.sha256)
 
     def digests_of(self, part: Part) -> Digests:
-        """Return the digests of a part: the SHA-256 as it was read, the MD5 by reading the part once more."""
+        """Return the digests of a part: the known SHA-256, and the MD5, for which the part is read once more."""
         return Digests(self._digests[part.number - 1], lambda: self._md5(part))
 
     def must_be_unchanged(self, part: Part) -> None:
@@ -38,7 +38,7 @@ class Upload:
             raise source_changed(self.source, f"bytes {part.offset} to {part.offset + part.size} differ")
 
     def has_sent(self, listed: dict[str, Any]) -> bool:
-        """Return whether a part that the store lists has the content of the file's part."""
+        """Return whether a part that the store lists has the same content as the file's part of that number."""
         number = listed.get("PartNumber", 0)
         if not 0 < number <= len(self.parts) or listed.get("Size") != self.parts[number - 1].size:
             return False
