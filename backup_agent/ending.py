@@ -2,7 +2,7 @@
 
 The kernel discards a signal that process 1 of a container neither handles nor blocks, and `exec` removes the handlers.
 So a SIGTERM during the start would be lost, and the pod would run until SIGKILL. A blocked signal stays pending, also
-across `exec`. This module is imported before all others, and itself imports next to nothing.
+across `exec`. This module is imported before all others and imports only `signal`.
 """
 
 import signal

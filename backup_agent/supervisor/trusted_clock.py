@@ -1,7 +1,7 @@
 """The clock by which answers expire: the clock of this machine, as long as another clock agrees with it.
 
 If the clock were set forward, all answers would look old at once. So nothing expires unless the servers or a
-destination have shown about the same time, and nothing expires after the clock was set while the agent ran.
+destination show about the same time, and nothing expires after the clock was set while the agent ran.
 """
 
 import logging

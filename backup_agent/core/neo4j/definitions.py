@@ -1,6 +1,6 @@
 """Definitions of databases: the columns of SHOW DATABASES to request from a server, and how to read them.
 
-A restore needs the definition to create the database again as it was. A separate statement requests it, because the
+A restore needs definitions to create databases again as they were. A separate statement requests them, because the
 columns depend on the server's version, and a server that does not know one column refuses the whole statement.
 """
 

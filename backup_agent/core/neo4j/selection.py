@@ -1,4 +1,4 @@
-"""Selecting the databases of one request, with and without Bolt.
+"""Select the databases of one request, with and without Bolt.
 
 Nothing is dropped silently: each requested name or glob adds to `databases` or, with a reason, to `failures`. There is
 a warning for a database that was listed before and is not now. If a glob is matched against a topology that is too

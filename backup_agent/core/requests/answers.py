@@ -151,7 +151,7 @@ class NotRead(StrEnum):
     """Why a pass over a place did not read an artifact."""
 
     NOT_DUE = "not_due"
-    """It was read within `verify.every`, or nothing is ever due."""
+    """It was read within `verify.every`, or `verify.every` is null."""
     NOT_REACHED = "not_reached"
     """The time limit of the slice was reached, or the pass was cancelled."""
     KNOWN_DAMAGED = "known_damaged"

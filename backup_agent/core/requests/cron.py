@@ -153,7 +153,7 @@ class Cron:
         return f"{self.expression} {self.timezone}"
 
     def _first_occurrence(self, local: datetime) -> datetime | None:
-        """Return when a local time is due for the first time, in UTC; None for a skipped time that is not due."""
+        """Return the first moment at which a local time is due, in UTC; None if it is skipped and never due."""
         while not self._exists(local):
             if self._every_hour:
                 return None
@@ -161,7 +161,7 @@ class Cron:
         return self._to_utc(local, fold=0)
 
     def _repeated_occurrence(self, local: datetime, moment: datetime) -> Iterator[datetime]:
-        """Yield the next due time within LARGEST_SHIFT that is the second occurrence of a local time, if any."""
+        """Yield the next due time that is the second occurrence of a local time, if one is within LARGEST_SHIFT."""
         if not self._every_hour or self._offset(moment - LARGEST_SHIFT) <= self._offset(moment + LARGEST_SHIFT):
             return
         near = CronSim(self._fields, local - LARGEST_SHIFT)

@@ -138,7 +138,7 @@ class Plan:
     keep: Mapping[str, tuple[KeepReason, ...]]
     """Key -> all reasons to keep it, ordered by set, database and time."""
     delete: tuple[PlannedDeletion, ...]
-    """Deletions in order. If they stop at any point, no remaining artifact lacks one it needs."""
+    """Deletions in order. If they stop at any point, no remaining artifact lacks an artifact that it needs."""
     refused: tuple[RefusedSet, ...] = ()
     broken: Mapping[str, Fate] = field(default_factory=dict)
     """Key -> DAMAGED or INCOMPLETE, for kept and deleted artifacts that are not restore points."""

@@ -1,7 +1,7 @@
 """Watch the requests folder by inotify. An event only says that the folder should be listed.
 
-inotify reports nothing more when the folder is replaced, moved, or mounted over. So every scan compares the folder with
-the watched one (`still_hears`).
+After the folder was replaced, moved or mounted over, inotify reports nothing more. So every scan compares the folder
+with the watched one (`still_hears`).
 """
 
 import os

@@ -57,7 +57,7 @@ class Page:
 
     make: Callable[[], Answer]
     waits: bool = True
-    """Whether `make` may wait for the agent's loop. If not, the serving thread calls it."""
+    """Whether `make` may wait for the agent's loop. If not, the serving thread calls `make`."""
 
 
 def metrics_pages(metrics: Callable[[], tuple[str, bytes]]) -> dict[str, Page]:
@@ -204,11 +204,11 @@ class HttpServer:
                 connection.socket.close()
 
     def _unregister(self, connection: _Connection) -> None:
-        with suppress(KeyError):  # it waits for its page and is not registered
+        with suppress(KeyError):  # a connection that waits for its page is not registered
             self._selector.unregister(connection.socket)
 
     def _read(self, connection: _Connection) -> None:
-        if connection not in self._connections:  # it was dropped since the selector returned
+        if connection not in self._connections:  # dropped after the selector returned
             return
         try:
             data = connection.socket.recv(CHUNK)

@@ -1,6 +1,6 @@
 """Prometheus metrics. Gauges are computed from the Status at each scrape; a gauge with an unknown value is absent.
 
-Only counters and histograms are kept here, from the start of the agent on. Values of labels come from settings and
+Only counters and histograms are stored here, since the start of the agent. Values of labels come from settings and
 closed lists, never from free text of a request.
 """
 

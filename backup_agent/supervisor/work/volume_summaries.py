@@ -104,7 +104,7 @@ class VolumeSummaries:
     def counted(self, destination: PlaceName, started: float) -> None:
         """Note that a pass has counted the copies missing at a destination.
 
-        `started` is when the pass started, in monotonic seconds: if the number became unknown later, it still is.
+        `started` is when the pass started, in monotonic seconds: if the number became unknown later, it stays unknown.
         """
         backoff = self.destinations.get(destination)
         if backoff is not None and backoff.uncounted_since is not None and backoff.uncounted_since <= started:
