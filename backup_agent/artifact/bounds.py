@@ -39,7 +39,7 @@ class Bounds:
 
 
 class Stopwatch:
-    """Measures the CPU time of the calling thread from now on. Waiting for a busy machine does not count."""
+    """Measures the CPU time of the calling thread from now on. Time spent waiting for the CPU does not count."""
 
     def __init__(self, bounds: Bounds, packed: Cursor) -> None:
         self._bounds = bounds

@@ -34,7 +34,7 @@ _PERMANENT = {
     errno.EACCES: Reason.STORAGE_AUTH,
     errno.EPERM: Reason.STORAGE_AUTH,
 }
-"""errno -> reason of a permanent error. All others (EIO, ESTALE, EMFILE …) may pass."""
+"""errno -> reason of a permanent error. All other errors (EIO, ESTALE, EMFILE …) are transient."""
 
 
 @dataclass(frozen=True)

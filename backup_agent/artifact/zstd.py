@@ -129,7 +129,7 @@ class _Skeleton:
         return at
 
     def _header(self) -> None:
-        """Read a complete header: of a block, or of the frame (in two steps, since the fifth byte tells its length)."""
+        """Read a complete header: of a block, or of the frame (in two steps, since its fifth byte has its length)."""
         piece = self._piece
         if self._wanted == _MINIMUM_HEADER:
             self._wanted = _frame_header_length(piece, self.where)

@@ -43,7 +43,7 @@ def main() -> int:
 
 
 def discover(task: DiscoverTask, environ: Mapping[str, str]) -> Iterator[TopologyRows | TopologyTold | DiscoveryFailed]:
-    """Ask Bolt, then connect to the backup addresses of the answer, or of the last topology if there is no answer."""
+    """Yield the answer of Bolt and which backup addresses are reachable: those of the answer or the last topology."""
     settings = Neo4j.model_validate(task.settings["neo4j"])
     addressing = Addressing.model_validate(settings.model_dump(include=set(Addressing.model_fields)))
     try:

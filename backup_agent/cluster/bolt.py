@@ -59,7 +59,7 @@ from backup_agent.core.reasons import BackupError, PermanentError, Reason, Trans
 
 Result = TypeVar("Result")
 
-logging.getLogger("neo4j").addHandler(logging.NullHandler())  # otherwise each retry is a line on stderr
+logging.getLogger("neo4j").addHandler(logging.NullHandler())  # otherwise each retry prints a line on stderr
 
 DATABASES = (
     "SHOW DATABASES YIELD name, type, role, writer, address, serverID, databaseID, currentStatus, "
@@ -94,11 +94,11 @@ CONNECT_SECONDS = 5.0
 """Seconds for one TCP connection and its handshake."""
 
 RETRY_SECONDS = 3.0
-"""Time for the driver's own retries of errors that may pass (a leader switch, `system` not started yet). The driver's
-default is 30 seconds, and it also retries after a refused connection or a bad certificate."""
+"""Seconds for the driver's own retries of errors that may pass (a leader switch, `system` not started yet). Its default
+is 30, and the driver also retries after a refused connection or a bad certificate."""
 
 EXTRAS_SECONDS = 6.0
-"""Time for all optional statements, after the databases are known."""
+"""Seconds for all optional statements, after the databases are known."""
 
 ROUTED_SHARE = 0.5
 """The share of the time that a routed attempt may use. The rest is for the direct attempt."""

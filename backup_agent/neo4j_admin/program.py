@@ -174,7 +174,7 @@ def _java(environ: Mapping[str, str]) -> Path | None:
 
 
 def _java_version(java: Path, environ: Mapping[str, str]) -> int:
-    """Return the major version of java, from the JDK's `release` file or by asking java; 0 if it is unknown."""
+    """Return the major version of java, from the JDK's `release` file or `java -version`; 0 if it is unknown."""
     try:
         text = durable.read(java.resolve().parent.parent / "release").decode(errors="replace")
     except OSError:

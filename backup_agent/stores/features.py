@@ -55,7 +55,7 @@ class StoreCard(StoredValue):
 
     @classmethod
     def read(cls, path: Path, identity: str) -> "StoreCard":
-        """Return the card in a file; an empty card if it is missing, unreadable or about another store."""
+        """Return the card in a file; an empty card if the file is missing, unreadable or about another store."""
         with suppress(OSError, ValueError):
             card = cls.from_json(durable.read(path))
             if card.identity == identity:

@@ -41,7 +41,7 @@ def is_listed(key: str) -> bool:
 
 
 def other_content(where: str) -> PermanentError:
-    """Return the error for a key that holds other content. The object is left as it is."""
+    """Return the error for a key that already has other content. The caller leaves the object unchanged."""
     return PermanentError(
         Reason.ALREADY_EXISTS,
         f"{where} exists with other content, and is not overwritten",

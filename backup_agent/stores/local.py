@@ -129,7 +129,7 @@ class LocalStore:
             os.fsync(folder)
 
     def look(self, key: str, limit: int) -> VersionedObject | None:
-        """Return a small object with its version, or None."""
+        """Return a small object with its version, or None if it does not exist."""
         try:
             content = self.read(key, limit)
         except PermanentError as error:
@@ -151,7 +151,7 @@ class LocalStore:
         return _version(content)
 
     def read(self, key: str, limit: int) -> bytes:
-        """Return a small object."""
+        """Return the content of a small object."""
         with self._at(key, "read") as (folder, name), _open_file(folder, name) as file:
             try:
                 return durable.read_open(file.fileno(), limit)
@@ -191,7 +191,7 @@ class LocalStore:
                 raise
 
     def delete(self, key: str) -> bool:
-        """Remove a key. A key that does not exist is not an error."""
+        """Remove a key. A key that does not exist is not an error. Return True, since no old version is kept."""
         try:
             with self._at(key, "delete") as (folder, name):
                 os.unlink(name, dir_fd=folder)
@@ -235,7 +235,7 @@ class LocalStore:
             os.fsync(existing.fileno())
 
     def _walk(self, folder: int, above: str, prefix: str) -> Iterator[StoredObject]:
-        """Yield the objects below an open folder, then close the folder. `above` is its key, ending with a slash."""
+        """Yield the objects below an open folder, then close it. `above` is its key with a slash (the root: empty)."""
         try:
             # Folders are sorted by their names with a slash, so that whole keys come in order: a-b, a/b, a0.
             names = sorted(

@@ -1,4 +1,4 @@
-"""One part of a file as the body of a request: read block by block while it is sent, with a limited rate.
+"""One part of a file as the body of a request: read block by block while it is sent, at a limited rate.
 
 botocore requires `read`, `seek` and `tell`. When it repeats a request, it reads the body again from the start. It also
 repeats a request after an exception raised by the body, as after a broken connection; only `CancelledError` ends it.

@@ -56,7 +56,7 @@ class ObjectTooLargeError(PermanentError):
 
 
 class ConflictError(TransientError):
-    """Another process has changed an object since it was read. The object is left as it is."""
+    """Another process has changed an object since it was read. The object was not replaced."""
 
     def __init__(self, where: str) -> None:
         super().__init__(

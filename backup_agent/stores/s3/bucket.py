@@ -78,7 +78,7 @@ _SIGNER = "s3v4-of-known-bodies"
 
 
 class _SignerOfKnownBodies(botocore.auth.S3SigV4Auth):  # type: ignore[misc]  # botocore has no types
-    """Signs each body without reading it if its SHA-256 is known: reading costs 0.7 CPU seconds a GiB.
+    """Signs a body without reading it if the SHA-256 is known: reading costs 0.7 CPU seconds a GiB.
 
     Unsigned bodies (UNSIGNED-PAYLOAD) are refused by some stores, and a policy of the bucket may forbid them.
     """

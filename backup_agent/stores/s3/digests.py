@@ -26,12 +26,12 @@ class Digests:
 
     @property
     def as_checksum(self) -> dict[str, Any]:
-        """The parameter of a request to a store with checksums."""
+        """The SHA-256 as a parameter of a request, for stores that support checksums."""
         return {"ChecksumSHA256": base64_of(self.sha256)}
 
     @property
     def as_md5(self) -> dict[str, Any]:
-        """The parameter of a request to a store without checksums."""
+        """The MD5 as a parameter of a request, for stores that do not support checksums."""
         return {"ContentMD5": base64_of(self.md5())}
 
 

@@ -114,7 +114,7 @@ CODES: dict[str, Meaning] = {
     "AllAccessDisabled": POLICY,
     "MethodNotAllowed": POLICY,
     "InvalidObjectState": ARCHIVE,
-    "ObjectLocked": LOCKED,  # MinIO's
+    "ObjectLocked": LOCKED,  # sent by MinIO
     "KMS.AccessDeniedException": ENCRYPTION,
     "KMS.DisabledException": ENCRYPTION,
     "KMS.KMSInvalidStateException": ENCRYPTION,
@@ -138,7 +138,7 @@ CODES: dict[str, Meaning] = {
     "BandwidthLimitExceeded": SLOWER,
     "RequestLimitExceeded": SLOWER,
     "SlowDown": SLOWER,
-    "SlowDownRead": SLOWER,  # MinIO's
+    "SlowDownRead": SLOWER,  # sent by MinIO
     "SlowDownWrite": SLOWER,
     "Throttling": SLOWER,
     "ThrottlingException": SLOWER,

@@ -51,7 +51,7 @@ class S3Store:
     """Keeps objects below `prefix` (`<prefix>/<cluster>`) in a bucket.
 
     boto3 finds the credentials: environment, files, IRSA, instance. `bandwidth` is the limit for artifacts in bytes per
-    second; `put_options` are parameters of PutObject and CreateMultipartUpload, checked before by `check_put_options`.
+    second; `put_options` are parameters of PutObject and CreateMultipartUpload, already checked by `check_put_options`.
     `single_writer` is the operator's promise that no other client writes here; needed if `conditional_writes` is False.
     """
 
@@ -158,7 +158,7 @@ class S3Store:
             condition = {"IfNoneMatch": "*"} if version is None else {"IfMatch": version}
         elif (found.version if (found := self._looked_at(key)) else None) != version:
             return self._swapped_before(key, content, found)
-        # AWS answers 404 if the object is gone, and 409 to a race.
+        # AWS answers 404 if the object is gone, and 409 if another write came at the same moment.
         answer, refused = self._bucket.put_own(key, (*EXISTS, *ABSENT, RACE), **whole(content), **condition)
         etag: str = (
             self._swapped_before(key, content, self._looked_at(key)) if refused else self._bucket.etag(answer, key)
@@ -196,7 +196,7 @@ class S3Store:
     def stat(self, key: str) -> StoredObject | None:
         """Return the object under a key, with the store's own digest, or None if there is none.
 
-        The answer to HEAD has no error code, so a missing bucket looks like a missing key. Only a write shows which.
+        The answer to HEAD has no error code, so a missing bucket looks like a missing key. A write tells them apart.
         """
         parts_of(key)
         head, absent = self._bucket.ask("HeadObject", key, ABSENT, ChecksumMode="ENABLED")

@@ -12,7 +12,7 @@ from backup_agent.stores.source import source_changed
 
 
 class Upload:
-    """An open file and its digests, which the record will contain too."""
+    """An open file and its digests. The artifact's record has the same digests."""
 
     def __init__(self, key: str, source: Path, descriptor: int, file: ArtifactFile) -> None:
         self.key = key
@@ -25,7 +25,7 @@ class Upload:
 
     @property
     def digest(self) -> str:
-        """The `StoredObject.digest` to expect."""
+        """The expected `StoredObject.digest` of the stored file."""
         return composite_digest(self._digests) if len(self.parts) > 1 else whole_digest(self.file.sha256)
 
     def digests_of(self, part: Part) -> Digests:
