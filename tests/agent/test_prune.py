@@ -184,7 +184,7 @@ def test_a_listed_database_cannot_be_forgotten(started: Live) -> None:
     answer = asked(started, "f", action="forget", database="neo4j", reason="gone")
 
     assert answer["state"] == "failed"
-    assert "the cluster listed it" in answer["error"]
+    assert "the cluster lists this database" in answer["error"]
 
 
 def test_an_interrupted_deletion_is_finished_and_foreign_files_are_left_alone(aged: Live) -> None:

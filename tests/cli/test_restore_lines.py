@@ -185,6 +185,8 @@ def test_a_damaged_copy_is_no_seed(place: Place, bucket: S3Store, fault: str) ->
     copy(place, bucket, full, differential)
     if fault == "damaged":
         bucket.create(damage_key(full.key), b"{}")
+        offsite = place_of("offsite", Settings.model_validate(place.settings))
+        offsite.damage_notes.note(full.key, damaged=True)
     else:
         bucket.delete(full.key)
     result = place.run("show", "--restore", differential.key)

@@ -269,7 +269,8 @@ def test_many_concurrent_requests_ask_the_loop_once_at_a_time(serve: Serve) -> N
         for client in clients:
             client.sendall(b"GET /status.json HTTP/1.1\r\n\r\n")
         asked.get(timeout=10)
-        assert ask(port, "/livez") == (200, b"ok\n")  # every client has been read by now
+        for _ in range(3):  # the first may be read before the last client; every client has been read by the last
+            assert ask(port, "/livez") == (200, b"ok\n")
         release.set()
 
         assert all(b"503" in end_of(client) for client in clients)
