@@ -6,7 +6,7 @@ UV ?= uv
 VENV := .venv
 DEMO_VENV := .venv-demo
 PYTEST := $(VENV)/bin/python -m pytest --dist loadgroup
-# Tests of processes wait for a third of their time: a third worker uses what two leave of two cores. The fast ones do not.
+# Tests of processes wait for much of their time: a third worker uses what two leave of two cores. The fast ones do not.
 WORKERS := -n 3
 FAST_WORKERS := -n 2
 FAST := -m "not components and not process and not nightly" --hypothesis-profile=fast
