@@ -304,7 +304,7 @@ def sign_later(place: Place, held: Held, writer: EventWriter) -> None:
     try:
         if sign_records(place, held, keyring):
             tell_signing(keyring, writer)
-    except PermanentError as error:
+    except BackupError as error:
         writer.tell(Warned(text="records not signed", because=f"{place.name}: {error.failure.error}"))
 
 
