@@ -56,7 +56,8 @@ class Starting:
 
     def keeps(self, mask: int) -> bool:
         """Tell whether none of these signals can be lost: each is blocked or caught."""
-        return (self.masks().get("SigBlk", 0) | self.masks().get("SigCgt", 0)) & mask == mask
+        masks = self.masks()  # read once: handlers and blocked signals change places when the agent calls exec
+        return (masks.get("SigBlk", 0) | masks.get("SigCgt", 0)) & mask == mask
 
     def keeps_it(self) -> bool:
         return self.keeps(TERM)
