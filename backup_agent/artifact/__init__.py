@@ -1,1 +1,1 @@
-"""Reads artifacts without a JVM: only the header, or in one pass the whole container with its checksums."""
+"""Reads artifacts without a JVM: only the header, or the whole container, once, with its checksums."""

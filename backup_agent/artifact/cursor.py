@@ -46,9 +46,9 @@ class Cursor:
     @property
     def where(self) -> str:
         """The position in words: `orders-….backup, at byte 4`."""
-        return self.place(self.offset)
+        return self.position(self.offset)
 
-    def place(self, offset: int) -> str:
+    def position(self, offset: int) -> str:
         """Return an offset of this stream in words."""
         return f"{self.name}, at {self._unit} {offset}"
 

@@ -25,7 +25,7 @@ _MANIFEST, _PART = b"SMV1", b"SDV1"
 LEAD = _SPLIT.size
 """Bytes at the start of each file of a split artifact that are not content."""
 
-_MOST_PARTS = 10_000  # a part has 1 GiB or more; the headers of all parts are checked before the content is read
+_MOST_PARTS = 10_000  # a part has 1 GiB or more, so this is 10 TiB; more would be opened for a forged manifest
 
 _PERMANENT = {
     errno.ENOENT: Reason.NOT_FOUND,
@@ -72,17 +72,17 @@ def locate(path: Path) -> Files:
     if len(start) != _SPLIT.size:
         size = f"{len(start)}" if len(start) < _SPLIT.size else "more"
         raise DamagedError(f"{path.name}, at byte 0", f"a manifest of {_SPLIT.size} bytes expected, found {size}")
-    _, count, mark = _SPLIT.unpack(start)
+    _, count, identity = _SPLIT.unpack(start)
     if not 1 <= count <= _MOST_PARTS:
         raise DamagedError(f"{path.name}, at byte 4", f"1 to {_MOST_PARTS} parts expected, found {count}")
     parts = tuple(path.with_name(f"{path.name}.{index}") for index in range(1, count + 1))
     for index, part in enumerate(parts, start=1):
-        _check_part(path, part, index, count, mark)
+        _check_part(path, part, index, count, identity)
     beyond = path.with_name(f"{path.name}.{count + 1}")
     return Files(paths=(path, *parts), lead=_SPLIT.size, left_over=(beyond.name,) if os.path.lexists(beyond) else ())
 
 
-def _check_part(manifest: Path, part: Path, index: int, count: int, mark: bytes) -> None:
+def _check_part(manifest: Path, part: Path, index: int, count: int, identity: bytes) -> None:
     try:
         with open_file(part) as file, classified(part):
             start = file.read(_SPLIT.size)
@@ -96,8 +96,8 @@ def _check_part(manifest: Path, part: Path, index: int, count: int, mark: bytes)
     _, found, own = _SPLIT.unpack(start)
     if found != index:
         raise DamagedError(where, f"part {index} expected, found part {found}")
-    if own != mark:
-        raise DamagedError(where, f"a part of set {mark.hex()} expected, found one of {own.hex()}")
+    if own != identity:
+        raise DamagedError(where, f"a part with the id {identity.hex()} expected, found the id {own.hex()}")
 
 
 class Content:

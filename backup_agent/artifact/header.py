@@ -8,8 +8,9 @@ All integers are big-endian. The place of the header depends on the magic:
 
 `header` is store id, database id, name, time, range and flags. `map` has more facts by name, among them the script that
 restores users. The map may have any length and contain password hashes, so it is skipped, never kept and never shown.
-After a wrong length, a field may be read from that script, so errors show no content. `counts` are the numbers of files
-and bytes; 5.26 may write 0 for both. No release writes BZV3; its layout is known from Neo4j's source code.
+If a length in the header is wrong, bytes of that script may be read as a field, so errors show no content. `counts` are
+the numbers of files and bytes; 5.26 may write 0 for both. No release writes BZV3; its layout is known from Neo4j's
+source code.
 """
 
 from collections.abc import Callable, Mapping
@@ -27,7 +28,7 @@ from backup_agent.core.artifacts.records import Header
 
 _LOOKED_AT = 1 << 18  # packed bytes: the fields are a kilobyte at most, and a zstd block is 128 KiB at most
 _ASK = 1 << 14
-_MARK = b"zstd"
+_TAG = b"zstd"
 _VERSION = b"\x02"
 _STORE_ID = b"\x01"
 _UUID_LENGTH = 16
@@ -104,13 +105,13 @@ def read_magic(packed: Cursor) -> tuple[str, Layout]:
 
 
 def open_frame(packed: Cursor, ask: int = CHUNK, check: Callable[[], None] = lambda: None) -> tuple[Cursor, Frame]:
-    """Open the zstd frame at the cursor; return a cursor behind the mark inside, and the frame.
+    """Open the zstd frame at the cursor; return a cursor after the tag `zstd` in it, and the frame.
 
     `ask` is the number of bytes to read at once; `check` is passed to the frame.
     """
     frame = Frame(packed, ask, check)
     inside = Cursor(frame, packed.name, "unpacked byte", ask=ask)
-    _expect(inside, _MARK, "the mark 'zstd'")
+    _expect(inside, _TAG, "the tag 'zstd'")
     return inside, frame
 
 
@@ -187,6 +188,6 @@ def _database(cursor: Cursor) -> DatabaseName:
 def _time(cursor: Cursor) -> datetime:
     where, seconds = cursor.where, _long(cursor, "the time of the backup")
     if not 0 <= seconds <= _LAST_SECOND:
-        found = "one before" if seconds < 0 else "one after the year 9999"
-        raise DamagedError(where, f"the time of the backup expected in seconds since 1970, found {found}")
+        found = "before 1970" if seconds < 0 else "after the year 9999"
+        raise DamagedError(where, f"the time of the backup is {found}")
     return _EPOCH + timedelta(seconds=seconds)

@@ -1,7 +1,7 @@
-"""The reading pass over a finished artifact: checksums, header, and the proof that the container is complete.
+"""Reads back a finished artifact: checksums, header, and the proof that the container is complete.
 
-Neo4j's own `load` accepts an artifact whose tail is missing, and one with a flipped byte. Without this pass, the damage
-would be found only by a restore. Each file is read once.
+Neo4j's own `load` accepts an artifact whose tail is missing, and one with a flipped byte. If the artifact were not read
+back, the damage would be found only by a restore. Each file is read once.
 
 The decoder runs in the calling thread and reads the bytes. Two more threads compute the SHA-256 of files and of upload
 parts, a few chunks behind. All three release the interpreter's lock, so that two cores are used with little memory.
@@ -61,8 +61,8 @@ def read_through(
     since the format of its content is not known: unknown content is listed as a problem. With `part_size`, the result
     also has the checksums of a file's upload parts, unless the file fits in one part.
 
-    Raise DamagedError or UnknownFormatError, reason `bad_artifact`, as soon as either is certain; also raise the errors
-    of `files.locate`. For an unknown format, call `digest` to get the checksums.
+    Raise DamagedError or UnknownFormatError, reason `bad_artifact`, at the first fault; also raise the errors of
+    `files.locate`. For an unknown format, call `digest` to get the checksums.
     """
     files = locate(path)
     with _checksums(part_size, progress) as checksums:
@@ -72,7 +72,7 @@ def read_through(
             header, raw_size, problems = judge(packed, bounds)
         finally:
             content.close()
-        more = tuple(f"{name} belongs to no artifact: it lies beyond the manifest's parts" for name in files.left_over)
+        more = tuple(f"{name} belongs to no artifact: the manifest states fewer parts" for name in files.left_over)
         return ArtifactReading(header=header, files=checksums.finish(), raw_size=raw_size, problems=problems + more)
 
 
@@ -97,9 +97,10 @@ def judge(packed: Cursor, bounds: Bounds = BOUNDS) -> tuple[Header, int, tuple[s
     header = read_fields(inside, magic, layout)
     if layout.version > 1:
         skip_map(inside)
-    before = -len(magic) if inside is packed else 0
+    # `raw_size` counts what follows the magic. An offset in a frame does not include the bytes before the frame.
+    raw_before = -len(magic) if inside is packed else 0
     if layout.frame and frame is None:
-        before += inside.offset
+        raw_before += inside.offset
         inside, frame = open_frame(packed, check=check)
     problems = list(_oddities(header, frame))
     try:
@@ -108,8 +109,8 @@ def judge(packed: Cursor, bounds: Bounds = BOUNDS) -> tuple[Header, int, tuple[s
         problems.append(error.failure.error)
         _drain(packed)
     else:
-        problems.extend(bounds.crossed(packed.offset, before + inside.offset, counted.entries))
-    return header, before + inside.offset, tuple(problems)
+        problems.extend(bounds.crossed(packed.offset, raw_before + inside.offset, counted.entries))
+    return header, raw_before + inside.offset, tuple(problems)
 
 
 def _walk(inside: Cursor, header: Header, layout: Layout, frame: Frame | None, problems: list[str]) -> tar.Counted:
@@ -146,7 +147,7 @@ def _oddities(header: Header, frame: Frame | None) -> Iterator[str]:
     if header.lowest > header.highest:
         yield f"append indexes run backwards: lowest {header.lowest}, highest {header.highest}"
     if frame is not None and not frame.checked:
-        yield "the zstd frame carries no checksum: that it unpacks proves its length, not its content"
+        yield "the zstd frame has no checksum: a flipped byte in it may not be noticed"
 
 
 def _drain(source: Cursor | Content) -> None:

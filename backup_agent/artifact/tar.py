@@ -27,7 +27,8 @@ _EXTENDED = b"x"
 _GLOBAL = b"g"
 _LONG_NAME = b"L"
 _LONG_LINK = b"K"
-_NOTES = (_EXTENDED, _GLOBAL, _LONG_NAME, _LONG_LINK)
+_DESCRIPTIONS = (_EXTENDED, _GLOBAL, _LONG_NAME, _LONG_LINK)
+"""Headers that describe the entry after them."""
 _SPECIAL = {
     b"1": "a hard link",
     b"2": "a symbolic link",
@@ -35,7 +36,7 @@ _SPECIAL = {
     b"4": "a block device",
     b"6": "a FIFO",
 }
-_RENAMING = (b"path", b"linkpath", b"size")
+_NEVER_GLOBAL = (b"path", b"linkpath", b"size")
 """Keys that are refused in a global header: they would apply to every later entry."""
 _SPARSE = b"GNU.sparse."
 """Prefix of the keys for name and size of a sparse file."""
@@ -81,8 +82,8 @@ def walk(cursor: Cursor) -> Counted:
             entries += 1
             if size is None:
                 raise InsideError(cursor.where, f"tar entry {entries} states no valid size", entries)
-            if kind in _NOTES:  # these precede the entry that they describe
-                extended = extended.noted(kind, _content(cursor, size, entries), cursor, entries)
+            if kind in _DESCRIPTIONS:
+                extended = extended.updated(kind, _content(cursor, size, entries), cursor, entries)
                 continue
             name = _name(block) if extended.name is None else extended.name
             _check(kind, name, cursor, entries)
@@ -92,10 +93,10 @@ def walk(cursor: Cursor) -> Counted:
             extended = _Extended()
             cursor.skip(_padded(size), f"the content of tar entry {_shown(name)}")
         if cursor.take(_BLOCK, "the second half of the tar's end marker") != _END:
-            raise InsideError(cursor.where, "half an end marker of the tar before, and no second half", entries)
+            raise InsideError(cursor.where, "the tar's end marker expected (two empty blocks), found one", entries)
         while padding := cursor.read(CHUNK):
             if padding.count(0) != len(padding):
-                raise InsideError(cursor.where, "something other than padding behind the tar's end marker", entries)
+                raise InsideError(cursor.where, "something other than padding after the tar's end marker", entries)
     except EndedError as error:
         raise InsideError(cursor.where, f"the tar is cut off: {error}", entries) from error
     return Counted(entries, files)
@@ -150,14 +151,14 @@ class _Extended:
     size: int | None = None
     name: bytes | None = None
 
-    def noted(self, kind: bytes, content: bytes, cursor: Cursor, entries: int) -> "_Extended":
+    def updated(self, kind: bytes, content: bytes, cursor: Cursor, entries: int) -> "_Extended":
         """Return these values, updated from one more header."""
         if kind == _LONG_NAME:
             return _Extended(self.size, content.rstrip(b"\0"))
         if kind == _LONG_LINK:
             return self
         records = dict(_records(content, cursor, entries))
-        refused = [key for key in records if key.startswith(_SPARSE) or (kind == _GLOBAL and key in _RENAMING)]
+        refused = [key for key in records if key.startswith(_SPARSE) or (kind == _GLOBAL and key in _NEVER_GLOBAL)]
         if refused:
             text = f"tar entry {entries} states {_shown(refused[0])}, which no artifact needs"
             raise UnsafeError(cursor.where, text)

@@ -84,7 +84,7 @@ class _Skeleton:
 
     @property
     def where(self) -> str:
-        return self._packed.place(self._offset)
+        return self._packed.position(self._offset)
 
     def read(self, size: int, /) -> bytes:
         """Return the next bytes of the frame. Bytes that follow the frame are not returned."""

@@ -19,7 +19,7 @@ from typing import NamedTuple, TypeVar
 from backup_agent import durable
 from backup_agent.catalog import volume_records
 from backup_agent.catalog.damage_marks import is_believed
-from backup_agent.catalog.index import IndexLine, Known, Rewriting, lines_of
+from backup_agent.catalog.index import IndexLine, LocatedLine, Rewriting, lines_of
 from backup_agent.catalog.place import Place
 from backup_agent.catalog.recognition import Recognition, Standing
 from backup_agent.catalog.record_notes import GIVEN_UP, digest_of
@@ -298,7 +298,7 @@ def _records(
     place: Place,
     pool: Executor,
     folder: Folder,
-    known: Mapping[str, Known],
+    known: Mapping[str, LocatedLine],
     recognition: Recognition,
     *,
     read_all: bool = False,
@@ -372,11 +372,11 @@ def _without_excess(lines: Mapping[str, IndexLine], most: int | None) -> tuple[I
     return tuple(line for line in ordered if line.recognised or next(number) < most)
 
 
-def _is_known(known: Mapping[str, Known], key: str, size: int) -> bool:
+def _is_known(known: Mapping[str, LocatedLine], key: str, size: int) -> bool:
     return key in known and known[key].line.record_size == size
 
 
-def _passed_over(old: Rewriting, lines: Iterable[Known], sets: Collection[SetName] | None) -> dict[str, Finding]:
+def _passed_over(old: Rewriting, lines: Iterable[LocatedLine], sets: Collection[SetName] | None) -> dict[str, Finding]:
     """Keep the index lines of sets that are not listed.
 
     Return a finding for each other line: its record has vanished.

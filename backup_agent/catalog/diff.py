@@ -23,14 +23,15 @@ def diff(place: Place, *, checksums: bool = False) -> Iterator[Finding]:
     for fault in faults(place.index):
         yield Finding(Kind.INDEX_DIFFERS, place.index.name, f"the index: {fault}")
     for contents in by_database(place, trust=False, writes=False, read_all=True):
-        yield from _known(contents)
+        yield from _without_checksums(contents)
         if checksums:
             for key in contents.entries:
                 if key not in contents.without_artifact:
                     yield from _changed(place, key)
 
 
-def _known(contents: Contents) -> Iterator[Finding]:
+def _without_checksums(contents: Contents) -> Iterator[Finding]:
+    """Yield the drift of one database that shows without reading its artifacts."""
     yield from contents.altered.values()
     for findings in contents.without_artifact.values():
         yield from findings

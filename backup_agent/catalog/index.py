@@ -105,7 +105,7 @@ class IndexLine(NamedTuple):
             raise ValueError(f"not a line of an index: {error}") from None
 
 
-class Known(NamedTuple):
+class LocatedLine(NamedTuple):
     """A line of the index file, with its offset and its length in bytes."""
 
     line: IndexLine
@@ -139,12 +139,12 @@ def faults(index: Path) -> Iterator[str]:
                 yield f"line {number} cannot be read"
 
 
-def lines_of(index: Path, prefix: str) -> dict[str, Known]:
+def lines_of(index: Path, prefix: str) -> dict[str, LocatedLine]:
     """Return the lines of a folder, `<set>/<database>/`, by artifact. The lines are found by a binary search.
 
     If the index is not sorted, some lines are not found: then their records are read.
     """
-    found: dict[str, Known] = {}
+    found: dict[str, LocatedLine] = {}
     with suppress(FileNotFoundError, durable.RefusedFileError), _opened(index) as file:
         if _line(file) != HEAD:
             return found
@@ -162,13 +162,13 @@ def lines_of(index: Path, prefix: str) -> dict[str, Known]:
     return found
 
 
-def _first_from(file: BinaryIO, offset: int) -> Known | None:
+def _first_from(file: BinaryIO, offset: int) -> LocatedLine | None:
     """Return the first undamaged line that begins at `offset` or later, or None."""
     file.seek(offset - 1)
     offset += len(_line(file)) - 1  # skip the rest of the line before
     for raw in islice(iter(partial(_line, file), b""), _MOST_DAMAGED):
         with suppress(ValueError):
-            return Known(IndexLine.from_bytes(raw), offset, len(raw))
+            return LocatedLine(IndexLine.from_bytes(raw), offset, len(raw))
         offset += len(raw)
     return None
 
@@ -186,16 +186,16 @@ def _opened(index: Path) -> BinaryIO:
 
 
 def _line(file: BinaryIO) -> bytes:
-    """Return the next line. A line that is longer than the agent writes is returned in pieces with wrong checksums."""
+    """Return the next line. A line longer than `durable.LIMIT` is returned in pieces, whose checksums are wrong."""
     return file.readline(durable.LIMIT)
 
 
 class Rewriting:
     """Reads an index and writes its successor at the same time. Nothing is written before the first difference.
 
-    If `path` is None, there is no index. If not `writes`, the index is only read. If the index cannot be written, for
-    example on a full volume, OSError is raised if `required`. Otherwise the old index is left unchanged: entries that
-    it lacks are read from the records.
+    If `path` is None, there is no index. If `writes` is false, the index is only read. If the index cannot be written,
+    for example on a full volume, the old one stays as it is, and what it lacks is read from the records. If `required`
+    is true, OSError is raised instead.
     """
 
     def __init__(self, path: Path | None, *, writes: bool = True, required: bool = False) -> None:
@@ -205,7 +205,7 @@ class Rewriting:
         self._writes = writes and path is not None
         self._old: BinaryIO | None = None
         self._draft: _Draft | None = None
-        self._next: Known | None = None
+        self._next: LocatedLine | None = None
         self._offset = 0
         self._same = 0
         """Number of bytes at the start of the old index that are the same in the new index."""
@@ -226,27 +226,27 @@ class Rewriting:
         if self._old is not None:
             self._old.close()
 
-    def before(self, prefix: str) -> Iterator[Known]:
+    def before(self, prefix: str) -> Iterator[LocatedLine]:
         """Yield the lines before those of a folder, `<set>/<database>/`."""
         while (known := self._next) and known.line.entry.key < prefix:
             self._read_on()
             yield known
 
-    def of(self, prefix: str) -> dict[str, Known]:
+    def of(self, prefix: str) -> dict[str, LocatedLine]:
         """Return the lines of a folder, by artifact."""
-        found: dict[str, Known] = {}
+        found: dict[str, LocatedLine] = {}
         while (known := self._next) and known.line.entry.key.startswith(prefix):
             found[known.line.entry.key] = known
             self._read_on()
         return found
 
-    def rest(self) -> Iterator[Known]:
+    def rest(self) -> Iterator[LocatedLine]:
         """Yield the remaining lines."""
         while known := self._next:
             self._read_on()
             yield known
 
-    def keep(self, known: Known) -> None:
+    def keep(self, known: LocatedLine) -> None:
         """Copy a line of the old index to the new one."""
         if self._draft is None and known.offset == self._same:
             self._same += known.length
@@ -262,7 +262,7 @@ class Rewriting:
     def commit(self) -> None:
         """Replace the old index by the new one if they differ."""
         with self._giving_up():
-            if (self._draft or not self._whole()) and (draft := self._begun()):
+            if (self._draft or not self._all_kept()) and (draft := self._begun()):
                 draft.publish()
 
     def _read_on(self) -> None:
@@ -271,9 +271,10 @@ class Rewriting:
         while self._old is not None and self._next is None and (raw := _line(self._old)):
             offset, self._offset = self._offset, self._offset + len(raw)
             with suppress(ValueError):
-                self._next = Known(IndexLine.from_bytes(raw), offset, len(raw))
+                self._next = LocatedLine(IndexLine.from_bytes(raw), offset, len(raw))
 
-    def _whole(self) -> bool:
+    def _all_kept(self) -> bool:
+        """Return whether the new index has exactly the lines of the old one."""
         return self._old is not None and self._same == os.fstat(self._old.fileno()).st_size
 
     def _begun(self) -> "_Draft | None":
@@ -285,6 +286,7 @@ class Rewriting:
 
     @contextmanager
     def _giving_up(self) -> Iterator[None]:
+        """On OSError, discard the new index and write nothing more; raise the error only if `required`."""
         try:
             yield
         except OSError:

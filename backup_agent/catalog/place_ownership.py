@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from backup_agent import durable
-from backup_agent.catalog import claim, tenure
+from backup_agent.catalog import owner_file, tenure
 from backup_agent.catalog.place import Place
 from backup_agent.catalog.tenure import Held
 from backup_agent.cluster.saved_topology import load_topology
@@ -43,13 +43,13 @@ def hold_place(place: Place, *, wait: float = 0.0, period: float = PERIOD) -> It
     if place.is_volume:
         yield Held(no_deletion=volume.no_deletion)
         return
-    found = claim.look(store)
+    found = owner_file.look(store)
     ownership = _judge(name, found, volume.ours, folder)
     lost = ownership is Ownership.LOST
     former = str(found.owner) if lost else _adopted_from(folder)
     no_deletion = (
         volume.no_deletion
-        or (claim.unreadable(name, found) if found.fault else None)
+        or (owner_file.unreadable(name, found) if found.fault else None)
         or (_unconfirmed(name, former) if former else None)
         or (None if place.deletes else _unmanaged(name))
     )
@@ -72,7 +72,7 @@ def hold_place(place: Place, *, wait: float = 0.0, period: float = PERIOD) -> It
             yield replace(held, notices=adopted)
         return
     if other_agent:
-        raise PermanentError.of(claim.foreign(name, found, volume.ours))
+        raise PermanentError.of(owner_file.foreign(name, found, volume.ours))
     if lost:
         _note(folder, _ADOPTED_FROM, former)
     _settle(name, store, found, volume.ours, folder)
@@ -82,24 +82,24 @@ def hold_place(place: Place, *, wait: float = 0.0, period: float = PERIOD) -> It
     yield Held(no_deletion=no_deletion or unguarded, notices=(*adopted, *notices))
 
 
-def this_volume(settings: Settings) -> claim.VolumeOwner:
+def this_volume(settings: Settings) -> owner_file.VolumeOwner:
     """Return this agent as an owner, and whether the volume belongs to it."""
     root = settings.storage.root
-    return claim.check_volume(
+    return owner_file.check_volume(
         root,
         settings.cluster,
-        namespace=os.environ.get(claim.NAMESPACE) or None,
+        namespace=os.environ.get(owner_file.NAMESPACE) or None,
         system_id=system_id(load_topology(root)),
         name=VOLUME,
     )
 
 
-def ownership_at(place: Place, volume: claim.VolumeOwner) -> tuple[Ownership, claim.FoundOwner]:
+def ownership_at(place: Place, volume: owner_file.VolumeOwner) -> tuple[Ownership, owner_file.FoundOwner]:
     """Return the ownership of a place as this agent sees it, and the owner that was found there.
 
     A place that was taken over from a lost volume stays LOST until `adopt_place` is called.
     """
-    found = claim.look(place.store)
+    found = owner_file.look(place.store)
     folder = None if place.is_volume else place.lease_folder
     if found.fault and found.owner is None:
         return Ownership.FOREIGN, found
@@ -110,7 +110,7 @@ def ownership_at(place: Place, volume: claim.VolumeOwner) -> tuple[Ownership, cl
 
 def adopt_place(place: Place, ours: Owner) -> None:
     """Take over a place from any owner. Raise BackupError if this fails."""
-    claim.adopt(place.store, ours)
+    owner_file.adopt(place.store, ours)
     if not place.is_volume:
         folder = place.lease_folder
         _note_owned(folder)
@@ -119,22 +119,22 @@ def adopt_place(place: Place, ours: Owner) -> None:
             durable.sync_folder(folder)
 
 
-def _judge(name: str, found: claim.FoundOwner, ours: Owner, folder: Path) -> Ownership:
+def _judge(name: str, found: owner_file.FoundOwner, ours: Owner, folder: Path) -> Ownership:
     """Return the ownership of a destination; raise PermanentError if it belongs to another agent."""
     if found.fault and found.owner is None:
-        raise PermanentError.of(claim.unreadable(name, found))
+        raise PermanentError.of(owner_file.unreadable(name, found))
     ownership = ownership_of(found.owner, ours, owned_before=(folder / _OWNED).exists())
     if ownership is Ownership.FOREIGN:
-        raise PermanentError.of(claim.foreign(name, found, ours))
+        raise PermanentError.of(owner_file.foreign(name, found, ours))
     return ownership
 
 
-def _settle(name: str, store: Store, found: claim.FoundOwner, ours: Owner, folder: Path) -> None:
+def _settle(name: str, store: Store, found: owner_file.FoundOwner, ours: Owner, folder: Path) -> None:
     try:
-        claim.settle(store, found, ours)
+        owner_file.settle(store, found, ours)
     except ConflictError as conflict:
-        _judge(name, claim.look(store), ours, folder)
-        raise TransientError(Reason.FOREIGN_ROOT, f"{name}: {claim.KEY} has just changed") from conflict
+        _judge(name, owner_file.look(store), ours, folder)
+        raise TransientError(Reason.FOREIGN_ROOT, f"{name}: {owner_file.KEY} has just changed") from conflict
     _note_owned(folder)
 
 

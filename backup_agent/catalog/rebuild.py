@@ -42,7 +42,8 @@ def rebuild(place: Place) -> Rebuilt:
         noted += new
         artifacts += len(contents.entries) + len(new)
         unrecognised += contents.number_unrecognised - len(new)
-    if noted:  # their lines in the index still say that they are not recognised
+    if noted:
+        # The index still lists the noted records as not recognised. Reading the place once more rewrites their lines.
         for _ in by_database(place, required=True):
             pass
     return Rebuilt(artifacts, tuple(unreadable), tuple(noted), unrecognised)

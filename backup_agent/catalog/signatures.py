@@ -25,7 +25,7 @@ class SignedRecord(NamedTuple):
 
 
 def signatures(place: Place) -> Iterator[SignedRecord]:
-    """Yield the recognised records of a place in the order of their keys, each with the key that signed it.
+    """Yield the recognised records of a place, sorted by artifact, each with the key that signed it.
 
     Every record is read. Raise the store's error if the place cannot be read.
     """

@@ -54,7 +54,7 @@ def sign_records(place: Place, held: Held, keyring: Keyring) -> int:
         seen = place.store.look(record_key(key), LARGEST)
         if seen is not None and place.record_notes.digest(key) == digest_of(seen.content):
             record = keyring.sign(parse(seen.content, key))
-            if record.signature is None:  # the record has a number that cannot be signed
+            if record.signature is None:  # a number in the record is too large to be signed
                 continue
             if keyring.signer(Record, key, seen.content) is None:
                 place.store.swap(record_key(key), record.to_json(), seen.version)

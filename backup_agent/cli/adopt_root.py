@@ -5,7 +5,7 @@ import os
 import click
 
 from backup_agent import durable
-from backup_agent.catalog import claim
+from backup_agent.catalog import owner_file
 from backup_agent.catalog.place import Place, all_places, place_of
 from backup_agent.catalog.place_ownership import adopt_place, ownership_at, this_volume
 from backup_agent.cli import printing
@@ -18,10 +18,10 @@ from backup_agent.supervisor import mounts
 REFUSED = 4
 
 _DESCRIPTIONS = {
-    Ownership.VACANT: "no owner yet: the first copy makes it ours",
-    Ownership.OURS: "ours",
-    Ownership.LOST: "this cluster's, but another volume's: it gets copies, and nothing is deleted there without --yes",
-    Ownership.FOREIGN: "another agent's",
+    Ownership.VACANT: "no owner yet: the first copy makes this agent the owner",
+    Ownership.OURS: "yes",
+    Ownership.LOST: "no, a lost volume of this cluster's: it gets copies, nothing is deleted until --yes takes it over",
+    Ownership.FOREIGN: "no, another agent's",
 }
 
 
@@ -64,13 +64,13 @@ def _look(place: Place, *, yes: bool) -> dict[str, object]:
     """Return the present owner of a place as JSON values. If `yes`, take over a place of another agent or volume."""
     volume = this_volume(place.settings)
     if place.is_volume and volume.foreign is not None:
-        ownership, found = Ownership.FOREIGN, claim.look(place.store)
+        ownership, found = Ownership.FOREIGN, owner_file.look(place.store)
     else:
         ownership, found = ownership_at(place, volume)
     adopted = yes and ownership in (Ownership.FOREIGN, Ownership.LOST)
     if adopted:
         # The volume gets a new id: if it is a clone, it still has the id of the original.
-        ours = volume.ours.model_copy(update={"id": claim.new_id()}) if place.is_volume else volume.ours
+        ours = volume.ours.model_copy(update={"id": owner_file.new_id()}) if place.is_volume else volume.ours
         adopt_place(place, ours)
     facts = {"ownership": ownership.value, "description": _DESCRIPTIONS[ownership], "adopted": adopted}
     return {"place": place.name, "owner": str(found.owner) if found.owner else found.fault or None, **facts}

@@ -31,10 +31,11 @@ def lines(answer: Answer, *, whole: bool = False) -> list[str]:
     for name, place in answer.places.items():
         text += [f"  {line}" for line in _place(name, place, answer.action)]
     text += [f"  WARNING: {warning}" for warning in answer.warnings]
-    shown = bool(answer.warnings) or any(result.error or result.warnings for result in answer.databases.values())
-    only_warned = answer.state is State.SUCCEEDED_WITH_WARNINGS
-    shown = shown or (only_warned and any(place.verified is not None for place in answer.places.values()))
-    if answer.error and not shown:
+    # The error of an answer repeats what is wrong at its databases and places, so it is left out if that was printed.
+    repeated = bool(answer.warnings) or any(result.error or result.warnings for result in answer.databases.values())
+    if answer.state is State.SUCCEEDED_WITH_WARNINGS:
+        repeated = repeated or any(place.verified is not None for place in answer.places.values())
+    if answer.error and not repeated:
         text += [f"  {line}" for line in answer.error.splitlines()]
     if answer.set_note:
         text.append(f"  set {answer.set}: {answer.set_note}")
@@ -70,11 +71,12 @@ def _ahead(facts: dict[str, Any]) -> str:
     if "artifacts" not in facts:
         return ""
     seconds = facts.get("estimated_seconds")
-    hours = "an unknown time" if seconds is None else f"about {seconds / 3600:.1f} h"
-    if seconds is not None and seconds < SHORT:
-        hours = "a few minutes at most"
+    if seconds is None:
+        wait = "an unknown time"
+    else:
+        wait = "a few minutes at most" if seconds < SHORT else f"about {seconds / 3600:.1f} h"
     artifacts = printing.counted(facts["artifacts"], "artifact", "artifacts")
-    return f"({artifacts}, {printing.size(facts['total'])}, {hours}; backups come first)"
+    return f"({artifacts}, {printing.size(facts['total'])}, {wait}; backups come first)"
 
 
 def _with_reason(state: str, reason: Reason | None) -> str:
@@ -82,7 +84,7 @@ def _with_reason(state: str, reason: Reason | None) -> str:
 
 
 def _place(name: str, result: PlaceResult, action: str) -> Iterator[str]:
-    """Yield the result of retention or verification at a place."""
+    """Yield the lines for one place: copies given up, retention, holds or verification, whichever the request did."""
     if result.dropped is not None:
         yield f"{name}: {printing.counted(result.dropped, 'missing copy', 'missing copies')} given up"
     if result.plan is not None:
@@ -94,7 +96,7 @@ def _place(name: str, result: PlaceResult, action: str) -> Iterator[str]:
         yield from (f"  {key}" for key in result.marked_keys)
         yield from (f"  WARNING: {warning}" for warning in result.warnings)
     if result.verified is not None:
-        words = [f"{result.verified} read again and as recorded"]
+        words = [f"{result.verified} read again and undamaged"]
         words += [f"{len(result.damaged)} damaged"] if result.damaged else []
         words += [f"{len(result.healed)} healed"] if result.healed else []
         if result.artifacts is not None:
@@ -116,7 +118,7 @@ def _planned(result: PlaceResult) -> str:
     if result.deleted is not None:
         old = f", {printing.size(result.kept_versions)} stay as old versions" if result.kept_versions else ""
         return f"{result.deleted} deleted, {printing.size(result.freed or 0)} freed{old}; {kept}"
-    return f"{len(result.deletions)} would go; {kept}" if result.deletions else f"nothing to delete; {kept}"
+    return f"{len(result.deletions)} would be deleted; {kept}" if result.deletions else f"nothing to delete; {kept}"
 
 
 def _database(name: str, result: DatabaseResult, *, whole: bool) -> Iterator[str]:

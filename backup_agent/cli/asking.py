@@ -47,8 +47,8 @@ def waiting(command: Callable[..., int]) -> Callable[..., int]:
     return command
 
 
-def soon(fields: Mapping[str, object]) -> dict[str, object]:
-    """Return the fields of a request. The default of `not_after` is `BEGUN_WITHIN` from now."""
+def with_deadline(fields: Mapping[str, object]) -> dict[str, object]:
+    """Return the fields of a request, with `not_after`. If it is not given, it is `BEGUN_WITHIN` from now."""
     return {**fields, "not_after": fields.get("not_after") or _moment(written_duration(BEGUN_WITHIN))}
 
 
@@ -100,7 +100,7 @@ def asks(
             text = question(fields)
             if text is not None and not may_go(settings, action.value, text, yes=yes):
                 return 1
-            content = soon(fields) if expires or text is not None else fields
+            content = with_deadline(fields) if expires or text is not None else fields
             dropped = drop(settings, {"action": action, **content})
             return wait_for(dropped, timeout, as_json=as_json, withdraws=True)
 
@@ -213,7 +213,7 @@ def _release_question(fields: Mapping[str, Any]) -> str:
 @click.option(
     "--until",
     metavar="DATE",
-    help="End of the hold: a day, such as 2026-12-31, whose last second in UTC is meant, or a time with its offset.",
+    help="End of the hold: a time with its offset, or a day, such as 2026-12-31, that ends at midnight UTC.",
 )
 @required_reason
 @asks(Action.HOLD)

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from backup_agent import durable
-from backup_agent.catalog import claim, root_lock
+from backup_agent.catalog import owner_file, root_lock
 from backup_agent.catalog.acceptance import accept, chosen, files_of, unrecognised
 from backup_agent.catalog.adopt import Adopting, AdoptOutcome, Result
 from backup_agent.catalog.contents import Unrecognised
@@ -21,7 +21,7 @@ from backup_agent.catalog.place_ownership import hold_place
 from backup_agent.catalog.rebuild import rebuild
 from backup_agent.catalog.signatures import signed_before_revocation
 from backup_agent.cli import printing
-from backup_agent.cli.configured import json_option, judged, loaded, settings_option
+from backup_agent.cli.configured import checked_name, json_option, loaded, settings_option
 from backup_agent.core.artifacts.entries import Entry
 from backup_agent.core.artifacts.names import VOLUME, SetName, name_of_set
 from backup_agent.core.artifacts.records import BackupType
@@ -69,7 +69,7 @@ def diff_command(context: click.Context, place: str, *, checksums: bool, as_json
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="A folder to search. Default: the storage root.",
 )
-@click.option("--set", "set_name", callback=judged(name_of_set), help="The set to put all artifacts into.")
+@click.option("--set", "set_name", callback=checked_name(name_of_set), help="The set to put all artifacts into.")
 @click.option("--dry-run", is_flag=True, help="List what would be adopted, and change nothing.")
 @settings_option
 @json_option
@@ -296,7 +296,7 @@ def _root_locked(settings: Settings, *, dry_run: bool) -> Iterator[None]:
     mounts.check_volume_mounted(root, settings.storage.require_volume, os.environ)
     lock = root_lock.own(root)
     try:
-        volume = claim.check_volume(root, settings.cluster, namespace=os.environ.get(claim.NAMESPACE) or None)
+        volume = owner_file.check_volume(root, settings.cluster, namespace=os.environ.get(owner_file.NAMESPACE) or None)
         if volume.foreign is not None:
             raise PermanentError(volume.foreign.reason, volume.foreign.error, volume.foreign.hint)
         yield

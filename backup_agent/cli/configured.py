@@ -40,7 +40,7 @@ def loaded(context: click.Context) -> Loaded:
     return load(config_path(context), os.environ)
 
 
-def judged(check: Callable[[str], str]) -> Callable[[click.Context, click.Parameter, str | None], str | None]:
+def checked_name(check: Callable[[str], str]) -> Callable[[click.Context, click.Parameter, str | None], str | None]:
     """Return a click callback that checks a name. `check` returns the name, or raises ValueError."""
 
     def convert(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:

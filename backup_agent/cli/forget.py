@@ -5,8 +5,8 @@ import sys
 import click
 
 from backup_agent.cli import printing
-from backup_agent.cli.asking import confirmed, required_reason, soon, waiting, yes_option
-from backup_agent.cli.configured import judged, loaded
+from backup_agent.cli.asking import confirmed, required_reason, waiting, with_deadline, yes_option
+from backup_agent.cli.configured import checked_name, loaded
 from backup_agent.cli.dropping import drop, insist_on_an_agent, wait_for
 from backup_agent.cli.planning import planned
 from backup_agent.core.artifacts.names import VOLUME, DatabaseName, database_name, lowered
@@ -16,7 +16,7 @@ from backup_agent.settings.model import Settings
 
 
 @click.command()
-@click.argument("database", callback=judged(database_name))
+@click.argument("database", callback=checked_name(database_name))
 @required_reason
 @yes_option
 @waiting
@@ -45,18 +45,18 @@ def command(
     if not yes and not confirmed(f"Forget {database}?"):
         return 1
     asked = {"database": database, "reason": reason, "requested_by": requested_by, "not_after": not_after}
-    dropped = drop(settings, {"action": Action.FORGET, **soon(asked)})
+    dropped = drop(settings, {"action": Action.FORGET, **with_deadline(asked)})
     return wait_for(dropped, timeout, as_json=as_json, withdraws=True)
 
 
 def _show(settings: Settings, database: DatabaseName) -> None:
     for place in (VOLUME, *settings.storage.destinations):
         try:
-            outlook = planned(place, settings, forgotten=database).of(database)
+            preview = planned(place, settings, forgotten=database).of(database)
         except (BackupError, OSError) as error:
             printing.line(f"WARNING: {place}: what will be deleted there cannot be shown: {error}", err=True)
             continue
-        total = len(outlook.gone) + len(outlook.kept)
-        printing.line(f"{place}: {len(outlook.gone)} of {total} artifacts will be deleted")
-        outlook.table()
-        outlook.warn()
+        total = len(preview.deleted) + len(preview.kept)
+        printing.line(f"{place}: {len(preview.deleted)} of {total} artifacts will be deleted")
+        preview.table()
+        preview.warn()

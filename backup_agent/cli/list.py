@@ -13,7 +13,7 @@ from backup_agent.catalog.contents import NOT_RECOGNISED, Contents, by_database
 from backup_agent.catalog.holds import holds_at
 from backup_agent.catalog.place import Place, destinations, place_of
 from backup_agent.cli import printing
-from backup_agent.cli.configured import json_option, judged, loaded, settings_option
+from backup_agent.cli.configured import checked_name, json_option, loaded, settings_option
 from backup_agent.core.artifacts.keys import record_key
 from backup_agent.core.artifacts.marks import Hold
 from backup_agent.core.artifacts.names import VOLUME, SetName, name_of_set
@@ -35,7 +35,7 @@ class Listed:
 
 @click.command()
 @click.option("--place", default=VOLUME, show_default=True, help="`local` or a destination.")
-@click.option("--set", "set_name", callback=judged(name_of_set), help="Only this set.")
+@click.option("--set", "set_name", callback=checked_name(name_of_set), help="Only this set.")
 @click.option("--database", help="Only this database.")
 @click.option(
     "--label",

@@ -3,7 +3,7 @@
 import click
 
 from backup_agent.cli import printing
-from backup_agent.cli.configured import json_option, judged, loaded, settings_option
+from backup_agent.cli.configured import checked_name, json_option, loaded, settings_option
 from backup_agent.cli.planning import planned
 from backup_agent.core.artifacts.names import VOLUME, DatabaseName, database_name
 
@@ -13,7 +13,7 @@ from backup_agent.core.artifacts.names import VOLUME, DatabaseName, database_nam
 @click.option("--force", is_flag=True, help="Show what `prune --force` would delete.")
 @click.option(
     "--forget",
-    callback=judged(database_name),
+    callback=checked_name(database_name),
     metavar="DATABASE",
     help="Show what would be deleted once this database is forgotten.",
 )
@@ -26,21 +26,21 @@ def command(context: click.Context, place: str, force: bool, forget: DatabaseNam
     Reads the place itself, so it needs neither the agent nor Bolt. The clock is not checked: only the agent knows
     whether it can be trusted.
     """
-    outlook = planned(place, loaded(context).settings, force=force, forgotten=forget)
+    preview = planned(place, loaded(context).settings, force=force, forgotten=forget)
     if as_json:
         printing.as_json(
             {
                 "place": place,
-                "plan": outlook.result.plan,
-                "keep": [{"key": key, "reasons": reasons} for key, reasons in outlook.kept.items()],
-                "delete": [{"key": key, "size": size, "reason": reason} for key, size, reason in outlook.gone],
-                "refused": outlook.refused,
-                "warnings": outlook.result.warnings,
+                "plan": preview.result.plan,
+                "keep": [{"key": key, "reasons": reasons} for key, reasons in preview.kept.items()],
+                "delete": [{"key": key, "size": size, "reason": reason} for key, size, reason in preview.deleted],
+                "refused": preview.refused,
+                "warnings": preview.result.warnings,
             }
         )
     else:
-        outlook.table()
-        total = len(outlook.gone) + len(outlook.kept)
-        printing.line(f"plan {outlook.result.plan}: {len(outlook.gone)} of {total} artifacts would be deleted")
-        outlook.warn()
-    return 4 if outlook.refused else 0
+        preview.table()
+        total = len(preview.deleted) + len(preview.kept)
+        printing.line(f"plan {preview.result.plan}: {len(preview.deleted)} of {total} artifacts would be deleted")
+        preview.warn()
+    return 4 if preview.refused else 0

@@ -40,7 +40,7 @@ class PlacePreview:
         return {key: [str(reason) for reason in reasons] for plan in self.plans for key, reasons in plan.keep.items()}
 
     @property
-    def gone(self) -> list[tuple[str, int, str]]:
+    def deleted(self) -> list[tuple[str, int, str]]:
         """Key, size in bytes and reason of each artifact that would be deleted, in the order of deletion."""
         return [(deletion.key, deletion.size, str(deletion)) for plan in self.plans for deletion in plan.delete]
 
@@ -64,7 +64,7 @@ class PlacePreview:
 
     def table(self) -> None:
         """Print a line for each artifact: first what is deleted, in the order of deletion, then what is kept."""
-        rows = [["delete", key, printing.size(size), reason] for key, size, reason in self.gone]
+        rows = [["delete", key, printing.size(size), reason] for key, size, reason in self.deleted]
         rows += [
             ["keep", key, printing.size(self.found.entries[key].size), "; ".join(reasons)]
             for key, reasons in self.kept.items()

@@ -18,18 +18,18 @@ from backup_agent.core.retention.outlook import predict
 @click.pass_context
 def command(context: click.Context, artifact: str, place: str, as_json: bool) -> int:
     """Show why an artifact is kept or deleted, and when it will be deleted if backups go on at the present pace."""
-    outlook = planned(place, loaded(context).settings)
-    key = artifact.removeprefix(f"{outlook.place.root}/")
-    for plan in outlook.plans:
+    preview = planned(place, loaded(context).settings)
+    key = artifact.removeprefix(f"{preview.place.root}/")
+    for plan in preview.plans:
         if key in plan.keep or any(deletion.key == key for deletion in plan.delete):
-            end = predict(plan, key, outlook.found.entries.values(), outlook.place.policy)
-            fault = outlook.found.unrestorable.get(key)
+            outlook = predict(plan, key, preview.found.entries.values(), preview.place.policy)
+            fault = preview.found.unrestorable.get(key)
             if as_json:
-                when = end.when.isoformat() if end.when else None
-                facts = {"reasons": plan.why(key), "outlook": end.text, "when": when, "fault": fault}
+                when = outlook.when.isoformat() if outlook.when else None
+                facts = {"reasons": plan.why(key), "outlook": outlook.text, "when": when, "fault": fault}
                 printing.as_json({"key": key, **facts})
             else:
                 lost = (f"cannot be restored: {fault}",) if fault else ()
-                printing.lines((key, *(f"  {reason}" for reason in (*lost, *plan.why(key))), f"  {end.text}"))
+                printing.lines((key, *(f"  {reason}" for reason in (*lost, *plan.why(key))), f"  {outlook.text}"))
             return 0
     raise PermanentError(Reason.NOT_FOUND, f"{key}: no artifact of that key is recorded at {place}")

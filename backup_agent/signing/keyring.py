@@ -60,7 +60,7 @@ class Keyring:
         try:
             covered = message(KINDS[type(document)], self._cluster, document.key, unsigned.to_json())
         except ValueError:
-            self.fault = f"{document.key}: it has a number that a signature cannot cover"
+            self.fault = f"{document.key}: it has a number that is too large to be signed"
             return unsigned
         public = public_key_of(self._own)
         signature = Signature(

@@ -49,7 +49,7 @@ def test_unread_artifacts_are_listed_by_reason_with_bytes_and_names() -> None:
 
     assert answers.lines(answer) == [
         "v: succeeded_with_warnings",
-        "  local: 3 read again and as recorded, 1 healed, 4 of 6 artifacts and 4.0 GiB of 6.0 GiB done",
+        "  local: 3 read again and undamaged, 1 healed, 4 of 6 artifacts and 4.0 GiB of 6.0 GiB done",
         f"    healed: {KEY}",
         "    not read, not reached: 2, 2.0 GiB",
         f"    not read, record unreadable: 6: {KEY}, b, c, d, e, …",
@@ -65,7 +65,7 @@ def test_the_error_of_a_failed_pass_is_shown_beside_the_unread_artifacts() -> No
 
     assert said[:4] == [
         "v: failed (nothing_verified)",
-        "  local: 0 read again and as recorded",
+        "  local: 0 read again and undamaged",
         "    not read, not reached: 2, 2.0 GiB",
         "  local: local: nothing",
     ]

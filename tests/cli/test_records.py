@@ -287,7 +287,7 @@ PLANNED = PlaceResult(
         ),
         pytest.param(
             PLANNED,
-            ["local: 1 would go; 7 artifacts kept, plan f00d", "  default/orders/a, 2.0 KiB: old"],
+            ["local: 1 would be deleted; 7 artifacts kept, plan f00d", "  default/orders/a, 2.0 KiB: old"],
             id="retention, dry",
         ),
         pytest.param(
@@ -297,7 +297,7 @@ PLANNED = PlaceResult(
         ),
         pytest.param(
             PlaceResult(outcome=Outcome.SUCCEEDED, verified=3, damaged=("a", "b"), healed=("b",)),
-            ["local: 3 read again and as recorded, 2 damaged, 1 healed", "  healed: b"],
+            ["local: 3 read again and undamaged, 2 damaged, 1 healed", "  healed: b"],
             id="reading again",
         ),
     ],

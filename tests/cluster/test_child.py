@@ -168,7 +168,7 @@ def test_1500_databases_of_three_copies_reach_the_supervisor_and_its_volume(bolt
         Started("d-1", "backup_agent.cluster", json.dumps(settings).encode(), events.put, root="r", keep=lock.fileno())
         while isinstance(told := events.get(timeout=60), Told):
             if isinstance(told.event, TopologyRows):
-                known.hear(told.event)
+                known.add_rows(told.event)
             elif isinstance(told.event, TopologyTold):
                 known.take(told.event, 1.0)
 

@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from backup_agent.catalog import claim
+from backup_agent.catalog import owner_file
 from backup_agent.k8s import agent_settings
 from backup_agent.k8s.names import Object
 from backup_agent.settings.load import parse
@@ -105,7 +105,7 @@ def test_the_agent_gets_its_namespace_in_the_variable_that_it_reads() -> None:
     environment = pod(rendered(parsed(SMALLEST)), "demo-backup")["spec"]["containers"][0]["env"]
     given = {one["name"]: one["valueFrom"]["fieldRef"]["fieldPath"] for one in environment if "valueFrom" in one}
 
-    assert given == {claim.NAMESPACE: "metadata.namespace"}
+    assert given == {owner_file.NAMESPACE: "metadata.namespace"}
 
 
 def test_claims_outlive_what_made_them() -> None:

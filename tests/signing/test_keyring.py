@@ -165,7 +165,7 @@ def test_a_number_that_cannot_be_signed_leaves_the_record_unsigned_and_says_so(k
     record = keyring.sign(a_record().model_copy(update={"last_committed_tx": 2**60}))
 
     assert record.signature is None
-    assert f"{KEY}: it has a number that a signature cannot cover" == keyring.fault
+    assert f"{KEY}: it has a number that is too large to be signed" == keyring.fault
 
 
 def _pem(key: Any, password: bytes | None = None) -> bytes:

@@ -28,7 +28,7 @@ TEMPLATES = Path(__file__).parents[2] / "backup_agent" / "standins" / "store_tem
 PASSWORD = "store-template"
 MAGIC = b"DZV1"
 SIZES = 4 + 8 + 8
-"""Bytes between the `zstd` mark and the tar of a dump: version, number of files, number of bytes."""
+"""Bytes between the `zstd` tag and the tar of a dump: version, number of files, number of bytes."""
 
 ORDERS = """
 UNWIND range(1, 12) AS number

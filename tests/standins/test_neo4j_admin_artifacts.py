@@ -1,7 +1,7 @@
 """The stand-in's artifacts equal, byte for byte, those of Neo4j's own writer classes.
 
 golden/headers.json was written by tests/community/ArtifactWriter.java with the jars of 5.26.31 and 2026.09.0. It holds
-the bytes between an artifact's magic (and `zstd` mark) and its sizes or tar.
+the bytes between an artifact's magic (and `zstd` tag) and its sizes or tar.
 """
 
 import hashlib

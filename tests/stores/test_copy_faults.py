@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from backup_agent.catalog import claim, tenure
+from backup_agent.catalog import owner_file, tenure
 from backup_agent.catalog.place import place_of
 from backup_agent.catalog.recognised import create_on_volume
 from backup_agent.core.artifacts.keys import record_key
@@ -79,7 +79,7 @@ def volume(tmp_path: Path) -> Volume:
 def all_is_there(store: Store, volume: Volume) -> None:
     """See that the destination holds what the volume holds, each record under a number of the lease."""
     expected = {path.relative_to(volume.root).as_posix() for path in (volume.root / "default").rglob("*.*")}
-    assert {stored.key for stored in store.list()} - {claim.KEY} == expected
+    assert {stored.key for stored in store.list()} - {owner_file.KEY} == expected
     for record in volume.records:
         there = Record.from_json(store.read(record_key(record.key), LIMIT))
         assert there.model_copy(update={"fencing": None}) == record
@@ -224,7 +224,7 @@ def test_if_another_agent_has_the_lease_or_the_place_all_is_owed_and_both_are_na
         store.create(tenure.KEY, held.to_json())
     else:
         there = Owner(id="z", cluster="demo", agent="z-pod")
-        store.create(claim.KEY, there.to_json())
+        store.create(owner_file.KEY, there.to_json())
     failure, told = volume.copy(store)
 
     assert failure is not None

@@ -23,7 +23,7 @@ def answer(known: Discovery, *databases: str, lost: int = 0, **more: Any) -> Non
     known.begin()
     rows = [{"database": name, "address": "server-0:7687"} for name in databases]
     for event in told({COPIES: rows[lost:]}):
-        known.hear(event)
+        known.add_rows(event)
     known.take(TopologyTold.model_validate({**TOPOLOGY, "counts": {COPIES: len(rows)}, **more}), 1.0)
 
 
@@ -79,7 +79,7 @@ def test_an_incomplete_topology_is_not_used(tmp_path: Path) -> None:
 def test_rows_of_a_child_that_died_are_discarded(tmp_path: Path) -> None:
     known = Discovery(tmp_path)
     known.begin()
-    known.hear(TopologyRows(copies=(Copy(database=DatabaseName("people")),)))
+    known.add_rows(TopologyRows(copies=(Copy(database=DatabaseName("people")),)))
     answer(known, "orders")
 
     assert known.current

@@ -1,6 +1,6 @@
 """Parts of an S3 multipart upload, and the digests of the resulting object.
 
-The reading pass and the upload must use the same parts: the reading pass computes the digest that the upload sends with
+Reading back and upload must use the same parts: reading an artifact back computes the digest that the upload sends with
 each part.
 """
 

@@ -1,7 +1,7 @@
 """Write and read Neo4j's backup artifacts: header, container, parts.
 
 The bytes equal those of Neo4j's own writer classes (tests/standins/golden). All integers are big-endian. Uncompressed
-artifacts (`BTV2`) have neither the `zstd` mark nor the sizes.
+artifacts (`BTV2`) have neither the `zstd` tag nor the sizes.
 """
 
 import contextlib

@@ -20,7 +20,8 @@ class Upload:
         self.descriptor = descriptor
         self.file = file
         self.parts = cut(file.size, file.part_size or part_size(file.size))
-        # The reading pass has computed the digests of the parts. If `file` has none, the source is read once more.
+        # The digests of the parts were computed when the artifact was read back. If `file` has none, the source is read
+        # once more.
         self._digests = file.parts if len(file.parts) == len(self.parts) > 1 else self._read_parts()
 
     @property

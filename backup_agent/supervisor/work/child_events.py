@@ -49,7 +49,7 @@ class ChildEvents:
             self._take_event(told.run, run, told.event)
             return
         if run.kind == "survey":
-            self.survey.spoil()
+            self.survey.note_malformed_event()
         elif run.kind in CHANGING:
             self.volume_summaries.doubt()
         log.error("event not understood", run=told.run, kind=told.event.kind, error=quoting.shown(told.event.error))
@@ -73,7 +73,7 @@ class ChildEvents:
             case events.StageBegun() | events.Progress():
                 self._progressed(name, run, event)
             case events.TopologyRows():
-                self.discovery.hear(event)
+                self.discovery.add_rows(event)
             case events.ArtifactDeleted() | events.HoldEnded() | events.StraysFound() | events.UnrecognisedFound():
                 self.maintenance.told_by_retention(run.destination or VOLUME, event)
             case (
@@ -116,9 +116,8 @@ class ChildEvents:
                 self.dispatch.hard_links = event.hard_links
                 if not event.hard_links:
                     log.warning(
-                        "volume refuses hard links",
+                        "volume refuses hard links, backups are written in place",
                         root=str(self.reloader.settings.storage.root),
-                        backups="are written in place",
                     )
             case events.SigningTold():
                 self._signing(event)
@@ -143,7 +142,7 @@ class ChildEvents:
         self.runs.progressed(name, event)
         self.dispatch.progressed(name, run)
         if isinstance(event, events.Progress):
-            self.maintenance.read_on(name, event)
+            self.maintenance.note_bytes_read(name, event)
 
     def ended(self, ended: Ended) -> None:
         """Handle the end of a child."""

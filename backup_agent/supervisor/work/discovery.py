@@ -74,7 +74,7 @@ class Discovery:
         """Discard earlier rows, since a child is about to be started."""
         self._rows = Rows()
 
-    def hear(self, event: TopologyRows) -> None:
+    def add_rows(self, event: TopologyRows) -> None:
         """Add rows from the child."""
         self._rows.take(event)
 

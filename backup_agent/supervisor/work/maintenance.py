@@ -304,13 +304,13 @@ class Maintenance:
             case events.SliceProgress() | events.ReadingBegun():
                 self._slice_told(name, event)
             case events.ArtifactDamaged():
-                self.maintenance_queue.mark(event.place, event.key)
+                self.maintenance_queue.damaged(event.place, event.key)
                 self.counters.read_again(event.place, "damaged")
                 log.error("artifact damaged", place=event.place, artifact=event.key, found=event.found)
             case events.ArtifactVerified():
                 self.counters.read_again(event.place, "verified")
             case events.ArtifactHealed():
-                self.maintenance_queue.unmark(event.place, event.key)
+                self.maintenance_queue.healed(event.place, event.key)
                 self.counters.read_again(event.place, "healed")
                 log.warning("artifact healed", place=event.place, artifact=event.key, sources=event.sources)
             case events.ArtifactNotHealed():
@@ -341,7 +341,7 @@ class Maintenance:
             )
         self.maintenance_queue.progressed(wish, event.model_dump(exclude={"event"}), time.monotonic())
 
-    def read_on(self, name: str, event: events.Progress) -> None:
+    def note_bytes_read(self, name: str, event: events.Progress) -> None:
         """Note how many bytes a slice of a request has read."""
         wish = self._wishes.get(name)
         if wish is not None and wish.kind == "verify":

@@ -1,7 +1,7 @@
 """The passes of retention and verification that are requested or due, and which of them is next.
 
-A pass loads the large libraries or deletes artifacts. So it starts only if no backup waits or runs, and nothing else
-starts while retention is applied. A request for `prune` or `verify` makes one pass after the other, one for each place.
+A pass needs much memory for its libraries, or deletes artifacts. So it starts only if no backup waits or runs, and
+nothing else starts while retention is applied. A request for passes makes one after the other, one for each place.
 """
 
 import math
@@ -33,7 +33,7 @@ OVERDUE_SECONDS = 600.0
 """How long retention may wait for backups. Then it comes before them, so that the volume does not fill."""
 
 REST = 20.0
-"""Rest after a pass of retention, as a multiple of its duration. Until then, backups do not make retention due."""
+"""Rest after a pass of retention, as a multiple of its duration. During the rest, backups do not make retention due."""
 
 VERIFY_SECONDS = 900.0
 """How often a pass checks whether artifacts of a place are due to be verified."""
@@ -103,7 +103,7 @@ class MaintenanceQueue:
     # Requests
 
     def accept(self, answer: Answer) -> None:
-        """Queue a request for `prune` or `verify`. If it names an unknown place, fail it at once."""
+        """Queue a request for passes. If it names an unknown place, fail it at once."""
         asked = answer.asked.place
         if asked is not None and asked not in self.places:
             text = f"{asked}: there is no such place; there are {', '.join(self.places)}"
@@ -155,7 +155,7 @@ class MaintenanceQueue:
     # Choosing
 
     def asked(self) -> Wish | None:
-        """Return the next pass of a request, except later slices of verification."""
+        """Return the first pass of a request that has not begun."""
         return next((wish for wish, begun in self._wanted() if not begun), None)
 
     def goes_on(self) -> Wish | None:
@@ -261,7 +261,10 @@ class MaintenanceQueue:
         self._result(wish, result, now)
 
     def verified(self, wish: Wish, report: PassReport, monotonic: float, now: datetime) -> None:
-        """Handle the end of a slice of verification. A request for certain artifacts postpones no slice."""
+        """Handle the end of a slice of verification.
+
+        A request for certain artifacts does not change when the place is verified next.
+        """
         routine = self._at(wish.place)
         if report.oldest is not None:
             routine.note(oldest_verified=report.oldest)
@@ -330,12 +333,12 @@ class MaintenanceQueue:
             result = result or answer.places[wish.place]
             self._result(wish, result.model_copy(update={"outcome": Outcome.WAITING}), now)
 
-    def mark(self, place: PlaceName, key: str) -> None:
+    def damaged(self, place: PlaceName, key: str) -> None:
         """Note that an artifact is damaged. At its end, a slice reports all damaged artifacts."""
         routine = self._at(place)
         routine.note(damaged=tuple(sorted({*(routine.status.damaged or ()), key})))
 
-    def unmark(self, place: PlaceName, key: str) -> None:
+    def healed(self, place: PlaceName, key: str) -> None:
         """Note that an artifact was healed."""
         routine = self._at(place)
         routine.note(damaged=tuple(other for other in routine.status.damaged or () if other != key))

@@ -47,14 +47,14 @@ class Survey:
     _summaries: list[DatabaseSummary] = field(default_factory=list)
     _uncounted: set[PlaceName] = field(default_factory=set)
     _whole: bool = False
-    _spoiled: bool = False
+    _malformed: bool = False
 
     def start(self, monotonic: float) -> None:
         """Start a survey if one is due and nothing else is running."""
         if not self._is_due(monotonic) or self.runs:
             return
         self.began = True
-        self._summaries, self._uncounted, self._whole, self._spoiled = [], set(), False, False
+        self._summaries, self._uncounted, self._whole, self._malformed = [], set(), False, False
         try:
             self.runs.spawn(self.runs.numbered("survey"), MODULE, self.task().model_dump_json().encode())
         except OSError as error:
@@ -87,23 +87,23 @@ class Survey:
             case _:
                 assert_never(event)
 
-    def spoil(self) -> None:
+    def note_malformed_event(self) -> None:
         """Note that the running survey wrote a malformed event, so that its result is incomplete."""
-        self._spoiled = True
+        self._malformed = True
 
     def ended(self, run: Run, code: int) -> None:
         """Handle the end of a survey. Its result is used only if it is complete."""
         self._tried = True
         if run.ending is not None:  # the agent ends
             return
-        if code == 0 and self._whole and not self._spoiled:
+        if code == 0 and self._whole and not self._malformed:
             self.volume_summaries.surveyed(self._summaries, self._uncounted, time.monotonic())
             self.done, self.failure, self._due_since = True, None, None
             self._backoff.succeeded()
             log.info("volume surveyed", databases=len(self._summaries))
             self._summaries = []
         else:
-            self._fail(_why(run, code, spoiled=self._spoiled))
+            self._fail(_why(run, code, malformed=self._malformed))
 
     def unready(self, monotonic: float) -> str | None:
         """Return why the agent is not ready yet, or None if a survey has succeeded."""
@@ -123,10 +123,10 @@ class Survey:
         log.error("survey failed", error=error, retry_seconds=round(self._backoff.wait(monotonic)))
 
 
-def _why(run: Run, code: int, *, spoiled: bool) -> str:
+def _why(run: Run, code: int, *, malformed: bool) -> str:
     if isinstance(run.result, SurveyFailed):
         return run.result.failure.error
-    if spoiled:
+    if malformed:
         return "its process wrote an event that cannot be understood"
     if code < 0:
         return f"its process was killed by signal {-code}"

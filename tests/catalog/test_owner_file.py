@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from backup_agent.catalog import claim, tenure
-from backup_agent.catalog.claim import check_volume
+from backup_agent.catalog import owner_file, tenure
+from backup_agent.catalog.owner_file import check_volume
 from backup_agent.catalog.place import place_of
 from backup_agent.catalog.place_ownership import adopt_place, hold_place, this_volume
 from backup_agent.catalog.tenure import Held
@@ -72,7 +72,7 @@ def make(tmp_path: Path) -> Callable[..., Agent]:
 
 
 def at(store: Store) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(store.read(claim.KEY, LIMIT))
+    content: dict[str, Any] = json.loads(store.read(owner_file.KEY, LIMIT))
     return content
 
 
@@ -93,7 +93,7 @@ def test_a_volume_gets_an_id_that_stays(tmp_path: Path) -> None:
 
     assert first.ours.id == again.ours.id
     assert (again.foreign, again.no_deletion) == (None, None)
-    stored = json.loads((tmp_path / claim.KEY).read_text())
+    stored = json.loads((tmp_path / owner_file.KEY).read_text())
     assert (stored["schema"], stored["namespace"], stored["system_id"]) == (1, "prod", "S1")
 
 
@@ -114,7 +114,7 @@ def test_facts_about_the_owner_are_kept_if_they_are_unknown_later(tmp_path: Path
 def test_a_volume_of_another_agent_is_refused_with_both_owners(tmp_path: Path, now: dict[str, str]) -> None:
     facts: dict[str, Any] = {"cluster": "demo", "namespace": "prod", "system_id": "S1"}
     check_volume(tmp_path, **facts)
-    before = (tmp_path / claim.KEY).read_bytes()
+    before = (tmp_path / owner_file.KEY).read_bytes()
 
     volume = check_volume(tmp_path, **{**facts, **now})
 
@@ -123,11 +123,11 @@ def test_a_volume_of_another_agent_is_refused_with_both_owners(tmp_path: Path, n
     assert volume.foreign.reason is Reason.FOREIGN_ROOT
     for side in (*facts.values(), *now.values()):
         assert side in volume.foreign.error
-    assert (tmp_path / claim.KEY).read_bytes() == before
+    assert (tmp_path / owner_file.KEY).read_bytes() == before
 
 
 def test_nothing_is_deleted_on_a_volume_that_a_newer_agent_has_used(tmp_path: Path) -> None:
-    (tmp_path / claim.KEY).write_text(json.dumps({**NEWER, "id": "n"}))
+    (tmp_path / owner_file.KEY).write_text(json.dumps({**NEWER, "id": "n"}))
 
     volume = check_volume(tmp_path, "demo")
 
@@ -138,7 +138,7 @@ def test_nothing_is_deleted_on_a_volume_that_a_newer_agent_has_used(tmp_path: Pa
 
 
 def test_a_volume_with_an_unreadable_owner_is_foreign(tmp_path: Path) -> None:
-    (tmp_path / claim.KEY).write_text("{")
+    (tmp_path / owner_file.KEY).write_text("{")
 
     assert check_volume(tmp_path, "demo").foreign is not None
 
@@ -215,16 +215,16 @@ def test_a_cloned_volume_in_another_namespace_is_refused(
     make: Callable[..., Agent], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store, production, staging = MemoryStore("offsite"), make("a"), make("b")
-    monkeypatch.setenv(claim.NAMESPACE, "production")
+    monkeypatch.setenv(owner_file.NAMESPACE, "production")
     production.hold(store)
     clone(production, staging)
-    monkeypatch.setenv(claim.NAMESPACE, "staging")
+    monkeypatch.setenv(owner_file.NAMESPACE, "staging")
 
     assert "staging" in refusal(staging, store)
 
 
 def clone(production: Agent, staging: Agent) -> None:
-    (staging.root / claim.KEY).write_bytes((production.root / claim.KEY).read_bytes())
+    (staging.root / owner_file.KEY).write_bytes((production.root / owner_file.KEY).read_bytes())
 
 
 def test_the_place_of_a_lost_volume_of_the_same_pod_is_taken_over_at_once(make: Callable[..., Agent]) -> None:
@@ -335,14 +335,14 @@ def test_nothing_is_published_from_a_foreign_volume(make: Callable[..., Agent]) 
         agent.hold(store)
 
     assert refused.value.failure.reason is Reason.FOREIGN_ROOT
-    assert store.look(claim.KEY, LIMIT) is None
+    assert store.look(owner_file.KEY, LIMIT) is None
 
 
 @pytest.mark.parametrize("ours", [True, False])
 def test_nothing_is_deleted_or_overwritten_at_a_place_of_a_newer_agent(make: Callable[..., Agent], ours: bool) -> None:
     store, agent = MemoryStore("offsite"), make()
     identity = this_volume(agent.settings).ours.id if ours else "another"
-    store.create(claim.KEY, json.dumps({**NEWER, "id": identity}).encode())
+    store.create(owner_file.KEY, json.dumps({**NEWER, "id": identity}).encode())
 
     if ours:
         held = agent.hold(store)
@@ -360,13 +360,13 @@ def test_nothing_is_deleted_or_overwritten_at_a_place_of_a_newer_agent(make: Cal
 )
 def test_an_unreadable_owner_is_foreign(make: Callable[..., Agent], content: bytes) -> None:
     store = MemoryStore("offsite")
-    store.create(claim.KEY, content)
+    store.create(owner_file.KEY, content)
 
     with pytest.raises(PermanentError) as refused:
         make().hold(store)
 
     assert refused.value.failure.reason is Reason.FOREIGN_ROOT
-    assert store.read(claim.KEY, LIMIT) == content
+    assert store.read(owner_file.KEY, LIMIT) == content
 
 
 @pytest.mark.parametrize("vouched", [False, True])
@@ -416,8 +416,8 @@ def test_if_two_agents_claim_a_vacant_place_one_gets_it(make: Callable[..., Agen
     class Overtaken(MemoryStore):
         def look(self, key: str, limit: int) -> Any:
             seen = super().look(key, limit)
-            if key == claim.KEY and seen is None:
-                super().swap(claim.KEY, this_volume(other.settings).ours.to_json(), None)
+            if key == owner_file.KEY and seen is None:
+                super().swap(owner_file.KEY, this_volume(other.settings).ours.to_json(), None)
             return seen
 
     store = Overtaken("offsite")
@@ -441,26 +441,26 @@ def test_after_any_failure_the_next_pass_claims_the_place(
 
     agent.hold(store)
 
-    assert Owner.from_json(store.read(claim.KEY, LIMIT)).id == this_volume(agent.settings).ours.id
+    assert Owner.from_json(store.read(owner_file.KEY, LIMIT)).id == this_volume(agent.settings).ours.id
 
 
 def test_an_owner_file_that_is_too_large_stops_publishing_and_can_be_taken_over(tmp_path: Path) -> None:
     store = LocalStore(tmp_path)
-    memory.sparse(tmp_path / claim.KEY, 2**30)
+    memory.sparse(tmp_path / owner_file.KEY, 2**30)
 
-    found = claim.look(store)
-    volume = claim.check_volume(tmp_path, "demo")
+    found = owner_file.look(store)
+    volume = owner_file.check_volume(tmp_path, "demo")
 
     assert (found.owner, found.fault) == (None, "is larger than 1048576 bytes")
     assert volume.foreign is not None
-    claim.adopt(store, volume.ours.model_copy(update={"id": "ours"}))
-    assert claim.look(store).owner is not None
+    owner_file.adopt(store, volume.ours.model_copy(update={"id": "ours"}))
+    assert owner_file.look(store).owner is not None
 
 
 def test_a_lease_that_is_too_large_belongs_to_another_program(tmp_path: Path) -> None:
     store = MemoryStore()
     store.create(tenure.KEY, b"x" * (2**20 + 1))
-    ours = claim.check_volume(tmp_path, "demo").ours
+    ours = owner_file.check_volume(tmp_path, "demo").ours
 
     with (
         pytest.raises(tenure.HeldByAnotherError, match="newer agent or by another program"),
