@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from backup_agent.core.artifacts.marks import Damage, Hold
 from backup_agent.core.artifacts.records import Record
-from backup_agent.core.json_reader import DEEPEST, NestingError, read_json
+from backup_agent.core.json_reader import DEEPEST, NestingError, SurrogateError, read_json
 from backup_agent.core.neo4j.topology import Topology
 from backup_agent.core.ownership.lease import Lease
 from backup_agent.core.ownership.owner import Owner
@@ -66,6 +66,21 @@ def test_invalid_json_and_invalid_utf_8_raise_value_error() -> None:
         with pytest.raises(ValueError, match=r".") as caught:
             read_json(document)
         assert not isinstance(caught.value, NestingError)
+
+
+@given(st.lists(st.text(st.characters(exclude_categories=()), max_size=3), max_size=3))
+def test_text_with_half_of_a_surrogate_pair_is_refused(texts: list[str]) -> None:
+    data = json.dumps({"texts": texts, "keys": dict.fromkeys(texts)}).encode()
+    try:
+        found = read_json(data)
+    except SurrogateError:
+        assert any("\ud800" <= character <= "\udfff" for text in texts for character in text)
+    else:
+        assert all(text.encode() is not None for text in (*found["texts"], *found["keys"]))
+
+
+def test_whole_surrogate_pairs_and_escaped_backslashes_are_read() -> None:
+    assert read_json(rb'["\ud83d\ude00", "\\ud800"]') == ["\U0001f600", r"\ud800"]
 
 
 def test_objects_are_built_by_the_given_function() -> None:

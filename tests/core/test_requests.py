@@ -1,6 +1,7 @@
 """Valid requests, and the faults of invalid ones."""
 
 import json
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -197,6 +198,8 @@ def test_a_path_that_leaves_the_root_or_has_more_than_one_name_is_refused(path: 
         pytest.param(b'{"type":', "not JSON", id="half"),
         pytest.param(b'{"type":"FULL","type":"DIFF"}', "type: given twice", id="a key twice"),
         pytest.param(b'{"reason":"\xff"}', "not UTF-8 at byte 11", id="not UTF-8"),
+        pytest.param(b'{"id":"\\ud800"}', "half of a surrogate pair", id="half a surrogate pair in a value"),
+        pytest.param(b'{"\\uDFFF":1}', "half of a surrogate pair", id="half a surrogate pair in a key"),
         pytest.param(
             b"[" * 60000, "nested more than 64 levels deep: a request is one flat JSON object", id="nested deeply"
         ),
@@ -364,6 +367,18 @@ def test_any_bytes_are_a_request_or_raise_invalid_request_error(data: bytes) -> 
     assert all(faults)
 
 
+ODD = st.text(st.characters(exclude_categories=()), max_size=4)
+"""Text with characters of every category, half surrogate pairs included."""
+
+
+@given(st.dictionaries(st.sampled_from(sorted(Request.model_fields)) | ODD, ODD, max_size=3))
+def test_any_text_in_any_field_is_a_request_or_raises_invalid_request_error(document: dict[str, str]) -> None:
+    for ensure_ascii in (True, False):
+        data = json.dumps(document, ensure_ascii=ensure_ascii).encode(errors="surrogatepass")
+        with suppress(InvalidRequestError):
+            parse(data, ROOT)
+
+
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.text(),
@@ -379,6 +394,7 @@ def test_a_prefix_of_an_object_is_not_whole(value: Any) -> None:
 
 def test_data_that_can_never_become_a_request_is_whole() -> None:
     assert is_whole(b"[" * 60000)
+    assert is_whole(b'["\\ud800"]')
     assert not is_whole(b"[" * 60)
 
 

@@ -18,6 +18,31 @@ def _world(tmp_path: Path) -> AgentParts:
     return AgentParts(tmp_path)
 
 
+def test_a_file_that_raises_an_unexpected_exception_delays_no_other_file(
+    world: AgentParts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool, intake = world.parts.spool, world.parts.intake
+    settle = spool._settle
+
+    def fail_for_odd(folder: Path, now: datetime) -> Any:
+        if (folder / "odd.request").exists():
+            raise KeyError
+        return settle(folder, now)
+
+    monkeypatch.setattr(spool, "_settle", fail_for_odd)
+    with pytest.raises(KeyError):
+        world.ask("odd", action="verify")
+    with pytest.raises(KeyError):
+        intake.settle()
+
+    for _ in range(2):
+        intake.settle()
+    world.ask("other", action="verify")
+
+    assert world.answer("other")["state"] == State.QUEUED.value
+    assert len(spool.unsettled()) == 1, "it is kept for the next start"
+
+
 FORGET = {"action": "forget", "database": "orders", "reason": "dropped for good"}
 
 

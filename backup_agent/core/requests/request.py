@@ -34,7 +34,7 @@ from backup_agent.core.artifacts.names import (
     set_name_or_none,
 )
 from backup_agent.core.artifacts.records import BackupType
-from backup_agent.core.json_reader import NestingError, read_json
+from backup_agent.core.json_reader import NestingError, SurrogateError, read_json
 
 LARGEST = 64 * 1024
 """Size of the largest request in bytes."""
@@ -361,6 +361,8 @@ def parse(data: bytes, root: str) -> Request:
         raise InvalidRequestError((f"not UTF-8 at byte {error.start}: write JSON in UTF-8",)) from None
     except NestingError as error:
         raise InvalidRequestError((f"{error}: a request is one flat JSON object",)) from None
+    except SurrogateError as error:
+        raise InvalidRequestError((f"{error}: write both halves, or the character in UTF-8",)) from None
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
         raise InvalidRequestError((f'not JSON at {where}: write one object, as {{}} or {{"type":"FULL"}}',)) from None
@@ -380,7 +382,7 @@ def is_whole(data: bytes) -> bool:
     """Return False if the data may be the beginning of a request whose file is still being written."""
     try:
         read_json(data)
-    except NestingError:
+    except (NestingError, SurrogateError):
         return True
     except ValueError:
         return False
@@ -419,7 +421,7 @@ def _fault(item: Any) -> str:  # noqa: ANN401  pydantic's error dictionary
         return f"{path}: {text}" if path else text
     if item["type"] == "string_too_long":
         return f"{path}: at most {item['ctx']['max_length']} characters expected (got {len(item['input'])})"
-    expected = _EXPECTED.get((item["type"], path)) or _EXPECTED[item["type"], ""]
+    expected = _EXPECTED.get((item["type"], path)) or _EXPECTED.get((item["type"], ""), "another value expected")
     return f"{path}: {expected} (got {_kind(item['input'])})"
 
 

@@ -1,7 +1,7 @@
 """Take requests from dropped files, from schedules, and after a restart from the ledger."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import structlog
 
@@ -49,6 +49,8 @@ class Intake:
     actions: Actions
     volume_summaries: VolumeSummaries
     counters: Counters
+    _failed: set[str] = field(default_factory=set)
+    """Intakes whose settling raised an unexpected exception. They wait for the next start, and delay no other file."""
 
     def take_dropped(self, monotonic: float) -> float:
         """Take the dropped files that can be taken; return when to list the folder again (monotonic seconds)."""
@@ -66,12 +68,19 @@ class Intake:
         return monotonic + (SETTLE_SECONDS if self.spool.dropped.waits_for_quiet else SCAN_SECONDS)
 
     def settle(self) -> None:
-        """Accept or reject the files that were taken before a crash or an error."""
+        """Accept or reject the files that were taken before a crash or an error.
+
+        If a file raises an unexpected exception, it is left out from then on.
+        """
         for intake in self.spool.unsettled():
+            if intake in self._failed:
+                continue
+            self._failed.add(intake)
             try:
                 self._accept(self.spool.settle(intake, utc_now()))
             except OSError as error:
                 log.error("request not settled", intake=intake, error=str(error))  # noqa: TRY400  the text says it all
+            self._failed.discard(intake)
 
     def _accept(self, taken: TakenFile | None) -> None:
         if taken is None:
