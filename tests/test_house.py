@@ -89,7 +89,7 @@ OPENS = {
     "backup_agent/cli/run.py:_open_standard_streams": "/dev/null",
     "backup_agent/cli/status.py:ask": "an HTTP answer, of which no more than a limit is read",
     "backup_agent/logs.py:end": "/dev/null",
-    "backup_agent/neo4j_admin/cgroup.py:_lines": "/proc and /sys",
+    "backup_agent/cgroup.py:_lines": "/proc and /sys",
     "backup_agent/neo4j_admin/program.py:_java_of_class": "a member of a jar of Neo4j's own, eight bytes of it",
     "backup_agent/processes.py:_stat": "/proc",
     "backup_agent/processes.py:left_behind": "/proc",

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from backup_agent import durable, processes
+from backup_agent.cgroup import memory_limit
 from backup_agent.core.artifacts.names import DatabaseName
 from backup_agent.core.artifacts.records import BackupType, Header
 from backup_agent.core.capabilities import Capabilities, Version, other_line
@@ -18,7 +19,6 @@ from backup_agent.core.neo4j.command import Launch
 from backup_agent.core.neo4j.progress import Stage, Transcript, patience
 from backup_agent.core.neo4j.verdict import Completed, did_not_start
 from backup_agent.neo4j_admin import configuration, inspection, process, program
-from backup_agent.neo4j_admin.cgroup import memory_limit
 from backup_agent.neo4j_admin.program import AdminProgram
 from backup_agent.settings.model import Neo4j
 

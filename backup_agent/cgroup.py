@@ -1,4 +1,4 @@
-"""Reads the memory limit of the container, from which the memory of the JVM is calculated.
+"""Reads the memory limit of the container. The memory of the JVM and the parts in flight are calculated from it.
 
 In most pods /sys/fs/cgroup/memory.max is the limit. Without a cgroup namespace, on cgroup v1, or if only a parent (the
 pod) is limited, the limit is the lowest limit of the group and its parents.

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from backup_agent.neo4j_admin.cgroup import memory_limit
+from backup_agent.cgroup import memory_limit
 
 V1_UNLIMITED = "9223372036854771712\n"
 
