@@ -1,7 +1,7 @@
 """Find and end all processes of a run, also those that other programs started or another process adopted.
 
-Every process of a run has `MARK` in its environment, so that a new supervisor finds the processes of an earlier one.
-The mark names the supervisor by process id and start time, since ids are reused.
+Every process of a run has `TAG` in its environment, so that a new supervisor finds the processes of an earlier one.
+The tag names the supervisor by process id and start time, since ids are reused.
 """
 
 import os
@@ -10,7 +10,7 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
-MARK = "BACKUP_AGENT_RUN"
+TAG = "BACKUP_AGENT_RUN"
 """`<supervisor's pid>:<its start in clock ticks>:<storage root>`, in the environment of every process of a run."""
 
 LOCK_DESCRIPTOR = "BACKUP_AGENT_LOCK"
@@ -27,8 +27,8 @@ def send(pid: int, number: signal.Signals) -> None:
         return
 
 
-def mark(supervisor: int, root: str) -> str:
-    """Return the value of MARK for the runs of a supervisor."""
+def tag(supervisor: int, root: str) -> str:
+    """Return the value of TAG for the runs of a supervisor."""
     return f"{supervisor}:{start_of(supervisor)}:{root}"
 
 
@@ -47,7 +47,7 @@ def session(leader: int) -> Iterator[int]:
 
 
 def left_behind(root: str) -> Iterator[int]:
-    """Yield the ids of processes whose mark names this storage root and a supervisor that has ended."""
+    """Yield the ids of processes whose tag names this storage root and a supervisor that has ended."""
     for pid in _pids():
         try:
             environment = (PROC / str(pid) / "environ").read_bytes().split(b"\0")
@@ -55,7 +55,7 @@ def left_behind(root: str) -> Iterator[int]:
             continue
         for entry in environment:
             name, _, value = entry.decode(errors="replace").partition("=")
-            if name != MARK:
+            if name != TAG:
                 continue
             supervisor, started, place = value.split(":", 2)
             if place == root and str(start_of(int(supervisor))) != started:

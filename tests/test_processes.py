@@ -20,7 +20,7 @@ def forked(mark: str) -> Iterator[subprocess.Popen[bytes]]:
         [sys.executable, "-c", FORKS],
         stdout=subprocess.PIPE,
         start_new_session=True,
-        env={**os.environ, processes.MARK: mark},
+        env={**os.environ, processes.TAG: mark},
     ) as leader:
         assert leader.stdout is not None
         leader.stdout.read(2)
@@ -36,7 +36,7 @@ def test_a_session_has_all_its_processes() -> None:
 
 def test_processes_of_a_dead_supervisor_are_found_and_ended(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as supervisor:
-        mark = processes.mark(supervisor.pid, str(tmp_path))
+        mark = processes.tag(supervisor.pid, str(tmp_path))
         with forked(mark) as leader:
             assert list(processes.left_behind(str(tmp_path))) == []
             supervisor.communicate(b"\n")

@@ -21,7 +21,7 @@ from backup_agent.catalog import volume_records
 from backup_agent.catalog.damage_marks import is_believed
 from backup_agent.catalog.index import IndexLine, LocatedLine, Rewriting, lines_of
 from backup_agent.catalog.place import Place
-from backup_agent.catalog.recognition import Recognition, Standing
+from backup_agent.catalog.recognition import Provenance, Recognition
 from backup_agent.catalog.record_notes import GIVEN_UP, digest_of
 from backup_agent.core.artifacts.chains import Ancestry
 from backup_agent.core.artifacts.drift import Finding, Folder, Kind, ListedKey, folders
@@ -404,7 +404,7 @@ def _contents(
     believed = {key for key in marked if is_believed(place, recognition.keyring, key)}
     holds, hold_faults = _marks(place.store, Hold, folder.holds, hold_key)
     damages, damage_faults = _marks(place.store, Damage, sorted(believed), damage_key)
-    orphans, strangers = folder.left_over({key for keys in files.values() for key in keys})
+    orphans, others = folder.left_over({key for keys in files.values() for key in keys})
     unrecognised = [
         Unrecognised(line.entry.key, next((one.text for one in folder.file_faults(line.files)), None), line.entry)
         for line in records.lines
@@ -420,7 +420,7 @@ def _contents(
         ),
         without_artifact={line.entry.key: tuple(wrong) for line in own if (wrong := folder.file_faults(line.files))},
         orphans=orphans,
-        foreign=folder.foreign + strangers,
+        foreign=folder.foreign + others,
         unreadable=(*records.unreadable, *hold_faults, *damage_faults),
         unrecognised={one.artifact: one for one in (*unrecognised, *records.strange)},
         more_unrecognised=records.unread,
@@ -444,12 +444,12 @@ def _read(store: Store, recognition: Recognition, artifact: str, note: str | Non
     try:
         data = store.read(key, LARGEST)
         with _LARGE if len(data) > _SMALL else nullcontext():
-            standing = recognition.standing(artifact, data, note)
-            if standing is Standing.REPLACED:
+            provenance = recognition.provenance(artifact, data, note)
+            if provenance is Provenance.REPLACED:
                 return Unreadable(key, artifact, volume_records.replaced(str(note)))
             record = volume_records.parse(data, artifact)
-            line = IndexLine.of(record, len(data), recognised=standing.recognised)
-            return _Signed(line, digest_of(data)) if standing is Standing.SIGNED else line
+            line = IndexLine.of(record, len(data), recognised=provenance.recognised)
+            return _Signed(line, digest_of(data)) if provenance is Provenance.SIGNED else line
     except ValueError as error:
         fault = str(error)
     except PermanentError as error:

@@ -67,7 +67,7 @@ def check_volume(
             failure = foreign(name, found, ours)
             return VolumeOwner(ours, failure, failure)
         try:
-            settle(store, found, ours)
+            write_owner(store, found, ours)
         except ConflictError:
             continue
         except BackupError as error:
@@ -93,10 +93,11 @@ def look(store: Store) -> FoundOwner:
         return _as_far_as_understood(seen)
 
 
-def settle(store: Store, found: FoundOwner, ours: Owner) -> None:
-    """Write this agent, with newly known facts, as owner of a place. Raise ConflictError if `owner.json` has changed.
+def write_owner(store: Store, found: FoundOwner, ours: Owner) -> None:
+    """Write `ours` as the owner of a place, unless `owner.json` says so already with all facts that `ours` knows.
 
-    An object that a newer agent has written is left unchanged.
+    `found` is the `owner.json` that was read. An object that a newer agent has written is left unchanged. Raise
+    ConflictError if the object has changed since it was read.
     """
     known = found.owner.knowing(ours) if found.owner and found.owner.id == ours.id else ours
     if known != found.owner and not found.fault:

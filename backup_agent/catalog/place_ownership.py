@@ -131,7 +131,7 @@ def _judge(name: str, found: owner_file.FoundOwner, ours: Owner, folder: Path) -
 
 def _settle(name: str, store: Store, found: owner_file.FoundOwner, ours: Owner, folder: Path) -> None:
     try:
-        owner_file.settle(store, found, ours)
+        owner_file.write_owner(store, found, ours)
     except ConflictError as conflict:
         _judge(name, owner_file.look(store), ours, folder)
         raise TransientError(Reason.FOREIGN_ROOT, f"{name}: {owner_file.KEY} has just changed") from conflict

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from backup_agent.catalog import volume_records
 from backup_agent.catalog.place import Place
-from backup_agent.catalog.recognition import Recognition, Standing
+from backup_agent.catalog.recognition import Provenance, Recognition
 from backup_agent.core.artifacts.keys import RECORD_SUFFIX, database_prefix, is_record_key, record_key
 from backup_agent.core.artifacts.names import DatabaseName, SetName
 from backup_agent.core.artifacts.records import LARGEST, Record
@@ -55,11 +55,11 @@ def read_record(place: Place, key: str) -> Record:
 def parsed(place: Place, key: str, content: bytes) -> Record:
     """Like `read_record`, for content that was already read."""
     note = place.record_notes.note(key)
-    standing = Recognition(place).standing(key, content, note)
+    provenance = Recognition(place).provenance(key, content, note)
     where = f"{place.name}: {record_key(key)}"
-    if standing is Standing.UNKNOWN:
+    if provenance is Provenance.UNKNOWN:
         raise PermanentError(Reason.UNRECOGNISED, f"{where} is a record that the agent neither wrote nor accepted")
-    if standing is Standing.REPLACED:
+    if provenance is Provenance.REPLACED:
         raise PermanentError(
             Reason.UNREADABLE,
             f"{where}: {volume_records.replaced(str(note))}",

@@ -12,8 +12,8 @@ from backup_agent.core.artifacts.records import Record
 from backup_agent.signing.keyring import Keyring
 
 
-class Standing(Enum):
-    """What the agent knows about a record."""
+class Provenance(Enum):
+    """Whether the agent recognises a record, and by what."""
 
     NOTED = auto()
     """The record has the SHA-256 in the note."""
@@ -27,7 +27,7 @@ class Standing(Enum):
     @property
     def recognised(self) -> bool:
         """Whether the agent recognises the record."""
-        return self in (Standing.NOTED, Standing.SIGNED)
+        return self in (Provenance.NOTED, Provenance.SIGNED)
 
 
 class Recognition:
@@ -41,10 +41,10 @@ class Recognition:
         """Whether the settings name a key whose signatures count."""
         return self.keyring.has_keys
 
-    def standing(self, key: str, content: bytes, note: str | None) -> Standing:
+    def provenance(self, key: str, content: bytes, note: str | None) -> Provenance:
         """Judge the record of an artifact by its stored content and the content of its note (RecordNotes.note)."""
         if note == digest_of(content):
-            return Standing.NOTED
+            return Provenance.NOTED
         if note != GIVEN_UP and self.keyring.signer(Record, key, content) is not None:
-            return Standing.SIGNED
-        return Standing.UNKNOWN if note in (None, GIVEN_UP) else Standing.REPLACED
+            return Provenance.SIGNED
+        return Provenance.UNKNOWN if note in (None, GIVEN_UP) else Provenance.REPLACED

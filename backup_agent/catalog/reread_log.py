@@ -20,7 +20,7 @@ from backup_agent import durable
 from backup_agent.core.artifacts.records import StoredValue
 from backup_agent.core.reasons import Reason
 from backup_agent.core.requests.answers import NotRead
-from backup_agent.core.retention.scrub import FinishedSlice
+from backup_agent.core.retention.verify_slices import FinishedSlice
 
 _LONGEST_LINE = 4096
 _LONGEST_ERROR = 500
@@ -43,7 +43,7 @@ class SliceState(StoredValue):
 
     @property
     def finished_slice(self) -> FinishedSlice:
-        """The slice as a value for `core.retention.scrub`."""
+        """The slice as a value for `core.retention.verify_slices`."""
         return FinishedSlice(self.started, self.read, self.pace)
 
 

@@ -60,11 +60,11 @@ def _chain_at(place: Place, what: str) -> RestorableChain:
             f"{place.name}: no artifact {what} is recorded there",
             "`backup-agent list` shows what is on the volume",
         )
-    part, key = found
-    proven = key in part.entries
-    strangers = () if proven else part.unrecognised.values()
-    entries = part.entries | {one.artifact: one.entry for one in strangers if one.entry is not None}
-    ancestry = Ancestry(entries.values(), {*part.unsound, *(one.artifact for one in strangers if one.fault)})
+    folder, key = found
+    proven = key in folder.entries
+    unrecognised = () if proven else folder.unrecognised.values()
+    entries = folder.entries | {one.artifact: one.entry for one in unrecognised if one.entry is not None}
+    ancestry = Ancestry(entries.values(), {*folder.unsound, *(one.artifact for one in unrecognised if one.fault)})
     # An empty differential contains no transactions: restore the artifact that it continues.
     entry = entries.get(key)
     point = ancestry.anchor(entry) if entry is not None and entry.empty else entry

@@ -10,8 +10,8 @@ from backup_agent.core.neo4j.topology import Topology
 
 FILE = ".agent/topology.json"
 LARGEST = 40 * 2**20
-"""Largest size in bytes of a file that is read. Every topology within the limits of core.topology (MOST_…) fits. The
-topology of 1,500 databases with three copies each takes 1.5 MB."""
+"""Largest size in bytes of a file that is read. Every topology within the limits of core.neo4j.topology (MOST_…) fits.
+The topology of 1,500 databases with three copies each takes 1.5 MB."""
 
 
 def load_topology(root: Path) -> Topology | None:

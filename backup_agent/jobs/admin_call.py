@@ -155,7 +155,7 @@ def _version(one: AdminProgram, environ: Mapping[str, str], own: Path, cancel: t
     if one.version is not None:
         return one.version
     facts = Path(one.path).stat()
-    key = [one.path, facts.st_ino, facts.st_size, facts.st_ctime_ns, environ.get(processes.MARK)]
+    key = [one.path, facts.st_ino, facts.st_size, facts.st_ctime_ns, environ.get(processes.TAG)]
     cache = own / "neo4j-admin.json"
     try:
         kept = read_json(durable.read(cache))

@@ -28,7 +28,7 @@ from backup_agent.core.neo4j.verdict import NextStep as Judged
 from backup_agent.core.neo4j.verdict import Verdict, judge
 from backup_agent.core.reasons import BackupError, Failure, PermanentError, Reason
 from backup_agent.core.requests.answers import CopyState, DatabaseResult, Execution, Outcome
-from backup_agent.core.requests.events import ArtifactStored, BackupReport, PutAside, Warned
+from backup_agent.core.requests.events import ArtifactStored, BackupReport, SetAside, Warned
 from backup_agent.core.requests.tasks import BackupTask, CopyTask
 from backup_agent.jobs import copy
 from backup_agent.jobs.admin_call import Admin, CallResult, Invocation
@@ -36,7 +36,7 @@ from backup_agent.jobs.event_writer import EventWriter, begin, cancel_on_sigterm
 from backup_agent.jobs.new_artifacts import NewArtifactReader, ReadingResult
 from backup_agent.jobs.signing_state import tell_signing
 from backup_agent.jobs.stages import Stages
-from backup_agent.jobs.staging import Staging, found, left_since, put_aside
+from backup_agent.jobs.staging import Staging, found, left_since, set_aside
 from backup_agent.jobs.summaries import tell_summary
 from backup_agent.settings.model import Settings
 from backup_agent.signing.keyring import Keyring
@@ -169,7 +169,7 @@ def adopt(run: BackupRun, recorded: Records) -> Judgement | None:
             if judged is not None:
                 run.adopted = True
                 return judged
-    _put_left_aside(run)
+    _set_left_aside(run)
     if run.task.adopt_only:
         raise PermanentError(
             Reason.INTERRUPTED,
@@ -236,13 +236,13 @@ def take(run: BackupRun, recorded: Records) -> Judgement:
         judged = next((one for one in results if verdict.artifact is one.found), None)
         if judged is not None and judged.reading is not None:
             if run.staging.in_place:
-                _put_aside(run, but=judged.path)
+                _set_aside(run, but=judged.path)
             warnings = (*admin.warnings, *admin.differs_from(run.task.server_versions), *verdict.warnings)
             return Judgement(judged.path, judged.reading, _as_taken(decision, judged.reading), warnings, taken)
         if verdict.failure is not None and verdict.failure.reason is Reason.DISK_FULL:
             _discard(run)
         else:
-            _put_aside(run)
+            _set_aside(run)
         decision = _after_failure(run, verdict, results)
 
 
@@ -406,9 +406,9 @@ def _record(run: BackupRun, judged: Judgement, recorded: Records) -> Record:
     )
 
 
-def _put_aside(run: BackupRun, *, but: Path | None = None) -> None:
-    for name in run.staging.put_aside(datetime.now(UTC), but=but):
-        run.writer.tell(PutAside(run=run.task.run, name=name))
+def _set_aside(run: BackupRun, *, but: Path | None = None) -> None:
+    for name in run.staging.set_aside(datetime.now(UTC), but=but):
+        run.writer.tell(SetAside(run=run.task.run, name=name))
 
 
 def _discard(run: BackupRun) -> None:
@@ -424,14 +424,14 @@ def clear(run: BackupRun) -> None:
         if staging.folder.exists() and not staging.in_place:
             half = [path for path in found(staging.target, staging.chain) if path.exists()]
             for path in half:
-                run.writer.tell(PutAside(run=name, name=path.name))
+                run.writer.tell(SetAside(run=name, name=path.name))
             if half:
-                Staging(run.root, name, run.task.set, run.task.database).put_aside(datetime.now(UTC))
+                Staging(run.root, name, run.task.set, run.task.database).set_aside(datetime.now(UTC))
         staging.remove()
-    _put_left_aside(run)
+    _set_left_aside(run)
 
 
-def _put_left_aside(run: BackupRun) -> None:
+def _set_left_aside(run: BackupRun) -> None:
     """Set aside unfinished artifacts in the chain's own folder, if the volume has no hard links.
 
     neo4j-admin looks there for the parent of a differential, and would read unfinished artifacts. Only files with a
@@ -439,8 +439,8 @@ def _put_left_aside(run: BackupRun) -> None:
     """
     if run.task.hard_links:
         return
-    for name in put_aside(run.root, run.task.run, left_since(run.staging.chain, run.task.since), datetime.now(UTC)):
-        run.writer.tell(PutAside(run=run.task.run, name=name))
+    for name in set_aside(run.root, run.task.run, left_since(run.staging.chain, run.task.since), datetime.now(UTC)):
+        run.writer.tell(SetAside(run=run.task.run, name=name))
 
 
 def copy_to_all(run: BackupRun, record: Record) -> dict[PlaceName, CopyState]:

@@ -15,7 +15,15 @@ from backup_agent.core.artifacts.keys import database_key
 from backup_agent.core.artifacts.names import DatabaseName, PlaceName, SetName
 from backup_agent.core.requests.schedules import expected_interval
 from backup_agent.core.requests.tasks import PruneTask
-from backup_agent.core.retention.clock import BOOT_ID, SHOWN_SECONDS, ClockReading, ClockSighting, Gap, Shown, distrust
+from backup_agent.core.retention.clock import (
+    BOOT_ID,
+    SHOWN_SECONDS,
+    ClockReading,
+    ClockSighting,
+    ClockTime,
+    Gap,
+    distrust,
+)
 
 
 @dataclass(frozen=True)
@@ -25,7 +33,7 @@ class PassClock:
     reading: ClockReading
     before: ClockReading | None
     """The reading of the last pass."""
-    shown: dict[PlaceName, Shown]
+    shown: dict[PlaceName, ClockTime]
     """The times that the destinations' clocks have shown. The volume has no clock."""
     reference: datetime | None
     """The present time according to another clock, if one is known."""
@@ -43,7 +51,7 @@ class PassClock:
         known = last.shown if last and last.reading.boot == reading.boot else {}
         shown = {name: one for name, one in known.items() if monotonic - one.monotonic < SHOWN_SECONDS}
         if (store_now := place.store.now()) is not None:
-            shown[place.name] = Shown(now=store_now, monotonic=monotonic)
+            shown[place.name] = ClockTime(now=store_now, monotonic=monotonic)
         references = {f"{name}'s clock": one.time_at(monotonic) for name, one in shown.items()}
         if task.server_clock is not None:
             references["datetime() of the server"] = task.server_clock.time_at(monotonic)

@@ -108,10 +108,10 @@ class Staging(RunFolder):
                         changed += facts.st_mtime_ns
         return total, total + changed
 
-    def put_aside(self, now: datetime, *, but: Path | None = None) -> tuple[str, ...]:
+    def set_aside(self, now: datetime, *, but: Path | None = None) -> tuple[str, ...]:
         """Move the new files of this run to `<root>/.aside/`, except the artifact `but`. Return the new names."""
         passed = () if but is None else (but, *parts(but))
-        return put_aside(self.root, self.run, (path for path in self._new_files() if path not in passed), now)
+        return set_aside(self.root, self.run, (path for path in self._new_files() if path not in passed), now)
 
     def discard(self) -> tuple[str, ...]:
         """Remove the new files of this run. Return their names."""
@@ -127,7 +127,7 @@ class Staging(RunFolder):
         return tuple(self.target / name for name in sorted(_names(self.target) - self._there))
 
 
-def put_aside(root: Path, run: str, paths: Iterable[Path], now: datetime) -> tuple[str, ...]:
+def set_aside(root: Path, run: str, paths: Iterable[Path], now: datetime) -> tuple[str, ...]:
     """Move files to `<root>/.aside/` under names that end neither in `.backup` nor in `.json`. Return the names."""
     moved: list[str] = []
     for path in paths:

@@ -18,8 +18,8 @@ from backup_agent.catalog.space import allows_hard_links
 from backup_agent.core.artifacts.names import VOLUME
 from backup_agent.core.reasons import BackupError, Failure, Reason
 from backup_agent.core.requests.events import (
-    PutAside,
     RecordUnreadable,
+    SetAside,
     Surveyed,
     SurveyFailed,
     UnrecognisedFound,
@@ -49,7 +49,7 @@ def survey(volume: Place, open_runs: Collection[str], writer: EventWriter) -> No
     for run in staging.left(root):
         if run not in open_runs:
             for name in clear(root, run, now):
-                writer.tell(PutAside(run=run, name=name))
+                writer.tell(SetAside(run=run, name=name))
     for folder in volume_records.databases(root):
         durable.remove_temporaries(root.joinpath(*folder))
     if index.parent.is_dir():
@@ -87,7 +87,7 @@ def clear(root: Path, run: str, now: datetime) -> tuple[str, ...]:
         folder = staging.Staging(root, run, set_name, database)
         left = staging.found(folder.target, folder.chain)
         files = [file for artifact in left for file in (artifact, *staging.parts(artifact))]
-        moved += staging.put_aside(root, run, files, now)
+        moved += staging.set_aside(root, run, files, now)
     staging.RunFolder(root, run).remove()
     return tuple(moved)
 

@@ -35,7 +35,7 @@ from backup_agent.core.requests.events import (
     Warned,
 )
 from backup_agent.core.requests.tasks import VerifyTask
-from backup_agent.core.retention.scrub import NEVER, KeptArtifact, Slice, estimated_seconds, next_slice
+from backup_agent.core.retention.verify_slices import NEVER, KeptArtifact, Slice, estimated_seconds, next_slice
 from backup_agent.jobs.event_writer import EventWriter, begin, cancel_on_sigterm
 from backup_agent.jobs.summaries import tell_summary
 from backup_agent.jobs.verify_artifact import ENOUGH_ERRORS, ArtifactVerifier
@@ -158,7 +158,7 @@ class Verifying:
             scope.size, state.rate if state else None, self._settings.verify_at(self._place.name).bandwidth
         )
         self._writer.tell(SliceProgress(**scope.facts()))
-        for number, one in enumerate(scope.left(self._artifacts, self._task.set_aside)):
+        for number, one in enumerate(scope.left(self._artifacts, self._task.skipped)):
             # Read at least one artifact, however long the listing took: otherwise the request would never end.
             if self._reader.given_up or (number and self._time_is_over):
                 break
@@ -177,7 +177,7 @@ class Verifying:
             self._tell_faults()
         if not self._task.chain:
             self._warn_of_faults()
-        self._tell_result(None, len(scope.remaining(self._task.set_aside)))
+        self._tell_result(None, len(scope.remaining(self._task.skipped)))
 
     def _asked(self) -> RequestReadings:
         """Return the outcomes that earlier slices of the request have noted."""
@@ -267,7 +267,7 @@ class Verifying:
 
     def _account_for_scope(self, scope: RequestScope) -> None:
         for one in scope.remaining(()):
-            why = NotRead.INTERRUPTED if one.key in self._task.set_aside else NotRead.NOT_REACHED
+            why = NotRead.INTERRUPTED if one.key in self._task.skipped else NotRead.NOT_REACHED
             self._found.not_read[why][one.key] = one.size
         self._note_failures({key: one.size for key, one in scope.chosen.items()})
         self._note_unrecorded()

@@ -24,7 +24,7 @@ from backup_agent.core.requests.events import (
     Warned,
 )
 from backup_agent.core.requests.tasks import VerifyTask
-from backup_agent.core.retention.scrub import KeptArtifact
+from backup_agent.core.retention.verify_slices import KeptArtifact
 from backup_agent.jobs.event_writer import EventWriter
 from backup_agent.jobs.heal import Healing
 from backup_agent.jobs.reread import Mismatch, is_bad_block, reread

@@ -11,7 +11,7 @@ from backup_agent.catalog.reread_log import RequestReadings
 from backup_agent.core.artifacts.keys import artifact_of, damage_key, is_record_key
 from backup_agent.core.reasons import Failure, Reason
 from backup_agent.core.requests.answers import NotRead
-from backup_agent.core.retention.scrub import NEVER, KeptArtifact, verified
+from backup_agent.core.retention.verify_slices import NEVER, KeptArtifact, verified
 
 
 @dataclass

@@ -14,7 +14,7 @@ from backup_agent.settings.faults import Fault, SettingsError, faults_of
 from backup_agent.settings.section import Retention
 from backup_agent.settings.yaml_reader import YamlError, read_yaml
 
-ELSEWHERE = (
+SECRETS_BELONG = (
     "a spec names Secrets (auth.secret, tls.bolt.secret, backup.s3.credentials_secret) and never contains their values"
 )
 
@@ -59,7 +59,7 @@ def _checked(tree: dict[str, Any]) -> tuple[ClusterSpec | None, tuple[Fault, ...
     try:
         return ClusterSpec.model_validate_json(json.dumps(tree), strict=True), ()
     except ValidationError as error:
-        return None, tuple(_with_advice(fault, tree) for fault in faults_of(error, {}, ClusterSpec, ELSEWHERE))
+        return None, tuple(_with_advice(fault, tree) for fault in faults_of(error, {}, ClusterSpec, SECRETS_BELONG))
 
 
 def _with_advice(fault: Fault, tree: dict[str, Any]) -> Fault:

@@ -21,7 +21,10 @@ LONGEST_SHOWN = 60
 MOST_SHOWN = 100
 """Largest number of faults that the text of an error lists. Further faults are only counted."""
 NOT_SHOWN = "not shown: it may be a secret"
-ELSEWHERE = "put a password into the file that neo4j.password_file names, and S3 credentials where boto3 looks for them"
+SECRETS_BELONG = (
+    "put a password into the file that neo4j.password_file names, and S3 credentials where boto3 looks for them"
+)
+"""Where secrets belong that a user has put into the settings file."""
 
 EXPECTED = {
     # pydantic's error type (`_expected` splits two) -> what is expected. {…} is filled in from the error's context.
@@ -78,13 +81,13 @@ def faults_of(
     error: ValidationError,
     origins: Mapping[tuple[str, ...], str],
     root: type[Section] = Settings,
-    elsewhere: str = ELSEWHERE,
+    secrets_belong: str = SECRETS_BELONG,
 ) -> tuple[Fault, ...]:
     """Return pydantic's errors as faults. `origins` maps a path to the environment variable that set it.
 
-    `root` is the model of the whole file, `elsewhere` says where its secrets belong.
+    `root` is the model of the whole file, `secrets_belong` is advice on where secrets belong instead.
     """
-    return tuple(_fault(dict(details), origins, root, elsewhere) for details in error.errors(include_url=False))
+    return tuple(_fault(dict(details), origins, root, secrets_belong) for details in error.errors(include_url=False))
 
 
 def dotted(path: KeyPath) -> str:
@@ -115,13 +118,13 @@ def shown(path: KeyPath, value: object) -> str:
 
 
 def _fault(
-    details: Mapping[str, Any], origins: Mapping[tuple[str, ...], str], root: type[Section], elsewhere: str
+    details: Mapping[str, Any], origins: Mapping[tuple[str, ...], str], root: type[Section], secrets_belong: str
 ) -> Fault:
     path = tuple(part for part in details["loc"] if part != "[key]")
     keys = tuple(part for part in path if isinstance(part, str))
     origin = next((origins[keys[:end]] for end in range(len(keys), 0, -1) if keys[:end] in origins), "")
     if details["type"] == "extra_forbidden":
-        return Fault(dotted(path), _unknown(path, root, elsewhere), origin)
+        return Fault(dotted(path), _unknown(path, root, secrets_belong), origin)
     if details["type"] == "missing":
         return Fault(dotted(path), _required(path, root), origin)
     value = path[-1] if details["loc"][-1:] == ("[key]",) else details["input"]
@@ -142,13 +145,13 @@ def _expected(details: Mapping[str, Any]) -> str:
     return EXPECTED.get(kind, "something else").format(**context)
 
 
-def _unknown(path: KeyPath, root: type[Section], elsewhere: str) -> str:
+def _unknown(path: KeyPath, root: type[Section], secrets_belong: str) -> str:
     *parents, key = path
     section = _section(tuple(parents), root)
     known = sorted(section.model_fields) if section else []
     near = get_close_matches(str(key), known, 1)
     if SECRET.search(str(key)):
-        return f"unknown key, and no secret belongs in this file: {elsewhere}"
+        return f"unknown key, and no secret belongs in this file: {secrets_belong}"
     return f"unknown key: did you mean {near[0]}?" if near else f"unknown key: known here are {', '.join(known)}"
 
 

@@ -54,7 +54,7 @@ class LoopFacts:
 
 def status(parts: Parts, loop: LoopFacts, now: datetime, monotonic: float) -> Status:
     """Return the Status at `now`; `monotonic` is the same moment in monotonic seconds."""
-    volume = room(parts.settings.storage.root)
+    volume = volume_space(parts.settings.storage.root)
     summaries = parts.volume_summaries.summaries if parts.volume_summaries.known else None
     waiting = parts.survey.unready(monotonic)
     unready = ([waiting] if waiting is not None else []) + (["the agent is ending"] if loop.ending else [])
@@ -173,7 +173,7 @@ def excluded(discovery: Discovery) -> dict[DatabaseName, ExcludedDatabase] | Non
     }
 
 
-def room(root: Path) -> VolumeSpace | None:
+def volume_space(root: Path) -> VolumeSpace | None:
     """Return the space of the volume, or None if it cannot be read."""
     try:
         return space(root)

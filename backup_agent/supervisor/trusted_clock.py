@@ -15,7 +15,7 @@ from pathlib import Path
 import structlog
 
 from backup_agent import durable
-from backup_agent.core.retention.clock import BOOT_ID, SHOWN_SECONDS, ClockReading, ClockSighting, Shown, distrust
+from backup_agent.core.retention.clock import BOOT_ID, SHOWN_SECONDS, ClockReading, ClockSighting, ClockTime, distrust
 
 log = structlog.get_logger()
 
@@ -39,7 +39,7 @@ class TrustedClock:
     """The time of this machine if it can be trusted. Passes of retention store clock readings in `file`."""
 
     file: Path
-    server_clock: Callable[[], Shown | None]
+    server_clock: Callable[[], ClockTime | None]
     read: Callable[[], ClockReading] = read_clocks
     _last: ClockReading | None = None
     """The last trusted reading, or the first one. Later readings must be consistent with it."""

@@ -311,7 +311,7 @@ class Live:
             except OSError:
                 continue
             marked = any(
-                item.startswith(processes.MARK.encode()) and item.endswith(b":" + str(self.root).encode())
+                item.startswith(processes.TAG.encode()) and item.endswith(b":" + str(self.root).encode())
                 for item in environment.split(b"\0")
             )
             if marked and state != "Z":

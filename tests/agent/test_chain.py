@@ -84,8 +84,8 @@ def test_a_full_follows_in_the_same_run_if_a_differential_fails(
     assert (result["state"], result["type"], result["type_reason"]) == ("succeeded", "FULL", reason)
     assert types(live) == [("FULL", "no_chain"), ("FULL", reason)]
     assert live.metric("neo4j_backup_full_promotions_total", database="orders", reason=reason) == 1
-    put_aside = list((live.root / ".aside").iterdir()) if aside else []
-    assert len(put_aside) == aside
+    set_aside = list((live.root / ".aside").iterdir()) if aside else []
+    assert len(set_aside) == aside
     live.fault()
     live.commit()
     assert back_up(live)["type_reason"] == "chain_continues"

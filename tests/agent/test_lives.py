@@ -159,7 +159,7 @@ def test_an_artifact_finished_before_the_kill_is_adopted_and_not_taken_twice(liv
     )  # what Bolt told before the second attempt does not hold for the artifact
 
 
-def test_half_an_artifact_is_put_aside_and_reported(live: Live) -> None:
+def test_half_an_artifact_is_set_aside_and_reported(live: Live) -> None:
     live.fault({"do": "hang", "at": "copy", "command": "backup", "times": 1})
     live.start()
     live.drop("x.request", id="one", database="orders", type="FULL")

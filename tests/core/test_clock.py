@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from backup_agent.core.retention.clock import ClockReading, Gap, Shown, distrust
+from backup_agent.core.retention.clock import ClockReading, ClockTime, Gap, distrust
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -75,7 +75,7 @@ def test_without_references_a_long_gap_before_the_newest_point_is_distrusted(hou
 
 
 def test_a_reading_of_another_clock_advances_with_monotonic_time() -> None:
-    shown = Shown(now=NOW, monotonic=100.0)
+    shown = ClockTime(now=NOW, monotonic=100.0)
 
     assert shown.time_at(3700.0) == NOW + HOUR
 

@@ -45,7 +45,7 @@ def test_files_are_compared_with_their_recorded_sizes() -> None:
     ]
 
 
-def test_a_file_that_no_record_claims_is_an_orphan_or_foreign() -> None:
+def test_a_file_that_no_record_names_is_an_orphan_or_foreign() -> None:
     other = FULL.replace("02-00-00", "03-00-00")
     strange = "default/orders/neo4j-2026-11-23T02-00-00.backup"
     one = folder(FULL, f"{FULL}.1", f"{FULL}.json", other, f"{other}.1", strange)

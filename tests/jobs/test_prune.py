@@ -22,7 +22,7 @@ from backup_agent.core.artifacts.names import SetName
 from backup_agent.core.artifacts.records import Record
 from backup_agent.core.reasons import PermanentError, Reason, TransientError
 from backup_agent.core.requests.tasks import PruneTask
-from backup_agent.core.retention.clock import ClockReading, ClockSighting, Shown
+from backup_agent.core.retention.clock import ClockReading, ClockSighting, ClockTime
 from backup_agent.jobs.prune import carry_out, prune
 from backup_agent.jobs.prune_plan import apply_policy
 from tests import memory
@@ -248,10 +248,10 @@ def since_boot() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
-def shown(*, ahead: timedelta = timedelta(0), ago: float = 3600.0) -> Shown:
+def shown(*, ahead: timedelta = timedelta(0), ago: float = 3600.0) -> ClockTime:
     """Return the reading of an hour ago by a clock that is now ahead of ours by a given time."""
     now = datetime.now(UTC) + ahead
-    return Shown(now=now - timedelta(seconds=ago), monotonic=since_boot() - ago)
+    return ClockTime(now=now - timedelta(seconds=ago), monotonic=since_boot() - ago)
 
 
 def seen_by_the_last_pass(volume: Place, *, ahead: timedelta) -> None:
@@ -314,7 +314,7 @@ def test_a_clock_that_was_set_is_not_trusted_until_another_clock_agrees(volume: 
     for _ in range(3):
         with pytest.raises(PermanentError, match="was set forward by"):
             applied(volume, force=True)
-    agrees = Shown(now=datetime.now(UTC), monotonic=time.clock_gettime(time.CLOCK_BOOTTIME))
+    agrees = ClockTime(now=datetime.now(UTC), monotonic=time.clock_gettime(time.CLOCK_BOOTTIME))
     with pytest.raises(PermanentError, match="was set forward by"):
         applied(volume, force=True, server_clock=agrees)  # the agent and the servers may share a machine
     result, _ = applied(volume, force=True)
@@ -325,7 +325,7 @@ def test_a_clock_that_was_set_is_not_trusted_until_another_clock_agrees(volume: 
 def test_after_a_contradiction_the_next_pass_uses_the_stored_time_of_the_other_clock(
     volume: Place,
 ) -> None:
-    shows = Shown(now=datetime.now(UTC) - timedelta(days=100), monotonic=time.clock_gettime(time.CLOCK_BOOTTIME))
+    shows = ClockTime(now=datetime.now(UTC) - timedelta(days=100), monotonic=time.clock_gettime(time.CLOCK_BOOTTIME))
     with pytest.raises(PermanentError, match=r"datetime\(\) of the server"):
         applied(volume, force=True, server_clock=shows)
     with pytest.raises(PermanentError, match="was set forward by"):

@@ -32,7 +32,7 @@ def test_without_hard_links_new_files_except_the_artifact_are_set_aside(tmp_path
     for path in (passed, passed.with_name(f"{passed.name}.1"), passed.with_name("junk.backup")):
         path.write_bytes(b"new")
     (staging.chain / "orders-failed").mkdir()
-    moved = staging.put_aside(NOW, but=passed)
+    moved = staging.set_aside(NOW, but=passed)
 
     assert sorted(path.name for path in staging.chain.iterdir()) == ["before.backup", passed.name, f"{passed.name}.1"]
     assert sorted(path.name for path in (tmp_path / ".aside").iterdir()) == list(moved)

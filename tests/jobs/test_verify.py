@@ -519,7 +519,7 @@ def test_a_request_at_a_place_where_all_is_archived_fails(tmp_path: Path) -> Non
 
 def test_an_artifact_interrupted_too_often_is_skipped_and_reported(tmp_path: Path) -> None:
     large, sound = put(tmp_path), put(tmp_path, 1)
-    told = verify(tmp_path, request="v", all=True, set_aside=(large.key,))
+    told = verify(tmp_path, request="v", all=True, skipped=(large.key,))
 
     assert events(told, "verified") == [sound.key]
     assert told[-1]["result"]["outcome"] == "succeeded_with_warnings"

@@ -42,7 +42,7 @@ from backup_agent.core.requests.answers import (
     Unread,
 )
 from backup_agent.core.requests.schedules import Handled
-from backup_agent.core.retention.clock import ClockReading, ClockSighting, Shown
+from backup_agent.core.retention.clock import ClockReading, ClockSighting, ClockTime
 from backup_agent.stores.features import Feature, FeatureFinding, StoreCard
 from backup_agent.supervisor.schedules.calendar import CalendarFile
 from backup_agent.supervisor.work.orders import Order, OrdersFile
@@ -152,7 +152,7 @@ VALUES: dict[str, StoredValue] = {
         key=KEY, became=ReadOutcome.UNREAD, size=5, why=NotRead.UNREADABLE, reason=Reason.INTERNAL, error="it broke"
     ),
     "clock": ClockSighting(
-        reading=ClockReading(now=NOW, monotonic=1.5, boot="b1"), shown={"offsite": Shown(now=NOW, monotonic=1.25)}
+        reading=ClockReading(now=NOW, monotonic=1.5, boot="b1"), shown={"offsite": ClockTime(now=NOW, monotonic=1.25)}
     ),
     "schedules": CalendarFile(schedules={"nightly": Handled(through=NOW, cron="0 2 * * * UTC")}),
     "orders": OrdersFile(

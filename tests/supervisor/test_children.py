@@ -172,11 +172,11 @@ def test_a_child_holds_the_lock_until_it_ends_and_has_the_mark(world: World) -> 
         """
     )
     assert world.hear() == Told("child_0", StageBegun(stage="ready"))
-    mark = processes.mark(os.getpid(), str(world.folder))
+    mark = processes.tag(os.getpid(), str(world.folder))
     os.close(world.lock)
     world.lock = os.open(world.folder / ".lock", os.O_RDWR)
 
-    assert f"{processes.MARK}={mark}".encode() in Path(f"/proc/{child.pid}/environ").read_bytes().split(b"\0")
+    assert f"{processes.TAG}={mark}".encode() in Path(f"/proc/{child.pid}/environ").read_bytes().split(b"\0")
     with pytest.raises(BlockingIOError):
         fcntl.flock(world.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     child.kill()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from backup_agent.processes import LOCK_DESCRIPTOR, MARK
+from backup_agent.processes import LOCK_DESCRIPTOR, TAG
 from backup_agent.supervisor.children.environment import CHILDREN, of_child
 from backup_agent.supervisor.work.maintenance import MODULES
 
@@ -26,7 +26,7 @@ PARENT = dict.fromkeys(
         "VAULT_TOKEN",
         "BACKUP_AGENT_CONFIG",
         "BACKUP_AGENT_STORAGE__DESTINATIONS__OFFSITE__BUCKET",
-        MARK,
+        TAG,
         LOCK_DESCRIPTOR,
     ),
     "x",

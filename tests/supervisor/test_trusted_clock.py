@@ -8,7 +8,7 @@ import pytest
 import structlog
 
 from backup_agent.core.requests.answers import State
-from backup_agent.core.retention.clock import ClockReading, ClockSighting, Shown
+from backup_agent.core.retention.clock import ClockReading, ClockSighting, ClockTime
 from backup_agent.supervisor.trusted_clock import TrustedClock, read_clocks
 from tests.builders import a_spool
 
@@ -27,7 +27,7 @@ class World:
         """How long all clocks have run since START."""
         self.set_by = timedelta(0)
         """By how much the clock of this machine was set."""
-        self.server: Shown | None = Shown(now=START, monotonic=0.0)
+        self.server: ClockTime | None = ClockTime(now=START, monotonic=0.0)
         self.clock = TrustedClock(self.seen, lambda: self.server, self.read)
         for name, content in (("x.request", "{}"), ("y.request", "no JSON")):
             (folder / "requests" / name).write_text(content)
@@ -87,24 +87,24 @@ def test_nothing_expires_if_the_servers_clock_was_set_forward_as_well(world: Wor
     """If the agent and the servers run on one machine, their clocks agree although the clock has jumped."""
     world.expire()
     world.set_by = DECADE
-    world.server = Shown(now=START + DECADE, monotonic=0.0)
+    world.server = ClockTime(now=START + DECADE, monotonic=0.0)
 
     assert world.expire() == 0
     world.set_by = timedelta(0)
     world.server = None
     world.passed = timedelta(days=32)
     assert world.expire() == 0
-    world.server = Shown(now=START, monotonic=0.0)
+    world.server = ClockTime(now=START, monotonic=0.0)
     assert world.expire() > 0
 
 
 def test_clocks_seen_by_the_last_pass_of_retention_are_used_after_a_restart(world: World) -> None:
-    seen = ClockSighting(reading=world.read(), shown={"offsite": Shown(now=START, monotonic=0.0)})
+    seen = ClockSighting(reading=world.read(), shown={"offsite": ClockTime(now=START, monotonic=0.0)})
     world.seen.write_text(seen.model_dump_json())
     world.server = None
     assert world.clock.now() == START
     world.set_by = DECADE
-    world.clock = TrustedClock(world.seen, lambda: Shown(now=START + DECADE, monotonic=0.0), world.read)
+    world.clock = TrustedClock(world.seen, lambda: ClockTime(now=START + DECADE, monotonic=0.0), world.read)
 
     assert world.clock.now() is None
     world.seen.write_text(json.dumps({**json.loads(seen.model_dump_json()), "reading": {"now": 7}}))

@@ -1,6 +1,6 @@
 """Drift: differences between the files that a listing shows and the records.
 
-A file that no record claims may still belong to the agent: as a mark, as a file of an artifact whose record cannot be
+A file that no record names may still belong to the agent: as a mark, as a file of an artifact whose record cannot be
 read, or as an orphan. An orphan is named like an artifact of its database; its record was not yet written, or already
 deleted, when the agent crashed. All other files are foreign: they are reported and never touched.
 """
@@ -89,14 +89,14 @@ class Folder:
                 wrong.append(Finding(Kind.SIZE_CHANGED, key, f"its size is {found} bytes, but {size} were recorded"))
         return wrong
 
-    def left_over(self, claimed: Collection[str]) -> tuple[tuple[ListedKey, ...], tuple[ListedKey, ...]]:
-        """Return the orphans and the foreign files in `files`. `claimed` are the files that readable records claim."""
+    def left_over(self, recorded: Collection[str]) -> tuple[tuple[ListedKey, ...], tuple[ListedKey, ...]]:
+        """Return the orphans and the foreign files in `files`. `recorded` are the files that readable records name."""
         orphans: list[ListedKey] = []
         foreign: list[ListedKey] = []
         for key, size in self.files.items():
             artifact = artifact_of(key)
-            unreadable_record = artifact in self.records and artifact not in claimed
-            if key in claimed or unreadable_record:
+            unreadable_record = artifact in self.records and artifact not in recorded
+            if key in recorded or unreadable_record:
                 continue
             _, database, name = split_key(artifact)
             named = ARTIFACT.fullmatch(name)

@@ -161,7 +161,7 @@ class Record(Attribution, StoredValue):
     set: SetName
     database: DatabaseName
     type: Literal[BackupType.FULL, BackupType.DIFF]
-    type_reason: str = Field(description="why FULL or DIFF: a word of core.chains.TypeReason")
+    type_reason: str = Field(description="why FULL or DIFF, such as chain_continues")
     parent: str | None = Field(default=None, description="key of the artifact this differential continues")
     header: Header
     files: tuple[ArtifactFile, ...] = Field(min_length=1)

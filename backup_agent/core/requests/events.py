@@ -62,7 +62,7 @@ class SigningTold(ChildEvent):
     fault: str | None
 
 
-class PutAside(ChildEvent):
+class SetAside(ChildEvent):
     """A file of an unfinished artifact was set aside."""
 
     event: Literal["aside"] = "aside"
@@ -356,7 +356,7 @@ Event = Annotated[
     | Progress
     | Warned
     | SigningTold
-    | PutAside
+    | SetAside
     | ArtifactStored
     | VolumeTested
     | RecordUnreadable

@@ -9,7 +9,7 @@ from backup_agent.core.artifacts.attribution import Attribution
 from backup_agent.core.artifacts.names import DatabaseName, PlaceName, RequestId, SetName
 from backup_agent.core.artifacts.records import BackupType, Definition, Value
 from backup_agent.core.requests.request import Action
-from backup_agent.core.retention.clock import Shown
+from backup_agent.core.retention.clock import ClockTime
 
 
 class Task(Value):
@@ -83,7 +83,7 @@ class PruneTask(Task):
     """Forgotten database -> time at which it was forgotten."""
     seconds: float | None = None
     """Seconds after which no further artifact is deleted; the next pass deletes the rest. None: no limit."""
-    server_clock: Shown | None = None
+    server_clock: ClockTime | None = None
     """The last reading of the servers' clock over Bolt, if there is one."""
 
 
@@ -125,7 +125,7 @@ class VerifyTask(Task):
     """Read every artifact."""
     heal: bool = False
     """Replace damaged artifacts with an undamaged copy."""
-    set_aside: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()
     """Artifacts to skip and to report as not read, because backups have interrupted their reading too often."""
     open_requests: tuple[str, ...] = ()
     """Requests whose progress is still needed. The progress of all others is removed."""

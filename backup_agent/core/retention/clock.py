@@ -25,8 +25,8 @@ MOST_INTERVALS = 3
 """Largest gap before the newest point, in expected intervals, that is accepted if no other clock is known."""
 
 
-class Shown(StoredPart):
-    """A reading of any clock, with the monotonic time of this machine at that moment."""
+class ClockTime(StoredPart):
+    """The time that a clock showed, with the monotonic time of this machine at that moment."""
 
     now: datetime
     monotonic: float
@@ -37,7 +37,7 @@ class Shown(StoredPart):
         return self.now + timedelta(seconds=monotonic - self.monotonic)
 
 
-class ClockReading(Shown):
+class ClockReading(ClockTime):
     """A reading of this machine's own clock."""
 
     boot: str
@@ -48,7 +48,7 @@ class ClockSighting(StoredValue):
     """The clock readings that one retention pass stores for the next."""
 
     reading: ClockReading
-    shown: dict[PlaceName, Shown] = Field(default={})
+    shown: dict[PlaceName, ClockTime] = Field(default={})
     """Destination -> reading of its clock."""
 
 

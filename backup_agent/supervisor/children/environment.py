@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from enum import Enum
 
-from backup_agent.processes import LOCK_DESCRIPTOR, MARK
+from backup_agent.processes import LOCK_DESCRIPTOR, TAG
 
 
 class Access(Enum):
@@ -40,7 +40,7 @@ _OTHER_SECRETS = re.compile(
 _SETTINGS = re.compile(r"BACKUP_AGENT_.*")
 """No child gets these variables: its task contains the settings."""
 
-_KEPT = frozenset({MARK, LOCK_DESCRIPTOR})
+_KEPT = frozenset({TAG, LOCK_DESCRIPTOR})
 
 
 def of_child(module: str, parent: Mapping[str, str], *, remote: bool) -> dict[str, str]:

@@ -18,7 +18,7 @@ import structlog
 
 from backup_agent.core.requests import events
 from backup_agent.core.requests.events import Event, MalformedEvent, UnknownEvent
-from backup_agent.processes import LOCK_DESCRIPTOR, MARK, mark, send, session
+from backup_agent.processes import LOCK_DESCRIPTOR, TAG, send, session, tag
 from backup_agent.supervisor.children.environment import of_child
 
 LONGEST_LINE = 1 << 20
@@ -81,7 +81,7 @@ class Child:
             env={
                 **of_child(module, os.environ, remote=remote),
                 **QUICK,
-                MARK: mark(os.getpid(), root),
+                TAG: tag(os.getpid(), root),
                 LOCK_DESCRIPTOR: str(keep),
             },
         )

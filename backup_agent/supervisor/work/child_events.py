@@ -98,7 +98,7 @@ class ChildEvents:
             case (
                 events.SigningTold()
                 | events.VolumeTested()
-                | events.PutAside()
+                | events.SetAside()
                 | events.RecordUnreadable()
                 | events.Warned()
             ):
@@ -109,7 +109,7 @@ class ChildEvents:
     def _note(
         self,
         name: str,
-        event: events.SigningTold | events.VolumeTested | events.PutAside | events.RecordUnreadable | events.Warned,
+        event: events.SigningTold | events.VolumeTested | events.SetAside | events.RecordUnreadable | events.Warned,
     ) -> None:
         match event:
             case events.VolumeTested():
@@ -121,7 +121,7 @@ class ChildEvents:
                     )
             case events.SigningTold():
                 self._signing(event)
-            case events.PutAside():
+            case events.SetAside():
                 log.warning("unfinished artifact set aside", run=event.run, name=event.name)
             case events.RecordUnreadable():
                 log.error("record unreadable", fault=event.fault)

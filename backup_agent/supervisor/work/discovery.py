@@ -18,7 +18,7 @@ from backup_agent.core.neo4j.selection import Knowledge, Selection, select
 from backup_agent.core.neo4j.topology import Addressing, BackupSource, Topology, sources
 from backup_agent.core.reasons import HINTS, Failure, Reason
 from backup_agent.core.requests.events import DiscoveryFailed, TopologyRows, TopologyTold
-from backup_agent.core.retention.clock import Shown
+from backup_agent.core.retention.clock import ClockTime
 
 FRESH_SECONDS = 30.0
 """How long an answer or a failure is reused, so that a burst of requests does not query the cluster each time."""
@@ -40,7 +40,7 @@ class Discovery:
     """Which parts of its last answer the cluster left out or the agent refused."""
     clock_offset: float | None = None
     """Seconds by which the servers' clock was ahead of the agent's in the last answer."""
-    server_clock: Shown | None = None
+    server_clock: ClockTime | None = None
     """The servers' clock in the last answer that contained it."""
     asked: bool = False
     """Whether this process has queried the cluster. A topology on the volume may be another cluster's (a clone)."""
@@ -103,7 +103,7 @@ class Discovery:
             self.clock_offset = event.clock_offset_seconds
             if self.clock_offset is not None:
                 shown = datetime.now(UTC) + timedelta(seconds=self.clock_offset)
-                self.server_clock = Shown(now=shown, monotonic=time.clock_gettime(time.CLOCK_BOOTTIME))
+                self.server_clock = ClockTime(now=shown, monotonic=time.clock_gettime(time.CLOCK_BOOTTIME))
             self.current = self.last = self._remember(topology.following(self.last))
             self.failure, self.refused = None, event.refused
             self._note(event.notes)

@@ -243,14 +243,14 @@ class Maintenance:
             chain=bool(asked and asked.chain),
             database=asked.database if asked else None,
             all=bool(asked and asked.all),
-            set_aside=self._set_aside(wish),
+            skipped=self._skipped(wish),
             open_requests=self.maintenance_queue.open,
             heal=bool(asked and asked.heal),
             seconds=SLICE_SECONDS,
             settings=self.settings.model_dump(mode="json"),
         )
 
-    def _set_aside(self, wish: Wish) -> tuple[str, ...]:
+    def _skipped(self, wish: Wish) -> tuple[str, ...]:
         """Return the artifacts that a request skips because backups have interrupted their reading too often."""
         counts: Counter[str] = self._interrupted.get((wish.request or "", wish.place), Counter())
         return tuple(key for key, count in counts.items() if count >= MOST_INTERRUPTIONS)

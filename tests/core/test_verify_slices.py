@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from backup_agent.core.retention.scrub import (
+from backup_agent.core.retention.verify_slices import (
     LEAST,
     NEVER,
     FinishedSlice,
