@@ -16,7 +16,8 @@ from pydantic import AfterValidator, BeforeValidator, PlainSerializer, PlainVali
 
 from backup_agent.core import durations
 from backup_agent.core.artifacts.names import DATABASE_GLOB, SetName, set_name_or_none
-from backup_agent.core.requests.cron import Cron, zone
+from backup_agent.core.requests.cron import Cron
+from backup_agent.core.time_zones import zone
 
 BYTES = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3, "TiB": 1024**4}
 

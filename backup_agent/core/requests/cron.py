@@ -22,6 +22,8 @@ from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
 
+from backup_agent.core.time_zones import zone
+
 NICKNAMES = {
     "@hourly": "0 * * * *",
     "@daily": "0 0 * * *",
@@ -52,7 +54,7 @@ SOME_MIDNIGHT = datetime(2000, 1, 1)  # noqa: DTZ001  a local time
 
 
 class CronError(ValueError):
-    """An invalid cron expression or time zone. The message says what was expected; callers add what was found."""
+    """An invalid cron expression. The message says what was expected; callers add what was found."""
 
 
 class Gaps(NamedTuple):
@@ -60,16 +62,6 @@ class Gaps(NamedTuple):
 
     shortest: timedelta
     longest: timedelta
-
-
-def zone(name: str) -> ZoneInfo:
-    """Return an IANA time zone. Raise CronError if no time zone has this name."""
-    try:
-        if name != "localtime":  # some time zone databases have this entry for the zone of the machine
-            return ZoneInfo(name)
-    except (ValueError, OSError, KeyError):  # KeyError: ZoneInfoNotFoundError; OSError: "Europe" is a folder
-        pass
-    raise CronError("an IANA time zone such as Europe/Berlin or UTC")
 
 
 @dataclass(frozen=True)
@@ -84,7 +76,7 @@ class Cron:
 
     @classmethod
     def parse(cls, expression: str, timezone: str = "UTC") -> Self:
-        """Parse five fields or a nickname (`@daily`). Raise CronError if they are not valid or never due."""
+        """Parse five fields or a nickname (`@daily`). Raise ValueError if they are invalid or never due."""
         fields = NICKNAMES.get(expression.strip().lower(), expression).split()
         if len(expression) > LONGEST_EXPRESSION:
             raise CronError(f"at most {LONGEST_EXPRESSION} characters")

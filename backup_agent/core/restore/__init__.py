@@ -1,0 +1,1 @@
+"""Restoring: which restore point, and how it gets to a server."""
