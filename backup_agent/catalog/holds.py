@@ -101,9 +101,11 @@ def remove_ended(volume: Place, key: str, now: datetime) -> Hold | None:
 
 
 def holds_at(place: Place, marks: Mapping[str, Hold]) -> dict[str, Hold]:
-    """Return artifact key -> hold at a place, from the marks there and from the notes of wanted holds.
+    """Return artifact key -> hold in force at a place. `marks` are the holds whose marks the place has.
 
-    At a destination the end of a hold counts only if it is noted on the volume. The end in the mark is ignored.
+    On the volume these are the marks. At a destination they are the marks and the wanted holds that are noted on the
+    volume. There, a hold has an end only if its note has one: any program that can write at the destination could put
+    an earlier end into the mark. If an artifact has a mark without an end, the note is not used.
     """
     if place.is_volume:
         return dict(marks)

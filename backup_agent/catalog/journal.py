@@ -1,9 +1,7 @@
 """The intents of the agent. An intent names the files that the agent is about to write or delete.
 
-After a crash, the intents show which orphans the agent has left.
-
-An orphan is a file of an artifact that no record names. Only an orphan that an intent names is the agent's own. Other
-orphans are reported and left alone.
+After a crash, the intents show which orphans the agent has left: an orphan that an intent names is the agent's own, and
+is deleted. Other orphans are reported and left alone.
 """
 
 from collections.abc import Iterator

@@ -240,7 +240,7 @@ def release() -> None:
     "until",
     metavar="DURATION",
     callback=lambda _context, _option, value: _moment(value),
-    help="End the pause by itself after this duration, such as 2h, or at this ISO 8601 time. Default: at `resume`.",
+    help="End the pause after this duration, such as 2h, or at this ISO 8601 time. Default: `resume` ends it.",
 )
 @click.option("--reason", help="Why. Shown by `status`.")
 @asks(Action.PAUSE, expires=True)

@@ -28,7 +28,8 @@ def command(
 ) -> int:
     """Cancel a request by its id: if it is queued, it is never started; if it is running, it is stopped.
 
-    If no agent has taken the request file yet, the file is removed. This needs no agent, and accepts the file's name.
+    If no agent has taken the request file yet, the file is removed. For this no agent need run, and the file may be
+    given by its name.
     """
     settings = loaded(context).settings
     withdrawn = _withdraw(settings.requests.folder, request)

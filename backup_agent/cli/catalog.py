@@ -126,10 +126,11 @@ def accept_command(
     yes: bool,
     as_json: bool,
 ) -> int:
-    """Recognise the present records of the given artifacts from now on, or all records with --all.
+    """Accept unrecognised records: the agent recognises them from now on.
 
-    Nothing is moved or copied. From the next pass on, retention applies to the artifacts. First look at the records
-    with `backup-agent catalog unrecognised`: the agent cannot distinguish a forged record from a genuine one.
+    Name the artifacts, or use --all or --signed. Nothing is moved or copied. From the next pass on, retention applies
+    to the artifacts. First look at the records with `backup-agent catalog unrecognised`: the agent cannot distinguish a
+    forged record from a genuine one.
     """
     if [bool(keys), everything, signed].count(True) != 1 or (signed and discard):
         raise click.UsageError("name artifacts by their keys, or give --all, or --signed", context)

@@ -66,7 +66,7 @@ def insist_on_an_agent(settings: Settings, command: str) -> None:
         raise PermanentError(
             Reason.NO_AGENT,
             f"{settings.requests.folder}: no agent takes requests from this folder; `{command}` was not requested",
-            "start the agent, and ask again; or run this where the agent runs, or set `requests`",
+            "start the agent, and ask again; or run this where the agent runs, or set `requests.folder`",
         )
 
 
@@ -112,7 +112,7 @@ class Dropped:
             raise OSError(
                 error.errno,
                 f"{error.strerror}: nothing was requested\n"
-                "HINT: run this where the agent runs, as a user who may write there, or set `requests`",
+                "HINT: run this where the agent runs, as a user who may write there, or set `requests.folder`",
                 str(self.request.parent),
             ) from None
 

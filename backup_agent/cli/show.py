@@ -136,14 +136,14 @@ def _facts(
     if hold:
         by = f" by {hold.requested_by}" if hold.requested_by else ""
         until = f" until {printing.moment(hold.until)}" if hold.until else ""
-        over = ", which is over" if hold.ended(datetime.now(UTC)) else ""
-        yield "held", f"since {printing.moment(hold.since)}{until}{over}{by}: {hold.reason}"
+        over = " (ended)" if hold.ended(datetime.now(UTC)) else ""
+        yield "held", f"since {printing.moment(hold.since)}{by}{until}{over}: {hold.reason}"
     yield "type", f"{record.type.value} ({record.type_reason})"
     yield "size", f"{printing.size(record.size)} ({record.size} bytes)"
     yield "taken", printing.moment(header.taken)
     yield "transactions", "none (empty differential)" if header.empty else f"{header.lowest}-{header.highest}"
     if record.last_committed_tx is not None:
-        yield "committed", f"transaction {record.last_committed_tx} at least"
+        yield "committed", f"at least up to transaction {record.last_committed_tx}"
     if record.definition is not None:
         yield from _list("defined", list(_definition(record.definition)))
     yield "database id", str(header.database_id)

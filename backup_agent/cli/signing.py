@@ -81,7 +81,7 @@ def show_command(context: click.Context, *, as_json: bool) -> int:
         elif fault is None:
             printing.line("nothing is signed: signing.key_file is not set, and no key is trusted")
         if fault is not None:
-            printing.lines((fault.error, f"hint: {fault.advice}"), err=True)
+            printing.lines((fault.error, f"HINT: {fault.advice}"), err=True)
     return 0 if fault is None and own not in settings.revoked else 3
 
 
@@ -123,9 +123,10 @@ def check_command(context: click.Context, place: str, *, as_json: bool) -> int:
 @json_option
 @click.pass_context
 def sign_command(context: click.Context, place: str, *, as_json: bool) -> int:
-    """Have the recognised records of a destination signed that are not signed by a key of the settings.
+    """Have records of a destination signed by the agent's own key.
 
-    The next pass of retention signs them with the agent's own key. Nothing else of a record changes.
+    These are the recognised records that no key of the settings has signed. The next pass of retention signs them.
+    Nothing else of a record changes.
     """
     at = place_of(place, loaded(context).settings)
     if at.is_volume:

@@ -193,7 +193,7 @@ def _databases(status: dict[str, Any], now: datetime) -> Iterator[list[str]]:
         last = max((_moment(text) for text in one["last_success"].values()), default=None)
         yield [
             name,
-            f"{printing.age(now - last)} ago" if last else "none sound",
+            f"{printing.age(now - last)} ago" if last else "none restorable",
             printing.counted(one["chain_links"], "link", "links"),
             str(one["artifacts"]),
             printing.size(one["size"]),

@@ -28,7 +28,7 @@ from backup_agent.core.retention.clock import (
 
 @dataclass(frozen=True)
 class PassClock:
-    """A reading of this machine's clock, and whether retention can trust it."""
+    """The clock at one pass of retention: a reading of this machine's clock, and whether it can be trusted."""
 
     reading: ClockReading
     before: ClockReading | None
@@ -60,11 +60,12 @@ class PassClock:
         return cls(reading, before, shown, next(iter(references.values()), None), wrong)
 
     def keep(self, place: Place, *, idle: bool) -> None:
-        """Store the reading for the next pass.
+        """Store the clock reading with which the next pass will compare its own, and the times of other clocks.
 
-        A reading that is not trusted is not stored, because the next pass would not notice the jump. Instead the time
-        of another clock is stored, if one is known. A pass with nothing to delete (`idle`) keeps the old reading, so
-        that the next pass reports the jump.
+        If the clock is trusted, its reading is stored. Otherwise the time of another clock is stored in its place, or,
+        if no other clock is known, the earlier reading stays: with the untrusted reading the next pass would not notice
+        the jump. If the clock is not trusted and the pass has nothing to delete (`idle`), the earlier reading stays as
+        well, so that the next pass reports the jump.
         """
         reading = self.reading
         if self.wrong and self.before and (idle or self.reference is None):

@@ -103,7 +103,7 @@ def _more_faults(spec: ClusterSpec | None, tree: dict[str, Any]) -> tuple[Fault,
                 ),
             )
         if keeps and backup.get("keep_everything") is True:
-            found += (Fault("backup.keep_everything", "not both this and backup.settings.retention"),)
+            found += (Fault("backup.keep_everything", "set this or backup.settings.retention, not both"),)
     return found
 
 

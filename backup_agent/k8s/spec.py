@@ -136,7 +136,10 @@ def _accepted(value: object) -> object:
 
 
 class TopologySpec(Section):
-    """How many servers, and on how many of them a database starts. Servers are identical: Neo4j assigns the roles."""
+    """The number of servers, and on how many of them a new database starts.
+
+    Servers are identical: Neo4j assigns the roles.
+    """
 
     servers: Annotated[int, Field(ge=1, le=100)] = Field(3, description="number of servers", examples=[5])
     default_primaries: Annotated[int, Field(ge=1, le=11)] | None = Field(
@@ -194,15 +197,20 @@ class LoginSecret(Section):
 
 
 class Certificate(Section):
-    """A Secret with tls.crt, tls.key and, for an own CA, ca.crt, as cert-manager writes it."""
+    """A certificate of the servers: a Secret with tls.crt and tls.key, as cert-manager writes it.
+
+    If the CA is not a public one, the Secret also has ca.crt.
+    """
 
     secret: ObjectName = Field(description="name of the Secret", examples=["demo-tls"])
 
 
 class BoltCertificate(Certificate):
-    """The certificate for clients. It must name <cluster>-client and the servers (see the notes of `render`)."""
+    """The certificate of the Bolt port. It must name <cluster>-client and the servers (see the notes of `render`)."""
 
-    own_ca: bool = Field(True, description="whether the agent checks it against ca.crt of the Secret, or public CAs")
+    own_ca: bool = Field(
+        True, description="true: the agent checks it against ca.crt of the Secret; false: against public CAs"
+    )
 
 
 class BackupCertificate(Certificate):
@@ -214,26 +222,33 @@ class BackupCertificate(Certificate):
 
 
 class Certificates(Section):
-    """Certificates by use. A connection without a certificate is not encrypted."""
+    """The certificates of the servers by kind of connection. A connection without a certificate is not encrypted."""
 
-    bolt: BoltCertificate | None = Field(None, description="clients' connections, and the agent's")
-    https: Certificate | None = Field(None, description="HTTPS on 7473 in place of HTTP on 7474")
-    cluster: Certificate | None = Field(None, description="servers among themselves; every server checks the other's")
-    backup: BackupCertificate | None = Field(None, description="the backup port")
+    bolt: BoltCertificate | None = Field(None, description="Bolt connections of clients and of the agent")
+    https: Certificate | None = Field(None, description="HTTPS on 7473 instead of HTTP on 7474")
+    cluster: Certificate | None = Field(
+        None, description="connections between servers; each checks the certificate of the other"
+    )
+    backup: BackupCertificate | None = Field(None, description="connections of the agent to the backup port")
 
 
 class Claim(Section):
-    """A claim on a volume. In an existing StatefulSet it cannot be changed."""
+    """A persistent volume claim: size, class and access mode of a volume.
+
+    Kubernetes does not allow changing it in an existing StatefulSet.
+    """
 
     size: Memory = Field(description="size of the volume", examples=["100Gi"])
-    storage_class: ObjectName | None = Field(None, description="without it the cluster's default")
+    storage_class: ObjectName | None = Field(
+        None, description="name of a StorageClass; without it the cluster's default"
+    )
     access_mode: Literal["ReadWriteOnce", "ReadWriteOncePod"] = Field(
         "ReadWriteOnce", description="ReadWriteOncePod if the driver supports it: then no second pod can ever mount it"
     )
 
 
 class Placement(Section):
-    """Where pods may go."""
+    """The nodes on which pods may run, and the priority of the pods."""
 
     node_selector: Labels = Field({}, description="labels that a node must have")
     tolerations: tuple[dict[str, JsonValue], ...] = Field(
@@ -245,7 +260,7 @@ class Placement(Section):
 
 
 class S3Access(Section):
-    """The identity of the pods at S3. With IRSA only the annotation of the service account is needed."""
+    """How pods log in to S3. With IRSA only the annotation of the service account is needed."""
 
     credentials_secret: ObjectName | None = Field(
         None,
@@ -258,16 +273,16 @@ class S3Access(Section):
 
 
 class ServerS3(S3Access):
-    """The servers' own, read-only identity: at a restore they fetch the seed themselves."""
+    """How the servers log in to S3, with permission to read only: a server fetches the seed of a restore itself."""
 
     endpoint_url: Annotated[str, shaped(_ENDPOINT, "http:// or https:// with host and port")] | None = Field(
-        None, description="the store's address, if it is not AWS", examples=["https://s3.example.com"]
+        None, description="URL of the store, if it is not AWS", examples=["https://s3.example.com"]
     )
-    path_style: bool = Field(False, description="bucket in the path instead of the host name")
+    path_style: bool = Field(False, description="put the bucket into the path of a URL, not into the host name")
 
 
 class AgentS3(S3Access):
-    """The agent's identity: it reads, writes and deletes."""
+    """How the agent logs in to S3, with permission to read, write and delete."""
 
     ca_config_map: ObjectName | None = Field(
         None, description="ConfigMap with the key ca.crt: own CA certificates of destinations with an endpoint_url"
@@ -275,15 +290,15 @@ class AgentS3(S3Access):
 
 
 class ServerSpec(Section):
-    """The servers: one StatefulSet <cluster>-server."""
+    """The Neo4j servers: image, resources, configuration. They are the StatefulSet <cluster>-server."""
 
-    image: Image | None = Field(None, description="without it neo4j:<version>-enterprise")
+    image: Image | None = Field(None, description="image of the servers; without it neo4j:<version>-enterprise")
     memory: Annotated[Memory, _at_least(SMALLEST_SERVER)] = Field(
         "4Gi", description="request and limit; heap and page cache follow from it"
     )
     cpu: Cpu = Field("1", description="CPU request")
     cpu_limit: Cpu | None = Field(None, description="CPU limit; without it none")
-    data: Claim = Field(description="the claim for /data", examples=["{size: 100Gi}"])
+    data: Claim = Field(description="volume for /data", examples=["{size: 100Gi}"])
     config: dict[SettingName, SettingValue] = Field(
         {}, description="more settings of neo4j.conf; those that follow from the spec are faults here"
     )
@@ -294,14 +309,14 @@ class ServerSpec(Section):
         description="annotations of the servers' service account",
         examples=[{"eks.amazonaws.com/role-arn": "arn:aws:iam::…"}],
     )
-    placement: Placement = Field(Placement(), description="where the servers may go")
+    placement: Placement = Field(Placement(), description="on which nodes the servers may run")
     termination_grace: PositiveDuration = Field(
         "1h", description="time to shut down; Neo4j writes a checkpoint", validate_default=True
     )
 
 
 class ClientService(Section):
-    """The Service <cluster>-client."""
+    """The Service <cluster>-client, by which clients reach the servers."""
 
     type: Literal["ClusterIP", "LoadBalancer"] = Field("ClusterIP", description="kind of Service")
     annotations: Annotations = Field({}, description="annotations of the Service")
@@ -311,21 +326,24 @@ class ClientService(Section):
 
 
 class Peer(Section):
-    """Pods, or a range of addresses. Pods without `namespaces` are those of the cluster's own namespace."""
+    """Clients that a NetworkPolicy admits: pods, selected by labels, or a range of addresses.
+
+    Without `namespaces`, the pods are those in the namespace of the cluster.
+    """
 
     namespaces: Labels | None = Field(None, description="labels of namespaces; {} selects all")
-    pods: Labels | None = Field(None, description="labels of pods; without it all pods of the namespaces")
-    cidr: Cidr | None = Field(None, description="a range of addresses, instead of both")
+    pods: Labels | None = Field(None, description="labels of pods; without it all pods of the selected namespaces")
+    cidr: Cidr | None = Field(None, description="a range of addresses, instead of namespaces and pods")
 
     @model_validator(mode="after")
-    def _names_somebody(self) -> Self:
+    def _names_clients(self) -> Self:
         if (self.cidr is None) == (self.namespaces is None and self.pods is None):
             raise ValueError("namespaces, pods or both; or cidr alone")
         return self
 
 
 class Network(Section):
-    """Who may connect."""
+    """The clients that may connect to the servers and to the agent (NetworkPolicies)."""
 
     clients: tuple[Peer, ...] | None = Field(
         None, description="clients that may use Bolt and HTTP(S) in addition to the agent; without it all"
@@ -345,14 +363,14 @@ class Monitoring(Section):
 
     service_monitor: bool = Field(False, description="render a ServiceMonitor; its kind must be known to the cluster")
     labels: Labels = Field({}, description="labels of the ServiceMonitor", examples=[{"release": "prometheus"}])
-    interval: PositiveDuration = Field("30s", description="between two scrapes", validate_default=True)
+    interval: PositiveDuration = Field("30s", description="time between two scrapes", validate_default=True)
 
 
 class AgentSpec(Section):
-    """The agent: one pod <cluster>-backup-0."""
+    """The backup agent: image, resources, volumes, settings. It runs in the pod <cluster>-backup-0."""
 
     image: Image = Field(
-        description="built from container/Containerfile on the servers' version of Neo4j",
+        description="image of the agent, built from container/Containerfile on the servers' version of Neo4j",
         examples=["registry.example.com/neo4j-backup-agent:0.1.0-2026.09.0"],
     )
     auth: LoginSecret | None = Field(
@@ -363,8 +381,8 @@ class AgentSpec(Section):
     )
     cpu: Cpu = Field("100m", description="CPU request")
     cpu_limit: Cpu | None = Field(None, description="CPU limit; without it none")
-    storage: Claim = Field(description="the claim for /backups", examples=["{size: 200Gi}"])
-    requests: Claim = Field(Claim(size="1Gi"), description="the claim for /backup-requests")
+    storage: Claim = Field(description="volume for /backups", examples=["{size: 200Gi}"])
+    requests: Claim = Field(Claim(size="1Gi"), description="volume for /backup-requests")
     keep_everything: bool = Field(
         False, description="delete nothing on the volume; else settings.retention says what is kept"
     )
@@ -379,7 +397,7 @@ class AgentSpec(Section):
         description="annotations of the agent's service account",
         examples=[{"eks.amazonaws.com/role-arn": "arn:aws:iam::…"}],
     )
-    placement: Placement = Field(Placement(), description="where the agent may go")
+    placement: Placement = Field(Placement(), description="on which nodes the agent may run")
     settings: dict[str, JsonValue] = Field(
         {},
         description="the agent's settings file (docs/settings.md), without what follows from the rest of the spec",
@@ -388,7 +406,7 @@ class AgentSpec(Section):
 
 
 class ClusterSpec(Section):
-    """The whole file."""
+    """The spec of a Neo4j cluster and its backup agent."""
 
     cluster: ClusterName = Field(description="name of the cluster; all objects begin with it", examples=["demo"])
     namespace: ObjectName = Field("default", description="namespace of all objects")
@@ -400,13 +418,13 @@ class ClusterSpec(Section):
         description="that you accept Neo4j's commercial license (yes) or its evaluation license (eval)",
         examples=["yes"],
     )
-    topology: TopologySpec = Field(TopologySpec(), description="how many servers")
+    topology: TopologySpec = Field(TopologySpec(), description="number of servers, and of copies of a new database")
     auth: LoginSecret = Field(
         description="Secret with the initial account; it must exist before the servers, the user name must be neo4j, "
         "the password have 8 characters or more, no '/', and no '-' first",
         examples=["{secret: demo-auth}"],
     )
-    tls: Certificates = Field(Certificates(), description="certificates")
+    tls: Certificates = Field(Certificates(), description="TLS certificates by use")
     image_pull_secrets: tuple[ObjectName, ...] = Field((), description="Secrets for the registry of the images")
     image_pull_policy: Literal["IfNotPresent", "Always"] = Field(
         "IfNotPresent", description="pull policy of both images"

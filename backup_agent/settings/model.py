@@ -45,12 +45,12 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 
 
 class BackupTls(Section):
-    """The client side of dbms.ssl.policy.backup."""
+    """TLS to the servers' backup port: certificates and key that neo4j-admin uses (dbms.ssl.policy.backup)."""
 
     ca_file: AbsolutePath = Field(description="CA certificates that check the servers' backup certificates")
     # Both are mandatory, even for a client: Neo4j 5.26.31 and 2026.09.0 load no policy without them.
     cert_file: AbsolutePath = Field(description="own certificate, which servers with client authentication check")
-    key_file: AbsolutePath = Field(description="its private key")
+    key_file: AbsolutePath = Field(description="private key of cert_file")
     verify_hostname: bool = Field(True, description="whether a server's certificate must name its host")
 
 
@@ -71,7 +71,9 @@ class Neo4j(Section):
         examples=["/run/secrets/neo4j/password"],
     )
     ca_file: AbsolutePath | None = Field(
-        None, description="own CA certificates for a `+s` uri", examples=["/run/secrets/neo4j/ca.crt"]
+        None,
+        description="file with the CA certificates for a `+s` uri, if they are not public",
+        examples=["/run/secrets/neo4j/ca.crt"],
     )
     backup_port: Port = Field(6362, description="port of the servers' backup listener")
     servers: tuple[Address, ...] = Field(
@@ -120,7 +122,9 @@ class Neo4j(Section):
     @classmethod
     def _not_beside_a_program(cls, value: str, info: ValidationInfo) -> str:
         if value == "direct" and info.data.get("admin") is not None:
-            raise ValueError("no neo4j.admin beside it, since that is run as it is: set $NEO4J_HOME, or launch: script")
+            raise ValueError(
+                "auto or script if neo4j.admin is set, because that program is run as it is; or set $NEO4J_HOME instead"
+            )
         return value
 
     @field_validator("ca_file")
@@ -128,7 +132,7 @@ class Neo4j(Section):
     def _for_a_verified_connection(cls, value: object, info: ValidationInfo) -> object:
         uri = info.data.get("uri")
         if value is not None and uri is not None and "+s:" not in uri:
-            raise ValueError("a neo4j+s:// or bolt+s:// uri beside it: no other scheme checks a CA")
+            raise ValueError("no ca_file unless neo4j.uri has neo4j+s:// or bolt+s://: no other scheme checks a CA")
         return value
 
 
@@ -163,11 +167,11 @@ class Storage(Section):
 
 
 class ChainSection(ChainLimits, Section):
-    """When a differential is refused and a full backup taken instead."""
+    """The limits of a chain. Beyond any of them, a full backup is taken instead of a differential."""
 
 
 class Signing(Section):
-    """Signatures, by which records stay recognised if the volume is lost."""
+    """Signatures of records and marks. Signed records stay recognised if the volume is lost."""
 
     key_file: AbsolutePath | None = Field(
         None,
@@ -195,7 +199,7 @@ class Signing(Section):
 
 
 class Schedule(Attribution, Section):
-    """When to back up what, and the attribution of the requests."""
+    """One schedule: when a backup is due, which databases it covers, and the attribution of its requests."""
 
     cron: CronText = Field(
         description="five fields or @daily and the like, as cron(8) means them", examples=["0 2 * * *"]
@@ -237,7 +241,7 @@ class Schedule(Attribution, Section):
 
 
 class Limits(Section):
-    """Limits of time, number and size."""
+    """Limits of time and number: how long runs may take, how many run at once, how long things are kept."""
 
     parallel: Annotated[int, Field(ge=1, le=64)] = Field(1, description="neo4j-admin processes at the same time")
     run_timeout: PositiveDuration = Field(timedelta(hours=6), description="a run of one database is ended after this")
@@ -265,7 +269,10 @@ class Limits(Section):
 
 
 class Http(Section):
-    """The agent's own servers. Probes have their own port, so that a flood of requests to the other ends no pod."""
+    """The addresses of the agent's HTTP servers: metrics, probes and status page, each with a port of its own.
+
+    A flood of requests at one port does not delay the answers at another, so it does not make a probe fail.
+    """
 
     listen: Listen = Field("0.0.0.0:8080", description="host:port of /metrics; port 0 is any free one")
     probes: Listen = Field(
@@ -291,17 +298,17 @@ class Http(Section):
 
     @property
     def listen_address(self) -> tuple[str, int]:
-        """Host and port to bind; port 0 is any free one."""
+        """Host and port of `listen`; port 0 is any free one."""
         return _host_and_port(self.listen)
 
     @property
     def page_address(self) -> tuple[str, int]:
-        """Host and port to bind; port 0 is any free one."""
+        """Host and port of `page`; port 0 is any free one."""
         return _host_and_port(self.page)
 
     @property
     def probes_address(self) -> tuple[str, int]:
-        """Host and port to bind; port 0 is any free one."""
+        """Host and port of `probes`; port 0 is any free one."""
         return _host_and_port(self.probes)
 
 
@@ -320,7 +327,7 @@ class Log(Section):
 
 
 class Allow(Section):
-    """What requests and commands may ask for: a guard against mistakes, no protection from attackers."""
+    """The actions that requests and commands may ask for. This guards against mistakes, not against attackers."""
 
     prune_force: bool = Field(
         True, description="`prune --force`: delete more than retention.max_delete_share", examples=[False]
@@ -333,7 +340,7 @@ class Allow(Section):
 
 
 class Requests(Section):
-    """Where requests come from, and what they may ask for."""
+    """The folder into which requests are dropped, and the actions that they may ask for."""
 
     folder: AbsolutePath = Field(
         "/backup-requests",
@@ -345,11 +352,13 @@ class Requests(Section):
 
 
 class Settings(Section):
-    """The whole file. Only `cluster` and `neo4j.uri` have no default."""
+    """The settings file of the agent. Only `cluster` and `neo4j.uri` have no default."""
 
     cluster: Label = Field(description="name of the cluster: in keys, records, metrics", examples=["demo"])
     neo4j: Neo4j = Field(description="where the cluster is, and how neo4j-admin is run against it")
-    databases: DatabaseGlobs = Field(("*",), description='what "all" means: names, globs, "!name" excludes')
+    databases: DatabaseGlobs = Field(
+        ("*",), description='the databases of a request that names none: names, globs, "!name" excludes'
+    )
     sets: tuple[DeclaredSet, ...] = Field(
         (),
         description="names of sets that requests may use permanently, in addition to `default` and those of schedules",
@@ -370,7 +379,7 @@ class Settings(Section):
         description="when to back up what, by name; `{}` for nothing but requests",
     )
     limits: Limits = Field(Limits(), description="limits of time, number and size")
-    http: Http = Field(Http(), description="the agent's own servers")
+    http: Http = Field(Http(), description="addresses of the agent's HTTP servers")
     log: Log = Field(Log(), description="format and level of the log")
 
     @field_validator("requests")

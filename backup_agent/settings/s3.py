@@ -30,18 +30,25 @@ PUT_OPTIONS = frozenset(
 
 
 class S3Destination(Section):
-    """A place in S3 to which artifacts are copied."""
+    """A destination in S3: the bucket and prefix to which artifacts are copied, and how to reach the store."""
 
-    type: Literal["s3"] = Field("s3", description="kind of store")
+    type: Literal["s3"] = Field("s3", description="kind of the store")
     bucket: Bucket = Field(description="name of the bucket", examples=["backups"])
-    prefix: Prefix | None = Field(None, description="keys are <prefix>/<cluster>/…", examples=["neo4j"])
+    prefix: Prefix | None = Field(None, description="prefix of all keys: <prefix>/<cluster>/…", examples=["neo4j"])
     endpoint_url: Endpoint | None = Field(
-        None, description="the store's address, if it is not AWS", examples=["https://s3.example.com"]
+        None, description="URL of the store, if it is not AWS", examples=["https://s3.example.com"]
     )
-    region: Label | None = Field(None, description="without it as boto3 finds it", examples=["eu-central-1"])
-    path_style: bool = Field(False, description="bucket in the path instead of the host name, as most own servers need")
+    region: Label | None = Field(
+        None, description="region of the bucket; without it boto3's default", examples=["eu-central-1"]
+    )
+    path_style: bool = Field(
+        False,
+        description="put the bucket into the path of a URL, not into the host name; most self-hosted stores need it",
+    )
     ca_file: AbsolutePath | None = Field(
-        None, description="own CA certificates of the endpoint", examples=["/run/secrets/s3/ca.crt"]
+        None,
+        description="file with the CA certificates for the endpoint, if they are not public",
+        examples=["/run/secrets/s3/ca.crt"],
     )
     bandwidth: Size | None = Field(None, description="most bytes uploaded per second", examples=["50MiB"])
     single_writer: bool = Field(
@@ -84,7 +91,7 @@ class S3Destination(Section):
     @classmethod
     def _can_be_applied(cls, value: Retention | None, info: ValidationInfo) -> Retention | None:
         if value is not None and info.data.get("deletes") is False:
-            raise ValueError("not beside `deletes: false`: another program decides what is kept here")
+            raise ValueError("no retention with `deletes: false`: another program decides what is kept here")
         return value
 
     @property

@@ -13,14 +13,17 @@ Count = Annotated[int, Field(ge=1)]
 
 
 class Section(Value):
-    """Keys that belong together."""
+    """Base of all sections: an immutable model that refuses unknown keys."""
 
     # A value may be a secret in the wrong place: only `faults` decides what is shown of it.
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 class Retention(Policy, Section):
-    """Which restore points are kept, together with everything that they need. If nothing is set, everything is kept."""
+    """The retention rules of a place: which restore points are kept, each with everything that it needs.
+
+    Without a rule, everything is kept.
+    """
 
     timezone: Zone = Field(
         "UTC", description="IANA zone in which days, weeks, months are cut", examples=["Europe/Berlin"]
@@ -28,7 +31,7 @@ class Retention(Policy, Section):
 
 
 class Verify(Section):
-    """Reading artifacts again, so that damage is found before a restore."""
+    """How often and how fast artifacts are read again, so that damage is found before a restore."""
 
     every: PositiveDuration | None = Field(
         timedelta(days=30), description="each artifact is read again once in this time, at each place; null: never"

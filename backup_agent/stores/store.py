@@ -65,7 +65,7 @@ class ConflictError(TransientError):
 
 
 class Store(Protocol):
-    """A place for artifacts and their records.
+    """Storage for artifacts and their records: a volume, or the part of a bucket below a prefix.
 
     Every method raises `PermanentError` or `TransientError` (core.reasons) and nothing else. The caller decides
     whether to retry, except for the retries that a client library makes by itself.

@@ -36,7 +36,7 @@ def main(arguments: list[str]) -> int:
         return 4 if error.failure.reason in REFUSED else 1
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        _complain(f"{where}{error.strerror}\nHINT: check storage.root and requests")
+        _complain(f"{where}{error.strerror}\nHINT: check storage.root and requests.folder")
         return 1
 
 

@@ -90,7 +90,7 @@ def test_the_end_of_a_hold_is_shown(place: Place) -> None:
     listed = place.run("list", "--json").json["artifacts"]
     assert [(one["held"], one["held_until"]) for one in listed] == [(True, "2400-01-01T00:00:00Z"), (False, None)]
     assert "since 2026-11-23T02:00:00Z until 2400-01-01T00:00:00Z: audit\n" in place.run("show", held.key).out
-    assert " until 2026-11-23T02:00:00Z, which is over: audit\n" in place.run("show", over.key).out
+    assert " until 2026-11-23T02:00:00Z (ended): audit\n" in place.run("show", over.key).out
     assert "  held until 2400-01-01T00:00:00Z\n" in place.run("why", held.key).out
     assert "held" not in place.run("why", over.key).out
 
@@ -147,7 +147,7 @@ def test_an_artifact_is_shown_with_the_definition_of_its_database(place: Place) 
     record = place.record(definition=definition, last_committed_tx=42)
     out = [line.split(maxsplit=1) for line in place.run("show", record.key).out.splitlines()]
 
-    assert ["committed", "transaction 42 at least"] in out
+    assert ["committed", "at least up to transaction 42"] in out
     at = out.index(["defined", "primaries: 3"])
     assert [" ".join(line) for line in out[at + 1 : at + 4]] == [
         "default language: CYPHER 25",

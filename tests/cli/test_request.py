@@ -166,7 +166,7 @@ def test_a_requests_folder_that_cannot_be_written_is_named(place: Place) -> None
     assert (result.code, result.out) == (1, "")
     assert result.err == (
         f"backup-agent: {place.requests}: No such file or directory: nothing was requested\n"
-        "HINT: run this where the agent runs, as a user who may write there, or set `requests`\n"
+        "HINT: run this where the agent runs, as a user who may write there, or set `requests.folder`\n"
     )
 
 

@@ -112,7 +112,7 @@ def faults(content: bytes) -> tuple[Fault, ...]:
         pytest.param("backup/keep_everything", False, "say what is kept", id="nothing-said-of-retention"),
         pytest.param("backup/settings", {"retention": {}}, "keeps everything without one of last, hourly", id="no-rule"),
         pytest.param("backup/settings", {"retention": {"min_age": "3d", "last": None}}, "keeps everything", id="a-floor"),
-        pytest.param("backup/settings", {"retention": {"last": 1}}, "not both this and", id="both-said"),
+        pytest.param("backup/settings", {"retention": {"last": 1}}, "set this or backup.settings.retention, not both", id="both-said"),
         pytest.param("backup/settings", {"cluster": "demo"}, "leave it out: it is the spec's cluster", id="written-twice"),
         pytest.param("backup/settings", {"neo4j": {"uri": 1}}, "backup.settings.neo4j.uri: leave it out", id="uri-twice"),
         pytest.param("backup/settings", {"neo4j": 5}, "backup.settings.neo4j: expected keys and values", id="no-section"),

@@ -94,7 +94,7 @@ def test_a_destination_that_may_not_delete_has_no_retention() -> None:
     (accepted,) = settings_with(storage={"destinations": {"a": destination}}).storage.destinations.values()
     assert not accepted.deletes
 
-    with pytest.raises(ValidationError, match="not beside `deletes: false`"):
+    with pytest.raises(ValidationError, match="no retention with `deletes: false`"):
         settings_with(storage={"destinations": {"a": {**destination, "retention": {"last": 1}}}})
 
 

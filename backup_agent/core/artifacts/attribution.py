@@ -41,7 +41,7 @@ Labels = Annotated[dict[str, str], BeforeValidator(valid_labels), Field(max_leng
 
 
 class Attribution(BaseModel):
-    """What a request says of itself. A field that is added here is a field of requests, records and schedules."""
+    """Who asked, why, and labels. Requests, schedules and records inherit these fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
@@ -53,7 +53,7 @@ class Attribution(BaseModel):
     )
     labels: Labels = Field(
         default={},
-        description="at most 16 free keys and values, recorded and logged; those of hold and release select artifacts",
+        description="at most 16 free keys and values, recorded and logged; hold and release select artifacts by them",
         examples=[{"tier": "gold"}],
     )
 

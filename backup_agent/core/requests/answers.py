@@ -257,7 +257,7 @@ class Answer(StoredValue):
     received: datetime
     started: datetime | None = None
     finished: datetime | None = None
-    position: int | None = Field(default=None, description="place in the queue, 1 is next")
+    position: int | None = Field(default=None, description="position in the queue, 1 is next")
     stage: str | None = None
     progress: dict[str, Any] | None = Field(
         default=None, description="database, bytes and seconds of the present stage"

@@ -258,7 +258,7 @@ class ReadingBegun(ChildEvent):
 
 
 class ArtifactVerified(ChildEvent):
-    """An artifact was read and is as recorded."""
+    """An artifact was read and does not differ from its record."""
 
     event: Literal["verified"] = "verified"
     place: PlaceName

@@ -99,7 +99,7 @@ SELECTING = ("database", "taken_from", "taken_to", "labels")
 
 _ADVICE = {
     (Action.CANCEL, "id"): "add the id of the request to cancel",
-    (Action.HOLD, "reason"): "add the reason for those who find the hold later",
+    (Action.HOLD, "reason"): "add why the artifact is held, for people who find the hold later",
     (Action.RELEASE, "reason"): "add the reason: retention may delete what is released",
     (Action.FORGET, "database"): "add the name of the database that was dropped for good",
     (Action.FORGET, "reason"): "add the reason: all backups of the database will be deleted",

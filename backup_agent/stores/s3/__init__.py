@@ -16,7 +16,7 @@ def open_store(name: str, destination: S3Destination, cluster: str, features: St
     if faults := check_put_options(destination.put_options):
         where = f"storage.destinations.{name}.put_options"
         text = "\n".join(f"{where}: {fault}" for fault in faults)
-        raise PermanentError(Reason.INVALID_REQUEST, text, f"mend {where} in the settings")
+        raise PermanentError(Reason.INVALID_REQUEST, text, f"correct {where} in the settings")
     return S3Store(
         bucket=destination.bucket,
         prefix=_prefix(destination, cluster),

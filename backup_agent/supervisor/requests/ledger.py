@@ -47,7 +47,7 @@ class Ledger:
                 continue
             except (durable.RefusedFileError, ValueError):
                 text = f"there was a request {identity!r}, but its entry cannot be read ({path})"
-                hint = "it is damaged, or of a newer agent: read it with that one, or move it away"
+                hint = "it is damaged, or a newer agent wrote it: run that agent, or move the entry away"
                 raise PermanentError(Reason.INTERNAL, text, hint) from None
         return None
 

@@ -83,7 +83,7 @@ class FolderLock:
                 raise PermanentError(
                     Reason.FOREIGN_ROOT,
                     f"{self._folder}: another agent takes its requests from this folder",
-                    "one agent a folder: stop the other, or give this one a folder of its own (`requests`)",
+                    "only one agent can use a folder: stop the other, or set `requests.folder` to another one",
                 ) from error
         if self._lock is not None:
             os.close(self._lock)

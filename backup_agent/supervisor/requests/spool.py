@@ -110,8 +110,8 @@ class Spool:
         if self.dropped.is_immovable(name, version):
             return None
         fault = (
-            f"cannot be moved ({error.strerror}): the agent runs as uid {os.getuid()}. It stays where it is, and is "
-            f"taken once it can be: remove it, or let that uid own {self.folder}"
+            f"cannot be moved ({error.strerror}): the agent runs as uid {os.getuid()}. The file stays in the folder, "
+            f"and is taken when it can be moved: remove it, or make that uid the owner of {self.folder}"
         )
         taken = self._reject(path, intake, (fault,), now)
         self.answers.publish(taken.answer, (name,))

@@ -70,7 +70,9 @@ class Pause(Value):
     """A pause: the agent starts nothing."""
 
     since: datetime
-    until: datetime | None = Field(default=None, description="when it ends by itself; absent if somebody must resume")
+    until: datetime | None = Field(
+        default=None, description="when it ends without `resume`; absent if only `resume` ends it"
+    )
     requested_by: str | None = None
     reason: str | None = None
     overlong: bool = Field(default=False, description="whether it is older than a day, so it may have been forgotten")
