@@ -155,13 +155,13 @@ class Contents:
     def gaps(self) -> dict[str, Finding]:
         """Sound artifacts that cannot be restored, because something that they need is missing or damaged."""
         unsound = self.unsound
-        lines: dict[tuple[SetName, DatabaseName], list[Entry]] = defaultdict(list)
+        groups: dict[tuple[SetName, DatabaseName], list[Entry]] = defaultdict(list)
         for entry in self.entries.values():
-            lines[entry.set, entry.database].append(entry)
+            groups[entry.set, entry.database].append(entry)
         found: dict[str, Finding] = {}
-        for line in lines.values():
-            ancestry = Ancestry(line, unsound)
-            for entry in line:
+        for group in groups.values():
+            ancestry = Ancestry(group, unsound)
+            for entry in group:
                 if entry.key not in unsound and (gap := ancestry.gap(entry, unsound)):
                     found[entry.key] = Finding(Kind.CHAIN_BROKEN, entry.key, gap)
         return found
@@ -170,8 +170,8 @@ class Contents:
 def survey(place: Place, *, sets: Collection[SetName] | None = None, indexed: bool = True) -> Contents:
     """Return the contents of a place, or of some sets there, and update its index.
 
-    If not `indexed`, every record is read, and the index is not updated. Raise the store's error if the place cannot be
-    listed or read, because incomplete contents would be taken for complete ones.
+    If `indexed` is false, every record is read, and the index is not updated. Raise the store's error if the place
+    cannot be listed or read, because incomplete contents would be taken for complete ones.
     """
     return together(by_database(place, sets=sets, trust=indexed, writes=indexed))
 
@@ -187,10 +187,13 @@ def by_database(
 ) -> Iterator[Contents]:
     """Yield the contents of a place, one database at a time, in key order. Foreign files are yielded in between.
 
-    Only one folder is in memory at a time. If `writes`, the index is updated after the last folder. If the index cannot
-    be written, OSError is raised only if `required`. If not `trust`, every record is read and compared with the index.
-    If `read_all`, every record without a note is read as well, however many there are. They are also all read if there
-    is no index and the settings name keys whose signatures count: the notes may have been lost with the volume.
+    Only one folder is in memory at a time.
+
+    - `trust`: records that are in the index are not read. Otherwise every record is read and compared with the index.
+    - `writes`: the index is updated after the last folder.
+    - `required`: raise OSError if the index cannot be written.
+    - `read_all`: read all records without a note, not only a sample of them. This is also done if there is no index and
+      the settings name keys whose signatures count, because the notes may have been lost with the volume.
     """
     recognition = Recognition(place)
     read_all = read_all or (recognition.by_signature and not place.index.exists())
@@ -286,7 +289,7 @@ class _Records:
     """Lines of readable records, recognised or not, in the order of their keys."""
     unreadable: tuple[Unreadable, ...]
     """Records with a note that are unreadable or whose content differs from the note."""
-    strange: tuple[Unrecognised, ...]
+    invalid: tuple[Unrecognised, ...]
     """Objects without a note that have the name of a record but are invalid."""
     unread: int
     """Number of records without a note that were not read."""
@@ -329,7 +332,7 @@ def _records(
     chosen = unnoted if read_all or len(unnoted) <= _READ_UNRECOGNISED else _sample(tuple(unnoted))
     waiting |= {key: unnoted[key] for key in chosen}
     unreadable: list[Unreadable] = []
-    strange: list[Unrecognised] = []
+    invalid: list[Unrecognised] = []
     signed: dict[str, str] = {}
     for key, found in _read_all(place.store, pool, waiting, recognition):
         match found:
@@ -341,10 +344,10 @@ def _records(
             case Unreadable():
                 unreadable.append(found)
             case Unrecognised():
-                strange.append(found)
+                invalid.append(found)
     kept = _without_excess(lines, most=None if read_all else _MOST_UNRECOGNISED)
     unread = len(unnoted) - len(chosen) + len(lines) - len(kept)
-    return _Records(kept, tuple(unreadable), tuple(strange), unread, signed)
+    return _Records(kept, tuple(unreadable), tuple(invalid), unread, signed)
 
 
 def _note_signed(place: Place, folder: Folder, records: _Records, *, required: bool) -> None:
@@ -422,7 +425,7 @@ def _contents(
         orphans=orphans,
         foreign=folder.foreign + others,
         unreadable=(*records.unreadable, *hold_faults, *damage_faults),
-        unrecognised={one.artifact: one for one in (*unrecognised, *records.strange)},
+        unrecognised={one.artifact: one for one in (*unrecognised, *records.invalid)},
         more_unrecognised=records.unread,
         altered=altered,
     )

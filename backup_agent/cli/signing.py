@@ -77,7 +77,7 @@ def show_command(context: click.Context, *, as_json: bool) -> int:
         rows += [["trusted", key, ""] for key in settings.trusted]
         rows += [["revoked", key, _since(time)] for key, time in settings.revoked.items()]
         if rows:
-            printing.table(["KEY", "FINGERPRINT", "FROM"], rows)
+            printing.table(["KEY", "FINGERPRINT", "NOTE"], rows)
         elif fault is None:
             printing.line("nothing is signed: signing.key_file is not set, and no key is trusted")
         if fault is not None:
@@ -93,7 +93,7 @@ def show_command(context: click.Context, *, as_json: bool) -> int:
 def check_command(context: click.Context, place: str, *, as_json: bool) -> int:
     """Show which keys signed the recognised records of a place. Every record is read.
 
-    Exits 3 if a record is not signed by a key of the settings, or is signed by a key that was revoked before.
+    Exits 3 if a record is not signed by a key of the settings, or was signed after its key was revoked.
     """
     settings = loaded(context).settings
     at = place_of(place, settings)

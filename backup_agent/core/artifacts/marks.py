@@ -27,9 +27,7 @@ class Hold(Mark):
     reason: str
     requested_by: str | None = None
     request: str = Field(description="id of the request that set the hold")
-    until: AwareDatetime | None = Field(
-        default=None, description="the last moment of the hold; without it there is no end"
-    )
+    until: AwareDatetime | None = Field(default=None, description="the last moment of the hold; null: it has no end")
 
     def ended(self, now: datetime) -> bool:
         """Return whether the hold is over."""

@@ -44,7 +44,7 @@ LARGEST_REQUEST = 1 << 20
 LOGON_SINCE: Version = (5, 1)
 GQL_SINCE: Version = (5, 7)
 STATUSES_SINCE: Version = (5, 6)
-NAMES_ITSELF_SINCE: Version = (5, 8)
+ADVERTISED_SINCE: Version = (5, 8)
 DONE = {"gql_status": "00000", "status_description": "note: successful completion"}
 ROUTING_TABLE_SECONDS = 300
 
@@ -82,7 +82,7 @@ class Host(Protocol):
     def shown_addresses(self) -> Mapping[str, str]:
         """Return the servers' Bolt addresses by name."""
 
-    def strike(self, moment: Moment, server: str, statement: str = "") -> tuple[BoltFault, ...]:
+    def faults_now(self, moment: Moment, server: str, statement: str = "") -> tuple[BoltFault, ...]:
         """Return the faults to inject now."""
 
     def log_in(self, server: str, token: Mapping[str, Any]) -> User:
@@ -190,7 +190,7 @@ class Conversation:
         else:
             self.state = State.AUTHENTICATION
         metadata: dict[str, Any] = {"server": f"Neo4j/{self.neo4j}", "connection_id": f"bolt-{self.number}"}
-        if self.version >= NAMES_ITSELF_SINCE:
+        if self.version >= ADVERTISED_SINCE:
             metadata["protocol_version"] = "{}.{}".format(*self.version)
             metadata["hints"] = {"connection.recv_timeout_seconds": 120, "ssr.enabled": True}
         else:
@@ -202,7 +202,7 @@ class Conversation:
         self.user = None
         self.user = self.host.log_in(self.server, fields[0])
         self.state = State.READY
-        if self.version < NAMES_ITSELF_SINCE:
+        if self.version < ADVERTISED_SINCE:
             return {}
         return {"advertised_address": self.host.shown_addresses()[self.server]}
 
@@ -230,7 +230,7 @@ class Conversation:
         """ROUTE: return the routing table of a database. This works with an expired password too."""
         extra = fields[2] if len(fields) > 2 and isinstance(fields[2], dict) else {}  # noqa: PLR2004  Bolt 4.3 sends a text here
         name = extra.get("db") or DEFAULT_DATABASE
-        for fault in self.host.strike(Moment.ROUTE, self.server):
+        for fault in self.host.faults_now(Moment.ROUTE, self.server):
             dead = list(fault.addresses) or [self.host.dead_address]
             return {"rt": _routing_table(name, dead, dead, dead)}
         cluster = self.host.current()
@@ -260,7 +260,7 @@ class Conversation:
         database = self.transaction or self._database(extra)
         user = self.user or User("", "")
         self.host.heard(self.server, user.name, database, text)
-        faults = self.host.strike(Moment.STATEMENT, self.server, " ".join(text.split()))
+        faults = self.host.faults_now(Moment.STATEMENT, self.server, " ".join(text.split()))
         self._need_fresh_password()
         asked = self._asked(database, user)
         for fault in faults:
@@ -384,7 +384,7 @@ class Conversation:
             raise Refused(CREDENTIALS_EXPIRED)
 
     def _refuse_and_disconnect(self, code: str, message: str) -> NoReturn:
-        """Refuse a request that violates the protocol. `_fail` then closes the connection, as Neo4j does."""
+        """Refuse a request that violates the protocol. Log the user out, so that `_fail` closes the connection."""
         self.user = None
         raise Refused(Failure(code, message, "08N06"))
 

@@ -163,7 +163,7 @@ class BoltServer:
         """Return each server's Bolt address, for a server of another process the one in `cluster.json`."""
         return {server.name: self._addresses.get(server.name, server.bolt) for server in self.current().servers}
 
-    def strike(self, moment: Moment, server: str, statement: str = "") -> tuple[BoltFault, ...]:
+    def faults_now(self, moment: Moment, server: str, statement: str = "") -> tuple[BoltFault, ...]:
         """Return the faults to inject now, and count them."""
         return self._faults.take(self.current().bolt.faults, moment, server=server, statement=statement)
 
@@ -191,7 +191,7 @@ class BoltServer:
 
     def _checked(self, server: str, name: str, password: str) -> User:
         cluster = self.current()
-        for fault in self.strike(Moment.LOGIN, server):
+        for fault in self.faults_now(Moment.LOGIN, server):
             raise Refused(RATE_LIMIT if fault.do == "rate_limit" else UNAUTHORIZED)
         if not cluster.bolt.users:
             return replace(EVERYBODY, name=name)
@@ -280,7 +280,7 @@ class BoltServer:
         loop = asyncio.get_running_loop()
         # Errors of clients are not reported; an invalid cluster.json is reported by statements.
         with client, contextlib.suppress(OSError, EOFError, ValueError):
-            for fault in self.strike(Moment.ACCEPT, name):
+            for fault in self.faults_now(Moment.ACCEPT, name):
                 if fault.do == "hang_before_handshake":
                     while await loop.sock_recv(client, 4096):
                         pass
