@@ -26,7 +26,7 @@ from backup_agent.core.artifacts.entries import Entry
 from backup_agent.core.artifacts.names import VOLUME, SetName, name_of_set
 from backup_agent.core.artifacts.records import BackupType
 from backup_agent.core.reasons import PermanentError, Reason
-from backup_agent.jobs.prune import delete
+from backup_agent.jobs.prune import Deleted, delete
 from backup_agent.settings.model import Settings
 from backup_agent.supervisor import mounts
 
@@ -111,6 +111,7 @@ def unrecognised_command(context: click.Context, place: str, *, as_json: bool) -
     "--signed", is_flag=True, help="Every record that finished before the revocation of the key that signed it."
 )
 @click.option("--discard", is_flag=True, help="Delete the records and their files instead of accepting them.")
+@click.option("--held", "also_held", is_flag=True, help="With --discard: also records with a hold.")
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @settings_option
 @json_option
@@ -123,6 +124,7 @@ def accept_command(
     everything: bool,
     signed: bool,
     discard: bool,
+    also_held: bool,
     yes: bool,
     as_json: bool,
 ) -> int:
@@ -134,6 +136,8 @@ def accept_command(
     """
     if [bool(keys), everything, signed].count(True) != 1 or (signed and discard):
         raise click.UsageError("name artifacts by their keys, or give --all, or --signed", context)
+    if also_held and not discard:
+        raise click.UsageError("--held needs --discard", context)
     settings = loaded(context).settings
     at = place_of(place, settings)
     if signed:
@@ -141,7 +145,7 @@ def accept_command(
     found = list(unrecognised(at))
     wanted = tuple(one.artifact for one in found) if everything else chosen(found, keys)
     if discard:
-        return _discard(at, wanted, yes=yes, as_json=as_json)
+        return _discard(at, wanted, also_held=also_held, yes=yes, as_json=as_json)
     return _accept(at, wanted, as_json=as_json)
 
 
@@ -191,8 +195,11 @@ def _accept(place: Place, keys: tuple[str, ...], *, as_json: bool) -> int:
 
 
 @durable.closed_to_others()
-def _discard(place: Place, keys: tuple[str, ...], *, yes: bool, as_json: bool) -> int:
-    """Delete unrecognised records with their files, after confirmation unless `yes`."""
+def _discard(place: Place, keys: tuple[str, ...], *, also_held: bool, yes: bool, as_json: bool) -> int:
+    """Delete unrecognised records with their files, after confirmation unless `yes`.
+
+    A record that was noted since it was listed is kept: it is a copy that the agent had not confirmed yet.
+    """
     if keys and not yes:
         if not sys.stdin.isatty():
             raise click.UsageError("nothing was deleted, because there is no terminal to confirm at: add --yes")
@@ -203,16 +210,26 @@ def _discard(place: Place, keys: tuple[str, ...], *, yes: bool, as_json: bool) -
     with _root_locked(place.settings, dry_run=False) if place.is_volume else nullcontext(), hold_place(place) as held:
         if held.no_deletion is not None:
             raise PermanentError.of(held.no_deletion)
-        discarded = [key for key in keys if delete(place, held, key, files_of(place, key))]
-    kept = [key for key in keys if key not in discarded]
+        recognised = [key for key in keys if place.record_notes.has(key)]
+        deleted = {
+            key: delete(place, held, key, files_of(place, key), also_held=also_held)
+            for key in keys
+            if key not in recognised
+        }
+    discarded = [key for key, outcome in deleted.items() if outcome is not Deleted.NOT]
+    kept = [key for key in deleted if key not in discarded]
     if as_json:
-        printing.as_json({"place": place.name, "discarded": discarded, "held": kept})
+        printing.as_json({"place": place.name, "discarded": discarded, "held": kept, "recognised": recognised})
     else:
         for key in discarded:
             printing.line(f"discarded: {key}")
         for key in kept:
             printing.line(f"held, and kept: {key}", err=True)
-    return 3 if kept else 0
+        for key in recognised:
+            printing.line(f"recognised by now, and kept: {key}", err=True)
+        if kept:
+            printing.line("HINT: --held discards records with a hold as well", err=True)
+    return 3 if kept or recognised else 0
 
 
 @durable.closed_to_others()

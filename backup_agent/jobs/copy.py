@@ -249,7 +249,8 @@ class Copying:
         raise PermanentError(
             Reason.ALREADY_EXISTS,
             f"{self._store.name}: {record_key(record.key)} exists with other content, and is not overwritten",
-            "find out which program wrote it: another agent may have used this place",
+            "find out which program wrote it: another agent may have used this place; a record that is not recognised "
+            "is removed by `backup-agent catalog accept --discard`, and then the copy is made",
         )
 
 

@@ -166,21 +166,21 @@ class Deleted(Enum):
     """The outcome of a deletion."""
 
     NOT = auto()
-    """A hold was set meanwhile."""
+    """It is held; the hold may have been set meanwhile."""
     FREED = auto()
     AS_VERSION = auto()
     """The artifact is deleted, and the place keeps at least one of its files as an old version."""
 
 
-def delete(place: Place, held: Held, key: str, files: tuple[str, ...]) -> Deleted:
-    """Delete one artifact: intent, record, data, marks. If a hold was set meanwhile, nothing is deleted.
+def delete(place: Place, held: Held, key: str, files: tuple[str, ...], *, also_held: bool = False) -> Deleted:
+    """Delete one artifact: intent, record, data, marks. If it is held, nothing is deleted, unless `also_held`.
 
     The lease is checked before each deletion: if the process was suspended, it may have lost the lease, and the object
     may belong to another agent. The check sends no request while the last renewal is recent.
     """
     place.journal.begin(Intent(key=key, doing=Doing.DELETING, files=files, since=datetime.now(UTC)))
     # Check after the intent is written: `hold` writes its mark first and then looks for an intent (catalog.holds).
-    if held_now(place, key):
+    if not also_held and held_now(place, key):
         place.journal.done(key)
         return Deleted.NOT
     held.check()
@@ -208,8 +208,9 @@ def _delete_data(place: Place, held: Held, key: str, files: tuple[str, ...], doi
         for folder in ((place.root / key).parent, (place.root / key).parent.parent):
             with suppress(OSError):  # the folder is not empty
                 folder.rmdir()
-    elif doing is Doing.DELETING:
-        # Otherwise the note would still say that the copy exists.
+    elif doing is Doing.DELETING and place.record_notes.has(key):
+        # Otherwise the note would still say that the copy exists. A record without a note was another program's: the
+        # volume may have the artifact of this key, and its copy is still missing.
         place.record_notes.give_up(key)
     place.claims.strike(key)
     place.damage_notes.strike(key)

@@ -45,7 +45,8 @@ def other_content(where: str) -> PermanentError:
     return PermanentError(
         Reason.ALREADY_EXISTS,
         f"{where} exists with other content, and is not overwritten",
-        "find out who wrote it; two agents may share this place, or it may be an altered upload",
+        "find out which program wrote it; two agents may share this place, or it may be an altered upload; once the "
+        "object is deleted, the copy is made",
     )
 
 

@@ -1,15 +1,22 @@
 """`catalog`: its output, its exit codes, and that `adopt` is refused while an agent runs."""
 
+import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from backup_agent.catalog import root_lock
+from backup_agent.catalog.place import Place as CatalogPlace
 from backup_agent.catalog.place import place_of
-from backup_agent.core.artifacts.keys import record_key
+from backup_agent.catalog.place_ownership import hold_place
+from backup_agent.catalog.tenure import Held
+from backup_agent.core.artifacts.keys import hold_key, record_key
 from backup_agent.settings.load import load
 from backup_agent.stores import s3
 from backup_agent.stores.local import LocalStore
@@ -221,3 +228,68 @@ def test_an_option_of_another_action_is_wrong_usage(place: Place, arguments: tup
 
     assert result.code == 2
     assert f"No such option '{option}'" in result.err
+
+
+def discard(place: Place, *words: str) -> dict[str, Any]:
+    result = place.run("catalog", "accept", "--place", "offsite", "--discard", "--yes", "--json", *words)
+    told: dict[str, Any] = json.loads(result.out)
+    assert result.code == (3 if told["held"] or told["recognised"] else 0)
+    return told
+
+
+def test_discard_deletes_unrecognised_records_with_their_files_and_nothing_else(
+    place: Place, bucket: FilledPlace
+) -> None:
+    own = bucket.add(a_record(0))
+    forged = [bucket.add(a_record(hour), recognised=False).key for hour in (1, 2)]
+
+    assert discard(place, "--all") == {"place": "offsite", "discarded": forged, "held": [], "recognised": []}
+
+    left = {one.key for one in bucket.store.list()}
+    assert {own.key, record_key(own.key)} == {key for key in left if not key.startswith(".")} - {"owner.json"}
+
+
+def test_discard_keeps_held_records_unless_they_are_included(place: Place, bucket: FilledPlace) -> None:
+    forged = bucket.add(a_record(0), recognised=False)
+    bucket.hold(forged)
+
+    assert ([], [forged.key]) == (
+        (kept := discard(place, "--all"))["discarded"],
+        kept["held"],
+    )
+    assert bucket.store.stat(forged.key) is not None
+
+    assert [forged.key] == discard(place, "--all", "--held")["discarded"]
+    assert None is bucket.store.stat(hold_key(forged.key)) is bucket.store.stat(forged.key)
+    assert place.run("catalog", "accept", "--all", "--held").code == 2
+
+
+def test_a_discarded_record_does_not_give_up_the_copy_of_the_artifact_of_this_key(
+    place: Place, bucket: FilledPlace
+) -> None:
+    genuine = a_record(0)
+    forged = bucket.add(genuine.model_copy(update={"reason": "forged"}), recognised=False)
+    deleted_before = bucket.add(a_record(1), recognised=False)
+    bucket.place.record_notes.give_up(deleted_before.key)
+
+    discard(place, "--all")
+
+    assert (genuine,) == bucket.place.record_notes.owed((genuine, deleted_before))
+    assert None is bucket.store.stat(forged.key)
+
+
+def test_discard_keeps_a_copy_that_was_confirmed_since_the_records_were_listed(
+    place: Place, bucket: FilledPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = bucket.add(a_record(0), recognised=False)
+
+    @contextmanager
+    def held_after_a_copy(at: CatalogPlace) -> Iterator[Held]:
+        with hold_place(at) as held:
+            bucket.place.record_notes.add(copy.key, copy.to_json())
+            yield held
+
+    monkeypatch.setattr("backup_agent.cli.catalog.hold_place", held_after_a_copy)
+
+    assert {"discarded": [], "recognised": [copy.key]}.items() <= discard(place, "--all").items()
+    assert bucket.store.stat(copy.key) is not None
