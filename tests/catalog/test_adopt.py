@@ -210,7 +210,7 @@ REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
     "cut": (lambda: artifact(FULL)[:-20], "odd.backup"),
     "flipped": (damaged_content, "odd.backup"),
     "empty": (lambda: b"", "odd.backup"),
-    "no backup": (lambda: b"a text that somebody named so", "the magic of a backup expected"),
+    "no backup": (lambda: b"a text with the name of a backup", "the magic of a backup expected"),
     "no name of a database": (lambda: artifact(replace(FULL, database=b"../etc")), "'../etc' is not the name of a"),
     "a differential alone": (lambda: artifact(DIFF), "this differential (transactions 11 to 20) continues is recorded"),
 }

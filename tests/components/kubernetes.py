@@ -61,7 +61,7 @@ TOKEN = "for-tests-only"
 
 
 def built() -> Path | None:
-    """Return the folder of the programs, or None where nobody has built them."""
+    """Return the folder of the programs, or None if they are not built."""
     folder = cache_folder() / NAME
     return folder if folder.is_dir() else None
 

@@ -1,4 +1,7 @@
-"""What is rendered, whole: a change of it is seen by whoever changes the code. tests/k8s/specs.py writes it anew."""
+"""Golden files of all rendered objects, so that a change of the code shows what it changes in them.
+
+tests/k8s/specs.py writes them.
+"""
 
 import pytest
 

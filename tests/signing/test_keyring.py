@@ -110,7 +110,7 @@ def _set(*path: str, to: Any) -> Callable[[dict[str, Any]], None]:
         pytest.param(_set("signature", to=[1]), id="no signature but a list"),
     ],
 )
-def test_a_document_that_was_changed_is_signed_by_nobody(key: Path, change: Callable[[dict[str, Any]], None]) -> None:
+def test_a_document_that_was_changed_has_no_signer(key: Path, change: Callable[[dict[str, Any]], None]) -> None:
     document = json.loads(signed(key))
     change(document)
 

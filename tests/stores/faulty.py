@@ -184,7 +184,7 @@ class FaultyStore:
     def _hang(self) -> None:
         self.hanging.set()
         if not self._ended.wait(30):
-            raise TimeoutError("nobody ended what hangs")
+            raise TimeoutError("the hanging call was not ended")
         raise KilledError
 
     def _die(self) -> None:

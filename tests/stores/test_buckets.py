@@ -197,7 +197,7 @@ def test_records_that_were_archived_by_a_rule_of_the_bucket_are_reported_and_not
 
 @pytest.fixture
 def allow(client: Any, credentials: Callable[..., None]) -> Callable[[str, str], None]:
-    """Become somebody who may do in a bucket what a policy of the page says."""
+    """Return a function that gives the client the permissions of a policy in docs/s3.md."""
 
     def allow(bucket: str, use: str) -> None:
         policies.allow(client, use, bucket)

@@ -211,7 +211,7 @@ def test_a_swapped_object_is_looked_at_with_its_version(store: Store) -> None:
 
 
 def test_a_version_is_that_of_the_content(store: Store) -> None:
-    """So whoever swaps writes something new each time: the same content again would look as if nothing was written."""
+    """A caller of `swap` must write new content each time: the same content would look as if nothing was written."""
     first = store.swap(OWN, b"1", None)
     second = store.swap(OWN, b"2", first)
 

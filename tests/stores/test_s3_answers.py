@@ -131,7 +131,7 @@ def test_a_listing_that_is_not_whole_reaches_no_index_no_diff_and_no_retention(
 
 
 class _Unowned:
-    """A store of which nobody has ever said whose it is, and whose every write succeeds: the listing alone is odd."""
+    """A store without an owner, in which every write succeeds: only its listing is odd."""
 
     conditional_writes = False
     concurrent_reads = 8

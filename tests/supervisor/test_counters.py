@@ -10,7 +10,7 @@ NOW = datetime(2026, 11, 23, tzinfo=UTC)
 
 
 def unasked() -> Status:
-    raise AssertionError("nobody scrapes here")
+    raise AssertionError("not scraped in this test")
 
 
 def test_an_old_attempt_at_an_ad_hoc_set_is_forgotten() -> None:

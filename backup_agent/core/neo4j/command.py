@@ -34,7 +34,10 @@ _METADATA = re.compile(r"none|all|users|roles|users=[^\s,=]+(?:,[^\s,=]+)*")
 
 
 class Launch(StrEnum):
-    """How neo4j-admin is started: its script (two JVMs), its class directly (one JVM), or DIRECT and then SCRIPT."""
+    """How neo4j-admin is started: SCRIPT is its shell script (two JVMs), DIRECT its class in one JVM.
+
+    AUTO is DIRECT, and SCRIPT if the class does not start.
+    """
 
     AUTO = "auto"
     SCRIPT = "script"
