@@ -2,22 +2,29 @@
 
 Requests of every kind are dropped, a schedule fires, copies go to a real S3 server, retention follows each success.
 After each death everything is looked at from outside (tests/jobs/outside.py); a seed makes the same run again, but for
-what the machine does in between.
+what the machine does in between. Beside the agent, another program may forge objects in its bucket and on its volume
+(tests/agent/forger.py).
 """
 
 import json
+import os
+import re
 import shutil
+import signal
 import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from random import Random
 from threading import Event
-from typing import Self
+from typing import Any, Self
 
+from tests.agent.forger import Forger
 from tests.agent.live import FINAL, Live
 from tests.components.seaweedfs import BUCKET, KEYS, SeaweedFS
 from tests.jobs.outside import begun, faults, of_bucket, of_folder, records
@@ -36,6 +43,9 @@ LAST = 50
 
 SETTLE = 240.0
 
+ENDED = "ended"
+"""A child whose end the supervisor has not noticed."""
+
 MOMENTS = ("young", "ready", "answered", "pruning")
 """When it is killed: during its start, its first tasks, after an answer, while retention is applied."""
 
@@ -52,6 +62,10 @@ AFTERWARDS = 1.5
 """Seconds that a life goes on after an answer, at the most: then copies and retention are under way."""
 
 
+MEMORY = 100
+"""MiB that no process of the agent may need: the largest, a copy or a pass with its S3 client, needs 65."""
+
+
 @dataclass
 class Figures:
     """What was counted."""
@@ -64,11 +78,15 @@ class Figures:
     recorded: int = 0
     copied: int = 0
     deleted: int = 0
+    forged: int = 0
+    """Number of objects that another program has written."""
+    memory: float = 0
+    """The most that a process of the agent was seen to need, in MiB."""
     faults: list[str] = field(default_factory=list)
 
     def __add__(self, other: "Figures") -> "Figures":
         both = {name: getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__}
-        return Figures(**both)
+        return Figures(**both | {"memory": max(self.memory, other.memory)})
 
     def __str__(self) -> str:
         answers, killed = (
@@ -77,14 +95,15 @@ class Figures:
         )
         return (
             f"{self.kills} kills (with them {killed}); {self.dropped} requests ({answers}); {self.recorded} artifacts "
-            f"recorded, {self.copied} copied, {self.deleted} of both deleted; {len(self.faults)} faults"
+            f"recorded, {self.copied} copied, {self.deleted} of both deleted; {self.forged} objects forged; at most "
+            f"{self.memory:.0f} MiB; {len(self.faults)} faults"
         )
 
 
 class Storm:
     """One agent and its world. Use as a context manager."""
 
-    def __init__(self, folder: Path, server: SeaweedFS, seed: int) -> None:
+    def __init__(self, folder: Path, server: SeaweedFS, seed: int, *, forged: bool = False) -> None:
         self.random = Random(seed)
         self.live = Live(folder)
         self.client = server.client()
@@ -94,7 +113,7 @@ class Storm:
             "sets": list(DECLARED),
             "retention": policy,
             "schedules": {"often": {"cron": "* * * * *", "type": "DIFF", "databases": ["orders"]}},
-            "limits": {"keep_adhoc": "30s", "parallel": 2},
+            "limits": {"keep_adhoc": "30s", "parallel": 2, "keep_unrecognised": "10s"},
             "log": {"format": "json", "level": "info"},
         }
         self.live.settings["storage"]["destinations"] = {
@@ -114,6 +133,12 @@ class Storm:
         self.seen: dict[str, dict[str, bytes]] = {"local": {}, "offsite": {}}
         """Place -> every record that was ever seen there."""
         self.etags: dict[str, bytes] = {}
+        place = f"{self.prefix}/demo"
+        self.forger = Forger(self.random, self.live.root, self.client, place) if forged else None
+        self.spoilt: dict[str, set[str]] = {"local": set(), "offsite": set()}
+        """Place -> genuine artifacts that were ever replaced there."""
+        self.gone: dict[str, set[str]] = {"local": set(), "offsite": set()}
+        """Place -> artifacts whose deletion was explained."""
 
     def __enter__(self) -> Self:
         self.live.__enter__()
@@ -127,18 +152,24 @@ class Storm:
 
     def run(self, kills: int, enough: Event) -> Figures:
         """Kill it that often, or until it is enough; then let it come to rest."""
+        if self.forger is not None:
+            self.fill()
         for _ in range(kills):
             if enough.is_set():
                 break
             self.live.start(ready=False)
             self.work(self.random.choices(MOMENTS, (4, 4, 1, 1))[0])
-            self.figures.killed.update(self.alive())
+            self.live.signal(signal.SIGSTOP)
+            alive = (*self.alive(), *self.unread())
+            self.figures.killed.update(alive)
             self.live.kill_all()
+            self.live.reader.join(timeout=5)
             self.live.text.clear()
             self.figures.kills += 1
-            self.look()
+            self.look(pruning=not {"prune", ENDED}.isdisjoint(alive))
             if self.figures.faults:
                 return self.figures
+            self.forge()
         self.settle()
         return self.figures
 
@@ -166,6 +197,8 @@ class Storm:
         while (left := end - time.monotonic()) > 0 and not until_it_is():
             if len(self.open) < OPEN and self.random.random() < 0.4:
                 self.drop()
+            if self.forger is not None and self.random.random() < 0.1:
+                self.forger.plant(self.seen)
             assert self.live.process is not None
             with suppress(subprocess.TimeoutExpired):
                 self.live.process.wait(min(left, 0.1 * self.random.random()))
@@ -216,22 +249,88 @@ class Storm:
         for pid in self.live.processes():
             with suppress(OSError):
                 words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
-                yield words[words.index("-m") + 1].rpartition(".")[2] if "-m" in words else "neo4j-admin"
+                if "-m" not in words:
+                    yield "neo4j-admin"
+                    continue
+                peak = re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
+                self.figures.memory = max(self.figures.memory, int(peak[1]) / 1024 if peak else 0)
+                yield words[words.index("-m") + 1].rpartition(".")[2]
+
+    def unread(self) -> Iterator[str]:
+        """Yield ENDED if a child has ended and the stopped supervisor has not noticed: its last events are not logged."""
+        assert self.live.process is not None
+        children = Path(f"/proc/{self.live.process.pid}/task/{self.live.process.pid}/children")
+        for pid in children.read_text().split():
+            with suppress(OSError):
+                if Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z":
+                    yield ENDED
+
+    # Another program
+
+    def fill(self) -> None:
+        """Take one point more than retention keeps, among forged objects, and let retention delete the oldest."""
+        assert self.forger is not None
+        self.forger.begin()
+        self.live.start()
+        for number in range(NEWEST + 1):
+            second = int(time.time())
+            self.live.ask(f"first-{number}", type="FULL", database="orders")
+            until(partial(_passed, second), "another second")  # artifacts are named by it
+        self.live.ask("first-prune", action="prune")
+        self.live.end()
+        self.look(pruning=False)
+
+    def forge(self) -> None:
+        """Let the other program replace genuine objects, or put them back, while the agent is dead."""
+        if self.forger is None:
+            return
+        there = {place: self.forger.without_forged(place, self.files(place)) for place in self.seen}
+        for place in self.seen:
+            if self.random.random() < 0.5:
+                self.forger.put_back(place, self.files(place))
+            if self.random.random() < 0.5:
+                self.forger.replace(place, there[place])
+            self.spoilt[place] |= {key.removesuffix(".json") for key in self.forger.hands[place].replaced}
+        if self.random.random() < 0.5:
+            self.forger.move_out()
+            self.forger.squat(there["local"], self.files("offsite"))
+        self.figures.forged = self.forger.number
+
+    def undo(self) -> None:
+        """Let the other program undo what makes artifacts unreadable or their copies impossible."""
+        if self.forger is not None:
+            for place in self.seen:
+                self.forger.put_back(place, self.files(place))
+            self.forger.move_out()
 
     # Looking from outside, while nothing runs
 
-    def look(self) -> None:
-        """Note every fault."""
+    def look(self, *, pruning: bool) -> None:
+        """Note every fault. `pruning`: artifacts may have been deleted of which no line of the log tells."""
         self.figures.faults += self.faults_of_answers(at_rest=True)
-        if self.live.root.exists():
-            self.figures.faults += [f"local: {fault}" for fault in self.faults_at("local", of_folder(self.live.root))]
-            bucket = of_bucket(self.client, BUCKET, f"{self.prefix}/demo", self.etags)
-            self.figures.faults += [f"offsite: {fault}" for fault in self.faults_at("offsite", bucket)]
+        if not self.live.root.exists():
+            return
+        for place in self.seen:
+            files = self.files(place)
+            if self.forger is not None:
+                self.figures.faults += [f"{place}: {fault}" for fault in self.forger.faults(place, files)]
+                files = self.forger.without_forged(place, files)
+            self.figures.faults += [f"{place}: {fault}" for fault in self.faults_at(place, files, pruning=pruning)]
 
-    def faults_at(self, place: str, files: dict[str, bytes]) -> Iterator[str]:
-        """Yield what is wrong at a place: records without data, chains cut, records changed, kept points gone."""
+    def files(self, place: str) -> dict[str, bytes]:
+        """Return the files at a place, forged ones included."""
+        if place == "local":
+            return of_folder(self.live.root)
+        return of_bucket(self.client, BUCKET, f"{self.prefix}/demo", self.etags)
+
+    def faults_at(self, place: str, files: dict[str, bytes], *, pruning: bool) -> Iterator[str]:
+        """Yield what is wrong at a place: records without data, chains cut, records changed, kept points gone.
+
+        `files` are the genuine files.
+        """
         yield from faults(files, ours=begun(self.live.root, place), strangers={})
         seen, found = self.seen[place], records(files)
+        yield from self.faults_of_deletions(place, {*found}, pruning=pruning)
         for key in found:
             content = files[f"{key}.json"]
             if seen.setdefault(key, content) != content:
@@ -242,7 +341,27 @@ class Storm:
         for key in sorted((key for key in seen if key.split("/")[0] in DECLARED), key=_taken):
             newest.setdefault(key.rpartition("/")[0], []).append(key)
         for keys in newest.values():
-            yield from (f"{key}: one of the newest {NEWEST}, and gone" for key in keys[-NEWEST:] if key not in found)
+            kept = (key for key in keys[-NEWEST:] if not self.was_spoilt(place, key))
+            yield from (f"{key}: one of the newest {NEWEST}, and gone" for key in kept if key not in found)
+
+    def faults_of_deletions(self, place: str, found: set[str], *, pruning: bool) -> Iterator[str]:
+        """Yield the artifacts that are gone although the log does not say why, and the forged ones that it names."""
+        told = {line["key"] for line in self.live.events("artifact deleted") if line["place"] == place}
+        if self.forger is not None:
+            yield from (f"{key}: forged, and deleted" for key in sorted(told & self.forger.hands[place].planted.keys()))
+        gone = self.seen[place].keys() - found - self.gone[place]
+        self.gone[place] |= gone | told
+        unexplained = gone - told - {name.removesuffix(".json") for name in begun(self.live.root, place)}
+        if not pruning:
+            yield from (f"{key}: gone, and no line of the log says why" for key in sorted(unexplained))
+
+    def was_spoilt(self, place: str, key: str | None) -> bool:
+        """Return whether an artifact, or one that it needs, was ever replaced at a place."""
+        while key is not None and key in self.seen[place]:
+            if key in self.spoilt[place]:
+                return True
+            key = json.loads(self.seen[place][key])["parent"]
+        return False
 
     def faults_of_answers(self, *, at_rest: bool) -> Iterator[str]:
         """Yield final answers that have changed and, where nothing moves, requests that are lost."""
@@ -278,6 +397,7 @@ class Storm:
 
     def settle(self) -> None:
         """Let it live until everything is answered, and look for the last time."""
+        self.undo()
         self.live.settings["schedules"] = {}
         self.live.start()
         with suppress(AssertionError):
@@ -285,32 +405,69 @@ class Storm:
         self.figures.faults += [f"{identity}: never answered" for identity in self.open]
         if (code := self.live.end()) != 0:
             self.figures.faults.append(f"it ended with {code}")
-        self.look()
+        self.look(pruning=False)
+        self.figures.faults += self.faults_of_lists()
         staging = self.live.root / ".staging"
         self.figures.faults += [f"{path}: left behind" for path in staging.iterdir()] if staging.exists() else []
         self.figures.faults += [f"{entry}: left open" for entry in self.live.open_entries()]
         here, there = (set(self.seen[place]) for place in ("local", "offsite"))
         self.figures.recorded, self.figures.copied = len(here), len(there)
-        now = (
-            {*records(of_folder(self.live.root))},
-            {*records(of_bucket(self.client, BUCKET, f"{self.prefix}/demo", self.etags))},
+        self.figures.deleted = sum(map(len, self.gone.values()))
+        if self.figures.memory > MEMORY:
+            self.figures.faults.append(f"a process needed {self.figures.memory:.0f} MiB")
+
+    def faults_of_lists(self) -> Iterator[str]:
+        """Yield where `backup-agent list` takes a forged artifact for a restore point, or lacks a genuine one."""
+        for place in self.seen:
+            files = self.files(place)
+            genuine = {*records(self.forger.without_forged(place, files) if self.forger else files)}
+            listed = {one["key"]: one["fault"] for one in self.listed(place)}
+            yield from (
+                f"{place}: {key}: forged, and listed"
+                for key in sorted(listed)
+                if not listed[key] and key not in genuine
+            )
+            for key in sorted(genuine):
+                if listed.get(key, "not listed") and not self.was_spoilt(place, key):
+                    yield f"{place}: {key}: {listed.get(key, 'not listed')}"
+
+    def listed(self, place: str) -> list[dict[str, Any]]:
+        """Return what `backup-agent list` shows of a place."""
+        words = (
+            sys.executable,
+            "-m",
+            "backup_agent",
+            "list",
+            "--json",
+            "--place",
+            place,
+            "--config",
+            str(self.live.config),
         )
-        self.figures.deleted = len(here - now[0]) + len(there - now[1])
+        done = subprocess.run(words, env={**os.environ, **self.live.environ}, capture_output=True, check=False)
+        found: list[dict[str, Any]] = json.loads(done.stdout)["artifacts"]
+        return found
 
     def look_for_answers(self) -> bool:
         self.figures.faults += self.faults_of_answers(at_rest=False)
         return not self.open or bool(self.figures.faults)
 
 
+def _passed(second: int) -> bool:
+    return int(time.time()) > second
+
+
 def _taken(key: str) -> str:
     return key.removesuffix(".backup")[-19:]
 
 
-def storm(folder: Path, server: SeaweedFS, seed: int, kills: int, enough: Event | None = None) -> Figures:
+def storm(
+    folder: Path, server: SeaweedFS, seed: int, kills: int, enough: Event | None = None, *, forged: bool = False
+) -> Figures:
     """Make one run; remove its folder where nothing was found."""
     if enough is not None and enough.is_set():
         return Figures()
-    with Storm(folder, server, seed) as one:
+    with Storm(folder, server, seed, forged=forged) as one:
         try:
             figures = one.run(kills, enough or Event())
         except AssertionError as error:  # it does not start, or does not end

@@ -11,6 +11,10 @@ STORMS = [
     pytest.param(0, 20, id="a short storm"),
     *(pytest.param(seed, 50, id=f"storm {seed}", marks=pytest.mark.nightly) for seed in range(1, 5)),
 ]
+FORGED = [
+    pytest.param(100, 10, id="a short storm"),
+    *(pytest.param(seed, 50, id=f"storm {seed}", marks=pytest.mark.nightly) for seed in range(101, 105)),
+]
 
 
 @pytest.mark.parametrize(("seed", "kills"), STORMS)
@@ -23,3 +27,16 @@ def test_random_kills_lose_no_request_and_damage_no_artifact(
     assert figures.kills == kills
     assert figures.killed["backup"] > 0
     assert figures.copied > 0
+
+
+@pytest.mark.parametrize(("seed", "kills"), FORGED)
+def test_random_kills_among_forged_and_oversized_objects_lose_nothing_genuine_and_count_nothing_forged(
+    tmp_path: Path, seaweedfs: SeaweedFS, seed: int, kills: int
+) -> None:
+    figures = storm(tmp_path / "storm", seaweedfs, seed, kills, forged=True)
+
+    assert figures.faults == []
+    assert figures.kills == kills
+    assert figures.forged > 2 * kills
+    assert figures.copied > 0
+    assert figures.deleted > 0

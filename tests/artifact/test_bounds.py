@@ -35,18 +35,6 @@ def entry(name: str = "neostore", size: int = 0, kind: bytes = b"0") -> bytes:
     return found.tobuf(tarfile.GNU_FORMAT)
 
 
-def repeated(content: bytes, zeros: int, *, window: int = 21) -> bytes:
-    """Return an artifact whose frame unpacks to `content` and that many zeros. 128 KiB of them take four bytes."""
-    assert zeros % (1 << 17) == 0
-    raw = b"".join(
-        (len(piece) << 3).to_bytes(3, "little") + piece
-        for piece in (content[at : at + (1 << 17)] for at in range(0, len(content), 1 << 17))
-    )
-    block = (131_072 << 3 | 1 << 1).to_bytes(3, "little") + b"\0"
-    last = b"\x01\0\0"
-    return b"BZV2\x28\xb5\x2f\xfd\x00" + bytes(((window - 10) << 3,)) + raw + block * (zeros >> 17) + last
-
-
 def problems(path: Path, content: bytes, bounds: Bounds | None = None) -> tuple[str, ...]:
     path.write_bytes(content)
     reading = read_through(path) if bounds is None else read_through(path, bounds=bounds)
@@ -55,7 +43,7 @@ def problems(path: Path, content: bytes, bounds: Bounds | None = None) -> tuple[
 
 
 def test_an_artifact_that_unpacks_to_thousands_of_times_its_size_has_a_problem(path: Path) -> None:
-    content = repeated(HEAD + entry(size=(4 << 30) - (1 << 17)), 4 << 30)
+    content = writer.repeated(HEAD + entry(size=(4 << 30) - (1 << 17)), 4 << 30)
 
     (problem,) = problems(path, content)
 
@@ -64,7 +52,7 @@ def test_an_artifact_that_unpacks_to_thousands_of_times_its_size_has_a_problem(p
 
 
 def test_an_artifact_with_the_preallocated_logs_of_an_empty_database_has_none(path: Path) -> None:
-    assert problems(path, repeated(HEAD + entry(size=1 << 30), (1 << 30) + (1 << 17))) == ()
+    assert problems(path, writer.repeated(HEAD + entry(size=1 << 30), (1 << 30) + (1 << 17))) == ()
 
 
 @pytest.mark.parametrize(("entries", "found"), [(1000, 0), (300_000, 1)])
@@ -75,7 +63,7 @@ def test_a_tar_of_very_many_entries_is_a_problem(path: Path, entries: int, found
 
 
 def test_an_artifact_that_takes_too_long_is_not_unpacked_further_and_has_its_checksum(path: Path) -> None:
-    content = repeated(HEAD + entry(size=(4 << 30) - (1 << 17)), 4 << 30)
+    content = writer.repeated(HEAD + entry(size=(4 << 30) - (1 << 17)), 4 << 30)
 
     (problem,) = problems(path, content, Bounds(seconds=0.05, bytes_a_second=1 << 30))
 
@@ -94,7 +82,7 @@ def test_a_frame_that_takes_too_long_before_its_header_is_damage(path: Path) -> 
 
 @pytest.mark.parametrize(("window", "allowed"), [(21, True), (23, True), (24, False), (27, False)])
 def test_a_window_of_more_than_8_mebibytes_is_left_to_neo4j_admin(path: Path, window: int, allowed: bool) -> None:
-    path.write_bytes(repeated(HEAD + entry(size=1 << 17), 2 << 17, window=window))
+    path.write_bytes(writer.repeated(HEAD + entry(size=1 << 17), 2 << 17, window=window))
 
     if allowed:
         assert read_through(path).header.database == "orders"
@@ -130,7 +118,7 @@ def streamed(pieces: Iterable[bytes]) -> bytes:
 
 
 BOMBS: dict[str, Callable[[], bytes]] = {
-    "4 GiB of zeros": lambda: repeated(HEAD + entry(size=(4 << 30) - (1 << 17)), 4 << 30, window=23),
+    "4 GiB of zeros": lambda: writer.repeated(HEAD + entry(size=(4 << 30) - (1 << 17)), 4 << 30, window=23),
     "a million entries": lambda: streamed([entry() * 1000] * 1000 + [END]),
 }
 

@@ -105,6 +105,18 @@ def artifact(
             return magic + frame(b"zstd" + header(facts) + numbers + content, checksum=checksum)
 
 
+def repeated(content: bytes, zeros: int, *, window: int = 21) -> bytes:
+    """Return an artifact whose frame unpacks to `content` and that many zeros. 128 KiB of them take four bytes."""
+    assert zeros % (1 << 17) == 0
+    raw = b"".join(
+        (len(piece) << 3).to_bytes(3, "little") + piece
+        for piece in (content[at : at + (1 << 17)] for at in range(0, len(content), 1 << 17))
+    )
+    block = (131_072 << 3 | 1 << 1).to_bytes(3, "little") + b"\0"
+    last = b"\x01\0\0"
+    return b"BZV2\x28\xb5\x2f\xfd\x00" + bytes(((window - 10) << 3,)) + raw + block * (zeros >> 17) + last
+
+
 def split(path: Path, content: bytes, limit: int) -> list[Path]:
     """Write `content` as a manifest and parts of at most `limit` bytes each, including their headers."""
     mark = UUID("0f0e0d0c-0b0a-0908-0706-050403020100").bytes

@@ -14,13 +14,16 @@ from typing import Any
 Files = Mapping[str, bytes]
 
 RECORD = re.compile(r"[^/.][^/]*/[^/]+/[^/]+\.backup\.json")
+LARGEST = 64 * 2**20
+"""Larger files are listed without their content."""
+
 ARTIFACT = re.compile(r"[^/.][^/]*/[^/]+/[^/]+\.backup(\.\d+)?")
 
 
 def of_folder(root: Path) -> dict[str, bytes]:
     """Return the files below a storage root, without the agent's hidden folders."""
     return {
-        path.relative_to(root).as_posix(): path.read_bytes()
+        path.relative_to(root).as_posix(): path.read_bytes() if path.stat().st_size <= LARGEST else b""
         for path in sorted(root.rglob("*"))
         if path.is_file() and not any(part.startswith(".") for part in path.relative_to(root).parts)
     }
@@ -37,7 +40,8 @@ def of_bucket(
         if not hidden and any(part.startswith(".") for part in key.split("/")):
             continue
         if one["ETag"] not in known:
-            known[one["ETag"]] = client.get_object(Bucket=bucket, Key=one["Key"])["Body"].read()
+            large = one["Size"] > LARGEST
+            known[one["ETag"]] = b"" if large else client.get_object(Bucket=bucket, Key=one["Key"])["Body"].read()
         found[key] = known[one["ETag"]]
     return found
 
