@@ -4,6 +4,7 @@ Run by hand: `python bench/start.py [--records 100000] [--databases 20]`. The fi
 records, the second start reads it. Artifacts are sparse files of the recorded size.
 """
 
+import os
 import sys
 import tempfile
 import threading
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from unittest import mock
 from uuid import UUID
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -67,7 +69,9 @@ def record(database: str, number: int) -> Record:
     )
 
 
-def fill(root: Path, records: int, databases: int) -> None:
+@mock.patch.object(os, "fsync")
+def fill(root: Path, records: int, databases: int, _fsync: mock.Mock) -> None:
+    """Write records with their notes, and sparse artifacts. Nothing is synced."""
     notes = place_at(root).record_notes
     for index in range(databases):
         database = f"db{index:03}"
