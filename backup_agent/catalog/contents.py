@@ -17,7 +17,7 @@ from threading import Lock
 from typing import NamedTuple, TypeVar
 
 from backup_agent import durable
-from backup_agent.catalog import volume_records
+from backup_agent.catalog import hold_marks, volume_records
 from backup_agent.catalog.damage_marks import is_believed
 from backup_agent.catalog.index import IndexLine, LocatedLine, Rewriting, lines_of
 from backup_agent.catalog.place import Place
@@ -52,6 +52,8 @@ _LARGE = Lock()
 """Held while a record of more than _SMALL bytes is parsed, so that only one at a time takes much memory."""
 
 NOT_RECOGNISED = "not recognised: the agent neither wrote nor accepted its record"
+
+STRANGE_HOLD = "the agent neither noted nor signed this hold; `hold` sets it anew, `release` removes the mark"
 
 M = TypeVar("M", bound=Mark)
 
@@ -91,6 +93,9 @@ class Contents:
     files: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """Artifact -> the keys of its files, according to its record."""
     holds: dict[str, Hold] = field(default_factory=dict)
+    """Artifact -> its hold, as the mark says it. At a destination only recognised holds (catalog.hold_marks)."""
+    strange_holds: tuple[str, ...] = ()
+    """Artifacts at a destination with a hold mark that the agent neither noted nor signed. It was not read."""
     damages: dict[str, Damage] = field(default_factory=dict)
     unproven_damages: tuple[str, ...] = ()
     """Artifacts at a destination whose damage mark another program may have written. They were not read again yet."""
@@ -227,6 +232,10 @@ def by_database(
         if altered := _passed_over(old, old.rest(), sets):
             yield Contents(altered=altered)
         old.commit()
+    if writes:
+        for index in place.earlier_indexes():
+            with suppress(OSError):
+                index.unlink()
 
 
 def of_database(place: Place, set_name: SetName, database: DatabaseName) -> Contents:
@@ -251,9 +260,11 @@ def together(parts: Iterable[Contents]) -> Contents:
     foreign: list[ListedKey] = []
     unreadable: list[Unreadable] = []
     unproven: list[str] = []
+    strange_holds: list[str] = []
     more_unrecognised = 0
     for part in parts:
         unproven += part.unproven_damages
+        strange_holds += part.strange_holds
         whole.entries.update(part.entries)
         whole.files.update(part.files)
         whole.holds.update(part.holds)
@@ -271,6 +282,7 @@ def together(parts: Iterable[Contents]) -> Contents:
         foreign=tuple(foreign),
         unreadable=tuple(unreadable),
         unproven_damages=tuple(unproven),
+        strange_holds=tuple(strange_holds),
         more_unrecognised=more_unrecognised,
     )
 
@@ -293,8 +305,8 @@ class _Records:
     """Objects without a note that have the name of a record but are invalid."""
     unread: int
     """Number of records without a note that were not read."""
-    signed: Mapping[str, str]
-    """Records that are recognised only by their signature -> SHA-256."""
+    signed: Mapping[str, tuple[str, str]]
+    """Records that are recognised only by their signature -> SHA-256 and the key that signed them."""
 
 
 def _records(
@@ -333,14 +345,14 @@ def _records(
     waiting |= {key: unnoted[key] for key in chosen}
     unreadable: list[Unreadable] = []
     invalid: list[Unrecognised] = []
-    signed: dict[str, str] = {}
+    signed: dict[str, tuple[str, str]] = {}
     for key, found in _read_all(place.store, pool, waiting, recognition):
         match found:
             case IndexLine():
                 lines[key] = found
             case _Signed():
                 lines[key] = found.line
-                signed[key] = found.digest
+                signed[key] = found.digest, found.signer
             case Unreadable():
                 unreadable.append(found)
             case Unrecognised():
@@ -357,8 +369,8 @@ def _note_signed(place: Place, folder: Folder, records: _Records, *, required: b
     """
     with nullcontext() if required else suppress(OSError):
         for line in records.lines:
-            if (digest := records.signed.get(line.entry.key)) and not folder.file_faults(line.files):
-                place.record_notes.add_digest(line.entry.key, digest)
+            if (signed := records.signed.get(line.entry.key)) and not folder.file_faults(line.files):
+                place.record_notes.add_signed(line.entry.key, *signed)
 
 
 def _sample(keys: Sequence[str]) -> list[str]:
@@ -405,7 +417,8 @@ def _contents(
     files = {line.entry.key: tuple(folder.prefix + name for name, _ in line.files) for line in own}
     marked = [key for key in folder.damages if place.is_volume or key in files]
     believed = {key for key in marked if is_believed(place, recognition.keyring, key)}
-    holds, hold_faults = _marks(place.store, Hold, folder.holds, hold_key)
+    own_holds, strange_holds = _holds(place, recognition, folder, files)
+    holds, hold_faults = _marks(place.store, Hold, own_holds, hold_key)
     damages, damage_faults = _marks(place.store, Damage, sorted(believed), damage_key)
     orphans, others = folder.left_over({key for keys in files.values() for key in keys})
     unrecognised = [
@@ -417,6 +430,7 @@ def _contents(
         entries={line.entry.key: line.entry for line in own},
         files=files,
         holds=holds,
+        strange_holds=strange_holds,
         damages=damages,
         unproven_damages=tuple(
             key for key in marked if key not in believed and place.damage_notes.damaged(key) is None
@@ -431,11 +445,23 @@ def _contents(
     )
 
 
+def _holds(
+    place: Place, recognition: Recognition, folder: Folder, recorded: Collection[str]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the artifacts with a recognised hold mark, and the recorded artifacts with any other hold mark."""
+    if place.is_volume:
+        return folder.holds, ()
+    marked = [key for key in folder.holds if key in recorded]
+    own = {key for key in marked if hold_marks.is_recognised(place, recognition.keyring, key)}
+    return tuple(key for key in marked if key in own), tuple(key for key in marked if key not in own)
+
+
 class _Signed(NamedTuple):
     """A record that is recognised only by its signature."""
 
     line: IndexLine
     digest: str
+    signer: str
 
 
 _ReadRecord = IndexLine | _Signed | Unreadable | Unrecognised | None
@@ -452,7 +478,9 @@ def _read(store: Store, recognition: Recognition, artifact: str, note: str | Non
                 return Unreadable(key, artifact, volume_records.replaced(str(note)))
             record = volume_records.parse(data, artifact)
             line = IndexLine.of(record, len(data), recognised=provenance.recognised)
-            return _Signed(line, digest_of(data)) if provenance is Provenance.SIGNED else line
+            if provenance is Provenance.SIGNED and (signer := recognition.signer(artifact, data)):
+                return _Signed(line, digest_of(data), signer)
+            return line
     except ValueError as error:
         fault = str(error)
     except PermanentError as error:

@@ -6,12 +6,12 @@ An artifact that the index lacks is not drift: its record is read when the index
 import hashlib
 from collections.abc import Iterator
 
-from backup_agent.catalog.contents import Contents, by_database
+from backup_agent.catalog.contents import STRANGE_HOLD, Contents, by_database
 from backup_agent.catalog.index import faults
 from backup_agent.catalog.place import Place
 from backup_agent.catalog.recognised import read_record
 from backup_agent.core.artifacts.drift import Finding, Kind, ListedKey
-from backup_agent.core.artifacts.keys import artifact_key, record_key
+from backup_agent.core.artifacts.keys import artifact_key, hold_key, record_key
 from backup_agent.core.reasons import PermanentError, Reason
 
 
@@ -41,6 +41,8 @@ def _without_checksums(contents: Contents) -> Iterator[Finding]:
     for artifact, unrecognised in contents.unrecognised.items():
         text = unrecognised.fault or "the agent neither wrote nor accepted this record; `catalog accept` accepts it"
         yield Finding(Kind.UNRECOGNISED, record_key(artifact), text)
+    for artifact in contents.strange_holds:
+        yield Finding(Kind.UNRECOGNISED, hold_key(artifact), STRANGE_HOLD)
     for found in contents.orphans:
         yield _of(Kind.ARTIFACT_WITHOUT_RECORD, found, "`catalog adopt` adopts it if it is undamaged")
     for found in contents.foreign:

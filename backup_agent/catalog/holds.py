@@ -1,8 +1,8 @@
 """Holds: a held artifact is kept, whatever retention says, until it is released or the hold ends.
 
-A hold is a mark beside the artifact. On the volume the mark is written at once. For a destination, the hold is first
-noted on the volume as wanted, and the next pass writes the mark at the destination. A plan treats wanted holds as
-holds, so that nothing is deleted in between. The marks of ended holds are removed by the next pass.
+A hold is a mark beside the artifact. On the volume the mark is written at once. For a destination, the hold is noted on
+the volume as wanted, and the next pass writes the mark at the destination. The note stays until the hold is released or
+has ended, and it counts whatever the mark says. The marks of ended holds are removed by the next pass.
 """
 
 import fcntl
@@ -101,18 +101,16 @@ def remove_ended(volume: Place, key: str, now: datetime) -> Hold | None:
 
 
 def holds_at(place: Place, marks: Mapping[str, Hold]) -> dict[str, Hold]:
-    """Return artifact key -> hold in force at a place. `marks` are the holds whose marks the place has.
+    """Return the holds that count at a place, by the keys of their artifacts.
 
-    On the volume these are the marks. At a destination they are the marks and the wanted holds that are noted on the
-    volume. There, a hold has an end only if its note has one: any program that can write at the destination could put
-    an earlier end into the mark. If an artifact has a mark without an end, the note is not used.
+    `marks` are the recognised marks there (Contents.holds). At a destination the notes of wanted holds are added, and
+    the end of a hold counts only if it is noted. An end that only the mark has is ignored: it may be that of an earlier
+    hold, which another program has put back.
     """
     if place.is_volume:
         return dict(marks)
     return {key: hold.model_copy(update={"until": None}) for key, hold in marks.items()} | {
-        key: noted
-        for key, noted in place.wanted_holds
-        if noted is not None and (key not in marks or marks[key].until is not None)
+        key: noted for key, noted in place.wanted_holds if noted is not None
     }
 
 

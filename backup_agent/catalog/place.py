@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from backup_agent.catalog.claims import Claims
+from backup_agent import durable
 from backup_agent.catalog.damage_notes import DamageNotes
+from backup_agent.catalog.first_seen import FirstSeen
 from backup_agent.catalog.journal import Journal
 from backup_agent.catalog.record_notes import RecordNotes
 from backup_agent.catalog.reread_log import RequestReadings, RereadLog
@@ -14,7 +15,7 @@ from backup_agent.catalog.wanted_holds import WantedHolds
 from backup_agent.core.artifacts.names import VOLUME, PlaceName
 from backup_agent.core.reasons import PermanentError, Reason
 from backup_agent.core.retention.plan import Policy
-from backup_agent.settings.model import Destination, Settings
+from backup_agent.settings.model import Destination, Settings, Signing
 from backup_agent.stores.features import StoreFeatures
 from backup_agent.stores.kind import kind_of
 from backup_agent.stores.local import LocalStore
@@ -88,8 +89,21 @@ class Place:
 
     @cached_property
     def index(self) -> Path:
-        """The path of the index of this place's records."""
-        return self.folder("catalog")
+        """The path of the index of this place's records.
+
+        The index says which records are recognised. If the settings name other keys, it has another name, so that all
+        records are judged again.
+        """
+        folder, signing = self.folder("catalog"), self.settings.signing
+        if signing == Signing():
+            return folder
+        return folder.with_name(f"{folder.name}-{hashlib.sha256(signing.model_dump_json().encode()).hexdigest()[:8]}")
+
+    def earlier_indexes(self) -> list[Path]:
+        """Return the indexes of this place that were made under other keys."""
+        folder, name = self.index.parent, self.folder("catalog").name
+        found = (one for one in durable.names(folder) if one == name or one.startswith(f"{name}-"))
+        return [folder / one for one in found if one != self.index.name]
 
     @property
     def journal(self) -> Journal:
@@ -105,9 +119,14 @@ class Place:
         return RecordNotes(self.folder("recorded"))
 
     @property
-    def claims(self) -> Claims:
+    def claims(self) -> FirstSeen:
         """The artifacts that unrecognised records name as their parents."""
-        return Claims(self.folder("claims"))
+        return FirstSeen(self.folder("claims"))
+
+    @property
+    def strange_holds(self) -> FirstSeen:
+        """The artifacts with an unrecognised hold. The volume has none, because every hold there is recognised."""
+        return FirstSeen(self.folder("strange_holds"))
 
     @property
     def damage_notes(self) -> DamageNotes:
@@ -116,7 +135,7 @@ class Place:
 
     @property
     def wanted_holds(self) -> WantedHolds:
-        """The holds that are wanted there. The volume has none, because a hold is set there at once."""
+        """The holds that are wanted there. The volume has none, because on it the mark alone counts."""
         return WantedHolds(self.folder("holds"))
 
     @property

@@ -1,10 +1,11 @@
 """Record notes: one for each record at a place that the agent wrote or accepted. Only such records are recognised.
 
-A note is a file below `<root>/.agent/recorded/<place>@<where>/` with the SHA-256 of the record. A record that has no
-note, or another SHA-256 than its note, is not used unless a trusted key has signed it (catalog.recognition), because
-every program that can write at a place can write a valid record. At a destination a note also says that the copy of the
-artifact was confirmed. Notes belong to the identity of a place (catalog.place), so all copies are made again if the
-settings of a destination name another location.
+A note is a file below `<root>/.agent/recorded/<place>@<where>/` with the SHA-256 of the record. If the agent recognised
+the record by its signature alone, the note also names the key. A record that has no note, or another SHA-256 than its
+note, is not used unless a trusted key has signed it (catalog.recognition), because every program that can write at a
+place can write a valid record. At a destination a note also says that the copy of the artifact was confirmed. Notes
+belong to the identity of a place (catalog.place), so all copies are made again if the settings of a destination name
+another location.
 """
 
 import hashlib
@@ -24,6 +25,7 @@ GIVEN_UP = "given up"
 """Content of the note on a copy that was deleted or is no longer wanted."""
 
 _KIND = "sha256:"
+_SIGNED_BY = "signed by "
 
 
 def digest_of(content: bytes) -> str:
@@ -41,6 +43,12 @@ class RecordNotes(NoteFolder):
             return GIVEN_UP
         return first.removeprefix(_KIND) if first.startswith(_KIND) else None
 
+    def signer(self, key: str) -> str | None:
+        """Return the key by whose signature a record was recognised; None if the agent wrote or accepted the record."""
+        second = (self._read(key) or b"").split(b"\n")[1:2]
+        text = second[0].decode("ascii", "replace") if second else ""
+        return text.removeprefix(_SIGNED_BY) if text.startswith(_SIGNED_BY) else None
+
     def digest(self, key: str) -> str | None:
         """Return the SHA-256 in the note on an artifact's record, or None if the note has none."""
         note = self.note(key)
@@ -51,12 +59,15 @@ class RecordNotes(NoteFolder):
         return self.digest(key) is not None
 
     def add(self, key: str, record: bytes) -> None:
-        """Write the note on a record. `record` is its stored content."""
-        self.add_digest(key, digest_of(record))
+        """Write the note on a record that the agent wrote or accepted. `record` is its stored content."""
+        self._write(key, f"{_KIND}{digest_of(record)}\n".encode())
 
-    def add_digest(self, key: str, digest: str) -> None:
-        """Write the note on a record, given the SHA-256 of its stored content."""
-        self._write(key, f"{_KIND}{digest}\n".encode())
+    def add_signed(self, key: str, digest: str, signer: str) -> None:
+        """Write the note on a record that is recognised by its signature.
+
+        `digest` is the SHA-256 of its stored content, `signer` the fingerprint of the key.
+        """
+        self._write(key, f"{_KIND}{digest}\n{_SIGNED_BY}{signer}\n".encode())
 
     def give_up(self, key: str) -> None:
         """Note that an artifact gets no copy at the destination, as decided by a request or the retention policy."""

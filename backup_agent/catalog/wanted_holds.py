@@ -1,7 +1,7 @@
-"""The holds that are wanted at a destination. They are noted on the volume until a pass has written the marks there.
+"""The holds that are wanted at a destination, noted on the volume until they are released or have ended.
 
-A hold with an end stays noted until it has ended: anyone who can write to the destination can change a mark there, so
-the end of a hold counts only if it is noted on the volume.
+Anyone who can write to the destination can change, forge or delete a mark there. Therefore the note decides, and each
+pass writes the mark again if it differs. The release of a hold is noted until a pass has removed the mark.
 """
 
 from collections.abc import Iterator
@@ -26,13 +26,17 @@ class WantedHolds(NoteFolder):
         self._write(key, RELEASED)
 
     def wants(self, key: str) -> bool:
-        """Return whether a hold is noted. Its mark may not exist yet."""
+        """Return whether a hold is noted. Its mark may be missing."""
         return self._read(key) not in (None, RELEASED)
 
     def of(self, key: str) -> Hold | None:
         """Return the noted hold on an artifact, if there is one."""
         content = self._read(key)
         return None if content is None else _wanted(content)
+
+    def strike(self, key: str) -> None:
+        """Remove the note on an artifact that was deleted."""
+        self._remove(key)
 
     def settle(self, key: str, done: Hold | None) -> None:
         """Remove the note of a change that was carried out, unless a newer change is noted."""

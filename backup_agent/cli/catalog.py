@@ -19,6 +19,7 @@ from backup_agent.catalog.diff import diff
 from backup_agent.catalog.place import Place, place_of
 from backup_agent.catalog.place_ownership import hold_place
 from backup_agent.catalog.rebuild import rebuild
+from backup_agent.catalog.recognised import read_record
 from backup_agent.catalog.signatures import signed_before_revocation
 from backup_agent.cli import printing
 from backup_agent.cli.configured import checked_name, json_option, loaded, settings_option
@@ -210,7 +211,9 @@ def _discard(place: Place, keys: tuple[str, ...], *, also_held: bool, yes: bool,
     with _root_locked(place.settings, dry_run=False) if place.is_volume else nullcontext(), hold_place(place) as held:
         if held.no_deletion is not None:
             raise PermanentError.of(held.no_deletion)
-        recognised = [key for key in keys if place.record_notes.has(key)]
+        recognised = [key for key in keys if _is_recognised(place, key)]
+        for key in set(keys).difference(recognised):
+            place.record_notes.strike(key)  # a note of a revoked key says nothing of the copy
         deleted = {
             key: delete(place, held, key, files_of(place, key), also_held=also_held)
             for key in keys
@@ -230,6 +233,17 @@ def _discard(place: Place, keys: tuple[str, ...], *, also_held: bool, yes: bool,
         if kept:
             printing.line("HINT: --held discards records with a hold as well", err=True)
     return 3 if kept or recognised else 0
+
+
+def _is_recognised(place: Place, key: str) -> bool:
+    """Return whether the record of an artifact was noted since it was listed, and the note counts."""
+    if not place.record_notes.has(key):
+        return False
+    try:
+        read_record(place, key)
+    except PermanentError as error:
+        return error.failure.reason is not Reason.UNRECOGNISED
+    return True
 
 
 @durable.closed_to_others()

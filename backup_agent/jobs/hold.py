@@ -40,6 +40,7 @@ def change_holds(task: HoldTask, place: Place) -> PlaceResult:
         held = (
             noted
             | contents.holds.keys()
+            | {*contents.strange_holds}
             | {one.artifact for one in contents.unreadable if one.key == hold_key(one.artifact)}
         )
         for entry in contents.entries.values():

@@ -13,7 +13,7 @@ from enum import Enum, auto
 from typing import NamedTuple
 
 from backup_agent import durable
-from backup_agent.catalog import volume_records
+from backup_agent.catalog import hold_marks, volume_records
 from backup_agent.catalog.contents import Contents, of_database, survey
 from backup_agent.catalog.holds import holds_at, remove_ended
 from backup_agent.catalog.index import forget
@@ -63,7 +63,7 @@ def prune(task: PruneTask, place: Place, writer: EventWriter) -> PlaceResult:
             finish_interrupted(found, place, held, None if clock.wrong else now, writer)
             put_marks(found, place, held, None if clock.wrong else now, writer)
             sign_later(place, held, writer)
-            note_claims(found, place, now)
+            note_first_seen(found, place, now)
         planned = (apply_policy(task, found, place, now), *expire_adhoc(found, place, now))
         result = as_result(planned, place, found)
         if task.plan is not None and task.plan != result.plan:
@@ -179,21 +179,15 @@ def delete(place: Place, held: Held, key: str, files: tuple[str, ...], *, also_h
     may belong to another agent. The check sends no request while the last renewal is recent.
     """
     place.journal.begin(Intent(key=key, doing=Doing.DELETING, files=files, since=datetime.now(UTC)))
-    # Check after the intent is written: `hold` writes its mark first and then looks for an intent (catalog.holds).
-    if not also_held and held_now(place, key):
+    # Check after the intent is written: `hold` writes its mark or note first and then looks for an intent
+    # (catalog.holds). A listing may omit a mark.
+    if not also_held and hold_marks.is_recognised(place, Keyring(place.settings), key):
         place.journal.done(key)
         return Deleted.NOT
     held.check()
     place.store.delete(record_key(key))
     freed = _delete_data(place, held, key, files, Doing.DELETING)
     return Deleted.FREED if freed else Deleted.AS_VERSION
-
-
-def held_now(place: Place, key: str) -> bool:
-    """Return whether an artifact is held: by a mark, which a listing may omit, or by a wanted hold."""
-    if not place.is_volume and place.wanted_holds.wants(key):
-        return True
-    return place.store.stat(hold_key(key)) is not None
 
 
 def _delete_data(place: Place, held: Held, key: str, files: tuple[str, ...], doing: Doing) -> bool:
@@ -212,7 +206,9 @@ def _delete_data(place: Place, held: Held, key: str, files: tuple[str, ...], doi
         # Otherwise the note would still say that the copy exists. A record without a note was another program's: the
         # volume may have the artifact of this key, and its copy is still missing.
         place.record_notes.give_up(key)
+    place.wanted_holds.strike(key)
     place.claims.strike(key)
+    place.strange_holds.strike(key)
     place.damage_notes.strike(key)
     unsigned_at(place).strike(key)
     place.journal.done(key)
@@ -248,8 +244,8 @@ def finish_interrupted(found: Contents, place: Place, held: Held, now: datetime 
 def put_marks(found: Contents, place: Place, held: Held, now: datetime | None, writer: EventWriter) -> None:
     """Write the marks of the holds that are wanted at a destination. Remove those of released and ended holds.
 
-    `now` is None if the clock cannot be trusted: then no hold has ended. A hold that cannot be written stays wanted,
-    with a warning. Even without a mark, a wanted hold keeps its artifact.
+    `now` is None if the clock cannot be trusted: then no hold has ended. A mark that cannot be written is tried again
+    by the next pass, with a warning. Even without a mark, a wanted hold keeps its artifact.
     """
     over = {key: hold for key, hold in holds_at(place, found.holds).items() if now is not None and hold.ended(now)}
     if place.is_volume and now is not None:
@@ -264,7 +260,7 @@ def put_marks(found: Contents, place: Place, held: Held, now: datetime | None, w
             writer.tell(Warned(text="hold not applied", because=f"{key}: {error.failure.error}"))
             over.pop(key, None)
             continue
-        if written and (hold is None or hold.until is None or key in over):
+        if written and (hold is None or key in over):
             place.wanted_holds.settle(key, hold)
     for key, hold in over.items():
         if key not in found.holds:
@@ -274,7 +270,7 @@ def put_marks(found: Contents, place: Place, held: Held, now: datetime | None, w
 def _put_mark(
     found: Contents, place: Place, key: str, hold: Hold | None, keyring: Keyring, writer: EventWriter
 ) -> bool:
-    """Write or replace the mark of one artifact at a destination. If `hold` is None, remove the mark.
+    """Write the mark of one artifact at a destination, or replace one that differs. If `hold` is None, remove the mark.
 
     Return False if the artifact of a wanted hold has no record.
     """
@@ -282,9 +278,9 @@ def _put_mark(
     if hold is not None:
         if key not in found.entries:
             return False
-        if mark is not None and (mark.until is None or mark.until == hold.until):
+        if mark is not None and mark.model_copy(update={"signature": None}) == hold:
             return True
-    if hold is None or mark is not None:
+    if hold is None or mark is not None or any(one.key == hold_key(key) for one in found.unreadable):
         place.store.delete(hold_key(key))
     if hold is not None:
         place.store.create(hold_key(key), keyring.sign(hold).to_json())
@@ -309,11 +305,12 @@ def sign_later(place: Place, held: Held, writer: EventWriter) -> None:
         writer.tell(Warned(text="records not signed", because=f"{place.name}: {error.failure.error}"))
 
 
-def note_claims(found: Contents, place: Place, now: datetime) -> None:
-    """Note `now` for each artifact that an unrecognised record names as its parent for the first time."""
-    for key in claimed(found):
-        if place.claims.first(key) is None:
-            place.claims.note(key, now)
+def note_first_seen(found: Contents, place: Place, now: datetime) -> None:
+    """Note `now` for each artifact that an unrecognised record or hold keeps for the first time."""
+    for keys, notes in ((claimed(found), place.claims), (found.strange_holds, place.strange_holds)):
+        for key in keys:
+            if notes.first(key) is None:
+                notes.note(key, now)
 
 
 def give_up_owed(task: PruneTask, place: Place) -> int | None:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
 
-from backup_agent.catalog.contents import Contents, Unreadable
+from backup_agent.catalog.contents import STRANGE_HOLD, Contents, Unreadable
 from backup_agent.catalog.holds import holds_at
 from backup_agent.catalog.place import Place, destinations
 from backup_agent.catalog.set_uses import uses
@@ -20,7 +20,7 @@ SHOWN = 1000
 """Largest number of deletions in an answer."""
 
 NAMED = 20
-"""Largest number of unreadable records in an answer."""
+"""Largest number of unreadable records, and of unrecognised holds, in an answer."""
 
 
 def with_lagging_records(found: Contents, place: Place) -> Contents:
@@ -45,7 +45,7 @@ def apply_policy(task: PruneTask, found: Contents, place: Place, now: datetime) 
         [one for one in found.entries.values() if not place.is_volume or one.set in declared],
         place.policy,
         now,
-        held=_held(found, place),
+        held=_held(found, place, now),
         damaged=_unsound(found),
         unreadable=_left_alone(found),
         owed=_owed(found, place, given_up=task.drop_owed),
@@ -67,7 +67,7 @@ def expire_adhoc(found: Contents, place: Place, now: datetime) -> tuple[Plan, ..
             settings.limits.keep_adhoc,
             now,
             used=_used(found, place, now),
-            held=_held(found, place),
+            held=_held(found, place, now),
             damaged=_unsound(found),
             unreadable=_left_alone(found),
             claimed=_protected(found, place, now),
@@ -83,6 +83,7 @@ def as_result(planned: Iterable[Plan], place: Place, found: Contents) -> PlaceRe
     refused = [str(one) for each in plans for one in each.refused]
     warnings = [f"{key}: kept, because it was taken in the future" for each in plans for key in each.future]
     warnings += [f"{one}; {_consequence(one)}" for one in found.unreadable[:NAMED]]
+    warnings += [f"{hold_key(key)}: {STRANGE_HOLD}" for key in found.strange_holds[:NAMED]]
     result = PlaceResult(
         outcome=Outcome.SUCCEEDED_WITH_WARNINGS if warnings else Outcome.SUCCEEDED,
         plan=digest,
@@ -106,10 +107,16 @@ def _consequence(one: Unreadable) -> str:
     return f"nothing of {database_key(*database_of(one.artifact))} is deleted"
 
 
-def _held(found: Contents, place: Place) -> dict[str, datetime | None]:
-    """Return artifact key -> end of its hold, or None, from marks and wanted holds. An unreadable mark has no end."""
+def _held(found: Contents, place: Place, now: datetime) -> dict[str, datetime | None]:
+    """Return artifact key -> end of its hold, or None, from marks and wanted holds. An unreadable mark has no end.
+
+    An unrecognised hold ends `limits.keep_unrecognised` after its first sight, whatever it says itself.
+    """
+    keep = place.settings.limits.keep_unrecognised
+    strange = {key: (place.strange_holds.first(key) or now) + keep for key in found.strange_holds}
+    own = {key: hold.until for key, hold in holds_at(place, found.holds).items()}
     unreadable = [one.artifact for one in found.unreadable if one.key == hold_key(one.artifact)]
-    return {**{key: hold.until for key, hold in holds_at(place, found.holds).items()}, **dict.fromkeys(unreadable)}
+    return {**strange, **dict.fromkeys(unreadable), **own}
 
 
 def _unsound(found: Contents) -> set[str]:

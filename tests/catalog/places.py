@@ -60,6 +60,8 @@ class FilledPlace:
     def hold(self, record: Record) -> Hold:
         """Put a hold beside an artifact."""
         mark = Hold(key=record.key, since=TAKEN, reason="audit", request="hold-1")
+        if not self.place.is_volume:
+            self.place.wanted_holds.hold(mark)
         self.put(hold_key(record.key), mark.to_json())
         return mark
 

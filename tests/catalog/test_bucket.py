@@ -70,6 +70,7 @@ def test_an_object_of_300_mb_in_the_place_of_a_record_is_unreadable_and_is_not_l
     bucket: FilledPlace, seaweedfs: SeaweedFS, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept, forged, held = (bucket.add(a_record(hour)) for hour in (0, 1, 2))
+    bucket.hold(held)
     memory.sparse(tmp_path / "huge", 300 * 1000**2)
     client = seaweedfs.client()
     for key in (record_key(forged.key), hold_key(held.key)):

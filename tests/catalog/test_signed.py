@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from backup_agent.catalog.acceptance import accept
 from backup_agent.catalog.contents import of_database, survey
 from backup_agent.catalog.place import Place
-from backup_agent.catalog.rebuild import rebuild
 from backup_agent.catalog.recognised import create_on_volume, is_copy, read_record
 from backup_agent.core.artifacts.keys import record_key
 from backup_agent.core.artifacts.names import DEFAULT_SET
@@ -146,26 +146,48 @@ def test_a_signed_record_without_its_files_confirms_no_copy(world: World) -> Non
     assert not place.record_notes.has(record.key)
 
 
-def test_a_revoked_key_takes_nothing_away_that_was_recognised_before(world: World) -> None:
-    noted = world.add(0)
-    survey(world.place(trusted=[world.own]))
-    later = world.add(24)
-    place = world.place(revoked={world.own: "2026-11-23T02:00:00Z"})
+def test_a_revoked_key_takes_back_what_its_signature_alone_had_recognised_from_that_time_on(world: World) -> None:
+    before, after = world.add(0), world.add(24)
+    assert {before.key, after.key} == survey(world.place(trusted=[world.own])).entries.keys()
+    new = world.add(1)
+    place = world.place(revoked={world.own: after.finished.isoformat()})
 
     for _ in ("by the index", "by the notes"):
         found = survey(place)
-        assert ([noted.key], [later.key]) == (list(found.entries), list(found.unrecognised))
+        assert ([before.key], {after.key, new.key}) == (list(found.entries), {*found.unrecognised})
         unread(place)
+    with pytest.raises(PermanentError, match="neither wrote nor accepted"):
+        read_record(place, after.key)
 
 
-def test_a_key_that_is_trusted_later_counts_after_a_rebuild(world: World) -> None:
+def test_a_revoked_key_takes_nothing_back_that_the_agent_wrote_or_a_person_accepted(world: World) -> None:
+    written = world.bucket.add(world.signed(a_record(24)))
+    accepted = world.add(48)
+    survey(world.place(trusted=[world.own]))
+    place = world.place(revoked={world.own: a_record(0).finished.isoformat()})
+    assert [accepted.key] == list(survey(place).unrecognised)
+
+    accept(place, accepted.key)
+
+    assert {written.key, accepted.key} == survey(place).entries.keys()
+
+
+def test_a_key_that_is_trusted_later_counts_from_the_next_pass_on(world: World) -> None:
     record = world.add(0)
-    survey(world.place())
-    place = world.place(trusted=[world.own])
+    assert [record.key] == list(survey(world.place()).unrecognised)
 
-    assert [record.key] == list(survey(place).unrecognised)
-    assert (1, 0) == (rebuild(place).artifacts, rebuild(place).unrecognised)
-    assert [record.key] == list(survey(place).entries)
+    assert [record.key] == list(survey(world.place(trusted=[world.own])).entries)
+
+
+def test_the_index_of_earlier_keys_is_removed(world: World) -> None:
+    world.add(0)
+    earlier, later = world.place(), world.place(trusted=[world.own])
+    survey(earlier)
+    assert earlier.index.exists()
+
+    survey(later)
+
+    assert [later.index.name] == [path.name for path in later.index.parent.iterdir()]
 
 
 def test_one_database_alone_is_read_by_signatures_too(world: World) -> None:

@@ -185,5 +185,5 @@ def test_the_hold_at_a_destination_is_signed(world: World) -> None:
     content = world.store.read(hold_key(world.record.key), 2**20)
     assert Keyring(place.settings).signer(Hold, world.record.key, content) is not None
     assert hold == Hold.from_json(content).model_copy(update={"signature": None})
-    assert [] == list(place.wanted_holds)
+    assert [(hold.key, hold)] == list(place.wanted_holds), "the note on it stays"
     assert {"event": "signing", "fault": None} in json.loads(json.dumps(told))

@@ -100,6 +100,7 @@ def test_an_invalid_record_stops_retention_only_if_it_has_a_note(offsite: Filled
 
 def test_an_unreadable_hold_keeps_only_its_own_artifact(offsite: FilledPlace) -> None:
     genuine = [offsite.add(full(2 + number)) for number in range(4)]
+    offsite.hold(genuine[3])
     offsite.put(hold_key(genuine[3].key), b"garbage")
 
     result, _ = applied(offsite.place)
