@@ -1,8 +1,9 @@
 """Count lost requests, records without artifacts and broken restore points after 10,000 random kills under load.
 
-Run by hand: `python bench/kills.py [--kills 10000] [--seed 0] [--agents 2] [--each 50]`. Several agents run at the same
-time, each in its own folder, with a real S3 server. All processes of an agent are killed together at a random moment of
-its start, during its work, or after an answer. After `--each` kills the agent runs until it is idle; then every request
+Run by hand: `python bench/kills.py [--kills 10000] [--seed 0] [--agents 2] [--each 50] [--forged]`. Several agents run
+at the same time, each in its own folder, with a real S3 server. With `--forged`, another program writes forged and
+oversized objects beside each of them. All processes of an agent are killed together at a random moment of its start,
+during its work, or after an answer. After `--each` kills the agent runs until it is idle; then every request
 must be answered. One line is printed for each agent; `--kills 50 --seed SEED` repeats it. SIGTERM or ^C ends the
 benchmark with the figures so far. Exits with 1 if a fault was found.
 """
@@ -34,6 +35,9 @@ def main() -> int:
     )
     parser.add_argument("--agents", type=int, default=2, help="number of agents at the same time")
     parser.add_argument("--each", type=int, default=50, help="kills of each agent")
+    parser.add_argument(
+        "--forged", action="store_true", help="another program writes forged and oversized objects beside each agent"
+    )
     chosen = parser.parse_args()
     print(
         f"CPython {platform.python_version()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, "
@@ -52,7 +56,8 @@ def main() -> int:
             seeds = {}
             for number, done in enumerate(range(0, chosen.kills, chosen.each)):
                 seed, kills = chosen.seed + number, min(chosen.each, chosen.kills - done)
-                seeds[pool.submit(storm, folder / f"seed-{seed}", server, seed, kills, enough)] = seed
+                place = folder / f"seed-{seed}"
+                seeds[pool.submit(storm, place, server, seed, kills, enough, forged=chosen.forged)] = seed
             for future in as_completed(seeds):
                 figures = future.result()
                 whole += figures
