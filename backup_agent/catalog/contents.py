@@ -233,8 +233,8 @@ def by_database(
             yield Contents(altered=altered)
         old.commit()
     if writes:
-        for index in place.earlier_indexes():
-            with suppress(OSError):
+        with suppress(OSError):
+            for index in place.earlier_indexes():
                 index.unlink()
 
 
