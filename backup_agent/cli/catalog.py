@@ -213,7 +213,8 @@ def _discard(place: Place, keys: tuple[str, ...], *, also_held: bool, yes: bool,
             raise PermanentError.of(held.no_deletion)
         recognised = [key for key in keys if _is_recognised(place, key)]
         for key in set(keys).difference(recognised):
-            place.record_notes.strike(key)  # a note of a revoked key says nothing of the copy
+            if place.record_notes.has(key):  # the note was written for a key that is revoked now
+                place.record_notes.strike(key)
         deleted = {
             key: delete(place, held, key, files_of(place, key), also_held=also_held)
             for key in keys
