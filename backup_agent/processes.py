@@ -46,6 +46,15 @@ def session(leader: int) -> Iterator[int]:
             yield pid
 
 
+def kill_session(leader: int, *, but: int | None = None) -> None:
+    """Kill the processes of a session except `but`, also those that are forked while the session is being listed."""
+    known = set() if but is None else {but}
+    while found := set(session(leader)) - known:
+        for pid in found:
+            send(pid, signal.SIGKILL)
+        known |= found
+
+
 def left_behind(root: str) -> Iterator[int]:
     """Yield the ids of processes whose tag names this storage root and a supervisor that has ended."""
     for pid in _pids():

@@ -1,6 +1,7 @@
 """Measure the agent's share of a 1 GiB run: its cost without `neo4j-admin`, the upload and one reading pass.
 
-Run by hand: `python bench/share.py [--mebibytes 1024] [--rounds 3] [--version 2026.09.0]`. The cost of the whole run is
+Run by hand: `python bench/share.py [--mebibytes 1024] [--rounds 3] [--version 2026.09.0]`, or `--databases 20` for the
+cost of each small database in one request for many. The cost of the whole run is
 that of the supervisor and its child processes from dropping the request to its answer. Three costs are subtracted:
 `neo4j-admin` in that run; an upload of the same artifact by the agent's S3 store, in a process of its own; and a
 reading pass with the checksums of the upload's parts, also in a process of its own. The remainder is the cost of
@@ -10,6 +11,9 @@ With `--version`, neo4j-admin is a JVM of Neo4j Community of that version, start
 tests/container/BackupCommand.java as `database backup`: it copies a real store, opens it with a page cache, and packs
 it with Neo4j's classes. Otherwise it is the stand-in, which writes 1 GiB of noise at a thirtieth of that cost, so the
 agent's share is larger.
+
+With `--databases`, one request takes that many small databases, without a destination and then with one. Every process
+notes its own processor time when it ends (`bench/accounts`). The stand-in is listed, and not counted.
 """
 
 import json
@@ -158,6 +162,11 @@ def alone(*argv: str) -> Cost:
     return Cost(took.cpu, took.wall)
 
 
+def place(endpoint_url: str, prefix: str) -> dict[str, object]:
+    """Return the settings of a destination."""
+    return {"type": "s3", "bucket": BUCKET, "prefix": prefix, "endpoint_url": endpoint_url, "path_style": True}
+
+
 def one_round(folder: Path, size: int, endpoint_url: str, interpreter: Path, admin: RealAdmin | None) -> Round:
     """Take one backup with a new agent, which has to ask the cluster, then measure its parts separately."""
     live = Live(folder, three_servers(databases=(DATABASE,)).with_database(DATABASE, store_bytes=size))
@@ -167,14 +176,7 @@ def one_round(folder: Path, size: int, endpoint_url: str, interpreter: Path, adm
     else:
         program = recording(live.admin, live.folder / "neo4j-admin", recorded)
         live.write_settings(neo4j={**live.settings["neo4j"], "admin": str(program)})
-    destination = {
-        "type": "s3",
-        "bucket": BUCKET,
-        "prefix": folder.name,
-        "endpoint_url": endpoint_url,
-        "path_style": True,
-    }
-    live.write_settings(storage={"root": str(live.root), "destinations": {"offsite": destination}})
+    live.write_settings(storage={"root": str(live.root), "destinations": {"offsite": place(endpoint_url, folder.name)}})
     with running(live, interpreter, CREDENTIALS) as pid:
         own, children = used_so_far(pid)
         begun = time.monotonic()
@@ -193,13 +195,13 @@ def one_round(folder: Path, size: int, endpoint_url: str, interpreter: Path, adm
     record = json.loads(artifact.with_name(artifact.name + ".json").read_text())
     described = live.folder / "file.json"
     described.write_text(json.dumps(record["files"][0]))
-    place = (endpoint_url, BUCKET, f"{folder.name}/alone", "", str(artifact), str(described))
+    beside = (endpoint_url, BUCKET, f"{folder.name}/alone", "", str(artifact), str(described))
     return Round(
         whole=Cost(own + children, wall),
         supervisor=own,
         asking=asking,
         admin=recorded_cost(recorded),
-        upload=alone(str(interpreter), "-c", AGENT, *place),
+        upload=alone(str(interpreter), "-c", AGENT, *beside),
         reading=alone(str(interpreter), "-c", READ, str(artifact)),
         stages=result["stages"],
     )
@@ -228,11 +230,47 @@ def report(mebibytes: int, rounds: Sequence[Round]) -> None:
     print(f"  wall times of the last run's stages: {stages}")
 
 
+ACCOUNTS = Path(__file__).parent / "accounts"
+STAND_IN = "backup_agent.standins.neo4j_admin"
+
+
+def many(folder: Path, count: int, destination: dict[str, object] | None, interpreter: Path) -> None:
+    """Take a FULL of many small databases in one request. Print what each database cost, by kind of process."""
+    names = tuple(f"db{number}" for number in range(count))
+    live = Live(folder, three_servers(databases=names))
+    if destination is not None:
+        live.write_settings(storage={"root": str(live.root), "destinations": {"offsite": destination}})
+    noted = live.folder / "accounts"
+    environ = {**CREDENTIALS, "ACCOUNTS": str(noted), "PYTHONPATH": str(ACCOUNTS)}
+    with running(live, interpreter, environ) as pid:
+        own = used_so_far(pid)[0]
+        begun = time.monotonic()
+        noted.write_text("")
+        live.drop("x.request", databases=list(names), type="FULL")
+        until(lambda: live.events("request answered"), "answer", patience=3600)
+        wall = time.monotonic() - begun
+        own = used_so_far(pid)[0] - own
+        until(lambda: not list(live.processes()), "end of every process", patience=120, pause=0.2)
+        answer = live.answer()
+    if answer["state"] != "succeeded":
+        raise SystemExit(f"the backups failed: {answer}")
+    costs: dict[str, list[float]] = {"backup_agent.supervisor": [own]}
+    for row in noted.read_text().splitlines():
+        module, seconds = row.split()
+        costs.setdefault(module, []).append(float(seconds))
+    total = sum(sum(used) for module, used in costs.items() if module != STAND_IN)
+    where = "with a destination" if destination else "without a destination"
+    print(f"{count} small databases in one request, {where}: {wall:.1f} s, {total / count:.3f} s CPU a database")
+    for module, used in sorted(costs.items(), key=lambda item: -sum(item[1])):
+        print(f"  {module:35} {len(used):3} processes, {sum(used):6.2f} s, {sum(used) / count:.3f} s a database")
+
+
 def main() -> None:
     parser = options(__doc__)
     parser.add_argument("--mebibytes", type=int, default=1024)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--version", choices=NEO4J_VERSIONS, help="use a JVM of this version as neo4j-admin")
+    parser.add_argument("--databases", type=int, help="number of small databases in one request")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="bench-share-") as name:
         folder = Path(name)
@@ -242,6 +280,11 @@ def main() -> None:
         admin = RealAdmin.create(chosen.version, chosen.mebibytes, folder / "neo4j") if chosen.version else None
         rounds = []
         try:
+            if chosen.databases:
+                print(machine(interpreter))
+                many(folder / "alone", chosen.databases, None, interpreter)
+                many(folder / "copied", chosen.databases, place(server.endpoint_url, "copied"), interpreter)
+                return
             for turn in range(chosen.rounds):
                 world = folder / f"round-{turn}"
                 rounds.append(one_round(world, chosen.mebibytes * MIB, server.endpoint_url, interpreter, admin))

@@ -58,7 +58,7 @@ STORE_OPENERS = {"store", "kind_of", "import_module"}
 """What opens the store of a place: a destination's client library is loaded then, which no linter sees."""
 
 BROAD_HANDLERS = {
-    "backup_agent/jobs/backup.py:main": "around a run: whatever went wrong, it is answered",
+    "backup_agent/jobs/backup.py:perform": "around a run: whatever went wrong, it is answered",
     "backup_agent/supervisor/agent.py:_step": "around the loop: one bad message must not end the agent",
     "backup_agent/supervisor/status/http.py:_made": "around a page: its fault must not end the server",
     "backup_agent/stores/s3/bucket.py:_in_time": "around what runs in a thread: the caller raises it again",

@@ -36,6 +36,8 @@ class Invocation:
     timeout: timedelta
     stall_timeout: timedelta
     parallel: int
+    destinations: int
+    """Number of destinations at which children may work meanwhile, if there is memory for them."""
     written: Callable[[], tuple[int, int]]
     """Returns the number of bytes written, and a number that changes with every write."""
     progress: Callable[[int], None]
@@ -97,12 +99,17 @@ class Admin:
     def _run(
         self, one: AdminProgram, invocation: Invocation, cancel: threading.Event, enter: Callable[[str], None]
     ) -> CallResult:
+        limit, parallel = memory_limit(), invocation.parallel
+        children = command.children_beside_jvms(
+            limit, invocation.destinations, launch=Launch(self.settings.launch), parallel=parallel
+        )
         memory = command.memory(
-            memory_limit(),
+            limit,
             self.settings.heap,
             self.settings.pagecache,
             launch=one.launch,
-            parallel=invocation.parallel,
+            parallel=parallel,
+            children=children,
         )
         configuration.write(invocation.conf, memory, self.settings.backup_tls)
         transcript = Transcript()

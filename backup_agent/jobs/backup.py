@@ -1,4 +1,4 @@
-"""The child process of one attempt to back up one database. `back_up` shows a run from top to bottom.
+"""The child process of attempts to back up a database, one after the other. `back_up` shows one from top to bottom.
 
 An artifact is reported as stored only after it was read back. Its record is written only after its data is durable.
 """
@@ -10,6 +10,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
+
+from pydantic import TypeAdapter
 
 from backup_agent import durable, quoting
 from backup_agent.artifact.reading import ArtifactReading
@@ -32,7 +34,7 @@ from backup_agent.core.requests.events import ArtifactStored, BackupReport, SetA
 from backup_agent.core.requests.tasks import BackupTask, CopyTask
 from backup_agent.jobs import copy
 from backup_agent.jobs.admin_call import Admin, CallResult, Invocation
-from backup_agent.jobs.event_writer import EventWriter, begin, cancel_on_sigterm
+from backup_agent.jobs.event_writer import EventWriter, cancel_on_sigterm, serve
 from backup_agent.jobs.new_artifacts import NewArtifactReader, ReadingResult
 from backup_agent.jobs.signing_state import tell_signing
 from backup_agent.jobs.stages import Stages
@@ -313,6 +315,7 @@ def _invocation(run: BackupRun, decision: TypeDecision) -> Invocation:
         timeout=run.settings.limits.run_timeout,
         stall_timeout=run.settings.limits.stall_timeout,
         parallel=run.settings.limits.parallel,
+        destinations=len(run.settings.storage.destinations),
         written=run.staging.size,
         progress=run.writer.progress,
     )
@@ -490,9 +493,10 @@ def result(run: BackupRun, record: Record, copies: dict[PlaceName, CopyState]) -
     )
 
 
-def main() -> None:
-    """Run as a child process: the task on stdin, events on stdout, the result as the last event."""
-    run = BackupRun(*begin(BackupTask), cancel_on_sigterm())
+def perform(task: BackupTask, settings: Settings, writer: EventWriter, cancel: threading.Event) -> None:
+    """Carry out a task and report its result as the last event. SIGTERM cancels it."""
+    cancel_on_sigterm(cancel)
+    run = BackupRun(task, settings, writer, cancel)
     try:
         outcome = back_up(run)
     except BackupError as error:
@@ -514,6 +518,11 @@ def _failed(run: BackupRun, failure: Failure) -> DatabaseResult:
     except OSError as error:
         run.writer.tell(Warned(text="staging not cleared", because=f"{error.filename}: {error.strerror}"))
     return DatabaseResult(stages=run.stages.seconds()).failed(failure, datetime.now(UTC))
+
+
+def main() -> None:
+    """Run as a child process: tasks on stdin, events on stdout."""
+    serve(TypeAdapter(BackupTask), perform)
 
 
 if __name__ == "__main__":

@@ -357,16 +357,21 @@ def pass_on(line: str, writer: EventWriter) -> CopyReport | None:
     return None
 
 
-def main() -> None:
-    """Run as a child process of the supervisor (task on stdin) or of a run (task in the environment)."""
-    task, settings, writer = begin(CopyTask, os.environ.get(TASK))
+def perform(task: CopyTask, place: Place, writer: EventWriter, _cancel: threading.Event) -> None:
+    """Carry out a task and report its result. SIGTERM ends the process at once: an upload is resumed later."""
     try:
-        copying = Copying(task, place_of(task.destination, settings), writer)
+        copying = Copying(task, place, writer)
         failure = copying.copy_all()
     except BackupError as error:
         writer.tell(CopyReport(copied=0, failure=error.failure))
         return
     writer.tell(CopyReport(copied=copying.copied, counted=True, failure=failure))
+
+
+def main() -> None:
+    """Run as a child process of a run, with the task in the environment."""
+    task, settings, writer = begin(CopyTask, os.environ.get(TASK))
+    perform(task, place_of(task.destination, settings), writer, threading.Event())
 
 
 if __name__ == "__main__":

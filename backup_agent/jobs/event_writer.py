@@ -1,17 +1,18 @@
-"""How a child process starts, and how it sends events to the supervisor: one JSON line on stdout for each event."""
+"""How a child process gets its tasks, and how it sends events to the supervisor: one JSON line on stdout for each."""
 
-import os
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter
 
 from backup_agent import quoting
-from backup_agent.core.requests.events import ChildEvent, Progress, StageBegun
+from backup_agent.core.requests.events import ChildEvent, Progress, Result, StageBegun, TaskEnded, is_success
 from backup_agent.core.requests.tasks import Task
-from backup_agent.processes import send, session
+from backup_agent.jobs.lifeline import Lifeline
 from backup_agent.settings.model import Settings
 
 PROGRESS_SECONDS = 1.0
@@ -28,9 +29,13 @@ class EventWriter:
         self._lock = threading.Lock()
         self._stage = ""
         self._last = 0.0
+        self.result: Result | None = None
+        """The result of the task, once it is written."""
 
     def tell(self, event: ChildEvent) -> None:
         """Write one event."""
+        if isinstance(event, Result):
+            self.result = event
         with self._lock:
             self._write(event.model_dump_json())
 
@@ -52,39 +57,42 @@ T = TypeVar("T", bound=Task)
 
 
 def begin(kind: type[T], given: str | None = None) -> tuple[T, Settings, EventWriter]:
-    """Start a child process: return its task, its settings and its event writer.
+    """Start a child process for one task: return the task, its settings and its event writer.
 
-    The task is the first line of stdin. When stdin ends later, the process ends too (`hold_lifeline`). A child of a run
-    has no stdin: `given` is its task, and the child ends with the session of the run.
+    The task is the first line of stdin. When stdin ends later, the process ends too (`Lifeline`). A child of a run has
+    no stdin: `given` is its task, and the child ends with the session of the run.
     """
     quoting.guard_stderr()
-    if given is None:
-        task = kind.model_validate_json(sys.stdin.buffer.readline())
-        hold_lifeline()
-    else:
-        task = kind.model_validate_json(given)
+    task = kind.model_validate_json(given if given is not None else Lifeline().next_task() or b"")
     return task, Settings.model_validate(task.settings), EventWriter()
 
 
-def hold_lifeline() -> None:
-    """Kill the whole session at the end of stdin: the supervisor has ended, and nothing reads the result."""
+def serve(read: TypeAdapter[T], perform: Callable[[T, Settings, EventWriter, threading.Event], None]) -> None:
+    """Carry out the tasks on stdin, one after the other, until stdin ends or a task does not succeed.
 
-    def wait() -> None:
-        while os.read(0, 4096):  # not sys.stdin: a thread that holds its lock would block the exit
-            pass
-        for pid in session(os.getsid(0)):
-            if pid != os.getpid():
-                send(pid, signal.SIGKILL)
-        os.kill(os.getpid(), signal.SIGKILL)
+    So the libraries are imported once. If a task fails, is cancelled (`cancel_on_sigterm`) or raises, the process ends,
+    and the next task gets a new one: the cause may be a broken connection, an old credential or a lack of memory. While
+    no task is carried out, SIGTERM ends the process.
+    """
+    quoting.guard_stderr()
+    lifeline = Lifeline()
+    given: dict[str, Any] | None = None
+    while (line := lifeline.next_task()) is not None:
+        task = read.validate_json(line)
+        if task.settings != given:
+            given, settings = task.settings, Settings.model_validate(task.settings)
+        writer, cancel = EventWriter(), threading.Event()
+        perform(task, settings, writer, cancel)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if cancel.is_set() or writer.result is None or not is_success(writer.result):
+            return
+        lifeline.rest()
+        writer.tell(TaskEnded())
 
-    threading.Thread(target=wait, name="lifeline", daemon=True).start()
 
-
-def cancel_on_sigterm() -> threading.Event:
-    """Return a threading.Event that SIGTERM sets."""
-    cancel = threading.Event()
+def cancel_on_sigterm(cancel: threading.Event) -> None:
+    """Let SIGTERM set `cancel`."""
     signal.signal(signal.SIGTERM, lambda *_: cancel.set())
-    return cancel
 
 
 def _to_stdout(line: str) -> None:

@@ -3,6 +3,7 @@
 It writes only to the volume: marks of artifacts there, and notes of the holds that are wanted at destinations.
 """
 
+import threading
 from collections.abc import Iterator
 
 from backup_agent.catalog import holds, volume_records
@@ -18,7 +19,7 @@ from backup_agent.core.requests.answers import Outcome, PlaceResult
 from backup_agent.core.requests.events import PassReport
 from backup_agent.core.requests.request import Action
 from backup_agent.core.requests.tasks import HoldTask
-from backup_agent.jobs.event_writer import begin
+from backup_agent.jobs.event_writer import EventWriter, begin
 
 SHOWN = 1000
 """Largest number of keys in an answer."""
@@ -106,17 +107,22 @@ def _unreadable(contents: Contents, task: HoldTask) -> Iterator[str]:
             yield str(one)
 
 
-def main() -> None:
-    """Run as a child process: the task on stdin, events on stdout, the result as the last event."""
-    task, settings, writer = begin(HoldTask)
+def perform(task: HoldTask, place: Place, writer: EventWriter, _cancel: threading.Event) -> None:
+    """Carry out a task and report its result as the last event. SIGTERM ends the process at once."""
     try:
-        result = change_holds(task, place_of(task.place, settings))
+        result = change_holds(task, place)
     except BackupError as error:
         result = PlaceResult().failed(error.failure)
     except OSError as error:
         text = f"{error.filename or task.place}: {error.strerror}"
         result = PlaceResult().failed(Failure(Reason.STORAGE_UNREACHABLE, text))
     writer.tell(PassReport(result=result))
+
+
+def main() -> None:
+    """Run as a child process for one task: the task on stdin, events on stdout."""
+    task, settings, writer = begin(HoldTask)
+    perform(task, place_of(task.place, settings), writer, threading.Event())
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ marks. A crash in between leaves orphans that the intent names. The next pass de
 """
 
 import math
+import threading
 import time
 from collections.abc import Iterable
 from contextlib import suppress
@@ -355,17 +356,22 @@ def tell_summaries(databases: Iterable[Group], place: Place, writer: EventWriter
             writer.tell(NothingRecorded(set=set_name, database=database))
 
 
-def main() -> None:
-    """Run as a child process: the task on stdin, events on stdout, the result as the last event."""
-    task, settings, writer = begin(PruneTask)
+def perform(task: PruneTask, place: Place, writer: EventWriter, _cancel: threading.Event) -> None:
+    """Carry out a task and report its result as the last event. SIGTERM ends the process at once."""
     try:
-        result = prune(task, place_of(task.place, settings), writer)
+        result = prune(task, place, writer)
     except BackupError as error:
         result = PlaceResult().failed(error.failure)
     except OSError as error:
         reason = Reason.DISK_FULL if durable.is_full(error) else Reason.STORAGE_UNREACHABLE
         result = PlaceResult().failed(Failure(reason, f"{error.filename or task.place}: {error.strerror}"))
     writer.tell(PassReport(result=result))
+
+
+def main() -> None:
+    """Run as a child process for one task: the task on stdin, events on stdout."""
+    task, settings, writer = begin(PruneTask)
+    perform(task, place_of(task.place, settings), writer, threading.Event())
 
 
 if __name__ == "__main__":

@@ -450,16 +450,20 @@ class Verifying:
         return max(60.0, (state.finished_slice.rests_until(due.pace) - now).total_seconds())
 
 
-def main() -> None:
-    """Run as a child: the task on stdin, events on stdout."""
-    task, settings, writer = begin(VerifyTask)
-    cancel = cancel_on_sigterm()
+def perform(task: VerifyTask, place: Place, writer: EventWriter, cancel: threading.Event) -> None:
+    """Carry out a task and report its result as the last event. SIGTERM cancels it."""
+    cancel_on_sigterm(cancel)
     try:
-        place = place_of(task.place, settings)
-        others = tuple(one for one in all_places(settings) if one.name != place.name)
+        others = tuple(one for one in all_places(place.settings) if one.name != place.name)
         Verifying(task, place, others, writer, cancel).run()
     except BackupError as error:
         writer.tell(PassReport(result=PlaceResult().failed(error.failure)))
+
+
+def main() -> None:
+    """Run as a child process for one task: the task on stdin, events on stdout."""
+    task, settings, writer = begin(VerifyTask)
+    perform(task, place_of(task.place, settings), writer, threading.Event())
 
 
 if __name__ == "__main__":

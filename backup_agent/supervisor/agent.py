@@ -235,6 +235,7 @@ class Agent:
         grace = self._settings.limits.shutdown_grace.total_seconds() if self._ending_by is None else 0.0
         self._ending_by = time.monotonic() + grace
         self._facts.ending = True
+        self._parts.runs.let_go()
         for name, run in self._parts.runs:
             if run.kind == "survey":  # nothing is lost: the next start surveys again
                 self._parts.runs.end(name, Reason.INTERRUPTED)
@@ -277,7 +278,7 @@ class Agent:
         self._parts.requests.write_unwritten()
         self._reload()
         if os.getpid() == 1:
-            processes.reap_orphans({run.child.pid for _, run in self._parts.runs})
+            processes.reap_orphans(self._parts.runs.pids)
         self._parts.intake.settle()
         self._next_scan = self._parts.intake.take_dropped(monotonic)
         for reserve in (self._parts.reserve, self._parts.spool.reserve):
@@ -337,6 +338,7 @@ class Agent:
     def _take_settings(self) -> None:
         settings = self._settings
         self._warn_of_unprotected()
+        self._parts.runs.let_go()
         self._parts.maintenance.take_settings(surveyed=self._parts.survey.began)
         self._parts.discovery.outdate()
         self._parts.calendar.schedules = settings.schedules

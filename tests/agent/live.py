@@ -261,8 +261,18 @@ class Live:
         until(lambda: self.answer_of(identity).get("stage") == stage, f"stage {stage} of {identity}")
 
     def until_idle(self) -> None:
-        """Wait until no process of a run is left: after a success retention is applied."""
-        until(lambda: not list(self.processes()), "end of every process of a run")
+        """Wait until no run is under way and none has left a process: after a success retention is applied.
+
+        Children that wait for their next run may be there.
+        """
+        until(lambda: not self.status()["running"] and not list(self.leftovers()), "end of every run")
+
+    def leftovers(self) -> Iterator[int]:
+        """Yield the processes of runs that the agent did not start itself, such as neo4j-admin."""
+        for pid in self.processes():
+            with suppress(ProcessLookupError):
+                if os.getsid(pid) != pid:
+                    yield pid
 
     def open_entries(self) -> list[str]:
         """Return what stands in the spool and has no final answer."""

@@ -25,7 +25,7 @@ DYING = Path(__file__).parent / "dying"
 BACKUP, CLUSTER, COPY, PRUNE, SURVEY, VERIFY = (
     "backup_agent.jobs.backup",
     "backup_agent.cluster",
-    "backup_agent.jobs.copy",
+    "backup_agent.jobs.destination",
     "backup_agent.jobs.prune",
     "backup_agent.jobs.survey",
     "backup_agent.jobs.verify",

@@ -138,6 +138,7 @@ def size_text(size: int) -> str:
 _AGENT = 80 * MIB  # supervisor (45), child process of the run (30), and a margin
 _JVM = 88 * MIB  # metaspace, compiled code, threads: a JVM with a heap of 64 MiB peaks at 124 to 140
 _LAUNCHER = 128 * MIB  # the script's first JVM, which waits for the second
+_DESTINATION = 64 * MIB  # a child that works at a destination: 49 MiB with boto3 and a client, and a margin for buffers
 _SMALLEST_HEAP, _LARGEST_HEAP = 64 * MIB, 2048 * MIB
 _SMALLEST_PAGECACHE, _LARGEST_PAGECACHE = 8 * MIB, 8192 * MIB
 _STEP = 8 * MIB
@@ -153,17 +154,45 @@ class Memory:
     pagecache: int | None
 
 
+def children_beside_jvms(
+    limit: int | None, destinations: int, *, launch: Launch = Launch.DIRECT, parallel: int = 1
+) -> int:
+    """Return how many children may work at destinations while `parallel` JVMs run, at most one for each destination.
+
+    They get at most half of the memory of the cgroup that the agent and the smallest JVMs leave.
+
+    >>> [children_beside_jvms(limit * MIB, 3) for limit in (256, 384, 512, 1024)]
+    [0, 1, 2, 3]
+    """
+    if limit is None:
+        return destinations
+    smallest = _JVM + _SMALLEST_HEAP + _SMALLEST_PAGECACHE + (_LAUNCHER if launch is not Launch.DIRECT else 0)
+    left = limit - _AGENT - parallel * smallest
+    return max(0, min(destinations, left // 2 // _DESTINATION))
+
+
 def memory(
-    limit: int | None, heap: int | None, pagecache: int | None, *, launch: Launch = Launch.DIRECT, parallel: int = 1
+    limit: int | None,
+    heap: int | None,
+    pagecache: int | None,
+    *,
+    launch: Launch = Launch.DIRECT,
+    parallel: int = 1,
+    children: int = 0,
 ) -> Memory:
     """Choose heap and page cache for a memory limit of the cgroup. Sizes from the settings are used as they are.
 
-    The heap gets half of the memory that agent and JVM leave free. The page cache, which recovery uses, gets a third of
-    the rest. The remainder is for buffers outside the heap, which grow with the heap.
+    `children` is the number of children that may work at destinations meanwhile. The heap gets half of the memory that
+    agent, children and JVM leave free. The page cache, which recovery uses, gets a third of the rest. The remainder is
+    for buffers outside the heap, which grow with the heap.
     """
     if limit is None:
         return Memory(heap, pagecache)
-    left = (limit - _AGENT) // parallel - _JVM - (_LAUNCHER if launch is not Launch.DIRECT else 0)
+    left = (
+        (limit - _AGENT - children * _DESTINATION) // parallel
+        - _JVM
+        - (_LAUNCHER if launch is not Launch.DIRECT else 0)
+    )
     if heap is None:
         heap = _between(_SMALLEST_HEAP, left // 2, _LARGEST_HEAP)
     if pagecache is None:

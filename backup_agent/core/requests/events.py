@@ -5,7 +5,7 @@ A reader ignores unknown fields and events of unknown types. The tasks that a ch
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Literal, assert_never
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
@@ -14,7 +14,7 @@ from backup_agent.core.artifacts.records import Definition, TooManyValuesError, 
 from backup_agent.core.artifacts.summary import DatabaseSummary
 from backup_agent.core.neo4j.topology import AddressText, Copy, VersionText
 from backup_agent.core.reasons import Failure
-from backup_agent.core.requests.answers import DatabaseResult, Execution, PlaceResult
+from backup_agent.core.requests.answers import DatabaseResult, Execution, Outcome, PlaceResult
 
 MOST_VALUES = 50_000
 """Approximate limit of JSON values in a line. A line of 1 MiB has at most 20,000 keys of artifacts."""
@@ -345,6 +345,12 @@ class CopyReport(ChildEvent):
     """The first failure; None if all copies were made."""
 
 
+class TaskEnded(ChildEvent):
+    """The task is done, all of its events are written, and the child waits for its next task."""
+
+    event: Literal["task_ended"] = "task_ended"
+
+
 VolumeEvent = SummaryTold | SummaryFailed | NothingRecorded | CopiesOwed | CopiesNotCounted
 SliceEvent = SliceProgress | ReadingBegun
 ReadingEvent = (
@@ -388,10 +394,29 @@ class MalformedEvent:
     error: ValueError
 
 
-_EVENTS: TypeAdapter[Event] = TypeAdapter(Event, config=ConfigDict(defer_build=True))
+_EVENTS: TypeAdapter[Event | TaskEnded] = TypeAdapter(
+    Annotated[Event | TaskEnded, Field(discriminator="event")], config=ConfigDict(defer_build=True)
+)
 
 
-def parse(line: bytes) -> Event | UnknownEvent | MalformedEvent:
+def is_success(result: Result) -> bool:
+    """Return whether a task succeeded, so that its process can be used for another task."""
+    match result:
+        case BackupReport():
+            return result.result.outcome in (Outcome.SUCCEEDED, Outcome.SUCCEEDED_WITH_WARNINGS)
+        case PassReport():
+            return result.result.outcome not in (Outcome.FAILED, Outcome.CANCELLED)
+        case CopyReport():
+            return result.failure is None
+        case TopologyTold():
+            return True
+        case SurveyFailed() | DiscoveryFailed():
+            return False
+        case _:
+            assert_never(result)
+
+
+def parse(line: bytes) -> Event | TaskEnded | UnknownEvent | MalformedEvent:
     """Parse a line of a child's stdout."""
     try:
         return _EVENTS.validate_json(few_values(line, MOST_VALUES))

@@ -1,7 +1,7 @@
-"""The tasks that child processes get from the supervisor, as one line of JSON on stdin."""
+"""The tasks that child processes get from the supervisor, each as one line of JSON on stdin."""
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -59,6 +59,7 @@ class DiscoverTask(Task):
 class CopyTask(Task):
     """Make the missing copies at one destination, parents first."""
 
+    kind: Literal["copy"] = "copy"
     run: str
     destination: PlaceName
     sets: tuple[SetName, ...]
@@ -66,10 +67,16 @@ class CopyTask(Task):
     database: DatabaseName | None = None
     """Copy only this database, for a backup that has just recorded its artifact."""
 
+    @property
+    def place(self) -> PlaceName:
+        """The place at which the task works."""
+        return self.destination
+
 
 class PruneTask(Task):
     """Apply retention at one place."""
 
+    kind: Literal["prune"] = "prune"
     run: str
     place: PlaceName
     """`local` or a destination."""
@@ -90,6 +97,7 @@ class PruneTask(Task):
 class HoldTask(Task):
     """Hold or release the matching artifacts at one place."""
 
+    kind: Literal["hold"] = "hold"
     run: str
     place: PlaceName
     """`local` or a destination."""
@@ -110,6 +118,7 @@ class HoldTask(Task):
 class VerifyTask(Task):
     """Verify artifacts at one place."""
 
+    kind: Literal["verify"] = "verify"
     run: str
     place: PlaceName
     """`local` or a destination."""
@@ -131,6 +140,10 @@ class VerifyTask(Task):
     """Requests whose progress is still needed. The progress of all others is removed."""
     seconds: float
     """Seconds after which the pass begins no further artifact."""
+
+
+PlaceTask = Annotated[CopyTask | PruneTask | HoldTask | VerifyTask, Field(discriminator="kind")]
+"""A task at one place. `kind` is the name of the module in `jobs` that carries it out."""
 
 
 class SurveyTask(Task):

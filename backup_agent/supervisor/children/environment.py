@@ -26,9 +26,9 @@ CHILDREN: dict[str, tuple[frozenset[Access], frozenset[Access]]] = {
         frozenset(),
         frozenset({Access.CLOUD}),
     ),  # starts the copies; the backup port needs no login
-    "backup_agent.jobs.copy": (frozenset(), frozenset({Access.CLOUD})),
-    "backup_agent.jobs.prune": (frozenset(), frozenset({Access.CLOUD})),
-    "backup_agent.jobs.hold": (frozenset(), frozenset({Access.CLOUD})),
+    "backup_agent.jobs.destination": (frozenset(), frozenset({Access.CLOUD})),
+    "backup_agent.jobs.prune": (frozenset(), frozenset()),  # at the volume, like `hold`
+    "backup_agent.jobs.hold": (frozenset(), frozenset()),
     "backup_agent.jobs.verify": (frozenset(), frozenset({Access.CLOUD})),  # may heal the volume from a destination
 }
 

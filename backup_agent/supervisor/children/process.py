@@ -1,6 +1,7 @@
-"""Child processes, one for each run. A child reads its task from stdin and writes events to stdout.
+"""Child processes. A child reads a task from stdin, writes events to stdout, and ends or waits for its next task.
 
-The supervisor keeps the child's stdin open. When stdin closes, the child ends itself and all processes it started.
+The supervisor keeps the child's stdin open. When stdin closes during a task, the child ends itself and all processes it
+started; when stdin closes between two tasks, the child ends.
 """
 
 import errno
@@ -13,12 +14,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from typing import IO
 
 import structlog
 
 from backup_agent.core.requests import events
-from backup_agent.core.requests.events import Event, MalformedEvent, UnknownEvent
-from backup_agent.processes import LOCK_DESCRIPTOR, TAG, send, session, tag
+from backup_agent.core.requests.events import Event, MalformedEvent, TaskEnded, UnknownEvent
+from backup_agent.processes import LOCK_DESCRIPTOR, TAG, kill_session, send, tag
 from backup_agent.supervisor.children.environment import of_child
 
 LONGEST_LINE = 1 << 20
@@ -43,14 +45,17 @@ class Told:
 
 @dataclass(frozen=True)
 class Ended:
-    """The end of a child, after all of its events. `code` is the exit code, or minus the number of a signal."""
+    """The end of a run, after all of its events.
+
+    `code` is the exit code of the child, or minus the number of a signal. It is 0 if the child waits for its next task.
+    """
 
     run: str
     code: int
 
 
 class Child:
-    """One running child, in a session of its own."""
+    """One child process, in a session of its own. It carries out one run at a time."""
 
     def __init__(
         self,
@@ -63,14 +68,16 @@ class Child:
         keep: int,
         remote: bool = False,
     ) -> None:
-        """Start `python -m <module>` and write its task, one line of JSON, to its stdin.
+        """Start `python -m <module>` and write its first task, one line of JSON, to its stdin.
 
         `keep` is the descriptor of the root's lock, which the child inherits. `remote` says whether the task uses a
         destination; if not, the child gets no credentials for destinations. Raise OSError, with no process left behind,
-        if the child or the thread that reads its events cannot be started.
+        if the child or a thread for its pipes cannot be started.
         """
-        self.run = run
         self.module = module
+        self._run: str | None = run
+        self._ended = False
+        self._lock = threading.Lock()
         self._tell = tell
         self._process = subprocess.Popen(
             [sys.executable, "-m", module],
@@ -87,44 +94,99 @@ class Child:
         )
         self.pid = self._process.pid
         try:
-            threading.Thread(target=self._follow, args=(task,), name=f"follow {run}", daemon=True).start()
-        except RuntimeError as error:  # no more threads: a child whose events are not read must not go on
-            self.kill()
+            self._start_thread(self._follow, f"follow {self.pid}")
+        except OSError:
             self._process.communicate()
+            raise
+        self._write(task)
+
+    @property
+    def waits(self) -> bool:
+        """Whether the child waits for its next task, as far as is known: it may have just been killed."""
+        return self._run is None and not self._ended
+
+    @property
+    def ended(self) -> bool:
+        """Whether the process has ended and was reaped."""
+        return self._ended
+
+    def give(self, run: str, task: bytes) -> bool:
+        """Let a child that waits carry out another run. Return False, with nothing done, if its process has ended.
+
+        If the child dies before it reads the task, the run ends like one whose child died. Raise OSError, with the
+        child killed, if no thread can be started.
+        """
+        with self._lock:
+            if self._ended:
+                return False
+            self._run = run
+        self._write(task)
+        return True
+
+    def _write(self, task: bytes) -> None:
+        """Write a task in a thread, since the pipe may take only a part of it at once."""
+
+        def write() -> None:
+            # Without a reader the child has ended. Its exit code says why, and `_follow` closes its stdin.
+            with suppress(BrokenPipeError, ValueError):
+                self._stdin.write(task + b"\n")
+                self._stdin.flush()
+
+        self._start_thread(write, f"task of {self.pid}")
+
+    def _start_thread(self, target: Callable[[], None], name: str) -> None:
+        try:
+            threading.Thread(target=target, name=name, daemon=True).start()
+        except RuntimeError as error:  # no more threads: a child whose pipes are not served must not go on
+            self.kill()
             raise OSError(errno.EAGAIN, f"{os.strerror(errno.EAGAIN)} (no thread for it)") from error
 
-    def _follow(self, task: bytes) -> None:
-        stdin, stdout = self._process.stdin, self._process.stdout
-        if stdin is None or stdout is None:
+    @property
+    def _stdin(self) -> IO[bytes]:
+        if self._process.stdin is None:
             raise TypeError("a child is started with pipes")
-        try:
-            stdin.write(task + b"\n")
-            stdin.flush()
-        except BrokenPipeError:
-            pass  # the child ended at once: its events and its exit code say why
+        return self._process.stdin
+
+    def _follow(self) -> None:
+        """Read events until the process ends. Output between two runs belongs to no run and is ignored."""
+        stdout = self._process.stdout
+        if stdout is None:
+            raise TypeError("a child is started with pipes")
         for line in iter(partial(stdout.readline, LONGEST_LINE), b""):
             event = events.parse(line)
             if isinstance(event, UnknownEvent):
                 _ignore(self.module, event.kind)
-            else:
-                self._tell(Told(self.run, event))
+            elif isinstance(event, TaskEnded):
+                self._end_run(0)
+            elif self._run is not None:
+                self._tell(Told(self._run, event))
         code = self._process.wait()
-        with suppress(BrokenPipeError):
-            stdin.close()
+        self.let_go()
         stdout.close()
-        self._tell(Ended(self.run, code))
+        self._end_run(code, ended=True)
+
+    def _end_run(self, code: int, *, ended: bool = False) -> None:
+        with self._lock:  # a run that `give` begins is either told its end here, or not begun
+            run, self._run, self._ended = self._run, None, ended
+        if run is not None:
+            self._tell(Ended(run, code))
+
+    def let_go(self) -> None:
+        """Close stdin: a child that waits ends in good order."""
+        with suppress(BrokenPipeError):
+            self._stdin.close()
 
     def ask_to_end(self) -> None:
         """Send SIGTERM to the child only. The child ends the processes that it started and reports the outcome."""
         send(self.pid, signal.SIGTERM)
 
     def kill(self) -> None:
-        """Kill all processes of the session, also those that are forked while the session is being listed."""
-        killed: set[int] = set()
-        while found := set(session(self.pid)) - killed:
-            for pid in found:
-                send(pid, signal.SIGKILL)
-            killed |= found
+        """Kill all processes of the session."""
+        kill_session(self.pid)
+
+    def kill_leftovers(self) -> None:
+        """Kill all processes of the session except the child, which waits: those that its last run has left."""
+        kill_session(self.pid, but=self.pid)
 
 
 @lru_cache(MOST_KINDS)

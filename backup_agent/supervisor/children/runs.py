@@ -1,12 +1,16 @@
-"""The runs under way: their child processes, their progress and their deadlines."""
+"""The runs under way: their child processes, their progress and their deadlines.
+
+A child that has carried out a run of some purposes waits for the next run of its purpose for a time, because the start
+of a process takes much longer than a small run. All runs at one destination use one child, one run after the other.
+"""
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import assert_never
+from typing import NamedTuple, Self, assert_never
 
-from backup_agent.core.artifacts.names import PlaceName
+from backup_agent.core.artifacts.names import VOLUME, PlaceName
 from backup_agent.core.reasons import Reason
 from backup_agent.core.requests.events import Progress, Result, StageBegun
 from backup_agent.supervisor.children.process import Child, Ended, Told
@@ -16,14 +20,63 @@ END_SECONDS = 3.0
 
 KILL_AGAIN_SECONDS = 1.0
 
+BACKUP_WAITS_SECONDS = 5.0
+"""How long a child waits for its next backup. The next one of a request follows at once, or after a query over Bolt."""
+
+DESTINATION_WAITS_SECONDS = 60.0
+"""How long a child waits for its next task at a destination. A copy follows each backup, and a backup takes seconds to
+minutes, while boto3 takes 0.7 s to import."""
+
+DESTINATION_MODULE = "backup_agent.jobs.destination"
+
+
+class Purpose(NamedTuple):
+    """What a child process is for. It gets only runs of this purpose."""
+
+    module: str
+    destination: PlaceName | None
+    remote: bool
+    """Whether it has the credentials of destinations."""
+
+    @classmethod
+    def of(cls, module: str, destination: PlaceName | None, *, remote: bool) -> Self:
+        """Return the purpose of a run. The runs of all modules at a destination share one purpose."""
+        if destination is None or destination == VOLUME:
+            return cls(module, None, remote)
+        return cls(DESTINATION_MODULE, destination, remote=True)
+
+    @property
+    def waits_seconds(self) -> float:
+        """How long a child of this purpose waits for its next run."""
+        return BACKUP_WAITS_SECONDS if self.destination is None else DESTINATION_WAITS_SECONDS
+
+
+@dataclass
+class Waiting:
+    """A child that waits for its next run. Times are monotonic seconds."""
+
+    child: Child
+    purpose: Purpose
+    until: float
+    """When it is let go."""
+
+
+@dataclass
+class Leaving:
+    """A child that was let go while it waited, and has not ended yet."""
+
+    child: Child
+    kill_at: float
+
 
 @dataclass
 class Run:
-    """A child and its progress. Times are monotonic seconds."""
+    """A task of a child, and its progress. Times are monotonic seconds."""
 
     child: Child
     kind: str
-    """The last part of the name of the child's module: survey, cluster, backup, copy, prune or verify."""
+    """The last part of the name of the task's module: survey, cluster, backup, copy, prune, hold or verify."""
+    purpose: Purpose
     started: float
     deadline: float | None = None
     stage: str | None = None
@@ -35,10 +88,12 @@ class Run:
     """Why the child was asked to end."""
     kill_at: float | None = None
     destination: PlaceName | None = None
+    last: bool = False
+    """Whether the child gets no further run, because the settings have changed."""
 
 
 class Runs:
-    """All runs, by name."""
+    """All runs, by name, and the children that wait for a run."""
 
     def __init__(self, root: str, tell: Callable[[Told | Ended], None]) -> None:
         """`tell` is called with the events and the end of each child.
@@ -49,6 +104,8 @@ class Runs:
         self._tell = tell
         self.lock = -1
         self._runs: dict[str, Run] = {}
+        self._waiting: list[Waiting] = []
+        self._leaving: list[Leaving] = []
         self._numbers: Counter[str] = Counter()
 
     def __len__(self) -> int:
@@ -67,13 +124,40 @@ class Runs:
         destination: PlaceName | None = None,
         remote: bool = False,
     ) -> None:
-        """Start `python -m <module>` with its task; `remote` says whether the task uses a destination.
+        """Let a child carry out a task of a module: one that waits for such a run, else a new process.
 
-        Raise OSError if the child cannot be started.
+        `remote` says whether the task uses a destination. Raise OSError if the child cannot be started, ValueError if a
+        run at the destination is under way.
         """
-        child = Child(name, module, task, self._tell, root=self._root, keep=self.lock, remote=remote)
+        purpose = Purpose.of(module, destination, remote=remote)
+        if purpose.destination is not None and self.at(purpose.destination) is not None:
+            raise ValueError(f"a run at {destination} is under way")
+        child = self._given_to(purpose, name, task) or Child(
+            name, purpose.module, task, self._tell, root=self._root, keep=self.lock, remote=purpose.remote
+        )
         kind = module.rsplit(".", 1)[-1]
-        self._runs[name] = Run(child, kind, time.monotonic(), deadline=deadline, destination=destination)
+        self._runs[name] = Run(child, kind, purpose, time.monotonic(), deadline=deadline, destination=destination)
+
+    def _given_to(self, purpose: Purpose, name: str, task: bytes) -> Child | None:
+        """Give the task to a child that waits for such a run. Return the child, or None if there is none."""
+        for one in [one for one in self._waiting if one.purpose == purpose]:
+            self._waiting.remove(one)
+            if one.child.give(name, task):
+                return one.child
+        return None
+
+    def at(self, destination: PlaceName) -> Run | None:
+        """Return the run at a destination, or None."""
+        return next((run for run in self._runs.values() if run.purpose.destination == destination), None)
+
+    @property
+    def pids(self) -> set[int]:
+        """The process ids of all children."""
+        return {run.child.pid for run in self._runs.values()} | {child.pid for child in self._without_run}
+
+    @property
+    def _without_run(self) -> list[Child]:
+        return [*(one.child for one in self._waiting), *(one.child for one in self._leaving)]
 
     def numbered(self, kind: str) -> str:
         """Return a new name for a run, such as `copy-1`."""
@@ -124,19 +208,59 @@ class Runs:
                 run.child.kill()
             if all_end:
                 self.end(name, Reason.INTERRUPTED)
+        self._let_go(one for one in self._waiting if monotonic >= one.until or one.child.ended)
+        self._leaving = [one for one in self._leaving if not one.child.ended]
+        for leaving in self._leaving:
+            if monotonic >= leaving.kill_at:
+                leaving.kill_at = monotonic + KILL_AGAIN_SECONDS
+                leaving.child.kill()
 
     def moments(self) -> list[float]:
         """Return the times at which `enforce` has something to do."""
-        return [moment for _, run in self for moment in (run.deadline, run.kill_at) if moment is not None]
+        of_runs = [moment for _, run in self for moment in (run.deadline, run.kill_at) if moment is not None]
+        return [*of_runs, *(one.until for one in self._waiting), *(one.kill_at for one in self._leaving)]
 
     def ended(self, name: str) -> Run | None:
-        """Remove and return a run that has ended, and kill the rest of its session. Return None if it is unknown."""
+        """Remove and return a run that has ended, and kill what it left of its session. Return None if it is unknown.
+
+        If the child waits for its next run, the child itself is not killed, unless it was asked to end.
+        """
         run = self._runs.pop(name, None)
-        if run is not None:
+        if run is None:
+            return None
+        if not run.child.waits:
             run.child.kill()
+            return run
+        run.child.kill_leftovers()
+        waiting = Waiting(run.child, run.purpose, time.monotonic() + run.purpose.waits_seconds)
+        self._waiting.append(waiting)
+        if run.ending is not None or run.last:
+            self._let_go([waiting])
         return run
 
+    def let_go(self) -> None:
+        """End all children that wait; those that carry out a run end after it. Each has the settings of its start."""
+        self._let_go(self._waiting)
+        for run in self._runs.values():
+            run.last = True
+
+    def make_room(self, destinations: int) -> None:
+        """End children that wait for a run at a destination, so that at most `destinations` such children are left."""
+        waiting = [one for one in self._waiting if one.purpose.destination is not None]
+        running = sum(run.purpose.destination is not None for run in self._runs.values())
+        excess = len(waiting) + running - destinations
+        self._let_go(waiting[: max(0, excess)])
+
+    def _let_go(self, children: Iterable[Waiting]) -> None:
+        for one in list(children):
+            self._waiting.remove(one)
+            one.child.let_go()
+            self._leaving.append(Leaving(one.child, time.monotonic() + END_SECONDS))
+
     def kill(self) -> None:
-        """Kill all runs."""
-        for _, run in self:
+        """Kill all children."""
+        for run in self._runs.values():
             run.child.kill()
+        for child in self._without_run:
+            if not child.ended:  # otherwise its process id may belong to another process
+                child.kill()

@@ -13,12 +13,14 @@ import structlog
 
 from backup_agent.core.artifacts.names import VOLUME
 from backup_agent.core.artifacts.records import BackupType
+from backup_agent.core.neo4j.command import Launch, children_beside_jvms
 from backup_agent.core.neo4j.topology import Addressing
 from backup_agent.core.reasons import Failure, Reason
 from backup_agent.core.requests import tasks
 from backup_agent.core.requests.answers import MOST_ATTEMPTS, Answer, CopyState, DatabaseResult, Execution, Outcome
 from backup_agent.core.requests.events import BackupReport, DiscoveryFailed, TopologyTold
 from backup_agent.core.requests.queue import Job, may_start
+from backup_agent.neo4j_admin.cgroup import memory_limit
 from backup_agent.settings.model import Settings
 from backup_agent.settings.reload import Reloader
 from backup_agent.supervisor.children.runs import Run, Runs
@@ -78,6 +80,17 @@ class BackupDispatch:
     def free_slots(self) -> int:
         """The number of backups and passes that may start now."""
         return max(0, self.settings.limits.parallel - self.runs.slots)
+
+    @property
+    def children_beside(self) -> int:
+        """The number of children that may work at destinations while backups run."""
+        settings = self.settings
+        return children_beside_jvms(
+            memory_limit(),
+            len(settings.storage.destinations),
+            launch=Launch(settings.neo4j.launch),
+            parallel=settings.limits.parallel,
+        )
 
     def _startable(self) -> tuple[Job, ...]:
         running = [*self.backup_queue.running.values()]
@@ -152,6 +165,7 @@ class BackupDispatch:
             hard_links=self.hard_links,
             settings=self.settings.model_dump(mode="json"),
         )
+        self.runs.make_room(self.children_beside)
         try:
             content = task.model_dump_json().encode()
             self.runs.spawn(name, "backup_agent.jobs.backup", content, remote=bool(task.destinations))
