@@ -252,10 +252,11 @@ def many(folder: Path, count: int, destination: dict[str, object] | None, interp
         own = used_so_far(pid)[0] - own
         until(lambda: not list(live.processes()), "end of every process", patience=120, pause=0.2)
         answer = live.answer()
+        rows = noted.read_text().splitlines()
     if answer["state"] != "succeeded":
         raise SystemExit(f"the backups failed: {answer}")
     costs: dict[str, list[float]] = {"backup_agent.supervisor": [own]}
-    for row in noted.read_text().splitlines():
+    for row in rows:
         module, seconds = row.split()
         costs.setdefault(module, []).append(float(seconds))
     total = sum(sum(used) for module, used in costs.items() if module != STAND_IN)

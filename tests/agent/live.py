@@ -267,6 +267,14 @@ class Live:
         """
         until(lambda: not self.status()["running"] and not list(self.leftovers()), "end of every run")
 
+    def end_waiting(self) -> None:
+        """End the children that wait for their next run, so that the next run gets a new process."""
+        self.until_idle()
+        waiting = list(self.processes())
+        for pid in waiting:
+            processes.send(pid, signal.SIGTERM)
+        until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in waiting), "end of the children that waited")
+
     def leftovers(self) -> Iterator[int]:
         """Yield the processes of runs that the agent did not start itself, such as neo4j-admin."""
         for pid in self.processes():

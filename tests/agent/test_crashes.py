@@ -29,10 +29,12 @@ class Death(NamedTuple):
     module: str
     who: str
     among: str
+    databases: tuple[str, ...] = ("orders",)
+    """The databases of the request. One child backs them up, one after the other."""
 
 
 def crash(live: Live, death: Death, step: int) -> bool:
-    """Let the agent take a backup of `orders` and die at a step; tell whether it got that far."""
+    """Let the agent take backups and die at a step; tell whether it got that far."""
     once = live.folder / "crashed"
     live.start(
         ready=False,
@@ -45,7 +47,7 @@ def crash(live: Live, death: Death, step: int) -> bool:
         CRASH_BELOW=str(live.folder),
     )
     live.requests.mkdir(exist_ok=True)
-    live.drop("x.request", id="one", type="FULL", database="orders")
+    live.drop("x.request", id="one", type="FULL", databases=list(death.databases))
     assert live.process is not None
     process = live.process
 
@@ -64,15 +66,16 @@ def final(live: Live, name: str) -> dict[str, object] | None:
     return content if content["state"] in FINAL else None
 
 
-def check_invariants(live: Live) -> None:
+def check_invariants(live: Live, databases: tuple[str, ...]) -> None:
     """Look at the files alone."""
-    recorded = set()
-    for record in live.records():
-        for file in record["files"]:
-            content = (live.root / record["set"] / record["database"] / file["name"]).read_bytes()
-            assert hashlib.sha256(content).hexdigest() == file["sha256"]
-            recorded.add(file["name"])
-    assert set(live.artifacts()) == recorded
+    for database in databases:
+        recorded = set()
+        for record in live.records(database=database):
+            for file in record["files"]:
+                content = (live.root / record["set"] / record["database"] / file["name"]).read_bytes()
+                assert hashlib.sha256(content).hexdigest() == file["sha256"]
+                recorded.add(file["name"])
+        assert set(live.artifacts(database=database)) == recorded
     assert list((live.root / ".staging").iterdir()) == []
     spool = live.requests / ".spool"
     for place in ("incoming", "open"):
@@ -92,10 +95,13 @@ def survive(tmp_path: Path, death: Death, step: int) -> bool:
         answer = live.answer("x")
 
         assert answer["state"] in {"succeeded", "succeeded_with_warnings"}, answer
-        assert len(live.records()) == 1
-        assert answer["databases"]["orders"]["artifact"] == live.records()[0]["key"]
+        for database in death.databases:
+            assert len(live.records(database=database)) == 1
+            assert answer["databases"][database]["artifact"] == live.records(database=database)[0]["key"]
+        attempts = sorted(result["attempts"] for result in answer["databases"].values())
+        assert attempts[:-1] == [1] * (len(attempts) - 1), "more than one database was charged with the death"
         assert live.end() == 0
-        check_invariants(live)
+        check_invariants(live, death.databases)
         return reached
 
 
@@ -111,9 +117,10 @@ CASES = [
         pytest.param(Death(module, who, "kinds"), 0, 1, id=f"{module.rpartition('.')[2]}-{who}-one of each kind")
         for module, who in ((SUPERVISOR, "self"), (BACKUP, "all"))
     ),
+    pytest.param(Death(BACKUP, "self", "kinds", ("orders", "neo4j")), 1, 3, id="backup-self-one of each kind-two"),
     *(
         pytest.param(
-            Death(module, who, "every"),
+            Death(module, who, "every", ("orders", "neo4j") if module == BACKUP else ("orders",)),
             share,
             SHARES,
             id=f"{module.rpartition('.')[2]}-{who}-{share}",

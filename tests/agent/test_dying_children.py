@@ -69,6 +69,9 @@ class Dying:
         live.environ |= {"PYTHONPATH": path, "DYING_ORDERS": str(self._orders)}
 
     def order(self, module: str, **way: Any) -> None:
+        """Let the next process of a module die in a way."""
+        if self.live.process is not None and self.live.process.poll() is None:
+            self.live.end_waiting()
         self._orders.write_text(json.dumps([{"module": module, **way}]))
 
     def until_carried_out(self) -> None:

@@ -1,6 +1,7 @@
 """Real children: what their environment holds while the agent works."""
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +37,10 @@ def test_no_process_has_a_secret_that_it_does_not_need(live: Live, seaweedfs: Se
     assert live.end() == 0
 
     found: dict[str, set[frozenset[str]]] = {}
+    started: Counter[str] = Counter()
     for path in seen.iterdir():
         one = json.loads(path.read_text())
+        started[_program(one)] += 1
         found.setdefault(_program(one), set()).add(frozenset(one["names"]) & (BOLT | CLOUD | {SETTING}))
     assert found.pop("supervisor") == {BOLT | CLOUD | {SETTING}}
     assert found == {
@@ -45,9 +48,11 @@ def test_no_process_has_a_secret_that_it_does_not_need(live: Live, seaweedfs: Se
         "backup_agent.jobs.survey": {NOTHING},
         "backup_agent.jobs.backup": {CLOUD},
         "backup_agent.jobs.copy": {CLOUD},
-        "backup_agent.jobs.prune": {NOTHING, CLOUD},
-        "backup_agent.jobs.verify": {NOTHING, CLOUD},
+        "backup_agent.jobs.destination": {CLOUD},
+        "backup_agent.jobs.prune": {NOTHING},
+        "backup_agent.jobs.verify": {NOTHING},
     }
+    assert started["backup_agent.jobs.destination"] == 1  # for retention and verification there
 
 
 def _program(one: dict[str, Any]) -> str:

@@ -11,6 +11,7 @@ from backup_agent.core.neo4j.command import (
     Launch,
     Memory,
     backup_argv,
+    children_beside_jvms,
     direct_argv,
     environment,
     inspect_argv,
@@ -186,6 +187,28 @@ def test_heap_and_page_cache_depend_on_the_memory_limit(
     assert memory(limit * MIB, None, None, launch=launch, parallel=parallel) == Memory(heap * MIB, pagecache * MIB)
 
 
+@pytest.mark.parametrize(
+    ("limit", "launch", "parallel", "children"),
+    [
+        pytest.param(256, Launch.DIRECT, 1, 0, id="the pod of 256 MiB: they take turns"),
+        pytest.param(128, Launch.DIRECT, 1, 0, id="too small for the JVM"),
+        pytest.param(512, Launch.DIRECT, 1, 2, id="half of what the smallest JVM leaves"),
+        pytest.param(512, Launch.AUTO, 1, 1, id="less beside the script's first JVM"),
+        pytest.param(512, Launch.DIRECT, 2, 0, id="less beside two runs"),
+        pytest.param(1024, Launch.DIRECT, 1, 3, id="no more than destinations"),
+    ],
+)
+def test_children_of_destinations_stay_beside_a_jvm_if_there_is_memory(
+    limit: int, launch: Launch, parallel: int, children: int
+) -> None:
+    assert children_beside_jvms(limit * MIB, 3, launch=launch, parallel=parallel) == children
+    assert children_beside_jvms(None, 3, launch=launch, parallel=parallel) == 3
+
+
+def test_children_of_destinations_take_memory_from_neo4j_admin() -> None:
+    assert memory(512 * MIB, None, None, children=1) == Memory(136 * MIB, 48 * MIB)
+
+
 def test_without_a_limit_neo4j_admin_decides() -> None:
     assert memory(None, None, None) == Memory(None, None)
 
@@ -196,14 +219,17 @@ def test_sizes_from_the_settings_are_used() -> None:
     assert memory(None, 100 * MIB, 24 * MIB) == Memory(100 * MIB, 24 * MIB)
 
 
-@given(st.integers(320 * MIB, 2**40), st.integers(1, 8), st.sampled_from(Launch))
-def test_heap_and_page_cache_leave_room_for_the_agent(limit: int, parallel: int, launch: Launch) -> None:
-    chosen = memory(limit, None, None, launch=launch, parallel=parallel)
+@given(st.integers(320 * MIB, 2**40), st.integers(1, 8), st.sampled_from(Launch), st.integers(0, 4))
+def test_heap_and_page_cache_leave_room_for_the_agent(
+    limit: int, parallel: int, launch: Launch, destinations: int
+) -> None:
+    children = children_beside_jvms(limit, destinations, launch=launch, parallel=parallel)
+    chosen = memory(limit, None, None, launch=launch, parallel=parallel, children=children)
 
     assert chosen.heap is not None
     assert chosen.pagecache is not None
     smallest = chosen == Memory(64 * MIB, 8 * MIB)
-    assert smallest or (chosen.heap + chosen.pagecache) * parallel < limit - 80 * MIB
+    assert smallest or (chosen.heap + chosen.pagecache) * parallel < limit - 80 * MIB - children * 64 * MIB
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import structlog
 
+from backup_agent.cgroup import memory_limit
 from backup_agent.core.artifacts.names import VOLUME
 from backup_agent.core.artifacts.records import BackupType
 from backup_agent.core.neo4j.command import Launch, children_beside_jvms
@@ -20,7 +21,6 @@ from backup_agent.core.requests import tasks
 from backup_agent.core.requests.answers import MOST_ATTEMPTS, Answer, CopyState, DatabaseResult, Execution, Outcome
 from backup_agent.core.requests.events import BackupReport, DiscoveryFailed, TopologyTold
 from backup_agent.core.requests.queue import Job, may_start
-from backup_agent.neo4j_admin.cgroup import memory_limit
 from backup_agent.settings.model import Settings
 from backup_agent.settings.reload import Reloader
 from backup_agent.supervisor.children.runs import Run, Runs
