@@ -6,7 +6,15 @@ from typing import Any, get_args
 import pytest
 
 from backup_agent.core.requests import events
-from backup_agent.core.requests.events import ArtifactStored, ChildEvent, Event, MalformedEvent, UnknownEvent, parse
+from backup_agent.core.requests.events import (
+    ArtifactStored,
+    ChildEvent,
+    Event,
+    MalformedEvent,
+    TaskEnded,
+    UnknownEvent,
+    parse,
+)
 
 FAILURE = {"reason": "internal", "error": "it cannot be done", "hint": ""}
 KEY = "default/orders/orders-2026-11-23T02-00-00.backup"
@@ -87,6 +95,7 @@ LINES: dict[str, dict[str, Any]] = {
         "next_seconds": 60.0,
     },
     "copy_result": {"copied": 1, "counted": True, "failure": FAILURE},
+    "task_ended": {},
 }
 """Event -> the fields of one line of it."""
 
@@ -107,7 +116,7 @@ def test_a_line_is_read_as_its_event_and_written_again(kind: str) -> None:
 
 
 def test_each_event_has_an_example_here() -> None:
-    union = get_args(get_args(Event)[0])
+    union = (*get_args(get_args(Event)[0]), TaskEnded)
     defined = {one for one in vars(events).values() if isinstance(one, type) and issubclass(one, ChildEvent)}
 
     assert {one.model_fields["event"].default for one in union} == set(LINES)

@@ -2,9 +2,12 @@
 
 import pytest
 
+from backup_agent.core.artifacts.names import VOLUME
 from backup_agent.processes import LOCK_DESCRIPTOR, TAG
 from backup_agent.supervisor.children.environment import CHILDREN, of_child
+from backup_agent.supervisor.children.runs import Purpose
 from backup_agent.supervisor.work.maintenance import MODULES
+from tests.builders import OFFSITE
 
 PARENT = dict.fromkeys(
     (
@@ -44,13 +47,11 @@ SETTINGS = {"BACKUP_AGENT_CONFIG", "BACKUP_AGENT_STORAGE__DESTINATIONS__OFFSITE_
         pytest.param("backup_agent.jobs.survey", False, CLOUD | BOLT, id="survey"),
         pytest.param("backup_agent.jobs.backup", False, CLOUD | BOLT, id="backup-without-destination"),
         pytest.param("backup_agent.jobs.backup", True, BOLT, id="backup-that-copies"),
-        pytest.param("backup_agent.jobs.copy", True, BOLT, id="copy"),
+        pytest.param("backup_agent.jobs.destination", True, BOLT, id="work-at-a-destination"),
         pytest.param("backup_agent.jobs.prune", False, CLOUD | BOLT, id="retention-on-the-volume"),
-        pytest.param("backup_agent.jobs.prune", True, BOLT, id="retention-at-a-destination"),
         pytest.param("backup_agent.jobs.hold", False, CLOUD | BOLT, id="hold-on-the-volume"),
-        pytest.param("backup_agent.jobs.hold", True, BOLT, id="hold-at-a-destination"),
         pytest.param("backup_agent.jobs.verify", False, CLOUD | BOLT, id="verify-of-the-volume"),
-        pytest.param("backup_agent.jobs.verify", True, BOLT, id="verify-of-a-destination"),
+        pytest.param("backup_agent.jobs.verify", True, BOLT, id="verify-of-the-volume-that-heals-it"),
         pytest.param("somebody.elses.module", True, CLOUD | BOLT, id="a-child-that-is-not-in-the-table"),
     ],
 )
@@ -61,6 +62,9 @@ def test_a_child_gets_only_the_secrets_that_it_needs(module: str, remote: bool, 
 
 
 def test_every_child_is_in_the_table() -> None:
-    others = {"backup_agent.cluster", "backup_agent.jobs.survey", "backup_agent.jobs.backup"}
+    alone = {"backup_agent.cluster", "backup_agent.jobs.survey", "backup_agent.jobs.backup"}
+    modules = {*MODULES.values(), *alone}
+    at_a_destination = {Purpose.of(module, OFFSITE, remote=True).module for module in MODULES.values()}
+    on_the_volume = {Purpose.of(module, VOLUME, remote=False).module for module in modules}
 
-    assert CHILDREN.keys() == {*MODULES.values(), *others}
+    assert CHILDREN.keys() == at_a_destination | on_the_volume - {"backup_agent.jobs.copy"}
