@@ -38,8 +38,8 @@ class World:
         self.runs = Runs(str(folder), self.heard.put)
         self.runs.lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT)
 
-    def begin(self, name: str, task: str = "pass", **more: PlaceName | bool) -> Run:
-        self.runs.spawn(name, "staying", task.encode(), **more)  # type: ignore[arg-type]
+    def begin(self, name: str, task: str = "pass", at: PlaceName | None = None, *, remote: bool = False) -> Run:
+        self.runs.spawn(name, "staying", task.encode(), destination=at, remote=remote or at is not None)
         run = self.runs.get(name)
         assert run is not None
         return run
@@ -60,9 +60,9 @@ class World:
         self.runs.ended(name)
         return ended.code
 
-    def do(self, name: str, task: str = "pass", **more: PlaceName | bool) -> int:
+    def do(self, name: str, at: PlaceName | None = None, *, remote: bool = False) -> int:
         """Carry out a run. Return the process id of its child."""
-        run = self.begin(name, task, **more)
+        run = self.begin(name, at=at, remote=remote)
         assert self.end(name) == 0
         return run.child.pid
 
@@ -111,18 +111,18 @@ def test_a_child_is_not_used_for_another_purpose(world: World) -> None:
     pids = {
         world.do("one"),
         world.do("two", remote=True),
-        world.do("three", destination=OFFSITE, remote=True),
-        world.do("four", destination=NEAR, remote=True),
+        world.do("three", at=OFFSITE),
+        world.do("four", at=NEAR),
     }
 
     assert len(pids) == 4
 
 
 def test_there_is_one_run_at_a_destination_at_a_time(world: World) -> None:
-    run = world.begin("one", destination=OFFSITE, remote=True)
+    run = world.begin("one", at=OFFSITE)
 
     with pytest.raises(ValueError, match="offsite is under way"):
-        world.begin("two", destination=OFFSITE, remote=True)
+        world.begin("two", at=OFFSITE)
     assert world.runs.at(OFFSITE) is run
     assert world.runs.at(NEAR) is None
     world.end("one")
@@ -228,7 +228,7 @@ def test_after_a_change_of_the_settings_no_child_gets_a_further_run(world: World
 def test_children_of_destinations_make_room_for_a_backup(world: World) -> None:
     children = []
     for name, place in (("one", OFFSITE), ("two", NEAR)):
-        children.append(world.begin(name, destination=place, remote=True).child)
+        children.append(world.begin(name, at=place).child)
         world.end(name)
     backup = world.begin("three").child
     world.end("three")

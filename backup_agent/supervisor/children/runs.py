@@ -25,7 +25,7 @@ BACKUP_WAITS_SECONDS = 5.0
 
 DESTINATION_WAITS_SECONDS = 60.0
 """How long a child waits for its next task at a destination. A copy follows each backup, and a backup takes seconds to
-minutes, while boto3 takes 0.7 s to import."""
+minutes, while the client library of a destination takes 0.7 s to import."""
 
 DESTINATION_MODULE = "backup_agent.jobs.destination"
 
